@@ -1,0 +1,316 @@
+/* The reverse half: the exact derivative of the steps really taken (discrete adjoint), steps and step sizes frozen.
+
+   lambda = dL/dy_new arrives from the right. A step is
+       Y_i = y + h sum_j a_ij k_j,  k_i = f(t + c_i h, Y_i),  y_new = y + h sum b_i k_i,
+       y(t + theta h) = y + h sum_i k_i sum_j dense_ij theta^j at save times inside it,
+   so, with g the cotangents of the saved values,
+       gk_i = h b_i lambda + h sum_j dense_ij (sum_saves g theta^j),  gy = lambda + sum_saves g,
+   and from the last stage to the first
+       v = gk_i^T df/dy(Y_i),  gy += v,  gk_j += h a_ij v,  gtheta += gk_i^T df/dtheta(Y_i).
+   (Hairer, Lubich, Wanner, Geometric Numerical Integration, VI.4; Sanz-Serna 2016, SIAM Review 58, sec. 3.) */
+
+/* ---- loss ----------------------------------------------------------------------------------------------------------- */
+static double FN(rho)(const pn_problem *P, double r, double *slope) {
+    double s = P->loss_scale, a = fabs(r), nu = P->loss_dof;
+    switch (P->loss) {
+    case PN_LOSS_SQUARED: *slope = 2 * r; return r * r;
+    case PN_LOSS_ABSOLUTE: *slope = r > 0 ? 1 : r < 0 ? -1 : 0; return a;
+    case PN_LOSS_HUBER: *slope = a <= s ? r : r > 0 ? s : -s; return a <= s ? 0.5 * r * r : s * (a - 0.5 * s);
+    case PN_LOSS_STUDENT: *slope = (nu + 1) * r / (nu * s * s + r * r); return 0.5 * (nu + 1) * log1p(r * r / (nu * s * s));
+    default: *slope = 0; return 0;
+    }
+}
+
+/* cotangent of the saved value (row, c) */
+static inline double FN(cotangent)(const pn_problem *P, int64_t row, int32_t c) {
+    size_t at = (size_t)row * (size_t)P->d + (size_t)c;
+    if (P->g_y) return (double)((const T *)P->g_y)[at];
+    double target = (double)((const T *)P->target)[at], slope, w = P->weight ? (double)((const T *)P->weight)[at] : 1;
+    if (target != target || w == 0) return 0;
+    FN(rho)(P, (double)((const T *)P->y)[at] - target, &slope);
+    return w * slope;
+}
+
+static void FN(sample_loss)(const pn_problem *P, int64_t i) {
+    double sum = 0, weight = 0, slope;
+    for (int64_t row = P->row[i]; row < P->row[i] + P->t_len[i]; row++)
+        for (int32_t c = 0; c < P->d; c++) {
+            size_t at = (size_t)row * (size_t)P->d + (size_t)c;
+            double target = (double)((const T *)P->target)[at], w = P->weight ? (double)((const T *)P->weight)[at] : 1;
+            if (target != target || w == 0) continue;
+            sum += w * FN(rho)(P, (double)((const T *)P->y)[at] - target, &slope);
+            weight += w;
+        }
+    P->sample_loss[i] = sum;
+    P->sample_weight[i] = weight;
+}
+
+/* ---- pieces ----------------------------------------------------------------------------------------------------------- */
+/* d u / d t of one input component set, dotted with gu; and dL/d(coefficients) */
+static double FN(input_back)(const pn_problem *P, int64_t sample, int32_t seg, double t, const T *gu, double weight, double *g_coef) {
+    int32_t m = P->m, q1 = P->degree + 1;
+    int64_t first = (P->seg_start[sample] + seg) * q1;
+    const T *c = (const T *)P->coef + (size_t)first * (size_t)m;
+    double dt = t - P->knot[P->knot_start[sample] + seg], slope = 0;
+    for (int32_t i = 0; i < m; i++) {
+        double g = (double)gu[(size_t)i * L] * weight, power = 1, du = 0;
+        for (int32_t q = 0; q < q1; q++) {
+            if (g_coef) g_coef[(size_t)(first + q) * (size_t)m + (size_t)i] += g * power;
+            if (q + 1 < q1) du += (q + 1) * power * (double)c[(size_t)(q + 1) * (size_t)m + (size_t)i];
+            power *= dt;
+        }
+        slope += g * du;
+    }
+    return slope;
+}
+
+/* Quadrature of the continuous adjoint: sum_i b_i h (accumulate at stage i), for the lanes just accepted. */
+static int FN(quadrature)(FN(work) * W) {
+    const pn_problem *P = W->P;
+    FN(flow) *f = &W->flow;
+    const FN(exec) *E = &W->field;
+    int s = W->tab->s;
+    for (int i = 0; i < s; i++)
+        for (int l = 0; l < L; l++) W->back.weight[i * L + l] = f->accepted[l] ? (T)(W->tab->b[i] * f->h[l]) : (T)0;
+    FN(accumulate)(E, W->file, W->file_stride, s, W->back.weight);
+    if (!P->quadrature_coef || E->prog->n_outputs < 4 || !E->prog->output_size[3]) return 0;
+    for (int i = 0; i < s; i++) {
+        double ti[L];
+        const T *gu = FN(at)(E, W->file + (size_t)i * W->file_stride, E->lay->output[3]);
+        FN(stage_time)(ti, f->t, f->h, f->t_new, W->tab->c[i]);
+        for (int l = 0; l < L; l++)
+            if (f->accepted[l]) FN(input_back)(P, f->sample[l], f->seg[l], ti[l], gu + l, (double)W->back.weight[i * L + l], P->quadrature_coef);
+    }
+    return 0;
+}
+
+/* What flows back through stages n - 1 .. 0 of one Runge-Kutta step from `base` (their register files are filled):
+   gk (cotangents of the stages) in, g_base += ..., gt and gh += derivatives with respect to t and h. */
+typedef struct FN(step) {
+    T *files;
+    const double *t, *h, *t_new;
+    T **gk, *g_base;
+    const T *base;
+    double *gt, *gh; /* (L) or NULL */
+} FN(step);
+
+static int FN(reverse_stages)(FN(work) * W, const FN(step) * S, int n) {
+    const pn_problem *P = W->P;
+    FN(exec) *E = &W->reverse;
+    const pn_layout *lay = E->lay;
+    size_t size = (size_t)W->d * L;
+    const int32_t *has = E->prog->output_size;
+    for (int i = n - 1; i >= 0; i--) {
+        T *file = S->files + (size_t)i * W->files_stride;
+        memcpy(file + (size_t)lay->slot[3] * L, S->gk[i], size * sizeof(T));
+        if (FN(run)(E, file, lay->n_forward, lay->n_reverse)) return 1;
+        double ti[L];
+        FN(stage_time)(ti, S->t, S->h, S->t_new, W->tab->c[i]);
+        if (has[1]) {
+            const T *v = FN(at)(E, file, lay->output[1]), *Y = FN(state_slot)(E, file);
+            for (size_t e = 0; e < size; e++) S->g_base[e] += v[e];
+            for (int j = 0; j < i; j++) {
+                T a = (T)W->tab->a[i][j], *gk = S->gk[j];
+                if (a == 0) continue;
+                for (int32_t c = 0; c < W->d; c++)
+                    for (int l = 0; l < L; l++) gk[(size_t)c * L + l] += (T)S->h[l] * a * v[(size_t)c * L + l];
+            }
+            if (S->gh && i > 0)
+                for (int32_t c = 0; c < W->d; c++)
+                    for (int l = 0; l < L; l++)
+                        if (S->h[l] != 0) S->gh[l] += (double)v[(size_t)c * L + l] * (double)(Y[(size_t)c * L + l] - S->base[(size_t)c * L + l]) / S->h[l];
+        }
+        double gt[L] = {0};
+        if (has[2])
+            for (int l = 0; l < L; l++) gt[l] = (double)FN(at)(E, file, lay->output[2])[l];
+        if (has[3] && (P->g_coef || S->gt))
+            for (int l = 0; l < L; l++)
+                if (W->back.live[l])
+                    gt[l] += FN(input_back)(P, W->back.sample[l], W->flow.seg[l], ti[l], FN(at)(E, file, lay->output[3]) + l, 1, P->g_coef);
+        if (S->gt)
+            for (int l = 0; l < L; l++) {
+                S->gt[l] += gt[l];
+                S->gh[l] += W->tab->c[i] * gt[l];
+            }
+    }
+    return 0;
+}
+
+/* gk_i = h b_i g, i < s */
+static void FN(seed_stages)(const FN(work) * W, T **gk, const double *h, const T *g) {
+    for (int i = 0; i < W->tab->s; i++)
+        for (int32_t c = 0; c < W->d; c++)
+            for (int l = 0; l < L; l++) gk[i][(size_t)c * L + l] = (T)(W->tab->b[i] * h[l]) * g[(size_t)c * L + l];
+}
+
+static void FN(accumulate_live)(FN(work) * W, T *files, int n) {
+    FN(back) *B = &W->back;
+    int all = 1;
+    for (int l = 0; l < L; l++) all &= B->live[l];
+    for (int i = 0; i < n * L; i++) B->weight[i] = B->live[i % L] ? 1 : 0;
+    FN(accumulate)(&W->reverse, files, W->files_stride, n, all ? NULL : B->weight);
+}
+
+/* ---- save points ------------------------------------------------------------------------------------------------------- */
+/* Adds the cotangents of the step's saved values: to lambda at its end, to g_base and g_coef inside. 1: some inside. */
+static int FN(collect_saves)(FN(work) * W) {
+    const pn_problem *P = W->P;
+    FN(back) *B = &W->back;
+    int degree = W->tab->dense_degree, any = 0;
+    size_t size = (size_t)W->d * L;
+    memset(B->g_base, 0, size * sizeof(T));
+    for (int l = 0; l < L; l++) {
+        if (!B->live[l]) continue;
+        const pn_record *r = B->record[l];
+        for (int32_t j = r->save; j < r->save_end; j++) {
+            int64_t i = B->sample[l], row = P->row[i] + j;
+            double ts = FN(time_of)(P, i, j);
+            if (FN(same_time)(ts, B->t_new[l])) {
+                for (int32_t c = 0; c < W->d; c++) B->lambda[(size_t)c * L + (size_t)l] += (T)FN(cotangent)(P, row, c);
+                continue;
+            }
+            if (!any) memset(B->g_coef, 0, (size_t)degree * size * sizeof(T));
+            any = 1;
+            T theta = (T)((ts - B->t[l]) / B->h[l]);
+            for (int32_t c = 0; c < W->d; c++) {
+                T g = (T)FN(cotangent)(P, row, c), *to = B->g_coef + (size_t)c * L + (size_t)l;
+                B->g_base[(size_t)c * L + (size_t)l] += g;
+                for (int q = 0; q < degree; q++) to[(size_t)q * size] += (g *= theta);
+            }
+        }
+    }
+    return any;
+}
+
+static void FN(seed_dense)(const FN(work) * W, T **gk) {
+    const FN(back) *B = &W->back;
+    const pn_tableau *tab = W->tab;
+    size_t size = (size_t)W->d * L;
+    for (int i = tab->s; i < W->stages; i++) memset(gk[i], 0, size * sizeof(T));
+    for (int i = 0; i < W->stages; i++)
+        for (int j = 1; j <= tab->dense_degree; j++) {
+            T b = (T)tab->dense[i][j];
+            const T *g = B->g_coef + (size_t)(j - 1) * size;
+            if (b == 0) continue;
+            for (int32_t c = 0; c < W->d; c++)
+                for (int l = 0; l < L; l++) gk[i][(size_t)c * L + l] += (T)B->h[l] * b * g[(size_t)c * L + l];
+        }
+}
+
+/* Derivatives with respect to time of the saves inside the step, grid frozen: theta = (t_s - t) / h. */
+static void FN(time_saves)(FN(work) * W, double *gt, double *gh) {
+    const pn_problem *P = W->P;
+    FN(back) *B = &W->back;
+    int degree = W->tab->dense_degree;
+    size_t size = (size_t)W->d * L;
+    T *coef = W->flow.coef;
+    FN(dense_coef)(W, B->k, B->h, coef);
+    for (int l = 0; l < L; l++) {
+        if (!B->live[l]) continue;
+        const pn_record *r = B->record[l];
+        for (int32_t j = r->save; j < r->save_end; j++) {
+            int64_t i = B->sample[l], row = P->row[i] + j;
+            double ts = FN(time_of)(P, i, j), theta = (ts - B->t[l]) / B->h[l], slope = 0, value = 0;
+            if (FN(same_time)(ts, B->t_new[l])) continue;
+            for (int32_t c = 0; c < W->d; c++) {
+                double g = FN(cotangent)(P, row, c), power = 1;
+                for (int q = 0; q < degree; q++) {
+                    double k = (double)coef[(size_t)q * size + (size_t)c * L + (size_t)l];
+                    slope += g * (q + 1) * k * power;
+                    power *= theta;
+                    value += g * k * power;
+                }
+            }
+            P->g_t[row] += slope / B->h[l];
+            gt[l] -= slope / B->h[l];
+            gh[l] += value / B->h[l] - theta * slope / B->h[l];
+        }
+    }
+}
+
+/* The ends of the step are grid points: d/dt_new = gh (+ what the next step says of its start), d/dt = gt - gh. */
+static void FN(time_ends)(FN(work) * W, const double *gt, const double *gh) {
+    FN(back) *B = &W->back;
+    for (int l = 0; l < L; l++) {
+        if (!B->live[l]) continue;
+        const pn_record *r = B->record[l];
+        if (r->landed) W->P->g_t[W->P->row[B->sample[l]] + r->save_end - 1] += gh[l] + B->carry[l];
+        B->carry[l] = gt[l] - gh[l];
+    }
+}
+
+/* ---- one step back in every live lane ------------------------------------------------------------------------------- */
+static pn_status FN(step_back)(FN(work) * W) {
+    FN(back) *B = &W->back;
+    const pn_tableau *tab = W->tab;
+    size_t size = (size_t)W->d * L;
+    double gt[L] = {0}, gh[L] = {0};
+    int inside = FN(collect_saves)(W), n = inside ? W->stages : tab->s, timed = W->P->g_t != NULL;
+    if (inside && !tab->dense_uses_new) n = tab->s;
+    memcpy(W->active, B->live, L);
+    if (FN(stages)(W, &W->reverse, W->files, W->files_stride, B->y, B->t, B->h, B->t_new, B->k, 0, n)) return PN_CALLBACK;
+    FN(seed_stages)(W, B->gk, B->h, B->lambda);
+    if (inside) FN(seed_dense)(W, B->gk);
+    for (size_t e = 0; e < size; e++) B->g_base[e] += B->lambda[e];
+    if (timed)
+        for (int i = 0; i < tab->s; i++)
+            for (int32_t c = 0; c < W->d; c++)
+                for (int l = 0; l < L; l++) gh[l] += tab->b[i] * (double)B->k[i][(size_t)c * L + l] * (double)B->lambda[(size_t)c * L + l];
+    if (timed && inside) FN(time_saves)(W, gt, gh);
+    FN(step) S = {W->files, B->t, B->h, B->t_new, B->gk, B->g_base, B->y, timed ? gt : NULL, timed ? gh : NULL};
+    if (FN(reverse_stages)(W, &S, n)) return PN_CALLBACK;
+    FN(accumulate_live)(W, W->files, n);
+    if (timed) FN(time_ends)(W, gt, gh);
+    memcpy(B->lambda, B->g_base, size * sizeof(T));
+    return PN_OK;
+}
+
+/* Reversible scheme: rebuild (y, z) at the start of the step from its end, then reverse both increments. */
+static pn_status FN(reversible_back)(FN(work) * W) {
+    FN(back) *B = &W->back;
+    FN(exec) *E = &W->reverse;
+    const pn_tableau *tab = W->tab;
+    size_t size = (size_t)W->d * L;
+    T *second = W->files + (size_t)tab->s * W->files_stride, lambda = (T)W->P->lambda, *y_new = W->flow.y_new, *g_z = W->flow.z_new;
+    double back[L], gt2[L] = {0}, gh2[L] = {0}, gt[L] = {0}, gh[L] = {0};
+    int timed = W->P->g_t != NULL;
+    FN(collect_saves)(W);
+    memcpy(W->active, B->live, L);
+    for (int l = 0; l < L; l++) back[l] = -B->h[l];
+    memcpy(y_new, B->y, size * sizeof(T));
+    /* z = z_new + Psi_{-h}(t_new, y_new); z_new = z - Psi: cotangent -mu of Psi flows to y_new */
+    if (FN(stages)(W, E, second, W->files_stride, y_new, B->t_new, back, B->t, B->k, 0, tab->s)) return PN_CALLBACK;
+    FN(combine)(B->z, B->z, back, tab->b, B->k, tab->s, W->d);
+    for (size_t e = 0; e < size; e++) B->g_base[e] = -B->mu[e];
+    if (timed)
+        for (int i = 0; i < tab->s; i++)
+            for (int32_t c = 0; c < W->d; c++)
+                for (int l = 0; l < L; l++) gh2[l] += tab->b[i] * (double)B->k[i][(size_t)c * L + l] * (double)B->g_base[(size_t)c * L + l];
+    FN(seed_stages)(W, B->gk, back, B->g_base);
+    FN(step) S2 = {second, B->t_new, back, B->t, B->gk, B->lambda, y_new, timed ? gt2 : NULL, timed ? gh2 : NULL};
+    if (FN(reverse_stages)(W, &S2, tab->s)) return PN_CALLBACK;
+    FN(accumulate_live)(W, second, tab->s);
+    /* y = (y_new - (1 - lambda) z - Psi_h(t, z)) / lambda */
+    if (FN(stages)(W, E, W->files, W->files_stride, B->z, B->t, B->h, B->t_new, B->k, 0, tab->s)) return PN_CALLBACK;
+    FN(combine)(B->y, B->z, B->h, tab->b, B->k, tab->s, W->d);
+    for (size_t e = 0; e < size; e++) {
+        B->y[e] = B->z[e] + (y_new[e] - B->y[e]) / lambda;
+        g_z[e] = B->mu[e] + (1 - lambda) * B->lambda[e];
+    }
+    if (timed)
+        for (int i = 0; i < tab->s; i++)
+            for (int32_t c = 0; c < W->d; c++)
+                for (int l = 0; l < L; l++) gh[l] += tab->b[i] * (double)B->k[i][(size_t)c * L + l] * (double)B->lambda[(size_t)c * L + l];
+    FN(seed_stages)(W, B->gk, B->h, B->lambda);
+    FN(step) S1 = {W->files, B->t, B->h, B->t_new, B->gk, g_z, B->z, timed ? gt : NULL, timed ? gh : NULL};
+    if (FN(reverse_stages)(W, &S1, tab->s)) return PN_CALLBACK;
+    FN(accumulate_live)(W, W->files, tab->s);
+    for (size_t e = 0; e < size; e++) B->lambda[e] *= lambda;
+    memcpy(B->mu, g_z, size * sizeof(T));
+    for (int l = 0; timed && l < L; l++) { /* the second increment starts at t_new = t + h with step -h */
+        gt[l] += gt2[l];
+        gh[l] += gt2[l] - gh2[l];
+    }
+    if (timed) FN(time_ends)(W, gt, gh);
+    return PN_OK;
+}

@@ -1,0 +1,254 @@
+/* Affine maps and the accumulation of weight gradients: where the time of a network goes. Two ways to put work into
+   vectors: a block of L samples (each weight broadcast once to NV vectors of lanes, MR outputs kept in registers), or
+   one sample with its features side by side (weights packed once a solve in padded rows and padded columns). */
+
+#if PN_BLOCK
+#if PN_VBYTES == 64
+#define MR 8 /* 16 accumulators of 32 registers */
+#else
+#define MR 4
+#endif
+
+/* Packed weights: panels of R <= MR outputs, panel[j][k] = W[o + k][j]. */
+static void FN(pack_one)(const pn_decoded *x, const T *W, T *pack) {
+    if (x->op != PN_OP_AFFINE) return; /* the transposed product reads W as it is */
+    for (int32_t o = 0; o < x->m;) {
+        int32_t left = x->m - o, R = left >= MR ? MR : left >= 4 ? 4 : left >= 2 ? 2 : 1;
+        T *panel = pack + (size_t)o * (size_t)x->n;
+        for (int32_t j = 0; j < x->n; j++)
+            for (int32_t k = 0; k < R; k++) panel[j * R + k] = W[(size_t)(o + k) * (size_t)x->n + (size_t)j];
+        o += R;
+    }
+}
+
+/* out[k] = bias[k] + sum_j w[j * step + k] x[j], R outputs; lanes in NV vectors */
+static inline __attribute__((always_inline)) void FN(panel)(const int R, T *out, const T *bias, const T *w, size_t step,
+                                                            const T *x, int32_t n) {
+    vec acc[8][NV];
+    for (int k = 0; k < R; k++)
+        for (int v = 0; v < NV; v++) acc[k][v] = V(set1)(bias ? bias[k] : (T)0);
+    for (int32_t j = 0; j < n; j++) {
+        vec xv[NV];
+        for (int v = 0; v < NV; v++) xv[v] = V(load)(x + (size_t)j * L + (size_t)v * VE);
+#pragma GCC unroll 8
+        for (int k = 0; k < R; k++) {
+            vec wk = V(set1)(w[(size_t)j * step + (size_t)k]);
+            for (int v = 0; v < NV; v++) acc[k][v] += wk * xv[v];
+        }
+    }
+    for (int k = 0; k < R; k++)
+        for (int v = 0; v < NV; v++) V(store)(out + (size_t)k * L + (size_t)v * VE, acc[k][v]);
+}
+
+static void FN(affine)(const FN(exec) * E, const pn_decoded *x, T *out, const T *a) {
+    const T *bias = x->q < 0 ? NULL : E->theta[x->k] + x->q;
+    for (int32_t o = 0; o < x->m;) {
+        const T *w = E->pack + x->pack + (size_t)o * (size_t)x->n, *b = bias ? bias + o : NULL;
+        int32_t left = x->m - o, R;
+        T *to = out + (size_t)o * L;
+        if (left >= MR) FN(panel)(R = MR, to, b, w, MR, a, x->n);
+        else if (left >= 4) FN(panel)(R = 4, to, b, w, 4, a, x->n);
+        else if (left >= 2) FN(panel)(R = 2, to, b, w, 2, a, x->n);
+        else FN(panel)(R = 1, to, b, w, 1, a, x->n);
+        if (x->act != PN_N_OPS) FN(unary)(x->act, to, to, (size_t)R * L);
+        o += R;
+    }
+}
+
+static void FN(affine_t)(const FN(exec) * E, const pn_decoded *x, T *out, const T *a) {
+    const T *W = E->theta[x->k] + x->p; /* (n, m): its rows are the operand's features */
+    size_t step = (size_t)x->m;
+    for (int32_t o = 0; o < x->m;) {
+        int32_t left = x->m - o, R;
+        T *to = out + (size_t)o * L;
+        if (left >= MR) FN(panel)(R = MR, to, NULL, W + o, step, a, x->n);
+        else if (left >= 4) FN(panel)(R = 4, to, NULL, W + o, step, a, x->n);
+        else if (left >= 2) FN(panel)(R = 2, to, NULL, W + o, step, a, x->n);
+        else FN(panel)(R = 1, to, NULL, W + o, step, a, x->n);
+        o += R;
+    }
+}
+
+/* g[i n + j] += sum over files and lanes of a_i b_j: RA x RB vector accumulators, one horizontal sum each at the end */
+static inline __attribute__((always_inline)) void FN(outer_tile)(const int RA, const int RB, const int weighted, const T *A, const T *B,
+                                                                 size_t stride_a, size_t stride_b, int n_files, const T *weight, double *g,
+                                                                 size_t n) {
+    vec acc[4][4];
+    for (int i = 0; i < RA; i++)
+        for (int j = 0; j < RB; j++) acc[i][j] = V(set1)((T)0);
+    for (int f = 0; f < n_files; f++)
+        for (int v = 0; v < NV; v++) {
+            const T *Af = A + (size_t)f * stride_a + (size_t)v * VE, *Bf = B + (size_t)f * stride_b + (size_t)v * VE;
+            vec zero = V(set1)((T)0), w = weighted ? V(load)(weight + (size_t)f * L + (size_t)v * VE) : zero, bv[4];
+#pragma GCC unroll 4
+            for (int j = 0; j < RB; j++) {
+                bv[j] = V(load)(Bf + (size_t)j * L);
+                if (weighted) bv[j] = V(sel)(w == zero, zero, bv[j]);
+            }
+#pragma GCC unroll 4
+            for (int i = 0; i < RA; i++) {
+                vec av = V(load)(Af + (size_t)i * L);
+                if (weighted) av = V(sel)(w == zero, zero, w * av);
+                for (int j = 0; j < RB; j++) acc[i][j] += av * bv[j];
+            }
+        }
+    for (int i = 0; i < RA; i++)
+        for (int j = 0; j < RB; j++) g[(size_t)i * n + (size_t)j] += (double)V(hsum)(acc[i][j]);
+}
+
+static inline __attribute__((always_inline)) void FN(outer_tiles)(const int weighted, const FN(exec) * E, const pn_decoded *x, T *files, size_t stride,
+                                                                  int n_files, const T *weight, double *g) {
+    const T *A = FN(at)(E, files, x->a), *B = FN(at)(E, files, x->b);
+    size_t sa = x->a < 0 ? 0 : stride, sb = x->b < 0 ? 0 : stride, n = (size_t)x->n;
+    for (int32_t i = 0; i < x->m;) {
+        int32_t ra = x->m - i >= 4 ? 4 : x->m - i >= 2 ? 2 : 1;
+        const T *Ai = A + (size_t)i * L;
+        double *gi = g + (size_t)i * n;
+        for (int32_t j = 0; j < x->n;) {
+            int32_t rb = x->n - j >= 4 ? 4 : 1;
+            const T *Bj = B + (size_t)j * L;
+#define TILE(RA, RB) FN(outer_tile)(RA, RB, weighted, Ai, Bj, sa, sb, n_files, weight, gi + j, n)
+            if (ra == 4 && rb == 4) TILE(4, 4);
+            else if (ra == 4) TILE(4, 1);
+            else if (ra == 2 && rb == 4) TILE(2, 4);
+            else if (ra == 2) TILE(2, 1);
+            else if (rb == 4) TILE(1, 4);
+            else TILE(1, 1);
+#undef TILE
+            j += rb;
+        }
+        i += ra;
+    }
+}
+
+static void FN(acc_outer)(const FN(exec) * E, const pn_decoded *x, T *files, size_t stride, int n_files, double *g) {
+    FN(outer_tiles)(0, E, x, files, stride, n_files, NULL, g);
+}
+static void FN(acc_outer_weighted)(const FN(exec) * E, const pn_decoded *x, T *files, size_t stride, int n_files, const T *weight, double *g) {
+    FN(outer_tiles)(1, E, x, files, stride, n_files, weight, g);
+}
+
+static void FN(acc)(const FN(exec) * E, const pn_decoded *x, T *files, size_t stride, int n_files, const T *weight, double *g) {
+    const T *A = FN(at)(E, files, x->a);
+    size_t sa = x->a < 0 ? 0 : stride;
+    vec zero = V(set1)((T)0);
+    for (int32_t i = 0; i < x->m; i++) {
+        vec acc = zero;
+        for (int f = 0; f < n_files; f++)
+            for (int v = 0; v < NV; v++) {
+                vec a = V(load)(A + (size_t)f * sa + (size_t)i * L + (size_t)v * VE);
+                if (weight) {
+                    vec w = V(load)(weight + (size_t)f * L + (size_t)v * VE);
+                    a = V(sel)(w == zero, zero, w * a);
+                }
+                acc += a;
+            }
+        g[i] += (double)V(hsum)(acc);
+    }
+}
+#undef MR
+
+#else /* one lane */
+static inline size_t FN(padded)(int32_t n) { return ((size_t)n + PN_PAD - 1) / PN_PAD * PN_PAD; }
+
+/* W (rows, cols) packed twice: rows padded to whole vectors, then columns padded. */
+static void FN(pack_one)(const pn_decoded *x, const T *W, T *pack) {
+    int32_t rows = x->op == PN_OP_AFFINE ? x->m : x->n, cols = x->op == PN_OP_AFFINE ? x->n : x->m;
+    T *by_row = pack, *by_col = pack + (size_t)rows * FN(padded)(cols);
+    for (int32_t i = 0; i < rows; i++)
+        for (int32_t j = 0; j < cols; j++) {
+            T w = W[(size_t)i * (size_t)cols + (size_t)j];
+            by_row[(size_t)i * FN(padded)(cols) + (size_t)j] = w;
+            by_col[(size_t)j * FN(padded)(rows) + (size_t)i] = w;
+        }
+}
+
+/* out = bias + sum_j x_j column_j; columns of `pad` elements, m outputs */
+static void FN(by_columns)(T *out, const T *bias, const T *columns, size_t pad, const T *x, int32_t m, int32_t n) {
+    size_t end = ((size_t)m + VE - 1) / VE * VE, o = 0;
+    T b[PN_PAD];
+    for (; o + 4 * VE <= end; o += 4 * VE) {
+        vec acc[4];
+        for (size_t v = 0; v < 4; v++) acc[v] = V(set1)((T)0);
+        for (int32_t j = 0; j < n; j++) {
+            vec xj = V(set1)(x[j]);
+            for (size_t v = 0; v < 4; v++) acc[v] += xj * V(load)(columns + (size_t)j * pad + o + v * VE);
+        }
+        for (size_t v = 0; v < 4; v++) V(store)(out + o + v * VE, acc[v]);
+    }
+    for (; o < end; o += VE) {
+        vec acc = V(set1)((T)0);
+        for (int32_t j = 0; j < n; j++) acc += V(set1)(x[j]) * V(load)(columns + (size_t)j * pad + o);
+        V(store)(out + o, acc);
+    }
+    if (!bias) return;
+    for (o = 0; o + VE <= (size_t)m; o += VE) V(store)(out + o, V(load)(out + o) + V(load)(bias + o));
+    for (size_t i = o; i < (size_t)m; i++) b[i - o] = bias[i];
+    for (size_t i = o; i < (size_t)m; i++) out[i] += b[i - o];
+}
+
+/* out_i = bias_i + row_i . x; the padding of a row is zero but that of x may hold anything, so the tail is masked */
+static void FN(by_rows)(T *out, const T *bias, const T *rows, size_t pad, const T *x, int32_t m, int32_t n) {
+    size_t whole = (size_t)n / VE * VE;
+    T tail[PN_PAD] = {0};
+    for (size_t j = whole; j < (size_t)n; j++) tail[j - whole] = x[j];
+    for (int32_t i = 0; i < m; i++) {
+        const T *r = rows + (size_t)i * pad;
+        vec acc = V(set1)((T)0);
+        for (size_t j = 0; j < whole; j += VE) acc += V(load)(r + j) * V(load)(x + j);
+        if (whole < (size_t)n) acc += V(load)(r + whole) * V(load)(tail);
+        out[i] = (bias ? bias[i] : (T)0) + V(hsum)(acc);
+    }
+}
+
+static void FN(affine)(const FN(exec) * E, const pn_decoded *x, T *out, const T *a) {
+    const T *bias = x->q < 0 ? NULL : E->theta[x->k] + x->q, *pack = E->pack + x->pack;
+    size_t pad = FN(padded)(x->n);
+    if (x->m >= VE) FN(by_columns)(out, bias, pack + (size_t)x->m * pad, FN(padded)(x->m), a, x->m, x->n);
+    else FN(by_rows)(out, bias, pack, pad, a, x->m, x->n);
+    if (x->act != PN_N_OPS) FN(unary)(x->act, out, out, (size_t)x->m);
+}
+
+static void FN(affine_t)(const FN(exec) * E, const pn_decoded *x, T *out, const T *a) {
+    const T *pack = E->pack + x->pack; /* W (n, m) */
+    size_t pad = FN(padded)(x->m);
+    if (x->m >= VE) FN(by_columns)(out, NULL, pack, pad, a, x->m, x->n);
+    else FN(by_rows)(out, NULL, pack + (size_t)x->n * pad, FN(padded)(x->n), a, x->m, x->n);
+}
+
+static void FN(acc_outer_weighted)(const FN(exec) * E, const pn_decoded *x, T *files, size_t stride, int n_files, const T *weight, double *g) {
+    const T *A = FN(at)(E, files, x->a), *B = FN(at)(E, files, x->b);
+    size_t sa = x->a < 0 ? 0 : stride, sb = x->b < 0 ? 0 : stride, n = (size_t)x->n;
+    for (int f = 0; f < n_files; f++) {
+        double w = weight ? (double)weight[f] : 1;
+        const T *a = A + (size_t)f * sa, *b = B + (size_t)f * sb;
+        if (w == 0) continue;
+        for (size_t i = 0; i < (size_t)x->m; i++) {
+            double s = w * (double)a[i];
+            for (size_t j = 0; j < n; j++) g[i * n + j] += s * (double)b[j];
+        }
+    }
+}
+static void FN(acc_outer)(const FN(exec) * E, const pn_decoded *x, T *files, size_t stride, int n_files, double *g) {
+    FN(acc_outer_weighted)(E, x, files, stride, n_files, NULL, g);
+}
+
+static void FN(acc)(const FN(exec) * E, const pn_decoded *x, T *files, size_t stride, int n_files, const T *weight, double *g) {
+    const T *A = FN(at)(E, files, x->a);
+    size_t sa = x->a < 0 ? 0 : stride;
+    for (int f = 0; f < n_files; f++) {
+        double w = weight ? (double)weight[f] : 1;
+        if (w == 0) continue;
+        for (int32_t i = 0; i < x->m; i++) g[i] += w * (double)A[(size_t)f * sa + (size_t)i];
+    }
+}
+#endif
+
+/* Pack every matrix of the program once. */
+static void FN(pack)(const FN(exec) * E) {
+    memset(E->pack, 0, (size_t)E->lay->pack_size * sizeof(T));
+    for (int32_t i = 0; i < E->lay->n_code; i++) {
+        const pn_decoded *x = &E->lay->code[i];
+        if (x->op == PN_OP_AFFINE || x->op == PN_OP_AFFINE_T) FN(pack_one)(x, E->theta[x->k] + x->p, E->pack + x->pack);
+    }
+}

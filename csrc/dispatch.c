@@ -1,0 +1,35 @@
+/* Which instruction sets this build and this processor have. */
+#include "work.h"
+
+static const pn_instance *const instances[PN_N_ISA] = {
+    [PN_ISA_PLAIN] = &pn_instance_plain,
+    [PN_ISA_BASELINE] = &pn_instance_baseline,
+#ifdef PN_HAVE_X86_ISA
+    [PN_ISA_AVX2] = &pn_instance_avx2,
+    [PN_ISA_AVX512] = &pn_instance_avx512,
+#endif
+};
+
+const char *pn_isa_name(pn_isa isa) {
+    static const char *const names[PN_N_ISA] = {"plain", "baseline", "avx2", "avx512"};
+    return (unsigned)isa < PN_N_ISA ? names[isa] : "unknown";
+}
+
+int pn_isa_available(pn_isa isa) {
+    if ((unsigned)isa >= PN_N_ISA || !instances[isa]) return 0;
+#ifdef PN_HAVE_X86_ISA
+    if (isa == PN_ISA_AVX2) return __builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma");
+    if (isa == PN_ISA_AVX512)
+        return __builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512dq") && __builtin_cpu_supports("avx512vl") &&
+               __builtin_cpu_supports("avx512bw");
+#endif
+    return 1;
+}
+
+pn_isa pn_isa_best(void) {
+    int isa = PN_N_ISA - 1;
+    while (isa > 0 && !pn_isa_available((pn_isa)isa)) isa--;
+    return (pn_isa)isa;
+}
+
+const pn_kernels *pn_kernels_get(int f32, pn_isa isa, int block) { return &instances[isa]->kernels[f32 != 0][block != 0]; }

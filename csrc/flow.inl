@@ -1,0 +1,604 @@
+/* The forward half: L samples side by side, each with its own time, step size, error estimate and status.
+
+   One attempt of a step, for a Runge-Kutta method (tableau.h), lane by lane:
+       k_i = f(t + c_i h, y + h sum_j a_ij k_j),  y_new = y + h sum_i b_i k_i,  error = h sum_i e_i k_i
+   and, with lambda > 0, the reversible scheme of McCallum & Foster (2024, arXiv:2410.11648, eq. 4-5), Psi_h(t, y) being
+   the increment h sum_i b_i k_i:
+       y_new = lambda y + (1 - lambda) z + Psi_h(t, z),   z_new = z - Psi_{-h}(t + h, y_new).
+   Step control: error per step in the root mean square norm, PI controller (Gustafsson 1991; Hairer, Norsett, Wanner,
+   Solving ODEs I, II.4 and IV.2). */
+
+enum { FN(LP) = L > PN_VE64 ? L : PN_VE64 }; /* lane arrays of doubles hold whole vectors */
+
+typedef struct FN(flow) {
+    unsigned char live[L]; /* holds a sample that still needs steps */
+    unsigned char have_k[L]; /* k[0] is f(t, y) already */
+    unsigned char again[L]; /* the last attempt of this step failed */
+    unsigned char accepted[L], interior[L], landed[L];
+    int64_t sample[L];
+    int32_t seg[L], save[L], save_end[L], grid[L];
+    int64_t index[L], stop_at[L], attempts[L], evals[L], rejects[L];
+    double dir[L], t[L], t_new[L], t_last[L], h[L], c0[L], c1[L], try_c0[L], try_c1[L];
+    double err[FN(LP)], log_err[FN(LP)];
+    T *y, *y_new, *z, *z_new, *coef; /* (d, L), coef (degree, d, L) */
+    T *k[PN_MAX_STAGES];             /* (d, L) */
+} FN(flow);
+
+typedef struct FN(back) {
+    unsigned char live[L];
+    int64_t sample[L], left[L], lo[L], hi[L]; /* steps left; window of steps at hand (checkpoints only) */
+    int32_t local[L];
+    double t[L], h[L], carry[L];
+    double t_new[L];
+    const pn_record *record[L];
+    T *y, *lambda, *z, *mu;          /* (d, L): state, its cotangent; reversible scheme: second state, its cotangent */
+    T *k[PN_MAX_STAGES], *gk[PN_MAX_STAGES], *g_coef, *g_base; /* (d, L), g_coef (degree, d, L) */
+    T *weight;                       /* (stages, L) */
+    char *ring[L];                   /* replayed steps */
+} FN(back);
+
+typedef struct FN(work) {
+    pn_shared *s;
+    const pn_problem *P;
+    const pn_tableau *tab;
+    int main;
+    int32_t d, m, stages;
+    FN(exec) field, reverse;
+    T *file;                  /* register file of the field; quadrature keeps one for each stage, else they share it */
+    size_t file_stride, stage_stride;
+    T *spare;                 /* (d, L) */
+    T *files;                 /* register files of the reverse program, one a stage (reversible: two sets) */
+    size_t files_stride;
+    FN(flow) flow;
+    FN(back) back;
+    pn_arena arena;
+    /* the chunk at hand */
+    int64_t first, count, next;
+    T *chunk_z;               /* (chunk, d) second state of the reversible scheme at the end */
+    T *chunk_k;               /* (chunk, d) f(t0, y0) from the choice of the first step */
+    double *chunk_h;          /* (chunk) first steps; 0: not known */
+    int64_t *tape_first, *n_steps; /* (chunk) */
+    int32_t *tape_lane;       /* (chunk) */
+    pn_tape tape[L];
+    pn_list steps[L];
+    int64_t every, tape_room; /* checkpoint distance; records the budget has room for (0: no limit) */
+    int replaying;
+    size_t record_size;
+    unsigned polls;
+    double last_poll;
+    unsigned char active[L]; /* lanes a callback is asked about */
+} FN(work);
+
+/* ---- evaluating the field --------------------------------------------------------------------------------------- */
+/* u(t) of one sample: sum_q coef[seg][q] (t - knot)^q, row stride of the result L */
+static void FN(input)(const pn_problem *P, int64_t sample, int32_t seg, double t, T *u) {
+    int32_t m = P->m, q1 = P->degree + 1;
+    const T *c = (const T *)P->coef + (size_t)(P->seg_start[sample] + seg) * (size_t)q1 * (size_t)m;
+    T dt = (T)(t - P->knot[P->knot_start[sample] + seg]);
+    for (int32_t i = 0; i < m; i++) {
+        T v = c[(size_t)P->degree * (size_t)m + (size_t)i];
+        for (int32_t q = P->degree; q-- > 0;) v = v * dt + c[(size_t)q * (size_t)m + (size_t)i];
+        u[(size_t)i * L] = v;
+    }
+}
+
+/* k = f(t, state in slot 1 of the file). Nonzero: stopped by the callback. */
+static int FN(eval)(FN(work) * W, FN(exec) * E, T *file, const double *t, T *restrict k) {
+    const FN(flow) *f = &W->flow;
+    T *time = file + (size_t)E->lay->slot[0] * L;
+    for (int l = 0; l < L; l++) time[l] = (T)t[l];
+    if (W->P->degree >= 0)
+        for (int l = 0; l < L; l++)
+            if (f->sample[l] >= 0) FN(input)(W->P, f->sample[l], f->seg[l], t[l], file + (size_t)E->lay->slot[2] * L + l);
+    if (FN(run)(E, file, E->lay->n_prologue, E->lay->n_forward)) return 1;
+    const T *out = FN(at)(E, file, E->lay->output[0]);
+    if (!E->prog->output_size[0]) memset(k, 0, (size_t)W->d * L * sizeof(T));
+    else memcpy(k, out, (size_t)W->d * L * sizeof(T));
+    return 0;
+}
+
+static inline T *FN(state_slot)(const FN(exec) * E, T *file) { return file + (size_t)E->lay->slot[1] * L; }
+
+/* out = y + h sum_{j < n} a_j k_j */
+static void FN(combine)(T *out, const T *y, const double *h, const double *a, T *const *k, int n, int32_t d) {
+    T hl[L], aj[PN_MAX_STAGES];
+    const T *kj[PN_MAX_STAGES];
+    int used = 0;
+    for (int l = 0; l < L; l++) hl[l] = (T)h[l];
+    for (int j = 0; j < n; j++)
+        if (a[j] != 0) {
+            aj[used] = (T)a[j];
+            kj[used++] = k[j];
+        }
+    for (int32_t i = 0; i < d; i++) {
+        T s[L] = {0};
+        for (int j = 0; j < used; j++)
+            for (int l = 0; l < L; l++) s[l] += aj[j] * kj[j][(size_t)i * L + l];
+        for (int l = 0; l < L; l++) out[(size_t)i * L + l] = y[(size_t)i * L + l] + hl[l] * s[l];
+    }
+}
+
+static inline void FN(stage_time)(double *to, const double *t, const double *h, const double *t_new, double c) {
+    for (int l = 0; l < L; l++) to[l] = c == 1.0 ? t_new[l] : t[l] + c * h[l];
+}
+
+/* Stages from .. to - 1 of the lanes' step from `base`, in register files `stride` apart (0: one file for all). */
+static int FN(stages)(FN(work) * W, FN(exec) * E, T *file, size_t stride, const T *base, const double *t, const double *h,
+                      const double *t_new, T *const *k, int from, int to) {
+    for (int i = from; i < to; i++) {
+        double ti[L];
+        T *fi = file + (size_t)i * stride;
+        FN(stage_time)(ti, t, h, t_new, W->tab->c[i]);
+        FN(combine)(FN(state_slot)(E, fi), base, h, W->tab->a[i], k, i, W->d);
+        if (FN(eval)(W, E, fi, ti, k[i])) return 1;
+    }
+    return 0;
+}
+
+static void FN(count_evals)(FN(flow) * f, const unsigned char *which, int n) {
+    for (int l = 0; l < L; l++) f->evals[l] += which[l] ? n : 0;
+}
+
+/* ---- the plan of a step ------------------------------------------------------------------------------------------ */
+static inline int64_t FN(n_times)(const pn_problem *P, int64_t i) { return P->t_len[i]; }
+static inline double FN(time_of)(const pn_problem *P, int64_t i, int64_t j) { return P->t[P->t_start[i] + j]; }
+static inline int FN(same_time)(double a, double b) { return fabs(a - b) <= 8.9e-16 * (fabs(a) > fabs(b) ? fabs(a) : fabs(b)); }
+
+/* The nearest time in front that the lane must land on. */
+static double FN(target)(const pn_problem *P, const FN(flow) * f, int l) {
+    int64_t i = f->sample[l];
+    double dir = f->dir[l], to = P->land ? FN(time_of)(P, i, f->save[l]) : f->t_last[l];
+    if (P->degree >= 0) {
+        int32_t next = dir > 0 ? f->seg[l] + 1 : f->seg[l];
+        double knot = P->knot[P->knot_start[i] + next];
+        if (next > 0 && next < P->knot_len[i] - 1 && dir * (knot - to) < 0) to = knot;
+    }
+    return to;
+}
+
+/* t_new and h of every live lane; a lane that cannot move gets t_new == t. */
+static void FN(plan)(const pn_problem *P, FN(flow) * f) {
+    for (int l = 0; l < L; l++) {
+        if (!f->live[l]) {
+            f->h[l] = 0;
+            f->t_new[l] = f->t[l];
+            continue;
+        }
+        double t = f->t[l], dir = f->dir[l], to, next;
+        if (P->grid) next = P->grid[P->grid_start[f->sample[l]] + f->grid[l] + 1];
+        else {
+            to = FN(target)(P, f, l);
+            if (P->adaptive) {
+                double h = f->c0[l], reach = 1.01 * h;
+                if (P->max_step > 0 && h > P->max_step) h = P->max_step;
+                if (P->max_step > 0 && reach > P->max_step) reach = P->max_step;
+                next = t + dir * h;
+                if (dir * (to - t) <= reach) next = to;
+            } else {
+                next = f->c0[l] + dir * (f->c1[l] + 1) * P->step;
+                if (dir * (to - next) <= 1e-9 * P->step) next = to;
+            }
+        }
+        f->t_new[l] = next;
+        f->h[l] = next - t;
+    }
+}
+
+/* ---- error and step size ------------------------------------------------------------------------------------------ */
+static void FN(add_error)(double *restrict sum, const FN(work) * W, const double *e, const T *y, const T *y_new) {
+    const FN(flow) *f = &W->flow;
+    int n = W->tab->s + (W->tab->error_uses_new ? 1 : 0);
+    for (int32_t i = 0; i < W->d; i++) {
+        T s[L] = {0};
+        for (int j = 0; j < n; j++) {
+            T ej = (T)e[j];
+            if (ej == 0) continue;
+            for (int l = 0; l < L; l++) s[l] += ej * f->k[j][(size_t)i * L + l];
+        }
+        double atol = W->P->atol[i], rtol = W->P->rtol;
+        for (int l = 0; l < L; l++) {
+            double a = fabs((double)y[(size_t)i * L + l]), b = (double)y_new[(size_t)i * L + l], c = fabs(b);
+            double q = f->h[l] * (double)s[l] / (atol + rtol * (a > c ? a : c)) + (b - b); /* b - b: NaN unless finite */
+            sum[l] += q * q;
+        }
+    }
+}
+
+/* err = square of the error norm; NaN where anything is not finite */
+static void FN(error)(FN(work) * W, const T *y, const T *y_new) {
+    FN(flow) *f = &W->flow;
+    memset(f->err, 0, sizeof f->err);
+    FN(add_error)(f->err, W, W->tab->e, y, y_new);
+    if (W->tab->has_e2) {
+        double third[L] = {0};
+        FN(add_error)(third, W, W->tab->e2, y, y_new);
+        for (int l = 0; l < L; l++) {
+            double e5 = f->err[l], den = e5 + 0.01 * third[l];
+            f->err[l] = den > 0 ? e5 * e5 / den : e5;
+        }
+    }
+    for (int l = 0; l < L; l++) f->err[l] /= W->d;
+}
+
+/* Vector of factors exp(a + b x + c y) over the lanes, double whatever T is. */
+static void FN(power)(double *out, double a, double b, const double *x, double c, const double *y) {
+    for (int l = 0; l < FN(LP); l += PN_VE64)
+        v_store_f64(out + l, v_exp_f64(v_set1_f64(a) + v_set1_f64(b) * v_load_f64(x + l) + v_set1_f64(c) * v_load_f64(y + l)));
+}
+
+/* Decide each live lane: accepted[l], and the next step size c0, the error memory c1 (the logarithm of the last error). */
+static void FN(control)(FN(work) * W) {
+    const pn_problem *P = W->P;
+    FN(flow) *f = &W->flow;
+    double q = 1.0 / (W->tab->error_order + 1), grow[FN(LP)], shrink[FN(LP)], floor2[FN(LP)], old[FN(LP)] = {0};
+    for (int l = 0; l < L; l++) floor2[l] = f->err[l] > 1e-200 ? f->err[l] : 1e-200;
+    for (int l = L; l < FN(LP); l++) floor2[l] = 1;
+    for (int l = 0; l < L; l++) old[l] = f->c1[l];
+    for (int l = 0; l < FN(LP); l += PN_VE64) v_store_f64(f->log_err + l, v_set1_f64(0.5) * v_log_f64(v_load_f64(floor2 + l)));
+    double safety = log(P->safety), beta = P->beta * q;
+    FN(power)(grow, safety, -(q - 0.75 * beta), f->log_err, beta, old);
+    FN(power)(shrink, safety, -q, f->log_err, 0, old);
+    for (int l = 0; l < L; l++) {
+        f->accepted[l] = f->live[l] && f->err[l] <= 1;
+        if (!f->live[l]) continue;
+        double h = fabs(f->h[l]);
+        if (f->accepted[l]) {
+            double factor = grow[l] > P->max_factor ? P->max_factor : grow[l] < P->min_factor ? P->min_factor : grow[l];
+            if (f->again[l] && factor > 1) factor = 1;
+            double next = h * factor;
+            if (h < f->c0[l] && !f->again[l] && next < f->c0[l]) next = f->c0[l]; /* it was cut short to land */
+            f->c0[l] = next;
+            f->c1[l] = f->log_err[l] > -9.210340371976182 ? f->log_err[l] : -9.210340371976182; /* log 1e-4 */
+        } else {
+            double factor = f->err[l] == f->err[l] ? shrink[l] : 0.1;
+            f->c0[l] = h * (factor < P->min_factor ? P->min_factor : factor > 0.9 ? 0.9 : factor);
+            f->again[l] = 1;
+            f->rejects[l]++;
+        }
+    }
+}
+
+/* ---- how a sample ends -------------------------------------------------------------------------------------------- */
+static void FN(fail)(FN(work) * W, int l, pn_status status) {
+    const pn_problem *P = W->P;
+    FN(flow) *f = &W->flow;
+    int64_t i = f->sample[l];
+    T *y = P->y;
+    P->status[i] = (int32_t)status;
+    P->stop_t[i] = f->t[l];
+    if (status == PN_NON_FINITE)
+        for (int32_t c = W->d; c-- > 0;) {
+            double v = (double)f->y_new[(size_t)c * L + (size_t)l];
+            if (!(v - v == 0)) P->stop_component[i] = c;
+        }
+    for (int64_t j = f->save[l]; j < FN(n_times)(P, i); j++)
+        for (int32_t c = 0; c < W->d; c++) y[(size_t)(P->row[i] + j) * (size_t)W->d + (size_t)c] = (T)NAN;
+    f->live[l] = 0;
+}
+
+/* The sample leaves its lane: counts, steps. */
+static pn_status FN(finish)(FN(work) * W, int l) {
+    const pn_problem *P = W->P;
+    FN(flow) *f = &W->flow;
+    int64_t i = f->sample[l];
+    f->live[l] = 0;
+    if (W->replaying) return PN_OK;
+    W->n_steps[i - W->first] = f->index[l];
+    for (int32_t c = 0; f->z && c < W->d; c++) W->chunk_z[(size_t)(i - W->first) * (size_t)W->d + (size_t)c] = f->z[(size_t)c * L + (size_t)l];
+    P->nfe[i] = f->evals[l];
+    P->accepted[i] = f->index[l];
+    P->rejected[i] = f->rejects[l];
+    if (P->steps) {
+        pn_list *s = &W->steps[l];
+        pn_steps *to = &P->steps[i];
+        to->n = f->index[l];
+        if (s->n) {
+            to->record = malloc((size_t)s->n * sizeof(double));
+            if (!to->record) return PN_MEMORY;
+            memcpy(to->record, s->x, (size_t)s->n * sizeof(double));
+        }
+        s->n = 0;
+    }
+    return PN_OK;
+}
+
+/* ---- save points --------------------------------------------------------------------------------------------------- */
+static inline void FN(jump)(const pn_problem *P, int64_t row, int32_t d, T *y) {
+    if (!P->jump_add) return;
+    const T *set = P->jump_set, *add = P->jump_add;
+    for (int32_t c = 0; c < d; c++) {
+        size_t at = (size_t)row * (size_t)d + (size_t)c;
+        if (set && set[at] == set[at]) y[(size_t)c * L] = set[at];
+        y[(size_t)c * L] += add[at];
+    }
+}
+
+static void FN(save_row)(const FN(work) * W, int64_t row, const T *y) {
+    T *to = (T *)W->P->y + (size_t)row * (size_t)W->d;
+    for (int32_t c = 0; c < W->d; c++) to[c] = y[(size_t)c * L];
+}
+
+/* Which save times the accepted step covers, and whether any needs dense output. */
+static int FN(find_saves)(FN(work) * W) {
+    const pn_problem *P = W->P;
+    FN(flow) *f = &W->flow;
+    int any = 0;
+    for (int l = 0; l < L; l++) {
+        f->interior[l] = f->landed[l] = 0;
+        f->save_end[l] = f->save[l];
+        if (!f->accepted[l]) continue;
+        int64_t i = f->sample[l], n = FN(n_times)(P, i);
+        int32_t j = f->save[l];
+        for (; j < n; j++) {
+            double ts = FN(time_of)(P, i, j);
+            int end = FN(same_time)(ts, f->t_new[l]);
+            if (!end && f->dir[l] * (ts - f->t_new[l]) > 0) break;
+            if (end) f->landed[l] = 1;
+            else f->interior[l] = 1;
+        }
+        f->save_end[l] = j;
+        any |= f->interior[l] || P->dense;
+    }
+    return any;
+}
+
+/* coef[j - 1] = h sum_i dense[i][j] k_i, so that y(t + theta h) = y + sum_j coef[j - 1] theta^j */
+static void FN(dense_coef)(const FN(work) * W, T *const *k, const double *h, T *coef) {
+    const pn_tableau *tab = W->tab;
+    int n = W->stages;
+    for (int j = 1; j <= tab->dense_degree; j++)
+        for (int32_t c = 0; c < W->d; c++) {
+            T s[L] = {0}, *to = coef + ((size_t)(j - 1) * (size_t)W->d + (size_t)c) * L;
+            for (int i = 0; i < n; i++) {
+                T b = (T)tab->dense[i][j];
+                if (b == 0) continue;
+                for (int l = 0; l < L; l++) s[l] += b * k[i][(size_t)c * L + l];
+            }
+            for (int l = 0; l < L; l++) to[l] = (T)h[l] * s[l];
+        }
+}
+
+static void FN(write_saves)(FN(work) * W) {
+    const pn_problem *P = W->P;
+    const FN(flow) *f = &W->flow;
+    int degree = W->tab->dense_degree;
+    size_t stride = (size_t)W->d * L;
+    for (int l = 0; l < L; l++) {
+        int64_t i = f->sample[l];
+        for (int32_t j = f->save[l]; f->accepted[l] && j < f->save_end[l]; j++) {
+            double ts = FN(time_of)(P, i, j);
+            if (FN(same_time)(ts, f->t_new[l])) {
+                FN(jump)(P, P->row[i] + j, W->d, f->y_new + l);
+                FN(save_row)(W, P->row[i] + j, f->y_new + l);
+                continue;
+            }
+            T theta = (T)((ts - f->t[l]) / f->h[l]), *to = (T *)P->y + (size_t)(P->row[i] + j) * (size_t)W->d;
+            for (int32_t c = 0; c < W->d; c++) {
+                const T *q = f->coef + (size_t)c * L + (size_t)l;
+                T v = q[(size_t)(degree - 1) * stride];
+                for (int g = degree - 1; g-- > 0;) v = v * theta + q[(size_t)g * stride];
+                to[c] = f->y[(size_t)c * L + (size_t)l] + theta * v;
+            }
+        }
+    }
+}
+
+/* ---- bookkeeping of an accepted step -------------------------------------------------------------------------------- */
+static pn_status FN(checkpoint_thin)(FN(work) * W);
+
+static pn_status FN(record)(FN(work) * W, int l) {
+    FN(flow) *f = &W->flow;
+    pn_record *r;
+    if (W->replaying) r = (pn_record *)(void *)(W->back.ring[l] + (size_t)(f->index[l] % (2 * W->every)) * W->record_size);
+    else {
+        if (f->index[l] % W->every) return PN_OK;
+        if (W->tape_room) {
+            int64_t total = 0;
+            for (int i = 0; i < L; i++) total += W->tape[i].n;
+            if (total >= W->tape_room) {
+                pn_status st = FN(checkpoint_thin)(W);
+                if (st != PN_OK) return st;
+                if (f->index[l] % W->every) return PN_OK;
+            }
+        }
+        r = pn_tape_push(&W->tape[l]);
+        if (!r) return PN_MEMORY;
+        if (f->index[l] == 0) W->tape_first[f->sample[l] - W->first] = W->tape[l].n - 1;
+    }
+    *r = (pn_record){.t = f->t[l], .t_new = f->t_new[l], .c0 = f->try_c0[l], .c1 = f->try_c1[l], .index = f->index[l], .save = f->save[l], .save_end = f->save_end[l],
+                     .seg = f->seg[l], .grid = f->grid[l], .local = (int32_t)(f->sample[l] - W->first), .landed = f->landed[l]};
+    T *y = (T *)(void *)(r + 1);
+    if (W->record_size > sizeof *r)
+        for (int32_t c = 0; c < W->d; c++) y[c] = f->y[(size_t)c * L + (size_t)l];
+    return PN_OK;
+}
+
+static pn_status FN(list_step)(FN(work) * W, int l) {
+    FN(flow) *f = &W->flow;
+    int32_t d = W->d, degree = W->tab->dense_degree;
+    int64_t stride = 2 + (W->P->dense ? (degree + 1) * d : 0);
+    double *to = pn_list_push(&W->steps[l], stride);
+    if (!to) return PN_MEMORY;
+    *to++ = f->t[l];
+    *to++ = f->h[l];
+    if (!W->P->dense) return PN_OK;
+    for (int32_t c = 0; c < d; c++) *to++ = (double)f->y[(size_t)c * L + (size_t)l];
+    for (int32_t e = 0; e < degree * d; e++) *to++ = (double)f->coef[(size_t)e * L + (size_t)l];
+    return PN_OK;
+}
+
+/* Move an accepted lane to the end of its step. */
+static pn_status FN(advance)(FN(work) * W, int l, int have_new) {
+    const pn_problem *P = W->P;
+    FN(flow) *f = &W->flow;
+    int64_t i = f->sample[l];
+    int jumped = P->jump_add && f->save_end[l] > f->save[l];
+    for (int32_t c = 0; c < W->d; c++) {
+        size_t at = (size_t)c * L + (size_t)l;
+        f->y[at] = f->y_new[at];
+        if (f->z) f->z[at] = f->z_new[at];
+        if (have_new) f->k[0][at] = f->k[W->tab->s][at];
+    }
+    f->have_k[l] = (unsigned char)(have_new && !jumped && !P->quadrature);
+    f->save[l] = f->save_end[l];
+    f->index[l]++;
+    f->again[l] = 0;
+    f->t[l] = f->t_new[l];
+    if (P->grid) f->grid[l]++;
+    if (P->degree >= 0) {
+        int32_t next = f->dir[l] > 0 ? f->seg[l] + 1 : f->seg[l], last = (int32_t)P->knot_len[i] - 1;
+        if (next > 0 && next < last && P->knot[P->knot_start[i] + next] == f->t[l]) {
+            f->seg[l] += f->dir[l] > 0 ? 1 : -1;
+            if (P->input_jumps) f->have_k[l] = 0;
+            if (!P->adaptive) f->c0[l] = f->t[l], f->c1[l] = -1;
+        }
+    }
+    if (!P->adaptive && !P->grid) {
+        if (P->land && f->landed[l]) f->c0[l] = f->t[l], f->c1[l] = -1;
+        f->c1[l] += 1;
+    }
+    if (f->save[l] == FN(n_times)(P, i)) return FN(finish)(W, l);
+    if (f->index[l] >= f->stop_at[l]) f->live[l] = 0;
+    return PN_OK;
+}
+
+/* ---- one attempt of a step in every live lane --------------------------------------------------------------------- */
+static pn_status FN(check_lanes)(FN(work) * W) { /* budgets and steps that vanish, before any work */
+    const pn_problem *P = W->P;
+    FN(flow) *f = &W->flow;
+    for (int l = 0; l < L; l++) {
+        if (!f->live[l]) continue;
+        pn_status st = PN_OK;
+        double span = fabs(f->t_last[l] - FN(time_of)(P, f->sample[l], 0)), t = fabs(f->t[l]);
+        double least = 16 * 2.220446049250313e-16 * (t > 1e-3 * span ? t : 1e-3 * span);
+        if (f->attempts[l]++ >= P->max_steps) st = PN_MAX_STEPS;
+        else if (f->again[l] && P->adaptive && f->c0[l] < least) st = f->err[l] == f->err[l] ? PN_STEP_TOO_SMALL : PN_NON_FINITE;
+        else if (f->h[l] == 0) st = PN_STEP_TOO_SMALL;
+        if (st == PN_OK) continue;
+        FN(fail)(W, l, st);
+        st = FN(finish)(W, l);
+        if (st != PN_OK) return st;
+    }
+    return PN_OK;
+}
+
+static int FN(any)(const unsigned char *x) {
+    for (int l = 0; l < L; l++)
+        if (x[l]) return 1;
+    return 0;
+}
+
+static int FN(first_stage)(FN(work) * W, const T *base) {
+    FN(flow) *f = &W->flow;
+    unsigned char need[L];
+    for (int l = 0; l < L; l++) need[l] = f->live[l] && !f->have_k[l];
+    if (!FN(any)(need)) return 0;
+    T *all = W->spare;
+    memcpy(FN(state_slot)(&W->field, W->file), base, (size_t)W->d * L * sizeof(T));
+    memcpy(W->active, need, L);
+    if (FN(eval)(W, &W->field, W->file, f->t, all)) return 1;
+    for (int32_t c = 0; c < W->d; c++)
+        for (int l = 0; l < L; l++)
+            if (need[l]) f->k[0][(size_t)c * L + (size_t)l] = all[(size_t)c * L + (size_t)l];
+    for (int l = 0; l < L; l++) f->have_k[l] |= need[l];
+    FN(count_evals)(f, need, 1);
+    return 0;
+}
+
+/* z_new = z - Psi_{-h}(t + h, y_new); uses the spare stages of the back half */
+static int FN(reversible_second)(FN(work) * W) {
+    FN(flow) *f = &W->flow;
+    double back[L];
+    T *k[PN_MAX_STAGES];
+    for (int i = 0; i < W->tab->s; i++) k[i] = f->coef + (size_t)i * (size_t)W->d * L;
+    for (int l = 0; l < L; l++) back[l] = -f->h[l];
+    memcpy(W->active, f->accepted, L);
+    if (FN(stages)(W, &W->field, W->file, 0, f->y_new, f->t_new, back, f->t, k, 0, W->tab->s)) return 1;
+    for (int l = 0; l < L; l++) back[l] = f->h[l]; /* z - (-h) sum b k */
+    FN(combine)(f->z_new, f->z, back, W->tab->b, k, W->tab->s, W->d);
+    FN(count_evals)(f, f->accepted, W->tab->s);
+    return 0;
+}
+
+static int FN(quadrature)(FN(work) * W);
+
+/* Stages, new state, error, decision. */
+static pn_status FN(try_step)(FN(work) * W, int *have_new) {
+    const pn_problem *P = W->P;
+    FN(flow) *f = &W->flow;
+    int s = W->tab->s, rev = f->z != NULL;
+    size_t stride = W->stage_stride;
+    const T *base = rev ? f->z : f->y;
+    if (FN(first_stage)(W, base)) return PN_CALLBACK;
+    memcpy(W->active, f->live, L);
+    if (FN(stages)(W, &W->field, W->file, stride, base, f->t, f->h, f->t_new, f->k, 1, s)) return PN_CALLBACK;
+    FN(count_evals)(f, f->live, s - 1);
+    FN(combine)(f->y_new, base, f->h, W->tab->b, f->k, s, W->d);
+    if (rev)
+        for (size_t e = 0; e < (size_t)W->d * L; e++) f->y_new[e] += (T)P->lambda * (f->y[e] - f->z[e]);
+    *have_new = 0;
+    if (P->adaptive) {
+        if (W->tab->error_uses_new) {
+            if (FN(stages)(W, &W->field, W->file, stride, base, f->t, f->h, f->t_new, f->k, s, s + 1)) return PN_CALLBACK;
+            FN(count_evals)(f, f->live, 1);
+            *have_new = !rev;
+        }
+        FN(error)(W, f->y, f->y_new);
+        FN(control)(W);
+        return PN_OK;
+    }
+    for (int l = 0; l < L; l++) {
+        double bad = 0;
+        for (int32_t c = 0; c < W->d; c++) bad += (double)f->y_new[(size_t)c * L + (size_t)l] * 0;
+        f->accepted[l] = f->live[l] && bad == 0;
+        if (!f->live[l] || bad == 0) continue;
+        FN(fail)(W, l, PN_NON_FINITE);
+        pn_status st = FN(finish)(W, l);
+        if (st != PN_OK) return st;
+    }
+    return PN_OK;
+}
+
+/* Dense output where a save time lies inside the step: f_new and the extra stages first. */
+static pn_status FN(interpolate)(FN(work) * W, int *have_new) {
+    FN(flow) *f = &W->flow;
+    int s = W->tab->s, from = *have_new ? s + 1 : s, to = W->tab->dense_uses_new ? W->stages : s;
+    unsigned char need[L];
+    for (int l = 0; l < L; l++) need[l] = f->accepted[l] && (f->interior[l] || W->P->dense);
+    if (from < to) {
+        memcpy(W->active, f->accepted, L);
+        if (FN(stages)(W, &W->field, W->file, W->stage_stride, f->y, f->t, f->h, f->t_new, f->k, from, to)) return PN_CALLBACK;
+        FN(count_evals)(f, f->accepted, from == s ? 1 : 0);
+        FN(count_evals)(f, need, to - s - 1);
+        *have_new = 1;
+    }
+    FN(dense_coef)(W, f->k, f->h, f->coef);
+    return PN_OK;
+}
+
+static pn_status FN(attempt)(FN(work) * W) {
+    FN(flow) *f = &W->flow;
+    int have_new;
+    FN(plan)(W->P, f);
+    pn_status st = FN(check_lanes)(W);
+    if (st != PN_OK || !FN(any)(f->live)) return st;
+    for (int l = 0; l < L; l++)
+        if (!f->again[l]) f->try_c0[l] = f->c0[l], f->try_c1[l] = f->c1[l];
+    st = FN(try_step)(W, &have_new);
+    if (st != PN_OK || !FN(any)(f->accepted)) return st;
+    if (f->z && FN(reversible_second)(W)) return PN_CALLBACK;
+    if (FN(find_saves)(W)) st = FN(interpolate)(W, &have_new);
+    if (st != PN_OK) return st;
+    if (W->P->quadrature && FN(quadrature)(W)) return PN_CALLBACK;
+    if (W->P->gradient != PN_GRAD_NONE || W->P->steps)
+        for (int l = 0; l < L; l++) {
+            if (!f->accepted[l]) continue;
+            if (W->P->gradient != PN_GRAD_NONE) st = FN(record)(W, l);
+            if (st == PN_OK && W->P->steps && !W->replaying) st = FN(list_step)(W, l);
+            if (st != PN_OK) return st;
+        }
+    FN(write_saves)(W);
+    for (int l = 0; l < L; l++)
+        if (f->accepted[l] && (st = FN(advance)(W, l, have_new)) != PN_OK) return st;
+    return PN_OK;
+}

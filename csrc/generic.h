@@ -1,0 +1,30 @@
+/* Names of one instance: element type T, lanes L, vector functions without their precision suffix.
+   Included by instances.inl before, and undone by generic_end.h after, each instance. */
+#define PN_CAT3_(a, b, c) a##b##c
+#define PN_CAT3(a, b, c) PN_CAT3_(a, b, c)
+#if PN_F32
+#define T float
+#define vec vf32
+#define VE PN_VE32
+#define V(name) PN_CAT3(v_, name, _f32)
+#else
+#define T double
+#define vec vf64
+#define VE PN_VE64
+#define V(name) PN_CAT3(v_, name, _f64)
+#endif
+#if PN_BLOCK
+#define L (2 * VE)
+#define NV 2
+#define PN_LAYOUT PN_LAYOUT_BLOCK
+#define PN_LANES_NAME block
+#else
+#define L 1
+#define PN_LAYOUT PN_LAYOUT_SINGLE
+#define PN_LANES_NAME single
+#endif
+#if PN_F32
+#define FN(name) PN_CAT3(name, _f32_, PN_LANES_NAME)
+#else
+#define FN(name) PN_CAT3(name, _f64_, PN_LANES_NAME)
+#endif

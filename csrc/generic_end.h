@@ -1,0 +1,13 @@
+#undef PN_CAT3_
+#undef PN_CAT3
+#undef T
+#undef vec
+#undef VE
+#undef V
+#undef L
+#undef NV
+#undef PN_LAYOUT
+#undef PN_LANES_NAME
+#undef FN
+#undef PN_F32
+#undef PN_BLOCK

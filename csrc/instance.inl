@@ -1,0 +1,9 @@
+#include "generic.h"
+
+#include "exec.inl"
+#include "flow.inl"
+
+#include "back.inl"
+#include "chunk.inl"
+
+#include "generic_end.h"

@@ -1,0 +1,39 @@
+/* A checked program, decoded for the kernels. Made by pn_program_create, read only afterwards. */
+#ifndef PN_PROGRAM_H
+#define PN_PROGRAM_H
+#include "pynode.h"
+
+/* Registers live in a register file, one file a stage, except those of the prologue (functions of theta only), which
+   live in one shared file. An operand is its first row in its file; a row of the shared file r is written ~r (< 0). */
+typedef struct pn_decoded {
+    int32_t op, act;         /* act: unary operation applied to the output of an AFFINE (PN_N_OPS: none) */
+    int32_t m, n;            /* sizes of the output (ACC: of a) and of operand a (ACC_OUTER: of b) */
+    int32_t out, a, b, c;    /* operands */
+    int32_t p, q, k;
+    int64_t pack;            /* AFFINE, AFFINE_T: where this matrix starts in the packed weights */
+} pn_decoded;
+
+enum { PN_LAYOUT_SINGLE, PN_LAYOUT_BLOCK, PN_N_LAYOUTS };
+enum { PN_PAD = 16 }; /* a register of the single-lane layout starts at a multiple of this many elements */
+
+/* The layouts differ in padding only: with one lane a register is a padded vector of features, in a block of L lanes a
+   row is L elements and needs none. */
+typedef struct pn_layout {
+    pn_decoded *code;
+    int32_t n_prologue, n_forward, n_reverse, n_code; /* ends of the segments, cumulative */
+    int32_t file_rows, shared_rows;
+    int32_t slot[PN_MAX_SLOTS];    /* first row of each slot, in the file */
+    int32_t output[PN_MAX_OUTPUTS]; /* operand of each output */
+    int64_t pack_size;             /* elements of packed weights */
+} pn_layout;
+
+struct pn_program {
+    int32_t n_slots, n_outputs, n_spaces, n_grads, has_call;
+    int32_t slot_size[PN_MAX_SLOTS], output_size[PN_MAX_OUTPUTS]; /* output size 0: identically zero */
+    int64_t n_theta[PN_MAX_SPACES], n_grad[PN_MAX_SPACES];
+    int32_t call_rows; /* largest output of a CALL */
+    double *consts;
+    int32_t *index;
+    pn_layout layout[PN_N_LAYOUTS];
+};
+#endif

@@ -1,0 +1,141 @@
+/* pynode core: the public header. Plain C11, no Python, no globals that change.
+   A program (program.c) is a field; a problem is one solve; instances.h holds the kernels, one set for each
+   precision x instruction set x number of lanes. All arrays are C-contiguous; "T" is float or double. */
+#ifndef PYNODE_H
+#define PYNODE_H
+#include <stddef.h>
+#include <stdint.h>
+
+#include "tableau.h"
+
+typedef enum pn_status {
+#define PN_STATUS(name, exception, message) PN_##name,
+#include "status.def"
+    PN_N_STATUS
+} pn_status;
+const char *pn_status_name(pn_status s);    /* "max_steps" */
+const char *pn_status_message(pn_status s); /* with a hint for the user */
+
+typedef enum pn_op {
+#define PN_OP(name, shape, operands) PN_OP_##name,
+#include "ops.def"
+    PN_N_OPS
+} pn_op;
+
+/* ---- programs ---------------------------------------------------------------------------------------------- */
+typedef struct pn_ins { /* one instruction, see docs/program.md */
+    int32_t op, out, a, b, c, p, q, k;
+} pn_ins;
+
+enum { PN_MAX_SPACES = 2, PN_MAX_OUTPUTS = 16, PN_MAX_SLOTS = 16 };
+
+typedef struct pn_program_spec { /* what a caller or a model file says; nothing in it is trusted */
+    int32_t n_reg, n_slots, n_code, n_consts, n_index, n_outputs, n_spaces, n_grads;
+    const int32_t *sizes;   /* (n_reg) */
+    const pn_ins *code;     /* (n_code) */
+    const double *consts;   /* (n_consts) */
+    const int32_t *index;   /* (n_index) */
+    const int32_t *outputs; /* (n_outputs) */
+    const int64_t *n_theta; /* (n_spaces) lengths of the parameter vectors */
+    const int64_t *n_grad;  /* (n_grads) lengths of the gradient accumulators */
+    int32_t segments[3];    /* prologue, forward, reverse; the rest accumulates */
+    int32_t fuse;           /* 0: leave the instructions as they are (the reference path) */
+} pn_program_spec;
+
+typedef struct pn_program pn_program;
+enum { PN_MESSAGE = 256 };
+pn_status pn_program_create(const pn_program_spec *spec, char message[PN_MESSAGE], pn_program **out);
+void pn_program_destroy(pn_program **p);
+
+/* A field that C does not know: fills out[lane][n_out] for the n_active lanes given; arrays are double.
+   Returns 0, or nonzero to stop everything (status PN_CALLBACK). */
+typedef int (*pn_callback)(void *ctx, int which, int n_active, const double *t, const double *y, const double *u,
+                           const double *seed, double *out, int n_out);
+
+/* ---- a solve ----------------------------------------------------------------------------------------------- */
+typedef enum pn_loss { PN_LOSS_NONE, PN_LOSS_SQUARED, PN_LOSS_ABSOLUTE, PN_LOSS_HUBER, PN_LOSS_STUDENT } pn_loss;
+typedef enum pn_gradient { PN_GRAD_NONE, PN_GRAD_DISCRETE, PN_GRAD_REVERSIBLE } pn_gradient;
+
+typedef struct pn_steps { /* the accepted steps of one sample: n records of `stride` doubles: t, h, coefficients */
+    int64_t n;
+    double *record; /* malloc'ed by the solve, freed by the caller */
+} pn_steps;
+
+typedef struct pn_problem {
+    /* the vector field: `field` runs forward; `reverse` (or NULL) is its vjp program */
+    const pn_program *field, *reverse;
+    const void *theta; /* T (n_theta) */
+    pn_callback call;
+    void *call_ctx;
+    const pn_tableau *tableau;
+    int32_t d, m;       /* state and input dimensions */
+    int64_t n;          /* samples */
+    const void *y0;     /* T (n, d) */
+    /* save times, sample i: t[t_start[i] .. + t_len[i]], monotone, its first is the initial time;
+       its results are rows row[i] .. of y */
+    const double *t;
+    const int64_t *t_start, *t_len, *row;
+    /* inputs u(t): piecewise polynomials, segment j of sample i on [knot_j, knot_j+1]:
+       u = sum_q coef[seg][q][m] (t - knot_j)^q; degree < 0: none. n_seg = knot_len - 1, at least 1 */
+    const double *knot;
+    const int64_t *knot_start, *knot_len, *seg_start;
+    const void *coef; /* T (segments, degree + 1, m) */
+    int32_t degree;
+    int32_t input_jumps; /* u is not continuous at the knots */
+    /* step control */
+    int32_t adaptive, land;
+    double step;              /* fixed step (> 0), when not adaptive and no grid is given */
+    double first_step, max_step; /* 0: automatic, none */
+    double rtol;
+    const double *atol;       /* (d) */
+    double safety, min_factor, max_factor, beta;
+    int64_t max_steps;
+    const double *grid;       /* or NULL: prescribed step ends, first = initial time */
+    const int64_t *grid_start, *grid_len;
+    double lambda;            /* coupling of the reversible scheme; 0: the plain method */
+    /* jumps at save times (landed on): z <- where(isnan(set), z, set) + add; rows as in y; or NULL */
+    const void *jump_set, *jump_add; /* T (rows, d) */
+    double *quadrature;       /* or NULL: (n_grad) integral of the accumulate segment along the path */
+    double *quadrature_coef;  /* or NULL: the same for the cotangent of the input's coefficients */
+    /* results */
+    void *y;                  /* T (rows, d) */
+    int32_t *status;          /* (n) pn_status of each sample */
+    double *stop_t;           /* (n) where it stopped */
+    int32_t *stop_component;  /* (n) first non-finite component, or -1 */
+    int64_t *nfe, *accepted, *rejected; /* (n) */
+    pn_steps *steps;          /* (n) or NULL */
+    int32_t dense;            /* steps carry dense coefficients: stride 2 + (degree + 1) d */
+    /* loss: sum over observed entries of weight rho(y - target); NaN target = not observed */
+    pn_loss loss;
+    double loss_scale;        /* Huber's delta, Student's scale */
+    double loss_dof;          /* Student's degrees of freedom */
+    const void *target, *weight; /* T (rows, d); weight may be NULL */
+    double *sample_loss, *sample_weight; /* (n) */
+    /* gradient: cotangents of y come from the loss, or from g_y */
+    pn_gradient gradient;
+    int64_t memory;           /* bytes for tape and checkpoints of all threads; 0: no limit */
+    const void *g_y;          /* T (rows, d) or NULL */
+    double *g_theta;          /* (n_theta), set */
+    double *g_y0;             /* (n, d) or NULL */
+    double *g_t;              /* (total times, as rows) or NULL */
+    double *g_coef;           /* (segments, degree + 1, m) or NULL */
+    /* running */
+    int32_t threads;
+    int (*poll)(void *);      /* called now and then from the calling thread; nonzero stops */
+    void *poll_ctx;
+} pn_problem;
+
+typedef enum pn_isa { PN_ISA_PLAIN, PN_ISA_BASELINE, PN_ISA_AVX2, PN_ISA_AVX512, PN_N_ISA } pn_isa;
+const char *pn_isa_name(pn_isa isa);
+int pn_isa_available(pn_isa isa);
+pn_isa pn_isa_best(void);
+
+/* Solve, and where asked differentiate. PN_OK even if samples failed (see status). */
+pn_status pn_solve(const pn_problem *problem, int f32, pn_isa isa);
+
+/* Run prologue, forward, reverse and accumulate once for each of n samples: slots[i] is T (n, size) or NULL where the
+   size is 0, outputs[i] T (n, size) or NULL, grads[k] double (n_grad) added to. */
+pn_status pn_evaluate(const pn_program *program, int f32, pn_isa isa, int64_t n, const void *const *slots,
+                      const void *const *theta, void *const *outputs, double *const *grads, pn_callback call,
+                      void *call_ctx);
+#endif

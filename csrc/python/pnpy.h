@@ -1,0 +1,123 @@
+/* The CPython/NumPy wrapper of the core: what its files share.
+
+   module.c    the module, its state, instruction sets, threads, tables (OPS, STATUS, tableaus)
+   arrays.c    anything array-like -> a checked, C-contiguous NumPy array
+   callback.c  from C back into Python: fields that are Python callables, signals, status -> exception
+   program.c   Program and evaluate()
+   problem.c   Problem: checks everything once, keeps its own copy of every array
+   run.c       Problem.run: one solve
+
+   Rules. Every function either succeeds or sets a Python exception. A Program and a Problem do not change after their
+   construction, a run keeps all it changes in its own frame, and the two settings of the module are atomic; so several
+   threads may run one Problem at a time. Py_mod_gil is nevertheless not declared: nobody has run the tests on a
+   free-threaded interpreter yet. */
+#ifndef PNPY_H
+#define PNPY_H
+#define PY_SSIZE_T_CLEAN
+#include <Python.h>
+
+#define NPY_NO_DEPRECATED_API NPY_2_0_API_VERSION
+#define NPY_TARGET_VERSION NPY_2_0_API_VERSION
+#define PY_ARRAY_UNIQUE_SYMBOL pnpy_array_api
+#ifndef PNPY_IMPORT_ARRAY
+#define NO_IMPORT_ARRAY
+#endif
+#include <numpy/arrayobject.h>
+
+#include <stdatomic.h>
+
+#include "pynode.h"
+
+/* ---- names, interned once ---------------------------------------------------------------------------------- */
+#define PNPY_RUN_ARGUMENTS(X)                                                                                          \
+    X(theta) X(y0) X(target) X(weight) X(g_y) X(gradient) X(wrt_y0) X(wrt_t) X(wrt_inputs) X(memory) X(callback) X(out)
+#define PNPY_RESULTS(X)                                                                                                \
+    X(y) X(status) X(stop_t) X(stop_component) X(nfe) X(accepted) X(rejected) X(sample_loss) X(sample_weight)          \
+    X(g_theta) X(g_y0) X(g_t) X(g_coef) X(quadrature) X(quadrature_coef) X(steps)
+enum {
+#define X(name) PNPY_ARG_##name,
+    PNPY_RUN_ARGUMENTS(X)
+#undef X
+    PNPY_N_ARGS
+};
+enum {
+#define X(name) PNPY_OUT_##name,
+    PNPY_RESULTS(X)
+#undef X
+    PNPY_N_OUTS
+};
+
+/* ---- module state ------------------------------------------------------------------------------------------ */
+typedef struct {
+    PyTypeObject *program_type, *problem_type;
+    PyObject *arg_names[PNPY_N_ARGS], *out_names[PNPY_N_OUTS];
+    atomic_int isa, threads;
+} pnpy_state;
+
+/* ---- arrays.c ---------------------------------------------------------------------------------------------- */
+enum { PNPY_ANY = -1, PNPY_MAX_DIMS = 3 };
+
+/* obj as a new reference to a C-contiguous, aligned, native array of that type and shape (PNPY_ANY: any extent);
+   `copy`: always memory of its own. Numbers may change their precision, never their kind. */
+PyArrayObject *pnpy_array(PyObject *obj, const char *name, int typenum, int ndim, const npy_intp *shape, int copy);
+PyArrayObject *pnpy_vector(PyObject *obj, const char *name, int typenum, npy_intp length, int copy);
+/* The same for int32, where every value has to fit. */
+PyArrayObject *pnpy_int32(PyObject *obj, const char *name, int ndim, const npy_intp *shape);
+/* An array to write to: nothing is converted. Borrowed. */
+int pnpy_check_out(PyObject *obj, const char *name, int typenum, int ndim, const npy_intp *shape);
+/* 1: float32, 0: anything else */
+int pnpy_is_f32(PyObject *obj);
+
+/* ---- program.c --------------------------------------------------------------------------------------------- */
+typedef struct {
+    PyObject_HEAD
+    pn_program *program;
+    int32_t n_slots, n_outputs, n_spaces, n_grads;
+    int has_call;
+    int32_t slot_size[PN_MAX_SLOTS], output_size[PN_MAX_OUTPUTS]; /* output size 0: identically zero */
+    int64_t n_theta[PN_MAX_SPACES], n_grad[PN_MAX_SPACES];
+} pnpy_program;
+
+extern PyType_Spec pnpy_program_spec;
+PyObject *pnpy_evaluate(PyObject *module, PyObject *const *args, Py_ssize_t n_args, PyObject *names);
+
+/* ---- problem.c, run.c -------------------------------------------------------------------------------------- */
+/* The arrays that a Problem keeps, each its own copy. */
+enum {
+    PNPY_y0, PNPY_t, PNPY_t_start, PNPY_t_len, PNPY_row, PNPY_knot, PNPY_knot_start, PNPY_knot_len, PNPY_seg_start,
+    PNPY_coef, PNPY_atol, PNPY_grid, PNPY_grid_start, PNPY_grid_len, PNPY_jump_set, PNPY_jump_add, PNPY_target,
+    PNPY_weight, PNPY_N_KEPT
+};
+
+typedef struct {
+    PyObject_HEAD
+    pn_problem problem; /* what does not change from run to run */
+    pnpy_program *field, *reverse;
+    PyArrayObject *kept[PNPY_N_KEPT];
+    int f32;
+    int rows_gap;       /* some rows belong to no sample */
+    int shared_segments; /* some segments of the inputs belong to several samples */
+    int want_quadrature, want_quadrature_coef, want_steps;
+    int64_t rows, segments, n_theta;
+} pnpy_problem;
+
+extern PyType_Spec pnpy_problem_spec;
+PyObject *pnpy_problem_run(PyObject *self, PyObject *const *args, Py_ssize_t n_args, PyObject *names);
+
+/* ---- callback.c -------------------------------------------------------------------------------------------- */
+/* What a solve needs to get back into Python. The exception that stopped it is kept here until the GIL is back. */
+typedef struct {
+    PyObject *callable; /* borrowed, or NULL */
+    int32_t size[4];    /* of the slots t, y, u, seed */
+    PyObject *type, *value, *traceback;
+    int stopped;
+    int64_t last_poll; /* ns */
+} pnpy_context;
+
+int pnpy_call(void *context, int which, int n_active, const double *t, const double *y, const double *u,
+              const double *seed, double *out, int n_out);
+int pnpy_poll(void *context);
+int pnpy_check_callable(PyObject *obj, int needed, PyObject **callable);
+/* 0 if ok; else -1, with the exception of this status set. Needs the GIL. */
+int pnpy_raise(pn_status status, pnpy_context *context, const char *message);
+#endif

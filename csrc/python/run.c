@@ -1,0 +1,299 @@
+/* Problem.run: one solve. Everything that a run changes lives in its own frame. */
+#include "pnpy.h"
+
+#include <math.h>
+#include <math.h>
+#include <stdlib.h>
+#include <string.h>
+
+typedef struct {
+    const pnpy_problem *self;
+    pn_problem problem;
+    pnpy_context context;
+    int f32;
+    PyObject *given[PNPY_N_ARGS]; /* borrowed, NULL where not given or None */
+    PyArrayObject *in[PNPY_N_ARGS];
+    PyObject *out[PNPY_N_OUTS];
+    pn_steps *steps;
+} run;
+
+static void run_clear(run *r) {
+    for (int i = 0; i < PNPY_N_ARGS; i++) Py_CLEAR(r->in[i]);
+    for (int i = 0; i < PNPY_N_OUTS; i++) Py_CLEAR(r->out[i]);
+    Py_CLEAR(r->context.type);
+    Py_CLEAR(r->context.value);
+    Py_CLEAR(r->context.traceback);
+    if (r->steps)
+        for (int64_t i = 0; i < r->problem.n; i++) free(r->steps[i].record);
+    free(r->steps);
+}
+
+/* ---- arguments --------------------------------------------------------------------------------------------- */
+static int parse(const pnpy_state *state, run *r, PyObject *const *args, Py_ssize_t n_args, PyObject *names) {
+    const Py_ssize_t n_names = names ? PyTuple_GET_SIZE(names) : 0;
+    if (n_args > 1) {
+        PyErr_Format(PyExc_TypeError, "run() takes one positional argument, theta; %zd were given", n_args);
+        return -1;
+    }
+    if (n_args == 1) r->given[PNPY_ARG_theta] = args[0];
+    for (Py_ssize_t i = 0; i < n_names; i++) {
+        PyObject *name = PyTuple_GET_ITEM(names, i);
+        int k = 0;
+        while (k < PNPY_N_ARGS && name != state->arg_names[k]) k++; /* both are interned, as a rule */
+        if (k == PNPY_N_ARGS)
+            for (k = 0; k < PNPY_N_ARGS && PyUnicode_Compare(name, state->arg_names[k]); k++) {}
+        if (k == PNPY_N_ARGS || (k == PNPY_ARG_theta && n_args)) {
+            PyErr_Format(PyExc_TypeError, k == PNPY_N_ARGS ? "run() has no argument %R" : "run() got %R twice", name);
+            return -1;
+        }
+        r->given[k] = args[n_args + i];
+    }
+    for (int i = 0; i < PNPY_N_ARGS; i++)
+        if (r->given[i] == Py_None) r->given[i] = NULL;
+    if (r->given[PNPY_ARG_theta]) return 0;
+    PyErr_SetString(PyExc_TypeError, "run() needs theta");
+    return -1;
+}
+
+static int flag(const run *r, int which, int *out) {
+    *out = r->given[which] ? PyObject_IsTrue(r->given[which]) : 0;
+    return *out < 0 ? -1 : 0;
+}
+
+static int parse_gradient(run *r) {
+    static const char *const names[] = {"none", "discrete", "reversible"};
+    PyObject *obj = r->given[PNPY_ARG_gradient];
+    r->problem.gradient = PN_GRAD_NONE;
+    if (!obj) return 0;
+    for (int i = 0; PyUnicode_Check(obj) && i < 3; i++)
+        if (!PyUnicode_CompareWithASCIIString(obj, names[i])) {
+            r->problem.gradient = (pn_gradient)i;
+            return 0;
+        }
+    PyErr_Format(PyExc_ValueError, "gradient must be 'none', 'discrete' or 'reversible', got %R", obj);
+    return -1;
+}
+
+static int parse_memory(run *r) {
+    PyObject *obj = r->given[PNPY_ARG_memory];
+    if (!obj) return 0;
+    PyObject *index = PyNumber_Index(obj);
+    if (!index) return -1;
+    r->problem.memory = PyLong_AsLongLong(index);
+    Py_DECREF(index);
+    if (r->problem.memory == -1 && PyErr_Occurred()) return -1;
+    if (r->problem.memory >= 0) return 0;
+    PyErr_SetString(PyExc_ValueError, "memory must not be negative (0: no limit)");
+    return -1;
+}
+
+static const void *take(run *r, int which, const char *name, int ndim, const npy_intp *shape, const void *otherwise) {
+    if (!r->given[which]) return otherwise;
+    r->in[which] = pnpy_array(r->given[which], name, r->f32 ? NPY_FLOAT : NPY_DOUBLE, ndim, shape, 0);
+    return r->in[which] ? PyArray_DATA(r->in[which]) : NULL;
+}
+
+static int take_arrays(run *r) {
+    pn_problem *p = &r->problem;
+    const npy_intp n_theta = (npy_intp)r->self->n_theta;
+    const npy_intp state[2] = {(npy_intp)p->n, p->d}, rows[2] = {(npy_intp)r->self->rows, p->d};
+    p->theta = take(r, PNPY_ARG_theta, "theta", 1, &n_theta, NULL);
+    if (!p->theta) return -1;
+    p->y0 = take(r, PNPY_ARG_y0, "y0", 2, state, p->y0);
+    if (!p->y0) return -1;
+    p->target = take(r, PNPY_ARG_target, "target", 2, rows, p->target);
+    if (!p->target && r->given[PNPY_ARG_target]) return -1;
+    p->weight = take(r, PNPY_ARG_weight, "weight", 2, rows, p->weight);
+    if (!p->weight && r->given[PNPY_ARG_weight]) return -1;
+    p->g_y = take(r, PNPY_ARG_g_y, "g_y", 2, rows, NULL);
+    if (!p->g_y && r->given[PNPY_ARG_g_y]) return -1;
+    return 0;
+}
+
+static int check_gradient(const run *r, int wrt_any, int wrt_inputs) {
+    const pn_problem *p = &r->problem;
+    const char *wrong = NULL;
+    if (p->loss != PN_LOSS_NONE && !p->target) wrong = "the loss needs a target";
+    if (p->gradient == PN_GRAD_NONE) {
+        if (wrt_any || p->g_y) wrong = "wrt_* and g_y need gradient='discrete' or 'reversible'";
+    } else {
+        if (!p->reverse) wrong = "a gradient needs the reverse program";
+        else if ((p->loss != PN_LOSS_NONE) == (p->g_y != NULL)) wrong = "a gradient needs either a loss or g_y";
+        else if (p->gradient == PN_GRAD_REVERSIBLE && !(p->lambda > 0))
+            wrong = "gradient='reversible' needs the reversible scheme: coupling > 0";
+        else if (wrt_inputs && p->m == 0) wrong = "wrt_inputs: the field has no inputs";
+        else if (wrt_inputs && r->self->shared_segments)
+            wrong = "wrt_inputs: samples must not share segments of the inputs";
+    }
+    if (!wrong) return 0;
+    PyErr_SetString(PyExc_ValueError, wrong);
+    return -1;
+}
+
+/* ---- results ----------------------------------------------------------------------------------------------- */
+static void *make(run *r, int which, int typenum, int ndim, const npy_intp *shape, int zeros) {
+    r->out[which] = zeros ? PyArray_ZEROS(ndim, shape, typenum, 0) : PyArray_SimpleNew(ndim, shape, typenum);
+    return r->out[which] ? PyArray_DATA((PyArrayObject *)r->out[which]) : NULL;
+}
+
+static void fill_nan(PyArrayObject *array) {
+    const npy_intp size = PyArray_SIZE(array);
+    if (PyArray_TYPE(array) == NPY_FLOAT) {
+        float *data = PyArray_DATA(array);
+        for (npy_intp i = 0; i < size; i++) data[i] = (float)NAN;
+    } else {
+        double *data = PyArray_DATA(array);
+        for (npy_intp i = 0; i < size; i++) data[i] = (double)NAN;
+    }
+}
+
+static int make_y(run *r) {
+    const int typenum = r->f32 ? NPY_FLOAT : NPY_DOUBLE;
+    const npy_intp shape[2] = {(npy_intp)r->self->rows, r->problem.d};
+    PyObject *out = r->given[PNPY_ARG_out];
+    if (out) {
+        if (pnpy_check_out(out, "out", typenum, 2, shape) < 0) return -1;
+        r->out[PNPY_OUT_y] = Py_NewRef(out);
+    } else if (!make(r, PNPY_OUT_y, typenum, 2, shape, 0))
+        return -1;
+    if (r->self->rows_gap) fill_nan((PyArrayObject *)r->out[PNPY_OUT_y]);
+    r->problem.y = PyArray_DATA((PyArrayObject *)r->out[PNPY_OUT_y]);
+    return 0;
+}
+
+static int make_reports(run *r) {
+    pn_problem *p = &r->problem;
+    const npy_intp n = (npy_intp)p->n;
+    if (!(p->status = make(r, PNPY_OUT_status, NPY_INT32, 1, &n, 1)) ||
+        !(p->stop_t = make(r, PNPY_OUT_stop_t, NPY_DOUBLE, 1, &n, 1)) ||
+        !(p->stop_component = make(r, PNPY_OUT_stop_component, NPY_INT32, 1, &n, 1)) ||
+        !(p->nfe = make(r, PNPY_OUT_nfe, NPY_INT64, 1, &n, 1)) ||
+        !(p->accepted = make(r, PNPY_OUT_accepted, NPY_INT64, 1, &n, 1)) ||
+        !(p->rejected = make(r, PNPY_OUT_rejected, NPY_INT64, 1, &n, 1)))
+        return -1;
+    if (p->loss == PN_LOSS_NONE) return 0;
+    if (!(p->sample_loss = make(r, PNPY_OUT_sample_loss, NPY_DOUBLE, 1, &n, 1)) ||
+        !(p->sample_weight = make(r, PNPY_OUT_sample_weight, NPY_DOUBLE, 1, &n, 1)))
+        return -1;
+    return 0;
+}
+
+static int make_gradients(run *r, int wrt_y0, int wrt_t, int wrt_inputs) {
+    pn_problem *p = &r->problem;
+    const pnpy_problem *self = r->self;
+    const npy_intp n_theta = (npy_intp)self->n_theta, rows = (npy_intp)self->rows;
+    const npy_intp state[2] = {(npy_intp)p->n, p->d};
+    const npy_intp coef[3] = {(npy_intp)self->segments, p->degree + 1, p->m};
+    if (p->gradient != PN_GRAD_NONE && !(p->g_theta = make(r, PNPY_OUT_g_theta, NPY_DOUBLE, 1, &n_theta, 1))) return -1;
+    if (wrt_y0 && !(p->g_y0 = make(r, PNPY_OUT_g_y0, NPY_DOUBLE, 2, state, 1))) return -1;
+    if (wrt_t && !(p->g_t = make(r, PNPY_OUT_g_t, NPY_DOUBLE, 1, &rows, 1))) return -1;
+    if (wrt_inputs && !(p->g_coef = make(r, PNPY_OUT_g_coef, NPY_DOUBLE, 3, coef, 1))) return -1;
+    if (self->want_quadrature) {
+        const npy_intp length = (npy_intp)self->field->n_grad[0];
+        if (!(p->quadrature = make(r, PNPY_OUT_quadrature, NPY_DOUBLE, 1, &length, 1))) return -1;
+    }
+    if (self->want_quadrature_coef &&
+        !(p->quadrature_coef = make(r, PNPY_OUT_quadrature_coef, NPY_DOUBLE, 3, coef, 1)))
+        return -1;
+    if (self->want_steps) {
+        p->steps = r->steps = calloc((size_t)p->n + 1, sizeof *r->steps);
+        if (!r->steps) {
+            PyErr_NoMemory();
+            return -1;
+        }
+    }
+    return 0;
+}
+
+static int64_t stride_of(const pn_problem *p) {
+    return p->dense ? 2 + ((int64_t)p->tableau->dense_degree + 1) * p->d : 2;
+}
+
+/* (all records (total, stride), offsets (n + 1)) */
+static PyObject *collect_steps(const run *r) {
+    const int64_t stride = stride_of(&r->problem), n = r->problem.n;
+    const npy_intp n_offsets = (npy_intp)n + 1;
+    PyObject *records = NULL, *result = NULL, *offsets = PyArray_SimpleNew(1, &n_offsets, NPY_INT64);
+    if (!offsets) goto done;
+    int64_t *offset = PyArray_DATA((PyArrayObject *)offsets);
+    offset[0] = 0;
+    for (int64_t i = 0; i < n; i++) {
+        const int64_t count = r->steps[i].record ? r->steps[i].n : 0;
+        if (count < 0 || __builtin_add_overflow(offset[i], count, &offset[i + 1])) {
+            PyErr_SetString(PyExc_OverflowError, "too many steps");
+            goto done;
+        }
+    }
+    const npy_intp shape[2] = {(npy_intp)offset[n], (npy_intp)stride};
+    records = PyArray_SimpleNew(2, shape, NPY_DOUBLE);
+    if (!records) goto done;
+    double *to = PyArray_DATA((PyArrayObject *)records);
+    for (int64_t i = 0; i < n; i++) {
+        const int64_t count = offset[i + 1] - offset[i];
+        if (count) memcpy(to + offset[i] * stride, r->steps[i].record, (size_t)(count * stride) * sizeof *to);
+    }
+    result = PyTuple_Pack(2, records, offsets);
+done:
+    Py_XDECREF(records);
+    Py_XDECREF(offsets);
+    return result;
+}
+
+/* ---- the call ---------------------------------------------------------------------------------------------- */
+static int solve(const pnpy_state *state, run *r) {
+    pn_problem *p = &r->problem;
+    const pn_isa isa = (pn_isa)atomic_load(&state->isa);
+    pn_status status;
+    if (p->threads == 0) p->threads = atomic_load(&state->threads);
+    if (r->context.callable) {
+        p->threads = 1; /* Python runs one at a time */
+        p->call = pnpy_call;
+        p->call_ctx = &r->context;
+        r->context.size[0] = 1;
+        r->context.size[1] = r->context.size[3] = p->d;
+        r->context.size[2] = p->m;
+    }
+    p->poll = pnpy_poll;
+    p->poll_ctx = &r->context;
+    if (p->n == 0) return 0;
+    Py_BEGIN_ALLOW_THREADS;
+    status = pn_solve(p, r->f32, isa);
+    Py_END_ALLOW_THREADS;
+    return pnpy_raise(status, &r->context, NULL);
+}
+
+static PyObject *results(const pnpy_state *state, run *r) {
+    PyObject *dict = PyDict_New();
+    if (!dict) return NULL;
+    if (r->steps && !(r->out[PNPY_OUT_steps] = collect_steps(r))) goto fail;
+    for (int i = 0; i < PNPY_N_OUTS; i++)
+        if (r->out[i] && PyDict_SetItem(dict, state->out_names[i], r->out[i]) < 0) goto fail;
+    return dict;
+fail:
+    Py_DECREF(dict);
+    return NULL;
+}
+
+PyObject *pnpy_problem_run(PyObject *obj, PyObject *const *args, Py_ssize_t n_args, PyObject *names) {
+    const pnpy_state *state = PyType_GetModuleState(Py_TYPE(obj));
+    const pnpy_problem *self = (pnpy_problem *)obj;
+    PyObject *result = NULL;
+    int wrt_y0, wrt_t, wrt_inputs;
+    run r = {.self = self, .problem = self->problem, .f32 = self->f32};
+    if (!state) return NULL;
+    const int calls = self->field->has_call || (self->reverse && self->reverse->has_call);
+
+    if (parse(state, &r, args, n_args, names) < 0 || parse_gradient(&r) < 0 || parse_memory(&r) < 0 ||
+        flag(&r, PNPY_ARG_wrt_y0, &wrt_y0) < 0 || flag(&r, PNPY_ARG_wrt_t, &wrt_t) < 0 ||
+        flag(&r, PNPY_ARG_wrt_inputs, &wrt_inputs) < 0 ||
+        pnpy_check_callable(r.given[PNPY_ARG_callback], calls, &r.context.callable) < 0)
+        goto done;
+    if (!calls) r.context.callable = NULL; /* nothing would call it */
+    if (take_arrays(&r) < 0 || check_gradient(&r, wrt_y0 || wrt_t || wrt_inputs, wrt_inputs) < 0) goto done;
+    if (make_y(&r) < 0 || make_reports(&r) < 0 || make_gradients(&r, wrt_y0, wrt_t, wrt_inputs) < 0) goto done;
+    if (solve(state, &r) < 0) goto done;
+    result = results(state, &r);
+done:
+    run_clear(&r);
+    return result;
+}

@@ -1,0 +1,225 @@
+/* Fixed-width vectors through the GCC/clang vector extensions.
+
+   The including file defines PN_VBYTES, the bytes of a vector: 8, 16, 32 or 64, and is compiled for a machine that has
+   registers of that size (64: AVX-512 F/DQ/BW/VL and FMA; 32: AVX2 and FMA; 16: SSE2 or NEON; 8: none needed). Two
+   families follow, one for double (vf64, masks vi64, bits vu64) and one for float (vf32, vi32, vu32), with the same
+   functions under the suffixes _f64 and _f32. Plain operators work on the vectors: a + b, a * 2.0, a < b, m & n, a[i].
+   A comparison gives a mask: all bits set in a lane where it holds, none elsewhere.
+
+   Intrinsics appear in this file only; each has a plain form beside it, and each lane depends on no other lane. */
+#ifndef PN_SIMD_H
+#define PN_SIMD_H
+
+#include <stdint.h>
+#include <string.h>
+
+#ifndef PN_VBYTES
+#error "define PN_VBYTES (8, 16, 32 or 64) before including simd.h"
+#endif
+#if PN_VBYTES != 8 && PN_VBYTES != 16 && PN_VBYTES != 32 && PN_VBYTES != 64
+#error "PN_VBYTES must be 8, 16, 32 or 64"
+#endif
+
+#if PN_VBYTES == 64 && defined __AVX512F__ && defined __AVX512DQ__
+#define PN_X86 64
+#define PN_X(op, type) _mm512_##op##_##type
+#elif PN_VBYTES == 32 && defined __AVX2__
+#define PN_X86 32
+#define PN_X(op, type) _mm256_##op##_##type
+#elif PN_VBYTES == 16 && defined __SSE2__
+#define PN_X86 16
+#define PN_X(op, type) _mm_##op##_##type
+#else
+#define PN_X86 0
+#endif
+#if PN_X86
+#include <immintrin.h>
+#endif
+
+#define PN_VE64 (PN_VBYTES / 8)
+#define PN_VE32 (PN_VBYTES / 4)
+#define PN_VFN static inline __attribute__((always_inline, unused))
+
+typedef double vf64 __attribute__((vector_size(PN_VBYTES)));
+typedef int64_t vi64 __attribute__((vector_size(PN_VBYTES)));
+typedef uint64_t vu64 __attribute__((vector_size(PN_VBYTES)));
+typedef float vf32 __attribute__((vector_size(PN_VBYTES)));
+typedef int32_t vi32 __attribute__((vector_size(PN_VBYTES)));
+typedef uint32_t vu32 __attribute__((vector_size(PN_VBYTES)));
+typedef double pn_mem64 __attribute__((vector_size(PN_VBYTES), aligned(8), may_alias));
+typedef float pn_mem32 __attribute__((vector_size(PN_VBYTES), aligned(4), may_alias));
+
+/* What is written the same for any width of vector and either precision.
+   max and min: NaN where either argument is NaN. sum: halves added until one element is left, always in that order. */
+#define PN_FAMILY(S, REAL, VF, VI, VU, MEM, N, SIGN)                                                                   \
+  PN_VFN VF v_load_##S(const REAL *p) { return (VF) * (const MEM *)p; }                                                \
+  PN_VFN void v_store_##S(REAL *p, VF a) { *(MEM *)p = (MEM)a; }                                                       \
+  PN_VFN VF v_set1_##S(REAL a) { return a - (VF){0}; }                                                                 \
+  PN_VFN VU v_bits_##S(VF a) { return (VU)a; }                                                                         \
+  PN_VFN VF v_from_bits_##S(VU a) { return (VF)a; }                                                                    \
+  PN_VFN VF v_abs_##S(VF a) { return (VF)((VU)a & ~(SIGN)); }                                                          \
+  PN_VFN VU v_sign_##S(VF a) { return (VU)a & (SIGN); }                                                                \
+  PN_VFN VF v_max_##S(VF a, VF b) { return v_sel_##S((VI)(a != a), a, v_atleast_##S(b, a)); }                          \
+  PN_VFN VF v_min_##S(VF a, VF b) { return v_sel_##S((VI)(a != a), a, v_atmost_##S(b, a)); }                           \
+  PN_VFN REAL v_hsum_##S(VF a) {                                                                                       \
+    REAL s[N];                                                                                                         \
+    v_store_##S(s, a);                                                                                                 \
+    for (int n = (N) / 2; n > 0; n /= 2)                                                                               \
+      for (int i = 0; i < n; i++) s[i] += s[i + n];                                                                    \
+    return s[0];                                                                                                       \
+  }
+
+/* sel(m, a, b): a where the mask m is set, b elsewhere.
+   atmost(x, c): x where x < c, else c, but NaN where x is NaN; atleast likewise: one instruction when c is no NaN. */
+#if PN_X86
+#define PN_PD PN_REG(d)
+#define PN_PS PN_REG()
+#if PN_X86 == 64
+#define PN_REG(t) __m512##t
+#elif PN_X86 == 32
+#define PN_REG(t) __m256##t
+#else
+#define PN_REG(t) __m128##t
+#endif
+PN_VFN vf64 v_sqrt_f64(vf64 a) { return (vf64)PN_X(sqrt, pd)((PN_PD)a); }
+PN_VFN vf32 v_sqrt_f32(vf32 a) { return (vf32)PN_X(sqrt, ps)((PN_PS)a); }
+PN_VFN vf64 v_atmost_f64(vf64 x, vf64 c) { return (vf64)PN_X(min, pd)((PN_PD)c, (PN_PD)x); }
+PN_VFN vf32 v_atmost_f32(vf32 x, vf32 c) { return (vf32)PN_X(min, ps)((PN_PS)c, (PN_PS)x); }
+PN_VFN vf64 v_atleast_f64(vf64 x, vf64 c) { return (vf64)PN_X(max, pd)((PN_PD)c, (PN_PD)x); }
+PN_VFN vf32 v_atleast_f32(vf32 x, vf32 c) { return (vf32)PN_X(max, ps)((PN_PS)c, (PN_PS)x); }
+#else
+PN_VFN vf64 v_sqrt_f64(vf64 a) {
+  for (int i = 0; i < PN_VE64; i++) a[i] = __builtin_sqrt(a[i]);
+  return a;
+}
+PN_VFN vf32 v_sqrt_f32(vf32 a) {
+  for (int i = 0; i < PN_VE32; i++) a[i] = __builtin_sqrtf(a[i]);
+  return a;
+}
+#endif
+
+#if PN_X86 == 64
+PN_VFN vf64 v_sel_f64(vi64 m, vf64 a, vf64 b) {
+  return (vf64)_mm512_mask_blend_pd(_mm512_movepi64_mask((__m512i)m), (__m512d)b, (__m512d)a);
+}
+PN_VFN vf32 v_sel_f32(vi32 m, vf32 a, vf32 b) {
+  return (vf32)_mm512_mask_blend_ps(_mm512_movepi32_mask((__m512i)m), (__m512)b, (__m512)a);
+}
+PN_VFN int v_any_i64(vi64 m) { return _mm512_test_epi64_mask((__m512i)m, (__m512i)m) != 0; }
+#elif PN_X86 == 32
+PN_VFN vf64 v_sel_f64(vi64 m, vf64 a, vf64 b) { return (vf64)_mm256_blendv_pd((__m256d)b, (__m256d)a, (__m256d)m); }
+PN_VFN vf32 v_sel_f32(vi32 m, vf32 a, vf32 b) { return (vf32)_mm256_blendv_ps((__m256)b, (__m256)a, (__m256)m); }
+PN_VFN int v_any_i64(vi64 m) { return _mm256_movemask_pd((__m256d)m) != 0; }
+#else
+PN_VFN vf64 v_sel_f64(vi64 m, vf64 a, vf64 b) { return (vf64)((m & (vi64)a) | (~m & (vi64)b)); }
+PN_VFN vf32 v_sel_f32(vi32 m, vf32 a, vf32 b) { return (vf32)((m & (vi32)a) | (~m & (vi32)b)); }
+PN_VFN int v_any_i64(vi64 m) {
+  int64_t any = 0;
+  for (int i = 0; i < PN_VE64; i++) any |= m[i];
+  return any != 0;
+}
+#endif
+PN_VFN int v_any_i32(vi32 m) { return v_any_i64((vi64)m); }
+
+#if !PN_X86
+PN_VFN vf64 v_atmost_f64(vf64 x, vf64 c) { return v_sel_f64((vi64)(x > c), c, x); }
+PN_VFN vf32 v_atmost_f32(vf32 x, vf32 c) { return v_sel_f32((vi32)(x > c), c, x); }
+PN_VFN vf64 v_atleast_f64(vf64 x, vf64 c) { return v_sel_f64((vi64)(x < c), c, x); }
+PN_VFN vf32 v_atleast_f32(vf32 x, vf32 c) { return v_sel_f32((vi32)(x < c), c, x); }
+#endif
+
+PN_FAMILY(f64, double, vf64, vi64, vu64, pn_mem64, PN_VE64, (uint64_t)1 << 63)
+PN_FAMILY(f32, float, vf32, vi32, vu32, pn_mem32, PN_VE32, (uint32_t)1 << 31)
+
+/* scale(y, k) = y 2^k for integral k, -1080 <= k <= 1030 (float: -160 to 130), rounded once, also into the denormals.
+   The plain form multiplies by 2^h and 2^(k-h), h = floor(k / 2); k + 2^11 (float: + 2^8) is read from the low bits of
+   the sum with 1.5 2^52 (1.5 2^23). The AVX-512 form takes floor(k) of any k. */
+#if PN_X86 == 64
+PN_VFN vf64 v_scale_f64(vf64 y, vf64 k) { return (vf64)_mm512_scalef_pd((__m512d)y, (__m512d)k); }
+PN_VFN vf32 v_scale_f32(vf32 y, vf32 k) { return (vf32)_mm512_scalef_ps((__m512)y, (__m512)k); }
+#else
+PN_VFN vf64 v_scale_f64(vf64 y, vf64 k) {
+  vu64 n = (vu64)(k + (0x1.8p52 + 2048)) - 0x4338000000000000u, h = n >> 1;
+  return y * (vf64)((h - 1u) << 52) * (vf64)((n - h - 1u) << 52);
+}
+PN_VFN vf32 v_scale_f32(vf32 y, vf32 k) {
+  vu32 n = (vu32)(k + (0x1.8p23f + 256)) - 0x4b400000u, h = n >> 1;
+  return y * (vf32)((h - 1u) << 23) * (vf32)((n - h - 1u) << 23);
+}
+#endif
+
+/* quot(a, b) = a / b for 1 <= b < 2^1000 (float: 2^100) and finite a, correct but for about 0.1 ulp.
+   ratio(a, b, c, d) = (a + b) / (c + d), likewise for the denominator, where a = 0 or |a| >= |b|, and |c| >= |d|; what
+   the two sums lose is made good.
+   AVX-512: an estimate q = 1/y (1 - e), |e| < 2^-14, of the reciprocal, then q + q e (double only), t = x q, and
+   t + q (x - t y), whose error is e^4 (float: e^2); ratio takes x - t y = (a - t c) + (b - t d).
+   Elsewhere it divides, and ratio adds (x' - t y') / y, x' and y' the errors of the sums (exact, Dekker 1971), 1/y read
+   to 7% from the bits of y. */
+#if PN_X86 == 64
+PN_VFN __m512d pn_recip_f64(__m512d y) {
+  __m512d q = _mm512_rcp14_pd(y);
+  return _mm512_fmadd_pd(q, _mm512_fnmadd_pd(y, q, _mm512_set1_pd(1.0)), q);
+}
+PN_VFN vf64 v_quot_f64(vf64 a, vf64 b) {
+  __m512d q = pn_recip_f64((__m512d)b), t = _mm512_mul_pd((__m512d)a, q);
+  return (vf64)_mm512_fmadd_pd(q, _mm512_fnmadd_pd(t, (__m512d)b, (__m512d)a), t);
+}
+PN_VFN vf32 v_quot_f32(vf32 a, vf32 b) {
+  __m512 q = _mm512_rcp14_ps((__m512)b), t = _mm512_mul_ps((__m512)a, q);
+  return (vf32)_mm512_fmadd_ps(q, _mm512_fnmadd_ps(t, (__m512)b, (__m512)a), t);
+}
+PN_VFN vf64 v_ratio_f64(vf64 a, vf64 b, vf64 c, vf64 d) {
+  __m512d q = pn_recip_f64((__m512d)(c + d)), t = _mm512_mul_pd((__m512d)(a + b), q);
+  __m512d ac = _mm512_fnmadd_pd(t, (__m512d)c, (__m512d)a), bd = _mm512_fnmadd_pd(t, (__m512d)d, (__m512d)b);
+  return (vf64)_mm512_fmadd_pd(q, _mm512_add_pd(ac, bd), t);
+}
+PN_VFN vf32 v_ratio_f32(vf32 a, vf32 b, vf32 c, vf32 d) {
+  __m512 q = _mm512_rcp14_ps((__m512)(c + d)), t = _mm512_mul_ps((__m512)(a + b), q);
+  __m512 ac = _mm512_fnmadd_ps(t, (__m512)c, (__m512)a), bd = _mm512_fnmadd_ps(t, (__m512)d, (__m512)b);
+  return (vf32)_mm512_fmadd_ps(q, _mm512_add_ps(ac, bd), t);
+}
+#else
+PN_VFN vf64 v_quot_f64(vf64 a, vf64 b) { return a / b; }
+PN_VFN vf32 v_quot_f32(vf32 a, vf32 b) { return a / b; }
+PN_VFN vf64 v_ratio_f64(vf64 a, vf64 b, vf64 c, vf64 d) {
+  vf64 x = a + b, y = c + d, t = x / y;
+  return t + ((b - (x - a)) - t * (d - (y - c))) * (vf64)(0x7fde000000000000u - (vu64)y);
+}
+PN_VFN vf32 v_ratio_f32(vf32 a, vf32 b, vf32 c, vf32 d) {
+  vf32 x = a + b, y = c + d, t = x / y;
+  return t + ((b - (x - a)) - t * (d - (y - c))) * (vf32)(0x7ef00000u - (vu32)y);
+}
+#endif
+
+/* Table look-up by the low 3 (8 entries) or 4 (16 entries) bits of each lane of j: where a permute instruction does it. */
+#if PN_X86 == 64
+#define PN_LOOKUP 1
+PN_VFN vf64 v_lookup8_f64(vf64 table, vu64 j) { return (vf64)_mm512_permutexvar_pd((__m512i)j, (__m512d)table); }
+PN_VFN vf64 v_lookup16_f64(vf64 lo, vf64 hi, vu64 j) {
+  return (vf64)_mm512_permutex2var_pd((__m512d)lo, (__m512i)j, (__m512d)hi);
+}
+#else
+#define PN_LOOKUP 0
+#endif
+
+/* The lower and the upper half of a float vector as doubles, and back. */
+typedef float pn_half32 __attribute__((vector_size(PN_VBYTES / 2)));
+PN_VFN vf64 v_widen_lo(vf32 a) {
+  pn_half32 h;
+  memcpy(&h, &a, sizeof h);
+  return __builtin_convertvector(h, vf64);
+}
+PN_VFN vf64 v_widen_hi(vf32 a) {
+  pn_half32 h;
+  memcpy(&h, (const char *)&a + sizeof h, sizeof h);
+  return __builtin_convertvector(h, vf64);
+}
+PN_VFN vf32 v_narrow(vf64 lo, vf64 hi) {
+  pn_half32 l = __builtin_convertvector(lo, pn_half32), h = __builtin_convertvector(hi, pn_half32);
+  vf32 a;
+  memcpy(&a, &l, sizeof l);
+  memcpy((char *)&a + sizeof l, &h, sizeof h);
+  return a;
+}
+
+#endif

@@ -1,0 +1,90 @@
+/* A solve: samples cut into chunks, chunks dealt out to threads, their gradients added up in a fixed order, so that the
+   result does not depend on the number of threads. */
+#define _POSIX_C_SOURCE 200809L
+#include <pthread.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "work.h"
+
+enum { MAX_TASKS = 64, MAX_CHUNK = 256, MAX_THREADS = 256 };
+
+/* Samples a chunk: enough to keep lanes busy when samples take different numbers of steps, few enough to share out. */
+static void cut(pn_shared *s, int64_t n, int lanes) {
+    int64_t chunk = (n / 8 + lanes - 1) / lanes * lanes, least = 4 * lanes, most = MAX_CHUNK > 2 * lanes ? MAX_CHUNK : 2 * lanes;
+    if (chunk < least) chunk = least;
+    if (chunk > most) chunk = most;
+    if (chunk > n) chunk = n > 0 ? n : 1;
+    s->chunk = chunk;
+    s->n_chunks = (n + chunk - 1) / chunk;
+    s->chunks_per_task = (s->n_chunks + MAX_TASKS - 1) / MAX_TASKS;
+    if (s->chunks_per_task < 1) s->chunks_per_task = 1;
+    s->n_tasks = (s->n_chunks + s->chunks_per_task - 1) / s->chunks_per_task;
+}
+
+/* Pairwise sum of n rows of length p into out. */
+static void add_rows(double *rows, int64_t n, int64_t p, double *out) {
+    for (int64_t step = 1; step < n; step *= 2)
+        for (int64_t i = 0; i + step < n; i += 2 * step)
+            for (int64_t j = 0; j < p; j++) rows[i * p + j] += rows[(i + step) * p + j];
+    if (n > 0) memcpy(out, rows, (size_t)p * sizeof(double));
+    else memset(out, 0, (size_t)p * sizeof(double));
+}
+
+static pn_status rows_for(double *wanted, int64_t n, int64_t p, double **rows) {
+    if (!wanted || p == 0) return PN_OK;
+    *rows = calloc((size_t)(n > 0 ? n : 1) * (size_t)p, sizeof(double));
+    return *rows ? PN_OK : PN_MEMORY;
+}
+
+typedef struct worker {
+    pn_shared *shared;
+    const pn_kernels *kernels;
+} worker;
+
+static void *thread_main(void *arg) {
+    worker *w = arg;
+    w->kernels->work(w->shared, 0);
+    return NULL;
+}
+
+static void run_threads(pn_shared *s, const pn_kernels *k, int32_t threads) {
+    pthread_t id[MAX_THREADS];
+    worker w = {s, k};
+    int started = 0;
+    if (threads > s->n_tasks) threads = (int32_t)s->n_tasks;
+    if (threads > MAX_THREADS) threads = MAX_THREADS;
+    while (started + 1 < threads && pthread_create(&id[started], NULL, thread_main, &w) == 0) started++;
+    k->work(s, 1);
+    for (int i = 0; i < started; i++) pthread_join(id[i], NULL);
+}
+
+pn_status pn_solve(const pn_problem *P, int f32, pn_isa isa) {
+    if (!pn_isa_available(isa)) return PN_BAD_ARGUMENT;
+    const pn_kernels *k = pn_kernels_get(f32, isa, P->n > 1);
+    pn_shared s = {.problem = P};
+    int32_t threads = P->call ? 1 : P->threads > 0 ? P->threads : 1;
+    cut(&s, P->n, k->lanes);
+    if (threads > s.n_tasks) threads = s.n_tasks > 0 ? (int32_t)s.n_tasks : 1;
+    s.p = P->gradient != PN_GRAD_NONE && P->reverse->n_grads > 0 ? P->reverse->n_grad[0] : 0;
+    s.q = P->quadrature && P->field->n_grads > 0 ? P->field->n_grad[0] : 0;
+    s.budget = P->memory > 0 ? P->memory / threads : 0;
+    if (P->memory > 0 && s.budget == 0) s.budget = 1;
+    pn_status st = rows_for(P->g_theta, s.n_tasks, s.p, &s.task_grad);
+    if (st == PN_OK) st = rows_for(P->quadrature, s.n_tasks, s.q, &s.task_quadrature);
+    if (st == PN_OK) {
+        run_threads(&s, k, threads);
+        st = (pn_status)atomic_load(&s.stop);
+    }
+    if (st == PN_OK && s.task_grad) add_rows(s.task_grad, s.n_tasks, s.p, P->g_theta);
+    if (st == PN_OK && s.task_quadrature) add_rows(s.task_quadrature, s.n_tasks, s.q, P->quadrature);
+    free(s.task_grad);
+    free(s.task_quadrature);
+    return st;
+}
+
+pn_status pn_evaluate(const pn_program *program, int f32, pn_isa isa, int64_t n, const void *const *slots, const void *const *theta,
+                      void *const *outputs, double *const *grads, pn_callback call, void *call_ctx) {
+    if (!pn_isa_available(isa)) return PN_BAD_ARGUMENT;
+    return pn_kernels_get(f32, isa, n > 1)->evaluate(program, n, slots, theta, outputs, grads, call, call_ctx);
+}

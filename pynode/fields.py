@@ -1,0 +1,495 @@
+"""Fields: functions f(t, y, theta, u) that are programs."""
+
+import inspect
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any
+
+import numpy as np
+
+from pynode import derivatives, parameters
+from pynode.functions import ACTIVATIONS
+from pynode.parameters import Parameter
+from pynode.program import Program
+from pynode.tracing import TraceError, Traced, new_trace, trace, trace_of
+
+
+@dataclass(frozen=True, eq=False, repr=False)
+class Field:
+    """A function f(t, y, theta, u) with values of `n_out` numbers; a vector field where n_out == d.
+
+    Made by `mlp`, `field`, `callback_field`; immutable.
+
+    Attributes
+    ----------
+    program : Program
+        Slots t, y, u; one output (docs/program.md).
+    spec : tuple of Parameter
+        Names, shapes, offsets and initial values of the parameters.
+    name : str
+    out_shape : tuple of int
+        Shape of the value for one sample; (n_out,) unless the field is a Jacobian or a scalar.
+    callback : Callback or None
+        The Python functions of a callback field.
+    """
+
+    program: Program
+    spec: tuple = ()
+    name: str = "field"
+    out_shape: tuple = None
+    callback: Any = None
+
+    def __post_init__(self):
+        sizes, outputs = self.program.slot_sizes, self.program.output_sizes
+        if len(sizes) != 3 or sizes[0] != 1 or len(outputs) != 1 or outputs[0] is None or len(self.program.n_theta) != 1:
+            raise ValueError(f"not the program of a field (slots t, y, u; one output; one theta): {self.program!r}")
+        if parameters.total(self.spec) != self.n_params:
+            raise ValueError(f"the parameters named have {parameters.total(self.spec)} numbers, "
+                             f"the program {self.n_params}")
+        if self.out_shape is None:
+            object.__setattr__(self, "out_shape", (self.n_out,))
+
+    d = property(lambda self: self.program.slot_sizes[1], doc="Size of the state y.")
+    inputs = property(lambda self: self.program.slot_sizes[2], doc="Size of the input signal u.")
+    n_out = property(lambda self: self.program.output_sizes[0], doc="Size of the value.")
+    n_params = property(lambda self: self.program.n_theta[0], doc="Length of theta.")
+
+    @cached_property
+    def time_dependent(self):
+        """Whether the value depends on t."""
+        return self.program.uses_slot(0)
+
+    @property
+    def callbacks(self):
+        """(f, vjp or None) of a callback field, None for a program."""
+        return None if self.callback is None else (self.callback.f, self.callback.vjp)
+
+    @cached_property
+    def vjp_program(self):
+        """Outputs [f, s^T df/dy, s^T df/dt, s^T df/du]; accumulates s^T df/dtheta (docs/program.md)."""
+        if self.callback is not None:
+            return self.callback.vjp_program()
+        return derivatives.vjp_program(self.program)
+
+    @cached_property
+    def backsolve_program(self):
+        """The continuous adjoint: see `derivatives.backsolve_program`."""
+        return derivatives.backsolve_program(self.program)
+
+    @cached_property
+    def interpolating_program(self):
+        """The continuous adjoint along a stored solution: see `derivatives.interpolating_program`."""
+        return derivatives.interpolating_program(self.program)
+
+    def init(self, seed=None):
+        """Initial parameters.
+
+        Parameters
+        ----------
+        seed : int or numpy.random.Generator, optional
+
+        Returns
+        -------
+        (n_params,) float64 array
+        """
+        return parameters.initial(self.spec, seed)
+
+    def unflatten(self, theta):
+        """theta (n_params,) as a nested dict of views, by name."""
+        return parameters.unflatten(self.spec, theta)
+
+    def flatten(self, tree):
+        """theta (n_params,) from a nested dict as `unflatten` gives it."""
+        return parameters.flatten(self.spec, tree)
+
+    def __call__(self, t, y, theta=None, u=None):
+        """Evaluate.
+
+        Parameters
+        ----------
+        t : float or (B,) array
+        y : (d,) or (B, d) array
+        theta : (n_params,) array or nested dict; may be left out where n_params == 0
+        u : (inputs,) or (B, inputs) array, where the field has inputs
+
+        Returns
+        -------
+        (n_out,) or (B, n_out) array
+            Inside another field (traced arguments): a traced array of shape `out_shape`.
+        """
+        if trace_of(t, y, theta, u) is not None:
+            return self.bind(theta)(t, y, u)
+        theta = parameters.checked_theta(self.spec, theta)
+        callbacks = None if self.callback is None else self.bind_callbacks(theta)
+        (value,), _ = run(self.program, {"t": t, "y": y, "u": u}, [theta], callbacks)
+        return value.reshape((*value.shape[:-1], *self.out_shape))
+
+    def bind(self, theta):
+        """The field with its parameters, for use inside another one."""
+        return BoundField(self, theta)
+
+    def bind_callbacks(self, theta):
+        """What CALL instructions run: call(which, t (n,), y (n, d), u (n, m), seed (n, n_out)) -> (n, size) array,
+        which = 0 for f, 1 for its vjp."""
+        return self.callback.bind(np.asarray(theta, dtype=np.float64))
+
+    def to_dict(self):
+        """Plain data (numbers, strings, lists, arrays) that `from_dict` reads."""
+        if self.callback is not None:
+            raise ValueError(f"{self.name} is a Python callback: it cannot be written to a file, only programs can")
+        return {"name": self.name, "out_shape": list(self.out_shape), "program": self.program.to_dict(),
+                "spec": [[p.name, list(p.shape), p.offset, list(p.init)] for p in self.spec]}
+
+    @classmethod
+    def from_dict(cls, data):
+        """Inverse of `to_dict`.
+
+        Raises
+        ------
+        ValueError
+            The program is not valid: the C core checks every index, size and offset.
+        """
+        spec = tuple(Parameter(name, tuple(shape), offset, tuple(init)) for name, shape, offset, init in data["spec"])
+        program = Program.from_dict(data["program"])
+        program.core
+        return cls(program, spec, data["name"], tuple(data["out_shape"]))
+
+    def __getstate__(self):
+        return {name: value for name, value in self.__dict__.items() if name in self.__dataclass_fields__}
+
+    def __repr__(self):
+        sizes = f"d={self.d}" + (f", n_out={self.n_out}" if self.out_shape != (self.d,) else "")
+        sizes += f", inputs={self.inputs}" if self.inputs else ""
+        names = ", ".join(f"{p.name} {p.shape}" for p in self.spec[:8]) + (", ..." if len(self.spec) > 8 else "")
+        return f"<Field {self.name}: {sizes}, {self.n_params} parameters{': ' + names if names else ''}>"
+
+
+class BoundField:
+    """A field inside a field: its parameters are traced values (or numbers).
+
+    Call it as ``net(y)`` (where it does not depend on t), ``net(t, y)`` or ``net(t, y, u)``.
+    """
+
+    def __init__(self, field, theta):
+        n = field.n_params
+        if theta is None and n:
+            raise TraceError(f"{field.name} has {n} parameters: declare it, theta={{'net': {field.name}}}, and call "
+                             "th.net(y), or pass theta")
+        if theta is not None and np.shape(theta) != (n,):
+            raise TraceError(f"{field.name} has {n} parameters, but theta has shape {np.shape(theta)}")
+        self.field, self.theta = field, theta if n else None
+
+    @property
+    def parameters(self):
+        """The parameters by name, as traced arrays."""
+        theta = self.theta
+        return Parameters(parameters.nested(self.field.spec, lambda p: theta[p.offset: p.stop].reshape(p.shape)))
+
+    def point(self, args, u=None):
+        """(t, y, u) from the positional arguments of a call."""
+        f = self.field
+        if not 1 <= len(args) <= 3:
+            raise TraceError(f"{f.name} takes (y), (t, y) or (t, y, u), not {len(args)} arguments")
+        if len(args) == 1 and f.time_dependent:
+            raise TraceError(f"{f.name} depends on t: call it with (t, y)")
+        t, y = (0.0, *args) if len(args) == 1 else args[:2]
+        return t, y, args[2] if len(args) == 3 else u
+
+    def __call__(self, *args, u=None):
+        t, y, u = self.point(args, u)
+        if trace_of(t, y, u, self.theta) is None:
+            return self.field(t, y, self.theta, u)
+        where, (value,) = inlined(self.field.program, {"t": t, "y": y, "u": u}, [self.theta], self.field.name)
+        return where.array(value, self.field.out_shape)
+
+    def __repr__(self):
+        return f"<{self.field!r} inside a trace>"
+
+
+class Parameters:
+    """The parameters of a field while it is traced: th.k, th["k"]; like a dict of traced arrays and fields."""
+
+    def __init__(self, tree):
+        self._tree = {name: Parameters(value) if isinstance(value, dict) else value for name, value in tree.items()}
+
+    def __getattr__(self, name):
+        if name.startswith("__"):
+            raise AttributeError(name)
+        return self[name]
+
+    def __getitem__(self, name):
+        if name not in self._tree:
+            raise TraceError(f"theta has no {name!r}; it has {', '.join(self._tree)}")
+        return self._tree[name]
+
+    def __setattr__(self, name, value):
+        if name != "_tree":
+            raise TraceError("parameters cannot be changed inside a field")
+        super().__setattr__(name, value)
+
+    def __iter__(self):
+        return iter(self._tree)
+
+    def __len__(self):
+        return len(self._tree)
+
+    def keys(self):
+        return self._tree.keys()
+
+    def values(self):
+        return self._tree.values()
+
+    def items(self):
+        return self._tree.items()
+
+    def __repr__(self):
+        return f"Parameters({', '.join(self._tree)})"
+
+
+# ---------------------------------------------------------------------------------------------------------------------
+# Running a program on numbers, and writing it into another one
+# ---------------------------------------------------------------------------------------------------------------------
+
+def run(program, values, thetas, callbacks=None):
+    """Evaluate a program for one sample or a batch.
+
+    Parameters
+    ----------
+    program : Program
+    values : dict
+        Name -> value of each slot, in their order: (size,) or (B, size); scalar or (B,) for those of size 1 named t, dt.
+    thetas : list of 1-d arrays
+
+    Returns
+    -------
+    outputs : list of (size,) or (B, size) arrays, None for zero
+    grads : list of 1-d arrays, summed over the batch
+    """
+    slots = [_slot(name, value, size) for (name, value), size in zip(values.items(), program.slot_sizes, strict=True)]
+    lengths = {len(x) for x in slots if x.ndim == 2}
+    if len(lengths) > 1:
+        shapes = ", ".join(f"{name} {x.shape}" for name, x in zip(values, slots))
+        raise ValueError(f"the arguments have different batch sizes: {shapes}")
+    B = lengths.pop() if lengths else 1
+    single = all(x.ndim == 1 for x in slots)
+    outputs, grads = program.evaluate([np.broadcast_to(x, (B, x.shape[-1])) for x in slots], thetas, callbacks)
+    return [x[0] if single and x is not None else x for x in outputs], grads
+
+
+def _slot(name, value, size):
+    if value is None:
+        if size:
+            raise ValueError(f"{name} is missing: {size} numbers a sample")
+        return np.empty(0)
+    x = np.asarray(value, dtype=np.float64)
+    if size == 1 and (x.ndim == 0 or x.ndim == 1 and name in ("t", "dt") and x.shape != (1,)):
+        x = x[..., None]
+    if x.ndim not in (1, 2) or x.shape[-1] != size:
+        raise ValueError(f"{name} must have shape ({size},) or (B, {size}), not {np.shape(value)}")
+    return x
+
+
+def inlined(program, values, thetas, name="the field"):
+    """Write a program into the one being traced.
+
+    Parameters
+    ----------
+    program : Program
+    values : dict
+        Name -> value of each slot: traced arrays, numbers, lists; None where the size is 0.
+    thetas : list
+        Traced or numbers, None where empty.
+
+    Returns
+    -------
+    Trace, list of registers (None for zero)
+    """
+    where = trace_of(*values.values(), *thetas)
+    slots = []
+    for (slot, value), size in zip(values.items(), program.slot_sizes, strict=True):
+        value = None if value is None else where.lift(value)
+        if size and value is None:
+            raise TraceError(f"{name} needs {slot} ({size} numbers)")
+        if value is not None and value.size != size:
+            raise TraceError(f"{name} takes {slot} of {size} numbers, not of shape {value.shape}")
+        slots.append(None if value is None else value.register)
+    thetas = [None if theta is None else where.lift(theta).register for theta in thetas]
+    return where, where.builder.inline(program, slots, thetas)
+
+
+# ---------------------------------------------------------------------------------------------------------------------
+# Making fields
+# ---------------------------------------------------------------------------------------------------------------------
+
+SCALES = {"lecun": lambda m, n: 1.0 / n, "xavier": lambda m, n: 2.0 / (m + n), "he": lambda m, n: 2.0 / n}
+"""Variance of the initial weights of a layer (m outputs, n inputs)."""
+
+
+def mlp(d_in, hidden, d_out=None, activation="tanh", *, time=False, inputs=0, init="lecun", gain=1.0):
+    """A multilayer perceptron; the last layer is linear.
+
+    theta is, for each layer, the weights W (out, in) row by row, then the bias b.
+
+    Parameters
+    ----------
+    d_in : int
+        Size of the state.
+    hidden : tuple of int, or int
+        Widths of the hidden layers; may be empty.
+    d_out : int, optional
+        Size of the value; default d_in, which makes it a vector field.
+    activation : {"tanh", "sigmoid", "softplus", "relu", "silu", "gelu", "elu", "leaky_relu", "sin", "identity"}
+    time : bool
+        Append t to the first layer's input.
+    inputs : int
+        Size of the input signal u, appended too.
+    init : {"lecun", "xavier", "he"}
+        Weights are drawn from N(0, gain^2 v), v = 1/in, 2/(in + out), 2/in; biases are 0.
+    gain : float
+
+    Returns
+    -------
+    Field
+    """
+    if activation not in ACTIVATIONS:
+        raise ValueError(f"activation must be one of {', '.join(ACTIVATIONS)}; not {activation!r}")
+    if init not in SCALES:
+        raise ValueError(f"init must be one of {', '.join(SCALES)}; not {init!r}")
+    d_out = d_in if d_out is None else d_out
+    hidden = (hidden,) if isinstance(hidden, int) else tuple(hidden)
+    widths = [_count("d_in", d_in) + bool(time) + _count("inputs", inputs, 0), *hidden, d_out]
+    spec, offset = [], 0
+    for i, (n, m) in enumerate(zip(widths, widths[1:])):
+        scale = gain * float(np.sqrt(SCALES[init](_count("width", m), n)))
+        spec += [Parameter(f"W{i}", (m, n), offset, ("normal", scale)),
+                 Parameter(f"b{i}", (m,), offset + m * n, ("value", [0.0] * m))]
+        offset = spec[-1].stop
+
+    the_trace = new_trace((1, d_in, inputs), (offset,))
+    theta = the_trace.theta()
+    x = np.concatenate([the_trace.slot(slot) for slot, used in ((1, True), (0, time), (2, inputs)) if used])
+    for W, b in zip(spec[::2], spec[1::2]):
+        x = theta[W.offset: W.stop].reshape(W.shape) @ x + theta[b.offset: b.stop]
+        x = x if b is spec[-1] else ACTIVATIONS[activation](x)
+    name = f"mlp({'-'.join(map(str, widths))}, {activation})"
+    return Field(the_trace.builder.finish([x.register]), tuple(spec), name)
+
+
+def field(state, theta=None, *, inputs=0, out=None, init=None, name=None):
+    """Make a field of a Python function: ``@pn.field(state=2, theta={"k": ()})``.
+
+    The function is called once, as ``f(t, y, th)``, with `u` last where there are inputs, without `th` where theta is
+    None. Its NumPy operations become a program; it returns the derivative as an array or a list of components.
+
+    Parameters
+    ----------
+    state : int
+        Size d of the state y.
+    theta : dict, int, tuple or None
+        The parameters. A dict of names: a shape ``()``, ``(3,)``, ``(4, 2)``; a number or an array, which is the initial
+        value; a Field, called in the function as ``th.net(y)`` or ``th.net(t, y)``; or a dict of the same. An int n or a
+        shape: `th` is one array.
+    inputs : int
+        Size of the input signal u.
+    out : int, optional
+        How many numbers the function returns; default `state`.
+    init : flat vector or nested dict, optional
+        Initial values; default: matrices N(0, 1 / fan_in), other shapes N(0, 0.01).
+    name : str, optional
+        Default: the function's name.
+
+    Returns
+    -------
+    decorator: function -> Field
+
+    Raises
+    ------
+    TraceError
+        The code cannot be traced; the message names the line and what to write instead.
+    """
+    if callable(state) and not isinstance(state, int):
+        raise TypeError("write @pn.field(state=d), not @pn.field: the size of the state is needed")
+    d, m = _count("state", state), _count("inputs", inputs, 0)
+    n_out = d if out is None else _count("out", out)
+    spec, layout = _declared(theta)
+    spec = parameters.with_initial(spec, init)
+
+    def decorate(fn):
+        the_trace = new_trace((1, d, m), (parameters.total(spec),))
+        args = [the_trace.slot(0, ()), the_trace.slot(1)]
+        args += [] if theta is None else [_traced_parameters(layout, the_trace.theta())]
+        args += [the_trace.slot(2)] if m else []
+        _check_signature(fn, len(args), theta is not None, bool(m))
+        value = trace(fn, args, the_trace, n_out)
+        return Field(the_trace.builder.finish([value.register]), spec, name or fn.__name__)
+
+    return decorate
+
+
+def _count(name, n, least=1):
+    if isinstance(n, bool) or not isinstance(n, (int, np.integer)) or n < least:
+        raise ValueError(f"{name} must be an integer >= {least}, not {n!r}")
+    return int(n)
+
+
+def _check_signature(fn, n, has_theta, has_inputs):
+    call = ", ".join(["t", "y", *["th"] * has_theta, *["u"] * has_inputs])
+    try:
+        inspect.signature(fn).bind(*[None] * n)
+    except TypeError:
+        raise TypeError(f"{fn.__name__}{inspect.signature(fn)} is called as {fn.__name__}({call})") from None
+
+
+def _declared(theta):
+    """The spec, and the same as a tree of Parameters and (Field, offset)."""
+    if theta is None:
+        return [], {}
+    if isinstance(theta, dict):
+        spec = []
+        return spec, _declare_dict(theta, "", spec)
+    if isinstance(theta, Field):
+        raise TypeError("theta must name the fields it contains: theta={'net': net}")
+    shape = (theta,) if isinstance(theta, int) else theta
+    spec = [_declared_leaf("theta", shape, 0)]
+    return spec, spec[0]
+
+
+def _declare_dict(theta, prefix, spec):
+    tree = {}
+    for name, value in theta.items():
+        if not (isinstance(name, str) and name.isidentifier()):
+            raise ValueError(f"a parameter name must be an identifier, not {name!r}")
+        path, offset = prefix + name, parameters.total(spec)
+        if isinstance(value, dict):
+            tree[name] = _declare_dict(value, path + ".", spec)
+        elif isinstance(value, Field):
+            spec += parameters.shifted(value.spec, path, offset)
+            tree[name] = (value, offset)
+        else:
+            spec.append(_declared_leaf(path, value, offset))
+            tree[name] = spec[-1]
+    return tree
+
+
+def _declared_leaf(name, value, offset):
+    if isinstance(value, int):
+        raise ValueError(f"parameter {name}: {value} may be a size or a value; write ({value},) or {value}.0")
+    if isinstance(value, tuple):
+        if not all(isinstance(n, (int, np.integer)) and n > 0 for n in value):
+            raise ValueError(f"parameter {name}: {value} is not a shape (write an array for initial values)")
+        return Parameter(name, tuple(int(n) for n in value), offset, parameters.default_init(value))
+    try:
+        array = np.asarray(value, dtype=np.float64)
+    except (TypeError, ValueError):
+        raise ValueError(f"parameter {name}: a shape, a number, an array, a Field or a dict, not {value!r}") from None
+    return Parameter(name, array.shape, offset, parameters.values_of(array))
+
+
+def _traced_parameters(layout, theta):
+    """`th`: the tree of `_declared` with traced arrays and bound fields."""
+    if isinstance(layout, dict):
+        return Parameters({name: _traced_parameters(value, theta) for name, value in layout.items()})
+    if isinstance(layout, Parameter):
+        return theta[layout.offset: layout.stop].reshape(layout.shape)
+    nested, offset = layout
+    return nested.bind(theta[offset: offset + nested.n_params] if nested.n_params else None)

@@ -1,0 +1,122 @@
+"""Builds pynode._core: the C core once for each instruction set, and the CPython wrapper.
+
+Environment: CC; PYNODE_CFLAGS and PYNODE_LDFLAGS are appended (sanitizers, -Werror, ...).
+An object is compiled again when its source, any header under csrc/, this file or the flags changed.
+"""
+
+import os
+import shlex
+import subprocess
+import sys
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import numpy
+from setuptools import Extension, setup
+from setuptools.command.build_ext import build_ext
+
+ROOT = Path(__file__).resolve().parent
+CSRC = Path("csrc")
+COMMON = [
+    *("-std=c11", "-O3", "-fno-math-errno", "-ffp-contract=fast", "-fvisibility=hidden"),
+    *("-Wall", "-Wextra", "-pthread"),
+]
+AVX512 = ["-mavx512f", "-mavx512dq", "-mavx512vl", "-mavx512bw", "-mfma", "-mprefer-vector-width=512"]
+# csrc/tests/Makefile holds the same table
+ISA_FLAGS = {"plain": ["-fno-tree-vectorize"], "baseline": [], "avx2": ["-mavx2", "-mfma"], "avx512": AVX512}
+X86_ISAS = {"avx2", "avx512"}
+
+
+def sources():
+    return sorted(
+        str(path)
+        for folder in (CSRC, CSRC / "instances", CSRC / "python")
+        for path in (ROOT / folder).relative_to(ROOT).glob("*.c")
+    )
+
+
+def targets_x86_64(command):
+    """Whether the compiler (with its flags) makes code for x86-64: ask it, a cross compiler is not the machine."""
+    probe = subprocess.run([*command, "-dM", "-E", "-x", "c", os.devnull], capture_output=True, text=True)
+    return "#define __x86_64__ 1" in probe.stdout
+
+
+class BuildCore(build_ext):
+    def flags(self, source, x86):
+        """The flags of one source file, or None if it is not built for this target."""
+        path = Path(source)
+        flags = [*COMMON]
+        if path.parent.name == "instances":
+            if path.stem not in ISA_FLAGS:
+                raise SystemExit(f"setup.py: no flags for {source}")
+            if path.stem in X86_ISAS and not x86:
+                return None
+            flags += ISA_FLAGS[path.stem]
+        elif path.name == "dispatch.c" and x86:
+            flags += ["-DPN_HAVE_X86_ISA=1"]
+        return flags + shlex.split(os.environ.get("PYNODE_CFLAGS", ""))
+
+    def build_extension(self, ext):
+        if self.compiler.compiler_type != "unix":
+            raise SystemExit("pynode needs gcc or clang: the kernels use their vector extensions")
+        command = [*self.compiler.compiler_so]
+        x86 = targets_x86_64(command)
+        flags = {source: self.flags(source, x86) for source in ext.sources}
+        jobs = [source for source in ext.sources if flags[source] is not None]
+        link_flags = ["-pthread", *shlex.split(os.environ.get("PYNODE_LDFLAGS", ""))]
+
+        temp = Path(self.build_temp)
+        temp.mkdir(parents=True, exist_ok=True)
+        stamp = temp / "pynode_flags.txt"
+        text = repr((command, numpy.__version__, sys.version, {s: flags[s] for s in jobs}, link_flags))
+        if not stamp.exists() or stamp.read_text() != text:
+            stamp.write_text(text)
+        newest = max(os.stat(path).st_mtime_ns for path in [*ext.depends, str(stamp)])
+
+        def compile_one(source):
+            (target,) = self.compiler.object_filenames([source], output_dir=self.build_temp)
+            fresh = os.path.exists(target) and os.stat(target).st_mtime_ns > max(
+                newest, os.stat(source).st_mtime_ns
+            )
+            if self.force or not fresh:
+                self.compiler.compile(
+                    [source],
+                    output_dir=self.build_temp,
+                    include_dirs=ext.include_dirs,
+                    extra_postargs=flags[source],
+                )
+            return target
+
+        # the files of one instruction set take longest: start with them
+        jobs.sort(key=lambda source: Path(source).parent.name != "instances")
+        with ThreadPoolExecutor(os.cpu_count()) as pool:
+            objects = list(pool.map(compile_one, jobs))
+        target = self.get_ext_fullpath(ext.name)
+        self.compiler.link_shared_object(
+            objects, target, libraries=["m"], extra_postargs=link_flags, target_lang="c"
+        )
+
+
+core = Extension(
+    "pynode._core",
+    sources=sources(),
+    depends=[
+        "setup.py",
+        *sorted(
+            str(path.relative_to(ROOT))
+            for path in (ROOT / CSRC).rglob("*")
+            if path.suffix in {".h", ".inl", ".def"} and "build" not in path.parts
+        ),
+    ],
+    include_dirs=[str(CSRC), numpy.get_include()],
+)
+
+
+def packages():
+    return [
+        "pynode",
+        *sorted(".".join(p.parent.relative_to(ROOT).parts) for p in (ROOT / "pynode").glob("*/**/__init__.py")),
+    ]
+
+
+setup(ext_modules=[core], packages=packages(), cmdclass={"build_ext": BuildCore})
