@@ -36,7 +36,7 @@ def sources():
 
 
 def targets_x86_64(command):
-    """Whether the compiler (with its flags) makes code for x86-64: ask it, a cross compiler is not the machine."""
+    """Whether the compiler (with its flags) makes code for x86-64: ask it."""
     probe = subprocess.run([*command, "-dM", "-E", "-x", "c", os.devnull], capture_output=True, text=True)
     return "#define __x86_64__ 1" in probe.stdout
 
@@ -112,11 +112,4 @@ core = Extension(
 )
 
 
-def packages():
-    return [
-        "pynode",
-        *sorted(".".join(p.parent.relative_to(ROOT).parts) for p in (ROOT / "pynode").glob("*/**/__init__.py")),
-    ]
-
-
-setup(ext_modules=[core], packages=packages(), cmdclass={"build_ext": BuildCore})
+setup(ext_modules=[core], cmdclass={"build_ext": BuildCore})

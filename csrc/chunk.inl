@@ -370,6 +370,7 @@ static pn_status FN(run_chunk)(FN(work) * W, int64_t chunk) {
 static void FN(carve_exec)(FN(exec) * E, pn_arena *a, const pn_problem *P, const pn_program *prog, unsigned char *active) {
     E->prog = prog;
     E->lay = &prog->layout[PN_LAYOUT];
+    E->eval_end = P->quadrature ? E->lay->n_reverse : E->lay->n_forward;
     E->shared = pn_arena_take(a, ((size_t)E->lay->shared_rows * L + PN_PAD) * sizeof(T));
     E->pack = pn_arena_take(a, ((size_t)E->lay->pack_size + PN_PAD) * sizeof(T));
     E->theta[0] = P->theta;

@@ -4,6 +4,7 @@
 typedef struct FN(exec) {
     const pn_program *prog;
     const pn_layout *lay;
+    int32_t eval_end;       /* where an evaluation of the field stops in the code */
     T *shared;              /* registers of the prologue */
     T *pack;                /* packed weights */
     const T *theta[PN_MAX_SPACES];

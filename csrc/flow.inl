@@ -90,7 +90,7 @@ static int FN(eval)(FN(work) * W, FN(exec) * E, T *file, const double *t, T *res
     if (W->P->degree >= 0)
         for (int l = 0; l < L; l++)
             if (f->sample[l] >= 0) FN(input)(W->P, f->sample[l], f->seg[l], t[l], file + (size_t)E->lay->slot[2] * L + l);
-    if (FN(run)(E, file, E->lay->n_prologue, E->lay->n_forward)) return 1;
+    if (FN(run)(E, file, E->lay->n_prologue, E->eval_end)) return 1;
     const T *out = FN(at)(E, file, E->lay->output[0]);
     if (!E->prog->output_size[0]) memset(k, 0, (size_t)W->d * L * sizeof(T));
     else memcpy(k, out, (size_t)W->d * L * sizeof(T));

@@ -148,53 +148,9 @@ PN_VFN vf32 v_scale_f32(vf32 y, vf32 k) {
 }
 #endif
 
-/* quot(a, b) = a / b for 1 <= b < 2^1000 (float: 2^100) and finite a, correct but for about 0.1 ulp.
-   ratio(a, b, c, d) = (a + b) / (c + d), likewise for the denominator, where a = 0 or |a| >= |b|, and |c| >= |d|; what
-   the two sums lose is made good.
-   AVX-512: an estimate q = 1/y (1 - e), |e| < 2^-14, of the reciprocal, then q + q e (double only), t = x q, and
-   t + q (x - t y), whose error is e^4 (float: e^2); ratio takes x - t y = (a - t c) + (b - t d).
-   Elsewhere it divides, and ratio adds (x' - t y') / y, x' and y' the errors of the sums (exact, Dekker 1971), 1/y read
-   to 7% from the bits of y. */
-#if PN_X86 == 64
-PN_VFN __m512d pn_recip_f64(__m512d y) {
-  __m512d q = _mm512_rcp14_pd(y);
-  return _mm512_fmadd_pd(q, _mm512_fnmadd_pd(y, q, _mm512_set1_pd(1.0)), q);
-}
-PN_VFN vf64 v_quot_f64(vf64 a, vf64 b) {
-  __m512d q = pn_recip_f64((__m512d)b), t = _mm512_mul_pd((__m512d)a, q);
-  return (vf64)_mm512_fmadd_pd(q, _mm512_fnmadd_pd(t, (__m512d)b, (__m512d)a), t);
-}
-PN_VFN vf32 v_quot_f32(vf32 a, vf32 b) {
-  __m512 q = _mm512_rcp14_ps((__m512)b), t = _mm512_mul_ps((__m512)a, q);
-  return (vf32)_mm512_fmadd_ps(q, _mm512_fnmadd_ps(t, (__m512)b, (__m512)a), t);
-}
-PN_VFN vf64 v_ratio_f64(vf64 a, vf64 b, vf64 c, vf64 d) {
-  __m512d q = pn_recip_f64((__m512d)(c + d)), t = _mm512_mul_pd((__m512d)(a + b), q);
-  __m512d ac = _mm512_fnmadd_pd(t, (__m512d)c, (__m512d)a), bd = _mm512_fnmadd_pd(t, (__m512d)d, (__m512d)b);
-  return (vf64)_mm512_fmadd_pd(q, _mm512_add_pd(ac, bd), t);
-}
-PN_VFN vf32 v_ratio_f32(vf32 a, vf32 b, vf32 c, vf32 d) {
-  __m512 q = _mm512_rcp14_ps((__m512)(c + d)), t = _mm512_mul_ps((__m512)(a + b), q);
-  __m512 ac = _mm512_fnmadd_ps(t, (__m512)c, (__m512)a), bd = _mm512_fnmadd_ps(t, (__m512)d, (__m512)b);
-  return (vf32)_mm512_fmadd_ps(q, _mm512_add_ps(ac, bd), t);
-}
-#else
-PN_VFN vf64 v_quot_f64(vf64 a, vf64 b) { return a / b; }
-PN_VFN vf32 v_quot_f32(vf32 a, vf32 b) { return a / b; }
-PN_VFN vf64 v_ratio_f64(vf64 a, vf64 b, vf64 c, vf64 d) {
-  vf64 x = a + b, y = c + d, t = x / y;
-  return t + ((b - (x - a)) - t * (d - (y - c))) * (vf64)(0x7fde000000000000u - (vu64)y);
-}
-PN_VFN vf32 v_ratio_f32(vf32 a, vf32 b, vf32 c, vf32 d) {
-  vf32 x = a + b, y = c + d, t = x / y;
-  return t + ((b - (x - a)) - t * (d - (y - c))) * (vf32)(0x7ef00000u - (vu32)y);
-}
-#endif
-
-/* Table look-up by the low 3 (8 entries) or 4 (16 entries) bits of each lane of j: where a permute instruction does it. */
+/* lookup16(lo, hi, j): entry j mod 16 of a table in two vectors, where a permute instruction does it. */
 #if PN_X86 == 64
 #define PN_LOOKUP 1
-PN_VFN vf64 v_lookup8_f64(vf64 table, vu64 j) { return (vf64)_mm512_permutexvar_pd((__m512i)j, (__m512d)table); }
 PN_VFN vf64 v_lookup16_f64(vf64 lo, vf64 hi, vu64 j) {
   return (vf64)_mm512_permutex2var_pd((__m512d)lo, (__m512i)j, (__m512d)hi);
 }

@@ -11,10 +11,10 @@
 #define LN2_HI K(0x1.62e42fefap-1, 0x1.62e4p-1f)   /* 37 and 15 bits */
 #define LN2_LO K(0x1.cf79abc9e3b3ap-40, 0x1.7f7d1cp-20f)
 
-/* c0 + c1 z + ... + c(n-1) z^(n-1), by Horner. */
+/* c0 + c1 z + ... + c(n-1) z^(n-1) = (c0 + c1 z) + (c2 + c3 z) z^2 + ..., by Horner in z^2: half the latency. */
 PN_VFN VF FN(poly)(VF z, const REAL *c, int n) {
-  VF s = FN(set1)(c[n - 1]);
-  for (int i = n - 2; i >= 0; i--) s = s * z + c[i];
+  VF w = z * z, s = n % 2 ? FN(set1)(c[n - 1]) : z * c[n - 1] + c[n - 2];
+  for (int i = (n - 1) / 2 * 2 - 2; i >= 0; i -= 2) s = s * w + (z * c[i + 1] + c[i]);
   return s;
 }
 
@@ -48,40 +48,32 @@ PN_VFN VF FN(expm1)(VF x) {
   return FN(signed)(FN(scale)(p + (one - FN(scale)(one, -k)), k), x);
 }
 
-/* tanh|x| with e^(2|x|) = s e^(2r), s = 2^(k/8) (by table) or 2^k, T = tanh r:
-     tanh|x| = (s e^(2r) - 1) / (s e^(2r) + 1) = (s - 1 + (s + 1) T) / (s + 1 + (s - 1) T).
-   s - 1 nearly cancels for small k, so there the rounding of the table is made good; for greater k it is without effect.
-   Past the clamp tanh rounds to 1. */
+/* tanh|x| with e^(2|x|) = s e^(2r), s = 2^k, T = tanh r:
+     tanh|x| = (s e^(2r) - 1) / (s e^(2r) + 1) = N / (N + 2 (1 - T)), N = s - 1 + (s + 1) T,
+   so that an error of N acts on both sides. k is rounded to the nearest from 1/4 below, -ln2/8 <= r <= 3/8 ln2: where
+   s - 1 appears N is then well above the rounding of r. Past the clamp tanh rounds to 1. */
 PN_VFN VF FN(tanh)(VF x) {
   VF a = FN(atmost)(FN(abs)(x), FN(set1)(K(20.0, 10.0f)));
-#if PN_LOOKUP && PN_BITS == 64
-  VF n = a * (16 * LOG2E) + ROUND, r = a - (n - ROUND) * (LN2 / 16), z = r * r;
-  VF s = (VF)((VU)FN(lookup8)(FN(load)((const REAL *)pn_exp8), (VU)n) + ((VU)n << 49));
-  VF t = r + r * z * POLY(z, pn_tanh8_c64);
-  VF b = (s + (REAL)1) * t + FN(lookup8)(FN(load)(pn_exp8_rest), (VU)n);
-#else
-  VF n = a * (2 * LOG2E) + ROUND, r = a - (n - ROUND) * (LN2 / 2), z = r * r;
-  VF s = (VF)(((VU)n << MANT) + ONE);
-  VF t = r + r * z * POLY(z, K(pn_tanh_c64, pn_tanh_c32));
-  VF b = (s + (REAL)1) * t;
-#endif
-  return FN(signed)(FN(ratio)(s - (REAL)1, b, s + (REAL)1, (s - (REAL)1) * t), x);
+  VF n = (a * (2 * LOG2E) - (REAL)0.25) + ROUND, r = a - (n - ROUND) * (LN2 / 2), z = r * r;
+  VF s = (VF)(((VU)n << MANT) + ONE), t = r + r * z * POLY(z, K(pn_tanh_c64, pn_tanh_c32));
+  VF N = (s + (REAL)1) * t + (s - (REAL)1);
+  return FN(signed)(N / (N + ((REAL)2 - (REAL)2 * t)), x);
 }
 
-/* 1 / (1 + e^-x) with e^-x = 2^k e^(2r), T = tanh r, s = 2^k: (1 - T) / (s + 1 + (s - 1) T). What k has above its
-   limit is multiplied in last. The clamps are past the last denormal and where the result rounds to 1. */
+/* 1 / (1 + e^-x) with e^-x = s (1 + p), s = 2^k, p = e^r - 1: 1 / (1 + s + s p), 1 + s exact where it matters. What k
+   has above its limit is multiplied in last. The clamps are past the last denormal and where the result rounds to 1. */
 PN_VFN VF FN(sigmoid)(VF x) {
   VF y = -FN(atleast)(FN(atmost)(x, FN(set1)(K(40.0, 20.0f))), FN(set1)(K(-746.0, -104.0f)));
-  VF k = (y * LOG2E + ROUND) - ROUND, r = ((y - k * LN2_HI) - k * LN2_LO) * (REAL)0.5, z = r * r;
-  VF t = r + r * z * POLY(z, K(pn_tanh_c64, pn_tanh_c32));
-  VF j = FN(atmost)(k, FN(set1)(K(900.0, 90.0f))), s = FN(pow2)(j);
-  return FN(ratio)(FN(set1)(1), -t, s + (REAL)1, (s - (REAL)1) * t) * FN(pow2)(j - k);
+  VF k = (y * LOG2E + ROUND) - ROUND, r = (y - k * LN2_HI) - k * LN2_LO;
+  VF p = r + r * r * POLY(r, K(pn_exp_c64, pn_exp_c32));
+  VF j = FN(atmost)(k, FN(set1)(K(1000.0, 100.0f))), s = FN(pow2)(j);
+  return (REAL)1 / (s * p + (s + (REAL)1)) * FN(pow2)(j - k);
 }
 
 /* log(2^k (1 + f)) for sqrt(1/2) <= 1 + f < sqrt(2): with s = f / (2 + f), log(1 + f) = 2 atanh s = 2 s + s R, and
    2 s = f - s f, s f = f^2/2 - s f^2/2, so log(1 + f) = f - (f^2/2 - s (f^2/2 + R)): f is exact and the rest small. */
 PN_VFN VF FN(log_of)(VF k, VF f) {
-  VF s = FN(quot)(f, (REAL)2 + f), z = s * s, h = (REAL)0.5 * f * f;
+  VF s = f / ((REAL)2 + f), z = s * s, h = (REAL)0.5 * f * f;
   VF R = z * POLY(z, K(pn_log_c64, pn_log_c32));
   return k * LN2_HI - ((h - (s * (h + R) + k * LN2_LO)) - f);
 }

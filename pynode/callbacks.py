@@ -1,7 +1,7 @@
 """Fields that are Python functions, called for all samples of a step at once: the slow path."""
 
+from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Callable
 
 import numpy as np
 
@@ -27,7 +27,9 @@ class Callback:
 
     def vjp_program(self):
         if self.vjp is None:
-            raise ValueError("this callback field has no vjp, so it has no gradient: give callback_field(..., vjp=...)")
+            raise ValueError(
+                "this callback field has no vjp, so it has no gradient: give callback_field(..., vjp=...)"
+            )
         d, n = self.d, self.n_params
         b = Builder((1, d, self.inputs, d), (n,), (n,))
         value, cotangents = b.emit("CALL", d, p=0), b.emit("CALL", d + n, p=1)
@@ -81,21 +83,22 @@ def _checked(what, value, shape):
 
 
 def callback_field(f, d, n_params=0, vjp=None, inputs=0, *, vectorized=False, init=None, name=None):
-    """A field that is a Python function, for code that cannot be traced. Slow: Python runs at every stage of every step.
+    """A field that is a Python function, for code that cannot be traced. Slow: Python runs at every stage
+    of every step.
 
     Parameters
     ----------
     f : callable
-        f(t, y, theta) -> (d,) with t a float and y (d,); where vectorized, for n samples at once, t (n,), y (n, d) ->
-        (n, d). Without theta where n_params == 0; with u last where there are inputs.
+        f(t, y, theta) -> (d,) with t a float and y (d,); where vectorized, for n samples at once, t (n,), y
+        (n, d) -> (n, d). Without theta where n_params == 0; with u last where there are inputs.
     d : int
         Size of the state.
     n_params : int
         Length of theta.
     vjp : callable, optional
-        vjp(t, y, theta, g) (u before g) -> (g^T df/dy, g^T df/dtheta), the second (n_params,), or (n, n_params) where
-        vectorized: one row a sample. g^T df/dy alone where n_params == 0. Without it there are no gradients.
-        Derivatives with respect to t and u are taken to be zero.
+        vjp(t, y, theta, g) (u before g) -> (g^T df/dy, g^T df/dtheta), the second (n_params,), or (n,
+        n_params) where vectorized: one row a sample. g^T df/dy alone where n_params == 0. Without it there
+        are no gradients. Derivatives with respect to t and u are taken to be zero.
     inputs : int
         Size of the input signal u.
     vectorized : bool

@@ -1,24 +1,24 @@
-"""Derivatives of programs: forward mode (`pushforward`), reverse mode (`pullback`) and the programs the solvers run.
+"""Derivatives of programs: forward mode (`pushforward`), reverse mode (`pullback`) and the programs the
+solvers run.
 
-Both modes write instructions into a `Builder`, so they compose to any order: every rule is written in operations that
-have rules themselves. A new operation needs one entry in `RULES`.
+Both modes write instructions into a `Builder`, so they compose to any order: every rule is written in
+operations that have rules themselves. A new operation needs one entry in `RULES`.
 
-Conventions: x is the tuple of operand registers, y the output register, v a tangent of an operand or a cotangent of the
-output, dx tangents of the operands. None stands for an exactly zero tangent or cotangent.
+Conventions: x is the tuple of operand registers, y the output register, v a tangent of an operand or a
+cotangent of the output, dx tangents of the operands. None stands for an exactly zero tangent or cotangent.
 """
 
 import math
+from collections.abc import Callable
 from dataclasses import dataclass, field
-from typing import Callable, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 
 from pynode.program import ACCUMULATING, READS_THETA, Builder, weights
 
+# ---- Where cotangents are collected
 
-# ---------------------------------------------------------------------------------------------------------------------
-# Where cotangents are collected
-# ---------------------------------------------------------------------------------------------------------------------
 
 class Piece(NamedTuple):
     """A cotangent of some elements of a register only."""
@@ -28,8 +28,8 @@ class Piece(NamedTuple):
 
 
 class Cotangent:
-    """The sum of what is added to it: whole registers and pieces. As a sink it collects a parameter gradient in a
-    register, for use inside another program."""
+    """The sum of what is added to it: whole registers and pieces. As a sink it collects a parameter
+    gradient in a register, for use inside another program."""
 
     def __init__(self, b, size):
         self.b, self.size = b, size
@@ -72,16 +72,17 @@ class GradSink:
         self.b.acc_outer(self.k, p, a, b)
 
 
-# ---------------------------------------------------------------------------------------------------------------------
-# Rules
-# ---------------------------------------------------------------------------------------------------------------------
+# ---- Rules
+
 
 @dataclass
 class Context:
-    """What a rule may read: the builder, the program being differentiated, and registers of parameter vectors.
+    """What a rule may read: the builder, the program being differentiated, and registers of parameter
+    vectors.
 
-    theta[k], and its tangent dtheta[k]; sinks of its cotangent, theta_bar[k]; the cotangent grad_bar[k] of grad_k, which
-    is a vector like theta; sinks of the tangent of grad_k, dgrad[k]. None where there is none.
+    theta[k], and its tangent dtheta[k]; sinks of its cotangent, theta_bar[k]; the cotangent grad_bar[k] of
+    grad_k, which is a vector like theta; sinks of the tangent of grad_k, dgrad[k]. None where there is
+    none.
     """
 
     b: Builder
@@ -100,8 +101,8 @@ class Context:
 
 
 class Rule(NamedTuple):
-    """jvp(c, ins, x, y, dx) -> tangent of y or None; vjp(c, ins, x, y, v) -> one function an operand, each giving its
-    cotangent (a register, a `Piece`) when called, or None."""
+    """jvp(c, ins, x, y, dx) -> tangent of y or None; vjp(c, ins, x, y, v) -> one function an operand, each
+    giving its cotangent (a register, a `Piece`) when called, or None."""
 
     jvp: Callable
     vjp: Callable
@@ -111,12 +112,13 @@ RULES = {}
 
 
 def diagonal(op, partials):
-    """An elementwise operation. Its Jacobian is diagonal, so one map v -> (dy/dx_i) v, given by ``partials(b, y, *x)``
-    for each operand (None: zero), pushes tangents forward and pulls cotangents back."""
+    """An elementwise operation. Its Jacobian is diagonal, so one map v -> (dy/dx_i) v, given by
+    ``partials(b, y, *x)`` for each operand (None: zero), pushes tangents forward and pulls cotangents
+    back."""
 
     def jvp(c, ins, x, y, dx):
         maps = partials(c.b, y, *x)
-        return c.b.total([f(v) for f, v in zip(maps, dx) if f is not None and v is not None])
+        return c.b.total([f(v) for f, v in zip(maps, dx, strict=True) if f is not None and v is not None])
 
     def vjp(c, ins, x, y, v):
         return [f and (lambda f=f: f(v)) for f in partials(c.b, y, *x)]
@@ -132,18 +134,20 @@ def _flat(n):
 def _pow(b, y, x, e):
     n = b.sizes[x]
     zero, one = b.full(n, 0.0), b.full(n, 1.0)
-    is_flat = b.eq(e, zero)                                # x^0 = 1 also at x = 0
-    power = lambda: b.mul(e, b.pow(x, b.where(is_flat, one, b.sub(e, one))))
-    log = lambda: b.log(b.where(b.eq(x, zero), one, x))    # 0^e = 0 for every e > 0
-    return (lambda v: b.mul(v, power())), (lambda v: b.mul(v, b.mul(y, log())))
+    is_flat = b.eq(e, zero)  # x^0 = 1 also at x = 0
+    one_less = b.where(is_flat, one, b.sub(e, one))
+    base = b.where(b.eq(x, zero), one, x)  # 0^e = 0 for every e > 0
+    return (lambda v: b.mul(v, b.mul(e, b.pow(x, one_less)))), (lambda v: b.mul(v, b.mul(y, b.log(base))))
 
 
 def _larger(compare):
     """max and min: the cotangent goes to the operand chosen, to the first where they are equal."""
+
     def partials(b, y, x, z):
         zero = b.full(b.sizes[x], 0.0)
         first = compare(b, x, z)
         return (lambda v: b.where(first, v, zero)), (lambda v: b.where(first, zero, v))
+
     return partials
 
 
@@ -170,7 +174,9 @@ for _op, _partials in {
     "SOFTPLUS": lambda b, y, x: (lambda v: b.mul(v, b.sigmoid(x)),),
     "RELU": lambda b, y, x: (lambda v: b.mul(v, b.step(x)),),
     "STEP": _flat(1),
-    "ERF": lambda b, y, x: (lambda v: b.mul(v, b.scale(2.0 / math.sqrt(math.pi), b.exp(b.neg(b.square(x))))),),
+    "ERF": lambda b, y, x: (
+        lambda v: b.mul(v, b.scale(2.0 / math.sqrt(math.pi), b.exp(b.neg(b.square(x))))),
+    ),
     "ATAN": lambda b, y, x: (lambda v: b.div(v, b.add(b.square(x), b.full(b.sizes[x], 1.0))),),
     "ADD": lambda b, y, x, z: (lambda v: v, lambda v: v),
     "SUB": lambda b, y, x, z: (lambda v: v, b.neg),
@@ -183,8 +189,10 @@ for _op, _partials in {
     "LE": _flat(2),
     "EQ": _flat(2),
     "DTANH": lambda b, y, x, z: (lambda v: b.dtanh(v, z), lambda v: b.mul(b.scale(-2.0, v), b.mul(x, z))),
-    "DSIGMOID": lambda b, y, x, z: (lambda v: b.dsigmoid(v, z),
-                                    lambda v: b.mul(v, b.mul(x, b.sub(b.full(b.sizes[z], 1.0), b.scale(2.0, z))))),
+    "DSIGMOID": lambda b, y, x, z: (
+        lambda v: b.dsigmoid(v, z),
+        lambda v: b.mul(v, b.mul(x, b.sub(b.full(b.sizes[z], 1.0), b.scale(2.0, z)))),
+    ),
     "WHERE": _where,
 }.items():
     diagonal(_op, _partials)
@@ -194,7 +202,7 @@ def bilinear(op, product, transposes):
     """y = product(b, *x), linear in each operand; transposes(b, v, *x) gives the cotangents."""
 
     def jvp(c, ins, x, y, dx):
-        return c.b.total([product(c.b, *x[:i], v, *x[i + 1:]) for i, v in enumerate(dx) if v is not None])
+        return c.b.total([product(c.b, *x[:i], v, *x[i + 1 :]) for i, v in enumerate(dx) if v is not None])
 
     RULES[op] = Rule(jvp, lambda c, ins, x, y, v: transposes(c.b, v, *x))
 
@@ -206,8 +214,9 @@ bilinear("OUTER", Builder.outer, lambda b, v, x, z: (lambda: b.matvec(v, z), lam
 
 def linear(op, push, pull):
     """A linear operation of one operand: push(c, ins, v) -> tangent, pull(c, ins, v) -> cotangent."""
-    RULES[op] = Rule(lambda c, ins, x, y, dx: push(c, ins, dx[0]),
-                     lambda c, ins, x, y, v: (lambda: pull(c, ins, v),))
+    RULES[op] = Rule(
+        lambda c, ins, x, y, dx: push(c, ins, dx[0]), lambda c, ins, x, y, v: (lambda: pull(c, ins, v),)
+    )
 
 
 def _slice_index(c, ins):
@@ -215,25 +224,35 @@ def _slice_index(c, ins):
 
 
 def _gather_index(c, ins):
-    return c.program.index[ins.p: ins.p + c.program.sizes[ins.out]]
+    return c.program.index[ins.p : ins.p + c.program.sizes[ins.out]]
 
 
 def _scatter_index(c, ins):
-    return c.program.index[ins.p: ins.p + c.program.sizes[ins.a]]
+    return c.program.index[ins.p : ins.p + c.program.sizes[ins.a]]
 
 
 linear("BCAST", lambda c, ins, v: c.b.broadcast(v, c.program.sizes[ins.out]), lambda c, ins, v: c.b.sum(v))
 linear("SUM", lambda c, ins, v: c.b.sum(v), lambda c, ins, v: c.b.broadcast(v, c.program.sizes[ins.a]))
-linear("SLICE", lambda c, ins, v: c.b.gather(v, _slice_index(c, ins)), lambda c, ins, v: Piece(_slice_index(c, ins), v))
-linear("GATHER", lambda c, ins, v: c.b.gather(v, _gather_index(c, ins)),
-       lambda c, ins, v: Piece(_gather_index(c, ins), v))
-linear("SCATTER", lambda c, ins, v: c.b.scatter(v, _scatter_index(c, ins), c.program.sizes[ins.out]),
-       lambda c, ins, v: c.b.gather(v, _scatter_index(c, ins)))
+linear(
+    "SLICE",
+    lambda c, ins, v: c.b.gather(v, _slice_index(c, ins)),
+    lambda c, ins, v: Piece(_slice_index(c, ins), v),
+)
+linear(
+    "GATHER",
+    lambda c, ins, v: c.b.gather(v, _gather_index(c, ins)),
+    lambda c, ins, v: Piece(_gather_index(c, ins), v),
+)
+linear(
+    "SCATTER",
+    lambda c, ins, v: c.b.scatter(v, _scatter_index(c, ins), c.program.sizes[ins.out]),
+    lambda c, ins, v: c.b.gather(v, _scatter_index(c, ins)),
+)
 
 
 def _concat_jvp(c, ins, x, y, dx):
-    zeros = [v if v is not None else c.b.full(c.b.sizes[r], 0.0) for r, v in zip(x, dx)]
-    return c.b.concat(*zeros)
+    b = c.b
+    return b.concat(*(b.full(b.sizes[r], 0.0) if v is None else v for r, v in zip(x, dx, strict=True)))
 
 
 def _concat_vjp(c, ins, x, y, v):
@@ -246,6 +265,7 @@ RULES["CONST"] = Rule(lambda c, ins, x, y, dx: None, lambda c, ins, x, y, v: ())
 
 
 # Parameters: each of these reads theta_k, so its vjp also adds to the sink theta_bar[k].
+
 
 def _param_jvp(c, ins, x, y, dx):
     dtheta = c.dtheta[ins.k]
@@ -298,7 +318,9 @@ RULES["AFFINE"] = Rule(_affine_jvp, _affine_vjp)
 RULES["AFFINE_T"] = Rule(_affine_t_jvp, _affine_t_vjp)
 
 
-# Parameter gradients are outputs: tangents go to the sink dgrad[k]; the cotangent of grad_k is the vector grad_bar[k].
+# Parameter gradients are outputs: tangents go to the sink dgrad[k]; the cotangent of grad_k is the vector
+# grad_bar[k].
+
 
 def _acc_jvp(c, ins, x, y, dx):
     if c.dgrad[ins.k] is not None and dx[0] is not None:
@@ -327,9 +349,8 @@ RULES["ACC"] = Rule(_acc_jvp, _acc_vjp)
 RULES["ACC_OUTER"] = Rule(_acc_outer_jvp, _acc_outer_vjp)
 
 
-# ---------------------------------------------------------------------------------------------------------------------
-# The two modes
-# ---------------------------------------------------------------------------------------------------------------------
+# ---- The two modes
+
 
 def _padded(values, n):
     values = list(values or ())
@@ -338,7 +359,9 @@ def _padded(values, n):
 
 def _rule(ins):
     if ins.op not in RULES:
-        raise ValueError(f"the operation {ins.op} has no derivative (a Python callback has only the vjp given with it)")
+        raise ValueError(
+            f"the operation {ins.op} has no derivative (a Python callback has only the vjp given with it)"
+        )
     return RULES[ins.op]
 
 
@@ -403,7 +426,7 @@ def pullback(b, program, env, seeds, wanted, theta=None, theta_bar=None, grad_ba
     c = Context(b, program, theta, theta_bar=_padded(theta_bar, n_theta), grad_bar=_padded(grad_bar, n_grad))
     active = _active(program, wanted, c.theta_bar)
     bar = [Cotangent(b, n) for n in program.sizes]
-    for r, seed in zip(program.outputs, seeds):
+    for r, seed in zip(program.outputs, seeds, strict=True):
         if r >= 0 and seed is not None:
             bar[r].add(seed)
     for ins in reversed(program.instructions):
@@ -414,7 +437,7 @@ def pullback(b, program, env, seeds, wanted, theta=None, theta_bar=None, grad_ba
             continue
         x = [env[r] for r in ins.operands]
         pulls = _rule(ins).vjp(c, ins, x, env[ins.out] if ins.out >= 0 else None, v)
-        for r, pull in zip(ins.operands, pulls):
+        for r, pull in zip(ins.operands, pulls, strict=True):
             if pull is not None and active[r]:
                 bar[r].add(pull())
     return [bar[slot].total() for slot in wanted]
@@ -430,12 +453,12 @@ def _active(program, wanted, theta_bar):
     return active
 
 
-# ---------------------------------------------------------------------------------------------------------------------
-# Programs of a field: slots t, y, u; output f
-# ---------------------------------------------------------------------------------------------------------------------
+# ---- Programs of a field: slots t, y, u; output f
+
 
 def vjp_program(program):
-    """Slots (t, y, u, s): outputs [f, s^T df/dy, s^T df/dt, s^T df/du], accumulates s^T df/dtheta into grad_0."""
+    """Slots (t, y, u, s): outputs [f, s^T df/dy, s^T df/dt, s^T df/du], accumulates s^T df/dtheta into
+    grad_0."""
     b = Builder((*program.slot_sizes, program.output_sizes[0]), program.n_theta, program.n_theta[:1])
     env = b.replay(program, b.slots[:3])
     gt, gy, gu = pullback(b, program, env, [3], wanted=(0, 1, 2), theta_bar=[GradSink(b)])

@@ -3,6 +3,7 @@
 import inspect
 from dataclasses import dataclass
 from functools import cached_property
+from itertools import pairwise
 from typing import Any
 
 import numpy as np
@@ -11,7 +12,7 @@ from pynode import derivatives, parameters
 from pynode.functions import ACTIVATIONS
 from pynode.parameters import Parameter
 from pynode.program import Program
-from pynode.tracing import TraceError, Traced, new_trace, trace, trace_of
+from pynode.tracing import TraceError, new_trace, trace, trace_of
 
 
 @dataclass(frozen=True, eq=False, repr=False)
@@ -41,11 +42,21 @@ class Field:
 
     def __post_init__(self):
         sizes, outputs = self.program.slot_sizes, self.program.output_sizes
-        if len(sizes) != 3 or sizes[0] != 1 or len(outputs) != 1 or outputs[0] is None or len(self.program.n_theta) != 1:
-            raise ValueError(f"not the program of a field (slots t, y, u; one output; one theta): {self.program!r}")
+        if (
+            len(sizes) != 3
+            or sizes[0] != 1
+            or len(outputs) != 1
+            or outputs[0] is None
+            or len(self.program.n_theta) != 1
+        ):
+            raise ValueError(
+                f"not the program of a field (slots t, y, u; one output; one theta): {self.program!r}"
+            )
         if parameters.total(self.spec) != self.n_params:
-            raise ValueError(f"the parameters named have {parameters.total(self.spec)} numbers, "
-                             f"the program {self.n_params}")
+            raise ValueError(
+                f"the parameters named have {parameters.total(self.spec)} numbers, "
+                f"the program {self.n_params}"
+            )
         if self.out_shape is None:
             object.__setattr__(self, "out_shape", (self.n_out,))
 
@@ -129,16 +140,22 @@ class Field:
         return BoundField(self, theta)
 
     def bind_callbacks(self, theta):
-        """What CALL instructions run: call(which, t (n,), y (n, d), u (n, m), seed (n, n_out)) -> (n, size) array,
-        which = 0 for f, 1 for its vjp."""
+        """What CALL instructions run: call(which, t (n,), y (n, d), u (n, m), seed (n, n_out)) -> (n, size)
+        array, which = 0 for f, 1 for its vjp."""
         return self.callback.bind(np.asarray(theta, dtype=np.float64))
 
     def to_dict(self):
         """Plain data (numbers, strings, lists, arrays) that `from_dict` reads."""
         if self.callback is not None:
-            raise ValueError(f"{self.name} is a Python callback: it cannot be written to a file, only programs can")
-        return {"name": self.name, "out_shape": list(self.out_shape), "program": self.program.to_dict(),
-                "spec": [[p.name, list(p.shape), p.offset, list(p.init)] for p in self.spec]}
+            raise ValueError(
+                f"{self.name} is a Python callback: it cannot be written to a file, only programs can"
+            )
+        return {
+            "name": self.name,
+            "out_shape": list(self.out_shape),
+            "program": self.program.to_dict(),
+            "spec": [[p.name, list(p.shape), p.offset, list(p.init)] for p in self.spec],
+        }
 
     @classmethod
     def from_dict(cls, data):
@@ -149,9 +166,11 @@ class Field:
         ValueError
             The program is not valid: the C core checks every index, size and offset.
         """
-        spec = tuple(Parameter(name, tuple(shape), offset, tuple(init)) for name, shape, offset, init in data["spec"])
+        spec = tuple(
+            Parameter(name, tuple(shape), offset, tuple(init)) for name, shape, offset, init in data["spec"]
+        )
         program = Program.from_dict(data["program"])
-        program.core
+        program.check()
         return cls(program, spec, data["name"], tuple(data["out_shape"]))
 
     def __getstate__(self):
@@ -160,7 +179,9 @@ class Field:
     def __repr__(self):
         sizes = f"d={self.d}" + (f", n_out={self.n_out}" if self.out_shape != (self.d,) else "")
         sizes += f", inputs={self.inputs}" if self.inputs else ""
-        names = ", ".join(f"{p.name} {p.shape}" for p in self.spec[:8]) + (", ..." if len(self.spec) > 8 else "")
+        names = ", ".join(f"{p.name} {p.shape}" for p in self.spec[:8]) + (
+            ", ..." if len(self.spec) > 8 else ""
+        )
         return f"<Field {self.name}: {sizes}, {self.n_params} parameters{': ' + names if names else ''}>"
 
 
@@ -173,8 +194,10 @@ class BoundField:
     def __init__(self, field, theta):
         n = field.n_params
         if theta is None and n:
-            raise TraceError(f"{field.name} has {n} parameters: declare it, theta={{'net': {field.name}}}, and call "
-                             "th.net(y), or pass theta")
+            raise TraceError(
+                f"{field.name} has {n} parameters: declare it, theta={{'net': {field.name}}}, and call "
+                "th.net(y), or pass theta"
+            )
         if theta is not None and np.shape(theta) != (n,):
             raise TraceError(f"{field.name} has {n} parameters, but theta has shape {np.shape(theta)}")
         self.field, self.theta = field, theta if n else None
@@ -183,7 +206,9 @@ class BoundField:
     def parameters(self):
         """The parameters by name, as traced arrays."""
         theta = self.theta
-        return Parameters(parameters.nested(self.field.spec, lambda p: theta[p.offset: p.stop].reshape(p.shape)))
+        return Parameters(
+            parameters.nested(self.field.spec, lambda p: theta[p.offset : p.stop].reshape(p.shape))
+        )
 
     def point(self, args, u=None):
         """(t, y, u) from the positional arguments of a call."""
@@ -207,10 +232,13 @@ class BoundField:
 
 
 class Parameters:
-    """The parameters of a field while it is traced: th.k, th["k"]; like a dict of traced arrays and fields."""
+    """The parameters of a field while it is traced: th.k, th["k"]; like a dict of traced arrays and
+    fields."""
 
     def __init__(self, tree):
-        self._tree = {name: Parameters(value) if isinstance(value, dict) else value for name, value in tree.items()}
+        self._tree = {
+            name: Parameters(value) if isinstance(value, dict) else value for name, value in tree.items()
+        }
 
     def __getattr__(self, name):
         if name.startswith("__"):
@@ -246,9 +274,8 @@ class Parameters:
         return f"Parameters({', '.join(self._tree)})"
 
 
-# ---------------------------------------------------------------------------------------------------------------------
-# Running a program on numbers, and writing it into another one
-# ---------------------------------------------------------------------------------------------------------------------
+# ---- Running a program on numbers, and writing it into another one
+
 
 def run(program, values, thetas, callbacks=None):
     """Evaluate a program for one sample or a batch.
@@ -257,7 +284,8 @@ def run(program, values, thetas, callbacks=None):
     ----------
     program : Program
     values : dict
-        Name -> value of each slot, in their order: (size,) or (B, size); scalar or (B,) for those of size 1 named t, dt.
+        Name -> value of each slot, in their order: (size,) or (B, size); scalar or (B,) for those of size 1
+        named t, dt.
     thetas : list of 1-d arrays
 
     Returns
@@ -265,14 +293,19 @@ def run(program, values, thetas, callbacks=None):
     outputs : list of (size,) or (B, size) arrays, None for zero
     grads : list of 1-d arrays, summed over the batch
     """
-    slots = [_slot(name, value, size) for (name, value), size in zip(values.items(), program.slot_sizes, strict=True)]
+    slots = [
+        _slot(name, value, size)
+        for (name, value), size in zip(values.items(), program.slot_sizes, strict=True)
+    ]
     lengths = {len(x) for x in slots if x.ndim == 2}
     if len(lengths) > 1:
-        shapes = ", ".join(f"{name} {x.shape}" for name, x in zip(values, slots))
+        shapes = ", ".join(f"{name} {x.shape}" for name, x in zip(values, slots, strict=True))
         raise ValueError(f"the arguments have different batch sizes: {shapes}")
     B = lengths.pop() if lengths else 1
     single = all(x.ndim == 1 for x in slots)
-    outputs, grads = program.evaluate([np.broadcast_to(x, (B, x.shape[-1])) for x in slots], thetas, callbacks)
+    outputs, grads = program.evaluate(
+        [np.broadcast_to(x, (B, x.shape[-1])) for x in slots], thetas, callbacks
+    )
     return [x[0] if single and x is not None else x for x in outputs], grads
 
 
@@ -282,7 +315,7 @@ def _slot(name, value, size):
             raise ValueError(f"{name} is missing: {size} numbers a sample")
         return np.empty(0)
     x = np.asarray(value, dtype=np.float64)
-    if size == 1 and (x.ndim == 0 or x.ndim == 1 and name in ("t", "dt") and x.shape != (1,)):
+    if size == 1 and (x.ndim == 0 or (x.ndim == 1 and name in ("t", "dt") and x.shape != (1,))):
         x = x[..., None]
     if x.ndim not in (1, 2) or x.shape[-1] != size:
         raise ValueError(f"{name} must have shape ({size},) or (B, {size}), not {np.shape(value)}")
@@ -317,9 +350,7 @@ def inlined(program, values, thetas, name="the field"):
     return where, where.builder.inline(program, slots, thetas)
 
 
-# ---------------------------------------------------------------------------------------------------------------------
-# Making fields
-# ---------------------------------------------------------------------------------------------------------------------
+# ---- Making fields
 
 SCALES = {"lecun": lambda m, n: 1.0 / n, "xavier": lambda m, n: 2.0 / (m + n), "he": lambda m, n: 2.0 / n}
 """Variance of the initial weights of a layer (m outputs, n inputs)."""
@@ -338,8 +369,8 @@ def mlp(d_in, hidden, d_out=None, activation="tanh", *, time=False, inputs=0, in
         Widths of the hidden layers; may be empty.
     d_out : int, optional
         Size of the value; default d_in, which makes it a vector field.
-    activation : {"tanh", "sigmoid", "softplus", "relu", "silu", "gelu", "elu", "leaky_relu", "sin", "identity"}
-    time : bool
+    activation : {"tanh", "sigmoid", "softplus", "relu", "silu", "gelu", "elu", "leaky_relu", "sin",
+    "identity"} time : bool
         Append t to the first layer's input.
     inputs : int
         Size of the input signal u, appended too.
@@ -359,17 +390,19 @@ def mlp(d_in, hidden, d_out=None, activation="tanh", *, time=False, inputs=0, in
     hidden = (hidden,) if isinstance(hidden, int) else tuple(hidden)
     widths = [_count("d_in", d_in) + bool(time) + _count("inputs", inputs, 0), *hidden, d_out]
     spec, offset = [], 0
-    for i, (n, m) in enumerate(zip(widths, widths[1:])):
+    for i, (n, m) in enumerate(pairwise(widths)):
         scale = gain * float(np.sqrt(SCALES[init](_count("width", m), n)))
-        spec += [Parameter(f"W{i}", (m, n), offset, ("normal", scale)),
-                 Parameter(f"b{i}", (m,), offset + m * n, ("value", [0.0] * m))]
+        spec += [
+            Parameter(f"W{i}", (m, n), offset, ("normal", scale)),
+            Parameter(f"b{i}", (m,), offset + m * n, ("value", [0.0] * m)),
+        ]
         offset = spec[-1].stop
 
     the_trace = new_trace((1, d_in, inputs), (offset,))
     theta = the_trace.theta()
     x = np.concatenate([the_trace.slot(slot) for slot, used in ((1, True), (0, time), (2, inputs)) if used])
-    for W, b in zip(spec[::2], spec[1::2]):
-        x = theta[W.offset: W.stop].reshape(W.shape) @ x + theta[b.offset: b.stop]
+    for W, b in zip(spec[::2], spec[1::2], strict=True):
+        x = theta[W.offset : W.stop].reshape(W.shape) @ x + theta[b.offset : b.stop]
         x = x if b is spec[-1] else ACTIVATIONS[activation](x)
     name = f"mlp({'-'.join(map(str, widths))}, {activation})"
     return Field(the_trace.builder.finish([x.register]), tuple(spec), name)
@@ -378,17 +411,18 @@ def mlp(d_in, hidden, d_out=None, activation="tanh", *, time=False, inputs=0, in
 def field(state, theta=None, *, inputs=0, out=None, init=None, name=None):
     """Make a field of a Python function: ``@pn.field(state=2, theta={"k": ()})``.
 
-    The function is called once, as ``f(t, y, th)``, with `u` last where there are inputs, without `th` where theta is
-    None. Its NumPy operations become a program; it returns the derivative as an array or a list of components.
+    The function is called once, as ``f(t, y, th)``, with `u` last where there are inputs, without `th`
+    where theta is None. Its NumPy operations become a program; it returns the derivative as an array or a
+    list of components.
 
     Parameters
     ----------
     state : int
         Size d of the state y.
     theta : dict, int, tuple or None
-        The parameters. A dict of names: a shape ``()``, ``(3,)``, ``(4, 2)``; a number or an array, which is the initial
-        value; a Field, called in the function as ``th.net(y)`` or ``th.net(t, y)``; or a dict of the same. An int n or a
-        shape: `th` is one array.
+        The parameters. A dict of names: a shape ``()``, ``(3,)``, ``(4, 2)``; a number or an array, which
+        is the initial value; a Field, called in the function as ``th.net(y)`` or ``th.net(t, y)``; or a
+        dict of the same. An int n or a shape: `th` is one array.
     inputs : int
         Size of the input signal u.
     out : int, optional
@@ -481,7 +515,9 @@ def _declared_leaf(name, value, offset):
     try:
         array = np.asarray(value, dtype=np.float64)
     except (TypeError, ValueError):
-        raise ValueError(f"parameter {name}: a shape, a number, an array, a Field or a dict, not {value!r}") from None
+        raise ValueError(
+            f"parameter {name}: a shape, a number, an array, a Field or a dict, not {value!r}"
+        ) from None
     return Parameter(name, array.shape, offset, parameters.values_of(array))
 
 
@@ -490,6 +526,6 @@ def _traced_parameters(layout, theta):
     if isinstance(layout, dict):
         return Parameters({name: _traced_parameters(value, theta) for name, value in layout.items()})
     if isinstance(layout, Parameter):
-        return theta[layout.offset: layout.stop].reshape(layout.shape)
+        return theta[layout.offset : layout.stop].reshape(layout.shape)
     nested, offset = layout
-    return nested.bind(theta[offset: offset + nested.n_params] if nested.n_params else None)
+    return nested.bind(theta[offset : offset + nested.n_params] if nested.n_params else None)

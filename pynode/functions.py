@@ -11,14 +11,18 @@ _erf = np.vectorize(math.erf, otypes=[np.float64])
 
 def _operation(op, on_numbers, doc):
     """A function that is one operation of programs."""
+
     def call(x):
         t = trace_of(x)
         if t is None:
             return on_numbers(np.asarray(x, dtype=np.float64))[()]
         x = t.lift(x)
         return t.array(t.builder.same(op, x.register), x.shape)
+
     call.__name__ = call.__qualname__ = op.lower()
-    call.__doc__ = doc + """
+    call.__doc__ = (
+        doc
+        + """
 
     Parameters
     ----------
@@ -28,10 +32,13 @@ def _operation(op, on_numbers, doc):
     -------
     array of the same shape
     """
+    )
     return call
 
 
-sigmoid = _operation("SIGMOID", lambda x: np.exp(-np.logaddexp(0.0, -x)), "The logistic function 1 / (1 + exp(-x)).")
+sigmoid = _operation(
+    "SIGMOID", lambda x: np.exp(-np.logaddexp(0.0, -x)), "The logistic function 1 / (1 + exp(-x))."
+)
 softplus = _operation("SOFTPLUS", lambda x: np.logaddexp(0.0, x), "log(1 + exp(x)), without overflow.")
 relu = _operation("RELU", lambda x: np.maximum(x, 0.0), "max(x, 0); its derivative at 0 is 0.")
 erf = _operation("ERF", _erf, "The error function.")
@@ -58,6 +65,14 @@ def leaky_relu(x, slope=0.01):
 
 
 ACTIVATIONS = {
-    "tanh": np.tanh, "sigmoid": sigmoid, "softplus": softplus, "relu": relu, "silu": silu, "gelu": gelu, "elu": elu,
-    "leaky_relu": leaky_relu, "sin": np.sin, "identity": lambda x: x,
+    "tanh": np.tanh,
+    "sigmoid": sigmoid,
+    "softplus": softplus,
+    "relu": relu,
+    "silu": silu,
+    "gelu": gelu,
+    "elu": elu,
+    "leaky_relu": leaky_relu,
+    "sin": np.sin,
+    "identity": lambda x: x,
 }

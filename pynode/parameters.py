@@ -27,7 +27,9 @@ class Parameter(NamedTuple):
     def draw(self, rng):
         """Initial values, flat."""
         kind, value = self.init
-        return np.array(value, dtype=np.float64) if kind == "value" else value * rng.standard_normal(self.size)
+        return (
+            np.array(value, dtype=np.float64) if kind == "value" else value * rng.standard_normal(self.size)
+        )
 
 
 def total(spec):
@@ -71,7 +73,7 @@ def nested(spec, leaf):
 def unflatten(spec, theta):
     """A nested dict of views of theta."""
     theta = checked_theta(spec, theta)
-    return nested(spec, lambda p: theta[p.offset: p.stop].reshape(p.shape))
+    return nested(spec, lambda p: theta[p.offset : p.stop].reshape(p.shape))
 
 
 def flatten(spec, tree):
@@ -85,14 +87,16 @@ def flatten(spec, tree):
     given = dict(_items(tree))
     names = [p.name for p in spec]
     if set(given) != set(names):
-        raise ValueError(f"parameters missing: {sorted(set(names) - set(given))}, "
-                         f"unknown: {sorted(set(given) - set(names))}")
+        raise ValueError(
+            f"parameters missing: {sorted(set(names) - set(given))}, "
+            f"unknown: {sorted(set(given) - set(names))}"
+        )
     theta = np.empty(total(spec))
     for p in spec:
         value = np.asarray(given[p.name], dtype=np.float64)
         if value.shape != p.shape:
             raise ValueError(f"parameter {p.name} has shape {p.shape}, not {value.shape}")
-        theta[p.offset: p.stop] = value.ravel()
+        theta[p.offset : p.stop] = value.ravel()
     return theta
 
 
@@ -124,7 +128,7 @@ def with_initial(spec, init):
         return tuple(spec)
     if not isinstance(init, dict):
         theta = checked_theta(spec, init)
-        return tuple(p._replace(init=values_of(theta[p.offset: p.stop])) for p in spec)
+        return tuple(p._replace(init=values_of(theta[p.offset : p.stop])) for p in spec)
     given = dict(_items(init))
     unknown = sorted(set(given) - {p.name for p in spec})
     if unknown:

@@ -22,16 +22,26 @@ READS_THETA = ("PARAM", "AFFINE", "AFFINE_T")
 
 # Exact in floating point, or cheap enough to do once in Python: folded when all operands are constants.
 FOLD = {
-    "NEG": np.negative, "ABS": np.abs, "SIGN": np.sign, "SQUARE": np.square, "RECIP": np.reciprocal,
+    "NEG": np.negative,
+    "ABS": np.abs,
+    "SIGN": np.sign,
+    "SQUARE": np.square,
+    "RECIP": np.reciprocal,
     "STEP": lambda a: np.where(a > 0, 1.0, 0.0),
-    "ADD": np.add, "SUB": np.subtract, "MUL": np.multiply, "DIV": np.divide,
-    "LT": np.less, "LE": np.less_equal, "EQ": np.equal,
+    "ADD": np.add,
+    "SUB": np.subtract,
+    "MUL": np.multiply,
+    "DIV": np.divide,
+    "LT": np.less,
+    "LE": np.less_equal,
+    "EQ": np.equal,
     "WHERE": lambda m, a, b: np.where(m != 0, a, b),
 }
 
 
 class Instr(NamedTuple):
-    """One instruction; the fields of docs/program.md, with the name of the operation in place of its number."""
+    """One instruction; the fields of docs/program.md, with the name of the operation in place of its
+    number."""
 
     op: str
     out: int
@@ -103,10 +113,20 @@ class Program:
     def core(self):
         """The checked C object."""
         return _core.Program(
-            sizes=np.array(self.sizes, dtype=np.int32), n_slots=self.n_slots, code=self.code,
-            consts=self.consts, index=self.index, outputs=np.array(self.outputs, dtype=np.int32),
-            n_theta=np.array(self.n_theta, dtype=np.int64), n_grad=np.array(self.n_grad, dtype=np.int64),
-            segments=np.array(self.segments, dtype=np.int32))
+            sizes=np.array(self.sizes, dtype=np.int32),
+            n_slots=self.n_slots,
+            code=self.code,
+            consts=self.consts,
+            index=self.index,
+            outputs=np.array(self.outputs, dtype=np.int32),
+            n_theta=np.array(self.n_theta, dtype=np.int64),
+            n_grad=np.array(self.n_grad, dtype=np.int64),
+            segments=np.array(self.segments, dtype=np.int32),
+        )
+
+    def check(self):
+        """Raise ValueError if an index, a size or an offset is wrong."""
+        self.core  # noqa: B018
 
     def evaluate(self, slots, thetas, callbacks=None):
         """Run the program on numbers.
@@ -129,27 +149,40 @@ class Program:
 
     def uses_slot(self, slot):
         """Whether any instruction or output reads the input slot."""
-        return slot in self.outputs or any(ins.op == "CALL" or slot in ins.operands for ins in self.instructions)
+        return slot in self.outputs or any(
+            ins.op == "CALL" or slot in ins.operands for ins in self.instructions
+        )
 
     def to_dict(self):
-        """Plain data, for files. Operations are stored by name, so that a file outlives a change of their numbers."""
+        """Plain data, for files. Operations are stored by name, so that a file outlives a change of their
+        numbers."""
         names = sorted({ins.op for ins in self.instructions})
         code = self.code.copy()
         code[:, 0] = [names.index(ins.op) for ins in self.instructions]
-        return {"ops": names, "sizes": list(self.sizes), "n_slots": self.n_slots, "code": code,
-                "consts": self.consts.copy(), "index": self.index.copy(), "outputs": list(self.outputs),
-                "n_theta": list(self.n_theta), "n_grad": list(self.n_grad), "segments": list(self.segments)}
+        return {
+            "ops": names,
+            "sizes": list(self.sizes),
+            "n_slots": self.n_slots,
+            "code": code,
+            "consts": self.consts.copy(),
+            "index": self.index.copy(),
+            "outputs": list(self.outputs),
+            "n_theta": list(self.n_theta),
+            "n_grad": list(self.n_grad),
+            "segments": list(self.segments),
+        }
 
     @classmethod
     def from_dict(cls, data):
-        """Inverse of `to_dict`. Arrays may be nested lists; the C core checks every index when it is first used."""
+        """Inverse of `to_dict`. Arrays may be nested lists; the C core checks every index when it is first
+        used."""
         data = dict(data)
         names = data.pop("ops")
         unknown = sorted(set(names) - set(OPS))
         if unknown:
             raise ValueError(f"the program uses operations this version does not know: {', '.join(unknown)}")
         code = np.array(data.pop("code"), dtype=np.int32).reshape(-1, 8)
-        if code.size and not (0 <= code[:, 0].min() and code[:, 0].max() < len(names)):
+        if code.size and not (code[:, 0].min() >= 0 and code[:, 0].max() < len(names)):
             raise ValueError("the program has an operation number outside its own table of names")
         code[:, 0] = np.array([OPS[name]["code"] for name in names], dtype=np.int32)[code[:, 0]]
         return cls(code=code, **data)
@@ -159,14 +192,20 @@ class Program:
 
     def __repr__(self):
         n = len(self.code)
-        return (f"Program({n} instruction{'s' * (n != 1)}, slots {self.slot_sizes}, "
-                f"outputs {self.output_sizes}, parameters {self.n_theta})")
+        return (
+            f"Program({n} instruction{'s' * (n != 1)}, slots {self.slot_sizes}, "
+            f"outputs {self.output_sizes}, parameters {self.n_theta})"
+        )
 
     def disassemble(self):
         """A readable listing."""
         prologue, forward, reverse = self.segments
-        cuts = {0: "prologue", prologue: "forward", prologue + forward: "reverse",
-                prologue + forward + reverse: "accumulate"}
+        cuts = {
+            0: "prologue",
+            prologue: "forward",
+            prologue + forward: "reverse",
+            prologue + forward + reverse: "accumulate",
+        }
         lines = [repr(self), "slots " + ", ".join(f"r{i}({n})" for i, n in enumerate(self.slot_sizes))]
         for i, ins in enumerate(self.instructions):
             if i in cuts:
@@ -183,7 +222,7 @@ class Program:
             return f"grad{ins.k}[{ins.p}:{ins.p + int(np.prod([sizes[r] for r in regs]))}] += {text}"
         size = sizes[ins.out]
         if ins.op == "CONST":
-            text += np.array2string(self.consts[ins.p: ins.p + size], threshold=6, edgeitems=2)
+            text += np.array2string(self.consts[ins.p : ins.p + size], threshold=6, edgeitems=2)
         elif ins.op == "PARAM":
             text += f"theta{ins.k}[{ins.p}:{ins.p + size}]"
         elif ins.op in READS_THETA:
@@ -194,7 +233,7 @@ class Program:
             text += f"[{ins.p} + {ins.q} i]" if ins.q != 1 else f"[{ins.p}:{ins.p + size}]"
         elif ins.op in ("GATHER", "SCATTER"):
             n = size if ins.op == "GATHER" else sizes[ins.a]
-            text += np.array2string(self.index[ins.p: ins.p + n], threshold=6, edgeitems=2)
+            text += np.array2string(self.index[ins.p : ins.p + n], threshold=6, edgeitems=2)
         elif ins.op == "CALL":
             text += str(ins.p)
         return f"r{ins.out}({size}) = {text}"
@@ -215,7 +254,7 @@ class Pool:
         return self.where[key]
 
     def get(self, offset, size):
-        return np.array(self.values[offset: offset + size], dtype=self.dtype)
+        return np.array(self.values[offset : offset + size], dtype=self.dtype)
 
 
 class Builder:
@@ -223,8 +262,8 @@ class Builder:
 
     Registers are integers. Every method that makes one looks first for the same instruction written before
     (common subexpressions) and for an exact simplification: indexing looks through slices, gathers and
-    concatenations, a matrix product with a parameter matrix is AFFINE, adding a parameter vector to it is its bias.
-    For each elementwise operation there is a method of its name: ``b.add(x, y)``, ``b.tanh(x)``.
+    concatenations, a matrix product with a parameter matrix is AFFINE, adding a parameter vector to it is
+    its bias. For each elementwise operation there is a method of its name: ``b.add(x, y)``, ``b.tanh(x)``.
 
     Parameters
     ----------
@@ -237,8 +276,8 @@ class Builder:
         self.sizes = [int(n) for n in slot_sizes]
         self.n_slots = len(self.sizes)
         self.n_theta, self.n_grad = tuple(n_theta), tuple(n_grad)
-        self.made = [None] * self.n_slots       # the instruction that makes each register
-        self.varying = [True] * self.n_slots    # False: depends on theta and constants only
+        self.made = [None] * self.n_slots  # the instruction that makes each register
+        self.varying = [True] * self.n_slots  # False: depends on theta and constants only
         self.accumulated = []
         self.seen = {}
         self.consts, self.index = Pool(np.float64), Pool(np.int32)
@@ -391,7 +430,8 @@ class Builder:
         return self.emit("GATHER", n, x, p=self.index.add(index))
 
     def _gather_through(self, ins, index):
-        """The gather read from the operands of the instruction that made its source, where that is possible."""
+        """The gather read from the operands of the instruction that made its source, where that is
+        possible."""
         if ins.op == "CONST":
             return self.const(self.const_value(ins.out)[index])
         if ins.op == "SLICE":
@@ -495,7 +535,8 @@ class Builder:
         ----------
         slots : registers for its slots (None where the size is 0)
         thetas : registers of its parameter vectors (None where empty); default: this builder's own
-        sinks : for each of its gradients, an object with ``acc(p, a)`` and ``acc_outer(p, a, b)``, or None to drop it
+        sinks : for each of its gradients, an object with ``acc(p, a)`` and ``acc_outer(p, a, b)``, or None
+        to drop it
 
         Returns
         -------
@@ -528,15 +569,21 @@ class Builder:
         if op == "AFFINE_T":
             return self.matvec_t(weights(self, thetas[ins.k], ins, program.sizes[ins.a], size)[0], x[0])
         if op == "CALL":
-            raise ValueError("a callback field cannot be used inside another field: it is Python code, not a program")
+            raise ValueError(
+                "a callback field cannot be used inside another field: it is Python code, not a program"
+            )
         return {
-            "CONST": lambda: self.const(program.consts[ins.p: ins.p + size]),
+            "CONST": lambda: self.const(program.consts[ins.p : ins.p + size]),
             "PARAM": lambda: self.slice(thetas[ins.k], ins.p, size),
-            "MATVEC": lambda: self.matvec(*x), "MATVEC_T": lambda: self.matvec_t(*x), "OUTER": lambda: self.outer(*x),
-            "BCAST": lambda: self.broadcast(x[0], size), "SUM": lambda: self.sum(x[0]),
-            "SLICE": lambda: self.slice(x[0], ins.p, size, ins.q), "CONCAT": lambda: self.concat(*x),
-            "GATHER": lambda: self.gather(x[0], program.index[ins.p: ins.p + size]),
-            "SCATTER": lambda: self.scatter(x[0], program.index[ins.p: ins.p + program.sizes[ins.a]], size),
+            "MATVEC": lambda: self.matvec(*x),
+            "MATVEC_T": lambda: self.matvec_t(*x),
+            "OUTER": lambda: self.outer(*x),
+            "BCAST": lambda: self.broadcast(x[0], size),
+            "SUM": lambda: self.sum(x[0]),
+            "SLICE": lambda: self.slice(x[0], ins.p, size, ins.q),
+            "CONCAT": lambda: self.concat(*x),
+            "GATHER": lambda: self.gather(x[0], program.index[ins.p : ins.p + size]),
+            "SCATTER": lambda: self.scatter(x[0], program.index[ins.p : ins.p + program.sizes[ins.a]], size),
         }[op]()
 
     # Finishing
@@ -555,17 +602,17 @@ class Builder:
         first = outputs if forward is None else outputs[:forward]
         early = self._needed(first)
         live = self._needed(outputs + [r for ins in self.accumulated for r in ins.operands])
-        written = [ins for ins in self.made[self.n_slots:] if live[ins.out]]
+        written = [ins for ins in self.made[self.n_slots :] if live[ins.out]]
         prologue = [ins for ins in written if not self.varying[ins.out]]
         now = [ins for ins in written if self.varying[ins.out] and early[ins.out]]
         later = [ins for ins in written if self.varying[ins.out] and not early[ins.out]]
         return self._number(outputs, prologue, now, later)
 
     def _needed(self, roots):
-        needed = [False] * len(self.sizes) + [False]   # the last one stands for register -1
+        needed = [False] * len(self.sizes) + [False]  # the last one stands for register -1
         for r in roots:
             needed[r] = True
-        for ins in reversed(self.made[self.n_slots:]):
+        for ins in reversed(self.made[self.n_slots :]):
             if needed[ins.out]:
                 for r in ins.operands:
                     needed[r] = True
@@ -583,14 +630,25 @@ class Builder:
             if ins.out >= 0:
                 new[ins.out] = len(sizes)
                 sizes.append(self.sizes[ins.out])
-            code.append((OPS[ins.op]["code"], new[ins.out], new[ins.a], new[ins.b], new[ins.c], p, ins.q, ins.k))
-        return Program(sizes, self.n_slots, np.array(code, dtype=np.int32).reshape(-1, 8), consts.values, index.values,
-                       [new[r] for r in outputs], self.n_theta, self.n_grad,
-                       (len(prologue), len(now), len(later)))
+            code.append(
+                (OPS[ins.op]["code"], new[ins.out], new[ins.a], new[ins.b], new[ins.c], p, ins.q, ins.k)
+            )
+        return Program(
+            sizes,
+            self.n_slots,
+            np.array(code, dtype=np.int32).reshape(-1, 8),
+            consts.values,
+            index.values,
+            [new[r] for r in outputs],
+            self.n_theta,
+            self.n_grad,
+            (len(prologue), len(now), len(later)),
+        )
 
 
 def weights(b, theta, ins, m, n):
-    """Registers of the matrix (m n) and of the bias (None where there is none) that an affine instruction reads."""
+    """Registers of the matrix (m n) and of the bias (None where there is none) that an affine instruction
+    reads."""
     bias = b.slice(theta, ins.q, m) if ins.op == "AFFINE" and ins.q >= 0 else None
     return b.slice(theta, ins.p, m * n), bias
 
@@ -598,6 +656,7 @@ def weights(b, theta, ins, m, n):
 def _elementwise(op):
     def method(self, *x):
         return self.same(op, *x)
+
     method.__name__ = op.lower()
     method.__doc__ = f"Elementwise {op}."
     return method

@@ -1,7 +1,8 @@
 """Tracing: ordinary NumPy code, called with `Traced` arrays, writes a program.
 
-A `Traced` is a register with a shape (row by row). What NumPy may do with it is listed in two tables: `UFUNCS`
-and `FUNCTIONS`. Functions that only move numbers (`MOVES`, `JOINS`) are asked of NumPy itself, on an array of indices.
+A `Traced` is a register with a shape (row by row). What NumPy may do with it is listed in two tables:
+`UFUNCS` and `FUNCTIONS`. Functions that only move numbers (`MOVES`, `JOINS`) are asked of NumPy itself, on
+an array of indices.
 """
 
 import functools
@@ -16,8 +17,11 @@ from numpy.lib.mixins import NDArrayOperatorsMixin
 
 from pynode.program import Builder
 
-_NOT_THE_USER = (str(Path(__file__).resolve().parent) + os.sep, str(Path(np.__file__).resolve().parent) + os.sep,
-                 "<__array_function__")
+_NOT_THE_USER = (
+    str(Path(__file__).resolve().parent) + os.sep,
+    str(Path(np.__file__).resolve().parent) + os.sep,
+    "<__array_function__",
+)
 
 
 class TraceError(TypeError):
@@ -46,8 +50,8 @@ def _definition(fn):
 
 
 class Trace:
-    """A program being traced. A trace inside another one may use the values of the outer: they are captured, as parts
-    of the slot `capture_slot`, and `captured` lists them."""
+    """A program being traced. A trace inside another one may use the values of the outer: they are
+    captured, as parts of the slot `capture_slot`, and `captured` lists them."""
 
     def __init__(self, builder, parent=None, capture_slot=None):
         self.builder, self.parent, self.capture_slot = builder, parent, capture_slot
@@ -68,13 +72,16 @@ class Trace:
     def const(self, values):
         values = np.asarray(values)
         if values.dtype.kind not in "fiub":
-            raise TraceError(f"a constant of type {values.dtype} cannot be part of a field; real numbers only")
+            raise TraceError(
+                f"a constant of type {values.dtype} cannot be part of a field; real numbers only"
+            )
         if values.size == 0:
             raise TraceError("an empty array cannot be part of a field")
         return self.array(self.builder.const(values), values.shape, values.dtype.kind == "b")
 
     def lift(self, x):
-        """Anything as a traced array of this trace: traced values (of outer traces too), numbers, arrays, lists."""
+        """Anything as a traced array of this trace: traced values (of outer traces too), numbers, arrays,
+        lists."""
         if isinstance(x, Traced):
             return x if x.trace is self else self._capture(x)
         if trace_of(x) is not None:
@@ -97,7 +104,9 @@ class Trace:
 
     def _capture(self, x):
         if self.parent is None or self.capture_slot is None:
-            raise TraceError("this value was traced in another field: values cannot be kept from one trace to the next")
+            raise TraceError(
+                "this value was traced in another field: values cannot be kept from one trace to the next"
+            )
         x = self.parent.lift(x)
         b, n = self.builder, x.size
         if x.register not in self._at:
@@ -109,7 +118,7 @@ class Trace:
 
 def _leaves(x):
     """The elements of nested lists, tuples and object arrays."""
-    if isinstance(x, (list, tuple)) or isinstance(x, np.ndarray) and x.dtype == object and x.ndim:
+    if isinstance(x, (list, tuple)) or (isinstance(x, np.ndarray) and x.dtype == object and x.ndim):
         for v in x:
             yield from _leaves(v)
     else:
@@ -152,18 +161,23 @@ def trace(fn, args, the_trace, size=None):
             cause = cause.__cause__
         if cause is None:
             raise
-        raise cause from None     # NumPy hides our message behind its own
+        raise cause from None  # NumPy hides our message behind its own
     name = getattr(fn, "__name__", "the function")
     if value is None:
-        raise TraceError(f"{name} returned None; return the derivative, e.g. a list of its components", _definition(fn))
+        raise TraceError(
+            f"{name} returned None; return the derivative, e.g. a list of its components", _definition(fn)
+        )
     try:
         result = _flattened(the_trace, value)
     except TraceError as error:
-        raise TraceError(f"{name} returned a value that is not an array: {str(error).splitlines()[0]}",
-                         _definition(fn)) from None
+        raise TraceError(
+            f"{name} returned a value that is not an array: {str(error).splitlines()[0]}", _definition(fn)
+        ) from None
     if size is not None and result.size != size:
-        raise TraceError(f"{name} returned {result.size} numbers (shape {result.shape}), but {size} are declared",
-                         _definition(fn))
+        raise TraceError(
+            f"{name} returned {result.size} numbers (shape {result.shape}), but {size} are declared",
+            _definition(fn),
+        )
     return result
 
 
@@ -218,8 +232,10 @@ class Traced(NDArrayOperatorsMixin):
 
     def __getitem__(self, key):
         if trace_of(*key if isinstance(key, tuple) else (key,)) is not None:
-            raise TraceError("an index cannot be a traced value: the program is the same for every sample and time; "
-                             "use np.where, or a product with a mask")
+            raise TraceError(
+                "an index cannot be a traced value: the program is the same for every sample and time; "
+                "use np.where, or a product with a mask"
+            )
         return self._moved(_indices(self.shape)[key])
 
     def _moved(self, index):
@@ -238,11 +254,15 @@ class Traced(NDArrayOperatorsMixin):
 
     def __array_ufunc__(self, ufunc, method, *inputs, **kwargs):
         if kwargs.get("out") is not None:
-            raise TraceError("a traced value cannot be written into an array (`+=` on a NumPy array, or out=); "
-                             "make a new value: dy = dy + ...")
+            raise TraceError(
+                "a traced value cannot be written into an array (`+=` on a NumPy array, or out=); "
+                "make a new value: dy = dy + ..."
+            )
         if method != "__call__" or kwargs:
-            raise TraceError(f"np.{ufunc.__name__}{'' if method == '__call__' else '.' + method} with options "
-                             f"{list(kwargs)} cannot be traced")
+            raise TraceError(
+                f"np.{ufunc.__name__}{'' if method == '__call__' else '.' + method} with options "
+                f"{list(kwargs)} cannot be traced"
+            )
         if ufunc not in UFUNCS:
             raise TraceError(f"np.{ufunc.__name__} cannot be traced. {_supported(UFUNCS)}")
         t = trace_of(*inputs)
@@ -252,8 +272,10 @@ class Traced(NDArrayOperatorsMixin):
         try:
             shape = np.broadcast_shapes(*(x.shape for x in inputs))
         except ValueError:
-            raise TraceError(f"np.{ufunc.__name__}: the shapes {' and '.join(str(x.shape) for x in inputs)} "
-                             "do not go together") from None
+            raise TraceError(
+                f"np.{ufunc.__name__}: the shapes {' and '.join(str(x.shape) for x in inputs)} "
+                "do not go together"
+            ) from None
         return UFUNCS[ufunc](t, *(x._broadcast(shape) for x in inputs))
 
     def __array_function__(self, func, types, args, kwargs):
@@ -309,25 +331,33 @@ class Traced(NDArrayOperatorsMixin):
 
     def astype(self, dtype, **_):
         if np.dtype(dtype).kind != "f":
-            raise TraceError(f"a traced value cannot become {np.dtype(dtype)}: fields compute in floating point")
+            raise TraceError(
+                f"a traced value cannot become {np.dtype(dtype)}: fields compute in floating point"
+            )
         return self
 
     # What a traced value cannot do
 
     def __bool__(self):
-        raise TraceError("the truth of a traced value is not known while tracing (if, and, or, not, while, min(), max()); "
-                         "use np.where(condition, a, b), np.logical_and, np.maximum")
+        raise TraceError(
+            "the truth of a traced value is not known while tracing (if, and, or, not, while, min(), max()); "
+            "use np.where(condition, a, b), np.logical_and, np.maximum"
+        )
 
     def _no_number(self, *_):
-        raise TraceError("a traced value has no number yet (float(), int(), math.sin() or filling an array made by "
-                         "np.zeros ask for one); use np.sin in place of math.sin, and return a list or "
-                         "np.stack([...]) in place of filling an array")
+        raise TraceError(
+            "a traced value has no number yet (float(), int(), math.sin() or filling an array made by "
+            "np.zeros ask for one); use np.sin in place of math.sin, and return a list or "
+            "np.stack([...]) in place of filling an array"
+        )
 
     __float__ = __int__ = __index__ = __complex__ = __round__ = item = tolist = _no_number
 
     def __setitem__(self, key, value):
-        raise TraceError("a traced value cannot be changed in place; make a new one, e.g. np.concatenate or "
-                         "np.where(mask, new, old), or return a list of components")
+        raise TraceError(
+            "a traced value cannot be changed in place; make a new one, e.g. np.concatenate or "
+            "np.where(mask, new, old), or return a list of components"
+        )
 
     # y += 1 makes a new value, as it does for a Python number
     __iadd__, __isub__ = NDArrayOperatorsMixin.__add__, NDArrayOperatorsMixin.__sub__
@@ -353,7 +383,7 @@ class Traced(NDArrayOperatorsMixin):
         return ufunc(self, *other)
 
     def __getattr__(self, name):
-        if name in _METHODS:      # NumPy calls x.sin() on the elements of an array of objects
+        if name in _METHODS:  # NumPy calls x.sin() on the elements of an array of objects
             return functools.partial(getattr(np, name), self)
         raise AttributeError(f"a traced array has no {name!r}")
 
@@ -366,22 +396,25 @@ def _supported(functions):
     return "Supported: " + ", ".join(sorted({f.__name__ for f in functions}))
 
 
-# ---------------------------------------------------------------------------------------------------------------------
-# Elementwise functions: (trace, *operands of one shape) -> Traced
-# ---------------------------------------------------------------------------------------------------------------------
+# ---- Elementwise functions: (trace, *operands of one shape) -> Traced
+
 
 def _op(name, mask=False):
     """The ufunc that is one operation."""
+
     def call(t, *x):
         return t.array(t.builder.same(name, *(v.register for v in x)), x[0].shape, mask)
+
     return call
 
 
 def _formula(f, mask=False):
     """The ufunc given by a formula on traced values."""
+
     def call(t, *x):
         y = f(*x)
         return t.array(y.register, y.shape, mask)
+
     return call
 
 
@@ -393,7 +426,12 @@ def _truth(x):
 def power(t, x, e):
     """x ** e; constant exponents that are integers or halves by multiplication and square roots."""
     value = t.builder.const_value(e.register)
-    if value is not None and (value == value[0]).all() and 2 * value[0] == round(2 * value[0]) and abs(value[0]) <= 32:
+    if (
+        value is not None
+        and (value == value[0]).all()
+        and 2 * value[0] == round(2 * value[0])
+        and abs(value[0]) <= 32
+    ):
         return _half_integer_power(x, float(value[0]))
     return _op("POW")(t, x, e)
 
@@ -414,6 +452,7 @@ def _half_integer_power(x, e):
 def _arcsinh(x):
     def positive(x):
         return np.log1p(x + x * x / (1.0 + np.sqrt(1.0 + x * x)))
+
     return np.where(x < 0, -positive(np.where(x < 0, -x, 0.0)), positive(np.where(x < 0, 0.0, x)))
 
 
@@ -435,12 +474,35 @@ def _first_number(choose):
 
 
 UFUNCS = {
-    **{getattr(np, name): _op(op) for name, op in {
-        "negative": "NEG", "absolute": "ABS", "fabs": "ABS", "sign": "SIGN", "square": "SQUARE", "reciprocal": "RECIP",
-        "sqrt": "SQRT", "exp": "EXP", "expm1": "EXPM1", "log": "LOG", "log1p": "LOG1P", "sin": "SIN", "cos": "COS",
-        "tanh": "TANH", "arctan": "ATAN", "add": "ADD", "subtract": "SUB", "multiply": "MUL", "divide": "DIV",
-        "maximum": "MAX", "minimum": "MIN"}.items()},
-    np.less: _op("LT", True), np.less_equal: _op("LE", True), np.equal: _op("EQ", True),
+    **{
+        getattr(np, name): _op(op)
+        for name, op in {
+            "negative": "NEG",
+            "absolute": "ABS",
+            "fabs": "ABS",
+            "sign": "SIGN",
+            "square": "SQUARE",
+            "reciprocal": "RECIP",
+            "sqrt": "SQRT",
+            "exp": "EXP",
+            "expm1": "EXPM1",
+            "log": "LOG",
+            "log1p": "LOG1P",
+            "sin": "SIN",
+            "cos": "COS",
+            "tanh": "TANH",
+            "arctan": "ATAN",
+            "add": "ADD",
+            "subtract": "SUB",
+            "multiply": "MUL",
+            "divide": "DIV",
+            "maximum": "MAX",
+            "minimum": "MIN",
+        }.items()
+    },
+    np.less: _op("LT", True),
+    np.less_equal: _op("LE", True),
+    np.equal: _op("EQ", True),
     np.greater: _formula(lambda a, b: np.less(b, a), True),
     np.greater_equal: _formula(lambda a, b: np.less_equal(b, a), True),
     np.not_equal: _formula(lambda a, b: 1.0 - np.equal(a, b), True),
@@ -448,8 +510,9 @@ UFUNCS = {
     np.logical_or: _formula(lambda a, b: np.maximum(_truth(a), _truth(b)), True),
     np.logical_not: _formula(lambda a: 1.0 - _truth(a), True),
     np.positive: _formula(lambda x: x),
-    np.power: power, np.float_power: power,
-    np.exp2: _formula(lambda x: 2.0 ** x),
+    np.power: power,
+    np.float_power: power,
+    np.exp2: _formula(lambda x: 2.0**x),
     np.log2: _formula(lambda x: np.log(x) * (1.0 / math.log(2.0))),
     np.log10: _formula(lambda x: np.log(x) * (1.0 / math.log(10.0))),
     np.cbrt: _formula(_cbrt),
@@ -473,9 +536,8 @@ UFUNCS = {
 _METHODS = frozenset(ufunc.__name__ for ufunc in UFUNCS) | {"conjugate"}
 
 
-# ---------------------------------------------------------------------------------------------------------------------
-# Products
-# ---------------------------------------------------------------------------------------------------------------------
+# ---- Products
+
 
 def _matmul(t, x, y):
     if not x.shape or not y.shape:
@@ -510,9 +572,8 @@ def _outer(t, x, y):
 UFUNCS[np.matmul] = _matmul
 
 
-# ---------------------------------------------------------------------------------------------------------------------
-# Reductions
-# ---------------------------------------------------------------------------------------------------------------------
+# ---- Reductions
+
 
 def _rows(x, axis):
     """x with the reduced axes last and flat: (kept, reduced), and the shapes of the result."""
@@ -541,19 +602,21 @@ def _mean(t, x, axis=None, dtype=None, out=None, keepdims=False):
 
 def _fold(combine):
     """A reduction by halves with a function of two arrays."""
+
     def call(t, x, axis=None, dtype=None, out=None, keepdims=False):
         rows, shape, full = _rows(t.lift(x), axis)
         while rows.shape[1] > 1:
             n = rows.shape[1] // 2
-            pairs = combine(rows[:, :n], rows[:, n: 2 * n])
-            rows = np.concatenate([pairs, rows[:, 2 * n:]], axis=1) if rows.shape[1] % 2 else pairs
+            pairs = combine(rows[:, :n], rows[:, n : 2 * n])
+            rows = np.concatenate([pairs, rows[:, 2 * n :]], axis=1) if rows.shape[1] % 2 else pairs
         return rows.reshape(full if keepdims else shape)
+
     return call
 
 
 def _norm(t, x, ord=None, axis=None, keepdims=False):
     x = t.lift(x)
-    if ord in (None, 2) or ord == "fro" and x.ndim == 2:
+    if ord in (None, 2) or (ord == "fro" and x.ndim == 2):
         if ord == 2 and axis is None and x.ndim == 2:
             raise TraceError("np.linalg.norm(matrix, 2) cannot be traced")
         return np.sqrt(_sum(t, x * x, axis, keepdims=keepdims))
@@ -563,9 +626,8 @@ def _norm(t, x, ord=None, axis=None, keepdims=False):
     raise TraceError(f"np.linalg.norm with ord={ord!r} cannot be traced")
 
 
-# ---------------------------------------------------------------------------------------------------------------------
-# The other functions: (trace, *arguments as the user gave them) -> Traced
-# ---------------------------------------------------------------------------------------------------------------------
+# ---- The other functions: (trace, *arguments as the user gave them) -> Traced
+
 
 def _where(t, condition, *branches):
     if len(branches) != 2:
@@ -599,27 +661,59 @@ def _join(func, t, parts, *args, **kwargs):
     """concatenate, stack, ...: the parts end to end, then moved as NumPy moves their indices."""
     parts = [t.lift(part) for part in parts]
     starts = np.cumsum([0, *(part.size for part in parts)])
-    index = func([_indices(part.shape) + start for part, start in zip(parts, starts)], *args, **kwargs)
+    index = func(
+        [_indices(part.shape) + start for part, start in zip(parts, starts, strict=False)], *args, **kwargs
+    )
     flat = t.builder.concat(*(part.register for part in parts))
     return t.array(t.builder.gather(flat, index), index.shape, all(part.mask for part in parts))
 
 
 MOVES = (
-    np.reshape, np.ravel, np.transpose, np.squeeze, np.expand_dims, np.broadcast_to, np.swapaxes, np.moveaxis, np.roll,
-    np.flip, np.fliplr, np.flipud, np.rot90, np.repeat, np.tile, np.take, np.diagonal, np.split, np.array_split,
-    np.atleast_1d, np.atleast_2d, np.copy)
+    np.reshape,
+    np.ravel,
+    np.transpose,
+    np.squeeze,
+    np.expand_dims,
+    np.broadcast_to,
+    np.swapaxes,
+    np.moveaxis,
+    np.roll,
+    np.flip,
+    np.fliplr,
+    np.flipud,
+    np.rot90,
+    np.repeat,
+    np.tile,
+    np.take,
+    np.diagonal,
+    np.split,
+    np.array_split,
+    np.atleast_1d,
+    np.atleast_2d,
+    np.copy,
+)
 JOINS = (np.concatenate, np.stack, np.hstack, np.vstack, np.column_stack)
 FUNCTIONS = {
-    np.dot: _dot, np.inner: _inner, np.outer: _outer,
+    np.dot: _dot,
+    np.inner: _inner,
+    np.outer: _outer,
     np.vdot: lambda t, x, y: _dot(t, t.lift(x).ravel(), t.lift(y).ravel()),
-    np.sum: _sum, np.mean: _mean, np.prod: _fold(np.multiply), np.max: _fold(np.maximum), np.min: _fold(np.minimum),
+    np.sum: _sum,
+    np.mean: _mean,
+    np.prod: _fold(np.multiply),
+    np.max: _fold(np.maximum),
+    np.min: _fold(np.minimum),
     np.linalg.norm: _norm,
-    np.where: _where, np.clip: _clip,
-    np.zeros_like: _like(0.0), np.ones_like: _like(1.0),
+    np.where: _where,
+    np.clip: _clip,
+    np.zeros_like: _like(0.0),
+    np.ones_like: _like(1.0),
     np.full_like: lambda t, x, value, **_: t.lift(value)._broadcast(np.shape(x)),
     np.diff: lambda t, x, n=1, axis=-1: _diff(t.lift(x), n, axis),
     np.trace: lambda t, x: _sum(t, np.diagonal(t.lift(x))),
-    np.shape: lambda t, x: t.lift(x).shape, np.ndim: lambda t, x: t.lift(x).ndim, np.size: lambda t, x: t.lift(x).size,
+    np.shape: lambda t, x: t.lift(x).shape,
+    np.ndim: lambda t, x: t.lift(x).ndim,
+    np.size: lambda t, x: t.lift(x).size,
     **{func: functools.partial(_move, func) for func in MOVES},
     **{func: functools.partial(_join, func) for func in JOINS},
 }

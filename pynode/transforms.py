@@ -1,7 +1,8 @@
 """Derivatives of fields: `vjp`, `jvp`, `jacobian`, `divergence`, `grad`, `hvp`.
 
-Each takes a Field; or, inside a function that is being traced, a field of its parameters (``pn.grad(th.H)``); or a plain
-function of one array (``pn.grad(lambda y: ...)``), which may use values from around it.
+Each takes a Field; or, inside a function that is being traced, a field of its parameters
+(``pn.grad(th.H)``); or a plain function of one array (``pn.grad(lambda y: ...)``), which may use values
+from around it.
 """
 
 import functools
@@ -13,7 +14,7 @@ from pynode.derivatives import Cotangent, pullback, pushforward
 from pynode.fields import BoundField, Field, inlined, run
 from pynode.parameters import checked_theta
 from pynode.program import Builder
-from pynode.tracing import Traced, new_trace, trace, trace_of
+from pynode.tracing import new_trace, trace, trace_of
 
 
 class Cotangents(NamedTuple):
@@ -25,9 +26,8 @@ class Cotangents(NamedTuple):
     u: object
 
 
-# ---------------------------------------------------------------------------------------------------------------------
-# Field -> Field
-# ---------------------------------------------------------------------------------------------------------------------
+# ---- Field -> Field
+
 
 def _cached(field, key, make):
     """Derived objects are kept with the field they come from."""
@@ -48,7 +48,9 @@ def _field_transform(transform):
         if isinstance(f, BoundField):
             return call(f.field, *args, **kwargs).bind(f.theta)
         if callable(f):
-            return functools.wraps(f)(lambda y: _of_function(f, y, lambda field: transform(field, *args, **kwargs)))
+            return functools.wraps(f)(
+                lambda y: _of_function(f, y, lambda field: transform(field, *args, **kwargs))
+            )
         raise TypeError(f"{transform.__name__} takes a field or a function, not {f!r}")
 
     return call
@@ -85,8 +87,9 @@ def grad(H):
     """
     if H.n_out != 1:
         raise ValueError(f"grad needs a scalar (n_out == 1); {H.name} has {H.n_out} components: see jacobian")
-    return _derived_field(H, "grad", (H.d,),
-                          lambda b, program, env: pullback(b, program, env, [b.const(1.0)], (1,))[0])
+    return _derived_field(
+        H, "grad", (H.d,), lambda b, program, env: pullback(b, program, env, [b.const(1.0)], (1,))[0]
+    )
 
 
 @_field_transform
@@ -123,8 +126,8 @@ def jacobian(f, wrt="y"):
     Returns
     -------
     of the same kind
-        Its value has shape (n_out, n); (n_out,) for wrt="t". For a function of an array of shape s with values of
-        shape r, the shape is r + s.
+        Its value has shape (n_out, n); (n_out,) for wrt="t". For a function of an array of shape s with
+        values of shape r, the shape is r + s.
     """
     if wrt not in ("t", "y", "u", "theta"):
         raise ValueError(f"wrt must be 'y', 't', 'u' or 'theta', not {wrt!r}")
@@ -133,7 +136,11 @@ def jacobian(f, wrt="y"):
     if not n:
         raise ValueError(f"{f.name} has no {wrt}")
     by_rows = slot is None or f.n_out <= n
-    write = (lambda b, p, env: _rows(b, p, env, slot, n)) if by_rows else (lambda b, p, env: _columns(b, p, env, slot, n))
+    write = (
+        (lambda b, p, env: _rows(b, p, env, slot, n))
+        if by_rows
+        else (lambda b, p, env: _columns(b, p, env, slot, n))
+    )
     return _derived_field(f, f"jacobian_{wrt}", f.out_shape if wrt == "t" else (*f.out_shape, n), write)
 
 
@@ -154,20 +161,21 @@ def _columns(b, program, env, slot, n):
     """One forward sweep for each number it is taken with respect to."""
     n_out, columns = program.output_sizes[0], []
     for e in np.eye(n):
-        v, = pushforward(b, program, env, [b.const(e) if i == slot else None for i in range(3)])
+        (v,) = pushforward(b, program, env, [b.const(e) if i == slot else None for i in range(3)])
         columns.append(b.full(n_out, 0.0) if v is None else v)
     return b.gather(b.concat(*columns), np.arange(n * n_out).reshape(n, n_out).T)
 
 
-# ---------------------------------------------------------------------------------------------------------------------
-# Plain functions of one array
-# ---------------------------------------------------------------------------------------------------------------------
+# ---- Plain functions of one array
+
 
 def _function_field(fn, shape, outer):
     """fn as a field with state y (flat) and, as inputs, the values of the trace around it that it uses."""
     inner = new_trace((1, int(np.prod(shape)), 0), parent=outer, capture_slot=2)
     value = trace(fn, [inner.slot(1, shape)], inner)
-    field = Field(inner.builder.finish([value.register]), (), getattr(fn, "__name__", "function"), value.shape)
+    field = Field(
+        inner.builder.finish([value.register]), (), getattr(fn, "__name__", "function"), value.shape
+    )
     return field, np.concatenate([x.ravel() for x in inner.captured]) if inner.captured else None
 
 
@@ -194,13 +202,13 @@ def _value_shape(field, derived, shape):
     return (*leading, *shape) if per_y else derived.out_shape
 
 
-# ---------------------------------------------------------------------------------------------------------------------
-# Derivatives with a further argument
-# ---------------------------------------------------------------------------------------------------------------------
+# ---- Derivatives with a further argument
+
 
 def _with_direction(apply):
     """From apply(field, t, y, theta, u, direction, **more) to a function of a field that gives a function of
-    (t, y, theta, direction); ([t,] y, direction) for bound fields; (y, direction) for functions of one array."""
+    (t, y, theta, direction); ([t,] y, direction) for bound fields; (y, direction) for functions of one
+    array."""
 
     @functools.wraps(apply)
     def call(f):
@@ -208,14 +216,16 @@ def _with_direction(apply):
             names = ("t", "y", "theta", "direction") if f.n_params else ("t", "y", "direction")
 
             def at(*args, u=None, **more):
-                args = dict(zip(names, args))
+                args = dict(zip(names, args, strict=False))
                 return apply(f, args["t"], args["y"], args.get("theta"), u, args.get("direction"), **more)
         elif isinstance(f, BoundField):
+
             def at(*args, u=None, **more):
                 *where, direction = args
                 t, y, u = f.point(where, u)
                 return apply(f.field, t, y, f.theta, u, direction, **more)
         elif callable(f):
+
             def at(y, direction):
                 outer = trace_of(y, direction)
                 y = np.asarray(y, dtype=np.float64) if outer is None else outer.lift(y)
@@ -248,14 +258,21 @@ def vjp(f, t, y, theta, u, g):
         theta = checked_theta(f.spec, theta)
         callbacks = None if f.callback is None else f.bind_callbacks(theta)
         (value, gy, gt, gu), (gtheta,) = run(f.vjp_program, values, [theta], callbacks)
-        batch = value.shape[:-1]
-        gy, gt, gu = (np.zeros((*batch, n)) if x is None else x for x, n in zip((gy, gt, gu), (f.d, 1, f.inputs)))
+        zeros = [np.zeros((*value.shape[:-1], n)) for n in (f.d, 1, f.inputs)]
+        gy, gt, gu = (zero if x is None else x for x, zero in zip((gy, gt, gu), zeros, strict=True))
         return Cotangents(gy, gtheta, gt[..., 0], gu)
     program = _cached(f, "vjp", lambda: _vjp_in_registers(f.program))
     where, registers = inlined(program, values, [theta], f.name)
-    gt, gy, gu, gtheta = (where.const(np.zeros(n)) if r is None and n else r if r is None else where.array(r, (n,))
-                          for r, n in zip(registers, (1, f.d, f.inputs, f.n_params)))
+    sizes = (1, f.d, f.inputs, f.n_params)
+    gt, gy, gu, gtheta = (_array_or_zeros(where, r, n) for r, n in zip(registers, sizes, strict=True))
     return Cotangents(gy, gtheta, gt.reshape(()), gu)
+
+
+def _array_or_zeros(where, register, n):
+    """None where there is nothing to differentiate with respect to."""
+    if register is None:
+        return where.const(np.zeros(n)) if n else None
+    return where.array(register, (n,))
 
 
 def _vjp_in_registers(program):
@@ -286,7 +303,7 @@ def jvp(f, t, y, theta, u, dy=None, dt=None, dtheta=None, du=None):
     n = f.n_params
     if trace_of(*values.values(), theta, dtheta) is None:
         thetas = [checked_theta(f.spec, v) for v in (theta, dtheta)[: len(program.n_theta)]]
-        value, = run(program, values, thetas)[0]
+        (value,) = run(program, values, thetas)[0]
         return value.reshape((*value.shape[:-1], *f.out_shape))
     thetas = [v if n else None for v in (theta, dtheta)[: len(program.n_theta)]]
     where, (value,) = inlined(program, values, thetas, f.name)
@@ -297,11 +314,12 @@ def _jvp_program(program, given):
     """Slots t, y, u and their tangents (of size 0 where not given); theta_1 the tangent of theta."""
     *slots, with_theta = given
     sizes = program.slot_sizes
-    b = Builder((*sizes, *(n * here for n, here in zip(sizes, slots))), program.n_theta * (1 + with_theta))
+    tangent_sizes = [n * here for n, here in zip(sizes, slots, strict=True)]
+    b = Builder((*sizes, *tangent_sizes), program.n_theta * (1 + with_theta))
     env = b.replay(program, b.slots[:3])
     tangents = [3 + i if here else None for i, here in enumerate(slots)]
     dtheta = [b.theta(1)] if with_theta else None
-    value, = pushforward(b, program, env, tangents, dtheta=dtheta)
+    (value,) = pushforward(b, program, env, tangents, dtheta=dtheta)
     return b.finish([b.full(program.output_sizes[0], 0.0) if value is None else value])
 
 
@@ -311,7 +329,8 @@ def hvp(H, t, y, theta, u, v):
 
     Parameters
     ----------
-    H : Field with n_out == 1; bound field, called as (t, y, v) or (y, v); or function of one array, called as (y, v)
+    H : Field with n_out == 1; bound field, called as (t, y, v) or (y, v); or function of one array, called
+    as (y, v)
 
     Returns
     -------

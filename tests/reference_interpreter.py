@@ -1,51 +1,17 @@
-"""A plain NumPy interpreter of programs: the oracle that the C core and the derivative rules are compared with.
+"""A plain NumPy interpreter of programs: the oracle that the C core and the derivative rules are compared
+with.
 
-It shares no code with the core. Numbers may be complex (for the complex step): an operation that is not analytic acts on
-real parts where that is its extension (comparisons, max, min, abs, relu choose by the real part).
+It shares no code with the core. Numbers may be complex (for the complex step): an operation that is not
+analytic acts on real parts where that is its extension (comparisons, max, min, abs, relu choose by the real
+part).
 """
 
 import math
-import re
-import sys
-import types
-from pathlib import Path
 
 import numpy as np
+import pytest
 
-ROOT = Path(__file__).resolve().parent.parent
-
-
-def ops_of_definition():
-    """The rows of csrc/ops.def, as pynode._core.OPS gives them."""
-    rows = re.findall(r"^PN_OP\((\w+),\s*(\w+),\s*(\d)\)", (ROOT / "csrc" / "ops.def").read_text(), re.M)
-    return {name: {"code": i, "shape": shape, "operands": int(n)} for i, (name, shape, n) in enumerate(rows)}
-
-
-def has_core():
-    """Whether the C extension is here. Where it is not, a stand-in that only knows OPS takes its place."""
-    if getattr(sys.modules.get("pynode._core"), "STAND_IN", False):
-        return False
-    try:
-        from pynode import _core
-        return hasattr(_core, "evaluate") and hasattr(_core, "OPS")
-    except ImportError:
-        stand_in = types.ModuleType("pynode._core")
-        stand_in.OPS, stand_in.STAND_IN = ops_of_definition(), True
-        stand_in.Program, stand_in.evaluate = ReferenceProgram, evaluate
-        sys.modules["pynode._core"] = stand_in
-        import pynode
-        pynode._core = stand_in
-        return False
-
-
-class ReferenceProgram:
-    """Takes the arguments of pynode._core.Program; `evaluate` runs it."""
-
-    def __init__(self, *, sizes, n_slots, code, consts, index, outputs, n_theta, n_grad, segments):
-        self.sizes, self.n_slots, self.code = sizes, n_slots, code
-        self.consts, self.index, self.outputs = consts, index, outputs
-        self.n_theta, self.n_grad, self.segments = n_theta, n_grad, segments
-
+from pynode.program import NAMES, Program
 
 _erf = np.vectorize(math.erf, otypes=[float])
 
@@ -54,12 +20,19 @@ def erf(x):
     """erf; for complex numbers to first order in the imaginary part, which is all the complex step needs."""
     if not np.iscomplexobj(x):
         return _erf(x)
-    return _erf(x.real) + 2j / math.sqrt(math.pi) * np.exp(-x.real ** 2) * x.imag
+    return _erf(x.real) + 2j / math.sqrt(math.pi) * np.exp(-(x.real**2)) * x.imag
 
 
 def softplus(x):
-    return np.where(x.real > 0, x + np.log1p(np.exp(-abs(x.real) - 1j * np.sign(x.real) * x.imag)),
-                    np.log1p(np.exp(np.minimum(x.real, 0) + 1j * x.imag))) if np.iscomplexobj(x) else np.logaddexp(0, x)
+    return (
+        np.where(
+            x.real > 0,
+            x + np.log1p(np.exp(-abs(x.real) - 1j * np.sign(x.real) * x.imag)),
+            np.log1p(np.exp(np.minimum(x.real, 0) + 1j * x.imag)),
+        )
+        if np.iscomplexobj(x)
+        else np.logaddexp(0, x)
+    )
 
 
 def sigmoid(x):
@@ -72,13 +45,25 @@ ELEMENTWISE = {
     "SIGN": lambda a: np.sign(a.real),
     "SQUARE": lambda a: a * a,
     "RECIP": lambda a: 1 / a,
-    "SQRT": np.sqrt, "EXP": np.exp, "EXPM1": np.expm1, "LOG": np.log, "LOG1P": np.log1p,
-    "SIN": np.sin, "COS": np.cos, "TANH": np.tanh, "SIGMOID": sigmoid, "SOFTPLUS": softplus,
+    "SQRT": np.sqrt,
+    "EXP": np.exp,
+    "EXPM1": np.expm1,
+    "LOG": np.log,
+    "LOG1P": np.log1p,
+    "SIN": np.sin,
+    "COS": np.cos,
+    "TANH": np.tanh,
+    "SIGMOID": sigmoid,
+    "SOFTPLUS": softplus,
     "RELU": lambda a: np.where(a.real > 0, a, np.where(np.isnan(a), a, 0)),
     "STEP": lambda a: np.where(a.real > 0, 1.0, 0.0),
-    "ERF": erf, "ATAN": np.arctan,
-    "ADD": lambda a, b: a + b, "SUB": lambda a, b: a - b, "MUL": lambda a, b: a * b, "DIV": lambda a, b: a / b,
-    "POW": lambda a, b: a ** b,
+    "ERF": erf,
+    "ATAN": np.arctan,
+    "ADD": lambda a, b: a + b,
+    "SUB": lambda a, b: a - b,
+    "MUL": lambda a, b: a * b,
+    "DIV": lambda a, b: a / b,
+    "POW": lambda a, b: a**b,
     "MAX": lambda a, b: np.where(np.isnan(a) | np.isnan(b), np.nan, np.where(b.real <= a.real, a, b)),
     "MIN": lambda a, b: np.where(np.isnan(a) | np.isnan(b), np.nan, np.where(a.real <= b.real, a, b)),
     "LT": lambda a, b: np.where(a.real < b.real, 1.0, 0.0),
@@ -103,21 +88,22 @@ class Run:
 
     def check(self):
         program = self.program
-        assert [s.shape for s in self.registers[: program.n_slots]] == [(self.B, n) for n in program.slot_sizes], \
-            [s.shape for s in self.registers[: program.n_slots]]
+        assert [s.shape for s in self.registers[: program.n_slots]] == [
+            (self.B, n) for n in program.slot_sizes
+        ], [s.shape for s in self.registers[: program.n_slots]]
         assert [len(t) for t in self.thetas] == list(program.n_theta)
 
     def matrix(self, k, p, m, n):
-        return self.thetas[k][p: p + m * n].reshape(m, n)
+        return self.thetas[k][p : p + m * n].reshape(m, n)
 
     def step(self, name, out, a, b, c, p, q, k):
         R, program, B = self.registers, self.program, self.B
         x = [R[r] for r in (a, b, c) if r >= 0]
         if name == "ACC":
-            self.grads[k][p: p + x[0].shape[1]] += x[0].sum(0)
+            self.grads[k][p : p + x[0].shape[1]] += x[0].sum(0)
             return
         if name == "ACC_OUTER":
-            self.grads[k][p: p + x[0].shape[1] * x[1].shape[1]] += (x[0].T @ x[1]).ravel()
+            self.grads[k][p : p + x[0].shape[1] * x[1].shape[1]] += (x[0].T @ x[1]).ravel()
             return
         n = program.sizes[out]
         if name in ELEMENTWISE:
@@ -129,14 +115,14 @@ class Run:
         R[out] = y
 
     def CONST(self, n, p, q, k):
-        return np.tile(self.program.consts[p: p + n], (self.B, 1))
+        return np.tile(self.program.consts[p : p + n], (self.B, 1))
 
     def PARAM(self, n, p, q, k):
-        return np.tile(self.thetas[k][p: p + n], (self.B, 1))
+        return np.tile(self.thetas[k][p : p + n], (self.B, 1))
 
     def AFFINE(self, n, x, p, q, k):
         y = x @ self.matrix(k, p, n, x.shape[1]).T
-        return y + self.thetas[k][q: q + n] if q >= 0 else y
+        return y + self.thetas[k][q : q + n] if q >= 0 else y
 
     def AFFINE_T(self, n, x, p, q, k):
         return x @ self.matrix(k, p, x.shape[1], n)
@@ -166,35 +152,36 @@ class Run:
         return np.concatenate([x, y], axis=1)
 
     def GATHER(self, n, x, p, q, k):
-        return x[:, self.program.index[p: p + n]]
+        return x[:, self.program.index[p : p + n]]
 
     def SCATTER(self, n, x, p, q, k):
         y = np.zeros((self.B, n), self.dtype)
-        for i, j in enumerate(self.program.index[p: p + x.shape[1]]):
+        for i, j in enumerate(self.program.index[p : p + x.shape[1]]):
             y[:, j] += x[:, i]
         return y
 
     def CALL(self, n, p, q, k):
         R = self.registers
-        return np.asarray(self.callbacks(p, R[0][:, 0], R[1], R[2], R[3] if self.program.n_slots > 3 else None))
+        return np.asarray(
+            self.callbacks(p, R[0][:, 0], R[1], R[2], R[3] if self.program.n_slots > 3 else None)
+        )
 
 
 def evaluate(program, slots, thetas, callbacks=None):
-    """As pynode._core.evaluate, for a `pynode.program.Program` or a `ReferenceProgram`."""
-    from pynode.program import NAMES
-    program = program if isinstance(program, ReferenceProgram) else _arguments(program)
-    program.slot_sizes = tuple(program.sizes[: program.n_slots])
+    """Outputs and gradients of a `pynode.program.Program`: the arguments and results of
+    `Program.evaluate`."""
     run = Run(program, slots, thetas, callbacks)
     run.check()
     with np.errstate(all="ignore"):
         for code, *fields in program.code.tolist():
             run.step(NAMES[code], *fields)
-    B = run.B
-    outputs = [None if r < 0 else np.array(np.broadcast_to(run.registers[r], (B, program.sizes[r])))
-               for r in program.outputs]
+    outputs = [None if r < 0 else np.array(run.registers[r]) for r in program.outputs]
     return outputs, run.grads
 
 
-def _arguments(program):
-    return ReferenceProgram(**{name: getattr(program, name) for name in (
-        "sizes", "n_slots", "code", "consts", "index", "outputs", "n_theta", "n_grad", "segments")})
+@pytest.fixture(params=["reference", "core"])
+def backend(request, monkeypatch):
+    """Run a test with this interpreter, and with the C core."""
+    if request.param == "reference":
+        monkeypatch.setattr(Program, "evaluate", evaluate)
+    return request.param

@@ -37,7 +37,7 @@ int pnpy_call(void *context, int which, int n_active, const double *t, const dou
     args[2] = wrap(t, n_active, 1, 1);
     args[3] = wrap(y, n_active, c->size[1], 2);
     args[4] = wrap(u, n_active, c->size[2], 2);
-    args[5] = wrap(seed, n_active, c->size[3], 2);
+    args[5] = wrap(which ? seed : NULL, n_active, c->size[3], 2); /* the field itself has none */
     for (int i = 1; i < 6; i++)
         if (!args[i]) goto done;
     result = PyObject_Vectorcall(c->callable, args + 1, 5 | PY_VECTORCALL_ARGUMENTS_OFFSET, NULL);

@@ -28,8 +28,10 @@ static PyObject *make_statuses(void) {
     PyObject *list = PyList_New(PN_N_STATUS);
     for (int i = 0; list && i < PN_N_STATUS; i++) {
         PyObject *row = Py_BuildValue("(ss)", pn_status_name((pn_status)i), pn_status_message((pn_status)i));
-        if (!row) Py_CLEAR(list);
-        else PyList_SET_ITEM(list, i, row);
+        if (!row)
+            Py_CLEAR(list);
+        else
+            PyList_SET_ITEM(list, i, row);
     }
     return list;
 }
@@ -62,12 +64,9 @@ static PyObject *trimmed(const double *data, int rows, int cols, int pitch) {
 static PyObject *make_tableau(const pn_tableau *m) {
     const int S = pn_tableau_stages(m), s = m->s;
     PyObject *array[6] = {
-        trimmed(m->c, S, 0, 0),
-        trimmed(&m->a[0][0], S, S, PN_MAX_STAGES),
-        trimmed(m->b, s, 0, 0),
-        trimmed(m->e, S, 0, 0),
-        trimmed(m->e2, S, 0, 0),
-        trimmed(&m->dense[0][0], S, m->dense_degree + 1, PN_MAX_DEGREE + 1),
+        trimmed(m->c, S, 0, 0),  trimmed(&m->a[0][0], S, S, PN_MAX_STAGES),
+        trimmed(m->b, s, 0, 0),  trimmed(m->e, S, 0, 0),
+        trimmed(m->e2, S, 0, 0), trimmed(&m->dense[0][0], S, m->dense_degree + 1, PN_MAX_DEGREE + 1),
     };
     PyObject *dict = NULL;
     int good = 1;
@@ -88,8 +87,10 @@ static PyObject *core_tableaus(PyObject *Py_UNUSED(module), PyObject *Py_UNUSED(
     PyObject *list = PyList_New(n);
     for (int i = 0; list && i < n; i++) {
         PyObject *row = make_tableau(pn_tableau_at(i));
-        if (!row) Py_CLEAR(list);
-        else PyList_SET_ITEM(list, i, row);
+        if (!row)
+            Py_CLEAR(list);
+        else
+            PyList_SET_ITEM(list, i, row);
     }
     return list;
 }
@@ -205,8 +206,7 @@ done:
 static int intern_names(pnpy_state *state) {
     static const char *const args[] = {
 #define X(name) #name,
-        PNPY_RUN_ARGUMENTS(X)
-    };
+        PNPY_RUN_ARGUMENTS(X)};
     static const char *const outs[] = {PNPY_RESULTS(X)
 #undef X
     };
@@ -266,7 +266,8 @@ static PyMethodDef core_methods[] = {
      "Run a program once for a batch of samples: (outputs, grads)."},
     {"isa", core_isa, METH_NOARGS, "isa($module, /)\n--\n\nThe instruction set in use."},
     {"set_isa", core_set_isa, METH_O,
-     "set_isa($module, name, /)\n--\n\nUse another instruction set, one of ISAS. At import: PYNODE_ISA, else the best."},
+     "set_isa($module, name, /)\n--\n\nUse another instruction set, one of ISAS. At import: PYNODE_ISA, else the "
+     "best."},
     {"num_threads", core_num_threads, METH_NOARGS, "num_threads($module, /)\n--\n\nThreads that a solve uses."},
     {"set_num_threads", core_set_num_threads, METH_O,
      "set_num_threads($module, n, /)\n--\n\nThreads that a solve uses. At import: PYNODE_NUM_THREADS, else one a CPU "

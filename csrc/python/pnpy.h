@@ -32,19 +32,20 @@
 #define PNPY_RUN_ARGUMENTS(X)                                                                                          \
     X(theta) X(y0) X(target) X(weight) X(g_y) X(gradient) X(wrt_y0) X(wrt_t) X(wrt_inputs) X(memory) X(callback) X(out)
 #define PNPY_RESULTS(X)                                                                                                \
-    X(y) X(status) X(stop_t) X(stop_component) X(nfe) X(accepted) X(rejected) X(sample_loss) X(sample_weight)          \
-    X(g_theta) X(g_y0) X(g_t) X(g_coef) X(quadrature) X(quadrature_coef) X(steps)
+    X(y)                                                                                                               \
+    X(status) X(stop_t) X(stop_component) X(nfe) X(accepted) X(rejected) X(sample_loss) X(sample_weight) X(g_theta)    \
+        X(g_y0) X(g_t) X(g_coef) X(quadrature) X(quadrature_coef) X(steps)
 enum {
 #define X(name) PNPY_ARG_##name,
     PNPY_RUN_ARGUMENTS(X)
 #undef X
-    PNPY_N_ARGS
+        PNPY_N_ARGS
 };
 enum {
 #define X(name) PNPY_OUT_##name,
     PNPY_RESULTS(X)
 #undef X
-    PNPY_N_OUTS
+        PNPY_N_OUTS
 };
 
 /* ---- module state ------------------------------------------------------------------------------------------ */
@@ -84,9 +85,25 @@ PyObject *pnpy_evaluate(PyObject *module, PyObject *const *args, Py_ssize_t n_ar
 /* ---- problem.c, run.c -------------------------------------------------------------------------------------- */
 /* The arrays that a Problem keeps, each its own copy. */
 enum {
-    PNPY_y0, PNPY_t, PNPY_t_start, PNPY_t_len, PNPY_row, PNPY_knot, PNPY_knot_start, PNPY_knot_len, PNPY_seg_start,
-    PNPY_coef, PNPY_atol, PNPY_grid, PNPY_grid_start, PNPY_grid_len, PNPY_jump_set, PNPY_jump_add, PNPY_target,
-    PNPY_weight, PNPY_N_KEPT
+    PNPY_y0,
+    PNPY_t,
+    PNPY_t_start,
+    PNPY_t_len,
+    PNPY_row,
+    PNPY_knot,
+    PNPY_knot_start,
+    PNPY_knot_len,
+    PNPY_seg_start,
+    PNPY_coef,
+    PNPY_atol,
+    PNPY_grid,
+    PNPY_grid_start,
+    PNPY_grid_len,
+    PNPY_jump_set,
+    PNPY_jump_add,
+    PNPY_target,
+    PNPY_weight,
+    PNPY_N_KEPT
 };
 
 typedef struct {
@@ -95,7 +112,7 @@ typedef struct {
     pnpy_program *field, *reverse;
     PyArrayObject *kept[PNPY_N_KEPT];
     int f32;
-    int rows_gap;       /* some rows belong to no sample */
+    int rows_gap;        /* some rows belong to no sample */
     int shared_segments; /* some segments of the inputs belong to several samples */
     int want_quadrature, want_quadrature_coef, want_steps;
     int64_t rows, segments, n_theta;

@@ -18,11 +18,16 @@ typedef struct {
 
 #define AT(member) offsetof(pn_problem, member)
 static const scalar reals[] = {
-    {"step", AT(step), NOT_NEGATIVE},          {"first_step", AT(first_step), NOT_NEGATIVE},
-    {"max_step", AT(max_step), NOT_NEGATIVE},  {"rtol", AT(rtol), NOT_NEGATIVE},
-    {"safety", AT(safety), UNIT},              {"min_factor", AT(min_factor), UNIT},
-    {"max_factor", AT(max_factor), AT_LEAST_ONE}, {"beta", AT(beta), NOT_NEGATIVE},
-    {"coupling", AT(lambda), NOT_NEGATIVE},    {"loss_scale", AT(loss_scale), POSITIVE},
+    {"step", AT(step), NOT_NEGATIVE},
+    {"first_step", AT(first_step), NOT_NEGATIVE},
+    {"max_step", AT(max_step), NOT_NEGATIVE},
+    {"rtol", AT(rtol), NOT_NEGATIVE},
+    {"safety", AT(safety), UNIT},
+    {"min_factor", AT(min_factor), UNIT},
+    {"max_factor", AT(max_factor), AT_LEAST_ONE},
+    {"beta", AT(beta), NOT_NEGATIVE},
+    {"coupling", AT(lambda), NOT_NEGATIVE},
+    {"loss_scale", AT(loss_scale), POSITIVE},
     {"loss_dof", AT(loss_dof), POSITIVE},
 };
 static const scalar flags[] = {
@@ -33,12 +38,12 @@ static const scalar flags[] = {
 };
 /* in the order of PNPY_y0 ... */
 static const char *const array_names[PNPY_N_KEPT] = {
-    "y0",   "t",    "t_start",    "t_len",    "row",      "knot",     "knot_start", "knot_len", "seg_start",
-    "coef", "atol", "grid",       "grid_start", "grid_len", "jump_set", "jump_add",   "target",   "weight",
+    "y0",   "t",    "t_start", "t_len",      "row",      "knot",     "knot_start", "knot_len", "seg_start",
+    "coef", "atol", "grid",    "grid_start", "grid_len", "jump_set", "jump_add",   "target",   "weight",
 };
 enum { O_METHOD, O_LOSS, O_THREADS, O_MAX_STEPS, O_QUADRATURE, O_QUADRATURE_COEF, O_STEPS, N_OTHER };
-static const char *const other_names[N_OTHER] = {"method",     "loss",            "threads", "max_steps",
-                                                 "quadrature", "quadrature_coef", "steps"};
+static const char *const other_names[N_OTHER] = {"method",          "loss", "threads", "max_steps", "quadrature",
+                                                 "quadrature_coef", "steps"};
 enum { N_REALS = sizeof reals / sizeof *reals, N_FLAGS = sizeof flags / sizeof *flags };
 
 typedef struct { /* borrowed; NULL where not given or None */
@@ -81,10 +86,10 @@ static int read_real(PyObject *obj, const scalar *s, pn_problem *p) {
     static const char *const text[] = {"a number", "not negative", "positive", "between 0 and 1", "at least 1"};
     const double value = PyFloat_AsDouble(obj);
     if (value == -1.0 && PyErr_Occurred()) return -1;
-    const int good = isfinite(value) && (s->allowed == ANY_REAL || (s->allowed == NOT_NEGATIVE && value >= 0) ||
-                                         (s->allowed == POSITIVE && value > 0) ||
-                                         (s->allowed == UNIT && value > 0 && value <= 1) ||
-                                         (s->allowed == AT_LEAST_ONE && value >= 1));
+    const int good =
+        isfinite(value) && (s->allowed == ANY_REAL || (s->allowed == NOT_NEGATIVE && value >= 0) ||
+                            (s->allowed == POSITIVE && value > 0) || (s->allowed == UNIT && value > 0 && value <= 1) ||
+                            (s->allowed == AT_LEAST_ONE && value >= 1));
     if (!good) {
         PyErr_Format(PyExc_ValueError, "%s must be finite and %s, got %R", s->name, text[s->allowed], obj);
         return -1;
@@ -175,12 +180,16 @@ static int read_scalars(pnpy_problem *self, const given *g) {
 
 static int check_scalars(const pn_problem *p) {
     const char *wrong = NULL;
-    if (p->grid && p->adaptive) wrong = "a grid prescribes the steps: adaptive must be False";
+    if (p->grid && p->adaptive)
+        wrong = "a grid prescribes the steps: adaptive must be False";
     else if (p->adaptive && p->tableau->error_order == 0)
         wrong = "this method has no error estimate: give adaptive=False and a step";
-    else if (!p->adaptive && !p->grid && !(p->step > 0)) wrong = "a fixed step must be positive: give step= or grid=";
-    else if (p->lambda > 1) wrong = "coupling must be between 0 and 1";
-    else if (p->min_factor > p->max_factor) wrong = "min_factor must not exceed max_factor";
+    else if (!p->adaptive && !p->grid && !(p->step > 0))
+        wrong = "a fixed step must be positive: give step= or grid=";
+    else if (p->lambda > 1)
+        wrong = "coupling must be between 0 and 1";
+    else if (p->min_factor > p->max_factor)
+        wrong = "min_factor must not exceed max_factor";
     for (int32_t i = 0; !wrong && p->adaptive && i < p->d; i++)
         if (!(p->rtol > 0) && !(p->atol[i] > 0)) wrong = "rtol and atol must not both be 0";
     if (!wrong) return 0;
@@ -243,8 +252,9 @@ static int check_monotone(const char *name, int64_t n, const double *x, const in
             if (!isfinite(v[j]) || (strict ? !(gap > 0) : !(gap >= 0))) bad = j;
         }
         if (bad < 0) continue;
-        PyErr_Format(PyExc_ValueError, "%s of sample %lld must be finite and %s (entry %lld is not)", name, (long long)i,
-                     strict ? (sense ? "strictly increasing" : "strictly monotone") : "monotone", (long long)bad);
+        PyErr_Format(PyExc_ValueError, "%s of sample %lld must be finite and %s (entry %lld is not)", name,
+                     (long long)i, strict ? (sense ? "strictly increasing" : "strictly monotone") : "monotone",
+                     (long long)bad);
         return -1;
     }
     return 0;
@@ -386,6 +396,10 @@ static int take_rest(pnpy_problem *self, const given *g) {
         }
     for (int which = PNPY_jump_set; which <= PNPY_weight; which++)
         if (keep(self, g, which, typenum, 2, rows) < 0) return -1;
+    if (!self->kept[PNPY_jump_set] != !self->kept[PNPY_jump_add]) {
+        PyErr_SetString(PyExc_ValueError, "jump_set and jump_add go together");
+        return -1;
+    }
     p->jump_set = kept_data(self, PNPY_jump_set);
     p->jump_add = kept_data(self, PNPY_jump_add);
     p->target = kept_data(self, PNPY_target);
@@ -404,10 +418,14 @@ static int check_programs(pnpy_problem *self) {
     pn_problem *p = &self->problem;
     const char *wrong = NULL;
     const int32_t d = p->d;
-    if (f->n_slots != 3 || f->slot_size[0] != 1) wrong = "field: the slots must be t (1), y (d) and u (m)";
-    else if (f->slot_size[1] != d) wrong = "field: the state has not as many features as y0";
-    else if (f->n_outputs < 1 || !optional(f->output_size[0], d)) wrong = "field: output 0 must have the size of y";
-    else if (f->n_spaces > 1 || f->n_grads > 1) wrong = "field: more than one parameter vector or gradient";
+    if (f->n_slots != 3 || f->slot_size[0] != 1)
+        wrong = "field: the slots must be t (1), y (d) and u (m)";
+    else if (f->slot_size[1] != d)
+        wrong = "field: the state has not as many features as y0";
+    else if (f->n_outputs < 1 || !optional(f->output_size[0], d))
+        wrong = "field: output 0 must have the size of y";
+    else if (f->n_spaces > 1 || f->n_grads > 1)
+        wrong = "field: more than one parameter vector or gradient";
     p->m = f->slot_size[2];
     self->n_theta = length_of(f->n_theta, f->n_spaces);
     if (!wrong && r) {
@@ -432,8 +450,14 @@ static int check_wishes(const pnpy_problem *self) {
     const char *wrong = NULL;
     if (self->want_quadrature && f->n_grads != 1) wrong = "quadrature: the field accumulates nothing";
     if (self->want_quadrature_coef) {
-        if (self->problem.m == 0) wrong = "quadrature_coef: the field has no inputs";
-        else if (self->shared_segments) wrong = "quadrature_coef: samples must not share segments of the inputs";
+        if (!self->want_quadrature)
+            wrong = "quadrature_coef comes with quadrature only";
+        else if (f->n_outputs < 4 || !optional(f->output_size[3], self->problem.m))
+            wrong = "quadrature_coef: output 3 of the field must be the cotangent of u (m)";
+        else if (self->problem.m == 0)
+            wrong = "quadrature_coef: the field has no inputs";
+        else if (self->shared_segments)
+            wrong = "quadrature_coef: samples must not share segments of the inputs";
     }
     if (!wrong) return 0;
     PyErr_SetString(PyExc_ValueError, wrong);

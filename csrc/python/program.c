@@ -59,8 +59,8 @@ static int keep_spec(pnpy_program *self, const pn_program_spec *spec) {
 }
 
 static PyObject *program_new(PyTypeObject *type, PyObject *args, PyObject *kwargs) {
-    static char *keywords[] = {"sizes",   "n_slots", "code",   "consts",   "index", "outputs",
-                               "n_theta", "n_grad",  "segments", "fuse", NULL};
+    static char *keywords[] = {"sizes",   "n_slots", "code",     "consts", "index", "outputs",
+                               "n_theta", "n_grad",  "segments", "fuse",   NULL};
     PyObject *o[N_A] = {NULL};
     PyArrayObject *a[N_A] = {NULL};
     pnpy_program *self = NULL;
@@ -106,8 +106,10 @@ static PyObject *tuple32(const int32_t *values, int n) {
     PyObject *tuple = PyTuple_New(n);
     for (int i = 0; tuple && i < n; i++) {
         PyObject *value = PyLong_FromLong(values[i]);
-        if (!value) Py_CLEAR(tuple);
-        else PyTuple_SET_ITEM(tuple, i, value);
+        if (!value)
+            Py_CLEAR(tuple);
+        else
+            PyTuple_SET_ITEM(tuple, i, value);
     }
     return tuple;
 }
@@ -116,8 +118,10 @@ static PyObject *tuple64(const int64_t *values, int n) {
     PyObject *tuple = PyTuple_New(n);
     for (int i = 0; tuple && i < n; i++) {
         PyObject *value = PyLong_FromLongLong(values[i]);
-        if (!value) Py_CLEAR(tuple);
-        else PyTuple_SET_ITEM(tuple, i, value);
+        if (!value)
+            Py_CLEAR(tuple);
+        else
+            PyTuple_SET_ITEM(tuple, i, value);
     }
     return tuple;
 }
@@ -207,8 +211,7 @@ static int take_arrays(evaluation *e, PyObject *slots, PyObject *thetas) {
     char name[32];
     if (PyTuple_GET_SIZE(slots) != p->n_slots || PyTuple_GET_SIZE(thetas) != p->n_spaces) {
         PyErr_Format(PyExc_ValueError, "got %zd slots and %zd parameter vectors, the program has %d and %d",
-                     PyTuple_GET_SIZE(slots), PyTuple_GET_SIZE(thetas), (int)p->n_slots,
-                     (int)p->n_spaces);
+                     PyTuple_GET_SIZE(slots), PyTuple_GET_SIZE(thetas), (int)p->n_slots, (int)p->n_spaces);
         return -1;
     }
     for (int i = 0; i < p->n_slots; i++)
@@ -227,8 +230,8 @@ static int take_arrays(evaluation *e, PyObject *slots, PyObject *thetas) {
     }
     for (int i = 0; i < p->n_spaces; i++) {
         snprintf(name, sizeof name, "thetas[%d]", i);
-        e->thetas[i] = (PyObject *)pnpy_vector(PyTuple_GET_ITEM(thetas, i), name, e->typenum,
-                                               (npy_intp)p->n_theta[i], 0);
+        e->thetas[i] =
+            (PyObject *)pnpy_vector(PyTuple_GET_ITEM(thetas, i), name, e->typenum, (npy_intp)p->n_theta[i], 0);
         if (!e->thetas[i]) return -1;
     }
     if (e->n < 0) e->n = 1; /* a function of theta only */
@@ -250,9 +253,7 @@ static int make_results(evaluation *e) {
     return 0;
 }
 
-static void *data_or_null(PyObject *obj) {
-    return obj && obj != Py_None ? PyArray_DATA((PyArrayObject *)obj) : NULL;
-}
+static void *data_or_null(PyObject *obj) { return obj && obj != Py_None ? PyArray_DATA((PyArrayObject *)obj) : NULL; }
 
 static int execute(evaluation *e, pn_isa isa) {
     const pnpy_program *p = e->program;

@@ -41,7 +41,8 @@ static int parse(const pnpy_state *state, run *r, PyObject *const *args, Py_ssiz
         int k = 0;
         while (k < PNPY_N_ARGS && name != state->arg_names[k]) k++; /* both are interned, as a rule */
         if (k == PNPY_N_ARGS)
-            for (k = 0; k < PNPY_N_ARGS && PyUnicode_Compare(name, state->arg_names[k]); k++) {}
+            for (k = 0; k < PNPY_N_ARGS && PyUnicode_Compare(name, state->arg_names[k]); k++) {
+            }
         if (k == PNPY_N_ARGS || (k == PNPY_ARG_theta && n_args)) {
             PyErr_Format(PyExc_TypeError, k == PNPY_N_ARGS ? "run() has no argument %R" : "run() got %R twice", name);
             return -1;
@@ -117,11 +118,14 @@ static int check_gradient(const run *r, int wrt_any, int wrt_inputs) {
     if (p->gradient == PN_GRAD_NONE) {
         if (wrt_any || p->g_y) wrong = "wrt_* and g_y need gradient='discrete' or 'reversible'";
     } else {
-        if (!p->reverse) wrong = "a gradient needs the reverse program";
-        else if ((p->loss != PN_LOSS_NONE) == (p->g_y != NULL)) wrong = "a gradient needs either a loss or g_y";
+        if (!p->reverse)
+            wrong = "a gradient needs the reverse program";
+        else if ((p->loss != PN_LOSS_NONE) == (p->g_y != NULL))
+            wrong = "a gradient needs either a loss or g_y";
         else if (p->gradient == PN_GRAD_REVERSIBLE && !(p->lambda > 0))
             wrong = "gradient='reversible' needs the reversible scheme: coupling > 0";
-        else if (wrt_inputs && p->m == 0) wrong = "wrt_inputs: the field has no inputs";
+        else if (wrt_inputs && p->m == 0)
+            wrong = "wrt_inputs: the field has no inputs";
         else if (wrt_inputs && r->self->shared_segments)
             wrong = "wrt_inputs: samples must not share segments of the inputs";
     }
@@ -192,8 +196,7 @@ static int make_gradients(run *r, int wrt_y0, int wrt_t, int wrt_inputs) {
         const npy_intp length = (npy_intp)self->field->n_grad[0];
         if (!(p->quadrature = make(r, PNPY_OUT_quadrature, NPY_DOUBLE, 1, &length, 1))) return -1;
     }
-    if (self->want_quadrature_coef &&
-        !(p->quadrature_coef = make(r, PNPY_OUT_quadrature_coef, NPY_DOUBLE, 3, coef, 1)))
+    if (self->want_quadrature_coef && !(p->quadrature_coef = make(r, PNPY_OUT_quadrature_coef, NPY_DOUBLE, 3, coef, 1)))
         return -1;
     if (self->want_steps) {
         p->steps = r->steps = calloc((size_t)p->n + 1, sizeof *r->steps);

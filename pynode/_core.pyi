@@ -1,0 +1,160 @@
+"""The C core; use the functions of pynode instead. The arrays: csrc/pynode.h, docs/program.md."""
+
+from collections.abc import Callable, Sequence
+from typing import Any, Literal, TypedDict, final
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+_Float = NDArray[np.float64] | NDArray[np.float32]
+_Callback = Callable[
+    [int, NDArray[np.float64], NDArray[np.float64], NDArray[np.float64] | None, NDArray[np.float64] | None],
+    ArrayLike,
+]
+
+class _Op(TypedDict):
+    code: int
+    shape: str
+    operands: int
+
+class _Tableau(TypedDict):
+    name: str
+    order: int
+    error_order: int
+    s: int
+    n_extra: int
+    error_uses_new: bool
+    dense_degree: int
+    dense_order: int
+    dense_uses_new: bool
+    has_e2: bool
+    c: NDArray[np.float64]
+    a: NDArray[np.float64]
+    b: NDArray[np.float64]
+    e: NDArray[np.float64]
+    e2: NDArray[np.float64]
+    dense: NDArray[np.float64]
+    source: str
+
+OPS: dict[str, _Op]
+STATUS: list[tuple[str, str]]
+ISAS: tuple[str, ...]
+
+def isa() -> str: ...
+def set_isa(name: str, /) -> None: ...
+def num_threads() -> int: ...
+def set_num_threads(n: int, /) -> None: ...
+def tableaus() -> list[_Tableau]: ...
+def evaluate(
+    program: Program,
+    slots: Sequence[ArrayLike | None],
+    thetas: Sequence[ArrayLike],
+    /,
+    callback: _Callback | None = None,
+) -> tuple[list[Any], list[NDArray[np.float64]]]: ...
+
+@final
+class Program:
+    def __new__(
+        cls,
+        sizes: ArrayLike,
+        n_slots: int,
+        code: ArrayLike,
+        consts: ArrayLike,
+        index: ArrayLike,
+        outputs: ArrayLike,
+        n_theta: ArrayLike,
+        n_grad: ArrayLike,
+        segments: ArrayLike,
+        fuse: bool = True,
+    ) -> Program: ...
+    @property
+    def slot_sizes(self) -> tuple[int, ...]: ...
+    @property
+    def output_sizes(self) -> tuple[int, ...]: ...
+    @property
+    def n_theta(self) -> tuple[int, ...]: ...
+    @property
+    def n_grad(self) -> tuple[int, ...]: ...
+    @property
+    def has_call(self) -> bool: ...
+
+@final
+class Problem:
+    # None and leaving an argument out are the same
+    def __new__(
+        cls,
+        field: Program,
+        reverse: Program | None = None,
+        *,
+        y0: ArrayLike,  # (n, d); its dtype is that of the solve
+        t: ArrayLike,  # (n_t); samples share it where the next three are not given
+        t_start: ArrayLike | None = None,  # (n)
+        t_len: ArrayLike | None = None,
+        row: ArrayLike | None = None,
+        knot: ArrayLike | None = None,
+        knot_start: ArrayLike | None = None,
+        knot_len: ArrayLike | None = None,
+        seg_start: ArrayLike | None = None,
+        coef: ArrayLike | None = None,  # (segments, degree + 1, m)
+        input_jumps: bool | None = None,
+        method: str | None = None,
+        adaptive: bool | None = None,
+        land: bool | None = None,
+        step: float | None = None,
+        first_step: float | None = None,
+        max_step: float | None = None,
+        rtol: float | None = None,
+        atol: ArrayLike | None = None,  # (d)
+        safety: float | None = None,
+        min_factor: float | None = None,
+        max_factor: float | None = None,
+        beta: float | None = None,
+        max_steps: int | None = None,
+        grid: ArrayLike | None = None,
+        grid_start: ArrayLike | None = None,
+        grid_len: ArrayLike | None = None,
+        coupling: float | None = None,  # lambda of pn_problem
+        jump_set: ArrayLike | None = None,  # (rows, d), as target and weight
+        jump_add: ArrayLike | None = None,
+        loss: Literal["none", "squared", "absolute", "huber", "student"] | None = None,
+        loss_scale: float | None = None,
+        loss_dof: float | None = None,
+        target: ArrayLike | None = None,
+        weight: ArrayLike | None = None,
+        quadrature: bool | None = None,
+        quadrature_coef: bool | None = None,
+        steps: bool | None = None,
+        dense: bool | None = None,
+        threads: int | None = None,  # 0: num_threads()
+    ) -> Problem: ...
+    @property
+    def field(self) -> Program: ...
+    @property
+    def reverse(self) -> Program | None: ...
+    @property
+    def n(self) -> int: ...
+    @property
+    def d(self) -> int: ...
+    @property
+    def m(self) -> int: ...
+    @property
+    def rows(self) -> int: ...
+    @property
+    def n_theta(self) -> int: ...
+    def run(
+        self,
+        theta: ArrayLike,
+        *,
+        y0: ArrayLike | None = None,
+        target: ArrayLike | None = None,
+        weight: ArrayLike | None = None,
+        g_y: ArrayLike | None = None,
+        gradient: Literal["none", "discrete", "reversible"] | None = "none",
+        wrt_y0: bool = False,
+        wrt_t: bool = False,
+        wrt_inputs: bool = False,
+        memory: int | None = 0,
+        callback: _Callback | None = None,
+        out: _Float | None = None,
+    ) -> dict[str, Any]: ...

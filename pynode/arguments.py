@@ -1,0 +1,205 @@
+"""What users give, checked and brought into the form of the core. All coercion of arrays happens here.
+
+A batch of B samples is stored flat: sample i has its times at ``t[start[i]:start[i] + length[i]]`` and its results in
+rows ``row[i]:row[i] + length[i]`` of an (rows, d) array.
+"""
+
+import math
+from dataclasses import dataclass
+
+import numpy as np
+
+from pynode.callbacks import callback_field
+from pynode.fields import Field
+from pynode.parameters import checked_theta
+
+MAX_STEPS = 100_000
+
+
+def as_field(f, d=None):
+    """A Field, or a Python callable f(t, y) as a callback field (slow: Python runs at every stage of every step)."""
+    if isinstance(f, Field):
+        return f
+    if callable(f):
+        if d is None:
+            raise TypeError("a plain function is no field here: make one with pynode.field or pynode.callback_field")
+        return callback_field(f, d)
+    raise TypeError(f"f must be a Field (pynode.mlp, pynode.field, ...) or a function f(t, y), not {type(f).__name__}")
+
+
+def as_theta(f, theta, dtype):
+    """The flat parameter vector (n_params,); a nested dict is flattened; None only where there are no parameters."""
+    if theta is None and f.n_params == 0:
+        return np.zeros(0, dtype)
+    if theta is None:
+        raise ValueError(f"{f.name} has {f.n_params} parameters: give theta, for example {f.name}.init(seed)")
+    if isinstance(theta, dict):
+        theta = f.flatten(theta)
+    theta = checked_theta(f.spec, theta)
+    if not math.isfinite(theta.sum()) and not np.isfinite(theta).all():
+        i = int(np.flatnonzero(~np.isfinite(theta))[0])
+        raise ValueError(f"theta[{i}] is {theta[i]}: parameters must be finite")
+    return np.ascontiguousarray(theta, dtype)
+
+
+def real_array(name, x, dtype=None):
+    """x as a real array of float64 (or float32 where x is, or dtype says so)."""
+    a = np.asarray(x)
+    if a.dtype.kind not in "fiub":
+        raise TypeError(f"{name} must hold real numbers, not {a.dtype}")
+    if dtype is None:
+        dtype = np.float32 if a.dtype == np.float32 else np.float64
+    return np.asarray(a, dtype=dtype, order="C")
+
+
+def positive(name, x, zero=False):
+    """x as a finite float > 0 (>= 0 where zero)."""
+    try:
+        value = float(x)
+    except (TypeError, ValueError):
+        raise TypeError(f"{name} must be a number, not {x!r}") from None
+    if not math.isfinite(value) or value < 0 or (value == 0 and not zero):
+        raise ValueError(f"{name}={x!r} must be finite and {'not negative' if zero else 'positive'}")
+    return value
+
+
+@dataclass(frozen=True)
+class Batch:
+    """Initial states and times of a batch, and the shape in which the user wants results back."""
+
+    y0: np.ndarray      # (B, d)
+    t: np.ndarray       # (K,) float64
+    start: np.ndarray   # (B,) int64
+    length: np.ndarray  # (B,)
+    row: np.ndarray     # (B,)
+    kind: str           # "single": (T, d); "shared": (B, T, d), one t; "own": (B, T, d), t (B, T); "ragged": lists
+
+    @property
+    def rows(self):
+        return int(self.length.sum())
+
+    def spans(self):
+        """(B, 2) earliest and latest time of each sample."""
+        ends = np.stack([self.t[self.start], self.t[self.start + self.length - 1]], axis=1) if len(self.start) else np.zeros((0, 2))
+        return np.sort(ends, axis=1)
+
+    def row_times(self):
+        """(rows,) the time of each row."""
+        if self.kind in ("single", "shared"):
+            return np.tile(self.t, len(self.y0))
+        return self.t
+
+    def unflatten(self, rows):
+        """Rows (rows, ...) as the user's arrays."""
+        rest = rows.shape[1:]
+        if self.kind == "single":
+            return rows.reshape(-1, *rest)
+        if self.kind == "ragged":
+            return [rows[a: a + n] for a, n in zip(self.row, self.length)]
+        return rows.reshape(len(self.y0), -1 if len(self.y0) else self.t.size, *rest)
+
+    def times(self):
+        """The times as the user gave them."""
+        if self.kind == "own":
+            return self.t.reshape(len(self.y0), -1)
+        return self.t if self.kind != "ragged" else [self.t[a: a + n] for a, n in zip(self.start, self.length)]
+
+    def flatten(self, name, x, dtype):
+        """The user's array of one value a saved entry as (rows, d)."""
+        d = self.y0.shape[1]
+        if self.kind == "ragged":
+            if not isinstance(x, (list, tuple)) or len(x) != len(self.y0):
+                raise ValueError(f"{name} must be a list of {len(self.y0)} arrays, one a sample, as t is")
+            for i, (v, n) in enumerate(zip(x, self.length)):
+                if np.shape(v) != (n, d):
+                    raise ValueError(f"{name}[{i}] has shape {np.shape(v)}, but t[{i}] has {n} times and the state "
+                                     f"{d} components: give ({n}, {d})")
+            return np.concatenate([real_array(f"{name}[{i}]", v, dtype) for i, v in enumerate(x)])
+        want = (self.t.size, d) if self.kind == "single" else (len(self.y0), int(self.length[0]) if len(self.length) else self.t.size, d)
+        a = real_array(name, x, dtype)
+        if a.shape != want:
+            raise ValueError(f"{name} has shape {a.shape}; with these y0 and t it must be {want} "
+                             f"({'time, state' if self.kind == 'single' else 'sample, time, state'})")
+        return a.reshape(-1, d)
+
+
+def _check_times(name, t):
+    if t.ndim != 1 or t.size == 0:
+        raise ValueError(f"{name} must be a non-empty 1-d array of times, not of shape {t.shape}")
+    if not np.isfinite(t).all():
+        raise ValueError(f"{name}[{int(np.flatnonzero(~np.isfinite(t))[0])}] is not finite")
+    step = np.diff(t)
+    if (step < 0).any() and (step > 0).any():
+        way = 1 if t[-1] >= t[0] else -1
+        i = int(np.flatnonzero(way * step < 0)[0]) + 1
+        raise ValueError(f"{name} must be non-decreasing or non-increasing, but {name}[{i - 1}] = {t[i - 1]:g}, "
+                         f"{name}[{i}] = {t[i]:g}: sort the times (and the data with them)")
+    return t
+
+
+def as_batch(y0, t, d=None, dtype=None):
+    """Check y0 and t.
+
+    Parameters
+    ----------
+    y0 : (d,) or (B, d) array
+    t : (T,) array, (B, T) array, or list of B arrays
+    d : int, optional
+        The size of the field's state.
+    """
+    y0 = real_array("y0", y0, dtype)
+    single = y0.ndim == 1
+    if y0.ndim not in (1, 2) or (y0.ndim and y0.shape[-1] == 0):
+        raise ValueError(f"y0 has shape {y0.shape}; it must be (d,) for one sample or (B, d) for a batch")
+    if d is not None and y0.shape[-1] != d:
+        hint = f"; for {y0.size} samples of a scalar state give shape ({y0.size}, 1)" if single and d == 1 else ""
+        raise ValueError(f"y0 has {y0.shape[-1]} components (shape {y0.shape}), the field has {d}{hint}")
+    y0 = y0.reshape(-1, y0.shape[-1])
+    n = len(y0)
+    ragged = isinstance(t, (list, tuple)) and len(t) > 0 and any(np.ndim(x) > 0 for x in t)
+    own = not ragged and np.ndim(t) == 2
+    if ragged or own:
+        if single:
+            raise ValueError("times of their own for each sample need a batch: y0 of shape (B, d), not (d,)")
+        if len(t) != n:
+            raise ValueError(f"{len(t)} arrays of times for {n} samples in y0")
+        parts = [_check_times(f"t[{i}]", real_array(f"t[{i}]", x, np.float64)) for i, x in enumerate(t)]
+        length = np.array([x.size for x in parts], dtype=np.int64)
+        start = np.concatenate([[0], np.cumsum(length)[:-1]]).astype(np.int64)
+        return Batch(y0, np.concatenate(parts), start, length, start, "own" if own else "ragged")
+    t = _check_times("t", real_array("t", t, np.float64))
+    length = np.full(n, t.size, dtype=np.int64)
+    return Batch(y0, t, np.zeros(n, np.int64), length, np.arange(n, dtype=np.int64) * t.size, "single" if single else "shared")
+
+
+def tolerances(rtol, atol, d):
+    """Keywords rtol and atol (d,) of the core."""
+    rtol = positive("rtol", rtol, zero=True)
+    if rtol >= 1:
+        raise ValueError(f"rtol={rtol:g} asks for no correct digit: it must be below 1")
+    a = real_array("atol", atol, np.float64)
+    if a.shape not in ((), (d,)):
+        raise ValueError(f"atol has shape {a.shape}: give one number or one for each of the {d} state components")
+    if not np.isfinite(a).all() or (a < 0).any():
+        raise ValueError(f"atol={atol!r} must be finite and not negative")
+    if rtol == 0 and (a == 0).any():
+        raise ValueError("rtol and atol must not both be 0")
+    return {"rtol": rtol, "atol": np.broadcast_to(a, (d,)).copy()}
+
+
+def as_memory(memory):
+    """Bytes: None, an int, or a string such as "64MB"."""
+    if memory is None:
+        return 0
+    if isinstance(memory, str):
+        text, units = memory.strip().upper(), {"KB": 1e3, "MB": 1e6, "GB": 1e9, "KIB": 2**10, "MIB": 2**20, "GIB": 2**30, "B": 1}
+        for unit, factor in units.items():
+            if text.endswith(unit):
+                try:
+                    return max(1, int(float(text[: -len(unit)]) * factor))
+                except ValueError:
+                    break
+        raise ValueError(f"memory={memory!r}: give bytes or a string such as '64MB'")
+    if isinstance(memory, bool) or int(memory) != memory or memory < 1:
+        raise ValueError(f"memory={memory!r} must be a positive number of bytes, a string such as '64MB', or None")
+    return int(memory)

@@ -1,0 +1,161 @@
+"""`check_grad`: gradients against finite differences of the same steps."""
+
+from dataclasses import dataclass, replace
+
+import numpy as np
+
+from pynode.arguments import as_theta
+from pynode.gradients import Objective
+from pynode.inputs import Signal
+from pynode.solve import make_solution
+
+STENCIL = {1: 3 / 4, 2: -3 / 20, 3: 1 / 60}
+"""Central difference of order 6: f' = sum_k c_k (f(x + k h) - f(x - k h)) / h."""
+
+
+@dataclass(frozen=True)
+class GradCheck:
+    """A table of gradients.
+
+    Attributes
+    ----------
+    names : list of str
+        Which entry, e.g. "theta[3]".
+    adjoint, difference : (n,) arrays
+        The gradient method's value and the finite difference on the frozen steps.
+    scale : (n,) array
+        Largest gradient of the same group; errors are relative to it.
+    """
+
+    names: list
+    adjoint: np.ndarray
+    difference: np.ndarray
+    scale: np.ndarray
+
+    @property
+    def error(self):
+        """(n,) |adjoint - difference| / scale."""
+        return np.abs(self.adjoint - self.difference) / np.where(self.scale > 0, self.scale, 1.0)
+
+    @property
+    def max_error(self):
+        return float(self.error.max(initial=0.0))
+
+    def __str__(self):
+        width = max([len(n) for n in self.names] + [9])
+        rows = [f"{'parameter':<{width}}  {'adjoint':>16}  {'difference':>16}  {'error':>8}"]
+        rows += [f"{n:<{width}}  {a:16.9e}  {b:16.9e}  {e:8.1e}"
+                 for n, a, b, e in zip(self.names, self.adjoint, self.difference, self.error)]
+        return "\n".join([*rows, f"largest error {self.max_error:.1e}"])
+
+
+def check_grad(f, y0, t, theta, target, *, wrt=("theta",), n_entries=20, delta=1e-3, random_state=0, **options):
+    """Compare gradients with finite differences on the frozen steps.
+
+    The accepted steps of one solve are prescribed to all the others (``grid=``), so that the loss is a smooth function;
+    central differences of order 6.
+
+    Parameters
+    ----------
+    f, y0, t, theta, target, wrt, **options : see `loss_and_grad`
+    n_entries : int
+        How many entries of each group are compared, drawn at random.
+    delta : float
+        Step of the differences, relative to max(1, |x|). Times move by a tenth of the shortest step.
+
+    Returns
+    -------
+    GradCheck
+        `print` shows a table; `max_error` is the largest error relative to the largest gradient of its group.
+    """
+    objective = Objective(f, y0, t, target, wrt=wrt, **options)
+    value = objective.evaluate(theta)
+    setup = objective.setup
+    theta = as_theta(setup.field, theta, setup.dtype)
+    frozen = _Frozen(objective, theta, options)
+    rng = np.random.default_rng(random_state)
+    names, ours, theirs, scales = [], [], [], []
+    for group in objective.wrt:
+        x, gradient = frozen.values(group), np.concatenate([np.ravel(g) for g in _parts(getattr(value, group))])
+        chosen = np.sort(rng.permutation(x.size)[:n_entries])
+        for i in chosen:
+            names.append(f"{group}[{i}]")
+            ours.append(gradient[i])
+            theirs.append(frozen.difference(group, x, i, delta))
+        scales += [np.abs(gradient).max(initial=0.0)] * len(chosen)
+    return GradCheck(names, np.array(ours), np.array(theirs), np.array(scales))
+
+
+def _parts(x):
+    return x if isinstance(x, list) else [x]
+
+
+class _Frozen:
+    """The loss as a function of everything, on the steps of one solve."""
+
+    def __init__(self, objective, theta, options):
+        self.objective, self.theta, self.options = objective, theta, options
+        setup = objective.setup
+        from pynode.solve import Setup
+        self.base = Setup(setup.field, setup.batch, setup.options, steps=True)
+        self.grids = make_solution(self.base, theta, self.base.run(theta))._grids
+
+    def values(self, group):
+        batch, signal = self.base.batch, self.base.signal
+        if group == "theta":
+            return self.theta.astype(np.float64)
+        if group == "y0":
+            return batch.y0.ravel().astype(np.float64)
+        if group == "t":
+            return batch.t.copy()
+        return np.concatenate([v.ravel() for v in signal.u])
+
+    def difference(self, group, x, i, delta):
+        h = delta * max(1.0, abs(x[i]))
+        if group == "t":
+            h = 0.1 * min(np.abs(np.diff(g)).min() for g in self.grids if g.size > 1)
+        total = 0.0
+        for k, c in STENCIL.items():
+            up, down = x.copy(), x.copy()
+            up[i] += k * h
+            down[i] -= k * h
+            total += c * (self.loss(group, up) - self.loss(group, down))
+        return total / h
+
+    def loss(self, group, x):
+        o, batch, options, theta, grids = self.objective, self.base.batch, self.base.options, self.theta, self.grids
+        if group == "theta":
+            theta = x.astype(theta.dtype)
+        elif group == "y0":
+            batch = replace(batch, y0=x.reshape(batch.y0.shape).astype(batch.y0.dtype))
+        elif group == "t":
+            grids = [self._moved(g, j, batch, x) for j, g in enumerate(grids)]
+            batch = replace(batch, t=x)
+        else:
+            options = replace(options, inputs=self._signal(x))
+        from pynode.losses import LOSSES
+        from pynode.solve import Setup
+        options = replace(options, grid=grids, step=None, first_step=None, max_step=None)
+        setup = Setup(o.field, batch, options, target=o.target, weight=o.weight, loss=LOSSES[o.loss][0],
+                      loss_scale=o.scale, loss_dof=o.dof)
+        return o._loss(setup.run(theta))[0]
+
+    def _moved(self, grid, j, batch, x):
+        """The grid with the points that were at saved times moved to where those are now."""
+        a, n = batch.start[j], batch.length[j]
+        old, new = batch.t[a: a + n], x[a: a + n]
+        grid = grid.copy()
+        landing = self.base.options.save == "land" or self.base.options.coupling > 0
+        for k in range(n) if landing else (0, n - 1):
+            grid[np.isclose(grid, old[k], rtol=1e-14, atol=0)] = new[k]
+        return grid
+
+    def _signal(self, x):
+        old, parts, at = self.base.signal, [], 0
+        for v in old.u:
+            parts.append(x[at: at + v.size].reshape(v.shape))
+            at += v.size
+        if old.kind == "constant":
+            parts = [p[0] for p in parts]
+            return Signal(None, parts[0] if old.shared else np.stack(parts), "constant")
+        return Signal(old.t[0] if old.shared else old.t, parts[0] if old.shared else parts, old.kind)

@@ -1,0 +1,218 @@
+"""Input signals u(t), one for each sample: what drives a field from outside (a control, a forcing, a dose).
+
+The C core knows one form: a polynomial on each interval between knots, which the steps land on. `Signal` turns values at
+knots into coefficients, and the gradient of coefficients back into a gradient of the values.
+"""
+
+from dataclasses import dataclass
+
+import numpy as np
+
+KINDS = ("constant", "previous", "linear", "cubic")
+
+
+@dataclass(frozen=True)
+class Pieces:
+    """Piecewise polynomials in the form of the core: segment s on [knot_j, knot_j+1] is sum_q coef[s, q] (t - knot_j)^q."""
+
+    knot: np.ndarray        # (K,) float64, all samples one after another (or shared)
+    knot_start: np.ndarray  # (B,)
+    knot_len: np.ndarray    # (B,)
+    seg_start: np.ndarray   # (B,)
+    coef: np.ndarray        # (S, degree + 1, m)
+    jumps: bool             # not continuous at the knots
+
+    def arguments(self):
+        """Keywords of `_core.Problem`."""
+        return {"knot": self.knot, "knot_start": self.knot_start, "knot_len": self.knot_len,
+                "seg_start": self.seg_start, "coef": self.coef, "input_jumps": self.jumps}
+
+
+class Signal:
+    """An input signal for every sample of a batch.
+
+    Parameters
+    ----------
+    t : (K,) array, list of B arrays, or None
+        Knots, strictly increasing; shared by all samples or one array a sample. None for a constant.
+    u : array
+        Values at the knots: (K, m) shared, (B, K, m), or a list of B arrays (K_i, m). A constant: (m,) or (B, m).
+    kind : {"linear", "previous", "cubic", "constant"}
+        How u goes between knots: straight lines; held until the next knot (zero-order hold; the last value holds on);
+        a cubic with slopes from the parabola through three neighbouring knots (C1, local).
+
+    Notes
+    -----
+    Steps land on the knots, so a kink or a jump never lies inside a step. Between the first and the last knot only
+    ("previous": from the first knot on); a solve that leaves this range is refused.
+    """
+
+    def __init__(self, t, u, kind="linear"):
+        if kind not in KINDS:
+            raise ValueError(f"kind={kind!r} is not one of {', '.join(KINDS)}")
+        if (t is None) != (kind == "constant"):
+            raise ValueError("a constant input has t=None, every other kind needs its knots t")
+        self.kind = kind
+        self.shared = not isinstance(u, (list, tuple)) and np.ndim(u) == (1 if kind == "constant" else 2)
+        self.u = [_values(u)] if self.shared else [_values(v) for v in u]
+        if kind == "constant":
+            self.u = [v.reshape(1, -1) for v in self.u]
+            self.t = [np.zeros(1)] * len(self.u)
+        else:
+            shared_t = not isinstance(t, (list, tuple)) and np.ndim(t) == 1
+            times = [t] * len(self.u) if shared_t else list(t)
+            if len(times) != len(self.u):
+                raise ValueError(f"inputs: {len(times)} arrays of knots for {len(self.u)} samples")
+            self.t = [_knots(x, v, i, kind) for i, (x, v) in enumerate(zip(times, self.u))]
+        sizes = {v.shape[1] for v in self.u}
+        if len(sizes) != 1:
+            raise ValueError(f"inputs: samples have different numbers of features {sorted(sizes)}")
+        self.m = sizes.pop()
+
+    def __repr__(self):
+        return f"Signal({self.kind}, {self.m} features, {'shared' if self.shared else f'{len(self.u)} samples'})"
+
+    def pieces(self, batch, dtype, spans, own=False):
+        """Coefficients for a batch.
+
+        Parameters
+        ----------
+        batch : int
+        spans : (B, 2) array
+            Earliest and latest time of each sample.
+        own : bool
+            Give every sample segments of its own even if the signal is shared (needed for gradients).
+        """
+        if not self.shared and len(self.u) != batch:
+            raise ValueError(f"inputs: {len(self.u)} signals for {batch} samples")
+        n = batch if own or not self.shared else 1
+        which = [0] * n if self.shared else range(n)
+        last = float(spans[:, 1].max()) if len(spans) else 0.0
+        knots = [self._all_knots(i, last) for i in which]
+        self._check_spans(spans)
+        count = np.array([len(k) - 1 for k in knots], dtype=np.int64)
+        start = np.concatenate([[0], np.cumsum(count)[:-1]])
+        knot_start = np.concatenate([[0], np.cumsum(count + 1)[:-1]])
+        spread = (lambda x: np.repeat(x, batch)) if n == 1 and batch != 1 else (lambda x: x)
+        coef = np.concatenate([self._coefficients(i) for i in which]).astype(dtype)
+        return Pieces(np.concatenate(knots), spread(knot_start), spread(count + 1), spread(start), coef,
+                      self.kind == "previous")
+
+    def pull(self, g_coef):
+        """Gradient with respect to u from that of the coefficients (segments of own, see `pieces`), shaped like u."""
+        grads, at = [], 0
+        n = len(g_coef) // self._count(0) if self.shared else len(self.u)
+        for i in range(n):
+            source = 0 if self.shared else i
+            g = g_coef[at: at + self._count(source)]
+            at += self._count(source)
+            grads.append(self._transpose(source, g))
+        if self.kind == "constant":
+            grads = [g[0] for g in grads]
+        if self.shared:
+            return np.sum(grads, axis=0)
+        return np.stack(grads) if len({g.shape for g in grads}) == 1 else grads
+
+    # One sample
+
+    def _all_knots(self, i, last):
+        t = self.t[i]
+        if self.kind == "constant":
+            return np.array([0.0, 1.0])
+        return np.append(t, max(last, t[-1]) + 1.0) if self.kind == "previous" else t
+
+    def _count(self, i):
+        return len(self.t[i]) if self.kind in ("constant", "previous") else len(self.t[i]) - 1
+
+    def _check_spans(self, spans):
+        if self.kind == "constant":
+            return
+        first = np.array([t[0] for t in self.t])
+        last = np.array([np.inf if self.kind == "previous" else t[-1] for t in self.t])
+        bad = np.flatnonzero((spans[:, 0] < first) | (spans[:, 1] > last))
+        if len(bad):
+            i = bad[0]
+            j = 0 if self.shared else i
+            raise ValueError(f"inputs of sample {i} are known on [{first[j]:g}, {last[j]:g}], but its times reach from "
+                             f"{spans[i, 0]:g} to {spans[i, 1]:g}: give knots that cover them")
+
+    def _coefficients(self, i):
+        """(segments, degree + 1, m)"""
+        t, u = self.t[i], self.u[i]
+        if self.kind in ("constant", "previous"):
+            return u[:, None, :]
+        h, rise = np.diff(t)[:, None], np.diff(u, axis=0)
+        if self.kind == "linear":
+            return np.stack([u[:-1], rise / h], axis=1)
+        slope = _slope_matrix(t) @ u
+        s0, s1 = slope[:-1], slope[1:]
+        return np.stack([u[:-1], s0, (3 * rise / h - 2 * s0 - s1) / h, (s0 + s1 - 2 * rise / h) / h ** 2], axis=1)
+
+    def _transpose(self, i, g):
+        """The transpose of `_coefficients`."""
+        t = self.t[i]
+        if self.kind in ("constant", "previous"):
+            return g[:, 0, :]
+        h, gu = np.diff(t)[:, None], np.zeros((len(t), g.shape[2]))
+        gu[:-1] += g[:, 0]
+        g_rise = g[:, 1] / h if self.kind == "linear" else 3 * g[:, 2] / h ** 2 - 2 * g[:, 3] / h ** 3
+        gu[:-1] -= g_rise
+        gu[1:] += g_rise
+        if self.kind == "cubic":
+            g_slope = np.zeros_like(gu)
+            g_slope[:-1] += g[:, 1] - 2 * g[:, 2] / h + g[:, 3] / h ** 2
+            g_slope[1:] += -g[:, 2] / h + g[:, 3] / h ** 2
+            gu += _slope_matrix(t).T @ g_slope
+        return gu
+
+
+def _slope_matrix(t):
+    """Slopes at the knots of the parabolas through three neighbours (straight line for two knots), as a sparse matrix."""
+    from scipy import sparse
+    n, h = len(t), np.diff(t)
+    if n == 2:
+        return sparse.csr_array(np.array([[-1.0, 1.0], [-1.0, 1.0]]) / h[0])
+    a, b = h[:-1], h[1:]
+    middle = np.arange(1, n - 1)
+    rows = [middle, middle, middle, [0] * 3, [n - 1] * 3]
+    cols = [middle - 1, middle, middle + 1, [0, 1, 2], [n - 3, n - 2, n - 1]]
+    p, q, r, s = h[0], h[1], h[-2], h[-1]
+    values = [-b / (a * (a + b)), (b - a) / (a * b), a / (b * (a + b)),
+              [-(2 * p + q) / (p * (p + q)), (p + q) / (p * q), -p / (q * (p + q))],
+              [s / (r * (r + s)), -(r + s) / (r * s), (2 * s + r) / (s * (r + s))]]
+    return sparse.csr_array((np.concatenate(values), (np.concatenate(rows), np.concatenate(cols))), shape=(n, n))
+
+
+def _values(u):
+    u = np.asarray(u, dtype=np.float64)
+    if u.ndim not in (1, 2) or u.size == 0:
+        raise ValueError(f"inputs: u of a sample must be (K, m), not of shape {u.shape}")
+    return u
+
+
+def _knots(t, u, i, kind):
+    t = np.asarray(t, dtype=np.float64)
+    least = 1 if kind == "previous" else 2
+    if u.ndim != 2 or t.shape != (len(u),):
+        raise ValueError(f"inputs of sample {i}: knots of shape {t.shape} for values of shape {u.shape}: "
+                         "u must be (K, m) for K knots")
+    if len(t) < least:
+        raise ValueError(f"inputs of sample {i}: kind={kind!r} needs at least {least} knots, got {len(t)}")
+    if not np.isfinite(t).all() or (np.diff(t) <= 0).any():
+        raise ValueError(f"inputs of sample {i}: the knots must be finite and strictly increasing")
+    return t
+
+
+def as_signal(inputs, m):
+    """What a user may give as inputs=, as a Signal (None where the field has none)."""
+    if inputs is None:
+        if m:
+            raise ValueError(f"the field has {m} input{'s' * (m > 1)}: give inputs=(t, u) or inputs=pynode.Signal(...)")
+        return None
+    if not m:
+        raise ValueError("inputs were given, but the field has none: declare them with field(..., inputs=m)")
+    if not isinstance(inputs, Signal):
+        inputs = Signal(*inputs) if isinstance(inputs, tuple) else Signal(None, inputs, "constant")
+    if inputs.m != m:
+        raise ValueError(f"the field has {m} inputs, the signal {inputs.m}")
+    return inputs

@@ -1,0 +1,370 @@
+"""Solving: `solve`, `Solution`."""
+
+import warnings
+from dataclasses import dataclass, field as _field
+from functools import cached_property
+
+import numpy as np
+
+from pynode import _core
+from pynode.arguments import MAX_STEPS, Batch, as_batch, as_field, as_memory, as_theta, positive, real_array, tolerances
+from pynode.errors import MESSAGES, OK, STATUS, SolveError, SolveWarning
+from pynode.inputs import as_signal
+
+METHODS = {row["name"]: row for row in _core.tableaus()}
+"""name -> the method's tableau: order, stages, coefficients (the rows of csrc/tableau.c)."""
+
+FAILURES = ("warn", "raise", "ignore")
+
+
+@dataclass(frozen=True)
+class Stats:
+    """What a solve cost, per sample.
+
+    Attributes
+    ----------
+    nfe, accepted, rejected : (B,) int64 arrays (integers for one sample)
+        Evaluations of the field, accepted steps, rejected attempts.
+    backend : str
+        The instruction set of the C core, or "callback" where Python evaluates the field (slow).
+    """
+
+    nfe: np.ndarray
+    accepted: np.ndarray
+    rejected: np.ndarray
+    backend: str
+
+
+@dataclass(frozen=True)
+class Options:
+    """The keywords that say how to solve; see `solve`."""
+
+    method: str = "dopri5"
+    rtol: float = 1e-6
+    atol: float = 1e-8
+    step: float | None = None
+    save: str = "interpolate"
+    inputs: object = None
+    max_steps: int | None = None
+    first_step: float | None = None
+    max_step: float | None = None
+    grid: object = None
+    coupling: float = 0.0
+    threads: int = 0
+
+    def arguments(self, d):
+        """Keywords of `_core.Problem` but for data."""
+        if self.method not in METHODS:
+            raise ValueError(f"method={self.method!r} is not one of {', '.join(METHODS)}")
+        if self.save not in ("interpolate", "land"):
+            raise ValueError(f"save={self.save!r} must be 'interpolate' or 'land'")
+        fixed = self.step is not None or self.grid is not None
+        if not fixed and METHODS[self.method]["error_order"] == 0:
+            adaptive = [name for name, row in METHODS.items() if row["error_order"]]
+            raise ValueError(f"method={self.method!r} has no error estimate: give step=, or take one of {', '.join(adaptive)}")
+        if self.step is not None and self.grid is not None:
+            raise ValueError("step and grid both prescribe the steps: give one of them")
+        keys = {"method": self.method, "land": self.save == "land" or self.coupling > 0, "adaptive": not fixed,
+                "threads": self.threads, "max_steps": self._max_steps(fixed)} | tolerances(self.rtol, self.atol, d)
+        if fixed:
+            clash = [n for n in ("first_step", "max_step") if getattr(self, n) is not None]
+            if clash:
+                raise ValueError(f"{clash[0]} belongs to adaptive steps; it has no meaning with step= or grid=")
+        for name in ("step", "first_step", "max_step"):
+            if getattr(self, name) is not None:
+                keys[name] = positive(name, getattr(self, name))
+        coupling = positive("coupling", self.coupling, zero=True)
+        if coupling > 1:
+            raise ValueError(f"coupling={coupling:g} must be between 0 and 1 (0: the plain method)")
+        order = METHODS[self.method]["error_order"]
+        return keys | {"coupling": coupling, "beta": 0.2 if order else 0.0}
+
+    def _max_steps(self, fixed):
+        if self.max_steps is None:
+            return 2 ** 62 if fixed else MAX_STEPS
+        if isinstance(self.max_steps, bool) or int(self.max_steps) != self.max_steps or self.max_steps < 1:
+            raise ValueError(f"max_steps={self.max_steps!r} must be a positive integer")
+        return int(self.max_steps)
+
+
+def _grid_arguments(grid, batch):
+    """Prescribed steps: one array of step ends (first = initial time) for all samples, or a list of one for each."""
+    each = isinstance(grid, (list, tuple)) and len(grid) > 0 and np.ndim(grid[0]) == 1
+    grids = [real_array(f"grid[{i}]" if each else "grid", g, np.float64) for i, g in enumerate(grid if each else [grid])]
+    n = len(batch.y0)
+    if each and len(grids) != n:
+        raise ValueError(f"{len(grids)} grids for {n} samples")
+    for i, g in enumerate(grids):
+        if g.ndim != 1 or g.size == 0:
+            raise ValueError(f"grid[{i}] has shape {g.shape}; it must be a 1-d array of step ends")
+    length = np.array([g.size for g in grids], dtype=np.int64)
+    start = np.concatenate([[0], np.cumsum(length)[:-1]]).astype(np.int64)
+    if not each:
+        start, length = np.repeat(start, n), np.repeat(length, n)
+    return {"grid": np.concatenate(grids), "grid_start": start, "grid_len": length}
+
+
+class Setup:
+    """A batch, a field and options, checked and handed to the core once.
+
+    Attributes
+    ----------
+    field, batch, options : what came in
+    problem : _core.Problem
+    signal, pieces : the inputs, or None
+    """
+
+    def __init__(self, f, batch, options, *, gradient=False, own_inputs=False, **extra):
+        self.field, self.batch, self.options, self.dtype = f, batch, options, batch.y0.dtype
+        self.signal, self.pieces = as_signal(options.inputs, f.inputs), None
+        keys = options.arguments(f.d)
+        if self.signal is not None:
+            self.pieces = self.signal.pieces(len(batch.y0), self.dtype, batch.spans(), own=own_inputs)
+            keys |= self.pieces.arguments()
+        if options.grid is not None:
+            keys |= _grid_arguments(options.grid, batch)
+        reverse = f.vjp_program.core if gradient else None
+        self.problem = _core.Problem(f.program.core, reverse, y0=batch.y0, t=batch.t, t_start=batch.start,
+                                     t_len=batch.length, row=batch.row, **(keys | extra))
+        self.backend = "callback" if f.callbacks else None
+
+    def run(self, theta, **keys):
+        """One solve: the dict of `_core.Problem.run`; theta is an array of the batch's dtype."""
+        callback = self.field.bind_callbacks(theta.astype(np.float64)) if self.field.callbacks else None
+        return self.problem.run(theta, callback=callback, **keys)
+
+
+@dataclass(frozen=True)
+class Solution:
+    """The result of `solve`.
+
+    Attributes
+    ----------
+    t : the times, as given
+    y : (T, d), (B, T, d), or a list of (T_i, d)
+        States at the times; NaN after a failure.
+    status : int or (B,) int32 array
+        0 is ok; names in `pynode.STATUS`.
+    stats : Stats
+    field : Field
+    theta : (n_params,) array
+    """
+
+    t: object
+    y: object
+    status: object
+    stats: Stats
+    field: object
+    theta: np.ndarray
+    _setup: Setup = _field(repr=False)
+    _raw: dict = _field(repr=False)
+
+    @property
+    def ok(self):
+        """Whether every sample reached its last time."""
+        return bool((self._raw["status"] == OK).all())
+
+    @property
+    def steps(self):
+        """Ends of the accepted steps, first = initial time: an array for one sample, else a list (needs steps=True)."""
+        if "steps" not in self._raw:
+            raise ValueError("the steps were not kept: solve(..., steps=True) or dense=True keeps them")
+        grids = self._grids
+        return grids[0] if self._setup.batch.kind == "single" else grids
+
+    @cached_property
+    def _grids(self):
+        record, offset = self._raw["steps"]
+        batch = self._setup.batch
+        grids = []
+        for i, (a, b) in enumerate(zip(offset[:-1], offset[1:])):
+            first = batch.t[batch.start[i]]
+            ends = record[a:b, 0] + record[a:b, 1]
+            grids.append(np.concatenate([[first], record[a + 1: b, 0], ends[-1:]]) if b > a else np.array([first]))
+        return grids
+
+    def __call__(self, t, sample=None):
+        """The solution between the steps (needs dense=True).
+
+        Parameters
+        ----------
+        t : float or array of times inside the interval that was solved
+        sample : int, optional
+            Which sample of a batch; all of them (a stacked result) if not given.
+
+        Returns
+        -------
+        (..., d) array; for a batch (B, ..., d)
+        """
+        if not self._setup_dense:
+            raise ValueError("the dense output was not kept: solve(..., dense=True) keeps it")
+        if self._setup.batch.kind == "single":
+            return self._dense(t, 0)
+        if sample is not None:
+            return self._dense(t, range(len(self._setup.batch.y0))[sample])
+        return np.stack([self._dense(t, i) for i in range(len(self._setup.batch.y0))])
+
+    @property
+    def _setup_dense(self):
+        return "steps" in self._raw and self._raw["steps"][0].shape[1] > 2
+
+    def _dense(self, t, i):
+        record, offset = self._raw["steps"]
+        record, d, t = record[offset[i]: offset[i + 1]], self.field.d, real_array("t", t, np.float64)
+        if not len(record):
+            first = self._setup.batch.t[self._setup.batch.start[i]]
+            if (t != first).any():
+                raise ValueError(f"sample {i} was solved at t = {first:g} only")
+            return np.broadcast_to(self._setup.batch.y0[i], (*t.shape, d)).astype(np.float64)
+        low, high = sorted((record[0, 0], record[-1, 0] + record[-1, 1]))
+        slack = 1e-12 * max(abs(low), abs(high))
+        if t.size and (not (t >= low - slack).all() or not (t <= high + slack).all()):
+            raise ValueError(f"t must lie in the interval that was solved, [{low:g}, {high:g}]")
+        way = 1 if record[0, 1] > 0 else -1
+        at = np.clip(np.searchsorted(way * record[:, 0], way * t, side="right") - 1, 0, len(record) - 1)
+        theta = (t - record[at, 0]) / record[at, 1]
+        coef = record[at, 2:].reshape(*t.shape, -1, d)
+        y = np.zeros((*t.shape, d))
+        for q in range(coef.shape[-2] - 1, -1, -1):
+            y = y * theta[..., None] + coef[..., q, :]
+        return y
+
+    def message(self, sample=None):
+        """What happened, with a hint, in a line."""
+        raw, batch = self._raw, self._setup.batch
+        bad = np.flatnonzero(raw["status"] != OK) if sample is None else [sample]
+        if len(bad) == 0 or raw["status"][bad[0]] == OK:
+            return "ok"
+        i = int(bad[0])
+        status = raw["status"][i]
+        where = f" component {raw['stop_component'][i]}" if raw["stop_component"][i] >= 0 else ""
+        many = f"{len(bad)} of {len(batch.y0)} samples failed; sample {i}: " if len(batch.y0) > 1 else ""
+        return f"{many}{STATUS[status]} at t = {raw['stop_t'][i]:.6g}{where}: {MESSAGES[status]}"
+
+    def vjp(self, dy, wrt=("theta", "y0"), adjoint=None, memory=None):
+        """Gradients of any loss of yours: vector-Jacobian product with the cotangent dy of y.
+
+        Parameters
+        ----------
+        dy : like y
+            dL/dy at every saved entry.
+        wrt : tuple out of "theta", "y0", "t", "inputs"
+        adjoint : {"discrete", "backsolve", "interpolating", "reversible"}, optional
+            Default "discrete" ("reversible" where the solve was). The solve is run again.
+        memory : int or str, optional
+            Budget of the tape, e.g. "64MB".
+
+        Returns
+        -------
+        Gradients
+        """
+        from pynode.gradients import solution_vjp
+        return solution_vjp(self, dy, wrt, adjoint, memory)
+
+
+def report(solution, errors):
+    """Warn or raise about failed samples."""
+    if errors not in FAILURES:
+        raise ValueError(f"errors={errors!r} must be one of {', '.join(FAILURES)}")
+    if errors != "ignore" and not solution.ok:
+        if errors == "raise":
+            raise SolveError(solution.message())
+        warnings.warn(solution.message(), SolveWarning, stacklevel=3)
+
+
+def make_stats(setup, raw):
+    values = [raw[name] for name in ("nfe", "accepted", "rejected")]
+    if setup.batch.kind == "single":
+        values = [int(v[0]) for v in values]
+    return Stats(*values, setup.backend or _core.isa())
+
+
+def make_solution(setup, theta, raw):
+    status = raw["status"]
+    batch = setup.batch
+    return Solution(batch.times(), batch.unflatten(raw["y"]), int(status[0]) if batch.kind == "single" else status,
+                    make_stats(setup, raw), setup.field, theta, setup, raw)
+
+
+def solve(f, y0, t, theta=None, *, method="dopri5", rtol=1e-6, atol=1e-8, step=None, save="interpolate", inputs=None,
+          max_steps=None, first_step=None, max_step=None, grid=None, coupling=0.0, dense=False, steps=False,
+          dtype=None, threads=0, errors="warn"):
+    """Solve dy/dt = f(t, y; theta) for one sample or a batch.
+
+    Every sample has steps of its own; a stiff one does not slow the others, and its result does not depend on who shares
+    the batch.
+
+    Parameters
+    ----------
+    f : Field, or a function f(t, y) -> (d,)
+        A plain Python function is called at every stage (slow; ``stats.backend == "callback"``).
+    y0 : (d,) or (B, d) array
+        Initial states. float32 solves in float32, all else in float64.
+    t : (T,) array, (B, T) array, or list of B arrays
+        Times of the results, the first being the initial time. Monotone, either direction; repeats are allowed.
+    theta : (n_params,) array or nested dict
+        Parameters of the field.
+    method : str
+        "euler", "midpoint", "heun", "rk4", "rk38", "bosh3", "dopri5", "tsit5", "dop853".
+    rtol, atol : float
+        Relative and absolute tolerance of the local error (root mean square over components); atol may be (d,).
+    step : float, optional
+        Fixed step size; the last step of the interval is shortened to land on its end.
+    save : {"interpolate", "land"}
+        Results by the method's dense output, or with a step ending at every time.
+    inputs : Signal, (t, u), (t, u, kind), or array (m,) / (B, m)
+        The input signal of a field with inputs; see `Signal`.
+    max_steps : int, optional
+        Attempts allowed for each sample; default 100000 (no limit for a fixed step).
+    first_step, max_step : float, optional
+        Bounds for adaptive steps; the default first step is Hairer's.
+    grid : (N,) array or list of B arrays, optional
+        Prescribed ends of all steps, from the initial to the last time.
+    coupling : float
+        0 < coupling <= 1: the reversible scheme of McCallum & Foster (2024) over the method, landing on every time.
+    dense, steps : bool
+        Keep the dense output (``sol(t)``), the ends of the steps (``sol.steps``).
+    dtype : {float64, float32}, optional
+    threads : int
+        0: `pynode.set_num_threads` or the environment variable PYNODE_NUM_THREADS decides. The result is the same.
+    errors : {"warn", "raise", "ignore"}
+        What to do if samples fail; their results are NaN from the failure on, the others are not touched.
+
+    Returns
+    -------
+    Solution
+
+    Raises
+    ------
+    ValueError, TypeError
+        Arguments that cannot work.
+    SolveError
+        A sample failed and errors="raise".
+
+    Examples
+    --------
+    >>> import numpy as np, pynode as pn
+    >>> @pn.field(state=2)
+    ... def pendulum(t, y):
+    ...     return [y[1], -np.sin(y[0])]
+    >>> sol = pn.solve(pendulum, [1.0, 0.0], np.linspace(0, 10, 101))
+    >>> sol.y.shape
+    (101, 2)
+    """
+    f = as_field(f, np.shape(y0)[-1] if np.ndim(y0) else None)
+    _check_vector_field(f)
+    batch = as_batch(y0, t, f.d, dtype)
+    options = Options(method, rtol, atol, step, save, inputs, max_steps, first_step, max_step, grid, coupling, threads)
+    setup = Setup(f, batch, options, dense=bool(dense), steps=bool(dense or steps))
+    theta = as_theta(f, theta, setup.dtype)
+    solution = make_solution(setup, theta, setup.run(theta))
+    report(solution, errors)
+    return solution
+
+
+def _check_vector_field(f):
+    if f.n_out != f.d:
+        raise ValueError(f"{f.name} maps {f.d} state components to {f.n_out}: a vector field has as many of each")
+
+
+__all__ = ["METHODS", "Batch", "Options", "Solution", "Stats", "as_memory", "solve"]

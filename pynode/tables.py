@@ -1,0 +1,292 @@
+"""Tables of measurements: arrays, CSV files and data frames become ragged trajectories."""
+
+import csv
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+
+import numpy as np
+
+from pynode.arguments import real_array
+
+MISSING = {"", "na", "n/a", "nan", "null", "none", "."}
+"""Entries of a CSV file, in lower case, that mean: not observed."""
+
+
+class TableError(ValueError):
+    """A table that cannot be read as trajectories. The message names the file, the line and the column."""
+
+
+@dataclass(frozen=True)
+class Trajectories:
+    """Measured trajectories, each with its own times.
+
+    Attributes
+    ----------
+    t : tuple of (T_i,) arrays
+        Strictly increasing.
+    y : tuple of (T_i, d) arrays
+        NaN: not observed.
+    names : tuple of str
+        Of the d states.
+    time_name : str
+    ids : tuple
+        Of the trajectories.
+    """
+
+    t: tuple
+    y: tuple
+    names: tuple
+    time_name: str = "t"
+    ids: tuple = ()
+
+    def __post_init__(self):
+        t, y = self.t, self.y
+        if not t or len(t) != len(y):
+            raise ValueError(f"there must be as many arrays of times as of states, and at least one; "
+                             f"got {len(t)} and {len(y)}")
+        if not self.ids:
+            object.__setattr__(self, "ids", tuple(range(len(t))))
+        if len(self.ids) != len(t):
+            raise ValueError(f"there are {len(t)} trajectories, but {len(self.ids)} ids")
+        for name, times, states in zip(self.ids, t, y):
+            where = f"trajectory {name}" if len(t) > 1 else "the trajectory"
+            if times.ndim != 1 or states.shape != (len(times), self.d):
+                raise ValueError(f"{where}: t must have shape (T,) and y (T, {self.d}), "
+                                 f"got {times.shape} and {states.shape}")
+            if len(times) == 0:
+                raise ValueError(f"{where} is empty")
+            _check_times(times, where, self.time_name)
+            if np.isinf(states).any():
+                row, column = np.argwhere(np.isinf(states))[0]
+                raise ValueError(f"{where}: {self.names[column]} is infinite at {self.time_name} = {times[row]:g}; "
+                                 "write NaN where it was not observed")
+        for j, name in enumerate(self.names):
+            if all(np.isnan(states[:, j]).all() for states in y):
+                raise ValueError(f"state {name} is never observed")
+
+    d = property(lambda self: len(self.names), doc="Number of states.")
+    n_observed = property(lambda self: sum(int((~np.isnan(y)).sum()) for y in self.y), doc="Observed numbers.")
+
+    def __len__(self):
+        return len(self.t)
+
+    @cached_property
+    def lengths(self):
+        """How many times each trajectory has."""
+        return tuple(len(times) for times in self.t)
+
+    def rows(self, start=None, stop=None):
+        """The same trajectories with the times of index start:stop only."""
+        cut = slice(start, stop)
+        return Trajectories(tuple(t[cut] for t in self.t), tuple(y[cut] for y in self.y), self.names,
+                            self.time_name, self.ids)
+
+    @classmethod
+    def from_arrays(cls, t, Y, names=None, time_name="t"):
+        """From arrays.
+
+        Parameters
+        ----------
+        t : (T,) array, or a list of (T_i,) arrays
+            Times; one array is shared by all trajectories.
+        Y : (T,), (T, d) or (B, T, d) array, or a list of (T_i,) or (T_i, d) arrays
+            States; NaN: not observed.
+        names : sequence of str, optional
+            Of the states; default y1, y2, ...
+
+        Returns
+        -------
+        Trajectories
+        """
+        ys = _states(Y)
+        d = ys[0].shape[1]
+        if isinstance(t, (list, tuple)) and len(t) and np.ndim(t[0]) == 1:
+            ts = [real_array("t", times, np.float64) for times in t]
+        else:
+            t = real_array("t", t, np.float64)
+            ts = list(t) if t.ndim == 2 else [t] * len(ys)
+        if len(ts) != len(ys):
+            raise ValueError(f"t has the times of {len(ts)} trajectories, Y has {len(ys)}")
+        names = tuple(f"y{j + 1}" for j in range(d)) if names is None else tuple(map(str, names))
+        if len(names) != d or len(set(names)) != d:
+            raise ValueError(f"names must be {d} different names, one for each state; got {names}")
+        for i, (times, states) in enumerate(zip(ts, ys)):
+            if times.ndim != 1 or len(times) != len(states):
+                raise ValueError(f"trajectory {i}: t has shape {times.shape}, so Y must have {times.size} rows; "
+                                 f"it has {len(states)}")
+        return cls(tuple(ts), tuple(ys), names, time_name)
+
+    @classmethod
+    def from_frame(cls, frame, time, state, id=None):
+        """From a data frame (pandas or alike) in long form: a row a time, a column a state.
+
+        Parameters
+        ----------
+        frame : pandas.DataFrame
+        time : str
+            The column of times.
+        state : str or sequence of str
+            The columns of states; NaN: not observed.
+        id : str, optional
+            The column that tells which trajectory a row belongs to.
+
+        Returns
+        -------
+        Trajectories
+        """
+        state = _column_names(time, state, id, list(frame.columns), "the table")
+        times, *columns = (_numbers_of_column(frame, name) for name in (time, *state))
+        ids = None if id is None else list(frame[id])
+        return _grouped(times, np.stack(columns, axis=1), ids, state, time, id, "the table", "row", 0)
+
+
+def read_csv(path, time, state, id=None, separator=None):
+    """Read trajectories in long form from a CSV file: a row a time, a column a state.
+
+    Lines that start with ``#`` are comments; empty entries, NA and NaN mean: not observed. Rows may come in any order.
+
+    Parameters
+    ----------
+    path : path
+    time : str
+        The column of times.
+    state : str or sequence of str
+        The columns of states.
+    id : str, optional
+        The column that tells which trajectory a row belongs to; without it all rows are one trajectory.
+    separator : str, optional
+        Default: the one of ``, ; tab`` that the first line has.
+
+    Returns
+    -------
+    Trajectories
+
+    Raises
+    ------
+    TableError
+        The file is not such a table; the message names the line and the column.
+    """
+    path = Path(path)
+    with open(path, newline="", encoding="utf-8-sig") as file:
+        try:
+            lines = [(number, line) for number, line in enumerate(file, 1) if line.strip() and line[0] != "#"]
+        except UnicodeDecodeError:
+            raise TableError(f"{path} is not a text file in UTF-8") from None
+    if not lines:
+        raise TableError(f"{path} is empty")
+    if separator is None:
+        separator = max(",;\t", key=lines[0][1].count)
+    try:
+        rows = list(csv.reader((line for _, line in lines), delimiter=separator, strict=True, skipinitialspace=True))
+    except csv.Error as error:
+        raise TableError(f"{path}: {error}") from None
+    if len(rows) != len(lines):
+        raise TableError(f"{path}: entries that go over several lines are not supported")
+    header = [name.strip() for name in rows[0]]
+    state = _column_names(time, state, id, header, str(path))
+    at = [header.index(name) for name in (time, *state)]
+    values = np.empty((len(rows) - 1, len(at)))
+    for i, row in enumerate(rows[1:]):
+        if len(row) != len(header):
+            raise TableError(f"{path}, line {lines[i + 1][0]}: {len(row)} entries, but the header has {len(header)}")
+        for j, column in enumerate(at):
+            values[i, j] = _number(row[column], path, lines[i + 1][0], header[column])
+    ids = None if id is None else [row[header.index(id)].strip() for row in rows[1:]]
+    numbers = [number for number, _ in lines[1:]]
+    return _grouped(values[:, 0], values[:, 1:], ids, state, time, id, str(path), "line", numbers)
+
+
+def _number(text, path, line, column):
+    text = text.strip()
+    if text.lower() in MISSING:
+        return np.nan
+    try:
+        return float(text)
+    except ValueError:
+        hint = "; decimal points, please" if "," in text else ""
+        raise TableError(f"{path}, line {line}, column {column!r}: {text!r} is not a number{hint} "
+                         "(leave it empty where it was not observed)") from None
+
+
+def _numbers_of_column(frame, name):
+    try:
+        return np.asarray(frame[name].to_numpy(dtype=np.float64, na_value=np.nan))
+    except (TypeError, ValueError):
+        raise TableError(f"column {name!r} of the table holds {frame[name].dtype}, not numbers "
+                         "(dates: subtract the first one and convert to days)") from None
+
+
+def _column_names(time, state, id, columns, where):
+    """`state` as a tuple, after checking that all columns are there, once each."""
+    state = (state,) if isinstance(state, str) else tuple(state)
+    if not state:
+        raise TableError("name at least one column of states")
+    wanted = [time, *state, *([] if id is None else [id])]
+    for name in wanted:
+        if columns.count(name) != 1:
+            how = "no column" if name not in columns else "more than one column"
+            raise TableError(f"{where} has {how} {name!r}; its columns are {', '.join(map(str, columns))}")
+        if wanted.count(name) > 1:
+            raise TableError(f"column {name!r} is named twice: time, id and each state need columns of their own")
+    return state
+
+
+def _grouped(times, states, ids, names, time_name, id_name, where, unit, numbers):
+    """Rows in long form as Trajectories: split by id (in order of appearance), sorted by time."""
+    if len(times) == 0:
+        raise TableError(f"{where} has a header but no rows")
+    number = (lambda i: numbers[i]) if unit == "line" else (lambda i: i)
+    bad = np.flatnonzero(~np.isfinite(times))
+    if bad.size:
+        raise TableError(f"{where}, {unit} {number(bad[0])}: the time {time_name!r} is missing or infinite")
+    groups = {None: np.arange(len(times))}
+    if ids is not None:
+        groups = {}
+        for i, name in enumerate(ids):
+            groups.setdefault(name, []).append(i)
+    ts, ys = [], []
+    for name, rows in groups.items():
+        rows = np.asarray(rows)
+        rows = rows[np.argsort(times[rows], kind="stable")]
+        same = np.flatnonzero(np.diff(times[rows]) == 0)
+        if same.size:
+            a, b = sorted(rows[[same[0], same[0] + 1]])
+            help_ = (f"name the column that tells trajectories apart (id)" if id_name is None
+                     else f"both belong to {id_name} {name!r}")
+            raise TableError(f"{where}, {unit}s {number(a)} and {number(b)} have the same time "
+                             f"{time_name} = {times[a]:g}: {help_}")
+        ts.append(times[rows])
+        ys.append(states[rows])
+    try:
+        return Trajectories(tuple(ts), tuple(ys), names, time_name, () if ids is None else tuple(groups))
+    except ValueError as error:
+        raise TableError(f"{where}: {error}") from None
+
+
+def _check_times(t, where, name):
+    if not np.isfinite(t).all():
+        raise ValueError(f"{where}: {name} must be finite")
+    back = np.flatnonzero(np.diff(t) <= 0)
+    if back.size:
+        i = back[0]
+        raise ValueError(f"{where}: {name} must increase strictly, but index {i} has {t[i]:g} and {i + 1} has {t[i + 1]:g}")
+
+
+def _states(Y):
+    """Y as a list of (T_i, d) arrays."""
+    if isinstance(Y, (list, tuple)) and len(Y) and np.ndim(Y[0]) >= 1 and not (
+            isinstance(Y[0], (list, tuple)) and np.ndim(Y[0]) == 1):
+        ys = [real_array("Y", y, np.float64) for y in Y]
+        ys = [y[:, None] if y.ndim == 1 else y for y in ys]
+    else:
+        Y = real_array("Y", Y, np.float64)
+        if Y.ndim not in (1, 2, 3):
+            raise ValueError(f"Y must have shape (T,), (T, d) or (B, T, d), or be a list of arrays; got {Y.shape}")
+        ys = list(Y) if Y.ndim == 3 else [Y.reshape(len(Y), -1) if Y.ndim == 2 else Y[:, None]]
+    if not ys:
+        raise ValueError("Y holds no trajectories")
+    for i, y in enumerate(ys):
+        if y.ndim != 2 or y.shape[1] != ys[0].shape[1] or y.shape[1] == 0:
+            raise ValueError(f"trajectory {i} of Y has shape {y.shape}; all must be (T_i, d) with one d >= 1")
+    return ys
