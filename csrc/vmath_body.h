@@ -60,14 +60,16 @@ PN_VFN VF FN(tanh)(VF x) {
   return FN(signed)(N / (N + ((REAL)2 - (REAL)2 * t)), x);
 }
 
-/* 1 / (1 + e^-x) with e^-x = s (1 + p), s = 2^k, p = e^r - 1: 1 / (1 + s + s p), 1 + s exact where it matters. What k
-   has above its limit is multiplied in last. The clamps are past the last denormal and where the result rounds to 1. */
+/* 1 / (1 + e^-x) with e^-x = s (1 + p), s = 2^k, p = e^r - 1: 1 / (c + s p + l), c + l = 1 + s (l serves s near
+   1 ulp^-1, where c is not exact). What k has above its limit is multiplied in last. The clamps are past the last
+   denormal and where the result rounds to 1. */
 PN_VFN VF FN(sigmoid)(VF x) {
   VF y = -FN(atleast)(FN(atmost)(x, FN(set1)(K(40.0, 20.0f))), FN(set1)(K(-746.0, -104.0f)));
   VF k = (y * LOG2E + ROUND) - ROUND, r = (y - k * LN2_HI) - k * LN2_LO;
   VF p = r + r * r * POLY(r, K(pn_exp_c64, pn_exp_c32));
   VF j = FN(atmost)(k, FN(set1)(K(1000.0, 100.0f))), s = FN(pow2)(j);
-  return (REAL)1 / (s * p + (s + (REAL)1)) * FN(pow2)(j - k);
+  VF c = s + (REAL)1, l = (REAL)1 - (c - s);
+  return (REAL)1 / (c + (s * p + l)) * FN(pow2)(j - k);
 }
 
 /* log(2^k (1 + f)) for sqrt(1/2) <= 1 + f < sqrt(2): with s = f / (2 + f), log(1 + f) = 2 atanh s = 2 s + s R, and

@@ -21,10 +21,10 @@ _HOMES = {
     "pynode.functions": ["sigmoid", "softplus", "relu", "erf", "silu", "gelu", "elu", "leaky_relu"],
     "pynode.transforms": ["vjp", "jvp", "jacobian", "divergence", "grad", "hvp"],
     "pynode.inputs": ["Signal"],
-    "pynode.solve": ["solve", "Solution", "Stats", "METHODS"],
+    "pynode.solving": ["solve", "Solution", "Stats", "METHODS"],
     "pynode.gradients": ["loss_and_grad", "Objective", "LossAndGrad", "Gradients"],
     "pynode.check": ["check_grad"],
-    "pynode.odeint": ["odeint"],
+    "pynode.compat": ["odeint"],
     "pynode.models": ["NeuralODE"],
     "pynode.files": ["load", "ModelFileError"],
 }

@@ -15,7 +15,7 @@ import numpy as np
 
 from pynode import _core
 from pynode.errors import OK
-from pynode.solve import Setup
+from pynode.solving import Setup
 
 
 def backsolve(setup, theta, seed, wanted, memory):
@@ -48,7 +48,7 @@ def interpolating(setup, theta, seed, wanted, memory):
     path = Path(dense, raw["steps"])
     order = _reversed_rows(batch)
     a0 = np.zeros((len(batch.y0), d), dtype)
-    keys = path.arguments(dtype) | {"jump_add": seed[order]}
+    keys = path.arguments(dtype) | {"jump_set": np.full_like(seed, np.nan), "jump_add": seed[order]}
     back = _run_back(setup, setup.field.interpolating_program, a0, theta, keys, wanted, atol_repeat=1)
     a = back["y"].reshape(-1, d)[_last_rows(batch)]
     coef = path.pull(-back["quadrature_coef"]) if "inputs" in wanted else None

@@ -7,7 +7,7 @@ import numpy as np
 from pynode.arguments import as_theta
 from pynode.gradients import Objective
 from pynode.inputs import Signal
-from pynode.solve import make_solution
+from pynode.solving import make_solution
 
 STENCIL = {1: 3 / 4, 2: -3 / 20, 3: 1 / 60}
 """Central difference of order 6: f' = sum_k c_k (f(x + k h) - f(x - k h)) / h."""
@@ -61,7 +61,7 @@ def check_grad(f, y0, t, theta, target, *, wrt=("theta",), n_entries=20, delta=1
     n_entries : int
         How many entries of each group are compared, drawn at random.
     delta : float
-        Step of the differences, relative to max(1, |x|). Times move by a tenth of the shortest step.
+        Step of the differences, relative to max(1, |x|). Times move by a tenth of the shortest distance between steps and saved times.
 
     Returns
     -------
@@ -77,7 +77,7 @@ def check_grad(f, y0, t, theta, target, *, wrt=("theta",), n_entries=20, delta=1
     names, ours, theirs, scales = [], [], [], []
     for group in objective.wrt:
         x, gradient = frozen.values(group), np.concatenate([np.ravel(g) for g in _parts(getattr(value, group))])
-        chosen = np.sort(rng.permutation(x.size)[:n_entries])
+        chosen = np.sort(rng.permutation(frozen.movable(group, x))[:n_entries])
         for i in chosen:
             names.append(f"{group}[{i}]")
             ours.append(gradient[i])
@@ -96,7 +96,7 @@ class _Frozen:
     def __init__(self, objective, theta, options):
         self.objective, self.theta, self.options = objective, theta, options
         setup = objective.setup
-        from pynode.solve import Setup
+        from pynode.solving import Setup
         self.base = Setup(setup.field, setup.batch, setup.options, steps=True)
         self.grids = make_solution(self.base, theta, self.base.run(theta))._grids
 
@@ -110,10 +110,21 @@ class _Frozen:
             return batch.t.copy()
         return np.concatenate([v.ravel() for v in signal.u])
 
+    def movable(self, group, x):
+        """Entries that can change by themselves: not a time that is repeated."""
+        entries = np.arange(x.size)
+        if group != "t":
+            return entries
+        batch, repeated = self.base.batch, np.zeros(x.size, bool)
+        for a, n in zip(batch.start, batch.length):
+            same = np.diff(x[a: a + n]) == 0
+            repeated[a: a + n] |= np.append(same, False) | np.append(False, same)
+        return entries[~repeated]
+
     def difference(self, group, x, i, delta):
         h = delta * max(1.0, abs(x[i]))
         if group == "t":
-            h = 0.1 * min(np.abs(np.diff(g)).min() for g in self.grids if g.size > 1)
+            h = 0.1 * self._shortest_gap()
         total = 0.0
         for k, c in STENCIL.items():
             up, down = x.copy(), x.copy()
@@ -121,6 +132,14 @@ class _Frozen:
             down[i] -= k * h
             total += c * (self.loss(group, up) - self.loss(group, down))
         return total / h
+
+    def _shortest_gap(self):
+        """Between any two different points of steps and saved times: closer ones would trade places."""
+        batch, gaps = self.base.batch, []
+        for grid, a, n in zip(self.grids, batch.start, batch.length):
+            gap = np.diff(np.sort(np.concatenate([grid, batch.t[a: a + n]])))
+            gaps.append(gap[gap > 1e-12 * np.abs(grid).max()].min(initial=np.inf))
+        return min(gaps)
 
     def loss(self, group, x):
         o, batch, options, theta, grids = self.objective, self.base.batch, self.base.options, self.theta, self.grids
@@ -134,7 +153,7 @@ class _Frozen:
         else:
             options = replace(options, inputs=self._signal(x))
         from pynode.losses import LOSSES
-        from pynode.solve import Setup
+        from pynode.solving import Setup
         options = replace(options, grid=grids, step=None, first_step=None, max_step=None)
         setup = Setup(o.field, batch, options, target=o.target, weight=o.weight, loss=LOSSES[o.loss][0],
                       loss_scale=o.scale, loss_dof=o.dof)

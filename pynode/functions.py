@@ -44,24 +44,34 @@ relu = _operation("RELU", lambda x: np.maximum(x, 0.0), "max(x, 0); its derivati
 erf = _operation("ERF", _erf, "The error function.")
 
 
+def _array(x):
+    """x as an array of numbers or as a traced array."""
+    t = trace_of(x)
+    return np.asarray(x, dtype=np.float64) if t is None else t.lift(x)
+
+
 def silu(x):
     """x sigmoid(x) (also called swish)."""
+    x = _array(x)
     return x * sigmoid(x)
 
 
 def gelu(x):
     """x Phi(x), Phi the distribution function of N(0, 1) (the exact form, not the tanh approximation)."""
+    x = _array(x)
     return 0.5 * x * (1.0 + erf(x * math.sqrt(0.5)))
 
 
 def elu(x, alpha=1.0):
     """x where x > 0, else alpha (exp(x) - 1)."""
-    return np.where(x > 0, x, alpha * np.expm1(np.minimum(x, 0.0)))
+    x = _array(x)
+    return np.where(x > 0, x, alpha * np.expm1(np.minimum(x, 0.0)))[()]
 
 
 def leaky_relu(x, slope=0.01):
     """x where x > 0, else slope x."""
-    return np.where(x > 0, x, slope * x)
+    x = _array(x)
+    return np.where(x > 0, x, slope * x)[()]
 
 
 ACTIVATIONS = {

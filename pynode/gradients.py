@@ -11,7 +11,7 @@ from pynode.adjoints import backsolve, interpolating
 from pynode.arguments import as_batch, as_field, as_memory, as_theta, positive
 from pynode.errors import OK
 from pynode.losses import LOSSES
-from pynode.solve import Options, Setup, Solution, Stats, _check_vector_field, make_solution, make_stats, report
+from pynode.solving import Options, Setup, Solution, Stats, _check_vector_field, make_solution, make_stats, report
 
 WRT = ("theta", "y0", "t", "inputs")
 REVERSIBLE_COUPLING = 0.99

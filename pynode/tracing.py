@@ -50,13 +50,22 @@ def _definition(fn):
 
 
 class Trace:
-    """A program being traced. A trace inside another one may use the values of the outer: they are
-    captured, as parts of the slot `capture_slot`, and `captured` lists them."""
+    """A program being traced.
+
+    A trace inside another one may use the values of the outer one: they are captured, as parts of the slot
+    `capture_slot` (`close` gives it its size), and `captured` lists them.
+    """
 
     def __init__(self, builder, parent=None, capture_slot=None):
         self.builder, self.parent, self.capture_slot = builder, parent, capture_slot
         self.depth = 0 if parent is None else parent.depth + 1
-        self.captured, self._at = [], {}
+        self.captured, self._at, self._end = [], {}, 0
+        if capture_slot is not None:
+            builder.sizes[capture_slot] = sys.maxsize  # not known yet: no register is the whole of it
+
+    def close(self):
+        """Nothing more will be captured."""
+        self.builder.sizes[self.capture_slot] = self._end
 
     def array(self, register, shape, mask=False):
         return Traced(self, register, shape, mask)
@@ -110,9 +119,9 @@ class Trace:
         x = self.parent.lift(x)
         b, n = self.builder, x.size
         if x.register not in self._at:
-            self._at[x.register] = b.sizes[self.capture_slot]
+            self._at[x.register] = self._end
             self.captured.append(x)
-            b.sizes[self.capture_slot] += n
+            self._end += n
         return self.array(b.slice(self.capture_slot, self._at[x.register], n), x.shape, x.mask)
 
 

@@ -173,6 +173,7 @@ def _function_field(fn, shape, outer):
     """fn as a field with state y (flat) and, as inputs, the values of the trace around it that it uses."""
     inner = new_trace((1, int(np.prod(shape)), 0), parent=outer, capture_slot=2)
     value = trace(fn, [inner.slot(1, shape)], inner)
+    inner.close()
     field = Field(
         inner.builder.finish([value.register]), (), getattr(fn, "__name__", "function"), value.shape
     )

@@ -2,6 +2,7 @@
 
 import math
 import re
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -201,9 +202,8 @@ def test_expression(name):
 
 def test_every_function_is_tested():
     """Each function in the table is called by name in an expression above, or is reached through a method."""
-    source = open(__file__).read()
+    source = Path(__file__).read_text()
     missing = [f.__name__ for f in FUNCTIONS if not re.search(rf"np\.(linalg\.)?{f.__name__}\(", source)]
-    missing = [name for name in missing if name not in ("amax", "amin")]
     assert not missing
 
 
@@ -321,7 +321,7 @@ REFUSALS = {
     "ragged list": (lambda y: np.multiply(y, [y, y[:2]]), "[y, y[:2]]", "different shapes"),
     "bits": (lambda y: y & y, "y & y", "conditions only"),
     "astype int": (lambda y: y.astype(int), "astype(int)", "floating point"),
-    "iterate a scalar": (lambda y: [v for v in y[0]], "in y[0]", "scalar"),
+    "iterate a scalar": (lambda y: list(y[0]), "list(y[0])", "scalar"),
     "concatenate": (lambda y: np.concatenate([y, y[0]]), "np.concatenate", "zero-dimensional"),
     "norm": (lambda y: np.linalg.norm(y, 3), "np.linalg.norm(y, 3)", "ord=3"),
     "where without values": (lambda y: np.where(y > 0), "np.where(y > 0)", "positions"),

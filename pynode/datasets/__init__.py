@@ -82,7 +82,7 @@ def van_der_pol(seed=0, *, n_train=16, n_held_out=8, noise=0.05, duration=10.0, 
     Dataset
         States x and v.
     """
-    from pynode.solve import solve
+    from pynode.solving import solve
 
     if noise < 0:
         raise ValueError(f"noise must not be negative, got {noise!r}")

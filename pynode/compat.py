@@ -5,7 +5,7 @@ import numpy as np
 from pynode.arguments import real_array
 from pynode.callbacks import callback_field
 from pynode.fields import Field
-from pynode.solve import solve
+from pynode.solving import solve
 
 METHODS = {
     "dopri5": "dopri5", "tsit5": "tsit5", "bosh3": "bosh3", "dop853": "dop853", "adaptive_heun": "heun", "heun2": "heun",

@@ -1,0 +1,35 @@
+"""Gradient matching: fit the field to slopes of smoothed data, without solving anything (Varah 1982, doi:10.1137/0903003)."""
+
+import numpy as np
+
+from pynode.fields import run
+
+
+class MatchingObjective:
+    """theta -> (loss, gradient): mean over the points of (f(t, y; theta) - slope)^2, with weight decay.
+
+    Parameters
+    ----------
+    field : Field
+    t : (n,) array
+    y, slope : (n, d) arrays
+        States and their time derivatives.
+    decay : float
+        Added is decay / n * |theta|^2.
+    weight : (d,) array, optional
+    """
+
+    def __init__(self, field, t, y, slope, decay=0.0, weight=None):
+        self.field, self.point, self.slope = field, {"t": t, "y": y, "u": None}, slope
+        self.weight = np.ones(field.d) if weight is None else weight
+        self.scale, self.decay = 1.0 / slope.size, decay / len(slope)
+
+    def __call__(self, theta):
+        field = self.field
+        callbacks = field.bind_callbacks(theta) if field.callbacks else None
+        (value,), _ = run(field.program, self.point, [theta], callbacks)
+        residual = value - self.slope
+        seed = 2 * self.scale * self.weight * residual
+        _, (gradient,) = run(field.vjp_program, self.point | {"seed": seed}, [theta], callbacks)
+        loss = self.scale * (self.weight * residual**2).sum() + self.decay * (theta @ theta)
+        return float(loss), gradient + 2 * self.decay * theta
