@@ -113,11 +113,11 @@ static int FN(reverse_stages)(FN(work) * W, const FN(step) * S, int n) {
                 T a = (T)W->tab->a[i][j], *gk = S->gk[j];
                 if (a == 0) continue;
                 for (int32_t c = 0; c < W->d; c++)
-                    for (int l = 0; l < L; l++) gk[(size_t)c * L + l] += (T)S->h[l] * a * v[(size_t)c * L + l];
+                    for (size_t l = 0; l < L; l++) gk[(size_t)c * L + l] += (T)S->h[l] * a * v[(size_t)c * L + l];
             }
             if (S->gh && i > 0)
                 for (int32_t c = 0; c < W->d; c++)
-                    for (int l = 0; l < L; l++)
+                    for (size_t l = 0; l < L; l++)
                         if (S->h[l] != 0) S->gh[l] += (double)v[(size_t)c * L + l] * (double)(Y[(size_t)c * L + l] - S->base[(size_t)c * L + l]) / S->h[l];
         }
         double gt[L] = {0};
@@ -140,7 +140,7 @@ static int FN(reverse_stages)(FN(work) * W, const FN(step) * S, int n) {
 static void FN(seed_stages)(const FN(work) * W, T **gk, const double *h, const T *g) {
     for (int i = 0; i < W->tab->s; i++)
         for (int32_t c = 0; c < W->d; c++)
-            for (int l = 0; l < L; l++) gk[i][(size_t)c * L + l] = (T)(W->tab->b[i] * h[l]) * g[(size_t)c * L + l];
+            for (size_t l = 0; l < L; l++) gk[i][(size_t)c * L + l] = (T)(W->tab->b[i] * h[l]) * g[(size_t)c * L + l];
 }
 
 static void FN(accumulate_live)(FN(work) * W, T *files, int n) {
@@ -193,7 +193,7 @@ static void FN(seed_dense)(const FN(work) * W, T **gk) {
             const T *g = B->g_coef + (size_t)(j - 1) * size;
             if (b == 0) continue;
             for (int32_t c = 0; c < W->d; c++)
-                for (int l = 0; l < L; l++) gk[i][(size_t)c * L + l] += (T)B->h[l] * b * g[(size_t)c * L + l];
+                for (size_t l = 0; l < L; l++) gk[i][(size_t)c * L + l] += (T)B->h[l] * b * g[(size_t)c * L + l];
         }
 }
 
@@ -255,7 +255,7 @@ static pn_status FN(step_back)(FN(work) * W) {
     if (timed)
         for (int i = 0; i < tab->s; i++)
             for (int32_t c = 0; c < W->d; c++)
-                for (int l = 0; l < L; l++) gh[l] += tab->b[i] * (double)B->k[i][(size_t)c * L + l] * (double)B->lambda[(size_t)c * L + l];
+                for (size_t l = 0; l < L; l++) gh[l] += tab->b[i] * (double)B->k[i][(size_t)c * L + l] * (double)B->lambda[(size_t)c * L + l];
     if (timed && inside) FN(time_saves)(W, gt, gh);
     FN(step) S = {W->files, B->t, B->h, B->t_new, B->gk, B->g_base, B->y, timed ? gt : NULL, timed ? gh : NULL};
     if (FN(reverse_stages)(W, &S, n)) return PN_CALLBACK;
@@ -285,7 +285,7 @@ static pn_status FN(reversible_back)(FN(work) * W) {
     if (timed)
         for (int i = 0; i < tab->s; i++)
             for (int32_t c = 0; c < W->d; c++)
-                for (int l = 0; l < L; l++) gh2[l] += tab->b[i] * (double)B->k[i][(size_t)c * L + l] * (double)B->g_base[(size_t)c * L + l];
+                for (size_t l = 0; l < L; l++) gh2[l] += tab->b[i] * (double)B->k[i][(size_t)c * L + l] * (double)B->g_base[(size_t)c * L + l];
     FN(seed_stages)(W, B->gk, back, B->g_base);
     FN(step) S2 = {second, B->t_new, back, B->t, B->gk, B->lambda, y_new, timed ? gt2 : NULL, timed ? gh2 : NULL};
     if (FN(reverse_stages)(W, &S2, tab->s)) return PN_CALLBACK;
@@ -300,7 +300,7 @@ static pn_status FN(reversible_back)(FN(work) * W) {
     if (timed)
         for (int i = 0; i < tab->s; i++)
             for (int32_t c = 0; c < W->d; c++)
-                for (int l = 0; l < L; l++) gh[l] += tab->b[i] * (double)B->k[i][(size_t)c * L + l] * (double)B->lambda[(size_t)c * L + l];
+                for (size_t l = 0; l < L; l++) gh[l] += tab->b[i] * (double)B->k[i][(size_t)c * L + l] * (double)B->lambda[(size_t)c * L + l];
     FN(seed_stages)(W, B->gk, B->h, B->lambda);
     FN(step) S1 = {W->files, B->t, B->h, B->t_new, B->gk, g_z, B->z, timed ? gt : NULL, timed ? gh : NULL};
     if (FN(reverse_stages)(W, &S1, tab->s)) return PN_CALLBACK;

@@ -54,7 +54,13 @@ static pn_status FN(open)(FN(work) * W, int l, int64_t i) {
         FN(fail)(W, l, PN_BAD_INPUT);
         return FN(finish)(W, l);
     }
+#if !PN_BLOCK
+    if (P->sensitivity) FN(sens_open)(W);
+#endif
     while (f->save[l] < FN(n_times)(P, i) && FN(time_of)(P, i, f->save[l]) == f->t[l]) {
+#if !PN_BLOCK
+        if (P->sensitivity) FN(sens_save)(W, P->row[i] + f->save[l], W->sens);
+#endif
         FN(jump)(P, P->row[i] + f->save[l], W->d, f->y + l);
         FN(save_row)(W, P->row[i] + f->save[l]++, f->y + l);
     }
@@ -73,7 +79,7 @@ static void FN(weighted_norm)(const FN(work) * W, const T *x, double *norm) {
     const FN(flow) *f = &W->flow;
     for (int l = 0; l < L; l++) norm[l] = 0;
     for (int32_t c = 0; c < W->d; c++)
-        for (int l = 0; l < L; l++) {
+        for (size_t l = 0; l < L; l++) {
             double q = (double)x[(size_t)c * L + l] / (W->P->atol[c] + W->P->rtol * fabs((double)f->y[(size_t)c * L + l]));
             norm[l] += q * q;
         }
@@ -412,7 +418,7 @@ static void FN(carve)(FN(work) * W) {
     W->n_steps = pn_arena_take(a, chunk * sizeof(int64_t));
     W->tape_lane = pn_arena_take(a, chunk * sizeof(int32_t));
     W->chunk_z = pn_arena_take(a, rev ? chunk * (size_t)W->d * sizeof(T) : 8);
-    if (P->gradient == PN_GRAD_NONE) return;
+    if (P->gradient == PN_GRAD_NONE && !P->sensitivity) return;
     FN(carve_exec)(&W->reverse, a, P, P->reverse, W->active);
     W->files = FN(carve_files)(&W->reverse, a, rev ? 2 * s : W->stages, &W->files_stride);
     B->y = pn_arena_take(a, state);
@@ -425,6 +431,13 @@ static void FN(carve)(FN(work) * W) {
         B->k[i] = pn_arena_take(a, state);
         B->gk[i] = pn_arena_take(a, state);
     }
+    if (!P->sensitivity) return;
+    W->columns = (P->reverse->n_grads > 0 ? P->reverse->n_grad[0] : 0) + W->d;
+    size_t rows = (size_t)W->d * (size_t)W->columns * sizeof(double);
+    W->sens = pn_arena_take(a, rows);
+    W->sens_new = pn_arena_take(a, rows);
+    W->sens_z = pn_arena_take(a, rows);
+    W->sens_k = pn_arena_take(a, rows * (size_t)W->stages);
 }
 
 static void FN(ready)(FN(exec) * E, T *file) { /* weights packed, prologue run: once for each solve */
@@ -463,7 +476,7 @@ static pn_status FN(work_on)(pn_shared *s, int main) {
     W->last_poll = FN(clock)();
     FN(vacate)(&W->flow);
     FN(ready)(&W->field, W->file);
-    if (P->gradient != PN_GRAD_NONE) FN(ready)(&W->reverse, W->files);
+    if (W->reverse.prog) FN(ready)(&W->reverse, W->files);
     st = PN_OK;
     for (;;) {
         int64_t task = (int64_t)atomic_fetch_add(&s->next_task, 1);

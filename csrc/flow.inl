@@ -47,6 +47,8 @@ typedef struct FN(work) {
     T *file;                  /* register file of the field; quadrature keeps one for each stage, else they share it */
     size_t file_stride, stage_stride;
     T *spare;                 /* (d, L) */
+    double *sens, *sens_new, *sens_z, *sens_k; /* sensitivities (d, columns), sens_k (stages, d, columns) */
+    int64_t columns;
     T *files;                 /* register files of the reverse program, one a stage (reversible: two sets) */
     size_t files_stride;
     FN(flow) flow;
@@ -113,8 +115,8 @@ static void FN(combine)(T *out, const T *y, const double *h, const double *a, T 
     for (int32_t i = 0; i < d; i++) {
         T s[L] = {0};
         for (int j = 0; j < used; j++)
-            for (int l = 0; l < L; l++) s[l] += aj[j] * kj[j][(size_t)i * L + l];
-        for (int l = 0; l < L; l++) out[(size_t)i * L + l] = y[(size_t)i * L + l] + hl[l] * s[l];
+            for (size_t l = 0; l < L; l++) s[l] += aj[j] * kj[j][(size_t)i * L + l];
+        for (size_t l = 0; l < L; l++) out[(size_t)i * L + l] = y[(size_t)i * L + l] + hl[l] * s[l];
     }
 }
 
@@ -193,10 +195,10 @@ static void FN(add_error)(double *restrict sum, const FN(work) * W, const double
         for (int j = 0; j < n; j++) {
             T ej = (T)e[j];
             if (ej == 0) continue;
-            for (int l = 0; l < L; l++) s[l] += ej * f->k[j][(size_t)i * L + l];
+            for (size_t l = 0; l < L; l++) s[l] += ej * f->k[j][(size_t)i * L + l];
         }
         double atol = W->P->atol[i], rtol = W->P->rtol;
-        for (int l = 0; l < L; l++) {
+        for (size_t l = 0; l < L; l++) {
             double a = fabs((double)y[(size_t)i * L + l]), b = (double)y_new[(size_t)i * L + l], c = fabs(b);
             double q = f->h[l] * (double)s[l] / (atol + rtol * (a > c ? a : c)) + (b - b); /* b - b: NaN unless finite */
             sum[l] += q * q;
@@ -352,7 +354,7 @@ static void FN(dense_coef)(const FN(work) * W, T *const *k, const double *h, T *
             for (int i = 0; i < n; i++) {
                 T b = (T)tab->dense[i][j];
                 if (b == 0) continue;
-                for (int l = 0; l < L; l++) s[l] += b * k[i][(size_t)c * L + l];
+                for (size_t l = 0; l < L; l++) s[l] += b * k[i][(size_t)c * L + l];
             }
             for (int l = 0; l < L; l++) to[l] = (T)h[l] * s[l];
         }
@@ -521,6 +523,9 @@ static int FN(reversible_second)(FN(work) * W) {
 }
 
 static int FN(quadrature)(FN(work) * W);
+#if !PN_BLOCK
+static int FN(sens_step)(FN(work) * W);
+#endif
 
 /* Stages, new state, error, decision. */
 static pn_status FN(try_step)(FN(work) * W, int *have_new) {
@@ -590,6 +595,9 @@ static pn_status FN(attempt)(FN(work) * W) {
     if (FN(find_saves)(W)) st = FN(interpolate)(W, &have_new);
     if (st != PN_OK) return st;
     if (W->P->quadrature && FN(quadrature)(W)) return PN_CALLBACK;
+#if !PN_BLOCK
+    if (W->P->sensitivity && FN(sens_step)(W)) return PN_CALLBACK;
+#endif
     if (W->P->gradient != PN_GRAD_NONE || W->P->steps)
         for (int l = 0; l < L; l++) {
             if (!f->accepted[l]) continue;

@@ -4,6 +4,7 @@
 #include "flow.inl"
 
 #include "back.inl"
+#include "sens.inl"
 #include "chunk.inl"
 
 #include "generic_end.h"

@@ -61,7 +61,7 @@ static void run_threads(pn_shared *s, const pn_kernels *k, int32_t threads) {
 
 pn_status pn_solve(const pn_problem *P, int f32, pn_isa isa) {
     if (!pn_isa_available(isa)) return PN_BAD_ARGUMENT;
-    const pn_kernels *k = pn_kernels_get(f32, isa, P->n > 1);
+    const pn_kernels *k = pn_kernels_get(f32, isa, P->n > 1 && !P->sensitivity);
     pn_shared s = {.problem = P};
     int32_t threads = P->call ? 1 : P->threads > 0 ? P->threads : 1;
     cut(&s, P->n, k->lanes);

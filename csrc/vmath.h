@@ -1,9 +1,11 @@
 /* Elementary functions on whole vectors (simd.h), in double (v_exp_f64) and float (v_exp_f32):
      exp, expm1, log, log1p, tanh, sigmoid, softplus, sin, cos, erf.
 
-   Each is within 2 ulp of the exact result over the whole range (measured bounds stand with each function), is exact at
-   0, treats NaN, infinities, overflow and denormal results as IEEE 754 and C ask, and an odd function is odd to the
-   last bit. A lane's result depends on that lane alone.
+   Each is within 2 ulp of the exact result over the whole range, is exact at 0, treats NaN, infinities, overflow and
+   denormal results as IEEE 754 and C ask, and an odd function is odd to the last bit. A lane's result depends on that
+   lane alone. The largest errors met by tests/test_vmath.c in ulp, over all widths, double and float:
+     exp 1.13, 0.95   expm1 1.89, 1.46     log 0.84, 0.80       log1p 1.39, 1.35   tanh 1.83, 1.71
+     erf 1.15, 1.17   sigmoid 1.72, 1.63   softplus 1.54, 1.50  sin 0.79, 0.57     cos 0.79, 0.57
 
    The equations stand in vmath_body.h, read once for each precision; the tables below are their coefficients. Each is
    the polynomial of least maximal relative error on its interval (Remez exchange in 50 digits, then rounded): the

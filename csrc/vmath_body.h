@@ -1,14 +1,14 @@
 /* The functions of vmath.h for one precision; vmath.h reads this file twice, with FN, REAL, VF, VI, VU and K set.
 
-   Notation: x' is the rounded x; log2, hi + lo = log 2 with hi short enough that k hi is exact for every k met. Rounding to
-   the nearest integer is the sum with 1.5 2^(mantissa bits), which also leaves the integer in the low bits. */
+   LN2_HI + LN2_LO = log 2, the first short enough that k LN2_HI is exact for every k met. Adding ROUND = 1.5 2^MANT
+   rounds to the nearest integer and leaves that integer in the low bits. */
 
-#define MANT K(52, 23)                             /* bits of the mantissa */
-#define ROUND K(0x1.8p52, 0x1.8p23f)               /* x + ROUND - ROUND = x rounded to an integer */
-#define ONE K(0x3ff0000000000000u, 0x3f800000u)    /* bits of 1 */
+#define MANT K(52, 23) /* bits of the mantissa */
+#define ROUND K(0x1.8p52, 0x1.8p23f)
+#define ONE K(0x3ff0000000000000u, 0x3f800000u) /* bits of 1 */
 #define LOG2E K(0x1.71547652b82fep+0, 0x1.715476p+0f)
 #define LN2 K(0x1.62e42fefa39efp-1, 0x1.62e430p-1f)
-#define LN2_HI K(0x1.62e42fefap-1, 0x1.62e4p-1f)   /* 37 and 15 bits */
+#define LN2_HI K(0x1.62e42fefap-1, 0x1.62e4p-1f) /* 37 and 15 bits */
 #define LN2_LO K(0x1.cf79abc9e3b3ap-40, 0x1.7f7d1cp-20f)
 
 /* c0 + c1 z + ... + c(n-1) z^(n-1) = (c0 + c1 z) + (c2 + c3 z) z^2 + ..., by Horner in z^2: half the latency. */
@@ -60,9 +60,9 @@ PN_VFN VF FN(tanh)(VF x) {
   return FN(signed)(N / (N + ((REAL)2 - (REAL)2 * t)), x);
 }
 
-/* 1 / (1 + e^-x) with e^-x = s (1 + p), s = 2^k, p = e^r - 1: 1 / (c + s p + l), c + l = 1 + s (l serves s near
-   1 ulp^-1, where c is not exact). What k has above its limit is multiplied in last. The clamps are past the last
-   denormal and where the result rounds to 1. */
+/* 1 / (1 + e^-x) with e^-x = s (1 + p), s = 2^k, p = e^r - 1: 1 / (c + s p + l), c + l = 1 + s, where l serves the
+   largest s beside which 1 still counts. What k has above its limit is multiplied in last. The clamps are past the
+   last denormal and where the result rounds to 1. */
 PN_VFN VF FN(sigmoid)(VF x) {
   VF y = -FN(atleast)(FN(atmost)(x, FN(set1)(K(40.0, 20.0f))), FN(set1)(K(-746.0, -104.0f)));
   VF k = (y * LOG2E + ROUND) - ROUND, r = (y - k * LN2_HI) - k * LN2_LO;
@@ -80,7 +80,7 @@ PN_VFN VF FN(log_of)(VF k, VF f) {
   return k * LN2_HI - ((h - (s * (h + R) + k * LN2_LO)) - f);
 }
 
-/* x = 2^k m, sqrt(1/2) <= m < sqrt(2), for positive normal x; returns m and sets k and the biased exponent *e of 2^k. */
+/* x = 2^k m, sqrt(1/2) <= m < sqrt(2), for positive normal x: gives m, k and the biased exponent e of 2^k. */
 PN_VFN VF FN(split)(VF x, VF *k, VU *e) {
   const VU half = (VU)FN(set1)(K(0x1.6a09e667f3bcdp-1, 0x1.6a09e6p-1f)), one = (VU)FN(set1)(1);
   VU u = (VU)x + (one - half);

@@ -154,6 +154,7 @@ class Problem:
         wrt_y0: bool = False,
         wrt_t: bool = False,
         wrt_inputs: bool = False,
+        sensitivity: bool = False,
         memory: int | None = 0,
         callback: _Callback | None = None,
         out: _Float | None = None,

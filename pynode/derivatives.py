@@ -478,12 +478,12 @@ def backsolve_program(program):
 
 
 def interpolating_program(program):
-    """Slots (t, a, w = [y(t); u]): outputs [da, 0, a^T df/dt, [0; a^T df/du]] with da = -a^T df/dy; accumulates
-    a^T df/dtheta into grad_0."""
+    """Slots (t, a, w = [y(t); u]): outputs [da, 0, a^T df/dt, [0; a^T df/du]] with da = -a^T df/dy;
+    accumulates a^T df/dtheta into grad_0. y(t) is not an input to differentiate by, hence the zeros."""
     nt, d, m = program.slot_sizes
     b = Builder((nt, d, d + m), program.n_theta, program.n_theta[:1])
     env = b.replay(program, [0, b.slice(2, 0, d), b.slice(2, d, m) if m else None])
     gt, gy, gu = pullback(b, program, env, [1], wanted=(0, 1, 2), theta_bar=[GradSink(b)])
     da = b.neg(gy) if gy is not None else b.full(d, 0.0)
-    gw = None if gu is None else b.concat(b.full(d, 0.0), gu)   # y(t) is not an input to differentiate by
+    gw = None if gu is None else b.concat(b.full(d, 0.0), gu)
     return b.finish([da, None, gt, gw], forward=1)

@@ -6,6 +6,7 @@ from around it.
 """
 
 import functools
+import inspect
 from typing import NamedTuple
 
 import numpy as np
@@ -209,40 +210,50 @@ def _value_shape(field, derived, shape):
 def _with_direction(apply):
     """From apply(field, t, y, theta, u, direction, **more) to a function of a field that gives a function of
     (t, y, theta, direction); ([t,] y, direction) for bound fields; (y, direction) for functions of one
-    array."""
+    array. The direction may be given by its name."""
+    name = list(inspect.signature(apply).parameters)[5]
 
     @functools.wraps(apply)
     def call(f):
-        if isinstance(f, Field):
-            names = ("t", "y", "theta", "direction") if f.n_params else ("t", "y", "direction")
-
-            def at(*args, u=None, **more):
-                args = dict(zip(names, args, strict=False))
-                return apply(f, args["t"], args["y"], args.get("theta"), u, args.get("direction"), **more)
-        elif isinstance(f, BoundField):
-
-            def at(*args, u=None, **more):
-                *where, direction = args
-                t, y, u = f.point(where, u)
-                return apply(f.field, t, y, f.theta, u, direction, **more)
-        elif callable(f):
-
-            def at(y, direction):
-                outer = trace_of(y, direction)
-                y = np.asarray(y, dtype=np.float64) if outer is None else outer.lift(y)
-                field, captured = _function_field(f, y.shape if outer else y.shape[-1:], outer)
-                y = y if outer is None else y.ravel()
-                return apply(field, 0.0, y, None, captured, direction)
-        else:
+        if not callable(f):
             raise TypeError(f"{apply.__name__} takes a field or a function, not {f!r}")
+
+        def at(*args, u=None, **more):
+            if name not in more and (isinstance(f, BoundField) or len(args) > len(_place(f))):
+                *args, more[name] = args
+            where, t, y, theta, u = _point(f, args, u)
+            return apply(where, t, y, theta, u, **more)
+
         at.__name__ = f"{apply.__name__}({getattr(f, 'name', getattr(f, '__name__', 'field'))})"
         return at
 
     return call
 
 
+def _place(f):
+    """Names of the arguments that say where the derivative of a field or a plain function is taken."""
+    if not isinstance(f, Field):
+        return ("y",)
+    return ("t", "y", "theta") if f.n_params else ("t", "y")
+
+
+def _point(f, args, u):
+    """The field meant by f, and where: (field, t, y, theta, u)."""
+    if isinstance(f, BoundField):
+        t, y, u = f.point(args, u)
+        return f.field, t, y, f.theta, u
+    if len(args) != len(_place(f)):
+        raise TypeError(f"the derivative is taken at ({', '.join(_place(f))}), not at {len(args)} arguments")
+    if isinstance(f, Field):
+        return f, *args[:2], (args[2] if f.n_params else None), u
+    outer = trace_of(*args)
+    y = np.asarray(args[0], dtype=np.float64) if outer is None else outer.lift(args[0])
+    field, captured = _function_field(f, y.shape[-1:] if outer is None else y.shape, outer)
+    return field, 0.0, y if outer is None else y.ravel(), None, captured
+
+
 @_with_direction
-def vjp(f, t, y, theta, u, g):
+def vjp(f, t, y, theta, u, g=None):
     """Vector-Jacobian products: ``pn.vjp(f)(t, y, theta, g, u=None)`` -> Cotangents(y, theta, t, u).
 
     Parameters
@@ -277,7 +288,7 @@ def _array_or_zeros(where, register, n):
 
 
 def _vjp_in_registers(program):
-    """Slots t, y, u, g; outputs the cotangents of t, y, u and theta, all in registers."""
+    """Slots t, y, u, g; outputs the cotangents of t, y, u and theta."""
     b = Builder((*program.slot_sizes, program.output_sizes[0]), program.n_theta)
     env = b.replay(program, b.slots[:3])
     gtheta = Cotangent(b, program.n_theta[0])
@@ -325,7 +336,7 @@ def _jvp_program(program, given):
 
 
 @_with_direction
-def hvp(H, t, y, theta, u, v):
+def hvp(H, t, y, theta, u, v=None):
     """Hessian-vector products of a scalar field: ``pn.hvp(H)(t, y, theta, v, u=None)`` -> (d^2 H / dy^2) v.
 
     Parameters

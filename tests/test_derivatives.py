@@ -127,7 +127,7 @@ def assert_same(actual, desired):
 
 
 def jvp_of(program):
-    """Slots, then their tangents; theta, then its tangent. Outputs and gradients are the tangents of theirs."""
+    """Slots, then their tangents; theta, then its tangent. Outputs and gradients are tangents of theirs."""
     n = program.n_slots
     b = Builder(program.slot_sizes * 2, program.n_theta * 2, program.n_grad)
     env = b.replay(program, b.slots[:n])
@@ -361,7 +361,7 @@ def test_backsolve_program(f, rng):
     a = rng.normal(size=(B, f.d))
     program = backsolve_program(f.program)
     outputs, (gtheta,) = program.evaluate([t, np.hstack([y, a]), u], [theta])
-    dz, nothing, gt, gu = filled(outputs, (2 * f.d, 1, 1, f.inputs))
+    dz, _, gt, gu = filled(outputs, (2 * f.d, 1, 1, f.inputs))
     gy, *rest = explicit_gradients(f, t, y, u, theta, a)
     value = f.program.evaluate([t, y, u], [theta])[0][0]
     assert program.outputs[1] == -1
@@ -373,16 +373,16 @@ def test_interpolating_program(f, rng):
     a = rng.normal(size=(B, f.d))
     program = interpolating_program(f.program)
     outputs, (gtheta,) = program.evaluate([t, a, np.hstack([y, u])], [theta])
-    da, nothing, gt, gu = filled(outputs, (f.d, 1, 1, f.inputs))
+    da, _, gt, gw = filled(outputs, (f.d, 1, 1, f.d + f.inputs))
     gy, *rest = explicit_gradients(f, t, y, u, theta, a)
-    assert program.outputs[1] == -1
-    assert_same([da, gt, gu, gtheta], [-gy, *rest])
+    assert program.outputs[1] == -1 and not gw[:, : f.d].any()
+    assert_same([da, gt, gw[:, f.d :], gtheta], [-gy, *rest])
 
 
 @pytest.mark.parametrize("make", [vjp_program, backsolve_program, interpolating_program])
 def test_segments(make, f):
-    """The accumulating part holds ACC only; the forward part computes output 0 without the rest; the reverse part
-    of a vjp reads the seed."""
+    """The accumulating part holds ACC only; the forward part computes output 0 without the rest, in a vjp
+    without the seed."""
     program = make(f.program)
     prologue, forward, reverse = program.segments
     code = program.instructions

@@ -182,7 +182,7 @@ static int make_reports(run *r) {
     return 0;
 }
 
-static int make_gradients(run *r, int wrt_y0, int wrt_t, int wrt_inputs) {
+static int make_gradients(run *r, int wrt_y0, int wrt_t, int wrt_inputs, int sensitivity) {
     pn_problem *p = &r->problem;
     const pnpy_problem *self = r->self;
     const npy_intp n_theta = (npy_intp)self->n_theta, rows = (npy_intp)self->rows;
@@ -192,6 +192,10 @@ static int make_gradients(run *r, int wrt_y0, int wrt_t, int wrt_inputs) {
     if (wrt_y0 && !(p->g_y0 = make(r, PNPY_OUT_g_y0, NPY_DOUBLE, 2, state, 1))) return -1;
     if (wrt_t && !(p->g_t = make(r, PNPY_OUT_g_t, NPY_DOUBLE, 1, &rows, 1))) return -1;
     if (wrt_inputs && !(p->g_coef = make(r, PNPY_OUT_g_coef, NPY_DOUBLE, 3, coef, 1))) return -1;
+    if (sensitivity) {
+        const npy_intp shape[3] = {rows, p->d, n_theta + p->d};
+        if (!(p->sensitivity = make(r, PNPY_OUT_sensitivity, NPY_DOUBLE, 3, shape, 1))) return -1;
+    }
     if (self->want_quadrature) {
         const npy_intp length = (npy_intp)self->field->n_grad[0];
         if (!(p->quadrature = make(r, PNPY_OUT_quadrature, NPY_DOUBLE, 1, &length, 1))) return -1;
@@ -281,7 +285,7 @@ PyObject *pnpy_problem_run(PyObject *obj, PyObject *const *args, Py_ssize_t n_ar
     const pnpy_state *state = PyType_GetModuleState(Py_TYPE(obj));
     const pnpy_problem *self = (pnpy_problem *)obj;
     PyObject *result = NULL;
-    int wrt_y0, wrt_t, wrt_inputs;
+    int wrt_y0, wrt_t, wrt_inputs, sensitivity;
     run r = {.self = self, .problem = self->problem, .f32 = self->f32};
     if (!state) return NULL;
     const int calls = self->field->has_call || (self->reverse && self->reverse->has_call);
@@ -289,11 +293,16 @@ PyObject *pnpy_problem_run(PyObject *obj, PyObject *const *args, Py_ssize_t n_ar
     if (parse(state, &r, args, n_args, names) < 0 || parse_gradient(&r) < 0 || parse_memory(&r) < 0 ||
         flag(&r, PNPY_ARG_wrt_y0, &wrt_y0) < 0 || flag(&r, PNPY_ARG_wrt_t, &wrt_t) < 0 ||
         flag(&r, PNPY_ARG_wrt_inputs, &wrt_inputs) < 0 ||
+        flag(&r, PNPY_ARG_sensitivity, &sensitivity) < 0 ||
         pnpy_check_callable(r.given[PNPY_ARG_callback], calls, &r.context.callable) < 0)
         goto done;
     if (!calls) r.context.callable = NULL; /* nothing would call it */
+    if (sensitivity && (!self->reverse || r.problem.gradient != PN_GRAD_NONE || r.problem.lambda > 0)) {
+        PyErr_SetString(PyExc_ValueError, "sensitivity needs the reverse program, gradient='none' and coupling = 0");
+        goto done;
+    }
     if (take_arrays(&r) < 0 || check_gradient(&r, wrt_y0 || wrt_t || wrt_inputs, wrt_inputs) < 0) goto done;
-    if (make_y(&r) < 0 || make_reports(&r) < 0 || make_gradients(&r, wrt_y0, wrt_t, wrt_inputs) < 0) goto done;
+    if (make_y(&r) < 0 || make_reports(&r) < 0 || make_gradients(&r, wrt_y0, wrt_t, wrt_inputs, sensitivity) < 0) goto done;
     if (solve(state, &r) < 0) goto done;
     result = results(state, &r);
 done:

@@ -11,7 +11,7 @@ import numpy as np
 from pynode.fit.result import FitInterrupted, Recorder
 
 ARMIJO, CURVATURE = 1e-4, 0.9
-MAX_TRIALS = 30
+MAX_TRIALS = 15
 
 
 def lbfgs(objective, theta0, *, max_iter=500, memory=20, gradient_tol=1e-8, loss_tol=1e-9, callback=None):

@@ -1,0 +1,61 @@
+"""The units in which a model works: states and time of order one."""
+
+from dataclasses import dataclass
+
+import numpy as np
+
+
+@dataclass(frozen=True)
+class Scaling:
+    """z = (g(y) - shift) / scale, tau = (t - t_shift) / t_scale, with g = log or the identity.
+
+    Attributes
+    ----------
+    shift, scale : (d,) arrays
+    t_shift, t_scale : float
+    log : bool
+    """
+
+    shift: np.ndarray
+    scale: np.ndarray
+    t_shift: float = 0.0
+    t_scale: float = 1.0
+    log: bool = False
+
+    def __post_init__(self):
+        numbers = [*np.ravel(self.shift), *np.ravel(self.scale), self.t_shift, self.t_scale]
+        if np.shape(self.shift) != np.shape(self.scale) or np.ndim(self.shift) != 1 or not np.isfinite(numbers).all():
+            raise ValueError("the scaling must have finite numbers, as many shifts as scales")
+        if not (np.asarray(self.scale) > 0).all() or not self.t_scale > 0:
+            raise ValueError("the scales must be positive")
+
+    @classmethod
+    def identity(cls, d, log=False):
+        return cls(np.zeros(d), np.ones(d), log=log)
+
+    @classmethod
+    def of(cls, y, log=False):
+        """Mean 0 and variance 1 for states y (list of (T_i, d)); time is left as it is."""
+        x = cls.identity(y[0].shape[1], log).states(np.concatenate(y))
+        scale = np.nanstd(x, axis=0)
+        return cls(np.nanmean(x, axis=0), np.where(scale > 0, scale, 1.0), log=log)
+
+    def states(self, y):
+        """z from y (..., d)."""
+        return ((np.log(y) if self.log else y) - self.shift) / self.scale
+
+    def states_back(self, z):
+        """y from z (..., d)."""
+        x = z * self.scale + self.shift
+        return np.exp(x) if self.log else x
+
+    def times(self, t):
+        """tau from t: an array, or a list of arrays."""
+        if isinstance(t, (list, tuple)) and len(t) and np.ndim(t[0]):
+            return [self.times(x) for x in t]
+        return (np.asarray(t, dtype=np.float64) - self.t_shift) / self.t_scale
+
+    def slopes_back(self, y, slope):
+        """dy/dt from dz/dtau at y, all (..., d)."""
+        rate = slope * self.scale / self.t_scale
+        return rate * y if self.log else rate
