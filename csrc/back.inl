@@ -165,6 +165,7 @@ static int FN(collect_saves)(FN(work) * W) {
         for (int32_t j = r->save; j < r->save_end; j++) {
             int64_t i = B->sample[l], row = P->row[i] + j;
             double ts = FN(time_of)(P, i, j);
+            if (!r->landed && P->g_t && !any++) memset(B->g_coef, 0, (size_t)degree * size * sizeof(T)); /* for f_new */
             if (FN(same_time)(ts, B->t_new[l])) {
                 for (int32_t c = 0; c < W->d; c++) B->lambda[(size_t)c * L + (size_t)l] += (T)FN(cotangent)(P, row, c);
                 continue;
@@ -197,7 +198,7 @@ static void FN(seed_dense)(const FN(work) * W, T **gk) {
         }
 }
 
-/* Derivatives with respect to time of the saves inside the step, grid frozen: theta = (t_s - t) / h. */
+/* Derivatives with respect to time of the saves in the step, grid frozen: theta = (t_s - t) / h. */
 static void FN(time_saves)(FN(work) * W, double *gt, double *gh) {
     const pn_problem *P = W->P;
     FN(back) *B = &W->back;
@@ -211,7 +212,8 @@ static void FN(time_saves)(FN(work) * W, double *gt, double *gh) {
         for (int32_t j = r->save; j < r->save_end; j++) {
             int64_t i = B->sample[l], row = P->row[i] + j;
             double ts = FN(time_of)(P, i, j), theta = (ts - B->t[l]) / B->h[l], slope = 0, value = 0;
-            if (FN(same_time)(ts, B->t_new[l])) continue;
+            int end = FN(same_time)(ts, B->t_new[l]); /* of the step: unless that moves along, the slope is f_new */
+            if (end && r->landed) continue;
             for (int32_t c = 0; c < W->d; c++) {
                 double g = FN(cotangent)(P, row, c), power = 1;
                 for (int q = 0; q < degree; q++) {
@@ -222,6 +224,7 @@ static void FN(time_saves)(FN(work) * W, double *gt, double *gh) {
                 }
             }
             P->g_t[row] += slope / B->h[l];
+            if (end) continue;
             gt[l] -= slope / B->h[l];
             gh[l] += value / B->h[l] - theta * slope / B->h[l];
         }

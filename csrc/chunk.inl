@@ -80,11 +80,14 @@ static void FN(weighted_norm)(const FN(work) * W, const T *x, double *norm) {
     for (int l = 0; l < L; l++) norm[l] = 0;
     for (int32_t c = 0; c < W->d; c++)
         for (size_t l = 0; l < L; l++) {
-            double q = (double)x[(size_t)c * L + l] / (W->P->atol[c] + W->P->rtol * fabs((double)f->y[(size_t)c * L + l]));
+            double q = (double)x[(size_t)c * L + l] / (W->P->atol[c] + W->P->rtol * fabs((double)f->y[(size_t)c * L + l]) + PN_TINY);
             norm[l] += q * q;
         }
     for (int l = 0; l < L; l++) norm[l] = sqrt(norm[l] / W->d);
 }
+
+/* A step that moves t by some of its last digits. */
+static double FN(least_step)(const FN(flow) * f, int l) { return 16 * 2.220446049250313e-16 * fabs(f->t[l]); }
 
 static int FN(first_steps)(FN(work) * W, double *h1) {
     FN(flow) *f = &W->flow;
@@ -97,8 +100,10 @@ static int FN(first_steps)(FN(work) * W, double *h1) {
     FN(weighted_norm)(W, f->y, d0);
     FN(weighted_norm)(W, k0, d1);
     for (int l = 0; l < L; l++) {
-        double span = fabs(f->t_last[l] - f->t[l]);
+        double span = fabs(f->t_last[l] - f->t[l]), least = FN(least_step)(f, l);
         h[l] = d0[l] < 1e-5 || !(d1[l] >= 1e-5) ? 1e-6 : 0.01 * d0[l] / d1[l];
+        if (!(h[l] > 0)) h[l] = 1e-6; /* the norms overflow */
+        if (h[l] < least) h[l] = least;
         if (h[l] > span) h[l] = span;
         probe[l] = f->t[l] + f->dir[l] * h[l];
         f->h[l] = f->dir[l] * h[l];
@@ -113,6 +118,7 @@ static int FN(first_steps)(FN(work) * W, double *h1) {
         double next = most > 1e-15 ? pow(0.01 / most, 1.0 / (W->tab->error_order + 1)) : (1e-6 > h[l] * 1e-3 ? 1e-6 : h[l] * 1e-3);
         h1[l] = next < 100 * h[l] ? next : 100 * h[l];
         if (!(h1[l] > 0)) h1[l] = h[l]; /* not finite: the step control will shrink it */
+        if (h1[l] < FN(least_step)(f, l)) h1[l] = FN(least_step)(f, l);
     }
     return 0;
 }
@@ -166,7 +172,7 @@ static double FN(clock)(void) {
 
 static pn_status FN(look_up)(FN(work) * W) {
     const pn_problem *P = W->P;
-    if (W->main && P->poll && (P->call || ++W->polls % 16 == 0)) {
+    if (W->main && P->poll && (P->call || W->costly || ++W->polls % 16 == 0)) {
         double now = FN(clock)();
         if (now - W->last_poll > 0.02) {
             W->last_poll = now;
@@ -474,6 +480,7 @@ static pn_status FN(work_on)(pn_shared *s, int main) {
         }
     }
     W->last_poll = FN(clock)();
+    W->costly = (W->field.lay->pack_size + W->field.lay->file_rows) * L > 1 << 15;
     FN(vacate)(&W->flow);
     FN(ready)(&W->field, W->file);
     if (W->reverse.prog) FN(ready)(&W->reverse, W->files);

@@ -12,9 +12,11 @@ enum { FN(LP) = L > PN_VE64 ? L : PN_VE64 }; /* lane arrays of doubles hold whol
 
 typedef struct FN(flow) {
     unsigned char live[L]; /* holds a sample that still needs steps */
-    unsigned char have_k[L]; /* k[0] is f(t, y) already */
+    unsigned char have_k[L]; /* 1: k[0] is f(t, y) already; 2: so it is, thanks to a neighbour, and not counted yet */
     unsigned char again[L]; /* the last attempt of this step failed */
+    unsigned char cut[L];   /* the step is shorter than the control wants: to land, or by max_step */
     unsigned char accepted[L], interior[L], landed[L];
+    unsigned char counted[L]; /* f_new is among evals: where only a neighbour needs it, it is not */
     int64_t sample[L];
     int32_t seg[L], save[L], save_end[L], grid[L];
     int64_t index[L], stop_at[L], attempts[L], evals[L], rejects[L];
@@ -66,6 +68,7 @@ typedef struct FN(work) {
     int64_t every, tape_room; /* checkpoint distance; records the budget has room for (0: no limit) */
     int replaying;
     size_t record_size;
+    int costly;               /* one evaluation takes long: look for interrupts at each */
     unsigned polls;
     double last_poll;
     unsigned char active[L]; /* lanes a callback is asked about */
@@ -84,10 +87,13 @@ static void FN(input)(const pn_problem *P, int64_t sample, int32_t seg, double t
     }
 }
 
-/* k = f(t, state in slot 1 of the file). Nonzero: stopped by the callback. */
+static pn_status FN(look_up)(FN(work) * W);
+
+/* k = f(t, state in slot 1 of the file). Nonzero: stopped by the callback, or interrupted. */
 static int FN(eval)(FN(work) * W, FN(exec) * E, T *file, const double *t, T *restrict k) {
     const FN(flow) *f = &W->flow;
     T *time = file + (size_t)E->lay->slot[0] * L;
+    if (W->costly && FN(look_up)(W) != PN_OK) return 1;
     for (int l = 0; l < L; l++) time[l] = (T)t[l];
     if (W->P->degree >= 0)
         for (int l = 0; l < L; l++)
@@ -171,11 +177,11 @@ static void FN(plan)(const pn_problem *P, FN(flow) * f) {
         else {
             to = FN(target)(P, f, l);
             if (P->adaptive) {
-                double h = f->c0[l], reach = 1.01 * h;
+                double h = f->c0[l], reach = 1.01 * h, room = dir * (to - t);
                 if (P->max_step > 0 && h > P->max_step) h = P->max_step;
                 if (P->max_step > 0 && reach > P->max_step) reach = P->max_step;
-                next = t + dir * h;
-                if (dir * (to - t) <= reach) next = to;
+                next = room <= reach ? to : t + dir * h;
+                f->cut[l] = h < f->c0[l] || (room <= reach && room < h);
             } else {
                 next = f->c0[l] + dir * (f->c1[l] + 1) * P->step;
                 if (dir * (to - next) <= 1e-9 * P->step) next = to;
@@ -185,6 +191,10 @@ static void FN(plan)(const pn_problem *P, FN(flow) * f) {
         f->h[l] = next - t;
     }
 }
+
+#ifndef PN_TINY
+#define PN_TINY 2.2250738585072014e-308 /* added to a tolerance, changes none but 0 */
+#endif
 
 /* ---- error and step size ------------------------------------------------------------------------------------------ */
 static void FN(add_error)(double *restrict sum, const FN(work) * W, const double *e, const T *y, const T *y_new) {
@@ -200,7 +210,8 @@ static void FN(add_error)(double *restrict sum, const FN(work) * W, const double
         double atol = W->P->atol[i], rtol = W->P->rtol;
         for (size_t l = 0; l < L; l++) {
             double a = fabs((double)y[(size_t)i * L + l]), b = (double)y_new[(size_t)i * L + l], c = fabs(b);
-            double q = f->h[l] * (double)s[l] / (atol + rtol * (a > c ? a : c)) + (b - b); /* b - b: NaN unless finite */
+            double scale = atol + rtol * (a > c ? a : c) + PN_TINY;
+            double q = f->h[l] * (double)s[l] / scale + (b - b); /* b - b: NaN unless finite */
             sum[l] += q * q;
         }
     }
@@ -248,7 +259,7 @@ static void FN(control)(FN(work) * W) {
             double factor = grow[l] > P->max_factor ? P->max_factor : grow[l] < P->min_factor ? P->min_factor : grow[l];
             if (f->again[l] && factor > 1) factor = 1;
             double next = h * factor;
-            if (h < f->c0[l] && !f->again[l] && next < f->c0[l]) next = f->c0[l]; /* it was cut short to land */
+            if (f->cut[l] && !f->again[l] && next < f->c0[l]) next = f->c0[l];
             f->c0[l] = next;
             f->c1[l] = f->log_err[l] > -9.210340371976182 ? f->log_err[l] : -9.210340371976182; /* log 1e-4 */
         } else {
@@ -408,7 +419,7 @@ static pn_status FN(record)(FN(work) * W, int l) {
         if (f->index[l] == 0) W->tape_first[f->sample[l] - W->first] = W->tape[l].n - 1;
     }
     *r = (pn_record){.t = f->t[l], .t_new = f->t_new[l], .c0 = f->try_c0[l], .c1 = f->try_c1[l], .index = f->index[l], .save = f->save[l], .save_end = f->save_end[l],
-                     .seg = f->seg[l], .grid = f->grid[l], .local = (int32_t)(f->sample[l] - W->first), .landed = f->landed[l]};
+                     .seg = f->seg[l], .grid = f->grid[l], .local = (int32_t)(f->sample[l] - W->first), .landed = f->landed[l] && (W->P->land || f->save_end[l] == FN(n_times)(W->P, f->sample[l]))};
     T *y = (T *)(void *)(r + 1);
     if (W->record_size > sizeof *r)
         for (int32_t c = 0; c < W->d; c++) y[c] = f->y[(size_t)c * L + (size_t)l];
@@ -441,17 +452,18 @@ static pn_status FN(advance)(FN(work) * W, int l, int have_new) {
         if (f->z) f->z[at] = f->z_new[at];
         if (have_new) f->k[0][at] = f->k[W->tab->s][at];
     }
-    f->have_k[l] = (unsigned char)(have_new && !jumped && !P->quadrature);
+    f->have_k[l] = (unsigned char)(!have_new || jumped || P->quadrature ? 0 : f->counted[l] ? 1 : 2);
     f->save[l] = f->save_end[l];
     f->index[l]++;
     f->again[l] = 0;
     f->t[l] = f->t_new[l];
     if (P->grid) f->grid[l]++;
     if (P->degree >= 0) {
-        int32_t next = f->dir[l] > 0 ? f->seg[l] + 1 : f->seg[l], last = (int32_t)P->knot_len[i] - 1;
-        if (next > 0 && next < last && P->knot[P->knot_start[i] + next] == f->t[l]) {
+        int32_t next, last = (int32_t)P->knot_len[i] - 1;
+        while ((next = f->dir[l] > 0 ? f->seg[l] + 1 : f->seg[l]) > 0 && next < last &&
+               f->dir[l] * (P->knot[P->knot_start[i] + next] - f->t[l]) <= 0) { /* a prescribed grid may pass knots */
             f->seg[l] += f->dir[l] > 0 ? 1 : -1;
-            if (P->input_jumps) f->have_k[l] = 0;
+            f->have_k[l] = 0; /* u jumps, or has other last bits seen from here: as when the step is taken again */
             if (!P->adaptive) f->c0[l] = f->t[l], f->c1[l] = -1;
         }
     }
@@ -493,7 +505,12 @@ static int FN(any)(const unsigned char *x) {
 static int FN(first_stage)(FN(work) * W, const T *base) {
     FN(flow) *f = &W->flow;
     unsigned char need[L];
-    for (int l = 0; l < L; l++) need[l] = f->live[l] && !f->have_k[l];
+    for (int l = 0; l < L; l++) {
+        need[l] = f->live[l] && !f->have_k[l];
+        if (!f->live[l] || f->have_k[l] != 2) continue;
+        f->have_k[l] = 1;
+        f->evals[l]++;
+    }
     if (!FN(any)(need)) return 0;
     T *all = W->spare;
     memcpy(FN(state_slot)(&W->field, W->file), base, (size_t)W->d * L * sizeof(T));
@@ -564,7 +581,8 @@ static pn_status FN(try_step)(FN(work) * W, int *have_new) {
     return PN_OK;
 }
 
-/* Dense output where a save time lies inside the step: f_new and the extra stages first. */
+/* Dense output where a save time lies inside the step: f_new and the extra stages first. The reversible scheme, whose
+   stages start from z, adds theta (1 - lambda) (z - y), so that it ends in its y_new. */
 static pn_status FN(interpolate)(FN(work) * W, int *have_new) {
     FN(flow) *f = &W->flow;
     int s = W->tab->s, from = *have_new ? s + 1 : s, to = W->tab->dense_uses_new ? W->stages : s;
@@ -572,12 +590,23 @@ static pn_status FN(interpolate)(FN(work) * W, int *have_new) {
     for (int l = 0; l < L; l++) need[l] = f->accepted[l] && (f->interior[l] || W->P->dense);
     if (from < to) {
         memcpy(W->active, f->accepted, L);
-        if (FN(stages)(W, &W->field, W->file, W->stage_stride, f->y, f->t, f->h, f->t_new, f->k, from, to)) return PN_CALLBACK;
-        FN(count_evals)(f, f->accepted, from == s ? 1 : 0);
-        FN(count_evals)(f, need, to - s - 1);
-        *have_new = 1;
+        if (FN(stages)(W, &W->field, W->file, W->stage_stride, f->z ? f->z : f->y, f->t, f->h, f->t_new, f->k, from, to)) return PN_CALLBACK;
+        FN(count_evals)(f, need, to - from);
+        if (from == s) memcpy(f->counted, need, L);
+        *have_new = !f->z;
     }
     FN(dense_coef)(W, f->k, f->h, f->coef);
+    for (size_t e = 0; f->z && e < (size_t)W->d * L; e++) f->coef[e] += (T)(1 - W->P->lambda) * (f->z[e] - f->y[e]);
+    for (int l = 0; l < L; l++) { /* f_new may be infinite though y_new is not */
+        double bad = 0;
+        if (!f->accepted[l] || !f->interior[l]) continue;
+        for (size_t e = 0; e < (size_t)W->tab->dense_degree * (size_t)W->d; e++) bad += (double)f->coef[e * L + (size_t)l] * 0;
+        if (bad == 0) continue;
+        f->accepted[l] = 0;
+        FN(fail)(W, l, PN_NON_FINITE);
+        pn_status st = FN(finish)(W, l);
+        if (st != PN_OK) return st;
+    }
     return PN_OK;
 }
 
@@ -589,6 +618,7 @@ static pn_status FN(attempt)(FN(work) * W) {
     if (st != PN_OK || !FN(any)(f->live)) return st;
     for (int l = 0; l < L; l++)
         if (!f->again[l]) f->try_c0[l] = f->c0[l], f->try_c1[l] = f->c1[l];
+    memset(f->counted, 1, L);
     st = FN(try_step)(W, &have_new);
     if (st != PN_OK || !FN(any)(f->accepted)) return st;
     if (f->z && FN(reversible_second)(W)) return PN_CALLBACK;

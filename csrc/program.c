@@ -197,7 +197,7 @@ static int fuses(const pn_program_spec *s, const int32_t *uses, int32_t i) {
 static pn_status decode(const pn_program_spec *s, const checker *c, int which, pn_layout *l) {
     int single = which == PN_LAYOUT_SINGLE;
     int32_t *place = malloc((size_t)s->n_reg * sizeof *place);
-    l->code = malloc((size_t)(s->n_code + 1) * sizeof *l->code);
+    l->code = malloc(((size_t)s->n_code + 1) * sizeof *l->code);
     if (!place || !l->code) {
         free(place);
         return PN_MEMORY;

@@ -4,6 +4,7 @@
 #include <pthread.h>
 #include <stdlib.h>
 #include <string.h>
+#include <time.h>
 
 #include "work.h"
 
@@ -40,27 +41,67 @@ static pn_status rows_for(double *wanted, int64_t n, int64_t p, double **rows) {
 typedef struct worker {
     pn_shared *shared;
     const pn_kernels *kernels;
+    pthread_mutex_t lock;
+    pthread_cond_t idle;
+    int running; /* threads that have not finished, under the lock */
 } worker;
 
 static void *thread_main(void *arg) {
     worker *w = arg;
     w->kernels->work(w->shared, 0);
+    pthread_mutex_lock(&w->lock);
+    if (--w->running == 0) pthread_cond_signal(&w->idle);
+    pthread_mutex_unlock(&w->lock);
     return NULL;
+}
+
+/* Wait for the other threads, and look for interrupts meanwhile. */
+static void wait_for(worker *w) {
+    const pn_problem *P = w->shared->problem;
+    pthread_mutex_lock(&w->lock);
+    while (w->running > 0) {
+        struct timespec until;
+        clock_gettime(CLOCK_REALTIME, &until);
+        until.tv_nsec += 20000000;
+        if (until.tv_nsec >= 1000000000) until.tv_sec++, until.tv_nsec -= 1000000000;
+        pthread_cond_timedwait(&w->idle, &w->lock, &until);
+        if (w->running == 0 || !P->poll) continue;
+        pthread_mutex_unlock(&w->lock);
+        if (P->poll(P->poll_ctx)) atomic_store(&w->shared->stop, PN_INTERRUPTED);
+        pthread_mutex_lock(&w->lock);
+    }
+    pthread_mutex_unlock(&w->lock);
 }
 
 static void run_threads(pn_shared *s, const pn_kernels *k, int32_t threads) {
     pthread_t id[MAX_THREADS];
-    worker w = {s, k};
+    worker w = {.shared = s, .kernels = k, .lock = PTHREAD_MUTEX_INITIALIZER, .idle = PTHREAD_COND_INITIALIZER};
     int started = 0;
     if (threads > s->n_tasks) threads = (int32_t)s->n_tasks;
     if (threads > MAX_THREADS) threads = MAX_THREADS;
+    pthread_mutex_lock(&w.lock); /* until all are counted */
     while (started + 1 < threads && pthread_create(&id[started], NULL, thread_main, &w) == 0) started++;
+    w.running = started;
+    pthread_mutex_unlock(&w.lock);
     k->work(s, 1);
+    wait_for(&w);
     for (int i = 0; i < started; i++) pthread_join(id[i], NULL);
 }
 
+/* What would end in a crash, a loop without end or a silent error; arrays and indices are the caller's to check. */
+static int good(const pn_problem *P) {
+    const pn_program *f = P->field, *r = P->reverse;
+    if (!f || !P->tableau || P->n < 0 || P->d < 1 || !(P->lambda >= 0 && P->lambda <= 1)) return 0;
+    if ((f->has_call || (r && r->has_call)) && !P->call) return 0;
+    if (P->adaptive ? P->grid || P->tableau->error_order == 0 : !P->grid && !(P->step > 0)) return 0;
+    if (P->loss != PN_LOSS_NONE && !(P->target && P->sample_loss && P->sample_weight)) return 0;
+    if (P->sensitivity && !(r && P->gradient == PN_GRAD_NONE && P->lambda == 0 && !P->jump_add && !P->quadrature)) return 0;
+    if (P->gradient == PN_GRAD_NONE) return 1;
+    return r && (P->g_theta || r->n_grads == 0) && (P->loss != PN_LOSS_NONE || P->g_y) && !P->jump_set;
+}
+
 pn_status pn_solve(const pn_problem *P, int f32, pn_isa isa) {
-    if (!pn_isa_available(isa)) return PN_BAD_ARGUMENT;
+    if (!pn_isa_available(isa) || !good(P)) return PN_BAD_ARGUMENT;
     const pn_kernels *k = pn_kernels_get(f32, isa, P->n > 1 && !P->sensitivity);
     pn_shared s = {.problem = P};
     int32_t threads = P->call ? 1 : P->threads > 0 ? P->threads : 1;
@@ -85,6 +126,6 @@ pn_status pn_solve(const pn_problem *P, int f32, pn_isa isa) {
 
 pn_status pn_evaluate(const pn_program *program, int f32, pn_isa isa, int64_t n, const void *const *slots, const void *const *theta,
                       void *const *outputs, double *const *grads, pn_callback call, void *call_ctx) {
-    if (!pn_isa_available(isa)) return PN_BAD_ARGUMENT;
+    if (!pn_isa_available(isa) || (program->has_call && !call)) return PN_BAD_ARGUMENT;
     return pn_kernels_get(f32, isa, n > 1)->evaluate(program, n, slots, theta, outputs, grads, call, call_ctx);
 }

@@ -12,7 +12,7 @@ typedef struct pn_record {
     int64_t index;        /* number of the step within its sample */
     int32_t save, save_end; /* save times in (t, t_new]: save .. save_end - 1 */
     int32_t seg, grid;    /* segment of the input, position in a prescribed grid */
-    int32_t local, landed; /* sample within its chunk; 1: t_new is the time of save_end - 1 */
+    int32_t local, landed; /* sample within its chunk; 1: t_new is, and moves with, the time of save_end - 1 */
 } pn_record;
 
 enum { PN_TAPE_BLOCK = 64 };

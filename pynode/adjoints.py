@@ -23,14 +23,14 @@ def backsolve(setup, theta, seed, wanted, memory):
     raw = setup.run(theta)
     seed = seed if isinstance(seed, np.ndarray) else seed.seed(raw)
     batch, d = setup.batch, setup.field.d
-    y, g, order = _usable(batch, raw, seed), seed, _reversed_rows(batch)
+    y, g, order = raw["y"], seed, _reversed_rows(batch)
     last = batch.row + batch.length - 1
     zeros = np.zeros_like(y)
     z0 = np.concatenate([y[last], zeros[last]], axis=1)
     jumps = {"jump_set": np.concatenate([y, np.full_like(y, np.nan)], axis=1)[order],
              "jump_add": np.concatenate([zeros, g], axis=1)[order]}
     keys = _pieces(setup) | jumps
-    back = _run_back(setup, setup.field.backsolve_program, z0, theta, keys, wanted, atol_repeat=2)
+    back = _run_back(setup, setup.field.backsolve_program, raw, z0, theta, keys, wanted, atol_repeat=2)
     z = back["y"].reshape(-1, 2 * d)[_last_rows(batch)]
     coef = -back["quadrature_coef"] if "inputs" in wanted else None
     return _finish(setup, theta, raw, g, z[:, d:], -back["quadrature"], coef, wanted)
@@ -49,7 +49,7 @@ def interpolating(setup, theta, seed, wanted, memory):
     order = _reversed_rows(batch)
     a0 = np.zeros((len(batch.y0), d), dtype)
     keys = path.arguments(dtype) | {"jump_set": np.full_like(seed, np.nan), "jump_add": seed[order]}
-    back = _run_back(setup, setup.field.interpolating_program, a0, theta, keys, wanted, atol_repeat=1)
+    back = _run_back(setup, setup.field.interpolating_program, raw, a0, theta, keys, wanted, atol_repeat=1)
     a = back["y"].reshape(-1, d)[_last_rows(batch)]
     coef = path.pull(-back["quadrature_coef"]) if "inputs" in wanted else None
     return _finish(setup, theta, raw, seed, a, -back["quadrature"], coef, wanted)
@@ -75,21 +75,15 @@ def _last_rows(batch):
     return np.cumsum(batch.length) - 1
 
 
-def _usable(batch, raw, seed):
-    """The saved states; for failed samples, which must not count, a NaN initial state makes the way back refuse them."""
-    y = raw["y"].copy()
-    failed = np.flatnonzero(raw["status"] != OK)
-    for i in failed:
-        y[batch.row[i]: batch.row[i] + batch.length[i]] = np.nan
-    return y
-
-
 def _pieces(setup):
     return setup.pieces.arguments() if setup.pieces is not None else {}
 
 
-def _run_back(setup, program, z0, theta, keys, wanted, atol_repeat):
-    """Solve the adjoint program from the last time of every sample to its first."""
+def _run_back(setup, program, raw, z0, theta, keys, wanted, atol_repeat):
+    """Solve the adjoint program from the last time of every sample to its first.
+
+    A sample that fails on this way has failed (raw says so from now on) and adds nothing: all is run again without it.
+    """
     batch, f = setup.batch, setup.field
     order = _reversed_rows(batch)
     options = setup.options.arguments(f.d)
@@ -97,9 +91,19 @@ def _run_back(setup, program, z0, theta, keys, wanted, atol_repeat):
     if setup.options.grid is not None:
         raise ValueError("grid= prescribes the forward steps; a continuous adjoint takes its own: use adjoint='discrete'")
     start = np.concatenate([[0], np.cumsum(batch.length)[:-1]]).astype(np.int64) if len(batch.row) else batch.row
-    problem = _core.Problem(program.core, None, y0=z0, t=batch.row_times()[order], t_start=start, t_len=batch.length,
-                            row=start, quadrature=bool(f.n_params), quadrature_coef="inputs" in wanted, **(options | keys))
-    back = problem.run(theta, callback=None)
+    while True:
+        z0 = np.where((raw["status"] == OK)[:, None], z0, np.nan)   # refused at once
+        problem = _core.Problem(program.core, None, y0=z0, t=batch.row_times()[order], t_start=start, t_len=batch.length,
+                                row=start, quadrature=bool(f.n_params), quadrature_coef="inputs" in wanted, **(options | keys))
+        back = problem.run(theta, callback=None)
+        lost = (raw["status"] == OK) & (back["status"] != OK)
+        if not lost.any():
+            break
+        raw["stop_component"][lost] = -1
+        for name in ("status", "stop_t"):
+            raw[name][lost] = back[name][lost]
+        for name in {"sample_loss", "sample_weight"} & set(raw):
+            raw[name][lost] = 0.0
     if not f.n_params:
         back["quadrature"] = np.zeros(0)
     return back
@@ -113,6 +117,7 @@ def _finish(setup, theta, raw, g, a0, g_theta, g_coef, wanted):
     g_t = None
     if "t" in wanted:
         slope = _field_at_rows(setup, theta, raw["y"])
+        g = np.where(np.repeat(ok, batch.length)[:, None], g, 0.0)
         g_t = np.where(np.isfinite(slope), slope * g, 0.0).sum(axis=1)
         first = batch.row
         at_start = batch.row_times() == np.repeat(batch.row_times()[first], batch.length)

@@ -1,4 +1,4 @@
-"""What users give, checked and brought into the form of the core. All coercion of arrays happens here.
+"""What users give, checked and brought into the form of the core.
 
 A batch of B samples is stored flat: sample i has its times at ``t[start[i]:start[i] + length[i]]`` and its results in
 rows ``row[i]:row[i] + length[i]`` of an (rows, d) array.
@@ -9,6 +9,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from pynode.arrays import integer, real_array, real_dtype
 from pynode.callbacks import callback_field
 from pynode.fields import Field
 from pynode.parameters import checked_theta
@@ -36,20 +37,10 @@ def as_theta(f, theta, dtype):
     if isinstance(theta, dict):
         theta = f.flatten(theta)
     theta = checked_theta(f.spec, theta)
-    if not math.isfinite(theta.sum()) and not np.isfinite(theta).all():
+    if not np.isfinite(theta).all():
         i = int(np.flatnonzero(~np.isfinite(theta))[0])
         raise ValueError(f"theta[{i}] is {theta[i]}: parameters must be finite")
-    return np.ascontiguousarray(theta, dtype)
-
-
-def real_array(name, x, dtype=None):
-    """x as a real array of float64 (or float32 where x is, or dtype says so)."""
-    a = np.asarray(x)
-    if a.dtype.kind not in "fiub":
-        raise TypeError(f"{name} must hold real numbers, not {a.dtype}")
-    if dtype is None:
-        dtype = np.float32 if a.dtype == np.float32 else np.float64
-    return np.asarray(a, dtype=dtype, order="C")
+    return real_array("theta", theta, dtype)
 
 
 def positive(name, x, zero=False):
@@ -73,6 +64,7 @@ class Batch:
     length: np.ndarray  # (B,)
     row: np.ndarray     # (B,)
     kind: str           # "single": (T, d); "shared": (B, T, d), one t; "own": (B, T, d), t (B, T); "ragged": lists
+    width: int          # T, but for "ragged"
 
     @property
     def rows(self):
@@ -96,12 +88,12 @@ class Batch:
             return rows.reshape(-1, *rest)
         if self.kind == "ragged":
             return [rows[a: a + n] for a, n in zip(self.row, self.length)]
-        return rows.reshape(len(self.y0), -1 if len(self.y0) else self.t.size, *rest)
+        return rows.reshape(len(self.y0), self.width, *rest)
 
     def times(self):
         """The times as the user gave them."""
         if self.kind == "own":
-            return self.t.reshape(len(self.y0), -1)
+            return self.t.reshape(len(self.y0), self.width)
         return self.t if self.kind != "ragged" else [self.t[a: a + n] for a, n in zip(self.start, self.length)]
 
     def flatten(self, name, x, dtype):
@@ -114,9 +106,9 @@ class Batch:
                 if np.shape(v) != (n, d):
                     raise ValueError(f"{name}[{i}] has shape {np.shape(v)}, but t[{i}] has {n} times and the state "
                                      f"{d} components: give ({n}, {d})")
-            return np.concatenate([real_array(f"{name}[{i}]", v, dtype) for i, v in enumerate(x)])
-        want = (self.t.size, d) if self.kind == "single" else (len(self.y0), int(self.length[0]) if len(self.length) else self.t.size, d)
-        a = real_array(name, x, dtype)
+            return np.concatenate([np.zeros((0, d), dtype), *(real_array(f"{name}[{i}]", v, dtype, True) for i, v in enumerate(x))])
+        want = (self.width, d) if self.kind == "single" else (len(self.y0), self.width, d)
+        a = real_array(name, x, dtype, True)
         if a.shape != want:
             raise ValueError(f"{name} has shape {a.shape}; with these y0 and t it must be {want} "
                              f"({'time, state' if self.kind == 'single' else 'sample, time, state'})")
@@ -127,7 +119,10 @@ def _check_times(name, t):
     if t.ndim != 1 or t.size == 0:
         raise ValueError(f"{name} must be a non-empty 1-d array of times, not of shape {t.shape}")
     if not np.isfinite(t).all():
-        raise ValueError(f"{name}[{int(np.flatnonzero(~np.isfinite(t))[0])}] is not finite")
+        i = int(np.flatnonzero(~np.isfinite(t))[0])
+        raise ValueError(f"{name}[{i}] is {t[i]}: times must be finite (leave out what was not measured)")
+    if not math.isfinite(float(t[-1]) - float(t[0])):
+        raise ValueError(f"{name} reaches from {t[0]:g} to {t[-1]:g}, an interval too long for a number: scale the times")
     step = np.diff(t)
     if (step < 0).any() and (step > 0).any():
         way = 1 if t[-1] >= t[0] else -1
@@ -147,29 +142,31 @@ def as_batch(y0, t, d=None, dtype=None):
     d : int, optional
         The size of the field's state.
     """
-    y0 = real_array("y0", y0, dtype)
+    y0 = real_array("y0", y0, real_dtype(dtype))
     single = y0.ndim == 1
-    if y0.ndim not in (1, 2) or (y0.ndim and y0.shape[-1] == 0):
-        raise ValueError(f"y0 has shape {y0.shape}; it must be (d,) for one sample or (B, d) for a batch")
+    if y0.ndim not in (1, 2) or y0.shape[-1] == 0:
+        raise ValueError(f"y0 has shape {y0.shape}; it must be (d,) for one sample or (B, d) for a batch, d at least 1")
     if d is not None and y0.shape[-1] != d:
         hint = f"; for {y0.size} samples of a scalar state give shape ({y0.size}, 1)" if single and d == 1 else ""
         raise ValueError(f"y0 has {y0.shape[-1]} components (shape {y0.shape}), the field has {d}{hint}")
     y0 = y0.reshape(-1, y0.shape[-1])
     n = len(y0)
-    ragged = isinstance(t, (list, tuple)) and len(t) > 0 and any(np.ndim(x) > 0 for x in t)
+    ragged = isinstance(t, (list, tuple)) and (any(np.ndim(x) > 0 for x in t) if len(t) else n == 0 and not single)
     own = not ragged and np.ndim(t) == 2
     if ragged or own:
         if single:
             raise ValueError("times of their own for each sample need a batch: y0 of shape (B, d), not (d,)")
         if len(t) != n:
-            raise ValueError(f"{len(t)} arrays of times for {n} samples in y0")
+            raise ValueError(f"t holds {len(t)} arrays of times for the {n} samples of y0: give one for each")
         parts = [_check_times(f"t[{i}]", real_array(f"t[{i}]", x, np.float64)) for i, x in enumerate(t)]
         length = np.array([x.size for x in parts], dtype=np.int64)
-        start = np.concatenate([[0], np.cumsum(length)[:-1]]).astype(np.int64)
-        return Batch(y0, np.concatenate(parts), start, length, start, "own" if own else "ragged")
+        start = np.cumsum(length) - length
+        return Batch(y0, np.concatenate([np.zeros(0), *parts]), start, length, start,
+                     "own" if own else "ragged", np.shape(t)[1] if own else 0)
     t = _check_times("t", real_array("t", t, np.float64))
     length = np.full(n, t.size, dtype=np.int64)
-    return Batch(y0, t, np.zeros(n, np.int64), length, np.arange(n, dtype=np.int64) * t.size, "single" if single else "shared")
+    return Batch(y0, t, np.zeros(n, np.int64), length, np.arange(n, dtype=np.int64) * t.size,
+                 "single" if single else "shared", t.size)
 
 
 def tolerances(rtol, atol, d):
@@ -196,10 +193,14 @@ def as_memory(memory):
         for unit, factor in units.items():
             if text.endswith(unit):
                 try:
-                    return max(1, int(float(text[: -len(unit)]) * factor))
+                    value = float(text[: -len(unit)]) * factor
                 except ValueError:
                     break
-        raise ValueError(f"memory={memory!r}: give bytes or a string such as '64MB'")
-    if isinstance(memory, bool) or int(memory) != memory or memory < 1:
-        raise ValueError(f"memory={memory!r} must be a positive number of bytes, a string such as '64MB', or None")
-    return int(memory)
+                if value > 0:
+                    return int(min(max(value, 1), 2**62))
+                break
+        raise ValueError(f"memory={memory!r}: give a positive number of bytes, or a string such as '64MB'")
+    try:
+        return integer("memory", memory, 1)
+    except (TypeError, ValueError) as error:
+        raise type(error)(f"memory={memory!r} must be a positive number of bytes, a string such as '64MB', or None") from None

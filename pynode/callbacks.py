@@ -5,6 +5,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from pynode.arrays import real_array
 from pynode.fields import Field, _count
 from pynode.parameters import Parameter
 from pynode.program import Builder
@@ -76,7 +77,7 @@ class Callback:
 
 
 def _checked(what, value, shape):
-    value = np.asarray(value, dtype=np.float64)
+    value = real_array(f"what {what} returns", value, np.float64)
     if value.shape != shape:
         raise ValueError(f"{what} must return an array of shape {shape}, not {value.shape}")
     return value

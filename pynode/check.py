@@ -4,7 +4,7 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from pynode.arguments import as_theta
+from pynode.arguments import as_theta, integer, positive
 from pynode.gradients import Objective
 from pynode.inputs import Signal
 from pynode.solving import make_solution
@@ -68,8 +68,9 @@ def check_grad(f, y0, t, theta, target, *, wrt=("theta",), n_entries=20, delta=1
     GradCheck
         `print` shows a table; `max_error` is the largest error relative to the largest gradient of its group.
     """
+    n_entries, delta = integer("n_entries", n_entries, 1), positive("delta", delta)
     objective = Objective(f, y0, t, target, wrt=wrt, **options)
-    value = objective.evaluate(theta)
+    value = objective.evaluate(theta, errors="raise")
     setup = objective.setup
     theta = as_theta(setup.field, theta, setup.dtype)
     frozen = _Frozen(objective, theta, options)
@@ -111,20 +112,30 @@ class _Frozen:
         return np.concatenate([v.ravel() for v in signal.u])
 
     def movable(self, group, x):
-        """Entries that can change by themselves: not a time that is repeated."""
+        """Entries that can change by themselves: not a time that is repeated, nor one where a frozen step happens to end
+        (the dense output has a kink there)."""
         entries = np.arange(x.size)
         if group != "t":
             return entries
-        batch, repeated = self.base.batch, np.zeros(x.size, bool)
-        for a, n in zip(batch.start, batch.length):
+        batch, stuck = self.base.batch, np.zeros(x.size, bool)
+        for grid, a, n in zip(self.grids, batch.start, batch.length):
             same = np.diff(x[a: a + n]) == 0
-            repeated[a: a + n] |= np.append(same, False) | np.append(False, same)
-        return entries[~repeated]
+            stuck[a: a + n] |= np.append(same, False) | np.append(False, same)
+            if not self.landing:
+                inside = (x[a: a + n] != grid[0]) & (x[a: a + n] != grid[-1])
+                stuck[a: a + n] |= inside & np.isclose(x[a: a + n, None], grid, rtol=1e-14, atol=0).any(axis=1)
+        return entries[~stuck]
+
+    @property
+    def landing(self):
+        """Whether steps move with the saved times."""
+        return self.base.options.save == "land" or self.base.options.coupling > 0
 
     def difference(self, group, x, i, delta):
         h = delta * max(1.0, abs(x[i]))
         if group == "t":
-            h = 0.1 * self._shortest_gap()
+            gap = self._shortest_gap()
+            h = 0.1 * gap if np.isfinite(gap) else h
         total = 0.0
         for k, c in STENCIL.items():
             up, down = x.copy(), x.copy()
@@ -164,8 +175,7 @@ class _Frozen:
         a, n = batch.start[j], batch.length[j]
         old, new = batch.t[a: a + n], x[a: a + n]
         grid = grid.copy()
-        landing = self.base.options.save == "land" or self.base.options.coupling > 0
-        for k in range(n) if landing else (0, n - 1):
+        for k in range(n) if self.landing else (0, n - 1):
             grid[np.isclose(grid, old[k], rtol=1e-14, atol=0)] = new[k]
         return grid
 

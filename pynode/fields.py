@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 
 from pynode import derivatives, parameters
+from pynode.arrays import real_array
 from pynode.functions import ACTIVATIONS
 from pynode.parameters import Parameter
 from pynode.program import Program
@@ -314,7 +315,7 @@ def _slot(name, value, size):
         if size:
             raise ValueError(f"{name} is missing: {size} numbers a sample")
         return np.empty(0)
-    x = np.asarray(value, dtype=np.float64)
+    x = real_array(name, value, np.float64)
     if size == 1 and (x.ndim == 0 or (x.ndim == 1 and name in ("t", "dt") and x.shape != (1,))):
         x = x[..., None]
     if x.ndim not in (1, 2) or x.shape[-1] != size:
@@ -369,8 +370,9 @@ def mlp(d_in, hidden, d_out=None, activation="tanh", *, time=False, inputs=0, in
         Widths of the hidden layers; may be empty.
     d_out : int, optional
         Size of the value; default d_in, which makes it a vector field.
-    activation : {"tanh", "sigmoid", "softplus", "relu", "silu", "gelu", "elu", "leaky_relu", "sin",
-    "identity"} time : bool
+    activation : str
+        "tanh", "sigmoid", "softplus", "relu", "silu", "gelu", "elu", "leaky_relu", "sin" or "identity".
+    time : bool
         Append t to the first layer's input.
     inputs : int
         Size of the input signal u, appended too.

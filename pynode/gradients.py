@@ -1,17 +1,21 @@
 """Gradients through a solve: `loss_and_grad`, `Objective`, and what `Solution.vjp` needs.
 
-A gradient method is one row of `ADJOINTS`: a function (setup, theta, seed, wanted) -> (raw results of the core, Gradients).
+A gradient method is one row of `ADJOINTS`: a function
+(setup, theta, seed, wanted, memory) -> (raw results of the core, g_theta, g_y0, g_t, g_coef),
+the gradients of the sum of the loss. seed is dL/dy (rows, d); where a loss is built in it is None for the core's own
+methods, and for the others the `Objective`, whose `seed` gives it.
 """
 
+import warnings
 from dataclasses import dataclass, replace
 
 import numpy as np
 
 from pynode.adjoints import backsolve, interpolating
-from pynode.arguments import as_batch, as_field, as_memory, as_theta, positive
-from pynode.errors import OK
+from pynode.arguments import as_batch, as_field, as_memory, as_theta, positive, real_array
+from pynode.errors import OK, SolveWarning
 from pynode.losses import LOSSES
-from pynode.solving import Options, Setup, Solution, Stats, _check_vector_field, make_solution, make_stats, report
+from pynode.solving import Options, Setup, Solution, Stats, _check_vector_field, check_errors, make_solution, make_stats, report
 
 WRT = ("theta", "y0", "t", "inputs")
 REVERSIBLE_COUPLING = 0.99
@@ -96,7 +100,7 @@ ADJOINTS = {
 
 def _check_adjoint(adjoint, options, memory):
     """The options with which this gradient method solves."""
-    if adjoint not in ADJOINTS:
+    if not isinstance(adjoint, str) or adjoint not in ADJOINTS:
         raise ValueError(f"adjoint={adjoint!r} is not one of {', '.join(ADJOINTS)}")
     if memory and adjoint != "discrete":
         raise ValueError(f"memory= limits the tape of adjoint='discrete'; adjoint={adjoint!r} has none")
@@ -108,6 +112,8 @@ def _check_adjoint(adjoint, options, memory):
 
 
 def _check_wrt(wrt, f):
+    if not isinstance(wrt, (str, tuple, list, set, frozenset)):
+        raise TypeError(f"wrt={wrt!r} must be a tuple out of {', '.join(WRT)}")
     wrt = (wrt,) if isinstance(wrt, str) else tuple(wrt)
     unknown = [name for name in wrt if name not in WRT]
     if unknown:
@@ -148,7 +154,11 @@ def solution_vjp(solution, dy, wrt, adjoint, memory):
     if not np.isfinite(seed).all():
         raise ValueError("dy must be finite; give 0 where the loss does not depend on an entry")
     setup = Setup(f, old.batch, options, gradient=True, own_inputs="inputs" in wanted)
-    _, *grads = ADJOINTS[adjoint](setup, solution.theta, seed, wanted, as_memory(memory))
+    raw, *grads = ADJOINTS[adjoint](setup, solution.theta, seed, wanted, as_memory(memory))
+    lost = int(((raw["status"] != OK) & (solution._raw["status"] == OK)).sum())
+    if lost:
+        warnings.warn(f"{lost} samples could not be solved backwards and add nothing to this gradient; adjoint='discrete' "
+                      "has no such limit", SolveWarning, stacklevel=3)
     return Gradients(**_shaped(setup, wanted, *grads))
 
 
@@ -171,13 +181,13 @@ class Objective:
                  wrt=("theta",), memory=None, dtype=None, **options):
         f = as_field(f)
         _check_vector_field(f)
-        if loss not in LOSSES:
+        if not isinstance(loss, str) or loss not in LOSSES:
             raise ValueError(f"loss={loss!r} is not one of {', '.join(LOSSES)}")
         self.wrt = _check_wrt(wrt, f)
         batch = as_batch(y0, t, f.d, dtype)
         self.adjoint, self.loss, self.memory = adjoint, loss, as_memory(memory)
         self.scale, self.dof = positive("loss_scale", loss_scale), positive("loss_dof", loss_dof)
-        options = _check_adjoint(adjoint, Options(**options), memory)
+        options = _check_adjoint(adjoint, Options.of("loss_and_grad", options), memory)
         self.target = batch.flatten("target", target, batch.y0.dtype)
         if np.isinf(self.target).any():
             raise ValueError("target has infinite entries; mark what was not observed with NaN")
@@ -199,17 +209,19 @@ class Objective:
     def _weights(self, weight, batch):
         if weight is None:
             return None
-        w = np.asarray(weight)
-        if batch.kind == "ragged" and not isinstance(weight, (list, tuple)):
-            w = np.broadcast_to(w, self.target.shape)
-        elif batch.kind != "ragged":
-            shape = np.shape(batch.unflatten(self.target))
-            w = np.broadcast_to(w, shape).reshape(-1, shape[-1])
+        dtype = batch.y0.dtype
+        if batch.kind == "ragged" and isinstance(weight, (list, tuple)):
+            w = batch.flatten("weight", weight, dtype)
         else:
-            w = batch.flatten("weight", weight, batch.y0.dtype)
-        w = np.ascontiguousarray(w, dtype=batch.y0.dtype)
-        if not np.isfinite(w).all() or (w < 0).any():
-            raise ValueError("weight must be finite and not negative")
+            shape = self.target.shape if batch.kind == "ragged" else np.shape(batch.unflatten(self.target))
+            w = real_array("weight", weight, dtype)
+            try:
+                w = np.ascontiguousarray(np.broadcast_to(w, shape).reshape(-1, shape[-1]))
+            except ValueError:
+                raise ValueError(f"weight has shape {w.shape}, which does not fit the target's {shape}") from None
+        bad = w[~(np.isfinite(w) & (w >= 0))]
+        if len(bad):
+            raise ValueError(f"weight has an entry {bad[0]:g}; weights must be finite and not negative (0: leave it out)")
         return w
 
     def __call__(self, theta):
@@ -234,6 +246,7 @@ class Objective:
 
     def evaluate(self, theta, errors="warn"):
         """Loss, gradients, solution: a `LossAndGrad`."""
+        check_errors(errors)
         theta = as_theta(self.field, theta, self.dtype)
         exact = self.adjoint in ("discrete", "reversible")
         raw, *grads = ADJOINTS[self.adjoint](self.setup, theta, None if exact else self, self.wrt, self.memory)

@@ -8,6 +8,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from pynode.arrays import real_array
+
 KINDS = ("constant", "previous", "linear", "cubic")
 
 
@@ -53,13 +55,17 @@ class Signal:
         if (t is None) != (kind == "constant"):
             raise ValueError("a constant input has t=None, every other kind needs its knots t")
         self.kind = kind
-        self.shared = not isinstance(u, (list, tuple)) and np.ndim(u) == (1 if kind == "constant" else 2)
+        self.shared = _depth(u) == (1 if kind == "constant" else 2)
+        if not self.shared and _depth(u) < 2:
+            raise ValueError(f"inputs: u has shape {np.shape(u)}; give {'(m,) or (B, m)' if kind == 'constant' else '(K, m) or (B, K, m) for K knots'}")
         self.u = [_values(u)] if self.shared else [_values(v) for v in u]
         if kind == "constant":
             self.u = [v.reshape(1, -1) for v in self.u]
             self.t = [np.zeros(1)] * len(self.u)
         else:
-            shared_t = not isinstance(t, (list, tuple)) and np.ndim(t) == 1
+            if _depth(t) == 0:
+                raise ValueError(f"inputs: the knots t must be an array (K,) or a list of B arrays, not {t!r}")
+            shared_t = _depth(t) == 1
             times = [t] * len(self.u) if shared_t else list(t)
             if len(times) != len(self.u):
                 raise ValueError(f"inputs: {len(times)} arrays of knots for {len(self.u)} samples")
@@ -183,15 +189,20 @@ def _slope_matrix(t):
     return sparse.csr_array((np.concatenate(values), (np.concatenate(rows), np.concatenate(cols))), shape=(n, n))
 
 
+def _depth(x):
+    """How many dimensions; lists may hold arrays of different lengths."""
+    return 1 + (_depth(x[0]) if len(x) else 0) if isinstance(x, (list, tuple)) else np.ndim(x)
+
+
 def _values(u):
-    u = np.asarray(u, dtype=np.float64)
+    u = real_array("inputs: u", u, np.float64)
     if u.ndim not in (1, 2) or u.size == 0:
         raise ValueError(f"inputs: u of a sample must be (K, m), not of shape {u.shape}")
     return u
 
 
 def _knots(t, u, i, kind):
-    t = np.asarray(t, dtype=np.float64)
+    t = real_array(f"inputs of sample {i}: t", t, np.float64)
     least = 1 if kind == "previous" else 2
     if u.ndim != 2 or t.shape != (len(u),):
         raise ValueError(f"inputs of sample {i}: knots of shape {t.shape} for values of shape {u.shape}: "
@@ -212,6 +223,8 @@ def as_signal(inputs, m):
     if not m:
         raise ValueError("inputs were given, but the field has none: declare them with field(..., inputs=m)")
     if not isinstance(inputs, Signal):
+        if isinstance(inputs, tuple) and len(inputs) not in (2, 3):
+            raise ValueError(f"inputs is a tuple of {len(inputs)}: give (t, u), (t, u, kind) or an array of constants")
         inputs = Signal(*inputs) if isinstance(inputs, tuple) else Signal(None, inputs, "constant")
     if inputs.m != m:
         raise ValueError(f"the field has {m} inputs, the signal {inputs.m}")

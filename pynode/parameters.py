@@ -4,6 +4,8 @@ from typing import NamedTuple
 
 import numpy as np
 
+from pynode.arrays import real_array
+
 
 class Parameter(NamedTuple):
     """One named array in theta.
@@ -93,7 +95,7 @@ def flatten(spec, tree):
         )
     theta = np.empty(total(spec))
     for p in spec:
-        value = np.asarray(given[p.name], dtype=np.float64)
+        value = real_array(f"parameter {p.name}", given[p.name], np.float64)
         if value.shape != p.shape:
             raise ValueError(f"parameter {p.name} has shape {p.shape}, not {value.shape}")
         theta[p.offset : p.stop] = value.ravel()
@@ -116,7 +118,7 @@ def checked_theta(spec, theta):
         raise ValueError(f"theta is missing: this field has {n} parameters (f.init(seed) makes some)")
     if isinstance(theta, dict):
         return flatten(spec, theta)
-    theta = np.asarray(theta, dtype=np.float64)
+    theta = real_array("theta", theta, np.float64)
     if theta.shape != (n,):
         raise ValueError(f"theta must have shape ({n},), not {theta.shape}")
     return theta

@@ -7,12 +7,15 @@ from functools import cached_property
 import numpy as np
 
 from pynode import _core
-from pynode.arguments import MAX_STEPS, Batch, as_batch, as_field, as_memory, as_theta, positive, real_array, tolerances
+from pynode.arguments import MAX_STEPS, Batch, as_batch, as_field, as_memory, as_theta, integer, positive, real_array, real_dtype, tolerances
 from pynode.errors import MESSAGES, OK, STATUS, SolveError, SolveWarning
 from pynode.inputs import as_signal
 
 METHODS = {row["name"]: row for row in _core.tableaus()}
 """name -> the method's tableau: order, stages, coefficients (the rows of csrc/tableau.c)."""
+
+MAX_FIXED = 1e10
+"""So many fixed steps are taken for a mistake."""
 
 FAILURES = ("warn", "raise", "ignore")
 
@@ -52,12 +55,26 @@ class Options:
     coupling: float = 0.0
     threads: int = 0
 
-    def arguments(self, d):
-        """Keywords of `_core.Problem` but for data."""
-        if self.method not in METHODS:
+    def __post_init__(self):
+        if not isinstance(self.method, str) or self.method not in METHODS:
             raise ValueError(f"method={self.method!r} is not one of {', '.join(METHODS)}")
+        coupling = positive("coupling", self.coupling, zero=True)
+        if coupling > 1:
+            raise ValueError(f"coupling={coupling:g} must be between 0 and 1 (0: the plain method)")
         if self.save not in ("interpolate", "land"):
             raise ValueError(f"save={self.save!r} must be 'interpolate' or 'land'")
+
+    @classmethod
+    def of(cls, caller, options):
+        """From the keywords of a function."""
+        unknown = [name for name in options if name not in cls.__dataclass_fields__]
+        if unknown:
+            raise TypeError(f"{caller}() got an unexpected keyword argument {unknown[0]!r}; the options of the solve are "
+                            f"{', '.join(cls.__dataclass_fields__)}")
+        return cls(**options)
+
+    def arguments(self, d):
+        """Keywords of `_core.Problem` but for data."""
         fixed = self.step is not None or self.grid is not None
         if not fixed and METHODS[self.method]["error_order"] == 0:
             adaptive = [name for name, row in METHODS.items() if row["error_order"]]
@@ -65,7 +82,7 @@ class Options:
         if self.step is not None and self.grid is not None:
             raise ValueError("step and grid both prescribe the steps: give one of them")
         keys = {"method": self.method, "land": self.save == "land" or self.coupling > 0, "adaptive": not fixed,
-                "threads": self.threads, "max_steps": self._max_steps(fixed)} | tolerances(self.rtol, self.atol, d)
+                "threads": integer("threads", self.threads or 0, 0, 4096), "max_steps": self._max_steps(fixed)} | tolerances(self.rtol, self.atol, d)
         if fixed:
             clash = [n for n in ("first_step", "max_step") if getattr(self, n) is not None]
             if clash:
@@ -73,35 +90,66 @@ class Options:
         for name in ("step", "first_step", "max_step"):
             if getattr(self, name) is not None:
                 keys[name] = positive(name, getattr(self, name))
-        coupling = positive("coupling", self.coupling, zero=True)
-        if coupling > 1:
-            raise ValueError(f"coupling={coupling:g} must be between 0 and 1 (0: the plain method)")
         order = METHODS[self.method]["error_order"]
-        return keys | {"coupling": coupling, "beta": 0.2 if order else 0.0}
+        return keys | {"coupling": float(self.coupling), "beta": 0.2 if order else 0.0}
 
     def _max_steps(self, fixed):
         if self.max_steps is None:
             return 2 ** 62 if fixed else MAX_STEPS
-        if isinstance(self.max_steps, bool) or int(self.max_steps) != self.max_steps or self.max_steps < 1:
-            raise ValueError(f"max_steps={self.max_steps!r} must be a positive integer")
-        return int(self.max_steps)
+        return integer("max_steps", self.max_steps, 1)
+
+    def check_span(self, spans):
+        """A fixed step that would never get there is refused, unless max_steps says that it is meant."""
+        longest = float((spans[:, 1] - spans[:, 0]).max(initial=0.0))
+        if self.step is not None and self.max_steps is None and longest > MAX_FIXED * float(self.step):
+            raise ValueError(f"step={self.step!r} makes {longest / float(self.step):.1g} steps on an interval of length "
+                             f"{longest:g}: take a larger one (or give max_steps= if it is meant)")
 
 
-def _grid_arguments(grid, batch):
+def _grid_arguments(grid, batch, land):
     """Prescribed steps: one array of step ends (first = initial time) for all samples, or a list of one for each."""
+    if not len(batch.y0):
+        grid = np.zeros(1)
     each = isinstance(grid, (list, tuple)) and len(grid) > 0 and np.ndim(grid[0]) == 1
     grids = [real_array(f"grid[{i}]" if each else "grid", g, np.float64) for i, g in enumerate(grid if each else [grid])]
     n = len(batch.y0)
     if each and len(grids) != n:
-        raise ValueError(f"{len(grids)} grids for {n} samples")
+        raise ValueError(f"grid holds {len(grids)} arrays for {n} samples: give one for each, or one for all")
     for i, g in enumerate(grids):
         if g.ndim != 1 or g.size == 0:
             raise ValueError(f"grid[{i}] has shape {g.shape}; it must be a 1-d array of step ends")
     length = np.array([g.size for g in grids], dtype=np.int64)
     start = np.concatenate([[0], np.cumsum(length)[:-1]]).astype(np.int64)
+    for i in range(n) if land else ():
+        _check_lands(i, grids[i if each else 0], batch.t[batch.start[i]: batch.start[i] + batch.length[i]])
     if not each:
         start, length = np.repeat(start, n), np.repeat(length, n)
     return {"grid": np.concatenate(grids), "grid_start": start, "grid_len": length}
+
+
+def _check_grid_knots(keys, batch):
+    """An input's polynomial changes at its knots: a prescribed step must not reach across one."""
+    if "knot" not in keys:
+        return
+    for i, (low, high) in enumerate(batch.spans()):
+        knot = keys["knot"][keys["knot_start"][i]: keys["knot_start"][i] + keys["knot_len"][i]][1:-1]
+        knot = knot[(knot > low) & (knot < high)]
+        grid = keys["grid"][keys["grid_start"][i]: keys["grid_start"][i] + keys["grid_len"][i]]
+        missing = knot[~np.isin(knot, grid)]
+        if len(missing):
+            raise ValueError(f"grid[{i}] steps over t = {missing[0]:g}, a knot of the inputs: the grid must contain the "
+                             "knots inside the interval")
+
+
+def _check_lands(i, grid, t):
+    """The core's notion of the same time is four units in the last place."""
+    grid = grid if grid[0] <= grid[-1] else -grid[::-1]
+    t = t if t[0] <= t[-1] else -t[::-1]
+    after = np.clip(np.searchsorted(grid, t), 1, max(len(grid) - 1, 1))
+    gap = np.minimum(np.abs(grid[after - 1] - t), np.abs(grid[np.minimum(after, len(grid) - 1)] - t))
+    if (gap > 8.8e-16 * np.abs(t)).any():
+        at = abs(t[np.argmax(gap)])
+        raise ValueError(f"save='land' and the reversible scheme need every time among the grid's: sample {i}, |t| = {at:g} is not")
 
 
 class Setup:
@@ -118,11 +166,13 @@ class Setup:
         self.field, self.batch, self.options, self.dtype = f, batch, options, batch.y0.dtype
         self.signal, self.pieces = as_signal(options.inputs, f.inputs), None
         keys = options.arguments(f.d)
+        options.check_span(batch.spans())
         if self.signal is not None:
             self.pieces = self.signal.pieces(len(batch.y0), self.dtype, batch.spans(), own=own_inputs)
             keys |= self.pieces.arguments()
         if options.grid is not None:
-            keys |= _grid_arguments(options.grid, batch)
+            keys |= _grid_arguments(options.grid, batch, keys["land"])
+            _check_grid_knots(keys, batch)
         reverse = f.vjp_program.core if gradient else None
         self.problem = _core.Problem(f.program.core, reverse, y0=batch.y0, t=batch.t, t_start=batch.start,
                                      t_len=batch.length, row=batch.row, **(keys | extra))
@@ -179,8 +229,12 @@ class Solution:
         grids = []
         for i, (a, b) in enumerate(zip(offset[:-1], offset[1:])):
             first = batch.t[batch.start[i]]
-            ends = record[a:b, 0] + record[a:b, 1]
-            grids.append(np.concatenate([[first], record[a + 1: b, 0], ends[-1:]]) if b > a else np.array([first]))
+            if b == a:
+                grids.append(np.array([first]))
+                continue
+            last, end = batch.t[batch.start[i] + batch.length[i] - 1], record[b - 1, 0] + record[b - 1, 1]
+            end = last if abs(end - last) <= 4.5e-16 * max(abs(end), abs(last), abs(record[b - 1, 0])) else end   # t + (last - t)
+            grids.append(np.concatenate([[first], record[a + 1: b, 0], [end]]))
         return grids
 
     def __call__(self, t, sample=None):
@@ -201,7 +255,12 @@ class Solution:
         if self._setup.batch.kind == "single":
             return self._dense(t, 0)
         if sample is not None:
-            return self._dense(t, range(len(self._setup.batch.y0))[sample])
+            n = len(self._setup.batch.y0)
+            if not -n <= sample < n:
+                raise IndexError(f"sample={sample} is none of the {n} samples")
+            return self._dense(t, sample % n)
+        if not len(self._setup.batch.y0):
+            return np.zeros((0, *np.shape(t), self.field.d))
         return np.stack([self._dense(t, i) for i in range(len(self._setup.batch.y0))])
 
     @property
@@ -238,6 +297,9 @@ class Solution:
         i = int(bad[0])
         status = raw["status"][i]
         where = f" component {raw['stop_component'][i]}" if raw["stop_component"][i] >= 0 else ""
+        bad_y0 = np.flatnonzero(~np.isfinite(batch.y0[i]))
+        if STATUS[status] == "bad_input" and len(bad_y0):
+            where += f", y0[{'' if batch.kind == 'single' else f'{i}, '}{bad_y0[0]}] is {batch.y0[i, bad_y0[0]]}"
         many = f"{len(bad)} of {len(batch.y0)} samples failed; sample {i}: " if len(batch.y0) > 1 else ""
         return f"{many}{STATUS[status]} at t = {raw['stop_t'][i]:.6g}{where}: {MESSAGES[status]}"
 
@@ -262,10 +324,14 @@ class Solution:
         return solution_vjp(self, dy, wrt, adjoint, memory)
 
 
-def report(solution, errors):
-    """Warn or raise about failed samples."""
+def check_errors(errors):
+    """Before the work is done."""
     if errors not in FAILURES:
         raise ValueError(f"errors={errors!r} must be one of {', '.join(FAILURES)}")
+
+
+def report(solution, errors):
+    """Warn or raise about failed samples."""
     if errors != "ignore" and not solution.ok:
         if errors == "raise":
             raise SolveError(solution.message())
@@ -351,7 +417,9 @@ def solve(f, y0, t, theta=None, *, method="dopri5", rtol=1e-6, atol=1e-8, step=N
     >>> sol.y.shape
     (101, 2)
     """
-    f = as_field(f, np.shape(y0)[-1] if np.ndim(y0) else None)
+    check_errors(errors)
+    y0 = real_array("y0", y0, real_dtype(dtype))
+    f = as_field(f, max(1, y0.shape[-1]) if y0.ndim else 1)
     _check_vector_field(f)
     batch = as_batch(y0, t, f.d, dtype)
     options = Options(method, rtol, atol, step, save, inputs, max_steps, first_step, max_step, grid, coupling, threads)

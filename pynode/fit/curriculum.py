@@ -121,11 +121,11 @@ class Plan:
 
 
 def default_windows(lengths):
-    """Lengths of windows, doubling from at most ten intervals to whole trajectories."""
+    """Lengths of windows, tripling from at most ten intervals to whole trajectories."""
     longest = max(lengths) - 1
     sizes = [max(1, min(10, round(longest / 3)))]
-    while 2 * sizes[-1] < longest:
-        sizes.append(2 * sizes[-1])
+    while 4.5 * sizes[-1] < longest:        # at least two windows
+        sizes.append(3 * sizes[-1])
     return (*sizes, None)
 
 

@@ -77,7 +77,6 @@ class TrainingObjective:
 
     def __init__(self, field, windows, y0, decay=0.0, weight=None, **options):
         self.objective = Objective(field, y0, windows.t, windows.y, weight=weight, **options)
-        self.problem = self.objective.setup.problem
         self.n_theta, self.y0 = field.n_params, np.array(y0, dtype=np.float64)
         self.decay = decay / self.objective.n_observed
         self.nfe = 0
@@ -92,7 +91,7 @@ class TrainingObjective:
 
     def __call__(self, x):
         theta, y0 = self.split(x)
-        raw = self.problem.run(theta, y0=y0, gradient="discrete", wrt_y0=True)
+        raw = self.objective.setup.run(theta, y0=y0, gradient="discrete", wrt_y0=True)
         self.nfe += int(raw["nfe"].sum())
         if (raw["status"] != OK).any():
             return np.inf, np.zeros_like(x)

@@ -95,7 +95,7 @@ def local_cubic(t, y, at, k):
         d value / d y of a point at the same place.
     """
     k = min(k, len(t))
-    degree = max(0, min(DEGREE, k - 2))
+    degree = min(DEGREE, max(k - 2, 1)) if k > 1 else 0
     start = np.clip(np.searchsorted(t, at) - k // 2, 0, len(t) - k)
     near = start[:, None] + np.arange(k)                                    # (m, k)
     u = t[near] - at[:, None]

@@ -7,12 +7,14 @@ import time
 import numpy as np
 
 from pynode import _version, files
-from pynode.arguments import as_field, positive, real_array
+from pynode.arguments import positive, real_array
 from pynode.fields import Field, mlp
 from pynode.fit.curriculum import OPTIMIZERS, Plan, Training, default_windows, train
 from pynode.fit.progress import Progress
 from pynode.fit.smoothing import smooth
+from pynode.functions import ACTIVATIONS
 from pynode.models.scaling import Scaling
+from pynode.models.storage import from_content, to_content
 from pynode.solving import METHODS, solve
 from pynode.tables import Trajectories
 
@@ -53,7 +55,7 @@ class NeuralODE:
         Of Adam.
     windows : sequence of int or None, optional
         Lengths of the windows of the stages, in intervals between times; None in it stands for whole trajectories.
-        Default: doubling from at most 10 to whole trajectories.
+        Default: tripling from at most 10 to whole trajectories.
     weight_decay : float, optional
         The loss has weight_decay / n_observed * |theta|^2 added. Default: the variance of the noise, estimated from the
         data, over 0.5^2, which is a Gaussian prior of standard deviation 0.5; 0 for a field of your own.
@@ -90,7 +92,7 @@ class NeuralODE:
     """
 
     def __init__(self, hidden=(32,), activation="tanh", field=None, *, method="dopri5", rtol=1e-5, atol=1e-5,
-                 optimizer="adam+lbfgs", max_iter=150, learning_rate=2e-2, windows=None, weight_decay=None, scale=True,
+                 optimizer="adam+lbfgs", max_iter=100, learning_rate=2e-2, windows=None, weight_decay=None, scale=True,
                  log=False, random_state=None):
         self.hidden = (hidden,) if isinstance(hidden, int) else tuple(hidden)
         self.activation, self.field, self.method = activation, field, method
@@ -101,11 +103,13 @@ class NeuralODE:
 
     def _check(self):
         """Everything that can be said before there are data."""
-        if self.field is None:
-            mlp(1, self.hidden, activation=self.activation)
-        elif not isinstance(self.field, Field):
+        if not all(isinstance(n, (int, np.integer)) and not isinstance(n, bool) and n >= 1 for n in self.hidden):
+            raise ValueError(f"hidden={self.hidden!r} must hold the widths of layers, integers >= 1")
+        if self.activation not in ACTIVATIONS:
+            raise ValueError(f"activation={self.activation!r} is not one of {', '.join(ACTIVATIONS)}")
+        if self.field is not None and not isinstance(self.field, Field):
             raise TypeError(f"field must be a pynode Field (pynode.field, pynode.mlp, ...), not {type(self.field).__name__}")
-        elif as_field(self.field).inputs:
+        if self.field is not None and self.field.inputs:
             raise ValueError("a field with inputs cannot be fitted by NeuralODE; use pynode.Objective(..., inputs=...)")
         if self.method not in METHODS or METHODS[self.method]["error_order"] == 0:
             adaptive = ", ".join(name for name, row in METHODS.items() if row["error_order"])
@@ -142,8 +146,8 @@ class NeuralODE:
             Of the states.
         time, state, id : str, sequence of str, str
             Columns of the data frame.
-        progress : bool
-            Show how training goes.
+        progress : bool or str
+            Show how training goes; a string is the label of the display.
         callback : callable, optional
             callback(Stage, Iteration) after each iteration; return True to stop.
 
@@ -171,7 +175,7 @@ class NeuralODE:
         plan = self._plan(data, smoothed, weight)
         training = Training.start(field.init(seed), z, smoothed)
         interrupt = None
-        with Progress(plan.total_iterations, "training", progress) as bar:
+        with Progress(plan.total_iterations, progress if isinstance(progress, str) else "training", bool(progress)) as bar:
             try:
                 train(field, tau, z, training, smoothed, plan, _reporting(bar, callback))
             except KeyboardInterrupt as error:
@@ -352,16 +356,7 @@ class NeuralODE:
             Store the data it was fitted to as well, for pictures and reports.
         """
         self._fitted()
-        params = self.get_params() | {"field": None}
-        content = {
-            "model": "NeuralODE", "params": params, "own_field": self.field is not None, "field": self.field_.to_dict(),
-            "theta": self.theta_, "scaling": vars(self.scaling_), "names": list(self.names_), "time_name": self.time_name_,
-            "initial_states": self.initial_states_, "seed": self.seed_, "report": _plain(self.report_),
-            "history": {name: np.asarray(x, dtype=np.int64 if name == "stage" else np.float64)
-                        for name, x in self.history_.items()},
-            "data": _data_to_dict(self.data_) if data and self.data_ is not None else None,
-        }
-        files.write(path, content)
+        files.write(path, to_content(self, data))
 
     def _fitted(self):
         if not hasattr(self, "theta_"):
@@ -394,69 +389,9 @@ def load(path):
     """
     content = files.read(path)
     try:
-        return _from_content(content)
+        return from_content(content, NeuralODE)
     except Exception as error:      # whatever a hostile file makes the constructors say
-        raise files.ModelFileError(f"{path} does not hold a valid model: {error}") from error
-
-
-def _from_content(content):
-    if content["model"] != "NeuralODE":
-        raise ValueError(f"unknown kind of model {content['model']!r}")
-    field = Field.from_dict(content["field"])
-    params = content["params"]
-    model = NeuralODE(**(params | {"field": field if content["own_field"] else None}))
-    names = tuple(content["names"])
-    if not all(isinstance(name, str) for name in names) or len(names) != field.d or field.n_out != field.d:
-        raise ValueError(f"the field has {field.d} states, the names are {names}")
-    theta, states = content["theta"], content["initial_states"]
-    if theta.shape != (field.n_params,) or not np.isfinite(theta).all():
-        raise ValueError(f"theta must be {field.n_params} finite numbers")
-    if states.ndim != 2 or states.shape[1] != field.d or not np.isfinite(states).all():
-        raise ValueError(f"the initial states must be finite and of shape (B, {field.d})")
-    scaling = Scaling(**content["scaling"])
-    if scaling.shift.shape != (field.d,) or scaling.log is not model.log:
-        raise ValueError("the scaling does not fit the field")
-    history, report = content["history"], content["report"]
-    if {x.shape for x in history.values()} != {history["loss"].shape} or not isinstance(report, dict):
-        raise ValueError("the history or the report is not one")
-    data = None if content["data"] is None else _data_from_dict(content["data"], names, content["time_name"])
-    if data is not None and len(data) != len(states):
-        raise ValueError(f"{len(states)} initial states for {len(data)} trajectories")
-    model.field_, model.theta_, model.scaling_, model.initial_states_ = field, theta, scaling, states
-    model.names_, model.time_name_, model.data_ = names, str(content["time_name"]), data
-    model.history_, model.report_, model.seed_ = history, _unplain(report), int(content["seed"])
-    return model
-
-
-def _data_to_dict(data):
-    return {"t": np.concatenate(data.t), "y": np.concatenate(data.y), "lengths": np.array(data.lengths, dtype=np.int64),
-            "ids": [i if isinstance(i, (str, int)) else str(i) for i in data.ids]}
-
-
-def _data_from_dict(stored, names, time_name):
-    t, y, lengths = stored["t"], stored["y"], stored["lengths"]
-    if lengths.ndim != 1 or (lengths < 1).any() or lengths.sum() != len(t) or y.shape != (len(t), len(names)):
-        raise ValueError("the lengths of the trajectories do not fit the data")
-    cuts = np.cumsum(lengths)[:-1]
-    return Trajectories(tuple(np.split(t, cuts)), tuple(np.split(y, cuts)), names, str(time_name), tuple(stored["ids"]))
-
-
-def _plain(value):
-    """Numbers that JSON lacks as None."""
-    if isinstance(value, dict):
-        return {key: _plain(item) for key, item in value.items()}
-    if isinstance(value, list):
-        return [_plain(item) for item in value]
-    return None if isinstance(value, float) and not np.isfinite(value) else value
-
-
-def _unplain(value):
-    """None as NaN."""
-    if isinstance(value, dict):
-        return {key: _unplain(item) for key, item in value.items()}
-    if isinstance(value, list):
-        return [_unplain(item) for item in value]
-    return float("nan") if value is None else value
+        raise files.ModelFileError(f"{path} does not hold a valid model: {type(error).__name__}: {error}") from error
 
 
 def _as_trajectories(t, Y, names, time, state, id):

@@ -1,0 +1,261 @@
+/* What the tests of the core share: checks that count, random numbers, programs built by hand, a network with its vjp,
+   and a solve with all its arrays. Everything that `keep` returns is freed by `finish`. */
+#ifndef PN_CHECK_H
+#define PN_CHECK_H
+#include <math.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "pynode.h"
+
+#define UNUSED __attribute__((unused))
+
+static int failures;
+#define CHECK(condition) CHECKF(condition, " ")
+#define CHECKF(condition, ...)                                                                                         \
+    do {                                                                                                               \
+        if (!(condition)) {                                                                                            \
+            failures++;                                                                                                \
+            printf("FAIL %s:%d: %s: ", __FILE__, __LINE__, #condition);                                                \
+            printf(__VA_ARGS__);                                                                                       \
+            printf("\n");                                                                                              \
+        }                                                                                                              \
+    } while (0)
+
+static void *kept[65536];
+static size_t n_kept;
+UNUSED static void *keep(size_t count, size_t size) { /* zeroed */
+    void *p = calloc(count ? count : 1, size);
+    if (!p || n_kept == sizeof kept / sizeof *kept) {
+        printf("the test itself is out of memory\n");
+        exit(2);
+    }
+    return kept[n_kept++] = p;
+}
+UNUSED static void release(size_t mark) { /* what was kept since n_kept was mark */
+    while (n_kept > mark) free(kept[--n_kept]);
+}
+UNUSED static int finish(const char *name) {
+    release(0);
+    printf("%s: %s\n", name, failures ? "FAILED" : "ok");
+    return failures != 0;
+}
+
+static uint64_t seed_state = 1;
+UNUSED static double uniform(void) { /* -1 .. 1 */
+    seed_state = seed_state * 6364136223846793005u + 1442695040888963407u;
+    return (double)(seed_state >> 11) * 0x1p-52 - 1;
+}
+
+/* Numbers in either precision. */
+UNUSED static double get(const void *x, size_t i, int f32) { return f32 ? (double)((const float *)x)[i] : ((const double *)x)[i]; }
+UNUSED static void set(void *x, size_t i, int f32, double value) {
+    if (f32) ((float *)x)[i] = (float)value;
+    else ((double *)x)[i] = value;
+}
+UNUSED static void *random_array(size_t n, int f32, double scale) {
+    void *x = keep(n, f32 ? sizeof(float) : sizeof(double));
+    for (size_t i = 0; i < n; i++) set(x, i, f32, scale * uniform());
+    return x;
+}
+
+/* ---- programs by hand ------------------------------------------------------------------------------------------- */
+enum { ROOM = 96 };
+typedef struct builder {
+    pn_program_spec spec;
+    int32_t sizes[ROOM], index[ROOM], outputs[PN_MAX_OUTPUTS];
+    pn_ins code[ROOM];
+    double consts[ROOM];
+    int64_t n_theta[PN_MAX_SPACES], n_grad[PN_MAX_SPACES];
+    char message[PN_MESSAGE];
+} builder;
+
+UNUSED static int32_t add_register(builder *b, int32_t size) {
+    b->sizes[b->spec.n_reg] = size;
+    return b->spec.n_reg++;
+}
+UNUSED static int32_t add_slot(builder *b, int32_t size) {
+    b->spec.n_slots++;
+    return add_register(b, size);
+}
+/* Appends `op`; returns its new output register of that size (size 0: an accumulating operation, no output). */
+UNUSED static int32_t add(builder *b, int32_t op, int32_t size, int32_t a, int32_t second, int32_t c, int32_t p, int32_t q, int32_t k) {
+    int32_t out = size ? add_register(b, size) : -1;
+    b->code[b->spec.n_code++] = (pn_ins){op, out, a, second, c, p, q, k};
+    return out;
+}
+UNUSED static void add_output(builder *b, int32_t r) { b->outputs[b->spec.n_outputs++] = r; }
+UNUSED static pn_status create(builder *b, pn_program **out) {
+    b->spec.sizes = b->sizes;
+    b->spec.code = b->code;
+    b->spec.consts = b->consts;
+    b->spec.index = b->index;
+    b->spec.outputs = b->outputs;
+    b->spec.n_theta = b->n_theta;
+    b->spec.n_grad = b->n_grad;
+    return pn_program_create(&b->spec, b->message, out);
+}
+UNUSED static pn_program *must_create(builder *b) {
+    pn_program *p;
+    pn_status st = create(b, &p);
+    CHECKF(st == PN_OK, "%s %s", pn_status_name(st), b->message);
+    if (st != PN_OK) exit(2);
+    return p;
+}
+
+/* f = W2 tanh(W1 (t, y, u) + b1) + b2; theta = W1, b1, W2, b2 */
+UNUSED static int32_t net_params(int32_t d, int32_t m, int32_t h) { return h * (1 + d + m) + h + d * h + d; }
+UNUSED static void net(builder *b, int32_t d, int32_t m, int32_t h, int vjp, int fuse) {
+    int32_t nx = 1 + d + m, b1 = h * nx, w2 = b1 + h, b2 = w2 + d * h, s = -1;
+    *b = (builder){.spec = {.n_spaces = 1, .fuse = fuse}, .n_theta = {net_params(d, m, h)}};
+    int32_t t = add_slot(b, 1), y = add_slot(b, d), u = add_slot(b, m);
+    if (vjp) s = add_slot(b, d);
+    int32_t x = add(b, PN_OP_CONCAT, 1 + d, t, y, -1, 0, 0, 0);
+    if (m) x = add(b, PN_OP_CONCAT, nx, x, u, -1, 0, 0, 0);
+    int32_t z = add(b, PN_OP_AFFINE, h, x, -1, -1, 0, b1, 0);
+    int32_t a = add(b, PN_OP_TANH, h, z, -1, -1, 0, 0, 0);
+    int32_t f = add(b, PN_OP_AFFINE, d, a, -1, -1, w2, b2, 0);
+    add_output(b, f);
+    b->spec.segments[1] = b->spec.n_code;
+    if (!vjp) return;
+    int32_t ga = add(b, PN_OP_AFFINE_T, h, s, -1, -1, w2, -1, 0);
+    int32_t gz = add(b, PN_OP_DTANH, h, ga, a, -1, 0, 0, 0);
+    int32_t gx = add(b, PN_OP_AFFINE_T, nx, gz, -1, -1, 0, -1, 0);
+    add_output(b, add(b, PN_OP_SLICE, d, gx, -1, -1, 1, 1, 0));
+    add_output(b, add(b, PN_OP_SLICE, 1, gx, -1, -1, 0, 1, 0));
+    if (m) add_output(b, add(b, PN_OP_SLICE, m, gx, -1, -1, 1 + d, 1, 0));
+    else add_output(b, -1);
+    b->spec.segments[2] = b->spec.n_code - b->spec.segments[1];
+    b->spec.n_grads = 1;
+    b->n_grad[0] = b->n_theta[0];
+    add(b, PN_OP_ACC_OUTER, 0, gz, x, -1, 0, 0, 0);
+    add(b, PN_OP_ACC, 0, gz, -1, -1, b1, 0, 0);
+    add(b, PN_OP_ACC_OUTER, 0, s, a, -1, w2, 0, 0);
+    add(b, PN_OP_ACC, 0, s, -1, -1, b2, 0, 0);
+}
+
+/* ---- a solve with all its arrays --------------------------------------------------------------------------------- */
+typedef struct fixture {
+    pn_problem p;
+    pn_program *field, *reverse; /* destroyed by fixture_end */
+    int f32;
+    size_t rows, segments, n_theta;
+    double *t;     /* writable views of what the problem points to */
+    int64_t *t_len;
+    void *theta, *y0, *coef, *target;
+} fixture;
+
+/* n samples of a random network, ragged times in 0 .. 2.5 (1 to 5 of them), inputs linear on 3 segments, squared loss */
+UNUSED static fixture fixture_begin(int32_t d, int32_t m, int64_t n, int f32, const char *method) {
+    enum { HIDDEN = 7, SEGMENTS = 3 };
+    builder b;
+    fixture f = {.f32 = f32};
+    pn_problem *p = &f.p;
+    size_t count = (size_t)n;
+    net(&b, d, m, HIDDEN, 0, 1);
+    f.field = must_create(&b);
+    net(&b, d, m, HIDDEN, 1, 1);
+    f.reverse = must_create(&b);
+    f.n_theta = (size_t)net_params(d, m, HIDDEN);
+    f.theta = random_array(f.n_theta, f32, 0.8);
+    f.y0 = random_array(count * (size_t)d, f32, 1);
+    int64_t *t_start = keep(count, sizeof *t_start), *row = keep(count, sizeof *row);
+    f.t_len = keep(count, sizeof *f.t_len);
+    for (size_t i = 0; i < count; i++) {
+        f.t_len[i] = i == 0 ? 5 : 1 + (int64_t)(i * 7 % 5);
+        t_start[i] = row[i] = (int64_t)f.rows;
+        f.rows += (size_t)f.t_len[i];
+    }
+    f.t = keep(f.rows, sizeof *f.t);
+    for (size_t i = 0; i < count; i++)
+        for (int64_t j = 0; j < f.t_len[i]; j++) f.t[row[i] + j] = 0.5 * (double)j + (j ? 0.1 * (double)(i % 5) : 0);
+    *p = (pn_problem){.field = f.field, .reverse = f.reverse, .theta = f.theta, .tableau = pn_tableau_find(method), .d = d, .m = m, .n = n, .y0 = f.y0};
+    p->t = f.t, p->t_start = t_start, p->t_len = f.t_len, p->row = row;
+    p->degree = -1;
+    if (m) {
+        double *knot = keep(SEGMENTS + 1, sizeof *knot);
+        int64_t *zero = keep(count, sizeof *zero), *knot_len = keep(count, sizeof *knot_len), *seg_start = keep(count, sizeof *seg_start);
+        for (int k = 0; k <= SEGMENTS; k++) knot[k] = 0.9 * k;
+        for (size_t i = 0; i < count; i++) knot_len[i] = SEGMENTS + 1, seg_start[i] = (int64_t)i * SEGMENTS;
+        f.segments = count * SEGMENTS;
+        f.coef = random_array(f.segments * 2 * (size_t)m, f32, 1);
+        p->knot = knot, p->knot_start = zero, p->knot_len = knot_len, p->seg_start = seg_start, p->coef = f.coef;
+        p->degree = 1;
+        p->input_jumps = 1;
+        p->g_coef = keep(f.segments * 2 * (size_t)m, sizeof(double));
+    }
+    double *atol = keep((size_t)d, sizeof *atol);
+    for (int32_t i = 0; i < d; i++) atol[i] = f32 ? 1e-5 : 1e-8;
+    p->adaptive = p->tableau->error_order > 0;
+    p->step = 0.05;
+    p->rtol = f32 ? 1e-4 : 1e-7, p->atol = atol, p->safety = 0.9, p->min_factor = 0.2, p->max_factor = 10, p->beta = 0.2, p->max_steps = 100000;
+    size_t element = f32 ? sizeof(float) : sizeof(double);
+    p->y = keep(f.rows * (size_t)d, element);
+    p->status = keep(count, sizeof *p->status);
+    p->stop_t = keep(count, sizeof *p->stop_t);
+    p->stop_component = keep(count, sizeof *p->stop_component);
+    p->nfe = keep(count, sizeof *p->nfe);
+    p->accepted = keep(count, sizeof *p->accepted);
+    p->rejected = keep(count, sizeof *p->rejected);
+    p->loss = PN_LOSS_SQUARED, p->loss_scale = 1, p->loss_dof = 4;
+    p->target = f.target = random_array(f.rows * (size_t)d, f32, 1);
+    p->sample_loss = keep(count, sizeof *p->sample_loss);
+    p->sample_weight = keep(count, sizeof *p->sample_weight);
+    p->gradient = PN_GRAD_DISCRETE;
+    p->g_theta = keep(f.n_theta, sizeof(double));
+    p->g_y0 = keep(count * (size_t)d, sizeof(double));
+    p->g_t = keep(f.rows, sizeof(double));
+    p->threads = 1;
+    return f;
+}
+UNUSED static void fixture_end(fixture *f) {
+    pn_program_destroy(&f->field);
+    pn_program_destroy(&f->reverse);
+}
+
+UNUSED static pn_status fixture_solve(fixture *f, pn_isa isa) { /* what is only added to starts from zero */
+    const pn_problem *p = &f->p;
+    if (p->g_y0) memset(p->g_y0, 0, (size_t)p->n * (size_t)p->d * sizeof(double));
+    if (p->g_t) memset(p->g_t, 0, f->rows * sizeof(double));
+    if (p->g_coef) memset(p->g_coef, 0, f->segments * 2 * (size_t)p->m * sizeof(double));
+    return pn_solve(p, f->f32, isa);
+}
+UNUSED static double total_loss(const fixture *f) {
+    double sum = 0;
+    for (int64_t i = 0; i < f->p.n; i++) sum += f->p.sample_loss[i];
+    return sum;
+}
+
+/* All results in one block of bytes, to compare them. */
+typedef struct bytes {
+    unsigned char *at;
+    size_t n;
+} bytes;
+UNUSED static bytes snapshot(const fixture *f) {
+    const pn_problem *p = &f->p;
+    size_t n = (size_t)p->n, d = (size_t)p->d, element = f->f32 ? sizeof(float) : sizeof(double);
+    struct {
+        const void *at;
+        size_t size;
+    } part[] = {
+        {p->y, f->rows * d * element},  {p->status, n * sizeof *p->status},     {p->stop_t, n * sizeof *p->stop_t},
+        {p->nfe, n * sizeof *p->nfe},   {p->accepted, n * sizeof *p->accepted}, {p->rejected, n * sizeof *p->rejected},
+        {p->sample_loss, n * 8},        {p->g_theta, f->n_theta * 8},           {p->g_y0, n * d * 8},
+        {p->g_t, f->rows * 8},          {p->g_coef, p->g_coef ? f->segments * 2 * (size_t)p->m * 8 : 0},
+    };
+    bytes all = {NULL, 0};
+    for (size_t i = 0; i < sizeof part / sizeof *part; i++) all.n += part[i].size;
+    all.at = keep(all.n, 1);
+    size_t used = 0;
+    for (size_t i = 0; i < sizeof part / sizeof *part; i++)
+        if (part[i].size) memcpy(all.at + used, part[i].at, part[i].size), used += part[i].size;
+    return all;
+}
+UNUSED static int same_bytes(bytes a, bytes b) { return a.n == b.n && !memcmp(a.at, b.at, a.n); }
+
+/* EACH_ISA(isa) { ... } for every instruction set that runs here */
+#define EACH_ISA(isa)                                                                                                  \
+    for (pn_isa isa = PN_ISA_PLAIN; isa < PN_N_ISA; isa = (pn_isa)(isa + 1))                                           \
+        if (pn_isa_available(isa))
+#endif

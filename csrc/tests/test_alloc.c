@@ -1,0 +1,144 @@
+/* Memory: every allocation of a call fails once, in turn. The call must say PN_MEMORY and leave nothing behind; when all
+   succeed it leaves nothing behind either. Linked with --wrap for the functions counted here (Makefile). */
+#include "check.h"
+
+void *__real_malloc(size_t n);
+void *__real_calloc(size_t n, size_t size);
+void *__real_realloc(void *p, size_t n);
+void *__real_aligned_alloc(size_t align, size_t n);
+void __real_free(void *p);
+void *__wrap_malloc(size_t n);
+void *__wrap_calloc(size_t n, size_t size);
+void *__wrap_realloc(void *p, size_t n);
+void *__wrap_aligned_alloc(size_t align, size_t n);
+void __wrap_free(void *p);
+
+static int64_t asked, fail_at = -1, alive; /* fail_at: which one fails; -1: none */
+static int refuse(void) { return asked++ == fail_at; }
+void *__wrap_malloc(size_t n) {
+    void *p = refuse() ? NULL : __real_malloc(n);
+    alive += p != NULL;
+    return p;
+}
+void *__wrap_calloc(size_t n, size_t size) {
+    void *p = refuse() ? NULL : __real_calloc(n, size);
+    alive += p != NULL;
+    return p;
+}
+void *__wrap_realloc(void *old, size_t n) {
+    void *p = refuse() ? NULL : __real_realloc(old, n);
+    alive += p != NULL && old == NULL;
+    return p;
+}
+void *__wrap_aligned_alloc(size_t align, size_t n) {
+    void *p = refuse() ? NULL : __real_aligned_alloc(align, n);
+    alive += p != NULL;
+    return p;
+}
+void __wrap_free(void *p) {
+    alive -= p != NULL;
+    __real_free(p);
+}
+
+static int64_t from;
+static void count_from(int64_t fail) {
+    from = alive;
+    asked = 0;
+    fail_at = fail;
+}
+/* The call failed because of allocation i, or did not make it: true when there are no more. */
+static int ended(pn_status st, int64_t i, const char *what) {
+    int failed = asked > i;
+    fail_at = -1;
+    CHECKF(st == (failed ? PN_MEMORY : PN_OK), "%s, allocation %d: %s", what, (int)i, pn_status_name(st));
+    CHECKF(alive == from, "%s, allocation %d: %d left behind", what, (int)i, (int)(alive - from));
+    if (!failed) CHECKF(i > 1, "%s: %d allocations", what, (int)i);
+    return !failed;
+}
+
+static void programs(void) {
+    builder b;
+    pn_program *p = NULL;
+    pn_status st = PN_MEMORY;
+    net(&b, 3, 2, 5, 1, 1);
+    for (int64_t i = 0; st != PN_OK; i++) {
+        count_from(i);
+        st = create(&b, &p);
+        CHECK((st == PN_OK) == (p != NULL));
+        pn_program_destroy(&p);
+        ended(st, i, "create");
+    }
+}
+
+static void evaluations(void) {
+    builder b;
+    net(&b, 3, 2, 5, 1, 1);
+    pn_program *p = must_create(&b);
+    void *slot[4], *out[4];
+    for (int s = 0; s < 4; s++) slot[s] = random_array(3 * 9, 0, 1), out[s] = keep(3 * 9, 8);
+    const void *theta[PN_MAX_SPACES] = {random_array((size_t)b.n_theta[0], 0, 1)};
+    double *grad[PN_MAX_SPACES] = {keep((size_t)b.n_theta[0], 8)};
+    for (int64_t n = 1; n <= 9; n += 8)
+        for (int64_t i = 0;; i++) {
+            count_from(i);
+            pn_status st = pn_evaluate(p, 0, pn_isa_best(), n, (const void *const *)slot, theta, out, grad, NULL, NULL);
+            int failed = asked > i;
+            fail_at = -1;
+            CHECK(st == (failed ? PN_MEMORY : PN_OK) && alive == from);
+            if (!failed) break;
+        }
+    pn_program_destroy(&p);
+    release(0);
+}
+
+/* gradient, kept steps, and a budget that makes checkpoints; reversible; sensitivities */
+static void solves(int64_t n, int kind) {
+    static const char *const names[] = {"full tape", "checkpoints", "reversible", "sensitivities", "dense"};
+    fixture f = fixture_begin(2, 1, n, 0, "bosh3");
+    pn_problem *p = &f.p;
+    p->rtol = 1e-9;
+    p->steps = keep((size_t)n, sizeof *p->steps);
+    if (kind == 1) p->memory = n > 1 ? 40000 : 12000;
+    if (kind == 2) p->lambda = 0.9, p->land = 1, p->gradient = PN_GRAD_REVERSIBLE, p->rtol = 1e-5;
+    if (kind == 3) p->gradient = PN_GRAD_NONE, p->sensitivity = keep(f.rows * 2 * (f.n_theta + 2), 8);
+    if (kind == 4) p->dense = 1;
+    bytes right = {0};
+    pn_status st = PN_MEMORY;
+    for (int64_t i = -1; i < 0 || st != PN_OK; i++) {
+        memset(p->steps, 0, (size_t)n * sizeof *p->steps);
+        count_from(i);
+        st = fixture_solve(&f, pn_isa_best());
+        int64_t made = asked;
+        for (int64_t s = 0; s < n; s++) { /* kept steps belong to the caller, however it ended */
+            if (st == PN_OK) CHECK((p->steps[s].record != NULL) == (p->accepted[s] > 0) && p->steps[s].n == p->accepted[s]);
+            free(p->steps[s].record);
+        }
+        if (i < 0) {
+            CHECKF(st == PN_OK && made > 2, "%s: %s", names[kind], pn_status_name(st));
+            if (st != PN_OK) break;
+            right = snapshot(&f);
+            st = PN_MEMORY;
+        } else if (ended(st, i, names[kind])) CHECK(same_bytes(right, snapshot(&f)));
+    }
+    fixture_end(&f);
+    release(0);
+}
+
+/* With threads: whichever of them gets no memory, the call says so. */
+static void threaded(void) {
+    fixture f = fixture_begin(2, 0, 300, 0, "bosh3");
+    f.p.memory = 100; /* every thread finds its share too small */
+    f.p.threads = 3;
+    CHECK(fixture_solve(&f, pn_isa_best()) == PN_BUDGET);
+    fixture_end(&f);
+    release(0);
+}
+
+int main(void) {
+    programs();
+    evaluations();
+    for (int kind = 0; kind < 5; kind++)
+        for (int64_t n = 1; n <= 21; n += 20) solves(n, kind);
+    threaded();
+    return finish("test_alloc");
+}

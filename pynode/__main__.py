@@ -1,0 +1,8 @@
+"""python -m pynode"""
+
+import sys
+
+from pynode.cli import main
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,182 @@
+"""Levenberg-Marquardt with the strength of the priors and of the noise found from the data themselves (evidence).
+
+Minimised is beta E(theta) + sum_i alpha_i theta_i^2 with E a weighted sum of squares. The damping follows Nielsen (1999,
+IMM-REP-1999-05); alpha, one for each group of parameters, and beta are re-estimated by MacKay's update (1992, Neural
+Computation 4, 415, eq. 4.10-4.12) with the Gauss-Newton Hessian:
+    gamma_g = sum_{i in g} (1 - alpha_g C_ii),  alpha_g = gamma_g / |theta_g|^2,  beta = (n - gamma - n_free) / E,
+C the posterior covariance (beta J^T J + alpha)^-1.
+"""
+
+import time
+from dataclasses import dataclass, field as _field
+
+import numpy as np
+from scipy.linalg import cho_factor, cho_solve, lapack
+
+ALPHA_RANGE = (1e-6, 1e4)
+TRIES = 12
+
+
+@dataclass
+class Posterior:
+    """Where Levenberg-Marquardt stands, and in the end its result.
+
+    Attributes
+    ----------
+    theta : (p,) array
+    free : (B, d) array or None
+        Free initial states.
+    alpha : (p,) array
+        Precisions of the Gaussian prior.
+    beta : float
+        Precision of the noise (in units of the weights).
+    gamma : float
+        Effective number of parameters.
+    loss : float
+        Weighted sum of squares E.
+    covariance : (p, p) array or None
+        Of theta (Laplace approximation).
+    status : {"converged", "max_iter", "stalled", "stopped"}
+    n_iter, n_evaluations : int
+    """
+
+    theta: np.ndarray
+    free: np.ndarray | None
+    alpha: np.ndarray
+    beta: float
+    gamma: float = np.nan
+    loss: float = np.inf
+    covariance: np.ndarray | None = None
+    status: str = "max_iter"
+    n_iter: int = 0
+    n_evaluations: int = 0
+    rows: list = _field(default_factory=list)
+
+
+def covariance(H, alpha, beta):
+    """(beta H + diag(alpha))^-1, jittered if need be."""
+    K = beta * H
+    K[np.diag_indices_from(K)] += alpha
+    jitter = 1e-14 * np.abs(np.diag(K)).max()
+    for _ in range(10):
+        factor, info = lapack.dpotrf(K, lower=1)
+        if info == 0:
+            inverse, _ = lapack.dpotri(factor, lower=1)
+            return np.tril(inverse) + np.tril(inverse, -1).T
+        K[np.diag_indices_from(K)] += jitter
+        jitter *= 10
+    raise np.linalg.LinAlgError("the Hessian is not finite")
+
+
+def update_evidence(state, H, groups, n_observed, n_free, fixed_noise=False):
+    """MacKay's update of alpha (by groups), beta and gamma, in place."""
+    state.covariance = covariance(H, state.alpha, state.beta)
+    spread = np.diag(state.covariance)
+    free = np.ones(len(state.theta), bool)
+    gamma = 0.0
+    for g in groups:
+        free[g] = False
+        known = float(np.clip(len(g) - (state.alpha[g] * spread[g]).sum(), 1e-3, len(g)))
+        gamma += known
+        state.alpha[g] = np.clip(known / max(state.theta[g] @ state.theta[g], 1e-300), *ALPHA_RANGE)
+    state.gamma = gamma + free.sum()
+    if not fixed_noise:
+        left = max(n_observed - state.gamma - n_free, 0.05 * n_observed)
+        state.beta = left / max(state.loss, 1e-300)
+
+
+def levenberg_marquardt(problem, state, *, groups=(), evidence=True, max_iter=50, tol=1e-4, damping=1e-3, callback=None,
+                        on_iteration=None):
+    """Minimise a problem from `state`, in place.
+
+    Parameters
+    ----------
+    problem : MatchingProblem, ShootingProblem, or alike
+        With loss(theta, free), linearise(theta, free), n_observed, n_free.
+    state : Posterior
+    groups : list of int arrays
+        Parameters that share a prior, each with its own precision; those in no group keep the alpha they have.
+    evidence : bool
+        Re-estimate alpha and beta after each step.
+    max_iter : int
+    tol : float
+        Stop when two steps in a row lower the objective by less than this, relatively.
+    damping : float
+        The first.
+    callback : callable, optional
+        callback(state, objective, seconds) after each step; True stops.
+    on_iteration : callable, optional
+        on_iteration(problem, state) after each step, before linearising again (robust weights).
+
+    Returns
+    -------
+    Posterior
+        `state`.
+    """
+    start, nu, small = time.perf_counter(), 2.0, 0
+    here = problem.linearise(state.theta, state.free)
+    state.n_evaluations += 1
+    if here is None or not np.isfinite(here.loss):
+        state.status = "failed"
+        return state
+    state.loss = here.loss
+    if evidence and groups:
+        update_evidence(state, here.H, groups, problem.n_observed, problem.n_free)
+    for _ in range(max_iter):
+        found = _step(problem, state, here, damping, nu)
+        if found is None:
+            state.status = "stalled"
+            break
+        theta, free, rho, drop, damping = found
+        damping, nu = max(damping * max(1 / 3, 1 - (2 * rho - 1) ** 3), 1e-9), 2.0
+        state.theta, state.free = theta, free
+        state.n_iter += 1
+        if on_iteration is not None:
+            on_iteration(problem, state)
+        new = problem.linearise(theta, free)
+        if new is None:
+            state.status = "stalled"
+            break
+        here, state.loss = new, new.loss
+        if evidence and groups:
+            update_evidence(state, here.H, groups, problem.n_observed, problem.n_free)
+        if callback is not None and callback(state, _objective(state, here.loss), time.perf_counter() - start) is True:
+            state.status = "stopped"
+            break
+        small = small + 1 if drop < tol else 0
+        if small == 2:
+            state.status = "converged"
+            break
+    state.covariance = covariance(here.H, state.alpha, state.beta)
+    return state
+
+
+def _objective(state, loss):
+    return state.beta * loss + float((state.alpha * state.theta**2).sum())
+
+
+def _step(problem, state, here, damping, nu):
+    """(theta, free, gain ratio, relative drop, damping) of a step that lowers the objective, or None."""
+    K = state.beta * here.H
+    K[np.diag_indices_from(K)] += state.alpha
+    D = np.maximum(np.diag(K), 1e-12 * np.abs(np.diag(K)).max())
+    gradient = state.beta * here.g + state.alpha * state.theta
+    before = _objective(state, here.loss)
+    for _ in range(TRIES):
+        M = K.copy()
+        M[np.diag_indices_from(M)] += damping * D
+        try:
+            step = -cho_solve(cho_factor(M, lower=True, overwrite_a=True, check_finite=False), gradient)
+        except np.linalg.LinAlgError:
+            damping, nu = max(damping, 1e-12) * nu, 2 * nu
+            continue
+        free = None if here.step_free is None else state.free + here.step_free(step)
+        theta = state.theta + step
+        after = problem.loss(theta, free)
+        state.n_evaluations += 1
+        after = state.beta * after + float((state.alpha * theta**2).sum())
+        promised = -(2 * gradient @ step + step @ (K @ step)) + state.beta * here.gain_free
+        if after < before:
+            return theta, free, (before - after) / max(promised, 1e-300), (before - after) / abs(before), damping
+        damping, nu = damping * nu, 2 * nu
+    return None

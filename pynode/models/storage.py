@@ -1,0 +1,128 @@
+"""What a model file holds: a NeuralODE as plain data, and back, trusting nothing."""
+
+import numpy as np
+
+from pynode.fields import Field
+from pynode.fit.curriculum import Stage
+from pynode.models.scaling import Scaling
+from pynode.tables import Trajectories
+
+REPORT = {
+    "status": str, "loss": float, "rmse": dict, "noise": dict, "noise_of": str, "weight_decay": float, "seed": int,
+    "seconds": float, "nfe": int, "evaluations": int, "n_params": int, "n_trajectories": int, "n_observed": int,
+    "time_scale": float, "stages": list, "version": str,
+}
+"""What a report holds."""
+
+HISTORY = {"stage": np.int64, "loss": np.float64, "gradient_norm": np.float64, "seconds": np.float64}
+
+
+def to_content(model, data=True):
+    """A fitted NeuralODE as JSON values and arrays, for `pynode.files.write`."""
+    return {
+        "model": "NeuralODE", "params": model.get_params() | {"field": None}, "own_field": model.field is not None,
+        "field": model.field_.to_dict(), "theta": model.theta_, "scaling": vars(model.scaling_),
+        "names": list(model.names_), "time_name": model.time_name_, "initial_states": model.initial_states_,
+        "report": _without_nan(model.report_),
+        "history": {name: np.asarray(model.history_[name], dtype=dtype) for name, dtype in HISTORY.items()},
+        "data": _data_to_dict(model.data_) if data and model.data_ is not None else None,
+    }
+
+
+def from_content(content, make):
+    """The model again.
+
+    Parameters
+    ----------
+    content : dict
+        From `pynode.files.read`.
+    make : callable
+        make(**params) -> an unfitted model.
+
+    Raises
+    ------
+    Exception
+        Of any kind, where the content is not that of a model.
+    """
+    if content["model"] != "NeuralODE":
+        raise ValueError(f"unknown kind of model {content['model']!r}")
+    field = Field.from_dict(content["field"])
+    _of_type(field.name, str, "the name of the field")
+    model = make(**(content["params"] | {"field": field if content["own_field"] else None}))
+    names = tuple(content["names"])
+    if not all(isinstance(name, str) for name in names) or len(names) != field.d or field.n_out != field.d:
+        raise ValueError(f"the field has {field.d} states, the names are {names}")
+    theta, states = content["theta"], content["initial_states"]
+    if theta.shape != (field.n_params,) or not np.isfinite(theta).all():
+        raise ValueError(f"theta must be {field.n_params} finite numbers")
+    if states.ndim != 2 or states.shape[1] != field.d or not np.isfinite(states).all():
+        raise ValueError(f"the initial states must be finite and of shape (B, {field.d})")
+    scaling = Scaling(**content["scaling"])
+    if scaling.shift.shape != (field.d,) or scaling.log is not model.log:
+        raise ValueError("the scaling does not fit the field")
+    data = None if content["data"] is None else _data_from_dict(content["data"], names, content["time_name"])
+    if data is not None and len(data) != len(states):
+        raise ValueError(f"{len(states)} initial states for {len(data)} trajectories")
+    model.field_, model.theta_, model.scaling_, model.initial_states_ = field, theta, scaling, states
+    model.names_, model.time_name_, model.data_ = names, _text(content["time_name"]), data
+    model.history_, model.report_ = _history(content["history"]), _report(content["report"], names)
+    model.seed_ = model.report_["seed"]
+    return model
+
+
+def _history(stored):
+    history = {name: stored[name] for name in HISTORY}
+    if any(x.ndim != 1 or x.shape != history["loss"].shape or x.dtype != HISTORY[n] for n, x in history.items()):
+        raise ValueError("the history must be vectors of one length")
+    return history
+
+
+def _report(stored, names):
+    stored = _of_type(stored, dict, "the report")
+    report = {name: _of_type(stored[name], kind, f"{name} of the report") for name, kind in REPORT.items()}
+    for name in ("rmse", "noise"):
+        if tuple(report[name]) != names:
+            raise ValueError(f"{name} of the report is not by state")
+        report[name] = {state: _of_type(x, float, name) for state, x in report[name].items()}
+    kinds = Stage.__annotations__
+    report["stages"] = [{name: _of_type(stage[name], kinds[name], "a stage") for name in kinds} for stage in report["stages"]]
+    return report
+
+
+def _of_type(value, kind, what):
+    """The value if it is of this type; None is NaN."""
+    if kind is float:
+        value = float("nan") if value is None else value
+        if type(value) is int and abs(value) < 2**53:
+            value = float(value)
+    if type(value) is not kind:
+        raise ValueError(f"{what} is not of type {kind.__name__}")
+    return value
+
+
+def _text(value):
+    return _of_type(value, str, "the name of time")
+
+
+def _data_to_dict(data):
+    return {"t": np.concatenate(data.t), "y": np.concatenate(data.y), "lengths": np.array(data.lengths, dtype=np.int64),
+            "ids": [i if isinstance(i, (str, int)) else str(i) for i in data.ids]}
+
+
+def _data_from_dict(stored, names, time_name):
+    t, y, lengths = stored["t"], stored["y"], stored["lengths"]
+    if lengths.ndim != 1 or (lengths < 1).any() or lengths.sum() != len(t) or y.shape != (len(t), len(names)):
+        raise ValueError("the lengths of the trajectories do not fit the data")
+    if not all(type(i) in (str, int) for i in stored["ids"]):
+        raise ValueError("ids must be strings or integers")
+    cuts = np.cumsum(lengths)[:-1]
+    return Trajectories(tuple(np.split(t, cuts)), tuple(np.split(y, cuts)), names, _text(time_name), tuple(stored["ids"]))
+
+
+def _without_nan(value):
+    """Numbers that JSON lacks as None."""
+    if isinstance(value, dict):
+        return {key: _without_nan(item) for key, item in value.items()}
+    if isinstance(value, list):
+        return [_without_nan(item) for item in value]
+    return None if isinstance(value, float) and not np.isfinite(value) else value
