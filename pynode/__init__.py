@@ -26,8 +26,8 @@ _HOMES = {
     "pynode.check": ["check_grad"],
     "pynode.jacobians": ["sensitivities", "Sensitivities", "SensitivityProblem"],
     "pynode.compat": ["odeint"],
-    "pynode.models": ["NeuralODE"],
-    "pynode.files": ["load", "ModelFileError"],
+    "pynode.models": ["NeuralODE", "load"],
+    "pynode.files": ["ModelFileError"],
 }
 _HOME = {name: module for module, names in _HOMES.items() for name in names}
 _MODULES = ("datasets", "fit", "models", "plots")

@@ -156,6 +156,7 @@ def as_batch(y0, t, d=None, dtype=None):
     if ragged or own:
         if single:
             raise ValueError("times of their own for each sample need a batch: y0 of shape (B, d), not (d,)")
+        t = real_array("t", t, np.float64) if own else t
         if len(t) != n:
             raise ValueError(f"t holds {len(t)} arrays of times for the {n} samples of y0: give one for each")
         parts = [_check_times(f"t[{i}]", real_array(f"t[{i}]", x, np.float64)) for i, x in enumerate(t)]

@@ -49,7 +49,7 @@ class GradCheck:
         return "\n".join([*rows, f"largest error {self.max_error:.1e}"])
 
 
-def check_grad(f, y0, t, theta, target, *, wrt=("theta",), n_entries=20, delta=1e-3, random_state=0, **options):
+def check_grad(f, y0, t, theta, target, *, wrt=("theta",), n_entries=20, delta=1e-4, random_state=0, **options):
     """Compare gradients with finite differences on the frozen steps.
 
     The accepted steps of one solve are prescribed to all the others (``grid=``), so that the loss is a smooth function;

@@ -3,7 +3,7 @@
 import numpy as np
 
 from pynode.arguments import real_array
-from pynode.callbacks import callback_field
+from pynode.callbacks import _checked, callback_field
 from pynode.fields import Field
 from pynode.solving import solve
 
@@ -46,19 +46,28 @@ def odeint(func, y0, t, theta=None, *, rtol=1e-7, atol=1e-9, method="dopri5", op
     Results between the steps of a fixed-step method come from cubic Hermite interpolation, not torchdiffeq's linear one.
     A sample that fails raises `SolveError`.
     """
-    if method not in METHODS:
+    if not isinstance(func, Field) and not callable(func):
+        raise TypeError(f"func must be a Field or a function func(t, y), not {type(func).__name__}")
+    if not isinstance(method, str) or method not in METHODS:
         raise ValueError(f"method={method!r} is not one of {', '.join(METHODS)}")
+    if not isinstance(options, (dict, type(None))):
+        raise TypeError(f"options={options!r} must be a dict")
     options = dict(options or {})
     unknown = sorted(set(options) - OPTIONS)
     if unknown:
         raise ValueError(f"options[{unknown[0]!r}] is not known here; known are {', '.join(sorted(OPTIONS))}")
-    y0 = real_array("y0", y0)
+    y0, t = real_array("y0", y0), real_array("t", t, np.float64)
+    if t.ndim != 1:
+        raise ValueError(f"t must be a 1-d array of times, not of shape {t.shape}")
     keys = {"method": METHODS[method], "rtol": rtol, "atol": atol, "errors": "raise", "max_steps": options.get("max_num_steps")}
     if method in FIXED:
         if "step_size" in options:
             keys["step"] = options["step_size"]
         else:
-            keys["grid"] = _strict(real_array("t", t, np.float64))
+            keys["grid"] = _strict(t)
+        wrong = sorted(set(options) & {"first_step", "max_step"})
+        if wrong:
+            raise ValueError(f"options[{wrong[0]!r}] belongs to the adaptive methods, not to {method!r}")
     else:
         if "step_size" in options:
             raise ValueError(f"options['step_size'] belongs to the fixed-step methods, not to {method!r}")
@@ -69,8 +78,10 @@ def odeint(func, y0, t, theta=None, *, rtol=1e-7, atol=1e-9, method="dopri5", op
         states, f = y0.reshape(-1, func.d), func
     else:
         shape = y0.shape
+        if not y0.size:
+            raise ValueError(f"y0 has shape {shape}: there is nothing to solve")
         states = y0.reshape(1, -1)
-        f = callback_field(lambda s, y: np.asarray(func(s, y.reshape(shape)), dtype=np.float64).ravel(), max(1, y0.size))
+        f = callback_field(lambda s, y: _checked("func", func(s, y.reshape(shape)), shape).ravel(), y0.size)
     sol = solve(f, states, t, theta, **keys)
     return np.moveaxis(sol.y, 0, 1).reshape(len(sol.t), *y0.shape)
 

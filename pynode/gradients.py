@@ -85,6 +85,8 @@ def _exact(kind):
     def run(setup, theta, seed, wanted, memory):
         raw = setup.run(theta, g_y=seed, gradient=kind, wrt_y0="y0" in wanted, wrt_t="t" in wanted,
                         wrt_inputs="inputs" in wanted, memory=memory)
+        if kind == "reversible":
+            _check_reconstruction(raw, setup.options.coupling, setup.dtype)
         return raw, raw["g_theta"], raw.get("g_y0"), raw.get("g_t"), raw.get("g_coef")
 
     return run
@@ -98,12 +100,26 @@ ADJOINTS = {
 }
 
 
-def _check_adjoint(adjoint, options, memory):
+def _check_reconstruction(raw, coupling, dtype):
+    """Going back multiplies rounding by 1 / coupling at every step."""
+    steps = int(raw["accepted"].max(initial=0))
+    lost = np.log10(np.finfo(dtype).eps) - steps * np.log10(coupling)
+    if lost > -6:
+        better = 10 ** (-(-7 - np.log10(np.finfo(dtype).eps)) / max(steps, 1))
+        warnings.warn(f"adjoint='reversible' with coupling={coupling:g} over {steps} steps enlarges rounding to about 1e{lost:+.0f} "
+                      f"of the state: the gradient is not to be trusted; take coupling={better:.6f} or closer to 1, fewer steps, "
+                      "or adjoint='discrete'", SolveWarning, stacklevel=5)
+
+
+def _check_adjoint(adjoint, options, memory, callback=False):
     """The options with which this gradient method solves."""
     if not isinstance(adjoint, str) or adjoint not in ADJOINTS:
         raise ValueError(f"adjoint={adjoint!r} is not one of {', '.join(ADJOINTS)}")
     if memory and adjoint != "discrete":
         raise ValueError(f"memory= limits the tape of adjoint='discrete'; adjoint={adjoint!r} has none")
+    if callback and adjoint in ("backsolve", "interpolating"):
+        raise ValueError(f"adjoint={adjoint!r} needs a field that was traced (pynode.field, pynode.mlp): a callback field has "
+                         "'discrete' and 'reversible'")
     if adjoint == "reversible":
         return options if options.coupling > 0 else replace(options, coupling=REVERSIBLE_COUPLING)
     if options.coupling > 0:
@@ -147,7 +163,7 @@ def solution_vjp(solution, dy, wrt, adjoint, memory):
     old, f = solution._setup, solution.field
     wanted = _check_wrt(wrt, f)
     adjoint = adjoint or ("reversible" if old.options.coupling > 0 else "discrete")
-    options = _check_adjoint(adjoint, old.options, memory)
+    options = _check_adjoint(adjoint, old.options, memory, bool(f.callbacks))
     if options.coupling != old.options.coupling:
         raise ValueError("adjoint='reversible' needs a solution of the reversible scheme: solve(..., coupling=0.99)")
     seed = old.batch.flatten("dy", dy, old.dtype)

@@ -65,7 +65,7 @@ def trajectories(model, data=None, *, forecast=None, start="fitted", max_columns
         for j, name in enumerate(data.names):
             ax = axes[j, i]
             ax.plot(fine[past], path[past, j], color=LEARNED, lw=1.4, label="model", zorder=3)
-            ax.plot(t, y[:, j], "o", color=DATA, ms=3.4 if len(t) > 40 else 4.5, mew=0, alpha=0.45, label=label, zorder=2)
+            ax.plot(t, y[:, j], "o", color=DATA, ms=4.5 if len(t) < 40 else 3.4 if len(t) < 400 else 2, mew=0, alpha=0.45, label=label, zorder=2)
             if forecast is not None:
                 ax.plot(fine[~past], path[~past, j], "--", color=TRUTH, lw=1.8, label="forecast", zorder=3)
                 ax.plot(forecast.t[i], forecast.y[i][:, j], "o", mfc="white", mec=DATA, ms=4.5, label="held out", zorder=4)
@@ -131,7 +131,7 @@ def _phase_line(model, data, truth):
     ax.plot(y, np.full(len(y), bottom), "|", color=DATA, ms=9, alpha=0.5, label="data", clip_on=False)
     ax.set_ylim(bottom=bottom)
     name = data.names[0]
-    ax.set(xlabel=name, ylabel=f"d {name} / d {data.time_name}")
+    ax.set(xlabel=name, ylabel=f"d{name}/d{data.time_name}")
     figure.legend(*_unique(ax), loc="outside upper center", ncols=3, fontsize=9, frameon=False)
     return figure
 

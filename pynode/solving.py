@@ -388,6 +388,7 @@ def solve(f, y0, t, theta=None, *, method="dopri5", rtol=1e-6, atol=1e-8, step=N
         Prescribed ends of all steps, from the initial to the last time.
     coupling : float
         0 < coupling <= 1: the reversible scheme of McCallum & Foster (2024) over the method, landing on every time.
+        Its gradient goes the steps back, where rounding grows like coupling^-steps: stay close to 1.
     dense, steps : bool
         Keep the dense output (``sol(t)``), the ends of the steps (``sol.steps``).
     dtype : {float64, float32}, optional

@@ -180,10 +180,11 @@ def test_default_windows_end_with_whole_trajectories(n):
 
 def test_local_cubic_is_exact_for_cubics():
     t = np.sort(np.random.default_rng(0).uniform(-1, 2, 40))
-    value, slope, leverage = local_cubic(t, t**3 - 2 * t, t, 9)
-    np.testing.assert_allclose(value, t**3 - 2 * t, atol=1e-6)
-    np.testing.assert_allclose(slope, 3 * t**2 - 2, atol=1e-4)
-    assert ((leverage > 0) & (leverage <= 1 + 1e-9)).all()
+    at = np.linspace(t[0], t[-1], 33)
+    near, to_value, to_slope = local_cubic(t, at, 9)
+    y = (t**3 - 2 * t)[near]
+    np.testing.assert_allclose((to_value * y).sum(axis=1), at**3 - 2 * at, atol=1e-6)
+    np.testing.assert_allclose((to_slope * y).sum(axis=1), 3 * at**2 - 2, atol=1e-4)
 
 
 def test_smooth_finds_noise_states_and_slopes():
@@ -208,6 +209,16 @@ def test_smooth_takes_few_points_and_states_never_seen(n):
     assert np.isnan(smoothed.y[0][:, 1]).all()
     if n >= 2:
         np.testing.assert_allclose(smoothed.slope[0][:, 0], 2.0, atol=1e-4)
+
+
+def test_smoothing_does_not_depend_on_company():
+    """Trajectories with the same times are smoothed together; the result is that of each alone, given the same k."""
+    rng = np.random.default_rng(0)
+    t = [np.linspace(0, 5, 30)] * 3 + [np.linspace(0, 4, 30)]
+    y = [np.sin(x)[:, None] + 0.1 * rng.standard_normal((30, 1)) for x in t]
+    together, twice = smooth(t, y), smooth(t + t, y + y)
+    for a, b in zip(together.y + together.slope, twice.y[4:] + twice.slope[4:]):
+        np.testing.assert_allclose(a, b, rtol=1e-12)
 
 
 def test_progress_prints_plain_lines(capsys):

@@ -1,4 +1,4 @@
-"""Every python block of README.md and docs/*.md runs. The blocks of a page run in order and share their names."""
+"""Every python block of README.md and docs/*.md runs; those of a page in order, with shared names."""
 
 import re
 from pathlib import Path

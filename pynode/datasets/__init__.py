@@ -6,6 +6,7 @@ from importlib import resources
 import numpy as np
 
 from pynode.fields import field
+from pynode.solving import solve
 from pynode.tables import Trajectories, read_csv
 
 
@@ -82,8 +83,6 @@ def van_der_pol(seed=0, *, n_train=16, n_held_out=8, noise=0.05, duration=10.0, 
     Dataset
         States x and v.
     """
-    from pynode.solving import solve
-
     if noise < 0:
         raise ValueError(f"noise must not be negative, got {noise!r}")
     if n_train < 1 or n_held_out < 0 or n_times < 2 or not duration > 0:

@@ -21,6 +21,10 @@ OPTIMIZERS = ("adam+lbfgs", "lbfgs", "adam")
 MATCHING_FACTOR = 2
 """Iterations on slopes, which are cheap, relative to those on windows."""
 
+LOST, WORSE = 0.1, 2.0
+"""A stage is undone if it leaves more than this fraction of the variance unexplained, this factor more than the one before:
+over windows that long the data cannot be followed, as in chaos."""
+
 
 class FitError(RuntimeError):
     """The field cannot be trained on these data."""
@@ -169,6 +173,8 @@ class _Run:
     def __init__(self, field, t, y, plan, callback, training):
         self.field, self.t, self.y, self.plan, self.callback, self.training = field, t, y, plan, callback, training
         self.start, self.stopped = time.perf_counter(), False
+        variance = np.nanvar(np.concatenate(y), axis=0)
+        self.variance = np.average(variance, weights=plan.weight)
 
     def match(self, smoothed):
         """Fit the slopes of smoothed data, where there are any."""
@@ -199,10 +205,16 @@ class _Run:
             stage.status = "left out"
             self.training.stages.append(stage)
             warnings.warn(f"the field could not be solved over {stage.name}; this stage was left out", FitWarning,
-                          stacklevel=5)
+                          stacklevel=4)
             return
+        before, last = (self.training.theta, [x.copy() for x in self.training.states]), self.training.stages[-1:]
         self._optimise(stage, objective, lambda: objective.join(self.training.theta), keep, self.plan.max_iter)
         stage.nfe = objective.nfe
+        if last and last[0].windows and stage.loss > max(LOST * self.variance, WORSE * last[0].loss) and not self.stopped:
+            self.training.theta, self.training.states = before
+            stage.status, self.stopped = "undone", True
+            warnings.warn(f"the data cannot be followed over {stage.name} (chaos, or too few iterations): the parameters "
+                          f"fitted to {last[0].name} are kept", FitWarning, stacklevel=4)
 
     def _keep_theta(self, theta):
         self.training.theta = theta

@@ -34,7 +34,7 @@ class Progress:
                 pass
             else:
                 self.bar = tqdm(total=self.total, desc=self.label, file=self.file, leave=True, dynamic_ncols=True,
-                                bar_format="{desc}: {percentage:3.0f}%|{bar}| {elapsed} {postfix}")
+                                bar_format="{desc}: {percentage:3.0f}%|{bar}| {elapsed}{postfix}")
         return self
 
     def update(self, done, text):

@@ -221,7 +221,8 @@ class NeuralODE:
         data, scaling = self.data_, self.scaling_
         residual = np.concatenate([y - scaling.states_back(z) for y, z in zip(data.y, training.states)])
         noise = np.sqrt(smoothed.variance) * scaling.scale
-        last = training.stages[-1] if training.stages else None
+        used = [stage for stage in training.stages if stage.status not in ("undone", "left out")]
+        last = used[-1] if used else None
         return {
             "status": status or ("stopped" if last and last.status == "stopped" else "finished"),
             "loss": float(last.loss) if last else float("nan"),
