@@ -465,14 +465,14 @@ static pn_status FN(work_on)(pn_shared *s, int main) {
     const pn_problem *P = s->problem;
     pn_status st = PN_MEMORY;
     FN(work) *W = calloc(1, sizeof *W);
-    if (!W) return st;
+    if (!W) goto done;
     *W = (FN(work)){.s = s, .P = P, .tab = P->tableau, .main = main, .d = P->d, .m = P->m, .stages = pn_tableau_stages(P->tableau)};
     FN(carve)(W);
     if (!pn_arena_allocate(&W->arena)) goto done;
     FN(carve)(W);
     W->record_size = (sizeof(pn_record) + (P->lambda != 0 ? 0 : (size_t)W->d * sizeof(T)) + 7) / 8 * 8;
     for (int l = 0; l < L; l++) W->tape[l].stride = W->record_size;
-    if (s->budget && P->lambda == 0) {
+    if (s->budget && P->gradient != PN_GRAD_NONE && P->lambda == 0) {
         W->tape_room = s->budget / 2 / (int64_t)W->record_size;
         if (W->tape_room < 4 * s->chunk) {
             st = PN_BUDGET;
@@ -495,12 +495,12 @@ done:
         int none = 0;
         atomic_compare_exchange_strong(&s->stop, &none, (int)st);
     }
-    for (int l = 0; l < L; l++) {
+    for (int l = 0; W && l < L; l++) {
         pn_tape_free(&W->tape[l]);
         free(W->steps[l].x);
         free(W->back.ring[l]);
     }
-    free(W->arena.base);
+    if (W) free(W->arena.base);
     free(W);
     return st;
 }

@@ -45,7 +45,7 @@ def interpolating(setup, theta, seed, wanted, memory):
     raw = dense.run(theta)
     seed = seed if isinstance(seed, np.ndarray) else seed.seed(raw)
     batch, d, dtype = setup.batch, setup.field.d, setup.dtype
-    path = Path(dense, raw["steps"])
+    path = Path(dense, raw["steps"], raw["status"] == OK)
     order = _reversed_rows(batch)
     a0 = np.zeros((len(batch.y0), d), dtype)
     keys = path.arguments(dtype) | {"jump_set": np.full_like(seed, np.nan), "jump_add": seed[order]}
@@ -116,15 +116,15 @@ def _finish(setup, theta, raw, g, a0, g_theta, g_coef, wanted):
     a0 = np.where(ok[:, None], a0, 0.0).astype(np.float64)
     g_t = None
     if "t" in wanted:
-        slope = _field_at_rows(setup, theta, raw["y"])
-        g = np.where(np.repeat(ok, batch.length)[:, None], g, 0.0)
-        g_t = np.where(np.isfinite(slope), slope * g, 0.0).sum(axis=1)
+        usable = np.repeat(ok, batch.length)[:, None]
+        slope, g = np.where(usable, _field_at_rows(setup, theta, raw["y"]), 0.0), np.where(usable, g, 0.0)
+        g_t = (slope * g).sum(axis=1)
         first = batch.row
         at_start = batch.row_times() == np.repeat(batch.row_times()[first], batch.length)
         g_t[at_start] = 0.0
         later = np.where(at_start[:, None], g, 0.0)
         before = a0 - np.add.reduceat(later, first, axis=0) if len(first) else a0
-        g_t[first] = -np.where(ok, (before * slope[first]).sum(axis=1), 0.0)
+        g_t[first] = -(before * slope[first]).sum(axis=1)
     return raw, g_theta, a0, g_t, g_coef
 
 
@@ -166,14 +166,14 @@ def shift_matrices(s, terms):
 class Path:
     """[y(t); u(t)] of every sample on the accepted steps, as polynomials about the earlier end of each step."""
 
-    def __init__(self, setup, steps):
+    def __init__(self, setup, steps, ok):
         record, offset = steps
         batch, pieces, d = setup.batch, setup.pieces, setup.field.d
         m = setup.field.inputs
         self.knots, self.coefs, self.maps = [], [], []
         for i, (a, b) in enumerate(zip(offset[:-1], offset[1:])):
             rows = record[a:b]
-            if not len(rows):   # no step: nothing is evaluated in between
+            if not len(rows) or not ok[i]:   # nothing is evaluated in between
                 t0 = batch.t[batch.start[i]]
                 rows = np.concatenate([[[t0, 1.0]], np.zeros((1, record.shape[1] - 2))], axis=1)
             t, h = rows[:, 0], rows[:, 1]

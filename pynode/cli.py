@@ -58,38 +58,70 @@ def _complain(message):
     return 2
 
 
-# ---------------------------------------------------------------------------------------------------------------------
+# ------------------------------------------------------------------------------------------------------------
+
 
 def make_parser():
     """The parser of all commands."""
     parser = argparse.ArgumentParser(
-        prog="pynode", description="Neural ODEs: measured trajectories in, a differential equation out.",
-        epilog=EXAMPLES, formatter_class=argparse.RawDescriptionHelpFormatter)
+        prog="pynode",
+        description="Neural ODEs: measured trajectories in, a differential equation out.",
+        epilog=EXAMPLES,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
     parser.add_argument("--version", action="version", version=f"pynode {__version__}")
     parser.add_argument("--traceback", action="store_true", help="show where an error comes from")
     commands = parser.add_subparsers(dest="command", metavar="command")
 
     def command(name, run, words, example):
-        sub = commands.add_parser(name, help=words, description=words[0].upper() + words[1:] + ".",
-                                  epilog=f"example:\n  {example}\n", formatter_class=argparse.RawDescriptionHelpFormatter)
+        sub = commands.add_parser(
+            name,
+            help=words,
+            description=words[0].upper() + words[1:] + ".",
+            epilog=f"example:\n  {example}\n",
+            formatter_class=argparse.RawDescriptionHelpFormatter,
+        )
         sub.set_defaults(run=run)
         return sub
 
-    _demo_arguments(command("demo", demo, "learn two systems, print a table, write pictures and a report", "pynode demo"))
-    _fit_arguments(command("fit", fit, "learn a differential equation from a CSV file of trajectories",
-                           "pynode fit data.csv --time t --state x v --id run -o model.npz"))
-    _predict_arguments(command("predict", predict, "trajectories of a learned equation",
-                               "pynode predict model.npz --y0 30 4 --t 0:20:0.1 -o out.csv --plot p.png"))
-    sub = command("report", report, "write a report of a model, as one HTML file", "pynode report model.npz -o report.html")
+    _demo_arguments(
+        command("demo", demo, "learn two systems, print a table, write pictures and a report", "pynode demo")
+    )
+    _fit_arguments(
+        command(
+            "fit",
+            fit,
+            "learn a differential equation from a CSV file of trajectories",
+            "pynode fit data.csv --time t --state x v --id run -o model.npz",
+        )
+    )
+    _predict_arguments(
+        command(
+            "predict",
+            predict,
+            "trajectories of a learned equation",
+            "pynode predict model.npz --y0 30 4 --t 0:20:0.1 -o out.csv --plot p.png",
+        )
+    )
+    sub = command(
+        "report",
+        report,
+        "write a report of a model, as one HTML file",
+        "pynode report model.npz -o report.html",
+    )
     sub.add_argument("model", help="model file")
     sub.add_argument("-o", "--output", metavar="HTML", help="default: the model's name with .html")
-    sub = command("info", info, "say what a model file holds; without a file, what this installation has", "pynode info")
+    sub = command(
+        "info", info, "say what a model file holds; without a file, what this installation has", "pynode info"
+    )
     sub.add_argument("model", nargs="?", help="model file")
     return parser
 
 
 def _demo_arguments(sub):
-    sub.add_argument("-o", "--output", metavar="DIR", default="pynode-demo", help="folder for pictures and report")
+    sub.add_argument(
+        "-o", "--output", metavar="DIR", default="pynode-demo", help="folder for pictures and report"
+    )
     sub.add_argument("--seed", type=_natural, default=0, help="of data and networks (default 0)")
     sub.add_argument("--quiet", action="store_true", help="no progress")
 
@@ -99,25 +131,49 @@ def _fit_arguments(sub):
     sub.add_argument("--time", required=True, metavar="COLUMN", help="column of times")
     sub.add_argument("--state", required=True, nargs="+", metavar="COLUMN", help="columns of states")
     sub.add_argument("--id", metavar="COLUMN", help="column that tells trajectories apart")
-    sub.add_argument("--log", action="store_true", help="learn logarithms: positive states such as populations")
-    sub.add_argument("--hidden", type=_natural, nargs="+", default=[32], metavar="N",
-                     help="widths of the hidden layers (default 32)")
+    sub.add_argument(
+        "--log", action="store_true", help="learn logarithms: positive states such as populations"
+    )
+    sub.add_argument(
+        "--hidden",
+        type=_natural,
+        nargs="+",
+        default=[32],
+        metavar="N",
+        help="widths of the hidden layers (default 32)",
+    )
     sub.add_argument("--activation", default="tanh", help="of the network (default tanh)")
     sub.add_argument("--method", default="dopri5", help="Runge-Kutta method (default dopri5)")
-    sub.add_argument("--max-iter", type=_natural, default=100, metavar="N", help="iterations of a stage (default 100)")
+    sub.add_argument(
+        "--max-iter", type=_natural, default=100, metavar="N", help="iterations of a stage (default 100)"
+    )
     sub.add_argument("--weight-decay", type=float, metavar="X", help="default: from the noise of the data")
     sub.add_argument("--seed", type=_natural, default=0, help="of the network's start (default 0)")
     sub.add_argument("--quiet", action="store_true", help="no progress")
-    sub.add_argument("-o", "--output", metavar="NPZ", default="model.npz", help="model file (default model.npz)")
+    sub.add_argument(
+        "-o", "--output", metavar="NPZ", default="model.npz", help="model file (default model.npz)"
+    )
 
 
 def _predict_arguments(sub):
     sub.add_argument("model", help="model file")
-    sub.add_argument("--t", required=True, type=_times, metavar="START:STOP:STEP",
-                     help="times, both ends included; or a list: 0,1,2.5")
-    sub.add_argument("--y0", type=float, nargs="+", metavar="X",
-                     help="state at the first time; default: continue the fitted trajectory")
-    sub.add_argument("--trajectory", type=_natural, default=0, metavar="N", help="which one to continue, from 0")
+    sub.add_argument(
+        "--t",
+        required=True,
+        type=_times,
+        metavar="START:STOP:STEP",
+        help="times, both ends included; or a list: 0,1,2.5",
+    )
+    sub.add_argument(
+        "--y0",
+        type=float,
+        nargs="+",
+        metavar="X",
+        help="state at the first time; default: continue the fitted trajectory",
+    )
+    sub.add_argument(
+        "--trajectory", type=_natural, default=0, metavar="N", help="which one to continue, from 0"
+    )
     sub.add_argument("-o", "--output", metavar="CSV", help="default: standard output")
     sub.add_argument("--plot", metavar="PNG", help="write a picture too")
 
@@ -143,17 +199,21 @@ def _times(text):
             start, stop, step = (float(x) for x in text.split(":"))
             steps = (stop - start) / step
             if not 0 <= steps <= 1e7:
-                raise argparse.ArgumentTypeError(f"{text!r}: STEP must lead from START to STOP in at most 10 million steps")
+                raise argparse.ArgumentTypeError(
+                    f"{text!r}: STEP must lead from START to STOP in at most 10 million steps"
+                )
             t = start + step * np.arange(int(np.floor(steps + 1e-9)) + 1)
     except (ValueError, ZeroDivisionError):
-        raise argparse.ArgumentTypeError(f"{text!r} is neither START:STOP:STEP, such as 0:20:0.1, nor a list of numbers "
-                                         "such as 0,1,2.5") from None
+        raise argparse.ArgumentTypeError(
+            f"{text!r} is neither START:STOP:STEP, such as 0:20:0.1, nor a list of numbers such as 0,1,2.5"
+        ) from None
     if not np.isfinite(t).all():
         raise argparse.ArgumentTypeError(f"{text!r}: times must be finite")
     return t
 
 
-# ---------------------------------------------------------------------------------------------------------------------
+# ------------------------------------------------------------------------------------------------------------
+
 
 def demo(args):
     """pynode demo"""
@@ -170,8 +230,15 @@ def fit(args):
 
     _check_folder(args.output)
     data = read_csv(args.data, args.time, args.state, args.id)
-    model = NeuralODE(hidden=tuple(args.hidden), activation=args.activation, method=args.method, max_iter=args.max_iter,
-                      weight_decay=args.weight_decay, log=args.log, random_state=args.seed)
+    model = NeuralODE(
+        hidden=tuple(args.hidden),
+        activation=args.activation,
+        method=args.method,
+        max_iter=args.max_iter,
+        weight_decay=args.weight_decay,
+        log=args.log,
+        random_state=args.seed,
+    )
     try:
         model.fit(data, progress=not args.quiet)
     except KeyboardInterrupt:
@@ -192,7 +259,9 @@ def predict(args):
 
     model = load(args.model)
     if args.y0 is not None and len(args.y0) != len(model.names_):
-        raise UserError(f"--y0 needs {len(model.names_)} numbers ({', '.join(model.names_)}), got {len(args.y0)}")
+        raise UserError(
+            f"--y0 needs {len(model.names_)} numbers ({', '.join(model.names_)}), got {len(args.y0)}"
+        )
     for path in (args.output, args.plot):
         if path is not None:
             _check_folder(path)
@@ -200,7 +269,7 @@ def predict(args):
     buffer = io.StringIO()
     writer = csv.writer(buffer, lineterminator="\n")
     writer.writerow([model.time_name_, *model.names_])
-    writer.writerows([f"{t:.10g}", *(repr(float(x)) for x in row)] for t, row in zip(args.t, y))
+    writer.writerows([f"{t:.10g}", *(repr(float(x)) for x in row)] for t, row in zip(args.t, y, strict=True))
     if args.output is None:
         sys.stdout.write(buffer.getvalue())
     else:
@@ -241,9 +310,15 @@ def info(args):
     from pynode import _core
 
     extras = {"matplotlib": "plot", "pandas": "table", "tqdm": "progress"}
-    rows = [("pynode", __version__), ("Python", platform.python_version()), ("numpy", numpy.__version__),
-            ("scipy", scipy.__version__), ("machine", platform.machine()), ("instruction set", _core.isa()),
-            ("threads", str(_core.num_threads()))]
+    rows = [
+        ("pynode", __version__),
+        ("Python", platform.python_version()),
+        ("numpy", numpy.__version__),
+        ("scipy", scipy.__version__),
+        ("machine", platform.machine()),
+        ("instruction set", _core.isa()),
+        ("threads", str(_core.num_threads())),
+    ]
     for package, extra in extras.items():
         here = importlib.util.find_spec(package) is not None
         rows.append((package, "installed" if here else f"missing: pip install 'pynode-ode[{extra}]'"))

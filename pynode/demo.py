@@ -1,4 +1,4 @@
-"""The demo: learn Van der Pol trajectories and the lynx-hare record; print a table, write pictures and a report."""
+"""The demo: learn Van der Pol trajectories and the lynx-hare record; a table, pictures and a report."""
 
 from dataclasses import dataclass
 from pathlib import Path
@@ -37,8 +37,14 @@ class Outcome:
     def row(self):
         """A row of the table."""
         report = self.model.report_
-        return (self.name, f"{report['loss']:.4f}", self.error, self.baseline, f"{report['seconds']:.1f} s",
-                f"{report['nfe'] / 1e6:.2f} million")
+        return (
+            self.name,
+            f"{report['loss']:.4f}",
+            self.error,
+            self.baseline,
+            f"{report['seconds']:.1f} s",
+            f"{report['nfe'] / 1e6:.2f} million",
+        )
 
 
 HEADER = ("experiment", "loss", "held-out error", "to compare", "time", "field evaluations")
@@ -53,11 +59,16 @@ def van_der_pol(seed=0, progress=False):
     mse = np.mean((predicted - truth) ** 2, axis=(1, 2))
     noise = np.mean(list(model.report_["noise"].values()))
     return Outcome(
-        "Van der Pol", data, model, f"MSE {np.median(mse):.2g} (median), {mse.mean():.2g} (mean)",
+        "Van der Pol",
+        data,
+        model,
+        f"MSE {np.median(mse):.2g} (median), {mse.mean():.2g} (mean)",
         f"noise {noise**2:.2g}",
-        "16 trajectories of the Van der Pol oscillator, 101 times each, with measurement noise 0.05. Held out: 8 other "
-        "initial states, rolled out over 10 s and compared with the noise-free truth: mean squared error of each, median "
-        "and mean over the 8. To compare: the variance of the noise, estimated from the data.")
+        "16 trajectories of the Van der Pol oscillator, 101 times each, with measurement noise 0.05. "
+        "Held out: 8 other initial states, rolled out over 10 s and compared with the noise-free truth: mean "
+        "squared error of each, median and mean over the 8. To compare: the variance of the noise, estimated "
+        "from the data.",
+    )
 
 
 def lynx_hare(seed=0, progress=False):
@@ -71,11 +82,15 @@ def lynx_hare(seed=0, progress=False):
 
     first, last = data.train.t[0][[0, -1]]
     return Outcome(
-        "lynx and hare", data, model, f"RMSE of log {error(model.predict(data.held_out.t[0])):.2f}",
+        "lynx and hare",
+        data,
+        model,
+        f"RMSE of log {error(model.predict(data.held_out.t[0])):.2f}",
         f"persistence {error(data.train.y[0][-1:]):.2f}",
-        f"Pelts of hare and lynx, {first:.0f} to {last:.0f}, learned as logarithms. Held out: the {HELD_OUT_YEARS} years "
-        "after, forecast from the fitted trajectory. To compare: persistence, the last value for all years. "
-        "Root mean square error of the logarithms. " + data.source)
+        f"Pelts of hare and lynx, {first:.0f} to {last:.0f}, learned as logarithms. Held out: the "
+        f"{HELD_OUT_YEARS} years after, forecast from the fitted trajectory. To compare: persistence, the "
+        "last value for all years. Root mean square error of the logarithms. " + data.source,
+    )
 
 
 EXPERIMENTS = (van_der_pol, lynx_hare)
@@ -105,7 +120,7 @@ def run(folder, seed=0, progress=True, say=print):
         say(line)
     try:
         report = write_pictures(folder, outcomes)
-    except ImportError as error:        # plots.MissingExtraError
+    except ImportError as error:  # plots.MissingExtraError
         say(f"No pictures and no report: {error}")
     else:
         say(f"Pictures and report: {report.resolve()}")
@@ -116,17 +131,29 @@ def write_pictures(folder, outcomes):
     """Write the pictures of the outcomes and one report; returns the report's path."""
     from pynode import plots, report
 
-    parts = [report.text("Two differential equations, learned from measured trajectories by pynode, on this computer."),
-             report.table(HEADER, [outcome.row for outcome in outcomes])]
+    parts = [
+        report.text(
+            "Two differential equations, learned from measured trajectories by pynode, on this computer."
+        ),
+        report.table(HEADER, [outcome.row for outcome in outcomes]),
+    ]
     for outcome in outcomes:
         data, model = outcome.dataset, outcome.model
         stem = outcome.name.lower().replace(" ", "-")
         forecast = data.held_out if model.log else None
-        figures = {"trajectories": (plots.trajectories(model, forecast=forecast), "The model over the data it learned from"
-                                    + ("; dashed: forecast of the years held out." if forecast else ".")),
-                   "phase": (plots.phase(model, truth=data.field), "Phase portrait: arrows show the direction of the "
-                             "learned field" + (", bars that of the true one." if data.field else ".")),
-                   "loss": (plots.loss(model), "The loss while training; each stage starts from the one before.")}
+        figures = {
+            "trajectories": (
+                plots.trajectories(model, forecast=forecast),
+                "The model over the data it learned from"
+                + ("; dashed: forecast of the years held out." if forecast else "."),
+            ),
+            "phase": (
+                plots.phase(model, truth=data.field),
+                "Phase portrait: arrows show the direction of the "
+                "learned field" + (", bars that of the true one." if data.field else "."),
+            ),
+            "loss": (plots.loss(model), "The loss while training; each stage starts from the one before."),
+        }
         if forecast is None:
             rollouts = plots.trajectories(model, data.held_out, start="first", label="truth")
             figures["held-out"] = (rollouts, "Held-out initial states: the model and the noise-free truth.")
@@ -142,6 +169,9 @@ def write_pictures(folder, outcomes):
 
 def text_table(header, rows):
     """Lines of a table, columns aligned."""
-    widths = [max(map(len, column)) for column in zip(header, *rows)]
-    lines = ["  ".join(cell.ljust(width) for cell, width in zip(row, widths)).rstrip() for row in (header, *rows)]
+    widths = [max(map(len, column)) for column in zip(header, *rows, strict=True)]
+    lines = [
+        "  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip()
+        for row in (header, *rows)
+    ]
     return [lines[0], "  ".join("-" * width for width in widths), *lines[1:]]

@@ -11,7 +11,7 @@ cotangent of the output, dx tangents of the operands. None stands for an exactly
 import math
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -20,7 +20,8 @@ from pynode.program import ACCUMULATING, READS_THETA, Builder, weights
 # ---- Where cotangents are collected
 
 
-class Piece(NamedTuple):
+@dataclass(frozen=True)
+class Piece:
     """A cotangent of some elements of a register only."""
 
     index: np.ndarray
@@ -86,7 +87,7 @@ class Context:
     """
 
     b: Builder
-    program: object
+    program: Any
     theta: list
     dtheta: list = field(default_factory=list)
     dgrad: list = field(default_factory=list)

@@ -38,7 +38,7 @@ class Field:
     program: Program
     spec: tuple = ()
     name: str = "field"
-    out_shape: tuple = None
+    out_shape: Any = None
     callback: Any = None
 
     def __post_init__(self):
@@ -206,7 +206,7 @@ class BoundField:
     @property
     def parameters(self):
         """The parameters by name, as traced arrays."""
-        theta = self.theta
+        theta: Any = self.theta
         return Parameters(
             parameters.nested(self.field.spec, lambda p: theta[p.offset : p.stop].reshape(p.shape))
         )
@@ -402,7 +402,7 @@ def mlp(d_in, hidden, d_out=None, activation="tanh", *, time=False, inputs=0, in
 
     the_trace = new_trace((1, d_in, inputs), (offset,))
     theta = the_trace.theta()
-    x = np.concatenate([the_trace.slot(slot) for slot, used in ((1, True), (0, time), (2, inputs)) if used])
+    x: Any = np.concatenate([the_trace.slot(slot) for slot, used in ((1, True), (0, time), (2, inputs)) if used])
     for W, b in zip(spec[::2], spec[1::2], strict=True):
         x = theta[W.offset : W.stop].reshape(W.shape) @ x + theta[b.offset : b.stop]
         x = x if b is spec[-1] else ACTIVATIONS[activation](x)
@@ -481,7 +481,7 @@ def _declared(theta):
     if theta is None:
         return [], {}
     if isinstance(theta, dict):
-        spec = []
+        spec: list = []
         return spec, _declare_dict(theta, "", spec)
     if isinstance(theta, Field):
         raise TypeError("theta must name the fields it contains: theta={'net': net}")

@@ -1,8 +1,8 @@
-"""Files of models: an npz archive of plain arrays, one of which is a JSON header. Nothing in it is ever executed.
+"""Files of models: an npz archive of plain arrays, one of which is a JSON header. Nothing in it is executed.
 
-The header holds everything but numbers in bulk; where a value is an array it says {"$array": name}, and lists the type
-and shape of every array. A reader trusts nothing: archive, header, types, shapes and sizes are checked before memory is
-taken, and the program of the field is checked by the C core.
+The header holds everything but numbers in bulk; where a value is an array it says {"$array": name}, and lists
+the type and shape of every array. A reader trusts nothing: archive, header, types, shapes and sizes are
+checked before memory is taken, and the program of the field is checked by the C core.
 """
 
 import io
@@ -39,7 +39,7 @@ def write(path, content):
         JSON values and arrays (float64, int32, int64), nested.
     """
     path = Path(path)
-    arrays = {}
+    arrays: dict = {}
     header = {"format": FORMAT, "version": VERSION, "content": _take_arrays(content, "", arrays)}
     header["arrays"] = {name: [array.dtype.str, list(array.shape)] for name, array in arrays.items()}
     text = json.dumps(header, allow_nan=False, ensure_ascii=False).encode("utf-8")
@@ -89,9 +89,22 @@ def read(path):
                 return _read_archive(archive)
         except ModelFileError as error:
             raise ModelFileError(f"{path}: {error}") from None
-        except (zipfile.BadZipFile, zipfile.LargeZipFile, EOFError, NotImplementedError, RuntimeError, OSError,
-                ValueError, KeyError, TypeError, OverflowError, SyntaxError, RecursionError, MemoryError,
-                zlib.error) as error:
+        except (
+            zipfile.BadZipFile,
+            zipfile.LargeZipFile,
+            EOFError,
+            NotImplementedError,
+            RuntimeError,
+            OSError,
+            ValueError,
+            KeyError,
+            TypeError,
+            OverflowError,
+            SyntaxError,
+            RecursionError,
+            MemoryError,
+            zlib.error,
+        ) as error:
             detail = f" ({error})" if str(error) else ""
             raise ModelFileError(f"{path} is not a model file of pynode, or is damaged{detail}") from None
 
@@ -106,20 +119,24 @@ def _read_archive(archive):
         raise ModelFileError("it has no header: not a model file of pynode")
     if sum(info.file_size for info in members.values()) > MAX_BYTES:
         raise ModelFileError(f"more than {MAX_BYTES >> 20} MiB unpacked: not a model file")
-    header = json.loads(_read_array(archive, members.pop("header"), np.dtype(np.uint8), None).tobytes().decode("utf-8"),
-                        parse_constant=_refuse_constant)
+    header = json.loads(
+        _read_array(archive, members.pop("header"), np.dtype(np.uint8), None).tobytes().decode("utf-8"),
+        parse_constant=_refuse_constant,
+    )
     if not isinstance(header, dict) or header.get("format") != FORMAT:
         raise ModelFileError("the header does not name a model of pynode")
     version = header.get("version")
     if type(version) is not int or version < 1:
         raise ModelFileError(f"version {version!r} makes no sense")
     if version > VERSION:
-        raise ModelFileError(f"written by a newer version of pynode (file format {version}, this one reads {VERSION}): "
-                             "upgrade pynode to read it")
+        raise ModelFileError(
+            f"written by a newer version of pynode (file format {version}, this one reads {VERSION}): "
+            "upgrade pynode to read it"
+        )
     declared = header["arrays"]
     if set(declared) != set(members):
         raise ModelFileError("the arrays are not those that the header lists")
-    arrays = {}
+    arrays: dict = {}
     for name, (dtype, shape) in declared.items():
         if dtype not in TYPES:
             raise ModelFileError(f"array {name!r} has type {dtype!r}, which model files never hold")
@@ -136,13 +153,15 @@ def _read_array(archive, info, dtype, shape):
         found, fortran, stored = np.lib.format.read_array_header_1_0(member)
         good = len(found) == 1 and found[0] <= MAX_HEADER if shape is None else found == shape
         if stored != dtype or fortran or not good:
-            raise ModelFileError(f"array {info.filename!r} has type {stored} and shape {found}, "
-                                 f"not {dtype} and {'(n,)' if shape is None else shape}")
+            raise ModelFileError(
+                f"array {info.filename!r} has type {stored} and shape {found}, "
+                f"not {dtype} and {'(n,)' if shape is None else shape}"
+            )
         n_bytes = dtype.itemsize
         for n in found:
             n_bytes *= n
         data = member.read(n_bytes) if n_bytes <= info.file_size else b""
-        if len(data) != n_bytes or member.read(1):     # reading to the end checks the CRC
+        if len(data) != n_bytes or member.read(1):  # reading to the end checks the CRC
             raise ModelFileError(f"array {info.filename!r} is cut short or too long")
     return np.frombuffer(data, dtype=dtype).reshape(found).astype(dtype.newbyteorder("="))
 

@@ -203,7 +203,7 @@ class Objective:
         batch = as_batch(y0, t, f.d, dtype)
         self.adjoint, self.loss, self.memory = adjoint, loss, as_memory(memory)
         self.scale, self.dof = positive("loss_scale", loss_scale), positive("loss_dof", loss_dof)
-        options = _check_adjoint(adjoint, Options.of("loss_and_grad", options), memory)
+        options = _check_adjoint(adjoint, Options.of("loss_and_grad", options), memory, bool(f.callbacks))
         self.target = batch.flatten("target", target, batch.y0.dtype)
         if np.isinf(self.target).any():
             raise ValueError("target has infinite entries; mark what was not observed with NaN")
@@ -267,7 +267,7 @@ class Objective:
         exact = self.adjoint in ("discrete", "reversible")
         raw, *grads = ADJOINTS[self.adjoint](self.setup, theta, None if exact else self, self.wrt, self.memory)
         loss, scale = self._loss(raw)
-        shaped = dict.fromkeys(WRT) | _shaped(self.setup, self.wrt, *grads, scale)
+        shaped = dict.fromkeys(WRT) | _shaped(self.setup, self.wrt, *(*grads, scale))
         solution = make_solution(self.setup, theta, raw)
         report(solution, errors)
         return LossAndGrad(loss, shaped["theta"], shaped["y0"], shaped["t"], shaped["inputs"], raw["sample_loss"], solution)

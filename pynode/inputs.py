@@ -180,10 +180,10 @@ def _slope_matrix(t):
         return sparse.csr_array(np.array([[-1.0, 1.0], [-1.0, 1.0]]) / h[0])
     a, b = h[:-1], h[1:]
     middle = np.arange(1, n - 1)
-    rows = [middle, middle, middle, [0] * 3, [n - 1] * 3]
-    cols = [middle - 1, middle, middle + 1, [0, 1, 2], [n - 3, n - 2, n - 1]]
+    rows: list = [middle, middle, middle, [0] * 3, [n - 1] * 3]
+    cols: list = [middle - 1, middle, middle + 1, [0, 1, 2], [n - 3, n - 2, n - 1]]
     p, q, r, s = h[0], h[1], h[-2], h[-1]
-    values = [-b / (a * (a + b)), (b - a) / (a * b), a / (b * (a + b)),
+    values: list = [-b / (a * (a + b)), (b - a) / (a * b), a / (b * (a + b)),
               [-(2 * p + q) / (p * (p + q)), (p + q) / (p * q), -p / (q * (p + q))],
               [s / (r * (r + s)), -(r + s) / (r * s), (2 * s + r) / (s * (r + s))]]
     return sparse.csr_array((np.concatenate(values), (np.concatenate(rows), np.concatenate(cols))), shape=(n, n))

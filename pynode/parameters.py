@@ -62,7 +62,7 @@ def initial(spec, seed):
 
 def nested(spec, leaf):
     """A nested dict by the dots in the names; leaf(parameter) gives the values."""
-    tree = {}
+    tree: dict = {}
     for p in spec:
         *folders, last = p.name.split(".")
         node = tree

@@ -1,13 +1,31 @@
-"""Pictures of fitted models. Each function returns a matplotlib Figure; nothing touches pyplot or a display."""
+"""Pictures of fitted models: functions that return a matplotlib Figure, without pyplot or a display."""
+
+from collections.abc import Callable
+from typing import Any
 
 import numpy as np
 
-LEARNED, TRUTH, DATA, QUIET = "#0072B2", "#D55E00", "#333333", "#8c8c8c"     # Okabe and Ito: safe for the colour-blind
+LEARNED, TRUTH, DATA, QUIET = (
+    "#0072B2",
+    "#D55E00",
+    "#333333",
+    "#8c8c8c",
+)  # Okabe and Ito: safe for the colour-blind
 STAGES = ("#8c8c8c", "#56B4E9", "#0072B2", "#009E73", "#CC79A7", "#E69F00")
-STYLE = {
-    "font.size": 10, "axes.titlesize": 10.5, "axes.labelsize": 10, "legend.fontsize": 9, "figure.dpi": 110,
-    "axes.spines.top": False, "axes.spines.right": False, "axes.grid": True, "grid.color": "#e4e4e4",
-    "grid.linewidth": 0.6, "axes.axisbelow": True, "legend.frameon": False, "svg.hashsalt": "pynode",
+STYLE: Any = {
+    "font.size": 10,
+    "axes.titlesize": 10.5,
+    "axes.labelsize": 10,
+    "legend.fontsize": 9,
+    "figure.dpi": 110,
+    "axes.spines.top": False,
+    "axes.spines.right": False,
+    "axes.grid": True,
+    "grid.color": "#e4e4e4",
+    "grid.linewidth": 0.6,
+    "axes.axisbelow": True,
+    "legend.frameon": False,
+    "svg.hashsalt": "pynode",
 }
 
 
@@ -27,7 +45,8 @@ def _figure(width, height, rows=1, columns=1, **options):
         return figure, figure.subplots(rows, columns, squeeze=False, **options)
 
 
-# ---------------------------------------------------------------------------------------------------------------------
+# ------------------------------------------------------------------------------------------------------------
+
 
 def trajectories(model, data=None, *, forecast=None, start="fitted", max_columns=3, label="data"):
     """Trajectories of the model over the data: a row a state, a column a trajectory.
@@ -38,7 +57,8 @@ def trajectories(model, data=None, *, forecast=None, start="fitted", max_columns
     data : Trajectories, optional
         Default: what the model was fitted to.
     forecast : Trajectories, optional
-        Later times of the same trajectories, which took no part in fitting: open markers, and the model continued.
+        Later times of the same trajectories, which took no part in fitting: open markers, and the model
+        continued.
     start : {"fitted", "first"}
         Where the model starts: at the fitted initial states, or at the first row of `data`.
     max_columns : int
@@ -65,11 +85,36 @@ def trajectories(model, data=None, *, forecast=None, start="fitted", max_columns
         for j, name in enumerate(data.names):
             ax = axes[j, i]
             ax.plot(fine[past], path[past, j], color=LEARNED, lw=1.4, label="model", zorder=3)
-            ax.plot(t, y[:, j], "o", color=DATA, ms=4.5 if len(t) < 40 else 3.4 if len(t) < 400 else 2, mew=0, alpha=0.45, label=label, zorder=2)
+            ax.plot(
+                t,
+                y[:, j],
+                "o",
+                color=DATA,
+                ms=4.5 if len(t) < 40 else 3.4 if len(t) < 400 else 2,
+                mew=0,
+                alpha=0.45,
+                label=label,
+                zorder=2,
+            )
             if forecast is not None:
                 ax.plot(fine[~past], path[~past, j], "--", color=TRUTH, lw=1.8, label="forecast", zorder=3)
-                ax.plot(forecast.t[i], forecast.y[i][:, j], "o", mfc="white", mec=DATA, ms=4.5, label="held out", zorder=4)
-                ax.axvspan(0.5 * (t[-1] + forecast.t[i][0]), stop + 0.02 * (stop - t[0]), color="#f3efe6", lw=0, zorder=0)
+                ax.plot(
+                    forecast.t[i],
+                    forecast.y[i][:, j],
+                    "o",
+                    mfc="white",
+                    mec=DATA,
+                    ms=4.5,
+                    label="held out",
+                    zorder=4,
+                )
+                ax.axvspan(
+                    0.5 * (t[-1] + forecast.t[i][0]),
+                    stop + 0.02 * (stop - t[0]),
+                    color="#f3efe6",
+                    lw=0,
+                    zorder=0,
+                )
                 ax.set_xlim(t[0] - 0.02 * (stop - t[0]), stop + 0.02 * (stop - t[0]))
             if i == 0:
                 ax.set_ylabel(name)
@@ -108,7 +153,7 @@ def phase(model, data=None, *, truth=None):
         return _phase_plane(model, data, truth)
     pairs = [(0, 1), (0, 2), (1, 2)]
     figure, axes = _figure(9.6, 3.6, 1, 3)
-    for ax, (a, b) in zip(axes[0], pairs):
+    for ax, (a, b) in zip(axes[0], pairs, strict=True):
         _paths(ax, model, data, a, b)
         ax.set(xlabel=data.names[a], ylabel=data.names[b])
     figure.legend(*_unique(axes[0, 0]), loc="outside upper center", ncols=2, fontsize=9, frameon=False)
@@ -124,7 +169,9 @@ def _phase_line(model, data, truth):
     figure, axes = _figure(6.4, 4.2)
     ax = axes[0, 0]
     if truth is not None:
-        ax.plot(grid, _true_slopes(truth, grid[:, None])[:, 0], color=TRUTH, lw=5, alpha=0.45, label="true field")
+        ax.plot(
+            grid, _true_slopes(truth, grid[:, None])[:, 0], color=TRUTH, lw=5, alpha=0.45, label="true field"
+        )
     ax.plot(grid, model.derivative(grid[:, None])[:, 0], color=LEARNED, lw=1.8, label="learned field")
     ax.axhline(0, color=QUIET, lw=0.8)
     bottom = ax.get_ylim()[0]
@@ -144,7 +191,9 @@ def _phase_plane(model, data, truth, arrows=17):
     to_axis, from_axis = (np.log, np.exp) if model.log else (np.asarray, np.asarray)
     low, high = to_axis(points).min(axis=0), to_axis(points).max(axis=0)
     low, high = low - 0.08 * (high - low), high + 0.08 * (high - low)
-    grid = np.stack(np.meshgrid(*(np.linspace(a, b, arrows) for a, b in zip(low, high))), axis=-1).reshape(-1, 2)
+    grid = np.stack(
+        np.meshgrid(*(np.linspace(a, b, arrows) for a, b in zip(low, high, strict=True))), axis=-1
+    ).reshape(-1, 2)
     at = from_axis(grid)
 
     def draw(slopes, label, **style):
@@ -155,30 +204,66 @@ def _phase_plane(model, data, truth, arrows=17):
         direction = np.divide(direction, length, out=np.zeros_like(direction), where=length > 0)
         ax.quiver(*at.T, *direction.T, angles="uv", pivot="mid", label=label, **style)
 
-    if truth is not None:       # bars, under the arrows of the learned field: where both agree, arrows lie in bars
-        draw(_true_slopes(truth, at), "true field", color="#f5c6a5", width=0.0085, scale=arrows * 1.25, headwidth=1,
-             headlength=0, headaxislength=0, zorder=1)
-    draw(model.derivative(at), "learned field", color="#3f8fc4", width=0.0026, scale=arrows * 1.4, headwidth=4.5,
-         headlength=5, headaxislength=4.5, zorder=2)
+    if truth is not None:  # bars, under the arrows of the learned field: where both agree, arrows lie in bars
+        draw(
+            _true_slopes(truth, at),
+            "true field",
+            color="#f5c6a5",
+            width=0.0085,
+            scale=arrows * 1.25,
+            headwidth=1,
+            headlength=0,
+            headaxislength=0,
+            zorder=1,
+        )
+    draw(
+        model.derivative(at),
+        "learned field",
+        color="#3f8fc4",
+        width=0.0026,
+        scale=arrows * 1.4,
+        headwidth=4.5,
+        headlength=5,
+        headaxislength=4.5,
+        zorder=2,
+    )
     _paths(ax, model, data, 0, 1)
     if model.log:
         _log_axes(ax)
     lower, upper = from_axis(low - 0.02 * (high - low)), from_axis(high + 0.02 * (high - low))
     ax.set(xlim=(lower[0], upper[0]), ylim=(lower[1], upper[1]), xlabel=data.names[0], ylabel=data.names[1])
     ax.grid(False)
-    figure.legend(*_unique(ax), loc="outside upper center", ncols=4, fontsize=9, frameon=False, markerscale=1.6)
+    figure.legend(
+        *_unique(ax), loc="outside upper center", ncols=4, fontsize=9, frameon=False, markerscale=1.6
+    )
     return figure
 
 
 def _paths(ax, model, data, a, b):
     """Data and fitted trajectories, state b over state a."""
     crowded = len(data) > 4
-    for i, (t, y) in enumerate(zip(data.t, data.y)):
-        ax.plot(y[:, a], y[:, b], "o", color=DATA, ms=1.8 if crowded else 3.5, mew=0, alpha=0.45 if crowded else 0.9,
-                label="data", zorder=3)
+    for i, (t, y) in enumerate(zip(data.t, data.y, strict=True)):
+        ax.plot(
+            y[:, a],
+            y[:, b],
+            "o",
+            color=DATA,
+            ms=1.8 if crowded else 3.5,
+            mew=0,
+            alpha=0.45 if crowded else 0.9,
+            label="data",
+            zorder=3,
+        )
         if data is model.data_:
             path = model.predict(np.linspace(t[0], t[-1], 800), model.initial_states_[i])
-            ax.plot(path[:, a], path[:, b], color="#003f66", lw=0.9 if crowded else 1.8, label="fitted trajectory", zorder=4)
+            ax.plot(
+                path[:, a],
+                path[:, b],
+                color="#003f66",
+                lw=0.9 if crowded else 1.8,
+                label="fitted trajectory",
+                zorder=4,
+            )
 
 
 def _whole_ticks(ax, t):
@@ -200,7 +285,9 @@ def _log_axes(ax):
 
 
 def loss(model):
-    """The loss over the iterations of training, a colour a stage. Losses of different stages measure different things.
+    """The loss over the iterations of training, a colour a stage.
+
+    Losses of different stages measure different things.
 
     Returns
     -------
@@ -213,17 +300,26 @@ def loss(model):
     for k, stage in enumerate(model.report_["stages"]):
         mine = history["stage"] == k
         if mine.any():
-            ax.plot(number[mine], history["loss"][mine], color=STAGES[k % len(STAGES)], lw=1.8, label=stage["name"])
+            ax.plot(
+                number[mine],
+                history["loss"][mine],
+                color=STAGES[k % len(STAGES)],
+                lw=1.8,
+                label=stage["name"],
+            )
     ax.set(yscale="log", xlabel="iteration", ylabel="loss (scaled units)")
-    figure.legend(*ax.get_legend_handles_labels(), loc="outside upper center", ncols=4, fontsize=9, frameon=False)
+    figure.legend(
+        *ax.get_legend_handles_labels(), loc="outside upper center", ncols=4, fontsize=9, frameon=False
+    )
     return figure
 
 
-PICTURES = {"trajectories": trajectories, "phase": phase, "loss": loss}
+PICTURES: dict[str, Callable] = {"trajectories": trajectories, "phase": phase, "loss": loss}
 """Names of pictures for `NeuralODE.plot`."""
 
 
-# ---------------------------------------------------------------------------------------------------------------------
+# ------------------------------------------------------------------------------------------------------------
+
 
 def prediction(t, y, names, time_name="t"):
     """Predicted trajectories, a panel a state.
@@ -240,7 +336,7 @@ def prediction(t, y, names, time_name="t"):
     matplotlib.figure.Figure
     """
     figure, axes = _figure(6.4, min(1.7 * len(names) + 0.6, 12), len(names), sharex=True)
-    for ax, name, values in zip(axes[:, 0], names, y.T):
+    for ax, name, values in zip(axes[:, 0], names, y.T, strict=True):
         ax.plot(t, values, color=LEARNED, lw=1.8)
         ax.set_ylabel(name)
     axes[-1, 0].set_xlabel(time_name)
@@ -269,5 +365,5 @@ def _true_slopes(truth, y):
 
 def _unique(ax):
     """Handles and labels of a legend, each label once."""
-    seen = dict(zip(*reversed(ax.get_legend_handles_labels())))
+    seen = dict(zip(*reversed(ax.get_legend_handles_labels()), strict=True))
     return list(seen.values()), list(seen)

@@ -4,8 +4,9 @@ The format (slots, segments, outputs) is described in docs/program.md, the opera
 A `Program` is frozen data; the C core checks it once, when `Program.core` is first used, and executes it.
 """
 
+from collections.abc import Callable
 from functools import cached_property
-from typing import NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
@@ -21,7 +22,7 @@ COMMUTATIVE = ("ADD", "MUL", "EQ")
 READS_THETA = ("PARAM", "AFFINE", "AFFINE_T")
 
 # Exact in floating point, or cheap enough to do once in Python: folded when all operands are constants.
-FOLD = {
+FOLD: dict[str, Callable] = {
     "NEG": np.negative,
     "ABS": np.abs,
     "SIGN": np.sign,
@@ -272,11 +273,15 @@ class Builder:
         Lengths of the parameter vectors and of the gradients.
     """
 
+    if TYPE_CHECKING:
+
+        def __getattr__(self, name: str) -> Callable[..., int]: ...  # the elementwise operations, set below
+
     def __init__(self, slot_sizes, n_theta=(0,), n_grad=()):
         self.sizes = [int(n) for n in slot_sizes]
         self.n_slots = len(self.sizes)
         self.n_theta, self.n_grad = tuple(n_theta), tuple(n_grad)
-        self.made = [None] * self.n_slots  # the instruction that makes each register
+        self.made: list[Any] = [None] * self.n_slots  # the instruction that makes each register
         self.varying = [True] * self.n_slots  # False: depends on theta and constants only
         self.accumulated = []
         self.seen = {}

@@ -8,6 +8,7 @@ import numpy as np
 
 from pynode import _core
 from pynode.arguments import MAX_STEPS, Batch, as_batch, as_field, as_memory, as_theta, integer, positive, real_array, real_dtype, tolerances
+from pynode.fields import Field
 from pynode.errors import MESSAGES, OK, STATUS, SolveError, SolveWarning
 from pynode.inputs import as_signal
 
@@ -204,7 +205,7 @@ class Solution:
     y: object
     status: object
     stats: Stats
-    field: object
+    field: Field
     theta: np.ndarray
     _setup: Setup = _field(repr=False)
     _raw: dict = _field(repr=False)
@@ -342,7 +343,8 @@ def make_stats(setup, raw):
     values = [raw[name] for name in ("nfe", "accepted", "rejected")]
     if setup.batch.kind == "single":
         values = [int(v[0]) for v in values]
-    return Stats(*values, setup.backend or _core.isa())
+    nfe, accepted, rejected = values
+    return Stats(nfe, accepted, rejected, setup.backend or _core.isa())
 
 
 def make_solution(setup, theta, raw):

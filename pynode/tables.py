@@ -43,30 +43,38 @@ class Trajectories:
     def __post_init__(self):
         t, y = self.t, self.y
         if not t or len(t) != len(y):
-            raise ValueError(f"there must be as many arrays of times as of states, and at least one; "
-                             f"got {len(t)} and {len(y)}")
+            raise ValueError(
+                f"there must be as many arrays of times as of states, and at least one; "
+                f"got {len(t)} and {len(y)}"
+            )
         if not self.ids:
             object.__setattr__(self, "ids", tuple(range(len(t))))
         if len(self.ids) != len(t):
             raise ValueError(f"there are {len(t)} trajectories, but {len(self.ids)} ids")
-        for name, times, states in zip(self.ids, t, y):
+        for name, times, states in zip(self.ids, t, y, strict=True):
             where = f"trajectory {name}" if len(t) > 1 else "the trajectory"
             if times.ndim != 1 or states.shape != (len(times), self.d):
-                raise ValueError(f"{where}: t must have shape (T,) and y (T, {self.d}), "
-                                 f"got {times.shape} and {states.shape}")
+                raise ValueError(
+                    f"{where}: t must have shape (T,) and y (T, {self.d}), "
+                    f"got {times.shape} and {states.shape}"
+                )
             if len(times) == 0:
                 raise ValueError(f"{where} is empty")
             _check_times(times, where, self.time_name)
             if np.isinf(states).any():
                 row, column = np.argwhere(np.isinf(states))[0]
-                raise ValueError(f"{where}: {self.names[column]} is infinite at {self.time_name} = {times[row]:g}; "
-                                 "write NaN where it was not observed")
+                raise ValueError(
+                    f"{where}: {self.names[column]} is infinite at {self.time_name} = {times[row]:g}; "
+                    "write NaN where it was not observed"
+                )
         for j, name in enumerate(self.names):
             if all(np.isnan(states[:, j]).all() for states in y):
                 raise ValueError(f"state {name} is never observed")
 
     d = property(lambda self: len(self.names), doc="Number of states.")
-    n_observed = property(lambda self: sum(int((~np.isnan(y)).sum()) for y in self.y), doc="Observed numbers.")
+    n_observed = property(
+        lambda self: sum(int((~np.isnan(y)).sum()) for y in self.y), doc="Observed numbers."
+    )
 
     def __len__(self):
         return len(self.t)
@@ -79,8 +87,9 @@ class Trajectories:
     def rows(self, start=None, stop=None):
         """The same trajectories with the times of index start:stop only."""
         cut = slice(start, stop)
-        return Trajectories(tuple(t[cut] for t in self.t), tuple(y[cut] for y in self.y), self.names,
-                            self.time_name, self.ids)
+        return Trajectories(
+            tuple(t[cut] for t in self.t), tuple(y[cut] for y in self.y), self.names, self.time_name, self.ids
+        )
 
     @classmethod
     def from_arrays(cls, t, Y, names=None, time_name="t"):
@@ -111,10 +120,12 @@ class Trajectories:
         names = tuple(f"y{j + 1}" for j in range(d)) if names is None else tuple(map(str, names))
         if len(names) != d or len(set(names)) != d:
             raise ValueError(f"names must be {d} different names, one for each state; got {names}")
-        for i, (times, states) in enumerate(zip(ts, ys)):
+        for i, (times, states) in enumerate(zip(ts, ys, strict=True)):
             if times.ndim != 1 or len(times) != len(states):
-                raise ValueError(f"trajectory {i}: t has shape {times.shape}, so Y must have {times.size} rows; "
-                                 f"it has {len(states)}")
+                raise ValueError(
+                    f"trajectory {i}: t has shape {times.shape}, so Y must have {times.size} rows; "
+                    f"it has {len(states)}"
+                )
         return cls(tuple(ts), tuple(ys), names, time_name)
 
     @classmethod
@@ -144,7 +155,8 @@ class Trajectories:
 def read_csv(path, time, state, id=None, separator=None):
     """Read trajectories in long form from a CSV file: a row a time, a column a state.
 
-    Lines that start with ``#`` are comments; empty entries, NA and NaN mean: not observed. Rows may come in any order.
+    Lines that start with ``#`` are comments; empty entries, NA and NaN mean: not observed. Rows may come in
+    any order.
 
     Parameters
     ----------
@@ -178,7 +190,9 @@ def read_csv(path, time, state, id=None, separator=None):
     if separator is None:
         separator = max(",;\t", key=lines[0][1].count)
     try:
-        rows = list(csv.reader((line for _, line in lines), delimiter=separator, strict=True, skipinitialspace=True))
+        rows = list(
+            csv.reader((line for _, line in lines), delimiter=separator, strict=True, skipinitialspace=True)
+        )
     except csv.Error as error:
         raise TableError(f"{path}: {error}") from None
     if len(rows) != len(lines):
@@ -189,7 +203,9 @@ def read_csv(path, time, state, id=None, separator=None):
     values = np.empty((len(rows) - 1, len(at)))
     for i, row in enumerate(rows[1:]):
         if len(row) != len(header):
-            raise TableError(f"{path}, line {lines[i + 1][0]}: {len(row)} entries, but the header has {len(header)}")
+            raise TableError(
+                f"{path}, line {lines[i + 1][0]}: {len(row)} entries, but the header has {len(header)}"
+            )
         for j, column in enumerate(at):
             values[i, j] = _number(row[column], path, lines[i + 1][0], header[column])
     ids = None if id is None else [row[header.index(id)].strip() for row in rows[1:]]
@@ -205,16 +221,20 @@ def _number(text, path, line, column):
         return float(text)
     except ValueError:
         hint = "; decimal points, please" if "," in text else ""
-        raise TableError(f"{path}, line {line}, column {column!r}: {text!r} is not a number{hint} "
-                         "(leave it empty where it was not observed)") from None
+        raise TableError(
+            f"{path}, line {line}, column {column!r}: {text!r} is not a number{hint} "
+            "(leave it empty where it was not observed)"
+        ) from None
 
 
 def _numbers_of_column(frame, name):
     try:
         return np.asarray(frame[name].to_numpy(dtype=np.float64, na_value=np.nan))
     except (TypeError, ValueError):
-        raise TableError(f"column {name!r} of the table holds {frame[name].dtype}, not numbers "
-                         "(dates: subtract the first one and convert to days)") from None
+        raise TableError(
+            f"column {name!r} of the table holds {frame[name].dtype}, not numbers "
+            "(dates: subtract the first one and convert to days)"
+        ) from None
 
 
 def _column_names(time, state, id, columns, where):
@@ -228,7 +248,9 @@ def _column_names(time, state, id, columns, where):
             how = "no column" if name not in columns else "more than one column"
             raise TableError(f"{where} has {how} {name!r}; its columns are {', '.join(map(str, columns))}")
         if wanted.count(name) > 1:
-            raise TableError(f"column {name!r} is named twice: time, id and each state need columns of their own")
+            raise TableError(
+                f"column {name!r} is named twice: time, id and each state need columns of their own"
+            )
     return state
 
 
@@ -240,7 +262,7 @@ def _grouped(times, states, ids, names, time_name, id_name, where, unit, numbers
     bad = np.flatnonzero(~np.isfinite(times))
     if bad.size:
         raise TableError(f"{where}, {unit} {number(bad[0])}: the time {time_name!r} is missing or infinite")
-    groups = {None: np.arange(len(times))}
+    groups: dict = {None: np.arange(len(times))}
     if ids is not None:
         groups = {}
         for i, name in enumerate(ids):
@@ -252,10 +274,15 @@ def _grouped(times, states, ids, names, time_name, id_name, where, unit, numbers
         same = np.flatnonzero(np.diff(times[rows]) == 0)
         if same.size:
             a, b = sorted(rows[[same[0], same[0] + 1]])
-            help_ = (f"name the column that tells trajectories apart (id)" if id_name is None
-                     else f"both belong to {id_name} {name!r}")
-            raise TableError(f"{where}, {unit}s {number(a)} and {number(b)} have the same time "
-                             f"{time_name} = {times[a]:g}: {help_}")
+            help_ = (
+                "name the column that tells trajectories apart (id)"
+                if id_name is None
+                else f"both belong to {id_name} {name!r}"
+            )
+            raise TableError(
+                f"{where}, {unit}s {number(a)} and {number(b)} have the same time "
+                f"{time_name} = {times[a]:g}: {help_}"
+            )
         ts.append(times[rows])
         ys.append(states[rows])
     try:
@@ -270,19 +297,27 @@ def _check_times(t, where, name):
     back = np.flatnonzero(np.diff(t) <= 0)
     if back.size:
         i = back[0]
-        raise ValueError(f"{where}: {name} must increase strictly, but index {i} has {t[i]:g} and {i + 1} has {t[i + 1]:g}")
+        raise ValueError(
+            f"{where}: {name} must increase strictly, but index {i} has {t[i]:g} and {i + 1} has {t[i + 1]:g}"
+        )
 
 
 def _states(Y):
     """Y as a list of (T_i, d) arrays."""
-    if isinstance(Y, (list, tuple)) and len(Y) and np.ndim(Y[0]) >= 1 and not (
-            isinstance(Y[0], (list, tuple)) and np.ndim(Y[0]) == 1):
+    if (
+        isinstance(Y, (list, tuple))
+        and len(Y)
+        and np.ndim(Y[0]) >= 1
+        and not (isinstance(Y[0], (list, tuple)) and np.ndim(Y[0]) == 1)
+    ):
         ys = [real_array("Y", y, np.float64) for y in Y]
         ys = [y[:, None] if y.ndim == 1 else y for y in ys]
     else:
         Y = real_array("Y", Y, np.float64)
         if Y.ndim not in (1, 2, 3):
-            raise ValueError(f"Y must have shape (T,), (T, d) or (B, T, d), or be a list of arrays; got {Y.shape}")
+            raise ValueError(
+                f"Y must have shape (T,), (T, d) or (B, T, d), or be a list of arrays; got {Y.shape}"
+            )
         ys = list(Y) if Y.ndim == 3 else [Y.reshape(len(Y), -1) if Y.ndim == 2 else Y[:, None]]
     if not ys:
         raise ValueError("Y holds no trajectories")

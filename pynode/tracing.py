@@ -275,7 +275,7 @@ class Traced(NDArrayOperatorsMixin):
         if ufunc not in UFUNCS:
             raise TraceError(f"np.{ufunc.__name__} cannot be traced. {_supported(UFUNCS)}")
         t = trace_of(*inputs)
-        inputs = [t.lift(x) for x in inputs]
+        inputs = tuple(t.lift(x) for x in inputs)
         if ufunc is np.matmul:
             return UFUNCS[ufunc](t, *inputs)
         try:

@@ -220,7 +220,7 @@ def _with_direction(apply):
 
         def at(*args, u=None, **more):
             if name not in more and (isinstance(f, BoundField) or len(args) > len(_place(f))):
-                *args, more[name] = args
+                more[name], args = args[-1], args[:-1]
             where, t, y, theta, u = _point(f, args, u)
             return apply(where, t, y, theta, u, **more)
 

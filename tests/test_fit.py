@@ -1,5 +1,7 @@
 """Optimisers, objectives of training, smoothing."""
 
+import itertools
+
 import numpy as np
 import pytest
 
@@ -113,7 +115,8 @@ class TestAnyOptimizer:
         assert result.loss < 0.05 * objective(f.init(0))[0]
 
 
-# ---------------------------------------------------------------------------------------------------------------------
+# ------------------------------------------------------------------------------------------------------------
+
 
 def differences(objective, x, h=1e-6):
     return np.array([(objective(x + h * e)[0] - objective(x - h * e)[0]) / (2 * h) for e in np.eye(len(x))])
@@ -136,7 +139,7 @@ def test_training_objective_has_exact_gradients(data):
     x = objective.join(f.init(1))
     loss, gradient = objective(x)
     np.testing.assert_allclose(gradient, differences(objective, x), rtol=2e-5, atol=1e-8)
-    assert objective(x)[0] == loss                  # pure
+    assert objective(x)[0] == loss  # pure
 
 
 def test_matching_objective_has_exact_gradients():
@@ -163,7 +166,7 @@ def test_windows_cover_the_data_and_share_their_ends(data):
     for i in range(2):
         mine = [w for w in range(len(cut)) if cut.source[w, 0] == i]
         assert cut.t[mine[0]][0] == t[i][0] and cut.t[mine[-1]][-1] == t[i][-1]
-        assert all(cut.t[a][-1] == cut.t[b][0] for a, b in zip(mine, mine[1:]))
+        assert all(cut.t[a][-1] == cut.t[b][0] for a, b in itertools.pairwise(mine))
     assert len(Windows.cut(t, y, None)) == 2
     with pytest.raises(ValueError, match="nothing to learn"):
         Windows.cut([np.array([0.0])], [np.ones((1, 2))], None)
@@ -173,10 +176,11 @@ def test_windows_cover_the_data_and_share_their_ends(data):
 def test_default_windows_end_with_whole_trajectories(n):
     sizes = default_windows([n])
     assert sizes[-1] is None
-    assert all(1 <= a < b for a, b in zip(sizes[:-1], sizes[1:-1]))
+    assert all(1 <= a < b for a, b in itertools.pairwise(sizes))
 
 
-# ---------------------------------------------------------------------------------------------------------------------
+# ------------------------------------------------------------------------------------------------------------
+
 
 def test_local_cubic_is_exact_for_cubics():
     t = np.sort(np.random.default_rng(0).uniform(-1, 2, 40))
@@ -212,12 +216,12 @@ def test_smooth_takes_few_points_and_states_never_seen(n):
 
 
 def test_smoothing_does_not_depend_on_company():
-    """Trajectories with the same times are smoothed together; the result is that of each alone, given the same k."""
+    """Trajectories with the same times are smoothed together: twice the data, the same results."""
     rng = np.random.default_rng(0)
     t = [np.linspace(0, 5, 30)] * 3 + [np.linspace(0, 4, 30)]
     y = [np.sin(x)[:, None] + 0.1 * rng.standard_normal((30, 1)) for x in t]
     together, twice = smooth(t, y), smooth(t + t, y + y)
-    for a, b in zip(together.y + together.slope, twice.y[4:] + twice.slope[4:]):
+    for a, b in zip(together.y + together.slope, twice.y[4:] + twice.slope[4:], strict=True):
         np.testing.assert_allclose(a, b, rtol=1e-12)
 
 

@@ -20,7 +20,9 @@ T = np.linspace(0, 5, 30)
 def model(request):
     d = request.param
     Y = np.stack([np.exp(0.5 * np.cos(T + k)) for k in range(d)], axis=1)
-    return NeuralODE(hidden=(6,), max_iter=5, random_state=0, log=d == 2).fit([T, T], [Y, Y], names=list("abc")[:d])
+    return NeuralODE(hidden=(6,), max_iter=5, random_state=0, log=d == 2).fit(
+        [T, T], [Y, Y], names=list("abc")[:d]
+    )
 
 
 def test_every_picture(model):
@@ -45,7 +47,9 @@ def test_the_true_field_is_drawn(model):
     assert ("true field" in labels) is (d < 3)
     field = pn.field(state=d)(lambda t, y: -y)
     if d < 3:
-        np.testing.assert_allclose(plots._true_slopes(field, np.ones((4, d))), plots._true_slopes(truth, np.ones((4, d))))
+        np.testing.assert_allclose(
+            plots._true_slopes(field, np.ones((4, d))), plots._true_slopes(truth, np.ones((4, d)))
+        )
 
 
 def test_arrows_point_along_the_field():
@@ -55,7 +59,7 @@ def test_arrows_point_along_the_field():
     x, v = arrows.XY.T
     edge = np.hypot(x, v) > 0.5
     cos = (arrows.U * v - arrows.V * x) / np.hypot(x, v)
-    assert (cos[edge] > 0.85).all()        # the field is (v, -x); axes of nearly equal length
+    assert (cos[edge] > 0.85).all()  # the field is (v, -x); axes of nearly equal length
 
 
 def test_forecasts_and_rollouts(model):
@@ -91,7 +95,9 @@ def test_without_matplotlib(model, monkeypatch):
 def test_the_report_is_one_file(model):
     page = report.model_page(model)
     assert page.count("data:image/png;base64,") == 3
-    assert not re.findall(r'(?:src|href)="(?!data:)', page) and "http" not in re.sub(r"base64,[^\"]*", "", page)
+    assert not re.findall(r'(?:src|href)="(?!data:)', page) and "http" not in re.sub(
+        r"base64,[^\"]*", "", page
+    )
     assert 'name="viewport"' in page and page.rstrip().endswith("</html>")
     for name in model.names_:
         assert name in page
@@ -102,7 +108,16 @@ def test_names_are_escaped():
     assert "<script>" not in report.model_page(model)
 
 
-@pytest.mark.parametrize("x, text", [(0.0123456, "0.0123"), (1.5e-7, "1.50e-07"), (0.0, "0"), (float("nan"), "unknown"),
-                                     (123456.0, "1.23e+05"), (None, "unknown")])
+@pytest.mark.parametrize(
+    "x, text",
+    [
+        (0.0123456, "0.0123"),
+        (1.5e-7, "1.50e-07"),
+        (0.0, "0"),
+        (float("nan"), "unknown"),
+        (123456.0, "1.23e+05"),
+        (None, "unknown"),
+    ],
+)
 def test_numbers_for_people(x, text):
     assert report.number(x) == text

@@ -176,7 +176,7 @@ UNUSED static fixture fixture_begin(int32_t d, int32_t m, int64_t n, int f32, co
     if (m) {
         double *knot = keep(SEGMENTS + 1, sizeof *knot);
         int64_t *zero = keep(count, sizeof *zero), *knot_len = keep(count, sizeof *knot_len), *seg_start = keep(count, sizeof *seg_start);
-        for (int k = 0; k <= SEGMENTS; k++) knot[k] = 0.9 * k;
+        for (int k = 0; k <= SEGMENTS; k++) knot[k] = 0.93 * k;
         for (size_t i = 0; i < count; i++) knot_len[i] = SEGMENTS + 1, seg_start[i] = (int64_t)i * SEGMENTS;
         f.segments = count * SEGMENTS;
         f.coef = random_array(f.segments * 2 * (size_t)m, f32, 1);

@@ -90,7 +90,8 @@ static void interrupts(void) {
     f.p.poll = never_stop, f.p.poll_ctx = &polls;
     CHECK(fixture_solve(&f, pn_isa_best()) == PN_OK);
     f.p.max_steps = INT64_MAX, f.p.poll = stop_at_once, f.p.step = 1e-9;
-    for (int64_t i = 0; i < 200; i++) f.t_len[i] = 1;
+    for (int64_t i = 0; i < 201; i++)
+        if (i != 199) f.t_len[i] = 1;
     CHECK(fixture_solve(&f, pn_isa_best()) == PN_INTERRUPTED);
     fixture_end(&f);
     release(0);

@@ -51,7 +51,11 @@ def lynx_hare(held_out=0):
     comments = [line for line in path.read_text(encoding="utf-8").splitlines() if line.startswith("#")]
     source = " ".join(line.lstrip("# ") for line in comments)
     n = data.lengths[0]
-    if isinstance(held_out, bool) or not isinstance(held_out, (int, np.integer)) or not 0 <= held_out <= n - 2:
+    if (
+        isinstance(held_out, bool)
+        or not isinstance(held_out, (int, np.integer))
+        or not 0 <= held_out <= n - 2
+    ):
         raise ValueError(f"held_out must be a number of years from 0 to {n - 2}, not {held_out!r}")
     if not held_out:
         return Dataset(data, source=source)
@@ -86,8 +90,10 @@ def van_der_pol(seed=0, *, n_train=16, n_held_out=8, noise=0.05, duration=10.0, 
     if noise < 0:
         raise ValueError(f"noise must not be negative, got {noise!r}")
     if n_train < 1 or n_held_out < 0 or n_times < 2 or not duration > 0:
-        raise ValueError("van_der_pol needs n_train >= 1, n_held_out >= 0, n_times >= 2 and duration > 0, got "
-                         f"{n_train!r}, {n_held_out!r}, {n_times!r}, {duration!r}")
+        raise ValueError(
+            "van_der_pol needs n_train >= 1, n_held_out >= 0, n_times >= 2 and duration > 0, got "
+            f"{n_train!r}, {n_held_out!r}, {n_times!r}, {duration!r}"
+        )
     rng = np.random.default_rng(seed)
     t = np.linspace(0.0, duration, n_times)
     truth = _van_der_pol_field(float(mu))
@@ -96,8 +102,12 @@ def van_der_pol(seed=0, *, n_train=16, n_held_out=8, noise=0.05, duration=10.0, 
     noisy = Y[:n_train] + noise * rng.standard_normal(Y[:n_train].shape)
     names = ("x", "v")
     held_out = Trajectories.from_arrays(t, Y[n_train:], names=names) if n_held_out else None
-    return Dataset(Trajectories.from_arrays(t, noisy, names=names), held_out, truth,
-                   f"Van der Pol oscillator, mu = {mu:g}, measurement noise {noise:g}, seed {seed}")
+    return Dataset(
+        Trajectories.from_arrays(t, noisy, names=names),
+        held_out,
+        truth,
+        f"Van der Pol oscillator, mu = {mu:g}, measurement noise {noise:g}, seed {seed}",
+    )
 
 
 def _van_der_pol_field(mu):

@@ -7,8 +7,19 @@ import numpy as np
 from pynode.fit.result import FitInterrupted, Recorder
 
 
-def adam(objective, theta0, *, max_iter=1000, learning_rate=1e-2, final_rate=0.1, beta1=0.9, beta2=0.999, eps=1e-8,
-         max_gradient=None, callback=None):
+def adam(
+    objective,
+    theta0,
+    *,
+    max_iter=1000,
+    learning_rate=1e-2,
+    final_rate=0.1,
+    beta1=0.9,
+    beta2=0.999,
+    eps=1e-8,
+    max_gradient=None,
+    callback=None,
+):
     """Minimise by Adam, the learning rate falling along half a cosine; the best parameters seen are kept.
 
     Parameters
@@ -40,8 +51,10 @@ def adam(objective, theta0, *, max_iter=1000, learning_rate=1e-2, final_rate=0.1
         Ctrl-C; its `result` keeps the best so far.
     """
     if not learning_rate > 0 or not 0 <= final_rate <= 1:
-        raise ValueError(f"learning_rate must be positive and final_rate between 0 and 1, "
-                         f"got {learning_rate!r} and {final_rate!r}")
+        raise ValueError(
+            f"learning_rate must be positive and final_rate between 0 and 1, "
+            f"got {learning_rate!r} and {final_rate!r}"
+        )
     f = Recorder(objective, theta0, callback)
     theta = f.theta.copy()
     m, v = np.zeros_like(theta), np.zeros_like(theta)
@@ -59,7 +72,9 @@ def adam(objective, theta0, *, max_iter=1000, learning_rate=1e-2, final_rate=0.1
                 g = g * min(1.0, max_gradient / max(np.linalg.norm(g), 1e-300))
             m = beta1 * m + (1 - beta1) * g
             v = beta2 * v + (1 - beta2) * g**2
-            rate = learning_rate * (final_rate + (1 - final_rate) * 0.5 * (1 + math.cos(math.pi * k / max_iter)))
+            rate = learning_rate * (
+                final_rate + (1 - final_rate) * 0.5 * (1 + math.cos(math.pi * k / max_iter))
+            )
             theta = theta - rate * (m / (1 - beta1**k)) / (np.sqrt(v / (1 - beta2**k)) + eps)
     except KeyboardInterrupt:
         raise FitInterrupted(f.result("interrupted", "interrupted by the user")) from None

@@ -1,12 +1,13 @@
 """Training by steps: slopes first, then short windows of the data, then longer ones, then whole trajectories.
 
-Long rollouts of an untrained field make a loss full of bad minima; slopes of smoothed data make one that is nearly
-linear, and each step starts from the one before. The initial state of every window is free.
+Long rollouts of an untrained field make a loss full of bad minima; slopes of smoothed data make one that is
+nearly linear, and each step starts from the one before. The initial state of every window is free.
 """
 
 import time
 import warnings
-from dataclasses import asdict, dataclass, field as _field
+from dataclasses import asdict, dataclass
+from dataclasses import field as _field
 
 import numpy as np
 
@@ -22,8 +23,8 @@ MATCHING_FACTOR = 2
 """Iterations on slopes, which are cheap, relative to those on windows."""
 
 LOST, WORSE = 0.1, 2.0
-"""A stage is undone if it leaves more than this fraction of the variance unexplained, this factor more than the one before:
-over windows that long the data cannot be followed, as in chaos."""
+"""A stage is undone if it leaves more than this fraction of the variance unexplained, this factor more than
+the one before: over windows that long the data cannot be followed, as in chaos."""
 
 
 class FitError(RuntimeError):
@@ -74,11 +75,13 @@ class Training:
     theta: np.ndarray
     states: list
     stages: list = _field(default_factory=list)
-    history: dict = _field(default_factory=lambda: {"stage": [], "loss": [], "gradient_norm": [], "seconds": []})
+    history: dict = _field(
+        default_factory=lambda: {"stage": [], "loss": [], "gradient_norm": [], "seconds": []}
+    )
 
     @classmethod
     def start(cls, theta, y, smoothed):
-        """Before the first stage: states are smoothed, or where one is never observed in a trajectory, its mean."""
+        """Before the first stage: states are smoothed; the mean, where a trajectory never observes one."""
         mean = np.nanmean(np.concatenate(y), axis=0)
         return cls(theta, [np.where(np.isnan(x), mean, x) for x in smoothed.y])
 
@@ -128,7 +131,7 @@ def default_windows(lengths):
     """Lengths of windows, tripling from at most ten intervals to whole trajectories."""
     longest = max(lengths) - 1
     sizes = [max(1, min(10, round(longest / 3)))]
-    while 4.5 * sizes[-1] < longest:        # at least two windows
+    while 4.5 * sizes[-1] < longest:  # at least two windows
         sizes.append(3 * sizes[-1])
     return (*sizes, None)
 
@@ -163,15 +166,24 @@ def train(field, t, y, training, smoothed, plan, callback=None):
             break
         run.windows(intervals)
     if not run.stopped and not any(stage.windows and stage.status != "left out" for stage in training.stages):
-        raise FitError("the field could not be solved along the data with any parameters tried: shorter windows, smaller "
-                       "`hidden`, or another `method` may help")
+        raise FitError(
+            "the field could not be solved along the data with any parameters tried: "
+            "shorter windows, smaller `hidden`, or another `method` may help"
+        )
 
 
 class _Run:
     """The stages of one training."""
 
     def __init__(self, field, t, y, plan, callback, training):
-        self.field, self.t, self.y, self.plan, self.callback, self.training = field, t, y, plan, callback, training
+        self.field, self.t, self.y, self.plan, self.callback, self.training = (
+            field,
+            t,
+            y,
+            plan,
+            callback,
+            training,
+        )
         self.start, self.stopped = time.perf_counter(), False
         variance = np.nanvar(np.concatenate(y), axis=0)
         self.variance = np.average(variance, weights=plan.weight)
@@ -182,39 +194,66 @@ class _Run:
         known = ~np.isnan(slope).any(axis=1)
         if known.sum() < 2 or self.field.n_params == 0:
             return
-        objective = MatchingObjective(self.field, t[known], states[known], slope[known], self.plan.decay, self.plan.weight)
+        objective = MatchingObjective(
+            self.field, t[known], states[known], slope[known], self.plan.decay, self.plan.weight
+        )
         stage = Stage("slopes")
-        self._optimise(stage, objective, lambda: self.training.theta, self._keep_theta, MATCHING_FACTOR * self.plan.max_iter)
+        self._optimise(
+            stage,
+            objective,
+            lambda: self.training.theta,
+            self._keep_theta,
+            MATCHING_FACTOR * self.plan.max_iter,
+        )
 
     def windows(self, intervals):
         """Fit windows of this many intervals."""
         cut = Windows.cut(self.t, self.y, intervals)
         y0 = np.stack([self.training.states[i][j] for i, j in cut.source])
-        objective = TrainingObjective(self.field, cut, y0, self.plan.decay, self.plan.weight, **self.plan.options)
+        objective = TrainingObjective(
+            self.field, cut, y0, self.plan.decay, self.plan.weight, **self.plan.options
+        )
         stage = Stage("whole trajectories" if intervals is None else f"windows of {intervals}", len(cut))
 
         def keep(x):
             theta, y0 = objective.split(x)
             self.training.theta = theta
             sol = solve(self.field, y0, cut.t, theta, errors="ignore", **self.plan.options)
-            for (i, j), states in zip(cut.source, sol.y):
+            for (i, j), states in zip(cut.source, sol.y, strict=True):
                 good = np.isfinite(states).all(axis=1)
-                self.training.states[i][j: j + len(states)][good] = states[good]
+                self.training.states[i][j : j + len(states)][good] = states[good]
 
         if not np.isfinite(objective(objective.join(self.training.theta))[0]):
             stage.status = "left out"
             self.training.stages.append(stage)
-            warnings.warn(f"the field could not be solved over {stage.name}; this stage was left out", FitWarning,
-                          stacklevel=4)
+            warnings.warn(
+                f"the field could not be solved over {stage.name}; this stage was left out",
+                FitWarning,
+                stacklevel=4,
+            )
             return
-        before, last = (self.training.theta, [x.copy() for x in self.training.states]), self.training.stages[-1:]
-        self._optimise(stage, objective, lambda: objective.join(self.training.theta), keep, self.plan.max_iter)
+        before, last = (
+            (self.training.theta, [x.copy() for x in self.training.states]),
+            self.training.stages[-1:],
+        )
+        self._optimise(
+            stage, objective, lambda: objective.join(self.training.theta), keep, self.plan.max_iter
+        )
         stage.nfe = objective.nfe
-        if last and last[0].windows and stage.loss > max(LOST * self.variance, WORSE * last[0].loss) and not self.stopped:
+        if (
+            last
+            and last[0].windows
+            and stage.loss > max(LOST * self.variance, WORSE * last[0].loss)
+            and not self.stopped
+        ):
             self.training.theta, self.training.states = before
             stage.status, self.stopped = "undone", True
-            warnings.warn(f"the data cannot be followed over {stage.name} (chaos, or too few iterations): the parameters "
-                          f"fitted to {last[0].name} are kept", FitWarning, stacklevel=4)
+            warnings.warn(
+                f"the data cannot be followed over {stage.name} (chaos, or too few iterations): "
+                f"the parameters fitted to {last[0].name} are kept",
+                FitWarning,
+                stacklevel=4,
+            )
 
     def _keep_theta(self, theta):
         self.training.theta = theta
@@ -229,7 +268,9 @@ class _Run:
             options = {"learning_rate": self.plan.learning_rate} if name == "adam" else {}
             minimise = adam if name == "adam" else lbfgs
             try:
-                result = minimise(objective, start(), max_iter=max_iter, callback=self._callback(stage), **options)
+                result = minimise(
+                    objective, start(), max_iter=max_iter, callback=self._callback(stage), **options
+                )
             except FitInterrupted as interrupt:
                 self._finish(stage, interrupt.result, keep, started)
                 raise
@@ -242,8 +283,12 @@ class _Run:
         index, history = len(self.training.stages) - 1, self.training.history
 
         def after_iteration(iteration):
-            for name, value in (("stage", index), ("loss", iteration.loss), ("gradient_norm", iteration.gradient_norm),
-                                ("seconds", time.perf_counter() - self.start)):
+            for name, value in (
+                ("stage", index),
+                ("loss", iteration.loss),
+                ("gradient_norm", iteration.gradient_norm),
+                ("seconds", time.perf_counter() - self.start),
+            ):
                 history[name].append(value)
             return self.callback is not None and self.callback(stage, iteration) is True
 

@@ -1,7 +1,7 @@
 """L-BFGS: the two-loop recursion (Nocedal & Wright, Numerical Optimization, algorithms 7.4 and 7.5).
 
-Why not SciPy's: on vectors of this size its threaded BLAS calls cost more than the gradients, and its line search
-cannot step back from a loss that is infinite.
+Why not SciPy's: on vectors of this size its threaded BLAS calls cost more than the gradients, and its line
+search cannot step back from a loss that is infinite.
 """
 
 from collections import deque
@@ -20,8 +20,8 @@ def lbfgs(objective, theta0, *, max_iter=500, memory=20, gradient_tol=1e-8, loss
     Parameters
     ----------
     objective : callable
-        objective(theta) -> (loss, gradient), for example a `pynode.Objective`. Where the loss is not finite, the line
-        search goes back.
+        objective(theta) -> (loss, gradient), for example a `pynode.Objective`. Where the loss is not finite,
+        the line search goes back.
     theta0 : (p,) array
     max_iter : int
     memory : int
@@ -61,11 +61,13 @@ def _minimise(f, theta, max_iter, pairs, gradient_tol, loss_tol):
         p = -_times_inverse_hessian(pairs, g)
         step = 1.0 if pairs else min(1.0, 1.0 / np.linalg.norm(g))
         found = _line_search(f, theta, loss, g, p, step)
-        if found is None and pairs:         # once more along the gradient
+        if found is None and pairs:  # once more along the gradient
             pairs.clear()
             found = _line_search(f, theta, loss, g, -g, min(1.0, 1.0 / np.linalg.norm(g)))
         if found is None:
-            return f.result("stalled", "no step along the gradient makes the loss smaller: it is as exact as it gets")
+            return f.result(
+                "stalled", "no step along the gradient makes the loss smaller: it is as exact as it gets"
+            )
         new, loss, g_new = found
         s, y = new - theta, g_new - g
         if s @ y > 1e-12 * (y @ y):
@@ -75,7 +77,9 @@ def _minimise(f, theta, max_iter, pairs, gradient_tol, loss_tol):
         if f.iteration(theta, loss, g):
             return f.result("stopped", "the callback asked to stop")
         if len(losses) > 10 and losses[-11] - loss <= 10 * loss_tol * abs(loss):
-            return f.result("converged", f"the loss falls by less than {loss_tol:g} of itself in an iteration")
+            return f.result(
+                "converged", f"the loss falls by less than {loss_tol:g} of itself in an iteration"
+            )
     return f.result("max_iter", f"{max_iter} iterations")
 
 
@@ -88,7 +92,7 @@ def _times_inverse_hessian(pairs, g):
     if pairs:
         s, y, rho = pairs[-1]
         q /= rho * (y @ y)
-    for (s, y, rho), alpha in zip(pairs, reversed(alphas)):
+    for (s, y, rho), alpha in zip(pairs, reversed(alphas), strict=True):
         q += (alpha - rho * (y @ q)) * s
     return q
 

@@ -1,4 +1,7 @@
-"""Gradient matching: fit the field to slopes of smoothed data, without solving anything (Varah 1982, doi:10.1137/0903003)."""
+"""Gradient matching: fit the field to slopes of smoothed data, without solving anything.
+
+Varah 1982, doi:10.1137/0903003.
+"""
 
 import numpy as np
 

@@ -1,5 +1,6 @@
-"""What training minimises: the mean squared error of windows of the data, with weight decay, as a pure function."""
+"""What training minimises: the mean squared error over windows of the data, with weight decay; pure."""
 
+import itertools
 from dataclasses import dataclass
 
 import numpy as np
@@ -27,19 +28,19 @@ class Windows:
 
     @classmethod
     def cut(cls, t, y, intervals=None):
-        """Cut trajectories into windows of about `intervals` intervals between times; neighbours share an end.
+        """Cut trajectories into windows of about `intervals` steps of time; neighbours share an end.
 
         None: whole trajectories. Windows in which fewer than two times are observed are left out.
         """
         ts, ys, source = [], [], []
-        for i, (times, states) in enumerate(zip(t, y)):
+        for i, (times, states) in enumerate(zip(t, y, strict=True)):
             last = max(len(times) - 1, 1)
             pieces = 1 if intervals is None else max(1, round(last / intervals))
             ends = np.linspace(0, last, pieces + 1).round().astype(int)
-            for a, b in zip(ends[:-1], ends[1:]):
-                if (~np.isnan(states[a:b + 1])).any(axis=1).sum() >= 2:
-                    ts.append(times[a:b + 1])
-                    ys.append(states[a:b + 1])
+            for a, b in itertools.pairwise(ends):
+                if (~np.isnan(states[a : b + 1])).any(axis=1).sum() >= 2:
+                    ts.append(times[a : b + 1])
+                    ys.append(states[a : b + 1])
                     source.append((i, a))
         if not ts:
             raise ValueError("no trajectory is observed at two times or more: there is nothing to learn from")
@@ -87,7 +88,7 @@ class TrainingObjective:
 
     def split(self, x):
         """(theta, y0 (W, d)) of an x."""
-        return x[:self.n_theta].copy(), x[self.n_theta:].reshape(self.y0.shape).copy()
+        return x[: self.n_theta].copy(), x[self.n_theta :].reshape(self.y0.shape).copy()
 
     def __call__(self, x):
         theta, y0 = self.split(x)
@@ -97,5 +98,7 @@ class TrainingObjective:
             return np.inf, np.zeros_like(x)
         scale = 1.0 / raw["sample_weight"].sum()
         loss = raw["sample_loss"].sum() * scale + self.decay * (theta @ theta)
-        gradient = np.concatenate([raw["g_theta"] * scale + 2 * self.decay * theta, raw["g_y0"].ravel() * scale])
+        gradient = np.concatenate(
+            [raw["g_theta"] * scale + 2 * self.decay * theta, raw["g_y0"].ravel() * scale]
+        )
         return float(loss), gradient

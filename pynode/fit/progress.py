@@ -33,8 +33,14 @@ class Progress:
             except ImportError:
                 pass
             else:
-                self.bar = tqdm(total=self.total, desc=self.label, file=self.file, leave=True, dynamic_ncols=True,
-                                bar_format="{desc}: {percentage:3.0f}%|{bar}| {elapsed}{postfix}")
+                self.bar = tqdm(
+                    total=self.total,
+                    desc=self.label,
+                    file=self.file,
+                    leave=True,
+                    dynamic_ncols=True,
+                    bar_format="{desc}: {percentage:3.0f}%|{bar}| {elapsed}{postfix}",
+                )
         return self
 
     def update(self, done, text):
@@ -51,7 +57,11 @@ class Progress:
 
     def _line(self, done, text):
         seconds = time.monotonic() - self.start
-        print(f"{self.label}: {100 * done / self.total:3.0f} %, {seconds:.1f} s, {text}", file=self.file, flush=True)
+        print(
+            f"{self.label}: {100 * done / self.total:3.0f} %, {seconds:.1f} s, {text}",
+            file=self.file,
+            flush=True,
+        )
 
     def __exit__(self, kind, error, trace):
         if self.bar is not None:

@@ -70,13 +70,17 @@ class Recorder:
         loss, gradient = self.objective(theta)
         loss, gradient = float(loss), np.asarray(gradient, dtype=np.float64)
         if gradient.shape != theta.shape:
-            raise ValueError(f"the objective returned a gradient of shape {gradient.shape}, theta has {theta.shape}")
+            raise ValueError(
+                f"the objective returned a gradient of shape {gradient.shape}, theta has {theta.shape}"
+            )
         self.n_evaluations += 1
         if loss < self.loss and np.isfinite(gradient).all():
             self.theta, self.loss = theta.copy(), loss
         elif self.n_evaluations == 1:
-            raise ValueError(f"the loss or its gradient is not finite at theta0 (loss {loss}): "
-                             "start elsewhere, or check the data and the field")
+            raise ValueError(
+                f"the loss or its gradient is not finite at theta0 (loss {loss}): "
+                "start elsewhere, or check the data and the field"
+            )
         return loss, gradient
 
     def iteration(self, theta, loss, gradient):
@@ -89,5 +93,5 @@ class Recorder:
 
     def result(self, status, message):
         columns = np.array(self.rows, dtype=np.float64).reshape(-1, 3).T
-        history = dict(zip(("loss", "gradient_norm", "seconds"), columns))
+        history = dict(zip(("loss", "gradient_norm", "seconds"), columns, strict=True))
         return FitResult(self.theta, self.loss, status, message, len(self.rows), self.n_evaluations, history)

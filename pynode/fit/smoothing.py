@@ -1,4 +1,7 @@
-"""States, derivatives and noise from measurements alone: local cubic regression (Cleveland 1979, doi:10.2307/2286407)."""
+"""States, derivatives and noise from measurements alone, by local cubic regression.
+
+Cleveland 1979, doi:10.2307/2286407.
+"""
 
 from dataclasses import dataclass
 
@@ -18,8 +21,8 @@ class Smoothed:
     Attributes
     ----------
     y, slope : lists of (T_i, d) arrays
-        States and their time derivatives. NaN for a state that is not observed in that trajectory; the slope is
-        also NaN outside the times between which the state is observed.
+        States and their time derivatives. NaN for a state that is not observed in that trajectory; the slope
+        is also NaN outside the times between which the state is observed.
     variance : (d,) array
         Of the measurement noise; NaN where the data are too few to tell.
     """
@@ -61,9 +64,9 @@ def smooth(t, y):
 
 
 def _same_times(t, y, j):
-    """[(times (n,), values (n, c), trajectories (c,))]: those that observe state j at the same times, together."""
-    groups = {}
-    for i, (times, x) in enumerate(zip(t, y)):
+    """[(times (n,), values (n, c), trajectories (c,))]: those that observe state j at the same times."""
+    groups: dict = {}
+    for i, (times, x) in enumerate(zip(t, y, strict=True)):
         seen = ~np.isnan(x[:, j])
         if seen.any():
             times = times[seen]
@@ -74,7 +77,7 @@ def _same_times(t, y, j):
 
 
 def _best_neighbours(groups):
-    """(number of neighbours, variance of the noise) with the least generalised cross-validation score of all together."""
+    """(number of neighbours, variance of the noise) with the least score of generalised cross-validation."""
     best = (np.inf, NEIGHBOURS[0], np.nan)
     longest = max((len(times) for times, _, _ in groups), default=0)
     for k in NEIGHBOURS:
@@ -126,8 +129,8 @@ def local_cubic(t, at, k):
     width = 1.1 * np.abs(u).max(axis=1, keepdims=True)
     width[width == 0] = 1.0
     u /= width
-    X = u[:, :, None] ** np.arange(degree + 1)                              # (m, k, degree + 1)
+    X = u[:, :, None] ** np.arange(degree + 1)  # (m, k, degree + 1)
     XW = X * ((1 - np.abs(u) ** 3) ** 3)[:, :, None]
     A = np.einsum("mkp,mkq->mpq", XW, X) + RIDGE * np.eye(degree + 1)
-    maps = np.linalg.solve(A, XW.transpose(0, 2, 1))                        # (m, degree + 1, k)
+    maps = np.linalg.solve(A, XW.transpose(0, 2, 1))  # (m, degree + 1, k)
     return near, maps[:, 0], maps[:, 1] / width if degree else np.zeros_like(maps[:, 0])

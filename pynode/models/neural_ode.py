@@ -19,7 +19,7 @@ from pynode.solving import METHODS, solve
 from pynode.tables import Trajectories
 
 PRIOR_SCALE = 0.5
-"""Standard deviation of the Gaussian prior of network weights, in scaled units, that sets the automatic weight decay."""
+"""Standard deviation of the Gaussian prior of network weights (scaled units): the automatic weight decay."""
 
 MIN_DECAY = 1e-6
 
@@ -31,8 +31,8 @@ class NotFittedError(RuntimeError):
 class NeuralODE:
     """A differential equation dy/dt = f(y; theta) learned from measured trajectories.
 
-    Training matches slopes of smoothed data, then fits short windows, longer ones, and whole trajectories, their initial
-    states free. Inside, states and time are scaled to order one.
+    Training matches slopes of smoothed data, then fits short windows, longer ones, and whole trajectories,
+    their initial states free. Inside, states and time are scaled to order one.
 
     Parameters
     ----------
@@ -41,8 +41,8 @@ class NeuralODE:
     activation : str
         See `pynode.mlp`.
     field : Field, optional
-        A field of your own (`pynode.field`), in the units of the data (of their logarithms, if `log`), in place of the
-        network. It is not scaled; the loss is.
+        A field of your own (`pynode.field`), in the units of the data (of their logarithms, if `log`), in
+        place of the network. It is not scaled; the loss is.
     method : str
         Runge-Kutta method, see `pynode.solve`.
     rtol, atol : float
@@ -54,11 +54,12 @@ class NeuralODE:
     learning_rate : float
         Of Adam.
     windows : sequence of int or None, optional
-        Lengths of the windows of the stages, in intervals between times; None in it stands for whole trajectories.
-        Default: tripling from at most 10 to whole trajectories.
+        Lengths of the windows of the stages, in intervals between times; None in it stands for whole
+        trajectories. Default: tripling from at most 10 to whole trajectories.
     weight_decay : float, optional
-        The loss has weight_decay / n_observed * |theta|^2 added. Default: the variance of the noise, estimated from the
-        data, over 0.5^2, which is a Gaussian prior of standard deviation 0.5; 0 for a field of your own.
+        The loss has weight_decay / n_observed * |theta|^2 added. Default: the variance of the noise,
+        estimated from the data, over 0.5^2, which is a Gaussian prior of standard deviation 0.5; 0 for a
+        field of your own.
     scale : bool
         Scale states and time to order one.
     log : bool
@@ -91,9 +92,24 @@ class NeuralODE:
     (40, 2)
     """
 
-    def __init__(self, hidden=(32,), activation="tanh", field=None, *, method="dopri5", rtol=1e-5, atol=1e-5,
-                 optimizer="adam+lbfgs", max_iter=100, learning_rate=2e-2, windows=None, weight_decay=None, scale=True,
-                 log=False, random_state=None):
+    def __init__(
+        self,
+        hidden=(32,),
+        activation="tanh",
+        field=None,
+        *,
+        method="dopri5",
+        rtol=1e-5,
+        atol=1e-5,
+        optimizer="adam+lbfgs",
+        max_iter=100,
+        learning_rate=2e-2,
+        windows=None,
+        weight_decay=None,
+        scale=True,
+        log=False,
+        random_state=None,
+    ):
         self.hidden = (hidden,) if isinstance(hidden, int) else tuple(hidden)
         self.activation, self.field, self.method = activation, field, method
         self.rtol, self.atol, self.optimizer, self.max_iter = rtol, atol, optimizer, max_iter
@@ -103,14 +119,20 @@ class NeuralODE:
 
     def _check(self):
         """Everything that can be said before there are data."""
-        if not all(isinstance(n, (int, np.integer)) and not isinstance(n, bool) and n >= 1 for n in self.hidden):
+        if not all(
+            isinstance(n, (int, np.integer)) and not isinstance(n, bool) and n >= 1 for n in self.hidden
+        ):
             raise ValueError(f"hidden={self.hidden!r} must hold the widths of layers, integers >= 1")
         if self.activation not in ACTIVATIONS:
             raise ValueError(f"activation={self.activation!r} is not one of {', '.join(ACTIVATIONS)}")
         if self.field is not None and not isinstance(self.field, Field):
-            raise TypeError(f"field must be a pynode Field (pynode.field, pynode.mlp, ...), not {type(self.field).__name__}")
+            raise TypeError(
+                f"field must be a Field (pynode.field, pynode.mlp, ...), not {type(self.field).__name__}"
+            )
         if self.field is not None and self.field.inputs:
-            raise ValueError("a field with inputs cannot be fitted by NeuralODE; use pynode.Objective(..., inputs=...)")
+            raise ValueError(
+                "a field with inputs cannot be fitted by NeuralODE; use pynode.Objective(..., inputs=...)"
+            )
         if self.method not in METHODS or METHODS[self.method]["error_order"] == 0:
             adaptive = ", ".join(name for name, row in METHODS.items() if row["error_order"])
             raise ValueError(f"method={self.method!r} must be an adaptive method: {adaptive}")
@@ -118,20 +140,31 @@ class NeuralODE:
             raise ValueError(f"optimizer={self.optimizer!r} is not one of {', '.join(OPTIMIZERS)}")
         for name in ("rtol", "atol", "learning_rate"):
             positive(name, getattr(self, name))
-        if isinstance(self.max_iter, bool) or not isinstance(self.max_iter, (int, np.integer)) or self.max_iter < 1:
+        if (
+            isinstance(self.max_iter, bool)
+            or not isinstance(self.max_iter, (int, np.integer))
+            or self.max_iter < 1
+        ):
             raise ValueError(f"max_iter={self.max_iter!r} must be a positive integer")
         if self.weight_decay is not None:
             positive("weight_decay", self.weight_decay, zero=True)
         if self.windows is not None:
             self.windows = tuple(self.windows)
-            if not self.windows or not all(n is None or isinstance(n, (int, np.integer)) and n >= 1 for n in self.windows):
-                raise ValueError(f"windows={self.windows!r} must hold numbers of intervals >= 1, or None for whole "
-                                 "trajectories")
-        if self.random_state is not None and (isinstance(self.random_state, bool)
-                                              or not isinstance(self.random_state, (int, np.integer)) or self.random_state < 0):
+            if not self.windows or not all(
+                n is None or (isinstance(n, (int, np.integer)) and n >= 1) for n in self.windows
+            ):
+                raise ValueError(
+                    f"windows={self.windows!r} must hold numbers of intervals >= 1, or None for whole "
+                    "trajectories"
+                )
+        if self.random_state is not None and (
+            isinstance(self.random_state, bool)
+            or not isinstance(self.random_state, (int, np.integer))
+            or self.random_state < 0
+        ):
             raise ValueError(f"random_state={self.random_state!r} must be None or an integer >= 0")
 
-    # -----------------------------------------------------------------------------------------------------------------
+    # --------------------------------------------------------------------------------------------------------
 
     def fit(self, t, Y=None, *, names=None, time=None, state=None, id=None, progress=False, callback=None):
         """Learn from trajectories.
@@ -165,7 +198,9 @@ class NeuralODE:
         if self.log:
             _check_positive(data)
         if self.field is not None and self.field.d != data.d:
-            raise ValueError(f"the data have {data.d} states ({', '.join(data.names)}), the field has {self.field.d}")
+            raise ValueError(
+                f"the data have {data.d} states ({', '.join(data.names)}), the field has {self.field.d}"
+            )
         started = _now()
         scaling, weight, smoothed = self._scaled(data)
         seed = secrets.randbits(31) if self.random_state is None else int(self.random_state)
@@ -175,16 +210,26 @@ class NeuralODE:
         plan = self._plan(data, smoothed, weight)
         training = Training.start(field.init(seed), z, smoothed)
         interrupt = None
-        with Progress(plan.total_iterations, progress if isinstance(progress, str) else "training", bool(progress)) as bar:
+        with Progress(
+            plan.total_iterations, progress if isinstance(progress, str) else "training", bool(progress)
+        ) as bar:
             try:
                 train(field, tau, z, training, smoothed, plan, _reporting(bar, callback))
             except KeyboardInterrupt as error:
                 interrupt = error
-        self.field_, self.theta_, self.scaling_, self.data_, self.seed_ = field, training.theta, scaling, data, seed
+        self.field_, self.theta_, self.scaling_, self.data_, self.seed_ = (
+            field,
+            training.theta,
+            scaling,
+            data,
+            seed,
+        )
         self.names_, self.time_name_ = data.names, data.time_name
         self.initial_states_ = scaling.states_back(np.stack([states[0] for states in training.states]))
         self.history_ = {name: np.array(values) for name, values in training.history.items()}
-        self.report_ = self._report(training, smoothed, plan, "interrupted" if interrupt else None, _now() - started)
+        self.report_ = self._report(
+            training, smoothed, plan, "interrupted" if interrupt else None, _now() - started
+        )
         if interrupt is not None:
             raise interrupt
         return self
@@ -204,7 +249,9 @@ class NeuralODE:
             rate = np.sqrt(np.nanmean(slope**2)) if not np.isnan(slope).all() else 0.0
             span = max(t[-1] - t[0] for t in data.t)
             t_scale = 1.0 / rate if rate > 0 else (span if span > 0 else 1.0)
-            scaling = Scaling(scaling.shift, scaling.scale, float(min(t[0] for t in data.t)), float(t_scale), self.log)
+            scaling = Scaling(
+                scaling.shift, scaling.scale, float(min(t[0] for t in data.t)), float(t_scale), self.log
+            )
             smoothed = type(smoothed)(smoothed.y, [s * t_scale for s in smoothed.slope], smoothed.variance)
         return scaling, weight, smoothed
 
@@ -212,31 +259,45 @@ class NeuralODE:
         decay = self.weight_decay
         if decay is None:
             known = smoothed.variance[~np.isnan(smoothed.variance)]
-            decay = 0.0 if self.field is not None else max(MIN_DECAY, known.mean() if len(known) else 0.0) / PRIOR_SCALE**2
+            decay = (
+                0.0
+                if self.field is not None
+                else max(MIN_DECAY, known.mean() if len(known) else 0.0) / PRIOR_SCALE**2
+            )
         windows = default_windows(data.lengths) if self.windows is None else self.windows
         options = {"method": self.method, "rtol": self.rtol, "atol": self.atol}
-        return Plan(windows, self.optimizer, int(self.max_iter), self.learning_rate, float(decay), weight, options)
+        return Plan(
+            windows, self.optimizer, int(self.max_iter), self.learning_rate, float(decay), weight, options
+        )
 
     def _report(self, training, smoothed, plan, status, seconds):
         data, scaling = self.data_, self.scaling_
-        residual = np.concatenate([y - scaling.states_back(z) for y, z in zip(data.y, training.states)])
+        residual = np.concatenate(
+            [y - scaling.states_back(z) for y, z in zip(data.y, training.states, strict=True)]
+        )
         noise = np.sqrt(smoothed.variance) * scaling.scale
         used = [stage for stage in training.stages if stage.status not in ("undone", "left out")]
         last = used[-1] if used else None
         return {
             "status": status or ("stopped" if last and last.status == "stopped" else "finished"),
             "loss": float(last.loss) if last else float("nan"),
-            "rmse": dict(zip(data.names, np.sqrt(np.nanmean(residual**2, axis=0)).tolist())),
-            "noise": dict(zip(data.names, noise.tolist())),
+            "rmse": dict(zip(data.names, np.sqrt(np.nanmean(residual**2, axis=0)).tolist(), strict=True)),
+            "noise": dict(zip(data.names, noise.tolist(), strict=True)),
             "noise_of": "logarithms" if self.log else "states",
-            "weight_decay": plan.decay, "seed": self.seed_, "seconds": seconds,
+            "weight_decay": plan.decay,
+            "seed": self.seed_,
+            "seconds": seconds,
             "nfe": sum(stage.nfe for stage in training.stages),
             "evaluations": sum(stage.evaluations for stage in training.stages),
-            "n_params": self.field_.n_params, "n_trajectories": len(data), "n_observed": data.n_observed,
-            "time_scale": scaling.t_scale, "stages": training.report, "version": _version.__version__,
+            "n_params": self.field_.n_params,
+            "n_trajectories": len(data),
+            "n_observed": data.n_observed,
+            "time_scale": scaling.t_scale,
+            "stages": training.report,
+            "version": _version.__version__,
         }
 
-    # -----------------------------------------------------------------------------------------------------------------
+    # --------------------------------------------------------------------------------------------------------
 
     def predict(self, t, y0=None, *, trajectory=0):
         """Trajectories of the learned equation.
@@ -246,8 +307,8 @@ class NeuralODE:
         t : (T,) array, or list of (T_i,) arrays where y0 is a batch
             Times, rising or falling; the state at the first one is y0.
         y0 : (d,) or (B, d) array, optional
-            Initial states. Default: the fitted trajectory, from its own first time, continued to wherever t is; only
-            times not before that.
+            Initial states. Default: the fitted trajectory, from its own first time, continued to wherever t
+            is; only times not before that.
         trajectory : int
             Which one, without y0.
 
@@ -279,8 +340,15 @@ class NeuralODE:
         return self.predict(np.concatenate([[first], t]), self.initial_states_[trajectory])[1:]
 
     def _solve(self, z0, tau):
-        return solve(self.field_, z0, tau, self.theta_, method=self.method, rtol=min(self.rtol, 1e-6),
-                     atol=min(self.atol, 1e-8))
+        return solve(
+            self.field_,
+            z0,
+            tau,
+            self.theta_,
+            method=self.method,
+            rtol=min(self.rtol, 1e-6),
+            atol=min(self.atol, 1e-8),
+        )
 
     def derivative(self, y, t=0.0):
         """dy/dt of the learned equation, in your units.
@@ -311,7 +379,8 @@ class NeuralODE:
         Returns
         -------
         float
-            Mean over the states of 1 - sum (y - prediction)^2 / sum (y - mean)^2; 1 is perfect. -inf if a rollout fails.
+            Mean over the states of 1 - sum (y - prediction)^2 / sum (y - mean)^2; 1 is perfect. -inf if a
+            rollout fails.
         """
         self._fitted()
         data = _as_trajectories(t, Y, self.names_, None, None, None)
@@ -319,7 +388,9 @@ class NeuralODE:
             raise ValueError(f"the data have {data.d} states, the model {len(self.names_)}")
         y0 = np.stack([y[0] for y in data.y])
         if np.isnan(y0).any():
-            raise ValueError("score starts rollouts at the first row of each trajectory: it must be observed in full")
+            raise ValueError(
+                "score starts rollouts at the first row of each trajectory: it must be observed in full"
+            )
         predicted = np.concatenate([p[1:] for p in self.predict(list(data.t), y0)])
         truth = np.concatenate([y[1:] for y in data.y])
         if not np.isfinite(predicted).all():
@@ -341,7 +412,7 @@ class NeuralODE:
             raise ValueError(f"kind={kind!r} is not one of {', '.join(plots.PICTURES)}")
         return plots.PICTURES[kind](self, **options)
 
-    # -----------------------------------------------------------------------------------------------------------------
+    # --------------------------------------------------------------------------------------------------------
 
     def get_params(self, deep=True):
         """The parameters of the constructor by name (as in scikit-learn)."""
@@ -361,7 +432,9 @@ class NeuralODE:
 
     def _fitted(self):
         if not hasattr(self, "theta_"):
-            raise NotFittedError("this model was not fitted yet: call fit(t, Y), or read one with pynode.load(path)")
+            raise NotFittedError(
+                "this model was not fitted yet: call fit(t, Y), or read one with pynode.load(path)"
+            )
 
     def __repr__(self):
         what = f"hidden={self.hidden}" if self.field is None else f"field={self.field.name}"
@@ -391,8 +464,10 @@ def load(path):
     content = files.read(path)
     try:
         return from_content(content, NeuralODE)
-    except Exception as error:      # whatever a hostile file makes the constructors say
-        raise files.ModelFileError(f"{path} does not hold a valid model: {type(error).__name__}: {error}") from error
+    except Exception as error:  # whatever a hostile file makes the constructors say
+        raise files.ModelFileError(
+            f"{path} does not hold a valid model: {type(error).__name__}: {error}"
+        ) from error
 
 
 def _as_trajectories(t, Y, names, time, state, id):
@@ -402,22 +477,28 @@ def _as_trajectories(t, Y, names, time, state, id):
         return t
     if hasattr(t, "columns") and hasattr(t, "iloc"):
         if Y is not None or time is None or state is None:
-            raise TypeError("a data frame holds everything: give time= and state= (and id=) its columns, and no Y")
+            raise TypeError(
+                "a data frame holds everything: give time= and state= (and id=) its columns, and no Y"
+            )
         return Trajectories.from_frame(t, time, state, id)
     if Y is None:
         raise TypeError("Y is missing: fit(t, Y), or fit(frame, time=..., state=[...])")
     if time is not None or state is not None or id is not None:
-        raise TypeError("time, state and id name columns of a data frame; with arrays give names= of the states")
+        raise TypeError(
+            "time, state and id name columns of a data frame; with arrays give names= of the states"
+        )
     return Trajectories.from_arrays(t, Y, names)
 
 
 def _check_positive(data):
-    for name, t, y in zip(data.ids, data.t, data.y):
+    for name, t, y in zip(data.ids, data.t, data.y, strict=True):
         bad = np.argwhere(y <= 0)
         if len(bad):
             i, j = bad[0]
-            raise ValueError(f"log=True needs positive states, but {data.names[j]} of trajectory {name} is {y[i, j]:g} at "
-                             f"{data.time_name} = {t[i]:g}; drop the entry (NaN), or use log=False")
+            raise ValueError(
+                f"log=True needs positive states, but {data.names[j]} of trajectory {name} is {y[i, j]:g} at "
+                f"{data.time_name} = {t[i]:g}; drop the entry (NaN), or use log=False"
+            )
 
 
 def _reporting(bar, callback):

@@ -24,7 +24,11 @@ class Scaling:
 
     def __post_init__(self):
         numbers = [*np.ravel(self.shift), *np.ravel(self.scale), self.t_shift, self.t_scale]
-        if np.shape(self.shift) != np.shape(self.scale) or np.ndim(self.shift) != 1 or not np.isfinite(numbers).all():
+        if (
+            np.shape(self.shift) != np.shape(self.scale)
+            or np.ndim(self.shift) != 1
+            or not np.isfinite(numbers).all()
+        ):
             raise ValueError("the scaling must have finite numbers, as many shifts as scales")
         if not (np.asarray(self.scale) > 0).all() or not self.t_scale > 0:
             raise ValueError("the scales must be positive")

@@ -8,9 +8,22 @@ from pynode.models.scaling import Scaling
 from pynode.tables import Trajectories
 
 REPORT = {
-    "status": str, "loss": float, "rmse": dict, "noise": dict, "noise_of": str, "weight_decay": float, "seed": int,
-    "seconds": float, "nfe": int, "evaluations": int, "n_params": int, "n_trajectories": int, "n_observed": int,
-    "time_scale": float, "stages": list, "version": str,
+    "status": str,
+    "loss": float,
+    "rmse": dict,
+    "noise": dict,
+    "noise_of": str,
+    "weight_decay": float,
+    "seed": int,
+    "seconds": float,
+    "nfe": int,
+    "evaluations": int,
+    "n_params": int,
+    "n_trajectories": int,
+    "n_observed": int,
+    "time_scale": float,
+    "stages": list,
+    "version": str,
 }
 """What a report holds."""
 
@@ -20,9 +33,15 @@ HISTORY = {"stage": np.int64, "loss": np.float64, "gradient_norm": np.float64, "
 def to_content(model, data=True):
     """A fitted NeuralODE as JSON values and arrays, for `pynode.files.write`."""
     return {
-        "model": "NeuralODE", "params": model.get_params() | {"field": None}, "own_field": model.field is not None,
-        "field": model.field_.to_dict(), "theta": model.theta_, "scaling": vars(model.scaling_),
-        "names": list(model.names_), "time_name": model.time_name_, "initial_states": model.initial_states_,
+        "model": "NeuralODE",
+        "params": model.get_params() | {"field": None},
+        "own_field": model.field is not None,
+        "field": model.field_.to_dict(),
+        "theta": model.theta_,
+        "scaling": vars(model.scaling_),
+        "names": list(model.names_),
+        "time_name": model.time_name_,
+        "initial_states": model.initial_states_,
         "report": _without_nan(model.report_),
         "history": {name: np.asarray(model.history_[name], dtype=dtype) for name, dtype in HISTORY.items()},
         "data": _data_to_dict(model.data_) if data and model.data_ is not None else None,
@@ -72,7 +91,9 @@ def from_content(content, make):
 
 def _history(stored):
     history = {name: stored[name] for name in HISTORY}
-    if any(x.ndim != 1 or x.shape != history["loss"].shape or x.dtype != HISTORY[n] for n, x in history.items()):
+    if any(
+        x.ndim != 1 or x.shape != history["loss"].shape or x.dtype != HISTORY[n] for n, x in history.items()
+    ):
         raise ValueError("the history must be vectors of one length")
     return history
 
@@ -85,7 +106,9 @@ def _report(stored, names):
             raise ValueError(f"{name} of the report is not by state")
         report[name] = {state: _of_type(x, float, name) for state, x in report[name].items()}
     kinds = Stage.__annotations__
-    report["stages"] = [{name: _of_type(stage[name], kinds[name], "a stage") for name in kinds} for stage in report["stages"]]
+    report["stages"] = [
+        {name: _of_type(stage[name], kinds[name], "a stage") for name in kinds} for stage in report["stages"]
+    ]
     return report
 
 
@@ -105,8 +128,12 @@ def _text(value):
 
 
 def _data_to_dict(data):
-    return {"t": np.concatenate(data.t), "y": np.concatenate(data.y), "lengths": np.array(data.lengths, dtype=np.int64),
-            "ids": [i if isinstance(i, (str, int)) else str(i) for i in data.ids]}
+    return {
+        "t": np.concatenate(data.t),
+        "y": np.concatenate(data.y),
+        "lengths": np.array(data.lengths, dtype=np.int64),
+        "ids": [i if isinstance(i, (str, int)) else str(i) for i in data.ids],
+    }
 
 
 def _data_from_dict(stored, names, time_name):
@@ -116,7 +143,9 @@ def _data_from_dict(stored, names, time_name):
     if not all(type(i) in (str, int) for i in stored["ids"]):
         raise ValueError("ids must be strings or integers")
     cuts = np.cumsum(lengths)[:-1]
-    return Trajectories(tuple(np.split(t, cuts)), tuple(np.split(y, cuts)), names, _text(time_name), tuple(stored["ids"]))
+    return Trajectories(
+        tuple(np.split(t, cuts)), tuple(np.split(y, cuts)), names, _text(time_name), tuple(stored["ids"])
+    )
 
 
 def _without_nan(value):
