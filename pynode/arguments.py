@@ -34,13 +34,13 @@ def as_theta(f, theta, dtype):
         return np.zeros(0, dtype)
     if theta is None:
         raise ValueError(f"{f.name} has {f.n_params} parameters: give theta, for example {f.name}.init(seed)")
-    if isinstance(theta, dict):
-        theta = f.flatten(theta)
-    theta = checked_theta(f.spec, theta)
+    ready = type(theta) is np.ndarray and theta.dtype == dtype and theta.shape == (f.n_params,)  # in a training loop
+    if not ready:
+        theta = checked_theta(f.spec, theta)
     if not np.isfinite(theta).all():
         i = int(np.flatnonzero(~np.isfinite(theta))[0])
         raise ValueError(f"theta[{i}] is {theta[i]}: parameters must be finite")
-    return real_array("theta", theta, dtype)
+    return np.ascontiguousarray(theta) if ready else real_array("theta", theta, dtype)
 
 
 def positive(name, x, zero=False):
@@ -106,7 +106,8 @@ class Batch:
                 if np.shape(v) != (n, d):
                     raise ValueError(f"{name}[{i}] has shape {np.shape(v)}, but t[{i}] has {n} times and the state "
                                      f"{d} components: give ({n}, {d})")
-            return np.concatenate([np.zeros((0, d), dtype), *(real_array(f"{name}[{i}]", v, dtype, True) for i, v in enumerate(x))])
+            parts = [real_array(f"{name}[{i}]", v, dtype, True) for i, v in enumerate(x)]
+            return np.concatenate([np.zeros((0, d), dtype), *parts])
         want = (self.width, d) if self.kind == "single" else (len(self.y0), self.width, d)
         a = real_array(name, x, dtype, True)
         if a.shape != want:

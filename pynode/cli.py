@@ -84,9 +84,7 @@ def make_parser():
         sub.set_defaults(run=run)
         return sub
 
-    _demo_arguments(
-        command("demo", demo, "learn two systems, print a table, write pictures and a report", "pynode demo")
-    )
+    _demo_arguments(command("demo", demo, "learn two systems, print a table, write pictures and a report", "pynode demo"))
     _fit_arguments(
         command(
             "fit",
@@ -111,17 +109,13 @@ def make_parser():
     )
     sub.add_argument("model", help="model file")
     sub.add_argument("-o", "--output", metavar="HTML", help="default: the model's name with .html")
-    sub = command(
-        "info", info, "say what a model file holds; without a file, what this installation has", "pynode info"
-    )
+    sub = command("info", info, "say what a model file holds; without a file, what this installation has", "pynode info")
     sub.add_argument("model", nargs="?", help="model file")
     return parser
 
 
 def _demo_arguments(sub):
-    sub.add_argument(
-        "-o", "--output", metavar="DIR", default="pynode-demo", help="folder for pictures and report"
-    )
+    sub.add_argument("-o", "--output", metavar="DIR", default="pynode-demo", help="folder for pictures and report")
     sub.add_argument("--seed", type=_natural, default=0, help="of data and networks (default 0)")
     sub.add_argument("--quiet", action="store_true", help="no progress")
 
@@ -131,9 +125,7 @@ def _fit_arguments(sub):
     sub.add_argument("--time", required=True, metavar="COLUMN", help="column of times")
     sub.add_argument("--state", required=True, nargs="+", metavar="COLUMN", help="columns of states")
     sub.add_argument("--id", metavar="COLUMN", help="column that tells trajectories apart")
-    sub.add_argument(
-        "--log", action="store_true", help="learn logarithms: positive states such as populations"
-    )
+    sub.add_argument("--log", action="store_true", help="learn logarithms: positive states such as populations")
     sub.add_argument(
         "--hidden",
         type=_natural,
@@ -144,15 +136,11 @@ def _fit_arguments(sub):
     )
     sub.add_argument("--activation", default="tanh", help="of the network (default tanh)")
     sub.add_argument("--method", default="dopri5", help="Runge-Kutta method (default dopri5)")
-    sub.add_argument(
-        "--max-iter", type=_natural, default=100, metavar="N", help="iterations of a stage (default 100)"
-    )
+    sub.add_argument("--max-iter", type=_natural, default=100, metavar="N", help="iterations of a stage (default 100)")
     sub.add_argument("--weight-decay", type=float, metavar="X", help="default: from the noise of the data")
     sub.add_argument("--seed", type=_natural, default=0, help="of the network's start (default 0)")
     sub.add_argument("--quiet", action="store_true", help="no progress")
-    sub.add_argument(
-        "-o", "--output", metavar="NPZ", default="model.npz", help="model file (default model.npz)"
-    )
+    sub.add_argument("-o", "--output", metavar="NPZ", default="model.npz", help="model file (default model.npz)")
 
 
 def _predict_arguments(sub):
@@ -171,9 +159,7 @@ def _predict_arguments(sub):
         metavar="X",
         help="state at the first time; default: continue the fitted trajectory",
     )
-    sub.add_argument(
-        "--trajectory", type=_natural, default=0, metavar="N", help="which one to continue, from 0"
-    )
+    sub.add_argument("--trajectory", type=_natural, default=0, metavar="N", help="which one to continue, from 0")
     sub.add_argument("-o", "--output", metavar="CSV", help="default: standard output")
     sub.add_argument("--plot", metavar="PNG", help="write a picture too")
 
@@ -199,9 +185,7 @@ def _times(text):
             start, stop, step = (float(x) for x in text.split(":"))
             steps = (stop - start) / step
             if not 0 <= steps <= 1e7:
-                raise argparse.ArgumentTypeError(
-                    f"{text!r}: STEP must lead from START to STOP in at most 10 million steps"
-                )
+                raise argparse.ArgumentTypeError(f"{text!r}: STEP must lead from START to STOP in at most 10 million steps")
             t = start + step * np.arange(int(np.floor(steps + 1e-9)) + 1)
     except (ValueError, ZeroDivisionError):
         raise argparse.ArgumentTypeError(
@@ -259,9 +243,7 @@ def predict(args):
 
     model = load(args.model)
     if args.y0 is not None and len(args.y0) != len(model.names_):
-        raise UserError(
-            f"--y0 needs {len(model.names_)} numbers ({', '.join(model.names_)}), got {len(args.y0)}"
-        )
+        raise UserError(f"--y0 needs {len(model.names_)} numbers ({', '.join(model.names_)}), got {len(args.y0)}")
     for path in (args.output, args.plot):
         if path is not None:
             _check_folder(path)

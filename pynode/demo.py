@@ -132,9 +132,7 @@ def write_pictures(folder, outcomes):
     from pynode import plots, report
 
     parts = [
-        report.text(
-            "Two differential equations, learned from measured trajectories by pynode, on this computer."
-        ),
+        report.text("Two differential equations, learned from measured trajectories by pynode, on this computer."),
         report.table(HEADER, [outcome.row for outcome in outcomes]),
     ]
     for outcome in outcomes:
@@ -171,7 +169,6 @@ def text_table(header, rows):
     """Lines of a table, columns aligned."""
     widths = [max(map(len, column)) for column in zip(header, *rows, strict=True)]
     lines = [
-        "  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip()
-        for row in (header, *rows)
+        "  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip() for row in (header, *rows)
     ]
     return [lines[0], "  ".join("-" * width for width in widths), *lines[1:]]

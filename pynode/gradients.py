@@ -15,7 +15,17 @@ from pynode.adjoints import backsolve, interpolating
 from pynode.arguments import as_batch, as_field, as_memory, as_theta, positive, real_array
 from pynode.errors import OK, SolveWarning
 from pynode.losses import LOSSES
-from pynode.solving import Options, Setup, Solution, Stats, _check_vector_field, check_errors, make_solution, make_stats, report
+from pynode.solving import (
+    Options,
+    Setup,
+    Solution,
+    Stats,
+    _check_vector_field,
+    check_errors,
+    make_solution,
+    make_stats,
+    report,
+)
 
 WRT = ("theta", "y0", "t", "inputs")
 REVERSIBLE_COUPLING = 0.99

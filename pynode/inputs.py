@@ -57,7 +57,8 @@ class Signal:
         self.kind = kind
         self.shared = _depth(u) == (1 if kind == "constant" else 2)
         if not self.shared and _depth(u) < 2:
-            raise ValueError(f"inputs: u has shape {np.shape(u)}; give {'(m,) or (B, m)' if kind == 'constant' else '(K, m) or (B, K, m) for K knots'}")
+            wanted = "(m,) or (B, m)" if kind == "constant" else "(K, m) or (B, K, m) for K knots"
+            raise ValueError(f"inputs: u has shape {np.shape(u)}; give {wanted}")
         self.u = [_values(u)] if self.shared else [_values(v) for v in u]
         if kind == "constant":
             self.u = [v.reshape(1, -1) for v in self.u]

@@ -5,12 +5,8 @@ from typing import Any
 
 import numpy as np
 
-LEARNED, TRUTH, DATA, QUIET = (
-    "#0072B2",
-    "#D55E00",
-    "#333333",
-    "#8c8c8c",
-)  # Okabe and Ito: safe for the colour-blind
+# Okabe and Ito: safe for the colour-blind
+LEARNED, TRUTH, DATA, QUIET = "#0072B2", "#D55E00", "#333333", "#8c8c8c"
 STAGES = ("#8c8c8c", "#56B4E9", "#0072B2", "#009E73", "#CC79A7", "#E69F00")
 STYLE: Any = {
     "font.size": 10,
@@ -169,9 +165,7 @@ def _phase_line(model, data, truth):
     figure, axes = _figure(6.4, 4.2)
     ax = axes[0, 0]
     if truth is not None:
-        ax.plot(
-            grid, _true_slopes(truth, grid[:, None])[:, 0], color=TRUTH, lw=5, alpha=0.45, label="true field"
-        )
+        ax.plot(grid, _true_slopes(truth, grid[:, None])[:, 0], color=TRUTH, lw=5, alpha=0.45, label="true field")
     ax.plot(grid, model.derivative(grid[:, None])[:, 0], color=LEARNED, lw=1.8, label="learned field")
     ax.axhline(0, color=QUIET, lw=0.8)
     bottom = ax.get_ylim()[0]
@@ -191,9 +185,9 @@ def _phase_plane(model, data, truth, arrows=17):
     to_axis, from_axis = (np.log, np.exp) if model.log else (np.asarray, np.asarray)
     low, high = to_axis(points).min(axis=0), to_axis(points).max(axis=0)
     low, high = low - 0.08 * (high - low), high + 0.08 * (high - low)
-    grid = np.stack(
-        np.meshgrid(*(np.linspace(a, b, arrows) for a, b in zip(low, high, strict=True))), axis=-1
-    ).reshape(-1, 2)
+    grid = np.stack(np.meshgrid(*(np.linspace(a, b, arrows) for a, b in zip(low, high, strict=True))), axis=-1).reshape(
+        -1, 2
+    )
     at = from_axis(grid)
 
     def draw(slopes, label, **style):
@@ -233,9 +227,7 @@ def _phase_plane(model, data, truth, arrows=17):
     lower, upper = from_axis(low - 0.02 * (high - low)), from_axis(high + 0.02 * (high - low))
     ax.set(xlim=(lower[0], upper[0]), ylim=(lower[1], upper[1]), xlabel=data.names[0], ylabel=data.names[1])
     ax.grid(False)
-    figure.legend(
-        *_unique(ax), loc="outside upper center", ncols=4, fontsize=9, frameon=False, markerscale=1.6
-    )
+    figure.legend(*_unique(ax), loc="outside upper center", ncols=4, fontsize=9, frameon=False, markerscale=1.6)
     return figure
 
 
@@ -308,9 +300,7 @@ def loss(model):
                 label=stage["name"],
             )
     ax.set(yscale="log", xlabel="iteration", ylabel="loss (scaled units)")
-    figure.legend(
-        *ax.get_legend_handles_labels(), loc="outside upper center", ncols=4, fontsize=9, frameon=False
-    )
+    figure.legend(*ax.get_legend_handles_labels(), loc="outside upper center", ncols=4, fontsize=9, frameon=False)
     return figure
 
 

@@ -59,11 +59,7 @@ def text(words, soft=False):
 
 def table(header, rows):
     """A table of strings; header may be None."""
-    head = (
-        ""
-        if header is None
-        else "<tr>" + "".join(f"<th>{html.escape(str(x))}</th>" for x in header) + "</tr>"
-    )
+    head = "" if header is None else "<tr>" + "".join(f"<th>{html.escape(str(x))}</th>" for x in header) + "</tr>"
     body = "".join("<tr>" + "".join(f"<td>{html.escape(str(x))}</td>" for x in row) + "</tr>" for row in rows)
     return f'<div class="scroll"><table>{head}{body}</table></div>'
 
@@ -134,9 +130,7 @@ def model_parts(model, truth=None, forecast=None):
     """The pictures of a model and the table of its stages, as parts of a page."""
     parts = []
     if model.data_ is not None:
-        ends = (
-            ", and beyond: dashed, against years that took no part in fitting" if forecast is not None else ""
-        )
+        ends = ", and beyond: dashed, against years that took no part in fitting" if forecast is not None else ""
         parts.append(picture(plots.trajectories(model, forecast=forecast), f"The model over the data{ends}."))
         known = "; the true field below the learned one" if truth is not None else ""
         parts.append(
@@ -148,8 +142,7 @@ def model_parts(model, truth=None, forecast=None):
     parts.append(
         picture(
             plots.loss(model),
-            "The loss while training. Each stage starts from the one before; their losses "
-            "measure different things.",
+            "The loss while training. Each stage starts from the one before; their losses measure different things.",
         )
     )
     rows = [
@@ -164,8 +157,6 @@ def model_page(model, title="A learned differential equation"):
     """The report of one model, as HTML."""
     parts = [text(f"A Neural ODE for {', '.join(model.names_)}, learned from measured trajectories.")]
     if model.data_ is None:
-        parts.append(
-            text("The model was saved without its data, so pictures over the data are missing.", soft=True)
-        )
+        parts.append(text("The model was saved without its data, so pictures over the data are missing.", soft=True))
     parts += [table(None, model_summary(model)), heading("Pictures"), *model_parts(model)]
     return document(title, parts)

@@ -1,15 +1,28 @@
 """Solving: `solve`, `Solution`."""
 
 import warnings
-from dataclasses import dataclass, field as _field
+from dataclasses import dataclass
+from dataclasses import field as _field
 from functools import cached_property
 
 import numpy as np
 
 from pynode import _core
-from pynode.arguments import MAX_STEPS, Batch, as_batch, as_field, as_memory, as_theta, integer, positive, real_array, real_dtype, tolerances
-from pynode.fields import Field
+from pynode.arguments import (
+    MAX_STEPS,
+    Batch,
+    as_batch,
+    as_field,
+    as_memory,
+    as_theta,
+    integer,
+    positive,
+    real_array,
+    real_dtype,
+    tolerances,
+)
 from pynode.errors import MESSAGES, OK, STATUS, SolveError, SolveWarning
+from pynode.fields import Field
 from pynode.inputs import as_signal
 
 METHODS = {row["name"]: row for row in _core.tableaus()}
@@ -83,7 +96,8 @@ class Options:
         if self.step is not None and self.grid is not None:
             raise ValueError("step and grid both prescribe the steps: give one of them")
         keys = {"method": self.method, "land": self.save == "land" or self.coupling > 0, "adaptive": not fixed,
-                "threads": integer("threads", self.threads or 0, 0, 4096), "max_steps": self._max_steps(fixed)} | tolerances(self.rtol, self.atol, d)
+                "threads": integer("threads", self.threads or 0, 0, 4096), "max_steps": self._max_steps(fixed)}
+        keys |= tolerances(self.rtol, self.atol, d)
         if fixed:
             clash = [n for n in ("first_step", "max_step") if getattr(self, n) is not None]
             if clash:

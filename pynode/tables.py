@@ -44,8 +44,7 @@ class Trajectories:
         t, y = self.t, self.y
         if not t or len(t) != len(y):
             raise ValueError(
-                f"there must be as many arrays of times as of states, and at least one; "
-                f"got {len(t)} and {len(y)}"
+                f"there must be as many arrays of times as of states, and at least one; got {len(t)} and {len(y)}"
             )
         if not self.ids:
             object.__setattr__(self, "ids", tuple(range(len(t))))
@@ -55,8 +54,7 @@ class Trajectories:
             where = f"trajectory {name}" if len(t) > 1 else "the trajectory"
             if times.ndim != 1 or states.shape != (len(times), self.d):
                 raise ValueError(
-                    f"{where}: t must have shape (T,) and y (T, {self.d}), "
-                    f"got {times.shape} and {states.shape}"
+                    f"{where}: t must have shape (T,) and y (T, {self.d}), got {times.shape} and {states.shape}"
                 )
             if len(times) == 0:
                 raise ValueError(f"{where} is empty")
@@ -72,9 +70,7 @@ class Trajectories:
                 raise ValueError(f"state {name} is never observed")
 
     d = property(lambda self: len(self.names), doc="Number of states.")
-    n_observed = property(
-        lambda self: sum(int((~np.isnan(y)).sum()) for y in self.y), doc="Observed numbers."
-    )
+    n_observed = property(lambda self: sum(int((~np.isnan(y)).sum()) for y in self.y), doc="Observed numbers.")
 
     def __len__(self):
         return len(self.t)
@@ -123,8 +119,7 @@ class Trajectories:
         for i, (times, states) in enumerate(zip(ts, ys, strict=True)):
             if times.ndim != 1 or len(times) != len(states):
                 raise ValueError(
-                    f"trajectory {i}: t has shape {times.shape}, so Y must have {times.size} rows; "
-                    f"it has {len(states)}"
+                    f"trajectory {i}: t has shape {times.shape}, so Y must have {times.size} rows; it has {len(states)}"
                 )
         return cls(tuple(ts), tuple(ys), names, time_name)
 
@@ -190,9 +185,7 @@ def read_csv(path, time, state, id=None, separator=None):
     if separator is None:
         separator = max(",;\t", key=lines[0][1].count)
     try:
-        rows = list(
-            csv.reader((line for _, line in lines), delimiter=separator, strict=True, skipinitialspace=True)
-        )
+        rows = list(csv.reader((line for _, line in lines), delimiter=separator, strict=True, skipinitialspace=True))
     except csv.Error as error:
         raise TableError(f"{path}: {error}") from None
     if len(rows) != len(lines):
@@ -203,9 +196,7 @@ def read_csv(path, time, state, id=None, separator=None):
     values = np.empty((len(rows) - 1, len(at)))
     for i, row in enumerate(rows[1:]):
         if len(row) != len(header):
-            raise TableError(
-                f"{path}, line {lines[i + 1][0]}: {len(row)} entries, but the header has {len(header)}"
-            )
+            raise TableError(f"{path}, line {lines[i + 1][0]}: {len(row)} entries, but the header has {len(header)}")
         for j, column in enumerate(at):
             values[i, j] = _number(row[column], path, lines[i + 1][0], header[column])
     ids = None if id is None else [row[header.index(id)].strip() for row in rows[1:]]
@@ -248,9 +239,7 @@ def _column_names(time, state, id, columns, where):
             how = "no column" if name not in columns else "more than one column"
             raise TableError(f"{where} has {how} {name!r}; its columns are {', '.join(map(str, columns))}")
         if wanted.count(name) > 1:
-            raise TableError(
-                f"column {name!r} is named twice: time, id and each state need columns of their own"
-            )
+            raise TableError(f"column {name!r} is named twice: time, id and each state need columns of their own")
     return state
 
 
@@ -280,8 +269,7 @@ def _grouped(times, states, ids, names, time_name, id_name, where, unit, numbers
                 else f"both belong to {id_name} {name!r}"
             )
             raise TableError(
-                f"{where}, {unit}s {number(a)} and {number(b)} have the same time "
-                f"{time_name} = {times[a]:g}: {help_}"
+                f"{where}, {unit}s {number(a)} and {number(b)} have the same time {time_name} = {times[a]:g}: {help_}"
             )
         ts.append(times[rows])
         ys.append(states[rows])
@@ -297,9 +285,7 @@ def _check_times(t, where, name):
     back = np.flatnonzero(np.diff(t) <= 0)
     if back.size:
         i = back[0]
-        raise ValueError(
-            f"{where}: {name} must increase strictly, but index {i} has {t[i]:g} and {i + 1} has {t[i + 1]:g}"
-        )
+        raise ValueError(f"{where}: {name} must increase strictly, but index {i} has {t[i]:g} and {i + 1} has {t[i + 1]:g}")
 
 
 def _states(Y):
@@ -315,9 +301,7 @@ def _states(Y):
     else:
         Y = real_array("Y", Y, np.float64)
         if Y.ndim not in (1, 2, 3):
-            raise ValueError(
-                f"Y must have shape (T,), (T, d) or (B, T, d), or be a list of arrays; got {Y.shape}"
-            )
+            raise ValueError(f"Y must have shape (T,), (T, d) or (B, T, d), or be a list of arrays; got {Y.shape}")
         ys = list(Y) if Y.ndim == 3 else [Y.reshape(len(Y), -1) if Y.ndim == 2 else Y[:, None]]
     if not ys:
         raise ValueError("Y holds no trajectories")

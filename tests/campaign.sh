@@ -1,70 +1,120 @@
 #!/usr/bin/env bash
-# The long checks: sanitizers, other compilers, another processor. tests/campaign.sh [section ...]
-#   sections: asan tsan clang arm64 python alloc (all of them by default)
-# What is not installed (clang, a cross compiler, qemu) is left out with a word; all else must pass.
+# The long checks: compilers, warnings, sanitizers, another processor. tests/campaign.sh [section ...]
+#   gcc clang   the C tests, every warning an error (-Wall -Wextra -Wshadow -Wconversion)
+#   wrapper     the same warnings for csrc/python
+#   asan        the C tests with AddressSanitizer (leaks too) and UBSan; test_alloc makes every allocation fail in turn
+#   tsan        those that use threads, with ThreadSanitizer
+#   valgrind    the short C tests on the instruction sets that it knows
+#   arm64       the C tests for another processor, in qemu
+#   lint        cppcheck and clang-tidy
+#   python      the extension with ASan + UBSan under the Python tests
+# All of them by default. What is not installed is left out (SKIP); exits with 1 if anything fails.
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
 work=$(mktemp -d)
 trap 'rm -rf "$work"' EXIT
 PYTHON=${PYTHON:-python3}
-CC=${CC:-cc}
+CC=${CC:-gcc}
 jobs=$("$PYTHON" -c 'import os; print(os.cpu_count() or 1)')
 UB="undefined,float-cast-overflow"
 STOP="-fno-sanitize-recover=all -fno-omit-frame-pointer"
 export UBSAN_OPTIONS=print_stacktrace=1
-check() { make -C csrc/tests -j"$jobs" check BUILD="$work/$1" "${@:2}"; }
+SKIP=77
 
-asan() { check asan CC="$CC" SAN="-fsanitize=address,$UB $STOP" CFLAGS="-g -O1"; }
+check() { make -s -C csrc/tests -j"$jobs" check BUILD="$work/$1" "${@:2}"; }
+needs() { # the section ends here where a command is missing
+    local command
+    for command in "$@"; do
+        command -v "$command" >/dev/null || { echo "left out: no $command"; exit $SKIP; }
+    done
+}
+venv() { # name, packages
+    "$PYTHON" -m venv "$work/$1"
+    "$work/$1/bin/python" -m pip install -q --upgrade pip
+    [ $# -lt 2 ] || "$work/$1/bin/python" -m pip install -q "${@:2}"
+}
 
-# threads are in these: test_threads*, test_solve*; whatever exists
-tsan() {
+run_gcc() { needs gcc && check gcc CC=gcc WERROR=1; }
+run_clang() { needs clang && check clang CC=clang WERROR=1; }
+
+run_wrapper() {
+    local file compiler
+    venv wrapper numpy
+    local include
+    include=$("$work/wrapper/bin/python" -c 'import numpy, sysconfig
+print("-isystem", sysconfig.get_path("include"), "-isystem", numpy.get_include())')
+    for compiler in gcc clang; do
+        command -v "$compiler" >/dev/null || continue
+        for file in csrc/python/*.c; do # -O1: some warnings need the flow of data
+            # shellcheck disable=SC2086
+            "$compiler" -std=c11 -O1 -Wall -Wextra -Wshadow -Wconversion -Werror -Icsrc $include -c "$file" -o "$work/x.o"
+        done
+    done
+}
+
+run_asan() { check asan CC="$CC" SAN="-fsanitize=address,$UB $STOP" CFLAGS="-g -O1"; }
+
+run_tsan() {
     local threaded
-    threaded=$(cd csrc/tests && grep -lE 'pthread|threads' test_*.c 2>/dev/null | sed 's/\.c$//' | tr '\n' ' ') || true
-    if [ -z "$threaded" ]; then echo "left out: no threaded C test yet"; return; fi
+    threaded=$(cd csrc/tests && grep -lE 'pthread|threads' test_*.c | sed 's/\.c$//' | tr '\n' ' ')
     check tsan CC="$CC" SAN="-fsanitize=thread -fno-omit-frame-pointer" CFLAGS="-g -O1" ONLY="$threaded"
 }
 
-clang() {
-    if ! command -v clang >/dev/null; then echo "left out: no clang"; return; fi
-    check clang CC=clang WERROR=1
+run_valgrind() {
+    needs valgrind
+    # it does not know AVX-512, and is slow: the tests that take long are left to the sanitizers
+    check valgrind CC="$CC" CFLAGS="-g -O1 -DPN_TEST_SHORT" X86= ONLY="test_program test_exec test_solve test_threads test_alloc" \
+        RUN="valgrind -q --error-exitcode=9 --leak-check=full --errors-for-leak-kinds=definite,indirect,possible"
 }
 
-arm64() {
-    if ! command -v aarch64-linux-gnu-gcc >/dev/null || ! command -v qemu-aarch64 >/dev/null; then
-        echo "left out: no cross compiler or no qemu-user"
-        return
-    fi
-    check arm64 ARCH=aarch64
+run_arm64() {
+    needs aarch64-linux-gnu-gcc qemu-aarch64
+    check arm64 ARCH=aarch64 CFLAGS="-g -DPN_TEST_SHORT"
 }
 
-# the extension with ASan + UBSan under an ordinary interpreter: the runtime is loaded first, memory comes from malloc.
-# Leaks: the interpreter keeps memory until it ends, so they are looked for by the tests (reference counts) instead.
-# An interpreter built with another compiler runs C++ libraries (scipy): libstdc++ comes along for its exceptions.
-python() {
-    local runtime venv=$work/venv
+run_lint() {
+    needs cppcheck clang-tidy
+    local core=(csrc/*.c csrc/instances/baseline.c)
+    cppcheck -q --std=c11 --error-exitcode=1 --inline-suppr --enable=warning,portability -Icsrc "${core[@]}" \
+        --suppress=missingIncludeSystem --suppress=uninitvar:*/flow.inl # none is read when none was written: combine
+    # easily-swappable-parameters: kernels take several arrays of one type; narrowing: gcc's -Wconversion sees those
+    clang-tidy --quiet --warnings-as-errors='*' \
+        --checks='-*,bugprone-*,clang-analyzer-*,-bugprone-easily-swappable-parameters,-bugprone-narrowing-conversions,-bugprone-reserved-identifier,-bugprone-implicit-widening-of-multiplication-result,-bugprone-macro-parentheses,-clang-analyzer-security.insecureAPI.DeprecatedOrUnsafeBufferHandling' \
+        "${core[@]}" -- -std=c11 -Icsrc -pthread 2>/dev/null
+}
+
+# The extension under an ordinary interpreter: the runtime is loaded first, memory comes from malloc. Leaks: the
+# interpreter keeps memory until it ends, so the tests look for them (reference counts) instead. An interpreter built
+# with another compiler runs C++ libraries (scipy): libstdc++ comes along for its exceptions.
+run_python() {
+    local runtime
     runtime="$("$CC" -print-file-name=libasan.so) $("$CC" -print-file-name=libubsan.so) $("$CC" -print-file-name=libstdc++.so)"
-    "$PYTHON" -m venv "$venv"
-    "$venv/bin/python" -m pip install -q --upgrade pip
+    venv python
     CC=$CC PYNODE_CFLAGS="-g -O1 -fsanitize=address,$UB $STOP" PYNODE_LDFLAGS="-fsanitize=address,$UB" \
-        "$venv/bin/python" -m pip install -q '.[test]'
+        "$work/python/bin/python" -m pip install -q '.[test]'
     # under LD_PRELOAD nothing but Python may run: a child that links another sanitizer would not start
     env LD_PRELOAD="$runtime" PYTHONMALLOC=malloc PYNODE_NUM_THREADS=4 \
         ASAN_OPTIONS=detect_leaks=0:allocator_may_return_null=1:strict_string_checks=1 \
-        "$venv/bin/python" -m pytest -q -p no:cacheprovider -x tests
-}
-
-# every allocation fails once: test_alloc.c counts them and makes the first, second, ... return NULL
-alloc() {
-    if [ ! -f csrc/tests/test_alloc.c ]; then echo "left out: csrc/tests/test_alloc.c does not exist yet"; return; fi
-    check alloc CC="$CC" SAN="-fsanitize=address,$UB $STOP" CFLAGS="-g -O1" ONLY=test_alloc
+        "$work/python/bin/python" -m pytest -q -p no:cacheprovider -x tests
 }
 
 sections=("$@")
-[ $# -gt 0 ] || sections=(asan tsan clang arm64 alloc python)
+[ $# -gt 0 ] || sections=(gcc clang wrapper lint asan tsan valgrind arm64 python)
+table="" failed=0
 for section in "${sections[@]}"; do
-    start=$SECONDS
+    declare -F "run_$section" >/dev/null || { echo "no section $section" >&2; exit 2; }
+    start=$SECONDS result=PASS
     printf '\n==== %s\n' "$section"
-    "$section"
-    printf '==== %s: %d s\n' "$section" $((SECONDS - start))
+    set +e # a function in a condition would not stop at its first failure
+    (set -e; "run_$section")
+    code=$?
+    set -e
+    case $code in
+    0) ;;
+    "$SKIP") result=SKIP ;;
+    *) result=FAIL failed=1 ;;
+    esac
+    table+=$(printf '%-10s %s %5d s' "$section" "$result" $((SECONDS - start)))$'\n'
 done
-printf '\nall passed, %d s\n' "$SECONDS"
+printf '\n%s%-10s %s %5d s\n' "$table" all "$([ $failed = 0 ] && echo PASS || echo FAIL)" "$SECONDS"
+exit $failed

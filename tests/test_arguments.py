@@ -52,22 +52,26 @@ def same(a, b):
 
 # ---- y0
 
-@pytest.mark.parametrize("y0, error, words", [
-    (1.0, ValueError, ["y0 has shape ()", "(d,)", "(B, d)"]),
-    ([], ValueError, ["y0 has shape (0,)", "(B, d)"]),
-    (np.zeros((3, 0)), ValueError, ["y0 has shape (3, 0)"]),
-    (np.zeros((2, 2, 2)), ValueError, ["y0 has shape (2, 2, 2)", "(B, d)"]),
-    ([1, 2, 3], ValueError, ["y0 has 3 components", "the field has 2"]),
-    ([[1, 2], [3]], ValueError, ["y0", "different lengths"]),
-    (["1", "2"], TypeError, ["y0 must hold real numbers", "U1", "convert it"]),
-    (None, TypeError, ["y0 must hold real numbers", "object"]),
-    ([1j, 2], TypeError, ["y0 must hold real numbers", "complex128"]),
-    (np.array([1, 2], object), TypeError, ["y0 must hold real numbers", "object", "dtype=float"]),
-    (np.array(["2020", "2021"], "M8[D]"), TypeError, ["y0 must hold real numbers", "datetime64"]),
-    ([10**400, 0], TypeError, ["y0 must hold real numbers"]),
-    (np.ma.masked_array([1.0, 2.0], [True, False]), ValueError, ["y0 has masked entries", "fill"]),
-    ({"x": 1}, TypeError, ["y0 must hold real numbers"]),
-])
+
+@pytest.mark.parametrize(
+    "y0, error, words",
+    [
+        (1.0, ValueError, ["y0 has shape ()", "(d,)", "(B, d)"]),
+        ([], ValueError, ["y0 has shape (0,)", "(B, d)"]),
+        (np.zeros((3, 0)), ValueError, ["y0 has shape (3, 0)"]),
+        (np.zeros((2, 2, 2)), ValueError, ["y0 has shape (2, 2, 2)", "(B, d)"]),
+        ([1, 2, 3], ValueError, ["y0 has 3 components", "the field has 2"]),
+        ([[1, 2], [3]], ValueError, ["y0", "different lengths"]),
+        (["1", "2"], TypeError, ["y0 must hold real numbers", "U1", "convert it"]),
+        (None, TypeError, ["y0 must hold real numbers", "object"]),
+        ([1j, 2], TypeError, ["y0 must hold real numbers", "complex128"]),
+        (np.array([1, 2], object), TypeError, ["y0 must hold real numbers", "object", "dtype=float"]),
+        (np.array(["2020", "2021"], "M8[D]"), TypeError, ["y0 must hold real numbers", "datetime64"]),
+        ([10**400, 0], TypeError, ["y0 must hold real numbers"]),
+        (np.ma.masked_array([1.0, 2.0], [True, False]), ValueError, ["y0 has masked entries", "fill"]),
+        ({"x": 1}, TypeError, ["y0 must hold real numbers"]),
+    ],
+)
 def test_bad_y0(y0, error, words):
     refuses(lambda: solve(y0), error, *words)
     refuses(lambda: loss(y0), error, *words)
@@ -109,18 +113,35 @@ def test_one_bad_sample_leaves_the_others_alone():
     np.testing.assert_allclose(a.theta, b.theta, rtol=1e-12, atol=1e-15)
 
 
-@pytest.mark.parametrize("dtype, error, word", [
-    (int, ValueError, "int64"), ("float16", ValueError, "float16"), (complex, ValueError, "complex128"),
-    ("abc", TypeError, "'abc'"), (np.longdouble, ValueError, "dtype="),
-])
+@pytest.mark.parametrize(
+    "dtype, error, word",
+    [
+        (int, ValueError, "int64"),
+        ("float16", ValueError, "float16"),
+        (complex, ValueError, "complex128"),
+        ("abc", TypeError, "'abc'"),
+        (np.longdouble, ValueError, "dtype="),
+    ],
+)
 def test_bad_dtype(dtype, error, word):
     refuses(lambda: solve(dtype=dtype), error, "dtype=", word, "float64", "float32")
     refuses(lambda: loss(dtype=dtype), error, "dtype=", word)
 
 
-@pytest.mark.parametrize("given, wanted", [
-    ("f2", "f8"), ("f4", "f4"), (">f4", "f4"), ("f8", "f8"), (">f8", "f8"), ("g", "f8"), ("i1", "f8"), ("u8", "f8"), ("?", "f8"),
-])
+@pytest.mark.parametrize(
+    "given, wanted",
+    [
+        ("f2", "f8"),
+        ("f4", "f4"),
+        (">f4", "f4"),
+        ("f8", "f8"),
+        (">f8", "f8"),
+        ("g", "f8"),
+        ("i1", "f8"),
+        ("u8", "f8"),
+        ("?", "f8"),
+    ],
+)
 def test_dtypes_of_y0(given, wanted):
     y0 = np.array([1, 0]).astype(given)
     s = solve(y0)
@@ -130,35 +151,42 @@ def test_dtypes_of_y0(given, wanted):
 
 # ---- t
 
-@pytest.mark.parametrize("t, error, words", [
-    (1.0, ValueError, ["t must be a non-empty 1-d array", "()"]),
-    ([], ValueError, ["t must be a non-empty 1-d array", "(0,)"]),
-    ([0, np.nan, 1], ValueError, ["t[1] is nan", "finite"]),
-    ([0, np.inf], ValueError, ["t[1] is inf", "finite"]),
-    ([0, 2, 1], ValueError, ["t[1] = 2", "t[2] = 1", "sort"]),
-    ([2, 0, 1], ValueError, ["t[1] = 0", "t[2] = 1", "sort"]),
-    (None, TypeError, ["t must hold real numbers"]),
-    ("abc", TypeError, ["t must hold real numbers"]),
-    ([0, 1j], TypeError, ["t must hold real numbers", "complex128"]),
-    (np.ma.masked_array([0.0, 1.0], [False, True]), ValueError, ["t has masked entries"]),
-    ([-1.7e308, 1.7e308], ValueError, ["t reaches from -1.7e+308 to 1.7e+308", "scale"]),
-    (np.zeros((2, 3)), ValueError, ["times of their own", "(B, d)"]),
-    (np.zeros((2, 2, 2)), ValueError, ["t must be a non-empty 1-d array", "(2, 2, 2)"]),
-])
+
+@pytest.mark.parametrize(
+    "t, error, words",
+    [
+        (1.0, ValueError, ["t must be a non-empty 1-d array", "()"]),
+        ([], ValueError, ["t must be a non-empty 1-d array", "(0,)"]),
+        ([0, np.nan, 1], ValueError, ["t[1] is nan", "finite"]),
+        ([0, np.inf], ValueError, ["t[1] is inf", "finite"]),
+        ([0, 2, 1], ValueError, ["t[1] = 2", "t[2] = 1", "sort"]),
+        ([2, 0, 1], ValueError, ["t[1] = 0", "t[2] = 1", "sort"]),
+        (None, TypeError, ["t must hold real numbers"]),
+        ("abc", TypeError, ["t must hold real numbers"]),
+        ([0, 1j], TypeError, ["t must hold real numbers", "complex128"]),
+        (np.ma.masked_array([0.0, 1.0], [False, True]), ValueError, ["t has masked entries"]),
+        ([-1.7e308, 1.7e308], ValueError, ["t reaches from -1.7e+308 to 1.7e+308", "scale"]),
+        (np.zeros((2, 3)), ValueError, ["times of their own", "(B, d)"]),
+        (np.zeros((2, 2, 2)), ValueError, ["t must be a non-empty 1-d array", "(2, 2, 2)"]),
+    ],
+)
 def test_bad_t(t, error, words):
     refuses(lambda: solve(t=t), error, *words)
 
 
-@pytest.mark.parametrize("t, words", [
-    (np.zeros((2, 3)), ["t holds 2 arrays", "3 samples"]),
-    ([T, T], ["t holds 2 arrays", "3 samples"]),
-    ([T, [], T], ["t[1]", "non-empty", "(0,)"]),
-    ([T, 1.0, T], ["t[1]", "non-empty", "()"]),
-    ([T, [T], T], ["t[1]", "1-d", "(1, 5)"]),
-    ([T, T, [0, np.nan]], ["t[2][1] is nan"]),
-    ([T, [0, 2, 1], T], ["t[1][1] = 2", "t[1][2] = 1"]),
-    (np.zeros((3, 0)), ["t[0]", "non-empty"]),
-])
+@pytest.mark.parametrize(
+    "t, words",
+    [
+        (np.zeros((2, 3)), ["t holds 2 arrays", "3 samples"]),
+        ([T, T], ["t holds 2 arrays", "3 samples"]),
+        ([T, [], T], ["t[1]", "non-empty", "(0,)"]),
+        ([T, 1.0, T], ["t[1]", "non-empty", "()"]),
+        ([T, [T], T], ["t[1]", "1-d", "(1, 5)"]),
+        ([T, T, [0, np.nan]], ["t[2][1] is nan"]),
+        ([T, [0, 2, 1], T], ["t[1][1] = 2", "t[1][2] = 1"]),
+        (np.zeros((3, 0)), ["t[0]", "non-empty"]),
+    ],
+)
 def test_bad_times_of_their_own(t, words):
     refuses(lambda: solve(BATCH, t), ValueError, *words)
 
@@ -187,10 +215,22 @@ def test_repeated_times():
 
 
 @pytest.mark.parametrize("f, exact", [(one, lambda t: t), (still, lambda t: 0 * t)])
-@pytest.mark.parametrize("t", [
-    [1.0, np.nextafter(1, 2)], [1.0, np.nextafter(1, 0)], [0.0, 5e-324], [0.0, 1e-300], [0.0, 1e300], [-1e300, 1e300],
-    [1e300, -1e300], [1.7e12, 1.7e12 + 10], [1.0, 1 + 2.3e-16, 1 + 4.5e-16, 1 + 3e-15], [-1e-300, 0.0, 1e-300], [0.0, 1.7e308],
-])
+@pytest.mark.parametrize(
+    "t",
+    [
+        [1.0, np.nextafter(1, 2)],
+        [1.0, np.nextafter(1, 0)],
+        [0.0, 5e-324],
+        [0.0, 1e-300],
+        [0.0, 1e300],
+        [-1e300, 1e300],
+        [1e300, -1e300],
+        [1.7e12, 1.7e12 + 10],
+        [1.0, 1 + 2.3e-16, 1 + 4.5e-16, 1 + 3e-15],
+        [-1e-300, 0.0, 1e-300],
+        [0.0, 1.7e308],
+    ],
+)
 @pytest.mark.parametrize("options", [{}, {"save": "land"}, {"atol": 0.0}, {"method": "dop853"}, {"coupling": 0.99}])
 def test_times_close_together_huge_and_tiny(f, exact, t, options):
     s = pn.solve(f, [0.0], t, **options)
@@ -211,8 +251,11 @@ def test_backwards():
 
 # ---- no samples
 
+
 @pytest.mark.parametrize("t, shape", [(T, (0, 5, 2)), (np.zeros((0, 5)), (0, 5, 2)), ([], None)])
-@pytest.mark.parametrize("options", [{}, {"dense": True}, {"steps": True}, {"coupling": 0.9}, {"method": "rk4", "step": 0.1}, {"grid": T}])
+@pytest.mark.parametrize(
+    "options", [{}, {"dense": True}, {"steps": True}, {"coupling": 0.9}, {"method": "rk4", "step": 0.1}, {"grid": T}]
+)
 def test_no_samples(t, shape, options):
     s = solve(np.zeros((0, 2)), t, **options)
     assert s.ok and s.status.shape == (0,) and s.stats.nfe.shape == (0,) and s.message() == "ok"
@@ -232,28 +275,32 @@ def test_no_samples_elsewhere():
 
 # ---- theta
 
+
 def replaced(i, value):
     return np.where(np.arange(22) == i, value, THETA)
 
 
-@pytest.mark.parametrize("theta, error, words", [
-    (None, ValueError, ["has 22 parameters", "give theta", "init(seed)"]),
-    (THETA[:-1], ValueError, ["theta must have shape (22,)", "(21,)"]),
-    (THETA[None], ValueError, ["theta must have shape (22,)", "(1, 22)"]),
-    (1.0, ValueError, ["theta must have shape (22,)", "()"]),
-    (replaced(3, np.nan), ValueError, ["theta[3] is nan", "finite"]),
-    (replaced(21, -np.inf), ValueError, ["theta[21] is -inf", "finite"]),
-    (np.where(np.arange(22) % 2, np.inf, -np.inf), ValueError, ["theta[0] is -inf"]),
-    (THETA.astype(complex), TypeError, ["theta must hold real numbers", "complex128"]),
-    (THETA.astype(object), TypeError, ["theta must hold real numbers", "object"]),
-    (THETA.astype(str), TypeError, ["theta must hold real numbers"]),
-    (np.ma.masked_array(THETA, np.arange(22) == 1), ValueError, ["theta has masked entries"]),
-    ({}, ValueError, ["missing: ['W0', 'W1', 'b0', 'b1']"]),
-    ({"W0": 1.0, "x": 2}, ValueError, ["missing: ['W1', 'b0', 'b1']", "unknown: ['x']"]),
-    (NET.unflatten(THETA) | {"b0": np.zeros(9)}, ValueError, ["parameter b0 has shape (4,)", "(9,)"]),
-    (NET.unflatten(THETA) | {"b0": np.zeros(4, complex)}, TypeError, ["parameter b0", "complex128"]),
-    (NET.unflatten(THETA) | {"b0": np.full(4, np.nan)}, ValueError, ["is nan", "finite"]),
-])
+@pytest.mark.parametrize(
+    "theta, error, words",
+    [
+        (None, ValueError, ["has 22 parameters", "give theta", "init(seed)"]),
+        (THETA[:-1], ValueError, ["theta must have shape (22,)", "(21,)"]),
+        (THETA[None], ValueError, ["theta must have shape (22,)", "(1, 22)"]),
+        (1.0, ValueError, ["theta must have shape (22,)", "()"]),
+        (replaced(3, np.nan), ValueError, ["theta[3] is nan", "finite"]),
+        (replaced(21, -np.inf), ValueError, ["theta[21] is -inf", "finite"]),
+        (np.where(np.arange(22) % 2, np.inf, -np.inf), ValueError, ["theta[0] is -inf"]),
+        (THETA.astype(complex), TypeError, ["theta must hold real numbers", "complex128"]),
+        (THETA.astype(object), TypeError, ["theta must hold real numbers", "object"]),
+        (THETA.astype(str), TypeError, ["theta must hold real numbers"]),
+        (np.ma.masked_array(THETA, np.arange(22) == 1), ValueError, ["theta has masked entries"]),
+        ({}, ValueError, ["missing: ['W0', 'W1', 'b0', 'b1']"]),
+        ({"W0": 1.0, "x": 2}, ValueError, ["missing: ['W1', 'b0', 'b1']", "unknown: ['x']"]),
+        (NET.unflatten(THETA) | {"b0": np.zeros(9)}, ValueError, ["parameter b0 has shape (4,)", "(9,)"]),
+        (NET.unflatten(THETA) | {"b0": np.zeros(4, complex)}, TypeError, ["parameter b0", "complex128"]),
+        (NET.unflatten(THETA) | {"b0": np.full(4, np.nan)}, ValueError, ["is nan", "finite"]),
+    ],
+)
 def test_bad_theta(theta, error, words):
     refuses(lambda: solve(theta=theta), error, *words)
     refuses(lambda: loss(theta=theta), error, *words)
@@ -281,10 +328,15 @@ def test_dict_theta_is_the_flat_one():
 
 # ---- f
 
-@pytest.mark.parametrize("f, error, words", [
-    (None, TypeError, ["f must be a Field", "NoneType"]), ("mlp", TypeError, ["f must be a Field", "str"]),
-    (pn.mlp(2, (3,), 1), ValueError, ["2 state components to 1", "vector field"]),
-])
+
+@pytest.mark.parametrize(
+    "f, error, words",
+    [
+        (None, TypeError, ["f must be a Field", "NoneType"]),
+        ("mlp", TypeError, ["f must be a Field", "str"]),
+        (pn.mlp(2, (3,), 1), ValueError, ["2 state components to 1", "vector field"]),
+    ],
+)
 def test_bad_f(f, error, words):
     for call in (solve, loss):
         refuses(lambda c=call: c(f=f, theta=np.zeros(13)), error, *words)
@@ -292,71 +344,93 @@ def test_bad_f(f, error, words):
 
 def test_a_plain_function_has_no_gradient():
     refuses(lambda: loss(f=lambda t, y: y, theta=None), TypeError, "plain function", "pynode.field")
-    refuses(lambda: loss(f=pn.callback_field(lambda t, y: y, 2), theta=None), ValueError, "no vjp", "callback_field(..., vjp=...)")
+    refuses(
+        lambda: loss(f=pn.callback_field(lambda t, y: y, 2), theta=None),
+        ValueError,
+        "no vjp",
+        "callback_field(..., vjp=...)",
+    )
 
 
 # ---- options of the solve
 
+
 @pytest.mark.parametrize("name", ["step", "first_step", "max_step", "loss_scale", "loss_dof"])
-@pytest.mark.parametrize("value, error", [
-    (0, ValueError), (-1, ValueError), (np.nan, ValueError), (np.inf, ValueError), ("x", TypeError), ([1, 2], TypeError), (1j, TypeError),
-])
+@pytest.mark.parametrize(
+    "value, error",
+    [
+        (0, ValueError),
+        (-1, ValueError),
+        (np.nan, ValueError),
+        (np.inf, ValueError),
+        ("x", TypeError),
+        ([1, 2], TypeError),
+        (1j, TypeError),
+    ],
+)
 def test_numbers_that_must_be_positive(name, value, error):
     call = loss if name.startswith("loss") else solve
-    refuses(lambda: call(**{name: value}), error, name, repr(value), "finite and positive" if error is ValueError else "number")
+    refuses(
+        lambda: call(**{name: value}), error, name, repr(value), "finite and positive" if error is ValueError else "number"
+    )
 
 
 @pytest.mark.parametrize("name", ["rtol", "coupling"])
-@pytest.mark.parametrize("value, error", [(-1, ValueError), (np.nan, ValueError), (np.inf, ValueError), ("x", TypeError), (None, TypeError)])
+@pytest.mark.parametrize(
+    "value, error", [(-1, ValueError), (np.nan, ValueError), (np.inf, ValueError), ("x", TypeError), (None, TypeError)]
+)
 def test_numbers_that_must_not_be_negative(name, value, error):
     refuses(lambda: solve(**{name: value}), error, name, repr(value))
     refuses(lambda: loss(**{name: value}), error, name, repr(value))
 
 
-@pytest.mark.parametrize("options, error, words", [
-    ({"rtol": 1}, ValueError, ["rtol=1", "below 1"]),
-    ({"rtol": 0, "atol": 0}, ValueError, ["rtol and atol", "both be 0"]),
-    ({"rtol": 0, "atol": [1, 0]}, ValueError, ["rtol and atol", "both be 0"]),
-    ({"atol": -1}, ValueError, ["atol=-1", "not negative"]),
-    ({"atol": np.nan}, ValueError, ["atol=nan", "finite"]),
-    ({"atol": [1, np.inf]}, ValueError, ["atol=[1, inf]", "finite"]),
-    ({"atol": [1, 2, 3]}, ValueError, ["atol has shape (3,)", "2 state components"]),
-    ({"atol": "x"}, TypeError, ["atol must hold real numbers"]),
-    ({"atol": 1j}, TypeError, ["atol must hold real numbers", "complex128"]),
-    ({"coupling": 1.5}, ValueError, ["coupling=1.5", "between 0 and 1"]),
-    ({"method": "foo"}, ValueError, ["method='foo'", "dopri5"]),
-    ({"method": ["dopri5"]}, ValueError, ["method=['dopri5']", "dopri5"]),
-    ({"method": "rk4"}, ValueError, ["method='rk4' has no error estimate", "step="]),
-    ({"save": "often"}, ValueError, ["save='often'", "'land'"]),
-    ({"step": 0.1, "grid": T}, ValueError, ["step and grid", "one of them"]),
-    ({"step": 0.1, "first_step": 0.1}, ValueError, ["first_step", "no meaning with step="]),
-    ({"grid": T, "max_step": 0.1}, ValueError, ["max_step", "no meaning"]),
-    ({"step": 1e-300}, ValueError, ["step=1e-300", "1e+300 steps", "larger"]),
-    ({"step": 1e-11}, ValueError, ["step=1e-11", "1e+11 steps"]),
-    ({"grid": [0, np.nan, 1]}, ValueError, ["grid", "entry 1"]),
-    ({"grid": [0, 0.5]}, ValueError, ["grid", "reach the last"]),
-    ({"grid": [0, 0.5, 0.4, 1]}, ValueError, ["grid", "entry 2"]),
-    ({"grid": [0.1, 1]}, ValueError, ["grid", "start at the initial time"]),
-    ({"grid": []}, ValueError, ["grid", "(0,)"]),
-    ({"grid": 1.0}, ValueError, ["grid", "1-d"]),
-    ({"grid": "abc"}, TypeError, ["grid must hold real numbers"]),
-    ({"grid": [T, T]}, ValueError, ["grid holds 2 arrays", "1 samples"]),
-    ({"max_steps": 0}, ValueError, ["max_steps=0", "positive integer"]),
-    ({"max_steps": 1.5}, ValueError, ["max_steps=1.5"]),
-    ({"max_steps": np.nan}, ValueError, ["max_steps=nan"]),
-    ({"max_steps": np.inf}, ValueError, ["max_steps=inf"]),
-    ({"max_steps": True}, ValueError, ["max_steps=True"]),
-    ({"max_steps": 2**70}, ValueError, ["max_steps=1180591620717411303424"]),
-    ({"max_steps": "x"}, TypeError, ["max_steps='x'"]),
-    ({"threads": -1}, ValueError, ["threads=-1", "between 0 and 4096"]),
-    ({"threads": 5000}, ValueError, ["threads=5000"]),
-    ({"threads": 1.5}, ValueError, ["threads=1.5"]),
-    ({"threads": "x"}, TypeError, ["threads='x'"]),
-    ({"errors": "foo"}, ValueError, ["errors='foo'", "raise"]),
-    ({"errors": None}, ValueError, ["errors=None"]),
-    ({"foo": 1}, TypeError, ["'foo'"]),
-    ({"inputs": [1.0]}, ValueError, ["inputs were given", "declare them"]),
-])
+@pytest.mark.parametrize(
+    "options, error, words",
+    [
+        ({"rtol": 1}, ValueError, ["rtol=1", "below 1"]),
+        ({"rtol": 0, "atol": 0}, ValueError, ["rtol and atol", "both be 0"]),
+        ({"rtol": 0, "atol": [1, 0]}, ValueError, ["rtol and atol", "both be 0"]),
+        ({"atol": -1}, ValueError, ["atol=-1", "not negative"]),
+        ({"atol": np.nan}, ValueError, ["atol=nan", "finite"]),
+        ({"atol": [1, np.inf]}, ValueError, ["atol=[1, inf]", "finite"]),
+        ({"atol": [1, 2, 3]}, ValueError, ["atol has shape (3,)", "2 state components"]),
+        ({"atol": "x"}, TypeError, ["atol must hold real numbers"]),
+        ({"atol": 1j}, TypeError, ["atol must hold real numbers", "complex128"]),
+        ({"coupling": 1.5}, ValueError, ["coupling=1.5", "between 0 and 1"]),
+        ({"method": "foo"}, ValueError, ["method='foo'", "dopri5"]),
+        ({"method": ["dopri5"]}, ValueError, ["method=['dopri5']", "dopri5"]),
+        ({"method": "rk4"}, ValueError, ["method='rk4' has no error estimate", "step="]),
+        ({"save": "often"}, ValueError, ["save='often'", "'land'"]),
+        ({"step": 0.1, "grid": T}, ValueError, ["step and grid", "one of them"]),
+        ({"step": 0.1, "first_step": 0.1}, ValueError, ["first_step", "no meaning with step="]),
+        ({"grid": T, "max_step": 0.1}, ValueError, ["max_step", "no meaning"]),
+        ({"step": 1e-300}, ValueError, ["step=1e-300", "1e+300 steps", "larger"]),
+        ({"step": 1e-11}, ValueError, ["step=1e-11", "1e+11 steps"]),
+        ({"grid": [0, np.nan, 1]}, ValueError, ["grid", "entry 1"]),
+        ({"grid": [0, 0.5]}, ValueError, ["grid", "reach the last"]),
+        ({"grid": [0, 0.5, 0.4, 1]}, ValueError, ["grid", "entry 2"]),
+        ({"grid": [0.1, 1]}, ValueError, ["grid", "start at the initial time"]),
+        ({"grid": []}, ValueError, ["grid", "(0,)"]),
+        ({"grid": 1.0}, ValueError, ["grid", "1-d"]),
+        ({"grid": "abc"}, TypeError, ["grid must hold real numbers"]),
+        ({"grid": [T, T]}, ValueError, ["grid holds 2 arrays", "1 samples"]),
+        ({"max_steps": 0}, ValueError, ["max_steps=0", "positive integer"]),
+        ({"max_steps": 1.5}, ValueError, ["max_steps=1.5"]),
+        ({"max_steps": np.nan}, ValueError, ["max_steps=nan"]),
+        ({"max_steps": np.inf}, ValueError, ["max_steps=inf"]),
+        ({"max_steps": True}, ValueError, ["max_steps=True"]),
+        ({"max_steps": 2**70}, ValueError, ["max_steps=1180591620717411303424"]),
+        ({"max_steps": "x"}, TypeError, ["max_steps='x'"]),
+        ({"threads": -1}, ValueError, ["threads=-1", "between 0 and 4096"]),
+        ({"threads": 5000}, ValueError, ["threads=5000"]),
+        ({"threads": 1.5}, ValueError, ["threads=1.5"]),
+        ({"threads": "x"}, TypeError, ["threads='x'"]),
+        ({"errors": "foo"}, ValueError, ["errors='foo'", "raise"]),
+        ({"errors": None}, ValueError, ["errors=None"]),
+        ({"foo": 1}, TypeError, ["'foo'"]),
+        ({"inputs": [1.0]}, ValueError, ["inputs were given", "declare them"]),
+    ],
+)
 def test_bad_options(options, error, words):
     refuses(lambda: solve(**options), error, *words)
     refuses(lambda: loss(**options), error, *words)
@@ -371,13 +445,27 @@ def test_unknown_options_of_a_loss_are_listed():
 def test_errors_is_checked_before_the_work():
     def called(t, y):
         raise AssertionError("solved")
+
     refuses(lambda: pn.solve(called, [1.0], T, errors="foo"), ValueError, "errors='foo'")
 
 
-@pytest.mark.parametrize("options", [
-    {"rtol": 0}, {"rtol": 1e-300}, {"atol": 0}, {"atol": 1e-300}, {"atol": [0, 1e-8]}, {"first_step": 1e-300}, {"first_step": 1e300},
-    {"max_step": 1e300}, {"max_steps": 5.0}, {"max_steps": np.int64(50)}, {"threads": None}, {"threads": np.int32(2)},
-])
+@pytest.mark.parametrize(
+    "options",
+    [
+        {"rtol": 0},
+        {"rtol": 1e-300},
+        {"atol": 0},
+        {"atol": 1e-300},
+        {"atol": [0, 1e-8]},
+        {"first_step": 1e-300},
+        {"first_step": 1e300},
+        {"max_step": 1e300},
+        {"max_steps": 5.0},
+        {"max_steps": np.int64(50)},
+        {"threads": None},
+        {"threads": np.int32(2)},
+    ],
+)
 def test_odd_options_that_work(options):
     np.testing.assert_allclose(solve(**options).y, solve(rtol=1e-12, atol=1e-14).y, rtol=1e-5)
 
@@ -400,7 +488,10 @@ def test_budgets_end_a_solve():
 
 def test_a_step_larger_than_the_interval():
     np.testing.assert_allclose(pn.solve(decay, [1.0], [0, 1.0], method="rk4", step=5.0).y[-1], 0.375, rtol=1e-15)
-    same(pn.solve(decay, [1.0], [0, 1.0], method="rk4", step=1e300).y, pn.solve(decay, [1.0], [0, 1.0], method="rk4", step=1.0).y)
+    same(
+        pn.solve(decay, [1.0], [0, 1.0], method="rk4", step=1e300).y,
+        pn.solve(decay, [1.0], [0, 1.0], method="rk4", step=1.0).y,
+    )
 
 
 def test_a_component_that_stays_zero_without_atol():
@@ -412,23 +503,33 @@ def test_a_component_that_stays_zero_without_atol():
 
 def test_a_grid_must_not_step_over_a_knot():
     signal = ([0, 0.5, 1.0], [[0.0], [1.0], [0.0]])
-    refuses(lambda: pn.solve(integral, [0.0], [0, 1.0], grid=[0, 0.3, 1.0], inputs=signal), ValueError, "grid[0]", "t = 0.5", "knot")
+    refuses(
+        lambda: pn.solve(integral, [0.0], [0, 1.0], grid=[0, 0.3, 1.0], inputs=signal),
+        ValueError,
+        "grid[0]",
+        "t = 0.5",
+        "knot",
+    )
     np.testing.assert_allclose(pn.solve(integral, [0.0], [0, 1.0], grid=[0, 0.5, 1.0], inputs=signal).y[-1], 0.5)
 
 
 # ---- target, weight, loss, wrt, memory, adjoint
 
-@pytest.mark.parametrize("target, error, words", [
-    (np.zeros((4, 2)), ValueError, ["target has shape (4, 2)", "(5, 2)"]),
-    (np.zeros(5), ValueError, ["target has shape (5,)", "(5, 2)"]),
-    (np.zeros((1, 5, 2)), ValueError, ["target has shape (1, 5, 2)"]),
-    (np.full((5, 2), np.nan), ValueError, ["target has no observed entry"]),
-    (np.full((5, 2), np.inf), ValueError, ["target has infinite entries", "NaN"]),
-    (np.zeros((5, 2), complex), TypeError, ["target must hold real numbers", "complex128"]),
-    ("abc", TypeError, ["target must hold real numbers"]),
-    (None, TypeError, ["target must hold real numbers"]),
-    ([[1], [2, 3]], ValueError, ["target", "different lengths"]),
-])
+
+@pytest.mark.parametrize(
+    "target, error, words",
+    [
+        (np.zeros((4, 2)), ValueError, ["target has shape (4, 2)", "(5, 2)"]),
+        (np.zeros(5), ValueError, ["target has shape (5,)", "(5, 2)"]),
+        (np.zeros((1, 5, 2)), ValueError, ["target has shape (1, 5, 2)"]),
+        (np.full((5, 2), np.nan), ValueError, ["target has no observed entry"]),
+        (np.full((5, 2), np.inf), ValueError, ["target has infinite entries", "NaN"]),
+        (np.zeros((5, 2), complex), TypeError, ["target must hold real numbers", "complex128"]),
+        ("abc", TypeError, ["target must hold real numbers"]),
+        (None, TypeError, ["target must hold real numbers"]),
+        ([[1], [2, 3]], ValueError, ["target", "different lengths"]),
+    ],
+)
 def test_bad_target(target, error, words):
     refuses(lambda: loss(target=target), error, *words)
     refuses(lambda: pn.check_grad(NET, Y0, T, THETA, target), error, *words)
@@ -452,39 +553,49 @@ def test_masked_target_is_not_observed():
     same(a.theta, b.theta)
 
 
-@pytest.mark.parametrize("weight, error, words", [
-    (np.nan, ValueError, ["weight", "nan"]), (-1, ValueError, ["weight", "-1"]), (np.inf, ValueError, ["weight", "inf"]),
-    (np.zeros(3), ValueError, ["weight has shape (3,)", "(5, 2)"]), ("x", TypeError, ["weight must hold real numbers"]),
-    (1j, TypeError, ["weight must hold real numbers", "complex128"]), (np.zeros((5, 2)), ValueError, ["no observed entry", "weight 0"]),
-])
+@pytest.mark.parametrize(
+    "weight, error, words",
+    [
+        (np.nan, ValueError, ["weight", "nan"]),
+        (-1, ValueError, ["weight", "-1"]),
+        (np.inf, ValueError, ["weight", "inf"]),
+        (np.zeros(3), ValueError, ["weight has shape (3,)", "(5, 2)"]),
+        ("x", TypeError, ["weight must hold real numbers"]),
+        (1j, TypeError, ["weight must hold real numbers", "complex128"]),
+        (np.zeros((5, 2)), ValueError, ["no observed entry", "weight 0"]),
+    ],
+)
 def test_bad_weight(weight, error, words):
     refuses(lambda: loss(weight=weight), error, *words)
 
 
-@pytest.mark.parametrize("options, error, words", [
-    ({"loss": "foo"}, ValueError, ["loss='foo'", "mse", "huber"]),
-    ({"loss": ["mse"]}, ValueError, ["loss=['mse']"]),
-    ({"adjoint": "foo"}, ValueError, ["adjoint='foo'", "discrete"]),
-    ({"adjoint": None}, ValueError, ["adjoint=None"]),
-    ({"adjoint": ["discrete"]}, ValueError, ["adjoint=['discrete']"]),
-    ({"wrt": "foo"}, ValueError, ["wrt='foo'", "theta, y0"]),
-    ({"wrt": ("theta", "foo")}, ValueError, ["wrt='foo'"]),
-    ({"wrt": None}, TypeError, ["wrt=None", "theta, y0"]),
-    ({"wrt": 5}, TypeError, ["wrt=5"]),
-    ({"wrt": "inputs"}, ValueError, ["wrt='inputs'", "no inputs"]),
-    ({"memory": 0}, ValueError, ["memory=0", "64MB"]),
-    ({"memory": -1}, ValueError, ["memory=-1", "64MB"]),
-    ({"memory": "64"}, ValueError, ["memory='64'", "64MB"]),
-    ({"memory": "-5MB"}, ValueError, ["memory='-5MB'", "positive"]),
-    ({"memory": "nanMB"}, ValueError, ["memory='nanMB'"]),
-    ({"memory": np.nan}, ValueError, ["memory=nan"]),
-    ({"memory": [1]}, TypeError, ["memory=[1]"]),
-    ({"memory": True}, ValueError, ["memory=True"]),
-    ({"memory": 2**70}, ValueError, ["memory=1180591620717411303424"]),
-    ({"memory": 1}, ValueError, ["memory budget is too small", "raise memory="]),
-    ({"memory": "1MB", "adjoint": "backsolve"}, ValueError, ["memory=", "adjoint='backsolve' has none"]),
-    ({"coupling": 0.5}, ValueError, ["coupling=0.5", "adjoint='reversible'"]),
-])
+@pytest.mark.parametrize(
+    "options, error, words",
+    [
+        ({"loss": "foo"}, ValueError, ["loss='foo'", "mse", "huber"]),
+        ({"loss": ["mse"]}, ValueError, ["loss=['mse']"]),
+        ({"adjoint": "foo"}, ValueError, ["adjoint='foo'", "discrete"]),
+        ({"adjoint": None}, ValueError, ["adjoint=None"]),
+        ({"adjoint": ["discrete"]}, ValueError, ["adjoint=['discrete']"]),
+        ({"wrt": "foo"}, ValueError, ["wrt='foo'", "theta, y0"]),
+        ({"wrt": ("theta", "foo")}, ValueError, ["wrt='foo'"]),
+        ({"wrt": None}, TypeError, ["wrt=None", "theta, y0"]),
+        ({"wrt": 5}, TypeError, ["wrt=5"]),
+        ({"wrt": "inputs"}, ValueError, ["wrt='inputs'", "no inputs"]),
+        ({"memory": 0}, ValueError, ["memory=0", "64MB"]),
+        ({"memory": -1}, ValueError, ["memory=-1", "64MB"]),
+        ({"memory": "64"}, ValueError, ["memory='64'", "64MB"]),
+        ({"memory": "-5MB"}, ValueError, ["memory='-5MB'", "positive"]),
+        ({"memory": "nanMB"}, ValueError, ["memory='nanMB'"]),
+        ({"memory": np.nan}, ValueError, ["memory=nan"]),
+        ({"memory": [1]}, TypeError, ["memory=[1]"]),
+        ({"memory": True}, ValueError, ["memory=True"]),
+        ({"memory": 2**70}, ValueError, ["memory=1180591620717411303424"]),
+        ({"memory": 1}, ValueError, ["memory budget is too small", "raise memory="]),
+        ({"memory": "1MB", "adjoint": "backsolve"}, ValueError, ["memory=", "adjoint='backsolve' has none"]),
+        ({"coupling": 0.5}, ValueError, ["coupling=0.5", "adjoint='reversible'"]),
+    ],
+)
 def test_bad_gradient_options(options, error, words):
     refuses(lambda: loss(**options), error, *words)
 
@@ -507,6 +618,7 @@ def test_bad_cotangent():
 def test_bad_check_grad():
     def check(**o):
         return pn.check_grad(NET, Y0, T, THETA, TARGET, **o)
+
     refuses(lambda: check(n_entries=-1), ValueError, "n_entries=-1")
     refuses(lambda: check(delta=0), ValueError, "delta=0")
     refuses(lambda: check(delta=np.nan), ValueError, "delta=nan")
@@ -541,37 +653,47 @@ def driven(inputs):
     return pn.solve(DRIVEN, Y0, T, DRIVEN.init(0), inputs=inputs)
 
 
-@pytest.mark.parametrize("inputs, error, words", [
-    (None, ValueError, ["has 1 input", "inputs=(t, u)"]),
-    (1.0, ValueError, ["inputs: u has shape ()", "(m,)"]),
-    ((1.0, 2.0), ValueError, ["inputs", "(K, m)"]),
-    ((1.0,), ValueError, ["inputs is a tuple of 1", "(t, u, kind)"]),
-    ((KNOTS, VALUES, "linear", 3), ValueError, ["inputs is a tuple of 4"]),
-    ([1.0, 2.0], ValueError, ["field has 1 inputs", "signal 2"]),
-    ((KNOTS, VALUES[:4]), ValueError, ["inputs of sample 0", "(5,)", "(4, 1)"]),
-    ((KNOTS, VALUES[:, 0]), ValueError, ["inputs: u has shape (5,)", "(K, m)"]),
-    ((KNOTS[:3], VALUES[:3]), ValueError, ["[0, 0.5]", "from 0 to 1", "cover"]),
-    ((KNOTS, VALUES, "foo"), ValueError, ["kind='foo'", "linear"]),
-    ((KNOTS[::-1], VALUES), ValueError, ["strictly increasing"]),
-    ((KNOTS * np.nan, VALUES), ValueError, ["finite"]),
-    ((KNOTS, VALUES * 1j), TypeError, ["inputs: u must hold real numbers", "complex128"]),
-    ((KNOTS * 1j, VALUES), TypeError, ["inputs of sample 0: t must hold real numbers"]),
-    ("abc", ValueError, ["inputs: u has shape ()"]),
-    ((KNOTS, [["a"]] * 5), TypeError, ["inputs: u must hold real numbers"]),
-    ((None, VALUES), ValueError, ["constant input has t=None"]),
-    ((KNOTS, np.ones((2, 5, 1))), ValueError, ["2 signals for 1 samples"]),
-    ((KNOTS, np.zeros((5, 0))), ValueError, ["(5, 0)"]),
-    (([0.0], [[1.0]]), ValueError, ["at least 2 knots"]),
-    ((KNOTS, np.ma.masked_array(VALUES, VALUES > 0)), ValueError, ["inputs: u has masked entries"]),
-])
+@pytest.mark.parametrize(
+    "inputs, error, words",
+    [
+        (None, ValueError, ["has 1 input", "inputs=(t, u)"]),
+        (1.0, ValueError, ["inputs: u has shape ()", "(m,)"]),
+        ((1.0, 2.0), ValueError, ["inputs", "(K, m)"]),
+        ((1.0,), ValueError, ["inputs is a tuple of 1", "(t, u, kind)"]),
+        ((KNOTS, VALUES, "linear", 3), ValueError, ["inputs is a tuple of 4"]),
+        ([1.0, 2.0], ValueError, ["field has 1 inputs", "signal 2"]),
+        ((KNOTS, VALUES[:4]), ValueError, ["inputs of sample 0", "(5,)", "(4, 1)"]),
+        ((KNOTS, VALUES[:, 0]), ValueError, ["inputs: u has shape (5,)", "(K, m)"]),
+        ((KNOTS[:3], VALUES[:3]), ValueError, ["[0, 0.5]", "from 0 to 1", "cover"]),
+        ((KNOTS, VALUES, "foo"), ValueError, ["kind='foo'", "linear"]),
+        ((KNOTS[::-1], VALUES), ValueError, ["strictly increasing"]),
+        ((KNOTS * np.nan, VALUES), ValueError, ["finite"]),
+        ((KNOTS, VALUES * 1j), TypeError, ["inputs: u must hold real numbers", "complex128"]),
+        ((KNOTS * 1j, VALUES), TypeError, ["inputs of sample 0: t must hold real numbers"]),
+        ("abc", ValueError, ["inputs: u has shape ()"]),
+        ((KNOTS, [["a"]] * 5), TypeError, ["inputs: u must hold real numbers"]),
+        ((None, VALUES), ValueError, ["constant input has t=None"]),
+        ((KNOTS, np.ones((2, 5, 1))), ValueError, ["2 signals for 1 samples"]),
+        ((KNOTS, np.zeros((5, 0))), ValueError, ["(5, 0)"]),
+        (([0.0], [[1.0]]), ValueError, ["at least 2 knots"]),
+        ((KNOTS, np.ma.masked_array(VALUES, VALUES > 0)), ValueError, ["inputs: u has masked entries"]),
+    ],
+)
 def test_bad_inputs(inputs, error, words):
     refuses(lambda: driven(inputs), error, *words)
 
 
 def test_lists_are_signals_too():
     wanted = driven((KNOTS, VALUES)).y
-    for inputs in ((KNOTS.tolist(), VALUES.tolist()), (tuple(KNOTS), VALUES), (KNOTS, VALUES[None]), ([KNOTS], [VALUES]),
-                   ([KNOTS.tolist()], [VALUES.tolist()]), (KNOTS, VALUES.astype(int)), pn.Signal(KNOTS, VALUES)):
+    for inputs in (
+        (KNOTS.tolist(), VALUES.tolist()),
+        (tuple(KNOTS), VALUES),
+        (KNOTS, VALUES[None]),
+        ([KNOTS], [VALUES]),
+        ([KNOTS.tolist()], [VALUES.tolist()]),
+        (KNOTS, VALUES.astype(int)),
+        pn.Signal(KNOTS, VALUES),
+    ):
         same(driven(inputs).y, wanted)
     same(driven([1.0]).y, driven(np.ones((1, 1))).y)
 
@@ -584,11 +706,14 @@ def test_non_finite_input_is_a_status():
 
 # ---- odd fields
 
+
 def test_fields_without_parameters_and_with_outputs_that_are_identically_zero():
     for f, y0, end in ((half, [0.0, 3.0], [1.0, 3.0]), (still, [2.0], [2.0]), (clock, [0.0], [0.5]), (one, [0.0], [1.0])):
         d = len(y0)
         for adjoint in ("discrete", "reversible", "backsolve", "interpolating"):
-            v = pn.loss_and_grad(f, y0, [0, 1.0], None, np.zeros((2, d)), loss="sse", wrt=("theta", "y0", "t"), adjoint=adjoint)
+            v = pn.loss_and_grad(
+                f, y0, [0, 1.0], None, np.zeros((2, d)), loss="sse", wrt=("theta", "y0", "t"), adjoint=adjoint
+            )
             np.testing.assert_allclose(v.y[-1], end, rtol=1e-12)
             assert v.theta.shape == (0,)
             np.testing.assert_allclose(v.y0, 2 * (np.array(y0) + end), rtol=1e-12)
@@ -616,7 +741,9 @@ FORMS = {
     "tuple": lambda a: tuple(a.tolist()),
     "memoryview": lambda a: memoryview(np.ascontiguousarray(a)),
     "fortran": np.asfortranarray,
-    "strided": lambda a: np.repeat(np.repeat(a, 2, axis=0), 3, axis=-1)[::2, ..., ::3] if a.ndim > 1 else np.repeat(a, 3)[::3],
+    "strided": lambda a: (
+        np.repeat(np.repeat(a, 2, axis=0), 3, axis=-1)[::2, ..., ::3] if a.ndim > 1 else np.repeat(a, 3)[::3]
+    ),
     "backwards": lambda a: np.ascontiguousarray(a[::-1])[::-1],
     "big-endian": lambda a: a.astype(a.dtype.newbyteorder(">")),
     "unaligned": lambda a: np.frombuffer(b"x" + a.tobytes(), np.uint8)[1:].view(a.dtype).reshape(a.shape),
@@ -624,7 +751,9 @@ FORMS = {
     "matrix of a subclass": lambda a: a.view(type("Sub", (np.ndarray,), {})),
     "transposed twice": lambda a: np.ascontiguousarray(a.T).T,
     "longdouble": lambda a: a.astype(np.longdouble),
-    "object with __array__": lambda a: type("Has", (), {"__array__": lambda s, dtype=None, copy=None: a, "__len__": lambda s: len(a)})(),
+    "object with __array__": lambda a: type(
+        "Has", (), {"__array__": lambda s, dtype=None, copy=None: a, "__len__": lambda s: len(a)}
+    )(),
 }
 
 
@@ -640,9 +769,16 @@ FORMS["read-only"] = read_only
 @pytest.mark.parametrize("form", FORMS)
 def test_any_array_gives_the_same_bits(form):
     change = FORMS[form]
-    y0, theta, target, weight = BATCH, THETA, np.sin(np.arange(30.0)).reshape(3, 5, 2), np.linspace(0, 1, 30).reshape(3, 5, 2)
+    y0, theta, target, weight = (
+        BATCH,
+        THETA,
+        np.sin(np.arange(30.0)).reshape(3, 5, 2),
+        np.linspace(0, 1, 30).reshape(3, 5, 2),
+    )
     a = pn.loss_and_grad(NET, y0, T, theta, target, weight=weight, wrt=("theta", "y0", "t"))
-    b = pn.loss_and_grad(NET, change(y0), change(T), change(theta), change(target), weight=change(weight), wrt=("theta", "y0", "t"))
+    b = pn.loss_and_grad(
+        NET, change(y0), change(T), change(theta), change(target), weight=change(weight), wrt=("theta", "y0", "t")
+    )
     assert a.loss == b.loss
     for name in ("theta", "y0", "t", "y"):
         same(getattr(a, name), getattr(b, name))
@@ -719,8 +855,10 @@ def test_every_sample_is_as_if_it_were_alone_and_plain(case):
 
 
 @settings(max_examples=100, deadline=None)
-@given(st.lists(st.floats(allow_nan=True, allow_infinity=True), min_size=0, max_size=5),
-       st.lists(st.floats(allow_nan=True, allow_infinity=True), min_size=1, max_size=4))
+@given(
+    st.lists(st.floats(allow_nan=True, allow_infinity=True), min_size=0, max_size=5),
+    st.lists(st.floats(allow_nan=True, allow_infinity=True), min_size=1, max_size=4),
+)
 def test_any_numbers_end(t, y):
     """Whatever the floats are: a result, a status or a ValueError; no other exception, no warning of NumPy, and it ends."""
     with warnings.catch_warnings():

@@ -82,12 +82,8 @@ def test_fit_predict_report_info(here, capsys):
     assert (here / "out.csv").read_text() == printed
     rows = list(csv.DictReader(printed.splitlines()))
     assert len(rows) == 13 and list(rows[0]) == ["year", "hare", "lynx"]
-    np.testing.assert_allclose(
-        [float(r["hare"]) for r in rows], np.exp(np.cos(np.arange(13) * 0.5)), rtol=0.05
-    )
-    np.testing.assert_array_equal(
-        [float(r["lynx"]) for r in rows], load("m.npz").predict(np.arange(13) * 0.5, y0)[:, 1]
-    )
+    np.testing.assert_allclose([float(r["hare"]) for r in rows], np.exp(np.cos(np.arange(13) * 0.5)), rtol=0.05)
+    np.testing.assert_array_equal([float(r["lynx"]) for r in rows], load("m.npz").predict(np.arange(13) * 0.5, y0)[:, 1])
     assert (here / "p.png").read_bytes().startswith(b"\x89PNG")
     assert cli.main(["report", "m.npz"]) == 0
     assert "<html" in (here / "m.html").read_text()
@@ -218,22 +214,14 @@ def test_the_demo(tmp_path):
     assert out.returncode == 0, out.stderr
     assert time.perf_counter() - start < 60
     lines = out.stdout.splitlines()
-    assert (
-        lines[0].split("  ")[0] == "experiment"
-        and "held-out error" in lines[0]
-        and "field evaluations" in lines[0]
-    )
+    assert lines[0].split("  ")[0] == "experiment" and "held-out error" in lines[0] and "field evaluations" in lines[0]
     assert lines[2].startswith("Van der Pol") and lines[3].startswith("lynx and hare")
     assert lines[4] == f"Pictures and report: {tmp_path / 'demo' / 'report.html'}"
     assert "lynx and hare: 100 %" in out.stderr
     names = {p.name for p in (tmp_path / "demo").iterdir()}
     assert names == {
         "report.html",
-        *(
-            f"{a}-{b}.png"
-            for a in ("van-der-pol", "lynx-and-hare")
-            for b in ("phase", "trajectories", "loss")
-        ),
+        *(f"{a}-{b}.png" for a in ("van-der-pol", "lynx-and-hare") for b in ("phase", "trajectories", "loss")),
         "van-der-pol-held-out.png",
     }
     page = (tmp_path / "demo" / "report.html").read_text()
@@ -245,11 +233,7 @@ def test_the_demo_without_matplotlib(tmp_path, monkeypatch, capsys):
     monkeypatch.setattr("pynode.demo.EXPERIMENTS", (__import__("pynode.demo").demo.lynx_hare,))
     assert cli.main(["demo", "-o", str(tmp_path), "--quiet"]) == 0
     captured = capsys.readouterr()
-    assert (
-        "lynx and hare" in captured.out
-        and "pip install 'pynode-ode[plot]'" in captured.out
-        and captured.err == ""
-    )
+    assert "lynx and hare" in captured.out and "pip install 'pynode-ode[plot]'" in captured.out and captured.err == ""
 
 
 def test_a_mistake_as_a_command(here):

@@ -21,9 +21,7 @@ CIRCLE = np.stack([np.cos(T), -np.sin(T)], axis=1)
 
 @pytest.fixture(scope="module")
 def model():
-    return NeuralODE(hidden=(6,), max_iter=15, random_state=0).fit(
-        [T, T[:9]], [CIRCLE, CIRCLE[:9]], names=["x", "v"]
-    )
+    return NeuralODE(hidden=(6,), max_iter=15, random_state=0).fit([T, T[:9]], [CIRCLE, CIRCLE[:9]], names=["x", "v"])
 
 
 @pytest.fixture(scope="module")
@@ -152,9 +150,7 @@ def test_a_folder_that_does_not_exist(model, tmp_path):
 # ------------------------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize(
-    "data", [b"", b"hello", b"PK\x03\x04", b"\x93NUMPY\x01\x00", pickle.dumps([1, 2]), pack({})]
-)
+@pytest.mark.parametrize("data", [b"", b"hello", b"PK\x03\x04", b"\x93NUMPY\x01\x00", pickle.dumps([1, 2]), pack({})])
 def test_other_files_are_refused(reads, data):
     with pytest.raises(ModelFileError, match=r"file\.npz"):
         reads(data)

@@ -101,11 +101,21 @@ def test_a_field_of_ones_own_finds_its_parameters():
 
     t = np.linspace(0, 8, 60)
     y = pn.solve(spring, [100.0, 0.0], t, np.array([2.0, 0.3])).y
-    model = NeuralODE(field=spring, random_state=0).fit(
-        t, y + np.random.default_rng(0).standard_normal(y.shape)
-    )
+    model = NeuralODE(field=spring, random_state=0).fit(t, y + np.random.default_rng(0).standard_normal(y.shape))
     np.testing.assert_allclose(model.theta_, [2.0, 0.3], rtol=0.05)
     assert model.report_["weight_decay"] == 0
+
+
+@pytest.mark.parametrize("size", [1e-6, 1e6])
+def test_the_units_of_states_do_not_matter_to_a_field_of_ones_own(size):
+    @pn.field(state=2, theta={"k": 1.0, "c": 1.0})
+    def spring(t, y, th):
+        return [y[1], -th.k * y[0] - th.c * y[1]]
+
+    t = np.linspace(0, 8, 60)
+    y = pn.solve(spring, [size, 0.0], t, np.array([2.0, 0.3]), atol=1e-12 * size).y
+    model = NeuralODE(field=spring, random_state=0).fit(t, y)
+    np.testing.assert_allclose(model.theta_, [2.0, 0.3], rtol=1e-3)
 
 
 def test_the_same_seed_gives_the_same_bits(circle):
@@ -149,17 +159,13 @@ def test_predict_shapes(circle):
     assert circle.predict(T, np.ones((3, 2))).shape == (3, 40, 2)
     ragged = circle.predict([T, T[:7]], np.ones((2, 2)))
     assert [y.shape for y in ragged] == [(40, 2), (7, 2)]
-    np.testing.assert_allclose(
-        circle.predict(T[::-1], circle.predict(T, [1.0, 0.0])[-1])[-1], [1.0, 0.0], atol=1e-4
-    )
+    np.testing.assert_allclose(circle.predict(T[::-1], circle.predict(T, [1.0, 0.0])[-1])[-1], [1.0, 0.0], atol=1e-4)
 
 
 def test_predict_continues_the_fitted_trajectory(circle):
     np.testing.assert_allclose(circle.predict(T), CIRCLE, atol=0.02)
     later = np.array([6.5, 7.0])
-    np.testing.assert_allclose(
-        circle.predict(later), circle.predict([0, 6.5, 7.0], circle.initial_states_[0])[1:]
-    )
+    np.testing.assert_allclose(circle.predict(later), circle.predict([0, 6.5, 7.0], circle.initial_states_[0])[1:])
     with pytest.raises(ValueError, match="t must rise from 0 or later"):
         circle.predict([-1.0, 0.0])
     with pytest.raises(ValueError, match="trajectory=1"):
@@ -253,9 +259,7 @@ def test_chaos_keeps_what_was_learned_from_windows():
     t = np.linspace(0, 20, 1001)
     Y = pn.solve(lorenz, [1.0, 1.0, 20.0], t).y
     noisy = Y + 0.1 * np.random.default_rng(0).standard_normal(Y.shape)
-    with pytest.warns(
-        FitWarning, match=r"the data cannot be followed over .*: the parameters fitted to windows of"
-    ):
+    with pytest.warns(FitWarning, match=r"the data cannot be followed over .*: the parameters fitted to windows of"):
         model = NeuralODE(random_state=0).fit(t, noisy)
     assert model.report_["stages"][-1]["status"] == "undone"
     assert max(model.report_["rmse"].values()) < 0.2 * Y.std()
@@ -275,7 +279,7 @@ def test_chaos_keeps_what_was_learned_from_windows():
         ({"weight_decay": -1}, ValueError, "weight_decay"),
         ({"windows": [0]}, ValueError, "windows"),
         ({"random_state": -1}, ValueError, "random_state"),
-        ({"field": lambda t, y: y}, TypeError, "field must be a pynode Field"),
+        ({"field": lambda t, y: y}, TypeError, "field must be a Field"),
         ({"hidden": (0,)}, ValueError, "widths"),
     ],
 )

@@ -49,7 +49,9 @@ def test_complicated_returns():
     np.testing.assert_allclose(pn.odeint(lambda t, y: [-y[0], 0], [1, 2], T)[-1], [np.exp(-1), 2], rtol=1e-6)
 
 
-@pytest.mark.parametrize("method", ["dopri5", "tsit5", "bosh3", "dop853", "adaptive_heun", "heun2", "euler", "midpoint", "rk4"])
+@pytest.mark.parametrize(
+    "method", ["dopri5", "tsit5", "bosh3", "dop853", "adaptive_heun", "heun2", "euler", "midpoint", "rk4"]
+)
 def test_methods(method):
     for f in (decay, lambda t, y: -y):
         y = pn.odeint(f, np.ones(1), np.linspace(0, 1, 51), method=method)
@@ -61,7 +63,9 @@ def test_fixed_steps():
     np.testing.assert_array_equal(steps[:, 0], [1, 0, 0])
     half = pn.odeint(decay, [1.0], [0, 1.0, 2.0], method="euler", options={"step_size": 0.5})
     np.testing.assert_allclose(half[:, 0], [1, 0.25, 0.0625])
-    np.testing.assert_allclose(pn.odeint(decay, [1.0], [0, 0, 1.0, 1.0, 2.0], method="rk4")[:, 0], [1, 1, 0.375, 0.375, 0.375**2])
+    np.testing.assert_allclose(
+        pn.odeint(decay, [1.0], [0, 0, 1.0, 1.0, 2.0], method="rk4")[:, 0], [1, 1, 0.375, 0.375, 0.375**2]
+    )
     three_eighths = pn.odeint(lambda t, y: np.array([t**3]), [0.0], [0, 1.0], method="rk4")
     np.testing.assert_allclose(three_eighths[-1], 0.25)
 
@@ -76,37 +80,44 @@ def test_one_time():
     assert pn.odeint(lambda t, y: -y, np.ones((3, 2)), [0.5], method="rk4").shape == (1, 3, 2)
 
 
-@pytest.mark.parametrize("call, error, words", [
-    (lambda: pn.odeint(NET, np.ones(3), T, THETA), ValueError, ["y0 has shape (3,)", "(..., 2)"]),
-    (lambda: pn.odeint(NET, 1.0, T, THETA), ValueError, ["y0 has shape ()", "(..., 2)"]),
-    (lambda: pn.odeint(NET, np.ones(2), T), ValueError, ["22 parameters", "give theta"]),
-    (lambda: pn.odeint(NET, np.ones(2), T, THETA[:3]), ValueError, ["theta must have shape (22,)", "(3,)"]),
-    (lambda: pn.odeint(NET, np.ones(2), [0, 2, 1], THETA), ValueError, ["t[1] = 2", "sort"]),
-    (lambda: pn.odeint(NET, np.ones(2), [], THETA), ValueError, ["t must be a non-empty"]),
-    (lambda: pn.odeint(NET, np.ones(2), [], THETA, method="rk4"), ValueError, ["t must be a non-empty"]),
-    (lambda: pn.odeint(NET, np.ones(2), [0, np.nan], THETA, method="rk4"), ValueError, ["t[1] is nan"]),
-    (lambda: pn.odeint(NET, np.ones(2), [0, 2, 1], THETA, method="rk4"), ValueError, ["t[1] = 2", "sort"]),
-    (lambda: pn.odeint(NET, np.ones(2), 1.0, THETA, method="rk4"), ValueError, ["t must be a 1-d array", "()"]),
-    (lambda: pn.odeint(NET, np.ones((2, 2)), np.ones((2, 3)), THETA), ValueError, ["t", "1-d"]),
-    (lambda: pn.odeint(NET, np.ones(2, complex), T, THETA), TypeError, ["y0 must hold real numbers", "complex128"]),
-    (lambda: pn.odeint(None, np.ones(2), T), TypeError, ["func", "NoneType"]),
-    (lambda: pn.odeint(NET, np.ones(2), T, THETA, method="lsoda"), ValueError, ["method='lsoda'", "dopri5"]),
-    (lambda: pn.odeint(NET, np.ones(2), T, THETA, method=["dopri5"]), ValueError, ["method=['dopri5']"]),
-    (lambda: pn.odeint(NET, np.ones(2), T, THETA, rtol=-1), ValueError, ["rtol=-1"]),
-    (lambda: pn.odeint(NET, np.ones(2), T, THETA, options={"foo": 1}), ValueError, ["options['foo']", "step_size"]),
-    (lambda: pn.odeint(NET, np.ones(2), T, THETA, options=5), TypeError, ["options"]),
-    (lambda: pn.odeint(NET, np.ones(2), T, THETA, options={"step_size": 0.1}), ValueError, ["step_size", "fixed-step"]),
-    (lambda: pn.odeint(NET, np.ones(2), T, THETA, method="rk4", options={"first_step": 0.1}), ValueError, ["first_step"]),
-    (lambda: pn.odeint(NET, np.ones(2), T, THETA, method="rk4", options={"step_size": -1}), ValueError, ["step", "-1"]),
-    (lambda: pn.odeint(NET, np.ones(2), T, THETA, options={"max_num_steps": 0}), ValueError, ["max_steps=0"]),
-    (lambda: pn.odeint(NET, [np.nan, 0], T, THETA), pn.SolveError, ["bad_input", "y0[0, 0] is nan"]),
-    (lambda: pn.odeint(NET, np.ones(2), T, THETA, options={"max_num_steps": 1}), pn.SolveError, ["max_steps"]),
-    (lambda: pn.odeint(lambda t, y: y[:1], np.ones(2), T), ValueError, ["func must return", "(2,)", "(1,)"]),
-    (lambda: pn.odeint(lambda t, y: y.T, np.ones((2, 3)), T), ValueError, ["func must return", "(2, 3)", "(3, 2)"]),
-    (lambda: pn.odeint(lambda t, y: y * 1j, np.ones(2), T), TypeError, ["what func returns", "complex128"]),
-    (lambda: pn.odeint(lambda t, y: y * np.nan, np.ones(2), T), pn.SolveError, ["non_finite", "component 0"]),
-    (lambda: pn.odeint(lambda t, y: y, np.zeros((0, 2)), T), ValueError, ["y0", "(0, 2)"]),
-])
+@pytest.mark.parametrize(
+    "call, error, words",
+    [
+        (lambda: pn.odeint(NET, np.ones(3), T, THETA), ValueError, ["y0 has shape (3,)", "(..., 2)"]),
+        (lambda: pn.odeint(NET, 1.0, T, THETA), ValueError, ["y0 has shape ()", "(..., 2)"]),
+        (lambda: pn.odeint(NET, np.ones(2), T), ValueError, ["22 parameters", "give theta"]),
+        (lambda: pn.odeint(NET, np.ones(2), T, THETA[:3]), ValueError, ["theta must have shape (22,)", "(3,)"]),
+        (lambda: pn.odeint(NET, np.ones(2), [0, 2, 1], THETA), ValueError, ["t[1] = 2", "sort"]),
+        (lambda: pn.odeint(NET, np.ones(2), [], THETA), ValueError, ["t must be a non-empty"]),
+        (lambda: pn.odeint(NET, np.ones(2), [], THETA, method="rk4"), ValueError, ["t must be a non-empty"]),
+        (lambda: pn.odeint(NET, np.ones(2), [0, np.nan], THETA, method="rk4"), ValueError, ["t[1] is nan"]),
+        (lambda: pn.odeint(NET, np.ones(2), [0, 2, 1], THETA, method="rk4"), ValueError, ["t[1] = 2", "sort"]),
+        (lambda: pn.odeint(NET, np.ones(2), 1.0, THETA, method="rk4"), ValueError, ["t must be a 1-d array", "()"]),
+        (lambda: pn.odeint(NET, np.ones((2, 2)), np.ones((2, 3)), THETA), ValueError, ["t", "1-d"]),
+        (lambda: pn.odeint(NET, np.ones(2, complex), T, THETA), TypeError, ["y0 must hold real numbers", "complex128"]),
+        (lambda: pn.odeint(None, np.ones(2), T), TypeError, ["func", "NoneType"]),
+        (lambda: pn.odeint(NET, np.ones(2), T, THETA, method="lsoda"), ValueError, ["method='lsoda'", "dopri5"]),
+        (lambda: pn.odeint(NET, np.ones(2), T, THETA, method=["dopri5"]), ValueError, ["method=['dopri5']"]),
+        (lambda: pn.odeint(NET, np.ones(2), T, THETA, rtol=-1), ValueError, ["rtol=-1"]),
+        (lambda: pn.odeint(NET, np.ones(2), T, THETA, options={"foo": 1}), ValueError, ["options['foo']", "step_size"]),
+        (lambda: pn.odeint(NET, np.ones(2), T, THETA, options=5), TypeError, ["options"]),
+        (lambda: pn.odeint(NET, np.ones(2), T, THETA, options={"step_size": 0.1}), ValueError, ["step_size", "fixed-step"]),
+        (
+            lambda: pn.odeint(NET, np.ones(2), T, THETA, method="rk4", options={"first_step": 0.1}),
+            ValueError,
+            ["first_step"],
+        ),
+        (lambda: pn.odeint(NET, np.ones(2), T, THETA, method="rk4", options={"step_size": -1}), ValueError, ["step", "-1"]),
+        (lambda: pn.odeint(NET, np.ones(2), T, THETA, options={"max_num_steps": 0}), ValueError, ["max_steps=0"]),
+        (lambda: pn.odeint(NET, [np.nan, 0], T, THETA), pn.SolveError, ["bad_input", "y0[0, 0] is nan"]),
+        (lambda: pn.odeint(NET, np.ones(2), T, THETA, options={"max_num_steps": 1}), pn.SolveError, ["max_steps"]),
+        (lambda: pn.odeint(lambda t, y: y[:1], np.ones(2), T), ValueError, ["func must return", "(2,)", "(1,)"]),
+        (lambda: pn.odeint(lambda t, y: y.T, np.ones((2, 3)), T), ValueError, ["func must return", "(2, 3)", "(3, 2)"]),
+        (lambda: pn.odeint(lambda t, y: y * 1j, np.ones(2), T), TypeError, ["what func returns", "complex128"]),
+        (lambda: pn.odeint(lambda t, y: y * np.nan, np.ones(2), T), pn.SolveError, ["non_finite", "component 0"]),
+        (lambda: pn.odeint(lambda t, y: y, np.zeros((0, 2)), T), ValueError, ["y0", "(0, 2)"]),
+    ],
+)
 def test_errors(call, error, words):
     with pytest.raises(error) as caught:
         call()

@@ -20,9 +20,7 @@ T = np.linspace(0, 5, 30)
 def model(request):
     d = request.param
     Y = np.stack([np.exp(0.5 * np.cos(T + k)) for k in range(d)], axis=1)
-    return NeuralODE(hidden=(6,), max_iter=5, random_state=0, log=d == 2).fit(
-        [T, T], [Y, Y], names=list("abc")[:d]
-    )
+    return NeuralODE(hidden=(6,), max_iter=5, random_state=0, log=d == 2).fit([T, T], [Y, Y], names=list("abc")[:d])
 
 
 def test_every_picture(model):
@@ -47,9 +45,7 @@ def test_the_true_field_is_drawn(model):
     assert ("true field" in labels) is (d < 3)
     field = pn.field(state=d)(lambda t, y: -y)
     if d < 3:
-        np.testing.assert_allclose(
-            plots._true_slopes(field, np.ones((4, d))), plots._true_slopes(truth, np.ones((4, d)))
-        )
+        np.testing.assert_allclose(plots._true_slopes(field, np.ones((4, d))), plots._true_slopes(truth, np.ones((4, d))))
 
 
 def test_arrows_point_along_the_field():
@@ -95,9 +91,7 @@ def test_without_matplotlib(model, monkeypatch):
 def test_the_report_is_one_file(model):
     page = report.model_page(model)
     assert page.count("data:image/png;base64,") == 3
-    assert not re.findall(r'(?:src|href)="(?!data:)', page) and "http" not in re.sub(
-        r"base64,[^\"]*", "", page
-    )
+    assert not re.findall(r'(?:src|href)="(?!data:)', page) and "http" not in re.sub(r"base64,[^\"]*", "", page)
     assert 'name="viewport"' in page and page.rstrip().endswith("</html>")
     for name in model.names_:
         assert name in page

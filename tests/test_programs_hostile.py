@@ -1,4 +1,4 @@
-"""Programs that lie: the C core refuses them or runs them, whatever they say. A seeded loop over mutations of valid programs.
+"""Programs that lie: the C core refuses them or runs them. A seeded loop over mutations of valid programs.
 
 Run it under AddressSanitizer and UBSan too, see tests/campaign.sh. PYNODE_FUZZ: how many cases instead of the default.
 """
@@ -13,8 +13,34 @@ from pynode import _core
 
 CASES = int(os.environ.get("PYNODE_FUZZ", 10_000))
 NAMES = ("sizes", "code", "consts", "index", "outputs", "n_theta", "n_grad", "segments")
-EDGES = np.array([-2**31, -2**30, -65536, -100, -2, -1, 0, 1, 2, 3, 4, 7, 8, 15, 16, 17, 64, 255, 1 << 20, (1 << 20) + 1,
-                  1 << 24, (1 << 24) + 1, 2**31 - 2, 2**31 - 1])
+EDGES = np.array(
+    [
+        -(2**31),
+        -(2**30),
+        -65536,
+        -100,
+        -2,
+        -1,
+        0,
+        1,
+        2,
+        3,
+        4,
+        7,
+        8,
+        15,
+        16,
+        17,
+        64,
+        255,
+        1 << 20,
+        (1 << 20) + 1,
+        1 << 24,
+        (1 << 24) + 1,
+        2**31 - 2,
+        2**31 - 1,
+    ]
+)
 
 
 @pn.field(state=3, theta={"k": (), "A": (3, 3), "net": pn.mlp(3, (4,), 3)}, inputs=2)
@@ -30,16 +56,32 @@ def plain(t, y):
 
 
 CALLBACK = pn.callback_field(lambda t, y, th: -th * y, 2, n_params=2, vjp=lambda t, y, th, g: (-th * g, -y * g))
-PROGRAMS = [p for f in (everything, plain, pn.mlp(2, (5,), activation="sigmoid"), pn.mlp(2, (3, 3), activation="elu", time=True))
-            for p in (f.program, f.vjp_program)]
-PROGRAMS += [pn.jacobian(plain).program, pn.divergence(everything).program, everything.backsolve_program,
-             CALLBACK.program, CALLBACK.vjp_program]
+PROGRAMS = [
+    p
+    for f in (everything, plain, pn.mlp(2, (5,), activation="sigmoid"), pn.mlp(2, (3, 3), activation="elu", time=True))
+    for p in (f.program, f.vjp_program)
+]
+PROGRAMS += [
+    pn.jacobian(plain).program,
+    pn.divergence(everything).program,
+    everything.backsolve_program,
+    CALLBACK.program,
+    CALLBACK.vjp_program,
+]
 
 
 def arrays_of(p):
-    return {"sizes": np.array(p.sizes, np.int32), "code": np.array(p.code), "consts": np.array(p.consts), "index": np.array(p.index),
-            "outputs": np.array(p.outputs, np.int32), "n_theta": np.array(p.n_theta, np.int64), "n_grad": np.array(p.n_grad, np.int64),
-            "segments": np.array(p.segments, np.int32), "n_slots": p.n_slots}
+    return {
+        "sizes": np.array(p.sizes, np.int32),
+        "code": np.array(p.code),
+        "consts": np.array(p.consts),
+        "index": np.array(p.index),
+        "outputs": np.array(p.outputs, np.int32),
+        "n_theta": np.array(p.n_theta, np.int64),
+        "n_grad": np.array(p.n_grad, np.int64),
+        "segments": np.array(p.segments, np.int32),
+        "n_slots": p.n_slots,
+    }
 
 
 VALID = [arrays_of(p) for p in PROGRAMS]
@@ -51,10 +93,10 @@ def value(rng, old):
     if kind == 0:
         return int(rng.choice(EDGES))
     if kind == 1:
-        return int(np.clip(int(old) + rng.integers(-3, 4), -2**31, 2**31 - 1))
+        return int(np.clip(int(old) + rng.integers(-3, 4), -(2**31), 2**31 - 1))
     if kind == 2:
         return int(rng.integers(0, 30))
-    return int(rng.integers(-2**31, 2**31))
+    return int(rng.integers(-(2**31), 2**31))
 
 
 def mutate(rng, good):
@@ -145,24 +187,52 @@ def test_pure_noise_is_refused():
         code = rng.integers(-2, 12, (n_code, 8))
         code[:, 0] = rng.integers(0, len(_core.OPS), n_code)
         try:
-            p = _core.Program(sizes=rng.integers(-1, 6, n_reg), n_slots=int(rng.integers(-1, 6)), code=code, consts=rng.normal(size=rng.integers(0, 9)),
-                              index=rng.integers(-1, 6, rng.integers(0, 9)), outputs=rng.integers(-1, 9, rng.integers(0, 4)),
-                              n_theta=rng.integers(-1, 9, rng.integers(0, 3)), n_grad=rng.integers(-1, 9, rng.integers(0, 3)),
-                              segments=rng.integers(-1, 6, 3))
+            p = _core.Program(
+                sizes=rng.integers(-1, 6, n_reg),
+                n_slots=int(rng.integers(-1, 6)),
+                code=code,
+                consts=rng.normal(size=rng.integers(0, 9)),
+                index=rng.integers(-1, 6, rng.integers(0, 9)),
+                outputs=rng.integers(-1, 9, rng.integers(0, 4)),
+                n_theta=rng.integers(-1, 9, rng.integers(0, 3)),
+                n_grad=rng.integers(-1, 9, rng.integers(0, 3)),
+                segments=rng.integers(-1, 6, 3),
+            )
         except ValueError:
             continue
         run(rng, p)
 
 
-@pytest.mark.parametrize("change, error", [
-    ({"sizes": [[1]]}, ValueError), ({"sizes": ["a"]}, TypeError), ({"sizes": [0.5]}, TypeError), ({"sizes": [2**40]}, ValueError),
-    ({"sizes": None}, (TypeError, ValueError)), ({"sizes": []}, ValueError), ({"code": np.zeros((2, 7), np.int32)}, ValueError),
-    ({"code": np.zeros(8, np.int32)}, ValueError), ({"segments": [1, 2]}, ValueError), ({"segments": [2**31 - 1] * 3}, ValueError),
-    ({"segments": [-1, 0, 0]}, ValueError), ({"consts": [1j]}, TypeError), ({"outputs": []}, ValueError), ({"outputs": [0] * 17}, ValueError),
-    ({"outputs": [-2]}, ValueError), ({"n_theta": [2**62]}, ValueError), ({"n_theta": [-1]}, ValueError), ({"n_theta": [1, 1, 1]}, ValueError),
-    ({"n_grad": [2**40]}, ValueError), ({"n_slots": -1}, ValueError), ({"n_slots": 17}, ValueError), ({"n_slots": 2**40}, OverflowError),
-    ({"n_slots": 1.5}, TypeError), ({"n_slots": None}, TypeError), ({"extra": 1}, TypeError),
-])
+@pytest.mark.parametrize(
+    "change, error",
+    [
+        ({"sizes": [[1]]}, ValueError),
+        ({"sizes": ["a"]}, TypeError),
+        ({"sizes": [0.5]}, TypeError),
+        ({"sizes": [2**40]}, ValueError),
+        ({"sizes": None}, (TypeError, ValueError)),
+        ({"sizes": []}, ValueError),
+        ({"code": np.zeros((2, 7), np.int32)}, ValueError),
+        ({"code": np.zeros(8, np.int32)}, ValueError),
+        ({"segments": [1, 2]}, ValueError),
+        ({"segments": [2**31 - 1] * 3}, ValueError),
+        ({"segments": [-1, 0, 0]}, ValueError),
+        ({"consts": [1j]}, TypeError),
+        ({"outputs": []}, ValueError),
+        ({"outputs": [0] * 17}, ValueError),
+        ({"outputs": [-2]}, ValueError),
+        ({"n_theta": [2**62]}, ValueError),
+        ({"n_theta": [-1]}, ValueError),
+        ({"n_theta": [1, 1, 1]}, ValueError),
+        ({"n_grad": [2**40]}, ValueError),
+        ({"n_slots": -1}, ValueError),
+        ({"n_slots": 17}, ValueError),
+        ({"n_slots": 2**40}, OverflowError),
+        ({"n_slots": 1.5}, TypeError),
+        ({"n_slots": None}, TypeError),
+        ({"extra": 1}, TypeError),
+    ],
+)
 def test_wrong_kinds_of_arrays(change, error):
     with pytest.raises(error):
         _core.Program(**VALID[0] | change)
@@ -185,9 +255,20 @@ def test_evaluate_with_wrong_arguments():
     p = _core.Program(**VALID[2])  # plain
     good = [np.zeros((3, s)) for s in p.slot_sizes]
     theta = [np.zeros(m) for m in p.n_theta]
-    for slots in ([], good[:2], [*good, good[0]], [good[0], np.zeros((2, 2)), good[2]], [good[0], np.zeros((3, 3)), good[2]],
-                  [good[0], np.zeros(2), good[2]], [good[0], None, good[2]], [good[0], np.zeros((3, 2), complex), good[2]],
-                  [good[0], good[1].astype(np.float32), good[2]], ["a", good[1], good[2]], 5, None):
+    for slots in (
+        [],
+        good[:2],
+        [*good, good[0]],
+        [good[0], np.zeros((2, 2)), good[2]],
+        [good[0], np.zeros((3, 3)), good[2]],
+        [good[0], np.zeros(2), good[2]],
+        [good[0], None, good[2]],
+        [good[0], np.zeros((3, 2), complex), good[2]],
+        [good[0], good[1].astype(np.float32), good[2]],
+        ["a", good[1], good[2]],
+        5,
+        None,
+    ):
         with pytest.raises((ValueError, TypeError)):
             _core.evaluate(p, slots, theta)
     for thetas in ([np.zeros(3)], [theta[0], theta[0]], 5):
@@ -212,14 +293,26 @@ def problem():
     t = np.concatenate([np.linspace(0, 1, 4) + i * 0.1 for i in range(N)])
     knot = np.concatenate([np.array([-1.0, 0.5, 3.0]) for i in range(N)])
     rng = np.random.default_rng(0)
-    return {"y0": rng.normal(size=(N, D)), "t": t, "t_start": np.arange(N) * 4, "t_len": np.full(N, 4), "row": np.arange(N) * 4,
-            "knot": knot, "knot_start": np.arange(N) * 3, "knot_len": np.full(N, 3), "seg_start": np.arange(N) * 2,
-            "coef": rng.normal(size=(2 * N, 2, M)), "atol": np.full(D, 1e-6), "target": rng.normal(size=(4 * N, D)),
-            "weight": np.ones((4 * N, D)), "loss": "squared"}
+    return {
+        "y0": rng.normal(size=(N, D)),
+        "t": t,
+        "t_start": np.arange(N) * 4,
+        "t_len": np.full(N, 4),
+        "row": np.arange(N) * 4,
+        "knot": knot,
+        "knot_start": np.arange(N) * 3,
+        "knot_len": np.full(N, 3),
+        "seg_start": np.arange(N) * 2,
+        "coef": rng.normal(size=(2 * N, 2, M)),
+        "atol": np.full(D, 1e-6),
+        "target": rng.normal(size=(4 * N, D)),
+        "weight": np.ones((4 * N, D)),
+        "loss": "squared",
+    }
 
 
 INDICES = ("t_start", "t_len", "row", "knot_start", "knot_len", "seg_start")
-BIG = np.array([-2**63, -2**62, -2**31, -1, 0, 1, 2, 3, 4, 5, 19, 20, 21, 1 << 20, 2**31 - 1, 2**31, 2**62, 2**63 - 1])
+BIG = np.array([-(2**63), -(2**62), -(2**31), -1, 0, 1, 2, 3, 4, 5, 19, 20, 21, 1 << 20, 2**31 - 1, 2**31, 2**62, 2**63 - 1])
 
 
 def hostile(rng):
@@ -281,25 +374,67 @@ def test_rows_beyond_the_memory():
         _core.Problem(FIELD, **keys).run(everything.init(0))
 
 
-@pytest.mark.parametrize("field, reverse", [
-    (plain.program.core, None), (FIELD, plain.vjp_program.core), (FIELD, FIELD), (REVERSE, None), (None, None), (FIELD, 5), (5, None),
-    (pn.jacobian(plain).program.core, None),
-])
+@pytest.mark.parametrize(
+    "field, reverse",
+    [
+        (plain.program.core, None),
+        (FIELD, plain.vjp_program.core),
+        (FIELD, FIELD),
+        (REVERSE, None),
+        (None, None),
+        (FIELD, 5),
+        (5, None),
+        (pn.jacobian(plain).program.core, None),
+    ],
+)
 def test_programs_that_do_not_belong_together(field, reverse):
     with pytest.raises((ValueError, TypeError)):
         _core.Problem(field, reverse, **problem())
 
 
 def test_wrong_keywords_of_problem_and_run():
-    for keys in ({"foo": 1}, {"step": "a"}, {"rtol": np.nan}, {"loss": "foo"}, {"loss": 5}, {"method": "foo"}, {"method": 5}, {"method": "a\0b"},
-                 {"threads": -1}, {"max_steps": 0}, {"threads": 1.5}, {"y0": None}, {"t": None}, {"safety": 2}, {"min_factor": 0}, {"max_factor": 0.5},
-                 {"coupling": 2}, {"beta": -1}, {"jump_set": np.zeros((20, 3))}, {"quadrature": True}, {"grid": [0.0], "adaptive": True}):
+    for keys in (
+        {"foo": 1},
+        {"step": "a"},
+        {"rtol": np.nan},
+        {"loss": "foo"},
+        {"loss": 5},
+        {"method": "foo"},
+        {"method": 5},
+        {"method": "a\0b"},
+        {"threads": -1},
+        {"max_steps": 0},
+        {"threads": 1.5},
+        {"y0": None},
+        {"t": None},
+        {"safety": 2},
+        {"min_factor": 0},
+        {"max_factor": 0.5},
+        {"coupling": 2},
+        {"beta": -1},
+        {"jump_set": np.zeros((20, 3))},
+        {"quadrature": True},
+        {"grid": [0.0], "adaptive": True},
+    ):
         with pytest.raises((ValueError, TypeError)):
             _core.Problem(FIELD, REVERSE, **problem() | keys)
     p, theta = _core.Problem(FIELD, REVERSE, **problem()), everything.init(0)
-    for keys in ({"foo": 1}, {"gradient": "foo"}, {"gradient": 5}, {"memory": -1}, {"memory": 1.5}, {"y0": np.zeros((2, 3))}, {"target": np.zeros(3)},
-                 {"out": np.zeros((3, 3))}, {"out": [1]}, {"out": np.zeros((20, 3), np.float32)}, {"g_y": np.zeros((20, 3))}, {"wrt_y0": True},
-                 {"gradient": "reversible"}, {"callback": 5}):
+    for keys in (
+        {"foo": 1},
+        {"gradient": "foo"},
+        {"gradient": 5},
+        {"memory": -1},
+        {"memory": 1.5},
+        {"y0": np.zeros((2, 3))},
+        {"target": np.zeros(3)},
+        {"out": np.zeros((3, 3))},
+        {"out": [1]},
+        {"out": np.zeros((20, 3), np.float32)},
+        {"g_y": np.zeros((20, 3))},
+        {"wrt_y0": True},
+        {"gradient": "reversible"},
+        {"callback": 5},
+    ):
         with pytest.raises((ValueError, TypeError)):
             p.run(theta, **keys)
     for args in ((), (None,), (theta, theta), (theta[:2],), ("a",)):

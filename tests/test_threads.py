@@ -27,7 +27,14 @@ TARGET = RNG.normal(size=(300, 9, 2))
 
 
 def bits(v):
-    return [np.float64(v.loss).tobytes(), v.theta.tobytes(), v.y0.tobytes(), v.t.tobytes(), v.y.tobytes(), v.stats.nfe.tobytes()]
+    return [
+        np.float64(v.loss).tobytes(),
+        v.theta.tobytes(),
+        v.y0.tobytes(),
+        v.t.tobytes(),
+        v.y.tobytes(),
+        v.stats.nfe.tobytes(),
+    ]
 
 
 def full(**options):
@@ -44,7 +51,10 @@ def threads():
 
 # ---- in one process
 
-@pytest.mark.parametrize("options", [{}, {"memory": "1MB"}, {"adjoint": "reversible"}, {"adjoint": "backsolve"}, {"dtype": np.float32}])
+
+@pytest.mark.parametrize(
+    "options", [{}, {"memory": "1MB"}, {"adjoint": "reversible"}, {"adjoint": "backsolve"}, {"dtype": np.float32}]
+)
 def test_any_number_of_threads_gives_the_same_bits(options, threads):
     alone = full(threads=1, **options)
     for n in (2, 3, 7, 64, 300):
@@ -167,7 +177,9 @@ def remote(argument):
     return os.getpid(), pn.loss_and_grad(f, y0, T, theta, np.ones((len(y0), 9, 2)), threads=2).theta.tobytes()
 
 
-@pytest.mark.parametrize("method", ["spawn", pytest.param("fork", marks=needs_fork), pytest.param("forkserver", marks=needs_fork)])
+@pytest.mark.parametrize(
+    "method", ["spawn", pytest.param("fork", marks=needs_fork), pytest.param("forkserver", marks=needs_fork)]
+)
 @pytest.mark.filterwarnings("ignore::DeprecationWarning")
 def test_process_pools(method):
     traced = pn.field(state=2, theta={"k": ()})(lambda t, y, th: [y[1], -th.k * y[0]])
@@ -179,7 +191,12 @@ def test_process_pools(method):
 
 
 def test_pickles():
-    for f in (NET, pn.field(state=2, inputs=1)(lambda t, y, u: [y[1], u[0]]), pn.jacobian(NET), pn.callback_field(rate, 2, 1)):
+    for f in (
+        NET,
+        pn.field(state=2, inputs=1)(lambda t, y, u: [y[1], u[0]]),
+        pn.jacobian(NET),
+        pn.callback_field(rate, 2, 1),
+    ):
         f.program.core  # noqa: B018
         copy = pickle.loads(pickle.dumps(f))
         theta, u = f.init(0), [0.5] if f.inputs else None
@@ -201,6 +218,7 @@ def test_core_objects_are_not_pickled_silently():
 
 # ---- the environment
 
+
 def python(code, **environment):
     env = {k: v for k, v in os.environ.items() if not k.startswith("PYNODE_")} | environment
     env["PYTHONPATH"] = os.pathsep.join([str(ROOT), *filter(None, [env.get("PYTHONPATH")])])
@@ -214,13 +232,16 @@ def test_environment_of_threads():
     assert python(show).stdout == python(show, PYNODE_NUM_THREADS="").stdout == f"{cpus}\n"
 
 
-@pytest.mark.parametrize("name, value, words", [
-    ("PYNODE_NUM_THREADS", "0", ["ValueError", "PYNODE_NUM_THREADS", "between 1 and 4096, got 0"]),
-    ("PYNODE_NUM_THREADS", "-1", ["ValueError", "PYNODE_NUM_THREADS", "got -1"]),
-    ("PYNODE_NUM_THREADS", "two", ["ValueError", "PYNODE_NUM_THREADS", "'two' is not a whole number"]),
-    ("PYNODE_NUM_THREADS", "9" * 50, ["ValueError", "PYNODE_NUM_THREADS", "between 1 and 4096"]),
-    ("PYNODE_ISA", "foo", ["ValueError", "PYNODE_ISA", "'foo' is not available here; choose from plain"]),
-])
+@pytest.mark.parametrize(
+    "name, value, words",
+    [
+        ("PYNODE_NUM_THREADS", "0", ["ValueError", "PYNODE_NUM_THREADS", "between 1 and 4096, got 0"]),
+        ("PYNODE_NUM_THREADS", "-1", ["ValueError", "PYNODE_NUM_THREADS", "got -1"]),
+        ("PYNODE_NUM_THREADS", "two", ["ValueError", "PYNODE_NUM_THREADS", "'two' is not a whole number"]),
+        ("PYNODE_NUM_THREADS", "9" * 50, ["ValueError", "PYNODE_NUM_THREADS", "between 1 and 4096"]),
+        ("PYNODE_ISA", "foo", ["ValueError", "PYNODE_ISA", "'foo' is not available here; choose from plain"]),
+    ],
+)
 def test_bad_environment(name, value, words):
     done = python("import pynode; pynode.solve", **{name: value})
     assert done.returncode == 1
@@ -230,12 +251,15 @@ def test_bad_environment(name, value, words):
 
 @pytest.mark.parametrize("isa", _core.ISAS)
 def test_environment_of_instruction_sets(isa):
-    done = python("""
+    done = python(
+        """
         import numpy as np, pynode as pn
         f = pn.mlp(2, (8,))
         s = pn.solve(f, np.ones((9, 2)), [0, 1.0], f.init(0))
         print(pn.isa(), s.stats.backend, repr(float(s.y[0, -1, 0])))
-    """, PYNODE_ISA=isa)
+    """,
+        PYNODE_ISA=isa,
+    )
     used, backend, y = done.stdout.split()
     assert used == backend == isa
     s = pn.solve(pn.mlp(2, (8,)), np.ones((9, 2)), [0, 1.0], pn.mlp(2, (8,)).init(0))
@@ -244,21 +268,20 @@ def test_environment_of_instruction_sets(isa):
 
 # ---- how long it takes to begin
 
-def least(code, times=7):
+
+def least(code, times=4):
     """The least of the numbers that the code prints, in seconds."""
     return min(float(python(code).stdout) for _ in range(times))
 
 
-IMPORT = "import time; start = time.perf_counter(); import {}; print(time.perf_counter() - start)"
+STOPWATCH = "import numpy, time; start = time.perf_counter(); import pynode; {} print(time.perf_counter() - start)"
 
 
 def test_import_time():
-    numpy, both = least(IMPORT.format("numpy")), least(IMPORT.format("numpy, pynode"))
-    every = least("import numpy, time; start = time.perf_counter(); import pynode; pynode.mlp, pynode.solve, pynode.loss_and_grad; "
-                  "print(time.perf_counter() - start)")
-    print(f"\nimport pynode: {1e3 * (both - numpy):.1f} ms over numpy ({1e3 * numpy:.0f} ms); with mlp, solve and loss_and_grad {1e3 * every:.1f} ms")
-    assert both - numpy < 0.030 * 2  # the goal is 30 ms; twice that on a busy machine
-    assert every < 0.030 * 5
+    alone, used = least(STOPWATCH.format("")), least(STOPWATCH.format("pynode.mlp, pynode.solve, pynode.loss_and_grad;"))
+    print(f"\nimport pynode after numpy: {1e3 * alone:.1f} ms; with mlp, solve and loss_and_grad {1e3 * used:.1f} ms")
+    assert alone < 0.030  # the goal; a few ms as a rule
+    assert used < 0.150  # 30 to 60 ms as a rule, on a machine with nothing else to do
 
 
 def test_nothing_large_is_imported():
@@ -267,19 +290,23 @@ def test_nothing_large_is_imported():
         pn.__version__; dir(pn)
         f = pn.mlp(2, (4,))
         v = pn.loss_and_grad(f, [1.0, 0.0], np.linspace(0, 1, 5), f.init(0), np.zeros((5, 2)))
-        print(json.dumps([m for m in ("scipy", "matplotlib", "pandas", "sklearn", "tqdm", "joblib", "multiprocessing") if m in sys.modules]))
+        large = ["scipy", "matplotlib", "pandas", "sklearn", "tqdm", "joblib", "multiprocessing"]
+        print(json.dumps([m for m in large if m in sys.modules]))
     """)
     assert json.loads(done.stdout) == []
 
 
 def test_first_gradient():
-    seconds = least("""
+    seconds = least(
+        """
         import time; start = time.perf_counter()
         import numpy as np, pynode as pn
         f = pn.mlp(2, (32, 32))
         t = np.linspace(0, 5, 50)
         v = pn.loss_and_grad(f, np.ones((10, 2)), t, f.init(0), np.zeros((10, 50, 2)))
         print(time.perf_counter() - start)
-    """, 3)
+    """,
+        3,
+    )
     print(f"\nfirst loss_and_grad from the start of the process: {seconds:.3f} s, imports included")
     assert seconds < 0.3 * 2  # the goal is 0.3 s

@@ -1,5 +1,7 @@
 /* Memory: every allocation of a call fails once, in turn. The call must say PN_MEMORY and leave nothing behind; when all
    succeed it leaves nothing behind either. Linked with --wrap for the functions counted here (Makefile). */
+#include <stdatomic.h>
+
 #include "check.h"
 
 void *__real_malloc(size_t n);
@@ -13,7 +15,7 @@ void *__wrap_realloc(void *p, size_t n);
 void *__wrap_aligned_alloc(size_t align, size_t n);
 void __wrap_free(void *p);
 
-static int64_t asked, fail_at = -1, alive; /* fail_at: which one fails; -1: none */
+static atomic_llong asked, fail_at = -1, alive; /* fail_at: which one fails; -1: none */
 static int refuse(void) { return asked++ == fail_at; }
 void *__wrap_malloc(size_t n) {
     void *p = refuse() ? NULL : __real_malloc(n);
@@ -40,7 +42,7 @@ void __wrap_free(void *p) {
     __real_free(p);
 }
 
-static int64_t from;
+static long long from;
 static void count_from(int64_t fail) {
     from = alive;
     asked = 0;
@@ -108,7 +110,7 @@ static void solves(int64_t n, int kind) {
         memset(p->steps, 0, (size_t)n * sizeof *p->steps);
         count_from(i);
         st = fixture_solve(&f, pn_isa_best());
-        int64_t made = asked;
+        long long made = asked;
         for (int64_t s = 0; s < n; s++) { /* kept steps belong to the caller, however it ended */
             if (st == PN_OK) CHECK((p->steps[s].record != NULL) == (p->accepted[s] > 0) && p->steps[s].n == p->accepted[s]);
             free(p->steps[s].record);
@@ -130,6 +132,15 @@ static void threaded(void) {
     f.p.memory = 100; /* every thread finds its share too small */
     f.p.threads = 3;
     CHECK(fixture_solve(&f, pn_isa_best()) == PN_BUDGET);
+    f.p.gradient = PN_GRAD_NONE; /* which needs none */
+    CHECK(fixture_solve(&f, pn_isa_best()) == PN_OK);
+    f.p.gradient = PN_GRAD_DISCRETE, f.p.memory = 0;
+    pn_status st = PN_MEMORY;
+    for (int64_t i = 0; st != PN_OK && i < 10000; i++) {
+        count_from(i);
+        st = fixture_solve(&f, pn_isa_best());
+        ended(st, i, "threads");
+    }
     fixture_end(&f);
     release(0);
 }

@@ -51,11 +51,7 @@ def lynx_hare(held_out=0):
     comments = [line for line in path.read_text(encoding="utf-8").splitlines() if line.startswith("#")]
     source = " ".join(line.lstrip("# ") for line in comments)
     n = data.lengths[0]
-    if (
-        isinstance(held_out, bool)
-        or not isinstance(held_out, (int, np.integer))
-        or not 0 <= held_out <= n - 2
-    ):
+    if isinstance(held_out, bool) or not isinstance(held_out, (int, np.integer)) or not 0 <= held_out <= n - 2:
         raise ValueError(f"held_out must be a number of years from 0 to {n - 2}, not {held_out!r}")
     if not held_out:
         return Dataset(data, source=source)

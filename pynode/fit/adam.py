@@ -52,8 +52,7 @@ def adam(
     """
     if not learning_rate > 0 or not 0 <= final_rate <= 1:
         raise ValueError(
-            f"learning_rate must be positive and final_rate between 0 and 1, "
-            f"got {learning_rate!r} and {final_rate!r}"
+            f"learning_rate must be positive and final_rate between 0 and 1, got {learning_rate!r} and {final_rate!r}"
         )
     f = Recorder(objective, theta0, callback)
     theta = f.theta.copy()
@@ -72,9 +71,7 @@ def adam(
                 g = g * min(1.0, max_gradient / max(np.linalg.norm(g), 1e-300))
             m = beta1 * m + (1 - beta1) * g
             v = beta2 * v + (1 - beta2) * g**2
-            rate = learning_rate * (
-                final_rate + (1 - final_rate) * 0.5 * (1 + math.cos(math.pi * k / max_iter))
-            )
+            rate = learning_rate * (final_rate + (1 - final_rate) * 0.5 * (1 + math.cos(math.pi * k / max_iter)))
             theta = theta - rate * (m / (1 - beta1**k)) / (np.sqrt(v / (1 - beta2**k)) + eps)
     except KeyboardInterrupt:
         raise FitInterrupted(f.result("interrupted", "interrupted by the user")) from None

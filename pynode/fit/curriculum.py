@@ -75,9 +75,7 @@ class Training:
     theta: np.ndarray
     states: list
     stages: list = _field(default_factory=list)
-    history: dict = _field(
-        default_factory=lambda: {"stage": [], "loss": [], "gradient_norm": [], "seconds": []}
-    )
+    history: dict = _field(default_factory=lambda: {"stage": [], "loss": [], "gradient_norm": [], "seconds": []})
 
     @classmethod
     def start(cls, theta, y, smoothed):
@@ -186,7 +184,7 @@ class _Run:
         )
         self.start, self.stopped = time.perf_counter(), False
         variance = np.nanvar(np.concatenate(y), axis=0)
-        self.variance = np.average(variance, weights=plan.weight)
+        self.variance = np.mean(variance if plan.weight is None else plan.weight * variance)
 
     def match(self, smoothed):
         """Fit the slopes of smoothed data, where there are any."""
@@ -194,9 +192,7 @@ class _Run:
         known = ~np.isnan(slope).any(axis=1)
         if known.sum() < 2 or self.field.n_params == 0:
             return
-        objective = MatchingObjective(
-            self.field, t[known], states[known], slope[known], self.plan.decay, self.plan.weight
-        )
+        objective = MatchingObjective(self.field, t[known], states[known], slope[known], self.plan.decay, self.plan.weight)
         stage = Stage("slopes")
         self._optimise(
             stage,
@@ -210,9 +206,7 @@ class _Run:
         """Fit windows of this many intervals."""
         cut = Windows.cut(self.t, self.y, intervals)
         y0 = np.stack([self.training.states[i][j] for i, j in cut.source])
-        objective = TrainingObjective(
-            self.field, cut, y0, self.plan.decay, self.plan.weight, **self.plan.options
-        )
+        objective = TrainingObjective(self.field, cut, y0, self.plan.decay, self.plan.weight, **self.plan.options)
         stage = Stage("whole trajectories" if intervals is None else f"windows of {intervals}", len(cut))
 
         def keep(x):
@@ -236,16 +230,11 @@ class _Run:
             (self.training.theta, [x.copy() for x in self.training.states]),
             self.training.stages[-1:],
         )
-        self._optimise(
-            stage, objective, lambda: objective.join(self.training.theta), keep, self.plan.max_iter
-        )
-        stage.nfe = objective.nfe
-        if (
-            last
-            and last[0].windows
-            and stage.loss > max(LOST * self.variance, WORSE * last[0].loss)
-            and not self.stopped
-        ):
+        try:
+            self._optimise(stage, objective, lambda: objective.join(self.training.theta), keep, self.plan.max_iter)
+        finally:
+            stage.nfe = objective.nfe
+        if last and last[0].windows and stage.loss > max(LOST * self.variance, WORSE * last[0].loss) and not self.stopped:
             self.training.theta, self.training.states = before
             stage.status, self.stopped = "undone", True
             warnings.warn(
@@ -268,9 +257,7 @@ class _Run:
             options = {"learning_rate": self.plan.learning_rate} if name == "adam" else {}
             minimise = adam if name == "adam" else lbfgs
             try:
-                result = minimise(
-                    objective, start(), max_iter=max_iter, callback=self._callback(stage), **options
-                )
+                result = minimise(objective, start(), max_iter=max_iter, callback=self._callback(stage), **options)
             except FitInterrupted as interrupt:
                 self._finish(stage, interrupt.result, keep, started)
                 raise

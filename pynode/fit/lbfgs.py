@@ -65,9 +65,7 @@ def _minimise(f, theta, max_iter, pairs, gradient_tol, loss_tol):
             pairs.clear()
             found = _line_search(f, theta, loss, g, -g, min(1.0, 1.0 / np.linalg.norm(g)))
         if found is None:
-            return f.result(
-                "stalled", "no step along the gradient makes the loss smaller: it is as exact as it gets"
-            )
+            return f.result("stalled", "no step along the gradient makes the loss smaller: it is as exact as it gets")
         new, loss, g_new = found
         s, y = new - theta, g_new - g
         if s @ y > 1e-12 * (y @ y):
@@ -77,9 +75,7 @@ def _minimise(f, theta, max_iter, pairs, gradient_tol, loss_tol):
         if f.iteration(theta, loss, g):
             return f.result("stopped", "the callback asked to stop")
         if len(losses) > 10 and losses[-11] - loss <= 10 * loss_tol * abs(loss):
-            return f.result(
-                "converged", f"the loss falls by less than {loss_tol:g} of itself in an iteration"
-            )
+            return f.result("converged", f"the loss falls by less than {loss_tol:g} of itself in an iteration")
     return f.result("max_iter", f"{max_iter} iterations")
 
 

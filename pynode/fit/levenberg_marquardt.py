@@ -85,8 +85,16 @@ def update_evidence(state, H, groups, n_observed, n_free, fixed_noise=False):
         state.beta = left / max(state.loss, 1e-300)
 
 
+def log_evidence(problem, state):
+    """ln p(data | prior, noise) by Laplace's approximation (MacKay 1992, eq. 4.5), up to a constant of the data."""
+    known = state.alpha > 0
+    sign, logdet = np.linalg.slogdet(state.covariance)
+    fit = state.beta * state.loss + float((state.alpha * state.theta**2).sum())
+    return 0.5 * (problem.n_observed * np.log(state.beta) + np.log(state.alpha[known]).sum() + sign * logdet - fit)
+
+
 def levenberg_marquardt(problem, state, *, groups=(), evidence=True, max_iter=50, tol=1e-4, damping=1e-3, callback=None,
-                        on_iteration=None):
+                        on_iteration=None, frozen=None):
     """Minimise a problem from `state`, in place.
 
     Parameters
@@ -104,9 +112,11 @@ def levenberg_marquardt(problem, state, *, groups=(), evidence=True, max_iter=50
     damping : float
         The first.
     callback : callable, optional
-        callback(state, objective, seconds) after each step; True stops.
+        callback(state, objective, gradient norm, seconds) after each step; True stops.
     on_iteration : callable, optional
         on_iteration(problem, state) after each step, before linearising again (robust weights).
+    frozen : (p,) bool array, optional
+        Parameters that stay as they are.
 
     Returns
     -------
@@ -123,7 +133,7 @@ def levenberg_marquardt(problem, state, *, groups=(), evidence=True, max_iter=50
     if evidence and groups:
         update_evidence(state, here.H, groups, problem.n_observed, problem.n_free)
     for _ in range(max_iter):
-        found = _step(problem, state, here, damping, nu)
+        found = _step(problem, state, here, damping, nu, frozen)
         if found is None:
             state.status = "stalled"
             break
@@ -140,7 +150,8 @@ def levenberg_marquardt(problem, state, *, groups=(), evidence=True, max_iter=50
         here, state.loss = new, new.loss
         if evidence and groups:
             update_evidence(state, here.H, groups, problem.n_observed, problem.n_free)
-        if callback is not None and callback(state, _objective(state, here.loss), time.perf_counter() - start) is True:
+        norm = float(np.linalg.norm(state.beta * here.g + state.alpha * state.theta))
+        if callback is not None and callback(state, _objective(state, here.loss), norm, time.perf_counter() - start) is True:
             state.status = "stopped"
             break
         small = small + 1 if drop < tol else 0
@@ -155,12 +166,17 @@ def _objective(state, loss):
     return state.beta * loss + float((state.alpha * state.theta**2).sum())
 
 
-def _step(problem, state, here, damping, nu):
+def _step(problem, state, here, damping, nu, frozen):
     """(theta, free, gain ratio, relative drop, damping) of a step that lowers the objective, or None."""
     K = state.beta * here.H
     K[np.diag_indices_from(K)] += state.alpha
     D = np.maximum(np.diag(K), 1e-12 * np.abs(np.diag(K)).max())
     gradient = state.beta * here.g + state.alpha * state.theta
+    if frozen is not None:
+        gradient = np.where(frozen, 0.0, gradient)
+        K = K.copy()
+        K[frozen], K[:, frozen] = 0.0, 0.0
+        D = np.where(frozen, 1.0, D)
     before = _objective(state, here.loss)
     for _ in range(TRIES):
         M = K.copy()

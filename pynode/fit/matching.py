@@ -7,9 +7,12 @@ import numpy as np
 
 from pynode.fields import run
 
+STILL = 1e-6
+"""Changes over all the time, in units of the states, below which slopes count as zero."""
+
 
 class MatchingObjective:
-    """theta -> (loss, gradient): mean over the points of (f(t, y; theta) - slope)^2, with weight decay.
+    """theta -> (loss, gradient): sum of weight (f(t, y; theta) - slope)^2 over that of weight slope^2, with decay.
 
     Parameters
     ----------
@@ -25,7 +28,8 @@ class MatchingObjective:
     def __init__(self, field, t, y, slope, decay=0.0, weight=None):
         self.field, self.point, self.slope = field, {"t": t, "y": y, "u": None}, slope
         self.weight = np.ones(field.d) if weight is None else weight
-        self.scale, self.decay = 1.0 / slope.size, decay / len(slope)
+        total, still = (self.weight * slope**2).sum(), slope.size * (STILL / np.ptp(t)) ** 2
+        self.scale, self.decay = 1.0 / max(total, still), decay / len(slope)
 
     def __call__(self, theta):
         field = self.field

@@ -51,9 +51,9 @@ class Windows:
 
 
 class TrainingObjective:
-    """x -> (loss, gradient) with x = (theta, initial states); pure, so any optimiser may call it.
+    """x -> (loss, gradient) with x = (theta, sqrt(weight) * initial states); any optimiser may call it.
 
-    loss = weighted mean of (y - data)^2 over the observed entries + decay / n_observed * |theta|^2
+    loss = mean of weight (y - data)^2 over the observed entries + decay / n_observed * |theta|^2
 
     Where a window cannot be solved to its end the loss is infinite: failing is never an improvement.
 
@@ -79,16 +79,17 @@ class TrainingObjective:
     def __init__(self, field, windows, y0, decay=0.0, weight=None, **options):
         self.objective = Objective(field, y0, windows.t, windows.y, weight=weight, **options)
         self.n_theta, self.y0 = field.n_params, np.array(y0, dtype=np.float64)
-        self.decay = decay / self.objective.n_observed
+        self.unit = np.ones(field.d) if weight is None else np.asarray(weight) ** -0.5
+        self.scale, self.decay = 1.0 / self.objective.n_observed, decay / self.objective.n_observed
         self.nfe = 0
 
     def join(self, theta):
         """The x to start from."""
-        return np.concatenate([theta, self.y0.ravel()])
+        return np.concatenate([theta, (self.y0 / self.unit).ravel()])
 
     def split(self, x):
         """(theta, y0 (W, d)) of an x."""
-        return x[: self.n_theta].copy(), x[self.n_theta :].reshape(self.y0.shape).copy()
+        return x[: self.n_theta].copy(), x[self.n_theta :].reshape(self.y0.shape) * self.unit
 
     def __call__(self, x):
         theta, y0 = self.split(x)
@@ -96,9 +97,7 @@ class TrainingObjective:
         self.nfe += int(raw["nfe"].sum())
         if (raw["status"] != OK).any():
             return np.inf, np.zeros_like(x)
-        scale = 1.0 / raw["sample_weight"].sum()
-        loss = raw["sample_loss"].sum() * scale + self.decay * (theta @ theta)
-        gradient = np.concatenate(
-            [raw["g_theta"] * scale + 2 * self.decay * theta, raw["g_y0"].ravel() * scale]
-        )
-        return float(loss), gradient
+        loss = self.scale * raw["sample_loss"].sum() + self.decay * (theta @ theta)
+        g_theta = self.scale * raw["g_theta"] + 2 * self.decay * theta
+        g_y0 = self.scale * raw["g_y0"] * self.unit
+        return float(loss), np.concatenate([g_theta, g_y0.ravel()])

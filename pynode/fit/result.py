@@ -70,9 +70,7 @@ class Recorder:
         loss, gradient = self.objective(theta)
         loss, gradient = float(loss), np.asarray(gradient, dtype=np.float64)
         if gradient.shape != theta.shape:
-            raise ValueError(
-                f"the objective returned a gradient of shape {gradient.shape}, theta has {theta.shape}"
-            )
+            raise ValueError(f"the objective returned a gradient of shape {gradient.shape}, theta has {theta.shape}")
         self.n_evaluations += 1
         if loss < self.loss and np.isfinite(gradient).all():
             self.theta, self.loss = theta.copy(), loss

@@ -3,6 +3,7 @@
 import inspect
 import secrets
 import time
+from dataclasses import replace
 
 import numpy as np
 
@@ -10,6 +11,7 @@ from pynode import _version, files
 from pynode.arguments import positive, real_array
 from pynode.fields import Field, mlp
 from pynode.fit.curriculum import OPTIMIZERS, Plan, Training, default_windows, train
+from pynode.fit.matching import STILL
 from pynode.fit.progress import Progress
 from pynode.fit.smoothing import smooth
 from pynode.functions import ACTIVATIONS
@@ -41,12 +43,13 @@ class NeuralODE:
     activation : str
         See `pynode.mlp`.
     field : Field, optional
-        A field of your own (`pynode.field`), in the units of the data (of their logarithms, if `log`), in
-        place of the network. It is not scaled; the loss is.
+        A field of your own (`pynode.field`), in the units of the data (of their logarithms, if `log`), in place
+        of the network. It is not scaled (the loss is), so choose units of time in which its parameters are of
+        order one.
     method : str
         Runge-Kutta method, see `pynode.solve`.
     rtol, atol : float
-        Tolerances of training, in scaled units; predictions use at most 1e-6 and 1e-8.
+        Tolerances of training, atol in standard deviations of the states; predictions use at most 1e-6 and 1e-8.
     optimizer : {"adam+lbfgs", "lbfgs", "adam"}
         Adam for the start from random parameters, then L-BFGS; or one of them alone.
     max_iter : int
@@ -119,20 +122,14 @@ class NeuralODE:
 
     def _check(self):
         """Everything that can be said before there are data."""
-        if not all(
-            isinstance(n, (int, np.integer)) and not isinstance(n, bool) and n >= 1 for n in self.hidden
-        ):
+        if not all(isinstance(n, (int, np.integer)) and not isinstance(n, bool) and n >= 1 for n in self.hidden):
             raise ValueError(f"hidden={self.hidden!r} must hold the widths of layers, integers >= 1")
         if self.activation not in ACTIVATIONS:
             raise ValueError(f"activation={self.activation!r} is not one of {', '.join(ACTIVATIONS)}")
         if self.field is not None and not isinstance(self.field, Field):
-            raise TypeError(
-                f"field must be a Field (pynode.field, pynode.mlp, ...), not {type(self.field).__name__}"
-            )
+            raise TypeError(f"field must be a Field (pynode.field, pynode.mlp, ...), not {type(self.field).__name__}")
         if self.field is not None and self.field.inputs:
-            raise ValueError(
-                "a field with inputs cannot be fitted by NeuralODE; use pynode.Objective(..., inputs=...)"
-            )
+            raise ValueError("a field with inputs cannot be fitted by NeuralODE; use pynode.Objective(..., inputs=...)")
         if self.method not in METHODS or METHODS[self.method]["error_order"] == 0:
             adaptive = ", ".join(name for name, row in METHODS.items() if row["error_order"])
             raise ValueError(f"method={self.method!r} must be an adaptive method: {adaptive}")
@@ -140,22 +137,15 @@ class NeuralODE:
             raise ValueError(f"optimizer={self.optimizer!r} is not one of {', '.join(OPTIMIZERS)}")
         for name in ("rtol", "atol", "learning_rate"):
             positive(name, getattr(self, name))
-        if (
-            isinstance(self.max_iter, bool)
-            or not isinstance(self.max_iter, (int, np.integer))
-            or self.max_iter < 1
-        ):
+        if isinstance(self.max_iter, bool) or not isinstance(self.max_iter, (int, np.integer)) or self.max_iter < 1:
             raise ValueError(f"max_iter={self.max_iter!r} must be a positive integer")
         if self.weight_decay is not None:
             positive("weight_decay", self.weight_decay, zero=True)
         if self.windows is not None:
             self.windows = tuple(self.windows)
-            if not self.windows or not all(
-                n is None or (isinstance(n, (int, np.integer)) and n >= 1) for n in self.windows
-            ):
+            if not self.windows or not all(n is None or (isinstance(n, (int, np.integer)) and n >= 1) for n in self.windows):
                 raise ValueError(
-                    f"windows={self.windows!r} must hold numbers of intervals >= 1, or None for whole "
-                    "trajectories"
+                    f"windows={self.windows!r} must hold numbers of intervals >= 1, or None for whole trajectories"
                 )
         if self.random_state is not None and (
             isinstance(self.random_state, bool)
@@ -198,21 +188,17 @@ class NeuralODE:
         if self.log:
             _check_positive(data)
         if self.field is not None and self.field.d != data.d:
-            raise ValueError(
-                f"the data have {data.d} states ({', '.join(data.names)}), the field has {self.field.d}"
-            )
+            raise ValueError(f"the data have {data.d} states ({', '.join(data.names)}), the field has {self.field.d}")
         started = _now()
-        scaling, weight, smoothed = self._scaled(data)
+        scaling, smoothed = self._scaled(data)
         seed = secrets.randbits(31) if self.random_state is None else int(self.random_state)
         field = mlp(data.d, self.hidden, activation=self.activation) if self.field is None else self.field
         z = [scaling.states(y) for y in data.y]
         tau = scaling.times(list(data.t))
-        plan = self._plan(data, smoothed, weight)
+        plan = self._plan(data, smoothed, scaling.spread)
         training = Training.start(field.init(seed), z, smoothed)
         interrupt = None
-        with Progress(
-            plan.total_iterations, progress if isinstance(progress, str) else "training", bool(progress)
-        ) as bar:
+        with Progress(plan.total_iterations, progress if isinstance(progress, str) else "training", bool(progress)) as bar:
             try:
                 train(field, tau, z, training, smoothed, plan, _reporting(bar, callback))
             except KeyboardInterrupt as error:
@@ -227,54 +213,39 @@ class NeuralODE:
         self.names_, self.time_name_ = data.names, data.time_name
         self.initial_states_ = scaling.states_back(np.stack([states[0] for states in training.states]))
         self.history_ = {name: np.array(values) for name, values in training.history.items()}
-        self.report_ = self._report(
-            training, smoothed, plan, "interrupted" if interrupt else None, _now() - started
-        )
+        self.report_ = self._report(training, smoothed, plan, "interrupted" if interrupt else None, _now() - started)
         if interrupt is not None:
             raise interrupt
         return self
 
     def _scaled(self, data):
-        """(Scaling, weights of the states, Smoothed in scaled units)."""
+        """(Scaling, Smoothed in scaled units)."""
         own = self.field is not None
         scaling = Scaling.of(data.y, self.log) if self.scale else Scaling.identity(data.d, self.log)
-        weight = None
-        if own:
-            weight = scaling.scale**-2.0
-            scaling = Scaling.identity(data.d, self.log)
+        scaling = scaling.unscaled() if own else scaling
         z = [scaling.states(y) for y in data.y]
         smoothed = smooth(list(data.t), z)
         if self.scale and not own:
             slope = np.concatenate(smoothed.slope)
             rate = np.sqrt(np.nanmean(slope**2)) if not np.isnan(slope).all() else 0.0
             span = max(t[-1] - t[0] for t in data.t)
-            t_scale = 1.0 / rate if rate > 0 else (span if span > 0 else 1.0)
-            scaling = Scaling(
-                scaling.shift, scaling.scale, float(min(t[0] for t in data.t)), float(t_scale), self.log
-            )
-            smoothed = type(smoothed)(smoothed.y, [s * t_scale for s in smoothed.slope], smoothed.variance)
-        return scaling, weight, smoothed
+            t_scale = 1.0 / rate if rate * span > STILL else (span if span > 0 else 1.0)
+            scaling = replace(scaling, t_shift=float(min(t[0] for t in data.t)), t_scale=float(t_scale))
+            smoothed = replace(smoothed, slope=[s * t_scale for s in smoothed.slope])
+        return scaling, smoothed
 
-    def _plan(self, data, smoothed, weight):
+    def _plan(self, data, smoothed, spread):
         decay = self.weight_decay
         if decay is None:
             known = smoothed.variance[~np.isnan(smoothed.variance)]
-            decay = (
-                0.0
-                if self.field is not None
-                else max(MIN_DECAY, known.mean() if len(known) else 0.0) / PRIOR_SCALE**2
-            )
+            decay = 0.0 if self.field is not None else max(MIN_DECAY, known.mean() if len(known) else 0.0) / PRIOR_SCALE**2
         windows = default_windows(data.lengths) if self.windows is None else self.windows
-        options = {"method": self.method, "rtol": self.rtol, "atol": self.atol}
-        return Plan(
-            windows, self.optimizer, int(self.max_iter), self.learning_rate, float(decay), weight, options
-        )
+        options = {"method": self.method, "rtol": self.rtol, "atol": self.atol * spread}
+        return Plan(windows, self.optimizer, int(self.max_iter), self.learning_rate, float(decay), spread**-2, options)
 
     def _report(self, training, smoothed, plan, status, seconds):
         data, scaling = self.data_, self.scaling_
-        residual = np.concatenate(
-            [y - scaling.states_back(z) for y, z in zip(data.y, training.states, strict=True)]
-        )
+        residual = np.concatenate([y - scaling.states_back(z) for y, z in zip(data.y, training.states, strict=True)])
         noise = np.sqrt(smoothed.variance) * scaling.scale
         used = [stage for stage in training.stages if stage.status not in ("undone", "left out")]
         last = used[-1] if used else None
@@ -347,7 +318,7 @@ class NeuralODE:
             self.theta_,
             method=self.method,
             rtol=min(self.rtol, 1e-6),
-            atol=min(self.atol, 1e-8),
+            atol=min(self.atol, 1e-8) * self.scaling_.spread,
         )
 
     def derivative(self, y, t=0.0):
@@ -388,9 +359,7 @@ class NeuralODE:
             raise ValueError(f"the data have {data.d} states, the model {len(self.names_)}")
         y0 = np.stack([y[0] for y in data.y])
         if np.isnan(y0).any():
-            raise ValueError(
-                "score starts rollouts at the first row of each trajectory: it must be observed in full"
-            )
+            raise ValueError("score starts rollouts at the first row of each trajectory: it must be observed in full")
         predicted = np.concatenate([p[1:] for p in self.predict(list(data.t), y0)])
         truth = np.concatenate([y[1:] for y in data.y])
         if not np.isfinite(predicted).all():
@@ -432,9 +401,7 @@ class NeuralODE:
 
     def _fitted(self):
         if not hasattr(self, "theta_"):
-            raise NotFittedError(
-                "this model was not fitted yet: call fit(t, Y), or read one with pynode.load(path)"
-            )
+            raise NotFittedError("this model was not fitted yet: call fit(t, Y), or read one with pynode.load(path)")
 
     def __repr__(self):
         what = f"hidden={self.hidden}" if self.field is None else f"field={self.field.name}"
@@ -465,9 +432,7 @@ def load(path):
     try:
         return from_content(content, NeuralODE)
     except Exception as error:  # whatever a hostile file makes the constructors say
-        raise files.ModelFileError(
-            f"{path} does not hold a valid model: {type(error).__name__}: {error}"
-        ) from error
+        raise files.ModelFileError(f"{path} does not hold a valid model: {type(error).__name__}: {error}") from error
 
 
 def _as_trajectories(t, Y, names, time, state, id):
@@ -477,16 +442,12 @@ def _as_trajectories(t, Y, names, time, state, id):
         return t
     if hasattr(t, "columns") and hasattr(t, "iloc"):
         if Y is not None or time is None or state is None:
-            raise TypeError(
-                "a data frame holds everything: give time= and state= (and id=) its columns, and no Y"
-            )
+            raise TypeError("a data frame holds everything: give time= and state= (and id=) its columns, and no Y")
         return Trajectories.from_frame(t, time, state, id)
     if Y is None:
         raise TypeError("Y is missing: fit(t, Y), or fit(frame, time=..., state=[...])")
     if time is not None or state is not None or id is not None:
-        raise TypeError(
-            "time, state and id name columns of a data frame; with arrays give names= of the states"
-        )
+        raise TypeError("time, state and id name columns of a data frame; with arrays give names= of the states")
     return Trajectories.from_arrays(t, Y, names)
 
 

@@ -12,37 +12,44 @@ class Scaling:
     Attributes
     ----------
     shift, scale : (d,) arrays
+    spread : (d,) array
+        Standard deviations of z, the units of absolute tolerances: 1 where the states are scaled.
     t_shift, t_scale : float
     log : bool
     """
 
     shift: np.ndarray
     scale: np.ndarray
+    spread: np.ndarray
     t_shift: float = 0.0
     t_scale: float = 1.0
     log: bool = False
 
     def __post_init__(self):
-        numbers = [*np.ravel(self.shift), *np.ravel(self.scale), self.t_shift, self.t_scale]
-        if (
-            np.shape(self.shift) != np.shape(self.scale)
-            or np.ndim(self.shift) != 1
-            or not np.isfinite(numbers).all()
-        ):
-            raise ValueError("the scaling must have finite numbers, as many shifts as scales")
-        if not (np.asarray(self.scale) > 0).all() or not self.t_scale > 0:
-            raise ValueError("the scales must be positive")
+        arrays = (self.shift, self.scale, self.spread)
+        if any(np.ndim(x) != 1 or np.shape(x) != np.shape(self.shift) for x in arrays):
+            raise ValueError("shift, scale and spread must be vectors of one length")
+        if not np.isfinite([*np.concatenate(arrays), self.t_shift, self.t_scale]).all():
+            raise ValueError("the scaling must consist of finite numbers")
+        if not (np.concatenate(arrays[1:]) > 0).all() or not self.t_scale > 0:
+            raise ValueError("scale, spread and t_scale must be positive")
 
     @classmethod
     def identity(cls, d, log=False):
-        return cls(np.zeros(d), np.ones(d), log=log)
+        """Nothing is scaled."""
+        return cls(np.zeros(d), np.ones(d), np.ones(d), log=log)
 
     @classmethod
     def of(cls, y, log=False):
         """Mean 0 and variance 1 for states y (list of (T_i, d)); time is left as it is."""
         x = cls.identity(y[0].shape[1], log).states(np.concatenate(y))
         scale = np.nanstd(x, axis=0)
-        return cls(np.nanmean(x, axis=0), np.where(scale > 0, scale, 1.0), log=log)
+        return cls(np.nanmean(x, axis=0), np.where(scale > 0, scale, 1.0), np.ones(x.shape[1]), log=log)
+
+    def unscaled(self):
+        """The same units as those of the data; only the spread is kept."""
+        d = len(self.shift)
+        return Scaling(np.zeros(d), np.ones(d), self.scale * self.spread, log=self.log)
 
     def states(self, y):
         """z from y (..., d)."""

@@ -91,9 +91,7 @@ def from_content(content, make):
 
 def _history(stored):
     history = {name: stored[name] for name in HISTORY}
-    if any(
-        x.ndim != 1 or x.shape != history["loss"].shape or x.dtype != HISTORY[n] for n, x in history.items()
-    ):
+    if any(x.ndim != 1 or x.shape != history["loss"].shape or x.dtype != HISTORY[n] for n, x in history.items()):
         raise ValueError("the history must be vectors of one length")
     return history
 
@@ -143,9 +141,7 @@ def _data_from_dict(stored, names, time_name):
     if not all(type(i) in (str, int) for i in stored["ids"]):
         raise ValueError("ids must be strings or integers")
     cuts = np.cumsum(lengths)[:-1]
-    return Trajectories(
-        tuple(np.split(t, cuts)), tuple(np.split(y, cuts)), names, _text(time_name), tuple(stored["ids"])
-    )
+    return Trajectories(tuple(np.split(t, cuts)), tuple(np.split(y, cuts)), names, _text(time_name), tuple(stored["ids"]))
 
 
 def _without_nan(value):
