@@ -79,7 +79,7 @@ static int inside(int64_t p, int64_t count, int64_t length) { return p >= 0 && c
 static pn_status check_operands(checker *c, int32_t i, const op_row *row, int segment) {
     const pn_ins *x = &c->s->code[i];
     const int32_t operand[3] = {x->a, x->b, x->c};
-    for (int j = 0; j < row->operands; j++) {
+    for (int j = 0; j < 3 && j < row->operands; j++) {
         int32_t r = operand[j];
         if (r < 0 || r >= c->s->n_reg) return bad(c->message, "instruction %d (%s): operand %d is register %d of %d", i, row->name, j, r, c->s->n_reg);
         if (!c->state[r]) return bad(c->message, "instruction %d (%s): register %d is read before it is written", i, row->name, r);
@@ -114,7 +114,7 @@ static int shape_ok(const pn_program_spec *s, const pn_ins *x, const op_row *row
     case LEAF: return x->op == PN_OP_CONST ? inside(x->p, out, s->n_consts) : in_space(s, x, x->p, out);
     case AFFINE: return in_space(s, x, x->p, out * a) && (x->q < 0 || in_space(s, x, x->q, out));
     case AFFINE_T: return in_space(s, x, x->p, out * a);
-    case MATVEC: return a == out * b;
+    case MATVEC:
     case MATVEC_T: return a == out * b;
     case OUTER: return out == a * b;
     case SAME: return a == out && (row->operands < 2 || b == out) && (row->operands < 3 || z[x->c] == out);

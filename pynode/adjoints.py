@@ -88,6 +88,7 @@ def _run_back(setup, program, raw, z0, theta, keys, wanted, atol_repeat):
     order = _reversed_rows(batch)
     options = setup.options.arguments(f.d)
     options |= {"land": True, "coupling": 0.0, "atol": np.tile(options["atol"], atol_repeat)}
+    options.pop("first_step", None)   # it is for the other end
     if setup.options.grid is not None:
         raise ValueError("grid= prescribes the forward steps; a continuous adjoint takes its own: use adjoint='discrete'")
     start = np.concatenate([[0], np.cumsum(batch.length)[:-1]]).astype(np.int64) if len(batch.row) else batch.row
@@ -177,7 +178,9 @@ class Path:
                 t0 = batch.t[batch.start[i]]
                 rows = np.concatenate([[[t0, 1.0]], np.zeros((1, record.shape[1] - 2))], axis=1)
             t, h = rows[:, 0], rows[:, 1]
-            p = rows[:, 2:].reshape(len(rows), -1, d) / h[:, None, None] ** np.arange((rows.shape[1] - 2) // d)[:, None]
+            with np.errstate(over="ignore", divide="ignore", invalid="ignore"):
+                p = rows[:, 2:].reshape(len(rows), -1, d) / h[:, None, None] ** np.arange((rows.shape[1] - 2) // d)[:, None]
+            p = np.where(np.abs(p) < np.finfo(setup.dtype).max, p, 0.0)   # rounding, in high powers of a tiny step
             if h[0] < 0:
                 p = shift_matrices(h, p.shape[1]) @ p
                 t, p, h = (t + h)[::-1], p[::-1], -h[::-1]

@@ -1,15 +1,57 @@
 """The cases on which the peers were measured: the same arrays, from the same seeds (a copy of the tracker's generator)."""
 
+import itertools
+
 import numpy as np
 
 CASES = {
-    "codelab": dict(d=1, hidden=(8,), B=5, t1=1.0, n=21, method="euler", dt=0.05, dtype="float64"),
-    "rk4one": dict(d=2, hidden=(16,), B=1, t1=10.0, n=101, method="rk4", dt=0.05, dtype="float64"),
-    "spiral": dict(d=2, hidden=(50,), B=20, t1=9 * 25 / 999, n=10, method="dopri5", rtol=1e-7, atol=1e-9,
-                   dtype="float32", cubic=True),
-    "vdp": dict(d=2, hidden=(32, 32), B=64, t1=7.0, n=100, method="dopri5", rtol=1e-6, atol=1e-8, dtype="float64"),
-    "big": dict(d=2, hidden=(64, 64), B=4096, t1=1.0, n=10, method="dopri5", rtol=1e-5, atol=1e-5, dtype="float32"),
-    "wide": dict(d=64, hidden=(256,), B=128, t1=1.0, n=2, method="dopri5", rtol=1e-3, atol=1e-3, dtype="float32"),
+    "codelab": {"d": 1, "hidden": (8,), "B": 5, "t1": 1.0, "n": 21, "method": "euler", "dt": 0.05, "dtype": "float64"},
+    "rk4one": {"d": 2, "hidden": (16,), "B": 1, "t1": 10.0, "n": 101, "method": "rk4", "dt": 0.05, "dtype": "float64"},
+    "spiral": {
+        "d": 2,
+        "hidden": (50,),
+        "B": 20,
+        "t1": 9 * 25 / 999,
+        "n": 10,
+        "method": "dopri5",
+        "rtol": 1e-7,
+        "atol": 1e-9,
+        "dtype": "float32",
+        "cubic": True,
+    },
+    "vdp": {
+        "d": 2,
+        "hidden": (32, 32),
+        "B": 64,
+        "t1": 7.0,
+        "n": 100,
+        "method": "dopri5",
+        "rtol": 1e-6,
+        "atol": 1e-8,
+        "dtype": "float64",
+    },
+    "big": {
+        "d": 2,
+        "hidden": (64, 64),
+        "B": 4096,
+        "t1": 1.0,
+        "n": 10,
+        "method": "dopri5",
+        "rtol": 1e-5,
+        "atol": 1e-5,
+        "dtype": "float32",
+    },
+    "wide": {
+        "d": 64,
+        "hidden": (256,),
+        "B": 128,
+        "t1": 1.0,
+        "n": 2,
+        "method": "dopri5",
+        "rtol": 1e-3,
+        "atol": 1e-3,
+        "dtype": "float32",
+    },
 }
 
 
@@ -21,7 +63,7 @@ def make(name):
     gain, dt = 1.5 if len(sizes) == 3 else 1.2, c["dtype"]
     c["params"] = [
         ((r.standard_normal((o, i)) * np.sqrt(1.0 / i) * gain).astype(dt), (r.standard_normal(o) * 0.1).astype(dt))
-        for i, o in zip(sizes, sizes[1:], strict=False)
+        for i, o in itertools.pairwise(sizes)
     ]
     c["y0"] = r.standard_normal((c["B"], c["d"])).astype(dt)
     c["t"] = np.linspace(0, c["t1"], c["n"]).astype(dt)

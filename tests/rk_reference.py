@@ -5,10 +5,12 @@ the problem, each with an entry of its own moved by i EPS, so that the imaginary
 gradient, without cancellation (the complex step).
 """
 
+import itertools
 import math
 from dataclasses import dataclass
 
 import numpy as np
+
 from pynode._core import tableaus
 
 TABLES = {t["name"]: t for t in tableaus()}
@@ -48,7 +50,7 @@ def mlp(widths, activation="tanh", time=False):
     def F(t, y, theta, u):
         parts = [y, *([t[:, None]] if time else []), *([] if u is None else [u])]
         x, at = np.concatenate(parts, axis=1), 0
-        for n, m in zip(widths[:-1], widths[1:], strict=True):
+        for n, m in itertools.pairwise(widths):
             W, at = theta[:, at : at + m * n].reshape(-1, m, n), at + m * n
             b, at = theta[:, at : at + m], at + m
             x = (W @ x[..., None])[..., 0] + b
@@ -71,7 +73,7 @@ def parabola_slopes(knots, u):
         i = min(max(k - 1, 0), K - 3)
         x, at = knots[i : i + 3], knots[k]
         weights = []
-        for a in range(3):   # derivative at `at` of Lagrange's basis
+        for a in range(3):  # derivative at `at` of Lagrange's basis
             b, c = (x[j] for j in range(3) if j != a)
             weights.append((2 * at - b - c) / ((x[a] - b) * (x[a] - c)))
         slopes.append(sum(w * u[:, i + a] for a, w in enumerate(weights)))
@@ -92,8 +94,12 @@ def signal(kind, knots, u):
         s = ((t - knots[j]) / h)[:, None]
         if kind == "linear":
             return (1 - s) * u[:, j] + s * u[:, j + 1]
-        return ((1 + 2 * s) * (1 - s) ** 2 * u[:, j] + s * (1 - s) ** 2 * h * slopes[:, j]
-                + s * s * (3 - 2 * s) * u[:, j + 1] + s * s * (s - 1) * h * slopes[:, j + 1])
+        return (
+            (1 + 2 * s) * (1 - s) ** 2 * u[:, j]
+            + s * (1 - s) ** 2 * h * slopes[:, j]
+            + s * s * (3 - 2 * s) * u[:, j + 1]
+            + s * s * (s - 1) * h * slopes[:, j + 1]
+        )
 
     return value
 
@@ -132,9 +138,15 @@ def integrate(f, method, grid, y0, times, on_grid, coupling=0.0):
     for n in range(grid.shape[1] - 1):
         t, t_new = grid[:, n], grid[:, n + 1]
         middle = 0.5 * (t[0].real + t_new[0].real)
+
         def field(at, state, middle=middle):
             return f(at, state, middle)
-        inside = [k for k in range(len(out)) if out[k] is None and way * (times[0, k].real - t_new[0].real) <= 1e-14 * abs(t_new[0])]
+
+        inside = [
+            k
+            for k in range(len(out))
+            if out[k] is None and way * (times[0, k].real - t_new[0].real) <= 1e-14 * abs(t_new[0])
+        ]
         if coupling:
             y_new = coupling * y + (1 - coupling) * z + increment(field, table, t, t_new, z)
             z = z - increment(field, table, t_new, t, y_new)
@@ -217,8 +229,15 @@ class Problem:
         def f(s, y, middle):
             return self.F(s, y, theta, None if drive is None else drive(s, middle))
 
-        return integrate(f, self.method, moved(self.grids[i], self.t[i], times, on_grid), rows(y0, self.y0[i]), times,
-                         on_grid, self.coupling)
+        return integrate(
+            f,
+            self.method,
+            moved(self.grids[i], self.t[i], times, on_grid),
+            rows(y0, self.y0[i]),
+            times,
+            on_grid,
+            self.coupling,
+        )
 
     def total(self, i, **moved):
         """(P,) sum of weight rho(y - target) of sample i."""
@@ -254,7 +273,7 @@ class Problem:
 
     def input_gradient(self):
         """A list with an array like each of the signals' values."""
-        kind, _, values = self.inputs
+        _, _, values = self.inputs
         out = []
         for j, u in enumerate(values):
             steps = (1j * EPS * np.eye(u.size)).reshape(u.size, *u.shape)

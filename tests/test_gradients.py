@@ -2,105 +2,46 @@
 frozen steps, closed forms; and that they do not depend on memory, threads or neighbours."""
 
 import numpy as np
-import pynode as pn
 import pytest
 import rk_reference as rk
+from gradient_cases import KNOTS, THETA, TIGHT, agree, check, driven, driven_reference, ragged
 from scipy.linalg import expm, expm_frechet
 
+import pynode as pn
+
 ADAPTIVE = [name for name, row in pn.METHODS.items() if row["error_order"]]
-TIGHT = 2e-12   # of complex steps, relative to the largest entry
-
-
-@pn.field(state=2, theta=(4,), inputs=2)
-def driven(t, y, th, u):
-    return [y[1] + 0.1 * u[1], -th[0] * np.sin(y[0]) - th[1] * y[1] + u[0] * np.cos(th[2] * t) + th[3] * u[1] * y[0]]
-
-
-def driven_reference(t, y, th, u):
-    a = y[:, 1] + 0.1 * u[:, 1]
-    b = -th[:, 0] * np.sin(y[:, 0]) - th[:, 1] * y[:, 1] + u[:, 0] * np.cos(th[:, 2] * t) + th[:, 3] * u[:, 1] * y[:, 0]
-    return np.stack([a, b], axis=1)
-
-
-THETA = np.array([1.3, 0.2, 1.7, -0.4])
-KNOTS = np.array([-0.5, 0.31, 0.7, 1.6, 2.2, 3.4])
-
-
-def ragged(rng, backward=(1,)):
-    """Times, targets (some not observed) and weights of three samples."""
-    t = [np.sort(rng.uniform(0, 3, n)) for n in (6, 4, 9)]
-    t = [x[::-1].copy() if i in backward else x for i, x in enumerate(t)]
-    target = [rng.normal(size=(len(x), 2)) for x in t]
-    for y in target:
-        y[rng.uniform(size=y.shape) < 0.3] = np.nan
-    weight = [rng.uniform(0, 2, y.shape) for y in target]
-    return t, target, weight
-
-
-def check(got, want, tolerance=TIGHT):
-    """Error relative to the largest entry wanted."""
-    got, want = (np.concatenate([np.ravel(a) for a in x]) if isinstance(x, list) else np.ravel(x) for x in (got, want))
-    assert got.shape == want.shape
-    scale = np.abs(want).max()
-    assert scale > 0
-    error = np.abs(got - want).max() / scale
-    assert error < tolerance, error
-
-
-def agree(f, F, y0, t, theta, target, *, weight=None, inputs=None, wrt=("theta", "y0", "t"), adjoint="discrete",
-          tolerance=TIGHT, loss="mse", scale=1.0, dof=4.0, **options):
-    """The gradients of `loss_and_grad` are those of the reference on the same steps."""
-    value = pn.loss_and_grad(f, y0, t, theta, target, weight=weight, wrt=wrt, adjoint=adjoint, loss=loss, loss_scale=scale,
-                             loss_dof=dof, inputs=None if inputs is None else signal_of(inputs), **options)
-    assert np.all(value.status == 0)
-    coupling = options.get("coupling", 0.99 if adjoint == "reversible" else 0.0)
-    sol = pn.solve(f, y0, t, theta, inputs=None if inputs is None else signal_of(inputs), steps=True,
-                   **{**options, "coupling": coupling})
-    problem = rk.Problem(F, options.get("method", "dopri5"), sol.steps, y0, t, theta, target, weight, loss, scale, dof, inputs,
-                         coupling, options.get("save") == "land")
-    for i, y in enumerate(value.y):
-        assert np.array_equal(y, sol.y[i])
-        want = problem.path(i)[0].real
-        assert np.abs(y - want).max() < 1e-12 * max(1, np.abs(want).max())
-    assert value.loss == pytest.approx(problem.value(), rel=1e-12)
-    if "theta" in wrt:
-        check(value.theta, problem.theta_gradient(), tolerance)
-    if "y0" in wrt:
-        check(value.y0, problem.y0_gradient(), tolerance)
-    if "t" in wrt:
-        check([rk.together(x, g) for x, g in zip(t, value.t, strict=True)], problem.t_gradient(), 20 * tolerance)
-    if "inputs" in wrt:
-        shared = len(inputs[2]) == 1
-        check([value.inputs] if shared else list(value.inputs), problem.input_gradient(), tolerance)
-    return value
-
-
-def signal_of(inputs):
-    """A pn.Signal from the (kind, knots, values) of the reference."""
-    kind, knots, values = inputs
-    if kind == "constant":
-        return pn.Signal(None, values[0][0] if len(values) == 1 else np.stack([v[0] for v in values]), kind)
-    return pn.Signal(knots[0] if len(knots) == 1 else knots, values[0] if len(values) == 1 else values, kind)
+CONTROLS = [*((name, "fixed") for name in pn.METHODS), *((name, "adaptive") for name in ADAPTIVE)]
 
 
 # ---- Every method
 
+
 @pytest.mark.parametrize("save", ["interpolate", "land"])
-@pytest.mark.parametrize("control", ["fixed", "adaptive"])
-@pytest.mark.parametrize("method", pn.METHODS)
+@pytest.mark.parametrize(("method", "control"), CONTROLS)
 def test_methods(method, control, save):
-    if control == "adaptive" and method not in ADAPTIVE:
-        pytest.skip("no error estimate")
     rng = np.random.default_rng(1)
     t, target, weight = ragged(rng)
     inputs = ("cubic", [KNOTS], [rng.normal(size=(6, 2))])
     options = {"step": 0.11} if control == "fixed" else {"rtol": 1e-3, "atol": 1e-4}
-    value = agree(driven, driven_reference, rng.normal(size=(3, 2)), t, THETA, target, weight=weight, inputs=inputs,
-                  wrt=("theta", "y0", "t", "inputs"), method=method, save=save, **options)
+    value = agree(
+        driven,
+        driven_reference,
+        rng.normal(size=(3, 2)),
+        t,
+        THETA,
+        target,
+        weight=weight,
+        inputs=inputs,
+        wrt=("theta", "y0", "t", "inputs"),
+        method=method,
+        save=save,
+        **options,
+    )
     assert control == "fixed" or save == "land" or value.stats.accepted.min() > 3
 
 
 # ---- Every activation, loss, kind of input
+
 
 @pytest.mark.parametrize("activation", rk.ACTIVATIONS)
 def test_activations(activation):
@@ -109,36 +50,61 @@ def test_activations(activation):
     theta = rng.normal(size=f.n_params)
     t, target, _ = ragged(rng)
     options = {"rtol": 1e-4, "atol": 1e-5, "method": "tsit5"}
-    if activation in ("relu", "elu", "leaky_relu"):   # a kink inside a step is no matter to the exact gradient
+    if activation in ("relu", "elu", "leaky_relu"):  # a kink inside a step is no matter to the exact gradient
         options = {"step": 0.05, "method": "rk4"}
     agree(f, rk.mlp((3, 5, 4, 2), activation, time=True), 0.5 * rng.normal(size=(3, 2)), t, theta, target, **options)
 
 
 def test_all_activations_are_tested():
     from pynode.functions import ACTIVATIONS
+
     assert set(ACTIVATIONS) == set(rk.ACTIVATIONS)
 
 
-@pytest.mark.parametrize(("loss", "scale", "dof"), [
-    ("mse", 1, 4), ("sse", 1, 4), ("mae", 1, 4), ("huber", 1.0, 4), ("huber", 0.4, 4), ("student", 1.0, 4), ("student", 0.3, 7.5),
-])
+@pytest.mark.parametrize(
+    ("loss", "scale", "dof"),
+    [
+        ("mse", 1, 4),
+        ("sse", 1, 4),
+        ("mae", 1, 4),
+        ("huber", 1.0, 4),
+        ("huber", 0.4, 4),
+        ("student", 1.0, 4),
+        ("student", 0.3, 7.5),
+    ],
+)
 @pytest.mark.parametrize("weighted", [False, True])
 def test_losses(loss, scale, dof, weighted):
     rng = np.random.default_rng(3)
     t, target, weight = ragged(rng)
     f = pn.mlp(2, (4,))
-    agree(f, rk.mlp((2, 4, 2)), rng.normal(size=(3, 2)), t, rng.normal(size=f.n_params), target,
-          weight=weight if weighted else None, loss=loss, scale=scale, dof=dof, rtol=1e-3, atol=1e-3)
+    agree(
+        f,
+        rk.mlp((2, 4, 2)),
+        rng.normal(size=(3, 2)),
+        t,
+        rng.normal(size=f.n_params),
+        target,
+        weight=weight if weighted else None,
+        loss=loss,
+        scale=scale,
+        dof=dof,
+        rtol=1e-3,
+        atol=1e-3,
+    )
 
 
 def test_all_losses_are_tested():
     from pynode.losses import LOSSES
+
     assert set(LOSSES) == {"mse", "sse", "mae", "huber", "student"}
 
 
 @pytest.mark.parametrize("shared", [True, False])
 @pytest.mark.parametrize("kind", ["constant", "previous", "linear", "cubic"])
-@pytest.mark.parametrize(("save", "options"), [("interpolate", {"rtol": 1e-4, "atol": 1e-6}), ("land", {"method": "rk38", "step": 0.2})])
+@pytest.mark.parametrize(
+    ("save", "options"), [("interpolate", {"rtol": 1e-4, "atol": 1e-6}), ("land", {"method": "rk38", "step": 0.2})]
+)
 def test_inputs(kind, shared, save, options):
     rng = np.random.default_rng(4)
     t, target, weight = ragged(rng, backward=(0, 2))
@@ -148,8 +114,19 @@ def test_inputs(kind, shared, save, options):
     else:
         knots = [KNOTS + 0.01 * i for i in range(n)]
         values = [rng.normal(size=(6, 2)) for _ in range(n)]
-    agree(driven, driven_reference, rng.normal(size=(3, 2)), t, THETA, target, weight=weight, inputs=(kind, knots, values),
-          wrt=("theta", "y0", "t", "inputs"), save=save, **options)
+    agree(
+        driven,
+        driven_reference,
+        rng.normal(size=(3, 2)),
+        t,
+        THETA,
+        target,
+        weight=weight,
+        inputs=(kind, knots, values),
+        wrt=("theta", "y0", "t", "inputs"),
+        save=save,
+        **options,
+    )
 
 
 def test_two_knots_and_different_numbers_of_knots():
@@ -158,20 +135,42 @@ def test_two_knots_and_different_numbers_of_knots():
     knots = [np.array([-0.1, 3.5]), np.array([0.0, 1.0, 3.1]), KNOTS]
     for kind in ("linear", "cubic", "previous"):
         values = [rng.normal(size=(len(k), 2)) for k in knots]
-        agree(driven, driven_reference, rng.normal(size=(3, 2)), t, THETA, target, inputs=(kind, knots, values),
-              wrt=("theta", "y0", "inputs"), rtol=1e-3, atol=1e-3)
+        agree(
+            driven,
+            driven_reference,
+            rng.normal(size=(3, 2)),
+            t,
+            THETA,
+            target,
+            inputs=(kind, knots, values),
+            wrt=("theta", "y0", "inputs"),
+            rtol=1e-3,
+            atol=1e-3,
+        )
 
 
 # ---- Times
 
+
 @pytest.mark.parametrize("save", ["interpolate", "land"])
-@pytest.mark.parametrize("options", [{"rtol": 1e-4, "atol": 1e-4}, {"step": 0.1, "method": "rk4"}, {"step": 0.1, "method": "dop853"}])
+@pytest.mark.parametrize(
+    "options", [{"rtol": 1e-4, "atol": 1e-4}, {"step": 0.1, "method": "rk4"}, {"step": 0.1, "method": "dop853"}]
+)
 def test_repeated_times(save, options):
     rng = np.random.default_rng(6)
     t = [np.array([0.0, 0.0, 0.3, 0.3, 0.3, 0.8, 1.0, 1.0]), np.array([2.0, 2.0, 2.0, 0.5, 0.1, 0.1]), np.array([0.7, 0.7])]
     target = [rng.normal(size=(len(x), 2)) for x in t]
     f = pn.mlp(2, (4,), time=True)
-    agree(f, rk.mlp((3, 4, 2), time=True), rng.normal(size=(3, 2)), t, rng.normal(size=f.n_params), target, save=save, **options)
+    agree(
+        f,
+        rk.mlp((3, 4, 2), time=True),
+        rng.normal(size=(3, 2)),
+        t,
+        rng.normal(size=f.n_params),
+        target,
+        save=save,
+        **options,
+    )
 
 
 def test_fixed_steps_that_end_at_saved_times():
@@ -183,7 +182,9 @@ def test_fixed_steps_that_end_at_saved_times():
     value = pn.loss_and_grad(f, y0, t, theta, target, loss="sse", wrt="t", method="heun", step=0.1)
     slope = f(t, value.y, theta)
     assert value.t[1:-1] == pytest.approx((2 * (value.y - target) * slope).sum(axis=1)[1:-1], rel=1e-12)
-    problem = rk.Problem(rk.mlp((3, 4, 2), time=True), "heun", [np.linspace(0, 2, 21)], y0[None], [t], theta, [target], loss="sse")
+    problem = rk.Problem(
+        rk.mlp((3, 4, 2), time=True), "heun", [np.linspace(0, 2, 21)], y0[None], [t], theta, [target], loss="sse"
+    )
     check(value.t, problem.t_gradient()[0], 20 * TIGHT)
 
 
@@ -214,20 +215,33 @@ def test_shapes_of_batches(kind):
         check(value.y0, each.y0[1])
         check(value.t, each.t[1])
         return
-    value = pn.loss_and_grad(f, y0, t if kind == "shared" else np.stack([t] * 3), theta, target, loss="sse", wrt=("theta", "y0", "t"))
+    value = pn.loss_and_grad(
+        f, y0, t if kind == "shared" else np.stack([t] * 3), theta, target, loss="sse", wrt=("theta", "y0", "t")
+    )
     assert np.array_equal(value.theta, each.theta) and np.array_equal(value.y0, each.y0)
     check(value.t, np.sum(each.t, axis=0) if kind == "shared" else np.stack(each.t))
 
 
 # ---- Finite differences: check_grad
 
+
 @pytest.mark.parametrize("save", ["interpolate", "land"])
 @pytest.mark.parametrize("method", pn.METHODS)
 def test_check_grad(method, save):
     rng = np.random.default_rng(9)
     t = np.sort(rng.uniform(0, 2, (2, 5)))
-    result = pn.check_grad(driven, rng.normal(size=(2, 2)), t, THETA, rng.normal(size=(2, 5, 2)), wrt=("theta", "y0", "t", "inputs"),
-                           inputs=(KNOTS, rng.normal(size=(6, 2)), "linear"), method=method, save=save, step=0.13)
+    result = pn.check_grad(
+        driven,
+        rng.normal(size=(2, 2)),
+        t,
+        THETA,
+        rng.normal(size=(2, 5, 2)),
+        wrt=("theta", "y0", "t", "inputs"),
+        inputs=(KNOTS, rng.normal(size=(6, 2)), "linear"),
+        method=method,
+        save=save,
+        step=0.13,
+    )
     assert len(result.names) == 4 + 4 + 10 + 12
     assert result.max_error < 1e-9, str(result)
 
@@ -243,6 +257,7 @@ def test_check_grad_sees_a_wrong_gradient():
 
 
 # ---- The same bits whatever the memory, the threads, the neighbours
+
 
 def many(rng, n, dtype=np.float64):
     """n ragged samples of a network driven by an input, some hard."""
@@ -275,12 +290,12 @@ def test_memory_budget(n, kind, dtype):
     options = {"wrt": ("theta", "y0", "t", "inputs"), "inputs": inputs, **tight}
     free = pn.loss_and_grad(f, y0, t, theta, target, **options)
     assert n == 1 or dtype == np.float32 or free.stats.rejected.max() > 0
-    tape = free.stats.accepted.sum() * (64 + 2 * dtype().itemsize)   # bytes of the records; half of the budget is theirs
+    tape = free.stats.accepted.sum() * (64 + 2 * dtype().itemsize)  # bytes of the records; half of the budget is theirs
     done = []
     for part in (2, 0.9, 0.6, 0.4, 0.2, 0.1, 0.05):
         try:
             value = pn.loss_and_grad(f, y0, t, theta, target, memory=int(2 * part * tape), threads=1, **options)
-        except ValueError as error:   # too small: says so
+        except ValueError as error:  # too small: says so
             assert "memory" in str(error)
             continue
         same_bits(free, value)
@@ -297,7 +312,10 @@ def test_memory_budget_of_every_method(method):
     target = [rng.normal(size=(len(x), 2)) for x in t]
     wrt = ("theta", "y0", "t")
     for save in ("interpolate", "land"):
-        for options in [{"step": 0.02}, *([{"rtol": 1e-8, "atol": 1e-8, "first_step": 2.0, "max_step": 0.05}] if method in ADAPTIVE else [])]:
+        for options in [
+            {"step": 0.02},
+            *([{"rtol": 1e-8, "atol": 1e-8, "first_step": 2.0, "max_step": 0.05}] if method in ADAPTIVE else []),
+        ]:
             options |= {"method": method, "save": save, "wrt": wrt}
             free = pn.loss_and_grad(f, y0, t, theta, target, **options)
             for part in (0.9, 0.4):
@@ -333,6 +351,7 @@ def test_gradient_of_the_initial_states_does_not_depend_on_neighbours():
 
 
 # ---- The ways to ask for a gradient
+
 
 @pytest.mark.parametrize("adjoint", ["discrete", "reversible", "backsolve", "interpolating"])
 def test_vjp_with_the_cotangent_of_the_loss(adjoint):
@@ -376,7 +395,53 @@ def test_objective(adjoint):
         assert objective.value(theta) == value.loss
 
 
+# ---- Sensitivities: the Jacobian of all saved states
+
+
+@pytest.mark.parametrize("save", ["interpolate", "land"])
+@pytest.mark.parametrize(("method", "control"), CONTROLS)
+def test_sensitivities(method, control, save):
+    rng = np.random.default_rng(20)
+    t, y0 = ragged(rng)[0], rng.normal(size=(3, 2))
+    t[0] = np.concatenate([t[0][:1], t[0], t[0][-1:]])  # repeated times
+    signal = rng.normal(size=(6, 2))
+    options = {"inputs": (KNOTS, signal, "linear"), "method": method, "save": save}
+    options |= {"step": 0.11} if control == "fixed" else {"rtol": 1e-3, "atol": 1e-4}
+    result = pn.sensitivities(driven, y0, t, THETA, **options)
+    sol = pn.solve(driven, y0, t, THETA, steps=True, **options)
+    problem = rk.Problem(
+        driven_reference, method, sol.steps, y0, t, THETA, None, inputs=("linear", [KNOTS], [signal]), land=save == "land"
+    )
+    for i in range(3):
+        check(result.solution.y[i], sol.y[i], 1e-14)
+        by_theta = problem.path(i, theta=THETA + 1j * rk.EPS * np.eye(4)).imag / rk.EPS
+        by_y0 = problem.path(i, y0=y0[i] + 1j * rk.EPS * np.eye(2)).imag / rk.EPS
+        check(result.theta[i], np.moveaxis(by_theta, 0, -1))
+        check(result.y0[i], np.moveaxis(by_y0, 0, -1))
+
+
+def test_sensitivities_and_adjoint():
+    # S^T dy is the vector-Jacobian product; networks, shapes, failures, float32
+    rng = np.random.default_rng(21)
+    f = pn.mlp(3, (7,), time=True)
+    theta, y0, t, dy = f.init(0), rng.normal(size=(5, 3)), np.linspace(0, 2, 4), rng.normal(size=(5, 4, 3))
+    for dtype, tolerance in ((np.float64, 1e-12), (np.float32, 1e-5)):
+        result = pn.sensitivities(f, y0, t, theta, method="rk4", step=0.1, dtype=dtype)
+        grads = pn.solve(f, y0, t, theta, method="rk4", step=0.1, dtype=dtype).vjp(dy)
+        assert result.theta.shape == (5, 4, 3, f.n_params) and result.y0.shape == (5, 4, 3, 3)
+        check(np.einsum("btd,btdp->p", dy, result.theta), grads.theta, tolerance)
+        check(np.einsum("btd,btde->be", dy, result.y0), grads.y0, tolerance)
+    one = pn.sensitivities(f, y0[0], t, theta)
+    assert one.theta.shape == (4, 3, f.n_params) and np.array_equal(one.y0[0], np.eye(3)) and not one.theta[0].any()
+    y0[1, 0] = np.nan
+    bad = pn.sensitivities(f, y0, t, theta, method="rk4", step=0.1, errors="ignore")
+    good = np.array([0, 2, 3, 4])
+    assert np.isnan(bad.theta[1]).all() and np.isnan(bad.y0[1]).all() and bad.solution.status[1] != 0
+    check(bad.theta[good], pn.sensitivities(f, y0[good], t, theta, method="rk4", step=0.1).theta, 1e-15)
+
+
 # ---- Failed samples
+
 
 @pytest.mark.parametrize("adjoint", ["discrete", "reversible", "backsolve", "interpolating"])
 @pytest.mark.parametrize("dtype", [np.float64, np.float32])
@@ -404,7 +469,9 @@ def test_failed_samples_add_nothing(adjoint, dtype):
     with pytest.raises(pn.SolveError):
         pn.loss_and_grad(blow, y0, t, blow.init(), target, errors="raise", **options)
     # the cotangent given for a failed sample does not count either
-    sol = pn.solve(blow, y0, t, blow.init(), rtol=1e-4, atol=1e-5, coupling=0.99 if adjoint == "reversible" else 0.0, errors="ignore")
+    sol = pn.solve(
+        blow, y0, t, blow.init(), rtol=1e-4, atol=1e-5, coupling=0.99 if adjoint == "reversible" else 0.0, errors="ignore"
+    )
     grads = sol.vjp(np.ones_like(sol.y), adjoint=adjoint)
     assert not grads.y0[bad].any()
     part = pn.solve(blow, y0[good], t, blow.init(), rtol=1e-4, atol=1e-5, coupling=0.99 if adjoint == "reversible" else 0.0)
@@ -436,6 +503,7 @@ def test_an_infinite_slope_at_the_end_of_the_last_step_fails():
 
 # ---- Closed forms
 
+
 @pytest.mark.parametrize("adjoint", ["discrete", "backsolve", "interpolating"])
 @pytest.mark.parametrize("method", ["dopri5", "tsit5", "dop853"])
 def test_linear_system(method, adjoint):
@@ -456,11 +524,12 @@ def test_linear_system(method, adjoint):
     dA = sum(s * expm_frechet((A * s).T, np.outer(ck, y0), compute_expm=False) for s, ck in zip(t, c, strict=True))
     check(grads.theta, dA, 1e-9)
     dt = np.array([ck @ A @ E @ y0 for E, ck in zip(flows, c, strict=True)])
-    dt[0] = -sum(ck @ E @ A @ y0 for E, ck in zip(flows[1:], c[1:], strict=True))   # y(t0) = y0 whatever t0
+    dt[0] = -sum(ck @ E @ A @ y0 for E, ck in zip(flows[1:], c[1:], strict=True))  # y(t0) = y0 whatever t0
     check(grads.t, dt, 1e-8)
 
 
 # ---- float32
+
 
 @pytest.mark.parametrize("adjoint", ["discrete", "reversible"])
 def test_float32(adjoint):
@@ -490,7 +559,9 @@ def test_instruction_sets(isa, n):
         for name in (isa, "plain"):
             pn.set_isa(name)
             assert pn.isa() == name
-            values.append(pn.loss_and_grad(f, y0, t, theta, target, wrt=("theta", "y0", "t"), rtol=1e-9, atol=1e-9, threads=1))
+            values.append(
+                pn.loss_and_grad(f, y0, t, theta, target, wrt=("theta", "y0", "t"), rtol=1e-9, atol=1e-9, threads=1)
+            )
     finally:
         pn.set_isa(before)
     assert values[0].loss == pytest.approx(values[1].loss, rel=1e-9)

@@ -2,8 +2,9 @@
 
 import bench_cases
 import numpy as np
-import pynode as pn
 import pytest
+
+import pynode as pn
 
 
 def case(name):
@@ -25,27 +26,35 @@ def case(name):
 def loss_and_norm(name, dtype=None, **options):
     c, f, theta, control = case(name)
     y0 = c["y0"] if dtype is None else c["y0"].astype(dtype)
-    value = pn.loss_and_grad(f, y0, c["t"], theta, c["target"].transpose(1, 0, 2), **{"method": c["method"], **control, **options})
+    value = pn.loss_and_grad(
+        f, y0, c["t"], theta, c["target"].transpose(1, 0, 2), **{"method": c["method"], **control, **options}
+    )
     assert value.y.dtype == (dtype or c["dtype"])
     return value.loss, np.linalg.norm(value.theta)
 
 
-@pytest.mark.parametrize(("name", "method", "loss", "norm"), [
-    ("codelab", "euler", 3.6774275934445573, 4.483893236806059),
-    ("rk4one", "rk4", 19.86328416424388, 168.620030210082),
-    ("rk4one", "rk38", 19.86328423704413, 168.62003125349),
-])
+@pytest.mark.parametrize(
+    ("name", "method", "loss", "norm"),
+    [
+        ("codelab", "euler", 3.6774275934445573, 4.483893236806059),
+        ("rk4one", "rk4", 19.86328416424388, 168.620030210082),
+        ("rk4one", "rk38", 19.86328423704413, 168.62003125349),
+    ],
+)
 def test_fixed_steps(name, method, loss, norm):
     # the peers' step sizes are these, so all digits agree
     assert loss_and_norm(name, method=method) == pytest.approx((loss, norm), rel=1e-12, abs=0)
 
 
-@pytest.mark.parametrize(("name", "loss", "norm", "rel"), [
-    ("spiral", 1.892195, 0.511433, 1e-6),
-    ("vdp", 4.6208, 34.032, 1e-5),
-    ("big", 2.06181, 2.78474, 1e-5),
-    ("wide", 2.61993, 0.59966, 5e-3),   # at rtol = atol = 1e-3; the peers' own error is 1.1e-3, 4.4e-3
-])
+@pytest.mark.parametrize(
+    ("name", "loss", "norm", "rel"),
+    [
+        ("spiral", 1.892195, 0.511433, 1e-6),
+        ("vdp", 4.6208, 34.032, 1e-5),
+        ("big", 2.06181, 2.78474, 1e-5),
+        ("wide", 2.61993, 0.59966, 5e-3),  # at rtol = atol = 1e-3; the peers' own error is 1.1e-3, 4.4e-3
+    ],
+)
 def test_adaptive_steps(name, loss, norm, rel):
     assert loss_and_norm(name) == pytest.approx((loss, norm), rel=rel)
 
@@ -74,7 +83,7 @@ def test_odeint_rk4_is_the_three_eighths_rule():
 
 T = np.array([0.0, 0.25, 0.5])
 TARGET = np.array([[np.nan], [np.nan], [0.37]])
-THETA = np.array([1.5, 0.0, -2.0, 0.0])   # w1, b1, w2, b2, which is the flat theta of pn.mlp(1, (1,))
+THETA = np.array([1.5, 0.0, -2.0, 0.0])  # w1, b1, w2, b2, which is the flat theta of pn.mlp(1, (1,))
 COURSE = pn.mlp(1, (1,))
 EULER = {"method": "euler", "step": 0.25}
 
@@ -104,10 +113,12 @@ def test_worked_example_discrete_adjoint():
     slope = [-3.0 * (1 - np.tanh(1.5 * y) ** 2) for y in (1.0, y1[0])]
     a2 = value.y[2, 0] - 0.37
     assert half(value.y0[0]) == pytest.approx(a2 * (1 + 0.25 * slope[0]) * (1 + 0.25 * slope[1]), rel=1e-13)
+
     # and dL/dw2 as finite differences of the Euler loss
     def loss(w2):
         theta = np.array([1.5, 0.0, w2, 0.0])
         return half((pn.solve(COURSE, [1.0], T, theta, **EULER).y[-1, 0] - 0.37) ** 2)
+
     assert (loss(-2 + 1e-5) - loss(-2 - 1e-5)) / 2e-5 == pytest.approx(half(value.theta[2]), abs=1e-9)
 
 
@@ -118,8 +129,19 @@ def test_worked_example_continuous_flow(adjoint):
     exact = np.arcsinh(np.sinh(1.5) * np.exp(-3 * t)) / 1.5
     target = np.full((11, 1), np.nan)
     target[-1] = 0.37
-    value = pn.loss_and_grad(COURSE, [1.0], t, THETA, target, loss="sse", wrt=("theta", "y0"), adjoint=adjoint,
-                             method="dop853", rtol=1e-12, atol=1e-13)
+    value = pn.loss_and_grad(
+        COURSE,
+        [1.0],
+        t,
+        THETA,
+        target,
+        loss="sse",
+        wrt=("theta", "y0"),
+        adjoint=adjoint,
+        method="dop853",
+        rtol=1e-12,
+        atol=1e-13,
+    )
     assert np.abs(value.y[:, 0] - exact).max() < 1e-11
     assert value.y[-1, 0] == pytest.approx(0.3058909, abs=1e-7)
     assert half(value.theta[2]) == pytest.approx(-0.0137558, abs=1e-7)
@@ -130,6 +152,7 @@ def test_worked_example_continuous_flow(adjoint):
 
 # ---- The exercise "scalar adjoint": y' = -a y, L = (y(T) - y*)^2 / 2
 
+
 @pytest.mark.parametrize("adjoint", ["discrete", "backsolve", "interpolating"])
 @pytest.mark.parametrize(("a", "y0", "star", "end"), [(0.7, 1.3, 0.2, 2.0), (-0.4, -0.8, 1.0, 1.5), (2.5, 3.0, 0.0, 1.0)])
 def test_scalar_adjoint(adjoint, a, y0, star, end):
@@ -138,8 +161,19 @@ def test_scalar_adjoint(adjoint, a, y0, star, end):
         return -th.a * y
 
     target = np.array([[np.nan], [star]])
-    value = pn.loss_and_grad(decay, [y0], [0.0, end], [a], target, loss="sse", wrt=("theta", "y0", "t"), adjoint=adjoint,
-                             method="dop853", rtol=1e-12, atol=1e-14)
+    value = pn.loss_and_grad(
+        decay,
+        [y0],
+        [0.0, end],
+        [a],
+        target,
+        loss="sse",
+        wrt=("theta", "y0", "t"),
+        adjoint=adjoint,
+        method="dop853",
+        rtol=1e-12,
+        atol=1e-14,
+    )
     residual, y_end = y0 * np.exp(-a * end) - star, y0 * np.exp(-a * end)
     assert half(value.y0[0]) == pytest.approx(residual * np.exp(-a * end), abs=1e-9)
     assert half(value.theta[0]) == pytest.approx(-residual * end * y_end, abs=1e-9)

@@ -4,11 +4,12 @@ sample's result does not depend on who shares its batch."""
 import itertools
 
 import numpy as np
-import pynode as pn
 import pytest
 import rk_reference as rk
 from scipy.integrate import solve_ivp
 from scipy.integrate._ivp import rk as scipy_rk
+
+import pynode as pn
 
 METHODS = list(pn.METHODS)
 ADAPTIVE = [name for name, row in pn.METHODS.items() if row["error_order"]]
@@ -16,9 +17,11 @@ ADAPTIVE = [name for name, row in pn.METHODS.items() if row["error_order"]]
 
 # ---- Fields with known solutions
 
+
 @pytest.fixture(scope="module")
 def flow():
     """A nonlinear, nonautonomous system, and its solution."""
+
     @pn.field(state=2)
     def f(t, y):
         rate = 4 * (1 + 0.3 * np.cos(t)) * (y[0] ** 2 + y[1] ** 2) ** 0.25
@@ -59,7 +62,12 @@ def arenstorf(t, y):
     # the restricted three-body problem: x, y, x', y'
     a, b = y[0] + MU, y[0] - (1 - MU)
     A, B = (a**2 + y[1] ** 2) ** 1.5, (b**2 + y[1] ** 2) ** 1.5
-    return [y[2], y[3], y[0] + 2 * y[3] - (1 - MU) * a / A - MU * b / B, y[1] - 2 * y[2] - (1 - MU) * y[1] / A - MU * y[1] / B]
+    return [
+        y[2],
+        y[3],
+        y[0] + 2 * y[3] - (1 - MU) * a / A - MU * b / B,
+        y[1] - 2 * y[2] - (1 - MU) * y[1] / A - MU * y[1] / B,
+    ]
 
 
 PROBLEMS = {
@@ -86,7 +94,10 @@ def references():
 
 # ---- The tables once more: against SciPy's
 
-@pytest.mark.parametrize(("name", "other"), [("bosh3", scipy_rk.RK23), ("dopri5", scipy_rk.RK45), ("dop853", scipy_rk.DOP853)])
+
+@pytest.mark.parametrize(
+    ("name", "other"), [("bosh3", scipy_rk.RK23), ("dopri5", scipy_rk.RK45), ("dop853", scipy_rk.DOP853)]
+)
 def test_coefficients_are_those_of_scipy(name, other):
     m = pn.METHODS[name]
     s = m["s"]
@@ -117,7 +128,7 @@ def test_order(method, backward, flow):
     f, exact = flow
     row = pn.METHODS[method]
     t = np.linspace(0.5, 1.5, 11)[:: -1 if backward else 1].copy()
-    between = t[0] + (t[-1] - t[0]) * np.linspace(0, 1, 173) ** 1.03   # not at ends of steps
+    between = t[0] + (t[-1] - t[0]) * np.linspace(0, 1, 173) ** 1.03  # not at ends of steps
     at_steps, dense, landed, continuous = [], [], [], []
     for n in WINDOW[row["order"]] * np.array([1, 2, 4]):
         step = 1 / n
@@ -156,20 +167,20 @@ def test_error_is_proportional_to_the_tolerance(method, backward, flow):
 
 # ---- Against SciPy
 
+
 @pytest.mark.parametrize("save", ["interpolate", "land"])
-@pytest.mark.parametrize("method", ADAPTIVE)
-@pytest.mark.parametrize("problem", PROBLEMS)
+@pytest.mark.parametrize(
+    ("problem", "method"), [(p, m) for p in PROBLEMS for m in ADAPTIVE if (p, m) != ("arenstorf", "heun")]
+)
 def test_against_scipy(problem, method, save, references):
     f, y0, t = PROBLEMS[problem]
-    if method == "heun" and problem == "arenstorf":
-        pytest.skip("order 2: too many steps")
     tol = {"heun": 1e-7, "bosh3": 1e-9}.get(method, 1e-10)
     want = references[problem]
     sol = pn.solve(f, y0, t, f.init() if f.n_params else None, method=method, rtol=tol, atol=tol, save=save)
     assert sol.status == 0
-    amplification = {"arenstorf": 1e6, "vdp": 300}.get(problem, 100)   # of a local error along the path
+    amplification = {"arenstorf": 1e6, "vdp": 300}.get(problem, 100)  # of a local error along the path
     if problem == "stiffish" and save == "interpolate":
-        amplification = 2000   # where stability limits the steps, their ends are better than what lies between them
+        amplification = 2000  # where stability limits the steps, their ends are better than what lies between them
     assert np.abs(sol.y - want).max() < amplification * tol
     assert np.array_equal(sol.y[0], y0)
 
@@ -177,7 +188,7 @@ def test_against_scipy(problem, method, save, references):
 def test_arenstorf_orbit_closes(references):
     f, y0, t = PROBLEMS["arenstorf"]
     sol = pn.solve(f, y0, t, method="dop853", rtol=1e-12, atol=1e-13)
-    assert np.abs(sol.y[-1] - y0).max() < 1e-4   # one turn: errors grow by 1e7
+    assert np.abs(sol.y[-1] - y0).max() < 1e-4  # one turn: errors grow by 1e7
     assert np.abs(sol.y - references["arenstorf"])[:20].max() < 1e-7
 
 
@@ -202,7 +213,7 @@ def test_dense_output_is_what_interpolation_saves(method):
     sol = pn.solve(vdp, [2.0, 0.3], t, vdp.init(), method=method, step=0.07, dense=True)
     assert np.array_equal(plain.y, sol.y)
     assert np.abs(sol(t) - sol.y).max() < 1e-13 * 10
-    ends, h = sol.steps[1:-1], 1e-6   # continuously differentiable across steps, with the field's slope
+    ends, h = sol.steps[1:-1], 1e-6  # continuously differentiable across steps, with the field's slope
     slope = vdp(ends, sol(ends), vdp.init())
     for side in (h, -h):
         assert np.abs((sol(ends + side) - sol(ends)) / side - slope).max() < 1e-4
@@ -210,13 +221,14 @@ def test_dense_output_is_what_interpolation_saves(method):
 
 # ---- Steps
 
+
 @pytest.mark.parametrize("method", METHODS)
 @pytest.mark.parametrize("save", ["interpolate", "land"])
 def test_fixed_steps_are_where_they_should_be(method, save):
     t = np.array([0.3, 0.5, 0.5, 1.13, 2.0])
     for times in (t, 2.3 - t):
         sol = pn.solve(vdp, [2.0, 0.0], times, vdp.init(), method=method, step=0.25, save=save, steps=True)
-        parts = zip(times[:-1], times[1:], strict=True) if save == "land" else [(times[0], times[-1])]
+        parts = itertools.pairwise(times) if save == "land" else [(times[0], times[-1])]
         want = [times[0]]
         for a, b in parts:
             n = int(np.ceil(abs(b - a) / 0.25 - 1e-9))
@@ -238,8 +250,15 @@ def test_prescribed_steps_and_the_reference_integrator(method, coupling):
     theta, y0 = f.init(1), rng.normal(size=2)
     sol = pn.solve(f, y0, times, theta, method=method, grid=grid, coupling=coupling, steps=True)
     on_grid = np.isin(times, grid)
-    want = rk.integrate(lambda s, y, middle: F(s, y, theta[None].astype(complex), None), method, grid[None].astype(complex),
-                        y0[None].astype(complex), times[None].astype(complex), on_grid, coupling)[0].real
+    want = rk.integrate(
+        lambda s, y, middle: F(s, y, theta[None].astype(complex), None),
+        method,
+        grid[None].astype(complex),
+        y0[None].astype(complex),
+        times[None].astype(complex),
+        on_grid,
+        coupling,
+    )[0].real
     assert np.abs(sol.y - want).max() < 2e-14
     assert np.array_equal(sol.steps, grid)
 
@@ -247,7 +266,7 @@ def test_prescribed_steps_and_the_reference_integrator(method, coupling):
 def test_steps_of_one_solve_prescribed_to_another_give_the_same_bits():
     rng, f = np.random.default_rng(2), pn.mlp(2, (8,), time=True)
     for method in ADAPTIVE:
-        t = [np.sort(rng.normal(size=5)) * (-1) ** i for i in range(60)]   # t + (t1 - t) is not always t1
+        t = [np.sort(rng.normal(size=5)) * (-1) ** i for i in range(60)]  # t + (t1 - t) is not always t1
         t = [np.sort(x)[:: (-1) ** i].copy() for i, x in enumerate(t)]
         y0 = rng.normal(size=(60, 2))
         sol = pn.solve(f, y0, t, f.init(1), method=method, rtol=1e-4, atol=1e-4, steps=True)
@@ -273,11 +292,32 @@ def test_step_sizes_follow_the_error():
         return -y
 
     for method in ADAPTIVE:
-        sol = pn.solve(decay, [1.0], [0.0, 30.0 if method == "dop853" else 3.0], method=method, rtol=1e-8, atol=0.0, steps=True, first_step=0.02)
+        sol = pn.solve(
+            decay,
+            [1.0],
+            [0.0, 30.0 if method == "dop853" else 3.0],
+            method=method,
+            rtol=1e-8,
+            atol=0.0,
+            steps=True,
+            first_step=0.02,
+        )
         h = np.diff(sol.steps)[8:-2]
         assert len(h) > 10
         assert h.max() / h.min() < 1.05, (method, h)
         assert sol.stats.rejected <= 2 + 1e-3 * sol.stats.accepted
+
+
+def test_landing_does_not_hold_up_the_following_steps():
+    # after a step cut short to land, the control goes on where it was
+    t = np.sort(np.concatenate([np.arange(9), np.arange(8) + 1e-7]))
+    for method in ADAPTIVE:
+        options = {"method": method, "rtol": 1e-4, "atol": 1e-4}
+        free = pn.solve(vdp, [2.0, 0.1], t, vdp.init(), **options)
+        land = pn.solve(vdp, [2.0, 0.1], t, vdp.init(), save="land", **options)
+        assert land.stats.accepted <= free.stats.accepted + 1.5 * len(t), method
+    slow = pn.solve(vdp, [2.0, 0.1], t, vdp.init(), save="land", max_step=0.2, rtol=1e-3, atol=1e-3)
+    assert slow.stats.accepted < 8 * 7
 
 
 def test_max_step_and_first_step():
@@ -285,7 +325,9 @@ def test_max_step_and_first_step():
     h = np.diff(sol.steps)
     assert h.max() <= 0.05 * (1 + 1e-12) and sol.stats.accepted in (60, 61)
     for first in (1e-3, 0.02):
-        assert np.diff(pn.solve(vdp, [2.0, 0.0], [0, 3], vdp.init(), first_step=first, steps=True).steps)[0] == pytest.approx(first)
+        assert np.diff(pn.solve(vdp, [2.0, 0.0], [0, 3], vdp.init(), first_step=first, steps=True).steps)[
+            0
+        ] == pytest.approx(first)
     # far too large a first step is rejected until it fits; results stay right
     sol = pn.solve(vdp, [2.0, 0.0], [0, 3], vdp.init(), first_step=100.0)
     assert sol.stats.rejected > 0
@@ -302,8 +344,16 @@ def test_automatic_first_step_is_sane():
         for size in (1e-3, 1.0, 1e3):
             accepted = []
             for rate in (1.0, 1e-6, 1e6):
-                sol = pn.solve(oscillator, [size, 0.1 * size], [0, 5 / rate], [rate, size], method=method, rtol=1e-6,
-                               atol=1e-6 * size, steps=True)
+                sol = pn.solve(
+                    oscillator,
+                    [size, 0.1 * size],
+                    [0, 5 / rate],
+                    [rate, size],
+                    method=method,
+                    rtol=1e-6,
+                    atol=1e-6 * size,
+                    steps=True,
+                )
                 h = np.diff(sol.steps)
                 assert rate != 1 or 0.03 < h[0] / np.median(h) < 3, (size, method)
                 assert sol.stats.rejected <= 3
@@ -316,8 +366,17 @@ def test_automatic_first_step_is_sane():
 
 # ---- Times
 
-@pytest.mark.parametrize("options", [{}, {"save": "land"}, {"method": "rk4", "step": 0.1}, {"method": "dop853", "step": 0.3},
-                                     {"coupling": 0.9, "step": 0.1}])
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        {},
+        {"save": "land"},
+        {"method": "rk4", "step": 0.1},
+        {"method": "dop853", "step": 0.3},
+        {"coupling": 0.9, "step": 0.1},
+    ],
+)
 def test_repeated_and_single_times(options):
     t = np.array([0.0, 0.0, 0.4, 0.4, 0.4, 1.0, 1.0])
     f = vdp
@@ -339,7 +398,10 @@ def test_many_saves_in_a_step_cost_nothing():
 
 def test_land_and_interpolate_agree():
     t = np.linspace(0, 8, 33)
-    a, b = (pn.solve(vdp, [2.0, 0.0], t, vdp.init(), rtol=1e-9, atol=1e-9, save=save, steps=True) for save in ("interpolate", "land"))
+    a, b = (
+        pn.solve(vdp, [2.0, 0.0], t, vdp.init(), rtol=1e-9, atol=1e-9, save=save, steps=True)
+        for save in ("interpolate", "land")
+    )
     assert np.isin(t, b.steps).all() and not np.isin(t, a.steps).all()
     assert 0 < np.abs(a.y - b.y).max() < 1e-6
 
@@ -360,7 +422,7 @@ def test_kinds_of_batches():
     assert own.y.shape == (4, 6, 2)
     ragged = pn.solve(vdp, y0, [t[0], t[1][:3], t[2][:1], t[3][2:]], vdp.init())
     assert np.array_equal(ragged.y[0], own.y[0]) and [len(y) for y in ragged.y] == [6, 3, 1, 4]
-    assert np.abs(ragged.y[1] - own.y[1][:3]).max() < 1e-6   # another end of the interval, other steps
+    assert np.abs(ragged.y[1] - own.y[1][:3]).max() < 1e-6  # another end of the interval, other steps
     shared = pn.solve(vdp, y0, t[0], vdp.init())
     assert np.array_equal(shared.y[0], own.y[0]) and shared.y.shape == (4, 6, 2)
     empty = pn.solve(vdp, np.zeros((0, 2)), t[0], vdp.init())
@@ -380,6 +442,7 @@ def test_one_sample_and_a_batch_of_one(method):
 
 
 # ---- float32
+
 
 @pytest.mark.parametrize("method", METHODS)
 def test_float32(method):
@@ -406,6 +469,7 @@ def test_time_is_double_in_float32():
 
 # ---- Independence of the batch, threads, instruction sets
 
+
 def hard_batch(rng, n, dtype=np.float64):
     """Samples of very different difficulty and length."""
     y0 = (rng.normal(size=(n, 2)) * 10 ** rng.uniform(-1, 1, (n, 1))).astype(dtype)
@@ -420,7 +484,11 @@ def test_results_do_not_depend_on_neighbours(method, dtype):
     f = pn.mlp(2, (9,), time=True, gain=2.0)
     y0, t = hard_batch(rng, 70, dtype)
     loose = {"rtol": 1e-6, "atol": 1e-6} if dtype == np.float64 else {"rtol": 1e-3, "atol": 1e-4}
-    for options in [{"step": 0.1}, {"step": 0.1, "coupling": 0.9}, *([loose, loose | {"save": "land"}] if method in ADAPTIVE else [])]:
+    for options in [
+        {"step": 0.1},
+        {"step": 0.1, "coupling": 0.9},
+        *([loose, loose | {"save": "land"}] if method in ADAPTIVE else []),
+    ]:
         whole = pn.solve(f, y0, t, f.init(1), method=method, errors="ignore", **options)
         for n in (2, 3, 7, 8, 16, 17, 31, 33, 64):
             some = rng.permutation(70)[:n]
@@ -477,6 +545,7 @@ def test_instruction_sets(isa, n, dtype):
 
 # ---- Bookkeeping
 
+
 @pytest.mark.parametrize("save", ["interpolate", "land"])
 @pytest.mark.parametrize("method", METHODS)
 def test_evaluations_are_counted(method, save):
@@ -496,11 +565,15 @@ def test_evaluations_are_counted(method, save):
         assert sol.stats.backend == "callback" and sol.stats.nfe == len(calls)
         again = pn.solve(traced, [1.0, 0.2], t, method=method, save=save, **options)
         assert again.stats.backend == pn.isa()
-        assert (again.stats.nfe, again.stats.accepted, again.stats.rejected) == (len(calls), sol.stats.accepted, sol.stats.rejected)
+        assert (again.stats.nfe, again.stats.accepted, again.stats.rejected) == (
+            len(calls),
+            sol.stats.accepted,
+            sol.stats.rejected,
+        )
         assert np.abs(again.y - sol.y).max() < 1e-12
-        if options == {"step": 0.125} and save == "land":   # no saves inside: s evaluations a step
+        if options == {"step": 0.125} and save == "land":  # no saves inside: s evaluations a step
             assert sol.stats.nfe == 32 * row["s"]
-        if options == {} and save == "land" and row["error_uses_new"]:   # first same as last
+        if options == {} and save == "land" and row["error_uses_new"]:  # first same as last
             attempts = sol.stats.accepted + sol.stats.rejected
             assert sol.stats.nfe == row["s"] * attempts + 2
 
@@ -513,9 +586,10 @@ def test_stats_of_a_batch():
 
 # ---- Failures
 
+
 @pn.field(state=1)
 def square(t, y):
-    return y**2   # 1 / (1/y0 - t)
+    return y**2  # 1 / (1/y0 - t)
 
 
 @pytest.mark.parametrize("method", ADAPTIVE)
@@ -525,10 +599,10 @@ def test_blow_up_ends(method):
         sol = pn.solve(square, [[0.5], [2.0], [-1.0]], t, method=method)
     assert sol.status[0] == sol.status[2] == 0 and pn.STATUS[sol.status[1]] in ("step_too_small", "non_finite", "max_steps")
     assert not sol.ok
-    assert np.isfinite(sol.y[1, :3]).all() and np.isnan(sol.y[1, 3:]).all()   # t = 0.4 is before the pole at 0.5
+    assert np.isfinite(sol.y[1, :3]).all() and np.isnan(sol.y[1, 3:]).all()  # t = 0.4 is before the pole at 0.5
     assert np.abs(sol.y[1, :3, 0] - 1 / (0.5 - t[:3])).max() < 1e-2
     assert np.abs(sol.y[[0, 2], :, 0] - [1 / (2 - t), 1 / (-1 - t)]).max() < 1e-4
-    with pytest.raises(pn.SolveError, match="pynode|step|finite"):
+    with pytest.raises(pn.SolveError, match=r"at t = 0\.5"):
         pn.solve(square, [2.0], t, method=method, errors="raise")
     assert pn.solve(square, [2.0], t, method=method, errors="ignore").status == sol.status[1]
 
@@ -536,7 +610,9 @@ def test_blow_up_ends(method):
 @pytest.mark.parametrize("method", METHODS)
 @pytest.mark.parametrize("coupling", [0.0, 0.9])
 def test_blow_up_with_fixed_steps(method, coupling):
-    sol = pn.solve(square, [[0.5], [2.0]], np.linspace(0, 3, 31), method=method, step=0.05, coupling=coupling, errors="ignore")
+    sol = pn.solve(
+        square, [[0.5], [2.0]], np.linspace(0, 3, 31), method=method, step=0.05, coupling=coupling, errors="ignore"
+    )
     assert pn.STATUS[sol.status[1]] == "non_finite" and np.isnan(sol.y[1, -1, 0])
     first = np.flatnonzero(np.isnan(sol.y[1, :, 0]))[0]
     assert np.isfinite(sol.y[1, :first]).all() and np.isnan(sol.y[1, first:]).all() and first > 5
@@ -568,7 +644,9 @@ def test_max_steps():
     assert sol.stats.accepted + sol.stats.rejected == needed - 1
     done = t <= sol.steps[-1]
     assert not done.all() and np.array_equal(sol.y[done], free.y[done]) and np.isnan(sol.y[~done]).all()
-    assert pn.STATUS[pn.solve(vdp, [2.0, 0.0], t, vdp.init(), step=0.01, max_steps=10, errors="ignore").status] == "max_steps"
+    assert (
+        pn.STATUS[pn.solve(vdp, [2.0, 0.0], t, vdp.init(), step=0.01, max_steps=10, errors="ignore").status] == "max_steps"
+    )
 
 
 def test_step_too_small():
@@ -599,12 +677,17 @@ def test_overflow_of_a_stage_only_is_a_rejection():
 
 # ---- Tolerances
 
+
 def test_atol_of_each_component():
     f = pn.field(state=2)(lambda t, y: [y[1], -100 * y[0]])
     want = np.array([np.cos(10.0), -10 * np.sin(10.0)])
-    errors = [np.abs(pn.solve(f, [1.0, 0.0], [0, 1], rtol=0.0, atol=a).y[-1] - want) for a in ([1e-9, 1e3], [1e3, 1e-9], 1e-9)]
+    errors = [
+        np.abs(pn.solve(f, [1.0, 0.0], [0, 1], rtol=0.0, atol=a).y[-1] - want) for a in ([1e-9, 1e3], [1e3, 1e-9], 1e-9)
+    ]
     assert errors[0][0] < 1e-6 and errors[1][1] < 1e-5 and errors[2].max() < 1e-6
-    steps = [pn.solve(f, [1.0, 0.0], [0, 1], rtol=0.0, atol=a).stats.accepted for a in ([1e-9, 1e3], [1e3, 1e-8], [1e3, 1e3])]
+    steps = [
+        pn.solve(f, [1.0, 0.0], [0, 1], rtol=0.0, atol=a).stats.accepted for a in ([1e-9, 1e3], [1e3, 1e-8], [1e3, 1e3])
+    ]
     assert 3 * steps[2] < min(steps[:2])
 
 

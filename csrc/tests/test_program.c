@@ -147,6 +147,55 @@ static void calls(void) {
     refused(&b, "do not fit", __LINE__);
 }
 
+/* Good programs with numbers changed at random: refused, or safe to run (under the sanitizers of tests/campaign.sh). */
+static int32_t odd_number(void) {
+    static const int32_t odd[] = {-1, 0, 1, 2, 3, 8, 16, 17, 64, 1 << 20, INT32_MAX, INT32_MIN};
+    int32_t r = (int32_t)(12 + 12 * uniform());
+    return r < 12 ? odd[r] : r - 12;
+}
+static void run_it(const builder *b, const pn_program *p) {
+    for (int64_t n = 1; n <= 3; n += 2) {
+        size_t mark = n_kept, count = (size_t)n, most = 1;
+        const void *slot[PN_MAX_SLOTS], *theta[PN_MAX_SPACES] = {NULL};
+        void *output[PN_MAX_OUTPUTS];
+        double *grad[PN_MAX_SPACES] = {NULL};
+        for (int32_t r = 0; r < b->spec.n_reg; r++)
+            if ((size_t)b->sizes[r] > most) most = (size_t)b->sizes[r];
+        if (most > 1 << 10) return;
+        for (int32_t s = 0; s < b->spec.n_slots; s++) slot[s] = random_array(count * (size_t)b->sizes[s], 0, 1);
+        for (int o = 0; o < b->spec.n_outputs; o++) output[o] = keep(count * (b->outputs[o] < 0 ? 1 : (size_t)b->sizes[b->outputs[o]]), 8);
+        for (int k = 0; k < b->spec.n_spaces; k++) theta[k] = random_array((size_t)b->n_theta[k], 0, 1);
+        for (int k = 0; k < b->spec.n_grads; k++) grad[k] = keep((size_t)b->n_grad[k], 8);
+        EACH_ISA(isa) CHECK(pn_evaluate(p, 0, isa, n, slot, theta, output, grad, NULL, NULL) == PN_OK);
+        release(mark);
+    }
+}
+static void fuzz(void) {
+    int taken = 0, tries = 30000;
+    for (int i = 0; i < tries; i++) {
+        builder b;
+        pn_program *p;
+        if (i % 2) good(&b);
+        else net(&b, 3, 2, 5, 1, 1);
+        for (int changes = 1 + i % 3; changes > 0; changes--) {
+            int32_t *x = (int32_t *)&b.code[(int)((1 + uniform()) / 2 * b.spec.n_code)];
+            switch (i / 2 % 8) {
+            case 0: b.sizes[(int)((1 + uniform()) / 2 * b.spec.n_reg)] = odd_number(); break;
+            case 1: b.spec.segments[(int)((1 + uniform()) * 1.5)] = odd_number(); break;
+            case 2: b.outputs[(int)((1 + uniform()) / 2 * b.spec.n_outputs)] = odd_number(); break;
+            case 3: x[0] = (int32_t)((1 + uniform()) / 2 * PN_OP_CALL); break;
+            default: x[(int)((1 + uniform()) * 4)] = odd_number();
+            }
+            if (i % 64 == 0) b.n_theta[0] = i % 80, b.n_grad[0] = i % 70;
+        }
+        if (create(&b, &p) != PN_OK) continue;
+        taken++;
+        run_it(&b, p);
+        pn_program_destroy(&p);
+    }
+    CHECKF(taken > tries / 50 && taken < tries, "%d of %d", taken, tries);
+}
+
 int main(void) {
     builder b;
     pn_program *p;
@@ -169,6 +218,7 @@ int main(void) {
     operands();
     shapes();
     calls();
+    fuzz();
     for (int s = 0; s < PN_N_STATUS; s++) CHECK(pn_status_name((pn_status)s)[0] && pn_status_message((pn_status)s)[0]);
     return finish("test_program");
 }

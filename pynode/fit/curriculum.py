@@ -27,6 +27,12 @@ LOST, WORSE = 0.1, 2.0
 the one before: over windows that long the data cannot be followed, as in chaos."""
 
 
+NOTHING_SOLVED = (
+    "the field could not be solved along the data with any parameters tried: "
+    "shorter windows, smaller `hidden`, or another `method` may help"
+)
+
+
 class FitError(RuntimeError):
     """The field cannot be trained on these data."""
 
@@ -125,12 +131,12 @@ class Plan:
         return self.max_iter * (MATCHING_FACTOR * (1 + (self.optimizer == "adam+lbfgs")) + len(self.windows))
 
 
-def default_windows(lengths):
-    """Lengths of windows, tripling from at most ten intervals to whole trajectories."""
+def default_windows(lengths, growth=3):
+    """Lengths of windows, growing from at most ten intervals to whole trajectories."""
     longest = max(lengths) - 1
     sizes = [max(1, min(10, round(longest / 3)))]
-    while 4.5 * sizes[-1] < longest:  # at least two windows
-        sizes.append(3 * sizes[-1])
+    while 1.5 * growth * sizes[-1] < longest:  # at least two windows
+        sizes.append(growth * sizes[-1])
     return (*sizes, None)
 
 
@@ -164,10 +170,7 @@ def train(field, t, y, training, smoothed, plan, callback=None):
             break
         run.windows(intervals)
     if not run.stopped and not any(stage.windows and stage.status != "left out" for stage in training.stages):
-        raise FitError(
-            "the field could not be solved along the data with any parameters tried: "
-            "shorter windows, smaller `hidden`, or another `method` may help"
-        )
+        raise FitError(NOTHING_SOLVED)
 
 
 class _Run:

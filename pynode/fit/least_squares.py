@@ -15,6 +15,10 @@ from pynode.jacobians import SensitivityProblem
 from pynode.transforms import jacobian
 
 
+HUGE = 1e100
+"""Sensitivities beyond this are those of chaos over too long a time: nothing can be learned from them."""
+
+
 @dataclass(frozen=True)
 class Linearised:
     """Normal equations at a point, for the weighted sum of squares E = sum (w r)^2.
@@ -29,6 +33,8 @@ class Linearised:
         step of theta (p,) -> the best step of the free states (B, d) with it; None where there are none.
     gain_free : float
         What the free states alone gain: z^T A^-1 z, part of the decrease that a step predicts.
+    free_gain, free_precision : (B, d, p), (B, d, d) or None
+        How the best free states follow theta, d free = -free_gain d theta, and J^T J of the free states.
     """
 
     loss: float
@@ -36,6 +42,8 @@ class Linearised:
     g: np.ndarray
     step_free: object = None
     gain_free: float = 0.0
+    free_gain: np.ndarray | None = None
+    free_precision: np.ndarray | None = None
 
 
 class MatchingProblem:
@@ -129,7 +137,7 @@ class ShootingProblem:
     def linearise(self, theta, free):
         raw = self.problem.run(theta, free)
         self.nfe += int(raw["nfe"].sum())
-        if (raw["status"] != OK).any():
+        if (raw["status"] != OK).any() or not np.isfinite(raw["sensitivity"]).all() or np.abs(raw["sensitivity"]).max() > HUGE:
             return None
         d = self.y0.shape[1]
         p = len(theta)
@@ -145,6 +153,8 @@ class ShootingProblem:
                       for a, n in zip(self.start, self.length)])                       # (B, d, p)
         X, s = np.linalg.solve(A, C), np.linalg.solve(A, z[:, :, None])[:, :, 0]
         flat = C.reshape(-1, p)
-        loss = float((r * r).sum()) + self._pull(free)
-        return Linearised(loss, H - flat.T @ X.reshape(-1, p), g - flat.T @ s.ravel(), lambda step: -(s + X @ step),
-                          float((s * z).sum()))
+        loss, H = float((r * r).sum()) + self._pull(free), H - flat.T @ X.reshape(-1, p)
+        if not np.isfinite(H).all():
+            return None
+        return Linearised(loss, H, g - flat.T @ s.ravel(), lambda step: -(s + X @ step),
+                          float((s * z).sum()), X, A)

@@ -8,10 +8,10 @@ C the posterior covariance (beta J^T J + alpha)^-1.
 """
 
 import time
-from dataclasses import dataclass, field as _field
+from dataclasses import dataclass
 
 import numpy as np
-from scipy.linalg import cho_factor, cho_solve, lapack
+from scipy.linalg import cho_factor, cho_solve, eigh, lapack
 
 ALPHA_RANGE = (1e-6, 1e4)
 TRIES = 12
@@ -36,7 +36,13 @@ class Posterior:
         Weighted sum of squares E.
     covariance : (p, p) array or None
         Of theta (Laplace approximation).
-    status : {"converged", "max_iter", "stalled", "stopped"}
+    free_gain, free_covariance : (B, d, p), (B, d, d) or None
+        Of the free states: d free = -free_gain d theta + noise of this covariance.
+    noise : (d,) array or None
+        Standard deviation of the noise of each state.
+    least : float
+        Losses below this are rounding: what beta is estimated from is at least this.
+    status : {"converged", "max_iter", "stalled", "stopped", "failed"}
     n_iter, n_evaluations : int
     """
 
@@ -47,25 +53,26 @@ class Posterior:
     gamma: float = np.nan
     loss: float = np.inf
     covariance: np.ndarray | None = None
+    free_gain: np.ndarray | None = None
+    free_covariance: np.ndarray | None = None
+    noise: np.ndarray | None = None
+    least: float = 1e-300
     status: str = "max_iter"
     n_iter: int = 0
     n_evaluations: int = 0
-    rows: list = _field(default_factory=list)
 
 
 def covariance(H, alpha, beta):
-    """(beta H + diag(alpha))^-1, jittered if need be."""
+    """(beta H + diag(alpha))^-1; directions that nothing determines are cut at rounding."""
     K = beta * H
     K[np.diag_indices_from(K)] += alpha
-    jitter = 1e-14 * np.abs(np.diag(K)).max()
-    for _ in range(10):
-        factor, info = lapack.dpotrf(K, lower=1)
-        if info == 0:
-            inverse, _ = lapack.dpotri(factor, lower=1)
-            return np.tril(inverse) + np.tril(inverse, -1).T
-        K[np.diag_indices_from(K)] += jitter
-        jitter *= 10
-    raise np.linalg.LinAlgError("the Hessian is not finite")
+    factor, info = lapack.dpotrf(K, lower=1)
+    if info == 0:
+        inverse, info = lapack.dpotri(factor, lower=1)
+        inverse = np.tril(inverse)
+        return inverse + np.tril(inverse, -1).T
+    w, V = eigh(K)
+    return (V / np.maximum(w, 1e-14 * w[-1])) @ V.T
 
 
 def update_evidence(state, H, groups, n_observed, n_free, fixed_noise=False):
@@ -82,7 +89,7 @@ def update_evidence(state, H, groups, n_observed, n_free, fixed_noise=False):
     state.gamma = gamma + free.sum()
     if not fixed_noise:
         left = max(n_observed - state.gamma - n_free, 0.05 * n_observed)
-        state.beta = left / max(state.loss, 1e-300)
+        state.beta = left / max(state.loss, state.least)
 
 
 def log_evidence(problem, state):
@@ -94,7 +101,7 @@ def log_evidence(problem, state):
 
 
 def levenberg_marquardt(problem, state, *, groups=(), evidence=True, max_iter=50, tol=1e-4, damping=1e-3, callback=None,
-                        on_iteration=None, frozen=None):
+                        on_iteration=None):
     """Minimise a problem from `state`, in place.
 
     Parameters
@@ -115,8 +122,6 @@ def levenberg_marquardt(problem, state, *, groups=(), evidence=True, max_iter=50
         callback(state, objective, gradient norm, seconds) after each step; True stops.
     on_iteration : callable, optional
         on_iteration(problem, state) after each step, before linearising again (robust weights).
-    frozen : (p,) bool array, optional
-        Parameters that stay as they are.
 
     Returns
     -------
@@ -129,11 +134,11 @@ def levenberg_marquardt(problem, state, *, groups=(), evidence=True, max_iter=50
     if here is None or not np.isfinite(here.loss):
         state.status = "failed"
         return state
-    state.loss = here.loss
-    if evidence and groups:
+    state.status, state.loss = "max_iter", here.loss
+    if evidence:
         update_evidence(state, here.H, groups, problem.n_observed, problem.n_free)
     for _ in range(max_iter):
-        found = _step(problem, state, here, damping, nu, frozen)
+        found = _step(problem, state, here, damping, nu)
         if found is None:
             state.status = "stalled"
             break
@@ -148,7 +153,7 @@ def levenberg_marquardt(problem, state, *, groups=(), evidence=True, max_iter=50
             state.status = "stalled"
             break
         here, state.loss = new, new.loss
-        if evidence and groups:
+        if evidence:
             update_evidence(state, here.H, groups, problem.n_observed, problem.n_free)
         norm = float(np.linalg.norm(state.beta * here.g + state.alpha * state.theta))
         if callback is not None and callback(state, _objective(state, here.loss), norm, time.perf_counter() - start) is True:
@@ -159,6 +164,8 @@ def levenberg_marquardt(problem, state, *, groups=(), evidence=True, max_iter=50
             state.status = "converged"
             break
     state.covariance = covariance(here.H, state.alpha, state.beta)
+    if here.free_gain is not None:
+        state.free_gain, state.free_covariance = here.free_gain, np.linalg.inv(here.free_precision) / state.beta
     return state
 
 
@@ -166,17 +173,12 @@ def _objective(state, loss):
     return state.beta * loss + float((state.alpha * state.theta**2).sum())
 
 
-def _step(problem, state, here, damping, nu, frozen):
+def _step(problem, state, here, damping, nu):
     """(theta, free, gain ratio, relative drop, damping) of a step that lowers the objective, or None."""
     K = state.beta * here.H
     K[np.diag_indices_from(K)] += state.alpha
     D = np.maximum(np.diag(K), 1e-12 * np.abs(np.diag(K)).max())
     gradient = state.beta * here.g + state.alpha * state.theta
-    if frozen is not None:
-        gradient = np.where(frozen, 0.0, gradient)
-        K = K.copy()
-        K[frozen], K[:, frozen] = 0.0, 0.0
-        D = np.where(frozen, 1.0, D)
     before = _objective(state, here.loss)
     for _ in range(TRIES):
         M = K.copy()

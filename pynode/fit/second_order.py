@@ -6,19 +6,26 @@ parameters is known (Laplace approximation), from which error bands follow.
 """
 
 import time
-from dataclasses import dataclass, field as _field
+import warnings
+from dataclasses import dataclass, replace
+from dataclasses import field as _field
 
 import numpy as np
 
 from pynode.errors import OK
-from pynode.fit.curriculum import FitError, Stage
+from pynode.fit.blas import small_matrices
+from pynode.fit.curriculum import LOST, NOTHING_SOLVED, WORSE, FitError, FitWarning, Stage
 from pynode.fit.least_squares import MatchingProblem, ShootingProblem
 from pynode.fit.levenberg_marquardt import Posterior, levenberg_marquardt, log_evidence
 from pynode.fit.objective import Windows
+from pynode.fit.result import FitInterrupted, FitResult
 
 MAX_PARAMETERS = 1500
 MAX_STATES = 20
 """Above these L-BFGS is the better choice: a step costs O(n p^2)."""
+
+ROUNDING = 1e-14
+"""Part of the variance of the data below which residuals are rounding, not noise."""
 
 ROBUST = ("gaussian", "huber", "student")
 HUBER = 1.345
@@ -80,7 +87,9 @@ class SecondOrder:
     tol : float
         Relative decrease at which a stage ends.
     groups : list of int arrays
-        Parameters that share the precision of their prior; the others have none.
+        Parameters that share the precision of their prior, which is estimated.
+    alpha : float
+        Precision of the prior of the others.
     noise : {"gaussian", "huber", "student"}
     n_restarts : int
         Random starts; the best after matching slopes goes on.
@@ -92,10 +101,10 @@ class SecondOrder:
     max_iter: int
     tol: float
     groups: list
+    alpha: float
     noise: str
     n_restarts: int
     options: dict
-    frozen: np.ndarray | None = None
 
     @property
     def total_iterations(self):
@@ -129,14 +138,15 @@ def train_second_order(field, t, y, training, smoothed, plan, starts, callback=N
         Of the last stage. `training` is changed in place.
     """
     run = _Run(field, t, y, plan, callback, training, smoothed)
-    run.match(starts)
-    for intervals in dict.fromkeys(plan.windows):
-        if run.stopped:
-            break
-        run.shoot(intervals)
+    with small_matrices(field.n_params):
+        run.match(starts)
+        for intervals in dict.fromkeys(plan.windows):
+            if run.stopped:
+                break
+            run.shoot(intervals)
     if not run.stopped and not any(stage.windows and stage.status != "left out" for stage in training.stages):
-        raise FitError("the field could not be solved along the data with any parameters tried: shorter windows, smaller "
-                       "`hidden`, or another `method` may help")
+        raise FitError(NOTHING_SOLVED)
+    run.posterior.noise = run.deviation()
     return run.posterior
 
 
@@ -145,13 +155,16 @@ class _Run:
         self.field, self.t, self.y, self.plan, self.callback, self.training = field, t, y, plan, callback, training
         self.smoothed, self.start, self.stopped = smoothed, time.perf_counter(), False
         spread = np.nanvar(np.concatenate(y), axis=0)
-        self.least = 1e-16 * np.where(spread > 0, spread, 1.0)
+        self.spread = np.where(spread > 0, spread, 1.0)
+        self.least = ROUNDING * self.spread
+        self.unexplained = np.inf
+        self.n_observed = int(sum((~np.isnan(v)).sum() for v in y))
         variance = np.where(np.isnan(smoothed.variance), np.nanmean(np.append(smoothed.variance, 0.01)), smoothed.variance)
         self.variance = np.maximum(variance, self.least)
         self.posterior = Posterior(training.theta, None, self._first_alpha(), 1.0 / self.variance.mean())
 
     def _first_alpha(self):
-        alpha = np.zeros(self.field.n_params)
+        alpha = np.full(self.field.n_params, self.plan.alpha)
         for g in self.plan.groups:
             alpha[g] = 1.0
         return alpha
@@ -163,12 +176,12 @@ class _Run:
         if known.sum() < 2 or self.field.n_params == 0 or self.field.callbacks:
             return
         best = None
-        scale = np.maximum(np.var(slope[known], axis=0), 1e-300)
+        scale = np.maximum(np.var(slope[known], axis=0), ROUNDING * self.spread)
         problem = MatchingProblem(self.field, t[known], states[known], slope[known], 1.0 / scale)
         for theta in starts:
             stage = Stage("slopes")
             self.training.stages.append(stage)
-            state = Posterior(theta.copy(), None, self._first_alpha(), 10.0)
+            state = Posterior(theta.copy(), None, self._first_alpha(), 10.0, least=ROUNDING * slope[known].size)
             self._optimise(stage, problem, state, tol=1e-2, damping=1e-2)
             score = log_evidence(problem, state)
             if best is None or score > best[0]:
@@ -189,8 +202,8 @@ class _Run:
         noise = Noise(self.variance, self.plan.noise, given, self.least)
         mean = np.exp(np.log(self.variance).mean())
         problem = ShootingProblem(self.field, cut.t, cut.y, y0, weight=mean / self.variance, **self.plan.options)
-        state = self.posterior
-        state.free, state.beta = y0.copy(), 1.0 / mean
+        state = replace(self.posterior, free=y0.copy(), beta=1.0 / mean, alpha=self.posterior.alpha.copy(),
+                        least=ROUNDING * problem.n_observed * np.exp(np.log(self.spread).mean()))
         stage = Stage("whole trajectories" if intervals is None else f"windows of {intervals}", len(cut))
         self.training.stages.append(stage)
 
@@ -199,14 +212,33 @@ class _Run:
             if np.isfinite(residual).all():
                 problem.set_weight(noise.weights(residual))
 
-        n = state.n_iter
         self._optimise(stage, problem, state, tol=self.plan.tol if last else 10 * self.plan.tol, on_iteration=reweigh)
-        if state.status == "failed":
-            stage.status = "left out"
+        stage.nfe = problem.nfe
+        if state.status == "failed" or self._lost(problem, state):
+            stage.status = "left out" if state.status == "failed" else "undone"
+            self.training.theta = self.posterior.theta
+            known = [s.name for s in self.training.stages if s.windows and s.status not in ("undone", "left out")]
+            what = (f"the field could not be solved over {stage.name}; this stage was left out" if stage.status == "left out" else
+                    f"the data cannot be followed over {stage.name}: the parameters fitted to {(known or ['slopes'])[-1]} stay")
+            warnings.warn(what, FitWarning, stacklevel=5)
             return
-        self.variance = noise.variance
-        self.noise, self.problem, stage.nfe, stage.iterations = noise, problem, problem.nfe, state.n_iter - n
+        self.posterior, self.variance = state, noise.variance
         self._keep_states(cut, problem, state)
+
+    def deviation(self):
+        """Standard deviation of the noise of each state, the parameters that were fitted taken into account."""
+        posterior, n = self.posterior, self.n_observed
+        fitted = min(posterior.gamma + np.size(posterior.free if posterior.free is not None else 0), 0.95 * n)
+        return np.sqrt(self.variance * (n / (n - fitted) if self.plan.noise == "gaussian" else 1.0))
+
+    def _lost(self, problem, state):
+        """Whether the data are not explained over windows this long, much worse than before: chaos."""
+        residual = problem.residual(state.theta, state.free)
+        seen = problem.root > 0
+        unexplained = float(np.mean(residual[seen] ** 2) / np.mean((np.broadcast_to(self.spread, seen.shape))[seen]))
+        worse = unexplained > (0.5 if state.status == "max_iter" else LOST) and unexplained > WORSE * self.unexplained
+        self.unexplained = self.unexplained if worse else unexplained
+        return worse
 
     def _keep_states(self, cut, problem, state):
         raw = problem.problem.setup.run(np.ascontiguousarray(state.theta), y0=np.ascontiguousarray(state.free))
@@ -232,7 +264,11 @@ class _Run:
 
         try:
             levenberg_marquardt(problem, state, groups=self.plan.groups, max_iter=self.plan.max_iter, tol=tol,
-                                damping=damping, callback=after_step, on_iteration=on_iteration, frozen=self.plan.frozen)
+                                damping=damping, callback=after_step, on_iteration=on_iteration)
+        except KeyboardInterrupt:
+            result = FitResult(state.theta, state.loss / problem.n_observed, "interrupted", "interrupted", state.n_iter,
+                               state.n_evaluations, {name: np.array(x) for name, x in history.items()})
+            raise FitInterrupted(result) from None
         finally:
             stage.status, stage.loss = state.status, state.loss / problem.n_observed
             stage.iterations, stage.evaluations = state.n_iter - iterations, state.n_evaluations - evaluations

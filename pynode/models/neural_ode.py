@@ -13,12 +13,16 @@ from pynode.fields import Field, mlp
 from pynode.fit.curriculum import OPTIMIZERS, Plan, Training, default_windows, train
 from pynode.fit.matching import STILL
 from pynode.fit.progress import Progress
+from pynode.fit.second_order import MAX_PARAMETERS, MAX_STATES, ROBUST, SecondOrder, prior_groups, train_second_order
 from pynode.fit.smoothing import smooth
 from pynode.functions import ACTIVATIONS
+from pynode.jacobians import sensitivities
 from pynode.models.scaling import Scaling
 from pynode.models.storage import from_content, to_content
 from pynode.solving import METHODS, solve
 from pynode.tables import Trajectories
+
+SECOND_ORDER = "levenberg-marquardt"
 
 PRIOR_SCALE = 0.5
 """Standard deviation of the Gaussian prior of network weights (scaled units): the automatic weight decay."""
@@ -34,7 +38,9 @@ class NeuralODE:
     """A differential equation dy/dt = f(y; theta) learned from measured trajectories.
 
     Training matches slopes of smoothed data, then fits short windows, longer ones, and whole trajectories,
-    their initial states free. Inside, states and time are scaled to order one.
+    their initial states free. Inside, states and time are scaled to order one. Small fields are trained to
+    second order (Levenberg-Marquardt on exact sensitivities); the noise and the strength of the priors are
+    then estimated along the way, and predictions have error bands.
 
     Parameters
     ----------
@@ -50,10 +56,11 @@ class NeuralODE:
         Runge-Kutta method, see `pynode.solve`.
     rtol, atol : float
         Tolerances of training, atol in standard deviations of the states; predictions use at most 1e-6 and 1e-8.
-    optimizer : {"adam+lbfgs", "lbfgs", "adam"}
-        Adam for the start from random parameters, then L-BFGS; or one of them alone.
-    max_iter : int
-        Iterations of each stage of training.
+    optimizer : {"auto", "levenberg-marquardt", "adam+lbfgs", "lbfgs", "adam"}
+        "auto": Levenberg-Marquardt for fields of at most 1500 parameters and 20 states, else Adam for the
+        start from random parameters, then L-BFGS.
+    max_iter : int, optional
+        Iterations of each stage of training. Default: 40 of Levenberg-Marquardt, 100 of the others.
     learning_rate : float
         Of Adam.
     windows : sequence of int or None, optional
@@ -62,7 +69,12 @@ class NeuralODE:
     weight_decay : float, optional
         The loss has weight_decay / n_observed * |theta|^2 added. Default: the variance of the noise,
         estimated from the data, over 0.5^2, which is a Gaussian prior of standard deviation 0.5; 0 for a
-        field of your own.
+        field of your own. Levenberg-Marquardt estimates it by default (evidence), for each array of weights.
+    noise : {"gaussian", "huber", "student"}
+        Of the measurements; the last two are not led astray by outliers (Levenberg-Marquardt only). Its
+        variance is estimated for each state.
+    n_restarts : int
+        Random starts; the one of largest evidence after matching slopes goes on (Levenberg-Marquardt only).
     scale : bool
         Scale states and time to order one.
     log : bool
@@ -78,6 +90,8 @@ class NeuralODE:
     scaling_ : Scaling
     initial_states_ : (B, d) array
         Fitted initial states of the trajectories, in your units.
+    covariance_ : (p, p) array or None
+        Of theta_, by Laplace's approximation; None where the optimizer gives none.
     data_ : Trajectories or None
         What it was fitted to.
     history_ : dict of arrays
@@ -104,11 +118,13 @@ class NeuralODE:
         method="dopri5",
         rtol=1e-5,
         atol=1e-5,
-        optimizer="adam+lbfgs",
-        max_iter=100,
+        optimizer="auto",
+        max_iter=None,
         learning_rate=2e-2,
         windows=None,
         weight_decay=None,
+        noise="gaussian",
+        n_restarts=1,
         scale=True,
         log=False,
         random_state=None,
@@ -117,6 +133,7 @@ class NeuralODE:
         self.activation, self.field, self.method = activation, field, method
         self.rtol, self.atol, self.optimizer, self.max_iter = rtol, atol, optimizer, max_iter
         self.learning_rate, self.windows, self.weight_decay = learning_rate, windows, weight_decay
+        self.noise, self.n_restarts = noise, n_restarts
         self.scale, self.log, self.random_state = bool(scale), bool(log), random_state
         self._check()
 
@@ -133,12 +150,18 @@ class NeuralODE:
         if self.method not in METHODS or METHODS[self.method]["error_order"] == 0:
             adaptive = ", ".join(name for name, row in METHODS.items() if row["error_order"])
             raise ValueError(f"method={self.method!r} must be an adaptive method: {adaptive}")
-        if self.optimizer not in OPTIMIZERS:
-            raise ValueError(f"optimizer={self.optimizer!r} is not one of {', '.join(OPTIMIZERS)}")
+        if self.optimizer not in ("auto", SECOND_ORDER, *OPTIMIZERS):
+            raise ValueError(f"optimizer={self.optimizer!r} is not one of auto, {SECOND_ORDER}, {', '.join(OPTIMIZERS)}")
+        if self.noise not in ROBUST:
+            raise ValueError(f"noise={self.noise!r} is not one of {', '.join(ROBUST)}")
+        if self.optimizer in OPTIMIZERS and (self.noise != "gaussian" or self.n_restarts != 1):
+            raise ValueError(f"noise and n_restarts belong to {SECOND_ORDER}; optimizer={self.optimizer!r} has none of them")
         for name in ("rtol", "atol", "learning_rate"):
             positive(name, getattr(self, name))
-        if isinstance(self.max_iter, bool) or not isinstance(self.max_iter, (int, np.integer)) or self.max_iter < 1:
-            raise ValueError(f"max_iter={self.max_iter!r} must be a positive integer")
+        for name in ("max_iter", "n_restarts"):
+            n = getattr(self, name)
+            if not (n is None and name == "max_iter") and (isinstance(n, bool) or not isinstance(n, (int, np.integer)) or n < 1):
+                raise ValueError(f"{name}={n!r} must be a positive integer")
         if self.weight_decay is not None:
             positive("weight_decay", self.weight_decay, zero=True)
         if self.windows is not None:
@@ -195,12 +218,18 @@ class NeuralODE:
         field = mlp(data.d, self.hidden, activation=self.activation) if self.field is None else self.field
         z = [scaling.states(y) for y in data.y]
         tau = scaling.times(list(data.t))
-        plan = self._plan(data, smoothed, scaling.spread)
+        second = self._second_order(field)
+        plan = (self._second_plan if second else self._plan)(field, data, smoothed, scaling.spread)
         training = Training.start(field.init(seed), z, smoothed)
-        interrupt = None
+        interrupt = posterior = None
         with Progress(plan.total_iterations, progress if isinstance(progress, str) else "training", bool(progress)) as bar:
             try:
-                train(field, tau, z, training, smoothed, plan, _reporting(bar, callback))
+                reporting = _reporting(bar, callback)
+                if second:
+                    starts = [field.init(seed + i) for i in range(self.n_restarts)]
+                    posterior = train_second_order(field, tau, z, training, smoothed, plan, starts, reporting)
+                else:
+                    train(field, tau, z, training, smoothed, plan, reporting)
             except KeyboardInterrupt as error:
                 interrupt = error
         self.field_, self.theta_, self.scaling_, self.data_, self.seed_ = (
@@ -211,9 +240,12 @@ class NeuralODE:
             seed,
         )
         self.names_, self.time_name_ = data.names, data.time_name
+        self._keep_posterior(posterior)
         self.initial_states_ = scaling.states_back(np.stack([states[0] for states in training.states]))
         self.history_ = {name: np.array(values) for name, values in training.history.items()}
-        self.report_ = self._report(training, smoothed, plan, "interrupted" if interrupt else None, _now() - started)
+        noise = np.sqrt(smoothed.variance) if posterior is None else posterior.noise
+        status = "interrupted" if interrupt else None
+        self.report_ = self._report(training, noise, posterior, self._optimizer(field), status, _now() - started)
         if interrupt is not None:
             raise interrupt
         return self
@@ -234,19 +266,48 @@ class NeuralODE:
             smoothed = replace(smoothed, slope=[s * t_scale for s in smoothed.slope])
         return scaling, smoothed
 
-    def _plan(self, data, smoothed, spread):
+    def _optimizer(self, field):
+        if self.optimizer != "auto":
+            return self.optimizer
+        small = 0 < field.n_params <= MAX_PARAMETERS and field.d <= MAX_STATES and not field.callbacks
+        return SECOND_ORDER if small else OPTIMIZERS[0]
+
+    def _second_order(self, field):
+        if self._optimizer(field) != SECOND_ORDER:
+            return False
+        if field.n_params == 0 or field.callbacks:
+            raise ValueError(f"optimizer={SECOND_ORDER!r} needs a traced field with parameters; take 'auto' or 'lbfgs'")
+        return True
+
+    def _second_plan(self, field, data, smoothed, spread):
+        known = smoothed.variance[~np.isnan(smoothed.variance)]
+        variance = max(MIN_DECAY, known.mean() if len(known) else MIN_DECAY)
+        given = self.weight_decay is not None
+        groups = [] if given else prior_groups(field)
+        windows = default_windows(data.lengths, growth=6) if self.windows is None else self.windows
+        options = {"method": self.method, "rtol": self.rtol, "atol": self.atol * spread, "max_steps": 20_000}
+        return SecondOrder(windows, int(self.max_iter or 40), 3e-4, groups, self.weight_decay / variance if given else 0.0,
+                           self.noise, int(self.n_restarts), options)
+
+    def _keep_posterior(self, posterior):
+        """What error bands need."""
+        self.covariance_ = None if posterior is None else posterior.covariance
+        self._state_gain = None if posterior is None else posterior.free_gain
+        self._state_covariance = None if posterior is None else posterior.free_covariance
+
+    def _plan(self, field, data, smoothed, spread):
         decay = self.weight_decay
         if decay is None:
             known = smoothed.variance[~np.isnan(smoothed.variance)]
             decay = 0.0 if self.field is not None else max(MIN_DECAY, known.mean() if len(known) else 0.0) / PRIOR_SCALE**2
         windows = default_windows(data.lengths) if self.windows is None else self.windows
         options = {"method": self.method, "rtol": self.rtol, "atol": self.atol * spread}
-        return Plan(windows, self.optimizer, int(self.max_iter), self.learning_rate, float(decay), spread**-2, options)
+        return Plan(windows, self.optimizer, int(self.max_iter or 100), self.learning_rate, float(decay), spread**-2, options)
 
-    def _report(self, training, smoothed, plan, status, seconds):
+    def _report(self, training, noise, posterior, optimizer, status, seconds):
         data, scaling = self.data_, self.scaling_
         residual = np.concatenate([y - scaling.states_back(z) for y, z in zip(data.y, training.states, strict=True)])
-        noise = np.sqrt(smoothed.variance) * scaling.scale
+        noise = noise * scaling.scale
         used = [stage for stage in training.stages if stage.status not in ("undone", "left out")]
         last = used[-1] if used else None
         return {
@@ -255,7 +316,8 @@ class NeuralODE:
             "rmse": dict(zip(data.names, np.sqrt(np.nanmean(residual**2, axis=0)).tolist(), strict=True)),
             "noise": dict(zip(data.names, noise.tolist(), strict=True)),
             "noise_of": "logarithms" if self.log else "states",
-            "weight_decay": plan.decay,
+            "optimizer": optimizer,
+            "effective_parameters": float("nan") if posterior is None else float(posterior.gamma),
             "seed": self.seed_,
             "seconds": seconds,
             "nfe": sum(stage.nfe for stage in training.stages),
@@ -270,7 +332,7 @@ class NeuralODE:
 
     # --------------------------------------------------------------------------------------------------------
 
-    def predict(self, t, y0=None, *, trajectory=0):
+    def predict(self, t, y0=None, *, trajectory=0, return_std=False):
         """Trajectories of the learned equation.
 
         Parameters
@@ -282,6 +344,10 @@ class NeuralODE:
             is; only times not before that.
         trajectory : int
             Which one, without y0.
+        return_std : bool
+            Return (mean, std): the standard deviation of each entry that the uncertainty of the parameters causes
+            (linearised; with y0 given, y0 is exact; without, that of the fitted initial state is included). It is
+            that of the state, not of a new measurement, which has the noise in `report_` on top.
 
         Returns
         -------
@@ -289,18 +355,41 @@ class NeuralODE:
             NaN (and a SolveWarning) where the solver failed.
         """
         self._fitted()
+        if return_std and self.covariance_ is None:
+            raise ValueError("return_std needs a model that was trained by Levenberg-Marquardt (optimizer='auto' with a field of "
+                             f"at most {MAX_PARAMETERS} parameters and {MAX_STATES} states)")
         if y0 is None:
-            return self._continue(t, trajectory)
+            return self._continue(t, trajectory, return_std)
         y0 = real_array("y0", y0, np.float64)
         if y0.ndim == 0:
             y0 = y0[None]
         if self.log and not (y0 > 0).all():
             raise ValueError("y0 must be positive: the model is one of logarithms")
-        solution = self._solve(self.scaling_.states(y0), self.scaling_.times(t))
-        back = self.scaling_.states_back
+        z0, tau, back = self.scaling_.states(y0), self.scaling_.times(t), self.scaling_.states_back
+        if return_std:
+            return self._bands(z0, tau)
+        solution = self._solve(z0, tau)
         return [back(z) for z in solution.y] if isinstance(solution.y, list) else back(solution.y)
 
-    def _continue(self, t, trajectory):
+    def _bands(self, z0, tau, trajectory=None):
+        """(mean, std) of rollouts: the parameters' covariance through the exact sensitivities."""
+        rollout = sensitivities(self.field_, z0, tau, self.theta_, **self._options())
+
+        def deviation(J, J0, z):
+            variance = np.zeros(z.shape)
+            if trajectory is not None:
+                J = J - J0 @ self._state_gain[trajectory]
+                variance = np.einsum("...ci,ij,...cj->...c", J0, self._state_covariance[trajectory], J0)
+            variance = variance + ((J @ self.covariance_) * J).sum(axis=-1)
+            std = np.sqrt(np.maximum(variance, 0.0)) * self.scaling_.scale
+            return std * self.scaling_.states_back(z) if self.log else std
+
+        z, J, J0, back = rollout.solution.y, rollout.theta, rollout.y0, self.scaling_.states_back
+        if isinstance(z, list):
+            return [back(x) for x in z], [deviation(*x) for x in zip(J, J0, z, strict=True)]
+        return back(z), deviation(J, J0, z)
+
+    def _continue(self, t, trajectory, return_std):
         if not 0 <= trajectory < len(self.initial_states_):
             raise ValueError(f"trajectory={trajectory!r} must be from 0 to {len(self.initial_states_) - 1}")
         if self.data_ is None:
@@ -308,18 +397,18 @@ class NeuralODE:
         t, first = np.atleast_1d(real_array("t", t, np.float64)), self.data_.t[trajectory][0]
         if t.ndim != 1 or (t < first).any() or (np.diff(t) < 0).any():
             raise ValueError(f"without y0, t must rise from {first:g} or later, where the trajectory starts")
-        return self.predict(np.concatenate([[first], t]), self.initial_states_[trajectory])[1:]
+        times = np.concatenate([[first], t])
+        if not return_std:
+            return self.predict(times, self.initial_states_[trajectory])[1:]
+        z0 = self.scaling_.states(self.initial_states_[trajectory])
+        mean, std = self._bands(z0, self.scaling_.times(times), trajectory)
+        return mean[1:], std[1:]
+
+    def _options(self):
+        return {"method": self.method, "rtol": min(self.rtol, 1e-6), "atol": min(self.atol, 1e-8) * self.scaling_.spread}
 
     def _solve(self, z0, tau):
-        return solve(
-            self.field_,
-            z0,
-            tau,
-            self.theta_,
-            method=self.method,
-            rtol=min(self.rtol, 1e-6),
-            atol=min(self.atol, 1e-8) * self.scaling_.spread,
-        )
+        return solve(self.field_, z0, tau, self.theta_, **self._options())
 
     def derivative(self, y, t=0.0):
         """dy/dt of the learned equation, in your units.

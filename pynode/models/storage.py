@@ -13,7 +13,8 @@ REPORT = {
     "rmse": dict,
     "noise": dict,
     "noise_of": str,
-    "weight_decay": float,
+    "optimizer": str,
+    "effective_parameters": float,
     "seed": int,
     "seconds": float,
     "nfe": int,
@@ -42,6 +43,9 @@ def to_content(model, data=True):
         "names": list(model.names_),
         "time_name": model.time_name_,
         "initial_states": model.initial_states_,
+        "covariance": model.covariance_,
+        "state_gain": model._state_gain,
+        "state_covariance": model._state_covariance,
         "report": _without_nan(model.report_),
         "history": {name: np.asarray(model.history_[name], dtype=dtype) for name, dtype in HISTORY.items()},
         "data": _data_to_dict(model.data_) if data and model.data_ is not None else None,
@@ -76,6 +80,10 @@ def from_content(content, make):
         raise ValueError(f"theta must be {field.n_params} finite numbers")
     if states.ndim != 2 or states.shape[1] != field.d or not np.isfinite(states).all():
         raise ValueError(f"the initial states must be finite and of shape (B, {field.d})")
+    b, d, p = len(states), field.d, field.n_params
+    model.covariance_ = _optional(content["covariance"], (p, p), "the covariance")
+    model._state_gain = _optional(content["state_gain"], (b, d, p), "the gain of the initial states")
+    model._state_covariance = _optional(content["state_covariance"], (b, d, d), "the covariance of the initial states")
     scaling = Scaling(**content["scaling"])
     if scaling.shift.shape != (field.d,) or scaling.log is not model.log:
         raise ValueError("the scaling does not fit the field")
@@ -87,6 +95,13 @@ def from_content(content, make):
     model.history_, model.report_ = _history(content["history"]), _report(content["report"], names)
     model.seed_ = model.report_["seed"]
     return model
+
+
+def _optional(array, shape, what):
+    """An array of this shape, or None."""
+    if array is not None and (array.shape != shape or array.dtype != np.float64 or not np.isfinite(array).all()):
+        raise ValueError(f"{what} must be finite and of shape {shape}")
+    return array
 
 
 def _history(stored):
