@@ -75,9 +75,7 @@ class BuildCore(build_ext):
 
         def compile_one(source):
             (target,) = self.compiler.object_filenames([source], output_dir=self.build_temp)
-            fresh = os.path.exists(target) and os.stat(target).st_mtime_ns > max(
-                newest, os.stat(source).st_mtime_ns
-            )
+            fresh = os.path.exists(target) and os.stat(target).st_mtime_ns > max(newest, os.stat(source).st_mtime_ns)
             if self.force or not fresh:
                 self.compiler.compile(
                     [source],
@@ -92,9 +90,7 @@ class BuildCore(build_ext):
         with ThreadPoolExecutor(os.cpu_count()) as pool:
             objects = list(pool.map(compile_one, jobs))
         target = self.get_ext_fullpath(ext.name)
-        self.compiler.link_shared_object(
-            objects, target, libraries=["m"], extra_postargs=link_flags, target_lang="c"
-        )
+        self.compiler.link_shared_object(objects, target, libraries=["m"], extra_postargs=link_flags, target_lang="c")
 
 
 core = Extension(

@@ -11,6 +11,8 @@ backwards. `interpolating` takes y(t) from the dense output of the forward solve
 numbers that the forward solve printed; both converge to it as the tolerances shrink.
 """
 
+from itertools import pairwise
+
 import numpy as np
 
 from pynode import _core
@@ -27,8 +29,10 @@ def backsolve(setup, theta, seed, wanted, memory):
     last = batch.row + batch.length - 1
     zeros = np.zeros_like(y)
     z0 = np.concatenate([y[last], zeros[last]], axis=1)
-    jumps = {"jump_set": np.concatenate([y, np.full_like(y, np.nan)], axis=1)[order],
-             "jump_add": np.concatenate([zeros, g], axis=1)[order]}
+    jumps = {
+        "jump_set": np.concatenate([y, np.full_like(y, np.nan)], axis=1)[order],
+        "jump_add": np.concatenate([zeros, g], axis=1)[order],
+    }
     keys = _pieces(setup) | jumps
     back = _run_back(setup, setup.field.backsolve_program, raw, z0, theta, keys, wanted, atol_repeat=2)
     z = back["y"].reshape(-1, 2 * d)[_last_rows(batch)]
@@ -38,10 +42,25 @@ def backsolve(setup, theta, seed, wanted, memory):
 
 def interpolating(setup, theta, seed, wanted, memory):
     """Gradients by solving the adjoint along the forward dense output; a row of `pynode.gradients.ADJOINTS`."""
-    dense = Setup(setup.field, setup.batch, setup.options, own_inputs="inputs" in wanted, dense=True, steps=True,
-                  **({} if isinstance(seed, np.ndarray) else
-                     {"target": seed.target, "weight": seed.weight, "loss": _loss_name(seed),
-                      "loss_scale": seed.scale, "loss_dof": seed.dof}))
+    dense = Setup(
+        setup.field,
+        setup.batch,
+        setup.options,
+        own_inputs="inputs" in wanted,
+        dense=True,
+        steps=True,
+        **(
+            {}
+            if isinstance(seed, np.ndarray)
+            else {
+                "target": seed.target,
+                "weight": seed.weight,
+                "loss": _loss_name(seed),
+                "loss_scale": seed.scale,
+                "loss_dof": seed.dof,
+            }
+        ),
+    )
     raw = dense.run(theta)
     seed = seed if isinstance(seed, np.ndarray) else seed.seed(raw)
     batch, d, dtype = setup.batch, setup.field.d, setup.dtype
@@ -59,8 +78,10 @@ def interpolating(setup, theta, seed, wanted, memory):
 # The way back
 # ---------------------------------------------------------------------------------------------------------------------
 
+
 def _loss_name(objective):
     from pynode.losses import LOSSES
+
     return LOSSES[objective.loss][0]
 
 
@@ -68,7 +89,7 @@ def _reversed_rows(batch):
     """For every sample its rows from last to first."""
     if not len(batch.row):
         return np.zeros(0, np.int64)
-    return np.concatenate([np.arange(a + n - 1, a - 1, -1) for a, n in zip(batch.row, batch.length)])
+    return np.concatenate([np.arange(a + n - 1, a - 1, -1) for a, n in zip(batch.row, batch.length, strict=True)])
 
 
 def _last_rows(batch):
@@ -88,14 +109,24 @@ def _run_back(setup, program, raw, z0, theta, keys, wanted, atol_repeat):
     order = _reversed_rows(batch)
     options = setup.options.arguments(f.d)
     options |= {"land": True, "coupling": 0.0, "atol": np.tile(options["atol"], atol_repeat)}
-    options.pop("first_step", None)   # it is for the other end
+    options.pop("first_step", None)  # it is for the other end
     if setup.options.grid is not None:
         raise ValueError("grid= prescribes the forward steps; a continuous adjoint takes its own: use adjoint='discrete'")
     start = np.concatenate([[0], np.cumsum(batch.length)[:-1]]).astype(np.int64) if len(batch.row) else batch.row
     while True:
-        z0 = np.where((raw["status"] == OK)[:, None], z0, np.nan)   # refused at once
-        problem = _core.Problem(program.core, None, y0=z0, t=batch.row_times()[order], t_start=start, t_len=batch.length,
-                                row=start, quadrature=bool(f.n_params), quadrature_coef="inputs" in wanted, **(options | keys))
+        z0 = np.where((raw["status"] == OK)[:, None], z0, np.nan)  # refused at once
+        problem = _core.Problem(
+            program.core,
+            None,
+            y0=z0,
+            t=batch.row_times()[order],
+            t_start=start,
+            t_len=batch.length,
+            row=start,
+            quadrature=bool(f.n_params),
+            quadrature_coef="inputs" in wanted,
+            **(options | keys),
+        )
         back = problem.run(theta, callback=None)
         lost = (raw["status"] == OK) & (back["status"] != OK)
         if not lost.any():
@@ -112,7 +143,7 @@ def _run_back(setup, program, raw, z0, theta, keys, wanted, atol_repeat):
 
 def _finish(setup, theta, raw, g, a0, g_theta, g_coef, wanted):
     """Cotangents at the saved times; a0 includes the jump at t0."""
-    batch, f = setup.batch, setup.field
+    batch = setup.batch
     ok = raw["status"] == OK
     a0 = np.where(ok[:, None], a0, 0.0).astype(np.float64)
     g_t = None
@@ -135,13 +166,17 @@ def _field_at_rows(setup, theta, y):
     times = batch.row_times()
     u = None
     if setup.pieces is not None:
-        u = np.concatenate([_signal_values(setup.pieces, i, times[a: a + n])
-                            for i, (a, n) in enumerate(zip(batch.row, batch.length))])
+        u = np.concatenate(
+            [
+                _signal_values(setup.pieces, i, times[a : a + n])
+                for i, (a, n) in enumerate(zip(batch.row, batch.length, strict=True))
+            ]
+        )
     return setup.field(times, y.astype(np.float64), theta.astype(np.float64), u)
 
 
 def _signal_values(pieces, i, t):
-    knot = pieces.knot[pieces.knot_start[i]: pieces.knot_start[i] + pieces.knot_len[i]]
+    knot = pieces.knot[pieces.knot_start[i] : pieces.knot_start[i] + pieces.knot_len[i]]
     at = np.clip(np.searchsorted(knot, t, side="right") - 1, 0, len(knot) - 2)
     coef, dt = pieces.coef[pieces.seg_start[i] + at], (t - knot[at])[:, None]
     value = np.zeros_like(coef[:, 0], dtype=np.float64)
@@ -154,9 +189,11 @@ def _signal_values(pieces, i, t):
 # The forward path as a piecewise polynomial input
 # ---------------------------------------------------------------------------------------------------------------------
 
+
 def shift_matrices(s, terms):
     """(n, terms, terms) matrices M with q = M p when q(x) = p(x + s): M[q, r] = binom(r, q) s^(r - q)."""
     from math import comb
+
     M = np.zeros((len(s), terms, terms))
     for q in range(terms):
         for r in range(q, terms):
@@ -172,15 +209,15 @@ class Path:
         batch, pieces, d = setup.batch, setup.pieces, setup.field.d
         m = setup.field.inputs
         self.knots, self.coefs, self.maps = [], [], []
-        for i, (a, b) in enumerate(zip(offset[:-1], offset[1:])):
+        for i, (a, b) in enumerate(pairwise(offset)):
             rows = record[a:b]
-            if not len(rows) or not ok[i]:   # nothing is evaluated in between
+            if not len(rows) or not ok[i]:  # nothing is evaluated in between
                 t0 = batch.t[batch.start[i]]
                 rows = np.concatenate([[[t0, 1.0]], np.zeros((1, record.shape[1] - 2))], axis=1)
             t, h = rows[:, 0], rows[:, 1]
             with np.errstate(over="ignore", divide="ignore", invalid="ignore"):
                 p = rows[:, 2:].reshape(len(rows), -1, d) / h[:, None, None] ** np.arange((rows.shape[1] - 2) // d)[:, None]
-            p = np.where(np.abs(p) < np.finfo(setup.dtype).max, p, 0.0)   # rounding, in high powers of a tiny step
+            p = np.where(np.abs(p) < np.finfo(setup.dtype).max, p, 0.0)  # rounding, in high powers of a tiny step
             if h[0] < 0:
                 p = shift_matrices(h, p.shape[1]) @ p
                 t, p, h = (t + h)[::-1], p[::-1], -h[::-1]
@@ -193,28 +230,33 @@ class Path:
 
     def _with_inputs(self, p, pieces, i, knots):
         terms = max(p.shape[1], pieces.coef.shape[1])
-        knot = pieces.knot[pieces.knot_start[i]: pieces.knot_start[i] + pieces.knot_len[i]]
+        knot = pieces.knot[pieces.knot_start[i] : pieces.knot_start[i] + pieces.knot_len[i]]
         middle = 0.5 * (knots[:-1] + knots[1:])
         at = np.clip(np.searchsorted(knot, middle, side="right") - 1, 0, len(knot) - 2)
         segment = pieces.seg_start[i] + at
         M = shift_matrices(knots[:-1] - knot[at], pieces.coef.shape[1])
         self.maps.append((segment, M))
         u = M @ pieces.coef[segment].astype(np.float64)
-        pad = lambda x: np.pad(x, ((0, 0), (0, terms - x.shape[1]), (0, 0)))
-        return np.concatenate([pad(p), pad(u)], axis=2)
+        return np.concatenate([np.pad(x, ((0, 0), (0, terms - x.shape[1]), (0, 0))) for x in (p, u)], axis=2)
 
     def arguments(self, dtype):
         count = np.array([len(c) for c in self.coefs], dtype=np.int64)
         start = np.concatenate([[0], np.cumsum(count)[:-1]]).astype(np.int64)
         knot_start = np.concatenate([[0], np.cumsum(count + 1)[:-1]]).astype(np.int64)
-        return {"knot": np.concatenate(self.knots), "knot_start": knot_start, "knot_len": count + 1, "seg_start": start,
-                "coef": np.concatenate(self.coefs).astype(dtype), "input_jumps": self.jumps}
+        return {
+            "knot": np.concatenate(self.knots),
+            "knot_start": knot_start,
+            "knot_len": count + 1,
+            "seg_start": start,
+            "coef": np.concatenate(self.coefs).astype(dtype),
+            "input_jumps": self.jumps,
+        }
 
     def pull(self, g):
         """Gradient of the inputs' own coefficients from that of the path's."""
         out, at = np.zeros(self.pieces.coef.shape), 0
         for segment, M in self.maps:
-            part = g[at: at + len(segment), : M.shape[1], self.d:]
+            part = g[at : at + len(segment), : M.shape[1], self.d :]
             np.add.at(out, segment, np.swapaxes(M, 1, 2) @ part)
             at += len(segment)
         return out

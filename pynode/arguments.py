@@ -58,13 +58,13 @@ def positive(name, x, zero=False):
 class Batch:
     """Initial states and times of a batch, and the shape in which the user wants results back."""
 
-    y0: np.ndarray      # (B, d)
-    t: np.ndarray       # (K,) float64
-    start: np.ndarray   # (B,) int64
+    y0: np.ndarray  # (B, d)
+    t: np.ndarray  # (K,) float64
+    start: np.ndarray  # (B,) int64
     length: np.ndarray  # (B,)
-    row: np.ndarray     # (B,)
-    kind: str           # "single": (T, d); "shared": (B, T, d), one t; "own": (B, T, d), t (B, T); "ragged": lists
-    width: int          # T, but for "ragged"
+    row: np.ndarray  # (B,)
+    kind: str  # "single": (T, d); "shared": (B, T, d), one t; "own": (B, T, d), t (B, T); "ragged": lists
+    width: int  # T, but for "ragged"
 
     @property
     def rows(self):
@@ -72,7 +72,11 @@ class Batch:
 
     def spans(self):
         """(B, 2) earliest and latest time of each sample."""
-        ends = np.stack([self.t[self.start], self.t[self.start + self.length - 1]], axis=1) if len(self.start) else np.zeros((0, 2))
+        ends = (
+            np.stack([self.t[self.start], self.t[self.start + self.length - 1]], axis=1)
+            if len(self.start)
+            else np.zeros((0, 2))
+        )
         return np.sort(ends, axis=1)
 
     def row_times(self):
@@ -87,14 +91,14 @@ class Batch:
         if self.kind == "single":
             return rows.reshape(-1, *rest)
         if self.kind == "ragged":
-            return [rows[a: a + n] for a, n in zip(self.row, self.length)]
+            return [rows[a : a + n] for a, n in zip(self.row, self.length, strict=True)]
         return rows.reshape(len(self.y0), self.width, *rest)
 
     def times(self):
         """The times as the user gave them."""
         if self.kind == "own":
             return self.t.reshape(len(self.y0), self.width)
-        return self.t if self.kind != "ragged" else [self.t[a: a + n] for a, n in zip(self.start, self.length)]
+        return self.t if self.kind != "ragged" else [self.t[a : a + n] for a, n in zip(self.start, self.length, strict=True)]
 
     def flatten(self, name, x, dtype):
         """The user's array of one value a saved entry as (rows, d)."""
@@ -102,17 +106,21 @@ class Batch:
         if self.kind == "ragged":
             if not isinstance(x, (list, tuple)) or len(x) != len(self.y0):
                 raise ValueError(f"{name} must be a list of {len(self.y0)} arrays, one a sample, as t is")
-            for i, (v, n) in enumerate(zip(x, self.length)):
+            for i, (v, n) in enumerate(zip(x, self.length, strict=True)):
                 if np.shape(v) != (n, d):
-                    raise ValueError(f"{name}[{i}] has shape {np.shape(v)}, but t[{i}] has {n} times and the state "
-                                     f"{d} components: give ({n}, {d})")
+                    raise ValueError(
+                        f"{name}[{i}] has shape {np.shape(v)}, but t[{i}] has {n} times and the state "
+                        f"{d} components: give ({n}, {d})"
+                    )
             parts = [real_array(f"{name}[{i}]", v, dtype, True) for i, v in enumerate(x)]
             return np.concatenate([np.zeros((0, d), dtype), *parts])
         want = (self.width, d) if self.kind == "single" else (len(self.y0), self.width, d)
         a = real_array(name, x, dtype, True)
         if a.shape != want:
-            raise ValueError(f"{name} has shape {a.shape}; with these y0 and t it must be {want} "
-                             f"({'time, state' if self.kind == 'single' else 'sample, time, state'})")
+            raise ValueError(
+                f"{name} has shape {a.shape}; with these y0 and t it must be {want} "
+                f"({'time, state' if self.kind == 'single' else 'sample, time, state'})"
+            )
         return a.reshape(-1, d)
 
 
@@ -128,8 +136,10 @@ def _check_times(name, t):
     if (step < 0).any() and (step > 0).any():
         way = 1 if t[-1] >= t[0] else -1
         i = int(np.flatnonzero(way * step < 0)[0]) + 1
-        raise ValueError(f"{name} must be non-decreasing or non-increasing, but {name}[{i - 1}] = {t[i - 1]:g}, "
-                         f"{name}[{i}] = {t[i]:g}: sort the times (and the data with them)")
+        raise ValueError(
+            f"{name} must be non-decreasing or non-increasing, but {name}[{i - 1}] = {t[i - 1]:g}, "
+            f"{name}[{i}] = {t[i]:g}: sort the times (and the data with them)"
+        )
     return t
 
 
@@ -163,12 +173,20 @@ def as_batch(y0, t, d=None, dtype=None):
         parts = [_check_times(f"t[{i}]", real_array(f"t[{i}]", x, np.float64)) for i, x in enumerate(t)]
         length = np.array([x.size for x in parts], dtype=np.int64)
         start = np.cumsum(length) - length
-        return Batch(y0, np.concatenate([np.zeros(0), *parts]), start, length, start,
-                     "own" if own else "ragged", np.shape(t)[1] if own else 0)
+        return Batch(
+            y0,
+            np.concatenate([np.zeros(0), *parts]),
+            start,
+            length,
+            start,
+            "own" if own else "ragged",
+            np.shape(t)[1] if own else 0,
+        )
     t = _check_times("t", real_array("t", t, np.float64))
     length = np.full(n, t.size, dtype=np.int64)
-    return Batch(y0, t, np.zeros(n, np.int64), length, np.arange(n, dtype=np.int64) * t.size,
-                 "single" if single else "shared", t.size)
+    return Batch(
+        y0, t, np.zeros(n, np.int64), length, np.arange(n, dtype=np.int64) * t.size, "single" if single else "shared", t.size
+    )
 
 
 def tolerances(rtol, atol, d):
@@ -191,7 +209,10 @@ def as_memory(memory):
     if memory is None:
         return 0
     if isinstance(memory, str):
-        text, units = memory.strip().upper(), {"KB": 1e3, "MB": 1e6, "GB": 1e9, "KIB": 2**10, "MIB": 2**20, "GIB": 2**30, "B": 1}
+        text, units = (
+            memory.strip().upper(),
+            {"KB": 1e3, "MB": 1e6, "GB": 1e9, "KIB": 2**10, "MIB": 2**20, "GIB": 2**30, "B": 1},
+        )
         for unit, factor in units.items():
             if text.endswith(unit):
                 try:
@@ -205,4 +226,6 @@ def as_memory(memory):
     try:
         return integer("memory", memory, 1)
     except (TypeError, ValueError) as error:
-        raise type(error)(f"memory={memory!r} must be a positive number of bytes, a string such as '64MB', or None") from None
+        raise type(error)(
+            f"memory={memory!r} must be a positive number of bytes, a string such as '64MB', or None"
+        ) from None

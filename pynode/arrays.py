@@ -51,8 +51,10 @@ def _narrowed(name, a, dtype):
         out = np.asarray(a, dtype=dtype, order="C")
     lost = np.isinf(out) & np.isfinite(a)
     if lost.any():
-        raise ValueError(f"{name} holds {a[lost].flat[0]!s}, too large for {np.dtype(dtype).name}: scale the problem"
-                         f"{', or use dtype=numpy.float64' if np.dtype(dtype) == np.float32 else ''}")
+        raise ValueError(
+            f"{name} holds {a[lost].flat[0]!s}, too large for {np.dtype(dtype).name}: scale the problem"
+            f"{', or use dtype=numpy.float64' if np.dtype(dtype) == np.float32 else ''}"
+        )
     return out
 
 

@@ -28,9 +28,7 @@ class Callback:
 
     def vjp_program(self):
         if self.vjp is None:
-            raise ValueError(
-                "this callback field has no vjp, so it has no gradient: give callback_field(..., vjp=...)"
-            )
+            raise ValueError("this callback field has no vjp, so it has no gradient: give callback_field(..., vjp=...)")
         d, n = self.d, self.n_params
         b = Builder((1, d, self.inputs, d), (n,), (n,))
         value, cotangents = b.emit("CALL", d, p=0), b.emit("CALL", d + n, p=1)

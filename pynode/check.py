@@ -44,8 +44,10 @@ class GradCheck:
     def __str__(self):
         width = max([len(n) for n in self.names] + [9])
         rows = [f"{'parameter':<{width}}  {'adjoint':>16}  {'difference':>16}  {'error':>8}"]
-        rows += [f"{n:<{width}}  {a:16.9e}  {b:16.9e}  {e:8.1e}"
-                 for n, a, b, e in zip(self.names, self.adjoint, self.difference, self.error)]
+        rows += [
+            f"{n:<{width}}  {a:16.9e}  {b:16.9e}  {e:8.1e}"
+            for n, a, b, e in zip(self.names, self.adjoint, self.difference, self.error, strict=True)
+        ]
         return "\n".join([*rows, f"largest error {self.max_error:.1e}"])
 
 
@@ -61,7 +63,8 @@ def check_grad(f, y0, t, theta, target, *, wrt=("theta",), n_entries=20, delta=1
     n_entries : int
         How many entries of each group are compared, drawn at random.
     delta : float
-        Step of the differences, relative to max(1, |x|). Times move by a tenth of the shortest distance between steps and saved times.
+        Step of the differences, relative to max(1, |x|). Times move by a tenth of the shortest
+        distance between steps and saved times.
 
     Returns
     -------
@@ -98,6 +101,7 @@ class _Frozen:
         self.objective, self.theta, self.options = objective, theta, options
         setup = objective.setup
         from pynode.solving import Setup
+
         self.base = Setup(setup.field, setup.batch, setup.options, steps=True)
         self.grids = make_solution(self.base, theta, self.base.run(theta))._grids
 
@@ -118,12 +122,12 @@ class _Frozen:
         if group != "t":
             return entries
         batch, stuck = self.base.batch, np.zeros(x.size, bool)
-        for grid, a, n in zip(self.grids, batch.start, batch.length):
-            same = np.diff(x[a: a + n]) == 0
-            stuck[a: a + n] |= np.append(same, False) | np.append(False, same)
+        for grid, a, n in zip(self.grids, batch.start, batch.length, strict=True):
+            same = np.diff(x[a : a + n]) == 0
+            stuck[a : a + n] |= np.append(same, False) | np.append(False, same)
             if not self.landing:
-                inside = (x[a: a + n] != grid[0]) & (x[a: a + n] != grid[-1])
-                stuck[a: a + n] |= inside & np.isclose(x[a: a + n, None], grid, rtol=1e-14, atol=0).any(axis=1)
+                inside = (x[a : a + n] != grid[0]) & (x[a : a + n] != grid[-1])
+                stuck[a : a + n] |= inside & np.isclose(x[a : a + n, None], grid, rtol=1e-14, atol=0).any(axis=1)
         return entries[~stuck]
 
     @property
@@ -147,8 +151,8 @@ class _Frozen:
     def _shortest_gap(self):
         """Between any two different points of steps and saved times: closer ones would trade places."""
         batch, gaps = self.base.batch, []
-        for grid, a, n in zip(self.grids, batch.start, batch.length):
-            gap = np.diff(np.sort(np.concatenate([grid, batch.t[a: a + n]])))
+        for grid, a, n in zip(self.grids, batch.start, batch.length, strict=True):
+            gap = np.diff(np.sort(np.concatenate([grid, batch.t[a : a + n]])))
             gaps.append(gap[gap > 1e-12 * np.abs(grid).max()].min(initial=np.inf))
         return min(gaps)
 
@@ -165,15 +169,24 @@ class _Frozen:
             options = replace(options, inputs=self._signal(x))
         from pynode.losses import LOSSES
         from pynode.solving import Setup
+
         options = replace(options, grid=grids, step=None, first_step=None, max_step=None)
-        setup = Setup(o.field, batch, options, target=o.target, weight=o.weight, loss=LOSSES[o.loss][0],
-                      loss_scale=o.scale, loss_dof=o.dof)
+        setup = Setup(
+            o.field,
+            batch,
+            options,
+            target=o.target,
+            weight=o.weight,
+            loss=LOSSES[o.loss][0],
+            loss_scale=o.scale,
+            loss_dof=o.dof,
+        )
         return o._loss(setup.run(theta))[0]
 
     def _moved(self, grid, j, batch, x):
         """The grid with the points that were at saved times moved to where those are now."""
         a, n = batch.start[j], batch.length[j]
-        old, new = batch.t[a: a + n], x[a: a + n]
+        old, new = batch.t[a : a + n], x[a : a + n]
         grid = grid.copy()
         for k in range(n) if self.landing else (0, n - 1):
             grid[np.isclose(grid, old[k], rtol=1e-14, atol=0)] = new[k]
@@ -182,7 +195,7 @@ class _Frozen:
     def _signal(self, x):
         old, parts, at = self.base.signal, [], 0
         for v in old.u:
-            parts.append(x[at: at + v.size].reshape(v.shape))
+            parts.append(x[at : at + v.size].reshape(v.shape))
             at += v.size
         if old.kind == "constant":
             parts = [p[0] for p in parts]

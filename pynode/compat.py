@@ -8,8 +8,15 @@ from pynode.fields import Field
 from pynode.solving import solve
 
 METHODS = {
-    "dopri5": "dopri5", "tsit5": "tsit5", "bosh3": "bosh3", "dop853": "dop853", "adaptive_heun": "heun", "heun2": "heun",
-    "euler": "euler", "midpoint": "midpoint", "rk4": "rk38",
+    "dopri5": "dopri5",
+    "tsit5": "tsit5",
+    "bosh3": "bosh3",
+    "dop853": "dop853",
+    "adaptive_heun": "heun",
+    "heun2": "heun",
+    "euler": "euler",
+    "midpoint": "midpoint",
+    "rk4": "rk38",
 }
 """torchdiffeq's names. Its "rk4" is the 3/8 rule."""
 
@@ -59,7 +66,13 @@ def odeint(func, y0, t, theta=None, *, rtol=1e-7, atol=1e-9, method="dopri5", op
     y0, t = real_array("y0", y0), real_array("t", t, np.float64)
     if t.ndim != 1:
         raise ValueError(f"t must be a 1-d array of times, not of shape {t.shape}")
-    keys = {"method": METHODS[method], "rtol": rtol, "atol": atol, "errors": "raise", "max_steps": options.get("max_num_steps")}
+    keys = {
+        "method": METHODS[method],
+        "rtol": rtol,
+        "atol": atol,
+        "errors": "raise",
+        "max_steps": options.get("max_num_steps"),
+    }
     if method in FIXED:
         if "step_size" in options:
             keys["step"] = options["step_size"]

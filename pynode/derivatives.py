@@ -175,9 +175,7 @@ for _op, _partials in {
     "SOFTPLUS": lambda b, y, x: (lambda v: b.mul(v, b.sigmoid(x)),),
     "RELU": lambda b, y, x: (lambda v: b.mul(v, b.step(x)),),
     "STEP": _flat(1),
-    "ERF": lambda b, y, x: (
-        lambda v: b.mul(v, b.scale(2.0 / math.sqrt(math.pi), b.exp(b.neg(b.square(x))))),
-    ),
+    "ERF": lambda b, y, x: (lambda v: b.mul(v, b.scale(2.0 / math.sqrt(math.pi), b.exp(b.neg(b.square(x))))),),
     "ATAN": lambda b, y, x: (lambda v: b.div(v, b.add(b.square(x), b.full(b.sizes[x], 1.0))),),
     "ADD": lambda b, y, x, z: (lambda v: v, lambda v: v),
     "SUB": lambda b, y, x, z: (lambda v: v, b.neg),
@@ -215,9 +213,7 @@ bilinear("OUTER", Builder.outer, lambda b, v, x, z: (lambda: b.matvec(v, z), lam
 
 def linear(op, push, pull):
     """A linear operation of one operand: push(c, ins, v) -> tangent, pull(c, ins, v) -> cotangent."""
-    RULES[op] = Rule(
-        lambda c, ins, x, y, dx: push(c, ins, dx[0]), lambda c, ins, x, y, v: (lambda: pull(c, ins, v),)
-    )
+    RULES[op] = Rule(lambda c, ins, x, y, dx: push(c, ins, dx[0]), lambda c, ins, x, y, v: (lambda: pull(c, ins, v),))
 
 
 def _slice_index(c, ins):
@@ -360,9 +356,7 @@ def _padded(values, n):
 
 def _rule(ins):
     if ins.op not in RULES:
-        raise ValueError(
-            f"the operation {ins.op} has no derivative (a Python callback has only the vjp given with it)"
-        )
+        raise ValueError(f"the operation {ins.op} has no derivative (a Python callback has only the vjp given with it)")
     return RULES[ins.op]
 
 

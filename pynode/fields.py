@@ -43,21 +43,10 @@ class Field:
 
     def __post_init__(self):
         sizes, outputs = self.program.slot_sizes, self.program.output_sizes
-        if (
-            len(sizes) != 3
-            or sizes[0] != 1
-            or len(outputs) != 1
-            or outputs[0] is None
-            or len(self.program.n_theta) != 1
-        ):
-            raise ValueError(
-                f"not the program of a field (slots t, y, u; one output; one theta): {self.program!r}"
-            )
+        if len(sizes) != 3 or sizes[0] != 1 or len(outputs) != 1 or outputs[0] is None or len(self.program.n_theta) != 1:
+            raise ValueError(f"not the program of a field (slots t, y, u; one output; one theta): {self.program!r}")
         if parameters.total(self.spec) != self.n_params:
-            raise ValueError(
-                f"the parameters named have {parameters.total(self.spec)} numbers, "
-                f"the program {self.n_params}"
-            )
+            raise ValueError(f"the parameters named have {parameters.total(self.spec)} numbers, the program {self.n_params}")
         if self.out_shape is None:
             object.__setattr__(self, "out_shape", (self.n_out,))
 
@@ -148,9 +137,7 @@ class Field:
     def to_dict(self):
         """Plain data (numbers, strings, lists, arrays) that `from_dict` reads."""
         if self.callback is not None:
-            raise ValueError(
-                f"{self.name} is a Python callback: it cannot be written to a file, only programs can"
-            )
+            raise ValueError(f"{self.name} is a Python callback: it cannot be written to a file, only programs can")
         return {
             "name": self.name,
             "out_shape": list(self.out_shape),
@@ -167,9 +154,7 @@ class Field:
         ValueError
             The program is not valid: the C core checks every index, size and offset.
         """
-        spec = tuple(
-            Parameter(name, tuple(shape), offset, tuple(init)) for name, shape, offset, init in data["spec"]
-        )
+        spec = tuple(Parameter(name, tuple(shape), offset, tuple(init)) for name, shape, offset, init in data["spec"])
         program = Program.from_dict(data["program"])
         program.check()
         return cls(program, spec, data["name"], tuple(data["out_shape"]))
@@ -180,9 +165,7 @@ class Field:
     def __repr__(self):
         sizes = f"d={self.d}" + (f", n_out={self.n_out}" if self.out_shape != (self.d,) else "")
         sizes += f", inputs={self.inputs}" if self.inputs else ""
-        names = ", ".join(f"{p.name} {p.shape}" for p in self.spec[:8]) + (
-            ", ..." if len(self.spec) > 8 else ""
-        )
+        names = ", ".join(f"{p.name} {p.shape}" for p in self.spec[:8]) + (", ..." if len(self.spec) > 8 else "")
         return f"<Field {self.name}: {sizes}, {self.n_params} parameters{': ' + names if names else ''}>"
 
 
@@ -207,9 +190,7 @@ class BoundField:
     def parameters(self):
         """The parameters by name, as traced arrays."""
         theta: Any = self.theta
-        return Parameters(
-            parameters.nested(self.field.spec, lambda p: theta[p.offset : p.stop].reshape(p.shape))
-        )
+        return Parameters(parameters.nested(self.field.spec, lambda p: theta[p.offset : p.stop].reshape(p.shape)))
 
     def point(self, args, u=None):
         """(t, y, u) from the positional arguments of a call."""
@@ -237,9 +218,7 @@ class Parameters:
     fields."""
 
     def __init__(self, tree):
-        self._tree = {
-            name: Parameters(value) if isinstance(value, dict) else value for name, value in tree.items()
-        }
+        self._tree = {name: Parameters(value) if isinstance(value, dict) else value for name, value in tree.items()}
 
     def __getattr__(self, name):
         if name.startswith("__"):
@@ -294,19 +273,14 @@ def run(program, values, thetas, callbacks=None):
     outputs : list of (size,) or (B, size) arrays, None for zero
     grads : list of 1-d arrays, summed over the batch
     """
-    slots = [
-        _slot(name, value, size)
-        for (name, value), size in zip(values.items(), program.slot_sizes, strict=True)
-    ]
+    slots = [_slot(name, value, size) for (name, value), size in zip(values.items(), program.slot_sizes, strict=True)]
     lengths = {len(x) for x in slots if x.ndim == 2}
     if len(lengths) > 1:
         shapes = ", ".join(f"{name} {x.shape}" for name, x in zip(values, slots, strict=True))
         raise ValueError(f"the arguments have different batch sizes: {shapes}")
     B = lengths.pop() if lengths else 1
     single = all(x.ndim == 1 for x in slots)
-    outputs, grads = program.evaluate(
-        [np.broadcast_to(x, (B, x.shape[-1])) for x in slots], thetas, callbacks
-    )
+    outputs, grads = program.evaluate([np.broadcast_to(x, (B, x.shape[-1])) for x in slots], thetas, callbacks)
     return [x[0] if single and x is not None else x for x in outputs], grads
 
 
@@ -517,9 +491,7 @@ def _declared_leaf(name, value, offset):
     try:
         array = np.asarray(value, dtype=np.float64)
     except (TypeError, ValueError):
-        raise ValueError(
-            f"parameter {name}: a shape, a number, an array, a Field or a dict, not {value!r}"
-        ) from None
+        raise ValueError(f"parameter {name}: a shape, a number, an array, a Field or a dict, not {value!r}") from None
     return Parameter(name, array.shape, offset, parameters.values_of(array))
 
 

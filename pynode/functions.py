@@ -36,9 +36,7 @@ def _operation(op, on_numbers, doc):
     return call
 
 
-sigmoid = _operation(
-    "SIGMOID", lambda x: np.exp(-np.logaddexp(0.0, -x)), "The logistic function 1 / (1 + exp(-x))."
-)
+sigmoid = _operation("SIGMOID", lambda x: np.exp(-np.logaddexp(0.0, -x)), "The logistic function 1 / (1 + exp(-x)).")
 softplus = _operation("SOFTPLUS", lambda x: np.logaddexp(0.0, x), "log(1 + exp(x)), without overflow.")
 relu = _operation("RELU", lambda x: np.maximum(x, 0.0), "max(x, 0); its derivative at 0 is 0.")
 erf = _operation("ERF", _erf, "The error function.")

@@ -89,12 +89,20 @@ class LossAndGrad:
 # Gradient methods
 # ---------------------------------------------------------------------------------------------------------------------
 
+
 def _exact(kind):
     """The core's own reverse pass; seed is None (the problem has a loss) or the cotangent rows."""
 
     def run(setup, theta, seed, wanted, memory):
-        raw = setup.run(theta, g_y=seed, gradient=kind, wrt_y0="y0" in wanted, wrt_t="t" in wanted,
-                        wrt_inputs="inputs" in wanted, memory=memory)
+        raw = setup.run(
+            theta,
+            g_y=seed,
+            gradient=kind,
+            wrt_y0="y0" in wanted,
+            wrt_t="t" in wanted,
+            wrt_inputs="inputs" in wanted,
+            memory=memory,
+        )
         if kind == "reversible":
             _check_reconstruction(raw, setup.options.coupling, setup.dtype)
         return raw, raw["g_theta"], raw.get("g_y0"), raw.get("g_t"), raw.get("g_coef")
@@ -116,9 +124,13 @@ def _check_reconstruction(raw, coupling, dtype):
     lost = np.log10(np.finfo(dtype).eps) - steps * np.log10(coupling)
     if lost > -6:
         better = 10 ** (-(-7 - np.log10(np.finfo(dtype).eps)) / max(steps, 1))
-        warnings.warn(f"adjoint='reversible' with coupling={coupling:g} over {steps} steps enlarges rounding to about 1e{lost:+.0f} "
-                      f"of the state: the gradient is not to be trusted; take coupling={better:.6f} or closer to 1, fewer steps, "
-                      "or adjoint='discrete'", SolveWarning, stacklevel=5)
+        warnings.warn(
+            f"adjoint='reversible' with coupling={coupling:g} over {steps} steps enlarges rounding to about 1e{lost:+.0f} "
+            f"of the state: the gradient is not to be trusted; take coupling={better:.6f} or closer to 1, fewer steps, "
+            "or adjoint='discrete'",
+            SolveWarning,
+            stacklevel=5,
+        )
 
 
 def _check_adjoint(adjoint, options, memory, callback=False):
@@ -128,8 +140,10 @@ def _check_adjoint(adjoint, options, memory, callback=False):
     if memory and adjoint != "discrete":
         raise ValueError(f"memory= limits the tape of adjoint='discrete'; adjoint={adjoint!r} has none")
     if callback and adjoint in ("backsolve", "interpolating"):
-        raise ValueError(f"adjoint={adjoint!r} needs a field that was traced (pynode.field, pynode.mlp): a callback field has "
-                         "'discrete' and 'reversible'")
+        raise ValueError(
+            f"adjoint={adjoint!r} needs a field that was traced (pynode.field, pynode.mlp): a callback field has "
+            "'discrete' and 'reversible'"
+        )
     if adjoint == "reversible":
         return options if options.coupling > 0 else replace(options, coupling=REVERSIBLE_COUPLING)
     if options.coupling > 0:
@@ -183,14 +197,19 @@ def solution_vjp(solution, dy, wrt, adjoint, memory):
     raw, *grads = ADJOINTS[adjoint](setup, solution.theta, seed, wanted, as_memory(memory))
     lost = int(((raw["status"] != OK) & (solution._raw["status"] == OK)).sum())
     if lost:
-        warnings.warn(f"{lost} samples could not be solved backwards and add nothing to this gradient; adjoint='discrete' "
-                      "has no such limit", SolveWarning, stacklevel=3)
+        warnings.warn(
+            f"{lost} samples could not be solved backwards and add nothing to this gradient; adjoint='discrete' "
+            "has no such limit",
+            SolveWarning,
+            stacklevel=3,
+        )
     return Gradients(**_shaped(setup, wanted, *grads))
 
 
 # ---------------------------------------------------------------------------------------------------------------------
 # Loss and gradient
 # ---------------------------------------------------------------------------------------------------------------------
+
 
 class Objective:
     """A loss on data as a pure function of theta, everything else checked once: for training loops.
@@ -203,8 +222,23 @@ class Objective:
         Entries of the target that are not NaN (and have a weight).
     """
 
-    def __init__(self, f, y0, t, target, *, loss="mse", weight=None, loss_scale=1.0, loss_dof=4.0, adjoint="discrete",
-                 wrt=("theta",), memory=None, dtype=None, **options):
+    def __init__(
+        self,
+        f,
+        y0,
+        t,
+        target,
+        *,
+        loss="mse",
+        weight=None,
+        loss_scale=1.0,
+        loss_dof=4.0,
+        adjoint="discrete",
+        wrt=("theta",),
+        memory=None,
+        dtype=None,
+        **options,
+    ):
         f = as_field(f)
         _check_vector_field(f)
         if not isinstance(loss, str) or loss not in LOSSES:
@@ -222,9 +256,18 @@ class Objective:
         self.n_observed = int((observed if self.weight is None else observed & (self.weight > 0)).sum())
         if self.n_observed == 0:
             raise ValueError("target has no observed entry (all are NaN, of weight 0, or there are no samples)")
-        self.setup = Setup(f, batch, options, gradient=True, own_inputs="inputs" in self.wrt,
-                           target=self.target, weight=self.weight, loss=LOSSES[loss][0],
-                           loss_scale=self.scale, loss_dof=self.dof)
+        self.setup = Setup(
+            f,
+            batch,
+            options,
+            gradient=True,
+            own_inputs="inputs" in self.wrt,
+            target=self.target,
+            weight=self.weight,
+            loss=LOSSES[loss][0],
+            loss_scale=self.scale,
+            loss_dof=self.dof,
+        )
         self.dtype, self.mean = batch.y0.dtype, LOSSES[loss][1]
         self._fast = self.wrt == ("theta",) and adjoint in ("discrete", "reversible") and not f.callbacks
 
@@ -285,6 +328,7 @@ class Objective:
     def seed(self, raw):
         """dL/dy rows before scaling (what the core does by itself for the exact gradients)."""
         from pynode.losses import slope
+
         g = slope(self.loss, raw["y"].astype(np.float64) - self.target, self.scale, self.dof)
         g = g if self.weight is None else g * self.weight
         batch = self.setup.batch
@@ -292,8 +336,24 @@ class Objective:
         return np.where(np.isnan(self.target) | failed[:, None], 0.0, g).astype(self.dtype)
 
 
-def loss_and_grad(f, y0, t, theta, target, *, loss="mse", weight=None, loss_scale=1.0, loss_dof=4.0, adjoint="discrete",
-                  wrt=("theta",), memory=None, dtype=None, errors="warn", **options):
+def loss_and_grad(
+    f,
+    y0,
+    t,
+    theta,
+    target,
+    *,
+    loss="mse",
+    weight=None,
+    loss_scale=1.0,
+    loss_dof=4.0,
+    adjoint="discrete",
+    wrt=("theta",),
+    memory=None,
+    dtype=None,
+    errors="warn",
+    **options,
+):
     """The loss of a solve against data, and its gradient.
 
     Parameters
@@ -329,8 +389,21 @@ def loss_and_grad(f, y0, t, theta, target, *, loss="mse", weight=None, loss_scal
     >>> val.theta.shape
     (25,)
     """
-    objective = Objective(f, y0, t, target, loss=loss, weight=weight, loss_scale=loss_scale, loss_dof=loss_dof,
-                          adjoint=adjoint, wrt=wrt, memory=memory, dtype=dtype, **options)
+    objective = Objective(
+        f,
+        y0,
+        t,
+        target,
+        loss=loss,
+        weight=weight,
+        loss_scale=loss_scale,
+        loss_dof=loss_dof,
+        adjoint=adjoint,
+        wrt=wrt,
+        memory=memory,
+        dtype=dtype,
+        **options,
+    )
     return objective.evaluate(theta, errors)
 
 

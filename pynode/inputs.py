@@ -17,17 +17,23 @@ KINDS = ("constant", "previous", "linear", "cubic")
 class Pieces:
     """Piecewise polynomials in the form of the core: segment s on [knot_j, knot_j+1] is sum_q coef[s, q] (t - knot_j)^q."""
 
-    knot: np.ndarray        # (K,) float64, all samples one after another (or shared)
+    knot: np.ndarray  # (K,) float64, all samples one after another (or shared)
     knot_start: np.ndarray  # (B,)
-    knot_len: np.ndarray    # (B,)
-    seg_start: np.ndarray   # (B,)
-    coef: np.ndarray        # (S, degree + 1, m)
-    jumps: bool             # not continuous at the knots
+    knot_len: np.ndarray  # (B,)
+    seg_start: np.ndarray  # (B,)
+    coef: np.ndarray  # (S, degree + 1, m)
+    jumps: bool  # not continuous at the knots
 
     def arguments(self):
         """Keywords of `_core.Problem`."""
-        return {"knot": self.knot, "knot_start": self.knot_start, "knot_len": self.knot_len,
-                "seg_start": self.seg_start, "coef": self.coef, "input_jumps": self.jumps}
+        return {
+            "knot": self.knot,
+            "knot_start": self.knot_start,
+            "knot_len": self.knot_len,
+            "seg_start": self.seg_start,
+            "coef": self.coef,
+            "input_jumps": self.jumps,
+        }
 
 
 class Signal:
@@ -70,7 +76,7 @@ class Signal:
             times = [t] * len(self.u) if shared_t else list(t)
             if len(times) != len(self.u):
                 raise ValueError(f"inputs: {len(times)} arrays of knots for {len(self.u)} samples")
-            self.t = [_knots(x, v, i, kind) for i, (x, v) in enumerate(zip(times, self.u))]
+            self.t = [_knots(x, v, i, kind) for i, (x, v) in enumerate(zip(times, self.u, strict=True))]
         sizes = {v.shape[1] for v in self.u}
         if len(sizes) != 1:
             raise ValueError(f"inputs: samples have different numbers of features {sorted(sizes)}")
@@ -102,8 +108,9 @@ class Signal:
         knot_start = np.concatenate([[0], np.cumsum(count + 1)[:-1]])
         spread = (lambda x: np.repeat(x, batch)) if n == 1 and batch != 1 else (lambda x: x)
         coef = np.concatenate([self._coefficients(i) for i in which]).astype(dtype)
-        return Pieces(np.concatenate(knots), spread(knot_start), spread(count + 1), spread(start), coef,
-                      self.kind == "previous")
+        return Pieces(
+            np.concatenate(knots), spread(knot_start), spread(count + 1), spread(start), coef, self.kind == "previous"
+        )
 
     def pull(self, g_coef):
         """Gradient with respect to u from that of the coefficients (segments of own, see `pieces`), shaped like u."""
@@ -111,7 +118,7 @@ class Signal:
         n = len(g_coef) // self._count(0) if self.shared else len(self.u)
         for i in range(n):
             source = 0 if self.shared else i
-            g = g_coef[at: at + self._count(source)]
+            g = g_coef[at : at + self._count(source)]
             at += self._count(source)
             grads.append(self._transpose(source, g))
         if self.kind == "constant":
@@ -140,8 +147,10 @@ class Signal:
         if len(bad):
             i = bad[0]
             j = 0 if self.shared else i
-            raise ValueError(f"inputs of sample {i} are known on [{first[j]:g}, {last[j]:g}], but its times reach from "
-                             f"{spans[i, 0]:g} to {spans[i, 1]:g}: give knots that cover them")
+            raise ValueError(
+                f"inputs of sample {i} are known on [{first[j]:g}, {last[j]:g}], but its times reach from "
+                f"{spans[i, 0]:g} to {spans[i, 1]:g}: give knots that cover them"
+            )
 
     def _coefficients(self, i):
         """(segments, degree + 1, m)"""
@@ -153,7 +162,7 @@ class Signal:
             return np.stack([u[:-1], rise / h], axis=1)
         slope = _slope_matrix(t) @ u
         s0, s1 = slope[:-1], slope[1:]
-        return np.stack([u[:-1], s0, (3 * rise / h - 2 * s0 - s1) / h, (s0 + s1 - 2 * rise / h) / h ** 2], axis=1)
+        return np.stack([u[:-1], s0, (3 * rise / h - 2 * s0 - s1) / h, (s0 + s1 - 2 * rise / h) / h**2], axis=1)
 
     def _transpose(self, i, g):
         """The transpose of `_coefficients`."""
@@ -162,13 +171,13 @@ class Signal:
             return g[:, 0, :]
         h, gu = np.diff(t)[:, None], np.zeros((len(t), g.shape[2]))
         gu[:-1] += g[:, 0]
-        g_rise = g[:, 1] / h if self.kind == "linear" else 3 * g[:, 2] / h ** 2 - 2 * g[:, 3] / h ** 3
+        g_rise = g[:, 1] / h if self.kind == "linear" else 3 * g[:, 2] / h**2 - 2 * g[:, 3] / h**3
         gu[:-1] -= g_rise
         gu[1:] += g_rise
         if self.kind == "cubic":
             g_slope = np.zeros_like(gu)
-            g_slope[:-1] += g[:, 1] - 2 * g[:, 2] / h + g[:, 3] / h ** 2
-            g_slope[1:] += -g[:, 2] / h + g[:, 3] / h ** 2
+            g_slope[:-1] += g[:, 1] - 2 * g[:, 2] / h + g[:, 3] / h**2
+            g_slope[1:] += -g[:, 2] / h + g[:, 3] / h**2
             gu += _slope_matrix(t).T @ g_slope
         return gu
 
@@ -176,6 +185,7 @@ class Signal:
 def _slope_matrix(t):
     """Slopes at the knots of the parabolas through three neighbours (straight line for two knots), as a sparse matrix."""
     from scipy import sparse
+
     n, h = len(t), np.diff(t)
     if n == 2:
         return sparse.csr_array(np.array([[-1.0, 1.0], [-1.0, 1.0]]) / h[0])
@@ -184,9 +194,13 @@ def _slope_matrix(t):
     rows: list = [middle, middle, middle, [0] * 3, [n - 1] * 3]
     cols: list = [middle - 1, middle, middle + 1, [0, 1, 2], [n - 3, n - 2, n - 1]]
     p, q, r, s = h[0], h[1], h[-2], h[-1]
-    values: list = [-b / (a * (a + b)), (b - a) / (a * b), a / (b * (a + b)),
-              [-(2 * p + q) / (p * (p + q)), (p + q) / (p * q), -p / (q * (p + q))],
-              [s / (r * (r + s)), -(r + s) / (r * s), (2 * s + r) / (s * (r + s))]]
+    values: list = [
+        -b / (a * (a + b)),
+        (b - a) / (a * b),
+        a / (b * (a + b)),
+        [-(2 * p + q) / (p * (p + q)), (p + q) / (p * q), -p / (q * (p + q))],
+        [s / (r * (r + s)), -(r + s) / (r * s), (2 * s + r) / (s * (r + s))],
+    ]
     return sparse.csr_array((np.concatenate(values), (np.concatenate(rows), np.concatenate(cols))), shape=(n, n))
 
 
@@ -206,8 +220,9 @@ def _knots(t, u, i, kind):
     t = real_array(f"inputs of sample {i}: t", t, np.float64)
     least = 1 if kind == "previous" else 2
     if u.ndim != 2 or t.shape != (len(u),):
-        raise ValueError(f"inputs of sample {i}: knots of shape {t.shape} for values of shape {u.shape}: "
-                         "u must be (K, m) for K knots")
+        raise ValueError(
+            f"inputs of sample {i}: knots of shape {t.shape} for values of shape {u.shape}: u must be (K, m) for K knots"
+        )
     if len(t) < least:
         raise ValueError(f"inputs of sample {i}: kind={kind!r} needs at least {least} knots, got {len(t)}")
     if not np.isfinite(t).all() or (np.diff(t) <= 0).any():

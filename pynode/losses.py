@@ -21,4 +21,4 @@ def slope(name, r, scale, dof):
         return np.sign(r)
     if kind == "huber":
         return np.clip(r, -scale, scale)
-    return (dof + 1) * r / (dof * scale ** 2 + r ** 2)
+    return (dof + 1) * r / (dof * scale**2 + r**2)

@@ -29,9 +29,7 @@ class Parameter(NamedTuple):
     def draw(self, rng):
         """Initial values, flat."""
         kind, value = self.init
-        return (
-            np.array(value, dtype=np.float64) if kind == "value" else value * rng.standard_normal(self.size)
-        )
+        return np.array(value, dtype=np.float64) if kind == "value" else value * rng.standard_normal(self.size)
 
 
 def total(spec):
@@ -90,8 +88,7 @@ def flatten(spec, tree):
     names = [p.name for p in spec]
     if set(given) != set(names):
         raise ValueError(
-            f"parameters missing: {sorted(set(names) - set(given))}, "
-            f"unknown: {sorted(set(given) - set(names))}"
+            f"parameters missing: {sorted(set(names) - set(given))}, unknown: {sorted(set(given) - set(names))}"
         )
     theta = np.empty(total(spec))
     for p in spec:

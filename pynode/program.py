@@ -150,9 +150,7 @@ class Program:
 
     def uses_slot(self, slot):
         """Whether any instruction or output reads the input slot."""
-        return slot in self.outputs or any(
-            ins.op == "CALL" or slot in ins.operands for ins in self.instructions
-        )
+        return slot in self.outputs or any(ins.op == "CALL" or slot in ins.operands for ins in self.instructions)
 
     def to_dict(self):
         """Plain data, for files. Operations are stored by name, so that a file outlives a change of their
@@ -574,9 +572,7 @@ class Builder:
         if op == "AFFINE_T":
             return self.matvec_t(weights(self, thetas[ins.k], ins, program.sizes[ins.a], size)[0], x[0])
         if op == "CALL":
-            raise ValueError(
-                "a callback field cannot be used inside another field: it is Python code, not a program"
-            )
+            raise ValueError("a callback field cannot be used inside another field: it is Python code, not a program")
         return {
             "CONST": lambda: self.const(program.consts[ins.p : ins.p + size]),
             "PARAM": lambda: self.slice(thetas[ins.k], ins.p, size),
@@ -635,9 +631,7 @@ class Builder:
             if ins.out >= 0:
                 new[ins.out] = len(sizes)
                 sizes.append(self.sizes[ins.out])
-            code.append(
-                (OPS[ins.op]["code"], new[ins.out], new[ins.a], new[ins.b], new[ins.c], p, ins.q, ins.k)
-            )
+            code.append((OPS[ins.op]["code"], new[ins.out], new[ins.a], new[ins.b], new[ins.c], p, ins.q, ins.k))
         return Program(
             sizes,
             self.n_slots,

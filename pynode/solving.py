@@ -4,6 +4,7 @@ import warnings
 from dataclasses import dataclass
 from dataclasses import field as _field
 from functools import cached_property
+from itertools import pairwise
 
 import numpy as np
 
@@ -83,8 +84,10 @@ class Options:
         """From the keywords of a function."""
         unknown = [name for name in options if name not in cls.__dataclass_fields__]
         if unknown:
-            raise TypeError(f"{caller}() got an unexpected keyword argument {unknown[0]!r}; the options of the solve are "
-                            f"{', '.join(cls.__dataclass_fields__)}")
+            raise TypeError(
+                f"{caller}() got an unexpected keyword argument {unknown[0]!r}; the options of the solve are "
+                f"{', '.join(cls.__dataclass_fields__)}"
+            )
         return cls(**options)
 
     def arguments(self, d):
@@ -92,11 +95,18 @@ class Options:
         fixed = self.step is not None or self.grid is not None
         if not fixed and METHODS[self.method]["error_order"] == 0:
             adaptive = [name for name, row in METHODS.items() if row["error_order"]]
-            raise ValueError(f"method={self.method!r} has no error estimate: give step=, or take one of {', '.join(adaptive)}")
+            raise ValueError(
+                f"method={self.method!r} has no error estimate: give step=, or take one of {', '.join(adaptive)}"
+            )
         if self.step is not None and self.grid is not None:
             raise ValueError("step and grid both prescribe the steps: give one of them")
-        keys = {"method": self.method, "land": self.save == "land" or self.coupling > 0, "adaptive": not fixed,
-                "threads": integer("threads", self.threads or 0, 0, 4096), "max_steps": self._max_steps(fixed)}
+        keys = {
+            "method": self.method,
+            "land": self.save == "land" or self.coupling > 0,
+            "adaptive": not fixed,
+            "threads": integer("threads", self.threads or 0, 0, 4096),
+            "max_steps": self._max_steps(fixed),
+        }
         keys |= tolerances(self.rtol, self.atol, d)
         if fixed:
             clash = [n for n in ("first_step", "max_step") if getattr(self, n) is not None]
@@ -110,15 +120,17 @@ class Options:
 
     def _max_steps(self, fixed):
         if self.max_steps is None:
-            return 2 ** 62 if fixed else MAX_STEPS
+            return 2**62 if fixed else MAX_STEPS
         return integer("max_steps", self.max_steps, 1)
 
     def check_span(self, spans):
         """A fixed step that would never get there is refused, unless max_steps says that it is meant."""
         longest = float((spans[:, 1] - spans[:, 0]).max(initial=0.0))
         if self.step is not None and self.max_steps is None and longest > MAX_FIXED * float(self.step):
-            raise ValueError(f"step={self.step!r} makes {longest / float(self.step):.1g} steps on an interval of length "
-                             f"{longest:g}: take a larger one (or give max_steps= if it is meant)")
+            raise ValueError(
+                f"step={self.step!r} makes {longest / float(self.step):.1g} steps on an interval of length "
+                f"{longest:g}: take a larger one (or give max_steps= if it is meant)"
+            )
 
 
 def _grid_arguments(grid, batch, land):
@@ -136,7 +148,7 @@ def _grid_arguments(grid, batch, land):
     length = np.array([g.size for g in grids], dtype=np.int64)
     start = np.concatenate([[0], np.cumsum(length)[:-1]]).astype(np.int64)
     for i in range(n) if land else ():
-        _check_lands(i, grids[i if each else 0], batch.t[batch.start[i]: batch.start[i] + batch.length[i]])
+        _check_lands(i, grids[i if each else 0], batch.t[batch.start[i] : batch.start[i] + batch.length[i]])
     if not each:
         start, length = np.repeat(start, n), np.repeat(length, n)
     return {"grid": np.concatenate(grids), "grid_start": start, "grid_len": length}
@@ -147,13 +159,15 @@ def _check_grid_knots(keys, batch):
     if "knot" not in keys:
         return
     for i, (low, high) in enumerate(batch.spans()):
-        knot = keys["knot"][keys["knot_start"][i]: keys["knot_start"][i] + keys["knot_len"][i]][1:-1]
+        knot = keys["knot"][keys["knot_start"][i] : keys["knot_start"][i] + keys["knot_len"][i]][1:-1]
         knot = knot[(knot > low) & (knot < high)]
-        grid = keys["grid"][keys["grid_start"][i]: keys["grid_start"][i] + keys["grid_len"][i]]
+        grid = keys["grid"][keys["grid_start"][i] : keys["grid_start"][i] + keys["grid_len"][i]]
         missing = knot[~np.isin(knot, grid)]
         if len(missing):
-            raise ValueError(f"grid[{i}] steps over t = {missing[0]:g}, a knot of the inputs: the grid must contain the "
-                             "knots inside the interval")
+            raise ValueError(
+                f"grid[{i}] steps over t = {missing[0]:g}, a knot of the inputs: the grid must contain the "
+                "knots inside the interval"
+            )
 
 
 def _check_lands(i, grid, t):
@@ -164,7 +178,9 @@ def _check_lands(i, grid, t):
     gap = np.minimum(np.abs(grid[after - 1] - t), np.abs(grid[np.minimum(after, len(grid) - 1)] - t))
     if (gap > 8.8e-16 * np.abs(t)).any():
         at = abs(t[np.argmax(gap)])
-        raise ValueError(f"save='land' and the reversible scheme need every time among the grid's: sample {i}, |t| = {at:g} is not")
+        raise ValueError(
+            f"save='land' and the reversible scheme need every time among the grid's: sample {i}, |t| = {at:g} is not"
+        )
 
 
 class Setup:
@@ -189,8 +205,16 @@ class Setup:
             keys |= _grid_arguments(options.grid, batch, keys["land"])
             _check_grid_knots(keys, batch)
         reverse = f.vjp_program.core if gradient else None
-        self.problem = _core.Problem(f.program.core, reverse, y0=batch.y0, t=batch.t, t_start=batch.start,
-                                     t_len=batch.length, row=batch.row, **(keys | extra))
+        self.problem = _core.Problem(
+            f.program.core,
+            reverse,
+            y0=batch.y0,
+            t=batch.t,
+            t_start=batch.start,
+            t_len=batch.length,
+            row=batch.row,
+            **(keys | extra),
+        )
         self.backend = "callback" if f.callbacks else None
 
     def run(self, theta, **keys):
@@ -242,14 +266,16 @@ class Solution:
         record, offset = self._raw["steps"]
         batch = self._setup.batch
         grids = []
-        for i, (a, b) in enumerate(zip(offset[:-1], offset[1:])):
+        for i, (a, b) in enumerate(pairwise(offset)):
             first = batch.t[batch.start[i]]
             if b == a:
                 grids.append(np.array([first]))
                 continue
             last, end = batch.t[batch.start[i] + batch.length[i] - 1], record[b - 1, 0] + record[b - 1, 1]
-            end = last if abs(end - last) <= 4.5e-16 * max(abs(end), abs(last), abs(record[b - 1, 0])) else end   # t + (last - t)
-            grids.append(np.concatenate([[first], record[a + 1: b, 0], [end]]))
+            end = (
+                last if abs(end - last) <= 4.5e-16 * max(abs(end), abs(last), abs(record[b - 1, 0])) else end
+            )  # t + (last - t)
+            grids.append(np.concatenate([[first], record[a + 1 : b, 0], [end]]))
         return grids
 
     def __call__(self, t, sample=None):
@@ -284,7 +310,7 @@ class Solution:
 
     def _dense(self, t, i):
         record, offset = self._raw["steps"]
-        record, d, t = record[offset[i]: offset[i + 1]], self.field.d, real_array("t", t, np.float64)
+        record, d, t = record[offset[i] : offset[i + 1]], self.field.d, real_array("t", t, np.float64)
         if not len(record):
             first = self._setup.batch.t[self._setup.batch.start[i]]
             if (t != first).any():
@@ -336,6 +362,7 @@ class Solution:
         Gradients
         """
         from pynode.gradients import solution_vjp
+
         return solution_vjp(self, dy, wrt, adjoint, memory)
 
 
@@ -364,13 +391,41 @@ def make_stats(setup, raw):
 def make_solution(setup, theta, raw):
     status = raw["status"]
     batch = setup.batch
-    return Solution(batch.times(), batch.unflatten(raw["y"]), int(status[0]) if batch.kind == "single" else status,
-                    make_stats(setup, raw), setup.field, theta, setup, raw)
+    return Solution(
+        batch.times(),
+        batch.unflatten(raw["y"]),
+        int(status[0]) if batch.kind == "single" else status,
+        make_stats(setup, raw),
+        setup.field,
+        theta,
+        setup,
+        raw,
+    )
 
 
-def solve(f, y0, t, theta=None, *, method="dopri5", rtol=1e-6, atol=1e-8, step=None, save="interpolate", inputs=None,
-          max_steps=None, first_step=None, max_step=None, grid=None, coupling=0.0, dense=False, steps=False,
-          dtype=None, threads=0, errors="warn"):
+def solve(
+    f,
+    y0,
+    t,
+    theta=None,
+    *,
+    method="dopri5",
+    rtol=1e-6,
+    atol=1e-8,
+    step=None,
+    save="interpolate",
+    inputs=None,
+    max_steps=None,
+    first_step=None,
+    max_step=None,
+    grid=None,
+    coupling=0.0,
+    dense=False,
+    steps=False,
+    dtype=None,
+    threads=0,
+    errors="warn",
+):
     """Solve dy/dt = f(t, y; theta) for one sample or a batch.
 
     Every sample has steps of its own; a stiff one does not slow the others, and its result does not depend on who shares

@@ -81,9 +81,7 @@ class Trace:
     def const(self, values):
         values = np.asarray(values)
         if values.dtype.kind not in "fiub":
-            raise TraceError(
-                f"a constant of type {values.dtype} cannot be part of a field; real numbers only"
-            )
+            raise TraceError(f"a constant of type {values.dtype} cannot be part of a field; real numbers only")
         if values.size == 0:
             raise TraceError("an empty array cannot be part of a field")
         return self.array(self.builder.const(values), values.shape, values.dtype.kind == "b")
@@ -113,9 +111,7 @@ class Trace:
 
     def _capture(self, x):
         if self.parent is None or self.capture_slot is None:
-            raise TraceError(
-                "this value was traced in another field: values cannot be kept from one trace to the next"
-            )
+            raise TraceError("this value was traced in another field: values cannot be kept from one trace to the next")
         x = self.parent.lift(x)
         b, n = self.builder, x.size
         if x.register not in self._at:
@@ -173,9 +169,7 @@ def trace(fn, args, the_trace, size=None):
         raise cause from None  # NumPy hides our message behind its own
     name = getattr(fn, "__name__", "the function")
     if value is None:
-        raise TraceError(
-            f"{name} returned None; return the derivative, e.g. a list of its components", _definition(fn)
-        )
+        raise TraceError(f"{name} returned None; return the derivative, e.g. a list of its components", _definition(fn))
     try:
         result = _flattened(the_trace, value)
     except TraceError as error:
@@ -282,8 +276,7 @@ class Traced(NDArrayOperatorsMixin):
             shape = np.broadcast_shapes(*(x.shape for x in inputs))
         except ValueError:
             raise TraceError(
-                f"np.{ufunc.__name__}: the shapes {' and '.join(str(x.shape) for x in inputs)} "
-                "do not go together"
+                f"np.{ufunc.__name__}: the shapes {' and '.join(str(x.shape) for x in inputs)} do not go together"
             ) from None
         return UFUNCS[ufunc](t, *(x._broadcast(shape) for x in inputs))
 
@@ -340,9 +333,7 @@ class Traced(NDArrayOperatorsMixin):
 
     def astype(self, dtype, **_):
         if np.dtype(dtype).kind != "f":
-            raise TraceError(
-                f"a traced value cannot become {np.dtype(dtype)}: fields compute in floating point"
-            )
+            raise TraceError(f"a traced value cannot become {np.dtype(dtype)}: fields compute in floating point")
         return self
 
     # What a traced value cannot do
@@ -435,12 +426,7 @@ def _truth(x):
 def power(t, x, e):
     """x ** e; constant exponents that are integers or halves by multiplication and square roots."""
     value = t.builder.const_value(e.register)
-    if (
-        value is not None
-        and (value == value[0]).all()
-        and 2 * value[0] == round(2 * value[0])
-        and abs(value[0]) <= 32
-    ):
+    if value is not None and (value == value[0]).all() and 2 * value[0] == round(2 * value[0]) and abs(value[0]) <= 32:
         return _half_integer_power(x, float(value[0]))
     return _op("POW")(t, x, e)
 
@@ -670,9 +656,7 @@ def _join(func, t, parts, *args, **kwargs):
     """concatenate, stack, ...: the parts end to end, then moved as NumPy moves their indices."""
     parts = [t.lift(part) for part in parts]
     starts = np.cumsum([0, *(part.size for part in parts)])
-    index = func(
-        [_indices(part.shape) + start for part, start in zip(parts, starts, strict=False)], *args, **kwargs
-    )
+    index = func([_indices(part.shape) + start for part, start in zip(parts, starts, strict=False)], *args, **kwargs)
     flat = t.builder.concat(*(part.register for part in parts))
     return t.array(t.builder.gather(flat, index), index.shape, all(part.mask for part in parts))
 

@@ -49,9 +49,7 @@ def _field_transform(transform):
         if isinstance(f, BoundField):
             return call(f.field, *args, **kwargs).bind(f.theta)
         if callable(f):
-            return functools.wraps(f)(
-                lambda y: _of_function(f, y, lambda field: transform(field, *args, **kwargs))
-            )
+            return functools.wraps(f)(lambda y: _of_function(f, y, lambda field: transform(field, *args, **kwargs)))
         raise TypeError(f"{transform.__name__} takes a field or a function, not {f!r}")
 
     return call
@@ -88,9 +86,7 @@ def grad(H):
     """
     if H.n_out != 1:
         raise ValueError(f"grad needs a scalar (n_out == 1); {H.name} has {H.n_out} components: see jacobian")
-    return _derived_field(
-        H, "grad", (H.d,), lambda b, program, env: pullback(b, program, env, [b.const(1.0)], (1,))[0]
-    )
+    return _derived_field(H, "grad", (H.d,), lambda b, program, env: pullback(b, program, env, [b.const(1.0)], (1,))[0])
 
 
 @_field_transform
@@ -137,11 +133,7 @@ def jacobian(f, wrt="y"):
     if not n:
         raise ValueError(f"{f.name} has no {wrt}")
     by_rows = slot is None or f.n_out <= n
-    write = (
-        (lambda b, p, env: _rows(b, p, env, slot, n))
-        if by_rows
-        else (lambda b, p, env: _columns(b, p, env, slot, n))
-    )
+    write = (lambda b, p, env: _rows(b, p, env, slot, n)) if by_rows else (lambda b, p, env: _columns(b, p, env, slot, n))
     return _derived_field(f, f"jacobian_{wrt}", f.out_shape if wrt == "t" else (*f.out_shape, n), write)
 
 
@@ -175,9 +167,7 @@ def _function_field(fn, shape, outer):
     inner = new_trace((1, int(np.prod(shape)), 0), parent=outer, capture_slot=2)
     value = trace(fn, [inner.slot(1, shape)], inner)
     inner.close()
-    field = Field(
-        inner.builder.finish([value.register]), (), getattr(fn, "__name__", "function"), value.shape
-    )
+    field = Field(inner.builder.finish([value.register]), (), getattr(fn, "__name__", "function"), value.shape)
     return field, np.concatenate([x.ravel() for x in inner.captured]) if inner.captured else None
 
 

@@ -90,12 +90,15 @@ run_python() {
     local runtime
     runtime="$("$CC" -print-file-name=libasan.so) $("$CC" -print-file-name=libubsan.so) $("$CC" -print-file-name=libstdc++.so)"
     venv python
+    mkdir "$work/tree" # not in the checkout: its build folder may be in use
+    git ls-files -z -co --exclude-standard | xargs -0 cp --parents -t "$work/tree" 2>/dev/null || true
+    cd "$work/tree"
     CC=$CC PYNODE_CFLAGS="-g -O1 -fsanitize=address,$UB $STOP" PYNODE_LDFLAGS="-fsanitize=address,$UB" \
         "$work/python/bin/python" -m pip install -q '.[test]'
     # under LD_PRELOAD nothing but Python may run: a child that links another sanitizer would not start
     env LD_PRELOAD="$runtime" PYTHONMALLOC=malloc PYNODE_NUM_THREADS=4 \
         ASAN_OPTIONS=detect_leaks=0:allocator_may_return_null=1:strict_string_checks=1 \
-        "$work/python/bin/python" -m pytest -q -p no:cacheprovider -x tests
+        "$work/python/bin/python" -P -m pytest -q -p no:cacheprovider tests # -P: the installed package, not this folder
 }
 
 sections=("$@")

@@ -88,9 +88,9 @@ class Run:
 
     def check(self):
         program = self.program
-        assert [s.shape for s in self.registers[: program.n_slots]] == [
-            (self.B, n) for n in program.slot_sizes
-        ], [s.shape for s in self.registers[: program.n_slots]]
+        assert [s.shape for s in self.registers[: program.n_slots]] == [(self.B, n) for n in program.slot_sizes], [
+            s.shape for s in self.registers[: program.n_slots]
+        ]
         assert [len(t) for t in self.thetas] == list(program.n_theta)
 
     def matrix(self, k, p, m, n):
@@ -162,9 +162,7 @@ class Run:
 
     def CALL(self, n, p, q, k):
         R = self.registers
-        return np.asarray(
-            self.callbacks(p, R[0][:, 0], R[1], R[2], R[3] if self.program.n_slots > 3 else None)
-        )
+        return np.asarray(self.callbacks(p, R[0][:, 0], R[1], R[2], R[3] if self.program.n_slots > 3 else None))
 
 
 def evaluate(program, slots, thetas, callbacks=None):

@@ -84,10 +84,7 @@ def residuals(A, b, c, order, theta=1):
     zero).  Give b = b(theta) together with theta for a continuous method.
     """
     n = len(b)
-    return np.array([
-        b.dot(stage_weights(tree, A[:n, :n], c[:n])) - theta**order / gamma(tree)
-        for tree in trees(order)
-    ])
+    return np.array([b.dot(stage_weights(tree, A[:n, :n], c[:n])) - theta**order / gamma(tree) for tree in trees(order)])
 
 
 def worst(A, b, c, order, theta=1):

@@ -76,11 +76,7 @@ def accumulating(b, op):
 
 CASES = {
     **{op: elementwise(op) for op in SAME},
-    **{
-        op: lambda b, op=op: [structural(b, op)]
-        for op in OPS
-        if op not in SAME and op not in ("CALL", "ACC", "ACC_OUTER")
-    },
+    **{op: lambda b, op=op: [structural(b, op)] for op in OPS if op not in SAME and op not in ("CALL", "ACC", "ACC_OUTER")},
     **{op: lambda b, op=op: accumulating(b, op) for op in ("ACC", "ACC_OUTER")},
 }
 

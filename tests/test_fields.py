@@ -483,9 +483,7 @@ def test_jacobians(point):
     t, y, theta, u = point
     close(jacobian(driven)(t, y, theta, u), differences(lambda y: driven(t, y, theta, u), y), 1e-9)
     close(jacobian(driven, "u")(t, y, theta, u), differences(lambda u: driven(t, y, theta, u), u), 1e-9)
-    close(
-        jacobian(driven, wrt="theta")(t, y, theta, u), differences(lambda p: driven(t, y, p, u), theta), 1e-9
-    )
+    close(jacobian(driven, wrt="theta")(t, y, theta, u), differences(lambda p: driven(t, y, p, u), theta), 1e-9)
     close(
         jacobian(driven, wrt="t")(t, y, theta, u),
         differences(lambda t: driven(t[0], y, theta, u), np.array([t]))[:, 0],
@@ -514,9 +512,7 @@ def test_vjp_and_jvp(point, rng):
     close(jvp(driven)(t, y, theta, u=u, dt=2.0), 2 * Jt)
     close(jvp(driven)(t, y, theta, dy=dy, u=u), Jy @ dy)
     close(jvp(driven)(t, y, theta, u=u, dtheta=dtheta), Jp @ dtheta)
-    close(
-        jvp(driven)(t, y, theta, dy, u=u, du=du, dt=1.0, dtheta=dtheta), Jy @ dy + Ju @ du + Jt + Jp @ dtheta
-    )
+    close(jvp(driven)(t, y, theta, dy, u=u, du=du, dt=1.0, dtheta=dtheta), Jy @ dy + Ju @ du + Jt + Jp @ dtheta)
 
 
 def test_a_batch(rng):
@@ -632,7 +628,5 @@ def test_wrong_derivatives():
     with pytest.raises(ValueError, match="has no u"):
         jacobian(mlp(2, ()), "u")
     for transform in (grad, divergence, jacobian, vjp, jvp, hvp):
-        with pytest.raises(
-            TypeError, match=re.escape(f"{transform.__name__} takes a field or a function, not 3")
-        ):
+        with pytest.raises(TypeError, match=re.escape(f"{transform.__name__} takes a field or a function, not 3")):
             transform(3)

@@ -219,6 +219,22 @@ def test_dense_output_is_what_interpolation_saves(method):
         assert np.abs((sol(ends + side) - sol(ends)) / side - slope).max() < 1e-4
 
 
+@pytest.mark.parametrize("method", METHODS)
+def test_dense_output_of_the_reversible_scheme(method, flow):
+    # asking for it changes nothing; it is continuous, and as good as the steps
+    f, exact = flow
+    t, order = np.linspace(0.5, 1.5, 5), pn.METHODS[method]["order"]
+    step = {1: 1e-3, 2: 2e-3}.get(order, 0.01)
+    for coupling in (1.0, 0.9):
+        options = {"method": method, "step": step, "coupling": coupling}
+        plain, sol = (pn.solve(f, exact(0.5), t, dense=dense, **options) for dense in (False, True))
+        assert np.array_equal(plain.y, sol.y) and np.abs(sol(t) - sol.y).max() < 1e-13
+        ends = sol.steps[1:-1]
+        assert np.abs(sol(ends) - sol(ends * (1 - 1e-15))).max() < 1e-12
+        s = np.linspace(0.5, 1.5, 2003)
+        assert np.abs(sol(s) - exact(s)).max() < 2 * np.abs(sol.y - exact(t)).max() + step ** (order + 1)
+
+
 # ---- Steps
 
 
@@ -328,10 +344,20 @@ def test_max_step_and_first_step():
         assert np.diff(pn.solve(vdp, [2.0, 0.0], [0, 3], vdp.init(), first_step=first, steps=True).steps)[
             0
         ] == pytest.approx(first)
-    # far too large a first step is rejected until it fits; results stay right
-    sol = pn.solve(vdp, [2.0, 0.0], [0, 3], vdp.init(), first_step=100.0)
-    assert sol.stats.rejected > 0
+    # far too large a first step is rejected until it fits, and the next one is not larger; results stay right
+    sol = pn.solve(vdp, [2.0, 0.0], [0, 3], vdp.init(), first_step=100.0, steps=True)
+    h = np.diff(sol.steps)
+    assert sol.stats.rejected > 0 and h[1] <= h[0] * (1 + 1e-12)
     assert np.abs(sol.y - pn.solve(vdp, [2.0, 0.0], [0, 3], vdp.init()).y).max() < 1e-5
+
+
+def test_the_norm_of_the_error_is_a_mean():
+    # copies of a component change no step
+    one, five = (pn.field(state=d)(lambda t, y: y * np.cos(t)) for d in (1, 5))
+    for method in ADAPTIVE:
+        options = {"method": method, "rtol": 1e-5, "atol": 1e-7, "steps": True}
+        a, b = (pn.solve(f, [0.3] * f.d, [0, 6], **options).steps for f in (one, five))
+        assert a.shape == b.shape and np.abs(a - b).max() < 1e-6
 
 
 def test_automatic_first_step_is_sane():

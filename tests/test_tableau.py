@@ -5,13 +5,14 @@ from math import factorial
 import numpy as np
 import pytest
 import tableau_conditions as tc
+
 from pynode._core import tableaus
 
 TABLES = {t["name"]: t for t in tableaus()}
 EPS = np.finfo(float).eps
-TOL = 1e-14     # a condition holds
-FAILS = 1e-5    # a condition fails
-THETAS = np.linspace(0, 1, 9)   # more than the degree of any condition in theta
+TOL = 1e-14  # a condition holds
+FAILS = 1e-5  # a condition fails
+THETAS = np.linspace(0, 1, 9)  # more than the degree of any condition in theta
 
 # name: order, order of b - e, order of b - e2, order of dense output,
 #       core stages, all stages, degree of dense output
@@ -59,6 +60,7 @@ def check_order(A, b, c, order, tol=TOL, thetas=(1.0,), weights=None):
 
 # The helper itself.
 
+
 def test_trees():
     # Numbers of rooted trees, and sum over trees of n nodes of n! / (sigma gamma) =
     # (n-1)!, the number of monotonic labellings of trees with n nodes.
@@ -81,15 +83,14 @@ def test_conditions_of_order_four():
         [b.sum() - 1],
         [b @ c - 1 / 2],
         [b @ c**2 - 1 / 3, b @ A @ c - 1 / 6],
-        [b @ c**3 - 1 / 4, b @ (c * (A @ c)) - 1 / 8,
-         b @ A @ c**2 - 1 / 12, b @ A @ A @ c - 1 / 24],
+        [b @ c**3 - 1 / 4, b @ (c * (A @ c)) - 1 / 8, b @ A @ c**2 - 1 / 12, b @ A @ A @ c - 1 / 24],
     ]
     for order, residuals in enumerate(want, start=1):
-        np.testing.assert_allclose(np.sort(tc.residuals(A, b, c, order)), np.sort(residuals),
-                                   rtol=1e-12, atol=1e-12)
+        np.testing.assert_allclose(np.sort(tc.residuals(A, b, c, order)), np.sort(residuals), rtol=1e-12, atol=1e-12)
 
 
 # The tables.
+
 
 def test_names():
     assert [t["name"] for t in tableaus()] == list(EXPECTED)
@@ -99,8 +100,7 @@ def test_names():
 def test_numbers(name, table):
     order, embedded, embedded2, dense_order, s, stages, degree = EXPECTED[name]
     t = table
-    assert (t["order"], t["dense_order"], t["s"], t["dense_degree"]) == (
-        order, dense_order, s, degree)
+    assert (t["order"], t["dense_order"], t["s"], t["dense_degree"]) == (order, dense_order, s, degree)
     assert t["s"] + 1 + t["n_extra"] == stages
     assert t["c"].shape == t["e"].shape == t["e2"].shape == (stages,)
     assert t["a"].shape == (stages, stages)
@@ -112,21 +112,21 @@ def test_numbers(name, table):
         assert t["error_order"] == 0
     elif embedded2 is None:
         assert t["error_order"] == embedded
-    else:   # err5^2 / err3 = O(h^(2 * 6 - 4))
+    else:  # err5^2 / err3 = O(h^(2 * 6 - 4))
         assert t["error_order"] + 1 == 2 * (embedded + 1) - (embedded2 + 1)
 
 
 def test_structure(table):
     t, s = table, table["s"]
     A, c = t["a"], t["c"]
-    assert not np.triu(A).any()                     # explicit
+    assert not np.triu(A).any()  # explicit
     assert c[0] == 0 and (c >= 0).all() and (c <= 1).all()
     assert np.abs(A.sum(axis=1) - c).max() < TOL
-    assert c[s] == 1                                # stage s is f_new ...
-    assert (A[s, :s] == t["b"]).all()               # ... at y_new
+    assert c[s] == 1  # stage s is f_new ...
+    assert (A[s, :s] == t["b"]).all()  # ... at y_new
     assert t["b"].any() and A[1:].any(axis=1).all()
     assert t["error_uses_new"] == (t["e"][s] != 0)
-    assert not t["e"][s + 1:].any() and not t["e2"][s:].any()
+    assert not t["e"][s + 1 :].any() and not t["e2"][s:].any()
     assert t["dense_uses_new"] == (t["dense"][s:] != 0).any()
     if t["n_extra"]:
         assert t["dense_uses_new"]
@@ -146,8 +146,9 @@ def test_embedded_order(name, table):
 
 def test_dense_order(table):
     t = table
-    check_order(t["a"], None, t["c"], t["dense_order"], dense_tolerance(t), THETAS,
-                lambda theta: tc.weights(t["dense"], theta))
+    check_order(
+        t["a"], None, t["c"], t["dense_order"], dense_tolerance(t), THETAS, lambda theta: tc.weights(t["dense"], theta)
+    )
 
 
 def test_dense_is_c1(table):
@@ -155,21 +156,24 @@ def test_dense_is_c1(table):
     first, new = np.eye(len(D))[[0, t["s"]]]
     powers = np.arange(D.shape[1])
     assert not D[:, 0].any() and D[:, -1].any()
-    assert np.abs(D.sum(axis=1) - padded(t)).max() < dense_tolerance(t)     # y_new
-    assert (D[:, 1] == first).all()                                         # k_0
+    assert np.abs(D.sum(axis=1) - padded(t)).max() < dense_tolerance(t)  # y_new
+    assert (D[:, 1] == first).all()  # k_0
     assert np.abs(D @ powers - new).max() < powers[-1] * dense_tolerance(t)  # f_new
 
 
 # The tables at work: a nonlinear, nonautonomous system with a known solution
 # (Hairer, Norsett, Wanner).
 
+
 def problem(t, y):
-    return np.array([
-        2 * t * np.abs(y[1]) ** 0.2 * y[3],
-        10 * t * np.exp(5 * (y[2] - 1)) * y[3],
-        2 * t * y[3],
-        -2 * t * np.log(y[0]),
-    ])
+    return np.array(
+        [
+            2 * t * np.abs(y[1]) ** 0.2 * y[3],
+            10 * t * np.exp(5 * (y[2] - 1)) * y[3],
+            2 * t * y[3],
+            -2 * t * np.log(y[0]),
+        ]
+    )
 
 
 def solution(t):
@@ -182,7 +186,7 @@ def step(m, t, y, h):
     k = np.zeros((len(m["c"]), len(y)))
     for i in range(len(k)):
         k[i] = problem(t + m["c"][i] * h, y + h * m["a"][i] @ k)
-    return y + h * m["b"] @ k[:m["s"]], k
+    return y + h * m["b"] @ k[: m["s"]], k
 
 
 def errors(m, n, t0=0.5, t1=1.5):
@@ -199,7 +203,7 @@ def errors(m, n, t0=0.5, t1=1.5):
     return np.array([at_grid, between])
 
 
-STEPS = {1: 800, 2: 200, 3: 100, 4: 100, 5: 50, 8: 24}   # by order
+STEPS = {1: 800, 2: 200, 3: 100, 4: 100, 5: 50, 8: 24}  # by order
 
 
 def test_observed_order(table):

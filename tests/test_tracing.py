@@ -164,9 +164,7 @@ EXPRESSIONS = {
     "trace": lambda A: np.trace(A[:, :2]) + np.diagonal(A[:, :2]),
     "flips": lambda A: np.flip(A) + np.fliplr(A) + np.flipud(A) + np.rot90(A, 2),
     "axes": lambda A: np.swapaxes(A, 0, 1) + np.moveaxis(A, 0, 1) + np.transpose(A) + A.transpose(1, 0),
-    "expand": lambda x: (
-        np.expand_dims(x, 0) + np.atleast_2d(x) + np.atleast_1d(x) + np.broadcast_to(x, (2, 3))
-    ),
+    "expand": lambda x: np.expand_dims(x, 0) + np.atleast_2d(x) + np.atleast_1d(x) + np.broadcast_to(x, (2, 3)),
     "squeeze": lambda x: np.squeeze(x[None]) + x[None].squeeze() + np.copy(x) + x.copy(),
     "repeat": lambda x: np.repeat(x, 2) + np.tile(x, 2),
     "take": lambda x: np.take(x, [0, 2]),

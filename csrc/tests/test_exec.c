@@ -269,6 +269,23 @@ static void moves(void) {
     }
 }
 
+/* What lies between the end of a register and its padding is never seen: 1 / 0 and log 0 there. */
+static void padding(void) {
+    for (int32_t n = 1; n < 20; n++)
+        for (int32_t m = 1; m < 12; m += 5) {
+            builder b = {.spec = {.n_spaces = 1, .n_grads = 1, .segments = {0, 7, 0}}, .n_theta = {m * n}, .n_grad = {m * n}};
+            int32_t y = add_slot(&b, n), r = add(&b, PN_OP_RECIP, n, y, -1, -1, 0, 0, 0);
+            int32_t w = add(&b, PN_OP_AFFINE, m, r, -1, -1, 0, -1, 0), l = add(&b, PN_OP_RECIP, m, w, -1, -1, 0, 0, 0);
+            l = add(&b, PN_OP_COS, m, l, -1, -1, 0, 0, 0);
+            add_output(&b, w);
+            add_output(&b, add(&b, PN_OP_AFFINE_T, n, l, -1, -1, 0, -1, 0));
+            add_output(&b, add(&b, PN_OP_SUM, 1, l, -1, -1, 0, 0, 0));
+            add_output(&b, add(&b, PN_OP_CONCAT, n + m, r, l, -1, 0, 0, 0));
+            add(&b, PN_OP_ACC_OUTER, 0, l, r, -1, 0, 0, 0);
+            for (int64_t count = 1; count <= SAMPLES; count += SAMPLES - 1) compare(&b, count, 0, 0.5, 2, "padding");
+        }
+}
+
 /* An AFFINE and the activation after it in one instruction give the bits of the two. */
 static void fused(void) {
     for (int32_t d = 1; d < 24; d += 7)
@@ -394,6 +411,7 @@ int main(void) {
     choices();
     matrices();
     moves();
+    padding();
     fused();
     weighted();
     called();

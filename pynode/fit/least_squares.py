@@ -14,7 +14,6 @@ from pynode.fields import run
 from pynode.jacobians import SensitivityProblem
 from pynode.transforms import jacobian
 
-
 HUGE = 1e100
 """Sensitivities beyond this are those of chaos over too long a time: nothing can be learned from them."""
 
@@ -101,7 +100,7 @@ class ShootingProblem:
     def __init__(self, field, t, y, y0, weight=1.0, prior=None, **options):
         self.problem = SensitivityProblem(field, y0, list(t), **options)
         self.data = np.concatenate(y)
-        parts = [np.broadcast_to(w, v.shape) for w, v in zip(weight, y)] if isinstance(weight, list) else None
+        parts = [np.broadcast_to(w, v.shape) for w, v in zip(weight, y, strict=True)] if isinstance(weight, list) else None
         weight = np.concatenate(parts) if parts else np.broadcast_to(weight, self.data.shape)
         self.root = np.where(np.isnan(self.data), 0.0, np.sqrt(weight))
         self.data = np.where(np.isnan(self.data), 0.0, self.data)
@@ -137,7 +136,11 @@ class ShootingProblem:
     def linearise(self, theta, free):
         raw = self.problem.run(theta, free)
         self.nfe += int(raw["nfe"].sum())
-        if (raw["status"] != OK).any() or not np.isfinite(raw["sensitivity"]).all() or np.abs(raw["sensitivity"]).max() > HUGE:
+        if (
+            (raw["status"] != OK).any()
+            or not np.isfinite(raw["sensitivity"]).all()
+            or np.abs(raw["sensitivity"]).max() > HUGE
+        ):
             return None
         d = self.y0.shape[1]
         p = len(theta)
@@ -149,12 +152,15 @@ class ShootingProblem:
         A = np.add.reduceat(np.einsum("nci,ncj->nij", Jy, Jy), self.start, axis=0)
         A[:, range(d), range(d)] += self.prior
         z = np.add.reduceat(np.einsum("nci,nc->ni", Jy, r), self.start, axis=0) + self.prior * (free - self.y0)
-        C = np.stack([J[a:a + n, :, p:].reshape(-1, d).T @ J[a:a + n, :, :p].reshape(-1, p)
-                      for a, n in zip(self.start, self.length)])                       # (B, d, p)
+        C = np.stack(
+            [
+                J[a : a + n, :, p:].reshape(-1, d).T @ J[a : a + n, :, :p].reshape(-1, p)
+                for a, n in zip(self.start, self.length, strict=True)
+            ]
+        )  # (B, d, p)
         X, s = np.linalg.solve(A, C), np.linalg.solve(A, z[:, :, None])[:, :, 0]
         flat = C.reshape(-1, p)
         loss, H = float((r * r).sum()) + self._pull(free), H - flat.T @ X.reshape(-1, p)
         if not np.isfinite(H).all():
             return None
-        return Linearised(loss, H, g - flat.T @ s.ravel(), lambda step: -(s + X @ step),
-                          float((s * z).sum()), X, A)
+        return Linearised(loss, H, g - flat.T @ s.ravel(), lambda step: -(s + X @ step), float((s * z).sum()), X, A)

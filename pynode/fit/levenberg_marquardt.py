@@ -100,8 +100,9 @@ def log_evidence(problem, state):
     return 0.5 * (problem.n_observed * np.log(state.beta) + np.log(state.alpha[known]).sum() + sign * logdet - fit)
 
 
-def levenberg_marquardt(problem, state, *, groups=(), evidence=True, max_iter=50, tol=1e-4, damping=1e-3, callback=None,
-                        on_iteration=None):
+def levenberg_marquardt(
+    problem, state, *, groups=(), evidence=True, max_iter=50, tol=1e-4, damping=1e-3, callback=None, on_iteration=None
+):
     """Minimise a problem from `state`, in place.
 
     Parameters

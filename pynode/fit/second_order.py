@@ -9,6 +9,7 @@ import time
 import warnings
 from dataclasses import dataclass, replace
 from dataclasses import field as _field
+from typing import Any
 
 import numpy as np
 
@@ -65,8 +66,12 @@ class Noise:
         w = self.given.copy()
         if self.kind != "gaussian":
             # scale from the median: outliers do not move it
-            scale = np.array([1.4826 * np.median(np.abs(residual[s, c]) * np.sqrt(self.given[s, c])) if s.any() else 1.0
-                              for c, s in enumerate(seen.T)])
+            scale = np.array(
+                [
+                    1.4826 * np.median(np.abs(residual[s, c]) * np.sqrt(self.given[s, c])) if s.any() else 1.0
+                    for c, s in enumerate(seen.T)
+                ]
+            )
             self.variance = np.maximum(scale**2, self.least)
             w = self.given * robust_weight(self.kind, residual**2 * self.given / self.variance)
         else:
@@ -175,7 +180,7 @@ class _Run:
         known = ~np.isnan(slope).any(axis=1) & ~np.isnan(states).any(axis=1)
         if known.sum() < 2 or self.field.n_params == 0 or self.field.callbacks:
             return
-        best = None
+        best: Any = None
         scale = np.maximum(np.var(slope[known], axis=0), ROUNDING * self.spread)
         problem = MatchingProblem(self.field, t[known], states[known], slope[known], 1.0 / scale)
         for theta in starts:
@@ -202,8 +207,13 @@ class _Run:
         noise = Noise(self.variance, self.plan.noise, given, self.least)
         mean = np.exp(np.log(self.variance).mean())
         problem = ShootingProblem(self.field, cut.t, cut.y, y0, weight=mean / self.variance, **self.plan.options)
-        state = replace(self.posterior, free=y0.copy(), beta=1.0 / mean, alpha=self.posterior.alpha.copy(),
-                        least=ROUNDING * problem.n_observed * np.exp(np.log(self.spread).mean()))
+        state = replace(
+            self.posterior,
+            free=y0.copy(),
+            beta=1.0 / mean,
+            alpha=self.posterior.alpha.copy(),
+            least=ROUNDING * problem.n_observed * np.exp(np.log(self.spread).mean()),
+        )
         stage = Stage("whole trajectories" if intervals is None else f"windows of {intervals}", len(cut))
         self.training.stages.append(stage)
 
@@ -218,8 +228,12 @@ class _Run:
             stage.status = "left out" if state.status == "failed" else "undone"
             self.training.theta = self.posterior.theta
             known = [s.name for s in self.training.stages if s.windows and s.status not in ("undone", "left out")]
-            what = (f"the field could not be solved over {stage.name}; this stage was left out" if stage.status == "left out" else
-                    f"the data cannot be followed over {stage.name}: the parameters fitted to {(known or ['slopes'])[-1]} stay")
+            what = (
+                f"the field could not be solved over {stage.name}; this stage was left out"
+                if stage.status == "left out"
+                else f"the data cannot be followed over {stage.name}: "
+                f"the parameters fitted to {(known or ['slopes'])[-1]} stay"
+            )
             warnings.warn(what, FitWarning, stacklevel=5)
             return
         self.posterior, self.variance = state, noise.variance
@@ -254,8 +268,12 @@ class _Run:
         def after_step(state, objective, gradient_norm, seconds):
             self.training.theta = state.theta
             loss = state.loss / problem.n_observed
-            for name, value in (("stage", index), ("loss", loss), ("gradient_norm", gradient_norm),
-                                ("seconds", time.perf_counter() - self.start)):
+            for name, value in (
+                ("stage", index),
+                ("loss", loss),
+                ("gradient_norm", gradient_norm),
+                ("seconds", time.perf_counter() - self.start),
+            ):
                 history[name].append(value)
             step = Step(len(history["loss"]), state.theta.copy(), loss, gradient_norm, seconds)
             if self.callback is not None and self.callback(stage, step) is True:
@@ -263,11 +281,26 @@ class _Run:
             return self.stopped
 
         try:
-            levenberg_marquardt(problem, state, groups=self.plan.groups, max_iter=self.plan.max_iter, tol=tol,
-                                damping=damping, callback=after_step, on_iteration=on_iteration)
+            levenberg_marquardt(
+                problem,
+                state,
+                groups=self.plan.groups,
+                max_iter=self.plan.max_iter,
+                tol=tol,
+                damping=damping,
+                callback=after_step,
+                on_iteration=on_iteration,
+            )
         except KeyboardInterrupt:
-            result = FitResult(state.theta, state.loss / problem.n_observed, "interrupted", "interrupted", state.n_iter,
-                               state.n_evaluations, {name: np.array(x) for name, x in history.items()})
+            result = FitResult(
+                state.theta,
+                state.loss / problem.n_observed,
+                "interrupted",
+                "interrupted",
+                state.n_iter,
+                state.n_evaluations,
+                {name: np.array(x) for name, x in history.items()},
+            )
             raise FitInterrupted(result) from None
         finally:
             stage.status, stage.loss = state.status, state.loss / problem.n_observed

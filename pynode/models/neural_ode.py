@@ -4,6 +4,7 @@ import inspect
 import secrets
 import time
 from dataclasses import replace
+from typing import Any
 
 import numpy as np
 
@@ -160,7 +161,9 @@ class NeuralODE:
             positive(name, getattr(self, name))
         for name in ("max_iter", "n_restarts"):
             n = getattr(self, name)
-            if not (n is None and name == "max_iter") and (isinstance(n, bool) or not isinstance(n, (int, np.integer)) or n < 1):
+            if not (n is None and name == "max_iter") and (
+                isinstance(n, bool) or not isinstance(n, (int, np.integer)) or n < 1
+            ):
                 raise ValueError(f"{name}={n!r} must be a positive integer")
         if self.weight_decay is not None:
             positive("weight_decay", self.weight_decay, zero=True)
@@ -286,14 +289,22 @@ class NeuralODE:
         groups = [] if given else prior_groups(field)
         windows = default_windows(data.lengths, growth=6) if self.windows is None else self.windows
         options = {"method": self.method, "rtol": self.rtol, "atol": self.atol * spread, "max_steps": 20_000}
-        return SecondOrder(windows, int(self.max_iter or 40), 3e-4, groups, self.weight_decay / variance if given else 0.0,
-                           self.noise, int(self.n_restarts), options)
+        return SecondOrder(
+            windows,
+            int(self.max_iter or 40),
+            3e-4,
+            groups,
+            self.weight_decay / variance if given else 0.0,
+            self.noise,
+            int(self.n_restarts),
+            options,
+        )
 
     def _keep_posterior(self, posterior):
         """What error bands need."""
         self.covariance_ = None if posterior is None else posterior.covariance
-        self._state_gain = None if posterior is None else posterior.free_gain
-        self._state_covariance = None if posterior is None else posterior.free_covariance
+        self._state_gain: Any = None if posterior is None else posterior.free_gain
+        self._state_covariance: Any = None if posterior is None else posterior.free_covariance
 
     def _plan(self, field, data, smoothed, spread):
         decay = self.weight_decay
@@ -302,7 +313,9 @@ class NeuralODE:
             decay = 0.0 if self.field is not None else max(MIN_DECAY, known.mean() if len(known) else 0.0) / PRIOR_SCALE**2
         windows = default_windows(data.lengths) if self.windows is None else self.windows
         options = {"method": self.method, "rtol": self.rtol, "atol": self.atol * spread}
-        return Plan(windows, self.optimizer, int(self.max_iter or 100), self.learning_rate, float(decay), spread**-2, options)
+        return Plan(
+            windows, self.optimizer, int(self.max_iter or 100), self.learning_rate, float(decay), spread**-2, options
+        )
 
     def _report(self, training, noise, posterior, optimizer, status, seconds):
         data, scaling = self.data_, self.scaling_
@@ -356,8 +369,10 @@ class NeuralODE:
         """
         self._fitted()
         if return_std and self.covariance_ is None:
-            raise ValueError("return_std needs a model that was trained by Levenberg-Marquardt (optimizer='auto' with a field of "
-                             f"at most {MAX_PARAMETERS} parameters and {MAX_STATES} states)")
+            raise ValueError(
+                "return_std needs a model that was trained by Levenberg-Marquardt (optimizer='auto' with a field of "
+                f"at most {MAX_PARAMETERS} parameters and {MAX_STATES} states)"
+            )
         if y0 is None:
             return self._continue(t, trajectory, return_std)
         y0 = real_array("y0", y0, np.float64)
