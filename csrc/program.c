@@ -7,7 +7,21 @@
 #include <string.h>
 
 typedef enum shape {
-    LEAF, AFFINE, AFFINE_T, MATVEC, MATVEC_T, OUTER, SAME, BCAST, SUM, SLICE, CONCAT, GATHER, SCATTER, CALL, ACC
+    LEAF,
+    AFFINE,
+    AFFINE_T,
+    MATVEC,
+    MATVEC_T,
+    OUTER,
+    SAME,
+    BCAST,
+    SUM,
+    SLICE,
+    CONCAT,
+    GATHER,
+    SCATTER,
+    CALL,
+    ACC
 } shape;
 typedef struct op_row {
     const char *name;
@@ -51,11 +65,14 @@ static pn_status check_header(const pn_program_spec *s, char *message) {
         if (s->segments[i] < 0) return bad(message, "program: segment %d has %d instructions", i, s->segments[i]);
         total += s->segments[i];
     }
-    if (total > s->n_code) return bad(message, "program: segments of %lld instructions, code of %d", (long long)total, s->n_code);
+    if (total > s->n_code)
+        return bad(message, "program: segments of %lld instructions, code of %d", (long long)total, s->n_code);
     for (int i = 0; i < s->n_spaces; i++)
-        if (s->n_theta[i] < 0 || s->n_theta[i] > INT32_MAX) return bad(message, "program: parameter vector %d has length %lld", i, (long long)s->n_theta[i]);
+        if (s->n_theta[i] < 0 || s->n_theta[i] > INT32_MAX)
+            return bad(message, "program: parameter vector %d has length %lld", i, (long long)s->n_theta[i]);
     for (int i = 0; i < s->n_grads; i++)
-        if (s->n_grad[i] < 0 || s->n_grad[i] > INT32_MAX) return bad(message, "program: gradient vector %d has length %lld", i, (long long)s->n_grad[i]);
+        if (s->n_grad[i] < 0 || s->n_grad[i] > INT32_MAX)
+            return bad(message, "program: gradient vector %d has length %lld", i, (long long)s->n_grad[i]);
     int64_t rows = 0;
     for (int32_t r = 0; r < s->n_reg; r++) {
         if (s->sizes[r] < (r < s->n_slots ? 0 : 1) || s->sizes[r] > MAX_SIZE)
@@ -81,16 +98,22 @@ static pn_status check_operands(checker *c, int32_t i, const op_row *row, int se
     const int32_t operand[3] = {x->a, x->b, x->c};
     for (int j = 0; j < 3 && j < row->operands; j++) {
         int32_t r = operand[j];
-        if (r < 0 || r >= c->s->n_reg) return bad(c->message, "instruction %d (%s): operand %d is register %d of %d", i, row->name, j, r, c->s->n_reg);
-        if (!c->state[r]) return bad(c->message, "instruction %d (%s): register %d is read before it is written", i, row->name, r);
+        if (r < 0 || r >= c->s->n_reg)
+            return bad(c->message, "instruction %d (%s): operand %d is register %d of %d", i, row->name, j, r, c->s->n_reg);
+        if (!c->state[r])
+            return bad(c->message, "instruction %d (%s): register %d is read before it is written", i, row->name, r);
         if (segment == 0 && c->state[r] != 1)
-            return bad(c->message, "instruction %d (%s): the prologue reads register %d, which is not a function of the parameters alone", i, row->name, r);
+            return bad(c->message,
+                       "instruction %d (%s): the prologue reads register %d, which is not a function of the parameters alone",
+                       i, row->name, r);
         if (c->s->sizes[r] == 0) return bad(c->message, "instruction %d (%s): reads slot %d of size 0", i, row->name, r);
         c->uses[r]++;
     }
-    if (row->shape == ACC) return segment == 3 ? PN_OK : bad(c->message, "instruction %d (%s): outside the accumulating segment", i, row->name);
+    if (row->shape == ACC)
+        return segment == 3 ? PN_OK : bad(c->message, "instruction %d (%s): outside the accumulating segment", i, row->name);
     if (segment == 3) return bad(c->message, "instruction %d (%s): not allowed in the accumulating segment", i, row->name);
-    if (x->out < c->s->n_slots || x->out >= c->s->n_reg) return bad(c->message, "instruction %d (%s): writes register %d", i, row->name, x->out);
+    if (x->out < c->s->n_slots || x->out >= c->s->n_reg)
+        return bad(c->message, "instruction %d (%s): writes register %d", i, row->name, x->out);
     if (c->state[x->out]) return bad(c->message, "instruction %d (%s): register %d is written twice", i, row->name, x->out);
     return PN_OK;
 }
@@ -138,7 +161,8 @@ static pn_status check_code(checker *c) {
     for (int32_t r = 0; r < s->n_slots; r++) c->state[r] = 2;
     for (int32_t i = 0; i < s->n_code; i++) {
         const pn_ins *x = &s->code[i];
-        if (x->op < 0 || x->op >= PN_N_OPS) return bad(c->message, "instruction %d: operation %d (0 to %d)", i, x->op, PN_N_OPS - 1);
+        if (x->op < 0 || x->op >= PN_N_OPS)
+            return bad(c->message, "instruction %d: operation %d (0 to %d)", i, x->op, PN_N_OPS - 1);
         const op_row *row = &ops[x->op];
         int segment = segment_of(s, i);
         pn_status st = check_operands(c, i, row, segment);
@@ -149,7 +173,8 @@ static pn_status check_code(checker *c) {
     }
     for (int32_t i = 0; i < s->n_outputs; i++) {
         int32_t r = s->outputs[i];
-        if (r < -1 || r >= s->n_reg || (r >= 0 && !c->state[r])) return bad(c->message, "output %d is register %d, which is not written", i, r);
+        if (r < -1 || r >= s->n_reg || (r >= 0 && !c->state[r]))
+            return bad(c->message, "output %d is register %d, which is not written", i, r);
         if (r >= 0) c->uses[r] += 2; /* never fused away */
     }
     return PN_OK;
@@ -163,7 +188,9 @@ static int64_t pack_offset(pn_layout *l, int32_t n_done, const pn_decoded *x, in
     for (int32_t i = 0; i < n_done; i++) {
         const pn_decoded *o = &l->code[i];
         int t = o->op == PN_OP_AFFINE_T;
-        if ((o->op == PN_OP_AFFINE || t) && o->p == x->p && o->k == x->k && (t ? o->n : o->m) == rows && (t ? o->m : o->n) == cols) return o->pack;
+        if ((o->op == PN_OP_AFFINE || t) && o->p == x->p && o->k == x->k && (t ? o->n : o->m) == rows &&
+            (t ? o->m : o->n) == cols)
+            return o->pack;
     }
     int64_t at = l->pack_size, pad = PN_PAD - 1;
     int64_t size = single ? rows * ((cols + pad) / PN_PAD * PN_PAD) + cols * ((rows + pad) / PN_PAD * PN_PAD) : rows * cols;
@@ -276,8 +303,10 @@ pn_status pn_program_create(const pn_program_spec *spec, char message[PN_MESSAGE
     pn_program *p = calloc(1, sizeof *p);
     st = !c.state || !c.uses || !p ? PN_MEMORY : check_code(&c);
     if (st == PN_OK) st = fill(&c, p);
-    if (st == PN_OK) *out = p;
-    else if (p) pn_program_destroy(&p);
+    if (st == PN_OK)
+        *out = p;
+    else if (p)
+        pn_program_destroy(&p);
     free(c.state);
     free(c.uses);
     return st;

@@ -6,11 +6,11 @@
 /* Registers live in a register file, one file a stage, except those of the prologue (functions of theta only), which
    live in one shared file. An operand is its first row in its file; a row of the shared file r is written ~r (< 0). */
 typedef struct pn_decoded {
-    int32_t op, act;         /* act: unary operation applied to the output of an AFFINE (PN_N_OPS: none) */
-    int32_t m, n;            /* sizes of the output (ACC: of a) and of operand a (ACC_OUTER: of b) */
-    int32_t out, a, b, c;    /* operands */
+    int32_t op, act;      /* act: unary operation applied to the output of an AFFINE (PN_N_OPS: none) */
+    int32_t m, n;         /* sizes of the output (ACC: of a) and of operand a (ACC_OUTER: of b) */
+    int32_t out, a, b, c; /* operands */
     int32_t p, q, k;
-    int64_t pack;            /* AFFINE, AFFINE_T: where this matrix starts in the packed weights */
+    int64_t pack; /* AFFINE, AFFINE_T: where this matrix starts in the packed weights */
 } pn_decoded;
 
 enum { PN_LAYOUT_SINGLE, PN_LAYOUT_BLOCK, PN_N_LAYOUTS };
@@ -22,9 +22,9 @@ typedef struct pn_layout {
     pn_decoded *code;
     int32_t n_prologue, n_forward, n_reverse, n_code; /* ends of the segments, cumulative */
     int32_t file_rows, shared_rows;
-    int32_t slot[PN_MAX_SLOTS];    /* first row of each slot, in the file */
+    int32_t slot[PN_MAX_SLOTS];     /* first row of each slot, in the file */
     int32_t output[PN_MAX_OUTPUTS]; /* operand of each output */
-    int64_t pack_size;             /* elements of packed weights */
+    int64_t pack_size;              /* elements of packed weights */
 } pn_layout;
 
 struct pn_program {

@@ -68,9 +68,9 @@ typedef struct pn_problem {
     pn_callback call;
     void *call_ctx;
     const pn_tableau *tableau;
-    int32_t d, m;       /* state and input dimensions */
-    int64_t n;          /* samples */
-    const void *y0;     /* T (n, d) */
+    int32_t d, m;   /* state and input dimensions */
+    int64_t n;      /* samples */
+    const void *y0; /* T (n, d) */
     /* save times, sample i: t[t_start[i] .. + t_len[i]], monotone, its first is the initial time;
        its results are rows row[i] .. of y */
     const double *t;
@@ -84,45 +84,45 @@ typedef struct pn_problem {
     int32_t input_jumps; /* u is not continuous at the knots */
     /* step control */
     int32_t adaptive, land;
-    double step;              /* fixed step (> 0), when not adaptive and no grid is given */
+    double step;                 /* fixed step (> 0), when not adaptive and no grid is given */
     double first_step, max_step; /* 0: automatic, none */
     double rtol;
-    const double *atol;       /* (d) */
+    const double *atol; /* (d) */
     double safety, min_factor, max_factor, beta;
     int64_t max_steps;
-    const double *grid;       /* or NULL: prescribed step ends, first = initial time */
+    const double *grid; /* or NULL: prescribed step ends, first = initial time */
     const int64_t *grid_start, *grid_len;
-    double lambda;            /* coupling of the reversible scheme; 0: the plain method */
+    double lambda; /* coupling of the reversible scheme; 0: the plain method */
     /* jumps at save times (landed on): z <- where(isnan(set), z, set) + add; rows as in y; or NULL */
     const void *jump_set, *jump_add; /* T (rows, d) */
-    double *quadrature;       /* or NULL: (n_grad) integral of the accumulate segment along the path */
-    double *quadrature_coef;  /* or NULL: the same for the cotangent of the input's coefficients */
+    double *quadrature;              /* or NULL: (n_grad) integral of the accumulate segment along the path */
+    double *quadrature_coef;         /* or NULL: the same for the cotangent of the input's coefficients */
     /* results */
-    void *y;                  /* T (rows, d) */
-    int32_t *status;          /* (n) pn_status of each sample */
-    double *stop_t;           /* (n) where it stopped */
-    int32_t *stop_component;  /* (n) first non-finite component, or -1 */
+    void *y;                            /* T (rows, d) */
+    int32_t *status;                    /* (n) pn_status of each sample */
+    double *stop_t;                     /* (n) where it stopped */
+    int32_t *stop_component;            /* (n) first non-finite component, or -1 */
     int64_t *nfe, *accepted, *rejected; /* (n) */
-    pn_steps *steps;          /* (n) or NULL */
-    int32_t dense;            /* steps carry dense coefficients: stride 2 + (degree + 1) d */
+    pn_steps *steps;                    /* (n) or NULL */
+    int32_t dense;                      /* steps carry dense coefficients: stride 2 + (degree + 1) d */
     /* loss: sum over observed entries of weight rho(y - target); NaN target = not observed */
     pn_loss loss;
-    double loss_scale;        /* Huber's delta, Student's scale */
-    double loss_dof;          /* Student's degrees of freedom */
-    const void *target, *weight; /* T (rows, d); weight may be NULL */
+    double loss_scale;                   /* Huber's delta, Student's scale */
+    double loss_dof;                     /* Student's degrees of freedom */
+    const void *target, *weight;         /* T (rows, d); weight may be NULL */
     double *sample_loss, *sample_weight; /* (n) */
     /* gradient: cotangents of y come from the loss, or from g_y */
     pn_gradient gradient;
-    int64_t memory;           /* bytes for tape and checkpoints of all threads; 0: no limit */
-    const void *g_y;          /* T (rows, d) or NULL */
-    double *g_theta;          /* (n_theta), set */
-    double *g_y0;             /* (n, d) or NULL */
-    double *g_t;              /* (total times, as rows) or NULL */
-    double *g_coef;           /* (segments, degree + 1, m) or NULL */
-    double *sensitivity;      /* or NULL: (rows, d, n_theta + d) d y / d (theta, y0); needs reverse */
+    int64_t memory;      /* bytes for tape and checkpoints of all threads; 0: no limit */
+    const void *g_y;     /* T (rows, d) or NULL */
+    double *g_theta;     /* (n_theta), set */
+    double *g_y0;        /* (n, d) or NULL */
+    double *g_t;         /* (total times, as rows) or NULL */
+    double *g_coef;      /* (segments, degree + 1, m) or NULL */
+    double *sensitivity; /* or NULL: (rows, d, n_theta + d) d y / d (theta, y0); needs reverse */
     /* running */
     int32_t threads;
-    int (*poll)(void *);      /* called now and then from the calling thread; nonzero stops */
+    int (*poll)(void *); /* called now and then from the calling thread; nonzero stops */
     void *poll_ctx;
 } pn_problem;
 
@@ -137,6 +137,5 @@ pn_status pn_solve(const pn_problem *problem, int f32, pn_isa isa);
 /* Run prologue, forward, reverse and accumulate once for each of n samples: slots[i] is T (n, size) or NULL where the
    size is 0, outputs[i] T (n, size) or NULL, grads[k] double (n_grad) added to. */
 pn_status pn_evaluate(const pn_program *program, int f32, pn_isa isa, int64_t n, const void *const *slots,
-                      const void *const *theta, void *const *outputs, double *const *grads, pn_callback call,
-                      void *call_ctx);
+                      const void *const *theta, void *const *outputs, double *const *grads, pn_callback call, void *call_ctx);
 #endif

@@ -51,23 +51,23 @@ typedef float pn_mem32 __attribute__((vector_size(PN_VBYTES), aligned(4), may_al
 
 /* What is written the same for any width of vector and either precision.
    max and min: NaN where either argument is NaN. sum: halves added until one element is left, always in that order. */
-#define PN_FAMILY(S, REAL, VF, VI, VU, MEM, N, SIGN)                                                                   \
-  PN_VFN VF v_load_##S(const REAL *p) { return (VF) * (const MEM *)p; }                                                \
-  PN_VFN void v_store_##S(REAL *p, VF a) { *(MEM *)p = (MEM)a; }                                                       \
-  PN_VFN VF v_set1_##S(REAL a) { return a - (VF){0}; }                                                                 \
-  PN_VFN VU v_bits_##S(VF a) { return (VU)a; }                                                                         \
-  PN_VFN VF v_from_bits_##S(VU a) { return (VF)a; }                                                                    \
-  PN_VFN VF v_abs_##S(VF a) { return (VF)((VU)a & ~(SIGN)); }                                                          \
-  PN_VFN VU v_sign_##S(VF a) { return (VU)a & (SIGN); }                                                                \
-  PN_VFN VF v_max_##S(VF a, VF b) { return v_sel_##S((VI)(a != a), a, v_atleast_##S(b, a)); }                          \
-  PN_VFN VF v_min_##S(VF a, VF b) { return v_sel_##S((VI)(a != a), a, v_atmost_##S(b, a)); }                           \
-  PN_VFN REAL v_hsum_##S(VF a) {                                                                                       \
-    REAL s[N];                                                                                                         \
-    v_store_##S(s, a);                                                                                                 \
-    for (int n = (N) / 2; n > 0; n /= 2)                                                                               \
-      for (int i = 0; i < n; i++) s[i] += s[i + n];                                                                    \
-    return s[0];                                                                                                       \
-  }
+#define PN_FAMILY(S, REAL, VF, VI, VU, MEM, N, SIGN)                                                                           \
+    PN_VFN VF v_load_##S(const REAL *p) { return (VF) * (const MEM *)p; }                                                      \
+    PN_VFN void v_store_##S(REAL *p, VF a) { *(MEM *)p = (MEM)a; }                                                             \
+    PN_VFN VF v_set1_##S(REAL a) { return a - (VF){0}; }                                                                       \
+    PN_VFN VU v_bits_##S(VF a) { return (VU)a; }                                                                               \
+    PN_VFN VF v_from_bits_##S(VU a) { return (VF)a; }                                                                          \
+    PN_VFN VF v_abs_##S(VF a) { return (VF)((VU)a & ~(SIGN)); }                                                                \
+    PN_VFN VU v_sign_##S(VF a) { return (VU)a & (SIGN); }                                                                      \
+    PN_VFN VF v_max_##S(VF a, VF b) { return v_sel_##S((VI)(a != a), a, v_atleast_##S(b, a)); }                                \
+    PN_VFN VF v_min_##S(VF a, VF b) { return v_sel_##S((VI)(a != a), a, v_atmost_##S(b, a)); }                                 \
+    PN_VFN REAL v_hsum_##S(VF a) {                                                                                             \
+        REAL s[N];                                                                                                             \
+        v_store_##S(s, a);                                                                                                     \
+        for (int n = (N) / 2; n > 0; n /= 2)                                                                                   \
+            for (int i = 0; i < n; i++) s[i] += s[i + n];                                                                      \
+        return s[0];                                                                                                           \
+    }
 
 /* sel(m, a, b): a where the mask m is set, b elsewhere.
    atmost(x, c): x where x < c, else c, but NaN where x is NaN; atleast likewise: one instruction when c is no NaN. */
@@ -89,21 +89,21 @@ PN_VFN vf64 v_atleast_f64(vf64 x, vf64 c) { return (vf64)PN_X(max, pd)((PN_PD)c,
 PN_VFN vf32 v_atleast_f32(vf32 x, vf32 c) { return (vf32)PN_X(max, ps)((PN_PS)c, (PN_PS)x); }
 #else
 PN_VFN vf64 v_sqrt_f64(vf64 a) {
-  for (int i = 0; i < PN_VE64; i++) a[i] = __builtin_sqrt(a[i]);
-  return a;
+    for (int i = 0; i < PN_VE64; i++) a[i] = __builtin_sqrt(a[i]);
+    return a;
 }
 PN_VFN vf32 v_sqrt_f32(vf32 a) {
-  for (int i = 0; i < PN_VE32; i++) a[i] = __builtin_sqrtf(a[i]);
-  return a;
+    for (int i = 0; i < PN_VE32; i++) a[i] = __builtin_sqrtf(a[i]);
+    return a;
 }
 #endif
 
 #if PN_X86 == 64
 PN_VFN vf64 v_sel_f64(vi64 m, vf64 a, vf64 b) {
-  return (vf64)_mm512_mask_blend_pd(_mm512_movepi64_mask((__m512i)m), (__m512d)b, (__m512d)a);
+    return (vf64)_mm512_mask_blend_pd(_mm512_movepi64_mask((__m512i)m), (__m512d)b, (__m512d)a);
 }
 PN_VFN vf32 v_sel_f32(vi32 m, vf32 a, vf32 b) {
-  return (vf32)_mm512_mask_blend_ps(_mm512_movepi32_mask((__m512i)m), (__m512)b, (__m512)a);
+    return (vf32)_mm512_mask_blend_ps(_mm512_movepi32_mask((__m512i)m), (__m512)b, (__m512)a);
 }
 PN_VFN int v_any_i64(vi64 m) { return _mm512_test_epi64_mask((__m512i)m, (__m512i)m) != 0; }
 #elif PN_X86 == 32
@@ -114,9 +114,9 @@ PN_VFN int v_any_i64(vi64 m) { return _mm256_movemask_pd((__m256d)m) != 0; }
 PN_VFN vf64 v_sel_f64(vi64 m, vf64 a, vf64 b) { return (vf64)((m & (vi64)a) | (~m & (vi64)b)); }
 PN_VFN vf32 v_sel_f32(vi32 m, vf32 a, vf32 b) { return (vf32)((m & (vi32)a) | (~m & (vi32)b)); }
 PN_VFN int v_any_i64(vi64 m) {
-  int64_t any = 0;
-  for (int i = 0; i < PN_VE64; i++) any |= m[i];
-  return any != 0;
+    int64_t any = 0;
+    for (int i = 0; i < PN_VE64; i++) any |= m[i];
+    return any != 0;
 }
 #endif
 PN_VFN int v_any_i32(vi32 m) { return v_any_i64((vi64)m); }
@@ -139,12 +139,12 @@ PN_VFN vf64 v_scale_f64(vf64 y, vf64 k) { return (vf64)_mm512_scalef_pd((__m512d
 PN_VFN vf32 v_scale_f32(vf32 y, vf32 k) { return (vf32)_mm512_scalef_ps((__m512)y, (__m512)k); }
 #else
 PN_VFN vf64 v_scale_f64(vf64 y, vf64 k) {
-  vu64 n = (vu64)(k + (0x1.8p52 + 2048)) - 0x4338000000000000u, h = n >> 1;
-  return y * (vf64)((h - 1u) << 52) * (vf64)((n - h - 1u) << 52);
+    vu64 n = (vu64)(k + (0x1.8p52 + 2048)) - 0x4338000000000000u, h = n >> 1;
+    return y * (vf64)((h - 1u) << 52) * (vf64)((n - h - 1u) << 52);
 }
 PN_VFN vf32 v_scale_f32(vf32 y, vf32 k) {
-  vu32 n = (vu32)(k + (0x1.8p23f + 256)) - 0x4b400000u, h = n >> 1;
-  return y * (vf32)((h - 1u) << 23) * (vf32)((n - h - 1u) << 23);
+    vu32 n = (vu32)(k + (0x1.8p23f + 256)) - 0x4b400000u, h = n >> 1;
+    return y * (vf32)((h - 1u) << 23) * (vf32)((n - h - 1u) << 23);
 }
 #endif
 
@@ -152,7 +152,7 @@ PN_VFN vf32 v_scale_f32(vf32 y, vf32 k) {
 #if PN_X86 == 64
 #define PN_LOOKUP 1
 PN_VFN vf64 v_lookup16_f64(vf64 lo, vf64 hi, vu64 j) {
-  return (vf64)_mm512_permutex2var_pd((__m512d)lo, (__m512i)j, (__m512d)hi);
+    return (vf64)_mm512_permutex2var_pd((__m512d)lo, (__m512i)j, (__m512d)hi);
 }
 #else
 #define PN_LOOKUP 0
@@ -161,21 +161,21 @@ PN_VFN vf64 v_lookup16_f64(vf64 lo, vf64 hi, vu64 j) {
 /* The lower and the upper half of a float vector as doubles, and back. */
 typedef float pn_half32 __attribute__((vector_size(PN_VBYTES / 2)));
 PN_VFN vf64 v_widen_lo(vf32 a) {
-  pn_half32 h;
-  memcpy(&h, &a, sizeof h);
-  return __builtin_convertvector(h, vf64);
+    pn_half32 h;
+    memcpy(&h, &a, sizeof h);
+    return __builtin_convertvector(h, vf64);
 }
 PN_VFN vf64 v_widen_hi(vf32 a) {
-  pn_half32 h;
-  memcpy(&h, (const char *)&a + sizeof h, sizeof h);
-  return __builtin_convertvector(h, vf64);
+    pn_half32 h;
+    memcpy(&h, (const char *)&a + sizeof h, sizeof h);
+    return __builtin_convertvector(h, vf64);
 }
 PN_VFN vf32 v_narrow(vf64 lo, vf64 hi) {
-  pn_half32 l = __builtin_convertvector(lo, pn_half32), h = __builtin_convertvector(hi, pn_half32);
-  vf32 a;
-  memcpy(&a, &l, sizeof l);
-  memcpy((char *)&a + sizeof l, &h, sizeof h);
-  return a;
+    pn_half32 l = __builtin_convertvector(lo, pn_half32), h = __builtin_convertvector(hi, pn_half32);
+    vf32 a;
+    memcpy(&a, &l, sizeof l);
+    memcpy((char *)&a + sizeof l, &h, sizeof h);
+    return a;
 }
 
 #endif

@@ -12,7 +12,8 @@ enum { MAX_TASKS = 64, MAX_CHUNK = 256, MAX_THREADS = 256 };
 
 /* Samples a chunk: enough to keep lanes busy when samples take different numbers of steps, few enough to share out. */
 static void cut(pn_shared *s, int64_t n, int lanes) {
-    int64_t chunk = (n / 8 + lanes - 1) / lanes * lanes, least = 4 * lanes, most = MAX_CHUNK > 2 * lanes ? MAX_CHUNK : 2 * lanes;
+    int64_t chunk = (n / 8 + lanes - 1) / lanes * lanes, least = 4 * lanes,
+            most = MAX_CHUNK > 2 * lanes ? MAX_CHUNK : 2 * lanes;
     if (chunk < least) chunk = least;
     if (chunk > most) chunk = most;
     if (chunk > n) chunk = n > 0 ? n : 1;
@@ -28,8 +29,10 @@ static void add_rows(double *rows, int64_t n, int64_t p, double *out) {
     for (int64_t step = 1; step < n; step *= 2)
         for (int64_t i = 0; i + step < n; i += 2 * step)
             for (int64_t j = 0; j < p; j++) rows[i * p + j] += rows[(i + step) * p + j];
-    if (n > 0) memcpy(out, rows, (size_t)p * sizeof(double));
-    else memset(out, 0, (size_t)p * sizeof(double));
+    if (n > 0)
+        memcpy(out, rows, (size_t)p * sizeof(double));
+    else
+        memset(out, 0, (size_t)p * sizeof(double));
 }
 
 static pn_status rows_for(double *wanted, int64_t n, int64_t p, double **rows) {
@@ -124,8 +127,8 @@ pn_status pn_solve(const pn_problem *P, int f32, pn_isa isa) {
     return st;
 }
 
-pn_status pn_evaluate(const pn_program *program, int f32, pn_isa isa, int64_t n, const void *const *slots, const void *const *theta,
-                      void *const *outputs, double *const *grads, pn_callback call, void *call_ctx) {
+pn_status pn_evaluate(const pn_program *program, int f32, pn_isa isa, int64_t n, const void *const *slots,
+                      const void *const *theta, void *const *outputs, double *const *grads, pn_callback call, void *call_ctx) {
     if (!pn_isa_available(isa) || (program->has_call && !call)) return PN_BAD_ARGUMENT;
     return pn_kernels_get(f32, isa, n > 1)->evaluate(program, n, slots, theta, outputs, grads, call, call_ctx);
 }

@@ -7,12 +7,12 @@
 
 /* What is needed to take an accepted step again, followed by the state y, T (d), at its beginning. */
 typedef struct pn_record {
-    double t, t_new;      /* the step taken */
-    double c0, c1;        /* state of the step control when the step was first tried */
-    int64_t index;        /* number of the step within its sample */
+    double t, t_new;        /* the step taken */
+    double c0, c1;          /* state of the step control when the step was first tried */
+    int64_t index;          /* number of the step within its sample */
     int32_t save, save_end; /* save times in (t, t_new]: save .. save_end - 1 */
-    int32_t seg, grid;    /* segment of the input, position in a prescribed grid */
-    int32_t local, landed; /* sample within its chunk; 1: t_new is, and moves with, the time of save_end - 1 */
+    int32_t seg, grid;      /* segment of the input, position in a prescribed grid */
+    int32_t local, landed;  /* sample within its chunk; 1: t_new is, and moves with, the time of save_end - 1 */
 } pn_record;
 
 enum { PN_TAPE_BLOCK = 64 };

@@ -13,9 +13,9 @@
 
 /* c0 + c1 z + ... + c(n-1) z^(n-1) = (c0 + c1 z) + (c2 + c3 z) z^2 + ..., by Horner in z^2: half the latency. */
 PN_VFN VF FN(poly)(VF z, const REAL *c, int n) {
-  VF w = z * z, s = n % 2 ? FN(set1)(c[n - 1]) : z * c[n - 1] + c[n - 2];
-  for (int i = (n - 1) / 2 * 2 - 2; i >= 0; i -= 2) s = s * w + (z * c[i + 1] + c[i]);
-  return s;
+    VF w = z * z, s = n % 2 ? FN(set1)(c[n - 1]) : z * c[n - 1] + c[n - 2];
+    for (int i = (n - 1) / 2 * 2 - 2; i >= 0; i -= 2) s = s * w + (z * c[i + 1] + c[i]);
+    return s;
 }
 
 /* 2^k for integral k, -126 <= k <= 127 (double: -1022 to 1023). */
@@ -27,25 +27,25 @@ PN_VFN VF FN(signed)(VF a, VF x) { return (VF)((VU)a | FN(sign)(x)); }
 /* e^x = 2^k e^r, r = x - k log 2; k integral and |r| <= ln2/2, or k a multiple of 1/16 and |r| <= ln2/32, the
    fraction of k taken from a table. The clamps are past overflow and past the last denormal. */
 PN_VFN VF FN(exp)(VF x) {
-  x = FN(atleast)(FN(atmost)(x, FN(set1)(K(710.0, 89.0f))), FN(set1)(K(-746.0, -104.0f)));
+    x = FN(atleast)(FN(atmost)(x, FN(set1)(K(710.0, 89.0f))), FN(set1)(K(-746.0, -104.0f)));
 #if PN_LOOKUP && PN_BITS == 64
-  VF n = x * LOG2E + ROUND / 16, k = n - ROUND / 16, r = (x - k * LN2_HI) - k * LN2_LO;
-  VF t = FN(lookup16)(FN(load)(pn_exp16), FN(load)(pn_exp16 + 8), (VU)n);
-  VF p = r + r * r * POLY(r, pn_exp16_c64);
-  return FN(scale)(t + t * p, k);
+    VF n = x * LOG2E + ROUND / 16, k = n - ROUND / 16, r = (x - k * LN2_HI) - k * LN2_LO;
+    VF t = FN(lookup16)(FN(load)(pn_exp16), FN(load)(pn_exp16 + 8), (VU)n);
+    VF p = r + r * r * POLY(r, pn_exp16_c64);
+    return FN(scale)(t + t * p, k);
 #else
-  VF k = (x * LOG2E + ROUND) - ROUND, r = (x - k * LN2_HI) - k * LN2_LO;
-  return FN(scale)((REAL)1 + (r + r * r * POLY(r, K(pn_exp_c64, pn_exp_c32))), k);
+    VF k = (x * LOG2E + ROUND) - ROUND, r = (x - k * LN2_HI) - k * LN2_LO;
+    return FN(scale)((REAL)1 + (r + r * r * POLY(r, K(pn_exp_c64, pn_exp_c32))), k);
 #endif
 }
 
 /* e^x - 1 = 2^k (p + (1 - 2^-k)), p = e^r - 1; 1 - 2^-k is exact or rounds to what rules the sum. */
 PN_VFN VF FN(expm1)(VF x) {
-  VF y = FN(atleast)(FN(atmost)(x, FN(set1)(K(710.0, 89.0f))), FN(set1)(K(-40.0, -20.0f)));
-  VF k = (y * LOG2E + ROUND) - ROUND, r = (y - k * LN2_HI) - k * LN2_LO;
-  VF p = r + r * r * POLY(r, K(pn_exp_c64, pn_exp_c32));
-  VF one = FN(set1)(1);
-  return FN(signed)(FN(scale)(p + (one - FN(scale)(one, -k)), k), x);
+    VF y = FN(atleast)(FN(atmost)(x, FN(set1)(K(710.0, 89.0f))), FN(set1)(K(-40.0, -20.0f)));
+    VF k = (y * LOG2E + ROUND) - ROUND, r = (y - k * LN2_HI) - k * LN2_LO;
+    VF p = r + r * r * POLY(r, K(pn_exp_c64, pn_exp_c32));
+    VF one = FN(set1)(1);
+    return FN(signed)(FN(scale)(p + (one - FN(scale)(one, -k)), k), x);
 }
 
 /* tanh|x| with e^(2|x|) = s e^(2r), s = 2^k, T = tanh r:
@@ -53,87 +53,86 @@ PN_VFN VF FN(expm1)(VF x) {
    so that an error of N acts on both sides. k is rounded to the nearest from 1/4 below, -ln2/8 <= r <= 3/8 ln2: where
    s - 1 appears N is then well above the rounding of r. Past the clamp tanh rounds to 1. */
 PN_VFN VF FN(tanh)(VF x) {
-  VF a = FN(atmost)(FN(abs)(x), FN(set1)(K(20.0, 10.0f)));
-  VF n = (a * (2 * LOG2E) - (REAL)0.25) + ROUND, r = a - (n - ROUND) * (LN2 / 2), z = r * r;
-  VF s = (VF)(((VU)n << MANT) + ONE), t = r + r * z * POLY(z, K(pn_tanh_c64, pn_tanh_c32));
-  VF N = (s + (REAL)1) * t + (s - (REAL)1);
-  return FN(signed)(N / (N + ((REAL)2 - (REAL)2 * t)), x);
+    VF a = FN(atmost)(FN(abs)(x), FN(set1)(K(20.0, 10.0f)));
+    VF n = (a * (2 * LOG2E) - (REAL)0.25) + ROUND, r = a - (n - ROUND) * (LN2 / 2), z = r * r;
+    VF s = (VF)(((VU)n << MANT) + ONE), t = r + r * z * POLY(z, K(pn_tanh_c64, pn_tanh_c32));
+    VF N = (s + (REAL)1) * t + (s - (REAL)1);
+    return FN(signed)(N / (N + ((REAL)2 - (REAL)2 * t)), x);
 }
 
 /* 1 / (1 + e^-x) with e^-x = s (1 + p), s = 2^k, p = e^r - 1: 1 / (c + s p + l), c + l = 1 + s, where l serves the
    largest s beside which 1 still counts. What k has above its limit is multiplied in last. The clamps are past the
    last denormal and where the result rounds to 1. */
 PN_VFN VF FN(sigmoid)(VF x) {
-  VF y = -FN(atleast)(FN(atmost)(x, FN(set1)(K(40.0, 20.0f))), FN(set1)(K(-746.0, -104.0f)));
-  VF k = (y * LOG2E + ROUND) - ROUND, r = (y - k * LN2_HI) - k * LN2_LO;
-  VF p = r + r * r * POLY(r, K(pn_exp_c64, pn_exp_c32));
-  VF j = FN(atmost)(k, FN(set1)(K(1000.0, 100.0f))), s = FN(pow2)(j);
-  VF c = s + (REAL)1, l = (REAL)1 - (c - s);
-  return (REAL)1 / (c + (s * p + l)) * FN(pow2)(j - k);
+    VF y = -FN(atleast)(FN(atmost)(x, FN(set1)(K(40.0, 20.0f))), FN(set1)(K(-746.0, -104.0f)));
+    VF k = (y * LOG2E + ROUND) - ROUND, r = (y - k * LN2_HI) - k * LN2_LO;
+    VF p = r + r * r * POLY(r, K(pn_exp_c64, pn_exp_c32));
+    VF j = FN(atmost)(k, FN(set1)(K(1000.0, 100.0f))), s = FN(pow2)(j);
+    VF c = s + (REAL)1, l = (REAL)1 - (c - s);
+    return (REAL)1 / (c + (s * p + l)) * FN(pow2)(j - k);
 }
 
 /* log(2^k (1 + f)) for sqrt(1/2) <= 1 + f < sqrt(2): with s = f / (2 + f), log(1 + f) = 2 atanh s = 2 s + s R, and
    2 s = f - s f, s f = f^2/2 - s f^2/2, so log(1 + f) = f - (f^2/2 - s (f^2/2 + R)): f is exact and the rest small. */
 PN_VFN VF FN(log_of)(VF k, VF f) {
-  VF s = f / ((REAL)2 + f), z = s * s, h = (REAL)0.5 * f * f;
-  VF R = z * POLY(z, K(pn_log_c64, pn_log_c32));
-  return k * LN2_HI - ((h - (s * (h + R) + k * LN2_LO)) - f);
+    VF s = f / ((REAL)2 + f), z = s * s, h = (REAL)0.5 * f * f;
+    VF R = z * POLY(z, K(pn_log_c64, pn_log_c32));
+    return k * LN2_HI - ((h - (s * (h + R) + k * LN2_LO)) - f);
 }
 
 /* x = 2^k m, sqrt(1/2) <= m < sqrt(2), for positive normal x: gives m, k and the biased exponent e of 2^k. */
 PN_VFN VF FN(split)(VF x, VF *k, VU *e) {
-  const VU half = (VU)FN(set1)(K(0x1.6a09e667f3bcdp-1, 0x1.6a09e6p-1f)), one = (VU)FN(set1)(1);
-  VU u = (VU)x + (one - half);
-  VF two = FN(set1)(K(0x1p52, 0x1p23f));
-  *e = u >> MANT;
-  *k = (VF)(*e | (VU)two) - (two + K(1023.0, 127.0f));
-  return (VF)((u & ((K((uint64_t)1, (uint32_t)1) << MANT) - 1u)) + half);
+    const VU half = (VU)FN(set1)(K(0x1.6a09e667f3bcdp-1, 0x1.6a09e6p-1f)), one = (VU)FN(set1)(1);
+    VU u = (VU)x + (one - half);
+    VF two = FN(set1)(K(0x1p52, 0x1p23f));
+    *e = u >> MANT;
+    *k = (VF)(*e | (VU)two) - (two + K(1023.0, 127.0f));
+    return (VF)((u & ((K((uint64_t)1, (uint32_t)1) << MANT) - 1u)) + half);
 }
 
 PN_VFN VF FN(log)(VF x) {
-  const VF inf = FN(set1)(K(HUGE_VAL, HUGE_VALF));
-  VI tiny = (VI)(x < K(0x1p-1022, 0x1p-126f));
-  VF k, m;
-  VU e;
-  m = FN(split)(FN(sel)(tiny, x * K(0x1p54, 0x1p25f), x), &k, &e);
-  k -= (VF)((VU)tiny & (VU)FN(set1)(K(54.0, 25.0f)));
-  VF pole = FN(sel)((VI)(x == (REAL)0), -inf, FN(set1)(NAN));
-  return FN(sel)((VI)(x > (REAL)0) & (VI)(x < inf), FN(log_of)(k, m - (REAL)1),
-                 FN(sel)((VI)(x > (REAL)0), x, pole));
+    const VF inf = FN(set1)(K(HUGE_VAL, HUGE_VALF));
+    VI tiny = (VI)(x < K(0x1p-1022, 0x1p-126f));
+    VF k, m;
+    VU e;
+    m = FN(split)(FN(sel)(tiny, x * K(0x1p54, 0x1p25f), x), &k, &e);
+    k -= (VF)((VU)tiny & (VU)FN(set1)(K(54.0, 25.0f)));
+    VF pole = FN(sel)((VI)(x == (REAL)0), -inf, FN(set1)(NAN));
+    return FN(sel)((VI)(x > (REAL)0) & (VI)(x < inf), FN(log_of)(k, m - (REAL)1), FN(sel)((VI)(x > (REAL)0), x, pole));
 }
 
 /* log(1 + x + low) for -1 < x < inf and low below an ulp of x: 1 + x = u + c exactly (Knuth's two-sum), u = 2^k m,
    f = (m - 1) + (c + low) 2^-k. For k = 0 f is x + low itself. 2^-k is 0 where it is out of range: c is 0 there too. */
 PN_VFN VF FN(log1p_in)(VF x, VF low) {
-  VF u = x + (REAL)1, b = u - (REAL)1, c = ((REAL)1 - (u - b)) + (x - b), k;
-  VU e;
-  VF m = FN(split)(u, &k, &e);
-  VU n = K(2046u, 254u) - e;
-  n &= (VU)((VI)n > 0);
-  return FN(log_of)(k, (m - (REAL)1) + (c + low) * (VF)(n << MANT));
+    VF u = x + (REAL)1, b = u - (REAL)1, c = ((REAL)1 - (u - b)) + (x - b), k;
+    VU e;
+    VF m = FN(split)(u, &k, &e);
+    VU n = K(2046u, 254u) - e;
+    n &= (VU)((VI)n > 0);
+    return FN(log_of)(k, (m - (REAL)1) + (c + low) * (VF)(n << MANT));
 }
 
 PN_VFN VF FN(log1p)(VF x) {
-  const VF inf = FN(set1)(K(HUGE_VAL, HUGE_VALF));
-  VF pole = FN(sel)((VI)(x == (REAL)-1), -inf, FN(set1)(NAN));
-  VF r = FN(sel)((VI)(x > (REAL)-1) & (VI)(x < inf), FN(log1p_in)(x, FN(set1)(0)), FN(sel)((VI)(x > (REAL)0), x, pole));
-  return FN(signed)(r, x);
+    const VF inf = FN(set1)(K(HUGE_VAL, HUGE_VALF));
+    VF pole = FN(sel)((VI)(x == (REAL)-1), -inf, FN(set1)(NAN));
+    VF r = FN(sel)((VI)(x > (REAL)-1) & (VI)(x < inf), FN(log1p_in)(x, FN(set1)(0)), FN(sel)((VI)(x > (REAL)0), x, pole));
+    return FN(signed)(r, x);
 }
 
 /* log(1 + e^x) = max(x, 0) + log(1 + e^-|x|), e^-|x| = 2^k (h + l), h + l = 1 + p as in exp. */
 PN_VFN VF FN(softplus)(VF x) {
-  VF y = FN(atleast)(-FN(abs)(x), FN(set1)(K(-746.0, -104.0f)));
-  VF k = (y * LOG2E + ROUND) - ROUND, r = (y - k * LN2_HI) - k * LN2_LO;
-  VF p = r + r * r * POLY(r, K(pn_exp_c64, pn_exp_c32)), h = p + (REAL)1, l = p - (h - (REAL)1);
-  return FN(atleast)(x, FN(set1)(0)) + FN(log1p_in)(FN(scale)(h, k), FN(scale)(l, k));
+    VF y = FN(atleast)(-FN(abs)(x), FN(set1)(K(-746.0, -104.0f)));
+    VF k = (y * LOG2E + ROUND) - ROUND, r = (y - k * LN2_HI) - k * LN2_LO;
+    VF p = r + r * r * POLY(r, K(pn_exp_c64, pn_exp_c32)), h = p + (REAL)1, l = p - (h - (REAL)1);
+    return FN(atleast)(x, FN(set1)(0)) + FN(log1p_in)(FN(scale)(h, k), FN(scale)(l, k));
 }
 
 /* erf|x| = |x| + |x| P(x^2) up to 1, then 1 - e^-Q(|x| - 1), Q = -log(1 - erf); past the clamp erf rounds to 1. */
 PN_VFN VF FN(erf)(VF x) {
-  VF a = FN(atmost)(FN(abs)(x), FN(set1)(K(5.95, 3.95f))), z = a * a;
-  VF small = a + a * POLY(z, K(pn_erf_c64, pn_erf_c32));
-  VF large = (REAL)1 - FN(exp)(-POLY(a - (REAL)1, K(pn_erfc_c64, pn_erfc_c32)));
-  return FN(signed)(FN(sel)((VI)(a < (REAL)1), small, large), x);
+    VF a = FN(atmost)(FN(abs)(x), FN(set1)(K(5.95, 3.95f))), z = a * a;
+    VF small = a + a * POLY(z, K(pn_erf_c64, pn_erf_c32));
+    VF large = (REAL)1 - FN(exp)(-POLY(a - (REAL)1, K(pn_erfc_c64, pn_erfc_c32)));
+    return FN(signed)(FN(sel)((VI)(a < (REAL)1), small, large), x);
 }
 
 #undef PN_BITS

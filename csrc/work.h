@@ -8,13 +8,13 @@
 
 typedef struct pn_shared { /* one for each solve, seen by all its threads */
     const pn_problem *problem;
-    atomic_int stop;           /* a pn_status that ends everything */
+    atomic_int stop; /* a pn_status that ends everything */
     atomic_llong next_task;
     int64_t chunk, n_chunks, chunks_per_task, n_tasks;
-    double *task_grad;         /* (n_tasks, p) or NULL */
-    double *task_quadrature;   /* (n_tasks, p) or NULL */
-    int64_t p, q;              /* lengths of those rows */
-    int64_t budget;            /* bytes of tape for each thread, 0: no limit */
+    double *task_grad;       /* (n_tasks, p) or NULL */
+    double *task_quadrature; /* (n_tasks, p) or NULL */
+    int64_t p, q;            /* lengths of those rows */
+    int64_t budget;          /* bytes of tape for each thread, 0: no limit */
 } pn_shared;
 
 typedef struct pn_kernels { /* one instance */
@@ -26,7 +26,7 @@ typedef struct pn_kernels { /* one instance */
                           void *const *outputs, double *const *grads, pn_callback call, void *call_ctx);
 } pn_kernels;
 
-typedef struct pn_instance { /* one instruction set */
+typedef struct pn_instance {  /* one instruction set */
     pn_kernels kernels[2][2]; /* [f32][block] */
 } pn_instance;
 extern const pn_instance pn_instance_plain, pn_instance_baseline;

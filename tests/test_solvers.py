@@ -223,8 +223,7 @@ def test_dense_output_is_what_interpolation_saves(method):
 def test_dense_output_of_the_reversible_scheme(method, flow):
     # asking for it changes nothing; it is continuous, and as good as the steps
     f, exact = flow
-    t, order = np.linspace(0.5, 1.5, 5), pn.METHODS[method]["order"]
-    step = {1: 1e-3, 2: 2e-3}.get(order, 0.01)
+    t, step = np.linspace(0.5, 1.5, 5), 0.04 if method == "dop853" else 0.01
     for coupling in (1.0, 0.9):
         options = {"method": method, "step": step, "coupling": coupling}
         plain, sol = (pn.solve(f, exact(0.5), t, dense=dense, **options) for dense in (False, True))
@@ -232,7 +231,7 @@ def test_dense_output_of_the_reversible_scheme(method, flow):
         ends = sol.steps[1:-1]
         assert np.abs(sol(ends) - sol(ends * (1 - 1e-15))).max() < 1e-12
         s = np.linspace(0.5, 1.5, 2003)
-        assert np.abs(sol(s) - exact(s)).max() < 2 * np.abs(sol.y - exact(t)).max() + step ** (order + 1)
+        assert np.abs(sol(s) - exact(s)).max() < 4 * np.abs(sol.y - exact(t)).max()
 
 
 # ---- Steps

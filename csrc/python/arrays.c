@@ -58,8 +58,7 @@ PyArrayObject *pnpy_array(PyObject *obj, const char *name, int typenum, int ndim
         goto done;
     }
     /* steals descr, also when it fails */
-    result = (PyArrayObject *)PyArray_FromArray(array, descr,
-                                                flags | NPY_ARRAY_FORCECAST | (copy ? NPY_ARRAY_ENSURECOPY : 0));
+    result = (PyArrayObject *)PyArray_FromArray(array, descr, flags | NPY_ARRAY_FORCECAST | (copy ? NPY_ARRAY_ENSURECOPY : 0));
     descr = NULL;
 done:
     Py_XDECREF(descr);

@@ -23,8 +23,8 @@ static PyObject *wrap(const double *data, int n, int32_t size, int ndim) {
 }
 
 /* callable(which, t, y, u, seed) -> (n_active, n_out) */
-int pnpy_call(void *context, int which, int n_active, const double *t, const double *y, const double *u,
-              const double *seed, double *out, int n_out) {
+int pnpy_call(void *context, int which, int n_active, const double *t, const double *y, const double *u, const double *seed,
+              double *out, int n_out) {
     pnpy_context *c = context;
     if (c->stopped) return 1;
     PyGILState_STATE gil = PyGILState_Ensure();

@@ -87,9 +87,9 @@ static int read_real(PyObject *obj, const scalar *s, pn_problem *p) {
     const double value = PyFloat_AsDouble(obj);
     if (value == -1.0 && PyErr_Occurred()) return -1;
     const int good =
-        isfinite(value) && (s->allowed == ANY_REAL || (s->allowed == NOT_NEGATIVE && value >= 0) ||
-                            (s->allowed == POSITIVE && value > 0) || (s->allowed == UNIT && value > 0 && value <= 1) ||
-                            (s->allowed == AT_LEAST_ONE && value >= 1));
+        isfinite(value) &&
+        (s->allowed == ANY_REAL || (s->allowed == NOT_NEGATIVE && value >= 0) || (s->allowed == POSITIVE && value > 0) ||
+         (s->allowed == UNIT && value > 0 && value <= 1) || (s->allowed == AT_LEAST_ONE && value >= 1));
     if (!good) {
         PyErr_Format(PyExc_ValueError, "%s must be finite and %s, got %R", s->name, text[s->allowed], obj);
         return -1;
@@ -106,8 +106,7 @@ static int read_integer(PyObject *obj, const char *name, int64_t low, int64_t hi
     Py_DECREF(index);
     if (value == -1 && PyErr_Occurred()) return -1;
     if (overflow || value < low || value > high) {
-        PyErr_Format(PyExc_ValueError, "%s must be between %lld and %lld, got %R", name, (long long)low,
-                     (long long)high, obj);
+        PyErr_Format(PyExc_ValueError, "%s must be between %lld and %lld, got %R", name, (long long)low, (long long)high, obj);
         return -1;
     }
     *out = value;
@@ -167,8 +166,7 @@ static int read_scalars(pnpy_problem *self, const given *g) {
     if (read_method(g->other[O_METHOD], p) < 0) return -1;
     if (g->other[O_LOSS] && read_name(g->other[O_LOSS], "loss", losses, 5, &loss) < 0) return -1;
     if (g->other[O_THREADS] && read_integer(g->other[O_THREADS], "threads", 0, 4096, &threads) < 0) return -1;
-    if (g->other[O_MAX_STEPS] && read_integer(g->other[O_MAX_STEPS], "max_steps", 1, INT64_MAX, &p->max_steps) < 0)
-        return -1;
+    if (g->other[O_MAX_STEPS] && read_integer(g->other[O_MAX_STEPS], "max_steps", 1, INT64_MAX, &p->max_steps) < 0) return -1;
     p->loss = (pn_loss)loss;
     p->threads = (int32_t)threads;
     if (read_flag(g->other[O_QUADRATURE], &self->want_quadrature) < 0 ||
@@ -225,23 +223,22 @@ static const int64_t *keep_index(pnpy_problem *self, const given *g, int which, 
 }
 
 /* start[i] .. start[i] + len[i] inside 0 .. total, len[i] >= least */
-static int check_ranges(const char *name, int64_t n, const int64_t *start, const int64_t *len, int64_t least,
-                        int64_t total) {
+static int check_ranges(const char *name, int64_t n, const int64_t *start, const int64_t *len, int64_t least, int64_t total) {
     for (int64_t i = 0; i < n; i++)
         if (len[i] < least || len[i] > total || start[i] < 0 || start[i] > total - len[i]) {
             PyErr_Format(PyExc_ValueError,
                          "sample %lld: %s_start = %lld, %s_len = %lld; the length must be at least %lld and the end "
                          "inside the %lld entries of %s",
-                         (long long)i, name, (long long)start[i], name, (long long)len[i], (long long)least,
-                         (long long)total, name);
+                         (long long)i, name, (long long)start[i], name, (long long)len[i], (long long)least, (long long)total,
+                         name);
             return -1;
         }
     return 0;
 }
 
 /* `sense` is +1, -1 or 0 (either way); `strict`: no repeats */
-static int check_monotone(const char *name, int64_t n, const double *x, const int64_t *start, const int64_t *len,
-                          int sense, int strict) {
+static int check_monotone(const char *name, int64_t n, const double *x, const int64_t *start, const int64_t *len, int sense,
+                          int strict) {
     for (int64_t i = 0; i < n; i++) {
         const double *v = x + start[i];
         const int64_t m = len[i];
@@ -253,9 +250,8 @@ static int check_monotone(const char *name, int64_t n, const double *x, const in
             if (!isfinite(v[j]) || (strict ? !(gap > 0) : !(gap >= 0))) bad = j;
         }
         if (bad < 0) continue;
-        PyErr_Format(PyExc_ValueError, "%s of sample %lld must be finite and %s (entry %lld is not)", name,
-                     (long long)i, strict ? (sense ? "strictly increasing" : "strictly monotone") : "monotone",
-                     (long long)bad);
+        PyErr_Format(PyExc_ValueError, "%s of sample %lld must be finite and %s (entry %lld is not)", name, (long long)i,
+                     strict ? (sense ? "strictly increasing" : "strictly monotone") : "monotone", (long long)bad);
         return -1;
     }
     return 0;
@@ -494,9 +490,8 @@ static PyObject *problem_new(PyTypeObject *type, PyObject *args, PyObject *kwarg
     pnpy_problem *self = (pnpy_problem *)type->tp_alloc(type, 0); /* zeroed */
     if (!self) return NULL;
     if (take_programs(type, field, reverse, self) < 0 || take_state(self, &g) < 0 || check_programs(self) < 0 ||
-        read_scalars(self, &g) < 0 || take_times(self, &g) < 0 || take_inputs(self, &g) < 0 ||
-        take_grid(self, &g) < 0 || take_rest(self, &g) < 0 || check_scalars(&self->problem) < 0 ||
-        check_wishes(self) < 0)
+        read_scalars(self, &g) < 0 || take_times(self, &g) < 0 || take_inputs(self, &g) < 0 || take_grid(self, &g) < 0 ||
+        take_rest(self, &g) < 0 || check_scalars(&self->problem) < 0 || check_wishes(self) < 0)
         Py_CLEAR(self);
     return (PyObject *)self;
 }
@@ -536,7 +531,8 @@ static PyMemberDef problem_members[] = {
 static PyMethodDef problem_methods[] = {
     {"run", (PyCFunction)(void (*)(void))pnpy_problem_run, METH_FASTCALL | METH_KEYWORDS,
      "run($self, /, theta, *, y0=None, target=None, weight=None, g_y=None, gradient='none', wrt_y0=False, "
-     "wrt_t=False, wrt_inputs=False, sensitivity=False, memory=0, callback=None, out=None)\n--\n\nSolve, and where asked differentiate."},
+     "wrt_t=False, wrt_inputs=False, sensitivity=False, memory=0, callback=None, out=None)\n--\n\nSolve, and where asked "
+     "differentiate."},
     {0},
 };
 

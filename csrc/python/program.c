@@ -10,8 +10,7 @@
 enum { A_SIZES, A_CODE, A_CONSTS, A_INDEX, A_OUTPUTS, A_THETA, A_GRAD, A_SEGMENTS, N_A };
 
 static int check_counts(PyArrayObject *const *a) {
-    static const char *const names[N_A] = {"sizes",   "code",    "consts", "index",
-                                           "outputs", "n_theta", "n_grad", "segments"};
+    static const char *const names[N_A] = {"sizes", "code", "consts", "index", "outputs", "n_theta", "n_grad", "segments"};
     for (int i = 0; i < N_A; i++)
         if (PyArray_DIM(a[i], 0) > INT32_MAX) {
             PyErr_Format(PyExc_ValueError, "%s is too long", names[i]);
@@ -50,8 +49,7 @@ static int keep_spec(pnpy_program *self, const pn_program_spec *spec) {
     self->n_spaces = spec->n_spaces;
     self->n_grads = spec->n_grads;
     for (int i = 0; i < spec->n_slots; i++) self->slot_size[i] = spec->sizes[i];
-    for (int i = 0; i < spec->n_outputs; i++)
-        self->output_size[i] = spec->outputs[i] < 0 ? 0 : spec->sizes[spec->outputs[i]];
+    for (int i = 0; i < spec->n_outputs; i++) self->output_size[i] = spec->outputs[i] < 0 ? 0 : spec->sizes[spec->outputs[i]];
     for (int i = 0; i < spec->n_spaces; i++) self->n_theta[i] = spec->n_theta[i];
     for (int i = 0; i < spec->n_grads; i++) self->n_grad[i] = spec->n_grad[i];
     for (int32_t i = 0; i < spec->n_code; i++) self->has_call |= spec->code[i].op == PN_OP_CALL;
@@ -69,12 +67,11 @@ static PyObject *program_new(PyTypeObject *type, PyObject *args, PyObject *kwarg
     const npy_intp any[2] = {PNPY_ANY, 8}, three = 3;
     int good = 0;
 
-    if (!PyArg_ParseTupleAndKeywords(args, kwargs, "OiOOOOOOO|p:Program", keywords, &o[A_SIZES], &spec.n_slots,
-                                     &o[A_CODE], &o[A_CONSTS], &o[A_INDEX], &o[A_OUTPUTS], &o[A_THETA], &o[A_GRAD],
-                                     &o[A_SEGMENTS], &spec.fuse))
+    if (!PyArg_ParseTupleAndKeywords(args, kwargs, "OiOOOOOOO|p:Program", keywords, &o[A_SIZES], &spec.n_slots, &o[A_CODE],
+                                     &o[A_CONSTS], &o[A_INDEX], &o[A_OUTPUTS], &o[A_THETA], &o[A_GRAD], &o[A_SEGMENTS],
+                                     &spec.fuse))
         return NULL;
-    if (!(a[A_SIZES] = pnpy_int32(o[A_SIZES], "sizes", 1, any)) ||
-        !(a[A_CODE] = pnpy_int32(o[A_CODE], "code", 2, any)) ||
+    if (!(a[A_SIZES] = pnpy_int32(o[A_SIZES], "sizes", 1, any)) || !(a[A_CODE] = pnpy_int32(o[A_CODE], "code", 2, any)) ||
         !(a[A_CONSTS] = pnpy_vector(o[A_CONSTS], "consts", NPY_DOUBLE, PNPY_ANY, 0)) ||
         !(a[A_INDEX] = pnpy_int32(o[A_INDEX], "index", 1, any)) ||
         !(a[A_OUTPUTS] = pnpy_int32(o[A_OUTPUTS], "outputs", 1, any)) ||
@@ -230,8 +227,7 @@ static int take_arrays(evaluation *e, PyObject *slots, PyObject *thetas) {
     }
     for (int i = 0; i < p->n_spaces; i++) {
         snprintf(name, sizeof name, "thetas[%d]", i);
-        e->thetas[i] =
-            (PyObject *)pnpy_vector(PyTuple_GET_ITEM(thetas, i), name, e->typenum, (npy_intp)p->n_theta[i], 0);
+        e->thetas[i] = (PyObject *)pnpy_vector(PyTuple_GET_ITEM(thetas, i), name, e->typenum, (npy_intp)p->n_theta[i], 0);
         if (!e->thetas[i]) return -1;
     }
     if (e->n < 0) e->n = 1; /* a function of theta only */

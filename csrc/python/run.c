@@ -212,9 +212,7 @@ static int make_gradients(run *r, int wrt_y0, int wrt_t, int wrt_inputs, int sen
     return 0;
 }
 
-static int64_t stride_of(const pn_problem *p) {
-    return p->dense ? 2 + ((int64_t)p->tableau->dense_degree + 1) * p->d : 2;
-}
+static int64_t stride_of(const pn_problem *p) { return p->dense ? 2 + ((int64_t)p->tableau->dense_degree + 1) * p->d : 2; }
 
 /* (all records (total, stride), offsets (n + 1)) */
 static PyObject *collect_steps(const run *r) {
@@ -292,8 +290,7 @@ PyObject *pnpy_problem_run(PyObject *obj, PyObject *const *args, Py_ssize_t n_ar
 
     if (parse(state, &r, args, n_args, names) < 0 || parse_gradient(&r) < 0 || parse_memory(&r) < 0 ||
         flag(&r, PNPY_ARG_wrt_y0, &wrt_y0) < 0 || flag(&r, PNPY_ARG_wrt_t, &wrt_t) < 0 ||
-        flag(&r, PNPY_ARG_wrt_inputs, &wrt_inputs) < 0 ||
-        flag(&r, PNPY_ARG_sensitivity, &sensitivity) < 0 ||
+        flag(&r, PNPY_ARG_wrt_inputs, &wrt_inputs) < 0 || flag(&r, PNPY_ARG_sensitivity, &sensitivity) < 0 ||
         pnpy_check_callable(r.given[PNPY_ARG_callback], calls, &r.context.callable) < 0)
         goto done;
     if (!calls) r.context.callable = NULL; /* nothing would call it */

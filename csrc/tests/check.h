@@ -13,14 +13,14 @@
 
 static int failures;
 #define CHECK(condition) CHECKF(condition, " ")
-#define CHECKF(condition, ...)                                                                                         \
-    do {                                                                                                               \
-        if (!(condition)) {                                                                                            \
-            failures++;                                                                                                \
-            printf("FAIL %s:%d: %s: ", __FILE__, __LINE__, #condition);                                                \
-            printf(__VA_ARGS__);                                                                                       \
-            printf("\n");                                                                                              \
-        }                                                                                                              \
+#define CHECKF(condition, ...)                                                                                                 \
+    do {                                                                                                                       \
+        if (!(condition)) {                                                                                                    \
+            failures++;                                                                                                        \
+            printf("FAIL %s:%d: %s: ", __FILE__, __LINE__, #condition);                                                        \
+            printf(__VA_ARGS__);                                                                                               \
+            printf("\n");                                                                                                      \
+        }                                                                                                                      \
     } while (0)
 
 static void *kept[65536];
@@ -49,10 +49,14 @@ UNUSED static double uniform(void) { /* -1 .. 1 */
 }
 
 /* Numbers in either precision. */
-UNUSED static double get(const void *x, size_t i, int f32) { return f32 ? (double)((const float *)x)[i] : ((const double *)x)[i]; }
+UNUSED static double get(const void *x, size_t i, int f32) {
+    return f32 ? (double)((const float *)x)[i] : ((const double *)x)[i];
+}
 UNUSED static void set(void *x, size_t i, int f32, double value) {
-    if (f32) ((float *)x)[i] = (float)value;
-    else ((double *)x)[i] = value;
+    if (f32)
+        ((float *)x)[i] = (float)value;
+    else
+        ((double *)x)[i] = value;
 }
 UNUSED static void *random_array(size_t n, int f32, double scale) {
     void *x = keep(n, f32 ? sizeof(float) : sizeof(double));
@@ -80,7 +84,8 @@ UNUSED static int32_t add_slot(builder *b, int32_t size) {
     return add_register(b, size);
 }
 /* Appends `op`; returns its new output register of that size (size 0: an accumulating operation, no output). */
-UNUSED static int32_t add(builder *b, int32_t op, int32_t size, int32_t a, int32_t second, int32_t c, int32_t p, int32_t q, int32_t k) {
+UNUSED static int32_t add(builder *b, int32_t op, int32_t size, int32_t a, int32_t second, int32_t c, int32_t p, int32_t q,
+                          int32_t k) {
     int32_t out = size ? add_register(b, size) : -1;
     b->code[b->spec.n_code++] = (pn_ins){op, out, a, second, c, p, q, k};
     return out;
@@ -124,8 +129,10 @@ UNUSED static void net(builder *b, int32_t d, int32_t m, int32_t h, int vjp, int
     int32_t gx = add(b, PN_OP_AFFINE_T, nx, gz, -1, -1, 0, -1, 0);
     add_output(b, add(b, PN_OP_SLICE, d, gx, -1, -1, 1, 1, 0));
     add_output(b, add(b, PN_OP_SLICE, 1, gx, -1, -1, 0, 1, 0));
-    if (m) add_output(b, add(b, PN_OP_SLICE, m, gx, -1, -1, 1 + d, 1, 0));
-    else add_output(b, -1);
+    if (m)
+        add_output(b, add(b, PN_OP_SLICE, m, gx, -1, -1, 1 + d, 1, 0));
+    else
+        add_output(b, -1);
     b->spec.segments[2] = b->spec.n_code - b->spec.segments[1];
     b->spec.n_grads = 1;
     b->n_grad[0] = b->n_theta[0];
@@ -141,7 +148,7 @@ typedef struct fixture {
     pn_program *field, *reverse; /* destroyed by fixture_end */
     int f32;
     size_t rows, segments, n_theta;
-    double *t;     /* writable views of what the problem points to */
+    double *t; /* writable views of what the problem points to */
     int64_t *t_len;
     void *theta, *y0, *coef, *target;
 } fixture;
@@ -170,12 +177,20 @@ UNUSED static fixture fixture_begin(int32_t d, int32_t m, int64_t n, int f32, co
     f.t = keep(f.rows, sizeof *f.t);
     for (size_t i = 0; i < count; i++)
         for (int64_t j = 0; j < f.t_len[i]; j++) f.t[row[i] + j] = 0.5 * (double)j + (j ? 0.1 * (double)(i % 5) : 0);
-    *p = (pn_problem){.field = f.field, .reverse = f.reverse, .theta = f.theta, .tableau = pn_tableau_find(method), .d = d, .m = m, .n = n, .y0 = f.y0};
+    *p = (pn_problem){.field = f.field,
+                      .reverse = f.reverse,
+                      .theta = f.theta,
+                      .tableau = pn_tableau_find(method),
+                      .d = d,
+                      .m = m,
+                      .n = n,
+                      .y0 = f.y0};
     p->t = f.t, p->t_start = t_start, p->t_len = f.t_len, p->row = row;
     p->degree = -1;
     if (m) {
         double *knot = keep(SEGMENTS + 1, sizeof *knot);
-        int64_t *zero = keep(count, sizeof *zero), *knot_len = keep(count, sizeof *knot_len), *seg_start = keep(count, sizeof *seg_start);
+        int64_t *zero = keep(count, sizeof *zero), *knot_len = keep(count, sizeof *knot_len),
+                *seg_start = keep(count, sizeof *seg_start);
         for (int k = 0; k <= SEGMENTS; k++) knot[k] = 0.93 * k;
         for (size_t i = 0; i < count; i++) knot_len[i] = SEGMENTS + 1, seg_start[i] = (int64_t)i * SEGMENTS;
         f.segments = count * SEGMENTS;
@@ -189,7 +204,8 @@ UNUSED static fixture fixture_begin(int32_t d, int32_t m, int64_t n, int f32, co
     for (int32_t i = 0; i < d; i++) atol[i] = f32 ? 1e-5 : 1e-8;
     p->adaptive = p->tableau->error_order > 0;
     p->step = 0.05;
-    p->rtol = f32 ? 1e-4 : 1e-7, p->atol = atol, p->safety = 0.9, p->min_factor = 0.2, p->max_factor = 10, p->beta = 0.2, p->max_steps = 100000;
+    p->rtol = f32 ? 1e-4 : 1e-7, p->atol = atol, p->safety = 0.9, p->min_factor = 0.2, p->max_factor = 10, p->beta = 0.2,
+    p->max_steps = 100000;
     size_t element = f32 ? sizeof(float) : sizeof(double);
     p->y = keep(f.rows * (size_t)d, element);
     p->status = keep(count, sizeof *p->status);
@@ -239,10 +255,17 @@ UNUSED static bytes snapshot(const fixture *f) {
         const void *at;
         size_t size;
     } part[] = {
-        {p->y, f->rows * d * element},  {p->status, n * sizeof *p->status},     {p->stop_t, n * sizeof *p->stop_t},
-        {p->nfe, n * sizeof *p->nfe},   {p->accepted, n * sizeof *p->accepted}, {p->rejected, n * sizeof *p->rejected},
-        {p->sample_loss, n * 8},        {p->g_theta, f->n_theta * 8},           {p->g_y0, n * d * 8},
-        {p->g_t, f->rows * 8},          {p->g_coef, p->g_coef ? f->segments * 2 * (size_t)p->m * 8 : 0},
+        {p->y, f->rows * d * element},
+        {p->status, n * sizeof *p->status},
+        {p->stop_t, n * sizeof *p->stop_t},
+        {p->nfe, n * sizeof *p->nfe},
+        {p->accepted, n * sizeof *p->accepted},
+        {p->rejected, n * sizeof *p->rejected},
+        {p->sample_loss, n * 8},
+        {p->g_theta, f->n_theta * 8},
+        {p->g_y0, n * d * 8},
+        {p->g_t, f->rows * 8},
+        {p->g_coef, p->g_coef ? f->segments * 2 * (size_t)p->m * 8 : 0},
     };
     bytes all = {NULL, 0};
     for (size_t i = 0; i < sizeof part / sizeof *part; i++) all.n += part[i].size;
@@ -255,7 +278,7 @@ UNUSED static bytes snapshot(const fixture *f) {
 UNUSED static int same_bytes(bytes a, bytes b) { return a.n == b.n && !memcmp(a.at, b.at, a.n); }
 
 /* EACH_ISA(isa) { ... } for every instruction set that runs here */
-#define EACH_ISA(isa)                                                                                                  \
-    for (pn_isa isa = PN_ISA_PLAIN; isa < PN_N_ISA; isa = (pn_isa)(isa + 1))                                           \
+#define EACH_ISA(isa)                                                                                                          \
+    for (pn_isa isa = PN_ISA_PLAIN; isa < PN_N_ISA; isa = (pn_isa)(isa + 1))                                                   \
         if (pn_isa_available(isa))
 #endif

@@ -9,8 +9,7 @@ int main(int argc, char **argv) {
     if (!strcmp(argv[1], "avx2")) return !(__builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma"));
     if (!strcmp(argv[1], "avx512"))
         return !(__builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512dq") &&
-                 __builtin_cpu_supports("avx512vl") && __builtin_cpu_supports("avx512bw") &&
-                 __builtin_cpu_supports("fma"));
+                 __builtin_cpu_supports("avx512vl") && __builtin_cpu_supports("avx512bw") && __builtin_cpu_supports("fma"));
 #endif
     return 1;
 }

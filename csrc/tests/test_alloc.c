@@ -120,7 +120,8 @@ static void solves(int64_t n, int kind) {
             if (st != PN_OK) break;
             right = snapshot(&f);
             st = PN_MEMORY;
-        } else if (ended(st, i, names[kind])) CHECK(same_bytes(right, snapshot(&f)));
+        } else if (ended(st, i, names[kind]))
+            CHECK(same_bytes(right, snapshot(&f)));
     }
     fixture_end(&f);
     release(0);

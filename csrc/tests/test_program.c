@@ -5,12 +5,12 @@
 static void good(builder *b) {
     *b = (builder){.spec = {.n_spaces = 1, .n_grads = 1, .n_consts = 4, .n_index = 3}, .n_theta = {20}, .n_grad = {20}};
     add_slot(b, 1), add_slot(b, 3), add_slot(b, 0), add_slot(b, 3);
-    int32_t c = add(b, PN_OP_CONST, 3, -1, -1, -1, 1, 0, 0);                                /* 0: register 4 */
-    int32_t w = add(b, PN_OP_PARAM, 9, -1, -1, -1, 11, 0, 0);                               /* 1: register 5 */
-    int32_t z = add(b, PN_OP_AFFINE, 3, 1, -1, -1, 0, 9, 0);                                /* 2: register 6 */
-    int32_t f = add(b, PN_OP_ADD, 3, z, c, -1, 0, 0, 0);                                    /* 3: register 7 */
-    int32_t v = add(b, PN_OP_MATVEC, 3, w, 3, -1, 0, 0, 0);                                 /* 4: register 8 */
-    add(b, PN_OP_ACC_OUTER, 0, 3, 1, -1, 0, 0, 0);                                          /* 5 */
+    int32_t c = add(b, PN_OP_CONST, 3, -1, -1, -1, 1, 0, 0);  /* 0: register 4 */
+    int32_t w = add(b, PN_OP_PARAM, 9, -1, -1, -1, 11, 0, 0); /* 1: register 5 */
+    int32_t z = add(b, PN_OP_AFFINE, 3, 1, -1, -1, 0, 9, 0);  /* 2: register 6 */
+    int32_t f = add(b, PN_OP_ADD, 3, z, c, -1, 0, 0, 0);      /* 3: register 7 */
+    int32_t v = add(b, PN_OP_MATVEC, 3, w, 3, -1, 0, 0, 0);   /* 4: register 8 */
+    add(b, PN_OP_ACC_OUTER, 0, 3, 1, -1, 0, 0, 0);            /* 5 */
     add_output(b, f), add_output(b, v), add_output(b, -1);
     b->index[0] = 2, b->index[1] = 0, b->index[2] = 1;
     b->spec.segments[0] = 2, b->spec.segments[1] = 2, b->spec.segments[2] = 1;
@@ -23,12 +23,12 @@ static void refused(builder *b, const char *part, int line) {
     CHECKF(strstr(b->message, part) != NULL, "line %d: \"%s\" does not say \"%s\"", line, b->message, part);
     if (st == PN_OK) pn_program_destroy(&p);
 }
-#define BAD(part, ...)                                                                                                 \
-    do {                                                                                                               \
-        builder b;                                                                                                     \
-        good(&b);                                                                                                      \
-        __VA_ARGS__;                                                                                                   \
-        refused(&b, part, __LINE__);                                                                                   \
+#define BAD(part, ...)                                                                                                         \
+    do {                                                                                                                       \
+        builder b;                                                                                                             \
+        good(&b);                                                                                                              \
+        __VA_ARGS__;                                                                                                           \
+        refused(&b, part, __LINE__);                                                                                           \
     } while (0)
 
 static void headers(void) {
@@ -81,7 +81,10 @@ static void operands(void) {
 
 /* Instruction 3 replaced by `op` of a register of size `out` and operands of sizes na, nb, nc. */
 static void one(builder *b, int32_t op, int32_t out, int32_t na, int32_t nb, int32_t nc, int32_t p, int32_t q, int32_t k) {
-    *b = (builder){.spec = {.n_spaces = 1, .n_grads = 1, .n_consts = 4, .n_index = 3, .segments = {0, 1, 0}}, .n_theta = {20}, .n_grad = {20}, .index = {2, 0, 1}};
+    *b = (builder){.spec = {.n_spaces = 1, .n_grads = 1, .n_consts = 4, .n_index = 3, .segments = {0, 1, 0}},
+                   .n_theta = {20},
+                   .n_grad = {20},
+                   .index = {2, 0, 1}};
     const int32_t size[3] = {na, nb, nc};
     int32_t r[3] = {-1, -1, -1};
     for (int i = 0; i < 3; i++)
@@ -90,7 +93,8 @@ static void one(builder *b, int32_t op, int32_t out, int32_t na, int32_t nb, int
     if (!out) b->spec.segments[1] = 0, f = r[0];
     add_output(b, f);
 }
-static void fits(int line, int expected, int32_t op, int32_t out, int32_t na, int32_t nb, int32_t nc, int32_t p, int32_t q, int32_t k) {
+static void fits(int line, int expected, int32_t op, int32_t out, int32_t na, int32_t nb, int32_t nc, int32_t p, int32_t q,
+                 int32_t k) {
     builder b;
     pn_program *made = NULL;
     one(&b, op, out, na, nb, nc, p, q, k);
@@ -105,12 +109,16 @@ static void fits(int line, int expected, int32_t op, int32_t out, int32_t na, in
 
 static void shapes(void) {
     FITS(PN_OP_CONST, 4, 0, 0, 0, 0, 0, 0), MISFIT(PN_OP_CONST, 4, 0, 0, 0, 1, 0, 0), MISFIT(PN_OP_CONST, 1, 0, 0, 0, -1, 0, 0);
-    FITS(PN_OP_PARAM, 5, 0, 0, 0, 15, 0, 0), MISFIT(PN_OP_PARAM, 5, 0, 0, 0, 16, 0, 0), MISFIT(PN_OP_PARAM, 1, 0, 0, 0, 0, 0, 1);
-    MISFIT(PN_OP_PARAM, 1, 0, 0, 0, INT32_MAX, 0, 0), MISFIT(PN_OP_PARAM, 1, 0, 0, 0, INT32_MIN, 0, 0), MISFIT(PN_OP_PARAM, 1, 0, 0, 0, 0, 0, -1);
-    FITS(PN_OP_AFFINE, 4, 4, 0, 0, 0, 16, 0), FITS(PN_OP_AFFINE, 4, 5, 0, 0, 0, -1, 0), MISFIT(PN_OP_AFFINE, 4, 4, 0, 0, 0, 17, 0);
+    FITS(PN_OP_PARAM, 5, 0, 0, 0, 15, 0, 0), MISFIT(PN_OP_PARAM, 5, 0, 0, 0, 16, 0, 0),
+        MISFIT(PN_OP_PARAM, 1, 0, 0, 0, 0, 0, 1);
+    MISFIT(PN_OP_PARAM, 1, 0, 0, 0, INT32_MAX, 0, 0), MISFIT(PN_OP_PARAM, 1, 0, 0, 0, INT32_MIN, 0, 0),
+        MISFIT(PN_OP_PARAM, 1, 0, 0, 0, 0, 0, -1);
+    FITS(PN_OP_AFFINE, 4, 4, 0, 0, 0, 16, 0), FITS(PN_OP_AFFINE, 4, 5, 0, 0, 0, -1, 0),
+        MISFIT(PN_OP_AFFINE, 4, 4, 0, 0, 0, 17, 0);
     MISFIT(PN_OP_AFFINE, 4, 5, 0, 0, 1, -1, 0), MISFIT(PN_OP_AFFINE, 1 << 20, 1 << 20, 0, 0, 0, -1, 0);
     FITS(PN_OP_AFFINE_T, 4, 5, 0, 0, 0, -1, 0), MISFIT(PN_OP_AFFINE_T, 4, 5, 0, 0, 1, -1, 0);
-    FITS(PN_OP_MATVEC, 2, 6, 3, 0, 0, 0, 0), MISFIT(PN_OP_MATVEC, 2, 6, 2, 0, 0, 0, 0), MISFIT(PN_OP_MATVEC, 4, 6, 2, 0, 0, 0, 0);
+    FITS(PN_OP_MATVEC, 2, 6, 3, 0, 0, 0, 0), MISFIT(PN_OP_MATVEC, 2, 6, 2, 0, 0, 0, 0),
+        MISFIT(PN_OP_MATVEC, 4, 6, 2, 0, 0, 0, 0);
     FITS(PN_OP_MATVEC_T, 2, 6, 3, 0, 0, 0, 0), MISFIT(PN_OP_MATVEC_T, 2, 7, 3, 0, 0, 0, 0);
     FITS(PN_OP_OUTER, 6, 2, 3, 0, 0, 0, 0), MISFIT(PN_OP_OUTER, 5, 2, 3, 0, 0, 0, 0);
     FITS(PN_OP_TANH, 3, 3, 0, 0, 0, 0, 0), MISFIT(PN_OP_TANH, 3, 4, 0, 0, 0, 0, 0);
@@ -119,13 +127,18 @@ static void shapes(void) {
     FITS(PN_OP_BCAST, 7, 1, 0, 0, 0, 0, 0), MISFIT(PN_OP_BCAST, 7, 2, 0, 0, 0, 0, 0);
     FITS(PN_OP_SUM, 1, 7, 0, 0, 0, 0, 0), MISFIT(PN_OP_SUM, 2, 7, 0, 0, 0, 0, 0);
     FITS(PN_OP_SLICE, 3, 7, 0, 0, 0, 3, 0), FITS(PN_OP_SLICE, 3, 7, 0, 0, 6, -3, 0), MISFIT(PN_OP_SLICE, 3, 7, 0, 0, 1, 0, 0);
-    MISFIT(PN_OP_SLICE, 3, 7, 0, 0, 1, 3, 0), MISFIT(PN_OP_SLICE, 3, 7, 0, 0, 5, -3, 0), MISFIT(PN_OP_SLICE, 1, 7, 0, 0, 7, 1, 0);
-    MISFIT(PN_OP_SLICE, 1, 7, 0, 0, -1, 1, 0), MISFIT(PN_OP_SLICE, 3, 7, 0, 0, 0, INT32_MIN, 0), MISFIT(PN_OP_SLICE, 3, 7, 0, 0, 6, INT32_MAX, 0);
+    MISFIT(PN_OP_SLICE, 3, 7, 0, 0, 1, 3, 0), MISFIT(PN_OP_SLICE, 3, 7, 0, 0, 5, -3, 0),
+        MISFIT(PN_OP_SLICE, 1, 7, 0, 0, 7, 1, 0);
+    MISFIT(PN_OP_SLICE, 1, 7, 0, 0, -1, 1, 0), MISFIT(PN_OP_SLICE, 3, 7, 0, 0, 0, INT32_MIN, 0),
+        MISFIT(PN_OP_SLICE, 3, 7, 0, 0, 6, INT32_MAX, 0);
     FITS(PN_OP_CONCAT, 5, 2, 3, 0, 0, 0, 0), MISFIT(PN_OP_CONCAT, 6, 2, 3, 0, 0, 0, 0);
-    FITS(PN_OP_GATHER, 3, 3, 0, 0, 0, 0, 0), MISFIT(PN_OP_GATHER, 3, 2, 0, 0, 0, 0, 0), MISFIT(PN_OP_GATHER, 3, 3, 0, 0, 1, 0, 0);
-    FITS(PN_OP_SCATTER, 3, 3, 0, 0, 0, 0, 0), MISFIT(PN_OP_SCATTER, 2, 3, 0, 0, 0, 0, 0), MISFIT(PN_OP_SCATTER, 3, 3, 0, 0, -1, 0, 0);
+    FITS(PN_OP_GATHER, 3, 3, 0, 0, 0, 0, 0), MISFIT(PN_OP_GATHER, 3, 2, 0, 0, 0, 0, 0),
+        MISFIT(PN_OP_GATHER, 3, 3, 0, 0, 1, 0, 0);
+    FITS(PN_OP_SCATTER, 3, 3, 0, 0, 0, 0, 0), MISFIT(PN_OP_SCATTER, 2, 3, 0, 0, 0, 0, 0),
+        MISFIT(PN_OP_SCATTER, 3, 3, 0, 0, -1, 0, 0);
     FITS(PN_OP_ACC, 0, 4, 0, 0, 16, 0, 0), MISFIT(PN_OP_ACC, 0, 4, 0, 0, 17, 0, 0), MISFIT(PN_OP_ACC, 0, 4, 0, 0, 0, 0, 1);
-    FITS(PN_OP_ACC_OUTER, 0, 4, 5, 0, 0, 0, 0), MISFIT(PN_OP_ACC_OUTER, 0, 4, 5, 0, 1, 0, 0), MISFIT(PN_OP_ACC_OUTER, 0, 4, 5, 0, 0, 0, -1);
+    FITS(PN_OP_ACC_OUTER, 0, 4, 5, 0, 0, 0, 0), MISFIT(PN_OP_ACC_OUTER, 0, 4, 5, 0, 1, 0, 0),
+        MISFIT(PN_OP_ACC_OUTER, 0, 4, 5, 0, 0, 0, -1);
 }
 
 static void calls(void) {
@@ -163,7 +176,8 @@ static void run_it(const builder *b, const pn_program *p) {
             if ((size_t)b->sizes[r] > most) most = (size_t)b->sizes[r];
         if (most > 1 << 10) return;
         for (int32_t s = 0; s < b->spec.n_slots; s++) slot[s] = random_array(count * (size_t)b->sizes[s], 0, 1);
-        for (int o = 0; o < b->spec.n_outputs; o++) output[o] = keep(count * (b->outputs[o] < 0 ? 1 : (size_t)b->sizes[b->outputs[o]]), 8);
+        for (int o = 0; o < b->spec.n_outputs; o++)
+            output[o] = keep(count * (b->outputs[o] < 0 ? 1 : (size_t)b->sizes[b->outputs[o]]), 8);
         for (int k = 0; k < b->spec.n_spaces; k++) theta[k] = random_array((size_t)b->n_theta[k], 0, 1);
         for (int k = 0; k < b->spec.n_grads; k++) grad[k] = keep((size_t)b->n_grad[k], 8);
         EACH_ISA(isa) CHECK(pn_evaluate(p, 0, isa, n, slot, theta, output, grad, NULL, NULL) == PN_OK);
@@ -175,8 +189,10 @@ static void fuzz(void) {
     for (int i = 0; i < tries; i++) {
         builder b;
         pn_program *p;
-        if (i % 2) good(&b);
-        else net(&b, 3, 2, 5, 1, 1);
+        if (i % 2)
+            good(&b);
+        else
+            net(&b, 3, 2, 5, 1, 1);
         for (int changes = 1 + i % 3; changes > 0; changes--) {
             int32_t *x = (int32_t *)&b.code[(int)((1 + uniform()) / 2 * b.spec.n_code)];
             switch (i / 2 % 8) {

@@ -53,8 +53,11 @@ static void closed_forms(void) {
                             memset(f.p.y, 0, f.rows * 2 * (f32 ? 4 : 8));
                             CHECK(fixture_solve(&f, isa) == PN_OK);
                             double error = rotation_error(&f), limit = 200 * (f32 ? 1e-4 : 1e-7);
-                            CHECKF(error < limit, "%s %s f%d n %d land %d back %d: %g", adaptive[method], pn_isa_name(isa), f32 ? 32 : 64, (int)n, land, back, error);
-                            for (int64_t i = 0; i < n; i++) CHECK(f.p.status[i] == PN_OK && f.p.stop_t[i] == f.t[f.p.row[i] + f.t_len[i] - 1] && f.p.stop_component[i] == -1);
+                            CHECKF(error < limit, "%s %s f%d n %d land %d back %d: %g", adaptive[method], pn_isa_name(isa),
+                                   f32 ? 32 : 64, (int)n, land, back, error);
+                            for (int64_t i = 0; i < n; i++)
+                                CHECK(f.p.status[i] == PN_OK && f.p.stop_t[i] == f.t[f.p.row[i] + f.t_len[i] - 1] &&
+                                      f.p.stop_component[i] == -1);
                         }
                         fixture_end(&f);
                         release(mark);
@@ -76,7 +79,8 @@ static void orders(void) {
             error[i] = rotation_error(&f);
         }
         double slope = log2(error[0] / error[1]);
-        CHECKF(slope > tab->order - 0.2 && slope < tab->order + 0.7, "%s: order %.2f, not %d (%g, %g)", tab->name, slope, tab->order, error[0], error[1]);
+        CHECKF(slope > tab->order - 0.2 && slope < tab->order + 0.7, "%s: order %.2f, not %d (%g, %g)", tab->name, slope,
+               tab->order, error[0], error[1]);
         fixture_end(&f);
         release(mark);
     }
@@ -148,7 +152,8 @@ static void difference(fixture *f, double *x, size_t n, const double *gradient, 
         x[i] = old - h, down = loss_at(f);
         x[i] = old;
         double slope = (up - down) / (2 * h);
-        CHECKF(fabs(slope - expected[i]) <= tolerance * (1 + fabs(slope)), "%s %s[%d]: %.12g, differences %.12g", f->p.tableau->name, what, (int)i, expected[i], slope);
+        CHECKF(fabs(slope - expected[i]) <= tolerance * (1 + fabs(slope)), "%s %s[%d]: %.12g, differences %.12g",
+               f->p.tableau->name, what, (int)i, expected[i], slope);
     }
 }
 /* dL/dt of a time, moved together with the end of the step that lies there */
@@ -169,7 +174,8 @@ static void difference_times(fixture *f) {
             *t = old;
             if (end) *end = old;
             double slope = (loss[0] - loss[1]) / 2e-5, got = expected[p->row[i] + j];
-            CHECKF(fabs(slope - got) <= 2e-7 * (1 + fabs(slope)), "%s land %d g_t[%d][%d]: %.12g, differences %.12g", p->tableau->name, p->land, (int)i, (int)j, got, slope);
+            CHECKF(fabs(slope - got) <= 2e-7 * (1 + fabs(slope)), "%s land %d g_t[%d][%d]: %.12g, differences %.12g",
+                   p->tableau->name, p->land, (int)i, (int)j, got, slope);
         }
 }
 
@@ -244,9 +250,11 @@ static void checkpoints(void) {
                         CHECKF(st == PN_OK || st == PN_BUDGET, "%s", pn_status_name(st));
                         if (st != PN_OK) break;
                         worked += memory < steps * 64;
-                        CHECKF(same_bytes(all, snapshot(&f)), "%s f%d n %d kind %d memory %d", pn_isa_name(isa), f32 ? 32 : 64, (int)n, kind, (int)memory);
+                        CHECKF(same_bytes(all, snapshot(&f)), "%s f%d n %d kind %d memory %d", pn_isa_name(isa), f32 ? 32 : 64,
+                               (int)n, kind, (int)memory);
                     }
-                    CHECKF(worked || n > 1 || steps < 300, "%s f%d n %d kind %d: no budget was small (%d steps)", pn_isa_name(isa), f32 ? 32 : 64, (int)n, kind, (int)steps);
+                    CHECKF(worked || n > 1 || steps < 300, "%s f%d n %d kind %d: no budget was small (%d steps)",
+                           pn_isa_name(isa), f32 ? 32 : 64, (int)n, kind, (int)steps);
                     f.p.memory = 1;
                     CHECK(fixture_solve(&f, isa) == PN_BUDGET);
                 }
@@ -275,7 +283,8 @@ static void sensitivities(void) {
             for (size_t c = 0; c < f.n_theta; c++) {
                 double sum = 0;
                 for (size_t r = 0; r < f.rows * 3; r++) sum += get(f.p.g_y, r, f32) * S[r * columns + c];
-                CHECKF(fabs(sum - f.p.g_theta[c]) < (f32 ? 1e-4 : 1e-11) * (1 + fabs(sum)), "f%d %d: %g %g", f32 ? 32 : 64, (int)c, sum, f.p.g_theta[c]);
+                CHECKF(fabs(sum - f.p.g_theta[c]) < (f32 ? 1e-4 : 1e-11) * (1 + fabs(sum)), "f%d %d: %g %g", f32 ? 32 : 64,
+                       (int)c, sum, f.p.g_theta[c]);
             }
             f.p.gradient = PN_GRAD_DISCRETE; /* both at once are refused */
             CHECK(fixture_solve(&f, pn_isa_best()) == PN_BAD_ARGUMENT);
@@ -297,8 +306,7 @@ static pn_program *single(int32_t op, int32_t sign) { /* y' = +- op(y) */
 }
 static void endings(void) {
     for (int f32 = 0; f32 < 2; f32++)
-        for (int64_t n = 1; n <= 19; n += 18)
-            EACH_ISA(isa) {
+        for (int64_t n = 1; n <= 19; n += 18) EACH_ISA(isa) {
                 size_t mark = n_kept;
                 fixture f = fixture_begin(2, 0, n, f32, "dopri5");
                 size_t last = (size_t)n - 1;
@@ -312,7 +320,8 @@ static void endings(void) {
                 CHECKF(st == PN_STEP_TOO_SMALL || st == PN_NON_FINITE, "%s", pn_status_name((pn_status)st));
                 CHECK(fabs(f.p.stop_t[last] - 1) < 1e-2);
                 size_t row = (size_t)f.p.row[last];
-                CHECK(get(f.p.y, 2 * row, f32) == -1 && isnan(get(f.p.y, 2 * row + 2, f32)) && isnan(get(f.p.y, 2 * row + 3, f32)));
+                CHECK(get(f.p.y, 2 * row, f32) == -1 && isnan(get(f.p.y, 2 * row + 2, f32)) &&
+                      isnan(get(f.p.y, 2 * row + 3, f32)));
                 for (size_t i = 0; i < last; i++) {
                     size_t end = (size_t)(f.p.row[i] + f.t_len[i] - 1);
                     double t = f.t[end], expected = -1 / (1 + t);
@@ -336,7 +345,8 @@ static void endings(void) {
                 f.p.adaptive = 1, f.p.max_steps = 1000;
                 set(f.y0, 2 * last, f32, -1);
                 CHECK(fixture_solve(&f, isa) == PN_OK);
-                CHECKF(f.p.status[last] == PN_NON_FINITE && f.p.accepted[last] == 0, "%s", pn_status_name((pn_status)f.p.status[last]));
+                CHECKF(f.p.status[last] == PN_NON_FINITE && f.p.accepted[last] == 0, "%s",
+                       pn_status_name((pn_status)f.p.status[last]));
                 fixture_end(&f);
                 release(mark);
             }
@@ -344,8 +354,7 @@ static void endings(void) {
 
 /* Samples that fail do not change the gradient of the others. */
 static void failed_samples(void) {
-    for (int f32 = 0; f32 < 2; f32++)
-        EACH_ISA(isa) {
+    for (int f32 = 0; f32 < 2; f32++) EACH_ISA(isa) {
             fixture f = fixture_begin(3, 2, 23, f32, "bosh3");
             double *w = keep(f.rows * 3, 8);
             for (size_t i = 0; i < f.rows * 3; i++) set(w, i, f32, 1);
@@ -357,7 +366,8 @@ static void failed_samples(void) {
             memcpy(g, f.p.g_theta, f.n_theta * 8);
             for (size_t bad = 3; bad < 23; bad += 7) set(f.y0, 3 * bad + 1, f32, bad == 3 ? NAN : INFINITY);
             CHECK(fixture_solve(&f, isa) == PN_OK);
-            for (size_t i = 0; i < f.n_theta; i++) CHECKF(fabs(f.p.g_theta[i] - g[i]) < (f32 ? 1e-4 : 1e-12) * (1 + fabs(g[i])), "%g %g", f.p.g_theta[i], g[i]);
+            for (size_t i = 0; i < f.n_theta; i++)
+                CHECKF(fabs(f.p.g_theta[i] - g[i]) < (f32 ? 1e-4 : 1e-12) * (1 + fabs(g[i])), "%g %g", f.p.g_theta[i], g[i]);
             CHECK(f.p.status[3] == PN_BAD_INPUT && f.p.status[10] == PN_BAD_INPUT && f.p.sample_loss[3] == 0);
             fixture_end(&f);
             release(0);
@@ -367,11 +377,11 @@ static void failed_samples(void) {
 static void arguments(void) {
     fixture f = fixture_begin(2, 0, 3, 0, "dopri5");
     pn_problem p = f.p;
-#define REFUSED(change)                                                                                                \
-    do {                                                                                                               \
-        f.p = p;                                                                                                       \
-        change;                                                                                                        \
-        CHECKF(pn_solve(&f.p, 0, PN_ISA_PLAIN) == PN_BAD_ARGUMENT, "%s", #change);                                     \
+#define REFUSED(change)                                                                                                        \
+    do {                                                                                                                       \
+        f.p = p;                                                                                                               \
+        change;                                                                                                                \
+        CHECKF(pn_solve(&f.p, 0, PN_ISA_PLAIN) == PN_BAD_ARGUMENT, "%s", #change);                                             \
     } while (0)
     REFUSED(f.p.field = NULL);
     REFUSED(f.p.tableau = NULL);
@@ -395,7 +405,8 @@ static void arguments(void) {
     release(0);
 }
 
-static int decay(void *ctx, int which, int n, const double *t, const double *y, const double *u, const double *seed, double *out, int n_out) {
+static int decay(void *ctx, int which, int n, const double *t, const double *y, const double *u, const double *seed,
+                 double *out, int n_out) {
     int *left = ctx;
     (void)t, (void)u;
     if (--*left < 0) return 1;
@@ -403,8 +414,10 @@ static int decay(void *ctx, int which, int n, const double *t, const double *y, 
         for (int j = 0; j < 2; j++) {
             double k = -y[2 * i + j];
             if (k != k || n > 64) *left = -1; /* idle lanes are not asked */
-            if (!which) out[n_out * i + j] = k;
-            else out[n_out * i + j] = -seed[2 * i + j];
+            if (!which)
+                out[n_out * i + j] = k;
+            else
+                out[n_out * i + j] = -seed[2 * i + j];
         }
     return 0;
 }
