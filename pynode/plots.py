@@ -8,6 +8,9 @@ import numpy as np
 # Okabe and Ito: safe for the colour-blind
 LEARNED, TRUTH, DATA, QUIET = "#0072B2", "#D55E00", "#333333", "#8c8c8c"
 STAGES = ("#8c8c8c", "#56B4E9", "#0072B2", "#009E73", "#CC79A7", "#E69F00")
+BAND = 1.645
+"""Half width of a 90 % band in standard deviations."""
+
 STYLE: Any = {
     "font.size": 10,
     "axes.titlesize": 10.5,
@@ -45,7 +48,7 @@ def _figure(width, height, rows=1, columns=1, **options):
 
 
 def trajectories(model, data=None, *, forecast=None, start="fitted", max_columns=3, label="data"):
-    """Trajectories of the model over the data: a row a state, a column a trajectory.
+    """Trajectories of the model over the data: a row a state, a column a trajectory; shaded, the 90 % band of the state.
 
     Parameters
     ----------
@@ -76,11 +79,13 @@ def trajectories(model, data=None, *, forecast=None, start="fitted", max_columns
         t, y = data.t[i], data.y[i]
         stop = forecast.t[i][-1] if forecast is not None else t[-1]
         fine = np.linspace(t[0], stop, 600)
-        path = model.predict(fine, model.initial_states_[i] if start == "fitted" else y[0])
+        path, low, high = _rollout(model, data, fine, i, start == "fitted")
         past = fine <= t[-1]
         for j, name in enumerate(data.names):
             ax = axes[j, i]
             ax.plot(fine[past], path[past, j], color=LEARNED, lw=1.4, label="model", zorder=3)
+            if low is not None:
+                ax.fill_between(fine, low[:, j], high[:, j], color=LEARNED, alpha=0.22, lw=0, label="90 % band", zorder=1)
             ax.plot(
                 t,
                 y[:, j],
@@ -123,6 +128,20 @@ def trajectories(model, data=None, *, forecast=None, start="fitted", max_columns
     handles, labels = axes[0, 0].get_legend_handles_labels()
     figure.legend(handles, labels, loc="outside upper center", ncols=len(labels), fontsize=9, frameon=False)
     return figure
+
+
+def _rollout(model, data, t, i, fitted):
+    """(path, lower, upper end of the 90 % band of the state) of trajectory i; no band without a covariance."""
+    start = {"trajectory": i} if fitted and data is model.data_ else {"y0": data.y[i][0]}
+    if fitted and data is not model.data_:
+        start = {"y0": model.initial_states_[i]}
+    if model.covariance_ is None:
+        return model.predict(t, **start), None, None
+    path, std = model.predict(t, **start, return_std=True)
+    if model.log:
+        factor = np.exp(BAND * std / path)
+        return path, path / factor, path * factor
+    return path, path - BAND * std, path + BAND * std
 
 
 def phase(model, data=None, *, truth=None):
