@@ -149,6 +149,35 @@ def test_two_knots_and_different_numbers_of_knots():
         )
 
 
+@pytest.mark.parametrize("kind", ["previous", "linear", "cubic"])
+@pytest.mark.parametrize(
+    ("save", "adjoint", "options"),
+    [
+        ("interpolate", "discrete", {"rtol": 1e-4, "atol": 1e-6}),
+        ("land", "discrete", {"method": "rk4", "step": 0.2}),
+        ("land", "reversible", {"rtol": 1e-3, "atol": 1e-3}),
+    ],
+)
+def test_times_at_knots(kind, save, adjoint, options):
+    rng = np.random.default_rng(22)
+    t = [KNOTS[1:5], KNOTS[4:1:-1].copy(), np.array([0.7, 0.9, 1.6, 1.6, 2.0]), np.array([2.2, 1.0, 0.31])]
+    target = [rng.normal(size=(len(x), 2)) for x in t]
+    agree(
+        driven,
+        driven_reference,
+        rng.normal(size=(4, 2)),
+        t,
+        THETA,
+        target,
+        inputs=(kind, [KNOTS], [rng.normal(size=(6, 2))]),
+        wrt=("theta", "y0", "inputs"),
+        save=save,
+        adjoint=adjoint,
+        tolerance=1e-11,
+        **options,
+    )
+
+
 # ---- Times
 
 
