@@ -108,6 +108,23 @@ def test_shapes_and_repeated_times(adjoint, save, kind):
 
 
 @pytest.mark.parametrize("adjoint", CONTINUOUS)
+@pytest.mark.parametrize(("loss", "scale", "dof"), [("sse", 1, 4), ("mae", 1, 4), ("huber", 0.4, 4), ("student", 0.3, 7.5)])
+def test_losses(adjoint, loss, scale, dof):
+    rng = np.random.default_rng(8)
+    t, target, weight = ragged(rng)
+    f = pn.mlp(2, (4,))
+    arguments = (f, rng.normal(size=(3, 2)), t, rng.normal(size=f.n_params), target)
+    options = {"loss": loss, "loss_scale": scale, "loss_dof": dof, "weight": weight, "wrt": ("theta", "y0")}
+    value, exact = (
+        pn.loss_and_grad(*arguments, adjoint=a, method="dop853", rtol=1e-11, atol=1e-11, **options)
+        for a in (adjoint, "discrete")
+    )
+    assert value.loss == pytest.approx(exact.loss, rel=1e-12)
+    check(value.theta, exact.theta, 1e-8)
+    check(value.y0, exact.y0, 1e-8)
+
+
+@pytest.mark.parametrize("adjoint", CONTINUOUS)
 def test_fixed_steps(adjoint):
     # with fixed steps of order p the gradient converges with the step^p
     rng = np.random.default_rng(4)
