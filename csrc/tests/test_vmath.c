@@ -30,11 +30,17 @@ static const char *isa(void) {
         for (long i = 0; i < n; i += PN_VE32) v_store_f32(y + i, v_##name##_f32(v_load_f32(x + i)));                           \
     }
 ARRAY(exp)
-ARRAY(expm1) ARRAY(log) ARRAY(log1p) ARRAY(tanh) ARRAY(sigmoid) ARRAY(softplus) ARRAY(sin) ARRAY(cos) ARRAY(erf)
+ARRAY(expm1)
+ARRAY(log)
+ARRAY(log1p)
+ARRAY(tanh)
+ARRAY(sigmoid)
+ARRAY(softplus)
+ARRAY(sin)
+ARRAY(cos)
+ARRAY(erf)
 
-    static long double sigmoidl(long double x) {
-    return 1 / (1 + expl(-x));
-}
+static long double sigmoidl(long double x) { return 1 / (1 + expl(-x)); }
 static long double softplusl(long double x) { return x > 0 ? x + log1pl(expl(-x)) : log1pl(expl(x)); }
 static double sigmoid(double x) { return 1 / (1 + exp(-x)); }
 static double softplus(double x) { return x > 0 ? x + log1p(exp(-x)) : log1p(exp(x)); }
