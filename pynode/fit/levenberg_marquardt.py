@@ -101,7 +101,17 @@ def log_evidence(problem, state):
 
 
 def levenberg_marquardt(
-    problem, state, *, groups=(), evidence=True, max_iter=50, tol=1e-4, damping=1e-3, callback=None, on_iteration=None
+    problem,
+    state,
+    *,
+    groups=(),
+    evidence=True,
+    settled=1.0,
+    max_iter=50,
+    tol=1e-4,
+    damping=1e-3,
+    callback=None,
+    on_iteration=None,
 ):
     """Minimise a problem from `state`, in place.
 
@@ -113,7 +123,9 @@ def levenberg_marquardt(
     groups : list of int arrays
         Parameters that share a prior, each with its own precision; those in no group keep the alpha they have.
     evidence : bool
-        Re-estimate alpha and beta after each step.
+        Re-estimate alpha and beta after each step ...
+    settled : float
+        ... that lowered the objective by less than this part: what a poor fit leaves is not noise.
     max_iter : int
     tol : float
         Stop when two steps in a row lower the objective by less than this, relatively.
@@ -136,7 +148,7 @@ def levenberg_marquardt(
         state.status = "failed"
         return state
     state.status, state.loss = "max_iter", here.loss
-    if evidence:
+    if evidence and settled >= 1:
         update_evidence(state, here.H, groups, problem.n_observed, problem.n_free)
     for _ in range(max_iter):
         found = _step(problem, state, here, damping, nu)
@@ -154,7 +166,7 @@ def levenberg_marquardt(
             state.status = "stalled"
             break
         here, state.loss = new, new.loss
-        if evidence:
+        if evidence and drop < settled:
             update_evidence(state, here.H, groups, problem.n_observed, problem.n_free)
         norm = float(np.linalg.norm(state.beta * here.g + state.alpha * state.theta))
         if callback is not None and callback(state, _objective(state, here.loss), norm, time.perf_counter() - start) is True:

@@ -28,6 +28,13 @@ MAX_STATES = 20
 ROUNDING = 1e-14
 """Part of the variance of the data below which residuals are rounding, not noise."""
 
+FIRST_NOISE = 0.01
+"""Most of the variance of the data that is taken for noise at first: smoothing of sparse data sees signal as noise, and
+what starts as noise may never be explained."""
+
+SETTLED = 0.1
+"""See `levenberg_marquardt`: along trajectories the noise is re-estimated only once steps gain less than this part."""
+
 ROBUST = ("gaussian", "huber", "student")
 HUBER = 1.345
 """Huber's threshold in standard deviations: 95 % efficiency for Gaussian noise (Huber 1981)."""
@@ -165,7 +172,7 @@ class _Run:
         self.unexplained = np.inf
         self.n_observed = int(sum((~np.isnan(v)).sum() for v in y))
         variance = np.where(np.isnan(smoothed.variance), np.nanmean(np.append(smoothed.variance, 0.01)), smoothed.variance)
-        self.variance = np.maximum(variance, self.least)
+        self.variance = np.clip(variance, self.least, FIRST_NOISE * self.spread)
         self.posterior = Posterior(training.theta, None, self._first_alpha(), 1.0 / self.variance.mean())
 
     def _first_alpha(self):
@@ -289,6 +296,7 @@ class _Run:
                 tol=tol,
                 damping=damping,
                 callback=after_step,
+                settled=SETTLED if problem.n_free else 1.0,
                 on_iteration=on_iteration,
             )
         except KeyboardInterrupt:
