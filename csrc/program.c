@@ -33,7 +33,7 @@ static const op_row ops[PN_N_OPS] = {
 #include "ops.def"
 };
 
-enum { MAX_REG = 1 << 20, MAX_SIZE = 1 << 24, MAX_ROWS = 1 << 28 };
+enum { MAX_REG = 1 << 20, MAX_SIZE = 1 << 24, MAX_ROWS = 1 << 22 };
 
 typedef struct checker {
     const pn_program_spec *s;
@@ -175,6 +175,8 @@ static pn_status check_code(checker *c) {
         int32_t r = s->outputs[i];
         if (r < -1 || r >= s->n_reg || (r >= 0 && !c->state[r]))
             return bad(c->message, "output %d is register %d, which is not written", i, r);
+        if (i == 0 && r >= 0 && c->state[r] == 3)
+            return bad(c->message, "output 0 is register %d, which the reverse segment writes", r);
         if (r >= 0) c->uses[r] += 2; /* never fused away */
     }
     return PN_OK;
