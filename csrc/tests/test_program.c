@@ -76,6 +76,7 @@ static void operands(void) {
     BAD("written twice", b.code[3].out = 6);
     BAD("output 0", b.outputs[0] = 9);
     BAD("output 0", b.outputs[0] = -2);
+    BAD("reverse segment", b.outputs[0] = 8);
     BAD("output 1", b.sizes[9] = 1, b.spec.n_reg++, b.outputs[1] = 9); /* a register nobody writes */
 }
 
