@@ -17,6 +17,7 @@ _HOMES = {
     "pynode.errors": ["SolveError", "SolveWarning", "STATUS"],
     "pynode.tracing": ["TraceError"],
     "pynode.fields": ["Field", "field", "mlp"],
+    "pynode.constraints": ["positive", "bounded", "frozen"],
     "pynode.callbacks": ["callback_field"],
     "pynode.functions": ["sigmoid", "softplus", "relu", "erf", "silu", "gelu", "elu", "leaky_relu"],
     "pynode.transforms": ["vjp", "jvp", "jacobian", "divergence", "grad", "hvp"],

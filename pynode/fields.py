@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from pynode import derivatives, parameters
+from pynode import constraints, derivatives, parameters
 from pynode.arrays import real_array
 from pynode.functions import ACTIVATIONS
 from pynode.parameters import Parameter
@@ -142,7 +142,7 @@ class Field:
             "name": self.name,
             "out_shape": list(self.out_shape),
             "program": self.program.to_dict(),
-            "spec": [[p.name, list(p.shape), p.offset, list(p.init)] for p in self.spec],
+            "spec": [[p.name, list(p.shape), p.offset, list(p.init), list(p.constraint)] for p in self.spec],
         }
 
     @classmethod
@@ -154,7 +154,10 @@ class Field:
         ValueError
             The program is not valid: the C core checks every index, size and offset.
         """
-        spec = tuple(Parameter(name, tuple(shape), offset, tuple(init)) for name, shape, offset, init in data["spec"])
+        spec = tuple(
+            Parameter(name, tuple(shape), offset, tuple(init), constraints.valid(*constraint or [("free",)]))
+            for name, shape, offset, init, *constraint in data["spec"]
+        )
         program = Program.from_dict(data["program"])
         program.check()
         return cls(program, spec, data["name"], tuple(data["out_shape"]))
@@ -397,8 +400,9 @@ def field(state, theta=None, *, inputs=0, out=None, init=None, name=None):
         Size d of the state y.
     theta : dict, int, tuple or None
         The parameters. A dict of names: a shape ``()``, ``(3,)``, ``(4, 2)``; a number or an array, which
-        is the initial value; a Field, called in the function as ``th.net(y)`` or ``th.net(t, y)``; or a
-        dict of the same. An int n or a shape: `th` is one array.
+        is the initial value; a Field, called in the function as ``th.net(y)`` or ``th.net(t, y)``; any of
+        these but a shape in `pynode.positive`, `pynode.bounded` or `pynode.frozen`; or a dict of the same.
+        An int n or a shape: `th` is one array.
     inputs : int
         Size of the input signal u.
     out : int, optional
@@ -469,7 +473,10 @@ def _declare_dict(theta, prefix, spec):
     for name, value in theta.items():
         if not (isinstance(name, str) and name.isidentifier()):
             raise ValueError(f"a parameter name must be an identifier, not {name!r}")
-        path, offset = prefix + name, parameters.total(spec)
+        path, offset, constraint = prefix + name, parameters.total(spec), None
+        if isinstance(value, constraints.Constrained):
+            value, constraint = value
+        first = len(spec)
         if isinstance(value, dict):
             tree[name] = _declare_dict(value, path + ".", spec)
         elif isinstance(value, Field):
@@ -478,6 +485,11 @@ def _declare_dict(theta, prefix, spec):
         else:
             spec.append(_declared_leaf(path, value, offset))
             tree[name] = spec[-1]
+        if constraint is not None:
+            spec[first:] = [p._replace(constraint=constraint) for p in spec[first:]]
+            for p in spec[first:]:
+                if p.init[0] == "value":
+                    constraints.check(p, p.init[1])
     return tree
 
 

@@ -7,6 +7,7 @@ checked before memory is taken, and the program of the field is checked by the C
 
 import io
 import json
+import math
 import os
 import secrets
 import zipfile
@@ -22,6 +23,9 @@ MAX_BYTES = 1 << 30
 MAX_HEADER = 1 << 24
 TYPES = {"<f8": np.dtype("<f8"), "<i4": np.dtype("<i4"), "<i8": np.dtype("<i8")}
 """Types an array in a file may have."""
+
+NOT_FINITE = {"nan": math.nan, "inf": math.inf, "-inf": -math.inf}
+"""Numbers that JSON lacks."""
 
 
 class ModelFileError(ValueError):
@@ -167,8 +171,9 @@ def _take_arrays(value, path, arrays):
         return {str(key): _take_arrays(item, f"{path}.{key}", arrays) for key, item in value.items()}
     if isinstance(value, (list, tuple)):
         return [_take_arrays(item, f"{path}.{i}", arrays) for i, item in enumerate(value)]
-    if isinstance(value, np.generic):
-        return value.item()
+    value = value.item() if isinstance(value, np.generic) else value
+    if isinstance(value, float) and not math.isfinite(value):
+        return {"$float": str(value)}
     return value
 
 
@@ -177,6 +182,8 @@ def _put_arrays(value, arrays):
     if isinstance(value, dict):
         if set(value) == {"$array"}:
             return arrays[value["$array"]]
+        if set(value) == {"$float"}:
+            return NOT_FINITE[value["$float"]]
         return {key: _put_arrays(item, arrays) for key, item in value.items()}
     if isinstance(value, list):
         return [_put_arrays(item, arrays) for item in value]

@@ -127,6 +127,52 @@ class Signal:
             return np.sum(grads, axis=0)
         return np.stack(grads) if len({g.shape for g in grads}) == 1 else grads
 
+    def __call__(self, t, sample=0):
+        """Values (n, m) of one sample's signal at times t (n,) inside its range."""
+        t = np.asarray(t, dtype=np.float64)
+        i = 0 if self.shared else sample
+        if t.size:
+            self._check_span(i, t.min(), t.max(), sample)
+        knots = self._all_knots(i, t.max(initial=0.0))
+        segment = np.clip(np.searchsorted(knots, t, side="right") - 1, 0, self._count(i) - 1)
+        coef, dt = self._coefficients(i)[segment], (t - knots[segment])[:, None]
+        value = np.zeros((len(t), self.m))
+        for q in range(coef.shape[1] - 1, -1, -1):
+            value = value * dt + coef[:, q]
+        return value
+
+    def take(self, samples):
+        """The signals of these samples of the batch."""
+        if self.shared:
+            return self
+        t = None if self.kind == "constant" else [self.t[i] for i in samples]
+        u = [self.u[i] for i in samples]
+        return Signal(t, [v[0] for v in u] if self.kind == "constant" else u, self.kind)
+
+    def windows(self, samples, low, high):
+        """The signals between times low and high, a new sample for each of `samples`; knots farther off are left out."""
+        if self.kind == "constant":
+            return self.take(samples)
+        more = 2 if self.kind == "cubic" else 0  # neighbours that its slopes use
+        ts, us = [], []
+        for sample, a, b in zip(samples, low, high, strict=True):
+            i = 0 if self.shared else sample
+            self._check_span(i, a, b, sample)
+            first = max(np.searchsorted(self.t[i], a, side="right") - 1 - more, 0)
+            stop = np.searchsorted(self.t[i], b, side="right" if self.kind == "previous" else "left") + 1 + more
+            stop = max(stop - (self.kind == "previous"), first + (1 if self.kind == "previous" else 2))
+            ts.append(self.t[i][first:stop])
+            us.append(self.u[i][first:stop])
+        return Signal(ts, us, self.kind)
+
+    def scaled(self, shift, scale, t_shift=0.0, t_scale=1.0):
+        """The signal (u - shift) / scale of time (t - t_shift) / t_scale."""
+        t = None if self.kind == "constant" else [(x - t_shift) / t_scale for x in self.t]
+        u = [(v - shift) / scale for v in self.u]
+        if self.kind == "constant":
+            u = [v[0] for v in u]
+        return Signal(t[0] if self.shared and t else t, u[0] if self.shared else u, self.kind)
+
     # One sample
 
     def _all_knots(self, i, last):
@@ -146,10 +192,16 @@ class Signal:
         bad = np.flatnonzero((spans[:, 0] < first) | (spans[:, 1] > last))
         if len(bad):
             i = bad[0]
-            j = 0 if self.shared else i
+            self._check_span(0 if self.shared else i, *spans[i], i)
+
+    def _check_span(self, i, low, high, sample):
+        if self.kind == "constant":
+            return
+        first, last = self.t[i][0], np.inf if self.kind == "previous" else self.t[i][-1]
+        if low < first or high > last:
             raise ValueError(
-                f"inputs of sample {i} are known on [{first[j]:g}, {last[j]:g}], but its times reach from "
-                f"{spans[i, 0]:g} to {spans[i, 1]:g}: give knots that cover them"
+                f"inputs of sample {sample} are known on [{first:g}, {last:g}], but its times reach from "
+                f"{low:g} to {high:g}: give knots that cover them"
             )
 
     def _coefficients(self, i):
@@ -236,12 +288,69 @@ def as_signal(inputs, m):
         if m:
             raise ValueError(f"the field has {m} input{'s' * (m > 1)}: give inputs=(t, u) or inputs=pynode.Signal(...)")
         return None
-    if not m:
+    if m == 0:
         raise ValueError("inputs were given, but the field has none: declare them with field(..., inputs=m)")
     if not isinstance(inputs, Signal):
         if isinstance(inputs, tuple) and len(inputs) not in (2, 3):
             raise ValueError(f"inputs is a tuple of {len(inputs)}: give (t, u), (t, u, kind) or an array of constants")
         inputs = Signal(*inputs) if isinstance(inputs, tuple) else Signal(None, inputs, "constant")
-    if inputs.m != m:
+    if m is not None and inputs.m != m:
         raise ValueError(f"the field has {m} inputs, the signal {inputs.m}")
     return inputs
+
+
+def as_control(u, m, t):
+    """Control inputs measured along trajectories, as a Signal with a sample for each trajectory.
+
+    Parameters
+    ----------
+    u : Signal, tuple (times, values[, kind]), array, list of arrays, or None
+        An array or list holds values at the times of the trajectories, (T, m), (B, T, m) or a list of (T_i, m), with
+        straight lines between them; (B, m): constants.
+    m : int or None
+        How many inputs the field has; None: any.
+    t : sequence of (T_i,) arrays
+
+    Returns
+    -------
+    Signal or None
+    """
+    if u is None and m:
+        raise ValueError(f"the field has {m} control input{'s' * (m > 1)}: give u=, values along the trajectories")
+    if u is None or isinstance(u, (Signal, tuple)):
+        signal = as_signal(u, m)
+    elif isinstance(u, list) and len(u) == len(t) and all(np.ndim(v) >= 1 for v in u) and len(np.shape(u[0])) <= 2:
+        signal = _sampled([np.asarray(v) for v in u], t)
+    else:
+        u = real_array("u", u, np.float64)
+        if u.ndim == 3:
+            signal = _sampled(list(u), t)
+        elif u.ndim == 2 and len(u) == len(t) and not (len(t) == 1 and len(t[0]) == 1):
+            signal = Signal(None, u, "constant")
+        elif u.ndim <= 2 and all(len(times) == len(u) for times in t):
+            signal = _sampled([u] * len(t), t)
+        else:
+            raise ValueError(
+                f"u has shape {u.shape}; give (T, m) or (B, T, m) values at the times of the data, (B, m) constants, a list "
+                "of (T_i, m), or a pynode.Signal"
+            )
+    if signal is None:
+        return None
+    if m is not None and signal.m != m:
+        raise ValueError(f"the field has {m} inputs, u {signal.m}")
+    if not signal.shared and len(signal.u) != len(t):
+        raise ValueError(f"u is for {len(signal.u)} trajectories, there are {len(t)}")
+    return signal
+
+
+def _sampled(values, t):
+    """A Signal of values at the times of the trajectories."""
+    values = [v[:, None] if v.ndim == 1 else v for v in values]
+    if len(values) != len(t):
+        raise ValueError(f"u is for {len(values)} trajectories, there are {len(t)}")
+    for i, (v, times) in enumerate(zip(values, t, strict=True)):
+        if v.ndim != 2 or len(v) != len(times):
+            raise ValueError(f"u of trajectory {i} has shape {v.shape}, but the trajectory {len(times)} times: give a row a time")
+        if not np.isfinite(v).all():
+            raise ValueError(f"u of trajectory {i} is not finite everywhere: give pynode.Signal with the times it is known")
+    return Signal(list(t), values, "linear")

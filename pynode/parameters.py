@@ -10,13 +10,15 @@ from pynode.arrays import real_array
 class Parameter(NamedTuple):
     """One named array in theta.
 
-    `init` is ("normal", standard deviation) or ("value", flat list of numbers).
+    `init` is ("normal", standard deviation) or ("value", flat list of numbers); `constraint` is ("free",),
+    ("positive",), ("bounded", low, high) or ("frozen",), see `pynode.constraints`.
     """
 
     name: str
     shape: tuple
     offset: int
     init: tuple
+    constraint: tuple = ("free",)
 
     @property
     def size(self):

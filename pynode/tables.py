@@ -4,10 +4,12 @@ import csv
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
 from pynode.arguments import real_array
+from pynode.inputs import as_control
 
 MISSING = {"", "na", "n/a", "nan", "null", "none", "."}
 """Entries of a CSV file, in lower case, that mean: not observed."""
@@ -32,6 +34,8 @@ class Trajectories:
     time_name : str
     ids : tuple
         Of the trajectories.
+    signal : Signal or None
+        Control inputs, a sample for each trajectory.
     """
 
     t: tuple
@@ -39,6 +43,7 @@ class Trajectories:
     names: tuple
     time_name: str = "t"
     ids: tuple = ()
+    signal: Any = None
 
     def __post_init__(self):
         t, y = self.t, self.y
@@ -65,9 +70,8 @@ class Trajectories:
                     f"{where}: {self.names[column]} is infinite at {self.time_name} = {times[row]:g}; "
                     "write NaN where it was not observed"
                 )
-        for j, name in enumerate(self.names):
-            if all(np.isnan(states[:, j]).all() for states in y):
-                raise ValueError(f"state {name} is never observed")
+        if self.signal is not None and not self.signal.shared and len(self.signal.u) != len(t):
+            raise ValueError(f"there are {len(t)} trajectories, but control inputs for {len(self.signal.u)}")
 
     d = property(lambda self: len(self.names), doc="Number of states.")
     n_observed = property(lambda self: sum(int((~np.isnan(y)).sum()) for y in self.y), doc="Observed numbers.")
@@ -80,15 +84,32 @@ class Trajectories:
         """How many times each trajectory has."""
         return tuple(len(times) for times in self.t)
 
+    @property
+    def never_observed(self):
+        """Names of states without any observation."""
+        return [name for j, name in enumerate(self.names) if all(np.isnan(y[:, j]).all() for y in self.y)]
+
+    def take(self, which):
+        """Some of the trajectories."""
+        which = [int(i) for i in which]
+        parts = (tuple(values[i] for i in which) for values in (self.t, self.y))
+        signal = None if self.signal is None else self.signal.take(which)
+        return Trajectories(*parts, self.names, self.time_name, tuple(self.ids[i] for i in which), signal)
+
     def rows(self, start=None, stop=None):
         """The same trajectories with the times of index start:stop only."""
         cut = slice(start, stop)
         return Trajectories(
-            tuple(t[cut] for t in self.t), tuple(y[cut] for y in self.y), self.names, self.time_name, self.ids
+            tuple(t[cut] for t in self.t),
+            tuple(y[cut] for y in self.y),
+            self.names,
+            self.time_name,
+            self.ids,
+            self.signal,
         )
 
     @classmethod
-    def from_arrays(cls, t, Y, names=None, time_name="t"):
+    def from_arrays(cls, t, Y, names=None, time_name="t", u=None):
         """From arrays.
 
         Parameters
@@ -99,6 +120,8 @@ class Trajectories:
             States; NaN: not observed.
         names : sequence of str, optional
             Of the states; default y1, y2, ...
+        u : array, list, tuple or Signal, optional
+            Control inputs, see `pynode.NeuralODE.fit`.
 
         Returns
         -------
@@ -121,10 +144,10 @@ class Trajectories:
                 raise ValueError(
                     f"trajectory {i}: t has shape {times.shape}, so Y must have {times.size} rows; it has {len(states)}"
                 )
-        return cls(tuple(ts), tuple(ys), names, time_name)
+        return cls(tuple(ts), tuple(ys), names, time_name, signal=as_control(u, None, ts))
 
     @classmethod
-    def from_frame(cls, frame, time, state, id=None):
+    def from_frame(cls, frame, time, state, id=None, input=None):
         """From a data frame (pandas or alike) in long form: a row a time, a column a state.
 
         Parameters
@@ -136,18 +159,20 @@ class Trajectories:
             The columns of states; NaN: not observed.
         id : str, optional
             The column that tells which trajectory a row belongs to.
+        input : str or sequence of str, optional
+            Columns of control inputs, known in every row.
 
         Returns
         -------
         Trajectories
         """
-        state = _column_names(time, state, id, list(frame.columns), "the table")
-        times, *columns = (_numbers_of_column(frame, name) for name in (time, *state))
+        state, input = _column_names(time, state, id, input, list(frame.columns), "the table")
+        times, *columns = (_numbers_of_column(frame, name) for name in (time, *state, *input))
         ids = None if id is None else list(frame[id])
-        return _grouped(times, np.stack(columns, axis=1), ids, state, time, id, "the table", "row", 0)
+        return _grouped(times, np.stack(columns, axis=1), ids, state, input, time, id, "the table", "row", 0)
 
 
-def read_csv(path, time, state, id=None, separator=None):
+def read_csv(path, time, state, id=None, separator=None, input=None):
     """Read trajectories in long form from a CSV file: a row a time, a column a state.
 
     Lines that start with ``#`` are comments; empty entries, NA and NaN mean: not observed. Rows may come in
@@ -164,6 +189,8 @@ def read_csv(path, time, state, id=None, separator=None):
         The column that tells which trajectory a row belongs to; without it all rows are one trajectory.
     separator : str, optional
         Default: the one of ``, ; tab`` that the first line has.
+    input : str or sequence of str, optional
+        Columns of control inputs, known in every row.
 
     Returns
     -------
@@ -191,8 +218,8 @@ def read_csv(path, time, state, id=None, separator=None):
     if len(rows) != len(lines):
         raise TableError(f"{path}: entries that go over several lines are not supported")
     header = [name.strip() for name in rows[0]]
-    state = _column_names(time, state, id, header, str(path))
-    at = [header.index(name) for name in (time, *state)]
+    state, input = _column_names(time, state, id, input, header, str(path))
+    at = [header.index(name) for name in (time, *state, *input)]
     values = np.empty((len(rows) - 1, len(at)))
     for i, row in enumerate(rows[1:]):
         if len(row) != len(header):
@@ -201,7 +228,7 @@ def read_csv(path, time, state, id=None, separator=None):
             values[i, j] = _number(row[column], path, lines[i + 1][0], header[column])
     ids = None if id is None else [row[header.index(id)].strip() for row in rows[1:]]
     numbers = [number for number, _ in lines[1:]]
-    return _grouped(values[:, 0], values[:, 1:], ids, state, time, id, str(path), "line", numbers)
+    return _grouped(values[:, 0], values[:, 1:], ids, state, input, time, id, str(path), "line", numbers)
 
 
 def _number(text, path, line, column):
@@ -228,35 +255,41 @@ def _numbers_of_column(frame, name):
         ) from None
 
 
-def _column_names(time, state, id, columns, where):
-    """`state` as a tuple, after checking that all columns are there, once each."""
+def _column_names(time, state, id, input, columns, where):
+    """`state` and `input` as tuples, after checking that all columns are there, once each."""
     state = (state,) if isinstance(state, str) else tuple(state)
+    input = () if input is None else (input,) if isinstance(input, str) else tuple(input)
     if not state:
         raise TableError("name at least one column of states")
-    wanted = [time, *state, *([] if id is None else [id])]
+    wanted = [time, *state, *input, *([] if id is None else [id])]
     for name in wanted:
         if columns.count(name) != 1:
             how = "no column" if name not in columns else "more than one column"
             raise TableError(f"{where} has {how} {name!r}; its columns are {', '.join(map(str, columns))}")
         if wanted.count(name) > 1:
             raise TableError(f"column {name!r} is named twice: time, id and each state need columns of their own")
-    return state
+    return state, input
 
 
-def _grouped(times, states, ids, names, time_name, id_name, where, unit, numbers):
+def _grouped(times, columns, ids, names, input_names, time_name, id_name, where, unit, numbers):
     """Rows in long form as Trajectories: split by id (in order of appearance), sorted by time."""
     if len(times) == 0:
         raise TableError(f"{where} has a header but no rows")
+    states, inputs = columns[:, : len(names)], columns[:, len(names) :]
     number = (lambda i: numbers[i]) if unit == "line" else (lambda i: i)
     bad = np.flatnonzero(~np.isfinite(times))
     if bad.size:
         raise TableError(f"{where}, {unit} {number(bad[0])}: the time {time_name!r} is missing or infinite")
+    bad = np.argwhere(~np.isfinite(inputs))
+    if bad.size:
+        row, column = bad[0]
+        raise TableError(f"{where}, {unit} {number(row)}: the control input {input_names[column]!r} is missing or infinite")
     groups: dict = {None: np.arange(len(times))}
     if ids is not None:
         groups = {}
         for i, name in enumerate(ids):
             groups.setdefault(name, []).append(i)
-    ts, ys = [], []
+    ts, ys, us = [], [], []
     for name, rows in groups.items():
         rows = np.asarray(rows)
         rows = rows[np.argsort(times[rows], kind="stable")]
@@ -273,8 +306,10 @@ def _grouped(times, states, ids, names, time_name, id_name, where, unit, numbers
             )
         ts.append(times[rows])
         ys.append(states[rows])
+        us.append(inputs[rows])
     try:
-        return Trajectories(tuple(ts), tuple(ys), names, time_name, () if ids is None else tuple(groups))
+        signal = as_control(us, None, ts) if input_names else None
+        return Trajectories(tuple(ts), tuple(ys), names, time_name, () if ids is None else tuple(groups), signal)
     except ValueError as error:
         raise TableError(f"{where}: {error}") from None
 

@@ -4,7 +4,9 @@ import math
 
 import numpy as np
 
+from pynode.fit.checkpoint import as_checkpoint
 from pynode.fit.result import FitInterrupted, Recorder
+from pynode.fit.schedules import as_schedule
 
 
 def adam(
@@ -13,31 +15,35 @@ def adam(
     *,
     max_iter=1000,
     learning_rate=1e-2,
-    final_rate=0.1,
+    schedule="cosine",
     beta1=0.9,
     beta2=0.999,
     eps=1e-8,
     max_gradient=None,
     callback=None,
+    checkpoint=None,
 ):
-    """Minimise by Adam, the learning rate falling along half a cosine; the best parameters seen are kept.
+    """Minimise by Adam; the best parameters seen are kept.
 
     Parameters
     ----------
     objective : callable
-        objective(theta) -> (loss, gradient), for example a `pynode.Objective`.
+        objective(theta) -> (loss, gradient), for example a `pynode.Objective`. A stochastic one (with a method
+        draw(k), called before iteration k = 1, 2, ...) gives losses that cannot be compared: the last parameters are
+        kept then. Its `touched`, if any, are the entries of theta that the draw depends on; others rest.
     theta0 : (p,) array
     max_iter : int
     learning_rate : float
-        Of the first iteration.
-    final_rate : float
-        The learning rate of the last iteration, as a fraction of the first.
+    schedule : {"cosine", "constant", "exponential", "one_cycle"} or callable
+        How the learning rate goes: see `pynode.fit.schedules`, or a function of the part of training done.
     beta1, beta2, eps : float
         As in the paper.
     max_gradient : float, optional
         Longer gradients are shortened to this Euclidean norm.
     callback : callable, optional
         callback(Iteration) after each iteration; return True to stop.
+    checkpoint : path or Checkpoint, optional
+        Written now and then; if the file is there, minimising goes on from it, to the same bits. Removed at the end.
 
     Returns
     -------
@@ -50,29 +56,58 @@ def adam(
     FitInterrupted
         Ctrl-C; its `result` keeps the best so far.
     """
-    if not learning_rate > 0 or not 0 <= final_rate <= 1:
-        raise ValueError(
-            f"learning_rate must be positive and final_rate between 0 and 1, got {learning_rate!r} and {final_rate!r}"
-        )
+    if not learning_rate > 0:
+        raise ValueError(f"learning_rate must be positive, got {learning_rate!r}")
+    factor, own = as_schedule(schedule), as_checkpoint(checkpoint)
     f = Recorder(objective, theta0, callback)
-    theta = f.theta.copy()
-    m, v = np.zeros_like(theta), np.zeros_like(theta)
+    theta, rate, done = f.theta.copy(), learning_rate, 0
+    stochastic = hasattr(objective, "draw")
+    m, v, count = np.zeros_like(theta), np.zeros_like(theta), np.zeros(len(theta))
+    if own is not None:
+        if own is not checkpoint:  # else its owner opened it
+            own.open("adam", f.theta, learning_rate, beta1, beta2, eps, max_iter)
+        before = own.take("adam")
+        if before is not None:
+            f.restore(before["recorder"])
+            theta, m, v, count = (before[name] for name in ("theta", "m", "v", "count"))
+            rate, done = before["rate"], before["done"]
+
+    def saved():
+        return {"recorder": f.saved(), "theta": theta, "m": m, "v": v, "count": count, "rate": rate, "done": done}
+
+    def result(status, message):
+        if stochastic and f.rows:
+            recent = [row[0] for row in f.rows[-max(1, len(f.rows) // 10) :]]
+            f.theta, f.loss = theta, float(np.mean(recent))
+        return f.result(status, message)
+
     try:
-        for k in range(1, max_iter + 1):
+        for k in range(done + 1, max_iter + 1):
+            if stochastic:
+                objective.draw(k)
             loss, g = f(theta)
             if not (math.isfinite(loss) and np.isfinite(g).all()):
-                # a step too far: back to the best, without momentum
-                theta, m, v = f.theta.copy(), np.zeros_like(theta), np.zeros_like(theta)
-                learning_rate *= 0.5
+                if not stochastic:  # a step too far: back to the best, without momentum
+                    theta, m, v = f.theta.copy(), np.zeros_like(theta), np.zeros_like(theta)
+                    count[:] = 0
+                rate *= 0.5
                 continue
             if f.iteration(theta, loss, g):
-                return f.result("stopped", "the callback asked to stop")
+                return result("stopped", "the callback asked to stop")
             if max_gradient is not None:
                 g = g * min(1.0, max_gradient / max(np.linalg.norm(g), 1e-300))
-            m = beta1 * m + (1 - beta1) * g
-            v = beta2 * v + (1 - beta2) * g**2
-            rate = learning_rate * (final_rate + (1 - final_rate) * 0.5 * (1 + math.cos(math.pi * k / max_iter)))
-            theta = theta - rate * (m / (1 - beta1**k)) / (np.sqrt(v / (1 - beta2**k)) + eps)
+            at = getattr(objective, "touched", slice(None))
+            count[at] += 1
+            m[at] = beta1 * m[at] + (1 - beta1) * g[at]
+            v[at] = beta2 * v[at] + (1 - beta2) * g[at] ** 2
+            step = (m[at] / (1 - beta1 ** count[at])) / (np.sqrt(v[at] / (1 - beta2 ** count[at])) + eps)
+            theta = theta.copy()
+            theta[at] -= rate * factor(k / max_iter) * step
+            done = k
+            if own is not None:
+                own.offer("adam", saved)
     except KeyboardInterrupt:
-        raise FitInterrupted(f.result("interrupted", "interrupted by the user")) from None
-    return f.result("max_iter", f"{max_iter} iterations")
+        raise FitInterrupted(result("interrupted", "interrupted by the user")) from None
+    if own is not None and own is not checkpoint:
+        own.done()
+    return result("max_iter", f"{max_iter} iterations")

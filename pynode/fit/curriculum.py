@@ -2,35 +2,34 @@
 
 Long rollouts of an untrained field make a loss full of bad minima; slopes of smoothed data make one that is
 nearly linear, and each step starts from the one before. The initial state of every window is free.
+
+`Run` is what both ways of training share: stages, their history, checkpoints, early stopping. `FirstOrder`
+(pynode/fit/first_order.py) and `SecondOrder` (second_order.py) say how a stage is optimised.
 """
 
 import time
 import warnings
+from contextlib import nullcontext
 from dataclasses import asdict, dataclass
 from dataclasses import field as _field
 
 import numpy as np
 
-from pynode.fit.adam import adam
-from pynode.fit.lbfgs import lbfgs
-from pynode.fit.matching import MatchingObjective
-from pynode.fit.objective import TrainingObjective, Windows
-from pynode.fit.result import FitInterrupted
+from pynode.errors import OK
+from pynode.fit.coordinates import Coordinates
+from pynode.fit.result import FitInterrupted, FitResult
 from pynode.solving import solve
-
-OPTIMIZERS = ("adam+lbfgs", "lbfgs", "adam")
-MATCHING_FACTOR = 2
-"""Iterations on slopes, which are cheap, relative to those on windows."""
 
 LOST, WORSE = 0.1, 2.0
 """A stage is undone if it leaves more than this fraction of the variance unexplained, this factor more than
 the one before: over windows that long the data cannot be followed, as in chaos."""
 
-
 NOTHING_SOLVED = (
     "the field could not be solved along the data with any parameters tried: "
     "shorter windows, smaller `hidden`, or another `method` may help"
 )
+
+HISTORY = ("stage", "loss", "gradient_norm", "seconds", "validation")
 
 
 class FitError(RuntimeError):
@@ -38,7 +37,7 @@ class FitError(RuntimeError):
 
 
 class FitWarning(UserWarning):
-    """A stage of training was left out."""
+    """A stage of training, or some of the data in it, was left out."""
 
 
 @dataclass
@@ -52,6 +51,8 @@ class Stage:
         How many pieces of trajectories; 0 while matching slopes.
     status, loss, iterations, evaluations, seconds, nfe : the outcome
         nfe: evaluations of the field in forward solves.
+    failed : int
+        Windows left out because they could not be solved (of minibatches: failures in all iterations).
     """
 
     name: str
@@ -62,6 +63,7 @@ class Stage:
     evaluations: int = 0
     seconds: float = 0.0
     nfe: int = 0
+    failed: int = 0
 
 
 @dataclass
@@ -75,18 +77,20 @@ class Training:
         Estimates of the states at the times of the data.
     stages : list of Stage
     history : dict of lists
-        stage (index), loss, gradient_norm, seconds: an entry an iteration.
+        stage (index), loss, gradient_norm, seconds, validation: an entry an iteration.
     """
 
     theta: np.ndarray
     states: list
     stages: list = _field(default_factory=list)
-    history: dict = _field(default_factory=lambda: {"stage": [], "loss": [], "gradient_norm": [], "seconds": []})
+    history: dict = _field(default_factory=lambda: {name: [] for name in HISTORY})
 
     @classmethod
-    def start(cls, theta, y, smoothed):
-        """Before the first stage: states are smoothed; the mean, where a trajectory never observes one."""
-        mean = np.nanmean(np.concatenate(y), axis=0)
+    def start(cls, theta, data, smoothed):
+        """Before the first stage: states are smoothed; the mean, where a trajectory never observes one; else 0."""
+        known, mean = np.concatenate(smoothed.y), np.zeros(data.d)
+        seen = ~np.isnan(known).all(axis=0)
+        mean[seen] = np.nanmean(known[:, seen], axis=0)
         return cls(theta, [np.where(np.isnan(x), mean, x) for x in smoothed.y])
 
     @property
@@ -96,39 +100,21 @@ class Training:
 
 
 @dataclass(frozen=True)
-class Plan:
-    """How to train.
+class Holdout:
+    """Trajectories that take no part in training; the stage's best parameters for them are kept.
 
     Attributes
     ----------
-    windows : tuple of int or None
-        Lengths of the windows in intervals between times, one a stage; None: whole trajectories.
-    optimizer : {"adam+lbfgs", "lbfgs", "adam"}
-        "adam+lbfgs": Adam first where training starts from random parameters, L-BFGS for the rest.
-    max_iter : int
-        Iterations of a stage on windows.
-    learning_rate : float
-        Of Adam.
-    decay : float
-        See `TrainingObjective`.
-    weight : (d,) array or None
-        Of the states in the loss.
-    options : dict
-        Of `pynode.solve`.
+    data : Data
+    states : list of (T_i, d) arrays
+        Smoothed states, from which rollouts over the stage's windows start.
+    patience : int
+        Iterations without improvement after which a stage ends.
     """
 
-    windows: tuple
-    optimizer: str
-    max_iter: int
-    learning_rate: float
-    decay: float
-    weight: np.ndarray | None
-    options: dict
-
-    @property
-    def total_iterations(self):
-        """The most iterations there can be."""
-        return self.max_iter * (MATCHING_FACTOR * (1 + (self.optimizer == "adam+lbfgs")) + len(self.windows))
+    data: object
+    states: list
+    patience: int
 
 
 def default_windows(lengths, growth=3):
@@ -140,153 +126,223 @@ def default_windows(lengths, growth=3):
     return (*sizes, None)
 
 
-def train(field, t, y, training, smoothed, plan, callback=None):
-    """Train a field on trajectories.
+class Run:
+    """The stages of one training.
 
     Parameters
     ----------
     field : Field
-    t : list of (T_i,) arrays
-    y : list of (T_i, d) arrays
-        NaN: not observed.
+    data : Data
     training : Training
         Where to start (see `Training.start`); it is changed in place, so that an interrupt loses nothing.
     smoothed : Smoothed
-    plan : Plan
+    plan : FirstOrder or SecondOrder
+        With `windows` (lengths in intervals between times, one a stage; None: whole trajectories) and `options` (of
+        `pynode.solve`).
     callback : callable, optional
         callback(Stage, Iteration) after each iteration; return True to stop training.
-
-    Raises
-    ------
-    FitError
-        No stage could be solved.
-    FitInterrupted
-        Ctrl-C.
+    checkpoint : Checkpoint, optional
+        Opened.
+    holdout : Holdout, optional
     """
-    run = _Run(field, t, y, plan, callback, training)
-    run.match(smoothed)
-    for intervals in dict.fromkeys(plan.windows):
-        if run.stopped:
-            break
-        run.windows(intervals)
-    if not run.stopped and not any(stage.windows and stage.status != "left out" for stage in training.stages):
-        raise FitError(NOTHING_SOLVED)
 
+    def __init__(self, field, data, training, smoothed, plan, callback=None, checkpoint=None, holdout=None):
+        self.field, self.data, self.training, self.smoothed, self.plan = field, data, training, smoothed, plan
+        self.callback, self.checkpoint, self.holdout = callback, checkpoint, holdout
+        self.coordinates = Coordinates(field.spec, training.theta)
+        self.start, self.stopped, self.position = time.perf_counter(), False, 0
+        self.judge = self.judged = None
 
-class _Run:
-    """The stages of one training."""
+    # What the two ways of training fill in
 
-    def __init__(self, field, t, y, plan, callback, training):
-        self.field, self.t, self.y, self.plan, self.callback, self.training = (
-            field,
-            t,
-            y,
-            plan,
-            callback,
-            training,
+    def match(self):
+        """Fit the slopes of smoothed data."""
+        raise NotImplementedError
+
+    def shoot(self, intervals, everything):
+        """Fit windows of this many intervals (None: whole trajectories), of all trajectories or of a part of them."""
+        raise NotImplementedError
+
+    def surroundings(self):
+        """A context in which to train."""
+        return nullcontext()
+
+    def finish(self):
+        """After the last stage."""
+
+    def saved(self):
+        """More of the state, for checkpoints."""
+        return {}
+
+    def restore(self, saved):
+        """Go on from `saved()`."""
+
+    def steps(self):
+        """(intervals, everything) of the stages on windows."""
+        return [(n, True) for n in dict.fromkeys(self.plan.windows)]
+
+    # ----
+
+    def go(self):
+        """Train.
+
+        Raises
+        ------
+        FitError
+            No stage could be solved.
+        FitInterrupted
+            Ctrl-C.
+        """
+        if self.checkpoint is not None and self.checkpoint.found is not None:
+            self._resume(self.checkpoint.found["outer"])
+        with self.surroundings():
+            for k, step in enumerate([None, *self.steps()]):
+                if self.stopped or k < self.position:
+                    continue
+                self.position = k
+                self._snapshot()
+                if step is None:
+                    self.match()
+                else:
+                    self.shoot(*step)
+            self.finish()
+        worked = any(stage.windows and stage.status != "left out" for stage in self.training.stages)
+        if not self.stopped and not worked:
+            raise FitError(NOTHING_SOLVED)
+
+    def known_slopes(self):
+        """(t, states, slopes, control inputs) where all slopes are known, or None where they are too few."""
+        t, y, slope = (np.concatenate(x) for x in (self.data.t, self.smoothed.y, self.smoothed.slope))
+        known = ~np.isnan(slope).any(axis=1) & ~np.isnan(y).any(axis=1)
+        if known.sum() < 2 or len(self.coordinates) == 0:
+            return None
+        u = self.data.inputs_at_rows()
+        return t[known], y[known], slope[known], None if u is None else u[known]
+
+    def keep_states(self, windows, chosen, y, status):
+        """Keep the states along windows (of the trajectories `chosen`) that were solved."""
+        ends = np.cumsum([len(t) for t in windows.t])
+        for (i, a, b), states, how in zip(windows.source, np.split(y, ends[:-1]), status, strict=True):
+            if how == OK:
+                self.training.states[chosen[i]][a:b] = states[:, : self.field.d]
+
+    def left_out(self, stage, why):
+        """A stage that did not work."""
+        stage.status = why
+        known = [s.name for s in self.training.stages if s.windows and s.status not in ("undone", "left out")]
+        what = (
+            f"the field could not be solved over {stage.name}; this stage was left out"
+            if why == "left out"
+            else f"the data cannot be followed over {stage.name} (chaos, or too few iterations): "
+            f"the parameters fitted to {(known or ['slopes'])[-1]} are kept"
         )
-        self.start, self.stopped = time.perf_counter(), False
-        variance = np.nanvar(np.concatenate(y), axis=0)
-        self.variance = np.mean(variance if plan.weight is None else plan.weight * variance)
+        warnings.warn(what, FitWarning, stacklevel=5)
 
-    def match(self, smoothed):
-        """Fit the slopes of smoothed data, where there are any."""
-        t, states, slope = (np.concatenate(parts) for parts in (self.t, smoothed.y, smoothed.slope))
-        known = ~np.isnan(slope).any(axis=1)
-        if known.sum() < 2 or self.field.n_params == 0:
-            return
-        objective = MatchingObjective(self.field, t[known], states[known], slope[known], self.plan.decay, self.plan.weight)
-        stage = Stage("slopes")
-        self._optimise(
-            stage,
-            objective,
-            lambda: self.training.theta,
-            self._keep_theta,
-            MATCHING_FACTOR * self.plan.max_iter,
+    def windows_left_out(self, stage, failed):
+        """Some windows could not be solved at the start of a stage."""
+        stage.failed = int(failed.sum())
+        warnings.warn(
+            f"{stage.failed} of {len(failed)} windows could not be solved at the start of {stage.name}: "
+            "they take no part in this stage",
+            FitWarning,
+            stacklevel=5,
         )
 
-    def windows(self, intervals):
-        """Fit windows of this many intervals."""
-        cut = Windows.cut(self.t, self.y, intervals)
-        y0 = np.stack([self.training.states[i][j] for i, j in cut.source])
-        objective = TrainingObjective(self.field, cut, y0, self.plan.decay, self.plan.weight, **self.plan.options)
-        stage = Stage("whole trajectories" if intervals is None else f"windows of {intervals}", len(cut))
-
-        def keep(x):
-            theta, y0 = objective.split(x)
-            self.training.theta = theta
-            sol = solve(self.field, y0, cut.t, theta, errors="ignore", **self.plan.options)
-            for (i, j), states in zip(cut.source, sol.y, strict=True):
-                good = np.isfinite(states).all(axis=1)
-                self.training.states[i][j : j + len(states)][good] = states[good]
-
-        if not np.isfinite(objective(objective.join(self.training.theta))[0]):
-            stage.status = "left out"
-            self.training.stages.append(stage)
-            warnings.warn(
-                f"the field could not be solved over {stage.name}; this stage was left out",
-                FitWarning,
-                stacklevel=4,
-            )
-            return
-        before, last = (
-            (self.training.theta, [x.copy() for x in self.training.states]),
-            self.training.stages[-1:],
-        )
-        try:
-            self._optimise(stage, objective, lambda: objective.join(self.training.theta), keep, self.plan.max_iter)
-        finally:
-            stage.nfe = objective.nfe
-        if last and last[0].windows and stage.loss > max(LOST * self.variance, WORSE * last[0].loss) and not self.stopped:
-            self.training.theta, self.training.states = before
-            stage.status, self.stopped = "undone", True
-            warnings.warn(
-                f"the data cannot be followed over {stage.name} (chaos, or too few iterations): "
-                f"the parameters fitted to {last[0].name} are kept",
-                FitWarning,
-                stacklevel=4,
-            )
-
-    def _keep_theta(self, theta):
-        self.training.theta = theta
-
-    def _optimise(self, stage, objective, start, keep, max_iter):
-        first = not self.training.stages
+    def begin(self, stage, intervals=None):
+        """Open a stage."""
         self.training.stages.append(stage)
-        for name in self.plan.optimizer.split("+"):
-            if name == "adam" and self.plan.optimizer != "adam" and not first:
-                continue
-            started = time.perf_counter()
-            options = {"learning_rate": self.plan.learning_rate} if name == "adam" else {}
-            minimise = adam if name == "adam" else lbfgs
-            try:
-                result = minimise(objective, start(), max_iter=max_iter, callback=self._callback(stage), **options)
-            except FitInterrupted as interrupt:
-                self._finish(stage, interrupt.result, keep, started)
-                raise
-            self._finish(stage, result, keep, started)
-            if result.status == "stopped":
-                self.stopped = True
-                return
+        self.judge = None
+        if self.holdout is not None and stage.windows:
+            self.judge = _Judge(self.field, self.holdout, intervals, self.plan.options)
 
-    def _callback(self, stage):
-        index, history = len(self.training.stages) - 1, self.training.history
+    def record(self, stage, iteration, theta, kept):
+        """An iteration: history, callback, early stopping. Whether to stop.
 
-        def after_iteration(iteration):
-            for name, value in (
-                ("stage", index),
-                ("loss", iteration.loss),
-                ("gradient_norm", iteration.gradient_norm),
-                ("seconds", time.perf_counter() - self.start),
-            ):
-                history[name].append(value)
-            return self.callback is not None and self.callback(stage, iteration) is True
+        Parameters
+        ----------
+        stage : Stage
+        iteration : object with number, loss, gradient_norm
+        theta : (p,) array
+        kept : tuple of arrays
+            What must be remembered if this is the best so far for the held-out trajectories.
+        """
+        validation = np.nan if self.judge is None else self.judge(theta, kept)
+        row = (len(self.training.stages) - 1, iteration.loss, iteration.gradient_norm, time.perf_counter() - self.start)
+        for name, value in zip(HISTORY, (*row, validation), strict=True):
+            self.training.history[name].append(value)
+        if self.callback is not None and self.callback(stage, iteration) is True:
+            self.stopped = True
+        return self.stopped or (self.judge is not None and self.judge.tired)
 
-        return after_iteration
+    def interrupted(self, loss):
+        """What Ctrl-C raises."""
+        n, history = len(self.training.history["loss"]), {k: np.array(v) for k, v in self.training.history.items()}
+        return FitInterrupted(FitResult(self.training.theta, loss, "interrupted", "interrupted by the user", n, n, history))
 
-    def _finish(self, stage, result, keep, started):
-        keep(result.theta)
-        stage.status, stage.loss = result.status, result.loss
-        stage.iterations += result.n_iter
-        stage.evaluations += result.n_evaluations
-        stage.seconds += time.perf_counter() - started
+    # Checkpoints
+
+    def _snapshot(self):
+        """The state between two stages is what a checkpoint starts from."""
+        if self.checkpoint is None:
+            return
+        training, lengths = self.training, [len(x) for x in self.training.states]
+        self.snapshot = {
+            "position": self.position,
+            "theta": training.theta.copy(),
+            "states": np.concatenate(training.states),
+            "lengths": np.array(lengths, dtype=np.int64),
+            "stages": training.report,
+            "more": self.saved(),
+        }
+
+        def outer():
+            history = {name: np.array(x, dtype=np.float64) for name, x in training.history.items()}
+            return self.snapshot | {"history": history, "judge": None if self.judge is None else self.judge.saved()}
+
+        self.checkpoint.outer = outer
+        if self.position:
+            self.checkpoint.offer(None, dict)
+
+    def _resume(self, saved):
+        training = self.training
+        self.position, training.theta = saved["position"], saved["theta"]
+        training.states = np.split(saved["states"], np.cumsum(saved["lengths"])[:-1])
+        training.stages = [Stage(**stage) for stage in saved["stages"]]
+        training.history = {name: x.tolist() for name, x in saved["history"].items()}
+        training.history["stage"] = [int(k) for k in training.history["stage"]]
+        self.judged = saved["judge"]
+        self.start -= training.history["seconds"][-1] if training.history["seconds"] else 0.0
+        self.restore(saved["more"])
+
+
+class _Judge:
+    """The loss of held-out trajectories over windows, and the best parameters for it so far."""
+
+    def __init__(self, field, holdout, intervals, options):
+        self.windows, self.patience = holdout.data.windows(intervals), holdout.patience
+        self.field, self.options = field, dict(options)
+        if self.windows.signal is not None:
+            self.options["inputs"] = self.windows.signal
+        self.y0 = self.windows.initial(holdout.states)
+        self.target, self.spread = np.concatenate(self.windows.y), holdout.data.spread
+        self.best, self.kept, self.waited = np.inf, None, 0
+
+    tired = property(lambda self: self.waited >= self.patience)
+
+    def __call__(self, theta, kept):
+        sol = solve(self.field, self.y0, self.windows.t, theta, errors="ignore", **self.options)
+        miss = (np.concatenate(sol.y) - self.target) ** 2 / self.spread
+        miss = np.where(np.isnan(self.target), 0.0, miss).sum() / np.count_nonzero(~np.isnan(self.target))
+        value = float(miss) if np.isfinite(miss) else np.inf
+        if value < self.best:
+            self.best, self.kept, self.waited = value, tuple(np.copy(x) for x in kept), 0
+        else:
+            self.waited += 1
+        return value
+
+    def saved(self):
+        return {"best": self.best, "kept": None if self.kept is None else list(self.kept), "waited": self.waited}
+
+    def restore(self, saved):
+        self.best, self.waited = saved["best"], saved["waited"]
+        self.kept = None if saved["kept"] is None else tuple(saved["kept"])

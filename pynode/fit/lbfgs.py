@@ -8,13 +8,16 @@ from collections import deque
 
 import numpy as np
 
+from pynode.fit.checkpoint import as_checkpoint
 from pynode.fit.result import FitInterrupted, Recorder
 
 ARMIJO, CURVATURE = 1e-4, 0.9
 MAX_TRIALS = 15
 
 
-def lbfgs(objective, theta0, *, max_iter=500, memory=20, gradient_tol=1e-8, loss_tol=1e-9, callback=None):
+def lbfgs(
+    objective, theta0, *, max_iter=500, memory=20, gradient_tol=1e-8, loss_tol=1e-9, callback=None, checkpoint=None
+):
     """Minimise by L-BFGS.
 
     Parameters
@@ -32,6 +35,8 @@ def lbfgs(objective, theta0, *, max_iter=500, memory=20, gradient_tol=1e-8, loss
         Converged when ten iterations together lower the loss by less than ten times this fraction.
     callback : callable, optional
         callback(Iteration) after each iteration; return True to stop.
+    checkpoint : path or Checkpoint, optional
+        Written now and then; if the file is there, minimising goes on from it, to the same bits. Removed at the end.
 
     Returns
     -------
@@ -44,18 +49,29 @@ def lbfgs(objective, theta0, *, max_iter=500, memory=20, gradient_tol=1e-8, loss
     FitInterrupted
         Ctrl-C; its `result` keeps the best so far.
     """
-    f = Recorder(objective, theta0, callback)
-    theta = f.theta.copy()
+    f, own = Recorder(objective, theta0, callback), as_checkpoint(checkpoint)
+    if own is not None and own is not checkpoint:
+        own.open("lbfgs", f.theta, memory, gradient_tol, loss_tol)
     try:
-        return _minimise(f, theta, max_iter, deque(maxlen=memory), gradient_tol, loss_tol)
+        result = _minimise(f, f.theta.copy(), max_iter, deque(maxlen=memory), gradient_tol, loss_tol, own)
     except KeyboardInterrupt:
         raise FitInterrupted(f.result("interrupted", "interrupted by the user")) from None
+    if own is not None and own is not checkpoint:
+        own.done()
+    return result
 
 
-def _minimise(f, theta, max_iter, pairs, gradient_tol, loss_tol):
-    loss, g = f(theta)
-    losses = [loss]
-    for _ in range(max_iter):
+def _minimise(f, theta, max_iter, pairs, gradient_tol, loss_tol, checkpoint):
+    before = None if checkpoint is None else checkpoint.take("lbfgs")
+    if before is None:
+        loss, g = f(theta)
+        losses, done = [loss], 0
+    else:
+        f.restore(before["recorder"])
+        theta, g, losses, done = before["theta"], before["g"], before["losses"].tolist(), before["done"]
+        loss = losses[-1]
+        pairs.extend((s, y, 1.0 / (s @ y)) for s, y in zip(before["s"], before["y"], strict=True))
+    for k in range(done, max_iter):
         if np.abs(g).max(initial=0.0) <= gradient_tol:
             return f.result("converged", f"no component of the gradient is above {gradient_tol:g}")
         p = -_times_inverse_hessian(pairs, g)
@@ -76,6 +92,17 @@ def _minimise(f, theta, max_iter, pairs, gradient_tol, loss_tol):
             return f.result("stopped", "the callback asked to stop")
         if len(losses) > 10 and losses[-11] - loss <= 10 * loss_tol * abs(loss):
             return f.result("converged", f"the loss falls by less than {loss_tol:g} of itself in an iteration")
+        if checkpoint is not None:
+            now = {"theta": theta, "g": g, "losses": np.array(losses), "done": k + 1}
+            checkpoint.offer(
+                "lbfgs",
+                lambda now=now: now
+                | {
+                    "recorder": f.saved(),
+                    "s": np.array([s for s, _, _ in pairs]).reshape(-1, len(f.theta)),
+                    "y": np.array([y for _, y, _ in pairs]).reshape(-1, len(f.theta)),
+                }
+            )
     return f.result("max_iter", f"{max_iter} iterations")
 
 

@@ -1,21 +1,27 @@
 """Residuals and their exact Jacobians: what Levenberg-Marquardt minimises.
 
-A problem has shared parameters theta (p,) and, where it solves trajectories, a free initial state (d,) for each of them.
-Its linearisation is condensed at once to normal equations, in which the free states are eliminated (Schur complement), so
-that whatever the number of trajectories a step solves a (p, p) system.
+A problem has shared coordinates x (n,), from which the parameters theta follow (`pynode.fit.coordinates`), and, where it
+solves trajectories, a free initial state (d,) for each of them. Its linearisation is condensed at once to normal
+equations, in which the free states are eliminated (Schur complement), so that whatever the number of trajectories a step
+solves an (n, n) system. Trajectories are taken in parts of limited memory, in a fixed order.
 """
 
 from dataclasses import dataclass
 
 import numpy as np
+from scipy.linalg.blas import dsyrk
 
 from pynode.errors import OK
 from pynode.fields import run
+from pynode.fit.coordinates import Coordinates
 from pynode.jacobians import SensitivityProblem
 from pynode.transforms import jacobian
 
 HUGE = 1e100
 """Sensitivities beyond this are those of chaos over too long a time: nothing can be learned from them."""
+
+PART = 8_000_000
+"""Numbers of a Jacobian that are held at once."""
 
 
 @dataclass(frozen=True)
@@ -26,14 +32,14 @@ class Linearised:
     ----------
     loss : float
         E.
-    H, g : (p, p), (p,)
-        J^T J and J^T r of the shared parameters, with the free states eliminated.
+    H, g : (n, n), (n,)
+        J^T J and J^T r of the shared coordinates, with the free states eliminated.
     step_free : callable
-        step of theta (p,) -> the best step of the free states (B, d) with it; None where there are none.
+        step of x (n,) -> the best step of the free states (B, d) with it; None where there are none.
     gain_free : float
         What the free states alone gain: z^T A^-1 z, part of the decrease that a step predicts.
-    free_gain, free_precision : (B, d, p), (B, d, d) or None
-        How the best free states follow theta, d free = -free_gain d theta, and J^T J of the free states.
+    free_gain, free_precision, free_gradient : (B, d, n), (B, d, d), (B, d) or None
+        How the best free states follow x, d free = -free_gain d x, and J^T J and J^T r of the free states.
     """
 
     loss: float
@@ -43,6 +49,37 @@ class Linearised:
     gain_free: float = 0.0
     free_gain: np.ndarray | None = None
     free_precision: np.ndarray | None = None
+    free_gradient: np.ndarray | None = None
+
+
+class Residuals:
+    """Residuals of your own: function(theta) -> (r (n,), J (n, p))."""
+
+    n_free = 0
+
+    def __init__(self, function, theta):
+        self.function = function
+        r, J = self._at(np.asarray(theta, dtype=np.float64))
+        if r.ndim != 1 or J.shape != (len(r), len(theta)):
+            raise ValueError(f"residuals(theta) must give r (n,) and J (n, {len(theta)}), got {r.shape} and {J.shape}")
+        if not (np.isfinite(r).all() and np.isfinite(J).all()):
+            raise ValueError("the residuals or their Jacobian are not finite at theta0: start elsewhere")
+        self.n_observed = len(r)
+
+    def _at(self, theta):
+        r, J = self.function(theta)
+        return np.asarray(r, dtype=np.float64), np.asarray(J, dtype=np.float64)
+
+    def loss(self, theta, free=None):
+        r, _ = self._at(theta)
+        loss = float(r @ r)
+        return loss if np.isfinite(loss) else np.inf
+
+    def linearise(self, theta, free=None):
+        r, J = self._at(theta)
+        if not (np.isfinite(r).all() and np.isfinite(J).all()):
+            return None
+        return Linearised(float(r @ r), J.T @ J, J.T @ r)
 
 
 class MatchingProblem:
@@ -55,28 +92,38 @@ class MatchingProblem:
     y, slope : (n, d) arrays
     weight : (n, d) or (d,) array
         Of the squares.
+    u : (n, m) array, optional
+        Control inputs.
+    coordinates : Coordinates, optional
     """
 
-    def __init__(self, field, t, y, slope, weight=1.0):
+    def __init__(self, field, t, y, slope, weight=1.0, u=None, coordinates=None):
         self.field, self.slope = field, slope
-        self.point = {"t": t, "y": y, "u": None}
+        self.point = {"t": t, "y": y, "u": u}
         self.root = np.sqrt(np.broadcast_to(weight, slope.shape))
         self.n_observed, self.n_free = int((self.root > 0).sum()), 0
         self.jacobian = jacobian(field, wrt="theta").program
+        self.coordinates = coordinates or Coordinates((), np.zeros(field.n_params))
 
-    def residual(self, theta):
-        (value,), _ = run(self.field.program, self.point, [theta])
+    def residual(self, x):
+        (value,), _ = run(self.field.program, self.point, [self.coordinates.theta(x)])
         return self.root * (value - self.slope)
 
-    def loss(self, theta, free=None):
-        r = self.residual(theta)
+    def loss(self, x, free=None):
+        r = self.residual(x)
         return float((r * r).sum())
 
-    def linearise(self, theta, free=None):
-        r = self.residual(theta)
-        (J,), _ = run(self.jacobian, self.point, [theta])
-        J = J.reshape(r.size, -1) * self.root.reshape(-1, 1)
-        return Linearised(float((r * r).sum()), J.T @ J, J.T @ r.ravel())
+    def linearise(self, x, free=None):
+        r, theta, n = self.residual(x), self.coordinates.theta(x), len(x)
+        H, g = np.zeros((n, n)), np.zeros(n)
+        part = max(1, PART // (self.field.d * self.field.n_params))
+        for a in range(0, len(r), part):
+            rows = slice(a, a + part)
+            (J,), _ = run(self.jacobian, {k: None if v is None else v[rows] for k, v in self.point.items()}, [theta])
+            J = self.coordinates.jacobian(x, J.reshape(r[rows].size, -1)) * self.root[rows].reshape(-1, 1)
+            H += J.T @ J
+            g += J.T @ r[rows].ravel()
+        return Linearised(float((r * r).sum()), H, g)
 
 
 class ShootingProblem:
@@ -85,82 +132,134 @@ class ShootingProblem:
     Parameters
     ----------
     field : Field
-    t : list of (T_i,) arrays
-    y : list of (T_i, d) arrays
-        NaN: not observed.
+    data : Data
     y0 : (B, d) array
         Where the initial states start.
-    weight : (d,) array or list of (T_i, d) arrays
+    weight : (d,) array or (rows, d) array
         Of the squares.
     prior : (B, d) array, optional
         A weak pull of the free states to y0, as precisions: keeps states that nothing observes in place.
+    coordinates : Coordinates, optional
     **options : see `pynode.solve`
+
+    Attributes
+    ----------
+    alive : (B,) bool array
+        Trajectories that could not be solved at the start are left out.
     """
 
-    def __init__(self, field, t, y, y0, weight=1.0, prior=None, **options):
-        self.problem = SensitivityProblem(field, y0, list(t), **options)
-        self.data = np.concatenate(y)
-        parts = [np.broadcast_to(w, v.shape) for w, v in zip(weight, y, strict=True)] if isinstance(weight, list) else None
-        weight = np.concatenate(parts) if parts else np.broadcast_to(weight, self.data.shape)
+    def __init__(self, field, data, y0, weight=1.0, prior=None, coordinates=None, **options):
+        self.coordinates = coordinates or Coordinates((), np.zeros(field.n_params))
+        self.y0, self.n_free = np.array(y0), np.size(y0)
+        self.length = np.array([len(v) for v in data.y])
+        self.stop = np.cumsum(self.length)
+        self.start = self.stop - self.length
+        per_row = field.d * (field.n_params + field.d)
+        group = np.cumsum(self.length) * per_row // PART
+        self.parts = []
+        for which in np.split(np.arange(len(self.y0)), np.flatnonzero(np.diff(group)) + 1):
+            piece = data if len(which) == len(data) else data.take(which)
+            inputs = {} if piece.signal is None else {"inputs": piece.signal}
+            self.parts.append((slice(which[0], which[-1] + 1), SensitivityProblem(field, self.y0[which], piece.t, **inputs, **options)))
+        self.data = np.concatenate(data.y)
+        weight = np.broadcast_to(weight, self.data.shape)
         self.root = np.where(np.isnan(self.data), 0.0, np.sqrt(weight))
         self.data = np.where(np.isnan(self.data), 0.0, self.data)
         self.n_observed = int((self.root > 0).sum())
-        self.length = np.array([len(v) for v in y])
-        self.start = np.concatenate([[0], np.cumsum(self.length)[:-1]])
-        self.y0, self.n_free = np.array(y0), np.size(y0)
         self.prior = np.full(self.y0.shape, 1e-8) if prior is None else prior
+        self.alive = np.ones(len(self.y0), bool)
         self.nfe = 0
 
     def set_weight(self, weight):
         """New weights (rows, d) of the squares; what is not observed stays so."""
         self.root = np.where(self.root > 0, np.sqrt(weight), 0.0)
 
-    def solve(self, theta, free):
-        """(y (rows, d), whether every trajectory was solved)."""
-        raw = self.problem.setup.run(np.ascontiguousarray(theta), y0=np.ascontiguousarray(free))
-        self.nfe += int(raw["nfe"].sum())
-        return raw["y"], bool((raw["status"] == OK).all())
+    def leave_out(self, dead):
+        """Leave trajectories (B,) bool out."""
+        self.alive &= ~dead
+        self.root[np.repeat(~self.alive, self.length)] = 0.0
+        self.n_observed = int((self.root > 0).sum())
+
+    def solve(self, x, free):
+        """(y (rows, d), 0 in trajectories left out; status (B,))."""
+        theta, ys, status = np.ascontiguousarray(self.coordinates.theta(x)), [], []
+        for which, problem in self.parts:
+            raw = problem.setup.run(theta, y0=np.ascontiguousarray(free[which]))
+            self.nfe += int(raw["nfe"].sum())
+            ys.append(raw["y"])
+            status.append(raw["status"])
+        y = ys[0] if len(ys) == 1 else np.concatenate(ys)
+        return np.where(np.repeat(self.alive, self.length)[:, None], y, 0.0), np.concatenate(status)
+
+    def failed(self, x, free):
+        """(B,) whether a trajectory cannot be solved."""
+        return self.solve(x, free)[1] != OK
 
     def _pull(self, free):
         return float((self.prior * (free - self.y0) ** 2).sum())
 
-    def loss(self, theta, free):
-        y, ok = self.solve(theta, free)
-        return float(((self.root * (y - self.data)) ** 2).sum()) + self._pull(free) if ok else np.inf
+    def loss(self, x, free):
+        y, status = self.solve(x, free)
+        if (status[self.alive] != OK).any():
+            return np.inf
+        return float(((self.root * (y - self.data)) ** 2).sum()) + self._pull(free)
 
-    def residual(self, theta, free):
+    def residual(self, x, free):
         """Unweighted residuals (rows, d); 0 where nothing was observed."""
-        y, _ = self.solve(theta, free)
+        y, _ = self.solve(x, free)
         return np.where(self.root > 0, y - self.data, 0.0)
 
-    def linearise(self, theta, free):
-        raw = self.problem.run(theta, free)
-        self.nfe += int(raw["nfe"].sum())
-        if (
-            (raw["status"] != OK).any()
-            or not np.isfinite(raw["sensitivity"]).all()
-            or np.abs(raw["sensitivity"]).max() > HUGE
-        ):
-            return None
-        d = self.y0.shape[1]
-        p = len(theta)
-        r = self.root * (raw["y"] - self.data)
-        J = raw["sensitivity"]
-        J *= self.root[:, :, None]
-        Jt, Jy = J[:, :, :p].reshape(-1, p), J[:, :, p:]
-        H, g = Jt.T @ Jt, Jt.T @ r.ravel()
-        A = np.add.reduceat(np.einsum("nci,ncj->nij", Jy, Jy), self.start, axis=0)
-        A[:, range(d), range(d)] += self.prior
-        z = np.add.reduceat(np.einsum("nci,nc->ni", Jy, r), self.start, axis=0) + self.prior * (free - self.y0)
-        C = np.stack(
-            [
-                J[a : a + n, :, p:].reshape(-1, d).T @ J[a : a + n, :, :p].reshape(-1, p)
-                for a, n in zip(self.start, self.length, strict=True)
-            ]
-        )  # (B, d, p)
-        X, s = np.linalg.solve(A, C), np.linalg.solve(A, z[:, :, None])[:, :, 0]
-        flat = C.reshape(-1, p)
-        loss, H = float((r * r).sum()) + self._pull(free), H - flat.T @ X.reshape(-1, p)
+    def linearise(self, x, free):
+        theta, n, d = self.coordinates.theta(x), len(x), self.y0.shape[1]
+        H, g, loss = np.zeros((n, n)), np.zeros(n), self._pull(free)
+        shift = self.prior * (free - self.y0)
+        A, z, X, s = np.zeros((len(free), d, d)), np.zeros((len(free), d)), np.zeros((len(free), d, n)), np.zeros((len(free), d))
+        for which, problem in self.parts:
+            raw = problem.run(theta, np.ascontiguousarray(free[which]))
+            self.nfe += int(raw["nfe"].sum())
+            rows = slice(self.start[which.start], self.stop[which.stop - 1])
+            J, root, alive = raw["sensitivity"], self.root[rows], self.alive[which]
+            if (raw["status"][alive] != OK).any():
+                return None
+            if not alive.all():
+                dead = np.repeat(~alive, self.length[which])
+                J[dead], raw["y"][dead] = 0.0, 0.0
+            if not np.abs(J).max(initial=0.0) < HUGE:  # NaN too
+                return None
+            if not self.coordinates.trivial:
+                p = len(theta)
+                J = np.concatenate([self.coordinates.jacobian(x, J[:, :, :p]), J[:, :, p:]], axis=2)
+            J *= root[:, :, None]
+            r = root * (raw["y"] - self.data[rows])
+            loss += float((r * r).sum())
+            A[which], C, z[which] = self._condense(J, r, which, n, H, g)
+            A[which, range(d), range(d)] += self.prior[which]
+            z[which] += shift[which]
+            try:
+                X[which] = np.linalg.solve(A[which], C)
+                s[which] = np.linalg.solve(A[which], z[which, :, None])[:, :, 0]
+            except np.linalg.LinAlgError:  # sensitivities of chaos, all along one direction
+                return None
+            H -= C.reshape(-1, n).T @ X[which].reshape(-1, n)
+            g -= C.reshape(-1, n).T @ s[which].ravel()
         if not np.isfinite(H).all():
             return None
-        return Linearised(loss, H, g - flat.T @ s.ravel(), lambda step: -(s + X @ step), float((s * z).sum()), X, A)
+        return Linearised(loss, H, g, lambda step: -(s + X @ step), float((s * z).sum()), X, A, z)
+
+    def _condense(self, J, r, which, n, H, g):
+        """Add J^T J and J^T r of the shared coordinates to H and g; those of the free states, and between the two."""
+        rows, d, width = J.shape
+        lower = dsyrk(1.0, J.reshape(rows * d, width).T, lower=1)[:n, :n]
+        H += np.tril(lower) + np.tril(lower, -1).T
+        g += J[:, :, :n].reshape(-1, n).T @ r.ravel()
+        Jy, start = J[:, :, n:], self.start[which] - self.start[which.start]
+        A = np.add.reduceat(np.einsum("nci,ncj->nij", Jy, Jy), start, axis=0)
+        z = np.add.reduceat(np.einsum("nci,nc->ni", Jy, r), start, axis=0)
+        length = self.length[which]
+        if (length == length[0]).all():
+            whole = J.reshape(len(length), length[0] * d, width)
+            C = np.matmul(whole[:, :, n:].transpose(0, 2, 1), whole[:, :, :n])
+        else:
+            pieces = [J[a : a + m].reshape(m * d, width) for a, m in zip(start, length, strict=True)]
+            C = np.stack([piece[:, n:].T @ piece[:, :n] for piece in pieces])
+        return A, C, z

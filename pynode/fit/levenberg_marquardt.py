@@ -8,10 +8,15 @@ C the posterior covariance (beta J^T J + alpha)^-1.
 """
 
 import time
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 
 import numpy as np
 from scipy.linalg import cho_factor, cho_solve, eigh, lapack
+
+from pynode.fit.blas import small_matrices
+from pynode.fit.checkpoint import as_checkpoint
+from pynode.fit.least_squares import Residuals
+from pynode.fit.result import FitInterrupted, FitResult, Iteration
 
 ALPHA_RANGE = (1e-6, 1e4)
 TRIES = 12
@@ -101,6 +106,91 @@ def log_evidence(problem, state):
 
 
 def levenberg_marquardt(
+    residuals, theta0, *, weight_decay=0.0, evidence=False, max_iter=100, tol=1e-8, damping=1e-3, callback=None, checkpoint=None
+):
+    """Minimise a sum of squares |r(theta)|^2 + weight_decay |theta|^2.
+
+    Parameters
+    ----------
+    residuals : callable
+        residuals(theta) -> (r (n,), J (n, p)), the residuals and their Jacobian dr/dtheta.
+    theta0 : (p,) array
+    weight_decay : float
+    evidence : bool
+        Estimate the strength of the prior and of the noise along the way (MacKay 1992); weight_decay is not used then.
+    max_iter : int
+    tol : float
+        Converged when two steps in a row lower the objective by less than this fraction.
+    damping : float
+        The first.
+    callback : callable, optional
+        callback(Iteration) after each step; return True to stop.
+    checkpoint : path or Checkpoint, optional
+        Written now and then; if the file is there, minimising goes on from it. Removed at the end.
+
+    Returns
+    -------
+    FitResult
+        With `covariance` (p, p), that of theta given the variance of the residuals, which is estimated.
+
+    Raises
+    ------
+    FitInterrupted
+        Ctrl-C; its `result` keeps the best so far.
+    """
+    theta0 = np.array(theta0, dtype=np.float64)
+    if theta0.ndim != 1 or not np.isfinite(theta0).all():
+        raise ValueError(f"theta0 must be a vector of finite numbers, got shape {theta0.shape}")
+    problem, rows, checkpoint = Residuals(residuals, theta0), [], as_checkpoint(checkpoint)
+    alpha = np.full(len(theta0), 1.0 if evidence else float(weight_decay))
+    state = Posterior(theta0, None, alpha, 1.0, gamma=float(len(theta0)))
+    if checkpoint is not None:
+        checkpoint.open("levenberg_marquardt", theta0, weight_decay, evidence, tol, damping)
+
+    def after_step(state, objective, norm, seconds):
+        rows.append((state.loss, norm, seconds))
+        return callback is not None and callback(Iteration(len(rows), state.theta.copy(), state.loss, norm, seconds)) is True
+
+    def result(status):
+        history = dict(zip(("loss", "gradient_norm", "seconds"), np.array(rows).reshape(-1, 3).T, strict=True))
+        left = max(problem.n_observed - state.gamma, 1.0)
+        spread = None if state.covariance is None else state.covariance * (1.0 if evidence else state.loss / left)
+        return FitResult(
+            state.theta, state.loss, status, MESSAGES[status], state.n_iter, state.n_evaluations, history, spread
+        )
+
+    groups = [np.arange(len(theta0))] if evidence else ()
+    try:
+        with small_matrices(len(theta0)):
+            descend(
+                problem,
+                state,
+                groups=groups,
+                evidence=evidence,
+                max_iter=max_iter,
+                tol=tol,
+                damping=damping,
+                callback=after_step,
+                checkpoint=checkpoint,
+            )
+    except KeyboardInterrupt:
+        raise FitInterrupted(result("interrupted")) from None
+    if checkpoint is not None:
+        checkpoint.done()
+    return result(state.status)
+
+
+MESSAGES = {
+    "converged": "steps no longer lower the objective",
+    "max_iter": "the most iterations allowed",
+    "stalled": "no step makes the objective smaller: it is as exact as it gets",
+    "stopped": "the callback asked to stop",
+    "failed": "the residuals cannot be computed",
+    "interrupted": "interrupted by the user",
+}
+
+
+def descend(
     problem,
     state,
     *,
@@ -112,13 +202,15 @@ def levenberg_marquardt(
     damping=1e-3,
     callback=None,
     on_iteration=None,
+    checkpoint=None,
+    extra=None,
 ):
-    """Minimise a problem from `state`, in place.
+    """Minimise a problem of `pynode.fit.least_squares` from `state`, in place.
 
     Parameters
     ----------
-    problem : MatchingProblem, ShootingProblem, or alike
-        With loss(theta, free), linearise(theta, free), n_observed, n_free.
+    problem : MatchingProblem, ShootingProblem, Residuals, or alike
+        With loss(x, free), linearise(x, free), n_observed, n_free.
     state : Posterior
     groups : list of int arrays
         Parameters that share a prior, each with its own precision; those in no group keep the alpha they have.
@@ -135,22 +227,33 @@ def levenberg_marquardt(
         callback(state, objective, gradient norm, seconds) after each step; True stops.
     on_iteration : callable, optional
         on_iteration(problem, state) after each step, before linearising again (robust weights).
+    checkpoint : Checkpoint, optional
+    extra : object, optional
+        With get() -> dict and set(dict): what belongs to the problem and changes on the way.
 
     Returns
     -------
     Posterior
         `state`.
     """
-    start, nu, small = time.perf_counter(), 2.0, 0
+    start, nu, small, done = time.perf_counter(), 2.0, 0, 0
+    before = None if checkpoint is None else checkpoint.take("levenberg_marquardt")
+    if before is not None:
+        for name, value in before["state"].items():
+            setattr(state, name, value)
+        damping, nu, small, done = before["damping"], before["nu"], before["small"], before["done"]
+        if extra is not None:
+            extra.set(before["extra"])
     here = problem.linearise(state.theta, state.free)
-    state.n_evaluations += 1
-    if here is None or not np.isfinite(here.loss):
-        state.status = "failed"
-        return state
-    state.status, state.loss = "max_iter", here.loss
-    if evidence and settled >= 1:
-        update_evidence(state, here.H, groups, problem.n_observed, problem.n_free)
-    for _ in range(max_iter):
+    if before is None:
+        state.n_evaluations += 1
+        if here is None or not np.isfinite(here.loss):
+            state.status = "failed"
+            return state
+        state.status, state.loss = "max_iter", here.loss
+        if evidence and settled >= 1:
+            update_evidence(state, here.H, groups, problem.n_observed, problem.n_free)
+    for k in range(done, max_iter):
         found = _step(problem, state, here, damping, nu)
         if found is None:
             state.status = "stalled"
@@ -176,10 +279,26 @@ def levenberg_marquardt(
         if small == 2:
             state.status = "converged"
             break
-    state.covariance = covariance(here.H, state.alpha, state.beta)
+        if checkpoint is not None:
+            now = {"damping": damping, "nu": nu, "small": small, "done": k + 1}
+            checkpoint.offer("levenberg_marquardt", lambda now=now: now | {"state": _saved(state), "extra": None if extra is None else extra.get()})
+    conclude(problem, state, here)
+    return state
+
+
+def conclude(problem, state, here=None):
+    """Fill in the covariances of a Posterior."""
+    here = problem.linearise(state.theta, state.free) if here is None else here
+    state.loss, state.covariance = here.loss, covariance(here.H, state.alpha, state.beta)
     if here.free_gain is not None:
         state.free_gain, state.free_covariance = here.free_gain, np.linalg.inv(here.free_precision) / state.beta
-    return state
+
+
+def _saved(state):
+    """A Posterior as plain data, without what follows from the rest."""
+    late = ("covariance", "free_gain", "free_covariance", "noise")
+    values = {name: value for name, value in asdict(state).items() if name not in late}
+    return {name: None if isinstance(x, float) and not np.isfinite(x) else x for name, x in values.items()}
 
 
 def _objective(state, loss):

@@ -6,13 +6,14 @@ Varah 1982, doi:10.1137/0903003.
 import numpy as np
 
 from pynode.fields import run
+from pynode.fit.coordinates import Coordinates
 
 STILL = 1e-6
 """Changes over all the time, in units of the states, below which slopes count as zero."""
 
 
 class MatchingObjective:
-    """theta -> (loss, gradient): sum of weight (f(t, y; theta) - slope)^2 over that of weight slope^2, with decay.
+    """x -> (loss, gradient): sum of weight (f(t, y; theta) - slope)^2 over that of weight slope^2, with decay.
 
     Parameters
     ----------
@@ -23,20 +24,25 @@ class MatchingObjective:
     decay : float
         Added is decay / n * |theta|^2.
     weight : (d,) array, optional
+    u : (n, m) array, optional
+        Control inputs.
+    coordinates : Coordinates, optional
+        The objective is one of x, theta = T(x), and so is the decay.
     """
 
-    def __init__(self, field, t, y, slope, decay=0.0, weight=None):
-        self.field, self.point, self.slope = field, {"t": t, "y": y, "u": None}, slope
+    def __init__(self, field, t, y, slope, decay=0.0, weight=None, u=None, coordinates=None):
+        self.field, self.point, self.slope = field, {"t": t, "y": y, "u": u}, slope
+        self.coordinates = coordinates or Coordinates((), np.zeros(field.n_params))
         self.weight = np.ones(field.d) if weight is None else weight
         total, still = (self.weight * slope**2).sum(), slope.size * (STILL / np.ptp(t)) ** 2
         self.scale, self.decay = 1.0 / max(total, still), decay / len(slope)
 
-    def __call__(self, theta):
-        field = self.field
+    def __call__(self, x):
+        field, theta = self.field, self.coordinates.theta(x)
         callbacks = field.bind_callbacks(theta) if field.callbacks else None
         (value,), _ = run(field.program, self.point, [theta], callbacks)
         residual = value - self.slope
         seed = 2 * self.scale * self.weight * residual
         _, (gradient,) = run(field.vjp_program, self.point | {"seed": seed}, [theta], callbacks)
-        loss = self.scale * (self.weight * residual**2).sum() + self.decay * (theta @ theta)
-        return float(loss), gradient + 2 * self.decay * theta
+        loss = self.scale * (self.weight * residual**2).sum() + self.decay * (x @ x)
+        return float(loss), self.coordinates.pull(x, gradient) + 2 * self.decay * x

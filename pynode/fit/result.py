@@ -16,12 +16,16 @@ class FitResult:
         The best parameters found.
     loss : float
         Their loss.
-    status : {"converged", "max_iter", "stopped", "stalled", "interrupted"}
+    status : {"converged", "max_iter", "stopped", "stalled", "failed", "interrupted"}
         stopped: a callback asked for it; stalled: no step makes the loss smaller.
     message : str
     n_iter, n_evaluations : int
     history : dict of (n_iter,) arrays
         loss, gradient_norm, seconds.
+    covariance : (p, p) array or None
+        Of theta, where the optimiser finds it.
+    states : list of (T_i, d) arrays or None
+        Of the trajectories that were fitted, where there are any.
     """
 
     theta: np.ndarray
@@ -31,6 +35,8 @@ class FitResult:
     n_iter: int
     n_evaluations: int
     history: dict
+    covariance: np.ndarray | None = None
+    states: list | None = None
 
 
 @dataclass(frozen=True)
@@ -53,7 +59,13 @@ class FitInterrupted(KeyboardInterrupt):
 
 
 class Recorder:
-    """Wraps an objective: counts, checks, remembers the best, keeps the history."""
+    """Wraps an objective: counts, checks, remembers the best, keeps the history.
+
+    Attributes
+    ----------
+    theta, loss : the best so far
+    rows : list of (loss, gradient norm, seconds)
+    """
 
     def __init__(self, objective, theta0, callback):
         theta0 = np.array(theta0, dtype=np.float64)
@@ -90,6 +102,18 @@ class Recorder:
         return self.callback(Iteration(len(self.rows), theta.copy(), loss, norm, seconds)) is True
 
     def result(self, status, message):
-        columns = np.array(self.rows, dtype=np.float64).reshape(-1, 3).T
-        history = dict(zip(("loss", "gradient_norm", "seconds"), columns, strict=True))
+        history = dict(zip(("loss", "gradient_norm", "seconds"), self._columns().T, strict=True))
         return FitResult(self.theta, self.loss, status, message, len(self.rows), self.n_evaluations, history)
+
+    def saved(self):
+        """The state as plain data."""
+        return {"theta": self.theta, "loss": self.loss, "n_evaluations": self.n_evaluations, "rows": self._columns()}
+
+    def restore(self, saved):
+        """Go on from `saved()`."""
+        self.theta, self.loss, self.n_evaluations = saved["theta"], saved["loss"], saved["n_evaluations"]
+        self.rows = [tuple(row) for row in saved["rows"].tolist()]
+        self.start -= self.rows[-1][2] if self.rows else 0.0
+
+    def _columns(self):
+        return np.array(self.rows, dtype=np.float64).reshape(-1, 3)

@@ -6,7 +6,6 @@ parameters is known (Laplace approximation), from which error bands follow.
 """
 
 import time
-import warnings
 from dataclasses import dataclass, replace
 from dataclasses import field as _field
 from typing import Any
@@ -15,11 +14,10 @@ import numpy as np
 
 from pynode.errors import OK
 from pynode.fit.blas import small_matrices
-from pynode.fit.curriculum import LOST, NOTHING_SOLVED, WORSE, FitError, FitWarning, Stage
+from pynode.fit.curriculum import LOST, WORSE, Run, Stage
 from pynode.fit.least_squares import MatchingProblem, ShootingProblem
-from pynode.fit.levenberg_marquardt import Posterior, levenberg_marquardt, log_evidence
-from pynode.fit.objective import Windows
-from pynode.fit.result import FitInterrupted, FitResult
+from pynode.fit.levenberg_marquardt import Posterior, conclude, descend, log_evidence
+from pynode.fit.result import Iteration
 
 MAX_PARAMETERS = 1500
 MAX_STATES = 20
@@ -36,6 +34,9 @@ SETTLED = 0.1
 """See `levenberg_marquardt`: along trajectories the noise is re-estimated only once steps gain less than this part."""
 
 ROBUST = ("gaussian", "huber", "student")
+MATCHED = 20_000
+"""Rows at most whose slopes are matched; more tell hardly more."""
+
 HUBER = 1.345
 """Huber's threshold in standard deviations: 95 % efficiency for Gaussian noise (Huber 1981)."""
 STUDENT = 4.0
@@ -83,8 +84,13 @@ class Noise:
             w = self.given * robust_weight(self.kind, residual**2 * self.given / self.variance)
         else:
             self.variance = np.maximum((self.given * residual**2).sum(axis=0) / count, self.least)
-        mean = np.exp(np.log(self.variance).mean())
-        return w * mean / self.variance
+        self.variance = np.where(seen.any(axis=0), self.variance, 1.0)
+        return w * self.mean / self.variance
+
+    @property
+    def mean(self):
+        """Geometric mean over the states that are observed."""
+        return np.exp(np.log(self.variance[(self.given > 0).any(axis=0)]).mean())
 
 
 @dataclass(frozen=True)
@@ -103,10 +109,13 @@ class SecondOrder:
     alpha : float
         Precision of the prior of the others.
     noise : {"gaussian", "huber", "student"}
-    n_restarts : int
+    starts : list of (p,) arrays
         Random starts; the best after matching slopes goes on.
     options : dict
         Of `pynode.solve`.
+    part : int or None
+        Start with this many of the trajectories, drawn by `seed`; all of them come in a last stage.
+    seed : int
     """
 
     windows: tuple
@@ -115,12 +124,25 @@ class SecondOrder:
     groups: list
     alpha: float
     noise: str
-    n_restarts: int
+    starts: list
     options: dict
+    part: int | None = None
+    seed: int = 0
 
     @property
     def total_iterations(self):
-        return self.max_iter * (len(self.windows) + self.n_restarts)
+        return self.max_iter * (len(self.windows) + len(self.starts) + (self.part is not None))
+
+
+ENOUGH = 60
+"""Observed numbers a parameter with which training starts where there are many more."""
+
+
+def part_of(data, n_params):
+    """How many trajectories are enough to start with, or None: all."""
+    n = int(np.ceil(ENOUGH * n_params / max(data.n_observed / len(data), 1)))
+    n = max(n, 32)
+    return n if 4 * n <= len(data) else None
 
 
 def prior_groups(field):
@@ -133,68 +155,90 @@ def _of_network(field, p):
     return p.init[0] == "normal" or (leaf[:1] == "b" and leaf[1:].isdigit())
 
 
-def train_second_order(field, t, y, training, smoothed, plan, starts, callback=None):
-    """Train a field on trajectories; see `pynode.fit.curriculum.train`.
+class SecondOrderRun(Run):
+    """The stages, by Levenberg-Marquardt.
 
-    Parameters
+    Attributes
     ----------
-    field, t, y, training, smoothed : see `pynode.fit.curriculum.train`
-    plan : SecondOrder
-    starts : list of (p,) arrays
-        Initial parameters to try.
-    callback : callable, optional
-
-    Returns
-    -------
-    Posterior
-        Of the last stage. `training` is changed in place.
+    posterior : Posterior
+        Of the last stage that worked; of x, see `pynode.fit.coordinates`.
     """
-    run = _Run(field, t, y, plan, callback, training, smoothed)
-    with small_matrices(field.n_params):
-        run.match(starts)
-        for intervals in dict.fromkeys(plan.windows):
-            if run.stopped:
-                break
-            run.shoot(intervals)
-    if not run.stopped and not any(stage.windows and stage.status != "left out" for stage in training.stages):
-        raise FitError(NOTHING_SOLVED)
-    run.posterior.noise = run.deviation()
-    return run.posterior
 
-
-class _Run:
-    def __init__(self, field, t, y, plan, callback, training, smoothed):
-        self.field, self.t, self.y, self.plan, self.callback, self.training = field, t, y, plan, callback, training
-        self.smoothed, self.start, self.stopped = smoothed, time.perf_counter(), False
-        spread = np.nanvar(np.concatenate(y), axis=0)
-        self.spread = np.where(spread > 0, spread, 1.0)
+    def __init__(self, *args, **more):
+        super().__init__(*args, **more)
+        self.spread, self.seen = self.data.spread, self.data.seen
         self.least = ROUNDING * self.spread
         self.unexplained = np.inf
-        self.n_observed = int(sum((~np.isnan(v)).sum() for v in y))
-        variance = np.where(np.isnan(smoothed.variance), np.nanmean(np.append(smoothed.variance, 0.01)), smoothed.variance)
+        part = np.arange(len(self.data))
+        if self.plan.part is not None:
+            part = np.sort(np.random.default_rng(self.plan.seed).choice(part, self.plan.part, replace=False))
+        self.part = part
+        variance = self.smoothed.variance
+        typical = np.mean(np.append(variance[~np.isnan(variance)], 0.01))
+        variance = np.where(np.isnan(variance), typical, variance)
         self.variance = np.clip(variance, self.least, FIRST_NOISE * self.spread)
-        self.posterior = Posterior(training.theta, None, self._first_alpha(), 1.0 / self.variance.mean())
+        self.groups = self.coordinates.groups(self.plan.groups)
+        self.posterior = Posterior(
+            self.coordinates.x(self.training.theta), None, self._first_alpha(), 1.0 / self.variance[self.seen].mean()
+        )
+        self.fitted = None
+
+    def surroundings(self):
+        return small_matrices(len(self.coordinates))
+
+    def finish(self):
+        self.posterior.noise = self.deviation()
+
+    def steps(self):
+        part = self.plan.part is not None
+        return [(n, not part) for n in dict.fromkeys(self.plan.windows)] + ([(None, True)] if part else [])
+
+    def saved(self):
+        state = self.posterior
+        return {
+            "theta": state.theta,
+            "alpha": state.alpha,
+            "beta": state.beta,
+            "gamma": state.gamma,
+            "counts": [state.n_iter, state.n_evaluations],
+            "variance": self.variance,
+            "unexplained": self.unexplained,
+        }
+
+    def restore(self, saved):
+        self.variance, self.unexplained = saved["variance"], saved["unexplained"]
+        n_iter, n_evaluations = saved["counts"]
+        self.posterior = replace(
+            self.posterior,
+            **{name: saved[name] for name in ("theta", "alpha", "beta", "gamma")},
+            n_iter=n_iter,
+            n_evaluations=n_evaluations,
+        )
 
     def _first_alpha(self):
-        alpha = np.full(self.field.n_params, self.plan.alpha)
-        for g in self.plan.groups:
+        alpha = np.full(len(self.coordinates), self.plan.alpha)
+        for g in self.groups:
             alpha[g] = 1.0
         return alpha
 
-    def match(self, starts):
+    def match(self):
         """Fit the slopes of smoothed data from every start; keep the best."""
-        t, states, slope = (np.concatenate(x) for x in (self.t, self.smoothed.y, self.smoothed.slope))
-        known = ~np.isnan(slope).any(axis=1) & ~np.isnan(states).any(axis=1)
-        if known.sum() < 2 or self.field.n_params == 0 or self.field.callbacks:
+        found = self.known_slopes()
+        if found is None or self.field.callbacks:
             return
+        t, states, slope, u = found
+        if len(t) > MATCHED:
+            rows = np.sort(np.random.default_rng(self.plan.seed).choice(len(t), MATCHED, replace=False))
+            t, states, slope, u = t[rows], states[rows], slope[rows], None if u is None else u[rows]
         best: Any = None
-        scale = np.maximum(np.var(slope[known], axis=0), ROUNDING * self.spread)
-        problem = MatchingProblem(self.field, t[known], states[known], slope[known], 1.0 / scale)
-        for theta in starts:
+        scale = np.maximum(np.var(slope, axis=0), ROUNDING * self.spread)
+        problem = MatchingProblem(self.field, t, states, slope, 1.0 / scale, u, self.coordinates)
+        for theta in self.plan.starts:
             stage = Stage("slopes")
-            self.training.stages.append(stage)
-            state = Posterior(theta.copy(), None, self._first_alpha(), 10.0, least=ROUNDING * slope[known].size)
-            self._optimise(stage, problem, state, tol=1e-2, damping=1e-2)
+            self.begin(stage)
+            x = self.coordinates.x(theta).copy()
+            state = Posterior(x, None, self._first_alpha(), 10.0, least=ROUNDING * slope.size)
+            self._descend(stage, problem, state, tol=1e-2, damping=1e-2)
             score = log_evidence(problem, state)
             if best is None or score > best[0]:
                 best = (score, state)
@@ -203,54 +247,60 @@ class _Run:
         beta = self.posterior.beta
         self.posterior = best[1]
         self.posterior.beta = beta
-        self.training.theta = self.posterior.theta
+        self.training.theta = self.coordinates.theta(self.posterior.theta)
 
-    def shoot(self, intervals):
-        """Fit windows of this many intervals (None: whole trajectories)."""
-        cut = Windows.cut(self.t, self.y, intervals)
-        y0 = np.stack([self.training.states[i][j] for i, j in cut.source])
-        last = intervals == list(dict.fromkeys(self.plan.windows))[-1]
-        given = np.where(np.isnan(np.concatenate(cut.y)), 0.0, 1.0)
+    def shoot(self, intervals, everything=True):
+        chosen = np.arange(len(self.data)) if everything else self.part
+        data = self.data if everything else self.data.take(chosen)
+        cut = data.windows(intervals)
+        y0 = cut.initial([self.training.states[i] for i in chosen])
+        seen = ~np.isnan(np.concatenate(cut.y))
+        given = seen * (1.0 if cut.weight is None else np.concatenate(cut.weight))
         noise = Noise(self.variance, self.plan.noise, given, self.least)
-        mean = np.exp(np.log(self.variance).mean())
-        problem = ShootingProblem(self.field, cut.t, cut.y, y0, weight=mean / self.variance, **self.plan.options)
+        options = self.plan.options | {"coordinates": self.coordinates}
+        problem = ShootingProblem(self.field, cut, y0, weight=given * noise.mean / self.variance, **options)
+        name = "whole trajectories" if intervals is None else f"windows of {intervals}"
+        stage = Stage(name if everything else f"{name} of a part", len(cut))
+        self.begin(stage, intervals)
+        failed = problem.failed(self.posterior.theta, y0)
+        if failed.sum() > len(cut) / 2:
+            self.left_out(stage, "left out")
+            return
+        if failed.any():
+            self.windows_left_out(stage, failed)
+            problem.leave_out(failed)
+            noise.given[np.repeat(failed, problem.length)] = 0.0
         state = replace(
             self.posterior,
             free=y0.copy(),
-            beta=1.0 / mean,
+            beta=1.0 / noise.mean,
             alpha=self.posterior.alpha.copy(),
-            least=ROUNDING * problem.n_observed * np.exp(np.log(self.spread).mean()),
+            least=ROUNDING * problem.n_observed * np.exp(np.log(self.spread[self.seen]).mean()),
         )
-        stage = Stage("whole trajectories" if intervals is None else f"windows of {intervals}", len(cut))
-        self.training.stages.append(stage)
 
         def reweigh(problem, state):
             residual = problem.residual(state.theta, state.free)
             if np.isfinite(residual).all():
                 problem.set_weight(noise.weights(residual))
 
-        self._optimise(stage, problem, state, tol=self.plan.tol if last else 10 * self.plan.tol, on_iteration=reweigh)
+        last = (intervals, everything) == self.steps()[-1]
+        tol = self.plan.tol if last and self.plan.part is None else 10 * self.plan.tol
+        self._descend(stage, problem, state, tol, on_iteration=reweigh, extra=_Extra(problem, noise))
         stage.nfe = problem.nfe
         if state.status == "failed" or self._lost(problem, state):
-            stage.status = "left out" if state.status == "failed" else "undone"
-            self.training.theta = self.posterior.theta
-            known = [s.name for s in self.training.stages if s.windows and s.status not in ("undone", "left out")]
-            what = (
-                f"the field could not be solved over {stage.name}; this stage was left out"
-                if stage.status == "left out"
-                else f"the data cannot be followed over {stage.name}: "
-                f"the parameters fitted to {(known or ['slopes'])[-1]} stay"
-            )
-            warnings.warn(what, FitWarning, stacklevel=5)
+            self.left_out(stage, "left out" if state.status == "failed" else "undone")
+            self.training.theta = self.coordinates.theta(self.posterior.theta)
             return
-        self.posterior, self.variance = state, noise.variance
-        self._keep_states(cut, problem, state)
+        self.posterior, self.variance, self.fitted = state, noise.variance, (cut, chosen, problem)
+        self.keep_states(cut, chosen, *problem.solve(state.theta, state.free))
 
     def deviation(self):
         """Standard deviation of the noise of each state, the parameters that were fitted taken into account."""
-        posterior, n = self.posterior, self.n_observed
+        posterior = self.posterior
+        n = self.data.n_observed if self.fitted is None else self.fitted[2].n_observed
         fitted = min(posterior.gamma + np.size(posterior.free if posterior.free is not None else 0), 0.95 * n)
-        return np.sqrt(self.variance * (n / (n - fitted) if self.plan.noise == "gaussian" else 1.0))
+        variance = self.variance * (n / (n - fitted) if self.plan.noise == "gaussian" else 1.0)
+        return np.where(self.seen, np.sqrt(variance), np.nan)
 
     def _lost(self, problem, state):
         """Whether the data are not explained over windows this long, much worse than before: chaos."""
@@ -261,67 +311,54 @@ class _Run:
         self.unexplained = self.unexplained if worse else unexplained
         return worse
 
-    def _keep_states(self, cut, problem, state):
-        raw = problem.problem.setup.run(np.ascontiguousarray(state.theta), y0=np.ascontiguousarray(state.free))
-        y = np.split(raw["y"], problem.start[1:])
-        for (i, j), states, status in zip(cut.source, y, raw["status"], strict=True):
-            if status == OK:
-                self.training.states[i][j : j + len(states)] = states
-
-    def _optimise(self, stage, problem, state, tol, damping=1e-3, on_iteration=None):
-        index, history, started = len(self.training.stages) - 1, self.training.history, time.perf_counter()
-        evaluations, iterations = state.n_evaluations, state.n_iter
+    def _descend(self, stage, problem, state, tol, damping=1e-3, **more):
+        started, evaluations, iterations = time.perf_counter(), state.n_evaluations, state.n_iter
 
         def after_step(state, objective, gradient_norm, seconds):
-            self.training.theta = state.theta
-            loss = state.loss / problem.n_observed
-            for name, value in (
-                ("stage", index),
-                ("loss", loss),
-                ("gradient_norm", gradient_norm),
-                ("seconds", time.perf_counter() - self.start),
-            ):
-                history[name].append(value)
-            step = Step(len(history["loss"]), state.theta.copy(), loss, gradient_norm, seconds)
-            if self.callback is not None and self.callback(stage, step) is True:
-                self.stopped = True
-            return self.stopped
+            theta = self.coordinates.theta(state.theta)
+            self.training.theta = theta
+            number, loss = len(self.training.history["loss"]) + 1, state.loss / problem.n_observed
+            step = Iteration(number, theta.copy(), loss, gradient_norm, seconds)
+            kept = (state.theta,) if state.free is None else (state.theta, state.free)
+            return self.record(stage, step, theta, kept)
 
+        if self.judge is not None and self.judged is not None:
+            self.judge.restore(self.judged)
+        self.judged = None
         try:
-            levenberg_marquardt(
+            descend(
                 problem,
                 state,
-                groups=self.plan.groups,
+                groups=self.groups,
                 max_iter=self.plan.max_iter,
                 tol=tol,
                 damping=damping,
                 callback=after_step,
                 settled=SETTLED if problem.n_free else 1.0,
-                on_iteration=on_iteration,
+                checkpoint=self.checkpoint if problem.n_free else None,
+                **more,
             )
         except KeyboardInterrupt:
-            result = FitResult(
-                state.theta,
-                state.loss / problem.n_observed,
-                "interrupted",
-                "interrupted",
-                state.n_iter,
-                state.n_evaluations,
-                {name: np.array(x) for name, x in history.items()},
-            )
-            raise FitInterrupted(result) from None
+            raise self.interrupted(state.loss / problem.n_observed) from None
         finally:
+            if self.judge is not None and self.judge.kept is not None:
+                state.theta, state.free = self.judge.kept
+                conclude(problem, state)
+            if state.status == "stopped" and not self.stopped:
+                state.status = "early"
             stage.status, stage.loss = state.status, state.loss / problem.n_observed
             stage.iterations, stage.evaluations = state.n_iter - iterations, state.n_evaluations - evaluations
             stage.seconds = time.perf_counter() - started
 
 
-@dataclass(frozen=True)
-class Step:
-    """What a callback sees after each step; to stop training it returns True."""
+class _Extra:
+    """Weights and noise of a problem, for checkpoints."""
 
-    number: int
-    theta: np.ndarray
-    loss: float
-    gradient_norm: float
-    seconds: float
+    def __init__(self, problem, noise):
+        self.problem, self.noise = problem, noise
+
+    def get(self):
+        return {"root": self.problem.root, "variance": self.noise.variance}
+
+    def set(self, saved):
+        self.problem.root, self.noise.variance = saved["root"], saved["variance"]

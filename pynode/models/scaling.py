@@ -1,13 +1,13 @@
-"""The units in which a model works: states and time of order one."""
+"""The units in which a model works: states, control inputs and time of order one."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 
 
 @dataclass(frozen=True)
 class Scaling:
-    """z = (g(y) - shift) / scale, tau = (t - t_shift) / t_scale, with g = log or the identity.
+    """z = (g(y) - shift) / scale, tau = (t - t_shift) / t_scale, with g = log or the identity; u likewise.
 
     Attributes
     ----------
@@ -16,6 +16,10 @@ class Scaling:
         Standard deviations of z, the units of absolute tolerances: 1 where the states are scaled.
     t_shift, t_scale : float
     log : bool
+        All states but the last `extra` ones are those of logarithms.
+    extra : int
+        States that the model added: they have no units.
+    u_shift, u_scale : (m,) arrays
     """
 
     shift: np.ndarray
@@ -24,41 +28,90 @@ class Scaling:
     t_shift: float = 0.0
     t_scale: float = 1.0
     log: bool = False
+    extra: int = 0
+    u_shift: np.ndarray = field(default_factory=lambda: np.zeros(0))
+    u_scale: np.ndarray = field(default_factory=lambda: np.ones(0))
 
     def __post_init__(self):
         arrays = (self.shift, self.scale, self.spread)
         if any(np.ndim(x) != 1 or np.shape(x) != np.shape(self.shift) for x in arrays):
             raise ValueError("shift, scale and spread must be vectors of one length")
-        if not np.isfinite([*np.concatenate(arrays), self.t_shift, self.t_scale]).all():
+        if np.ndim(self.u_shift) != 1 or np.shape(self.u_shift) != np.shape(self.u_scale):
+            raise ValueError("u_shift and u_scale must be vectors of one length")
+        numbers = [*np.concatenate(arrays), *self.u_shift, *self.u_scale, self.t_shift, self.t_scale]
+        if not np.isfinite(numbers).all():
             raise ValueError("the scaling must consist of finite numbers")
-        if not (np.concatenate(arrays[1:]) > 0).all() or not self.t_scale > 0:
-            raise ValueError("scale, spread and t_scale must be positive")
+        if not (np.concatenate([*arrays[1:], self.u_scale]) > 0).all() or not self.t_scale > 0:
+            raise ValueError("scale, spread, u_scale and t_scale must be positive")
+        if type(self.extra) is not int or not 0 <= self.extra < len(self.shift):
+            raise ValueError(f"extra={self.extra!r} makes no sense for {len(self.shift)} states")
 
     @classmethod
-    def identity(cls, d, log=False):
+    def identity(cls, d, log=False, m=0):
         """Nothing is scaled."""
-        return cls(np.zeros(d), np.ones(d), np.ones(d), log=log)
+        return cls(np.zeros(d), np.ones(d), np.ones(d), log=log, u_shift=np.zeros(m), u_scale=np.ones(m))
 
     @classmethod
-    def of(cls, y, log=False):
-        """Mean 0 and variance 1 for states y (list of (T_i, d)); time is left as it is."""
-        x = cls.identity(y[0].shape[1], log).states(np.concatenate(y))
-        scale = np.nanstd(x, axis=0)
-        return cls(np.nanmean(x, axis=0), np.where(scale > 0, scale, 1.0), np.ones(x.shape[1]), log=log)
+    def of(cls, y, log=False, signal=None):
+        """Mean 0 and variance 1 for states y (list of (T_i, d)) and control inputs; time is left as it is."""
+        x = np.concatenate(y)
+        d, m = x.shape[1], 0 if signal is None else signal.m
+        x, seen = np.log(x) if log else x, ~np.isnan(x).all(axis=0)
+        shift, scale = np.zeros(d), np.ones(d)
+        shift[seen], scale[seen] = np.nanmean(x[:, seen], axis=0), np.nanstd(x[:, seen], axis=0)
+        u = np.zeros((1, m)) if signal is None else np.concatenate(signal.u)
+        u_scale = u.std(axis=0)
+        return cls(
+            shift,
+            np.where(scale > 0, scale, 1.0),
+            np.ones(d),
+            log=log,
+            u_shift=u.mean(axis=0),
+            u_scale=np.where(u_scale > 0, u_scale, 1.0),
+        )
 
     def unscaled(self):
         """The same units as those of the data; only the spread is kept."""
-        d = len(self.shift)
-        return Scaling(np.zeros(d), np.ones(d), self.scale * self.spread, log=self.log)
+        d, m = len(self.shift), len(self.u_shift)
+        return replace(
+            self,
+            shift=np.zeros(d),
+            scale=np.ones(d),
+            spread=self.scale * self.spread,
+            u_shift=np.zeros(m),
+            u_scale=np.ones(m),
+        )
+
+    def with_extra(self, n):
+        """The same with n more states."""
+        if n == 0:
+            return self
+        zeros, ones = np.zeros(n), np.ones(n)
+        parts = {"shift": zeros, "scale": ones, "spread": ones}
+        return replace(self, extra=n, **{name: np.append(getattr(self, name), x) for name, x in parts.items()})
 
     def states(self, y):
         """z from y (..., d)."""
-        return ((np.log(y) if self.log else y) - self.shift) / self.scale
+        return (self._logs(y, np.log) - self.shift) / self.scale
 
     def states_back(self, z):
         """y from z (..., d)."""
-        x = z * self.scale + self.shift
-        return np.exp(x) if self.log else x
+        return self._logs(z * self.scale + self.shift, np.exp)
+
+    def _logs(self, x, function):
+        if not self.log:
+            return x
+        if not self.extra:
+            return function(x)
+        return np.concatenate([function(x[..., : -self.extra]), x[..., -self.extra :]], axis=-1)
+
+    def slope_of_states_back(self, y):
+        """dy/dz at y, both (..., d)."""
+        slope = np.broadcast_to(self.scale, np.shape(y)).copy()
+        if self.log:
+            known = slice(None, -self.extra or None)
+            slope[..., known] *= y[..., known]
+        return slope
 
     def times(self, t):
         """tau from t: an array, or a list of arrays."""
@@ -66,7 +119,10 @@ class Scaling:
             return [self.times(x) for x in t]
         return (np.asarray(t, dtype=np.float64) - self.t_shift) / self.t_scale
 
+    def inputs(self, signal):
+        """Control inputs in the units of the field, or None."""
+        return None if signal is None else signal.scaled(self.u_shift, self.u_scale, self.t_shift, self.t_scale)
+
     def slopes_back(self, y, slope):
         """dy/dt from dz/dtau at y, all (..., d)."""
-        rate = slope * self.scale / self.t_scale
-        return rate * y if self.log else rate
+        return slope * self.slope_of_states_back(y) / self.t_scale

@@ -3,7 +3,10 @@
 import numpy as np
 
 from pynode.fields import Field
+from pynode.fit import curriculum
 from pynode.fit.curriculum import Stage
+from pynode.inputs import Signal
+from pynode.models import options
 from pynode.models.scaling import Scaling
 from pynode.tables import Trajectories
 
@@ -28,17 +31,18 @@ REPORT = {
 }
 """What a report holds."""
 
-HISTORY = {"stage": np.int64, "loss": np.float64, "gradient_norm": np.float64, "seconds": np.float64}
+HISTORY = {name: np.dtype(np.int64 if name == "stage" else np.float64) for name in curriculum.HISTORY}
 
 
 def to_content(model, data=True):
     """A fitted NeuralODE as JSON values and arrays, for `pynode.files.write`."""
     return {
         "model": "NeuralODE",
-        "params": model.get_params() | {"field": None},
+        "params": _plain(model),
         "own_field": model.field is not None,
         "field": model.field_.to_dict(),
         "theta": model.theta_,
+        "n_unobserved": model.n_unobserved_,
         "scaling": vars(model.scaling_),
         "names": list(model.names_),
         "time_name": model.time_name_,
@@ -47,12 +51,25 @@ def to_content(model, data=True):
         "state_gain": model._state_gain,
         "state_covariance": model._state_covariance,
         "report": _without_nan(model.report_),
+        "estimators": [to_content(member, False) for member in model.estimators_],
         "history": {name: np.asarray(model.history_[name], dtype=dtype) for name, dtype in HISTORY.items()},
         "data": _data_to_dict(model.data_) if data and model.data_ is not None else None,
     }
 
 
-def from_content(content, make):
+def _plain(model):
+    """The parameters of the constructor that a file can hold."""
+    params = model.get_params() | {"field": None}
+    if callable(params["schedule"]):
+        raise ValueError("schedule is a function of yours, which a model file cannot hold: set_params(schedule='cosine') first")
+    plain = {name: list(x) if isinstance(x, tuple) else x for name, x in params.items()}
+    for name, x in plain.items():
+        if isinstance(x, np.ndarray):
+            plain[name] = x.tolist()
+    return plain
+
+
+def from_content(content, make, member=False):
     """The model again.
 
     Parameters
@@ -71,10 +88,14 @@ def from_content(content, make):
         raise ValueError(f"unknown kind of model {content['model']!r}")
     field = Field.from_dict(content["field"])
     _of_type(field.name, str, "the name of the field")
-    model = make(**(content["params"] | {"field": field if content["own_field"] else None}))
-    names = tuple(content["names"])
-    if not all(isinstance(name, str) for name in names) or len(names) != field.d or field.n_out != field.d:
-        raise ValueError(f"the field has {field.d} states, the names are {names}")
+    params = content["params"] | {"field": field if content["own_field"] else None}
+    tuples = {name: tuple(x) for name, x in params.items() if name in ("hidden", "windows") and isinstance(x, list)}
+    model = make(**(params | tuples))
+    options.check(model)
+    names, extra = tuple(content["names"]), _of_type(content["n_unobserved"], int, "n_unobserved")
+    seen = field.d - extra
+    if not all(isinstance(name, str) for name in names) or len(names) != seen or extra < 0 or field.n_out != field.d:
+        raise ValueError(f"the field has {field.d} states, {extra} of them unobserved, the names are {names}")
     theta, states = content["theta"], content["initial_states"]
     if theta.shape != (field.n_params,) or not np.isfinite(theta).all():
         raise ValueError(f"theta must be {field.n_params} finite numbers")
@@ -85,15 +106,24 @@ def from_content(content, make):
     model._state_gain = _optional(content["state_gain"], (b, d, p), "the gain of the initial states")
     model._state_covariance = _optional(content["state_covariance"], (b, d, d), "the covariance of the initial states")
     scaling = Scaling(**content["scaling"])
-    if scaling.shift.shape != (field.d,) or scaling.log is not model.log:
+    fits = scaling.shift.shape == (field.d,) and scaling.u_shift.shape == (field.inputs,)
+    if not fits or scaling.log is not bool(model.log) or scaling.extra != extra:
         raise ValueError("the scaling does not fit the field")
     data = None if content["data"] is None else _data_from_dict(content["data"], names, content["time_name"])
+    if data is not None and (0 if data.signal is None else data.signal.m) != field.inputs:
+        raise ValueError(f"the field has {field.inputs} control inputs, the data others")
     if data is not None and len(data) != len(states):
         raise ValueError(f"{len(states)} initial states for {len(data)} trajectories")
     model.field_, model.theta_, model.scaling_, model.initial_states_ = field, theta, scaling, states
     model.names_, model.time_name_, model.data_ = names, _text(content["time_name"]), data
     model.history_, model.report_ = _history(content["history"]), _report(content["report"], names)
-    model.seed_ = model.report_["seed"]
+    model.seed_, model.n_unobserved_ = model.report_["seed"], extra
+    model.estimators_ = [] if member else [from_content(part, make, member=True) for part in content["estimators"]]
+    if any(m.names_ != names or m.n_unobserved_ != extra or m.field_.inputs != field.inputs for m in model.estimators_):
+        raise ValueError("the members of the ensemble do not fit each other")
+    for part in model.estimators_:
+        if data is not None and len(part.initial_states_) == len(data):
+            part.data_ = data
     return model
 
 
@@ -146,7 +176,33 @@ def _data_to_dict(data):
         "y": np.concatenate(data.y),
         "lengths": np.array(data.lengths, dtype=np.int64),
         "ids": [i if isinstance(i, (str, int)) else str(i) for i in data.ids],
+        "signal": None if data.signal is None else _signal_to_dict(data.signal),
     }
+
+
+def _signal_to_dict(signal):
+    return {
+        "kind": signal.kind,
+        "shared": signal.shared,
+        "t": None if signal.kind == "constant" else np.concatenate(signal.t),
+        "u": np.concatenate(signal.u),
+        "lengths": np.array([len(u) for u in signal.u], dtype=np.int64),
+    }
+
+
+def _signal_from_dict(stored):
+    if stored is None:
+        return None
+    lengths, u, t = stored["lengths"], stored["u"], stored["t"]
+    if lengths.ndim != 1 or (lengths < 1).any() or lengths.sum() != len(u) or not np.isfinite(u).all():
+        raise ValueError("the control inputs make no sense")
+    cuts = np.cumsum(lengths)[:-1]
+    us, constant = np.split(u, cuts), stored["kind"] == "constant"
+    us = [v[0] for v in us] if constant else us
+    ts = None if constant else np.split(t, cuts)
+    if stored["shared"]:
+        return Signal(None if constant else ts[0], us[0], stored["kind"])
+    return Signal(ts, us, stored["kind"])
 
 
 def _data_from_dict(stored, names, time_name):
@@ -156,7 +212,8 @@ def _data_from_dict(stored, names, time_name):
     if not all(type(i) in (str, int) for i in stored["ids"]):
         raise ValueError("ids must be strings or integers")
     cuts = np.cumsum(lengths)[:-1]
-    return Trajectories(tuple(np.split(t, cuts)), tuple(np.split(y, cuts)), names, _text(time_name), tuple(stored["ids"]))
+    parts = tuple(np.split(t, cuts)), tuple(np.split(y, cuts))
+    return Trajectories(*parts, names, _text(time_name), tuple(stored["ids"]), _signal_from_dict(stored["signal"]))
 
 
 def _without_nan(value):

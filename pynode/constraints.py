@@ -1,0 +1,98 @@
+"""Constraints of parameters: what `theta={"k": pynode.positive(1.0)}` declares.
+
+A field computes with theta as it is; constraints bind only those who change theta, the trainers of `pynode.fit`,
+which work in coordinates without limits (`pynode.fit.coordinates`).
+"""
+
+from typing import Any, NamedTuple
+
+import numpy as np
+
+
+class Constrained(NamedTuple):
+    """A declared parameter (or field, or dict of them) with its constraint: ("positive",), ("bounded", low, high) or
+    ("frozen",)."""
+
+    value: Any
+    constraint: tuple
+
+
+def positive(value):
+    """A parameter that stays positive while it is fitted (its logarithm is what is varied).
+
+    Parameters
+    ----------
+    value : float or array
+        Initial value, positive.
+
+    Examples
+    --------
+    >>> import pynode as pn
+    >>> @pn.field(state=1, theta={"rate": pn.positive(0.5)})
+    ... def decay(t, y, th):
+    ...     return -th.rate * y
+    """
+    return Constrained(_numbers("positive", value), ("positive",))
+
+
+def bounded(value, low, high):
+    """A parameter that stays between bounds while it is fitted (the logit of its place between them is varied).
+
+    Parameters
+    ----------
+    value : float or array
+        Initial value, low < value < high.
+    low, high : float
+    """
+    low, high = float(low), float(high)
+    if not (np.isfinite([low, high]).all() and low < high):
+        raise ValueError(f"bounded: low={low:g} and high={high:g} must be finite numbers, low < high; see also pynode.positive")
+    return Constrained(_numbers("bounded", value), ("bounded", low, high))
+
+
+def frozen(value):
+    """A parameter that keeps its value while others are fitted.
+
+    Parameters
+    ----------
+    value : float, array, Field, or dict of these
+        A Field keeps its initial parameters; give them with `pynode.field(..., init={"net": {...}})`.
+    """
+    if isinstance(value, (tuple, Constrained)):
+        raise TypeError(f"frozen: a number, an array, a Field or a dict of them, not {value!r}")
+    return Constrained(value, ("frozen",))
+
+
+def check(parameter, value):
+    """Whether `value` of a parameter meets its constraint; an error that names it if not."""
+    kind = parameter.constraint[0]
+    low, high = (0.0, np.inf) if kind == "positive" else parameter.constraint[1:] if kind == "bounded" else (-np.inf, np.inf)
+    bad = np.ravel(value)[~((np.ravel(value) > low) & (np.ravel(value) < high))]
+    if len(bad):
+        limits = "positive" if kind == "positive" else f"between {low:g} and {high:g}"
+        raise ValueError(f"parameter {parameter.name} must be {limits} to be fitted, but starts at {bad[0]:g}")
+
+
+def _numbers(name, value):
+    try:
+        array = None if isinstance(value, tuple) else np.asarray(value, dtype=np.float64)
+    except (TypeError, ValueError):
+        array = None
+    if array is None or not np.isfinite(array).all():
+        raise TypeError(f"{name}: the initial value must be a finite number or an array of them, not {value!r}")
+    return array
+
+
+def valid(constraint):
+    """A constraint read from a file, checked."""
+    constraint = tuple(constraint)
+    numbers = constraint[1:]
+    good = constraint in (("free",), ("positive",), ("frozen",)) or (
+        len(constraint) == 3
+        and constraint[0] == "bounded"
+        and all(type(x) in (int, float) and np.isfinite(x) for x in numbers)
+        and numbers[0] < numbers[1]
+    )
+    if not good:
+        raise ValueError(f"{constraint!r} is no constraint of a parameter")
+    return constraint

@@ -1,0 +1,108 @@
+"""The options of NeuralODE: what is checked before a fit."""
+
+import numpy as np
+
+from pynode.arguments import positive
+from pynode.fields import Field
+from pynode.fit.first_order import OPTIMIZERS
+from pynode.fit.pieces import SECOND_ORDER
+from pynode.fit.schedules import as_schedule
+from pynode.fit.second_order import ROBUST
+from pynode.functions import ACTIVATIONS
+from pynode.solving import METHODS
+
+FIRST_ORDER_ONLY = {
+    "batch_size": None,
+    "kinetic_energy": 0.0,
+    "jacobian_norm": 0.0,
+    "steer": 0.0,
+    "max_gradient": None,
+}
+"""Options that only gradient descent has, with the value that turns them off."""
+
+
+def widths(hidden):
+    """Widths of the hidden layers as a tuple."""
+    return (hidden,) if isinstance(hidden, (int, np.integer)) and not isinstance(hidden, bool) else tuple(hidden)
+
+
+def first_order_options(model):
+    """Those of FIRST_ORDER_ONLY that are turned on."""
+    return [name for name, off in FIRST_ORDER_ONLY.items() if getattr(model, name) != off]
+
+
+def check(model):
+    """Everything that can be said before there are data."""
+    try:
+        hidden = widths(model.hidden)
+    except TypeError:
+        hidden = (None,)
+    if not all(isinstance(n, (int, np.integer)) and not isinstance(n, bool) and n >= 1 for n in hidden):
+        raise ValueError(f"hidden={model.hidden!r} must hold the widths of layers, integers >= 1")
+    _one_of("activation", model.activation, ACTIVATIONS)
+    if model.field is not None and not isinstance(model.field, Field):
+        raise TypeError(f"field must be a Field (pynode.field, pynode.mlp, ...), not {type(model.field).__name__}")
+    adaptive = [name for name, row in METHODS.items() if row["error_order"]]
+    if model.method not in adaptive:
+        raise ValueError(f"method={model.method!r} must be an adaptive method: {', '.join(adaptive)}")
+    _one_of("optimizer", model.optimizer, ("auto", SECOND_ORDER, *OPTIMIZERS))
+    _one_of("noise", model.noise, ROBUST)
+    as_schedule(model.schedule)
+    _numbers(model)
+    _integers(model)
+    if model.field is not None and model.augment:
+        raise ValueError("augment adds states to the network; a field of your own declares all its states itself")
+    if model.windows is not None:
+        windows = tuple(model.windows) if np.iterable(model.windows) and not isinstance(model.windows, str) else ()
+        if not windows or not all(n is None or (isinstance(n, (int, np.integer)) and n >= 1) for n in windows):
+            raise ValueError(f"windows={model.windows!r} must hold numbers of intervals >= 1, or None for whole trajectories")
+    if model.optimizer == SECOND_ORDER and first_order_options(model):
+        name = first_order_options(model)[0]
+        raise ValueError(f"{name} belongs to gradient descent: take optimizer='adam' or 'auto', not {SECOND_ORDER!r}")
+    if model.optimizer in OPTIMIZERS and model.n_restarts != 1:
+        raise ValueError(f"n_restarts belongs to {SECOND_ORDER}; optimizer={model.optimizer!r} has n_estimators")
+    if (model.batch_size is not None or model.steer) and "lbfgs" in model.optimizer:
+        raise ValueError("batch_size and steer make the loss random: take optimizer='adam', L-BFGS needs a fixed one")
+
+
+def _one_of(name, value, names):
+    if not isinstance(value, str) or value not in names:
+        raise ValueError(f"{name}={value!r} is not one of {', '.join(names)}")
+
+
+def _numbers(model):
+    for name in ("rtol", "atol", "learning_rate"):
+        positive(name, getattr(model, name))
+    for name in ("kinetic_energy", "jacobian_norm", "steer"):
+        positive(name, getattr(model, name), zero=True)
+    for name in ("weight_decay", "max_gradient"):
+        if getattr(model, name) is not None:
+            positive(name, getattr(model, name), zero=name == "weight_decay")
+    if not positive("steer", model.steer, zero=True) < 1:
+        raise ValueError(f"steer={model.steer!r} must be below 1, a part of the last interval")
+    if not 0 < positive("validation_fraction", model.validation_fraction) < 1:
+        raise ValueError(f"validation_fraction={model.validation_fraction!r} must be between 0 and 1")
+
+
+def _integers(model):
+    least = {
+        "max_iter": 1,
+        "n_restarts": 1,
+        "n_estimators": 1,
+        "patience": 1,
+        "batch_size": 1,
+        "augment": 0,
+        "random_state": 0,
+        "n_jobs": None,
+        "verbose": 0,
+    }
+    for name, low in least.items():
+        value = getattr(model, name)
+        if value is None and name in ("max_iter", "batch_size", "random_state", "n_jobs"):
+            continue
+        if name == "verbose" and isinstance(value, bool):
+            continue
+        bad = isinstance(value, bool) or not isinstance(value, (int, np.integer))
+        if bad or (low is not None and value < low) or (name == "n_jobs" and value == 0):
+            what = "a positive integer" if low == 1 else "None or an integer >= 0" if name == "random_state" else "an integer"
+            raise ValueError(f"{name}={value!r} must be {what}" + (" >= 0" if low == 0 and name != "random_state" else ""))
