@@ -30,6 +30,9 @@ DOUBT = 0.5
 """Where the 90 % band of the field across its direction is wider than this part of its length, the direction is known
 to about 30 degrees at best."""
 
+TOO_WIDE = 0.25
+"""Half widths of a band in a phase portrait, as part of the range of the data, that are not drawn."""
+
 STYLE: Any = {
     "font.size": 10,
     "axes.titlesize": 10.5,
@@ -190,7 +193,7 @@ def residuals(model, *, max_states=8):
     matplotlib.figure.Figure
     """
     data = _data_of(model, None)
-    figure = _figure(7.4, min(1.7 * min(data.d, max_states) + 1.1, 12))
+    figure = _figure(6.6, min(1.7 * min(data.d, max_states) + 1.1, 12))
     _draw_residuals(figure, model, max_states)
     return figure
 
@@ -261,7 +264,7 @@ def _draw_trajectories(parent, model, data, forecast, start, max_columns, max_st
         fine = np.linspace(t[0], stop, int(np.clip(3 * len(t), 600, 3000)))
         path, low, high = _rollout(model, data, fine, i, start == "fitted")
         past = fine <= t[-1]
-        every = -(-len(t) // MAX_MARKERS)
+        every = _step(len(t))
         for j in range(rows):
             ax = axes[j, i]
             ax.plot(fine[past], path[past, j], color=LEARNED, lw=1.4, label="model", zorder=3)
@@ -386,7 +389,7 @@ def _draw_line(parent, model, data, truth, title):
             ax.plot(path, np.gradient(path, fine), color=PATH, lw=1.2, label="fitted trajectory", zorder=3)
         notes.append(_of(len(chosen), len(data), "trajectories"))
     ax.axhline(0, color=QUIET, lw=0.8)
-    every = -(-len(y) // MAX_MARKERS)
+    every = _step(len(y))
     bottom = ax.get_ylim()[0]
     ticks = y[::every]
     ax.plot(ticks, np.full(len(ticks), bottom), "|", color=DATA, ms=9, alpha=0.5, label="data", clip_on=False)
@@ -484,23 +487,31 @@ def _loadings(weights, names, most=4):
 
 def _paths(axes, model, data, projections, span=None, band=True):
     """Data and fitted trajectories in planes, project(y (T, d)) -> (T, 2) for each of the axes; says what was left out."""
-    chosen = _spread(len(data), MAX_PATHS)
+    chosen, drawn = _spread(len(data), MAX_PATHS), list(zip(axes, projections, strict=True))
     total = sum(data.lengths[i] for i in chosen)
-    every = -(-total // MAX_MARKERS)
+    every = _step(total)
     crowded = len(data) > 4 or total > 1000
     style = {"ms": 1.8 if crowded else 3.5, "mew": 0, "alpha": 0.9 if not crowded else 0.55 if total < 2000 else 0.35}
+    to_axis = np.log if model.log else np.asarray
+    spans = {ax: np.ptp(_finite(to_axis(project(np.concatenate(data.y)))), axis=0) for ax, project in drawn} if band else {}
     for i in chosen:
         t, y = data.t[i], data.y[i]
         fine = np.linspace(t[0], t[-1], int(np.clip(3 * len(t), 800, 3000)))
-        path = low = high = None
+        path = high = None
         if data is model.data_:
-            path, low, high = _rollout(model, data, fine, i, True, band, len(chosen))
-        for ax, project in zip(axes, projections, strict=True):
+            path, _, high = _rollout(model, data, fine, i, True, band, len(chosen))
+        for ax, project in drawn:
             ax.plot(*project(y[::every]).T, "o", color=DATA, label="data", zorder=5, **style)
-            if low is not None:
-                _tube(ax, project(path), project(high), model.log, span)
-            if path is not None:
-                ax.plot(*project(path).T, color=PATH, lw=0.8 if crowded else 1.6, label="fitted trajectory", zorder=4)
+            if path is None:
+                continue
+            at = project(path)
+            if high is not None:
+                lost = _tube(ax, at, project(high), model.log, spans[ax] if span is None else span)
+                if lost.any():
+                    some = np.where(lost[:, None], at, np.nan)
+                    ax.plot(*some.T, color=DOUBTFUL, lw=0.8, label="band too wide to draw", zorder=3)
+                    at = np.where(lost[:, None], np.nan, at)
+            ax.plot(*at.T, color=PATH, lw=0.8 if crowded else 1.6, label="fitted trajectory", zorder=4)
     return [_of(len(chosen), len(data), "trajectories"), f"every {_th(every)} point" if every > 1 else ""]
 
 
@@ -508,20 +519,26 @@ def _pick(a, b):
     return lambda y: y[:, [a, b]]
 
 
+def _finite(rows):
+    rows = rows[np.isfinite(rows).all(axis=1)]
+    return rows if len(rows) else np.zeros((1, rows.shape[1]))
+
+
 def _tube(ax, path, high, log, span):
-    """The 90 % band across the direction in which a trajectory moves."""
+    """The 90 % band across the direction in which a trajectory moves; returns where it is too wide, and left out."""
     from matplotlib.collections import PolyCollection
 
     to_axis, from_axis = (np.log, np.exp) if log else (np.asarray, np.asarray)
     x, radius = to_axis(path), to_axis(high) - to_axis(path)
-    span = np.ptp(x[np.isfinite(x).all(axis=1)], axis=0) if span is None else span
     span = np.where(span > 0, span, 1.0)
     x, radius = x / span, radius / span
     along = np.gradient(x, axis=0)
     across = np.stack([-along[:, 1], along[:, 0]], axis=1)
     length = np.linalg.norm(across, axis=1, keepdims=True)
     across = np.divide(across, length, out=np.zeros_like(across), where=length > 0)
-    across = across * np.linalg.norm(across * radius, axis=1, keepdims=True)
+    half = np.linalg.norm(across * radius, axis=1, keepdims=True)
+    lost = half[:, 0] > TOO_WIDE
+    across = np.where(lost[:, None], np.nan, across * half)
     left, right = from_axis((x + across) * span), from_axis((x - across) * span)
     quads = np.stack([left[:-1], left[1:], right[1:], right[:-1]], axis=1)
     quads = quads[np.isfinite(quads).all(axis=(1, 2))]
@@ -529,6 +546,7 @@ def _tube(ax, path, high, log, span):
         PolyCollection(list(quads), facecolors=PALE, edgecolors=PALE, linewidths=0.4, label="90 % band", zorder=1.5),
         autolim=False,
     )
+    return lost
 
 
 def _slope_covariance(model, y, t):
@@ -575,7 +593,7 @@ def _draw_residuals(parent, model, max_states, title=""):
         size = np.abs(rj)
         reach = max(3.6, 1.25 * float(np.quantile(size, 0.98))) if len(rj) else 3.6
         inside = size <= reach
-        every = -(-len(rj) // MAX_MARKERS)
+        every = _step(len(rj))
         ax.axhspan(-1.96, 1.96, color="#efefef", lw=0, label="95 % of noise", zorder=0)
         ax.axhline(0, color=QUIET, lw=0.8, zorder=1)
         ax.plot(tj[inside][::every], rj[inside][::every], "o", **_markers(len(rj), model), label="residual", zorder=2)
@@ -604,7 +622,7 @@ def _draw_residuals(parent, model, max_states, title=""):
         else "the noise or their rms"
     )
     what = "log data - log model" if model.log else "data - model"
-    drawn = -(-len(t) // MAX_MARKERS)
+    drawn = _step(len(t))
     _head(
         parent,
         axes[0, 0],
@@ -658,7 +676,7 @@ def _histogram(ax, r, reach):
     ax.barh(edges[:-1], density, height=width, align="edge", color="#b8b8b8", edgecolor="white", lw=0.4, label=None)
     z = np.linspace(-min(reach, 4.5), min(reach, 4.5), 200)
     ax.plot(np.exp(-(z**2) / 2) / np.sqrt(2 * np.pi), z, color=TRUTH, lw=1.3, label="standard normal")
-    ax.set_xlim(0, 1.12 * max(density.max(), 0.4))
+    ax.set_xlim(0, 1.12 * max(density.max(), 0.4 if reach < 12 else 0.0) or 1.0)
     ax.tick_params(labelleft=False, labelbottom=False)
 
 
@@ -726,6 +744,11 @@ def _legend_columns(labels, width):
 def _of(n, total, what):
     """3 of 100 trajectories", or nothing where all are there."""
     return f"{n} of {total} {what}" if n < total else ""
+
+
+def _step(n):
+    """Every how manieth of n points is drawn."""
+    return max(1, -(-n // MAX_MARKERS))
 
 
 def _th(n):

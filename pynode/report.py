@@ -35,8 +35,8 @@ figcaption { max-width: 75ch; margin: .4rem auto 0; }
 .notes li { margin: .3rem 0; }
 @media (max-width: 760px) {
   .pictures { display: block; }
-  figure .scroll img { max-width: none; width: 540px; }
-  figure.wide .scroll img { width: 780px; }
+  figure .scroll img { max-width: none; width: max(100%, 430px); }
+  figure.wide .scroll img { width: max(100%, 620px); }
 }
 """
 
@@ -156,8 +156,8 @@ def model_notes(model):
     for stage in report["stages"]:
         if stage["status"] == "undone":
             sentences.append(
-                f"The stage over {stage['name']} was undone, for the model lost the data; the parameters are those fitted to "
-                "shorter pieces. Over longer times the model may leave the data, as chaotic systems do."
+                f"The stage over {stage['name']} was undone, for the model lost the data; the parameters are those fitted "
+                "to shorter pieces. Over longer times the model may leave the data, as chaotic systems do."
             )
         elif stage["status"] == "left out":
             sentences.append(f"The stage over {stage['name']} was left out: the equation could not be solved there.")
@@ -197,17 +197,19 @@ def model_parts(model, truth=None, forecast=None):
                 " measurements scatter more, by the noise."
             )
         parts.append(picture(plots.trajectories(model, forecast=forecast), words, wide=True))
-        phase = picture(plots.phase(model, truth=truth), _phase_words(model, truth, bands), wide=model.data_.d == 3)
+        wide = model.data_.d == 3
+        parts.append(picture(plots.phase(model, truth=truth), _phase_words(model, truth, bands), wide))
         words = (
-            "What the model leaves unexplained, in units of the noise. If that is only noise, points lie evenly around zero, "
-            "19 of 20 in the grey band, 9 of 10 bars (means over stretches of time) cross zero, and the histogram follows the "
-            "curve. Waves or slopes here mean that the equation lacks something."
+            "What the model leaves unexplained, in units of the noise. If that is only noise, points lie evenly around "
+            "zero, 19 of 20 in the grey band, 9 of 10 bars (means over stretches of time) cross zero, and the histogram "
+            "follows the curve. Waves or slopes here mean that the equation lacks something."
         )
-        parts += [phase, picture(plots.residuals(model), words)]
+        parts += [] if wide else ["<div>"]  # residuals and loss beside the phase portrait, or under it
+        parts.append(picture(plots.residuals(model), words))
     words = "The loss while training. Each stage starts from the one before; their losses measure different things."
-    parts = ['<div class="pictures">', *parts, picture(plots.loss(model), words), "</div>"]
+    parts = ['<div class="pictures">', *parts, picture(plots.loss(model), words), "</div>" * (1 + parts.count("<div>"))]
     rows = [
-        (s["name"], s["status"], s["iterations"], number(s["loss"]), f"{s['seconds']:.2f} s")
+        (s["name"], s["status"], s["iterations"], number(s["loss"]), f"{s['seconds']:.2f}\u00a0s")
         for s in model.report_["stages"]
     ]
     return [*parts, heading("Stages of training"), table(("stage", "ended", "iterations", "loss", "time"), rows)]
