@@ -92,15 +92,15 @@ def overview(model):
     Returns
     -------
     matplotlib.figure.Figure
-        Its `subfigs` are the four parts. Of many states and trajectories only the first are drawn; titles say so.
+        Two rows (`subfigs`) of two parts. Of many states and trajectories only the first are drawn; titles say so.
     """
     data = _data_of(model, None)
     rows = min(_n_states(model), 3)
     figure = _figure(12.6, 8.4 + 0.9 * (rows - 2))
-    grid = figure.add_gridspec(2, 60, hspace=0.03)
-    first = 40 if data.d == 3 else 28  # three projections want more room than one portrait
-    top_left, top_right = figure.add_subfigure(grid[0, :first]), figure.add_subfigure(grid[0, first + 1 :])
-    low_left, low_right = figure.add_subfigure(grid[1, :30]), figure.add_subfigure(grid[1, 31:])
+    first = 2.0 if data.d == 3 else 0.9  # three projections want more room than one portrait
+    top, low = figure.subfigures(2, 1, hspace=0.03)
+    top_left, top_right = top.subfigures(1, 2, width_ratios=(first, 1), wspace=0.03)
+    low_left, low_right = low.subfigures(1, 2, wspace=0.03)
     over, under = (top_right, low_right) if data.d != 3 else (low_left, top_right)
     _draw_phase(top_left, model, data, None, title="Phase portrait")
     _draw_trajectories(over, model, data, None, "fitted", 2, 3, "data", title="Trajectories")
@@ -149,10 +149,11 @@ def trajectories(model, data=None, *, forecast=None, start="fitted", max_columns
 def phase(model, data=None, *, truth=None):
     """The phase portrait: data, fitted trajectories and the learned field, with 90 % bands where the model has a covariance.
 
-    One state: dy/dt over y, with its band. Two: arrows of the field, pale where its direction is uncertain by more than
+    One state: dy/dt over y, with its band. Two: arrows of the field, grey where its direction is uncertain by more than
     about 30 degrees, and fitted trajectories with their bands. Three: the three projections. More: the plane of the two
-    principal components of the standardised states, or, where most rows of the data have gaps, of the two states of largest
-    variance. A field with inputs or unobserved states is no function of the states drawn: no arrows then.
+    principal components of the standardised states (without bands), or, where most rows of the data have gaps, of the
+    two states of largest variance. A field with inputs or unobserved states is no function of the states drawn: no arrows
+    then, and for one state the slopes along the fitted trajectories.
 
     Parameters
     ----------
@@ -735,8 +736,7 @@ def _legend_columns(labels, width):
     """How many columns of a legend fit into a width in inches."""
     sizes = [0.066 * len(label) + 0.56 for label in labels]
     for columns in range(len(labels), 1, -1):
-        rows = -(-len(labels) // columns)
-        if sum(max(sizes[k : k + rows]) for k in range(0, len(sizes), rows)) < 0.95 * width:
+        if sum(part.max() for part in np.array_split(sizes, columns)) < 0.95 * width:
             return columns
     return 1
 
