@@ -347,7 +347,7 @@ def _draw_phase(parent, model, data, truth, title=""):
         _draw_components(parent, model, data, title)
 
 
-def _autonomous_field(model):
+def has_plain_field(model):
     """Whether dy/dt is a function of the states that are drawn (and perhaps of time)."""
     return not _n_unobserved(model) and not getattr(model.field_, "inputs", 0)
 
@@ -366,7 +366,7 @@ def _draw_line(parent, model, data, truth, title):
     low, high = np.nanmin(y), np.nanmax(y)
     name = data.names[0]
     notes = []
-    if _autonomous_field(model):
+    if has_plain_field(model):
         margin = 0.08 * (high - low) or max(abs(high), 1.0) * 0.1
         grid = np.linspace(low - margin, high + margin, 400)
         grid = grid[grid > 0] if model.log else grid
@@ -415,7 +415,7 @@ def _draw_plane(parent, model, data, truth, title, arrows=17):
         direction = np.divide(direction, length, out=np.zeros_like(direction), where=length > 0)
         ax.quiver(*at.T, *direction.T, angles="uv", pivot="mid", label=label, **style)
 
-    if _autonomous_field(model):
+    if has_plain_field(model):
         time, when = _at_time(model, data)
         lines = (np.linspace(a, b, arrows) for a, b in zip(low, high, strict=True))
         at = from_axis(np.stack(np.meshgrid(*lines), axis=-1).reshape(-1, 2))

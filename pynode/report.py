@@ -216,15 +216,19 @@ def model_parts(model, truth=None, forecast=None):
 
 
 def _phase_words(model, truth, bands):
-    d = model.data_.d
-    known = " The true field lies below the learned one." if truth is not None and d < 3 else ""
-    if d == 1:
+    d, field = model.data_.d, plots.has_plain_field(model)
+    known = " The true field lies below the learned one." if truth is not None and d < 3 and field else ""
+    if d == 1 and field:
         words = "How fast the state changes, depending on the state; below, where the data lie."
         return words + (" Shaded: 90 % band of the learned field." if bands else "") + known
+    if d == 1:
+        return "How fast the state changes along the fitted trajectories, depending on the state; below, where the data lie."
+    if d > 3:
+        return "Phase portrait: each fitted trajectory as a path in the plane that the axes name."
     words = "Phase portrait: each fitted trajectory as a path in the space of states" + (
         ", with its 90 % band." if bands else "."
     )
-    if d == 2:
+    if d == 2 and field:
         words += " Arrows: direction of the learned field" + (
             "; grey where the data leave it uncertain by more than about 30 degrees." if bands else "."
         )

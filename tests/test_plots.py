@@ -381,7 +381,10 @@ def test_unobserved_states(full):
         assert not lines(axes[4], "data") and len(lines(axes[4], "model")) == 1
     assert len(plots.residuals(model).axes) == 4
     plots.overview(model)
+    assert "Arrows" in report._phase_words(fitted(), None, True)
+    assert "Arrows" not in report._phase_words(model, None, True)
     model = Wrapped(whole, 1, full)
+    assert "along the fitted trajectories" in report.model_page(model)
     path = lines(plots.phase(model).axes[0], "fitted trajectory")[0].get_data()
     t = np.linspace(0, 4, 800)
     states = whole.predict(t, trajectory=0)
