@@ -46,7 +46,9 @@ def bounded(value, low, high):
     """
     low, high = float(low), float(high)
     if not (np.isfinite([low, high]).all() and low < high):
-        raise ValueError(f"bounded: low={low:g} and high={high:g} must be finite numbers, low < high; see also pynode.positive")
+        raise ValueError(
+            f"bounded: low={low:g} and high={high:g} must be finite numbers, low < high; see also pynode.positive"
+        )
     return Constrained(_numbers("bounded", value), ("bounded", low, high))
 
 

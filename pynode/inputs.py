@@ -350,7 +350,9 @@ def _sampled(values, t):
         raise ValueError(f"u is for {len(values)} trajectories, there are {len(t)}")
     for i, (v, times) in enumerate(zip(values, t, strict=True)):
         if v.ndim != 2 or len(v) != len(times):
-            raise ValueError(f"u of trajectory {i} has shape {v.shape}, but the trajectory {len(times)} times: give a row a time")
+            raise ValueError(
+                f"u of trajectory {i} has shape {v.shape}, but the trajectory {len(times)} times: give a row a time"
+            )
         if not np.isfinite(v).all():
             raise ValueError(f"u of trajectory {i} is not finite everywhere: give pynode.Signal with the times it is known")
     return Signal(list(t), values, "linear")

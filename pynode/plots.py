@@ -773,7 +773,7 @@ def _n_states(model):
 
 
 def _names(model, n):
-    return [*model.names_, *(f"z{k}" for k in range(n - len(model.names_)))]
+    return [*model.names_, *(f"z{k + 1}" for k in range(n - len(model.names_)))]
 
 
 def _whole_ticks(ax, t):

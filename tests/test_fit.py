@@ -9,7 +9,8 @@ import pynode as pn
 from pynode.fit import FitInterrupted, adam, lbfgs
 from pynode.fit.curriculum import default_windows
 from pynode.fit.matching import MatchingObjective
-from pynode.fit.objective import TrainingObjective, Windows
+from pynode.fit.data import Data
+from pynode.fit.objective import TrainingObjective
 from pynode.fit.progress import Progress
 from pynode.fit.smoothing import local_cubic, smooth
 
@@ -54,7 +55,7 @@ def test_adam_follows_its_paper():
         seen.append(theta.copy())
         return -float(len(seen)), gradients[len(seen) - 1] if len(seen) <= 2 else np.zeros(2)
 
-    adam(objective, np.zeros(2), max_iter=3, learning_rate=0.1, final_rate=1.0)
+    adam(objective, np.zeros(2), max_iter=3, learning_rate=0.1, schedule="constant")
     np.testing.assert_allclose(seen[1], [-0.1, 0.1], rtol=1e-7)
     m = 0.9 * 0.1 * gradients[0] + 0.1 * gradients[1]
     v = 0.999 * 0.001 * gradients[0] ** 2 + 0.001 * gradients[1] ** 2
@@ -128,12 +129,12 @@ def data():
     t = [np.linspace(0, 1, 12), np.sort(rng.uniform(0, 1, 9))]
     y = [rng.standard_normal((len(x), 2)) for x in t]
     y[0][3, 1] = y[1][:2, 0] = np.nan
-    return t, y
+    return Data(t, y)
 
 
 def test_training_objective_has_exact_gradients(data):
     f = pn.mlp(2, (5,))
-    cut = Windows.cut(*data, 4)
+    cut = data.windows(4)
     y0 = np.random.default_rng(0).standard_normal((len(cut), 2))
     objective = TrainingObjective(f, cut, y0, decay=0.3, weight=np.array([1.0, 4.0]), rtol=1e-9, atol=1e-9)
     x = objective.join(f.init(1))
@@ -155,21 +156,20 @@ def test_a_failed_window_is_no_improvement(data):
     def explodes(t, y, th):
         return [th.k * y[0] ** 3, y[1]]
 
-    objective = TrainingObjective(explodes, Windows.cut(*data, None), np.ones((2, 2)), rtol=1e-6, atol=1e-6)
+    objective = TrainingObjective(explodes, data.windows(), np.ones((2, 2)), rtol=1e-6, atol=1e-6)
     assert np.isfinite(objective(objective.join(np.array([0.1])))[0])
     assert objective(objective.join(np.array([100.0])))[0] == np.inf
 
 
 def test_windows_cover_the_data_and_share_their_ends(data):
-    t, y = data
-    cut = Windows.cut(t, y, 4)
+    t, cut = data.t, data.windows(4)
     for i in range(2):
         mine = [w for w in range(len(cut)) if cut.source[w, 0] == i]
         assert cut.t[mine[0]][0] == t[i][0] and cut.t[mine[-1]][-1] == t[i][-1]
         assert all(cut.t[a][-1] == cut.t[b][0] for a, b in itertools.pairwise(mine))
-    assert len(Windows.cut(t, y, None)) == 2
+    assert len(data.windows()) == 2
     with pytest.raises(ValueError, match="nothing to learn"):
-        Windows.cut([np.array([0.0])], [np.ones((1, 2))], None)
+        Data([np.array([0.0])], [np.ones((1, 2))]).windows()
 
 
 @pytest.mark.parametrize("n", [2, 3, 5, 16, 101, 5000])

@@ -286,8 +286,9 @@ def test_chaos_keeps_what_was_learned_from_windows():
     ],
 )
 def test_bad_options_are_refused(options, error, message):
+    model = NeuralODE(**options)  # as in scikit-learn, nothing is checked before fit
     with pytest.raises(error, match=message):
-        NeuralODE(**options)
+        model.fit(T, CIRCLE)
 
 
 @pytest.mark.parametrize(
@@ -296,6 +297,8 @@ def test_bad_options_are_refused(options, error, message):
         ((T,), TypeError, "Y is missing"),
         ((T, CIRCLE[:5]), ValueError, "rows"),
         ((T[:1], CIRCLE[:1]), ValueError, "nothing to learn"),
+        ((T, [[1, np.nan]] * len(T)), ValueError, "y2 is never observed: leave the column out"),
+        ((T, [[np.nan]] * len(T)), ValueError, "nothing is observed"),
         ((Trajectories.from_arrays(T, CIRCLE), CIRCLE), TypeError, "give no Y"),
     ],
 )

@@ -376,7 +376,7 @@ def test_unobserved_states(full):
     ax = plots.phase(model).axes[0]
     assert not [c for c in ax.collections if hasattr(c, "XY")] and lines(ax, "fitted trajectory")
     axes = plots.trajectories(model).axes
-    assert [a.get_ylabel() for a in axes[::2]] == ["y1", "y2", *["z0"] * full]
+    assert [a.get_ylabel() for a in axes[::2]] == ["y1", "y2", *["z1"] * full]
     if full:
         assert not lines(axes[4], "data") and len(lines(axes[4], "model")) == 1
     assert len(plots.residuals(model).axes) == 4

@@ -6,7 +6,8 @@ import pytest
 import pynode as pn
 from pynode import NeuralODE, datasets
 from pynode.fit.least_squares import MatchingProblem, ShootingProblem
-from pynode.fit.levenberg_marquardt import Posterior, levenberg_marquardt
+from pynode.fit.data import Data
+from pynode.fit.levenberg_marquardt import Posterior, descend
 
 RNG = np.random.default_rng(0)
 
@@ -49,9 +50,9 @@ def test_the_normal_equations_eliminate_the_initial_states():
     y = [RNG.standard_normal((5, 2)), RNG.standard_normal((8, 2))]
     y[1][3, 0] = np.nan
     free = np.stack([v[0] for v in y])
-    problem = ShootingProblem(f, t, y, free, prior=np.zeros((2, 2)))
+    problem = ShootingProblem(f, Data(t, y), free, prior=np.zeros((2, 2)))
     here = problem.linearise(theta, free)
-    raw = problem.problem.run(theta, free)
+    raw = problem.parts[0][1].run(theta, free)
     p, J, r = f.n_params, raw["sensitivity"].reshape(26, -1), (raw["y"] - np.concatenate(y)).ravel()
     full = np.zeros((26, p + 4))
     full[:, :p] = J[:, :p]
@@ -75,7 +76,7 @@ def test_evidence_finds_the_noise_of_a_linear_model():
     x, truth = rng.standard_normal((4000, 3)), np.array([1.0, -2.0, 0.5])
     y = (x @ truth + 0.3 * rng.standard_normal(4000))[:, None]
     state = Posterior(np.zeros(3), None, np.ones(3), 1.0)
-    levenberg_marquardt(MatchingProblem(f, np.zeros(4000), x, y), state, groups=[np.arange(3)])
+    descend(MatchingProblem(f, np.zeros(4000), x, y), state, groups=[np.arange(3)])
     assert 1 / np.sqrt(state.beta) == pytest.approx(0.3, rel=0.04)
     assert state.gamma == pytest.approx(3, abs=0.01)
     error = np.abs(state.theta - truth)
@@ -133,8 +134,8 @@ def test_bands_need_second_order():
     model = NeuralODE(hidden=(4,), optimizer="lbfgs", random_state=0).fit(t, np.exp(-t))
     with pytest.raises(ValueError, match="return_std needs"):
         model.predict(t, [1.0], return_std=True)
-    with pytest.raises(ValueError, match="noise and n_restarts belong to"):
-        NeuralODE(optimizer="adam", noise="huber")
+    with pytest.raises(ValueError, match="n_restarts belongs to"):
+        NeuralODE(optimizer="adam", n_restarts=2).fit(t, np.exp(-t))
 
 
 def test_bands_survive_a_file(tmp_path):

@@ -15,9 +15,7 @@ ARMIJO, CURVATURE = 1e-4, 0.9
 MAX_TRIALS = 15
 
 
-def lbfgs(
-    objective, theta0, *, max_iter=500, memory=20, gradient_tol=1e-8, loss_tol=1e-9, callback=None, checkpoint=None
-):
+def lbfgs(objective, theta0, *, max_iter=500, memory=20, gradient_tol=1e-8, loss_tol=1e-9, callback=None, checkpoint=None):
     """Minimise by L-BFGS.
 
     Parameters
@@ -96,12 +94,14 @@ def _minimise(f, theta, max_iter, pairs, gradient_tol, loss_tol, checkpoint):
             now = {"theta": theta, "g": g, "losses": np.array(losses), "done": k + 1}
             checkpoint.offer(
                 "lbfgs",
-                lambda now=now: now
-                | {
-                    "recorder": f.saved(),
-                    "s": np.array([s for s, _, _ in pairs]).reshape(-1, len(f.theta)),
-                    "y": np.array([y for _, y, _ in pairs]).reshape(-1, len(f.theta)),
-                }
+                lambda now=now: (
+                    now
+                    | {
+                        "recorder": f.saved(),
+                        "s": np.array([s for s, _, _ in pairs]).reshape(-1, len(f.theta)),
+                        "y": np.array([y for _, y, _ in pairs]).reshape(-1, len(f.theta)),
+                    }
+                ),
             )
     return f.result("max_iter", f"{max_iter} iterations")
 

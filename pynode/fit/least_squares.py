@@ -160,7 +160,9 @@ class ShootingProblem:
         for which in np.split(np.arange(len(self.y0)), np.flatnonzero(np.diff(group)) + 1):
             piece = data if len(which) == len(data) else data.take(which)
             inputs = {} if piece.signal is None else {"inputs": piece.signal}
-            self.parts.append((slice(which[0], which[-1] + 1), SensitivityProblem(field, self.y0[which], piece.t, **inputs, **options)))
+            self.parts.append(
+                (slice(which[0], which[-1] + 1), SensitivityProblem(field, self.y0[which], piece.t, **inputs, **options))
+            )
         self.data = np.concatenate(data.y)
         weight = np.broadcast_to(weight, self.data.shape)
         self.root = np.where(np.isnan(self.data), 0.0, np.sqrt(weight))
@@ -213,7 +215,12 @@ class ShootingProblem:
         theta, n, d = self.coordinates.theta(x), len(x), self.y0.shape[1]
         H, g, loss = np.zeros((n, n)), np.zeros(n), self._pull(free)
         shift = self.prior * (free - self.y0)
-        A, z, X, s = np.zeros((len(free), d, d)), np.zeros((len(free), d)), np.zeros((len(free), d, n)), np.zeros((len(free), d))
+        A, z, X, s = (
+            np.zeros((len(free), d, d)),
+            np.zeros((len(free), d)),
+            np.zeros((len(free), d, n)),
+            np.zeros((len(free), d)),
+        )
         for which, problem in self.parts:
             raw = problem.run(theta, np.ascontiguousarray(free[which]))
             self.nfe += int(raw["nfe"].sum())

@@ -106,7 +106,16 @@ def log_evidence(problem, state):
 
 
 def levenberg_marquardt(
-    residuals, theta0, *, weight_decay=0.0, evidence=False, max_iter=100, tol=1e-8, damping=1e-3, callback=None, checkpoint=None
+    residuals,
+    theta0,
+    *,
+    weight_decay=0.0,
+    evidence=False,
+    max_iter=100,
+    tol=1e-8,
+    damping=1e-3,
+    callback=None,
+    checkpoint=None,
 ):
     """Minimise a sum of squares |r(theta)|^2 + weight_decay |theta|^2.
 
@@ -281,7 +290,10 @@ def descend(
             break
         if checkpoint is not None:
             now = {"damping": damping, "nu": nu, "small": small, "done": k + 1}
-            checkpoint.offer("levenberg_marquardt", lambda now=now: now | {"state": _saved(state), "extra": None if extra is None else extra.get()})
+            checkpoint.offer(
+                "levenberg_marquardt",
+                lambda now=now: now | {"state": _saved(state), "extra": None if extra is None else extra.get()},
+            )
     conclude(problem, state, here)
     return state
 

@@ -59,7 +59,9 @@ class TrainingObjective:
         self.penalised = any(penalty)
         y, start, weight = windows.y, self.y0, np.ones(field.d) if weight is None else np.asarray(weight, dtype=np.float64)
         self.unit = weight**-0.5
-        weights = [weight * np.ones(v.shape) if windows.weight is None else weight * windows.weight[i] for i, v in enumerate(y)]
+        weights = [
+            weight * np.ones(v.shape) if windows.weight is None else weight * windows.weight[i] for i, v in enumerate(y)
+        ]
         if self.penalised:
             field = with_penalty(field, *penalty)
             y = [np.concatenate([v, np.full((len(v), 1), np.nan)], axis=1) for v in y]

@@ -40,7 +40,9 @@ def gradient_matching(field, t, Y, theta0=None, *, u=None, evidence=True, max_it
     FitResult
         `states` are the smoothed ones.
     """
-    run = _run(field, t, Y, theta0, u, None, SECOND_ORDER, "gaussian", None if evidence else 0.0, max_iter, seed, (None,), {})
+    run = _run(
+        field, t, Y, theta0, u, None, SECOND_ORDER, "gaussian", None if evidence else 0.0, max_iter, seed, (None,), {}
+    )
     run.callback = None if callback is None else lambda stage, iteration: callback(iteration)
     if run.known_slopes() is None:
         raise ValueError("no slopes can be estimated: there must be a trajectory with two times or more")
@@ -159,4 +161,3 @@ def _result(run):
         covariance,
         run.training.states,
     )
-

@@ -23,7 +23,12 @@ def fit_members(model, data, weight, seed, progress, callback):
     if model.n_jobs in (None, 1):
         return [
             _fit(
-                type(model), params | {"random_state": s}, data, weight, progress and f"member {i + 1} of {len(seeds)}", callback
+                type(model),
+                params | {"random_state": s},
+                data,
+                weight,
+                progress and f"member {i + 1} of {len(seeds)}",
+                callback,
             )
             for i, s in enumerate(seeds)
         ]

@@ -343,7 +343,9 @@ class NeuralODE:
         """(Run, Scaling, Smoothed, the trajectories it is fitted to)."""
         own, m = self.field, 0 if data.signal is None else data.signal.m
         field = mlp(data.d + self.augment, widths(self.hidden), activation=self.activation, inputs=m) if own is None else own
-        scaling = Scaling.of(data.y, bool(self.log), data.signal) if self.scale else Scaling.identity(data.d, bool(self.log), m)
+        scaling = (
+            Scaling.of(data.y, bool(self.log), data.signal) if self.scale else Scaling.identity(data.d, bool(self.log), m)
+        )
         scaling = scaling if own is None else scaling.unscaled()
         z, times, theta = [scaling.states(y) for y in data.y], list(data.t), field.init(seed)
         smoothed = smooth(times, z)
@@ -351,7 +353,9 @@ class NeuralODE:
             smoothed = with_derivatives(times, smoothed, self.augment)
             scaling = scaling.with_extra(self.augment)
             z = [np.concatenate([x, np.full((len(x), self.augment), np.nan)], axis=1) for x in z]
-            weight = None if weight is None else [np.pad(w, ((0, 0), (0, self.augment)), constant_values=1.0) for w in weight]
+            weight = (
+                None if weight is None else [np.pad(w, ((0, 0), (0, self.augment)), constant_values=1.0) for w in weight]
+            )
         elif data.never_observed:
             u = None if data.signal is None else np.concatenate([data.signal(x, i) for i, x in enumerate(times)])
             smoothed = with_implied(field, theta, times, smoothed, u)
@@ -385,7 +389,9 @@ class NeuralODE:
     def _second_order(self, field):
         if self._optimizer(field) != SECOND_ORDER:
             if self.optimizer == "auto" and self.n_restarts != 1:
-                raise ValueError(f"n_restarts belongs to {SECOND_ORDER}, which this field is too large for: take n_estimators")
+                raise ValueError(
+                    f"n_restarts belongs to {SECOND_ORDER}, which this field is too large for: take n_estimators"
+                )
             return False
         if field.n_params == 0 or field.callbacks:
             raise ValueError(f"optimizer={SECOND_ORDER!r} needs a traced field with parameters; take 'auto' or 'lbfgs'")
@@ -556,7 +562,9 @@ class NeuralODE:
             result = tuple(x[1:] for x in result) if return_std else result[1:]
         else:
             y0 = self._full_state(y0)
-            times = t if isinstance(t, (list, tuple)) and len(t) and np.ndim(t[0]) else [t] * (len(y0) if y0.ndim == 2 else 1)
+            times = (
+                t if isinstance(t, (list, tuple)) and len(t) and np.ndim(t[0]) else [t] * (len(y0) if y0.ndim == 2 else 1)
+            )
             signal = as_control(u, self.field_.inputs, times)
             result = self._rollout(self.scaling_.states(y0), t, signal, return_std)
         return result if unobserved or not self.n_unobserved_ else self._only_observed(result)

@@ -55,7 +55,9 @@ def check(model):
     if model.windows is not None:
         windows = tuple(model.windows) if np.iterable(model.windows) and not isinstance(model.windows, str) else ()
         if not windows or not all(n is None or (isinstance(n, (int, np.integer)) and n >= 1) for n in windows):
-            raise ValueError(f"windows={model.windows!r} must hold numbers of intervals >= 1, or None for whole trajectories")
+            raise ValueError(
+                f"windows={model.windows!r} must hold numbers of intervals >= 1, or None for whole trajectories"
+            )
     if model.optimizer == SECOND_ORDER and first_order_options(model):
         name = first_order_options(model)[0]
         raise ValueError(f"{name} belongs to gradient descent: take optimizer='adam' or 'auto', not {SECOND_ORDER!r}")
@@ -104,5 +106,7 @@ def _integers(model):
             continue
         bad = isinstance(value, bool) or not isinstance(value, (int, np.integer))
         if bad or (low is not None and value < low) or (name == "n_jobs" and value == 0):
-            what = "a positive integer" if low == 1 else "None or an integer >= 0" if name == "random_state" else "an integer"
+            what = (
+                "a positive integer" if low == 1 else "None or an integer >= 0" if name == "random_state" else "an integer"
+            )
             raise ValueError(f"{name}={value!r} must be {what}" + (" >= 0" if low == 0 and name != "random_state" else ""))

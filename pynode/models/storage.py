@@ -61,7 +61,9 @@ def _plain(model):
     """The parameters of the constructor that a file can hold."""
     params = model.get_params() | {"field": None}
     if callable(params["schedule"]):
-        raise ValueError("schedule is a function of yours, which a model file cannot hold: set_params(schedule='cosine') first")
+        raise ValueError(
+            "schedule is a function of yours, which a model file cannot hold: set_params(schedule='cosine') first"
+        )
     plain = {name: list(x) if isinstance(x, tuple) else x for name, x in params.items()}
     for name, x in plain.items():
         if isinstance(x, np.ndarray):
