@@ -192,7 +192,7 @@ class Signal:
         bad = np.flatnonzero((spans[:, 0] < first) | (spans[:, 1] > last))
         if len(bad):
             i = bad[0]
-            self._check_span(0 if self.shared else i, *spans[i], i)
+            self._check_span(0 if self.shared else i, spans[i, 0], spans[i, 1], i)
 
     def _check_span(self, i, low, high, sample):
         if self.kind == "constant":
@@ -351,8 +351,8 @@ def _sampled(values, t):
     for i, (v, times) in enumerate(zip(values, t, strict=True)):
         if v.ndim != 2 or len(v) != len(times):
             raise ValueError(
-                f"u of trajectory {i} has shape {v.shape}, but the trajectory {len(times)} times: give a row a time"
+                f"u of trajectory {i} has shape {v.shape}, the trajectory {len(times)} times: give a row a time"
             )
         if not np.isfinite(v).all():
-            raise ValueError(f"u of trajectory {i} is not finite everywhere: give pynode.Signal with the times it is known")
+            raise ValueError(f"u of trajectory {i} is not finite everywhere: give a pynode.Signal of the times where it is")
     return Signal(list(t), values, "linear")

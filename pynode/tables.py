@@ -92,9 +92,9 @@ class Trajectories:
     def take(self, which):
         """Some of the trajectories."""
         which = [int(i) for i in which]
-        parts = (tuple(values[i] for i in which) for values in (self.t, self.y))
+        t, y, ids = (tuple(values[i] for i in which) for values in (self.t, self.y, self.ids))
         signal = None if self.signal is None else self.signal.take(which)
-        return Trajectories(*parts, self.names, self.time_name, tuple(self.ids[i] for i in which), signal)
+        return Trajectories(t, y, self.names, self.time_name, ids, signal)
 
     def rows(self, start=None, stop=None):
         """The same trajectories with the times of index start:stop only."""
@@ -280,9 +280,9 @@ def _grouped(times, columns, ids, names, input_names, time_name, id_name, where,
     bad = np.flatnonzero(~np.isfinite(times))
     if bad.size:
         raise TableError(f"{where}, {unit} {number(bad[0])}: the time {time_name!r} is missing or infinite")
-    bad = np.argwhere(~np.isfinite(inputs))
-    if bad.size:
-        row, column = bad[0]
+    unknown = np.argwhere(~np.isfinite(inputs))
+    if unknown.size:
+        row, column = unknown[0]
         raise TableError(f"{where}, {unit} {number(row)}: the control input {input_names[column]!r} is missing or infinite")
     groups: dict = {None: np.arange(len(times))}
     if ids is not None:

@@ -8,8 +8,8 @@ import pytest
 import pynode as pn
 from pynode.fit import FitInterrupted, adam, lbfgs
 from pynode.fit.curriculum import default_windows
-from pynode.fit.matching import MatchingObjective
 from pynode.fit.data import Data
+from pynode.fit.matching import MatchingObjective
 from pynode.fit.objective import TrainingObjective
 from pynode.fit.progress import Progress
 from pynode.fit.smoothing import local_cubic, smooth

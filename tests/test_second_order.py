@@ -5,8 +5,8 @@ import pytest
 
 import pynode as pn
 from pynode import NeuralODE, datasets
-from pynode.fit.least_squares import MatchingProblem, ShootingProblem
 from pynode.fit.data import Data
+from pynode.fit.least_squares import MatchingProblem, ShootingProblem
 from pynode.fit.levenberg_marquardt import Posterior, descend
 
 RNG = np.random.default_rng(0)

@@ -3,6 +3,7 @@
 import itertools
 from dataclasses import dataclass
 from functools import cached_property
+from typing import Any
 
 import numpy as np
 
@@ -99,7 +100,7 @@ class Windows(Data):
         Trajectory, first row, and row after the last, of each.
     """
 
-    source: np.ndarray | None = None
+    source: Any = None
 
     @classmethod
     def of(cls, data, source):

@@ -2,6 +2,7 @@
 
 import time
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 
@@ -88,7 +89,15 @@ class FirstOrder:
 
 
 class FirstOrderRun(Run):
-    """The stages, by Adam and L-BFGS."""
+    """The stages, by Adam and L-BFGS.
+
+    Attributes
+    ----------
+    batches : int
+        Minibatches of an epoch of the first windows, for the display of progress.
+    """
+
+    batches = 1
 
     def __init__(self, *args, **more):
         super().__init__(*args, **more)
@@ -138,7 +147,7 @@ class FirstOrderRun(Run):
         common = {"decay": plan.decay, "weight": plan.weight, "penalty": plan.penalty, "coordinates": self.coordinates}
         common |= robust | plan.options
         small = plan.batch_size is not None or plan.steer > 0
-        objective = (
+        objective: Any = (
             Minibatches(self.field, cut, y0, plan.batch_size or len(cut), plan.seed, plan.steer, **common)
             if small
             else TrainingObjective(self.field, cut, y0, **common)

@@ -1,4 +1,4 @@
-"""Schedules of learning rates: functions of the part of training that is done (0 to 1), values relative to the rate given."""
+"""Schedules of learning rates: factors of the rate given, as functions of the part of training done (0 to 1)."""
 
 import math
 

@@ -12,7 +12,6 @@ from typing import Any
 
 import numpy as np
 
-from pynode.errors import OK
 from pynode.fit.blas import small_matrices
 from pynode.fit.curriculum import LOST, WORSE, Run, Stage
 from pynode.fit.least_squares import MatchingProblem, ShootingProblem

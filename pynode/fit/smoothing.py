@@ -112,7 +112,8 @@ def _batches(t, y, j):
             _, columns, members = groups.setdefault(times.tobytes(), (times, [], []))
             columns.append(x[seen, j])
             members.append(i)
-    batches, singles = [], {}
+    batches: list = []
+    singles: dict = {}
     for times, columns, members in groups.values():
         if len(columns) > 1:
             batches.append(_Batch([times], np.stack(columns, axis=1), [members]))

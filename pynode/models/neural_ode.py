@@ -319,8 +319,8 @@ class NeuralODE:
             raise ValueError("nothing is observed: all states are NaN")
         if data.never_observed and self.field is None:
             raise ValueError(
-                f"state {data.never_observed[0]} is never observed: leave the column out, and let augment=1 add a state that "
-                "nobody measured; or give a field= of your own in which it has a meaning"
+                f"state {data.never_observed[0]} is never observed: leave the column out, and let augment=1 add a state "
+                "that nobody measured; or give a field= of your own in which it has a meaning"
             )
         m = 0 if data.signal is None else data.signal.m
         if self.field is not None and m != self.field.inputs:

@@ -87,8 +87,13 @@ class Scaling:
         if n == 0:
             return self
         zeros, ones = np.zeros(n), np.ones(n)
-        parts = {"shift": zeros, "scale": ones, "spread": ones}
-        return replace(self, extra=n, **{name: np.append(getattr(self, name), x) for name, x in parts.items()})
+        return replace(
+            self,
+            shift=np.append(self.shift, zeros),
+            scale=np.append(self.scale, ones),
+            spread=np.append(self.spread, ones),
+            extra=n,
+        )
 
     def states(self, y):
         """z from y (..., d)."""

@@ -61,9 +61,7 @@ def _plain(model):
     """The parameters of the constructor that a file can hold."""
     params = model.get_params() | {"field": None}
     if callable(params["schedule"]):
-        raise ValueError(
-            "schedule is a function of yours, which a model file cannot hold: set_params(schedule='cosine') first"
-        )
+        raise ValueError("schedule is a function of yours, which no model file can hold: set_params(schedule='cosine')")
     plain = {name: list(x) if isinstance(x, tuple) else x for name, x in params.items()}
     for name, x in plain.items():
         if isinstance(x, np.ndarray):
@@ -199,12 +197,11 @@ def _signal_from_dict(stored):
     if lengths.ndim != 1 or (lengths < 1).any() or lengths.sum() != len(u) or not np.isfinite(u).all():
         raise ValueError("the control inputs make no sense")
     cuts = np.cumsum(lengths)[:-1]
-    us, constant = np.split(u, cuts), stored["kind"] == "constant"
-    us = [v[0] for v in us] if constant else us
-    ts = None if constant else np.split(t, cuts)
-    if stored["shared"]:
-        return Signal(None if constant else ts[0], us[0], stored["kind"])
-    return Signal(ts, us, stored["kind"])
+    us = np.split(u, cuts)
+    if stored["kind"] == "constant":
+        return Signal(None, us[0][0] if stored["shared"] else [v[0] for v in us], "constant")
+    ts = np.split(t, cuts)
+    return Signal(ts[0], us[0], stored["kind"]) if stored["shared"] else Signal(ts, us, stored["kind"])
 
 
 def _data_from_dict(stored, names, time_name):
