@@ -125,6 +125,8 @@ def _fit_arguments(sub):
     sub.add_argument("--time", required=True, metavar="COLUMN", help="column of times")
     sub.add_argument("--state", required=True, nargs="+", metavar="COLUMN", help="columns of states")
     sub.add_argument("--id", metavar="COLUMN", help="column that tells trajectories apart")
+    sub.add_argument("--input", nargs="+", metavar="COLUMN", help="columns of control inputs, known in every row")
+    sub.add_argument("--augment", type=_natural, default=0, metavar="N", help="states to add that nobody measured")
     sub.add_argument("--log", action="store_true", help="learn logarithms: positive states such as populations")
     sub.add_argument(
         "--hidden",
@@ -136,8 +138,13 @@ def _fit_arguments(sub):
     )
     sub.add_argument("--activation", default="tanh", help="of the network (default tanh)")
     sub.add_argument("--method", default="dopri5", help="Runge-Kutta method (default dopri5)")
-    sub.add_argument("--max-iter", type=_natural, default=100, metavar="N", help="iterations of a stage (default 100)")
-    sub.add_argument("--weight-decay", type=float, metavar="X", help="default: from the noise of the data")
+    sub.add_argument("--optimizer", default="auto", help="levenberg-marquardt, adam+lbfgs, lbfgs, adam (default auto)")
+    sub.add_argument("--noise", default="gaussian", help="gaussian, huber or student: the last two bear outliers")
+    sub.add_argument("--max-iter", type=_natural, metavar="N", help="iterations of a stage (default: by the optimizer)")
+    sub.add_argument("--weight-decay", type=float, metavar="X", help="default: estimated from the data")
+    sub.add_argument("--ensemble", type=_natural, default=1, metavar="N", help="models to fit and average (default 1)")
+    sub.add_argument("--jobs", type=int, metavar="N", help="members of the ensemble fitted at once (default 1)")
+    sub.add_argument("--checkpoint", metavar="FILE", help="written now and then; if it is there, the fit goes on from it")
     sub.add_argument("--seed", type=_natural, default=0, help="of the network's start (default 0)")
     sub.add_argument("--quiet", action="store_true", help="no progress")
     sub.add_argument("-o", "--output", metavar="NPZ", default="model.npz", help="model file (default model.npz)")
@@ -160,6 +167,7 @@ def _predict_arguments(sub):
         help="state at the first time; default: continue the fitted trajectory",
     )
     sub.add_argument("--trajectory", type=_natural, default=0, metavar="N", help="which one to continue, from 0")
+    sub.add_argument("--std", action="store_true", help="standard deviations too, in columns NAME_std")
     sub.add_argument("-o", "--output", metavar="CSV", help="default: standard output")
     sub.add_argument("--plot", metavar="PNG", help="write a picture too")
 
@@ -213,18 +221,23 @@ def fit(args):
     from pynode.tables import read_csv
 
     _check_folder(args.output)
-    data = read_csv(args.data, args.time, args.state, args.id)
+    data = read_csv(args.data, args.time, args.state, args.id, input=args.input)
     model = NeuralODE(
         hidden=tuple(args.hidden),
         activation=args.activation,
         method=args.method,
         max_iter=args.max_iter,
         weight_decay=args.weight_decay,
+        optimizer=args.optimizer,
+        noise=args.noise,
+        augment=args.augment,
+        n_estimators=args.ensemble,
+        n_jobs=args.jobs,
         log=args.log,
         random_state=args.seed,
     )
     try:
-        model.fit(data, progress=not args.quiet)
+        model.fit(data, progress=not args.quiet, checkpoint=args.checkpoint)
     except KeyboardInterrupt:
         if not hasattr(model, "theta_"):
             raise
@@ -242,16 +255,21 @@ def predict(args):
     from pynode.models import load
 
     model = load(args.model)
-    if args.y0 is not None and len(args.y0) != len(model.names_):
+    if args.y0 is not None and not model.n_unobserved_ and len(args.y0) != len(model.names_):
         raise UserError(f"--y0 needs {len(model.names_)} numbers ({', '.join(model.names_)}), got {len(args.y0)}")
+    if args.y0 is not None and model.field_.inputs:
+        raise UserError(
+            "the model has control inputs, known here for fitted trajectories only: leave --y0 out, or use Python"
+        )
     for path in (args.output, args.plot):
         if path is not None:
             _check_folder(path)
-    y = model.predict(args.t, args.y0, trajectory=args.trajectory)
+    y = model.predict(args.t, args.y0, trajectory=args.trajectory, return_std=args.std)
+    y, table = (y[0], list(zip(args.t, *y, strict=True))) if args.std else (y, list(zip(args.t, y, strict=True)))
     buffer = io.StringIO()
     writer = csv.writer(buffer, lineterminator="\n")
-    writer.writerow([model.time_name_, *model.names_])
-    writer.writerows([f"{t:.10g}", *(repr(float(x)) for x in row)] for t, row in zip(args.t, y, strict=True))
+    writer.writerow([model.time_name_, *model.names_, *(f"{name}_std" for name in model.names_ if args.std)])
+    writer.writerows([f"{t:.10g}", *(repr(float(x)) for part in row for x in part)] for t, *row in table)
     if args.output is None:
         sys.stdout.write(buffer.getvalue())
     else:
@@ -291,7 +309,7 @@ def info(args):
 
     from pynode import _core
 
-    extras = {"matplotlib": "plot", "pandas": "table", "tqdm": "progress"}
+    extras = {"matplotlib": "plot", "pandas": "table", "tqdm": "progress", "joblib": "parallel"}
     rows = [
         ("pynode", __version__),
         ("Python", platform.python_version()),

@@ -334,10 +334,10 @@ SCALES = {"lecun": lambda m, n: 1.0 / n, "xavier": lambda m, n: 2.0 / (m + n), "
 """Variance of the initial weights of a layer (m outputs, n inputs)."""
 
 
-def mlp(d_in, hidden, d_out=None, activation="tanh", *, time=False, inputs=0, init="lecun", gain=1.0):
+def mlp(d_in, hidden, d_out=None, activation="tanh", *, time=False, inputs=0, init="lecun", gain=1.0, skip=False):
     """A multilayer perceptron; the last layer is linear.
 
-    theta is, for each layer, the weights W (out, in) row by row, then the bias b.
+    theta is, for each layer, the weights W (out, in) row by row, then the bias b; with `skip`, then A.
 
     Parameters
     ----------
@@ -356,6 +356,8 @@ def mlp(d_in, hidden, d_out=None, activation="tanh", *, time=False, inputs=0, in
     init : {"lecun", "xavier", "he"}
         Weights are drawn from N(0, gain^2 v), v = 1/in, 2/(in + out), 2/in; biases are 0.
     gain : float
+    skip : bool
+        Add a linear map A (out, in) of the first layer's input to the value.
 
     Returns
     -------
@@ -376,14 +378,23 @@ def mlp(d_in, hidden, d_out=None, activation="tanh", *, time=False, inputs=0, in
             Parameter(f"b{i}", (m,), offset + m * n, ("value", [0.0] * m)),
         ]
         offset = spec[-1].stop
+    layers = list(zip(spec[::2], spec[1::2], strict=True))
+    if skip:
+        n = widths[0]
+        spec.append(Parameter("A", (d_out, n), offset, ("normal", gain * float(np.sqrt(SCALES[init](d_out, n))))))
+        offset = spec[-1].stop
 
     the_trace = new_trace((1, d_in, inputs), (offset,))
     theta = the_trace.theta()
     x: Any = np.concatenate([the_trace.slot(slot) for slot, used in ((1, True), (0, time), (2, inputs)) if used])
-    for W, b in zip(spec[::2], spec[1::2], strict=True):
+    first = x
+    for W, b in layers:
         x = theta[W.offset : W.stop].reshape(W.shape) @ x + theta[b.offset : b.stop]
-        x = x if b is spec[-1] else ACTIVATIONS[activation](x)
-    name = f"mlp({'-'.join(map(str, widths))}, {activation})"
+        x = x if b is layers[-1][1] else ACTIVATIONS[activation](x)
+    if skip:
+        A = spec[-1]
+        x = x + theta[A.offset : A.stop].reshape(A.shape) @ first
+    name = f"mlp({'-'.join(map(str, widths))}, {activation}{', skip' if skip else ''})"
     return Field(the_trace.builder.finish([x.register]), tuple(spec), name)
 
 

@@ -119,8 +119,9 @@ def model_summary(model):
     """[(what, value)] about a fitted model: for tables of reports and for `pynode info`."""
     report = model.report_
     what = model.field_.name + (", of log states" if model.log else "")
+    extra = f", and {model.n_unobserved_} unobserved" if model.n_unobserved_ else ""
     rows = [
-        ("states", ", ".join(model.names_)),
+        ("states", ", ".join(model.names_) + extra),
         ("time", model.time_name_),
         ("field", f"{what}, {model.field_.n_params} parameters"),
         (
@@ -141,9 +142,13 @@ def model_summary(model):
             f"{model.method}, rtol {model.rtol:g}, atol {model.atol:g}, random_state {report['seed']}",
         ),
     ]
+    if model.field_.inputs:
+        rows.insert(2, ("control inputs", str(model.field_.inputs)))
+    if model.estimators_:
+        rows.insert(2, ("ensemble", f"{len(model.estimators_)} members; what follows is about the one of the lowest loss"))
     effective = report.get("effective_parameters", math.nan)
     if effective is not None and math.isfinite(effective):
-        rows.insert(3, ("effective parameters", f"{effective:.1f} of {report['n_params']}: so many the data determine"))
+        rows.append(("effective parameters", f"{effective:.1f} of {report['n_params']}: so many the data determine"))
     return rows
 
 
@@ -161,6 +166,10 @@ def model_notes(model):
             )
         elif stage["status"] == "left out":
             sentences.append(f"The stage over {stage['name']} was left out: the equation could not be solved there.")
+        elif stage.get("failed"):
+            sentences.append(
+                f"{stage['failed']} times a piece of data could not be solved over {stage['name']} and was left out."
+            )
     if report["noise_of"] == "states":
         worse = [k for k, v in report["rmse"].items() if report["noise"].get(k, math.nan) * MISFIT < v]
         if worse:

@@ -27,16 +27,17 @@ class Progress:
 
     def __enter__(self):
         self.start = self.last = time.monotonic()
-        if self.show and self.file.isatty():
+        notebook = "ipykernel" in sys.modules
+        if self.show and (notebook or self.file.isatty()):
             try:
-                from tqdm import tqdm
+                from tqdm.auto import tqdm
             except ImportError:
                 pass
             else:
                 self.bar = tqdm(
                     total=self.total,
                     desc=self.label,
-                    file=self.file,
+                    file=None if notebook else self.file,
                     leave=True,
                     dynamic_ncols=True,
                     bar_format="{desc}: {percentage:3.0f}%|{bar}| {elapsed}{postfix}",

@@ -87,6 +87,9 @@ class NeuralODE:
         Widths of the hidden layers of the network.
     activation : str
         See `pynode.mlp`.
+    skip : bool
+        Add a linear map to the network: linear systems are then learned exactly, and far from the data the field goes on
+        linearly.
     field : Field, optional
         A field of your own (`pynode.field`), in the units of the data (of their logarithms, if `log`), in place
         of the network. It is not scaled (the loss is), so choose units of time in which its parameters are of
@@ -188,6 +191,7 @@ class NeuralODE:
         activation="tanh",
         field=None,
         *,
+        skip=True,
         augment=0,
         method="dopri5",
         rtol=1e-5,
@@ -216,7 +220,7 @@ class NeuralODE:
         verbose=0,
     ):
         # as in scikit-learn: kept as given, checked by fit
-        self.hidden, self.activation, self.field, self.augment = hidden, activation, field, augment
+        self.hidden, self.activation, self.skip, self.field, self.augment = hidden, activation, skip, field, augment
         self.method, self.rtol, self.atol = method, rtol, atol
         self.optimizer, self.max_iter, self.windows, self.batch_size = optimizer, max_iter, windows, batch_size
         self.learning_rate, self.schedule, self.max_gradient = learning_rate, schedule, max_gradient
@@ -342,7 +346,10 @@ class NeuralODE:
     def _prepare(self, data, weight, seed, callback):
         """(Run, Scaling, Smoothed, the trajectories it is fitted to)."""
         own, m = self.field, 0 if data.signal is None else data.signal.m
-        field = mlp(data.d + self.augment, widths(self.hidden), activation=self.activation, inputs=m) if own is None else own
+        field = own
+        if field is None:
+            shape = {"activation": self.activation, "inputs": m, "skip": bool(self.skip)}
+            field = mlp(data.d + self.augment, widths(self.hidden), **shape)
         scaling = (
             Scaling.of(data.y, bool(self.log), data.signal) if self.scale else Scaling.identity(data.d, bool(self.log), m)
         )
