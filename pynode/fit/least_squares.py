@@ -52,6 +52,12 @@ class Linearised:
     free_gradient: np.ndarray | None = None
 
 
+def gram(J):
+    """J^T J, at half the work of a product."""
+    lower = dsyrk(1.0, np.ascontiguousarray(J).T, lower=1)
+    return lower + np.tril(lower, -1).T
+
+
 class Residuals:
     """Residuals of your own: function(theta) -> (r (n,), J (n, p))."""
 
@@ -79,7 +85,7 @@ class Residuals:
         r, J = self._at(theta)
         if not (np.isfinite(r).all() and np.isfinite(J).all()):
             return None
-        return Linearised(float(r @ r), J.T @ J, J.T @ r)
+        return Linearised(float(r @ r), gram(J), J.T @ r)
 
 
 class MatchingProblem:
@@ -120,8 +126,9 @@ class MatchingProblem:
         for a in range(0, len(r), part):
             rows = slice(a, a + part)
             (J,), _ = run(self.jacobian, {k: None if v is None else v[rows] for k, v in self.point.items()}, [theta])
-            J = self.coordinates.jacobian(x, J.reshape(r[rows].size, -1)) * self.root[rows].reshape(-1, 1)
-            H += J.T @ J
+            J = self.coordinates.jacobian(x, J.reshape(r[rows].size, -1))
+            J *= self.root[rows].reshape(-1, 1)
+            H += gram(J)
             g += J.T @ r[rows].ravel()
         return Linearised(float((r * r).sum()), H, g)
 
@@ -256,8 +263,7 @@ class ShootingProblem:
     def _condense(self, J, r, which, n, H, g):
         """Add J^T J and J^T r of the shared coordinates to H and g; those of the free states, and between the two."""
         rows, d, width = J.shape
-        lower = dsyrk(1.0, J.reshape(rows * d, width).T, lower=1)[:n, :n]
-        H += np.tril(lower) + np.tril(lower, -1).T
+        H += gram(J.reshape(rows * d, width))[:n, :n]
         g += J[:, :, :n].reshape(-1, n).T @ r.ravel()
         Jy, start = J[:, :, n:], self.start[which] - self.start[which.start]
         A = np.add.reduceat(np.einsum("nci,ncj->nij", Jy, Jy), start, axis=0)
