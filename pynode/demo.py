@@ -9,6 +9,8 @@ from pynode import datasets
 from pynode.models import NeuralODE
 
 HELD_OUT_YEARS = 5
+CYCLE = 10
+"""Years of a cycle of lynx and hare."""
 
 
 @dataclass(frozen=True)
@@ -74,22 +76,27 @@ def van_der_pol(seed=0, progress=False):
 def lynx_hare(seed=0, progress=False):
     """Learn the pelts of 1900 to 1915; forecast the five years after."""
     data = datasets.lynx_hare(HELD_OUT_YEARS)
-    model = NeuralODE(log=True, random_state=seed).fit(data.train, progress=progress and "lynx and hare")
+    model = NeuralODE(log=True, n_restarts=5, random_state=seed).fit(data.train, progress=progress and "lynx and hare")
     truth = np.log(data.held_out.y[0])
 
     def error(forecast):
         return float(np.sqrt(np.mean((np.log(forecast) - truth) ** 2)))
 
-    first, last = data.train.t[0][[0, -1]]
+    t, y = data.train.t[0], data.train.y[0]
+    first, last = t[[0, -1]]
+    cycle = [np.exp(np.log(y[(t - year) % CYCLE == 0]).mean(axis=0)) for year in data.held_out.t[0]]
+    classic = NeuralODE(field=datasets.lotka_volterra(), log=True, random_state=seed).fit(data.train)
     return Outcome(
         "lynx and hare",
         data,
         model,
         f"RMSE of log {error(model.predict(data.held_out.t[0])):.2f}",
-        f"persistence {error(data.train.y[0][-1:]):.2f}",
+        f"persistence {error(y[-1:]):.2f}, mean cycle {error(cycle):.2f}, "
+        f"Lotka-Volterra {error(classic.predict(data.held_out.t[0])):.2f}",
         f"Pelts of hare and lynx, {first:.0f} to {last:.0f}, learned as logarithms. Held out: the "
-        f"{HELD_OUT_YEARS} years after, forecast from the fitted trajectory. To compare: persistence, the "
-        "last value for all years. Root mean square error of the logarithms. " + data.source,
+        f"{HELD_OUT_YEARS} years after, forecast from the fitted trajectory. To compare: the last value "
+        f"for all years; the years a cycle of {CYCLE} before; and the equations of Lotka and Volterra, fitted by this "
+        "library. Root mean square error of the logarithms. " + data.source,
     )
 
 

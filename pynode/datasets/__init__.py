@@ -5,6 +5,7 @@ from importlib import resources
 
 import numpy as np
 
+from pynode.constraints import positive
 from pynode.fields import field
 from pynode.solving import solve
 from pynode.tables import Trajectories, read_csv
@@ -56,6 +57,25 @@ def lynx_hare(held_out=0):
     if not held_out:
         return Dataset(data, source=source)
     return Dataset(data.rows(stop=n - held_out), data.rows(start=n - held_out), source=source)
+
+
+def lotka_volterra():
+    """The equations of Lotka and Volterra for the logarithms of prey and predator, with what a fit may start from.
+
+    d ln(prey) / dt = a - b predator,  d ln(predator) / dt = -c + d prey; all four positive.
+
+    Returns
+    -------
+    Field
+        For ``NeuralODE(field=..., log=True)``; parameters a, b, c, d in units of years and thousands.
+    """
+
+    @field(state=2, theta={"a": positive(0.5), "b": positive(0.03), "c": positive(0.8), "d": positive(0.03)})
+    def lotka_volterra(t, z, th):
+        prey, predator = np.exp(z)
+        return [th.a - th.b * predator, -th.c + th.d * prey]
+
+    return lotka_volterra
 
 
 def van_der_pol(seed=0, *, n_train=16, n_held_out=8, noise=0.05, duration=10.0, n_times=101, mu=1.0):
