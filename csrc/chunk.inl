@@ -54,13 +54,8 @@ static pn_status FN(open)(FN(work) * W, int l, int64_t i) {
         FN(fail)(W, l, PN_BAD_INPUT);
         return FN(finish)(W, l);
     }
-#if !PN_BLOCK
-    if (P->sensitivity) FN(sens_open)(W);
-#endif
     while (f->save[l] < FN(n_times)(P, i) && FN(time_of)(P, i, f->save[l]) == f->t[l]) {
-#if !PN_BLOCK
-        if (P->sensitivity) FN(sens_save)(W, P->row[i] + f->save[l], W->sens);
-#endif
+        if (P->sensitivity) FN(sens_first)(W, P->row[i] + f->save[l]);
         FN(jump)(P, P->row[i] + f->save[l], W->d, f->y + l);
         FN(save_row)(W, P->row[i] + f->save[l]++, f->y + l);
     }
@@ -153,6 +148,7 @@ static pn_status FN(refill)(FN(work) * W) {
             int64_t j = W->next++;
             pn_status st = FN(open)(W, l, W->first + j);
             if (st != PN_OK) return st;
+            if (W->P->sensitivity) FN(sens_open)(W, l);
             W->tape_lane[j] = l;
             if (W->chunk_h[j] == 0) continue;
             f->c0[l] = W->chunk_h[j];
@@ -406,8 +402,9 @@ static void FN(carve)(FN(work) * W) {
     int rev = P->lambda != 0, s = W->tab->s, wide = W->tab->dense_degree > s ? W->tab->dense_degree : s;
     FN(flow) *f = &W->flow;
     FN(back) *B = &W->back;
-    FN(carve_exec)(&W->field, a, P, P->field, W->active);
-    W->file = FN(carve_files)(&W->field, a, P->quadrature ? W->stages : 1, &W->file_stride);
+    int keep = P->quadrature || P->sensitivity; /* the register files of all stages of a step */
+    FN(carve_exec)(&W->field, a, P, P->sensitivity ? P->reverse : P->field, W->active);
+    W->file = FN(carve_files)(&W->field, a, keep ? W->stages : 1, &W->file_stride);
     f->y = pn_arena_take(a, state);
     f->y_new = pn_arena_take(a, state);
     f->z = rev ? pn_arena_take(a, state) : NULL;
@@ -415,7 +412,7 @@ static void FN(carve)(FN(work) * W) {
     f->coef = pn_arena_take(a, state * (size_t)wide);
     for (int i = 0; i < W->stages; i++) f->k[i] = pn_arena_take(a, state);
     W->spare = pn_arena_take(a, state);
-    W->stage_stride = P->quadrature ? W->file_stride : 0;
+    W->stage_stride = keep ? W->file_stride : 0;
     B->weight = pn_arena_take(a, (size_t)(2 * W->stages) * L * sizeof(T) + 64);
     size_t chunk = (size_t)W->s->chunk;
     W->chunk_k = pn_arena_take(a, chunk * (size_t)W->d * sizeof(T));
@@ -425,8 +422,14 @@ static void FN(carve)(FN(work) * W) {
     W->tape_lane = pn_arena_take(a, chunk * sizeof(int32_t));
     W->chunk_z = pn_arena_take(a, rev ? chunk * (size_t)W->d * sizeof(T) : 8);
     if (P->gradient == PN_GRAD_NONE && !P->sensitivity) return;
-    FN(carve_exec)(&W->reverse, a, P, P->reverse, W->active);
-    W->files = FN(carve_files)(&W->reverse, a, rev ? 2 * s : W->stages, &W->files_stride);
+    if (P->sensitivity) {
+        W->reverse = W->field;
+        W->files = W->file;
+        W->files_stride = W->file_stride;
+    } else {
+        FN(carve_exec)(&W->reverse, a, P, P->reverse, W->active);
+        W->files = FN(carve_files)(&W->reverse, a, rev ? 2 * s : W->stages, &W->files_stride);
+    }
     B->y = pn_arena_take(a, state);
     B->lambda = pn_arena_take(a, state);
     B->z = rev ? pn_arena_take(a, state) : NULL;
@@ -439,11 +442,10 @@ static void FN(carve)(FN(work) * W) {
     }
     if (!P->sensitivity) return;
     W->columns = (P->reverse->n_grads > 0 ? P->reverse->n_grad[0] : 0) + W->d;
-    size_t rows = (size_t)W->d * (size_t)W->columns * sizeof(double);
-    W->sens = pn_arena_take(a, rows);
-    W->sens_new = pn_arena_take(a, rows);
-    W->sens_z = pn_arena_take(a, rows);
-    W->sens_k = pn_arena_take(a, rows * (size_t)W->stages);
+    W->sens_size = ((size_t)W->d * (size_t)W->columns * L + 31) / 32 * 32;
+    W->sens = pn_arena_take(a, W->sens_size * sizeof(SENS));
+    W->sens_new = pn_arena_take(a, W->sens_size * sizeof(SENS));
+    W->sens_coef = pn_arena_take(a, L > 1 ? 0 : W->sens_size * sizeof(SENS) * (size_t)W->tab->dense_degree);
 }
 
 static void FN(ready)(FN(exec) * E, T *file) { /* weights packed, prologue run: once for each solve */
@@ -483,7 +485,7 @@ static pn_status FN(work_on)(pn_shared *s, int main) {
     W->costly = (W->field.lay->pack_size + W->field.lay->file_rows) * L > 1 << 15;
     FN(vacate)(&W->flow);
     FN(ready)(&W->field, W->file);
-    if (W->reverse.prog) FN(ready)(&W->reverse, W->files);
+    if (W->reverse.prog && !P->sensitivity) FN(ready)(&W->reverse, W->files);
     st = PN_OK;
     for (;;) {
         int64_t task = (int64_t)atomic_fetch_add(&s->next_task, 1);

@@ -128,6 +128,56 @@ static void FN(acc_outer_weighted)(const FN(exec) * E, const pn_decoded *x, T *f
     FN(outer_tiles)(1, E, x, files, stride, n_files, weight, g);
 }
 
+/* The same for each lane by itself: g[i n + j][lane] += sum over files of a_i b_j */
+static inline __attribute__((always_inline)) void FN(lanes_tile)(const int RA, const int RB, const T *A, const T *B, size_t stride_a,
+                                                                 size_t stride_b, int n_files, T *g, size_t n) {
+    for (size_t v = 0; v < L; v += VE) {
+        vec acc[4][4];
+        for (int i = 0; i < RA; i++)
+            for (int j = 0; j < RB; j++) acc[i][j] = V(load)(g + ((size_t)i * n + (size_t)j) * L + v);
+        for (size_t f = 0; f < (size_t)n_files; f++) {
+            vec bv[4];
+#pragma GCC unroll 4
+            for (int j = 0; j < RB; j++) bv[j] = V(load)(B + f * stride_b + (size_t)j * L + v);
+#pragma GCC unroll 4
+            for (int i = 0; i < RA; i++) {
+                vec av = V(load)(A + f * stride_a + (size_t)i * L + v);
+                for (int j = 0; j < RB; j++) acc[i][j] += av * bv[j];
+            }
+        }
+        for (int i = 0; i < RA; i++)
+            for (int j = 0; j < RB; j++) V(store)(g + ((size_t)i * n + (size_t)j) * L + v, acc[i][j]);
+    }
+}
+
+static void FN(outer_lanes)(const FN(exec) * E, const pn_decoded *x, T *files, size_t stride, int n_files, T *g) {
+    const T *A = FN(at)(E, files, x->a), *B = FN(at)(E, files, x->b);
+    size_t sa = x->a < 0 ? 0 : stride, sb = x->b < 0 ? 0 : stride, n = (size_t)x->n;
+    for (int32_t i = 0, ra; i < x->m; i += ra) {
+        ra = x->m - i >= 4 ? 4 : x->m - i >= 2 ? 2 : 1;
+        for (int32_t j = 0, rb; j < x->n; j += rb) {
+            rb = x->n - j >= 4 ? 4 : x->n - j >= 2 ? 2 : 1;
+#define TILE(RA, RB) FN(lanes_tile)(RA, RB, A + (size_t)i * L, B + (size_t)j * L, sa, sb, n_files, g + ((size_t)i * n + (size_t)j) * L, n)
+#define ROW(RA) rb == 4 ? TILE(RA, 4) : rb == 2 ? TILE(RA, 2) : TILE(RA, 1)
+            if (ra == 4) ROW(4);
+            else if (ra == 2) ROW(2);
+            else ROW(1);
+#undef ROW
+#undef TILE
+        }
+    }
+}
+
+static void FN(acc_lanes)(const FN(exec) * E, const pn_decoded *x, T *files, size_t stride, int n_files, T *g) {
+    const T *A = FN(at)(E, files, x->a);
+    size_t sa = x->a < 0 ? 0 : stride;
+    for (size_t i = 0; i < (size_t)x->m * L; i += VE) {
+        vec acc = V(load)(g + i);
+        for (size_t f = 0; f < (size_t)n_files; f++) acc += V(load)(A + f * sa + i);
+        V(store)(g + i, acc);
+    }
+}
+
 static void FN(acc)(const FN(exec) * E, const pn_decoded *x, T *files, size_t stride, int n_files, const T *weight, double *g) {
     const T *A = FN(at)(E, files, x->a);
     size_t sa = x->a < 0 ? 0 : stride;

@@ -224,3 +224,16 @@ static void FN(accumulate)(const FN(exec) * E, T *files, size_t stride, int n_fi
         else FN(acc_outer)(E, x, files, stride, n_files, g);
     }
 }
+
+/* The same for gradient vector 0, each lane by itself: g (n_grad, L) += */
+static void FN(accumulate_lanes)(FN(exec) * E, T *files, size_t stride, int n_files, SENS *g) {
+#if PN_BLOCK
+    for (const pn_decoded *x = E->lay->code + E->lay->n_reverse, *stop = E->lay->code + E->lay->n_code; x < stop; x++) {
+        if (x->op == PN_OP_ACC) FN(acc_lanes)(E, x, files, stride, n_files, g + (size_t)x->p * L);
+        else FN(outer_lanes)(E, x, files, stride, n_files, g + (size_t)x->p * L);
+    }
+#else
+    E->grad[0] = g;
+    FN(accumulate)(E, files, stride, n_files, NULL);
+#endif
+}

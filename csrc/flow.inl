@@ -46,11 +46,13 @@ typedef struct FN(work) {
     int main;
     int32_t d, m, stages;
     FN(exec) field, reverse;
-    T *file;                  /* register file of the field; quadrature keeps one for each stage, else they share it */
+    T *file;                  /* register file of the field, one for each stage (quadrature, sensitivities) or for all */
     size_t file_stride, stage_stride;
     T *spare;                 /* (d, L) */
-    double *sens, *sens_new, *sens_z, *sens_k; /* sensitivities (d, columns), sens_k (stages, d, columns) */
+    SENS *sens, *sens_new, *sens_coef; /* sensitivities (d, columns, L); of the dense output, one sample (degree, size) */
     int64_t columns;
+    size_t sens_size;
+    int fresh;                /* the first stage was evaluated in this attempt: its register file is filled */
     T *files;                 /* register files of the reverse program, one a stage (reversible: two sets) */
     size_t files_stride;
     FN(flow) flow;
@@ -511,7 +513,8 @@ static int FN(first_stage)(FN(work) * W, const T *base) {
         f->have_k[l] = 1;
         f->evals[l]++;
     }
-    if (!FN(any)(need)) return 0;
+    W->fresh = FN(any)(need);
+    if (!W->fresh) return 0;
     T *all = W->spare;
     memcpy(FN(state_slot)(&W->field, W->file), base, (size_t)W->d * L * sizeof(T));
     memcpy(W->active, need, L);
@@ -540,9 +543,7 @@ static int FN(reversible_second)(FN(work) * W) {
 }
 
 static int FN(quadrature)(FN(work) * W);
-#if !PN_BLOCK
 static int FN(sens_step)(FN(work) * W);
-#endif
 
 /* Stages, new state, error, decision. */
 static pn_status FN(try_step)(FN(work) * W, int *have_new) {
@@ -625,9 +626,7 @@ static pn_status FN(attempt)(FN(work) * W) {
     if (FN(find_saves)(W)) st = FN(interpolate)(W, &have_new);
     if (st != PN_OK) return st;
     if (W->P->quadrature && FN(quadrature)(W)) return PN_CALLBACK;
-#if !PN_BLOCK
     if (W->P->sensitivity && FN(sens_step)(W)) return PN_CALLBACK;
-#endif
     if (W->P->gradient != PN_GRAD_NONE || W->P->steps)
         for (int l = 0; l < L; l++) {
             if (!f->accepted[l]) continue;
