@@ -381,6 +381,7 @@ static void FN(carve_exec)(FN(exec) * E, pn_arena *a, const pn_problem *P, const
     E->eval_end = P->quadrature ? E->lay->n_reverse : E->lay->n_forward;
     E->shared = pn_arena_take(a, ((size_t)E->lay->shared_rows * L + PN_PAD) * sizeof(T));
     E->pack = pn_arena_take(a, ((size_t)E->lay->pack_size + PN_PAD) * sizeof(T));
+    E->sums = pn_arena_take(a, L > 1 ? 0 : (size_t)E->lay->sums_size * sizeof(double));
     E->theta[0] = P->theta;
     E->call = P->call;
     E->call_ctx = P->call_ctx;
@@ -460,6 +461,8 @@ static pn_status FN(run_task)(FN(work) * W, int64_t task) {
     if (s->task_quadrature) W->field.grad[0] = s->task_quadrature + task * s->q;
     pn_status st = PN_OK;
     for (int64_t c = task * s->chunks_per_task; st == PN_OK && c < end && c < s->n_chunks; c++) st = FN(run_chunk)(W, c);
+    if (s->task_grad) FN(flush)(&W->reverse);
+    if (s->task_quadrature) FN(flush)(&W->field);
     return st;
 }
 
@@ -547,6 +550,7 @@ static pn_status FN(evaluate)(const pn_program *prog, int64_t n, const void *con
                 for (int32_t c = 0; c < size; c++) ((T *)outputs[o])[(size_t)(i + l) * (size_t)size + (size_t)c] = from[(size_t)c * L + (size_t)l];
         }
     }
+    FN(flush)(&E);
     free(a.base);
     return st;
 }

@@ -103,7 +103,7 @@ static int FN(eval)(FN(work) * W, FN(exec) * E, T *file, const double *t, T *res
     if (FN(run)(E, file, E->lay->n_prologue, E->eval_end)) return 1;
     const T *out = FN(at)(E, file, E->lay->output[0]);
     if (!E->prog->output_size[0]) memset(k, 0, (size_t)W->d * L * sizeof(T));
-    else memcpy(k, out, (size_t)W->d * L * sizeof(T));
+    else FN(copy)(k, out, (size_t)W->d * L);
     return 0;
 }
 
@@ -120,11 +120,10 @@ static void FN(combine)(T *out, const T *y, const double *h, const double *a, T 
             aj[used] = (T)a[j];
             kj[used++] = k[j];
         }
-    for (int32_t i = 0; i < d; i++) {
-        T s[L] = {0};
-        for (int j = 0; j < used; j++)
-            for (size_t l = 0; l < L; l++) s[l] += aj[j] * kj[j][(size_t)i * L + l];
-        for (size_t l = 0; l < L; l++) out[(size_t)i * L + l] = y[(size_t)i * L + l] + hl[l] * s[l];
+    for (size_t e = 0; e < (size_t)d * L; e += VE) {
+        vec s = V(set1)((T)0), step = PN_BLOCK ? V(load)(hl + e % L) : V(set1)(hl[0]);
+        for (int j = 0; j < used; j++) s += V(set1)(aj[j]) * V(load)(kj[j] + e);
+        V(store)(out + e, V(load)(y + e) + step * s);
     }
 }
 
@@ -516,7 +515,7 @@ static int FN(first_stage)(FN(work) * W, const T *base) {
     W->fresh = FN(any)(need);
     if (!W->fresh) return 0;
     T *all = W->spare;
-    memcpy(FN(state_slot)(&W->field, W->file), base, (size_t)W->d * L * sizeof(T));
+    FN(copy)(FN(state_slot)(&W->field, W->file), base, (size_t)W->d * L);
     memcpy(W->active, need, L);
     if (FN(eval)(W, &W->field, W->file, f->t, all)) return 1;
     for (int32_t c = 0; c < W->d; c++)
