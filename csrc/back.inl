@@ -102,7 +102,7 @@ static int FN(reverse_stages)(FN(work) * W, const FN(step) * S, int n) {
     const int32_t *has = E->prog->output_size;
     for (int i = n - 1; i >= 0; i--) {
         T *file = S->files + (size_t)i * W->files_stride;
-        memcpy(file + (size_t)lay->slot[3] * L, S->gk[i], size * sizeof(T));
+        FN(copy)(file + (size_t)lay->slot[3] * L, S->gk[i], size);
         if (FN(run)(E, file, lay->n_forward, lay->n_reverse)) return 1;
         double ti[L];
         FN(stage_time)(ti, S->t, S->h, S->t_new, W->tab->c[i]);
@@ -141,14 +141,6 @@ static void FN(seed_stages)(const FN(work) * W, T **gk, const double *h, const T
     for (int i = 0; i < W->tab->s; i++)
         for (int32_t c = 0; c < W->d; c++)
             for (size_t l = 0; l < L; l++) gk[i][(size_t)c * L + l] = (T)(W->tab->b[i] * h[l]) * g[(size_t)c * L + l];
-}
-
-static void FN(accumulate_live)(FN(work) * W, T *files, int n) {
-    FN(back) *B = &W->back;
-    int all = 1;
-    for (int l = 0; l < L; l++) all &= B->live[l];
-    for (int i = 0; i < n * L; i++) B->weight[i] = B->live[i % L] ? 1 : 0;
-    FN(accumulate)(&W->reverse, files, W->files_stride, n, all ? NULL : B->weight);
 }
 
 /* ---- save points ------------------------------------------------------------------------------------------------------- */
@@ -262,9 +254,9 @@ static pn_status FN(step_back)(FN(work) * W) {
     if (timed && inside) FN(time_saves)(W, gt, gh);
     FN(step) S = {W->files, B->t, B->h, B->t_new, B->gk, B->g_base, B->y, timed ? gt : NULL, timed ? gh : NULL};
     if (FN(reverse_stages)(W, &S, n)) return PN_CALLBACK;
-    FN(accumulate_live)(W, W->files, n);
+    FN(accumulate)(&W->reverse, W->files, W->files_stride, n, NULL); /* idle lanes have cotangent 0 */
     if (timed) FN(time_ends)(W, gt, gh);
-    memcpy(B->lambda, B->g_base, size * sizeof(T));
+    FN(copy)(B->lambda, B->g_base, size);
     return PN_OK;
 }
 
@@ -292,7 +284,7 @@ static pn_status FN(reversible_back)(FN(work) * W) {
     FN(seed_stages)(W, B->gk, back, B->g_base);
     FN(step) S2 = {second, B->t_new, back, B->t, B->gk, B->lambda, y_new, timed ? gt2 : NULL, timed ? gh2 : NULL};
     if (FN(reverse_stages)(W, &S2, tab->s)) return PN_CALLBACK;
-    FN(accumulate_live)(W, second, tab->s);
+    FN(accumulate)(E, second, W->files_stride, tab->s, NULL);
     /* y = (y_new - (1 - lambda) z - Psi_h(t, z)) / lambda */
     if (FN(stages)(W, E, W->files, W->files_stride, B->z, B->t, B->h, B->t_new, B->k, 0, tab->s)) return PN_CALLBACK;
     FN(combine)(B->y, B->z, B->h, tab->b, B->k, tab->s, W->d);
@@ -307,7 +299,7 @@ static pn_status FN(reversible_back)(FN(work) * W) {
     FN(seed_stages)(W, B->gk, B->h, B->lambda);
     FN(step) S1 = {W->files, B->t, B->h, B->t_new, B->gk, g_z, B->z, timed ? gt : NULL, timed ? gh : NULL};
     if (FN(reverse_stages)(W, &S1, tab->s)) return PN_CALLBACK;
-    FN(accumulate_live)(W, W->files, tab->s);
+    FN(accumulate)(E, W->files, W->files_stride, tab->s, NULL);
     for (size_t e = 0; e < size; e++) B->lambda[e] *= lambda;
     memcpy(B->mu, g_z, size * sizeof(T));
     for (int l = 0; timed && l < L; l++) { /* the second increment starts at t_new = t + h with step -h */

@@ -54,13 +54,8 @@ static pn_status FN(open)(FN(work) * W, int l, int64_t i) {
         FN(fail)(W, l, PN_BAD_INPUT);
         return FN(finish)(W, l);
     }
-#if !PN_BLOCK
-    if (P->sensitivity) FN(sens_open)(W);
-#endif
     while (f->save[l] < FN(n_times)(P, i) && FN(time_of)(P, i, f->save[l]) == f->t[l]) {
-#if !PN_BLOCK
-        if (P->sensitivity) FN(sens_save)(W, P->row[i] + f->save[l], W->sens);
-#endif
+        if (P->sensitivity) FN(sens_first)(W, P->row[i] + f->save[l]);
         FN(jump)(P, P->row[i] + f->save[l], W->d, f->y + l);
         FN(save_row)(W, P->row[i] + f->save[l]++, f->y + l);
     }
@@ -153,6 +148,7 @@ static pn_status FN(refill)(FN(work) * W) {
             int64_t j = W->next++;
             pn_status st = FN(open)(W, l, W->first + j);
             if (st != PN_OK) return st;
+            if (W->P->sensitivity) FN(sens_open)(W, l);
             W->tape_lane[j] = l;
             if (W->chunk_h[j] == 0) continue;
             f->c0[l] = W->chunk_h[j];
@@ -385,6 +381,7 @@ static void FN(carve_exec)(FN(exec) * E, pn_arena *a, const pn_problem *P, const
     E->eval_end = P->quadrature ? E->lay->n_reverse : E->lay->n_forward;
     E->shared = pn_arena_take(a, ((size_t)E->lay->shared_rows * L + PN_PAD) * sizeof(T));
     E->pack = pn_arena_take(a, ((size_t)E->lay->pack_size + PN_PAD) * sizeof(T));
+    E->sums = pn_arena_take(a, L > 1 ? 0 : (size_t)E->lay->sums_size * sizeof(double));
     E->theta[0] = P->theta;
     E->call = P->call;
     E->call_ctx = P->call_ctx;
@@ -406,8 +403,9 @@ static void FN(carve)(FN(work) * W) {
     int rev = P->lambda != 0, s = W->tab->s, wide = W->tab->dense_degree > s ? W->tab->dense_degree : s;
     FN(flow) *f = &W->flow;
     FN(back) *B = &W->back;
-    FN(carve_exec)(&W->field, a, P, P->field, W->active);
-    W->file = FN(carve_files)(&W->field, a, P->quadrature ? W->stages : 1, &W->file_stride);
+    int keep = P->quadrature || P->sensitivity; /* the register files of all stages of a step */
+    FN(carve_exec)(&W->field, a, P, P->sensitivity ? P->reverse : P->field, W->active);
+    W->file = FN(carve_files)(&W->field, a, keep ? W->stages : 1, &W->file_stride);
     f->y = pn_arena_take(a, state);
     f->y_new = pn_arena_take(a, state);
     f->z = rev ? pn_arena_take(a, state) : NULL;
@@ -415,7 +413,7 @@ static void FN(carve)(FN(work) * W) {
     f->coef = pn_arena_take(a, state * (size_t)wide);
     for (int i = 0; i < W->stages; i++) f->k[i] = pn_arena_take(a, state);
     W->spare = pn_arena_take(a, state);
-    W->stage_stride = P->quadrature ? W->file_stride : 0;
+    W->stage_stride = keep ? W->file_stride : 0;
     B->weight = pn_arena_take(a, (size_t)(2 * W->stages) * L * sizeof(T) + 64);
     size_t chunk = (size_t)W->s->chunk;
     W->chunk_k = pn_arena_take(a, chunk * (size_t)W->d * sizeof(T));
@@ -425,8 +423,14 @@ static void FN(carve)(FN(work) * W) {
     W->tape_lane = pn_arena_take(a, chunk * sizeof(int32_t));
     W->chunk_z = pn_arena_take(a, rev ? chunk * (size_t)W->d * sizeof(T) : 8);
     if (P->gradient == PN_GRAD_NONE && !P->sensitivity) return;
-    FN(carve_exec)(&W->reverse, a, P, P->reverse, W->active);
-    W->files = FN(carve_files)(&W->reverse, a, rev ? 2 * s : W->stages, &W->files_stride);
+    if (P->sensitivity) {
+        W->reverse = W->field;
+        W->files = W->file;
+        W->files_stride = W->file_stride;
+    } else {
+        FN(carve_exec)(&W->reverse, a, P, P->reverse, W->active);
+        W->files = FN(carve_files)(&W->reverse, a, rev ? 2 * s : W->stages, &W->files_stride);
+    }
     B->y = pn_arena_take(a, state);
     B->lambda = pn_arena_take(a, state);
     B->z = rev ? pn_arena_take(a, state) : NULL;
@@ -439,11 +443,10 @@ static void FN(carve)(FN(work) * W) {
     }
     if (!P->sensitivity) return;
     W->columns = (P->reverse->n_grads > 0 ? P->reverse->n_grad[0] : 0) + W->d;
-    size_t rows = (size_t)W->d * (size_t)W->columns * sizeof(double);
-    W->sens = pn_arena_take(a, rows);
-    W->sens_new = pn_arena_take(a, rows);
-    W->sens_z = pn_arena_take(a, rows);
-    W->sens_k = pn_arena_take(a, rows * (size_t)W->stages);
+    W->sens_size = ((size_t)W->d * (size_t)W->columns * L + 31) / 32 * 32;
+    W->sens = pn_arena_take(a, W->sens_size * sizeof(SENS));
+    W->sens_new = pn_arena_take(a, W->sens_size * sizeof(SENS));
+    W->sens_coef = pn_arena_take(a, L > 1 ? 0 : W->sens_size * sizeof(SENS) * (size_t)W->tab->dense_degree);
 }
 
 static void FN(ready)(FN(exec) * E, T *file) { /* weights packed, prologue run: once for each solve */
@@ -458,6 +461,8 @@ static pn_status FN(run_task)(FN(work) * W, int64_t task) {
     if (s->task_quadrature) W->field.grad[0] = s->task_quadrature + task * s->q;
     pn_status st = PN_OK;
     for (int64_t c = task * s->chunks_per_task; st == PN_OK && c < end && c < s->n_chunks; c++) st = FN(run_chunk)(W, c);
+    if (s->task_grad) FN(flush)(&W->reverse);
+    if (s->task_quadrature) FN(flush)(&W->field);
     return st;
 }
 
@@ -483,7 +488,7 @@ static pn_status FN(work_on)(pn_shared *s, int main) {
     W->costly = (W->field.lay->pack_size + W->field.lay->file_rows) * L > 1 << 15;
     FN(vacate)(&W->flow);
     FN(ready)(&W->field, W->file);
-    if (W->reverse.prog) FN(ready)(&W->reverse, W->files);
+    if (W->reverse.prog && !P->sensitivity) FN(ready)(&W->reverse, W->files);
     st = PN_OK;
     for (;;) {
         int64_t task = (int64_t)atomic_fetch_add(&s->next_task, 1);
@@ -545,6 +550,7 @@ static pn_status FN(evaluate)(const pn_program *prog, int64_t n, const void *con
                 for (int32_t c = 0; c < size; c++) ((T *)outputs[o])[(size_t)(i + l) * (size_t)size + (size_t)c] = from[(size_t)c * L + (size_t)l];
         }
     }
+    FN(flush)(&E);
     free(a.base);
     return st;
 }

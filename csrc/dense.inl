@@ -69,17 +69,18 @@ static void FN(affine_t)(const FN(exec) * E, const pn_decoded *x, T *out, const 
     }
 }
 
-/* g[i n + j] += sum over files and lanes of a_i b_j: RA x RB vector accumulators, one horizontal sum each at the end */
+/* g[i n + j] += sum over files and lanes of a_i b_j: RA x RB vector accumulators, summed up together at the end */
 static inline __attribute__((always_inline)) void FN(outer_tile)(const int RA, const int RB, const int weighted, const T *A, const T *B,
                                                                  size_t stride_a, size_t stride_b, int n_files, const T *weight, double *g,
                                                                  size_t n) {
-    vec acc[4][4];
-    for (int i = 0; i < RA; i++)
-        for (int j = 0; j < RB; j++) acc[i][j] = V(set1)((T)0);
-    for (int f = 0; f < n_files; f++)
-        for (int v = 0; v < NV; v++) {
-            const T *Af = A + (size_t)f * stride_a + (size_t)v * VE, *Bf = B + (size_t)f * stride_b + (size_t)v * VE;
-            vec zero = V(set1)((T)0), w = weighted ? V(load)(weight + (size_t)f * L + (size_t)v * VE) : zero, bv[4];
+    vec acc[16], zero = V(set1)((T)0);
+    T sum[16];
+    PN_UNROLL for (int k = 0; k < 16; k++) acc[k] = zero;
+    for (size_t f = 0; f < (size_t)n_files; f++)
+#pragma GCC unroll 2
+        for (size_t v = 0; v < L; v += VE) {
+            const T *Af = A + f * stride_a + v, *Bf = B + f * stride_b + v;
+            vec w = weighted ? V(load)(weight + f * L + v) : zero, bv[4];
 #pragma GCC unroll 4
             for (int j = 0; j < RB; j++) {
                 bv[j] = V(load)(Bf + (size_t)j * L);
@@ -89,36 +90,41 @@ static inline __attribute__((always_inline)) void FN(outer_tile)(const int RA, c
             for (int i = 0; i < RA; i++) {
                 vec av = V(load)(Af + (size_t)i * L);
                 if (weighted) av = V(sel)(w == zero, zero, w * av);
-                for (int j = 0; j < RB; j++) acc[i][j] += av * bv[j];
+#pragma GCC unroll 4
+                for (int j = 0; j < RB; j++) acc[4 * i + j] += av * bv[j];
             }
         }
+    V(sums)(sum, acc);
     for (int i = 0; i < RA; i++)
-        for (int j = 0; j < RB; j++) g[(size_t)i * n + (size_t)j] += (double)V(hsum)(acc[i][j]);
+        for (int j = 0; j < RB; j++) g[(size_t)i * n + (size_t)j] += (double)sum[4 * i + j];
 }
+
+/* RA x RB tiles of m x n: TILE(RA, RB) at (i, j) */
+#define TILES                                                                                                          \
+    for (int32_t i = 0, ra; i < x->m; i += ra) {                                                                       \
+        ra = x->m - i >= 4 ? 4 : x->m - i >= 2 ? 2 : 1;                                                                \
+        for (int32_t j = 0, rb; j < x->n; j += rb) {                                                                   \
+            rb = x->n - j >= 4 ? 4 : x->n - j >= 2 ? 2 : 1;                                                            \
+            if (ra == 4 && rb == 4) TILE(4, 4);                                                                        \
+            else if (ra == 4 && rb == 2) TILE(4, 2);                                                                   \
+            else if (ra == 4) TILE(4, 1);                                                                              \
+            else if (ra == 2 && rb == 4) TILE(2, 4);                                                                   \
+            else if (ra == 2 && rb == 2) TILE(2, 2);                                                                   \
+            else if (ra == 2) TILE(2, 1);                                                                              \
+            else if (rb == 4) TILE(1, 4);                                                                              \
+            else if (rb == 2) TILE(1, 2);                                                                              \
+            else TILE(1, 1);                                                                                           \
+        }                                                                                                              \
+    }
 
 static inline __attribute__((always_inline)) void FN(outer_tiles)(const int weighted, const FN(exec) * E, const pn_decoded *x, T *files, size_t stride,
                                                                   int n_files, const T *weight, double *g) {
     const T *A = FN(at)(E, files, x->a), *B = FN(at)(E, files, x->b);
     size_t sa = x->a < 0 ? 0 : stride, sb = x->b < 0 ? 0 : stride, n = (size_t)x->n;
-    for (int32_t i = 0; i < x->m;) {
-        int32_t ra = x->m - i >= 4 ? 4 : x->m - i >= 2 ? 2 : 1;
-        const T *Ai = A + (size_t)i * L;
-        double *gi = g + (size_t)i * n;
-        for (int32_t j = 0; j < x->n;) {
-            int32_t rb = x->n - j >= 4 ? 4 : 1;
-            const T *Bj = B + (size_t)j * L;
-#define TILE(RA, RB) FN(outer_tile)(RA, RB, weighted, Ai, Bj, sa, sb, n_files, weight, gi + j, n)
-            if (ra == 4 && rb == 4) TILE(4, 4);
-            else if (ra == 4) TILE(4, 1);
-            else if (ra == 2 && rb == 4) TILE(2, 4);
-            else if (ra == 2) TILE(2, 1);
-            else if (rb == 4) TILE(1, 4);
-            else TILE(1, 1);
+#define TILE(RA, RB)                                                                                                   \
+    FN(outer_tile)(RA, RB, weighted, A + (size_t)i * L, B + (size_t)j * L, sa, sb, n_files, weight, g + (size_t)i * n + (size_t)j, n)
+    TILES
 #undef TILE
-            j += rb;
-        }
-        i += ra;
-    }
 }
 
 static void FN(acc_outer)(const FN(exec) * E, const pn_decoded *x, T *files, size_t stride, int n_files, double *g) {
@@ -128,25 +134,76 @@ static void FN(acc_outer_weighted)(const FN(exec) * E, const pn_decoded *x, T *f
     FN(outer_tiles)(1, E, x, files, stride, n_files, weight, g);
 }
 
+/* The same for each lane by itself: g[i n + j][lane] += sum over files of a_i b_j */
+static inline __attribute__((always_inline)) void FN(lanes_tile)(const int RA, const int RB, const T *A, const T *B, size_t stride_a,
+                                                                 size_t stride_b, int n_files, T *g, size_t n) {
+    for (size_t v = 0; v < L; v += VE) {
+        vec acc[4][4];
+        for (int i = 0; i < RA; i++)
+            for (int j = 0; j < RB; j++) acc[i][j] = V(load)(g + ((size_t)i * n + (size_t)j) * L + v);
+        for (size_t f = 0; f < (size_t)n_files; f++) {
+            vec bv[4];
+#pragma GCC unroll 4
+            for (int j = 0; j < RB; j++) bv[j] = V(load)(B + f * stride_b + (size_t)j * L + v);
+#pragma GCC unroll 4
+            for (int i = 0; i < RA; i++) {
+                vec av = V(load)(A + f * stride_a + (size_t)i * L + v);
+                for (int j = 0; j < RB; j++) acc[i][j] += av * bv[j];
+            }
+        }
+        for (int i = 0; i < RA; i++)
+            for (int j = 0; j < RB; j++) V(store)(g + ((size_t)i * n + (size_t)j) * L + v, acc[i][j]);
+    }
+}
+
+static void FN(outer_lanes)(const FN(exec) * E, const pn_decoded *x, T *files, size_t stride, int n_files, T *g) {
+    const T *A = FN(at)(E, files, x->a), *B = FN(at)(E, files, x->b);
+    size_t sa = x->a < 0 ? 0 : stride, sb = x->b < 0 ? 0 : stride, n = (size_t)x->n;
+#define TILE(RA, RB) FN(lanes_tile)(RA, RB, A + (size_t)i * L, B + (size_t)j * L, sa, sb, n_files, g + ((size_t)i * n + (size_t)j) * L, n)
+    TILES
+#undef TILE
+}
+#undef TILES
+
+static void FN(acc_lanes)(const FN(exec) * E, const pn_decoded *x, T *files, size_t stride, int n_files, T *g) {
+    const T *A = FN(at)(E, files, x->a);
+    size_t sa = x->a < 0 ? 0 : stride;
+    for (size_t i = 0; i < (size_t)x->m * L; i += VE) {
+        vec acc = V(load)(g + i);
+        for (size_t f = 0; f < (size_t)n_files; f++) acc += V(load)(A + f * sa + i);
+        V(store)(g + i, acc);
+    }
+}
+
 static void FN(acc)(const FN(exec) * E, const pn_decoded *x, T *files, size_t stride, int n_files, const T *weight, double *g) {
     const T *A = FN(at)(E, files, x->a);
     size_t sa = x->a < 0 ? 0 : stride;
     vec zero = V(set1)((T)0);
-    for (int32_t i = 0; i < x->m; i++) {
-        vec acc = zero;
-        for (int f = 0; f < n_files; f++)
-            for (int v = 0; v < NV; v++) {
-                vec a = V(load)(A + (size_t)f * sa + (size_t)i * L + (size_t)v * VE);
-                if (weight) {
-                    vec w = V(load)(weight + (size_t)f * L + (size_t)v * VE);
-                    a = V(sel)(w == zero, zero, w * a);
+    for (int32_t i = 0; i < x->m; i += 16) {
+        int some = x->m - i < 16 ? x->m - i : 16;
+        vec acc[16];
+        T sum[16];
+        for (int k = 0; k < 16; k++) acc[k] = zero;
+        for (int k = 0; k < some; k++) {
+            vec s = zero;
+            for (size_t f = 0; f < (size_t)n_files; f++)
+                for (size_t v = 0; v < L; v += VE) {
+                    vec a = V(load)(A + f * sa + (size_t)(i + k) * L + v);
+                    if (weight) {
+                        vec w = V(load)(weight + f * L + v);
+                        a = V(sel)(w == zero, zero, w * a);
+                    }
+                    s += a;
                 }
-                acc += a;
-            }
-        g[i] += (double)V(hsum)(acc);
+            acc[k] = s;
+        }
+        V(sums)(sum, acc);
+        for (int k = 0; k < some; k++) g[i + k] += (double)sum[k];
     }
 }
 #undef MR
+
+static void FN(flush)(const FN(exec) * E) { (void)E; }
 
 #else /* one lane */
 static inline size_t FN(padded)(int32_t n) { return ((size_t)n + PN_PAD - 1) / PN_PAD * PN_PAD; }
@@ -190,13 +247,16 @@ static void FN(by_columns)(T *out, const T *bias, const T *columns, size_t pad, 
 /* out_i = bias_i + row_i . x; the padding of a row is zero but that of x may hold anything, so the tail is masked */
 static void FN(by_rows)(T *out, const T *bias, const T *rows, size_t pad, const T *x, int32_t m, int32_t n) {
     size_t whole = (size_t)n / VE * VE;
-    T tail[PN_PAD] = {0};
-    for (size_t j = whole; j < (size_t)n; j++) tail[j - whole] = x[j];
+    vec rest = V(set1)((T)0);
+    if (whole < (size_t)n) {
+        T tail[VE] = {0};
+        for (size_t j = whole; j < (size_t)n; j++) tail[j - whole] = x[j];
+        rest = V(load)(tail);
+    }
     for (int32_t i = 0; i < m; i++) {
         const T *r = rows + (size_t)i * pad;
-        vec acc = V(set1)((T)0);
+        vec acc = whole < (size_t)n ? V(load)(r + whole) * rest : rest;
         for (size_t j = 0; j < whole; j += VE) acc += V(load)(r + j) * V(load)(x + j);
-        if (whole < (size_t)n) acc += V(load)(r + whole) * V(load)(tail);
         out[i] = (bias ? bias[i] : (T)0) + V(hsum)(acc);
     }
 }
@@ -216,31 +276,40 @@ static void FN(affine_t)(const FN(exec) * E, const pn_decoded *x, T *out, const 
     else FN(by_rows)(out, NULL, pack + (size_t)x->n * pad, FN(padded)(x->n), a, x->m, x->n);
 }
 
-static void FN(acc_outer_weighted)(const FN(exec) * E, const pn_decoded *x, T *files, size_t stride, int n_files, const T *weight, double *g) {
-    const T *A = FN(at)(E, files, x->a), *B = FN(at)(E, files, x->b);
-    size_t sa = x->a < 0 ? 0 : stride, sb = x->b < 0 ? 0 : stride, n = (size_t)x->n;
-    for (int f = 0; f < n_files; f++) {
-        double w = weight ? (double)weight[f] : 1;
-        const T *a = A + (size_t)f * sa, *b = B + (size_t)f * sb;
-        if (w == 0) continue;
-        for (size_t i = 0; i < (size_t)x->m; i++) {
-            double s = w * (double)a[i];
-            for (size_t j = 0; j < n; j++) g[i * n + j] += s * (double)b[j];
+/* sum (short side, padded long side) += over files of a_i b_j, in vectors over the longer of a and b (ACC: b = 1). What the
+   padding of a register holds ends in the padding of a sum. */
+static inline __attribute__((always_inline)) void FN(acc_sum)(const FN(exec) * E, const pn_decoded *x, T *files, size_t stride, int n_files,
+    const T *weight) {
+    int outer = x->op == PN_OP_ACC_OUTER, by_b = x->n > x->m;
+    int32_t v = by_b ? x->b : x->a, s = by_b ? x->a : x->b;
+    size_t length = FN(padded)(by_b ? x->n : x->m), count = (size_t)(by_b ? x->m : x->n), sv = v < 0 ? 0 : stride, ss = s < 0 ? 0 : stride;
+    const T *vector = FN(at)(E, files, v), *scalar = outer ? FN(at)(E, files, s) : NULL;
+    double *sum = E->sums + x->pack;
+    for (size_t c = 0; c < count; c++)
+        for (size_t i = 0; i < length; i += PN_PAD, sum += PN_PAD) {
+            double acc[PN_PAD];
+            for (size_t k = 0; k < PN_PAD; k++) acc[k] = sum[k];
+            for (size_t f = 0; f < (size_t)n_files; f++) {
+                const T *from = vector + f * sv + i;
+                double w = weight ? (double)weight[f] : 1;
+                if (w == 0) continue;
+                if (outer) w *= (double)scalar[f * ss + c];
+                for (size_t k = 0; k < PN_PAD; k++) acc[k] += w * (double)from[k];
+            }
+            for (size_t k = 0; k < PN_PAD; k++) sum[k] = acc[k];
         }
-    }
-}
-static void FN(acc_outer)(const FN(exec) * E, const pn_decoded *x, T *files, size_t stride, int n_files, double *g) {
-    FN(acc_outer_weighted)(E, x, files, stride, n_files, NULL, g);
 }
 
-static void FN(acc)(const FN(exec) * E, const pn_decoded *x, T *files, size_t stride, int n_files, const T *weight, double *g) {
-    const T *A = FN(at)(E, files, x->a);
-    size_t sa = x->a < 0 ? 0 : stride;
-    for (int f = 0; f < n_files; f++) {
-        double w = weight ? (double)weight[f] : 1;
-        if (w == 0) continue;
-        for (int32_t i = 0; i < x->m; i++) g[i] += w * (double)A[(size_t)f * sa + (size_t)i];
+/* Add the sums to the gradient, and begin anew. */
+static void FN(flush)(const FN(exec) * E) {
+    for (const pn_decoded *x = E->lay->code + E->lay->n_reverse, *stop = E->lay->code + E->lay->n_code; x < stop; x++) {
+        size_t m = (size_t)x->m, n = (size_t)x->n, by_b = n > m, length = FN(padded)(by_b ? x->n : x->m);
+        const double *sum = E->sums + x->pack;
+        double *g = E->grad[x->k] + x->p;
+        for (size_t i = 0; i < m; i++)
+            for (size_t j = 0; j < n; j++) g[i * n + j] += by_b ? sum[i * length + j] : sum[j * length + i];
     }
+    memset(E->sums, 0, (size_t)E->lay->sums_size * sizeof(double));
 }
 #endif
 

@@ -9,11 +9,18 @@ typedef struct FN(exec) {
     T *pack;                /* packed weights */
     const T *theta[PN_MAX_SPACES];
     double *grad[PN_MAX_SPACES];
+    double *sums;           /* one lane: what accumulates, in vectors, until flush adds it to grad */
     pn_callback call;
     void *call_ctx;
     const unsigned char *active; /* (L) lanes whose values matter to a callback */
     double *call_buffer;    /* L (1 + d + m + seed + out) */
 } FN(exec);
+
+/* n elements; a small state as one vector, which its padding allows: a call of memcpy takes as long as a small layer */
+static inline void FN(copy)(T *to, const T *from, size_t n) {
+    if (n <= VE) V(store)(to, V(load)(from));
+    else memcpy(to, from, n * sizeof(T));
+}
 
 static inline T *FN(at)(const FN(exec) * E, T *file, int32_t operand) {
     return operand < 0 ? E->shared + (size_t)~operand * L : file + (size_t)operand * L;
@@ -215,12 +222,31 @@ static int FN(run)(const FN(exec) * E, T *file, int32_t begin, int32_t end) {
 
 /* The accumulating segment for n_files register files (the stages of a step), `stride` elements apart.
    weight (n_files, L) or NULL: each lane of each file counts that often; a lane of weight 0 does not count even if it
-   holds NaN. */
+   holds NaN. One lane: into E->sums, for flush. */
 static void FN(accumulate)(const FN(exec) * E, T *files, size_t stride, int n_files, const T *weight) {
     for (const pn_decoded *x = E->lay->code + E->lay->n_reverse, *stop = E->lay->code + E->lay->n_code; x < stop; x++) {
+#if PN_BLOCK
         double *g = E->grad[x->k] + x->p;
         if (x->op == PN_OP_ACC) FN(acc)(E, x, files, stride, n_files, weight, g);
         else if (weight) FN(acc_outer_weighted)(E, x, files, stride, n_files, weight, g);
         else FN(acc_outer)(E, x, files, stride, n_files, g);
+#else
+        if (weight) FN(acc_sum)(E, x, files, stride, n_files, weight);
+        else FN(acc_sum)(E, x, files, stride, n_files, NULL);
+#endif
     }
+}
+
+/* The same for gradient vector 0, each lane by itself: g (n_grad, L) += */
+static void FN(accumulate_lanes)(FN(exec) * E, T *files, size_t stride, int n_files, SENS *g) {
+#if PN_BLOCK
+    for (const pn_decoded *x = E->lay->code + E->lay->n_reverse, *stop = E->lay->code + E->lay->n_code; x < stop; x++) {
+        if (x->op == PN_OP_ACC) FN(acc_lanes)(E, x, files, stride, n_files, g + (size_t)x->p * L);
+        else FN(outer_lanes)(E, x, files, stride, n_files, g + (size_t)x->p * L);
+    }
+#else
+    E->grad[0] = g;
+    FN(accumulate)(E, files, stride, n_files, NULL);
+    FN(flush)(E);
+#endif
 }

@@ -46,11 +46,13 @@ typedef struct FN(work) {
     int main;
     int32_t d, m, stages;
     FN(exec) field, reverse;
-    T *file;                  /* register file of the field; quadrature keeps one for each stage, else they share it */
+    T *file;                  /* register file of the field, one for each stage (quadrature, sensitivities) or for all */
     size_t file_stride, stage_stride;
     T *spare;                 /* (d, L) */
-    double *sens, *sens_new, *sens_z, *sens_k; /* sensitivities (d, columns), sens_k (stages, d, columns) */
+    SENS *sens, *sens_new, *sens_coef; /* sensitivities (d, columns, L); of the dense output, one sample (degree, size) */
     int64_t columns;
+    size_t sens_size;
+    int fresh;                /* the first stage was evaluated in this attempt: its register file is filled */
     T *files;                 /* register files of the reverse program, one a stage (reversible: two sets) */
     size_t files_stride;
     FN(flow) flow;
@@ -101,7 +103,7 @@ static int FN(eval)(FN(work) * W, FN(exec) * E, T *file, const double *t, T *res
     if (FN(run)(E, file, E->lay->n_prologue, E->eval_end)) return 1;
     const T *out = FN(at)(E, file, E->lay->output[0]);
     if (!E->prog->output_size[0]) memset(k, 0, (size_t)W->d * L * sizeof(T));
-    else memcpy(k, out, (size_t)W->d * L * sizeof(T));
+    else FN(copy)(k, out, (size_t)W->d * L);
     return 0;
 }
 
@@ -118,11 +120,10 @@ static void FN(combine)(T *out, const T *y, const double *h, const double *a, T 
             aj[used] = (T)a[j];
             kj[used++] = k[j];
         }
-    for (int32_t i = 0; i < d; i++) {
-        T s[L] = {0};
-        for (int j = 0; j < used; j++)
-            for (size_t l = 0; l < L; l++) s[l] += aj[j] * kj[j][(size_t)i * L + l];
-        for (size_t l = 0; l < L; l++) out[(size_t)i * L + l] = y[(size_t)i * L + l] + hl[l] * s[l];
+    for (size_t e = 0; e < (size_t)d * L; e += VE) {
+        vec s = V(set1)((T)0), step = PN_BLOCK ? V(load)(hl + e % L) : V(set1)(hl[0]);
+        for (int j = 0; j < used; j++) s += V(set1)(aj[j]) * V(load)(kj[j] + e);
+        V(store)(out + e, V(load)(y + e) + step * s);
     }
 }
 
@@ -511,9 +512,10 @@ static int FN(first_stage)(FN(work) * W, const T *base) {
         f->have_k[l] = 1;
         f->evals[l]++;
     }
-    if (!FN(any)(need)) return 0;
+    W->fresh = FN(any)(need);
+    if (!W->fresh) return 0;
     T *all = W->spare;
-    memcpy(FN(state_slot)(&W->field, W->file), base, (size_t)W->d * L * sizeof(T));
+    FN(copy)(FN(state_slot)(&W->field, W->file), base, (size_t)W->d * L);
     memcpy(W->active, need, L);
     if (FN(eval)(W, &W->field, W->file, f->t, all)) return 1;
     for (int32_t c = 0; c < W->d; c++)
@@ -540,9 +542,7 @@ static int FN(reversible_second)(FN(work) * W) {
 }
 
 static int FN(quadrature)(FN(work) * W);
-#if !PN_BLOCK
 static int FN(sens_step)(FN(work) * W);
-#endif
 
 /* Stages, new state, error, decision. */
 static pn_status FN(try_step)(FN(work) * W, int *have_new) {
@@ -625,9 +625,7 @@ static pn_status FN(attempt)(FN(work) * W) {
     if (FN(find_saves)(W)) st = FN(interpolate)(W, &have_new);
     if (st != PN_OK) return st;
     if (W->P->quadrature && FN(quadrature)(W)) return PN_CALLBACK;
-#if !PN_BLOCK
     if (W->P->sensitivity && FN(sens_step)(W)) return PN_CALLBACK;
-#endif
     if (W->P->gradient != PN_GRAD_NONE || W->P->steps)
         for (int l = 0; l < L; l++) {
             if (!f->accepted[l]) continue;

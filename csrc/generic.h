@@ -17,10 +17,12 @@
 #define L (2 * VE)
 #define NV 2
 #define PN_LAYOUT PN_LAYOUT_BLOCK
+#define SENS T /* sensitivities */
 #define PN_LANES_NAME block
 #else
 #define L 1
 #define PN_LAYOUT PN_LAYOUT_SINGLE
+#define SENS double
 #define PN_LANES_NAME single
 #endif
 #if PN_F32

@@ -7,6 +7,7 @@
 #undef L
 #undef NV
 #undef PN_LAYOUT
+#undef SENS
 #undef PN_LANES_NAME
 #undef FN
 #undef PN_F32

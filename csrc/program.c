@@ -200,6 +200,8 @@ static int64_t pack_offset(pn_layout *l, int32_t n_done, const pn_decoded *x, in
     return at;
 }
 
+static int64_t padded(int64_t n) { return (n + PN_PAD - 1) / PN_PAD * PN_PAD; }
+
 static pn_decoded decode_one(const pn_program_spec *s, const int32_t *place, const pn_ins *x) {
     const op_row *row = &ops[x->op];
     pn_decoded d = {.op = x->op, .act = PN_N_OPS, .p = x->p, .q = x->q, .k = x->k};
@@ -246,6 +248,10 @@ static pn_status decode(const pn_program_spec *s, const checker *c, int which, p
         int segment = segment_of(s, i);
         if (x.op == PN_OP_AFFINE) x.pack = pack_offset(l, n, &x, x.m, x.n, single);
         if (x.op == PN_OP_AFFINE_T) x.pack = pack_offset(l, n, &x, x.n, x.m, single);
+        if (segment == 3) {
+            x.pack = l->sums_size;
+            l->sums_size += x.m < x.n ? x.m * padded(x.n) : x.n * padded(x.m);
+        }
         if (fuses(s, c->uses, i)) {
             i++;
             x.act = s->code[i].op;

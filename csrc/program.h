@@ -10,7 +10,7 @@ typedef struct pn_decoded {
     int32_t m, n;         /* sizes of the output (ACC: of a) and of operand a (ACC_OUTER: of b) */
     int32_t out, a, b, c; /* operands */
     int32_t p, q, k;
-    int64_t pack; /* AFFINE, AFFINE_T: where this matrix starts in the packed weights */
+    int64_t pack; /* AFFINE, AFFINE_T: where this matrix starts in the packed weights; ACC, ACC_OUTER: in the sums */
 } pn_decoded;
 
 enum { PN_LAYOUT_SINGLE, PN_LAYOUT_BLOCK, PN_N_LAYOUTS };
@@ -25,6 +25,7 @@ typedef struct pn_layout {
     int32_t slot[PN_MAX_SLOTS];     /* first row of each slot, in the file */
     int32_t output[PN_MAX_OUTPUTS]; /* operand of each output */
     int64_t pack_size;              /* elements of packed weights */
+    int64_t sums_size;              /* one lane: elements of the sums of the accumulating segment, padded */
 } pn_layout;
 
 struct pn_program {

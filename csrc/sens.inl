@@ -1,82 +1,163 @@
-/* Exact sensitivities of one sample along with its solution: S = d y / d (theta, y0), for the steps really taken.
+/* Exact sensitivities along with the solution: S = d y / d (theta, y0), for the steps really taken, lane by lane.
 
-   With J_i = df/dy and F_i = df/dtheta at stage i (d reverse sweeps give their rows), a step from S is
-       Z_i = S + h sum_j a_ij K_j,   K_i = J_i Z_i + [F_i 0],   S_new = S + h sum_i b_i K_i,
-   and at a save time inside it S + h sum_i K_i sum_j dense_ij theta^j: the derivative of flow.inl's formulas, step sizes
-   frozen. Columns are theta (p) then y0 (d), in double; the work is in long vectors over the columns, so this is done in
-   the single-lane instances only. */
-#if !PN_BLOCK
-static void FN(sens_save)(const FN(work) * W, int64_t row, const double *S) {
-    memcpy(W->P->sensitivity + (size_t)row * (size_t)W->d * (size_t)W->columns, S, (size_t)W->d * (size_t)W->columns * sizeof(double));
+   A step, and each value saved inside it, is y + h sum_i w_i k_i (w = b, or the dense weights at theta). A sweep back
+   through the stages from the cotangent e_c (reverse_stages) gives row c of its derivatives A with respect to y and G
+   with respect to theta, so that
+       S_new = A S + [G 0],
+   step sizes frozen. Rows are components, columns theta (p) then y0 (d). A block keeps S as T (d, columns, L); one
+   sample keeps it in double, its columns side by side in long vectors. */
+
+/* Write S to a row of the result for each lane that has one (not -1), a few lines of S at a time. */
+static void FN(sens_save)(const FN(work) * W, const int64_t *row, const SENS *S) {
+    size_t size = (size_t)W->d * (size_t)W->columns, some;
+    for (size_t e = 0; e < size; e += some) {
+        some = size - e < 8 ? size - e : 8;
+        for (size_t l = 0; l < L; l++) {
+            double *to = W->P->sensitivity + (size_t)row[l] * size + e;
+            for (size_t k = 0; row[l] >= 0 && k < some; k++) to[k] = (double)S[(e + k) * L + l];
+        }
+    }
 }
 
-static void FN(sens_open)(FN(work) * W) {
-    size_t q = (size_t)W->columns, p = q - (size_t)W->d;
-    memset(W->sens, 0, (size_t)W->d * q * sizeof(double));
-    for (size_t c = 0; c < (size_t)W->d; c++) W->sens[c * q + p + c] = 1;
+/* S at the initial time: zero, and one where y0 meets itself */
+static void FN(sens_open)(FN(work) * W, int l) {
+    size_t q = (size_t)W->columns, d = (size_t)W->d, p = q - d;
+    for (size_t e = 0; e < d * q; e++) W->sens[e * L + (size_t)l] = 0;
+    for (size_t c = 0; c < d; c++) W->sens[(c * q + p + c) * L + (size_t)l] = 1;
+}
+static void FN(sens_first)(const FN(work) * W, int64_t row) {
+    size_t q = (size_t)W->columns, d = (size_t)W->d, p = q - d;
+    double *to = W->P->sensitivity + (size_t)row * d * q;
+    memset(to, 0, d * q * sizeof(double));
+    for (size_t c = 0; c < d; c++) to[c * q + p + c] = 1;
 }
 
-/* to += weight * from, n columns */
-static inline void FN(add_columns)(double *restrict to, double weight, const double *restrict from, size_t n) {
-    for (size_t i = 0; i < n; i++) to[i] += weight * from[i];
-}
-
-/* to = S + h sum_i weight_i K_i */
-static void FN(sens_combine)(const FN(work) * W, double *to, double h, const double *weight, int n) {
-    size_t size = (size_t)W->d * (size_t)W->columns;
-    memcpy(to, W->sens, size * sizeof(double));
-    for (int i = 0; i < n; i++)
-        if (weight[i] != 0) FN(add_columns)(to, h * weight[i], W->sens_k + (size_t)i * size, size);
-}
-
-/* K_i = J_i Z + [F_i 0]; the register file of stage i is filled */
-static int FN(sens_stage)(FN(work) * W, int i) {
-    FN(exec) *E = &W->reverse;
-    T *file = W->files + (size_t)i * W->files_stride, *seed = file + E->lay->slot[3];
+/* to = sum_e a_e S_e, a row of S */
+static void FN(sens_row)(const FN(work) * W, SENS *restrict to, const T *a) {
     size_t q = (size_t)W->columns, d = (size_t)W->d;
-    double *K = W->sens_k + (size_t)i * d * q;
-    memset(K, 0, d * q * sizeof(double));
-    for (size_t c = 0; c < d; c++) {
-        for (size_t e = 0; e < d; e++) seed[e] = e == c;
-        if (FN(run)(E, file, E->lay->n_forward, E->lay->n_reverse)) return 1;
-        E->grad[0] = K + c * q;
-        FN(accumulate)(E, file, 0, 1, NULL);
-        if (!E->prog->output_size[1]) continue;
-        const T *J = FN(at)(E, file, E->lay->output[1]);
-        for (size_t e = 0; e < d; e++)
-            if (J[e] != 0) FN(add_columns)(K + c * q, (double)J[e], W->sens_z + e * q, q);
+    const SENS *S = W->sens;
+#if PN_BLOCK
+    for (size_t i = 0; i < q * L; i += VE) {
+        vec sum = V(load)(a + i % L) * V(load)(S + i);
+        for (size_t e = 1; e < d; e++) sum += V(load)(a + e * L + i % L) * V(load)(S + e * q * L + i);
+        V(store)(to + i, sum);
+    }
+#else
+    for (size_t i = 0; i < q; i++) to[i] = (double)a[0] * S[i];
+    for (size_t e = 1; e < d; e++)
+        for (size_t i = 0; i < q; i++) to[i] += (double)a[e] * S[e * q + i];
+#endif
+}
+
+/* to = the sensitivity of y + sum_i w_i k_i, w_i = h weight_i (without y: of the sum); the register files are filled */
+static int FN(sens_point)(FN(work) * W, const T *weight, int n, int with_y, SENS *to) {
+    const FN(flow) *f = &W->flow;
+    FN(back) *B = &W->back;
+    FN(step) step = {W->files, f->t, f->h, f->t_new, B->gk, B->g_base, f->y, NULL, NULL};
+    size_t size = (size_t)W->d * L, row = (size_t)W->columns * L;
+    for (size_t c = 0; c < (size_t)W->d; c++) {
+        for (int i = 0; i < n; i++) {
+            memset(B->gk[i], 0, size * sizeof(T));
+            for (size_t l = 0; l < L; l++) B->gk[i][c * L + l] = (T)f->h[l] * weight[(size_t)i * L + l];
+        }
+        for (size_t e = 0; e < size; e++) B->g_base[e] = with_y && e / L == c ? 1 : 0;
+        if (FN(reverse_stages)(W, &step, n)) return 1;
+        FN(sens_row)(W, to + c * row, B->g_base);
+        FN(accumulate_lanes)(&W->reverse, W->files, W->files_stride, n, to + c * row);
     }
     return 0;
+}
+
+#if !PN_BLOCK
+/* Many saves inside a step: sweeps for the coefficients of theta, theta^2, ... of S, then sens_new = the polynomial. Not
+   in a block: there it gains nothing, and which way a lane goes would depend on its neighbours. */
+static int FN(sens_dense)(FN(work) * W, int n) {
+    const pn_tableau *tab = W->tab;
+    T *weight = W->back.weight;
+    for (int g = 0; g < tab->dense_degree; g++) {
+        for (int i = 0; i < n * L; i++) weight[i] = (T)tab->dense[i / L][g + 1];
+        if (FN(sens_point)(W, weight, n, 0, W->sens_coef + (size_t)g * W->sens_size)) return 1;
+    }
+    return 0;
+}
+
+static void FN(sens_polynomial)(FN(work) * W, double theta) {
+    enum { SOME = 32 };
+    for (size_t e = 0; e < W->sens_size; e += SOME) {
+        double s[SOME] = {0};
+        for (int g = W->tab->dense_degree; g-- > 0;)
+            for (size_t k = 0; k < SOME; k++) s[k] = (s[k] + W->sens_coef[(size_t)g * W->sens_size + e + k]) * theta;
+        for (size_t k = 0; k < SOME; k++) W->sens_new[e + k] = W->sens[e + k] + s[k];
+    }
+}
+#endif
+
+/* sens_new = S at theta by sweeps of its own */
+static int FN(sens_inside)(FN(work) * W, const double *theta, int n) {
+    const pn_tableau *tab = W->tab;
+    T *weight = W->back.weight;
+    for (int i = 0; i < n * L; i++) {
+        double w = 0;
+        for (int g = tab->dense_degree; g > 0; g--) w = (w + tab->dense[i / L][g]) * theta[i % L];
+        weight[i] = (T)w;
+    }
+    return FN(sens_point)(W, weight, n, 1, W->sens_new);
 }
 
 /* Move S over the step that was just accepted, writing it at the step's save times. */
 static int FN(sens_step)(FN(work) * W) {
     const pn_problem *P = W->P;
-    const FN(flow) *f = &W->flow;
+    FN(flow) *f = &W->flow;
     const pn_tableau *tab = W->tab;
-    int n = f->interior[0] && tab->dense_uses_new ? W->stages : tab->s;
-    double h = f->h[0], weight[PN_MAX_STAGES];
-    if (FN(stages)(W, &W->reverse, W->files, W->files_stride, f->y, f->t, f->h, f->t_new, W->back.k, 0, n)) return 1;
-    for (int i = 0; i < n; i++) {
-        FN(sens_combine)(W, W->sens_z, h, tab->a[i], i);
-        if (FN(sens_stage)(W, i)) return 1;
-    }
-    FN(sens_combine)(W, W->sens_new, h, tab->b, tab->s);
-    for (int32_t j = f->save[0]; j < f->save_end[0]; j++) {
-        double ts = FN(time_of)(P, f->sample[0], j), theta = (ts - f->t[0]) / h;
-        int64_t row = P->row[f->sample[0]] + j;
-        if (FN(same_time)(ts, f->t_new[0])) {
-            FN(sens_save)(W, row, W->sens_new);
-            continue;
+    int n = tab->dense_uses_new ? W->stages : tab->s, all = 1;
+    T *weight = W->back.weight;
+    int64_t row[L];
+    int32_t most = 0; /* saves of one lane in this step; the last may be its end */
+    memcpy(W->active, f->accepted, L);
+    if (!W->fresh && FN(stages)(W, &W->reverse, W->files, 0, f->y, f->t, f->h, f->t_new, W->back.k, 0, 1)) return 1;
+    for (int l = 0; l < L; l++)
+        if (f->accepted[l] && f->save_end[l] - f->save[l] > most) most = f->save_end[l] - f->save[l];
+#if !PN_BLOCK
+    int dense = most > tab->dense_degree;
+    if (dense && FN(sens_dense)(W, n)) return 1;
+#endif
+    for (int32_t r = 0; r < most; r++) { /* the saves inside, one a lane at a time */
+        double theta[L];
+        int any = 0;
+        for (int l = 0; l < L; l++) {
+            int32_t j = f->save[l] + r;
+            double ts = f->accepted[l] && j < f->save_end[l] ? FN(time_of)(P, f->sample[l], j) : f->t_new[l];
+            int inside = !FN(same_time)(ts, f->t_new[l]);
+            theta[l] = inside ? (ts - f->t[l]) / f->h[l] : 0;
+            row[l] = inside ? P->row[f->sample[l]] + j : -1;
+            any |= inside;
         }
-        for (int i = 0; i < n; i++) {
-            weight[i] = 0;
-            for (int g = tab->dense_degree; g > 0; g--) weight[i] = (weight[i] + tab->dense[i][g]) * theta;
-        }
-        FN(sens_combine)(W, W->sens_z, h, weight, n);
-        FN(sens_save)(W, row, W->sens_z);
+        if (!any) break;
+#if !PN_BLOCK
+        if (dense) FN(sens_polynomial)(W, theta[0]);
+        else
+#endif
+            if (FN(sens_inside)(W, theta, n))
+            return 1;
+        FN(sens_save)(W, row, W->sens_new);
     }
-    memcpy(W->sens, W->sens_new, (size_t)W->d * (size_t)W->columns * sizeof(double));
+    for (int i = 0; i < tab->s * L; i++) weight[i] = (T)tab->b[i / L];
+    if (FN(sens_point)(W, weight, tab->s, 1, W->sens_new)) return 1;
+    for (int32_t r = 1, any = 1; any; r++) { /* the saves at the end of the step */
+        any = 0;
+        for (int l = 0; l < L; l++) {
+            int32_t j = f->save_end[l] - r;
+            int end = f->accepted[l] && j >= f->save[l] && FN(same_time)(FN(time_of)(P, f->sample[l], j), f->t_new[l]);
+            row[l] = end ? P->row[f->sample[l]] + j : -1;
+            any |= end;
+        }
+        if (any) FN(sens_save)(W, row, W->sens_new);
+    }
+    for (int l = 0; l < L; l++) all &= f->accepted[l];
+    for (size_t e = 0; !all && e < (size_t)W->d * (size_t)W->columns; e++)
+        for (size_t l = 0; l < L; l++) W->sens_new[e * L + l] = f->accepted[l] ? W->sens_new[e * L + l] : W->sens[e * L + l];
+    SENS *old = W->sens;
+    W->sens = W->sens_new;
+    W->sens_new = old;
     return 0;
 }
-#endif

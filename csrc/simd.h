@@ -50,7 +50,7 @@ typedef double pn_mem64 __attribute__((vector_size(PN_VBYTES), aligned(8), may_a
 typedef float pn_mem32 __attribute__((vector_size(PN_VBYTES), aligned(4), may_alias));
 
 /* What is written the same for any width of vector and either precision.
-   max and min: NaN where either argument is NaN. sum: halves added until one element is left, always in that order. */
+   max and min: NaN where either argument is NaN. */
 #define PN_FAMILY(S, REAL, VF, VI, VU, MEM, N, SIGN)                                                                           \
     PN_VFN VF v_load_##S(const REAL *p) { return (VF) * (const MEM *)p; }                                                      \
     PN_VFN void v_store_##S(REAL *p, VF a) { *(MEM *)p = (MEM)a; }                                                             \
@@ -60,14 +60,7 @@ typedef float pn_mem32 __attribute__((vector_size(PN_VBYTES), aligned(4), may_al
     PN_VFN VF v_abs_##S(VF a) { return (VF)((VU)a & ~(SIGN)); }                                                                \
     PN_VFN VU v_sign_##S(VF a) { return (VU)a & (SIGN); }                                                                      \
     PN_VFN VF v_max_##S(VF a, VF b) { return v_sel_##S((VI)(a != a), a, v_atleast_##S(b, a)); }                                \
-    PN_VFN VF v_min_##S(VF a, VF b) { return v_sel_##S((VI)(a != a), a, v_atmost_##S(b, a)); }                                 \
-    PN_VFN REAL v_hsum_##S(VF a) {                                                                                             \
-        REAL s[N];                                                                                                             \
-        v_store_##S(s, a);                                                                                                     \
-        for (int n = (N) / 2; n > 0; n /= 2)                                                                                   \
-            for (int i = 0; i < n; i++) s[i] += s[i + n];                                                                      \
-        return s[0];                                                                                                           \
-    }
+    PN_VFN VF v_min_##S(VF a, VF b) { return v_sel_##S((VI)(a != a), a, v_atmost_##S(b, a)); }
 
 /* sel(m, a, b): a where the mask m is set, b elsewhere.
    atmost(x, c): x where x < c, else c, but NaN where x is NaN; atleast likewise: one instruction when c is no NaN. */
@@ -130,6 +123,65 @@ PN_VFN vf32 v_atleast_f32(vf32 x, vf32 c) { return v_sel_f32((vi32)(x < c), c, x
 
 PN_FAMILY(f64, double, vf64, vi64, vu64, pn_mem64, PN_VE64, (uint64_t)1 << 63)
 PN_FAMILY(f32, float, vf32, vi32, vu32, pn_mem32, PN_VE32, (uint32_t)1 << 31)
+
+/* zip_add(a, b): a_0 + a_h, b_0 + b_h, a_1 + a_(h+1), ..., h = half the elements. log2 of those of such steps turn as many
+   vectors into the vector of their sums. */
+#ifdef __clang__
+#define PN_SHUFFLE(VI, a, b, ...) __builtin_shufflevector(a, b, __VA_ARGS__)
+#else
+#define PN_SHUFFLE(VI, a, b, ...) __builtin_shuffle(a, b, (VI){__VA_ARGS__})
+#endif
+#define PN_ZIP2(VI, a, b) (PN_SHUFFLE(VI, a, b, 0, 2) + PN_SHUFFLE(VI, a, b, 1, 3))
+#define PN_ZIP4(VI, a, b) (PN_SHUFFLE(VI, a, b, 0, 4, 1, 5) + PN_SHUFFLE(VI, a, b, 2, 6, 3, 7))
+#define PN_ZIP8(VI, a, b) (PN_SHUFFLE(VI, a, b, 0, 8, 1, 9, 2, 10, 3, 11) + PN_SHUFFLE(VI, a, b, 4, 12, 5, 13, 6, 14, 7, 15))
+#define PN_ZIP16(VI, a, b)                                                                                                     \
+    (PN_SHUFFLE(VI, a, b, 0, 16, 1, 17, 2, 18, 3, 19, 4, 20, 5, 21, 6, 22, 7, 23) +                                            \
+     PN_SHUFFLE(VI, a, b, 8, 24, 9, 25, 10, 26, 11, 27, 12, 28, 13, 29, 14, 30, 15, 31))
+#define PN_ZIP1(VI, a, b) a
+#if PN_VBYTES == 64
+#define PN_ZIP64 PN_ZIP8
+#define PN_ZIP32 PN_ZIP16
+#elif PN_VBYTES == 32
+#define PN_ZIP64 PN_ZIP4
+#define PN_ZIP32 PN_ZIP8
+#elif PN_VBYTES == 16
+#define PN_ZIP64 PN_ZIP2
+#define PN_ZIP32 PN_ZIP4
+#else
+#define PN_ZIP64 PN_ZIP1
+#define PN_ZIP32 PN_ZIP2
+#endif
+/* sums(s, v): s_i = sum of the elements of v_i, i < 16; v is used up */
+#define PN_UNROLL _Pragma("GCC unroll 16")
+#define PN_LEVEL(VI, N, ZIP, h)                                                                                                \
+    PN_UNROLL for (int k = 0; k < 16; k++) if (k % (N) < (h) && (h) < (N)) v[k] = ZIP(VI, v[k], v[(k + (h)) % 16]);
+#define PN_SUMS(S, REAL, VF, VI, N, ZIP)                                                                                       \
+    PN_VFN void v_sums_##S(REAL *s, VF *v) {                                                                                   \
+        PN_LEVEL(VI, N, ZIP, 8)                                                                                                \
+        PN_LEVEL(VI, N, ZIP, 4)                                                                                                \
+        PN_LEVEL(VI, N, ZIP, 2)                                                                                                \
+        PN_LEVEL(VI, N, ZIP, 1)                                                                                                \
+        PN_UNROLL for (int g = 0; g < 16; g += (N)) v_store_##S(s + g, v[g]);                                                  \
+    }
+PN_SUMS(f64, double, vf64, vi64, PN_VE64, PN_ZIP64)
+PN_SUMS(f32, float, vf32, vi32, PN_VE32, PN_ZIP32)
+
+/* hsum: halves added until one element is left, always in that order. */
+#if PN_X86 == 64
+PN_VFN double v_hsum_f64(vf64 a) { return _mm512_reduce_add_pd((__m512d)a); }
+PN_VFN float v_hsum_f32(vf32 a) { return _mm512_reduce_add_ps((__m512)a); }
+#else
+#define PN_HSUM(S, REAL, VF, N)                                                                                                \
+    PN_VFN REAL v_hsum_##S(VF a) {                                                                                             \
+        REAL s[N];                                                                                                             \
+        v_store_##S(s, a);                                                                                                     \
+        for (int n = (N) / 2; n > 0; n /= 2)                                                                                   \
+            for (int i = 0; i < n; i++) s[i] += s[i + n];                                                                      \
+        return s[0];                                                                                                           \
+    }
+PN_HSUM(f64, double, vf64, PN_VE64)
+PN_HSUM(f32, float, vf32, PN_VE32)
+#endif
 
 /* scale(y, k) = y 2^k for integral k, -1080 <= k <= 1030 (float: -160 to 130), rounded once, also into the denormals.
    The plain form multiplies by 2^h and 2^(k-h), h = floor(k / 2); k + 2^11 (float: + 2^8) is read from the low bits of

@@ -105,7 +105,7 @@ static int good(const pn_problem *P) {
 
 pn_status pn_solve(const pn_problem *P, int f32, pn_isa isa) {
     if (!pn_isa_available(isa) || !good(P)) return PN_BAD_ARGUMENT;
-    const pn_kernels *k = pn_kernels_get(f32, isa, P->n > 1 && !P->sensitivity);
+    const pn_kernels *k = pn_kernels_get(f32, isa, P->n > 1);
     pn_shared s = {.problem = P};
     int32_t threads = P->call ? 1 : P->threads > 0 ? P->threads : 1;
     cut(&s, P->n, k->lanes);

@@ -263,34 +263,42 @@ static void checkpoints(void) {
             }
 }
 
-/* g^T (dy/dtheta, dy/dy0) is the gradient */
+/* g^T (dy/dtheta, dy/dy0) is the gradient; the same bits whatever the number of threads */
+static void sensitivities_of(int64_t n, int f32, int land, pn_isa isa) {
+    fixture f = fixture_begin(3, 2, n, f32, "dopri5");
+    size_t columns = f.n_theta + 3, size = f.rows * 3 * columns * sizeof(double);
+    double *S = keep(f.rows * 3 * columns, sizeof *S), *again = keep(f.rows * 3 * columns, sizeof *S);
+    f.p.land = land;
+    f.p.g_y = random_array(f.rows * 3, f32, 1);
+    f.p.loss = PN_LOSS_NONE;
+    freeze(&f); /* the same steps for a block as for a lane alone */
+    CHECK(fixture_solve(&f, isa) == PN_OK);
+    bytes y = {keep(f.rows * 3, 8), f.rows * 3 * (f32 ? 4 : 8)};
+    memcpy(y.at, f.p.y, y.n);
+    f.p.gradient = PN_GRAD_NONE;
+    f.p.sensitivity = S;
+    CHECK(fixture_solve(&f, isa) == PN_OK);
+    CHECK(memcmp(y.at, f.p.y, y.n) == 0);
+    f.p.sensitivity = again;
+    f.p.threads = 3;
+    CHECK(fixture_solve(&f, isa) == PN_OK);
+    CHECK(memcmp(S, again, size) == 0);
+    for (size_t c = 0; c < f.n_theta; c++) {
+        double sum = 0;
+        for (size_t r = 0; r < f.rows * 3; r++) sum += get(f.p.g_y, r, f32) * S[r * columns + c];
+        CHECKF(fabs(sum - f.p.g_theta[c]) < (f32 ? 1e-4 : 1e-11) * (1 + fabs(sum)), "%s f%d n %d %d: %g %g", pn_isa_name(isa),
+               f32 ? 32 : 64, (int)n, (int)c, sum, f.p.g_theta[c]);
+    }
+    f.p.gradient = PN_GRAD_DISCRETE; /* both at once are refused */
+    CHECK(fixture_solve(&f, isa) == PN_BAD_ARGUMENT);
+    fixture_end(&f);
+    release(0);
+}
 static void sensitivities(void) {
-    for (int f32 = 0; f32 < 2; f32++)
-        for (int land = 0; land < 2; land++) {
-            fixture f = fixture_begin(3, 2, 5, f32, "dopri5");
-            size_t columns = f.n_theta + 3;
-            double *S = keep(f.rows * 3 * columns, sizeof *S);
-            f.p.land = land;
-            f.p.g_y = random_array(f.rows * 3, f32, 1);
-            f.p.loss = PN_LOSS_NONE;
-            freeze(&f); /* the same steps for a block as for a lane alone */
-            CHECK(fixture_solve(&f, pn_isa_best()) == PN_OK);
-            bytes y = {keep(f.rows * 3, 8), f.rows * 3 * (f32 ? 4 : 8)};
-            memcpy(y.at, f.p.y, y.n);
-            f.p.gradient = PN_GRAD_NONE;
-            f.p.sensitivity = S;
-            CHECK(fixture_solve(&f, pn_isa_best()) == PN_OK);
-            for (size_t c = 0; c < f.n_theta; c++) {
-                double sum = 0;
-                for (size_t r = 0; r < f.rows * 3; r++) sum += get(f.p.g_y, r, f32) * S[r * columns + c];
-                CHECKF(fabs(sum - f.p.g_theta[c]) < (f32 ? 1e-4 : 1e-11) * (1 + fabs(sum)), "f%d %d: %g %g", f32 ? 32 : 64,
-                       (int)c, sum, f.p.g_theta[c]);
-            }
-            f.p.gradient = PN_GRAD_DISCRETE; /* both at once are refused */
-            CHECK(fixture_solve(&f, pn_isa_best()) == PN_BAD_ARGUMENT);
-            fixture_end(&f);
-            release(0);
-        }
+    static const int64_t sizes[] = {1, 5, 150};
+    for (int i = 0; i < 3; i++)
+        for (int f32 = 0; f32 < 2; f32++)
+            for (int land = 0; land < 2; land++) EACH_ISA(isa) sensitivities_of(sizes[i], f32, land, isa);
 }
 
 /* ---- how samples end -------------------------------------------------------------------------------------------------- */
