@@ -94,7 +94,9 @@ def test_clone_and_set_params():
 def test_grid_search(as_lists):
     t, y = circles()
     data = (list(t), list(y)) if as_lists else (t, y)
-    search = GridSearchCV(NeuralODE(skip=False, random_state=0, max_iter=10), {"hidden": [(1,), (8,)]}, cv=KFold(3)).fit(*data)
+    search = GridSearchCV(NeuralODE(skip=False, random_state=0, max_iter=10), {"hidden": [(1,), (8,)]}, cv=KFold(3)).fit(
+        *data
+    )
     assert search.best_params_ == {"hidden": (8,)}
     assert search.best_score_ > 0.999 > search.cv_results_["mean_test_score"][0]
 

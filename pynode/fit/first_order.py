@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 
 from pynode.fit.adam import adam
+from pynode.fit.blas import small_matrices
 from pynode.fit.curriculum import LOST, WORSE, Run, Stage
 from pynode.fit.lbfgs import lbfgs
 from pynode.fit.matching import MatchingObjective
@@ -20,6 +21,9 @@ MATCHING_FACTOR = 2
 
 MATCHING_LEAST = 200
 """... but not fewer, where those on windows are epochs."""
+
+LATER = 0.25
+"""Adam's learning rate on the windows of a stage, relative to that of the stage before: those start from a good fit."""
 
 LOSSES = {"gaussian": "mse", "huber": "huber", "student": "student"}
 HUBER = 1.345
@@ -50,7 +54,7 @@ class FirstOrder:
     max_gradient : float or None
         See `adam`.
     batch_size : int or None
-        Windows of a minibatch (Adam only); None: all.
+        Windows of a minibatch (Adam only), for the shortest windows; None: all.
     noise : {"gaussian", "huber", "student"}
     deviation : float
         That of the noise, roughly: the scale of a robust loss.
@@ -105,6 +109,9 @@ class FirstOrderRun(Run):
         seen = self.data.seen
         self.variance = np.mean((weight * self.data.spread)[seen])
 
+    def surroundings(self):
+        return small_matrices(1)
+
     def match(self):
         found = self.known_slopes()
         if found is None:
@@ -148,7 +155,7 @@ class FirstOrderRun(Run):
         common |= robust | plan.options
         small = plan.batch_size is not None or plan.steer > 0
         objective: Any = (
-            Minibatches(self.field, cut, y0, plan.batch_size or len(cut), plan.seed, plan.steer, **common)
+            Minibatches(self.field, cut, y0, self._batch_size(cut), plan.seed, plan.steer, **common)
             if small
             else TrainingObjective(self.field, cut, y0, **common)
         )
@@ -175,6 +182,13 @@ class FirstOrderRun(Run):
             self.left_out(stage, "undone")
             self.stopped = True
 
+    def _batch_size(self, cut):
+        """Windows of a minibatch: of longer ones fewer, so that an epoch has as many iterations in each stage."""
+        if self.plan.batch_size is None:
+            return len(cut)
+        short = len(self.data.windows(self.plan.windows[0]))
+        return max(1, round(self.plan.batch_size * len(cut) / short))
+
     def _inputs(self, cut):
         return {} if cut.signal is None else {"inputs": cut.signal}
 
@@ -196,7 +210,8 @@ class FirstOrderRun(Run):
             started = time.perf_counter()
             options = {}
             if name == "adam":
-                options = {"learning_rate": plan.learning_rate, "schedule": plan.schedule, "max_gradient": plan.max_gradient}
+                rate = plan.learning_rate * LATER ** max(sum(s.windows > 0 for s in self.training.stages) - 1, 0)
+                options = {"learning_rate": rate, "schedule": plan.schedule, "max_gradient": plan.max_gradient}
             if stage.windows:
                 options["checkpoint"] = self.checkpoint
                 if self.judge is not None and self.judged is not None:

@@ -1,12 +1,18 @@
 """What first-order training minimises: the mean loss over windows of the data, with regularisers; pure functions."""
 
+import copy
+
 import numpy as np
 
+from pynode.arguments import Batch
 from pynode.errors import OK
 from pynode.fit.coordinates import Coordinates
 from pynode.fit.regularisers import with_penalty
-from pynode.gradients import Objective
-from pynode.solving import Setup
+from pynode.losses import LOSSES, slope
+from pynode.solving import Options, Setup
+
+DOF = 4.0
+"""Degrees of freedom of the Student loss."""
 
 
 class TrainingObjective:
@@ -55,25 +61,48 @@ class TrainingObjective:
         **options,
     ):
         self.coordinates = coordinates or Coordinates((), np.zeros(field.n_params))
-        self.n_x, self.y0, self.d = len(self.coordinates), np.array(y0, dtype=np.float64), field.d
-        self.penalised = any(penalty)
-        y, start, weight = windows.y, self.y0, np.ones(field.d) if weight is None else np.asarray(weight, dtype=np.float64)
-        self.unit = weight**-0.5
-        weights = [
-            weight * np.ones(v.shape) if windows.weight is None else weight * windows.weight[i] for i, v in enumerate(y)
-        ]
+        self.n_x, self.d, self.penalised = len(self.coordinates), field.d, any(penalty)
+        weight = np.ones(field.d) if weight is None else np.asarray(weight, dtype=np.float64)
+        target = np.concatenate(windows.y)
+        weights = np.broadcast_to(weight, target.shape)
+        weights = np.array(weights if windows.weight is None else weights * np.concatenate(windows.weight))
         if self.penalised:
             field = with_penalty(field, *penalty)
-            y = [np.concatenate([v, np.full((len(v), 1), np.nan)], axis=1) for v in y]
-            weights = [np.concatenate([w, np.zeros((len(w), 1))], axis=1) for w in weights]
+            target, weights = np.pad(target, ((0, 0), (0, 1)), constant_values=np.nan), np.pad(weights, ((0, 0), (0, 1)))
             options = options | {"atol": np.append(np.broadcast_to(options.get("atol", 1e-8), self.d), 1e-3)}
-        inputs = {} if windows.signal is None else {"inputs": windows.signal}
-        self.objective = Objective(
-            field, self._whole(start), windows.t, y, loss=loss, loss_scale=loss_scale, weight=weights, **inputs, **options
+        self.field, self.unit, self.decay_total = field, weight**-0.5, decay
+        self.loss, self.options, self.signal = {"loss_scale": loss_scale, "name": loss}, options, windows.signal
+        length = np.array([len(t) for t in windows.t], dtype=np.int64)
+        self._assemble(np.array(y0, dtype=np.float64), np.concatenate(windows.t), length, target, weights)
+
+    def _assemble(self, y0, t, length, target, weights):
+        """The problem of the core for these windows, all rows one after the other."""
+        self.y0, self.t, self.length, self.target, self.weights, self.nfe = y0, t, length, target, weights, 0
+        self.start = np.cumsum(length) - length
+        self.batch = Batch(self._whole(y0), t, self.start, length, self.start, "ragged", 0)
+        inputs = {} if self.signal is None else {"inputs": self.signal}
+        rho = {"loss": LOSSES[self.loss["name"]][0], "loss_scale": self.loss["loss_scale"]}
+        self.solver = Options(**inputs, **self.options)
+        self.setup = Setup(
+            self.field, self.batch, self.solver, gradient=True, target=target, weight=weights, loss_dof=DOF, **rho
         )
-        self.last = np.cumsum([len(v) for v in y]) - 1
-        self.scale, self.decay = 1.0 / self.objective.n_observed, decay / self.objective.n_observed
-        self.nfe = 0
+        self.last = self.start + length - 1
+        self.n_observed = int((~np.isnan(target) & (weights > 0)).sum())
+        self.scale, self.decay = 1.0 / max(self.n_observed, 1), self.decay_total / max(self.n_observed, 1)
+        self.bare = None
+
+    def part(self, which, last_times=None):
+        """The same of some of the windows, their last times moved perhaps."""
+        part = copy.copy(self)
+        part.signal = None if self.signal is None else self.signal.take(which)
+        length = self.length[which]
+        begin = np.cumsum(length) - length
+        rows = np.repeat(self.start[which] - begin, length) + np.arange(length.sum())
+        t = self.t[rows]
+        if last_times is not None:
+            t[begin + length - 1] = last_times
+        part._assemble(self.y0[which], t, length, self.target[rows], self.weights[rows])
+        return part
 
     def join(self, x):
         """The z to start from."""
@@ -98,24 +127,22 @@ class TrainingObjective:
         return loss, self.coordinates.pull(x, g_theta), g_y0, raw["status"] != OK
 
     def _solve(self, theta, y0):
-        setup = self.objective.setup
         if not self.penalised:
-            raw = setup.run(theta, y0=np.ascontiguousarray(y0), gradient="discrete", wrt_y0=True)
+            raw = self.setup.run(theta, y0=np.ascontiguousarray(y0), gradient="discrete", wrt_y0=True)
             self.nfe += int(raw["nfe"].sum())
             return raw, self.scale * raw["sample_loss"].sum(), self.scale * raw["g_theta"], self.scale * raw["g_y0"]
-        raw = setup.run(theta, y0=self._whole(y0))
+        raw = self.setup.run(theta, y0=self._whole(y0))
         self.nfe += int(raw["nfe"].sum())
         ok = raw["status"] == OK
-        seed = self.objective.seed(raw) * self.scale
+        residual = np.where(np.isnan(self.target), 0.0, raw["y"] - self.target)
+        seed = self.scale * self.weights * slope(self.loss["name"], residual, self.loss["loss_scale"], DOF)
+        seed[np.repeat(~ok, self.length)] = 0.0
         seed[self.last[ok], -1] = 1.0 / len(ok)
         loss = self.scale * raw["sample_loss"].sum() + raw["y"][self.last[ok], -1].sum() / len(ok)
-        back = self._pulled(setup, theta, y0, seed)
+        if self.bare is None:
+            self.bare = Setup(self.field, self.batch, self.solver, gradient=True)
+        back = self.bare.run(theta, y0=self._whole(y0), g_y=seed, gradient="discrete", wrt_y0=True)
         return raw, loss, back["g_theta"], back["g_y0"][:, :-1]
-
-    def _pulled(self, setup, theta, y0, seed):
-        if not hasattr(self, "bare"):
-            self.bare = Setup(setup.field, setup.batch, setup.options, gradient=True)
-        return self.bare.run(theta, y0=self._whole(y0), g_y=seed, gradient="discrete", wrt_y0=True)
 
     def _whole(self, y0):
         return np.concatenate([y0, np.zeros((len(y0), 1))], axis=1) if self.penalised else np.ascontiguousarray(y0)
@@ -144,51 +171,47 @@ class Minibatches:
         Failures so far.
     """
 
-    def __init__(self, field, windows, y0, batch_size, seed, steer=0.0, coordinates=None, **options):
-        self.coordinates = coordinates or Coordinates((), np.zeros(field.n_params))
-        self.field, self.windows, self.y0, self.options = field, windows, np.array(y0), options
-        self.batch_size, self.seed, self.steer = min(batch_size, len(windows)), seed, steer
-        weight = options.get("weight")
-        self.unit = np.ones(field.d) if weight is None else np.asarray(weight) ** -0.5
-        self.n_x, self.failed, self.nfe, self.epoch = len(self.coordinates), 0, 0, -1
+    def __init__(self, field, windows, y0, batch_size, seed, steer=0.0, **options):
+        self.whole = TrainingObjective(field, windows, y0, **options)
+        self.batch_size, self.seed, self.steer, self.d = min(batch_size, len(windows)), seed, steer, field.d
+        self.n_x, self.unit, self.y0 = self.whole.n_x, self.whole.unit, self.whole.y0
+        self.failed, self.nfe, self.epoch = 0, 0, -1
         self.n_batches = max(1, len(windows) // self.batch_size)
+        self.decay = self.whole.decay
         self.draw(1)
 
     def join(self, x):
-        return np.concatenate([x, (self.y0 / self.unit).ravel()])
+        return self.whole.join(x)
 
     def split(self, z):
-        return z[: self.n_x].copy(), z[self.n_x :].reshape(self.y0.shape) * self.unit
+        return self.whole.split(z)
 
     def draw(self, k):
         """The windows of iteration k = 1, 2, ..."""
         epoch, batch = divmod(k - 1, self.n_batches)
         if epoch != self.epoch:
-            order = np.random.default_rng([self.seed, epoch]).permutation(len(self.windows))
+            order = np.random.default_rng([self.seed, epoch]).permutation(len(self.y0))
             self.order, self.epoch = np.array_split(order, self.n_batches), epoch
-        self.which = np.sort(self.order[batch])
-        d, windows = self.field.d, self.windows.take(self.which)
+        self.which, moved, whole = np.sort(self.order[batch]), None, self.whole
         if self.steer:
-            rng = np.random.default_rng([self.seed, 1, k])
-            for i, t in enumerate(windows.t):
-                move = rng.uniform(-self.steer, self.steer) * (t[-1] - t[-2])
-                windows.t[i] = np.append(t[:-1], t[-1] + (min(move, 0.0) if windows.signal is not None else move))
-        self.objective = TrainingObjective(
-            self.field, windows, self.y0[self.which], coordinates=self.coordinates, **self.options
-        )
-        self.objective.decay = self.options.get("decay", 0.0) / self.windows.n_observed
-        states = (self.which[:, None] * d + np.arange(d)).ravel()
+            move = np.random.default_rng([self.seed, 1, k]).uniform(-self.steer, self.steer, len(self.which))
+            last = whole.last[self.which]
+            if whole.signal is not None:  # control inputs may end with the data
+                move = -np.abs(move)
+            moved = whole.t[last] + move * (whole.t[last] - whole.t[last - 1])
+        self.objective = whole.part(self.which, moved)
+        states = (self.which[:, None] * self.d + np.arange(self.d)).ravel()
         self.touched = np.concatenate([np.arange(self.n_x), self.n_x + states])
 
     def __call__(self, z):
         x, y0 = self.split(z)
-        before = self.objective.nfe
         loss, g_x, g_y0, failed = self.objective.sample(x, y0[self.which])
-        self.nfe += self.objective.nfe - before
+        self.nfe += self.objective.nfe
+        self.objective.nfe = 0
         self.failed += int(failed.sum())
         if failed.all():
             return np.inf, np.zeros_like(z)
         gradient = np.zeros_like(z)
-        gradient[: self.n_x] = g_x + 2 * self.objective.decay * x
+        gradient[: self.n_x] = g_x + 2 * self.decay * x
         gradient[self.touched[self.n_x :]] = (g_y0 * self.unit).ravel()
-        return float(loss + self.objective.decay * (x @ x)), gradient
+        return float(loss + self.decay * (x @ x)), gradient

@@ -115,7 +115,8 @@ class NeuralODE:
     max_gradient : float, optional
         Adam shortens longer gradients to this norm.
     batch_size : int, optional
-        Windows of a minibatch (Adam). Default: 256 where there are more than 20,000 windows.
+        Windows of a minibatch (Adam), for the shortest windows; of longer ones fewer. Default: 256 where there are more
+        than 20,000 windows.
     windows : sequence of int or None, optional
         Lengths of the windows of the stages, in intervals between times; None in it stands for whole
         trajectories. Default: growing from at most 10 to whole trajectories.
