@@ -1,0 +1,108 @@
+"""diffrax and optax, on the CPU."""
+
+import os
+from functools import partial
+
+THREADS = os.environ["OMP_NUM_THREADS"]
+os.environ["PJRT_NPROC"] = THREADS
+if THREADS == "1":
+    os.environ["XLA_FLAGS"] = "--xla_cpu_multi_thread_eigen=false intra_op_parallelism_threads=1"
+
+import diffrax as dx  # noqa: E402  (JAX reads the variables when it is imported)
+import jax  # noqa: E402
+import jax.numpy as jnp  # noqa: E402
+import numpy as np  # noqa: E402
+import optax  # noqa: E402
+from cases import layers, windows  # noqa: E402
+
+REQUIREMENTS = ["jax", "diffrax", "optax", "numpy"]
+
+jax.config.update("jax_platforms", "cpu")
+jax.config.update("jax_enable_x64", True)
+
+
+class RK4(dx.AbstractERK):
+    """The classical method, which diffrax lacks."""
+
+    tableau = dx.ButcherTableau(
+        a_lower=(np.array([0.5]), np.array([0, 0.5]), np.array([0, 0, 1.0])),
+        b_sol=np.array([1 / 6, 1 / 3, 1 / 3, 1 / 6]),
+        b_error=np.zeros(4),
+        c=np.array([0.5, 0.5, 1.0]),
+    )
+    interpolation_cls = dx.ThirdOrderHermitePolynomialInterpolation.from_k
+
+    def order(self, terms):
+        return 4
+
+
+SOLVERS = {"euler": dx.Euler, "rk4": RK4, "dopri5": dx.Dopri5}
+
+
+def network(t, y, weights):
+    for W, b in weights[:-1]:
+        y = jnp.tanh(y @ W.T + b)
+    W, b = weights[-1]
+    return y @ W.T + b
+
+
+def variants(case):
+    weights, y0, t, target = jax.tree.map(jnp.asarray, tuple(case.arrays()))
+    term = dx.ODETerm(lambda t, y, weights: network(t, y**3 if case.cubic else y, weights))
+    control = dx.ConstantStepSize() if case.step else dx.PIDController(rtol=case.rtol, atol=case.atol)
+    step = None if case.step is None else jnp.asarray(case.step, t.dtype)
+
+    def solve(weights, y0, adjoint):
+        saveat = dx.SaveAt(ts=t)
+        solver = SOLVERS[case.method]()
+        solution = dx.diffeqsolve(
+            term, solver, t[0], t[-1], step, y0, weights, saveat=saveat, stepsize_controller=control, adjoint=adjoint
+        )
+        return solution.ys
+
+    def each(weights, y0, adjoint):
+        return jax.vmap(lambda y: solve(weights, y, adjoint), out_axes=1)(y0)
+
+    discrete, backsolve = dx.RecursiveCheckpointAdjoint(), dx.BacksolveAdjoint()
+    named = {"one step size": (solve, discrete), "one step size, backsolve": (solve, backsolve)}
+    if case.batch > 1:
+        named = {"vmap": (each, discrete), "vmap, backsolve": (each, backsolve)} | named
+    for name, (states, adjoint) in named.items():
+        forward = jax.jit(partial(states, adjoint=adjoint)) if adjoint is discrete else None
+        gradient = jax.jit(
+            jax.value_and_grad(lambda w, states=states, adjoint=adjoint: jnp.mean((states(w, y0, adjoint) - target) ** 2))
+        )
+        yield (
+            name,
+            forward and (lambda f=forward: f(weights, y0).block_until_ready()),
+            lambda g=gradient: jax.block_until_ready(g(weights)),
+        )
+
+
+def rollout(weights, y0, t, tolerance):
+    control, saveat, term = dx.PIDController(rtol=tolerance, atol=tolerance), dx.SaveAt(ts=t), dx.ODETerm(network)
+    solution = dx.diffeqsolve(term, dx.Dopri5(), t[0], t[-1], None, y0, weights, saveat=saveat, stepsize_controller=control)
+    return solution.ys
+
+
+predicted = jax.jit(partial(rollout, tolerance=1e-6))
+ADAM = optax.adam(1e-2)
+
+
+@jax.jit
+def adam_step(weights, state, y0, t, target):
+    gradient = jax.grad(lambda w: jnp.mean((rollout(w, y0, t, 1e-4)[1:] - target) ** 2))(weights)
+    update, state = ADAM.update(gradient, state)
+    return optax.apply_updates(weights, update), state
+
+
+def fit(data, steps, report):
+    """Adam on windows of 10 intervals, each from its first, noisy, state."""
+    weights, cut = jax.tree.map(jnp.asarray, layers(data)), jnp.asarray(windows(data["noisy"]))
+    t, y0, target = jnp.asarray(data["t"][: cut.shape[1]]), cut[:, 0], cut[:, 1:].swapaxes(0, 1)
+    state = ADAM.init(weights)
+    for step in range(1, steps + 1):
+        weights, state = adam_step(weights, state, y0, t, target)
+        if step % 50 == 0 or step == steps:
+            jax.block_until_ready(weights)
+            report(step, lambda t, y0, w=weights: (np.swapaxes(predicted(w, y0, t), 0, 1), None))

@@ -1,0 +1,24 @@
+"""pynode itself, installed from this checkout (and matplotlib, for the pictures)."""
+
+import numpy as np
+
+import pynode as pn
+
+REQUIREMENTS = ["{checkout}[plot]"]
+
+
+def variants(case):
+    weights, y0, t, target = case.arrays()
+    net = pn.mlp(case.d, case.hidden)
+    field = pn.field(state=case.d, theta={"net": net})(lambda t, y, th: th.net(y**3)) if case.cubic else net
+    theta = np.concatenate([a.ravel() for layer in weights for a in layer]).astype(float)
+    options = {"method": case.method}
+    options |= {"step": case.step} if case.step else {"rtol": case.rtol, "atol": case.atol}
+    objective = pn.Objective(field, y0, t, target.swapaxes(0, 1), **options)
+    yield "", lambda: pn.solve(field, y0, t, theta, **options).y, lambda: objective(theta)
+
+
+def fit(data, steps, report):
+    model = pn.NeuralODE(random_state=0).fit(data["t"], data["noisy"])
+    noise = np.mean([deviation**2 for deviation in model.report_["noise"].values()])
+    report(None, lambda t, y0: model.predict(t, y0, return_std=True), noise=noise)

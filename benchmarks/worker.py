@@ -1,0 +1,141 @@
+"""Runs in the environment of a peer, for harness.Worker: obeys one line of JSON with one line of JSON.
+
+python worker.py PEER START      (START: time.time() when the process was asked for)
+"""
+
+import importlib
+import json
+import math
+import os
+import sys
+import time
+
+START = float(sys.argv[2])
+
+
+# speed ------------------------------------------------------------------------------------------------------
+
+
+class Speed:
+    """`variants` of the peer for one case, made one by one: compiling takes time."""
+
+    def __init__(self, peer, name):
+        from cases import CASES
+
+        self.making, self.made = peer.variants(CASES[name]), {}
+
+    def make(self):
+        """The next variant and its first gradient, or None after the last."""
+        found = next(self.making, None)
+        if found is None:
+            return None
+        name, forward, gradient = found
+        try:
+            loss, norm = numbers(gradient())
+        except Exception as error:  # one way of a peer may fail where another works
+            return {"variant": name, "error": f"{type(error).__name__}: {error}"[:300]}
+        self.made[name] = {"forward": forward, "gradient": gradient}
+        return {"variant": name, "loss": loss, "norm": norm}
+
+    def measure(self, variant, what, seconds):
+        """The fastest of some calls, after one that does not count; None if there is nothing to call."""
+        call = self.made[variant][what]
+        if call is None:
+            return None
+        call()
+        best, until = math.inf, time.perf_counter() + seconds
+        while best == math.inf or time.perf_counter() < until:
+            begin = time.perf_counter()
+            call()
+            best = min(best, time.perf_counter() - begin)
+        return best
+
+
+def numbers(result):
+    """(loss, norm of the gradient) of what a gradient function returned: an array or nested sequences of them."""
+    import numpy as np
+
+    def leaves(x):
+        return [leaf for part in x for leaf in leaves(part)] if isinstance(x, (list, tuple)) else [x]
+
+    loss, gradient = result
+    squares = [np.sum(np.asarray(leaf, dtype=float) ** 2) for leaf in leaves(gradient)]
+    return float(loss), float(np.sqrt(np.sum(squares)))
+
+
+# training ---------------------------------------------------------------------------------------------------
+
+
+def fit(peer, path, steps, repeats):
+    """Train from the start of the process, then again. [(what `report` was told and found, ...), ...], a list a run."""
+    import numpy as np
+
+    data = dict(np.load(path))
+    held_out, runs = data.pop("held_out"), []
+    for k in range(1 + repeats):
+        curve, begin = [], START if k == 0 else time.time()
+
+        def report(step, predict, noise=None, curve=curve, begin=begin):
+            """Stops the clock for the held-out error."""
+            now = time.time()
+            mean, std = predict(data["t"], held_out[:, 0])
+            errors = ((mean - held_out) ** 2).mean(axis=(1, 2))
+            point = {"step": step, "seconds": now - begin - sum(p["pause"] for p in curve)}
+            point |= {"median": float(np.median(errors)), "mean": float(errors.mean())}
+            if noise is not None:
+                point["noise"] = float(noise)
+            if std is not None:  # bands of 90 %; at the first time the state is given
+                inside = np.abs(mean - held_out)[:, 1:] <= 1.645 * std[:, 1:]
+                point["coverage"] = float(inside.mean())
+            curve.append(point | {"pause": time.time() - now})
+
+        peer.fit(data, steps, report)
+        runs.append(curve)
+    return runs
+
+
+# ------------------------------------------------------------------------------------------------------------
+
+
+def versions(peer):
+    from importlib.metadata import PackageNotFoundError, version
+
+    names = ["pynode-ode" if "{checkout}" in need else need for need in peer.REQUIREMENTS]
+    found = {}
+    for name in names:
+        try:
+            found[name] = version(name)
+        except PackageNotFoundError:
+            found[name] = "?"
+    return found
+
+
+def main():
+    # what libraries print goes to stderr, so that nothing disturbs the conversation
+    answers = os.fdopen(os.dup(sys.stdout.fileno()), "w", buffering=1)
+    os.dup2(sys.stderr.fileno(), sys.stdout.fileno())
+    peer, speed = importlib.import_module(f"peers.{sys.argv[1]}"), None
+    for line in sys.stdin:
+        match json.loads(line):
+            case ["versions"]:
+                answer = versions(peer)
+            case ["fit", path, steps, repeats]:
+                answer = fit(peer, path, steps, repeats)
+            case ["case", name]:
+                speed = Speed(peer, name)
+                answer = speed.make()
+            case ["make"]:
+                answer = speed.make()
+            case ["measure", variant, what, seconds]:
+                answer = speed.measure(variant, what, seconds)
+            case ["van_der_pol", seed, path]:
+                import numpy as np
+                from cases import van_der_pol
+
+                np.savez(path, **van_der_pol(seed))
+                answer = None
+        print(json.dumps(answer), file=answers)
+
+
+if __name__ == "__main__":
+    main()
