@@ -59,12 +59,13 @@ def adam(
     if not learning_rate > 0:
         raise ValueError(f"learning_rate must be positive, got {learning_rate!r}")
     factor, own = as_schedule(schedule), as_checkpoint(checkpoint)
+    mine = own is not None and not own.mark  # else its owner opened it
     f = Recorder(objective, theta0, callback)
     theta, rate, done = f.theta.copy(), learning_rate, 0
     stochastic = hasattr(objective, "draw")
     m, v, count = np.zeros_like(theta), np.zeros_like(theta), np.zeros(len(theta))
     if own is not None:
-        if own is not checkpoint:  # else its owner opened it
+        if mine:
             own.open("adam", f.theta, learning_rate, beta1, beta2, eps, max_iter)
         before = own.take("adam")
         if before is not None:
@@ -108,6 +109,9 @@ def adam(
                 own.offer("adam", saved)
     except KeyboardInterrupt:
         raise FitInterrupted(result("interrupted", "interrupted by the user")) from None
-    if own is not None and own is not checkpoint:
+    finally:
+        if mine:
+            own.close()
+    if mine:
         own.done()
     return result("max_iter", f"{max_iter} iterations")

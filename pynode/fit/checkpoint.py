@@ -28,6 +28,8 @@ class Checkpoint:
         What the file held: {"outer": ..., "inner": ...}.
     outer : callable or None
         () -> dict, the state of the outer layers.
+    mark : str
+        The fingerprint; empty before it is opened.
     """
 
     def __init__(self, path, every=5.0):
@@ -70,6 +72,11 @@ class Checkpoint:
     def done(self):
         """Remove the file: training came to its end."""
         self.path.unlink(missing_ok=True)
+        self.close()
+
+    def close(self):
+        """Training ended, in whatever way; the file stays."""
+        self.mark, self.found, self.outer = "", None, None
 
 
 def fingerprint(*what):

@@ -48,13 +48,17 @@ def lbfgs(objective, theta0, *, max_iter=500, memory=20, gradient_tol=1e-8, loss
         Ctrl-C; its `result` keeps the best so far.
     """
     f, own = Recorder(objective, theta0, callback), as_checkpoint(checkpoint)
-    if own is not None and own is not checkpoint:
+    mine = own is not None and not own.mark  # else its owner opened it
+    if mine:
         own.open("lbfgs", f.theta, memory, gradient_tol, loss_tol)
     try:
         result = _minimise(f, f.theta.copy(), max_iter, deque(maxlen=memory), gradient_tol, loss_tol, own)
     except KeyboardInterrupt:
         raise FitInterrupted(f.result("interrupted", "interrupted by the user")) from None
-    if own is not None and own is not checkpoint:
+    finally:
+        if mine:
+            own.close()
+    if mine:
         own.done()
     return result
 
