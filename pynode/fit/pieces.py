@@ -8,7 +8,7 @@ from pynode.fit.curriculum import Training, default_windows
 from pynode.fit.data import Data, as_weights
 from pynode.fit.first_order import OPTIMIZERS, FirstOrder, FirstOrderRun
 from pynode.fit.result import FitResult
-from pynode.fit.second_order import MAX_PARAMETERS, MAX_STATES, ROBUST, SecondOrder, SecondOrderRun, prior_groups
+from pynode.fit.second_order import MAX_PARAMETERS, MAX_STATES, ROBUST, STEPS, SecondOrder, SecondOrderRun, prior_groups
 from pynode.fit.smoothing import smooth, with_implied
 from pynode.inputs import as_control
 from pynode.tables import Trajectories
@@ -83,7 +83,7 @@ def multiple_shooting(
         Precision of a Gaussian prior on theta, in units of the precision of the noise. Default: estimated
         (Levenberg-Marquardt), or none.
     max_iter : int, optional
-        Of each stage. Default: 40 of Levenberg-Marquardt, 100 of the others.
+        Of each stage. Default: 100 of Levenberg-Marquardt, 100 of the others.
     callback : callable, optional
         callback(Stage, Iteration) after each iteration; return True to stop.
     checkpoint : path or Checkpoint, optional
@@ -126,7 +126,7 @@ def _run(field, t, Y, theta0, u, weight, optimizer, noise, weight_decay, max_ite
     small = field.n_params <= MAX_PARAMETERS and field.d <= MAX_STATES and not field.callbacks
     if optimizer == SECOND_ORDER or (optimizer == "auto" and small):
         groups = prior_groups(field) if weight_decay is None else []
-        plan = SecondOrder(windows, max_iter or 40, 3e-4, groups, weight_decay or 0.0, noise, [theta], options, seed=seed)
+        plan = SecondOrder(windows, max_iter or STEPS, 3e-4, groups, weight_decay or 0.0, noise, [theta], options, seed=seed)
         return SecondOrderRun(field, data, training, smoothed, plan)
     known = smoothed.variance[~np.isnan(smoothed.variance)]
     first = FirstOrder(

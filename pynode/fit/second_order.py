@@ -130,8 +130,19 @@ class SecondOrder:
 
     @property
     def total_iterations(self):
-        return self.max_iter * (len(self.windows) + len(self.starts) + (self.part is not None))
+        return self.max_iter * (len(self.windows) + (self.part is not None)) + self.matching * len(self.starts)
 
+    @property
+    def matching(self):
+        """Steps on slopes, at most."""
+        return min(self.max_iter, MATCHING_STEPS)
+
+
+STEPS = 100
+"""Steps of a stage, by default; most stages converge in 5 to 40."""
+
+MATCHING_STEPS = 40
+"""The most steps on slopes."""
 
 ENOUGH = 60
 """Observed numbers a parameter with which training starts where there are many more."""
@@ -329,7 +340,7 @@ class SecondOrderRun(Run):
                 problem,
                 state,
                 groups=self.groups,
-                max_iter=self.plan.max_iter,
+                max_iter=self.plan.max_iter if problem.n_free else self.plan.matching,
                 tol=tol,
                 damping=damping,
                 callback=after_step,

@@ -18,7 +18,7 @@ from pynode.fit.first_order import OPTIMIZERS, FirstOrder, FirstOrderRun
 from pynode.fit.matching import STILL
 from pynode.fit.pieces import SECOND_ORDER
 from pynode.fit.progress import Progress
-from pynode.fit.second_order import MAX_PARAMETERS, MAX_STATES, SecondOrder, SecondOrderRun, part_of, prior_groups
+from pynode.fit.second_order import MAX_PARAMETERS, MAX_STATES, STEPS, SecondOrder, SecondOrderRun, part_of, prior_groups
 from pynode.fit.smoothing import smooth, with_derivatives, with_implied
 from pynode.fit.states import estimate_states
 from pynode.gradients import Gradients
@@ -106,7 +106,7 @@ class NeuralODE:
         "auto": Levenberg-Marquardt for fields of at most 1500 parameters and 20 states, else Adam for the
         start from random parameters, then L-BFGS; Adam on minibatches where the data are many.
     max_iter : int, optional
-        Iterations of each stage of training; epochs, with minibatches. Default: 40 of Levenberg-Marquardt, 10
+        Iterations of each stage of training; epochs, with minibatches. Default: 100 of Levenberg-Marquardt, 10
         epochs, 400 of Adam, 100 of the others.
     learning_rate : float
         Of Adam.
@@ -410,7 +410,7 @@ class NeuralODE:
         given = self.weight_decay is not None or self.early_stopping
         return SecondOrder(
             default_windows([len(t) for t in inside.t], growth=6) if self.windows is None else tuple(self.windows),
-            int(self.max_iter or 40),
+            int(self.max_iter or STEPS),
             3e-4,
             [] if given else prior_groups(field),
             (self.weight_decay or 0.0) / variance,
