@@ -196,7 +196,11 @@ def test_levenberg_marquardt_goes_on_with_its_history(evidence, tmp_path):
         with pytest.raises(Crash):
             pn.fit.levenberg_marquardt(exponentials, [1.0, 3.0], evidence=evidence, checkpoint=Crashing(path, k))
         again = pn.fit.levenberg_marquardt(
-            exponentials, [1.0, 3.0], evidence=evidence, checkpoint=path, callback=lambda it: numbers.append(it.number)
+            exponentials,
+            [1.0, 3.0],
+            evidence=evidence,
+            checkpoint=path,
+            callback=lambda it, to=numbers: to.append(it.number),
         )
         np.testing.assert_array_equal(again.theta, whole.theta)
         np.testing.assert_array_equal(again.covariance, whole.covariance)
