@@ -201,8 +201,9 @@ def lab_errors(sigma, optimizer="auto"):
 
 
 def test_code_lab():
-    """20 numbers of one decay. Even a rate alone, fitted with its initial value, has a standard error of 0.021 for sigma = 0.01
-    and 0.10 for 0.05, which is the error of the field at y = 1; so 0.05 can be promised for 0.01 only (measured: median 0.036)."""
+    """20 numbers of one decay. Even a rate alone, fitted with its initial value, has a standard error of 0.021 for
+    sigma = 0.01 and 0.10 for 0.05, which is the error of the field at y = 1: 0.05 can be met for 0.01 only (measured: median
+    0.036)."""
     errors, model = lab_errors(0.01)
     assert np.median(errors) < 0.05 and max(errors) < 0.15
     assert model.report_["seconds"] < 1
