@@ -320,14 +320,14 @@ def as_control(u, m, t):
     if u is None or isinstance(u, (Signal, tuple)):
         signal = as_signal(u, m)
     elif isinstance(u, list) and len(u) == len(t) and all(np.ndim(v) >= 1 for v in u) and len(np.shape(u[0])) <= 2:
-        signal = _sampled([np.asarray(v) for v in u], t)
+        signal = _sampled([real_array(f"u[{i}]", v, np.float64) for i, v in enumerate(u)], t)
     else:
         u = real_array("u", u, np.float64)
         if u.ndim == 3:
             signal = _sampled(list(u), t)
         elif u.ndim == 2 and len(u) == len(t) and not (len(t) == 1 and len(t[0]) == 1):
             signal = Signal(None, u, "constant")
-        elif u.ndim <= 2 and all(len(times) == len(u) for times in t):
+        elif u.ndim in (1, 2) and all(len(times) == len(u) for times in t):
             signal = _sampled([u] * len(t), t)
         else:
             raise ValueError(

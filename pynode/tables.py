@@ -337,7 +337,7 @@ def _states(Y):
         Y = real_array("Y", Y, np.float64)
         if Y.ndim not in (1, 2, 3):
             raise ValueError(f"Y must have shape (T,), (T, d) or (B, T, d), or be a list of arrays; got {Y.shape}")
-        ys = list(Y) if Y.ndim == 3 else [Y.reshape(len(Y), -1) if Y.ndim == 2 else Y[:, None]]
+        ys = list(Y) if Y.ndim == 3 else [Y if Y.ndim == 2 else Y[:, None]]
     if not ys:
         raise ValueError("Y holds no trajectories")
     for i, y in enumerate(ys):

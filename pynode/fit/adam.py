@@ -66,7 +66,7 @@ def adam(
     m, v, count = np.zeros_like(theta), np.zeros_like(theta), np.zeros(len(theta))
     if own is not None:
         if mine:
-            own.open("adam", f.theta, learning_rate, beta1, beta2, eps, max_iter)
+            own.open("adam", f.theta, learning_rate, schedule, beta1, beta2, eps, max_gradient, max_iter)
         before = own.take("adam")
         if before is not None:
             f.restore(before["recorder"])

@@ -54,6 +54,11 @@ class Checkpoint:
                 )
             self.found = {"outer": content["outer"], "inner": content["inner"]}
 
+    @property
+    def at_work(self):
+        """The kind of optimiser whose state was found and not taken yet, or None."""
+        return None if self.found is None or self.found["inner"] is None else self.found["inner"][0]
+
     def take(self, kind):
         """The state of the optimiser that was at work, once; None where there is none, or of another kind."""
         if self.found is None or self.found["inner"] is None:
@@ -96,11 +101,20 @@ def fingerprint(*what):
             for value in x:
                 add(value)
         else:
-            digest.update(json.dumps(x, default=repr).encode())
+            digest.update(json.dumps(x, default=_name).encode())
 
     for x in what:
         add(x)
     return digest.hexdigest()
+
+
+def _name(x):
+    """What is the same in every process: of a function its name and code, not its address."""
+    if not hasattr(x, "__qualname__"):
+        return repr(x)
+    code = getattr(x, "__code__", None)
+    told = "" if code is None else code.co_code.hex() + repr([c for c in code.co_consts if not hasattr(c, "co_code")])
+    return f"{x.__module__}.{x.__qualname__} {told}"
 
 
 def as_checkpoint(checkpoint):

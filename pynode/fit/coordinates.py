@@ -39,6 +39,11 @@ class Coordinates:
         self.box = np.isfinite(self.low)
         self.trivial = not (frozen.any() or self.log.any() or self.box.any())
 
+    @classmethod
+    def all_free(cls, n):
+        """Nothing is constrained."""
+        return cls((), np.zeros(n))
+
     def __len__(self):
         return len(self.index)
 

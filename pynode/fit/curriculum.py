@@ -126,6 +126,14 @@ def default_windows(lengths, growth=3):
     return (*sizes, None)
 
 
+def checked_windows(windows):
+    """Lengths of windows that a user gave, as a tuple."""
+    lengths = tuple(windows) if np.iterable(windows) and not isinstance(windows, str) else ()
+    if not lengths or not all(n is None or (isinstance(n, (int, np.integer)) and n >= 1) for n in lengths):
+        raise ValueError(f"windows={windows!r} must hold numbers of intervals >= 1, or None for whole trajectories")
+    return lengths
+
+
 class Run:
     """The stages of one training.
 
@@ -200,7 +208,7 @@ class Run:
             for k, step in enumerate([None, *self.steps()]):
                 if self.stopped or k < self.position:
                     continue
-                self.position = k
+                self.position, self.judge = k, None
                 self._snapshot()
                 if step is None:
                     self.match()

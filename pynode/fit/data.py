@@ -150,4 +150,6 @@ def as_weights(weight, y):
             weights.append(np.array(np.broadcast_to(w, v.shape)))
         except ValueError:
             raise ValueError(f"weight of trajectory {i} has shape {w.shape}, which does not fit {v.shape}") from None
+    if not any((w[~np.isnan(v)] > 0).any() for w, v in zip(weights, y, strict=True)):
+        raise ValueError("weight is 0 wherever something was observed: there is nothing to learn from")
     return weights

@@ -207,6 +207,8 @@ class FirstOrderRun(Run):
                 name = "adam"
             elif name == "adam" and plan.optimizer != "adam" and not first:
                 continue
+            if stage.windows and self.checkpoint is not None and self.checkpoint.at_work not in (None, name):
+                continue  # done before the checkpoint was written
             started = time.perf_counter()
             options = {}
             if name == "adam":
@@ -239,6 +241,6 @@ class FirstOrderRun(Run):
         stage.status, stage.loss = result.status, result.loss
         if result.status == "stopped" and not self.stopped:
             stage.status = "early"
-        stage.iterations += result.n_iter
+        stage.iterations = self.training.history["stage"].count(len(self.training.stages) - 1)
         stage.evaluations += result.n_evaluations
         stage.seconds += time.perf_counter() - started

@@ -109,7 +109,7 @@ class MatchingProblem:
         self.root = np.sqrt(np.broadcast_to(weight, slope.shape))
         self.n_observed, self.n_free = int((self.root > 0).sum()), 0
         self.jacobian = jacobian(field, wrt="theta").program
-        self.coordinates = coordinates or Coordinates((), np.zeros(field.n_params))
+        self.coordinates = Coordinates.all_free(field.n_params) if coordinates is None else coordinates
 
     def residual(self, x):
         (value,), _ = run(self.field.program, self.point, [self.coordinates.theta(x)])
@@ -156,7 +156,7 @@ class ShootingProblem:
     """
 
     def __init__(self, field, data, y0, weight=1.0, prior=None, coordinates=None, **options):
-        self.coordinates = coordinates or Coordinates((), np.zeros(field.n_params))
+        self.coordinates = Coordinates.all_free(field.n_params) if coordinates is None else coordinates
         self.y0, self.n_free = np.array(y0), np.size(y0)
         self.length = np.array([len(v) for v in data.y])
         self.stop = np.cumsum(self.length)
@@ -254,8 +254,9 @@ class ShootingProblem:
                 s[which] = np.linalg.solve(A[which], z[which, :, None])[:, :, 0]
             except np.linalg.LinAlgError:  # sensitivities of chaos, all along one direction
                 return None
-            H -= C.reshape(-1, n).T @ X[which].reshape(-1, n)
-            g -= C.reshape(-1, n).T @ s[which].ravel()
+            rows_of = C.reshape(len(C) * d, n).T
+            H -= rows_of @ X[which].reshape(len(C) * d, n)
+            g -= rows_of @ s[which].ravel()
         if not np.isfinite(H).all():
             return None
         return Linearised(loss, H, g, lambda step: -(s + X @ step), float((s * z).sum()), X, A, z)
@@ -264,7 +265,7 @@ class ShootingProblem:
         """Add J^T J and J^T r of the shared coordinates to H and g; those of the free states, and between the two."""
         rows, d, width = J.shape
         H += gram(J.reshape(rows * d, width))[:n, :n]
-        g += J[:, :, :n].reshape(-1, n).T @ r.ravel()
+        g += J[:, :, :n].reshape(rows * d, n).T @ r.ravel()
         Jy, start = J[:, :, n:], self.start[which] - self.start[which.start]
         A = np.add.reduceat(np.einsum("nci,ncj->nij", Jy, Jy), start, axis=0)
         z = np.add.reduceat(np.einsum("nci,nc->ni", Jy, r), start, axis=0)

@@ -70,6 +70,8 @@ class Posterior:
 def covariance(H, alpha, beta):
     """(beta H + diag(alpha))^-1; directions that nothing determines are cut at rounding."""
     K = beta * H
+    if not len(K):  # all parameters are frozen
+        return K
     K[np.diag_indices_from(K)] += alpha
     factor, info = lapack.dpotrf(K, lower=1)
     if info == 0:
@@ -181,12 +183,26 @@ def levenberg_marquardt(
                 damping=damping,
                 callback=after_step,
                 checkpoint=checkpoint,
+                extra=_Rows(rows),
             )
     except KeyboardInterrupt:
         raise FitInterrupted(result("interrupted")) from None
     if checkpoint is not None:
         checkpoint.done()
     return result(state.status)
+
+
+class _Rows:
+    """The history so far, for checkpoints."""
+
+    def __init__(self, rows):
+        self.rows = rows
+
+    def get(self):
+        return {"rows": np.array(self.rows, dtype=np.float64)}
+
+    def set(self, saved):
+        self.rows.extend(tuple(row) for row in saved["rows"].tolist())
 
 
 MESSAGES = {
@@ -321,7 +337,7 @@ def _step(problem, state, here, damping, nu):
     """(theta, free, gain ratio, relative drop, damping) of a step that lowers the objective, or None."""
     K = state.beta * here.H
     K[np.diag_indices_from(K)] += state.alpha
-    D = np.maximum(np.diag(K), 1e-12 * np.abs(np.diag(K)).max())
+    D = np.maximum(np.diag(K), 1e-12 * np.abs(np.diag(K)).max(initial=0.0))
     gradient = state.beta * here.g + state.alpha * state.theta
     before = _objective(state, here.loss)
     for _ in range(TRIES):

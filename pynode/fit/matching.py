@@ -32,7 +32,7 @@ class MatchingObjective:
 
     def __init__(self, field, t, y, slope, decay=0.0, weight=None, u=None, coordinates=None):
         self.field, self.point, self.slope = field, {"t": t, "y": y, "u": u}, slope
-        self.coordinates = coordinates or Coordinates((), np.zeros(field.n_params))
+        self.coordinates = Coordinates.all_free(field.n_params) if coordinates is None else coordinates
         self.weight = np.ones(field.d) if weight is None else weight
         total, still = (self.weight * slope**2).sum(), slope.size * (STILL / np.ptp(t)) ** 2
         self.scale, self.decay = 1.0 / max(total, still), decay / len(slope)

@@ -60,7 +60,7 @@ class TrainingObjective:
         coordinates=None,
         **options,
     ):
-        self.coordinates = coordinates or Coordinates((), np.zeros(field.n_params))
+        self.coordinates = Coordinates.all_free(field.n_params) if coordinates is None else coordinates
         self.n_x, self.d, self.penalised = len(self.coordinates), field.d, any(penalty)
         weight = np.ones(field.d) if weight is None else np.asarray(weight, dtype=np.float64)
         target = np.concatenate(windows.y)

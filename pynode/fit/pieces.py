@@ -4,7 +4,7 @@ import numpy as np
 
 from pynode.arguments import as_field, as_theta
 from pynode.fit.checkpoint import as_checkpoint
-from pynode.fit.curriculum import Training, default_windows
+from pynode.fit.curriculum import Training, checked_windows, default_windows
 from pynode.fit.data import Data, as_weights
 from pynode.fit.first_order import OPTIMIZERS, FirstOrder, FirstOrderRun
 from pynode.fit.result import FitResult
@@ -44,6 +44,10 @@ def gradient_matching(field, t, Y, theta0=None, *, u=None, evidence=True, max_it
         field, t, Y, theta0, u, None, SECOND_ORDER, "gaussian", None if evidence else 0.0, max_iter, seed, (None,), {}
     )
     run.callback = None if callback is None else lambda stage, iteration: callback(iteration)
+    if run.field.callbacks:
+        raise ValueError("gradient_matching needs a traced field (pynode.field, pynode.mlp): callbacks have no Jacobian")
+    if len(run.coordinates) == 0:
+        raise ValueError("the field has no parameters that may change: there is nothing to fit")
     if run.known_slopes() is None:
         raise ValueError("no slopes can be estimated: there must be a trajectory with two times or more")
     run.match()
@@ -98,7 +102,18 @@ def multiple_shooting(
     run = _run(field, t, Y, theta0, u, weight, optimizer, noise, weight_decay, max_iter, seed, windows, options)
     run.callback, run.position, run.checkpoint = callback, 1, as_checkpoint(checkpoint)
     if run.checkpoint is not None:
-        run.checkpoint.open(run.data.t, run.data.y, run.training.theta, repr(run.plan), run.field.program.to_dict())
+        signal = None if run.data.signal is None else (run.data.signal.kind, run.data.signal.t, run.data.signal.u)
+        run.checkpoint.open(
+            run.data.t,
+            run.data.y,
+            run.data.weight,
+            signal,
+            run.training.theta,
+            [np.asarray(value) for value in options.values()],
+            repr(run.plan),
+            run.field.program.to_dict(),
+            repr(run.field.spec),
+        )
     run.go()
     if run.checkpoint is not None:
         run.checkpoint.done()
@@ -114,6 +129,10 @@ def _run(field, t, Y, theta0, u, weight, optimizer, noise, weight_decay, max_ite
         raise ValueError(f"noise={noise!r} is not one of {', '.join(ROBUST)}")
     if optimizer not in ("auto", SECOND_ORDER, *OPTIMIZERS):
         raise ValueError(f"optimizer={optimizer!r} is not one of auto, {SECOND_ORDER}, {', '.join(OPTIMIZERS)}")
+    if windows is not None:
+        windows = checked_windows(windows)
+    if max_iter is not None and not max_iter >= 1:
+        raise ValueError(f"max_iter={max_iter!r} must be a positive integer")
     signal = as_control(u, field.inputs, table.t)
     data = Data(list(table.t), list(table.y), as_weights(weight, table.y), signal)
     theta = field.init(seed) if theta0 is None else as_theta(field, theta0, np.float64).copy()
@@ -122,7 +141,7 @@ def _run(field, t, Y, theta0, u, weight, optimizer, noise, weight_decay, max_ite
         smoothed = with_implied(field, theta, data.t, smoothed, data.inputs_at_rows())
     training = Training.start(theta, data, smoothed)
     options = {"rtol": 1e-6, "atol": 1e-6 * np.sqrt(data.spread)} | options
-    windows = default_windows(table.lengths) if windows is None else tuple(windows)
+    windows = default_windows(table.lengths) if windows is None else windows
     small = field.n_params <= MAX_PARAMETERS and field.d <= MAX_STATES and not field.callbacks
     if optimizer == SECOND_ORDER or (optimizer == "auto" and small):
         groups = prior_groups(field) if weight_decay is None else []

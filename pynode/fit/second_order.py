@@ -180,6 +180,8 @@ class SecondOrderRun(Run):
     ----------
     posterior : Posterior
         Of the last stage that worked; of x, see `pynode.fit.coordinates`.
+    fitted : (int or None, bool, int) or None
+        Of that stage: intervals, whether of all trajectories, how many observed numbers.
     """
 
     def __init__(self, *args, **more):
@@ -218,19 +220,24 @@ class SecondOrderRun(Run):
             "alpha": state.alpha,
             "beta": state.beta,
             "gamma": state.gamma,
+            "loss": state.loss,
+            "covariance": state.covariance,
+            "free": state.free,
+            "free_gain": state.free_gain,
+            "free_covariance": state.free_covariance,
             "counts": [state.n_iter, state.n_evaluations],
+            "fitted": self.fitted,
             "variance": self.variance,
             "unexplained": self.unexplained,
         }
 
     def restore(self, saved):
         self.variance, self.unexplained = saved["variance"], saved["unexplained"]
+        self.fitted = None if saved["fitted"] is None else tuple(saved["fitted"])
         n_iter, n_evaluations = saved["counts"]
+        same = ("theta", "alpha", "beta", "gamma", "loss", "covariance", "free", "free_gain", "free_covariance")
         self.posterior = replace(
-            self.posterior,
-            **{name: saved[name] for name in ("theta", "alpha", "beta", "gamma")},
-            n_iter=n_iter,
-            n_evaluations=n_evaluations,
+            self.posterior, **{name: saved[name] for name in same}, n_iter=n_iter, n_evaluations=n_evaluations
         )
 
     def _first_alpha(self):
@@ -340,13 +347,21 @@ class SecondOrderRun(Run):
             self.left_out(stage, "left out" if state.status == "failed" else "undone")
             self.training.theta = self.coordinates.theta(self.posterior.theta)
             return
-        self.posterior, self.variance, self.fitted = state, noise.variance, (cut, chosen, problem)
+        self.posterior, self.variance, self.fitted = state, noise.variance, (intervals, everything, problem.n_observed)
         self.keep_states(cut, chosen, *problem.solve(state.theta, state.free))
+
+    def fitted_windows(self):
+        """(windows, the trajectories that their source counts) of the last stage that worked, or None."""
+        if self.fitted is None:
+            return None
+        intervals, everything, _ = self.fitted
+        chosen = np.arange(len(self.data)) if everything else self.part
+        return self.data.take(chosen).windows(intervals), chosen
 
     def deviation(self):
         """Standard deviation of the noise of each state, the parameters that were fitted taken into account."""
         posterior = self.posterior
-        n = self.data.n_observed if self.fitted is None else self.fitted[2].n_observed
+        n = self.data.n_observed if self.fitted is None else self.fitted[2]
         fitted = min(posterior.gamma + np.size(posterior.free if posterior.free is not None else 0), 0.95 * n)
         variance = self.variance * (n / (n - fitted) if self.plan.noise == "gaussian" else 1.0)
         return np.where(self.seen, np.sqrt(variance), np.nan)
@@ -393,6 +408,7 @@ class SecondOrderRun(Run):
             if self.judge is not None and self.judge.kept is not None:
                 state.theta, state.free = self.judge.kept
                 conclude(problem, state)
+            self.training.theta = self.coordinates.theta(state.theta)
             if state.status == "stopped" and not self.stopped:
                 state.status = "early"
             stage.status, stage.loss = state.status, state.loss / problem.n_observed

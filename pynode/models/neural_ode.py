@@ -370,13 +370,13 @@ class NeuralODE:
         if self.scale and own is None:
             scaling, smoothed = _scaled_time(scaling, smoothed, times)
         inside = Data(scaling.times(times), z, weight, scaling.inputs(data.signal))
-        holdout = None
+        training, holdout = Training.start(theta, inside, smoothed), None
         if self.early_stopping:
             kept, aside = _split(len(data), self.validation_fraction, seed)
-            holdout = Holdout(inside.take(aside), [smoothed.y[i] for i in aside], int(self.patience))
+            holdout = Holdout(inside.take(aside), [training.states[i] for i in aside], int(self.patience))
             parts = {name: [getattr(smoothed, name)[i] for i in kept] for name in ("y", "slope")}
             data, inside, smoothed = data.take(kept), inside.take(kept), replace(smoothed, **parts)
-        training = Training.start(theta, inside, smoothed)
+            training = Training.start(theta, inside, smoothed)
         if self._second_order(field):
             plan = self._second_plan(field, inside, smoothed, scaling.spread, seed)
             return SecondOrderRun(field, inside, training, smoothed, plan, holdout=holdout), scaling, smoothed, data
@@ -487,7 +487,7 @@ class NeuralODE:
         self._state_covariance = np.broadcast_to(np.diag(np.nan_to_num(smoothed.variance, nan=1.0)), (b, d, d)).copy()
         if run.fitted is None or posterior.free_gain is None:
             return
-        cut, chosen, _ = run.fitted
+        cut, chosen = run.fitted_windows()
         for w in np.flatnonzero(cut.source[:, 1] == 0):
             i = chosen[cut.source[w, 0]]
             self._state_gain[i] = run.coordinates.gain(posterior.theta, posterior.free_gain[w])
@@ -566,13 +566,16 @@ class NeuralODE:
         """
         self._fitted()
         if self.estimators_:
-            return combined(
-                [
-                    model.predict(t, y0, u=u, trajectory=trajectory, return_std=return_std, unobserved=unobserved)
-                    for model in self.estimators_
-                ],
-                return_std,
-            )
+            options = {"u": u, "trajectory": trajectory, "unobserved": unobserved}
+            means_only = return_std and any(model.covariance_ is None for model in self.estimators_)
+            predictions: Any = [
+                model.predict(t, y0, return_std=return_std and not means_only, **options) for model in self.estimators_
+            ]
+            if means_only:  # trained by gradient descent: how the members differ is all there is
+                predictions = [
+                    (y, [np.zeros(x.shape) for x in y] if isinstance(y, list) else np.zeros(y.shape)) for y in predictions
+                ]
+            return combined(predictions, return_std)
         if return_std and self.covariance_ is None:
             raise ValueError(
                 "return_std needs an ensemble (n_estimators), or a model that was trained by Levenberg-Marquardt "
@@ -721,6 +724,9 @@ class NeuralODE:
         options = self._options() | ({} if signal is None else {"inputs": scaling.inputs(signal)})
         solution = solve(self.field_, scaling.states(y0), scaling.times(t), self.theta_, **options)
         slope = scaling.slope_of_states_back
+        shapes = [np.shape(x) for x in solution.y] if ragged else np.shape(solution.y)
+        if (list(map(np.shape, dy)) if ragged else np.shape(dy)) != shapes:
+            raise ValueError(f"dy must have the shape of predict(t, y0, unobserved=True), {shapes}, not {_shape(dy)}")
         if ragged:
             dz = [np.asarray(g) * slope(scaling.states_back(z)) for g, z in zip(dy, solution.y, strict=True)]
         else:
@@ -780,9 +786,13 @@ class NeuralODE:
         if not np.isfinite(predicted).all():
             return -np.inf
         known = ~np.isnan(truth).all(axis=0)
+        if not known.any():
+            raise ValueError("nothing is observed after the first rows: there is nothing to score")
         truth, predicted = truth[:, known], predicted[:, known]
         spread = np.nansum((truth - np.nanmean(truth, axis=0)) ** 2, axis=0)
-        return float(np.mean(1 - np.nansum((truth - predicted) ** 2, axis=0) / spread))
+        miss = np.nansum((truth - predicted) ** 2, axis=0)
+        constant = np.where(miss > 0, 0.0, 1.0)  # as in scikit-learn
+        return float(np.mean(np.where(spread > 0, 1 - miss / np.where(spread > 0, spread, 1.0), constant)))
 
     def plot(self, kind="overview", **options):
         """A picture (needs matplotlib): "overview", "trajectories", "phase", "residuals" or "loss", see `pynode.plots`.
@@ -906,7 +916,8 @@ def _split(n, fraction, seed):
     """(kept, aside): trajectories to train on, and those for early stopping."""
     if n < 2:
         raise ValueError("early_stopping keeps trajectories aside, so there must be two or more")
-    order, aside = np.random.default_rng([seed, 2]).permutation(n), min(max(1, round(fraction * n)), n - 1)
+    # members of an ensemble, whose seeds differ by multiples of 1000, keep the same ones aside
+    order, aside = np.random.default_rng([seed % 1000, 2]).permutation(n), min(max(1, round(fraction * n)), n - 1)
     return np.sort(order[aside:]), np.sort(order[:aside])
 
 
@@ -914,6 +925,14 @@ def _mean_variance(smoothed):
     """Of the noise, over the states for which smoothing tells; 0 if for none."""
     known = smoothed.variance[~np.isnan(smoothed.variance)]
     return float(known.mean()) if len(known) else 0.0
+
+
+def _shape(x):
+    """The shape of an array, or those of a list of arrays."""
+    try:
+        return np.shape(x)
+    except ValueError:
+        return [np.shape(part) for part in x]
 
 
 def _check_positive(data):

@@ -4,6 +4,7 @@ import numpy as np
 
 from pynode.arguments import positive
 from pynode.fields import Field
+from pynode.fit.curriculum import checked_windows
 from pynode.fit.first_order import OPTIMIZERS
 from pynode.fit.pieces import SECOND_ORDER
 from pynode.fit.schedules import as_schedule
@@ -53,11 +54,7 @@ def check(model):
     if model.field is not None and model.augment:
         raise ValueError("augment adds states to the network; a field of your own declares all its states itself")
     if model.windows is not None:
-        windows = tuple(model.windows) if np.iterable(model.windows) and not isinstance(model.windows, str) else ()
-        if not windows or not all(n is None or (isinstance(n, (int, np.integer)) and n >= 1) for n in windows):
-            raise ValueError(
-                f"windows={model.windows!r} must hold numbers of intervals >= 1, or None for whole trajectories"
-            )
+        checked_windows(model.windows)
     if model.optimizer == SECOND_ORDER and first_order_options(model):
         name = first_order_options(model)[0]
         raise ValueError(f"{name} belongs to gradient descent: take optimizer='adam' or 'auto', not {SECOND_ORDER!r}")
