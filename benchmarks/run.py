@@ -20,6 +20,9 @@ import harness
 from cases import CASES
 from environments import LIBRARY
 
+HOPELESS = 5
+"""After the first round, a variant so many times slower than the best of its library is not measured again."""
+
 
 @dataclass
 class Timing:
@@ -92,8 +95,11 @@ def measure(case, pythons, options, scratch):
             for name, worker in workers.items():
                 for made in timings[name].made:
                     for what in ("forward", "gradient") if "error" not in made else ():
+                        times = made.setdefault(what, [])
+                        if times and min(times) > HOPELESS * min(t for m in timings[name].made for t in m.get(what, ())):
+                            continue
                         seconds = worker.ask("measure", made["variant"], what, options.seconds)
-                        made.setdefault(what, []).extend([seconds] if seconds else [])
+                        times.extend([seconds] if seconds else [])
             if limit:
                 limit.measure()
     harness.progress("")
@@ -151,7 +157,7 @@ def main():
     parser.add_argument("--limit", type=Path, metavar="FOLDER", help="of the programs in C (they need AVX-512 and gcc)")
     harness.add_options(parser, "variants", "run")
     options = parser.parse_args()
-    options.rounds, options.seconds, options.starts = (1, 0.02, 1) if options.quick else (7, 0.15, 2)
+    options.rounds, options.seconds, options.starts = (1, 0.02, 1) if options.quick else (5, 0.15, 2)
     pythons = harness.interpreters(options)
     timings = []
     with tempfile.TemporaryDirectory() as scratch:

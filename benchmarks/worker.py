@@ -22,7 +22,7 @@ class Speed:
     def __init__(self, peer, name):
         from cases import CASES
 
-        self.making, self.made = peer.variants(CASES[name]), {}
+        self.making, self.made, self.warm = peer.variants(CASES[name]), {}, set()
 
     def make(self):
         """The next variant and its first gradient, or None after the last."""
@@ -34,15 +34,18 @@ class Speed:
             loss, norm = numbers(gradient())
         except Exception as error:  # one way of a peer may fail where another works
             return {"variant": name, "error": f"{type(error).__name__}: {error}"[:300]}
+        self.warm.add((name, "gradient"))
         self.made[name] = {"forward": forward, "gradient": gradient}
         return {"variant": name, "loss": loss, "norm": norm}
 
     def measure(self, variant, what, seconds):
-        """The fastest of some calls, after one that does not count; None if there is nothing to call."""
+        """The fastest of some calls; None if there is nothing to call."""
         call = self.made[variant][what]
         if call is None:
             return None
-        call()
+        if (variant, what) not in self.warm:
+            call()  # compiles
+            self.warm.add((variant, what))
         best, until = math.inf, time.perf_counter() + seconds
         while best == math.inf or time.perf_counter() < until:
             begin = time.perf_counter()

@@ -569,11 +569,13 @@ static pn_status FN(try_step)(FN(work) * W, int *have_new) {
         FN(control)(W);
         return PN_OK;
     }
+    memset(f->accepted, 0, L);
     for (int l = 0; l < L; l++) {
         double bad = 0;
+        if (!f->live[l]) continue;
         for (int32_t c = 0; c < W->d; c++) bad += (double)f->y_new[(size_t)c * L + (size_t)l] * 0;
-        f->accepted[l] = f->live[l] && bad == 0;
-        if (!f->live[l] || bad == 0) continue;
+        f->accepted[l] = bad == 0;
+        if (bad == 0) continue;
         FN(fail)(W, l, PN_NON_FINITE);
         pn_status st = FN(finish)(W, l);
         if (st != PN_OK) return st;

@@ -7,16 +7,21 @@
    step sizes frozen. Rows are components, columns theta (p) then y0 (d). A block keeps S as T (d, columns, L); one
    sample keeps it in double, its columns side by side in long vectors. */
 
-/* Write S to a row of the result for each lane that has one (not -1), a few lines of S at a time. */
+/* Write S to a row of the result for each lane that has one (not -1). */
 static void FN(sens_save)(const FN(work) * W, const int64_t *row, const SENS *S) {
-    size_t size = (size_t)W->d * (size_t)W->columns, some;
-    for (size_t e = 0; e < size; e += some) {
-        some = size - e < 8 ? size - e : 8;
-        for (size_t l = 0; l < L; l++) {
-            double *to = W->P->sensitivity + (size_t)row[l] * size + e;
-            for (size_t k = 0; row[l] >= 0 && k < some; k++) to[k] = (double)S[(e + k) * L + l];
+    size_t size = (size_t)W->d * (size_t)W->columns, e = 0;
+#if PN_BLOCK
+    for (; e + VE <= size; e += VE)
+        for (size_t v = 0; v < L; v += VE) {
+            vec x[VE];
+            for (size_t k = 0; k < VE; k++) x[k] = V(load)(S + (e + k) * L + v);
+            V(transpose)(x);
+            for (size_t k = 0; k < VE; k++)
+                if (row[v + k] >= 0) V(store_as_f64)(W->P->sensitivity + (size_t)row[v + k] * size + e, x[k]);
         }
-    }
+#endif
+    for (size_t l = 0; l < L; l++)
+        for (size_t k = e; row[l] >= 0 && k < size; k++) W->P->sensitivity[(size_t)row[l] * size + k] = (double)S[k * L + l];
 }
 
 /* S at the initial time: zero, and one where y0 meets itself */
@@ -37,10 +42,20 @@ static void FN(sens_row)(const FN(work) * W, SENS *restrict to, const T *a) {
     size_t q = (size_t)W->columns, d = (size_t)W->d;
     const SENS *S = W->sens;
 #if PN_BLOCK
-    for (size_t i = 0; i < q * L; i += VE) {
-        vec sum = V(load)(a + i % L) * V(load)(S + i);
-        for (size_t e = 1; e < d; e++) sum += V(load)(a + e * L + i % L) * V(load)(S + e * q * L + i);
-        V(store)(to + i, sum);
+    vec zero = V(set1)((T)0);
+    for (size_t e = 0; e < d; e += 2) { /* two rows at a time */
+        const T *S0 = S + e * q * L, *S1 = e + 1 < d ? S0 + q * L : S0;
+        vec a0[NV], a1[NV];
+        for (size_t v = 0; v < NV; v++) {
+            a0[v] = V(load)(a + e * L + v * VE);
+            a1[v] = e + 1 < d ? V(load)(a + (e + 1) * L + v * VE) : zero;
+        }
+        for (size_t i = 0; i < q * L; i += L)
+            for (size_t v = 0; v < NV; v++) {
+                size_t at = i + v * VE;
+                vec old = e == 0 ? zero : V(load)(to + at);
+                V(store)(to + at, old + (a0[v] * V(load)(S0 + at) + a1[v] * V(load)(S1 + at)));
+            }
     }
 #else
     for (size_t i = 0; i < q; i++) to[i] = (double)a[0] * S[i];
@@ -104,6 +119,20 @@ static int FN(sens_inside)(FN(work) * W, const double *theta, int n) {
     return FN(sens_point)(W, weight, n, 1, W->sens_new);
 }
 
+/* The lanes that did not move keep their S. */
+static void FN(sens_keep)(FN(work) * W) {
+#if PN_BLOCK
+    T moved[L];
+    for (int l = 0; l < L; l++) moved[l] = W->flow.accepted[l] ? 1 : 0;
+    for (size_t e = 0; e < (size_t)W->d * (size_t)W->columns * L; e += VE) {
+        vec x = V(sel)(V(load)(moved + e % L) == V(set1)((T)0), V(load)(W->sens + e), V(load)(W->sens_new + e));
+        V(store)(W->sens_new + e, x);
+    }
+#else
+    (void)W; /* a lane alone is here only if it moved */
+#endif
+}
+
 /* Move S over the step that was just accepted, writing it at the step's save times. */
 static int FN(sens_step)(FN(work) * W) {
     const pn_problem *P = W->P;
@@ -154,8 +183,7 @@ static int FN(sens_step)(FN(work) * W) {
         if (any) FN(sens_save)(W, row, W->sens_new);
     }
     for (int l = 0; l < L; l++) all &= f->accepted[l];
-    for (size_t e = 0; !all && e < (size_t)W->d * (size_t)W->columns; e++)
-        for (size_t l = 0; l < L; l++) W->sens_new[e * L + l] = f->accepted[l] ? W->sens_new[e * L + l] : W->sens[e * L + l];
+    if (!all) FN(sens_keep)(W);
     SENS *old = W->sens;
     W->sens = W->sens_new;
     W->sens_new = old;

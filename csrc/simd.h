@@ -124,47 +124,66 @@ PN_VFN vf32 v_atleast_f32(vf32 x, vf32 c) { return v_sel_f32((vi32)(x < c), c, x
 PN_FAMILY(f64, double, vf64, vi64, vu64, pn_mem64, PN_VE64, (uint64_t)1 << 63)
 PN_FAMILY(f32, float, vf32, vi32, vu32, pn_mem32, PN_VE32, (uint32_t)1 << 31)
 
-/* zip_add(a, b): a_0 + a_h, b_0 + b_h, a_1 + a_(h+1), ..., h = half the elements. log2 of those of such steps turn as many
-   vectors into the vector of their sums. */
+/* Shuffles of two vectors, written out for 2, 4, 8 and 16 elements: LOW is a_0, b_0, a_1, b_1, ..., the lower halves
+   interleaved, HIGH the same of the upper halves. */
 #ifdef __clang__
 #define PN_SHUFFLE(VI, a, b, ...) __builtin_shufflevector(a, b, __VA_ARGS__)
 #else
 #define PN_SHUFFLE(VI, a, b, ...) __builtin_shuffle(a, b, (VI){__VA_ARGS__})
 #endif
-#define PN_ZIP2(VI, a, b) (PN_SHUFFLE(VI, a, b, 0, 2) + PN_SHUFFLE(VI, a, b, 1, 3))
-#define PN_ZIP4(VI, a, b) (PN_SHUFFLE(VI, a, b, 0, 4, 1, 5) + PN_SHUFFLE(VI, a, b, 2, 6, 3, 7))
-#define PN_ZIP8(VI, a, b) (PN_SHUFFLE(VI, a, b, 0, 8, 1, 9, 2, 10, 3, 11) + PN_SHUFFLE(VI, a, b, 4, 12, 5, 13, 6, 14, 7, 15))
-#define PN_ZIP16(VI, a, b)                                                                                                     \
-    (PN_SHUFFLE(VI, a, b, 0, 16, 1, 17, 2, 18, 3, 19, 4, 20, 5, 21, 6, 22, 7, 23) +                                            \
-     PN_SHUFFLE(VI, a, b, 8, 24, 9, 25, 10, 26, 11, 27, 12, 28, 13, 29, 14, 30, 15, 31))
-#define PN_ZIP1(VI, a, b) a
+#define PN_LOW1(VI, a, b) a
+#define PN_HIGH1(VI, a, b) b
+#define PN_LOW2(VI, a, b) PN_SHUFFLE(VI, a, b, 0, 2)
+#define PN_HIGH2(VI, a, b) PN_SHUFFLE(VI, a, b, 1, 3)
+#define PN_LOW4(VI, a, b) PN_SHUFFLE(VI, a, b, 0, 4, 1, 5)
+#define PN_HIGH4(VI, a, b) PN_SHUFFLE(VI, a, b, 2, 6, 3, 7)
+#define PN_LOW8(VI, a, b) PN_SHUFFLE(VI, a, b, 0, 8, 1, 9, 2, 10, 3, 11)
+#define PN_HIGH8(VI, a, b) PN_SHUFFLE(VI, a, b, 4, 12, 5, 13, 6, 14, 7, 15)
+#define PN_LOW16(VI, a, b) PN_SHUFFLE(VI, a, b, 0, 16, 1, 17, 2, 18, 3, 19, 4, 20, 5, 21, 6, 22, 7, 23)
+#define PN_HIGH16(VI, a, b) PN_SHUFFLE(VI, a, b, 8, 24, 9, 25, 10, 26, 11, 27, 12, 28, 13, 29, 14, 30, 15, 31)
 #if PN_VBYTES == 64
-#define PN_ZIP64 PN_ZIP8
-#define PN_ZIP32 PN_ZIP16
+#define PN_OF64(name) name##8
+#define PN_OF32(name) name##16
 #elif PN_VBYTES == 32
-#define PN_ZIP64 PN_ZIP4
-#define PN_ZIP32 PN_ZIP8
+#define PN_OF64(name) name##4
+#define PN_OF32(name) name##8
 #elif PN_VBYTES == 16
-#define PN_ZIP64 PN_ZIP2
-#define PN_ZIP32 PN_ZIP4
+#define PN_OF64(name) name##2
+#define PN_OF32(name) name##4
 #else
-#define PN_ZIP64 PN_ZIP1
-#define PN_ZIP32 PN_ZIP2
+#define PN_OF64(name) name##1
+#define PN_OF32(name) name##2
 #endif
-/* sums(s, v): s_i = sum of the elements of v_i, i < 16; v is used up */
+/* sums(s, v): s_i = sum of the elements of v_i, i < 16. LOW + HIGH of two vectors halves both; log2 of those steps turn as many
+   vectors as they have elements into one. transpose(v): element j of v_i and element i of v_j change places, by as many
+   steps. v is used up. */
 #define PN_UNROLL _Pragma("GCC unroll 16")
-#define PN_LEVEL(VI, N, ZIP, h)                                                                                                \
-    PN_UNROLL for (int k = 0; k < 16; k++) if (k % (N) < (h) && (h) < (N)) v[k] = ZIP(VI, v[k], v[(k + (h)) % 16]);
-#define PN_SUMS(S, REAL, VF, VI, N, ZIP)                                                                                       \
-    PN_VFN void v_sums_##S(REAL *s, VF *v) {                                                                                   \
-        PN_LEVEL(VI, N, ZIP, 8)                                                                                                \
-        PN_LEVEL(VI, N, ZIP, 4)                                                                                                \
-        PN_LEVEL(VI, N, ZIP, 2)                                                                                                \
-        PN_LEVEL(VI, N, ZIP, 1)                                                                                                \
-        PN_UNROLL for (int g = 0; g < 16; g += (N)) v_store_##S(s + g, v[g]);                                                  \
+#define PN_LEVEL(VI, N, LOW, HIGH, h)                                                                                          \
+    PN_UNROLL for (int k = 0; k < 16; k++) if (k % (N) < (h) && (h) < (N)) v[k] =                                              \
+        LOW(VI, v[k], v[(k + (h)) % 16]) + HIGH(VI, v[k], v[(k + (h)) % 16]);
+#define PN_ROUND(VF, VI, N, LOW, HIGH)                                                                                         \
+    {                                                                                                                          \
+        VF w[N];                                                                                                               \
+        PN_UNROLL for (int k = 0; k < (N) / 2; k++) w[2 * k] = LOW(VI, v[k], v[k + (N) / 2]),                                  \
+                                                          w[2 * k + 1] = HIGH(VI, v[k], v[k + (N) / 2]);                       \
+        PN_UNROLL for (int k = 0; k < (N) && (N) > 1; k++) v[k] = w[k];                                                        \
     }
-PN_SUMS(f64, double, vf64, vi64, PN_VE64, PN_ZIP64)
-PN_SUMS(f32, float, vf32, vi32, PN_VE32, PN_ZIP32)
+#define PN_SUMS(S, REAL, VF, VI, N, LOW, HIGH)                                                                                 \
+    PN_VFN void v_sums_##S(REAL *s, VF *v) {                                                                                   \
+        PN_LEVEL(VI, N, LOW, HIGH, 8)                                                                                          \
+        PN_LEVEL(VI, N, LOW, HIGH, 4)                                                                                          \
+        PN_LEVEL(VI, N, LOW, HIGH, 2)                                                                                          \
+        PN_LEVEL(VI, N, LOW, HIGH, 1)                                                                                          \
+        PN_UNROLL for (int g = 0; g < 16; g += (N)) v_store_##S(s + g, v[g]);                                                  \
+    }                                                                                                                          \
+    PN_VFN void v_transpose_##S(VF *v) {                                                                                       \
+        PN_ROUND(VF, VI, N, LOW, HIGH)                                                                                         \
+        if ((N) > 2) PN_ROUND(VF, VI, N, LOW, HIGH)                                                                            \
+        if ((N) > 4) PN_ROUND(VF, VI, N, LOW, HIGH)                                                                            \
+        if ((N) > 8) PN_ROUND(VF, VI, N, LOW, HIGH)                                                                            \
+    }
+PN_SUMS(f64, double, vf64, vi64, PN_VE64, PN_OF64(PN_LOW), PN_OF64(PN_HIGH))
+PN_SUMS(f32, float, vf32, vi32, PN_VE32, PN_OF32(PN_LOW), PN_OF32(PN_HIGH))
 
 /* hsum: halves added until one element is left, always in that order. */
 #if PN_X86 == 64
@@ -222,6 +241,8 @@ PN_VFN vf64 v_widen_hi(vf32 a) {
     memcpy(&h, (const char *)&a + sizeof h, sizeof h);
     return __builtin_convertvector(h, vf64);
 }
+PN_VFN void v_store_as_f64_f64(double *p, vf64 a) { v_store_f64(p, a); }
+PN_VFN void v_store_as_f64_f32(double *p, vf32 a) { v_store_f64(p, v_widen_lo(a)), v_store_f64(p + PN_VE64, v_widen_hi(a)); }
 PN_VFN vf32 v_narrow(vf64 lo, vf64 hi) {
     pn_half32 l = __builtin_convertvector(lo, pn_half32), h = __builtin_convertvector(hi, pn_half32);
     vf32 a;

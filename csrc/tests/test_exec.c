@@ -362,11 +362,14 @@ static builder outer_program(void) {
                 }                                                                                                              \
                 for (int j = 0; w == 0 && j < NB; j++) c[j * LANES] = (T)NAN;                                                  \
             }                                                                                                                  \
-        exec_##suffix E = {.prog = prog, .lay = lay, .shared = shared, .grad = {g}};                                           \
+        double *sums = keep((size_t)lay->sums_size, sizeof *sums);                                                             \
+        exec_##suffix E = {.prog = prog, .lay = lay, .shared = shared, .grad = {g}, .sums = sums};                             \
         accumulate_##suffix(&E, files, R, FILES, weight);                                                                      \
+        flush_##suffix(&E);                                                                                                    \
         for (int i = 0; i < MA * NB + MA; i++)                                                                                 \
             CHECKF(near(g[i], expected[i], tolerance), #suffix " %d: %.17g, not %.17g", i, g[i], expected[i]);                 \
         pn_program_destroy(&prog);                                                                                             \
+        release(0);                                                                                                            \
     } while (0)
 
 static void weighted(void) {

@@ -160,6 +160,7 @@ class Run:
         self.coordinates = Coordinates(field.spec, training.theta)
         self.start, self.stopped, self.position = time.perf_counter(), False, 0
         self.judge = self.judged = None
+        self.trial = False
 
     # What the two ways of training fill in
 
@@ -237,6 +238,8 @@ class Run:
     def left_out(self, stage, why):
         """A stage that did not work."""
         stage.status = why
+        if self.trial:
+            return
         known = [s.name for s in self.training.stages if s.windows and s.status not in ("undone", "left out")]
         what = (
             f"the field could not be solved over {stage.name}; this stage was left out"
@@ -249,6 +252,8 @@ class Run:
     def windows_left_out(self, stage, failed):
         """Some windows could not be solved at the start of a stage."""
         stage.failed = int(failed.sum())
+        if self.trial:
+            return
         warnings.warn(
             f"{stage.failed} of {len(failed)} windows could not be solved at the start of {stage.name}: "
             "they take no part in this stage",

@@ -8,7 +8,6 @@ parameters is known (Laplace approximation), from which error bands follow.
 import time
 from dataclasses import dataclass, replace
 from dataclasses import field as _field
-from typing import Any
 
 import numpy as np
 
@@ -112,6 +111,8 @@ class SecondOrder:
         Random starts; the best after matching slopes goes on.
     options : dict
         Of `pynode.solve`.
+    plain : int or None
+        Where in `starts` those are that are not random but plain (linear); None: nowhere.
     part : int or None
         Start with this many of the trajectories, drawn by `seed`; all of them come in a last stage.
     seed : int
@@ -125,6 +126,7 @@ class SecondOrder:
     noise: str
     starts: list
     options: dict
+    plain: int | None = None
     part: int | None = None
     seed: int = 0
 
@@ -143,6 +145,12 @@ STEPS = 100
 
 MATCHING_STEPS = 40
 """The most steps on slopes."""
+
+NEAR = 0.5
+"""Log evidence a number by which the slopes must favour a random start so that the plain one is not tried on the data ..."""
+
+FAR = 0.1
+"""... and by which one of the two must be ahead to be taken before all stages were tried."""
 
 ENOUGH = 60
 """Observed numbers a parameter with which training starts where there are many more."""
@@ -193,7 +201,7 @@ class SecondOrderRun(Run):
         self.posterior = Posterior(
             self.coordinates.x(self.training.theta), None, self._first_alpha(), 1.0 / self.variance[self.seen].mean()
         )
-        self.fitted = None
+        self.fitted, self.trial = None, False
 
     def surroundings(self):
         return small_matrices(len(self.coordinates))
@@ -247,24 +255,54 @@ class SecondOrderRun(Run):
         if len(t) > MATCHED:
             rows = np.sort(np.random.default_rng(self.plan.seed).choice(len(t), MATCHED, replace=False))
             t, states, slope, u = t[rows], states[rows], slope[rows], None if u is None else u[rows]
-        best: Any = None
         scale = np.maximum(np.var(slope, axis=0), ROUNDING * self.spread)
-        problem = MatchingProblem(self.field, t, states, slope, 1.0 / scale, u, self.coordinates)
+        problem, beta = MatchingProblem(self.field, t, states, slope, 1.0 / scale, u, self.coordinates), self.posterior.beta
+        found = []
         for theta in self.plan.starts:
             stage = Stage("slopes")
             self.begin(stage)
             x = self.coordinates.x(theta).copy()
             state = Posterior(x, None, self._first_alpha(), 10.0, least=ROUNDING * slope.size)
             self._descend(stage, problem, state, tol=1e-2, damping=1e-2)
-            score = log_evidence(problem, state)
-            if best is None or score > best[0]:
-                best = (score, state)
+            found.append((log_evidence(problem, state), state))
             if self.stopped:
                 break
-        beta = self.posterior.beta
-        self.posterior = best[1]
-        self.posterior.beta = beta
+        random = len(self.plan.starts) if self.plan.plain is None else self.plan.plain
+        rivals = [max(found[:random], key=lambda pair: pair[0]), *found[random:]]
+        for _, state in rivals:
+            state.beta = beta
+        near = len(rivals) == 2 and rivals[0][0] - rivals[1][0] < NEAR * problem.n_observed
+        if near and not self.stopped:
+            self._trial([state for _, state in rivals])
+        else:
+            self.posterior = max(rivals, key=lambda pair: pair[0])[1]
         self.training.theta = self.coordinates.theta(self.posterior.theta)
+
+    def _trial(self, rivals):
+        """Go through the stages from each of these, until the evidence of one is far ahead; keep it.
+
+        Errors of smoothed slopes are alike from one time to the next, so their evidence favours fields that bend to
+        them, or that do not bend at all; that of the data themselves decides. The stages proper start from the winner.
+        """
+        checkpoint, self.checkpoint, self.trial = self.checkpoint, None, True
+        first, states = (self.variance, self.unexplained), self.training.states
+        self.rivals = [(0.0, rival, *first, [x.copy() for x in states]) for rival in rivals]
+        for intervals, everything in self.steps():
+            for k, (_, *rival) in enumerate(self.rivals):
+                self.posterior, self.variance, self.unexplained, self.training.states = rival
+                self.fitted = None
+                self.shoot(intervals, everything)
+                score = -np.inf if self.fitted is None else log_evidence(self.fitted[2], self.posterior)
+                self.rivals[k] = (score, self.posterior, self.variance, self.unexplained, self.training.states)
+                if self.stopped:
+                    break
+            scores = [score for score, *_ in self.rivals]
+            if self.stopped or self.fitted is None or abs(scores[0] - scores[1]) > FAR * self.fitted[2].n_observed:
+                break
+        _, self.posterior, *_ = max(self.rivals, key=lambda rival: rival[0])
+        self.posterior = replace(self.posterior, free=None)
+        (self.variance, self.unexplained), self.training.states = first, states
+        self.checkpoint, self.trial, self.fitted = checkpoint, False, None
 
     def shoot(self, intervals, everything=True):
         chosen = np.arange(len(self.data)) if everything else self.part
@@ -277,6 +315,7 @@ class SecondOrderRun(Run):
         options = self.plan.options | {"coordinates": self.coordinates}
         problem = ShootingProblem(self.field, cut, y0, weight=given * noise.mean / self.variance, **options)
         name = "whole trajectories" if intervals is None else f"windows of {intervals}"
+        name = f"trial on {name}" if self.trial else name
         stage = Stage(name if everything else f"{name} of a part", len(cut))
         self.begin(stage, intervals)
         failed = problem.failed(self.posterior.theta, y0)

@@ -415,11 +415,25 @@ class NeuralODE:
             [] if given else prior_groups(field),
             (self.weight_decay or 0.0) / variance,
             self.noise,
-            [field.init(seed + i) for i in range(self.n_restarts)],
+            self._starts(field, seed),
             {"method": self.method, "rtol": self.rtol, "atol": self.atol * spread, "max_steps": 20_000},
+            self.n_restarts if self._has_linear_map else None,
             part_of(inside, field.n_params),
             seed,
         )
+
+    @property
+    def _has_linear_map(self):
+        return self.field is None and bool(self.skip) and len(widths(self.hidden)) > 0
+
+    def _starts(self, field, seed):
+        """Random parameters to start from and, where the network has a linear map, that map alone."""
+        starts = [field.init(seed + i) for i in range(self.n_restarts)]
+        if self._has_linear_map:
+            linear, last = starts[0].copy(), field.spec[-3]
+            linear[last.offset : last.stop] = 0.0
+            starts.append(linear)
+        return starts
 
     def _first_plan(self, field, inside, smoothed, spread, seed):
         variance = _mean_variance(smoothed)
