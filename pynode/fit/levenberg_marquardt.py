@@ -99,12 +99,12 @@ def update_evidence(state, H, groups, n_observed, n_free, fixed_noise=False):
         state.beta = left / max(state.loss, state.least)
 
 
-def log_evidence(problem, state):
+def log_evidence(n_observed, state):
     """ln p(data | prior, noise) by Laplace's approximation (MacKay 1992, eq. 4.5), up to a constant of the data."""
     known = state.alpha > 0
     sign, logdet = np.linalg.slogdet(state.covariance)
     fit = state.beta * state.loss + float((state.alpha * state.theta**2).sum())
-    return 0.5 * (problem.n_observed * np.log(state.beta) + np.log(state.alpha[known]).sum() + sign * logdet - fit)
+    return 0.5 * (n_observed * np.log(state.beta) + np.log(state.alpha[known]).sum() + sign * logdet - fit)
 
 
 def levenberg_marquardt(

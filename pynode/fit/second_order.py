@@ -264,7 +264,7 @@ class SecondOrderRun(Run):
             x = self.coordinates.x(theta).copy()
             state = Posterior(x, None, self._first_alpha(), 10.0, least=ROUNDING * slope.size)
             self._descend(stage, problem, state, tol=1e-2, damping=1e-2)
-            found.append((log_evidence(problem, state), state))
+            found.append((log_evidence(problem.n_observed, state), state))
             if self.stopped:
                 break
         random = len(self.plan.starts) if self.plan.plain is None else self.plan.plain
@@ -297,7 +297,7 @@ class SecondOrderRun(Run):
                 if self.stopped:
                     break
             scores = [score for score, *_ in self.rivals]
-            if self.stopped or self.fitted is None or abs(scores[0] - scores[1]) > FAR * self.fitted[2].n_observed:
+            if self.stopped or self.fitted is None or abs(scores[0] - scores[1]) > FAR * self.fitted[2]:
                 break
         _, self.posterior, *_ = max(self.rivals, key=lambda rival: rival[0])
         self.posterior = replace(self.posterior, free=None)
