@@ -326,6 +326,11 @@ def as_control(u, m, t):
         if u.ndim == 3:
             signal = _sampled(list(u), t)
         elif u.ndim == 2 and len(u) == len(t) and not (len(t) == 1 and len(t[0]) == 1):
+            if len(t) > 1 and all(len(times) == len(u) for times in t):
+                raise ValueError(
+                    f"u has shape {u.shape}, with {len(t)} trajectories of {len(u)} times: give (times, u) if rows belong "
+                    "to times, or pynode.Signal(None, u, 'constant') if they belong to trajectories"
+                )
             signal = Signal(None, u, "constant")
         elif u.ndim in (1, 2) and all(len(times) == len(u) for times in t):
             signal = _sampled([u] * len(t), t)

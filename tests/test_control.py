@@ -147,6 +147,16 @@ def test_bad_inputs(u, error, message):
         theta(runs(U), u)
 
 
+def test_as_many_trajectories_as_times_is_ambiguous():
+    """Rows of u (5, 1) could be times or trajectories: nothing is guessed."""
+    t, u = T[:5], U[0, :5]
+    y = pn.solve(heated, np.ones((5, 1)), t, TRUE, inputs=(t, u), rtol=1e-9, atol=1e-9).y
+    with pytest.raises(ValueError, match="5 trajectories of 5 times"):
+        theta(y, u, t)
+    np.testing.assert_allclose(theta(y, (t, u), t), TRUE, rtol=1e-3)
+    assert theta(y, pn.Signal(None, u, "constant"), t).shape == (2,)
+
+
 def test_bad_inputs_of_predictions():
     model = NeuralODE(**MAKE).fit(T, runs(U), u=U)
     for call in (

@@ -126,6 +126,7 @@ def test_the_same_seed_gives_the_same_bits(circle):
     assert not np.array_equal(other.theta_, circle.theta_)
 
 
+@pytest.mark.filterwarnings("ignore::pynode.fit.FitWarning")  # three iterations, any seed
 def test_no_seed_reports_the_one_it_drew():
     model = NeuralODE(**QUICK | {"random_state": None, "max_iter": 3}).fit(T, CIRCLE)
     again = NeuralODE(**QUICK | {"random_state": model.seed_, "max_iter": 3}).fit(T, CIRCLE)

@@ -240,7 +240,8 @@ def with_derivatives(t, smoothed, n):
 
 
 def with_implied(field, theta, t, smoothed, u, iterations=30):
-    """Guesses for states that are never observed: those with which the field gives the slopes of the observed states.
+    """Guesses for states that are never observed: those with which the field gives the slopes of the observed states;
+    for states on which those do not depend, the slopes of the states just guessed.
 
     Parameters
     ----------
@@ -262,7 +263,8 @@ def with_implied(field, theta, t, smoothed, u, iterations=30):
     hidden = np.isnan(y).all(axis=0)
     rows = ~np.isnan(y[:, ~hidden]).any(axis=1) & ~np.isnan(slope[:, ~hidden]).any(axis=1)
     point = {"t": time[rows], "y": np.where(hidden, 0.0, y[rows]), "u": None if u is None else u[rows]}
-    wanted, scale = slope[rows][:, ~hidden], np.nanstd(slope[:, ~hidden], axis=0)
+    wanted = slope[rows][:, ~hidden]
+    scale = wanted.std(axis=0) if len(wanted) else np.zeros(wanted.shape[1])
     scale, program = np.where(scale > 0, scale, 1.0), jacobian(field).program
     damping = np.full(len(wanted), 1e-3)
 
@@ -284,8 +286,18 @@ def with_implied(field, theta, t, smoothed, u, iterations=30):
         point["y"] = np.where(better[:, None], new, point["y"])
         residual = np.where(better[:, None], after, residual)
         damping = np.where(better, damping / 5, damping * 5)
-    filled = np.full(y.shape, np.nan)
-    filled[rows] = point["y"]
+    size = (J**2).sum(axis=(0, 1))
+    told = size > 1e-12 * size.max()
+    if told.any() and not told.all():  # the others may follow from the slopes of these
+        hidden[np.flatnonzero(hidden)[~told]] = False
+        return with_implied(field, theta, t, _filled(t, smoothed, rows, point["y"], hidden), u, iterations)
+    return _filled(t, smoothed, rows, point["y"], hidden)
+
+
+def _filled(t, smoothed, rows, y, hidden):
+    """The same with these states of the rows, smoothed over time."""
+    filled = np.full((len(rows), len(hidden)), np.nan)
+    filled[rows] = y
     guess = smooth(t, np.split(filled[:, hidden], np.cumsum([len(x) for x in t])[:-1]))
     for whole, part in ((smoothed.y, guess.y), (smoothed.slope, guess.slope)):
         for a, b in zip(whole, part, strict=True):
