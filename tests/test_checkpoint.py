@@ -301,7 +301,7 @@ def test_ctrl_c_keeps_the_checkpoint(tmp_path):
     path = tmp_path / "c.npz"
 
     def interrupt(stage, iteration):
-        if stage.windows and iteration.number > 8:
+        if stage.name == "whole trajectories" and iteration.number > 8:
             raise KeyboardInterrupt
 
     with pytest.raises(pn.fit.FitInterrupted):
