@@ -407,12 +407,11 @@ class NeuralODE:
 
     def _second_plan(self, field, inside, smoothed, spread, seed):
         variance = max(MIN_DECAY, _mean_variance(smoothed))
-        given = self.weight_decay is not None or self.early_stopping
         return SecondOrder(
             default_windows([len(t) for t in inside.t], growth=6) if self.windows is None else tuple(self.windows),
             int(self.max_iter or STEPS),
             3e-4,
-            [] if given else prior_groups(field),
+            prior_groups(field) if self._evidence else [],
             (self.weight_decay or 0.0) / variance,
             self.noise,
             self._starts(field, seed),
@@ -424,7 +423,13 @@ class NeuralODE:
 
     @property
     def _has_linear_map(self):
-        return self.field is None and bool(self.skip) and len(widths(self.hidden)) > 0
+        """Whether the network's linear map alone is a start too; evidence then chooses."""
+        return self.field is None and bool(self.skip) and len(widths(self.hidden)) > 0 and self._evidence
+
+    @property
+    def _evidence(self):
+        """Whether the strength of priors is estimated."""
+        return self.weight_decay is None and not self.early_stopping
 
     def _starts(self, field, seed):
         """Random parameters to start from and, where the network has a linear map, that map alone."""
