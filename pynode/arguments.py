@@ -194,6 +194,8 @@ def tolerances(rtol, atol, d):
     rtol = positive("rtol", rtol, zero=True)
     if rtol >= 1:
         raise ValueError(f"rtol={rtol:g} asks for no correct digit: it must be below 1")
+    if type(atol) is float and 0 < atol < math.inf:  # as a rule
+        return {"rtol": rtol, "atol": np.full(d, atol)}
     a = real_array("atol", atol, np.float64)
     if a.shape not in ((), (d,)):
         raise ValueError(f"atol has shape {a.shape}: give one number or one for each of the {d} state components")

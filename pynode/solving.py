@@ -123,10 +123,15 @@ class Options:
             return 2**62 if fixed else MAX_STEPS
         return integer("max_steps", self.max_steps, 1)
 
-    def check_span(self, spans):
+    def check_span(self, batch):
         """A fixed step that would never get there is refused, unless max_steps says that it is meant."""
-        longest = float((spans[:, 1] - spans[:, 0]).max(initial=0.0))
-        if self.step is not None and self.max_steps is None and longest > MAX_FIXED * float(self.step):
+        if self.step is None or self.max_steps is not None or not batch.t.size:
+            return
+        longest = float(batch.t.max() - batch.t.min())
+        if longest > MAX_FIXED * float(self.step):
+            spans = batch.spans()
+            longest = float((spans[:, 1] - spans[:, 0]).max(initial=0.0))
+        if longest > MAX_FIXED * float(self.step):
             raise ValueError(
                 f"step={self.step!r} makes {longest / float(self.step):.1g} steps on an interval of length "
                 f"{longest:g}: take a larger one (or give max_steps= if it is meant)"
@@ -197,7 +202,7 @@ class Setup:
         self.field, self.batch, self.options, self.dtype = f, batch, options, batch.y0.dtype
         self.signal, self.pieces = as_signal(options.inputs, f.inputs), None
         keys = options.arguments(f.d)
-        options.check_span(batch.spans())
+        options.check_span(batch)
         if self.signal is not None:
             self.pieces = self.signal.pieces(len(batch.y0), self.dtype, batch.spans(), own=own_inputs)
             keys |= self.pieces.arguments()

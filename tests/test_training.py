@@ -245,6 +245,15 @@ def test_ensembles(tmp_path, n_jobs):
     np.testing.assert_array_equal(pn.load(tmp_path / "m.npz").predict(T, trajectory=1), model.predict(T, trajectory=1))
 
 
+def test_ensembles_with_unobserved_states():
+    clean, y = circles(3)
+    model = NeuralODE(hidden=(4,), augment=1, n_estimators=2, random_state=0).fit(T, y[:, :, :1])
+    assert model.score(T, clean[:, :, :1]) >= min(m.score(T, clean[:, :, :1]) for m in model.estimators_) > 0.99
+    assert model.predict(T, trajectory=1, return_std=True)[1].shape == (40, 1)
+    with pytest.raises(ValueError, match="unobserved states of their own"):
+        model.predict(T, model.initial_states_[0])
+
+
 def test_bands_of_a_model_whose_training_ends_on_windows(tmp_path):
     _, y = circles(3)
     model = NeuralODE(hidden=(8,), windows=(10,), random_state=0).fit(T, y)

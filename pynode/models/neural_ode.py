@@ -571,6 +571,11 @@ class NeuralODE:
         """
         self._fitted()
         if self.estimators_:
+            if y0 is not None and self.n_unobserved_:
+                raise ValueError(
+                    "members of an ensemble have unobserved states of their own, so no y0 fits all of them: continue a fitted "
+                    "trajectory (no y0), or predict with the members, estimators_"
+                )
             options = {"u": u, "trajectory": trajectory, "unobserved": unobserved}
             means_only = return_std and any(model.covariance_ is None for model in self.estimators_)
             predictions: Any = [
@@ -675,7 +680,8 @@ class NeuralODE:
         Returns
         -------
         (B, d) array
-            All states of the model, unobserved ones too, at the first time of each trajectory; in your units.
+            All states of the model, unobserved ones too, at the first time of each trajectory; in your units. Of an
+            ensemble: those of the member of the lowest loss.
         """
         self._fitted()
         data = self._new_data(t, Y, u)
@@ -783,10 +789,8 @@ class NeuralODE:
         """
         self._fitted()
         data = self._new_data(t, Y, u)
-        y0 = np.stack([y[0] for y in data.y])
-        if self.n_unobserved_ or np.isnan(y0).any():
-            y0 = self.initial_states(data, None)
-        predicted = np.concatenate([p[1:] for p in self.predict(list(data.t), y0, u=data.signal)])
+        members = self.estimators_ or [self]
+        predicted = np.mean([np.concatenate([p[1:] for p in model._rollouts(data)]) for model in members], axis=0)
         truth = np.concatenate([y[1:] for y in data.y])
         if not np.isfinite(predicted).all():
             return -np.inf
@@ -798,6 +802,13 @@ class NeuralODE:
         miss = np.nansum((truth - predicted) ** 2, axis=0)
         constant = np.where(miss > 0, 0.0, 1.0)  # as in scikit-learn
         return float(np.mean(np.where(spread > 0, 1 - miss / np.where(spread > 0, spread, 1.0), constant)))
+
+    def _rollouts(self, data):
+        """Rollouts along trajectories, from their first rows, or from estimated states where those are not known."""
+        y0 = np.stack([y[0] for y in data.y])
+        if self.n_unobserved_ or np.isnan(y0).any():
+            y0 = self.initial_states(data, None)
+        return self.predict(list(data.t), y0, u=data.signal)
 
     def plot(self, kind="overview", **options):
         """A picture (needs matplotlib): "overview", "trajectories", "phase", "residuals" or "loss", see `pynode.plots`.
