@@ -573,8 +573,8 @@ class NeuralODE:
         if self.estimators_:
             if y0 is not None and self.n_unobserved_:
                 raise ValueError(
-                    "members of an ensemble have unobserved states of their own, so no y0 fits all of them: continue a fitted "
-                    "trajectory (no y0), or predict with the members, estimators_"
+                    "members of an ensemble have unobserved states of their own, so no y0 fits all of them: continue a "
+                    "fitted trajectory (no y0), or predict with the members, estimators_"
                 )
             options = {"u": u, "trajectory": trajectory, "unobserved": unobserved}
             means_only = return_std and any(model.covariance_ is None for model in self.estimators_)
