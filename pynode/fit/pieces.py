@@ -11,6 +11,7 @@ from pynode.fit.result import FitResult
 from pynode.fit.second_order import MAX_PARAMETERS, MAX_STATES, ROBUST, STEPS, SecondOrder, SecondOrderRun, prior_groups
 from pynode.fit.smoothing import smooth, with_implied
 from pynode.inputs import as_control
+from pynode.solving import Options
 from pynode.tables import Trajectories
 
 SECOND_ORDER = "levenberg-marquardt"
@@ -140,6 +141,7 @@ def _run(field, t, Y, theta0, u, weight, optimizer, noise, weight_decay, max_ite
     if not data.seen.all():
         smoothed = with_implied(field, theta, data.t, smoothed, data.inputs_at_rows())
     training = Training.start(theta, data, smoothed)
+    Options.of("multiple_shooting", options)
     options = {"rtol": 1e-6, "atol": 1e-6 * np.sqrt(data.spread)} | options
     windows = default_windows(table.lengths) if windows is None else windows
     small = field.n_params <= MAX_PARAMETERS and field.d <= MAX_STATES and not field.callbacks

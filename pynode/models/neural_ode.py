@@ -22,7 +22,7 @@ from pynode.fit.second_order import MAX_PARAMETERS, MAX_STATES, STEPS, SecondOrd
 from pynode.fit.smoothing import smooth, with_derivatives, with_implied
 from pynode.fit.states import estimate_states
 from pynode.gradients import Gradients
-from pynode.inputs import as_control
+from pynode.inputs import Signal, as_control
 from pynode.jacobians import sensitivities
 from pynode.models.ensemble import combined, fit_members
 from pynode.models.options import check, first_order_options, widths
@@ -723,7 +723,7 @@ class NeuralODE:
         Returns
         -------
         Gradients
-            Of L, in your units; `inputs` has the shape of the values of u (see `pynode.Signal`).
+            Of L, in your units; `inputs` has the shape of u, or of the values of a `pynode.Signal`.
         """
         self._fitted()
         unknown = [name for name in wrt if name not in ("theta", "y0", "inputs")]
@@ -746,6 +746,8 @@ class NeuralODE:
         inputs = g.inputs
         if inputs is not None:
             inputs = [x / scaling.u_scale for x in inputs] if isinstance(inputs, list) else inputs / scaling.u_scale
+            if y0.ndim == 1 and not isinstance(u, (Signal, tuple)):
+                inputs = inputs[0].reshape(np.shape(u))
         return Gradients(g.theta, None if g.y0 is None else g.y0 / slope(y0), None, inputs)
 
     def derivative(self, y, t=0.0, u=None):
