@@ -488,7 +488,7 @@ def test_no_memory_is_lost():
     tracemalloc.start()
     try:
         sizes = []
-        for i in range(240):
+        for i in range(600):
             everything_once(i)
             if i % 60 == 59:
                 gc.collect()
