@@ -152,7 +152,16 @@ class Run:
     checkpoint : Checkpoint, optional
         Opened.
     holdout : Holdout, optional
+
+    Attributes
+    ----------
+    batches : int
+        Minibatches of an epoch of the first windows, for the display of progress.
+    trial : bool
+        Stages are only tried: what they leave out is not worth a warning.
     """
+
+    batches = 1
 
     def __init__(self, field, data, training, smoothed, plan, callback=None, checkpoint=None, holdout=None):
         self.field, self.data, self.training, self.smoothed, self.plan = field, data, training, smoothed, plan
@@ -219,14 +228,19 @@ class Run:
         if not self.stopped and not worked:
             raise FitError(NOTHING_SOLVED)
 
-    def known_slopes(self):
-        """(t, states, slopes, control inputs) where all slopes are known, or None where they are too few."""
+    def known_slopes(self, most=None):
+        """(t, states, slopes, control inputs) where all slopes are known, or None where they are too few.
+
+        Of more than `most` rows so many are drawn, by the plan's seed.
+        """
         t, y, slope = (np.concatenate(x) for x in (self.data.t, self.smoothed.y, self.smoothed.slope))
         known = ~np.isnan(slope).any(axis=1) & ~np.isnan(y).any(axis=1)
         if known.sum() < 2 or len(self.coordinates) == 0:
             return None
-        u = self.data.inputs_at_rows()
-        return t[known], y[known], slope[known], None if u is None else u[known]
+        rows, u = np.flatnonzero(known), self.data.inputs_at_rows()
+        if most is not None and len(rows) > most:
+            rows = rows[np.sort(np.random.default_rng(self.plan.seed).choice(len(rows), most, replace=False))]
+        return t[rows], y[rows], slope[rows], None if u is None else u[rows]
 
     def keep_states(self, windows, chosen, y, status):
         """Keep the states along windows (of the trajectories `chosen`) that were solved."""
@@ -267,6 +281,9 @@ class Run:
         self.judge = None
         if self.holdout is not None and stage.windows:
             self.judge = _Judge(self.field, self.holdout, intervals, self.plan.options)
+            if self.judged is not None:
+                self.judge.restore(self.judged)
+        self.judged = None
 
     def record(self, stage, iteration, theta, kept):
         """An iteration: history, callback, early stopping. Whether to stop.
@@ -333,9 +350,7 @@ class _Judge:
 
     def __init__(self, field, holdout, intervals, options):
         self.windows, self.patience = holdout.data.windows(intervals), holdout.patience
-        self.field, self.options = field, dict(options)
-        if self.windows.signal is not None:
-            self.options["inputs"] = self.windows.signal
+        self.field, self.options = field, options | {"inputs": self.windows.signal}
         self.y0 = self.windows.initial(holdout.states)
         self.target, self.spread = np.concatenate(self.windows.y), holdout.data.spread
         self.best, self.kept, self.waited = np.inf, None, 0

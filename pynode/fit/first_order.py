@@ -6,11 +6,13 @@ from typing import Any
 
 import numpy as np
 
+from pynode.errors import OK
 from pynode.fit.adam import adam
 from pynode.fit.blas import small_matrices
 from pynode.fit.curriculum import LOST, WORSE, Run, Stage
 from pynode.fit.lbfgs import lbfgs
 from pynode.fit.matching import MatchingObjective
+from pynode.fit.noise import HUBER
 from pynode.fit.objective import Minibatches, TrainingObjective
 from pynode.fit.result import FitInterrupted
 from pynode.solving import solve
@@ -26,7 +28,6 @@ LATER = 0.25
 """Adam's learning rate on the windows of a stage, relative to that of the stage before: those start from a good fit."""
 
 LOSSES = {"gaussian": "mse", "huber": "huber", "student": "student"}
-HUBER = 1.345
 
 
 @dataclass(frozen=True)
@@ -93,15 +94,7 @@ class FirstOrder:
 
 
 class FirstOrderRun(Run):
-    """The stages, by Adam and L-BFGS.
-
-    Attributes
-    ----------
-    batches : int
-        Minibatches of an epoch of the first windows, for the display of progress.
-    """
-
-    batches = 1
+    """The stages, by Adam and L-BFGS."""
 
     def __init__(self, *args, **more):
         super().__init__(*args, **more)
@@ -113,23 +106,12 @@ class FirstOrderRun(Run):
         return small_matrices(1)
 
     def match(self):
-        found = self.known_slopes()
+        plan = self.plan
+        found = self.known_slopes(None if plan.batch_size is None else 100 * plan.batch_size)
         if found is None:
             return
         t, y, slope, u = found
-        plan, kept = self.plan, np.arange(len(t))
-        if plan.batch_size is not None and len(t) > 100 * plan.batch_size:
-            kept = np.sort(np.random.default_rng(plan.seed).choice(len(t), 100 * plan.batch_size, replace=False))
-        objective = MatchingObjective(
-            self.field,
-            t[kept],
-            y[kept],
-            slope[kept],
-            plan.decay,
-            plan.weight,
-            None if u is None else u[kept],
-            self.coordinates,
-        )
+        objective = MatchingObjective(self.field, t, y, slope, plan.decay, plan.weight, u, self.coordinates)
 
         def keep(x):
             self.training.theta = self.coordinates.theta(x)
@@ -143,7 +125,7 @@ class FirstOrderRun(Run):
         stage = Stage("whole trajectories" if intervals is None else f"windows of {intervals}", len(cut))
         self.begin(stage, intervals)
         y0 = cut.initial(self.training.states)
-        failed = self._failed(cut, y0)
+        failed = np.asarray(self._solved(cut, y0).status) != OK
         if failed.sum() > len(cut) / 2:
             self.left_out(stage, "left out")
             return
@@ -164,7 +146,7 @@ class FirstOrderRun(Run):
         def keep(z):
             x, y0 = objective.split(z)
             self.training.theta = self.coordinates.theta(x)
-            sol = solve(self.field, y0, cut.t, self.training.theta, errors="ignore", **self._inputs(cut), **plan.options)
+            sol = self._solved(cut, y0)
             self.keep_states(cut, np.arange(len(self.data)), np.concatenate(sol.y), sol.status)
 
         iterations = plan.max_iter * (objective.n_batches if small else 1)
@@ -189,12 +171,10 @@ class FirstOrderRun(Run):
         short = len(self.data.windows(self.plan.windows[0]))
         return max(1, round(self.plan.batch_size * len(cut) / short))
 
-    def _inputs(self, cut):
-        return {} if cut.signal is None else {"inputs": cut.signal}
-
-    def _failed(self, cut, y0):
-        sol = solve(self.field, y0, cut.t, self.training.theta, errors="ignore", **self._inputs(cut), **self.plan.options)
-        return np.asarray(sol.status) != 0
+    def _solved(self, cut, y0):
+        """Windows solved with the parameters as they are."""
+        theta, options = self.training.theta, self.plan.options
+        return solve(self.field, y0, cut.t, theta, inputs=cut.signal, errors="ignore", **options)
 
     def _x(self):
         return self.coordinates.x(self.training.theta)
@@ -216,9 +196,6 @@ class FirstOrderRun(Run):
                 options = {"learning_rate": rate, "schedule": plan.schedule, "max_gradient": plan.max_gradient}
             if stage.windows:
                 options["checkpoint"] = self.checkpoint
-                if self.judge is not None and self.judged is not None:
-                    self.judge.restore(self.judged)
-                self.judged = None
 
             def after_iteration(iteration):
                 return self.record(stage, iteration, self.coordinates.theta(x_of(iteration.theta)), (iteration.theta,))

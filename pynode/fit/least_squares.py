@@ -166,10 +166,8 @@ class ShootingProblem:
         self.parts = []
         for which in np.split(np.arange(len(self.y0)), np.flatnonzero(np.diff(group)) + 1):
             piece = data if len(which) == len(data) else data.take(which)
-            inputs = {} if piece.signal is None else {"inputs": piece.signal}
-            self.parts.append(
-                (slice(which[0], which[-1] + 1), SensitivityProblem(field, self.y0[which], piece.t, **inputs, **options))
-            )
+            problem = SensitivityProblem(field, self.y0[which], piece.t, inputs=piece.signal, **options)
+            self.parts.append((slice(which[0], which[-1] + 1), problem))
         self.data = np.concatenate(data.y)
         weight = np.broadcast_to(weight, self.data.shape)
         self.root = np.where(np.isnan(self.data), 0.0, np.sqrt(weight))

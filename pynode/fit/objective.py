@@ -7,12 +7,10 @@ import numpy as np
 from pynode.arguments import Batch
 from pynode.errors import OK
 from pynode.fit.coordinates import Coordinates
+from pynode.fit.noise import STUDENT
 from pynode.fit.regularisers import with_penalty
 from pynode.losses import LOSSES, slope
 from pynode.solving import Options, Setup
-
-DOF = 4.0
-"""Degrees of freedom of the Student loss."""
 
 
 class TrainingObjective:
@@ -80,11 +78,10 @@ class TrainingObjective:
         self.y0, self.t, self.length, self.target, self.weights, self.nfe = y0, t, length, target, weights, 0
         self.start = np.cumsum(length) - length
         self.batch = Batch(self._whole(y0), t, self.start, length, self.start, "ragged", 0)
-        inputs = {} if self.signal is None else {"inputs": self.signal}
         rho = {"loss": LOSSES[self.loss["name"]][0], "loss_scale": self.loss["loss_scale"]}
-        self.solver = Options(**inputs, **self.options)
+        self.solver = Options(inputs=self.signal, **self.options)
         self.setup = Setup(
-            self.field, self.batch, self.solver, gradient=True, target=target, weight=weights, loss_dof=DOF, **rho
+            self.field, self.batch, self.solver, gradient=True, target=target, weight=weights, loss_dof=STUDENT, **rho
         )
         self.last = self.start + length - 1
         self.n_observed = int((~np.isnan(target) & (weights > 0)).sum())
@@ -135,7 +132,7 @@ class TrainingObjective:
         self.nfe += int(raw["nfe"].sum())
         ok = raw["status"] == OK
         residual = np.where(np.isnan(self.target), 0.0, raw["y"] - self.target)
-        seed = self.scale * self.weights * slope(self.loss["name"], residual, self.loss["loss_scale"], DOF)
+        seed = self.scale * self.weights * slope(self.loss["name"], residual, self.loss["loss_scale"], STUDENT)
         seed[np.repeat(~ok, self.length)] = 0.0
         seed[self.last[ok], -1] = 1.0 / len(ok)
         loss = self.scale * raw["sample_loss"].sum() + raw["y"][self.last[ok], -1].sum() / len(ok)

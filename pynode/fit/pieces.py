@@ -7,8 +7,9 @@ from pynode.fit.checkpoint import as_checkpoint
 from pynode.fit.curriculum import Training, checked_windows, default_windows
 from pynode.fit.data import Data, as_weights
 from pynode.fit.first_order import OPTIMIZERS, FirstOrder, FirstOrderRun
+from pynode.fit.noise import ROBUST
 from pynode.fit.result import FitResult
-from pynode.fit.second_order import MAX_PARAMETERS, MAX_STATES, ROBUST, STEPS, SecondOrder, SecondOrderRun, prior_groups
+from pynode.fit.second_order import STEPS, SecondOrder, SecondOrderRun, is_small, prior_groups
 from pynode.fit.smoothing import smooth, with_implied
 from pynode.inputs import as_control
 from pynode.solving import Options
@@ -144,8 +145,7 @@ def _run(field, t, Y, theta0, u, weight, optimizer, noise, weight_decay, max_ite
     Options.of("multiple_shooting", options)
     options = {"rtol": 1e-6, "atol": 1e-6 * np.sqrt(data.spread)} | options
     windows = default_windows(table.lengths) if windows is None else windows
-    small = field.n_params <= MAX_PARAMETERS and field.d <= MAX_STATES and not field.callbacks
-    if optimizer == SECOND_ORDER or (optimizer == "auto" and small):
+    if optimizer == SECOND_ORDER or (optimizer == "auto" and is_small(field)):
         groups = prior_groups(field) if weight_decay is None else []
         plan = SecondOrder(windows, max_iter or STEPS, 3e-4, groups, weight_decay or 0.0, noise, [theta], options, seed=seed)
         return SecondOrderRun(field, data, training, smoothed, plan)

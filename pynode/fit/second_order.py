@@ -7,7 +7,6 @@ parameters is known (Laplace approximation), from which error bands follow.
 
 import time
 from dataclasses import dataclass, replace
-from dataclasses import field as _field
 
 import numpy as np
 
@@ -15,6 +14,7 @@ from pynode.fit.blas import small_matrices
 from pynode.fit.curriculum import LOST, WORSE, Run, Stage
 from pynode.fit.least_squares import MatchingProblem, ShootingProblem
 from pynode.fit.levenberg_marquardt import Posterior, conclude, descend, log_evidence
+from pynode.fit.noise import Noise
 from pynode.fit.result import Iteration
 
 MAX_PARAMETERS = 1500
@@ -31,64 +31,8 @@ what starts as noise may never be explained."""
 SETTLED = 0.1
 """See `levenberg_marquardt`: along trajectories the noise is re-estimated only once steps gain less than this part."""
 
-ROBUST = ("gaussian", "huber", "student")
 MATCHED = 20_000
 """Rows at most whose slopes are matched; more tell hardly more."""
-
-HUBER = 1.345
-"""Huber's threshold in standard deviations: 95 % efficiency for Gaussian noise (Huber 1981)."""
-STUDENT = 4.0
-"""Degrees of freedom of the Student noise."""
-
-
-def robust_weight(kind, r2):
-    """Weights of iteratively reweighted least squares for squared standardised residuals r2."""
-    if kind == "huber":
-        return np.minimum(1.0, HUBER / np.sqrt(np.maximum(r2, 1e-300)))
-    return (STUDENT + 1) / (STUDENT + r2)
-
-
-@dataclass
-class Noise:
-    """The measurement noise: a variance for each state, and weights of the single entries.
-
-    Attributes
-    ----------
-    variance : (d,) array
-    kind : {"gaussian", "huber", "student"}
-    given : (rows, d) array
-        The user's weights, 0 where nothing was observed.
-    """
-
-    variance: np.ndarray
-    kind: str
-    given: np.ndarray
-    least: np.ndarray = _field(default_factory=lambda: np.zeros(0))
-
-    def weights(self, residual):
-        """Weights (rows, d) of the squares, up to the factor beta, after estimating the variances from residuals."""
-        seen = self.given > 0
-        count = np.maximum(seen.sum(axis=0), 1)
-        w = self.given.copy()
-        if self.kind != "gaussian":
-            # scale from the median: outliers do not move it
-            scale = np.array(
-                [
-                    1.4826 * np.median(np.abs(residual[s, c]) * np.sqrt(self.given[s, c])) if s.any() else 1.0
-                    for c, s in enumerate(seen.T)
-                ]
-            )
-            self.variance = np.maximum(scale**2, self.least)
-            w = self.given * robust_weight(self.kind, residual**2 * self.given / self.variance)
-        else:
-            self.variance = np.maximum((self.given * residual**2).sum(axis=0) / count, self.least)
-        self.variance = np.where(seen.any(axis=0), self.variance, 1.0)
-        return w * self.mean / self.variance
-
-    @property
-    def mean(self):
-        """Geometric mean over the states that are observed."""
-        return np.exp(np.log(self.variance[(self.given > 0).any(axis=0)]).mean())
 
 
 @dataclass(frozen=True)
@@ -156,6 +100,11 @@ ENOUGH = 60
 """Observed numbers a parameter with which training starts where there are many more."""
 
 
+def is_small(field):
+    """Whether second order is the better choice for a field."""
+    return field.n_params <= MAX_PARAMETERS and field.d <= MAX_STATES and not field.callbacks
+
+
 def part_of(data, n_params):
     """How many trajectories are enough to start with, or None: all."""
     n = int(np.ceil(ENOUGH * n_params / max(data.n_observed / len(data), 1)))
@@ -201,7 +150,7 @@ class SecondOrderRun(Run):
         self.posterior = Posterior(
             self.coordinates.x(self.training.theta), None, self._first_alpha(), 1.0 / self.variance[self.seen].mean()
         )
-        self.fitted, self.trial = None, False
+        self.fitted = None
 
     def surroundings(self):
         return small_matrices(len(self.coordinates))
@@ -248,13 +197,10 @@ class SecondOrderRun(Run):
 
     def match(self):
         """Fit the slopes of smoothed data from every start; keep the best."""
-        found = self.known_slopes()
-        if found is None or self.field.callbacks:
+        known = self.known_slopes(MATCHED)
+        if known is None or self.field.callbacks:
             return
-        t, states, slope, u = found
-        if len(t) > MATCHED:
-            rows = np.sort(np.random.default_rng(self.plan.seed).choice(len(t), MATCHED, replace=False))
-            t, states, slope, u = t[rows], states[rows], slope[rows], None if u is None else u[rows]
+        t, states, slope, u = known
         scale = np.maximum(np.var(slope, axis=0), ROUNDING * self.spread)
         problem, beta = MatchingProblem(self.field, t, states, slope, 1.0 / scale, u, self.coordinates), self.posterior.beta
         found = []
@@ -286,20 +232,20 @@ class SecondOrderRun(Run):
         """
         checkpoint, self.checkpoint, self.trial = self.checkpoint, None, True
         first, states = (self.variance, self.unexplained), self.training.states
-        self.rivals = [(0.0, rival, *first, [x.copy() for x in states]) for rival in rivals]
+        tried = [(0.0, rival, *first, [x.copy() for x in states]) for rival in rivals]
         for intervals, everything in self.steps():
-            for k, (_, *rival) in enumerate(self.rivals):
+            for k, (_, *rival) in enumerate(tried):
                 self.posterior, self.variance, self.unexplained, self.training.states = rival
                 self.fitted = None
                 self.shoot(intervals, everything)
                 score = -np.inf if self.fitted is None else log_evidence(self.fitted[2], self.posterior)
-                self.rivals[k] = (score, self.posterior, self.variance, self.unexplained, self.training.states)
+                tried[k] = (score, self.posterior, self.variance, self.unexplained, self.training.states)
                 if self.stopped:
                     break
-            scores = [score for score, *_ in self.rivals]
+            scores = [score for score, *_ in tried]
             if self.stopped or self.fitted is None or abs(scores[0] - scores[1]) > FAR * self.fitted[2]:
                 break
-        _, self.posterior, *_ = max(self.rivals, key=lambda rival: rival[0])
+        _, self.posterior, *_ = max(tried, key=lambda rival: rival[0])
         self.posterior = replace(self.posterior, free=None)
         (self.variance, self.unexplained), self.training.states = first, states
         self.checkpoint, self.trial, self.fitted = checkpoint, False, None
@@ -386,9 +332,6 @@ class SecondOrderRun(Run):
             kept = (state.theta,) if state.free is None else (state.theta, state.free)
             return self.record(stage, step, theta, kept)
 
-        if self.judge is not None and self.judged is not None:
-            self.judge.restore(self.judged)
-        self.judged = None
         try:
             descend(
                 problem,

@@ -11,14 +11,23 @@ import numpy as np
 from pynode import _version, files
 from pynode.arguments import real_array
 from pynode.fields import mlp
-from pynode.fit.checkpoint import Checkpoint
+from pynode.fit.checkpoint import as_checkpoint
 from pynode.fit.curriculum import Holdout, Training, default_windows
 from pynode.fit.data import Data, as_weights
 from pynode.fit.first_order import OPTIMIZERS, FirstOrder, FirstOrderRun
 from pynode.fit.matching import STILL
 from pynode.fit.pieces import SECOND_ORDER
 from pynode.fit.progress import Progress
-from pynode.fit.second_order import MAX_PARAMETERS, MAX_STATES, STEPS, SecondOrder, SecondOrderRun, part_of, prior_groups
+from pynode.fit.second_order import (
+    MAX_PARAMETERS,
+    MAX_STATES,
+    STEPS,
+    SecondOrder,
+    SecondOrderRun,
+    is_small,
+    part_of,
+    prior_groups,
+)
 from pynode.fit.smoothing import smooth, with_derivatives, with_implied
 from pynode.fit.states import estimate_states
 from pynode.gradients import Gradients
@@ -294,10 +303,10 @@ class NeuralODE:
         seed = secrets.randbits(31) if self.random_state is None else int(self.random_state)
         weight = as_weights(weight, data.y)
         checkpoint = self._open(checkpoint, data, weight)
-        run, scaling, smoothed, data = self._prepare(data, weight, seed, callback)
+        run, scaling, smoothed, data = self._prepare(data, weight, seed)
         run.checkpoint = checkpoint
         interrupt = None
-        total = run.plan.total_iterations * getattr(run, "batches", 1)
+        total = run.plan.total_iterations * run.batches
         with Progress(total, progress if isinstance(progress, str) else "training", bool(progress)) as bar:
             run.callback = _reporting(bar, callback)
             try:
@@ -337,14 +346,14 @@ class NeuralODE:
             return None
         if self.random_state is None:
             raise ValueError("checkpoint= needs random_state, so that the fit can be continued as it began")
-        checkpoint = checkpoint if isinstance(checkpoint, Checkpoint) else Checkpoint(checkpoint)
+        checkpoint = as_checkpoint(checkpoint)
         signal = () if data.signal is None else (data.signal.kind, data.signal.t, data.signal.u)
         params = {name: value for name, value in self.get_params().items() if name not in ("field", "verbose", "n_jobs")}
         field = None if self.field is None else self.field.to_dict()
         checkpoint.open(_version.__version__, params, field, list(data.t), list(data.y), weight, signal)
         return checkpoint
 
-    def _prepare(self, data, weight, seed, callback):
+    def _prepare(self, data, weight, seed):
         """(Run, Scaling, Smoothed, the trajectories it is fitted to)."""
         own, m = self.field, 0 if data.signal is None else data.signal.m
         field = own
@@ -365,7 +374,7 @@ class NeuralODE:
                 None if weight is None else [np.pad(w, ((0, 0), (0, self.augment)), constant_values=1.0) for w in weight]
             )
         elif data.never_observed:
-            u = None if data.signal is None else np.concatenate([data.signal(x, i) for i, x in enumerate(times)])
+            u = Data(times, z, None, data.signal).inputs_at_rows()
             smoothed = with_implied(field, theta, times, smoothed, u)
         if self.scale and own is None:
             scaling, smoothed = _scaled_time(scaling, smoothed, times)
@@ -391,8 +400,7 @@ class NeuralODE:
             return self.optimizer
         if first_order_options(self):
             return "adam" if self.batch_size is not None or self.steer else OPTIMIZERS[0]
-        small = 0 < field.n_params <= MAX_PARAMETERS and field.d <= MAX_STATES and not field.callbacks
-        return SECOND_ORDER if small else OPTIMIZERS[0]
+        return SECOND_ORDER if field.n_params > 0 and is_small(field) else OPTIMIZERS[0]
 
     def _second_order(self, field):
         if self._optimizer(field) != SECOND_ORDER:
@@ -628,7 +636,7 @@ class NeuralODE:
     def _rollout(self, z0, t, signal, return_std, trajectory=None):
         """Rollouts in the units of the data, or (mean, std)."""
         tau, scaling = self.scaling_.times(t), self.scaling_
-        options = self._options() | ({} if signal is None else {"inputs": scaling.inputs(signal)})
+        options = self._options() | {"inputs": scaling.inputs(signal)}
         if not return_std:
             z = solve(self.field_, z0, tau, self.theta_, **options).y
             return [scaling.states_back(x) for x in z] if isinstance(z, list) else scaling.states_back(z)
@@ -732,7 +740,7 @@ class NeuralODE:
         y0, scaling = self._full_state(y0), self.scaling_
         ragged = isinstance(t, (list, tuple)) and len(t) and np.ndim(t[0])
         signal = as_control(u, self.field_.inputs, t if ragged else [t] * (len(y0) if y0.ndim == 2 else 1))
-        options = self._options() | ({} if signal is None else {"inputs": scaling.inputs(signal)})
+        options = self._options() | {"inputs": scaling.inputs(signal)}
         solution = solve(self.field_, scaling.states(y0), scaling.times(t), self.theta_, **options)
         slope = scaling.slope_of_states_back
         shapes = [np.shape(x) for x in solution.y] if ragged else np.shape(solution.y)

@@ -6,9 +6,9 @@ from pynode.arguments import positive
 from pynode.fields import Field
 from pynode.fit.curriculum import checked_windows
 from pynode.fit.first_order import OPTIMIZERS
+from pynode.fit.noise import ROBUST
 from pynode.fit.pieces import SECOND_ORDER
 from pynode.fit.schedules import as_schedule
-from pynode.fit.second_order import ROBUST
 from pynode.functions import ACTIVATIONS
 from pynode.solving import METHODS
 
