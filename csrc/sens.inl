@@ -76,7 +76,7 @@ static int FN(sens_point)(FN(work) * W, const T *weight, int n, int with_y, SENS
             for (size_t l = 0; l < L; l++) B->gk[i][c * L + l] = (T)f->h[l] * weight[(size_t)i * L + l];
         }
         for (size_t e = 0; e < size; e++) B->g_base[e] = with_y && e / L == c ? 1 : 0;
-        if (FN(reverse_stages)(W, &step, n)) return 1;
+        if (FN(reverse_stages)(W, &step, 0, n)) return 1;
         FN(sens_row)(W, to + c * row, B->g_base);
         FN(accumulate_lanes)(&W->reverse, W->files, W->files_stride, n, to + c * row);
     }
