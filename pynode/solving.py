@@ -279,10 +279,9 @@ class Solution(Result):
 
     @cached_property
     def stats(self):
-        values = [self._raw[name] for name in ("nfe", "accepted", "rejected")]
-        return Stats(
-            *([int(v[0]) for v in values] if self._setup.single else values), self._setup.backend or self._raw["isa"]
-        )
+        values: list = [self._raw[name] for name in ("nfe", "accepted", "rejected")]
+        nfe, accepted, rejected = [int(v[0]) for v in values] if self._setup.single else values
+        return Stats(nfe, accepted, rejected, self._setup.backend or self._raw["isa"])
 
     @property
     def field(self):
