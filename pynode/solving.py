@@ -46,9 +46,9 @@ class Stats:
         The instruction set of the C core, or "callback" where Python evaluates the field (slow).
     """
 
-    nfe: np.ndarray
-    accepted: np.ndarray
-    rejected: np.ndarray
+    nfe: np.ndarray | int
+    accepted: np.ndarray | int
+    rejected: np.ndarray | int
     backend: str
 
 
