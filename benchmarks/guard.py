@@ -4,8 +4,8 @@
     python benchmarks/guard.py --update    # after a change that is meant: store the counts, commit the file
 
 The core is built by csrc/tests/Makefile without Python, and run by `valgrind --tool=callgrind` on the instruction sets
-that valgrind knows (it has no AVX-512); each call of pn_solve is counted for itself. Counts do not depend on the processor or on
-what else it does. They do depend on the compiler: counts.json holds a table for each one; with another one, or without valgrind,
+that valgrind knows (it has no AVX-512), each call of pn_solve by itself. Counts do not depend on the processor or on what
+else it does. They do depend on the compiler: counts.json holds a table for each; with another one, or without valgrind,
 nothing is checked, and this is said. Standard library only.
 """
 
