@@ -40,16 +40,16 @@ def _long(steps, memory, answer):
     f, y0, t = pn.mlp(2, (16,)), np.random.default_rng(0).standard_normal((16, 2)), np.array([0.0, 10.0])
     theta, target = f.init(0), np.zeros((16, 2, 2))
     pn.loss_and_grad(f, y0, t, theta, target, method="rk4", step=0.1)
-    before, begin = peak(), time.perf_counter()
+    before, begin = peak(), time.thread_time()
     value = pn.loss_and_grad(f, y0, t, theta, target, method="rk4", step=10 / steps, memory=memory)
-    took = time.perf_counter() - begin
+    took = time.thread_time() - begin
     answer.put((peak() - before, took, value.theta))
 
 
 def memory(quick):
     """A gradient through many steps of 16 samples, within a budget and without."""
     steps, spawn, found = 10_000 if quick else 1_000_000, multiprocessing.get_context("spawn"), {}
-    for _ in range(1 if quick else 2):
+    for _ in range(1):
         for budget in ("64MB", None):
             answer = spawn.Queue()
             process = spawn.Process(target=_long, args=(steps, budget, answer))
