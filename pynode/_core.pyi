@@ -142,6 +142,16 @@ class Problem:
     def rows(self) -> int: ...
     @property
     def n_theta(self) -> int: ...
+    def takes(self, theta: object, /) -> bool: ...
+    def fits(
+        self,
+        single: bool,
+        theta: object,
+        y0: object,
+        t: object,
+        target: object = None,
+        /,
+    ) -> bool: ...
     def run(
         self,
         theta: ArrayLike,
