@@ -475,6 +475,9 @@ static pn_status FN(work_on)(pn_shared *s, int main) {
     FN(carve)(W);
     if (!pn_arena_allocate(&W->arena)) goto done;
     FN(carve)(W);
+    W->n_parts = W->tab->second ? 2 : 1;
+    W->part[0] = (FN(part)){W->tab, 0, W->d / W->n_parts};
+    W->part[1] = (FN(part)){W->tab->second, W->d / 2, W->d};
     W->record_size = (sizeof(pn_record) + (P->lambda != 0 ? 0 : (size_t)W->d * sizeof(T)) + 7) / 8 * 8;
     for (int l = 0; l < L; l++) W->tape[l].stride = W->record_size;
     if (s->budget && P->gradient != PN_GRAD_NONE && P->lambda == 0) {

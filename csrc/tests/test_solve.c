@@ -399,6 +399,8 @@ static void arguments(void) {
     REFUSED(f.p.lambda = NAN);
     REFUSED(f.p.tableau = pn_tableau_find("rk4"));
     REFUSED(f.p.grid = f.t);
+    REFUSED(f.p.adaptive = 0; f.p.step = 0.1; f.p.tableau = pn_tableau_find("leapfrog"); f.p.lambda = 0.5);
+    REFUSED(f.p.adaptive = 0; f.p.step = 0.1; f.p.tableau = pn_tableau_find("leapfrog"); f.p.d = 3);
     REFUSED(f.p.adaptive = 0; f.p.step = 0);
     REFUSED(f.p.target = NULL);
     REFUSED(f.p.sample_loss = NULL);
