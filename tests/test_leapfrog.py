@@ -174,7 +174,8 @@ def test_a_force_that_depends_on_time(name):
     t = np.linspace(0, 4, 5)
     exact = 4 / 3 * np.cos(t) - np.cos(2 * t) / 3
     errors = [
-        np.abs(pn.solve(g, [1.0, 0.0], t, method=name, step=h, save="land").y[:, 0] - exact).max() for h in (0.1, 0.05, 0.025)
+        np.abs(pn.solve(g, [1.0, 0.0], t, method=name, step=h, save="land").y[:, 0] - exact).max()
+        for h in (0.1, 0.05, 0.025)
     ]
     assert np.abs(slopes(errors) - ORDERS[name][0]).max() < 0.2, errors
     # an input that is linear in t: q'' = -q + t, q = t + cos t - sin t; steps end at the knots

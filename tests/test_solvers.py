@@ -256,9 +256,7 @@ def test_fixed_steps_are_where_they_should_be(method, save):
         assert sol.stats.accepted == len(want) - 1 and sol.stats.rejected == 0
 
 
-@pytest.mark.parametrize(
-    ("method", "coupling"), [*((name, 0.0) for name in METHODS), *((name, 0.9) for name in ONE_TABLE)]
-)
+@pytest.mark.parametrize(("method", "coupling"), [*((name, 0.0) for name in METHODS), *((name, 0.9) for name in ONE_TABLE)])
 def test_prescribed_steps_and_the_reference_integrator(method, coupling):
     # an independent integrator on the same uneven grid, dense output included; and the steps as a grid give the same bits
     rng = np.random.default_rng(1)
