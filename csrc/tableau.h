@@ -63,7 +63,7 @@ typedef struct pn_tableau {
     double e[PN_MAX_STAGES];
     double e2[PN_MAX_STAGES];
     double dense[PN_MAX_STAGES][PN_MAX_DEGREE + 1];
-    const char *source; /* paper, table */
+    const char *source;              /* paper, table */
     const struct pn_tableau *second; /* of the second half of the state, or NULL: one table for all */
 } pn_tableau;
 
