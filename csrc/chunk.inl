@@ -44,7 +44,7 @@ static pn_status FN(open)(FN(work) * W, int l, int64_t i) {
     f->t_last[l] = FN(time_of)(P, i, FN(n_times)(P, i) - 1);
     f->dir[l] = f->t_last[l] > f->t[l] ? 1 : f->t_last[l] < f->t[l] ? -1 : 0;
     f->c0[l] = P->adaptive ? P->first_step : f->t[l];
-    f->c1[l] = P->adaptive ? -9.210340371976182 : 0;
+    f->c1[l] = 0;
     f->seg[l] = FN(first_segment)(P, i, f->t[l], f->dir[l]);
     P->status[i] = PN_OK;
     P->stop_t[i] = f->t_last[l];
@@ -110,7 +110,7 @@ static int FN(first_steps)(FN(work) * W, double *h1) {
     FN(count_evals)(f, f->live, 2);
     for (int l = 0; l < L; l++) {
         double most = d1[l] > d2[l] / h[l] ? d1[l] : d2[l] / h[l];
-        double next = most > 1e-15 ? pow(0.01 / most, 1.0 / (W->tab->error_order + 1)) : (1e-6 > h[l] * 1e-3 ? 1e-6 : h[l] * 1e-3);
+        double next = most > 1e-15 ? pow(PN_FIRST / most, 1.0 / (W->tab->error_order + 1)) : (1e-6 > h[l] * 1e-3 ? 1e-6 : h[l] * 1e-3);
         h1[l] = next < 100 * h[l] ? next : 100 * h[l];
         if (!(h1[l] > 0)) h1[l] = h[l]; /* not finite: the step control will shrink it */
         if (h1[l] < FN(least_step)(f, l)) h1[l] = FN(least_step)(f, l);
@@ -381,6 +381,7 @@ static void FN(carve_exec)(FN(exec) * E, pn_arena *a, const pn_problem *P, const
     E->eval_end = P->quadrature ? E->lay->n_reverse : E->lay->n_forward;
     E->shared = pn_arena_take(a, ((size_t)E->lay->shared_rows * L + PN_PAD) * sizeof(T));
     E->pack = pn_arena_take(a, ((size_t)E->lay->pack_size + PN_PAD) * sizeof(T));
+    E->panel = pn_arena_take(a, L == 1 || E->lay->n_code == E->lay->n_reverse ? 0 : (size_t)(2 * PN_MAX_STAGES * L * VE) * sizeof(T));
     E->sums = pn_arena_take(a, L > 1 ? 0 : (size_t)E->lay->sums_size * sizeof(double));
     E->theta[0] = P->theta;
     E->call = P->call;

@@ -9,6 +9,7 @@ typedef struct FN(exec) {
     T *pack;                /* packed weights */
     const T *theta[PN_MAX_SPACES];
     double *grad[PN_MAX_SPACES];
+    T *panel;               /* a block: columns of weight gradients at work (stages L, 2 VE) */
     double *sums;           /* one lane: what accumulates, in vectors, until flush adds it to grad */
     pn_callback call;
     void *call_ctx;
