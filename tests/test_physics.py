@@ -177,7 +177,7 @@ def springs():
 
 
 def test_energy_error_far_below_that_of_a_plain_network(springs):
-    # a hundred periods; medians of ten data sets are 40, 68 and 68 (examples/mass_spring.py)
+    # a hundred periods; medians of ten data sets are 41, 67 and 68 (examples/mass_spring.py)
     errors = {name: np.abs(mass_spring.energy(y) - 0.5).mean() for name, (y, _) in springs[1].items()}
     plain = errors.pop("plain network")
     assert plain > 0.1
@@ -252,7 +252,7 @@ def species():
 
 
 def test_learned_interaction_is_the_true_one(species):
-    # medians of ten data sets: 1.3 and 1.4 % of the interaction; plain 2.5 and 18 %
+    # medians of ten data sets: 1.3 and 1.4 % of the interaction; plain 2.5 and 19 %
     model, plain = species
     along, around = lotka.exact(np.linspace(0, lotka.END, 241)), lotka.around()
     assert lotka.relative_error(model, along) < 0.03 and lotka.relative_error(model, around) < 0.05
