@@ -109,12 +109,13 @@ static int FN(reverse_stages)(FN(work) * W, const FN(step) * S, int from, int n)
         if (has[1]) {
             const T *v = FN(at)(E, file, lay->output[1]), *Y = FN(state_slot)(E, file);
             for (size_t e = 0; e < size; e++) S->g_base[e] += v[e];
-            for (int j = 0; j < i; j++) {
-                T a = (T)W->tab->a[i][j], *gk = S->gk[j];
-                if (a == 0) continue;
-                for (int32_t c = 0; c < W->d; c++)
-                    for (size_t l = 0; l < L; l++) gk[(size_t)c * L + l] += (T)S->h[l] * a * v[(size_t)c * L + l];
-            }
+            for (int p = 0; p < W->n_halves; p++)
+                for (int j = 0; j < i; j++) {
+                    T a = (T)W->half[p].tab->a[i][j], *gk = S->gk[j];
+                    if (a == 0) continue;
+                    for (int32_t c = W->half[p].from; c < W->half[p].to; c++)
+                        for (size_t l = 0; l < L; l++) gk[(size_t)c * L + l] += (T)S->h[l] * a * v[(size_t)c * L + l];
+                }
             if (S->gh && i > 0)
                 for (int32_t c = 0; c < W->d; c++)
                     for (size_t l = 0; l < L; l++)
@@ -140,7 +141,7 @@ static int FN(reverse_stages)(FN(work) * W, const FN(step) * S, int from, int n)
 static void FN(seed_stages)(const FN(work) * W, T **gk, const double *h, const T *g) {
     for (int i = 0; i < W->tab->s; i++)
         for (int32_t c = 0; c < W->d; c++)
-            for (size_t l = 0; l < L; l++) gk[i][(size_t)c * L + l] = (T)(W->tab->b[i] * h[l]) * g[(size_t)c * L + l];
+            for (size_t l = 0; l < L; l++) gk[i][(size_t)c * L + l] = (T)(FN(table)(W, c)->b[i] * h[l]) * g[(size_t)c * L + l];
 }
 
 /* ---- save points ------------------------------------------------------------------------------------------------------- */
@@ -182,11 +183,13 @@ static void FN(seed_dense)(const FN(work) * W, T **gk) {
     for (int i = tab->s; i < W->stages; i++) memset(gk[i], 0, size * sizeof(T));
     for (int i = 0; i < W->stages; i++)
         for (int j = 1; j <= tab->dense_degree; j++) {
-            T b = (T)tab->dense[i][j];
             const T *g = B->g_coef + (size_t)(j - 1) * size;
-            if (b == 0) continue;
-            for (int32_t c = 0; c < W->d; c++)
-                for (size_t l = 0; l < L; l++) gk[i][(size_t)c * L + l] += (T)B->h[l] * b * g[(size_t)c * L + l];
+            for (int p = 0; p < W->n_halves; p++) {
+                T b = (T)W->half[p].tab->dense[i][j];
+                if (b == 0) continue;
+                for (int32_t c = W->half[p].from; c < W->half[p].to; c++)
+                    for (size_t l = 0; l < L; l++) gk[i][(size_t)c * L + l] += (T)B->h[l] * b * g[(size_t)c * L + l];
+            }
         }
 }
 
@@ -299,7 +302,7 @@ static pn_status FN(step_back)(FN(work) * W, FN(block) * b) {
     if (timed)
         for (int i = 0; i < tab->s; i++)
             for (int32_t c = 0; c < W->d; c++)
-                for (size_t l = 0; l < L; l++) gh[l] += tab->b[i] * (double)B->k[i][(size_t)c * L + l] * (double)B->lambda[(size_t)c * L + l];
+                for (size_t l = 0; l < L; l++) gh[l] += FN(table)(W, c)->b[i] * (double)B->k[i][(size_t)c * L + l] * (double)B->lambda[(size_t)c * L + l];
     if (timed && inside) FN(time_saves)(W, gt, gh);
     FN(step) S = {files, B->t, B->h, B->t_new, B->gk, B->g_base, B->y, timed ? gt : NULL, timed ? gh : NULL};
     if (FN(reverse_stages)(W, &S, 1, n)) return PN_CALLBACK;

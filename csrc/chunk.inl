@@ -547,6 +547,9 @@ static pn_status FN(work_on)(pn_shared *s, int main) {
     FN(carve)(W);
     if (!pn_arena_allocate(&W->arena)) goto done;
     FN(carve)(W);
+    W->n_halves = W->tab->second ? 2 : 1;
+    W->half[0] = (FN(half)){W->tab, 0, W->d / W->n_halves};
+    W->half[1] = (FN(half)){W->tab->second, W->d / 2, W->d};
     st = FN(prepare_tape)(W);
     if (st != PN_OK) goto done;
     W->last_poll = FN(clock)();

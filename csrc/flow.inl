@@ -50,10 +50,17 @@ typedef struct FN(block) {
     int32_t here;  /* those files hold stage 0 of every lane */
 } FN(block);
 
+typedef struct FN(half) { /* components of the state that share a table */
+    const pn_tableau *tab;
+    int32_t from, to;
+} FN(half);
+
 typedef struct FN(work) {
     pn_shared *s;
     const pn_problem *P;
     const pn_tableau *tab;
+    FN(half) half[2]; /* of a partitioned method the halves of the state, else all of it */
+    int n_halves;
     int main;
     int32_t d, m, stages;
     FN(exec) field, reverse;
@@ -100,6 +107,11 @@ typedef struct FN(work) {
     double last_poll;
     unsigned char active[L]; /* lanes a callback is asked about */
 } FN(work);
+
+/* The table of component c. */
+static inline const pn_tableau *FN(table)(const FN(work) * W, int32_t c) {
+    return W->half[W->n_halves > 1 && c >= W->half[1].from].tab;
+}
 
 /* ---- evaluating the field --------------------------------------------------------------------------------------- */
 /* u(t) of one sample: sum_q coef[seg][q] (t - knot)^q, row stride of the result L */
@@ -152,6 +164,23 @@ static void FN(combine)(T *out, const T *y, const double *h, const double *a, T 
     }
 }
 
+/* The state of stage i, or y_new where i is s. */
+static void FN(combine_stage)(const FN(work) * W, T *out, const T *y, const double *h, T *const *k, int i) {
+    if (W->n_halves == 1) {
+        FN(combine)(out, y, h, W->tab->a[i], k, i, W->d);
+        return;
+    }
+    for (int32_t c = 0; c < W->d; c++) { /* halves need not begin with a whole vector */
+        const double *a = FN(table)(W, c)->a[i];
+        for (size_t l = 0, e = (size_t)c * L; l < L; l++, e++) {
+            T s = 0;
+            for (int j = 0; j < i; j++)
+                if (a[j] != 0) s += (T)a[j] * k[j][e];
+            out[e] = y[e] + (T)h[l] * s;
+        }
+    }
+}
+
 static inline void FN(stage_time)(double *to, const double *t, const double *h, const double *t_new, double c) {
     for (int l = 0; l < L; l++) to[l] = c == 1.0 ? t_new[l] : t[l] + c * h[l];
 }
@@ -163,7 +192,7 @@ static int FN(stages)(FN(work) * W, const FN(exec) * E, T *file, size_t stride, 
         double ti[L];
         T *fi = file + (size_t)i * stride;
         FN(stage_time)(ti, t, h, t_new, W->tab->c[i]);
-        FN(combine)(FN(state_slot)(E, fi), base, h, W->tab->a[i], k, i, W->d);
+        FN(combine_stage)(W, FN(state_slot)(E, fi), base, h, k, i);
         if (FN(eval)(W, E, fi, ti, k[i])) return 1;
     }
     return 0;
@@ -390,10 +419,10 @@ static int FN(find_saves)(FN(work) * W) {
 
 /* coef[j - 1] = h sum_i dense[i][j] k_i, so that y(t + theta h) = y + sum_j coef[j - 1] theta^j */
 static void FN(dense_coef)(const FN(work) * W, T *const *k, const double *h, T *coef) {
-    const pn_tableau *tab = W->tab;
     int n = W->stages;
-    for (int j = 1; j <= tab->dense_degree; j++)
+    for (int j = 1; j <= W->tab->dense_degree; j++)
         for (int32_t c = 0; c < W->d; c++) {
+            const pn_tableau *tab = FN(table)(W, c);
             T s[L] = {0}, *to = coef + ((size_t)(j - 1) * (size_t)W->d + (size_t)c) * L;
             for (int i = 0; i < n; i++) {
                 T b = (T)tab->dense[i][j];
@@ -637,7 +666,7 @@ static pn_status FN(try_step)(FN(work) * W, int *have_new) {
     if (FN(stages)(W, W->now, W->now_file, W->now_stride, base, f->t, f->h, f->t_new, f->k, 1, s)) return PN_CALLBACK;
     W->evaluated = s;
     FN(count_evals)(f, f->live, s - 1);
-    FN(combine)(f->y_new, base, f->h, W->tab->b, f->k, s, W->d);
+    FN(combine_stage)(W, f->y_new, base, f->h, f->k, s);
     if (rev)
         for (size_t e = 0; e < (size_t)W->d * L; e++) f->y_new[e] += (T)P->lambda * (f->y[e] - f->z[e]);
     *have_new = 0;

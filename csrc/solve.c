@@ -98,6 +98,7 @@ static int good(const pn_problem *P) {
     if (!f || !P->tableau || P->n < 0 || P->d < 1 || !(P->lambda >= 0 && P->lambda <= 1)) return 0;
     if ((f->has_call || (r && r->has_call)) && !P->call) return 0;
     if (P->adaptive ? P->grid || P->tableau->error_order == 0 : !P->grid && !(P->step > 0)) return 0;
+    if (P->tableau->second && (P->d % 2 || P->lambda > 0 || P->quadrature)) return 0;
     if (P->loss != PN_LOSS_NONE && !(P->target && P->sample_loss && P->sample_weight)) return 0;
     if (P->sensitivity && !(r && P->gradient == PN_GRAD_NONE && P->lambda == 0 && !P->jump_add && !P->quadrature)) return 0;
     if (P->gradient == PN_GRAD_NONE) return 1;

@@ -35,6 +35,7 @@ class _Tableau(TypedDict):
     e2: NDArray[np.float64]
     dense: NDArray[np.float64]
     source: str
+    second: _Tableau | None
 
 OPS: dict[str, _Op]
 STATUS: list[tuple[str, str]]

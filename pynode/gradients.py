@@ -161,6 +161,10 @@ def _check_adjoint(adjoint, options, memory, callback=False):
             f"adjoint={adjoint!r} needs a field that was traced (pynode.field, pynode.mlp): a callback field has "
             "'discrete' and 'reversible'"
         )
+    if options.partitioned and adjoint != "discrete":
+        raise ValueError(
+            f"method={options.method!r} has the exact gradient of its steps only: take adjoint='discrete', not {adjoint!r}"
+        )
     if adjoint == "reversible":
         return options if options.coupling > 0 else replace(options, coupling=REVERSIBLE_COUPLING)
     if options.coupling > 0:

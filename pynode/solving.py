@@ -89,8 +89,24 @@ class Options:
             )
         return cls(**options)
 
+    @property
+    def partitioned(self):
+        """Whether the method treats the halves (q, v) of the state differently."""
+        return METHODS[self.method]["second"] is not None
+
+    def _check_partitioned(self, d):
+        if d % 2:
+            raise ValueError(f"method={self.method!r} splits the state into halves (q, v): its size must be even, not {d}")
+        if self.coupling > 0:
+            raise ValueError(
+                f"method={self.method!r} has no reversible scheme, coupling must be 0; for a reversible one take 'rk4' or "
+                "another method with one table"
+            )
+
     def arguments(self, d):
         """Keywords of `_core.Problem` but for data."""
+        if self.partitioned:
+            self._check_partitioned(d)
         fixed = self.step is not None or self.grid is not None
         if not fixed and METHODS[self.method]["error_order"] == 0:
             adaptive = [name for name, row in METHODS.items() if row["error_order"]]
@@ -462,7 +478,10 @@ def solve(
     theta : (n_params,) array or nested dict
         Parameters of the field.
     method : str
-        "euler", "midpoint", "heun", "rk4", "rk38", "bosh3", "dopri5", "tsit5", "dop853".
+        "euler", "midpoint", "heun", "rk4", "rk38", "bosh3", "dopri5", "tsit5", "dop853"; "leapfrog" (order 2), "yoshida4":
+        symplectic for y = (q, v) in halves where dq/dt does not depend on q and dv/dt not on v (`second_order`,
+        `hamiltonian` with H = T(p) + V(q)), with step= or grid=. Elsewhere (friction) they are of order 2 and 3, and
+        not symplectic.
     rtol, atol : float
         Relative and absolute tolerance of the local error (root mean square over components); atol may be (d,).
     step : float, optional

@@ -184,6 +184,10 @@ static int check_scalars(const pn_problem *p) {
         wrong = "this method has no error estimate: give adaptive=False and a step";
     else if (!p->adaptive && !p->grid && !(p->step > 0))
         wrong = "a fixed step must be positive: give step= or grid=";
+    else if (p->tableau->second && p->d % 2)
+        wrong = "this method splits the state into halves: its size must be even";
+    else if (p->tableau->second && p->lambda > 0)
+        wrong = "this method has no reversible scheme: coupling must be 0";
     else if (p->lambda > 1)
         wrong = "coupling must be between 0 and 1";
     else if (p->min_factor > p->max_factor)
