@@ -178,8 +178,7 @@ def _check_grid_knots(keys, batch):
 
 def _check_lands(i, grid, t):
     """The core's notion of the same time is four units in the last place."""
-    grid = grid if grid[0] <= grid[-1] else -grid[::-1]
-    t = t if t[0] <= t[-1] else -t[::-1]
+    grid, t = (grid, t) if grid[0] <= grid[-1] else (-grid, -t)
     after = np.clip(np.searchsorted(grid, t), 1, max(len(grid) - 1, 1))
     gap = np.minimum(np.abs(grid[after - 1] - t), np.abs(grid[np.minimum(after, len(grid) - 1)] - t))
     if (gap > 8.8e-16 * np.abs(t)).any():

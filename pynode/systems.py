@@ -67,14 +67,16 @@ class System:
     def __post_init__(self):
         for name in PARTS:
             part = getattr(self, name)
-            if part is not None and not isinstance(part, Field):
+            if not isinstance(part, Field) and (part is not None or name == "field"):
                 raise TypeError(
                     f"{name} must be a Field (pynode.mlp, pynode.field, ...){'' if name == 'field' else ' or None'}, "
                     f"not {type(part).__name__}"
                 )
-        d = self.field.d if self.field is not None else 0
-        if self.field is None or self.field.n_out != d:
-            raise ValueError("field must be a vector field: as many outputs as state components")
+        d = self.field.d
+        if self.field.n_out != d:
+            raise ValueError(
+                f"field must be a vector field, with as many outputs as state components, not {d} to {self.field.n_out}"
+            )
         for name, n_out in (("jump", d), ("loss", 1)):
             part = getattr(self, name)
             if part is None:
