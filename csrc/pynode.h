@@ -105,9 +105,9 @@ typedef struct pn_problem {
     double lambda; /* coupling of the reversible scheme; 0: the plain method */
     /* jumps at save times (landed on): z <- where(isnan(set), z, set) + add; rows as in y; or NULL */
     const void *jump_set, *jump_add; /* T (rows, d) */
-    /* or y <- J(t, y, x; theta) at save times (landed on), in their order; `land` must be set, a grid must contain them */
+    /* or y <- J(t, y, x; theta) at save times that have data, in their order; those are landed on, a grid contains them */
     pn_part jump;
-    void *y_before;                  /* T (rows, d) with jump: states before the jumps; of rows inside a step nothing */
+    void *y_before;                  /* T (rows, d) with jump: states before the jumps */
     double *quadrature;              /* or NULL: (n_grad) integral of the accumulate segment along the path */
     double *quadrature_coef;         /* or NULL: the same for the cotangent of the input's coefficients */
     /* results */

@@ -124,7 +124,7 @@ static int good(const pn_problem *P) {
     if ((f->has_call || (r && r->has_call)) && !P->call) return 0;
     if (P->adaptive ? P->grid || P->tableau->error_order == 0 : !P->grid && !(P->step > 0)) return 0;
     if (P->loss == PN_LOSS_PROGRAM && (!good_part(P, &P->loss_part, 1) || P->g_y)) return 0;
-    if (P->jump.program && !(good_part(P, &P->jump, P->d) && P->y_before && P->land && P->lambda == 0 && !P->jump_add &&
+    if (P->jump.program && !(good_part(P, &P->jump, P->d) && P->y_before && P->lambda == 0 && !P->jump_add &&
                              !P->quadrature && !P->sensitivity))
         return 0;
     if (P->loss != PN_LOSS_NONE && !((P->target || P->loss == PN_LOSS_PROGRAM) && P->sample_loss && P->sample_weight)) return 0;

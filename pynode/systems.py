@@ -212,13 +212,21 @@ def core_parts(system, batch, data, gradient):
         if data is not None:
             raise ValueError("data= is given, but the system has no jump that takes it")
     else:
-        keys = {"jump": jump.program.core, "jump_data": rows_of("data", data, jump.inputs, batch, "the jump"), "land": True}
+        keys = {"jump": jump.program.core, "jump_data": rows_of("data", data, jump.inputs, batch, "the jump")}
     if loss is not None:
         keys["loss_program"] = loss.program.core
     if gradient:
         keys |= {"jump_reverse": None if jump is None else jump.vjp_program.core}
         keys |= {"loss_reverse": None if loss is None else loss.vjp_program.core}
     return keys
+
+
+def jumping_rows(system, batch, keys):
+    """(rows,) which rows jump, from the keywords of `core_parts`; None where nothing can."""
+    if "jump" not in keys:
+        return None
+    x = keys["jump_data"]
+    return np.ones(batch.rows, bool) if x is None else ~np.isnan(x[:, 0])
 
 
 __all__ = ["System"]

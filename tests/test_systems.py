@@ -284,6 +284,21 @@ def test_a_loss_without_target_counts_every_row():
         pn.loss_and_grad(system, [1.5], t, system.init(), np.zeros((5, 1)), loss="program")
 
 
+def test_steps_end_at_jumps_only():
+    """Times without data are interpolated: they cost nothing, and say the same of y before and after."""
+    system = pn.System(decay, dose)
+    t, x = np.linspace(0, 5, 501), np.full((501, 1), np.nan)
+    x[250] = 1.0
+    sol = pn.solve(system, [1.0], t, [0.8, 1.0], data=x, rtol=1e-9, atol=1e-12, steps=True)
+    few = pn.solve(system, [1.0], t[[0, 250, 500]], [0.8, 1.0], data=x[[0, 250, 500]], rtol=1e-9, atol=1e-12, steps=True)
+    assert same(sol.steps, few.steps) and t[250] in sol.steps and len(sol.steps) < 100
+    assert np.abs(sol.y[:, 0] - np.exp(-0.8 * t) - np.where(t >= 2.5, np.exp(-0.8 * (t - 2.5)), 0)).max() < 1e-8
+    moved = sol.y[:, 0] != sol.y_before[:, 0]
+    assert moved.sum() == 1 and moved[250] and sol.y_before[250, 0] + 1 == sol.y[250, 0]
+    landing = pn.solve(system, [1.0], t, [0.8, 1.0], data=x, save="land", steps=True)
+    assert set(t) <= set(landing.steps)
+
+
 # ---- masks, lanes, bits
 
 
@@ -373,7 +388,7 @@ def test_without_data_the_field_alone_is_left():
     for rows in x[::2]:
         rows[:, 0] = np.nan
     val = gradients(y0, t, x, z)
-    alone = pn.solve(NET, y0, t, SYSTEM.split(THETA)["field"], save="land")
+    alone = pn.solve(NET, y0, t, SYSTEM.split(THETA)["field"])
     assert same(val.y[::2], alone.y[::2]) and not same(val.y[1::2], alone.y[1::2])
     assert (val.stats.nfe[::2] == alone.stats.nfe[::2]).all()
 
@@ -595,6 +610,7 @@ def test_dense_output_and_steps():
         system, [0.0], [0.0, 1.0, 2.0], [0.8, 1.0], data=[[1.0], [1.0], [1.0]], dense=True, rtol=1e-10, atol=1e-12
     )
     assert {0.0, 1.0, 2.0} <= set(sol.steps)
+    assert same(sol.y_before[0], [0.0]) and abs(sol.y_before[1, 0] - np.exp(-0.8)) < 1e-9
     s = np.array([0.25, 0.999, 1.0, 1.5])
     want = np.exp(-0.8 * s) + np.where(s >= 1, np.exp(-0.8 * (s - 1)), 0)
     assert np.abs(sol(s)[:, 0] - want).max() < 1e-8
@@ -713,14 +729,13 @@ def test_the_core_checks_programs():
     """What the wrapper is given by a caller that does not go through System."""
     from pynode import _core
 
-    keys = {"y0": np.ones((2, D)), "t": np.array([0.0, 1.0]), "land": True}
+    keys = {"y0": np.ones((2, D)), "t": np.array([0.0, 1.0])}
     good = {"jump": update.program.core, "jump_data": np.ones((4, K))}
     bad = [
         ({"jump": score.program.core, "jump_data": np.ones((4, M))}, "jump: output 0"),
         ({"jump": pn.mlp(3, (2,)).program.core}, "jump: the slots"),
         (good | {"jump_reverse": score.vjp_program.core}, "vjp must be"),
         ({"jump_reverse": update.vjp_program.core}, "not the program itself"),
-        (good | {"land": False}, "needs land=True"),
         (good | {"coupling": 0.5}, "coupling = 0"),
         ({"jump_data": np.ones((4, K))}, "belongs to a jump"),
         ({"loss": "program"}, "needs loss_program"),

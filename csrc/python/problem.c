@@ -499,8 +499,8 @@ static int check_parts(pnpy_problem *self, const given *g) {
         wrong = "jump_data belongs to a jump";
     else if (p->jump.program && p->jump.k == 0 && g->array[PNPY_jump_data])
         wrong = "jump_data: the jump takes no data";
-    else if (p->jump.program && (!p->land || p->lambda > 0 || g->array[PNPY_jump_add] || self->want_quadrature))
-        wrong = "a jump needs land=True and coupling = 0, and does not go with jump_set, jump_add or quadrature";
+    else if (p->jump.program && (p->lambda > 0 || g->array[PNPY_jump_add] || self->want_quadrature))
+        wrong = "a jump needs coupling = 0 and does not go with jump_set, jump_add or quadrature";
     else if (p->loss == PN_LOSS_PROGRAM && !p->loss_part.program)
         wrong = "loss='program' needs loss_program";
     else if (p->loss == PN_LOSS_PROGRAM && p->loss_part.k == 0 && g->array[PNPY_target])
