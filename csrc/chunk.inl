@@ -37,7 +37,7 @@ static pn_status FN(open)(FN(work) * W, int l, int64_t i) {
     f->sample[l] = i;
     f->live[l] = 1;
     f->have_k[l] = f->again[l] = 0;
-    f->save[l] = f->grid[l] = 0;
+    f->save[l] = f->grid[l] = f->jump_at[l] = 0;
     f->index[l] = f->attempts[l] = f->evals[l] = f->rejects[l] = 0;
     f->source[l] = PN_SOURCE_HERE;
     f->t[l] = FN(time_of)(P, i, 0);
@@ -51,11 +51,13 @@ static pn_status FN(open)(FN(work) * W, int l, int64_t i) {
         P->stop_t[i] = f->t_last[l];
         P->stop_component[i] = -1;
     }
-    FN(load_state)(W, l, (const T *)P->y0 + (size_t)i * (size_t)W->d);
+    const T *y = P->jump.program ? W->chunk_y + (size_t)(i - W->first) * (size_t)W->d : (const T *)P->y0 + (size_t)i * (size_t)W->d;
+    FN(load_state)(W, l, y);
     if (!FN(finite_sample)(W, i)) {
         FN(fail)(W, l, PN_BAD_INPUT);
         return FN(finish)(W, l);
     }
+    if (P->jump.program && FN(jump_open)(W, l)) return FN(finish)(W, l);
     while (f->save[l] < FN(n_times)(P, i) && FN(time_of)(P, i, f->save[l]) == f->t[l]) {
         if (P->sensitivity) FN(sens_first)(W, P->row[i] + f->save[l]);
         FN(jump)(P, P->row[i] + f->save[l], W->d, f->y + l);
@@ -237,7 +239,8 @@ static pn_status FN(go_on)(FN(work) * W, int64_t end) {
 }
 
 static pn_status FN(run_forward)(FN(work) * W) {
-    pn_status st = FN(prepare_chunk)(W);
+    pn_status st = W->P->jump.program ? FN(jump_starts)(W) : PN_OK;
+    if (st == PN_OK) st = FN(prepare_chunk)(W);
     FN(vacate)(&W->flow);
     for (int l = 0; l < L; l++) W->steps[l].n = 0;
     W->tape.n = W->shots.n = W->n_blocks = W->next = 0;
@@ -273,14 +276,18 @@ static void FN(end_back)(FN(work) * W, int l) {
     const pn_problem *P = W->P;
     FN(back) *B = &W->back;
     int64_t i = B->sample[l], row = P->row[i];
+    if (P->g_t) P->g_t[row] += B->carry[l];
+    B->open[l] = 0;
+    if (P->jump.program) { /* unjump_starts does the rest */
+        for (int32_t c = 0; c < W->d; c++) W->chunk_lambda[(size_t)B->local[l] * (size_t)W->d + (size_t)c] = B->lambda[(size_t)c * L + (size_t)l];
+        return;
+    }
     for (int64_t j = 0; j < FN(n_times)(P, i) && FN(time_of)(P, i, j) == FN(time_of)(P, i, 0); j++)
-        for (int32_t c = 0; c < W->d; c++) B->lambda[(size_t)c * L + (size_t)l] += (T)FN(cotangent)(P, row + j, c);
+        for (int32_t c = 0; c < W->d; c++) B->lambda[(size_t)c * L + (size_t)l] += (T)FN(cotangent)(W, row + j, c);
     for (int32_t c = 0; P->g_y0 && c < W->d; c++) {
         size_t at = (size_t)c * L + (size_t)l;
         P->g_y0[(size_t)i * (size_t)W->d + (size_t)c] = (double)B->lambda[at] + (B->z ? (double)B->mu[at] : 0);
     }
-    if (P->g_t) P->g_t[row] += B->carry[l];
-    B->open[l] = 0;
 }
 
 /* Samples that took no step. */
@@ -363,7 +370,7 @@ static pn_status FN(starts_back)(FN(work) * W) {
             B->t[n] = FN(time_of)(P, i, 0);
             W->flow.seg[n] = FN(first_segment)(P, i, B->t[n], FN(time_of)(P, i, FN(n_times)(P, i) - 1) > B->t[n] ? 1 : -1);
             for (size_t c = 0; c < d; c++) {
-                B->y[c * L + (size_t)n] = ((const T *)P->y0)[(size_t)i * d + c];
+                B->y[c * L + (size_t)n] = P->jump.program ? W->chunk_y[(size_t)j * d + c] : ((const T *)P->y0)[(size_t)i * d + c];
                 B->gk[0][c * L + (size_t)n] = W->chunk_gk[(size_t)j * d + c];
             }
             n++;
@@ -383,7 +390,11 @@ static pn_status FN(starts_back)(FN(work) * W) {
         for (int l = 0; l < n; l++) {
             int64_t i = B->sample[l];
             if (P->g_t) P->g_t[P->row[i]] += gt[l];
-            for (size_t c = 0; P->g_y0 && c < d; c++) P->g_y0[(size_t)i * d + c] += (double)B->g_base[c * L + (size_t)l];
+            for (size_t c = 0; c < d; c++) {
+                T v = B->g_base[c * L + (size_t)l];
+                if (P->jump.program) W->chunk_lambda[(size_t)B->local[l] * d + c] += v;
+                else if (P->g_y0) P->g_y0[(size_t)i * d + c] += (double)v;
+            }
         }
         if (FN(look_up)(W) != PN_OK) return PN_INTERRUPTED;
     }
@@ -407,7 +418,8 @@ static pn_status FN(run_backward)(FN(work) * W) {
             if (B->live[l] && B->record[l].first) FN(end_back)(W, l);
         st = FN(look_up)(W);
     }
-    return st == PN_OK ? FN(starts_back)(W) : st;
+    if (st == PN_OK) st = FN(starts_back)(W);
+    return st == PN_OK && W->P->jump.program ? FN(unjump_starts)(W) : st;
 }
 
 static pn_status FN(run_chunk)(FN(work) * W, int64_t chunk) {
@@ -416,7 +428,8 @@ static pn_status FN(run_chunk)(FN(work) * W, int64_t chunk) {
     W->count = P->n - W->first < W->s->chunk ? P->n - W->first : W->s->chunk;
     pn_status st = FN(run_forward)(W);
     if (st != PN_OK) return st;
-    for (int64_t i = W->first; P->loss != PN_LOSS_NONE && i < W->first + W->count; i++) {
+    if (P->loss == PN_LOSS_PROGRAM && (st = FN(loss_rows)(W)) != PN_OK) return st;
+    for (int64_t i = W->first; P->loss != PN_LOSS_NONE && P->loss != PN_LOSS_PROGRAM && i < W->first + W->count; i++) {
         P->sample_loss[i] = P->sample_weight[i] = 0;
         if (P->status[i] == PN_OK) FN(sample_loss)(P, i);
     }
@@ -471,6 +484,7 @@ static void FN(carve)(FN(work) * W) {
     W->chunk_gk = pn_arena_take(a, chunk * (size_t)W->d * sizeof(T));
     W->from_start = pn_arena_take(a, chunk);
     W->chunk_z = pn_arena_take(a, rev ? chunk * (size_t)W->d * sizeof(T) : 8);
+    FN(carve_parts)(W);
     if (P->gradient == PN_GRAD_NONE && !P->sensitivity) return;
     if (P->sensitivity) {
         W->reverse = W->field;
@@ -508,11 +522,17 @@ static void FN(ready)(FN(exec) * E, T *file) { /* weights packed, prologue run: 
 static pn_status FN(run_task)(FN(work) * W, int64_t task) {
     pn_shared *s = W->s;
     int64_t end = (task + 1) * s->chunks_per_task;
-    if (s->task_grad) W->reverse.grad[0] = s->task_grad + task * s->p;
+    if (s->task_grad) {
+        W->reverse.grad[0] = s->task_grad + task * s->p;
+        FN(parts_begin)(W, W->reverse.grad[0]);
+    }
     if (s->task_quadrature) W->field.grad[0] = s->task_quadrature + task * s->q;
     pn_status st = PN_OK;
     for (int64_t c = task * s->chunks_per_task; st == PN_OK && c < end && c < s->n_chunks; c++) st = FN(run_chunk)(W, c);
-    if (s->task_grad) FN(flush)(&W->reverse);
+    if (s->task_grad) {
+        FN(flush)(&W->reverse);
+        FN(parts_end)(W);
+    }
     if (s->task_quadrature) FN(flush)(&W->field);
     return st;
 }
@@ -557,6 +577,7 @@ static pn_status FN(work_on)(pn_shared *s, int main) {
     FN(vacate)(&W->flow);
     FN(ready)(&W->field, W->file);
     if (W->reverse.prog && !P->sensitivity) FN(ready)(&W->reverse, W->files);
+    FN(ready_parts)(W);
     st = PN_OK;
     for (;;) {
         int64_t task = (int64_t)atomic_fetch_add(&s->next_task, 1);

@@ -20,6 +20,7 @@ typedef struct FN(flow) {
     unsigned char counted[L]; /* f_new is among evals: where only a neighbour needs it, it is not */
     int64_t sample[L];
     int32_t seg[L], save[L], save_end[L], grid[L];
+    int32_t jump_at[L];     /* no save time from save to here has a jump */
     int64_t index[L], attempts[L], evals[L], rejects[L];
     double dir[L], t[L], t_new[L], t_last[L], h[L], c0[L], c1[L];
     double err[FN(LP)], log_err[FN(LP)];
@@ -55,6 +56,16 @@ typedef struct FN(half) { /* components of the state that share a table */
     int32_t from, to;
 } FN(half);
 
+typedef struct FN(part) { /* a program at save times, see rows.inl */
+    FN(exec) E;
+    const pn_part *part;
+    T *files;      /* (PN_PART_FILES) register files of a vjp program, one of a forward program; `stride` elements apart */
+    size_t stride;
+    int used;      /* files that wait to be added to the gradient */
+    int partly;    /* some lane of those holds no row */
+    T *weight;     /* (PN_PART_FILES, L) 1: the lane of that file holds a row */
+} FN(part);
+
 typedef struct FN(work) {
     pn_shared *s;
     const pn_problem *P;
@@ -88,6 +99,11 @@ typedef struct FN(work) {
     FN(flow) flow;
     FN(back) back;
     pn_arena arena;
+    FN(part) loss, jump, jump_back;
+    T *chunk_y, *chunk_lambda; /* (chunk, d) states after the jumps at the initial times; their cotangents */
+    T *g_rows;                /* (rows of the chunk, d) cotangents of y from the loss program, from row first_row on */
+    int64_t first_row;
+    unsigned char jumped[L];
     /* the chunk at hand */
     int64_t first, count, next;
     T *chunk_z;               /* (chunk, d) second state of the reversible scheme at the end */
@@ -207,10 +223,26 @@ static inline int64_t FN(n_times)(const pn_problem *P, int64_t i) { return P->t_
 static inline double FN(time_of)(const pn_problem *P, int64_t i, int64_t j) { return P->t[P->t_start[i] + j]; }
 static inline int FN(same_time)(double a, double b) { return fabs(a - b) <= 8.9e-16 * (fabs(a) > fabs(b) ? fabs(a) : fabs(b)); }
 
+/* Whether the row has data (see pn_part) for a jump. */
+static inline int FN(has_data)(const pn_part *A, int64_t row) {
+    if (!A->program || A->k == 0) return A->program != NULL;
+    T first = ((const T *)A->data)[(size_t)row * (size_t)A->k];
+    return first == first;
+}
+
+/* The next save time that jumps, or the last time. */
+static double FN(next_jump)(const pn_problem *P, FN(flow) * f, int l) {
+    int64_t i = f->sample[l], last = FN(n_times)(P, i) - 1;
+    int32_t j = f->jump_at[l] > f->save[l] ? f->jump_at[l] : f->save[l];
+    while (j < last && !FN(has_data)(&P->jump, P->row[i] + j)) j++;
+    f->jump_at[l] = j;
+    return FN(time_of)(P, i, j);
+}
+
 /* The nearest time in front that the lane must land on. */
-static double FN(target)(const pn_problem *P, const FN(flow) * f, int l) {
+static double FN(target)(const pn_problem *P, FN(flow) * f, int l) {
     int64_t i = f->sample[l];
-    double dir = f->dir[l], to = P->land ? FN(time_of)(P, i, f->save[l]) : f->t_last[l];
+    double dir = f->dir[l], to = P->land ? FN(time_of)(P, i, f->save[l]) : P->jump.program ? FN(next_jump)(P, f, l) : f->t_last[l];
     if (P->degree >= 0) {
         int32_t next = dir > 0 ? f->seg[l] + 1 : f->seg[l];
         double knot = P->knot[P->knot_start[i] + next];
@@ -408,7 +440,7 @@ static int FN(find_saves)(FN(work) * W) {
             double ts = FN(time_of)(P, i, j);
             int end = FN(same_time)(ts, f->t_new[l]);
             if (!end && f->dir[l] * (ts - f->t_new[l]) > 0) break;
-            if (end) f->landed[l] = 1;
+            if (end) f->landed[l] |= !P->jump.program || P->land || j == n - 1 || FN(has_data)(&P->jump, P->row[i] + j);
             else f->interior[l] = 1;
         }
         f->save_end[l] = j;
@@ -443,6 +475,7 @@ static void FN(write_saves)(FN(work) * W) {
         for (int32_t j = f->save[l]; f->accepted[l] && j < f->save_end[l]; j++) {
             double ts = FN(time_of)(P, i, j);
             if (FN(same_time)(ts, f->t_new[l])) {
+                if (P->jump.program) continue; /* jump_saves */
                 FN(jump)(P, P->row[i] + j, W->d, f->y_new + l);
                 FN(save_row)(W, P->row[i] + j, f->y_new + l);
                 continue;
@@ -454,6 +487,7 @@ static void FN(write_saves)(FN(work) * W) {
                 for (int g = degree - 1; g-- > 0;) v = v * theta + q[(size_t)g * stride];
                 to[c] = f->y[(size_t)c * L + (size_t)l] + theta * v;
             }
+            if (P->jump.program) memcpy((T *)P->y_before + (size_t)(P->row[i] + j) * (size_t)W->d, to, (size_t)W->d * sizeof(T));
         }
     }
 }
@@ -525,7 +559,7 @@ static pn_status FN(keep)(FN(work) * W) {
         here &= f->source[l] == PN_SOURCE_HERE;
         *r = (pn_record){.t = f->t[l], .t_new = f->t_new[l], .save = f->save[l], .save_end = f->save_end[l], .seg = f->seg[l],
                          .local = (int32_t)(f->sample[l] - W->first), .first = f->index[l] == 0, .source = f->source[l],
-                         .landed = f->landed[l] && (P->land || f->save_end[l] == FN(n_times)(P, f->sample[l]))};
+                         .landed = f->landed[l] && (P->land || P->jump.program || f->save_end[l] == FN(n_times)(P, f->sample[l]))};
     }
     *b = (FN(block)){.files = -1, .n = W->evaluated, .here = here};
     if (f->z) return PN_OK; /* its states are found again from the end */
@@ -556,7 +590,7 @@ static pn_status FN(advance)(FN(work) * W, int l, int have_new) {
     const pn_problem *P = W->P;
     FN(flow) *f = &W->flow;
     int64_t i = f->sample[l];
-    int jumped = P->jump_add && f->save_end[l] > f->save[l];
+    int jumped = (P->jump_add && f->save_end[l] > f->save[l]) || (P->jump.program && W->jumped[l]);
     for (int32_t c = 0; c < W->d; c++) {
         size_t at = (size_t)c * L + (size_t)l;
         f->y[at] = f->y_new[at];
@@ -580,7 +614,7 @@ static pn_status FN(advance)(FN(work) * W, int l, int have_new) {
         }
     }
     if (!P->adaptive && !P->grid) {
-        if (P->land && f->landed[l]) f->c0[l] = f->t[l], f->c1[l] = -1;
+        if ((P->land || P->jump.program) && f->landed[l]) f->c0[l] = f->t[l], f->c1[l] = -1;
         f->c1[l] += 1;
     }
     return f->save[l] == FN(n_times)(P, i) ? FN(finish)(W, l) : PN_OK;
@@ -653,6 +687,7 @@ static int FN(reversible_second)(FN(work) * W) {
 }
 
 static int FN(quadrature)(FN(work) * W);
+static pn_status FN(jump_saves)(FN(work) * W);
 static int FN(sens_step)(FN(work) * W);
 
 /* Stages, new state, error, decision. */
@@ -745,6 +780,7 @@ static pn_status FN(attempt)(FN(work) * W) {
         if (f->accepted[l] && W->P->steps && !W->replaying) st = FN(list_step)(W, l);
     if (st != PN_OK) return st;
     FN(write_saves)(W);
+    if (W->P->jump.program && (st = FN(jump_saves)(W)) != PN_OK) return st;
     for (int l = 0; l < L; l++)
         if (f->accepted[l] && (st = FN(advance)(W, l, have_new)) != PN_OK) return st;
     return PN_OK;

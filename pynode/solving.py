@@ -12,7 +12,7 @@ from pynode.arguments import (
     MAX_STEPS,
     Batch,
     as_batch,
-    as_field,
+    as_dynamics,
     as_memory,
     as_theta,
     integer,
@@ -24,6 +24,7 @@ from pynode.arguments import (
 from pynode.errors import MESSAGES, OK, STATUS, SolveError, SolveWarning
 from pynode.inputs import as_signal
 from pynode.plans import keep, recall
+from pynode.systems import System, core_parts, jumping_rows
 
 METHODS = {row["name"]: row for row in _core.tableaus()}
 """name -> the method's tableau: order, stages, coefficients (the rows of csrc/tableau.c)."""
@@ -153,8 +154,9 @@ class Options:
             )
 
 
-def _grid_arguments(grid, batch, land):
-    """Prescribed steps: one array of step ends (first = initial time) for all samples, or a list of one for each."""
+def _grid_arguments(grid, batch, lands):
+    """Prescribed steps: one array of step ends (first = initial time) for all samples, or a list of one for each. Times
+    where `lands` (rows,) must be among them."""
     if not len(batch.y0):
         grid = np.zeros(1)
     each = isinstance(grid, (list, tuple)) and len(grid) > 0 and np.ndim(grid[0]) == 1
@@ -167,8 +169,9 @@ def _grid_arguments(grid, batch, land):
             raise ValueError(f"grid[{i}] has shape {g.shape}; it must be a 1-d array of step ends")
     length = np.array([g.size for g in grids], dtype=np.int64)
     start = np.concatenate([[0], np.cumsum(length)[:-1]]).astype(np.int64)
-    for i in range(n) if land else ():
-        _check_lands(i, grids[i if each else 0], batch.t[batch.start[i] : batch.start[i] + batch.length[i]])
+    for i in range(n) if lands.any() else ():
+        t = batch.t[batch.start[i] : batch.start[i] + batch.length[i]]
+        _check_lands(i, grids[i if each else 0], t[lands[batch.row[i] : batch.row[i] + batch.length[i]]])
     if not each:
         start, length = np.repeat(start, n), np.repeat(length, n)
     return {"grid": np.concatenate(grids), "grid_start": start, "grid_len": length}
@@ -192,37 +195,46 @@ def _check_grid_knots(keys, batch):
 
 def _check_lands(i, grid, t):
     """The core's notion of the same time is four units in the last place."""
-    grid = grid if grid[0] <= grid[-1] else -grid[::-1]
-    t = t if t[0] <= t[-1] else -t[::-1]
+    if not len(t):
+        return
+    grid, t = (grid, t) if grid[0] <= grid[-1] else (-grid, -t)
     after = np.clip(np.searchsorted(grid, t), 1, max(len(grid) - 1, 1))
     gap = np.minimum(np.abs(grid[after - 1] - t), np.abs(grid[np.minimum(after, len(grid) - 1)] - t))
     if (gap > 8.8e-16 * np.abs(t)).any():
         at = abs(t[np.argmax(gap)])
         raise ValueError(
-            f"save='land' and the reversible scheme need every time among the grid's: sample {i}, |t| = {at:g} is not"
+            f"save='land', jumps and the reversible scheme need every time among the grid's: sample {i}, |t| = {at:g} is not"
         )
 
 
 class Setup:
-    """A batch, a field and options, checked and handed to the core once.
+    """A batch, a field or a system, and options, checked and handed to the core once.
 
     Attributes
     ----------
-    field, batch, options : what came in
+    field, batch, options, data : what came in
     problem : _core.Problem
     signal, pieces : the inputs, or None
+    jumps : (rows,) bool array, which times have a jump, or None
     """
 
-    def __init__(self, f, batch, options, *, gradient=False, own_inputs=False, **extra):
-        self.field, self.batch, self.options, self.dtype = f, batch, options, batch.y0.dtype
+    def __init__(self, f, batch, options, *, gradient=False, own_inputs=False, data=None, **extra):
+        self.field, self.batch, self.options, self.dtype, self.data = f, batch, options, batch.y0.dtype, data
         self.signal, self.pieces = as_signal(options.inputs, f.inputs), None
         keys = options.arguments(f.d)
+        if isinstance(f, System):
+            keys |= core_parts(f, batch, data, gradient)
+        elif data is not None:
+            raise ValueError(f"data= is for the jumps of a System; {f.name} is a field")
+        self.jumps = jumping_rows(f, batch, keys)
+        if self.jumps is not None and options.coupling > 0:
+            raise ValueError(f"coupling={options.coupling:g}: the reversible scheme cannot go back through jumps")
         options.check_span(batch)
         if self.signal is not None:
             self.pieces = self.signal.pieces(len(batch.y0), self.dtype, batch.spans(), own=own_inputs)
             keys |= self.pieces.arguments()
         if options.grid is not None:
-            keys |= _grid_arguments(options.grid, batch, keys["land"])
+            keys |= _grid_arguments(options.grid, batch, self.lands)
             _check_grid_knots(keys, batch)
         reverse = f.vjp_program.core if gradient else None
         self.problem = _core.Problem(
@@ -236,6 +248,13 @@ class Setup:
             **(keys | extra),
         )
         self.backend, self.single = "callback" if f.callbacks else None, batch.kind == "single"
+
+    @property
+    def lands(self):
+        """(rows,) which times steps must end at, besides the first and the last of each sample."""
+        if self.options.save == "land" or self.options.coupling > 0:
+            return np.ones(self.batch.rows, bool)
+        return np.zeros(self.batch.rows, bool) if self.jumps is None else self.jumps
 
     def run(self, theta, **keys):
         """One solve: the dict of `_core.Problem.run`; theta is an array of the batch's dtype."""
@@ -257,11 +276,11 @@ class Solution(Result):
     ----------
     t : the times, as given
     y : (T, d), (B, T, d), or a list of (T_i, d)
-        States at the times; NaN after a failure.
+        States at the times (after the jumps of a System there); NaN after a failure.
     status : int or (B,) int32 array
         0 is ok; names in `pynode.STATUS`.
     stats : Stats
-    field : Field
+    field : Field or System
     theta : (n_params,) array
     """
 
@@ -311,6 +330,13 @@ class Solution(Result):
     def ok(self):
         """Whether every sample reached its last time."""
         return self._raw["failed"] == 0
+
+    @property
+    def y_before(self):
+        """States before the jumps of a System, in the shape of y."""
+        if "y_before" not in self._raw:
+            raise ValueError("y_before is the state before a jump, but there was none: solve a System with jump=")
+        return self._setup.batch.unflatten(self._raw["y_before"])
 
     @property
     def steps(self):
@@ -410,7 +436,7 @@ class Solution(Result):
         ----------
         dy : like y
             dL/dy at every saved entry.
-        wrt : tuple out of "theta", "y0", "t", "inputs"
+        wrt : tuple out of "theta", "y0", "t", "inputs", "data"
         adjoint : {"discrete", "backsolve", "interpolating", "reversible"}, optional
             Default "discrete" ("reversible" where the solve was). The solve is run again.
         memory : int or str, optional
@@ -456,6 +482,7 @@ def solve(
     max_step=None,
     grid=None,
     coupling=0.0,
+    data=None,
     dense=False,
     steps=False,
     dtype=None,
@@ -469,7 +496,7 @@ def solve(
 
     Parameters
     ----------
-    f : Field, or a function f(t, y) -> (d,)
+    f : Field, System, or a function f(t, y) -> (d,)
         A plain Python function is called at every stage (slow; ``stats.backend == "callback"``).
     y0 : (d,) or (B, d) array
         Initial states. float32 solves in float32, all else in float64.
@@ -499,6 +526,9 @@ def solve(
     coupling : float
         0 < coupling <= 1: the reversible scheme of McCallum & Foster (2024) over the method, landing on every time.
         Its gradient goes the steps back, where rounding grows like coupling^-steps: stay close to 1.
+    data : (T, k), (B, T, k), or list of (T_i, k), optional
+        What the jump of a System takes at each time: a step ends there, and the state becomes J(t, y, x). Where the first
+        entry is NaN, nothing jumps. The result is the state after the jump; `Solution.y_before` that before it.
     dense, steps : bool
         Keep the dense output (``sol(t)``), the ends of the steps (``sol.steps``).
     dtype : {float64, float32}, optional
@@ -530,26 +560,20 @@ def solve(
     """
     check_errors(errors)
     key = (method, rtol, atol, step, save, max_steps, first_step, max_step, coupling, threads, dense, steps, dtype)
-    setup = recall(f, key) if inputs is None and grid is None else None
+    setup = recall(f, key) if inputs is None and grid is None and data is None else None
     if setup is not None and setup.problem.fits(setup.single, theta, y0, t):
         solution = Solution(setup, theta, setup.problem.run(theta, y0=y0), y0, t)
     else:
         y0 = real_array("y0", y0, real_dtype(dtype))
-        f = as_field(f, max(1, y0.shape[-1]) if y0.ndim else 1)
-        _check_vector_field(f)
+        f = as_dynamics(f, max(1, y0.shape[-1]) if y0.ndim else 1)
         batch = as_batch(y0, t, f.d, dtype)
         options = Options(method, rtol, atol, step, save, inputs, max_steps, first_step, max_step, grid, coupling, threads)
-        setup = Setup(f, batch, options, dense=bool(dense), steps=bool(dense or steps))
+        setup = Setup(f, batch, options, data=data, dense=bool(dense), steps=bool(dense or steps))
         theta = as_theta(f, theta, setup.dtype)
         solution = Solution(setup, theta, setup.run(theta))
         keep(f, key, setup, setup)
     report(solution, errors)
     return solution
-
-
-def _check_vector_field(f):
-    if f.n_out != f.d:
-        raise ValueError(f"{f.name} maps {f.d} state components to {f.n_out}: a vector field has as many of each")
 
 
 __all__ = ["METHODS", "Batch", "Options", "Solution", "Stats", "as_memory", "solve"]
