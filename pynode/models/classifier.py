@@ -1,60 +1,15 @@
 """NeuralODEClassifier and NeuralODERegressor: features are carried by a learned flow, and read out where they arrive."""
 
-import secrets
-import time
-from typing import Any, NamedTuple
-
 import numpy as np
 
-from pynode import _version
-from pynode.arguments import integer, positive, real_dtype
-from pynode.fields import Field, field, mlp
-from pynode.fit.adam import adam
+from pynode.arguments import integer, real_dtype
+from pynode.fields import field, mlp
 from pynode.fit.carried import CarriedSamples
-from pynode.fit.progress import Progress
 from pynode.fit.regularisers import with_penalty
-from pynode.fit.result import FitInterrupted
-from pynode.fit.schedules import as_schedule
-from pynode.functions import ACTIVATIONS
 from pynode.models.options import widths
-from pynode.models.tabular import (
-    Estimator,
-    as_labels,
-    as_table,
-    as_targets,
-    as_training_table,
-    plain_params,
-    stored_history,
-    stored_report,
-    stored_vector,
-)
-from pynode.solving import METHODS, solve
-
-HISTORY = ("loss", "nfe", "seconds")
-REPORT = {
-    "status": str,
-    "loss": float,
-    "nfe": float,
-    "seconds": float,
-    "epochs": int,
-    "n_params": int,
-    "n_samples": int,
-    "failed": int,
-    "seed": int,
-    "version": str,
-}
-
-
-class Epoch(NamedTuple):
-    """What a callback of `fit` sees after each epoch; to stop the fit it returns True.
-
-    loss is the mean over the epoch's batches, nfe the mean number of evaluations of the field a sample, in forward solves.
-    """
-
-    number: int
-    loss: float
-    nfe: float
-    seconds: float
+from pynode.models.tabular import as_labels, as_table, as_targets, as_training_table, stored_vector
+from pynode.models.training import CarriedModel, one_of
+from pynode.solving import solve
 
 
 # ---- Readouts and losses: fields of the state where samples arrive, in which `u` is the target
@@ -106,7 +61,7 @@ def first_states(d, m):
     return first
 
 
-class _CarriedModel(Estimator):
+class _Predictor(CarriedModel):
     """What classifier and regressor share."""
 
     def __init__(
@@ -152,32 +107,13 @@ class _CarriedModel(Estimator):
         return mlp(d, (), m)
 
     def _check(self):
-        """Everything that can be said before there are data."""
-        _one_of("activation", self.activation, ACTIVATIONS)
-        if self.field is not None and not isinstance(self.field, Field):
-            raise TypeError(f"field must be a Field (pynode.field, pynode.mlp), not {type(self.field).__name__}")
+        super()._check()
         if self.lift is not None and self.augment:
             raise ValueError("augment adds zeros to the features, lift replaces them by a learned map: give one of them")
-        adaptive = [name for name, row in METHODS.items() if row["error_order"]]
-        _one_of("method", self.method, adaptive)
         integer("augment", self.augment, 0)
-        for name in ("max_iter", "batch_size"):
-            integer(name, getattr(self, name), 1)
         for name in ("lift", "layers"):
             if getattr(self, name) is not None:
                 integer(name, getattr(self, name), 1)
-        for width in widths(self.hidden):
-            integer("hidden", width, 1)
-        if self.random_state is not None:
-            integer("random_state", self.random_state, 0, 2**32 - 1)
-        for name in ("rtol", "atol", "learning_rate"):
-            positive(name, getattr(self, name))
-        for name in ("weight_decay", "kinetic_energy", "jacobian_norm"):
-            positive(name, getattr(self, name), zero=True)
-        if self.max_gradient is not None:
-            positive("max_gradient", self.max_gradient)
-        as_schedule(self.schedule)
-        real_dtype(self.dtype)
 
     def _parts(self, k, m):
         """(field, readout, lift or None) for k features and m numbers read out."""
@@ -192,21 +128,14 @@ class _CarriedModel(Estimator):
 
     def _fit(self, X, targets, progress, callback):
         """Train on features and what the loss compares with; the model as it is then."""
-        k, m = X.shape[1], targets.shape[1]
-        spread = X.std(axis=0)
-        self.shift_ = X.mean(axis=0) if self.scale else np.zeros(k)
-        self.scale_ = np.where(spread > 0, spread, 1.0) if self.scale else np.ones(k)
-        self.seed_ = secrets.randbits(31) if self.random_state is None else int(self.random_state)
-        self.field_, self.readout_, self.lift_ = self._parts(k, m)
-        self.n_features_in_ = k
-        rng = np.random.default_rng(self.seed_)
-        parts = [self.field_, self.readout_, *([] if self.lift_ is None else [self.lift_])]
-        objective = self._objective(self._scaled(X), targets)
-        return self._train(objective, np.concatenate([p.init(rng) for p in parts]), progress, callback)
+        rng = np.random.default_rng(self._begin())
+        self._keep_scaling(X)
+        self.field_, self.readout_, self.lift_ = parts = self._parts(X.shape[1], targets.shape[1])
+        start = np.concatenate([part.init(rng) for part in parts if part is not None])
+        return self._train(self._objective(self._scaled(X), targets), start, progress, callback)
 
     def _objective(self, x, targets):
-        penalty = (float(self.kinetic_energy), float(self.jacobian_norm))
-        carried = with_penalty(self.field_, *penalty) if any(penalty) else self.field_
+        carried = with_penalty(self.field_, *self._penalty) if any(self._penalty) else self.field_
         return CarriedSamples(
             carried,
             end_loss(self.readout_, carried.d, self._loss()),
@@ -220,56 +149,12 @@ class _CarriedModel(Estimator):
             **self._solver(self.rtol, self.atol),
         )
 
-    def _train(self, objective, start, progress, callback):
-        epochs, n = _Epochs(objective, callback), int(self.max_iter)
-        label = type(self).__name__ if not isinstance(progress, str) else progress
-        self.theta_ = start
-        interrupt = None
-        with Progress(n, label, bool(self.verbose) if progress is None else bool(progress)) as bar:
-            epochs.bar = bar
-            try:
-                result = adam(
-                    objective,
-                    start,
-                    max_iter=n * objective.n_batches,
-                    learning_rate=self.learning_rate,
-                    schedule=self.schedule,
-                    max_gradient=self.max_gradient,
-                    callback=epochs,
-                )
-            except FitInterrupted as error:
-                interrupt, result = error, error.result
-        self.theta_, self.n_iter_ = result.theta, max(1, len(epochs.rows))
-        self.history_ = dict(zip(HISTORY, np.array(epochs.rows, dtype=np.float64).reshape(-1, 3).T.copy(), strict=True))
-        self.report_ = self._report(objective, result, epochs)
-        if interrupt is not None:
-            raise interrupt
-        return self
-
-    def _report(self, objective, result, epochs):
-        loss, nfe, seconds = epochs.rows[-1] if epochs.rows else (float(result.loss), 0.0, 0.0)
-        return {
-            "status": result.status,
-            "loss": loss,
-            "nfe": nfe,
-            "seconds": seconds,
-            "epochs": len(epochs.rows),
-            "n_params": len(self.theta_),
-            "n_samples": len(objective.x),
-            "failed": objective.failed,
-            "seed": self.seed_,
-            "version": _version.__version__,
-        }
-
     # ---- Using
 
     def _solver(self, rtol, atol):
         if self.layers is not None:
             return {"method": "euler", "step": 1.0 / int(self.layers)}
         return {"method": self.method, "rtol": float(rtol), "atol": float(atol)}
-
-    def _scaled(self, X):
-        return (X - self.shift_) / self.scale_
 
     def trajectories(self, X, t=(0.0, 1.0)):
         """States on the way from the features (t = 0) to where they are read out (t = 1), in scaled units.
@@ -314,48 +199,13 @@ class _CarriedModel(Estimator):
         from pynode.pictures import carried
 
         self._fitted()
-        _one_of("kind", kind, carried.PICTURES)
+        one_of("kind", kind, carried.PICTURES)
         return carried.PICTURES[kind](self, X, y)
 
-    # ---- Files
-
-    def _content(self):
-        return {
-            "params": plain_params(self),
-            "own_field": self.field is not None,
-            "field": self.field_.to_dict(),
-            "n_features": self.n_features_in_,
-            "theta": self.theta_,
-            "shift": self.shift_,
-            "scale": self.scale_,
-            "history": self.history_,
-            "report": self.report_,
-        }
-
-    @classmethod
-    def _from_content(cls, content):
-        """The model of a file; any exception where it is not one."""
-        params = content["params"]
-        own = Field.from_dict(content["field"]) if content["own_field"] else None
-        hidden = params["hidden"]
-        model: Any = cls(**params | {"field": own, "hidden": tuple(hidden) if isinstance(hidden, list) else hidden})
-        model._check()
-        k = model.n_features_in_ = integer("n_features", content["n_features"], 1, 1 << 20)
-        model._restore(content)
-        model.field_, model.readout_, model.lift_ = model._parts(k, model._n_out)
-        n = sum(p.n_params for p in (model.field_, model.readout_, model.lift_) if p is not None)
-        model.theta_ = stored_vector(content["theta"], (n,), "theta")
-        model.shift_ = stored_vector(content["shift"], (k,), "shift")
-        model.scale_ = stored_vector(content["scale"], (k,), "scale")
-        if not (model.scale_ > 0).all():
-            raise ValueError("scale must be positive")
-        model.history_ = stored_history(content["history"], HISTORY)
-        model.report_ = stored_report(content["report"], REPORT)
-        model.seed_, model.n_iter_ = model.report_["seed"], max(1, model.report_["epochs"])
-        return model
-
     def _restore(self, content):
-        raise NotImplementedError
+        self._restore_targets(content)
+        self.field_, self.readout_, self.lift_ = parts = self._parts(self.n_features_in_, self._n_out)
+        return sum(part.n_params for part in parts if part is not None)
 
     def __sklearn_tags__(self):
         from sklearn.utils import ClassifierTags, InputTags, RegressorTags, Tags, TargetTags
@@ -422,7 +272,7 @@ PARAMETERS = """
 """
 
 
-class NeuralODEClassifier(_CarriedModel):
+class NeuralODEClassifier(_Predictor):
     __doc__ = (
         """A classifier: features flow along dy/dt = f(t, y; theta) from t = 0 to 1, a linear map and softmax read them out.
 
@@ -504,7 +354,7 @@ class NeuralODEClassifier(_CarriedModel):
             raise ValueError(f"a model file holds labels that are numbers or text, not {classes.dtype}")
         return super()._content() | {"classes": classes.tolist(), "classes_dtype": classes.dtype.str}
 
-    def _restore(self, content):
+    def _restore_targets(self, content):
         kind = np.dtype(content["classes_dtype"])
         labels = content["classes"]
         allowed = (str,) if kind.kind in "OU" else (bool, int, float)
@@ -515,7 +365,7 @@ class NeuralODEClassifier(_CarriedModel):
             raise ValueError("the classes must be sorted")
 
 
-class NeuralODERegressor(_CarriedModel):
+class NeuralODERegressor(_Predictor):
     __doc__ = (
         """A regressor: features flow along dy/dt = f(t, y; theta) from t = 0 to 1, and a linear map reads the outputs.
 
@@ -619,8 +469,8 @@ class NeuralODERegressor(_CarriedModel):
 
     def _check(self):
         super()._check()
-        _one_of("readout", self.readout, ("linear", "first"))
-        _one_of("loss", self.loss, ("squared", "huber"))
+        one_of("readout", self.readout, ("linear", "first"))
+        one_of("loss", self.loss, ("squared", "huber"))
 
     def _loss(self):
         return self.loss
@@ -655,36 +505,10 @@ class NeuralODERegressor(_CarriedModel):
         mine = {"y_shift": self.y_shift_, "y_scale": self.y_scale_, "vector": self._vector}
         return super()._content() | mine
 
-    def _restore(self, content):
+    def _restore_targets(self, content):
         m = len(content["y_shift"])
         self.y_shift_ = stored_vector(content["y_shift"], (m,), "y_shift")
         self.y_scale_ = stored_vector(content["y_scale"], (m,), "y_scale")
         if m < 1 or type(content["vector"]) is not bool or not (self.y_scale_ > 0).all():
             raise ValueError("the scaling of the outputs makes no sense")
         self._vector = content["vector"]
-
-
-class _Epochs:
-    """From iterations of Adam to epochs: a callback for `adam`."""
-
-    def __init__(self, objective, callback):
-        self.objective, self.callback, self.rows, self.losses = objective, callback, [], []
-        self.nfe = self.solved = 0
-        self.bar: Any = None
-        self.start = time.perf_counter()
-
-    def __call__(self, iteration):
-        self.losses.append(iteration.loss)
-        if len(self.losses) < self.objective.n_batches:
-            return False
-        o, loss = self.objective, float(np.mean(self.losses))
-        nfe = (o.nfe - self.nfe) / max(o.solved - self.solved, 1)
-        self.rows.append((loss, nfe, time.perf_counter() - self.start))
-        self.losses, self.nfe, self.solved = [], o.nfe, o.solved
-        self.bar.update(len(self.rows), f"loss {loss:.4g}, {nfe:.1f} evaluations a sample")
-        return self.callback is not None and self.callback(Epoch(len(self.rows), *self.rows[-1])) is True
-
-
-def _one_of(name, value, names):
-    if not isinstance(value, str) or value not in names:
-        raise ValueError(f"{name}={value!r} is not one of {', '.join(names)}")
