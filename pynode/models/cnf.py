@@ -300,8 +300,11 @@ class CNF(CarriedModel):
         return self.field_.n_params
 
     def __sklearn_tags__(self):
-        from sklearn.utils import InputTags, Tags, TargetTags
+        from sklearn.utils import InputTags, Tags, TargetTags, TransformerTags
 
         return Tags(
-            estimator_type="density_estimator", target_tags=TargetTags(required=False), input_tags=InputTags()
+            estimator_type="density_estimator",
+            target_tags=TargetTags(required=False),
+            transformer_tags=TransformerTags(preserves_dtype=[]),
+            input_tags=InputTags(),
         )
