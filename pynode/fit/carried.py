@@ -6,6 +6,7 @@ from pynode.arguments import as_batch
 from pynode.errors import OK
 from pynode.inputs import Signal
 from pynode.solving import Options, Setup
+from pynode.systems import System
 from pynode.transforms import vjp
 
 
@@ -26,7 +27,7 @@ class CarriedSamples:
     x : (n, k) array
         Samples.
     target : (n, m) array
-        m = loss.inputs, perhaps 0.
+        m = loss.inputs, at least 1.
     batch_size : int
     seed : int
     lift : Field, optional
@@ -65,7 +66,9 @@ class CarriedSamples:
         dtype=np.float64,
         **options,
     ):
-        self.field, self.loss, self.lift, self.noise = field, loss, lift, noise
+        if loss.inputs < 1:
+            raise ValueError(f"{loss.name} needs a target: only a row that has one is left out where samples start")
+        self.system, self.lift, self.noise = System(field, loss=loss), lift, noise
         self.x, self.target, self.dtype, self.seed, self.decay = x, target, dtype, seed, decay
         self.t, self.options = np.array(span, dtype=np.float64), options
         self.n_batches = max(1, len(x) // batch_size)
@@ -77,7 +80,7 @@ class CarriedSamples:
     @property
     def n_params(self):
         """Length of z = [field | loss | lift]."""
-        return sum(part.n_params for part in (self.field, self.loss, self.lift) if part is not None)
+        return self.system.n_params + (0 if self.lift is None else self.lift.n_params)
 
     def draw(self, k):
         """The samples of iteration k = 1, 2, ..."""
@@ -90,59 +93,35 @@ class CarriedSamples:
     def start(self, x, z):
         """(n, d) states at t0."""
         y = x if self.lift is None else self.lift(0.0, x, z[len(z) - self.lift.n_params :])
-        return np.pad(y, ((0, 0), (0, self.field.d - y.shape[1])))
+        return np.pad(y, ((0, 0), (0, self.system.d - y.shape[1])))
 
     def __call__(self, z):
-        x, p, q = self.x[self.which], self.field.n_params, self.field.n_params + self.loss.n_params
-        y0 = self.start(x, z)
-        setup, theta = self._setup(y0), np.ascontiguousarray(z[:p], dtype=self.dtype)
-        raw = setup.run(theta)
-        ok = raw["status"] == OK
+        x, target = self.x[self.which], self.target[self.which]
+        y0 = np.ascontiguousarray(self.start(x, z), dtype=self.dtype)
+        rows = np.full((2 * len(x), target.shape[1]), np.nan, dtype=self.dtype)  # nothing is lost at t0
+        rows[1::2] = target
+        n, learned = self.system.n_params, self.lift is not None
+        theta = np.ascontiguousarray(z[:n], dtype=self.dtype)
+        raw = self._setup(y0, rows).run(theta, y0=y0, target=rows, gradient="discrete", wrt_y0=learned)
+        ok = int((raw["status"] == OK).sum())
         self.nfe += int(raw["nfe"].sum())
-        self.solved, self.failed = self.solved + len(x), self.failed + int((~ok).sum())
-        if not ok.any():
+        self.solved, self.failed = self.solved + len(x), self.failed + len(x) - ok
+        if not ok:
             return np.inf, np.zeros_like(z)
-        value, g_end, g_loss = self._end(raw["y"][1::2], z[p:q], ok)
-        seed = np.zeros(raw["y"].shape, self.dtype)
-        seed[1::2] = g_end
-        back = setup.run(theta, g_y=seed, gradient="discrete", wrt_y0=self.lift is not None)
-        parts = [back["g_theta"], g_loss]
-        if self.lift is not None:
-            g_start = back["g_y0"][:, : self.lift.n_out].astype(np.float64)
-            parts.append(vjp(self.lift)(0.0, x, z[q:], g_start).theta)
-        return value + self.decay * float(z @ z), np.concatenate(parts) + 2 * self.decay * z
+        gradient = raw["g_theta"]
+        if learned:
+            g_start = raw["g_y0"][:, : self.lift.n_out].astype(np.float64)
+            gradient = np.concatenate([gradient, vjp(self.lift)(0.0, x, z[n:], g_start).theta])
+        loss = float(raw["sample_loss"].sum()) / ok + self.decay * float(z @ z)
+        return loss, gradient / ok + 2 * self.decay * z
 
-    def _end(self, y, theta, ok):
-        """(mean loss, its gradient with respect to the states where samples arrive, that of the loss's parameters)."""
-        y, target = np.where(ok[:, None], y, 0.0).astype(np.float64), self.target[self.which]
-        inputs = {"u": target} if self.loss.inputs else {}
-        given = (theta,) if self.loss.n_params else ()
-        weight = ok[:, None] / ok.sum()
-        value = self.loss(self.t[1], y, *given, **inputs)
-        g = vjp(self.loss)(self.t[1], y, *given, weight, **inputs)
-        return float((value * weight).sum()), g.y, g.theta
-
-    def _setup(self, y0):
-        """The problem of the core for a batch that starts at y0; kept for each size of batch, but for inputs, which change."""
-        y0 = np.ascontiguousarray(y0, dtype=self.dtype)
+    def _setup(self, y0, rows):
+        """The problem of the core for a batch of this size; made anew where it has inputs, which change."""
+        if self.noise is None and len(y0) in self.setups:
+            return self.setups[len(y0)]
         inputs = None
         if self.noise is not None:
-            rng = np.random.default_rng([self.seed, 1, self.number])
-            inputs = Signal(None, self.noise(rng, len(y0)), "constant")
-        setup = None if inputs is not None else self.setups.get(len(y0))
-        if setup is None:
-            batch = as_batch(y0, self.t, self.field.d)
-            setup = _At(Setup(self.field, batch, Options(inputs=inputs, **self.options), gradient=True))
-            self.setups[len(y0)] = setup
-        setup.y0 = y0
+            inputs = Signal(None, self.noise(np.random.default_rng([self.seed, 1, self.number]), len(y0)), "constant")
+        batch, options = as_batch(y0, self.t, self.system.d), Options(inputs=inputs, **self.options)
+        setup = self.setups[len(y0)] = Setup(self.system, batch, options, gradient=True, target=rows, loss="program")
         return setup
-
-
-class _At:
-    """A problem with other initial states."""
-
-    def __init__(self, setup):
-        self.setup, self.y0 = setup, None
-
-    def run(self, theta, **keys):
-        return self.setup.run(theta, y0=self.y0, **keys)

@@ -58,12 +58,12 @@ def density_field(f: Field, exact=True, kinetic=0.0, jacobian_norm=0.0):
 
 
 def negative_log_likelihood(d, with_q):
-    """The loss of [x, l, q] where points arrive: -log N(x; 0, 1) - l + q."""
+    """The loss of [x, l, q] where points arrive, -log N(x; 0, 1) - l + q, times the input, the weight of the sample."""
 
-    @field(state=d + 1 + with_q, out=1, name="negative log likelihood")
-    def nll(t, y):
+    @field(state=d + 1 + with_q, inputs=1, out=1, name="negative log likelihood")
+    def nll(t, y, u):
         value = 0.5 * np.sum(y[:d] ** 2) + 0.5 * d * np.log(2 * np.pi) - y[d]
-        return np.reshape(value + y[d + 1] if with_q else value, (1,))
+        return u * (value + y[d + 1] if with_q else value)
 
     return nll
 
@@ -221,7 +221,7 @@ class CNF(CarriedModel):
             density_field(self.field_, exact, *penalty),
             negative_log_likelihood(d, any(penalty)),
             x,
-            np.zeros((len(x), 0)),
+            np.ones((len(x), 1)),
             int(self.batch_size),
             self.seed_,
             noise=None if exact else lambda rng, n: rademacher(rng, n, d),
