@@ -69,12 +69,14 @@ class CarriedSamples:
         if loss.inputs < 1:
             raise ValueError(f"{loss.name} needs a target: only a row that has one is left out where samples start")
         self.system, self.lift, self.noise = System(field, loss=loss), lift, noise
-        self.x, self.target, self.dtype, self.seed, self.decay = x, target, dtype, seed, decay
+        self.x, self.dtype, self.seed, self.decay = x, dtype, seed, decay
+        self.rows = np.full((len(x), 2, loss.inputs), np.nan, dtype=dtype)  # nothing is lost at t0
+        self.rows[:, 1] = target
         self.t, self.options = np.array(span, dtype=np.float64), options
         self.n_batches = max(1, len(x) // batch_size)
         self.nfe = self.solved = self.failed = 0
         self.setups: dict = {}
-        self.epoch = -1
+        self.epoch, self.fixed = -1, None if lift else self._padded(x)
         self.draw(1)
 
     @property
@@ -90,17 +92,16 @@ class CarriedSamples:
             self.order, self.epoch = np.array_split(order, self.n_batches), epoch
         self.which, self.number = self.order[batch], k
 
-    def start(self, x, z):
-        """(n, d) states at t0."""
-        y = x if self.lift is None else self.lift(0.0, x, z[len(z) - self.lift.n_params :])
-        return np.pad(y, ((0, 0), (0, self.system.d - y.shape[1])))
+    def _padded(self, y):
+        """States at t0 from those that are not zero."""
+        y0 = np.zeros((len(y), self.system.d), dtype=self.dtype)
+        y0[:, : y.shape[1]] = y
+        return y0
 
     def __call__(self, z):
-        x, target = self.x[self.which], self.target[self.which]
-        y0 = np.ascontiguousarray(self.start(x, z), dtype=self.dtype)
-        rows = np.full((2 * len(x), target.shape[1]), np.nan, dtype=self.dtype)  # nothing is lost at t0
-        rows[1::2] = target
+        x, rows = self.x[self.which], self.rows[self.which].reshape(2 * len(self.which), -1)
         n, learned = self.system.n_params, self.lift is not None
+        y0 = self._padded(self.lift(0.0, x, z[n:])) if learned else self.fixed[self.which]
         theta = np.ascontiguousarray(z[:n], dtype=self.dtype)
         raw = self._setup(y0, rows).run(theta, y0=y0, target=rows, gradient="discrete", wrt_y0=learned)
         ok = int((raw["status"] == OK).sum())

@@ -73,9 +73,9 @@ class _Predictor(CarriedModel):
         augment=0,
         lift=None,
         layers=None,
-        method="dopri5",
-        rtol=1e-3,
-        atol=1e-3,
+        method="bosh3",
+        rtol=1e-2,
+        atol=1e-2,
         max_iter=100,
         batch_size=64,
         learning_rate=1e-2,
@@ -239,7 +239,8 @@ PARAMETERS = """
     method : str
         Runge-Kutta method, see `pynode.solve`.
     rtol, atol : float
-        Tolerances of training; predictions use at most 1e-6 and 1e-8, in float64.
+        Tolerances of training, where gradients are exact for the steps taken, however large; predictions use at most 1e-6
+        and 1e-8, in float64.
     max_iter : int
         Epochs.
     batch_size : int
@@ -403,9 +404,9 @@ class NeuralODERegressor(_Predictor):
         layers=None,
         readout="linear",
         loss="squared",
-        method="dopri5",
-        rtol=1e-3,
-        atol=1e-3,
+        method="bosh3",
+        rtol=1e-2,
+        atol=1e-2,
         max_iter=100,
         batch_size=64,
         learning_rate=1e-2,

@@ -254,6 +254,10 @@ class CNF(CarriedModel):
         self._fitted()
         return self._solve(self.field_, self._scaled(as_table(X, "CNF", self.n_features_in_)), (0.0, 1.0))
 
+    def fit_transform(self, X, y=None):
+        """`fit`, then `transform` of the same points."""
+        return self.fit(X).transform(X)
+
     def inverse_transform(self, Z):
         """(n, d) the points that arrive at the rows of Z."""
         self._fitted()
