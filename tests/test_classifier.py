@@ -445,8 +445,12 @@ def test_pictures_of_other_sizes():
     assert line.plot("flow", X0[:, :1]).axes[0].lines
     plane = pn.NeuralODERegressor((4,), augment=1, max_iter=1, random_state=0).fit(X0, X0[:, 1])
     assert len(plane.plot("overview", X0, X0[:, 1]).axes) > 4
-    with pytest.raises(ValueError, match="regions are drawn of 2 features"):
-        line.plot("regions", X0[:, :1])
+    assert line.plot("overview", X0[:, :1], X0[:, 1]).axes
+    assert small(max_iter=1).fit(X0[:, :1], Y0).plot("regions", X0[:, :1]).axes
+    many = pn.NeuralODERegressor((4,), max_iter=1, random_state=0).fit(np.hstack([X0, X0]), X0[:, 1])
+    assert many.plot("overview", np.hstack([X0, X0])).axes
+    with pytest.raises(ValueError, match="drawn of 1 or 2 features, this model has 4"):
+        many.plot("regions", np.hstack([X0, X0]))
     with pytest.raises(ValueError, match="needs samples"):
         line.plot("flow")
     with pytest.raises(ValueError, match="kind='loss'"):

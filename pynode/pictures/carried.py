@@ -5,7 +5,7 @@ from collections.abc import Callable
 import numpy as np
 
 from pynode.models.tabular import as_table
-from pynode.plots import STAGES, _figure, _styled
+from pynode.plots import DATA, LEARNED, STAGES, _figure, _styled
 
 MAX_POINTS = 1500
 """Most samples drawn."""
@@ -33,14 +33,15 @@ def overview(model, X, y=None):
     -------
     matplotlib.figure.Figure
     """
-    X, color = _samples(model, X, y)
-    if model.n_features_in_ == 2:
-        figure = _figure(13.0, 4.2)
-        left, middle, right = figure.subfigures(1, 3, width_ratios=(1, 1, 0.85))
-        _draw_regions(left, model, X, color)
+    X, y, color = _samples(model, X, y)
+    if model.n_features_in_ <= 2:
+        wide = model.field_.d > 1
+        figure = _figure(15.0 if wide else 12.0, 4.2)
+        left, middle, right = figure.subfigures(1, 3, width_ratios=(1, 1.6 if wide else 1, 0.85))
+        _draw_predictions(left, model, X, y, color)
     else:
-        figure = _figure(9.0, 4.2)
-        middle, right = figure.subfigures(1, 2)
+        figure = _figure(12.0, 4.2)
+        middle, right = figure.subfigures(1, 2, width_ratios=(1.8, 1))
     _draw_flow(middle, model, X, color)
     draw_training(right, model)
     return figure
@@ -48,10 +49,10 @@ def overview(model, X, y=None):
 
 @_styled
 def regions(model, X, y=None):
-    """Decision regions (shades: the probability of the class) or predicted values, of a model of two features."""
-    X, color = _samples(model, X, y)
+    """What is predicted, of a model of one or two features: regions (shades: the probability of the class), or values."""
+    X, y, color = _samples(model, X, y)
     figure = _figure(5.6, 4.6)
-    _draw_regions(figure, model, X, color)
+    _draw_predictions(figure, model, X, y, color)
     return figure
 
 
@@ -61,7 +62,7 @@ def flow(model, X, y=None):
 
     Of more than two states the first two are drawn (with `augment`, the first feature against the last state).
     """
-    X, color = _samples(model, X, y)
+    X, y, color = _samples(model, X, y)
     figure = _figure(9.6 if model.field_.d > 1 else 5.2, 4.4)
     _draw_flow(figure, model, X, color)
     return figure
@@ -80,7 +81,7 @@ PICTURES: dict[str, Callable] = {"overview": overview, "regions": regions, "flow
 
 
 def _samples(model, X, y):
-    """At most MAX_POINTS samples, and a colour or a number for each."""
+    """At most MAX_POINTS samples, what y says of them, and a colour for each."""
     if X is None:
         raise ValueError("this picture needs samples: plot(kind, X) or plot(kind, X, y)")
     X = as_table(X, type(model).__name__, model.n_features_in_)
@@ -91,9 +92,10 @@ def _samples(model, X, y):
         some = np.random.default_rng(0).choice(len(X), MAX_POINTS, replace=False)
         X, y = X[some], y[some]
     if not hasattr(model, "classes_"):
-        return X, _value_colors(y if y.ndim == 1 else y[:, 0])
+        y = y if y.ndim == 1 else y[:, 0]
+        return X, y, _value_colors(y)
     which = np.searchsorted(model.classes_, y)
-    return X, [CLASSES[i % len(CLASSES)] for i in which]
+    return X, y, [CLASSES[i % len(CLASSES)] for i in which]
 
 
 def _value_colors(y):
@@ -109,9 +111,33 @@ def _bounds(X, margin=0.15):
     return low - room, high + room
 
 
+def _draw_predictions(parent, model, X, y, color):
+    n = model.n_features_in_
+    if n > 2:
+        raise ValueError(f"what is predicted is drawn of 1 or 2 features, this model has {n}: take 'flow' or 'training'")
+    _draw_curves(parent, model, X, y, color) if n == 1 else _draw_regions(parent, model, X, color)
+
+
+def _draw_curves(parent, model, X, y, color):
+    """One feature: the probabilities of the classes, or the value predicted, over the samples."""
+    ax = parent.subplots()
+    (low,), (high,) = _bounds(X, 0.05)
+    x = np.linspace(low, high, 300)
+    if hasattr(model, "classes_"):
+        for i, p in enumerate(model.predict_proba(x[:, None]).T):
+            ax.plot(x, p, color=CLASSES[i % len(CLASSES)], lw=1.8, label=str(model.classes_[i]))
+        ax.scatter(X[:, 0], np.full(len(X), -0.03), s=7, c=color, linewidths=0)
+        ax.set(ylabel="probability")
+    else:
+        value = model.predict(x[:, None])
+        ax.scatter(X[:, 0], y, s=9, c=DATA, linewidths=0, label="samples")
+        ax.plot(x, value if value.ndim == 1 else value[:, 0], color=LEARNED, lw=1.8, label="predicted")
+        ax.set(ylabel="value")
+    ax.legend()
+    ax.set(xlabel="feature 1", title="What is predicted")
+
+
 def _draw_regions(parent, model, X, color):
-    if model.n_features_in_ != 2:
-        raise ValueError(f"regions are drawn of 2 features, this model has {model.n_features_in_}: take 'flow' or 'training'")
     ax = parent.subplots()
     (a, b), (c, d) = np.stack(_bounds(X), axis=1)
     u, v = np.linspace(a, b, 90), np.linspace(c, d, 90)
@@ -154,6 +180,7 @@ def _draw_flow(parent, model, X, color):
     for ax, s in ((before, states[:, 0]), (after, states[:, -1])):
         ax.scatter(s[:, axis[0]], s[:, axis[1]], s=8, c=color, linewidths=0, zorder=3)
         ax.set(xlabel=f"state {axis[0] + 1}")
+        ax.set_aspect("equal", adjustable="datalim")
         ax.grid(False)
     for path in states[:: max(1, len(states) // MAX_PATHS)]:
         after.plot(path[:, axis[0]], path[:, axis[1]], color="#777777", lw=0.5, alpha=0.6, zorder=2)
@@ -190,7 +217,7 @@ def draw_training(parent, model):
     over, under = parent.subplots(2, 1, sharex=True)
     number = np.arange(1, len(model.history_["loss"]) + 1)
     over.plot(number, model.history_["loss"], color=STAGES[2], lw=1.6)
-    if (model.history_["loss"] > 0).all():
+    if model.history_["loss"].min() > 0 and np.ptp(np.log10(model.history_["loss"])) > 1:
         over.set_yscale("log")
     over.set(ylabel="loss", title="Training")
     under.plot(number, model.history_["nfe"], color=STAGES[4], lw=1.6)
