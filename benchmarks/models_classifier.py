@@ -14,8 +14,8 @@ import numpy as np
 
 import pynode as pn
 
-PEERS = """torchdiffeq and diffrax on such data, measured before and in other runs (field 2-32-32-2 tanh with time, dopri5 1e-3, batch 64,
-Adam 1e-3, Huber, 48 epochs): plain loss 0.012-0.022 at 24-27 evaluations, augmented 0.0013-0.0065 at 20-26;
+PEERS = """torchdiffeq and diffrax on such data, measured before and in other runs (field 2-32-32-2 tanh with time, dopri5 1e-3,
+batch 64, Adam 1e-3, Huber, 48 epochs): plain loss 0.012-0.022 at 24-27 evaluations, augmented 0.0013-0.0065 at 20-26;
 110-180 ms an epoch (torchdiffeq), 21 ms (diffrax). On the line plain stays at 1.00, augmented comes to 0.0003."""
 
 
@@ -56,7 +56,7 @@ def evaluations(model, X):
 
 
 def annuli(out):
-    print("\nAnnuli: 500 + 1000 points, field with hidden 32-32, 48 epochs, batch 64, Huber; loss of all points, solved to 1e-6")
+    print("\nAnnuli: 500 + 1000 points, hidden 32-32, 48 epochs, batch 64, Huber; loss of all points, solved to 1e-6")
     print(f"{'':10} {'kinetic':>8} {'seed':>4} {'loss':>8} {'fresh':>8} {'nfe':>6} {'nfe at 1e-3':>12} {'ms an epoch':>12}")
     for kinetic in (0.0, 0.03):
         for augment in (0, 1):
@@ -74,8 +74,8 @@ def annuli(out):
                 )
                 if out is not None and seed == 0:
                     model.plot("overview", X, y).savefig(out / f"annuli-{name}-{kinetic}.png")
-    print("nfe: evaluations a sample in the last epoch, bosh3 at 1e-2; nfe at 1e-3: of the learned flow by dopri5, with what the")
-    print("peers trained; ms an epoch: CPU time of the fastest epoch")
+    print("nfe: evaluations a sample in the last epoch, bosh3 at 1e-2; nfe at 1e-3: of the learned flow by dopri5, what the")
+    print("peers trained with; ms an epoch: CPU time of the fastest epoch")
     print(PEERS)
 
 
@@ -87,8 +87,8 @@ def line(out):
             options = {"readout": "first", "augment": augment, "scale": False, "max_iter": 300, "random_state": seed}
             model = pn.NeuralODERegressor(**options).fit(x, g)
             error = np.mean((model.predict(x) - g) ** 2)
-            nfe = model.history_["nfe"]
-            print(f"{'augmented' if augment else 'plain':10} {seed:4} {error:9.5f}  evaluations {nfe[0]:.0f} -> {nfe[-1]:.0f}")
+            nfe, name = model.history_["nfe"], "augmented" if augment else "plain"
+            print(f"{name:10} {seed:4} {error:9.5f}  evaluations {nfe[0]:.0f} -> {nfe[-1]:.0f}")
 
 
 def digits(out):

@@ -3,7 +3,7 @@
     python benchmarks/models_flow.py [--out FOLDER] [--epochs 100]
 
 1000 points, noise 0.05, standardised; field 3-64-64-2 tanh, exact divergence, tolerances 1e-5 while training, float32.
-Seconds are CPU seconds of this process; set PYNODE_NUM_THREADS=1 to have them equal to wall time of one thread on an idle machine.
+Seconds are CPU seconds of this process; with PYNODE_NUM_THREADS=1 they are the wall time of one thread on an idle machine.
 """
 
 import argparse
@@ -51,7 +51,7 @@ class Watch:
 def main(out, epochs):
     mean, std = moments(moons(0))
     X, fresh = (moons(0) - mean) / std, (moons(1, 5000) - mean) / std
-    print(f"{'':28} {'NLL':>7} {'fresh':>7} {'evaluations':>12} {'CPU s':>6} {'ms an iteration':>16} {'integral':>9} {'inverse':>8}")
+    print(f"{'':26} {'NLL':>7} {'fresh':>7} {'nfe':>6} {'CPU s':>6} {'ms an iteration':>16} {'integral':>9} {'inverse':>8}")
     for name, options in (
         ("no regulariser", {}),
         ("kinetic + Jacobian, 0.01", {"kinetic_energy": 0.01, "jacobian_norm": 0.01}),
@@ -65,7 +65,7 @@ def main(out, epochs):
         cpu = time.process_time() - cpu
         back = np.abs(model.inverse_transform(model.transform(X)) - X).max()
         print(
-            f"{name:28} {-model.score(X):7.4f} {-model.score(fresh):7.4f} {model.history_['nfe'][-1]:12.1f} {cpu:6.1f} "
+            f"{name:26} {-model.score(X):7.4f} {-model.score(fresh):7.4f} {model.history_['nfe'][-1]:6.1f} {cpu:6.1f} "
             f"{1e3 * cpu / (8 * epochs):16.1f} {integral(model):9.4f} {back:8.0e}"
             + (f"   (epoch's loss below 1.14 after {watch.at[1]:.1f} s)" if watch.at else ""),
             flush=True,
@@ -74,7 +74,9 @@ def main(out, epochs):
             short = name.replace(" ", "").replace(",", "-").replace("+", "-")
             for kind in ("overview", "flow"):
                 model.plot(kind, X).savefig(out / f"moons-{short}-{kind}.png")
-    print(f"entropy {ENTROPY}: NLL of the training data may fall below it (1000 points are learned by heart), that of fresh ones not")
+    print(
+        f"entropy {ENTROPY}: NLL of the training data may fall below it (they are learned by heart), that of fresh ones not"
+    )
     print(PEERS)
 
 

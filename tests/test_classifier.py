@@ -95,7 +95,9 @@ def test_large_logits_do_not_overflow():
 
 def test_minibatches_cover_every_sample_once_an_epoch():
     f = pn.mlp(2, (4,), time=True)
-    objective = CarriedSamples(f, end_loss(pn.mlp(2, (), 1), 2, "squared"), np.zeros((23, 2)), np.zeros((23, 1)), 5, 3, **RK4)
+    objective = CarriedSamples(
+        f, end_loss(pn.mlp(2, (), 1), 2, "squared"), np.zeros((23, 2)), np.zeros((23, 1)), 5, 3, **RK4
+    )
     for epoch in range(2):
         seen = []
         for k in range(objective.n_batches):
@@ -126,7 +128,9 @@ def test_a_sample_that_cannot_be_solved_adds_nothing():
 
 def test_an_augmented_flow_separates_a_disk_from_a_ring():
     X, y = disk_and_ring()
-    model = pn.NeuralODEClassifier((16,), augment=1, max_iter=40, batch_size=32, learning_rate=2e-2, random_state=0).fit(X, y)
+    model = pn.NeuralODEClassifier((16,), augment=1, max_iter=40, batch_size=32, learning_rate=2e-2, random_state=0).fit(
+        X, y
+    )
     assert model.score(X, y) == 1.0
     assert model.score(*disk_and_ring(seed=1)) > 0.97
     far = model.predict_log_proba([[0.0, 0.0], [1.2, 0.0]])
@@ -362,7 +366,9 @@ def test_the_same_seed_gives_the_same_bits(fitted):
     np.testing.assert_allclose(one_by_one, fitted.predict_proba(X0[:5]), rtol=1e-12)
 
 
-@pytest.mark.parametrize("labels", [np.array(["a", "b", "c"]), np.array(["a", "b", "c"], dtype=object), np.arange(3), [0.0, 1, 2]])
+@pytest.mark.parametrize(
+    "labels", [np.array(["a", "b", "c"]), np.array(["a", "b", "c"], dtype=object), np.arange(3), [0.0, 1, 2]]
+)
 def test_classifier_to_file_and_back(labels, tmp_path):
     model = small(lift=3, max_iter=2).fit(X0, np.asarray(labels)[Y0])
     model.save(tmp_path / "model.npz")

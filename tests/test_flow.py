@@ -22,7 +22,9 @@ def moons(n=300, noise=0.1, seed=0):
 
 @pytest.fixture(scope="module")
 def fitted():
-    return pn.CNF((24, 24), max_iter=40, batch_size=75, learning_rate=2e-2, random_state=0, rtol=1e-3, atol=1e-3).fit(moons())
+    return pn.CNF((24, 24), max_iter=40, batch_size=75, learning_rate=2e-2, random_state=0, rtol=1e-3, atol=1e-3).fit(
+        moons()
+    )
 
 
 # ---- The field of the density ------------------------------------------------------------------------------------------

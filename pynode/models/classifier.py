@@ -172,10 +172,10 @@ class _Predictor(CarriedModel):
         self._fitted()
         x = self._scaled(as_table(X, type(self).__name__, self.n_features_in_))
         p, q = self.field_.n_params, self.readout_.n_params
-        theta = self.theta_
-        y0 = np.pad(x, ((0, 0), (0, self.field_.d - x.shape[1]))) if self.lift_ is None else self.lift_(0.0, x, theta[p + q :])
+        start = x if self.lift_ is None else self.lift_(0.0, x, self.theta_[p + q :])
+        y0 = np.pad(start, ((0, 0), (0, self.field_.d - start.shape[1])))
         options = self._solver(min(self.rtol, 1e-6), min(self.atol, 1e-8))
-        return solve(self.field_, y0, np.asarray(t, dtype=np.float64), theta[:p], errors="raise", **options).y
+        return solve(self.field_, y0, np.asarray(t, dtype=np.float64), self.theta_[:p], errors="raise", **options).y
 
     def _read_out(self, X):
         """(n, m) what is read out where samples arrive."""

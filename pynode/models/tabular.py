@@ -179,13 +179,16 @@ def plain_params(model):
     params = model.get_params()
     if "schedule" in params and callable(params["schedule"]):
         raise ValueError("schedule is a function of yours, which no model file can hold: set_params(schedule='cosine')")
-    plain = {name: None if name == "field" else x for name, x in params.items()}
-    return {name: x.tolist() if isinstance(x, np.ndarray) else list(x) if isinstance(x, tuple) else x for name, x in plain.items()}
+    params = params | ({"field": None} if "field" in params else {})  # stored as what it is, not as a parameter
+    return {
+        k: x.tolist() if isinstance(x, np.ndarray) else list(x) if isinstance(x, tuple) else x for k, x in params.items()
+    }
 
 
 def stored_vector(array, shape, what):
     """An array from a file, if it is finite and of this shape."""
-    if not isinstance(array, np.ndarray) or array.dtype != np.float64 or array.shape != shape or not np.isfinite(array).all():
+    good = isinstance(array, np.ndarray) and array.dtype == np.float64 and array.shape == shape
+    if not good or not np.isfinite(array).all():
         raise ValueError(f"{what} must be finite and of shape {shape}")
     return array
 
