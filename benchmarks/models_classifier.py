@@ -14,7 +14,7 @@ import numpy as np
 
 import pynode as pn
 
-PEERS = """torchdiffeq and diffrax on such data, measured before and in other runs (field 2-32-32-2 tanh with time, dopri5 1e-3,
+PEERS = """torchdiffeq and diffrax on such data, measured before, in other runs (field 2-32-32-2 tanh with time, dopri5 1e-3,
 batch 64, Adam 1e-3, Huber, 48 epochs): plain loss 0.012-0.022 at 24-27 evaluations, augmented 0.0013-0.0065 at 20-26;
 110-180 ms an epoch (torchdiffeq), 21 ms (diffrax). On the line plain stays at 1.00, augmented comes to 0.0003."""
 

@@ -1,4 +1,4 @@
-"""Classifier and regressor (a flow, read out where points arrive), and ResNet: gradients, topology, scikit-learn, bad input."""
+"""Classifier, regressor (flows, read out where points arrive), ResNet: gradients, topology, scikit-learn, bad input."""
 
 import warnings
 

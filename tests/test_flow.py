@@ -159,7 +159,7 @@ def test_one_feature():
     assert abs(np.exp(model.log_prob(x[:, None])).sum() * (x[1] - x[0]) - 1) < 0.01
 
 
-# ---- Bad input, files, pictures --------------------------------------------------------------------------------------------
+# ---- Bad input, files, pictures ---------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize(

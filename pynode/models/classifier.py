@@ -11,7 +11,6 @@ from pynode.models.tabular import as_labels, as_table, as_targets, as_training_t
 from pynode.models.training import CarriedModel, one_of
 from pynode.solving import solve
 
-
 # ---- Readouts and losses: fields of the state where samples arrive, in which `u` is the target
 
 
@@ -44,11 +43,11 @@ def end_loss(readout, d, loss):
     extra = d - readout.d
 
     @field(state=d, theta={"readout": readout}, inputs=readout.n_out, out=1, name=loss)
-    def l(t, y, th, u):
+    def end(t, y, th, u):
         value = LOSSES[loss](th.readout(y[: readout.d]), u)
         return np.reshape(value + y[d - 1] if extra else value, (1,))
 
-    return l
+    return end
 
 
 def first_states(d, m):

@@ -78,7 +78,7 @@ class CNF(CarriedModel):
 
     log p(x) = log N(x(1); 0, 1) + int_0^1 div f(t, x(t)) dt     (Chen et al. 2018, arXiv:1806.07366, eq. 8)
 
-    is maximised by Adam on minibatches, with exact gradients of the steps taken. The other way, Gaussian points become samples.
+    is maximised by Adam on minibatches, with exact gradients of the steps taken. Gaussian points, carried back, are samples.
 
     Parameters
     ----------
@@ -120,8 +120,8 @@ class CNF(CarriedModel):
     field_ : Field
         In scaled units.
     history_ : dict of arrays
-        loss (negative log-likelihood in scaled units, penalties included), nfe (mean evaluations a sample), seconds: an entry
-        an epoch.
+        loss (negative log-likelihood in scaled units, penalties included), nfe (mean evaluations a sample), seconds: one
+        entry an epoch.
     report_ : dict
         How the fit went.
     n_features_in_ : int
