@@ -76,7 +76,7 @@ class CarriedSamples:
         self.n_batches = max(1, len(x) // batch_size)
         self.nfe = self.solved = self.failed = 0
         self.setups: dict = {}
-        self.epoch, self.fixed = -1, None if lift else self._padded(x)
+        self.epoch, self.fixed = -1, self._padded(x) if lift is None else None
         self.draw(1)
 
     @property
@@ -101,7 +101,7 @@ class CarriedSamples:
     def __call__(self, z):
         x, rows = self.x[self.which], self.rows[self.which].reshape(2 * len(self.which), -1)
         n, learned = self.system.n_params, self.lift is not None
-        y0 = self._padded(self.lift(0.0, x, z[n:])) if learned else self.fixed[self.which]
+        y0 = self._padded(self.lift(0.0, x, z[n:])) if self.fixed is None else self.fixed[self.which]
         theta = np.ascontiguousarray(z[:n], dtype=self.dtype)
         raw = self._setup(y0, rows).run(theta, y0=y0, target=rows, gradient="discrete", wrt_y0=learned)
         ok = int((raw["status"] == OK).sum())

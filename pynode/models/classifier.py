@@ -202,9 +202,12 @@ class _Predictor(CarriedModel):
         return carried.PICTURES[kind](self, X, y)
 
     def _restore(self, content):
-        self._restore_targets(content)
-        self.field_, self.readout_, self.lift_ = parts = self._parts(self.n_features_in_, self._n_out)
+        self.field_, self.readout_, self.lift_ = parts = self._parts(self.n_features_in_, self._restore_targets(content))
         return sum(part.n_params for part in parts if part is not None)
+
+    def _restore_targets(self, content):
+        """What a file says of the targets; how many numbers are read out."""
+        raise NotImplementedError
 
     def __sklearn_tags__(self):
         from sklearn.utils import ClassifierTags, InputTags, RegressorTags, Tags, TargetTags
@@ -344,10 +347,6 @@ class NeuralODEClassifier(_Predictor):
         """Part of the samples whose class is found."""
         return float(np.mean(self.predict(X) == np.asarray(y).reshape(-1)))
 
-    @property
-    def _n_out(self):
-        return len(self.classes_)
-
     def _content(self):
         classes = self.classes_
         if classes.dtype.kind not in "biufU" and not all(type(c) is str for c in classes):
@@ -363,6 +362,7 @@ class NeuralODEClassifier(_Predictor):
         self.classes_ = np.array(labels, dtype=kind)
         if not (self.classes_[:-1] < self.classes_[1:]).all():
             raise ValueError("the classes must be sorted")
+        return len(labels)
 
 
 class NeuralODERegressor(_Predictor):
@@ -497,10 +497,6 @@ class NeuralODERegressor(_Predictor):
         constant = np.where(miss > 0, 0.0, 1.0)  # as in scikit-learn
         return float(np.mean(np.where(spread > 0, 1 - miss / np.where(spread > 0, spread, 1.0), constant)))
 
-    @property
-    def _n_out(self):
-        return len(self.y_shift_)
-
     def _content(self):
         mine = {"y_shift": self.y_shift_, "y_scale": self.y_scale_, "vector": self._vector}
         return super()._content() | mine
@@ -512,3 +508,4 @@ class NeuralODERegressor(_Predictor):
         if m < 1 or type(content["vector"]) is not bool or not (self.y_scale_ > 0).all():
             raise ValueError("the scaling of the outputs makes no sense")
         self._vector = content["vector"]
+        return m

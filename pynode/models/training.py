@@ -53,6 +53,24 @@ class CarriedModel(Estimator):
     file and returns how many parameters they have.
     """
 
+    # options, kept by the constructors of subclasses
+    activation: Any
+    batch_size: Any
+    dtype: Any
+    field: Any
+    hidden: Any
+    jacobian_norm: Any
+    kinetic_energy: Any
+    learning_rate: Any
+    max_gradient: Any
+    max_iter: Any
+    method: Any
+    random_state: Any
+    scale: Any
+    schedule: Any
+    verbose: Any
+    field_: Field
+
     def _check(self):
         """Everything that can be said before there are data."""
         one_of("activation", self.activation, ACTIVATIONS)
