@@ -30,6 +30,9 @@ _HOMES = {
     "pynode.jacobians": ["sensitivities", "Sensitivities", "SensitivityProblem"],
     "pynode.compat": ["odeint"],
     "pynode.models": ["NeuralODE", "load"],
+    "pynode.models.classifier": ["NeuralODEClassifier", "NeuralODERegressor"],
+    "pynode.models.resnet": ["ResNet"],
+    "pynode.models.cnf": ["CNF"],
     "pynode.files": ["ModelFileError"],
 }
 _HOME = {name: module for module, names in _HOMES.items() for name in names}

@@ -101,7 +101,9 @@ def adam(
             count[at] += 1
             m[at] = beta1 * m[at] + (1 - beta1) * g[at]
             v[at] = beta2 * v[at] + (1 - beta2) * g[at] ** 2
-            step = (m[at] / (1 - beta1 ** count[at])) / (np.sqrt(v[at] / (1 - beta2 ** count[at])) + eps)
+            # where nothing rests, all counts are the same: a power of one number, not of each
+            n = count[at] if hasattr(objective, "touched") else float(count.max(initial=0.0))
+            step = (m[at] / (1 - beta1**n)) / (np.sqrt(v[at] / (1 - beta2**n)) + eps)
             theta = theta.copy()
             theta[at] -= rate * factor(k / max_iter) * step
             done = k

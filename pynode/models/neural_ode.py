@@ -1,5 +1,6 @@
 """NeuralODE: the estimator. Measured trajectories in, a differential equation out."""
 
+import importlib
 import inspect
 import secrets
 import time
@@ -887,8 +888,16 @@ class NeuralODE:
         return f"<NeuralODE {what}, {', '.join(self.names_)}: fitted to {self.report_['n_observed']} numbers>"
 
 
+KINDS = {
+    "NeuralODEClassifier": "pynode.models.classifier",
+    "NeuralODERegressor": "pynode.models.classifier",
+    "CNF": "pynode.models.cnf",
+}
+"""Other models that files hold: the module of each, whose class has `_from_content`."""
+
+
 def load(path):
-    """Read a model that `NeuralODE.save` wrote.
+    """Read a model that `save` of any model wrote.
 
     Parameters
     ----------
@@ -896,7 +905,7 @@ def load(path):
 
     Returns
     -------
-    NeuralODE
+    NeuralODE, or the model of another kind that was saved
 
     Raises
     ------
@@ -907,6 +916,9 @@ def load(path):
     """
     content = files.read(path)
     try:
+        kind = content["model"]
+        if kind in KINDS:
+            return getattr(importlib.import_module(KINDS[kind]), kind)._from_content(content)
         return from_content(content, NeuralODE)
     except Exception as error:  # whatever a hostile file makes the constructors say
         raise files.ModelFileError(f"{path} does not hold a valid model: {type(error).__name__}: {error}") from error

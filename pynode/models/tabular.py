@@ -1,0 +1,213 @@
+"""Tables of samples and what is to be predicted of them, checked; what the models of tables have in common."""
+
+import inspect
+import warnings
+
+import numpy as np
+
+from pynode import files
+from pynode.models.neural_ode import NotFittedError
+
+
+def as_table(X, name, n_features=None):
+    """Features as an (n, k) float64 array.
+
+    Parameters
+    ----------
+    X : (n, k) array_like
+        A data frame will do.
+    name : str
+        Of the model, for messages.
+    n_features : int, optional
+        What k must be.
+
+    Raises
+    ------
+    TypeError, ValueError
+        Not a table of finite real numbers, or of another width.
+    """
+    if hasattr(X, "toarray") and hasattr(X, "tocsr"):
+        raise TypeError("X is a sparse matrix, which this model does not take: give X.toarray()")
+    a = np.asarray(X)
+    if a.dtype.kind == "c":
+        raise ValueError("Complex data not supported: X must hold real numbers (give real and imaginary part as columns)")
+    if a.dtype.kind == "O":
+        a = a.astype(np.float64)
+    if a.dtype.kind not in "fiub":
+        raise ValueError(f"X must hold numbers, not {a.dtype}: encode text and dates as numbers first")
+    if a.ndim != 2:
+        raise ValueError(
+            f"X has shape {a.shape}; it must be (samples, features). Reshape your data: X.reshape(-1, 1) for one feature, "
+            "X.reshape(1, -1) for one sample"
+        )
+    if a.shape[1] == 0:
+        raise ValueError(f"0 feature(s) (shape={a.shape}) while a minimum of 1 is required.")
+    if n_features is not None and a.shape[1] != n_features:
+        raise ValueError(f"X has {a.shape[1]} features, but {name} is expecting {n_features} features as input")
+    a = np.ascontiguousarray(a, dtype=np.float64)
+    bad = np.argwhere(~np.isfinite(a))
+    if len(bad):
+        i, j = bad[0]
+        raise ValueError(f"X[{i}, {j}] is {a[i, j]}: NaN and inf are refused; leave those samples out, or fill them in")
+    return a
+
+
+def as_training_table(X, name):
+    """The same, with at least two samples."""
+    a = as_table(X, name)
+    if len(a) < 2:
+        raise ValueError(f"there is nothing to learn from n_samples={len(a)}: give 2 or more")
+    return a
+
+
+def as_labels(y, n):
+    """(classes, index): the sorted labels of any dtype, and which of them each of the n samples has."""
+    y = _column(y, n)
+    if y.dtype.kind == "f":
+        if np.isnan(y).any():
+            raise ValueError(f"y[{np.flatnonzero(np.isnan(y))[0]}] is NaN: a label is missing; leave that sample out")
+        if (y != np.floor(y)).any() or not np.isfinite(y).all():
+            raise ValueError(
+                "Unknown label type: continuous. y holds numbers with fractions, not labels of classes: "
+                "take NeuralODERegressor, or cut y into classes"
+            )
+    missing = [i for i, v in enumerate(y) if v is None or v != v] if y.dtype.kind == "O" else []
+    if missing:
+        raise ValueError(f"y[{missing[0]}] is {y[missing[0]]}: a label is missing; leave that sample out")
+    try:
+        classes, index = np.unique(y, return_inverse=True)
+    except TypeError:
+        kinds = sorted({type(v).__name__ for v in y})
+        raise ValueError(f"Unknown label type: y mixes {', '.join(kinds)}, which have no order: make all of one") from None
+    if len(classes) < 2:
+        raise ValueError(f"y has one class only, {classes[0]!r}: give samples of 2 classes or more")
+    return classes, index
+
+
+def as_targets(y, n):
+    """(n, m) float64 targets, and whether y was a vector."""
+    if y is None:
+        raise ValueError("fit requires y to be passed, but the target y is None")
+    a = np.asarray(y)
+    if a.dtype.kind == "O":
+        a = a.astype(np.float64)
+    if a.dtype.kind not in "fiub":
+        raise ValueError(f"y must hold real numbers, not {a.dtype}")
+    if a.ndim not in (1, 2) or a.size == 0 or len(a) != n:
+        raise ValueError(f"y has shape {a.shape} for {n} samples; it must be ({n},) or ({n}, outputs)")
+    bad = np.argwhere(~np.isfinite(a))
+    if len(bad):
+        at = ", ".join(map(str, bad[0]))
+        raise ValueError(f"y[{at}] is {a[tuple(bad[0])]}: NaN and inf are refused; leave those samples out")
+    return np.ascontiguousarray(a.reshape(n, -1), dtype=np.float64), a.ndim == 1
+
+
+def _column(y, n):
+    """y as a vector of n labels."""
+    if y is None:
+        raise ValueError("fit requires y to be passed, but the target y is None")
+    y = np.asarray(y)
+    if y.ndim == 2 and y.shape[1] == 1:
+        warnings.warn(
+            "A column-vector y was passed when a 1d array was expected: give y.ravel()", _conversion_warning(), stacklevel=4
+        )
+        y = y[:, 0]
+    if y.shape != (n,):
+        raise ValueError(f"y should be a 1d array of {n} labels, one a row of X; it has shape {y.shape}")
+    return y
+
+
+def _conversion_warning():
+    """scikit-learn's category, where that is installed."""
+    try:
+        from sklearn.exceptions import DataConversionWarning
+    except ImportError:
+        return UserWarning
+    return DataConversionWarning
+
+
+class Estimator:
+    """Parameters as in scikit-learn, files, and the check that a model was fitted.
+
+    A subclass defines `_content()`, plain data for a file, and `_from_content(content)`, which trusts nothing.
+    """
+
+    kind = "model"
+    """What scikit-learn calls it."""
+
+    def get_params(self, deep=True):
+        """The parameters of the constructor by name (as in scikit-learn)."""
+        return {name: getattr(self, name) for name in inspect.signature(type(self)).parameters}
+
+    def set_params(self, **params):
+        """Change parameters of the constructor (as in scikit-learn); returns this model."""
+        known = inspect.signature(type(self)).parameters
+        for name, value in params.items():
+            if name not in known:
+                raise ValueError(f"{type(self).__name__} has no parameter {name!r}; it has {', '.join(known)}")
+            setattr(self, name, value)
+        return self
+
+    def save(self, path):
+        """Write the model to a file that `pynode.load` reads; an existing file is replaced in one step."""
+        self._fitted()
+        files.write(path, {"model": type(self).__name__} | self._content())
+
+    def _content(self):
+        raise NotImplementedError
+
+    def _fitted(self):
+        if not hasattr(self, "theta_"):
+            raise NotFittedError(f"this {type(self).__name__} is not fitted yet: call fit, or read one with pynode.load")
+
+    def __sklearn_is_fitted__(self):
+        return hasattr(self, "theta_")
+
+    def __repr__(self):
+        defaults = inspect.signature(type(self)).parameters
+        given = [f"{k}={v!r}" for k, v in self.get_params().items() if not _same(v, defaults[k].default)]
+        fitted = f": {len(self.theta_)} parameters" if hasattr(self, "theta_") else ", not fitted"
+        return f"<{type(self).__name__}({', '.join(given)}){fitted}>"
+
+
+def _same(a, b):
+    return a is b or (type(a) is type(b) and bool(np.all(a == b)))
+
+
+def plain_params(model):
+    """The parameters of the constructor that a file can hold."""
+    params = model.get_params()
+    if "schedule" in params and callable(params["schedule"]):
+        raise ValueError("schedule is a function of yours, which no model file can hold: set_params(schedule='cosine')")
+    params = params | ({"field": None} if "field" in params else {})  # stored as what it is, not as a parameter
+    return {
+        k: x.tolist() if isinstance(x, np.ndarray) else list(x) if isinstance(x, tuple) else x for k, x in params.items()
+    }
+
+
+def stored_vector(array, shape, what):
+    """An array from a file, if it is finite and of this shape."""
+    good = isinstance(array, np.ndarray) and array.dtype == np.float64 and array.shape == shape
+    if not good or not np.isfinite(array).all():
+        raise ValueError(f"{what} must be finite and of shape {shape}")
+    return array
+
+
+def stored_history(stored, names):
+    """A history from a file: vectors of one length."""
+    history = {name: stored[name] for name in names}
+    first = history[names[0]]
+    if any(not isinstance(x, np.ndarray) or x.ndim != 1 or x.shape != first.shape for x in history.values()):
+        raise ValueError("the history must be vectors of one length")
+    return history
+
+
+def stored_report(stored, kinds):
+    """A report from a file: a number or text for each name."""
+    report = {name: stored[name] for name in kinds}
+    for name, kind in kinds.items():
+        if kind is float and type(report[name]) is int:
+            report[name] = float(report[name])
+        if type(report[name]) is not kind:
+            raise ValueError(f"{name} of the report is not of type {kind.__name__}")
+    return report
