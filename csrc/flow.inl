@@ -39,6 +39,19 @@ typedef struct FN(back) {
     char *ring[L];                   /* replayed steps */
 } FN(back);
 
+typedef struct FN(watch) { /* events, see events.inl */
+    FN(exec) exec;
+    int32_t n;                   /* how many */
+    T *file, *y;                 /* register file; (d, L) state at a probe */
+    T *g0, *gm, *g1, *g, *ga;    /* (n, L) their functions at the step's beginning, middle and end, and at probes */
+    double *theta;               /* (n, L) where in the step each happens, 0: not in this one */
+    signed char *end;            /* (n, L) side at the step's end, or before the crossing */
+    unsigned char shortened[L];  /* the step ends earlier than planned */
+    int32_t which[L];            /* the event that ends the lane's sample, or -1 */
+    int from[L];                 /* side before it */
+    double far[L];               /* its interval on the dense output ends here */
+} FN(watch);
+
 typedef struct FN(work) {
     pn_shared *s;
     const pn_problem *P;
@@ -57,6 +70,7 @@ typedef struct FN(work) {
     size_t files_stride;
     FN(flow) flow;
     FN(back) back;
+    FN(watch) watch;
     pn_arena arena;
     /* the chunk at hand */
     int64_t first, count, next;
@@ -351,7 +365,7 @@ static int FN(find_saves)(FN(work) * W) {
             else f->interior[l] = 1;
         }
         f->save_end[l] = j;
-        any |= f->interior[l] || P->dense;
+        any |= f->interior[l] || P->dense || P->event;
     }
     return any;
 }
@@ -399,6 +413,8 @@ static void FN(write_saves)(FN(work) * W) {
 
 /* ---- bookkeeping of an accepted step -------------------------------------------------------------------------------- */
 static pn_status FN(checkpoint_thin)(FN(work) * W);
+static pn_status FN(stop_at_event)(FN(work) * W, int l);
+static pn_status FN(find_events)(FN(work) * W);
 
 static pn_status FN(record)(FN(work) * W, int l) {
     FN(flow) *f = &W->flow;
@@ -472,6 +488,7 @@ static pn_status FN(advance)(FN(work) * W, int l, int have_new) {
         if (P->land && f->landed[l]) f->c0[l] = f->t[l], f->c1[l] = -1;
         f->c1[l] += 1;
     }
+    if (P->event && W->watch.which[l] >= 0) return FN(stop_at_event)(W, l);
     if (f->save[l] == FN(n_times)(P, i)) return FN(finish)(W, l);
     if (f->index[l] >= f->stop_at[l]) f->live[l] = 0;
     return PN_OK;
@@ -589,7 +606,7 @@ static pn_status FN(interpolate)(FN(work) * W, int *have_new) {
     FN(flow) *f = &W->flow;
     int s = W->tab->s, from = *have_new ? s + 1 : s, to = W->tab->dense_uses_new ? W->stages : s;
     unsigned char need[L];
-    for (int l = 0; l < L; l++) need[l] = f->accepted[l] && (f->interior[l] || W->P->dense);
+    for (int l = 0; l < L; l++) need[l] = f->accepted[l] && (f->interior[l] || W->P->dense || W->P->event);
     if (from < to) {
         memcpy(W->active, f->accepted, L);
         if (FN(stages)(W, &W->field, W->file, W->stage_stride, f->z ? f->z : f->y, f->t, f->h, f->t_new, f->k, from, to)) return PN_CALLBACK;
@@ -625,6 +642,7 @@ static pn_status FN(attempt)(FN(work) * W) {
     if (st != PN_OK || !FN(any)(f->accepted)) return st;
     if (f->z && FN(reversible_second)(W)) return PN_CALLBACK;
     if (FN(find_saves)(W)) st = FN(interpolate)(W, &have_new);
+    if (st == PN_OK && W->P->event) st = FN(find_events)(W);
     if (st != PN_OK) return st;
     if (W->P->quadrature && FN(quadrature)(W)) return PN_CALLBACK;
     if (W->P->sensitivity && FN(sens_step)(W)) return PN_CALLBACK;

@@ -6,5 +6,6 @@
 #include "back.inl"
 #include "sens.inl"
 #include "chunk.inl"
+#include "events.inl"
 
 #include "generic_end.h"

@@ -352,6 +352,8 @@ def loss_and_grad(
     memory=None,
     dtype=None,
     errors="warn",
+    events=None,
+    max_events=1000,
     **options,
 ):
     """The loss of a solve against data, and its gradient.
@@ -374,6 +376,8 @@ def loss_and_grad(
     wrt : tuple out of "theta", "y0", "t", "inputs"
     memory : int or str, optional
         Budget for the tape of "discrete", e.g. "64MB": checkpoints, recomputed in between; the same bits.
+    events, max_events : see `solve`
+        The gradient goes through the event times. Rows after a terminal event that is not held count as not observed.
 
     Returns
     -------
@@ -389,6 +393,13 @@ def loss_and_grad(
     >>> val.theta.shape
     (25,)
     """
+    if events is not None or hasattr(f, "events"):
+        from pynode.events import EventObjective
+
+        if adjoint != "discrete" or memory is not None:
+            raise ValueError("a solve with events has adjoint='discrete', without memory=")
+        more = {"loss": loss, "weight": weight, "loss_scale": loss_scale, "loss_dof": loss_dof, "wrt": wrt, "dtype": dtype}
+        return EventObjective(f, y0, t, target, events=events, max_events=max_events, **more, **options).evaluate(theta, errors)
     objective = Objective(
         f,
         y0,

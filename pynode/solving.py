@@ -430,6 +430,8 @@ def solve(
     dtype=None,
     threads=0,
     errors="warn",
+    events=None,
+    max_events=1000,
 ):
     """Solve dy/dt = f(t, y; theta) for one sample or a batch.
 
@@ -472,10 +474,14 @@ def solve(
         0: `pynode.set_num_threads` or the environment variable PYNODE_NUM_THREADS decides. The result is the same.
     errors : {"warn", "raise", "ignore"}
         What to do if samples fail; their results are NaN from the failure on, the others are not touched.
+    events : Event or list of Event, optional
+        What happens where a function of t and y changes its sign; see `pynode.event`.
+    max_events : int
+        More events of one sample are a failure.
 
     Returns
     -------
-    Solution
+    Solution, or EventSolution where there are events
 
     Raises
     ------
@@ -496,6 +502,11 @@ def solve(
     """
     check_errors(errors)
     y0 = real_array("y0", y0, real_dtype(dtype))
+    if events is not None or hasattr(f, "events"):
+        from pynode.events import solve_events
+
+        options = Options(method, rtol, atol, step, save, inputs, max_steps, first_step, max_step, grid, coupling, threads)
+        return solve_events(f, y0, t, theta, options, dense, steps, dtype, errors, events, max_events)
     f = as_field(f, max(1, y0.shape[-1]) if y0.ndim else 1)
     _check_vector_field(f)
     batch = as_batch(y0, t, f.d, dtype)
