@@ -28,10 +28,11 @@ from pynode.adjoints import _signal_values
 from pynode.arguments import as_batch, as_field, as_theta, integer
 from pynode.errors import OK, STATUS
 from pynode.fields import Field, Parameters, run
-from pynode.gradients import Gradients, _check_wrt, _scaled
+from pynode.gradients import Gradients, LossAndGrad, Objective, _check_wrt, _scaled
 from pynode.inputs import as_signal
+from pynode.losses import rho, slope
 from pynode.parameters import Parameter
-from pynode.solving import Options, Solution, _check_vector_field, check_errors, make_stats, report
+from pynode.solving import Solution, _check_vector_field, check_errors, make_stats, report
 from pynode.tracing import new_trace, trace
 
 MAX_EVENTS = 1000
@@ -178,7 +179,8 @@ class Hybrid:
 
     def _traced(self, parts, name):
         where = new_trace((1, self.d, 0), (self.n_params,))
-        t, y, theta = where.slot(0, ()), where.slot(1), where.theta() if self.n_params else None
+        theta: Any = where.theta()
+        t, y = where.slot(0, ()), where.slot(1)
         values = []
         for i, part, f, size in parts:
             if isinstance(f, Field):
@@ -470,7 +472,9 @@ def forward(solver, theta, dense, steps, max_events):
     out: dict = {"y": np.full((batch.rows, d), np.nan, dtype), "stop_t": np.zeros(B)}
     out |= {"status": np.zeros(B, np.int32), "stop_component": np.full(B, -1, np.int32)}
     out |= {name: np.zeros(B, np.int64) for name in ("nfe", "accepted", "rejected")}
-    terminated, rounds, records = np.zeros(B, bool), [], [[] for _ in range(B)]
+    terminated = np.zeros(B, bool)
+    rounds: list = []
+    records: list = [[] for _ in range(B)]
     active = np.arange(B)
     saves = [np.arange(a, a + n) for a, n in zip(batch.row, batch.length, strict=True)]
     t0, y = batch.t[batch.start].astype(np.float64) if B else np.zeros(0), batch.y0
@@ -525,12 +529,13 @@ def _write_rows(solver, y, raw, stretch, saves, over, first):
         if over[k]:
             y[stretch.at_event[k]] = np.nan
         at += n
-    for k in np.flatnonzero(stretch.which >= 0):
-        y[stretch.at_event[k]] = stretch.after[k]
+    for at_event, after, e in zip(stretch.at_event, stretch.after, stretch.which, strict=True):
+        if e >= 0:
+            y[at_event] = after
 
 
 def _who_goes_on(solver, y, stretch, saves, terminated):
-    """Positions in the round of the samples that go on, and their later rows; rows after a terminal event are held or NaN."""
+    """Positions in the round of the samples that go on, and their later rows; holds rows after terminal events."""
     on, later = [], []
     for k in np.flatnonzero(stretch.which >= 0):
         e, rows = solver.system.events[stretch.which[k]], saves[k]
@@ -715,8 +720,8 @@ class Backward:
         if (bad := (rate == 0) & (mu != 0)).any():
             i = k[np.flatnonzero(bad)[0]]
             raise ValueError(
-                f"event {r.which[i]} of sample {r.active[i]} at t = {r.t_event[i]:g} is met at rate 0 (it grazes): its time has "
-                "no derivative"
+                f"event {r.which[i]} of sample {r.active[i]} at t = {r.t_event[i]:g} is met at rate 0 "
+                "(it grazes, or jumps): its time has no derivative"
             )
         s = np.where(mu == 0, 0.0, -mu / np.where(rate == 0, 1.0, rate))
         self.g_theta += _pull(self.system.watch, t, y, theta, one * s[:, None])[3]
@@ -778,8 +783,6 @@ class EventObjective:
         dtype=None,
         **options,
     ):
-        from pynode.gradients import Objective
-
         self.system = f if isinstance(f, Hybrid) else Hybrid(as_field(f), events)
         self.wrt, self.max_events = _check_wrt(wrt, self.system.field), integer("max_events", max_events, 1)
         plain = Objective(  # checks, and has the loss
@@ -808,9 +811,6 @@ class EventObjective:
 
     def evaluate(self, theta, errors="warn"):
         """A `LossAndGrad`."""
-        from pynode.gradients import LossAndGrad
-        from pynode.losses import rho, slope
-
         check_errors(errors)
         plain, batch = self.plain, self.batch
         theta = as_theta(self.system, theta, self.solver.dtype)

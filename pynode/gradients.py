@@ -399,7 +399,8 @@ def loss_and_grad(
         if adjoint != "discrete" or memory is not None:
             raise ValueError("a solve with events has adjoint='discrete', without memory=")
         more = {"loss": loss, "weight": weight, "loss_scale": loss_scale, "loss_dof": loss_dof, "wrt": wrt, "dtype": dtype}
-        return EventObjective(f, y0, t, target, events=events, max_events=max_events, **more, **options).evaluate(theta, errors)
+        with_events = EventObjective(f, y0, t, target, events=events, max_events=max_events, **more, **options)
+        return with_events.evaluate(theta, errors)
     objective = Objective(
         f,
         y0,

@@ -381,7 +381,7 @@ def test_loss_and_grad_with_a_held_halting_network():
     target[:, 1] = rng.normal(size=(9, 2))
     options = {"events": quiet, **TIGHT}
     val = pn.loss_and_grad(net, y0, t, theta, target, wrt=("theta", "y0"), **options)
-    assert 3 < val.solution.terminated.sum()
+    assert val.solution.terminated.sum() > 3
     for k in (0, 5, 13, 20, 30):
         e = 1e-6 * np.eye(len(theta))[k]
         up, down = (pn.loss_and_grad(net, y0, t, theta + s * e, target, **options).loss for s in (1, -1))
@@ -417,10 +417,10 @@ def test_failed_samples_add_nothing():
     assert (g.y0[0] == 0).all() and np.allclose(g.theta, alone.theta)
 
 
-def test_a_grazing_event_has_no_derivative():
-    touch = pn.event(lambda t, y: (t - 0.5) ** 3, terminal=False, reset=lambda t, y: y + t)
-    sol = pn.solve(decay, [1.0], [0.0, 0.5, 1.0], decay.init(), events=touch, method="rk4", step=0.25)
-    assert sol.events.t.tolist() == [0.5]
+def test_the_time_of_an_event_whose_function_does_not_move_has_no_derivative():
+    switch = pn.event(lambda t, y: np.where(t < 0.3, -1.0, 1.0), reset=lambda t, y: y + t)
+    sol = pn.solve(decay, [1.0], [0.0, 0.5, 1.0], decay.init(), events=switch)
+    assert len(sol.events) == 1 and abs(sol.events.t[0] - 0.3) < 1e-9
     with pytest.raises(ValueError, match="no derivative"):
         sol.vjp(event_t=[1.0])
 
