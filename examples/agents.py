@@ -36,7 +36,7 @@ def moons(n, seed):
     return np.concatenate([x, np.zeros((n, 1))], axis=1), label
 
 
-def adaptive_depth(seed=0, n=200, iterations=400, threshold=0.5, horizon=8.0):
+def adaptive_depth(seed=0, n=200, iterations=400, threshold=0.25, horizon=8.0):
     """Train with the halting event; compare its depth with Euler's, sample by sample."""
     x, label = moons(n, seed)
     target = np.full((n, 2, 3), np.nan)
@@ -44,7 +44,7 @@ def adaptive_depth(seed=0, n=200, iterations=400, threshold=0.5, horizon=8.0):
     stop = halting(thinker, threshold)
     options = {"events": stop, "rtol": 1e-5, "atol": 1e-6}
     objective = pn.EventObjective(thinker, x, [0.0, horizon], target, **options)
-    fit = pn.fit.adam(objective, thinker.init(seed), max_iter=iterations, learning_rate=0.02)
+    fit = pn.fit.adam(objective, thinker.init(seed), max_iter=iterations, learning_rate=0.05)
     new, truth = moons(1000, seed + 1)
     sol = pn.solve(thinker, new, [0.0, horizon], fit.theta, **options)
     time = np.full(len(new), horizon)

@@ -146,7 +146,8 @@ static int take_events(const pnpy_state *state, run *r) {
     const pnpy_program *program = (pnpy_program *)event;
     if (program->n_slots != 3 || program->slot_size[0] != 1 || program->slot_size[1] != p->d || program->slot_size[2] != 0 ||
         program->n_outputs != 1 || program->output_size[0] < 1 || program->n_spaces > 1 || program->has_call) {
-        PyErr_SetString(PyExc_ValueError, "event: the slots must be t (1), y (d) and u (0), its only output the event functions");
+        PyErr_SetString(PyExc_ValueError,
+                        "event: the slots must be t (1), y (d) and u (0), its only output the event functions");
         return -1;
     }
     if (p->gradient != PN_GRAD_NONE || p->lambda > 0 || p->jump_add || r->self->want_quadrature) {
