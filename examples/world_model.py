@@ -101,7 +101,9 @@ class Planner:
         """The best plan (steps,) from the state y0; the plans then move on by one interval."""
         bounds = [(-LIMIT, LIMIT)] * self.plans.size
         options = {"maxiter": self.iterations}
-        found = minimize(self.cost, self.plans.ravel(), args=(y0,), jac=True, method="L-BFGS-B", bounds=bounds, options=options)
+        found = minimize(
+            self.cost, self.plans.ravel(), args=(y0,), jac=True, method="L-BFGS-B", bounds=bounds, options=options
+        )
         self.cost(found.x, y0)
         self.plans = found.x.reshape(self.plans.shape)
         order = np.argsort(self.each)
@@ -122,7 +124,13 @@ def closed_loop(theta, seconds=8.0, seed=5):
         watch.update(angle)
         plan = planner(watch.mean)
         u = plan[0]
-        for name, x in (("state", state), ("seen", angle), ("mean", watch.mean), ("std", np.sqrt(np.diag(watch.P))), ("u", u)):
+        for name, x in (
+            ("state", state),
+            ("seen", angle),
+            ("mean", watch.mean),
+            ("std", np.sqrt(np.diag(watch.P))),
+            ("u", u),
+        ):
             log[name].append(np.copy(x))
         if k == FORECAST:
             held = np.append(plan, plan[-1])[:, None]
@@ -136,7 +144,9 @@ def main(folder="."):
     import matplotlib.pyplot as plt
 
     model, gap = learn()
-    print(f"model: noise {model.report_['noise']['y1']:.4f} (true {NOISE}), largest error of the acceleration {gap:.3f} (of {4 + LIMIT:.0f})")
+    print(
+        f"model: noise {model.report_['noise']['y1']:.4f} (true {NOISE}), largest error of the acceleration {gap:.3f} (of {4 + LIMIT:.0f})"
+    )
     t, _, torque, truth = experience(8, seed=1)
     rollout = pn.solve(world, truth[:, 0], t, model.theta_, inputs=(t, torque, "linear")).y
     error = np.sqrt(((rollout - truth) ** 2).mean(axis=(0, 1)))
@@ -145,13 +155,21 @@ def main(folder="."):
     s = DT * np.arange(len(log["u"]))
     late = s > s[-1] - 2
     miss, wrong = np.abs(log["state"][late, 0] - np.pi).max(), np.sqrt(((log["mean"] - log["state"]) ** 2).mean(axis=0))
-    print(f"closed loop: at most {miss:.3f} rad from upright in the last 2 s; filter rms {wrong[0]:.3f} rad, {wrong[1]:.3f} rad/s")
+    print(
+        f"closed loop: at most {miss:.3f} rad from upright in the last 2 s; filter rms {wrong[0]:.3f} rad, {wrong[1]:.3f} rad/s"
+    )
 
     figure, axes = plt.subplots(3, 1, figsize=(8, 8), sharex=True, layout="constrained")
     axes[0].axhline(np.pi, color="0.7", lw=1)
     axes[0].plot(s, log["seen"], ".", ms=3, color="0.5", label="measured")
     axes[0].plot(s, log["state"][:, 0], color="k", label="true angle")
-    axes[0].plot(s[FORECAST] + Planner(model.theta_).t, log["forecast"][:, 0], "--", color="#2a6f97", label="plan, 0.8 s after the start")
+    axes[0].plot(
+        s[FORECAST] + Planner(model.theta_).t,
+        log["forecast"][:, 0],
+        "--",
+        color="#2a6f97",
+        label="plan, 0.8 s after the start",
+    )
     axes[0].set(ylabel="angle", title="Swing-up through the gradients of a learned model")
     axes[0].legend(frameon=False)
     axes[1].plot(s, log["state"][:, 1], color="k", label="true speed (never measured)")

@@ -1,5 +1,8 @@
 """Halting, credit and the two policy gradients, against closed forms and finite differences."""
 
+import importlib.util
+from pathlib import Path
+
 import numpy as np
 import pytest
 
@@ -104,3 +107,39 @@ def test_bad_arguments_are_named():
     agent = HeldPolicy(cart, policy, np.linspace(0, 1, 5), 0.0)
     with pytest.raises(ValueError, match="sigma=0"):
         agent.reinforce(policy.init(0), episodes(agent, policy.init(0), 2)[2])
+
+
+def example(name):
+    path = Path(__file__).parents[1] / "examples" / f"{name}.py"
+    if not path.exists():
+        pytest.skip("the examples are not there")
+    spec = importlib.util.spec_from_file_location(name, path)
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+def test_the_world_model_learns_filters_and_plans():
+    w = example("world_model")
+    model, gap = w.learn()
+    assert abs(model.report_["noise"]["y1"] / w.NOISE - 1) < 0.1 and gap < 0.1
+    planner = w.Planner(model.theta_, steps=20, n=3)
+    x, e = planner.plans.ravel().copy(), np.zeros(60)
+    _, g = planner.cost(x, np.array([0.1, 0.2]))
+    for k in (0, 19, 37):
+        e[:] = 0
+        e[k] = 1e-4
+        up, down = (planner.cost(x + s * e, np.array([0.1, 0.2]))[0] for s in (1, -1))
+        assert abs(g[k] - (up - down) / 2e-4) < 2e-2 * max(1, abs(g[k]))  # steps are free, tolerances 1e-4
+    assert np.isclose(planner.each.sum(), planner.cost(planner.plans.ravel(), np.array([0.1, 0.2]))[0])
+    before = planner.each.min()
+    planner(np.array([0.1, 0.2]))
+    assert planner.each.min() < 0.9 * before
+    watch, state = w.Filter(model.theta_, [0.0, 0.0], np.diag([0.1, 0.5])), np.array([0.3, 1.0])
+    rng = np.random.default_rng(0)
+    for k in range(30):
+        watch.update(state[0] + w.NOISE * rng.normal())
+        torque = np.array([np.sin(0.5 * k)])
+        watch.predict(torque)
+        state = pn.solve(w.pendulum, state, [0.0, w.DT], inputs=torque).y[-1]
+    assert np.abs(watch.mean - state).max() < 0.15 and np.sqrt(watch.P[1, 1]) < 0.15
