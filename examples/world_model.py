@@ -144,9 +144,8 @@ def main(folder="."):
     import matplotlib.pyplot as plt
 
     model, gap = learn()
-    print(
-        f"model: noise {model.report_['noise']['y1']:.4f} (true {NOISE}), largest error of the acceleration {gap:.3f} (of {4 + LIMIT:.0f})"
-    )
+    noise = model.report_["noise"]["y1"]
+    print(f"model: noise {noise:.4f} (true {NOISE}), largest error of the acceleration {gap:.3f} (of {4 + LIMIT})")
     t, _, torque, truth = experience(8, seed=1)
     rollout = pn.solve(world, truth[:, 0], t, model.theta_, inputs=(t, torque, "linear")).y
     error = np.sqrt(((rollout - truth) ** 2).mean(axis=(0, 1)))
@@ -156,7 +155,8 @@ def main(folder="."):
     late = s > s[-1] - 2
     miss, wrong = np.abs(log["state"][late, 0] - np.pi).max(), np.sqrt(((log["mean"] - log["state"]) ** 2).mean(axis=0))
     print(
-        f"closed loop: at most {miss:.3f} rad from upright in the last 2 s; filter rms {wrong[0]:.3f} rad, {wrong[1]:.3f} rad/s"
+        f"closed loop: at most {miss:.3f} rad from upright in the last 2 s; "
+        f"filter rms {wrong[0]:.3f} rad, {wrong[1]:.3f} rad/s"
     )
 
     figure, axes = plt.subplots(3, 1, figsize=(8, 8), sharex=True, layout="constrained")
