@@ -32,7 +32,7 @@ from pynode.gradients import Gradients, LossAndGrad, Objective, _check_wrt, _sca
 from pynode.inputs import as_signal
 from pynode.losses import rho, slope
 from pynode.parameters import Parameter
-from pynode.solving import Solution, _check_vector_field, check_errors, make_stats, report
+from pynode.solving import Solution, check_errors, make_stats, report
 from pynode.tracing import new_trace, trace
 
 MAX_EVENTS = 1000
@@ -132,6 +132,8 @@ class Hybrid:
             raise TypeError("events must be a pynode.event or a non-empty list of them")
         if not isinstance(field, Field):
             raise TypeError(f"events belong to a Field, not to {type(field).__name__}")
+        if field.n_out != field.d:
+            raise ValueError(f"{field.name} maps {field.d} state components to {field.n_out}: a vector field has as many of each")
         self.field, self.events = field, tuple(events)
         spec, self.offsets = list(field.spec), {}
         for i, e in enumerate(events):
@@ -447,7 +449,6 @@ class Solver:
 def solve_events(f, y0, t, theta, options, dense, steps, dtype, errors, events, max_events):
     """What `pynode.solve` does where there are events."""
     system = f if isinstance(f, Hybrid) else Hybrid(as_field(f), events)
-    _check_vector_field(system.field)
     batch = as_batch(y0, t, system.d, dtype)
     solver = Solver(system, batch, _checked(options, batch))
     theta = as_theta(system, theta, solver.dtype)
