@@ -133,7 +133,9 @@ class Hybrid:
         if not isinstance(field, Field):
             raise TypeError(f"events belong to a Field, not to {type(field).__name__}")
         if field.n_out != field.d:
-            raise ValueError(f"{field.name} maps {field.d} state components to {field.n_out}: a vector field has as many of each")
+            raise ValueError(
+                f"{field.name} maps {field.d} state components to {field.n_out}: a vector field has as many of each"
+            )
         self.field, self.events = field, tuple(events)
         spec, self.offsets = list(field.spec), {}
         for i, e in enumerate(events):
@@ -312,15 +314,24 @@ class Stretch:
     """One round: what the samples `active` did from an initial time to an event or to their ends."""
 
     active: np.ndarray  # (n,) samples
-    grids: list  # (n) step ends
+    steps: tuple  # records (t, h, ...) of all accepted steps, offsets (n + 1)
     saves: list  # (n) rows of the result strictly between, or at the end if there is no event
     which: np.ndarray  # (n,) event or -1
     y: np.ndarray  # (n, d) initial states
     last: np.ndarray  # (n, d) states at the beginning of the step that ends on the event
-    t_event: np.ndarray  # (n,)
+    t_event: np.ndarray  # (n,) where it ended
     before: np.ndarray  # (n, d)
     after: np.ndarray
     at_event: list  # (n) rows of the result that show the state after the event
+
+    @cached_property
+    def grids(self):
+        """(n) step ends, from the initial time to the event or the last time."""
+        record, offset = self.steps
+        return [
+            np.append(record[a:b, 0], end) if b > a else np.array([end])
+            for (a, b), end in zip(pairwise(offset), self.t_event, strict=True)
+        ]
 
 
 class Solver:
@@ -409,21 +420,15 @@ class Solver:
             event_side=side,
         )
         which, stop = raw["event_which"], raw["stop_t"]
-        record, offset = raw["steps"]
-        grids, before_event, at_event = [], [], []
-        for k, (a, b) in enumerate(pairwise(offset)):
-            end = stop[k] if which[k] >= 0 or not len(times[k]) else times[k][-1]
-            grids.append(np.append(record[a:b, 0], end) if b > a else np.array([t0[k]]))
-            inside, there = saves[k], saves[k][:0]
-            if which[k] >= 0:
-                gap = (self.row_t[inside] - stop[k]) * self.way[active[k]]
-                same = np.abs(gap) <= SAME_TIME * np.maximum(np.abs(self.row_t[inside]), abs(stop[k]))
-                same &= self.row_t[inside] != batch.t[batch.start[active[k]]]
-                inside, there = inside[(gap < 0) & ~same], inside[same]
-            before_event.append(inside)
-            at_event.append(there)
+        before_event, at_event = list(saves), [np.zeros(0, np.int64)] * len(saves)
+        for k in np.flatnonzero(which >= 0):
+            t = self.row_t[saves[k]]
+            gap = (t - stop[k]) * self.way[active[k]]
+            same = np.abs(gap) <= SAME_TIME * np.maximum(np.abs(t), abs(stop[k]))
+            same &= t != batch.t[batch.start[active[k]]]
+            before_event[k], at_event[k] = saves[k][(gap < 0) & ~same], saves[k][same]
         at, last = raw["event_y"][:, 1], raw["event_y"][:, 0]
-        return raw, Stretch(active, grids, before_event, which, y0, last, stop, at, at.copy(), at_event)
+        return raw, Stretch(active, raw["steps"], before_event, which, y0, last, stop, at, at.copy(), at_event)
 
     def reset(self, stretch, theta):
         """States after the events of a round."""
