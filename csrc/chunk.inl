@@ -454,6 +454,8 @@ static void FN(carve_exec)(FN(exec) * E, pn_arena *a, const pn_problem *P, const
     E->call_buffer = pn_arena_take(a, prog->has_call ? (size_t)rows * L * sizeof(double) : 8);
 }
 
+static void FN(carve_watch)(FN(work) * W);
+
 static T *FN(carve_files)(const FN(exec) * E, pn_arena *a, int n, size_t *stride) {
     *stride = ((size_t)E->lay->file_rows * L + 2 * PN_PAD - 1) / PN_PAD * PN_PAD;
     return pn_arena_take(a, (size_t)n * *stride * sizeof(T));
@@ -483,6 +485,7 @@ static void FN(carve)(FN(work) * W) {
     W->chunk_h = pn_arena_take(a, chunk * sizeof(double));
     W->chunk_gk = pn_arena_take(a, chunk * (size_t)W->d * sizeof(T));
     W->from_start = pn_arena_take(a, chunk);
+    FN(carve_watch)(W);
     W->chunk_z = pn_arena_take(a, rev ? chunk * (size_t)W->d * sizeof(T) : 8);
     FN(carve_parts)(W);
     if (P->gradient == PN_GRAD_NONE && !P->sensitivity) return;
@@ -576,6 +579,7 @@ static pn_status FN(work_on)(pn_shared *s, int main) {
     W->costly = (W->field.lay->pack_size + W->field.lay->file_rows) * L > 1 << 15;
     FN(vacate)(&W->flow);
     FN(ready)(&W->field, W->file);
+    if (P->event) FN(ready)(&W->watch.exec, W->watch.file);
     if (W->reverse.prog && !P->sensitivity) FN(ready)(&W->reverse, W->files);
     FN(ready_parts)(W);
     st = PN_OK;

@@ -66,6 +66,19 @@ typedef struct FN(part) { /* a program at save times, see rows.inl */
     T *weight;     /* (PN_PART_FILES, L) 1: the lane of that file holds a row */
 } FN(part);
 
+typedef struct FN(watch) { /* events, see events.inl */
+    FN(exec) exec;
+    int32_t n;                   /* how many */
+    T *file, *y;                 /* register file; (d, L) state at a probe */
+    T *g0, *gm, *g1, *g, *ga;    /* (n, L) their functions at the step's beginning, middle and end, and at probes */
+    double *theta;               /* (n, L) where in the step each happens, 0: not in this one */
+    signed char *end;            /* (n, L) side at the step's end, or before the crossing */
+    unsigned char shortened[L];  /* the step ends earlier than planned */
+    int32_t which[L];            /* the event that ends the lane's sample, or -1 */
+    int from[L];                 /* side before it */
+    double far[L];               /* its interval on the dense output ends here */
+} FN(watch);
+
 typedef struct FN(work) {
     pn_shared *s;
     const pn_problem *P;
@@ -98,6 +111,7 @@ typedef struct FN(work) {
     int32_t evaluated;        /* stages of the attempt at hand */
     FN(flow) flow;
     FN(back) back;
+    FN(watch) watch;
     pn_arena arena;
     FN(part) loss, jump, jump_back;
     T *chunk_y, *chunk_lambda; /* (chunk, d) states after the jumps at the initial times; their cotangents */
@@ -444,7 +458,7 @@ static int FN(find_saves)(FN(work) * W) {
             else f->interior[l] = 1;
         }
         f->save_end[l] = j;
-        any |= f->interior[l] || P->dense;
+        any |= f->interior[l] || P->dense || P->event;
     }
     return any;
 }
@@ -493,6 +507,9 @@ static void FN(write_saves)(FN(work) * W) {
 }
 
 /* ---- bookkeeping of an accepted step -------------------------------------------------------------------------------- */
+static pn_status FN(stop_at_event)(FN(work) * W, int l);
+static pn_status FN(find_events)(FN(work) * W);
+
 /* Parts of a block. */
 static inline pn_record *FN(block_records)(FN(block) * b) { return (pn_record *)(void *)(b + 1); }
 static inline T *FN(block_y)(FN(block) * b) { return (T *)(void *)(FN(block_records)(b) + L); }
@@ -617,6 +634,7 @@ static pn_status FN(advance)(FN(work) * W, int l, int have_new) {
         if ((P->land || P->jump.program) && f->landed[l]) f->c0[l] = f->t[l], f->c1[l] = -1;
         f->c1[l] += 1;
     }
+    if (P->event && W->watch.which[l] >= 0) return FN(stop_at_event)(W, l);
     return f->save[l] == FN(n_times)(P, i) ? FN(finish)(W, l) : PN_OK;
 }
 
@@ -736,7 +754,7 @@ static pn_status FN(interpolate)(FN(work) * W, int *have_new) {
     FN(flow) *f = &W->flow;
     int s = W->tab->s, from = *have_new ? s + 1 : s, to = W->tab->dense_uses_new ? W->stages : s;
     unsigned char need[L];
-    for (int l = 0; l < L; l++) need[l] = f->accepted[l] && (f->interior[l] || W->P->dense);
+    for (int l = 0; l < L; l++) need[l] = f->accepted[l] && (f->interior[l] || W->P->dense || W->P->event);
     if (from < to) {
         memcpy(W->active, f->accepted, L);
         if (FN(stages)(W, W->now, W->now_file, W->now_stride, f->z ? f->z : f->y, f->t, f->h, f->t_new, f->k, from, to)) return PN_CALLBACK;
@@ -772,6 +790,7 @@ static pn_status FN(attempt)(FN(work) * W) {
     if (st != PN_OK || !FN(any)(f->accepted)) return st;
     if (f->z && FN(reversible_second)(W)) return PN_CALLBACK;
     if (FN(find_saves)(W)) st = FN(interpolate)(W, &have_new);
+    if (st == PN_OK && W->P->event) st = FN(find_events)(W);
     if (st != PN_OK) return st;
     if (W->P->quadrature && FN(quadrature)(W)) return PN_CALLBACK;
     if (W->P->sensitivity && FN(sens_step)(W)) return PN_CALLBACK;

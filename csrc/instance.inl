@@ -7,5 +7,6 @@
 #include "sens.inl"
 #include "rows.inl"
 #include "chunk.inl"
+#include "events.inl"
 
 #include "generic_end.h"

@@ -117,6 +117,14 @@ typedef struct pn_problem {
     void *y_before;          /* T (rows, d) with jump: states before the jumps */
     double *quadrature;      /* or NULL: (n_grad) integral of the accumulate segment along the path */
     double *quadrature_coef; /* or NULL: the same for the cotangent of the input's coefficients */
+    /* events g_e(t, y; event_theta): slots t (1), y (d), none; one output, a number for each event; or NULL. A sample ends
+       where the first of them changes its side (sign) in a direction that counts, see events.inl */
+    const pn_program *event;
+    const void *event_theta;        /* T (n_theta) of that program */
+    const int32_t *event_direction; /* (events) -1: falling, 1: rising, 0: both */
+    int32_t *event_side;            /* (n, events) side at the start, 0: not known; set to that at the end */
+    int32_t *event_which;           /* (n) which event ended the sample, at stop_t; left alone if none did */
+    void *event_y;                  /* T (n, 2, d) the state at the beginning of the step that ends there, and there */
     /* results */
     void *y;                            /* T (rows, d) */
     int32_t *status;                    /* (n) pn_status of each sample */

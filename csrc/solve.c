@@ -131,6 +131,9 @@ static int good(const pn_problem *P) {
         return 0;
     if (P->loss != PN_LOSS_NONE && !((P->target || P->loss == PN_LOSS_PROGRAM) && P->sample_loss && P->sample_weight)) return 0;
     if (P->sensitivity && !(r && P->gradient == PN_GRAD_NONE && P->lambda == 0 && !P->jump_add && !P->quadrature)) return 0;
+    if (P->event && (P->gradient != PN_GRAD_NONE || P->sensitivity || P->quadrature || P->lambda > 0 || P->jump_add ||
+                     P->event->has_call || !P->event_direction || !P->event_side || !P->event_which || !P->event_y))
+        return 0;
     if (P->gradient == PN_GRAD_NONE) return 1;
     return r && (P->g_theta || n_gradient(P) == 0) && (P->loss != PN_LOSS_NONE || P->g_y) && !P->jump_set;
 }

@@ -27,6 +27,7 @@ _HOMES = {
     "pynode.solving": ["solve", "Solution", "Stats", "METHODS"],
     "pynode.gradients": ["loss_and_grad", "Objective", "LossAndGrad", "Gradients"],
     "pynode.check": ["check_grad"],
+    "pynode.events": ["event", "Hybrid", "EventObjective"],
     "pynode.jacobians": ["sensitivities", "Sensitivities", "SensitivityProblem"],
     "pynode.compat": ["odeint"],
     "pynode.models": ["NeuralODE", "load"],

@@ -177,4 +177,8 @@ class Problem:
         memory: int | None = 0,
         callback: _Callback | None = None,
         out: _Float | None = None,
+        event: Program | None = None,  # with it the next three; results event_which, event_side, event_y
+        event_theta: ArrayLike | None = None,
+        event_direction: ArrayLike | None = None,  # (events)
+        event_side: ArrayLike | None = None,  # (n, events)
     ) -> dict[str, Any]: ...

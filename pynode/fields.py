@@ -184,7 +184,7 @@ class BoundField:
     """
 
     def __init__(self, field, theta):
-        n = field.n_params
+        n, theta = field.n_params, theta._vector if isinstance(theta, Parameters) else theta
         if theta is None and n:
             raise TraceError(
                 f"{field.name} has {n} parameters: declare it, theta={{'net': {field.name}}}, and call "
@@ -225,7 +225,8 @@ class Parameters:
     """The parameters of a field while it is traced: th.k, th["k"]; like a dict of traced arrays and
     fields."""
 
-    def __init__(self, tree):
+    def __init__(self, tree, vector=None):
+        super().__setattr__("_vector", vector)  # the whole vector, where one stands behind the names
         self._tree = {name: Parameters(value) if isinstance(value, dict) else value for name, value in tree.items()}
 
     def __getattr__(self, name):

@@ -432,6 +432,8 @@ def loss_and_grad(
     memory=None,
     dtype=None,
     errors="warn",
+    events=None,
+    max_events=1000,
     **options,
 ):
     """The loss of a solve against data, and its gradient.
@@ -460,6 +462,8 @@ def loss_and_grad(
         "data" of the jumps and "target" of a loss program: where a row is left out, 0.
     memory : int or str, optional
         Budget for the tape of "discrete", e.g. "64MB": checkpoints, recomputed in between; the same bits.
+    events, max_events : see `solve`
+        The gradient goes through the event times. Rows after a terminal event that is not held count as not observed.
 
     Returns
     -------
@@ -475,6 +479,14 @@ def loss_and_grad(
     >>> val.theta.shape
     (25,)
     """
+    if events is not None or hasattr(f, "events"):
+        from pynode.events import EventObjective
+
+        if adjoint != "discrete" or memory is not None:
+            raise ValueError("a solve with events has adjoint='discrete', without memory=")
+        more = {"loss": loss, "weight": weight, "loss_scale": loss_scale, "loss_dof": loss_dof, "wrt": wrt, "dtype": dtype}
+        with_events = EventObjective(f, y0, t, target, events=events, max_events=max_events, **more, **options)
+        return with_events.evaluate(theta, errors)
     key = (loss, reduction, loss_scale, loss_dof, adjoint, wrt, memory, dtype, *options.items())
     check_errors(errors)
     objective = recall(f, key) if weight is None and data is None else None

@@ -488,6 +488,8 @@ def solve(
     dtype=None,
     threads=0,
     errors="warn",
+    events=None,
+    max_events=1000,
 ):
     """Solve dy/dt = f(t, y; theta) for one sample or a batch.
 
@@ -536,10 +538,14 @@ def solve(
         0: `pynode.set_num_threads` or the environment variable PYNODE_NUM_THREADS decides. The result is the same.
     errors : {"warn", "raise", "ignore"}
         What to do if samples fail; their results are NaN from the failure on, the others are not touched.
+    events : Event or list of Event, optional
+        What happens where a function of t and y changes its sign; see `pynode.event`.
+    max_events : int
+        More events of one sample are a failure.
 
     Returns
     -------
-    Solution
+    Solution, or EventSolution where there are events
 
     Raises
     ------
@@ -559,6 +565,12 @@ def solve(
     (101, 2)
     """
     check_errors(errors)
+    if events is not None or hasattr(f, "events"):
+        from pynode.events import solve_events
+
+        y0 = real_array("y0", y0, real_dtype(dtype))
+        options = Options(method, rtol, atol, step, save, inputs, max_steps, first_step, max_step, grid, coupling, threads)
+        return solve_events(f, y0, t, theta, options, dense, steps, dtype, errors, events, max_events)
     key = (method, rtol, atol, step, save, max_steps, first_step, max_step, coupling, threads, dense, steps, dtype)
     setup = recall(f, key) if inputs is None and grid is None and data is None else None
     if setup is not None and setup.problem.fits(setup.single, theta, y0, t):

@@ -33,11 +33,12 @@
 /* clang-format off */
 #define PNPY_RUN_ARGUMENTS(X)                                                                                          \
     X(theta) X(y0) X(target) X(weight) X(data) X(g_y) X(gradient) X(wrt_y0) X(wrt_t) X(wrt_inputs) X(wrt_data)           \
-    X(wrt_target) X(sensitivity) X(memory) X(callback) X(out)
+    X(wrt_target) X(sensitivity) X(memory) X(callback) X(out) X(event) X(event_theta) X(event_direction) X(event_side)
 #define PNPY_RESULTS(X)                                                                                                \
     X(y) X(status) X(stop_t) X(stop_component) X(nfe) X(accepted) X(rejected) X(sample_loss) X(sample_weight)          \
     X(g_theta) X(g_y0) X(g_t) X(g_coef) X(y_before) X(g_data) X(g_target)                                              \
-    X(sensitivity) X(quadrature) X(quadrature_coef) X(steps) X(failed) X(total_loss) X(total_weight) X(isa)
+    X(sensitivity) X(quadrature) X(quadrature_coef) X(steps) X(failed) X(total_loss) X(total_weight) X(isa)           \
+    X(event_which) X(event_side) X(event_y)
 /* clang-format on */
 enum {
 #define X(name) PNPY_ARG_##name,

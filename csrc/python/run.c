@@ -171,6 +171,51 @@ static int check_gradient(const run *r, int wrt_any, int wrt_inputs) {
     return -1;
 }
 
+/* The programs whose sign changes end a sample; see pn_problem. */
+static int take_events(const pnpy_state *state, run *r) {
+    pn_problem *p = &r->problem;
+    PyObject *event = r->given[PNPY_ARG_event];
+    if (!event) return 0;
+    if (!Py_IS_TYPE(event, state->program_type)) {
+        PyErr_SetString(PyExc_TypeError, "event must be a Program");
+        return -1;
+    }
+    const pnpy_program *program = (pnpy_program *)event;
+    if (program->n_slots != 3 || program->slot_size[0] != 1 || program->slot_size[1] != p->d || program->slot_size[2] != 0 ||
+        program->n_outputs != 1 || program->output_size[0] < 1 || program->n_spaces > 1 || program->has_call) {
+        PyErr_SetString(PyExc_ValueError,
+                        "event: the slots must be t (1), y (d) and u (0), its only output the event functions");
+        return -1;
+    }
+    if (p->gradient != PN_GRAD_NONE || p->lambda > 0 || p->jump_add || r->self->want_quadrature) {
+        PyErr_SetString(PyExc_ValueError, "event goes with a plain forward solve only");
+        return -1;
+    }
+    const npy_intp n_theta = program->n_spaces > 0 ? (npy_intp)program->n_theta[0] : 0, n_events = program->output_size[0];
+    const npy_intp sides[2] = {(npy_intp)p->n, n_events}, states[3] = {(npy_intp)p->n, 2, p->d}, n = (npy_intp)p->n;
+    p->event = program->program;
+    p->event_theta = take(r, PNPY_ARG_event_theta, "event_theta", 1, &n_theta, NULL);
+    if (!r->given[PNPY_ARG_event_theta] || !r->given[PNPY_ARG_event_direction] || !r->given[PNPY_ARG_event_side]) {
+        PyErr_SetString(PyExc_TypeError, "event needs event_theta, event_direction and event_side");
+        return -1;
+    }
+    if (!p->event_theta) return -1;
+    r->in[PNPY_ARG_event_direction] = pnpy_int32(r->given[PNPY_ARG_event_direction], "event_direction", 1, &n_events);
+    if (!r->in[PNPY_ARG_event_direction]) return -1;
+    p->event_direction = PyArray_DATA(r->in[PNPY_ARG_event_direction]);
+    r->in[PNPY_ARG_event_side] = pnpy_int32(r->given[PNPY_ARG_event_side], "event_side", 2, sides);
+    if (!r->in[PNPY_ARG_event_side]) return -1;
+    if (!(r->out[PNPY_OUT_event_side] = PyArray_NewCopy(r->in[PNPY_ARG_event_side], NPY_CORDER)) ||
+        !(r->out[PNPY_OUT_event_which] = PyArray_SimpleNew(1, &n, NPY_INT32)) ||
+        !(r->out[PNPY_OUT_event_y] = PyArray_ZEROS(3, states, r->f32 ? NPY_FLOAT : NPY_DOUBLE, 0)))
+        return -1;
+    p->event_side = PyArray_DATA((PyArrayObject *)r->out[PNPY_OUT_event_side]);
+    p->event_which = PyArray_DATA((PyArrayObject *)r->out[PNPY_OUT_event_which]);
+    p->event_y = PyArray_DATA((PyArrayObject *)r->out[PNPY_OUT_event_y]);
+    for (npy_intp i = 0; i < n; i++) p->event_which[i] = -1;
+    return 0;
+}
+
 /* ---- results ----------------------------------------------------------------------------------------------- */
 static void *make(run *r, int which, int typenum, int ndim, const npy_intp *shape, int zeros) {
     r->out[which] = zeros ? PyArray_ZEROS(ndim, shape, typenum, 0) : PyArray_SimpleNew(ndim, shape, typenum);
@@ -371,6 +416,7 @@ PyObject *pnpy_problem_run(PyObject *obj, PyObject *const *args, Py_ssize_t n_ar
     }
     if (take_arrays(&r) < 0 || check_gradient(&r, wrt_y0 || wrt_t || wrt_inputs || wrt_data || wrt_target, wrt_inputs) < 0)
         goto done;
+    if (take_events(state, &r) < 0) goto done;
     if ((wrt_data && r.problem.jump.k == 0) || (wrt_target && r.problem.loss_part.k == 0)) {
         PyErr_SetString(PyExc_ValueError, "wrt_data (wrt_target) needs a jump (a loss program) that takes data");
         goto done;
