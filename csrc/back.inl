@@ -22,8 +22,10 @@ static double FN(rho)(const pn_problem *P, double r, double *slope) {
 }
 
 /* cotangent of the saved value (row, c) */
-static inline double FN(cotangent)(const pn_problem *P, int64_t row, int32_t c) {
+static inline double FN(cotangent)(const FN(work) * W, int64_t row, int32_t c) {
+    const pn_problem *P = W->P;
     size_t at = (size_t)row * (size_t)P->d + (size_t)c;
+    if (P->loss == PN_LOSS_PROGRAM) return (double)W->g_rows[at - (size_t)W->first_row * (size_t)P->d];
     if (P->g_y) return (double)((const T *)P->g_y)[at];
     double target = (double)((const T *)P->target)[at], slope, w = P->weight ? (double)((const T *)P->weight)[at] : 1;
     if (target != target || w == 0) return 0;
@@ -159,14 +161,14 @@ static int FN(collect_saves)(FN(work) * W) {
             double ts = FN(time_of)(P, i, j);
             if (!r->landed && P->g_t && !any++) memset(B->g_coef, 0, (size_t)degree * size * sizeof(T)); /* for f_new */
             if (FN(same_time)(ts, B->t_new[l])) {
-                for (int32_t c = 0; c < W->d; c++) B->lambda[(size_t)c * L + (size_t)l] += (T)FN(cotangent)(P, row, c);
-                continue;
+                for (int32_t c = 0; !P->jump.program && c < W->d; c++) B->lambda[(size_t)c * L + (size_t)l] += (T)FN(cotangent)(W, row, c);
+                continue; /* with jumps: unjump_saves */
             }
             if (!any) memset(B->g_coef, 0, (size_t)degree * size * sizeof(T));
             any = 1;
             T theta = (T)((ts - B->t[l]) / B->h[l]);
             for (int32_t c = 0; c < W->d; c++) {
-                T g = (T)FN(cotangent)(P, row, c), *to = B->g_coef + (size_t)c * L + (size_t)l;
+                T g = (T)FN(cotangent)(W, row, c), *to = B->g_coef + (size_t)c * L + (size_t)l;
                 B->g_base[(size_t)c * L + (size_t)l] += g;
                 for (int q = 0; q < degree; q++) to[(size_t)q * size] += (g *= theta);
             }
@@ -207,7 +209,7 @@ static void FN(time_saves)(FN(work) * W, double *gt, double *gh) {
             int end = FN(same_time)(ts, B->t_new[l]); /* of the step: unless that moves along, the slope is f_new */
             if (end && r->landed) continue;
             for (int32_t c = 0; c < W->d; c++) {
-                double g = FN(cotangent)(P, row, c), power = 1;
+                double g = FN(cotangent)(W, row, c), power = 1;
                 for (int q = 0; q < degree; q++) {
                     double k = (double)coef[(size_t)q * size + (size_t)c * L + (size_t)l];
                     slope += g * (q + 1) * k * power;
@@ -235,7 +237,11 @@ static void FN(time_ends)(FN(work) * W, const double *gt, const double *gh) {
 }
 
 /* ---- one step back in every live lane ------------------------------------------------------------------------------- */
+static pn_status FN(unjump_saves)(FN(work) * W);
+
 static pn_status FN(step_back)(FN(work) * W) {
+    pn_status st = W->P->jump.program ? FN(unjump_saves)(W) : PN_OK;
+    if (st != PN_OK) return st;
     FN(back) *B = &W->back;
     const pn_tableau *tab = W->tab;
     size_t size = (size_t)W->d * L;

@@ -49,11 +49,13 @@ static pn_status FN(open)(FN(work) * W, int l, int64_t i) {
     P->status[i] = PN_OK;
     P->stop_t[i] = f->t_last[l];
     P->stop_component[i] = -1;
-    FN(load_state)(W, l, (const T *)P->y0 + (size_t)i * (size_t)W->d);
+    const T *y = P->jump.program ? W->chunk_y + (size_t)(i - W->first) * (size_t)W->d : (const T *)P->y0 + (size_t)i * (size_t)W->d;
+    FN(load_state)(W, l, y);
     if (!FN(finite_sample)(W, i)) {
         FN(fail)(W, l, PN_BAD_INPUT);
         return FN(finish)(W, l);
     }
+    if (P->jump.program && FN(jump_open)(W, l)) return FN(finish)(W, l);
     while (f->save[l] < FN(n_times)(P, i) && FN(time_of)(P, i, f->save[l]) == f->t[l]) {
         if (P->sensitivity) FN(sens_first)(W, P->row[i] + f->save[l]);
         FN(jump)(P, P->row[i] + f->save[l], W->d, f->y + l);
@@ -180,7 +182,8 @@ static pn_status FN(look_up)(FN(work) * W) {
 
 /* ---- forward ---------------------------------------------------------------------------------------------------------------- */
 static pn_status FN(run_forward)(FN(work) * W) {
-    pn_status st = FN(prepare_chunk)(W);
+    pn_status st = W->P->jump.program ? FN(jump_starts)(W) : PN_OK;
+    if (st == PN_OK) st = FN(prepare_chunk)(W);
     FN(vacate)(&W->flow);
     for (int l = 0; l < L; l++) W->tape[l].n = 0, W->steps[l].n = 0;
     W->next = 0;
@@ -286,14 +289,18 @@ static void FN(end_back)(FN(work) * W, int l) {
     const pn_problem *P = W->P;
     FN(back) *B = &W->back;
     int64_t i = B->sample[l], row = P->row[i];
+    if (P->g_t) P->g_t[row] += B->carry[l];
+    B->live[l] = 0;
+    if (P->jump.program) { /* unjump_starts does the rest */
+        for (int32_t c = 0; c < W->d; c++) W->chunk_lambda[(size_t)B->local[l] * (size_t)W->d + (size_t)c] = B->lambda[(size_t)c * L + (size_t)l];
+        return;
+    }
     for (int64_t j = 0; j < FN(n_times)(P, i) && FN(time_of)(P, i, j) == FN(time_of)(P, i, 0); j++)
-        for (int32_t c = 0; c < W->d; c++) B->lambda[(size_t)c * L + (size_t)l] += (T)FN(cotangent)(P, row + j, c);
+        for (int32_t c = 0; c < W->d; c++) B->lambda[(size_t)c * L + (size_t)l] += (T)FN(cotangent)(W, row + j, c);
     for (int32_t c = 0; P->g_y0 && c < W->d; c++) {
         size_t at = (size_t)c * L + (size_t)l;
         P->g_y0[(size_t)i * (size_t)W->d + (size_t)c] = (double)B->lambda[at] + (B->z ? (double)B->mu[at] : 0);
     }
-    if (P->g_t) P->g_t[row] += B->carry[l];
-    B->live[l] = 0;
 }
 
 /* The records of the next step of every live lane; idle lanes copy a live one, so that their numbers stay harmless. */
@@ -351,7 +358,7 @@ static pn_status FN(run_backward)(FN(work) * W) {
                 FN(begin_back)(W, l, j);
                 if (B->left[l] == 0) FN(end_back)(W, l);
             }
-        if (!FN(any)(B->live)) return PN_OK;
+        if (!FN(any)(B->live)) return W->P->jump.program ? FN(unjump_starts)(W) : PN_OK;
         st = FN(fetch)(W);
         if (st == PN_OK) st = B->z ? FN(reversible_back)(W) : FN(step_back)(W);
         for (int l = 0; st == PN_OK && l < L; l++)
@@ -367,7 +374,8 @@ static pn_status FN(run_chunk)(FN(work) * W, int64_t chunk) {
     W->count = P->n - W->first < W->s->chunk ? P->n - W->first : W->s->chunk;
     pn_status st = FN(run_forward)(W);
     if (st != PN_OK) return st;
-    for (int64_t i = W->first; P->loss != PN_LOSS_NONE && i < W->first + W->count; i++) {
+    if (P->loss == PN_LOSS_PROGRAM && (st = FN(loss_rows)(W)) != PN_OK) return st;
+    for (int64_t i = W->first; P->loss != PN_LOSS_NONE && P->loss != PN_LOSS_PROGRAM && i < W->first + W->count; i++) {
         P->sample_loss[i] = P->sample_weight[i] = 0;
         if (P->status[i] == PN_OK) FN(sample_loss)(P, i);
     }
@@ -422,6 +430,7 @@ static void FN(carve)(FN(work) * W) {
     W->n_steps = pn_arena_take(a, chunk * sizeof(int64_t));
     W->tape_lane = pn_arena_take(a, chunk * sizeof(int32_t));
     W->chunk_z = pn_arena_take(a, rev ? chunk * (size_t)W->d * sizeof(T) : 8);
+    FN(carve_parts)(W);
     if (P->gradient == PN_GRAD_NONE && !P->sensitivity) return;
     if (P->sensitivity) {
         W->reverse = W->field;
@@ -457,11 +466,17 @@ static void FN(ready)(FN(exec) * E, T *file) { /* weights packed, prologue run: 
 static pn_status FN(run_task)(FN(work) * W, int64_t task) {
     pn_shared *s = W->s;
     int64_t end = (task + 1) * s->chunks_per_task;
-    if (s->task_grad) W->reverse.grad[0] = s->task_grad + task * s->p;
+    if (s->task_grad) {
+        W->reverse.grad[0] = s->task_grad + task * s->p;
+        FN(parts_begin)(W, W->reverse.grad[0]);
+    }
     if (s->task_quadrature) W->field.grad[0] = s->task_quadrature + task * s->q;
     pn_status st = PN_OK;
     for (int64_t c = task * s->chunks_per_task; st == PN_OK && c < end && c < s->n_chunks; c++) st = FN(run_chunk)(W, c);
-    if (s->task_grad) FN(flush)(&W->reverse);
+    if (s->task_grad) {
+        FN(flush)(&W->reverse);
+        FN(parts_end)(W);
+    }
     if (s->task_quadrature) FN(flush)(&W->field);
     return st;
 }
@@ -489,6 +504,7 @@ static pn_status FN(work_on)(pn_shared *s, int main) {
     FN(vacate)(&W->flow);
     FN(ready)(&W->field, W->file);
     if (W->reverse.prog && !P->sensitivity) FN(ready)(&W->reverse, W->files);
+    FN(ready_parts)(W);
     st = PN_OK;
     for (;;) {
         int64_t task = (int64_t)atomic_fetch_add(&s->next_task, 1);

@@ -39,6 +39,15 @@ typedef struct FN(back) {
     char *ring[L];                   /* replayed steps */
 } FN(back);
 
+typedef struct FN(part) { /* a program at save times, see rows.inl */
+    FN(exec) E;
+    const pn_part *part;
+    T *files;      /* (PN_PART_FILES) register files of a vjp program, one of a forward program; `stride` elements apart */
+    size_t stride;
+    int used;      /* files that wait to be added to the gradient */
+    T *weight;     /* (PN_PART_FILES, L) 1: the lane of that file holds a row */
+} FN(part);
+
 typedef struct FN(work) {
     pn_shared *s;
     const pn_problem *P;
@@ -58,6 +67,11 @@ typedef struct FN(work) {
     FN(flow) flow;
     FN(back) back;
     pn_arena arena;
+    FN(part) loss, jump, jump_back;
+    T *chunk_y, *chunk_lambda; /* (chunk, d) states after the jumps at the initial times; their cotangents */
+    T *g_rows;                /* (rows of the chunk, d) cotangents of y from the loss program, from row first_row on */
+    int64_t first_row;
+    unsigned char jumped[L];
     /* the chunk at hand */
     int64_t first, count, next;
     T *chunk_z;               /* (chunk, d) second state of the reversible scheme at the end */
@@ -382,6 +396,7 @@ static void FN(write_saves)(FN(work) * W) {
         for (int32_t j = f->save[l]; f->accepted[l] && j < f->save_end[l]; j++) {
             double ts = FN(time_of)(P, i, j);
             if (FN(same_time)(ts, f->t_new[l])) {
+                if (P->jump.program) continue; /* jump_saves */
                 FN(jump)(P, P->row[i] + j, W->d, f->y_new + l);
                 FN(save_row)(W, P->row[i] + j, f->y_new + l);
                 continue;
@@ -446,7 +461,7 @@ static pn_status FN(advance)(FN(work) * W, int l, int have_new) {
     const pn_problem *P = W->P;
     FN(flow) *f = &W->flow;
     int64_t i = f->sample[l];
-    int jumped = P->jump_add && f->save_end[l] > f->save[l];
+    int jumped = (P->jump_add && f->save_end[l] > f->save[l]) || (P->jump.program && W->jumped[l]);
     for (int32_t c = 0; c < W->d; c++) {
         size_t at = (size_t)c * L + (size_t)l;
         f->y[at] = f->y_new[at];
@@ -542,6 +557,7 @@ static int FN(reversible_second)(FN(work) * W) {
 }
 
 static int FN(quadrature)(FN(work) * W);
+static pn_status FN(jump_saves)(FN(work) * W);
 static int FN(sens_step)(FN(work) * W);
 
 /* Stages, new state, error, decision. */
@@ -636,6 +652,7 @@ static pn_status FN(attempt)(FN(work) * W) {
             if (st != PN_OK) return st;
         }
     FN(write_saves)(W);
+    if (W->P->jump.program && (st = FN(jump_saves)(W)) != PN_OK) return st;
     for (int l = 0; l < L; l++)
         if (f->accepted[l] && (st = FN(advance)(W, l, have_new)) != PN_OK) return st;
     return PN_OK;

@@ -5,6 +5,7 @@
 
 #include "back.inl"
 #include "sens.inl"
+#include "rows.inl"
 #include "chunk.inl"
 
 #include "generic_end.h"

@@ -53,13 +53,23 @@ typedef int (*pn_callback)(void *ctx, int which, int n_active, const double *t, 
                            const double *seed, double *out, int n_out);
 
 /* ---- a solve ----------------------------------------------------------------------------------------------- */
-typedef enum pn_loss { PN_LOSS_NONE, PN_LOSS_SQUARED, PN_LOSS_ABSOLUTE, PN_LOSS_HUBER, PN_LOSS_STUDENT } pn_loss;
+typedef enum pn_loss { PN_LOSS_NONE, PN_LOSS_SQUARED, PN_LOSS_ABSOLUTE, PN_LOSS_HUBER, PN_LOSS_STUDENT, PN_LOSS_PROGRAM } pn_loss;
 typedef enum pn_gradient { PN_GRAD_NONE, PN_GRAD_DISCRETE, PN_GRAD_REVERSIBLE } pn_gradient;
 
 typedef struct pn_steps { /* the accepted steps of one sample: n records of `stride` doubles: t, h, coefficients */
     int64_t n;
     double *record; /* malloc'ed by the solve, freed by the caller */
 } pn_steps;
+
+/* A program that runs on rows of the result: slots t, y (d) and a row x (k) of data; its parameters are theta[offset ..].
+   A row of data that begins with NaN is left out. */
+typedef struct pn_part {
+    const pn_program *program, *reverse; /* forward, and its vjp or NULL; program NULL: there is no such part */
+    int64_t offset;
+    const void *data; /* T (rows, k); NULL where k is 0 */
+    int32_t k;
+    double *g_data; /* (rows, k) or NULL: cotangents of the data, set where a row has some */
+} pn_part;
 
 typedef struct pn_problem {
     /* the vector field: `field` runs forward; `reverse` (or NULL) is its vjp program */
@@ -95,6 +105,9 @@ typedef struct pn_problem {
     double lambda; /* coupling of the reversible scheme; 0: the plain method */
     /* jumps at save times (landed on): z <- where(isnan(set), z, set) + add; rows as in y; or NULL */
     const void *jump_set, *jump_add; /* T (rows, d) */
+    /* or y <- J(t, y, x; theta) at save times (landed on), in their order; `land` must be set, a grid must contain them */
+    pn_part jump;
+    void *y_before;                  /* T (rows, d) with jump: states before the jumps; of rows inside a step nothing */
     double *quadrature;              /* or NULL: (n_grad) integral of the accumulate segment along the path */
     double *quadrature_coef;         /* or NULL: the same for the cotangent of the input's coefficients */
     /* results */
@@ -107,6 +120,7 @@ typedef struct pn_problem {
     int32_t dense;                      /* steps carry dense coefficients: stride 2 + (degree + 1) d */
     /* loss: sum over observed entries of weight rho(y - target); NaN target = not observed */
     pn_loss loss;
+    pn_part loss_part;                   /* PN_LOSS_PROGRAM: sum over rows of l(t, y, x; theta), sample_weight counts rows */
     double loss_scale;                   /* Huber's delta, Student's scale */
     double loss_dof;                     /* Student's degrees of freedom */
     const void *target, *weight;         /* T (rows, d); weight may be NULL */
@@ -115,7 +129,7 @@ typedef struct pn_problem {
     pn_gradient gradient;
     int64_t memory;      /* bytes for tape and checkpoints of all threads; 0: no limit */
     const void *g_y;     /* T (rows, d) or NULL */
-    double *g_theta;     /* (n_theta), set */
+    double *g_theta;     /* (n_theta) of field and parts, set */
     double *g_y0;        /* (n, d) or NULL */
     double *g_t;         /* (total times, as rows) or NULL */
     double *g_coef;      /* (segments, degree + 1, m) or NULL */

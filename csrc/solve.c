@@ -91,16 +91,57 @@ static void run_threads(pn_shared *s, const pn_kernels *k, int32_t threads) {
     for (int i = 0; i < started; i++) pthread_join(id[i], NULL);
 }
 
+/* Length of the gradient of theta: the parts' parameters stand behind the field's. */
+static int64_t n_gradient(const pn_problem *P) {
+    int64_t n = P->reverse->n_grads > 0 ? P->reverse->n_grad[0] : 0;
+    const pn_part *part[] = {&P->jump, &P->loss_part};
+    for (int i = 0; i < 2; i++) {
+        const pn_program *r = part[i]->program ? part[i]->reverse : NULL;
+        if (r && r->n_grads > 0 && part[i]->offset + r->n_grad[0] > n) n = part[i]->offset + r->n_grad[0];
+    }
+    return n;
+}
+
+static int optional(int32_t size, int32_t expected) { return size == 0 || size == expected; }
+
+/* A program on rows with n_out results, and its vjp where a gradient is wanted. */
+static int good_part(const pn_problem *P, const pn_part *A, int32_t n_out) {
+    const pn_program *f = A->program, *r = A->reverse;
+    if (!f || A->offset < 0 || A->k < 0 || (A->k > 0 && !A->data) || f->has_call || f->n_slots != 3) return 0;
+    if (f->slot_size[0] != 1 || f->slot_size[1] != P->d || f->slot_size[2] != A->k) return 0;
+    if (f->n_outputs < 1 || !optional(f->output_size[0], n_out)) return 0;
+    if (!r) return P->gradient == PN_GRAD_NONE;
+    const int32_t *slot = r->slot_size, *out = r->output_size;
+    return r->n_slots == 4 && slot[0] == 1 && slot[1] == P->d && slot[2] == A->k && slot[3] == n_out && !r->has_call &&
+           r->n_outputs == 4 && optional(out[0], n_out) && optional(out[1], P->d) && optional(out[2], 1) &&
+           optional(out[3], A->k);
+}
+
 /* What would end in a crash, a loop without end or a silent error; arrays and indices are the caller's to check. */
 static int good(const pn_problem *P) {
     const pn_program *f = P->field, *r = P->reverse;
     if (!f || !P->tableau || P->n < 0 || P->d < 1 || !(P->lambda >= 0 && P->lambda <= 1)) return 0;
     if ((f->has_call || (r && r->has_call)) && !P->call) return 0;
     if (P->adaptive ? P->grid || P->tableau->error_order == 0 : !P->grid && !(P->step > 0)) return 0;
-    if (P->loss != PN_LOSS_NONE && !(P->target && P->sample_loss && P->sample_weight)) return 0;
+    if (P->loss == PN_LOSS_PROGRAM && (!good_part(P, &P->loss_part, 1) || P->g_y)) return 0;
+    if (P->jump.program && !(good_part(P, &P->jump, P->d) && P->y_before && P->land && P->lambda == 0 && !P->jump_add &&
+                             !P->quadrature && !P->sensitivity))
+        return 0;
+    if (P->loss != PN_LOSS_NONE && !((P->target || P->loss == PN_LOSS_PROGRAM) && P->sample_loss && P->sample_weight)) return 0;
     if (P->sensitivity && !(r && P->gradient == PN_GRAD_NONE && P->lambda == 0 && !P->jump_add && !P->quadrature)) return 0;
     if (P->gradient == PN_GRAD_NONE) return 1;
-    return r && (P->g_theta || r->n_grads == 0) && (P->loss != PN_LOSS_NONE || P->g_y) && !P->jump_set;
+    return r && (P->g_theta || n_gradient(P) == 0) && (P->loss != PN_LOSS_NONE || P->g_y) && !P->jump_set;
+}
+
+/* Most rows of the result from the first of a chunk to its last. */
+static int64_t rows_of_chunks(const pn_shared *s) {
+    const pn_problem *P = s->problem;
+    int64_t most = 0;
+    for (int64_t first = 0; first < P->n; first += s->chunk) {
+        int64_t last = (P->n - first < s->chunk ? P->n : first + s->chunk) - 1, rows = P->row[last] + P->t_len[last] - P->row[first];
+        if (rows > most) most = rows;
+    }
+    return most;
 }
 
 pn_status pn_solve(const pn_problem *P, int f32, pn_isa isa) {
@@ -110,7 +151,8 @@ pn_status pn_solve(const pn_problem *P, int f32, pn_isa isa) {
     int32_t threads = P->call ? 1 : P->threads > 0 ? P->threads : 1;
     cut(&s, P->n, k->lanes);
     if (threads > s.n_tasks) threads = s.n_tasks > 0 ? (int32_t)s.n_tasks : 1;
-    s.p = P->gradient != PN_GRAD_NONE && P->reverse->n_grads > 0 ? P->reverse->n_grad[0] : 0;
+    s.p = P->gradient != PN_GRAD_NONE ? n_gradient(P) : 0;
+    s.chunk_rows = P->loss == PN_LOSS_PROGRAM ? rows_of_chunks(&s) : 0;
     s.q = P->quadrature && P->field->n_grads > 0 ? P->field->n_grad[0] : 0;
     s.budget = P->memory > 0 ? P->memory / threads : 0;
     if (P->memory > 0 && s.budget == 0) s.budget = 1;

@@ -15,7 +15,10 @@ typedef struct pn_shared { /* one for each solve, seen by all its threads */
     double *task_quadrature; /* (n_tasks, p) or NULL */
     int64_t p, q;            /* lengths of those rows */
     int64_t budget;          /* bytes of tape for each thread, 0: no limit */
+    int64_t chunk_rows;      /* most rows of the result that a chunk spans */
 } pn_shared;
+
+enum { PN_PART_FILES = 4 }; /* register files of a program at save times that are added to the gradient together */
 
 typedef struct pn_kernels { /* one instance */
     int lanes;

@@ -17,6 +17,7 @@ _HOMES = {
     "pynode.errors": ["SolveError", "SolveWarning", "STATUS"],
     "pynode.tracing": ["TraceError"],
     "pynode.fields": ["Field", "field", "mlp"],
+    "pynode.systems": ["System"],
     "pynode.constraints": ["positive", "bounded", "frozen"],
     "pynode.callbacks": ["callback_field"],
     "pynode.functions": ["sigmoid", "softplus", "relu", "erf", "silu", "gelu", "elu", "leaky_relu"],

@@ -13,6 +13,7 @@ from pynode.arrays import integer, real_array, real_dtype
 from pynode.callbacks import callback_field
 from pynode.fields import Field
 from pynode.parameters import checked_theta
+from pynode.systems import System
 
 MAX_STEPS = 100_000
 
@@ -21,11 +22,21 @@ def as_field(f, d=None):
     """A Field, or a Python callable f(t, y) as a callback field (slow: Python runs at every stage of every step)."""
     if isinstance(f, Field):
         return f
+    if isinstance(f, System):
+        raise TypeError("a System cannot be used here: give its field (system.field)")
     if callable(f):
         if d is None:
             raise TypeError("a plain function is no field here: make one with pynode.field or pynode.callback_field")
         return callback_field(f, d)
     raise TypeError(f"f must be a Field (pynode.mlp, pynode.field, ...) or a function f(t, y), not {type(f).__name__}")
+
+
+def as_dynamics(f, d=None):
+    """A Field or a System; a Python callable as in `as_field`. Its derivative must have the size of its state."""
+    f = f if isinstance(f, System) else as_field(f, d)
+    if f.n_out != f.d:
+        raise ValueError(f"{f.name} maps {f.d} state components to {f.n_out}: a vector field has as many of each")
+    return f
 
 
 def as_theta(f, theta, dtype):
@@ -100,17 +111,17 @@ class Batch:
             return self.t.reshape(len(self.y0), self.width)
         return self.t if self.kind != "ragged" else [self.t[a : a + n] for a, n in zip(self.start, self.length, strict=True)]
 
-    def flatten(self, name, x, dtype):
-        """The user's array of one value a saved entry as (rows, d)."""
-        d = self.y0.shape[1]
+    def flatten(self, name, x, dtype, width=None):
+        """The user's array of one row for each saved time as (rows, d), or of `width` numbers in a row."""
+        d, what = (self.y0.shape[1], "state") if width is None else (width, "entry")
         if self.kind == "ragged":
             if not isinstance(x, (list, tuple)) or len(x) != len(self.y0):
                 raise ValueError(f"{name} must be a list of {len(self.y0)} arrays, one a sample, as t is")
             for i, (v, n) in enumerate(zip(x, self.length, strict=True)):
                 if np.shape(v) != (n, d):
                     raise ValueError(
-                        f"{name}[{i}] has shape {np.shape(v)}, but t[{i}] has {n} times and the state "
-                        f"{d} components: give ({n}, {d})"
+                        f"{name}[{i}] has shape {np.shape(v)}, but t[{i}] has {n} times and "
+                        f"{'the state' if width is None else 'a row'} {d} components: give ({n}, {d})"
                     )
             parts = [real_array(f"{name}[{i}]", v, dtype, True) for i, v in enumerate(x)]
             return np.concatenate([np.zeros((0, d), dtype), *parts])
@@ -119,7 +130,7 @@ class Batch:
         if a.shape != want:
             raise ValueError(
                 f"{name} has shape {a.shape}; with these y0 and t it must be {want} "
-                f"({'time, state' if self.kind == 'single' else 'sample, time, state'})"
+                f"({'' if self.kind == 'single' else 'sample, '}time, {what})"
             )
         return a.reshape(-1, d)
 

@@ -51,7 +51,7 @@ class GradCheck:
         return "\n".join([*rows, f"largest error {self.max_error:.1e}"])
 
 
-def check_grad(f, y0, t, theta, target, *, wrt=("theta",), n_entries=20, delta=1e-4, random_state=0, **options):
+def check_grad(f, y0, t, theta, target=None, *, wrt=("theta",), n_entries=20, delta=1e-4, random_state=0, **options):
     """Compare gradients with finite differences on the frozen steps.
 
     The accepted steps of one solve are prescribed to all the others (``grid=``), so that the loss is a smooth function;
@@ -100,9 +100,13 @@ class _Frozen:
     def __init__(self, objective, theta, options):
         self.objective, self.theta, self.options = objective, theta, options
         setup = objective.setup
+        data = setup.data
+        if data is not None:
+            data = setup.batch.flatten("data", data, setup.dtype, setup.field.n_data)
+        self.rows = {"data": data, "target": objective.target}
         from pynode.solving import Setup
 
-        self.base = Setup(setup.field, setup.batch, setup.options, steps=True)
+        self.base = Setup(setup.field, setup.batch, setup.options, data=setup.data, steps=True)
         self.grids = make_solution(self.base, theta, self.base.run(theta))._grids
 
     def values(self, group):
@@ -113,12 +117,17 @@ class _Frozen:
             return batch.y0.ravel().astype(np.float64)
         if group == "t":
             return batch.t.copy()
+        if group in ("data", "target"):
+            return self.rows[group].ravel().astype(np.float64)
         return np.concatenate([v.ravel() for v in signal.u])
 
     def movable(self, group, x):
         """Entries that can change by themselves: not a time that is repeated, nor one where a frozen step happens to end
         (the dense output has a kink there)."""
         entries = np.arange(x.size)
+        if group in ("data", "target"):
+            left_out = np.isnan(self.rows[group][:, :1])
+            return entries[~np.broadcast_to(left_out, self.rows[group].shape).ravel()]
         if group != "t":
             return entries
         batch, stuck = self.base.batch, np.zeros(x.size, bool)
@@ -133,7 +142,7 @@ class _Frozen:
     @property
     def landing(self):
         """Whether steps move with the saved times."""
-        return self.base.options.save == "land" or self.base.options.coupling > 0
+        return self.base.options.save == "land" or self.base.options.coupling > 0 or self.base.jumps
 
     def difference(self, group, x, i, delta):
         h = delta * max(1.0, abs(x[i]))
@@ -158,6 +167,7 @@ class _Frozen:
 
     def loss(self, group, x):
         o, batch, options, theta, grids = self.objective, self.base.batch, self.base.options, self.theta, self.grids
+        rows = self.rows
         if group == "theta":
             theta = x.astype(theta.dtype)
         elif group == "y0":
@@ -165,9 +175,10 @@ class _Frozen:
         elif group == "t":
             grids = [self._moved(g, j, batch, x) for j, g in enumerate(grids)]
             batch = replace(batch, t=x)
+        elif group in ("data", "target"):
+            rows = rows | {group: x.reshape(rows[group].shape).astype(theta.dtype)}
         else:
             options = replace(options, inputs=self._signal(x))
-        from pynode.losses import LOSSES
         from pynode.solving import Setup
 
         options = replace(options, grid=grids, step=None, first_step=None, max_step=None)
@@ -175,11 +186,8 @@ class _Frozen:
             o.field,
             batch,
             options,
-            target=o.target,
-            weight=o.weight,
-            loss=LOSSES[o.loss][0],
-            loss_scale=o.scale,
-            loss_dof=o.dof,
+            data=None if rows["data"] is None else batch.unflatten(rows["data"]),
+            **(o.loss_keys | {"target": rows["target"]}),
         )
         return o._loss(setup.run(theta))[0]
 

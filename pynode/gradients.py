@@ -12,7 +12,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from pynode.adjoints import backsolve, interpolating
-from pynode.arguments import as_batch, as_field, as_memory, as_theta, positive, real_array
+from pynode.arguments import as_batch, as_dynamics, as_memory, as_theta, positive, real_array
 from pynode.errors import OK, SolveWarning
 from pynode.losses import LOSSES
 from pynode.solving import (
@@ -20,14 +20,15 @@ from pynode.solving import (
     Setup,
     Solution,
     Stats,
-    _check_vector_field,
     check_errors,
     make_solution,
     make_stats,
     report,
 )
+from pynode.systems import System, rows_of
 
-WRT = ("theta", "y0", "t", "inputs")
+WRT = ("theta", "y0", "t", "inputs", "data", "target")
+REDUCTIONS = ("sum", "mean")
 REVERSIBLE_COUPLING = 0.99
 
 
@@ -42,12 +43,15 @@ class Gradients:
     t : like t, one value a saved time (for t shared by a batch: summed over the samples)
         The grid of steps counts as frozen but for its first and last time and the times that steps land on.
     inputs : like the values u of the inputs
+    data, target : like the data of the jumps and the target of a loss program
     """
 
     theta: np.ndarray | None = None
     y0: np.ndarray | None = None
     t: object = None
     inputs: object = None
+    data: object = None
+    target: object = None
 
 
 @dataclass(frozen=True)
@@ -57,9 +61,9 @@ class LossAndGrad:
     Attributes
     ----------
     loss : float
-    theta, y0, t, inputs : gradients, see `Gradients`
+    theta, y0, t, inputs, data, target : gradients, see `Gradients`
     sample_loss : (B,)
-        Sum over each sample's observed entries of weight * rho(y - target).
+        Sum over each sample's observed entries of weight * rho(y - target), or over its rows of a loss program.
     solution : Solution
     """
 
@@ -70,6 +74,8 @@ class LossAndGrad:
     inputs: object
     sample_loss: np.ndarray
     solution: Solution
+    data: object = None
+    target: object = None
 
     @property
     def y(self):
@@ -101,6 +107,8 @@ def _exact(kind):
             wrt_y0="y0" in wanted,
             wrt_t="t" in wanted,
             wrt_inputs="inputs" in wanted,
+            wrt_data="data" in wanted,
+            wrt_target="target" in wanted,
             memory=memory,
         )
         if kind == "reversible":
@@ -133,13 +141,18 @@ def _check_reconstruction(raw, coupling, dtype):
         )
 
 
-def _check_adjoint(adjoint, options, memory, callback=False):
-    """The options with which this gradient method solves."""
+def _check_adjoint(adjoint, options, memory, f, program=False):
+    """The options with which this gradient method solves; `program`: the loss is one."""
+    jumps = isinstance(f, System) and f.jump is not None
     if not isinstance(adjoint, str) or adjoint not in ADJOINTS:
         raise ValueError(f"adjoint={adjoint!r} is not one of {', '.join(ADJOINTS)}")
     if memory and adjoint != "discrete":
         raise ValueError(f"memory= limits the tape of adjoint='discrete'; adjoint={adjoint!r} has none")
-    if callback and adjoint in ("backsolve", "interpolating"):
+    if adjoint in ("backsolve", "interpolating") and isinstance(f, System):
+        raise ValueError(f"adjoint={adjoint!r} is for fields; a System has 'discrete' (and 'reversible' if nothing jumps)")
+    if adjoint == "reversible" and jumps:
+        raise ValueError("adjoint='reversible': the scheme cannot go back through jumps; use adjoint='discrete'")
+    if f.callbacks and adjoint in ("backsolve", "interpolating"):
         raise ValueError(
             f"adjoint={adjoint!r} needs a field that was traced (pynode.field, pynode.mlp): a callback field has "
             "'discrete' and 'reversible'"
@@ -151,7 +164,7 @@ def _check_adjoint(adjoint, options, memory, callback=False):
     return options
 
 
-def _check_wrt(wrt, f):
+def _check_wrt(wrt, f, program=False):
     if not isinstance(wrt, (str, tuple, list, set, frozenset)):
         raise TypeError(f"wrt={wrt!r} must be a tuple out of {', '.join(WRT)}")
     wrt = (wrt,) if isinstance(wrt, str) else tuple(wrt)
@@ -160,12 +173,18 @@ def _check_wrt(wrt, f):
         raise ValueError(f"wrt={unknown[0]!r} is not one of {', '.join(WRT)}")
     if "inputs" in wrt and not f.inputs:
         raise ValueError("wrt='inputs': the field has no inputs")
+    if "data" in wrt and not (isinstance(f, System) and f.n_data):
+        raise ValueError("wrt='data': there is no jump that takes data (pynode.System(field, jump=...))")
+    if "target" in wrt and not program:
+        raise ValueError("wrt='target': only a loss program (loss='program') has a gradient with respect to its target")
     return wrt
 
 
-def _shaped(setup, wanted, theta, y0, t, coef, scale=1.0):
+def _shaped(setup, wanted, raw, theta, y0, t, coef, scale=1.0):
     """Raw gradients (rows, coefficients) in the user's shapes, times scale."""
     batch, out = setup.batch, {}
+    for name in {"data", "target"} & set(wanted):
+        out[name] = batch.unflatten(raw[f"g_{name}"] * scale)
     if "theta" in wanted:
         out["theta"] = theta * scale
     if "y0" in wanted:
@@ -187,13 +206,13 @@ def solution_vjp(solution, dy, wrt, adjoint, memory):
     old, f = solution._setup, solution.field
     wanted = _check_wrt(wrt, f)
     adjoint = adjoint or ("reversible" if old.options.coupling > 0 else "discrete")
-    options = _check_adjoint(adjoint, old.options, memory, bool(f.callbacks))
+    options = _check_adjoint(adjoint, old.options, memory, f)
     if options.coupling != old.options.coupling:
         raise ValueError("adjoint='reversible' needs a solution of the reversible scheme: solve(..., coupling=0.99)")
     seed = old.batch.flatten("dy", dy, old.dtype)
     if not np.isfinite(seed).all():
         raise ValueError("dy must be finite; give 0 where the loss does not depend on an entry")
-    setup = Setup(f, old.batch, options, gradient=True, own_inputs="inputs" in wanted)
+    setup = Setup(f, old.batch, options, gradient=True, own_inputs="inputs" in wanted, data=old.data)
     raw, *grads = ADJOINTS[adjoint](setup, solution.theta, seed, wanted, as_memory(memory))
     lost = int(((raw["status"] != OK) & (solution._raw["status"] == OK)).sum())
     if lost:
@@ -203,12 +222,27 @@ def solution_vjp(solution, dy, wrt, adjoint, memory):
             SolveWarning,
             stacklevel=3,
         )
-    return Gradients(**_shaped(setup, wanted, *grads))
+    return Gradients(**_shaped(setup, wanted, raw, *grads))
 
 
 # ---------------------------------------------------------------------------------------------------------------------
 # Loss and gradient
 # ---------------------------------------------------------------------------------------------------------------------
+
+
+def _reduction(f, loss, reduction):
+    """Whether the sum is divided by the sum of the weights."""
+    if isinstance(loss, str) and loss == "program":
+        if not isinstance(f, System) or f.loss is None:
+            raise ValueError("loss='program' needs a System with a loss: pynode.System(field, loss=...)")
+        reduction = "sum" if reduction is None else reduction
+    elif not isinstance(loss, str) or loss not in LOSSES:
+        raise ValueError(f"loss={loss!r} is not one of {', '.join(LOSSES)}, or 'program' (the loss of a System)")
+    elif reduction is None:
+        return LOSSES[loss][1]
+    if not isinstance(reduction, str) or reduction not in REDUCTIONS:
+        raise ValueError(f"reduction={reduction!r} must be 'sum' or 'mean'")
+    return reduction == "mean"
 
 
 class Objective:
@@ -219,7 +253,7 @@ class Objective:
     Attributes
     ----------
     n_observed : int
-        Entries of the target that are not NaN (and have a weight).
+        Entries of the target that are not NaN (and have a weight); rows of a loss program.
     """
 
     def __init__(
@@ -227,9 +261,11 @@ class Objective:
         f,
         y0,
         t,
-        target,
+        target=None,
         *,
         loss="mse",
+        reduction=None,
+        data=None,
         weight=None,
         loss_scale=1.0,
         loss_dof=4.0,
@@ -239,15 +275,36 @@ class Objective:
         dtype=None,
         **options,
     ):
-        f = as_field(f)
-        _check_vector_field(f)
-        if not isinstance(loss, str) or loss not in LOSSES:
-            raise ValueError(f"loss={loss!r} is not one of {', '.join(LOSSES)}")
-        self.wrt = _check_wrt(wrt, f)
+        f = as_dynamics(f)
+        self.program = isinstance(loss, str) and loss == "program"
+        self.mean = _reduction(f, loss, reduction)
+        self.wrt = _check_wrt(wrt, f, self.program)
         batch = as_batch(y0, t, f.d, dtype)
         self.adjoint, self.loss, self.memory = adjoint, loss, as_memory(memory)
         self.scale, self.dof = positive("loss_scale", loss_scale), positive("loss_dof", loss_dof)
-        options = _check_adjoint(adjoint, Options.of("loss_and_grad", options), memory, bool(f.callbacks))
+        options = _check_adjoint(adjoint, Options.of("loss_and_grad", options), memory, f)
+        self._set_target(f, batch, target, weight)
+        self.loss_keys = {
+            "target": self.target,
+            "weight": self.weight,
+            "loss": "program" if self.program else LOSSES[loss][0],
+            "loss_scale": self.scale,
+            "loss_dof": self.dof,
+        }
+        self.setup = Setup(f, batch, options, gradient=True, own_inputs="inputs" in self.wrt, data=data, **self.loss_keys)
+        self.dtype = batch.y0.dtype
+        self._fast = self.wrt == ("theta",) and adjoint in ("discrete", "reversible") and not f.callbacks
+
+    def _set_target(self, f, batch, target, weight):
+        """target (rows, d or k), weight, and how many of them count."""
+        if self.program:
+            if weight is not None:
+                raise ValueError("weight= belongs to the built-in losses: make it an entry of the loss program's target")
+            self.target, self.weight = rows_of("target", target, f.n_target, batch, "the loss program"), None
+            self.n_observed = batch.rows if self.target is None else int((~np.isnan(self.target[:, 0])).sum())
+            if self.n_observed == 0:
+                raise ValueError("target has no row that counts (all begin with NaN, or there are no samples)")
+            return
         self.target = batch.flatten("target", target, batch.y0.dtype)
         if np.isinf(self.target).any():
             raise ValueError("target has infinite entries; mark what was not observed with NaN")
@@ -256,20 +313,6 @@ class Objective:
         self.n_observed = int((observed if self.weight is None else observed & (self.weight > 0)).sum())
         if self.n_observed == 0:
             raise ValueError("target has no observed entry (all are NaN, of weight 0, or there are no samples)")
-        self.setup = Setup(
-            f,
-            batch,
-            options,
-            gradient=True,
-            own_inputs="inputs" in self.wrt,
-            target=self.target,
-            weight=self.weight,
-            loss=LOSSES[loss][0],
-            loss_scale=self.scale,
-            loss_dof=self.dof,
-        )
-        self.dtype, self.mean = batch.y0.dtype, LOSSES[loss][1]
-        self._fast = self.wrt == ("theta",) and adjoint in ("discrete", "reversible") and not f.callbacks
 
     @property
     def field(self):
@@ -320,10 +363,11 @@ class Objective:
         exact = self.adjoint in ("discrete", "reversible")
         raw, *grads = ADJOINTS[self.adjoint](self.setup, theta, None if exact else self, self.wrt, self.memory)
         loss, scale = self._loss(raw)
-        shaped = dict.fromkeys(WRT) | _shaped(self.setup, self.wrt, *(*grads, scale))
+        shaped = dict.fromkeys(WRT) | _shaped(self.setup, self.wrt, raw, *grads, scale)
         solution = make_solution(self.setup, theta, raw)
         report(solution, errors)
-        return LossAndGrad(loss, shaped["theta"], shaped["y0"], shaped["t"], shaped["inputs"], raw["sample_loss"], solution)
+        gradients = {name: shaped[name] for name in WRT}
+        return LossAndGrad(loss=loss, **gradients, sample_loss=raw["sample_loss"], solution=solution)
 
     def seed(self, raw):
         """dL/dy rows before scaling (what the core does by itself for the exact gradients)."""
@@ -341,9 +385,11 @@ def loss_and_grad(
     y0,
     t,
     theta,
-    target,
+    target=None,
     *,
     loss="mse",
+    reduction=None,
+    data=None,
     weight=None,
     loss_scale=1.0,
     loss_dof=4.0,
@@ -358,11 +404,16 @@ def loss_and_grad(
 
     Parameters
     ----------
-    f, y0, t, theta, **options : see `solve`
+    f, y0, t, theta, data, **options : see `solve`
     target : like the result of `solve`: (T, d), (B, T, d), or a list of (T_i, d)
-        NaN where nothing was observed.
-    loss : {"mse", "sse", "mae", "huber", "student"}
+        NaN where nothing was observed. For loss="program" (T, k), ...: the rows that it takes; one that begins with NaN is
+        left out, all other entries must be finite.
+    loss : {"mse", "sse", "mae", "huber", "student", "program"}
         Mean (or sum, "sse") over the observed entries of rho(y - target): r^2; |r|; Huber's; Student's -log density.
+        "program": the sum over samples and their rows of the loss l(t, y, x; theta) of a System.
+    reduction : {"sum", "mean"}, optional
+        Whether the sum is divided by the sum of the weights ("program": the number of rows that count). Default: as said
+        under `loss`. The mean over samples is the sum divided by their number.
     weight : broadcastable to target, optional
         Weights >= 0 of the entries; means are weighted means.
     loss_scale, loss_dof : float
@@ -371,7 +422,8 @@ def loss_and_grad(
         "discrete": exact derivative of the steps taken (default). "backsolve": continuous adjoint, states solved
         backwards (Chen et al. 2018), O(1) memory, inexact. "interpolating": continuous adjoint along the dense output.
         "reversible": the scheme of McCallum & Foster (2024), exact, states not stored.
-    wrt : tuple out of "theta", "y0", "t", "inputs"
+    wrt : tuple out of "theta", "y0", "t", "inputs", "data", "target"
+        "data" of the jumps and "target" of a loss program: where a row is left out, 0.
     memory : int or str, optional
         Budget for the tape of "discrete", e.g. "64MB": checkpoints, recomputed in between; the same bits.
 
@@ -395,6 +447,8 @@ def loss_and_grad(
         t,
         target,
         loss=loss,
+        reduction=reduction,
+        data=data,
         weight=weight,
         loss_scale=loss_scale,
         loss_dof=loss_dof,

@@ -4,9 +4,9 @@ from typing import NamedTuple
 
 import numpy as np
 
-from pynode.arguments import as_batch, as_field, as_theta
+from pynode.arguments import as_batch, as_dynamics, as_field, as_theta
 from pynode.errors import OK
-from pynode.solving import Options, Setup, Solution, _check_vector_field, make_solution, report
+from pynode.solving import Options, Setup, Solution, make_solution, report
 
 
 class Sensitivities(NamedTuple):
@@ -35,8 +35,7 @@ class SensitivityProblem:
     """
 
     def __init__(self, f, y0, t, *, dtype=None, **options):
-        f = as_field(f)
-        _check_vector_field(f)
+        f = as_dynamics(as_field(f))
         batch = as_batch(y0, t, f.d, dtype)
         self.setup = Setup(f, batch, Options(**options), gradient=True)
         if self.setup.options.coupling > 0:

@@ -13,7 +13,7 @@ from pynode.arguments import (
     MAX_STEPS,
     Batch,
     as_batch,
-    as_field,
+    as_dynamics,
     as_memory,
     as_theta,
     integer,
@@ -25,6 +25,7 @@ from pynode.arguments import (
 from pynode.errors import MESSAGES, OK, STATUS, SolveError, SolveWarning
 from pynode.fields import Field
 from pynode.inputs import as_signal
+from pynode.systems import System, core_parts
 
 METHODS = {row["name"]: row for row in _core.tableaus()}
 """name -> the method's tableau: order, stages, coefficients (the rows of csrc/tableau.c)."""
@@ -184,24 +185,31 @@ def _check_lands(i, grid, t):
     if (gap > 8.8e-16 * np.abs(t)).any():
         at = abs(t[np.argmax(gap)])
         raise ValueError(
-            f"save='land' and the reversible scheme need every time among the grid's: sample {i}, |t| = {at:g} is not"
+            f"save='land', jumps and the reversible scheme need every time among the grid's: sample {i}, |t| = {at:g} is not"
         )
 
 
 class Setup:
-    """A batch, a field and options, checked and handed to the core once.
+    """A batch, a field or a system, and options, checked and handed to the core once.
 
     Attributes
     ----------
-    field, batch, options : what came in
+    field, batch, options, data : what came in
     problem : _core.Problem
     signal, pieces : the inputs, or None
     """
 
-    def __init__(self, f, batch, options, *, gradient=False, own_inputs=False, **extra):
-        self.field, self.batch, self.options, self.dtype = f, batch, options, batch.y0.dtype
+    def __init__(self, f, batch, options, *, gradient=False, own_inputs=False, data=None, **extra):
+        self.field, self.batch, self.options, self.dtype, self.data = f, batch, options, batch.y0.dtype, data
         self.signal, self.pieces = as_signal(options.inputs, f.inputs), None
         keys = options.arguments(f.d)
+        if isinstance(f, System):
+            keys |= core_parts(f, batch, data, gradient)
+        elif data is not None:
+            raise ValueError(f"data= is for the jumps of a System; {f.name} is a field")
+        self.jumps = "jump" in keys
+        if self.jumps and options.coupling > 0:
+            raise ValueError(f"coupling={options.coupling:g}: the reversible scheme cannot go back through jumps")
         options.check_span(batch)
         if self.signal is not None:
             self.pieces = self.signal.pieces(len(batch.y0), self.dtype, batch.spans(), own=own_inputs)
@@ -236,11 +244,11 @@ class Solution:
     ----------
     t : the times, as given
     y : (T, d), (B, T, d), or a list of (T_i, d)
-        States at the times; NaN after a failure.
+        States at the times (after the jumps of a System there); NaN after a failure.
     status : int or (B,) int32 array
         0 is ok; names in `pynode.STATUS`.
     stats : Stats
-    field : Field
+    field : Field or System
     theta : (n_params,) array
     """
 
@@ -248,7 +256,7 @@ class Solution:
     y: object
     status: object
     stats: Stats
-    field: Field
+    field: Field | System
     theta: np.ndarray
     _setup: Setup = _field(repr=False)
     _raw: dict = _field(repr=False)
@@ -257,6 +265,13 @@ class Solution:
     def ok(self):
         """Whether every sample reached its last time."""
         return bool((self._raw["status"] == OK).all())
+
+    @property
+    def y_before(self):
+        """States before the jumps of a System, in the shape of y."""
+        if "y_before" not in self._raw:
+            raise ValueError("y_before is the state before a jump, but there was none: solve a System with jump=")
+        return self._setup.batch.unflatten(self._raw["y_before"])
 
     @property
     def steps(self):
@@ -356,7 +371,7 @@ class Solution:
         ----------
         dy : like y
             dL/dy at every saved entry.
-        wrt : tuple out of "theta", "y0", "t", "inputs"
+        wrt : tuple out of "theta", "y0", "t", "inputs", "data"
         adjoint : {"discrete", "backsolve", "interpolating", "reversible"}, optional
             Default "discrete" ("reversible" where the solve was). The solve is run again.
         memory : int or str, optional
@@ -425,6 +440,7 @@ def solve(
     max_step=None,
     grid=None,
     coupling=0.0,
+    data=None,
     dense=False,
     steps=False,
     dtype=None,
@@ -438,7 +454,7 @@ def solve(
 
     Parameters
     ----------
-    f : Field, or a function f(t, y) -> (d,)
+    f : Field, System, or a function f(t, y) -> (d,)
         A plain Python function is called at every stage (slow; ``stats.backend == "callback"``).
     y0 : (d,) or (B, d) array
         Initial states. float32 solves in float32, all else in float64.
@@ -465,6 +481,9 @@ def solve(
     coupling : float
         0 < coupling <= 1: the reversible scheme of McCallum & Foster (2024) over the method, landing on every time.
         Its gradient goes the steps back, where rounding grows like coupling^-steps: stay close to 1.
+    data : (T, k), (B, T, k), or list of (T_i, k), optional
+        What the jump of a System takes at each time: a step ends there, and the state becomes J(t, y, x). A row whose first
+        entry is NaN does not jump. The result is the state after the jump; `Solution.y_before` that before it.
     dense, steps : bool
         Keep the dense output (``sol(t)``), the ends of the steps (``sol.steps``).
     dtype : {float64, float32}, optional
@@ -496,20 +515,14 @@ def solve(
     """
     check_errors(errors)
     y0 = real_array("y0", y0, real_dtype(dtype))
-    f = as_field(f, max(1, y0.shape[-1]) if y0.ndim else 1)
-    _check_vector_field(f)
+    f = as_dynamics(f, max(1, y0.shape[-1]) if y0.ndim else 1)
     batch = as_batch(y0, t, f.d, dtype)
     options = Options(method, rtol, atol, step, save, inputs, max_steps, first_step, max_step, grid, coupling, threads)
-    setup = Setup(f, batch, options, dense=bool(dense), steps=bool(dense or steps))
+    setup = Setup(f, batch, options, data=data, dense=bool(dense), steps=bool(dense or steps))
     theta = as_theta(f, theta, setup.dtype)
     solution = make_solution(setup, theta, setup.run(theta))
     report(solution, errors)
     return solution
-
-
-def _check_vector_field(f):
-    if f.n_out != f.d:
-        raise ValueError(f"{f.name} maps {f.d} state components to {f.n_out}: a vector field has as many of each")
 
 
 __all__ = ["METHODS", "Batch", "Options", "Solution", "Stats", "as_memory", "solve"]

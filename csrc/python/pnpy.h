@@ -31,11 +31,12 @@
 /* ---- names, interned once ---------------------------------------------------------------------------------- */
 /* clang-format off */
 #define PNPY_RUN_ARGUMENTS(X)                                                                                          \
-    X(theta) X(y0) X(target) X(weight) X(g_y) X(gradient) X(wrt_y0) X(wrt_t) X(wrt_inputs) X(sensitivity) X(memory)      \
-    X(callback) X(out)
+    X(theta) X(y0) X(target) X(weight) X(data) X(g_y) X(gradient) X(wrt_y0) X(wrt_t) X(wrt_inputs) X(wrt_data)           \
+    X(wrt_target) X(sensitivity) X(memory) X(callback) X(out)
 #define PNPY_RESULTS(X)                                                                                                \
     X(y) X(status) X(stop_t) X(stop_component) X(nfe) X(accepted) X(rejected) X(sample_loss) X(sample_weight)          \
-    X(g_theta) X(g_y0) X(g_t) X(g_coef) X(sensitivity) X(quadrature) X(quadrature_coef) X(steps)
+    X(g_theta) X(g_y0) X(g_t) X(g_coef) X(y_before) X(g_data) X(g_target)                                              \
+    X(sensitivity) X(quadrature) X(quadrature_coef) X(steps)
 /* clang-format on */
 enum {
 #define X(name) PNPY_ARG_##name,
@@ -103,15 +104,19 @@ enum {
     PNPY_grid_len,
     PNPY_jump_set,
     PNPY_jump_add,
+    PNPY_jump_data,
     PNPY_target,
     PNPY_weight,
     PNPY_N_KEPT
 };
 
+/* The programs at save times. */
+enum { PNPY_JUMP, PNPY_JUMP_REVERSE, PNPY_LOSS, PNPY_LOSS_REVERSE, PNPY_N_PARTS };
+
 typedef struct {
     PyObject_HEAD
     pn_problem problem; /* what does not change from run to run */
-    pnpy_program *field, *reverse;
+    pnpy_program *field, *reverse, *part[PNPY_N_PARTS];
     PyArrayObject *kept[PNPY_N_KEPT];
     int f32;
     int rows_gap;        /* some rows belong to no sample */

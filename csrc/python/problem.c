@@ -39,15 +39,16 @@ static const scalar flags[] = {
 /* in the order of PNPY_y0 ... */
 static const char *const array_names[PNPY_N_KEPT] = {
     "y0",   "t",    "t_start", "t_len",      "row",      "knot",     "knot_start", "knot_len", "seg_start",
-    "coef", "atol", "grid",    "grid_start", "grid_len", "jump_set", "jump_add",   "target",   "weight",
+    "coef", "atol", "grid",    "grid_start", "grid_len", "jump_set", "jump_add",   "jump_data", "target",  "weight",
 };
+static const char *const part_names[PNPY_N_PARTS] = {"jump", "jump_reverse", "loss_program", "loss_reverse"};
 enum { O_METHOD, O_LOSS, O_THREADS, O_MAX_STEPS, O_QUADRATURE, O_QUADRATURE_COEF, O_STEPS, N_OTHER };
 static const char *const other_names[N_OTHER] = {"method",          "loss", "threads", "max_steps", "quadrature",
                                                  "quadrature_coef", "steps"};
 enum { N_REALS = sizeof reals / sizeof *reals, N_FLAGS = sizeof flags / sizeof *flags };
 
 typedef struct { /* borrowed; NULL where not given or None */
-    PyObject *real[N_REALS], *flag[N_FLAGS], *array[PNPY_N_KEPT], *other[N_OTHER];
+    PyObject *real[N_REALS], *flag[N_FLAGS], *array[PNPY_N_KEPT], *other[N_OTHER], *part[PNPY_N_PARTS];
 } given;
 
 static PyObject **place_of(given *g, PyObject *key) {
@@ -59,6 +60,8 @@ static PyObject **place_of(given *g, PyObject *key) {
         if (!PyUnicode_CompareWithASCIIString(key, flags[i].name)) return &g->flag[i];
     for (int i = 0; i < N_OTHER; i++)
         if (!PyUnicode_CompareWithASCIIString(key, other_names[i])) return &g->other[i];
+    for (int i = 0; i < PNPY_N_PARTS; i++)
+        if (!PyUnicode_CompareWithASCIIString(key, part_names[i])) return &g->part[i];
     return NULL;
 }
 
@@ -143,7 +146,7 @@ static int read_flag(PyObject *obj, int *out) {
 }
 
 static int read_scalars(pnpy_problem *self, const given *g) {
-    static const char *const losses[] = {"none", "squared", "absolute", "huber", "student"};
+    static const char *const losses[] = {"none", "squared", "absolute", "huber", "student", "program"};
     pn_problem *p = &self->problem;
     int64_t threads = 0;
     int loss = 0, value = 0;
@@ -164,7 +167,7 @@ static int read_scalars(pnpy_problem *self, const given *g) {
         *(int32_t *)((char *)p + flags[i].offset) = value;
     }
     if (read_method(g->other[O_METHOD], p) < 0) return -1;
-    if (g->other[O_LOSS] && read_name(g->other[O_LOSS], "loss", losses, 5, &loss) < 0) return -1;
+    if (g->other[O_LOSS] && read_name(g->other[O_LOSS], "loss", losses, 6, &loss) < 0) return -1;
     if (g->other[O_THREADS] && read_integer(g->other[O_THREADS], "threads", 0, 4096, &threads) < 0) return -1;
     if (g->other[O_MAX_STEPS] && read_integer(g->other[O_MAX_STEPS], "max_steps", 1, INT64_MAX, &p->max_steps) < 0) return -1;
     p->loss = (pn_loss)loss;
@@ -391,14 +394,20 @@ static int take_rest(pnpy_problem *self, const given *g) {
             PyErr_SetString(PyExc_ValueError, "atol must be finite and not negative");
             return -1;
         }
-    for (int which = PNPY_jump_set; which <= PNPY_weight; which++)
-        if (keep(self, g, which, typenum, 2, rows) < 0) return -1;
+    const npy_intp jump_rows[2] = {(npy_intp)self->rows, p->jump.k}, loss_rows[2] = {(npy_intp)self->rows, p->loss_part.k};
+    for (int which = PNPY_jump_set; which <= PNPY_weight; which++) {
+        const npy_intp *shape = which == PNPY_jump_data                                      ? jump_rows
+                                : which == PNPY_target && p->loss == PN_LOSS_PROGRAM ? loss_rows
+                                                                                             : rows;
+        if (keep(self, g, which, typenum, 2, shape) < 0) return -1;
+    }
     if (!self->kept[PNPY_jump_set] != !self->kept[PNPY_jump_add]) {
         PyErr_SetString(PyExc_ValueError, "jump_set and jump_add go together");
         return -1;
     }
     p->jump_set = kept_data(self, PNPY_jump_set);
     p->jump_add = kept_data(self, PNPY_jump_add);
+    p->jump.data = kept_data(self, PNPY_jump_data);
     p->target = kept_data(self, PNPY_target);
     p->weight = kept_data(self, PNPY_weight);
     return 0;
@@ -442,6 +451,67 @@ static int check_programs(pnpy_problem *self) {
     return -1;
 }
 
+/* A program at save times: slots t (1), y (d), data (k), n_out results; its vjp takes a seed (n_out) too. Its parameters
+   stand behind those that there are. */
+static int check_part(pnpy_problem *self, int which, int32_t n_out, pn_part *part) {
+    const pnpy_program *f = self->part[which], *r = self->part[which + 1];
+    const char *name = part_names[which], *wrong = NULL;
+    const int32_t d = self->problem.d;
+    if (!f && r) wrong = "its vjp is given, but not the program itself";
+    if (!f && !r) return 0;
+    if (wrong) {
+    } else if (f->n_slots != 3 || f->slot_size[0] != 1 || f->slot_size[1] != d)
+        wrong = "the slots must be t (1), y (d) and the data (k)";
+    else if (f->n_outputs < 1 || !optional(f->output_size[0], n_out))
+        wrong = "output 0 has the wrong size: d for a jump, 1 for a loss";
+    else if (f->n_spaces > 1 || f->n_grads > 1)
+        wrong = "more than one parameter vector or gradient";
+    else if (f->has_call || (r && r->has_call))
+        wrong = "a callback cannot be run at save times";
+    else if (r) {
+        const int32_t *slot = r->slot_size, *out = r->output_size, k = f->slot_size[2];
+        if (r->n_slots != 4 || slot[0] != 1 || slot[1] != d || slot[2] != k || slot[3] != n_out)
+            wrong = "the slots of its vjp must be t (1), y (d), the data (k) and the seed";
+        else if (r->n_outputs != 4 || !optional(out[0], n_out) || !optional(out[1], d) || !optional(out[2], 1) || !optional(out[3], k))
+            wrong = "the outputs of its vjp must be the value and the cotangents of y, t and the data";
+        else if (r->n_spaces > 1 || length_of(r->n_theta, r->n_spaces) != length_of(f->n_theta, f->n_spaces) ||
+                 (r->n_grads == 1 && r->n_grad[0] != length_of(f->n_theta, f->n_spaces)) || r->n_grads > 1)
+            wrong = "the parameters of its vjp are not its own";
+    }
+    if (wrong) {
+        PyErr_Format(PyExc_ValueError, "%s: %s", name, wrong);
+        return -1;
+    }
+    const int64_t n = length_of(f->n_theta, f->n_spaces);
+    *part = (pn_part){.program = f->program, .reverse = r ? r->program : NULL, .offset = self->n_theta, .k = f->slot_size[2]};
+    if (__builtin_add_overflow(self->n_theta, n, &self->n_theta)) {
+        PyErr_SetString(PyExc_ValueError, "too many parameters");
+        return -1;
+    }
+    return 0;
+}
+
+static int check_parts(pnpy_problem *self, const given *g) {
+    pn_problem *p = &self->problem;
+    const char *wrong = NULL;
+    if (check_part(self, PNPY_JUMP, p->d, &p->jump) < 0 || check_part(self, PNPY_LOSS, 1, &p->loss_part) < 0) return -1;
+    if (!p->jump.program && g->array[PNPY_jump_data])
+        wrong = "jump_data belongs to a jump";
+    else if (p->jump.program && p->jump.k == 0 && g->array[PNPY_jump_data])
+        wrong = "jump_data: the jump takes no data";
+    else if (p->jump.program && (!p->land || p->lambda > 0 || g->array[PNPY_jump_add] || self->want_quadrature))
+        wrong = "a jump needs land=True and coupling = 0, and does not go with jump_set, jump_add or quadrature";
+    else if (p->loss == PN_LOSS_PROGRAM && !p->loss_part.program)
+        wrong = "loss='program' needs loss_program";
+    else if (p->loss == PN_LOSS_PROGRAM && p->loss_part.k == 0 && g->array[PNPY_target])
+        wrong = "target: the loss program takes none";
+    else if (p->loss == PN_LOSS_PROGRAM && g->array[PNPY_weight])
+        wrong = "weight belongs to the built-in losses";
+    if (!wrong) return 0;
+    PyErr_SetString(PyExc_ValueError, wrong);
+    return -1;
+}
+
 static int check_wishes(const pnpy_problem *self) {
     const pnpy_program *f = self->field;
     const char *wrong = NULL;
@@ -462,7 +532,7 @@ static int check_wishes(const pnpy_problem *self) {
 }
 
 /* ---- the type ---------------------------------------------------------------------------------------------- */
-static int take_programs(PyTypeObject *type, PyObject *field, PyObject *reverse, pnpy_problem *self) {
+static int take_programs(PyTypeObject *type, const given *g, PyObject *field, PyObject *reverse, pnpy_problem *self) {
     const pnpy_state *state = PyType_GetModuleState(type);
     if (!state) return -1;
     if (!field || !Py_IS_TYPE(field, state->program_type) || (reverse && !Py_IS_TYPE(reverse, state->program_type))) {
@@ -471,6 +541,13 @@ static int take_programs(PyTypeObject *type, PyObject *field, PyObject *reverse,
     }
     self->field = (pnpy_program *)Py_NewRef(field);
     self->reverse = (pnpy_program *)Py_XNewRef(reverse);
+    for (int i = 0; i < PNPY_N_PARTS; i++) {
+        if (g->part[i] && !Py_IS_TYPE(g->part[i], state->program_type)) {
+            PyErr_Format(PyExc_TypeError, "%s must be a Program or None", part_names[i]);
+            return -1;
+        }
+        self->part[i] = (pnpy_program *)Py_XNewRef(g->part[i]);
+    }
     self->problem.field = self->field->program;
     self->problem.reverse = reverse ? self->reverse->program : NULL;
     return 0;
@@ -489,8 +566,8 @@ static PyObject *problem_new(PyTypeObject *type, PyObject *args, PyObject *kwarg
     if (reverse == Py_None) reverse = NULL;
     pnpy_problem *self = (pnpy_problem *)type->tp_alloc(type, 0); /* zeroed */
     if (!self) return NULL;
-    if (take_programs(type, field, reverse, self) < 0 || take_state(self, &g) < 0 || check_programs(self) < 0 ||
-        read_scalars(self, &g) < 0 || take_times(self, &g) < 0 || take_inputs(self, &g) < 0 || take_grid(self, &g) < 0 ||
+    if (take_programs(type, &g, field, reverse, self) < 0 || take_state(self, &g) < 0 || check_programs(self) < 0 ||
+        read_scalars(self, &g) < 0 || check_parts(self, &g) < 0 || take_times(self, &g) < 0 || take_inputs(self, &g) < 0 || take_grid(self, &g) < 0 ||
         take_rest(self, &g) < 0 || check_scalars(&self->problem) < 0 || check_wishes(self) < 0)
         Py_CLEAR(self);
     return (PyObject *)self;
@@ -501,6 +578,7 @@ static int problem_traverse(PyObject *obj, visitproc visit, void *arg) {
     Py_VISIT(Py_TYPE(obj));
     Py_VISIT(self->field);
     Py_VISIT(self->reverse);
+    for (int i = 0; i < PNPY_N_PARTS; i++) Py_VISIT(self->part[i]);
     for (int i = 0; i < PNPY_N_KEPT; i++) Py_VISIT(self->kept[i]);
     return 0;
 }
@@ -512,6 +590,7 @@ static void problem_dealloc(PyObject *obj) {
     PyObject_GC_UnTrack(obj);
     Py_CLEAR(self->field);
     Py_CLEAR(self->reverse);
+    for (int i = 0; i < PNPY_N_PARTS; i++) Py_CLEAR(self->part[i]);
     for (int i = 0; i < PNPY_N_KEPT; i++) Py_CLEAR(self->kept[i]);
     type->tp_free(obj);
     Py_DECREF(type);
@@ -530,8 +609,8 @@ static PyMemberDef problem_members[] = {
 
 static PyMethodDef problem_methods[] = {
     {"run", (PyCFunction)(void (*)(void))pnpy_problem_run, METH_FASTCALL | METH_KEYWORDS,
-     "run($self, /, theta, *, y0=None, target=None, weight=None, g_y=None, gradient='none', wrt_y0=False, "
-     "wrt_t=False, wrt_inputs=False, sensitivity=False, memory=0, callback=None, out=None)\n--\n\nSolve, and where asked "
+     "run($self, /, theta, *, y0=None, target=None, weight=None, data=None, g_y=None, gradient='none', wrt_y0=False, "
+     "wrt_t=False, wrt_inputs=False, wrt_data=False, wrt_target=False, sensitivity=False, memory=0, callback=None, out=None)\n--\n\nSolve, and where asked "
      "differentiate."},
     {0},
 };

@@ -102,8 +102,12 @@ static int take_arrays(run *r) {
     if (!p->theta) return -1;
     p->y0 = take(r, PNPY_ARG_y0, "y0", 2, state, p->y0);
     if (!p->y0) return -1;
-    p->target = take(r, PNPY_ARG_target, "target", 2, rows, p->target);
+    const npy_intp loss_rows[2] = {rows[0], p->loss_part.k}, jump_rows[2] = {rows[0], p->jump.k};
+    p->target = take(r, PNPY_ARG_target, "target", 2, p->loss == PN_LOSS_PROGRAM ? loss_rows : rows, p->target);
     if (!p->target && r->given[PNPY_ARG_target]) return -1;
+    p->loss_part.data = p->target;
+    p->jump.data = take(r, PNPY_ARG_data, "data", 2, jump_rows, p->jump.data);
+    if (!p->jump.data && r->given[PNPY_ARG_data]) return -1;
     p->weight = take(r, PNPY_ARG_weight, "weight", 2, rows, p->weight);
     if (!p->weight && r->given[PNPY_ARG_weight]) return -1;
     p->g_y = take(r, PNPY_ARG_g_y, "g_y", 2, rows, NULL);
@@ -114,8 +118,18 @@ static int take_arrays(run *r) {
 static int check_gradient(const run *r, int wrt_any, int wrt_inputs) {
     const pn_problem *p = &r->problem;
     const char *wrong = NULL;
-    if (p->loss != PN_LOSS_NONE && !p->target) wrong = "the loss needs a target";
-    if (p->gradient == PN_GRAD_NONE) {
+    if (p->loss == PN_LOSS_PROGRAM ? p->loss_part.k > 0 && !p->target : p->loss != PN_LOSS_NONE && !p->target)
+        wrong = "the loss needs a target";
+    else if (p->jump.program && p->jump.k > 0 && !p->jump.data)
+        wrong = "the jump needs data";
+    else if (r->given[PNPY_ARG_data] && p->jump.k == 0)
+        wrong = "data: there is no jump that takes any";
+    else if (r->given[PNPY_ARG_target] && p->loss == PN_LOSS_PROGRAM && p->loss_part.k == 0)
+        wrong = "target: the loss program takes none";
+    else if (r->given[PNPY_ARG_weight] && p->loss == PN_LOSS_PROGRAM)
+        wrong = "weight belongs to the built-in losses";
+    if (wrong) {
+    } else if (p->gradient == PN_GRAD_NONE) {
         if (wrt_any || p->g_y) wrong = "wrt_* and g_y need gradient='discrete' or 'reversible'";
     } else {
         if (!p->reverse)
@@ -128,6 +142,10 @@ static int check_gradient(const run *r, int wrt_any, int wrt_inputs) {
             wrong = "wrt_inputs: the field has no inputs";
         else if (wrt_inputs && r->self->shared_segments)
             wrong = "wrt_inputs: samples must not share segments of the inputs";
+        else if ((p->jump.program && !p->jump.reverse) || (p->loss_part.program && !p->loss_part.reverse))
+            wrong = "a gradient needs jump_reverse and loss_reverse, too";
+        else if (p->jump.program && p->gradient == PN_GRAD_REVERSIBLE)
+            wrong = "gradient='reversible' does not go through jumps";
     }
     if (!wrong) return 0;
     PyErr_SetString(PyExc_ValueError, wrong);
@@ -179,6 +197,20 @@ static int make_reports(run *r) {
     if (!(p->sample_loss = make(r, PNPY_OUT_sample_loss, NPY_DOUBLE, 1, &n, 1)) ||
         !(p->sample_weight = make(r, PNPY_OUT_sample_weight, NPY_DOUBLE, 1, &n, 1)))
         return -1;
+    return 0;
+}
+
+/* States before the jumps; gradients of the data of jumps and loss. */
+static int make_parts(run *r, int wrt_data, int wrt_target) {
+    pn_problem *p = &r->problem;
+    const npy_intp rows = (npy_intp)r->self->rows;
+    const npy_intp state[2] = {rows, p->d}, data[2] = {rows, p->jump.k}, target[2] = {rows, p->loss_part.k};
+    if (p->jump.program) {
+        if (!(p->y_before = make(r, PNPY_OUT_y_before, r->f32 ? NPY_FLOAT : NPY_DOUBLE, 2, state, 0))) return -1;
+        fill_nan((PyArrayObject *)r->out[PNPY_OUT_y_before]);
+    }
+    if (wrt_data && !(p->jump.g_data = make(r, PNPY_OUT_g_data, NPY_DOUBLE, 2, data, 1))) return -1;
+    if (wrt_target && !(p->loss_part.g_data = make(r, PNPY_OUT_g_target, NPY_DOUBLE, 2, target, 1))) return -1;
     return 0;
 }
 
@@ -283,14 +315,15 @@ PyObject *pnpy_problem_run(PyObject *obj, PyObject *const *args, Py_ssize_t n_ar
     const pnpy_state *state = PyType_GetModuleState(Py_TYPE(obj));
     const pnpy_problem *self = (pnpy_problem *)obj;
     PyObject *result = NULL;
-    int wrt_y0, wrt_t, wrt_inputs, sensitivity;
+    int wrt_y0, wrt_t, wrt_inputs, wrt_data, wrt_target, sensitivity;
     run r = {.self = self, .problem = self->problem, .f32 = self->f32};
     if (!state) return NULL;
     const int calls = self->field->has_call || (self->reverse && self->reverse->has_call);
 
     if (parse(state, &r, args, n_args, names) < 0 || parse_gradient(&r) < 0 || parse_memory(&r) < 0 ||
         flag(&r, PNPY_ARG_wrt_y0, &wrt_y0) < 0 || flag(&r, PNPY_ARG_wrt_t, &wrt_t) < 0 ||
-        flag(&r, PNPY_ARG_wrt_inputs, &wrt_inputs) < 0 || flag(&r, PNPY_ARG_sensitivity, &sensitivity) < 0 ||
+        flag(&r, PNPY_ARG_wrt_inputs, &wrt_inputs) < 0 || flag(&r, PNPY_ARG_wrt_data, &wrt_data) < 0 ||
+        flag(&r, PNPY_ARG_wrt_target, &wrt_target) < 0 || flag(&r, PNPY_ARG_sensitivity, &sensitivity) < 0 ||
         pnpy_check_callable(r.given[PNPY_ARG_callback], calls, &r.context.callable) < 0)
         goto done;
     if (!calls) r.context.callable = NULL; /* nothing would call it */
@@ -298,8 +331,17 @@ PyObject *pnpy_problem_run(PyObject *obj, PyObject *const *args, Py_ssize_t n_ar
         PyErr_SetString(PyExc_ValueError, "sensitivity needs the reverse program, gradient='none' and coupling = 0");
         goto done;
     }
-    if (take_arrays(&r) < 0 || check_gradient(&r, wrt_y0 || wrt_t || wrt_inputs, wrt_inputs) < 0) goto done;
-    if (make_y(&r) < 0 || make_reports(&r) < 0 || make_gradients(&r, wrt_y0, wrt_t, wrt_inputs, sensitivity) < 0) goto done;
+    if (take_arrays(&r) < 0 || check_gradient(&r, wrt_y0 || wrt_t || wrt_inputs || wrt_data || wrt_target, wrt_inputs) < 0)
+        goto done;
+    if ((wrt_data && r.problem.jump.k == 0) || (wrt_target && r.problem.loss_part.k == 0)) {
+        PyErr_SetString(PyExc_ValueError, "wrt_data (wrt_target) needs a jump (a loss program) that takes data");
+        goto done;
+    }
+    if (sensitivity && r.problem.jump.program) {
+        PyErr_SetString(PyExc_ValueError, "sensitivity does not go through jumps");
+        goto done;
+    }
+    if (make_y(&r) < 0 || make_reports(&r) < 0 || make_parts(&r, wrt_data, wrt_target) < 0 || make_gradients(&r, wrt_y0, wrt_t, wrt_inputs, sensitivity) < 0) goto done;
     if (solve(state, &r) < 0) goto done;
     result = results(state, &r);
 done:
