@@ -28,7 +28,9 @@ _HOMES = {
     "pynode.check": ["check_grad"],
     "pynode.jacobians": ["sensitivities", "Sensitivities", "SensitivityProblem"],
     "pynode.compat": ["odeint"],
+    "pynode.cells": ["gru_cell", "rnn_cell"],
     "pynode.models": ["NeuralODE", "load"],
+    "pynode.models.latent_ode": ["LatentODE"],
     "pynode.files": ["ModelFileError"],
 }
 _HOME = {name: module for module, names in _HOMES.items() for name in names}

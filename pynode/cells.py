@@ -61,6 +61,3 @@ def rnn_cell(size, inputs):
         return np.tanh(th.W @ np.concatenate([x, h]) + th.b)
 
     return cell
-
-
-CELLS = {"gru": gru_cell, "rnn": rnn_cell}

@@ -10,14 +10,13 @@ Encoder and decoder are one solve each in the C core; what lies between them, a 
 import math
 from dataclasses import dataclass
 from functools import cached_property
-from itertools import accumulate
 
 import numpy as np
 
 from pynode import _core
 from pynode.errors import OK
-from pynode.fields import Field, field, mlp, run
-from pynode.solving import Options
+from pynode.fields import Field, field, run
+from pynode.systems import System
 
 LOG_2PI = math.log(2 * math.pi)
 
@@ -33,6 +32,8 @@ class Series:
     value, mask : (rows, d) arrays
         0 and 0 where not observed; no row is empty.
     start, length : (B,) int64 arrays
+    unit : float
+        Of gaps between observations.
     """
 
     t: np.ndarray
@@ -40,16 +41,17 @@ class Series:
     mask: np.ndarray
     start: np.ndarray
     length: np.ndarray
+    unit: float = 1.0
 
     @classmethod
-    def of(cls, times, values):
+    def of(cls, times, values, unit=1.0):
         """From lists of (T_i,) and (T_i, d) arrays, NaN where not observed; rows without observation are left out."""
         seen = [~np.isnan(y).all(axis=1) for y in values]
         y = np.concatenate([y[s] for y, s in zip(values, seen, strict=True)])
         length = np.array([int(s.sum()) for s in seen], dtype=np.int64)
         t = np.concatenate([t[s] for t, s in zip(times, seen, strict=True)])
         mask = ~np.isnan(y)
-        return cls(t, np.where(mask, y, 0.0), mask.astype(np.float64), np.cumsum(length) - length, length)
+        return cls(t, np.where(mask, y, 0.0), mask.astype(np.float64), np.cumsum(length) - length, length, unit)
 
     def __len__(self):
         return len(self.length)
@@ -61,9 +63,9 @@ class Series:
 
     def take(self, which):
         """These series."""
-        rows = np.concatenate([np.arange(a, a + n) for a, n in zip(self.start[which], self.length[which], strict=True)])
         length = self.length[which]
-        return Series(self.t[rows], self.value[rows], self.mask[rows], np.cumsum(length) - length, length)
+        rows = np.arange(length.sum()) + np.repeat(self.start[which] - (np.cumsum(length) - length), length)
+        return Series(self.t[rows], self.value[rows], self.mask[rows], np.cumsum(length) - length, length, self.unit)
 
     @cached_property
     def backwards(self):
@@ -74,10 +76,10 @@ class Series:
 
     @cached_property
     def gap(self):
-        """(rows,) the time since the observation before, of the first one since z_0."""
+        """(rows,) the time since the observation before, of the first one since z_0, in units."""
         gap = np.diff(self.t, prepend=0.0)
         gap[self.start] = self.t[self.start]
-        return gap
+        return gap / self.unit
 
 
 def likelihood(latent, decoder, d, noise=None):
@@ -112,150 +114,146 @@ def likelihood(latent, decoder, d, noise=None):
 
 @dataclass(frozen=True)
 class Networks:
-    """The parts of a latent ODE; theta holds their parameters in this order.
+    """The parts of a latent ODE; theta is [encoder | head | generator].
 
     Attributes
     ----------
-    drift : Field or None
-        dh/dt between observations.
-    cell : Field
-        h+ = cell(h, x) at an observation, x = (value, mask, gap).
+    encoder : System
+        A state h and, at each observation, the jump h+ = cell(h, x) with x = (value, mask, gap).
     head : Field
         h -> (mean, log std) of q(z_0 | x).
-    field : Field
-        dz/dt.
-    likelihood : Field
-        See `likelihood`.
+    generator : System
+        dz/dt, and the loss `likelihood`.
     decoder : Field
-        z -> x.
+        z -> x; its parameters are the first of the likelihood's.
     """
 
-    drift: Field | None
-    cell: Field
+    encoder: System
     head: Field
-    field: Field
-    likelihood: Field
+    generator: System
     decoder: Field
 
-    latent = property(lambda self: self.field.d)
+    latent = property(lambda self: self.generator.d, doc="Size of z.")
+    n_params = property(lambda self: self.parts["generator"].stop)
 
     @cached_property
     def parts(self):
         """name -> slice of theta."""
-        named = {name: getattr(self, name) for name in ("drift", "cell", "head", "field", "likelihood")}
-        sizes = {name: 0 if part is None else part.n_params for name, part in named.items()}
-        stops = list(accumulate(sizes.values()))
-        return {name: slice(stop - n, stop) for (name, n), stop in zip(sizes.items(), stops, strict=True)}
-
-    @property
-    def n_params(self):
-        return self.parts["likelihood"].stop
+        a, b, c = (part.n_params for part in (self.encoder, self.head, self.generator))
+        return {"encoder": slice(0, a), "head": slice(a, a + b), "generator": slice(a + b, a + b + c)}
 
     def init(self, seed):
         """Initial theta."""
         rng = np.random.default_rng(seed)
-        named = (self.drift, self.cell, self.head, self.field, self.likelihood)
-        return np.concatenate([part.init(rng) for part in named if part is not None])
+        return np.concatenate([part.init(rng) for part in (self.encoder, self.head, self.generator)])
+
+
+def still(d):
+    """The vector field 0: a state that only jumps."""
+
+    @field(state=d, name="still")
+    def nothing(t, h):
+        return np.zeros(d)
+
+    return nothing
 
 
 class Encoder:
-    """x -> h, backwards in time, for one set of series."""
+    """x -> h, backwards in time from the last observation to the time of z_0, for one set of series.
+
+    Parameters
+    ----------
+    networks : Networks
+    series : Series
+    options : Options
+        How the state between observations is solved for.
+    dtype : float32 or float64
+    """
 
     def __init__(self, networks, series, options, dtype):
-        self.parts, self.cell = networks.parts, networks.cell
-        back = series.backwards
-        x = np.concatenate([series.value, series.mask, series.gap[:, None]], axis=1)[back]
-        H, k = self.cell.d, self.cell.inputs
-        cell = self.cell
-
-        @field(state=H, theta={"c": cell}, inputs=k)
-        def euler(t, h, th, x):
-            return th.c(t, h, x) - h
-
-        n, B = series.length, len(series)
-        longest = int(n.max())
-        self.euler = euler
-        self.n = B
-        self.problem = _core.Problem(
-            euler.program.core,
-            euler.vjp_program.core,
-            y0=np.zeros((B, H), dtype),
-            t=np.stack([np.zeros(B), n.astype(float)], 1).ravel(),
-            t_start=np.arange(B) * 2,
-            t_len=np.full(B, 2),
-            row=np.arange(B) * 2,
-            knot=np.arange(longest + 1.0),
-            knot_start=np.zeros(B, np.int64),
-            knot_len=n + 1,
-            seg_start=series.start,
-            coef=x[:, None, :].astype(dtype),
-            input_jumps=True,
-            method="euler",
-            adaptive=False,
-            step=1.0,
-            land=True,
-            atol=np.ones(H),
-            rtol=1e-3,
-            max_steps=2**62,
+        system, n = networks.encoder, len(series)
+        length, rows = series.length + 1, len(series.t) + n
+        start = np.cumsum(length) - length
+        self.last, self.shape, self.dtype, self.part = (
+            start + series.length,
+            (rows, system.d),
+            dtype,
+            networks.parts["encoder"],
         )
-        self.dtype = dtype
+        seen = np.ones(rows, dtype=bool)
+        seen[self.last] = False
+        t, x = np.zeros(rows), np.full((rows, system.n_data), np.nan)
+        back = series.backwards
+        t[seen] = series.t[back]
+        x[seen] = np.concatenate([series.value, series.mask, series.gap[:, None]], axis=1)[back]
+        self.problem = _problem(
+            system, options, dtype, n, t=t, t_start=start, t_len=length, row=start, land=True, jump_data=x.astype(dtype)
+        )
 
     def __call__(self, theta):
-        """(B, H) the states after the first observation of each series, taken last."""
-        return self.problem.run(theta[self.parts["cell"]].astype(self.dtype))["y"][1::2].astype(np.float64)
+        """(B, H) final states."""
+        return self.problem.run(theta[self.part].astype(self.dtype))["y"][self.last].astype(np.float64)
 
     def pull(self, theta, dh):
-        """Gradient of sum(dh h) with respect to drift and cell."""
-        g = np.zeros((2 * self.n, dh.shape[1]), self.dtype)
-        g[1::2] = dh
-        return self.problem.run(theta[self.parts["cell"]].astype(self.dtype), g_y=g, gradient="discrete")["g_theta"]
+        """Gradient of sum(dh h) with respect to the encoder's part of theta."""
+        g = np.zeros(self.shape, self.dtype)
+        g[self.last] = dh
+        return self.problem.run(theta[self.part].astype(self.dtype), g_y=g, gradient="discrete")["g_theta"]
 
 
 class Decoder:
-    """z_0 -> -log p(x | z), for one set of series."""
+    """z_0 -> -log p(x | z), for one set of series, each with `n_samples` initial states.
+
+    Parameters
+    ----------
+    networks, series, options, dtype : see `Encoder`
+    n_samples : int
+    """
 
     def __init__(self, networks, series, options, dtype, n_samples=1):
-        self.networks, self.dtype = networks, dtype
-        B, S = len(series), n_samples
-        t = np.insert(series.t, series.start, 0.0)
-        start, length = series.start + np.arange(B), series.length + 1
-        self.rows = int(length.sum())
-        self.target = np.concatenate([series.value, series.mask], axis=1)
-        self.target = np.tile(np.insert(self.target, series.start, 0.0, axis=0), (S, 1))
-        f = networks.field
-        self.problem = _core.Problem(
-            f.program.core,
-            f.vjp_program.core,
-            y0=np.zeros((B * S, f.d), dtype),
+        system, n = networks.generator, len(series)
+        length, rows = series.length + 1, len(series.t) + n
+        start = np.cumsum(length) - length
+        self.dtype, self.part = dtype, networks.parts["generator"]
+        seen = np.ones(rows, dtype=bool)
+        seen[start] = False
+        t, target = np.zeros(rows), np.full((rows, system.n_target), np.nan)
+        t[seen], target[seen] = series.t, np.concatenate([series.value, series.mask], axis=1)
+        draws = np.arange(n_samples)[:, None]
+        self.problem = _problem(
+            system,
+            options,
+            dtype,
+            n * n_samples,
             t=t,
-            t_start=np.tile(start, S),
-            t_len=np.tile(length, S),
-            row=(np.arange(S)[:, None] * self.rows + start).ravel(),
-            **options.arguments(f.d),
+            t_start=np.tile(start, n_samples),
+            t_len=np.tile(length, n_samples),
+            row=(draws * rows + start).ravel(),
+            loss="program",
+            target=np.tile(target, (n_samples, 1)).astype(dtype),
         )
-        self.start = (np.arange(S)[:, None] * self.rows + start).ravel()
 
     def __call__(self, theta, z0):
-        """(B,) -log p(x | z_0), NaN where the solve failed."""
-        f, L = self.networks.field, self.networks.likelihood
-        raw = self.problem.run(theta[self.networks.parts["field"]].astype(self.dtype), y0=z0.astype(self.dtype))
-        (value,), _ = run(
-            L.program, {"t": 0.0, "y": raw["y"], "u": self.target}, [theta[self.networks.parts["likelihood"]]]
-        )
-        return np.add.reduceat(value[:, 0], self.start)
+        """(n_samples * B,) -log p(x | z_0), NaN where the solve failed."""
+        raw = self.problem.run(theta[self.part].astype(self.dtype), y0=z0.astype(self.dtype))
+        return np.where(raw["status"] == OK, raw["sample_loss"], np.nan)
 
     def gradient(self, theta, z0):
-        """(B,) the same, and gradients of its sum with respect to (field, likelihood) and z_0."""
-        f, L = self.networks.field, self.networks.likelihood
-        th = theta[self.networks.parts["field"]].astype(self.dtype)
-        y = self.problem.run(th, y0=z0.astype(self.dtype))["y"]
-        (value, gy, *_), (gl,) = run(
-            L.vjp_program,
-            {"t": 0.0, "y": y, "u": self.target, "seed": np.ones((len(y), 1))},
-            [theta[self.networks.parts["likelihood"]]],
+        """The same, and the gradients of the sum with respect to the generator's part of theta and to z_0; failed ones: 0."""
+        raw = self.problem.run(
+            theta[self.part].astype(self.dtype), y0=z0.astype(self.dtype), gradient="discrete", wrt_y0=True
         )
-        raw = self.problem.run(th, y0=z0.astype(self.dtype), g_y=gy.astype(self.dtype), gradient="discrete", wrt_y0=True)
-        return np.add.reduceat(value[:, 0], self.start), np.concatenate([raw["g_theta"], gl]), raw["g_y0"]
+        return np.where(raw["status"] == OK, raw["sample_loss"], np.nan), raw["g_theta"], raw["g_y0"].astype(np.float64)
+
+
+def _problem(system, options, dtype, n, **keys):
+    """A `_core.Problem` of n samples, whose initial states are given when it runs, or are 0."""
+    parts = {"loss_program": system.loss, "jump": system.jump}
+    reverse = {"loss_reverse": system.loss, "jump_reverse": system.jump}
+    keys |= {name: part.program.core for name, part in parts.items() if part is not None}
+    keys |= {name: part.vjp_program.core for name, part in reverse.items() if part is not None}
+    y0 = np.zeros((n, system.d), dtype)
+    return _core.Problem(system.program.core, system.vjp_program.core, y0=y0, **(options.arguments(system.d) | keys))
 
 
 class Elbo:
@@ -265,64 +263,126 @@ class Elbo:
     ----------
     networks : Networks
     series : Series
-    options : pynode.solving.Options
-        Of both solves.
-    batch_size : int
+    encoder_options, options : Options
+        Of the two solves.
+    batch_size : int, optional
+        Series of a minibatch; default all.
     n_samples : int
         Draws of z_0 for each series.
     seed : int
-        Of draws and minibatches, together with the number of the iteration.
+        Of minibatches and draws, together with the number of the iteration.
     beta : callable
         k -> weight of the KL divergence in iteration k.
     dtype : float32 or float64
+        Of the solves.
+
+    Attributes
+    ----------
+    failed : int
+        Series whose solve failed in an iteration and which took no part in it, over all iterations.
     """
 
-    def __init__(self, networks, series, options, *, batch_size=None, n_samples=1, seed=0, beta=lambda k: 1.0, dtype=np.float32):
-        self.networks, self.series, self.options = networks, series, options
-        self.batch_size = min(batch_size or len(series), len(series))
-        self.n_samples, self.seed, self.beta_of, self.dtype = n_samples, seed, beta, dtype
-        self.cache = {}
+    def __init__(
+        self,
+        networks,
+        series,
+        encoder_options,
+        options,
+        *,
+        batch_size=None,
+        n_samples=1,
+        seed=0,
+        beta=None,
+        dtype=np.float32,
+    ):
+        self.networks, self.series = networks, series
+        self.options = encoder_options, options
+        self.batch_size = len(series) if batch_size is None else min(batch_size, len(series))
+        self.n_samples, self.seed, self.dtype = n_samples, seed, dtype
+        self.beta_of = (lambda k: 1.0) if beta is None else beta
+        self.failed, self.part = 0, None
         self.draw(1)
 
+    @property
+    def n_batches(self):
+        """Iterations of an epoch."""
+        return -(-len(self.series) // self.batch_size)
+
     def draw(self, k):
-        """The minibatch, the noise and beta of iteration k."""
-        self.k, self.beta = k, self.beta_of(k)
-        n, b = len(self.series), self.batch_size
-        per = -(-n // b)
-        epoch, part = divmod(k - 1, per)
-        order = np.random.default_rng([self.seed, 1]).permutation(n)
-        which = order[part * b : (part + 1) * b]
-        if part not in self.cache:
-            chosen = self.series if per == 1 else self.series.take(np.sort(which))
-            self.cache[part] = (
-                chosen,
-                Encoder(self.networks, chosen, self.options, self.dtype),
-                Decoder(self.networks, chosen, self.options, self.dtype, self.n_samples),
-            )
-        self.chosen, self.encoder, self.decoder = self.cache[part]
+        """The minibatch, the noise and beta of iteration k = 1, 2, ..."""
+        self.beta = float(self.beta_of(k))
+        part = divmod(k - 1, self.n_batches) if self.n_batches > 1 else (0, 0)
+        if part != self.part:
+            self.part = part
+            self._take(*part)
         shape = (self.n_samples, len(self.chosen), self.networks.latent)
         self.eps = np.random.default_rng([self.seed, 2, k]).standard_normal(shape)
 
+    def _take(self, epoch, part):
+        self.chosen = self.series
+        if self.n_batches > 1:
+            order = np.random.default_rng([self.seed, 1, epoch]).permutation(len(self.series))
+            self.chosen = self.series.take(np.sort(np.array_split(order, self.n_batches)[part]))
+        encoding, decoding = self.options
+        self.encoder = Encoder(self.networks, self.chosen, encoding, self.dtype)
+        self.decoder = Decoder(self.networks, self.chosen, decoding, self.dtype, self.n_samples)
+
     def __call__(self, theta):
-        """(loss, gradient)."""
+        """(loss, gradient), the expectations over z_0 by the draws at hand."""
         nets, S, L = self.networks, self.n_samples, self.networks.latent
+        part = theta[nets.parts["head"]]
         h = self.encoder(theta)
-        th = theta[nets.parts["head"]]
-        (stats,), _ = run(nets.head.program, {"t": 0.0, "y": h, "u": None}, [th])
-        mean, log_std = stats[:, :L], stats[:, L:]
+        mean, log_std = np.split(_posterior(nets.head, h, part), 2, axis=1)
         std = np.exp(log_std)
-        z0 = mean + std * self.eps
-        nll, g_decoder, g_z0 = self.decoder.gradient(theta, z0.reshape(-1, L))
-        g_z0 = g_z0.reshape(S, -1, L).astype(np.float64) / S
-        kl = 0.5 * (mean**2 + std**2 - 1) - log_std
-        g_mean = g_z0.sum(axis=0) + self.beta * mean
-        g_log_std = (g_z0 * self.eps).sum(axis=0) * std + self.beta * (std**2 - 1)
+        nll, g_generator, g_z0 = self.decoder.gradient(theta, (mean + std * self.eps).reshape(-1, L))
+        nll, g_z0 = nll.reshape(S, -1), g_z0.reshape(S, -1, L) / S
+        solved = ~np.isnan(nll).any(axis=0)
+        self.failed += int((~solved).sum())
+        beta = self.beta * solved[:, None]
+        g_mean = g_z0.sum(axis=0) + beta * mean
+        g_log_std = (g_z0 * self.eps).sum(axis=0) * std + beta * (std**2 - 1)
         seed = np.concatenate([g_mean, g_log_std], axis=1)
-        (_, dh, *_), (g_head,) = run(nets.head.vjp_program, {"t": 0.0, "y": h, "u": None, "seed": seed}, [th])
-        g_encoder = self.encoder.pull(theta, dh)
-        count = self.chosen.n_observed.sum()
-        loss = (nll.sum() / S + self.beta * kl.sum()) / count
-        return loss, np.concatenate([g_encoder, g_head, g_decoder / S]) / count
+        (_, dh, *_), (g_head,) = run(nets.head.vjp_program, {"t": 0.0, "y": h, "u": None, "seed": seed}, [part])
+        gradient = np.concatenate([self.encoder.pull(theta, dh), g_head, g_generator / S])
+        count = self.chosen.n_observed[solved].sum()
+        if count == 0:
+            return math.nan, gradient
+        total = nll[:, solved].mean(axis=0).sum() + self.beta * kl(mean, log_std)[solved].sum()
+        return float(total / count), gradient / count
 
 
-__all__ = ["Elbo", "Networks", "Options", "Series", "likelihood", "mlp"]
+def _posterior(head, h, theta):
+    (value,), _ = run(head.program, {"t": 0.0, "y": h, "u": None}, [theta])
+    return value
+
+
+def kl(mean, log_std):
+    """(B,) the divergence KL(N(mean, std^2) || N(0, 1)) over the last axis."""
+    return np.sum(0.5 * (mean**2 + np.exp(2 * log_std) - 1) - log_std, axis=-1)
+
+
+def encode(networks, theta, series, options):
+    """(mean, log std), each (B, latent), of q(z_0 | x), in float64."""
+    h = Encoder(networks, series, options, np.float64)(theta)
+    return np.split(_posterior(networks.head, h, theta[networks.parts["head"]]), 2, axis=1)
+
+
+def bounds(networks, theta, series, encoder_options, options, n_samples, seed):
+    """Two lower bounds of log p(x) of each series, by n_samples draws of z_0.
+
+    Returns
+    -------
+    elbo, iwae : (B,) arrays
+        Mean of log w and logarithm of the mean of w = p(x | z_0) p(z_0) / q(z_0 | x) (Burda, Grosse, Salakhutdinov 2016,
+        arXiv:1509.00519, eq. 8); NaN where a solve failed.
+    """
+    mean, log_std = encode(networks, theta, series, encoder_options)
+    eps = np.random.default_rng(seed).standard_normal((n_samples, *mean.shape))
+    z0 = mean + np.exp(log_std) * eps
+    nll = Decoder(networks, series, options, np.float64, n_samples)(theta, z0.reshape(-1, networks.latent))
+    log_w = -nll.reshape(n_samples, -1) + np.sum(0.5 * (eps**2 - z0**2) + log_std, axis=-1)
+    top = log_w.max(axis=0)
+    return log_w.mean(axis=0), top + np.log(np.mean(np.exp(log_w - top), axis=0))
+
+
+__all__ = ["Elbo", "Networks", "Series", "bounds", "encode", "kl", "likelihood", "still"]

@@ -1,5 +1,6 @@
 """NeuralODE: the estimator. Measured trajectories in, a differential equation out."""
 
+import importlib
 import inspect
 import secrets
 import time
@@ -36,7 +37,7 @@ from pynode.jacobians import sensitivities
 from pynode.models.ensemble import combined, fit_members
 from pynode.models.options import check, first_order_options, widths
 from pynode.models.scaling import Scaling
-from pynode.models.storage import from_content, to_content
+from pynode.models.storage import READERS, from_content, to_content
 from pynode.solving import solve
 from pynode.tables import Trajectories
 
@@ -888,7 +889,7 @@ class NeuralODE:
 
 
 def load(path):
-    """Read a model that `NeuralODE.save` wrote.
+    """Read a model that its `save` wrote.
 
     Parameters
     ----------
@@ -896,7 +897,7 @@ def load(path):
 
     Returns
     -------
-    NeuralODE
+    NeuralODE, or the model of another kind that the file holds
 
     Raises
     ------
@@ -907,6 +908,8 @@ def load(path):
     """
     content = files.read(path)
     try:
+        if content["model"] in READERS:
+            return importlib.import_module(READERS[content["model"]]).from_content(content)
         return from_content(content, NeuralODE)
     except Exception as error:  # whatever a hostile file makes the constructors say
         raise files.ModelFileError(f"{path} does not hold a valid model: {type(error).__name__}: {error}") from error

@@ -10,6 +10,9 @@ from pynode.models import options
 from pynode.models.scaling import Scaling
 from pynode.tables import Trajectories
 
+READERS = {"LatentODE": "pynode.models.latent_ode"}
+"""Kind of model -> module with from_content(content), of those other than NeuralODE."""
+
 REPORT = {
     "status": str,
     "loss": float,
