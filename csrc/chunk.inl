@@ -37,7 +37,7 @@ static pn_status FN(open)(FN(work) * W, int l, int64_t i) {
     f->sample[l] = i;
     f->live[l] = 1;
     f->have_k[l] = f->again[l] = 0;
-    f->save[l] = f->grid[l] = 0;
+    f->save[l] = f->grid[l] = f->jump_at[l] = 0;
     f->index[l] = f->attempts[l] = f->evals[l] = f->rejects[l] = 0;
     f->stop_at[l] = INT64_MAX;
     f->t[l] = FN(time_of)(P, i, 0);
@@ -234,6 +234,7 @@ static void FN(rewind_lane)(FN(work) * W, int l, int64_t from, int64_t to) {
     f->c0[l] = r->c0;
     f->c1[l] = r->c1;
     f->save[l] = r->save;
+    f->jump_at[l] = 0;
     f->seg[l] = r->seg;
     f->grid[l] = r->grid;
     f->index[l] = from;

@@ -19,6 +19,7 @@ typedef struct FN(flow) {
     unsigned char counted[L]; /* f_new is among evals: where only a neighbour needs it, it is not */
     int64_t sample[L];
     int32_t seg[L], save[L], save_end[L], grid[L];
+    int32_t jump_at[L];     /* no save time from save to here has a jump */
     int64_t index[L], stop_at[L], attempts[L], evals[L], rejects[L];
     double dir[L], t[L], t_new[L], t_last[L], h[L], c0[L], c1[L], try_c0[L], try_c1[L];
     double err[FN(LP)], log_err[FN(LP)];
@@ -167,10 +168,26 @@ static inline int64_t FN(n_times)(const pn_problem *P, int64_t i) { return P->t_
 static inline double FN(time_of)(const pn_problem *P, int64_t i, int64_t j) { return P->t[P->t_start[i] + j]; }
 static inline int FN(same_time)(double a, double b) { return fabs(a - b) <= 8.9e-16 * (fabs(a) > fabs(b) ? fabs(a) : fabs(b)); }
 
+/* Whether the row has data (see pn_part) for a jump. */
+static inline int FN(has_data)(const pn_part *A, int64_t row) {
+    if (!A->program || A->k == 0) return A->program != NULL;
+    T first = ((const T *)A->data)[(size_t)row * (size_t)A->k];
+    return first == first;
+}
+
+/* The next save time that jumps, or the last time. */
+static double FN(next_jump)(const pn_problem *P, FN(flow) * f, int l) {
+    int64_t i = f->sample[l], last = FN(n_times)(P, i) - 1;
+    int32_t j = f->jump_at[l] > f->save[l] ? f->jump_at[l] : f->save[l];
+    while (j < last && !FN(has_data)(&P->jump, P->row[i] + j)) j++;
+    f->jump_at[l] = j;
+    return FN(time_of)(P, i, j);
+}
+
 /* The nearest time in front that the lane must land on. */
-static double FN(target)(const pn_problem *P, const FN(flow) * f, int l) {
+static double FN(target)(const pn_problem *P, FN(flow) * f, int l) {
     int64_t i = f->sample[l];
-    double dir = f->dir[l], to = P->land ? FN(time_of)(P, i, f->save[l]) : f->t_last[l];
+    double dir = f->dir[l], to = P->land ? FN(time_of)(P, i, f->save[l]) : P->jump.program ? FN(next_jump)(P, f, l) : f->t_last[l];
     if (P->degree >= 0) {
         int32_t next = dir > 0 ? f->seg[l] + 1 : f->seg[l];
         double knot = P->knot[P->knot_start[i] + next];
@@ -361,7 +378,7 @@ static int FN(find_saves)(FN(work) * W) {
             double ts = FN(time_of)(P, i, j);
             int end = FN(same_time)(ts, f->t_new[l]);
             if (!end && f->dir[l] * (ts - f->t_new[l]) > 0) break;
-            if (end) f->landed[l] = 1;
+            if (end) f->landed[l] |= !P->jump.program || P->land || j == n - 1 || FN(has_data)(&P->jump, P->row[i] + j);
             else f->interior[l] = 1;
         }
         f->save_end[l] = j;
@@ -408,6 +425,7 @@ static void FN(write_saves)(FN(work) * W) {
                 for (int g = degree - 1; g-- > 0;) v = v * theta + q[(size_t)g * stride];
                 to[c] = f->y[(size_t)c * L + (size_t)l] + theta * v;
             }
+            if (P->jump.program) memcpy((T *)P->y_before + (size_t)(P->row[i] + j) * (size_t)W->d, to, (size_t)W->d * sizeof(T));
         }
     }
 }
@@ -435,7 +453,7 @@ static pn_status FN(record)(FN(work) * W, int l) {
         if (f->index[l] == 0) W->tape_first[f->sample[l] - W->first] = W->tape[l].n - 1;
     }
     *r = (pn_record){.t = f->t[l], .t_new = f->t_new[l], .c0 = f->try_c0[l], .c1 = f->try_c1[l], .index = f->index[l], .save = f->save[l], .save_end = f->save_end[l],
-                     .seg = f->seg[l], .grid = f->grid[l], .local = (int32_t)(f->sample[l] - W->first), .landed = f->landed[l] && (W->P->land || f->save_end[l] == FN(n_times)(W->P, f->sample[l]))};
+                     .seg = f->seg[l], .grid = f->grid[l], .local = (int32_t)(f->sample[l] - W->first), .landed = f->landed[l] && (W->P->land || W->P->jump.program || f->save_end[l] == FN(n_times)(W->P, f->sample[l]))};
     T *y = (T *)(void *)(r + 1);
     if (W->record_size > sizeof *r)
         for (int32_t c = 0; c < W->d; c++) y[c] = f->y[(size_t)c * L + (size_t)l];
@@ -484,7 +502,7 @@ static pn_status FN(advance)(FN(work) * W, int l, int have_new) {
         }
     }
     if (!P->adaptive && !P->grid) {
-        if (P->land && f->landed[l]) f->c0[l] = f->t[l], f->c1[l] = -1;
+        if ((P->land || P->jump.program) && f->landed[l]) f->c0[l] = f->t[l], f->c1[l] = -1;
         f->c1[l] += 1;
     }
     if (f->save[l] == FN(n_times)(P, i)) return FN(finish)(W, l);

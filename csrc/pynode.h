@@ -53,7 +53,14 @@ typedef int (*pn_callback)(void *ctx, int which, int n_active, const double *t, 
                            const double *seed, double *out, int n_out);
 
 /* ---- a solve ----------------------------------------------------------------------------------------------- */
-typedef enum pn_loss { PN_LOSS_NONE, PN_LOSS_SQUARED, PN_LOSS_ABSOLUTE, PN_LOSS_HUBER, PN_LOSS_STUDENT, PN_LOSS_PROGRAM } pn_loss;
+typedef enum pn_loss {
+    PN_LOSS_NONE,
+    PN_LOSS_SQUARED,
+    PN_LOSS_ABSOLUTE,
+    PN_LOSS_HUBER,
+    PN_LOSS_STUDENT,
+    PN_LOSS_PROGRAM
+} pn_loss;
 typedef enum pn_gradient { PN_GRAD_NONE, PN_GRAD_DISCRETE, PN_GRAD_REVERSIBLE } pn_gradient;
 
 typedef struct pn_steps { /* the accepted steps of one sample: n records of `stride` doubles: t, h, coefficients */
@@ -105,11 +112,11 @@ typedef struct pn_problem {
     double lambda; /* coupling of the reversible scheme; 0: the plain method */
     /* jumps at save times (landed on): z <- where(isnan(set), z, set) + add; rows as in y; or NULL */
     const void *jump_set, *jump_add; /* T (rows, d) */
-    /* or y <- J(t, y, x; theta) at save times (landed on), in their order; `land` must be set, a grid must contain them */
+    /* or y <- J(t, y, x; theta) at save times that have data, in their order; those are landed on, a grid contains them */
     pn_part jump;
-    void *y_before;                  /* T (rows, d) with jump: states before the jumps; of rows inside a step nothing */
-    double *quadrature;              /* or NULL: (n_grad) integral of the accumulate segment along the path */
-    double *quadrature_coef;         /* or NULL: the same for the cotangent of the input's coefficients */
+    void *y_before;          /* T (rows, d) with jump: states before the jumps */
+    double *quadrature;      /* or NULL: (n_grad) integral of the accumulate segment along the path */
+    double *quadrature_coef; /* or NULL: the same for the cotangent of the input's coefficients */
     /* results */
     void *y;                            /* T (rows, d) */
     int32_t *status;                    /* (n) pn_status of each sample */

@@ -12,12 +12,6 @@ static void FN(carve_exec)(FN(exec) * E, pn_arena *a, const pn_problem *P, const
 static T *FN(carve_files)(const FN(exec) * E, pn_arena *a, int n, size_t *stride);
 static void FN(ready)(FN(exec) * E, T *file);
 
-static inline int FN(has_data)(const pn_part *A, int64_t row) {
-    if (A->k == 0) return 1;
-    T first = ((const T *)A->data)[(size_t)row * (size_t)A->k];
-    return first == first;
-}
-
 /* The register file to fill next. */
 static inline T *FN(part_file)(const FN(part) * A) { return A->files + (size_t)A->used * A->stride; }
 

@@ -124,8 +124,8 @@ static int good(const pn_problem *P) {
     if ((f->has_call || (r && r->has_call)) && !P->call) return 0;
     if (P->adaptive ? P->grid || P->tableau->error_order == 0 : !P->grid && !(P->step > 0)) return 0;
     if (P->loss == PN_LOSS_PROGRAM && (!good_part(P, &P->loss_part, 1) || P->g_y)) return 0;
-    if (P->jump.program && !(good_part(P, &P->jump, P->d) && P->y_before && P->land && P->lambda == 0 && !P->jump_add &&
-                             !P->quadrature && !P->sensitivity))
+    if (P->jump.program &&
+        !(good_part(P, &P->jump, P->d) && P->y_before && P->lambda == 0 && !P->jump_add && !P->quadrature && !P->sensitivity))
         return 0;
     if (P->loss != PN_LOSS_NONE && !((P->target || P->loss == PN_LOSS_PROGRAM) && P->sample_loss && P->sample_weight)) return 0;
     if (P->sensitivity && !(r && P->gradient == PN_GRAD_NONE && P->lambda == 0 && !P->jump_add && !P->quadrature)) return 0;
@@ -138,7 +138,8 @@ static int64_t rows_of_chunks(const pn_shared *s) {
     const pn_problem *P = s->problem;
     int64_t most = 0;
     for (int64_t first = 0; first < P->n; first += s->chunk) {
-        int64_t last = (P->n - first < s->chunk ? P->n : first + s->chunk) - 1, rows = P->row[last] + P->t_len[last] - P->row[first];
+        int64_t last = (P->n - first < s->chunk ? P->n : first + s->chunk) - 1,
+                rows = P->row[last] + P->t_len[last] - P->row[first];
         if (rows > most) most = rows;
     }
     return most;

@@ -131,18 +131,13 @@ class _Frozen:
         if group != "t":
             return entries
         batch, stuck = self.base.batch, np.zeros(x.size, bool)
-        for grid, a, n in zip(self.grids, batch.start, batch.length, strict=True):
+        for grid, a, n, row in zip(self.grids, batch.start, batch.length, batch.row, strict=True):
             same = np.diff(x[a : a + n]) == 0
             stuck[a : a + n] |= np.append(same, False) | np.append(False, same)
-            if not self.landing:
-                inside = (x[a : a + n] != grid[0]) & (x[a : a + n] != grid[-1])
-                stuck[a : a + n] |= inside & np.isclose(x[a : a + n, None], grid, rtol=1e-14, atol=0).any(axis=1)
+            inside = (x[a : a + n] != grid[0]) & (x[a : a + n] != grid[-1])
+            inside &= ~self.base.lands[row : row + n]
+            stuck[a : a + n] |= inside & np.isclose(x[a : a + n, None], grid, rtol=1e-14, atol=0).any(axis=1)
         return entries[~stuck]
-
-    @property
-    def landing(self):
-        """Whether steps move with the saved times."""
-        return self.base.options.save == "land" or self.base.options.coupling > 0 or self.base.jumps
 
     def difference(self, group, x, i, delta):
         h = delta * max(1.0, abs(x[i]))
@@ -193,10 +188,11 @@ class _Frozen:
 
     def _moved(self, grid, j, batch, x):
         """The grid with the points that were at saved times moved to where those are now."""
-        a, n = batch.start[j], batch.length[j]
+        a, n, row = batch.start[j], batch.length[j], batch.row[j]
         old, new = batch.t[a : a + n], x[a : a + n]
-        grid = grid.copy()
-        for k in range(n) if self.landing else (0, n - 1):
+        grid, moves = grid.copy(), self.base.lands[row : row + n].copy()
+        moves[[0, -1]] = True
+        for k in np.flatnonzero(moves):
             grid[np.isclose(grid, old[k], rtol=1e-14, atol=0)] = new[k]
         return grid
 

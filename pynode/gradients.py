@@ -180,9 +180,9 @@ def _check_wrt(wrt, f, program=False):
     return wrt
 
 
-def _shaped(setup, wanted, raw, theta, y0, t, coef, scale=1.0):
+def _shaped(setup, wanted, raw, grads, scale=1.0):
     """Raw gradients (rows, coefficients) in the user's shapes, times scale."""
-    batch, out = setup.batch, {}
+    (theta, y0, t, coef), batch, out = grads, setup.batch, {}
     for name in {"data", "target"} & set(wanted):
         out[name] = batch.unflatten(raw[f"g_{name}"] * scale)
     if "theta" in wanted:
@@ -222,7 +222,7 @@ def solution_vjp(solution, dy, wrt, adjoint, memory):
             SolveWarning,
             stacklevel=3,
         )
-    return Gradients(**_shaped(setup, wanted, raw, *grads))
+    return Gradients(**_shaped(setup, wanted, raw, grads))
 
 
 # ---------------------------------------------------------------------------------------------------------------------
@@ -363,7 +363,7 @@ class Objective:
         exact = self.adjoint in ("discrete", "reversible")
         raw, *grads = ADJOINTS[self.adjoint](self.setup, theta, None if exact else self, self.wrt, self.memory)
         loss, scale = self._loss(raw)
-        shaped = dict.fromkeys(WRT) | _shaped(self.setup, self.wrt, raw, *grads, scale)
+        shaped = dict.fromkeys(WRT) | _shaped(self.setup, self.wrt, raw, grads, scale)
         solution = make_solution(self.setup, theta, raw)
         report(solution, errors)
         gradients = {name: shaped[name] for name in WRT}

@@ -25,7 +25,7 @@ from pynode.arguments import (
 from pynode.errors import MESSAGES, OK, STATUS, SolveError, SolveWarning
 from pynode.fields import Field
 from pynode.inputs import as_signal
-from pynode.systems import System, core_parts
+from pynode.systems import System, core_parts, jumping_rows
 
 METHODS = {row["name"]: row for row in _core.tableaus()}
 """name -> the method's tableau: order, stages, coefficients (the rows of csrc/tableau.c)."""
@@ -139,8 +139,9 @@ class Options:
             )
 
 
-def _grid_arguments(grid, batch, land):
-    """Prescribed steps: one array of step ends (first = initial time) for all samples, or a list of one for each."""
+def _grid_arguments(grid, batch, lands):
+    """Prescribed steps: one array of step ends (first = initial time) for all samples, or a list of one for each. Times
+    where `lands` (rows,) must be among them."""
     if not len(batch.y0):
         grid = np.zeros(1)
     each = isinstance(grid, (list, tuple)) and len(grid) > 0 and np.ndim(grid[0]) == 1
@@ -153,8 +154,9 @@ def _grid_arguments(grid, batch, land):
             raise ValueError(f"grid[{i}] has shape {g.shape}; it must be a 1-d array of step ends")
     length = np.array([g.size for g in grids], dtype=np.int64)
     start = np.concatenate([[0], np.cumsum(length)[:-1]]).astype(np.int64)
-    for i in range(n) if land else ():
-        _check_lands(i, grids[i if each else 0], batch.t[batch.start[i] : batch.start[i] + batch.length[i]])
+    for i in range(n) if lands.any() else ():
+        t = batch.t[batch.start[i] : batch.start[i] + batch.length[i]]
+        _check_lands(i, grids[i if each else 0], t[lands[batch.row[i] : batch.row[i] + batch.length[i]]])
     if not each:
         start, length = np.repeat(start, n), np.repeat(length, n)
     return {"grid": np.concatenate(grids), "grid_start": start, "grid_len": length}
@@ -178,8 +180,9 @@ def _check_grid_knots(keys, batch):
 
 def _check_lands(i, grid, t):
     """The core's notion of the same time is four units in the last place."""
-    grid = grid if grid[0] <= grid[-1] else -grid[::-1]
-    t = t if t[0] <= t[-1] else -t[::-1]
+    if not len(t):
+        return
+    grid, t = (grid, t) if grid[0] <= grid[-1] else (-grid, -t)
     after = np.clip(np.searchsorted(grid, t), 1, max(len(grid) - 1, 1))
     gap = np.minimum(np.abs(grid[after - 1] - t), np.abs(grid[np.minimum(after, len(grid) - 1)] - t))
     if (gap > 8.8e-16 * np.abs(t)).any():
@@ -197,6 +200,7 @@ class Setup:
     field, batch, options, data : what came in
     problem : _core.Problem
     signal, pieces : the inputs, or None
+    jumps : (rows,) bool array, which times have a jump, or None
     """
 
     def __init__(self, f, batch, options, *, gradient=False, own_inputs=False, data=None, **extra):
@@ -207,15 +211,15 @@ class Setup:
             keys |= core_parts(f, batch, data, gradient)
         elif data is not None:
             raise ValueError(f"data= is for the jumps of a System; {f.name} is a field")
-        self.jumps = "jump" in keys
-        if self.jumps and options.coupling > 0:
+        self.jumps = jumping_rows(f, batch, keys)
+        if self.jumps is not None and options.coupling > 0:
             raise ValueError(f"coupling={options.coupling:g}: the reversible scheme cannot go back through jumps")
         options.check_span(batch)
         if self.signal is not None:
             self.pieces = self.signal.pieces(len(batch.y0), self.dtype, batch.spans(), own=own_inputs)
             keys |= self.pieces.arguments()
         if options.grid is not None:
-            keys |= _grid_arguments(options.grid, batch, keys["land"])
+            keys |= _grid_arguments(options.grid, batch, self.lands)
             _check_grid_knots(keys, batch)
         reverse = f.vjp_program.core if gradient else None
         self.problem = _core.Problem(
@@ -229,6 +233,13 @@ class Setup:
             **(keys | extra),
         )
         self.backend = "callback" if f.callbacks else None
+
+    @property
+    def lands(self):
+        """(rows,) which times steps must end at, besides the first and the last of each sample."""
+        if self.options.save == "land" or self.options.coupling > 0:
+            return np.ones(self.batch.rows, bool)
+        return np.zeros(self.batch.rows, bool) if self.jumps is None else self.jumps
 
     def run(self, theta, **keys):
         """One solve: the dict of `_core.Problem.run`; theta is an array of the batch's dtype."""
@@ -482,8 +493,8 @@ def solve(
         0 < coupling <= 1: the reversible scheme of McCallum & Foster (2024) over the method, landing on every time.
         Its gradient goes the steps back, where rounding grows like coupling^-steps: stay close to 1.
     data : (T, k), (B, T, k), or list of (T_i, k), optional
-        What the jump of a System takes at each time: a step ends there, and the state becomes J(t, y, x). A row whose first
-        entry is NaN does not jump. The result is the state after the jump; `Solution.y_before` that before it.
+        What the jump of a System takes at each time: a step ends there, and the state becomes J(t, y, x). Where the first
+        entry is NaN, nothing jumps. The result is the state after the jump; `Solution.y_before` that before it.
     dense, steps : bool
         Keep the dense output (``sol(t)``), the ends of the steps (``sol.steps``).
     dtype : {float64, float32}, optional

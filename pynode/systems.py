@@ -67,14 +67,16 @@ class System:
     def __post_init__(self):
         for name in PARTS:
             part = getattr(self, name)
-            if part is not None and not isinstance(part, Field):
+            if not isinstance(part, Field) and (part is not None or name == "field"):
                 raise TypeError(
                     f"{name} must be a Field (pynode.mlp, pynode.field, ...){'' if name == 'field' else ' or None'}, "
                     f"not {type(part).__name__}"
                 )
-        d = self.field.d if self.field is not None else 0
-        if self.field is None or self.field.n_out != d:
-            raise ValueError("field must be a vector field: as many outputs as state components")
+        d = self.field.d
+        if self.field.n_out != d:
+            raise ValueError(
+                f"field must be a vector field, with as many outputs as state components, not {d} to {self.field.n_out}"
+            )
         for name, n_out in (("jump", d), ("loss", 1)):
             part = getattr(self, name)
             if part is None:
@@ -210,13 +212,21 @@ def core_parts(system, batch, data, gradient):
         if data is not None:
             raise ValueError("data= is given, but the system has no jump that takes it")
     else:
-        keys = {"jump": jump.program.core, "jump_data": rows_of("data", data, jump.inputs, batch, "the jump"), "land": True}
+        keys = {"jump": jump.program.core, "jump_data": rows_of("data", data, jump.inputs, batch, "the jump")}
     if loss is not None:
         keys["loss_program"] = loss.program.core
     if gradient:
         keys |= {"jump_reverse": None if jump is None else jump.vjp_program.core}
         keys |= {"loss_reverse": None if loss is None else loss.vjp_program.core}
     return keys
+
+
+def jumping_rows(system, batch, keys):
+    """(rows,) which rows jump, from the keywords of `core_parts`; None where nothing can."""
+    if "jump" not in keys:
+        return None
+    x = keys["jump_data"]
+    return np.ones(batch.rows, bool) if x is None else ~np.isnan(x[:, 0])
 
 
 __all__ = ["System"]

@@ -38,8 +38,8 @@ static const scalar flags[] = {
 };
 /* in the order of PNPY_y0 ... */
 static const char *const array_names[PNPY_N_KEPT] = {
-    "y0",   "t",    "t_start", "t_len",      "row",      "knot",     "knot_start", "knot_len", "seg_start",
-    "coef", "atol", "grid",    "grid_start", "grid_len", "jump_set", "jump_add",   "jump_data", "target",  "weight",
+    "y0",   "t",    "t_start",    "t_len",    "row",      "knot",     "knot_start", "knot_len", "seg_start", "coef",
+    "atol", "grid", "grid_start", "grid_len", "jump_set", "jump_add", "jump_data",  "target",   "weight",
 };
 static const char *const part_names[PNPY_N_PARTS] = {"jump", "jump_reverse", "loss_program", "loss_reverse"};
 enum { O_METHOD, O_LOSS, O_THREADS, O_MAX_STEPS, O_QUADRATURE, O_QUADRATURE_COEF, O_STEPS, N_OTHER };
@@ -396,9 +396,9 @@ static int take_rest(pnpy_problem *self, const given *g) {
         }
     const npy_intp jump_rows[2] = {(npy_intp)self->rows, p->jump.k}, loss_rows[2] = {(npy_intp)self->rows, p->loss_part.k};
     for (int which = PNPY_jump_set; which <= PNPY_weight; which++) {
-        const npy_intp *shape = which == PNPY_jump_data                                      ? jump_rows
+        const npy_intp *shape = which == PNPY_jump_data                              ? jump_rows
                                 : which == PNPY_target && p->loss == PN_LOSS_PROGRAM ? loss_rows
-                                                                                             : rows;
+                                                                                     : rows;
         if (keep(self, g, which, typenum, 2, shape) < 0) return -1;
     }
     if (!self->kept[PNPY_jump_set] != !self->kept[PNPY_jump_add]) {
@@ -472,7 +472,8 @@ static int check_part(pnpy_problem *self, int which, int32_t n_out, pn_part *par
         const int32_t *slot = r->slot_size, *out = r->output_size, k = f->slot_size[2];
         if (r->n_slots != 4 || slot[0] != 1 || slot[1] != d || slot[2] != k || slot[3] != n_out)
             wrong = "the slots of its vjp must be t (1), y (d), the data (k) and the seed";
-        else if (r->n_outputs != 4 || !optional(out[0], n_out) || !optional(out[1], d) || !optional(out[2], 1) || !optional(out[3], k))
+        else if (r->n_outputs != 4 || !optional(out[0], n_out) || !optional(out[1], d) || !optional(out[2], 1) ||
+                 !optional(out[3], k))
             wrong = "the outputs of its vjp must be the value and the cotangents of y, t and the data";
         else if (r->n_spaces > 1 || length_of(r->n_theta, r->n_spaces) != length_of(f->n_theta, f->n_spaces) ||
                  (r->n_grads == 1 && r->n_grad[0] != length_of(f->n_theta, f->n_spaces)) || r->n_grads > 1)
@@ -499,8 +500,8 @@ static int check_parts(pnpy_problem *self, const given *g) {
         wrong = "jump_data belongs to a jump";
     else if (p->jump.program && p->jump.k == 0 && g->array[PNPY_jump_data])
         wrong = "jump_data: the jump takes no data";
-    else if (p->jump.program && (!p->land || p->lambda > 0 || g->array[PNPY_jump_add] || self->want_quadrature))
-        wrong = "a jump needs land=True and coupling = 0, and does not go with jump_set, jump_add or quadrature";
+    else if (p->jump.program && (p->lambda > 0 || g->array[PNPY_jump_add] || self->want_quadrature))
+        wrong = "a jump needs coupling = 0 and does not go with jump_set, jump_add or quadrature";
     else if (p->loss == PN_LOSS_PROGRAM && !p->loss_part.program)
         wrong = "loss='program' needs loss_program";
     else if (p->loss == PN_LOSS_PROGRAM && p->loss_part.k == 0 && g->array[PNPY_target])
@@ -567,8 +568,8 @@ static PyObject *problem_new(PyTypeObject *type, PyObject *args, PyObject *kwarg
     pnpy_problem *self = (pnpy_problem *)type->tp_alloc(type, 0); /* zeroed */
     if (!self) return NULL;
     if (take_programs(type, &g, field, reverse, self) < 0 || take_state(self, &g) < 0 || check_programs(self) < 0 ||
-        read_scalars(self, &g) < 0 || check_parts(self, &g) < 0 || take_times(self, &g) < 0 || take_inputs(self, &g) < 0 || take_grid(self, &g) < 0 ||
-        take_rest(self, &g) < 0 || check_scalars(&self->problem) < 0 || check_wishes(self) < 0)
+        read_scalars(self, &g) < 0 || check_parts(self, &g) < 0 || take_times(self, &g) < 0 || take_inputs(self, &g) < 0 ||
+        take_grid(self, &g) < 0 || take_rest(self, &g) < 0 || check_scalars(&self->problem) < 0 || check_wishes(self) < 0)
         Py_CLEAR(self);
     return (PyObject *)self;
 }
@@ -610,7 +611,8 @@ static PyMemberDef problem_members[] = {
 static PyMethodDef problem_methods[] = {
     {"run", (PyCFunction)(void (*)(void))pnpy_problem_run, METH_FASTCALL | METH_KEYWORDS,
      "run($self, /, theta, *, y0=None, target=None, weight=None, data=None, g_y=None, gradient='none', wrt_y0=False, "
-     "wrt_t=False, wrt_inputs=False, wrt_data=False, wrt_target=False, sensitivity=False, memory=0, callback=None, out=None)\n--\n\nSolve, and where asked "
+     "wrt_t=False, wrt_inputs=False, wrt_data=False, wrt_target=False, sensitivity=False, memory=0, callback=None, "
+     "out=None)\n--\n\nSolve, and where asked "
      "differentiate."},
     {0},
 };

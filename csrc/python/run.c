@@ -341,7 +341,9 @@ PyObject *pnpy_problem_run(PyObject *obj, PyObject *const *args, Py_ssize_t n_ar
         PyErr_SetString(PyExc_ValueError, "sensitivity does not go through jumps");
         goto done;
     }
-    if (make_y(&r) < 0 || make_reports(&r) < 0 || make_parts(&r, wrt_data, wrt_target) < 0 || make_gradients(&r, wrt_y0, wrt_t, wrt_inputs, sensitivity) < 0) goto done;
+    if (make_y(&r) < 0 || make_reports(&r) < 0 || make_parts(&r, wrt_data, wrt_target) < 0 ||
+        make_gradients(&r, wrt_y0, wrt_t, wrt_inputs, sensitivity) < 0)
+        goto done;
     if (solve(state, &r) < 0) goto done;
     result = results(state, &r);
 done:

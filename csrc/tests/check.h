@@ -142,15 +142,37 @@ UNUSED static void net(builder *b, int32_t d, int32_t m, int32_t h, int vjp, int
     add(b, PN_OP_ACC, 0, s, -1, -1, b2, 0, 0);
 }
 
+/* l = w . tanh(y - x) + b, x (d); theta = w, b */
+UNUSED static void row_loss(builder *b, int32_t d, int vjp) {
+    *b = (builder){.spec = {.n_spaces = 1, .fuse = 1}, .n_theta = {d + 1}};
+    add_slot(b, 1);
+    int32_t y = add_slot(b, d), x = add_slot(b, d), s = vjp ? add_slot(b, 1) : -1;
+    int32_t r = add(b, PN_OP_SUB, d, y, x, -1, 0, 0, 0);
+    int32_t a = add(b, PN_OP_TANH, d, r, -1, -1, 0, 0, 0);
+    add_output(b, add(b, PN_OP_AFFINE, 1, a, -1, -1, 0, d, 0));
+    b->spec.segments[1] = b->spec.n_code;
+    if (!vjp) return;
+    int32_t ga = add(b, PN_OP_AFFINE_T, d, s, -1, -1, 0, -1, 0);
+    int32_t gy = add(b, PN_OP_DTANH, d, ga, a, -1, 0, 0, 0);
+    add_output(b, gy);
+    add_output(b, -1);
+    add_output(b, add(b, PN_OP_NEG, d, gy, -1, -1, 0, 0, 0));
+    b->spec.segments[2] = b->spec.n_code - b->spec.segments[1];
+    b->spec.n_grads = 1;
+    b->n_grad[0] = d + 1;
+    add(b, PN_OP_ACC_OUTER, 0, s, a, -1, 0, 0, 0);
+    add(b, PN_OP_ACC, 0, s, -1, -1, d, 0, 0);
+}
+
 /* ---- a solve with all its arrays --------------------------------------------------------------------------------- */
 typedef struct fixture {
     pn_problem p;
-    pn_program *field, *reverse; /* destroyed by fixture_end */
+    pn_program *field, *reverse, *part[4]; /* destroyed by fixture_end */
     int f32;
     size_t rows, segments, n_theta;
     double *t; /* writable views of what the problem points to */
     int64_t *t_len;
-    void *theta, *y0, *coef, *target;
+    void *theta, *y0, *coef, *target, *data;
 } fixture;
 
 /* n samples of a random network, ragged times in 0 .. 2.5 (1 to 5 of them), inputs linear on 3 segments, squared loss */
@@ -225,7 +247,34 @@ UNUSED static fixture fixture_begin(int32_t d, int32_t m, int64_t n, int f32, co
     p->threads = 1;
     return f;
 }
+/* Jumps with k numbers a row and a loss of d, both programs; a third of the rows left out. Theta is drawn anew. */
+UNUSED static void fixture_parts(fixture *f, int32_t k) {
+    builder b;
+    pn_problem *p = &f->p;
+    for (int vjp = 0; vjp < 2; vjp++) {
+        net(&b, p->d, k, 5, vjp, 1);
+        f->part[vjp] = must_create(&b);
+        row_loss(&b, p->d, vjp);
+        f->part[2 + vjp] = must_create(&b);
+    }
+    size_t n_field = f->n_theta, n_jump = (size_t)net_params(p->d, k, 5);
+    f->n_theta = n_field + n_jump + (size_t)p->d + 1;
+    p->theta = f->theta = random_array(f->n_theta, f->f32, 0.8);
+    p->g_theta = keep(f->n_theta, sizeof(double));
+    f->data = random_array(f->rows * (size_t)k, f->f32, 1);
+    for (size_t r = 0; r < f->rows; r++) {
+        if (r % 3 == 1) set(f->data, r * (size_t)k, f->f32, NAN);
+        if (r % 3 == 2) set(f->target, r * (size_t)p->d, f->f32, NAN);
+    }
+    p->jump = (pn_part){f->part[0], f->part[1], (int64_t)n_field, f->data, k, keep(f->rows * (size_t)k, 8)};
+    p->loss_part =
+        (pn_part){f->part[2], f->part[3], (int64_t)(n_field + n_jump), f->target, p->d, keep(f->rows * (size_t)p->d, 8)};
+    p->loss = PN_LOSS_PROGRAM;
+    p->target = NULL;
+    p->y_before = keep(f->rows * (size_t)p->d, f->f32 ? 4 : 8);
+}
 UNUSED static void fixture_end(fixture *f) {
+    for (int i = 0; i < 4; i++) pn_program_destroy(&f->part[i]);
     pn_program_destroy(&f->field);
     pn_program_destroy(&f->reverse);
 }
@@ -265,6 +314,9 @@ UNUSED static bytes snapshot(const fixture *f) {
         {p->g_theta, f->n_theta * 8},
         {p->g_y0, n * d * 8},
         {p->g_t, f->rows * 8},
+        {p->y_before, p->y_before ? f->rows * d * element : 0},
+        {p->jump.g_data, p->jump.g_data ? f->rows * (size_t)p->jump.k * 8 : 0},
+        {p->loss_part.g_data, p->loss_part.g_data ? f->rows * d * 8 : 0},
         {p->g_coef, p->g_coef ? f->segments * 2 * (size_t)p->m * 8 : 0},
     };
     bytes all = {NULL, 0};

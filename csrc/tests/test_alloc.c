@@ -93,9 +93,9 @@ static void evaluations(void) {
     release(0);
 }
 
-/* gradient, kept steps, and a budget that makes checkpoints; reversible; sensitivities */
+/* gradient, kept steps, and a budget that makes checkpoints; reversible; sensitivities; programs at save times */
 static void solves(int64_t n, int kind) {
-    static const char *const names[] = {"full tape", "checkpoints", "reversible", "sensitivities", "dense"};
+    static const char *const names[] = {"full tape", "checkpoints", "reversible", "sensitivities", "dense", "systems"};
     fixture f = fixture_begin(2, 1, n, 0, "bosh3");
     pn_problem *p = &f.p;
     p->rtol = 1e-9;
@@ -104,6 +104,7 @@ static void solves(int64_t n, int kind) {
     if (kind == 2) p->lambda = 0.9, p->land = 1, p->gradient = PN_GRAD_REVERSIBLE, p->rtol = 1e-5;
     if (kind == 3) p->gradient = PN_GRAD_NONE, p->sensitivity = keep(f.rows * 2 * (f.n_theta + 2), 8);
     if (kind == 4) p->dense = 1;
+    if (kind == 5) fixture_parts(&f, 2), p->memory = n > 1 ? 200000 : 12000;
     bytes right = {0};
     pn_status st = PN_MEMORY;
     for (int64_t i = -1; i < 0 || st != PN_OK; i++) {
@@ -149,7 +150,7 @@ static void threaded(void) {
 int main(void) {
     programs();
     evaluations();
-    for (int kind = 0; kind < 5; kind++)
+    for (int kind = 0; kind < 6; kind++)
         for (int64_t n = 1; n <= 21; n += 20) solves(n, kind);
     threaded();
     return finish("test_alloc");

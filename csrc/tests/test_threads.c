@@ -8,10 +8,11 @@
 
 static void same_bits(void) {
     for (int f32 = 0; f32 < 2; f32++)
-        for (int kind = 0; kind < 3; kind++) { /* full tape, checkpoints, reversible */
+        for (int kind = 0; kind < 4; kind++) { /* full tape, checkpoints, reversible, systems */
             fixture f = fixture_begin(3, 2, 411, f32, "bosh3");
             if (kind == 1) f.p.memory = 24 << 20;
             if (kind == 2) f.p.lambda = 0.95, f.p.land = 1, f.p.gradient = PN_GRAD_REVERSIBLE;
+            if (kind == 3) fixture_parts(&f, 3);
             bytes one = {0};
             for (int32_t threads = 1; threads <= 4; threads *= 2) {
                 f.p.threads = threads;

@@ -1,0 +1,182 @@
+/* Programs at save times: jumps and losses against an interpretation by hand, gradients against differences on prescribed
+   steps, checkpoints (the same bits), instruction sets, and what pn_solve refuses. */
+#include "check.h"
+
+/* Solve with adaptive steps, then prescribe those steps. */
+static void freeze(fixture *f) {
+    pn_problem *p = &f->p;
+    size_t n = (size_t)p->n, total = 0;
+    p->steps = keep(n, sizeof *p->steps);
+    CHECK(fixture_solve(f, PN_ISA_BASELINE) == PN_OK);
+    for (size_t i = 0; i < n; i++) total += (size_t)p->steps[i].n + 1;
+    double *grid = keep(total, sizeof *grid);
+    int64_t *start = keep(n, sizeof *start), *length = keep(n, sizeof *length), used = 0;
+    for (size_t i = 0; i < n; i++) {
+        pn_steps *s = &p->steps[i];
+        start[i] = used, length[i] = s->n + 1;
+        for (int64_t k = 0; k < s->n; k++) grid[used++] = s->record[2 * k];
+        grid[used++] = f->t[p->row[i] + f->t_len[i] - 1];
+        free(s->record);
+    }
+    p->steps = NULL;
+    p->grid = grid, p->grid_start = start, p->grid_len = length, p->adaptive = 0;
+}
+
+static double loss_at(fixture *f) {
+    f->p.gradient = PN_GRAD_NONE;
+    CHECK(fixture_solve(f, PN_ISA_BASELINE) == PN_OK);
+    f->p.gradient = PN_GRAD_DISCRETE;
+    return total_loss(f);
+}
+
+/* every third entry of x, but those of rows that are left out */
+static void difference(fixture *f, double *x, size_t n, const double *gradient, const char *what) {
+    CHECK(fixture_solve(f, PN_ISA_BASELINE) == PN_OK);
+    double *expected = keep(n, sizeof *expected), largest = 0;
+    memcpy(expected, gradient, n * sizeof *expected);
+    for (size_t i = 0; i < n; i++) largest = fabs(expected[i]) > largest ? fabs(expected[i]) : largest;
+    CHECKF(largest > 1e-3, "%s: all zero", what);
+    for (size_t i = 0; i < n; i += 3) {
+        double old = x[i], h = 1e-5, up, down;
+        if (old != old) {
+            CHECK(expected[i] == 0);
+            continue;
+        }
+        x[i] = old + h, up = loss_at(f);
+        x[i] = old - h, down = loss_at(f);
+        x[i] = old;
+        double slope = (up - down) / (2 * h);
+        CHECKF(fabs(slope - expected[i]) <= 1e-8 * (1 + largest), "%s[%d]: %.12g, differences %.12g", what, (int)i, expected[i],
+               slope);
+    }
+}
+
+static void gradients(const char *method, int64_t n, int32_t k) {
+    size_t mark = n_kept;
+    fixture f = fixture_begin(3, 0, n, 0, method);
+    pn_problem *p = &f.p;
+    f.p.rtol = 1e-4;
+    fixture_parts(&f, k);
+    f.t[1] = f.t[0]; /* two jumps at the initial time of sample 0 */
+    f.t[3] = f.t[2];
+    freeze(&f);
+    difference(&f, f.theta, f.n_theta, p->g_theta, "g_theta");
+    difference(&f, f.y0, (size_t)n * 3, p->g_y0, "g_y0");
+    difference(&f, f.data, f.rows * (size_t)k, p->jump.g_data, "g_data");
+    difference(&f, f.target, f.rows * 3, p->loss_part.g_data, "g_target");
+    CHECK(fixture_solve(&f, PN_ISA_BASELINE) == PN_OK);
+    double *g_theta = keep(f.n_theta, sizeof *g_theta), loss = total_loss(&f);
+    memcpy(g_theta, p->g_theta, f.n_theta * sizeof *g_theta);
+    CHECK(loss == loss_at(&f)); /* the same bits without a gradient */
+    EACH_ISA(isa) {
+        CHECK(fixture_solve(&f, isa) == PN_OK);
+        for (size_t i = 0; i < f.n_theta; i++) CHECKF(fabs(p->g_theta[i] - g_theta[i]) < 1e-9, "%s", pn_isa_name(isa));
+    }
+    fixture_end(&f);
+    release(mark);
+}
+
+/* What the jump and the loss should have done, by evaluating their programs row by row. */
+static void values(int f32, int64_t n) {
+    fixture f = fixture_begin(3, 0, n, f32, "tsit5");
+    pn_problem *p = &f.p;
+    fixture_parts(&f, 2);
+    size_t size = f32 ? 4 : 8;
+    CHECK(fixture_solve(&f, pn_isa_best()) == PN_OK);
+    double tolerance = f32 ? 2e-6 : 1e-14;
+    for (int64_t i = 0; i < n; i++) {
+        double sum = 0, rows = 0;
+        for (int64_t j = 0; j < f.t_len[i]; j++) {
+            size_t row = (size_t)(p->row[i] + j);
+            char out[64], time[8];
+            set(time, 0, f32, f.t[row]);
+            const void *slots[3] = {time, (const char *)p->y_before + row * 3 * size, (const char *)f.data + row * 2 * size};
+            const void *theta[PN_MAX_SPACES] = {(const char *)f.theta + (size_t)p->jump.offset * size};
+            void *outputs[1] = {out};
+            pn_status st = pn_evaluate(p->jump.program, f32, pn_isa_best(), 1, slots, theta, outputs, NULL, NULL, NULL);
+            CHECK(st == PN_OK);
+            int jumps = row % 3 != 1;
+            for (size_t c = 0; c < 3; c++) {
+                double want = jumps ? get(out, c, f32) : get(p->y_before, row * 3 + c, f32), got = get(p->y, row * 3 + c, f32);
+                CHECKF(fabs(want - got) <= (jumps ? tolerance * (1 + fabs(want)) : 0), "f%d row %d: %.17g %.17g", f32 ? 32 : 64,
+                       (int)row, got, want);
+            }
+            if (row % 3 == 2) continue;
+            slots[1] = (const char *)p->y + row * 3 * size, slots[2] = (const char *)f.target + row * 3 * size;
+            theta[0] = (const char *)f.theta + (size_t)p->loss_part.offset * size;
+            st = pn_evaluate(p->loss_part.program, f32, pn_isa_best(), 1, slots, theta, outputs, NULL, NULL, NULL);
+            CHECK(st == PN_OK);
+            sum += get(out, 0, f32), rows++;
+        }
+        CHECKF(fabs(sum - p->sample_loss[i]) <= 10 * tolerance * (1 + fabs(sum)) && rows == p->sample_weight[i],
+               "loss %d: %g %g", (int)i, sum, p->sample_loss[i]);
+    }
+    fixture_end(&f);
+    release(0);
+}
+
+static void checkpoints(void) {
+    for (int f32 = 0; f32 < 2; f32++)
+        for (int64_t n = 1; n <= 41; n += 20) {
+            fixture f = fixture_begin(3, 2, n, f32, n == 21 ? "rk4" : "tsit5");
+            f.p.step = 0.004;
+            f.p.rtol = f32 ? 1e-6 : 1e-12;
+            fixture_parts(&f, 4);
+            EACH_ISA(isa) {
+                int thinned = 0;
+                f.p.memory = 0;
+                CHECK(fixture_solve(&f, isa) == PN_OK);
+                bytes all = snapshot(&f);
+                int64_t steps = 0;
+                for (int64_t i = 0; i < n; i++) steps += f.p.accepted[i];
+                for (f.p.memory = 4 << 20; f.p.memory > 2000; f.p.memory /= 2) {
+                    pn_status st = fixture_solve(&f, isa);
+                    CHECKF(st == PN_OK || st == PN_BUDGET, "%s", pn_status_name(st));
+                    if (st != PN_OK) break;
+                    thinned += f.p.memory < steps * 64;
+                    CHECKF(same_bytes(all, snapshot(&f)), "%s f%d n %d memory %d", pn_isa_name(isa), f32 ? 32 : 64, (int)n,
+                           (int)f.p.memory);
+                }
+                CHECKF(thinned || steps < 300, "%s f%d n %d: no budget was small", pn_isa_name(isa), f32 ? 32 : 64, (int)n);
+            }
+            fixture_end(&f);
+            release(0);
+        }
+}
+
+static void refused(void) {
+    fixture f = fixture_begin(3, 0, 2, 0, "dopri5");
+    fixture_parts(&f, 2);
+    const pn_problem good = f.p;
+    CHECK(fixture_solve(&f, pn_isa_best()) == PN_OK);
+    for (int kind = 0; kind < 9; kind++) {
+        f.p = good;
+        pn_problem *p = &f.p;
+        if (kind == 0) p->lambda = 0.5, p->gradient = PN_GRAD_REVERSIBLE;
+        if (kind == 1) p->y_before = NULL;
+        if (kind == 2) p->jump.data = NULL;
+        if (kind == 3) p->jump.k = 3;
+        if (kind == 4) p->jump.reverse = NULL;
+        if (kind == 5) p->loss_part.program = NULL;
+        if (kind == 6) p->loss_part.reverse = p->jump.reverse;
+        if (kind == 7) p->jump.offset = -1;
+        if (kind == 8) p->jump_add = p->y, p->jump_set = p->y;
+        CHECKF(pn_solve(p, 0, pn_isa_best()) == PN_BAD_ARGUMENT, "%d", kind);
+    }
+    f.p = good;
+    f.p.gradient = PN_GRAD_NONE, f.p.jump.reverse = f.p.loss_part.reverse = NULL; /* not needed then */
+    CHECK(fixture_solve(&f, pn_isa_best()) == PN_OK);
+    fixture_end(&f);
+    release(0);
+}
+
+int main(void) {
+    for (int f32 = 0; f32 < 2; f32++)
+        for (int64_t n = 1; n <= 37; n += 18) values(f32, n);
+    gradients("dopri5", 1, 2);
+    gradients("tsit5", 11, 3);
+    gradients("bosh3", 19, 1);
+    checkpoints();
+    refused();
+    return finish("test_rows");
+}
