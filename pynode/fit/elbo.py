@@ -20,6 +20,9 @@ from pynode.systems import System
 
 LOG_2PI = math.log(2 * math.pi)
 
+CHUNK = 10
+"""Most observations that an encoder without drift takes in one jump."""
+
 
 @dataclass(frozen=True)
 class Series:
@@ -114,12 +117,14 @@ def likelihood(latent, decoder, d, noise=None):
 
 @dataclass(frozen=True)
 class Networks:
-    """The parts of a latent ODE; theta is [encoder | head | generator].
+    """The parts of a latent ODE; theta is [drift | cell | head | generator].
 
     Attributes
     ----------
-    encoder : System
-        A state h and, at each observation, the jump h+ = cell(h, x) with x = (value, mask, gap).
+    drift : Field or None
+        dh/dt of the encoder's state between observations; None: it only changes at observations.
+    cell : Field
+        h+ = cell(h, x) at an observation, x = (value, mask, gap).
     head : Field
         h -> (mean, log std) of q(z_0 | x).
     generator : System
@@ -128,7 +133,8 @@ class Networks:
         z -> x; its parameters are the first of the likelihood's.
     """
 
-    encoder: System
+    drift: Field | None
+    cell: Field
     head: Field
     generator: System
     decoder: Field
@@ -139,13 +145,21 @@ class Networks:
     @cached_property
     def parts(self):
         """name -> slice of theta."""
-        a, b, c = (part.n_params for part in (self.encoder, self.head, self.generator))
+        a, b, c = (part.n_params for part in (self.encoder(1), self.head, self.generator))
         return {"encoder": slice(0, a), "head": slice(a, a + b), "generator": slice(a + b, a + b + c)}
+
+    def encoder(self, n):
+        """The System that takes n observations a jump."""
+        made = self.__dict__.setdefault("_encoders", {})
+        if n not in made:
+            drift = still(self.cell.d) if self.drift is None else self.drift
+            made[n] = System(drift, jump=unrolled(self.cell, n) if n > 1 else self.cell)
+        return made[n]
 
     def init(self, seed):
         """Initial theta."""
         rng = np.random.default_rng(seed)
-        return np.concatenate([part.init(rng) for part in (self.encoder, self.head, self.generator)])
+        return np.concatenate([part.init(rng) for part in (self.encoder(1), self.head, self.generator)])
 
 
 def still(d):
@@ -158,8 +172,26 @@ def still(d):
     return nothing
 
 
+def unrolled(cell, n):
+    """n steps of a cell as one: its data are n observations in a row, those whose masks are all 0 being left out."""
+    k = cell.inputs
+    d = (k - 1) // 2
+
+    @field(state=cell.d, theta={"cell": cell}, inputs=n * k, name=f"{n} x {cell.name}")
+    def steps(t, h, th, x):
+        for i in range(n):
+            one = x[i * k : (i + 1) * k]
+            h = np.where(np.sum(one[d : 2 * d]) > 0.5, th.cell(t, h, one), h)
+        return h
+
+    return steps
+
+
 class Encoder:
     """x -> h, backwards in time from the last observation to the time of z_0, for one set of series.
+
+    Where the state only changes at observations, time plays no part: nothing is solved, and each jump takes several
+    observations, which saves moving states in and out.
 
     Parameters
     ----------
@@ -171,23 +203,26 @@ class Encoder:
     """
 
     def __init__(self, networks, series, options, dtype):
-        system, n = networks.encoder, len(series)
-        length, rows = series.length + 1, len(series.t) + n
-        start = np.cumsum(length) - length
-        self.last, self.shape, self.dtype, self.part = (
-            start + series.length,
-            (rows, system.d),
-            dtype,
-            networks.parts["encoder"],
-        )
-        seen = np.ones(rows, dtype=bool)
-        seen[self.last] = False
-        t, x = np.zeros(rows), np.full((rows, system.n_data), np.nan)
+        drifts, longest = networks.drift is not None, int(series.length.max())
+        each = 1 if drifts else -(-longest // -(-longest // CHUNK))  # observations a jump
+        system, n = networks.encoder(each), len(series)
+        count = -(-series.length // each)  # jumps of each series; one more row, without, at the time of z_0
+        start = np.cumsum(count + 1) - (count + 1)
+        rows, k = int(count.sum()) + n, networks.cell.inputs
+        self.last, self.shape = start + count, (rows, system.d)
+        self.dtype, self.part = dtype, networks.parts["encoder"]
+        # the observations of a series, in falling time, fill its places to the last; those before stay empty
+        empty = np.repeat(count * each - series.length, series.length)
+        place = np.arange(len(series.t)) + np.repeat(start * each - series.start, series.length) + empty
+        t, x = np.zeros(rows), np.zeros((rows * each, k), dtype)
         back = series.backwards
-        t[seen] = series.t[back]
-        x[seen] = np.concatenate([series.value, series.mask, series.gap[:, None]], axis=1)[back]
+        x[place] = np.concatenate([series.value, series.mask, series.gap[:, None]], axis=1)[back]
+        x = x.reshape(rows, each * k)
+        x[self.last] = np.nan
+        if drifts:
+            t[place] = series.t[back]
         self.problem = _problem(
-            system, options, dtype, n, t=t, t_start=start, t_len=length, row=start, land=True, jump_data=x.astype(dtype)
+            system, options, dtype, n, t=t, t_start=start, t_len=count + 1, row=start, land=True, jump_data=x
         )
 
     def __call__(self, theta):
@@ -239,7 +274,7 @@ class Decoder:
         return np.where(raw["status"] == OK, raw["sample_loss"], np.nan)
 
     def gradient(self, theta, z0):
-        """The same, and the gradients of the sum with respect to the generator's part of theta and to z_0; failed ones: 0."""
+        """The same, and gradients of the sum with respect to the generator's part of theta and z_0; of failed ones 0."""
         raw = self.problem.run(
             theta[self.part].astype(self.dtype), y0=z0.astype(self.dtype), gradient="discrete", wrt_y0=True
         )

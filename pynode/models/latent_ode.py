@@ -15,7 +15,7 @@ from pynode.cells import gru_cell, rnn_cell
 from pynode.fields import Field, mlp
 from pynode.fit.adam import adam
 from pynode.fit.checkpoint import as_checkpoint
-from pynode.fit.elbo import Elbo, Networks, Series, bounds, encode, kl, likelihood, still
+from pynode.fit.elbo import Elbo, Networks, Series, bounds, encode, kl, likelihood
 from pynode.fit.progress import Progress
 from pynode.fit.result import FitInterrupted
 from pynode.fit.schedules import as_schedule
@@ -277,12 +277,12 @@ class LatentODE:
     def _networks(self, d, units):
         latent, H = int(self.latent), int(self.encoder_hidden)
         cell = (rnn_cell if self.encoder == "rnn" else gru_cell)(H, 2 * d + 1)
-        drift = mlp(H, (H,), gain=0.5) if self.encoder == "ode-rnn" else still(H)
+        drift = mlp(H, (H,), gain=0.5) if self.encoder == "ode-rnn" else None
         decoder = mlp(latent, widths(self.decoder_hidden), d, activation=self.activation)
         equation = mlp(latent, widths(self.hidden), activation=self.activation) if self.field is None else self.field
         noise = None if self.noise is None else _noise(self.noise, d) / units.scale
         generator = System(equation, loss=likelihood(latent, decoder, d, noise))
-        return Networks(System(drift, jump=cell), mlp(H, (), 2 * latent), generator, decoder)
+        return Networks(drift, cell, mlp(H, (), 2 * latent), generator, decoder)
 
     def _options(self, fine=False):
         """(encoder's, generator's) options of the solves."""
@@ -423,7 +423,8 @@ class LatentODE:
             first = (times[i] if isinstance(times, list) else times)[0]
             if first < data.t[i][-1]:
                 raise ValueError(
-                    f"at begins at {first:g}, before the last time of series {name}, {data.t[i][-1]:g}: take predict(t, Y, at)"
+                    f"at begins at {first:g}, before the last time of series {name}, {data.t[i][-1]:g}: "
+                    "take predict(t, Y, at)"
                 )
         return self.predict(t, Y, at, **options)
 
@@ -469,13 +470,14 @@ class LatentODE:
         Returns
         -------
         dict
-            elbo, iwae: (B,) arrays. The importance-weighted bound (Burda, Grosse, Salakhutdinov 2016, arXiv:1509.00519) is the
-            tighter the more draws.
+            elbo, iwae: (B,) arrays. The importance-weighted bound (Burda, Grosse, Salakhutdinov 2016, arXiv:1509.00519) is
+            the tighter the more draws.
         """
         data, _ = self._data(t, Y)
         n_samples = integer("n_samples", n_samples, 1)
         series = self.units_.series(data)
-        pair = bounds(self.networks_, self.theta_, series, *self._options(fine=True), n_samples, random_state)
+        encoding, options = self._options(fine=True)
+        pair = bounds(self.networks_, self.theta_, series, encoding, options, n_samples, random_state)
         shift = np.add.reduceat(series.mask @ np.log(self.units_.scale), series.start)  # density in the units of the data
         return dict(zip(("elbo", "iwae"), (value - shift for value in pair), strict=True))
 
