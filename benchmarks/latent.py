@@ -52,7 +52,9 @@ def main():
             for cell in options.cells:
                 for rtol in options.rtol:
                     for name, python in pythons.items():
-                        row = ask(python, here / scripts[name], *(["race"] * (name == "pynode")), path, cell, rtol, options.seconds)
+                        row = ask(
+                            python, here / scripts[name], *(["race"] * (name == "pynode")), path, cell, rtol, options.seconds
+                        )
                         cells = [f"{row['cpu_ms']:.1f}", f"{row['wall_ms']:.1f}", row["iterations"], f"{row['rmse']:.3f}"]
                         rows.append([name, points, cell, f"{rtol:g}", *cells])
                         print(rows[-1], file=sys.stderr)

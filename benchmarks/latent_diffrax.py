@@ -61,7 +61,9 @@ def encode(p, x):
 def curves(p, z0, grid, rtol):
     term = dx.ODETerm(lambda t, z, layers: network(layers, z))
     control, saveat = dx.PIDController(rtol=rtol, atol=rtol), dx.SaveAt(ts=grid)
-    solution = dx.diffeqsolve(term, dx.Dopri5(), grid[0], grid[-1], None, z0, p["field"], saveat=saveat, stepsize_controller=control)
+    solution = dx.diffeqsolve(
+        term, dx.Dopri5(), grid[0], grid[-1], None, z0, p["field"], saveat=saveat, stepsize_controller=control
+    )
     return network(p["decoder"], solution.ys).swapaxes(0, 1)
 
 

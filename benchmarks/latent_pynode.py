@@ -53,7 +53,9 @@ def race(path, cell, rtol, seconds):
         clock = now
         return now[1] - start > seconds
 
-    result = pn.fit.adam(objective, networks.init(0), max_iter=10**6, learning_rate=1e-2, schedule="constant", callback=after)
+    result = pn.fit.adam(
+        objective, networks.init(0), max_iter=10**6, learning_rate=1e-2, schedule="constant", callback=after
+    )
     mean, _ = elbo.encode(networks, result.theta, series, options[0])
     theta = networks.generator.split(result.theta[networks.parts["generator"]])
     z = pn.solve(networks.generator.field, mean, arrays["grid"], theta["field"], rtol=1e-5, atol=1e-5).y
