@@ -132,8 +132,8 @@ def loss(model, data=None):
     figure = _figure(5.6, 3.6)
     ax = figure.subplots()
     ax.plot(np.arange(1, len(value) + 1), value, color=QUIET, lw=0.4)
-    ax.plot(np.arange(width, cut + 1, width), np.median(value[:cut].reshape(-1, width), axis=1), color=LEARNED, lw=1.6)
-    low, high = np.min(value), np.quantile(value, 0.98)
+    ax.plot(np.arange(width / 2, cut, width), np.median(value[:cut].reshape(-1, width), axis=1), color=LEARNED, lw=1.6)
+    low, high = np.min(value), np.quantile(value, 0.9)
     if high > low:
         ax.set_ylim(low - 0.05 * (high - low), high + 0.05 * (high - low))
     ax.set_xlabel("iteration")
