@@ -118,8 +118,8 @@ class RecurrentDecoder(elbo.Decoder):
 class RecurrentElbo(elbo.Elbo):
     grid: np.ndarray
 
-    def draw(self, k):
-        super().draw(k)
+    def _take(self, epoch, part):
+        super()._take(epoch, part)
         self.decoder = RecurrentDecoder(self.networks, self.chosen, JUMPS, self.dtype, self.grid)
 
 

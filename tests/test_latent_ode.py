@@ -201,19 +201,6 @@ def test_bounds_of_a_linear_gaussian_model():
         assert tighter[i] == pytest.approx(exact, abs=0.02)
 
 
-def test_the_horizon_cuts_the_likelihood_only():
-    t, y = observations()
-    nets, series = networks(pn.gru_cell(5, 5)), elbo.Series.of(t, y)
-    options = {"dtype": np.float64, "beta": lambda k: 0.0}
-    objective = elbo.Elbo(nets, series, JUMPS, Options(), horizon=lambda k: 1.5, **options)
-    theta = nets.init(0)
-    mean, log_std = elbo.encode(nets, theta, series, JUMPS)
-    short = [max(int((times <= 1.5).sum()), 1) for times in t]
-    cut = elbo.Series.of([a[:n] for a, n in zip(t, short, strict=True)], [a[:n] for a, n in zip(y, short, strict=True)])
-    nll = elbo.Decoder(nets, cut, Options(), np.float64)(theta, mean + np.exp(log_std) * objective.eps[0])
-    assert objective(theta)[0] == pytest.approx(nll.sum() / cut.n_observed.sum(), rel=1e-12)
-
-
 def test_minibatches_cover_the_series_and_depend_on_seed_and_number_only():
     t, y = observations(lengths=(2,) * 7, missing=0.0)
     nets = networks(pn.gru_cell(5, 5))
@@ -460,7 +447,6 @@ def test_unfitted():
         ({"noise": -1.0}, "noise"),
         ({"noise": [0.1, 0.1, 0.1]}, "noise"),
         ({"anneal": 2.0}, "anneal"),
-        ({"grow": -0.5}, "grow"),
         ({"batch_size": 0}, "batch_size"),
         ({"learning_rate": 0.0}, "learning_rate"),
         ({"method": "rk4"}, "method='rk4'"),

@@ -70,13 +70,6 @@ class Series:
         rows = np.arange(length.sum()) + np.repeat(self.start[which] - (np.cumsum(length) - length), length)
         return Series(self.t[rows], self.value[rows], self.mask[rows], np.cumsum(length) - length, length, self.unit)
 
-    def until(self, t):
-        """The rows up to time t, at least the first of each series."""
-        keep = self.t <= t
-        keep[self.start] = True
-        length = np.add.reduceat(keep.astype(np.int64), self.start)
-        return Series(self.t[keep], self.value[keep], self.mask[keep], np.cumsum(length) - length, length, self.unit)
-
     @cached_property
     def backwards(self):
         """(rows,) the rows of each series in falling time."""
@@ -315,8 +308,6 @@ class Elbo:
         Of minibatches and draws, together with the number of the iteration.
     beta : callable
         k -> weight of the KL divergence in iteration k.
-    horizon : callable, optional
-        k -> time up to which observations count in the likelihood in iteration k; the encoder sees all of them.
     dtype : float32 or float64
         Of the solves.
 
@@ -337,7 +328,6 @@ class Elbo:
         n_samples=1,
         seed=0,
         beta=None,
-        horizon=None,
         dtype=np.float32,
     ):
         self.networks, self.series = networks, series
@@ -345,8 +335,7 @@ class Elbo:
         self.batch_size = len(series) if batch_size is None else min(batch_size, len(series))
         self.n_samples, self.seed, self.dtype = n_samples, seed, dtype
         self.beta_of = (lambda k: 1.0) if beta is None else beta
-        self.horizon_of = (lambda k: math.inf) if horizon is None else horizon
-        self.failed, self.part, self.horizon = 0, None, None
+        self.failed, self.part = 0, None
         self.draw(1)
 
     @property
@@ -359,12 +348,8 @@ class Elbo:
         self.beta = float(self.beta_of(k))
         part = divmod(k - 1, self.n_batches) if self.n_batches > 1 else (0, 0)
         if part != self.part:
-            self.part, self.horizon = part, None
+            self.part = part
             self._take(*part)
-        horizon = float(self.horizon_of(k))
-        if horizon != self.horizon:
-            self.horizon, self.told = horizon, self.chosen.until(horizon)
-            self.decoder = Decoder(self.networks, self.told, self.options[1], self.dtype, self.n_samples)
         shape = (self.n_samples, len(self.chosen), self.networks.latent)
         self.eps = np.random.default_rng([self.seed, 2, k]).standard_normal(shape)
 
@@ -373,7 +358,9 @@ class Elbo:
         if self.n_batches > 1:
             order = np.random.default_rng([self.seed, 1, epoch]).permutation(len(self.series))
             self.chosen = self.series.take(np.sort(np.array_split(order, self.n_batches)[part]))
-        self.encoder = Encoder(self.networks, self.chosen, self.options[0], self.dtype)
+        encoding, decoding = self.options
+        self.encoder = Encoder(self.networks, self.chosen, encoding, self.dtype)
+        self.decoder = Decoder(self.networks, self.chosen, decoding, self.dtype, self.n_samples)
 
     def __call__(self, theta):
         """(loss, gradient), the expectations over z_0 by the draws at hand."""
@@ -392,7 +379,7 @@ class Elbo:
         seed = np.concatenate([g_mean, g_log_std], axis=1)
         (_, dh, *_), (g_head,) = run(nets.head.vjp_program, {"t": 0.0, "y": h, "u": None, "seed": seed}, [part])
         gradient = np.concatenate([self.encoder.pull(theta, dh), g_head, g_generator / S])
-        count = self.told.n_observed[solved].sum()
+        count = self.chosen.n_observed[solved].sum()
         if count == 0:
             return math.nan, gradient
         total = nll[:, solved].mean(axis=0).sum() + self.beta * kl(mean, log_std)[solved].sum()

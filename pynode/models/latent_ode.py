@@ -100,9 +100,6 @@ class LatentODE:
         Standard deviation of the measurements, in the units of the data, one for all or one for each; default: learned.
     anneal : float
         Part of training over which the weight of the KL divergence rises from 0 to 1.
-    grow : float
-        Part of training over which the time up to which observations count in the likelihood grows from a tenth of the
-        longest series to all of it; for series that turn many times.
     n_samples : int
         Draws of z_0 for each series and iteration.
     batch_size : int or None
@@ -169,7 +166,6 @@ class LatentODE:
         field=None,
         noise=None,
         anneal=0.1,
-        grow=0.0,
         n_samples=1,
         batch_size=50,
         max_iter=2000,
@@ -188,8 +184,7 @@ class LatentODE:
         # as in scikit-learn: kept as given, checked by fit
         self.latent, self.hidden, self.field = latent, hidden, field
         self.encoder, self.encoder_hidden, self.decoder_hidden = encoder, encoder_hidden, decoder_hidden
-        self.activation, self.noise, self.n_samples = activation, noise, n_samples
-        self.anneal, self.grow = anneal, grow
+        self.activation, self.noise, self.anneal, self.n_samples = activation, noise, anneal, n_samples
         self.batch_size, self.max_iter, self.learning_rate = batch_size, max_iter, learning_rate
         self.schedule, self.max_gradient = schedule, max_gradient
         self.method, self.rtol, self.atol, self.dtype = method, rtol, atol, dtype
@@ -297,8 +292,7 @@ class LatentODE:
         return encoding, Options(self.method, rtol, atol)
 
     def _objective(self, networks, series, seed):
-        rise, longer = (max(1.0, part * self.max_iter) for part in (self.anneal, self.grow))
-        longest = float(series.t.max())
+        rise = max(1.0, self.anneal * self.max_iter)
         return Elbo(
             networks,
             series,
@@ -307,7 +301,6 @@ class LatentODE:
             n_samples=int(self.n_samples),
             seed=seed,
             beta=lambda k: min(1.0, k / rise),
-            horizon=lambda k: longest * min(1.0, max(1.0, 10 * k // longer) / 10 if longer > 1 else 1.0),
             dtype=np.dtype(self.dtype).type,
         )
 
@@ -669,9 +662,8 @@ def check(model):
     for name in ("learning_rate", "rtol", "atol", "max_gradient", "t_scale"):
         if getattr(model, name) is not None:
             positive(name, getattr(model, name))
-    for name in ("anneal", "grow"):
-        if not 0 <= positive(name, getattr(model, name), zero=True) <= 1:
-            raise ValueError(f"{name}={getattr(model, name)!r} must be between 0 and 1, a part of training")
+    if not 0 <= positive("anneal", model.anneal, zero=True) <= 1:
+        raise ValueError(f"anneal={model.anneal!r} must be between 0 and 1, a part of training")
     if model.t0 is not None and not math.isfinite(float(model.t0)):
         raise ValueError(f"t0={model.t0!r} must be finite")
     adaptive = [name for name, row in METHODS.items() if row["error_order"]]
