@@ -32,8 +32,8 @@ static inline const T *FN(part_output)(const FN(part) * A, T *file, int o) {
 
 /* Add what the register files in use hold to the gradient. */
 static void FN(part_flush)(FN(part) * A) {
-    if (A->used) FN(accumulate)(&A->E, A->files, A->stride, A->used, A->weight);
-    A->used = 0;
+    if (A->used) FN(accumulate)(&A->E, A->files, A->stride, A->used, A->partly ? A->weight : NULL);
+    A->used = A->partly = 0;
 }
 
 /* What one run of a vjp program says of row `row`, in lane l, besides s^T d/dy: into g_t and the gradient of the data. */
@@ -70,6 +70,7 @@ static pn_status FN(loss_block)(FN(work) * W, const int64_t *row, const int64_t 
     }
     if (!grad) return PN_OK;
     for (int l = 0; l < L; l++) A->weight[A->used * L + l] = l < n ? 1 : 0;
+    A->partly |= n < L;
     if (++A->used == PN_PART_FILES) FN(part_flush)(A);
     return PN_OK;
 }
@@ -237,6 +238,7 @@ static pn_status FN(unjump_lanes)(FN(work) * W, const int64_t *row, const double
         if (moves) FN(fill_lane)(W, A, file, l, t[l], (const T *)P->y_before + (size_t)row[l] * (size_t)W->d, row[l]);
     }
     if (!any) return PN_OK;
+    for (int l = 0; l < L; l++) A->partly |= weight[l] == 0;
     FN(copy)(file + (size_t)lay->slot[3] * L, lambda, (size_t)W->d * L);
     if (FN(run)(&A->E, file, lay->n_prologue, lay->n_reverse)) return PN_CALLBACK;
     const T *gy = FN(part_output)(A, file, 1);
