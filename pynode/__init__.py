@@ -30,10 +30,12 @@ _HOMES = {
     "pynode.events": ["event", "Hybrid", "EventObjective"],
     "pynode.jacobians": ["sensitivities", "Sensitivities", "SensitivityProblem"],
     "pynode.compat": ["odeint"],
+    "pynode.cells": ["gru_cell", "rnn_cell"],
     "pynode.models": ["NeuralODE", "load"],
     "pynode.models.classifier": ["NeuralODEClassifier", "NeuralODERegressor"],
     "pynode.models.resnet": ["ResNet"],
     "pynode.models.cnf": ["CNF"],
+    "pynode.models.latent_ode": ["LatentODE"],
     "pynode.files": ["ModelFileError"],
 }
 _HOME = {name: module for module, names in _HOMES.items() for name in names}

@@ -1,36 +1,17 @@
-"""Example data: one real record, one system with a known equation."""
+"""Example data: a real record, a system with a known equation, families of curves."""
 
-from dataclasses import dataclass
 from importlib import resources
 
 import numpy as np
 
 from pynode.constraints import positive
+from pynode.datasets.base import Dataset
+from pynode.datasets.curves import Curves, periodic, spirals
 from pynode.fields import field
 from pynode.solving import solve
 from pynode.tables import Trajectories, read_csv
 
-
-@dataclass(frozen=True)
-class Dataset:
-    """Trajectories to learn from and, where the truth is known, what to compare with.
-
-    Attributes
-    ----------
-    train : Trajectories
-        The measured trajectories.
-    held_out : Trajectories or None
-        Trajectories that take no part in fitting.
-    field : Field or None
-        The true vector field.
-    source : str
-        Where the data come from.
-    """
-
-    train: Trajectories
-    held_out: Trajectories | None = None
-    field: object = None
-    source: str = ""
+__all__ = ["Curves", "Dataset", "lotka_volterra", "lynx_hare", "periodic", "spirals", "van_der_pol"]
 
 
 def lynx_hare(held_out=0):

@@ -892,6 +892,7 @@ KINDS = {
     "NeuralODEClassifier": "pynode.models.classifier",
     "NeuralODERegressor": "pynode.models.classifier",
     "CNF": "pynode.models.cnf",
+    "LatentODE": "pynode.models.latent_ode",
 }
 """Other models that files hold: the module of each, whose class has `_from_content`."""
 

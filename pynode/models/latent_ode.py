@@ -1,0 +1,727 @@
+"""LatentODE: a generative model of time series, a differential equation in a latent space (an autoencoder)."""
+
+import inspect
+import math
+import secrets
+import time
+from dataclasses import asdict, dataclass
+from typing import Any
+
+import numpy as np
+
+from pynode import _version, files
+from pynode.arguments import integer, positive, real_array
+from pynode.cells import gru_cell, rnn_cell
+from pynode.fields import Field, mlp
+from pynode.fit.adam import adam
+from pynode.fit.checkpoint import as_checkpoint
+from pynode.fit.elbo import Elbo, Networks, Series, bounds, encode, kl, likelihood
+from pynode.fit.progress import Progress
+from pynode.fit.result import FitInterrupted
+from pynode.fit.schedules import as_schedule
+from pynode.functions import ACTIVATIONS
+from pynode.models.neural_ode import NotFittedError, _as_trajectories
+from pynode.models.options import widths
+from pynode.models.storage import _data_from_dict, _data_to_dict, _of_type, _text, _without_nan
+from pynode.solving import METHODS, Options, solve
+from pynode.systems import System
+from pynode.tables import Trajectories
+
+ENCODERS = ("gru", "rnn", "ode-rnn")
+
+SPAN = 4.0
+"""Length of the longest series in the time of the latent equation, by default: its field is then of order one."""
+
+DRIFT_STEPS = 20
+"""Steps on that length with which the ODE-RNN solves between observations; a shorter gap is one step."""
+
+FINE = 1e-6
+"""Largest tolerance of predictions."""
+
+DRAWS = 100
+"""Draws of z_0 behind a standard deviation."""
+
+
+@dataclass(frozen=True)
+class Units:
+    """Scaled value = (value - shift) / scale, scaled time = (time - t0) / t_scale; gap: a typical one, scaled."""
+
+    shift: np.ndarray
+    scale: np.ndarray
+    t0: float
+    t_scale: float
+    gap: float
+
+    @classmethod
+    def of(cls, data, t0, t_scale):
+        y = np.concatenate(data.y)
+        shift, scale = np.nanmean(y, axis=0), np.nanstd(y, axis=0)
+        t0 = float(min(t[0] for t in data.t)) if t0 is None else t0
+        longest = max(float(t[-1]) - t0 for t in data.t)
+        if t_scale is None:
+            t_scale = longest / SPAN if longest > 0 else 1.0
+        count = sum(len(t) for t in data.t)
+        gap = sum(float(t[-1]) - t0 for t in data.t) / count / t_scale
+        return cls(shift, np.where(scale > 0, scale, 1.0), t0, float(t_scale), gap if gap > 0 else 1.0)
+
+    def series(self, data):
+        """Trajectories as scaled `Series`."""
+        times = [(t - self.t0) / self.t_scale for t in data.t]
+        return Series.of(times, [(y - self.shift) / self.scale for y in data.y], self.gap)
+
+
+class LatentODE:
+    """A latent ODE: each series comes from an initial state z_0 of a latent differential equation, through a decoder.
+
+        z_0 ~ N(0, 1),   dz/dt = f(z; theta),   x(t_i) ~ N(decoder(z(t_i)), noise^2)
+
+    A recurrent encoder reads the observations backwards in time and gives q(z_0 | x) = N(mean, std^2); encoder, equation and
+    decoder are trained together by the evidence lower bound (Chen et al. 2018, arXiv:1806.07366, section 5; Rubanova, Chen,
+    Duvenaud 2019, arXiv:1907.03907). Times may be irregular and different for each series, entries may be missing (NaN).
+
+    Parameters
+    ----------
+    latent : int
+        Size of z.
+    hidden : tuple of int
+        Widths of the hidden layers of the latent equation.
+    encoder : {"gru", "rnn", "ode-rnn"}
+        "gru", "rnn": a gated or a plain recurrent cell, which is told the gaps between observations. "ode-rnn": the GRU, and
+        between observations its state follows a differential equation of its own.
+    encoder_hidden : int
+        Size of the encoder's state.
+    decoder_hidden : tuple of int
+        Widths of the hidden layers of the decoder.
+    activation : str
+        Of the latent equation and the decoder, see `pynode.mlp`.
+    field : Field, optional
+        A latent equation of your own (d = latent) in place of the network. Its time is (t - t0_) / units_.t_scale.
+    noise : float or sequence of float, optional
+        Standard deviation of the measurements, in the units of the data, one for all or one for each; default: learned.
+    anneal : float
+        Part of training over which the weight of the KL divergence rises from 0 to 1.
+    n_samples : int
+        Draws of z_0 for each series and iteration.
+    batch_size : int or None
+        Series of a minibatch; None: all of them.
+    max_iter : int
+        Iterations of Adam.
+    learning_rate : float
+    schedule : {"cosine", "constant", "exponential", "one_cycle"} or callable
+        Of the learning rate, see `pynode.fit.schedules`.
+    max_gradient : float, optional
+        Longer gradients are shortened to this norm.
+    method, rtol, atol : see `pynode.solve`
+        Of the latent equation while training; predictions use tolerances of at most 1e-6.
+    dtype : {"float32", "float64"}
+        Of the solves while training.
+    t0 : float, optional
+        Time of z_0; no observation may be earlier. Default: the first time in the data.
+    t_scale : float, optional
+        Unit of the latent equation's time. Default: a quarter of the longest series.
+    random_state : int, optional
+        The same seed gives the same model.
+    verbose : int
+        Show progress while fitting.
+
+    Attributes
+    ----------
+    theta_ : (p,) array
+    networks_ : pynode.fit.elbo.Networks
+        Encoder, head, latent equation with its likelihood, decoder; all in scaled units.
+    units_ : Units
+        The scaling.
+    t0_ : float
+    names_ : tuple of str
+    noise_ : (d,) array
+        Standard deviation of the measurements, given or learned.
+    data_ : Trajectories or None
+        What it was fitted to.
+    history_ : dict of arrays
+        loss, gradient_norm, seconds: an entry an iteration.
+    report_ : dict
+        How the fit went. elbo and iwae (by 20 draws) are per observed number, in nats and the units of the data; kl is the
+        mean over the series.
+
+    Examples
+    --------
+    >>> import numpy as np, pynode as pn
+    >>> rng = np.random.default_rng(0)
+    >>> t = np.linspace(0, 3, 15)
+    >>> Y = np.sin(t + rng.uniform(0, 6, (20, 1)))[:, :, None]
+    >>> model = pn.LatentODE(latent=2, hidden=(8,), max_iter=20, random_state=0).fit(t, Y)
+    >>> model.extrapolate(t, Y, np.linspace(3, 4, 5)).shape
+    (20, 5, 1)
+    """
+
+    def __init__(
+        self,
+        latent=4,
+        hidden=(20, 20),
+        *,
+        encoder="gru",
+        encoder_hidden=25,
+        decoder_hidden=(20,),
+        activation="tanh",
+        field=None,
+        noise=None,
+        anneal=0.1,
+        n_samples=1,
+        batch_size=50,
+        max_iter=2000,
+        learning_rate=1e-2,
+        schedule="cosine",
+        max_gradient=None,
+        method="dopri5",
+        rtol=1e-3,
+        atol=1e-3,
+        dtype="float32",
+        t0=None,
+        t_scale=None,
+        random_state=None,
+        verbose=0,
+    ):
+        # as in scikit-learn: kept as given, checked by fit
+        self.latent, self.hidden, self.field = latent, hidden, field
+        self.encoder, self.encoder_hidden, self.decoder_hidden = encoder, encoder_hidden, decoder_hidden
+        self.activation, self.noise, self.anneal, self.n_samples = activation, noise, anneal, n_samples
+        self.batch_size, self.max_iter, self.learning_rate = batch_size, max_iter, learning_rate
+        self.schedule, self.max_gradient = schedule, max_gradient
+        self.method, self.rtol, self.atol, self.dtype = method, rtol, atol, dtype
+        self.t0, self.t_scale, self.random_state, self.verbose = t0, t_scale, random_state, verbose
+
+    # ---- Fitting -------------------------------------------------------------------------------------------------
+
+    def fit(
+        self,
+        t,
+        Y=None,
+        *,
+        names=None,
+        time=None,
+        state=None,
+        id=None,
+        progress=None,
+        callback=None,
+        checkpoint=None,
+    ):
+        """Learn from many series.
+
+        Parameters
+        ----------
+        t : (T,) array, list of (T_i,) arrays, Trajectories, or a data frame
+            Times. A data frame holds everything: name its columns `time`, `state`, `id`.
+        Y : (B, T, d) array, or list of (T_i, d) arrays
+            Values; NaN: not observed.
+        names : sequence of str, optional
+            Of the d values.
+        time, state, id : str or sequence of str
+            Columns of the data frame.
+        progress : bool, optional
+            Show how training goes. Default: `verbose`.
+        callback : callable, optional
+            callback(Iteration) after each iteration; return True to stop.
+        checkpoint : path or pynode.fit.Checkpoint, optional
+            A file that is written now and then. If it is there, the fit goes on from it, to the same bits as if nothing had
+            happened; it is removed at the end. Needs random_state.
+
+        Returns
+        -------
+        LatentODE
+            This model, fitted.
+
+        Raises
+        ------
+        ValueError
+            Bad options or data: a series without observation, an observation before t0.
+        pynode.fit.FitInterrupted
+            Ctrl-C (it is a KeyboardInterrupt); the model keeps the state reached and can be used.
+        """
+        check(self)
+        data = _as_trajectories(t, Y, None, names, time, state, id, None)
+        if data.never_observed:
+            raise ValueError(f"{data.never_observed[0]} is never observed: leave the column out")
+        units = Units.of(data, None if self.t0 is None else float(self.t0), self.t_scale)
+        _check_series(data, units.t0)
+        started = _now()
+        seed = secrets.randbits(31) if self.random_state is None else int(self.random_state)
+        networks = self._networks(data.d, units)
+        objective = self._objective(networks, units.series(data), seed)
+        checkpoint = self._open(checkpoint, data)
+        theta0, interrupt = networks.init(seed), None
+        total, show = int(self.max_iter), bool(self.verbose) if progress is None else bool(progress)
+        with Progress(total, "training", show) as bar:
+            try:
+                result = adam(
+                    objective,
+                    theta0,
+                    max_iter=total,
+                    learning_rate=self.learning_rate,
+                    schedule=self.schedule,
+                    max_gradient=self.max_gradient,
+                    callback=_reporting(bar, callback),
+                    checkpoint=checkpoint,
+                )
+            except FitInterrupted as error:
+                result, interrupt = error.result, error
+            finally:
+                if checkpoint is not None:
+                    checkpoint.close() if interrupt is not None else None
+        if checkpoint is not None and interrupt is None:
+            checkpoint.done()
+        self._keep(networks, result, units, data, seed, objective.failed, started)
+        if interrupt is not None:
+            raise interrupt
+        return self
+
+    def _networks(self, d, units):
+        latent, H = int(self.latent), int(self.encoder_hidden)
+        cell = (rnn_cell if self.encoder == "rnn" else gru_cell)(H, 2 * d + 1)
+        drift = mlp(H, (H,), gain=0.5) if self.encoder == "ode-rnn" else None
+        decoder = mlp(latent, widths(self.decoder_hidden), d, activation=self.activation)
+        equation = mlp(latent, widths(self.hidden), activation=self.activation) if self.field is None else self.field
+        noise = None if self.noise is None else _noise(self.noise, d) / units.scale
+        generator = System(equation, loss=likelihood(latent, decoder, d, noise))
+        return Networks(drift, cell, mlp(H, (), 2 * latent), generator, decoder)
+
+    def _options(self, fine=False):
+        """(encoder's, generator's) options of the solves."""
+        step = SPAN / DRIFT_STEPS if self.encoder == "ode-rnn" else math.inf
+        encoding = Options("midpoint", step=step) if math.isfinite(step) else Options("euler", step=1e300)
+        rtol, atol = (min(x, FINE) if fine else x for x in (self.rtol, self.atol))
+        return encoding, Options(self.method, rtol, atol)
+
+    def _objective(self, networks, series, seed):
+        rise = max(1.0, self.anneal * self.max_iter)
+        return Elbo(
+            networks,
+            series,
+            *self._options(),
+            batch_size=self.batch_size,
+            n_samples=int(self.n_samples),
+            seed=seed,
+            beta=lambda k: min(1.0, k / rise),
+            dtype=np.dtype(self.dtype).type,
+        )
+
+    def _open(self, checkpoint, data):
+        if checkpoint is None:
+            return None
+        if self.random_state is None:
+            raise ValueError("checkpoint= needs random_state, so that the fit can be continued as it began")
+        checkpoint = as_checkpoint(checkpoint)
+        params = {name: value for name, value in self.get_params().items() if name not in ("field", "verbose")}
+        field = None if self.field is None else self.field.to_dict()
+        checkpoint.open(_version.__version__, "LatentODE", params, field, list(data.t), list(data.y))
+        return checkpoint
+
+    def _keep(self, networks, result, units, data, seed, failed, started):
+        self.networks_, self.theta_, self.units_, self.t0_ = networks, result.theta, units, units.t0
+        self.names_, self.time_name_, self.data_ = data.names, data.time_name, data
+        self.history_ = result.history
+        self.noise_ = self._noise_of()
+        seconds = _now() - started
+        bound = self.bound(data, n_samples=20, random_state=seed)
+        count = data.n_observed
+        residual = np.concatenate(data.y) - np.concatenate(self.predict(data))
+        mean, std = self.encode(data)
+        self.report_ = {
+            "status": "finished" if result.status == "max_iter" else result.status,
+            "loss": float(result.loss),
+            "elbo": float(np.nansum(bound["elbo"]) / count),
+            "iwae": float(np.nansum(bound["iwae"]) / count),
+            "kl": float(kl(mean, np.log(std)).mean()),
+            "rmse": dict(zip(data.names, np.sqrt(np.nanmean(residual**2, axis=0)).tolist(), strict=True)),
+            "noise": dict(zip(data.names, self.noise_.tolist(), strict=True)),
+            "seed": seed,
+            "seconds": seconds,
+            "iterations": int(result.n_iter),
+            "failed": int(failed),
+            "n_params": networks.n_params,
+            "n_series": len(data),
+            "n_observed": count,
+            "version": _version.__version__,
+        }
+
+    def _noise_of(self):
+        if self.noise is not None:
+            return _noise(self.noise, len(self.names_))
+        loss = self.networks_.generator.unflatten(self.theta_[self.networks_.parts["generator"]])["loss"]
+        return np.exp(loss["log_noise"]) * self.units_.scale
+
+    # ---- Using it ------------------------------------------------------------------------------------------------
+
+    def encode(self, t, Y=None):
+        """The posterior of the initial state of each series, q(z_0 | x) = N(mean, std^2).
+
+        Parameters
+        ----------
+        t, Y : as in `fit`, or one series: (T,), (T, d)
+
+        Returns
+        -------
+        mean, std : (B, latent) arrays; (latent,) of one series
+        """
+        data, single = self._data(t, Y)
+        mean, log_std = self._encode(data)
+        return (mean[0], np.exp(log_std[0])) if single else (mean, np.exp(log_std))
+
+    def _encode(self, data):
+        return encode(self.networks_, self.theta_, self.units_.series(data), self._options()[0])
+
+    def predict(self, t, Y=None, at=None, *, return_std=False, n_samples=None, random_state=0):
+        """Curves given series: the decoder along the latent trajectory from the posterior of z_0, at any times.
+
+        Parameters
+        ----------
+        t, Y : as in `fit`, or one series: (T,), (T, d)
+        at : (S,) array, or list of B arrays, optional
+            Times, not before t0_, rising. Default: those of the series.
+        return_std : bool
+            Return (mean, std) over draws from the posterior of z_0: how uncertain the curve is. Measurements have the noise
+            `noise_` on top.
+        n_samples : int, optional
+            Draws behind mean and std (100 with return_std). Default: none, the curve from the mean of z_0.
+        random_state : int
+            Of the draws.
+
+        Returns
+        -------
+        (B, S, d) array, a list of (S_i, d) arrays where the times differ; (S, d) of one series
+        """
+        data, single = self._data(t, Y)
+        at = self._times(list(data.t) if at is None else at, len(data), shared=at is None)
+        mean, log_std = self._encode(data)
+        n = int(DRAWS if return_std else 0) if n_samples is None else integer("n_samples", n_samples, 1)
+        if n == 0:
+            return _shaped(self._curves(mean, at), single)
+        z0 = mean + np.exp(log_std) * np.random.default_rng(random_state).standard_normal((n, *mean.shape))
+        curves = self._draws(z0, at)
+        pairs = [np.stack([c.mean(axis=0), c.std(axis=0)]) for c in curves]
+        y, std = ([pair[i] for pair in pairs] for i in (0, 1))
+        y, std = (_shaped(_stacked(part, at), single) for part in (y, std))
+        return (y, std) if return_std else y
+
+    def reconstruct(self, t, Y=None, **options):
+        """`predict` at the times of the series themselves: smoothed, missing entries filled."""
+        return self.predict(t, Y, **options)
+
+    def extrapolate(self, t, Y=None, at=None, **options):
+        """`predict` at later times.
+
+        Parameters
+        ----------
+        t, Y, **options : see `predict`
+        at : (S,) array, or list of B arrays
+            Not before the last time of any series.
+        """
+        data, _ = self._data(t, Y)
+        if at is None:
+            raise TypeError("extrapolate needs the times: extrapolate(t, Y, at)")
+        times = self._times(at, len(data))
+        for i, name in enumerate(data.ids):
+            first = (times[i] if isinstance(times, list) else times)[0]
+            if first < data.t[i][-1]:
+                raise ValueError(
+                    f"at begins at {first:g}, before the last time of series {name}, {data.t[i][-1]:g}: "
+                    "take predict(t, Y, at)"
+                )
+        return self.predict(t, Y, at, **options)
+
+    def sample(self, at, n=1, t=None, Y=None, *, random_state=None):
+        """Curves of random initial states: from the prior N(0, 1), or, given series, from their posteriors.
+
+        Parameters
+        ----------
+        at : (S,) array
+            Times, not before t0_, rising.
+        n : int
+            How many.
+        t, Y : as in `predict`, optional
+            Series whose posterior to draw from.
+        random_state : int, optional
+
+        Returns
+        -------
+        (n, S, d) array; (n, B, S, d) given series, (n, S, d) given one
+            Without measurement noise.
+        """
+        self._fitted()
+        n, rng = integer("n", n, 1), np.random.default_rng(random_state)
+        at = self._times(real_array("at", at, np.float64), 1)
+        if t is None and Y is None:
+            return np.asarray(self._curves(rng.standard_normal((n, self.networks_.latent)), at))
+        data, single = self._data(t, Y)
+        mean, log_std = self._encode(data)
+        z0 = mean + np.exp(log_std) * rng.standard_normal((n, *mean.shape))
+        curves = np.stack(self._draws(z0, at), axis=1)
+        return curves[:, 0] if single else curves
+
+    def bound(self, t, Y=None, *, n_samples=100, random_state=0):
+        """Lower bounds of the log density of each series, in nats.
+
+        Parameters
+        ----------
+        t, Y : as in `fit`
+        n_samples : int
+            Draws of z_0.
+        random_state : int
+
+        Returns
+        -------
+        dict
+            elbo, iwae: (B,) arrays. The importance-weighted bound (Burda, Grosse, Salakhutdinov 2016, arXiv:1509.00519) is
+            the tighter the more draws.
+        """
+        data, _ = self._data(t, Y)
+        n_samples = integer("n_samples", n_samples, 1)
+        series = self.units_.series(data)
+        encoding, options = self._options(fine=True)
+        pair = bounds(self.networks_, self.theta_, series, encoding, options, n_samples, random_state)
+        shift = np.add.reduceat(series.mask @ np.log(self.units_.scale), series.start)  # density in the units of the data
+        return dict(zip(("elbo", "iwae"), (value - shift for value in pair), strict=True))
+
+    def _curves(self, z0, at):
+        """Decoded curves (n, S, d), or a list of them, at times of the user, shared or a list."""
+        times = [self._scaled(x) for x in at] if isinstance(at, list) else self._scaled(at)
+        generator, part = self.networks_.generator, self.networks_.parts["generator"]
+        theta = generator.split(self.theta_[part])
+        options = self._options(fine=True)[1]
+        z = solve(generator.field, z0, times, theta["field"], method=options.method, rtol=options.rtol, atol=options.atol).y
+        decode = theta["loss"][: self.networks_.decoder.n_params]
+        rows = np.concatenate([part[1:] for part in z])
+        x = self.networks_.decoder(0.0, rows, decode) * self.units_.scale + self.units_.shift
+        if not isinstance(at, list):
+            return x.reshape(len(z0), len(at), -1)
+        return np.split(x, np.cumsum([len(t) for t in at])[:-1])
+
+    def _draws(self, z0, at):
+        """A list of (n, S_i, d) curves of z0 (n, B, latent)."""
+        n, count = z0.shape[:2]
+        flat = self._curves(z0.reshape(n * count, -1), at * n if isinstance(at, list) else at)
+        return [np.stack(flat[i::count]) for i in range(count)]
+
+    def _scaled(self, at):
+        return np.concatenate([[0.0], (at - self.t0_) / self.units_.t_scale])
+
+    def _data(self, t, Y):
+        """(Trajectories, whether it is one series by itself)."""
+        self._fitted()
+        if t is None or (Y is None and not isinstance(t, Trajectories)):
+            raise TypeError("give the series, (t, Y), or Trajectories")
+        single = not isinstance(t, Trajectories) and not isinstance(Y, (list, tuple)) and np.ndim(Y) < 3
+        data = _as_trajectories(t, Y, None, None, None, None, None, None)
+        if data.d != len(self.names_):
+            raise ValueError(
+                f"the series have {data.d} values a time, the model {len(self.names_)}: {', '.join(self.names_)}"
+            )
+        _check_series(data, self.t0_)
+        return data, single
+
+    def _times(self, at, n, shared=False):
+        """Times asked for: one array, or a list of n arrays; `shared`: a list of equal arrays becomes one."""
+        if isinstance(at, (list, tuple)) and len(at) and np.ndim(at[0]) == 1:
+            if len(at) != n:
+                raise ValueError(f"at holds {len(at)} arrays of times for {n} series")
+            if shared and all(len(x) == len(at[0]) and (x == at[0]).all() for x in at):
+                return self._checked_times("at", at[0])
+            return [self._checked_times(f"at[{i}]", x) for i, x in enumerate(at)]
+        return self._checked_times("at", at)
+
+    def _checked_times(self, name, x):
+        x = real_array(name, x, np.float64)
+        if x.ndim != 1 or x.size == 0 or not np.isfinite(x).all() or (np.diff(x) < 0).any():
+            raise ValueError(f"{name} must be a non-empty vector of finite times that do not fall")
+        if x[0] < self.t0_:
+            raise ValueError(f"{name} begins at {x[0]:g}, before the time t0 = {self.t0_:g} of the latent initial state")
+        return x
+
+    def plot(self, kind="series", t=None, Y=None, **options):
+        """A picture (needs matplotlib).
+
+        Parameters
+        ----------
+        kind : {"series", "latent", "loss"}
+            Data and posterior curves with 90 % bands; posterior means in latent space; the loss while training.
+        t, Y : as in `predict`, optional
+            Series to show; default those of the fit.
+        **options : see `pynode.models.latent_plots`
+
+        Returns
+        -------
+        matplotlib.figure.Figure
+        """
+        from pynode.models import latent_plots
+
+        self._fitted()
+        if kind not in latent_plots.PICTURES:
+            raise ValueError(f"kind={kind!r} is not one of {', '.join(latent_plots.PICTURES)}")
+        data = self.data_ if t is None else self._data(t, Y)[0]
+        if data is None and kind != "loss":
+            raise ValueError("the model was stored without its data: give the series, plot(kind, t, Y)")
+        return latent_plots.PICTURES[kind](self, data, **options)
+
+    # ---- Parameters and files ------------------------------------------------------------------------------------
+
+    def get_params(self, deep=True):
+        """The parameters of the constructor by name (as in scikit-learn)."""
+        return {name: getattr(self, name) for name in inspect.signature(type(self)).parameters}
+
+    def set_params(self, **params):
+        """Change parameters of the constructor (as in scikit-learn); returns this model."""
+        known = inspect.signature(type(self)).parameters
+        for name, value in params.items():
+            if name not in known:
+                raise ValueError(f"LatentODE has no parameter {name!r}; it has {', '.join(known)}")
+            setattr(self, name, value)
+        return self
+
+    @staticmethod
+    def _from_content(content):
+        return from_content(content)
+
+    def save(self, path, *, data=True):
+        """Write the model to a file that `pynode.load` reads; an existing file is replaced in one step.
+
+        Parameters
+        ----------
+        path : path
+        data : bool
+            Store the data it was fitted to as well, for pictures.
+        """
+        self._fitted()
+        params = self.get_params() | {"field": None}
+        if callable(params["schedule"]):
+            raise ValueError("schedule is a function of yours, which no model file can hold: set_params(schedule='cosine')")
+        params["noise"] = None if self.noise is None else self.noise_.tolist()
+        files.write(
+            path,
+            {
+                "model": "LatentODE",
+                "params": {name: list(x) if isinstance(x, tuple) else x for name, x in params.items()},
+                "field": None if self.field is None else self.field.to_dict(),
+                "theta": self.theta_,
+                "units": asdict(self.units_),
+                "names": list(self.names_),
+                "time_name": self.time_name_,
+                "history": self.history_,
+                "report": _without_nan(self.report_),
+                "data": _data_to_dict(self.data_) if data and self.data_ is not None else None,
+            },
+        )
+
+    def _fitted(self):
+        if not hasattr(self, "theta_"):
+            raise NotFittedError("this model was not fitted yet: call fit(t, Y), or read one with pynode.load(path)")
+
+    def __sklearn_is_fitted__(self):
+        return hasattr(self, "theta_")
+
+    def __repr__(self):
+        what = f"<LatentODE latent={self.latent}, encoder={self.encoder!r}"
+        if not hasattr(self, "theta_"):
+            return f"{what}, not fitted>"
+        return f"{what}, {', '.join(self.names_)}: fitted to {self.report_['n_series']} series>"
+
+
+def from_content(content):
+    """The model that `LatentODE.save` wrote, from the content of its file; raises where that makes no sense."""
+    params = dict(content["params"])
+    params |= {name: tuple(x) for name, x in params.items() if name in ("hidden", "decoder_hidden") and isinstance(x, list)}
+    params["field"] = None if content["field"] is None else Field.from_dict(content["field"])
+    model = LatentODE(**params)
+    check(model)
+    names = tuple(_of_type(name, str, "a name") for name in content["names"])
+    units = Units(**content["units"])
+    for name in ("shift", "scale"):
+        part = getattr(units, name)
+        if part.shape != (len(names),) or not np.isfinite(part).all() or (name == "scale" and not (part > 0).all()):
+            raise ValueError(f"{name} must be {len(names)} finite numbers")
+    positive("t_scale", units.t_scale), positive("gap", units.gap), _of_type(units.t0, float, "t0")
+    model.networks_ = model._networks(len(names), units)
+    theta, history = content["theta"], content["history"]
+    if theta.shape != (model.networks_.n_params,) or not np.isfinite(theta).all():
+        raise ValueError(f"theta must be {model.networks_.n_params} finite numbers")
+    if set(history) != {"loss", "gradient_norm", "seconds"} or len({x.shape for x in history.values()}) != 1:
+        raise ValueError("the history must be vectors of one length")
+    model.theta_, model.units_, model.t0_, model.names_ = theta, units, units.t0, names
+    model.time_name_, model.history_ = _text(content["time_name"]), history
+    model.report_ = _of_type(content["report"], dict, "the report")
+    model.data_ = None if content["data"] is None else _data_from_dict(content["data"], names, model.time_name_)
+    model.noise_ = model._noise_of()
+    return model
+
+
+def check(model):
+    """Everything that can be said before there are data."""
+    least = {"latent": 1, "encoder_hidden": 1, "n_samples": 1, "max_iter": 1}
+    for name, low in least.items():
+        integer(name, getattr(model, name), low)
+    for name in ("batch_size", "random_state"):
+        if getattr(model, name) is not None:
+            integer(name, getattr(model, name), int(name == "batch_size"))
+    for name in ("hidden", "decoder_hidden"):
+        for width in widths(getattr(model, name)):
+            integer(name, width, 1)
+    for name in ("learning_rate", "rtol", "atol", "max_gradient", "t_scale"):
+        if getattr(model, name) is not None:
+            positive(name, getattr(model, name))
+    if not 0 <= positive("anneal", model.anneal, zero=True) <= 1:
+        raise ValueError(f"anneal={model.anneal!r} must be between 0 and 1, a part of training")
+    if model.t0 is not None and not math.isfinite(float(model.t0)):
+        raise ValueError(f"t0={model.t0!r} must be finite")
+    adaptive = [name for name, row in METHODS.items() if row["error_order"]]
+    choices: Any = {"encoder": ENCODERS, "activation": ACTIVATIONS, "dtype": ("float32", "float64"), "method": adaptive}
+    for name, known in choices.items():
+        value = getattr(model, name)
+        if not isinstance(value, str) or value not in known:
+            raise ValueError(f"{name}={value!r} is not one of {', '.join(known)}")
+    as_schedule(model.schedule)
+    if model.field is not None:
+        if not isinstance(model.field, Field):
+            raise TypeError(f"field must be a Field (pynode.field, pynode.mlp, ...), not {type(model.field).__name__}")
+        if model.field.callbacks or model.field.inputs or not model.field.d == model.field.n_out == model.latent:
+            raise ValueError(f"field must be a traced vector field of latent = {model.latent} states without inputs")
+
+
+def _noise(noise, d):
+    """(d,) standard deviations."""
+    noise = real_array("noise", noise, np.float64)
+    if noise.shape not in ((), (d,)) or not (np.isfinite(noise) & (noise > 0)).all():
+        raise ValueError(f"noise must be positive, one number or {d}")
+    return np.broadcast_to(noise, (d,)).copy()
+
+
+def _check_series(data, t0):
+    for name, t, y in zip(data.ids, data.t, data.y, strict=True):
+        seen = ~np.isnan(y).all(axis=1)
+        if not seen.any():
+            raise ValueError(f"series {name} has no observed entry (all are NaN): leave it out, its posterior is the prior")
+        if t[seen][0] < t0:
+            raise ValueError(
+                f"series {name} has an observation at {data.time_name} = {t[seen][0]:g}, before the time t0 = {t0:g} of the "
+                "latent initial state: give t0= a time before all observations when fitting, or cut the series"
+            )
+
+
+def _stacked(parts, at):
+    return parts if isinstance(at, list) else np.stack(parts)
+
+
+def _shaped(curves, single):
+    return curves[0] if single else curves
+
+
+def _reporting(bar, callback):
+    def after_iteration(iteration):
+        bar.update(iteration.number, f"-ELBO {iteration.loss:.4g}")
+        return callback is not None and callback(iteration) is True
+
+    return after_iteration
+
+
+def _now():
+    return time.perf_counter()
+
+
+__all__ = ["LatentODE", "Units"]
