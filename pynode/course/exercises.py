@@ -1,0 +1,241 @@
+"""The exercises of the course: each computes its right answer and knows the usual wrong ones."""
+
+import math
+
+import numpy as np
+
+from pynode.course.checking import Choice, Exercise, Number, Wrong, called, numbers
+
+# ---- 00 and 01: quickstart, solvers ----------------------------------------------------------------------------------
+
+
+def _small_swing_period():
+    """Of angle'' = -4 sin(angle) - 0.25 angle' near 0: the frequency of a damped linear oscillator."""
+    return 2 * math.pi / math.sqrt(4.0 - 0.125**2)
+
+
+def _order_of_heun(answer):
+    order = float(numbers(answer))
+    if abs(order - 2) <= 0.1:
+        return f"{order:.2f}: Heun's method has order 2. Half the step, a quarter of the error."
+    if abs(order + 2) <= 0.1:
+        raise Wrong("The slope of log(error) against log(number of steps) is negative; against log(h) it is positive.")
+    if abs(order - 1) <= 0.15:
+        raise Wrong("Order 1 is Euler's. Is the method `heun`?")
+    if abs(order - 3) <= 0.15:
+        raise Wrong("3 is the slope of the error of one single step; after a fixed time many of them add up.")
+    if abs(order - 2) <= 0.5:
+        raise Wrong(f"{order:.2f} is near, but leave out the steps that are too long for a straight line (or too short).")
+    raise Wrong(f"{order:.3g} is no slope that this method has. Take logarithms of both, error and h.")
+
+
+# ---- 02: the two worked examples ---------------------------------------------------------------------------------------
+
+W1, B1, W2, B2, Y0, H, TARGET = 1.5, 0.0, -2.0, 0.0, 1.0, 0.25, 0.37
+"""Field w2 tanh(w1 y + b1) + b2, start, Euler step, and the value observed at t = 0.5."""
+
+
+def _field(y, w2=W2):
+    return w2 * math.tanh(W1 * y + B1) + B2
+
+
+def _slope(y):
+    return W2 * W1 * (1 - math.tanh(W1 * y + B1) ** 2)
+
+
+def _euler(w2=W2):
+    """y1 and y2."""
+    y1 = Y0 + H * _field(Y0, w2)
+    return y1, y1 + H * _field(y1, w2)
+
+
+def _exact_flow():
+    return math.asinh(math.sinh(1.5) * math.exp(-1.5)) / 1.5
+
+
+def _adjoint_step(slope_at=0):
+    """a1 = a2 (1 + h df/dy), df/dy at y1 (0) or, wrongly, at y2 (1)."""
+    y = _euler()
+    return (y[1] - TARGET) * (1 + H * _slope(y[slope_at]))
+
+
+def _gradient_w2():
+    """The exact derivative of the Euler loss: h (a1 df/dw2(y0) + a2 df/dw2(y1)), a the discrete adjoint."""
+    y1, y2 = _euler()
+    return H * (_adjoint_step() * math.tanh(W1 * Y0) + (y2 - TARGET) * math.tanh(W1 * y1))
+
+
+WORKED = {
+    "euler-y2": Exercise(
+        Number(
+            lambda: _euler()[1],
+            "y(0.5) by two Euler steps is {value}.",
+            {
+                "That is the solution of y' = -2y, another equation.": lambda: math.exp(-1),
+                "That is the exact solution of this field. Asked for: two Euler steps.": _exact_flow,
+                "That is after one step; one more.": lambda: _euler()[0],
+                "That is one long step of 0.5. Take two of 0.25.": lambda: Y0 + 0.5 * _field(Y0),
+            },
+        ),
+        "the state after two Euler steps of 0.25",
+        "y1 = y0 + 0.25 f(y0), then once more from y1.",
+    ),
+    "slope-at-origin": Exercise(
+        Number(
+            lambda: _slope(0.0),
+            "df/dy at 0 is w1 w2 = {value}: near the origin the field is -3y, not -2y.",
+            {"-2 is w2 alone; the chain rule brings w1 too.": lambda: W2, "1.5 is w1 alone.": lambda: W1},
+        ),
+        "df/dy at y = 0",
+        "f = w2 tanh(w1 y): the derivative of tanh at 0 is 1, and there is an inner derivative.",
+    ),
+    "slope-at-y2": Exercise(
+        Number(
+            lambda: _slope(_euler()[1]),
+            "df/dy at y2 is {value}.",
+            {
+                "That is df/dy at y1 = 0.5474. Put y2 in: the page that this example comes from made the same slip.": lambda: (
+                    _slope(_euler()[0])
+                ),
+                "That is df/dy at y0.": lambda: _slope(Y0),
+                "That is the slope at the origin, without saturation.": lambda: _slope(0.0),
+                "The inner derivative w1 is missing.": lambda: _slope(_euler()[1]) / W1,
+            },
+            rtol=3e-4,
+        ),
+        "df/dy at y2",
+        "w1 w2 (1 - tanh(w1 y)^2), at y = y2.",
+    ),
+    "adjoint-a1": Exercise(
+        Number(
+            _adjoint_step,
+            "a1 = {value}: the exact derivative of the loss with respect to y1.",
+            {
+                "You took df/dy at y2. The step from y1 to y2 used the field at y1, so its derivative is taken there.": lambda: (
+                    _adjoint_step(1)
+                ),
+                "That is a2, the derivative with respect to the last state.": lambda: _euler()[1] - TARGET,
+            },
+        ),
+        "dL/dy1",
+        "y2 = y1 + h f(y1). Differentiate: dy2/dy1 = 1 + h df/dy(y1), and a1 = a2 dy2/dy1.",
+    ),
+    "gradient-w2": Exercise(
+        Number(
+            _gradient_w2,
+            "dL/dw2 = {value}. It is negative: a larger w2 (closer to 0) lets y(0.5) = 0.2096 rise towards 0.37.",
+            {
+                "That is dL/dw2 with tanh taken at y2 and y1. Euler's steps used y1 and y0.": lambda: (
+                    H * (_adjoint_step() * math.tanh(W1 * _euler()[0]) + (_euler()[1] - TARGET) * math.tanh(W1 * _euler()[1]))
+                ),
+                "Only the last step counts there; w2 acts in the first one too.": lambda: (
+                    H * (_euler()[1] - TARGET) * math.tanh(W1 * _euler()[0])
+                ),
+            },
+        ),
+        "dL/dw2 of the Euler loss",
+        "w2 acts in both steps: h (a1 tanh(w1 y0) + a2 tanh(w1 y1)). Test it with finite differences.",
+    ),
+}
+
+# ---- 03: the adjoint -----------------------------------------------------------------------------------------------------
+
+CASES = ((2.0, 1.3, 1.5, 0.5), (1.0, 0.4, 2.0, -0.3), (-1.5, 2.0, 0.7, 0.1))
+"""y0, alpha, T, y* at which functions of the student are tried."""
+
+
+def _adjoint_closed_form(a):
+    for y0, alpha, T, y_star in CASES:
+        end = y0 * math.exp(-alpha * T) - y_star
+        for t in (0.0, 0.3 * T, T):
+            given = float(called(a, t, y0, alpha, T, y_star))
+            right = end * math.exp(alpha * (t - T))
+            if math.isclose(given, right, rel_tol=1e-6):
+                continue
+            if math.isclose(given, -right, rel_tol=1e-6):
+                raise Wrong("The sign is wrong: a(T) = dL/dy(T) = y(T) - y*.")
+            if math.isclose(given, end * math.exp(-alpha * (t - T)), rel_tol=1e-6):
+                raise Wrong("You solved da/dt = -alpha a. The minus signs of -df/dy = -(-alpha) cancel: da/dt = +alpha a.")
+            if math.isclose(given, end * math.exp(alpha * t), rel_tol=1e-6):
+                raise Wrong("The condition holds at the end, a(T) = y(T) - y*: the exponent is alpha (t - T).")
+            if math.isclose(given, end, rel_tol=1e-6):
+                raise Wrong("That is a(T), and a changes with t.")
+            raise Wrong(f"At t = {t:g}, y0 = {y0:g}, alpha = {alpha:g}, T = {T:g}, y* = {y_star:g} it gives {given:.6g}, "
+                        "which is not dL/dy(t).")
+    return "a(t) = (y0 exp(-alpha T) - y*) exp(alpha (t - T))."
+
+
+def _gradient_alpha(g):
+    for y0, alpha, T, y_star in CASES:
+        end = y0 * math.exp(-alpha * T)
+        given, right = float(called(g, y0, alpha, T, y_star)), -(end - y_star) * T * end
+        if math.isclose(given, right, rel_tol=1e-6):
+            continue
+        if math.isclose(given, -right, rel_tol=1e-6):
+            raise Wrong("The sign is wrong: df/dalpha = -y, and the integral from 0 to T comes with a plus.")
+        if math.isclose(given, right / T, rel_tol=1e-6):
+            raise Wrong("A factor T is missing: the integrand is constant, the interval is T long.")
+        if math.isclose(given, -(end - y_star) * T * y0, rel_tol=1e-6):
+            raise Wrong("exp(-alpha T) is missing: a(t) y(t) = a(T) y(T) at every t.")
+        raise Wrong(f"At y0 = {y0:g}, alpha = {alpha:g}, T = {T:g}, y* = {y_star:g} it gives {given:.6g}, not dL/dalpha. "
+                    "Differentiate L directly and compare.")
+    return "dL/dalpha = -(y0 exp(-alpha T) - y*) T y0 exp(-alpha T)."
+
+
+ADJOINT = {
+    "adjoint-closed-form": Exercise(
+        _adjoint_closed_form,
+        "a function a(t, y0, alpha, T, y_star)",
+        "da/dt = -a df/dy = alpha a, with a(T) = y(T) - y*.",
+    ),
+    "gradient-alpha": Exercise(
+        _gradient_alpha,
+        "a function of (y0, alpha, T, y_star)",
+        "The integral of a(t) (-y(t)) from 0 to T; a(t) y(t) does not depend on t.",
+    ),
+    "adjoint-memory": Exercise(
+        Choice(
+            "b",
+            {
+                "a": "The parameters do not change from step to step: they are stored once, p, not N p.",
+                "b": "States for each step, parameters once; the continuous adjoint keeps the current state, adjoint and sum.",
+                "c": "The first is right. The continuous adjoint solves y backwards again and keeps no path.",
+                "d": "The other way round.",
+            },
+        ),
+        "a letter",
+        "What differs from step to step must be kept for each step.",
+    ),
+}
+
+EXERCISES = {
+    "quickstart-period": Exercise(
+        Number(
+            _small_swing_period,
+            "About {value} s.",
+            {
+                "That is half a period: count crossings in one direction only.": lambda: _small_swing_period() / 2,
+                "That is the angular frequency (rad/s), not the period.": lambda: math.sqrt(4.0 - 0.125**2),
+                "That is the frequency (1/s), not the period.": lambda: 1 / _small_swing_period(),
+            },
+            rtol=0.03,
+        ),
+        "the period in seconds",
+        "Predict from [0.05, 0] on a fine grid, find where the angle crosses zero downwards, take differences.",
+    ),
+    "order-of-heun": Exercise(
+        _order_of_heun, "the slope of log(error) against log(h)", "np.polyfit(np.log(h), np.log(errors), 1)[0]"
+    ),
+    "euler-stability": Exercise(
+        Number(
+            lambda: 1.0,
+            "At h = {value} s Euler's factor 1 - 2h is -1: the solution alternates for ever, beyond it grows.",
+            {"There the factor 1 - 2h is 0: the solution is 0 after one step, still stable.": lambda: 0.5},
+        ),
+        "a step in seconds",
+        "Solve |1 - 2h| = 1.",
+    ),
+    **WORKED,
+    **ADJOINT,
+}
+_ = Choice, called, np

@@ -1,0 +1,2 @@
+QUESTIONS={}
+def quiz(*a): pass
