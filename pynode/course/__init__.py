@@ -8,7 +8,8 @@
 
 from pynode.course.checking import Verdict, check, hint
 from pynode.course.exercises import EXERCISES
+from pynode.course.lab import code_lab
 from pynode.course.quiz import QUESTIONS, quiz
 from pynode.course.show import style, table, text
 
-__all__ = ["EXERCISES", "QUESTIONS", "Verdict", "check", "hint", "quiz", "style", "table", "text"]
+__all__ = ["EXERCISES", "QUESTIONS", "Verdict", "check", "code_lab", "hint", "quiz", "style", "table", "text"]

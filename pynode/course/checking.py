@@ -36,6 +36,10 @@ class Wrong(Exception):
     """An answer is wrong; the message says what to look at."""
 
 
+class Unanswered(Exception):
+    """The student's function still returns the ``...`` of the empty cell."""
+
+
 @dataclass(frozen=True)
 class Exercise:
     """A task with a test of its answer.
@@ -75,10 +79,13 @@ def check(name, answer=...):
         There is no exercise of this name.
     """
     exercise = _find(name)
+    nothing = Verdict(False, f"Wanted: {exercise.empty}. Hint: `hint({name!r})`.", answered=False)
     if answer is None or answer is ...:
-        return Verdict(False, f"Wanted: {exercise.empty}. Hint: `hint({name!r})`.", answered=False)
+        return nothing
     try:
         return Verdict(True, exercise.test(answer))
+    except Unanswered:
+        return nothing
     except Wrong as wrong:
         return Verdict(False, str(wrong))
 
@@ -175,4 +182,6 @@ def called(function, *arguments, shape=(), what="a number"):
         value = function(*arguments)
     except Exception as error:
         raise Wrong(f"Your function raised {type(error).__name__}: {error}") from error
+    if value is ... or value is None:
+        raise Unanswered
     return numbers(value, shape, f"a function that returns {what}")

@@ -4,7 +4,8 @@ import math
 
 import numpy as np
 
-from pynode.course.checking import Choice, Exercise, Number, Wrong, called, numbers
+from pynode.course.checking import Choice, Exercise, Number, Unanswered, Wrong, called, numbers
+from pynode.course.lab import code_lab
 
 # ---- 00 and 01: quickstart, solvers ----------------------------------------------------------------------------------
 
@@ -208,6 +209,108 @@ ADJOINT = {
     ),
 }
 
+# ---- 04 to 08: code lab, depth, approximation, order -------------------------------------------------------------------
+
+
+def _code_lab(theta):
+    from pynode import Objective, mlp
+
+    f, lab = mlp(1, (8,)), code_lab()
+    theta = numbers(theta, (f.n_params,), "theta, 25 numbers")
+    loss = Objective(f, lab.y0, lab.t, lab.noisy, method="euler", step=0.05).value(theta)
+    y = np.linspace(-1, 1, 21)
+    off = float(np.abs(f(0.0, y[:, None], theta)[:, 0] + 2 * y).max())
+    if not loss < 1e-3:
+        raise Wrong(f"The loss is {loss:.2g}, not below 0.001. Train longer, or with another optimiser.")
+    if not off < 0.3:
+        raise Wrong(f"The loss, {loss:.2g}, is low enough, but the field is off by {off:.2g} somewhere in [-1, 1].")
+    return f"Loss {loss:.2g} (variance of the noise: {0.02**2:g}), field within {off:.2g} of -2y."
+
+
+def _resnet_orders(answer):
+    if any(x is ... or x is None for x in np.atleast_1d(np.asarray(answer, dtype=object)).ravel()):
+        raise Unanswered
+    local, total = numbers(answer, (2,), "a pair of numbers")
+    if (local, total) == (2, 1):
+        return "Local O(1/N^2), and N of them: global O(1/N)."
+    if (local, total) == (1, 2):
+        raise Wrong("The other way round: the error of one layer is the smaller one.")
+    if local == 1:
+        raise Wrong("Euler keeps the term with dt; the first it drops has dt squared.")
+    if (local, total) == (2, 2):
+        raise Wrong("Local is right. But there are N = 1/dt layers, and their errors add up.")
+    raise Wrong("Expand the exact solution in dt: which is the first power that h + dt f(h) misses?")
+
+
+def _resnet_depth():
+    return next(n for n in range(3, 10_000) if abs((1 - 2 / n) ** n - math.exp(-2)) < 1e-3)
+
+
+def _rk4_error(h):
+    factor = sum((-2 * h) ** k / math.factorial(k) for k in range(5))
+    return abs(factor ** round(1 / h) - math.exp(-2))
+
+
+def _approximate_pendulum(field):
+    side = np.linspace(-3, 3, 97)
+    points = np.stack(np.meshgrid(side, side), axis=-1).reshape(-1, 2)
+    given = called(field, points, shape=points.shape, what="velocities, one row a point")
+    error = float(np.linalg.norm(given - np.stack([points[:, 1], -np.sin(points[:, 0])], axis=1), axis=1).max())
+    if error == 0:
+        raise Wrong("That is the pendulum itself; a network was asked for.")
+    if error < 0.02:
+        return f"The largest error is {error:.2g}."
+    at_centre = np.abs(points).max(axis=1) < 2
+    inside = np.linalg.norm((given - np.stack([points[:, 1], -np.sin(points[:, 0])], axis=1))[at_centre], axis=1).max()
+    if inside < 0.02:
+        raise Wrong(f"Good in the middle, but near the edge of [-3, 3]^2 the error is {error:.2g}: train on all of the square.")
+    raise Wrong(f"The largest error is {error:.2g}, not below 0.02. More iterations, another seed, more units.")
+
+
+LAB = {
+    "code-lab": Exercise(_code_lab, "the trained theta", "pn.fit.lbfgs(objective, theta0).theta"),
+    "resnet-orders": Exercise(_resnet_orders, "a pair (local, global)", "Taylor; then count the layers."),
+    "resnet-depth": Exercise(
+        Number(
+            _resnet_depth,
+            "{value} layers.",
+            {"Two hundred and seventy is the estimate 2 exp(-2) / 0.001; now search exactly.": lambda: 271},
+            rtol=1e-9,
+        ),
+        "a number of layers",
+        "(1 - 2/N)^N against exp(-2): try N near 2 exp(-2) / 0.001.",
+    ),
+    "gronwall": Exercise(
+        Number(
+            lambda: 0.005 * math.expm1(2.0),
+            "{value}.",
+            {
+                "The -1 is missing: both paths start at the same point.": lambda: 0.005 * math.exp(2.0),
+                "Divide by the Lipschitz constant.": lambda: 0.01 * math.expm1(2.0),
+                "That is the growth of a distance at the start; here the distance starts at 0.": lambda: 0.01 * math.exp(2.0),
+            },
+        ),
+        "a distance",
+        "eps / L (exp(L t) - 1)",
+    ),
+    "approximate-pendulum": Exercise(
+        _approximate_pendulum, "a function of points (n, 2)", "fit_field with another truth and another square."
+    ),
+    "euler-steps-to-match": Exercise(
+        Number(
+            lambda: 2 * math.exp(-2) / _rk4_error(0.1),
+            "About {value} Euler steps for ten of RK4.",
+            {
+                "40 is the number of evaluations of RK4. Euler with 40 steps is far less accurate.": lambda: 40,
+                "That is the answer for h = 0.05; here h = 0.1.": lambda: 2 * math.exp(-2) / _rk4_error(0.05),
+            },
+            rtol=0.05,
+        ),
+        "a number of steps",
+        "Euler's error is about 2 exp(-2) / N. Set it equal to RK4's.",
+    ),
+}
+
 EXERCISES = {
     "quickstart-period": Exercise(
         Number(
@@ -237,5 +340,5 @@ EXERCISES = {
     ),
     **WORKED,
     **ADJOINT,
+    **LAB,
 }
-_ = Choice, called, np
