@@ -311,6 +311,129 @@ LAB = {
     ),
 }
 
+# ---- 09 to 13 ------------------------------------------------------------------------------------------------------------
+
+
+def _rollout_errors(predict, truth, starts, t):
+    """Mean squared error of the student's rollout from each start."""
+    from pynode import solve
+
+    errors = []
+    for y0 in starts:
+        given = called(predict, t, np.array(y0), shape=(len(t), 2), what="states, one row a time")
+        exact = solve(truth, y0, t, method="dop853", rtol=1e-10, atol=1e-10).y
+        if np.allclose(given, exact, rtol=0, atol=1e-11):
+            raise Wrong("That is the true equation. Hand in the model.")
+        errors.append(float(np.mean((given - exact) ** 2)))
+    return np.array(errors)
+
+
+def _oscillator(predict):
+    from pynode import field
+
+    @field(state=2)
+    def truth(t, y):
+        return [y[1], -y[0] - 0.5 * y[1]]
+
+    errors = _rollout_errors(predict, truth, ([-1.0, 0.0], [0.7, 0.7], [0.3, -0.8]), np.linspace(0, 4, 41))
+    if errors.max() < 1e-4:
+        return f"Held-out mean squared errors up to {errors.max():.1e}."
+    if errors.min() < 1e-4:
+        raise Wrong(f"Errors {errors.min():.1e} to {errors.max():.1e}: good from some starts only. Did you train on all three?")
+    raise Wrong(f"The held-out errors are {errors.min():.1e} to {errors.max():.1e}, not below 1e-4. Train longer.")
+
+
+RATES = (0.001, 0.005, 0.01, 0.05, 0.1)
+
+
+def _final_losses(epochs=120):
+    from pynode import Objective, mlp
+
+    f, lab = mlp(1, (8,)), code_lab()
+    objective, losses = Objective(f, lab.y0, lab.t, lab.noisy, method="euler", step=0.05), {}
+    for rate in RATES:
+        theta = f.init(0)
+        for _ in range(epochs):
+            theta = theta - rate * objective(theta)[1]
+        losses[rate] = objective.value(theta)
+    return losses
+
+
+def _learning_rates(answer):
+    if not isinstance(answer, dict) or set(answer) != set(RATES):
+        raise Wrong(f"The answer is a dictionary with the keys {', '.join(map(str, RATES))}.")
+    if any(value is ... or value is None for value in answer.values()):
+        raise Unanswered
+    right, before = _final_losses(), _final_losses(119)
+    for rate in RATES:
+        given = float(numbers(answer[rate]))
+        if math.isclose(given, right[rate], rel_tol=2e-3):
+            continue
+        if math.isclose(given, before[rate], rel_tol=2e-3):
+            raise Wrong(f"At {rate:g} that is the loss before the last update.")
+        raise Wrong(f"At {rate:g} the loss is not {given:.4g}. Seed 0? 120 epochs? Plain gradient descent?")
+    return "The loss falls all the way to 0.1: these rates are all stable, the small ones are unfinished."
+
+
+def _scalar_gradient(factor=1.0):
+    """dL/dtheta of the exercise: discrete adjoint at a tolerance of 1e-12."""
+    from pynode import field, loss_and_grad
+
+    @field(state=1, theta={"w1": 0.8, "b1": -0.2, "w2": -1.0, "b2": 0.3})
+    def f(t, y, th):
+        return th.w2 * np.tanh(th.w1 * y + th.b1) + th.b2
+
+    options = {"loss": "sse", "method": "dop853", "rtol": 1e-12, "atol": 1e-13}
+    return factor * loss_and_grad(f, [1.5], [0.0, 2.0], f.init(), [[np.nan], [0.5]], **options).theta
+
+
+def _scalar_adjoint(answer):
+    given, right = numbers(answer, (4,), "four numbers (w1, b1, w2, b2)"), _scalar_gradient(0.5)
+    if np.allclose(given, right, rtol=2e-4):
+        return "dL/d(w1, b1, w2, b2) = " + ", ".join(f"{x:.6f}" for x in right) + "."
+    if np.allclose(given, 2 * right, rtol=2e-3):
+        raise Wrong("Twice too large: the loss has a factor 1/2.")
+    if np.allclose(given, -right, rtol=2e-3):
+        raise Wrong("All signs are turned round: the integral for theta has a plus from 0 to T.")
+    if np.allclose(np.sort(given), np.sort(right), rtol=2e-3):
+        raise Wrong("The right numbers in another order: w1, b1, w2, b2.")
+    off = [name for name, a, b in zip(("w1", "b1", "w2", "b2"), given, right, strict=True) if not math.isclose(a, b, rel_tol=2e-3)]
+    raise Wrong(f"Not right: {', '.join(off) or 'the fourth digit; take more steps'}.")
+
+
+def _curriculum(theta):
+    from pynode import Objective, mlp
+
+    f, lab = mlp(1, (8,)), code_lab(end=2.0)
+    loss = Objective(f, lab.y0, lab.t, lab.noisy, method="rk4", step=0.05).value(numbers(theta, (f.n_params,), "25 numbers"))
+    if loss < 4.5e-4:
+        return f"Loss {loss:.3g} over the full interval."
+    short = Objective(f, lab.y0, lab.t[:11], lab.noisy[:, :11], method="rk4", step=0.05).value(np.asarray(theta, float))
+    if short < 5.5e-4:
+        raise Wrong(f"Loss {loss:.2g} on the full interval, {short:.2g} on the first half second: go on with longer stages.")
+    raise Wrong(f"Loss {loss:.2g}, not below 0.00045. More epochs a stage?")
+
+
+PRACTICE = {
+    "oscillator": Exercise(_oscillator, "a function predict(t, y0)", "lambda t, y0: pn.solve(f, y0, t, theta).y"),
+    "learning-rates": Exercise(_learning_rates, "a dictionary {rate: final loss}", "The loss after the last update."),
+    "stable-rate": Exercise(
+        Number(
+            lambda: 0.04,
+            "{value} = 2 / 50.",
+            {
+                "1 / 50 is the rate that jumps straight to the bottom; twice that is still stable.": lambda: 0.02,
+                "That is the limit of the flattest direction; the steepest one sets it.": lambda: 10.0,
+                "That is the limit of the middle direction.": lambda: 2 / 3,
+            },
+        ),
+        "a learning rate",
+        "|1 - eta lambda| < 1 for every curvature.",
+    ),
+    "scalar-adjoint": Exercise(_scalar_adjoint, "four numbers", "adjoint_by_hand with other constants."),
+    "curriculum": Exercise(_curriculum, "the final theta", "Stages of 100 epochs: 0.5, 1, 1.5, 2 s."),
+}
+
 EXERCISES = {
     "quickstart-period": Exercise(
         Number(
@@ -341,4 +464,5 @@ EXERCISES = {
     **WORKED,
     **ADJOINT,
     **LAB,
+    **PRACTICE,
 }
