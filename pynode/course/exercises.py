@@ -434,6 +434,41 @@ PRACTICE = {
     "curriculum": Exercise(_curriculum, "the final theta", "Stages of 100 epochs: 0.5, 1, 1.5, 2 s."),
 }
 
+# ---- 16: the capstone ------------------------------------------------------------------------------------------------------
+
+
+def _limit_cycle(x, h):
+    """Largest |x| and period of samples at distance h; upward zeros by straight lines between samples."""
+    up = np.flatnonzero((x[:-1] < 0) & (x[1:] >= 0))
+    if len(up) < 3:
+        raise Wrong("Between 30 and 60 s your model does not oscillate: no limit cycle. Was it trained on whole runs?")
+    return np.abs(x).max(), np.diff(up - x[up] / (x[up + 1] - x[up])).mean() * h
+
+
+def _capstone(predict):
+    from pynode import datasets, solve
+
+    truth = datasets.van_der_pol().field
+    starts = ([0.5, 0.5], [-2.0, 1.0], [1.5, -2.0], [2.5, 2.0], [-0.3, -2.4])
+    median = float(np.median(_rollout_errors(predict, truth, starts, np.linspace(0, 10, 101))))
+    t = np.linspace(0, 60, 12001)
+    right = _limit_cycle(solve(truth, [0.5, 0.0], t, rtol=1e-10, atol=1e-10).y[6000:, 0], t[1])
+    found = _limit_cycle(called(predict, t, np.array([0.5, 0.0]), shape=(len(t), 2), what="states, one row a time")[6000:, 0], t[1])
+    told = (
+        f"Median held-out MSE {median:.2g}, amplitude {found[0]:.4f} (true {right[0]:.4f}), "
+        f"period {found[1]:.4f} s (true {right[1]:.4f} s)."
+    )
+    if median >= 0.0025:
+        raise Wrong(told + " The error is above the variance of the noise: train on.")
+    if abs(found[0] / right[0] - 1) > 0.02 or abs(found[1] / right[1] - 1) > 0.01:
+        raise Wrong(told + " Trajectories are good; the limit cycle is not: are the outer runs fitted as well as the inner ones?")
+    return told
+
+
+CAPSTONE = {
+    "capstone": Exercise(_capstone, "a function predict(t, y0)", "model.predict of a pn.NeuralODE fitted to data.train."),
+}
+
 EXERCISES = {
     "quickstart-period": Exercise(
         Number(
@@ -465,4 +500,5 @@ EXERCISES = {
     **ADJOINT,
     **LAB,
     **PRACTICE,
+    **CAPSTONE,
 }
