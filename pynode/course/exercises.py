@@ -469,6 +469,64 @@ CAPSTONE = {
     "capstone": Exercise(_capstone, "a function predict(t, y0)", "model.predict of a pn.NeuralODE fitted to data.train."),
 }
 
+# ---- 12 and 14: adaptive depth, the agent's view -----------------------------------------------------------------------------
+
+
+def _depth(y0, threshold, after=False):
+    """Euler steps of 0.05 s on y' = -2 y until |f| < threshold, tested before each step (or, wrongly, after it)."""
+    y, n = y0, 0
+    while abs(2 * y) >= threshold or (after and n == 0):
+        y, n = 0.9 * y, n + 1
+    return n
+
+
+def _adaptive_depth(depth):
+    for y0, threshold in ((1.0, 0.1), (-3.0, 0.01), (0.04, 0.1), (0.5, 1.0), (2.0, 1e-6)):
+        given, right = float(called(depth, y0, threshold)), _depth(y0, threshold)
+        if given == right:
+            continue
+        at = f"depth({y0:g}, {threshold:g}) gives {given:g}, not {right}."
+        if y0 < 0 and given == 0:
+            raise Wrong(at + " Take the absolute value of f.")
+        if given == _depth(y0, threshold, after=True):
+            raise Wrong(at + " Test before the step: a start that is slow already takes none.")
+        if abs(given - right) == 1:
+            raise Wrong(at + " One off: count steps taken, and stop as soon as |f| < threshold.")
+        if y0 == 1.0 and given == next(n for n in range(1000) if 0.9**n < threshold):
+            raise Wrong(at + " The velocity is 2|y|, not |y|.")
+        raise Wrong(at)
+    return "It counts right, for slow and for negative starts too."
+
+
+def _policy_cost(k, T=2.0):
+    return (1 + k**2 / 2) * -math.expm1(-2 * k * T) / (2 * k)
+
+
+def _policy_gradient(k=1.0):
+    """By central differences of the closed form, order 4."""
+    h = 1e-3
+    a, b = (_policy_cost(k + h) - _policy_cost(k - h)) / (2 * h), (_policy_cost(k + 2 * h) - _policy_cost(k - 2 * h)) / (4 * h)
+    return (4 * a - b) / 3
+
+
+AGENT = {
+    "adaptive-depth": Exercise(
+        _adaptive_depth, "a function depth(y0, threshold)", "while abs(f(y)) >= threshold: step, and count."
+    ),
+    "policy-gradient": Exercise(
+        Number(
+            _policy_gradient,
+            "dJ/dk = {value}.",
+            {
+                "That is J itself, not its derivative.": lambda: _policy_cost(1.0),
+                "That is the gradient at k = 0.7.": lambda: _policy_gradient(0.7),
+            },
+        ),
+        "dJ/dk at k = 1",
+        "Central differences of J(k).",
+    ),
+}
+
 EXERCISES = {
     "quickstart-period": Exercise(
         Number(
@@ -500,5 +558,6 @@ EXERCISES = {
     **ADJOINT,
     **LAB,
     **PRACTICE,
+    **AGENT,
     **CAPSTONE,
 }
