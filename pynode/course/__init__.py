@@ -1,9 +1,9 @@
 """The course's helpers: exercises that check themselves, a quiz, tables for notebooks.
 
-    from pynode.course import check, quiz
-    check("euler-y2", 0.2096)      # says right, or what to look at
-    quiz(1)                        # the question
-    quiz(1, "b")                   # right or wrong, and why
+from pynode.course import check, quiz
+check("euler-y2", 0.2096)      # says right, or what to look at
+quiz(1)                        # the question
+quiz(1, "b")                   # right or wrong, and why
 """
 
 from pynode.course.checking import Verdict, check, hint

@@ -53,7 +53,10 @@ QUESTIONS = {
                 "a homeomorphism: continuous, one-to-one, with a continuous inverse",
                 "Paths cannot cross and can be run backwards. With a smooth field it is even a diffeomorphism.",
             ),
-            "b": ("any continuous function", "No: it cannot fold, tear or merge. $x \\mapsto -x$ on the line is out of reach."),
+            "b": (
+                "any continuous function",
+                "No: it cannot fold, tear or merge. $x \\mapsto -x$ on the line is out of reach.",
+            ),
             "c": ("always linear", "Only if the field is linear."),
             "d": ("one-to-one, but not invertible", "Solving backwards in time is the inverse."),
         },
@@ -65,7 +68,10 @@ QUESTIONS = {
             "a": ("the implicit midpoint rule", "That evaluates $f$ at the average of the old and the unknown new state."),
             "b": ("classical Runge-Kutta", "That looks at the field four times a step; here it is once."),
             "c": ("forward Euler with step $1/N$", "State plus step times slope at the old state."),
-            "d": ("backward Euler", "That evaluates $f$ at the new state, and would need an equation to be solved in each layer."),
+            "d": (
+                "backward Euler",
+                "That evaluates $f$ at the new state, and would need an equation to be solved in each layer.",
+            ),
         },
     ),
     5: Question(
@@ -85,7 +91,10 @@ QUESTIONS = {
                 "$\\dot{\\mathbf a} = -\\partial f/\\partial\\theta$",
                 "$\\partial f/\\partial\\theta$ enters the integral for the gradient of $\\theta$, not the adjoint itself.",
             ),
-            "d": ("$\\dot{\\mathbf a} = f_\\theta(t, \\mathbf a)$", "The adjoint equation is linear in $\\mathbf a$, whatever $f$."),
+            "d": (
+                "$\\dot{\\mathbf a} = f_\\theta(t, \\mathbf a)$",
+                "The adjoint equation is linear in $\\mathbf a$, whatever $f$.",
+            ),
         },
     ),
     6: Question(
@@ -142,7 +151,10 @@ QUESTIONS = {
         "b",
         {
             "a": ("that it is infinitely often differentiable", "Much less is enough."),
-            "b": ("that it is continuous, on a compact set", "One hidden layer with enough units then comes as close as you like, there."),
+            "b": (
+                "that it is continuous, on a compact set",
+                "One hidden layer with enough units then comes as close as you like, there.",
+            ),
             "c": ("that it is linear", "Then no network would be needed."),
             "d": ("that it is bounded on all of $\\mathbb R^d$", "Nothing is said, or needed, outside the compact set."),
         },
