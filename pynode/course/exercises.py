@@ -7,7 +7,7 @@ import numpy as np
 from pynode.course.checking import Choice, Exercise, Number, Unanswered, Wrong, called, numbers
 from pynode.course.lab import code_lab
 
-# ---- 00 and 01: quickstart, solvers ----------------------------------------------------------------------------------
+# ---- 00 and 01: quickstart, solvers ---------------------------------------------------------------------------------
 
 
 def _small_swing_period():
@@ -30,7 +30,7 @@ def _order_of_heun(answer):
     raise Wrong(f"{order:.3g} is no slope that this method has. Take logarithms of both, error and h.")
 
 
-# ---- 02: the two worked examples ---------------------------------------------------------------------------------------
+# ---- 02: the two worked examples ------------------------------------------------------------------------------------
 
 W1, B1, W2, B2, Y0, H, TARGET = 1.5, 0.0, -2.0, 0.0, 1.0, 0.25, 0.37
 """Field w2 tanh(w1 y + b1) + b2, start, Euler step, and the value observed at t = 0.5."""
@@ -95,9 +95,7 @@ WORKED = {
             lambda: _slope(_euler()[1]),
             "df/dy at y2 is {value}.",
             {
-                "That is df/dy at y1 = 0.5474. Put y2 in: the page that this example comes from made the same slip.": lambda: (
-                    _slope(_euler()[0])
-                ),
+                "That is df/dy at y1 = 0.5474. Put y2 in (the original page slipped here too).": lambda: _slope(_euler()[0]),
                 "That is df/dy at y0.": lambda: _slope(Y0),
                 "That is the slope at the origin, without saturation.": lambda: _slope(0.0),
                 "The inner derivative w1 is missing.": lambda: _slope(_euler()[1]) / W1,
@@ -112,7 +110,7 @@ WORKED = {
             _adjoint_step,
             "a1 = {value}: the exact derivative of the loss with respect to y1.",
             {
-                "You took df/dy at y2. The step from y1 to y2 used the field at y1, so its derivative is taken there.": lambda: (
+                "You took df/dy at y2. The step to y2 used the field at y1: take its derivative there.": lambda: (
                     _adjoint_step(1)
                 ),
                 "That is a2, the derivative with respect to the last state.": lambda: _euler()[1] - TARGET,
@@ -140,7 +138,7 @@ WORKED = {
     ),
 }
 
-# ---- 03: the adjoint -----------------------------------------------------------------------------------------------------
+# ---- 03: the adjoint ------------------------------------------------------------------------------------------------
 
 CASES = ((2.0, 1.3, 1.5, 0.5), (1.0, 0.4, 2.0, -0.3), (-1.5, 2.0, 0.7, 0.1))
 """y0, alpha, T, y* at which functions of the student are tried."""
@@ -204,7 +202,7 @@ ADJOINT = {
             "b",
             {
                 "a": "The parameters do not change from step to step: they are stored once, p, not N p.",
-                "b": "States for each step, parameters once; the continuous adjoint keeps the current state, adjoint and sum.",
+                "b": "States for each step, parameters once; the continuous adjoint keeps the current state only.",
                 "c": "The first is right. The continuous adjoint solves y backwards again and keeps no path.",
                 "d": "The other way round.",
             },
@@ -214,7 +212,7 @@ ADJOINT = {
     ),
 }
 
-# ---- 04 to 08: code lab, depth, approximation, order -------------------------------------------------------------------
+# ---- 04 to 08: code lab, depth, approximation, order ----------------------------------------------------------------
 
 
 def _code_lab(theta):
@@ -320,7 +318,7 @@ LAB = {
     ),
 }
 
-# ---- 09 to 13 ------------------------------------------------------------------------------------------------------------
+# ---- 09 to 13 -------------------------------------------------------------------------------------------------------
 
 
 def _rollout_errors(predict, truth, starts, t):
@@ -447,7 +445,7 @@ PRACTICE = {
     "curriculum": Exercise(_curriculum, "the final theta", "Stages of 100 epochs: 0.5, 1, 1.5, 2 s."),
 }
 
-# ---- 16: the capstone ------------------------------------------------------------------------------------------------------
+# ---- 16: the capstone -----------------------------------------------------------------------------------------------
 
 
 def _limit_cycle(x, h):
@@ -488,7 +486,7 @@ CAPSTONE = {
     "capstone": Exercise(_capstone, "a function predict(t, y0)", "model.predict of a pn.NeuralODE fitted to data.train."),
 }
 
-# ---- 12 and 14: adaptive depth, the agent's view -----------------------------------------------------------------------------
+# ---- 12 and 14: adaptive depth, the agent's view --------------------------------------------------------------------
 
 
 def _depth(y0, threshold, after=False):

@@ -80,7 +80,8 @@ QUESTIONS = {
         {
             "a": (
                 "$\\dot{\\mathbf a} = +(\\partial f/\\partial\\mathbf y)^\\top \\mathbf a$",
-                "The sign. Along a path $\\mathbf a^\\top\\delta\\mathbf y$ stays constant, and $\\delta\\mathbf y$ grows with "
+                "The sign. Along a path $\\mathbf a^\\top\\delta\\mathbf y$ stays constant, "
+                "and $\\delta\\mathbf y$ grows with "
                 "$+\\partial f/\\partial\\mathbf y$.",
             ),
             "b": (
@@ -105,7 +106,7 @@ QUESTIONS = {
             "b": ("It ignores part of the parameters", "Every parameter has its integral."),
             "c": ("It is random", "Nothing in it is drawn at random."),
             "d": (
-                "It solves another, discretised problem backwards; errors of both solves add up, worst where y is unstable backwards",
+                "It solves another problem backwards; errors of both solves add up, worst where y is unstable backwards",
                 "Notebook 03 shows it fail on a fast decaying state and in chaos.",
             ),
         },
