@@ -21,6 +21,7 @@ exclude_patterns = ["_build", "**.ipynb_checkpoints"]
 # Pages are Markdown; notebooks come executed, from docs/execute.py
 nb_execution_mode = "off"
 nb_merge_streams = True
+nb_render_markdown_format = "myst"  # tables and formulas in outputs
 myst_enable_extensions = ["dollarmath", "amsmath"]
 myst_heading_anchors = 3
 
@@ -55,5 +56,11 @@ def escape_plain_text(app, what, name, obj, options, lines):
             lines[i] = MARKUP.sub(lambda match: match[1] or "\\" + match[2], line)
 
 
+def escape_names(app, what, name, obj, options, lines):
+    """Names of attributes that end in _ stay so in the fields that napoleon writes."""
+    lines[:] = [re.sub(r"^(:(?:ivar|vartype) \w+)_:", r"\1\\_:", line) for line in lines]
+
+
 def setup(app):
     app.connect("autodoc-process-docstring", escape_plain_text, priority=400)  # before napoleon
+    app.connect("autodoc-process-docstring", escape_names, priority=600)  # after napoleon

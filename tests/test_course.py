@@ -191,6 +191,17 @@ ANSWERS = {
             (lambda y0, tol: 7, "not"),
         ],
     ),
+    "disk-annulus": (["b"], [("a", "area"), ("c", "lengths"), ("d", "bounded")]),
+    "classify-ring": (
+        [lambda p: np.hypot(*p.T) > 0.75],
+        [
+            (lambda p: np.hypot(*p.T) < 0.75, "swapped"),
+            (lambda p: (np.hypot(*p.T) > 0.75) & (p[:, 0] > -1.2), "fresh points"),
+            (lambda p: (np.hypot(*p.T) > 0.75) & ~((p[:, 0] > 0) & (np.abs(p[:, 1]) < 1e-3)), "cut at 0"),
+            (lambda p: p, "shape"),
+        ],
+    ),
+    "kl-gaussian": ([0.818147], [(1.636294, "1/2"), (0.471574, "ln sigma in"), (0.943147, "sigma in"), (1.18034, "bits")]),
     "policy-gradient": ([-0.190474], [(0.190474, "sign"), (0.7363, "J itself"), (-0.50725, "0.7")]),
     "curriculum": ([curriculum_theta], [(lambda: pn.mlp(1, (8,)).init(0), "Loss"), (3.0, "25")]),
     "capstone": (
@@ -284,7 +295,7 @@ def test_quiz():
         verdicts = {letter: quiz(number, letter) for letter in question.options}
         assert [letter for letter, verdict in verdicts.items() if verdict] == [question.right]
         assert len({verdict.message for verdict in verdicts.values()}) == len(question.options)  # a reason each
-        assert not quiz(number, "z")
+        assert not quiz(number, "z") and not quiz(number, ...).answered
     assert len({question.right for question in QUESTIONS.values()}) > 2
     with pytest.raises(ValueError, match="1 to 10"):
         quiz(11)

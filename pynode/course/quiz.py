@@ -163,7 +163,7 @@ QUESTIONS = {
 }
 
 
-def quiz(number, answer=...):
+def quiz(number, answer=None):
     """A question of the quiz, or what is to be said of an answer.
 
     Parameters
@@ -171,7 +171,7 @@ def quiz(number, answer=...):
     number : int
         1 to 10.
     answer : str, optional
-        A letter. Without it, the question is shown.
+        A letter (``...``: no answer yet). Without it, the question is shown.
 
     Returns
     -------
@@ -180,7 +180,9 @@ def quiz(number, answer=...):
     if number not in QUESTIONS:
         raise ValueError(f"the quiz has questions 1 to {len(QUESTIONS)}, not {number!r}")
     question = QUESTIONS[number]
-    if answer is ... or answer is None:
+    if answer is ...:
+        return Verdict(False, f"Put a letter: {', '.join(question.options)}.", answered=False)
+    if answer is None:
         lines = [f"**Question {number}.** {question.question}", ""]
         lines += [f"- ({letter}) {option}" for letter, (option, _) in question.options.items()]
         return text("\n".join(lines))

@@ -1,5 +1,7 @@
 """What notebooks show: tables and sentences with computed numbers, one style for pictures."""
 
+import sys
+
 
 class Markdown(str):
     """A string that notebooks show as Markdown."""
@@ -36,8 +38,11 @@ def _cell(value):
 
 
 def style():
-    """One style for the course's pictures."""
+    """One style for the course's pictures; in a notebook, figures are shown in the page."""
     import matplotlib.pyplot as plt
+
+    if "IPython" in sys.modules and (shell := sys.modules["IPython"].get_ipython()) is not None:
+        shell.run_line_magic("matplotlib", "inline")
 
     from pynode.plots import STYLE
 
