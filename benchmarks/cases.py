@@ -54,6 +54,20 @@ _CASES = (
 CASES = {case.name: case for case in _CASES}
 
 
+def mixed():
+    """(mu (256,), y0 (256, 2), t (100,)): Van der Pol oscillators, mu 0.1 to 50, as the program lanes.c draws them."""
+    import ctypes
+    from math import exp, log
+
+    import numpy as np
+
+    c = ctypes.CDLL(None)
+    c.srand(1)
+    draws = np.array([c.rand() / (2**31 - 1) for _ in range(3 * 256)]).reshape(256, 3)
+    mu = np.array([exp(log(0.1) + log(500.0) * x) for x in draws[:, 0]])
+    return mu, 4 * draws[:, 1:] - 2, np.linspace(0, 20, 100)
+
+
 def van_der_pol(seed):
     """Noisy trajectories to train on and clean ones held out, as a dict of arrays.
 

@@ -7,6 +7,7 @@ import matplotlib
 from cases import NOISE
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
+from matplotlib.patches import Patch
 from matplotlib.ticker import FuncFormatter
 
 # Okabe and Ito: safe for the colour-blind; a marker each as well
@@ -92,38 +93,31 @@ def fit(results):
 
 
 def run(results):
-    """Times by case: a panel each for forward, gradient and the first gradient."""
-    rows = results["rows"]
+    """Loss and gradient: a bar for each library, one block a case."""
+    rows = [row for row in results["rows"] if row["library"] != "pynode, 2 threads" and row["gradient"]]
     cases = list(dict.fromkeys(row["case"] for row in rows))
-    figure = Figure(figsize=(9.5, 1.9 + 0.5 * len(cases)), layout="constrained")
-    panels = figure.subplots(1, 3, sharey=True)
     look = looks(dict.fromkeys(row["library"] for row in rows))
-    titles = {"forward": "solve", "gradient": "loss and gradient", "first": "first gradient, from process start"}
-    for panel, (key, title) in zip(panels, titles.items(), strict=True):
-        for y, case in enumerate(cases):
-            times = {row["library"]: row[key] for row in rows if row["case"] == case and row[key] is not None}
-            panel.plot([min(times.values()), max(times.values())], [y, y], color="#d0d0d0", lw=1.5, zorder=1)
-            for name, seconds in reversed(times.items()):  # the library on top
-                panel.plot(seconds, y, lw=0, **mark(look[name]))
-            peers = [seconds for name, seconds in times.items() if name not in ("pynode", "C program")]
-            if peers:
-                panel.annotate(
-                    f"{min(peers) / times['pynode']:.2g} x",
-                    (times["pynode"], y),
-                    (0, 6),
-                    textcoords="offset points",
-                    ha="center",
-                    fontsize=8.5,
-                    color=look["pynode"][0],
-                )
-        panel.set(xscale="log", title=title)
-        panel.xaxis.set_major_formatter(FuncFormatter(lambda x, _: in_words(x)))
-        panel.margins(x=0.12)
-    panels[0].set_yticks(range(len(cases)), cases)
-    panels[0].set_ylim(len(cases) - 0.5, -0.6)
-    handles = [Line2D([], [], lw=0, label=name, **mark(own)) for name, own in look.items()]
-    handles.append(Line2D([], [], lw=0, label="2 x: the best peer takes twice the time"))
-    figure.legend(handles=handles, loc="outside upper left", ncols=len(handles))
+    figure = Figure(figsize=(6, 1.4 + 0.26 * (len(rows) + len(cases))), layout="constrained")
+    panel, y, middle = figure.subplots(), 0.0, []
+    for case in cases:
+        times = {row["library"]: row["gradient"] for row in rows if row["case"] == case}
+        middle.append(y + (len(times) - 1) / 2)
+        for name, seconds in times.items():
+            ratio = f"   {seconds / times['pynode']:.2g} x" if name != "pynode" else ""
+            panel.barh(y, seconds, 0.86, color=look[name][0])
+            panel.text(seconds * 1.12, y, in_words(seconds) + ratio, va="center", fontsize=9.5)
+            y += 1
+        y += 0.8
+    panel.set(xscale="log", title="loss and exact gradient, warm (logarithmic)")
+    panel.set_yticks(middle, cases, fontsize=12)
+    panel.set_ylim(y - 1.2, -0.8)
+    times = [row["gradient"] for row in rows]
+    panel.set_xlim(min(times) / 3, max(times) * 40)
+    panel.tick_params(left=False)
+    panel.grid(axis="y", visible=False)
+    panel.xaxis.set_major_formatter(FuncFormatter(lambda x, _: in_words(x)))
+    handles = [Patch(color=colour, label=name) for name, (colour, _) in look.items()]
+    figure.legend(handles=handles, loc="outside upper left", ncols=3, fontsize=11)
     footnote(figure, results["about"])
     return figure
 

@@ -1,13 +1,16 @@
-"""Speed: six cases, the library and its peers in turns on the same arrays, their results compared.
+"""Speed: six cases, the library and its peers in turns on the same arrays, their results compared; and what else is claimed.
 
-    python benchmarks/run.py [--cases codelab vdp] [--peers torchdiffeq diffrax casadi] [--limit FOLDER] [--quick]
+    python benchmarks/run.py [--cases codelab vdp] [--topics stiff] [--peers diffrax] [--limit FOLDER] [--quick]
 
 forward: solve. gradient: loss and its gradient with respect to the weights. Both warm, the fastest of many calls, of the
 fastest variant of each library that agrees with pynode. first gradient: from the start of the process, with the first
-variant. FOLDER holds hand-made C programs, see LIMITS.
+variant. FOLDER holds hand-made C programs, see LIMITS and MIXED. A second table holds every claim, its bound and whether it
+is met: those about the cases (TARGETS), mixed stiffness, and those of the topics, each a file of that name.
 """
 
 import argparse
+import json
+import os
 import re
 import shutil
 import subprocess
@@ -18,7 +21,8 @@ from pathlib import Path
 
 import harness
 from cases import CASES
-from environments import LIBRARY
+from environments import FOLDER, LIBRARY
+from topics import TOPICS, claim
 
 HOPELESS = 5
 """After the first round, a variant so many times slower than the best of its library is not measured again."""
@@ -66,7 +70,110 @@ class Limit:
         self.made["gradient"].append(forward + back)
 
 
+MIXED = ("lanes.c", ("-O3", "-march=native", "-fno-math-errno"), r"hetero: ([\d.]+) ms")
+"""Mixed stiffness: source, how it is built, what it prints."""
+
+# what is claimed ---------------------------------------------------------------------------------------------
+
+TARGETS = {  # forward: best of the peers, torchdiffeq; gradient: best of the peers, torchdiffeq's backprop
+    "codelab": (4, 150, 5, 250),
+    "rk4one": (4, 600, 6, 800),
+    "spiral": (4, 150, 7, 100),
+    "vdp": (2, 25, 4, 28),
+    "big": (2, 4, 2.5, 2.5),
+    "wide": (1.4, 4, 2, 3),
+}
+BOUNDS = {"vdp": 1.5, "rk4one": 2.0}
+"""Our gradient over that of the program in C, at most."""
+
+COLD = 10
+"""First gradient of torchdiffeq and diffrax over ours, at least."""
+
+MIXED_BOUNDS = {"C program": 1.5, "diffrax": 8}
+
+
+def ratios(timings):
+    """Claims about one case."""
+    by_name = {timing.library: timing for timing in timings}
+    mine, case = by_name[LIBRARY], timings[0].case
+    peers = [timing for name, timing in by_name.items() if name not in (LIBRARY, TWO, "C program")]
+    for what, (best, torch) in (("forward", TARGETS[case][:2]), ("gradient", TARGETS[case][2:])):
+        times = [getattr(peer, what) for peer in peers if getattr(peer, what)]
+        if times:
+            yield claim(f"{case}, {what}: best of the peers", min(times) / getattr(mine, what), "x", least=best)
+        if "torchdiffeq" in by_name:
+            made = next((m for m in by_name["torchdiffeq"].made if m["variant"] == "backprop" and m.get(what)), None)
+            if made:
+                yield claim(f"{case}, {what}: torchdiffeq", min(made[what]) / getattr(mine, what), "x", least=torch)
+    if "C program" in by_name:
+        ratio = mine.gradient / by_name["C program"].gradient
+        yield claim(f"{case}, gradient over the program in C", ratio, "x", most=BOUNDS[case])
+    for name in ("torchdiffeq", "diffrax"):
+        if name in by_name and by_name[name].first:
+            yield claim(f"{case}, first gradient: {name}", by_name[name].first / mine.first, "x", least=COLD)
+
+
+def mixed(pythons, options, scratch):
+    """Claims about 256 Van der Pol oscillators with mu from 0.1 to 50, in turns with the program lanes.c."""
+    times, sums, program = {}, {}, Path(scratch) / "mixed"
+    if options.limit:
+        source, flags, pattern = MIXED
+        subprocess.run([shutil.which("gcc") or "cc", *flags, "-o", program, options.limit / source, "-lm"], check=True)
+    with ExitStack() as stack:
+        workers = {n: stack.enter_context(harness.Worker(p, n, options.threads, scratch)) for n, p in pythons.items()}
+        for name, worker in workers.items():
+            harness.progress(f"mixed stiffness: {name}")
+            sums[name] = worker.ask("mixed")
+        for _ in range(options.rounds):
+            if options.limit:
+                printed = subprocess.run([program], capture_output=True, text=True, check=True).stdout
+                times.setdefault("C program", []).append(1e-3 * float(re.search(pattern, printed)[1]))
+            for name, worker in workers.items():
+                if sums[name]:
+                    times.setdefault(name, []).append(worker.ask("solve", options.seconds))
+    harness.progress("")
+    best = {name: min(found) for name, found in times.items()}
+    yield claim("mixed stiffness (256 oscillators)", 1e3 * best[LIBRARY], "ms")
+    if "C program" in best:
+        yield claim(
+            "mixed stiffness, over the program in C", best[LIBRARY] / best["C program"], "x", most=MIXED_BOUNDS["C program"]
+        )
+    for name in best.keys() - {LIBRARY, "C program"}:
+        apart = max(abs(a - b) for a, b in zip(sums[name], sums[LIBRARY], strict=True))
+        yield claim(f"mixed stiffness: {name}", best[name] / best[LIBRARY], "x", least=MIXED_BOUNDS.get(name))
+        yield claim(f"mixed stiffness: {name}, sums of the last states apart by", apart, "", most=0.1)
+
+
+def topic(name, python, options):
+    """The claims of a topic, from a process of its own with the library's Python."""
+    harness.progress(name)
+    settings = {key: value for key, value in os.environ.items() if key != "PYTHONPATH"} | {"PYNODE_NUM_THREADS": "1"}
+    command = [python, FOLDER / f"{name}.py", *(["--quick"] if options.quick else [])]
+    printed = subprocess.run(command, stdout=subprocess.PIPE, text=True, check=True, env=settings).stdout
+    harness.progress("")
+    return [json.loads(line) for line in printed.splitlines()]
+
+
+def show_claims(claims):
+    def bound(one):
+        return f"<= {one['most']:g}" if "most" in one else f">= {one['least']:g}" if "least" in one else ""
+
+    rows = [
+        [
+            one["what"],
+            f"{one['value']:.3g} {one['unit']}".strip(),
+            bound(one),
+            ("met" if one["met"] else "NOT MET") if bound(one) else "",
+        ]
+        for one in claims
+    ]
+    print()
+    harness.table(["claim", "measured", "bound", ""], rows)
+
+
 # ------------------------------------------------------------------------------------------------------------
+
+TWO = f"{LIBRARY}, 2 threads"
 
 
 def measure(case, pythons, options, scratch):
@@ -83,6 +190,8 @@ def measure(case, pythons, options, scratch):
                 if made is not None:
                     workers[name], timings[name].made = worker, [made]
                     timings[name].first = min(timings[name].first or worker.first_answer, worker.first_answer)
+        worker = stack.enter_context(harness.Worker(pythons[LIBRARY], LIBRARY, 2 * options.threads, scratch))
+        workers[TWO], timings[TWO] = worker, Timing(case, TWO, made=[worker.ask("case", case)])
         for name, worker in workers.items():
             harness.progress(f"{case}: variants of {name}")
             while (made := worker.ask("make")) is not None:
@@ -153,21 +262,35 @@ def show(timings):
 
 def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--cases", nargs="+", choices=CASES, default=list(CASES), metavar="CASE", help=", ".join(CASES))
+    parser.add_argument(
+        "--cases",
+        nargs="+",
+        choices=[*CASES, "mixed"],
+        default=[*CASES, "mixed"],
+        metavar="CASE",
+        help=", ".join(CASES) + ", mixed",
+    )
+    parser.add_argument("--topics", nargs="*", choices=TOPICS, default=list(TOPICS), metavar="TOPIC", help=", ".join(TOPICS))
     parser.add_argument("--limit", type=Path, metavar="FOLDER", help="of the programs in C (they need AVX-512 and gcc)")
     harness.add_options(parser, "variants", "run")
     options = parser.parse_args()
     options.rounds, options.seconds, options.starts = (1, 0.02, 1) if options.quick else (5, 0.15, 2)
     pythons = harness.interpreters(options)
-    timings = []
+    timings, claims = [], []
     with tempfile.TemporaryDirectory() as scratch:
         about = harness.describe(pythons, options.threads, scratch)
-        for case in options.cases:
+        for case in [case for case in options.cases if case in CASES]:
             timings += (found := measure(case, pythons, options, scratch))
             choose(found, CASES[case].agree)
+            claims += ratios(found)
+        if "mixed" in options.cases:
+            claims += mixed(pythons, options, scratch)
+    for name in options.topics:
+        claims += topic(name, pythons[LIBRARY], options)
     show(timings)
+    show_claims(claims)
     rows = [vars(timing) for timing in timings]
-    harness.keep({"benchmark": "run", "about": about, "rows": rows}, options, pythons)
+    harness.keep({"benchmark": "run", "about": about, "rows": rows, "claims": claims}, options, pythons)
     return all(timing.agrees for timing in timings)
 
 

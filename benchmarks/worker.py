@@ -46,12 +46,27 @@ class Speed:
         if (variant, what) not in self.warm:
             call()  # compiles
             self.warm.add((variant, what))
-        best, until = math.inf, time.perf_counter() + seconds
-        while best == math.inf or time.perf_counter() < until:
-            begin = time.perf_counter()
-            call()
-            best = min(best, time.perf_counter() - begin)
-        return best
+        return fastest(call, seconds)
+
+
+def fastest(call, seconds):
+    """The fastest of some calls."""
+    best, until = math.inf, time.perf_counter() + seconds
+    while best == math.inf or time.perf_counter() < until:
+        begin = time.perf_counter()
+        call()
+        best = min(best, time.perf_counter() - begin)
+    return best
+
+
+def mixed(peer):
+    """Van der Pol oscillators of mixed stiffness, warm: ([sum of the last x, of the last v], the call), or (None, None)."""
+    import cases
+
+    if not hasattr(peer, "mixed"):
+        return None, None
+    last, solve = peer.mixed(*cases.mixed())
+    return [float(x) for x in last.sum(axis=0)], solve
 
 
 def numbers(result):
@@ -131,6 +146,10 @@ def main():
                 answer = speed.make()
             case ["measure", variant, what, seconds]:
                 answer = speed.measure(variant, what, seconds)
+            case ["mixed"]:
+                answer, solve = mixed(peer)
+            case ["solve", seconds]:
+                answer = fastest(solve, seconds)
             case ["van_der_pol", seed, path]:
                 import numpy as np
                 from cases import van_der_pol

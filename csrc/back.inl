@@ -84,7 +84,7 @@ static int FN(quadrature)(FN(work) * W) {
     return 0;
 }
 
-/* What flows back through stages n - 1 .. 0 of one Runge-Kutta step from `base` (their register files are filled):
+/* What flows back through stages n - 1 .. from of one Runge-Kutta step from `base` (their register files are filled):
    gk (cotangents of the stages) in, g_base += ..., gt and gh += derivatives with respect to t and h. */
 typedef struct FN(step) {
     T *files;
@@ -94,13 +94,13 @@ typedef struct FN(step) {
     double *gt, *gh; /* (L) or NULL */
 } FN(step);
 
-static int FN(reverse_stages)(FN(work) * W, const FN(step) * S, int n) {
+static int FN(reverse_stages)(FN(work) * W, const FN(step) * S, int from, int n) {
     const pn_problem *P = W->P;
     FN(exec) *E = &W->reverse;
     const pn_layout *lay = E->lay;
     size_t size = (size_t)W->d * L;
     const int32_t *has = E->prog->output_size;
-    for (int i = n - 1; i >= 0; i--) {
+    for (int i = n - 1; i >= from; i--) {
         T *file = S->files + (size_t)i * W->files_stride;
         FN(copy)(file + (size_t)lay->slot[3] * L, S->gk[i], size);
         if (FN(run)(E, file, lay->n_forward, lay->n_reverse)) return 1;
@@ -109,12 +109,13 @@ static int FN(reverse_stages)(FN(work) * W, const FN(step) * S, int n) {
         if (has[1]) {
             const T *v = FN(at)(E, file, lay->output[1]), *Y = FN(state_slot)(E, file);
             for (size_t e = 0; e < size; e++) S->g_base[e] += v[e];
-            for (int j = 0; j < i; j++) {
-                T a = (T)W->tab->a[i][j], *gk = S->gk[j];
-                if (a == 0) continue;
-                for (int32_t c = 0; c < W->d; c++)
-                    for (size_t l = 0; l < L; l++) gk[(size_t)c * L + l] += (T)S->h[l] * a * v[(size_t)c * L + l];
-            }
+            for (int p = 0; p < W->n_halves; p++)
+                for (int j = 0; j < i; j++) {
+                    T a = (T)W->half[p].tab->a[i][j], *gk = S->gk[j];
+                    if (a == 0) continue;
+                    for (int32_t c = W->half[p].from; c < W->half[p].to; c++)
+                        for (size_t l = 0; l < L; l++) gk[(size_t)c * L + l] += (T)S->h[l] * a * v[(size_t)c * L + l];
+                }
             if (S->gh && i > 0)
                 for (int32_t c = 0; c < W->d; c++)
                     for (size_t l = 0; l < L; l++)
@@ -140,7 +141,7 @@ static int FN(reverse_stages)(FN(work) * W, const FN(step) * S, int n) {
 static void FN(seed_stages)(const FN(work) * W, T **gk, const double *h, const T *g) {
     for (int i = 0; i < W->tab->s; i++)
         for (int32_t c = 0; c < W->d; c++)
-            for (size_t l = 0; l < L; l++) gk[i][(size_t)c * L + l] = (T)(W->tab->b[i] * h[l]) * g[(size_t)c * L + l];
+            for (size_t l = 0; l < L; l++) gk[i][(size_t)c * L + l] = (T)(FN(table)(W, c)->b[i] * h[l]) * g[(size_t)c * L + l];
 }
 
 /* ---- save points ------------------------------------------------------------------------------------------------------- */
@@ -153,7 +154,7 @@ static int FN(collect_saves)(FN(work) * W) {
     memset(B->g_base, 0, size * sizeof(T));
     for (int l = 0; l < L; l++) {
         if (!B->live[l]) continue;
-        const pn_record *r = B->record[l];
+        const pn_record *r = &B->record[l];
         for (int32_t j = r->save; j < r->save_end; j++) {
             int64_t i = B->sample[l], row = P->row[i] + j;
             double ts = FN(time_of)(P, i, j);
@@ -182,11 +183,13 @@ static void FN(seed_dense)(const FN(work) * W, T **gk) {
     for (int i = tab->s; i < W->stages; i++) memset(gk[i], 0, size * sizeof(T));
     for (int i = 0; i < W->stages; i++)
         for (int j = 1; j <= tab->dense_degree; j++) {
-            T b = (T)tab->dense[i][j];
             const T *g = B->g_coef + (size_t)(j - 1) * size;
-            if (b == 0) continue;
-            for (int32_t c = 0; c < W->d; c++)
-                for (size_t l = 0; l < L; l++) gk[i][(size_t)c * L + l] += (T)B->h[l] * b * g[(size_t)c * L + l];
+            for (int p = 0; p < W->n_halves; p++) {
+                T b = (T)W->half[p].tab->dense[i][j];
+                if (b == 0) continue;
+                for (int32_t c = W->half[p].from; c < W->half[p].to; c++)
+                    for (size_t l = 0; l < L; l++) gk[i][(size_t)c * L + l] += (T)B->h[l] * b * g[(size_t)c * L + l];
+            }
         }
 }
 
@@ -200,7 +203,7 @@ static void FN(time_saves)(FN(work) * W, double *gt, double *gh) {
     FN(dense_coef)(W, B->k, B->h, coef);
     for (int l = 0; l < L; l++) {
         if (!B->live[l]) continue;
-        const pn_record *r = B->record[l];
+        const pn_record *r = &B->record[l];
         for (int32_t j = r->save; j < r->save_end; j++) {
             int64_t i = B->sample[l], row = P->row[i] + j;
             double ts = FN(time_of)(P, i, j), theta = (ts - B->t[l]) / B->h[l], slope = 0, value = 0;
@@ -228,36 +231,104 @@ static void FN(time_ends)(FN(work) * W, const double *gt, const double *gh) {
     FN(back) *B = &W->back;
     for (int l = 0; l < L; l++) {
         if (!B->live[l]) continue;
-        const pn_record *r = B->record[l];
+        const pn_record *r = &B->record[l];
         if (r->landed) W->P->g_t[W->P->row[B->sample[l]] + r->save_end - 1] += gh[l] + B->carry[l];
         B->carry[l] = gt[l] - gh[l];
     }
 }
 
 /* ---- one step back in every live lane ------------------------------------------------------------------------------- */
-static pn_status FN(step_back)(FN(work) * W) {
+/* The register files of stages 1 .. n - 1, and of stage 0 if it is wanted, where they are stored, or evaluated again. */
+static int FN(load_stages)(FN(work) * W, FN(block) * b, int stage0, int n, T **files) {
+    FN(back) *B = &W->back;
+    FN(exec) *E = &W->reverse;
+    size_t size = (size_t)W->d * L;
+    int have = 1; /* stages 1 .. have - 1 are there */
+    FN(copy)(B->k[0], FN(block_k)(W, b), size);
+    *files = W->files;
+    if (b->files >= 0) {
+        *files = W->store + (size_t)b->files * W->slot;
+        have = b->n < n ? b->n : n;
+        for (int i = 1; i < have; i++) {
+            const T *k = FN(at)(E, *files + (size_t)i * W->files_stride, E->lay->output[0]);
+            if (E->prog->output_size[0]) FN(copy)(B->k[i], k, size);
+            else memset(B->k[i], 0, size * sizeof(T));
+        }
+    }
+    E->later = W->files - *files;
+    if (stage0 && !(b->files >= 0 && b->here) && FN(stages)(W, E, *files, W->files_stride, B->y, B->t, B->h, B->t_new, B->k, 0, 1)) return 1;
+    return FN(stages)(W, E, *files, W->files_stride, B->y, B->t, B->h, B->t_new, B->k, have, n);
+}
+
+/* The cotangent of k_0 of lanes that did not evaluate it in this step goes where they did. */
+static void FN(pass_on)(FN(work) * W) {
+    FN(back) *B = &W->back;
+    for (size_t l = 0; l < L; l++) {
+        if (!B->live[l]) continue;
+        unsigned char source = B->record[l].source;
+        B->fed[l] = source == PN_SOURCE_PREVIOUS;
+        if (source == PN_SOURCE_START) W->from_start[B->local[l]] = 1;
+        if (source != PN_SOURCE_START && source != PN_SOURCE_PREVIOUS) continue;
+        for (size_t c = 0; c < (size_t)W->d; c++) {
+            T *to = source == PN_SOURCE_PREVIOUS ? B->feed + c * L + l : W->chunk_gk + (size_t)B->local[l] * (size_t)W->d + c;
+            *to = B->gk[0][c * L + l];
+            B->gk[0][c * L + l] = 0;
+        }
+    }
+}
+
+static pn_status FN(step_back)(FN(work) * W, FN(block) * b) {
     FN(back) *B = &W->back;
     const pn_tableau *tab = W->tab;
     size_t size = (size_t)W->d * L;
     double gt[L] = {0}, gh[L] = {0};
-    int inside = FN(collect_saves)(W), n = inside ? W->stages : tab->s, timed = W->P->g_t != NULL;
+    T *files;
+    int inside = FN(collect_saves)(W), n = inside ? W->stages : tab->s, timed = W->P->g_t != NULL, fed = 0, stage0 = 0;
     if (inside && !tab->dense_uses_new) n = tab->s;
+    for (int l = 0; l < L; l++) {
+        if (!B->live[l]) continue;
+        fed |= B->fed[l];
+        stage0 |= B->record[l].source == PN_SOURCE_HERE || B->record[l].source == PN_SOURCE_EARLIER;
+    }
+    if (fed && n == tab->s) n++;
     memcpy(W->active, B->live, L);
-    if (FN(stages)(W, &W->reverse, W->files, W->files_stride, B->y, B->t, B->h, B->t_new, B->k, 0, n)) return PN_CALLBACK;
+    if (FN(load_stages)(W, b, stage0, n, &files)) return PN_CALLBACK;
     FN(seed_stages)(W, B->gk, B->h, B->lambda);
+    for (int i = tab->s; i < n; i++) memset(B->gk[i], 0, size * sizeof(T));
     if (inside) FN(seed_dense)(W, B->gk);
+    for (size_t l = 0; fed && l < L; l++)
+        for (size_t c = 0; B->live[l] && B->fed[l] && c < (size_t)W->d; c++) B->gk[tab->s][c * L + l] += B->feed[c * L + l];
     for (size_t e = 0; e < size; e++) B->g_base[e] += B->lambda[e];
     if (timed)
         for (int i = 0; i < tab->s; i++)
             for (int32_t c = 0; c < W->d; c++)
-                for (size_t l = 0; l < L; l++) gh[l] += tab->b[i] * (double)B->k[i][(size_t)c * L + l] * (double)B->lambda[(size_t)c * L + l];
+                for (size_t l = 0; l < L; l++) gh[l] += FN(table)(W, c)->b[i] * (double)B->k[i][(size_t)c * L + l] * (double)B->lambda[(size_t)c * L + l];
     if (timed && inside) FN(time_saves)(W, gt, gh);
-    FN(step) S = {W->files, B->t, B->h, B->t_new, B->gk, B->g_base, B->y, timed ? gt : NULL, timed ? gh : NULL};
-    if (FN(reverse_stages)(W, &S, n)) return PN_CALLBACK;
-    FN(accumulate)(&W->reverse, W->files, W->files_stride, n, NULL); /* idle lanes have cotangent 0 */
+    FN(step) S = {files, B->t, B->h, B->t_new, B->gk, B->g_base, B->y, timed ? gt : NULL, timed ? gh : NULL};
+    if (FN(reverse_stages)(W, &S, 1, n)) return PN_CALLBACK;
+    FN(pass_on)(W);
+    if (stage0 && FN(reverse_stages)(W, &S, 0, 1)) return PN_CALLBACK;
+    int first = stage0 ? 0 : 1; /* idle lanes have cotangent 0 */
+    FN(accumulate)(&W->reverse, files + (size_t)first * W->files_stride, W->files_stride, n - first, NULL);
+    W->reverse.later = 0;
     if (timed) FN(time_ends)(W, gt, gh);
     FN(copy)(B->lambda, B->g_base, size);
     return PN_OK;
+}
+
+/* Lanes whose sample has no step in this attempt: set their cotangents aside, and bring them back. */
+static void FN(rest)(FN(work) * W, int back) {
+    FN(back) *B = &W->back;
+    T *x[4] = {B->lambda, B->mu, B->y, B->z};
+    int n = B->z ? 4 : 1;
+    for (int q = 0; q < n; q++)
+        for (size_t l = 0; l < L; l++)
+            for (size_t c = 0; !B->live[l] && c < (size_t)W->d; c++) {
+                T *at = x[q] + c * L + l, *kept = B->kept[q] + c * L + l;
+                if (back) *at = *kept;
+                else *kept = *at;
+                if (!back && q < 2) *at = 0;
+            }
 }
 
 /* Reversible scheme: rebuild (y, z) at the start of the step from its end, then reverse both increments. */
@@ -283,7 +354,7 @@ static pn_status FN(reversible_back)(FN(work) * W) {
                 for (size_t l = 0; l < L; l++) gh2[l] += tab->b[i] * (double)B->k[i][(size_t)c * L + l] * (double)B->g_base[(size_t)c * L + l];
     FN(seed_stages)(W, B->gk, back, B->g_base);
     FN(step) S2 = {second, B->t_new, back, B->t, B->gk, B->lambda, y_new, timed ? gt2 : NULL, timed ? gh2 : NULL};
-    if (FN(reverse_stages)(W, &S2, tab->s)) return PN_CALLBACK;
+    if (FN(reverse_stages)(W, &S2, 0, tab->s)) return PN_CALLBACK;
     FN(accumulate)(E, second, W->files_stride, tab->s, NULL);
     /* y = (y_new - (1 - lambda) z - Psi_h(t, z)) / lambda */
     if (FN(stages)(W, E, W->files, W->files_stride, B->z, B->t, B->h, B->t_new, B->k, 0, tab->s)) return PN_CALLBACK;
@@ -298,7 +369,7 @@ static pn_status FN(reversible_back)(FN(work) * W) {
                 for (size_t l = 0; l < L; l++) gh[l] += tab->b[i] * (double)B->k[i][(size_t)c * L + l] * (double)B->lambda[(size_t)c * L + l];
     FN(seed_stages)(W, B->gk, B->h, B->lambda);
     FN(step) S1 = {W->files, B->t, B->h, B->t_new, B->gk, g_z, B->z, timed ? gt : NULL, timed ? gh : NULL};
-    if (FN(reverse_stages)(W, &S1, tab->s)) return PN_CALLBACK;
+    if (FN(reverse_stages)(W, &S1, 0, tab->s)) return PN_CALLBACK;
     FN(accumulate)(E, W->files, W->files_stride, tab->s, NULL);
     for (size_t e = 0; e < size; e++) B->lambda[e] *= lambda;
     memcpy(B->mu, g_z, size * sizeof(T));

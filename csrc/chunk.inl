@@ -39,16 +39,18 @@ static pn_status FN(open)(FN(work) * W, int l, int64_t i) {
     f->have_k[l] = f->again[l] = 0;
     f->save[l] = f->grid[l] = 0;
     f->index[l] = f->attempts[l] = f->evals[l] = f->rejects[l] = 0;
-    f->stop_at[l] = INT64_MAX;
+    f->source[l] = PN_SOURCE_HERE;
     f->t[l] = FN(time_of)(P, i, 0);
     f->t_last[l] = FN(time_of)(P, i, FN(n_times)(P, i) - 1);
     f->dir[l] = f->t_last[l] > f->t[l] ? 1 : f->t_last[l] < f->t[l] ? -1 : 0;
     f->c0[l] = P->adaptive ? P->first_step : f->t[l];
-    f->c1[l] = P->adaptive ? -9.210340371976182 : 0;
+    f->c1[l] = 0;
     f->seg[l] = FN(first_segment)(P, i, f->t[l], f->dir[l]);
-    P->status[i] = PN_OK;
-    P->stop_t[i] = f->t_last[l];
-    P->stop_component[i] = -1;
+    if (!W->replaying) {
+        P->status[i] = PN_OK;
+        P->stop_t[i] = f->t_last[l];
+        P->stop_component[i] = -1;
+    }
     FN(load_state)(W, l, (const T *)P->y0 + (size_t)i * (size_t)W->d);
     if (!FN(finite_sample)(W, i)) {
         FN(fail)(W, l, PN_BAD_INPUT);
@@ -61,6 +63,12 @@ static pn_status FN(open)(FN(work) * W, int l, int64_t i) {
     }
     return f->save[l] == FN(n_times)(P, i) ? FN(finish)(W, l) : PN_OK;
 }
+
+/* Bytes of register files that a thread keeps for the way back, so that stages are not evaluated twice. */
+#ifndef PN_STORE
+#define PN_STORE ((size_t)16 << 20)
+#define PN_FIRST_SHOTS 4
+#endif
 
 static void FN(vacate)(FN(flow) * f) {
     memset(f->live, 0, L);
@@ -110,7 +118,7 @@ static int FN(first_steps)(FN(work) * W, double *h1) {
     FN(count_evals)(f, f->live, 2);
     for (int l = 0; l < L; l++) {
         double most = d1[l] > d2[l] / h[l] ? d1[l] : d2[l] / h[l];
-        double next = most > 1e-15 ? pow(0.01 / most, 1.0 / (W->tab->error_order + 1)) : (1e-6 > h[l] * 1e-3 ? 1e-6 : h[l] * 1e-3);
+        double next = most > 1e-15 ? pow(PN_FIRST / most, 1.0 / (W->tab->error_order + 1)) : (1e-6 > h[l] * 1e-3 ? 1e-6 : h[l] * 1e-3);
         h1[l] = next < 100 * h[l] ? next : 100 * h[l];
         if (!(h1[l] > 0)) h1[l] = h[l]; /* not finite: the step control will shrink it */
         if (h1[l] < FN(least_step)(f, l)) h1[l] = FN(least_step)(f, l);
@@ -149,9 +157,9 @@ static pn_status FN(refill)(FN(work) * W) {
             pn_status st = FN(open)(W, l, W->first + j);
             if (st != PN_OK) return st;
             if (W->P->sensitivity) FN(sens_open)(W, l);
-            W->tape_lane[j] = l;
             if (W->chunk_h[j] == 0) continue;
             f->c0[l] = W->chunk_h[j];
+            f->source[l] = PN_SOURCE_START;
             f->evals[l] = 2;
             f->have_k[l] = W->P->lambda == 0 && !W->P->quadrature; /* those fill the register files anew */
             for (int32_t c = 0; c < W->d; c++) f->k[0][(size_t)c * L + (size_t)l] = W->chunk_k[(size_t)j * (size_t)W->d + (size_t)c];
@@ -179,15 +187,48 @@ static pn_status FN(look_up)(FN(work) * W) {
 }
 
 /* ---- forward ---------------------------------------------------------------------------------------------------------------- */
-static pn_status FN(run_forward)(FN(work) * W) {
-    pn_status st = FN(prepare_chunk)(W);
-    FN(vacate)(&W->flow);
-    for (int l = 0; l < L; l++) W->tape[l].n = 0, W->steps[l].n = 0;
-    W->next = 0;
-    W->every = 1;
-    memset(W->n_steps, 0, (size_t)W->count * sizeof *W->n_steps);
-    while (st == PN_OK) {
-        st = FN(refill)(W);
+/* A shot is the forward half between two attempts: struct flow, W->next, y, k_0. */
+static pn_status FN(shoot)(FN(work) * W) {
+    size_t state = (size_t)W->d * L * sizeof(T);
+    char *to = pn_tape_push(&W->shots);
+    if (!to) return PN_MEMORY;
+    memcpy(to, &W->flow, sizeof W->flow);
+    memcpy(to += sizeof W->flow, &W->next, sizeof W->next);
+    memcpy(to += sizeof W->next, W->flow.y, state);
+    memcpy(to + state, W->flow.k[0], state);
+    return PN_OK;
+}
+
+static void FN(go_back_to)(FN(work) * W, const char *from) {
+    size_t state = (size_t)W->d * L * sizeof(T);
+    memcpy(&W->flow, from, sizeof W->flow);
+    memcpy(&W->next, from += sizeof W->flow, sizeof W->next);
+    memcpy(W->flow.y, from += sizeof W->next, state);
+    memcpy(W->flow.k[0], from + state, state);
+}
+
+/* Half of the budget is for blocks, half for shots. Blocks beyond it are not kept any more: those between two shots are made
+   again on the way back. Too many shots: keep every second one. */
+static pn_status FN(budget_spent)(FN(work) * W) {
+    int64_t room = W->s->budget / 2;
+    if ((W->tape.n + 1) * (int64_t)W->tape.stride > room) {
+        pn_tape_free(&W->tape);
+        W->dropped = 1;
+    }
+    while (W->shots.n * (int64_t)W->shots.stride > room) {
+        W->every *= 2;
+        for (int64_t i = 0; 2 * i < W->shots.n; i++) memcpy(pn_tape_at(&W->shots, i), pn_tape_at(&W->shots, 2 * i), W->shots.stride);
+        W->shots.n = (W->shots.n + 1) / 2;
+    }
+    return W->every * (int64_t)W->tape.stride > room ? PN_BUDGET : PN_OK;
+}
+
+/* Attempts until every sample is through, or until there are `end` blocks. */
+static pn_status FN(go_on)(FN(work) * W, int64_t end) {
+    pn_status st = PN_OK;
+    while (st == PN_OK && W->n_blocks < end) {
+        if (W->limited && !W->replaying && W->n_blocks == W->shots.n * W->every) st = FN(shoot)(W);
+        if (st == PN_OK) st = FN(refill)(W);
         if (st != PN_OK || !FN(any)(W->flow.live)) return st;
         st = FN(attempt)(W);
         if (st == PN_OK) st = FN(look_up)(W);
@@ -195,80 +236,26 @@ static pn_status FN(run_forward)(FN(work) * W) {
     return st;
 }
 
-/* The budget is used up: keep every second checkpoint only. Steps in between are taken again on the way back. */
-static pn_status FN(checkpoint_thin)(FN(work) * W) {
-    W->every *= 2;
-    if (2 * W->every * L > W->tape_room) return PN_BUDGET;
-    for (int l = 0; l < L; l++) {
-        pn_tape *tape = &W->tape[l];
-        int64_t kept = 0;
-        for (int64_t i = 0; i < tape->n; i++) {
-            const pn_record *r = pn_tape_at(tape, i);
-            if (r->index % W->every) continue;
-            if (r->index == 0) W->tape_first[r->local] = kept;
-            if (i != kept) memcpy(pn_tape_at(tape, kept), r, W->record_size);
-            kept++;
-        }
-        tape->n = kept;
-    }
-    return PN_OK;
+static pn_status FN(run_forward)(FN(work) * W) {
+    pn_status st = FN(prepare_chunk)(W);
+    FN(vacate)(&W->flow);
+    for (int l = 0; l < L; l++) W->steps[l].n = 0;
+    W->tape.n = W->shots.n = W->n_blocks = W->next = 0;
+    W->store_used = 1;
+    W->every = PN_FIRST_SHOTS;
+    W->dropped = 0;
+    return st == PN_OK ? FN(go_on)(W, INT64_MAX) : st;
 }
 
 /* ---- backward --------------------------------------------------------------------------------------------------------------- */
-/* Take the steps from .. to - 1 of the lane's sample again, from the checkpoint at `from`. */
-static void FN(rewind_lane)(FN(work) * W, int l, int64_t from, int64_t to) {
-    FN(flow) *f = &W->flow;
-    FN(back) *B = &W->back;
-    int32_t j = B->local[l];
-    const pn_record *r = pn_tape_at(&W->tape[W->tape_lane[j]], W->tape_first[j] + from / W->every);
-    int64_t i = W->first + j;
-    f->sample[l] = i;
-    f->live[l] = 1;
-    f->have_k[l] = f->again[l] = 0;
-    f->t[l] = r->t;
-    f->t_last[l] = FN(time_of)(W->P, i, FN(n_times)(W->P, i) - 1);
-    f->dir[l] = f->t_last[l] > FN(time_of)(W->P, i, 0) ? 1 : -1;
-    f->c0[l] = r->c0;
-    f->c1[l] = r->c1;
-    f->save[l] = r->save;
-    f->seg[l] = r->seg;
-    f->grid[l] = r->grid;
-    f->index[l] = from;
-    f->stop_at[l] = to;
-    f->attempts[l] = f->evals[l] = f->rejects[l] = 0;
-    FN(load_state)(W, l, (const T *)(const void *)(r + 1));
-}
-
-/* Some lane has no step at hand: replay the segment before it, and that of every lane with at most half a segment left. */
-static pn_status FN(replay)(FN(work) * W) {
-    FN(flow) *f = &W->flow;
-    FN(back) *B = &W->back;
-    int64_t every = W->every;
-    pn_status st = PN_OK;
-    FN(vacate)(f);
-    for (int l = 0; l < L; l++) {
-        if (!B->live[l] || B->left[l] - B->lo[l] > every / 2 || B->lo[l] == 0) continue;
-        int64_t from = (B->lo[l] - 1) / every * every;
-        FN(rewind_lane)(W, l, from, B->lo[l]);
-        B->lo[l] = from;
-    }
-    W->replaying = 1;
-    while (st == PN_OK && FN(any)(f->live)) {
-        st = FN(attempt)(W);
-        if (st == PN_OK) st = FN(look_up)(W);
-    }
-    W->replaying = 0;
-    return st;
-}
-
 static void FN(begin_back)(FN(work) * W, int l, int32_t j) {
     FN(back) *B = &W->back;
     int64_t i = W->first + j;
     B->sample[l] = i;
     B->local[l] = j;
-    B->left[l] = B->lo[l] = W->n_steps[j];
     B->carry[l] = 0;
-    B->live[l] = 1;
+    B->open[l] = 1;
+    B->fed[l] = 0;
     const T *y = (const T *)W->P->y + (size_t)(W->P->row[i] + FN(n_times)(W->P, i) - 1) * (size_t)W->d;
     for (int32_t c = 0; c < W->d; c++) {
         size_t at = (size_t)c * L + (size_t)l;
@@ -293,29 +280,55 @@ static void FN(end_back)(FN(work) * W, int l) {
         P->g_y0[(size_t)i * (size_t)W->d + (size_t)c] = (double)B->lambda[at] + (B->z ? (double)B->mu[at] : 0);
     }
     if (P->g_t) P->g_t[row] += B->carry[l];
-    B->live[l] = 0;
+    B->open[l] = 0;
 }
 
-/* The records of the next step of every live lane; idle lanes copy a live one, so that their numbers stay harmless. */
-static pn_status FN(fetch)(FN(work) * W) {
+/* Samples that took no step. */
+static void FN(motionless)(FN(work) * W) {
+    for (int32_t j = 0; j < W->count; j++) {
+        if (W->P->status[W->first + j] != PN_OK || W->P->accepted[W->first + j] > 0) continue;
+        FN(begin_back)(W, 0, j);
+        FN(end_back)(W, 0);
+    }
+}
+
+/* Block i, made again if it was not kept, with all after it up to the next shot. */
+static pn_status FN(block_at)(FN(work) * W, int64_t i, FN(block) * *b) {
+    pn_status st = PN_OK;
+    if (W->dropped && (i + 1) % W->every == 0) W->tape.n = 0;
+    if (W->dropped && W->tape.n <= i % W->every) {
+        int64_t end = W->n_blocks;
+        W->tape.n = 0;
+        FN(go_back_to)(W, pn_tape_at(&W->shots, i / W->every));
+        W->replaying = 1;
+        W->n_blocks = i / W->every * W->every;
+        st = FN(go_on)(W, i + 1);
+        W->n_blocks = end;
+        W->replaying = 0;
+    }
+    if (st == PN_OK) *b = pn_tape_at(&W->tape, W->dropped ? i % W->every : i);
+    return st;
+}
+
+/* The lanes' steps of a block; idle lanes copy a live one, so that their numbers stay harmless. 0: no lane has one. */
+static int FN(fetch)(FN(work) * W, FN(block) * b) {
     FN(back) *B = &W->back;
-    int some = -1, missing = 0;
-    if (W->every > 1) {
-        for (int l = 0; l < L; l++) missing |= B->live[l] && B->left[l] == B->lo[l];
-        pn_status st = missing ? FN(replay)(W) : PN_OK;
-        if (st != PN_OK) return st;
-    }
+    const pn_record *record = B->record = FN(block_records)(b);
+    const T *y = FN(block_y)(b);
+    int some = -1;
     for (int l = 0; l < L; l++) {
+        if (!(B->live[l] = record[l].local >= 0)) continue;
+        B->live[l] = W->P->status[W->first + record[l].local] == PN_OK;
+        if (!B->live[l]) b->files = -1; /* they hold a sample that failed later */
         if (!B->live[l]) continue;
-        int64_t at = --B->left[l];
         some = l;
-        B->record[l] = W->every > 1 ? (const pn_record *)(const void *)(B->ring[l] + (size_t)(at % (2 * W->every)) * W->record_size)
-                                    : pn_tape_at(&W->tape[W->tape_lane[B->local[l]]], W->tape_first[B->local[l]] + at);
+        if (!B->open[l]) FN(begin_back)(W, l, record[l].local);
     }
+    if (some < 0) return 0;
+    FN(rest)(W, 0);
     for (int l = 0; l < L; l++) {
         int from = B->live[l] ? l : some;
-        const pn_record *r = B->record[from];
-        const T *y = (const T *)(const void *)(r + 1);
+        const pn_record *r = &record[from];
         B->t[l] = r->t;
         B->t_new[l] = r->t_new;
         B->h[l] = r->t_new - r->t;
@@ -323,42 +336,78 @@ static pn_status FN(fetch)(FN(work) * W) {
         W->flow.seg[l] = r->seg;
         for (int32_t c = 0; c < W->d; c++) {
             size_t at = (size_t)c * L + (size_t)l, source = (size_t)c * L + (size_t)from;
-            if (!B->z) B->y[at] = y[c];
+            if (!B->z) B->y[at] = y[source];
             else if (from != l) B->y[at] = B->y[source], B->z[at] = B->z[source];
-            if (from != l) B->lambda[at] = 0;
-            if (B->z && from != l) B->mu[at] = 0;
         }
+    }
+    return 1;
+}
+
+/* The cotangents of f(t0, y0) that first steps began with, L samples at a time. */
+static pn_status FN(starts_back)(FN(work) * W) {
+    const pn_problem *P = W->P;
+    FN(back) *B = &W->back;
+    FN(exec) *E = &W->reverse;
+    size_t d = (size_t)W->d;
+    int64_t j = 0;
+    while (j < W->count) {
+        double gt[L] = {0}, gh[L] = {0}, h[L] = {0};
+        int n = 0;
+        memset(B->live, 0, L);
+        for (; j < W->count && n < L; j++) {
+            int64_t i = W->first + j;
+            if (!W->from_start[j]) continue;
+            B->live[n] = 1;
+            B->sample[n] = W->flow.sample[n] = i;
+            B->local[n] = (int32_t)j;
+            B->t[n] = FN(time_of)(P, i, 0);
+            W->flow.seg[n] = FN(first_segment)(P, i, B->t[n], FN(time_of)(P, i, FN(n_times)(P, i) - 1) > B->t[n] ? 1 : -1);
+            for (size_t c = 0; c < d; c++) {
+                B->y[c * L + (size_t)n] = ((const T *)P->y0)[(size_t)i * d + c];
+                B->gk[0][c * L + (size_t)n] = W->chunk_gk[(size_t)j * d + c];
+            }
+            n++;
+        }
+        if (n == 0) break;
+        for (int l = n; l < L; l++) { /* idle lanes copy the first */
+            W->flow.sample[l] = W->flow.sample[0];
+            W->flow.seg[l] = W->flow.seg[0];
+            B->t[l] = B->t[0];
+            for (size_t c = 0; c < d; c++) B->y[c * L + (size_t)l] = B->y[c * L], B->gk[0][c * L + (size_t)l] = 0;
+        }
+        memcpy(W->active, B->live, L);
+        memset(B->g_base, 0, d * L * sizeof(T));
+        FN(step) S = {W->files, B->t, h, B->t, B->gk, B->g_base, B->y, P->g_t ? gt : NULL, P->g_t ? gh : NULL};
+        if (FN(stages)(W, E, W->files, W->files_stride, B->y, B->t, h, B->t, B->k, 0, 1) || FN(reverse_stages)(W, &S, 0, 1)) return PN_CALLBACK;
+        FN(accumulate)(E, W->files, W->files_stride, 1, NULL);
+        for (int l = 0; l < n; l++) {
+            int64_t i = B->sample[l];
+            if (P->g_t) P->g_t[P->row[i]] += gt[l];
+            for (size_t c = 0; P->g_y0 && c < d; c++) P->g_y0[(size_t)i * d + c] += (double)B->g_base[c * L + (size_t)l];
+        }
+        if (FN(look_up)(W) != PN_OK) return PN_INTERRUPTED;
     }
     return PN_OK;
 }
 
 static pn_status FN(run_backward)(FN(work) * W) {
     FN(back) *B = &W->back;
-    int32_t next = 0;
     pn_status st = PN_OK;
-    memset(B->live, 0, L);
-    if (W->every > 1)
-        for (int l = 0; l < L; l++) {
-            free(B->ring[l]);
-            B->ring[l] = malloc((size_t)(2 * W->every) * W->record_size);
-            if (!B->ring[l]) return PN_MEMORY;
-        }
-    while (st == PN_OK) {
+    memset(B->open, 0, L);
+    memset(W->from_start, 0, (size_t)W->count);
+    FN(motionless)(W);
+    for (int64_t i = W->n_blocks; st == PN_OK && i-- > 0;) {
+        FN(block) *b = NULL;
+        st = FN(block_at)(W, i, &b);
+        if (st != PN_OK || !FN(fetch)(W, b)) continue;
+        st = B->z ? FN(reversible_back)(W) : FN(step_back)(W, b);
+        if (st != PN_OK) return st;
+        FN(rest)(W, 1);
         for (int l = 0; l < L; l++)
-            while (!B->live[l] && next < W->count) {
-                int32_t j = next++;
-                if (W->P->status[W->first + j] != PN_OK) continue;
-                FN(begin_back)(W, l, j);
-                if (B->left[l] == 0) FN(end_back)(W, l);
-            }
-        if (!FN(any)(B->live)) return PN_OK;
-        st = FN(fetch)(W);
-        if (st == PN_OK) st = B->z ? FN(reversible_back)(W) : FN(step_back)(W);
-        for (int l = 0; st == PN_OK && l < L; l++)
-            if (B->live[l] && B->left[l] == 0) FN(end_back)(W, l);
-        if (st == PN_OK) st = FN(look_up)(W);
+            if (B->live[l] && B->record[l].first) FN(end_back)(W, l);
+        st = FN(look_up)(W);
     }
-    return st;
+    return st == PN_OK ? FN(starts_back)(W) : st;
 }
 
 static pn_status FN(run_chunk)(FN(work) * W, int64_t chunk) {
@@ -381,6 +430,7 @@ static void FN(carve_exec)(FN(exec) * E, pn_arena *a, const pn_problem *P, const
     E->eval_end = P->quadrature ? E->lay->n_reverse : E->lay->n_forward;
     E->shared = pn_arena_take(a, ((size_t)E->lay->shared_rows * L + PN_PAD) * sizeof(T));
     E->pack = pn_arena_take(a, ((size_t)E->lay->pack_size + PN_PAD) * sizeof(T));
+    E->panel = pn_arena_take(a, L == 1 || E->lay->n_code == E->lay->n_reverse ? 0 : (size_t)(2 * PN_MAX_STAGES * L * VE) * sizeof(T));
     E->sums = pn_arena_take(a, L > 1 ? 0 : (size_t)E->lay->sums_size * sizeof(double));
     E->theta[0] = P->theta;
     E->call = P->call;
@@ -418,9 +468,8 @@ static void FN(carve)(FN(work) * W) {
     size_t chunk = (size_t)W->s->chunk;
     W->chunk_k = pn_arena_take(a, chunk * (size_t)W->d * sizeof(T));
     W->chunk_h = pn_arena_take(a, chunk * sizeof(double));
-    W->tape_first = pn_arena_take(a, chunk * sizeof(int64_t));
-    W->n_steps = pn_arena_take(a, chunk * sizeof(int64_t));
-    W->tape_lane = pn_arena_take(a, chunk * sizeof(int32_t));
+    W->chunk_gk = pn_arena_take(a, chunk * (size_t)W->d * sizeof(T));
+    W->from_start = pn_arena_take(a, chunk);
     W->chunk_z = pn_arena_take(a, rev ? chunk * (size_t)W->d * sizeof(T) : 8);
     if (P->gradient == PN_GRAD_NONE && !P->sensitivity) return;
     if (P->sensitivity) {
@@ -436,6 +485,8 @@ static void FN(carve)(FN(work) * W) {
     B->z = rev ? pn_arena_take(a, state) : NULL;
     B->mu = pn_arena_take(a, state);
     B->g_base = pn_arena_take(a, state);
+    B->feed = pn_arena_take(a, state);
+    for (int i = 0; i < (rev ? 4 : 1); i++) B->kept[i] = pn_arena_take(a, state);
     B->g_coef = pn_arena_take(a, state * (size_t)wide);
     for (int i = 0; i < W->stages; i++) {
         B->k[i] = pn_arena_take(a, state);
@@ -466,6 +517,27 @@ static pn_status FN(run_task)(FN(work) * W, int64_t task) {
     return st;
 }
 
+/* Sizes of what the forward half keeps for the backward half; the store for register files, if there is no budget. */
+static pn_status FN(prepare_tape)(FN(work) * W) {
+    const pn_problem *P = W->P;
+    size_t state = P->lambda != 0 ? 0 : (size_t)W->d * L * sizeof(T);
+    W->tape.stride = (sizeof(FN(block)) + L * sizeof(pn_record) + 2 * state + 7) / 8 * 8;
+    W->shots.stride = (sizeof W->flow + sizeof W->next + 2 * state + 7) / 8 * 8;
+    if (P->gradient != PN_GRAD_DISCRETE) return PN_OK;
+    W->limited = W->s->budget > 0;
+    if (W->limited) {
+        int64_t room = W->s->budget / 2;
+        return PN_FIRST_SHOTS * (int64_t)W->tape.stride > room || 2 * (int64_t)W->shots.stride > room ? PN_BUDGET : PN_OK;
+    }
+    W->slot = (size_t)W->stages * W->files_stride;
+    W->store_room = (int64_t)(PN_STORE / sizeof(T) / W->slot);
+    if (W->store_room < 2) return PN_OK;
+    W->store = malloc(PN_STORE);
+    if (!W->store) return PN_MEMORY;
+    W->files = W->store;
+    return PN_OK;
+}
+
 static pn_status FN(work_on)(pn_shared *s, int main) {
     const pn_problem *P = s->problem;
     pn_status st = PN_MEMORY;
@@ -475,15 +547,11 @@ static pn_status FN(work_on)(pn_shared *s, int main) {
     FN(carve)(W);
     if (!pn_arena_allocate(&W->arena)) goto done;
     FN(carve)(W);
-    W->record_size = (sizeof(pn_record) + (P->lambda != 0 ? 0 : (size_t)W->d * sizeof(T)) + 7) / 8 * 8;
-    for (int l = 0; l < L; l++) W->tape[l].stride = W->record_size;
-    if (s->budget && P->gradient != PN_GRAD_NONE && P->lambda == 0) {
-        W->tape_room = s->budget / 2 / (int64_t)W->record_size;
-        if (W->tape_room < 4 * s->chunk) {
-            st = PN_BUDGET;
-            goto done;
-        }
-    }
+    W->n_halves = W->tab->second ? 2 : 1;
+    W->half[0] = (FN(half)){W->tab, 0, W->d / W->n_halves};
+    W->half[1] = (FN(half)){W->tab->second, W->d / 2, W->d};
+    st = FN(prepare_tape)(W);
+    if (st != PN_OK) goto done;
     W->last_poll = FN(clock)();
     W->costly = (W->field.lay->pack_size + W->field.lay->file_rows) * L > 1 << 15;
     FN(vacate)(&W->flow);
@@ -500,12 +568,13 @@ done:
         int none = 0;
         atomic_compare_exchange_strong(&s->stop, &none, (int)st);
     }
-    for (int l = 0; W && l < L; l++) {
-        pn_tape_free(&W->tape[l]);
-        free(W->steps[l].x);
-        free(W->back.ring[l]);
+    for (int l = 0; W && l < L; l++) free(W->steps[l].x);
+    if (W) {
+        pn_tape_free(&W->tape);
+        pn_tape_free(&W->shots);
+        free(W->store);
+        free(W->arena.base);
     }
-    if (W) free(W->arena.base);
     free(W);
     return st;
 }

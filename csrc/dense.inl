@@ -127,8 +127,71 @@ static inline __attribute__((always_inline)) void FN(outer_tiles)(const int weig
 #undef TILE
 }
 
+/* The same for large matrices as a matrix product over the S = n_files L samples of all stages: 2 VE columns of B transposed once,
+   panel (S, 2 VE), so that sums stand in their order in vectors and need no addition across a vector. */
+enum { FN(COLUMNS) = 2 * VE };
+
+static void FN(fill_panel)(T *panel, const T *B, size_t stride, int n_files, int32_t columns) {
+    for (int f = 0; f < n_files; f++)
+        for (size_t v = 0; v < L; v += VE)
+            for (int c = 0; c < FN(COLUMNS); c += VE) {
+                const T *from = B + (size_t)f * stride + (size_t)c * L + v;
+                T *to = panel + ((size_t)f * L + v) * FN(COLUMNS) + (size_t)c;
+                vec t[VE];
+                PN_UNROLL for (int k = 0; k < VE; k++) t[k] = c + k < columns ? V(load)(from + (size_t)k * L) : V(set1)((T)0);
+                V(transpose)(t);
+                PN_UNROLL for (int k = 0; k < VE; k++) V(store)(to + (size_t)k * FN(COLUMNS), t[k]);
+            }
+}
+
+/* g[i n + j] += sum_s A_i(s) panel[s][j], R rows */
+static inline __attribute__((always_inline)) void FN(product_tile)(const int R, const T *A, size_t stride, int n_files, const T *panel, int32_t columns,
+                                                                   double *g, size_t n) {
+    vec acc[8][2];
+    for (int k = 0; k < R; k++) acc[k][0] = acc[k][1] = V(set1)((T)0);
+    for (int f = 0; f < n_files; f++)
+        for (size_t s = 0; s < L; s++, panel += FN(COLUMNS)) {
+            const T *a = A + (size_t)f * stride + s;
+            vec b0 = V(load)(panel), b1 = V(load)(panel + VE);
+#pragma GCC unroll 8
+            for (int k = 0; k < R; k++) {
+                vec ak = V(set1)(a[(size_t)k * L]);
+                acc[k][0] += ak * b0;
+                acc[k][1] += ak * b1;
+            }
+        }
+    for (int k = 0; k < R; k++) {
+        T sum[FN(COLUMNS)];
+        V(store)(sum, acc[k][0]);
+        V(store)(sum + VE, acc[k][1]);
+        if (columns == FN(COLUMNS))
+            for (int j = 0; j < FN(COLUMNS); j++) g[(size_t)k * n + (size_t)j] += (double)sum[j];
+        else
+            for (int j = 0; j < columns; j++) g[(size_t)k * n + (size_t)j] += (double)sum[j];
+    }
+}
+
+static void FN(outer_product)(const FN(exec) * E, const pn_decoded *x, T *files, size_t stride, int n_files, double *g) {
+    const T *A = FN(at)(E, files, x->a), *B = FN(at)(E, files, x->b);
+    size_t sa = x->a < 0 ? 0 : stride, sb = x->b < 0 ? 0 : stride, n = (size_t)x->n;
+    for (int32_t j = 0; j < x->n; j += FN(COLUMNS)) {
+        int32_t columns = x->n - j < FN(COLUMNS) ? x->n - j : FN(COLUMNS);
+        FN(fill_panel)(E->panel, B + (size_t)j * L, sb, n_files, columns);
+        for (int32_t i = 0, r; i < x->m; i += r) {
+            const T *from = A + (size_t)i * L;
+            double *to = g + (size_t)i * n + (size_t)j;
+            r = x->m - i >= MR ? MR : x->m - i >= 4 ? 4 : x->m - i >= 2 ? 2 : 1;
+            if (r == MR) FN(product_tile)(MR, from, sa, n_files, E->panel, columns, to, n);
+            else if (r == 4) FN(product_tile)(4, from, sa, n_files, E->panel, columns, to, n);
+            else if (r == 2) FN(product_tile)(2, from, sa, n_files, E->panel, columns, to, n);
+            else FN(product_tile)(1, from, sa, n_files, E->panel, columns, to, n);
+        }
+    }
+}
+
 static void FN(acc_outer)(const FN(exec) * E, const pn_decoded *x, T *files, size_t stride, int n_files, double *g) {
-    FN(outer_tiles)(0, E, x, files, stride, n_files, NULL, g);
+    if (x->m >= 8 && x->n >= FN(COLUMNS)) FN(outer_product)(E, x, files, stride, n_files, g);
+    else FN(outer_tiles)(0, E, x, files, stride, n_files, NULL, g);
 }
 static void FN(acc_outer_weighted)(const FN(exec) * E, const pn_decoded *x, T *files, size_t stride, int n_files, const T *weight, double *g) {
     FN(outer_tiles)(1, E, x, files, stride, n_files, weight, g);

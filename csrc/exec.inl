@@ -4,11 +4,13 @@
 typedef struct FN(exec) {
     const pn_program *prog;
     const pn_layout *lay;
+    ptrdiff_t later;        /* what the reverse segment writes lies so far behind its place in the file (see FN(work).store) */
     int32_t eval_end;       /* where an evaluation of the field stops in the code */
     T *shared;              /* registers of the prologue */
     T *pack;                /* packed weights */
     const T *theta[PN_MAX_SPACES];
     double *grad[PN_MAX_SPACES];
+    T *panel;               /* a block: columns of weight gradients at work (stages L, 2 VE) */
     double *sums;           /* one lane: what accumulates, in vectors, until flush adds it to grad */
     pn_callback call;
     void *call_ctx;
@@ -23,7 +25,8 @@ static inline void FN(copy)(T *to, const T *from, size_t n) {
 }
 
 static inline T *FN(at)(const FN(exec) * E, T *file, int32_t operand) {
-    return operand < 0 ? E->shared + (size_t)~operand * L : file + (size_t)operand * L;
+    if (operand < 0) return E->shared + (size_t)~operand * L;
+    return file + (size_t)operand * L + (operand < E->lay->forward_rows ? 0 : E->later);
 }
 
 #define EACH(expr)                                                                                                     \

@@ -16,33 +16,51 @@ typedef struct FN(flow) {
     unsigned char again[L]; /* the last attempt of this step failed */
     unsigned char cut[L];   /* the step is shorter than the control wants: to land, or by max_step */
     unsigned char accepted[L], interior[L], landed[L];
+    unsigned char source[L]; /* where k[0] came from, a pn_source */
     unsigned char counted[L]; /* f_new is among evals: where only a neighbour needs it, it is not */
     int64_t sample[L];
     int32_t seg[L], save[L], save_end[L], grid[L];
-    int64_t index[L], stop_at[L], attempts[L], evals[L], rejects[L];
-    double dir[L], t[L], t_new[L], t_last[L], h[L], c0[L], c1[L], try_c0[L], try_c1[L];
+    int64_t index[L], attempts[L], evals[L], rejects[L];
+    double dir[L], t[L], t_new[L], t_last[L], h[L], c0[L], c1[L];
     double err[FN(LP)], log_err[FN(LP)];
     T *y, *y_new, *z, *z_new, *coef; /* (d, L), coef (degree, d, L) */
     T *k[PN_MAX_STAGES];             /* (d, L) */
 } FN(flow);
 
 typedef struct FN(back) {
-    unsigned char live[L];
-    int64_t sample[L], left[L], lo[L], hi[L]; /* steps left; window of steps at hand (checkpoints only) */
+    unsigned char open[L];           /* holds a sample */
+    unsigned char live[L];           /* and has a step in the attempt at hand */
+    unsigned char fed[L];            /* the step after this one began with this one's f_new, whose cotangent is feed */
+    int64_t sample[L];
     int32_t local[L];
     double t[L], h[L], carry[L];
     double t_new[L];
-    const pn_record *record[L];
+    const pn_record *record;         /* (L) */
     T *y, *lambda, *z, *mu;          /* (d, L): state, its cotangent; reversible scheme: second state, its cotangent */
+    T *feed;                         /* (d, L) */
+    T *kept[4];                      /* (d, L) lambda, mu, y, z of lanes that rest */
     T *k[PN_MAX_STAGES], *gk[PN_MAX_STAGES], *g_coef, *g_base; /* (d, L), g_coef (degree, d, L) */
     T *weight;                       /* (stages, L) */
-    char *ring[L];                   /* replayed steps */
 } FN(back);
+
+/* What is kept of an attempt that some lane accepted; the lanes' records, y and k_0 follow (see block_*). */
+typedef struct FN(block) {
+    int64_t files; /* its register files in the store, -1: none */
+    int32_t n;     /* stages evaluated */
+    int32_t here;  /* those files hold stage 0 of every lane */
+} FN(block);
+
+typedef struct FN(half) { /* components of the state that share a table */
+    const pn_tableau *tab;
+    int32_t from, to;
+} FN(half);
 
 typedef struct FN(work) {
     pn_shared *s;
     const pn_problem *P;
     const pn_tableau *tab;
+    FN(half) half[2]; /* of a partitioned method the halves of the state, else all of it */
+    int n_halves;
     int main;
     int32_t d, m, stages;
     FN(exec) field, reverse;
@@ -55,6 +73,18 @@ typedef struct FN(work) {
     int fresh;                /* the first stage was evaluated in this attempt: its register file is filled */
     T *files;                 /* register files of the reverse program, one a stage (reversible: two sets) */
     size_t files_stride;
+    /* what the forward half evaluates with: the field in `file`, or where the backward half will find all stages again, the
+       forward part of `reverse` in the store */
+    const FN(exec) *now;
+    T *now_file;
+    size_t now_stride;        /* 0: one file for all stages */
+    /* Register files of whole attempts, `slot` elements each. Of them the forward rows are used; the others of all attempts share
+       one place, which stays in the cache: slot 0 of the store, as `files`. */
+    T *store;
+    size_t slot;
+    int64_t store_room, store_used; /* slots, the first included */
+    int shadowed;             /* the lane that idle ones follow */
+    int32_t evaluated;        /* stages of the attempt at hand */
     FN(flow) flow;
     FN(back) back;
     pn_arena arena;
@@ -63,18 +93,25 @@ typedef struct FN(work) {
     T *chunk_z;               /* (chunk, d) second state of the reversible scheme at the end */
     T *chunk_k;               /* (chunk, d) f(t0, y0) from the choice of the first step */
     double *chunk_h;          /* (chunk) first steps; 0: not known */
-    int64_t *tape_first, *n_steps; /* (chunk) */
-    int32_t *tape_lane;       /* (chunk) */
-    pn_tape tape[L];
-    pn_list steps[L];
-    int64_t every, tape_room; /* checkpoint distance; records the budget has room for (0: no limit) */
+    T *chunk_gk;              /* (chunk, d) cotangents of f(t0, y0) where the first step began with it */
+    unsigned char *from_start; /* (chunk) 1: chunk_gk holds one */
+    pn_tape tape;             /* blocks of the chunk, or of the part that is replayed */
+    pn_tape shots;            /* with a budget: the forward half as it was before block 0, every, 2 every, ... */
+    int64_t n_blocks, every;  /* blocks so far; distance of shots */
+    int limited;              /* there is a budget */
+    int dropped;              /* the budget is used up: blocks are counted only */
     int replaying;
-    size_t record_size;
+    pn_list steps[L];
     int costly;               /* one evaluation takes long: look for interrupts at each */
     unsigned polls;
     double last_poll;
     unsigned char active[L]; /* lanes a callback is asked about */
 } FN(work);
+
+/* The table of component c. */
+static inline const pn_tableau *FN(table)(const FN(work) * W, int32_t c) {
+    return W->half[W->n_halves > 1 && c >= W->half[1].from].tab;
+}
 
 /* ---- evaluating the field --------------------------------------------------------------------------------------- */
 /* u(t) of one sample: sum_q coef[seg][q] (t - knot)^q, row stride of the result L */
@@ -92,7 +129,7 @@ static void FN(input)(const pn_problem *P, int64_t sample, int32_t seg, double t
 static pn_status FN(look_up)(FN(work) * W);
 
 /* k = f(t, state in slot 1 of the file). Nonzero: stopped by the callback, or interrupted. */
-static int FN(eval)(FN(work) * W, FN(exec) * E, T *file, const double *t, T *restrict k) {
+static int FN(eval)(FN(work) * W, const FN(exec) * E, T *file, const double *t, T *restrict k) {
     const FN(flow) *f = &W->flow;
     T *time = file + (size_t)E->lay->slot[0] * L;
     if (W->costly && FN(look_up)(W) != PN_OK) return 1;
@@ -127,18 +164,35 @@ static void FN(combine)(T *out, const T *y, const double *h, const double *a, T 
     }
 }
 
+/* The state of stage i, or y_new where i is s. */
+static void FN(combine_stage)(const FN(work) * W, T *out, const T *y, const double *h, T *const *k, int i) {
+    if (W->n_halves == 1) {
+        FN(combine)(out, y, h, W->tab->a[i], k, i, W->d);
+        return;
+    }
+    for (int32_t c = 0; c < W->d; c++) { /* halves need not begin with a whole vector */
+        const double *a = FN(table)(W, c)->a[i];
+        for (size_t l = 0, e = (size_t)c * L; l < L; l++, e++) {
+            T s = 0;
+            for (int j = 0; j < i; j++)
+                if (a[j] != 0) s += (T)a[j] * k[j][e];
+            out[e] = y[e] + (T)h[l] * s;
+        }
+    }
+}
+
 static inline void FN(stage_time)(double *to, const double *t, const double *h, const double *t_new, double c) {
     for (int l = 0; l < L; l++) to[l] = c == 1.0 ? t_new[l] : t[l] + c * h[l];
 }
 
 /* Stages from .. to - 1 of the lanes' step from `base`, in register files `stride` apart (0: one file for all). */
-static int FN(stages)(FN(work) * W, FN(exec) * E, T *file, size_t stride, const T *base, const double *t, const double *h,
+static int FN(stages)(FN(work) * W, const FN(exec) * E, T *file, size_t stride, const T *base, const double *t, const double *h,
                       const double *t_new, T *const *k, int from, int to) {
     for (int i = from; i < to; i++) {
         double ti[L];
         T *fi = file + (size_t)i * stride;
         FN(stage_time)(ti, t, h, t_new, W->tab->c[i]);
-        FN(combine)(FN(state_slot)(E, fi), base, h, W->tab->a[i], k, i, W->d);
+        FN(combine_stage)(W, FN(state_slot)(E, fi), base, h, k, i);
         if (FN(eval)(W, E, fi, ti, k[i])) return 1;
     }
     return 0;
@@ -165,6 +219,14 @@ static double FN(target)(const pn_problem *P, const FN(flow) * f, int l) {
     return to;
 }
 
+/* Step control, chosen by evaluations on networks, oscillators, chaos and stiffness (docs/performance.md). The memory of the PI
+   controller starts as an error of 1 and keeps none below 0.1: after a step that was far too accurate the next one grows
+   freely. A step that ends within 5% of a time to land on is stretched to it. The first step, (PN_FIRST / derivative)^(1/order),
+   is bolder than the 0.01 of the book: a failed try costs no more than a step too short. */
+#define PN_REACH 1.05
+#define PN_FIRST 10.0
+#define PN_LEAST_MEMORY (-2.302585092994046) /* log 0.1 */
+
 /* t_new and h of every live lane; a lane that cannot move gets t_new == t. */
 static void FN(plan)(const pn_problem *P, FN(flow) * f) {
     for (int l = 0; l < L; l++) {
@@ -178,7 +240,7 @@ static void FN(plan)(const pn_problem *P, FN(flow) * f) {
         else {
             to = FN(target)(P, f, l);
             if (P->adaptive) {
-                double h = f->c0[l], reach = 1.01 * h, room = dir * (to - t);
+                double h = f->c0[l], reach = PN_REACH * h, room = dir * (to - t);
                 if (P->max_step > 0 && h > P->max_step) h = P->max_step;
                 if (P->max_step > 0 && reach > P->max_step) reach = P->max_step;
                 next = room <= reach ? to : t + dir * h;
@@ -262,7 +324,7 @@ static void FN(control)(FN(work) * W) {
             double next = h * factor;
             if (f->cut[l] && !f->again[l] && next < f->c0[l]) next = f->c0[l];
             f->c0[l] = next;
-            f->c1[l] = f->log_err[l] > -9.210340371976182 ? f->log_err[l] : -9.210340371976182; /* log 1e-4 */
+            f->c1[l] = f->log_err[l] > PN_LEAST_MEMORY ? f->log_err[l] : PN_LEAST_MEMORY;
         } else {
             double factor = f->err[l] == f->err[l] ? shrink[l] : 0.1;
             f->c0[l] = h * (factor < P->min_factor ? P->min_factor : factor > 0.9 ? 0.9 : factor);
@@ -297,7 +359,6 @@ static pn_status FN(finish)(FN(work) * W, int l) {
     int64_t i = f->sample[l];
     f->live[l] = 0;
     if (W->replaying) return PN_OK;
-    W->n_steps[i - W->first] = f->index[l];
     for (int32_t c = 0; f->z && c < W->d; c++) W->chunk_z[(size_t)(i - W->first) * (size_t)W->d + (size_t)c] = f->z[(size_t)c * L + (size_t)l];
     P->nfe[i] = f->evals[l];
     P->accepted[i] = f->index[l];
@@ -358,10 +419,10 @@ static int FN(find_saves)(FN(work) * W) {
 
 /* coef[j - 1] = h sum_i dense[i][j] k_i, so that y(t + theta h) = y + sum_j coef[j - 1] theta^j */
 static void FN(dense_coef)(const FN(work) * W, T *const *k, const double *h, T *coef) {
-    const pn_tableau *tab = W->tab;
     int n = W->stages;
-    for (int j = 1; j <= tab->dense_degree; j++)
+    for (int j = 1; j <= W->tab->dense_degree; j++)
         for (int32_t c = 0; c < W->d; c++) {
+            const pn_tableau *tab = FN(table)(W, c);
             T s[L] = {0}, *to = coef + ((size_t)(j - 1) * (size_t)W->d + (size_t)c) * L;
             for (int i = 0; i < n; i++) {
                 T b = (T)tab->dense[i][j];
@@ -398,32 +459,81 @@ static void FN(write_saves)(FN(work) * W) {
 }
 
 /* ---- bookkeeping of an accepted step -------------------------------------------------------------------------------- */
-static pn_status FN(checkpoint_thin)(FN(work) * W);
+/* Parts of a block. */
+static inline pn_record *FN(block_records)(FN(block) * b) { return (pn_record *)(void *)(b + 1); }
+static inline T *FN(block_y)(FN(block) * b) { return (T *)(void *)(FN(block_records)(b) + L); }
+static inline T *FN(block_k)(const FN(work) * W, FN(block) * b) { return FN(block_y)(b) + (size_t)W->d * L; }
 
-static pn_status FN(record)(FN(work) * W, int l) {
+/* Idle lanes follow a live one, so that their register files hold harmless numbers on the way back. */
+static void FN(shadow)(FN(work) * W) {
     FN(flow) *f = &W->flow;
-    pn_record *r;
-    if (W->replaying) r = (pn_record *)(void *)(W->back.ring[l] + (size_t)(f->index[l] % (2 * W->every)) * W->record_size);
-    else {
-        if (f->index[l] % W->every) return PN_OK;
-        if (W->tape_room) {
-            int64_t total = 0;
-            for (int i = 0; i < L; i++) total += W->tape[i].n;
-            if (total >= W->tape_room) {
-                pn_status st = FN(checkpoint_thin)(W);
-                if (st != PN_OK) return st;
-                if (f->index[l] % W->every) return PN_OK;
-            }
+    int some = 0;
+    while (!f->live[some]) some++;
+    for (int l = 0; l < L; l++) {
+        if (f->live[l]) continue;
+        f->t[l] = f->t[some], f->h[l] = f->h[some], f->t_new[l] = f->t_new[some];
+        f->sample[l] = f->sample[some], f->seg[l] = f->seg[some];
+        for (size_t c = 0; c < (size_t)W->d; c++) {
+            f->y[c * L + (size_t)l] = f->y[c * L + (size_t)some];
+            f->k[0][c * L + (size_t)l] = f->k[0][c * L + (size_t)some];
         }
-        r = pn_tape_push(&W->tape[l]);
-        if (!r) return PN_MEMORY;
-        if (f->index[l] == 0) W->tape_first[f->sample[l] - W->first] = W->tape[l].n - 1;
     }
-    *r = (pn_record){.t = f->t[l], .t_new = f->t_new[l], .c0 = f->try_c0[l], .c1 = f->try_c1[l], .index = f->index[l], .save = f->save[l], .save_end = f->save_end[l],
-                     .seg = f->seg[l], .grid = f->grid[l], .local = (int32_t)(f->sample[l] - W->first), .landed = f->landed[l] && (W->P->land || f->save_end[l] == FN(n_times)(W->P, f->sample[l]))};
-    T *y = (T *)(void *)(r + 1);
-    if (W->record_size > sizeof *r)
-        for (int32_t c = 0; c < W->d; c++) y[c] = f->y[(size_t)c * L + (size_t)l];
+    W->shadowed = some;
+}
+
+/* Where the stages of this attempt are evaluated. */
+static void FN(choose_files)(FN(work) * W) {
+    int stored = !W->replaying && W->store_used < W->store_room;
+    W->now = stored ? &W->reverse : &W->field;
+    W->now_file = stored ? W->store + (size_t)W->store_used * W->slot : W->file;
+    W->now_stride = stored ? W->files_stride : W->stage_stride;
+    if (stored) FN(shadow)(W);
+}
+
+/* Lanes whose attempt failed, and their shadows, copy one that moved, for the same reason. */
+static void FN(fill_files)(FN(work) * W, int some, int from) {
+    const FN(flow) *f = &W->flow;
+    for (int i = from; i < W->evaluated; i++)
+        for (int l = 0; l < L; l++) {
+            if (f->accepted[l] || (!f->live[l] && f->accepted[W->shadowed])) continue;
+            T *file = W->now_file + (size_t)i * W->now_stride;
+            for (size_t row = 0; row < (size_t)W->reverse.lay->forward_rows; row++) file[row * L + (size_t)l] = file[row * L + (size_t)some];
+        }
+}
+
+static pn_status FN(budget_spent)(FN(work) * W);
+
+/* Keep the attempt for the way back. */
+static pn_status FN(keep)(FN(work) * W) {
+    FN(flow) *f = &W->flow;
+    const pn_problem *P = W->P;
+    size_t size = (size_t)W->d * L;
+    int some = 0, here = 1;
+    W->n_blocks++;
+    if (W->dropped && !W->replaying) return PN_OK;
+    if (W->limited && !W->replaying) {
+        pn_status st = FN(budget_spent)(W);
+        if (st != PN_OK || W->dropped) return st;
+    }
+    FN(block) *b = pn_tape_push(&W->tape);
+    if (!b) return PN_MEMORY;
+    for (int l = 0; l < L; l++) {
+        pn_record *r = &FN(block_records)(b)[l];
+        r->local = -1;
+        if (!f->accepted[l]) continue;
+        some = l;
+        here &= f->source[l] == PN_SOURCE_HERE;
+        *r = (pn_record){.t = f->t[l], .t_new = f->t_new[l], .save = f->save[l], .save_end = f->save_end[l], .seg = f->seg[l],
+                         .local = (int32_t)(f->sample[l] - W->first), .first = f->index[l] == 0, .source = f->source[l],
+                         .landed = f->landed[l] && (P->land || f->save_end[l] == FN(n_times)(P, f->sample[l]))};
+    }
+    *b = (FN(block)){.files = -1, .n = W->evaluated, .here = here};
+    if (f->z) return PN_OK; /* its states are found again from the end */
+    memcpy(FN(block_y)(b), f->y, size * sizeof(T));
+    memcpy(FN(block_k)(W, b), f->k[0], size * sizeof(T));
+    if (W->now != &W->reverse) return PN_OK;
+    FN(fill_files)(W, some, !here);
+    b->files = W->store_used++;
     return PN_OK;
 }
 
@@ -454,6 +564,7 @@ static pn_status FN(advance)(FN(work) * W, int l, int have_new) {
         if (have_new) f->k[0][at] = f->k[W->tab->s][at];
     }
     f->have_k[l] = (unsigned char)(!have_new || jumped || P->quadrature ? 0 : f->counted[l] ? 1 : 2);
+    f->source[l] = PN_SOURCE_PREVIOUS;
     f->save[l] = f->save_end[l];
     f->index[l]++;
     f->again[l] = 0;
@@ -472,9 +583,7 @@ static pn_status FN(advance)(FN(work) * W, int l, int have_new) {
         if (P->land && f->landed[l]) f->c0[l] = f->t[l], f->c1[l] = -1;
         f->c1[l] += 1;
     }
-    if (f->save[l] == FN(n_times)(P, i)) return FN(finish)(W, l);
-    if (f->index[l] >= f->stop_at[l]) f->live[l] = 0;
-    return PN_OK;
+    return f->save[l] == FN(n_times)(P, i) ? FN(finish)(W, l) : PN_OK;
 }
 
 /* ---- one attempt of a step in every live lane --------------------------------------------------------------------- */
@@ -508,6 +617,8 @@ static int FN(first_stage)(FN(work) * W, const T *base) {
     unsigned char need[L];
     for (int l = 0; l < L; l++) {
         need[l] = f->live[l] && !f->have_k[l];
+        if (f->source[l] == PN_SOURCE_HERE) f->source[l] = PN_SOURCE_EARLIER;
+        if (need[l]) f->source[l] = PN_SOURCE_HERE;
         if (!f->live[l] || f->have_k[l] != 2) continue;
         f->have_k[l] = 1;
         f->evals[l]++;
@@ -515,9 +626,9 @@ static int FN(first_stage)(FN(work) * W, const T *base) {
     W->fresh = FN(any)(need);
     if (!W->fresh) return 0;
     T *all = W->spare;
-    FN(copy)(FN(state_slot)(&W->field, W->file), base, (size_t)W->d * L);
+    FN(copy)(FN(state_slot)(W->now, W->now_file), base, (size_t)W->d * L);
     memcpy(W->active, need, L);
-    if (FN(eval)(W, &W->field, W->file, f->t, all)) return 1;
+    if (FN(eval)(W, W->now, W->now_file, f->t, all)) return 1;
     for (int32_t c = 0; c < W->d; c++)
         for (int l = 0; l < L; l++)
             if (need[l]) f->k[0][(size_t)c * L + (size_t)l] = all[(size_t)c * L + (size_t)l];
@@ -549,19 +660,20 @@ static pn_status FN(try_step)(FN(work) * W, int *have_new) {
     const pn_problem *P = W->P;
     FN(flow) *f = &W->flow;
     int s = W->tab->s, rev = f->z != NULL;
-    size_t stride = W->stage_stride;
     const T *base = rev ? f->z : f->y;
     if (FN(first_stage)(W, base)) return PN_CALLBACK;
     memcpy(W->active, f->live, L);
-    if (FN(stages)(W, &W->field, W->file, stride, base, f->t, f->h, f->t_new, f->k, 1, s)) return PN_CALLBACK;
+    if (FN(stages)(W, W->now, W->now_file, W->now_stride, base, f->t, f->h, f->t_new, f->k, 1, s)) return PN_CALLBACK;
+    W->evaluated = s;
     FN(count_evals)(f, f->live, s - 1);
-    FN(combine)(f->y_new, base, f->h, W->tab->b, f->k, s, W->d);
+    FN(combine_stage)(W, f->y_new, base, f->h, f->k, s);
     if (rev)
         for (size_t e = 0; e < (size_t)W->d * L; e++) f->y_new[e] += (T)P->lambda * (f->y[e] - f->z[e]);
     *have_new = 0;
     if (P->adaptive) {
         if (W->tab->error_uses_new) {
-            if (FN(stages)(W, &W->field, W->file, stride, base, f->t, f->h, f->t_new, f->k, s, s + 1)) return PN_CALLBACK;
+            if (FN(stages)(W, W->now, W->now_file, W->now_stride, base, f->t, f->h, f->t_new, f->k, s, s + 1)) return PN_CALLBACK;
+            W->evaluated = s + 1;
             FN(count_evals)(f, f->live, 1);
             *have_new = !rev;
         }
@@ -592,7 +704,8 @@ static pn_status FN(interpolate)(FN(work) * W, int *have_new) {
     for (int l = 0; l < L; l++) need[l] = f->accepted[l] && (f->interior[l] || W->P->dense);
     if (from < to) {
         memcpy(W->active, f->accepted, L);
-        if (FN(stages)(W, &W->field, W->file, W->stage_stride, f->z ? f->z : f->y, f->t, f->h, f->t_new, f->k, from, to)) return PN_CALLBACK;
+        if (FN(stages)(W, W->now, W->now_file, W->now_stride, f->z ? f->z : f->y, f->t, f->h, f->t_new, f->k, from, to)) return PN_CALLBACK;
+        W->evaluated = to;
         FN(count_evals)(f, need, to - from);
         if (from == s) memcpy(f->counted, need, L);
         *have_new = !f->z;
@@ -618,9 +731,8 @@ static pn_status FN(attempt)(FN(work) * W) {
     FN(plan)(W->P, f);
     pn_status st = FN(check_lanes)(W);
     if (st != PN_OK || !FN(any)(f->live)) return st;
-    for (int l = 0; l < L; l++)
-        if (!f->again[l]) f->try_c0[l] = f->c0[l], f->try_c1[l] = f->c1[l];
     memset(f->counted, 1, L);
+    FN(choose_files)(W);
     st = FN(try_step)(W, &have_new);
     if (st != PN_OK || !FN(any)(f->accepted)) return st;
     if (f->z && FN(reversible_second)(W)) return PN_CALLBACK;
@@ -628,13 +740,10 @@ static pn_status FN(attempt)(FN(work) * W) {
     if (st != PN_OK) return st;
     if (W->P->quadrature && FN(quadrature)(W)) return PN_CALLBACK;
     if (W->P->sensitivity && FN(sens_step)(W)) return PN_CALLBACK;
-    if (W->P->gradient != PN_GRAD_NONE || W->P->steps)
-        for (int l = 0; l < L; l++) {
-            if (!f->accepted[l]) continue;
-            if (W->P->gradient != PN_GRAD_NONE) st = FN(record)(W, l);
-            if (st == PN_OK && W->P->steps && !W->replaying) st = FN(list_step)(W, l);
-            if (st != PN_OK) return st;
-        }
+    if (W->P->gradient != PN_GRAD_NONE) st = FN(keep)(W);
+    for (int l = 0; st == PN_OK && l < L; l++)
+        if (f->accepted[l] && W->P->steps && !W->replaying) st = FN(list_step)(W, l);
+    if (st != PN_OK) return st;
     FN(write_saves)(W);
     for (int l = 0; l < L; l++)
         if (f->accepted[l] && (st = FN(advance)(W, l, have_new)) != PN_OK) return st;

@@ -233,13 +233,17 @@ static pn_status decode(const pn_program_spec *s, const checker *c, int which, p
         free(place);
         return PN_MEMORY;
     }
-    for (int32_t r = 0; r < s->n_reg; r++) {
-        int32_t rows = single ? (s->sizes[r] + PN_PAD - 1) / PN_PAD * PN_PAD : s->sizes[r];
-        int shared = c->state[r] == 1;
-        int32_t *at = shared ? &l->shared_rows : &l->file_rows;
-        place[r] = shared ? ~*at : *at;
-        *at += rows;
-        if (r < s->n_slots) l->slot[r] = place[r];
+    for (int reverse = 0; reverse < 2; reverse++) { /* what the reverse segment writes comes last */
+        for (int32_t r = 0; r < s->n_reg; r++) {
+            int32_t rows = single ? (s->sizes[r] + PN_PAD - 1) / PN_PAD * PN_PAD : s->sizes[r];
+            int shared = c->state[r] == 1;
+            int32_t *at = shared ? &l->shared_rows : &l->file_rows;
+            if ((c->state[r] == 3) != reverse) continue;
+            place[r] = shared ? ~*at : *at;
+            *at += rows;
+            if (r < s->n_slots) l->slot[r] = place[r];
+        }
+        if (!reverse) l->forward_rows = l->file_rows;
     }
     for (int32_t i = 0; i < s->n_outputs; i++) l->output[i] = s->outputs[i] >= 0 ? place[s->outputs[i]] : 0;
     int32_t n = 0;

@@ -64,7 +64,8 @@ static void FN(sens_row)(const FN(work) * W, SENS *restrict to, const T *a) {
 #endif
 }
 
-/* to = the sensitivity of y + sum_i w_i k_i, w_i = h weight_i (without y: of the sum); the register files are filled */
+/* to = the sensitivity of y + sum_i w_i k_i, w_i = h weight_i (without y: of the sum); the register files are filled.
+   The weights (n, L) of either part of the state stand one after the other. */
 static int FN(sens_point)(FN(work) * W, const T *weight, int n, int with_y, SENS *to) {
     const FN(flow) *f = &W->flow;
     FN(back) *B = &W->back;
@@ -73,10 +74,11 @@ static int FN(sens_point)(FN(work) * W, const T *weight, int n, int with_y, SENS
     for (size_t c = 0; c < (size_t)W->d; c++) {
         for (int i = 0; i < n; i++) {
             memset(B->gk[i], 0, size * sizeof(T));
-            for (size_t l = 0; l < L; l++) B->gk[i][c * L + l] = (T)f->h[l] * weight[(size_t)i * L + l];
+            const T *w = weight + (FN(table)(W, (int32_t)c) == W->tab ? (size_t)i : (size_t)(n + i)) * L;
+            for (size_t l = 0; l < L; l++) B->gk[i][c * L + l] = (T)f->h[l] * w[l];
         }
         for (size_t e = 0; e < size; e++) B->g_base[e] = with_y && e / L == c ? 1 : 0;
-        if (FN(reverse_stages)(W, &step, n)) return 1;
+        if (FN(reverse_stages)(W, &step, 0, n)) return 1;
         FN(sens_row)(W, to + c * row, B->g_base);
         FN(accumulate_lanes)(&W->reverse, W->files, W->files_stride, n, to + c * row);
     }
@@ -90,7 +92,7 @@ static int FN(sens_dense)(FN(work) * W, int n) {
     const pn_tableau *tab = W->tab;
     T *weight = W->back.weight;
     for (int g = 0; g < tab->dense_degree; g++) {
-        for (int i = 0; i < n * L; i++) weight[i] = (T)tab->dense[i / L][g + 1];
+        for (int i = 0; i < W->n_halves * n * L; i++) weight[i] = (T)W->half[i / (n * L)].tab->dense[i / L % n][g + 1];
         if (FN(sens_point)(W, weight, n, 0, W->sens_coef + (size_t)g * W->sens_size)) return 1;
     }
     return 0;
@@ -109,11 +111,11 @@ static void FN(sens_polynomial)(FN(work) * W, double theta) {
 
 /* sens_new = S at theta by sweeps of its own */
 static int FN(sens_inside)(FN(work) * W, const double *theta, int n) {
-    const pn_tableau *tab = W->tab;
     T *weight = W->back.weight;
-    for (int i = 0; i < n * L; i++) {
+    for (int i = 0; i < W->n_halves * n * L; i++) {
+        const pn_tableau *tab = W->half[i / (n * L)].tab;
         double w = 0;
-        for (int g = tab->dense_degree; g > 0; g--) w = (w + tab->dense[i / L][g]) * theta[i % L];
+        for (int g = tab->dense_degree; g > 0; g--) w = (w + tab->dense[i / L % n][g]) * theta[i % L];
         weight[i] = (T)w;
     }
     return FN(sens_point)(W, weight, n, 1, W->sens_new);
@@ -170,7 +172,7 @@ static int FN(sens_step)(FN(work) * W) {
             return 1;
         FN(sens_save)(W, row, W->sens_new);
     }
-    for (int i = 0; i < tab->s * L; i++) weight[i] = (T)tab->b[i / L];
+    for (int i = 0; i < W->n_halves * tab->s * L; i++) weight[i] = (T)W->half[i / (tab->s * L)].tab->b[i / L % tab->s];
     if (FN(sens_point)(W, weight, tab->s, 1, W->sens_new)) return 1;
     for (int32_t r = 1, any = 1; any; r++) { /* the saves at the end of the step */
         any = 0;

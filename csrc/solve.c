@@ -10,12 +10,13 @@
 
 enum { MAX_TASKS = 64, MAX_CHUNK = 256, MAX_THREADS = 256 };
 
-/* Samples a chunk: enough to keep lanes busy when samples take different numbers of steps, few enough to share out. */
-static void cut(pn_shared *s, int64_t n, int lanes) {
+/* Samples a chunk: enough to keep lanes busy when samples take different numbers of steps, few enough to share out. Where
+   nothing is added up over chunks they may be as large as they can be: at the end of each one lanes stay idle. */
+static void cut(pn_shared *s, int64_t n, int lanes, int whole) {
     int64_t chunk = (n / 8 + lanes - 1) / lanes * lanes, least = 4 * lanes,
             most = MAX_CHUNK > 2 * lanes ? MAX_CHUNK : 2 * lanes;
     if (chunk < least) chunk = least;
-    if (chunk > most) chunk = most;
+    if (chunk > most || whole) chunk = most;
     if (chunk > n) chunk = n > 0 ? n : 1;
     s->chunk = chunk;
     s->n_chunks = (n + chunk - 1) / chunk;
@@ -97,6 +98,7 @@ static int good(const pn_problem *P) {
     if (!f || !P->tableau || P->n < 0 || P->d < 1 || !(P->lambda >= 0 && P->lambda <= 1)) return 0;
     if ((f->has_call || (r && r->has_call)) && !P->call) return 0;
     if (P->adaptive ? P->grid || P->tableau->error_order == 0 : !P->grid && !(P->step > 0)) return 0;
+    if (P->tableau->second && (P->d % 2 || P->lambda > 0 || P->quadrature)) return 0;
     if (P->loss != PN_LOSS_NONE && !(P->target && P->sample_loss && P->sample_weight)) return 0;
     if (P->sensitivity && !(r && P->gradient == PN_GRAD_NONE && P->lambda == 0 && !P->jump_add && !P->quadrature)) return 0;
     if (P->gradient == PN_GRAD_NONE) return 1;
@@ -108,7 +110,7 @@ pn_status pn_solve(const pn_problem *P, int f32, pn_isa isa) {
     const pn_kernels *k = pn_kernels_get(f32, isa, P->n > 1);
     pn_shared s = {.problem = P};
     int32_t threads = P->call ? 1 : P->threads > 0 ? P->threads : 1;
-    cut(&s, P->n, k->lanes);
+    cut(&s, P->n, k->lanes, threads == 1 && P->gradient == PN_GRAD_NONE && !P->quadrature);
     if (threads > s.n_tasks) threads = s.n_tasks > 0 ? (int32_t)s.n_tasks : 1;
     s.p = P->gradient != PN_GRAD_NONE && P->reverse->n_grads > 0 ? P->reverse->n_grad[0] : 0;
     s.q = P->quadrature && P->field->n_grads > 0 ? P->field->n_grad[0] : 0;

@@ -35,6 +35,65 @@
 #define HERMITE(b)     {0, 0, 3 * (b), -2 * (b)}
 #define HERMITE_NEW    {0, 0, -1, 1}
 
+/* Kick-drift-kick: kicks (evaluations for v) at stages 0, 2, .., drifts (for q) at 1, 3, ..; a kick at the joint of two
+ * substeps serves both. Where q' does not depend on q nor v' on v, the other half of each stage is of no effect, and the
+ * step is symplectic and symmetric. Where it does (friction), that half is a prediction of second order: y + (half) the
+ * substep by the latest rate, so that the step is still of order 2 (but neither symplectic nor symmetric). */
+
+#define LEAPFROG_Q 0, 1
+#define LEAPFROG_V 1.0/2, 0, 1.0/2
+
+static const pn_tableau leapfrog_second = {
+  .s = 3, .order = 2, .dense_degree = 3, .dense_order = 2, .dense_uses_new = 1,
+  .c = {0, 1.0/2, 1, 1},
+  .a = {
+    [1] = {1.0/2},
+    [2] = {0, 1},
+    [3] = {LEAPFROG_V},
+  },
+  .b = {LEAPFROG_V},
+  .dense = {
+    HERMITE_K0(1.0/2),
+    HERMITE(0.0),
+    HERMITE(1.0/2),
+    HERMITE_NEW,
+  },
+  .name = "leapfrog, second half", .source = "see leapfrog",
+};
+
+/* Three leapfrogs of lengths w1 h, w0 h, w1 h with 2 w1 + w0 = 1, 2 w1^3 + w0^3 = 0. */
+#define W1 1.3512071919596576340476878
+#define W0 -1.7024143839193152680953756
+#define YOSHIDA_Q 0, W1, 0, W0, 0, W1
+#define YOSHIDA_V W1/2, 0, (W1 + W0)/2, 0, (W1 + W0)/2, 0, W1/2
+#define YOSHIDA_C 0, W1/2, W1, 1.0/2, W1 + W0, W1 + W0 + W1/2, 1, 1
+
+static const pn_tableau yoshida4_second = {
+  .s = 7, .order = 4, .dense_degree = 3, .dense_order = 3, .dense_uses_new = 1,
+  .c = {YOSHIDA_C},
+  .a = {
+    [1] = {W1/2},
+    [2] = {0, W1},
+    [3] = {W1/2, 0, (W1 + W0)/2},
+    [4] = {W1/2, 0, W1/2, W0},
+    [5] = {W1/2, 0, (W1 + W0)/2, 0, (W1 + W0)/2},
+    [6] = {W1/2, 0, (W1 + W0)/2, 0, W0/2, W1},
+    [7] = {YOSHIDA_V},
+  },
+  .b = {YOSHIDA_V},
+  .dense = {
+    HERMITE_K0(W1/2),
+    HERMITE(0.0),
+    HERMITE((W1 + W0)/2),
+    HERMITE(0.0),
+    HERMITE((W1 + W0)/2),
+    HERMITE(0.0),
+    HERMITE(W1/2),
+    HERMITE_NEW,
+  },
+  .name = "yoshida4, second half", .source = "see yoshida4",
+};
+
 static const pn_tableau methods[] = {
   {
     .name = "euler",
@@ -315,8 +374,59 @@ static const pn_tableau methods[] = {
               149.726836257985625814221},
     },
   },
+  {
+    .name = "leapfrog",
+    .source = "Stoermer (1907), Verlet, Phys. Rev. 159 (1967) 98-103, velocity form; Hairer, Lubich, Wanner, "
+              "Geometric Numerical Integration, I.1.4 and VI.3",
+    .order = 2, .s = 3,
+    .dense_degree = 3, .dense_order = 2, .dense_uses_new = 1,
+    .c = {0, 1.0/2, 1, 1},
+    .a = {
+      [1] = {1.0/2},
+      [2] = {0, 1},
+      [3] = {LEAPFROG_Q},
+    },
+    .b = {LEAPFROG_Q},
+    .dense = {
+      HERMITE_K0(0.0),
+      HERMITE(1.0),
+      HERMITE(0.0),
+      HERMITE_NEW,
+    },
+    .second = &leapfrog_second,
+  },
+  {
+    .name = "yoshida4",
+    .source = "Yoshida, Phys. Lett. A 150 (1990) 262-268; Hairer, Lubich, Wanner, Geometric Numerical Integration, II.4",
+    .order = 4, .s = 7,
+    .dense_degree = 3, .dense_order = 3, .dense_uses_new = 1,
+    .c = {YOSHIDA_C},
+    .a = {
+      [1] = {W1/2},
+      [2] = {0, W1},
+      [3] = {0, W1, W0/2},
+      [4] = {0, W1, 0, W0},
+      [5] = {0, W1, 0, W0, W1/2},
+      [6] = {YOSHIDA_Q},
+      [7] = {YOSHIDA_Q},
+    },
+    .b = {YOSHIDA_Q},
+    .dense = {
+      HERMITE_K0(0.0),
+      HERMITE(W1),
+      HERMITE(0.0),
+      HERMITE(W0),
+      HERMITE(0.0),
+      HERMITE(W1),
+      HERMITE(0.0),
+      HERMITE_NEW,
+    },
+    .second = &yoshida4_second,
+  },
 };
 
+#undef W0
+#undef W1
 #undef HERMITE_K0
 #undef HERMITE
 #undef HERMITE_NEW

@@ -32,6 +32,11 @@
  * O(h^(dense_order + 1)); over many steps its global error is of order
  * min(order, dense_order + 1).
  *
+ * A partitioned method has two tables: the one in `second` gives a, b and dense of the
+ * second half of the state, its s, c and dense_degree being the same.  With y = (q, v)
+ * in halves and kick-drift-kick staged explicitly, each stage is still one evaluation of
+ * the whole field.
+ *
  * Notation and order conditions: Hairer, Norsett, Wanner, Solving Ordinary
  * Differential Equations I, 2nd ed. (HNW), chapter II. */
 #ifndef PN_TABLEAU_H
@@ -58,7 +63,8 @@ typedef struct pn_tableau {
     double e[PN_MAX_STAGES];
     double e2[PN_MAX_STAGES];
     double dense[PN_MAX_STAGES][PN_MAX_DEGREE + 1];
-    const char *source; /* paper, table */
+    const char *source;              /* paper, table */
+    const struct pn_tableau *second; /* of the second half of the state, or NULL: one table for all */
 } pn_tableau;
 
 /* The method called `name`, or NULL. */

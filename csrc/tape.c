@@ -3,7 +3,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-pn_record *pn_tape_push(pn_tape *t) {
+void *pn_tape_push(pn_tape *t) {
     if (t->n == t->n_blocks * PN_TAPE_BLOCK) {
         if (t->n_blocks == t->cap_blocks) {
             int64_t cap = t->cap_blocks ? 2 * t->cap_blocks : 16;

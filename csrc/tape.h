@@ -5,25 +5,32 @@
 #include <stddef.h>
 #include <stdint.h>
 
-/* What is needed to take an accepted step again, followed by the state y, T (d), at its beginning. */
+/* One lane's part in an attempt that at least one lane accepted. */
 typedef struct pn_record {
     double t, t_new;        /* the step taken */
-    double c0, c1;          /* state of the step control when the step was first tried */
-    int64_t index;          /* number of the step within its sample */
     int32_t save, save_end; /* save times in (t, t_new]: save .. save_end - 1 */
-    int32_t seg, grid;      /* segment of the input, position in a prescribed grid */
-    int32_t local, landed;  /* sample within its chunk; 1: t_new is, and moves with, the time of save_end - 1 */
+    int32_t seg, local;     /* segment of the input; sample within its chunk, -1: no step was accepted in this lane */
+    unsigned char landed;   /* 1: t_new is, and moves with, the time of save_end - 1 */
+    unsigned char first;    /* 1: the sample's first step */
+    unsigned char source;   /* where k_0 came from, a pn_source */
 } pn_record;
 
-enum { PN_TAPE_BLOCK = 64 };
-typedef struct pn_tape { /* records of one lane, in blocks that never move */
+typedef enum pn_source {
+    PN_SOURCE_HERE,     /* evaluated in this attempt */
+    PN_SOURCE_EARLIER,  /* evaluated in an earlier attempt of this step, which failed */
+    PN_SOURCE_PREVIOUS, /* the step before ended with it */
+    PN_SOURCE_START     /* f(t0, y0), evaluated with the choice of the first step */
+} pn_source;
+
+enum { PN_TAPE_BLOCK = 16 };
+typedef struct pn_tape { /* entries of `stride` bytes, in blocks that never move */
     char **block;
     int64_t n_blocks, cap_blocks, n;
     size_t stride;
 } pn_tape;
-pn_record *pn_tape_push(pn_tape *t); /* NULL: out of memory */
-static inline pn_record *pn_tape_at(const pn_tape *t, int64_t i) {
-    return (pn_record *)(void *)(t->block[i / PN_TAPE_BLOCK] + (size_t)(i % PN_TAPE_BLOCK) * t->stride);
+void *pn_tape_push(pn_tape *t); /* NULL: out of memory */
+static inline void *pn_tape_at(const pn_tape *t, int64_t i) {
+    return t->block[i / PN_TAPE_BLOCK] + (size_t)(i % PN_TAPE_BLOCK) * t->stride;
 }
 void pn_tape_free(pn_tape *t);
 

@@ -21,6 +21,7 @@ _HOMES = {
     "pynode.callbacks": ["callback_field"],
     "pynode.functions": ["sigmoid", "softplus", "relu", "erf", "silu", "gelu", "elu", "leaky_relu"],
     "pynode.transforms": ["vjp", "jvp", "jacobian", "divergence", "grad", "hvp"],
+    "pynode.physics": ["hamiltonian", "second_order"],
     "pynode.inputs": ["Signal"],
     "pynode.solving": ["solve", "Solution", "Stats", "METHODS"],
     "pynode.gradients": ["loss_and_grad", "Objective", "LossAndGrad", "Gradients"],

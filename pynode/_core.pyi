@@ -35,6 +35,7 @@ class _Tableau(TypedDict):
     e2: NDArray[np.float64]
     dense: NDArray[np.float64]
     source: str
+    second: _Tableau | None
 
 OPS: dict[str, _Op]
 STATUS: list[tuple[str, str]]
@@ -142,6 +143,16 @@ class Problem:
     def rows(self) -> int: ...
     @property
     def n_theta(self) -> int: ...
+    def takes(self, theta: object, /) -> bool: ...
+    def fits(
+        self,
+        single: bool,
+        theta: object,
+        y0: object,
+        t: object,
+        target: object = None,
+        /,
+    ) -> bool: ...
     def run(
         self,
         theta: ArrayLike,

@@ -134,8 +134,10 @@ def _run_back(setup, program, raw, z0, theta, keys, wanted, atol_repeat):
         raw["stop_component"][lost] = -1
         for name in ("status", "stop_t"):
             raw[name][lost] = back[name][lost]
-        for name in {"sample_loss", "sample_weight"} & set(raw):
-            raw[name][lost] = 0.0
+        raw["failed"] += int(lost.sum())
+        for name in {"loss", "weight"} if "sample_loss" in raw else ():
+            raw[f"sample_{name}"][lost] = 0.0
+            raw[f"total_{name}"] = float(raw[f"sample_{name}"].sum())
     if not f.n_params:
         back["quadrature"] = np.zeros(0)
     return back

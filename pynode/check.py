@@ -7,7 +7,7 @@ import numpy as np
 from pynode.arguments import as_theta, integer, positive
 from pynode.gradients import Objective
 from pynode.inputs import Signal
-from pynode.solving import make_solution
+from pynode.solving import Solution
 
 STENCIL = {1: 3 / 4, 2: -3 / 20, 3: 1 / 60}
 """Central difference of order 6: f' = sum_k c_k (f(x + k h) - f(x - k h)) / h."""
@@ -103,7 +103,7 @@ class _Frozen:
         from pynode.solving import Setup
 
         self.base = Setup(setup.field, setup.batch, setup.options, steps=True)
-        self.grids = make_solution(self.base, theta, self.base.run(theta))._grids
+        self.grids = Solution(self.base, theta, self.base.run(theta))._grids
 
     def values(self, group):
         batch, signal = self.base.batch, self.base.signal

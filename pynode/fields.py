@@ -66,6 +66,11 @@ class Field:
         return None if self.callback is None else (self.callback.f, self.callback.vjp)
 
     @cached_property
+    def plans(self):
+        """See `pynode.plans`."""
+        return {}
+
+    @cached_property
     def vjp_program(self):
         """Outputs [f, s^T df/dy, s^T df/dt, s^T df/du]; accumulates s^T df/dtheta (docs/program.md)."""
         if self.callback is not None:

@@ -6,8 +6,11 @@ the gradients of the sum of the loss. seed is dL/dy (rows, d); where a loss is b
 methods, and for the others the `Objective`, whose `seed` gives it.
 """
 
+import math
 import warnings
 from dataclasses import dataclass, replace
+from functools import cached_property
+from typing import Any
 
 import numpy as np
 
@@ -15,15 +18,15 @@ from pynode.adjoints import backsolve, interpolating
 from pynode.arguments import as_batch, as_field, as_memory, as_theta, positive, real_array
 from pynode.errors import OK, SolveWarning
 from pynode.losses import LOSSES
+from pynode.plans import keep, recall
 from pynode.solving import (
     Options,
+    Result,
     Setup,
     Solution,
     Stats,
     _check_vector_field,
     check_errors,
-    make_solution,
-    make_stats,
     report,
 )
 
@@ -50,8 +53,7 @@ class Gradients:
     inputs: object = None
 
 
-@dataclass(frozen=True)
-class LossAndGrad:
+class LossAndGrad(Result):
     """The result of `loss_and_grad`.
 
     Attributes
@@ -64,12 +66,23 @@ class LossAndGrad:
     """
 
     loss: float
-    theta: np.ndarray | None
-    y0: np.ndarray | None
-    t: object
-    inputs: object
-    sample_loss: np.ndarray
-    solution: Solution
+    theta: Any = None
+    y0: Any = None
+    t: Any = None
+    inputs: Any = None
+    _parts: tuple
+
+    def __init__(self, loss, gradients, *parts):
+        """parts: of the `Solution`"""
+        self.__dict__.update(gradients, loss=loss, _parts=parts)
+
+    @cached_property
+    def solution(self):
+        return Solution(*self._parts)
+
+    @property
+    def sample_loss(self):
+        return self.solution._raw["sample_loss"]
 
     @property
     def y(self):
@@ -84,6 +97,9 @@ class LossAndGrad:
     def stats(self) -> Stats:
         return self.solution.stats
 
+    def __repr__(self):
+        return f"<LossAndGrad: loss {self.loss:g}, {self.solution!r}>"
+
 
 # ---------------------------------------------------------------------------------------------------------------------
 # Gradient methods
@@ -93,9 +109,10 @@ class LossAndGrad:
 def _exact(kind):
     """The core's own reverse pass; seed is None (the problem has a loss) or the cotangent rows."""
 
-    def run(setup, theta, seed, wanted, memory):
+    def run(setup, theta, seed, wanted, memory, **data):
         raw = setup.run(
             theta,
+            **data,
             g_y=seed,
             gradient=kind,
             wrt_y0="y0" in wanted,
@@ -144,6 +161,10 @@ def _check_adjoint(adjoint, options, memory, callback=False):
             f"adjoint={adjoint!r} needs a field that was traced (pynode.field, pynode.mlp): a callback field has "
             "'discrete' and 'reversible'"
         )
+    if options.partitioned and adjoint != "discrete":
+        raise ValueError(
+            f"method={options.method!r} has the exact gradient of its steps only: take adjoint='discrete', not {adjoint!r}"
+        )
     if adjoint == "reversible":
         return options if options.coupling > 0 else replace(options, coupling=REVERSIBLE_COUPLING)
     if options.coupling > 0:
@@ -190,10 +211,10 @@ def solution_vjp(solution, dy, wrt, adjoint, memory):
     options = _check_adjoint(adjoint, old.options, memory, bool(f.callbacks))
     if options.coupling != old.options.coupling:
         raise ValueError("adjoint='reversible' needs a solution of the reversible scheme: solve(..., coupling=0.99)")
-    seed = old.batch.flatten("dy", dy, old.dtype)
+    seed = solution._batch.flatten("dy", dy, old.dtype)
     if not np.isfinite(seed).all():
         raise ValueError("dy must be finite; give 0 where the loss does not depend on an entry")
-    setup = Setup(f, old.batch, options, gradient=True, own_inputs="inputs" in wanted)
+    setup = Setup(f, solution._batch, options, gradient=True, own_inputs="inputs" in wanted)
     raw, *grads = ADJOINTS[adjoint](setup, solution.theta, seed, wanted, as_memory(memory))
     lost = int(((raw["status"] != OK) & (solution._raw["status"] == OK)).sum())
     if lost:
@@ -269,7 +290,8 @@ class Objective:
             loss_dof=self.dof,
         )
         self.dtype, self.mean = batch.y0.dtype, LOSSES[loss][1]
-        self._fast = self.wrt == ("theta",) and adjoint in ("discrete", "reversible") and not f.callbacks
+        self.exact = adjoint in ("discrete", "reversible")
+        self._fast = self.wrt == ("theta",) and self.exact and not f.callbacks
 
     @property
     def field(self):
@@ -296,7 +318,10 @@ class Objective:
     def __call__(self, theta):
         """(loss, gradient with respect to theta); (NaN, zeros) if every sample failed."""
         if self._fast:
-            raw = self.setup.problem.run(as_theta(self.field, theta, self.dtype), gradient=self.adjoint, memory=self.memory)
+            problem = self.setup.problem
+            if not problem.takes(theta):
+                theta = as_theta(self.field, theta, self.dtype)
+            raw = problem.run(theta, gradient=self.adjoint, memory=self.memory)
             loss, scale = self._loss(raw)
             return loss, raw["g_theta"] * scale
         value = self.evaluate(theta)
@@ -307,23 +332,33 @@ class Objective:
         return self._loss(self.setup.run(as_theta(self.field, theta, self.dtype)))[0]
 
     def _loss(self, raw):
-        total = float(raw["sample_weight"].sum())
+        total = raw["total_weight"]
         if total == 0:
-            return float("nan"), 0.0
+            return math.nan, 0.0
         scale = 1.0 / total if self.mean else 1.0
-        return float(raw["sample_loss"].sum()) * scale, scale
+        return raw["total_loss"] * scale, scale
 
     def evaluate(self, theta, errors="warn"):
         """Loss, gradients, solution: a `LossAndGrad`."""
         check_errors(errors)
-        theta = as_theta(self.field, theta, self.dtype)
-        exact = self.adjoint in ("discrete", "reversible")
-        raw, *grads = ADJOINTS[self.adjoint](self.setup, theta, None if exact else self, self.wrt, self.memory)
-        loss, scale = self._loss(raw)
-        shaped = dict.fromkeys(WRT) | _shaped(self.setup, self.wrt, *(*grads, scale))
-        solution = make_solution(self.setup, theta, raw)
-        report(solution, errors)
-        return LossAndGrad(loss, shaped["theta"], shaped["y0"], shaped["t"], shaped["inputs"], raw["sample_loss"], solution)
+        return self._evaluate(as_theta(self.field, theta, self.dtype), errors)
+
+    def _evaluate(self, theta, errors, y0=None, t=None, target=None):
+        """y0, t, target: other data, for which ``setup.problem.fits``."""
+        setup = self.setup
+        if self._fast and self.adjoint == "discrete":
+            raw = setup.problem.run(theta, y0=y0, target=target, gradient="discrete", memory=self.memory)
+            loss, scale = self._loss(raw)
+            gradients = {"theta": raw["g_theta"] * scale}
+        else:
+            seed, data = (None, {"y0": y0, "target": target}) if self.exact else (self, {})
+            raw, *grads = ADJOINTS[self.adjoint](setup, theta, seed, self.wrt, self.memory, **data)
+            loss, scale = self._loss(raw)
+            gradients = _shaped(setup, self.wrt, *(*grads, scale))
+        value = LossAndGrad(loss, gradients, setup, theta, raw, y0, t)
+        if raw["failed"]:
+            report(value.solution, errors, stacklevel=4)
+        return value
 
     def seed(self, raw):
         """dL/dy rows before scaling (what the core does by itself for the exact gradients)."""
@@ -389,6 +424,11 @@ def loss_and_grad(
     >>> val.theta.shape
     (25,)
     """
+    key = (loss, loss_scale, loss_dof, adjoint, wrt, memory, dtype, *options.items())
+    check_errors(errors)
+    objective = recall(f, key) if weight is None else None
+    if objective is not None and objective.setup.problem.fits(objective.setup.single, theta, y0, t, target):
+        return objective._evaluate(theta, errors, y0, t, target)
     objective = Objective(
         f,
         y0,
@@ -404,7 +444,10 @@ def loss_and_grad(
         dtype=dtype,
         **options,
     )
-    return objective.evaluate(theta, errors)
+    result = objective.evaluate(theta, errors)
+    if objective.exact and weight is None:
+        keep(f, key, objective, objective.setup)
+    return result
 
 
-__all__ = ["ADJOINTS", "Gradients", "LossAndGrad", "Objective", "loss_and_grad", "make_stats"]
+__all__ = ["ADJOINTS", "Gradients", "LossAndGrad", "Objective", "loss_and_grad"]

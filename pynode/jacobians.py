@@ -6,7 +6,7 @@ import numpy as np
 
 from pynode.arguments import as_batch, as_field, as_theta
 from pynode.errors import OK
-from pynode.solving import Options, Setup, Solution, _check_vector_field, make_solution, report
+from pynode.solving import Options, Setup, Solution, _check_vector_field, report
 
 
 class Sensitivities(NamedTuple):
@@ -69,7 +69,7 @@ def sensitivities(f, y0, t, theta=None, *, errors="warn", dtype=None, **options)
     S, n = raw["sensitivity"], setup.field.n_params
     failed = np.repeat(raw["status"] != OK, setup.batch.length)
     S[failed & np.isnan(raw["y"]).any(axis=1)] = np.nan
-    solution = make_solution(setup, as_theta(setup.field, theta, setup.dtype), raw)
+    solution = Solution(setup, as_theta(setup.field, theta, setup.dtype), raw)
     report(solution, errors)
     unflatten = setup.batch.unflatten
     return Sensitivities(solution, unflatten(S[:, :, :n]), unflatten(S[:, :, n:]))

@@ -1,8 +1,7 @@
 """Solving: `solve`, `Solution`."""
 
 import warnings
-from dataclasses import dataclass
-from dataclasses import field as _field
+from dataclasses import dataclass, replace
 from functools import cached_property
 from itertools import pairwise
 
@@ -23,8 +22,8 @@ from pynode.arguments import (
     tolerances,
 )
 from pynode.errors import MESSAGES, OK, STATUS, SolveError, SolveWarning
-from pynode.fields import Field
 from pynode.inputs import as_signal
+from pynode.plans import keep, recall
 
 METHODS = {row["name"]: row for row in _core.tableaus()}
 """name -> the method's tableau: order, stages, coefficients (the rows of csrc/tableau.c)."""
@@ -47,9 +46,9 @@ class Stats:
         The instruction set of the C core, or "callback" where Python evaluates the field (slow).
     """
 
-    nfe: np.ndarray
-    accepted: np.ndarray
-    rejected: np.ndarray
+    nfe: np.ndarray | int
+    accepted: np.ndarray | int
+    rejected: np.ndarray | int
     backend: str
 
 
@@ -90,8 +89,24 @@ class Options:
             )
         return cls(**options)
 
+    @property
+    def partitioned(self):
+        """Whether the method treats the halves (q, v) of the state differently."""
+        return METHODS[self.method]["second"] is not None
+
+    def _check_partitioned(self, d):
+        if d % 2:
+            raise ValueError(f"method={self.method!r} splits the state into halves (q, v): its size must be even, not {d}")
+        if self.coupling > 0:
+            raise ValueError(
+                f"method={self.method!r} has no reversible scheme, coupling must be 0; for a reversible one take 'rk4' or "
+                "another method with one table"
+            )
+
     def arguments(self, d):
         """Keywords of `_core.Problem` but for data."""
+        if self.partitioned:
+            self._check_partitioned(d)
         fixed = self.step is not None or self.grid is not None
         if not fixed and METHODS[self.method]["error_order"] == 0:
             adaptive = [name for name, row in METHODS.items() if row["error_order"]]
@@ -220,7 +235,7 @@ class Setup:
             row=batch.row,
             **(keys | extra),
         )
-        self.backend = "callback" if f.callbacks else None
+        self.backend, self.single = "callback" if f.callbacks else None, batch.kind == "single"
 
     def run(self, theta, **keys):
         """One solve: the dict of `_core.Problem.run`; theta is an array of the batch's dtype."""
@@ -228,8 +243,14 @@ class Setup:
         return self.problem.run(theta, callback=callback, **keys)
 
 
-@dataclass(frozen=True)
-class Solution:
+class Result:
+    """What does not change after it was made; attributes may be made when they are first asked for."""
+
+    def __setattr__(self, name, value):
+        raise AttributeError(f"a {type(self).__name__} cannot be changed")
+
+
+class Solution(Result):
     """The result of `solve`.
 
     Attributes
@@ -244,19 +265,52 @@ class Solution:
     theta : (n_params,) array
     """
 
-    t: object
-    y: object
-    status: object
-    stats: Stats
-    field: Field
     theta: np.ndarray
-    _setup: Setup = _field(repr=False)
-    _raw: dict = _field(repr=False)
+    _setup: Setup
+    _raw: dict
+    _y0: np.ndarray | None
+    _t: np.ndarray | None
+
+    def __init__(self, setup, theta, raw, y0=None, t=None):
+        """y0 and t: where they are not those of the setup's batch, but of the same shapes."""
+        self.__dict__.update(theta=theta, _setup=setup, _raw=raw, _y0=y0, _t=t)
+
+    @cached_property
+    def _batch(self):
+        batch = self._setup.batch
+        return batch if self._y0 is None else replace(batch, y0=self._y0.reshape(batch.y0.shape), t=self._t)
+
+    @cached_property
+    def t(self):
+        return self._batch.times()
+
+    @cached_property
+    def y(self):
+        return self._setup.batch.unflatten(self._raw["y"])
+
+    @cached_property
+    def status(self):
+        status = self._raw["status"]
+        return int(status[0]) if self._setup.single else status
+
+    @cached_property
+    def stats(self):
+        values: list = [self._raw[name] for name in ("nfe", "accepted", "rejected")]
+        nfe, accepted, rejected = [int(v[0]) for v in values] if self._setup.single else values
+        return Stats(nfe, accepted, rejected, self._setup.backend or self._raw["isa"])
+
+    @property
+    def field(self):
+        return self._setup.field
+
+    def __repr__(self):
+        shape = self.y.shape if isinstance(self.y, np.ndarray) else [y.shape for y in self.y]
+        return f"<Solution of {self.field.name}: y {shape}, {self.message()}>"
 
     @property
     def ok(self):
         """Whether every sample reached its last time."""
-        return bool((self._raw["status"] == OK).all())
+        return self._raw["failed"] == 0
 
     @property
     def steps(self):
@@ -264,12 +318,12 @@ class Solution:
         if "steps" not in self._raw:
             raise ValueError("the steps were not kept: solve(..., steps=True) or dense=True keeps them")
         grids = self._grids
-        return grids[0] if self._setup.batch.kind == "single" else grids
+        return grids[0] if self._setup.single else grids
 
     @cached_property
     def _grids(self):
         record, offset = self._raw["steps"]
-        batch = self._setup.batch
+        batch = self._batch
         grids = []
         for i, (a, b) in enumerate(pairwise(offset)):
             first = batch.t[batch.start[i]]
@@ -298,16 +352,16 @@ class Solution:
         """
         if not self._setup_dense:
             raise ValueError("the dense output was not kept: solve(..., dense=True) keeps it")
-        if self._setup.batch.kind == "single":
+        if self._setup.single:
             return self._dense(t, 0)
         if sample is not None:
-            n = len(self._setup.batch.y0)
+            n = len(self._batch.y0)
             if not -n <= sample < n:
                 raise IndexError(f"sample={sample} is none of the {n} samples")
             return self._dense(t, sample % n)
-        if not len(self._setup.batch.y0):
+        if not len(self._batch.y0):
             return np.zeros((0, *np.shape(t), self.field.d))
-        return np.stack([self._dense(t, i) for i in range(len(self._setup.batch.y0))])
+        return np.stack([self._dense(t, i) for i in range(len(self._batch.y0))])
 
     @property
     def _setup_dense(self):
@@ -317,10 +371,10 @@ class Solution:
         record, offset = self._raw["steps"]
         record, d, t = record[offset[i] : offset[i + 1]], self.field.d, real_array("t", t, np.float64)
         if not len(record):
-            first = self._setup.batch.t[self._setup.batch.start[i]]
+            first = self._batch.t[self._batch.start[i]]
             if (t != first).any():
                 raise ValueError(f"sample {i} was solved at t = {first:g} only")
-            return np.broadcast_to(self._setup.batch.y0[i], (*t.shape, d)).astype(np.float64)
+            return np.broadcast_to(self._batch.y0[i], (*t.shape, d)).astype(np.float64)
         low, high = sorted((record[0, 0], record[-1, 0] + record[-1, 1]))
         slack = 1e-12 * max(abs(low), abs(high))
         if t.size and (not (t >= low - slack).all() or not (t <= high + slack).all()):
@@ -336,7 +390,7 @@ class Solution:
 
     def message(self, sample=None):
         """What happened, with a hint, in a line."""
-        raw, batch = self._raw, self._setup.batch
+        raw, batch = self._raw, self._batch
         bad = np.flatnonzero(raw["status"] != OK) if sample is None else [sample]
         if len(bad) == 0 or raw["status"][bad[0]] == OK:
             return "ok"
@@ -345,7 +399,7 @@ class Solution:
         where = f" component {raw['stop_component'][i]}" if raw["stop_component"][i] >= 0 else ""
         bad_y0 = np.flatnonzero(~np.isfinite(batch.y0[i]))
         if STATUS[status] == "bad_input" and len(bad_y0):
-            where += f", y0[{'' if batch.kind == 'single' else f'{i}, '}{bad_y0[0]}] is {batch.y0[i, bad_y0[0]]}"
+            where += f", y0[{'' if self._setup.single else f'{i}, '}{bad_y0[0]}] is {batch.y0[i, bad_y0[0]]}"
         many = f"{len(bad)} of {len(batch.y0)} samples failed; sample {i}: " if len(batch.y0) > 1 else ""
         return f"{many}{STATUS[status]} at t = {raw['stop_t'][i]:.6g}{where}: {MESSAGES[status]}"
 
@@ -377,35 +431,12 @@ def check_errors(errors):
         raise ValueError(f"errors={errors!r} must be one of {', '.join(FAILURES)}")
 
 
-def report(solution, errors):
+def report(solution, errors, stacklevel=3):
     """Warn or raise about failed samples."""
     if errors != "ignore" and not solution.ok:
         if errors == "raise":
             raise SolveError(solution.message())
-        warnings.warn(solution.message(), SolveWarning, stacklevel=3)
-
-
-def make_stats(setup, raw):
-    values = [raw[name] for name in ("nfe", "accepted", "rejected")]
-    if setup.batch.kind == "single":
-        values = [int(v[0]) for v in values]
-    nfe, accepted, rejected = values
-    return Stats(nfe, accepted, rejected, setup.backend or _core.isa())
-
-
-def make_solution(setup, theta, raw):
-    status = raw["status"]
-    batch = setup.batch
-    return Solution(
-        batch.times(),
-        batch.unflatten(raw["y"]),
-        int(status[0]) if batch.kind == "single" else status,
-        make_stats(setup, raw),
-        setup.field,
-        theta,
-        setup,
-        raw,
-    )
+        warnings.warn(solution.message(), SolveWarning, stacklevel=stacklevel)
 
 
 def solve(
@@ -447,7 +478,10 @@ def solve(
     theta : (n_params,) array or nested dict
         Parameters of the field.
     method : str
-        "euler", "midpoint", "heun", "rk4", "rk38", "bosh3", "dopri5", "tsit5", "dop853".
+        "euler", "midpoint", "heun", "rk4", "rk38", "bosh3", "dopri5", "tsit5", "dop853"; "leapfrog" (order 2), "yoshida4":
+        symplectic for y = (q, v) in halves where dq/dt does not depend on q and dv/dt not on v (`second_order`,
+        `hamiltonian` with H = T(p) + V(q)), with step= or grid=. Elsewhere (friction) they are of order 2 and 3, and
+        not symplectic.
     rtol, atol : float
         Relative and absolute tolerance of the local error (root mean square over components); atol may be (d,).
     step : float, optional
@@ -495,14 +529,20 @@ def solve(
     (101, 2)
     """
     check_errors(errors)
-    y0 = real_array("y0", y0, real_dtype(dtype))
-    f = as_field(f, max(1, y0.shape[-1]) if y0.ndim else 1)
-    _check_vector_field(f)
-    batch = as_batch(y0, t, f.d, dtype)
-    options = Options(method, rtol, atol, step, save, inputs, max_steps, first_step, max_step, grid, coupling, threads)
-    setup = Setup(f, batch, options, dense=bool(dense), steps=bool(dense or steps))
-    theta = as_theta(f, theta, setup.dtype)
-    solution = make_solution(setup, theta, setup.run(theta))
+    key = (method, rtol, atol, step, save, max_steps, first_step, max_step, coupling, threads, dense, steps, dtype)
+    setup = recall(f, key) if inputs is None and grid is None else None
+    if setup is not None and setup.problem.fits(setup.single, theta, y0, t):
+        solution = Solution(setup, theta, setup.problem.run(theta, y0=y0), y0, t)
+    else:
+        y0 = real_array("y0", y0, real_dtype(dtype))
+        f = as_field(f, max(1, y0.shape[-1]) if y0.ndim else 1)
+        _check_vector_field(f)
+        batch = as_batch(y0, t, f.d, dtype)
+        options = Options(method, rtol, atol, step, save, inputs, max_steps, first_step, max_step, grid, coupling, threads)
+        setup = Setup(f, batch, options, dense=bool(dense), steps=bool(dense or steps))
+        theta = as_theta(f, theta, setup.dtype)
+        solution = Solution(setup, theta, setup.run(theta))
+        keep(f, key, setup, setup)
     report(solution, errors)
     return solution
 

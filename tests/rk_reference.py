@@ -107,18 +107,24 @@ def signal(kind, knots, u):
 # ---- The integrator
 
 
+def wide(table, name, d):
+    """Coefficients (..., d): those of the first table, for the second half of the state those of the second, if any."""
+    first, second = table[name][..., None], (table["second"] or table)[name][..., None]
+    return np.where(np.arange(d) < d // 2, first, second)
+
+
 def stages(f, table, t, t_new, y, n):
     """k_0 .. k_{n-1} of a step from (t, y)."""
-    h, k = t_new - t, []
+    h, k, a = t_new - t, [], wide(table, "a", y.shape[1])
     for i in range(n):
         at = t_new if table["c"][i] == 1 else t + table["c"][i] * h
-        k.append(f(at, y + h[:, None] * sum((table["a"][i, j] * k[j] for j in range(i)), np.zeros_like(y))))
+        k.append(f(at, y + h[:, None] * sum((a[i, j] * k[j] for j in range(i)), np.zeros_like(y))))
     return k
 
 
 def increment(f, table, t, t_new, y):
     k = stages(f, table, t, t_new, y, table["s"])
-    return (t_new - t)[:, None] * sum(b * ki for b, ki in zip(table["b"], k, strict=True))
+    return (t_new - t)[:, None] * sum(b * ki for b, ki in zip(wide(table, "b", y.shape[1]), k, strict=True))
 
 
 def integrate(f, method, grid, y0, times, on_grid, coupling=0.0):
@@ -153,11 +159,11 @@ def integrate(f, method, grid, y0, times, on_grid, coupling=0.0):
         else:
             dense = [k for k in inside if not on_grid[k]]
             k = stages(field, table, t, t_new, y, len(table["c"]) if dense else table["s"])
-            y_new = y + (t_new - t)[:, None] * sum(b * ki for b, ki in zip(table["b"], k, strict=False))
+            y_new = y + (t_new - t)[:, None] * sum(b * ki for b, ki in zip(wide(table, "b", y.shape[1]), k, strict=False))
             for j in dense:
                 s = (times[:, j] - t) / (t_new - t)
-                weights = [sum(c * s**q for q, c in enumerate(row)) for row in table["dense"]]
-                out[j] = y + (t_new - t)[:, None] * sum(w[:, None] * ki for w, ki in zip(weights, k, strict=True))
+                weights = [sum(c * s[:, None] ** q for q, c in enumerate(row)) for row in wide(table, "dense", y.shape[1])]
+                out[j] = y + (t_new - t)[:, None] * sum(w * ki for w, ki in zip(weights, k, strict=True))
         for j in inside:
             out[j] = y_new if on_grid[j] else out[j]
         y = y_new

@@ -93,7 +93,7 @@ def test_conditions_of_order_four():
 
 
 def test_names():
-    assert [t["name"] for t in tableaus()] == list(EXPECTED)
+    assert [t["name"] for t in tableaus() if not t["second"]] == list(EXPECTED)  # the others: test_leapfrog.py
     assert all(t["source"] for t in TABLES.values())
 
 

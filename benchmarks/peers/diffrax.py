@@ -79,6 +79,23 @@ def variants(case):
         )
 
 
+def mixed(mu, y0, t):
+    """(states (256, 2) at the last time, a call that solves), a step size for each sample."""
+    term = dx.ODETerm(lambda t, y, mu: jnp.stack([y[1], mu * (1 - y[0] ** 2) * y[1] - y[0]]))
+    control, saveat = dx.PIDController(rtol=1e-6, atol=1e-8), dx.SaveAt(ts=t)
+
+    @jax.jit
+    @jax.vmap
+    def solve(mu, y):
+        solution = dx.diffeqsolve(
+            term, dx.Dopri5(), 0.0, t[-1], None, y, mu, saveat=saveat, stepsize_controller=control, max_steps=100_000
+        )
+        return solution.ys
+
+    mu, y0 = jnp.asarray(mu), jnp.asarray(y0)
+    return np.asarray(solve(mu, y0))[:, -1], lambda: solve(mu, y0).block_until_ready()
+
+
 def rollout(weights, y0, t, tolerance):
     control, saveat, term = dx.PIDController(rtol=tolerance, atol=tolerance), dx.SaveAt(ts=t), dx.ODETerm(network)
     solution = dx.diffeqsolve(term, dx.Dopri5(), t[0], t[-1], None, y0, weights, saveat=saveat, stepsize_controller=control)

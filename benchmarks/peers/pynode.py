@@ -7,6 +7,21 @@ import pynode as pn
 REQUIREMENTS = ["{checkout}[plot]"]
 
 
+def van_der_pol_field():
+    """Traced; mu is an input."""
+    return pn.field(state=2, inputs=1)(lambda t, y, u: [y[1], u[0] * (1 - y[0] ** 2) * y[1] - y[0]])
+
+
+def mixed(mu, y0, t):
+    """(states (256, 2) at the last time, a call that solves)"""
+    field = van_der_pol_field()
+
+    def solve():
+        return pn.solve(field, y0, t, inputs=mu[:, None], rtol=1e-6, atol=1e-8).y
+
+    return solve()[:, -1], solve
+
+
 def variants(case):
     weights, y0, t, target = case.arrays()
     net = pn.mlp(case.d, case.hidden)

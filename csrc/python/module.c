@@ -72,12 +72,12 @@ static PyObject *make_tableau(const pn_tableau *m) {
     int good = 1;
     for (int i = 0; i < 6; i++) good = good && array[i];
     if (good)
-        dict = Py_BuildValue("{s:s,s:i,s:i,s:i,s:i,s:N,s:i,s:i,s:N,s:N,s:O,s:O,s:O,s:O,s:O,s:O,s:s}", "name", m->name, "order",
-                             m->order, "error_order", m->error_order, "s", s, "n_extra", m->n_extra, "error_uses_new",
+        dict = Py_BuildValue("{s:s,s:i,s:i,s:i,s:i,s:N,s:i,s:i,s:N,s:N,s:O,s:O,s:O,s:O,s:O,s:O,s:s,s:N}", "name", m->name,
+                             "order", m->order, "error_order", m->error_order, "s", s, "n_extra", m->n_extra, "error_uses_new",
                              PyBool_FromLong(m->error_uses_new), "dense_degree", m->dense_degree, "dense_order", m->dense_order,
                              "dense_uses_new", PyBool_FromLong(m->dense_uses_new), "has_e2", PyBool_FromLong(m->has_e2), "c",
                              array[0], "a", array[1], "b", array[2], "e", array[3], "e2", array[4], "dense", array[5], "source",
-                             m->source);
+                             m->source, "second", m->second ? make_tableau(m->second) : Py_NewRef(Py_None));
     for (int i = 0; i < 6; i++) Py_XDECREF(array[i]);
     return dict;
 }

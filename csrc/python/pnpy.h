@@ -5,6 +5,7 @@
    callback.c  from C back into Python: fields that are Python callables, signals, status -> exception
    program.c   Program and evaluate()
    problem.c   Problem: checks everything once, keeps its own copy of every array
+   fits.c      Problem.fits: whether it serves another call
    run.c       Problem.run: one solve
 
    Rules. Every function either succeeds or sets a Python exception. A Program and a Problem do not change after their
@@ -35,7 +36,8 @@
     X(callback) X(out)
 #define PNPY_RESULTS(X)                                                                                                \
     X(y) X(status) X(stop_t) X(stop_component) X(nfe) X(accepted) X(rejected) X(sample_loss) X(sample_weight)          \
-    X(g_theta) X(g_y0) X(g_t) X(g_coef) X(sensitivity) X(quadrature) X(quadrature_coef) X(steps)
+    X(g_theta) X(g_y0) X(g_t) X(g_coef) X(sensitivity) X(quadrature) X(quadrature_coef) X(steps) X(failed)              \
+    X(total_loss) X(total_weight) X(isa)
 /* clang-format on */
 enum {
 #define X(name) PNPY_ARG_##name,
@@ -84,7 +86,7 @@ typedef struct {
 extern PyType_Spec pnpy_program_spec;
 PyObject *pnpy_evaluate(PyObject *module, PyObject *const *args, Py_ssize_t n_args, PyObject *names);
 
-/* ---- problem.c, run.c -------------------------------------------------------------------------------------- */
+/* ---- problem.c, fits.c, run.c -------------------------------------------------------------------------------------- */
 /* The arrays that a Problem keeps, each its own copy. */
 enum {
     PNPY_y0,
@@ -115,12 +117,15 @@ typedef struct {
     PyArrayObject *kept[PNPY_N_KEPT];
     int f32;
     int rows_gap;        /* some rows belong to no sample */
+    int shared_times;    /* all samples have all of t */
     int shared_segments; /* some segments of the inputs belong to several samples */
     int want_quadrature, want_quadrature_coef, want_steps;
     int64_t rows, segments, n_theta;
 } pnpy_problem;
 
 extern PyType_Spec pnpy_problem_spec;
+PyObject *pnpy_problem_fits(PyObject *self, PyObject *const *args, Py_ssize_t n_args);
+PyObject *pnpy_problem_takes(PyObject *self, PyObject *theta);
 PyObject *pnpy_problem_run(PyObject *self, PyObject *const *args, Py_ssize_t n_args, PyObject *names);
 
 /* ---- callback.c -------------------------------------------------------------------------------------------- */

@@ -184,6 +184,10 @@ static int check_scalars(const pn_problem *p) {
         wrong = "this method has no error estimate: give adaptive=False and a step";
     else if (!p->adaptive && !p->grid && !(p->step > 0))
         wrong = "a fixed step must be positive: give step= or grid=";
+    else if (p->tableau->second && p->d % 2)
+        wrong = "this method splits the state into halves: its size must be even";
+    else if (p->tableau->second && p->lambda > 0)
+        wrong = "this method has no reversible scheme: coupling must be 0";
     else if (p->lambda > 1)
         wrong = "coupling must be between 0 and 1";
     else if (p->min_factor > p->max_factor)
@@ -308,6 +312,8 @@ static int take_times(pnpy_problem *self, const given *g) {
     if (check_ranges("t", p->n, p->t_start, p->t_len, 1, total) < 0) return -1;
     if (check_monotone("t", p->n, p->t, p->t_start, p->t_len, 0, 0) < 0) return -1;
     if (!(p->row = keep_index(self, g, PNPY_row, 0, total))) return -1;
+    self->shared_times = 1;
+    for (int64_t i = 0; i < p->n; i++) self->shared_times &= p->t_len[i] == total;
     return check_rows(self);
 }
 
@@ -529,6 +535,12 @@ static PyMemberDef problem_members[] = {
 };
 
 static PyMethodDef problem_methods[] = {
+    {"takes", pnpy_problem_takes, METH_O,
+     "takes($self, theta, /)\n--\n\nWhether theta can go to run as it is: right type and length, all finite."},
+    {"fits", (PyCFunction)(void (*)(void))pnpy_problem_fits, METH_FASTCALL,
+     "fits($self, single, theta, y0, t, target=None, /)\n--\n\nWhether run(theta, y0=y0, target=target) does what a new "
+     "problem of these arrays would: types and shapes as they are, the same times, theta finite, target not infinite and "
+     "not all NaN. single: y0 is (d,), target (T, d)."},
     {"run", (PyCFunction)(void (*)(void))pnpy_problem_run, METH_FASTCALL | METH_KEYWORDS,
      "run($self, /, theta, *, y0=None, target=None, weight=None, g_y=None, gradient='none', wrt_y0=False, "
      "wrt_t=False, wrt_inputs=False, sensitivity=False, memory=0, callback=None, out=None)\n--\n\nSolve, and where asked "

@@ -2,7 +2,6 @@
 #include "pnpy.h"
 
 #include <math.h>
-#include <math.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -11,6 +10,7 @@ typedef struct {
     pn_problem problem;
     pnpy_context context;
     int f32;
+    pn_isa isa;
     PyObject *given[PNPY_N_ARGS]; /* borrowed, NULL where not given or None */
     PyArrayObject *in[PNPY_N_ARGS];
     PyObject *out[PNPY_N_OUTS];
@@ -94,19 +94,37 @@ static const void *take(run *r, int which, const char *name, int ndim, const npy
     return r->in[which] ? PyArray_DATA(r->in[which]) : NULL;
 }
 
+/* An array (rows, d) of one row a sample or a saved entry: also as (d,) for one sample, or as (samples, times, d). */
+static const void *take_rows(run *r, int which, const char *name, npy_intp rows, const void *otherwise) {
+    const npy_intp n = (npy_intp)r->problem.n, d = r->problem.d, shape[2] = {rows, d};
+    PyObject *obj = r->given[which];
+    if (obj && PyArray_CheckExact(obj)) {
+        PyArrayObject *array = (PyArrayObject *)obj;
+        const int ndim = PyArray_NDIM(array);
+        const npy_intp *dims = PyArray_DIMS(array);
+        const int fits = (ndim == 1 && rows == 1 && dims[0] == d) ||
+                         (ndim == 3 && dims[0] == n && dims[0] * dims[1] == rows && dims[2] == d);
+        if (fits && PyArray_TYPE(array) == (r->f32 ? NPY_FLOAT : NPY_DOUBLE) && PyArray_ISCARRAY_RO(array)) {
+            r->in[which] = (PyArrayObject *)Py_NewRef(obj);
+            return PyArray_DATA(array);
+        }
+    }
+    return take(r, which, name, 2, shape, otherwise);
+}
+
 static int take_arrays(run *r) {
     pn_problem *p = &r->problem;
     const npy_intp n_theta = (npy_intp)r->self->n_theta;
-    const npy_intp state[2] = {(npy_intp)p->n, p->d}, rows[2] = {(npy_intp)r->self->rows, p->d};
+    const npy_intp rows = (npy_intp)r->self->rows;
     p->theta = take(r, PNPY_ARG_theta, "theta", 1, &n_theta, NULL);
     if (!p->theta) return -1;
-    p->y0 = take(r, PNPY_ARG_y0, "y0", 2, state, p->y0);
+    p->y0 = take_rows(r, PNPY_ARG_y0, "y0", (npy_intp)p->n, p->y0);
     if (!p->y0) return -1;
-    p->target = take(r, PNPY_ARG_target, "target", 2, rows, p->target);
+    p->target = take_rows(r, PNPY_ARG_target, "target", rows, p->target);
     if (!p->target && r->given[PNPY_ARG_target]) return -1;
-    p->weight = take(r, PNPY_ARG_weight, "weight", 2, rows, p->weight);
+    p->weight = take_rows(r, PNPY_ARG_weight, "weight", rows, p->weight);
     if (!p->weight && r->given[PNPY_ARG_weight]) return -1;
-    p->g_y = take(r, PNPY_ARG_g_y, "g_y", 2, rows, NULL);
+    p->g_y = take_rows(r, PNPY_ARG_g_y, "g_y", rows, NULL);
     if (!p->g_y && r->given[PNPY_ARG_g_y]) return -1;
     return 0;
 }
@@ -244,10 +262,28 @@ done:
     return result;
 }
 
+/* Sums over the samples, pairwise. */
+static double sum(const double *x, int64_t n) {
+    double s = 0;
+    if (n > 64) return sum(x, n / 2) + sum(x + n / 2, n - n / 2);
+    for (int64_t i = 0; i < n; i++) s += x[i];
+    return s;
+}
+
+static int make_totals(run *r) {
+    const pn_problem *p = &r->problem;
+    long failed = 0;
+    for (int64_t i = 0; i < p->n; i++) failed += p->status[i] != PN_OK;
+    if (!(r->out[PNPY_OUT_failed] = PyLong_FromLong(failed))) return -1;
+    if (p->loss == PN_LOSS_NONE) return 0;
+    if (!(r->out[PNPY_OUT_total_loss] = PyFloat_FromDouble(sum(p->sample_loss, p->n)))) return -1;
+    return (r->out[PNPY_OUT_total_weight] = PyFloat_FromDouble(sum(p->sample_weight, p->n))) ? 0 : -1;
+}
+
 /* ---- the call ---------------------------------------------------------------------------------------------- */
 static int solve(const pnpy_state *state, run *r) {
     pn_problem *p = &r->problem;
-    const pn_isa isa = (pn_isa)atomic_load(&state->isa);
+    const pn_isa isa = r->isa = (pn_isa)atomic_load(&state->isa);
     pn_status status;
     if (p->threads == 0) p->threads = atomic_load(&state->threads);
     if (r->context.callable) {
@@ -270,6 +306,7 @@ static int solve(const pnpy_state *state, run *r) {
 static PyObject *results(const pnpy_state *state, run *r) {
     PyObject *dict = PyDict_New();
     if (!dict) return NULL;
+    if (make_totals(r) < 0 || !(r->out[PNPY_OUT_isa] = PyUnicode_FromString(pn_isa_name(r->isa)))) goto fail;
     if (r->steps && !(r->out[PNPY_OUT_steps] = collect_steps(r))) goto fail;
     for (int i = 0; i < PNPY_N_OUTS; i++)
         if (r->out[i] && PyDict_SetItem(dict, state->out_names[i], r->out[i]) < 0) goto fail;

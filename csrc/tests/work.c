@@ -1,0 +1,108 @@
+/* Work to be counted, for benchmarks/guard.py: small forms of the six benchmark cases on one instruction set, the solve and
+   then the gradient of each, always in this order. `work ISA` runs them, `work` prints their names. */
+#include "check.h"
+
+enum { LAYERS = 3 }; /* at most */
+typedef struct row {
+    const char *name;
+    int32_t d, hidden, layers; /* affine maps, tanh between them */
+    int64_t n, times;
+    double end, step, tolerance;
+    const char *method;
+    int f32;
+} row;
+static const row rows[] = {
+    {"codelab", 1, 8, 2, 5, 21, 1, 0.05, 0, "euler", 0},      {"rk4one", 2, 16, 2, 1, 51, 5, 0.05, 0, "rk4", 0},
+    {"spiral", 2, 50, 2, 20, 10, 0.25, 0, 1e-6, "dopri5", 1}, {"vdp", 2, 32, 3, 32, 40, 3, 0, 1e-6, "dopri5", 0},
+    {"big", 2, 64, 3, 64, 10, 1, 0, 1e-5, "dopri5", 1},       {"wide", 64, 256, 2, 32, 2, 1, 0, 1e-3, "dopri5", 1},
+};
+enum { N_ROWS = sizeof rows / sizeof *rows };
+
+static int32_t width(const row *c, int32_t i) { return i == 0 || i == c->layers ? c->d : c->hidden; }
+
+/* where layer i begins in theta: weights (out, in), then the bias (out) */
+static int32_t offset(const row *c, int32_t i) { return i == 0 ? 0 : offset(c, i - 1) + width(c, i) * (width(c, i - 1) + 1); }
+
+static pn_program *network(const row *c, int vjp) {
+    builder b = {.spec = {.n_spaces = 1, .n_grads = vjp, .fuse = 1}, .n_theta = {offset(c, c->layers)}};
+    int32_t x[LAYERS], g[LAYERS + 1], m = c->layers;
+    b.n_grad[0] = b.n_theta[0];
+    add_slot(&b, 1);
+    int32_t y = add_slot(&b, c->d), last = 0;
+    add_slot(&b, 0);
+    g[m] = vjp ? add_slot(&b, c->d) : 0;
+    for (int32_t i = 0; i < m; i++) {
+        x[i] = i == 0 ? y : add(&b, PN_OP_TANH, width(c, i), last, -1, -1, 0, 0, 0);
+        int32_t at = offset(c, i);
+        last = add(&b, PN_OP_AFFINE, width(c, i + 1), x[i], -1, -1, at, at + width(c, i) * width(c, i + 1), 0);
+    }
+    add_output(&b, last);
+    b.spec.segments[1] = b.spec.n_code;
+    if (!vjp) return must_create(&b);
+    for (int32_t i = m; i-- > 0;) {
+        g[i] = add(&b, PN_OP_AFFINE_T, width(c, i), g[i + 1], -1, -1, offset(c, i), -1, 0);
+        if (i > 0) g[i] = add(&b, PN_OP_DTANH, width(c, i), g[i], x[i], -1, 0, 0, 0);
+    }
+    add_output(&b, g[0]);
+    add_output(&b, -1);
+    add_output(&b, -1);
+    b.spec.segments[2] = b.spec.n_code - b.spec.segments[1];
+    for (int32_t i = 0; i < m; i++) {
+        int32_t at = offset(c, i);
+        add(&b, PN_OP_ACC_OUTER, 0, g[i + 1], x[i], -1, at, 0, 0);
+        add(&b, PN_OP_ACC, 0, g[i + 1], -1, -1, at + width(c, i) * width(c, i + 1), 0, 0);
+    }
+    return must_create(&b);
+}
+
+static void *weights(const row *c) {
+    void *theta = random_array((size_t)offset(c, c->layers), c->f32, 1);
+    for (int32_t i = 0; i < c->layers; i++) { /* of the size that keeps layers in the curved part of tanh */
+        double scale = 2 / sqrt(width(c, i));
+        for (int32_t k = offset(c, i); k < offset(c, i + 1); k++)
+            set(theta, (size_t)k, c->f32, scale * get(theta, (size_t)k, c->f32));
+    }
+    return theta;
+}
+
+static int run(const row *c, pn_isa isa) {
+    const size_t mark = n_kept, n = (size_t)c->n, saved = (size_t)(c->n * c->times * c->d), element = c->f32 ? 4 : 8;
+    pn_program *field = network(c, 0), *reverse = network(c, 1);
+    double *t = keep((size_t)c->times, sizeof *t), *atol = keep((size_t)c->d, sizeof *atol);
+    int64_t *index = keep(3 * n, sizeof *index), *count = keep(3 * n, sizeof *count);
+    for (int64_t j = 0; j < c->times; j++) t[j] = c->end * (double)j / (double)(c->times - 1);
+    for (int32_t i = 0; i < c->d; i++) atol[i] = c->tolerance;
+    for (int64_t i = 0; i < c->n; i++) index[c->n + i] = c->times, index[2 * c->n + i] = i * c->times;
+    pn_problem p = {.field = field, .reverse = reverse, .theta = weights(c), .tableau = pn_tableau_find(c->method)};
+    p.d = c->d, p.n = c->n, p.y0 = random_array(n * (size_t)c->d, c->f32, 1), p.degree = -1;
+    p.t = t, p.t_start = index, p.t_len = index + n, p.row = index + 2 * n;
+    p.adaptive = c->step == 0, p.step = c->step, p.rtol = c->tolerance, p.atol = atol;
+    p.safety = 0.9, p.min_factor = 0.2, p.max_factor = 10, p.beta = 0.2, p.max_steps = 10000, p.threads = 1;
+    p.y = keep(saved, element), p.status = keep(n, sizeof *p.status), p.stop_t = keep(n, sizeof *p.stop_t);
+    p.stop_component = keep(n, sizeof *p.stop_component);
+    p.nfe = count, p.accepted = count + n, p.rejected = count + 2 * n;
+    p.loss_scale = 1, p.loss_dof = 4, p.target = random_array(saved, c->f32, 1);
+    p.sample_loss = keep(n, sizeof(double)), p.sample_weight = keep(n, sizeof(double));
+    p.g_theta = keep((size_t)offset(c, c->layers), sizeof(double));
+    pn_status first = pn_solve(&p, c->f32, isa);
+    p.loss = PN_LOSS_SQUARED, p.gradient = PN_GRAD_DISCRETE;
+    pn_status second = pn_solve(&p, c->f32, isa);
+    int good = first == PN_OK && second == PN_OK;
+    for (size_t i = 0; i < n; i++) good = good && p.status[i] == PN_OK;
+    pn_program_destroy(&field);
+    pn_program_destroy(&reverse);
+    release(mark);
+    return good;
+}
+
+int main(int argc, char **argv) {
+    int good = 1, found = 0;
+    for (int i = 0; argc < 2 && i < N_ROWS; i++) printf("%s\n", rows[i].name);
+    if (argc < 2) return 0;
+    EACH_ISA(isa) {
+        if (strcmp(pn_isa_name(isa), argv[1])) continue;
+        found = 1;
+        for (int i = 0; i < N_ROWS; i++) good = good && run(&rows[i], isa);
+    }
+    return found && good ? 0 : 1;
+}

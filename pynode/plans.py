@@ -1,0 +1,40 @@
+"""Plans: what earlier calls with a field found out about everything but numbers, for the next call of the same kind.
+
+Checking the arguments of a call takes longer than a small solve. A plan is the outcome (a `Setup`, an `Objective`), kept
+with the field under the options of the call. `_core.Problem.fits` then decides by value whether it serves this call's
+arrays: types, shapes, and all times are compared each time, so that a plan cannot go stale.
+"""
+
+from pynode.fields import Field
+
+MOST = 16
+"""So many plans of a field are kept."""
+
+LARGEST = 1 << 16
+"""Saved numbers (rows x states) of the largest problem that is kept: checking is nothing beside a larger one."""
+
+
+def recall(f, key):
+    """The plan of calls with these options, or None; key: a tuple, of no use if something in it cannot be hashed."""
+    if type(f) is not Field:
+        return None
+    try:
+        return f.plans.get(key)
+    except TypeError:
+        return None
+
+
+def keep(f, key, plan, setup):
+    """Keep a plan for `recall`, where it may serve again."""
+    batch = setup.batch
+    if type(f) is not Field or f.callback is not None or setup.signal is not None or setup.options.grid is not None:
+        return
+    if batch.kind not in ("single", "shared") or batch.rows * f.d > LARGEST:
+        return
+    try:
+        hash(key)
+    except TypeError:
+        return
+    if len(f.plans) >= MOST:
+        f.plans.clear()
+    f.plans[key] = plan
