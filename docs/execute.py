@@ -39,7 +39,15 @@ def execute(path, into, python):
             return time.perf_counter() - begun, float("nan"), str(error)
     used = float(notebook.cells.pop().outputs[0].text)
     nbformat.write(notebook, into / path.name)
-    return time.perf_counter() - begun, used, f"needs more than {LIMIT:g} s" if used > LIMIT else None
+    wrong = [cell.source for cell in notebook.cells if "solution" in cell.metadata.get("tags", []) and not solved(cell)]
+    problem = f"a solution that its checker does not accept:\n{wrong[0]}" if wrong else None
+    return time.perf_counter() - begun, used, f"needs more than {LIMIT:g} s" if used > LIMIT else problem
+
+
+def solved(cell):
+    """Whether the checkers that a cell calls, if any, say right."""
+    said = str(cell.outputs)
+    return "check(" not in cell.source or ("right:" in said and "not yet:" not in said)
 
 
 def main():
