@@ -39,7 +39,7 @@ _HOMES = {
     "pynode.files": ["ModelFileError"],
 }
 _HOME = {name: module for module, names in _HOMES.items() for name in names}
-_MODULES = ("datasets", "fit", "models", "plots")
+_MODULES = ("course", "datasets", "fit", "models", "plots")
 
 __all__ = ["__version__", *_HOME, *_MODULES]
 
