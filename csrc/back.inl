@@ -248,7 +248,6 @@ static int FN(load_stages)(FN(work) * W, FN(block) * b, int stage0, int n, T **f
     FN(exec) *E = &W->reverse;
     size_t size = (size_t)W->d * L;
     int have = 1; /* stages 1 .. have - 1 are there */
-    FN(copy)(B->k[0], FN(block_k)(W, b), size);
     *files = W->files;
     if (b->files >= 0) {
         *files = W->store + (size_t)b->files * W->slot;

@@ -321,7 +321,7 @@ static pn_status FN(block_at)(FN(work) * W, int64_t i, FN(block) * *b) {
 static int FN(fetch)(FN(work) * W, FN(block) * b) {
     FN(back) *B = &W->back;
     const pn_record *record = B->record = FN(block_records)(b);
-    const T *y = FN(block_y)(b);
+    const T *y = FN(block_y)(b), *k = FN(block_k)(W, b);
     int some = -1;
     for (int l = 0; l < L; l++) {
         if (!(B->live[l] = record[l].local >= 0)) continue;
@@ -343,7 +343,7 @@ static int FN(fetch)(FN(work) * W, FN(block) * b) {
         W->flow.seg[l] = r->seg;
         for (int32_t c = 0; c < W->d; c++) {
             size_t at = (size_t)c * L + (size_t)l, source = (size_t)c * L + (size_t)from;
-            if (!B->z) B->y[at] = y[source];
+            if (!B->z) B->y[at] = y[source], B->k[0][at] = k[source];
             else if (from != l) B->y[at] = B->y[source], B->z[at] = B->z[source];
         }
     }

@@ -108,6 +108,7 @@ typedef struct FN(work) {
     size_t slot;
     int64_t store_room, store_used; /* slots, the first included */
     int shadowed;             /* the lane that idle ones follow */
+    unsigned char shadow[L];  /* 1: this one does */
     int32_t evaluated;        /* stages of the attempt at hand */
     FN(flow) flow;
     FN(back) back;
@@ -521,6 +522,7 @@ static void FN(shadow)(FN(work) * W) {
     int some = 0;
     while (!f->live[some]) some++;
     for (int l = 0; l < L; l++) {
+        W->shadow[l] = !f->live[l];
         if (f->live[l]) continue;
         f->t[l] = f->t[some], f->h[l] = f->h[some], f->t_new[l] = f->t_new[some];
         f->sample[l] = f->sample[some], f->seg[l] = f->seg[some];
@@ -546,7 +548,7 @@ static void FN(fill_files)(FN(work) * W, int some, int from) {
     const FN(flow) *f = &W->flow;
     for (int i = from; i < W->evaluated; i++)
         for (int l = 0; l < L; l++) {
-            if (f->accepted[l] || (!f->live[l] && f->accepted[W->shadowed])) continue;
+            if (f->accepted[l] || (W->shadow[l] && f->accepted[W->shadowed])) continue;
             T *file = W->now_file + (size_t)i * W->now_stride;
             for (size_t row = 0; row < (size_t)W->reverse.lay->forward_rows; row++) file[row * L + (size_t)l] = file[row * L + (size_t)some];
         }

@@ -155,7 +155,7 @@ pn_status pn_solve(const pn_problem *P, int f32, pn_isa isa) {
     const pn_kernels *k = pn_kernels_get(f32, isa, P->n > 1);
     pn_shared s = {.problem = P};
     int32_t threads = P->call ? 1 : P->threads > 0 ? P->threads : 1;
-    cut(&s, P->n, k->lanes, threads == 1 && P->gradient == PN_GRAD_NONE && !P->quadrature);
+    cut(&s, P->n, k->lanes, threads == 1 && P->gradient == PN_GRAD_NONE && !P->quadrature && !P->sensitivity);
     if (threads > s.n_tasks) threads = s.n_tasks > 0 ? (int32_t)s.n_tasks : 1;
     s.p = P->gradient != PN_GRAD_NONE ? n_gradient(P) : 0;
     s.chunk_rows = P->loss == PN_LOSS_PROGRAM ? rows_of_chunks(&s) : 0;

@@ -59,7 +59,7 @@ def test_adaptive_steps(name, loss, norm, rel):
     assert loss_and_norm(name) == pytest.approx((loss, norm), rel=rel)
 
 
-@pytest.mark.parametrize(("name", "rel"), [("spiral", 1e-6), ("vdp", 1e-6), ("wide", 2e-4)])
+@pytest.mark.parametrize(("name", "rel"), [("spiral", 1e-6), ("vdp", 1e-6), ("wide", 6e-4)])  # wide: at rtol 1e-3
 def test_adaptive_steps_against_tight_tolerances(name, rel):
     want = loss_and_norm(name, dtype=np.float64, method="dop853", rtol=1e-11, atol=1e-12)
     assert loss_and_norm(name) == pytest.approx(want, rel=rel)
