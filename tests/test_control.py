@@ -375,12 +375,14 @@ def test_a_network_learns_what_inputs_do():
 
     signal = ([T] * 8, list(u))
     y = pn.solve(true, np.linspace(-1, 1, 8)[:, None], T, inputs=signal, rtol=1e-9, atol=1e-9).y
-    noisy = y + 0.01 * np.random.default_rng(0).standard_normal(y.shape)
-    model = NeuralODE(hidden=(10,), random_state=0).fit(T, noisy[:7], u=u[:7])
-    assert np.sqrt(np.mean((model.predict(T, y[7, 0], u=u[7]) - y[7]) ** 2)) < 0.03
-    assert model.report_["noise"]["y1"] == pytest.approx(0.01, rel=0.25)
-    at = np.array([0.3, -0.4])
-    np.testing.assert_allclose(model.derivative([0.5], u=at), true(0.0, [0.5], None, at), atol=0.05)
-    starts = [model.initial_states(T, y + 0.01 * np.random.default_rng(s).standard_normal(y.shape), u=u) for s in range(3)]
-    assert np.median([np.abs(x - y[:, 0]).max() for x in starts]) < 0.03
-    assert model.score(T, noisy, u=u) > 0.99
+    starts = []
+    for seed in range(3):  # the error of an initial state is a draw of the noise: the median of three
+        noisy = y + 0.01 * np.random.default_rng(seed).standard_normal(y.shape)
+        model = NeuralODE(hidden=(10,), random_state=0).fit(T, noisy[:7], u=u[:7])
+        assert np.sqrt(np.mean((model.predict(T, y[7, 0], u=u[7]) - y[7]) ** 2)) < 0.03
+        assert model.report_["noise"]["y1"] == pytest.approx(0.01, rel=0.25)
+        at = np.array([0.3, -0.4])
+        np.testing.assert_allclose(model.derivative([0.5], u=at), true(0.0, [0.5], None, at), atol=0.05)
+        starts.append(np.abs(model.initial_states(T, noisy, u=u) - y[:, 0]).max())
+        assert model.score(T, noisy, u=u) > 0.99
+    assert np.median(starts) < 0.03
