@@ -1,8 +1,9 @@
 #include "generic.h"
 
 #include "exec.inl"
-#include "flow.inl"
+#include "thread.inl"
 
+#include "flow.inl"
 #include "back.inl"
 #include "sens.inl"
 #include "rows.inl"
