@@ -22,7 +22,7 @@ typedef struct pn_layout {
     pn_decoded *code;
     int32_t n_prologue, n_forward, n_reverse, n_code; /* ends of the segments, cumulative */
     int32_t file_rows, shared_rows;
-    int32_t forward_rows; /* the file begins with the slots and what the forward segment writes */
+    int32_t forward_rows;           /* the file begins with the slots and what the forward segment writes */
     int32_t slot[PN_MAX_SLOTS];     /* first row of each slot, in the file */
     int32_t output[PN_MAX_OUTPUTS]; /* operand of each output */
     int64_t pack_size;              /* elements of packed weights */
