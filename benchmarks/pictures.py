@@ -2,6 +2,7 @@
 
 import json
 import sys
+import textwrap
 
 import matplotlib
 from cases import NOISE
@@ -59,7 +60,8 @@ def footnote(figure, about):
     shown = {name: version for name, version in about["versions"].items() if name not in ("numpy", "optax")}
     versions = ", ".join(f"{name} {version}" for name, version in shown.items())
     threads = f"{about['threads']} thread{'s' if about['threads'] > 1 else ''}"
-    figure.supxlabel(f"{about['cpu']}, {threads}; {versions}", fontsize=8, color=QUIET, x=0.01, ha="left")
+    words = textwrap.fill(f"{about['cpu']}, {threads}; {versions}", int(13 * figure.get_figwidth()))
+    figure.supxlabel(words, fontsize=8, color=QUIET, x=0.01, ha="left")
 
 
 def fit(results):
@@ -103,7 +105,8 @@ def run(results):
         times = {row["library"]: row["gradient"] for row in rows if row["case"] == case}
         middle.append(y + (len(times) - 1) / 2)
         for name, seconds in times.items():
-            ratio = f"   {seconds / times['pynode']:.2g} x" if name != "pynode" else ""
+            times_ours = seconds / times["pynode"]
+            ratio = "" if name == "pynode" else f"   {times_ours:.0f} x" if times_ours >= 10 else f"   {times_ours:.1f} x"
             panel.barh(y, seconds, 0.86, color=look[name][0])
             panel.text(seconds * 1.12, y, in_words(seconds) + ratio, va="center", fontsize=9.5)
             y += 1
