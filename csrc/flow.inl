@@ -432,7 +432,6 @@ static pn_status FN(keep)(FN(work) * W) {
     size_t size = (size_t)W->d * L;
     int some = 0, here = 1;
     W->n_blocks++;
-    if (W->dropped && !W->replaying) return PN_OK;
     if (W->limited && !W->replaying) {
         pn_status st = FN(budget_spent)(W);
         if (st != PN_OK || W->dropped) return st;

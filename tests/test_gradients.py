@@ -1,6 +1,10 @@
 """Exact gradients: the discrete adjoint against an independent integrator in complex arithmetic, finite differences on
 frozen steps, closed forms; and that they do not depend on memory, threads or neighbours."""
 
+import os
+import subprocess
+import sys
+
 import numpy as np
 import pytest
 import rk_reference as rk
@@ -596,3 +600,24 @@ def test_instruction_sets(isa, n):
     assert values[0].loss == pytest.approx(values[1].loss, rel=1e-9)
     for name in ("theta", "y0", "t"):
         check(getattr(values[0], name), getattr(values[1], name), 1e-8)
+
+
+@pytest.mark.skipif(not os.path.exists("/proc/self/status"), reason="the system does not tell the peak memory")
+def test_memory_stays_within_the_budget():
+    """100,000 steps of 16 samples: their tape would take 115 MB."""
+    program = """if True:
+        import re, numpy as np, pynode as pn
+
+        def peak():
+            return int(re.search(r"VmHWM:\\s+(\\d+) kB", open("/proc/self/status").read())[1]) / 1e3
+
+        f = pn.mlp(2, (4,))
+        y0, t, target = np.ones((16, 2)), [0.0, 10.0], np.zeros((16, 2, 2))
+        run = lambda steps: pn.loss_and_grad(f, y0, t, f.init(0), target, method="rk4", step=10 / steps, memory="4MB")
+        run(10)
+        before = peak()
+        run(100_000)
+        print(peak() - before)
+    """
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
+    assert float(done.stdout) < 12
