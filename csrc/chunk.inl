@@ -69,7 +69,8 @@ static pn_status FN(open)(FN(work) * W, int l, int64_t i) {
 /* Bytes of register files that a thread keeps for the way back, so that stages are not evaluated twice. */
 #ifndef PN_STORE
 #define PN_STORE ((size_t)16 << 20)
-#define PN_FIRST_SHOTS 4
+#define PN_FIRST_SHOTS 4           /* blocks from one shot to the next, at first */
+#define PN_LEAST_SHOTS (256 << 10) /* bytes of shots that a smaller budget, too, has room for */
 #endif
 
 static void FN(vacate)(FN(flow) * f) {
@@ -217,7 +218,7 @@ static pn_status FN(budget_spent)(FN(work) * W) {
         pn_tape_free(&W->tape);
         W->dropped = 1;
     }
-    while (W->shots.n * (int64_t)W->shots.stride > room) {
+    while (W->shots.n * (int64_t)W->shots.stride > (room > PN_LEAST_SHOTS ? room : PN_LEAST_SHOTS)) {
         W->every *= 2;
         for (int64_t i = 0; 2 * i < W->shots.n; i++) memcpy(pn_tape_at(&W->shots, i), pn_tape_at(&W->shots, 2 * i), W->shots.stride);
         W->shots.n = (W->shots.n + 1) / 2;
