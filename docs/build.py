@@ -1,7 +1,7 @@
 """Build the site: python docs/build.py [--no-execute]
 
 Executes the notebooks (docs/execute.py), builds the pages with warnings as errors, and follows every link inside the site.
-The pages are then in docs/_build/html.
+The pages are then in docs/_build/html. They describe the pynode that is installed (-P: not that of the current folder).
 """
 
 import subprocess
@@ -46,7 +46,7 @@ def broken_links(site):
 def main():
     if "--no-execute" not in sys.argv[1:]:
         subprocess.run([sys.executable, str(DOCS / "execute.py")], check=True)
-    builder = [sys.executable, "-m", "sphinx", "-W", "--keep-going", "-q", "-b", "html"]
+    builder = [sys.executable, "-P", "-m", "sphinx", "-W", "--keep-going", "-q", "-b", "html"]
     subprocess.run([*builder, "-d", str(DOCS / "_build" / "doctrees"), str(DOCS), str(SITE)], check=True)
     broken, n_pages = broken_links(SITE)
     for page, link in broken:
