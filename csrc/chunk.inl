@@ -63,7 +63,9 @@ static pn_status FN(open)(FN(work) * W, int l, int64_t i) {
         FN(jump)(P, P->row[i] + f->save[l], W->d, f->y + l);
         FN(save_row)(W, P->row[i] + f->save[l]++, f->y + l);
     }
-    return f->save[l] == FN(n_times)(P, i) ? FN(finish)(W, l) : PN_OK;
+    if (f->save[l] == FN(n_times)(P, i)) return FN(finish)(W, l);
+    f->t_save[l] = FN(time_of)(P, i, f->save[l]);
+    return PN_OK;
 }
 
 /* Bytes of register files that a thread keeps for the way back, so that stages are not evaluated twice. */
@@ -154,7 +156,7 @@ static pn_status FN(prepare_chunk)(FN(work) * W) {
 /* Fill idle lanes with the next samples of the chunk. */
 static pn_status FN(refill)(FN(work) * W) {
     FN(flow) *f = &W->flow;
-    for (int l = 0; l < L; l++)
+    for (int l = 0; l < W->lanes && W->next < W->count; l++)
         while (!f->live[l] && W->next < W->count) {
             int64_t j = W->next++;
             pn_status st = FN(open)(W, l, W->first + j);
@@ -427,6 +429,7 @@ static pn_status FN(run_chunk)(FN(work) * W, int64_t chunk) {
     const pn_problem *P = W->P;
     W->first = chunk * W->s->chunk;
     W->count = P->n - W->first < W->s->chunk ? P->n - W->first : W->s->chunk;
+    W->lanes = W->count < L ? (int)W->count : L;
     pn_status st = FN(run_forward)(W);
     if (st != PN_OK) return st;
     if (P->loss == PN_LOSS_PROGRAM && (st = FN(loss_rows)(W)) != PN_OK) return st;
@@ -479,6 +482,7 @@ static void FN(carve)(FN(work) * W) {
     f->coef = pn_arena_take(a, state * (size_t)wide);
     for (int i = 0; i < W->stages; i++) f->k[i] = pn_arena_take(a, state);
     W->spare = pn_arena_take(a, state);
+    W->u = pn_arena_take(a, ((size_t)W->m * L + PN_PAD) * sizeof(T));
     W->stage_stride = keep ? W->file_stride : 0;
     B->weight = pn_arena_take(a, (size_t)(2 * W->stages) * L * sizeof(T) + 64);
     size_t chunk = (size_t)W->s->chunk;
@@ -572,6 +576,7 @@ static pn_status FN(work_on)(pn_shared *s, int main) {
     if (!pn_arena_allocate(&W->arena)) goto done;
     FN(carve)(W);
     W->n_halves = W->tab->second ? 2 : 1;
+    for (int l = 0; l < L; l++) W->u_sample[l] = -1;
     W->half[0] = (FN(half)){W->tab, 0, W->d / W->n_halves};
     W->half[1] = (FN(half)){W->tab->second, W->d / 2, W->d};
     st = FN(prepare_tape)(W);

@@ -26,17 +26,26 @@ static void FN(input)(const pn_problem *P, int64_t sample, int32_t seg, double t
     }
 }
 
+/* u of every lane at its time t into the file. Constant inputs are looked up when a lane's sample or segment changes. */
+static void FN(set_inputs)(FN(work) * W, const double *t, T *u) {
+    const pn_problem *P = W->P;
+    const FN(flow) *f = &W->flow;
+    int64_t moved = 0;
+    for (int l = 0; l < L; l++) moved |= (W->u_sample[l] ^ f->sample[l]) | (W->u_seg[l] ^ f->seg[l]);
+    for (int l = 0; l < L && (moved || P->degree > 0); l++)
+        if (f->sample[l] >= 0) FN(input)(P, f->sample[l], f->seg[l], t[l], W->u + l);
+    if (moved) memcpy(W->u_sample, f->sample, sizeof W->u_sample), memcpy(W->u_seg, f->seg, sizeof W->u_seg);
+    FN(copy)(u, W->u, (size_t)P->m * L);
+}
+
 static pn_status FN(look_up)(FN(work) * W);
 
 /* k = f(t, state in slot 1 of the file). Nonzero: stopped by the callback, or interrupted. */
 static int FN(eval)(FN(work) * W, const FN(exec) * E, T *file, const double *t, T *restrict k) {
-    const FN(flow) *f = &W->flow;
     T *time = file + (size_t)E->lay->slot[0] * L;
     if (W->costly && FN(look_up)(W) != PN_OK) return 1;
     for (int l = 0; l < L; l++) time[l] = (T)t[l];
-    if (W->P->degree >= 0)
-        for (int l = 0; l < L; l++)
-            if (f->sample[l] >= 0) FN(input)(W->P, f->sample[l], f->seg[l], t[l], file + (size_t)E->lay->slot[2] * L + l);
+    if (W->P->degree >= 0) FN(set_inputs)(W, t, file + (size_t)E->lay->slot[2] * L);
     if (FN(run)(E, file, E->lay->n_prologue, E->eval_end)) return 1;
     const T *out = FN(at)(E, file, E->lay->output[0]);
     if (!E->prog->output_size[0]) memset(k, 0, (size_t)W->d * L * sizeof(T));
@@ -143,31 +152,38 @@ static double FN(target)(const pn_problem *P, FN(flow) * f, int l) {
 #define PN_FIRST 10.0
 #define PN_LEAST_MEMORY (-2.302585092994046) /* log 0.1 */
 
-/* t_new and h of every live lane; a lane that cannot move gets t_new == t. */
-static void FN(plan)(const pn_problem *P, FN(flow) * f) {
+/* Where the steps of an adaptive method end, unless they are cut: as far as the control wants, or at `to`. */
+static void FN(plan_adaptive)(const pn_problem *P, FN(flow) * f, const double *to) {
+    double most = P->max_step > 0 ? P->max_step : INFINITY;
     for (int l = 0; l < L; l++) {
-        if (!f->live[l]) {
-            f->h[l] = 0;
-            f->t_new[l] = f->t[l];
-            continue;
+        double wanted = f->c0[l], h = wanted > most ? most : wanted, reach = PN_REACH * wanted, room = f->dir[l] * (to[l] - f->t[l]);
+        double end = to[l], far = f->t[l] + f->dir[l] * h;
+        reach = reach > most ? most : reach;
+        f->t_new[l] = room <= reach ? end : far;
+        f->cut[l] = (h < wanted) | ((room <= reach) & (room < h));
+    }
+}
+
+/* t_new and h of every live lane; a lane that cannot move gets t_new == t. */
+static void FN(plan)(const FN(work) * W, FN(flow) * f) {
+    const pn_problem *P = W->P;
+    double to[L];
+    int watch = P->land || P->jump.program || P->degree >= 0; /* more than the last time */
+    for (int l = 0; l < L; l++) to[l] = f->t_last[l];
+    for (int l = 0; l < W->lanes; l++) {
+        if (!f->live[l]) continue;
+        if (P->grid) f->t_new[l] = P->grid[P->grid_start[f->sample[l]] + f->grid[l] + 1];
+        else if (watch) to[l] = FN(target)(P, f, l);
+    }
+    if (P->adaptive) FN(plan_adaptive)(P, f, to);
+    else if (!P->grid)
+        for (int l = 0; l < L; l++) {
+            double next = f->c0[l] + f->dir[l] * (f->c1[l] + 1) * P->step;
+            f->t_new[l] = f->dir[l] * (to[l] - next) <= 1e-9 * P->step ? to[l] : next;
         }
-        double t = f->t[l], dir = f->dir[l], to, next;
-        if (P->grid) next = P->grid[P->grid_start[f->sample[l]] + f->grid[l] + 1];
-        else {
-            to = FN(target)(P, f, l);
-            if (P->adaptive) {
-                double h = f->c0[l], reach = PN_REACH * h, room = dir * (to - t);
-                if (P->max_step > 0 && h > P->max_step) h = P->max_step;
-                if (P->max_step > 0 && reach > P->max_step) reach = P->max_step;
-                next = room <= reach ? to : t + dir * h;
-                f->cut[l] = h < f->c0[l] || (room <= reach && room < h);
-            } else {
-                next = f->c0[l] + dir * (f->c1[l] + 1) * P->step;
-                if (dir * (to - next) <= 1e-9 * P->step) next = to;
-            }
-        }
-        f->t_new[l] = next;
-        f->h[l] = next - t;
+    for (int l = 0; l < L; l++) {
+        f->t_new[l] = f->live[l] ? f->t_new[l] : f->t[l];
+        f->h[l] = f->t_new[l] - f->t[l];
     }
 }
 
@@ -175,17 +191,30 @@ static void FN(plan)(const pn_problem *P, FN(flow) * f) {
 #define PN_TINY 2.2250738585072014e-308 /* added to a tolerance, changes none but 0 */
 #endif
 
+/* s = sum_{j < n} w[j * stride] k_j of component c; (L) */
+static inline void FN(weigh)(T *s, const double *w, int stride, int n, T *const *k, int32_t c) {
+#if PN_BLOCK
+    vec low = V(set1)((T)0), high = low;
+    for (int j = 0; j < n; j++) {
+        T x = (T)w[j * stride];
+        if (x == 0) continue;
+        low += V(set1)(x) * V(load)(k[j] + (size_t)c * L);
+        high += V(set1)(x) * V(load)(k[j] + (size_t)c * L + VE);
+    }
+    V(store)(s, low), V(store)(s + VE, high);
+#else
+    *s = 0;
+    for (int j = 0; j < n; j++) *s += (T)w[j * stride] * k[j][c];
+#endif
+}
+
 /* ---- error and step size ------------------------------------------------------------------------------------------ */
 static void FN(add_error)(double *restrict sum, const FN(work) * W, const double *e, const T *y, const T *y_new) {
     const FN(flow) *f = &W->flow;
     int n = W->tab->s + (W->tab->error_uses_new ? 1 : 0);
     for (int32_t i = 0; i < W->d; i++) {
-        T s[L] = {0};
-        for (int j = 0; j < n; j++) {
-            T ej = (T)e[j];
-            if (ej == 0) continue;
-            for (size_t l = 0; l < L; l++) s[l] += ej * f->k[j][(size_t)i * L + l];
-        }
+        T s[L];
+        FN(weigh)(s, e, 1, n, f->k, i);
         double atol = W->P->atol[i], rtol = W->P->rtol;
         for (size_t l = 0; l < L; l++) {
             double a = fabs((double)y[(size_t)i * L + l]), b = (double)y_new[(size_t)i * L + l], c = fabs(b);
@@ -227,26 +256,21 @@ static void FN(control)(FN(work) * W) {
     for (int l = L; l < FN(LP); l++) floor2[l] = 1;
     for (int l = 0; l < L; l++) old[l] = f->c1[l];
     for (int l = 0; l < FN(LP); l += PN_VE64) v_store_f64(f->log_err + l, v_set1_f64(0.5) * v_log_f64(v_load_f64(floor2 + l)));
-    double safety = log(P->safety), beta = P->beta * q;
+    double safety = log(P->safety), beta = P->beta * q, most = P->max_factor, least = P->min_factor;
     FN(power)(grow, safety, -(q - 0.75 * beta), f->log_err, beta, old);
     FN(power)(shrink, safety, -q, f->log_err, 0, old);
     for (int l = 0; l < L; l++) {
-        f->accepted[l] = f->live[l] && f->err[l] <= 1;
-        if (!f->live[l]) continue;
-        double h = fabs(f->h[l]);
-        if (f->accepted[l]) {
-            double factor = grow[l] > P->max_factor ? P->max_factor : grow[l] < P->min_factor ? P->min_factor : grow[l];
-            if (f->again[l] && factor > 1) factor = 1;
-            double next = h * factor;
-            if (f->cut[l] && !f->again[l] && next < f->c0[l]) next = f->c0[l];
-            f->c0[l] = next;
-            f->c1[l] = f->log_err[l] > PN_LEAST_MEMORY ? f->log_err[l] : PN_LEAST_MEMORY;
-        } else {
-            double factor = f->err[l] == f->err[l] ? shrink[l] : 0.1;
-            f->c0[l] = h * (factor < P->min_factor ? P->min_factor : factor > 0.9 ? 0.9 : factor);
-            f->again[l] = 1;
-            f->rejects[l]++;
-        }
+        double h = fabs(f->h[l]), up = grow[l] > most ? most : grow[l] < least ? least : grow[l];
+        double down = f->err[l] == f->err[l] ? shrink[l] : 0.1;
+        down = down < least ? least : down > 0.9 ? 0.9 : down;
+        up = h * (f->again[l] && up > 1 ? 1 : up);
+        up = f->cut[l] && !f->again[l] && up < f->c0[l] ? f->c0[l] : up;
+        int good = f->live[l] & (f->err[l] <= 1), bad = f->live[l] & !good;
+        f->c0[l] = good ? up : bad ? h * down : f->c0[l];
+        f->c1[l] = !good ? f->c1[l] : f->log_err[l] > PN_LEAST_MEMORY ? f->log_err[l] : PN_LEAST_MEMORY;
+        f->accepted[l] = (unsigned char)good;
+        f->again[l] |= (unsigned char)bad;
+        f->rejects[l] += bad;
     }
 }
 
@@ -314,10 +338,14 @@ static int FN(find_saves)(FN(work) * W) {
     const pn_problem *P = W->P;
     FN(flow) *f = &W->flow;
     int any = 0;
+    unsigned char some[L]; /* 1: the next save time is in the step */
+    memset(f->interior, 0, L), memset(f->landed, 0, L);
     for (int l = 0; l < L; l++) {
-        f->interior[l] = f->landed[l] = 0;
         f->save_end[l] = f->save[l];
-        if (!f->accepted[l]) continue;
+        some[l] = f->accepted[l] & (FN(same_time)(f->t_save[l], f->t_new[l]) | (f->dir[l] * (f->t_save[l] - f->t_new[l]) <= 0));
+    }
+    for (int l = 0; l < W->lanes; l++) {
+        if (!some[l]) continue;
         int64_t i = f->sample[l], n = FN(n_times)(P, i);
         int32_t j = f->save[l];
         for (; j < n; j++) {
@@ -328,9 +356,9 @@ static int FN(find_saves)(FN(work) * W) {
             else f->interior[l] = 1;
         }
         f->save_end[l] = j;
-        any |= f->interior[l] || P->dense || P->event;
+        any |= f->interior[l];
     }
-    return any;
+    return any || P->dense || P->event;
 }
 
 /* coef[j - 1] = h sum_i dense[i][j] k_i, so that y(t + theta h) = y + sum_j coef[j - 1] theta^j */
@@ -339,13 +367,10 @@ static void FN(dense_coef)(const FN(work) * W, T *const *k, const double *h, T *
     for (int j = 1; j <= W->tab->dense_degree; j++)
         for (int32_t c = 0; c < W->d; c++) {
             const pn_tableau *tab = FN(table)(W, c);
-            T s[L] = {0}, *to = coef + ((size_t)(j - 1) * (size_t)W->d + (size_t)c) * L;
-            for (int i = 0; i < n; i++) {
-                T b = (T)tab->dense[i][j];
-                if (b == 0) continue;
-                for (size_t l = 0; l < L; l++) s[l] += b * k[i][(size_t)c * L + l];
-            }
-            for (int l = 0; l < L; l++) to[l] = (T)h[l] * s[l];
+            T hl[L], s[L], *to = coef + ((size_t)(j - 1) * (size_t)W->d + (size_t)c) * L;
+            FN(weigh)(s, &tab->dense[0][j], PN_MAX_DEGREE + 1, n, k, c);
+            for (int l = 0; l < L; l++) hl[l] = (T)h[l];
+            for (int l = 0; l < L; l++) to[l] = hl[l] * s[l];
         }
 }
 
@@ -354,7 +379,7 @@ static void FN(write_saves)(FN(work) * W) {
     const FN(flow) *f = &W->flow;
     int degree = W->tab->dense_degree;
     size_t stride = (size_t)W->d * L;
-    for (int l = 0; l < L; l++) {
+    for (int l = 0; l < W->lanes; l++) {
         int64_t i = f->sample[l];
         for (int32_t j = f->save[l]; f->accepted[l] && j < f->save_end[l]; j++) {
             double ts = FN(time_of)(P, i, j);
@@ -472,25 +497,21 @@ static pn_status FN(list_step)(FN(work) * W, int l) {
     return PN_OK;
 }
 
-/* Move an accepted lane to the end of its step. */
-static pn_status FN(advance)(FN(work) * W, int l, int have_new) {
+/* x = x_new in accepted lanes; (d, L) both */
+static void FN(take)(const FN(work) * W, const T *moved, T *x, const T *x_new) {
+    if (!PN_BLOCK && moved[0] != 0) FN(copy)(x, x_new, (size_t)W->d);
+    for (size_t l = 0; PN_BLOCK && l < L; l += VE) {
+        vec keep = V(load)(moved + l);
+        for (size_t e = l; e < (size_t)W->d * L; e += L)
+            V(store)(x + e, V(sel)(keep != V(set1)((T)0), V(load)(x_new + e), V(load)(x + e)));
+    }
+}
+
+/* What follows from the time a lane has come to: input segments, the origin of fixed steps. */
+static void FN(advance_rest)(FN(work) * W, int l) {
     const pn_problem *P = W->P;
     FN(flow) *f = &W->flow;
     int64_t i = f->sample[l];
-    int jumped = (P->jump_add && f->save_end[l] > f->save[l]) || (P->jump.program && W->jumped[l]);
-    for (int32_t c = 0; c < W->d; c++) {
-        size_t at = (size_t)c * L + (size_t)l;
-        f->y[at] = f->y_new[at];
-        if (f->z) f->z[at] = f->z_new[at];
-        if (have_new) f->k[0][at] = f->k[W->tab->s][at];
-    }
-    f->have_k[l] = (unsigned char)(!have_new || jumped || P->quadrature ? 0 : f->counted[l] ? 1 : 2);
-    f->source[l] = PN_SOURCE_PREVIOUS;
-    f->save[l] = f->save_end[l];
-    f->index[l]++;
-    f->again[l] = 0;
-    f->t[l] = f->t_new[l];
-    if (P->grid) f->grid[l]++;
     if (P->degree >= 0) {
         int32_t next, last = (int32_t)P->knot_len[i] - 1;
         while ((next = f->dir[l] > 0 ? f->seg[l] + 1 : f->seg[l]) > 0 && next < last &&
@@ -504,20 +525,62 @@ static pn_status FN(advance)(FN(work) * W, int l, int have_new) {
         if ((P->land || P->jump.program) && f->landed[l]) f->c0[l] = f->t[l], f->c1[l] = -1;
         f->c1[l] += 1;
     }
-    if (P->event && W->watch.which[l] >= 0) return FN(stop_at_event)(W, l);
-    return f->save[l] == FN(n_times)(P, i) ? FN(finish)(W, l) : PN_OK;
+}
+
+/* Move the accepted lanes to the end of their steps. */
+static pn_status FN(advance)(FN(work) * W, int have_new) {
+    const pn_problem *P = W->P;
+    FN(flow) *f = &W->flow;
+    T moved[L > VE ? L : VE];
+    for (int l = 0; l < L; l++) moved[l] = f->accepted[l];
+    FN(take)(W, moved, f->y, f->y_new);
+    if (f->z) FN(take)(W, moved, f->z, f->z_new);
+    if (have_new) FN(take)(W, moved, f->k[0], f->k[W->tab->s]);
+    int have = have_new && !P->quadrature, jumps = P->jump_add || P->jump.program;
+    for (int l = 0; l < L; l++) {
+        int next = !have ? 0 : f->counted[l] ? 1 : 2;
+        f->have_k[l] = (unsigned char)(f->accepted[l] ? next : f->have_k[l]);
+        f->source[l] = f->accepted[l] ? PN_SOURCE_PREVIOUS : f->source[l];
+        f->again[l] = f->accepted[l] ? 0 : f->again[l];
+        f->index[l] += f->accepted[l];
+        f->grid[l] += f->accepted[l];
+        f->t[l] = f->accepted[l] ? f->t_new[l] : f->t[l];
+    }
+    for (int l = 0; l < W->lanes; l++) {
+        if (!f->accepted[l]) continue;
+        int64_t i = f->sample[l];
+        if (jumps && ((P->jump_add && f->save_end[l] > f->save[l]) || (P->jump.program && W->jumped[l]))) f->have_k[l] = 0;
+        if (P->degree >= 0 || !P->adaptive) FN(advance_rest)(W, l);
+        pn_status st = PN_OK;
+        if (f->save_end[l] > f->save[l]) {
+            f->save[l] = f->save_end[l];
+            if (f->save[l] == FN(n_times)(P, i)) {
+                if (!P->event || W->watch.which[l] < 0) st = FN(finish)(W, l);
+            } else f->t_save[l] = FN(time_of)(P, i, f->save[l]);
+        }
+        if (P->event && W->watch.which[l] >= 0) st = FN(stop_at_event)(W, l);
+        if (st != PN_OK) return st;
+    }
+    return PN_OK;
 }
 
 /* ---- one attempt of a step in every live lane --------------------------------------------------------------------- */
 static pn_status FN(check_lanes)(FN(work) * W) { /* budgets and steps that vanish, before any work */
     const pn_problem *P = W->P;
     FN(flow) *f = &W->flow;
+    unsigned char suspect[L];
+    int any = 0;
     for (int l = 0; l < L; l++) {
-        if (!f->live[l]) continue;
+        suspect[l] = f->live[l] & ((f->attempts[l] >= P->max_steps) | (f->again[l] & P->adaptive) | (f->h[l] == 0));
+        f->attempts[l] += f->live[l];
+        any |= suspect[l];
+    }
+    for (int l = 0; any && l < W->lanes; l++) {
+        if (!suspect[l]) continue;
         pn_status st = PN_OK;
         double span = fabs(f->t_last[l] - FN(time_of)(P, f->sample[l], 0)), t = fabs(f->t[l]);
         double least = 16 * 2.220446049250313e-16 * (t > 1e-3 * span ? t : 1e-3 * span);
-        if (f->attempts[l]++ >= P->max_steps) st = PN_MAX_STEPS;
+        if (f->attempts[l] > P->max_steps) st = PN_MAX_STEPS;
         else if (f->again[l] && P->adaptive && f->c0[l] < least) st = f->err[l] == f->err[l] ? PN_STEP_TOO_SMALL : PN_NON_FINITE;
         else if (f->h[l] == 0) st = PN_STEP_TOO_SMALL;
         if (st == PN_OK) continue;
@@ -538,12 +601,11 @@ static int FN(first_stage)(FN(work) * W, const T *base) {
     FN(flow) *f = &W->flow;
     unsigned char need[L];
     for (int l = 0; l < L; l++) {
-        need[l] = f->live[l] && !f->have_k[l];
-        if (f->source[l] == PN_SOURCE_HERE) f->source[l] = PN_SOURCE_EARLIER;
-        if (need[l]) f->source[l] = PN_SOURCE_HERE;
-        if (!f->live[l] || f->have_k[l] != 2) continue;
-        f->have_k[l] = 1;
-        f->evals[l]++;
+        unsigned char here = f->live[l] & (f->have_k[l] == 0), late = f->live[l] & (f->have_k[l] == 2), source = f->source[l];
+        need[l] = here;
+        f->source[l] = here ? PN_SOURCE_HERE : source == PN_SOURCE_HERE ? PN_SOURCE_EARLIER : source;
+        f->have_k[l] = late ? 1 : f->have_k[l];
+        f->evals[l] += late;
     }
     W->fresh = FN(any)(need);
     if (!W->fresh) return 0;
@@ -604,13 +666,14 @@ static pn_status FN(try_step)(FN(work) * W, int *have_new) {
         FN(control)(W);
         return PN_OK;
     }
+    T bad[L] = {0};
+    for (size_t e = 0; e < (size_t)W->d * L; e += L)
+        for (size_t l = 0; l < L; l++) bad[l] += f->y_new[e + l] * 0;
     memset(f->accepted, 0, L);
-    for (int l = 0; l < L; l++) {
-        double bad = 0;
+    for (int l = 0; l < W->lanes; l++) {
         if (!f->live[l]) continue;
-        for (int32_t c = 0; c < W->d; c++) bad += (double)f->y_new[(size_t)c * L + (size_t)l] * 0;
-        f->accepted[l] = bad == 0;
-        if (bad == 0) continue;
+        f->accepted[l] = bad[l] == 0;
+        if (bad[l] == 0) continue;
         FN(fail)(W, l, PN_NON_FINITE);
         pn_status st = FN(finish)(W, l);
         if (st != PN_OK) return st;
@@ -651,7 +714,7 @@ static pn_status FN(interpolate)(FN(work) * W, int *have_new) {
 static pn_status FN(attempt)(FN(work) * W) {
     FN(flow) *f = &W->flow;
     int have_new;
-    FN(plan)(W->P, f);
+    FN(plan)(W, f);
     pn_status st = FN(check_lanes)(W);
     if (st != PN_OK || !FN(any)(f->live)) return st;
     memset(f->counted, 1, L);
@@ -665,12 +728,10 @@ static pn_status FN(attempt)(FN(work) * W) {
     if (W->P->quadrature && FN(quadrature)(W)) return PN_CALLBACK;
     if (W->P->sensitivity && FN(sens_step)(W)) return PN_CALLBACK;
     if (W->P->gradient != PN_GRAD_NONE) st = FN(keep)(W);
-    for (int l = 0; st == PN_OK && l < L; l++)
-        if (f->accepted[l] && W->P->steps && !W->replaying) st = FN(list_step)(W, l);
+    for (int l = 0; W->P->steps && !W->replaying && st == PN_OK && l < W->lanes; l++)
+        if (f->accepted[l]) st = FN(list_step)(W, l);
     if (st != PN_OK) return st;
     FN(write_saves)(W);
     if (W->P->jump.program && (st = FN(jump_saves)(W)) != PN_OK) return st;
-    for (int l = 0; l < L; l++)
-        if (f->accepted[l] && (st = FN(advance)(W, l, have_new)) != PN_OK) return st;
-    return PN_OK;
+    return FN(advance)(W, have_new);
 }

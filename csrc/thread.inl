@@ -15,6 +15,7 @@ typedef struct FN(flow) {
     int32_t jump_at[L];     /* no save time from save to here has a jump */
     int64_t index[L], attempts[L], evals[L], rejects[L];
     double dir[L], t[L], t_new[L], t_last[L], h[L], c0[L], c1[L];
+    double t_save[L];       /* the next time to save at */
     double err[FN(LP)], log_err[FN(LP)];
     T *y, *y_new, *z, *z_new, *coef; /* (d, L), coef (degree, d, L) */
     T *k[PN_MAX_STAGES];             /* (d, L) */
@@ -83,6 +84,9 @@ typedef struct FN(work) {
     T *file;                  /* register file of the field, one for each stage (quadrature, sensitivities) or for all */
     size_t file_stride, stage_stride;
     T *spare;                 /* (d, L) */
+    T *u;                     /* (m, L) inputs, of these samples in these segments */
+    int64_t u_sample[L];
+    int32_t u_seg[L];
     SENS *sens, *sens_new, *sens_coef; /* sensitivities (d, columns, L); of the dense output, one sample (degree, size) */
     int64_t columns;
     size_t sens_size;
@@ -113,6 +117,7 @@ typedef struct FN(work) {
     unsigned char jumped[L];
     /* the chunk at hand */
     int64_t first, count, next;
+    int lanes;                /* those from here on never hold a sample of it */
     T *chunk_z;               /* (chunk, d) second state of the reversible scheme at the end */
     T *chunk_k;               /* (chunk, d) f(t0, y0) from the choice of the first step */
     double *chunk_h;          /* (chunk) first steps; 0: not known */
