@@ -883,7 +883,7 @@ def check(model):
 def _context(context):
     """(least, most) of what the encoder sees, as lengths of time."""
     pair = real_array("context", context, np.float64)
-    if pair.shape not in ((), (2,)) or not np.isfinite(pair).all() or (pair < 0).any() or (np.diff(pair) < 0).any():
+    if pair.shape not in ((), (2,)) or not np.isfinite(pair).all() or (pair < 0).any() or (np.diff(np.atleast_1d(pair)) < 0).any():
         raise ValueError(f"context={context!r} must be a length of time >= 0, or a rising pair of them")
     return [float(x) for x in np.broadcast_to(pair, (2,))]
 
