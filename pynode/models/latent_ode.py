@@ -518,7 +518,9 @@ class LatentODE:
             return curves.mean(axis=0), curves.std(axis=0)
         z = real_array("z", z.mean if isinstance(z, Belief) else z, np.float64)
         if z.ndim == 0 or z.shape[-1] != self.networks_.latent or z.size == 0 or not np.isfinite(z).all():
-            raise ValueError(f"z has shape {z.shape}; it must be finite, (..., {self.networks_.latent}): states of the model")
+            raise ValueError(
+                f"z has shape {z.shape}; it must be finite, (..., {self.networks_.latent}): states of the model"
+            )
         t = self._checked_times("t", t, start=-math.inf)
         count = z.shape[-2] if z.ndim > 1 else 1
         signal = as_control(u, self.units_.m, [t] * count)
@@ -677,9 +679,7 @@ class LatentODE:
     def _draws(self, z0, at, signal=None):
         """A list of (n, S_i, d) curves of z0 (n, B, latent)."""
         n, count = z0.shape[:2]
-        flat = self._curves(
-            z0.reshape(n * count, -1), at * n if isinstance(at, list) else at, _repeated(signal, count, n)
-        )
+        flat = self._curves(z0.reshape(n * count, -1), at * n if isinstance(at, list) else at, _repeated(signal, count, n))
         return [np.stack(flat[i::count]) for i in range(count)]
 
     def _data(self, t, Y, u, start=None):
@@ -883,7 +883,12 @@ def check(model):
 def _context(context):
     """(least, most) of what the encoder sees, as lengths of time."""
     pair = real_array("context", context, np.float64)
-    if pair.shape not in ((), (2,)) or not np.isfinite(pair).all() or (pair < 0).any() or (np.diff(np.atleast_1d(pair)) < 0).any():
+    if (
+        pair.shape not in ((), (2,))
+        or not np.isfinite(pair).all()
+        or (pair < 0).any()
+        or (np.diff(np.atleast_1d(pair)) < 0).any()
+    ):
         raise ValueError(f"context={context!r} must be a length of time >= 0, or a rising pair of them")
     return [float(x) for x in np.broadcast_to(pair, (2,))]
 
