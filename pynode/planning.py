@@ -1,7 +1,7 @@
 """Planning: actions that lower a cost, by the gradient of the cost through a model, learned or true.
 
-A *plant* is a vector field dy/dt = f(t, y, u; theta) whose last component is the cost so far, as in `pynode.agents`. `priced`
-makes one of a `LatentODE` that was fitted with control inputs (a world model); `Planner` improves plans on any.
+A *plant* is a vector field dy/dt = f(t, y, u; theta) whose last component is the cost so far, as in `pynode.agents`.
+`priced` makes one of a `LatentODE` that was fitted with control inputs (a world model); `Planner` improves plans on any.
 """
 
 from dataclasses import dataclass
@@ -227,8 +227,8 @@ class Planner:
         y0 = real_array("y0", y0, np.float64)
         if y0.ndim not in (1, 2) or y0.shape[-1] != self.system.d - 1 or y0.size == 0 or not np.isfinite(y0).all():
             raise ValueError(
-                f"y0 has shape {y0.shape}; it must be finite, ({self.system.d - 1},) or (draws, {self.system.d - 1}): the state "
-                "without the cost so far"
+                f"y0 has shape {y0.shape}; it must be finite, ({self.system.d - 1},) or (draws, {self.system.d - 1}): the "
+                "state without the cost so far"
             )
         return np.atleast_2d(y0)
 

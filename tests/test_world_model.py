@@ -1,4 +1,4 @@
-"""Control inputs of latent ODEs, filters, plans: against finite differences, other ways to compute them, and in a closed loop."""
+"""Control inputs of latent ODEs, filters, plans: gradients, other ways to compute them, a closed loop, bad input."""
 
 import numpy as np
 import pytest
