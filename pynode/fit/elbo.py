@@ -387,14 +387,16 @@ class Elbo:
         self.eps = np.random.default_rng([self.seed, 2, k]).standard_normal(shape)
 
     def _take(self, epoch, part):
-        n, which, self.chosen = len(self.series), slice(None), self.series
+        n, self.chosen = len(self.series), self.series
+        which = np.arange(n)
         if self.n_batches > 1:
             order = np.random.default_rng([self.seed, 1, epoch]).permutation(n)
             which = np.sort(np.array_split(order, self.n_batches)[part])
             self.chosen = self.series.take(which)
         seen = self.chosen
         if self.context is not None:
-            seen = seen.until(np.random.default_rng([self.seed, 3, epoch]).uniform(*self.context, n)[which])
+            low, high = self.context
+            seen = seen.until(np.random.default_rng([self.seed, 3, epoch]).uniform(low, high, n)[which])
         encoding, decoding = self.options
         self.encoder = Encoder(self.networks, seen, encoding, self.dtype)
         self.decoder = Decoder(self.networks, self.chosen, decoding, self.dtype, self.n_samples)
