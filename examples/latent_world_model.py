@@ -51,6 +51,7 @@ def experience(n=256, steps=80, seed=0):
     t = DT * np.arange(steps + 1)
     u = np.repeat(rng.uniform(-LIMIT, LIMIT, (n, steps // 4 + 1)), 4, axis=1)[:, : steps + 1, None]
     y0 = np.stack([rng.uniform(-np.pi, np.pi, n), 2.5 * rng.normal(size=n)], axis=1)
+    y0[::2] = [np.pi, 0.0] + 0.4 * rng.normal(size=y0[::2].shape)  # half of them begin where it is to stay
     y = pn.solve(pendulum, y0, t, inputs=(t, u, "previous")).y
     return t, look(y[..., 0], rng), u, y
 
@@ -62,10 +63,10 @@ def windows(t, seen, u, length=WINDOW, every=10):
     return t[: length + 1], Y, U
 
 
-def learn(n=256, max_iter=4000, seed=0, **options):
+def learn(n=256, max_iter=9000, seed=0, **options):
     """The world model."""
     t, Y, U = windows(*experience(n, seed=seed)[:3])
-    settings = {"latent": 3, "hidden": (64,), "encoder_hidden": 48, "decoder_hidden": (), "max_gradient": 10.0} | options
+    settings = {"latent": 3, "hidden": (64,), "encoder_hidden": 48, "decoder_hidden": (), "learning_rate": 7e-3} | options
     model = pn.LatentODE(context=CONTEXT * DT, t0=0.0, max_iter=max_iter, random_state=seed, **settings)
     return model.fit(t, Y, u=(t, U, "previous"))
 
