@@ -2,7 +2,7 @@
 
 `halting` and `euler_halting` make depth adaptive; `credit` is the adjoint a(t) = dL/dy(t), which a discrete chain of steps
 knows as its return-to-go; `HeldPolicy` has both gradients of an expected cost, the pathwise one (through the dynamics) and
-REINFORCE (by the likelihood of the actions).
+REINFORCE (by the likelihood of the actions). Plans through a model, learned or true, are in `pynode.planning`.
 """
 
 from dataclasses import dataclass

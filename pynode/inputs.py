@@ -102,7 +102,7 @@ class Signal:
         which = [0] * n if self.shared else range(n)
         last = float(spans[:, 1].max()) if len(spans) else 0.0
         knots = [self._all_knots(i, last) for i in which]
-        self._check_spans(spans)
+        self.check_spans(spans)
         count = np.array([len(k) - 1 for k in knots], dtype=np.int64)
         start = np.concatenate([[0], np.cumsum(count)[:-1]])
         knot_start = np.concatenate([[0], np.cumsum(count + 1)[:-1]])
@@ -141,6 +141,17 @@ class Signal:
             value = value * dt + coef[:, q]
         return value
 
+    def mean(self, low, high, sample=0):
+        """(n, m) means of one sample's signal over intervals from low (n,) to high (n,); its value where they are equal."""
+        low, high = np.asarray(low, dtype=np.float64), np.asarray(high, dtype=np.float64)
+        i, width = 0 if self.shared else sample, (high - low)[:, None]
+        value, area = self(high, sample), self._integral(i, high) - self._integral(i, low)
+        return np.where(width > 0, area / np.where(width > 0, width, 1.0), value)
+
+    def known_until(self, sample=0):
+        """The last time at which one sample's signal has a value."""
+        return np.inf if self.kind in ("constant", "previous") else self.t[0 if self.shared else sample][-1]
+
     def take(self, samples):
         """The signals of these samples of the batch."""
         if self.shared:
@@ -165,6 +176,13 @@ class Signal:
             us.append(self.u[i][first:stop])
         return Signal(ts, us, self.kind)
 
+    def shifted(self, by):
+        """The signals at times t - by[i], for B samples with by (B,)."""
+        if self.kind == "constant":
+            return self
+        which = [0] * len(by) if self.shared else range(len(by))
+        return Signal([self.t[i] - b for i, b in zip(which, by, strict=True)], [self.u[i] for i in which], self.kind)
+
     def scaled(self, shift, scale, t_shift=0.0, t_scale=1.0):
         """The signal (u - shift) / scale of time (t - t_shift) / t_scale."""
         t = None if self.kind == "constant" else [(x - t_shift) / t_scale for x in self.t]
@@ -184,7 +202,8 @@ class Signal:
     def _count(self, i):
         return len(self.t[i]) if self.kind in ("constant", "previous") else len(self.t[i]) - 1
 
-    def _check_spans(self, spans):
+    def check_spans(self, spans):
+        """Raises where the signal of a sample is not known on all of spans (B, 2)."""
         if self.kind == "constant":
             return
         first = np.array([t[0] for t in self.t])
@@ -203,6 +222,18 @@ class Signal:
                 f"inputs of sample {sample} are known on [{first:g}, {last:g}], but its times reach from "
                 f"{low:g} to {high:g}: give knots that cover them"
             )
+
+    def _integral(self, i, t):
+        """(n, m) integrals from the first knot to times t (n,)."""
+        knots, coef = self._all_knots(i, t.max(initial=0.0)), self._coefficients(i)
+        coef = coef / np.arange(1, coef.shape[1] + 1)[:, None]  # of the integral, by powers 1, 2, ...
+
+        def pieces(segment, dt):
+            return sum(coef[segment, q] * dt[:, None] ** (q + 1) for q in range(coef.shape[1]))
+
+        whole = pieces(np.arange(len(coef)), np.diff(knots))
+        segment = np.clip(np.searchsorted(knots, t, side="right") - 1, 0, len(coef) - 1)
+        return (np.cumsum(whole, axis=0) - whole)[segment] + pieces(segment, t - knots[segment])
 
     def _coefficients(self, i):
         """(segments, degree + 1, m)"""

@@ -16,6 +16,7 @@ import numpy as np
 from pynode import _core
 from pynode.errors import OK
 from pynode.fields import Field, field, run
+from pynode.inputs import Signal
 from pynode.systems import System
 
 LOG_2PI = math.log(2 * math.pi)
@@ -37,6 +38,10 @@ class Series:
     start, length : (B,) int64 arrays
     unit : float
         Of gaps between observations.
+    signal : Signal or None
+        Control inputs of the series, known from the time of z_0 to the last row.
+    action : (rows, m) array
+        Their mean over the gap before the observation; m = 0 without.
     """
 
     t: np.ndarray
@@ -44,17 +49,23 @@ class Series:
     mask: np.ndarray
     start: np.ndarray
     length: np.ndarray
-    unit: float = 1.0
+    unit: float
+    signal: Signal | None
+    action: np.ndarray
 
     @classmethod
-    def of(cls, times, values, unit=1.0):
+    def of(cls, times, values, unit=1.0, signal=None):
         """From lists of (T_i,) and (T_i, d) arrays, NaN where not observed; rows without observation are left out."""
         seen = [~np.isnan(y).all(axis=1) for y in values]
         y = np.concatenate([y[s] for y, s in zip(values, seen, strict=True)])
         length = np.array([int(s.sum()) for s in seen], dtype=np.int64)
         t = np.concatenate([t[s] for t, s in zip(times, seen, strict=True)])
-        mask = ~np.isnan(y)
-        return cls(t, np.where(mask, y, 0.0), mask.astype(np.float64), np.cumsum(length) - length, length, unit)
+        mask, action = ~np.isnan(y), np.zeros((len(t), 0))
+        if signal is not None:
+            ends = [t[s] for t, s in zip(times, seen, strict=True)]
+            action = np.concatenate([signal.mean(np.append(0.0, t[:-1]), t, i) for i, t in enumerate(ends)])
+        start = np.cumsum(length) - length
+        return cls(t, np.where(mask, y, 0.0), mask.astype(np.float64), start, length, unit, signal, action)
 
     def __len__(self):
         return len(self.length)
@@ -68,7 +79,17 @@ class Series:
         """These series."""
         length = self.length[which]
         rows = np.arange(length.sum()) + np.repeat(self.start[which] - (np.cumsum(length) - length), length)
-        return Series(self.t[rows], self.value[rows], self.mask[rows], np.cumsum(length) - length, length, self.unit)
+        return self._cut(rows, length, None if self.signal is None else self.signal.take(which))
+
+    def until(self, limit):
+        """What was observed until time limit (B,); of each series the first observation at least."""
+        keep = self.t <= np.repeat(limit, self.length)
+        keep[self.start] = True
+        return self._cut(keep, np.add.reduceat(keep.astype(np.int64), self.start), self.signal)
+
+    def _cut(self, rows, length, signal):
+        parts, start = (self.t[rows], self.value[rows], self.mask[rows]), np.cumsum(length) - length
+        return Series(*parts, start, length, self.unit, signal, self.action[rows])
 
     @cached_property
     def backwards(self):
@@ -124,7 +145,7 @@ class Networks:
     drift : Field or None
         dh/dt of the encoder's state between observations; None: it only changes at observations.
     cell : Field
-        h+ = cell(h, x) at an observation, x = (value, mask, gap).
+        h+ = cell(h, x) at an observation, x = (value, mask, gap, action).
     head : Field
         h -> (mean, log std) of q(z_0 | x).
     generator : System
@@ -153,7 +174,7 @@ class Networks:
         made = self.__dict__.setdefault("_encoders", {})
         if n not in made:
             drift = still(self.cell.d) if self.drift is None else self.drift
-            made[n] = System(drift, jump=unrolled(self.cell, n) if n > 1 else self.cell)
+            made[n] = System(drift, jump=unrolled(self.cell, n, self.decoder.n_out) if n > 1 else self.cell)
         return made[n]
 
     def init(self, seed):
@@ -172,10 +193,9 @@ def still(d):
     return nothing
 
 
-def unrolled(cell, n):
-    """n steps of a cell as one: its data are n observations in a row, those whose masks are all 0 being left out."""
+def unrolled(cell, n, d):
+    """n steps of a cell as one: its data are n observations of d numbers, those whose masks are all 0 being left out."""
     k = cell.inputs
-    d = (k - 1) // 2
 
     @field(state=cell.d, theta={"cell": cell}, inputs=n * k, name=f"{n} x {cell.name}")
     def steps(t, h, th, x):
@@ -216,7 +236,7 @@ class Encoder:
         place = np.arange(len(series.t)) + np.repeat(start * each - series.start, series.length) + empty
         t, x = np.zeros(rows), np.zeros((rows * each, k), dtype)
         back = series.backwards
-        x[place] = np.concatenate([series.value, series.mask, series.gap[:, None]], axis=1)[back]
+        x[place] = np.concatenate([series.value, series.mask, series.gap[:, None], series.action], axis=1)[back]
         x = x.reshape(rows, each * k)
         x[self.last] = np.nan
         if drifts:
@@ -255,6 +275,7 @@ class Decoder:
         t, target = np.zeros(rows), np.full((rows, system.n_target), np.nan)
         t[seen], target[seen] = series.t, np.concatenate([series.value, series.mask], axis=1)
         draws = np.arange(n_samples)[:, None]
+        keys = {} if series.signal is None else _inputs(series, dtype, n_samples)
         self.problem = _problem(
             system,
             options,
@@ -266,6 +287,7 @@ class Decoder:
             row=(draws * rows + start).ravel(),
             loss="program",
             target=np.tile(target, (n_samples, 1)).astype(dtype),
+            **keys,
         )
 
     def __call__(self, theta, z0):
@@ -279,6 +301,13 @@ class Decoder:
             theta[self.part].astype(self.dtype), y0=z0.astype(self.dtype), gradient="discrete", wrt_y0=True
         )
         return np.where(raw["status"] == OK, raw["sample_loss"], np.nan), raw["g_theta"], raw["g_y0"].astype(np.float64)
+
+
+def _inputs(series, dtype, n_samples):
+    """Keywords of `_core.Problem` for the control inputs of n_samples draws of each series."""
+    spans = np.stack([np.zeros(len(series)), series.t[series.start + series.length - 1]], axis=1)
+    keys = series.signal.pieces(len(series), dtype, spans).arguments()
+    return keys | {name: np.tile(keys[name], n_samples) for name in ("knot_start", "knot_len", "seg_start")}
 
 
 def _problem(system, options, dtype, n, **keys):
@@ -308,6 +337,8 @@ class Elbo:
         Of minibatches and draws, together with the number of the iteration.
     beta : callable
         k -> weight of the KL divergence in iteration k.
+    context : (float, float), optional
+        The encoder sees a series until a time that is drawn between these for each epoch; default: all of it.
     dtype : float32 or float64
         Of the solves.
 
@@ -328,13 +359,14 @@ class Elbo:
         n_samples=1,
         seed=0,
         beta=None,
+        context=None,
         dtype=np.float32,
     ):
         self.networks, self.series = networks, series
         self.options = encoder_options, options
         self.batch_size = len(series) if batch_size is None else min(batch_size, len(series))
         self.n_samples, self.seed, self.dtype = n_samples, seed, dtype
-        self.beta_of = (lambda k: 1.0) if beta is None else beta
+        self.beta_of, self.context = (lambda k: 1.0) if beta is None else beta, context
         self.failed, self.part = 0, None
         self.draw(1)
 
@@ -346,7 +378,8 @@ class Elbo:
     def draw(self, k):
         """The minibatch, the noise and beta of iteration k = 1, 2, ..."""
         self.beta = float(self.beta_of(k))
-        part = divmod(k - 1, self.n_batches) if self.n_batches > 1 else (0, 0)
+        changes = self.n_batches > 1 or (self.context is not None and self.context[0] < self.context[1])
+        part = divmod(k - 1, self.n_batches) if changes else (0, 0)
         if part != self.part:
             self.part = part
             self._take(*part)
@@ -354,12 +387,18 @@ class Elbo:
         self.eps = np.random.default_rng([self.seed, 2, k]).standard_normal(shape)
 
     def _take(self, epoch, part):
-        self.chosen = self.series
+        n, self.chosen = len(self.series), self.series
+        which = np.arange(n)
         if self.n_batches > 1:
-            order = np.random.default_rng([self.seed, 1, epoch]).permutation(len(self.series))
-            self.chosen = self.series.take(np.sort(np.array_split(order, self.n_batches)[part]))
+            order = np.random.default_rng([self.seed, 1, epoch]).permutation(n)
+            which = np.sort(np.array_split(order, self.n_batches)[part])
+            self.chosen = self.series.take(which)
+        seen = self.chosen
+        if self.context is not None:
+            low, high = self.context
+            seen = seen.until(np.random.default_rng([self.seed, 3, epoch]).uniform(low, high, n)[which])
         encoding, decoding = self.options
-        self.encoder = Encoder(self.networks, self.chosen, encoding, self.dtype)
+        self.encoder = Encoder(self.networks, seen, encoding, self.dtype)
         self.decoder = Decoder(self.networks, self.chosen, decoding, self.dtype, self.n_samples)
 
     def __call__(self, theta):
@@ -402,8 +441,8 @@ def encode(networks, theta, series, options):
     return np.split(_posterior(networks.head, h, theta[networks.parts["head"]]), 2, axis=1)
 
 
-def bounds(networks, theta, series, encoder_options, options, n_samples, seed):
-    """Two lower bounds of log p(x) of each series, by n_samples draws of z_0.
+def bounds(networks, theta, series, encoder_options, options, n_samples, seed, seen=None):
+    """Two lower bounds of log p(x) of each series, by n_samples draws of z_0; `seen`: what the encoder sees of them.
 
     Returns
     -------
@@ -411,7 +450,7 @@ def bounds(networks, theta, series, encoder_options, options, n_samples, seed):
         Mean of log w and logarithm of the mean of w = p(x | z_0) p(z_0) / q(z_0 | x) (Burda, Grosse, Salakhutdinov 2016,
         arXiv:1509.00519, eq. 8); NaN where a solve failed.
     """
-    mean, log_std = encode(networks, theta, series, encoder_options)
+    mean, log_std = encode(networks, theta, series if seen is None else seen, encoder_options)
     eps = np.random.default_rng(seed).standard_normal((n_samples, *mean.shape))
     z0 = mean + np.exp(log_std) * eps
     nll = Decoder(networks, series, options, np.float64, n_samples)(theta, z0.reshape(-1, networks.latent))

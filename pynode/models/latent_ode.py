@@ -4,7 +4,7 @@ import inspect
 import math
 import secrets
 import time
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from typing import Any
 
 import numpy as np
@@ -20,6 +20,7 @@ from pynode.fit.progress import Progress
 from pynode.fit.result import FitInterrupted
 from pynode.fit.schedules import as_schedule
 from pynode.functions import ACTIVATIONS
+from pynode.inputs import as_control
 from pynode.models.neural_ode import NotFittedError, _as_trajectories
 from pynode.models.options import widths
 from pynode.models.storage import _data_from_dict, _data_to_dict, _of_type, _text, _without_nan
@@ -41,33 +42,75 @@ FINE = 1e-6
 DRAWS = 100
 """Draws of z_0 behind a standard deviation."""
 
+TUPLES = ("hidden", "decoder_hidden", "context")
+"""Parameters that may be tuples."""
+
 
 @dataclass(frozen=True)
 class Units:
-    """Scaled value = (value - shift) / scale, scaled time = (time - t0) / t_scale; gap: a typical one, scaled."""
+    """Scaled value = (value - shift) / scale, scaled time = (time - t0) / t_scale; gap: a typical one, scaled.
+
+    u_shift, u_scale (m,): the same of the control inputs.
+    """
 
     shift: np.ndarray
     scale: np.ndarray
     t0: float
     t_scale: float
     gap: float
+    u_shift: np.ndarray = field(default_factory=lambda: np.zeros(0))
+    u_scale: np.ndarray = field(default_factory=lambda: np.zeros(0))
+
+    m = property(lambda self: len(self.u_shift), doc="How many control inputs.")
 
     @classmethod
     def of(cls, data, t0, t_scale):
         y = np.concatenate(data.y)
-        shift, scale = np.nanmean(y, axis=0), np.nanstd(y, axis=0)
+        shift, scale = _standard(y)
+        inputs = () if data.signal is None else _standard(np.concatenate(data.signal.u))
         t0 = float(min(t[0] for t in data.t)) if t0 is None else t0
         longest = max(float(t[-1]) - t0 for t in data.t)
         if t_scale is None:
             t_scale = longest / SPAN if longest > 0 else 1.0
         count = sum(len(t) for t in data.t)
         gap = sum(float(t[-1]) - t0 for t in data.t) / count / t_scale
-        return cls(shift, np.where(scale > 0, scale, 1.0), t0, float(t_scale), gap if gap > 0 else 1.0)
+        return cls(shift, scale, t0, float(t_scale), gap if gap > 0 else 1.0, *inputs)
 
     def series(self, data):
         """Trajectories as scaled `Series`."""
         times = [(t - self.t0) / self.t_scale for t in data.t]
-        return Series.of(times, [(y - self.shift) / self.scale for y in data.y], self.gap)
+        return Series.of(times, [(y - self.shift) / self.scale for y in data.y], self.gap, self.signal(data.signal))
+
+    def signal(self, signal):
+        """Control inputs, scaled."""
+        return None if signal is None else signal.scaled(self.u_shift, self.u_scale, self.t0, self.t_scale)
+
+
+def _standard(x):
+    """Mean and standard deviation of columns (1 where they are constant), without NaN."""
+    scale = np.nanstd(x, axis=0)
+    return np.nanmean(x, axis=0), np.where(scale > 0, scale, 1.0)
+
+
+@dataclass(frozen=True)
+class Belief:
+    """What `LatentODE.filter` thinks of the latent state z(t), for B series or one.
+
+    Attributes
+    ----------
+    t : (B,) array, or float
+    mean : (B, latent) or (latent,) array
+        From the mean of z_0.
+    std : like mean
+        Over the draws.
+    draws : (n, B, latent) or (n, latent) array
+        From draws of z_0.
+    """
+
+    t: Any
+    mean: np.ndarray
+    std: np.ndarray
+    draws: np.ndarray
 
 
 class LatentODE:
@@ -78,6 +121,9 @@ class LatentODE:
     A recurrent encoder reads the observations backwards in time and gives q(z_0 | x) = N(mean, std^2); encoder, equation and
     decoder are trained together by the evidence lower bound (Chen et al. 2018, arXiv:1806.07366, section 5; Rubanova, Chen,
     Duvenaud 2019, arXiv:1907.03907). Times may be irregular and different for each series, entries may be missing (NaN).
+
+    With control inputs u(t) (fit(..., u=)) the equation is dz/dt = f(z, u(t); theta), and the encoder reads with each
+    observation the mean input since the one before: a world model, see `filter`, `rollout` and `pynode.agents.Planner`.
 
     Parameters
     ----------
@@ -95,7 +141,12 @@ class LatentODE:
     activation : str
         Of the latent equation and the decoder, see `pynode.mlp`.
     field : Field, optional
-        A latent equation of your own (d = latent) in place of the network. Its time is (t - t0_) / units_.t_scale.
+        A latent equation of your own (d = latent) in place of the network. Its time is (t - t0_) / units_.t_scale, its
+        inputs, if any, are (u - units_.u_shift) / units_.u_scale.
+    context : float or (float, float), optional
+        The encoder sees only what was observed until t0 + context, and the rest is learned as a forecast; a pair: until a
+        time between these, drawn anew for each series and epoch. Default: it sees all. A series's first observation
+        is always seen.
     noise : float or sequence of float, optional
         Standard deviation of the measurements, in the units of the data, one for all or one for each; default: learned.
     anneal : float
@@ -164,6 +215,7 @@ class LatentODE:
         decoder_hidden=(20,),
         activation="tanh",
         field=None,
+        context=None,
         noise=None,
         anneal=0.1,
         n_samples=1,
@@ -182,7 +234,7 @@ class LatentODE:
         verbose=0,
     ):
         # as in scikit-learn: kept as given, checked by fit
-        self.latent, self.hidden, self.field = latent, hidden, field
+        self.latent, self.hidden, self.field, self.context = latent, hidden, field, context
         self.encoder, self.encoder_hidden, self.decoder_hidden = encoder, encoder_hidden, decoder_hidden
         self.activation, self.noise, self.anneal, self.n_samples = activation, noise, anneal, n_samples
         self.batch_size, self.max_iter, self.learning_rate = batch_size, max_iter, learning_rate
@@ -197,10 +249,12 @@ class LatentODE:
         t,
         Y=None,
         *,
+        u=None,
         names=None,
         time=None,
         state=None,
         id=None,
+        input=None,
         progress=None,
         callback=None,
         checkpoint=None,
@@ -210,12 +264,15 @@ class LatentODE:
         Parameters
         ----------
         t : (T,) array, list of (T_i,) arrays, Trajectories, or a data frame
-            Times. A data frame holds everything: name its columns `time`, `state`, `id`.
+            Times. A data frame holds everything: name its columns `time`, `state`, `id`, `input`.
         Y : (B, T, d) array, or list of (T_i, d) arrays
             Values; NaN: not observed.
+        u : array, list of arrays, tuple or Signal, optional
+            Control inputs, see `NeuralODE.fit`: values at the times of the data with straight lines between them,
+            (times, values, "previous") for actions that are held, or a `pynode.Signal`. Known from t0 to the last time.
         names : sequence of str, optional
             Of the d values.
-        time, state, id : str or sequence of str
+        time, state, id, input : str or sequence of str
             Columns of the data frame.
         progress : bool, optional
             Show how training goes. Default: `verbose`.
@@ -238,7 +295,9 @@ class LatentODE:
             Ctrl-C (it is a KeyboardInterrupt); the model keeps the state reached and can be used.
         """
         check(self)
-        data = _as_trajectories(t, Y, None, names, time, state, id, None)
+        data = _as_trajectories(t, Y, u, names, time, state, id, input)
+        if self.field is not None and self.field.inputs != _n_inputs(data):
+            raise ValueError(f"the field has {self.field.inputs} control inputs, u {_n_inputs(data)}")
         if data.never_observed:
             raise ValueError(f"{data.never_observed[0]} is never observed: leave the column out")
         units = Units.of(data, None if self.t0 is None else float(self.t0), self.t_scale)
@@ -246,7 +305,7 @@ class LatentODE:
         started = _now()
         seed = secrets.randbits(31) if self.random_state is None else int(self.random_state)
         networks = self._networks(data.d, units)
-        objective = self._objective(networks, units.series(data), seed)
+        objective = self._objective(networks, units.series(data), seed, units.t_scale)
         checkpoint = self._open(checkpoint, data)
         theta0, interrupt = networks.init(seed), None
         total, show = int(self.max_iter), bool(self.verbose) if progress is None else bool(progress)
@@ -276,10 +335,12 @@ class LatentODE:
 
     def _networks(self, d, units):
         latent, H = int(self.latent), int(self.encoder_hidden)
-        cell = (rnn_cell if self.encoder == "rnn" else gru_cell)(H, 2 * d + 1)
+        cell = (rnn_cell if self.encoder == "rnn" else gru_cell)(H, 2 * d + 1 + units.m)
         drift = mlp(H, (H,), gain=0.5) if self.encoder == "ode-rnn" else None
         decoder = mlp(latent, widths(self.decoder_hidden), d, activation=self.activation)
-        equation = mlp(latent, widths(self.hidden), activation=self.activation) if self.field is None else self.field
+        equation = self.field
+        if equation is None:
+            equation = mlp(latent, widths(self.hidden), activation=self.activation, inputs=units.m)
         noise = None if self.noise is None else _noise(self.noise, d) / units.scale
         generator = System(equation, loss=likelihood(latent, decoder, d, noise))
         return Networks(drift, cell, mlp(H, (), 2 * latent), generator, decoder)
@@ -291,7 +352,7 @@ class LatentODE:
         rtol, atol = (min(x, FINE) if fine else x for x in (self.rtol, self.atol))
         return encoding, Options(self.method, rtol, atol)
 
-    def _objective(self, networks, series, seed):
+    def _objective(self, networks, series, seed, t_scale):
         rise = max(1.0, self.anneal * self.max_iter)
         return Elbo(
             networks,
@@ -301,6 +362,7 @@ class LatentODE:
             n_samples=int(self.n_samples),
             seed=seed,
             beta=lambda k: min(1.0, k / rise),
+            context=None if self.context is None else [c / t_scale for c in _context(self.context)],
             dtype=np.dtype(self.dtype).type,
         )
 
@@ -312,7 +374,8 @@ class LatentODE:
         checkpoint = as_checkpoint(checkpoint)
         params = {name: value for name, value in self.get_params().items() if name not in ("field", "verbose")}
         field = None if self.field is None else self.field.to_dict()
-        checkpoint.open(_version.__version__, "LatentODE", params, field, list(data.t), list(data.y))
+        signal = () if data.signal is None else (data.signal.kind, data.signal.t, data.signal.u)
+        checkpoint.open(_version.__version__, "LatentODE", params, field, list(data.t), list(data.y), *signal)
         return checkpoint
 
     def _keep(self, networks, result, units, data, seed, failed, started):
@@ -351,30 +414,128 @@ class LatentODE:
 
     # ---- Using it ------------------------------------------------------------------------------------------------
 
-    def encode(self, t, Y=None):
+    def encode(self, t, Y=None, *, u=None):
         """The posterior of the initial state of each series, q(z_0 | x) = N(mean, std^2).
 
         Parameters
         ----------
-        t, Y : as in `fit`, or one series: (T,), (T, d)
+        t, Y, u : as in `fit`, or one series: (T,), (T, d)
 
         Returns
         -------
         mean, std : (B, latent) arrays; (latent,) of one series
         """
-        data, single = self._data(t, Y)
+        data, single = self._data(t, Y, u)
         mean, log_std = self._encode(data)
         return (mean[0], np.exp(log_std[0])) if single else (mean, np.exp(log_std))
 
     def _encode(self, data):
-        return encode(self.networks_, self.theta_, self.units_.series(data), self._options()[0])
+        return encode(self.networks_, self.theta_, self._seen(self.units_.series(data)), self._options()[0])
 
-    def predict(self, t, Y=None, at=None, *, return_std=False, n_samples=None, random_state=0):
+    def _seen(self, series):
+        """What the encoder sees of them."""
+        if self.context is None:
+            return series
+        return series.until(np.full(len(series), _context(self.context)[1] / self.units_.t_scale))
+
+    def filter(self, t, Y=None, *, u=None, at=None, n_samples=DRAWS, random_state=0):
+        """The latent state now, given the recent past: z_0 by the encoder, then the latent equation to the present.
+
+        Of each series the last stretch of length `context` is taken (all of it, where that is None), by a clock that starts
+        at its first time: where in the past it lies is of no importance.
+
+        Parameters
+        ----------
+        t, Y, u : as in `fit`, or one series: (T,), (T, d)
+            Rows of NaN, the last one too, tell a time at which nothing was seen. u must reach to `at`.
+        at : float or (B,) array, optional
+            The present; default: the last time of each series. Not before it.
+        n_samples : int
+            Draws.
+        random_state : int
+
+        Returns
+        -------
+        Belief
+        """
+        data, single = self._data(t, Y, u, start=-math.inf)
+        if self.networks_.generator.field.time_dependent:
+            raise ValueError("the latent equation depends on t, so where the past lies matters: take predict(t, Y, at)")
+        last = np.array([times[-1] for times in data.t])
+        now = last if at is None else np.broadcast_to(real_array("at", at, np.float64), last.shape)
+        if not (now >= last).all():
+            raise ValueError(f"at={at!r} must not be before the last time of a series")
+        recent, first = self._recent(data)
+        ends = [np.array([x]) for x in now - first]
+        mean, log_std = self._encode(recent)
+        n = integer("n_samples", n_samples, 1)
+        z0 = mean + np.exp(log_std) * np.random.default_rng(random_state).standard_normal((n, *mean.shape))
+        z0 = np.concatenate([mean[None], z0]).reshape(-1, mean.shape[1])
+        z = np.concatenate(self._states(z0, ends * (n + 1), _repeated(recent.signal, len(data), n + 1)))
+        z = z.reshape(n + 1, *mean.shape)
+        if single:
+            return Belief(float(now[0]), z[0, 0], z[1:, 0].std(axis=0), z[1:, 0])
+        return Belief(now, z[0], z[1:].std(axis=0), z[1:])
+
+    def _recent(self, data):
+        """The last stretches of the series by clocks that start at t0_, and by how much these are late, (B,)."""
+        ts, ys = list(data.t), list(data.y)
+        if self.context is not None:
+            length = _context(self.context)[1] * (1 + 1e-9)
+            first = [int(np.searchsorted(t, t[-1] - length)) for t in ts]
+            ts, ys = ([x[k:] for x, k in zip(part, first, strict=True)] for part in (ts, ys))
+        late = np.array([t[0] for t in ts]) - self.t0_
+        signal = None if data.signal is None else data.signal.shifted(late)
+        ts = [t - b for t, b in zip(ts, late, strict=True)]
+        recent = Trajectories(tuple(ts), tuple(ys), data.names, data.time_name, data.ids, signal)
+        _check_series(recent, self.t0_)
+        return recent, late
+
+    def rollout(self, z, t, *, u=None, return_std=False):
+        """Curves from latent states that are known: what will be seen if these inputs are given.
+
+        Parameters
+        ----------
+        z : (..., latent) array or Belief
+            At the time t[0]; of a Belief its mean.
+        t : (S,) array
+            Times, rising.
+        u : tuple (times, values[, kind]), Signal, or array (S, m), (B, S, m)
+            Inputs, for all states or (where z is (B, latent)) each, known from t[0] to t[-1].
+        return_std : bool
+            Return (mean, std) over the draws of a Belief. Measurements have the noise `noise_` on top.
+
+        Returns
+        -------
+        (..., S, d) array
+        """
+        self._fitted()
+        if return_std:
+            if not isinstance(z, Belief):
+                raise TypeError(f"return_std=True needs the draws of a Belief (filter(t, Y)), z is {type(z).__name__}")
+            curves = self.rollout(z.draws.reshape(len(z.draws), -1, z.draws.shape[-1]), t, u=u)
+            curves = curves[:, 0] if z.mean.ndim == 1 else curves
+            return curves.mean(axis=0), curves.std(axis=0)
+        z = real_array("z", z.mean if isinstance(z, Belief) else z, np.float64)
+        if z.ndim == 0 or z.shape[-1] != self.networks_.latent or z.size == 0 or not np.isfinite(z).all():
+            raise ValueError(
+                f"z has shape {z.shape}; it must be finite, (..., {self.networks_.latent}): states of the model"
+            )
+        t = self._checked_times("t", t, start=-math.inf)
+        count = z.shape[-2] if z.ndim > 1 else 1
+        signal = as_control(u, self.units_.m, [t] * count)
+        _check_known(signal, np.tile([t[0], t[-1]], (count, 1)))
+        z0 = z.reshape(-1, z.shape[-1])
+        states = self._states(z0, t, _repeated(signal, count, len(z0) // count), landed=True)
+        return self._decoded(states.reshape(-1, z.shape[-1])).reshape(*z.shape[:-1], len(t), -1)
+
+    def predict(self, t, Y=None, at=None, *, u=None, return_std=False, n_samples=None, random_state=0):
         """Curves given series: the decoder along the latent trajectory from the posterior of z_0, at any times.
 
         Parameters
         ----------
-        t, Y : as in `fit`, or one series: (T,), (T, d)
+        t, Y, u : as in `fit`, or one series: (T,), (T, d)
+            u must be known until the last of the times asked for: (times, values[, kind]) or a Signal.
         at : (S,) array, or list of B arrays, optional
             Times, not before t0_, rising. Default: those of the series.
         return_std : bool
@@ -389,14 +550,14 @@ class LatentODE:
         -------
         (B, S, d) array, a list of (S_i, d) arrays where the times differ; (S, d) of one series
         """
-        data, single = self._data(t, Y)
-        at = self._times(list(data.t) if at is None else at, len(data), shared=at is None)
+        data, single = self._data(t, Y, u)
+        at = self._times(list(data.t) if at is None else at, len(data), data.signal, shared=at is None)
         mean, log_std = self._encode(data)
         n = int(DRAWS if return_std else 0) if n_samples is None else integer("n_samples", n_samples, 1)
         if n == 0:
-            return _shaped(self._curves(mean, at), single)
+            return _shaped(self._curves(mean, at, data.signal), single)
         z0 = mean + np.exp(log_std) * np.random.default_rng(random_state).standard_normal((n, *mean.shape))
-        curves = self._draws(z0, at)
+        curves = self._draws(z0, at, data.signal)
         pairs = [np.stack([c.mean(axis=0), c.std(axis=0)]) for c in curves]
         y, std = ([pair[i] for pair in pairs] for i in (0, 1))
         y, std = (_shaped(_stacked(part, at), single) for part in (y, std))
@@ -415,7 +576,7 @@ class LatentODE:
         at : (S,) array, or list of B arrays
             Not before the last time of any series.
         """
-        data, _ = self._data(t, Y)
+        data, _ = self._data(t, Y, options.get("u"))
         if at is None:
             raise TypeError("extrapolate needs the times: extrapolate(t, Y, at)")
         times = self._times(at, len(data))
@@ -428,7 +589,7 @@ class LatentODE:
                 )
         return self.predict(t, Y, at, **options)
 
-    def sample(self, at, n=1, t=None, Y=None, *, random_state=None):
+    def sample(self, at, n=1, t=None, Y=None, *, u=None, random_state=None):
         """Curves of random initial states: from the prior N(0, 1), or, given series, from their posteriors.
 
         Parameters
@@ -439,6 +600,8 @@ class LatentODE:
             How many.
         t, Y : as in `predict`, optional
             Series whose posterior to draw from.
+        u : see `predict`, optional
+            Control inputs of the series; without series those of the curves, (S, m) or (n, S, m) at the times `at`, ...
         random_state : int, optional
 
         Returns
@@ -450,19 +613,22 @@ class LatentODE:
         n, rng = integer("n", n, 1), np.random.default_rng(random_state)
         at = self._times(real_array("at", at, np.float64), 1)
         if t is None and Y is None:
-            return np.asarray(self._curves(rng.standard_normal((n, self.networks_.latent)), at))
-        data, single = self._data(t, Y)
+            signal = as_control(u, self.units_.m, [at] * n)
+            self._times(at, n, signal)
+            return np.asarray(self._curves(rng.standard_normal((n, self.networks_.latent)), at, signal))
+        data, single = self._data(t, Y, u)
+        self._times(at, len(data), data.signal)
         mean, log_std = self._encode(data)
         z0 = mean + np.exp(log_std) * rng.standard_normal((n, *mean.shape))
-        curves = np.stack(self._draws(z0, at), axis=1)
+        curves = np.stack(self._draws(z0, at, data.signal), axis=1)
         return curves[:, 0] if single else curves
 
-    def bound(self, t, Y=None, *, n_samples=100, random_state=0):
+    def bound(self, t, Y=None, *, u=None, n_samples=100, random_state=0):
         """Lower bounds of the log density of each series, in nats.
 
         Parameters
         ----------
-        t, Y : as in `fit`
+        t, Y, u : as in `fit`
         n_samples : int
             Draws of z_0.
         random_state : int
@@ -473,53 +639,74 @@ class LatentODE:
             elbo, iwae: (B,) arrays. The importance-weighted bound (Burda, Grosse, Salakhutdinov 2016, arXiv:1509.00519) is
             the tighter the more draws.
         """
-        data, _ = self._data(t, Y)
+        data, _ = self._data(t, Y, u)
         n_samples = integer("n_samples", n_samples, 1)
         series = self.units_.series(data)
         encoding, options = self._options(fine=True)
-        pair = bounds(self.networks_, self.theta_, series, encoding, options, n_samples, random_state)
+        seen = self._seen(series)
+        pair = bounds(self.networks_, self.theta_, series, encoding, options, n_samples, random_state, seen)
         shift = np.add.reduceat(series.mask @ np.log(self.units_.scale), series.start)  # density in the units of the data
         return dict(zip(("elbo", "iwae"), (value - shift for value in pair), strict=True))
 
-    def _curves(self, z0, at):
+    def _parameters(self):
+        """(of the latent equation, of the decoder)"""
+        theta = self.networks_.generator.split(self.theta_[self.networks_.parts["generator"]])
+        return theta["field"], theta["loss"][: self.networks_.decoder.n_params]
+
+    def _states(self, z0, at, signal, landed=False):
+        """Latent states (n, S, latent), or a list of them, at times of the user, from z0 at t0_ (landed: at the first)."""
+        inside = lambda x: np.concatenate([[] if landed else [0.0], (x - self.t0_) / self.units_.t_scale])  # noqa: E731
+        times, o = [inside(x) for x in at] if isinstance(at, list) else inside(at), self._options(fine=True)[1]
+        signal = self.units_.signal(signal)
+        keys = {"method": o.method, "rtol": o.rtol, "atol": o.atol} | ({} if signal is None else {"inputs": signal})
+        z = solve(self.networks_.generator.field, z0, times, self._parameters()[0], **keys).y
+        if landed:
+            return z
+        return [part[1:] for part in z] if isinstance(at, list) else z[:, 1:]
+
+    def _decoded(self, rows):
+        """(n, d) values of latent states (n, latent)."""
+        return self.networks_.decoder(0.0, rows, self._parameters()[1]) * self.units_.scale + self.units_.shift
+
+    def _curves(self, z0, at, signal=None):
         """Decoded curves (n, S, d), or a list of them, at times of the user, shared or a list."""
-        times = [self._scaled(x) for x in at] if isinstance(at, list) else self._scaled(at)
-        generator, part = self.networks_.generator, self.networks_.parts["generator"]
-        theta = generator.split(self.theta_[part])
-        options = self._options(fine=True)[1]
-        z = solve(generator.field, z0, times, theta["field"], method=options.method, rtol=options.rtol, atol=options.atol).y
-        decode = theta["loss"][: self.networks_.decoder.n_params]
-        rows = np.concatenate([part[1:] for part in z])
-        x = self.networks_.decoder(0.0, rows, decode) * self.units_.scale + self.units_.shift
+        z = self._states(z0, at, signal)
+        x = self._decoded(np.concatenate(list(z)))
         if not isinstance(at, list):
             return x.reshape(len(z0), len(at), -1)
         return np.split(x, np.cumsum([len(t) for t in at])[:-1])
 
-    def _draws(self, z0, at):
+    def _draws(self, z0, at, signal=None):
         """A list of (n, S_i, d) curves of z0 (n, B, latent)."""
         n, count = z0.shape[:2]
-        flat = self._curves(z0.reshape(n * count, -1), at * n if isinstance(at, list) else at)
+        flat = self._curves(z0.reshape(n * count, -1), at * n if isinstance(at, list) else at, _repeated(signal, count, n))
         return [np.stack(flat[i::count]) for i in range(count)]
 
-    def _scaled(self, at):
-        return np.concatenate([[0.0], (at - self.t0_) / self.units_.t_scale])
-
-    def _data(self, t, Y):
+    def _data(self, t, Y, u, start=None):
         """(Trajectories, whether it is one series by itself)."""
         self._fitted()
         if t is None or (Y is None and not isinstance(t, Trajectories)):
             raise TypeError("give the series, (t, Y), or Trajectories")
         single = not isinstance(t, Trajectories) and not isinstance(Y, (list, tuple)) and np.ndim(Y) < 3
-        data = _as_trajectories(t, Y, None, None, None, None, None, None)
+        data = _as_trajectories(t, Y, u, None, None, None, None, None)
         if data.d != len(self.names_):
             raise ValueError(
                 f"the series have {data.d} values a time, the model {len(self.names_)}: {', '.join(self.names_)}"
             )
-        _check_series(data, self.t0_)
+        if _n_inputs(data) != self.units_.m:
+            raise ValueError(f"the model has {self.units_.m} control inputs, u {_n_inputs(data)}: give u= as in fit")
+        if start is None:
+            _check_series(data, self.t0_)
         return data, single
 
-    def _times(self, at, n, shared=False):
+    def _times(self, at, n, signal=None, shared=False):
         """Times asked for: one array, or a list of n arrays; `shared`: a list of equal arrays becomes one."""
+        times = self._times_of(at, n, shared)
+        ends = [x[-1] for x in times] if isinstance(times, list) else [times[-1]] * n
+        _check_known(signal, np.stack([np.full(n, self.t0_), ends], axis=1))
+        return times
+
+    def _times_of(self, at, n, shared):
         if isinstance(at, (list, tuple)) and len(at) and np.ndim(at[0]) == 1:
             if len(at) != n:
                 raise ValueError(f"at holds {len(at)} arrays of times for {n} series")
@@ -528,22 +715,22 @@ class LatentODE:
             return [self._checked_times(f"at[{i}]", x) for i, x in enumerate(at)]
         return self._checked_times("at", at)
 
-    def _checked_times(self, name, x):
+    def _checked_times(self, name, x, start=None):
         x = real_array(name, x, np.float64)
         if x.ndim != 1 or x.size == 0 or not np.isfinite(x).all() or (np.diff(x) < 0).any():
             raise ValueError(f"{name} must be a non-empty vector of finite times that do not fall")
-        if x[0] < self.t0_:
+        if x[0] < (self.t0_ if start is None else start):
             raise ValueError(f"{name} begins at {x[0]:g}, before the time t0 = {self.t0_:g} of the latent initial state")
         return x
 
-    def plot(self, kind="series", t=None, Y=None, **options):
+    def plot(self, kind="series", t=None, Y=None, *, u=None, **options):
         """A picture (needs matplotlib).
 
         Parameters
         ----------
         kind : {"series", "latent", "loss"}
             Data and posterior curves with 90 % bands; posterior means in latent space; the loss while training.
-        t, Y : as in `predict`, optional
+        t, Y, u : as in `predict`, optional
             Series to show; default those of the fit.
         **options : see `pynode.models.latent_plots`
 
@@ -556,7 +743,7 @@ class LatentODE:
         self._fitted()
         if kind not in latent_plots.PICTURES:
             raise ValueError(f"kind={kind!r} is not one of {', '.join(latent_plots.PICTURES)}")
-        data = self.data_ if t is None else self._data(t, Y)[0]
+        data = self.data_ if t is None else self._data(t, Y, u)[0]
         if data is None and kind != "loss":
             raise ValueError("the model was stored without its data: give the series, plot(kind, t, Y)")
         return latent_plots.PICTURES[kind](self, data, **options)
@@ -627,7 +814,7 @@ class LatentODE:
 def from_content(content):
     """The model that `LatentODE.save` wrote, from the content of its file; raises where that makes no sense."""
     params = dict(content["params"])
-    params |= {name: tuple(x) for name, x in params.items() if name in ("hidden", "decoder_hidden") and isinstance(x, list)}
+    params |= {name: tuple(x) for name, x in params.items() if name in TUPLES and isinstance(x, list)}
     params["field"] = None if content["field"] is None else Field.from_dict(content["field"])
     model = LatentODE(**params)
     check(model)
@@ -637,6 +824,11 @@ def from_content(content):
         part = getattr(units, name)
         if part.shape != (len(names),) or not np.isfinite(part).all() or (name == "scale" and not (part > 0).all()):
             raise ValueError(f"{name} must be {len(names)} finite numbers")
+    inside = units.u_shift, units.u_scale
+    if inside[0].ndim != 1 or inside[0].shape != inside[1].shape or not np.isfinite(inside).all() or (inside[1] <= 0).any():
+        raise ValueError("u_shift and u_scale must be finite numbers, one for each control input")
+    if model.field is not None and model.field.inputs != units.m:
+        raise ValueError(f"the field has {model.field.inputs} control inputs, the scaling {units.m}")
     positive("t_scale", units.t_scale), positive("gap", units.gap), _of_type(units.t0, float, "t0")
     model.networks_ = model._networks(len(names), units)
     theta, history = content["theta"], content["history"]
@@ -648,6 +840,8 @@ def from_content(content):
     model.time_name_, model.history_ = _text(content["time_name"]), history
     model.report_ = _of_type(content["report"], dict, "the report")
     model.data_ = None if content["data"] is None else _data_from_dict(content["data"], names, model.time_name_)
+    if model.data_ is not None and _n_inputs(model.data_) != units.m:
+        raise ValueError(f"the model has {units.m} control inputs, the data {_n_inputs(model.data_)}")
     model.noise_ = model._noise_of()
     return model
 
@@ -677,11 +871,41 @@ def check(model):
         if not isinstance(value, str) or value not in known:
             raise ValueError(f"{name}={value!r} is not one of {', '.join(known)}")
     as_schedule(model.schedule)
+    if model.context is not None:
+        _context(model.context)
     if model.field is not None:
         if not isinstance(model.field, Field):
             raise TypeError(f"field must be a Field (pynode.field, pynode.mlp, ...), not {type(model.field).__name__}")
-        if model.field.callbacks or model.field.inputs or not model.field.d == model.field.n_out == model.latent:
-            raise ValueError(f"field must be a traced vector field of latent = {model.latent} states without inputs")
+        if model.field.callbacks or not model.field.d == model.field.n_out == model.latent:
+            raise ValueError(f"field must be a traced vector field of latent = {model.latent} states")
+
+
+def _context(context):
+    """(least, most) of what the encoder sees, as lengths of time."""
+    pair = real_array("context", context, np.float64)
+    if (
+        pair.shape not in ((), (2,))
+        or not np.isfinite(pair).all()
+        or (pair < 0).any()
+        or (np.diff(np.atleast_1d(pair)) < 0).any()
+    ):
+        raise ValueError(f"context={context!r} must be a length of time >= 0, or a rising pair of them")
+    return [float(x) for x in np.broadcast_to(pair, (2,))]
+
+
+def _n_inputs(data):
+    return 0 if data.signal is None else data.signal.m
+
+
+def _repeated(signal, count, n):
+    """The signals of `count` series for n draws of each."""
+    return None if signal is None else signal.take(list(range(count)) * n)
+
+
+def _check_known(signal, spans):
+    """Inputs must be known on spans (B, 2), in the units of the user."""
+    if signal is not None:
+        signal.check_spans(spans)
 
 
 def _noise(noise, d):
@@ -693,6 +917,7 @@ def _noise(noise, d):
 
 
 def _check_series(data, t0):
+    _check_known(data.signal, np.array([(t0, max(t[-1], t0)) for t in data.t]))
     for name, t, y in zip(data.ids, data.t, data.y, strict=True):
         seen = ~np.isnan(y).all(axis=1)
         if not seen.any():
@@ -724,4 +949,4 @@ def _now():
     return time.perf_counter()
 
 
-__all__ = ["LatentODE", "Units"]
+__all__ = ["Belief", "LatentODE", "Units"]

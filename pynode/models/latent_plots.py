@@ -37,6 +37,8 @@ def series(model, data, *, n=4, ahead=0.25, truth=None, plane=None):
     for i in range(len(data)):
         last = float(data.t[i][-1])
         end = last + ahead * (last - model.t0_)
+        if data.signal is not None:
+            end = min(end, data.signal.known_until(i))
         t = np.linspace(model.t0_, max(end, last), FINE)
         one = data.take([i])
         mean, std = (part[0] for part in model.predict(one, at=t, return_std=True))
