@@ -12,10 +12,11 @@ import numpy as np
 from pynode import _version, files
 from pynode.arguments import real_array
 from pynode.fields import mlp
-from pynode.fit.checkpoint import as_checkpoint
-from pynode.fit.curriculum import Holdout, Training, default_windows
+from pynode.fit.checkpoint import opened
+from pynode.fit.curriculum import Training, default_windows
 from pynode.fit.data import Data, as_weights
 from pynode.fit.first_order import OPTIMIZERS, FirstOrder, FirstOrderRun
+from pynode.fit.holdout import Holdout, split
 from pynode.fit.matching import STILL
 from pynode.fit.pieces import SECOND_ORDER
 from pynode.fit.progress import Progress
@@ -303,22 +304,20 @@ class NeuralODE:
         started = _now()
         seed = secrets.randbits(31) if self.random_state is None else int(self.random_state)
         weight = as_weights(weight, data.y)
-        checkpoint = self._open(checkpoint, data, weight)
-        run, scaling, smoothed, data = self._prepare(data, weight, seed)
-        run.checkpoint = checkpoint
-        interrupt = None
-        total = run.plan.total_iterations * run.batches
-        with Progress(total, progress if isinstance(progress, str) else "training", bool(progress)) as bar:
-            run.callback = _reporting(bar, callback)
-            try:
-                run.go()
-            except KeyboardInterrupt as error:
-                interrupt = error
-        if interrupt is None and checkpoint is not None:
-            checkpoint.done()
-        self._keep(run, scaling, smoothed, data, seed, "interrupted" if interrupt else None, _now() - started)
-        if interrupt is not None:
-            raise interrupt
+        with opened(checkpoint, self.random_state, *self._what(data, weight)) as saved:
+            run, scaling, smoothed, data = self._prepare(data, weight, seed)
+            run.checkpoint = saved
+            interrupt = None
+            total = run.plan.total_iterations * run.batches
+            with Progress(total, progress if isinstance(progress, str) else "training", bool(progress)) as bar:
+                run.callback = _reporting(bar, callback)
+                try:
+                    run.go()
+                except KeyboardInterrupt as error:
+                    interrupt = error
+            self._keep(run, scaling, smoothed, data, seed, "interrupted" if interrupt else None, _now() - started)
+            if interrupt is not None:
+                raise interrupt
         return self
 
     def _check_data(self, data):
@@ -341,18 +340,12 @@ class NeuralODE:
         if self.field is not None and m != self.field.inputs:
             raise ValueError(f"the field has {self.field.inputs} control inputs, u {m}")
 
-    def _open(self, checkpoint, data, weight):
-        """The checkpoint, opened."""
-        if checkpoint is None:
-            return None
-        if self.random_state is None:
-            raise ValueError("checkpoint= needs random_state, so that the fit can be continued as it began")
-        checkpoint = as_checkpoint(checkpoint)
+    def _what(self, data, weight):
+        """What a fit follows from, for the fingerprint of a checkpoint."""
         signal = () if data.signal is None else (data.signal.kind, data.signal.t, data.signal.u)
         params = {name: value for name, value in self.get_params().items() if name not in ("field", "verbose", "n_jobs")}
         field = None if self.field is None else self.field.to_dict()
-        checkpoint.open(_version.__version__, params, field, list(data.t), list(data.y), weight, signal)
-        return checkpoint
+        return params, field, list(data.t), list(data.y), weight, signal
 
     def _prepare(self, data, weight, seed):
         """(Run, Scaling, Smoothed, the trajectories it is fitted to)."""
@@ -382,7 +375,7 @@ class NeuralODE:
         inside = Data(scaling.times(times), z, weight, scaling.inputs(data.signal))
         training, holdout = Training.start(theta, inside, smoothed), None
         if self.early_stopping:
-            kept, aside = _split(len(data), self.validation_fraction, seed)
+            kept, aside = split(len(data), self.validation_fraction, seed)
             holdout = Holdout(inside.take(aside), [training.states[i] for i in aside], int(self.patience))
             parts = {name: [getattr(smoothed, name)[i] for i in kept] for name in ("y", "slope")}
             data, inside, smoothed = data.take(kept), inside.take(kept), replace(smoothed, **parts)
@@ -949,15 +942,6 @@ def _scaled_time(scaling, smoothed, times):
     t_scale = 1.0 / rate if rate * span > STILL else (span if span > 0 else 1.0)
     scaling = replace(scaling, t_shift=float(min(t[0] for t in times)), t_scale=float(t_scale))
     return scaling, replace(smoothed, slope=[s * t_scale for s in smoothed.slope])
-
-
-def _split(n, fraction, seed):
-    """(kept, aside): trajectories to train on, and those for early stopping."""
-    if n < 2:
-        raise ValueError("early_stopping keeps trajectories aside, so there must be two or more")
-    # members of an ensemble, whose seeds differ by multiples of 1000, keep the same ones aside
-    order, aside = np.random.default_rng([seed % 1000, 2]).permutation(n), min(max(1, round(fraction * n)), n - 1)
-    return np.sort(order[aside:]), np.sort(order[:aside])
 
 
 def _mean_variance(smoothed):

@@ -2,6 +2,7 @@
 
 import inspect
 import warnings
+from typing import Any
 
 import numpy as np
 
@@ -102,6 +103,28 @@ def as_targets(y, n):
     return np.ascontiguousarray(a.reshape(n, -1), dtype=np.float64), a.ndim == 1
 
 
+def as_sample_weight(weight, n):
+    """(weights of the samples that count, or None where all count the same; which of the n samples those are).
+
+    Equal weights are none, so that they change no bit.
+    """
+    everything = slice(None)
+    if weight is None:
+        return None, everything
+    w = np.asarray(weight)
+    if w.dtype.kind not in "fiub" or w.shape != (n,):
+        raise ValueError(f"sample_weight must be {n} numbers, one a row of X, not {w.dtype} of shape {w.shape}")
+    w = w.astype(np.float64)
+    bad = np.flatnonzero(~(np.isfinite(w) & (w >= 0)))
+    if len(bad):
+        raise ValueError(f"sample_weight[{bad[0]}] is {w[bad[0]]}: weights must be finite and not negative")
+    some = w > 0
+    if not some.any():
+        raise ValueError("sample_weight is 0 for every sample: nothing is left")
+    w = w[some]
+    return (None if (w == w[0]).all() else w), (everything if some.all() else some)
+
+
 def _column(y, n):
     """y as a vector of n labels."""
     if y is None:
@@ -132,6 +155,7 @@ class Estimator:
     A subclass defines `_content()`, plain data for a file, and `_from_content(content)`, which trusts nothing.
     """
 
+    field: Any
     kind = "model"
     """What scikit-learn calls it."""
 
@@ -147,6 +171,11 @@ class Estimator:
                 raise ValueError(f"{type(self).__name__} has no parameter {name!r}; it has {', '.join(known)}")
             setattr(self, name, value)
         return self
+
+    def _told(self, *besides):
+        """(parameters, field) that a fit follows from, for the fingerprint of a checkpoint; but for those named."""
+        params = {name: value for name, value in self.get_params().items() if name not in ("field", *besides)}
+        return params, None if self.field is None else self.field.to_dict()
 
     def save(self, path):
         """Write the model to a file that `pynode.load` reads; an existing file is replaced in one step."""
