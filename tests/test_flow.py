@@ -9,6 +9,7 @@ from test_classifier import RK4, differences
 
 import pynode as pn
 from pynode.fit.carried import CarriedSamples
+from pynode.fit.holdout import split
 from pynode.models.cnf import density_field, negative_log_likelihood, rademacher
 
 
@@ -157,6 +158,22 @@ def test_one_feature():
     model = pn.CNF((8,), max_iter=20, random_state=0).fit(X)
     x = np.linspace(-60, 60, 4001)
     assert abs(np.exp(model.log_prob(x[:, None])).sum() * (x[1] - x[0]) - 1) < 0.01
+
+
+@pytest.mark.parametrize("trace", ["exact", "hutchinson"])
+def test_early_stopping_keeps_the_best_parameters(trace):
+    X = moons(60)
+    options = {"hidden": (32,), "max_iter": 60, "batch_size": 16, "learning_rate": 5e-2, "random_state": 0}
+    model = pn.CNF(**options, trace=trace, early_stopping=True, patience=3, kinetic_energy=0.01).fit(X)
+    validation = model.history_["validation"]
+    assert (
+        model.report_["status"] == "early"
+        and len(validation) == validation.argmin() + 4
+        and model.report_["n_samples"] == 48
+    )
+    _, aside = split(60, 0.2, 0)
+    nll = -model.log_prob(X[aside]).mean() - np.log(model.scale_).sum()
+    np.testing.assert_allclose(validation.min(), nll, atol=1e-3 if trace == "exact" else 0.4)
 
 
 # ---- Bad input, files, pictures ---------------------------------------------------------------------------------------

@@ -120,7 +120,7 @@ def as_sample_weight(weight, n):
         raise ValueError(f"sample_weight[{bad[0]}] is {w[bad[0]]}: weights must be finite and not negative")
     some = w > 0
     if not some.any():
-        raise ValueError("sample_weight is 0 for every sample: nothing is left")
+        raise ValueError("every sample_weight is zero: nothing is left to learn from")
     w = w[some]
     return (None if (w == w[0]).all() else w), (everything if some.all() else some)
 
