@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 
 import pynode as pn
+from pynode import files
 from pynode.fit import FitInterrupted, with_penalty
 from pynode.fit.carried import CarriedSamples
 from pynode.fit.holdout import split_classes
@@ -402,7 +403,7 @@ def test_files_that_are_refused(fitted, tmp_path):
         {"params": content["params"] | {"method": "magic"}},
         {"model": "Classifier"},
     ):
-        pn.models.neural_ode.files.write(tmp_path / "bad.npz", content | change)
+        files.write(tmp_path / "bad.npz", content | change)
         with pytest.raises(pn.ModelFileError):
             pn.load(tmp_path / "bad.npz")
     odd = small(max_iter=1).fit(X0, np.array(["2020", "2021", "2022"], dtype="datetime64[Y]")[Y0])

@@ -8,6 +8,7 @@ import pytest
 from test_classifier import RK4, differences
 
 import pynode as pn
+from pynode import files
 from pynode.fit.carried import CarriedSamples
 from pynode.fit.holdout import split
 from pynode.models.cnf import density_field, negative_log_likelihood, rademacher
@@ -216,7 +217,7 @@ def test_to_file_and_back(fitted, tmp_path):
     X = moons(20, seed=3)
     assert (again.log_prob(X) == fitted.log_prob(X)).all()
     content = {"model": "CNF"} | fitted._content()
-    pn.models.neural_ode.files.write(tmp_path / "bad.npz", content | {"theta": content["theta"][1:]})
+    files.write(tmp_path / "bad.npz", content | {"theta": content["theta"][1:]})
     with pytest.raises(pn.ModelFileError, match="theta"):
         pn.load(tmp_path / "bad.npz")
 

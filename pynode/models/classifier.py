@@ -424,6 +424,8 @@ class NeuralODERegressor(_Predictor):
     """
     )
     kind = "regressor"
+    y_shift_: np.ndarray
+    y_scale_: np.ndarray
 
     def __init__(
         self,

@@ -1,7 +1,5 @@
 """NeuralODE: the estimator. Measured trajectories in, a differential equation out."""
 
-import importlib
-import inspect
 import secrets
 import time
 from dataclasses import replace
@@ -9,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from pynode import _version, files
+from pynode import _version
 from pynode.arguments import real_array
 from pynode.fields import mlp
 from pynode.fit.checkpoint import opened
@@ -35,6 +33,7 @@ from pynode.fit.states import estimate_states
 from pynode.gradients import Gradients
 from pynode.inputs import Signal, as_control
 from pynode.jacobians import sensitivities
+from pynode.models.base import NotFittedError, SeriesEstimator, load
 from pynode.models.ensemble import combined, fit_members
 from pynode.models.options import check, first_order_options, widths
 from pynode.models.scaling import Scaling
@@ -80,11 +79,7 @@ ADAM_ITERATIONS = 400
 """Iterations of each stage where Adam does everything, by default."""
 
 
-class NotFittedError(ValueError, AttributeError):
-    """The model was not fitted yet."""
-
-
-class NeuralODE:
+class NeuralODE(SeriesEstimator):
     """A differential equation dy/dt = f(y, u; theta) learned from measured trajectories.
 
     Training matches slopes of smoothed data, then fits short windows, longer ones, and whole trajectories,
@@ -343,9 +338,7 @@ class NeuralODE:
     def _what(self, data, weight):
         """What a fit follows from, for the fingerprint of a checkpoint."""
         signal = () if data.signal is None else (data.signal.kind, data.signal.t, data.signal.u)
-        params = {name: value for name, value in self.get_params().items() if name not in ("field", "verbose", "n_jobs")}
-        field = None if self.field is None else self.field.to_dict()
-        return params, field, list(data.t), list(data.y), weight, signal
+        return *self._told("verbose", "n_jobs"), list(data.t), list(data.y), weight, signal
 
     def _prepare(self, data, weight, seed):
         """(Run, Scaling, Smoothed, the trajectories it is fitted to)."""
@@ -830,22 +823,6 @@ class NeuralODE:
 
     # ---- Parameters and files ------------------------------------------------------------------------------------
 
-    def get_params(self, deep=True):
-        """The parameters of the constructor by name (as in scikit-learn)."""
-        return {name: getattr(self, name) for name in inspect.signature(type(self)).parameters}
-
-    def set_params(self, **params):
-        """Change parameters of the constructor (as in scikit-learn); returns this model."""
-        known = inspect.signature(type(self)).parameters
-        for name, value in params.items():
-            if name not in known:
-                raise ValueError(f"NeuralODE has no parameter {name!r}; it has {', '.join(known)}")
-            setattr(self, name, value)
-        return self
-
-    def __sklearn_is_fitted__(self):
-        return hasattr(self, "theta_")
-
     def __sklearn_tags__(self):
         from sklearn.utils import InputTags, RegressorTags, Tags, TargetTags
 
@@ -858,64 +835,18 @@ class NeuralODE:
             non_deterministic=False,
         )
 
-    def save(self, path, *, data=True):
-        """Write the model to a file that `pynode.load` reads; an existing file is replaced in one step.
+    def _content(self, data=True):
+        return to_content(self, data)
 
-        Parameters
-        ----------
-        path : path
-        data : bool
-            Store the data it was fitted to as well, for pictures and reports.
-        """
-        self._fitted()
-        files.write(path, to_content(self, data))
-
-    def _fitted(self):
-        if not hasattr(self, "theta_"):
-            raise NotFittedError("this model was not fitted yet: call fit(t, Y), or read one with pynode.load(path)")
+    @classmethod
+    def _from_content(cls, content):
+        return from_content(content, cls)
 
     def __repr__(self):
         what = f"hidden={self.hidden}" if self.field is None else f"field={self.field.name}"
         if not hasattr(self, "theta_"):
             return f"<NeuralODE {what}, not fitted>"
         return f"<NeuralODE {what}, {', '.join(self.names_)}: fitted to {self.report_['n_observed']} numbers>"
-
-
-KINDS = {
-    "NeuralODEClassifier": "pynode.models.classifier",
-    "NeuralODERegressor": "pynode.models.classifier",
-    "CNF": "pynode.models.cnf",
-    "LatentODE": "pynode.models.latent_ode",
-}
-"""Other models that files hold: the module of each, whose class has `_from_content`."""
-
-
-def load(path):
-    """Read a model that `save` of any model wrote.
-
-    Parameters
-    ----------
-    path : path
-
-    Returns
-    -------
-    NeuralODE, or the model of another kind that was saved
-
-    Raises
-    ------
-    ModelFileError
-        The file is damaged or not a model.
-    OSError
-        It cannot be opened.
-    """
-    content = files.read(path)
-    try:
-        kind = content["model"]
-        if kind in KINDS:
-            return getattr(importlib.import_module(KINDS[kind]), kind)._from_content(content)
-        return from_content(content, NeuralODE)
-    except Exception as error:  # whatever a hostile file makes the constructors say
-        raise files.ModelFileError(f"{path} does not hold a valid model: {type(error).__name__}: {error}") from error
 
 
 def _as_trajectories(t, Y, u, names, time, state, id, input):
@@ -983,3 +914,6 @@ def _reporting(bar, callback):
 
 def _now():
     return time.perf_counter()
+
+
+__all__ = ["NeuralODE", "NotFittedError", "load"]

@@ -17,8 +17,9 @@ from pynode.fit.progress import Progress
 from pynode.fit.result import FitInterrupted
 from pynode.fit.schedules import as_schedule
 from pynode.functions import ACTIVATIONS
+from pynode.models.base import Estimator, plain_params
 from pynode.models.options import widths
-from pynode.models.tabular import Estimator, plain_params, stored_history, stored_report, stored_vector
+from pynode.models.tabular import stored_history, stored_report, stored_vector
 from pynode.solving import METHODS
 
 HISTORY = ("loss", "nfe", "seconds", "validation")
@@ -76,6 +77,8 @@ class CarriedModel(Estimator):
     schedule: Any
     verbose: Any
     field_: Field
+    shift_: np.ndarray
+    scale_: np.ndarray
     # options that pickles of before lack
     early_stopping: Any = False
     validation_fraction: Any = 0.2
