@@ -125,8 +125,8 @@ def as_checkpoint(checkpoint):
 
 
 @contextmanager
-def opened(checkpoint, random_state, *what):
-    """The checkpoint of a fit of `what` by this version of the library, opened; None where there is none.
+def opened(checkpoint, random_state, what):
+    """The checkpoint of a fit of what() by this version of the library, opened; None where there is none.
 
     The file is removed where the block comes to its end, and stays where an exception leaves it.
     """
@@ -137,7 +137,7 @@ def opened(checkpoint, random_state, *what):
         raise ValueError("checkpoint= needs random_state, so that the fit can be continued as it began")
     checkpoint = as_checkpoint(checkpoint)
     try:
-        checkpoint.open(_version.__version__, *what)
+        checkpoint.open(_version.__version__, *what())
         yield checkpoint
         checkpoint.path.unlink(missing_ok=True)
     finally:

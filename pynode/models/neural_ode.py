@@ -3,6 +3,7 @@
 import secrets
 import time
 from dataclasses import replace
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -299,7 +300,7 @@ class NeuralODE(SeriesEstimator):
         started = _now()
         seed = secrets.randbits(31) if self.random_state is None else int(self.random_state)
         weight = as_weights(weight, data.y)
-        with opened(checkpoint, self.random_state, *self._what(data, weight)) as saved:
+        with opened(checkpoint, self.random_state, partial(self._what, data, weight)) as saved:
             run, scaling, smoothed, data = self._prepare(data, weight, seed)
             run.checkpoint = saved
             interrupt = None

@@ -146,8 +146,12 @@ class CarriedModel(Estimator):
         shown, n = bool(self.verbose) if progress is None else bool(progress), int(self.max_iter)
         kept, aside = rows
         objective, held = samples(kept, self._penalty), None if aside is None else samples(aside, (0.0, 0.0))
-        what = [part for o in (objective, held) if o is not None for part in (o.x, o.rows)]
-        with opened(checkpoint, self.random_state, type(self).__name__, *self._told("verbose"), *what) as saved:
+
+        def what():
+            parts = [part for o in (objective, held) if o is not None for part in (o.x, o.rows)]
+            return type(self).__name__, *self._told("verbose"), *parts
+
+        with opened(checkpoint, self.random_state, what) as saved:
             interrupt = None
             with Progress(n, label, shown) as bar:
                 judge = None if held is None else Judge(held.value, int(self.patience))
