@@ -9,7 +9,7 @@ from pynode.gradients import Gradients, _scaled
 
 
 class Backward:
-    """The rounds of a solution, differentiated from the last to the first; see the head of this file."""
+    """The rounds of a solution, differentiated from the last to the first; see the head of `pynode.events`."""
 
     def __init__(self, solution, dy, wanted, event_t, event_before, event_after):
         self.solution, self.wanted, self.rounds = solution, wanted, solution._rounds
