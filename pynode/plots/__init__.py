@@ -4,7 +4,6 @@ from collections.abc import Callable
 
 import numpy as np
 
-from pynode.fields import Field
 from pynode.plots.misfit import _draw_residuals
 from pynode.plots.over_time import _draw_trajectories
 from pynode.plots.parts import _data_of, _head, _n_states, _whole_ticks
