@@ -220,7 +220,7 @@ def draw_training(parent, model):
     validation = model.history_["validation"]
     if np.isfinite(validation).any():
         over.plot(number, np.where(np.isfinite(validation), validation, np.nan), color=STAGES[5], lw=1.6, label="kept aside")
-        over.legend()
+        over.legend(frameon=True, framealpha=0.8)
     if model.history_["loss"].min() > 0 and np.ptp(np.log10(model.history_["loss"])) > 1:
         over.set_yscale("log")
     over.set(ylabel="loss", title="Training")
