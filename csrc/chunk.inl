@@ -560,7 +560,7 @@ static pn_status FN(prepare_tape)(FN(work) * W) {
     W->slot = (size_t)W->stages * W->files_stride;
     W->store_room = (int64_t)(PN_STORE / sizeof(T) / W->slot);
     if (W->store_room < 2) return PN_OK;
-    W->store = malloc(PN_STORE);
+    W->store = aligned_alloc(64, PN_STORE);
     if (!W->store) return PN_MEMORY;
     W->files = W->store;
     return PN_OK;

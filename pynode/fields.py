@@ -17,7 +17,7 @@ from pynode.tracing import TraceError, new_trace, trace, trace_of
 
 
 @dataclass(frozen=True, eq=False, repr=False)
-class Field:
+class Field(parameters.Parametric):
     """A function f(t, y, theta, u) with values of `n_out` numbers; a vector field where n_out == d.
 
     Made by `mlp`, `field`, `callback_field`; immutable.
@@ -86,27 +86,6 @@ class Field:
     def interpolating_program(self):
         """The continuous adjoint along a stored solution: see `derivatives.interpolating_program`."""
         return derivatives.interpolating_program(self.program)
-
-    def init(self, seed=None):
-        """Initial parameters.
-
-        Parameters
-        ----------
-        seed : int or numpy.random.Generator, optional
-
-        Returns
-        -------
-        (n_params,) float64 array
-        """
-        return parameters.initial(self.spec, seed)
-
-    def unflatten(self, theta):
-        """theta (n_params,) as a nested dict of views, by name."""
-        return parameters.unflatten(self.spec, theta)
-
-    def flatten(self, tree):
-        """theta (n_params,) from a nested dict as `unflatten` gives it."""
-        return parameters.flatten(self.spec, tree)
 
     def __call__(self, t, y, theta=None, u=None):
         """Evaluate.

@@ -34,6 +34,33 @@ class Parameter(NamedTuple):
         return np.array(value, dtype=np.float64) if kind == "value" else value * rng.standard_normal(self.size)
 
 
+class Parametric:
+    """What has parameters: `spec`, their layout in theta."""
+
+    spec: tuple
+
+    def init(self, seed=None):
+        """Initial parameters, all drawn from one generator, in the order of theta.
+
+        Parameters
+        ----------
+        seed : int or numpy.random.Generator, optional
+
+        Returns
+        -------
+        (n_params,) float64 array
+        """
+        return initial(self.spec, seed)
+
+    def unflatten(self, theta):
+        """theta (n_params,) as a nested dict of views, by name."""
+        return unflatten(self.spec, theta)
+
+    def flatten(self, tree):
+        """theta (n_params,) from a nested dict as `unflatten` gives it."""
+        return flatten(self.spec, tree)
+
+
 def total(spec):
     """How many numbers theta has."""
     return spec[-1].stop if spec else 0

@@ -13,7 +13,7 @@ PARTS = ("field", "jump", "loss")
 
 
 @dataclass(frozen=True, eq=False, repr=False)
-class System:
+class System(parameters.Parametric):
     """A vector field, what happens to the state at data times, and what is minimised.
 
     theta is one flat vector, [field | jump | loss]. Any of `solve`, `loss_and_grad`, `Objective` and `check_grad` takes a
@@ -109,7 +109,7 @@ class System:
         return {name: int(end) for name, end in zip(self.parts, ends[:-1], strict=True)}
 
     @cached_property
-    def spec(self):
+    def spec(self):  # type: ignore[override]  # of a Field it is an attribute
         """The parameters, named "field.W0", "jump.gain", ..."""
         named = [parameters.shifted(part.spec, name, self.offsets[name]) for name, part in self.parts.items()]
         return tuple(p for part in named for p in part)
@@ -121,19 +121,6 @@ class System:
 
     def bind_callbacks(self, theta):
         return self.field.bind_callbacks(theta[: self.field.n_params])
-
-    def init(self, seed=None):
-        """Initial parameters, all drawn from one generator, in the order of theta.
-
-        Parameters
-        ----------
-        seed : int or numpy.random.Generator, optional
-
-        Returns
-        -------
-        (n_params,) float64 array
-        """
-        return parameters.initial(self.spec, seed)
 
     def split(self, theta):
         """theta (n_params,) as a dict of views: "field" and, where there are such parts, "jump" and "loss"."""
@@ -149,14 +136,6 @@ class System:
         return np.concatenate(
             [parameters.checked_theta(part.spec, parts.get(name, np.empty(0))) for name, part in self.parts.items()]
         )
-
-    def unflatten(self, theta):
-        """theta (n_params,) as a nested dict of views, by part and name."""
-        return parameters.unflatten(self.spec, theta)
-
-    def flatten(self, tree):
-        """theta (n_params,) from a nested dict as `unflatten` gives it."""
-        return parameters.flatten(self.spec, tree)
 
     def to_dict(self):
         """Plain data that `from_dict` reads: what `pynode.files.write` takes."""

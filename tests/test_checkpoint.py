@@ -117,6 +117,81 @@ def test_a_stage_that_is_undone_after_the_crash(tmp_path):
         same(chaos(path), whole)
 
 
+X = np.random.default_rng(1).normal(size=(40, 2))
+LABELS = (X[:, 0] * X[:, 1] > 0).astype(int)
+CARRIED = {
+    "classifier": (pn.NeuralODEClassifier, {"lift": 3}, (X, LABELS)),
+    "weights, early": (
+        pn.NeuralODEClassifier,
+        {"early_stopping": True, "patience": 2, "max_iter": 8, "learning_rate": 0.3},
+        (X, LABELS, 1.0 + LABELS),
+    ),
+    "regressor": (pn.NeuralODERegressor, {"kinetic_energy": 0.1, "max_gradient": 1.0}, (X, X[:, 0] ** 2)),
+    "density": (pn.CNF, {"trace": "hutchinson", "early_stopping": True, "patience": 2}, (X,)),
+}
+
+
+def carry(name, checkpoint=None, **more):
+    make, options, data = CARRIED[name]
+    options = {"hidden": (4,), "max_iter": 4, "batch_size": 12, "random_state": 0} | options | more
+    return make(**options).fit(*data, checkpoint=checkpoint)
+
+
+def same_carried(a, b):
+    np.testing.assert_array_equal(a.theta_, b.theta_)
+    for column in ("loss", "nfe", "validation"):
+        np.testing.assert_array_equal(a.history_[column], b.history_[column])
+    assert (np.diff(a.history_["seconds"]) > 0).all()
+    for name in set(a.report_) - {"seconds"}:
+        assert a.report_[name] == b.report_[name]
+
+
+@pytest.mark.parametrize("name", CARRIED)
+def test_models_of_tables_go_on_from_every_checkpoint(name, tmp_path):
+    path, whole = tmp_path / "c.npz", carry(name)
+    for k in range(1, 40):
+        try:
+            carry(name, Crashing(path, k))
+        except Crash:
+            same_carried(carry(name, path), whole)
+            assert not path.exists()
+        else:
+            break
+    assert 4 < k < 40
+    if "early" in CARRIED[name][1]:
+        assert whole.report_["status"] == "early"
+
+
+def test_checkpoints_of_models_of_tables_are_refused_elsewhere(tmp_path):
+    path = tmp_path / "c.npz"
+    with pytest.raises(Crash):
+        carry("classifier", Crashing(path, 3))
+    for other in ({"max_iter": 5}, {"random_state": 1}, {"hidden": (5,)}, {"field": pn.mlp(3, (4,), time=True)}):
+        with pytest.raises(ValueError, match="another fit"):
+            carry("classifier", path, **other)
+    for data in ((X[::-1], LABELS), (X, 1 - LABELS), (X, LABELS, 1.0 + LABELS)):
+        with pytest.raises(ValueError, match="another fit"):
+            pn.NeuralODEClassifier((4,), lift=3, max_iter=4, batch_size=12, random_state=0).fit(*data, checkpoint=path)
+    with pytest.raises(ValueError, match="random_state"):
+        carry("classifier", path, random_state=None)
+    same_carried(carry("classifier", path), carry("classifier"))
+
+
+def test_ctrl_c_keeps_the_checkpoint_of_a_model_of_tables(tmp_path):
+    path = tmp_path / "c.npz"
+
+    def interrupt(epoch):
+        if epoch.number == 3:
+            raise KeyboardInterrupt
+
+    make, options, data = CARRIED["weights, early"]
+    options = {"hidden": (4,), "batch_size": 12, "random_state": 0} | options
+    with pytest.raises(pn.fit.FitInterrupted):
+        make(**options).fit(*data, checkpoint=Checkpoint(path, every=0), callback=interrupt)
+    assert path.exists()
+    same_carried(carry("weights, early", path), carry("weights, early"))
+
+
 PROGRAM = """
 import os, signal, sys
 sys.path.insert(0, sys.argv[1])
@@ -127,18 +202,22 @@ class Killing(here.Crashing):
             super().offer(kind, inner)
         except here.Crash:
             os.kill(os.getpid(), signal.SIGKILL)
-here.fit(sys.argv[2], Killing(sys.argv[3], int(sys.argv[4])))
+(here.carry if sys.argv[2] in here.CARRIED else here.fit)(sys.argv[2], Killing(sys.argv[3], int(sys.argv[4])))
 """
 
 
 @pytest.mark.skipif(not hasattr(signal, "SIGKILL"), reason="kill -9 is one of POSIX")
-def test_killed_twice(tmp_path):
+@pytest.mark.parametrize("name", ["second order", "weights, early"])
+def test_killed_twice(name, tmp_path):
     """In two processes one after the other, and finished in a third."""
-    name, path = "second order", tmp_path / "c.npz"
+    path = tmp_path / "c.npz"
     for k in (3, 2):
         command = [sys.executable, "-W", "ignore", "-c", PROGRAM, os.path.dirname(__file__), name, path, str(k)]
         assert subprocess.run(command, env=os.environ).returncode == -signal.SIGKILL and path.exists()
-    same(fit(name, path), fit(name))
+    if name in CARRIED:
+        same_carried(carry(name, path), carry(name))
+    else:
+        same(fit(name, path), fit(name))
 
 
 # ------------------------------------------------------------------------------------------------------------

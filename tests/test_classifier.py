@@ -6,8 +6,10 @@ import numpy as np
 import pytest
 
 import pynode as pn
+from pynode import files
 from pynode.fit import FitInterrupted, with_penalty
 from pynode.fit.carried import CarriedSamples
+from pynode.fit.holdout import split_classes
 from pynode.models.classifier import end_loss, first_states
 
 RK4 = {"method": "rk4", "step": 0.1}
@@ -401,7 +403,7 @@ def test_files_that_are_refused(fitted, tmp_path):
         {"params": content["params"] | {"method": "magic"}},
         {"model": "Classifier"},
     ):
-        pn.models.neural_ode.files.write(tmp_path / "bad.npz", content | change)
+        files.write(tmp_path / "bad.npz", content | change)
         with pytest.raises(pn.ModelFileError):
             pn.load(tmp_path / "bad.npz")
     odd = small(max_iter=1).fit(X0, np.array(["2020", "2021", "2022"], dtype="datetime64[Y]")[Y0])
@@ -433,6 +435,129 @@ def test_progress_is_shown_if_asked(capsys):
     assert "blobs: 100 %" in capsys.readouterr().err
     small(max_iter=2).fit(X0, Y0)
     assert capsys.readouterr().err == ""
+
+
+# ---- Weights, early stopping, checkpoints -------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("penalties", [{}, {"kinetic_energy": 0.1}])
+def test_weights_are_repetitions(penalties):
+    """In the loss and its gradient over all samples, and in the scaling."""
+    rng = np.random.default_rng(0)
+    times = rng.integers(1, 4, 60)
+    weighted, repeated = small(max_iter=1, dtype="float64", **penalties), small(max_iter=1, dtype="float64", **penalties)
+    weighted.fit(X0, Y0, 0.7 * times), repeated.fit(np.repeat(X0, times, axis=0), np.repeat(Y0, times))
+    np.testing.assert_allclose(weighted.scale_, repeated.scale_, rtol=1e-12)
+    np.testing.assert_allclose(weighted.shift_, repeated.shift_, rtol=1e-12, atol=1e-14)
+    theta, (a, b) = rng.normal(size=len(weighted.theta_)), (np.eye(3)[Y0], np.eye(3)[np.repeat(Y0, times)])
+    for model in (weighted, repeated):
+        model.layers, model.batch_size = 5, 10**6
+    one = weighted._objective(weighted._scaled(X0), a, 0.7 * times, weighted._penalty)
+    two = repeated._objective(repeated._scaled(np.repeat(X0, times, axis=0)), b, None, repeated._penalty)
+    (loss, gradient), (loss2, gradient2) = one(theta), two(theta)
+    np.testing.assert_allclose(loss, loss2, rtol=1e-12)
+    np.testing.assert_allclose(gradient, gradient2, rtol=1e-9, atol=1e-12)
+    np.testing.assert_allclose(one.value(theta), loss, rtol=1e-12)
+    predictions = weighted.predict(X0)
+    assert weighted.score(X0, predictions[::-1], times) == pytest.approx(
+        np.average(predictions == predictions[::-1], weights=times)
+    )
+
+
+def test_weight_zero_leaves_out_and_equal_weights_are_none(fitted):
+    some = np.arange(60) % 5 > 0
+    a, b = small().fit(X0, Y0, some.astype(float)), small().fit(X0[some], Y0[some])
+    assert (a.theta_ == b.theta_).all() and a.report_["n_samples"] == 48
+    assert (small().fit(X0, Y0, np.full(60, 0.1)).theta_ == fitted.theta_).all()
+    options = {"hidden": (4,), "max_iter": 2, "random_state": 0}
+    y, w = X0[:, 0] ** 2, np.where(some, 2.0, 0.0)
+    c = pn.NeuralODERegressor(**options).fit(X0, y, w)
+    d = pn.NeuralODERegressor(**options).fit(X0[some], y[some])
+    assert (c.theta_ == d.theta_).all() and c.y_shift_ == d.y_shift_
+    assert c.score(X0, y, w) == pytest.approx(d.score(X0[some], y[some]))
+
+
+def test_weights_turn_a_classifier():
+    """Of two classes in one place the heavier one is predicted; its probability is its part of the weight."""
+    X, y = np.repeat(X0, 2, axis=0), np.tile([0, 1], 60)
+    p = [small(max_iter=30).fit(X, y, np.where(y == 1, w, 1.0)).predict_proba(X)[:, 1].mean() for w in (0.25, 4.0)]
+    np.testing.assert_allclose(p, [0.2, 0.8], atol=0.05)
+
+
+@pytest.mark.parametrize(
+    "weight, message",
+    [
+        (np.ones(59), "60 numbers"),
+        (np.ones((60, 1)), "60 numbers"),
+        (np.full(60, "a"), "60 numbers"),
+        (with_entry(np.ones(60), 3, -1), r"sample_weight\[3\] is -1"),
+        (with_entry(np.ones(60), 3, np.nan), r"sample_weight\[3\] is nan"),
+        (np.zeros(60), "every sample_weight is zero"),
+        ((Y0 == 1).astype(float), "one class only"),
+    ],
+)
+def test_weights_that_are_refused(weight, message):
+    with pytest.raises(ValueError, match=message):
+        small().fit(X0, Y0, weight)
+
+
+def noisy_labels(n=90, seed=1):
+    rng = np.random.default_rng(seed)
+    X = rng.normal(size=(n, 2))
+    return X, (X[:, 0] + 1.5 * rng.normal(size=n) > 0).astype(int)
+
+
+STOPPING = {"hidden": (24,), "augment": 2, "max_iter": 80, "batch_size": 16, "learning_rate": 3e-2, "random_state": 0}
+
+
+@pytest.mark.parametrize("weight", [None, np.random.default_rng(0).uniform(0.2, 2.0, 90)])
+def test_early_stopping_keeps_the_best_parameters(weight):
+    X, y = noisy_labels()
+    model = pn.NeuralODEClassifier(**STOPPING, early_stopping=True, patience=5).fit(X, y, weight)
+    validation = model.history_["validation"]
+    best = int(validation.argmin())
+    assert model.report_["status"] == "early" and model.n_iter_ == len(validation) == best + 6 < 80
+    assert validation[-1] > validation[best] and model.report_["loss"] == model.history_["loss"][best]
+    kept, aside = split_classes(y, 0.2, 0)
+    assert model.report_["n_samples"] == len(kept) == 72 and sorted([*kept, *aside]) == list(range(90))
+    log_p = model.predict_log_proba(X[aside])[np.arange(len(aside)), y[aside]]
+    # training solves loosely, predictions tightly
+    np.testing.assert_allclose(
+        -np.average(log_p, weights=None if weight is None else weight[aside]), validation[best], rtol=0.05
+    )
+    plain = pn.NeuralODEClassifier(**STOPPING).fit(X, y)
+    assert np.isnan(plain.history_["validation"]).all()
+    fresh, label = noisy_labels(1000, seed=2)
+    loss = [-m.predict_log_proba(fresh)[np.arange(1000), label].mean() for m in (model, plain)]
+    assert loss[0] < loss[1] - 0.05
+
+
+def test_early_stopping_that_never_stops_keeps_the_best_too():
+    X, y = noisy_labels()
+    epochs = []
+    model = pn.NeuralODERegressor(**STOPPING | {"max_iter": 9}, early_stopping=True, patience=100, loss="huber")
+    model.fit(X, y.astype(float), callback=epochs.append)
+    validation = model.history_["validation"]
+    assert [e.validation for e in epochs] == validation.tolist() and model.report_["status"] == "max_iter"
+    assert np.isfinite(validation).all() and model.report_["loss"] == model.history_["loss"][validation.argmin()]
+
+
+def test_no_class_is_lost_to_early_stopping():
+    index = np.array([0] * 40 + [1] * 2 + [2])
+    for seed in range(20):
+        kept, aside = split_classes(index, 0.5, seed)
+        assert set(index[kept]) == {0, 1, 2} and sorted([*kept, *aside]) == list(range(43))
+        assert (index[aside] == 0).sum() == 20 and (index[aside] == 1).sum() == 1
+    with pytest.raises(ValueError, match="one class must have two"):
+        split_classes(np.arange(3), 0.5, 0)
+
+
+@pytest.mark.parametrize(
+    "options, message", [({"patience": 0}, "patience=0"), ({"validation_fraction": 1.0}, "between 0 and 1")]
+)
+def test_options_of_early_stopping_that_are_refused(options, message):
+    with pytest.raises(ValueError, match=message):
+        small(**options).fit(X0, Y0)
 
 
 # ---- Pictures, scikit-learn ---------------------------------------------------------------------------------------------
@@ -472,5 +597,6 @@ def test_the_checks_of_scikit_learn(make):
         results = checks.check_estimator(model, on_fail=None, on_skip=None)
     failed = {r["check_name"] for r in results if r["status"] == "failed"}
     assert len(results) > 45
-    # it wants scikit-learn's own NotFittedError, and scikit-learn is optional here; ours is a ValueError and AttributeError
-    assert failed <= {"check_estimators_unfitted"}
+    # it wants scikit-learn's own NotFittedError, and scikit-learn is optional here; ours is a ValueError and AttributeError;
+    # and minibatches of repeated samples are others than those of weighted ones
+    assert failed <= {"check_estimators_unfitted", "check_sample_weight_equivalence_on_dense_data"}

@@ -8,7 +8,9 @@ import pytest
 from test_classifier import RK4, differences
 
 import pynode as pn
+from pynode import files
 from pynode.fit.carried import CarriedSamples
+from pynode.fit.holdout import split
 from pynode.models.cnf import density_field, negative_log_likelihood, rademacher
 
 
@@ -159,6 +161,22 @@ def test_one_feature():
     assert abs(np.exp(model.log_prob(x[:, None])).sum() * (x[1] - x[0]) - 1) < 0.01
 
 
+@pytest.mark.parametrize("trace", ["exact", "hutchinson"])
+def test_early_stopping_keeps_the_best_parameters(trace):
+    X = moons(60)
+    options = {"hidden": (32,), "max_iter": 60, "batch_size": 16, "learning_rate": 5e-2, "random_state": 0}
+    model = pn.CNF(**options, trace=trace, early_stopping=True, patience=3, kinetic_energy=0.01).fit(X)
+    validation = model.history_["validation"]
+    assert (
+        model.report_["status"] == "early"
+        and len(validation) == validation.argmin() + 4
+        and model.report_["n_samples"] == 48
+    )
+    _, aside = split(60, 0.2, 0)
+    nll = -model.log_prob(X[aside]).mean() - np.log(model.scale_).sum()
+    np.testing.assert_allclose(validation.min(), nll, atol=1e-3 if trace == "exact" else 0.4)
+
+
 # ---- Bad input, files, pictures ---------------------------------------------------------------------------------------
 
 
@@ -199,7 +217,7 @@ def test_to_file_and_back(fitted, tmp_path):
     X = moons(20, seed=3)
     assert (again.log_prob(X) == fitted.log_prob(X)).all()
     content = {"model": "CNF"} | fitted._content()
-    pn.models.neural_ode.files.write(tmp_path / "bad.npz", content | {"theta": content["theta"][1:]})
+    files.write(tmp_path / "bad.npz", content | {"theta": content["theta"][1:]})
     with pytest.raises(pn.ModelFileError, match="theta"):
         pn.load(tmp_path / "bad.npz")
 

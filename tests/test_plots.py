@@ -11,6 +11,7 @@ import pytest
 import pynode as pn
 from pynode import plots, report
 from pynode.models import NeuralODE
+from pynode.plots import misfit, parts, phases
 from pynode.tables import Trajectories
 
 pytest.importorskip("matplotlib")
@@ -48,7 +49,7 @@ def test_the_true_field_is_drawn(model):
     assert ("true field" in labels) is (d < 3)
     field = pn.field(state=d)(lambda t, y: -y)
     if d < 3:
-        np.testing.assert_allclose(plots._true_slopes(field, np.ones((4, d))), plots._true_slopes(truth, np.ones((4, d))))
+        np.testing.assert_allclose(parts._true_slopes(field, np.ones((4, d))), parts._true_slopes(truth, np.ones((4, d))))
 
 
 def test_arrows_point_along_the_field():
@@ -219,10 +220,10 @@ def test_ragged_trajectories_with_gaps(d):
 def test_means_of_noise_and_of_a_trend():
     rng = np.random.default_rng(0)
     t, r = np.linspace(0, 1, 4000), rng.standard_normal(4000)
-    at, mean, half = plots._binned(t, r)
+    at, mean, half = misfit._binned(t, r)
     assert len(at) == 24 and np.mean(np.abs(mean) < half) > 0.7
-    assert np.mean(np.abs(plots._binned(t, r + np.sin(9 * t))[1]) < half) < 0.4
-    assert len(plots._binned(t[:20], r[:20])[0]) == 0
+    assert np.mean(np.abs(misfit._binned(t, r + np.sin(9 * t))[1]) < half) < 0.4
+    assert len(misfit._binned(t[:20], r[:20])[0]) == 0
 
 
 def test_outliers_lie_at_the_edge(plane):
@@ -264,12 +265,12 @@ def test_width_of_the_tube():
 
     ax = Figure().subplots()
     path = np.stack([np.linspace(0, 10, 20), np.ones(20)], axis=1)
-    lost = plots._tube(ax, path, path + np.array([5.0, 0.3]), False, np.array([10.0, 4.0]))
+    lost = phases._tube(ax, path, path + np.array([5.0, 0.3]), False, np.array([10.0, 4.0]))
     vertices = np.concatenate([p.vertices for p in ax.collections[0].get_paths()])
     assert not lost.any() and np.allclose(np.unique(vertices[:, 1].round(9)), [0.7, 1.3])  # across, not along
-    assert plots._tube(ax, path, path + np.array([0.0, 3.0]), False, np.array([10.0, 4.0])).all()
+    assert phases._tube(ax, path, path + np.array([0.0, 3.0]), False, np.array([10.0, 4.0])).all()
     path = np.exp(path)
-    plots._tube(ax, path, path * np.exp([0.0, 0.3]), True, np.array([10.0, 4.0]))
+    phases._tube(ax, path, path * np.exp([0.0, 0.3]), True, np.array([10.0, 4.0]))
     vertices = np.concatenate([p.vertices for p in ax.collections[-1].get_paths()])
     assert np.allclose(np.unique(np.log(vertices[:, 1]).round(9)), [0.7, 1.3])
 
@@ -451,7 +452,7 @@ def test_legends_fit(width):
     ax = figure.subplots()
     for label in labels:
         ax.plot([0, 1], label=label)
-    plots._head(figure, ax, "")
+    parts._head(figure, ax, "")
     figure.draw_without_rendering()
     box = figure.legends[0].get_window_extent()
     assert box.x0 >= 0 and box.x1 <= 100 * width and len(labels_of(figure)) == 6

@@ -98,12 +98,17 @@ class CarriedSamples:
         y0[:, : y.shape[1]] = y
         return y0
 
+    def value(self, z):
+        """The mean loss over all samples, without decay; inf where one of them cannot be solved.
+
+        Their inputs are those of the iteration that was drawn last: the same ones in each call, if nothing is drawn.
+        """
+        raw = self._run(z, np.arange(len(self.x)))
+        return float(raw["sample_loss"].mean()) if (raw["status"] == OK).all() else np.inf
+
     def __call__(self, z):
-        x, rows = self.x[self.which], self.rows[self.which].reshape(2 * len(self.which), -1)
-        n, learned = self.system.n_params, self.lift is not None
-        y0 = self._padded(self.lift(0.0, x, z[n:])) if self.fixed is None else self.fixed[self.which]
-        theta = np.ascontiguousarray(z[:n], dtype=self.dtype)
-        raw = self._setup(y0, rows).run(theta, y0=y0, target=rows, gradient="discrete", wrt_y0=learned)
+        x, n, learned = self.x[self.which], self.system.n_params, self.lift is not None
+        raw = self._run(z, self.which, gradient="discrete", wrt_y0=learned)
         ok = int((raw["status"] == OK).sum())
         self.nfe += int(raw["nfe"].sum())
         self.solved, self.failed = self.solved + len(x), self.failed + len(x) - ok
@@ -115,6 +120,13 @@ class CarriedSamples:
             gradient = np.concatenate([gradient, vjp(self.lift)(0.0, x, z[n:], g_start).theta])
         loss = float(raw["sample_loss"].sum()) / ok + self.decay * float(z @ z)
         return loss, gradient / ok + 2 * self.decay * z
+
+    def _run(self, z, which, **keys):
+        """What the core makes of these samples."""
+        n, rows = self.system.n_params, self.rows[which].reshape(2 * len(which), -1)
+        y0 = self._padded(self.lift(0.0, self.x[which], z[n:])) if self.fixed is None else self.fixed[which]
+        theta = np.ascontiguousarray(z[:n], dtype=self.dtype)
+        return self._setup(y0, rows).run(theta, y0=y0, target=rows, **keys)
 
     def _setup(self, y0, rows):
         """The problem of the core for a batch of this size; made anew where it has inputs, which change."""

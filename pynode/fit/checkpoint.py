@@ -3,11 +3,12 @@
 import hashlib
 import json
 import time
+from contextlib import contextmanager
 from pathlib import Path
 
 import numpy as np
 
-from pynode import files
+from pynode import _version, files
 
 
 class Checkpoint:
@@ -45,6 +46,7 @@ class Checkpoint:
             The file belongs to another fit.
         """
         self.mark, self.last = fingerprint(*what), time.monotonic()
+        self.found = self.outer = None
         if self.path.exists():
             content = files.read(self.path)
             if not isinstance(content, dict) or content.get("checkpoint") != self.mark:
@@ -120,3 +122,23 @@ def _name(x):
 def as_checkpoint(checkpoint):
     """A Checkpoint of what a user may give: a path, a Checkpoint, or None."""
     return checkpoint if checkpoint is None or isinstance(checkpoint, Checkpoint) else Checkpoint(checkpoint)
+
+
+@contextmanager
+def opened(checkpoint, random_state, what):
+    """The checkpoint of a fit of what() by this version of the library, opened; None where there is none.
+
+    The file is removed where the block comes to its end, and stays where an exception leaves it.
+    """
+    if checkpoint is None:
+        yield None
+        return
+    if random_state is None:
+        raise ValueError("checkpoint= needs random_state, so that the fit can be continued as it began")
+    checkpoint = as_checkpoint(checkpoint)
+    try:
+        checkpoint.open(_version.__version__, *what())
+        yield checkpoint
+        checkpoint.path.unlink(missing_ok=True)
+    finally:
+        checkpoint.close()

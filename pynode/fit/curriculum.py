@@ -17,6 +17,7 @@ import numpy as np
 
 from pynode.errors import OK
 from pynode.fit.coordinates import Coordinates
+from pynode.fit.holdout import Judge
 from pynode.fit.result import FitInterrupted, FitResult
 from pynode.solving import solve
 
@@ -97,24 +98,6 @@ class Training:
     def report(self):
         """The stages as plain data."""
         return [asdict(stage) for stage in self.stages]
-
-
-@dataclass(frozen=True)
-class Holdout:
-    """Trajectories that take no part in training; the stage's best parameters for them are kept.
-
-    Attributes
-    ----------
-    data : Data
-    states : list of (T_i, d) arrays
-        Smoothed states, from which rollouts over the stage's windows start.
-    patience : int
-        Iterations without improvement after which a stage ends.
-    """
-
-    data: object
-    states: list
-    patience: int
 
 
 def default_windows(lengths, growth=3):
@@ -280,7 +263,7 @@ class Run:
         self.training.stages.append(stage)
         self.judge = None
         if self.holdout is not None and stage.windows:
-            self.judge = _Judge(self.field, self.holdout, intervals, self.plan.options)
+            self.judge = _WindowsJudge(self.field, self.holdout, intervals, self.plan.options)
             if self.judged is not None:
                 self.judge.restore(self.judged)
         self.judged = None
@@ -345,32 +328,18 @@ class Run:
         self.restore(saved["more"])
 
 
-class _Judge:
-    """The loss of held-out trajectories over windows, and the best parameters for it so far."""
+class _WindowsJudge(Judge):
+    """Judges by the error of held-out trajectories over windows."""
 
     def __init__(self, field, holdout, intervals, options):
-        self.windows, self.patience = holdout.data.windows(intervals), holdout.patience
+        super().__init__(self._miss, holdout.patience)
+        self.windows = holdout.data.windows(intervals)
         self.field, self.options = field, options | {"inputs": self.windows.signal}
         self.y0 = self.windows.initial(holdout.states)
         self.target, self.spread = np.concatenate(self.windows.y), holdout.data.spread
-        self.best, self.kept, self.waited = np.inf, None, 0
 
-    tired = property(lambda self: self.waited >= self.patience)
-
-    def __call__(self, theta, kept):
+    def _miss(self, theta):
         sol = solve(self.field, self.y0, self.windows.t, theta, errors="ignore", **self.options)
         miss = (np.concatenate(sol.y) - self.target) ** 2 / self.spread
         miss = np.where(np.isnan(self.target), 0.0, miss).sum() / np.count_nonzero(~np.isnan(self.target))
-        value = float(miss) if np.isfinite(miss) else np.inf
-        if value < self.best:
-            self.best, self.kept, self.waited = value, tuple(np.copy(x) for x in kept), 0
-        else:
-            self.waited += 1
-        return value
-
-    def saved(self):
-        return {"best": self.best, "kept": None if self.kept is None else list(self.kept), "waited": self.waited}
-
-    def restore(self, saved):
-        self.best, self.waited = saved["best"], saved["waited"]
-        self.kept = None if saved["kept"] is None else tuple(saved["kept"])
+        return float(miss) if np.isfinite(miss) else np.inf

@@ -7,8 +7,8 @@ from pynode.fields import field, mlp
 from pynode.fit.carried import CarriedSamples
 from pynode.fit.regularisers import with_penalty
 from pynode.models.options import widths
-from pynode.models.tabular import as_labels, as_table, as_targets, as_training_table, stored_vector
-from pynode.models.training import CarriedModel, one_of
+from pynode.models.tabular import as_labels, as_sample_weight, as_table, as_targets, as_training_table, stored_vector
+from pynode.models.training import CarriedModel, one_of, shift_and_scale
 from pynode.solving import solve
 
 # ---- Readouts and losses: fields of the state where samples arrive, in which `u` is the target
@@ -38,14 +38,18 @@ def _huber(z, u):
 LOSSES = {"cross-entropy": _cross_entropy, "squared": _squared, "huber": _huber}
 
 
-def end_loss(readout, d, loss):
-    """The field l(y, u) = loss(readout(y), u), plus what states after the d-th hold (`pynode.fit.with_penalty`)."""
-    extra = d - readout.d
+def end_loss(readout, d, loss, weighted=False):
+    """The field l(y, u) = loss(readout(y), u), plus what states after the d-th hold (`pynode.fit.with_penalty`).
 
-    @field(state=d, theta={"readout": readout}, inputs=readout.n_out, out=1, name=loss)
+    weighted: times one more input, the weight of the sample, the last.
+    """
+    extra, m = d - readout.d, readout.n_out
+
+    @field(state=d, theta={"readout": readout}, inputs=m + weighted, out=1, name=loss)
     def end(t, y, th, u):
-        value = LOSSES[loss](th.readout(y[: readout.d]), u)
-        return np.reshape(value + y[d - 1] if extra else value, (1,))
+        value = LOSSES[loss](th.readout(y[: readout.d]), u[:m])
+        value = value + y[d - 1] if extra else value
+        return np.reshape(u[m] * value if weighted else value, (1,))
 
     return end
 
@@ -77,6 +81,9 @@ class _Predictor(CarriedModel):
         atol=1e-2,
         max_iter=100,
         batch_size=64,
+        early_stopping=False,
+        validation_fraction=0.2,
+        patience=10,
         learning_rate=1e-2,
         schedule="cosine",
         max_gradient=None,
@@ -93,6 +100,7 @@ class _Predictor(CarriedModel):
         self.augment, self.lift, self.layers = augment, lift, layers
         self.method, self.rtol, self.atol = method, rtol, atol
         self.max_iter, self.batch_size, self.learning_rate = max_iter, batch_size, learning_rate
+        self.early_stopping, self.validation_fraction, self.patience = early_stopping, validation_fraction, patience
         self.schedule, self.max_gradient, self.weight_decay = schedule, max_gradient, weight_decay
         self.kinetic_energy, self.jacobian_norm = kinetic_energy, jacobian_norm
         self.scale, self.dtype, self.random_state, self.verbose = scale, dtype, random_state, verbose
@@ -125,19 +133,25 @@ class _Predictor(CarriedModel):
             )
         return own, self._readout(d, m), None if self.lift is None else mlp(k, (), d)
 
-    def _fit(self, X, targets, progress, callback):
+    def _fit(self, X, targets, weight, classes, progress, callback, checkpoint):
         """Train on features and what the loss compares with; the model as it is then."""
         rng = np.random.default_rng(self._begin())
-        self._keep_scaling(X)
+        self._keep_scaling(X, weight)
         self.field_, self.readout_, self.lift_ = parts = self._parts(X.shape[1], targets.shape[1])
-        start = np.concatenate([part.init(rng) for part in parts if part is not None])
-        return self._train(self._objective(self._scaled(X), targets), start, progress, callback)
+        start, x = np.concatenate([part.init(rng) for part in parts if part is not None]), self._scaled(X)
 
-    def _objective(self, x, targets):
-        carried = with_penalty(self.field_, *self._penalty) if any(self._penalty) else self.field_
+        def samples(rows, penalty):
+            return self._objective(x[rows], targets[rows], None if weight is None else weight[rows], penalty)
+
+        return self._train(samples, self._rows(len(x), classes), start, progress, callback, checkpoint)
+
+    def _objective(self, x, targets, weight, penalty):
+        carried = with_penalty(self.field_, *penalty) if any(penalty) else self.field_
+        if weight is not None:
+            targets = np.concatenate([targets, (weight / weight.mean())[:, None]], axis=1)
         return CarriedSamples(
             carried,
-            end_loss(self.readout_, carried.d, self._loss()),
+            end_loss(self.readout_, carried.d, self._loss(), weight is not None),
             x,
             targets,
             int(self.batch_size),
@@ -246,6 +260,13 @@ PARAMETERS = """
     max_iter : int
         Epochs.
     batch_size : int
+    early_stopping : bool
+        Keep some samples aside (of a classifier some of each class), stop when the loss on them, without penalties, no
+        longer falls, and keep the best parameters for them.
+    validation_fraction : float
+        Part of the samples kept aside.
+    patience : int
+        Epochs without improvement after which training stops.
     learning_rate, schedule, max_gradient
         Of Adam, see `pynode.fit.adam`.
     weight_decay : float
@@ -268,7 +289,8 @@ PARAMETERS = """
     field_, readout_, lift_ : Field
         lift_ is None without `lift`.
     history_ : dict of arrays
-        loss, nfe (mean evaluations of the field a sample), seconds since the start: an entry an epoch.
+        loss, nfe (mean evaluations of the field a sample), seconds since the start, validation (the loss on the samples
+        kept aside, else NaN): an entry an epoch.
     report_ : dict
         How the fit went.
     n_features_in_ : int
@@ -297,17 +319,22 @@ class NeuralODEClassifier(_Predictor):
     )
     kind = "classifier"
 
-    def fit(self, X, y, *, progress=None, callback=None):
+    def fit(self, X, y, sample_weight=None, *, progress=None, callback=None, checkpoint=None):
         """Learn from labelled samples.
 
         Parameters
         ----------
         X : (n, n_features) array
         y : (n,) array of labels, of any dtype that sorts
+        sample_weight : (n,) array, optional
+            How often each sample counts, up to a factor; a sample of weight 0 is left out.
         progress : bool or str, optional
             Show how training goes; a string is the label of the display. Default: `verbose`.
         callback : callable, optional
             callback(Epoch) after each epoch; return True to stop.
+        checkpoint : path or pynode.fit.Checkpoint, optional
+            A file that is written now and then. If it is there, the fit goes on from it, to the same bits as if
+            nothing had happened; it is removed at the end. Needs random_state.
 
         Returns
         -------
@@ -322,8 +349,12 @@ class NeuralODEClassifier(_Predictor):
         self._check()
         X = as_training_table(X, type(self).__name__)
         classes, index = as_labels(y, len(X))
+        weight, some = as_sample_weight(sample_weight, len(X))
+        if len(np.unique(index[some])) < 2:
+            raise ValueError("sample_weight leaves samples of one class only: give 2 classes or more a positive weight")
         self.classes_ = classes
-        return self._fit(X, np.eye(len(classes))[index], progress, callback)
+        targets = np.eye(len(classes))[index]
+        return self._fit(X[some], targets[some], weight, index[some], progress, callback, checkpoint)
 
     def _loss(self):
         return "cross-entropy"
@@ -343,9 +374,11 @@ class NeuralODEClassifier(_Predictor):
         """(n,) the most probable class of each sample."""
         return self.classes_[self.predict_log_proba(X).argmax(axis=1)] if hasattr(self, "theta_") else self._fitted()
 
-    def score(self, X, y):
-        """Part of the samples whose class is found."""
-        return float(np.mean(self.predict(X) == np.asarray(y).reshape(-1)))
+    def score(self, X, y, sample_weight=None):
+        """Part of the samples whose class is found; with weights, their part of the sum of all."""
+        right = self.predict(X) == np.asarray(y).reshape(-1)
+        weight, some = as_sample_weight(sample_weight, len(right))
+        return float(np.average(right[some], weights=weight))
 
     def _content(self):
         classes = self.classes_
@@ -391,6 +424,8 @@ class NeuralODERegressor(_Predictor):
     """
     )
     kind = "regressor"
+    y_shift_: np.ndarray
+    y_scale_: np.ndarray
 
     def __init__(
         self,
@@ -408,6 +443,9 @@ class NeuralODERegressor(_Predictor):
         atol=1e-2,
         max_iter=100,
         batch_size=64,
+        early_stopping=False,
+        validation_fraction=0.2,
+        patience=10,
         learning_rate=1e-2,
         schedule="cosine",
         max_gradient=None,
@@ -431,6 +469,9 @@ class NeuralODERegressor(_Predictor):
             atol=atol,
             max_iter=max_iter,
             batch_size=batch_size,
+            early_stopping=early_stopping,
+            validation_fraction=validation_fraction,
+            patience=patience,
             learning_rate=learning_rate,
             schedule=schedule,
             max_gradient=max_gradient,
@@ -444,14 +485,14 @@ class NeuralODERegressor(_Predictor):
         )
         self.readout, self.loss = readout, loss
 
-    def fit(self, X, y, *, progress=None, callback=None):
+    def fit(self, X, y, sample_weight=None, *, progress=None, callback=None, checkpoint=None):
         """Learn from samples.
 
         Parameters
         ----------
         X : (n, n_features) array
         y : (n,) or (n, outputs) array
-        progress, callback : see `NeuralODEClassifier.fit`
+        sample_weight, progress, callback, checkpoint : see `NeuralODEClassifier.fit`
 
         Returns
         -------
@@ -461,11 +502,11 @@ class NeuralODERegressor(_Predictor):
         self._check()
         X = as_training_table(X, type(self).__name__)
         targets, self._vector = as_targets(y, len(X))
-        m = targets.shape[1]
-        spread = targets.std(axis=0)
-        self.y_shift_ = targets.mean(axis=0) if self.scale else np.zeros(m)
-        self.y_scale_ = np.where(spread > 0, spread, 1.0) if self.scale else np.ones(m)
-        return self._fit(X, (targets - self.y_shift_) / self.y_scale_, progress, callback)
+        weight, some = as_sample_weight(sample_weight, len(X))
+        X, targets, m = X[some], targets[some], targets.shape[1]
+        self.y_shift_, self.y_scale_ = shift_and_scale(targets, weight) if self.scale else (np.zeros(m), np.ones(m))
+        scaled = (targets - self.y_shift_) / self.y_scale_
+        return self._fit(X, scaled, weight, None, progress, callback, checkpoint)
 
     def _check(self):
         super()._check()
@@ -488,12 +529,15 @@ class NeuralODERegressor(_Predictor):
         y = self._read_out(X) * self.y_scale_ + self.y_shift_
         return y[:, 0] if self._vector else y
 
-    def score(self, X, y):
-        """Coefficient of determination R^2, the mean over outputs; 1 is perfect."""
+    def score(self, X, y, sample_weight=None):
+        """Coefficient of determination R^2, the mean over outputs; 1 is perfect. Weights: how often each sample counts."""
         self._fitted()
         predicted = self.predict(X)
         y, _ = as_targets(y, len(predicted))
-        miss, spread = ((y - predicted.reshape(y.shape)) ** 2).sum(axis=0), ((y - y.mean(axis=0)) ** 2).sum(axis=0)
+        weight, some = as_sample_weight(sample_weight, len(y))
+        y, predicted = y[some], predicted.reshape(y.shape)[some]
+        mean = np.average(y, axis=0, weights=weight)
+        miss, spread = (np.average((y - other) ** 2, axis=0, weights=weight) for other in (predicted, mean))
         constant = np.where(miss > 0, 0.0, 1.0)  # as in scikit-learn
         return float(np.mean(np.where(spread > 0, 1 - miss / np.where(spread > 0, spread, 1.0), constant)))
 

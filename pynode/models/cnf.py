@@ -101,6 +101,13 @@ class CNF(CarriedModel):
     max_iter : int
         Epochs.
     batch_size : int
+    early_stopping : bool
+        Keep some points aside, stop when their negative log-likelihood no longer falls, and keep the best parameters for
+        them. Where training takes Hutchinson's estimate, so does this, with the same directions each time.
+    validation_fraction : float
+        Part of the points kept aside.
+    patience : int
+        Epochs without improvement after which training stops.
     learning_rate, schedule, max_gradient
         Of Adam, see `pynode.fit.adam`.
     weight_decay : float
@@ -120,8 +127,8 @@ class CNF(CarriedModel):
     field_ : Field
         In scaled units.
     history_ : dict of arrays
-        loss (negative log-likelihood in scaled units, penalties included), nfe (mean evaluations a sample), seconds: one
-        entry an epoch.
+        loss (negative log-likelihood in scaled units, penalties included), nfe (mean evaluations a sample), seconds,
+        validation (negative log-likelihood of the points kept aside, else NaN): one entry an epoch.
     report_ : dict
         How the fit went.
     n_features_in_ : int
@@ -151,6 +158,9 @@ class CNF(CarriedModel):
         atol=1e-5,
         max_iter=100,
         batch_size=256,
+        early_stopping=False,
+        validation_fraction=0.2,
+        patience=10,
         learning_rate=1e-2,
         schedule="cosine",
         max_gradient=None,
@@ -165,12 +175,13 @@ class CNF(CarriedModel):
         self.kinetic_energy, self.jacobian_norm = kinetic_energy, jacobian_norm
         self.method, self.rtol, self.atol = method, rtol, atol
         self.max_iter, self.batch_size, self.learning_rate = max_iter, batch_size, learning_rate
+        self.early_stopping, self.validation_fraction, self.patience = early_stopping, validation_fraction, patience
         self.schedule, self.max_gradient, self.weight_decay = schedule, max_gradient, weight_decay
         self.scale, self.dtype, self.random_state, self.verbose = scale, dtype, random_state, verbose
 
     # ---- Fitting
 
-    def fit(self, X, y=None, *, progress=None, callback=None):
+    def fit(self, X, y=None, *, progress=None, callback=None, checkpoint=None):
         """Learn the density of samples.
 
         Parameters
@@ -182,6 +193,9 @@ class CNF(CarriedModel):
             Show how training goes; a string is the label of the display. Default: `verbose`.
         callback : callable, optional
             callback(Epoch) after each epoch; return True to stop.
+        checkpoint : path or pynode.fit.Checkpoint, optional
+            A file that is written now and then. If it is there, the fit goes on from it, to the same bits as if
+            nothing had happened; it is removed at the end. Needs random_state.
 
         Returns
         -------
@@ -201,8 +215,12 @@ class CNF(CarriedModel):
             raise ValueError(f"feature {i} is {X[0, i]:g} in every sample: it has no density; leave that column out")
         self._keep_scaling(X)
         self.field_ = self._field(X.shape[1])
-        start = self.field_.init(self._begin())
-        return self._train(self._objective(self._scaled(X)), start, progress, callback)
+        start, x = self.field_.init(self._begin()), self._scaled(X)
+
+        def points(rows, penalty):
+            return self._objective(x[rows], penalty)
+
+        return self._train(points, self._rows(len(x)), start, progress, callback, checkpoint)
 
     def _check(self):
         super()._check()
@@ -214,8 +232,8 @@ class CNF(CarriedModel):
             raise ValueError(f"{d} features need a traced field of {d} states to {d}, without inputs; not {f!r}")
         return f
 
-    def _objective(self, x):
-        d, penalty = x.shape[1], self._penalty
+    def _objective(self, x, penalty):
+        d = x.shape[1]
         exact = self.trace == "exact" or (self.trace == "auto" and d <= LARGE)
         return CarriedSamples(
             density_field(self.field_, exact, *penalty),

@@ -1,6 +1,5 @@
 """LatentODE: a generative model of time series, a differential equation in a latent space (an autoencoder)."""
 
-import inspect
 import math
 import secrets
 import time
@@ -9,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from pynode import _version, files
+from pynode import _version
 from pynode.arguments import integer, positive, real_array
 from pynode.cells import gru_cell, rnn_cell
 from pynode.fields import Field, mlp
@@ -21,7 +20,8 @@ from pynode.fit.result import FitInterrupted
 from pynode.fit.schedules import as_schedule
 from pynode.functions import ACTIVATIONS
 from pynode.inputs import as_control
-from pynode.models.neural_ode import NotFittedError, _as_trajectories
+from pynode.models.base import SeriesEstimator, plain_params
+from pynode.models.neural_ode import _as_trajectories
 from pynode.models.options import widths
 from pynode.models.storage import _data_from_dict, _data_to_dict, _of_type, _text, _without_nan
 from pynode.solving import METHODS, Options, solve
@@ -113,7 +113,7 @@ class Belief:
     draws: np.ndarray
 
 
-class LatentODE:
+class LatentODE(SeriesEstimator):
     """A latent ODE: each series comes from an initial state z_0 of a latent differential equation, through a decoder.
 
         z_0 ~ N(0, 1),   dz/dt = f(z; theta),   x(t_i) ~ N(decoder(z(t_i)), noise^2)
@@ -750,59 +750,23 @@ class LatentODE:
 
     # ---- Parameters and files ------------------------------------------------------------------------------------
 
-    def get_params(self, deep=True):
-        """The parameters of the constructor by name (as in scikit-learn)."""
-        return {name: getattr(self, name) for name in inspect.signature(type(self)).parameters}
-
-    def set_params(self, **params):
-        """Change parameters of the constructor (as in scikit-learn); returns this model."""
-        known = inspect.signature(type(self)).parameters
-        for name, value in params.items():
-            if name not in known:
-                raise ValueError(f"LatentODE has no parameter {name!r}; it has {', '.join(known)}")
-            setattr(self, name, value)
-        return self
-
     @staticmethod
     def _from_content(content):
         return from_content(content)
 
-    def save(self, path, *, data=True):
-        """Write the model to a file that `pynode.load` reads; an existing file is replaced in one step.
-
-        Parameters
-        ----------
-        path : path
-        data : bool
-            Store the data it was fitted to as well, for pictures.
-        """
-        self._fitted()
-        params = self.get_params() | {"field": None}
-        if callable(params["schedule"]):
-            raise ValueError("schedule is a function of yours, which no model file can hold: set_params(schedule='cosine')")
-        params["noise"] = None if self.noise is None else self.noise_.tolist()
-        files.write(
-            path,
-            {
-                "model": "LatentODE",
-                "params": {name: list(x) if isinstance(x, tuple) else x for name, x in params.items()},
-                "field": None if self.field is None else self.field.to_dict(),
-                "theta": self.theta_,
-                "units": asdict(self.units_),
-                "names": list(self.names_),
-                "time_name": self.time_name_,
-                "history": self.history_,
-                "report": _without_nan(self.report_),
-                "data": _data_to_dict(self.data_) if data and self.data_ is not None else None,
-            },
-        )
-
-    def _fitted(self):
-        if not hasattr(self, "theta_"):
-            raise NotFittedError("this model was not fitted yet: call fit(t, Y), or read one with pynode.load(path)")
-
-    def __sklearn_is_fitted__(self):
-        return hasattr(self, "theta_")
+    def _content(self, data=True):
+        params = plain_params(self) | {"noise": None if self.noise is None else self.noise_.tolist()}
+        return {
+            "params": params,
+            "field": None if self.field is None else self.field.to_dict(),
+            "theta": self.theta_,
+            "units": asdict(self.units_),
+            "names": list(self.names_),
+            "time_name": self.time_name_,
+            "history": self.history_,
+            "report": _without_nan(self.report_),
+            "data": _data_to_dict(self.data_) if data and self.data_ is not None else None,
+        }
 
     def __repr__(self):
         what = f"<LatentODE latent={self.latent}, encoder={self.encoder!r}"

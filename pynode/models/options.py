@@ -6,6 +6,7 @@ from pynode.arguments import positive
 from pynode.fields import Field
 from pynode.fit.curriculum import checked_windows
 from pynode.fit.first_order import OPTIMIZERS
+from pynode.fit.holdout import check_fraction
 from pynode.fit.noise import ROBUST
 from pynode.fit.pieces import SECOND_ORDER
 from pynode.fit.schedules import as_schedule
@@ -79,8 +80,7 @@ def _numbers(model):
             positive(name, getattr(model, name), zero=name == "weight_decay")
     if not positive("steer", model.steer, zero=True) < 1:
         raise ValueError(f"steer={model.steer!r} must be below 1, a part of the last interval")
-    if not 0 < positive("validation_fraction", model.validation_fraction) < 1:
-        raise ValueError(f"validation_fraction={model.validation_fraction!r} must be between 0 and 1")
+    check_fraction(model.validation_fraction)
 
 
 def _integers(model):

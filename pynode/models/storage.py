@@ -7,6 +7,7 @@ from pynode.fit import curriculum
 from pynode.fit.curriculum import Stage
 from pynode.inputs import Signal
 from pynode.models import options
+from pynode.models.base import plain_params
 from pynode.models.scaling import Scaling
 from pynode.tables import Trajectories
 
@@ -38,7 +39,7 @@ def to_content(model, data=True):
     """A fitted NeuralODE as JSON values and arrays, for `pynode.files.write`."""
     return {
         "model": "NeuralODE",
-        "params": _plain(model),
+        "params": plain_params(model),
         "own_field": model.field is not None,
         "field": model.field_.to_dict(),
         "theta": model.theta_,
@@ -55,18 +56,6 @@ def to_content(model, data=True):
         "history": {name: np.asarray(model.history_[name], dtype=dtype) for name, dtype in HISTORY.items()},
         "data": _data_to_dict(model.data_) if data and model.data_ is not None else None,
     }
-
-
-def _plain(model):
-    """The parameters of the constructor that a file can hold."""
-    params = model.get_params() | {"field": None}
-    if callable(params["schedule"]):
-        raise ValueError("schedule is a function of yours, which no model file can hold: set_params(schedule='cosine')")
-    plain = {name: list(x) if isinstance(x, tuple) else x for name, x in params.items()}
-    for name, x in plain.items():
-        if isinstance(x, np.ndarray):
-            plain[name] = x.tolist()
-    return plain
 
 
 def from_content(content, make, member=False):

@@ -1,12 +1,8 @@
-"""Tables of samples and what is to be predicted of them, checked; what the models of tables have in common."""
+"""Tables of samples and what is to be predicted of them, checked; and what their model files hold."""
 
-import inspect
 import warnings
 
 import numpy as np
-
-from pynode import files
-from pynode.models.neural_ode import NotFittedError
 
 
 def as_table(X, name, n_features=None):
@@ -102,6 +98,28 @@ def as_targets(y, n):
     return np.ascontiguousarray(a.reshape(n, -1), dtype=np.float64), a.ndim == 1
 
 
+def as_sample_weight(weight, n):
+    """(weights of the samples that count, or None where all count the same; which of the n samples those are).
+
+    Equal weights are none, so that they change no bit.
+    """
+    everything = slice(None)
+    if weight is None:
+        return None, everything
+    w = np.asarray(weight)
+    if w.dtype.kind not in "fiub" or w.shape != (n,):
+        raise ValueError(f"sample_weight must be {n} numbers, one a row of X, not {w.dtype} of shape {w.shape}")
+    w = w.astype(np.float64)
+    bad = np.flatnonzero(~(np.isfinite(w) & (w >= 0)))
+    if len(bad):
+        raise ValueError(f"sample_weight[{bad[0]}] is {w[bad[0]]}: weights must be finite and not negative")
+    some = w > 0
+    if not some.any():
+        raise ValueError("every sample_weight is zero: nothing is left to learn from")
+    w = w[some]
+    return (None if (w == w[0]).all() else w), (everything if some.all() else some)
+
+
 def _column(y, n):
     """y as a vector of n labels."""
     if y is None:
@@ -124,65 +142,6 @@ def _conversion_warning():
     except ImportError:
         return UserWarning
     return DataConversionWarning
-
-
-class Estimator:
-    """Parameters as in scikit-learn, files, and the check that a model was fitted.
-
-    A subclass defines `_content()`, plain data for a file, and `_from_content(content)`, which trusts nothing.
-    """
-
-    kind = "model"
-    """What scikit-learn calls it."""
-
-    def get_params(self, deep=True):
-        """The parameters of the constructor by name (as in scikit-learn)."""
-        return {name: getattr(self, name) for name in inspect.signature(type(self)).parameters}
-
-    def set_params(self, **params):
-        """Change parameters of the constructor (as in scikit-learn); returns this model."""
-        known = inspect.signature(type(self)).parameters
-        for name, value in params.items():
-            if name not in known:
-                raise ValueError(f"{type(self).__name__} has no parameter {name!r}; it has {', '.join(known)}")
-            setattr(self, name, value)
-        return self
-
-    def save(self, path):
-        """Write the model to a file that `pynode.load` reads; an existing file is replaced in one step."""
-        self._fitted()
-        files.write(path, {"model": type(self).__name__} | self._content())
-
-    def _content(self):
-        raise NotImplementedError
-
-    def _fitted(self):
-        if not hasattr(self, "theta_"):
-            raise NotFittedError(f"this {type(self).__name__} is not fitted yet: call fit, or read one with pynode.load")
-
-    def __sklearn_is_fitted__(self):
-        return hasattr(self, "theta_")
-
-    def __repr__(self):
-        defaults = inspect.signature(type(self)).parameters
-        given = [f"{k}={v!r}" for k, v in self.get_params().items() if not _same(v, defaults[k].default)]
-        fitted = f": {len(self.theta_)} parameters" if hasattr(self, "theta_") else ", not fitted"
-        return f"<{type(self).__name__}({', '.join(given)}){fitted}>"
-
-
-def _same(a, b):
-    return a is b or (type(a) is type(b) and bool(np.all(a == b)))
-
-
-def plain_params(model):
-    """The parameters of the constructor that a file can hold."""
-    params = model.get_params()
-    if "schedule" in params and callable(params["schedule"]):
-        raise ValueError("schedule is a function of yours, which no model file can hold: set_params(schedule='cosine')")
-    params = params | ({"field": None} if "field" in params else {})  # stored as what it is, not as a parameter
-    return {
-        k: x.tolist() if isinstance(x, np.ndarray) else list(x) if isinstance(x, tuple) else x for k, x in params.items()
-    }
 
 
 def stored_vector(array, shape, what):

@@ -216,7 +216,11 @@ def draw_training(parent, model):
     """Loss and evaluations against epochs, one above the other."""
     over, under = parent.subplots(2, 1, sharex=True)
     number = np.arange(1, len(model.history_["loss"]) + 1)
-    over.plot(number, model.history_["loss"], color=STAGES[2], lw=1.6)
+    over.plot(number, model.history_["loss"], color=STAGES[2], lw=1.6, label="training")
+    validation = model.history_["validation"]
+    if np.isfinite(validation).any():
+        over.plot(number, np.where(np.isfinite(validation), validation, np.nan), color=STAGES[5], lw=1.6, label="kept aside")
+        over.legend(frameon=True, framealpha=0.8)
     if model.history_["loss"].min() > 0 and np.ptp(np.log10(model.history_["loss"])) > 1:
         over.set_yscale("log")
     over.set(ylabel="loss", title="Training")

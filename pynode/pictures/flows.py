@@ -5,7 +5,7 @@ from collections.abc import Callable
 import numpy as np
 
 from pynode.models.tabular import as_table
-from pynode.pictures.carried import GRID, MAX_POINTS, _bounds, draw_training
+from pynode.pictures.carried import GRID, MAX_POINTS, _bounds, draw_training, training
 from pynode.plots import DATA, LEARNED, _figure, _styled
 
 FRAMES = (1.0, 0.6, 0.3, 0.0)
@@ -63,14 +63,6 @@ def flow(model, X):
         low, high = _bounds(states[:, at, :2])
         ax.set(xlim=(low[0], high[0]), ylim=(low[1], high[1]))
         ax.grid(False)
-    return figure
-
-
-@_styled
-def training(model, X=None):
-    """The loss and the number of evaluations of the field against epochs."""
-    figure = _figure(5.2, 4.4)
-    draw_training(figure, model)
     return figure
 
 

@@ -1,0 +1,191 @@
+"""Differentiating: the rounds of a solution from the last to the first, by the formulas at the head of `pynode.events`."""
+
+import numpy as np
+
+from pynode.errors import OK
+from pynode.events.declare import _pull
+from pynode.events.forward import Solver
+from pynode.gradients import Gradients, _scaled
+
+
+class Backward:
+    """The rounds of a solution, differentiated from the last to the first; see the head of `pynode.events`."""
+
+    def __init__(self, solution, dy, wanted, event_t, event_before, event_after):
+        self.solution, self.wanted, self.rounds = solution, wanted, solution._rounds
+        old = solution._setup
+        self.solver = Solver(old.system, old.batch, old.options, own_inputs=True) if "inputs" in wanted else old
+        self.system, self.batch = old.system, old.batch
+        self.theta = solution.theta
+        self.ok = solution._raw["status"] == OK
+        self.dy = self._rows(dy)
+        self.seeds = self._event_seeds(event_t, event_before, event_after)
+        self.g_theta = np.zeros(self.system.n_params)
+        self.g_rows_t = np.zeros(self.batch.rows)
+        self.g_coef = None
+
+    def _rows(self, dy):
+        """dL/dy (rows, d), 0 where there is no state."""
+        y = self.solution._raw["y"]
+        if dy is None:
+            return np.zeros(y.shape)
+        dy = self.batch.flatten("dy", dy, np.float64)
+        lost = np.isnan(y)
+        if not np.isfinite(dy[~lost]).all():
+            raise ValueError("dy must be finite; give 0 where the loss does not depend on an entry")
+        if (np.nan_to_num(dy[lost]) != 0).any() and self.ok.all():
+            raise ValueError("dy is not 0 after a terminal event, where y is NaN: hold=True makes results there")
+        return np.where(lost, 0.0, dy)
+
+    def _event_seeds(self, *given):
+        """For each round the cotangents of its events' times, states before and states after, by position."""
+        events, d = self.solution.events, self.system.d
+        shapes, values = [(len(events),), (len(events), d), (len(events), d)], []
+        for name, x, shape in zip(("event_t", "event_before", "event_after"), given, shapes, strict=True):
+            x = np.zeros(shape) if x is None else np.asarray(x, dtype=np.float64)
+            if x.shape != shape:
+                raise ValueError(f"{name} has shape {x.shape}; this solution has {len(events)} events: give {shape}")
+            if not np.isfinite(x).all():
+                raise ValueError(f"{name} must be finite")
+            values.append(x)
+        sample = np.concatenate([np.zeros(0, np.int64), *(r.active[r.which >= 0] for r in self.rounds)])
+        back = np.argsort(np.argsort(sample, kind="stable"), kind="stable")
+        out, at = [], 0
+        for r in self.rounds:
+            n = int((r.which >= 0).sum())
+            out.append([x[back[at : at + n]] for x in values])
+            at += n
+        return out
+
+    def gradients(self):
+        """`Gradients` of the whole."""
+        B, d = self.batch.y0.shape
+        lam, lam_t = np.zeros((B, d)), np.zeros(B)
+        for number in range(len(self.rounds) - 1, -1, -1):
+            self._round(number, lam, lam_t)
+        self._times(lam_t)
+        single, out = self.batch.kind == "single", {}
+        if "theta" in self.wanted:
+            out["theta"] = self.g_theta
+        if "y0" in self.wanted:
+            out["y0"] = lam[0] if single else lam
+        if "t" in self.wanted:
+            t = self.batch.unflatten(self.g_rows_t)
+            out["t"] = t.sum(axis=0) if self.batch.kind == "shared" else t
+        if "inputs" in self.wanted:
+            out["inputs"] = _scaled(self.solver.signal.pull(self.g_coef), 1.0)
+        return Gradients(**out)
+
+    def _times(self, lam_t):
+        if len(self.batch.row):
+            self.g_rows_t[self.batch.row] += lam_t
+
+    def _round(self, number, lam, lam_t):
+        """Cotangents (lam, lam_t) of the later initial states and times -> those of this round."""
+        r = self.rounds[number]
+        ok = self.ok[r.active]
+        seed = np.zeros((len(r.active), self.system.d))
+        has = r.which >= 0
+        if (has & ok).any():
+            k = np.flatnonzero(has & ok)
+            seed[k] = self._events(r, k, [x[ok[has]] for x in self.seeds[number]], lam, lam_t)
+        k = np.flatnonzero(ok & np.array([len(g) > 1 for g in r.grids]))
+        lam[r.active], lam_t[r.active] = 0.0, 0.0
+        for i in np.flatnonzero(ok & np.array([len(g) == 1 for g in r.grids])):  # one time only
+            lam[r.active[i]] += self.dy[r.saves[i]].sum(axis=0)
+        if not len(k):
+            return
+        times, rows = self._stretch_rows(r, k, seed, first=number == 0)
+        problem = self.solver.problem(r.active[k], r.y[k], times, [r.grids[i] for i in k], reverse=True)
+        raw = problem.run(
+            self.solver.theta_field(self.theta),
+            callback=self.solver.callback(self.theta),
+            g_y=rows.astype(self.solver.dtype),
+            gradient="discrete",
+            wrt_y0=True,
+            wrt_t=True,
+            wrt_inputs="inputs" in self.wanted,
+        )
+        self.g_theta[: self.system.field.n_params] += raw["g_theta"]
+        lam[r.active[k]] = raw["g_y0"]
+        at = 0
+        for i, t in zip(k, times, strict=True):
+            lam_t[r.active[i]] = raw["g_t"][at]
+            inside = len(r.saves[i]) - (number == 0)
+            self.g_rows_t[r.saves[i][len(r.saves[i]) - inside :]] += raw["g_t"][at + 1 : at + 1 + inside]
+            at += len(t)
+        if "inputs" in self.wanted:
+            self.g_coef = raw["g_coef"] + (0.0 if self.g_coef is None else self.g_coef)
+
+    def _stretch_rows(self, r, k, seed, first, last_step=False):
+        """Times of the stretches (or of their last steps), and cotangents of their states."""
+        times, rows, row_t = [], [], self.solver.row_t
+        for i in k:
+            saves, grid = r.saves[i], r.grids[i]
+            start = grid[-2] if last_step else grid[0]
+            if last_step:
+                saves = saves[(row_t[saves] - start) * self.solver.way[r.active[i]] > 0]
+            open_start = last_step or not first
+            t, g = row_t[saves], self.dy[saves]
+            if open_start:
+                t, g = np.concatenate([[start], t]), np.concatenate([np.zeros((1, g.shape[1])), g])
+            if r.which[i] >= 0:
+                t, g = np.append(t, grid[-1]), np.concatenate([g, seed[i : i + 1]])
+            times.append(t)
+            rows.append(g)
+        return times, np.concatenate(rows)
+
+    def _events(self, r, k, seeds, lam, lam_t):
+        """Through the events at positions k of a round: cotangents of the states before them, their times eliminated."""
+        t, y, sample = r.t_event[k], r.before[k].astype(np.float64), r.active[k]
+        theta = self.theta.astype(np.float64)
+        g_t, g_before, g_after = seeds
+        a = lam[sample] + g_after + np.array([self.dy[r.at_event[i]].sum(axis=0) for i in k])
+        b, tau = np.array(g_before), lam_t[sample] + g_t
+        for e, reset in enumerate(self.system.resets):
+            here = r.which[k] == e
+            if not here.any():
+                continue
+            if reset is None:
+                b[here] += a[here]
+                continue
+            _, gy, gt, gtheta = _pull(reset, t[here], y[here], theta, a[here])
+            b[here] += gy
+            tau[here] += gt
+            self.g_theta += gtheta
+        one = np.zeros((len(k), len(self.system.events)))
+        one[np.arange(len(k)), r.which[k]] = 1.0
+        _, gy, gt, _ = _pull(self.system.watch, t, y, theta, one)
+        mu, rate = self._last_steps(r, k, b, gy)
+        mu, rate = mu + tau, rate + gt
+        if (bad := (rate == 0) & (mu != 0)).any():
+            i = k[np.flatnonzero(bad)[0]]
+            raise ValueError(
+                f"event {r.which[i]} of sample {r.active[i]} at t = {r.t_event[i]:g} is met at rate 0 "
+                "(it grazes, or jumps): its time has no derivative"
+            )
+        s = np.where(mu == 0, 0.0, -mu / np.where(rate == 0, 1.0, rate))
+        self.g_theta += _pull(self.system.watch, t, y, theta, one * s[:, None])[3]
+        return b + s[:, None] * gy
+
+    def _last_steps(self, r, k, b, gy):
+        """Of the steps that end on events: derivative of the loss (cotangent b at the end, and saved rows inside) and of g
+        with respect to their lengths."""
+        seed = np.zeros((len(r.active), self.system.d))
+        seed[k] = b
+        times, loss_rows = self._stretch_rows(r, k, seed, first=False, last_step=True)
+        ends = np.cumsum([len(t) for t in times]) - 1
+        g_rows = np.zeros_like(loss_rows)
+        g_rows[ends] = gy
+        grids = [r.grids[i][-2:] for i in k]
+        active, y0 = np.tile(r.active[k], 2), np.concatenate([r.last[k], r.last[k]])
+        problem = self.solver.problem(active, y0, times + times, grids + grids, reverse=True)
+        raw = problem.run(
+            self.solver.theta_field(self.theta),
+            callback=self.solver.callback(self.theta),
+            g_y=np.concatenate([loss_rows, g_rows]).astype(self.solver.dtype),
+            gradient="discrete",
+            wrt_t=True,
+        )
+        g_t = raw["g_t"]
+        return g_t[ends], g_t[len(loss_rows) + ends]

@@ -1,0 +1,86 @@
+"""What a solve with events gives: `Events` and `EventSolution`."""
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from pynode.gradients import _check_wrt
+from pynode.solving import Solution
+
+
+@dataclass(frozen=True)
+class Events:
+    """All events of a solve, ordered by sample, then in the order in which they happened.
+
+    Attributes
+    ----------
+    sample, which : (n,) int arrays
+        The sample, and the index of the event in the list that was given.
+    t : (n,) array
+    before, after : (n, d) arrays
+        States on both sides of the reset.
+    """
+
+    sample: np.ndarray
+    which: np.ndarray
+    t: np.ndarray
+    before: np.ndarray
+    after: np.ndarray
+
+    def __len__(self):
+        return len(self.t)
+
+    def of(self, sample=None, which=None):
+        """Those of one sample, or one event, or both: an `Events`."""
+        keep = np.ones(len(self), bool)
+        keep &= True if sample is None else self.sample == sample
+        keep &= True if which is None else self.which == which
+        return Events(self.sample[keep], self.which[keep], self.t[keep], self.before[keep], self.after[keep])
+
+
+class EventSolution(Solution):
+    """A `Solution` with events.
+
+    Attributes
+    ----------
+    y : as in `Solution`
+        At a time at which an event happens: the state after it. After a terminal event: NaN, or held.
+    events : Events
+    terminated : bool or (B,) bool array
+        Whether a terminal event ended the sample.
+    """
+
+    events: Events
+    terminated: Any
+    _rounds: list
+
+    def __init__(self, solver, theta, raw, events, terminated, rounds):
+        super().__init__(solver, theta, raw)
+        self.__dict__.update(events=events, terminated=terminated, _rounds=rounds)
+
+    def vjp(
+        self, dy=None, wrt=("theta", "y0"), adjoint=None, memory=None, *, event_t=None, event_before=None, event_after=None
+    ):
+        """Gradients of a loss of y and of the events, through the event times.
+
+        Parameters
+        ----------
+        dy : like y, optional
+            dL/dy; entries after a terminal event that is not held must be 0 or NaN.
+        wrt : tuple out of "theta", "y0", "t", "inputs"
+        event_t : (n,) array, optional
+            dL/d(times of the events), in the order of `events`.
+        event_before, event_after : (n, d) arrays, optional
+
+        Returns
+        -------
+        Gradients
+        """
+        if adjoint not in (None, "discrete"):
+            raise ValueError(f"adjoint={adjoint!r}: a solve with events has the discrete adjoint only")
+        if memory is not None:
+            raise ValueError("memory= is not available for a solve with events: its stretches are short tapes already")
+        from pynode.events.backward import Backward
+
+        return Backward(self, dy, _check_wrt(wrt, self.field), event_t, event_before, event_after).gradients()
