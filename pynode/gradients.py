@@ -18,7 +18,7 @@ from pynode.adjoints import backsolve, interpolating
 from pynode.arguments import as_batch, as_dynamics, as_memory, as_theta, positive, real_array
 from pynode.errors import OK, SolveWarning
 from pynode.losses import LOSSES
-from pynode.plans import keep, recall
+from pynode.plans import alike, keep, recall, serves
 from pynode.solving import (
     Options,
     Result,
@@ -362,9 +362,10 @@ class Objective:
         """(loss, gradient with respect to theta); (NaN, zeros) if every sample failed."""
         if self._fast:
             problem = self.setup.problem
-            if not problem.takes(theta):
-                theta = as_theta(self.field, theta, self.dtype)
-            raw = problem.run(theta, gradient=self.adjoint, memory=self.memory)
+            ready = alike(theta, self.dtype)
+            if not problem.takes(ready):
+                ready = as_theta(self.field, theta, self.dtype)
+            raw = problem.run(ready, gradient=self.adjoint, memory=self.memory)
             loss, scale = self._loss(raw)
             return loss, raw["g_theta"] * scale
         value = self.evaluate(theta)
@@ -490,8 +491,9 @@ def loss_and_grad(
     key = (loss, reduction, loss_scale, loss_dof, adjoint, wrt, memory, dtype, *options.items())
     check_errors(errors)
     objective = recall(f, key) if weight is None and data is None else None
-    if objective is not None and objective.setup.problem.fits(objective.setup.single, theta, y0, t, target):
-        return objective._evaluate(theta, errors, y0, t, target)
+    arrays = objective and serves(objective.setup, theta, y0, t, target)
+    if arrays:
+        return objective._evaluate(arrays[0], errors, y0, arrays[1], target)
     objective = Objective(
         f,
         y0,

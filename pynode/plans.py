@@ -5,10 +5,14 @@ with the field under the options of the call. `_core.Problem.fits` then decides 
 arrays: types, shapes, and all times are compared each time, so that a plan cannot go stale.
 """
 
+import numpy as np
+
 from pynode.fields import Field
 
 MOST = 16
 """So many plans of a field are kept."""
+
+DOUBLE = np.dtype(np.float64)
 
 LARGEST = 1 << 16
 """Saved numbers (rows x states) of the largest problem that is kept: checking is nothing beside a larger one."""
@@ -22,6 +26,20 @@ def recall(f, key):
         return f.plans.get(key)
     except TypeError:
         return None
+
+
+def alike(x, dtype):
+    """x as dtype if it is an array of floats or doubles, so that a plan of the other type may serve; else x itself."""
+    if type(x) is not np.ndarray or x.dtype is dtype or x.dtype.char not in "fd":
+        return x
+    with np.errstate(over="ignore"):  # infinite then, and refused
+        return x.astype(dtype)
+
+
+def serves(setup, theta, y0, t, *target):
+    """(theta, t) in the types of the plan's setup, if that serves these arrays; else None."""
+    theta, t = alike(theta, setup.dtype), alike(t, DOUBLE)
+    return (theta, t) if setup.problem.fits(setup.single, theta, y0, t, *target) else None
 
 
 def keep(f, key, plan, setup):

@@ -23,7 +23,7 @@ from pynode.arguments import (
 )
 from pynode.errors import MESSAGES, OK, STATUS, SolveError, SolveWarning
 from pynode.inputs import as_signal
-from pynode.plans import keep, recall
+from pynode.plans import keep, recall, serves
 from pynode.systems import System, core_parts, jumping_rows
 
 METHODS = {row["name"]: row for row in _core.tableaus()}
@@ -573,7 +573,9 @@ def solve(
         return solve_events(f, y0, t, theta, options, dense, steps, dtype, errors, events, max_events)
     key = (method, rtol, atol, step, save, max_steps, first_step, max_step, coupling, threads, dense, steps, dtype)
     setup = recall(f, key) if inputs is None and grid is None and data is None else None
-    if setup is not None and setup.problem.fits(setup.single, theta, y0, t):
+    arrays = setup and serves(setup, theta, y0, t)
+    if arrays:
+        theta, t = arrays
         solution = Solution(setup, theta, setup.problem.run(theta, y0=y0), y0, t)
     else:
         y0 = real_array("y0", y0, real_dtype(dtype))

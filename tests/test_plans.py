@@ -151,3 +151,20 @@ def test_fits_and_takes(case):
     assert not own.fits(False, theta, y0[:2], t)
     with pytest.raises(TypeError, match="fits"):
         problem.fits(False, theta)
+
+
+def test_floats_and_doubles_together(case):
+    """float32 states with parameters and times of either type, as `init` and data files give them, have one plan."""
+    f, y0, t, theta, target = case
+    t, y0, target = np.arange(6) / 8, y0.astype(np.float32), target.astype(np.float32)
+    for p in (theta, theta.astype(np.float32)):
+        for times in (t, t.astype(np.float32)):
+            now = same_solve(f, y0, times, p)
+            assert now.y.dtype == now.theta.dtype == np.float32 and now.t.dtype == np.float64
+            same_gradient(f, y0, times, p, target)
+    plans = dict(f.plans)
+    assert pn.solve(f, y0, t, theta)._setup is pn.solve(f, y0, t.astype(np.float32), theta.astype(np.float32))._setup
+    assert f.plans == plans
+    for bad in (np.full_like(theta, 1e300), np.full_like(theta, np.nan)):  # too large for float32
+        with pytest.raises(ValueError, match=r"theta"):
+            pn.solve(f, y0, t, bad)
