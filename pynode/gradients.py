@@ -491,8 +491,7 @@ def loss_and_grad(
     key = (loss, reduction, loss_scale, loss_dof, adjoint, wrt, memory, dtype, *options.items())
     check_errors(errors)
     objective = recall(f, key) if weight is None and data is None else None
-    arrays = objective and serves(objective.setup, theta, y0, t, target)
-    if arrays:
+    if objective is not None and (arrays := serves(objective.setup, theta, y0, t, target)):
         return objective._evaluate(arrays[0], errors, y0, arrays[1], target)
     objective = Objective(
         f,

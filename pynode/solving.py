@@ -573,8 +573,7 @@ def solve(
         return solve_events(f, y0, t, theta, options, dense, steps, dtype, errors, events, max_events)
     key = (method, rtol, atol, step, save, max_steps, first_step, max_step, coupling, threads, dense, steps, dtype)
     setup = recall(f, key) if inputs is None and grid is None and data is None else None
-    arrays = setup and serves(setup, theta, y0, t)
-    if arrays:
+    if setup is not None and (arrays := serves(setup, theta, y0, t)):
         theta, t = arrays
         solution = Solution(setup, theta, setup.problem.run(theta, y0=y0), y0, t)
     else:
