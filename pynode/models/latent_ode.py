@@ -4,6 +4,7 @@ import math
 import secrets
 import time
 from dataclasses import asdict, dataclass, field
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -13,7 +14,7 @@ from pynode.arguments import integer, positive, real_array
 from pynode.cells import gru_cell, rnn_cell
 from pynode.fields import Field, mlp
 from pynode.fit.adam import adam
-from pynode.fit.checkpoint import as_checkpoint
+from pynode.fit.checkpoint import opened
 from pynode.fit.elbo import Elbo, Networks, Series, bounds, encode, kl, likelihood
 from pynode.fit.progress import Progress
 from pynode.fit.result import FitInterrupted
@@ -306,31 +307,26 @@ class LatentODE(SeriesEstimator):
         seed = secrets.randbits(31) if self.random_state is None else int(self.random_state)
         networks = self._networks(data.d, units)
         objective = self._objective(networks, units.series(data), seed, units.t_scale)
-        checkpoint = self._open(checkpoint, data)
         theta0, interrupt = networks.init(seed), None
         total, show = int(self.max_iter), bool(self.verbose) if progress is None else bool(progress)
-        with Progress(total, "training", show) as bar:
-            try:
-                result = adam(
-                    objective,
-                    theta0,
-                    max_iter=total,
-                    learning_rate=self.learning_rate,
-                    schedule=self.schedule,
-                    max_gradient=self.max_gradient,
-                    callback=_reporting(bar, callback),
-                    checkpoint=checkpoint,
-                )
-            except FitInterrupted as error:
-                result, interrupt = error.result, error
-            finally:
-                if checkpoint is not None:
-                    checkpoint.close() if interrupt is not None else None
-        if checkpoint is not None and interrupt is None:
-            checkpoint.done()
-        self._keep(networks, result, units, data, seed, objective.failed, started)
-        if interrupt is not None:
-            raise interrupt
+        with opened(checkpoint, self.random_state, partial(self._what, data)) as saved:
+            with Progress(total, "training", show) as bar:
+                try:
+                    result = adam(
+                        objective,
+                        theta0,
+                        max_iter=total,
+                        learning_rate=self.learning_rate,
+                        schedule=self.schedule,
+                        max_gradient=self.max_gradient,
+                        callback=_reporting(bar, callback),
+                        checkpoint=saved,
+                    )
+                except FitInterrupted as error:
+                    result, interrupt = error.result, error
+            self._keep(networks, result, units, data, seed, objective.failed, started)
+            if interrupt is not None:
+                raise interrupt
         return self
 
     def _networks(self, d, units):
@@ -366,17 +362,10 @@ class LatentODE(SeriesEstimator):
             dtype=np.dtype(self.dtype).type,
         )
 
-    def _open(self, checkpoint, data):
-        if checkpoint is None:
-            return None
-        if self.random_state is None:
-            raise ValueError("checkpoint= needs random_state, so that the fit can be continued as it began")
-        checkpoint = as_checkpoint(checkpoint)
-        params = {name: value for name, value in self.get_params().items() if name not in ("field", "verbose")}
-        field = None if self.field is None else self.field.to_dict()
+    def _what(self, data):
+        """What a fit follows from, for the fingerprint of a checkpoint."""
         signal = () if data.signal is None else (data.signal.kind, data.signal.t, data.signal.u)
-        checkpoint.open(_version.__version__, "LatentODE", params, field, list(data.t), list(data.y), *signal)
-        return checkpoint
+        return "LatentODE", *self._told("verbose"), list(data.t), list(data.y), *signal
 
     def _keep(self, networks, result, units, data, seed, failed, started):
         self.networks_, self.theta_, self.units_, self.t0_ = networks, result.theta, units, units.t0
