@@ -4,7 +4,8 @@
     python benchmarks/latent.py --fits [--iterations 4000]
 
 The model is in latent_data.py; it is trained on all series at once, so that an iteration is the same work for all. Times are
-of the processor, the best and the median iteration. The libraries take turns, each in a process of its own with one thread.
+of the processor, the best and the median of the first 100 iterations: the same stage of training. The libraries take turns,
+each in a process of its own with one thread.
 With --fits pynode trains as it would by itself, in minibatches, beside the same model with a recurrent network for the
 latent equation. RMSE: of the curve from the posterior mean against the spiral without noise, all 100 points of the window.
 """

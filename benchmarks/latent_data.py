@@ -13,6 +13,16 @@ ANNEAL = 200
 """Iterations over which the weight of the KL divergence rises to 1 (pynode: a tenth of training)."""
 
 
+COMPARED = 100
+"""Iterations whose times are compared: steps become shorter as training goes on, and some libraries come further."""
+
+
+def times(costs):
+    """What is reported of the milliseconds of the iterations."""
+    some = costs[:COMPARED]
+    return {"best": float(np.min(some)), "median": float(np.median(some)), "iterations": len(costs)}
+
+
 def prepared(path):
     """A dict of float32 arrays from the file that latent.py writes.
 

@@ -10,7 +10,7 @@ import sys
 import time
 
 import numpy as np
-from latent_data import ANNEAL, DECODER, ENCODER, HIDDEN, LATENT, SPAN, prepared
+from latent_data import ANNEAL, DECODER, ENCODER, HIDDEN, LATENT, SPAN, prepared, times
 
 import pynode as pn
 from pynode.fit import elbo
@@ -59,8 +59,7 @@ def race(path, cell, rtol, seconds):
     z = pn.solve(nets.generator.field, mean, arrays["grid"], part["field"], rtol=1e-5, atol=1e-5).y
     x = decoded(nets, part["loss"], z) * arrays["scale"] + arrays["shift"]
     costs = 1e3 * np.diff(clock[1:])
-    times = {"best": costs.min(), "median": np.median(costs), "iterations": len(costs)}
-    return times | {"rmse": rmse(x, arrays["clean"])}
+    return times(costs) | {"rmse": rmse(x, arrays["clean"])}
 
 
 def decoded(nets, theta, z):

@@ -8,9 +8,8 @@ import os
 import sys
 import time
 
-import numpy as np
 import torch
-from latent_data import ANNEAL, DECODER, ENCODER, HIDDEN, LATENT, prepared
+from latent_data import ANNEAL, DECODER, ENCODER, HIDDEN, LATENT, prepared, times
 from torch import nn
 from torchdiffeq import odeint
 
@@ -67,8 +66,7 @@ def main(path, cell, rtol, seconds):
     with torch.no_grad():
         curve = model.curves(model.encode(x)[0], grid, 1e-5) * data["scale"] + data["shift"]
         rmse = float(((curve - data["clean"]) ** 2).mean().sqrt())
-    times = {"best": min(costs), "median": np.median(costs), "iterations": k}
-    print(json.dumps(times | {"rmse": rmse}))
+    print(json.dumps(times(costs) | {"rmse": rmse}))
 
 
 if __name__ == "__main__":

@@ -151,31 +151,37 @@ static void FN(seed_stages)(const FN(work) * W, T **gk, const double *h, const T
 static int FN(collect_saves)(FN(work) * W) {
     const pn_problem *P = W->P;
     FN(back) *B = &W->back;
-    int degree = W->tab->dense_degree, any = 0;
-    size_t size = (size_t)W->d * L;
+    size_t degree = (size_t)W->tab->dense_degree, d = (size_t)W->d, size = d * L;
+    int32_t first[L], end[L], most = 0, any = 0;
     memset(B->g_base, 0, size * sizeof(T));
-    for (int l = 0; l < L; l++) {
-        if (!B->live[l]) continue;
+    for (size_t l = 0; l < L; l++) {
         const pn_record *r = &B->record[l];
-        for (int32_t j = r->save; j < r->save_end; j++) {
-            int64_t i = B->sample[l], row = P->row[i] + j;
-            double ts = FN(time_of)(P, i, j);
-            if (!r->landed && P->g_t && !any++) memset(B->g_coef, 0, (size_t)degree * size * sizeof(T)); /* for f_new */
-            if (FN(same_time)(ts, B->t_new[l])) {
-                for (int32_t c = 0; !P->jump.program && c < W->d; c++) B->lambda[(size_t)c * L + (size_t)l] += (T)FN(cotangent)(W, row, c);
-                continue; /* with jumps: unjump_saves */
-            }
-            if (!any) memset(B->g_coef, 0, (size_t)degree * size * sizeof(T));
-            any = 1;
-            T theta = (T)((ts - B->t[l]) / B->h[l]);
-            for (int32_t c = 0; c < W->d; c++) {
-                T g = (T)FN(cotangent)(W, row, c), *to = B->g_coef + (size_t)c * L + (size_t)l;
-                B->g_base[(size_t)c * L + (size_t)l] += g;
-                for (int q = 0; q < degree; q++) to[(size_t)q * size] += (g *= theta);
-            }
-        }
+        first[l] = end[l] = 0;
+        if (!B->live[l]) continue;
+        int64_t i = B->sample[l];
+        first[l] = r->save;
+        end[l] = FN(ends_from)(P, i, r->save, r->save_end, B->t_new[l]);
+        if (end[l] - first[l] > most) most = end[l] - first[l];
+        any |= !r->landed && P->g_t && r->save < r->save_end; /* for f_new */
+        for (int32_t j = end[l]; !P->jump.program && j < r->save_end; j++) /* with jumps: unjump_saves */
+            for (size_t c = 0; c < d; c++) B->lambda[c * L + l] += (T)FN(cotangent)(W, P->row[i] + j, (int32_t)c);
     }
-    return any;
+    if (!any && most == 0) return 0;
+    memset(B->g_coef, 0, degree * size * sizeof(T));
+    for (int32_t round = 0; round < most; round++) {
+        int64_t row[L];
+        T theta[L], *g = W->spare;
+        FN(inside)(P, round, B->sample, first, end, B->t, B->h, row, theta);
+        for (size_t l = 0; l < L; l++)
+            for (size_t c = 0; c < d; c++) g[c * L + l] = row[l] < 0 ? 0 : (T)FN(cotangent)(W, row[l], (int32_t)c);
+        for (size_t e = 0; e < size; e++) B->g_base[e] += g[e];
+        for (size_t q = 0; q < degree; q++)
+            for (size_t c = 0; c < d; c++) {
+                T *to = B->g_coef + (q * d + c) * L, *power = g + c * L;
+                for (size_t l = 0; l < L; l++) to[l] += power[l] *= theta[l];
+            }
+    }
+    return 1;
 }
 
 static void FN(seed_dense)(const FN(work) * W, T **gk) {

@@ -612,8 +612,9 @@ done:
 
 /* ---- plain evaluation ------------------------------------------------------------------------------------------------------- */
 static void FN(gather_lanes)(T *to, const T *from, int64_t first, int64_t n, int32_t size) {
-    for (int32_t c = 0; c < size; c++)
-        for (int64_t l = 0; l < L; l++) to[(size_t)c * L + (size_t)l] = from[(size_t)(first + (l < n ? l : 0)) * (size_t)size + (size_t)c];
+    const T *row[L];
+    for (int64_t l = 0; l < L; l++) row[l] = from + (size_t)(first + (l < n ? l : 0)) * (size_t)size;
+    FN(fill_rows)(to, row, size);
 }
 
 static pn_status FN(evaluate)(const pn_program *prog, int64_t n, const void *const *slots, const void *const *theta,

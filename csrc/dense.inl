@@ -190,7 +190,7 @@ static void FN(outer_product)(const FN(exec) * E, const pn_decoded *x, T *files,
 }
 
 static void FN(acc_outer)(const FN(exec) * E, const pn_decoded *x, T *files, size_t stride, int n_files, double *g) {
-    if (x->m >= 8 && x->n >= FN(COLUMNS)) FN(outer_product)(E, x, files, stride, n_files, g);
+    if (x->m >= 8 && 4 * x->n >= 3 * FN(COLUMNS)) FN(outer_product)(E, x, files, stride, n_files, g);
     else FN(outer_tiles)(0, E, x, files, stride, n_files, NULL, g);
 }
 static void FN(acc_outer_weighted)(const FN(exec) * E, const pn_decoded *x, T *files, size_t stride, int n_files, const T *weight, double *g) {

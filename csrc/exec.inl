@@ -88,6 +88,10 @@ static void FN(binary)(int32_t op, T *o, const T *a, const T *b, size_t count) {
 static void FN(where)(T *o, const T *cond, const T *a, const T *b, size_t count) {
     EACH(V(sel)(V(load)(cond + i) == ZERO, Y, X));
 }
+/* the same condition in all rows */
+static void FN(where_rows)(T *o, const T *cond, const T *a, const T *b, size_t count) {
+    EACH(V(sel)((PN_BLOCK ? V(load)(cond + i % L) : V(set1)(cond[0])) == ZERO, Y, X));
+}
 #undef EACH
 #undef X
 #undef Y
@@ -209,7 +213,10 @@ static int FN(run)(const FN(exec) * E, T *file, int32_t begin, int32_t end) {
         case PN_OP_MATVEC_T: FN(matvec_t)(o, a, b, x->n / x->m, x->m); break;
         case PN_OP_OUTER: FN(outer)(o, a, b, x->n, x->m / x->n); break;
         case PN_OP_SUM: FN(sum)(o, a, x->n); break;
-        case PN_OP_WHERE: FN(where)(o, a, b, FN(at)(E, file, x->c), count); break;
+        case PN_OP_WHERE:
+            if (x->n == x->m) FN(where)(o, a, b, FN(at)(E, file, x->c), count);
+            else FN(where_rows)(o, a, b, FN(at)(E, file, x->c), count);
+            break;
         case PN_OP_CALL: {
             int stopped = FN(callback)(E, x, file, o);
             if (stopped) return stopped;

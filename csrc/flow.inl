@@ -374,29 +374,54 @@ static void FN(dense_coef)(const FN(work) * W, T *const *k, const double *h, T *
         }
 }
 
+/* Of a step's save times first .. end - 1 of sample i the last ones are at its end, t_new: where those begin. */
+static inline int32_t FN(ends_from)(const pn_problem *P, int64_t i, int32_t first, int32_t end, double t_new) {
+    while (end > first && FN(same_time)(FN(time_of)(P, i, end - 1), t_new)) end--;
+    return end;
+}
+
+/* Save time number `round` inside the lanes' steps from t of length h: its row, and theta with y(t + theta h); row -1: has none. */
+static void FN(inside)(const pn_problem *P, int32_t round, const int64_t *sample, const int32_t *first, const int32_t *end, const double *t,
+                       const double *h, int64_t *row, T *theta) {
+    for (int l = 0; l < L; l++) {
+        int32_t j = first[l] + round;
+        row[l] = -1;
+        theta[l] = 0;
+        if (j >= end[l]) continue;
+        row[l] = P->row[sample[l]] + j;
+        theta[l] = (T)((FN(time_of)(P, sample[l], j) - t[l]) / h[l]);
+    }
+}
+
 static void FN(write_saves)(FN(work) * W) {
     const pn_problem *P = W->P;
     const FN(flow) *f = &W->flow;
-    int degree = W->tab->dense_degree;
-    size_t stride = (size_t)W->d * L;
-    for (int l = 0; l < W->lanes; l++) {
+    size_t degree = (size_t)W->tab->dense_degree, d = (size_t)W->d, size = d * L;
+    int32_t end[L], most = 0;
+    for (int l = 0; l < L; l++) {
+        end[l] = f->save[l];
+        if (!f->accepted[l]) continue;
         int64_t i = f->sample[l];
-        for (int32_t j = f->save[l]; f->accepted[l] && j < f->save_end[l]; j++) {
-            double ts = FN(time_of)(P, i, j);
-            if (FN(same_time)(ts, f->t_new[l])) {
-                if (P->jump.program) continue; /* jump_saves */
-                FN(jump)(P, P->row[i] + j, W->d, f->y_new + l);
-                FN(save_row)(W, P->row[i] + j, f->y_new + l);
-                continue;
-            }
-            T theta = (T)((ts - f->t[l]) / f->h[l]), *to = (T *)P->y + (size_t)(P->row[i] + j) * (size_t)W->d;
-            for (int32_t c = 0; c < W->d; c++) {
-                const T *q = f->coef + (size_t)c * L + (size_t)l;
-                T v = q[(size_t)(degree - 1) * stride];
-                for (int g = degree - 1; g-- > 0;) v = v * theta + q[(size_t)g * stride];
-                to[c] = f->y[(size_t)c * L + (size_t)l] + theta * v;
-            }
-            if (P->jump.program) memcpy((T *)P->y_before + (size_t)(P->row[i] + j) * (size_t)W->d, to, (size_t)W->d * sizeof(T));
+        end[l] = FN(ends_from)(P, i, f->save[l], f->save_end[l], f->t_new[l]);
+        if (end[l] - f->save[l] > most) most = end[l] - f->save[l];
+        for (int32_t j = end[l]; !P->jump.program && j < f->save_end[l]; j++) { /* with jumps: jump_saves */
+            FN(jump)(P, P->row[i] + j, W->d, f->y_new + l);
+            FN(save_row)(W, P->row[i] + j, f->y_new + l);
+        }
+    }
+    for (int32_t round = 0; round < most; round++) {
+        int64_t row[L];
+        T theta[L];
+        FN(inside)(P, round, f->sample, f->save, end, f->t, f->h, row, theta);
+        for (size_t e = 0; e < size; e += VE) {
+            vec x = PN_BLOCK ? V(load)(theta + e % L) : V(set1)(theta[0]), v = V(load)(f->coef + (degree - 1) * size + e);
+            for (size_t g = degree - 1; g-- > 0;) v = v * x + V(load)(f->coef + g * size + e);
+            V(store)(W->spare + e, V(load)(f->y + e) + x * v);
+        }
+        for (int l = 0; l < W->lanes; l++) {
+            if (row[l] < 0) continue;
+            FN(save_row)(W, row[l], W->spare + l);
+            if (P->jump.program) memcpy((T *)P->y_before + (size_t)row[l] * d, (T *)P->y + (size_t)row[l] * d, d * sizeof(T));
         }
     }
 }

@@ -3,6 +3,30 @@
 #define PN_PROGRAM_H
 #include "pynode.h"
 
+typedef enum pn_shape {
+    PN_SHAPE_LEAF,
+    PN_SHAPE_AFFINE,
+    PN_SHAPE_AFFINE_T,
+    PN_SHAPE_MATVEC,
+    PN_SHAPE_MATVEC_T,
+    PN_SHAPE_OUTER,
+    PN_SHAPE_SAME,
+    PN_SHAPE_BCAST,
+    PN_SHAPE_SUM,
+    PN_SHAPE_SLICE,
+    PN_SHAPE_CONCAT,
+    PN_SHAPE_GATHER,
+    PN_SHAPE_SCATTER,
+    PN_SHAPE_CALL,
+    PN_SHAPE_ACC
+} pn_shape;
+typedef struct pn_op_row { /* a row of ops.def */
+    const char *name;
+    pn_shape shape;
+    int operands;
+} pn_op_row;
+extern const pn_op_row pn_ops[PN_N_OPS];
+
 /* Registers live in a register file, one file a stage, except those of the prologue (functions of theta only), which
    live in one shared file. An operand is its first row in its file; a row of the shared file r is written ~r (< 0). */
 typedef struct pn_decoded {
@@ -28,6 +52,12 @@ typedef struct pn_layout {
     int64_t pack_size;              /* elements of packed weights */
     int64_t sums_size;              /* one lane: elements of the sums of the accumulating segment, padded */
 } pn_layout;
+
+/* The segment of instruction i: 0 prologue, 1 forward, 2 reverse, 3 accumulate. */
+int pn_segment_of(const pn_program_spec *s, int32_t i);
+
+/* layout.c. state (n_reg): 1 + the segment that writes a register; uses (n_reg): how often it is read, outputs twice more. */
+pn_status pn_layout_make(const pn_program_spec *s, const unsigned char *state, const int32_t *uses, int which, pn_layout *l);
 
 struct pn_program {
     int32_t n_slots, n_outputs, n_spaces, n_grads, has_call;

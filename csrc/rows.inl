@@ -15,14 +15,38 @@ static void FN(ready)(FN(exec) * E, T *file);
 /* The register file to fill next. */
 static inline T *FN(part_file)(const FN(part) * A) { return A->files + (size_t)A->used * A->stride; }
 
-/* Slots t, y and x of lane l: the row of the data, the state y (d). */
-static void FN(fill_lane)(const FN(work) * W, const FN(part) * A, T *file, size_t l, double t, const T *y, int64_t row) {
+/* to[c][lane] = row[lane][c], c < n */
+static void FN(fill_rows)(T *to, const T *const *row, int32_t n) {
+#if PN_BLOCK
+    for (int32_t c = 0, from; n >= VE && c < n; c += VE) {
+        from = c + VE <= n ? c : n - VE; /* the last ones overlap those before */
+        for (size_t half = 0; half < L; half += VE) {
+            vec v[VE];
+            PN_UNROLL for (size_t k = 0; k < VE; k++) v[k] = V(load)(row[half + k] + from);
+            V(transpose)(v);
+            PN_UNROLL for (size_t k = 0; k < VE; k++) V(store)(to + ((size_t)from + k) * L + half, v[k]);
+        }
+    }
+    if (n >= VE) return;
+#endif
+    for (size_t l = 0; l < L; l++)
+        for (int32_t c = 0; c < n; c++) to[(size_t)c * L + l] = row[l][c];
+}
+
+/* Slots t, y and x of the lanes with a row of the data (not -1), y (rows, d) being its states; the others copy one of those. */
+static void FN(fill_file)(const FN(work) * W, const FN(part) * A, T *file, const int64_t *row, const double *t, const T *y) {
     const int32_t *slot = A->E.lay->slot;
-    int32_t k = A->part->k;
-    const T *x = k ? (const T *)A->part->data + (size_t)row * (size_t)k : NULL;
-    file[(size_t)slot[0] * L + l] = (T)t;
-    for (int32_t c = 0; c < W->d; c++) file[(size_t)(slot[1] + c) * L + l] = y[c];
-    for (int32_t c = 0; c < k; c++) file[(size_t)(slot[2] + c) * L + l] = x[c];
+    size_t d = (size_t)W->d, k = (size_t)A->part->k, some = 0;
+    const T *state[L], *data[L];
+    while (row[some] < 0) some++;
+    for (size_t l = 0; l < L; l++) {
+        size_t from = row[l] < 0 ? some : l;
+        file[(size_t)slot[0] * L + l] = (T)t[from];
+        state[l] = y + (size_t)row[from] * d;
+        data[l] = (const T *)A->part->data + (size_t)row[from] * k;
+    }
+    FN(fill_rows)(file + (size_t)slot[1] * L, state, W->d);
+    FN(fill_rows)(file + (size_t)slot[2] * L, data, (int32_t)k);
 }
 
 /* Output o of the program in a file, or NULL where it is identically zero. */
@@ -46,18 +70,15 @@ static void FN(part_extra)(const FN(work) * W, const FN(part) * A, T *file, int6
 }
 
 /* ---- the loss ----------------------------------------------------------------------------------------------------------- */
-/* n rows of samples of the chunk, one a lane; the rest of the lanes repeat the first. */
+/* n rows of samples of the chunk, one a lane; row[n ..] is -1. */
 static pn_status FN(loss_block)(FN(work) * W, const int64_t *row, const int64_t *sample, const double *t, int n) {
     const pn_problem *P = W->P;
     FN(part) *A = &W->loss;
     int grad = P->gradient != PN_GRAD_NONE, d = W->d;
     const pn_layout *lay = A->E.lay;
     T *file = FN(part_file)(A);
-    for (size_t l = 0; l < L; l++) {
-        int64_t from = row[l < (size_t)n ? l : 0];
-        FN(fill_lane)(W, A, file, l, t[l < (size_t)n ? l : 0], (const T *)P->y + (size_t)from * (size_t)d, from);
-        if (grad) file[(size_t)lay->slot[3] * L + l] = 1;
-    }
+    FN(fill_file)(W, A, file, row, t, P->y);
+    if (grad) FN(fill_row)(file + (size_t)lay->slot[3] * L, 1);
     if (FN(run)(&A->E, file, lay->n_prologue, grad ? lay->n_reverse : lay->n_forward)) return PN_CALLBACK;
     const T *value = FN(part_output)(A, file, 0), *gy = grad ? FN(part_output)(A, file, 1) : NULL;
     for (size_t l = 0; l < (size_t)n; l++) {
@@ -97,6 +118,7 @@ static pn_status FN(loss_rows)(FN(work) * W) {
             n = 0;
         }
     }
+    for (int l = n; l < L; l++) row[l] = -1;
     pn_status st = n ? FN(loss_block)(W, row, sample, t, n) : PN_OK;
     FN(part_flush)(&W->loss);
     return st;
@@ -108,26 +130,27 @@ static pn_status FN(jump_lanes)(FN(work) * W, const int64_t *row, const double *
     const pn_problem *P = W->P;
     FN(part) *A = &W->jump;
     const pn_layout *lay = A->E.lay;
-    unsigned char moves[L];
+    int64_t moving[L];
     int any = 0;
     for (size_t l = 0; l < L; l++) {
-        moves[l] = row[l] >= 0 && FN(has_data)(&P->jump, row[l]);
-        any |= moves[l];
+        int moves = row[l] >= 0 && FN(has_data)(&P->jump, row[l]);
+        moving[l] = moves ? row[l] : -1;
+        any |= moves;
         if (row[l] < 0) continue;
         T *to = (T *)P->y_before + (size_t)row[l] * (size_t)W->d;
         for (int32_t c = 0; c < W->d; c++) to[c] = y[(size_t)c * L + l];
-        if (moves[l]) FN(fill_lane)(W, A, A->files, l, t[l], to, row[l]);
     }
     if (any) {
+        FN(fill_file)(W, A, A->files, moving, t, P->y_before);
         if (FN(run)(&A->E, A->files, lay->n_prologue, lay->n_forward)) return PN_CALLBACK;
         const T *out = FN(part_output)(A, A->files, 0);
         for (int32_t c = 0; c < W->d; c++)
             for (size_t l = 0; l < L; l++)
-                if (moves[l]) y[(size_t)c * L + l] = out ? out[(size_t)c * L + l] : 0;
+                if (moving[l] >= 0) y[(size_t)c * L + l] = out ? out[(size_t)c * L + l] : 0;
     }
     for (size_t l = 0; l < L; l++) {
         if (row[l] >= 0) FN(save_row)(W, row[l], y + l);
-        W->jumped[l] |= moves[l];
+        W->jumped[l] |= moving[l] >= 0;
     }
     return PN_OK;
 }
@@ -229,15 +252,17 @@ static pn_status FN(unjump_lanes)(FN(work) * W, const int64_t *row, const double
     FN(part) *A = &W->jump_back;
     const pn_layout *lay = A->E.lay;
     T *file = FN(part_file)(A), *weight = A->weight + A->used * L;
+    int64_t moving[L];
     int any = 0;
     for (size_t l = 0; l < L; l++) {
         int moves = row[l] >= 0 && FN(has_data)(&P->jump, row[l]);
+        moving[l] = moves ? row[l] : -1;
         weight[l] = moves ? 1 : 0;
         any |= moves;
         for (int32_t c = 0; row[l] >= 0 && c < W->d; c++) lambda[(size_t)c * L + l] += (T)FN(cotangent)(W, row[l], c);
-        if (moves) FN(fill_lane)(W, A, file, l, t[l], (const T *)P->y_before + (size_t)row[l] * (size_t)W->d, row[l]);
     }
     if (!any) return PN_OK;
+    FN(fill_file)(W, A, file, moving, t, P->y_before);
     for (int l = 0; l < L; l++) A->partly |= weight[l] == 0;
     FN(copy)(file + (size_t)lay->slot[3] * L, lambda, (size_t)W->d * L);
     if (FN(run)(&A->E, file, lay->n_prologue, lay->n_reverse)) return PN_CALLBACK;
