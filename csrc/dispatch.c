@@ -32,4 +32,11 @@ pn_isa pn_isa_best(void) {
     return (pn_isa)isa;
 }
 
-const pn_kernels *pn_kernels_get(int f32, pn_isa isa, int block) { return &instances[isa]->kernels[f32 != 0][block != 0]; }
+/* A wide block takes 1.8 times as long as a narrow one, samples with steps of their own leave lanes idle at the end, and a
+   callback is best called for many samples at once. */
+const pn_kernels *pn_kernels_get(int f32, pn_isa isa, int64_t n, int adaptive, int calls) {
+    const pn_kernels *k = instances[isa]->kernels[f32 != 0];
+    int64_t blocks = 1 + (n - 1) / k[PN_LANES_NARROW].lanes;
+    int narrow = blocks == 1 || blocks == 3 || (blocks == 2 && adaptive);
+    return &k[n == 1 ? PN_LANES_ONE : narrow && !calls ? PN_LANES_NARROW : PN_LANES_WIDE];
+}

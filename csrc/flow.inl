@@ -194,14 +194,14 @@ static void FN(plan)(const FN(work) * W, FN(flow) * f) {
 /* s = sum_{j < n} w[j * stride] k_j of component c; (L) */
 static inline void FN(weigh)(T *s, const double *w, int stride, int n, T *const *k, int32_t c) {
 #if PN_BLOCK
-    vec low = V(set1)((T)0), high = low;
+    vec sum[NV] = {V(set1)((T)0)};
+    for (int v = 1; v < NV; v++) sum[v] = sum[0];
     for (int j = 0; j < n; j++) {
         T x = (T)w[j * stride];
         if (x == 0) continue;
-        low += V(set1)(x) * V(load)(k[j] + (size_t)c * L);
-        high += V(set1)(x) * V(load)(k[j] + (size_t)c * L + VE);
+        for (int v = 0; v < NV; v++) sum[v] += V(set1)(x) * V(load)(k[j] + (size_t)c * L + (size_t)v * VE);
     }
-    V(store)(s, low), V(store)(s + VE, high);
+    for (int v = 0; v < NV; v++) V(store)(s + v * VE, sum[v]);
 #else
     *s = 0;
     for (int j = 0; j < n; j++) *s += (T)w[j * stride] * k[j][c];

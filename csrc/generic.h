@@ -1,4 +1,4 @@
-/* Names of one instance: element type T, lanes L, vector functions without their precision suffix.
+/* Names of one instance: element type T, lanes L in PN_VECTORS vectors (0: one lane), vector functions without their suffix.
    Included by instances.inl before, and undone by generic_end.h after, each instance. */
 #define PN_CAT3_(a, b, c) a##b##c
 #define PN_CAT3(a, b, c) PN_CAT3_(a, b, c)
@@ -13,13 +13,19 @@
 #define VE PN_VE64
 #define V(name) PN_CAT3(v_, name, _f64)
 #endif
-#if PN_BLOCK
-#define L (2 * VE)
-#define NV 2
+#define NV PN_VECTORS
+#if NV > 0
+#define PN_BLOCK 1
+#define L (NV * VE)
 #define PN_LAYOUT PN_LAYOUT_BLOCK
 #define SENS T /* sensitivities */
-#define PN_LANES_NAME block
+#if NV == 1
+#define PN_LANES_NAME narrow
 #else
+#define PN_LANES_NAME block
+#endif
+#else
+#define PN_BLOCK 0
 #define L 1
 #define PN_LAYOUT PN_LAYOUT_SINGLE
 #define SENS double

@@ -12,3 +12,4 @@
 #undef FN
 #undef PN_F32
 #undef PN_BLOCK
+#undef PN_VECTORS

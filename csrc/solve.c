@@ -152,7 +152,7 @@ static int64_t rows_of_chunks(const pn_shared *s) {
 
 pn_status pn_solve(const pn_problem *P, int f32, pn_isa isa) {
     if (!pn_isa_available(isa) || !good(P)) return PN_BAD_ARGUMENT;
-    const pn_kernels *k = pn_kernels_get(f32, isa, P->n > 1);
+    const pn_kernels *k = pn_kernels_get(f32, isa, P->n, P->adaptive, P->call != NULL);
     pn_shared s = {.problem = P};
     int32_t threads = P->call ? 1 : P->threads > 0 ? P->threads : 1;
     cut(&s, P->n, k->lanes, threads == 1 && P->gradient == PN_GRAD_NONE && !P->quadrature && !P->sensitivity);
@@ -178,5 +178,5 @@ pn_status pn_solve(const pn_problem *P, int f32, pn_isa isa) {
 pn_status pn_evaluate(const pn_program *program, int f32, pn_isa isa, int64_t n, const void *const *slots,
                       const void *const *theta, void *const *outputs, double *const *grads, pn_callback call, void *call_ctx) {
     if (!pn_isa_available(isa) || (program->has_call && !call)) return PN_BAD_ARGUMENT;
-    return pn_kernels_get(f32, isa, n > 1)->evaluate(program, n, slots, theta, outputs, grads, call, call_ctx);
+    return pn_kernels_get(f32, isa, n, 0, call != NULL)->evaluate(program, n, slots, theta, outputs, grads, call, call_ctx);
 }

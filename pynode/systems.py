@@ -94,13 +94,17 @@ class System(parameters.Parametric):
     inputs = property(lambda self: self.field.inputs, doc="Size of the field's input signal u.")
     n_data = property(lambda self: 0 if self.jump is None else self.jump.inputs, doc="Entries of a row of data.")
     n_target = property(lambda self: 0 if self.loss is None else self.loss.inputs, doc="Entries of a row of the target.")
-    n_params = property(lambda self: sum(part.n_params for part in self.parts.values()), doc="Length of theta.")
     name = property(lambda self: f"the system of {self.field.name}")
 
     @cached_property
     def parts(self):
         """Name -> Field of those that there are, in the order of theta."""
         return {name: getattr(self, name) for name in PARTS if getattr(self, name) is not None}
+
+    @cached_property
+    def n_params(self):
+        """Length of theta."""
+        return sum(part.n_params for part in self.parts.values())
 
     @cached_property
     def offsets(self):

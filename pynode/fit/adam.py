@@ -97,15 +97,15 @@ def adam(
                 return result("stopped", "the callback asked to stop")
             if max_gradient is not None:
                 g = g * min(1.0, max_gradient / max(np.linalg.norm(g), 1e-300))
-            at = getattr(objective, "touched", slice(None))
-            count[at] += 1
-            m[at] = beta1 * m[at] + (1 - beta1) * g[at]
-            v[at] = beta2 * v[at] + (1 - beta2) * g[at] ** 2
-            # where nothing rests, all counts are the same: a power of one number, not of each
-            n = count[at] if hasattr(objective, "touched") else float(count.max(initial=0.0))
-            step = (m[at] / (1 - beta1**n)) / (np.sqrt(v[at] / (1 - beta2**n)) + eps)
+            at = getattr(objective, "touched", None)
             theta = theta.copy()
-            theta[at] -= rate * factor(k / max_iter) * step
+            if at is None:  # all entries have the same count
+                count += 1
+                theta -= rate * factor(k / max_iter) * adaptive(m, v, count[:1], g, beta1, beta2, eps)
+            else:
+                mine_m, mine_v, n = m[at], v[at], count[at] + 1
+                theta[at] -= rate * factor(k / max_iter) * adaptive(mine_m, mine_v, n, g[at], beta1, beta2, eps)
+                m[at], v[at], count[at] = mine_m, mine_v, n
             done = k
             if own is not None:
                 own.offer("adam", saved)
@@ -117,3 +117,16 @@ def adam(
     if mine:
         own.done()
     return result("max_iter", f"{max_iter} iterations")
+
+
+def adaptive(m, v, n, g, beta1, beta2, eps):
+    """The step for a gradient g, its n-th; the moments m and v are brought up to date."""
+    m *= beta1
+    m += (1 - beta1) * g
+    v *= beta2
+    v += (1 - beta2) * g**2
+    scale = np.sqrt(v / (1 - beta2**n))
+    scale += eps
+    step = m / (1 - beta1**n)
+    step /= scale
+    return step

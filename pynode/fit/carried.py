@@ -109,7 +109,7 @@ class CarriedSamples:
     def __call__(self, z):
         x, n, learned = self.x[self.which], self.system.n_params, self.lift is not None
         raw = self._run(z, self.which, gradient="discrete", wrt_y0=learned)
-        ok = int((raw["status"] == OK).sum())
+        ok = len(x) - raw["failed"]
         self.nfe += int(raw["nfe"].sum())
         self.solved, self.failed = self.solved + len(x), self.failed + len(x) - ok
         if not ok:
@@ -118,8 +118,10 @@ class CarriedSamples:
         if learned:
             g_start = raw["g_y0"][:, : self.lift.n_out].astype(np.float64)
             gradient = np.concatenate([gradient, vjp(self.lift)(0.0, x, z[n:], g_start).theta])
-        loss = float(raw["sample_loss"].sum()) / ok + self.decay * float(z @ z)
-        return loss, gradient / ok + 2 * self.decay * z
+        loss, gradient = raw["total_loss"] / ok, gradient / ok
+        if self.decay:
+            loss, gradient = loss + self.decay * float(z @ z), gradient + 2 * self.decay * z
+        return loss, gradient
 
     def _run(self, z, which, **keys):
         """What the core makes of these samples."""
