@@ -148,7 +148,7 @@ typedef struct pn_problem {
     double *g_y0;        /* (n, d) or NULL */
     double *g_t;         /* (total times, as rows) or NULL */
     double *g_coef;      /* (segments, degree + 1, m) or NULL */
-    double *sensitivity; /* or NULL: (rows, d, n_theta + d) d y / d (theta, y0); needs reverse */
+    double *sensitivity; /* or NULL: (rows, d, n_grad of reverse + d) d y / d (theta, y0); needs reverse */
     /* running */
     int32_t threads;
     int (*poll)(void *); /* called now and then from the calling thread; nonzero stops */

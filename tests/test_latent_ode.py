@@ -7,6 +7,8 @@ from scipy import stats
 import pynode as pn
 from pynode.fit import elbo
 from pynode.fit.checkpoint import Checkpoint
+from pynode.fit.posterior import Misfit, Posterior, refined
+from pynode.inputs import Signal
 from pynode.solving import Options
 
 JUMPS = Options("euler", step=1e300)
@@ -175,12 +177,14 @@ def test_the_loss_is_minus_the_bound():
     nets, series = networks(pn.gru_cell(5, 5)), elbo.Series.of(t, y)
     theta, options = nets.init(0), Options("dopri5", rtol=1e-8, atol=1e-8)
     objective = elbo.Elbo(nets, series, JUMPS, options, n_samples=4000, dtype=np.float64)
-    lower, _ = elbo.bounds(nets, theta, series, JUMPS, options, 4000, 1)
+    mean, log_std = elbo.encode(nets, theta, series, JUMPS)
+    lower, _ = elbo.bounds(nets, theta, series, Posterior.independent(mean, np.exp(log_std)), options, 4000, 1)
     assert objective(theta)[0] == pytest.approx(-lower.sum() / series.n_observed.sum(), rel=0.03)
 
 
-def test_bounds_of_a_linear_gaussian_model():
-    """z stays, x = W z + b + noise: log p(x) is known."""
+@pytest.fixture
+def linear_gaussian():
+    """z stays, x = W z + b + noise: networks, theta, series, their posteriors and log p(x) by linear algebra."""
 
     @pn.field(state=2)
     def rest(t, z):
@@ -191,14 +195,107 @@ def test_bounds_of_a_linear_gaussian_model():
     generator = pn.System(rest, loss=elbo.likelihood(2, decoder, 2, np.full(2, 0.8)))
     nets = elbo.Networks(None, cell, pn.mlp(4, (), 4), generator, decoder)
     theta = nets.init(0)
-    lower, tighter = elbo.bounds(nets, theta, elbo.Series.of(t, y), JUMPS, Options(), 40_000, 0)
-    linear = decoder.unflatten(theta[nets.parts["generator"]])
-    for i, part in enumerate(y):
+    linear, exact = decoder.unflatten(theta[nets.parts["generator"]]), []
+    for part in y:
         seen = ~np.isnan(part.ravel())
         W, b = np.tile(linear["W0"], (len(part), 1))[seen], np.tile(linear["b0"], len(part))[seen]
-        exact = stats.multivariate_normal.logpdf(part.ravel()[seen], b, W @ W.T + 0.64 * np.eye(len(b)))
-        assert lower[i] < exact - 0.01
-        assert tighter[i] == pytest.approx(exact, abs=0.02)
+        evidence = stats.multivariate_normal.logpdf(part.ravel()[seen], b, W @ W.T + 0.64 * np.eye(len(b)))
+        covariance = np.linalg.inv(np.eye(2) + W.T @ W / 0.64)
+        exact.append((evidence, covariance @ W.T @ (part.ravel()[seen] - b) / 0.64, covariance))
+    return nets, theta, elbo.Series.of(t, y), exact
+
+
+def encoded(nets, theta, series):
+    mean, log_std = elbo.encode(nets, theta, series, JUMPS)
+    return Posterior.independent(mean, np.exp(log_std))
+
+
+def test_bounds_of_a_linear_gaussian_model(linear_gaussian):
+    nets, theta, series, exact = linear_gaussian
+    lower, tighter = elbo.bounds(nets, theta, series, encoded(nets, theta, series), Options(), 40_000, 0)
+    for i, (evidence, *_) in enumerate(exact):
+        assert lower[i] < evidence - 0.01
+        assert tighter[i] == pytest.approx(evidence, abs=0.02)
+
+
+def test_refined_the_posterior_of_a_linear_gaussian_model_is_exact(linear_gaussian):
+    nets, theta, series, exact = linear_gaussian
+    q = refined(Misfit(nets, theta, series, np.full(2, 0.8), Options()), encoded(nets, theta, series), 20)
+    for i, (_, mean, covariance) in enumerate(exact):
+        assert q.mean[i] == pytest.approx(mean, abs=1e-4)
+        assert q.factor[i] @ q.factor[i].T == pytest.approx(covariance, abs=1e-10)
+        assert q.std[i] == pytest.approx(np.sqrt(np.diag(covariance)), abs=1e-10)
+        prior = stats.multivariate_normal(np.zeros(2))
+        z = stats.multivariate_normal(q.mean[i], covariance).rvs(200_000, random_state=0)
+        gap = stats.multivariate_normal(q.mean[i], covariance).logpdf(z) - prior.logpdf(z)
+        assert q.kl[i] == pytest.approx(gap.mean(), abs=0.02)
+    lower, tighter = elbo.bounds(nets, theta, series, q, Options(), 50, 0)
+    assert lower == pytest.approx([evidence for evidence, *_ in exact], abs=1e-4)  # any draw tells p(x)
+    assert tighter == pytest.approx(lower, abs=1e-4)
+
+
+@pytest.mark.parametrize("inputs", [False, True])
+def test_misfit_is_minus_log_density_with_its_derivatives(inputs):
+    """Against the decoder's solve; the gradient against differences; the matrix against J^T J of differences."""
+    t, y = observations()
+    decoder, noise = pn.mlp(2, (5,), 2), np.array([0.3, 0.5])
+    equation = pn.mlp(2, (6,), inputs=int(inputs))
+    nets = elbo.Networks(
+        None,
+        pn.gru_cell(5, 5 + inputs),
+        pn.mlp(5, (), 4),
+        pn.System(equation, loss=elbo.likelihood(2, decoder, 2, noise)),
+        decoder,
+    )
+    u = [np.sin(s)[:, None] for s in t]
+    signal = Signal([np.concatenate([[0.0], s]) for s in t], [np.concatenate([[[0.0]], v]) for v in u]) if inputs else None
+    series, theta = elbo.Series.of(t, y, signal=signal), nets.init(3)
+    misfit, z = (
+        Misfit(nets, theta, series, noise, Options("rk4", step=0.25)),
+        np.random.default_rng(0).standard_normal((5, 2)),
+    )
+    value, gradient, matrix = misfit(z)
+    nll = elbo.Decoder(nets, series, Options("rk4", step=0.25), np.float64)(theta, z)
+    constant = series.mask @ np.log(noise) + 0.5 * elbo.LOG_2PI * series.mask.sum(axis=1)
+    assert value - 0.5 * np.sum(z**2, axis=1) == pytest.approx(nll - np.add.reduceat(constant, series.start), rel=1e-10)
+    h = 1e-6
+    for k in range(2):
+        e = h * (np.arange(2) == k)
+        assert gradient[:, k] == pytest.approx((misfit(z + e)[0] - misfit(z - e)[0]) / (2 * h), abs=1e-6)
+    for i in range(5):  # the matrix is that of the residuals: exact where they vanish
+        rows = slice(series.start[i], series.start[i] + series.length[i])
+        shifted = [curve(nets, theta, series, z + h * (np.arange(2) == k), i) for k in range(2)]
+        base = curve(nets, theta, series, z, i)
+        J = np.stack([((x - base) / h * series.mask[rows] / noise).ravel() for x in shifted], axis=1)
+        assert matrix[i] == pytest.approx(J.T @ J + np.eye(2), rel=1e-4, abs=1e-4)
+
+
+def curve(nets, theta, series, z, i):
+    """What the model says of the observations of series i."""
+    part, rows = (
+        nets.generator.split(theta[nets.parts["generator"]]),
+        slice(series.start[i], series.start[i] + series.length[i]),
+    )
+    keys = {} if series.signal is None else {"inputs": series.signal.take(np.array([i]))}
+    times = np.concatenate([[0.0], series.t[rows]])
+    states = pn.solve(nets.generator.field, z[i : i + 1], times, part["field"], method="rk4", step=0.25, **keys).y[0, 1:]
+    return nets.decoder(0.0, states, part["loss"][: nets.decoder.n_params])
+
+
+def test_where_a_solve_fails_the_encoder_is_kept():
+    @pn.field(state=1)
+    def explode(t, z):
+        return z**2 * 1.0
+
+    decoder = pn.mlp(1, (), 1)
+    nets = elbo.Networks(
+        None, pn.gru_cell(3, 3), pn.mlp(3, (), 2), pn.System(explode, loss=elbo.likelihood(1, decoder, 1)), decoder
+    )
+    series = elbo.Series.of([np.array([1.0, 2.0])] * 2, [np.ones((2, 1))] * 2)
+    start = Posterior.independent(np.array([[5.0], [-1.0]]), np.full((2, 1), 0.1))  # the first is infinite at 0.2
+    q = refined(Misfit(nets, nets.init(0), series, np.ones(1), Options()), start, 5)
+    assert q.mean[0] == 5.0 and q.std[0] == pytest.approx(0.1)
+    assert q.mean[1] != -1.0 and q.std[1] != pytest.approx(0.1)
 
 
 def test_minibatches_cover_the_series_and_depend_on_seed_and_number_only():
@@ -218,6 +315,24 @@ def test_minibatches_cover_the_series_and_depend_on_seed_and_number_only():
 
 
 # ---- The estimator
+
+
+def test_refined_it_is_nearer_and_says_better_how_near(fitted):
+    t, y, phase = sines(seed=3)
+    clean = np.concatenate([np.stack([np.sin(s + p), np.cos(s + p)], axis=1) for s, p in zip(t, phase, strict=True)])
+    plain = pn.LatentODE._from_content(fitted._content())
+    plain.refine = 0
+    errors, covers = [], []
+    for model in (plain, fitted):
+        mean, std = (np.concatenate(part) for part in model.predict(t, y, return_std=True, random_state=0))
+        errors.append(np.sqrt(np.mean((mean - clean) ** 2)))
+        covers.append(np.mean(np.abs(mean - clean) < 1.645 * std))
+    assert errors[1] < 0.8 * errors[0]
+    assert covers[1] > covers[0]
+    assert fitted.bound(t, y)["elbo"].mean() > plain.bound(t, y)["elbo"].mean()
+    content = fitted._content()
+    del content["params"]["refine"]  # as files of before it was there: what they said then
+    assert (np.array(pn.LatentODE._from_content(content).encode(t, y)) == plain.encode(t, y)).all()
 
 
 def test_it_learns(fitted):

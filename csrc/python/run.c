@@ -289,7 +289,7 @@ static int make_gradients(run *r, int wrt_y0, int wrt_t, int wrt_inputs, int sen
     if (wrt_t && !(p->g_t = make(r, PNPY_OUT_g_t, NPY_DOUBLE, 1, &rows, 1))) return -1;
     if (wrt_inputs && !(p->g_coef = make(r, PNPY_OUT_g_coef, NPY_DOUBLE, 3, coef, 1))) return -1;
     if (sensitivity) {
-        const npy_intp shape[3] = {rows, p->d, n_theta + p->d};
+        const npy_intp shape[3] = {rows, p->d, (self->reverse->n_grads ? n_theta : 0) + p->d};
         if (!(p->sensitivity = make(r, PNPY_OUT_sensitivity, NPY_DOUBLE, 3, shape, 1))) return -1;
     }
     if (self->want_quadrature) {

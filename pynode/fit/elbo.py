@@ -275,7 +275,7 @@ class Decoder:
         t, target = np.zeros(rows), np.full((rows, system.n_target), np.nan)
         t[seen], target[seen] = series.t, np.concatenate([series.value, series.mask], axis=1)
         draws = np.arange(n_samples)[:, None]
-        keys = {} if series.signal is None else _inputs(series, dtype, n_samples)
+        keys = {} if series.signal is None else inputs_of(series, dtype, n_samples)
         self.problem = _problem(
             system,
             options,
@@ -303,7 +303,7 @@ class Decoder:
         return np.where(raw["status"] == OK, raw["sample_loss"], np.nan), raw["g_theta"], raw["g_y0"].astype(np.float64)
 
 
-def _inputs(series, dtype, n_samples):
+def inputs_of(series, dtype, n_samples):
     """Keywords of `_core.Problem` for the control inputs of n_samples draws of each series."""
     spans = np.stack([np.zeros(len(series)), series.t[series.start + series.length - 1]], axis=1)
     keys = series.signal.pieces(len(series), dtype, spans).arguments()
@@ -441,8 +441,8 @@ def encode(networks, theta, series, options):
     return np.split(_posterior(networks.head, h, theta[networks.parts["head"]]), 2, axis=1)
 
 
-def bounds(networks, theta, series, encoder_options, options, n_samples, seed, seen=None):
-    """Two lower bounds of log p(x) of each series, by n_samples draws of z_0; `seen`: what the encoder sees of them.
+def bounds(networks, theta, series, posterior, options, n_samples, seed):
+    """Two lower bounds of log p(x) of each series, by n_samples draws of z_0 from a `Posterior`.
 
     Returns
     -------
@@ -450,11 +450,10 @@ def bounds(networks, theta, series, encoder_options, options, n_samples, seed, s
         Mean of log w and logarithm of the mean of w = p(x | z_0) p(z_0) / q(z_0 | x) (Burda, Grosse, Salakhutdinov 2016,
         arXiv:1509.00519, eq. 8); NaN where a solve failed.
     """
-    mean, log_std = encode(networks, theta, series if seen is None else seen, encoder_options)
-    eps = np.random.default_rng(seed).standard_normal((n_samples, *mean.shape))
-    z0 = mean + np.exp(log_std) * eps
+    eps = np.random.default_rng(seed).standard_normal((n_samples, *posterior.mean.shape))
+    z0 = posterior.draws(eps)
     nll = Decoder(networks, series, options, np.float64, n_samples)(theta, z0.reshape(-1, networks.latent))
-    log_w = -nll.reshape(n_samples, -1) + np.sum(0.5 * (eps**2 - z0**2) + log_std, axis=-1)
+    log_w = -nll.reshape(n_samples, -1) + np.sum(0.5 * (eps**2 - z0**2), axis=-1) + posterior.log_det
     top = log_w.max(axis=0)
     return log_w.mean(axis=0), top + np.log(np.mean(np.exp(log_w - top), axis=0))
 

@@ -15,7 +15,8 @@ from pynode.cells import gru_cell, rnn_cell
 from pynode.fields import Field, mlp
 from pynode.fit.adam import adam
 from pynode.fit.checkpoint import opened
-from pynode.fit.elbo import Elbo, Networks, Series, bounds, encode, kl, likelihood
+from pynode.fit.elbo import Elbo, Networks, Series, bounds, encode, likelihood
+from pynode.fit.posterior import Misfit, Posterior, refined
 from pynode.fit.progress import Progress
 from pynode.fit.result import FitInterrupted
 from pynode.fit.schedules import as_schedule
@@ -167,6 +168,9 @@ class LatentODE(SeriesEstimator):
         Of the latent equation while training; predictions use tolerances of at most 1e-6.
     dtype : {"float32", "float64"}
         Of the solves while training.
+    refine : int
+        Once fitted, the posterior of z_0 is that of the encoder after so many Gauss-Newton steps at most, with the
+        covariance that the equation gives (Laplace's approximation, see `pynode.fit.posterior`). 0: what the encoder says.
     t0 : float, optional
         Time of z_0; no observation may be earlier. Default: the first time in the data.
     t_scale : float, optional
@@ -229,6 +233,7 @@ class LatentODE(SeriesEstimator):
         rtol=1e-3,
         atol=1e-3,
         dtype="float32",
+        refine=10,
         t0=None,
         t_scale=None,
         random_state=None,
@@ -240,7 +245,7 @@ class LatentODE(SeriesEstimator):
         self.activation, self.noise, self.anneal, self.n_samples = activation, noise, anneal, n_samples
         self.batch_size, self.max_iter, self.learning_rate = batch_size, max_iter, learning_rate
         self.schedule, self.max_gradient = schedule, max_gradient
-        self.method, self.rtol, self.atol, self.dtype = method, rtol, atol, dtype
+        self.method, self.rtol, self.atol, self.dtype, self.refine = method, rtol, atol, dtype, refine
         self.t0, self.t_scale, self.random_state, self.verbose = t0, t_scale, random_state, verbose
 
     # ---- Fitting -------------------------------------------------------------------------------------------------
@@ -365,7 +370,7 @@ class LatentODE(SeriesEstimator):
     def _what(self, data):
         """What a fit follows from, for the fingerprint of a checkpoint."""
         signal = () if data.signal is None else (data.signal.kind, data.signal.t, data.signal.u)
-        return "LatentODE", *self._told("verbose"), list(data.t), list(data.y), *signal
+        return "LatentODE", *self._told("verbose", "refine"), list(data.t), list(data.y), *signal
 
     def _keep(self, networks, result, units, data, seed, failed, started):
         self.networks_, self.theta_, self.units_, self.t0_ = networks, result.theta, units, units.t0
@@ -376,13 +381,12 @@ class LatentODE(SeriesEstimator):
         bound = self.bound(data, n_samples=20, random_state=seed)
         count = data.n_observed
         residual = np.concatenate(data.y) - np.concatenate(self.predict(data))
-        mean, std = self.encode(data)
         self.report_ = {
             "status": "finished" if result.status == "max_iter" else result.status,
             "loss": float(result.loss),
             "elbo": float(np.nansum(bound["elbo"]) / count),
             "iwae": float(np.nansum(bound["iwae"]) / count),
-            "kl": float(kl(mean, np.log(std)).mean()),
+            "kl": float(self._posterior(data).kl.mean()),
             "rmse": dict(zip(data.names, np.sqrt(np.nanmean(residual**2, axis=0)).tolist(), strict=True)),
             "noise": dict(zip(data.names, self.noise_.tolist(), strict=True)),
             "seed": seed,
@@ -404,7 +408,7 @@ class LatentODE(SeriesEstimator):
     # ---- Using it ------------------------------------------------------------------------------------------------
 
     def encode(self, t, Y=None, *, u=None):
-        """The posterior of the initial state of each series, q(z_0 | x) = N(mean, std^2).
+        """The posterior of the initial state of each series, q(z_0 | x): mean and standard deviation.
 
         Parameters
         ----------
@@ -415,11 +419,18 @@ class LatentODE(SeriesEstimator):
         mean, std : (B, latent) arrays; (latent,) of one series
         """
         data, single = self._data(t, Y, u)
-        mean, log_std = self._encode(data)
-        return (mean[0], np.exp(log_std[0])) if single else (mean, np.exp(log_std))
+        q = self._posterior(data)
+        return (q.mean[0], q.std[0]) if single else (q.mean, q.std)
 
-    def _encode(self, data):
-        return encode(self.networks_, self.theta_, self._seen(self.units_.series(data)), self._options()[0])
+    def _posterior(self, data):
+        """Of z_0 of each series: from the encoder, refined."""
+        series = self._seen(self.units_.series(data))
+        encoding, options = self._options(fine=True)
+        mean, log_std = encode(self.networks_, self.theta_, series, encoding)
+        q = Posterior.independent(mean, np.exp(log_std))
+        if self.refine == 0:
+            return q
+        return refined(Misfit(self.networks_, self.theta_, series, self.noise_ / self.units_.scale, options), q, self.refine)
 
     def _seen(self, series):
         """What the encoder sees of them."""
@@ -456,9 +467,9 @@ class LatentODE(SeriesEstimator):
             raise ValueError(f"at={at!r} must not be before the last time of a series")
         recent, first = self._recent(data)
         ends = [np.array([x]) for x in now - first]
-        mean, log_std = self._encode(recent)
-        n = integer("n_samples", n_samples, 1)
-        z0 = mean + np.exp(log_std) * np.random.default_rng(random_state).standard_normal((n, *mean.shape))
+        q = self._posterior(recent)
+        n, mean = integer("n_samples", n_samples, 1), q.mean
+        z0 = q.draws(np.random.default_rng(random_state).standard_normal((n, *mean.shape)))
         z0 = np.concatenate([mean[None], z0]).reshape(-1, mean.shape[1])
         z = np.concatenate(self._states(z0, ends * (n + 1), _repeated(recent.signal, len(data), n + 1)))
         z = z.reshape(n + 1, *mean.shape)
@@ -541,11 +552,11 @@ class LatentODE(SeriesEstimator):
         """
         data, single = self._data(t, Y, u)
         at = self._times(list(data.t) if at is None else at, len(data), data.signal, shared=at is None)
-        mean, log_std = self._encode(data)
+        q = self._posterior(data)
         n = int(DRAWS if return_std else 0) if n_samples is None else integer("n_samples", n_samples, 1)
         if n == 0:
-            return _shaped(self._curves(mean, at, data.signal), single)
-        z0 = mean + np.exp(log_std) * np.random.default_rng(random_state).standard_normal((n, *mean.shape))
+            return _shaped(self._curves(q.mean, at, data.signal), single)
+        z0 = q.draws(np.random.default_rng(random_state).standard_normal((n, *q.mean.shape)))
         curves = self._draws(z0, at, data.signal)
         pairs = [np.stack([c.mean(axis=0), c.std(axis=0)]) for c in curves]
         y, std = ([pair[i] for pair in pairs] for i in (0, 1))
@@ -607,8 +618,8 @@ class LatentODE(SeriesEstimator):
             return np.asarray(self._curves(rng.standard_normal((n, self.networks_.latent)), at, signal))
         data, single = self._data(t, Y, u)
         self._times(at, len(data), data.signal)
-        mean, log_std = self._encode(data)
-        z0 = mean + np.exp(log_std) * rng.standard_normal((n, *mean.shape))
+        q = self._posterior(data)
+        z0 = q.draws(rng.standard_normal((n, *q.mean.shape)))
         curves = np.stack(self._draws(z0, at, data.signal), axis=1)
         return curves[:, 0] if single else curves
 
@@ -630,10 +641,8 @@ class LatentODE(SeriesEstimator):
         """
         data, _ = self._data(t, Y, u)
         n_samples = integer("n_samples", n_samples, 1)
-        series = self.units_.series(data)
-        encoding, options = self._options(fine=True)
-        seen = self._seen(series)
-        pair = bounds(self.networks_, self.theta_, series, encoding, options, n_samples, random_state, seen)
+        series, options, q = self.units_.series(data), self._options(fine=True)[1], self._posterior(data)
+        pair = bounds(self.networks_, self.theta_, series, q, options, n_samples, random_state)
         shift = np.add.reduceat(series.mask @ np.log(self.units_.scale), series.start)  # density in the units of the data
         return dict(zip(("elbo", "iwae"), (value - shift for value in pair), strict=True))
 
@@ -766,7 +775,7 @@ class LatentODE(SeriesEstimator):
 
 def from_content(content):
     """The model that `LatentODE.save` wrote, from the content of its file; raises where that makes no sense."""
-    params = dict(content["params"])
+    params = {"refine": 0} | content["params"]  # files of before it was there
     params |= {name: tuple(x) for name, x in params.items() if name in TUPLES and isinstance(x, list)}
     params["field"] = None if content["field"] is None else Field.from_dict(content["field"])
     model = LatentODE(**params)
@@ -804,6 +813,7 @@ def check(model):
     least = {"latent": 1, "encoder_hidden": 1, "n_samples": 1, "max_iter": 1}
     for name, low in least.items():
         integer(name, getattr(model, name), low)
+    integer("refine", model.refine, 0)
     for name in ("batch_size", "random_state"):
         if getattr(model, name) is not None:
             integer(name, getattr(model, name), int(name == "batch_size"))
