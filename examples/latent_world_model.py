@@ -4,7 +4,7 @@
 
 Seen are cosine and sine of the angle, with noise, and one time in five nothing; never the speed. The torque is too weak to
 lift the pendulum: it has to swing up. Nothing is told about pendulums: `LatentODE` learns an equation dz/dt = f(z, u) and
-what is seen of z. In the closed loop its encoder reads the last second and gives z (the filter), and `Planner` improves the
+what is seen of z. In the closed loop its encoder reads the last second and, refined, gives z (the filter), and `Planner` improves the
 torques of the next seconds by the gradient of the cost through the latent equation.
 """
 
@@ -63,7 +63,7 @@ def windows(t, seen, u, length=WINDOW, every=10):
     return t[: length + 1], Y, U
 
 
-def learn(n=256, max_iter=9000, seed=0, **options):
+def learn(n=400, max_iter=12000, seed=0, **options):
     """The world model."""
     t, Y, U = windows(*experience(n, seed=seed)[:3])
     settings = {"latent": 3, "hidden": (64,), "encoder_hidden": 48, "decoder_hidden": (), "learning_rate": 7e-3} | options

@@ -23,6 +23,9 @@ from pynode.transforms import jvp
 ENOUGH = 1e-6
 """Relative fall of the misfit that ends the steps of a series."""
 
+LONGEST = 2.0
+"""Longest step, in standard deviations of the prior: far away the equation may be stiff."""
+
 
 @dataclass(frozen=True)
 class Posterior:
@@ -130,7 +133,8 @@ def refined(misfit, start, iterations):
         damped = matrix.copy()
         diagonal = np.arange(z.shape[1])
         damped[:, diagonal, diagonal] *= 1 + damping[:, None]
-        tried = z - np.linalg.solve(damped, gradient[:, :, None])[:, :, 0]
+        step = -np.linalg.solve(damped, gradient[:, :, None])[:, :, 0]
+        tried = z + step * np.minimum(1.0, LONGEST / np.maximum(np.linalg.norm(step, axis=1, keepdims=True), 1e-300))
         here = misfit(tried)
         better = here[0] < value
         done = ~better | (here[0] > (1 - ENOUGH) * value)

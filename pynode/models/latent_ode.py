@@ -41,6 +41,9 @@ DRIFT_STEPS = 20
 FINE = 1e-6
 """Largest tolerance of predictions."""
 
+NEAR, MOST_STEPS = 1e-4, 10_000
+"""Of the solves behind a posterior: largest tolerance, most steps."""
+
 DRAWS = 100
 """Draws of z_0 behind a standard deviation."""
 
@@ -346,12 +349,11 @@ class LatentODE(SeriesEstimator):
         generator = System(equation, loss=likelihood(latent, decoder, d, noise))
         return Networks(drift, cell, mlp(H, (), 2 * latent), generator, decoder)
 
-    def _options(self, fine=False):
-        """(encoder's, generator's) options of the solves."""
+    def _options(self, most=math.inf, **more):
+        """(encoder's, generator's) options of the solves, with tolerances of at most `most`."""
         step = SPAN / DRIFT_STEPS if self.encoder == "ode-rnn" else math.inf
         encoding = Options("midpoint", step=step) if math.isfinite(step) else Options("euler", step=1e300)
-        rtol, atol = (min(x, FINE) if fine else x for x in (self.rtol, self.atol))
-        return encoding, Options(self.method, rtol, atol)
+        return encoding, Options(self.method, min(self.rtol, most), min(self.atol, most), **more)
 
     def _objective(self, networks, series, seed, t_scale):
         rise = max(1.0, self.anneal * self.max_iter)
@@ -425,7 +427,7 @@ class LatentODE(SeriesEstimator):
     def _posterior(self, data):
         """Of z_0 of each series: from the encoder, refined."""
         series = self._seen(self.units_.series(data))
-        encoding, options = self._options(fine=True)
+        encoding, options = self._options(NEAR, max_steps=MOST_STEPS)
         mean, log_std = encode(self.networks_, self.theta_, series, encoding)
         q = Posterior.independent(mean, np.exp(log_std))
         if self.refine == 0:
@@ -641,7 +643,7 @@ class LatentODE(SeriesEstimator):
         """
         data, _ = self._data(t, Y, u)
         n_samples = integer("n_samples", n_samples, 1)
-        series, options, q = self.units_.series(data), self._options(fine=True)[1], self._posterior(data)
+        series, options, q = self.units_.series(data), self._options(FINE)[1], self._posterior(data)
         pair = bounds(self.networks_, self.theta_, series, q, options, n_samples, random_state)
         shift = np.add.reduceat(series.mask @ np.log(self.units_.scale), series.start)  # density in the units of the data
         return dict(zip(("elbo", "iwae"), (value - shift for value in pair), strict=True))
@@ -654,7 +656,7 @@ class LatentODE(SeriesEstimator):
     def _states(self, z0, at, signal, landed=False):
         """Latent states (n, S, latent), or a list of them, at times of the user, from z0 at t0_ (landed: at the first)."""
         inside = lambda x: np.concatenate([[] if landed else [0.0], (x - self.t0_) / self.units_.t_scale])  # noqa: E731
-        times, o = [inside(x) for x in at] if isinstance(at, list) else inside(at), self._options(fine=True)[1]
+        times, o = [inside(x) for x in at] if isinstance(at, list) else inside(at), self._options(FINE)[1]
         signal = self.units_.signal(signal)
         keys = {"method": o.method, "rtol": o.rtol, "atol": o.atol} | ({} if signal is None else {"inputs": signal})
         z = solve(self.networks_.generator.field, z0, times, self._parameters()[0], **keys).y
