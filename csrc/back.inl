@@ -33,6 +33,19 @@ static inline double FN(cotangent)(const FN(work) * W, int64_t row, int32_t c) {
     return w * slope;
 }
 
+/* to[c][lane] = those of the row, or 0 (row -1) */
+static inline void FN(cotangents)(const FN(work) * W, int64_t row, T *to) {
+    const pn_problem *P = W->P;
+    size_t d = (size_t)W->d;
+    if (row < 0) {
+        for (size_t c = 0; c < d; c++) to[c * L] = 0;
+        return;
+    }
+    const T *from = P->loss == PN_LOSS_PROGRAM ? W->g_rows + (size_t)(row - W->first_row) * d : (const T *)P->g_y;
+    if (from && P->loss != PN_LOSS_PROGRAM) from += (size_t)row * d;
+    for (size_t c = 0; c < d; c++) to[c * L] = from ? from[c] : (T)FN(cotangent)(W, row, (int32_t)c);
+}
+
 static void FN(sample_loss)(const pn_problem *P, int64_t i) {
     double sum = 0, weight = 0, slope;
     for (int64_t row = P->row[i]; row < P->row[i] + P->t_len[i]; row++)
@@ -172,8 +185,7 @@ static int FN(collect_saves)(FN(work) * W) {
         int64_t row[L];
         T theta[L], *g = W->spare;
         FN(inside)(P, round, B->sample, first, end, B->t, B->h, row, theta);
-        for (size_t l = 0; l < L; l++)
-            for (size_t c = 0; c < d; c++) g[c * L + l] = row[l] < 0 ? 0 : (T)FN(cotangent)(W, row[l], (int32_t)c);
+        for (size_t l = 0; l < L; l++) FN(cotangents)(W, row[l], g + l);
         for (size_t e = 0; e < size; e++) B->g_base[e] += g[e];
         for (size_t q = 0; q < degree; q++)
             for (size_t c = 0; c < d; c++) {

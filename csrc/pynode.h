@@ -115,6 +115,8 @@ typedef struct pn_problem {
     /* or y <- J(t, y, x; theta) at save times that have data, in their order; those are landed on, a grid contains them */
     pn_part jump;
     void *y_before;          /* T (rows, d) with jump: states before the jumps */
+    int32_t solved;          /* y_before and status are those of an earlier run, whose samples only jumped, at their initial
+                                times: go back from there, for cotangents g_y; y is not written */
     double *quadrature;      /* or NULL: (n_grad) integral of the accumulate segment along the path */
     double *quadrature_coef; /* or NULL: the same for the cotangent of the input's coefficients */
     /* events g_e(t, y; event_theta): slots t (1), y (d), none; one output, a number for each event; or NULL. A sample ends

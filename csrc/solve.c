@@ -118,6 +118,15 @@ static int good_part(const pn_problem *P, const pn_part *A, int32_t n_out) {
            optional(out[3], A->k);
 }
 
+/* All times of each sample are its first. */
+static int only_jumps(const pn_problem *P) {
+    for (int64_t i = 0; i < P->n; i++) {
+        const double *t = P->t + P->t_start[i];
+        if (t[P->t_len[i] - 1] != t[0]) return 0;
+    }
+    return 1;
+}
+
 /* What would end in a crash, a loop without end or a silent error; arrays and indices are the caller's to check. */
 static int good(const pn_problem *P) {
     const pn_program *f = P->field, *r = P->reverse;
@@ -134,6 +143,7 @@ static int good(const pn_problem *P) {
     if (P->event && (P->gradient != PN_GRAD_NONE || P->sensitivity || P->quadrature || P->lambda > 0 || P->jump_add ||
                      P->event->has_call || !P->event_direction || !P->event_side || !P->event_which || !P->event_y))
         return 0;
+    if (P->solved && !(P->jump.program && P->gradient == PN_GRAD_DISCRETE && P->g_y && only_jumps(P))) return 0;
     if (P->gradient == PN_GRAD_NONE) return 1;
     return r && (P->g_theta || n_gradient(P) == 0) && (P->loss != PN_LOSS_NONE || P->g_y) && !P->jump_set;
 }

@@ -4,8 +4,8 @@
 
 Seen are cosine and sine of the angle, with noise, and one time in five nothing; never the speed. The torque is too weak to
 lift the pendulum: it has to swing up. Nothing is told about pendulums: `LatentODE` learns an equation dz/dt = f(z, u) and
-what is seen of z. In the closed loop its encoder reads the last second and, refined, gives z (the filter), and `Planner` improves the
-torques of the next seconds by the gradient of the cost through the latent equation.
+what is seen of z. In the closed loop the last second gives z (the filter), and `Planner` improves the torques of the next
+seconds by the gradient of the cost through the latent equation.
 """
 
 import sys

@@ -181,4 +181,5 @@ class Problem:
         event_theta: ArrayLike | None = None,
         event_direction: ArrayLike | None = None,  # (events)
         event_side: ArrayLike | None = None,  # (n, events)
+        after: dict[str, Any] | None = None,  # an earlier result, whose samples only jumped: the way back begins there
     ) -> dict[str, Any]: ...

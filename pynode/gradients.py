@@ -361,11 +361,7 @@ class Objective:
     def __call__(self, theta):
         """(loss, gradient with respect to theta); (NaN, zeros) if every sample failed."""
         if self._fast:
-            problem = self.setup.problem
-            ready = alike(theta, self.dtype)
-            if not problem.takes(ready):
-                ready = as_theta(self.field, theta, self.dtype)
-            raw = problem.run(ready, gradient=self.adjoint, memory=self.memory)
+            raw = self.setup.problem.run(self._ready(theta), gradient=self.adjoint, memory=self.memory)
             loss, scale = self._loss(raw)
             return loss, raw["g_theta"] * scale
         value = self.evaluate(theta)
@@ -373,7 +369,14 @@ class Objective:
 
     def value(self, theta):
         """The loss alone."""
-        return self._loss(self.setup.run(as_theta(self.field, theta, self.dtype)))[0]
+        ready = self._ready(theta)
+        raw = self.setup.run(ready) if self.field.callbacks else self.setup.problem.run(ready)
+        return self._loss(raw)[0]
+
+    def _ready(self, theta):
+        """theta for the core; what it takes as it is costs no check here."""
+        ready = alike(theta, self.dtype)
+        return ready if self.setup.problem.takes(ready) else as_theta(self.field, theta, self.dtype)
 
     def _loss(self, raw):
         total = raw["total_weight"]

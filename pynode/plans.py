@@ -32,6 +32,8 @@ def alike(x, dtype):
     """x as dtype if it is an array of floats or doubles, so that a plan of the other type may serve; else x itself."""
     if type(x) is not np.ndarray or x.dtype is dtype or x.dtype.char not in "fd":
         return x
+    if dtype is DOUBLE:
+        return x.astype(DOUBLE)
     with np.errstate(over="ignore"):  # infinite then, and refused
         return x.astype(dtype)
 

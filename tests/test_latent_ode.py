@@ -182,6 +182,34 @@ def test_the_loss_is_minus_the_bound():
     assert objective(theta)[0] == pytest.approx(-lower.sum() / series.n_observed.sum(), rel=0.03)
 
 
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+def test_the_way_back_of_an_encoder_begins_at_its_last_call(dtype):
+    """To the same bits as a whole run; what is no such result is refused."""
+    t, y = observations(lengths=(1, 3, 12, 23, 7) * 3)
+    nets, series = networks(pn.gru_cell(5, 5)), elbo.Series.of(t, y)
+    theta, encoder = nets.init(0), elbo.Encoder(nets, series, JUMPS, dtype)
+    dh = np.random.default_rng(0).standard_normal(encoder(theta).shape)
+    after, raw = encoder.pull(theta, dh), encoder.raw
+    encoder.raw = None
+    assert (encoder.pull(theta, dh) == after).all() and np.abs(after).max() > 0
+    part, g = theta[encoder.part].astype(dtype), np.zeros(encoder.shape, dtype)
+    for bad, message in (
+        ({}, "result of a run"),
+        (raw | {"y_before": raw["y_before"][1:]}, "y_before has shape"),
+        (raw | {"status": raw["status"].astype(np.int64)}, "status must be .* int32"),
+    ):
+        with pytest.raises(ValueError, match=message):
+            encoder.problem.run(part, g_y=g, gradient="discrete", after=bad)
+    with pytest.raises(ValueError, match="goes with g_y"):
+        encoder.problem.run(part, after=raw)
+    nets = networks(pn.gru_cell(5, 5), pn.mlp(5, (6,)))  # its state moves between observations
+    moving, theta = elbo.Encoder(nets, series, Options("midpoint", step=0.25), dtype), nets.init(0)
+    moving(theta)
+    part, g = theta[moving.part].astype(dtype), np.zeros(moving.shape, dtype)
+    with pytest.raises(ValueError, match="after: sample 0 moves"):
+        moving.problem.run(part, g_y=g, gradient="discrete", after=moving.raw)
+
+
 @pytest.fixture
 def linear_gaussian():
     """z stays, x = W z + b + noise: networks, theta, series, their posteriors and log p(x) by linear algebra."""

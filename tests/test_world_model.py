@@ -5,6 +5,7 @@ import pytest
 
 import pynode as pn
 from pynode.fit import elbo
+from pynode.fit.checkpoint import Checkpoint
 from pynode.planning import Planner, priced
 from pynode.solving import Options
 
@@ -256,3 +257,25 @@ def test_bad_plans_are_named(world):
         planner([0.0])
     with pytest.raises(ValueError, match="one number"):
         priced(world, lambda x, u: np.concatenate([x, u]))
+
+
+# ---- Checkpoints
+
+
+def test_a_fit_with_inputs_goes_on_from_its_checkpoint(tmp_path):
+    """To the same bits; other inputs are another fit."""
+    t, seen, u, _ = swings(n=8)
+    options = {"latent": 2, "hidden": (8,), "context": (1.0, 3.0), "max_iter": 12, "batch_size": 3, "random_state": 3}
+    whole = pn.LatentODE(**options).fit(t, seen, u=(t, u, "previous"))
+    path = tmp_path / "fit.npz"
+
+    def stop(iteration):
+        if iteration.number == 7:
+            raise KeyboardInterrupt
+
+    with pytest.raises(pn.fit.FitInterrupted):
+        pn.LatentODE(**options).fit(t, seen, u=(t, u, "previous"), checkpoint=Checkpoint(path, every=0), callback=stop)
+    with pytest.raises(ValueError, match="another fit"):
+        pn.LatentODE(**options).fit(t, seen, u=(t, u + 0.1, "previous"), checkpoint=path)
+    again = pn.LatentODE(**options).fit(t, seen, u=(t, u, "previous"), checkpoint=path)
+    assert (again.theta_ == whole.theta_).all() and not path.exists()

@@ -101,7 +101,9 @@ int pnpy_check_out(PyObject *obj, const char *name, int typenum, int ndim, const
     if (check_shape(array, name, ndim, shape) < 0) return -1;
     if (PyArray_TYPE(array) != typenum || !PyArray_ISCARRAY(array)) {
         PyErr_Format(PyExc_ValueError, "%s must be a writable, aligned, C-contiguous array of %s", name,
-                     typenum == NPY_FLOAT ? "float32" : "float64");
+                     typenum == NPY_FLOAT   ? "float32"
+                     : typenum == NPY_INT32 ? "int32"
+                                            : "float64");
         return -1;
     }
     return 0;

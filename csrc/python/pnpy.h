@@ -33,7 +33,8 @@
 /* clang-format off */
 #define PNPY_RUN_ARGUMENTS(X)                                                                                          \
     X(theta) X(y0) X(target) X(weight) X(data) X(g_y) X(gradient) X(wrt_y0) X(wrt_t) X(wrt_inputs) X(wrt_data)           \
-    X(wrt_target) X(sensitivity) X(memory) X(callback) X(out) X(event) X(event_theta) X(event_direction) X(event_side)
+    X(wrt_target) X(sensitivity) X(memory) X(callback) X(out) X(event) X(event_theta) X(event_direction) X(event_side)   \
+    X(after)
 #define PNPY_RESULTS(X)                                                                                                \
     X(y) X(status) X(stop_t) X(stop_component) X(nfe) X(accepted) X(rejected) X(sample_loss) X(sample_weight)          \
     X(g_theta) X(g_y0) X(g_t) X(g_coef) X(y_before) X(g_data) X(g_target)                                              \

@@ -171,6 +171,35 @@ static int check_gradient(const run *r, int wrt_any, int wrt_inputs) {
     return -1;
 }
 
+/* An earlier result of this problem with the same theta, whose samples only jumped: the way back begins there. */
+static int take_after(const pnpy_state *state, run *r) {
+    pn_problem *p = &r->problem;
+    PyObject *after = r->given[PNPY_ARG_after];
+    const npy_intp shape[2] = {(npy_intp)r->self->rows, p->d}, n = (npy_intp)p->n;
+    if (!after) return 0;
+    PyObject *before = PyDict_Check(after) ? PyDict_GetItemWithError(after, state->out_names[PNPY_OUT_y_before]) : NULL;
+    PyObject *status = before ? PyDict_GetItemWithError(after, state->out_names[PNPY_OUT_status]) : NULL;
+    if (!before || !status || !p->jump.program || p->gradient != PN_GRAD_DISCRETE || !p->g_y) {
+        if (!PyErr_Occurred())
+            PyErr_SetString(PyExc_ValueError,
+                            "after must be the result of a run of this problem, which jumps; it goes with g_y");
+        return -1;
+    }
+    if (pnpy_check_out(before, "y_before", r->f32 ? NPY_FLOAT : NPY_DOUBLE, 2, shape) < 0 ||
+        pnpy_check_out(status, "status", NPY_INT32, 1, &n) < 0)
+        return -1;
+    for (npy_intp i = 0; i < n; i++) {
+        const double *t = p->t + p->t_start[i];
+        if (t[p->t_len[i] - 1] == t[0]) continue;
+        PyErr_Format(PyExc_ValueError, "after: sample %zd moves; all of its times must be the initial one", (Py_ssize_t)i);
+        return -1;
+    }
+    p->solved = 1;
+    p->y_before = PyArray_DATA((PyArrayObject *)(r->out[PNPY_OUT_y_before] = Py_NewRef(before)));
+    p->status = PyArray_DATA((PyArrayObject *)(r->out[PNPY_OUT_status] = Py_NewRef(status)));
+    return 0;
+}
+
 /* The programs whose sign changes end a sample; see pn_problem. */
 static int take_events(const pnpy_state *state, run *r) {
     pn_problem *p = &r->problem;
@@ -242,7 +271,7 @@ static int make_y(run *r) {
         r->out[PNPY_OUT_y] = Py_NewRef(out);
     } else if (!make(r, PNPY_OUT_y, typenum, 2, shape, 0))
         return -1;
-    if (r->self->rows_gap) fill_nan((PyArrayObject *)r->out[PNPY_OUT_y]);
+    if (r->self->rows_gap || r->problem.solved) fill_nan((PyArrayObject *)r->out[PNPY_OUT_y]);
     r->problem.y = PyArray_DATA((PyArrayObject *)r->out[PNPY_OUT_y]);
     return 0;
 }
@@ -250,7 +279,7 @@ static int make_y(run *r) {
 static int make_reports(run *r) {
     pn_problem *p = &r->problem;
     const npy_intp n = (npy_intp)p->n;
-    if (!(p->status = make(r, PNPY_OUT_status, NPY_INT32, 1, &n, 1)) ||
+    if ((!p->solved && !(p->status = make(r, PNPY_OUT_status, NPY_INT32, 1, &n, 1))) ||
         !(p->stop_t = make(r, PNPY_OUT_stop_t, NPY_DOUBLE, 1, &n, 1)) ||
         !(p->stop_component = make(r, PNPY_OUT_stop_component, NPY_INT32, 1, &n, 1)) ||
         !(p->nfe = make(r, PNPY_OUT_nfe, NPY_INT64, 1, &n, 1)) ||
@@ -269,7 +298,7 @@ static int make_parts(run *r, int wrt_data, int wrt_target) {
     pn_problem *p = &r->problem;
     const npy_intp rows = (npy_intp)r->self->rows;
     const npy_intp state[2] = {rows, p->d}, data[2] = {rows, p->jump.k}, target[2] = {rows, p->loss_part.k};
-    if (p->jump.program) {
+    if (p->jump.program && !p->solved) {
         if (!(p->y_before = make(r, PNPY_OUT_y_before, r->f32 ? NPY_FLOAT : NPY_DOUBLE, 2, state, 0))) return -1;
         fill_nan((PyArrayObject *)r->out[PNPY_OUT_y_before]);
     }
@@ -416,7 +445,7 @@ PyObject *pnpy_problem_run(PyObject *obj, PyObject *const *args, Py_ssize_t n_ar
     }
     if (take_arrays(&r) < 0 || check_gradient(&r, wrt_y0 || wrt_t || wrt_inputs || wrt_data || wrt_target, wrt_inputs) < 0)
         goto done;
-    if (take_events(state, &r) < 0) goto done;
+    if (take_events(state, &r) < 0 || take_after(state, &r) < 0) goto done;
     if ((wrt_data && r.problem.jump.k == 0) || (wrt_target && r.problem.loss_part.k == 0)) {
         PyErr_SetString(PyExc_ValueError, "wrt_data (wrt_target) needs a jump (a loss program) that takes data");
         goto done;

@@ -144,6 +144,39 @@ static void checkpoints(void) {
         }
 }
 
+/* Samples that only jump, at their initial times: the way back from an earlier run gives the bits of a whole run. */
+static void from_earlier(void) {
+    for (int f32 = 0; f32 < 2; f32++)
+        for (int64_t n = 1; n <= 41; n += 20) {
+            fixture f = fixture_begin(3, 0, n, f32, "dopri5");
+            pn_problem *p = &f.p;
+            fixture_parts(&f, 2);
+            for (size_t row = 0; row < f.rows; row++) f.t[row] = 0.25;
+            p->loss = PN_LOSS_NONE;
+            p->g_y = random_array(f.rows * 3, f32, 1);
+            EACH_ISA(isa) {
+                CHECK(fixture_solve(&f, isa) == PN_OK);
+                double *whole = keep(f.n_theta, sizeof *whole), size = 0;
+                memcpy(whole, p->g_theta, f.n_theta * sizeof *whole);
+                for (size_t i = 0; i < f.n_theta; i++) size += fabs(whole[i]);
+                CHECK(size > 0);
+                p->gradient = PN_GRAD_NONE;
+                CHECK(fixture_solve(&f, isa) == PN_OK);
+                p->gradient = PN_GRAD_DISCRETE;
+                p->solved = 1;
+                for (size_t i = 0; i < f.n_theta; i++) p->g_theta[i] = NAN;
+                CHECK(pn_solve(p, f32, isa) == PN_OK);
+                CHECK(!memcmp(whole, p->g_theta, f.n_theta * sizeof *whole));
+                p->solved = 0;
+            }
+            p->solved = 1;
+            f.t[f.rows - 1] += p->t_len[n - 1] > 1 ? 1 : 0; /* one that moves */
+            CHECK(p->t_len[n - 1] == 1 || pn_solve(p, f32, pn_isa_best()) == PN_BAD_ARGUMENT);
+            fixture_end(&f);
+            release(0);
+        }
+}
+
 static void refused(void) {
     fixture f = fixture_begin(3, 0, 2, 0, "dopri5");
     fixture_parts(&f, 2);
@@ -177,6 +210,7 @@ int main(void) {
     gradients("tsit5", 11, 3);
     gradients("bosh3", 19, 1);
     checkpoints();
+    from_earlier();
     refused();
     return finish("test_rows");
 }

@@ -223,8 +223,8 @@ class Encoder:
     """
 
     def __init__(self, networks, series, options, dtype):
-        drifts, longest = networks.drift is not None, int(series.length.max())
-        each = 1 if drifts else -(-longest // -(-longest // CHUNK))  # observations a jump
+        self.drifts, longest = networks.drift is not None, int(series.length.max())
+        each = 1 if self.drifts else -(-longest // -(-longest // CHUNK))  # observations a jump
         system, n = networks.encoder(each), len(series)
         count = -(-series.length // each)  # jumps of each series; one more row, without, at the time of z_0
         start = np.cumsum(count + 1) - (count + 1)
@@ -239,7 +239,7 @@ class Encoder:
         x[place] = np.concatenate([series.value, series.mask, series.gap[:, None], series.action], axis=1)[back]
         x = x.reshape(rows, each * k)
         x[self.last] = np.nan
-        if drifts:
+        if self.drifts:
             t[place] = series.t[back]
         self.problem = _problem(
             system, options, dtype, n, t=t, t_start=start, t_len=count + 1, row=start, land=True, jump_data=x
@@ -247,13 +247,15 @@ class Encoder:
 
     def __call__(self, theta):
         """(B, H) final states."""
-        return self.problem.run(theta[self.part].astype(self.dtype))["y"][self.last].astype(np.float64)
+        self.raw = self.problem.run(theta[self.part].astype(self.dtype))
+        return self.raw["y"][self.last].astype(np.float64)
 
     def pull(self, theta, dh):
-        """Gradient of sum(dh h) with respect to the encoder's part of theta."""
+        """Gradient of sum(dh h) with respect to the encoder's part of theta, after a call with the same theta."""
         g = np.zeros(self.shape, self.dtype)
         g[self.last] = dh
-        return self.problem.run(theta[self.part].astype(self.dtype), g_y=g, gradient="discrete")["g_theta"]
+        after = None if self.drifts else self.raw
+        return self.problem.run(theta[self.part].astype(self.dtype), g_y=g, gradient="discrete", after=after)["g_theta"]
 
 
 class Decoder:
