@@ -3,7 +3,7 @@
 import math
 import secrets
 import time
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict
 from functools import partial
 from typing import Any
 
@@ -15,7 +15,7 @@ from pynode.cells import gru_cell, rnn_cell
 from pynode.fields import Field, mlp
 from pynode.fit.adam import adam
 from pynode.fit.checkpoint import opened
-from pynode.fit.elbo import Elbo, Networks, Series, bounds, encode, likelihood
+from pynode.fit.elbo import Elbo, Networks, bounds, encode, likelihood
 from pynode.fit.posterior import Misfit, Posterior, refined
 from pynode.fit.progress import Progress
 from pynode.fit.result import FitInterrupted
@@ -23,6 +23,7 @@ from pynode.fit.schedules import as_schedule
 from pynode.functions import ACTIVATIONS
 from pynode.inputs import as_control
 from pynode.models.base import SeriesEstimator, plain_params
+from pynode.models.latent_parts import SPAN, Belief, Units
 from pynode.models.neural_ode import _as_trajectories
 from pynode.models.options import widths
 from pynode.models.storage import _data_from_dict, _data_to_dict, _of_type, _text, _without_nan
@@ -31,9 +32,6 @@ from pynode.systems import System
 from pynode.tables import Trajectories
 
 ENCODERS = ("gru", "rnn", "ode-rnn")
-
-SPAN = 4.0
-"""Length of the longest series in the time of the latent equation, by default: its field is then of order one."""
 
 DRIFT_STEPS = 20
 """Steps on that length with which the ODE-RNN solves between observations; a shorter gap is one step."""
@@ -49,73 +47,6 @@ DRAWS = 100
 
 TUPLES = ("hidden", "decoder_hidden", "context")
 """Parameters that may be tuples."""
-
-
-@dataclass(frozen=True)
-class Units:
-    """Scaled value = (value - shift) / scale, scaled time = (time - t0) / t_scale; gap: a typical one, scaled.
-
-    u_shift, u_scale (m,): the same of the control inputs.
-    """
-
-    shift: np.ndarray
-    scale: np.ndarray
-    t0: float
-    t_scale: float
-    gap: float
-    u_shift: np.ndarray = field(default_factory=lambda: np.zeros(0))
-    u_scale: np.ndarray = field(default_factory=lambda: np.zeros(0))
-
-    m = property(lambda self: len(self.u_shift), doc="How many control inputs.")
-
-    @classmethod
-    def of(cls, data, t0, t_scale):
-        y = np.concatenate(data.y)
-        shift, scale = _standard(y)
-        inputs = () if data.signal is None else _standard(np.concatenate(data.signal.u))
-        t0 = float(min(t[0] for t in data.t)) if t0 is None else t0
-        longest = max(float(t[-1]) - t0 for t in data.t)
-        if t_scale is None:
-            t_scale = longest / SPAN if longest > 0 else 1.0
-        count = sum(len(t) for t in data.t)
-        gap = sum(float(t[-1]) - t0 for t in data.t) / count / t_scale
-        return cls(shift, scale, t0, float(t_scale), gap if gap > 0 else 1.0, *inputs)
-
-    def series(self, data):
-        """Trajectories as scaled `Series`."""
-        times = [(t - self.t0) / self.t_scale for t in data.t]
-        return Series.of(times, [(y - self.shift) / self.scale for y in data.y], self.gap, self.signal(data.signal))
-
-    def signal(self, signal):
-        """Control inputs, scaled."""
-        return None if signal is None else signal.scaled(self.u_shift, self.u_scale, self.t0, self.t_scale)
-
-
-def _standard(x):
-    """Mean and standard deviation of columns (1 where they are constant), without NaN."""
-    scale = np.nanstd(x, axis=0)
-    return np.nanmean(x, axis=0), np.where(scale > 0, scale, 1.0)
-
-
-@dataclass(frozen=True)
-class Belief:
-    """What `LatentODE.filter` thinks of the latent state z(t), for B series or one.
-
-    Attributes
-    ----------
-    t : (B,) array, or float
-    mean : (B, latent) or (latent,) array
-        From the mean of z_0.
-    std : like mean
-        Over the draws.
-    draws : (n, B, latent) or (n, latent) array
-        From draws of z_0.
-    """
-
-    t: Any
-    mean: np.ndarray
-    std: np.ndarray
-    draws: np.ndarray
 
 
 class LatentODE(SeriesEstimator):
