@@ -5,7 +5,7 @@ import pytest
 from scipy import stats
 
 import pynode as pn
-from pynode.fit import elbo
+from pynode.fit import elbo, posterior
 from pynode.fit.checkpoint import Checkpoint
 from pynode.fit.posterior import Misfit, Posterior, refined
 from pynode.inputs import Signal
@@ -308,6 +308,14 @@ def curve(nets, theta, series, z, i):
     times = np.concatenate([[0.0], series.t[rows]])
     states = pn.solve(nets.generator.field, z[i : i + 1], times, part["field"], method="rk4", step=0.25, **keys).y[0, 1:]
     return nets.decoder(0.0, states, part["loss"][: nets.decoder.n_params])
+
+
+def test_many_series_are_refined_in_parts(fitted, monkeypatch):
+    t, y, _ = sines(n=11, seed=4)
+    mean, std = fitted.encode(t, y)
+    monkeypatch.setattr(posterior, "MOST_NUMBERS", 200)
+    parts = fitted.encode(t, y)
+    assert parts[0] == pytest.approx(mean, abs=1e-9) and parts[1] == pytest.approx(std, rel=1e-9)
 
 
 def test_where_a_solve_fails_the_encoder_is_kept():

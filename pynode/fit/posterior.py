@@ -23,6 +23,9 @@ from pynode.transforms import jvp
 ENOUGH = 1e-6
 """Relative fall of the misfit that ends the steps of a series."""
 
+MOST_NUMBERS = 1 << 22
+"""Sensitivities of observed states with respect to z_0 that are held at a time."""
+
 LONGEST = 2.0
 """Longest step, in standard deviations of the prior: far away the equation may be stiff."""
 
@@ -111,6 +114,27 @@ class Misfit:
         return np.where((raw["status"] == OK) & np.isfinite(value), value, np.inf), gradient, matrix
 
 
+def posterior_of(networks, theta, series, start, noise, options, iterations):
+    """`refined` for any number of series, a part of them after the other.
+
+    Parameters
+    ----------
+    networks, theta, series, noise, options : see `Misfit`
+    start, iterations : see `refined`
+
+    Returns
+    -------
+    Posterior
+    """
+    numbers = len(series.t) * start.mean.shape[1] ** 2
+    parts = np.array_split(np.arange(len(series)), min(len(series), 1 + numbers // MOST_NUMBERS))
+    done = []
+    for which in parts:
+        misfit = Misfit(networks, theta, series.take(which), noise, options)
+        done.append(refined(misfit, Posterior(start.mean[which], start.factor[which]), iterations))
+    return Posterior(np.concatenate([q.mean for q in done]), np.concatenate([q.factor for q in done]))
+
+
 def refined(misfit, start, iterations):
     """The posterior after so many steps of Levenberg-Marquardt from the mean of `start`, each series by itself.
 
@@ -129,19 +153,20 @@ def refined(misfit, start, iterations):
     value, gradient, matrix = misfit(z)
     fine = np.isfinite(value)
     gradient[~fine], matrix[~fine] = 0.0, np.eye(z.shape[1])
+    going, diagonal = fine.copy(), np.arange(z.shape[1])  # a series ends by itself, whoever else is there
     for _ in range(iterations):
         damped = matrix.copy()
-        diagonal = np.arange(z.shape[1])
         damped[:, diagonal, diagonal] *= 1 + damping[:, None]
         step = -np.linalg.solve(damped, gradient[:, :, None])[:, :, 0]
-        tried = z + step * np.minimum(1.0, LONGEST / np.maximum(np.linalg.norm(step, axis=1, keepdims=True), 1e-300))
-        here = misfit(tried)
-        better = here[0] < value
-        done = ~better | (here[0] > (1 - ENOUGH) * value)
-        z[better], gradient[better], matrix[better] = tried[better], here[1][better], here[2][better]
+        step *= np.minimum(1.0, LONGEST / np.maximum(np.linalg.norm(step, axis=1, keepdims=True), 1e-300))
+        here = misfit(z + step)
+        better = going & (here[0] < value)
+        going &= ~(better & (here[0] > (1 - ENOUGH) * value)) & (better | (damping < 1e3))
+        z[better] += step[better]
+        gradient[better], matrix[better] = here[1][better], here[2][better]
         value = np.where(better, here[0], value)
         damping = np.where(better, damping / 10, damping * 10)
-        if (done & (better | (damping > 1e3) | ~fine)).all():
+        if not going.any():
             break
     factor = start.factor.copy()
     factor[fine] = np.linalg.cholesky(np.linalg.inv(matrix[fine]))
@@ -154,4 +179,4 @@ def _of_state(program):
     return Program(p.sizes, p.n_slots, p.code[:kept], p.consts, p.index, p.outputs, p.n_theta, (), p.segments)
 
 
-__all__ = ["Misfit", "Posterior", "refined"]
+__all__ = ["Misfit", "Posterior", "posterior_of", "refined"]

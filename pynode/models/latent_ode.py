@@ -16,7 +16,7 @@ from pynode.fields import Field, mlp
 from pynode.fit.adam import adam
 from pynode.fit.checkpoint import opened
 from pynode.fit.elbo import Elbo, Networks, bounds, encode, likelihood
-from pynode.fit.posterior import Misfit, Posterior, refined
+from pynode.fit.posterior import Posterior, posterior_of
 from pynode.fit.progress import Progress
 from pynode.fit.result import FitInterrupted
 from pynode.fit.schedules import as_schedule
@@ -311,15 +311,15 @@ class LatentODE(SeriesEstimator):
         self.history_ = result.history
         self.noise_ = self._noise_of()
         seconds = _now() - started
-        bound = self.bound(data, n_samples=20, random_state=seed)
-        count = data.n_observed
-        residual = np.concatenate(data.y) - np.concatenate(self.predict(data))
+        q, count = self._posterior(data), data.n_observed
+        bound = self._bounds(data, q, 20, seed)
+        residual = np.concatenate(data.y) - np.concatenate(self._curves(q.mean, list(data.t), data.signal))
         self.report_ = {
             "status": "finished" if result.status == "max_iter" else result.status,
             "loss": float(result.loss),
             "elbo": float(np.nansum(bound["elbo"]) / count),
             "iwae": float(np.nansum(bound["iwae"]) / count),
-            "kl": float(self._posterior(data).kl.mean()),
+            "kl": float(q.kl.mean()),
             "rmse": dict(zip(data.names, np.sqrt(np.nanmean(residual**2, axis=0)).tolist(), strict=True)),
             "noise": dict(zip(data.names, self.noise_.tolist(), strict=True)),
             "seed": seed,
@@ -363,7 +363,8 @@ class LatentODE(SeriesEstimator):
         q = Posterior.independent(mean, np.exp(log_std))
         if self.refine == 0:
             return q
-        return refined(Misfit(self.networks_, self.theta_, series, self.noise_ / self.units_.scale, options), q, self.refine)
+        noise = self.noise_ / self.units_.scale
+        return posterior_of(self.networks_, self.theta_, series, q, noise, options, self.refine)
 
     def _seen(self, series):
         """What the encoder sees of them."""
@@ -573,9 +574,11 @@ class LatentODE(SeriesEstimator):
             the tighter the more draws.
         """
         data, _ = self._data(t, Y, u)
-        n_samples = integer("n_samples", n_samples, 1)
-        series, options, q = self.units_.series(data), self._options(FINE)[1], self._posterior(data)
-        pair = bounds(self.networks_, self.theta_, series, q, options, n_samples, random_state)
+        return self._bounds(data, self._posterior(data), integer("n_samples", n_samples, 1), random_state)
+
+    def _bounds(self, data, q, n_samples, seed):
+        series = self.units_.series(data)
+        pair = bounds(self.networks_, self.theta_, series, q, self._options(FINE)[1], n_samples, seed)
         shift = np.add.reduceat(series.mask @ np.log(self.units_.scale), series.start)  # density in the units of the data
         return dict(zip(("elbo", "iwae"), (value - shift for value in pair), strict=True))
 
