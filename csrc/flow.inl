@@ -342,7 +342,8 @@ static int FN(find_saves)(FN(work) * W) {
     memset(f->interior, 0, L), memset(f->landed, 0, L);
     for (int l = 0; l < L; l++) {
         f->save_end[l] = f->save[l];
-        some[l] = f->accepted[l] & (FN(same_time)(f->t_save[l], f->t_new[l]) | (f->dir[l] * (f->t_save[l] - f->t_new[l]) <= 0));
+        int reached = FN(same_time)(f->t_save[l], f->t_new[l]) | (f->dir[l] * (f->t_save[l] - f->t_new[l]) <= 0);
+        some[l] = (unsigned char)(f->accepted[l] & reached);
     }
     for (int l = 0; l < W->lanes; l++) {
         if (!some[l]) continue;
@@ -596,7 +597,7 @@ static pn_status FN(check_lanes)(FN(work) * W) { /* budgets and steps that vanis
     unsigned char suspect[L];
     int any = 0;
     for (int l = 0; l < L; l++) {
-        suspect[l] = f->live[l] & ((f->attempts[l] >= P->max_steps) | (f->again[l] & P->adaptive) | (f->h[l] == 0));
+        suspect[l] = (unsigned char)(f->live[l] & ((f->attempts[l] >= P->max_steps) | (f->again[l] & P->adaptive) | (f->h[l] == 0)));
         f->attempts[l] += f->live[l];
         any |= suspect[l];
     }
