@@ -223,17 +223,19 @@ static pn_decoded decode_one(const plan *p, int32_t i) {
     return d;
 }
 
+/* `rows` rows further on */
+static int32_t behind(int32_t place, int32_t rows) { return place < 0 ? ~(~place + rows) : place + rows; }
+
 /* CONCAT in a block: copies of the operands that are not in their places already. How many. */
 static int32_t copies(const plan *p, const pn_ins *x, pn_decoded *to) {
-    int32_t n = 0, out = p->place[x->out];
+    const pn_decoded *first = to;
     for (int j = 0; j < 2; j++) {
-        int32_t r = j ? x->b : x->a, size = p->s->sizes[r],
-                at = out < 0 ? ~(~out + (j ? p->s->sizes[x->a] : 0)) : out + (j ? p->s->sizes[x->a] : 0);
-        if (p->place[r] != at)
-            to[n++] =
-                (pn_decoded){.op = PN_OP_SLICE, .act = PN_N_OPS, .m = size, .n = size, .out = at, .a = p->place[r], .q = 1};
+        int32_t r = j ? x->b : x->a, size = p->s->sizes[r], at = behind(p->place[x->out], j ? p->s->sizes[x->a] : 0);
+        if (p->place[r] == at) continue;
+        *to = (pn_decoded){.op = PN_OP_SLICE, .act = PN_N_OPS, .m = size, .n = size, .out = at, .a = p->place[r], .q = 1};
+        to++;
     }
-    return n;
+    return (int32_t)(to - first);
 }
 
 static void decode(const plan *p, pn_layout *l) {
