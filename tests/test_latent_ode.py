@@ -172,13 +172,17 @@ def test_gradient_against_finite_differences(cell, drift, noise):
             assert gradient[i] == pytest.approx(difference, abs=2e-8)
 
 
+def encoded(nets, theta, series):
+    mean, log_std = elbo.encode(nets, theta, series, JUMPS)
+    return Posterior.independent(mean, np.exp(log_std))
+
+
 def test_the_loss_is_minus_the_bound():
     t, y = observations()
     nets, series = networks(pn.gru_cell(5, 5)), elbo.Series.of(t, y)
     theta, options = nets.init(0), Options("dopri5", rtol=1e-8, atol=1e-8)
     objective = elbo.Elbo(nets, series, JUMPS, options, n_samples=4000, dtype=np.float64)
-    mean, log_std = elbo.encode(nets, theta, series, JUMPS)
-    lower, _ = elbo.bounds(nets, theta, series, Posterior.independent(mean, np.exp(log_std)), options, 4000, 1)
+    lower, _ = elbo.bounds(nets, theta, series, encoded(nets, theta, series), options, 4000, 1)
     assert objective(theta)[0] == pytest.approx(-lower.sum() / series.n_observed.sum(), rel=0.03)
 
 
@@ -231,11 +235,6 @@ def linear_gaussian():
         covariance = np.linalg.inv(np.eye(2) + W.T @ W / 0.64)
         exact.append((evidence, covariance @ W.T @ (part.ravel()[seen] - b) / 0.64, covariance))
     return nets, theta, elbo.Series.of(t, y), exact
-
-
-def encoded(nets, theta, series):
-    mean, log_std = elbo.encode(nets, theta, series, JUMPS)
-    return Posterior.independent(mean, np.exp(log_std))
 
 
 def test_bounds_of_a_linear_gaussian_model(linear_gaussian):

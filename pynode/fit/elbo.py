@@ -91,6 +91,18 @@ class Series:
         parts, start = (self.t[rows], self.value[rows], self.mask[rows]), np.cumsum(length) - length
         return Series(*parts, start, length, self.unit, signal, self.action[rows])
 
+    def from_start(self):
+        """The times of `_core.Problem` from that of z_0 on, one more row for each series: (seen, keys).
+
+        seen (rows + B,): which of its rows are observations; keys: t, t_start, t_len, row.
+        """
+        length, rows = self.length + 1, len(self.t) + len(self)
+        start = np.cumsum(length) - length
+        seen, t = np.ones(rows, dtype=bool), np.zeros(rows)
+        seen[start] = False
+        t[seen] = self.t
+        return seen, {"t": t, "t_start": start, "t_len": length, "row": start}
+
     @cached_property
     def backwards(self):
         """(rows,) the rows of each series in falling time."""
@@ -269,13 +281,11 @@ class Decoder:
 
     def __init__(self, networks, series, options, dtype, n_samples=1):
         system, n = networks.generator, len(series)
-        length, rows = series.length + 1, len(series.t) + n
-        start = np.cumsum(length) - length
         self.dtype, self.part = dtype, networks.parts["generator"]
-        seen = np.ones(rows, dtype=bool)
-        seen[start] = False
-        t, target = np.zeros(rows), np.full((rows, system.n_target), np.nan)
-        t[seen], target[seen] = series.t, np.concatenate([series.value, series.mask], axis=1)
+        seen, places = series.from_start()
+        rows, start = len(seen), places["t_start"]
+        target = np.full((rows, system.n_target), np.nan)
+        target[seen] = np.concatenate([series.value, series.mask], axis=1)
         draws = np.arange(n_samples)[:, None]
         keys = {} if series.signal is None else inputs_of(series, dtype, n_samples)
         self.problem = _problem(
@@ -283,9 +293,9 @@ class Decoder:
             options,
             dtype,
             n * n_samples,
-            t=t,
+            t=places["t"],
             t_start=np.tile(start, n_samples),
-            t_len=np.tile(length, n_samples),
+            t_len=np.tile(places["t_len"], n_samples),
             row=(draws * rows + start).ravel(),
             loss="program",
             target=np.tile(target, (n_samples, 1)).astype(dtype),

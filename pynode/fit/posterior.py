@@ -88,16 +88,10 @@ class Misfit:
         self.series, self.noise, self.decoder = series, noise, networks.decoder
         part = networks.generator.split(theta[networks.parts["generator"]])
         self.theta, self.decoder_theta = part["field"], part["loss"][: networks.decoder.n_params]
-        field, n = networks.generator.field, len(series)
-        length, rows = series.length + 1, len(series.t) + n
-        start = np.cumsum(length) - length
-        self.seen = np.ones(rows, dtype=bool)
-        self.seen[start] = False
-        t = np.zeros(rows)
-        t[self.seen] = series.t
+        field = networks.generator.field
+        self.seen, places = series.from_start()
         keys = {} if series.signal is None else inputs_of(series, np.float64, 1)
-        places = {"t": t, "t_start": start, "t_len": length, "row": start}
-        reverse, y0 = _of_state(field.vjp_program), np.zeros((n, field.d))
+        reverse, y0 = _of_state(field.vjp_program), np.zeros((len(series), field.d))
         self.problem = _core.Problem(field.program.core, reverse.core, y0=y0, **places, **options.arguments(field.d), **keys)
 
     def __call__(self, z0):
