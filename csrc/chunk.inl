@@ -153,12 +153,30 @@ static pn_status FN(prepare_chunk)(FN(work) * W) {
     return PN_OK;
 }
 
+static int FN(longer_first)(const void *a, const void *b) {
+    const FN(turn) *x = a, *y = b;
+    return x->steps != y->steps ? (x->steps < y->steps ? 1 : -1) : x->local < y->local ? -1 : 1;
+}
+
+/* The turns of the samples: those that seem to take the most steps come first, so that at the end few lanes idle. */
+static void FN(take_turns)(FN(work) * W) {
+    const pn_problem *P = W->P;
+    for (int32_t j = 0; j < W->count; j++) {
+        int64_t i = W->first + j;
+        double span = fabs(FN(time_of)(P, i, FN(n_times)(P, i) - 1) - FN(time_of)(P, i, 0));
+        double h = W->chunk_h[j] > 0 ? W->chunk_h[j] : P->adaptive ? P->first_step : P->step;
+        double steps = P->grid ? (double)P->grid_len[i] : span / h;
+        W->turns[j] = (FN(turn)){.local = j, .steps = steps < INFINITY ? steps : 0}; /* orders NaN, too */
+    }
+    if (W->count > W->lanes) qsort(W->turns, (size_t)W->count, sizeof *W->turns, FN(longer_first));
+}
+
 /* Fill idle lanes with the next samples of the chunk. */
 static pn_status FN(refill)(FN(work) * W) {
     FN(flow) *f = &W->flow;
     for (int l = 0; l < W->lanes && W->next < W->count; l++)
         while (!f->live[l] && W->next < W->count) {
-            int64_t j = W->next++;
+            int64_t j = W->turns[W->next++].local;
             pn_status st = FN(open)(W, l, W->first + j);
             if (st != PN_OK) return st;
             if (W->P->sensitivity) FN(sens_open)(W, l);
@@ -247,6 +265,7 @@ static pn_status FN(run_forward)(FN(work) * W) {
     W->dropped = 0;
     if (W->P->solved) return PN_OK;
     if (st == PN_OK) st = FN(prepare_chunk)(W);
+    FN(take_turns)(W);
     FN(vacate)(&W->flow);
     for (int l = 0; l < L; l++) W->steps[l].n = 0;
     W->store_used = 1;
@@ -489,6 +508,7 @@ static void FN(carve)(FN(work) * W) {
     size_t chunk = (size_t)W->s->chunk;
     W->chunk_k = pn_arena_take(a, chunk * (size_t)W->d * sizeof(T));
     W->chunk_h = pn_arena_take(a, chunk * sizeof(double));
+    W->turns = pn_arena_take(a, chunk * sizeof *W->turns);
     W->chunk_gk = pn_arena_take(a, chunk * (size_t)W->d * sizeof(T));
     W->from_start = pn_arena_take(a, chunk);
     FN(carve_watch)(W);
