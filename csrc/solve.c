@@ -8,7 +8,7 @@
 
 #include "work.h"
 
-enum { MAX_TASKS = 64, MAX_CHUNK = 256, MAX_THREADS = 256 };
+enum { MAX_TASKS = 64, MAX_CHUNK = 256, WHOLE_CHUNK = 1024, MAX_THREADS = 256 };
 
 /* Samples a chunk: enough to keep lanes busy when samples take different numbers of steps, few enough to share out. Where
    nothing is added up over chunks they may be as large as they can be: at the end of each one lanes stay idle. */
@@ -16,7 +16,8 @@ static void cut(pn_shared *s, int64_t n, int lanes, int whole) {
     int64_t chunk = (n / 8 + lanes - 1) / lanes * lanes, least = 4 * lanes,
             most = MAX_CHUNK > 2 * lanes ? MAX_CHUNK : 2 * lanes;
     if (chunk < least) chunk = least;
-    if (chunk > most || whole) chunk = most;
+    if (chunk > most) chunk = most;
+    if (whole) chunk = WHOLE_CHUNK;
     if (chunk > n) chunk = n > 0 ? n : 1;
     s->chunk = chunk;
     s->n_chunks = (n + chunk - 1) / chunk;
