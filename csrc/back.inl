@@ -46,18 +46,29 @@ static inline void FN(cotangents)(const FN(work) * W, int64_t row, T *to) {
     for (size_t c = 0; c < d; c++) to[c * L] = from ? from[c] : (T)FN(cotangent)(W, row, (int32_t)c);
 }
 
+/* sum[k] += w rho(y - target), weight[k] += w for n values from number `at` on; one without target counts nothing. */
+enum { FN(SUMS) = 8 };
+static inline __attribute__((always_inline)) void FN(add_loss)(const pn_problem *P, size_t at, size_t n, double *sum, double *weight) {
+    const T *y = (const T *)P->y + at, *target = (const T *)P->target + at, *given = P->weight ? (const T *)P->weight + at : NULL;
+    double r[FN(SUMS)], w[FN(SUMS)], slope;
+    for (size_t k = 0; k < n; k++) {
+        w[k] = target[k] == target[k] ? (given ? (double)given[k] : 1) : 0;
+        r[k] = w[k] != 0 ? (double)y[k] - (double)target[k] : 0;
+    }
+    if (P->loss == PN_LOSS_SQUARED)
+        for (size_t k = 0; k < n; k++) r[k] *= r[k];
+    else
+        for (size_t k = 0; k < n; k++) r[k] = w[k] != 0 ? FN(rho)(P, r[k], &slope) : 0;
+    for (size_t k = 0; k < n; k++) sum[k] += w[k] * r[k], weight[k] += w[k];
+}
+
 static void FN(sample_loss)(const pn_problem *P, int64_t i) {
-    double sum = 0, weight = 0, slope;
-    for (int64_t row = P->row[i]; row < P->row[i] + P->t_len[i]; row++)
-        for (int32_t c = 0; c < P->d; c++) {
-            size_t at = (size_t)row * (size_t)P->d + (size_t)c;
-            double target = (double)((const T *)P->target)[at], w = P->weight ? (double)((const T *)P->weight)[at] : 1;
-            if (target != target || w == 0) continue;
-            sum += w * FN(rho)(P, (double)((const T *)P->y)[at] - target, &slope);
-            weight += w;
-        }
-    P->sample_loss[i] = sum;
-    P->sample_weight[i] = weight;
+    double sum[FN(SUMS)] = {0}, weight[FN(SUMS)] = {0};
+    size_t at = (size_t)P->row[i] * (size_t)P->d, end = at + (size_t)P->t_len[i] * (size_t)P->d;
+    for (; at + FN(SUMS) <= end; at += FN(SUMS)) FN(add_loss)(P, at, FN(SUMS), sum, weight);
+    FN(add_loss)(P, at, end - at, sum, weight);
+    P->sample_loss[i] = P->sample_weight[i] = 0;
+    for (size_t k = 0; k < FN(SUMS); k++) P->sample_loss[i] += sum[k], P->sample_weight[i] += weight[k];
 }
 
 /* ---- pieces ----------------------------------------------------------------------------------------------------------- */
@@ -165,18 +176,17 @@ static int FN(collect_saves)(FN(work) * W) {
     const pn_problem *P = W->P;
     FN(back) *B = &W->back;
     size_t degree = (size_t)W->tab->dense_degree, d = (size_t)W->d, size = d * L;
-    int32_t first[L], end[L], most = 0, any = 0;
+    int32_t first[L], ends[L], most = 0, any = 0;
     memset(B->g_base, 0, size * sizeof(T));
     for (size_t l = 0; l < L; l++) {
         const pn_record *r = &B->record[l];
-        first[l] = end[l] = 0;
+        first[l] = ends[l] = 0;
         if (!B->live[l]) continue;
         int64_t i = B->sample[l];
-        first[l] = r->save;
-        end[l] = FN(ends_from)(P, i, r->save, r->save_end, B->t_new[l]);
-        if (end[l] - first[l] > most) most = end[l] - first[l];
+        first[l] = r->save, ends[l] = r->ends;
+        if (ends[l] - first[l] > most) most = ends[l] - first[l];
         any |= !r->landed && P->g_t && r->save < r->save_end; /* for f_new */
-        for (int32_t j = end[l]; !P->jump.program && j < r->save_end; j++) /* with jumps: unjump_saves */
+        for (int32_t j = r->ends; !P->jump.program && j < r->save_end; j++) /* with jumps: unjump_saves */
             for (size_t c = 0; c < d; c++) B->lambda[c * L + l] += (T)FN(cotangent)(W, P->row[i] + j, (int32_t)c);
     }
     if (!any && most == 0) return 0;
@@ -184,7 +194,7 @@ static int FN(collect_saves)(FN(work) * W) {
     for (int32_t round = 0; round < most; round++) {
         int64_t row[L];
         T theta[L], *g = W->spare;
-        FN(inside)(P, round, B->sample, first, end, B->t, B->h, row, theta);
+        FN(inside)(P, round, B->sample, first, ends, B->t, B->h, row, theta);
         for (size_t l = 0; l < L; l++) FN(cotangents)(W, row[l], g + l);
         for (size_t e = 0; e < size; e++) B->g_base[e] += g[e];
         for (size_t q = 0; q < degree; q++)
@@ -227,7 +237,7 @@ static void FN(time_saves)(FN(work) * W, double *gt, double *gh) {
         for (int32_t j = r->save; j < r->save_end; j++) {
             int64_t i = B->sample[l], row = P->row[i] + j;
             double ts = FN(time_of)(P, i, j), theta = (ts - B->t[l]) / B->h[l], slope = 0, value = 0;
-            int end = FN(same_time)(ts, B->t_new[l]); /* of the step: unless that moves along, the slope is f_new */
+            int end = j >= r->ends; /* of the step: unless that moves along, the slope is f_new */
             if (end && r->landed) continue;
             for (int32_t c = 0; c < W->d; c++) {
                 double g = FN(cotangent)(W, row, c), power = 1;

@@ -114,13 +114,22 @@ static void FN(count_evals)(FN(flow) * f, const unsigned char *which, int n) {
 /* ---- the plan of a step ------------------------------------------------------------------------------------------ */
 static inline int64_t FN(n_times)(const pn_problem *P, int64_t i) { return P->t_len[i]; }
 static inline double FN(time_of)(const pn_problem *P, int64_t i, int64_t j) { return P->t[P->t_start[i] + j]; }
-static inline int FN(same_time)(double a, double b) { return fabs(a - b) <= 8.9e-16 * (fabs(a) > fabs(b) ? fabs(a) : fabs(b)); }
+/* Whether time a lies before b, where dir leads, and is not the same but for rounding. */
+static inline int FN(before)(double a, double b, double dir) {
+    double size = fabs(a) > fabs(b) ? fabs(a) : fabs(b);
+    return dir * (b - a) > 8.9e-16 * size;
+}
 
 /* Whether the row has data (see pn_part) for a jump. */
 static inline int FN(has_data)(const pn_part *A, int64_t row) {
     if (!A->program || A->k == 0) return A->program != NULL;
     T first = ((const T *)A->data)[(size_t)row * (size_t)A->k];
     return first == first;
+}
+
+/* Whether a step that ends at save time j of the sample belongs there, and moves along with it. */
+static inline int FN(lands)(const pn_problem *P, int64_t i, int32_t j) {
+    return !P->jump.program || P->land || j == FN(n_times)(P, i) - 1 || FN(has_data)(&P->jump, P->row[i] + j);
 }
 
 /* The next save time that jumps, or the last time. */
@@ -168,12 +177,12 @@ static void FN(plan_adaptive)(const pn_problem *P, FN(flow) * f, const double *t
 static void FN(plan)(const FN(work) * W, FN(flow) * f) {
     const pn_problem *P = W->P;
     double to[L];
-    int watch = P->land || P->jump.program || P->degree >= 0; /* more than the last time */
+    int watch = P->land || P->jump.program || W->knots; /* more than the last time */
     for (int l = 0; l < L; l++) to[l] = f->t_last[l];
-    for (int l = 0; l < W->lanes; l++) {
+    for (int l = 0; (P->grid || watch) && l < W->lanes; l++) {
         if (!f->live[l]) continue;
         if (P->grid) f->t_new[l] = P->grid[P->grid_start[f->sample[l]] + f->grid[l] + 1];
-        else if (watch) to[l] = FN(target)(P, f, l);
+        else to[l] = FN(target)(P, f, l);
     }
     if (P->adaptive) FN(plan_adaptive)(P, f, to);
     else if (!P->grid)
@@ -289,6 +298,7 @@ static void FN(fail)(FN(work) * W, int l, pn_status status) {
         }
     for (int64_t j = f->save[l]; j < FN(n_times)(P, i); j++)
         for (int32_t c = 0; c < W->d; c++) y[(size_t)(P->row[i] + j) * (size_t)W->d + (size_t)c] = (T)NAN;
+    f->ends[l] = f->save_end[l] = f->save[l];
     f->live[l] = 0;
 }
 
@@ -338,26 +348,19 @@ static int FN(find_saves)(FN(work) * W) {
     const pn_problem *P = W->P;
     FN(flow) *f = &W->flow;
     int any = 0;
-    unsigned char some[L]; /* 1: the next save time is in the step */
     memset(f->interior, 0, L), memset(f->landed, 0, L);
-    for (int l = 0; l < L; l++) {
-        f->save_end[l] = f->save[l];
-        int reached = FN(same_time)(f->t_save[l], f->t_new[l]) | (f->dir[l] * (f->t_save[l] - f->t_new[l]) <= 0);
-        some[l] = (unsigned char)(f->accepted[l] & reached);
-    }
+    memcpy(f->ends, f->save, sizeof f->ends), memcpy(f->save_end, f->save, sizeof f->save_end);
     for (int l = 0; l < W->lanes; l++) {
-        if (!some[l]) continue;
+        double t_new = f->t_new[l], dir = f->dir[l];
+        if (!f->accepted[l] || FN(before)(t_new, f->t_save[l], dir)) continue;
         int64_t i = f->sample[l], n = FN(n_times)(P, i);
+        const double *t = P->t + P->t_start[i];
         int32_t j = f->save[l];
-        for (; j < n; j++) {
-            double ts = FN(time_of)(P, i, j);
-            int end = FN(same_time)(ts, f->t_new[l]);
-            if (!end && f->dir[l] * (ts - f->t_new[l]) > 0) break;
-            if (end) f->landed[l] |= !P->jump.program || P->land || j == n - 1 || FN(has_data)(&P->jump, P->row[i] + j);
-            else f->interior[l] = 1;
-        }
+        while (j < n && FN(before)(t[j], t_new, dir)) j++;
+        f->ends[l] = j;
+        while (j < n && !FN(before)(t_new, t[j], dir)) f->landed[l] |= FN(lands)(P, i, j++);
         f->save_end[l] = j;
-        any |= f->interior[l];
+        any |= f->interior[l] = f->ends[l] > f->save[l];
     }
     return any || P->dense || P->event;
 }
@@ -375,20 +378,13 @@ static void FN(dense_coef)(const FN(work) * W, T *const *k, const double *h, T *
         }
 }
 
-/* Of a step's save times first .. end - 1 of sample i the last ones are at its end, t_new: where those begin. */
-static inline int32_t FN(ends_from)(const pn_problem *P, int64_t i, int32_t first, int32_t end, double t_new) {
-    while (end > first && FN(same_time)(FN(time_of)(P, i, end - 1), t_new)) end--;
-    return end;
-}
-
 /* Save time number `round` inside the lanes' steps from t of length h: its row, and theta with y(t + theta h); row -1: has none. */
-static void FN(inside)(const pn_problem *P, int32_t round, const int64_t *sample, const int32_t *first, const int32_t *end, const double *t,
+static void FN(inside)(const pn_problem *P, int32_t round, const int64_t *sample, const int32_t *first, const int32_t *ends, const double *t,
                        const double *h, int64_t *row, T *theta) {
+    for (int l = 0; l < L; l++) row[l] = -1, theta[l] = 0;
     for (int l = 0; l < L; l++) {
         int32_t j = first[l] + round;
-        row[l] = -1;
-        theta[l] = 0;
-        if (j >= end[l]) continue;
+        if (j >= ends[l]) continue;
         row[l] = P->row[sample[l]] + j;
         theta[l] = (T)((FN(time_of)(P, sample[l], j) - t[l]) / h[l]);
     }
@@ -398,22 +394,18 @@ static void FN(write_saves)(FN(work) * W) {
     const pn_problem *P = W->P;
     const FN(flow) *f = &W->flow;
     size_t degree = (size_t)W->tab->dense_degree, d = (size_t)W->d, size = d * L;
-    int32_t end[L], most = 0;
-    for (int l = 0; l < L; l++) {
-        end[l] = f->save[l];
-        if (!f->accepted[l]) continue;
-        int64_t i = f->sample[l];
-        end[l] = FN(ends_from)(P, i, f->save[l], f->save_end[l], f->t_new[l]);
-        if (end[l] - f->save[l] > most) most = end[l] - f->save[l];
-        for (int32_t j = end[l]; !P->jump.program && j < f->save_end[l]; j++) { /* with jumps: jump_saves */
-            FN(jump)(P, P->row[i] + j, W->d, f->y_new + l);
-            FN(save_row)(W, P->row[i] + j, f->y_new + l);
+    int32_t most = 0;
+    for (int l = 0; l < L; l++) most = f->ends[l] - f->save[l] > most ? f->ends[l] - f->save[l] : most;
+    for (int l = 0; !P->jump.program && l < W->lanes; l++) /* with jumps: jump_saves */
+        for (int32_t j = f->ends[l]; j < f->save_end[l]; j++) {
+            int64_t row = P->row[f->sample[l]] + j;
+            FN(jump)(P, row, W->d, f->y_new + l);
+            FN(save_row)(W, row, f->y_new + l);
         }
-    }
     for (int32_t round = 0; round < most; round++) {
         int64_t row[L];
         T theta[L];
-        FN(inside)(P, round, f->sample, f->save, end, f->t, f->h, row, theta);
+        FN(inside)(P, round, f->sample, f->save, f->ends, f->t, f->h, row, theta);
         for (size_t e = 0; e < size; e += VE) {
             vec x = PN_BLOCK ? V(load)(theta + e % L) : V(set1)(theta[0]), v = V(load)(f->coef + (degree - 1) * size + e);
             for (size_t g = degree - 1; g-- > 0;) v = v * x + V(load)(f->coef + g * size + e);
@@ -495,7 +487,7 @@ static pn_status FN(keep)(FN(work) * W) {
         if (!f->accepted[l]) continue;
         some = l;
         here &= f->source[l] == PN_SOURCE_HERE;
-        *r = (pn_record){.t = f->t[l], .t_new = f->t_new[l], .save = f->save[l], .save_end = f->save_end[l], .seg = f->seg[l],
+        *r = (pn_record){.t = f->t[l], .t_new = f->t_new[l], .save = f->save[l], .ends = f->ends[l], .save_end = f->save_end[l], .seg = f->seg[l],
                          .local = (int32_t)(f->sample[l] - W->first), .first = f->index[l] == 0, .source = f->source[l],
                          .landed = f->landed[l] && (P->land || P->jump.program || f->save_end[l] == FN(n_times)(P, f->sample[l]))};
     }
@@ -533,23 +525,17 @@ static void FN(take)(const FN(work) * W, const T *moved, T *x, const T *x_new) {
     }
 }
 
-/* What follows from the time a lane has come to: input segments, the origin of fixed steps. */
-static void FN(advance_rest)(FN(work) * W, int l) {
+/* The segment of the input that begins at the time a lane has come to; fixed steps are counted from there. */
+static void FN(next_segment)(FN(work) * W, int l) {
     const pn_problem *P = W->P;
     FN(flow) *f = &W->flow;
     int64_t i = f->sample[l];
-    if (P->degree >= 0) {
-        int32_t next, last = (int32_t)P->knot_len[i] - 1;
-        while ((next = f->dir[l] > 0 ? f->seg[l] + 1 : f->seg[l]) > 0 && next < last &&
-               f->dir[l] * (P->knot[P->knot_start[i] + next] - f->t[l]) <= 0) { /* a prescribed grid may pass knots */
-            f->seg[l] += f->dir[l] > 0 ? 1 : -1;
-            f->have_k[l] = 0; /* u jumps, or has other last bits seen from here: as when the step is taken again */
-            if (!P->adaptive) f->c0[l] = f->t[l], f->c1[l] = -1;
-        }
-    }
-    if (!P->adaptive && !P->grid) {
-        if ((P->land || P->jump.program) && f->landed[l]) f->c0[l] = f->t[l], f->c1[l] = -1;
-        f->c1[l] += 1;
+    int32_t next, last = (int32_t)P->knot_len[i] - 1;
+    while ((next = f->dir[l] > 0 ? f->seg[l] + 1 : f->seg[l]) > 0 && next < last &&
+           f->dir[l] * (P->knot[P->knot_start[i] + next] - f->t[l]) <= 0) { /* a prescribed grid may pass knots */
+        f->seg[l] += f->dir[l] > 0 ? 1 : -1;
+        f->have_k[l] = 0; /* u jumps, or has other last bits seen from here: as when the step is taken again */
+        if (!P->adaptive) f->c0[l] = f->t[l], f->c1[l] = 0;
     }
 }
 
@@ -562,7 +548,7 @@ static pn_status FN(advance)(FN(work) * W, int have_new) {
     FN(take)(W, moved, f->y, f->y_new);
     if (f->z) FN(take)(W, moved, f->z, f->z_new);
     if (have_new) FN(take)(W, moved, f->k[0], f->k[W->tab->s]);
-    int have = have_new && !P->quadrature, jumps = P->jump_add || P->jump.program;
+    int have = have_new && !P->quadrature, jumps = P->jump_add || P->jump.program, lands = P->land || P->jump.program;
     for (int l = 0; l < L; l++) {
         int next = !have ? 0 : f->counted[l] ? 1 : 2;
         f->have_k[l] = (unsigned char)(f->accepted[l] ? next : f->have_k[l]);
@@ -572,11 +558,16 @@ static pn_status FN(advance)(FN(work) * W, int have_new) {
         f->grid[l] += f->accepted[l];
         f->t[l] = f->accepted[l] ? f->t_new[l] : f->t[l];
     }
+    for (int l = 0; !P->adaptive && l < L; l++) { /* fixed steps are counted from where the last one landed */
+        int origin = f->accepted[l] & lands & f->landed[l];
+        f->c0[l] = origin ? f->t[l] : f->c0[l];
+        f->c1[l] = origin ? 0 : f->c1[l] + f->accepted[l];
+    }
     for (int l = 0; l < W->lanes; l++) {
         if (!f->accepted[l]) continue;
         int64_t i = f->sample[l];
         if (jumps && ((P->jump_add && f->save_end[l] > f->save[l]) || (P->jump.program && W->jumped[l]))) f->have_k[l] = 0;
-        if (P->degree >= 0 || !P->adaptive) FN(advance_rest)(W, l);
+        if (W->knots) FN(next_segment)(W, l);
         pn_status st = PN_OK;
         if (f->save_end[l] > f->save[l]) {
             f->save[l] = f->save_end[l];
@@ -639,10 +630,9 @@ static int FN(first_stage)(FN(work) * W, const T *base) {
     FN(copy)(FN(state_slot)(W->now, W->now_file), base, (size_t)W->d * L);
     memcpy(W->active, need, L);
     if (FN(eval)(W, W->now, W->now_file, f->t, all)) return 1;
-    for (int32_t c = 0; c < W->d; c++)
-        for (int l = 0; l < L; l++)
-            if (need[l]) f->k[0][(size_t)c * L + (size_t)l] = all[(size_t)c * L + (size_t)l];
-    for (int l = 0; l < L; l++) f->have_k[l] |= need[l];
+    T fresh[L > VE ? L : VE];
+    for (int l = 0; l < L; l++) fresh[l] = need[l], f->have_k[l] |= need[l];
+    FN(take)(W, fresh, f->k[0], all);
     FN(count_evals)(f, need, 1);
     return 0;
 }
@@ -665,6 +655,13 @@ static int FN(reversible_second)(FN(work) * W) {
 static int FN(quadrature)(FN(work) * W);
 static pn_status FN(jump_saves)(FN(work) * W);
 static int FN(sens_step)(FN(work) * W);
+
+/* bad[l] = 0 where the n rows of lane l are finite, NaN elsewhere. */
+static inline void FN(find_bad)(T *bad, const T *x, size_t n) {
+    for (int l = 0; l < L; l++) bad[l] = 0;
+    for (size_t e = 0; e < n * L; e += L)
+        for (size_t l = 0; l < L; l++) bad[l] += x[e + l] * 0;
+}
 
 /* Stages, new state, error, decision. */
 static pn_status FN(try_step)(FN(work) * W, int *have_new) {
@@ -692,14 +689,11 @@ static pn_status FN(try_step)(FN(work) * W, int *have_new) {
         FN(control)(W);
         return PN_OK;
     }
-    T bad[L] = {0};
-    for (size_t e = 0; e < (size_t)W->d * L; e += L)
-        for (size_t l = 0; l < L; l++) bad[l] += f->y_new[e + l] * 0;
-    memset(f->accepted, 0, L);
+    T bad[L];
+    FN(find_bad)(bad, f->y_new, (size_t)W->d);
+    for (int l = 0; l < L; l++) f->accepted[l] = (unsigned char)(f->live[l] & (bad[l] == 0));
     for (int l = 0; l < W->lanes; l++) {
-        if (!f->live[l]) continue;
-        f->accepted[l] = bad[l] == 0;
-        if (bad[l] == 0) continue;
+        if (f->accepted[l] == f->live[l]) continue;
         FN(fail)(W, l, PN_NON_FINITE);
         pn_status st = FN(finish)(W, l);
         if (st != PN_OK) return st;
@@ -712,8 +706,8 @@ static pn_status FN(try_step)(FN(work) * W, int *have_new) {
 static pn_status FN(interpolate)(FN(work) * W, int *have_new) {
     FN(flow) *f = &W->flow;
     int s = W->tab->s, from = *have_new ? s + 1 : s, to = W->tab->dense_uses_new ? W->stages : s;
-    unsigned char need[L];
-    for (int l = 0; l < L; l++) need[l] = f->accepted[l] && (f->interior[l] || W->P->dense || W->P->event);
+    unsigned char need[L], all = W->P->dense || W->P->event;
+    for (int l = 0; l < L; l++) need[l] = f->accepted[l] & (f->interior[l] | all);
     if (from < to) {
         memcpy(W->active, f->accepted, L);
         if (FN(stages)(W, W->now, W->now_file, W->now_stride, f->z ? f->z : f->y, f->t, f->h, f->t_new, f->k, from, to)) return PN_CALLBACK;
@@ -724,11 +718,10 @@ static pn_status FN(interpolate)(FN(work) * W, int *have_new) {
     }
     FN(dense_coef)(W, f->k, f->h, f->coef);
     for (size_t e = 0; f->z && e < (size_t)W->d * L; e++) f->coef[e] += (T)(1 - W->P->lambda) * (f->z[e] - f->y[e]);
-    for (int l = 0; l < L; l++) { /* f_new may be infinite though y_new is not */
-        double bad = 0;
-        if (!f->accepted[l] || !f->interior[l]) continue;
-        for (size_t e = 0; e < (size_t)W->tab->dense_degree * (size_t)W->d; e++) bad += (double)f->coef[e * L + (size_t)l] * 0;
-        if (bad == 0) continue;
+    T bad[L];
+    FN(find_bad)(bad, f->coef, (size_t)W->tab->dense_degree * (size_t)W->d);
+    for (int l = 0; l < W->lanes; l++) { /* f_new may be infinite though y_new is not */
+        if (!f->accepted[l] || !f->interior[l] || bad[l] == 0) continue;
         f->accepted[l] = 0;
         FN(fail)(W, l, PN_NON_FINITE);
         pn_status st = FN(finish)(W, l);

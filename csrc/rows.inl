@@ -173,7 +173,7 @@ static pn_status FN(jump_saves)(FN(work) * W) {
     const pn_problem *P = W->P;
     FN(flow) *f = &W->flow;
     int32_t next[L], at[L] = {0};
-    memcpy(next, f->save, sizeof next);
+    memcpy(next, f->ends, sizeof next);
     memset(W->jumped, 0, L);
     for (int any = 1; any;) {
         int64_t row[L];
@@ -182,9 +182,7 @@ static pn_status FN(jump_saves)(FN(work) * W) {
         for (int l = 0; l < L; l++) {
             int64_t i = f->sample[l];
             row[l] = -1;
-            if (!f->accepted[l]) continue;
-            while (next[l] < f->save_end[l] && !FN(same_time)(FN(time_of)(P, i, next[l]), f->t_new[l])) next[l]++;
-            if (next[l] == f->save_end[l]) continue;
+            if (!f->accepted[l] || next[l] == f->save_end[l]) continue;
             at[l] = next[l]++;
             t[l] = FN(time_of)(P, i, at[l]);
             row[l] = P->row[i] + at[l];
@@ -289,10 +287,7 @@ static pn_status FN(unjump_saves)(FN(work) * W) {
         for (int l = 0; l < L; l++) {
             int64_t i = B->sample[l];
             row[l] = -1;
-            if (!B->live[l]) continue;
-            int32_t first = B->record[l].save;
-            while (next[l] > first && !FN(same_time)(FN(time_of)(P, i, next[l] - 1), B->t_new[l])) next[l]--;
-            if (next[l] == first) continue;
+            if (!B->live[l] || next[l] == B->record[l].ends) continue;
             t[l] = FN(time_of)(P, i, --next[l]);
             row[l] = P->row[i] + next[l];
             any = 1;

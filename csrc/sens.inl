@@ -157,9 +157,8 @@ static int FN(sens_step)(FN(work) * W) {
         int any = 0;
         for (int l = 0; l < L; l++) {
             int32_t j = f->save[l] + r;
-            double ts = f->accepted[l] && j < f->save_end[l] ? FN(time_of)(P, f->sample[l], j) : f->t_new[l];
-            int inside = !FN(same_time)(ts, f->t_new[l]);
-            theta[l] = inside ? (ts - f->t[l]) / f->h[l] : 0;
+            int inside = f->accepted[l] && j < f->ends[l];
+            theta[l] = inside ? (FN(time_of)(P, f->sample[l], j) - f->t[l]) / f->h[l] : 0;
             row[l] = inside ? P->row[f->sample[l]] + j : -1;
             any |= inside;
         }
@@ -178,7 +177,7 @@ static int FN(sens_step)(FN(work) * W) {
         any = 0;
         for (int l = 0; l < L; l++) {
             int32_t j = f->save_end[l] - r;
-            int end = f->accepted[l] && j >= f->save[l] && FN(same_time)(FN(time_of)(P, f->sample[l], j), f->t_new[l]);
+            int end = f->accepted[l] && j >= f->ends[l];
             row[l] = end ? P->row[f->sample[l]] + j : -1;
             any |= end;
         }

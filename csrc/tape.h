@@ -9,6 +9,7 @@
 typedef struct pn_record {
     double t, t_new;        /* the step taken */
     int32_t save, save_end; /* save times in (t, t_new]: save .. save_end - 1 */
+    int32_t ends;           /* those from here on are at t_new, the others inside the step */
     int32_t seg, local;     /* segment of the input; sample within its chunk, -1: no step was accepted in this lane */
     unsigned char landed;   /* 1: t_new is, and moves with, the time of save_end - 1 */
     unsigned char first;    /* 1: the sample's first step */

@@ -11,7 +11,8 @@ typedef struct FN(flow) {
     unsigned char source[L]; /* where k[0] came from, a pn_source */
     unsigned char counted[L]; /* f_new is among evals: where only a neighbour needs it, it is not */
     int64_t sample[L];
-    int32_t seg[L], save[L], save_end[L], grid[L];
+    int32_t seg[L], grid[L];
+    int32_t save[L], ends[L], save_end[L]; /* in the step: save times save .. save_end - 1, those from `ends` on at its end */
     int32_t jump_at[L];     /* no save time from save to here has a jump */
     int64_t index[L], attempts[L], evals[L], rejects[L];
     double dir[L], t[L], t_new[L], t_last[L], h[L], c0[L], c1[L];
@@ -122,6 +123,7 @@ typedef struct FN(work) {
     unsigned char jumped[L];
     /* the chunk at hand */
     int64_t first, count, next;
+    int knots;                /* some input has more than one segment */
     int lanes;                /* those from here on never hold a sample of it */
     T *chunk_z;               /* (chunk, d) second state of the reversible scheme at the end */
     T *chunk_k;               /* (chunk, d) f(t0, y0) from the choice of the first step */
