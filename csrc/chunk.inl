@@ -100,6 +100,7 @@ static double FN(least_step)(const FN(flow) * f, int l) { return 16 * 2.22044604
 static int FN(first_steps)(FN(work) * W, double *h1) {
     FN(flow) *f = &W->flow;
     double d0[L], d1[L], d2[L], h[L], probe[L], one[1] = {1};
+    FN(terms) euler;
     T *state = FN(state_slot)(&W->field, W->file), *k0 = f->k[0], *k1 = f->k[1];
     size_t size = (size_t)W->d * L;
     memcpy(W->active, f->live, L);
@@ -116,7 +117,8 @@ static int FN(first_steps)(FN(work) * W, double *h1) {
         probe[l] = f->t[l] + f->dir[l] * h[l];
         f->h[l] = f->dir[l] * h[l];
     }
-    FN(combine)(state, f->y, f->h, one, &k0, 1, W->d);
+    FN(terms_of)(&euler, one, 1);
+    FN(combine)(state, f->y, f->h, &euler, &k0, W->d);
     if (FN(eval)(W, &W->field, W->file, probe, k1)) return 1;
     for (size_t e = 0; e < size; e++) k1[e] -= k0[e];
     FN(weighted_norm)(W, k1, d2);
@@ -253,7 +255,7 @@ static pn_status FN(go_on)(FN(work) * W, int64_t end) {
         if (W->limited && !W->replaying && W->n_blocks == W->shots.n * W->every) st = FN(shoot)(W);
         if (st == PN_OK) st = FN(refill)(W);
         if (st != PN_OK || !FN(any)(W->flow.live)) return st;
-        st = FN(attempt)(W);
+        st = W->marching ? FN(march)(W) : FN(attempt)(W);
         if (st == PN_OK) st = FN(look_up)(W);
     }
     return st;
@@ -270,6 +272,7 @@ static pn_status FN(run_forward)(FN(work) * W) {
     for (int l = 0; l < L; l++) W->steps[l].n = 0;
     W->store_used = 1;
     W->every = PN_FIRST_SHOTS;
+    W->marching = FN(can_march)(W);
     return st == PN_OK ? FN(go_on)(W, INT64_MAX) : st;
 }
 
@@ -599,6 +602,7 @@ static pn_status FN(work_on)(pn_shared *s, int main) {
     if (!pn_arena_allocate(&W->arena)) goto done;
     FN(carve)(W);
     W->n_halves = W->tab->second ? 2 : 1;
+    for (int i = 0; i <= W->stages && i < PN_MAX_STAGES; i++) FN(terms_of)(&W->rows[i], W->tab->a[i], i);
     for (int l = 0; l < L; l++) W->u_sample[l] = -1;
     W->half[0] = (FN(half)){W->tab, 0, W->d / W->n_halves};
     W->half[1] = (FN(half)){W->tab->second, W->d / 2, W->d};

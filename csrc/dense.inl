@@ -269,6 +269,8 @@ static void FN(acc)(const FN(exec) * E, const pn_decoded *x, T *files, size_t st
 static void FN(flush)(const FN(exec) * E) { (void)E; }
 
 #else /* one lane */
+static const T FN(counting)[] = {0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15};
+
 static inline size_t FN(padded)(int32_t n) { return ((size_t)n + PN_PAD - 1) / PN_PAD * PN_PAD; }
 
 /* W (rows, cols) packed twice: rows padded to whole vectors, then columns padded. */
@@ -283,13 +285,21 @@ static void FN(pack_one)(const pn_decoded *x, const T *W, T *pack) {
         }
 }
 
+/* Elements o .. o + VE - 1 of a bias of m, zeros beyond its end. */
+static inline vec FN(bias_at)(const T *bias, size_t o, size_t m) {
+    T tail[VE] = {0};
+    if (!bias) return V(set1)((T)0);
+    if (o + VE <= m) return V(load)(bias + o);
+    for (size_t i = o; i < m; i++) tail[i - o] = bias[i];
+    return V(load)(tail);
+}
+
 /* out = bias + sum_j x_j column_j; columns of `pad` elements, m outputs */
 static void FN(by_columns)(T *out, const T *bias, const T *columns, size_t pad, const T *x, int32_t m, int32_t n) {
     size_t end = ((size_t)m + VE - 1) / VE * VE, o = 0;
-    T b[PN_PAD];
     for (; o + 4 * VE <= end; o += 4 * VE) {
         vec acc[4];
-        for (size_t v = 0; v < 4; v++) acc[v] = V(set1)((T)0);
+        for (size_t v = 0; v < 4; v++) acc[v] = FN(bias_at)(bias, o + v * VE, (size_t)m);
         for (int32_t j = 0; j < n; j++) {
             vec xj = V(set1)(x[j]);
             for (size_t v = 0; v < 4; v++) acc[v] += xj * V(load)(columns + (size_t)j * pad + o + v * VE);
@@ -297,17 +307,14 @@ static void FN(by_columns)(T *out, const T *bias, const T *columns, size_t pad, 
         for (size_t v = 0; v < 4; v++) V(store)(out + o + v * VE, acc[v]);
     }
     for (; o < end; o += VE) {
-        vec acc = V(set1)((T)0);
+        vec acc = FN(bias_at)(bias, o, (size_t)m);
         for (int32_t j = 0; j < n; j++) acc += V(set1)(x[j]) * V(load)(columns + (size_t)j * pad + o);
         V(store)(out + o, acc);
     }
-    if (!bias) return;
-    for (o = 0; o + VE <= (size_t)m; o += VE) V(store)(out + o, V(load)(out + o) + V(load)(bias + o));
-    for (size_t i = o; i < (size_t)m; i++) b[i - o] = bias[i];
-    for (size_t i = o; i < (size_t)m; i++) out[i] += b[i - o];
 }
 
-/* out_i = bias_i + row_i . x; the padding of a row is zero but that of x may hold anything, so the tail is masked */
+/* out_i = bias_i + row_i . x, fewer outputs than a vector has elements: they are gathered in one, since the load of a vector
+   waits for stores of its elements. The padding of a row is zero but that of x may hold anything, so the tail is masked. */
 static void FN(by_rows)(T *out, const T *bias, const T *rows, size_t pad, const T *x, int32_t m, int32_t n) {
     size_t whole = (size_t)n / VE * VE;
     vec rest = V(set1)((T)0);
@@ -316,12 +323,14 @@ static void FN(by_rows)(T *out, const T *bias, const T *rows, size_t pad, const 
         for (size_t j = whole; j < (size_t)n; j++) tail[j - whole] = x[j];
         rest = V(load)(tail);
     }
+    vec all = V(set1)((T)0), index = V(load)(FN(counting));
     for (int32_t i = 0; i < m; i++) {
         const T *r = rows + (size_t)i * pad;
         vec acc = whole < (size_t)n ? V(load)(r + whole) * rest : rest;
         for (size_t j = 0; j < whole; j += VE) acc += V(load)(r + j) * V(load)(x + j);
-        out[i] = (bias ? bias[i] : (T)0) + V(hsum)(acc);
+        all = V(sel)(index == V(set1)((T)i), V(set1)((bias ? bias[i] : (T)0) + V(hsum)(acc)), all);
     }
+    V(store)(out, all);
 }
 
 static void FN(affine)(const FN(exec) * E, const pn_decoded *x, T *out, const T *a) {

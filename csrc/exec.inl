@@ -202,7 +202,8 @@ static int FN(callback)(const FN(exec) * E, const pn_decoded *x, T *file, T *out
 /* Instructions begin .. end on one register file. Nonzero: the callback said stop. */
 static int FN(run)(const FN(exec) * E, T *file, int32_t begin, int32_t end) {
     for (const pn_decoded *x = E->lay->code + begin, *stop = E->lay->code + end; x < stop; x++) {
-        T *o = FN(at)(E, file, x->out), *a = FN(at)(E, file, x->a), *b = FN(at)(E, file, x->b);
+        T *o = FN(at)(E, file, x->out), *a = FN(at)(E, file, x->a);
+#define b FN(at)(E, file, x->b)
         size_t count = (size_t)x->m * L;
         switch (x->op) {
         case PN_OP_CONST: case PN_OP_PARAM: case PN_OP_BCAST: case PN_OP_SLICE: case PN_OP_CONCAT: case PN_OP_GATHER:
@@ -226,6 +227,7 @@ static int FN(run)(const FN(exec) * E, T *file, int32_t begin, int32_t end) {
             if (x->op >= PN_OP_ADD) FN(binary)(x->op, o, a, b, count);
             else FN(unary)(x->op, o, a, count);
         }
+#undef b
     }
     return 0;
 }

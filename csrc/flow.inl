@@ -55,28 +55,38 @@ static int FN(eval)(FN(work) * W, const FN(exec) * E, T *file, const double *t, 
 
 static inline T *FN(state_slot)(const FN(exec) * E, T *file) { return file + (size_t)E->lay->slot[1] * L; }
 
-/* out = y + h sum_{j < n} a_j k_j */
-static void FN(combine)(T *out, const T *y, const double *h, const double *a, T *const *k, int n, int32_t d) {
-    T hl[L], aj[PN_MAX_STAGES];
-    const T *kj[PN_MAX_STAGES];
-    int used = 0;
-    for (int l = 0; l < L; l++) hl[l] = (T)h[l];
+/* The terms a_j k_j, j < n, of a sum. */
+static void FN(terms_of)(FN(terms) * s, const double *a, int n) {
+    s->n = 0;
     for (int j = 0; j < n; j++)
-        if (a[j] != 0) {
-            aj[used] = (T)a[j];
-            kj[used++] = k[j];
+        if (a[j] != 0) s->a[s->n] = (T)a[j], s->j[s->n++] = j;
+}
+
+/* out = y + h sum_j a_j k_j */
+static void FN(combine)(T *out, const T *y, const double *h, const FN(terms) * s, T *const *k, int32_t d) {
+    vec step[NV + 1];
+    T hl[L];
+    for (int l = 0; l < L; l++) hl[l] = (T)h[l];
+    for (int v = 0; v < NV; v++) step[v] = V(load)(hl + v * VE);
+#if !PN_BLOCK
+    step[0] = V(set1)(hl[0]);
+#endif
+    enum { WIDTH = PN_BLOCK ? NV : 1 };
+    for (size_t e = 0; e < (size_t)d * L; e += WIDTH * VE) {
+        vec sum[WIDTH];
+        for (int v = 0; v < WIDTH; v++) sum[v] = V(set1)((T)0);
+        for (int q = 0; q < s->n; q++) {
+            const T *kq = k[s->j[q]] + e;
+            for (int v = 0; v < WIDTH; v++) sum[v] += V(set1)(s->a[q]) * V(load)(kq + v * VE);
         }
-    for (size_t e = 0; e < (size_t)d * L; e += VE) {
-        vec s = V(set1)((T)0), step = PN_BLOCK ? V(load)(hl + e % L) : V(set1)(hl[0]);
-        for (int j = 0; j < used; j++) s += V(set1)(aj[j]) * V(load)(kj[j] + e);
-        V(store)(out + e, V(load)(y + e) + step * s);
+        for (int v = 0; v < WIDTH; v++) V(store)(out + e + v * VE, V(load)(y + e + v * VE) + step[v] * sum[v]);
     }
 }
 
 /* The state of stage i, or y_new where i is s. */
 static void FN(combine_stage)(const FN(work) * W, T *out, const T *y, const double *h, T *const *k, int i) {
     if (W->n_halves == 1) {
-        FN(combine)(out, y, h, W->tab->a[i], k, i, W->d);
+        FN(combine)(out, y, h, &W->rows[i], k, W->d);
         return;
     }
     for (int32_t c = 0; c < W->d; c++) { /* halves need not begin with a whole vector */
@@ -173,6 +183,12 @@ static void FN(plan_adaptive)(const pn_problem *P, FN(flow) * f, const double *t
     }
 }
 
+/* Where the fixed step of lane l ends: step number c1 + 1 from c0, but at `to` if it is nearly there. */
+static inline double FN(fixed_end)(const pn_problem *P, const FN(flow) * f, int l, double to) {
+    double next = f->c0[l] + f->dir[l] * (f->c1[l] + 1) * P->step;
+    return f->dir[l] * (to - next) <= 1e-9 * P->step ? to : next;
+}
+
 /* t_new and h of every live lane; a lane that cannot move gets t_new == t. */
 static void FN(plan)(const FN(work) * W, FN(flow) * f) {
     const pn_problem *P = W->P;
@@ -186,10 +202,7 @@ static void FN(plan)(const FN(work) * W, FN(flow) * f) {
     }
     if (P->adaptive) FN(plan_adaptive)(P, f, to);
     else if (!P->grid)
-        for (int l = 0; l < L; l++) {
-            double next = f->c0[l] + f->dir[l] * (f->c1[l] + 1) * P->step;
-            f->t_new[l] = f->dir[l] * (to[l] - next) <= 1e-9 * P->step ? to[l] : next;
-        }
+        for (int l = 0; l < L; l++) f->t_new[l] = FN(fixed_end)(P, f, l, to[l]);
     for (int l = 0; l < L; l++) {
         f->t_new[l] = f->live[l] ? f->t_new[l] : f->t[l];
         f->h[l] = f->t_new[l] - f->t[l];
@@ -299,7 +312,7 @@ static void FN(fail)(FN(work) * W, int l, pn_status status) {
     for (int64_t j = f->save[l]; j < FN(n_times)(P, i); j++)
         for (int32_t c = 0; c < W->d; c++) y[(size_t)(P->row[i] + j) * (size_t)W->d + (size_t)c] = (T)NAN;
     f->ends[l] = f->save_end[l] = f->save[l];
-    f->live[l] = 0;
+    f->live[l] = W->marching = 0;
 }
 
 /* The sample leaves its lane: counts, steps. */
@@ -338,9 +351,33 @@ static inline void FN(jump)(const pn_problem *P, int64_t row, int32_t d, T *y) {
     }
 }
 
-static void FN(save_row)(const FN(work) * W, int64_t row, const T *y) {
+static inline void FN(save_row)(const FN(work) * W, int64_t row, const T *y) {
     T *to = (T *)W->P->y + (size_t)row * (size_t)W->d;
     for (int32_t c = 0; c < W->d; c++) to[c] = y[(size_t)c * L];
+}
+
+/* Write the states of lane l to its save times at the step's end. With jumps jump_saves does it. */
+static inline void FN(save_ends)(const FN(work) * W, FN(flow) * f, int l) {
+    int64_t row = W->P->row[f->sample[l]];
+    for (int32_t j = f->ends[l]; j < f->save_end[l]; j++) {
+        FN(jump)(W->P, row + j, W->d, f->y_new + l);
+        FN(save_row)(W, row + j, f->y_new + l);
+    }
+}
+
+/* Which save times the step of lane l covers; the next one is among them. */
+static inline void FN(find_saves_of)(const FN(work) * W, FN(flow) * f, int l) {
+    const pn_problem *P = W->P;
+    int64_t i = f->sample[l], n = FN(n_times)(P, i);
+    const double *t = P->t + P->t_start[i], t_new = f->t_new[l], dir = f->dir[l];
+    int32_t j = f->save[l];
+    unsigned char landed = 0;
+    while (j < n && FN(before)(t[j], t_new, dir)) j++;
+    f->ends[l] = j;
+    while (j < n && !FN(before)(t_new, t[j], dir)) landed |= FN(lands)(P, i, j++);
+    f->save_end[l] = j;
+    f->landed[l] = landed;
+    f->interior[l] = f->ends[l] > f->save[l];
 }
 
 /* Which save times the accepted step covers, and whether any needs dense output. */
@@ -351,16 +388,9 @@ static int FN(find_saves)(FN(work) * W) {
     memset(f->interior, 0, L), memset(f->landed, 0, L);
     memcpy(f->ends, f->save, sizeof f->ends), memcpy(f->save_end, f->save, sizeof f->save_end);
     for (int l = 0; l < W->lanes; l++) {
-        double t_new = f->t_new[l], dir = f->dir[l];
-        if (!f->accepted[l] || FN(before)(t_new, f->t_save[l], dir)) continue;
-        int64_t i = f->sample[l], n = FN(n_times)(P, i);
-        const double *t = P->t + P->t_start[i];
-        int32_t j = f->save[l];
-        while (j < n && FN(before)(t[j], t_new, dir)) j++;
-        f->ends[l] = j;
-        while (j < n && !FN(before)(t_new, t[j], dir)) f->landed[l] |= FN(lands)(P, i, j++);
-        f->save_end[l] = j;
-        any |= f->interior[l] = f->ends[l] > f->save[l];
+        if (!f->accepted[l] || FN(before)(f->t_new[l], f->t_save[l], f->dir[l])) continue;
+        FN(find_saves_of)(W, f, l);
+        any |= f->interior[l];
     }
     return any || P->dense || P->event;
 }
@@ -392,16 +422,12 @@ static void FN(inside)(const pn_problem *P, int32_t round, const int64_t *sample
 
 static void FN(write_saves)(FN(work) * W) {
     const pn_problem *P = W->P;
-    const FN(flow) *f = &W->flow;
+    FN(flow) *f = &W->flow;
     size_t degree = (size_t)W->tab->dense_degree, d = (size_t)W->d, size = d * L;
     int32_t most = 0;
     for (int l = 0; l < L; l++) most = f->ends[l] - f->save[l] > most ? f->ends[l] - f->save[l] : most;
-    for (int l = 0; !P->jump.program && l < W->lanes; l++) /* with jumps: jump_saves */
-        for (int32_t j = f->ends[l]; j < f->save_end[l]; j++) {
-            int64_t row = P->row[f->sample[l]] + j;
-            FN(jump)(P, row, W->d, f->y_new + l);
-            FN(save_row)(W, row, f->y_new + l);
-        }
+    for (int l = 0; !P->jump.program && l < W->lanes; l++)
+        if (f->ends[l] < f->save_end[l]) FN(save_ends)(W, f, l);
     for (int32_t round = 0; round < most; round++) {
         int64_t row[L];
         T theta[L];
@@ -446,13 +472,13 @@ static void FN(shadow)(FN(work) * W) {
     W->shadowed = some;
 }
 
-/* Where the stages of this attempt are evaluated. */
-static void FN(choose_files)(FN(work) * W) {
+/* Where the stages of this attempt are evaluated. 1: in the store, for the way back. */
+static int FN(choose_files)(FN(work) * W) {
     int stored = !W->replaying && W->store_used < W->store_room;
     W->now = stored ? &W->reverse : &W->field;
     W->now_file = stored ? W->store + (size_t)W->store_used * W->slot : W->file;
     W->now_stride = stored ? W->files_stride : W->stage_stride;
-    if (stored) FN(shadow)(W);
+    return stored;
 }
 
 /* Lanes whose attempt failed, and their shadows, copy one that moved, for the same reason. */
@@ -647,7 +673,7 @@ static int FN(reversible_second)(FN(work) * W) {
     memcpy(W->active, f->accepted, L);
     if (FN(stages)(W, &W->field, W->file, 0, f->y_new, f->t_new, back, f->t, k, 0, W->tab->s)) return 1;
     for (int l = 0; l < L; l++) back[l] = f->h[l]; /* z - (-h) sum b k */
-    FN(combine)(f->z_new, f->z, back, W->tab->b, k, W->tab->s, W->d);
+    FN(combine)(f->z_new, f->z, back, &W->rows[W->tab->s], k, W->d);
     FN(count_evals)(f, f->accepted, W->tab->s);
     return 0;
 }
@@ -661,6 +687,21 @@ static inline void FN(find_bad)(T *bad, const T *x, size_t n) {
     for (int l = 0; l < L; l++) bad[l] = 0;
     for (size_t e = 0; e < n * L; e += L)
         for (size_t l = 0; l < L; l++) bad[l] += x[e + l] * 0;
+}
+
+/* Without step control every step is accepted whose end is finite. */
+static pn_status FN(accept_finite)(FN(work) * W) {
+    FN(flow) *f = &W->flow;
+    T bad[L];
+    FN(find_bad)(bad, f->y_new, (size_t)W->d);
+    for (int l = 0; l < L; l++) f->accepted[l] = (unsigned char)(f->live[l] & (bad[l] == 0));
+    for (int l = 0; l < W->lanes; l++) {
+        if (f->accepted[l] == f->live[l]) continue;
+        FN(fail)(W, l, PN_NON_FINITE);
+        pn_status st = FN(finish)(W, l);
+        if (st != PN_OK) return st;
+    }
+    return PN_OK;
 }
 
 /* Stages, new state, error, decision. */
@@ -689,16 +730,7 @@ static pn_status FN(try_step)(FN(work) * W, int *have_new) {
         FN(control)(W);
         return PN_OK;
     }
-    T bad[L];
-    FN(find_bad)(bad, f->y_new, (size_t)W->d);
-    for (int l = 0; l < L; l++) f->accepted[l] = (unsigned char)(f->live[l] & (bad[l] == 0));
-    for (int l = 0; l < W->lanes; l++) {
-        if (f->accepted[l] == f->live[l]) continue;
-        FN(fail)(W, l, PN_NON_FINITE);
-        pn_status st = FN(finish)(W, l);
-        if (st != PN_OK) return st;
-    }
-    return PN_OK;
+    return FN(accept_finite)(W);
 }
 
 /* Dense output where a save time lies inside the step: f_new and the extra stages first. The reversible scheme, whose
@@ -730,16 +762,11 @@ static pn_status FN(interpolate)(FN(work) * W, int *have_new) {
     return PN_OK;
 }
 
-static pn_status FN(attempt)(FN(work) * W) {
+/* What follows from an attempt that was accepted in some lanes. */
+static pn_status FN(complete)(FN(work) * W, int have_new) {
     FN(flow) *f = &W->flow;
-    int have_new;
-    FN(plan)(W, f);
-    pn_status st = FN(check_lanes)(W);
-    if (st != PN_OK || !FN(any)(f->live)) return st;
-    memset(f->counted, 1, L);
-    FN(choose_files)(W);
-    st = FN(try_step)(W, &have_new);
-    if (st != PN_OK || !FN(any)(f->accepted)) return st;
+    pn_status st = PN_OK;
+    if (!FN(any)(f->accepted)) return st;
     if (f->z && FN(reversible_second)(W)) return PN_CALLBACK;
     if (FN(find_saves)(W)) st = FN(interpolate)(W, &have_new);
     if (st == PN_OK && W->P->event) st = FN(find_events)(W);
@@ -753,4 +780,16 @@ static pn_status FN(attempt)(FN(work) * W) {
     FN(write_saves)(W);
     if (W->P->jump.program && (st = FN(jump_saves)(W)) != PN_OK) return st;
     return FN(advance)(W, have_new);
+}
+
+static pn_status FN(attempt)(FN(work) * W) {
+    FN(flow) *f = &W->flow;
+    int have_new;
+    FN(plan)(W, f);
+    pn_status st = FN(check_lanes)(W);
+    if (st != PN_OK || !FN(any)(f->live)) return st;
+    memset(f->counted, 1, L);
+    if (FN(choose_files)(W)) FN(shadow)(W);
+    st = FN(try_step)(W, &have_new);
+    return st == PN_OK ? FN(complete)(W, have_new) : st;
 }

@@ -7,6 +7,7 @@
 #include "back.inl"
 #include "sens.inl"
 #include "rows.inl"
+#include "march.inl"
 #include "chunk.inl"
 #include "events.inl"
 

@@ -177,7 +177,7 @@ static pn_status FN(jump_saves)(FN(work) * W) {
     memset(W->jumped, 0, L);
     for (int any = 1; any;) {
         int64_t row[L];
-        double t[L];
+        double t[L] = {0};
         any = 0;
         for (int l = 0; l < L; l++) {
             int64_t i = f->sample[l];

@@ -45,6 +45,11 @@ typedef struct FN(block) {
     int32_t here;  /* those files hold stage 0 of every lane */
 } FN(block);
 
+typedef struct FN(terms) { /* of a sum over stages */
+    int n, j[PN_MAX_STAGES];
+    T a[PN_MAX_STAGES];
+} FN(terms);
+
 typedef struct FN(half) { /* components of the state that share a table */
     const pn_tableau *tab;
     int32_t from, to;
@@ -84,6 +89,7 @@ typedef struct FN(work) {
     const pn_tableau *tab;
     FN(half) half[2]; /* of a partitioned method the halves of the state, else all of it */
     int n_halves;
+    FN(terms) rows[PN_MAX_STAGES]; /* of the table: stage states, the last the new state */
     int main;
     int32_t d, m, stages;
     FN(exec) field, reverse;
@@ -124,6 +130,7 @@ typedef struct FN(work) {
     /* the chunk at hand */
     int64_t first, count, next;
     int knots;                /* some input has more than one segment */
+    int marching;             /* the lanes go in step, see march.inl */
     int lanes;                /* those from here on never hold a sample of it */
     T *chunk_z;               /* (chunk, d) second state of the reversible scheme at the end */
     T *chunk_k;               /* (chunk, d) f(t0, y0) from the choice of the first step */
