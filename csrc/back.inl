@@ -120,6 +120,21 @@ typedef struct FN(step) {
     double *gt, *gh; /* (L) or NULL */
 } FN(step);
 
+/* to = from (NULL: 0) + h a v in part p of the state. Whole vectors where that is all of it: see by_rows. */
+static inline void FN(add_scaled)(const FN(work) * W, int p, T *to, const T *from, const double *h, double a, const T *v) {
+    size_t begin = (size_t)W->half[p].from * L, end = (size_t)W->half[p].to * L;
+    T step[L];
+    for (int l = 0; l < L; l++) step[l] = (T)h[l] * (T)a;
+    if (!PN_BLOCK && W->n_halves > 1) {
+        for (size_t e = begin; e < end; e++) to[e] = (from ? from[e] : 0) + step[0] * v[e];
+        return;
+    }
+    for (size_t e = begin; e < end; e += VE) {
+        vec x = (PN_BLOCK ? V(load)(step + e % L) : V(set1)(step[0])) * V(load)(v + e);
+        V(store)(to + e, from ? V(load)(from + e) + x : x);
+    }
+}
+
 static int FN(reverse_stages)(FN(work) * W, const FN(step) * S, int from, int n) {
     const pn_problem *P = W->P;
     FN(exec) *E = &W->reverse;
@@ -134,13 +149,11 @@ static int FN(reverse_stages)(FN(work) * W, const FN(step) * S, int from, int n)
         FN(stage_time)(ti, S->t, S->h, S->t_new, W->tab->c[i]);
         if (has[1]) {
             const T *v = FN(at)(E, file, lay->output[1]), *Y = FN(state_slot)(E, file);
-            for (size_t e = 0; e < size; e++) S->g_base[e] += v[e];
+            FN(add)(S->g_base, v, size);
             for (int p = 0; p < W->n_halves; p++)
                 for (int j = 0; j < i; j++) {
-                    T a = (T)W->half[p].tab->a[i][j], *gk = S->gk[j];
-                    if (a == 0) continue;
-                    for (int32_t c = W->half[p].from; c < W->half[p].to; c++)
-                        for (size_t l = 0; l < L; l++) gk[(size_t)c * L + l] += (T)S->h[l] * a * v[(size_t)c * L + l];
+                    double a = W->half[p].tab->a[i][j];
+                    if (a != 0) FN(add_scaled)(W, p, S->gk[j], S->gk[j], S->h, a, v);
                 }
             if (S->gh && i > 0)
                 for (int32_t c = 0; c < W->d; c++)
@@ -166,8 +179,7 @@ static int FN(reverse_stages)(FN(work) * W, const FN(step) * S, int from, int n)
 /* gk_i = h b_i g, i < s */
 static void FN(seed_stages)(const FN(work) * W, T **gk, const double *h, const T *g) {
     for (int i = 0; i < W->tab->s; i++)
-        for (int32_t c = 0; c < W->d; c++)
-            for (size_t l = 0; l < L; l++) gk[i][(size_t)c * L + l] = (T)(FN(table)(W, c)->b[i] * h[l]) * g[(size_t)c * L + l];
+        for (int p = 0; p < W->n_halves; p++) FN(add_scaled)(W, p, gk[i], NULL, h, W->half[p].tab->b[i], g);
 }
 
 /* ---- save points ------------------------------------------------------------------------------------------------------- */
@@ -177,7 +189,7 @@ static int FN(collect_saves)(FN(work) * W) {
     FN(back) *B = &W->back;
     size_t degree = (size_t)W->tab->dense_degree, d = (size_t)W->d, size = d * L;
     int32_t first[L], ends[L], most = 0, any = 0;
-    memset(B->g_base, 0, size * sizeof(T));
+    FN(clear)(B->g_base, size);
     for (size_t l = 0; l < L; l++) {
         const pn_record *r = &B->record[l];
         first[l] = ends[l] = 0;
@@ -215,10 +227,8 @@ static void FN(seed_dense)(const FN(work) * W, T **gk) {
         for (int j = 1; j <= tab->dense_degree; j++) {
             const T *g = B->g_coef + (size_t)(j - 1) * size;
             for (int p = 0; p < W->n_halves; p++) {
-                T b = (T)W->half[p].tab->dense[i][j];
-                if (b == 0) continue;
-                for (int32_t c = W->half[p].from; c < W->half[p].to; c++)
-                    for (size_t l = 0; l < L; l++) gk[i][(size_t)c * L + l] += (T)B->h[l] * b * g[(size_t)c * L + l];
+                double b = W->half[p].tab->dense[i][j];
+                if (b != 0) FN(add_scaled)(W, p, gk[i], gk[i], B->h, b, g);
             }
         }
 }
@@ -331,7 +341,7 @@ static pn_status FN(step_back)(FN(work) * W, FN(block) * b) {
     if (inside) FN(seed_dense)(W, B->gk);
     for (size_t l = 0; fed && l < L; l++)
         for (size_t c = 0; B->live[l] && B->fed[l] && c < (size_t)W->d; c++) B->gk[tab->s][c * L + l] += B->feed[c * L + l];
-    for (size_t e = 0; e < size; e++) B->g_base[e] += B->lambda[e];
+    FN(add)(B->g_base, B->lambda, size);
     if (timed)
         for (int i = 0; i < tab->s; i++)
             for (int32_t c = 0; c < W->d; c++)

@@ -347,7 +347,6 @@ static pn_status FN(block_at)(FN(work) * W, int64_t i, FN(block) * *b) {
 static int FN(fetch)(FN(work) * W, FN(block) * b) {
     FN(back) *B = &W->back;
     const pn_record *record = B->record = FN(block_records)(b);
-    const T *y = FN(block_y)(b), *k = FN(block_k)(W, b);
     int some = -1;
     for (int l = 0; l < L; l++) {
         if (!(B->live[l] = record[l].local >= 0)) continue;
@@ -359,6 +358,10 @@ static int FN(fetch)(FN(work) * W, FN(block) * b) {
     }
     if (some < 0) return 0;
     FN(rest)(W, 0);
+    if (!B->z) {
+        FN(copy)(B->y, FN(block_y)(b), (size_t)W->d * L);
+        FN(copy)(B->k[0], FN(block_k)(W, b), (size_t)W->d * L);
+    }
     for (int l = 0; l < L; l++) {
         int from = B->live[l] ? l : some;
         const pn_record *r = &record[from];
@@ -367,10 +370,11 @@ static int FN(fetch)(FN(work) * W, FN(block) * b) {
         B->h[l] = r->t_new - r->t;
         W->flow.sample[l] = B->sample[from];
         W->flow.seg[l] = r->seg;
-        for (int32_t c = 0; c < W->d; c++) {
+        for (int32_t c = 0; from != l && c < W->d; c++) {
             size_t at = (size_t)c * L + (size_t)l, source = (size_t)c * L + (size_t)from;
-            if (!B->z) B->y[at] = y[source], B->k[0][at] = k[source];
-            else if (from != l) B->y[at] = B->y[source], B->z[at] = B->z[source];
+            B->y[at] = B->y[source];
+            if (B->z) B->z[at] = B->z[source];
+            else B->k[0][at] = B->k[0][source];
         }
     }
     return 1;
@@ -575,7 +579,8 @@ static pn_status FN(run_task)(FN(work) * W, int64_t task) {
 static pn_status FN(prepare_tape)(FN(work) * W) {
     const pn_problem *P = W->P;
     size_t state = P->lambda != 0 ? 0 : (size_t)W->d * L * sizeof(T);
-    W->tape.stride = (sizeof(FN(block)) + L * sizeof(pn_record) + 2 * state + 7) / 8 * 8;
+    size_t padding = PN_BLOCK ? 0 : VE * sizeof(T);
+    W->tape.stride = (sizeof(FN(block)) + L * sizeof(pn_record) + 2 * state + padding + 7) / 8 * 8;
     W->shots.stride = (sizeof W->flow + sizeof W->next + 2 * state + 7) / 8 * 8;
     if (P->gradient != PN_GRAD_DISCRETE) return PN_OK;
     W->limited = W->s->budget > 0;

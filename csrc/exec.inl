@@ -18,10 +18,18 @@ typedef struct FN(exec) {
     double *call_buffer;    /* L (1 + d + m + seed + out) */
 } FN(exec);
 
-/* n elements; a small state as one vector, which its padding allows: a call of memcpy takes as long as a small layer */
+/* States in whole vectors, which their padding allows: a call of memcpy takes as long as a small layer, and the load of a vector
+   waits until stores of its elements have reached the cache. */
 static inline void FN(copy)(T *to, const T *from, size_t n) {
     if (n <= VE) V(store)(to, V(load)(from));
     else memcpy(to, from, n * sizeof(T));
+}
+
+static inline void FN(clear)(T *to, size_t n) {
+    for (size_t e = 0; e < n; e += VE) V(store)(to + e, V(set1)((T)0));
+}
+static inline void FN(add)(T *to, const T *from, size_t n) {
+    for (size_t e = 0; e < n; e += VE) V(store)(to + e, V(load)(to + e) + V(load)(from + e));
 }
 
 static inline T *FN(at)(const FN(exec) * E, T *file, int32_t operand) {

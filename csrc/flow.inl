@@ -519,8 +519,8 @@ static pn_status FN(keep)(FN(work) * W) {
     }
     *b = (FN(block)){.files = -1, .n = W->evaluated, .here = here};
     if (f->z) return PN_OK; /* its states are found again from the end */
-    memcpy(FN(block_y)(b), f->y, size * sizeof(T));
-    memcpy(FN(block_k)(W, b), f->k[0], size * sizeof(T));
+    FN(copy)(FN(block_y)(b), f->y, size); /* first: its padding is the place of k_0 */
+    FN(copy)(FN(block_k)(W, b), f->k[0], size);
     if (W->now != &W->reverse) return PN_OK;
     FN(fill_files)(W, some, !here);
     b->files = W->store_used++;
