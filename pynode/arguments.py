@@ -81,6 +81,11 @@ class Batch:
     def rows(self):
         return int(self.length.sum())
 
+    @property
+    def shape(self):
+        """(B, T, d) of the states where that differs from their rows; else None, also for lists."""
+        return (len(self.y0), self.width, self.y0.shape[1]) if self.kind in ("shared", "own") else None
+
     def spans(self):
         """(B, 2) earliest and latest time of each sample."""
         ends = (
@@ -98,12 +103,11 @@ class Batch:
 
     def unflatten(self, rows):
         """Rows (rows, ...) as the user's arrays."""
-        rest = rows.shape[1:]
         if self.kind == "single":
-            return rows.reshape(-1, *rest)
+            return rows
         if self.kind == "ragged":
             return [rows[a : a + n] for a, n in zip(self.row, self.length, strict=True)]
-        return rows.reshape(len(self.y0), self.width, *rest)
+        return rows.reshape(len(self.y0), self.width, *rows.shape[1:])
 
     def times(self):
         """The times as the user gave them."""

@@ -40,6 +40,8 @@ def alike(x, dtype):
 
 def serves(setup, theta, y0, t, *target):
     """(theta, t) in the types of the plan's setup, if that serves these arrays; else None."""
+    if setup.problem.fits(setup.single, theta, y0, t, *target):
+        return theta, t
     theta, t = alike(theta, setup.dtype), alike(t, DOUBLE)
     return (theta, t) if setup.problem.fits(setup.single, theta, y0, t, *target) else None
 

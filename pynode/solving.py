@@ -4,6 +4,7 @@ import warnings
 from dataclasses import dataclass, replace
 from functools import cached_property
 from itertools import pairwise
+from typing import Any
 
 import numpy as np
 
@@ -216,6 +217,7 @@ class Setup:
     problem : _core.Problem
     signal, pieces : the inputs, or None
     jumps : (rows,) bool array, which times have a jump, or None
+    shape : that of the batch
     """
 
     def __init__(self, f, batch, options, *, gradient=False, own_inputs=False, data=None, **extra):
@@ -248,6 +250,7 @@ class Setup:
             **(keys | extra),
         )
         self.backend, self.single = "callback" if f.callbacks else None, batch.kind == "single"
+        self.shape = batch.shape
 
     @property
     def lands(self):
@@ -285,14 +288,18 @@ class Solution(Result):
     """
 
     theta: np.ndarray
+    y: Any
     _setup: Setup
-    _raw: dict
+    _raw: _core.Results
     _y0: np.ndarray | None
     _t: np.ndarray | None
 
     def __init__(self, setup, theta, raw, y0=None, t=None):
         """y0 and t: where they are not those of the setup's batch, but of the same shapes."""
-        self.__dict__.update(theta=theta, _setup=setup, _raw=raw, _y0=y0, _t=t)
+        values, rows, shape = self.__dict__, raw["y"], setup.shape
+        values["y"] = rows.reshape(shape) if shape else setup.batch.unflatten(rows)
+        values["theta"], values["_setup"], values["_raw"] = theta, setup, raw
+        values["_y0"], values["_t"] = y0, t
 
     @cached_property
     def _batch(self):
@@ -302,10 +309,6 @@ class Solution(Result):
     @cached_property
     def t(self):
         return self._batch.times()
-
-    @cached_property
-    def y(self):
-        return self._setup.batch.unflatten(self._raw["y"])
 
     @cached_property
     def status(self):
@@ -565,26 +568,27 @@ def solve(
     (101, 2)
     """
     check_errors(errors)
+    key = (method, rtol, atol, step, save, max_steps, first_step, max_step, coupling, threads, dense, steps, dtype)
+    setup = recall(f, key) if events is None and inputs is None and grid is None and data is None else None
+    if setup is not None and (arrays := serves(setup, theta, y0, t)):
+        theta, t = arrays
+        solution = Solution(setup, theta, setup.problem.run(theta, y0=y0), y0, t)
+        report(solution, errors)
+        return solution
     if events is not None or hasattr(f, "events"):
         from pynode.events import solve_events
 
         y0 = real_array("y0", y0, real_dtype(dtype))
         options = Options(method, rtol, atol, step, save, inputs, max_steps, first_step, max_step, grid, coupling, threads)
         return solve_events(f, y0, t, theta, options, dense, steps, dtype, errors, events, max_events)
-    key = (method, rtol, atol, step, save, max_steps, first_step, max_step, coupling, threads, dense, steps, dtype)
-    setup = recall(f, key) if inputs is None and grid is None and data is None else None
-    if setup is not None and (arrays := serves(setup, theta, y0, t)):
-        theta, t = arrays
-        solution = Solution(setup, theta, setup.problem.run(theta, y0=y0), y0, t)
-    else:
-        y0 = real_array("y0", y0, real_dtype(dtype))
-        f = as_dynamics(f, max(1, y0.shape[-1]) if y0.ndim else 1)
-        batch = as_batch(y0, t, f.d, dtype)
-        options = Options(method, rtol, atol, step, save, inputs, max_steps, first_step, max_step, grid, coupling, threads)
-        setup = Setup(f, batch, options, data=data, dense=bool(dense), steps=bool(dense or steps))
-        theta = as_theta(f, theta, setup.dtype)
-        solution = Solution(setup, theta, setup.run(theta))
-        keep(f, key, setup, setup)
+    y0 = real_array("y0", y0, real_dtype(dtype))
+    f = as_dynamics(f, max(1, y0.shape[-1]) if y0.ndim else 1)
+    batch = as_batch(y0, t, f.d, dtype)
+    options = Options(method, rtol, atol, step, save, inputs, max_steps, first_step, max_step, grid, coupling, threads)
+    setup = Setup(f, batch, options, data=data, dense=bool(dense), steps=bool(dense or steps))
+    theta = as_theta(f, theta, setup.dtype)
+    solution = Solution(setup, theta, setup.run(theta))
+    keep(f, key, setup, setup)
     report(solution, errors)
     return solution
 

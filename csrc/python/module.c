@@ -214,6 +214,8 @@ static int intern_names(pnpy_state *state) {
         if (!(state->arg_names[i] = PyUnicode_InternFromString(args[i]))) return -1;
     for (int i = 0; i < PNPY_N_OUTS; i++)
         if (!(state->out_names[i] = PyUnicode_InternFromString(outs[i]))) return -1;
+    for (int i = 0; i < PN_N_ISA; i++)
+        if (!(state->isa_names[i] = PyUnicode_InternFromString(pn_isa_name((pn_isa)i)))) return -1;
     return 0;
 }
 
@@ -236,6 +238,7 @@ static int core_exec(PyObject *module) {
     if (intern_names(state) < 0 || read_environment(state) < 0) return -1;
     if (!(state->program_type = add_type(module, &pnpy_program_spec))) return -1;
     if (!(state->problem_type = add_type(module, &pnpy_problem_spec))) return -1;
+    if (!(state->results_type = add_type(module, &pnpy_results_spec))) return -1;
     if (add(module, "OPS", make_ops()) < 0 || add(module, "STATUS", make_statuses()) < 0 ||
         add(module, "ISAS", make_isas()) < 0)
         return -1;
@@ -246,6 +249,7 @@ static int core_traverse(PyObject *module, visitproc visit, void *arg) {
     pnpy_state *state = PyModule_GetState(module);
     Py_VISIT(state->program_type);
     Py_VISIT(state->problem_type);
+    Py_VISIT(state->results_type);
     return 0;
 }
 
@@ -253,8 +257,10 @@ static int core_clear(PyObject *module) {
     pnpy_state *state = PyModule_GetState(module);
     Py_CLEAR(state->program_type);
     Py_CLEAR(state->problem_type);
+    Py_CLEAR(state->results_type);
     for (int i = 0; i < PNPY_N_ARGS; i++) Py_CLEAR(state->arg_names[i]);
     for (int i = 0; i < PNPY_N_OUTS; i++) Py_CLEAR(state->out_names[i]);
+    for (int i = 0; i < PN_N_ISA; i++) Py_CLEAR(state->isa_names[i]);
     return 0;
 }
 

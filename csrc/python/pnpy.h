@@ -56,8 +56,8 @@ enum {
 
 /* ---- module state ------------------------------------------------------------------------------------------ */
 typedef struct {
-    PyTypeObject *program_type, *problem_type;
-    PyObject *arg_names[PNPY_N_ARGS], *out_names[PNPY_N_OUTS];
+    PyTypeObject *program_type, *problem_type, *results_type;
+    PyObject *arg_names[PNPY_N_ARGS], *out_names[PNPY_N_OUTS], *isa_names[PN_N_ISA];
     atomic_int isa, threads;
 } pnpy_state;
 
@@ -133,6 +133,20 @@ extern PyType_Spec pnpy_problem_spec;
 PyObject *pnpy_problem_fits(PyObject *self, PyObject *const *args, Py_ssize_t n_args);
 PyObject *pnpy_problem_takes(PyObject *self, PyObject *theta);
 PyObject *pnpy_problem_run(PyObject *self, PyObject *const *args, Py_ssize_t n_args, PyObject *names);
+
+/* ---- results.c --------------------------------------------------------------------------------------------- */
+enum { PNPY_N_REPORTS = 8 };
+typedef struct {
+    PyObject_HEAD
+    PyObject *out[PNPY_N_OUTS]; /* NULL: there is none, or it is in the block still */
+    PyObject *block;            /* what is said of n samples; the reports begin at byte `at`, -1: not there */
+    npy_intp n, at[PNPY_N_REPORTS];
+} pnpy_results;
+
+extern PyType_Spec pnpy_results_spec;
+pnpy_results *pnpy_results_new(const pnpy_state *state);
+int pnpy_results_report(pnpy_results *self, pn_problem *p);
+PyObject *pnpy_results_get(pnpy_results *self, int out);
 
 /* ---- callback.c -------------------------------------------------------------------------------------------- */
 /* What a solve needs to get back into Python. The exception that stopped it is kept here until the GIL is back. */

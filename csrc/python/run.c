@@ -13,13 +13,14 @@ typedef struct {
     pn_isa isa;
     PyObject *given[PNPY_N_ARGS]; /* borrowed, NULL where not given or None */
     PyArrayObject *in[PNPY_N_ARGS];
-    PyObject *out[PNPY_N_OUTS];
+    pnpy_results *results;
+    PyObject **out; /* those of results */
     pn_steps *steps;
 } run;
 
 static void run_clear(run *r) {
     for (int i = 0; i < PNPY_N_ARGS; i++) Py_CLEAR(r->in[i]);
-    for (int i = 0; i < PNPY_N_OUTS; i++) Py_CLEAR(r->out[i]);
+    Py_CLEAR(r->results);
     Py_CLEAR(r->context.type);
     Py_CLEAR(r->context.value);
     Py_CLEAR(r->context.traceback);
@@ -177,8 +178,9 @@ static int take_after(const pnpy_state *state, run *r) {
     PyObject *after = r->given[PNPY_ARG_after];
     const npy_intp shape[2] = {(npy_intp)r->self->rows, p->d}, n = (npy_intp)p->n;
     if (!after) return 0;
-    PyObject *before = PyDict_Check(after) ? PyDict_GetItemWithError(after, state->out_names[PNPY_OUT_y_before]) : NULL;
-    PyObject *status = before ? PyDict_GetItemWithError(after, state->out_names[PNPY_OUT_status]) : NULL;
+    pnpy_results *given = Py_IS_TYPE(after, state->results_type) ? (pnpy_results *)after : NULL;
+    PyObject *before = given ? pnpy_results_get(given, PNPY_OUT_y_before) : NULL;
+    PyObject *status = before ? pnpy_results_get(given, PNPY_OUT_status) : NULL;
     if (!before || !status || !p->jump.program || p->gradient != PN_GRAD_DISCRETE || !p->g_y) {
         if (!PyErr_Occurred())
             PyErr_SetString(PyExc_ValueError,
@@ -273,23 +275,6 @@ static int make_y(run *r) {
         return -1;
     if (r->self->rows_gap || r->problem.solved) fill_nan((PyArrayObject *)r->out[PNPY_OUT_y]);
     r->problem.y = PyArray_DATA((PyArrayObject *)r->out[PNPY_OUT_y]);
-    return 0;
-}
-
-static int make_reports(run *r) {
-    pn_problem *p = &r->problem;
-    const npy_intp n = (npy_intp)p->n;
-    if ((!p->solved && !(p->status = make(r, PNPY_OUT_status, NPY_INT32, 1, &n, 1))) ||
-        !(p->stop_t = make(r, PNPY_OUT_stop_t, NPY_DOUBLE, 1, &n, 1)) ||
-        !(p->stop_component = make(r, PNPY_OUT_stop_component, NPY_INT32, 1, &n, 1)) ||
-        !(p->nfe = make(r, PNPY_OUT_nfe, NPY_INT64, 1, &n, 1)) ||
-        !(p->accepted = make(r, PNPY_OUT_accepted, NPY_INT64, 1, &n, 1)) ||
-        !(p->rejected = make(r, PNPY_OUT_rejected, NPY_INT64, 1, &n, 1)))
-        return -1;
-    if (p->loss == PN_LOSS_NONE) return 0;
-    if (!(p->sample_loss = make(r, PNPY_OUT_sample_loss, NPY_DOUBLE, 1, &n, 1)) ||
-        !(p->sample_weight = make(r, PNPY_OUT_sample_weight, NPY_DOUBLE, 1, &n, 1)))
-        return -1;
     return 0;
 }
 
@@ -410,17 +395,11 @@ static int solve(const pnpy_state *state, run *r) {
     return pnpy_raise(status, &r->context, NULL);
 }
 
-static PyObject *results(const pnpy_state *state, run *r) {
-    PyObject *dict = PyDict_New();
-    if (!dict) return NULL;
-    if (make_totals(r) < 0 || !(r->out[PNPY_OUT_isa] = PyUnicode_FromString(pn_isa_name(r->isa)))) goto fail;
-    if (r->steps && !(r->out[PNPY_OUT_steps] = collect_steps(r))) goto fail;
-    for (int i = 0; i < PNPY_N_OUTS; i++)
-        if (r->out[i] && PyDict_SetItem(dict, state->out_names[i], r->out[i]) < 0) goto fail;
-    return dict;
-fail:
-    Py_DECREF(dict);
-    return NULL;
+/* What is known after the solve. */
+static int finish(const pnpy_state *state, run *r) {
+    if (make_totals(r) < 0 || (r->steps && !(r->out[PNPY_OUT_steps] = collect_steps(r)))) return -1;
+    r->out[PNPY_OUT_isa] = Py_NewRef(state->isa_names[r->isa]);
+    return 0;
 }
 
 PyObject *pnpy_problem_run(PyObject *obj, PyObject *const *args, Py_ssize_t n_args, PyObject *names) {
@@ -429,7 +408,8 @@ PyObject *pnpy_problem_run(PyObject *obj, PyObject *const *args, Py_ssize_t n_ar
     PyObject *result = NULL;
     int wrt_y0, wrt_t, wrt_inputs, wrt_data, wrt_target, sensitivity;
     run r = {.self = self, .problem = self->problem, .f32 = self->f32};
-    if (!state) return NULL;
+    if (!state || !(r.results = pnpy_results_new(state))) return NULL;
+    r.out = r.results->out;
     const int calls = self->field->has_call || (self->reverse && self->reverse->has_call);
 
     if (parse(state, &r, args, n_args, names) < 0 || parse_gradient(&r) < 0 || parse_memory(&r) < 0 ||
@@ -454,11 +434,11 @@ PyObject *pnpy_problem_run(PyObject *obj, PyObject *const *args, Py_ssize_t n_ar
         PyErr_SetString(PyExc_ValueError, "sensitivity does not go through jumps");
         goto done;
     }
-    if (make_y(&r) < 0 || make_reports(&r) < 0 || make_parts(&r, wrt_data, wrt_target) < 0 ||
+    if (make_y(&r) < 0 || pnpy_results_report(r.results, &r.problem) < 0 || make_parts(&r, wrt_data, wrt_target) < 0 ||
         make_gradients(&r, wrt_y0, wrt_t, wrt_inputs, sensitivity) < 0)
         goto done;
-    if (solve(state, &r) < 0) goto done;
-    result = results(state, &r);
+    if (solve(state, &r) < 0 || finish(state, &r) < 0) goto done;
+    result = Py_NewRef((PyObject *)r.results);
 done:
     run_clear(&r);
     return result;

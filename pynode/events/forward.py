@@ -51,7 +51,7 @@ class Solver:
     def __init__(self, system, batch, options, own_inputs=False):
         self.system, self.batch, self.options, self.field = system, batch, options, system.field
         self.dtype, self.backend = batch.y0.dtype, "callback" if system.field.callbacks else None
-        self.single = batch.kind == "single"
+        self.single, self.shape = batch.kind == "single", batch.shape
         self.signal = as_signal(options.inputs, self.field.inputs)
         self.pieces = None
         if self.signal is not None:
