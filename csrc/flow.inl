@@ -420,6 +420,34 @@ static void FN(inside)(const pn_problem *P, int32_t round, const int64_t *sample
     }
 }
 
+/* States of few components: those at the save times inside the step of lane l, a vector of times at once. */
+enum { FN(FEW) = 8 };
+static void FN(save_inside)(const FN(work) * W, int l) {
+    const pn_problem *P = W->P;
+    const FN(flow) *f = &W->flow;
+    size_t degree = (size_t)W->tab->dense_degree, d = (size_t)W->d, size = d * L;
+    int64_t i = f->sample[l];
+    const double *t = P->t + P->t_start[i], start = f->t[l], h = f->h[l];
+    for (int32_t j = f->save[l]; j < f->ends[l]; j += VE) {
+        size_t at = (size_t)(P->row[i] + j) * d, n = f->ends[l] - j < (int32_t)VE ? (size_t)(f->ends[l] - j) : VE;
+        double ts[VE];
+        T theta[VE], y[FN(FEW) * VE], *to = (T *)P->y + at;
+        for (size_t k = 0; k < VE; k++) ts[k] = start;
+        memcpy(ts, t + j, n * sizeof *ts);
+        for (size_t k = 0; k < VE; k++) theta[k] = (T)((ts[k] - start) / h);
+        vec x = V(load)(theta);
+        for (size_t c = 0; c < d; c++) {
+            const T *coef = f->coef + c * L + l;
+            vec v = V(set1)(coef[(degree - 1) * size]);
+            for (size_t g = degree - 1; g-- > 0;) v = v * x + V(set1)(coef[g * size]);
+            V(store)(y + c * VE, V(set1)(f->y[c * L + (size_t)l]) + x * v);
+        }
+        for (size_t k = 0; k < n; k++)
+            for (size_t c = 0; c < d; c++) to[k * d + c] = y[c * VE + k];
+        if (P->jump.program) memcpy((T *)P->y_before + at, to, n * d * sizeof(T));
+    }
+}
+
 static void FN(write_saves)(FN(work) * W) {
     const pn_problem *P = W->P;
     FN(flow) *f = &W->flow;
@@ -428,6 +456,11 @@ static void FN(write_saves)(FN(work) * W) {
     for (int l = 0; l < L; l++) most = f->ends[l] - f->save[l] > most ? f->ends[l] - f->save[l] : most;
     for (int l = 0; !P->jump.program && l < W->lanes; l++)
         if (f->ends[l] < f->save_end[l]) FN(save_ends)(W, f, l);
+    if (W->d <= FN(FEW)) {
+        for (int l = 0; most > 0 && l < W->lanes; l++)
+            if (f->save[l] < f->ends[l]) FN(save_inside)(W, l);
+        return;
+    }
     for (int32_t round = 0; round < most; round++) {
         int64_t row[L];
         T theta[L];

@@ -78,11 +78,6 @@ typedef struct FN(watch) { /* events, see events.inl */
     double far[L];               /* its interval on the dense output ends here */
 } FN(watch);
 
-typedef struct FN(turn) { /* of a sample */
-    int32_t local; /* its number in the chunk */
-    double steps;  /* how many it would take if all were as long as the first */
-} FN(turn);
-
 typedef struct FN(work) {
     pn_shared *s;
     const pn_problem *P;
@@ -135,7 +130,8 @@ typedef struct FN(work) {
     T *chunk_z;               /* (chunk, d) second state of the reversible scheme at the end */
     T *chunk_k;               /* (chunk, d) f(t0, y0) from the choice of the first step */
     double *chunk_h;          /* (chunk) first steps; 0: not known */
-    FN(turn) *turns;          /* (chunk) the order in which samples are given lanes */
+    int32_t *turn;            /* (chunk) the order in which samples are given lanes */
+    unsigned char *kind;      /* (chunk) and where in it each belongs */
     T *chunk_gk;              /* (chunk, d) cotangents of f(t0, y0) where the first step began with it */
     unsigned char *from_start; /* (chunk) 1: chunk_gk holds one */
     pn_tape tape;             /* blocks of the chunk, or of the part that is replayed */

@@ -260,7 +260,7 @@ class Setup:
         return np.zeros(self.batch.rows, bool) if self.jumps is None else self.jumps
 
     def run(self, theta, **keys):
-        """One solve: the dict of `_core.Problem.run`; theta is an array of the batch's dtype."""
+        """One solve: the results of `_core.Problem.run`; theta is an array of the batch's dtype."""
         callback = self.field.bind_callbacks(theta.astype(np.float64)) if self.field.callbacks else None
         return self.problem.run(theta, callback=callback, **keys)
 
