@@ -29,21 +29,22 @@ static inline double FN(cotangent)(const FN(work) * W, int64_t row, int32_t c) {
     if (P->g_y) return (double)((const T *)P->g_y)[at];
     double target = (double)((const T *)P->target)[at], slope, w = P->weight ? (double)((const T *)P->weight)[at] : 1;
     if (target != target || w == 0) return 0;
+    if (P->loss == PN_LOSS_SQUARED) return w * 2 * ((double)((const T *)P->y)[at] - target);
     FN(rho)(P, (double)((const T *)P->y)[at] - target, &slope);
     return w * slope;
 }
 
-/* to[c][lane] = those of the row, or 0 (row -1) */
-static inline void FN(cotangents)(const FN(work) * W, int64_t row, T *to) {
+/* to[c * stride] = those of the row, or 0 (row -1) */
+static inline void FN(cotangents)(const FN(work) * W, int64_t row, T *to, size_t stride) {
     const pn_problem *P = W->P;
-    size_t d = (size_t)W->d;
-    if (row < 0) {
-        for (size_t c = 0; c < d; c++) to[c * L] = 0;
-        return;
-    }
-    const T *from = P->loss == PN_LOSS_PROGRAM ? W->g_rows + (size_t)(row - W->first_row) * d : (const T *)P->g_y;
-    if (from && P->loss != PN_LOSS_PROGRAM) from += (size_t)row * d;
-    for (size_t c = 0; c < d; c++) to[c * L] = from ? from[c] : (T)FN(cotangent)(W, row, (int32_t)c);
+    size_t d = (size_t)W->d, at = (size_t)row * d;
+    if (row < 0)
+        for (size_t c = 0; c < d; c++) to[c * stride] = 0;
+    else if (P->loss == PN_LOSS_PROGRAM || P->g_y) {
+        const T *from = P->g_y ? (const T *)P->g_y + at : W->g_rows + at - (size_t)W->first_row * d;
+        for (size_t c = 0; c < d; c++) to[c * stride] = from[c];
+    } else
+        for (size_t c = 0; c < d; c++) to[c * stride] = (T)FN(cotangent)(W, row, (int32_t)c);
 }
 
 /* sum[k] += w rho(y - target), weight[k] += w for n values from number `at` on; one without target counts nothing. */
@@ -183,6 +184,26 @@ static void FN(seed_stages)(const FN(work) * W, T **gk, const double *h, const T
 }
 
 /* ---- save points ------------------------------------------------------------------------------------------------------- */
+/* States of few components: the cotangents of the values inside the step of lane l, a vector of times at once. */
+static void FN(collect_inside)(const FN(work) * W, int l) {
+    const FN(back) *B = &W->back;
+    const pn_record *r = &B->record[l];
+    size_t degree = (size_t)W->tab->dense_degree, d = (size_t)W->d;
+    int64_t row = W->P->row[B->sample[l]];
+    for (int32_t j = r->save; j < r->ends; j += VE) {
+        size_t n = r->ends - j < (int32_t)VE ? (size_t)(r->ends - j) : VE;
+        T theta[VE], g[FN(FEW) * VE] = {0};
+        FN(thetas)(W->P, B->sample[l], j, n, B->t[l], B->h[l], theta);
+        for (size_t k = 0; k < n; k++) FN(cotangents)(W, row + j + (int64_t)k, g + k, VE);
+        vec x = V(load)(theta);
+        for (size_t c = 0; c < d; c++) {
+            vec v = V(load)(g + c * VE);
+            B->g_base[c * L + (size_t)l] += V(hsum)(v);
+            for (size_t q = 0; q < degree; q++) B->g_coef[(q * d + c) * L + (size_t)l] += V(hsum)(v *= x);
+        }
+    }
+}
+
 /* Adds the cotangents of the step's saved values: to lambda at its end, to g_base and g_coef inside. 1: some inside. */
 static int FN(collect_saves)(FN(work) * W) {
     const pn_problem *P = W->P;
@@ -203,11 +224,16 @@ static int FN(collect_saves)(FN(work) * W) {
     }
     if (!any && most == 0) return 0;
     memset(B->g_coef, 0, degree * size * sizeof(T));
+    if (W->d <= FN(FEW)) {
+        for (int l = 0; l < L; l++)
+            if (B->live[l]) FN(collect_inside)(W, l);
+        return 1;
+    }
     for (int32_t round = 0; round < most; round++) {
         int64_t row[L];
         T theta[L], *g = W->spare;
         FN(inside)(P, round, B->sample, first, ends, B->t, B->h, row, theta);
-        for (size_t l = 0; l < L; l++) FN(cotangents)(W, row[l], g + l);
+        for (size_t l = 0; l < L; l++) FN(cotangents)(W, row[l], g + l, L);
         for (size_t e = 0; e < size; e++) B->g_base[e] += g[e];
         for (size_t q = 0; q < degree; q++)
             for (size_t c = 0; c < d; c++) {

@@ -420,6 +420,14 @@ static void FN(inside)(const pn_problem *P, int32_t round, const int64_t *sample
     }
 }
 
+/* theta[k] of save times j .. j + n - 1, n <= VE, in a step from `start` of length h; 0 beyond. */
+static inline void FN(thetas)(const pn_problem *P, int64_t sample, int32_t j, size_t n, double start, double h, T *theta) {
+    double ts[VE];
+    for (size_t k = 0; k < VE; k++) ts[k] = start;
+    memcpy(ts, P->t + P->t_start[sample] + j, n * sizeof *ts);
+    for (size_t k = 0; k < VE; k++) theta[k] = (T)((ts[k] - start) / h);
+}
+
 /* States of few components: those at the save times inside the step of lane l, a vector of times at once. */
 enum { FN(FEW) = 8 };
 static void FN(save_inside)(const FN(work) * W, int l) {
@@ -427,14 +435,10 @@ static void FN(save_inside)(const FN(work) * W, int l) {
     const FN(flow) *f = &W->flow;
     size_t degree = (size_t)W->tab->dense_degree, d = (size_t)W->d, size = d * L;
     int64_t i = f->sample[l];
-    const double *t = P->t + P->t_start[i], start = f->t[l], h = f->h[l];
     for (int32_t j = f->save[l]; j < f->ends[l]; j += VE) {
         size_t at = (size_t)(P->row[i] + j) * d, n = f->ends[l] - j < (int32_t)VE ? (size_t)(f->ends[l] - j) : VE;
-        double ts[VE];
         T theta[VE], y[FN(FEW) * VE], *to = (T *)P->y + at;
-        for (size_t k = 0; k < VE; k++) ts[k] = start;
-        memcpy(ts, t + j, n * sizeof *ts);
-        for (size_t k = 0; k < VE; k++) theta[k] = (T)((ts[k] - start) / h);
+        FN(thetas)(P, i, j, n, f->t[l], f->h[l], theta);
         vec x = V(load)(theta);
         for (size_t c = 0; c < d; c++) {
             const T *coef = f->coef + c * L + l;
