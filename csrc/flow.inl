@@ -384,13 +384,17 @@ static inline void FN(find_saves_of)(const FN(work) * W, FN(flow) * f, int l) {
 static int FN(find_saves)(FN(work) * W) {
     const pn_problem *P = W->P;
     FN(flow) *f = &W->flow;
-    int any = 0;
+    int any = 0, n = 0;
     memset(f->interior, 0, L), memset(f->landed, 0, L);
     memcpy(f->ends, f->save, sizeof f->ends), memcpy(f->save_end, f->save, sizeof f->save_end);
-    for (int l = 0; l < W->lanes; l++) {
-        if (!f->accepted[l] || FN(before)(f->t_new[l], f->t_save[l], f->dir[l])) continue;
-        FN(find_saves_of)(W, f, l);
-        any |= f->interior[l];
+    for (int l = 0; l < W->lanes; l++) { /* without a branch: nobody could foretell it */
+        W->saving[n] = l;
+        n += f->accepted[l] & !FN(before)(f->t_new[l], f->t_save[l], f->dir[l]);
+    }
+    W->n_saving = n;
+    for (int q = 0; q < n; q++) {
+        FN(find_saves_of)(W, f, W->saving[q]);
+        any |= f->interior[W->saving[q]];
     }
     return any || P->dense || P->event;
 }
@@ -457,14 +461,14 @@ static void FN(write_saves)(FN(work) * W) {
     FN(flow) *f = &W->flow;
     size_t degree = (size_t)W->tab->dense_degree, d = (size_t)W->d, size = d * L;
     int32_t most = 0;
-    for (int l = 0; l < L; l++) most = f->ends[l] - f->save[l] > most ? f->ends[l] - f->save[l] : most;
-    for (int l = 0; !P->jump.program && l < W->lanes; l++)
-        if (f->ends[l] < f->save_end[l]) FN(save_ends)(W, f, l);
-    if (W->d <= FN(FEW)) {
-        for (int l = 0; most > 0 && l < W->lanes; l++)
-            if (f->save[l] < f->ends[l]) FN(save_inside)(W, l);
-        return;
+    for (int q = 0; q < W->n_saving; q++) {
+        int l = W->saving[q];
+        int32_t n = f->ends[l] - f->save[l];
+        most = n > most ? n : most;
+        if (W->d <= FN(FEW)) FN(save_inside)(W, l);
+        if (!P->jump.program) FN(save_ends)(W, f, l);
     }
+    if (W->d <= FN(FEW)) return;
     for (int32_t round = 0; round < most; round++) {
         int64_t row[L];
         T theta[L];
@@ -626,22 +630,23 @@ static pn_status FN(advance)(FN(work) * W, int have_new) {
         f->c0[l] = origin ? f->t[l] : f->c0[l];
         f->c1[l] = origin ? 0 : f->c1[l] + f->accepted[l];
     }
-    for (int l = 0; l < W->lanes; l++) {
+    for (int l = 0; (jumps || W->knots) && l < W->lanes; l++) {
         if (!f->accepted[l]) continue;
-        int64_t i = f->sample[l];
-        if (jumps && ((P->jump_add && f->save_end[l] > f->save[l]) || (P->jump.program && W->jumped[l]))) f->have_k[l] = 0;
+        if ((P->jump_add && f->save_end[l] > f->save[l]) || (P->jump.program && W->jumped[l])) f->have_k[l] = 0;
         if (W->knots) FN(next_segment)(W, l);
-        pn_status st = PN_OK;
-        if (f->save_end[l] > f->save[l]) {
-            f->save[l] = f->save_end[l];
-            if (f->save[l] == FN(n_times)(P, i)) {
-                if (!P->event || W->watch.which[l] < 0) st = FN(finish)(W, l);
-            } else f->t_save[l] = FN(time_of)(P, i, f->save[l]);
-        }
-        if (P->event && W->watch.which[l] >= 0) st = FN(stop_at_event)(W, l);
-        if (st != PN_OK) return st;
     }
-    return PN_OK;
+    pn_status st = PN_OK;
+    for (int q = 0; st == PN_OK && q < W->n_saving; q++) {
+        int l = W->saving[q], stopped = P->event && W->watch.which[l] >= 0;
+        int64_t i = f->sample[l];
+        if (!f->accepted[l]) continue;
+        f->save[l] = f->save_end[l];
+        if (f->save[l] < FN(n_times)(P, i)) f->t_save[l] = FN(time_of)(P, i, f->save[l]);
+        else if (!stopped) st = FN(finish)(W, l);
+    }
+    for (int l = 0; P->event && st == PN_OK && l < W->lanes; l++)
+        if (f->accepted[l] && W->watch.which[l] >= 0) st = FN(stop_at_event)(W, l);
+    return st;
 }
 
 /* ---- one attempt of a step in every live lane --------------------------------------------------------------------- */

@@ -41,6 +41,9 @@ static int FN(march_saves)(FN(work) * W) {
     f->interior[0] = f->landed[0] = 0;
     if (!FN(before)(f->t_new[0], f->t_save[0], f->dir[0])) FN(find_saves_of)(W, f, 0);
     int32_t ends = f->ends[0], save_end = f->save_end[0];
+    W->n_saving = 0;
+    for (int l = 0; f->save[0] < save_end && l < W->lanes; l++)
+        if (f->live[l]) W->saving[W->n_saving++] = l;
     memset(f->interior, f->interior[0], L), memset(f->landed, f->landed[0], L);
     for (int l = 0; l < L; l++) f->ends[l] = f->live[l] ? ends : f->save[l], f->save_end[l] = f->live[l] ? save_end : f->save[l];
     return f->interior[0];
@@ -62,9 +65,9 @@ static pn_status FN(march_on)(FN(work) * W, int have_new) {
     if (end == f->save[0]) return PN_OK;
     double next = end < FN(n_times)(P, i) ? FN(time_of)(P, i, end) : 0;
     pn_status st = PN_OK;
-    for (int l = 0; st == PN_OK && l < W->lanes; l++) {
-        f->save[l] = end, f->t_save[l] = next;
-        if (f->live[l] && end == FN(n_times)(P, i)) st = FN(finish)(W, l);
+    for (int q = 0; st == PN_OK && q < W->n_saving; q++) {
+        f->save[W->saving[q]] = end, f->t_save[W->saving[q]] = next;
+        if (end == FN(n_times)(P, i)) st = FN(finish)(W, W->saving[q]);
     }
     return st;
 }

@@ -122,6 +122,7 @@ typedef struct FN(work) {
     T *g_rows;                /* (rows of the chunk, d) cotangents of y from the loss program, from row first_row on */
     int64_t first_row;
     unsigned char jumped[L];
+    int saving[L], n_saving;  /* the lanes with save times in this step */
     /* the chunk at hand */
     int64_t first, count, next;
     int knots;                /* some input has more than one segment */
