@@ -793,8 +793,10 @@ static pn_status FN(interpolate)(FN(work) * W, int *have_new) {
     FN(dense_coef)(W, f->k, f->h, f->coef);
     for (size_t e = 0; f->z && e < (size_t)W->d * L; e++) f->coef[e] += (T)(1 - W->P->lambda) * (f->z[e] - f->y[e]);
     T bad[L];
+    int some = 0; /* f_new may be infinite though y_new is not */
     FN(find_bad)(bad, f->coef, (size_t)W->tab->dense_degree * (size_t)W->d);
-    for (int l = 0; l < W->lanes; l++) { /* f_new may be infinite though y_new is not */
+    for (int l = 0; l < L; l++) some |= f->accepted[l] & f->interior[l] & (bad[l] != 0);
+    for (int l = 0; some && l < W->lanes; l++) {
         if (!f->accepted[l] || !f->interior[l] || bad[l] == 0) continue;
         f->accepted[l] = 0;
         FN(fail)(W, l, PN_NON_FINITE);

@@ -9,21 +9,25 @@ static const struct {
     int out, typenum, of_loss;
     npy_intp size;
 } reports[] = {
-    {PNPY_OUT_stop_t, NPY_DOUBLE, 0, 8},      {PNPY_OUT_nfe, NPY_INT64, 0, 8},           {PNPY_OUT_accepted, NPY_INT64, 0, 8},
-    {PNPY_OUT_rejected, NPY_INT64, 0, 8},     {PNPY_OUT_sample_loss, NPY_DOUBLE, 1, 8},  {PNPY_OUT_sample_weight, NPY_DOUBLE, 1, 8},
+    {PNPY_OUT_stop_t, NPY_DOUBLE, 0, 8},      {PNPY_OUT_nfe, NPY_INT64, 0, 8},
+    {PNPY_OUT_accepted, NPY_INT64, 0, 8},     {PNPY_OUT_rejected, NPY_INT64, 0, 8},
+    {PNPY_OUT_sample_loss, NPY_DOUBLE, 1, 8}, {PNPY_OUT_sample_weight, NPY_DOUBLE, 1, 8},
     {PNPY_OUT_status, NPY_INT32, 0, 4},       {PNPY_OUT_stop_component, NPY_INT32, 0, 4},
 };
 enum { N_REPORTS = sizeof reports / sizeof reports[0] };
 _Static_assert((int)N_REPORTS == (int)PNPY_N_REPORTS, "pnpy.h counts the reports");
 
-pnpy_results *pnpy_results_new(const pnpy_state *state) { return (pnpy_results *)state->results_type->tp_alloc(state->results_type, 0); }
+pnpy_results *pnpy_results_new(const pnpy_state *state) {
+    return (pnpy_results *)state->results_type->tp_alloc(state->results_type, 0);
+}
 
 /* Memory for the reports of a run, but for those that there are already. */
 int pnpy_results_report(pnpy_results *self, pn_problem *p) {
     const npy_intp n = (npy_intp)p->n;
     const int loss = p->loss != PN_LOSS_NONE;
-    void **const to[] = {(void **)&p->stop_t,      (void **)&p->nfe,           (void **)&p->accepted, (void **)&p->rejected,
-                         (void **)&p->sample_loss, (void **)&p->sample_weight, (void **)&p->status,   (void **)&p->stop_component};
+    void **const to[] = {(void **)&p->stop_t,   (void **)&p->nfe,           (void **)&p->accepted,
+                         (void **)&p->rejected, (void **)&p->sample_loss,   (void **)&p->sample_weight,
+                         (void **)&p->status,   (void **)&p->stop_component};
     npy_intp size = 0;
     for (int i = 0; i < N_REPORTS; i++) {
         const int there = loss || !reports[i].of_loss;
@@ -79,8 +83,10 @@ static PyObject *subscript(PyObject *obj, PyObject *name) {
 static int set_subscript(PyObject *obj, PyObject *name, PyObject *value) {
     const int i = number_of(obj, name);
     if (i < 0 || !value) {
-        if (i < 0) PyErr_SetObject(PyExc_KeyError, name);
-        else PyErr_SetString(PyExc_TypeError, "a result cannot be deleted");
+        if (i < 0)
+            PyErr_SetObject(PyExc_KeyError, name);
+        else
+            PyErr_SetString(PyExc_TypeError, "a result cannot be deleted");
         return -1;
     }
     Py_XSETREF(((pnpy_results *)obj)->out[i], Py_NewRef(value));
