@@ -267,10 +267,10 @@ static pn_status FN(go_on)(FN(work) * W, int64_t end) {
 }
 
 static pn_status FN(run_forward)(FN(work) * W) {
-    pn_status st = W->P->jump.program && !W->P->solved ? FN(jump_starts)(W) : PN_OK;
     W->tape.n = W->shots.n = W->n_blocks = W->next = 0;
     W->dropped = 0;
     if (W->P->solved) return PN_OK;
+    pn_status st = W->P->jump.program ? FN(jump_starts)(W) : PN_OK;
     if (st == PN_OK) st = FN(prepare_chunk)(W);
     FN(take_turns)(W);
     FN(vacate)(&W->flow);

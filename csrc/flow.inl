@@ -312,7 +312,8 @@ static void FN(fail)(FN(work) * W, int l, pn_status status) {
     for (int64_t j = f->save[l]; j < FN(n_times)(P, i); j++)
         for (int32_t c = 0; c < W->d; c++) y[(size_t)(P->row[i] + j) * (size_t)W->d + (size_t)c] = (T)NAN;
     f->ends[l] = f->save_end[l] = f->save[l];
-    f->live[l] = W->marching = 0;
+    f->live[l] = 0;
+    W->marching = 0;
 }
 
 /* The sample leaves its lane: counts, steps. */
@@ -371,12 +372,12 @@ static inline void FN(find_saves_of)(const FN(work) * W, FN(flow) * f, int l) {
     int64_t i = f->sample[l], n = FN(n_times)(P, i);
     const double *t = P->t + P->t_start[i], t_new = f->t_new[l], dir = f->dir[l];
     int32_t j = f->save[l];
-    unsigned char landed = 0;
+    int landed = 0;
     while (j < n && FN(before)(t[j], t_new, dir)) j++;
     f->ends[l] = j;
     while (j < n && !FN(before)(t_new, t[j], dir)) landed |= FN(lands)(P, i, j++);
     f->save_end[l] = j;
-    f->landed[l] = landed;
+    f->landed[l] = (unsigned char)landed;
     f->interior[l] = f->ends[l] > f->save[l];
 }
 
@@ -780,8 +781,9 @@ static pn_status FN(try_step)(FN(work) * W, int *have_new) {
 static pn_status FN(interpolate)(FN(work) * W, int *have_new) {
     FN(flow) *f = &W->flow;
     int s = W->tab->s, from = *have_new ? s + 1 : s, to = W->tab->dense_uses_new ? W->stages : s;
-    unsigned char need[L], all = W->P->dense || W->P->event;
-    for (int l = 0; l < L; l++) need[l] = f->accepted[l] & (f->interior[l] | all);
+    unsigned char need[L];
+    int all = W->P->dense || W->P->event;
+    for (int l = 0; l < L; l++) need[l] = (unsigned char)(f->accepted[l] & (f->interior[l] | all));
     if (from < to) {
         memcpy(W->active, f->accepted, L);
         if (FN(stages)(W, W->now, W->now_file, W->now_stride, f->z ? f->z : f->y, f->t, f->h, f->t_new, f->k, from, to)) return PN_CALLBACK;
