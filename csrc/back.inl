@@ -327,10 +327,11 @@ static int FN(load_stages)(FN(work) * W, FN(block) * b, int stage0, int n, T **f
     return FN(stages)(W, E, *files, W->files_stride, B->y, B->t, B->h, B->t_new, B->k, have, n);
 }
 
-/* The cotangent of k_0 of lanes that did not evaluate it in this step goes where they did. */
-static void FN(pass_on)(FN(work) * W) {
+/* The cotangent of k_0 of lanes that did not evaluate it in this step goes where they did; here: all did. */
+static void FN(pass_on)(FN(work) * W, int here) {
     FN(back) *B = &W->back;
-    for (size_t l = 0; l < L; l++) {
+    for (int l = 0; l < L; l++) B->fed[l] &= (unsigned char)!B->live[l];
+    for (size_t l = 0; !here && l < L; l++) {
         if (!B->live[l]) continue;
         unsigned char source = B->record[l].source;
         B->fed[l] = source == PN_SOURCE_PREVIOUS;
@@ -352,11 +353,11 @@ static pn_status FN(step_back)(FN(work) * W, FN(block) * b) {
     size_t size = (size_t)W->d * L;
     double gt[L] = {0}, gh[L] = {0};
     T *files;
-    int inside = FN(collect_saves)(W), n = inside ? W->stages : tab->s, timed = W->P->g_t != NULL, fed = 0, stage0 = 0;
+    int inside = FN(collect_saves)(W), n = inside ? W->stages : tab->s, timed = W->P->g_t != NULL, fed = 0, stage0 = b->here;
     if (inside && !tab->dense_uses_new) n = tab->s;
-    for (int l = 0; l < L; l++) {
+    for (int l = 0; l < L; l++) fed |= B->live[l] & B->fed[l];
+    for (int l = 0; !stage0 && l < L; l++) {
         if (!B->live[l]) continue;
-        fed |= B->fed[l];
         stage0 |= B->record[l].source == PN_SOURCE_HERE || B->record[l].source == PN_SOURCE_EARLIER;
     }
     if (fed && n == tab->s) n++;
@@ -375,7 +376,7 @@ static pn_status FN(step_back)(FN(work) * W, FN(block) * b) {
     if (timed && inside) FN(time_saves)(W, gt, gh);
     FN(step) S = {files, B->t, B->h, B->t_new, B->gk, B->g_base, B->y, timed ? gt : NULL, timed ? gh : NULL};
     if (FN(reverse_stages)(W, &S, 1, n)) return PN_CALLBACK;
-    FN(pass_on)(W);
+    FN(pass_on)(W, b->here);
     if (stage0 && FN(reverse_stages)(W, &S, 0, 1)) return PN_CALLBACK;
     int first = stage0 ? 0 : 1; /* idle lanes have cotangent 0 */
     FN(accumulate)(&W->reverse, files + (size_t)first * W->files_stride, W->files_stride, n - first, NULL);
@@ -385,9 +386,13 @@ static pn_status FN(step_back)(FN(work) * W, FN(block) * b) {
     return PN_OK;
 }
 
-/* Lanes whose sample has no step in this attempt: set their cotangents aside, and bring them back. */
+/* Lanes whose sample has no step in this attempt: set their cotangents aside, and bring them back. A lane without a sample has
+   the cotangent 0. */
 static void FN(rest)(FN(work) * W, int back) {
     FN(back) *B = &W->back;
+    int some = 0;
+    for (int l = 0; l < L; l++) some |= B->open[l] & !B->live[l];
+    if (!some) return;
     T *x[4] = {B->lambda, B->mu, B->y, B->z};
     int n = B->z ? 4 : 1;
     for (int q = 0; q < n; q++)

@@ -309,15 +309,14 @@ static void FN(end_back)(FN(work) * W, int l) {
     int64_t i = B->sample[l], row = P->row[i];
     if (P->g_t) P->g_t[row] += B->carry[l];
     B->open[l] = 0;
-    if (P->jump.program) { /* unjump_starts does the rest */
-        for (int32_t c = 0; c < W->d; c++) W->chunk_lambda[(size_t)B->local[l] * (size_t)W->d + (size_t)c] = B->lambda[(size_t)c * L + (size_t)l];
-        return;
-    }
-    for (int64_t j = 0; j < FN(n_times)(P, i) && FN(time_of)(P, i, j) == FN(time_of)(P, i, 0); j++)
+    for (int32_t c = 0; P->jump.program && c < W->d; c++) /* unjump_starts does the rest */
+        W->chunk_lambda[(size_t)B->local[l] * (size_t)W->d + (size_t)c] = B->lambda[(size_t)c * L + (size_t)l];
+    for (int64_t j = 0; !P->jump.program && j < FN(n_times)(P, i) && FN(time_of)(P, i, j) == FN(time_of)(P, i, 0); j++)
         for (int32_t c = 0; c < W->d; c++) B->lambda[(size_t)c * L + (size_t)l] += (T)FN(cotangent)(W, row + j, c);
-    for (int32_t c = 0; P->g_y0 && c < W->d; c++) {
+    for (int32_t c = 0; c < W->d; c++) {
         size_t at = (size_t)c * L + (size_t)l;
-        P->g_y0[(size_t)i * (size_t)W->d + (size_t)c] = (double)B->lambda[at] + (B->z ? (double)B->mu[at] : 0);
+        if (P->g_y0 && !P->jump.program) P->g_y0[(size_t)i * (size_t)W->d + (size_t)c] = (double)B->lambda[at] + (B->z ? (double)B->mu[at] : 0);
+        B->lambda[at] = B->mu[at] = 0;
     }
 }
 

@@ -69,7 +69,7 @@ static void FN(affine_t)(const FN(exec) * E, const pn_decoded *x, T *out, const 
     }
 }
 
-/* g[i n + j] += sum over files and lanes of a_i b_j: RA x RB vector accumulators, summed up together at the end */
+/* g[i n + j] += sum over files and lanes of a_i b_j: RA x RB <= 16 vector accumulators, summed up together at the end */
 static inline __attribute__((always_inline)) void FN(outer_tile)(const int RA, const int RB, const int weighted, const T *A, const T *B,
                                                                  size_t stride_a, size_t stride_b, int n_files, const T *weight, double *g,
                                                                  size_t n) {
@@ -80,30 +80,30 @@ static inline __attribute__((always_inline)) void FN(outer_tile)(const int RA, c
 #pragma GCC unroll 2
         for (size_t v = 0; v < L; v += VE) {
             const T *Af = A + f * stride_a + v, *Bf = B + f * stride_b + v;
-            vec w = weighted ? V(load)(weight + f * L + v) : zero, bv[4];
-#pragma GCC unroll 4
+            vec w = weighted ? V(load)(weight + f * L + v) : zero, bv[16];
+#pragma GCC unroll 16
             for (int j = 0; j < RB; j++) {
                 bv[j] = V(load)(Bf + (size_t)j * L);
                 if (weighted) bv[j] = V(sel)(w == zero, zero, bv[j]);
             }
-#pragma GCC unroll 4
+#pragma GCC unroll 16
             for (int i = 0; i < RA; i++) {
                 vec av = V(load)(Af + (size_t)i * L);
                 if (weighted) av = V(sel)(w == zero, zero, w * av);
-#pragma GCC unroll 4
-                for (int j = 0; j < RB; j++) acc[4 * i + j] += av * bv[j];
+#pragma GCC unroll 16
+                for (int j = 0; j < RB; j++) acc[RB * i + j] += av * bv[j];
             }
         }
     V(sums)(sum, acc);
     for (int i = 0; i < RA; i++)
-        for (int j = 0; j < RB; j++) g[(size_t)i * n + (size_t)j] += (double)sum[4 * i + j];
+        for (int j = 0; j < RB; j++) g[(size_t)i * n + (size_t)j] += (double)sum[RB * i + j];
 }
 
-/* RA x RB tiles of m x n: TILE(RA, RB) at (i, j) */
-#define TILES                                                                                                          \
-    for (int32_t i = 0, ra; i < x->m; i += ra) {                                                                       \
+/* RA x RB tiles of m x n from (begin, start) on: TILE(RA, RB) at (i, j) */
+#define TILES(begin, start)                                                                                            \
+    for (int32_t i = begin, ra; i < x->m; i += ra) {                                                                   \
         ra = x->m - i >= 4 ? 4 : x->m - i >= 2 ? 2 : 1;                                                                \
-        for (int32_t j = 0, rb; j < x->n; j += rb) {                                                                   \
+        for (int32_t j = start, rb; j < x->n; j += rb) {                                                               \
             rb = x->n - j >= 4 ? 4 : x->n - j >= 2 ? 2 : 1;                                                            \
             if (ra == 4 && rb == 4) TILE(4, 4);                                                                        \
             else if (ra == 4 && rb == 2) TILE(4, 2);                                                                   \
@@ -123,7 +123,10 @@ static inline __attribute__((always_inline)) void FN(outer_tiles)(const int weig
     size_t sa = x->a < 0 ? 0 : stride, sb = x->b < 0 ? 0 : stride, n = (size_t)x->n;
 #define TILE(RA, RB)                                                                                                   \
     FN(outer_tile)(RA, RB, weighted, A + (size_t)i * L, B + (size_t)j * L, sa, sb, n_files, weight, g + (size_t)i * n + (size_t)j, n)
-    TILES
+    int32_t rows = 0, columns = 0; /* of a column and of a row longer tiles */
+    for (int32_t i = 0, j = 0; x->n == 1 && x->m - i >= 8; rows = i += 8) TILE(8, 1);
+    for (int32_t i = 0, j = 0; x->m == 1 && x->n - j >= 8; columns = j += 8) TILE(1, 8);
+    TILES(rows, columns)
 #undef TILE
 }
 
@@ -223,7 +226,7 @@ static void FN(outer_lanes)(const FN(exec) * E, const pn_decoded *x, T *files, s
     const T *A = FN(at)(E, files, x->a), *B = FN(at)(E, files, x->b);
     size_t sa = x->a < 0 ? 0 : stride, sb = x->b < 0 ? 0 : stride, n = (size_t)x->n;
 #define TILE(RA, RB) FN(lanes_tile)(RA, RB, A + (size_t)i * L, B + (size_t)j * L, sa, sb, n_files, g + ((size_t)i * n + (size_t)j) * L, n)
-    TILES
+    TILES(0, 0)
 #undef TILE
 }
 #undef TILES

@@ -466,7 +466,7 @@ static void FN(write_saves)(FN(work) * W) {
         int l = W->saving[q];
         int32_t n = f->ends[l] - f->save[l];
         most = n > most ? n : most;
-        if (W->d <= FN(FEW)) FN(save_inside)(W, l);
+        if (n > 0 && W->d <= FN(FEW)) FN(save_inside)(W, l);
         if (!P->jump.program) FN(save_ends)(W, f, l);
     }
     if (W->d <= FN(FEW)) return;
