@@ -117,7 +117,7 @@ static int FN(first_steps)(FN(work) * W, double *h1) {
         probe[l] = f->t[l] + f->dir[l] * h[l];
         f->h[l] = f->dir[l] * h[l];
     }
-    FN(terms_of)(&euler, one, 1);
+    FN(terms_of)(&euler, one, 1, 1);
     FN(combine)(state, f->y, f->h, &euler, &k0, W->d);
     if (FN(eval)(W, &W->field, W->file, probe, k1)) return 1;
     for (size_t e = 0; e < size; e++) k1[e] -= k0[e];
@@ -602,20 +602,32 @@ static pn_status FN(prepare_tape)(FN(work) * W) {
     return PN_OK;
 }
 
+/* The sums over stages that the method consists of. */
+static void FN(read_table)(FN(work) * W) {
+    const pn_tableau *tab = W->tab;
+    int n_error = tab->s + (tab->error_uses_new ? 1 : 0);
+    W->n_halves = tab->second ? 2 : 1;
+    W->half[0].tab = tab, W->half[0].from = 0, W->half[0].to = W->d / W->n_halves;
+    W->half[1].tab = tab->second, W->half[1].from = W->d / 2, W->half[1].to = W->d;
+    for (int i = 0; i <= W->stages && i < PN_MAX_STAGES; i++) FN(terms_of)(&W->rows[i], tab->a[i], 1, i);
+    FN(terms_of)(&W->error, tab->e, 1, n_error);
+    FN(terms_of)(&W->error2, tab->e2, 1, n_error);
+    for (int p = 0; p < W->n_halves; p++)
+        for (int j = 1; j <= tab->dense_degree; j++)
+            FN(terms_of)(&W->half[p].dense[j], &W->half[p].tab->dense[0][j], PN_MAX_DEGREE + 1, W->stages);
+}
+
 static pn_status FN(work_on)(pn_shared *s, int main) {
     const pn_problem *P = s->problem;
     pn_status st = PN_MEMORY;
-    FN(work) *W = calloc(1, sizeof *W);
+    FN(work) *W = malloc(sizeof *W);
     if (!W) goto done;
     *W = (FN(work)){.s = s, .P = P, .tab = P->tableau, .main = main, .d = P->d, .m = P->m, .stages = pn_tableau_stages(P->tableau)};
     FN(carve)(W);
     if (!pn_arena_allocate(&W->arena)) goto done;
     FN(carve)(W);
-    W->n_halves = W->tab->second ? 2 : 1;
-    for (int i = 0; i <= W->stages && i < PN_MAX_STAGES; i++) FN(terms_of)(&W->rows[i], W->tab->a[i], i);
     for (int l = 0; l < L; l++) W->u_sample[l] = -1;
-    W->half[0] = (FN(half)){W->tab, 0, W->d / W->n_halves};
-    W->half[1] = (FN(half)){W->tab->second, W->d / 2, W->d};
+    FN(read_table)(W);
     st = FN(prepare_tape)(W);
     if (st != PN_OK) goto done;
     W->last_poll = FN(clock)();

@@ -55,11 +55,11 @@ static int FN(eval)(FN(work) * W, const FN(exec) * E, T *file, const double *t, 
 
 static inline T *FN(state_slot)(const FN(exec) * E, T *file) { return file + (size_t)E->lay->slot[1] * L; }
 
-/* The terms a_j k_j, j < n, of a sum. */
-static void FN(terms_of)(FN(terms) * s, const double *a, int n) {
+/* The terms a_j k_j, j < n, of a sum; of a_j those that stand `stride` apart. */
+static void FN(terms_of)(FN(terms) * s, const double *a, int stride, int n) {
     s->n = 0;
     for (int j = 0; j < n; j++)
-        if (a[j] != 0) s->a[s->n] = (T)a[j], s->j[s->n++] = j;
+        if (a[j * stride] != 0) s->a[s->n] = (T)a[j * stride], s->j[s->n++] = (unsigned char)j;
 }
 
 /* out = y + h sum_j a_j k_j */
@@ -213,30 +213,26 @@ static void FN(plan)(const FN(work) * W, FN(flow) * f) {
 #define PN_TINY 2.2250738585072014e-308 /* added to a tolerance, changes none but 0 */
 #endif
 
-/* s = sum_{j < n} w[j * stride] k_j of component c; (L) */
-static inline void FN(weigh)(T *s, const double *w, int stride, int n, T *const *k, int32_t c) {
+/* s = sum of the terms of component c; (L) */
+static inline void FN(weigh)(T *s, const FN(terms) * w, T *const *k, int32_t c) {
 #if PN_BLOCK
     vec sum[NV] = {V(set1)((T)0)};
     for (int v = 1; v < NV; v++) sum[v] = sum[0];
-    for (int j = 0; j < n; j++) {
-        T x = (T)w[j * stride];
-        if (x == 0) continue;
-        for (int v = 0; v < NV; v++) sum[v] += V(set1)(x) * V(load)(k[j] + (size_t)c * L + (size_t)v * VE);
-    }
+    for (int q = 0; q < w->n; q++)
+        for (int v = 0; v < NV; v++) sum[v] += V(set1)(w->a[q]) * V(load)(k[w->j[q]] + (size_t)c * L + (size_t)v * VE);
     for (int v = 0; v < NV; v++) V(store)(s + v * VE, sum[v]);
 #else
     *s = 0;
-    for (int j = 0; j < n; j++) *s += (T)w[j * stride] * k[j][c];
+    for (int q = 0; q < w->n; q++) *s += w->a[q] * k[w->j[q]][c];
 #endif
 }
 
 /* ---- error and step size ------------------------------------------------------------------------------------------ */
-static void FN(add_error)(double *restrict sum, const FN(work) * W, const double *e, const T *y, const T *y_new) {
+static void FN(add_error)(double *restrict sum, const FN(work) * W, const FN(terms) * e, const T *y, const T *y_new) {
     const FN(flow) *f = &W->flow;
-    int n = W->tab->s + (W->tab->error_uses_new ? 1 : 0);
     for (int32_t i = 0; i < W->d; i++) {
         T s[L];
-        FN(weigh)(s, e, 1, n, f->k, i);
+        FN(weigh)(s, e, f->k, i);
         double atol = W->P->atol[i], rtol = W->P->rtol;
         for (size_t l = 0; l < L; l++) {
             double a = fabs((double)y[(size_t)i * L + l]), b = (double)y_new[(size_t)i * L + l], c = fabs(b);
@@ -251,10 +247,10 @@ static void FN(add_error)(double *restrict sum, const FN(work) * W, const double
 static void FN(error)(FN(work) * W, const T *y, const T *y_new) {
     FN(flow) *f = &W->flow;
     memset(f->err, 0, sizeof f->err);
-    FN(add_error)(f->err, W, W->tab->e, y, y_new);
+    FN(add_error)(f->err, W, &W->error, y, y_new);
     if (W->tab->has_e2) {
         double third[L] = {0};
-        FN(add_error)(third, W, W->tab->e2, y, y_new);
+        FN(add_error)(third, W, &W->error2, y, y_new);
         for (int l = 0; l < L; l++) {
             double e5 = f->err[l], den = e5 + 0.01 * third[l];
             f->err[l] = den > 0 ? e5 * e5 / den : e5;
@@ -402,12 +398,10 @@ static int FN(find_saves)(FN(work) * W) {
 
 /* coef[j - 1] = h sum_i dense[i][j] k_i, so that y(t + theta h) = y + sum_j coef[j - 1] theta^j */
 static void FN(dense_coef)(const FN(work) * W, T *const *k, const double *h, T *coef) {
-    int n = W->stages;
     for (int j = 1; j <= W->tab->dense_degree; j++)
         for (int32_t c = 0; c < W->d; c++) {
-            const pn_tableau *tab = FN(table)(W, c);
             T hl[L], s[L], *to = coef + ((size_t)(j - 1) * (size_t)W->d + (size_t)c) * L;
-            FN(weigh)(s, &tab->dense[0][j], PN_MAX_DEGREE + 1, n, k, c);
+            FN(weigh)(s, &W->half[W->n_halves > 1 && c >= W->half[1].from].dense[j], k, c);
             for (int l = 0; l < L; l++) hl[l] = (T)h[l];
             for (int l = 0; l < L; l++) to[l] = hl[l] * s[l];
         }
@@ -429,7 +423,7 @@ static void FN(inside)(const pn_problem *P, int32_t round, const int64_t *sample
 static inline void FN(thetas)(const pn_problem *P, int64_t sample, int32_t j, size_t n, double start, double h, T *theta) {
     double ts[VE];
     for (size_t k = 0; k < VE; k++) ts[k] = start;
-    memcpy(ts, P->t + P->t_start[sample] + j, n * sizeof *ts);
+    memcpy(ts, P->t + P->t_start[sample] + j, (n < VE ? n : VE) * sizeof *ts);
     for (size_t k = 0; k < VE; k++) theta[k] = (T)((ts[k] - start) / h);
 }
 
@@ -443,8 +437,12 @@ static void FN(save_inside)(const FN(work) * W, int l) {
     for (int32_t j = f->save[l]; j < f->ends[l]; j += VE) {
         size_t at = (size_t)(P->row[i] + j) * d, n = f->ends[l] - j < (int32_t)VE ? (size_t)(f->ends[l] - j) : VE;
         T theta[VE], y[FN(FEW) * VE], *to = (T *)P->y + at;
-        FN(thetas)(P, i, j, n, f->t[l], f->h[l], theta);
-        vec x = V(load)(theta);
+        vec x;
+        if (n == 1) x = V(set1)((T)((FN(time_of)(P, i, j) - f->t[l]) / f->h[l]));
+        else {
+            FN(thetas)(P, i, j, n, f->t[l], f->h[l], theta);
+            x = V(load)(theta);
+        }
         for (size_t c = 0; c < d; c++) {
             const T *coef = f->coef + c * L + l;
             vec v = V(set1)(coef[(degree - 1) * size]);

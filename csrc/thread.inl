@@ -46,13 +46,15 @@ typedef struct FN(block) {
 } FN(block);
 
 typedef struct FN(terms) { /* of a sum over stages */
-    int n, j[PN_MAX_STAGES];
+    int n;
+    unsigned char j[PN_MAX_STAGES];
     T a[PN_MAX_STAGES];
 } FN(terms);
 
 typedef struct FN(half) { /* components of the state that share a table */
     const pn_tableau *tab;
     int32_t from, to;
+    FN(terms) dense[PN_MAX_DEGREE + 1]; /* of coefficient 1, 2, ... of the dense output */
 } FN(half);
 
 typedef struct FN(part) { /* a program at save times, see rows.inl */
@@ -85,6 +87,7 @@ typedef struct FN(work) {
     FN(half) half[2]; /* of a partitioned method the halves of the state, else all of it */
     int n_halves;
     FN(terms) rows[PN_MAX_STAGES]; /* of the table: stage states, the last the new state */
+    FN(terms) error, error2;       /* and its error estimates */
     int main;
     int32_t d, m, stages;
     FN(exec) field, reverse;
