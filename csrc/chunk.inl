@@ -99,8 +99,8 @@ static double FN(least_step)(const FN(flow) * f, int l) { return 16 * 2.22044604
 
 static int FN(first_steps)(FN(work) * W, double *h1) {
     FN(flow) *f = &W->flow;
-    double d0[L], d1[L], d2[L], h[L], probe[L], one[1] = {1};
-    FN(terms) euler;
+    double d0[L], d1[L], d2[L], h[L], probe[L];
+    const FN(terms) euler = {.n = 1, .a = {1}};
     T *state = FN(state_slot)(&W->field, W->file), *k0 = f->k[0], *k1 = f->k[1];
     size_t size = (size_t)W->d * L;
     memcpy(W->active, f->live, L);
@@ -117,7 +117,6 @@ static int FN(first_steps)(FN(work) * W, double *h1) {
         probe[l] = f->t[l] + f->dir[l] * h[l];
         f->h[l] = f->dir[l] * h[l];
     }
-    FN(terms_of)(&euler, one, 1, 1);
     FN(combine)(state, f->y, f->h, &euler, &k0, W->d);
     if (FN(eval)(W, &W->field, W->file, probe, k1)) return 1;
     for (size_t e = 0; e < size; e++) k1[e] -= k0[e];
@@ -161,8 +160,10 @@ static void FN(take_turns)(FN(work) * W) {
     const pn_problem *P = W->P;
     enum { KINDS = 256 };
     int32_t place[KINDS + 1] = {0};
-    for (int32_t j = 0; j < W->count; j++) W->turn[j] = j;
-    if (W->count <= W->lanes) return;
+    if (W->count <= W->lanes) {
+        for (int32_t j = 0; j < W->count; j++) W->turn[j] = j;
+        return;
+    }
     for (int32_t j = 0; j < W->count; j++) {
         int64_t i = W->first + j;
         double span = fabs(FN(time_of)(P, i, FN(n_times)(P, i) - 1) - FN(time_of)(P, i, 0));

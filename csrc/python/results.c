@@ -2,17 +2,23 @@
    made when they are asked for, since a small solve takes no longer than making them. */
 #include "pnpy.h"
 
+#include <stddef.h>
 #include <string.h>
 
 /* Of each sample, in the order of the block: wide numbers first. */
 static const struct {
     int out, typenum, of_loss;
     npy_intp size;
+    size_t member; /* of pn_problem: the pointer to it */
 } reports[] = {
-    {PNPY_OUT_stop_t, NPY_DOUBLE, 0, 8},      {PNPY_OUT_nfe, NPY_INT64, 0, 8},
-    {PNPY_OUT_accepted, NPY_INT64, 0, 8},     {PNPY_OUT_rejected, NPY_INT64, 0, 8},
-    {PNPY_OUT_sample_loss, NPY_DOUBLE, 1, 8}, {PNPY_OUT_sample_weight, NPY_DOUBLE, 1, 8},
-    {PNPY_OUT_status, NPY_INT32, 0, 4},       {PNPY_OUT_stop_component, NPY_INT32, 0, 4},
+    {PNPY_OUT_stop_t, NPY_DOUBLE, 0, 8, offsetof(pn_problem, stop_t)},
+    {PNPY_OUT_nfe, NPY_INT64, 0, 8, offsetof(pn_problem, nfe)},
+    {PNPY_OUT_accepted, NPY_INT64, 0, 8, offsetof(pn_problem, accepted)},
+    {PNPY_OUT_rejected, NPY_INT64, 0, 8, offsetof(pn_problem, rejected)},
+    {PNPY_OUT_sample_loss, NPY_DOUBLE, 1, 8, offsetof(pn_problem, sample_loss)},
+    {PNPY_OUT_sample_weight, NPY_DOUBLE, 1, 8, offsetof(pn_problem, sample_weight)},
+    {PNPY_OUT_status, NPY_INT32, 0, 4, offsetof(pn_problem, status)},
+    {PNPY_OUT_stop_component, NPY_INT32, 0, 4, offsetof(pn_problem, stop_component)},
 };
 enum { N_REPORTS = sizeof reports / sizeof reports[0] };
 _Static_assert((int)N_REPORTS == (int)PNPY_N_REPORTS, "pnpy.h counts the reports");
@@ -25,9 +31,6 @@ pnpy_results *pnpy_results_new(const pnpy_state *state) {
 int pnpy_results_report(pnpy_results *self, pn_problem *p) {
     const npy_intp n = (npy_intp)p->n;
     const int loss = p->loss != PN_LOSS_NONE;
-    void **const to[] = {(void **)&p->stop_t,   (void **)&p->nfe,           (void **)&p->accepted,
-                         (void **)&p->rejected, (void **)&p->sample_loss,   (void **)&p->sample_weight,
-                         (void **)&p->status,   (void **)&p->stop_component};
     npy_intp size = 0;
     for (int i = 0; i < N_REPORTS; i++) {
         const int there = loss || !reports[i].of_loss;
@@ -37,8 +40,11 @@ int pnpy_results_report(pnpy_results *self, pn_problem *p) {
     self->n = n;
     self->block = PyArray_ZEROS(1, &size, NPY_UINT8, 0);
     if (!self->block) return -1;
-    for (int i = 0; i < N_REPORTS; i++)
-        if (self->at[i] >= 0) *to[i] = PyArray_BYTES((PyArrayObject *)self->block) + self->at[i];
+    for (int i = 0; i < N_REPORTS; i++) {
+        if (self->at[i] < 0) continue;
+        void *data = PyArray_BYTES((PyArrayObject *)self->block) + self->at[i];
+        memcpy((char *)p + reports[i].member, &data, sizeof data);
+    }
     return 0;
 }
 
