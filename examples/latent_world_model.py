@@ -14,7 +14,7 @@ from pathlib import Path
 import numpy as np
 
 import pynode as pn
-from pynode.planning import Planner, priced
+from pynode.control.planning import Planner, priced
 
 DT, NOISE, MISSING, LIMIT = 0.1, 0.05, 0.2, 2.5
 CONTEXT, WINDOW, HORIZON = 10, 20, 25

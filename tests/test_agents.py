@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 import pynode as pn
-from pynode.agents import HeldPolicy, credit, euler_halting, halting
+from pynode.control.agents import HeldPolicy, credit, euler_halting, halting
 
 
 @pn.field(state=2, theta={"a": 0.8})

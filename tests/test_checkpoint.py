@@ -11,7 +11,7 @@ import pytest
 import pynode as pn
 from pynode import NeuralODE
 from pynode.fit import Checkpoint, FitWarning
-from pynode.fit.checkpoint import fingerprint
+from pynode.optim.checkpoint import fingerprint
 
 T = np.linspace(0, 6, 40)
 CIRCLE = np.stack([np.cos(T), -np.sin(T)], axis=1)

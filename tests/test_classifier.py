@@ -6,11 +6,11 @@ import numpy as np
 import pytest
 
 import pynode as pn
-from pynode import files
+from pynode.data import files
 from pynode.fit import FitInterrupted, with_penalty
-from pynode.fit.carried import CarriedSamples
-from pynode.fit.holdout import split_classes
-from pynode.models.classifier import end_loss, first_states
+from pynode.models.flows.losses import end_loss, first_states
+from pynode.models.flows.samples import FlowSamples
+from pynode.training.early_stopping import split_classes
 
 RK4 = {"method": "rk4", "step": 0.1}
 
@@ -69,7 +69,7 @@ def test_gradient_against_finite_differences(case):
         readout, target = first_states(3, 3), 4 * labels  # residuals on both sides of the bend
     carried = with_penalty(f, 0.2, 0.1) if case == "lift and penalties" else f
     loss = end_loss(readout, carried.d, case if case in ("squared", "huber") else "cross-entropy")
-    objective = CarriedSamples(carried, loss, x, target, 14, 0, **options)
+    objective = FlowSamples(carried, loss, x, target, 14, 0, **options)
     z = rng.normal(size=objective.n_params)
     value, gradient = objective(z)
     assert np.isfinite(value)
@@ -80,7 +80,7 @@ def test_the_loss_is_the_cross_entropy_of_the_solution():
     rng = np.random.default_rng(2)
     x, index = rng.normal(size=(9, 2)), rng.integers(0, 3, 9)
     f, readout = pn.mlp(3, (5,), time=True), pn.mlp(3, (), 3)
-    objective = CarriedSamples(f, end_loss(readout, 3, "cross-entropy"), x, np.eye(3)[index], 9, 0, **RK4)
+    objective = FlowSamples(f, end_loss(readout, 3, "cross-entropy"), x, np.eye(3)[index], 9, 0, **RK4)
     z = rng.normal(size=objective.n_params)
     end = pn.solve(f, np.pad(x, ((0, 0), (0, 1))), [0.0, 1.0], z[: f.n_params], **RK4).y[:, -1]
     W, b = z[f.n_params : f.n_params + 9].reshape(3, 3), z[f.n_params + 9 :]
@@ -97,9 +97,7 @@ def test_large_logits_do_not_overflow():
 
 def test_minibatches_cover_every_sample_once_an_epoch():
     f = pn.mlp(2, (4,), time=True)
-    objective = CarriedSamples(
-        f, end_loss(pn.mlp(2, (), 1), 2, "squared"), np.zeros((23, 2)), np.zeros((23, 1)), 5, 3, **RK4
-    )
+    objective = FlowSamples(f, end_loss(pn.mlp(2, (), 1), 2, "squared"), np.zeros((23, 2)), np.zeros((23, 1)), 5, 3, **RK4)
     for epoch in range(2):
         seen = []
         for k in range(objective.n_batches):
@@ -116,7 +114,7 @@ def test_a_sample_that_cannot_be_solved_adds_nothing():
     def objective(x):
         x = np.array(x)[:, None]
         loss = end_loss(first_states(1, 1), 1, "squared")
-        return CarriedSamples(explosive, loss, x, np.zeros_like(x), len(x), 0, method="dopri5", rtol=1e-6, atol=1e-6)
+        return FlowSamples(explosive, loss, x, np.zeros_like(x), len(x), 0, method="dopri5", rtol=1e-6, atol=1e-6)
 
     whole, good = objective([0.1, 5.0, 0.2]), objective([0.1, 0.2])
     for a, b in zip(whole(np.ones(1)), good(np.ones(1)), strict=True):

@@ -10,7 +10,8 @@ import time
 import numpy as np
 import pytest
 
-from pynode import cli, datasets
+from pynode import datasets
+from pynode.app import cli
 from pynode.models import load
 
 T = np.linspace(0, 6, 30)
@@ -230,7 +231,7 @@ def test_the_demo(tmp_path):
 
 def test_the_demo_without_matplotlib(tmp_path, monkeypatch, capsys):
     monkeypatch.setitem(sys.modules, "matplotlib", None)
-    monkeypatch.setattr("pynode.demo.EXPERIMENTS", (__import__("pynode.demo").demo.lynx_hare,))
+    monkeypatch.setattr("pynode.app.demo.EXPERIMENTS", (__import__("pynode.app.demo").app.demo.lynx_hare,))
     assert cli.main(["demo", "-o", str(tmp_path), "--quiet"]) == 0
     captured = capsys.readouterr()
     assert "lynx and hare" in captured.out and "pip install 'pynode-ode[plot]'" in captured.out and captured.err == ""

@@ -7,10 +7,10 @@ import pytest
 
 import pynode as pn
 from pynode import NeuralODE
-from pynode.fit.coordinates import Coordinates
-from pynode.fit.data import Data
-from pynode.fit.least_squares import ShootingProblem
-from pynode.fit.matching import MatchingObjective
+from pynode.training.coordinates import Coordinates
+from pynode.training.matching import MatchingObjective
+from pynode.training.shooting import ShootingProblem
+from pynode.training.windows import Data
 
 T = np.linspace(0, 6, 40)
 

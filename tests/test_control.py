@@ -5,10 +5,11 @@ import pytest
 
 import pynode as pn
 from pynode import NeuralODE
-from pynode.fit.coordinates import Coordinates
-from pynode.fit.data import Data
-from pynode.fit.objective import Minibatches, TrainingObjective
-from pynode.tables import Trajectories, read_csv
+from pynode.data.csv import read_csv
+from pynode.data.trajectories import Trajectories
+from pynode.training.coordinates import Coordinates
+from pynode.training.objective import Minibatches, TrainingObjective
+from pynode.training.windows import Data
 
 T = np.linspace(0, 5, 31)
 TRUE = np.array([1.2, 0.4])

@@ -5,7 +5,8 @@ import pytest
 
 import pynode as pn
 from pynode import datasets
-from pynode.tables import TableError, Trajectories, read_csv
+from pynode.data.csv import read_csv
+from pynode.data.trajectories import TableError, Trajectories
 
 
 def test_lynx_hare_is_the_record():

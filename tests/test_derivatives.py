@@ -5,7 +5,9 @@ import pytest
 import reference_interpreter as reference
 from reference_interpreter import backend  # noqa: F401
 
-from pynode.derivatives import (
+from pynode.fields.make import field, mlp
+from pynode.programs.builder import Builder
+from pynode.programs.derivatives import (
     RULES,
     Cotangent,
     GradSink,
@@ -15,8 +17,7 @@ from pynode.derivatives import (
     pushforward,
     vjp_program,
 )
-from pynode.fields import field, mlp
-from pynode.program import OPS, SAME, Builder
+from pynode.programs.program import OPS, SAME
 
 pytestmark = pytest.mark.usefixtures("backend")
 B, N = 3, 6  # samples, size of the state; theta has N parameters too
@@ -224,7 +225,7 @@ def test_vjp_of_vjp(op, rng):
 @pytest.mark.parametrize("op", CASES)
 def test_third_order_by_the_reference(op, rng, monkeypatch):
     """Every composition of two and three modes; more parameter vectors than the core takes."""
-    monkeypatch.setattr("pynode.program.Program.evaluate", reference.evaluate)
+    monkeypatch.setattr("pynode.programs.program.Program.evaluate", reference.evaluate)
     program = program_of(op)
     for modes in (
         (vjp_of,),

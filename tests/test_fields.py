@@ -9,11 +9,12 @@ import numpy as np
 import pytest
 from reference_interpreter import backend  # noqa: F401
 
-from pynode.callbacks import callback_field
-from pynode.fields import Field, field, mlp
-from pynode.functions import ACTIVATIONS
-from pynode.tracing import TraceError
-from pynode.transforms import divergence, grad, hvp, jacobian, jvp, vjp
+from pynode.fields.callback import callback_field
+from pynode.fields.field import Field
+from pynode.fields.make import field, mlp
+from pynode.fields.transforms import divergence, grad, hvp, jacobian, jvp, vjp
+from pynode.programs.functions import ACTIVATIONS
+from pynode.programs.tracing import TraceError
 
 pytestmark = pytest.mark.usefixtures("backend")
 B = 5

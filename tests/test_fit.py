@@ -7,12 +7,12 @@ import pytest
 
 import pynode as pn
 from pynode.fit import FitInterrupted, adam, lbfgs
-from pynode.fit.curriculum import default_windows
-from pynode.fit.data import Data
-from pynode.fit.matching import MatchingObjective
-from pynode.fit.objective import TrainingObjective
-from pynode.fit.progress import Progress
-from pynode.fit.smoothing import local_cubic, smooth
+from pynode.optim.progress import Progress
+from pynode.training.curriculum import default_windows
+from pynode.training.matching import MatchingObjective
+from pynode.training.objective import TrainingObjective
+from pynode.training.smoothing import local_cubic, smooth
+from pynode.training.windows import Data
 
 OPTIMIZERS = {"adam": lambda f, x, **k: adam(f, x, learning_rate=0.05, **k), "lbfgs": lbfgs}
 

@@ -8,10 +8,10 @@ import pytest
 from test_classifier import RK4, differences
 
 import pynode as pn
-from pynode import files
-from pynode.fit.carried import CarriedSamples
-from pynode.fit.holdout import split
-from pynode.models.cnf import density_field, negative_log_likelihood, rademacher
+from pynode.data import files
+from pynode.models.flows.cnf import density_field, negative_log_likelihood, rademacher
+from pynode.models.flows.samples import FlowSamples
+from pynode.training.early_stopping import split
 
 
 def moons(n=300, noise=0.1, seed=0):
@@ -67,7 +67,7 @@ def test_hutchinson_is_exact_over_all_signs():
 def test_gradient_against_finite_differences(exact, penalty):
     f, rng = pn.mlp(2, (4,), time=True), np.random.default_rng(2)
     noise = None if exact else lambda r, n: rademacher(r, n, 2)
-    objective = CarriedSamples(
+    objective = FlowSamples(
         density_field(f, exact, *penalty),
         negative_log_likelihood(2, any(penalty)),
         rng.normal(size=(7, 2)),

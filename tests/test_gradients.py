@@ -60,7 +60,7 @@ def test_activations(activation):
 
 
 def test_all_activations_are_tested():
-    from pynode.functions import ACTIVATIONS
+    from pynode.programs.functions import ACTIVATIONS
 
     assert set(ACTIVATIONS) == set(rk.ACTIVATIONS)
 
@@ -99,7 +99,7 @@ def test_losses(loss, scale, dof, weighted):
 
 
 def test_all_losses_are_tested():
-    from pynode.losses import LOSSES
+    from pynode.engine.losses import LOSSES
 
     assert set(LOSSES) == {"mse", "sse", "mae", "huber", "student"}
 

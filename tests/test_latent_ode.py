@@ -7,11 +7,11 @@ import pytest
 from scipy import stats
 
 import pynode as pn
-from pynode.fit import elbo, posterior
-from pynode.fit.checkpoint import Checkpoint
-from pynode.fit.posterior import Misfit, Posterior, refined
-from pynode.inputs import Signal
-from pynode.solving import Options
+from pynode.data.signal import Signal
+from pynode.engine.options import Options
+from pynode.models.latent import elbo, posterior
+from pynode.models.latent.posterior import LatentPosterior, Misfit, refined
+from pynode.optim.checkpoint import Checkpoint
 
 JUMPS = Options("euler", step=1e300)
 
@@ -176,7 +176,7 @@ def test_gradient_against_finite_differences(cell, drift, noise):
 
 def encoded(nets, theta, series):
     mean, log_std = elbo.encode(nets, theta, series, JUMPS)
-    return Posterior.independent(mean, np.exp(log_std))
+    return LatentPosterior.independent(mean, np.exp(log_std))
 
 
 def test_the_loss_is_minus_the_bound():
@@ -331,7 +331,7 @@ def test_where_a_solve_fails_the_encoder_is_kept():
         None, pn.gru_cell(3, 3), pn.mlp(3, (), 2), pn.System(explode, loss=elbo.likelihood(1, decoder, 1)), decoder
     )
     series = elbo.Series.of([np.array([1.0, 2.0])] * 2, [np.ones((2, 1))] * 2)
-    start = Posterior.independent(np.array([[5.0], [-1.0]]), np.full((2, 1), 0.1))  # the first is infinite at 0.2
+    start = LatentPosterior.independent(np.array([[5.0], [-1.0]]), np.full((2, 1), 0.1))  # the first is infinite at 0.2
     q = refined(Misfit(nets, nets.init(0), series, np.ones(1), Options()), start, 5)
     assert q.mean[0] == 5.0 and q.std[0] == pytest.approx(0.1)
     assert q.mean[1] != -1.0 and q.std[1] != pytest.approx(0.1)
@@ -545,7 +545,7 @@ def test_save_and_load_of_other_options(tmp_path):
     ],
 )
 def test_a_damaged_file_is_refused(fitted, tmp_path, damage):
-    from pynode import files
+    from pynode.data import files
 
     path = tmp_path / "model.npz"
     fitted.save(path)

@@ -8,9 +8,9 @@ import pytest
 
 import pynode as pn
 from pynode import datasets
+from pynode.data.trajectories import Trajectories
 from pynode.fit import FitInterrupted, FitWarning
 from pynode.models import NeuralODE, NotFittedError
-from pynode.tables import Trajectories
 
 T = np.linspace(0, 6, 40)
 CIRCLE = np.stack([np.cos(T), -np.sin(T)], axis=1)

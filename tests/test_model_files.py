@@ -12,7 +12,7 @@ import pytest
 
 import pynode as pn
 from pynode import NeuralODE
-from pynode.files import ModelFileError
+from pynode.data.files import ModelFileError
 
 T = np.linspace(0, 4, 21)
 Y = np.stack([np.cos(T + p) + 0.1 * np.sin(2 * T) for p in (0.0, 0.7, 1.5)])[:, :, None]

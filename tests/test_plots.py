@@ -9,10 +9,11 @@ import numpy as np
 import pytest
 
 import pynode as pn
-from pynode import plots, report
+from pynode import plots
+from pynode.app import report
+from pynode.data.trajectories import Trajectories
 from pynode.models import NeuralODE
 from pynode.plots import misfit, parts, phases
-from pynode.tables import Trajectories
 
 pytest.importorskip("matplotlib")
 
@@ -49,7 +50,7 @@ def test_the_true_field_is_drawn(model):
     assert ("true field" in labels) is (d < 3)
     field = pn.field(state=d)(lambda t, y: -y)
     if d < 3:
-        np.testing.assert_allclose(parts._true_slopes(field, np.ones((4, d))), parts._true_slopes(truth, np.ones((4, d))))
+        np.testing.assert_allclose(parts.true_slopes(field, np.ones((4, d))), parts.true_slopes(truth, np.ones((4, d))))
 
 
 def test_arrows_point_along_the_field():
@@ -452,7 +453,7 @@ def test_legends_fit(width):
     ax = figure.subplots()
     for label in labels:
         ax.plot([0, 1], label=label)
-    parts._head(figure, ax, "")
+    parts.draw_head(figure, ax, "")
     figure.draw_without_rendering()
     box = figure.legends[0].get_window_extent()
     assert box.x0 >= 0 and box.x1 <= 100 * width and len(labels_of(figure)) == 6

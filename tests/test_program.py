@@ -8,9 +8,10 @@ import numpy as np
 import pytest
 
 from pynode import _core
-from pynode.derivatives import vjp_program
-from pynode.fields import mlp
-from pynode.program import NAMES, OPS, Builder, Program
+from pynode.fields.make import mlp
+from pynode.programs.builder import Builder
+from pynode.programs.derivatives import vjp_program
+from pynode.programs.program import NAMES, OPS, Program
 
 
 def ops(b, *outputs):

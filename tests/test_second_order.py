@@ -5,9 +5,10 @@ import pytest
 
 import pynode as pn
 from pynode import NeuralODE, datasets
-from pynode.fit.data import Data
-from pynode.fit.least_squares import MatchingProblem, ShootingProblem
-from pynode.fit.levenberg_marquardt import Posterior, descend
+from pynode.optim.levenberg_marquardt import LaplacePosterior, descend
+from pynode.training.matching import MatchingProblem
+from pynode.training.shooting import ShootingProblem
+from pynode.training.windows import Data
 
 RNG = np.random.default_rng(0)
 
@@ -75,7 +76,7 @@ def test_evidence_finds_the_noise_of_a_linear_model():
     rng = np.random.default_rng(3)
     x, truth = rng.standard_normal((4000, 3)), np.array([1.0, -2.0, 0.5])
     y = (x @ truth + 0.3 * rng.standard_normal(4000))[:, None]
-    state = Posterior(np.zeros(3), None, np.ones(3), 1.0)
+    state = LaplacePosterior(np.zeros(3), None, np.ones(3), 1.0)
     descend(MatchingProblem(f, np.zeros(4000), x, y), state, groups=[np.arange(3)])
     assert 1 / np.sqrt(state.beta) == pytest.approx(0.3, rel=0.04)
     assert state.gamma == pytest.approx(3, abs=0.01)

@@ -9,7 +9,7 @@ import pytest
 import system_reference as ref
 
 import pynode as pn
-from pynode import files
+from pynode.data import files
 
 D, K, M, H = 2, 3, 4, 0.17  # state, data, target; step of the fixed ones
 

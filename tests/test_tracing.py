@@ -8,10 +8,10 @@ import numpy as np
 import pytest
 from reference_interpreter import backend  # noqa: F401
 
-from pynode import functions
-from pynode.fields import field, mlp
-from pynode.tracing import FUNCTIONS, UFUNCS, Traced, TraceError, new_trace, trace
-from pynode.transforms import grad
+from pynode.fields.make import field, mlp
+from pynode.fields.transforms import grad
+from pynode.programs import functions
+from pynode.programs.tracing import FUNCTIONS, UFUNCS, Traced, TraceError, new_trace, trace
 
 pytestmark = pytest.mark.usefixtures("backend")
 

@@ -11,11 +11,12 @@ from scipy.optimize import least_squares as scipy_least_squares
 
 import pynode as pn
 from pynode import NeuralODE, datasets
-from pynode.fit import Checkpoint, FitWarning, least_squares
-from pynode.fit.coordinates import Coordinates
-from pynode.fit.data import Data
-from pynode.fit.objective import Minibatches, TrainingObjective
-from pynode.fit.schedules import SCHEDULES, as_schedule
+from pynode.fit import Checkpoint, FitWarning
+from pynode.optim.schedules import SCHEDULES, as_schedule
+from pynode.training import shooting
+from pynode.training.coordinates import Coordinates
+from pynode.training.objective import Minibatches, TrainingObjective
+from pynode.training.windows import Data
 
 T = np.linspace(0, 6, 40)
 RNG = np.random.default_rng(5)
@@ -525,9 +526,9 @@ def test_parts_of_limited_memory_give_the_same_normal_equations(monkeypatch):
     _, y = circles(5)
     f, data = pn.mlp(2, (4,)), Data([T] * 3 + [T[:20]] * 2, [*y[:3], y[3][:20], y[4][:20]])
     y0 = np.stack([v[0] for v in data.y])
-    one = least_squares.ShootingProblem(f, data, y0)
-    monkeypatch.setattr(least_squares, "PART", 3000)
-    many = least_squares.ShootingProblem(f, data, y0)
+    one = shooting.ShootingProblem(f, data, y0)
+    monkeypatch.setattr(shooting, "PART", 3000)
+    many = shooting.ShootingProblem(f, data, y0)
     assert len(one.parts) == 1 and len(many.parts) > 2
     a, b = (problem.linearise(f.init(0), y0) for problem in (one, many))
     np.testing.assert_allclose(b.H, a.H, rtol=1e-10, atol=1e-10)

@@ -6,8 +6,8 @@ import pytest
 
 import pynode as pn
 from pynode import NeuralODE
-from pynode.fit.data import as_weights
-from pynode.fit.smoothing import smooth, with_derivatives, with_implied
+from pynode.training.smoothing import smooth, with_derivatives, with_implied
+from pynode.training.windows import as_weights
 
 T = np.linspace(0, 6, 40)
 QUICK = {"hidden": (4,), "max_iter": 4, "random_state": 0}
@@ -278,7 +278,7 @@ def test_own_fields_travel_to_other_processes():
 
 def test_series_smoothed_together_and_one_by_one(monkeypatch):
     """Batches of series are only a way to be quick: with the same number of neighbours the results are the same."""
-    from pynode.fit import smoothing
+    from pynode.training import smoothing
 
     monkeypatch.setattr(smoothing, "NEIGHBOURS", (9,))
     rng = np.random.default_rng(0)

@@ -4,10 +4,10 @@ import numpy as np
 import pytest
 
 import pynode as pn
-from pynode.fit import elbo
-from pynode.fit.checkpoint import Checkpoint
-from pynode.planning import Planner, priced
-from pynode.solving import Options
+from pynode.control.planning import Planner, priced
+from pynode.engine.options import Options
+from pynode.models.latent import elbo
+from pynode.optim.checkpoint import Checkpoint
 
 JUMPS = Options("euler", step=1e300)
 

@@ -4,7 +4,7 @@ import math
 
 import numpy as np
 
-from pynode.course.checking import Choice, Exercise, Number, Unanswered, Wrong, called, numbers
+from pynode.course.answers import Choice, Exercise, Number, Unanswered, Wrong, called, numbers
 from pynode.course.lab import code_lab
 
 # ---- 00 and 01: quickstart, solvers ---------------------------------------------------------------------------------
@@ -138,6 +138,7 @@ WORKED = {
     ),
 }
 
+
 # ---- 03: the adjoint ------------------------------------------------------------------------------------------------
 
 CASES = ((2.0, 1.3, 1.5, 0.5), (1.0, 0.4, 2.0, -0.3), (-1.5, 2.0, 0.7, 0.1))
@@ -212,11 +213,13 @@ ADJOINT = {
     ),
 }
 
+
 # ---- 04 to 08: code lab, depth, approximation, order ----------------------------------------------------------------
 
 
 def _code_lab(theta):
-    from pynode import Objective, mlp
+    from pynode.engine.objective import Objective
+    from pynode.fields.make import mlp
 
     f, lab = mlp(1, (8,)), code_lab()
     theta = numbers(theta, (f.n_params,), "theta, 25 numbers")
@@ -318,12 +321,13 @@ LAB = {
     ),
 }
 
+
 # ---- 09 to 13 -------------------------------------------------------------------------------------------------------
 
 
 def _rollout_errors(predict, truth, starts, t):
     """Mean squared error of the student's rollout from each start, against the true field."""
-    from pynode import solve
+    from pynode.calls.solve import solve
 
     errors = []
     for y0 in starts:
@@ -334,7 +338,7 @@ def _rollout_errors(predict, truth, starts, t):
 
 
 def _oscillator(predict):
-    from pynode import field
+    from pynode.fields.make import field
 
     @field(state=2)
     def truth(t, y):
@@ -354,7 +358,8 @@ RATES = (0.001, 0.005, 0.01, 0.05, 0.1)
 
 
 def _final_losses(epochs=120):
-    from pynode import Objective, mlp
+    from pynode.engine.objective import Objective
+    from pynode.fields.make import mlp
 
     f, lab = mlp(1, (8,)), code_lab()
     objective, losses = Objective(f, lab.y0, lab.t, lab.noisy, method="euler", step=0.05), {}
@@ -384,7 +389,8 @@ def _learning_rates(answer):
 
 def _scalar_gradient(factor=1.0):
     """dL/dtheta of the exercise: discrete adjoint at a tolerance of 1e-12."""
-    from pynode import field, loss_and_grad
+    from pynode.calls.loss_and_grad import loss_and_grad
+    from pynode.fields.make import field
 
     @field(state=1, theta={"w1": 0.8, "b1": -0.2, "w2": -1.0, "b2": 0.3})
     def f(t, y, th):
@@ -413,7 +419,8 @@ def _scalar_adjoint(answer):
 
 
 def _curriculum(theta):
-    from pynode import Objective, mlp
+    from pynode.engine.objective import Objective
+    from pynode.fields.make import mlp
 
     f, lab = mlp(1, (8,)), code_lab(end=2.0)
     loss = Objective(f, lab.y0, lab.t, lab.noisy, method="rk4", step=0.05).value(numbers(theta, (f.n_params,), "25 numbers"))
@@ -445,6 +452,7 @@ PRACTICE = {
     "curriculum": Exercise(_curriculum, "the final theta", "Stages of 100 epochs: 0.5, 1, 1.5, 2 s."),
 }
 
+
 # ---- 16: the capstone -----------------------------------------------------------------------------------------------
 
 
@@ -457,7 +465,8 @@ def _limit_cycle(x, h):
 
 
 def _capstone(predict):
-    from pynode import datasets, solve
+    from pynode import datasets
+    from pynode.calls.solve import solve
 
     truth = datasets.van_der_pol().field
     starts = ([0.5, 0.5], [-2.0, 1.0], [1.5, -2.0], [2.5, 2.0], [-0.3, -2.4])
@@ -485,6 +494,7 @@ def _capstone(predict):
 CAPSTONE = {
     "capstone": Exercise(_capstone, "a function predict(t, y0)", "model.predict of a pn.NeuralODE fitted to data.train."),
 }
+
 
 # ---- 12 and 14: adaptive depth, the agent's view --------------------------------------------------------------------
 
@@ -547,6 +557,7 @@ AGENT = {
     ),
 }
 
+
 # ---- 06 and 15: topology, latent ODEs -----------------------------------------------------------------------------------
 
 
@@ -603,6 +614,7 @@ TOPOLOGY = {
         "(mu^2 + sigma^2 - 1 - ln sigma^2) / 2",
     ),
 }
+
 
 EXERCISES = {
     "quickstart-period": Exercise(

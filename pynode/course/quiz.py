@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass
 
-from pynode.course.checking import Verdict
+from pynode.course.answers import Verdict
 from pynode.course.show import text
 
 

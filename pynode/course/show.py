@@ -44,7 +44,7 @@ def style():
     if "IPython" in sys.modules and (shell := sys.modules["IPython"].get_ipython()) is not None:
         shell.run_line_magic("matplotlib", "inline")
 
-    from pynode.plots import STYLE
+    from pynode.plots.style import STYLE
 
     plt.rcParams.update(STYLE)
     plt.rcParams.update({"figure.figsize": (7.0, 3.8), "figure.constrained_layout.use": True})

@@ -4,12 +4,13 @@ from importlib import resources
 
 import numpy as np
 
-from pynode.constraints import positive
+from pynode.calls.solve import solve
+from pynode.data.csv import read_csv
+from pynode.data.trajectories import Trajectories
 from pynode.datasets.base import Dataset
 from pynode.datasets.curves import Curves, periodic, spirals
-from pynode.fields import field
-from pynode.solving import solve
-from pynode.tables import Trajectories, read_csv
+from pynode.fields.constraints import positive
+from pynode.fields.make import field
 
 __all__ = ["Curves", "Dataset", "lotka_volterra", "lynx_hare", "periodic", "spirals", "van_der_pol"]
 

@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass
 
-from pynode.tables import Trajectories
+from pynode.data.trajectories import Trajectories
 
 
 @dataclass(frozen=True)

@@ -4,8 +4,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from pynode.data.trajectories import Trajectories
 from pynode.datasets.base import Dataset
-from pynode.tables import Trajectories
 
 
 @dataclass(frozen=True)

@@ -6,14 +6,14 @@ from typing import Any
 
 import numpy as np
 
-from pynode import files
+from pynode.data import files
 
 KINDS = {
-    "NeuralODE": "pynode.models.neural_ode",
-    "NeuralODEClassifier": "pynode.models.classifier",
-    "NeuralODERegressor": "pynode.models.classifier",
-    "CNF": "pynode.models.cnf",
-    "LatentODE": "pynode.models.latent_ode",
+    "NeuralODE": "pynode.models.trajectories.neural_ode",
+    "NeuralODEClassifier": "pynode.models.flows.predictors",
+    "NeuralODERegressor": "pynode.models.flows.predictors",
+    "CNF": "pynode.models.flows.cnf",
+    "LatentODE": "pynode.models.latent.latent_ode",
 }
 """Models that files hold: the module of each, whose class has `_from_content`."""
 

@@ -4,14 +4,14 @@ from collections.abc import Callable
 
 import numpy as np
 
-from pynode.plots.misfit import _draw_residuals
-from pynode.plots.over_time import _draw_trajectories
-from pynode.plots.parts import _data_of, _head, _n_states, _whole_ticks
-from pynode.plots.phases import _draw_phase, has_plain_field
-from pynode.plots.style import BAND, DATA, LEARNED, PALE, QUIET, STAGES, STYLE, TRUTH, MissingExtraError, _figure, _styled
+from pynode.plots.misfit import draw_residuals
+from pynode.plots.over_time import draw_trajectories
+from pynode.plots.parts import data_of, draw_head, n_states, set_whole_ticks
+from pynode.plots.phases import draw_phase, has_plain_field
+from pynode.plots.style import BAND, DATA, LEARNED, PALE, QUIET, STAGES, STYLE, TRUTH, MissingExtraError, new_figure, styled
 
 
-@_styled
+@styled
 def overview(model):
     """The model at a glance: phase portrait, trajectories with 90 % bands, residuals, loss while training.
 
@@ -25,22 +25,22 @@ def overview(model):
     matplotlib.figure.Figure
         Two rows (`subfigs`) of two parts. Of many states and trajectories only the first are drawn; titles say so.
     """
-    data = _data_of(model, None)
-    rows = min(_n_states(model), 3)
-    figure = _figure(12.6, 8.4 + 0.9 * (rows - 2))
+    data = data_of(model, None)
+    rows = min(n_states(model), 3)
+    figure = new_figure(12.6, 8.4 + 0.9 * (rows - 2))
     first = 2.0 if data.d == 3 else 0.9  # three projections want more room than one portrait
     top, low = figure.subfigures(2, 1, hspace=0.03)
     top_left, top_right = top.subfigures(1, 2, width_ratios=(first, 1), wspace=0.03)
     low_left, low_right = low.subfigures(1, 2, wspace=0.03)
     over, under = (top_right, low_right) if data.d != 3 else (low_left, top_right)
-    _draw_phase(top_left, model, data, None, title="Phase portrait")
-    _draw_trajectories(over, model, data, None, "fitted", 2, 3, "data", title="Trajectories")
-    _draw_residuals(low_left if data.d != 3 else low_right, model, 3, title="Residuals")
+    draw_phase(top_left, model, data, None, title="Phase portrait")
+    draw_trajectories(over, model, data, None, "fitted", 2, 3, "data", title="Trajectories")
+    draw_residuals(low_left if data.d != 3 else low_right, model, 3, title="Residuals")
     _draw_loss(under, model, title="Loss while training")
     return figure
 
 
-@_styled
+@styled
 def trajectories(model, data=None, *, forecast=None, start="fitted", max_columns=3, max_states=8, label="data"):
     """Trajectories of the model over the data: a row a state, a column a trajectory; shaded, the 90 % band of the state.
 
@@ -67,16 +67,16 @@ def trajectories(model, data=None, *, forecast=None, start="fitted", max_columns
     """
     if start not in ("fitted", "first"):
         raise ValueError(f"start={start!r} must be 'fitted' or 'first'")
-    data = _data_of(model, data)
+    data = data_of(model, data)
     if start == "first" and any(np.isnan(y[0]).any() for y in data.y[:max_columns]):
         raise ValueError("start='first' needs the first row of each trajectory observed in full")
-    columns, rows = min(len(data), max_columns), min(_n_states(model), max_states)
-    figure = _figure(6.4 if columns == 1 else 3.1 * columns + 0.7, min(1.7 * rows + 1.1, 12))
-    _draw_trajectories(figure, model, data, forecast, start, max_columns, max_states, label)
+    columns, rows = min(len(data), max_columns), min(n_states(model), max_states)
+    figure = new_figure(6.4 if columns == 1 else 3.1 * columns + 0.7, min(1.7 * rows + 1.1, 12))
+    draw_trajectories(figure, model, data, forecast, start, max_columns, max_states, label)
     return figure
 
 
-@_styled
+@styled
 def phase(model, data=None, *, truth=None):
     """The phase portrait: data, fitted trajectories and the learned field, with 90 % bands where the model has a covariance.
 
@@ -98,14 +98,14 @@ def phase(model, data=None, *, truth=None):
     -------
     matplotlib.figure.Figure
     """
-    data = _data_of(model, data)
+    data = data_of(model, data)
     sizes = {1: (6.4, 4.2), 2: (6.2, 5.6), 3: (9.6, 3.7)}
-    figure = _figure(*sizes.get(data.d, (6.2, 5.6)))
-    _draw_phase(figure, model, data, truth)
+    figure = new_figure(*sizes.get(data.d, (6.2, 5.6)))
+    draw_phase(figure, model, data, truth)
     return figure
 
 
-@_styled
+@styled
 def residuals(model, *, max_states=8):
     """Residuals of the fitted trajectories over time, in units of the estimated noise, and how they are distributed.
 
@@ -124,13 +124,13 @@ def residuals(model, *, max_states=8):
     -------
     matplotlib.figure.Figure
     """
-    data = _data_of(model, None)
-    figure = _figure(6.6, min(1.7 * min(data.d, max_states) + 1.1, 12))
-    _draw_residuals(figure, model, max_states)
+    data = data_of(model, None)
+    figure = new_figure(6.6, min(1.7 * min(data.d, max_states) + 1.1, 12))
+    draw_residuals(figure, model, max_states)
     return figure
 
 
-@_styled
+@styled
 def loss(model):
     """The loss over the iterations of training, a colour a stage.
 
@@ -140,7 +140,7 @@ def loss(model):
     -------
     matplotlib.figure.Figure
     """
-    figure = _figure(6.4, 3.6)
+    figure = new_figure(6.4, 3.6)
     _draw_loss(figure, model)
     return figure
 
@@ -155,7 +155,7 @@ PICTURES: dict[str, Callable] = {
 """Names of pictures for `NeuralODE.plot`."""
 
 
-@_styled
+@styled
 def prediction(t, y, names, time_name="t"):
     """Predicted trajectories, a panel a state.
 
@@ -170,13 +170,13 @@ def prediction(t, y, names, time_name="t"):
     -------
     matplotlib.figure.Figure
     """
-    figure = _figure(6.4, min(1.7 * len(names) + 0.6, 12))
+    figure = new_figure(6.4, min(1.7 * len(names) + 0.6, 12))
     axes = figure.subplots(len(names), 1, sharex=True, squeeze=False)
     for ax, name, values in zip(axes[:, 0], names, y.T, strict=True):
         ax.plot(t, values, color=LEARNED, lw=1.8)
         ax.set_ylabel(name)
     axes[-1, 0].set_xlabel(time_name)
-    _whole_ticks(axes[-1, 0], t)
+    set_whole_ticks(axes[-1, 0], t)
     figure.align_ylabels()
     return figure
 
@@ -203,7 +203,7 @@ def _draw_loss(parent, model, title=""):
     if (loss[np.isfinite(loss)] > 0).any():
         ax.set_yscale("log")
     ax.set(xlabel="iteration", ylabel="loss (scaled units)")
-    _head(parent, ax, title)
+    draw_head(parent, ax, title)
 
 
 __all__ = [

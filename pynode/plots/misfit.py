@@ -2,12 +2,12 @@
 
 import numpy as np
 
-from pynode.plots.over_time import _markers
-from pynode.plots.parts import _head, _of, _spread, _step, _th, _whole_ticks
+from pynode.plots.over_time import marker_style
+from pynode.plots.parts import draw_head, evenly_spread, how_many_of, ordinal, set_whole_ticks, stride
 from pynode.plots.style import BAND, LEARNED, MAX_FOLLOWED, QUIET, TRUTH
 
 
-def _draw_residuals(parent, model, max_states, title=""):
+def draw_residuals(parent, model, max_states, title=""):
     data = model.data_
     rows = min(data.d, max_states)
     t, r, known, notes = _standard_residuals(model)
@@ -19,10 +19,10 @@ def _draw_residuals(parent, model, max_states, title=""):
         size = np.abs(rj)
         reach = max(3.6, 1.25 * float(np.quantile(size, 0.98))) if len(rj) else 3.6
         inside = size <= reach
-        every = _step(len(rj))
+        every = stride(len(rj))
         ax.axhspan(-1.96, 1.96, color="#efefef", lw=0, label="95 % of noise", zorder=0)
         ax.axhline(0, color=QUIET, lw=0.8, zorder=1)
-        ax.plot(tj[inside][::every], rj[inside][::every], "o", **_markers(len(rj), model), label="residual", zorder=2)
+        ax.plot(tj[inside][::every], rj[inside][::every], "o", **marker_style(len(rj), model), label="residual", zorder=2)
         if not inside.all():
             edge = np.sign(rj[~inside]) * 0.97 * reach
             for sign, mark in ((1, "^"), (-1, "v")):
@@ -39,7 +39,7 @@ def _draw_residuals(parent, model, max_states, title=""):
         side.text(0.98, 0.98, words, transform=side.transAxes, ha="right", va="top", fontsize=8.5, color="#555555")
     axes[-1, 0].set_xlabel(data.time_name)
     axes[-1, 1].set_xlabel("density")
-    _whole_ticks(axes[-1, 0], np.concatenate(data.t))
+    set_whole_ticks(axes[-1, 0], np.concatenate(data.t))
     unit = (
         "the noise"
         if known.all()
@@ -48,15 +48,15 @@ def _draw_residuals(parent, model, max_states, title=""):
         else "the noise or their rms"
     )
     what = "log data - log model" if model.log else "data - model"
-    drawn = _step(len(t))
-    _head(
+    drawn = stride(len(t))
+    draw_head(
         parent,
         axes[0, 0],
         title,
         f"{what}, in units of {unit}",
         *notes,
-        _of(rows, data.d, "states"),
-        f"every {_th(drawn)} point" if drawn > 1 else "",
+        how_many_of(rows, data.d, "states"),
+        f"every {ordinal(drawn)} point" if drawn > 1 else "",
         extra=axes[0, 1],
     )
 
@@ -64,7 +64,7 @@ def _draw_residuals(parent, model, max_states, title=""):
 def _standard_residuals(model):
     """(times (n,), residuals (n, d) in units of the noise, whether the noise of a state is known (d,), notes)."""
     data = model.data_
-    chosen = _spread(len(data), MAX_FOLLOWED)
+    chosen = evenly_spread(len(data), MAX_FOLLOWED)
     rest, failed = [], 0
     for i in chosen:
         path = model.predict(data.t[i], trajectory=i)[:, : data.d]
@@ -76,7 +76,7 @@ def _standard_residuals(model):
     known = np.isfinite(noise) & (noise > 0)
     rms = np.sqrt([np.mean(c[~np.isnan(c)] ** 2) if not np.isnan(c).all() else 1.0 for c in r.T])
     r = r / np.where(known, noise, np.where(rms > 0, rms, 1.0))
-    notes = [_of(len(chosen), len(data), "trajectories"), f"{failed} of them could not be solved" if failed else ""]
+    notes = [how_many_of(len(chosen), len(data), "trajectories"), f"{failed} of them could not be solved" if failed else ""]
     return np.concatenate([data.t[i] for i in chosen]), r, known, notes
 
 

@@ -2,23 +2,23 @@
 
 import numpy as np
 
-from pynode.plots.parts import _head, _n_states, _names, _of, _step, _whole_ticks
+from pynode.plots.parts import draw_head, how_many_of, n_states, set_whole_ticks, state_names, stride
 from pynode.plots.style import BAND, DATA, LEARNED, MAX_SENSITIVITIES, QUIET, TRUTH
 
 
-def _draw_trajectories(parent, model, data, forecast, start, max_columns, max_states, label, title=""):
-    n_states = _n_states(model)
-    columns, rows = min(len(data), max_columns), min(n_states, max_states)
-    names = _names(model, n_states)
+def draw_trajectories(parent, model, data, forecast, start, max_columns, max_states, label, title=""):
+    n = n_states(model)
+    columns, rows = min(len(data), max_columns), min(n, max_states)
+    names = state_names(model, n)
     axes = parent.subplots(rows, columns, squeeze=False, sharex="col", sharey="row")
     shown: list[list] = [[] for _ in range(rows)]
     for i in range(columns):
         t, y = data.t[i], data.y[i]
         stop = forecast.t[i][-1] if forecast is not None else t[-1]
         fine = np.linspace(t[0], stop, int(np.clip(3 * len(t), 600, 3000)))
-        path, low, high = _rollout(model, data, fine, i, start == "fitted")
+        path, low, high = rollout_with_band(model, data, fine, i, start == "fitted")
         past = fine <= t[-1]
-        every = _step(len(t))
+        every = stride(len(t))
         for j in range(rows):
             ax = axes[j, i]
             ax.plot(fine[past], path[past, j], color=LEARNED, lw=1.4, label="model", zorder=3)
@@ -27,7 +27,7 @@ def _draw_trajectories(parent, model, data, forecast, start, max_columns, max_st
             shown[j].append(path[past, j])
             if j < data.d:
                 shown[j].append(y[:, j])
-                ax.plot(t[::every], y[::every, j], "o", **_markers(len(t), model), label=label, zorder=2)
+                ax.plot(t[::every], y[::every, j], "o", **marker_style(len(t), model), label=label, zorder=2)
             if forecast is not None:
                 ax.plot(fine[~past], path[~past, j], "--", color=TRUTH, lw=1.8, label="forecast", zorder=3)
                 shown[j].append(path[~past, j])
@@ -42,21 +42,21 @@ def _draw_trajectories(parent, model, data, forecast, start, max_columns, max_st
                 ax.set_ylabel(names[j])
             if j == rows - 1:
                 ax.set_xlabel(data.time_name)
-                _whole_ticks(ax, t)
+                set_whole_ticks(ax, t)
             if j == 0 and len(data) > 1:
                 ax.set_title(f"trajectory {data.ids[i]}", color=QUIET, fontsize=10)
     for j in range(rows):  # a band that grows without bounds must not squeeze the data
-        _limit(axes[j, 0], np.concatenate(shown[j]))
+        limit_y(axes[j, 0], np.concatenate(shown[j]))
     if isinstance(axes[0, 0].figure, type(parent)):
         parent.align_ylabels()
-    _head(parent, axes[0, 0], title, _of(columns, len(data), "trajectories"), _of(rows, n_states, "states"))
+    draw_head(parent, axes[0, 0], title, how_many_of(columns, len(data), "trajectories"), how_many_of(rows, n, "states"))
 
 
-def _markers(n, model):
+def marker_style(n, model):
     return {"color": DATA, "ms": 4.5 if n < 40 else 3.4 if n < 400 else 1.8, "mew": 0, "alpha": 0.45}
 
 
-def _limit(ax, values, room=0.5):
+def limit_y(ax, values, room=0.5):
     """Keep the limits of y within `room` of the range of the values that matter."""
     values = values[np.isfinite(values)]
     if not values.size:
@@ -67,7 +67,7 @@ def _limit(ax, values, room=0.5):
     ax.set_ylim(max(bottom, low - reach), min(top, high + reach))
 
 
-def _rollout(model, data, t, i, fitted, band=True, share=1):
+def rollout_with_band(model, data, t, i, fitted, band=True, share=1):
     """(path, lower, upper end of the 90 % band of the state) of trajectory i, one of `share` to be drawn; no band without a
     covariance."""
     if fitted and data is model.data_:

@@ -4,11 +4,11 @@ from typing import Any
 
 import numpy as np
 
-from pynode.fields import Field
+from pynode.fields.field import Field
 from pynode.plots.style import MAX_MARKERS
 
 
-def _head(parent, ax, title, *notes, extra=None, markerscale=1.0):
+def draw_head(parent, ax, title, *notes, extra=None, markerscale=1.0):
     """Title, what was left out, and legend, above all axes."""
     handles: dict[str, Any] = {}
     for one in (ax, extra):
@@ -37,42 +37,42 @@ def _legend_columns(labels, width):
     return 1
 
 
-def _of(n, total, what):
+def how_many_of(n, total, what):
     """3 of 100 trajectories", or nothing where all are there."""
     return f"{n} of {total} {what}" if n < total else ""
 
 
-def _step(n):
+def stride(n):
     """Every how manieth of n points is drawn."""
     return max(1, -(-n // MAX_MARKERS))
 
 
-def _th(n):
+def ordinal(n):
     ending = "th" if n % 100 in (11, 12, 13) else {1: "st", 2: "nd", 3: "rd"}.get(n % 10, "th")
     return f"{n}{ending}"
 
 
-def _spread(n, most):
+def evenly_spread(n, most):
     """Indices of at most `most` of n, evenly spread, the first and the last among them."""
     return range(n) if n <= most else np.unique(np.linspace(0, n - 1, most).round().astype(int)).tolist()
 
 
-def _n_unobserved(model):
+def n_unobserved(model):
     return int(getattr(model, "n_unobserved_", 0))
 
 
-def _n_states(model):
+def n_states(model):
     """How many states `predict` gives."""
-    if not _n_unobserved(model):
+    if not n_unobserved(model):
         return len(model.names_)
     return model.predict(model.data_.t[0][:1], trajectory=0).shape[1]
 
 
-def _names(model, n):
+def state_names(model, n):
     return [*model.names_, *(f"z{k + 1}" for k in range(n - len(model.names_)))]
 
 
-def _whole_ticks(ax, t):
+def set_whole_ticks(ax, t):
     """No ticks at half years where all times are whole numbers."""
     if (t == np.round(t)).all():
         from matplotlib.ticker import MaxNLocator
@@ -80,7 +80,7 @@ def _whole_ticks(ax, t):
         ax.xaxis.set_major_locator(MaxNLocator("auto", integer=True, steps=[1, 2, 5, 10]))
 
 
-def _log_axes(ax):
+def set_log_axes(ax):
     from matplotlib.ticker import LogLocator, NullFormatter, ScalarFormatter
 
     ax.set(xscale="log", yscale="log")
@@ -90,7 +90,7 @@ def _log_axes(ax):
         axis.set_minor_formatter(NullFormatter())
 
 
-def _data_of(model, data):
+def data_of(model, data):
     data = model.data_ if data is None else data
     if data is None:
         raise ValueError("the model was saved without its data: give data=")
@@ -99,7 +99,7 @@ def _data_of(model, data):
     return data
 
 
-def _true_slopes(truth, y, t=0.0):
+def true_slopes(truth, y, t=0.0):
     """The true field at rows of y: a Field at once, any function row by row."""
     if isinstance(truth, Field):
         return truth(t, y)

@@ -2,14 +2,23 @@
 
 import numpy as np
 
-from pynode.fields import Field
-from pynode.plots.over_time import _limit, _rollout
-from pynode.plots.parts import _head, _log_axes, _n_unobserved, _of, _spread, _step, _th, _true_slopes
+from pynode.fields.field import Field
+from pynode.fields.transforms import jacobian
+from pynode.plots.over_time import limit_y, rollout_with_band
+from pynode.plots.parts import (
+    draw_head,
+    evenly_spread,
+    how_many_of,
+    n_unobserved,
+    ordinal,
+    set_log_axes,
+    stride,
+    true_slopes,
+)
 from pynode.plots.style import ARROW, BAND, DATA, DOUBT, DOUBTFUL, LEARNED, MAX_PATHS, PALE, PATH, QUIET, TOO_WIDE, TRUTH
-from pynode.transforms import jacobian
 
 
-def _draw_phase(parent, model, data, truth, title=""):
+def draw_phase(parent, model, data, truth, title=""):
     if data.d == 1:
         _draw_line(parent, model, data, truth, title)
     elif data.d == 2:
@@ -22,7 +31,7 @@ def _draw_phase(parent, model, data, truth, title=""):
 
 def has_plain_field(model):
     """Whether dy/dt is a function of the states that are drawn (and perhaps of time)."""
-    return not _n_unobserved(model) and not getattr(model.field_, "inputs", 0)
+    return not n_unobserved(model) and not getattr(model.field_, "inputs", 0)
 
 
 def _at_time(model, data):
@@ -46,7 +55,7 @@ def _draw_line(parent, model, data, truth, title):
         at, when = _at_time(model, data)
         slope = model.derivative(grid[:, None], at)[:, 0]
         if truth is not None:
-            true = _true_slopes(truth, grid[:, None], at)[:, 0]
+            true = true_slopes(truth, grid[:, None], at)[:, 0]
             ax.plot(grid, true, color=TRUTH, lw=5, alpha=0.45, label="true field")
         covariance = _slope_covariance(model, grid[:, None], at)
         ax.plot(grid, slope, color=LEARNED, lw=1.8, label="learned field" + when, zorder=3)
@@ -54,22 +63,22 @@ def _draw_line(parent, model, data, truth, title):
             half = BAND * np.sqrt(covariance[:, 0, 0])
             ax.fill_between(grid, slope - half, slope + half, color=LEARNED, alpha=0.22, lw=0, label="90 % band", zorder=1)
             inside = (grid >= low) & (grid <= high)
-            _limit(ax, np.concatenate([slope, (slope - half)[inside], (slope + half)[inside]]), 0.3)
+            limit_y(ax, np.concatenate([slope, (slope - half)[inside], (slope + half)[inside]]), 0.3)
     else:  # what can be seen: slopes along the fitted trajectories
-        chosen = _spread(len(data), MAX_PATHS)
+        chosen = evenly_spread(len(data), MAX_PATHS)
         for i in chosen:
             fine = np.linspace(data.t[i][0], data.t[i][-1], 800)
-            path = _rollout(model, data, fine, i, True, band=False)[0][:, 0]
+            path = rollout_with_band(model, data, fine, i, True, band=False)[0][:, 0]
             ax.plot(path, np.gradient(path, fine), color=PATH, lw=1.2, label="fitted trajectory", zorder=3)
-        notes.append(_of(len(chosen), len(data), "trajectories"))
+        notes.append(how_many_of(len(chosen), len(data), "trajectories"))
     ax.axhline(0, color=QUIET, lw=0.8)
-    every = _step(len(y))
+    every = stride(len(y))
     bottom = ax.get_ylim()[0]
     ticks = y[::every]
     ax.plot(ticks, np.full(len(ticks), bottom), "|", color=DATA, ms=9, alpha=0.5, label="data", clip_on=False)
     ax.set_ylim(bottom=bottom)
     ax.set(xlabel=name, ylabel=f"d{name}/d{data.time_name}")
-    _head(parent, ax, title, *notes)
+    draw_head(parent, ax, title, *notes)
 
 
 def _draw_plane(parent, model, data, truth, title, arrows=17):
@@ -94,7 +103,7 @@ def _draw_plane(parent, model, data, truth, title, arrows=17):
         at = from_axis(np.stack(np.meshgrid(*lines), axis=-1).reshape(-1, 2))
         if truth is not None:  # bars, under the arrows of the learned field: where both agree, arrows lie in bars
             bars = {"width": 0.0085, "scale": arrows * 1.25, "headwidth": 1, "headlength": 0, "headaxislength": 0}
-            draw(at, _true_slopes(truth, at, time), "true field", color="#f5c6a5", zorder=1, **bars)
+            draw(at, true_slopes(truth, at, time), "true field", color="#f5c6a5", zorder=1, **bars)
         slopes = model.derivative(at, time)
         doubtful = _doubtful(model, at, slopes, high - low, time)
         shape = {"width": 0.0026, "scale": arrows * 1.4, "headwidth": 4.5, "headlength": 5, "headaxislength": 4.5}
@@ -104,11 +113,11 @@ def _draw_plane(parent, model, data, truth, title, arrows=17):
             draw(at[doubtful], slopes[doubtful], "direction uncertain", color=DOUBTFUL, zorder=2, **shape)
     notes = _paths([ax], model, data, [_pick(0, 1)], high - low)
     if model.log:
-        _log_axes(ax)
+        set_log_axes(ax)
     lower, upper = from_axis(low - 0.02 * (high - low)), from_axis(high + 0.02 * (high - low))
     ax.set(xlim=(lower[0], upper[0]), ylim=(lower[1], upper[1]), xlabel=data.names[0], ylabel=data.names[1])
     ax.grid(False)
-    _head(parent, ax, title, *notes, markerscale=1.6)
+    draw_head(parent, ax, title, *notes, markerscale=1.6)
 
 
 def _draw_projections(parent, model, data, title):
@@ -117,9 +126,9 @@ def _draw_projections(parent, model, data, title):
     notes = _paths(axes, model, data, [_pick(a, b) for a, b in pairs])
     for ax, (a, b) in zip(axes, pairs, strict=True):
         if model.log:
-            _log_axes(ax)
+            set_log_axes(ax)
         ax.set(xlabel=data.names[a], ylabel=data.names[b])
-    _head(parent, axes[0], title, *notes, markerscale=1.6)
+    draw_head(parent, axes[0], title, *notes, markerscale=1.6)
 
 
 def _draw_components(parent, model, data, title):
@@ -132,9 +141,9 @@ def _draw_components(parent, model, data, title):
         a, b = np.sort(np.argsort(-std, kind="stable")[:2])
         notes = _paths([ax], model, data, [_pick(a, b)])
         if model.log:
-            _log_axes(ax)
+            set_log_axes(ax)
         ax.set(xlabel=data.names[a], ylabel=data.names[b])
-        _head(parent, ax, title, f"the two of {data.d} states of largest variance", *notes, markerscale=1.6)
+        draw_head(parent, ax, title, f"the two of {data.d} states of largest variance", *notes, markerscale=1.6)
         return
     mean, std = x[complete].mean(axis=0), np.where(std > 0, std, 1.0)
     _, size, axes = np.linalg.svd((x[complete] - mean) / std, full_matrices=False)
@@ -149,7 +158,7 @@ def _draw_components(parent, model, data, title):
     for k, put in enumerate((ax.set_xlabel, ax.set_ylabel)):
         put(f"component {k + 1}: {100 * share[k]:.0f} % of variance\n({_loadings(axes[k], data.names)})")
     what = f"principal components of {data.d} standardised {'logarithms' if model.log else 'states'}"
-    _head(parent, ax, title, what, *notes, markerscale=1.6)
+    draw_head(parent, ax, title, what, *notes, markerscale=1.6)
 
 
 def _loadings(weights, names, most=4):
@@ -161,9 +170,9 @@ def _loadings(weights, names, most=4):
 
 def _paths(axes, model, data, projections, span=None, band=True):
     """Data and fitted trajectories in planes, project(y (T, d)) -> (T, 2) for each of the axes; says what was left out."""
-    chosen, drawn = _spread(len(data), MAX_PATHS), list(zip(axes, projections, strict=True))
+    chosen, drawn = evenly_spread(len(data), MAX_PATHS), list(zip(axes, projections, strict=True))
     total = sum(data.lengths[i] for i in chosen)
-    every = _step(total)
+    every = stride(total)
     crowded = len(data) > 4 or total > 1000
     style = {"ms": 1.8 if crowded else 3.5, "mew": 0, "alpha": 0.9 if not crowded else 0.55 if total < 2000 else 0.35}
     to_axis = np.log if model.log else np.asarray
@@ -173,7 +182,7 @@ def _paths(axes, model, data, projections, span=None, band=True):
         fine = np.linspace(t[0], t[-1], int(np.clip(3 * len(t), 800, 3000)))
         path = high = None
         if data is model.data_:
-            path, _, high = _rollout(model, data, fine, i, True, band, len(chosen))
+            path, _, high = rollout_with_band(model, data, fine, i, True, band, len(chosen))
         for ax, project in drawn:
             ax.plot(*project(y[::every]).T, "o", color=DATA, label="data", zorder=5, **style)
             if path is None:
@@ -186,7 +195,7 @@ def _paths(axes, model, data, projections, span=None, band=True):
                     ax.plot(*some.T, color=DOUBTFUL, lw=0.8, label="band too wide to draw", zorder=3)
                     at = np.where(lost[:, None], np.nan, at)
             ax.plot(*at.T, color=PATH, lw=0.8 if crowded else 1.6, label="fitted trajectory", zorder=4)
-    return [_of(len(chosen), len(data), "trajectories"), f"every {_th(every)} point" if every > 1 else ""]
+    return [how_many_of(len(chosen), len(data), "trajectories"), f"every {ordinal(every)} point" if every > 1 else ""]
 
 
 def _pick(a, b):

@@ -10,25 +10,42 @@ from pynode.errors import SolveWarning
 
 # Okabe and Ito: safe for the colour-blind
 LEARNED, TRUTH, DATA, QUIET = "#0072B2", "#D55E00", "#333333", "#8c8c8c"
+
+
 PATH, PALE, ARROW, DOUBTFUL = "#005f96", "#cde2f0", "#6aa9d3", "#c4c8cc"
+
+
 STAGES = ("#8c8c8c", "#56B4E9", "#0072B2", "#009E73", "#CC79A7", "#E69F00")
+
+
 BAND = 1.645
 """Half width of a 90 % band in standard deviations."""
 
+
 MAX_MARKERS = 4000
 """Most points drawn in one panel."""
+
+
 MAX_PATHS = 40
 """Most fitted trajectories drawn in one phase portrait."""
+
+
 MAX_FOLLOWED = 200
 """Most trajectories whose residuals are computed."""
+
+
 MAX_SENSITIVITIES = 4e6
 """Most numbers of a sensitivity dy(t)/dtheta computed for one band; longer ones are interpolated."""
+
+
 DOUBT = 0.5
 """Where the 90 % band of the field across its direction is wider than this part of its length, the direction is known
 to about 30 degrees at best."""
 
+
 TOO_WIDE = 0.25
 """Half widths of a band in a phase portrait, as part of the range of the data, that are not drawn."""
+
 
 STYLE: Any = {
     "font.size": 10,
@@ -52,7 +69,7 @@ class MissingExtraError(ImportError):
     """A package that only pictures, tables or progress need is not installed."""
 
 
-def _styled(draw):
+def styled(draw):
     """A function that draws with STYLE; where a solve fails, the picture has a gap instead of a warning."""
 
     @functools.wraps(draw)
@@ -68,7 +85,7 @@ def _styled(draw):
     return call
 
 
-def _figure(width, height):
+def new_figure(width, height):
     from matplotlib.figure import Figure
 
     return Figure(figsize=(width, height), layout="constrained")
