@@ -8,7 +8,7 @@ import pytest
 
 import pynode as pn
 
-sys.path.insert(0, str(Path(__file__).parent.parent / "examples"))
+sys.path.insert(0, str(Path(__file__).parents[2] / "examples"))
 
 import mass_spring
 import ude_lotka_volterra as lotka

@@ -12,7 +12,7 @@ import pytest
 import pynode as pn
 from pynode.course import EXERCISES, QUESTIONS, check, code_lab, hint, quiz, table, text
 
-ROOT = Path(__file__).resolve().parent.parent
+ROOT = Path(__file__).resolve().parents[2]
 NOTEBOOKS = sorted((ROOT / "notebooks").glob("*.ipynb"))
 
 

@@ -5,7 +5,7 @@ import warnings
 
 import numpy as np
 import pytest
-from test_classifier import RK4, differences
+from test_predictors import RK4, differences
 
 import pynode as pn
 from pynode.data import files

@@ -110,7 +110,7 @@ def test_bad_arguments_are_named():
 
 
 def example(name):
-    path = Path(__file__).parents[1] / "examples" / f"{name}.py"
+    path = Path(__file__).parents[2] / "examples" / f"{name}.py"
     if not path.exists():
         pytest.skip("the examples are not there")
     spec = importlib.util.spec_from_file_location(name, path)
