@@ -77,9 +77,9 @@ def adam(
         return {"recorder": f.saved(), "theta": theta, "m": m, "v": v, "count": count, "rate": rate, "done": done}
 
     def result(status, message):
-        if stochastic and f.rows:
-            recent = [row[0] for row in f.rows[-max(1, len(f.rows) // 10) :]]
-            f.theta, f.loss = theta, float(np.mean(recent))
+        if stochastic and len(f.history):
+            losses = f.history.columns()["loss"]
+            f.theta, f.loss = theta, float(np.mean(losses[-max(1, len(losses) // 10) :]))
         return f.result(status, message)
 
     try:

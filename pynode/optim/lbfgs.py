@@ -17,7 +17,9 @@ ARMIJO, CURVATURE = 1e-4, 0.9
 MAX_TRIALS = 15
 
 
-def lbfgs(objective, theta0, *, max_iter=500, memory=20, gradient_tol=1e-8, loss_tol=1e-9, callback=None, checkpoint=None):
+def lbfgs(
+    objective, theta0, *, max_iter=500, history_size=20, gradient_tol=1e-8, loss_tol=1e-9, callback=None, checkpoint=None
+):
     """Minimise by L-BFGS.
 
     Parameters
@@ -27,7 +29,7 @@ def lbfgs(objective, theta0, *, max_iter=500, memory=20, gradient_tol=1e-8, loss
         the line search goes back.
     theta0 : (p,) array
     max_iter : int
-    memory : int
+    history_size : int
         Pairs of steps and gradient changes that are remembered.
     gradient_tol : float
         Converged when the largest component of the gradient is not above.
@@ -52,9 +54,9 @@ def lbfgs(objective, theta0, *, max_iter=500, memory=20, gradient_tol=1e-8, loss
     f, own = Recorder(objective, theta0, callback), as_checkpoint(checkpoint)
     mine = own is not None and not own.mark  # else its owner opened it
     if mine:
-        own.open("lbfgs", f.theta, memory, gradient_tol, loss_tol)
+        own.open("lbfgs", f.theta, history_size, gradient_tol, loss_tol)
     try:
-        result = _minimise(f, f.theta.copy(), max_iter, deque(maxlen=memory), gradient_tol, loss_tol, own)
+        result = _minimise(f, f.theta.copy(), max_iter, deque(maxlen=history_size), gradient_tol, loss_tol, own)
     except KeyboardInterrupt:
         raise FitInterrupted(f.result("interrupted", "interrupted by the user")) from None
     finally:

@@ -15,7 +15,7 @@ from scipy.linalg import cho_factor, cho_solve, eigh, lapack
 
 from pynode.optim.checkpoint import as_checkpoint
 from pynode.optim.normal_equations import Residuals, small_matrices
-from pynode.optim.result import FitInterrupted, FitResult, Iteration
+from pynode.optim.result import FitInterrupted, FitResult, History, as_start
 
 ALPHA_RANGE = (1e-6, 1e4)
 
@@ -150,25 +150,21 @@ def levenberg_marquardt(
     FitInterrupted
         Ctrl-C; its `result` keeps the best so far.
     """
-    theta0 = np.array(theta0, dtype=np.float64)
-    if theta0.ndim != 1 or not np.isfinite(theta0).all():
-        raise ValueError(f"theta0 must be a vector of finite numbers, got shape {theta0.shape}")
-    problem, rows, checkpoint = Residuals(residuals, theta0), [], as_checkpoint(checkpoint)
+    theta0 = as_start(theta0)
+    problem, history, checkpoint = Residuals(residuals, theta0), History(callback), as_checkpoint(checkpoint)
     alpha = np.full(len(theta0), 1.0 if evidence else float(weight_decay))
     state = LaplacePosterior(theta0, None, alpha, 1.0, gamma=float(len(theta0)))
     if checkpoint is not None:
         checkpoint.open("levenberg_marquardt", theta0, weight_decay, evidence, tol, damping)
 
     def after_step(state, objective, norm, seconds):
-        rows.append((state.loss, norm, seconds))
-        return callback is not None and callback(Iteration(len(rows), state.theta.copy(), state.loss, norm, seconds)) is True
+        return history.add(state.theta, state.loss, norm)
 
     def result(status):
-        history = dict(zip(("loss", "gradient_norm", "seconds"), np.array(rows).reshape(-1, 3).T, strict=True))
         left = max(problem.n_observed - state.gamma, 1.0)
         spread = None if state.covariance is None else state.covariance * (1.0 if evidence else state.loss / left)
         return FitResult(
-            state.theta, state.loss, status, MESSAGES[status], state.n_iter, state.n_evaluations, history, spread
+            state.theta, state.loss, status, MESSAGES[status], state.n_iter, state.n_evaluations, history.columns(), spread
         )
 
     groups = [np.arange(len(theta0))] if evidence else ()
@@ -184,7 +180,7 @@ def levenberg_marquardt(
                 damping=damping,
                 callback=after_step,
                 checkpoint=checkpoint,
-                extra=_Rows(rows),
+                extra=_Iterations(history),
             )
     except KeyboardInterrupt:
         raise FitInterrupted(result("interrupted")) from None
@@ -193,17 +189,17 @@ def levenberg_marquardt(
     return result(state.status)
 
 
-class _Rows:
+class _Iterations:
     """The history so far, for checkpoints."""
 
-    def __init__(self, rows):
-        self.rows = rows
+    def __init__(self, history):
+        self.history = history
 
     def get(self):
-        return {"rows": np.array(self.rows, dtype=np.float64)}
+        return {"rows": self.history.table()}
 
     def set(self, saved):
-        self.rows.extend(tuple(row) for row in saved["rows"].tolist())
+        self.history.restore(saved["rows"])
 
 
 MESSAGES = {

@@ -17,7 +17,7 @@ import numpy as np
 
 from pynode.calls.solve import solve
 from pynode.errors import OK
-from pynode.optim.result import FitInterrupted, FitResult
+from pynode.optim.result import HISTORY, FitInterrupted, FitResult, Iteration
 from pynode.training.coordinates import Coordinates
 from pynode.training.early_stopping import EarlyStopping
 
@@ -32,7 +32,8 @@ NOTHING_SOLVED = (
 )
 
 
-HISTORY = ("stage", "loss", "gradient_norm", "seconds", "validation")
+STAGED_HISTORY = ("stage", *HISTORY)
+"""The columns of the history of staged training; "stage" is an index into its stages."""
 
 
 class FitError(RuntimeError):
@@ -80,13 +81,13 @@ class Training:
         Estimates of the states at the times of the data.
     stages : list of Stage
     history : dict of lists
-        stage (index), loss, gradient_norm, seconds, validation: an entry an iteration.
+        The columns of STAGED_HISTORY: an entry an iteration.
     """
 
     theta: np.ndarray
     states: list
     stages: list = _field(default_factory=list)
-    history: dict = _field(default_factory=lambda: {name: [] for name in HISTORY})
+    history: dict = _field(default_factory=lambda: {name: [] for name in STAGED_HISTORY})
 
     @classmethod
     def start(cls, theta, data, smoothed):
@@ -133,7 +134,7 @@ class Run:
         With `windows` (lengths in intervals between times, one a stage; None: whole trajectories) and `options` (of
         `pynode.solve`).
     callback : callable, optional
-        callback(Stage, Iteration) after each iteration; return True to stop training.
+        callback(Iteration) after each iteration; return True to stop training.
     checkpoint : Checkpoint, optional
         Opened.
     holdout : Holdout, optional
@@ -270,23 +271,29 @@ class Run:
                 self.judge.restore(self.judged)
         self.judged = None
 
-    def record(self, stage, iteration, theta, kept):
+    def record(self, stage, loss, gradient_norm, nfe, theta, kept):
         """An iteration: history, callback, early stopping. Whether to stop.
 
         Parameters
         ----------
         stage : Stage
-        iteration : object with number, loss, gradient_norm
+        loss, gradient_norm : float
+        nfe : int
+            Evaluations of the field since the iteration before.
         theta : (p,) array
         kept : tuple of arrays
             What must be remembered if this is the best so far for the held-out trajectories.
         """
         validation = np.nan if self.judge is None else self.judge(theta, kept)
-        row = (len(self.training.stages) - 1, iteration.loss, iteration.gradient_norm, time.perf_counter() - self.start)
-        for name, value in zip(HISTORY, (*row, validation), strict=True):
-            self.training.history[name].append(value)
-        if self.callback is not None and self.callback(stage, iteration) is True:
-            self.stopped = True
+        history, seconds = self.training.history, time.perf_counter() - self.start
+        history["stage"].append(len(self.training.stages) - 1)
+        for name, value in zip(HISTORY, (loss, gradient_norm, nfe, seconds, validation), strict=True):
+            history[name].append(value)
+        if self.callback is not None:
+            number = len(history["loss"])
+            step = Iteration(number, loss, theta.copy(), gradient_norm, seconds, nfe, validation, stage.name)
+            if self.callback(step) is True:
+                self.stopped = True
         return self.stopped or (self.judge is not None and self.judge.tired)
 
     def interrupted(self, loss):

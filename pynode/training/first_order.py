@@ -203,7 +203,8 @@ class FirstOrderRun(Run):
                 options["checkpoint"] = self.checkpoint
 
             def after_iteration(iteration):
-                return self.record(stage, iteration, self.coordinates.theta(x_of(iteration.theta)), (iteration.theta,))
+                theta = self.coordinates.theta(x_of(iteration.theta))
+                return self.record(stage, iteration.loss, iteration.gradient_norm, iteration.nfe, theta, (iteration.theta,))
 
             minimise = adam if name == "adam" else lbfgs
             try:

@@ -12,7 +12,6 @@ import numpy as np
 
 from pynode.optim.levenberg_marquardt import LaplacePosterior, conclude, descend, log_evidence
 from pynode.optim.normal_equations import small_matrices
-from pynode.optim.result import Iteration
 from pynode.training.curriculum import LOST, WORSE, Run, Stage
 from pynode.training.matching import MatchingProblem
 from pynode.training.noise import Noise
@@ -334,14 +333,15 @@ class SecondOrderRun(Run):
 
     def _descend(self, stage, problem, state, tol, damping=1e-3, **more):
         started, evaluations, iterations = time.perf_counter(), state.n_evaluations, state.n_iter
+        counted = 0
 
         def after_step(state, objective, gradient_norm, seconds):
+            nonlocal counted
             theta = self.coordinates.theta(state.theta)
             self.training.theta = theta
-            number, loss = len(self.training.history["loss"]) + 1, state.loss / problem.n_observed
-            step = Iteration(number, theta.copy(), loss, gradient_norm, seconds)
             kept = (state.theta,) if state.free is None else (state.theta, state.free)
-            return self.record(stage, step, theta, kept)
+            before, counted = counted, getattr(problem, "nfe", 0)  # slopes are matched without a solve
+            return self.record(stage, state.loss / problem.n_observed, gradient_norm, counted - before, theta, kept)
 
         try:
             descend(

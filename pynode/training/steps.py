@@ -18,7 +18,7 @@ from pynode.training.windows import Data, as_weights
 SECOND_ORDER = "levenberg-marquardt"
 
 
-def gradient_matching(field, t, Y, theta0=None, *, u=None, evidence=True, max_iter=40, seed=0, callback=None):
+def gradient_matching(field, t, Y, theta0=None, *, u=None, evidence=True, max_iter=40, random_state=0, callback=None):
     """Fit a field to the slopes of smoothed trajectories: nothing is solved (Varah 1982, doi:10.1137/0903003).
 
     Parameters
@@ -28,12 +28,13 @@ def gradient_matching(field, t, Y, theta0=None, *, u=None, evidence=True, max_it
     Y : (T, d) or (B, T, d) array, or list of (T_i, d) arrays
         States in the units of the field; NaN: not observed.
     theta0 : (p,) array, optional
-        Default: field.init(seed).
+        Default: field.init(random_state).
     u : array, tuple or Signal, optional
         Control inputs, see `pynode.NeuralODE.fit`.
     evidence : bool
         Estimate the strength of the priors of network weights.
-    max_iter, seed : int
+    max_iter : int
+    random_state : int
     callback : callable, optional
         callback(Iteration) after each iteration; return True to stop.
 
@@ -43,9 +44,21 @@ def gradient_matching(field, t, Y, theta0=None, *, u=None, evidence=True, max_it
         `states` are the smoothed ones.
     """
     run = _run(
-        field, t, Y, theta0, u, None, SECOND_ORDER, "gaussian", None if evidence else 0.0, max_iter, seed, (None,), {}
+        field,
+        t,
+        Y,
+        theta0,
+        u,
+        None,
+        SECOND_ORDER,
+        "gaussian",
+        None if evidence else 0.0,
+        max_iter,
+        random_state,
+        (None,),
+        {},
     )
-    run.callback = None if callback is None else lambda stage, iteration: callback(iteration)
+    run.callback = callback
     if run.field.callbacks:
         raise ValueError("gradient_matching needs a traced field (pynode.field, pynode.mlp): callbacks have no Jacobian")
     if len(run.coordinates) == 0:
@@ -69,7 +82,7 @@ def multiple_shooting(
     noise="gaussian",
     weight_decay=None,
     max_iter=None,
-    seed=0,
+    random_state=0,
     callback=None,
     checkpoint=None,
     **options,
@@ -78,7 +91,7 @@ def multiple_shooting(
 
     Parameters
     ----------
-    field, t, Y, theta0, u, seed : see `gradient_matching`
+    field, t, Y, theta0, u, random_state : see `gradient_matching`
     windows : sequence of int or None, optional
         Lengths in intervals between times, a stage each; None in it: whole trajectories. Default: growing from ten.
     optimizer : {"auto", "levenberg-marquardt", "adam+lbfgs", "lbfgs", "adam"}
@@ -91,7 +104,7 @@ def multiple_shooting(
     max_iter : int, optional
         Of each stage. Default: 100 of Levenberg-Marquardt, 100 of the others.
     callback : callable, optional
-        callback(Stage, Iteration) after each iteration; return True to stop.
+        callback(Iteration) after each iteration; return True to stop.
     checkpoint : path or Checkpoint, optional
         Written now and then; if the file is there, training goes on from it, to the same bits. Removed at the end.
     **options : see `pynode.solve`
@@ -101,7 +114,7 @@ def multiple_shooting(
     FitResult
         With `covariance` of theta (Levenberg-Marquardt) and the fitted `states`.
     """
-    run = _run(field, t, Y, theta0, u, weight, optimizer, noise, weight_decay, max_iter, seed, windows, options)
+    run = _run(field, t, Y, theta0, u, weight, optimizer, noise, weight_decay, max_iter, random_state, windows, options)
     run.callback, run.position, run.checkpoint = callback, 1, as_checkpoint(checkpoint)
     if run.checkpoint is not None:
         signal = None if run.data.signal is None else (run.data.signal.kind, run.data.signal.t, run.data.signal.u)
@@ -122,7 +135,7 @@ def multiple_shooting(
     return _result(run)
 
 
-def _run(field, t, Y, theta0, u, weight, optimizer, noise, weight_decay, max_iter, seed, windows, options):
+def _run(field, t, Y, theta0, u, weight, optimizer, noise, weight_decay, max_iter, random_state, windows, options):
     field = as_field(field)
     table = Trajectories.from_arrays(t, Y)
     if table.d != field.d:
@@ -137,7 +150,7 @@ def _run(field, t, Y, theta0, u, weight, optimizer, noise, weight_decay, max_ite
         raise ValueError(f"max_iter={max_iter!r} must be a positive integer")
     signal = as_control(u, field.inputs, table.t)
     data = Data(list(table.t), list(table.y), as_weights(weight, table.y), signal)
-    theta = field.init(seed) if theta0 is None else as_theta(field, theta0, np.float64).copy()
+    theta = field.init(random_state) if theta0 is None else as_theta(field, theta0, np.float64).copy()
     smoothed = smooth(data.t, data.y)
     if not data.seen.all():
         smoothed = with_implied(field, theta, data.t, smoothed, data.inputs_at_rows())
@@ -147,7 +160,9 @@ def _run(field, t, Y, theta0, u, weight, optimizer, noise, weight_decay, max_ite
     windows = default_windows(table.lengths) if windows is None else windows
     if optimizer == SECOND_ORDER or (optimizer == "auto" and is_small(field)):
         groups = prior_groups(field) if weight_decay is None else []
-        plan = SecondOrder(windows, max_iter or STEPS, 3e-4, groups, weight_decay or 0.0, noise, [theta], options, seed=seed)
+        plan = SecondOrder(
+            windows, max_iter or STEPS, 3e-4, groups, weight_decay or 0.0, noise, [theta], options, seed=random_state
+        )
         return SecondOrderRun(field, data, training, smoothed, plan)
     known = smoothed.variance[~np.isnan(smoothed.variance)]
     first = FirstOrder(
@@ -160,7 +175,7 @@ def _run(field, t, Y, theta0, u, weight, optimizer, noise, weight_decay, max_ite
         options,
         noise=noise,
         deviation=float(np.sqrt(known.mean())) if len(known) else 1.0,
-        seed=seed,
+        seed=random_state,
     )
     return FirstOrderRun(field, data, training, smoothed, first)
 

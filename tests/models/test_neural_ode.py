@@ -206,8 +206,8 @@ def test_data_frames():
 def test_a_callback_sees_every_iteration_and_can_stop():
     seen = []
 
-    def callback(stage, iteration):
-        seen.append((stage.name, iteration.loss))
+    def callback(iteration):
+        seen.append((iteration.stage, iteration.loss))
         return len(seen) == 12
 
     model = NeuralODE(**QUICK).fit(T, CIRCLE, callback=callback)
@@ -222,7 +222,7 @@ def test_a_callback_sees_every_iteration_and_can_stop():
 def test_ctrl_c_keeps_the_best_so_far(optimizer, at):
     count = 0
 
-    def callback(stage, iteration):
+    def callback(iteration):
         nonlocal count
         count += 1
         if count == at:
@@ -238,7 +238,7 @@ def test_ctrl_c_keeps_the_best_so_far(optimizer, at):
 
 def test_errors_of_the_callback_come_out():
     with pytest.raises(ZeroDivisionError):
-        NeuralODE(**QUICK).fit(T, CIRCLE, callback=lambda stage, iteration: 1 / 0)
+        NeuralODE(**QUICK).fit(T, CIRCLE, callback=lambda iteration: 1 / 0)
 
 
 def test_a_stage_that_cannot_be_solved_is_left_out_with_a_warning():

@@ -251,7 +251,9 @@ def test_multiple_shooting_goes_on(optimizer, tmp_path):
                 np.testing.assert_array_equal(a, b)
 
 
-@pytest.mark.parametrize("other", [{"u": list(2 * U)}, {"weight": 2.0}, {"noise": "huber"}, {"rtol": 1e-7}, {"seed": 1}])
+@pytest.mark.parametrize(
+    "other", [{"u": list(2 * U)}, {"weight": 2.0}, {"noise": "huber"}, {"rtol": 1e-7}, {"random_state": 1}]
+)
 def test_multiple_shooting_refuses_a_checkpoint_of_other_data(other, tmp_path):
     path = tmp_path / "c.npz"
     with pytest.raises(Crash):
@@ -368,8 +370,8 @@ def test_what_checkpoints_cannot_do():
 def test_a_callback_that_stops_ends_the_fit_and_its_checkpoint(tmp_path):
     path, seen = tmp_path / "c.npz", []
 
-    def stop(stage, iteration):
-        seen.append(stage.name)
+    def stop(iteration):
+        seen.append(iteration.stage)
         return seen[-1] != "slopes" and seen.count(seen[-1]) == 3
 
     model = NeuralODE(hidden=(4,), random_state=0).fit(T, DATA, checkpoint=Checkpoint(path, every=0), callback=stop)
@@ -379,8 +381,8 @@ def test_a_callback_that_stops_ends_the_fit_and_its_checkpoint(tmp_path):
 def test_ctrl_c_keeps_the_checkpoint(tmp_path):
     path = tmp_path / "c.npz"
 
-    def interrupt(stage, iteration):
-        if stage.name == "whole trajectories" and iteration.number > 8:
+    def interrupt(iteration):
+        if iteration.stage == "whole trajectories" and iteration.number > 8:
             raise KeyboardInterrupt
 
     with pytest.raises(pn.fit.FitInterrupted):

@@ -281,7 +281,7 @@ from pynode import NeuralODE
 from pynode.fit import Checkpoint
 t, y = np.linspace(0, 6, 40), np.load(sys.argv[1])
 seen = [0]
-def callback(stage, iteration):
+def callback(iteration):
     seen[0] += 1
     if seen[0] == int(sys.argv[3]):
         os.kill(os.getpid(), signal.SIGKILL)
@@ -307,7 +307,7 @@ def test_a_killed_fit_goes_on_to_the_same_bits(name, tmp_path):
     )
     assert done.returncode == -signal.SIGKILL and file.exists()
     seen = []
-    again = make().fit(T, y, checkpoint=Checkpoint(file, every=0), callback=lambda stage, iteration: seen.append(1))
+    again = make().fit(T, y, checkpoint=Checkpoint(file, every=0), callback=lambda iteration: seen.append(1))
     assert not file.exists() and len(seen) <= n - last
     np.testing.assert_array_equal(again.theta_, whole.theta_)
     np.testing.assert_array_equal(again.initial_states_, whole.initial_states_)
@@ -320,8 +320,8 @@ def test_checkpoints_of_another_fit_and_damaged_ones_are_refused(tmp_path):
     _, y = circles(2)
     file = tmp_path / "c.npz"
 
-    def stop(stage, iteration):
-        if stage.name == "whole trajectories":
+    def stop(iteration):
+        if iteration.stage == "whole trajectories":
             raise RuntimeError("power cut")
 
     model = NeuralODE(hidden=(4,), random_state=0)

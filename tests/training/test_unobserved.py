@@ -213,7 +213,7 @@ def test_early_stopping_ends_with_the_best_for_the_held_out(optimizer):
     thetas = []
     model = NeuralODE(
         hidden=(16,), optimizer=optimizer, early_stopping=True, patience=4, windows=(5,), random_state=0, max_iter=60
-    ).fit(T, y, callback=lambda stage, it: thetas.append(it.theta))
+    ).fit(T, y, callback=lambda it: thetas.append(it.theta))
     stage, validation = model.history_["stage"], model.history_["validation"]
     last = np.flatnonzero(stage == stage[-1])
     best = last[np.argmin(validation[last])]

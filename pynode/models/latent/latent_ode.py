@@ -29,7 +29,7 @@ from pynode.models.trajectories.storage import as_text, data_from_dict, data_to_
 from pynode.optim.adam import adam
 from pynode.optim.checkpoint import opened
 from pynode.optim.progress import Progress
-from pynode.optim.result import FitInterrupted
+from pynode.optim.result import HISTORY, FitInterrupted
 from pynode.optim.schedules import as_schedule
 from pynode.programs.functions import ACTIVATIONS
 
@@ -135,7 +135,7 @@ class LatentODE(SeriesEstimator):
     data_ : Trajectories or None
         What it was fitted to.
     history_ : dict of arrays
-        loss, gradient_norm, seconds: an entry an iteration.
+        loss, gradient_norm, nfe, seconds, validation: an entry an iteration.
     report_ : dict
         How the fit went. elbo and iwae (by 20 draws) are per observed number, in nats and the units of the data; kl is the
         mean over the series.
@@ -740,7 +740,7 @@ def from_content(content):
     theta, history = content["theta"], content["history"]
     if theta.shape != (model.networks_.n_params,) or not np.isfinite(theta).all():
         raise ValueError(f"theta must be {model.networks_.n_params} finite numbers")
-    if set(history) != {"loss", "gradient_norm", "seconds"} or len({x.shape for x in history.values()}) != 1:
+    if set(history) != set(HISTORY) or len({x.shape for x in history.values()}) != 1:
         raise ValueError("the history must be vectors of one length")
     model.theta_, model.units_, model.t0_, model.names_ = theta, units, units.t0, names
     model.time_name_, model.history_ = as_text(content["time_name"]), history

@@ -136,7 +136,7 @@ class NeuralODE(Rollouts):
     estimators_ : list of NeuralODE
         The members of an ensemble, else empty. theta_ and the like are those of the member of the lowest loss.
     history_ : dict of arrays
-        stage, loss, gradient_norm, seconds, validation: an entry an iteration; `pandas.DataFrame(model.history_)`.
+        stage, loss, gradient_norm, nfe, seconds, validation: an entry an iteration; `pandas.DataFrame(model.history_)`.
     report_ : dict
         How the fit went: loss, rmse, noise, stages, seconds, nfe, status.
 
@@ -233,7 +233,7 @@ class NeuralODE(Rollouts):
         progress : bool or str, optional
             Show how training goes; a string is the label of the display. Default: `verbose`.
         callback : callable, optional
-            callback(Stage, Iteration) after each iteration; return True to stop.
+            callback(Iteration) after each iteration; return True to stop.
         checkpoint : path or pynode.fit.Checkpoint, optional
             A file that is written now and then. If it is there, the fit goes on from it, to the same bits as if
             nothing had happened; it is removed at the end. Needs random_state.
@@ -414,13 +414,9 @@ class NeuralODE(Rollouts):
 
 
 def _reporting(bar, callback):
-    done = 0
-
-    def after_iteration(stage, iteration):
-        nonlocal done
-        done += 1
-        bar.update(done, f"{stage.name}: loss {iteration.loss:.4g}")
-        return callback is not None and callback(stage, iteration) is True
+    def after_iteration(iteration):
+        bar.update(iteration.number, f"{iteration.stage}: loss {iteration.loss:.4g}")
+        return callback is not None and callback(iteration) is True
 
     return after_iteration
 

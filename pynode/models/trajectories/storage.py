@@ -33,7 +33,7 @@ REPORT = {
 """What a report holds."""
 
 
-HISTORY = {name: np.dtype(np.int64 if name == "stage" else np.float64) for name in curriculum.HISTORY}
+HISTORY = {name: np.dtype(np.int64 if name == "stage" else np.float64) for name in curriculum.STAGED_HISTORY}
 
 
 def to_content(model, data=True):
