@@ -147,6 +147,31 @@ class ShootingProblem:
             return None
         return Linearised(loss, H, g, lambda step: -(s + X @ step), float((s * z).sum()), X, A, z)
 
+    def each(self, x, free):
+        """Each trajectory by itself, x known: half its squares (B,), their gradients (B, d), J^T J (B, d, d).
+
+        Infinite where it cannot be solved.
+        """
+        theta, n, d = self.coordinates.theta(x), len(x), self.y0.shape[1]
+        shift = free - self.y0
+        value = 0.5 * (self.prior * shift**2).sum(axis=1)
+        gradient, matrix = self.prior * shift, self.prior[:, :, None] * np.eye(d)
+        for which, problem in self.parts:
+            raw = problem.run(theta, np.ascontiguousarray(free[which]))
+            self.nfe += int(raw["nfe"].sum())
+            rows = slice(self.start[which.start], self.stop[which.stop - 1])
+            start = self.start[which] - self.start[which.start]
+            J, root = raw["sensitivity"][:, :, n:], self.root[rows]
+            with np.errstate(invalid="ignore", over="ignore"):
+                J = J * root[:, :, None]
+                r = root * (raw["y"] - self.data[rows])
+                value[which] += 0.5 * np.add.reduceat((r * r).sum(axis=1), start)
+                gradient[which] += np.add.reduceat(np.einsum("nci,nc->ni", J, r), start)
+                matrix[which] += np.add.reduceat(np.einsum("nci,ncj->nij", J, J), start)
+            lost = (raw["status"] != OK) | ~(np.maximum.reduceat(np.abs(J).max(axis=(1, 2)), start) < HUGE)
+            value[which] = np.where(lost, np.inf, value[which])
+        return value, gradient, matrix
+
     def _condense(self, J, r, which, n, H, g):
         """Add J^T J and J^T r of the shared coordinates to H and g; those of the free states, and between the two."""
         rows, d, width = J.shape

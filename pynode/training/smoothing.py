@@ -9,6 +9,7 @@ import numpy as np
 
 from pynode.fields.field import run
 from pynode.fields.transforms import jacobian
+from pynode.optim.batched import minimise_each
 
 NEIGHBOURS = (6, 8, 11, 15, 21, 29, 41, 57)
 """Numbers of neighbours that are tried."""
@@ -243,7 +244,7 @@ def with_derivatives(t, smoothed, n):
     )
 
 
-def with_implied(field, theta, t, smoothed, u, iterations=30):
+def with_implied(field, theta, t, smoothed, u, max_iter=30):
     """Guesses for states that are never observed: those with which the field gives the slopes of the observed states;
     for states on which those do not depend, the slopes of the states just guessed.
 
@@ -256,7 +257,7 @@ def with_implied(field, theta, t, smoothed, u, iterations=30):
         NaN in all rows of a state: never observed.
     u : (rows, m) array or None
         Control inputs.
-    iterations : int
+    max_iter : int
         Steps of damped Gauss-Newton, each time by itself.
 
     Returns
@@ -270,31 +271,24 @@ def with_implied(field, theta, t, smoothed, u, iterations=30):
     wanted = slope[rows][:, ~hidden]
     scale = wanted.std(axis=0) if len(wanted) else np.zeros(wanted.shape[1])
     scale, program = np.where(scale > 0, scale, 1.0), jacobian(field).program
-    damping = np.full(len(wanted), 1e-3)
 
-    def miss(y):
-        (value,), _ = run(field.program, point | {"y": y}, [theta])
-        return (value[:, ~hidden] - wanted) / scale
-
-    residual = miss(point["y"])
-    for _ in range(iterations):
-        (J,), _ = run(program, point, [theta])
+    def evaluate(guess):
+        states = point["y"].copy()
+        states[:, hidden] = guess
+        here = point | {"y": states}
+        (value,), _ = run(field.program, here, [theta])
+        (J,), _ = run(program, here, [theta])
         J = J.reshape(len(wanted), field.d, field.d)[:, ~hidden][:, :, hidden] / scale[:, None]
-        A = np.einsum("nci,ncj->nij", J, J)
-        A[:, range(hidden.sum()), range(hidden.sum())] += damping[:, None] * (1e-6 + np.trace(A, axis1=1, axis2=2)[:, None])
-        step = np.linalg.solve(A, -np.einsum("nci,nc->ni", J, residual)[:, :, None])[:, :, 0]
-        new = point["y"].copy()
-        new[:, hidden] += step
-        after = miss(new)
-        better = (after**2).sum(axis=1) < (residual**2).sum(axis=1)
-        point["y"] = np.where(better[:, None], new, point["y"])
-        residual = np.where(better[:, None], after, residual)
-        damping = np.where(better, damping / 5, damping * 5)
-    size = (J**2).sum(axis=(0, 1))
+        r = (value[:, ~hidden] - wanted) / scale
+        return 0.5 * (r * r).sum(axis=1), np.einsum("nci,nc->ni", J, r), np.einsum("nci,ncj->nij", J, J)
+
+    found = minimise_each(evaluate, point["y"][:, hidden], max_iter=max_iter, least_curvature=1e-6)
+    point["y"][:, hidden] = found.x
+    size = np.einsum("nii->i", found.matrix)
     told = size > 1e-12 * size.max()
     if told.any() and not told.all():  # the others may follow from the slopes of these
         hidden[np.flatnonzero(hidden)[~told]] = False
-        return with_implied(field, theta, t, _filled(t, smoothed, rows, point["y"], hidden), u, iterations)
+        return with_implied(field, theta, t, _filled(t, smoothed, rows, point["y"], hidden), u, max_iter)
     return _filled(t, smoothed, rows, point["y"], hidden)
 
 

@@ -18,6 +18,7 @@ from pynode import _core
 from pynode.errors import OK
 from pynode.fields.transforms import jvp
 from pynode.models.latent.elbo import inputs_of
+from pynode.optim.batched import minimise_each
 from pynode.programs.program import Program
 
 ENOUGH = 1e-6
@@ -145,28 +146,11 @@ def refined(misfit, start, iterations):
     -------
     Posterior
     """
-    z, damping = start.mean.copy(), np.full(len(start.mean), 1e-3)
-    value, gradient, matrix = misfit(z)
-    fine = np.isfinite(value)
-    gradient[~fine], matrix[~fine] = 0.0, np.eye(z.shape[1])
-    going, diagonal = fine.copy(), np.arange(z.shape[1])  # a series ends by itself, whoever else is there
-    for _ in range(iterations):
-        damped = matrix.copy()
-        damped[:, diagonal, diagonal] *= 1 + damping[:, None]
-        step = -np.linalg.solve(damped, gradient[:, :, None])[:, :, 0]
-        step *= np.minimum(1.0, LONGEST / np.maximum(np.linalg.norm(step, axis=1, keepdims=True), 1e-300))
-        here = misfit(z + step)
-        better = going & (here[0] < value)
-        going &= ~(better & (here[0] > (1 - ENOUGH) * value)) & (better | (damping < 1e3))
-        z[better] += step[better]
-        gradient[better], matrix[better] = here[1][better], here[2][better]
-        value = np.where(better, here[0], value)
-        damping = np.where(better, damping / 10, damping * 10)
-        if not going.any():
-            break
+    found = minimise_each(misfit, start.mean, max_iter=iterations, tol=ENOUGH, longest=LONGEST)
+    fine = ~found.failed
     factor = start.factor.copy()
-    factor[fine] = np.linalg.cholesky(np.linalg.inv(matrix[fine]))
-    return LatentPosterior(z, factor)
+    factor[fine] = np.linalg.cholesky(np.linalg.inv(found.matrix[fine]))
+    return LatentPosterior(found.x, factor)
 
 
 def _of_state(program):
