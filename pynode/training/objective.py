@@ -9,6 +9,7 @@ from pynode.engine.losses import LOSSES, slope
 from pynode.engine.options import Options
 from pynode.engine.problem import PreparedSolve
 from pynode.errors import OK
+from pynode.optim.minibatches import Epochs
 from pynode.training.coordinates import Coordinates
 from pynode.training.noise import STUDENT
 from pynode.training.regularisers import with_penalty
@@ -147,16 +148,16 @@ class TrainingObjective:
 
 
 class Minibatches:
-    """A stochastic objective over windows: `draw(k)` chooses the windows of iteration k, by the seed and k alone.
+    """A stochastic objective over windows: `draw(k)` chooses the windows of iteration k, by the random state and k alone.
 
-    Windows are shuffled once an epoch. Windows that fail add nothing to an iteration; they are counted.
+    Windows that fail add nothing to an iteration; they are counted.
 
     Parameters
     ----------
     field, windows, y0, **options : see `TrainingObjective`
     batch_size : int
         Windows of an iteration.
-    seed : int
+    random_state : int
     steer : float
         End times are moved at random by at most this part of the last interval (STEER; Ghosh et al. 2020,
         arXiv:2006.10711); 0: not.
@@ -169,14 +170,19 @@ class Minibatches:
         Failures so far.
     """
 
-    def __init__(self, field, windows, y0, batch_size, seed, steer=0.0, **options):
+    def __init__(self, field, windows, y0, batch_size, random_state, steer=0.0, **options):
         self.whole = TrainingObjective(field, windows, y0, **options)
-        self.batch_size, self.seed, self.steer, self.d = min(batch_size, len(windows)), seed, steer, field.d
+        self.epochs = Epochs(len(windows), batch_size, random_state)
+        self.random_state, self.steer, self.d = random_state, steer, field.d
         self.n_x, self.unit, self.y0 = self.whole.n_x, self.whole.unit, self.whole.y0
-        self.failed, self.nfe, self.epoch = 0, 0, -1
-        self.n_batches = max(1, len(windows) // self.batch_size)
+        self.failed, self.nfe = 0, 0
         self.decay = self.whole.decay
         self.draw(1)
+
+    @property
+    def n_batches(self):
+        """Iterations of an epoch."""
+        return self.epochs.n_batches
 
     def join(self, x):
         return self.whole.join(x)
@@ -186,13 +192,9 @@ class Minibatches:
 
     def draw(self, k):
         """The windows of iteration k = 1, 2, ..."""
-        epoch, batch = divmod(k - 1, self.n_batches)
-        if epoch != self.epoch:
-            order = np.random.default_rng([self.seed, epoch]).permutation(len(self.y0))
-            self.order, self.epoch = np.array_split(order, self.n_batches), epoch
-        self.which, moved, whole = np.sort(self.order[batch]), None, self.whole
+        self.which, moved, whole = np.sort(self.epochs.batch(k)), None, self.whole
         if self.steer:
-            move = np.random.default_rng([self.seed, 1, k]).uniform(-self.steer, self.steer, len(self.which))
+            move = np.random.default_rng([self.random_state, 1, k]).uniform(-self.steer, self.steer, len(self.which))
             last = whole.last[self.which]
             if whole.signal is not None:  # control inputs may end with the data
                 move = -np.abs(move)

@@ -299,7 +299,7 @@ def test_gradients_of_objectives_with_inputs(kind, options):
     common = {"decay": 0.1, "coordinates": coordinates, "rtol": 1e-10, "atol": 1e-10} | options
     y0 = cut.initial(data.y)
     whole = TrainingObjective(heated, cut, y0, **common)
-    batches = Minibatches(heated, cut, y0, 4, seed=1, steer=0.4, **common)
+    batches = Minibatches(heated, cut, y0, 4, random_state=1, steer=0.4, **common)
     batches.draw(2)
     for objective in (whole, batches):
         z, h = objective.join(TRUE), 1e-5

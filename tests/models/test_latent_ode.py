@@ -502,6 +502,7 @@ def test_a_callback_stops():
     t, y, _ = sines(n=4)
     model = pn.LatentODE(max_iter=50, random_state=0).fit(t, y, callback=lambda iteration: iteration.number == 3)
     assert model.report_["status"] == "stopped" and model.report_["iterations"] == 3
+    assert (model.history_["nfe"] > 0).all()
 
 
 def test_save_and_load(fitted, tmp_path):

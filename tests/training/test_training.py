@@ -416,7 +416,7 @@ def test_minibatches():
     data = Data([T] * 6, list(y))
     cut, f = data.windows(10), pn.mlp(2, (3,))
     y0 = cut.initial(list(y))
-    batches = Minibatches(f, cut, y0, 5, seed=3)
+    batches = Minibatches(f, cut, y0, 5, random_state=3)
     whole = TrainingObjective(f, cut, y0)
     z, seen, total = batches.join(f.init(0)), [], 0.0
     for k in range(1, batches.n_batches + 1):
@@ -439,7 +439,7 @@ def test_minibatches():
 def test_steer_moves_the_last_times():
     _, y = circles(2)
     cut, f = Data([T] * 2, list(y)).windows(10), pn.mlp(2, (3,))
-    steered = Minibatches(f, cut, cut.initial(list(y)), len(cut), seed=0, steer=0.5)
+    steered = Minibatches(f, cut, cut.initial(list(y)), len(cut), random_state=0, steer=0.5)
     moved = steered.objective.t[steered.objective.last] - [t[-1] for t in cut.t]
     assert (np.abs(moved) <= 0.5 * (T[1] - T[0]) + 1e-12).all() and np.ptp(moved) > 0
     NeuralODE(hidden=(4,), optimizer="adam", steer=0.3, max_iter=5, windows=(10,), random_state=0).fit(T, y)

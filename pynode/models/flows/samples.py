@@ -9,6 +9,7 @@ from pynode.engine.problem import PreparedSolve
 from pynode.errors import OK
 from pynode.fields.system import System
 from pynode.fields.transforms import vjp
+from pynode.optim.minibatches import Epochs
 
 
 class FlowSamples:
@@ -16,8 +17,7 @@ class FlowSamples:
 
     loss = mean over the samples of l(y(t1), target; theta) + decay |z|^2,   dy/dt = f(t, y, u; theta),   y(t0) = start
 
-    Samples are shuffled once an epoch, by the seed and the number of the epoch alone. A sample that cannot be solved adds
-    nothing to an iteration.
+    The samples are those of `Epochs`. A sample that cannot be solved adds nothing to an iteration.
 
     Parameters
     ----------
@@ -45,8 +45,6 @@ class FlowSamples:
 
     Attributes
     ----------
-    n_batches : int
-        Iterations of an epoch.
     nfe, solved, failed : int
         Evaluations of the field in forward solves, samples solved, and failures among them, so far.
     """
@@ -74,10 +72,10 @@ class FlowSamples:
         self.rows = np.full((len(x), 2, loss.inputs), np.nan, dtype=dtype)  # nothing is lost at t0
         self.rows[:, 1] = target
         self.t, self.options = np.array(span, dtype=np.float64), options
-        self.n_batches = max(1, len(x) // batch_size)
+        self.epochs = Epochs(len(x), batch_size, seed)
         self.nfe = self.solved = self.failed = 0
         self.setups: dict = {}
-        self.epoch, self.fixed = -1, self._padded(x) if lift is None else None
+        self.fixed = self._padded(x) if lift is None else None
         self.draw(1)
 
     @property
@@ -87,11 +85,12 @@ class FlowSamples:
 
     def draw(self, k):
         """The samples of iteration k = 1, 2, ..."""
-        epoch, batch = divmod(k - 1, self.n_batches)
-        if epoch != self.epoch:
-            order = np.random.default_rng([self.seed, epoch]).permutation(len(self.x))
-            self.order, self.epoch = np.array_split(order, self.n_batches), epoch
-        self.which, self.number = self.order[batch], k
+        self.which, self.number = self.epochs.batch(k), k
+
+    @property
+    def n_batches(self):
+        """Iterations of an epoch."""
+        return self.epochs.n_batches
 
     def _padded(self, y):
         """States at t0 from those that are not zero."""

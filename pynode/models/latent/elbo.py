@@ -19,6 +19,7 @@ from pynode.errors import OK
 from pynode.fields.field import Field, run
 from pynode.fields.make import field
 from pynode.fields.system import System
+from pynode.optim.minibatches import Epochs
 
 LOG_2PI = math.log(2 * math.pi)
 
@@ -279,6 +280,11 @@ class Decoder:
     ----------
     networks, series, options, dtype : see `Encoder`
     n_samples : int
+
+    Attributes
+    ----------
+    nfe : int
+        Evaluations of the latent equation by the forward solve of the last call of `gradient`.
     """
 
     def __init__(self, networks, series, options, dtype, n_samples=1):
@@ -314,6 +320,7 @@ class Decoder:
         raw = self.problem.run(
             theta[self.part].astype(self.dtype), y0=z0.astype(self.dtype), gradient="discrete", wrt_y0=True
         )
+        self.nfe = int(raw["nfe"].sum())
         return np.where(raw["status"] == OK, raw["sample_loss"], np.nan), raw["g_theta"], raw["g_y0"].astype(np.float64)
 
 
@@ -360,6 +367,8 @@ class Elbo:
     ----------
     failed : int
         Series whose solve failed in an iteration and which took no part in it, over all iterations.
+    nfe : int
+        Evaluations of the latent equation in forward solves so far.
     """
 
     def __init__(
@@ -378,39 +387,37 @@ class Elbo:
     ):
         self.networks, self.series = networks, series
         self.options = encoder_options, options
-        self.batch_size = len(series) if batch_size is None else min(batch_size, len(series))
+        self.epochs = Epochs(len(series), batch_size, (seed, 1), at_most=True)
         self.n_samples, self.seed, self.dtype = n_samples, seed, dtype
         self.beta_of, self.context = (lambda k: 1.0) if beta is None else beta, context
-        self.failed, self.part = 0, None
+        self.failed, self.nfe, self.taken = 0, 0, 0
         self.draw(1)
 
     @property
     def n_batches(self):
         """Iterations of an epoch."""
-        return -(-len(self.series) // self.batch_size)
+        return self.epochs.n_batches
 
     def draw(self, k):
         """The minibatch, the noise and beta of iteration k = 1, 2, ..."""
         self.beta = float(self.beta_of(k))
         changes = self.n_batches > 1 or (self.context is not None and self.context[0] < self.context[1])
-        part = divmod(k - 1, self.n_batches) if changes else (0, 0)
-        if part != self.part:
-            self.part = part
-            self._take(*part)
+        k_taken = k if changes else 1
+        if k_taken != self.taken:
+            self._take(k_taken)
         shape = (self.n_samples, len(self.chosen), self.networks.latent)
         self.eps = np.random.default_rng([self.seed, 2, k]).standard_normal(shape)
 
-    def _take(self, epoch, part):
-        n, self.chosen = len(self.series), self.series
-        which = np.arange(n)
-        if self.n_batches > 1:
-            order = np.random.default_rng([self.seed, 1, epoch]).permutation(n)
-            which = np.sort(np.array_split(order, self.n_batches)[part])
-            self.chosen = self.series.take(which)
+    def _take(self, k):
+        """Prepare the solves of the series of iteration k."""
+        self.taken = k
+        which = np.sort(self.epochs.batch(k))
+        self.chosen = self.series.take(which) if self.n_batches > 1 else self.series
         seen = self.chosen
         if self.context is not None:
             low, high = self.context
-            seen = seen.until(np.random.default_rng([self.seed, 3, epoch]).uniform(low, high, n)[which])
+            epoch, _ = self.epochs.place(k)
+            seen = seen.until(np.random.default_rng([self.seed, 3, epoch]).uniform(low, high, len(self.series))[which])
         encoding, decoding = self.options
         self.encoder = Encoder(self.networks, seen, encoding, self.dtype)
         self.decoder = Decoder(self.networks, self.chosen, decoding, self.dtype, self.n_samples)
@@ -423,6 +430,7 @@ class Elbo:
         mean, log_std = np.split(_posterior(nets.head, h, part), 2, axis=1)
         std = np.exp(log_std)
         nll, g_generator, g_z0 = self.decoder.gradient(theta, (mean + std * self.eps).reshape(-1, L))
+        self.nfe += self.decoder.nfe
         nll, g_z0 = nll.reshape(S, -1), g_z0.reshape(S, -1, L) / S
         solved = ~np.isnan(nll).any(axis=0)
         self.failed += int((~solved).sum())
