@@ -19,7 +19,7 @@ _HOMES = {
     "pynode.data.csv": ["read_csv"],
     "pynode.data.signal": ["Signal"],
     "pynode.data.files": ["ModelFileError"],
-    "pynode.programs.tracing": ["TraceError"],
+    "pynode.programs.traced": ["TraceError"],
     "pynode.programs.functions": ["sigmoid", "softplus", "relu", "erf", "silu", "gelu", "elu", "leaky_relu"],
     "pynode.fields.field": ["Field"],
     "pynode.fields.make": ["field", "mlp"],

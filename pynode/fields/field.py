@@ -11,7 +11,7 @@ from pynode.fields import constraints, parameters
 from pynode.fields.parameters import Parameter
 from pynode.programs import derivatives
 from pynode.programs.program import Program
-from pynode.programs.tracing import TraceError, trace_of
+from pynode.programs.traced import TraceError, trace_of
 
 
 @dataclass(frozen=True, eq=False, repr=False)

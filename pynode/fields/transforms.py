@@ -15,7 +15,8 @@ from pynode.fields.field import BoundField, Field, inlined, run
 from pynode.fields.parameters import checked_theta
 from pynode.programs.builder import Builder
 from pynode.programs.derivatives import Cotangent, pullback, pushforward
-from pynode.programs.tracing import new_trace, trace, trace_of
+from pynode.programs.traced import trace_of
+from pynode.programs.tracing import new_trace, trace
 
 
 class Cotangents(NamedTuple):

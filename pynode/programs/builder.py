@@ -1,38 +1,25 @@
 """The builder that writes programs: constants folded, common subexpressions shared, dead code removed."""
 
-from collections.abc import Callable
-from typing import TYPE_CHECKING, Any
+from collections.abc import Callable, Iterable, Sequence
+from typing import TYPE_CHECKING, Any, Protocol, cast
 
 import numpy as np
+from numpy.typing import ArrayLike, NDArray
 
-from pynode.programs.program import ACCUMULATING, COMMUTATIVE, OPS, SAME, Instr, Program
-
-# Exact in floating point, or cheap enough to do once in Python: folded when all operands are constants.
-FOLD: dict[str, Callable] = {
-    "NEG": np.negative,
-    "ABS": np.abs,
-    "SIGN": np.sign,
-    "SQUARE": np.square,
-    "RECIP": np.reciprocal,
-    "STEP": lambda a: np.where(a > 0, 1.0, 0.0),
-    "ADD": np.add,
-    "SUB": np.subtract,
-    "MUL": np.multiply,
-    "DIV": np.divide,
-    "LT": np.less,
-    "LE": np.less_equal,
-    "EQ": np.equal,
-    "WHERE": lambda m, a, b: np.where(m != 0, a, b),
-}
+from pynode.programs.program import ACCUMULATING, COMMUTATIVE, OPS, READS_THETA, SAME, Instr, Program
+from pynode.programs.simplify import simplified
 
 
 class Pool:
     """An append-only pool of numbers; equal arrays are stored once."""
 
-    def __init__(self, dtype):
-        self.dtype, self.values, self.where = dtype, [], {}
+    def __init__(self, dtype: type[np.number[Any]]) -> None:
+        self.dtype = dtype
+        self.values: list[Any] = []
+        self.where: dict[bytes, int] = {}
 
-    def add(self, values):
+    def add(self, values: ArrayLike) -> int:
+        """The place of these numbers, put there now or before."""
         values = np.ascontiguousarray(values, dtype=self.dtype).ravel()
         key = values.tobytes()
         if key not in self.where:
@@ -40,8 +27,19 @@ class Pool:
             self.values.extend(values.tolist())
         return self.where[key]
 
-    def get(self, offset, size):
+    def get(self, offset: int, size: int) -> NDArray[Any]:
+        """The numbers at a place."""
         return np.array(self.values[offset : offset + size], dtype=self.dtype)
+
+
+class Sink(Protocol):
+    """What takes in the gradient of a parameter vector, part by part."""
+
+    def acc(self, p: int, a: int, /) -> None:
+        """Add register a from element p on."""
+
+    def acc_outer(self, p: int, a: int, b: int, /) -> None:
+        """Add a b^T, row by row, from element p on."""
 
 
 class Builder:
@@ -55,6 +53,7 @@ class Builder:
     Parameters
     ----------
     slot_sizes : sequence of int
+        Sizes of the inputs.
     n_theta, n_grad : sequence of int
         Lengths of the parameter vectors and of the gradients.
     """
@@ -63,23 +62,26 @@ class Builder:
 
         def __getattr__(self, name: str) -> Callable[..., int]: ...  # the elementwise operations, set below
 
-    def __init__(self, slot_sizes, n_theta=(0,), n_grad=()):
+    def __init__(self, slot_sizes: Sequence[int], n_theta: Sequence[int] = (0,), n_grad: Sequence[int] = ()) -> None:
         self.sizes = [int(n) for n in slot_sizes]
         self.n_slots = len(self.sizes)
-        self.n_theta, self.n_grad = tuple(n_theta), tuple(n_grad)
-        self.made: list[Any] = [None] * self.n_slots  # the instruction that makes each register
+        self.n_theta = tuple(n_theta)
+        self.n_grad = tuple(n_grad)
+        self.made: list[Instr | None] = [None] * self.n_slots  # the instruction that makes each register
         self.varying = [True] * self.n_slots  # False: depends on theta and constants only
-        self.accumulated = []
-        self.seen = {}
-        self.consts, self.index = Pool(np.float64), Pool(np.int32)
+        self.accumulated: list[Instr] = []
+        self.seen: dict[tuple[str, int, int, int, int, int, int, int], int] = {}
+        self.consts = Pool(np.float64)
+        self.index = Pool(np.int32)
 
     @property
-    def slots(self):
+    def slots(self) -> list[int]:
+        """The registers of the inputs."""
         return list(range(self.n_slots))
 
     # Writing
 
-    def emit(self, op, size, a=-1, b=-1, c=-1, p=0, q=0, k=0):
+    def emit(self, op: str, size: int, a: int = -1, b: int = -1, c: int = -1, p: int = 0, q: int = 0, k: int = 0) -> int:
         """The register of this instruction, written now or before."""
         if op in COMMUTATIVE and a > b:
             a, b = b, a
@@ -95,7 +97,7 @@ class Builder:
             self.seen[key] = out
         return self.seen[key]
 
-    def acc(self, k, p, a):
+    def acc(self, k: int, p: int, a: int) -> None:
         """grad_k[p:] += register a."""
         ins = self.made[a]
         if ins is not None and ins.op == "OUTER":
@@ -103,107 +105,63 @@ class Builder:
         else:
             self.accumulated.append(Instr("ACC", -1, a, p=p, k=k))
 
-    def acc_outer(self, k, p, a, b):
+    def acc_outer(self, k: int, p: int, a: int, b: int) -> None:
         """grad_k[p:] += a b^T."""
         self.accumulated.append(Instr("ACC_OUTER", -1, a, b, p=p, k=k))
 
     # Leaves
 
-    def const(self, values):
+    def const(self, values: ArrayLike) -> int:
+        """A register that holds these numbers."""
         values = np.asarray(values, dtype=np.float64).ravel()
         return self.emit("CONST", values.size, p=self.consts.add(values))
 
-    def full(self, size, value):
+    def full(self, size: int, value: float) -> int:
+        """A register that holds one number, `size` times."""
         return self.const(np.full(size, float(value)))
 
-    def param(self, p, size, k=0):
+    def param(self, p: int, size: int, k: int = 0) -> int:
+        """Parameters p to p + size of the vector k."""
         return self.emit("PARAM", size, p=p, k=k)
 
-    def theta(self, k=0):
+    def theta(self, k: int = 0) -> int | None:
         """The whole parameter vector k (None where it is empty). Reads of its parts do not keep it alive."""
         return self.param(0, self.n_theta[k], k) if self.n_theta[k] else None
 
-    def const_value(self, r):
+    def const_value(self, r: int) -> NDArray[np.float64] | None:
         """The value of a constant register, None for any other."""
         ins = self.made[r]
         return self.consts.get(ins.p, self.sizes[r]) if ins is not None and ins.op == "CONST" else None
 
-    def is_const(self, r, value):
+    def is_const(self, r: int, value: float) -> bool:
+        """Whether a register holds this number everywhere."""
         values = self.const_value(r)
         return values is not None and bool((values == value).all())
 
     # Elementwise
 
-    def same(self, op, *x):
+    def same(self, op: str, *x: int) -> int:
         """An elementwise operation on registers of one size, simplified where that is exact."""
         if len({self.sizes[r] for r in x}) != 1:
             raise ValueError(f"{op} of registers of different sizes {[self.sizes[r] for r in x]}")
-        simple = self._simplify(op, x)
+        simple = simplified(self, op, x)
         return self.emit(op, self.sizes[x[0]], *x) if simple is None else simple
 
-    def _simplify(self, op, x):
-        values = [self.const_value(r) for r in x]
-        if op in FOLD and all(v is not None for v in values):
-            with np.errstate(all="ignore"):
-                return self.const(FOLD[op](*values))
-        ins = self.made[x[0]]
-        if op == "NEG" and ins is not None and ins.op == "NEG":
-            return ins.a
-        if op == "WHERE" and values[0] is not None:
-            chosen = values[0] != 0
-            return x[1] if chosen.all() else x[2] if not chosen.any() else None
-        if len(x) == 2:
-            return self._simplify_binary(op, *x)
-        return None
-
-    def _simplify_binary(self, op, x, y):
-        negated = [r.a if r is not None and r.op == "NEG" else None for r in (self.made[x], self.made[y])]
-        if op == "ADD":
-            if self.is_const(x, 0.0) or self.is_const(y, 0.0):
-                return y if self.is_const(x, 0.0) else x
-            if negated[1] is not None:
-                return self.sub(x, negated[1])
-            if negated[0] is not None:
-                return self.sub(y, negated[0])
-            return self._with_bias(x, y) or self._with_bias(y, x)
-        if op == "SUB":
-            if self.is_const(y, 0.0):
-                return x
-            if self.is_const(x, 0.0):
-                return self.neg(y)
-            return self.add(x, negated[1]) if negated[1] is not None else None
-        if op in ("MUL", "DIV") and self.is_const(y, 1.0):
-            return x
-        if op in ("MUL", "DIV") and self.is_const(y, -1.0):
-            return self.neg(x)
-        if op == "MUL":
-            if self.is_const(x, 1.0) or self.is_const(x, -1.0):
-                return self.mul(y, x)
-            return self.square(x) if x == y else None
-        return None
-
-    def _with_bias(self, product, bias):
-        """AFFINE without bias + PARAM of the same theta -> AFFINE with bias."""
-        f, g = self.made[product], self.made[bias]
-        if f is None or g is None or f.op != "AFFINE" or f.q >= 0 or g.op != "PARAM" or f.k != g.k:
-            return None
-        return self.emit("AFFINE", self.sizes[product], f.a, p=f.p, q=g.p, k=f.k)
-
-    def total(self, terms):
-        """The sum of a list of registers; None (zero) terms are left out, None for an empty sum."""
-        terms = [r for r in terms if r is not None]
-        result = terms[0] if terms else None
-        for r in terms[1:]:
-            result = self.add(result, r)
+    def total(self, terms: Iterable[int | None]) -> int | None:
+        """The sum of registers; None (zero) terms are left out, None for an empty sum."""
+        result: int | None = None
+        for r in terms:
+            if r is not None:
+                result = r if result is None else self.add(result, r)
         return result
 
-    def scale(self, factor, x):
+    def scale(self, factor: float, x: int) -> int:
         """A Python number times a register."""
         return self.mul(self.full(self.sizes[x], factor), x)
 
     # Moving
 
-    def gather(self, x, index):
+    def gather(self, x: int, index: ArrayLike) -> int:
         """out[i] = x[index[i]]."""
         index = np.asarray(index, dtype=np.int64).ravel()
         source, n = self.made[x], index.size
@@ -220,11 +178,10 @@ class Builder:
             return self.emit("SLICE", n, x, p=index[0], q=step)
         return self.emit("GATHER", n, x, p=self.index.add(index))
 
-    def _gather_through(self, ins, index):
-        """The gather read from the operands of the instruction that made its source, where that is
-        possible."""
+    def _gather_through(self, ins: Instr, index: NDArray[np.int64]) -> int | None:
+        """The gather read from the operands of the instruction that made its source, where that is possible."""
         if ins.op == "CONST":
-            return self.const(self.const_value(ins.out)[index])
+            return self.const(self.consts.get(ins.p, self.sizes[ins.out])[index])
         if ins.op == "SLICE":
             return self.gather(ins.a, ins.p + ins.q * index)
         if ins.op == "GATHER":
@@ -245,21 +202,22 @@ class Builder:
                 return self.gather(ins.b, index - cut)
         return None
 
-    def slice(self, x, start, size, step=1):
+    def slice(self, x: int, start: int, size: int, step: int = 1) -> int:
+        """out[i] = x[start + i step]."""
         return self.gather(x, start + step * np.arange(size))
 
-    def broadcast(self, x, size):
+    def broadcast(self, x: int, size: int) -> int:
         """A register of one feature repeated; one of the right size is returned as it is."""
         return x if self.sizes[x] == size else self.gather(x, np.zeros(size, dtype=np.int64))
 
-    def scatter(self, x, index, size):
+    def scatter(self, x: int, index: ArrayLike, size: int) -> int:
         """out = 0; out[index[i]] += x[i]."""
         index = np.asarray(index, dtype=np.int64).ravel()
         if index.size == size and np.array_equal(np.sort(index), np.arange(size)):
             return self.gather(x, np.argsort(index))
         return self.emit("SCATTER", size, x, p=self.index.add(index))
 
-    def concat(self, *xs):
+    def concat(self, *xs: int) -> int:
         """Registers one after the other, by halves."""
         if len(xs) == 1:
             return xs[0]
@@ -267,22 +225,26 @@ class Builder:
             half = len(xs) // 2
             return self.concat(self.concat(*xs[:half]), self.concat(*xs[half:]))
         x, y = xs
-        f, g, nx, ny = self.made[x], self.made[y], self.sizes[x], self.sizes[y]
+        f = self.made[x]
+        g = self.made[y]
+        nx = self.sizes[x]
+        ny = self.sizes[y]
         if f is not None and g is not None and f.op == g.op:
             if f.op == "CONST":
-                return self.const(np.concatenate([self.const_value(x), self.const_value(y)]))
+                return self.const(np.concatenate([self.consts.get(f.p, nx), self.consts.get(g.p, ny)]))
             if f.op == "PARAM" and f.k == g.k and f.p + nx == g.p:
                 return self.param(f.p, nx + ny, f.k)
             if f.op == "SLICE" and f.a == g.a and f.q == g.q == 1 and f.p + nx == g.p:
                 return self.slice(f.a, f.p, nx + ny)
         return self.emit("CONCAT", nx + ny, x, y)
 
-    def sum(self, x):
+    def sum(self, x: int) -> int:
+        """The sum of the elements of a register."""
         return x if self.sizes[x] == 1 else self.emit("SUM", 1, x)
 
     # Matrices (stored row by row)
 
-    def matvec(self, A, x):
+    def matvec(self, A: int, x: int) -> int:
         """out (m) = A x, A (m n), x (n)."""
         n = self.sizes[x]
         m = self.sizes[A] // n
@@ -294,7 +256,7 @@ class Builder:
             return self.emit("AFFINE", m, x, p=ins.p, q=-1, k=ins.k)
         return self.emit("MATVEC", m, A, x)
 
-    def matvec_t(self, A, x):
+    def matvec_t(self, A: int, x: int) -> int:
         """out (n) = A^T x, A (m n), x (m)."""
         m = self.sizes[x]
         n = self.sizes[A] // m
@@ -306,10 +268,11 @@ class Builder:
             return self.emit("AFFINE_T", n, x, p=ins.p, k=ins.k)
         return self.emit("MATVEC_T", n, A, x)
 
-    def outer(self, x, y):
+    def outer(self, x: int, y: int) -> int:
+        """out (m n) = x y^T, x (m), y (n)."""
         return self.emit("OUTER", self.sizes[x] * self.sizes[y], x, y)
 
-    def _transpose_of(self, A, m, n):
+    def _transpose_of(self, A: int, m: int, n: int) -> int | None:
         """The register that A (m n) is the written-out transpose of, else None."""
         ins = self.made[A]
         if ins is None or ins.op != "GATHER" or self.sizes[ins.a] != m * n:
@@ -319,15 +282,24 @@ class Builder:
 
     # Programs
 
-    def replay(self, program, slots, thetas=None, sinks=()):
+    def replay(
+        self,
+        program: Program,
+        slots: Sequence[int | None],
+        thetas: Sequence[int | None] | None = None,
+        sinks: Sequence[Sink | None] = (),
+    ) -> list[Any]:
         """Write another program here.
 
         Parameters
         ----------
-        slots : registers for its slots (None where the size is 0)
-        thetas : registers of its parameter vectors (None where empty); default: this builder's own
-        sinks : for each of its gradients, an object with ``acc(p, a)`` and ``acc_outer(p, a, b)``, or None
-        to drop it
+        program : Program
+        slots : list
+            Registers for its slots (None where the size is 0).
+        thetas : list, optional
+            Registers of its parameter vectors (None where empty); default: this builder's own.
+        sinks : list, optional
+            For each of its gradients what takes it in, or None to drop it.
 
         Returns
         -------
@@ -335,35 +307,47 @@ class Builder:
             The register here of each register there.
         """
         thetas = [self.theta(k) for k in range(len(program.n_theta))] if thetas is None else thetas
-        sinks = list(sinks) + [None] * (len(program.n_grad) - len(sinks))
-        env = list(slots) + [None] * (len(program.sizes) - program.n_slots)
+        sinks = [*sinks, *[None] * (len(program.n_grad) - len(sinks))]
+        env: list[Any] = list(slots) + [None] * (len(program.sizes) - program.n_slots)
         for ins in program.instructions:
             x = [env[r] for r in ins.operands]
             if ins.op not in ACCUMULATING:
                 env[ins.out] = self._again(program, ins, x, thetas)
-            elif sinks[ins.k] is not None:
-                (sinks[ins.k].acc if ins.op == "ACC" else sinks[ins.k].acc_outer)(ins.p, *x)
+                continue
+            sink = sinks[ins.k]
+            if sink is not None:
+                (sink.acc if ins.op == "ACC" else sink.acc_outer)(ins.p, *x)
         return env
 
-    def inline(self, program, slots, thetas=None, sinks=()):
+    def inline(
+        self,
+        program: Program,
+        slots: Sequence[int | None],
+        thetas: Sequence[int | None] | None = None,
+        sinks: Sequence[Sink | None] = (),
+    ) -> list[int | None]:
         """`replay`, returning the output registers (None for zero)."""
         env = self.replay(program, slots, thetas, sinks)
         return [env[r] if r >= 0 else None for r in program.outputs]
 
-    def _again(self, program, ins, x, thetas):
-        op, size = ins.op, program.sizes[ins.out]
+    def _again(self, program: Program, ins: Instr, x: list[Any], thetas: Sequence[int | None]) -> int:
+        """An instruction of another program written here."""
+        op = ins.op
+        size = program.sizes[ins.out]
+        theta = cast(int, thetas[ins.k]) if op in READS_THETA else -1
         if OPS[op]["shape"] == "SAME":
             return self.same(op, *x)
         if op == "AFFINE":
-            W, bias = weights(self, thetas[ins.k], ins, size, program.sizes[ins.a])
-            return self.total([self.matvec(W, x[0]), bias])
+            W, bias = weights(self, theta, ins, size, program.sizes[ins.a])
+            product = self.matvec(W, x[0])
+            return product if bias is None else self.add(product, bias)
         if op == "AFFINE_T":
-            return self.matvec_t(weights(self, thetas[ins.k], ins, program.sizes[ins.a], size)[0], x[0])
+            return self.matvec_t(weights(self, theta, ins, program.sizes[ins.a], size)[0], x[0])
         if op == "CALL":
             raise ValueError("a callback field cannot be used inside another field: it is Python code, not a program")
-        return {
+        write: dict[str, Callable[[], int]] = {
             "CONST": lambda: self.const(program.consts[ins.p : ins.p + size]),
-            "PARAM": lambda: self.slice(thetas[ins.k], ins.p, size),
+            "PARAM": lambda: self.slice(theta, ins.p, size),
             "MATVEC": lambda: self.matvec(*x),
             "MATVEC_T": lambda: self.matvec_t(*x),
             "OUTER": lambda: self.outer(*x),
@@ -373,11 +357,12 @@ class Builder:
             "CONCAT": lambda: self.concat(*x),
             "GATHER": lambda: self.gather(x[0], program.index[ins.p : ins.p + size]),
             "SCATTER": lambda: self.scatter(x[0], program.index[ins.p : ins.p + program.sizes[ins.a]], size),
-        }[op]()
+        }
+        return write[op]()
 
     # Finishing
 
-    def finish(self, outputs, forward=None):
+    def finish(self, outputs: Sequence[int | None], forward: int | None = None) -> Program:
         """The program: dead code removed, cut into segments, registers numbered anew.
 
         Parameters
@@ -387,33 +372,40 @@ class Builder:
             How many leading outputs the forward segment computes (default all); what only the others and the
             accumulated gradients need is the reverse segment.
         """
-        outputs = [-1 if r is None else r for r in outputs]
-        first = outputs if forward is None else outputs[:forward]
-        early = self._needed(first)
-        live = self._needed(outputs + [r for ins in self.accumulated for r in ins.operands])
-        written = [ins for ins in self.made[self.n_slots :] if live[ins.out]]
+        roots = [-1 if r is None else r for r in outputs]
+        early = self._needed(roots if forward is None else roots[:forward])
+        live = self._needed(roots + [r for ins in self.accumulated for r in ins.operands])
+        written = [ins for ins in self._written() if live[ins.out]]
         prologue = [ins for ins in written if not self.varying[ins.out]]
         now = [ins for ins in written if self.varying[ins.out] and early[ins.out]]
         later = [ins for ins in written if self.varying[ins.out] and not early[ins.out]]
-        return self._number(outputs, prologue, now, later)
+        return self._number(roots, prologue, now, later)
 
-    def _needed(self, roots):
+    def _written(self) -> list[Instr]:
+        return [ins for ins in self.made if ins is not None]
+
+    def _needed(self, roots: Iterable[int]) -> list[bool]:
+        """Which registers these depend on."""
         needed = [False] * len(self.sizes) + [False]  # the last one stands for register -1
         for r in roots:
             needed[r] = True
-        for ins in reversed(self.made[self.n_slots :]):
+        for ins in reversed(self._written()):
             if needed[ins.out]:
                 for r in ins.operands:
                     needed[r] = True
         return needed
 
-    def _number(self, outputs, prologue, now, later):
-        new, sizes, code = {-1: -1, **{r: r for r in self.slots}}, self.sizes[: self.n_slots], []
-        consts, index = Pool(np.float64), Pool(np.int32)
+    def _number(self, outputs: list[int], prologue: list[Instr], now: list[Instr], later: list[Instr]) -> Program:
+        """The program of these instructions, with registers and constants numbered anew."""
+        new = {-1: -1, **{r: r for r in self.slots}}
+        sizes = self.sizes[: self.n_slots]
+        code = []
+        consts = Pool(np.float64)
+        index = Pool(np.int32)
         for ins in [*prologue, *now, *later, *self.accumulated]:
             p = ins.p
             if ins.op == "CONST":
-                p = consts.add(self.const_value(ins.out))
+                p = consts.add(self.consts.get(p, self.sizes[ins.out]))
             elif ins.op in ("GATHER", "SCATTER"):
                 p = index.add(self.index.get(p, self.sizes[ins.out if ins.op == "GATHER" else ins.a]))
             if ins.out >= 0:
@@ -433,15 +425,14 @@ class Builder:
         )
 
 
-def weights(b, theta, ins, m, n):
-    """Registers of the matrix (m n) and of the bias (None where there is none) that an affine instruction
-    reads."""
+def weights(b: Builder, theta: int, ins: Instr, m: int, n: int) -> tuple[int, int | None]:
+    """Registers of the matrix (m n) and of the bias (None where there is none) that an affine instruction reads."""
     bias = b.slice(theta, ins.q, m) if ins.op == "AFFINE" and ins.q >= 0 else None
     return b.slice(theta, ins.p, m * n), bias
 
 
-def _elementwise(op):
-    def method(self, *x):
+def _elementwise(op: str) -> Callable[..., int]:
+    def method(self: Builder, *x: int) -> int:
         return self.same(op, *x)
 
     method.__name__ = op.lower()

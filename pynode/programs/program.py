@@ -4,12 +4,20 @@ The format (slots, segments, outputs) is described in docs/program.md, the opera
 A `Program` is frozen data; the C core checks it once, when `Program.core` is first used, and executes it.
 """
 
+from collections.abc import Callable, Mapping, Sequence
 from functools import cached_property
-from typing import NamedTuple
+from typing import Any, NamedTuple, Self
 
 import numpy as np
+from numpy.typing import ArrayLike, DTypeLike, NDArray
 
 from pynode import _core
+
+Callback = Callable[
+    [int, NDArray[np.float64], NDArray[np.float64], NDArray[np.float64] | None, NDArray[np.float64] | None], ArrayLike
+]
+"""What CALL instructions run: call(which, t (n,), y (n, d), u (n, m), seed (n, n_out)) -> (n, size) array."""
+
 
 OPS = _core.OPS
 """name -> {"code": int, "shape": str, "operands": int}, from csrc/ops.def."""
@@ -31,8 +39,7 @@ READS_THETA = ("PARAM", "AFFINE", "AFFINE_T")
 
 
 class Instr(NamedTuple):
-    """One instruction; the fields of docs/program.md, with the name of the operation in place of its
-    number."""
+    """One instruction: the fields of docs/program.md, with the name of the operation in place of its number."""
 
     op: str
     out: int
@@ -44,11 +51,13 @@ class Instr(NamedTuple):
     k: int = 0
 
     @property
-    def operands(self):
+    def operands(self) -> tuple[int, ...]:
+        """The registers that it reads."""
         return (self.a, self.b, self.c)[: OPS[self.op]["operands"]]
 
 
-def _frozen(values, dtype, shape=None):
+def _frozen(values: ArrayLike, dtype: DTypeLike, shape: tuple[int, ...] | None = None) -> NDArray[Any]:
+    """A copy that cannot be written to."""
     array = np.array(values, dtype=dtype)
     if shape is not None:
         array = array.reshape(shape)
@@ -75,33 +84,45 @@ class Program:
         How many instructions are in the prologue, the forward and the reverse part.
     """
 
-    def __init__(self, sizes, n_slots, code, consts, index, outputs, n_theta, n_grad, segments):
+    def __init__(
+        self,
+        sizes: Sequence[int],
+        n_slots: int,
+        code: ArrayLike,
+        consts: ArrayLike,
+        index: ArrayLike,
+        outputs: Sequence[int],
+        n_theta: Sequence[int],
+        n_grad: Sequence[int],
+        segments: Sequence[int],
+    ) -> None:
         self.sizes = tuple(int(n) for n in sizes)
         self.n_slots = int(n_slots)
-        self.code = _frozen(code, np.int32, (-1, 8))
-        self.consts = _frozen(consts, np.float64)
-        self.index = _frozen(index, np.int32)
+        self.code: NDArray[np.int32] = _frozen(code, np.int32, (-1, 8))
+        self.consts: NDArray[np.float64] = _frozen(consts, np.float64)
+        self.index: NDArray[np.int32] = _frozen(index, np.int32)
         self.outputs = tuple(int(r) for r in outputs)
         self.n_theta = tuple(int(n) for n in n_theta)
         self.n_grad = tuple(int(n) for n in n_grad)
         self.segments = tuple(int(n) for n in segments)
 
     @property
-    def slot_sizes(self):
+    def slot_sizes(self) -> tuple[int, ...]:
+        """Sizes of the inputs."""
         return self.sizes[: self.n_slots]
 
     @property
-    def output_sizes(self):
+    def output_sizes(self) -> tuple[int | None, ...]:
         """Sizes of the outputs, None for one that is identically zero."""
         return tuple(self.sizes[r] if r >= 0 else None for r in self.outputs)
 
     @cached_property
-    def instructions(self):
+    def instructions(self) -> tuple[Instr, ...]:
         """The code as a tuple of `Instr`."""
         return tuple(Instr(NAMES[row[0]], *row[1:]) for row in self.code.tolist())
 
     @cached_property
-    def core(self):
+    def core(self) -> _core.Program:
         """The checked C object."""
         return _core.Program(
             sizes=np.array(self.sizes, dtype=np.int32),
@@ -115,17 +136,21 @@ class Program:
             segments=np.array(self.segments, dtype=np.int32),
         )
 
-    def check(self):
+    def check(self) -> None:
         """Raise ValueError if an index, a size or an offset is wrong."""
         self.core  # noqa: B018
 
-    def evaluate(self, slots, thetas, callbacks=None):
+    def evaluate(
+        self, slots: Sequence[NDArray[np.float64]], thetas: Sequence[NDArray[np.float64]], callbacks: Callback | None = None
+    ) -> tuple[list[NDArray[np.float64] | None], list[NDArray[np.float64]]]:
         """Run the program on numbers.
 
         Parameters
         ----------
         slots : list of (B, size) arrays
+            The inputs.
         thetas : list of 1-d arrays
+            The parameter vectors.
         callbacks : callable, optional
             What CALL instructions run.
 
@@ -138,13 +163,12 @@ class Program:
         thetas = [np.ascontiguousarray(theta) for theta in thetas]
         return _core.evaluate(self.core, slots, thetas, callbacks)
 
-    def uses_slot(self, slot):
+    def uses_slot(self, slot: int) -> bool:
         """Whether any instruction or output reads the input slot."""
         return slot in self.outputs or any(ins.op == "CALL" or slot in ins.operands for ins in self.instructions)
 
-    def to_dict(self):
-        """Plain data, for files. Operations are stored by name, so that a file outlives a change of their
-        numbers."""
+    def to_dict(self) -> dict[str, Any]:
+        """Plain data, for files. Operations are stored by name, so that a file outlives a change of numbers."""
         names = sorted({ins.op for ins in self.instructions})
         code = self.code.copy()
         code[:, 0] = [names.index(ins.op) for ins in self.instructions]
@@ -162,9 +186,8 @@ class Program:
         }
 
     @classmethod
-    def from_dict(cls, data):
-        """Inverse of `to_dict`. Arrays may be nested lists; the C core checks every index when it is first
-        used."""
+    def from_dict(cls, data: Mapping[str, Any]) -> Self:
+        """Inverse of `to_dict`. Arrays may be nested lists; the C core checks every index when first used."""
         data = dict(data)
         names = data.pop("ops")
         unknown = sorted(set(names) - set(OPS))
@@ -176,17 +199,17 @@ class Program:
         code[:, 0] = np.array([OPS[name]["code"] for name in names], dtype=np.int32)[code[:, 0]]
         return cls(code=code, **data)
 
-    def __getstate__(self):
+    def __getstate__(self) -> dict[str, Any]:
         return {name: value for name, value in self.__dict__.items() if name not in ("core", "instructions")}
 
-    def __repr__(self):
+    def __repr__(self) -> str:
         n = len(self.code)
         return (
             f"Program({n} instruction{'s' * (n != 1)}, slots {self.slot_sizes}, "
             f"outputs {self.output_sizes}, parameters {self.n_theta})"
         )
 
-    def disassemble(self):
+    def disassemble(self) -> str:
         """A readable listing."""
         prologue, forward, reverse = self.segments
         cuts = {
@@ -203,9 +226,10 @@ class Program:
         outputs = ", ".join("0" if r < 0 else f"r{r}" for r in self.outputs)
         return "\n".join([*lines, f"outputs {outputs}"])
 
-    def _line(self, ins):
+    def _line(self, ins: Instr) -> str:
         """One instruction as text, e.g. ``r4(16) = AFFINE r1  W=theta0[0:32] b=theta0[32:48]``."""
-        sizes, regs = self.sizes, ins.operands
+        sizes = self.sizes
+        regs = ins.operands
         text = f"{ins.op} " + " ".join(f"r{r}" for r in regs)
         if ins.op in ACCUMULATING:
             return f"grad{ins.k}[{ins.p}:{ins.p + int(np.prod([sizes[r] for r in regs]))}] += {text}"

@@ -14,7 +14,7 @@ from pynode.fields.field import Field
 from pynode.fields.make import field, mlp
 from pynode.fields.transforms import divergence, grad, hvp, jacobian, jvp, vjp
 from pynode.programs.functions import ACTIVATIONS
-from pynode.programs.tracing import TraceError
+from pynode.programs.traced import TraceError
 
 pytestmark = pytest.mark.usefixtures("backend")
 B = 5

@@ -8,7 +8,6 @@ from reference_interpreter import backend  # noqa: F401
 from pynode.fields.make import field, mlp
 from pynode.programs.builder import Builder
 from pynode.programs.derivatives import (
-    RULES,
     Cotangent,
     GradSink,
     backsolve_program,
@@ -18,6 +17,7 @@ from pynode.programs.derivatives import (
     vjp_program,
 )
 from pynode.programs.program import OPS, SAME
+from pynode.programs.rules import RULES
 
 pytestmark = pytest.mark.usefixtures("backend")
 B, N = 3, 6  # samples, size of the state; theta has N parameters too

@@ -2,6 +2,8 @@
 
 import math
 import re
+import subprocess
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -11,7 +13,8 @@ from reference_interpreter import backend  # noqa: F401
 from pynode.fields.make import field, mlp
 from pynode.fields.transforms import grad
 from pynode.programs import functions
-from pynode.programs.tracing import FUNCTIONS, UFUNCS, Traced, TraceError, new_trace, trace
+from pynode.programs.traced import FUNCTIONS, UFUNCS, Traced, TraceError
+from pynode.programs.tracing import new_trace, trace
 
 pytestmark = pytest.mark.usefixtures("backend")
 
@@ -339,6 +342,23 @@ def test_the_line_named_is_the_users():
     message = refused(branch, (3,))
     number = int(re.search(rf"{re.escape(__file__)}:(\d+)", message).group(1))
     assert number == branch.__code__.co_firstlineno + 1
+
+
+def test_the_line_named_is_the_users_where_another_module_refuses():
+    net = mlp(2, (3,))
+
+    def wrong(t, y, th):
+        return th.net(y, y, y, y)
+
+    with pytest.raises(TraceError, match="not 4 arguments") as caught:
+        field(state=2, theta={"net": net})(wrong)
+    assert f"{__file__}:{wrong.__code__.co_firstlineno + 1}: return th.net(y, y, y, y)" in str(caught.value)
+
+
+def test_programs_do_not_import_scipy():
+    code = "import sys, pynode.programs.functions, pynode.programs.tracing; print([m for m in sys.modules if m == 'scipy'])"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "[]"
 
 
 def test_wrong_results():
