@@ -13,7 +13,7 @@ from pynode import plots
 from pynode.app import report
 from pynode.data.trajectories import Trajectories
 from pynode.models import NeuralODE
-from pynode.plots import misfit, parts, phases
+from pynode.plots import misfit, parts, paths
 
 pytest.importorskip("matplotlib")
 
@@ -29,7 +29,7 @@ def model(request):
 
 def test_every_picture(model):
     d = len(model.names_)
-    for kind in plots.PICTURES:
+    for kind in plots.PICTURES["trajectories"]:
         if kind != "overview":
             assert report.png(model.plot(kind), dpi=40).startswith(b"\x89PNG")
     axes = model.plot("trajectories").axes
@@ -221,10 +221,10 @@ def test_ragged_trajectories_with_gaps(d):
 def test_means_of_noise_and_of_a_trend():
     rng = np.random.default_rng(0)
     t, r = np.linspace(0, 1, 4000), rng.standard_normal(4000)
-    at, mean, half = misfit._binned(t, r)
+    at, mean, half = misfit.binned_means(t, r)
     assert len(at) == 24 and np.mean(np.abs(mean) < half) > 0.7
-    assert np.mean(np.abs(misfit._binned(t, r + np.sin(9 * t))[1]) < half) < 0.4
-    assert len(misfit._binned(t[:20], r[:20])[0]) == 0
+    assert np.mean(np.abs(misfit.binned_means(t, r + np.sin(9 * t))[1]) < half) < 0.4
+    assert len(misfit.binned_means(t[:20], r[:20])[0]) == 0
 
 
 def test_outliers_lie_at_the_edge(plane):
@@ -266,12 +266,12 @@ def test_width_of_the_tube():
 
     ax = Figure().subplots()
     path = np.stack([np.linspace(0, 10, 20), np.ones(20)], axis=1)
-    lost = phases._tube(ax, path, path + np.array([5.0, 0.3]), False, np.array([10.0, 4.0]))
+    lost = paths.draw_tube(ax, path, path + np.array([5.0, 0.3]), False, np.array([10.0, 4.0]))
     vertices = np.concatenate([p.vertices for p in ax.collections[0].get_paths()])
     assert not lost.any() and np.allclose(np.unique(vertices[:, 1].round(9)), [0.7, 1.3])  # across, not along
-    assert phases._tube(ax, path, path + np.array([0.0, 3.0]), False, np.array([10.0, 4.0])).all()
+    assert paths.draw_tube(ax, path, path + np.array([0.0, 3.0]), False, np.array([10.0, 4.0])).all()
     path = np.exp(path)
-    phases._tube(ax, path, path * np.exp([0.0, 0.3]), True, np.array([10.0, 4.0]))
+    paths.draw_tube(ax, path, path * np.exp([0.0, 0.3]), True, np.array([10.0, 4.0]))
     vertices = np.concatenate([p.vertices for p in ax.collections[-1].get_paths()])
     assert np.allclose(np.unique(np.log(vertices[:, 1]).round(9)), [0.7, 1.3])
 
@@ -453,7 +453,7 @@ def test_legends_fit(width):
     ax = figure.subplots()
     for label in labels:
         ax.plot([0, 1], label=label)
-    parts.draw_head(figure, ax, "")
+    parts.draw_heading(figure, ax, "")
     figure.draw_without_rendering()
     box = figure.legends[0].get_window_extent()
     assert box.x0 >= 0 and box.x1 <= 100 * width and len(labels_of(figure)) == 6

@@ -307,18 +307,16 @@ class CNF(FlowModel):
         return y if everything else np.ascontiguousarray(y[:, -1])
 
     def plot(self, kind="overview", X=None):
-        """A picture (needs matplotlib): "overview", "density", "flow" or "training", see `pynode.pictures.flows`.
+        """A picture (needs matplotlib): "overview", "density", "flow" or "training", see `pynode.plots`.
 
         Returns
         -------
         matplotlib.figure.Figure
         """
-
-        from pynode.plots import density
+        from pynode.plots.registry import draw
 
         self._fitted()
-        one_of("kind", kind, density.PICTURES)
-        return density.PICTURES[kind](self, X)
+        return draw("density", kind, self, X)
 
     def _restore(self, content):
         self.field_ = self._field(self.n_features_in_)

@@ -147,7 +147,7 @@ class _Predictor(FlowModel):
         return self.readout_(1.0, end, *([self.theta_[p : p + q]] if q else []))
 
     def plot(self, kind="overview", X=None, y=None):
-        """A picture (needs matplotlib): "overview", "regions", "flow" or "training", see `pynode.pictures.carried`.
+        """A picture (needs matplotlib): "overview", "regions", "flow" or "training", see `pynode.plots`.
 
         Parameters
         ----------
@@ -159,12 +159,10 @@ class _Predictor(FlowModel):
         -------
         matplotlib.figure.Figure
         """
-
-        from pynode.plots import flow
+        from pynode.plots.registry import draw
 
         self._fitted()
-        one_of("kind", kind, flow.PICTURES)
-        return flow.PICTURES[kind](self, X, y)
+        return draw("samples", kind, self, X, y)
 
     def _restore(self, content):
         self.field_, self.readout_, self.lift_ = parts = self._parts(self.n_features_in_, self._restore_targets(content))

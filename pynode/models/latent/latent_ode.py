@@ -673,22 +673,18 @@ class LatentODE(SeriesEstimator):
             Data and posterior curves with 90 % bands; posterior means in latent space; the loss while training.
         t, Y, u : as in `predict`, optional
             Series to show; default those of the fit.
-        **options : see `pynode.models.latent_plots`
+        **options
+            Further arguments of `pynode.plots.series` or `pynode.plots.latent_space`.
 
         Returns
         -------
         matplotlib.figure.Figure
         """
-
-        from pynode.plots import latent
+        from pynode.plots.registry import draw
 
         self._fitted()
-        if kind not in latent.PICTURES:
-            raise ValueError(f"kind={kind!r} is not one of {', '.join(latent.PICTURES)}")
-        data = self.data_ if t is None else self._data(t, Y, u)[0]
-        if data is None and kind != "loss":
-            raise ValueError("the model was stored without its data: give the series, plot(kind, t, Y)")
-        return latent.PICTURES[kind](self, data, **options)
+        data = None if t is None else self._data(t, Y, u)[0]
+        return draw("latent", kind, self, data, **options)
 
     # ---- Parameters and files ------------------------------------------------------------------------------------
 

@@ -378,12 +378,10 @@ class NeuralODE(Rollouts):
         -------
         matplotlib.figure.Figure
         """
-        from pynode import plots
+        from pynode.plots.registry import draw
 
         self._fitted()
-        if kind not in plots.PICTURES:
-            raise ValueError(f"kind={kind!r} is not one of {', '.join(plots.PICTURES)}")
-        return plots.PICTURES[kind](self, **options)
+        return draw("trajectories", kind, self, **options)
 
     # ---- Parameters and files ------------------------------------------------------------------------------------
 
