@@ -127,20 +127,20 @@ def model_summary(model):
         ("field", f"{what}, {model.field_.n_params} parameters"),
         (
             "fitted to",
-            f"{report['n_observed']} numbers in {report['n_trajectories']} "
-            + ("trajectory" if report["n_trajectories"] == 1 else "trajectories"),
+            f"{report['n_observed']} numbers in {report['n_samples']} "
+            + ("trajectory" if report["n_samples"] == 1 else "trajectories"),
         ),
         ("residual (root mean square)", "; ".join(f"{k} {number(v)}" for k, v in report["rmse"].items())),
         (f"noise of {report['noise_of']}, estimated", "; ".join(f"{k} {number(v)}" for k, v in report["noise"].items())),
         ("loss", number(report["loss"])),
         (
             "training",
-            f"{report['status']}, {report['seconds']:.1f} s, {report['evaluations']} gradients, "
+            f"{report['status']}, {report['seconds']:.1f} s, {report['n_evaluations']} gradients, "
             f"{report['nfe']} field evaluations",
         ),
         (
             "solver",
-            f"{model.method}, rtol {model.rtol:g}, atol {model.atol:g}, random_state {report['seed']}",
+            f"{model.method}, rtol {model.rtol:g}, atol {model.atol:g}, random_state {report['random_state']}",
         ),
     ]
     if model.field_.inputs:
@@ -156,7 +156,7 @@ def model_summary(model):
 def model_notes(model):
     """What a reader must know before trusting the model: a list of sentences."""
     report = model.report_
-    sentences = [str(words) for words in report.get("warnings", ())]
+    sentences = []
     if report["status"] not in ("finished",):
         sentences.append(f"Training did not end by itself ({report['status']}): more iterations may fit better.")
     for stage in report["stages"]:

@@ -38,7 +38,7 @@ def priced(model, cost):
     ValueError
         The model has no control inputs.
     """
-    model._fitted()
+    model.check_is_fitted()
     units, equation, decoder = model.units_, model.networks_.generator.field, model.networks_.decoder
     if not units.m:
         raise ValueError("this model has no control inputs, so there is nothing to plan: fit(t, Y, u=...)")
@@ -51,7 +51,7 @@ def priced(model, cost):
         rate = cost(th.decoder(z) * units.scale + units.shift, u)
         return np.concatenate([dz, np.stack([_scalar(rate)])])
 
-    return plant, np.concatenate(model._parameters())
+    return plant, np.concatenate([model.equation_theta_, model.decoder_theta_])
 
 
 def _scalar(rate):

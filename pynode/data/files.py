@@ -18,7 +18,7 @@ import numpy as np
 FORMAT = "pynode model"
 
 
-VERSION = 1
+VERSION = 2
 
 
 MAX_BYTES = 1 << 30
@@ -128,6 +128,11 @@ def _read_archive(archive):
         raise ModelFileError(
             f"written by a newer version of pynode (file format {version}, this one reads {VERSION}): "
             "upgrade pynode to read it"
+        )
+    if version < VERSION:
+        raise ModelFileError(
+            f"written by an older version of pynode (file format {version}, this one reads {VERSION}): "
+            "fit the model again"
         )
     declared = header["arrays"]
     if set(declared) != set(members):

@@ -1,31 +1,162 @@
-"""What models read back from their files: vectors, histories and reports, checked."""
+"""What models read back from their files, checked: values, vectors, histories, reports, trajectories."""
+
+import math
+from collections.abc import Iterable, Sequence
+from typing import Any, TypeVar
 
 import numpy as np
+from numpy.typing import NDArray
+
+from pynode.data.signal import Signal
+from pynode.data.trajectories import Trajectories
+from pynode.optim.result import HISTORY
+
+T = TypeVar("T")
+
+REPORT: dict[str, type] = {
+    "status": str,
+    "message": str,
+    "loss": float,
+    "nfe": float,
+    "seconds": float,
+    "n_iter": int,
+    "n_params": int,
+    "n_samples": int,
+    "n_failed": int,
+    "random_state": int,
+    "warnings": list,
+    "version": str,
+}
+"""What the report of every model holds."""
 
 
-def stored_vector(array, shape, what):
+# ---- Values
+
+
+def of_type(value: Any, kind: type[T], what: str) -> T:
+    """The value if it is of this type; for a float None is NaN, and an integer will do."""
+    found: Any = value
+    if kind is float:
+        found = math.nan if value is None else value
+        if type(found) is int and abs(found) < 2**53:
+            found = float(found)
+    if type(found) is not kind:
+        raise ValueError(f"{what} is not of type {kind.__name__}")
+    return found
+
+
+def texts(values: Any, what: str) -> tuple[str, ...]:
+    """A tuple of texts."""
+    if not isinstance(values, list) or not all(type(value) is str for value in values):
+        raise ValueError(f"{what} must be a list of texts, not {values!r}")
+    return tuple(values)
+
+
+def without_nan(value: Any) -> Any:
+    """The same with None for numbers that JSON lacks."""
+    if isinstance(value, dict):
+        return {key: without_nan(item) for key, item in value.items()}
+    if isinstance(value, list):
+        return [without_nan(item) for item in value]
+    return None if isinstance(value, float) and not np.isfinite(value) else value
+
+
+# ---- Arrays
+
+
+def stored_array(array: Any, shape: tuple[int, ...], what: str) -> NDArray[np.float64]:
     """An array from a file, if it is finite and of this shape."""
     good = isinstance(array, np.ndarray) and array.dtype == np.float64 and array.shape == shape
     if not good or not np.isfinite(array).all():
         raise ValueError(f"{what} must be finite and of shape {shape}")
-    return array
+    made: NDArray[np.float64] = array
+    return made
 
 
-def stored_history(stored, names):
-    """A history from a file: vectors of one length."""
-    history = {name: stored[name] for name in names}
-    first = history[names[0]]
-    if any(not isinstance(x, np.ndarray) or x.ndim != 1 or x.shape != first.shape for x in history.values()):
+def optional_array(array: Any, shape: tuple[int, ...], what: str) -> NDArray[np.float64] | None:
+    """The same, or None."""
+    return None if array is None else stored_array(array, shape, what)
+
+
+def stored_history(stored: Any, more: Iterable[str] = ()) -> dict[str, NDArray[Any]]:
+    """A history from a file: vectors of one length; more: names besides those that every model has."""
+    history = {name: stored[name] for name in (*HISTORY, *more)}
+    shape = np.shape(history["loss"])
+    if any(not isinstance(x, np.ndarray) or x.ndim != 1 or x.shape != shape for x in history.values()):
         raise ValueError("the history must be vectors of one length")
     return history
 
 
-def stored_report(stored, kinds):
-    """A report from a file: a number or text for each name."""
-    report = {name: stored[name] for name in kinds}
+def stored_report(stored: Any, more: dict[str, type], names: Sequence[str] = ()) -> dict[str, Any]:
+    """A report from a file.
+
+    Parameters
+    ----------
+    stored : object
+    more : dict
+        Types by name of what this model has besides REPORT; a dict is a number for each of `names`.
+    names : sequence of str
+        States.
+    """
+    stored = of_type(stored, dict, "the report")
+    kinds = REPORT | more
+    report = {name: of_type(stored[name], kinds[name], f"{name} of the report") for name in stored if name in kinds}
+    if report.keys() != kinds.keys():
+        raise ValueError(f"the report lacks {', '.join(kinds.keys() - report.keys())}")
+    report["warnings"] = list(texts(report["warnings"], "the warnings of the report"))
     for name, kind in kinds.items():
-        if kind is float and type(report[name]) is int:
-            report[name] = float(report[name])
-        if type(report[name]) is not kind:
-            raise ValueError(f"{name} of the report is not of type {kind.__name__}")
+        if kind is dict:
+            if tuple(report[name]) != tuple(names):
+                raise ValueError(f"{name} of the report is not by state")
+            report[name] = {state: of_type(x, float, name) for state, x in report[name].items()}
     return report
+
+
+# ---- Trajectories
+
+
+def data_to_dict(data: Trajectories) -> dict[str, Any]:
+    """Trajectories as plain data and arrays."""
+    return {
+        "t": np.concatenate(data.t),
+        "y": np.concatenate(data.y),
+        "lengths": np.array(data.lengths, dtype=np.int64),
+        "ids": [i if isinstance(i, (str, int)) else str(i) for i in data.ids],
+        "signal": None if data.signal is None else _signal_to_dict(data.signal),
+    }
+
+
+def data_from_dict(stored: Any, names: tuple[str, ...], time_name: str) -> Trajectories:
+    """Trajectories from a file."""
+    t, y, lengths = stored["t"], stored["y"], stored["lengths"]
+    if lengths.ndim != 1 or (lengths < 1).any() or lengths.sum() != len(t) or y.shape != (len(t), len(names)):
+        raise ValueError("the lengths of the trajectories do not fit the data")
+    if not all(type(i) in (str, int) for i in stored["ids"]):
+        raise ValueError("ids must be strings or integers")
+    cuts = np.cumsum(lengths)[:-1]
+    times, values = tuple(np.split(t, cuts)), tuple(np.split(y, cuts))
+    return Trajectories(times, values, names, time_name, tuple(stored["ids"]), _signal_from_dict(stored["signal"]))
+
+
+def _signal_to_dict(signal: Signal) -> dict[str, Any]:
+    return {
+        "kind": signal.kind,
+        "shared": signal.shared,
+        "t": None if signal.kind == "constant" else np.concatenate(signal.t),
+        "u": np.concatenate(signal.u),
+        "lengths": np.array([len(u) for u in signal.u], dtype=np.int64),
+    }
+
+
+def _signal_from_dict(stored: Any) -> Signal | None:
+    if stored is None:
+        return None
+    lengths, u, t = stored["lengths"], stored["u"], stored["t"]
+    if lengths.ndim != 1 or (lengths < 1).any() or lengths.sum() != len(u) or not np.isfinite(u).all():
+        raise ValueError("the control inputs make no sense")
+    cuts = np.cumsum(lengths)[:-1]
+    us = np.split(u, cuts)
+    if stored["kind"] == "constant":
+        return Signal(None, us[0][0] if stored["shared"] else [v[0] for v in us], "constant")
+    ts = np.split(t, cuts)
+    return Signal(ts[0], us[0], stored["kind"]) if stored["shared"] else Signal(ts, us, stored["kind"])

@@ -143,7 +143,7 @@ def _draw_slopes(
     grid = np.linspace(low - margin, high + margin, 400)
     grid = grid[grid > 0] if model.log else grid
     at, when = _at_time(model, data)
-    slope = model.derivative(grid[:, None], at)[:, 0]
+    slope = model.derivative(at, grid[:, None])[:, 0]
     if truth is not None:
         true = true_slopes(truth, grid[:, None], at)[:, 0]
         ax.plot(grid, true, color=TRUTH, lw=5, alpha=0.45, label="true field")
@@ -213,7 +213,7 @@ def _draw_arrows(
     if truth is not None:  # bars, under the arrows of the learned field: where both agree, arrows lie in bars
         bars = {"width": 0.0085, "scale": n * 1.25, "headwidth": 1, "headlength": 0, "headaxislength": 0}
         draw(slice(None), true_slopes(truth, at, time), "true field", color="#f5c6a5", zorder=1, **bars)
-    slopes = model.derivative(at, time)
+    slopes = model.derivative(time, at)
     doubtful = _doubtful(model, at, slopes, high - low, time)
     shape = {"width": 0.0026, "scale": n * 1.4, "headwidth": 4.5, "headlength": 5, "headaxislength": 4.5}
     if not doubtful.all():

@@ -82,12 +82,15 @@ class Training:
     stages : list of Stage
     history : dict of lists
         The columns of STAGED_HISTORY: an entry an iteration.
+    warnings : list of str
+        What training warned of.
     """
 
     theta: np.ndarray
     states: list
     stages: list = _field(default_factory=list)
     history: dict = _field(default_factory=lambda: {name: [] for name in STAGED_HISTORY})
+    warnings: list = _field(default_factory=list)
 
     @classmethod
     def start(cls, theta, data, smoothed):
@@ -247,19 +250,22 @@ class Run:
             else f"the data cannot be followed over {stage.name} (chaos, or too few iterations): "
             f"the parameters fitted to {(known or ['slopes'])[-1]} are kept"
         )
-        warnings.warn(what, FitWarning, stacklevel=5)
+        self.warn(what)
 
     def windows_left_out(self, stage, failed):
         """Some windows could not be solved at the start of a stage."""
         stage.failed = int(failed.sum())
         if self.trial:
             return
-        warnings.warn(
+        self.warn(
             f"{stage.failed} of {len(failed)} windows could not be solved at the start of {stage.name}: "
-            "they take no part in this stage",
-            FitWarning,
-            stacklevel=5,
+            "they take no part in this stage"
         )
+
+    def warn(self, words):
+        """Warn, and remember it for the report."""
+        self.training.warnings.append(words)
+        warnings.warn(words, FitWarning, stacklevel=6)
 
     def begin(self, stage, intervals=None):
         """Open a stage."""
@@ -314,6 +320,7 @@ class Run:
             "states": np.concatenate(training.states),
             "lengths": np.array(lengths, dtype=np.int64),
             "stages": training.report,
+            "warnings": list(training.warnings),
             "more": self.saved(),
         }
 
@@ -330,6 +337,7 @@ class Run:
         self.position, training.theta = saved["position"], saved["theta"]
         training.states = np.split(saved["states"], np.cumsum(saved["lengths"])[:-1])
         training.stages = [Stage(**stage) for stage in saved["stages"]]
+        training.warnings = list(saved["warnings"])
         training.history = {name: x.tolist() for name, x in saved["history"].items()}
         training.history["stage"] = [int(k) for k in training.history["stage"]]
         self.judged = saved["judge"]

@@ -383,7 +383,7 @@ def test_a_network_learns_what_inputs_do():
         assert np.sqrt(np.mean((model.predict(T, y[7, 0], u=u[7]) - y[7]) ** 2)) < 0.03
         assert model.report_["noise"]["y1"] == pytest.approx(0.01, rel=0.25)
         at = np.array([0.3, -0.4])
-        np.testing.assert_allclose(model.derivative([0.5], u=at), true(0.0, [0.5], None, at), atol=0.05)
+        np.testing.assert_allclose(model.derivative(0.0, [0.5], u=at), true(0.0, [0.5], None, at), atol=0.05)
         starts.append(np.abs(model.initial_states(T, noisy, u=u) - y[:, 0]).max())
         assert model.score(T, noisy, u=u) > 0.99
     assert np.median(starts) < 0.03

@@ -76,9 +76,9 @@ def test_everything_comes_back(model, good, reads):
     other = reads(good)
     np.testing.assert_array_equal(other.predict(T, [1, 0]), model.predict(T, [1, 0]))
     np.testing.assert_array_equal(other.predict(T[3:], trajectory=1), model.predict(T[3:], trajectory=1))
-    np.testing.assert_array_equal(other.derivative([1.0, 0.5]), model.derivative([1.0, 0.5]))
+    np.testing.assert_array_equal(other.derivative(0.0, [1.0, 0.5]), model.derivative(0.0, [1.0, 0.5]))
     assert other.get_params() == model.get_params()
-    assert other.names_ == model.names_ and other.seed_ == model.seed_
+    assert other.names_ == model.names_ and other.random_state_ == model.random_state_
     assert other.report_ == model.report_
     for name, values in model.history_.items():
         np.testing.assert_array_equal(other.history_[name], values)
@@ -245,6 +245,7 @@ def test_a_bomb_is_refused_unopened(good, reads, monkeypatch):
         (lambda h: [1], "does not name a model"),
         (lambda h: h.update(format="other"), "does not name a model"),
         (lambda h: h.update(version=files.VERSION + 1), "newer version of pynode"),
+        (lambda h: h.update(version=files.VERSION - 1), "older version of pynode"),
         (lambda h: h.update(version="1"), "makes no sense"),
         (lambda h: h["arrays"].pop("theta") and None, "not those that the header lists"),
         (lambda h: h["arrays"].update(theta=["|O", [20]]), "never hold"),
@@ -257,7 +258,7 @@ def test_a_bomb_is_refused_unopened(good, reads, monkeypatch):
         (lambda h: h["content"].update(names=[["x"], "v"]), "names"),
         (lambda h: h["content"]["scaling"].update(t_scale=0), "positive"),
         (lambda h: h["content"]["scaling"].update(t_scale="1"), "valid model"),
-        (lambda h: h["content"]["report"].update(seed="x"), "valid model"),
+        (lambda h: h["content"]["report"].update(random_state="x"), "valid model"),
         (lambda h: h["content"].update(report=3), "report"),
         (lambda h: h["content"]["data"].update(ids=[1]), "ids"),
         (lambda h: h["content"]["data"].update(t={"$array": "nothing"}), "not a model file"),

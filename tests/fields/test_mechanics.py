@@ -258,7 +258,7 @@ def test_learned_interaction_is_the_true_one(species):
     assert lotka.relative_error(model, along) < 0.03 and lotka.relative_error(model, around) < 0.05
     assert lotka.relative_error(plain, around) > 3 * lotka.relative_error(model, around)
     learned, std = lotka.interaction_with_band(model, along)
-    assert np.allclose(learned, model.derivative(along) - lotka.known(along), atol=1e-12)
+    assert np.allclose(learned, model.derivative(0.0, along) - lotka.known(along), atol=1e-12)
     assert np.mean(np.abs(learned - lotka.true_interaction(along)) < 3 * std) > 0.8
     for line, (value, name) in zip(lotka.law(along, learned), ((-0.9, "xy"), (0.8, "xy")), strict=True):
         coefficient, term = line.split(" ")

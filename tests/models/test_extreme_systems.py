@@ -27,7 +27,7 @@ def test_chaos_over_long_times_keeps_what_windows_taught():
     clean, noisy, _ = measured(lorenz, start[:2], t, 0.02)
     with pytest.warns(FitWarning, match="cannot be followed over whole trajectories"):
         model = NeuralODE(random_state=0, max_iter=30).fit(t, noisy)
-    slope, learned = lorenz(0.0, clean[0]), model.derivative(clean[0])
+    slope, learned = lorenz(0.0, clean[0]), model.derivative(0.0, clean[0])
     assert np.sqrt(np.mean((learned - slope) ** 2)) < 0.2 * slope.std()
 
 
@@ -39,4 +39,4 @@ def test_exponential_decay():
     for sigma, limit in ((0.0, 1e-4), (0.01, 0.05)):
         y = clean + sigma * np.random.default_rng(0).standard_normal(clean.shape)
         model = NeuralODE(hidden=(8,), random_state=0).fit(t, y)
-        assert np.abs(model.derivative(grid) + 2 * grid).max() < limit
+        assert np.abs(model.derivative(0.0, grid) + 2 * grid).max() < limit

@@ -42,7 +42,7 @@ def test_fitzhugh_nagumo_by_a_network():
     for i in range(2):
         for at in (clean[i, 40], clean[i, 90]):
             exact = nerve(0.0, at, NERVE, current[i])
-            np.testing.assert_allclose(model.derivative(at, u=current[i]), exact, atol=0.1)
+            np.testing.assert_allclose(model.derivative(0.0, at, u=current[i]), exact, atol=0.1)
 
 
 @pytest.mark.parametrize("optimizer", ["levenberg-marquardt", "lbfgs"])
@@ -85,7 +85,7 @@ def test_lorenz_from_short_windows():
     t, clean, y = butterfly(4, 201)
     model = NeuralODE(hidden=(16,), windows=(5, 10), random_state=0).fit(t, y)
     slope = lorenz(0.0, clean, CHAOS)
-    assert np.sqrt(np.mean((model.derivative(clean) - slope) ** 2)) < 0.05 * slope.std()
+    assert np.sqrt(np.mean((model.derivative(0.0, clean) - slope) ** 2)) < 0.05 * slope.std()
     np.testing.assert_allclose(list(model.report_["noise"].values()), 0.05, rtol=0.2)
 
 
@@ -118,7 +118,7 @@ def test_double_well():
     assert np.median(mse) < 4e-4 and (mse < 4e-4).sum() >= 5  # of 8: measured 4e-5 and 6; below the noise
     assert 0.7 < np.mean(np.abs(mean - new) < 1.645 * std) <= 1  # measured 0.86 for a nominal 0.9
     for x in (-1.0, 1.0):  # the wells are at rest
-        assert np.abs(model.derivative([x, 0.0])).max() < 0.05
+        assert np.abs(model.derivative(0.0, [x, 0.0])).max() < 0.05
 
 
 # ---- A damped oscillator -------------------------------------------------------------------------------------------
@@ -181,7 +181,7 @@ def test_oscillator_with_a_part_unknown():
     )
     assert model.theta_[0] == pytest.approx(1.5, abs=0.03)
     v = np.linspace(-1.2, 1.2, 9)
-    friction = model.derivative(np.stack([0 * v, v], axis=1))[:, 1]
+    friction = model.derivative(0.0, np.stack([0 * v, v], axis=1))[:, 1]
     np.testing.assert_allclose(friction, -0.4 * v**3, atol=0.1)  # at the ends; measured 0.05
 
 
@@ -196,7 +196,7 @@ def lab_errors(sigma, optimizer="auto"):
     for seed in range(6):
         noisy = y + sigma * np.random.default_rng(seed).standard_normal(y.shape)
         model = NeuralODE(hidden=(8,), optimizer=optimizer, random_state=0).fit(t, noisy)
-        errors.append(np.abs(model.derivative(grid) + 2 * grid).max())
+        errors.append(np.abs(model.derivative(0.0, grid) + 2 * grid).max())
     return errors, model
 
 

@@ -359,7 +359,7 @@ def test_minibatches_cover_the_series_and_depend_on_seed_and_number_only():
 def test_refined_it_is_nearer_and_says_better_how_near(fitted):
     t, y, phase = sines(seed=3)
     clean = np.concatenate([np.stack([np.sin(s + p), np.cos(s + p)], axis=1) for s, p in zip(t, phase, strict=True)])
-    plain = pn.LatentODE._from_content(fitted._content())
+    plain = pn.LatentODE.from_content(fitted.to_content())
     plain.refine = 0
     errors, covers = [], []
     for model in (plain, fitted):
@@ -369,9 +369,6 @@ def test_refined_it_is_nearer_and_says_better_how_near(fitted):
     assert errors[1] < 0.8 * errors[0]
     assert covers[1] > covers[0]
     assert fitted.bound(t, y)["elbo"].mean() > plain.bound(t, y)["elbo"].mean()
-    content = fitted._content()
-    del content["params"]["refine"]  # as files of before it was there: what they said then
-    assert (np.array(pn.LatentODE._from_content(content).encode(t, y)) == plain.encode(t, y)).all()
 
 
 def test_it_learns(fitted):
@@ -501,7 +498,7 @@ def test_a_checkpoint_of_other_data_is_refused(tmp_path):
 def test_a_callback_stops():
     t, y, _ = sines(n=4)
     model = pn.LatentODE(max_iter=50, random_state=0).fit(t, y, callback=lambda iteration: iteration.number == 3)
-    assert model.report_["status"] == "stopped" and model.report_["iterations"] == 3
+    assert model.report_["status"] == "stopped" and model.report_["n_iter"] == 3
     assert (model.history_["nfe"] > 0).all()
 
 

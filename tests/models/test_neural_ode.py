@@ -43,9 +43,9 @@ def test_van_der_pol_reaches_the_noise(vdp):
 def test_the_field_is_learned_in_the_units_of_the_data(vdp):
     data, model = vdp
     y = np.concatenate(data.train.y)[::7]
-    error = model.derivative(y) - data.field(0.0, y)
+    error = model.derivative(0.0, y) - data.field(0.0, y)
     assert np.sqrt(np.median(error**2)) < 0.1
-    assert model.derivative(y[0]).shape == (2,)
+    assert model.derivative(0.0, y[0]).shape == (2,)
 
 
 def test_lynx_hare_beats_persistence():
@@ -62,7 +62,7 @@ def test_the_derivative_of_a_log_model_agrees_with_its_predictions():
     model = NeuralODE(log=True, **QUICK).fit(T, np.exp(0.5 * CIRCLE))
     h, y0 = 1e-3, np.array([1.3, 0.8])
     y = model.predict([0, h, 2 * h], y0)
-    np.testing.assert_allclose((y[2] - y[0]) / (2 * h), model.derivative(y[1]), rtol=1e-5)
+    np.testing.assert_allclose((y[2] - y[0]) / (2 * h), model.derivative(0.0, y[1]), rtol=1e-5)
     assert (y > 0).all()
 
 
@@ -118,7 +118,7 @@ def test_the_units_of_states_do_not_matter_to_a_field_of_ones_own(size):
     np.testing.assert_allclose(model.theta_, [2.0, 0.3], rtol=1e-3)
 
 
-def test_the_same_seed_gives_the_same_bits(circle):
+def test_the_same_random_state_gives_the_same_bits(circle):
     again = NeuralODE(**QUICK).fit(T, CIRCLE)
     np.testing.assert_array_equal(again.theta_, circle.theta_)
     np.testing.assert_array_equal(again.history_["loss"], circle.history_["loss"])
@@ -127,9 +127,9 @@ def test_the_same_seed_gives_the_same_bits(circle):
 
 
 @pytest.mark.filterwarnings("ignore::pynode.fit.FitWarning")  # three iterations, any seed
-def test_no_seed_reports_the_one_it_drew():
+def test_no_random_state_reports_the_one_it_drew():
     model = NeuralODE(**QUICK | {"random_state": None, "max_iter": 3}).fit(T, CIRCLE)
-    again = NeuralODE(**QUICK | {"random_state": model.seed_, "max_iter": 3}).fit(T, CIRCLE)
+    again = NeuralODE(**QUICK | {"random_state": model.random_state_, "max_iter": 3}).fit(T, CIRCLE)
     np.testing.assert_array_equal(again.theta_, model.theta_)
 
 
@@ -268,7 +268,7 @@ def test_chaos_keeps_what_was_learned_from_windows():
             model = NeuralODE(random_state=0).fit(t, noisy)
         assert model.report_["stages"][-1]["status"] == "undone"
         rmse.append(max(model.report_["rmse"].values()))
-        error = model.derivative(Y) - lorenz(0.0, Y)
+        error = model.derivative(0.0, Y) - lorenz(0.0, Y)
         assert np.sqrt(np.mean(error**2)) < 0.1 * np.std(lorenz(0.0, Y))
     assert np.median(rmse) < 0.2 * Y.std()
 
@@ -330,7 +330,7 @@ def test_a_field_of_another_size():
         lambda m: m.predict(T, [1, 0]),
         lambda m: m.score(T, CIRCLE),
         lambda m: m.save("x.npz"),
-        lambda m: m.derivative([1, 0]),
+        lambda m: m.derivative(0.0, [1, 0]),
         lambda m: m.plot(),
     ],
 )

@@ -165,7 +165,7 @@ def test_evaluations_are_recorded_and_penalties_cut_them():
     assert plain.history_["loss"][-1] < plain.history_["loss"][0]
     assert (plain.history_["nfe"] > 5).all() and (np.diff(plain.history_["seconds"]) > 0).all()
     assert gentle.history_["nfe"][-1] < plain.history_["nfe"][-1]
-    assert plain.report_["nfe"] == plain.history_["nfe"][-1] and plain.report_["failed"] == 0
+    assert plain.report_["nfe"] == plain.history_["nfe"][-1] and plain.report_["n_failed"] == 0
 
 
 # ---- ResNet ----------------------------------------------------------------------------------------------------------
@@ -391,7 +391,7 @@ def test_regressor_with_a_field_of_ones_own_to_file_and_back(tmp_path):
 
 
 def test_files_that_are_refused(fitted, tmp_path):
-    content = {"model": "NeuralODEClassifier"} | fitted._content()
+    content = {"model": "NeuralODEClassifier"} | fitted.to_content()
     for change in (
         {"theta": content["theta"][:-1]},
         {"scale": -content["scale"]},
@@ -536,7 +536,7 @@ def test_early_stopping_that_never_stops_keeps_the_best_too():
     model = pn.NeuralODERegressor(**STOPPING | {"max_iter": 9}, early_stopping=True, patience=100, loss="huber")
     model.fit(X, y.astype(float), callback=epochs.append)
     validation = model.history_["validation"]
-    assert [e.validation for e in epochs] == validation.tolist() and model.report_["status"] == "max_iter"
+    assert [e.validation for e in epochs] == validation.tolist() and model.report_["status"] == "finished"
     assert np.isfinite(validation).all() and model.report_["loss"] == model.history_["loss"][validation.argmin()]
 
 

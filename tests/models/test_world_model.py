@@ -104,11 +104,11 @@ def test_it_filters_and_forecasts(world):
     t, seen, u, y = swings(40, 25, seed=2)
     signal, k = (t, u, "previous"), 10
     belief = world.filter(t[: k + 1], seen[:, : k + 1], u=signal)
-    mean, std = world.rollout(belief, t[k:], u=signal, return_std=True)
+    mean, std = world.rollout(t[k:], belief, u=signal, return_std=True)
     error = np.sqrt(np.mean((mean - y[:, k:, :1]) ** 2, axis=(0, 2)))
     assert mean.shape == std.shape == (40, 16, 1) and (std > 0).all()
     assert error[0] < 0.15 and error[-1] < 0.3  # of positions with 1
-    away = world.rollout(belief, t[k:], u=(t, 0 * u, "previous")) - y[:, k:, :1]
+    away = world.rollout(t[k:], belief, u=(t, 0 * u, "previous")) - y[:, k:, :1]
     assert np.sqrt(np.mean(away[:, -1] ** 2)) > 1.5 * error[-1]  # the actions matter
 
 
@@ -118,13 +118,13 @@ def test_filter_and_rollout_are_predict(world):
     signal = (t, u, "previous")
     belief = world.filter(t[:11], seen[:, :11], u=signal)
     want = world.predict(t[:11], seen[:, :11], t[10:], u=signal)
-    np.testing.assert_allclose(world.rollout(belief, t[10:], u=signal), want, atol=1e-5)
+    np.testing.assert_allclose(world.rollout(t[10:], belief, u=signal), want, atol=1e-5)
     late = world.filter(t[:11] + 100, seen[:, :11], u=(t + 100, u, "previous"), at=102.4)
     np.testing.assert_allclose(late.mean, world.filter(t[:11], seen[:, :11], u=signal, at=2.4).mean, atol=1e-8)
     one = world.filter(t[:11], seen[1, :11], u=(t, u[1], "previous"))
     np.testing.assert_allclose(one.mean, belief.mean[1], atol=1e-8)
     assert one.mean.shape == (2,) and one.draws.shape == (100, 2) and one.t == t[10]
-    assert [x.shape for x in world.rollout(one, t[10:], u=(t, u[1], "previous"), return_std=True)] == [(11, 1)] * 2
+    assert [x.shape for x in world.rollout(t[10:], one, u=(t, u[1], "previous"), return_std=True)] == [(11, 1)] * 2
     longer = world.filter(t, seen, u=signal)  # the last 2 s of it
     recent = world.filter(t[10:], seen[:, 10:], u=signal)
     np.testing.assert_allclose(longer.mean, recent.mean, atol=1e-8)
@@ -179,7 +179,7 @@ def test_the_cost_is_the_integral_along_the_rollout(world):
     planner = Planner(*priced(world, price), 0.2, 6, -1.0, 1.0, n_plans=1, n_fresh=0, rtol=1e-9, atol=1e-9)
     z, fine = np.array([0.3, -0.5]), np.linspace(0, 1.2, 1201)
     middle = (fine[1:] + fine[:-1]) / 2
-    x = world.rollout(z, np.append(0.0, middle), u=(planner.t, planner.plans[0], "previous"))[1:, 0]
+    x = world.rollout(np.append(0.0, middle), z, u=(planner.t, planner.plans[0], "previous"))[1:, 0]
     u = np.repeat(planner.plans[0, :, 0], 200)
     want = np.sum((x - 0.6) ** 2 + 0.01 * u**2) * 1e-3
     assert planner.cost(planner.plans, z)[0][0] == pytest.approx(want, rel=1e-4)
@@ -224,18 +224,18 @@ def test_bad_inputs_are_named(world):
     with pytest.raises(ValueError, match="known on"):
         world.extrapolate(t, seen, [5.0], u=u)
     with pytest.raises(ValueError, match="known on"):
-        world.rollout([0.0, 0.0], [0.0, 5.0], u=([0.0, 1.0], np.zeros((2, 1))))
+        world.rollout([0.0, 5.0], [0.0, 0.0], u=([0.0, 1.0], np.zeros((2, 1))))
     with pytest.raises(ValueError, match="z has shape"):
-        world.rollout([0.0, 0.0, 0.0], [0.0, 1.0], u=(t, u[0]))
+        world.rollout([0.0, 1.0], [0.0, 0.0, 0.0], u=(t, u[0]))
     with pytest.raises(TypeError, match="Belief"):
-        world.rollout([0.0, 0.0], [0.0, 1.0], u=(t, u[0]), return_std=True)
+        world.rollout([0.0, 1.0], [0.0, 0.0], u=(t, u[0]), return_std=True)
     with pytest.raises(ValueError, match="at="):
         world.filter(t, seen, u=(t, u, "previous"), at=1.0)
     with pytest.raises(ValueError, match="context"):
         pn.LatentODE(context=(2.0, 1.0)).fit(t, seen)
     with pytest.raises(ValueError, match="field has 2 control inputs, u 1"):
         pn.LatentODE(2, field=pn.mlp(2, (3,), inputs=2)).fit(t, seen, u=u)
-    for call in (lambda m: m.filter(t, seen), lambda m: m.rollout([0.0], t), lambda m: priced(m, price)):
+    for call in (lambda m: m.filter(t, seen), lambda m: m.rollout(t, [0.0]), lambda m: priced(m, price)):
         with pytest.raises(pn.models.NotFittedError):
             call(pn.LatentODE())
 

@@ -67,7 +67,7 @@ def same(a, b):
     np.testing.assert_array_equal(a.initial_states_, b.initial_states_)
     for column in ("stage", "loss", "gradient_norm", "validation"):
         np.testing.assert_array_equal(a.history_[column], b.history_[column])
-    for name in ("covariance_", "_state_gain", "_state_covariance"):
+    for name in ("covariance_", "state_gain_", "state_covariance_"):
         mine, theirs = getattr(a, name), getattr(b, name)
         assert (mine is None) == (theirs is None)
         if mine is not None:

@@ -252,7 +252,7 @@ def test_band_of_the_field():
     J, theta = [], model.theta_.copy()
     for k in range(len(theta)):
         model.theta_ = theta + 1e-5 * np.eye(len(theta))[k]
-        J.append((model.derivative(grid[:, None])[:, 0] - slope) / 1e-5)
+        J.append((model.derivative(0.0, grid[:, None])[:, 0] - slope) / 1e-5)
     half = 1.645 * np.sqrt(np.einsum("pn,pq,qn->n", J, model.covariance_, J))
     band = ax.collections[0].get_paths()[0].vertices
     for x, y in ((grid, slope + half), (grid, slope - half)):
@@ -326,8 +326,8 @@ def test_many_data_are_thinned(plane):
     Y = np.tile(plane.predict(t, trajectory=0), (250, 1, 1)) + 0.05 * np.random.default_rng(0).normal(size=(250, 1000, 2))
     model.data_ = Trajectories.from_arrays(t, Y)
     model.initial_states_ = np.tile(plane.initial_states_[0], (250, 1))
-    model._state_gain, model._state_covariance = (
-        np.tile(x[0], (250, 1, 1)) for x in (plane._state_gain, plane._state_covariance)
+    model.state_gain_, model.state_covariance_ = (
+        np.tile(x[0], (250, 1, 1)) for x in (plane.state_gain_, plane.state_covariance_)
     )
     phase, residuals, trajectories = (model.plot(kind) for kind in ("phase", "residuals", "trajectories"))
     ax = phase.axes[0]
@@ -390,7 +390,7 @@ def test_unobserved_states(full):
     path = lines(plots.phase(model).axes[0], "fitted trajectory")[0].get_data()
     t = np.linspace(0, 4, 800)
     states = whole.predict(t, trajectory=0)
-    np.testing.assert_allclose(path, [states[:, 0], whole.derivative(states)[:, 0]], atol=0.02)
+    np.testing.assert_allclose(path, [states[:, 0], whole.derivative(0.0, states)[:, 0]], atol=0.02)
 
 
 def test_a_field_with_inputs_has_no_arrows(plane):

@@ -1,155 +1,146 @@
 """What models whose points are carried by a flow have in common: options, training by epochs, files."""
 
-import math
-import secrets
-import time
-from typing import Any, NamedTuple
+from collections.abc import Callable, Sequence
+from dataclasses import KW_ONLY, dataclass
+from typing import Any, Literal, Self
 
 import numpy as np
+from numpy.typing import NDArray
 
-from pynode import _version
-from pynode.data.arrays import as_integer, as_positive, real_dtype
-from pynode.engine.options import METHODS
+from pynode.data.arrays import as_integer
 from pynode.fields.field import Field
-from pynode.models.base import Estimator, plain_params
-from pynode.models.storage import stored_history, stored_report, stored_vector
-from pynode.models.trajectories.options import widths
+from pynode.models.base import Estimator
+from pynode.models.flows.epochs import Callback, Epochs
+from pynode.models.options import (
+    Activation,
+    AdaptiveMethod,
+    Dtype,
+    Fraction,
+    Integer,
+    OwnField,
+    Positive,
+    Schedule,
+    Seed,
+    Switch,
+    Widths,
+    from_plain,
+    option,
+    to_plain,
+)
+from pynode.models.storage import stored_array, stored_history, stored_report
 from pynode.optim.adam import adam
 from pynode.optim.checkpoint import opened
 from pynode.optim.progress import Progress
-from pynode.optim.result import FitInterrupted
-from pynode.optim.schedules import as_schedule
-from pynode.programs.functions import ACTIVATIONS
-from pynode.training.early_stopping import EarlyStopping, check_fraction, split, split_classes
+from pynode.optim.result import HISTORY, FitInterrupted, FitResult
+from pynode.training.early_stopping import EarlyStopping, split, split_classes
 
-HISTORY = ("loss", "nfe", "seconds", "validation")
-
-
-REPORT = {
-    "status": str,
-    "loss": float,
-    "nfe": float,
-    "seconds": float,
-    "epochs": int,
-    "n_params": int,
-    "n_samples": int,
-    "failed": int,
-    "seed": int,
-    "version": str,
-}
-"""What a report holds: loss and nfe are those of the last epoch, or of the one that early stopping keeps; failed counts
-samples that could not be solved."""
+Rows = tuple[Any, NDArray[np.int64] | None]
+"""Which samples to train on, and which early stopping keeps aside."""
 
 
-class Epoch(NamedTuple):
-    """What a callback of `fit` sees after each epoch; to stop the fit it returns True.
+@dataclass(eq=False, repr=False)
+class FlowOptions(Estimator):
+    """Options that all models of this kind have; each adds its own, and has defaults of its own."""
 
-    loss is the mean over the epoch's batches, nfe the mean number of evaluations of the field a sample, in forward solves,
-    validation the loss on the samples kept aside at the end of the epoch (NaN without early stopping).
-    """
+    hidden: int | Sequence[int] = option(
+        (32, 32), Widths(), "Widths of the hidden layers of the field, a network of state and time."
+    )
+    activation: str = option("tanh", Activation(), "Activation function of the network, see `pynode.mlp`.")
+    _: KW_ONLY
+    field: Field | None = option(None, OwnField(), "A field of your own in place of the network.")
+    method: str = option("bosh3", AdaptiveMethod(), "Runge-Kutta method, see `pynode.solve`.")
+    rtol: float = option(
+        1e-2,
+        Positive(),
+        "Relative tolerance of training, where gradients are exact for the steps taken, however large; predictions use at "
+        "most 1e-6, in float64.",
+    )
+    atol: float = option(1e-2, Positive(), "Absolute tolerance of training; predictions use at most 1e-8, in float64.")
+    max_iter: int = option(100, Integer(1), "Epochs.")
+    batch_size: int = option(64, Integer(1), "Samples of a minibatch.")
+    early_stopping: bool = option(
+        False,
+        Switch(),
+        "Keep some samples aside (of a classifier some of each class), stop when the loss on them, without penalties, no "
+        "longer falls, and keep the best parameters for them.",
+    )
+    validation_fraction: float = option(0.2, Fraction(), "Part of the samples kept aside.")
+    patience: int = option(10, Integer(1), "Epochs without improvement after which training stops.")
+    learning_rate: float = option(1e-2, Positive(), "Learning rate of Adam, see `pynode.fit.adam`.")
+    schedule: str | Callable[[float], float] = option(
+        "cosine", Schedule(), "Schedule of the learning rate, see `pynode.fit.schedules`."
+    )
+    max_gradient: float | None = option(None, Positive(), "Adam shortens longer gradients to this norm.")
+    weight_decay: float = option(0.0, Positive(zero=True), "The loss has weight_decay |theta|^2 added.")
+    kinetic_energy: float = option(
+        0.0, Positive(zero=True), "Strength of a regulariser along the path, see `pynode.fit.with_penalty`."
+    )
+    jacobian_norm: float = option(0.0, Positive(zero=True), "Strength of another one, see there.")
+    scale: bool = option(True, Switch(), "Give features (and the targets of a regressor) mean 0 and variance 1.")
+    dtype: Literal["float32", "float64"] = option("float32", Dtype(), "Floating-point type of the solves of training.")
+    random_state: int | None = option(None, Seed(), "The same seed gives the same model.")
+    verbose: int = option(0, Integer(0, booleans=True), "Show progress while fitting.")
 
-    number: int
-    loss: float
-    nfe: float
-    seconds: float
-    validation: float = math.nan
 
-
-class FlowModel(Estimator):
+class FlowModel(FlowOptions):
     """A model with a field `field_`, parameters `theta_`, and features that are scaled by `shift_` and `scale_`.
 
     A subclass sets what `fit` needs, calls `_train`, and defines `_restore(content)`, which makes its parts again from a
     file and returns how many parameters they have.
     """
 
-    # options, kept by the constructors of subclasses
-    activation: Any
-    batch_size: Any
-    dtype: Any
-    field: Any
-    hidden: Any
-    jacobian_norm: Any
-    kinetic_energy: Any
-    learning_rate: Any
-    max_gradient: Any
-    max_iter: Any
-    method: Any
-    random_state: Any
-    scale: Any
-    schedule: Any
-    verbose: Any
     field_: Field
-    shift_: np.ndarray
-    scale_: np.ndarray
-    # options that pickles of before lack
-    early_stopping: Any = False
-    validation_fraction: Any = 0.2
-    patience: Any = 10
-
-    def _check(self):
-        """Everything that can be said before there are data."""
-        one_of("activation", self.activation, ACTIVATIONS)
-        if self.field is not None and not isinstance(self.field, Field):
-            raise TypeError(f"field must be a Field (pynode.field, pynode.mlp), not {type(self.field).__name__}")
-        one_of("method", self.method, [name for name, row in METHODS.items() if row["error_order"]])
-        check_fraction(self.validation_fraction)
-        for name in ("max_iter", "batch_size", "patience"):
-            as_integer(name, getattr(self, name), 1)
-        for width in widths(self.hidden):
-            as_integer("hidden", width, 1)
-        if self.random_state is not None:
-            as_integer("random_state", self.random_state, 0, 2**32 - 1)
-        for name in ("rtol", "atol", "learning_rate"):
-            as_positive(name, getattr(self, name))
-        for name in ("weight_decay", "kinetic_energy", "jacobian_norm"):
-            as_positive(name, getattr(self, name), zero=True)
-        if self.max_gradient is not None:
-            as_positive("max_gradient", self.max_gradient)
-        as_schedule(self.schedule)
-        if real_dtype(self.dtype) is None:
-            raise ValueError("dtype=None must be 'float32' or 'float64'")
+    shift_: NDArray[np.float64]
+    scale_: NDArray[np.float64]
+    n_features_in_: int
+    n_iter_: int
 
     @property
-    def _penalty(self):
+    def _penalty(self) -> tuple[float, float]:
         return float(self.kinetic_energy), float(self.jacobian_norm)
 
-    def _begin(self):
-        """The seed of this fit."""
-        self.seed_ = secrets.randbits(31) if self.random_state is None else int(self.random_state)
-        return self.seed_
-
-    def _keep_scaling(self, X, weight=None):
+    def _keep_scaling(self, X: NDArray[np.float64], weight: NDArray[np.float64] | None = None) -> None:
         k = self.n_features_in_ = X.shape[1]
         self.shift_, self.scale_ = shift_and_scale(X, weight) if self.scale else (np.zeros(k), np.ones(k))
 
-    def _scaled(self, X):
+    def _scaled(self, X: NDArray[np.float64]) -> NDArray[np.float64]:
         return (X - self.shift_) / self.scale_
 
-    def _rows(self, n, classes=None):
+    def _rows(self, n: int, classes: NDArray[np.int64] | None = None) -> Rows:
         """(kept, aside): which of n samples to train on, and which early stopping keeps aside, or None."""
         if not self.early_stopping:
             return slice(None), None
         if classes is not None:
-            return split_classes(classes, self.validation_fraction, self.seed_)
-        return split(n, self.validation_fraction, self.seed_, "samples")
+            return split_classes(classes, self.validation_fraction, self.random_state_)
+        return split(n, self.validation_fraction, self.random_state_, "samples")
 
-    def _train(self, samples, rows, start, progress, callback, checkpoint):
+    def _train(
+        self,
+        samples: Callable[[Any, tuple[float, float]], Any],
+        rows: Rows,
+        start: NDArray[np.float64],
+        progress: bool | str | None,
+        callback: Callback | None,
+        checkpoint: Any,
+    ) -> Self:
         """Adam on minibatches; the fitted model.
 
         Parameters
         ----------
         samples : callable
-            (rows, (kinetic energy, Jacobian norm)) -> CarriedSamples
+            (rows, (kinetic energy, Jacobian norm)) -> FlowSamples
         rows : see `_rows`
         start : (p,) array
         progress, callback, checkpoint : see `fit`
         """
         label = progress if isinstance(progress, str) else type(self).__name__
-        shown, n = bool(self.verbose) if progress is None else bool(progress), int(self.max_iter)
+        shown = bool(self.verbose) if progress is None else bool(progress)
+        n = int(self.max_iter)
         kept, aside = rows
-        objective, held = samples(kept, self._penalty), None if aside is None else samples(aside, (0.0, 0.0))
+        objective = samples(kept, self._penalty)
+        held = None if aside is None else samples(aside, (0.0, 0.0))
 
-        def what():
+        def what() -> tuple[Any, ...]:
             parts = [part for o in (objective, held) if o is not None for part in (o.x, o.rows)]
             return type(self).__name__, *self._told("verbose"), *parts
 
@@ -157,7 +148,7 @@ class FlowModel(Estimator):
             interrupt = None
             with Progress(n, label, shown) as bar:
                 judge = None if held is None else EarlyStopping(held.value, int(self.patience))
-                epochs = _Epochs(objective, judge, callback, bar)
+                epochs = Epochs(objective, judge, callback, bar)
                 if saved is not None:
                     epochs.attach(saved)
                 try:
@@ -178,31 +169,36 @@ class FlowModel(Estimator):
                 raise interrupt
         return self
 
-    def _keep(self, result, epochs):
+    def _keep(self, result: FitResult, epochs: Epochs) -> None:
         objective, judge, table = epochs.objective, epochs.judge, epochs.table()
-        self.theta_, self.n_iter_, best = result.theta, max(1, len(table)), len(table) - 1
+        best = len(table) - 1
+        self.theta_ = result.theta
+        self.n_iter_ = max(1, len(table))
         self.history_ = dict(zip(HISTORY, table.T.copy(), strict=True))
         if judge is not None and judge.kept is not None:
-            (self.theta_,), best = judge.kept, int(np.argmin(self.history_["validation"]))
+            (self.theta_,) = judge.kept
+            best = int(np.argmin(self.history_["validation"]))
         early = result.status == "stopped" and not epochs.asked
-        self.report_ = {
-            "status": "early" if early else result.status,
-            "loss": float(self.history_["loss"][best] if len(table) else result.loss),
-            "nfe": float(self.history_["nfe"][best]) if len(table) else 0.0,
-            "seconds": epochs.seconds(),
-            "epochs": len(table),
-            "n_params": len(self.theta_),
-            "n_samples": len(objective.x),
-            "failed": objective.failed,
-            "seed": self.seed_,
-            "version": _version.__version__,
-        }
+        status = "early" if early else "finished" if result.status == "max_iter" else result.status
+        failed = objective.failed
+        self.report_ = self._common_report(
+            status,
+            result.message,
+            [f"{failed} times a sample could not be solved and took no part in its iteration"] if failed else [],
+            loss=float(self.history_["loss"][best] if len(table) else result.loss),
+            nfe=float(self.history_["nfe"][best]) if len(table) else 0.0,
+            seconds=epochs.seconds(),
+            n_iter=len(table),
+            n_samples=len(objective.x),
+            n_failed=failed,
+        )
 
     # ---- Files
 
-    def _content(self):
+    def to_content(self) -> dict[str, Any]:
+        """The fitted model as plain data and arrays, for `pynode.data.files.write`."""
         return {
-            "params": plain_params(self),
+            "params": to_plain(self),
             "own_field": self.field is not None,
             "field": self.field_.to_dict(),
             "n_features": self.n_features_in_,
@@ -214,90 +210,29 @@ class FlowModel(Estimator):
         }
 
     @classmethod
-    def _from_content(cls, content):
-        """The model of a file; any exception where it is not one."""
-        params = content["params"]
+    def from_content(cls, content: dict[str, Any]) -> Self:
+        """The model from what a file holds; any exception where that is not one."""
         own = Field.from_dict(content["field"]) if content["own_field"] else None
-        hidden = params["hidden"]
-        model: Any = cls(**params | {"field": own, "hidden": tuple(hidden) if isinstance(hidden, list) else hidden})
-        model._check()
+        model: Self = from_plain(cls, content["params"], field=own)
         k = model.n_features_in_ = as_integer("n_features", content["n_features"], 1, 1 << 20)
-        model.theta_ = stored_vector(content["theta"], (model._restore(content),), "theta")
-        model.shift_ = stored_vector(content["shift"], (k,), "shift")
-        model.scale_ = stored_vector(content["scale"], (k,), "scale")
+        model.theta_ = stored_array(content["theta"], (model._restore(content),), "theta")
+        model.shift_ = stored_array(content["shift"], (k,), "shift")
+        model.scale_ = stored_array(content["scale"], (k,), "scale")
         if not (model.scale_ > 0).all():
             raise ValueError("scale must be positive")
-        history = content["history"]
-        history.setdefault("validation", np.full(len(history["loss"]), np.nan))  # files of before early stopping
-        model.history_ = stored_history(history, HISTORY)
-        model.report_ = stored_report(content["report"], REPORT)
-        model.seed_, model.n_iter_ = model.report_["seed"], max(1, model.report_["epochs"])
+        model.history_ = stored_history(content["history"])
+        model.report_ = stored_report(content["report"], {})
+        model.random_state_ = model.report_["random_state"]
+        model.n_iter_ = max(1, model.report_["n_iter"])
         return model
 
-    def _restore(self, content):
+    def _restore(self, content: dict[str, Any]) -> int:
         raise NotImplementedError
 
 
-class _Epochs:
-    """From iterations of Adam to epochs: a callback for `adam`, with early stopping and what a checkpoint holds of it."""
-
-    def __init__(self, objective, judge, callback, bar):
-        self.objective, self.judge, self.callback, self.bar = objective, judge, callback, bar
-        self.rows, self.losses = [], []
-        self.nfe = self.solved = 0
-        self.asked = False
-        self.start = time.perf_counter()
-
-    def __call__(self, iteration):
-        self.losses.append(iteration.loss)
-        if len(self.losses) < self.objective.n_batches:
-            return False
-        o, loss = self.objective, float(np.mean(self.losses))
-        nfe = (o.nfe - self.nfe) / max(o.solved - self.solved, 1)
-        validation = math.nan if self.judge is None else self.judge(iteration.theta, (iteration.theta,))
-        self.rows.append((loss, nfe, time.perf_counter() - self.start, validation))
-        self.losses, self.nfe, self.solved = [], o.nfe, o.solved
-        told = "" if self.judge is None else f", {validation:.4g} on samples kept aside"
-        self.bar.update(len(self.rows), f"loss {loss:.4g}{told}, {nfe:.1f} evaluations a sample")
-        self.asked = self.callback is not None and self.callback(Epoch(len(self.rows), *self.rows[-1])) is True
-        return self.asked or (self.judge is not None and self.judge.tired)
-
-    def table(self):
-        """(epochs, 4) the columns of HISTORY."""
-        return np.array(self.rows, dtype=np.float64).reshape(-1, len(HISTORY))
-
-    def seconds(self):
-        """At the end of the last epoch."""
-        return self.rows[-1][2] if self.rows else 0.0
-
-    # Checkpoints
-
-    def attach(self, checkpoint):
-        """Give the checkpoint the state, and take what it found."""
-        checkpoint.outer = self._saved
-        if checkpoint.found is not None:
-            self._restore(checkpoint.found["outer"])
-
-    def _saved(self):
-        o = self.objective
-        return {
-            "rows": self.table(),
-            "losses": np.array(self.losses, dtype=np.float64),
-            "counts": [self.nfe, self.solved, o.nfe, o.solved, o.failed],
-            "judge": None if self.judge is None else self.judge.saved(),
-            "seconds": time.perf_counter() - self.start,
-        }
-
-    def _restore(self, saved):
-        self.rows, self.losses = [tuple(row) for row in saved["rows"].tolist()], saved["losses"].tolist()
-        o = self.objective
-        self.nfe, self.solved, o.nfe, o.solved, o.failed = saved["counts"]
-        if self.judge is not None:
-            self.judge.restore(saved["judge"])
-        self.start -= saved["seconds"]
-
-
-def shift_and_scale(x, weight=None):
+def shift_and_scale(
+    x: NDArray[np.float64], weight: NDArray[np.float64] | None = None
+) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
     """(mean, standard deviation) of each column, 1 in place of 0; weight: how often each row counts."""
     if weight is None:
         mean, spread = x.mean(axis=0), x.std(axis=0)
@@ -305,9 +240,3 @@ def shift_and_scale(x, weight=None):
         mean = np.average(x, axis=0, weights=weight)
         spread = np.sqrt(np.average((x - mean) ** 2, axis=0, weights=weight))
     return mean, np.where(spread > 0, spread, 1.0)
-
-
-def one_of(name, value, names):
-    """Refuse a value that is none of the names."""
-    if not isinstance(value, str) or value not in names:
-        raise ValueError(f"{name}={value!r} is not one of {', '.join(names)}")

@@ -5,7 +5,8 @@ from dataclasses import replace
 import numpy as np
 
 from pynode.fields.make import mlp
-from pynode.models.trajectories.options import first_order_options, widths
+from pynode.models.options import widths
+from pynode.models.trajectories.options import first_order_options
 from pynode.models.trajectories.scaling import Scaling
 from pynode.training.curriculum import Training, default_windows
 from pynode.training.early_stopping import Holdout, split
