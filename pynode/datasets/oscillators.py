@@ -70,7 +70,7 @@ def van_der_pol(
         )
     rng = np.random.default_rng(random_state)
     t = np.linspace(0.0, duration, n_times)
-    truth = _van_der_pol_field(float(mu))
+    truth = van_der_pol_field(float(mu))
     y0 = rng.uniform(-3.0, 3.0, (n_train + n_held_out, 2))
     Y = solve(truth, y0, t, method="dop853", rtol=1e-10, atol=1e-10, errors="raise").y
     noisy = Y[:n_train] + noise * rng.standard_normal(Y[:n_train].shape)
@@ -84,7 +84,9 @@ def van_der_pol(
     )
 
 
-def _van_der_pol_field(mu: float) -> Field:
+def van_der_pol_field(mu: float = 1.0) -> Field:
+    """The field of the Van der Pol oscillator, states x and v."""
+
     @field(state=2)
     def van_der_pol(t: Any, y: Any) -> list[Any]:
         x, v = y
