@@ -1,20 +1,21 @@
 """Checking the answers of exercises: `check`, `hint`."""
 
 import difflib
+from typing import Any
 
-from pynode.course.answers import Unanswered, Verdict, Wrong
+from pynode.course.answers import Exercise, Unanswered, Verdict, Wrong
 from pynode.course.exercises import EXERCISES
 
 
-def check(name, answer=...):
+def check(name: str, answer: Any = ...) -> Verdict:
     """Check the answer of an exercise.
 
     Parameters
     ----------
     name : str
         The exercise, as written in the notebook.
-    answer : number, array or function, as the task asks
-        ``...`` or None: no answer yet.
+    answer : number, array or function, default ...
+        As the task asks; ``...`` or None: no answer yet.
 
     Returns
     -------
@@ -25,6 +26,18 @@ def check(name, answer=...):
     ------
     ValueError
         There is no exercise of this name.
+
+    See Also
+    --------
+    pynode.course.hint, pynode.course.quiz
+
+    Examples
+    --------
+    >>> from pynode.course import check
+    >>> check("euler-y2", 0.2096)
+    right: y(0.5) by two Euler steps is 0.209581.
+    >>> check("euler-y2", 0.5474)
+    not yet: That is after one step; one more.
     """
     exercise = _find(name)
     nothing = Verdict(False, f"Wanted: {exercise.empty}. Hint: `hint({name!r})`.", answered=False)
@@ -38,12 +51,38 @@ def check(name, answer=...):
         return Verdict(False, str(wrong))
 
 
-def hint(name):
-    """The hint of an exercise."""
+def hint(name: str) -> Verdict:
+    """The hint of an exercise.
+
+    Parameters
+    ----------
+    name : str
+        The exercise, as written in the notebook.
+
+    Returns
+    -------
+    Verdict
+        An unanswered one; its message is the hint.
+
+    Raises
+    ------
+    ValueError
+        There is no exercise of this name.
+
+    See Also
+    --------
+    pynode.course.check
+
+    Examples
+    --------
+    >>> from pynode.course import hint
+    >>> hint("euler-stability").message
+    'Solve |1 - 2h| = 1.'
+    """
     return Verdict(False, _find(name).hint, answered=False)
 
 
-def _find(name):
+def _find(name: str) -> Exercise:
     if name not in EXERCISES:
         close = difflib.get_close_matches(str(name), EXERCISES, n=3) or EXERCISES
         raise ValueError(f"there is no exercise {name!r}; there are: {', '.join(close)}")

@@ -4,6 +4,7 @@ import ast
 import json
 import math
 import re
+from importlib import import_module
 from pathlib import Path
 
 import numpy as np
@@ -255,6 +256,12 @@ def test_an_empty_function_is_no_answer():
     assert not check("gradient-alpha", lambda *v: ...).answered
     assert not check("resnet-orders", (..., ...)).answered
     assert not check("learning-rates", dict.fromkeys((0.001, 0.005, 0.01, 0.05, 0.1), ...)).answered
+
+
+def test_no_exercise_is_hidden_by_another_of_its_name():
+    folder = ROOT / "pynode" / "course" / "exercises"
+    files = [import_module(f"pynode.course.exercises.{path.stem}") for path in folder.glob("[!_]*.py")]
+    assert sum(len(file.EXERCISES) for file in files) == len(EXERCISES)
 
 
 def test_an_unknown_exercise_names_those_that_are_near():

@@ -29,7 +29,7 @@ def test_lynx_hare_keeps_the_last_years_apart():
 def test_van_der_pol_follows_its_protocol():
     from scipy.integrate import solve_ivp
 
-    data = datasets.van_der_pol(seed=3)
+    data = datasets.van_der_pol(random_state=3)
     assert len(data.train) == 16 and len(data.held_out) == 8 and data.train.lengths == (101,) * 16
     rng = np.random.default_rng(3)
     y0 = rng.uniform(-3, 3, (24, 2))
@@ -205,3 +205,9 @@ def test_data_frames(table):
 
 def test_names_of_the_package():
     assert pn.datasets is datasets
+
+
+def test_no_random_state_gives_other_data_each_time():
+    first, second = (datasets.periodic(None, n_train=2, n_held_out=0) for _ in range(2))
+    assert not np.array_equal(first.train.y[0], second.train.y[0])
+    assert "random_state None" in first.source
