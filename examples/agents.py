@@ -43,7 +43,7 @@ def adaptive_depth(seed=0, n=200, iterations=200, threshold=0.25, horizon=8.0):
     target[:, 1] = np.where(label, 1.0, -1.0)[:, None] * [1.0, 0.0, 0.0]  # where to come to rest
     stop = halting(thinker, threshold)
     options = {"events": stop, "rtol": 1e-5, "atol": 1e-6}
-    objective = pn.EventObjective(thinker, x, [0.0, horizon], target, **options)
+    objective = pn.Objective(thinker, x, [0.0, horizon], target, **options)
     plain = pn.Objective(thinker, x, [0.0, 2.0], target, rtol=1e-5, atol=1e-6)
     start = pn.fit.adam(plain, thinker.init(seed), max_iter=1000, learning_rate=0.03)
     fit = pn.fit.adam(objective, start.theta, max_iter=iterations, learning_rate=0.02)

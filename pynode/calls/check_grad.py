@@ -4,11 +4,14 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
+from pynode.calls.objective import Objective
 from pynode.data.arrays import as_integer, as_positive
 from pynode.data.signal import Signal
-from pynode.engine.objective import Objective
 from pynode.engine.problem import PreparedSolve
 from pynode.engine.solution import Solution
+from pynode.errors import OK
+from pynode.events.forward import solve_with_events
+from pynode.events.rounds import Solver
 from pynode.fields.arguments import as_theta
 
 STENCIL = {1: 3 / 4, 2: -3 / 20, 3: 1 / 60}
@@ -57,7 +60,9 @@ def check_grad(f, y0, t, theta, target=None, *, wrt=("theta",), n_entries=20, de
     """Compare gradients with finite differences on the frozen steps.
 
     The accepted steps of one solve are prescribed to all the others (``grid=``), so that the loss is a smooth function;
-    central differences of order 6.
+    central differences of order 6. Where there are events their times move, so that no steps can be prescribed: the
+    differences are then those of whole solves, and agree with the gradient to about the tolerance divided by `delta`. Ask
+    for tight tolerances there (``method="dop853", rtol=1e-11, atol=1e-12``).
 
     Parameters
     ----------
@@ -76,9 +81,8 @@ def check_grad(f, y0, t, theta, target=None, *, wrt=("theta",), n_entries=20, de
     n_entries, delta = as_integer("n_entries", n_entries, 1), as_positive("delta", delta)
     objective = Objective(f, y0, t, target, wrt=wrt, **options)
     value = objective.evaluate(theta, errors="raise")
-    setup = objective.setup
-    theta = as_theta(setup.field, theta, setup.dtype)
-    frozen = _Frozen(objective, theta, options)
+    theta = as_theta(objective.field, theta, objective.dtype)
+    frozen = _Frozen(objective, theta) if objective.solver is None else _WithEvents(objective, theta)
     rng = np.random.default_rng(random_state)
     names, ours, theirs, scales = [], [], [], []
     for group in objective.wrt:
@@ -99,15 +103,19 @@ def _parts(x):
 class _Frozen:
     """The loss as a function of everything, on the steps of one solve."""
 
-    def __init__(self, objective, theta, options):
-        self.objective, self.theta, self.options = objective, theta, options
-        setup = objective.setup
-        data = setup.data
+    def __init__(self, objective, theta):
+        self.objective, self.theta = objective, theta
+        self.base = self._base()
+        data = self.base.data
         if data is not None:
-            data = setup.batch.flatten("data", data, setup.dtype, setup.field.n_data)
-        self.rows = {"data": data, "target": objective.target}
-        self.base = PreparedSolve(setup.field, setup.batch, setup.options, data=setup.data, steps=True)
-        self.grids = Solution(self.base, theta, self.base.run(theta))._grids
+            data = self.base.batch.flatten("data", data, self.base.dtype, objective.field.n_data)
+        self.rows = {"data": data, "target": objective.loss.target}
+
+    def _base(self):
+        setup = self.objective.setup
+        base = PreparedSolve(setup.field, setup.batch, setup.options, data=setup.data, steps=True)
+        self.grids = Solution(base, self.theta, base.run(self.theta))._grids
+        return base
 
     def values(self, group):
         batch, signal = self.base.batch, self.base.signal
@@ -161,8 +169,21 @@ class _Frozen:
         return min(gaps)
 
     def loss(self, group, x):
-        o, batch, options, theta, grids = self.objective, self.base.batch, self.base.options, self.theta, self.grids
-        rows = self.rows
+        theta, batch, options, rows, grids = self._varied(group, x)
+        options = replace(options, grid=grids, step=None, first_step=None, max_step=None)
+        loss = self.objective.loss
+        setup = PreparedSolve(
+            self.objective.field,
+            batch,
+            options,
+            data=None if rows["data"] is None else batch.unflatten(rows["data"]),
+            **(loss.core_arguments() | {"target": rows["target"]}),
+        )
+        return self.objective.reduced(setup.run(theta))[0]
+
+    def _varied(self, group, x):
+        """(theta, batch, options, rows, grids) with the numbers of one group replaced by x."""
+        batch, options, theta, rows, grids = self.base.batch, self.base.options, self.theta, self.rows, self.grids
         if group == "theta":
             theta = x.astype(theta.dtype)
         elif group == "y0":
@@ -174,15 +195,7 @@ class _Frozen:
             rows = rows | {group: x.reshape(rows[group].shape).astype(theta.dtype)}
         else:
             options = replace(options, inputs=self._signal(x))
-        options = replace(options, grid=grids, step=None, first_step=None, max_step=None)
-        setup = PreparedSolve(
-            o.field,
-            batch,
-            options,
-            data=None if rows["data"] is None else batch.unflatten(rows["data"]),
-            **(o.loss_keys | {"target": rows["target"]}),
-        )
-        return o._loss(setup.run(theta))[0]
+        return theta, batch, options, rows, grids
 
     def _moved(self, grid, j, batch, x):
         """The grid with the points that were at saved times moved to where those are now."""
@@ -203,3 +216,35 @@ class _Frozen:
             parts = [p[0] for p in parts]
             return Signal(None, parts[0] if old.shared else np.stack(parts), "constant")
         return Signal(old.t[0] if old.shared else old.t, parts[0] if old.shared else parts, old.kind)
+
+
+class _WithEvents(_Frozen):
+    """The loss as a function of everything, by whole solves: the steps follow the events."""
+
+    def _base(self):
+        self.grids = []
+        return self.objective.solver
+
+    def movable(self, group, x):
+        if group != "t":
+            return super().movable(group, x)
+        batch, stuck = self.base.batch, np.zeros(x.size, bool)
+        for a, n in zip(batch.start, batch.length, strict=True):
+            same = np.diff(x[a : a + n]) == 0
+            stuck[a : a + n] |= np.append(same, False) | np.append(False, same)
+        return np.flatnonzero(~stuck)
+
+    def _shortest_gap(self):
+        batch = self.base.batch
+        return min(
+            np.diff(np.sort(batch.t[a : a + n])).min(initial=np.inf) for a, n in zip(batch.start, batch.length, strict=True)
+        )
+
+    def loss(self, group, x):
+        theta, batch, options, rows, _ = self._varied(group, x)
+        o = self.objective
+        data = None if rows["data"] is None else batch.unflatten(rows["data"])
+        solution = solve_with_events(Solver(o.field, batch, options, data=data), theta, max_events=o.max_events)
+        loss = o.loss.with_target(rows["target"])
+        each = loss.of_states(solution._raw["y"].astype(np.float64), solution._raw["status"] == OK, theta.astype(np.float64))
+        return loss.reduced(float(each.sample.sum()), float(each.weight.sum()))[0]

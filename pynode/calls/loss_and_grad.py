@@ -1,9 +1,8 @@
 """`loss_and_grad`."""
 
 from pynode.calls.cache import keep, recall, serves
-from pynode.engine.objective import Objective
+from pynode.calls.objective import Objective
 from pynode.engine.solution import check_errors
-from pynode.events.objective import EventObjective
 
 
 def loss_and_grad(
@@ -71,17 +70,11 @@ def loss_and_grad(
     >>> val.theta.shape
     (25,)
     """
-    if events is not None or hasattr(f, "events"):
-        if adjoint != "discrete" or memory is not None:
-            raise ValueError("a solve with events has adjoint='discrete', without memory=")
-        more = {"loss": loss, "weight": weight, "loss_scale": loss_scale, "loss_dof": loss_dof, "wrt": wrt, "dtype": dtype}
-        with_events = EventObjective(f, y0, t, target, events=events, max_events=max_events, **more, **options)
-        return with_events.evaluate(theta, errors)
     key = (loss, reduction, loss_scale, loss_dof, adjoint, wrt, memory, dtype, *options.items())
     check_errors(errors)
-    objective = recall(f, key) if weight is None and data is None else None
+    objective = recall(f, key) if weight is None and data is None and events is None else None
     if objective is not None and (arrays := serves(objective.setup, theta, y0, t, target)):
-        return objective._evaluate(arrays[0], errors, y0, arrays[1], target)
+        return objective.run(arrays[0], errors, y0, arrays[1], target)
     objective = Objective(
         f,
         y0,
@@ -97,9 +90,11 @@ def loss_and_grad(
         wrt=wrt,
         memory=memory,
         dtype=dtype,
+        events=events,
+        max_events=max_events,
         **options,
     )
     result = objective.evaluate(theta, errors)
-    if objective.exact and weight is None:
+    if objective.solver is None and objective.exact and weight is None:
         keep(f, key, objective, objective.setup)
     return result

@@ -1,13 +1,14 @@
 """`solve`."""
 
 from pynode.calls.cache import keep, recall, serves
-from pynode.data.arrays import real_array, real_dtype
+from pynode.data.arrays import as_integer, real_array, real_dtype
 from pynode.data.batch import as_batch
 from pynode.engine.options import Options
 from pynode.engine.problem import PreparedSolve
 from pynode.engine.solution import Solution, check_errors, warn_or_raise
-from pynode.events.forward import solve_events
-from pynode.fields.arguments import as_dynamics, as_theta
+from pynode.events.forward import solve_with_events
+from pynode.events.rounds import Solver
+from pynode.fields.arguments import as_dynamics, as_theta, has_events
 
 
 def solve(
@@ -117,14 +118,17 @@ def solve(
         solution = Solution(setup, theta, setup.problem.run(theta, y0=y0), y0, t)
         warn_or_raise(solution, errors)
         return solution
-    if events is not None or hasattr(f, "events"):
-        y0 = real_array("y0", y0, real_dtype(dtype))
-        options = Options(method, rtol, atol, step, save, inputs, max_steps, first_step, max_step, grid, coupling, threads)
-        return solve_events(f, y0, t, theta, options, dense, steps, dtype, errors, events, max_events)
     y0 = real_array("y0", y0, real_dtype(dtype))
-    f = as_dynamics(f, max(1, y0.shape[-1]) if y0.ndim else 1)
+    f = as_dynamics(f, max(1, y0.shape[-1]) if y0.ndim else 1, events)
     batch = as_batch(y0, t, f.d, dtype)
     options = Options(method, rtol, atol, step, save, inputs, max_steps, first_step, max_step, grid, coupling, threads)
+    if has_events(f):
+        solver = Solver(f, batch, options, data=data)
+        most = as_integer("max_events", max_events, 1)
+        theta = as_theta(f, theta, solver.dtype)
+        solution = solve_with_events(solver, theta, bool(dense), bool(steps or dense), most)
+        warn_or_raise(solution, errors)
+        return solution
     setup = PreparedSolve(f, batch, options, data=data, dense=bool(dense), steps=bool(dense or steps))
     theta = as_theta(f, theta, setup.dtype)
     solution = Solution(setup, theta, setup.run(theta))

@@ -15,20 +15,19 @@ from itertools import pairwise
 
 import numpy as np
 
-from pynode import _core
+from pynode.data.batch import starts
 from pynode.data.signal import signal_values
-from pynode.engine.losses import LOSSES
-from pynode.engine.problem import PreparedSolve
+from pynode.engine.problem import PreparedSolve, core_problem
 from pynode.errors import OK
 
 
 def backsolve(setup, theta, seed, wanted, memory):
-    """Gradients by solving state and adjoint backwards; a row of `pynode.gradients.ADJOINTS`."""
+    """Gradients by solving state and adjoint backwards; a row of `pynode.engine.gradients.ADJOINTS`."""
     raw = setup.run(theta)
-    seed = seed if isinstance(seed, np.ndarray) else seed.seed(raw)
+    seed = seed if isinstance(seed, np.ndarray) else seed.slopes(raw)
     batch, d = setup.batch, setup.field.d
-    y, g, order = raw["y"], seed, _reversed_rows(batch)
-    last = batch.row + batch.length - 1
+    y, g, order = raw["y"], seed, batch.reversed_rows()
+    last = batch.last_row
     zeros = np.zeros_like(y)
     z0 = np.concatenate([y[last], zeros[last]], axis=1)
     jumps = {
@@ -37,13 +36,13 @@ def backsolve(setup, theta, seed, wanted, memory):
     }
     keys = _pieces(setup) | jumps
     back = _run_back(setup, setup.field.backsolve_program, raw, z0, theta, keys, wanted, atol_repeat=2)
-    z = back["y"].reshape(-1, 2 * d)[_last_rows(batch)]
+    z = back["y"].reshape(-1, 2 * d)[batch.reversed().last_row]
     coef = -back["quadrature_coef"] if "inputs" in wanted else None
     return _finish(setup, theta, raw, g, z[:, d:], -back["quadrature"], coef, wanted)
 
 
 def interpolating(setup, theta, seed, wanted, memory):
-    """Gradients by solving the adjoint along the forward dense output; a row of `pynode.gradients.ADJOINTS`."""
+    """Gradients by solving the adjoint along the forward dense output; a row of `pynode.engine.gradients.ADJOINTS`."""
     dense = PreparedSolve(
         setup.field,
         setup.batch,
@@ -51,27 +50,17 @@ def interpolating(setup, theta, seed, wanted, memory):
         own_inputs="inputs" in wanted,
         dense=True,
         steps=True,
-        **(
-            {}
-            if isinstance(seed, np.ndarray)
-            else {
-                "target": seed.target,
-                "weight": seed.weight,
-                "loss": _loss_name(seed),
-                "loss_scale": seed.scale,
-                "loss_dof": seed.dof,
-            }
-        ),
+        **({} if isinstance(seed, np.ndarray) else seed.core_arguments()),
     )
     raw = dense.run(theta)
-    seed = seed if isinstance(seed, np.ndarray) else seed.seed(raw)
+    seed = seed if isinstance(seed, np.ndarray) else seed.slopes(raw)
     batch, d, dtype = setup.batch, setup.field.d, setup.dtype
     path = Path(dense, raw["steps"], raw["status"] == OK)
-    order = _reversed_rows(batch)
+    order = batch.reversed_rows()
     a0 = np.zeros((len(batch.y0), d), dtype)
     keys = path.arguments(dtype) | {"jump_set": np.full_like(seed, np.nan), "jump_add": seed[order]}
     back = _run_back(setup, setup.field.interpolating_program, raw, a0, theta, keys, wanted, atol_repeat=1)
-    a = back["y"].reshape(-1, d)[_last_rows(batch)]
+    a = back["y"].reshape(-1, d)[batch.reversed().last_row]
     coef = path.pull(-back["quadrature_coef"]) if "inputs" in wanted else None
     return _finish(setup, theta, raw, seed, a, -back["quadrature"], coef, wanted)
 
@@ -79,21 +68,6 @@ def interpolating(setup, theta, seed, wanted, memory):
 # ---------------------------------------------------------------------------------------------------------------------
 # The way back
 # ---------------------------------------------------------------------------------------------------------------------
-
-
-def _loss_name(objective):
-    return LOSSES[objective.loss][0]
-
-
-def _reversed_rows(batch):
-    """For every sample its rows from last to first."""
-    if not len(batch.row):
-        return np.zeros(0, np.int64)
-    return np.concatenate([np.arange(a + n - 1, a - 1, -1) for a, n in zip(batch.row, batch.length, strict=True)])
-
-
-def _last_rows(batch):
-    return np.cumsum(batch.length) - 1
 
 
 def _pieces(setup):
@@ -106,27 +80,16 @@ def _run_back(setup, program, raw, z0, theta, keys, wanted, atol_repeat):
     A sample that fails on this way has failed (raw says so from now on) and adds nothing: all is run again without it.
     """
     batch, f = setup.batch, setup.field
-    order = _reversed_rows(batch)
     options = setup.options.arguments(f.d)
     options |= {"land": True, "coupling": 0.0, "atol": np.tile(options["atol"], atol_repeat)}
     options.pop("first_step", None)  # it is for the other end
     if setup.options.grid is not None:
         raise ValueError("grid= prescribes the forward steps; a continuous adjoint takes its own: use adjoint='discrete'")
-    start = np.concatenate([[0], np.cumsum(batch.length)[:-1]]).astype(np.int64) if len(batch.row) else batch.row
+    times = batch.reversed()
+    keys = keys | {"quadrature": bool(f.n_params), "quadrature_coef": "inputs" in wanted}
     while True:
         z0 = np.where((raw["status"] == OK)[:, None], z0, np.nan)  # refused at once
-        problem = _core.Problem(
-            program.core,
-            None,
-            y0=z0,
-            t=batch.row_times()[order],
-            t_start=start,
-            t_len=batch.length,
-            row=start,
-            quadrature=bool(f.n_params),
-            quadrature_coef="inputs" in wanted,
-            **(options | keys),
-        )
+        problem = core_problem(program, None, z0, times, options, **keys)
         back = problem.run(theta, callback=None)
         lost = (raw["status"] == OK) & (back["status"] != OK)
         if not lost.any():
@@ -233,13 +196,11 @@ class Path:
 
     def arguments(self, dtype):
         count = np.array([len(c) for c in self.coefs], dtype=np.int64)
-        start = np.concatenate([[0], np.cumsum(count)[:-1]]).astype(np.int64)
-        knot_start = np.concatenate([[0], np.cumsum(count + 1)[:-1]]).astype(np.int64)
         return {
             "knot": np.concatenate(self.knots),
-            "knot_start": knot_start,
+            "knot_start": starts(count + 1),
             "knot_len": count + 1,
-            "seg_start": start,
+            "seg_start": starts(count),
             "coef": np.concatenate(self.coefs).astype(dtype),
             "input_jumps": self.jumps,
         }

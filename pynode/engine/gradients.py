@@ -3,11 +3,12 @@
 A gradient method is one row of `ADJOINTS`: a function
 (setup, theta, seed, wanted, memory) -> (raw results of the core, g_theta, g_y0, g_t, g_coef),
 the gradients of the sum of the loss. seed is dL/dy (rows, d); where a loss is built in it is None for the core's own
-methods, and for the others the `Objective`, whose `seed` gives it.
+methods, and for the others the `DataLoss`, whose `slopes` give it.
 """
 
 import warnings
 from dataclasses import dataclass, replace
+from typing import Literal, get_args
 
 import numpy as np
 
@@ -17,7 +18,8 @@ from pynode.engine.problem import PreparedSolve
 from pynode.errors import OK, SolveWarning
 from pynode.fields.system import System
 
-WRT = ("theta", "y0", "t", "inputs", "data", "target")
+Wrt = Literal["theta", "y0", "t", "inputs", "data", "target"]
+WRT = get_args(Wrt)
 
 
 REVERSIBLE_COUPLING = 0.99

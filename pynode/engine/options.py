@@ -2,8 +2,10 @@
 
 import math
 from dataclasses import dataclass
+from typing import Any, Literal, TypedDict
 
 import numpy as np
+from numpy.typing import ArrayLike
 
 from pynode import _core
 from pynode.data.arrays import as_integer, as_positive, real_array
@@ -61,6 +63,23 @@ METHODS = {row["name"]: row for row in _core.tableaus()}
 
 MAX_FIXED = 1e10
 """So many fixed steps are taken for a mistake."""
+
+
+class SolveOptions(TypedDict, total=False):
+    """The keywords of `Options`, for type checkers: what functions take as ``**options``."""
+
+    method: str
+    rtol: float
+    atol: ArrayLike
+    step: float | None
+    save: Literal["interpolate", "land"]
+    inputs: Any
+    max_steps: int | None
+    first_step: float | None
+    max_step: float | None
+    grid: Any
+    coupling: float
+    threads: int
 
 
 @dataclass(frozen=True)

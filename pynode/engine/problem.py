@@ -1,11 +1,53 @@
 """From a batch, a field or a system and options to a problem of the core, checked once; `PreparedSolve`."""
 
+from typing import Any
+
 import numpy as np
+from numpy.typing import NDArray
 
 from pynode import _core
 from pynode.data.arrays import real_array
+from pynode.data.batch import SaveTimes, starts
 from pynode.data.signal import as_signal
 from pynode.fields.system import System
+from pynode.programs.program import Program
+
+
+def core_problem(
+    program: Program,
+    reverse: Program | None,
+    y0: NDArray[Any],
+    times: SaveTimes,
+    options: dict[str, Any],
+    **more: Any,
+) -> _core.Problem:
+    """A problem of the core: the only place that makes one.
+
+    Parameters
+    ----------
+    program, reverse : Program
+        The field and, where gradients or sensitivities are wanted, its vjp.
+    y0 : (B, d) array
+        Its dtype is that of the solve.
+    times : SaveTimes
+    options : dict
+        Keywords that say how to solve, see `Options.arguments`.
+    **more
+        All others of `_core.Problem`; they overrule the options.
+    """
+    core = None if reverse is None else reverse.core
+    return _core.Problem(program.core, core, y0=y0, **(times.arguments() | options | more))
+
+
+def system_programs(system: System, gradient: bool) -> dict[str, Any]:
+    """Keywords of `_core.Problem`: the programs of a system beside its field, and their vjps."""
+    keys: dict[str, Any] = {}
+    for name, key, part in (("jump", "jump", system.jump), ("loss", "loss_program", system.loss)):
+        if part is not None:
+            keys[key] = part.program.core
+        if gradient:
+            keys[f"{name}_reverse"] = None if part is None else part.vjp_program.core
+    return keys
 
 
 def rows_of(name, x, k, batch, part):
@@ -30,17 +72,11 @@ def rows_of(name, x, k, batch, part):
 
 def core_parts(system, batch, data, gradient):
     """Keywords of `_core.Problem` for the parts of a system beside its field, the loss not yet in use."""
-    jump, loss, keys = system.jump, system.loss, {}
-    if jump is None:
-        if data is not None:
-            raise ValueError("data= is given, but the system has no jump that takes it")
-    else:
-        keys = {"jump": jump.program.core, "jump_data": rows_of("data", data, jump.inputs, batch, "the jump")}
-    if loss is not None:
-        keys["loss_program"] = loss.program.core
-    if gradient:
-        keys |= {"jump_reverse": None if jump is None else jump.vjp_program.core}
-        keys |= {"loss_reverse": None if loss is None else loss.vjp_program.core}
+    keys = system_programs(system, gradient)
+    if system.jump is None and data is not None:
+        raise ValueError("data= is given, but the system has no jump that takes it")
+    if system.jump is not None:
+        keys["jump_data"] = rows_of("data", data, system.jump.inputs, batch, "the jump")
     return keys
 
 
@@ -66,7 +102,7 @@ def _grid_arguments(grid, batch, lands):
         if g.ndim != 1 or g.size == 0:
             raise ValueError(f"grid[{i}] has shape {g.shape}; it must be a 1-d array of step ends")
     length = np.array([g.size for g in grids], dtype=np.int64)
-    start = np.concatenate([[0], np.cumsum(length)[:-1]]).astype(np.int64)
+    start = starts(length)
     for i in range(n) if lands.any() else ():
         t = batch.t[batch.start[i] : batch.start[i] + batch.length[i]]
         _check_lands(i, grids[i if each else 0], t[lands[batch.row[i] : batch.row[i] + batch.length[i]]])
@@ -135,17 +171,8 @@ class PreparedSolve:
         if options.grid is not None:
             keys |= _grid_arguments(options.grid, batch, self.lands)
             _check_grid_knots(keys, batch)
-        reverse = f.vjp_program.core if gradient else None
-        self.problem = _core.Problem(
-            f.program.core,
-            reverse,
-            y0=batch.y0,
-            t=batch.t,
-            t_start=batch.start,
-            t_len=batch.length,
-            row=batch.row,
-            **(keys | extra),
-        )
+        reverse = f.vjp_program if gradient else None
+        self.problem = core_problem(f.program, reverse, batch.y0, batch, keys, **extra)
         self.backend, self.single = "callback" if f.callbacks else None, batch.kind == "single"
         self.shape = batch.shape
 

@@ -9,7 +9,8 @@ from pynode.engine.options import Options
 from pynode.engine.problem import PreparedSolve
 from pynode.engine.solution import Solution, warn_or_raise
 from pynode.errors import OK
-from pynode.fields.arguments import as_dynamics, as_field, as_theta
+from pynode.fields.arguments import as_dynamics, as_theta, has_events
+from pynode.fields.system import System
 
 
 class Sensitivities(NamedTuple):
@@ -38,7 +39,13 @@ class SensitivityProblem:
     """
 
     def __init__(self, f, y0, t, *, dtype=None, **options):
-        f = as_dynamics(as_field(f))
+        f = as_dynamics(f)
+        if has_events(f):
+            raise ValueError(
+                f"f={f!r}: sensitivities do not go through events; take gradients (loss_and_grad(..., events=), sol.vjp)"
+            )
+        if isinstance(f, System) and f.jump is not None:
+            raise ValueError(f"f={f!r}: sensitivities do not go through jumps; take gradients (loss_and_grad, sol.vjp)")
         batch = as_batch(y0, t, f.d, dtype)
         self.setup = PreparedSolve(f, batch, Options(**options), gradient=True)
         if self.setup.options.coupling > 0:
@@ -68,10 +75,12 @@ def sensitivities(f, y0, t, theta=None, *, errors="warn", dtype=None, **options)
     problem = SensitivityProblem(f, y0, t, dtype=dtype, **options)
     setup = problem.setup
     raw = problem.run(theta)
-    S, n = raw["sensitivity"], setup.field.n_params
+    S, n = raw["sensitivity"], (f.field if isinstance(f, System) else setup.field).n_params
     failed = np.repeat(raw["status"] != OK, setup.batch.length)
     S[failed & np.isnan(raw["y"]).any(axis=1)] = np.nan
     solution = Solution(setup, as_theta(setup.field, theta, setup.dtype), raw)
     warn_or_raise(solution, errors)
     unflatten = setup.batch.unflatten
-    return Sensitivities(solution, unflatten(S[:, :, :n]), unflatten(S[:, :, n:]))
+    of_loss = np.zeros((*S.shape[:2], setup.field.n_params - n))  # states do not depend on the parameters of a loss
+    theta_part = np.concatenate([S[:, :, :n], of_loss], axis=2) if of_loss.size else S[:, :, :n]
+    return Sensitivities(solution, unflatten(theta_part), unflatten(S[:, :, n:]))

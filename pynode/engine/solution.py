@@ -234,3 +234,55 @@ def warn_or_raise(solution, errors, stacklevel=3):
         if errors == "raise":
             raise SolveError(solution.message())
         warnings.warn(solution.message(), SolveWarning, stacklevel=stacklevel)
+
+
+class LossAndGrad(Result):
+    """The result of `loss_and_grad`.
+
+    Attributes
+    ----------
+    loss : float
+    theta, y0, t, inputs, data, target : gradients, see `Gradients`
+    sample_loss : (B,)
+        Sum over each sample's observed entries of weight * rho(y - target), or over its rows of a loss program.
+    solution : Solution
+    """
+
+    loss: float
+    theta: Any = None
+    y0: Any = None
+    t: Any = None
+    inputs: Any = None
+    data: Any = None
+    target: Any = None
+    _parts: tuple
+
+    def __init__(self, loss, gradients, *parts, solution=None):
+        """parts: of the `Solution`, which is made of them when it is asked for; or the solution itself."""
+        self.__dict__.update(gradients, loss=loss, _parts=parts)
+        if solution is not None:
+            self.__dict__["solution"] = solution
+
+    @cached_property
+    def solution(self):
+        return Solution(*self._parts)
+
+    @property
+    def sample_loss(self):
+        return self.solution._raw["sample_loss"]
+
+    @property
+    def y(self):
+        """The states, see `Solution`."""
+        return self.solution.y
+
+    @property
+    def status(self):
+        return self.solution.status
+
+    @property
+    def stats(self) -> Stats:
+        return self.solution.stats
+
+    def __repr__(self):
+        return f"<LossAndGrad: loss {self.loss:g}, {self.solution!r}>"

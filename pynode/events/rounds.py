@@ -6,8 +6,10 @@ from itertools import pairwise
 
 import numpy as np
 
-from pynode import _core
+from pynode.data.batch import SaveTimes, starts
 from pynode.data.signal import as_signal, signal_values
+from pynode.engine.problem import core_parts, core_problem, jumping_rows
+from pynode.errors import OK
 from pynode.fields.event import pull_back
 
 SAME_TIME = 8.9e-16
@@ -28,22 +30,40 @@ class Stretch:
     before: np.ndarray  # (n, d)
     after: np.ndarray
     at_event: list  # (n) rows of the result that show the state after the event
+    jump: np.ndarray  # (n,) row of the result whose jump ends the stretch, or -1; then `before` and `after` are its states
 
     @cached_property
     def grids(self):
-        """(n) step ends, from the initial time to the event or the last time."""
+        """(n) step ends, from the initial time to the event, the jump or the last time; no step without length."""
         record, offset = self.steps
-        return [
-            np.append(record[a:b, 0], end) if b > a else np.array([end])
-            for (a, b), end in zip(pairwise(offset), self.t_event, strict=True)
-        ]
+        grids = []
+        for (a, b), end in zip(pairwise(offset), self.t_event, strict=True):
+            starts_of_steps = record[a:b, 0]
+            longer = starts_of_steps[starts_of_steps != end]
+            grids.append(np.append(longer, end))
+        return grids
+
+    @cached_property
+    def has_last_step(self):
+        """(n,) whether the step that ends the stretch has a length: an event may fall on the end of the step before."""
+        record, offset = self.steps
+        last = [record[b - 1, 0] if b > a else end for (a, b), end in zip(pairwise(offset), self.t_event, strict=True)]
+        return np.array(last) != self.t_event
 
 
 class Solver:
-    """The batch, the hybrid system and the options, and problems for parts of it."""
+    """The batch, the system and the options, and problems for parts of it."""
 
-    def __init__(self, system, batch, options, own_inputs=False):
+    def __init__(self, system, batch, options, own_inputs=False, data=None):
+        if options.coupling > 0:
+            raise ValueError(f"coupling={options.coupling:g}: events do not go with the reversible scheme, take coupling=0")
+        if options.grid is not None:
+            raise ValueError("grid=: events do not go with prescribed steps, those after an event are others; take step=")
+        options.check_span(batch)
         self.system, self.batch, self.options, self.field = system, batch, options, system.field
+        keys = core_parts(system, batch, data, False)
+        self.data, self.jump_data, jumps = data, keys.get("jump_data"), jumping_rows(system, batch, keys)
+        self.jumps = np.zeros(batch.rows, bool) if jumps is None else jumps
         self.dtype, self.backend = batch.y0.dtype, "callback" if system.field.callbacks else None
         self.single, self.shape = batch.kind == "single", batch.shape
         self.signal = as_signal(options.inputs, self.field.inputs)
@@ -57,9 +77,6 @@ class Solver:
     def problem(self, active, y0, times, grids=None, reverse=False, **extra):
         """A `_core.Problem` for samples `active` (they may repeat), with lists of times and perhaps of step ends."""
         keys = self.options.arguments(self.field.d)
-        length = np.array([len(x) for x in times], dtype=np.int64)
-        start = np.cumsum(length) - length
-        keys |= {"t": np.concatenate(times), "t_start": start, "t_len": length, "row": start}
         if self.pieces is not None:
             keys |= self.pieces.arguments()
             for name in ("knot_start", "knot_len", "seg_start"):
@@ -69,9 +86,9 @@ class Solver:
                 keys.pop(name, None)
             size = np.array([len(x) for x in grids], dtype=np.int64)
             keys |= {"adaptive": False, "max_steps": 2**62, "land": False}
-            keys |= {"grid": np.concatenate(grids), "grid_start": np.cumsum(size) - size, "grid_len": size}
-        program = self.field.vjp_program.core if reverse else None
-        return _core.Problem(self.field.program.core, program, y0=y0.astype(self.dtype), **(keys | extra))
+            keys |= {"grid": np.concatenate(grids), "grid_start": starts(size), "grid_len": size}
+        program = self.field.vjp_program if reverse else None
+        return core_problem(self.field.program, program, y0.astype(self.dtype), SaveTimes.of(times), keys, **extra)
 
     def callback(self, theta):
         return self.field.bind_callbacks(self.theta_field(theta).astype(np.float64)) if self.field.callbacks else None
@@ -95,7 +112,7 @@ class Solver:
         for e in range(n):
             seed = np.zeros((len(active), n))
             seed[:, e] = 1.0
-            value, gy, gt, _ = pull_back(self.system.watch, t, y, theta, seed)
+            value, gy, gt, *_ = pull_back(self.system.watch, t, y, theta, seed)
             g = value[:, e]
             noise = eps * ((np.abs(gy * y)).sum(axis=1) + np.abs(gt * t)) + 4 * np.abs(residual)
             near = np.flatnonzero(np.abs(g) <= noise)
@@ -130,14 +147,44 @@ class Solver:
         for k in np.flatnonzero(which >= 0):
             t = self.row_t[saves[k]]
             gap = (t - stop[k]) * self.way[active[k]]
-            same = np.abs(gap) <= SAME_TIME * np.maximum(np.abs(t), abs(stop[k]))
+            same = self.same_time(t, stop[k])
             same &= t != batch.t[batch.start[active[k]]]
             before_event[k], at_event[k] = saves[k][(gap < 0) & ~same], saves[k][same]
         at, last = raw["event_y"][:, 1], raw["event_y"][:, 0]
-        return raw, Stretch(active, raw["steps"], before_event, which, y0, last, stop, at, at.copy(), at_event)
+        jump = np.full(len(active), -1, np.int64)
+        end = 0
+        for k, rows in enumerate(saves):
+            end += len(times[k])
+            if len(rows) and which[k] < 0 and raw["status"][k] == OK and self.jumps[rows[-1]]:
+                jump[k], at[k] = rows[-1], raw["y"][end - 1]
+        return raw, Stretch(active, raw["steps"], before_event, which, y0, last, stop, at, at.copy(), at_event, jump)
 
-    def reset(self, stretch, theta):
-        """States after the events of a round."""
+    def same_time(self, t, other):
+        """Whether times are the same up to the rounding of the core."""
+        return np.abs(t - other) <= SAME_TIME * np.maximum(np.abs(t), abs(other))
+
+    def until_jump(self, rows):
+        """(rows up to the first that jumps, with it; those behind it)."""
+        jumping = np.flatnonzero(self.jumps[rows])
+        cut = jumping[0] + 1 if len(jumping) else len(rows)
+        return rows[:cut], rows[cut:]
+
+    def theta_jump(self, theta):
+        """The parameters of the jump, as double."""
+        at = self.system.offsets["jump"]
+        return theta[at : at + self.system.jump.n_params].astype(np.float64)
+
+    def data_of(self, rows):
+        """The data of the jumps of these rows, as double, or None."""
+        return None if self.jump_data is None else self.jump_data[rows].astype(np.float64)
+
+    def move(self, stretch, theta):
+        """States after the events and the jumps of a round."""
+        k = np.flatnonzero(stretch.jump >= 0)
+        if len(k):
+            rows, y = stretch.jump[k], stretch.before[k].astype(np.float64)
+            y = self.system.jump(self.row_t[rows], y, self.theta_jump(theta), self.data_of(rows))
+            stretch.after[k] = y.astype(self.dtype)
         for e, field in enumerate(self.system.resets):
             here = stretch.which == e
             if field is None or not here.any():
@@ -148,7 +195,11 @@ class Solver:
     def next_sides(self, raw, stretch, on, theta):
         """Sides after the events, for the samples (positions `on`) that go on."""
         side = raw["event_side"][on].copy()
-        jumped = np.array([self.system.resets[e] is not None for e in stretch.which[on]])
+        by_jump = stretch.jump[on] >= 0
+        if by_jump.any():
+            k = on[by_jump]
+            side[by_jump] = self.sides(stretch.active[k], stretch.t_event[k], stretch.after[k], theta)
+        jumped = ~by_jump & np.array([self.system.resets[e] is not None for e in stretch.which[on]])
         for k in (on[jumped],) if jumped.any() else ():
             t, y, theta64 = stretch.t_event[k], stretch.before[k].astype(np.float64), theta.astype(np.float64)
             value = self.system.watch(t, y, theta64)

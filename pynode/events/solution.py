@@ -60,6 +60,11 @@ class EventSolution(Solution):
         super().__init__(solver, theta, raw)
         self.__dict__.update(events=events, terminated=terminated, _rounds=rounds)
 
+    @property
+    def field(self):
+        """The System, events among its parts."""
+        return self._setup.system
+
     def vjp(
         self, dy=None, wrt=("theta", "y0"), adjoint=None, memory=None, *, event_t=None, event_before=None, event_after=None
     ):
@@ -69,7 +74,7 @@ class EventSolution(Solution):
         ----------
         dy : like y, optional
             dL/dy; entries after a terminal event that is not held must be 0 or NaN.
-        wrt : tuple out of "theta", "y0", "t", "inputs"
+        wrt : tuple out of "theta", "y0", "t", "inputs", "data"
         event_t : (n,) array, optional
             dL/d(times of the events), in the order of `events`.
         event_before, event_after : (n, d) arrays, optional
@@ -79,7 +84,7 @@ class EventSolution(Solution):
         Gradients
         """
         if adjoint not in (None, "discrete"):
-            raise ValueError(f"adjoint={adjoint!r}: a solve with events has the discrete adjoint only")
+            raise ValueError(f"adjoint={adjoint!r}: a solve with events has adjoint='discrete' only")
         if memory is not None:
-            raise ValueError("memory= is not available for a solve with events: its stretches are short tapes already")
+            raise ValueError(f"memory={memory!r}: a solve with events takes none, its stretches are short tapes already")
         return Backward(self, dy, check_wrt(wrt, self.field), event_t, event_before, event_after).gradients()
