@@ -131,8 +131,7 @@ def _read_archive(archive):
         )
     if version < VERSION:
         raise ModelFileError(
-            f"written by an older version of pynode (file format {version}, this one reads {VERSION}): "
-            "fit the model again"
+            f"written by an older version of pynode (file format {version}, this one reads {VERSION}): fit the model again"
         )
     declared = header["arrays"]
     if set(declared) != set(members):

@@ -108,7 +108,7 @@ class Fraction(Rule):
     def check(self, name: str, value: Any) -> None:
         number = as_positive(name, value, zero=self.zero)
         if number > 1 or (number == 1 and not self.one):
-            raise ValueError(f"{name}={value!r} must be between 0 and 1{'' if self.one else ', and less than 1'}")
+            raise ValueError(f"{name}={value!r} must be between 0 and 1{'' if self.one else ', and below 1'}")
 
 
 @dataclass(frozen=True)

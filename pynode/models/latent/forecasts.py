@@ -79,9 +79,7 @@ class LatentForecasts(LatentInference):
         """
         return self.predict(t, Y, **options)
 
-    def extrapolate(
-        self, t: Series | Trajectories, Y: Series | None = None, at: Any = None, **options: Any
-    ) -> Any:
+    def extrapolate(self, t: Series | Trajectories, Y: Series | None = None, at: Any = None, **options: Any) -> Any:
         """`predict` at later times.
 
         Parameters
@@ -107,9 +105,7 @@ class LatentForecasts(LatentInference):
                 )
         return self.predict(t, Y, at, **options)
 
-    def rollout(
-        self, t: ArrayLike, z: ArrayLike | Belief, *, u: Inputs | None = None, return_std: bool = False
-    ) -> Any:
+    def rollout(self, t: ArrayLike, z: ArrayLike | Belief, *, u: Inputs | None = None, return_std: bool = False) -> Any:
         """Curves from latent states that are known: what will be seen if these inputs are given.
 
         Parameters

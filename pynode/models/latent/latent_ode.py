@@ -209,9 +209,7 @@ class LatentODE(LatentForecasts):
         signal = () if data.signal is None else (data.signal.kind, data.signal.t, data.signal.u)
         return "LatentODE", *self._told("verbose", "refine"), list(data.t), list(data.y), *signal
 
-    def _keep(
-        self, result: FitResult, iterations: Iterations, data: Trajectories, failed: int, started: float
-    ) -> None:
+    def _keep(self, result: FitResult, iterations: Iterations, data: Trajectories, failed: int, started: float) -> None:
         """The results of training."""
         best = iterations.best()
         self.theta_ = result.theta
