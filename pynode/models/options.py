@@ -296,12 +296,13 @@ def option(default: T, rule: Rule, doc: str = "", *, optional: bool = False, fla
     """
     row = Option(default, rule, doc, optional or default is None, flag)
     made: Any = dataclasses.field(default=default, metadata={"option": row})
-    return made  # type: ignore[no-any-return]
+    value: T = made
+    return value
 
 
 def table(model: Any) -> dict[str, Option]:
     """The options of a model or its class by name, in the order of the constructor."""
-    signature = sorted(dataclasses.fields(model), key=lambda row: row.kw_only)
+    signature = sorted(dataclasses.fields(model), key=lambda row: row.kw_only is True)
     return {row.name: row.metadata["option"] for row in signature}
 
 
