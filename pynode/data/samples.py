@@ -1,11 +1,15 @@
 """Tables of samples and what is to be predicted of them, checked; and what their model files hold."""
 
 import warnings
+from typing import Any
 
 import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+Array = NDArray[np.float64]
 
 
-def as_table(X, name, n_features=None):
+def as_table(X: Any, name: str, n_features: int | None = None) -> Array:
     """Features as an (n, k) float64 array.
 
     Parameters
@@ -48,7 +52,7 @@ def as_table(X, name, n_features=None):
     return a
 
 
-def as_training_table(X, name):
+def as_training_table(X: Any, name: str) -> Array:
     """The same, with at least two samples."""
     a = as_table(X, name)
     if len(a) < 2:
@@ -56,7 +60,7 @@ def as_training_table(X, name):
     return a
 
 
-def as_labels(y, n):
+def as_labels(y: Any, n: int) -> tuple[NDArray[Any], NDArray[np.int64]]:
     """(classes, index): the sorted labels of any dtype, and which of them each of the n samples has."""
     y = _column(y, n)
     if y.dtype.kind == "f":
@@ -80,7 +84,7 @@ def as_labels(y, n):
     return classes, index
 
 
-def as_targets(y, n):
+def as_targets(y: Any, n: int) -> tuple[Array, bool]:
     """(n, m) float64 targets, and whether y was a vector."""
     if y is None:
         raise ValueError("fit requires y to be passed, but the target y is None")
@@ -98,7 +102,7 @@ def as_targets(y, n):
     return np.ascontiguousarray(a.reshape(n, -1), dtype=np.float64), a.ndim == 1
 
 
-def as_sample_weight(weight, n):
+def as_sample_weight(weight: ArrayLike | None, n: int) -> tuple[Array | None, Any]:
     """(weights of the samples that count, or None where all count the same; which of the n samples those are).
 
     Equal weights are none, so that they change no bit.
@@ -120,7 +124,7 @@ def as_sample_weight(weight, n):
     return (None if (w == w[0]).all() else w), (everything if some.all() else some)
 
 
-def _column(y, n):
+def _column(y: Any, n: int) -> NDArray[Any]:
     """y as a vector of n labels."""
     if y is None:
         raise ValueError("fit requires y to be passed, but the target y is None")
@@ -135,7 +139,7 @@ def _column(y, n):
     return y
 
 
-def _conversion_warning():
+def _conversion_warning() -> type[Warning]:
     """scikit-learn's category, where that is installed."""
     try:
         from sklearn.exceptions import DataConversionWarning

@@ -162,7 +162,7 @@ class Estimator:
 
 
 def _same(a: object, b: object) -> bool:
-    return a is b or (type(a) is type(b) and bool(np.all(a == b)))  # type: ignore[call-overload]
+    return a is b or (type(a) is type(b) and bool(np.all(a == b)))
 
 
 class SeriesEstimator(Estimator):

@@ -108,7 +108,7 @@ class Fraction(Rule):
     def check(self, name: str, value: Any) -> None:
         number = as_positive(name, value, zero=self.zero)
         if number > 1 or (number == 1 and not self.one):
-            raise ValueError(f"{name}={value!r} must be between 0 and 1{'' if self.one else ', and less than 1'}")
+            raise ValueError(f"{name}={value!r} must be between 0 and 1{'' if self.one else ', and below 1'}")
 
 
 @dataclass(frozen=True)
@@ -296,12 +296,13 @@ def option(default: T, rule: Rule, doc: str = "", *, optional: bool = False, fla
     """
     row = Option(default, rule, doc, optional or default is None, flag)
     made: Any = dataclasses.field(default=default, metadata={"option": row})
-    return made  # type: ignore[no-any-return]
+    value: T = made
+    return value
 
 
 def table(model: Any) -> dict[str, Option]:
     """The options of a model or its class by name, in the order of the constructor."""
-    signature = sorted(dataclasses.fields(model), key=lambda row: row.kw_only)
+    signature = sorted(dataclasses.fields(model), key=lambda row: row.kw_only is True)
     return {row.name: row.metadata["option"] for row in signature}
 
 

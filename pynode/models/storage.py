@@ -100,7 +100,9 @@ def stored_report(stored: Any, more: dict[str, type], names: Sequence[str] = ())
     """
     stored = of_type(stored, dict, "the report")
     kinds = REPORT | more
-    report = {name: of_type(stored[name], kinds[name], f"{name} of the report") for name in stored if name in kinds}
+    report: dict[str, Any] = {
+        name: of_type(stored[name], kinds[name], f"{name} of the report") for name in stored if name in kinds
+    }
     if report.keys() != kinds.keys():
         raise ValueError(f"the report lacks {', '.join(kinds.keys() - report.keys())}")
     report["warnings"] = list(texts(report["warnings"], "the warnings of the report"))

@@ -293,9 +293,12 @@ class NeuralODERegressor(Predictor):
         table = as_training_table(X, type(self).__name__)
         targets, self._vector = as_targets(y, len(table))
         weight, some = as_sample_weight(sample_weight, len(table))
-        table, targets, m = table[some], targets[some], targets.shape[1]
-        self.y_shift_, self.y_scale_ = shift_and_scale(targets, weight) if self.scale else (np.zeros(m), np.ones(m))
-        scaled = (targets - self.y_shift_) / self.y_scale_
+        table, targets = table[some], targets[some]
+        m = targets.shape[1]
+        shift, scale = shift_and_scale(targets, weight) if self.scale else (np.zeros(m), np.ones(m))
+        self.y_shift_: Array = shift
+        self.y_scale_: Array = scale
+        scaled = (targets - shift) / scale
         return self._fit(table, scaled, weight, None, progress, callback, checkpoint)
 
     def _loss(self) -> str:

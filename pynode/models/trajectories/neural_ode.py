@@ -359,7 +359,8 @@ class NeuralODE(Rollouts):
     def from_content(cls, content: dict[str, Any]) -> Self:
         """The model from what a file holds; any exception where that is not one."""
         model: Any = from_content(content, cls)
-        return model  # type: ignore[no-any-return]
+        made: Self = model
+        return made
 
     def __repr__(self) -> str:
         what = f"hidden={self.hidden}" if self.field is None else f"field={self.field.name}"
