@@ -63,7 +63,8 @@ def model_summary(model: NeuralODE) -> list[tuple[str, str]]:
 def model_notes(model: NeuralODE) -> list[str]:
     """What a reader must know before trusting the model: a list of sentences."""
     report = model.report_
-    sentences = []
+    names = [stage["name"] for stage in report["stages"]]  # more is said of these below
+    sentences = [str(words) for words in report["warnings"] if not any(name in words for name in names)]
     if report["status"] not in ("finished",):
         sentences.append(f"Training did not end by itself ({report['status']}): more iterations may fit better.")
     for stage in report["stages"]:
