@@ -6,7 +6,7 @@
 #include <stddef.h>
 #include <stdint.h>
 
-#include "tableau.h"
+#include "method/tableau.h"
 
 typedef enum pn_status {
 #define PN_STATUS(name, exception, message) PN_##name,
@@ -18,7 +18,7 @@ const char *pn_status_message(pn_status s); /* with a hint for the user */
 
 typedef enum pn_op {
 #define PN_OP(name, shape, operands) PN_OP_##name,
-#include "ops.def"
+#include "program/ops.def"
     PN_N_OPS
 } pn_op;
 

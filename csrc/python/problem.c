@@ -1,6 +1,6 @@
 /* Problem: everything about a solve that does not change from run to run, checked once.
    It owns a copy of every array, so nobody can change an index after it was checked. */
-#include "pnpy.h"
+#include "python/pnpy.h"
 
 #include <math.h>
 #include <stddef.h>

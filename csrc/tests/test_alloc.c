@@ -2,7 +2,7 @@
    succeed it leaves nothing behind either. Linked with --wrap for the functions counted here (Makefile). */
 #include <stdatomic.h>
 
-#include "check.h"
+#include "tests/check.h"
 
 void *__real_malloc(size_t n);
 void *__real_calloc(size_t n, size_t size);

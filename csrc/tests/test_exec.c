@@ -2,9 +2,9 @@
    straightforward C; fused against unfused; accumulation with weights and lanes that do not count. */
 #define PN_VBYTES 16
 #define PN_INSTANCE test_instance
-#include "instances.inl"
+#include "instances/instances.inl"
 
-#include "check.h"
+#include "tests/check.h"
 
 extern const pn_instance test_instance;
 
@@ -180,7 +180,7 @@ static const struct {
     int operands;
 } rows[] = {
 #define PN_OP(name, shape, operands) {#name, operands},
-#include "ops.def"
+#include "program/ops.def"
 };
 
 static void elementwise(void) {

@@ -1,5 +1,5 @@
 /* Programs: every way in which one can be malformed is found, with its own message, and good ones are taken. */
-#include "check.h"
+#include "tests/check.h"
 
 /* t (1), y (3), u (0), seed (3); CONST, PARAM in the prologue; two operations forward, one back, one accumulates */
 static void good(builder *b) {

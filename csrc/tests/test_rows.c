@@ -1,6 +1,6 @@
 /* Programs at save times: jumps and losses against an interpretation by hand, gradients against differences on prescribed
    steps, checkpoints (the same bits), instruction sets, and what pn_solve refuses. */
-#include "check.h"
+#include "tests/check.h"
 
 /* Solve with adaptive steps, then prescribe those steps. */
 static void freeze(fixture *f) {

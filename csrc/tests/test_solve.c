@@ -1,6 +1,6 @@
 /* Solves: closed forms, orders of convergence, ragged times, gradients against finite differences on prescribed steps,
    checkpoints (the same bits), the reversible scheme, sensitivities, and how samples and calls end. */
-#include "check.h"
+#include "tests/check.h"
 
 static const char *const adaptive[] = {"heun", "bosh3", "dopri5", "tsit5", "dop853"};
 

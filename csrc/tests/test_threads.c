@@ -4,7 +4,7 @@
 #include <stdatomic.h>
 #include <time.h>
 
-#include "check.h"
+#include "tests/check.h"
 
 static void same_bits(void) {
     for (int f32 = 0; f32 < 2; f32++)

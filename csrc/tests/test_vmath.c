@@ -3,7 +3,7 @@
    from its neighbours. Prints one line per function and exits 1 on any failure. With --time, also ns per element.
    cc -std=c11 -O3 -fno-math-errno -ffp-contract=fast -DPN_VBYTES=16 -I.. test_vmath.c -lm */
 #define _POSIX_C_SOURCE 199309L
-#include "vmath.h"
+#include "kernels/vmath.h"
 
 #include <float.h>
 #include <stdio.h>

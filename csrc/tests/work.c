@@ -1,6 +1,6 @@
 /* Work to be counted, for benchmarks/guard.py: small forms of the six benchmark cases on one instruction set, the solve and
    then the gradient of each, always in this order. `work ISA` runs them, `work` prints their names. */
-#include "check.h"
+#include "tests/check.h"
 
 enum { LAYERS = 3 }; /* at most */
 typedef struct row {

@@ -3,8 +3,8 @@
 #define PN_WORK_H
 #include <stdatomic.h>
 
-#include "program.h"
-#include "tape.h"
+#include "program/program.h"
+#include "reverse/tape.h"
 
 typedef struct pn_shared { /* one for each solve, seen by all its threads */
     const pn_problem *problem;

@@ -15,7 +15,7 @@
 
 #include <math.h>
 
-#include "simd.h"
+#include "kernels/simd.h"
 
 /* (e^r - 1 - r) / r^2 in r; the error is that of e^r - 1. |r| <= ln2/2, and ln2/32 for the look-up form. */
 static const double pn_exp_c64[] = {/* 2^-61.7 */
@@ -99,7 +99,7 @@ static const double pn_exp16[16] = {0x1.0000000000000p+0, 0x1.0b5586cf9890fp+0, 
 #define VI vi64
 #define VU vu64
 #define K(f64, f32) f64
-#include "vmath_body.h"
+#include "kernels/vmath_body.h"
 #define PN_BITS 32
 #define FN(name) v_##name##_f32
 #define REAL float
@@ -107,7 +107,7 @@ static const double pn_exp16[16] = {0x1.0000000000000p+0, 0x1.0b5586cf9890fp+0, 
 #define VI vi32
 #define VU vu32
 #define K(f64, f32) f32
-#include "vmath_body.h"
+#include "kernels/vmath_body.h"
 #undef POLY
 
 /* sin and cos. |x| = k pi/2 + r, |r| <= pi/4; with q = k (for the cosine k + 1) the result is sin r, cos r, -sin r or

@@ -1,5 +1,5 @@
 /* Programs: every index, size and offset is checked here, once, so that the kernels need no check. */
-#include "program.h"
+#include "program/program.h"
 
 #include <stdarg.h>
 #include <stdio.h>
@@ -8,7 +8,7 @@
 
 const pn_op_row pn_ops[PN_N_OPS] = {
 #define PN_OP(name, shape, operands) {#name, PN_SHAPE_##shape, operands},
-#include "ops.def"
+#include "program/ops.def"
 };
 
 enum { MAX_REG = 1 << 20, MAX_SIZE = 1 << 24, MAX_ROWS = 1 << 22 };

@@ -205,7 +205,7 @@ static int FN(callback)(const FN(exec) * E, const pn_decoded *x, T *file, T *out
     return 0;
 }
 
-#include "dense.inl"
+#include "kernels/dense.inl"
 
 /* Instructions begin .. end on one register file. Nonzero: the callback said stop. */
 static int FN(run)(const FN(exec) * E, T *file, int32_t begin, int32_t end) {

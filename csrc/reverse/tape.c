@@ -1,4 +1,4 @@
-#include "tape.h"
+#include "reverse/tape.h"
 
 #include <stdlib.h>
 #include <string.h>

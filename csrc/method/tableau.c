@@ -1,4 +1,4 @@
-#include "tableau.h"
+#include "method/tableau.h"
 
 #include <stddef.h>
 #include <string.h>

@@ -12,7 +12,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "program.h"
+#include "program/program.h"
 
 enum { REUSED = 4096 }; /* rows of the largest register whose rows are given on */
 

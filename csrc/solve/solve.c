@@ -6,7 +6,7 @@
 #include <string.h>
 #include <time.h>
 
-#include "work.h"
+#include "solve/work.h"
 
 enum { MAX_TASKS = 64, MAX_CHUNK = 256, WHOLE_CHUNK = 1024, MAX_THREADS = 256 };
 

@@ -7,30 +7,30 @@
 #include <string.h>
 #include <time.h>
 
-#include "work.h"
+#include "solve/work.h"
 
-#include "simd.h"
-#include "vmath.h"
+#include "kernels/simd.h"
+#include "kernels/vmath.h"
 
 #define PN_F32 0
 #define PN_VECTORS 0
-#include "instance.inl"
+#include "instances/instance.inl"
 #define PN_F32 0
 #define PN_VECTORS 2
-#include "instance.inl"
+#include "instances/instance.inl"
 #define PN_F32 1
 #define PN_VECTORS 0
-#include "instance.inl"
+#include "instances/instance.inl"
 #define PN_F32 1
 #define PN_VECTORS 2
-#include "instance.inl"
+#include "instances/instance.inl"
 #if PN_VBYTES == 64
 #define PN_F32 0
 #define PN_VECTORS 1
-#include "instance.inl"
+#include "instances/instance.inl"
 #define PN_F32 1
 #define PN_VECTORS 1
-#include "instance.inl"
+#include "instances/instance.inl"
 #else
 #define work_on_f64_narrow work_on_f64_block
 #define evaluate_f64_narrow evaluate_f64_block
