@@ -62,8 +62,15 @@ static int FN(turns)(FN(dip) * p, int side) {
 /* Narrow the three points down to the lowest with g at p->turn. */
 static void FN(narrow)(FN(dip) * p, int side, double g) {
     int right = p->turn > p->x[1], low = side * g < side * p->g[1], lose = low == right ? 0 : 2;
-    if (low) p->x[lose] = p->x[1], p->g[lose] = p->g[1], p->x[1] = p->turn, p->g[1] = g;
-    else p->x[lose] = p->turn, p->g[lose] = g;
+    if (low) {
+        p->x[lose] = p->x[1];
+        p->g[lose] = p->g[1];
+        p->x[1] = p->turn;
+        p->g[1] = g;
+    } else {
+        p->x[lose] = p->turn;
+        p->g[lose] = g;
+    }
 }
 
 /* The first interval between probes (theta[0..n), values g) in which the side changes in a direction that counts: its ends
@@ -76,7 +83,9 @@ static int FN(walk)(int side, int direction, const double *theta, const double *
         else if (now != side) {
             int to = -side;
             if (direction == 0 || direction == to) {
-                *lo = before, *hi = theta[k], *from = side;
+                *lo = before;
+                *hi = theta[k];
+                *from = side;
                 return 2;
             }
             side = now ? now : to;
@@ -176,8 +185,14 @@ static int FN(itp)(FN(work) * W, int32_t e, double *lo, double *hi, const int *f
         for (int l = 0; l < L; l++) {
             if (!open[l]) continue;
             double g = (double)E->g[(size_t)e * L + (size_t)l];
-            if (FN(sign)(g) == from[l]) lo[l] = x[l], a[l] = g, sure[l] = 1;
-            else hi[l] = x[l], b[l] = g;
+            if (FN(sign)(g) == from[l]) {
+                lo[l] = x[l];
+                a[l] = g;
+                sure[l] = 1;
+            } else {
+                hi[l] = x[l];
+                b[l] = g;
+            }
             open[l] = hi[l] - lo[l] > 1e-10 * hi[l] + 2 * eps[l];
         }
     }
@@ -312,7 +327,11 @@ static pn_status FN(find_events)(FN(work) * W) {
     FN(watch) *E = &W->watch;
     double middle[L], lo[L] = {0}, hi[L] = {0}, first_lo[L] = {0}, first_hi[L] = {0};
     int from[L] = {0}, some, any = 0;
-    for (int l = 0; l < L; l++) middle[l] = 0.5, E->which[l] = -1, E->shortened[l] = 0;
+    for (int l = 0; l < L; l++) {
+        middle[l] = 0.5;
+        E->which[l] = -1;
+        E->shortened[l] = 0;
+    }
     for (int l = 0; l < L; l++) any |= f->accepted[l] && f->index[l] == 0;
     if (any) { /* the first step of a sample: g is not known at its beginning */
         if (FN(watch_eval)(W, f->t, f->y, E->g)) return PN_CALLBACK;

@@ -1,5 +1,5 @@
 /* Lanes in step. Samples with the same times and steps of fixed size all do the same, as long as none fails: the bookkeeping
-   of a step is done for lane 0 and spread. What flow.inl keeps of each lane is right after every step, so that the lanes can
+   of a step is done for lane 0 and spread. What attempt.inl keeps of each lane is right after every step, so that the lanes can
    go on by themselves from anywhere; the bits are the same. */
 
 static int FN(can_march)(const FN(work) * W) {
@@ -59,7 +59,12 @@ static pn_status FN(march_on)(FN(work) * W, int have_new) {
     f->y = f->y_new, f->y_new = y;
     if (have_new) FN(copy)(f->k[0], f->k[W->tab->s], (size_t)W->d * L);
     memset(f->have_k, have_new, L);
-    for (int l = 0; l < L; l++) f->t[l] = t_new, f->c0[l] = c0, f->c1[l] = c1, f->index[l]++;
+    for (int l = 0; l < L; l++) {
+        f->t[l] = t_new;
+        f->c0[l] = c0;
+        f->c1[l] = c1;
+        f->index[l]++;
+    }
     int64_t i = f->sample[0];
     int32_t end = f->save_end[0];
     if (end == f->save[0]) return PN_OK;
@@ -79,7 +84,11 @@ static pn_status FN(march)(FN(work) * W) {
     double to = P->land ? f->t_save[0] : f->t_last[0], t_new = FN(fixed_end)(P, f, 0, to), h = t_new - f->t[0];
     if (f->attempts[0] >= P->max_steps || h == 0) W->marching = 0;
     if (!W->marching) return FN(attempt)(W);
-    for (int l = 0; l < L; l++) f->t_new[l] = t_new, f->h[l] = h, f->attempts[l]++;
+    for (int l = 0; l < L; l++) {
+        f->t_new[l] = t_new;
+        f->h[l] = h;
+        f->attempts[l]++;
+    }
     if (FN(march_stages)(W)) return PN_CALLBACK;
     pn_status st = FN(accept_finite)(W);
     if (st != PN_OK || !W->marching) return st == PN_OK ? FN(complete)(W, 0) : st;

@@ -1,5 +1,5 @@
 /* Which instruction sets this build and this processor have. */
-#include "solve/work.h"
+#include "instances/instances.h"
 
 static const pn_instance *const instances[PN_N_ISA] = {
     [PN_ISA_PLAIN] = &pn_instance_plain,

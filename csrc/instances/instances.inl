@@ -7,7 +7,9 @@
 #include <string.h>
 #include <time.h>
 
-#include "solve/work.h"
+#include "instances/instances.h"
+#include "memory.h"
+#include "reverse/tape.h"
 
 #include "kernels/simd.h"
 #include "kernels/vmath.h"

@@ -140,7 +140,10 @@ PN_VFN vf64 v_reduce_f64(vf64 a, vf64 *low, vu64 *q) {
     vf64 y = a - k * 0x1.921fb544p+0, w = k * 0x1.0b4611a6p-34;
     vf64 d = y - w, b = d - y, e = (y - (d - b)) - (w + b);
     w = k * 0x1.3198a2ep-69;
-    y = d, d = y - w, b = d - y, e += (y - (d - b)) - (w + b);
+    y = d;
+    d = y - w;
+    b = d - y;
+    e += (y - (d - b)) - (w + b);
     e -= k * 0x1.b839a252049c1p-104;
     vf64 r = d + e;
     *low = (d - r) + e;

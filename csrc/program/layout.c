@@ -12,7 +12,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "program/program.h"
+#include "program/layout.h"
 
 enum { REUSED = 4096 }; /* rows of the largest register whose rows are given on */
 
@@ -31,6 +31,13 @@ typedef struct plan {
 } plan;
 
 #define FOREVER INT32_MAX
+
+int pn_segment_of(const pn_program_spec *s, int32_t i) {
+    int32_t end = 0;
+    for (int g = 0; g < 3; g++)
+        if (i < (end += s->segments[g])) return g;
+    return 3;
+}
 
 static int64_t padded(int64_t n) { return (n + PN_PAD - 1) / PN_PAD * PN_PAD; }
 
@@ -273,8 +280,13 @@ pn_status pn_layout_make(const pn_program_spec *s, const unsigned char *state, c
     l->code = malloc((2 * n + 1) * sizeof *l->code);
     pn_status st = PN_MEMORY;
     if (block && p.gone && l->code) {
-        p.maker = block, p.parent = block + regs, p.offset = block + 2 * regs, p.last = block + 3 * regs;
-        p.next = block + 4 * regs, p.place = block + 5 * regs, p.ends = block + 6 * regs;
+        p.maker = block;
+        p.parent = block + regs;
+        p.offset = block + 2 * regs;
+        p.last = block + 3 * regs;
+        p.next = block + 4 * regs;
+        p.place = block + 5 * regs;
+        p.ends = block + 6 * regs;
         for (size_t r = 0; r < regs; r++) p.maker[r] = p.parent[r] = p.last[r] = -1, p.offset[r] = p.next[r] = 0;
         find_parts(&p);
         find_ends(&p);

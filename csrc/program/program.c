@@ -6,11 +6,6 @@
 #include <stdlib.h>
 #include <string.h>
 
-const pn_op_row pn_ops[PN_N_OPS] = {
-#define PN_OP(name, shape, operands) {#name, PN_SHAPE_##shape, operands},
-#include "program/ops.def"
-};
-
 enum { MAX_REG = 1 << 20, MAX_SIZE = 1 << 24, MAX_ROWS = 1 << 22 };
 
 typedef struct checker {
@@ -59,13 +54,6 @@ static pn_status check_header(const pn_program_spec *s, char *message) {
     }
     if (rows > MAX_ROWS) return bad(message, "program: the registers need %lld rows (at most %d)", (long long)rows, MAX_ROWS);
     return PN_OK;
-}
-
-int pn_segment_of(const pn_program_spec *s, int32_t i) {
-    int32_t end = 0;
-    for (int g = 0; g < 3; g++)
-        if (i < (end += s->segments[g])) return g;
-    return 3;
 }
 
 /* theta_k[p : p + count] inside the parameter (or gradient) vector? */

@@ -1,5 +1,4 @@
-/* Growing stores used by a solve: the tape of accepted steps, and plain lists of doubles. Nothing here depends on the
-   precision or the number of lanes. */
+/* The tape: a growing store of the attempts that the forward half accepted, for the way back. */
 #ifndef PN_TAPE_H
 #define PN_TAPE_H
 #include <stddef.h>
@@ -34,18 +33,4 @@ static inline void *pn_tape_at(const pn_tape *t, int64_t i) {
     return t->block[i / PN_TAPE_BLOCK] + (size_t)(i % PN_TAPE_BLOCK) * t->stride;
 }
 void pn_tape_free(pn_tape *t);
-
-typedef struct pn_list {
-    double *x;
-    int64_t n, cap;
-} pn_list;
-double *pn_list_push(pn_list *l, int64_t count); /* room for count more; NULL: out of memory */
-
-/* One block of zeroed, 64-byte aligned memory, carved up: size it first (base NULL), then allocate, then carve again. */
-typedef struct pn_arena {
-    char *base;
-    size_t used;
-} pn_arena;
-void *pn_arena_take(pn_arena *a, size_t bytes);
-int pn_arena_allocate(pn_arena *a); /* after a sizing pass; 0: out of memory */
 #endif

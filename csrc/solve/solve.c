@@ -6,7 +6,7 @@
 #include <string.h>
 #include <time.h>
 
-#include "solve/work.h"
+#include "instances/instances.h"
 
 enum { MAX_TASKS = 64, MAX_CHUNK = 256, WHOLE_CHUNK = 1024, MAX_THREADS = 256 };
 

@@ -209,7 +209,11 @@ static void choices(void) {
         add_output(&b, add(&b, op, 1, r[0], r[1], r[2], 0, 0, 0));
         pn_program *prog = must_create(&b);
         double x[N * N], y[N * N], z[N * N], out[N * N];
-        for (int i = 0; i < N * N; i++) x[i] = special[i / N], y[i] = special[i % N], z[i] = 5;
+        for (int i = 0; i < N * N; i++) {
+            x[i] = special[i / N];
+            y[i] = special[i % N];
+            z[i] = 5;
+        }
         const void *slot[3] = {x, y, z}, *none[PN_MAX_SPACES] = {NULL};
         void *output[1] = {out};
         double *grad[PN_MAX_SPACES] = {NULL};

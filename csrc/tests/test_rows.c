@@ -19,7 +19,10 @@ static void freeze(fixture *f) {
         free(s->record);
     }
     p->steps = NULL;
-    p->grid = grid, p->grid_start = start, p->grid_len = length, p->adaptive = 0;
+    p->grid = grid;
+    p->grid_start = start;
+    p->grid_len = length;
+    p->adaptive = 0;
 }
 
 static double loss_at(fixture *f) {

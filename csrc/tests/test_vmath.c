@@ -105,7 +105,9 @@ static const Case cases[] = {
 
 static uint64_t state = 0x9e3779b97f4a7c15u;
 static uint64_t random_bits(void) { /* xorshift64* */
-    state ^= state >> 12, state ^= state << 25, state ^= state >> 27;
+    state ^= state >> 12;
+    state ^= state << 25;
+    state ^= state >> 27;
     return state * 2685821657736338717u;
 }
 static double uniform(void) { return (double)(random_bits() >> 11) * 0x1p-53; }

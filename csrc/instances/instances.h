@@ -1,24 +1,8 @@
-/* What the instances share: the thread's view of a solve. */
-#ifndef PN_WORK_H
-#define PN_WORK_H
-#include <stdatomic.h>
-
+/* The kernels of an instruction set, one for each precision and number of lanes. */
+#ifndef PN_INSTANCES_H
+#define PN_INSTANCES_H
 #include "program/program.h"
-#include "reverse/tape.h"
-
-typedef struct pn_shared { /* one for each solve, seen by all its threads */
-    const pn_problem *problem;
-    atomic_int stop; /* a pn_status that ends everything */
-    atomic_llong next_task;
-    int64_t chunk, n_chunks, chunks_per_task, n_tasks;
-    double *task_grad;       /* (n_tasks, p) or NULL */
-    double *task_quadrature; /* (n_tasks, p) or NULL */
-    int64_t p, q;            /* lengths of those rows */
-    int64_t budget;          /* bytes of tape for each thread, 0: no limit */
-    int64_t chunk_rows;      /* most rows of the result that a chunk spans */
-} pn_shared;
-
-enum { PN_PART_FILES = 4 }; /* register files of a program at save times that are added to the gradient together */
+#include "solve/shared.h"
 
 typedef struct pn_kernels { /* one instance */
     int lanes;
