@@ -22,16 +22,21 @@ COMMON = [
     *("-Wall", "-Wextra", "-pthread"),
 ]
 AVX512 = ["-mavx512f", "-mavx512dq", "-mavx512vl", "-mavx512bw", "-mfma", "-mprefer-vector-width=512"]
-# csrc/tests/Makefile holds the same table
-ISA_FLAGS = {"plain": ["-fno-tree-vectorize"], "baseline": [], "avx2": ["-mavx2", "-mfma"], "avx512": AVX512}
+# flags of the files of csrc/instances/; csrc/tests/Makefile holds the same table
+INSTANCE_FLAGS = {
+    "dispatch": [],
+    "plain": ["-fno-tree-vectorize"],
+    "baseline": [],
+    "avx2": ["-mavx2", "-mfma"],
+    "avx512": AVX512,
+}
 X86_ISAS = {"avx2", "avx512"}
 
 
 def sources():
+    """Every C file under csrc/ but the tests."""
     return sorted(
-        str(path)
-        for folder in (CSRC, CSRC / "instances", CSRC / "python")
-        for path in (ROOT / folder).relative_to(ROOT).glob("*.c")
+        str(path.relative_to(ROOT)) for path in (ROOT / CSRC).rglob("*.c") if "tests" not in path.relative_to(ROOT).parts
     )
 
 
@@ -47,13 +52,13 @@ class BuildCore(build_ext):
         path = Path(source)
         flags = [*COMMON]
         if path.parent.name == "instances":
-            if path.stem not in ISA_FLAGS:
+            if path.stem not in INSTANCE_FLAGS:
                 raise SystemExit(f"setup.py: no flags for {source}")
             if path.stem in X86_ISAS and not x86:
                 return None
-            flags += ISA_FLAGS[path.stem]
-        elif path.name == "dispatch.c" and x86:
-            flags += ["-DPN_HAVE_X86_ISA=1"]
+            flags += INSTANCE_FLAGS[path.stem]
+            if path.stem == "dispatch" and x86:
+                flags += ["-DPN_HAVE_X86_ISA=1"]
         return flags + shlex.split(os.environ.get("PYNODE_CFLAGS", ""))
 
     def build_extension(self, ext):

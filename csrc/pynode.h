@@ -1,12 +1,12 @@
 /* pynode core: the public header. Plain C11, no Python, no globals that change.
-   A program (program.c) is a field; a problem is one solve; instances.h holds the kernels, one set for each
+   A program (program/) is a field; a problem is one solve (solve/); instances/ holds the kernels, one set for each
    precision x instruction set x number of lanes. All arrays are C-contiguous; "T" is float or double. */
 #ifndef PYNODE_H
 #define PYNODE_H
 #include <stddef.h>
 #include <stdint.h>
 
-#include "tableau.h"
+#include "method/tableau.h"
 
 typedef enum pn_status {
 #define PN_STATUS(name, exception, message) PN_##name,
@@ -18,7 +18,7 @@ const char *pn_status_message(pn_status s); /* with a hint for the user */
 
 typedef enum pn_op {
 #define PN_OP(name, shape, operands) PN_OP_##name,
-#include "ops.def"
+#include "program/ops.def"
     PN_N_OPS
 } pn_op;
 
@@ -120,7 +120,7 @@ typedef struct pn_problem {
     double *quadrature;      /* or NULL: (n_grad) integral of the accumulate segment along the path */
     double *quadrature_coef; /* or NULL: the same for the cotangent of the input's coefficients */
     /* events g_e(t, y; event_theta): slots t (1), y (d), none; one output, a number for each event; or NULL. A sample ends
-       where the first of them changes its side (sign) in a direction that counts, see events.inl */
+       where the first of them changes its side (sign) in a direction that counts, see events/events.inl */
     const pn_program *event;
     const void *event_theta;        /* T (n_theta) of that program */
     const int32_t *event_direction; /* (events) -1: falling, 1: rising, 0: both */

@@ -1,3 +1,3 @@
 #define PN_VBYTES 32
 #define PN_INSTANCE pn_instance_avx2
-#include "../instances.inl"
+#include "instances/instances.inl"

@@ -1,3 +1,3 @@
 #define PN_VBYTES 16
 #define PN_INSTANCE pn_instance_baseline
-#include "../instances.inl"
+#include "instances/instances.inl"

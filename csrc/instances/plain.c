@@ -1,3 +1,3 @@
 #define PN_VBYTES 8
 #define PN_INSTANCE pn_instance_plain
-#include "../instances.inl"
+#include "instances/instances.inl"

@@ -1,5 +1,5 @@
 /* Anything array-like -> a checked, C-contiguous NumPy array. */
-#include "pnpy.h"
+#include "python/pnpy.h"
 
 /* "(3, any)" */
 static void shape_text(char *text, size_t size, int ndim, const npy_intp *shape) {

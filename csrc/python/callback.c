@@ -1,5 +1,5 @@
 /* From C back into Python: fields that are Python callables, signals, and status -> exception. */
-#include "pnpy.h"
+#include "python/pnpy.h"
 
 #include <string.h>
 #include <time.h>

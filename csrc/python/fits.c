@@ -2,7 +2,7 @@
    so that an array changed in place never goes unnoticed; whoever gets False checks everything anew and says what is wrong. */
 #include <string.h>
 
-#include "pnpy.h"
+#include "python/pnpy.h"
 
 /* An array as the core wants it: its data, else NULL. */
 static const void *ready(PyObject *obj, int typenum, int ndim, const npy_intp *shape) {

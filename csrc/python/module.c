@@ -1,6 +1,6 @@
 /* pynode._core: the module, its state and its tables. */
 #define PNPY_IMPORT_ARRAY
-#include "pnpy.h"
+#include "python/pnpy.h"
 
 #include <string.h>
 
@@ -13,7 +13,7 @@ static PyObject *make_ops(void) {
         int operands;
     } rows[] = {
 #define PN_OP(name, shape, operands) {#name, #shape, operands},
-#include "ops.def"
+#include "program/ops.def"
     };
     PyObject *ops = PyDict_New();
     for (int i = 0; ops && i < PN_N_OPS; i++) {

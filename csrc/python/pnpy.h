@@ -4,9 +4,10 @@
    arrays.c    anything array-like -> a checked, C-contiguous NumPy array
    callback.c  from C back into Python: fields that are Python callables, signals, status -> exception
    program.c   Program and evaluate()
-   problem.c   Problem: checks everything once, keeps its own copy of every array
+   problem*.c  Problem: checks everything once, keeps its own copy of every array (problem.h)
    fits.c      Problem.fits: whether it serves another call
    run.c       Problem.run: one solve
+   results.c   Results: what a run returns
 
    Rules. Every function either succeeds or sets a Python exception. A Program and a Problem do not change after their
    construction, a run keeps all it changes in its own frame, and the two settings of the module are atomic; so several

@@ -1,5 +1,5 @@
 /* Program: an immutable, checked program of the core. evaluate(): run one for a batch of samples. */
-#include "pnpy.h"
+#include "python/pnpy.h"
 
 #include <stddef.h>
 #include <stdlib.h>

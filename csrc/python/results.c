@@ -1,6 +1,6 @@
 /* Results of a run: a mapping with names of its own. What is said of each sample lies in one block of memory; the arrays of it are
    made when they are asked for, since a small solve takes no longer than making them. */
-#include "pnpy.h"
+#include "python/pnpy.h"
 
 #include <stddef.h>
 #include <string.h>

@@ -1,5 +1,5 @@
 /* Problem.run: one solve. Everything that a run changes lives in its own frame. */
-#include "pnpy.h"
+#include "python/pnpy.h"
 
 #include <math.h>
 #include <stdlib.h>

@@ -175,9 +175,53 @@ typedef struct fixture {
     void *theta, *y0, *coef, *target, *data;
 } fixture;
 
+/* Room for all results, a squared loss and the gradient. */
+UNUSED static void fixture_results(fixture *f) {
+    pn_problem *p = &f->p;
+    size_t count = (size_t)p->n, d = (size_t)p->d;
+    size_t element = f->f32 ? sizeof(float) : sizeof(double);
+    p->y = keep(f->rows * d, element);
+    p->status = keep(count, sizeof *p->status);
+    p->stop_t = keep(count, sizeof *p->stop_t);
+    p->stop_component = keep(count, sizeof *p->stop_component);
+    p->nfe = keep(count, sizeof *p->nfe);
+    p->accepted = keep(count, sizeof *p->accepted);
+    p->rejected = keep(count, sizeof *p->rejected);
+    p->loss = PN_LOSS_SQUARED;
+    p->loss_scale = 1;
+    p->loss_dof = 4;
+    p->target = f->target = random_array(f->rows * d, f->f32, 1);
+    p->sample_loss = keep(count, sizeof *p->sample_loss);
+    p->sample_weight = keep(count, sizeof *p->sample_weight);
+    p->gradient = PN_GRAD_DISCRETE;
+    p->g_theta = keep(f->n_theta, sizeof(double));
+    p->g_y0 = keep(count * d, sizeof(double));
+    p->g_t = keep(f->rows, sizeof(double));
+}
+/* Inputs, linear on 3 segments. */
+UNUSED static void fixture_inputs(fixture *f) {
+    enum { SEGMENTS = 3 };
+    pn_problem *p = &f->p;
+    size_t count = (size_t)p->n, m = (size_t)p->m;
+    double *knot = keep(SEGMENTS + 1, sizeof *knot);
+    int64_t *zero = keep(count, sizeof *zero), *knot_len = keep(count, sizeof *knot_len),
+            *seg_start = keep(count, sizeof *seg_start);
+    for (int k = 0; k <= SEGMENTS; k++) knot[k] = 0.93 * k;
+    for (size_t i = 0; i < count; i++) knot_len[i] = SEGMENTS + 1, seg_start[i] = (int64_t)i * SEGMENTS;
+    f->segments = count * SEGMENTS;
+    f->coef = random_array(f->segments * 2 * m, f->f32, 1);
+    p->knot = knot;
+    p->knot_start = zero;
+    p->knot_len = knot_len;
+    p->seg_start = seg_start;
+    p->coef = f->coef;
+    p->degree = 1;
+    p->input_jumps = 1;
+    p->g_coef = keep(f->segments * 2 * m, sizeof(double));
+}
 /* n samples of a random network, ragged times in 0 .. 2.5 (1 to 5 of them), inputs linear on 3 segments, squared loss */
 UNUSED static fixture fixture_begin(int32_t d, int32_t m, int64_t n, int f32, const char *method) {
-    enum { HIDDEN = 7, SEGMENTS = 3 };
+    enum { HIDDEN = 7 };
     builder b;
     fixture f = {.f32 = f32};
     pn_problem *p = &f.p;
@@ -207,44 +251,25 @@ UNUSED static fixture fixture_begin(int32_t d, int32_t m, int64_t n, int f32, co
                       .m = m,
                       .n = n,
                       .y0 = f.y0};
-    p->t = f.t, p->t_start = t_start, p->t_len = f.t_len, p->row = row;
+    p->t = f.t;
+    p->t_start = t_start;
+    p->t_len = f.t_len;
+    p->row = row;
     p->degree = -1;
-    if (m) {
-        double *knot = keep(SEGMENTS + 1, sizeof *knot);
-        int64_t *zero = keep(count, sizeof *zero), *knot_len = keep(count, sizeof *knot_len),
-                *seg_start = keep(count, sizeof *seg_start);
-        for (int k = 0; k <= SEGMENTS; k++) knot[k] = 0.93 * k;
-        for (size_t i = 0; i < count; i++) knot_len[i] = SEGMENTS + 1, seg_start[i] = (int64_t)i * SEGMENTS;
-        f.segments = count * SEGMENTS;
-        f.coef = random_array(f.segments * 2 * (size_t)m, f32, 1);
-        p->knot = knot, p->knot_start = zero, p->knot_len = knot_len, p->seg_start = seg_start, p->coef = f.coef;
-        p->degree = 1;
-        p->input_jumps = 1;
-        p->g_coef = keep(f.segments * 2 * (size_t)m, sizeof(double));
-    }
+    if (m) fixture_inputs(&f);
     double *atol = keep((size_t)d, sizeof *atol);
     for (int32_t i = 0; i < d; i++) atol[i] = f32 ? 1e-5 : 1e-8;
     p->adaptive = p->tableau->error_order > 0;
     p->step = 0.05;
-    p->rtol = f32 ? 1e-4 : 1e-7, p->atol = atol, p->safety = 0.9, p->min_factor = 0.2, p->max_factor = 10, p->beta = 0.2,
+    p->rtol = f32 ? 1e-4 : 1e-7;
+    p->atol = atol;
+    p->safety = 0.9;
+    p->min_factor = 0.2;
+    p->max_factor = 10;
+    p->beta = 0.2;
     p->max_steps = 100000;
-    size_t element = f32 ? sizeof(float) : sizeof(double);
-    p->y = keep(f.rows * (size_t)d, element);
-    p->status = keep(count, sizeof *p->status);
-    p->stop_t = keep(count, sizeof *p->stop_t);
-    p->stop_component = keep(count, sizeof *p->stop_component);
-    p->nfe = keep(count, sizeof *p->nfe);
-    p->accepted = keep(count, sizeof *p->accepted);
-    p->rejected = keep(count, sizeof *p->rejected);
-    p->loss = PN_LOSS_SQUARED, p->loss_scale = 1, p->loss_dof = 4;
-    p->target = f.target = random_array(f.rows * (size_t)d, f32, 1);
-    p->sample_loss = keep(count, sizeof *p->sample_loss);
-    p->sample_weight = keep(count, sizeof *p->sample_weight);
-    p->gradient = PN_GRAD_DISCRETE;
-    p->g_theta = keep(f.n_theta, sizeof(double));
-    p->g_y0 = keep(count * (size_t)d, sizeof(double));
-    p->g_t = keep(f.rows, sizeof(double));
     p->threads = 1;
+    fixture_results(&f);
     return f;
 }
 /* Jumps with k numbers a row and a loss of d, both programs; a third of the rows left out. Theta is drawn anew. */

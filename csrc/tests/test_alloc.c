@@ -2,7 +2,7 @@
    succeed it leaves nothing behind either. Linked with --wrap for the functions counted here (Makefile). */
 #include <stdatomic.h>
 
-#include "check.h"
+#include "tests/check.h"
 
 void *__real_malloc(size_t n);
 void *__real_calloc(size_t n, size_t size);
@@ -101,7 +101,12 @@ static void solves(int64_t n, int kind) {
     p->rtol = 1e-9;
     p->steps = keep((size_t)n, sizeof *p->steps);
     if (kind == 1) p->memory = n > 1 ? 200000 : 12000;
-    if (kind == 2) p->lambda = 0.9, p->land = 1, p->gradient = PN_GRAD_REVERSIBLE, p->rtol = 1e-5;
+    if (kind == 2) {
+        p->lambda = 0.9;
+        p->land = 1;
+        p->gradient = PN_GRAD_REVERSIBLE;
+        p->rtol = 1e-5;
+    }
     if (kind == 3) p->gradient = PN_GRAD_NONE, p->sensitivity = keep(f.rows * 2 * (f.n_theta + 2), 8);
     if (kind == 4) p->dense = 1;
     if (kind == 5) fixture_parts(&f, 2), p->memory = n > 1 ? 200000 : 12000;

@@ -2,9 +2,9 @@
    straightforward C; fused against unfused; accumulation with weights and lanes that do not count. */
 #define PN_VBYTES 16
 #define PN_INSTANCE test_instance
-#include "instances.inl"
+#include "instances/instances.inl"
 
-#include "check.h"
+#include "tests/check.h"
 
 extern const pn_instance test_instance;
 
@@ -180,7 +180,7 @@ static const struct {
     int operands;
 } rows[] = {
 #define PN_OP(name, shape, operands) {#name, operands},
-#include "ops.def"
+#include "program/ops.def"
 };
 
 static void elementwise(void) {
@@ -209,7 +209,11 @@ static void choices(void) {
         add_output(&b, add(&b, op, 1, r[0], r[1], r[2], 0, 0, 0));
         pn_program *prog = must_create(&b);
         double x[N * N], y[N * N], z[N * N], out[N * N];
-        for (int i = 0; i < N * N; i++) x[i] = special[i / N], y[i] = special[i % N], z[i] = 5;
+        for (int i = 0; i < N * N; i++) {
+            x[i] = special[i / N];
+            y[i] = special[i % N];
+            z[i] = 5;
+        }
         const void *slot[3] = {x, y, z}, *none[PN_MAX_SPACES] = {NULL};
         void *output[1] = {out};
         double *grad[PN_MAX_SPACES] = {NULL};

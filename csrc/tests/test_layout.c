@@ -1,7 +1,7 @@
 /* Layouts: random programs give the same bits fused and as they are, that is with views, concatenation in place, broadcast
    conditions and rows given on to other registers; and what is fused is smaller. */
-#include "check.h"
-#include "program.h"
+#include "tests/check.h"
+#include "program/program.h"
 
 enum { FEW = 7, MANY = 37 }; /* a narrow block has at least 8 lanes */
 

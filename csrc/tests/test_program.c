@@ -1,5 +1,5 @@
 /* Programs: every way in which one can be malformed is found, with its own message, and good ones are taken. */
-#include "check.h"
+#include "tests/check.h"
 
 /* t (1), y (3), u (0), seed (3); CONST, PARAM in the prologue; two operations forward, one back, one accumulates */
 static void good(builder *b) {
@@ -12,8 +12,12 @@ static void good(builder *b) {
     int32_t v = add(b, PN_OP_MATVEC, 3, w, 3, -1, 0, 0, 0);   /* 4: register 8 */
     add(b, PN_OP_ACC_OUTER, 0, 3, 1, -1, 0, 0, 0);            /* 5 */
     add_output(b, f), add_output(b, v), add_output(b, -1);
-    b->index[0] = 2, b->index[1] = 0, b->index[2] = 1;
-    b->spec.segments[0] = 2, b->spec.segments[1] = 2, b->spec.segments[2] = 1;
+    b->index[0] = 2;
+    b->index[1] = 0;
+    b->index[2] = 1;
+    b->spec.segments[0] = 2;
+    b->spec.segments[1] = 2;
+    b->spec.segments[2] = 1;
 }
 
 static void refused(builder *b, const char *part, int line) {
@@ -157,7 +161,9 @@ static void calls(void) {
     add_slot(&b, 1), add_slot(&b, 2), add_slot(&b, 0);
     add_output(&b, add(&b, PN_OP_CALL, 2, -1, -1, -1, 0, 0, 0));
     refused(&b, "in the prologue", __LINE__);
-    b.spec.segments[0] = 0, b.spec.segments[1] = 1, b.sizes[0] = 2;
+    b.spec.segments[0] = 0;
+    b.spec.segments[1] = 1;
+    b.sizes[0] = 2;
     refused(&b, "do not fit", __LINE__);
 }
 

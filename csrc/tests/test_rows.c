@@ -1,6 +1,6 @@
 /* Programs at save times: jumps and losses against an interpretation by hand, gradients against differences on prescribed
    steps, checkpoints (the same bits), instruction sets, and what pn_solve refuses. */
-#include "check.h"
+#include "tests/check.h"
 
 /* Solve with adaptive steps, then prescribe those steps. */
 static void freeze(fixture *f) {
@@ -19,7 +19,10 @@ static void freeze(fixture *f) {
         free(s->record);
     }
     p->steps = NULL;
-    p->grid = grid, p->grid_start = start, p->grid_len = length, p->adaptive = 0;
+    p->grid = grid;
+    p->grid_start = start;
+    p->grid_len = length;
+    p->adaptive = 0;
 }
 
 static double loss_at(fixture *f) {

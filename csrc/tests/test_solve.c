@@ -1,6 +1,6 @@
 /* Solves: closed forms, orders of convergence, ragged times, gradients against finite differences on prescribed steps,
    checkpoints (the same bits), the reversible scheme, sensitivities, and how samples and calls end. */
-#include "check.h"
+#include "tests/check.h"
 
 static const char *const adaptive[] = {"heun", "bosh3", "dopri5", "tsit5", "dop853"};
 
@@ -16,7 +16,9 @@ static pn_program *linear(void) {
 static void use(fixture *f, pn_program *field, const void *theta) { /* another field, no gradient, no loss */
     pn_program_destroy(&f->field);
     f->field = field;
-    f->p.field = field, f->p.theta = theta, f->p.reverse = NULL;
+    f->p.field = field;
+    f->p.theta = theta;
+    f->p.reverse = NULL;
     f->p.gradient = PN_GRAD_NONE, f->p.loss = PN_LOSS_NONE;
 }
 static const void *rotation(int f32) { /* y' = 2 (y1, -y0) */
@@ -135,7 +137,10 @@ static void freeze(fixture *f) {
         free(s->record);
     }
     p->steps = NULL;
-    p->grid = grid, p->grid_start = start, p->grid_len = length, p->adaptive = 0;
+    p->grid = grid;
+    p->grid_start = start;
+    p->grid_len = length;
+    p->adaptive = 0;
 }
 
 static double loss_at(fixture *f) {
@@ -447,7 +452,10 @@ static void callbacks(void) {
         add_output(&b, -1), add_output(&b, -1);
         pn_program *reverse = must_create(&b);
         int left = 1 << 30;
-        f.p.field = field, f.p.reverse = reverse, f.p.call = decay, f.p.call_ctx = &left;
+        f.p.field = field;
+        f.p.reverse = reverse;
+        f.p.call = decay;
+        f.p.call_ctx = &left;
         CHECK(fixture_solve(&f, pn_isa_best()) == PN_OK);
         int used = (1 << 30) - left;
         for (size_t i = 0; i < (size_t)n; i++) {

@@ -4,14 +4,18 @@
 #include <stdatomic.h>
 #include <time.h>
 
-#include "check.h"
+#include "tests/check.h"
 
 static void same_bits(void) {
     for (int f32 = 0; f32 < 2; f32++)
         for (int kind = 0; kind < 4; kind++) { /* full tape, checkpoints, reversible, systems */
             fixture f = fixture_begin(3, 2, 411, f32, "bosh3");
             if (kind == 1) f.p.memory = 24 << 20;
-            if (kind == 2) f.p.lambda = 0.95, f.p.land = 1, f.p.gradient = PN_GRAD_REVERSIBLE;
+            if (kind == 2) {
+                f.p.lambda = 0.95;
+                f.p.land = 1;
+                f.p.gradient = PN_GRAD_REVERSIBLE;
+            }
             if (kind == 3) fixture_parts(&f, 3);
             bytes one = {0};
             for (int32_t threads = 1; threads <= 4; threads *= 2) {
@@ -46,10 +50,18 @@ static void at_once(void) {
     for (int i = 0; i < JOBS; i++) {
         pn_problem *p = &jobs[i].f.p;
         jobs[i].f = f;
-        p->y = keep(f.rows * 3, 8), p->status = keep(100, 4), p->stop_t = keep(100, 8), p->stop_component = keep(100, 4);
-        p->nfe = keep(100, 8), p->accepted = keep(100, 8), p->rejected = keep(100, 8);
+        p->y = keep(f.rows * 3, 8);
+        p->status = keep(100, 4);
+        p->stop_t = keep(100, 8);
+        p->stop_component = keep(100, 4);
+        p->nfe = keep(100, 8);
+        p->accepted = keep(100, 8);
+        p->rejected = keep(100, 8);
         p->sample_loss = keep(100, 8), p->sample_weight = keep(100, 8);
-        p->g_theta = keep(f.n_theta, 8), p->g_y0 = keep(300, 8), p->g_t = keep(f.rows, 8), p->g_coef = keep(f.segments * 4, 8);
+        p->g_theta = keep(f.n_theta, 8);
+        p->g_y0 = keep(300, 8);
+        p->g_t = keep(f.rows, 8);
+        p->g_coef = keep(f.segments * 4, 8);
     }
     for (int i = 0; i < JOBS; i++)
         if (pthread_create(&id[i], NULL, run_job, &jobs[i])) exit(2);
@@ -77,8 +89,13 @@ static void interrupts(void) {
         for (int64_t n = 1; n <= 201; n += 200) {
             fixture f = fixture_begin(3, 0, n, 0, "rk4");
             int polls = 0;
-            f.p.adaptive = 0, f.p.step = 1e-9, f.p.max_steps = INT64_MAX, f.p.gradient = PN_GRAD_NONE;
-            f.p.threads = threads, f.p.poll = stop_at_once, f.p.poll_ctx = &polls;
+            f.p.adaptive = 0;
+            f.p.step = 1e-9;
+            f.p.max_steps = INT64_MAX;
+            f.p.gradient = PN_GRAD_NONE;
+            f.p.threads = threads;
+            f.p.poll = stop_at_once;
+            f.p.poll_ctx = &polls;
             double start = seconds();
             CHECK(fixture_solve(&f, pn_isa_best()) == PN_INTERRUPTED);
             CHECKF(polls >= 1 && polls < 4 && seconds() - start < 5, "%d polls, %g s", polls, seconds() - start);
@@ -87,10 +104,15 @@ static void interrupts(void) {
         }
     fixture f = fixture_begin(3, 0, 201, 0, "rk4"); /* one thread has a long task, the calling one has none left */
     int polls = 0;
-    f.p.adaptive = 0, f.p.step = 0.01, f.p.gradient = PN_GRAD_NONE, f.p.threads = 2;
+    f.p.adaptive = 0;
+    f.p.step = 0.01;
+    f.p.gradient = PN_GRAD_NONE;
+    f.p.threads = 2;
     f.p.poll = never_stop, f.p.poll_ctx = &polls;
     CHECK(fixture_solve(&f, pn_isa_best()) == PN_OK);
-    f.p.max_steps = INT64_MAX, f.p.poll = stop_at_once, f.p.step = 1e-9;
+    f.p.max_steps = INT64_MAX;
+    f.p.poll = stop_at_once;
+    f.p.step = 1e-9;
     for (int64_t i = 0; i < 201; i++)
         if (i != 199) f.t_len[i] = 1;
     CHECK(fixture_solve(&f, pn_isa_best()) == PN_INTERRUPTED);

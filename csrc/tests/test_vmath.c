@@ -3,7 +3,7 @@
    from its neighbours. Prints one line per function and exits 1 on any failure. With --time, also ns per element.
    cc -std=c11 -O3 -fno-math-errno -ffp-contract=fast -DPN_VBYTES=16 -I.. test_vmath.c -lm */
 #define _POSIX_C_SOURCE 199309L
-#include "vmath.h"
+#include "kernels/vmath.h"
 
 #include <float.h>
 #include <stdio.h>
@@ -105,7 +105,9 @@ static const Case cases[] = {
 
 static uint64_t state = 0x9e3779b97f4a7c15u;
 static uint64_t random_bits(void) { /* xorshift64* */
-    state ^= state >> 12, state ^= state << 25, state ^= state >> 27;
+    state ^= state >> 12;
+    state ^= state << 25;
+    state ^= state >> 27;
     return state * 2685821657736338717u;
 }
 static double uniform(void) { return (double)(random_bits() >> 11) * 0x1p-53; }

@@ -1,6 +1,6 @@
 /* Work to be counted, for benchmarks/guard.py: small forms of the six benchmark cases on one instruction set, the solve and
    then the gradient of each, always in this order. `work ISA` runs them, `work` prints their names. */
-#include "check.h"
+#include "tests/check.h"
 
 enum { LAYERS = 3 }; /* at most */
 typedef struct row {
@@ -74,14 +74,34 @@ static int run(const row *c, pn_isa isa) {
     for (int32_t i = 0; i < c->d; i++) atol[i] = c->tolerance;
     for (int64_t i = 0; i < c->n; i++) index[c->n + i] = c->times, index[2 * c->n + i] = i * c->times;
     pn_problem p = {.field = field, .reverse = reverse, .theta = weights(c), .tableau = pn_tableau_find(c->method)};
-    p.d = c->d, p.n = c->n, p.y0 = random_array(n * (size_t)c->d, c->f32, 1), p.degree = -1;
-    p.t = t, p.t_start = index, p.t_len = index + n, p.row = index + 2 * n;
-    p.adaptive = c->step == 0, p.step = c->step, p.rtol = c->tolerance, p.atol = atol;
-    p.safety = 0.9, p.min_factor = 0.2, p.max_factor = 10, p.beta = 0.2, p.max_steps = 10000, p.threads = 1;
-    p.y = keep(saved, element), p.status = keep(n, sizeof *p.status), p.stop_t = keep(n, sizeof *p.stop_t);
+    p.d = c->d;
+    p.n = c->n;
+    p.y0 = random_array(n * (size_t)c->d, c->f32, 1);
+    p.degree = -1;
+    p.t = t;
+    p.t_start = index;
+    p.t_len = index + n;
+    p.row = index + 2 * n;
+    p.adaptive = c->step == 0;
+    p.step = c->step;
+    p.rtol = c->tolerance;
+    p.atol = atol;
+    p.safety = 0.9;
+    p.min_factor = 0.2;
+    p.max_factor = 10;
+    p.beta = 0.2;
+    p.max_steps = 10000;
+    p.threads = 1;
+    p.y = keep(saved, element);
+    p.status = keep(n, sizeof *p.status);
+    p.stop_t = keep(n, sizeof *p.stop_t);
     p.stop_component = keep(n, sizeof *p.stop_component);
-    p.nfe = count, p.accepted = count + n, p.rejected = count + 2 * n;
-    p.loss_scale = 1, p.loss_dof = 4, p.target = random_array(saved, c->f32, 1);
+    p.nfe = count;
+    p.accepted = count + n;
+    p.rejected = count + 2 * n;
+    p.loss_scale = 1;
+    p.loss_dof = 4;
+    p.target = random_array(saved, c->f32, 1);
     p.sample_loss = keep(n, sizeof(double)), p.sample_weight = keep(n, sizeof(double));
     p.g_theta = keep((size_t)offset(c, c->layers), sizeof(double));
     pn_status first = pn_solve(&p, c->f32, isa);

@@ -1,0 +1,45 @@
+/* How a sample ends. */
+
+static void FN(fail)(FN(work) * W, int l, pn_status status) {
+    const pn_problem *P = W->P;
+    FN(flow) *f = &W->flow;
+    int64_t i = f->sample[l];
+    T *y = P->y;
+    P->status[i] = (int32_t)status;
+    P->stop_t[i] = f->t[l];
+    if (status == PN_NON_FINITE)
+        for (int32_t c = W->d; c-- > 0;) {
+            double v = (double)f->y_new[(size_t)c * L + (size_t)l];
+            if (!(v - v == 0)) P->stop_component[i] = c;
+        }
+    for (int64_t j = f->save[l]; j < FN(n_times)(P, i); j++)
+        for (int32_t c = 0; c < W->d; c++) y[(size_t)(P->row[i] + j) * (size_t)W->d + (size_t)c] = (T)NAN;
+    f->ends[l] = f->save_end[l] = f->save[l];
+    f->live[l] = 0;
+    W->marching = 0;
+}
+
+/* The sample leaves its lane: counts, steps. */
+static pn_status FN(finish)(FN(work) * W, int l) {
+    const pn_problem *P = W->P;
+    FN(flow) *f = &W->flow;
+    int64_t i = f->sample[l];
+    f->live[l] = 0;
+    if (W->replaying) return PN_OK;
+    for (int32_t c = 0; f->z && c < W->d; c++) W->chunk_z[(size_t)(i - W->first) * (size_t)W->d + (size_t)c] = f->z[(size_t)c * L + (size_t)l];
+    P->nfe[i] = f->evals[l];
+    P->accepted[i] = f->index[l];
+    P->rejected[i] = f->rejects[l];
+    if (P->steps) {
+        pn_list *s = &W->steps[l];
+        pn_steps *to = &P->steps[i];
+        to->n = f->index[l];
+        if (s->n) {
+            to->record = malloc((size_t)s->n * sizeof(double));
+            if (!to->record) return PN_MEMORY;
+            memcpy(to->record, s->x, (size_t)s->n * sizeof(double));
+        }
+        s->n = 0;
+    }
+    return PN_OK;
+}

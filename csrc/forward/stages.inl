@@ -1,0 +1,63 @@
+/* Evaluating the field: stages of a step, in all lanes at once. */
+
+/* u(t) of one sample: sum_q coef[seg][q] (t - knot)^q, row stride of the result L */
+static void FN(input)(const pn_problem *P, int64_t sample, int32_t seg, double t, T *u) {
+    int32_t m = P->m, q1 = P->degree + 1;
+    const T *c = (const T *)P->coef + (size_t)(P->seg_start[sample] + seg) * (size_t)q1 * (size_t)m;
+    T dt = (T)(t - P->knot[P->knot_start[sample] + seg]);
+    for (int32_t i = 0; i < m; i++) {
+        T v = c[(size_t)P->degree * (size_t)m + (size_t)i];
+        for (int32_t q = P->degree; q-- > 0;) v = v * dt + c[(size_t)q * (size_t)m + (size_t)i];
+        u[(size_t)i * L] = v;
+    }
+}
+
+/* u of every lane at its time t into the file. Constant inputs are looked up when a lane's sample or segment changes. */
+static void FN(set_inputs)(FN(work) * W, const double *t, T *u) {
+    const pn_problem *P = W->P;
+    const FN(flow) *f = &W->flow;
+    int64_t moved = 0;
+    for (int l = 0; l < L; l++) moved |= (W->u_sample[l] ^ f->sample[l]) | (W->u_seg[l] ^ f->seg[l]);
+    for (int l = 0; l < L && (moved || P->degree > 0); l++)
+        if (f->sample[l] >= 0) FN(input)(P, f->sample[l], f->seg[l], t[l], W->u + l);
+    if (moved) memcpy(W->u_sample, f->sample, sizeof W->u_sample), memcpy(W->u_seg, f->seg, sizeof W->u_seg);
+    FN(copy)(u, W->u, (size_t)P->m * L);
+}
+
+/* k = f(t, state in slot 1 of the file). Nonzero: stopped by the callback, or interrupted. */
+static int FN(eval)(FN(work) * W, const FN(exec) * E, T *file, const double *t, T *restrict k) {
+    T *time = file + (size_t)E->lay->slot[0] * L;
+    if (W->costly && FN(look_up)(W) != PN_OK) return 1;
+    for (int l = 0; l < L; l++) time[l] = (T)t[l];
+    if (W->P->degree >= 0) FN(set_inputs)(W, t, file + (size_t)E->lay->slot[2] * L);
+    if (FN(run)(E, file, E->lay->n_prologue, E->eval_end)) return 1;
+    const T *out = FN(at)(E, file, E->lay->output[0]);
+    if (!E->prog->output_size[0]) memset(k, 0, (size_t)W->d * L * sizeof(T));
+    else FN(copy)(k, out, (size_t)W->d * L);
+    return 0;
+}
+
+static inline T *FN(state_slot)(const FN(exec) * E, T *file) { return file + (size_t)E->lay->slot[1] * L; }
+
+/* Stages from .. to - 1 of the lanes' step from `base`, in register files `stride` apart (0: one file for all). */
+static int FN(stages)(FN(work) * W, const FN(exec) * E, T *file, size_t stride, const T *base, const double *t, const double *h,
+                      const double *t_new, T *const *k, int from, int to) {
+    for (int i = from; i < to; i++) {
+        double ti[L];
+        T *fi = file + (size_t)i * stride;
+        FN(stage_time)(ti, t, h, t_new, W->tab->c[i]);
+        FN(combine_stage)(W, FN(state_slot)(E, fi), base, h, k, i);
+        if (FN(eval)(W, E, fi, ti, k[i])) return 1;
+    }
+    return 0;
+}
+
+static void FN(count_evals)(FN(flow) * f, const unsigned char *which, int n) {
+    for (int l = 0; l < L; l++) f->evals[l] += which[l] ? n : 0;
+}
+
+static int FN(any)(const unsigned char *x) {
+    for (int l = 0; l < L; l++)
+        if (x[l]) return 1;
+    return 0;
+}

@@ -1,0 +1,195 @@
+/* How a sample starts: it is put into a lane at its initial time, its first step is chosen, and it waits for its turn. */
+
+/* ---- loading lanes ------------------------------------------------------------------------------------------------------ */
+static void FN(load_state)(FN(work) * W, int l, const T *y) {
+    FN(flow) *f = &W->flow;
+    for (int32_t c = 0; c < W->d; c++) {
+        f->y[(size_t)c * L + (size_t)l] = y[c];
+        if (f->z) f->z[(size_t)c * L + (size_t)l] = y[c];
+    }
+}
+
+static int32_t FN(first_segment)(const pn_problem *P, int64_t i, double t, double dir) {
+    if (P->degree < 0) return 0;
+    const double *knot = P->knot + P->knot_start[i];
+    int32_t seg = 0, last = (int32_t)P->knot_len[i] - 2;
+    while (seg < last && (dir >= 0 ? knot[seg + 1] <= t : knot[seg + 1] < t)) seg++;
+    return seg;
+}
+
+static int FN(finite_sample)(const FN(work) * W, int64_t i) {
+    const pn_problem *P = W->P;
+    const T *y0 = (const T *)P->y0 + (size_t)i * (size_t)W->d;
+    double bad = 0;
+    for (int32_t c = 0; c < W->d; c++) bad += (double)y0[c] * 0;
+    if (P->degree >= 0) {
+        int64_t per = (int64_t)(P->degree + 1) * P->m;
+        const T *coef = (const T *)P->coef + (size_t)(P->seg_start[i] * per);
+        for (int64_t e = 0; e < (P->knot_len[i] - 1) * per; e++) bad += (double)coef[e] * 0;
+    }
+    return bad == 0;
+}
+
+/* Put sample i into lane l at its initial time, with the save times there written. live[l]: it has steps to take. */
+static pn_status FN(open)(FN(work) * W, int l, int64_t i) {
+    const pn_problem *P = W->P;
+    FN(flow) *f = &W->flow;
+    f->sample[l] = i;
+    f->live[l] = 1;
+    f->have_k[l] = f->again[l] = 0;
+    f->save[l] = f->grid[l] = f->jump_at[l] = 0;
+    f->index[l] = f->attempts[l] = f->evals[l] = f->rejects[l] = 0;
+    f->source[l] = PN_SOURCE_HERE;
+    f->t[l] = FN(time_of)(P, i, 0);
+    f->t_last[l] = FN(time_of)(P, i, FN(n_times)(P, i) - 1);
+    f->dir[l] = f->t_last[l] > f->t[l] ? 1 : f->t_last[l] < f->t[l] ? -1 : 0;
+    f->c0[l] = P->adaptive ? P->first_step : f->t[l];
+    f->c1[l] = 0;
+    f->seg[l] = FN(first_segment)(P, i, f->t[l], f->dir[l]);
+    if (!W->replaying) {
+        P->status[i] = PN_OK;
+        P->stop_t[i] = f->t_last[l];
+        P->stop_component[i] = -1;
+    }
+    const T *y = P->jump.program ? W->chunk_y + (size_t)(i - W->first) * (size_t)W->d : (const T *)P->y0 + (size_t)i * (size_t)W->d;
+    FN(load_state)(W, l, y);
+    if (!FN(finite_sample)(W, i)) {
+        FN(fail)(W, l, PN_BAD_INPUT);
+        return FN(finish)(W, l);
+    }
+    if (P->jump.program && FN(jump_open)(W, l)) return FN(finish)(W, l);
+    while (f->save[l] < FN(n_times)(P, i) && FN(time_of)(P, i, f->save[l]) == f->t[l]) {
+        if (P->sensitivity) FN(sens_first)(W, P->row[i] + f->save[l]);
+        FN(jump)(P, P->row[i] + f->save[l], W->d, f->y + l);
+        FN(save_row)(W, P->row[i] + f->save[l]++, f->y + l);
+    }
+    if (f->save[l] == FN(n_times)(P, i)) return FN(finish)(W, l);
+    f->t_save[l] = FN(time_of)(P, i, f->save[l]);
+    return PN_OK;
+}
+
+static void FN(vacate)(FN(flow) * f) {
+    memset(f->live, 0, L);
+    memset(f->accepted, 0, L);
+    memset(f->have_k, 0, L);
+    for (int l = 0; l < L; l++) f->sample[l] = -1;
+}
+
+/* ---- the first step (Hairer, Norsett, Wanner, Solving ODEs I, II.4, "Starting step size") ------------------------------- */
+/* (PN_FIRST / derivative)^(1/order) is bolder than the 0.01 of the book: a failed try costs no more than a step too short. */
+#define PN_FIRST 10.0
+
+static void FN(weighted_norm)(const FN(work) * W, const T *x, double *norm) {
+    const FN(flow) *f = &W->flow;
+    for (int l = 0; l < L; l++) norm[l] = 0;
+    for (int32_t c = 0; c < W->d; c++)
+        for (size_t l = 0; l < L; l++) {
+            double q = (double)x[(size_t)c * L + l] / (W->P->atol[c] + W->P->rtol * fabs((double)f->y[(size_t)c * L + l]) + PN_TINY);
+            norm[l] += q * q;
+        }
+    for (int l = 0; l < L; l++) norm[l] = sqrt(norm[l] / W->d);
+}
+
+/* A step that moves t by some of its last digits. */
+static double FN(least_step)(const FN(flow) * f, int l) { return 16 * 2.220446049250313e-16 * fabs(f->t[l]); }
+
+static int FN(first_steps)(FN(work) * W, double *h1) {
+    FN(flow) *f = &W->flow;
+    double d0[L], d1[L], d2[L], h[L], probe[L];
+    const FN(terms) euler = {.n = 1, .a = {1}};
+    T *state = FN(state_slot)(&W->field, W->file), *k0 = f->k[0], *k1 = f->k[1];
+    size_t size = (size_t)W->d * L;
+    memcpy(W->active, f->live, L);
+    memcpy(state, f->y, size * sizeof(T));
+    if (FN(eval)(W, &W->field, W->file, f->t, k0)) return 1;
+    FN(weighted_norm)(W, f->y, d0);
+    FN(weighted_norm)(W, k0, d1);
+    for (int l = 0; l < L; l++) {
+        double span = fabs(f->t_last[l] - f->t[l]), least = FN(least_step)(f, l);
+        h[l] = d0[l] < 1e-5 || !(d1[l] >= 1e-5) ? 1e-6 : 0.01 * d0[l] / d1[l];
+        if (!(h[l] > 0)) h[l] = 1e-6; /* the norms overflow */
+        if (h[l] < least) h[l] = least;
+        if (h[l] > span) h[l] = span;
+        probe[l] = f->t[l] + f->dir[l] * h[l];
+        f->h[l] = f->dir[l] * h[l];
+    }
+    FN(combine)(state, f->y, f->h, &euler, &k0, W->d);
+    if (FN(eval)(W, &W->field, W->file, probe, k1)) return 1;
+    for (size_t e = 0; e < size; e++) k1[e] -= k0[e];
+    FN(weighted_norm)(W, k1, d2);
+    FN(count_evals)(f, f->live, 2);
+    for (int l = 0; l < L; l++) {
+        double most = d1[l] > d2[l] / h[l] ? d1[l] : d2[l] / h[l];
+        double next = most > 1e-15 ? pow(PN_FIRST / most, 1.0 / (W->tab->error_order + 1)) : (1e-6 > h[l] * 1e-3 ? 1e-6 : h[l] * 1e-3);
+        h1[l] = next < 100 * h[l] ? next : 100 * h[l];
+        if (!(h1[l] > 0)) h1[l] = h[l]; /* not finite: the step control will shrink it */
+        if (h1[l] < FN(least_step)(f, l)) h1[l] = FN(least_step)(f, l);
+    }
+    return 0;
+}
+
+/* Choose the first steps of all samples of the chunk, L at a time. */
+static pn_status FN(prepare_chunk)(FN(work) * W) {
+    FN(flow) *f = &W->flow;
+    size_t d = (size_t)W->d;
+    memset(W->chunk_h, 0, (size_t)W->count * sizeof(double));
+    if (!W->P->adaptive || W->P->first_step > 0 || W->P->grid) return PN_OK;
+    for (int64_t base = 0; base < W->count; base += L) {
+        double h1[L];
+        FN(vacate)(f);
+        for (int l = 0; l < L && base + l < W->count; l++) {
+            pn_status st = FN(open)(W, l, W->first + base + l);
+            if (st != PN_OK) return st;
+        }
+        if (FN(first_steps)(W, h1)) return PN_CALLBACK;
+        for (int l = 0; l < L && base + l < W->count; l++) {
+            W->chunk_h[base + l] = h1[l];
+            for (size_t c = 0; c < d; c++) W->chunk_k[(size_t)(base + l) * d + c] = f->k[0][c * L + (size_t)l];
+        }
+    }
+    return PN_OK;
+}
+
+/* The turns of the samples: those that seem to take the most steps come first, so that at the end few lanes idle. Steps, if all
+   were as long as the first, are told apart to an eighth of an octave; alike, the order is that of the samples. */
+static void FN(take_turns)(FN(work) * W) {
+    const pn_problem *P = W->P;
+    enum { KINDS = 256 };
+    int32_t place[KINDS + 1] = {0};
+    if (W->count <= W->lanes) {
+        for (int32_t j = 0; j < W->count; j++) W->turn[j] = j;
+        return;
+    }
+    for (int32_t j = 0; j < W->count; j++) {
+        int64_t i = W->first + j;
+        double span = fabs(FN(time_of)(P, i, FN(n_times)(P, i) - 1) - FN(time_of)(P, i, 0));
+        double h = W->chunk_h[j] > 0 ? W->chunk_h[j] : P->adaptive ? P->first_step : P->step;
+        float steps = (float)fmin(P->grid ? (double)P->grid_len[i] : span / h, 1e30);
+        uint32_t bits, one = 127u << 3;
+        memcpy(&bits, &steps, sizeof bits);
+        bits >>= 20; /* exponent and 3 bits of the mantissa */
+        W->kind[j] = (unsigned char)(bits <= one ? KINDS - 1 : bits >= one + KINDS ? 0 : KINDS - 1 - (bits - one));
+        place[W->kind[j] + 1]++;
+    }
+    for (int k = 0; k < KINDS; k++) place[k + 1] += place[k];
+    for (int32_t j = 0; j < W->count; j++) W->turn[place[W->kind[j]]++] = j;
+}
+
+/* Fill idle lanes with the next samples of the chunk. */
+static pn_status FN(refill)(FN(work) * W) {
+    FN(flow) *f = &W->flow;
+    for (int l = 0; l < W->lanes && W->next < W->count; l++)
+        while (!f->live[l] && W->next < W->count) {
+            int64_t j = W->turn[W->next++];
+            pn_status st = FN(open)(W, l, W->first + j);
+            if (st != PN_OK) return st;
+            if (W->P->sensitivity) FN(sens_open)(W, l);
+            if (W->chunk_h[j] == 0) continue;
+            f->c0[l] = W->chunk_h[j];
+            f->source[l] = PN_SOURCE_START;
+            f->evals[l] = 2;
+            f->have_k[l] = W->P->lambda == 0 && !W->P->quadrature; /* those fill the register files anew */
+            for (int32_t c = 0; c < W->d; c++) f->k[0][(size_t)c * L + (size_t)l] = W->chunk_k[(size_t)j * (size_t)W->d + (size_t)c];
+        }
+    return PN_OK;
+}

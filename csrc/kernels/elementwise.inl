@@ -1,0 +1,85 @@
+/* Elementwise operations on flat arrays, in whole vectors: `count` elements are rounded up to vectors, which the padding of
+   registers and states allows. So they are the same for a block of lanes and for one lane with its features side by side. */
+
+/* States in whole vectors, which their padding allows: a call of memcpy takes as long as a small layer, and the load of a vector
+   waits until stores of its elements have reached the cache. */
+static inline void FN(copy)(T *to, const T *from, size_t n) {
+    if (n <= VE) V(store)(to, V(load)(from));
+    else memcpy(to, from, n * sizeof(T));
+}
+
+static inline void FN(clear)(T *to, size_t n) {
+    for (size_t e = 0; e < n; e += VE) V(store)(to + e, V(set1)((T)0));
+}
+static inline void FN(add)(T *to, const T *from, size_t n) {
+    for (size_t e = 0; e < n; e += VE) V(store)(to + e, V(load)(to + e) + V(load)(from + e));
+}
+
+#define EACH(expr)                                                                                                     \
+    for (size_t i = 0; i < count; i += VE) V(store)(o + i, expr);                                                      \
+    return
+#define X V(load)(a + i)
+#define Y V(load)(b + i)
+#define ONE V(set1)((T)1)
+#define ZERO V(set1)((T)0)
+
+/* o[i] = op(a[i]), count elements rounded up to whole vectors */
+static void FN(unary)(int32_t op, T *o, const T *a, size_t count) {
+    switch (op) {
+    case PN_OP_NEG: EACH(-X);
+    case PN_OP_ABS: EACH(V(abs)(X));
+    case PN_OP_SIGN: EACH(V(sel)(X > ZERO, ONE, V(sel)(X < ZERO, -ONE, X)));
+    case PN_OP_SQUARE: EACH(X * X);
+    case PN_OP_RECIP: EACH(ONE / X);
+    case PN_OP_SQRT: EACH(V(sqrt)(X));
+    case PN_OP_EXP: EACH(V(exp)(X));
+    case PN_OP_EXPM1: EACH(V(expm1)(X));
+    case PN_OP_LOG: EACH(V(log)(X));
+    case PN_OP_LOG1P: EACH(V(log1p)(X));
+    case PN_OP_SIN: EACH(V(sin)(X));
+    case PN_OP_COS: EACH(V(cos)(X));
+    case PN_OP_TANH: EACH(V(tanh)(X));
+    case PN_OP_SIGMOID: EACH(V(sigmoid)(X));
+    case PN_OP_SOFTPLUS: EACH(V(softplus)(X));
+    case PN_OP_RELU: EACH(V(sel)(X < ZERO, ZERO, X));
+    case PN_OP_STEP: EACH(V(sel)(X > ZERO, ONE, V(sel)(X <= ZERO, ZERO, X)));
+    case PN_OP_ERF: EACH(V(erf)(X));
+    case PN_OP_ATAN:
+        for (size_t i = 0; i < count; i++) o[i] = (T)atan((double)a[i]);
+        return;
+    default: return;
+    }
+}
+
+static void FN(binary)(int32_t op, T *o, const T *a, const T *b, size_t count) {
+    switch (op) {
+    case PN_OP_ADD: EACH(X + Y);
+    case PN_OP_SUB: EACH(X - Y);
+    case PN_OP_MUL: EACH(X * Y);
+    case PN_OP_DIV: EACH(X / Y);
+    case PN_OP_POW:
+        for (size_t i = 0; i < count; i++) o[i] = (T)pow((double)a[i], (double)b[i]);
+        return;
+    case PN_OP_MAX: EACH(V(max)(X, Y));
+    case PN_OP_MIN: EACH(V(min)(X, Y));
+    case PN_OP_LT: EACH(V(sel)(X < Y, ONE, ZERO));
+    case PN_OP_LE: EACH(V(sel)(X <= Y, ONE, ZERO));
+    case PN_OP_EQ: EACH(V(sel)(X == Y, ONE, ZERO));
+    case PN_OP_DTANH: EACH(X * (ONE - Y * Y));
+    case PN_OP_DSIGMOID: EACH(X * (Y * (ONE - Y)));
+    default: return;
+    }
+}
+
+static void FN(where)(T *o, const T *cond, const T *a, const T *b, size_t count) {
+    EACH(V(sel)(V(load)(cond + i) == ZERO, Y, X));
+}
+/* the same condition in all rows */
+static void FN(where_rows)(T *o, const T *cond, const T *a, const T *b, size_t count) {
+    EACH(V(sel)((PN_BLOCK ? V(load)(cond + i % L) : V(set1)(cond[0])) == ZERO, Y, X));
+}
+#undef EACH
+#undef X
+#undef Y
+#undef ONE
+#undef ZERO

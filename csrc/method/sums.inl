@@ -1,0 +1,102 @@
+/* What a method (tableau.h) says about a step of size h, as sums over its stages k_j with the coefficients that are not 0:
+       the state of stage i   y + h sum_{j<i} a_ij k_j          y_new   y + h sum_j b_j k_j   (row s of a)
+       errors                 h sum_j e_j k_j                   dense output, coefficient of theta^g   h sum_j dense_jg k_j
+   A partitioned method has a table for each half of the state. */
+
+/* The table of component c. */
+static inline const pn_tableau *FN(table)(const FN(work) * W, int32_t c) {
+    return W->half[W->n_halves > 1 && c >= W->half[1].from].tab;
+}
+
+/* The terms a_j k_j, j < n, of a sum; of a_j those that stand `stride` apart. */
+static void FN(terms_of)(FN(terms) * s, const double *a, int stride, int n) {
+    s->n = 0;
+    for (int j = 0; j < n; j++)
+        if (a[j * stride] != 0) s->a[s->n] = (T)a[j * stride], s->j[s->n++] = (unsigned char)j;
+}
+
+/* out = y + h sum_j a_j k_j */
+static void FN(combine)(T *out, const T *y, const double *h, const FN(terms) * s, T *const *k, int32_t d) {
+    vec step[NV + 1];
+    T hl[L];
+    for (int l = 0; l < L; l++) hl[l] = (T)h[l];
+    for (int v = 0; v < NV; v++) step[v] = V(load)(hl + v * VE);
+#if !PN_BLOCK
+    step[0] = V(set1)(hl[0]);
+#endif
+    enum { WIDTH = PN_BLOCK ? NV : 1 };
+    for (size_t e = 0; e < (size_t)d * L; e += WIDTH * VE) {
+        vec sum[WIDTH];
+        for (int v = 0; v < WIDTH; v++) sum[v] = V(set1)((T)0);
+        for (int q = 0; q < s->n; q++) {
+            const T *kq = k[s->j[q]] + e;
+            for (int v = 0; v < WIDTH; v++) sum[v] += V(set1)(s->a[q]) * V(load)(kq + v * VE);
+        }
+        for (int v = 0; v < WIDTH; v++) V(store)(out + e + v * VE, V(load)(y + e + v * VE) + step[v] * sum[v]);
+    }
+}
+
+/* The state of stage i, or y_new where i is s. */
+static void FN(combine_stage)(const FN(work) * W, T *out, const T *y, const double *h, T *const *k, int i) {
+    if (W->n_halves == 1) {
+        FN(combine)(out, y, h, &W->rows[i], k, W->d);
+        return;
+    }
+    for (int32_t c = 0; c < W->d; c++) { /* halves need not begin with a whole vector */
+        const double *a = FN(table)(W, c)->a[i];
+        for (size_t l = 0, e = (size_t)c * L; l < L; l++, e++) {
+            T s = 0;
+            for (int j = 0; j < i; j++)
+                if (a[j] != 0) s += (T)a[j] * k[j][e];
+            out[e] = y[e] + (T)h[l] * s;
+        }
+    }
+}
+
+static inline void FN(stage_time)(double *to, const double *t, const double *h, const double *t_new, double c) {
+    for (int l = 0; l < L; l++) to[l] = c == 1.0 ? t_new[l] : t[l] + c * h[l];
+}
+
+/* s = sum of the terms of component c; (L) */
+static inline void FN(weigh)(T *s, const FN(terms) * w, T *const *k, int32_t c) {
+#if PN_BLOCK
+    vec sum[NV] = {V(set1)((T)0)};
+    for (int v = 1; v < NV; v++) sum[v] = sum[0];
+    for (int q = 0; q < w->n; q++)
+        for (int v = 0; v < NV; v++) sum[v] += V(set1)(w->a[q]) * V(load)(k[w->j[q]] + (size_t)c * L + (size_t)v * VE);
+    for (int v = 0; v < NV; v++) V(store)(s + v * VE, sum[v]);
+#else
+    *s = 0;
+    for (int q = 0; q < w->n; q++) *s += w->a[q] * k[w->j[q]][c];
+#endif
+}
+
+/* coef[j - 1] = h sum_i dense[i][j] k_i, so that y(t + theta h) = y + sum_j coef[j - 1] theta^j */
+static void FN(dense_coef)(const FN(work) * W, T *const *k, const double *h, T *coef) {
+    for (int j = 1; j <= W->tab->dense_degree; j++)
+        for (int32_t c = 0; c < W->d; c++) {
+            T hl[L], s[L], *to = coef + ((size_t)(j - 1) * (size_t)W->d + (size_t)c) * L;
+            FN(weigh)(s, &W->half[W->n_halves > 1 && c >= W->half[1].from].dense[j], k, c);
+            for (int l = 0; l < L; l++) hl[l] = (T)h[l];
+            for (int l = 0; l < L; l++) to[l] = hl[l] * s[l];
+        }
+}
+
+/* The sums over stages that the method consists of. */
+static void FN(read_table)(FN(work) * W) {
+    const pn_tableau *tab = W->tab;
+    int n_error = tab->s + (tab->error_uses_new ? 1 : 0);
+    W->n_halves = tab->second ? 2 : 1;
+    W->half[0].tab = tab;
+    W->half[0].from = 0;
+    W->half[0].to = W->d / W->n_halves;
+    W->half[1].tab = tab->second;
+    W->half[1].from = W->d / 2;
+    W->half[1].to = W->d;
+    for (int i = 0; i <= W->stages && i < PN_MAX_STAGES; i++) FN(terms_of)(&W->rows[i], tab->a[i], 1, i);
+    FN(terms_of)(&W->error, tab->e, 1, n_error);
+    FN(terms_of)(&W->error2, tab->e2, 1, n_error);
+    for (int p = 0; p < W->n_halves; p++)
+        for (int j = 1; j <= tab->dense_degree; j++)
+            FN(terms_of)(&W->half[p].dense[j], &W->half[p].tab->dense[0][j], PN_MAX_DEGREE + 1, W->stages);
+}

@@ -1,0 +1,299 @@
+/* Layouts: where the registers of a checked program live, and its instructions decoded for the kernels.
+
+   Fused, an instruction that only moves numbers is left out where that can be:
+   - a contiguous SLICE is a view of its operand;
+   - in a block of lanes, an operand of CONCAT is written into its place in the result (with one lane, instructions write whole
+     vectors, past the end of a register);
+   - WHERE reads a condition that was broadcast from its one row;
+   - an activation belongs to the AFFINE before it, which only it reads;
+   - registers that are dead give their rows to others of their size, so that a file holds little more than what the way back
+     needs. */
+#include <limits.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "program/layout.h"
+
+enum { REUSED = 4096 }; /* rows of the largest register whose rows are given on */
+
+typedef struct plan {
+    const pn_program_spec *s;
+    const unsigned char *state; /* see pn_layout_make */
+    const int32_t *uses;
+    int single;
+    int32_t *maker;           /* (n_reg) the instruction that writes a register, -1: none */
+    int32_t *parent, *offset; /* (n_reg) the register that a register is a part of, or -1, and the row it begins with */
+    int32_t *last;       /* (n_reg) of those that are no part: the last instruction that reads or writes them, or FOREVER */
+    int32_t *next;       /* (n_reg) links of lists of registers */
+    int32_t *place;      /* (n_reg) */
+    int32_t *ends;       /* (n_code) list of the registers whose last instruction it is */
+    unsigned char *gone; /* (n_code) left out */
+} plan;
+
+#define FOREVER INT32_MAX
+
+int pn_segment_of(const pn_program_spec *s, int32_t i) {
+    int32_t end = 0;
+    for (int g = 0; g < 3; g++)
+        if (i < (end += s->segments[g])) return g;
+    return 3;
+}
+
+static int64_t padded(int64_t n) { return (n + PN_PAD - 1) / PN_PAD * PN_PAD; }
+
+static int is_unary(int32_t op) { return pn_ops[op].shape == PN_SHAPE_SAME && pn_ops[op].operands == 1; }
+
+/* AFFINE whose value is read only by the activation right after it: one instruction. */
+static int fuses(const plan *p, int32_t i) {
+    const pn_program_spec *s = p->s;
+    return s->fuse && i + 1 < s->n_code && s->code[i].op == PN_OP_AFFINE && is_unary(s->code[i + 1].op) &&
+           s->code[i + 1].a == s->code[i].out && p->uses[s->code[i].out] == 1 && pn_segment_of(s, i) == pn_segment_of(s, i + 1);
+}
+
+/* WHERE whose condition is the same in all rows: the instruction that broadcasts it, or -1. */
+static int32_t broadcasts(const plan *p, const pn_ins *x) {
+    int32_t i = p->s->fuse && x->op == PN_OP_WHERE ? p->maker[x->a] : -1;
+    return i >= 0 && p->s->code[i].op == PN_OP_BCAST ? i : -1;
+}
+
+/* The registers that instruction i reads: how many. */
+static int reads(const plan *p, int32_t i, int32_t operand[3]) {
+    const pn_ins *x = &p->s->code[i];
+    int32_t from = broadcasts(p, x);
+    operand[0] = from < 0 ? x->a : p->s->code[from].a;
+    operand[1] = x->b;
+    operand[2] = x->c;
+    return pn_ops[x->op].operands;
+}
+
+/* The register that it writes, with an activation that belongs to it; -1: none. */
+static int32_t writes(const plan *p, int32_t i) {
+    const pn_ins *x = &p->s->code[fuses(p, i) ? i + 1 : i];
+    return pn_ops[x->op].shape == PN_SHAPE_ACC ? -1 : x->out;
+}
+
+/* The register that r is a part of in the end. */
+static int32_t root_of(plan *p, int32_t r) {
+    int32_t root = r, total = 0;
+    for (; p->parent[root] >= 0; root = p->parent[root]) total += p->offset[root];
+    while (p->parent[r] >= 0 && p->parent[r] != root) { /* the way is short next time */
+        int32_t above = p->parent[r], own = p->offset[r];
+        p->parent[r] = root;
+        p->offset[r] = total;
+        total -= own;
+        r = above;
+    }
+    return root;
+}
+
+static void become_part(plan *p, int32_t r, int32_t whole, int32_t offset) {
+    p->parent[r] = whole;
+    p->offset[r] = offset;
+}
+
+static void find_parts(plan *p) {
+    const pn_program_spec *s = p->s;
+    for (int32_t i = 0; i < s->n_code; i++)
+        if (pn_ops[s->code[i].op].shape != PN_SHAPE_ACC) p->maker[s->code[i].out] = i;
+    for (int32_t i = 0; s->fuse && i < s->n_code; i++) {
+        const pn_ins *x = &s->code[i];
+        p->gone[i] = i > 0 && fuses(p, i - 1);
+        if (x->op == PN_OP_SLICE && x->q == 1) {
+            become_part(p, x->out, x->a, x->p);
+            p->gone[i] = 1;
+        }
+        for (int j = 0; x->op == PN_OP_CONCAT && !p->single && j < 2; j++) {
+            int32_t r = j ? x->b : x->a;
+            if (p->maker[r] >= 0 && p->parent[r] < 0 && p->state[r] == p->state[x->out])
+                become_part(p, r, x->out, j ? s->sizes[x->a] : 0);
+        }
+    }
+    for (int32_t i = 0; i < s->n_code; i++) { /* broadcasts that nothing else reads */
+        int32_t from = broadcasts(p, &s->code[i]);
+        if (from < 0) continue;
+        int32_t r = s->code[from].out;
+        p->next[r]++;
+        p->gone[from] = p->next[r] == p->uses[r];
+    }
+}
+
+static void find_ends(plan *p) {
+    const pn_program_spec *s = p->s;
+    for (int32_t i = 0; i < s->n_code; i++) {
+        int32_t operand[3], out = writes(p, i), segment = pn_segment_of(s, i);
+        if (p->gone[i]) continue;
+        for (int j = reads(p, i, operand); j-- > 0;) {
+            int32_t r = root_of(p, operand[j]);
+            p->last[r] = p->state[r] == segment + 1 && p->last[r] != FOREVER ? i : FOREVER;
+        }
+        if (out < 0) continue;
+        out = root_of(p, out);
+        if (p->last[out] < i) p->last[out] = i;
+    }
+    for (int32_t i = 0; i < s->n_outputs; i++)
+        if (s->outputs[i] >= 0) p->last[root_of(p, s->outputs[i])] = FOREVER;
+    for (int32_t i = 0; i < s->n_code; i++) p->ends[i] = -1;
+    for (int32_t r = s->n_slots; r < s->n_reg; r++) {
+        int32_t end = p->last[r];
+        if (!s->fuse || p->state[r] < 2 || end < 0 || end == FOREVER) continue;
+        p->next[r] = p->ends[end];
+        p->ends[end] = r;
+    }
+}
+
+/* ---- where registers live ---------------------------------------------------------------------------------------- */
+static int32_t rows_of(const plan *p, int32_t r) { return p->single ? (int32_t)padded(p->s->sizes[r]) : p->s->sizes[r]; }
+
+/* Slots, then what the forward segment writes, then what the reverse segment writes; the prologue's in the shared file. */
+static pn_status place_all(plan *p, pn_layout *l) {
+    const pn_program_spec *s = p->s;
+    int32_t *vacant = malloc((REUSED + 1) * sizeof *vacant), reverse = 0; /* registers that are dead, by their rows */
+    if (!vacant) return PN_MEMORY;
+    memset(vacant, -1, (REUSED + 1) * sizeof *vacant);
+    for (int32_t r = 0; r < s->n_reg; r++) p->place[r] = -1;
+    for (int32_t r = 0; r < s->n_slots; r++) {
+        l->slot[r] = p->place[r] = l->file_rows;
+        l->file_rows += rows_of(p, r);
+    }
+    for (int32_t i = 0; i < s->n_code; i++) {
+        int32_t segment = pn_segment_of(s, i), r = p->gone[i] ? -1 : writes(p, i), rows;
+        if (segment >= 2 && !reverse) {
+            reverse = 1;
+            l->forward_rows = l->file_rows;
+            memset(vacant, -1, (REUSED + 1) * sizeof *vacant);
+        }
+        if (r >= 0 && p->place[r = root_of(p, r)] < 0) {
+            int32_t *rest = segment == 0 ? &l->shared_rows : &l->file_rows;
+            rows = rows_of(p, r);
+            if (segment > 0 && rows <= REUSED && vacant[rows] >= 0) {
+                p->place[r] = p->place[vacant[rows]];
+                vacant[rows] = p->next[vacant[rows]];
+            } else {
+                p->place[r] = *rest;
+                *rest += rows;
+            }
+        }
+        for (int32_t dead = p->ends[i], after; dead >= 0; dead = after) {
+            after = p->next[dead];
+            rows = rows_of(p, dead);
+            if (rows > REUSED) continue;
+            p->next[dead] = vacant[rows];
+            vacant[rows] = dead;
+        }
+    }
+    if (!reverse) l->forward_rows = l->file_rows;
+    for (int32_t r = 0; r < s->n_reg; r++) {
+        int32_t root = root_of(p, r);
+        if (r != root) p->place[r] = p->place[root] + p->offset[r];
+    }
+    for (int32_t r = 0; r < s->n_reg; r++)
+        if (p->state[root_of(p, r)] == 1) p->place[r] = ~p->place[r];
+    free(vacant);
+    return PN_OK;
+}
+
+/* ---- decoding ---------------------------------------------------------------------------------------------------- */
+/* Where packed weights of one matrix live; the same matrix is packed once. */
+static int64_t pack_offset(pn_layout *l, int32_t n_done, const pn_decoded *x, int64_t rows, int64_t cols, int single) {
+    for (int32_t i = 0; i < n_done; i++) {
+        const pn_decoded *o = &l->code[i];
+        int t = o->op == PN_OP_AFFINE_T;
+        if ((o->op == PN_OP_AFFINE || t) && o->p == x->p && o->k == x->k && (t ? o->n : o->m) == rows &&
+            (t ? o->m : o->n) == cols)
+            return o->pack;
+    }
+    int64_t at = l->pack_size;
+    int64_t size = single ? rows * padded(cols) + cols * padded(rows) : rows * cols;
+    l->pack_size += padded(size);
+    return at;
+}
+
+static pn_decoded decode_one(const plan *p, int32_t i) {
+    const pn_program_spec *s = p->s;
+    const pn_ins *x = &s->code[i];
+    const pn_op_row *row = &pn_ops[x->op];
+    pn_decoded d = {.op = x->op, .act = PN_N_OPS, .p = x->p, .q = x->q, .k = x->k};
+    int32_t operand[3], out = writes(p, i);
+    reads(p, i, operand);
+    if (row->shape == PN_SHAPE_ACC) {
+        d.m = s->sizes[x->a];
+        d.n = row->operands == 2 ? s->sizes[x->b] : 1;
+    } else {
+        d.m = s->sizes[x->out];
+        d.n = row->operands > 0 ? s->sizes[operand[0]] : 0;
+        d.out = p->place[out];
+        if (out != x->out) d.act = s->code[i + 1].op;
+    }
+    if (row->operands > 0) d.a = p->place[operand[0]];
+    if (row->operands > 1) d.b = p->place[operand[1]];
+    if (row->operands > 2) d.c = p->place[operand[2]];
+    return d;
+}
+
+/* `rows` rows further on */
+static int32_t behind(int32_t place, int32_t rows) { return place < 0 ? ~(~place + rows) : place + rows; }
+
+/* CONCAT in a block: copies of the operands that are not in their places already. How many. */
+static int32_t copies(const plan *p, const pn_ins *x, pn_decoded *to) {
+    const pn_decoded *first = to;
+    for (int j = 0; j < 2; j++) {
+        int32_t r = j ? x->b : x->a, size = p->s->sizes[r], at = behind(p->place[x->out], j ? p->s->sizes[x->a] : 0);
+        if (p->place[r] == at) continue;
+        *to = (pn_decoded){.op = PN_OP_SLICE, .act = PN_N_OPS, .m = size, .n = size, .out = at, .a = p->place[r], .q = 1};
+        to++;
+    }
+    return (int32_t)(to - first);
+}
+
+static void decode(const plan *p, pn_layout *l) {
+    const pn_program_spec *s = p->s;
+    int32_t n = 0;
+    for (int32_t i = 0; i < s->n_code; i++) {
+        int segment = pn_segment_of(s, i);
+        if (!p->gone[i] && s->fuse && !p->single && s->code[i].op == PN_OP_CONCAT)
+            n += copies(p, &s->code[i], l->code + n);
+        else if (!p->gone[i]) {
+            pn_decoded x = decode_one(p, i);
+            if (x.op == PN_OP_AFFINE) x.pack = pack_offset(l, n, &x, x.m, x.n, p->single);
+            if (x.op == PN_OP_AFFINE_T) x.pack = pack_offset(l, n, &x, x.n, x.m, p->single);
+            if (segment == 3) {
+                x.pack = l->sums_size;
+                l->sums_size += x.m < x.n ? x.m * padded(x.n) : x.n * padded(x.m);
+            }
+            l->code[n++] = x;
+        }
+        if (segment < 1) l->n_prologue = n;
+        if (segment < 2) l->n_forward = n;
+        if (segment < 3) l->n_reverse = n;
+    }
+    l->n_code = n;
+    if (l->n_forward < l->n_prologue) l->n_forward = l->n_prologue;
+    if (l->n_reverse < l->n_forward) l->n_reverse = l->n_forward;
+    for (int32_t i = 0; i < s->n_outputs; i++) l->output[i] = s->outputs[i] >= 0 ? p->place[s->outputs[i]] : 0;
+}
+
+pn_status pn_layout_make(const pn_program_spec *s, const unsigned char *state, const int32_t *uses, int which, pn_layout *l) {
+    size_t regs = (size_t)s->n_reg, n = (size_t)s->n_code;
+    plan p = {.s = s, .state = state, .uses = uses, .single = which == PN_LAYOUT_SINGLE};
+    int32_t *block = malloc((6 * regs + n) * sizeof *block);
+    p.gone = calloc(n + 1, 1);
+    l->code = malloc((2 * n + 1) * sizeof *l->code);
+    pn_status st = PN_MEMORY;
+    if (block && p.gone && l->code) {
+        p.maker = block;
+        p.parent = block + regs;
+        p.offset = block + 2 * regs;
+        p.last = block + 3 * regs;
+        p.next = block + 4 * regs;
+        p.place = block + 5 * regs;
+        p.ends = block + 6 * regs;
+        for (size_t r = 0; r < regs; r++) p.maker[r] = p.parent[r] = p.last[r] = -1, p.offset[r] = p.next[r] = 0;
+        find_parts(&p);
+        find_ends(&p);
+        st = place_all(&p, l);
+        if (st == PN_OK) decode(&p, l);
+    }
+    free(block);
+    free(p.gone);
+    return st;
+}

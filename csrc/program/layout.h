@@ -1,0 +1,38 @@
+/* A checked program as the kernels see it: its registers in a file, its instructions decoded. */
+#ifndef PN_LAYOUT_H
+#define PN_LAYOUT_H
+#include "program/ops.h"
+
+/* Registers live in a register file, one file a stage, except those of the prologue (functions of theta only), which
+   live in one shared file. An operand is its first row in its file; a row of the shared file r is written ~r (< 0). */
+typedef struct pn_decoded {
+    int32_t op, act;      /* act: unary operation applied to the output of an AFFINE (PN_N_OPS: none) */
+    int32_t m, n;         /* sizes of the output (ACC: of a) and of operand a (ACC_OUTER: of b) */
+    int32_t out, a, b, c; /* operands */
+    int32_t p, q, k;
+    int64_t pack; /* AFFINE, AFFINE_T: where this matrix starts in the packed weights; ACC, ACC_OUTER: in the sums */
+} pn_decoded;
+
+enum { PN_LAYOUT_SINGLE, PN_LAYOUT_BLOCK, PN_N_LAYOUTS };
+enum { PN_PAD = 16 }; /* a register of the single-lane layout starts at a multiple of this many elements */
+
+/* The layouts differ in padding only: with one lane a register is a padded vector of features, in a block of L lanes a
+   row is L elements and needs none. */
+typedef struct pn_layout {
+    pn_decoded *code;
+    int32_t n_prologue, n_forward, n_reverse, n_code; /* ends of the segments, cumulative */
+    int32_t file_rows, shared_rows;
+    int32_t forward_rows;           /* the file begins with the slots and what the forward segment writes */
+    int32_t slot[PN_MAX_SLOTS];     /* first row of each slot, in the file */
+    int32_t output[PN_MAX_OUTPUTS]; /* operand of each output */
+    int64_t pack_size;              /* elements of packed weights */
+    int64_t sums_size;              /* one lane: elements of the sums of the accumulating segment, padded */
+} pn_layout;
+
+/* The segment of instruction i: 0 prologue, 1 forward, 2 reverse, 3 accumulate. */
+int pn_segment_of(const pn_program_spec *s, int32_t i);
+
+/* Layout number `which` (PN_LAYOUT_SINGLE, ...) of a program that was checked. state (n_reg): 1 + the segment that writes a
+   register; uses (n_reg): how often it is read, outputs twice more. */
+pn_status pn_layout_make(const pn_program_spec *s, const unsigned char *state, const int32_t *uses, int which, pn_layout *l);
+#endif

@@ -1,0 +1,15 @@
+/* A checked program, with a layout for one lane and one for a block. Made by pn_program_create, read only afterwards. */
+#ifndef PN_PROGRAM_H
+#define PN_PROGRAM_H
+#include "program/layout.h"
+
+struct pn_program {
+    int32_t n_slots, n_outputs, n_spaces, n_grads, has_call;
+    int32_t slot_size[PN_MAX_SLOTS], output_size[PN_MAX_OUTPUTS]; /* output size 0: identically zero */
+    int64_t n_theta[PN_MAX_SPACES], n_grad[PN_MAX_SPACES];
+    int32_t call_rows; /* largest output of a CALL */
+    double *consts;
+    int32_t *index;
+    pn_layout layout[PN_N_LAYOUTS];
+};
+#endif

@@ -1,0 +1,120 @@
+/* Cotangents of the values saved in a step, and derivatives with respect to their times. */
+
+/* States of few components: the cotangents of the values inside the step of lane l, a vector of times at once. */
+static void FN(collect_inside)(const FN(work) * W, int l) {
+    const FN(back) *B = &W->back;
+    const pn_record *r = &B->record[l];
+    size_t degree = (size_t)W->tab->dense_degree, d = (size_t)W->d;
+    int64_t row = W->P->row[B->sample[l]];
+    for (int32_t j = r->save; j < r->ends; j += VE) {
+        size_t n = r->ends - j < (int32_t)VE ? (size_t)(r->ends - j) : VE;
+        T theta[VE], g[FN(FEW) * VE] = {0};
+        FN(thetas)(W->P, B->sample[l], j, n, B->t[l], B->h[l], theta);
+        for (size_t k = 0; k < n; k++) FN(cotangents)(W, row + j + (int64_t)k, g + k, VE);
+        vec x = V(load)(theta);
+        for (size_t c = 0; c < d; c++) {
+            vec v = V(load)(g + c * VE);
+            B->g_base[c * L + (size_t)l] += V(hsum)(v);
+            for (size_t q = 0; q < degree; q++) B->g_coef[(q * d + c) * L + (size_t)l] += V(hsum)(v *= x);
+        }
+    }
+}
+
+/* Adds the cotangents of the step's saved values: to lambda at its end, to g_base and g_coef inside. 1: some inside. */
+static int FN(collect_saves)(FN(work) * W) {
+    const pn_problem *P = W->P;
+    FN(back) *B = &W->back;
+    size_t degree = (size_t)W->tab->dense_degree, d = (size_t)W->d, size = d * L;
+    int32_t first[L], ends[L], most = 0, any = 0;
+    FN(clear)(B->g_base, size);
+    for (size_t l = 0; l < L; l++) {
+        const pn_record *r = &B->record[l];
+        first[l] = ends[l] = 0;
+        if (!B->live[l]) continue;
+        int64_t i = B->sample[l];
+        first[l] = r->save, ends[l] = r->ends;
+        if (ends[l] - first[l] > most) most = ends[l] - first[l];
+        any |= !r->landed && P->g_t && r->save < r->save_end; /* for f_new */
+        for (int32_t j = r->ends; !P->jump.program && j < r->save_end; j++) /* with jumps: unjump_saves */
+            for (size_t c = 0; c < d; c++) B->lambda[c * L + l] += (T)FN(cotangent)(W, P->row[i] + j, (int32_t)c);
+    }
+    if (!any && most == 0) return 0;
+    memset(B->g_coef, 0, degree * size * sizeof(T));
+    if (W->d <= FN(FEW)) {
+        for (int l = 0; l < L; l++)
+            if (B->live[l]) FN(collect_inside)(W, l);
+        return 1;
+    }
+    for (int32_t round = 0; round < most; round++) {
+        int64_t row[L];
+        T theta[L], *g = W->spare;
+        FN(inside)(P, round, B->sample, first, ends, B->t, B->h, row, theta);
+        for (size_t l = 0; l < L; l++) FN(cotangents)(W, row[l], g + l, L);
+        for (size_t e = 0; e < size; e++) B->g_base[e] += g[e];
+        for (size_t q = 0; q < degree; q++)
+            for (size_t c = 0; c < d; c++) {
+                T *to = B->g_coef + (q * d + c) * L, *power = g + c * L;
+                for (size_t l = 0; l < L; l++) to[l] += power[l] *= theta[l];
+            }
+    }
+    return 1;
+}
+
+static void FN(seed_dense)(const FN(work) * W, T **gk) {
+    const FN(back) *B = &W->back;
+    const pn_tableau *tab = W->tab;
+    size_t size = (size_t)W->d * L;
+    for (int i = tab->s; i < W->stages; i++) memset(gk[i], 0, size * sizeof(T));
+    for (int i = 0; i < W->stages; i++)
+        for (int j = 1; j <= tab->dense_degree; j++) {
+            const T *g = B->g_coef + (size_t)(j - 1) * size;
+            for (int p = 0; p < W->n_halves; p++) {
+                double b = W->half[p].tab->dense[i][j];
+                if (b != 0) FN(add_scaled)(W, p, gk[i], gk[i], B->h, b, g);
+            }
+        }
+}
+
+/* Derivatives with respect to time of the saves in the step, grid frozen: theta = (t_s - t) / h. */
+static void FN(time_saves)(FN(work) * W, double *gt, double *gh) {
+    const pn_problem *P = W->P;
+    FN(back) *B = &W->back;
+    int degree = W->tab->dense_degree;
+    size_t size = (size_t)W->d * L;
+    T *coef = W->flow.coef;
+    FN(dense_coef)(W, B->k, B->h, coef);
+    for (int l = 0; l < L; l++) {
+        if (!B->live[l]) continue;
+        const pn_record *r = &B->record[l];
+        for (int32_t j = r->save; j < r->save_end; j++) {
+            int64_t i = B->sample[l], row = P->row[i] + j;
+            double ts = FN(time_of)(P, i, j), theta = (ts - B->t[l]) / B->h[l], slope = 0, value = 0;
+            int end = j >= r->ends; /* of the step: unless that moves along, the slope is f_new */
+            if (end && r->landed) continue;
+            for (int32_t c = 0; c < W->d; c++) {
+                double g = FN(cotangent)(W, row, c), power = 1;
+                for (int q = 0; q < degree; q++) {
+                    double k = (double)coef[(size_t)q * size + (size_t)c * L + (size_t)l];
+                    slope += g * (q + 1) * k * power;
+                    power *= theta;
+                    value += g * k * power;
+                }
+            }
+            P->g_t[row] += slope / B->h[l];
+            if (end) continue;
+            gt[l] -= slope / B->h[l];
+            gh[l] += value / B->h[l] - theta * slope / B->h[l];
+        }
+    }
+}
+
+/* The ends of the step are grid points: d/dt_new = gh (+ what the next step says of its start), d/dt = gt - gh. */
+static void FN(time_ends)(FN(work) * W, const double *gt, const double *gh) {
+    FN(back) *B = &W->back;
+    for (int l = 0; l < L; l++) {
+        if (!B->live[l]) continue;
+        const pn_record *r = &B->record[l];
+        if (r->landed) W->P->g_t[W->P->row[B->sample[l]] + r->save_end - 1] += gh[l] + B->carry[l];
+        B->carry[l] = gt[l] - gh[l];
+    }
+}

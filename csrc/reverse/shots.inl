@@ -1,0 +1,41 @@
+/* Checkpoints, where the memory of the way back is limited: shots of the forward half, from which dropped blocks are made
+   again. */
+
+#define PN_FIRST_SHOTS 4           /* blocks from one shot to the next, at first */
+#define PN_LEAST_SHOTS (256 << 10) /* bytes of shots that a smaller budget, too, has room for */
+
+/* A shot is the forward half between two attempts: struct flow, W->next, y, k_0. */
+static pn_status FN(shoot)(FN(work) * W) {
+    size_t state = (size_t)W->d * L * sizeof(T);
+    char *to = pn_tape_push(&W->shots);
+    if (!to) return PN_MEMORY;
+    memcpy(to, &W->flow, sizeof W->flow);
+    memcpy(to += sizeof W->flow, &W->next, sizeof W->next);
+    memcpy(to += sizeof W->next, W->flow.y, state);
+    memcpy(to + state, W->flow.k[0], state);
+    return PN_OK;
+}
+
+static void FN(go_back_to)(FN(work) * W, const char *from) {
+    size_t state = (size_t)W->d * L * sizeof(T);
+    memcpy(&W->flow, from, sizeof W->flow);
+    memcpy(&W->next, from += sizeof W->flow, sizeof W->next);
+    memcpy(W->flow.y, from += sizeof W->next, state);
+    memcpy(W->flow.k[0], from + state, state);
+}
+
+/* Half of the budget is for blocks, half for shots. Blocks beyond it are not kept any more: those between two shots are made
+   again on the way back. Too many shots: keep every second one. */
+static pn_status FN(budget_spent)(FN(work) * W) {
+    int64_t room = W->s->budget / 2;
+    if ((W->tape.n + 1) * (int64_t)W->tape.stride > room) {
+        pn_tape_free(&W->tape);
+        W->dropped = 1;
+    }
+    while (W->shots.n * (int64_t)W->shots.stride > (room > PN_LEAST_SHOTS ? room : PN_LEAST_SHOTS)) {
+        W->every *= 2;
+        for (int64_t i = 0; 2 * i < W->shots.n; i++) memcpy(pn_tape_at(&W->shots, i), pn_tape_at(&W->shots, 2 * i), W->shots.stride);
+        W->shots.n = (W->shots.n + 1) / 2;
+    }
+    return W->every * (int64_t)W->tape.stride > room ? PN_BUDGET : PN_OK;
+}

@@ -1,0 +1,152 @@
+/* What a thread works with: the forward half (flow), the backward half (back), what is kept between them (block). */
+
+enum { FN(LP) = L > PN_VE64 ? L : PN_VE64 }; /* lane arrays of doubles hold whole vectors */
+
+typedef struct FN(flow) {
+    unsigned char live[L]; /* holds a sample that still needs steps */
+    unsigned char have_k[L]; /* 1: k[0] is f(t, y) already; 2: so it is, thanks to a neighbour, and not counted yet */
+    unsigned char again[L]; /* the last attempt of this step failed */
+    unsigned char cut[L];   /* the step is shorter than the control wants: to land, or by max_step */
+    unsigned char accepted[L], interior[L], landed[L];
+    unsigned char source[L]; /* where k[0] came from, a pn_source */
+    unsigned char counted[L]; /* f_new is among evals: where only a neighbour needs it, it is not */
+    int64_t sample[L];
+    int32_t seg[L], grid[L];
+    int32_t save[L], ends[L], save_end[L]; /* in the step: save times save .. save_end - 1, those from `ends` on at its end */
+    int32_t jump_at[L];     /* no save time from save to here has a jump */
+    int64_t index[L], attempts[L], evals[L], rejects[L];
+    double dir[L], t[L], t_new[L], t_last[L], h[L], c0[L], c1[L];
+    double t_save[L];       /* the next time to save at */
+    double err[FN(LP)], log_err[FN(LP)];
+    T *y, *y_new, *z, *z_new, *coef; /* (d, L), coef (degree, d, L) */
+    T *k[PN_MAX_STAGES];             /* (d, L) */
+} FN(flow);
+
+typedef struct FN(back) {
+    unsigned char open[L];           /* holds a sample */
+    unsigned char live[L];           /* and has a step in the attempt at hand */
+    unsigned char fed[L];            /* the step after this one began with this one's f_new, whose cotangent is feed */
+    int64_t sample[L];
+    int32_t local[L];
+    double t[L], h[L], carry[L];
+    double t_new[L];
+    const pn_record *record;         /* (L) */
+    T *y, *lambda, *z, *mu;          /* (d, L): state, its cotangent; reversible scheme: second state, its cotangent */
+    T *feed;                         /* (d, L) */
+    T *kept[4];                      /* (d, L) lambda, mu, y, z of lanes that rest */
+    T *k[PN_MAX_STAGES], *gk[PN_MAX_STAGES], *g_coef, *g_base; /* (d, L), g_coef (degree, d, L) */
+    T *weight;                       /* (stages, L) */
+} FN(back);
+
+/* What is kept of an attempt that some lane accepted; the lanes' records, y and k_0 follow (see block_*). */
+typedef struct FN(block) {
+    int64_t files; /* its register files in the store, -1: none */
+    int32_t n;     /* stages evaluated */
+    int32_t here;  /* those files hold stage 0 of every lane */
+} FN(block);
+
+typedef struct FN(terms) { /* of a sum over stages */
+    int n;
+    unsigned char j[PN_MAX_STAGES];
+    T a[PN_MAX_STAGES];
+} FN(terms);
+
+typedef struct FN(half) { /* components of the state that share a table */
+    const pn_tableau *tab;
+    int32_t from, to;
+    FN(terms) dense[PN_MAX_DEGREE + 1]; /* of coefficient 1, 2, ... of the dense output */
+} FN(half);
+
+typedef struct FN(part) { /* a program at save times, see program/part.inl */
+    FN(exec) E;
+    const pn_part *part;
+    T *files;      /* (PN_PART_FILES) register files of a vjp program, one of a forward program; `stride` elements apart */
+    size_t stride;
+    int used;      /* files that wait to be added to the gradient */
+    int partly;    /* some lane of those holds no row */
+    T *weight;     /* (PN_PART_FILES, L) 1: the lane of that file holds a row */
+} FN(part);
+
+typedef struct FN(watch) { /* events, see events/events.inl */
+    FN(exec) exec;
+    int32_t n;                   /* how many */
+    T *file, *y;                 /* register file; (d, L) state at a probe */
+    T *g0, *gm, *g1, *g, *ga;    /* (n, L) their functions at the step's beginning, middle and end, and at probes */
+    double *theta;               /* (n, L) where in the step each happens, 0: not in this one */
+    signed char *end;            /* (n, L) side at the step's end, or before the crossing */
+    unsigned char shortened[L];  /* the step ends earlier than planned */
+    int32_t which[L];            /* the event that ends the lane's sample, or -1 */
+    int from[L];                 /* side before it */
+    double far[L];               /* its interval on the dense output ends here */
+} FN(watch);
+
+typedef struct FN(work) {
+    pn_shared *s;
+    const pn_problem *P;
+    const pn_tableau *tab;
+    FN(half) half[2]; /* of a partitioned method the halves of the state, else all of it */
+    int n_halves;
+    FN(terms) rows[PN_MAX_STAGES]; /* of the table: stage states, the last the new state */
+    FN(terms) error, error2;       /* and its error estimates */
+    int main;
+    int32_t d, m, stages;
+    FN(exec) field, reverse;
+    T *file;                  /* register file of the field, one for each stage (quadrature, sensitivities) or for all */
+    size_t file_stride, stage_stride;
+    T *spare;                 /* (d, L) */
+    T *u;                     /* (m, L) inputs, of these samples in these segments */
+    int64_t u_sample[L];
+    int32_t u_seg[L];
+    SENS *sens, *sens_new, *sens_coef; /* sensitivities (d, columns, L); of the dense output, one sample (degree, size) */
+    int64_t columns;
+    size_t sens_size;
+    int fresh;                /* the first stage was evaluated in this attempt: its register file is filled */
+    T *files;                 /* register files of the reverse program, one a stage (reversible: two sets) */
+    size_t files_stride;
+    /* what the forward half evaluates with: the field in `file`, or where the backward half will find all stages again, the
+       forward part of `reverse` in the store */
+    const FN(exec) *now;
+    T *now_file;
+    size_t now_stride;        /* 0: one file for all stages */
+    /* Register files of whole attempts, `slot` elements each. Of them the forward rows are used; the others of all attempts share
+       one place, which stays in the cache: slot 0 of the store, as `files`. */
+    T *store;
+    size_t slot;
+    int64_t store_room, store_used; /* slots, the first included */
+    int shadowed;             /* the lane that idle ones follow */
+    unsigned char shadow[L];  /* 1: this one does */
+    int32_t evaluated;        /* stages of the attempt at hand */
+    FN(flow) flow;
+    FN(back) back;
+    FN(watch) watch;
+    pn_arena arena;
+    FN(part) loss, jump, jump_back;
+    T *chunk_y, *chunk_lambda; /* (chunk, d) states after the jumps at the initial times; their cotangents */
+    T *g_rows;                /* (rows of the chunk, d) cotangents of y from the loss program, from row first_row on */
+    int64_t first_row;
+    unsigned char jumped[L];
+    int saving[L], n_saving;  /* the lanes with save times in this step */
+    /* the chunk at hand */
+    int64_t first, count, next;
+    int knots;                /* some input has more than one segment */
+    int marching;             /* the lanes go in step, see forward/march.inl */
+    int lanes;                /* those from here on never hold a sample of it */
+    T *chunk_z;               /* (chunk, d) second state of the reversible scheme at the end */
+    T *chunk_k;               /* (chunk, d) f(t0, y0) from the choice of the first step */
+    double *chunk_h;          /* (chunk) first steps; 0: not known */
+    int32_t *turn;            /* (chunk) the order in which samples are given lanes */
+    unsigned char *kind;      /* (chunk) and where in it each belongs */
+    T *chunk_gk;              /* (chunk, d) cotangents of f(t0, y0) where the first step began with it */
+    unsigned char *from_start; /* (chunk) 1: chunk_gk holds one */
+    pn_tape tape;             /* blocks of the chunk, or of the part that is replayed */
+    pn_tape shots;            /* with a budget: the forward half as it was before block 0, every, 2 every, ... */
+    int64_t n_blocks, every;  /* blocks so far; distance of shots */
+    int limited;              /* there is a budget */
+    int dropped;              /* the budget is used up: blocks are counted only */
+    int replaying;
+    pn_list steps[L];
+    int costly;               /* one evaluation takes long: look for interrupts at each */
+    unsigned polls;
+    double last_poll;
+    unsigned char active[L]; /* lanes a callback is asked about */
+} FN(work);

@@ -1,0 +1,86 @@
+/* A thread: memory once, then tasks until none is left. */
+
+/* Bytes of register files that a thread keeps for the way back, so that stages are not evaluated twice. */
+#define PN_STORE ((size_t)16 << 20)
+
+/* Sizes of what the forward half keeps for the backward half; the store for register files, if there is no budget. */
+static pn_status FN(prepare_tape)(FN(work) * W) {
+    const pn_problem *P = W->P;
+    size_t state = P->lambda != 0 ? 0 : (size_t)W->d * L * sizeof(T);
+    size_t padding = PN_BLOCK ? 0 : VE * sizeof(T);
+    W->tape.stride = (sizeof(FN(block)) + L * sizeof(pn_record) + 2 * state + padding + 7) / 8 * 8;
+    W->shots.stride = (sizeof W->flow + sizeof W->next + 2 * state + 7) / 8 * 8;
+    if (P->gradient != PN_GRAD_DISCRETE) return PN_OK;
+    W->limited = W->s->budget > 0;
+    if (W->limited) {
+        int64_t room = W->s->budget / 2;
+        return PN_FIRST_SHOTS * (int64_t)W->tape.stride > room || 2 * (int64_t)W->shots.stride > room ? PN_BUDGET : PN_OK;
+    }
+    W->slot = (size_t)W->stages * W->files_stride;
+    W->store_room = (int64_t)(PN_STORE / sizeof(T) / W->slot);
+    if (W->store_room < 2) return PN_OK;
+    W->store = aligned_alloc(64, PN_STORE);
+    if (!W->store) return PN_MEMORY;
+    W->files = W->store;
+    return PN_OK;
+}
+
+static pn_status FN(run_task)(FN(work) * W, int64_t task) {
+    pn_shared *s = W->s;
+    int64_t end = (task + 1) * s->chunks_per_task;
+    if (s->task_grad) {
+        W->reverse.grad[0] = s->task_grad + task * s->p;
+        FN(parts_begin)(W, W->reverse.grad[0]);
+    }
+    if (s->task_quadrature) W->field.grad[0] = s->task_quadrature + task * s->q;
+    pn_status st = PN_OK;
+    for (int64_t c = task * s->chunks_per_task; st == PN_OK && c < end && c < s->n_chunks; c++) st = FN(run_chunk)(W, c);
+    if (s->task_grad) {
+        FN(flush)(&W->reverse);
+        FN(parts_end)(W);
+    }
+    if (s->task_quadrature) FN(flush)(&W->field);
+    return st;
+}
+
+static pn_status FN(work_on)(pn_shared *s, int main) {
+    const pn_problem *P = s->problem;
+    pn_status st = PN_MEMORY;
+    FN(work) *W = malloc(sizeof *W);
+    if (!W) goto done;
+    *W = (FN(work)){.s = s, .P = P, .tab = P->tableau, .main = main, .d = P->d, .m = P->m, .stages = pn_tableau_stages(P->tableau)};
+    FN(carve)(W);
+    if (!pn_arena_allocate(&W->arena)) goto done;
+    FN(carve)(W);
+    for (int l = 0; l < L; l++) W->u_sample[l] = -1;
+    FN(read_table)(W);
+    st = FN(prepare_tape)(W);
+    if (st != PN_OK) goto done;
+    W->last_poll = FN(clock)();
+    W->costly = (W->field.lay->pack_size + W->field.lay->file_rows) * L > 1 << 15;
+    FN(vacate)(&W->flow);
+    FN(ready)(&W->field, W->file);
+    if (P->event) FN(ready)(&W->watch.exec, W->watch.file);
+    if (W->reverse.prog && !P->sensitivity) FN(ready)(&W->reverse, W->files);
+    FN(ready_parts)(W);
+    st = PN_OK;
+    for (;;) {
+        int64_t task = (int64_t)atomic_fetch_add(&s->next_task, 1);
+        if (task >= s->n_tasks || st != PN_OK) break;
+        st = FN(run_task)(W, task);
+    }
+done:
+    if (st != PN_OK) {
+        int none = 0;
+        atomic_compare_exchange_strong(&s->stop, &none, (int)st);
+    }
+    for (int l = 0; W && l < L; l++) free(W->steps[l].x);
+    if (W) {
+        pn_tape_free(&W->tape);
+        pn_tape_free(&W->shots);
+        free(W->store);
+        free(W->arena.base);
+    }
+    free(W);
+    return st;
+}
