@@ -143,21 +143,6 @@ def test_flags_are_those_of_the_table():
     assert plain == {name: rows[name].default for name in plain} | {"random_state": 0}
     line = ["--hidden", "8", "4", "--log", "--max-iter", "7", "--weight-decay", "0.5", "--seed", "3", "--jobs", "-1"]
     line += ["--noise", "huber"]
-        "--hidden",
-        "8",
-        "4",
-        "--log",
-        "--max-iter",
-        "7",
-        "--weight-decay",
-        "0.5",
-        "--seed",
-        "3",
-        "--jobs",
-        "-1",
-        "--noise",
-        "huber",
-    ]
     given = given_options(parser.parse_args(line), pn.NeuralODE)
     assert given == plain | {
         "hidden": (8, 4),
