@@ -83,7 +83,7 @@ class Positive(Rule):
     text = "float"
 
     def check(self, name: str, value: Any) -> None:
-        as_positive(name, value, zero=self.zero)
+        as_positive(name, _not_text(name, value), zero=self.zero)
 
 
 @dataclass(frozen=True)
@@ -93,7 +93,9 @@ class Finite(Rule):
     text = "float"
 
     def check(self, name: str, value: Any) -> None:
-        if not np.isfinite(float(value)):
+        if not np.isscalar(_not_text(name, value)):
+            raise TypeError(f"{name} must be a number, not {value!r}")
+        if not np.isfinite(value):
             raise ValueError(f"{name}={value!r} must be finite")
 
 
@@ -106,9 +108,16 @@ class Fraction(Rule):
     text = "float"
 
     def check(self, name: str, value: Any) -> None:
-        number = as_positive(name, value, zero=self.zero)
+        number = as_positive(name, _not_text(name, value), zero=self.zero)
         if number > 1 or (number == 1 and not self.one):
             raise ValueError(f"{name}={value!r} must be between 0 and 1{'' if self.one else ', and below 1'}")
+
+
+def _not_text(name: str, value: Any) -> Any:
+    """The value; text is refused, which float() would read."""
+    if isinstance(value, str):
+        raise TypeError(f"{name} must be a number, not {value!r}")
+    return value
 
 
 @dataclass(frozen=True)

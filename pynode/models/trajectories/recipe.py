@@ -78,8 +78,8 @@ def prepare(
         data, inside, smoothed = data.take(kept), inside.take(kept), replace(smoothed, **parts)
         training = Training.start(theta, inside, smoothed)
     if _second_order(model, field):
-        plan = _second_plan(model, field, inside, smoothed, scaling.spread, seed)
-        return SecondOrderRun(field, inside, training, smoothed, plan, holdout=holdout), scaling, smoothed, data
+        second = _second_plan(model, field, inside, smoothed, scaling.spread, seed)
+        return SecondOrderRun(field, inside, training, smoothed, second, holdout=holdout), scaling, smoothed, data
     plan = _first_plan(model, field, inside, smoothed, scaling.spread, seed)
     run = FirstOrderRun(field, inside, training, smoothed, plan, holdout=holdout)
     if plan.batch_size is not None:
