@@ -222,8 +222,9 @@ class _WithEvents(_Frozen):
     """The loss as a function of everything, by whole solves: the steps follow the events."""
 
     def _base(self):
-        self.grids = []
-        return self.objective.solver
+        o = self.objective
+        self.grids, self.events = [], solve_with_events(o.solver, self.theta, max_events=o.max_events).events
+        return o.solver
 
     def movable(self, group, x):
         if group != "t":
@@ -236,9 +237,11 @@ class _WithEvents(_Frozen):
 
     def _shortest_gap(self):
         batch = self.base.batch
-        return min(
-            np.diff(np.sort(batch.t[a : a + n])).min(initial=np.inf) for a, n in zip(batch.start, batch.length, strict=True)
-        )
+        gap = np.inf
+        for i, (a, n) in enumerate(zip(batch.start, batch.length, strict=True)):
+            between = np.diff(np.sort(np.concatenate([batch.t[a : a + n], self.events.of(sample=i).t])))
+            gap = min(gap, between[between > 1e-12].min(initial=np.inf))
+        return gap
 
     def loss(self, group, x):
         theta, batch, options, rows, _ = self._varied(group, x)

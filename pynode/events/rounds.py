@@ -31,6 +31,7 @@ class Stretch:
     after: np.ndarray
     at_event: list  # (n) rows of the result that show the state after the event
     jump: np.ndarray  # (n,) row of the result whose jump ends the stretch, or -1; then `before` and `after` are its states
+    at_jump: np.ndarray  # (n,) whether the event fell on the time of a jump, where the core's solve ended
 
     @cached_property
     def grids(self):
@@ -45,10 +46,10 @@ class Stretch:
 
     @cached_property
     def has_last_step(self):
-        """(n,) whether the step that ends the stretch has a length: an event may fall on the end of the step before."""
+        """(n,) whether a step of known beginning and length ends on the event: it may fall on the end of the one before."""
         record, offset = self.steps
         last = [record[b - 1, 0] if b > a else end for (a, b), end in zip(pairwise(offset), self.t_event, strict=True)]
-        return np.array(last) != self.t_event
+        return (np.array(last) != self.t_event) & ~self.at_jump
 
 
 class Solver:
@@ -157,7 +158,29 @@ class Solver:
             end += len(times[k])
             if len(rows) and which[k] < 0 and raw["status"][k] == OK and self.jumps[rows[-1]]:
                 jump[k], at[k] = rows[-1], raw["y"][end - 1]
-        return raw, Stretch(active, raw["steps"], before_event, which, y0, last, stop, at, at.copy(), at_event, jump)
+        at_jump = self._events_at_jumps(raw, active, jump, at, theta)
+        for k in np.flatnonzero(at_jump):
+            before_event[k], at_event[k], jump[k] = saves[k][:-1], saves[k][-1:], -1
+        return raw, Stretch(
+            active, raw["steps"], before_event, which, y0, last, stop, at, at.copy(), at_event, jump, at_jump
+        )
+
+    def _events_at_jumps(self, raw, active, jump, y, theta):
+        """(n,) which of the stretches that end at a jump end on an event, too: that comes first. Sets which it is.
+
+        There the event function is 0 up to rounding, and on its way to the other side.
+        """
+        found = np.zeros(len(active), bool)
+        k = np.flatnonzero(jump >= 0)
+        if not len(k):
+            return found
+        coming = self.sides(active[k], self.row_t[jump[k]], y[k], theta)
+        for e, event in reversed(list(enumerate(self.system.events))):
+            was, now = raw["event_side"][k, e], coming[:, e]
+            crosses = (was * now < 0) & ((event.direction == 0) | (now == event.direction))
+            raw["event_which"][k[crosses]] = e
+            found[k[crosses]] = True
+        return found
 
     def same_time(self, t, other):
         """Whether times are the same up to the rounding of the core."""
