@@ -114,7 +114,7 @@ class _Frozen:
     def _base(self):
         setup = self.objective.setup
         base = PreparedSolve(setup.field, setup.batch, setup.options, data=setup.data, steps=True)
-        self.grids = Solution(base, self.theta, base.run(self.theta))._grids
+        self.grids = Solution(base, self.theta, base.run(self.theta)).grids
         return base
 
     def values(self, group):
@@ -249,5 +249,7 @@ class _WithEvents(_Frozen):
         data = None if rows["data"] is None else batch.unflatten(rows["data"])
         solution = solve_with_events(Solver(o.field, batch, options, data=data), theta, max_events=o.max_events)
         loss = o.loss.with_target(rows["target"])
-        each = loss.of_states(solution._raw["y"].astype(np.float64), solution._raw["status"] == OK, theta.astype(np.float64))
+        each = loss.of_states(
+            solution.results["y"].astype(np.float64), solution.results["status"] == OK, theta.astype(np.float64)
+        )
         return loss.reduced(float(each.sample.sum()), float(each.weight.sum()))[0]

@@ -176,9 +176,9 @@ class Objective:
         solution = solve_with_events(solver, theta, max_events=self.max_events)
         warn_or_raise(solution, errors, stacklevel=4)
         theta64 = theta.astype(np.float64)
-        rows = loss.of_states(solution._raw["y"].astype(np.float64), solution._raw["status"] == OK, theta64)
+        rows = loss.of_states(solution.results["y"].astype(np.float64), solution.results["status"] == OK, theta64)
         value, scale = loss.reduced(float(rows.sample.sum()), float(rows.weight.sum()))
-        solution._raw["sample_loss"] = rows.sample
+        solution.results["sample_loss"] = rows.sample
         if not wanted:
             return LossAndGrad(value, {}, solution=solution)
         by_solve = tuple(name for name in wanted if name != "target")

@@ -164,18 +164,18 @@ def scaled(x, scale):
 
 def solution_vjp(solution, dy, wrt, adjoint, memory):
     """See `Solution.vjp`."""
-    old, f = solution._setup, solution.field
+    old, f = solution.prepared, solution.field
     wanted = check_wrt(wrt, f)
     adjoint = adjoint or ("reversible" if old.options.coupling > 0 else "discrete")
     options = check_adjoint(adjoint, old.options, memory, f)
     if options.coupling != old.options.coupling:
         raise ValueError("adjoint='reversible' needs a solution of the reversible scheme: solve(..., coupling=0.99)")
-    seed = solution._batch.flatten("dy", dy, old.dtype)
+    seed = solution.batch.flatten("dy", dy, old.dtype)
     if not np.isfinite(seed).all():
         raise ValueError("dy must be finite; give 0 where the loss does not depend on an entry")
-    setup = PreparedSolve(f, solution._batch, options, gradient=True, own_inputs="inputs" in wanted, data=old.data)
+    setup = PreparedSolve(f, solution.batch, options, gradient=True, own_inputs="inputs" in wanted, data=old.data)
     raw, *grads = ADJOINTS[adjoint](setup, solution.theta, seed, wanted, as_memory(memory))
-    lost = int(((raw["status"] != OK) & (solution._raw["status"] == OK)).sum())
+    lost = int(((raw["status"] != OK) & (solution.results["status"] == OK)).sum())
     if lost:
         warnings.warn(
             f"{lost} samples could not be solved backwards and add nothing to this gradient; adjoint='discrete' "

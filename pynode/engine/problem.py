@@ -155,6 +155,7 @@ class PreparedSolve:
 
     def __init__(self, f, batch, options, *, gradient=False, own_inputs=False, data=None, **extra):
         self.field, self.batch, self.options, self.dtype, self.data = f, batch, options, batch.y0.dtype, data
+        self._made_with = {"gradient": gradient, "own_inputs": own_inputs, "data": data, **extra}
         self.signal, self.pieces = as_signal(options.inputs, f.inputs), None
         keys = options.arguments(f.d)
         if isinstance(f, System):
@@ -175,6 +176,13 @@ class PreparedSolve:
         self.problem = core_problem(f.program, reverse, batch.y0, batch, keys, **extra)
         self.backend, self.single = "callback" if f.callbacks else None, batch.kind == "single"
         self.shape = batch.shape
+
+    def __getstate__(self) -> dict[str, Any]:
+        """What it was made of: the core's problem is made anew."""
+        return {"f": self.field, "batch": self.batch, "options": self.options, **self._made_with}
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        self.__init__(**state)  # type: ignore[misc]
 
     @property
     def lands(self):

@@ -41,6 +41,17 @@ class Result:
     def __setattr__(self, name, value):
         raise AttributeError(f"a {type(self).__name__} cannot be changed")
 
+    def __getstate__(self) -> dict[str, Any]:
+        """The core's results as a plain dict, and nothing that can be made again: for pickles and copies."""
+        made = {name for kind in type(self).__mro__ for name, x in vars(kind).items() if isinstance(x, cached_property)}
+        state = {name: value for name, value in self.__dict__.items() if name not in made}
+        if "results" in state:
+            state["results"] = {name: state["results"][name] for name in state["results"]}
+        return state
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        self.__dict__.update(state)
+
 
 class Solution(Result):
     """The result of `solve`.
@@ -59,8 +70,8 @@ class Solution(Result):
 
     theta: np.ndarray
     y: Any
-    _setup: PreparedSolve
-    _raw: _core.Results
+    prepared: PreparedSolve
+    results: _core.Results
     _y0: np.ndarray | None
     _t: np.ndarray | None
 
@@ -68,32 +79,45 @@ class Solution(Result):
         """y0 and t: where they are not those of the setup's batch, but of the same shapes."""
         values, rows, shape = self.__dict__, raw["y"], setup.shape
         values["y"] = rows.reshape(shape) if shape else setup.batch.unflatten(rows)
-        values["theta"], values["_setup"], values["_raw"] = theta, setup, raw
+        values["theta"], values["prepared"], values["results"] = theta, setup, raw
         values["_y0"], values["_t"] = y0, t
 
+    def __getstate__(self):
+        state = super().__getstate__()
+        del state["y"]  # a view of the results
+        return state
+
+    def __setstate__(self, state):
+        super().__setstate__(state)
+        self.__dict__["y"] = self._shaped(state["results"]["y"])
+
+    def _shaped(self, rows):
+        shape = self.prepared.shape
+        return rows.reshape(shape) if shape else self.prepared.batch.unflatten(rows)
+
     @cached_property
-    def _batch(self):
-        batch = self._setup.batch
+    def batch(self):
+        batch = self.prepared.batch
         return batch if self._y0 is None else replace(batch, y0=self._y0.reshape(batch.y0.shape), t=self._t)
 
     @cached_property
     def t(self):
-        return self._batch.times()
+        return self.batch.times()
 
     @cached_property
     def status(self):
-        status = self._raw["status"]
-        return int(status[0]) if self._setup.single else status
+        status = self.results["status"]
+        return int(status[0]) if self.prepared.single else status
 
     @cached_property
     def stats(self):
-        values: list = [self._raw[name] for name in ("nfe", "accepted", "rejected")]
-        nfe, accepted, rejected = [int(v[0]) for v in values] if self._setup.single else values
-        return Stats(nfe, accepted, rejected, self._setup.backend or self._raw["isa"])
+        values: list = [self.results[name] for name in ("nfe", "accepted", "rejected")]
+        nfe, accepted, rejected = [int(v[0]) for v in values] if self.prepared.single else values
+        return Stats(nfe, accepted, rejected, self.prepared.backend or self.results["isa"])
 
     @property
     def field(self):
-        return self._setup.field
+        return self.prepared.field
 
     def __repr__(self):
         shape = self.y.shape if isinstance(self.y, np.ndarray) else [y.shape for y in self.y]
@@ -102,27 +126,27 @@ class Solution(Result):
     @property
     def ok(self):
         """Whether every sample reached its last time."""
-        return self._raw["failed"] == 0
+        return self.results["failed"] == 0
 
     @property
     def y_before(self):
         """States before the jumps of a System, in the shape of y."""
-        if "y_before" not in self._raw:
+        if "y_before" not in self.results:
             raise ValueError("y_before is the state before a jump, but there was none: solve a System with jump=")
-        return self._setup.batch.unflatten(self._raw["y_before"])
+        return self.prepared.batch.unflatten(self.results["y_before"])
 
     @property
     def steps(self):
         """Ends of the accepted steps, first = initial time: an array for one sample, else a list (needs steps=True)."""
-        if "steps" not in self._raw:
+        if "steps" not in self.results:
             raise ValueError("the steps were not kept: solve(..., steps=True) or dense=True keeps them")
-        grids = self._grids
-        return grids[0] if self._setup.single else grids
+        grids = self.grids
+        return grids[0] if self.prepared.single else grids
 
     @cached_property
-    def _grids(self):
-        record, offset = self._raw["steps"]
-        batch = self._batch
+    def grids(self):
+        record, offset = self.results["steps"]
+        batch = self.batch
         grids = []
         for i, (a, b) in enumerate(pairwise(offset)):
             first = batch.t[batch.start[i]]
@@ -151,29 +175,29 @@ class Solution(Result):
         """
         if not self._setup_dense:
             raise ValueError("the dense output was not kept: solve(..., dense=True) keeps it")
-        if self._setup.single:
+        if self.prepared.single:
             return self._dense(t, 0)
         if sample is not None:
-            n = len(self._batch.y0)
+            n = len(self.batch.y0)
             if not -n <= sample < n:
                 raise IndexError(f"sample={sample} is none of the {n} samples")
             return self._dense(t, sample % n)
-        if not len(self._batch.y0):
+        if not len(self.batch.y0):
             return np.zeros((0, *np.shape(t), self.field.d))
-        return np.stack([self._dense(t, i) for i in range(len(self._batch.y0))])
+        return np.stack([self._dense(t, i) for i in range(len(self.batch.y0))])
 
     @property
     def _setup_dense(self):
-        return "steps" in self._raw and self._raw["steps"][0].shape[1] > 2
+        return "steps" in self.results and self.results["steps"][0].shape[1] > 2
 
     def _dense(self, t, i):
-        record, offset = self._raw["steps"]
+        record, offset = self.results["steps"]
         record, d, t = record[offset[i] : offset[i + 1]], self.field.d, real_array("t", t, np.float64)
         if not len(record):
-            first = self._batch.t[self._batch.start[i]]
+            first = self.batch.t[self.batch.start[i]]
             if (t != first).any():
                 raise ValueError(f"sample {i} was solved at t = {first:g} only")
-            return np.broadcast_to(self._batch.y0[i], (*t.shape, d)).astype(np.float64)
+            return np.broadcast_to(self.batch.y0[i], (*t.shape, d)).astype(np.float64)
         low, high = sorted((record[0, 0], record[-1, 0] + record[-1, 1]))
         slack = 1e-12 * max(abs(low), abs(high))
         if t.size and (not (t >= low - slack).all() or not (t <= high + slack).all()):
@@ -189,7 +213,7 @@ class Solution(Result):
 
     def message(self, sample=None):
         """What happened, with a hint, in a line."""
-        raw, batch = self._raw, self._batch
+        raw, batch = self.results, self.batch
         bad = np.flatnonzero(raw["status"] != OK) if sample is None else [sample]
         if len(bad) == 0 or raw["status"][bad[0]] == OK:
             return "ok"
@@ -198,7 +222,7 @@ class Solution(Result):
         where = f" component {raw['stop_component'][i]}" if raw["stop_component"][i] >= 0 else ""
         bad_y0 = np.flatnonzero(~np.isfinite(batch.y0[i]))
         if STATUS[status] == "bad_input" and len(bad_y0):
-            where += f", y0[{'' if self._setup.single else f'{i}, '}{bad_y0[0]}] is {batch.y0[i, bad_y0[0]]}"
+            where += f", y0[{'' if self.prepared.single else f'{i}, '}{bad_y0[0]}] is {batch.y0[i, bad_y0[0]]}"
         many = f"{len(bad)} of {len(batch.y0)} samples failed; sample {i}: " if len(batch.y0) > 1 else ""
         return f"{many}{STATUS[status]} at t = {raw['stop_t'][i]:.6g}{where}: {MESSAGES[status]}"
 
@@ -263,13 +287,17 @@ class LossAndGrad(Result):
         if solution is not None:
             self.__dict__["solution"] = solution
 
+    def __getstate__(self):
+        state = super().__getstate__()
+        return state | {"solution": self.solution, "_parts": ()}
+
     @cached_property
     def solution(self):
         return Solution(*self._parts)
 
     @property
     def sample_loss(self):
-        return self.solution._raw["sample_loss"]
+        return self.solution.results["sample_loss"]
 
     @property
     def y(self):

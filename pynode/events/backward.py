@@ -12,13 +12,13 @@ class Backward:
     """The rounds of a solution, differentiated from the last to the first; see the head of `pynode.events`."""
 
     def __init__(self, solution, dy, wanted, event_t, event_before, event_after):
-        self.solution, self.wanted, self.rounds = solution, wanted, solution._rounds
-        old = solution._setup
+        self.solution, self.wanted, self.rounds = solution, wanted, solution.rounds
+        old = solution.prepared
         own = "inputs" in wanted
         self.solver = Solver(old.system, old.batch, old.options, own_inputs=True, data=old.data) if own else old
         self.system, self.batch = old.system, old.batch
         self.theta = solution.theta
-        self.ok = solution._raw["status"] == OK
+        self.ok = solution.results["status"] == OK
         self.dy = self._rows(dy)
         self.seeds = self._event_seeds(event_t, event_before, event_after)
         self.g_theta = np.zeros(self.system.n_params)
@@ -28,7 +28,7 @@ class Backward:
 
     def _rows(self, dy):
         """dL/dy (rows, d), 0 where there is no state."""
-        y = self.solution._raw["y"]
+        y = self.solution.results["y"]
         if dy is None:
             return np.zeros(y.shape)
         dy = self.batch.flatten("dy", dy, np.float64)

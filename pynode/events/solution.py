@@ -54,16 +54,16 @@ class EventSolution(Solution):
 
     events: Events
     terminated: Any
-    _rounds: list
+    rounds: list
 
     def __init__(self, solver, theta, raw, events, terminated, rounds):
         super().__init__(solver, theta, raw)
-        self.__dict__.update(events=events, terminated=terminated, _rounds=rounds)
+        self.__dict__.update(events=events, terminated=terminated, rounds=rounds)
 
     @property
     def field(self):
         """The System, events among its parts."""
-        return self._setup.system
+        return self.prepared.system
 
     def vjp(
         self, dy=None, wrt=("theta", "y0"), adjoint=None, memory=None, *, event_t=None, event_before=None, event_after=None

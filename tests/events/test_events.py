@@ -305,7 +305,7 @@ def test_gradient_is_that_of_the_steps_taken():
     t = np.array([0.0, 0.4, 1.5, 2.0, 3.0, 7.0])
     sol = pn.solve(system, y0, t, theta, method="rk4", step=0.31, save="land")
     assert len(sol.events) >= 2
-    grids = [r.grids[0] for r in sol._rounds]
+    grids = [r.grids[0] for r in sol.rounds]
     rng = np.random.default_rng(1)
     dy, dt, db = rng.normal(size=sol.y.shape), rng.normal(size=len(sol.events)), rng.normal(size=(len(sol.events), 2))
 
