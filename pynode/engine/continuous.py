@@ -16,7 +16,6 @@ from itertools import pairwise
 import numpy as np
 
 from pynode.data.batch import starts
-from pynode.data.signal import signal_values
 from pynode.engine.problem import PreparedSolve, core_problem
 from pynode.errors import OK
 
@@ -133,7 +132,7 @@ def _field_at_rows(setup, theta, y):
     if setup.pieces is not None:
         u = np.concatenate(
             [
-                signal_values(setup.pieces, i, times[a : a + n])
+                setup.pieces.values(i, times[a : a + n])
                 for i, (a, n) in enumerate(zip(batch.row, batch.length, strict=True))
             ]
         )
@@ -185,7 +184,7 @@ class Path:
 
     def _with_inputs(self, p, pieces, i, knots):
         terms = max(p.shape[1], pieces.coef.shape[1])
-        knot = pieces.knot[pieces.knot_start[i] : pieces.knot_start[i] + pieces.knot_len[i]]
+        knot = pieces.knots(i)
         middle = 0.5 * (knots[:-1] + knots[1:])
         at = np.clip(np.searchsorted(knot, middle, side="right") - 1, 0, len(knot) - 2)
         segment = pieces.seg_start[i] + at

@@ -7,7 +7,7 @@ from itertools import pairwise
 import numpy as np
 
 from pynode.data.batch import SaveTimes, starts
-from pynode.data.signal import as_signal, signal_values
+from pynode.data.signal import as_signal
 from pynode.engine.problem import core_parts, core_problem, jumping_rows
 from pynode.errors import OK
 from pynode.fields.event import pull_back
@@ -101,7 +101,7 @@ class Solver:
         """f(t, y) of some samples."""
         u = None
         if self.pieces is not None:
-            u = np.concatenate([signal_values(self.pieces, i, np.array([x])) for i, x in zip(active, t, strict=True)])
+            u = np.concatenate([self.pieces.values(i, np.array([x])) for i, x in zip(active, t, strict=True)])
         return self.field(t, y, self.theta_field(theta), u)
 
     def sides(self, active, t, y, theta, residual=0.0):

@@ -11,7 +11,7 @@ from pynode.fields import constraints, parameters
 from pynode.fields.parameters import Parameter
 from pynode.programs import derivatives
 from pynode.programs.program import Program
-from pynode.programs.traced import TraceError, trace_of
+from pynode.programs.traced import TraceError, the_trace_of, trace_of
 
 
 @dataclass(frozen=True, eq=False, repr=False)
@@ -298,7 +298,7 @@ def inlined(program, values, thetas, name="the field"):
     -------
     Trace, list of registers (None for zero)
     """
-    where = trace_of(*values.values(), *thetas)
+    where = the_trace_of(*values.values(), *thetas)
     slots = []
     for (slot, value), size in zip(values.items(), program.slot_sizes, strict=True):
         value = None if value is None else where.lift(value)

@@ -69,7 +69,7 @@ def mlp(d_in, hidden, d_out=None, activation="tanh", *, time=False, inputs=0, in
         offset = spec[-1].stop
 
     the_trace = new_trace((1, d_in, inputs), (offset,))
-    theta = the_trace.theta()
+    theta: Any = the_trace.theta()
     x: Any = np.concatenate([the_trace.slot(slot) for slot, used in ((1, True), (0, time), (2, inputs)) if used])
     first = x
     for W, b in layers:

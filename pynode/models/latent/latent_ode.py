@@ -109,7 +109,7 @@ class LatentODE(LatentForecasts):
         names: Sequence[str] | None = None,
         time: str | None = None,
         state: str | Sequence[str] | None = None,
-        id: str | Sequence[str] | None = None,
+        id: str | None = None,
         input: str | Sequence[str] | None = None,
         progress: bool | str | None = None,
         callback: Callable[[Iteration], Any] | None = None,

@@ -120,7 +120,7 @@ class NeuralODE(Rollouts):
         names: Sequence[str] | None = None,
         time: str | None = None,
         state: str | Sequence[str] | None = None,
-        id: str | Sequence[str] | None = None,
+        id: str | None = None,
         input: str | Sequence[str] | None = None,
         progress: bool | str | None = None,
         callback: Callable[[Iteration], Any] | None = None,
