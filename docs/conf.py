@@ -1,5 +1,8 @@
 """Sphinx: the site. Built by docs/build.py, which executes the notebooks of the course first."""
 
+import ast
+import importlib
+import inspect
 import re
 
 from docutils import nodes
