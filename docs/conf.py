@@ -4,6 +4,7 @@ import ast
 import importlib
 import inspect
 import re
+from pathlib import Path
 
 from docutils import nodes
 from docutils.parsers.rst import roles
@@ -89,7 +90,10 @@ def home(path):
 def document_constant(app, what, name, obj, options, lines):
     """In place of the documentation of dict, tuple, ..., which a constant has from its type."""
     if what == "data":
-        documented = ModuleAnalyzer.for_module(home(name))
+        module = importlib.import_module(home(name))
+        is_python = module.__file__.endswith(".py")
+        source = module.__file__ if is_python else Path(module.__file__).with_name(f"{module.__name__.split('.')[-1]}.pyi")
+        documented = ModuleAnalyzer.for_file(source, module.__name__)
         documented.analyze()
         lines[:] = documented.attr_docs.get(("", name.rpartition(".")[2]), [""])
 
