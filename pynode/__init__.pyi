@@ -14,6 +14,7 @@ from pynode._core import set_num_threads as set_num_threads
 from pynode._version import __version__ as __version__
 from pynode.calls.check_grad import check_grad as check_grad
 from pynode.calls.loss_and_grad import loss_and_grad as loss_and_grad
+from pynode.calls.objective import Objective as Objective
 from pynode.calls.odeint import odeint as odeint
 from pynode.calls.solve import solve as solve
 from pynode.data.csv import read_csv as read_csv
@@ -21,25 +22,25 @@ from pynode.data.files import ModelFileError as ModelFileError
 from pynode.data.signal import Signal as Signal
 from pynode.data.trajectories import Trajectories as Trajectories
 from pynode.engine.gradients import Gradients as Gradients
-from pynode.engine.objective import LossAndGrad as LossAndGrad
-from pynode.engine.objective import Objective as Objective
 from pynode.engine.options import METHODS as METHODS
 from pynode.engine.sensitivities import Sensitivities as Sensitivities
 from pynode.engine.sensitivities import SensitivityProblem as SensitivityProblem
 from pynode.engine.sensitivities import sensitivities as sensitivities
+from pynode.engine.solution import LossAndGrad as LossAndGrad
 from pynode.engine.solution import Solution as Solution
 from pynode.engine.solution import Stats as Stats
 from pynode.errors import STATUS as STATUS
 from pynode.errors import SolveError as SolveError
 from pynode.errors import SolveWarning as SolveWarning
-from pynode.events.objective import EventObjective as EventObjective
+from pynode.events.solution import EventSolution as EventSolution
+from pynode.events.solution import Events as Events
 from pynode.fields.callback import callback_field as callback_field
 from pynode.fields.cells import gru_cell as gru_cell
 from pynode.fields.cells import rnn_cell as rnn_cell
 from pynode.fields.constraints import bounded as bounded
 from pynode.fields.constraints import frozen as frozen
 from pynode.fields.constraints import positive as positive
-from pynode.fields.event import Hybrid as Hybrid
+from pynode.fields.event import Event as Event
 from pynode.fields.event import event as event
 from pynode.fields.field import Field as Field
 from pynode.fields.make import field as field
@@ -72,10 +73,11 @@ from pynode.programs.traced import TraceError as TraceError
 
 __all__ = [  # noqa: RUF022
     "CNF",
-    "EventObjective",
+    "Event",
+    "EventSolution",
+    "Events",
     "Field",
     "Gradients",
-    "Hybrid",
     "ISAS",
     "LatentODE",
     "LossAndGrad",

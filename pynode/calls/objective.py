@@ -34,8 +34,8 @@ class Objective:
 
     Parameters
     ----------
-    f, y0, t, target, loss, reduction, data, weight, loss_scale, loss_dof, adjoint, wrt, memory, dtype, events, max_events,
-    **options : see `loss_and_grad`
+    f, y0, t, target, loss, reduction, data, weight, loss_scale, loss_dof : see `loss_and_grad`
+    adjoint, wrt, memory, dtype, events, max_events, **options : see `loss_and_grad`
 
     Attributes
     ----------
