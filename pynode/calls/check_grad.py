@@ -1,8 +1,12 @@
 """`check_grad`: gradients against finite differences of the same steps."""
 
+from __future__ import annotations
+
 from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from pynode.calls.objective import Objective
 from pynode.data.arrays import as_integer, as_positive
@@ -13,6 +17,10 @@ from pynode.errors import OK
 from pynode.events.forward import solve_with_events
 from pynode.events.rounds import Solver
 from pynode.fields.arguments import as_theta
+
+if TYPE_CHECKING:
+    from pynode.data.batch import Batch
+
 
 STENCIL = {1: 3 / 4, 2: -3 / 20, 3: 1 / 60}
 """Central difference of order 6: f' = sum_k c_k (f(x + k h) - f(x - k h)) / h."""
@@ -38,15 +46,15 @@ class GradCheck:
     scale: np.ndarray
 
     @property
-    def error(self):
+    def error(self) -> NDArray[np.float64]:
         """(n,) |adjoint - difference| / scale."""
         return np.abs(self.adjoint - self.difference) / np.where(self.scale > 0, self.scale, 1.0)
 
     @property
-    def max_error(self):
+    def max_error(self) -> float:
         return float(self.error.max(initial=0.0))
 
-    def __str__(self):
+    def __str__(self) -> str:
         width = max([len(n) for n in self.names] + [9])
         rows = [f"{'parameter':<{width}}  {'adjoint':>16}  {'difference':>16}  {'error':>8}"]
         rows += [
@@ -56,7 +64,19 @@ class GradCheck:
         return "\n".join([*rows, f"largest error {self.max_error:.1e}"])
 
 
-def check_grad(f, y0, t, theta, target=None, *, wrt=("theta",), n_entries=20, delta=1e-4, random_state=0, **options):
+def check_grad(
+    f: Any,
+    y0: Any,
+    t: Any,
+    theta: NDArray[Any],
+    target: Any = None,
+    *,
+    wrt: Any = ("theta",),
+    n_entries: int = 20,
+    delta: float = 1e-4,
+    random_state: int | None = 0,
+    **options: Any,
+) -> GradCheck:
     """Compare gradients with finite differences on the frozen steps.
 
     The accepted steps of one solve are prescribed to all the others (``grid=``), so that the loss is a smooth function;
@@ -96,14 +116,14 @@ def check_grad(f, y0, t, theta, target=None, *, wrt=("theta",), n_entries=20, de
     return GradCheck(names, np.array(ours), np.array(theirs), np.array(scales))
 
 
-def _parts(x):
+def _parts(x: Any) -> Any:
     return x if isinstance(x, list) else [x]
 
 
 class _Frozen:
     """The loss as a function of everything, on the steps of one solve."""
 
-    def __init__(self, objective, theta):
+    def __init__(self, objective: Objective, theta: NDArray[Any]) -> None:
         self.objective, self.theta = objective, theta
         self.base = self._base()
         data = self.base.data
@@ -111,13 +131,13 @@ class _Frozen:
             data = self.base.batch.flatten("data", data, self.base.dtype, objective.field.n_data)
         self.rows = {"data": data, "target": objective.loss.target}
 
-    def _base(self):
+    def _base(self) -> Any:
         setup = self.objective.setup
         base = PreparedSolve(setup.field, setup.batch, setup.options, data=setup.data, steps=True)
         self.grids = Solution(base, self.theta, base.run(self.theta)).grids
         return base
 
-    def values(self, group):
+    def values(self, group: str) -> NDArray[np.float64]:
         batch, signal = self.base.batch, self.base.signal
         if group == "theta":
             return self.theta.astype(np.float64)
@@ -129,7 +149,7 @@ class _Frozen:
             return self.rows[group].ravel().astype(np.float64)
         return np.concatenate([v.ravel() for v in signal.u])
 
-    def movable(self, group, x):
+    def movable(self, group: str, x: Any) -> NDArray[Any]:
         """Entries that can change by themselves: not a time that is repeated, nor one where a frozen step happens to end
         (the dense output has a kink there)."""
         entries = np.arange(x.size)
@@ -147,7 +167,7 @@ class _Frozen:
             stuck[a : a + n] |= inside & np.isclose(x[a : a + n, None], grid, rtol=1e-14, atol=0).any(axis=1)
         return entries[~stuck]
 
-    def difference(self, group, x, i, delta):
+    def difference(self, group: str, x: Any, i: int, delta: float) -> float:
         h = delta * max(1.0, abs(x[i]))
         if group == "t":
             gap = self._shortest_gap()
@@ -160,7 +180,7 @@ class _Frozen:
             total += c * (self.loss(group, up) - self.loss(group, down))
         return total / h
 
-    def _shortest_gap(self):
+    def _shortest_gap(self) -> float:
         """Between any two different points of steps and saved times: closer ones would trade places."""
         batch, gaps = self.base.batch, []
         for grid, a, n in zip(self.grids, batch.start, batch.length, strict=True):
@@ -168,7 +188,7 @@ class _Frozen:
             gaps.append(gap[gap > 1e-12 * np.abs(grid).max()].min(initial=np.inf))
         return min(gaps)
 
-    def loss(self, group, x):
+    def loss(self, group: str, x: Any) -> float:
         theta, batch, options, rows, grids = self._varied(group, x)
         options = replace(options, grid=grids, step=None, first_step=None, max_step=None)
         loss = self.objective.loss
@@ -181,7 +201,7 @@ class _Frozen:
         )
         return self.objective.reduced(setup.run(theta))[0]
 
-    def _varied(self, group, x):
+    def _varied(self, group: str, x: Any) -> Any:
         """(theta, batch, options, rows, grids) with the numbers of one group replaced by x."""
         batch, options, theta, rows, grids = self.base.batch, self.base.options, self.theta, self.rows, self.grids
         if group == "theta":
@@ -197,7 +217,7 @@ class _Frozen:
             options = replace(options, inputs=self._signal(x))
         return theta, batch, options, rows, grids
 
-    def _moved(self, grid, j, batch, x):
+    def _moved(self, grid: Any, j: int, batch: Batch, x: Any) -> Any:
         """The grid with the points that were at saved times moved to where those are now."""
         a, n, row = batch.start[j], batch.length[j], batch.row[j]
         old, new = batch.t[a : a + n], x[a : a + n]
@@ -207,7 +227,7 @@ class _Frozen:
             grid[np.isclose(grid, old[k], rtol=1e-14, atol=0)] = new[k]
         return grid
 
-    def _signal(self, x):
+    def _signal(self, x: Any) -> Signal:
         old, parts, at = self.base.signal, [], 0
         for v in old.u:
             parts.append(x[at : at + v.size].reshape(v.shape))
@@ -221,12 +241,12 @@ class _Frozen:
 class _WithEvents(_Frozen):
     """The loss as a function of everything, by whole solves: the steps follow the events."""
 
-    def _base(self):
+    def _base(self) -> Any:
         o = self.objective
         self.grids, self.events = [], solve_with_events(o.solver, self.theta, max_events=o.max_events).events
         return o.solver
 
-    def movable(self, group, x):
+    def movable(self, group: str, x: Any) -> NDArray[Any]:
         if group != "t":
             return super().movable(group, x)
         batch, stuck = self.base.batch, np.zeros(x.size, bool)
@@ -235,7 +255,7 @@ class _WithEvents(_Frozen):
             stuck[a : a + n] |= np.append(same, False) | np.append(False, same)
         return np.flatnonzero(~stuck)
 
-    def _shortest_gap(self):
+    def _shortest_gap(self) -> float:
         batch = self.base.batch
         gap = np.inf
         for i, (a, n) in enumerate(zip(batch.start, batch.length, strict=True)):
@@ -243,7 +263,7 @@ class _WithEvents(_Frozen):
             gap = min(gap, between[between > 1e-12].min(initial=np.inf))
         return gap
 
-    def loss(self, group, x):
+    def loss(self, group: str, x: Any) -> float:
         theta, batch, options, rows, _ = self._varied(group, x)
         o = self.objective
         data = None if rows["data"] is None else batch.unflatten(rows["data"])

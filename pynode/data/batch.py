@@ -84,11 +84,11 @@ class Batch(SaveTimes):
     width: int  # T, but for "ragged"
 
     @property
-    def shape(self):
+    def shape(self) -> tuple[int, int, int] | None:
         """(B, T, d) of the states where that differs from their rows; else None, also for lists."""
         return (len(self.y0), self.width, self.y0.shape[1]) if self.kind in ("shared", "own") else None
 
-    def spans(self):
+    def spans(self) -> NDArray[np.float64]:
         """(B, 2) earliest and latest time of each sample."""
         ends = (
             np.stack([self.t[self.start], self.t[self.start + self.length - 1]], axis=1)
@@ -97,11 +97,11 @@ class Batch(SaveTimes):
         )
         return np.sort(ends, axis=1)
 
-    def row_times(self):
+    def row_times(self) -> NDArray[np.float64]:
         """(rows,) the time of each row."""
         return np.tile(self.t, len(self.y0)) if self.kind in ("single", "shared") else self.t
 
-    def unflatten(self, rows):
+    def unflatten(self, rows: Any) -> Any:
         """Rows (rows, ...) as the user's arrays."""
         if self.kind == "single":
             return rows
@@ -109,13 +109,13 @@ class Batch(SaveTimes):
             return [rows[part] for part in self.slices()]
         return rows.reshape(len(self.y0), self.width, *rows.shape[1:])
 
-    def times(self):
+    def times(self) -> Any:
         """The times as the user gave them."""
         if self.kind == "own":
             return self.t.reshape(len(self.y0), self.width)
         return self.t if self.kind != "ragged" else [self.t[a : a + n] for a, n in zip(self.start, self.length, strict=True)]
 
-    def flatten(self, name, x, dtype, width=None):
+    def flatten(self, name: str, x: Any, dtype: Any, width: int | None = None) -> NDArray[Any]:
         """The user's array of one row for each saved time as (rows, d), or of `width` numbers in a row."""
         d, what = (self.y0.shape[1], "state") if width is None else (width, "entry")
         if self.kind == "ragged":

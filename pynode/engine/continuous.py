@@ -11,16 +11,24 @@ backwards. `interpolating` takes y(t) from the dense output of the forward solve
 numbers that the forward solve printed; both converge to it as the tolerances shrink.
 """
 
+from __future__ import annotations
+
+from collections.abc import Sequence
 from itertools import pairwise
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from pynode.data.batch import starts
 from pynode.engine.problem import PreparedSolve, core_problem
 from pynode.errors import OK
 
+if TYPE_CHECKING:
+    from pynode.data.signal import PiecewisePolynomial
 
-def backsolve(setup, theta, seed, wanted, memory):
+
+def backsolve(setup: PreparedSolve, theta: NDArray[Any], seed: Any, wanted: Sequence[str], memory: Any) -> Any:
     """Gradients by solving state and adjoint backwards; a row of `pynode.engine.gradients.ADJOINTS`."""
     raw = setup.run(theta)
     seed = seed if isinstance(seed, np.ndarray) else seed.slopes(raw)
@@ -40,7 +48,7 @@ def backsolve(setup, theta, seed, wanted, memory):
     return _finish(setup, theta, raw, g, z[:, d:], -back["quadrature"], coef, wanted)
 
 
-def interpolating(setup, theta, seed, wanted, memory):
+def interpolating(setup: PreparedSolve, theta: NDArray[Any], seed: Any, wanted: Sequence[str], memory: Any) -> Any:
     """Gradients by solving the adjoint along the forward dense output; a row of `pynode.engine.gradients.ADJOINTS`."""
     dense = PreparedSolve(
         setup.field,
@@ -69,11 +77,20 @@ def interpolating(setup, theta, seed, wanted, memory):
 # ---------------------------------------------------------------------------------------------------------------------
 
 
-def _pieces(setup):
+def _pieces(setup: PreparedSolve) -> Any:
     return setup.pieces.arguments() if setup.pieces is not None else {}
 
 
-def _run_back(setup, program, raw, z0, theta, keys, wanted, atol_repeat):
+def _run_back(
+    setup: PreparedSolve,
+    program: bool,
+    raw: Any,
+    z0: NDArray[Any],
+    theta: NDArray[Any],
+    keys: dict[str, Any],
+    wanted: Sequence[str],
+    atol_repeat: int,
+) -> Any:
     """Solve the adjoint program from the last time of every sample to its first.
 
     A sample that fails on this way has failed (raw says so from now on) and adds nothing: all is run again without it.
@@ -105,7 +122,16 @@ def _run_back(setup, program, raw, z0, theta, keys, wanted, atol_repeat):
     return back
 
 
-def _finish(setup, theta, raw, g, a0, g_theta, g_coef, wanted):
+def _finish(
+    setup: PreparedSolve,
+    theta: NDArray[Any],
+    raw: Any,
+    g: NDArray[Any],
+    a0: NDArray[Any],
+    g_theta: NDArray[Any],
+    g_coef: Any,
+    wanted: Sequence[str],
+) -> Any:
     """Cotangents at the saved times; a0 includes the jump at t0."""
     batch = setup.batch
     ok = raw["status"] == OK
@@ -124,17 +150,14 @@ def _finish(setup, theta, raw, g, a0, g_theta, g_coef, wanted):
     return raw, g_theta, a0, g_t, g_coef
 
 
-def _field_at_rows(setup, theta, y):
+def _field_at_rows(setup: PreparedSolve, theta: NDArray[Any], y: NDArray[Any]) -> Any:
     """f at every saved time and state (rows, d)."""
     batch = setup.batch
     times = batch.row_times()
     u = None
     if setup.pieces is not None:
         u = np.concatenate(
-            [
-                setup.pieces.values(i, times[a : a + n])
-                for i, (a, n) in enumerate(zip(batch.row, batch.length, strict=True))
-            ]
+            [setup.pieces.values(i, times[a : a + n]) for i, (a, n) in enumerate(zip(batch.row, batch.length, strict=True))]
         )
     return setup.field(times, y.astype(np.float64), theta.astype(np.float64), u)
 
@@ -144,7 +167,7 @@ def _field_at_rows(setup, theta, y):
 # ---------------------------------------------------------------------------------------------------------------------
 
 
-def shift_matrices(s, terms):
+def shift_matrices(s: NDArray[Any], terms: int) -> Any:
     """(n, terms, terms) matrices M with q = M p when q(x) = p(x + s): M[q, r] = binom(r, q) s^(r - q)."""
     from math import comb
 
@@ -158,7 +181,7 @@ def shift_matrices(s, terms):
 class Path:
     """[y(t); u(t)] of every sample on the accepted steps, as polynomials about the earlier end of each step."""
 
-    def __init__(self, setup, steps, ok):
+    def __init__(self, setup: PreparedSolve, steps: Any, ok: NDArray[np.bool_]) -> None:
         record, offset = steps
         batch, pieces, d = setup.batch, setup.pieces, setup.field.d
         m = setup.field.inputs
@@ -182,7 +205,7 @@ class Path:
             self.coefs.append(p)
         self.d, self.pieces, self.jumps = d, pieces, bool(pieces is not None and pieces.jumps)
 
-    def _with_inputs(self, p, pieces, i, knots):
+    def _with_inputs(self, p: NDArray[Any], pieces: PiecewisePolynomial, i: int, knots: NDArray[np.float64]) -> Any:
         terms = max(p.shape[1], pieces.coef.shape[1])
         knot = pieces.knots(i)
         middle = 0.5 * (knots[:-1] + knots[1:])
@@ -193,7 +216,7 @@ class Path:
         u = M @ pieces.coef[segment].astype(np.float64)
         return np.concatenate([np.pad(x, ((0, 0), (0, terms - x.shape[1]), (0, 0))) for x in (p, u)], axis=2)
 
-    def arguments(self, dtype):
+    def arguments(self, dtype: Any) -> dict[str, Any]:
         count = np.array([len(c) for c in self.coefs], dtype=np.int64)
         return {
             "knot": np.concatenate(self.knots),
@@ -204,7 +227,7 @@ class Path:
             "input_jumps": self.jumps,
         }
 
-    def pull(self, g):
+    def pull(self, g: NDArray[Any]) -> Any:
         """Gradient of the inputs' own coefficients from that of the path's."""
         out, at = np.zeros(self.pieces.coef.shape), 0
         for segment, M in self.maps:

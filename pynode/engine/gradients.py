@@ -6,17 +6,26 @@ the gradients of the sum of the loss. seed is dL/dy (rows, d); where a loss is b
 methods, and for the others the `DataLoss`, whose `slopes` give it.
 """
 
+from __future__ import annotations
+
 import warnings
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from typing import Literal, get_args
+from typing import TYPE_CHECKING, Any, Literal, get_args
 
 import numpy as np
+from numpy.typing import NDArray
 
 from pynode.engine.continuous import backsolve, interpolating
 from pynode.engine.options import as_memory
 from pynode.engine.problem import PreparedSolve
 from pynode.errors import OK, SolveWarning
 from pynode.fields.system import System
+
+if TYPE_CHECKING:
+    from pynode.engine.options import Options
+    from pynode.engine.solution import Solution
+
 
 Wrt = Literal["theta", "y0", "t", "inputs", "data", "target"]
 WRT = get_args(Wrt)
@@ -52,10 +61,10 @@ class Gradients:
 # ---------------------------------------------------------------------------------------------------------------------
 
 
-def _exact(kind):
+def _exact(kind: str) -> Any:
     """The core's own reverse pass; seed is None (the problem has a loss) or the cotangent rows."""
 
-    def run(setup, theta, seed, wanted, memory, **data):
+    def run(setup: PreparedSolve, theta: NDArray[Any], seed: Any, wanted: Sequence[str], memory: Any, **data: Any) -> Any:
         raw = setup.run(
             theta,
             **data,
@@ -83,7 +92,7 @@ ADJOINTS = {
 }
 
 
-def _check_reconstruction(raw, coupling, dtype):
+def _check_reconstruction(raw: Any, coupling: float, dtype: Any) -> None:
     """Going back multiplies rounding by 1 / coupling at every step."""
     steps = int(raw["accepted"].max(initial=0))
     lost = np.log10(np.finfo(dtype).eps) - steps * np.log10(coupling)
@@ -98,7 +107,7 @@ def _check_reconstruction(raw, coupling, dtype):
         )
 
 
-def check_adjoint(adjoint, options, memory, f, program=False):
+def check_adjoint(adjoint: str, options: Any, memory: Any, f: Any, program: bool = False) -> Options:
     """The options with which this gradient method solves; `program`: the loss is one."""
     jumps = isinstance(f, System) and f.jump is not None
     if not isinstance(adjoint, str) or adjoint not in ADJOINTS:
@@ -125,7 +134,7 @@ def check_adjoint(adjoint, options, memory, f, program=False):
     return options
 
 
-def check_wrt(wrt, f, program=False):
+def check_wrt(wrt: Any, f: Any, program: bool = False) -> tuple[str, ...]:
     if not isinstance(wrt, (str, tuple, list, set, frozenset)):
         raise TypeError(f"wrt={wrt!r} must be a tuple out of {', '.join(WRT)}")
     wrt = (wrt,) if isinstance(wrt, str) else tuple(wrt)
@@ -141,7 +150,9 @@ def check_wrt(wrt, f, program=False):
     return wrt
 
 
-def shaped_gradients(setup, wanted, raw, grads, scale=1.0):
+def shaped_gradients(
+    setup: PreparedSolve, wanted: Sequence[str], raw: Any, grads: Any, scale: float = 1.0
+) -> dict[str, Any]:
     """Raw gradients (rows, coefficients) in the user's shapes, times scale."""
     (theta, y0, t, coef), batch, out = grads, setup.batch, {}
     for name in {"data", "target"} & set(wanted):
@@ -158,11 +169,11 @@ def shaped_gradients(setup, wanted, raw, grads, scale=1.0):
     return out
 
 
-def scaled(x, scale):
+def scaled(x: Any, scale: float) -> Any:
     return [v * scale for v in x] if isinstance(x, list) else x * scale
 
 
-def solution_vjp(solution, dy, wrt, adjoint, memory):
+def solution_vjp(solution: Solution, dy: Any, wrt: Any, adjoint: str, memory: Any) -> Gradients:
     """See `Solution.vjp`."""
     old, f = solution.prepared, solution.field
     wanted = check_wrt(wrt, f)

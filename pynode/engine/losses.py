@@ -106,7 +106,7 @@ class DataLoss:
         weight: ArrayLike | None = None,
         loss_scale: float = 1.0,
         loss_dof: float = 4.0,
-    ):
+    ) -> None:
         self.system, self.batch, self.name = f, batch, loss
         self.program = isinstance(loss, str) and loss == "program"
         self.mean = _is_mean(f, loss, reduction)

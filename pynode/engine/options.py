@@ -1,8 +1,10 @@
 """The keywords that say how to solve: method, tolerances, steps, memory; `Options`."""
 
+from __future__ import annotations
+
 import math
 from dataclasses import dataclass
-from typing import Any, Literal, TypedDict
+from typing import TYPE_CHECKING, Any, Literal, TypedDict
 
 import numpy as np
 from numpy.typing import ArrayLike
@@ -10,10 +12,15 @@ from numpy.typing import ArrayLike
 from pynode import _core
 from pynode.data.arrays import as_integer, as_positive, real_array
 
+if TYPE_CHECKING:
+    from pynode.data.batch import Batch
+    from pynode.engine.options import Options
+
+
 MAX_STEPS = 100_000
 
 
-def tolerances(rtol, atol, d):
+def tolerances(rtol: Any, atol: Any, d: int) -> dict[str, Any]:
     """Keywords rtol and atol (d,) of the core."""
     rtol = as_positive("rtol", rtol, zero=True)
     if rtol >= 1:
@@ -30,7 +37,7 @@ def tolerances(rtol, atol, d):
     return {"rtol": rtol, "atol": np.broadcast_to(a, (d,)).copy()}
 
 
-def as_memory(memory):
+def as_memory(memory: Any) -> int:
     """Bytes: None, an int, or a string such as "64MB"."""
     if memory is None:
         return 0
@@ -99,7 +106,7 @@ class Options:
     coupling: float = 0.0
     threads: int = 0
 
-    def __post_init__(self):
+    def __post_init__(self) -> None:
         if not isinstance(self.method, str) or self.method not in METHODS:
             raise ValueError(f"method={self.method!r} is not one of {', '.join(METHODS)}")
         coupling = as_positive("coupling", self.coupling, zero=True)
@@ -109,7 +116,7 @@ class Options:
             raise ValueError(f"save={self.save!r} must be 'interpolate' or 'land'")
 
     @classmethod
-    def of(cls, caller, options):
+    def of(cls, caller: str, options: Any) -> Options:
         """From the keywords of a function."""
         unknown = [name for name in options if name not in cls.__dataclass_fields__]
         if unknown:
@@ -120,11 +127,11 @@ class Options:
         return cls(**options)
 
     @property
-    def partitioned(self):
+    def partitioned(self) -> bool:
         """Whether the method treats the halves (q, v) of the state differently."""
         return METHODS[self.method]["second"] is not None
 
-    def _check_partitioned(self, d):
+    def _check_partitioned(self, d: int) -> None:
         if d % 2:
             raise ValueError(f"method={self.method!r} splits the state into halves (q, v): its size must be even, not {d}")
         if self.coupling > 0:
@@ -133,7 +140,7 @@ class Options:
                 "another method with one table"
             )
 
-    def arguments(self, d):
+    def arguments(self, d: int) -> dict[str, Any]:
         """Keywords of `_core.Problem` but for data."""
         if self.partitioned:
             self._check_partitioned(d)
@@ -163,12 +170,12 @@ class Options:
         order = METHODS[self.method]["error_order"]
         return keys | {"coupling": float(self.coupling), "beta": 0.2 if order else 0.0}
 
-    def _max_steps(self, fixed):
+    def _max_steps(self, fixed: bool) -> int:
         if self.max_steps is None:
             return 2**62 if fixed else MAX_STEPS
         return as_integer("max_steps", self.max_steps, 1)
 
-    def check_span(self, batch):
+    def check_span(self, batch: Batch) -> None:
         """A fixed step that would never get there is refused, unless max_steps says that it is meant."""
         if self.step is None or self.max_steps is not None or not batch.t.size:
             return

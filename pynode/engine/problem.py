@@ -1,6 +1,8 @@
 """From a batch, a field or a system and options to a problem of the core, checked once; `PreparedSolve`."""
 
-from typing import Any
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -11,6 +13,9 @@ from pynode.data.batch import SaveTimes, starts
 from pynode.data.signal import as_signal
 from pynode.fields.system import System
 from pynode.programs.program import Program
+
+if TYPE_CHECKING:
+    from pynode.data.batch import Batch
 
 
 def core_problem(
@@ -50,7 +55,7 @@ def system_programs(system: System, gradient: bool) -> dict[str, Any]:
     return keys
 
 
-def rows_of(name, x, k, batch, part):
+def rows_of(name: str, x: Any, k: int, batch: Batch, part: str) -> NDArray[Any] | None:
     """The data of a jump or a loss as (rows, k): finite, or left out (NaN in the first entry); None where k is 0."""
     if k == 0:
         if x is not None:
@@ -70,7 +75,7 @@ def rows_of(name, x, k, batch, part):
     return x
 
 
-def core_parts(system, batch, data, gradient):
+def core_parts(system: System, batch: Batch, data: Any, gradient: bool) -> dict[str, Any]:
     """Keywords of `_core.Problem` for the parts of a system beside its field, the loss not yet in use."""
     keys = system_programs(system, gradient)
     if system.jump is None and data is not None:
@@ -80,7 +85,7 @@ def core_parts(system, batch, data, gradient):
     return keys
 
 
-def jumping_rows(system, batch, keys):
+def jumping_rows(system: System, batch: Batch, keys: dict[str, Any]) -> NDArray[np.bool_] | None:
     """(rows,) which rows jump, from the keywords of `core_parts`; None where nothing can."""
     if "jump" not in keys:
         return None
@@ -88,7 +93,7 @@ def jumping_rows(system, batch, keys):
     return np.ones(batch.rows, bool) if x is None else ~np.isnan(x[:, 0])
 
 
-def _grid_arguments(grid, batch, lands):
+def _grid_arguments(grid: Any, batch: Batch, lands: NDArray[np.bool_]) -> dict[str, Any]:
     """Prescribed steps: one array of step ends (first = initial time) for all samples, or a list of one for each. Times
     where `lands` (rows,) must be among them."""
     if not len(batch.y0):
@@ -111,7 +116,7 @@ def _grid_arguments(grid, batch, lands):
     return {"grid": np.concatenate(grids), "grid_start": start, "grid_len": length}
 
 
-def _check_grid_knots(keys, batch):
+def _check_grid_knots(keys: dict[str, Any], batch: Batch) -> None:
     """An input's polynomial changes at its knots: a prescribed step must not reach across one."""
     if "knot" not in keys:
         return
@@ -127,7 +132,7 @@ def _check_grid_knots(keys, batch):
             )
 
 
-def _check_lands(i, grid, t):
+def _check_lands(i: int, grid: Any, t: Any) -> None:
     """The core's notion of the same time is four units in the last place."""
     if not len(t):
         return
@@ -153,7 +158,17 @@ class PreparedSolve:
     shape : that of the batch
     """
 
-    def __init__(self, f, batch, options, *, gradient=False, own_inputs=False, data=None, **extra):
+    def __init__(
+        self,
+        f: Any,
+        batch: Batch,
+        options: Any,
+        *,
+        gradient: bool = False,
+        own_inputs: bool = False,
+        data: Any = None,
+        **extra: Any,
+    ) -> None:
         self.field, self.batch, self.options, self.dtype, self.data = f, batch, options, batch.y0.dtype, data
         self._made_with = {"gradient": gradient, "own_inputs": own_inputs, "data": data, **extra}
         self.signal, self.pieces = as_signal(options.inputs, f.inputs), None
@@ -185,13 +200,13 @@ class PreparedSolve:
         self.__init__(**state)  # type: ignore[misc]
 
     @property
-    def lands(self):
+    def lands(self) -> NDArray[np.bool_]:
         """(rows,) which times steps must end at, besides the first and the last of each sample."""
         if self.options.save == "land" or self.options.coupling > 0:
             return np.ones(self.batch.rows, bool)
         return np.zeros(self.batch.rows, bool) if self.jumps is None else self.jumps
 
-    def run(self, theta, **keys):
+    def run(self, theta: NDArray[Any], **keys: dict[str, Any]) -> Any:
         """One solve: the results of `_core.Problem.run`; theta is an array of the batch's dtype."""
         callback = self.field.bind_callbacks(theta.astype(np.float64)) if self.field.callbacks else None
         return self.problem.run(theta, callback=callback, **keys)

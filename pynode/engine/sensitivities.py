@@ -1,8 +1,11 @@
 """`sensitivities`: how every saved state depends on the parameters and the initial state."""
 
-from typing import NamedTuple
+from __future__ import annotations
+
+from typing import Any, NamedTuple
 
 import numpy as np
+from numpy.typing import NDArray
 
 from pynode.data.batch import as_batch
 from pynode.engine.options import Options
@@ -38,7 +41,7 @@ class SensitivityProblem:
     f, y0, t, **options : see `solve`
     """
 
-    def __init__(self, f, y0, t, *, dtype=None, **options):
+    def __init__(self, f: Any, y0: Any, t: Any, *, dtype: Any = None, **options: Any) -> None:
         f = as_dynamics(f)
         if has_events(f):
             raise ValueError(
@@ -51,14 +54,16 @@ class SensitivityProblem:
         if self.setup.options.coupling > 0:
             raise ValueError("sensitivities are those of the plain method: coupling must be 0")
 
-    def run(self, theta, y0=None):
+    def run(self, theta: NDArray[Any], y0: Any = None) -> Any:
         """The core's results for these parameters (and (B, d) initial states): a dict with y (rows, d), status, and
         sensitivity (rows, d, n_params + d)."""
         theta = as_theta(self.setup.field, theta, self.setup.dtype)
         return self.setup.run(theta, y0=y0, sensitivity=True)
 
 
-def sensitivities(f, y0, t, theta=None, *, errors="warn", dtype=None, **options):
+def sensitivities(
+    f: Any, y0: Any, t: Any, theta: NDArray[Any] | None = None, *, errors: str = "warn", dtype: Any = None, **options: Any
+) -> Sensitivities:
     """Solve, with the exact sensitivities dy/dtheta and dy/dy0 of the steps taken (step sizes frozen).
 
     With J_i = df/dy and F_i = df/dtheta at stage i: K_i = J_i (S + h sum_j a_ij K_j) + F_i, S_new = S + h sum b_i K_i

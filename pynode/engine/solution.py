@@ -1,18 +1,26 @@
 """What a solve returns: `Solution`, `Stats`, and what is said of samples that failed."""
 
+from __future__ import annotations
+
 import warnings
 from dataclasses import dataclass, replace
 from functools import cached_property
 from itertools import pairwise
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from pynode import _core
 from pynode.data.arrays import real_array
 from pynode.engine.gradients import solution_vjp
 from pynode.engine.problem import PreparedSolve
 from pynode.errors import MESSAGES, OK, STATUS, SolveError, SolveWarning
+
+if TYPE_CHECKING:
+    from pynode.data.batch import Batch
+    from pynode.engine.gradients import Gradients
+
 
 FAILURES = ("warn", "raise", "ignore")
 
@@ -38,7 +46,7 @@ class Stats:
 class Result:
     """What does not change after it was made; attributes may be made when they are first asked for."""
 
-    def __setattr__(self, name, value):
+    def __setattr__(self, name: str, value: Any) -> None:
         raise AttributeError(f"a {type(self).__name__} cannot be changed")
 
     def __getstate__(self) -> dict[str, Any]:
@@ -75,68 +83,68 @@ class Solution(Result):
     _y0: np.ndarray | None
     _t: np.ndarray | None
 
-    def __init__(self, setup, theta, raw, y0=None, t=None):
+    def __init__(self, setup: PreparedSolve, theta: NDArray[Any], raw: Any, y0: Any = None, t: Any = None) -> None:
         """y0 and t: where they are not those of the setup's batch, but of the same shapes."""
         values, rows, shape = self.__dict__, raw["y"], setup.shape
         values["y"] = rows.reshape(shape) if shape else setup.batch.unflatten(rows)
         values["theta"], values["prepared"], values["results"] = theta, setup, raw
         values["_y0"], values["_t"] = y0, t
 
-    def __getstate__(self):
+    def __getstate__(self) -> dict[str, Any]:
         state = super().__getstate__()
         del state["y"]  # a view of the results
         return state
 
-    def __setstate__(self, state):
+    def __setstate__(self, state: dict[str, Any]) -> None:
         super().__setstate__(state)
         self.__dict__["y"] = self._shaped(state["results"]["y"])
 
-    def _shaped(self, rows):
+    def _shaped(self, rows: Any) -> Any:
         shape = self.prepared.shape
         return rows.reshape(shape) if shape else self.prepared.batch.unflatten(rows)
 
     @cached_property
-    def batch(self):
+    def batch(self) -> Batch:
         batch = self.prepared.batch
         return batch if self._y0 is None else replace(batch, y0=self._y0.reshape(batch.y0.shape), t=self._t)
 
     @cached_property
-    def t(self):
+    def t(self) -> Any:
         return self.batch.times()
 
     @cached_property
-    def status(self):
+    def status(self) -> Any:
         status = self.results["status"]
         return int(status[0]) if self.prepared.single else status
 
     @cached_property
-    def stats(self):
+    def stats(self) -> Stats:
         values: list = [self.results[name] for name in ("nfe", "accepted", "rejected")]
         nfe, accepted, rejected = [int(v[0]) for v in values] if self.prepared.single else values
         return Stats(nfe, accepted, rejected, self.prepared.backend or self.results["isa"])
 
     @property
-    def field(self):
+    def field(self) -> Any:
         return self.prepared.field
 
-    def __repr__(self):
+    def __repr__(self) -> str:
         shape = self.y.shape if isinstance(self.y, np.ndarray) else [y.shape for y in self.y]
         return f"<Solution of {self.field.name}: y {shape}, {self.message()}>"
 
     @property
-    def ok(self):
+    def ok(self) -> bool:
         """Whether every sample reached its last time."""
         return self.results["failed"] == 0
 
     @property
-    def y_before(self):
+    def y_before(self) -> Any:
         """States before the jumps of a System, in the shape of y."""
         if "y_before" not in self.results:
             raise ValueError("y_before is the state before a jump, but there was none: solve a System with jump=")
         return self.prepared.batch.unflatten(self.results["y_before"])
 
     @property
-    def steps(self):
+    def steps(self) -> Any:
         """Ends of the accepted steps, first = initial time: an array for one sample, else a list (needs steps=True)."""
         if "steps" not in self.results:
             raise ValueError("the steps were not kept: solve(..., steps=True) or dense=True keeps them")
@@ -144,7 +152,7 @@ class Solution(Result):
         return grids[0] if self.prepared.single else grids
 
     @cached_property
-    def grids(self):
+    def grids(self) -> list[NDArray[np.float64]]:
         record, offset = self.results["steps"]
         batch = self.batch
         grids = []
@@ -160,7 +168,7 @@ class Solution(Result):
             grids.append(np.concatenate([[first], record[a + 1 : b, 0], [end]]))
         return grids
 
-    def __call__(self, t, sample=None):
+    def __call__(self, t: Any, sample: int | None = None) -> NDArray[Any]:
         """The solution between the steps (needs dense=True).
 
         Parameters
@@ -187,10 +195,10 @@ class Solution(Result):
         return np.stack([self._dense(t, i) for i in range(len(self.batch.y0))])
 
     @property
-    def _setup_dense(self):
+    def _setup_dense(self) -> Any:
         return "steps" in self.results and self.results["steps"][0].shape[1] > 2
 
-    def _dense(self, t, i):
+    def _dense(self, t: Any, i: int) -> NDArray[Any]:
         record, offset = self.results["steps"]
         record, d, t = record[offset[i] : offset[i + 1]], self.field.d, real_array("t", t, np.float64)
         if not len(record):
@@ -211,7 +219,7 @@ class Solution(Result):
             y = y * theta[..., None] + coef[..., q, :]
         return y
 
-    def message(self, sample=None):
+    def message(self, sample: int | None = None) -> str:
         """What happened, with a hint, in a line."""
         raw, batch = self.results, self.batch
         bad = np.flatnonzero(raw["status"] != OK) if sample is None else [sample]
@@ -226,7 +234,7 @@ class Solution(Result):
         many = f"{len(bad)} of {len(batch.y0)} samples failed; sample {i}: " if len(batch.y0) > 1 else ""
         return f"{many}{STATUS[status]} at t = {raw['stop_t'][i]:.6g}{where}: {MESSAGES[status]}"
 
-    def vjp(self, dy, wrt=("theta", "y0"), adjoint=None, memory=None):
+    def vjp(self, dy: Any, wrt: Any = ("theta", "y0"), adjoint: str | None = None, memory: Any = None) -> Gradients:
         """Gradients of any loss of yours: vector-Jacobian product with the cotangent dy of y.
 
         Parameters
@@ -246,13 +254,13 @@ class Solution(Result):
         return solution_vjp(self, dy, wrt, adjoint, memory)
 
 
-def check_errors(errors):
+def check_errors(errors: str) -> None:
     """Before the work is done."""
     if errors not in FAILURES:
         raise ValueError(f"errors={errors!r} must be one of {', '.join(FAILURES)}")
 
 
-def warn_or_raise(solution, errors, stacklevel=3):
+def warn_or_raise(solution: Solution, errors: str, stacklevel: int = 3) -> None:
     """Warn or raise about failed samples."""
     if errors != "ignore" and not solution.ok:
         if errors == "raise":
@@ -281,36 +289,36 @@ class LossAndGrad(Result):
     target: Any = None
     _parts: tuple
 
-    def __init__(self, loss, gradients, *parts, solution=None):
+    def __init__(self, loss: float, gradients: dict[str, Any], *parts: Any, solution: Solution | None = None) -> None:
         """parts: of the `Solution`, which is made of them when it is asked for; or the solution itself."""
         self.__dict__.update(gradients, loss=loss, _parts=parts)
         if solution is not None:
             self.__dict__["solution"] = solution
 
-    def __getstate__(self):
+    def __getstate__(self) -> dict[str, Any]:
         state = super().__getstate__()
         return state | {"solution": self.solution, "_parts": ()}
 
     @cached_property
-    def solution(self):
+    def solution(self) -> Solution:
         return Solution(*self._parts)
 
     @property
-    def sample_loss(self):
+    def sample_loss(self) -> NDArray[Any]:
         return self.solution.results["sample_loss"]
 
     @property
-    def y(self):
+    def y(self) -> Any:
         """The states, see `Solution`."""
         return self.solution.y
 
     @property
-    def status(self):
+    def status(self) -> Any:
         return self.solution.status
 
     @property
     def stats(self) -> Stats:
         return self.solution.stats
 
-    def __repr__(self):
+    def __repr__(self) -> str:
         return f"<LossAndGrad: loss {self.loss:g}, {self.solution!r}>"

@@ -1,17 +1,29 @@
 """Differentiating: the rounds of a solution from the last to the first, by the formulas at the head of `pynode.events`."""
 
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
+
 import numpy as np
+from numpy.typing import NDArray
 
 from pynode.engine.gradients import Gradients, scaled
 from pynode.errors import OK
 from pynode.events.rounds import Solver
 from pynode.fields.event import pull_back
 
+if TYPE_CHECKING:
+    from pynode.engine.solution import Solution
+    from pynode.events.rounds import Stretch
+
 
 class Backward:
     """The rounds of a solution, differentiated from the last to the first; see the head of `pynode.events`."""
 
-    def __init__(self, solution, dy, wanted, event_t, event_before, event_after):
+    def __init__(
+        self, solution: Solution, dy: Any, wanted: Sequence[str], event_t: Any, event_before: Any, event_after: Any
+    ) -> None:
         self.solution, self.wanted, self.rounds = solution, wanted, solution.rounds
         old = solution.prepared
         own = "inputs" in wanted
@@ -26,7 +38,7 @@ class Backward:
         self.g_coef = None
         self.g_data = None if old.jump_data is None else np.zeros(old.jump_data.shape)
 
-    def _rows(self, dy):
+    def _rows(self, dy: Any) -> NDArray[np.float64]:
         """dL/dy (rows, d), 0 where there is no state."""
         y = self.solution.results["y"]
         if dy is None:
@@ -39,7 +51,7 @@ class Backward:
             raise ValueError("dy is not 0 after a terminal event, where y is NaN: hold=True makes results there")
         return np.where(lost, 0.0, dy)
 
-    def _event_seeds(self, *given):
+    def _event_seeds(self, *given: Any) -> Any:
         """For each round the cotangents of its events' times, states before and states after, by position."""
         events, d = self.solution.events, self.system.d
         shapes, values = [(len(events),), (len(events), d), (len(events), d)], []
@@ -59,7 +71,7 @@ class Backward:
             at += n
         return out
 
-    def gradients(self):
+    def gradients(self) -> Gradients:
         """`Gradients` of the whole."""
         B, d = self.batch.y0.shape
         lam, lam_t = np.zeros((B, d)), np.zeros(B)
@@ -80,11 +92,11 @@ class Backward:
             out["data"] = self.batch.unflatten(self.g_data)
         return Gradients(**out)
 
-    def _times(self, lam_t):
+    def _times(self, lam_t: NDArray[np.float64]) -> None:
         if len(self.batch.row):
             self.g_rows_t[self.batch.row] += lam_t
 
-    def _round(self, number, lam, lam_t):
+    def _round(self, number: int, lam: NDArray[np.float64], lam_t: NDArray[np.float64]) -> None:
         """Cotangents (lam, lam_t) of the later initial states and times -> those of this round."""
         r = self.rounds[number]
         ok = self.ok[r.active]
@@ -125,7 +137,7 @@ class Backward:
         if "inputs" in self.wanted:
             self.g_coef = raw["g_coef"] + (0.0 if self.g_coef is None else self.g_coef)
 
-    def _stretch_rows(self, r, k, seed, first, last_step=False):
+    def _stretch_rows(self, r: Stretch, k: int, seed: Any, first: bool, last_step: bool = False) -> Any:
         """Times of the stretches (or of their last steps), and cotangents of their states."""
         times, rows, row_t = [], [], self.solver.row_t
         for i in k:
@@ -145,7 +157,7 @@ class Backward:
             rows.append(g)
         return times, np.concatenate(rows)
 
-    def _jumps(self, r, k, lam, lam_t):
+    def _jumps(self, r: Stretch, k: int, lam: NDArray[np.float64], lam_t: NDArray[np.float64]) -> Any:
         """Through the jumps at positions k of a round: cotangents of the states before them."""
         rows, sample, theta = r.jump[k], r.active[k], self.solver.theta_jump(self.theta)
         jump, at = self.system.jump, self.system.offsets["jump"]
@@ -158,7 +170,7 @@ class Backward:
             self.g_data[rows] = pulled.u
         return pulled.y
 
-    def _events(self, r, k, seeds, lam, lam_t):
+    def _events(self, r: Stretch, k: int, seeds: Any, lam: NDArray[np.float64], lam_t: NDArray[np.float64]) -> Any:
         """Through the events at positions k of a round: cotangents of the states before them, their times eliminated."""
         t, y, sample = r.t_event[k], r.before[k].astype(np.float64), r.active[k]
         theta = self.theta.astype(np.float64)
@@ -191,7 +203,7 @@ class Backward:
         self.g_theta += pull_back(self.system.watch, t, y, theta, one * s[:, None]).theta
         return b + s[:, None] * gy
 
-    def _last_steps(self, r, k, b, gy):
+    def _last_steps(self, r: Stretch, k: int, b: Any, gy: NDArray[np.float64]) -> Any:
         """Derivatives with respect to the lengths of the steps that end on events.
 
         (that of the loss, by the cotangent b at the end and the saved rows inside; that of g)

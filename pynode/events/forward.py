@@ -68,7 +68,9 @@ def solve_with_events(
     return EventSolution(solver, theta, out, events, bool(terminated[0]) if solver.single else terminated, rounds)
 
 
-def _write_rows(y, y_before, raw, stretch, saves, over, first):
+def _write_rows(
+    y: NDArray[Any], y_before: Any, raw: Any, stretch: Stretch, saves: list[Any], over: NDArray[np.bool_], first: bool
+) -> None:
     """The rows of the result that this round has computed."""
     at = 0
     for k, rows in enumerate(saves):
@@ -87,7 +89,9 @@ def _write_rows(y, y_before, raw, stretch, saves, over, first):
             y_before[jump], y[jump] = before, after
 
 
-def _who_goes_on(solver, y, stretch, saves, later, terminated):
+def _who_goes_on(
+    solver: Solver, y: NDArray[Any], stretch: Stretch, saves: list[Any], later: list[Any], terminated: NDArray[np.bool_]
+) -> Any:
     """Positions in the round of the samples that go on, and their later rows; holds rows after terminal events."""
     on, rests = [], []
     for k in np.flatnonzero((stretch.which >= 0) | (stretch.jump >= 0)):
@@ -111,7 +115,7 @@ def _who_goes_on(solver, y, stretch, saves, later, terminated):
     return np.array(on, np.int64), rests
 
 
-def _collect(rounds, d, dtype):
+def _collect(rounds: list[Stretch], d: int, dtype: Any) -> Events:
     parts = [(r.active[k], r.which[k], r.t_event[k], r.before[k], r.after[k]) for r in rounds for k in [r.which >= 0]]
     if not parts:
         parts = [

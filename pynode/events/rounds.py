@@ -1,16 +1,26 @@
 """Rounds: every sample solved to its next event or its end, all of them at once; `Solver`."""
 
+from __future__ import annotations
+
 from dataclasses import dataclass
 from functools import cached_property
 from itertools import pairwise
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from pynode.data.batch import SaveTimes, starts
 from pynode.data.signal import as_signal
 from pynode.engine.problem import core_parts, core_problem, jumping_rows
 from pynode.errors import OK
 from pynode.fields.event import pull_back
+
+if TYPE_CHECKING:
+    from pynode import _core
+    from pynode.data.batch import Batch
+    from pynode.fields.system import System
+
 
 SAME_TIME = 8.9e-16
 """Relative; the core's notion of the same time."""
@@ -34,7 +44,7 @@ class Stretch:
     at_jump: np.ndarray  # (n,) whether the event fell on the time of a jump, where the core's solve ended
 
     @cached_property
-    def grids(self):
+    def grids(self) -> list[NDArray[np.float64]]:
         """(n) step ends, from the initial time to the event, the jump or the last time; no step without length."""
         record, offset = self.steps
         grids = []
@@ -45,7 +55,7 @@ class Stretch:
         return grids
 
     @cached_property
-    def has_last_step(self):
+    def has_last_step(self) -> NDArray[np.bool_]:
         """(n,) whether a step of known beginning and length ends on the event: it may fall on the end of the one before."""
         record, offset = self.steps
         last = [record[b - 1, 0] if b > a else end for (a, b), end in zip(pairwise(offset), self.t_event, strict=True)]
@@ -55,7 +65,7 @@ class Stretch:
 class Solver:
     """The batch, the system and the options, and problems for parts of it."""
 
-    def __init__(self, system, batch, options, own_inputs=False, data=None):
+    def __init__(self, system: System, batch: Batch, options: Any, own_inputs: bool = False, data: Any = None) -> None:
         if options.coupling > 0:
             raise ValueError(f"coupling={options.coupling:g}: events do not go with the reversible scheme, take coupling=0")
         if options.grid is not None:
@@ -75,7 +85,9 @@ class Solver:
         first, last = batch.t[batch.start], batch.t[batch.start + batch.length - 1]
         self.way = np.where(last >= first, 1, -1)
 
-    def problem(self, active, y0, times, grids=None, reverse=False, **extra):
+    def problem(
+        self, active: NDArray[Any], y0: Any, times: list[Any], grids: Any = None, reverse: bool = False, **extra: Any
+    ) -> _core.Problem:
         """A `_core.Problem` for samples `active` (they may repeat), with lists of times and perhaps of step ends."""
         keys = self.options.arguments(self.field.d)
         if self.pieces is not None:
@@ -91,20 +103,22 @@ class Solver:
         program = self.field.vjp_program if reverse else None
         return core_problem(self.field.program, program, y0.astype(self.dtype), SaveTimes.of(times), keys, **extra)
 
-    def callback(self, theta):
+    def callback(self, theta: NDArray[Any]) -> Any:
         return self.field.bind_callbacks(self.theta_field(theta).astype(np.float64)) if self.field.callbacks else None
 
-    def theta_field(self, theta):
+    def theta_field(self, theta: NDArray[Any]) -> NDArray[Any]:
         return np.ascontiguousarray(theta[: self.field.n_params])
 
-    def slope(self, active, t, y, theta):
+    def slope(self, active: NDArray[Any], t: Any, y: NDArray[Any], theta: NDArray[Any]) -> NDArray[np.float64]:
         """f(t, y) of some samples."""
         u = None
         if self.pieces is not None:
             u = np.concatenate([self.pieces.values(i, np.array([x])) for i, x in zip(active, t, strict=True)])
         return self.field(t, y, self.theta_field(theta), u)
 
-    def sides(self, active, t, y, theta, residual=0.0):
+    def sides(
+        self, active: NDArray[Any], t: Any, y: NDArray[Any], theta: NDArray[Any], residual: Any = 0.0
+    ) -> NDArray[np.int32]:
         """On which side of every event function samples start: its sign; where it is 0 up to rounding, that of its rate."""
         n = len(self.system.events)
         side = np.zeros((len(active), n), np.int32)
@@ -127,7 +141,17 @@ class Solver:
 
     # One round -------------------------------------------------------------------------------------------------------
 
-    def run(self, active, t0, y0, side, saves, theta, dense, first):
+    def run(
+        self,
+        active: NDArray[Any],
+        t0: NDArray[Any],
+        y0: Any,
+        side: NDArray[Any],
+        saves: list[Any],
+        theta: NDArray[Any],
+        dense: bool,
+        first: bool,
+    ) -> Any:
         """(raw results, Stretch)."""
         batch, watch = self.batch, self.system.watch
         times = [
@@ -165,7 +189,9 @@ class Solver:
             active, raw["steps"], before_event, which, y0, last, stop, at, at.copy(), at_event, jump, at_jump
         )
 
-    def _events_at_jumps(self, raw, active, jump, y, theta):
+    def _events_at_jumps(
+        self, raw: Any, active: NDArray[Any], jump: NDArray[Any], y: NDArray[Any], theta: NDArray[Any]
+    ) -> NDArray[np.bool_]:
         """(n,) which of the stretches that end at a jump end on an event, too: that comes first. Sets which it is.
 
         There the event function is 0 up to rounding, and on its way to the other side.
@@ -182,26 +208,26 @@ class Solver:
             found[k[crosses]] = True
         return found
 
-    def same_time(self, t, other):
+    def same_time(self, t: Any, other: Any) -> Any:
         """Whether times are the same up to the rounding of the core."""
         return np.abs(t - other) <= SAME_TIME * np.maximum(np.abs(t), abs(other))
 
-    def until_jump(self, rows):
+    def until_jump(self, rows: Any) -> Any:
         """(rows up to the first that jumps, with it; those behind it)."""
         jumping = np.flatnonzero(self.jumps[rows])
         cut = jumping[0] + 1 if len(jumping) else len(rows)
         return rows[:cut], rows[cut:]
 
-    def theta_jump(self, theta):
+    def theta_jump(self, theta: NDArray[Any]) -> NDArray[np.float64]:
         """The parameters of the jump, as double."""
         at = self.system.offsets["jump"]
         return theta[at : at + self.system.jump.n_params].astype(np.float64)
 
-    def data_of(self, rows):
+    def data_of(self, rows: Any) -> NDArray[np.float64] | None:
         """The data of the jumps of these rows, as double, or None."""
         return None if self.jump_data is None else self.jump_data[rows].astype(np.float64)
 
-    def move(self, stretch, theta):
+    def move(self, stretch: Stretch, theta: NDArray[Any]) -> None:
         """States after the events and the jumps of a round."""
         k = np.flatnonzero(stretch.jump >= 0)
         if len(k):
@@ -215,7 +241,7 @@ class Solver:
             y = field(stretch.t_event[here], stretch.before[here].astype(np.float64), theta.astype(np.float64))
             stretch.after[here] = y.astype(self.dtype)
 
-    def next_sides(self, raw, stretch, on, theta):
+    def next_sides(self, raw: Any, stretch: Stretch, on: NDArray[Any], theta: NDArray[Any]) -> Any:
         """Sides after the events, for the samples (positions `on`) that go on."""
         side = raw["event_side"][on].copy()
         by_jump = stretch.jump[on] >= 0

@@ -1,13 +1,22 @@
 """What a solve with events gives: `Events` and `EventSolution`."""
 
+from __future__ import annotations
+
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from pynode.engine.gradients import check_wrt
 from pynode.engine.solution import Solution
 from pynode.events.backward import Backward
+
+if TYPE_CHECKING:
+    from pynode.engine.gradients import Gradients
+    from pynode.events.rounds import Solver, Stretch
+    from pynode.events.solution import Events
+    from pynode.fields.system import System
 
 
 @dataclass(frozen=True)
@@ -29,10 +38,10 @@ class Events:
     before: np.ndarray
     after: np.ndarray
 
-    def __len__(self):
+    def __len__(self) -> int:
         return len(self.t)
 
-    def of(self, sample=None, which=None):
+    def of(self, sample: int | None = None, which: int | None = None) -> Events:
         """Those of one sample, or one event, or both: an `Events`."""
         keep = np.ones(len(self), bool)
         keep &= True if sample is None else self.sample == sample
@@ -56,18 +65,34 @@ class EventSolution(Solution):
     terminated: Any
     rounds: list
 
-    def __init__(self, solver, theta, raw, events, terminated, rounds):
+    def __init__(
+        self,
+        solver: Solver,
+        theta: NDArray[Any],
+        raw: Any,
+        events: Events,
+        terminated: NDArray[np.bool_],
+        rounds: list[Stretch],
+    ) -> None:
         super().__init__(solver, theta, raw)
         self.__dict__.update(events=events, terminated=terminated, rounds=rounds)
 
     @property
-    def field(self):
+    def field(self) -> System:
         """The System, events among its parts."""
         return self.prepared.system
 
     def vjp(
-        self, dy=None, wrt=("theta", "y0"), adjoint=None, memory=None, *, event_t=None, event_before=None, event_after=None
-    ):
+        self,
+        dy: Any = None,
+        wrt: Any = ("theta", "y0"),
+        adjoint: str | None = None,
+        memory: Any = None,
+        *,
+        event_t: Any = None,
+        event_before: Any = None,
+        event_after: Any = None,
+    ) -> Gradients:
         """Gradients of a loss of y and of the events, through the event times.
 
         Parameters

@@ -1,15 +1,23 @@
 """Systems: a vector field, its jumps, its events and its loss; `System`."""
 
+from __future__ import annotations
+
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from pynode.fields import parameters
 from pynode.fields.event import Event, EventPart, as_events, event, traced_parts
 from pynode.fields.field import Field
+
+if TYPE_CHECKING:
+    from pynode.fields.parameters import Parameter
+    from pynode.fields.system import System
+
 
 PARTS = ("field", "jump", "loss")
 """In the order of their parameters in theta; those of Fields among the events follow."""
@@ -123,18 +131,18 @@ class System(parameters.Parametric):
         return parts
 
     @cached_property
-    def n_params(self):
+    def n_params(self) -> int:
         """Length of theta."""
         return sum(part.n_params for part in self.parts.values())
 
     @cached_property
-    def offsets(self):
+    def offsets(self) -> dict[str, int]:
         """Name -> where the part's parameters begin in theta."""
         ends = np.cumsum([0, *(part.n_params for part in self.parts.values())])
         return {name: int(end) for name, end in zip(self.parts, ends[:-1], strict=True)}
 
     @cached_property
-    def spec(self):  # type: ignore[override]  # of a Field it is an attribute
+    def spec(self) -> tuple[Parameter, ...]:  # type: ignore[override]  # of a Field it is an attribute
         """The parameters, named "field.W0", "jump.gain", ..."""
         named = [parameters.shifted(part.spec, name, self.offsets[name]) for name, part in self.parts.items()]
         return tuple(p for part in named for p in part)
@@ -161,7 +169,7 @@ class System(parameters.Parametric):
             for i, e in enumerate(self.events)
         ]
 
-    def with_events(self, events: Event | Sequence[Event] | None) -> "System":
+    def with_events(self, events: Event | Sequence[Event] | None) -> System:
         """The same system with these events behind its own."""
         more = as_events(events)
         return self if not more else System(self.field, self.jump, self.loss, (*self.events, *more))
@@ -172,15 +180,15 @@ class System(parameters.Parametric):
     vjp_program = property(lambda self: self.field.vjp_program)
     callbacks = property(lambda self: self.field.callbacks)
 
-    def bind_callbacks(self, theta):
+    def bind_callbacks(self, theta: NDArray[Any]) -> Any:
         return self.field.bind_callbacks(theta[: self.field.n_params])
 
-    def split(self, theta):
+    def split(self, theta: NDArray[Any]) -> dict[str, NDArray[np.float64]]:
         """theta (n_params,) as a dict of views: "field" and, where there are such parts, "jump" and "loss"."""
         theta = parameters.checked_theta(self.spec, theta)
         return {name: theta[a : a + self.parts[name].n_params] for name, a in self.offsets.items()}
 
-    def join(self, **parts):
+    def join(self, **parts: Any) -> NDArray[np.float64]:
         """theta (n_params,) from its parts by name: flat vectors or nested dicts; one without parameters may be left out."""
         unknown = sorted(set(parts) - set(self.parts))
         missing = [name for name, part in self.parts.items() if part.n_params and name not in parts]
@@ -214,7 +222,7 @@ class System(parameters.Parametric):
         return parts | ({"events": events} if events else {})
 
     @classmethod
-    def from_dict(cls, data):
+    def from_dict(cls, data: Any) -> System:
         """Inverse of `to_dict`.
 
         Raises
@@ -235,10 +243,10 @@ class System(parameters.Parametric):
         ]
         return cls(**{name: Field.from_dict(data[name]) for name in PARTS if name in data}, events=events)
 
-    def __getstate__(self):
+    def __getstate__(self) -> dict[str, Any]:
         return {name: value for name, value in self.__dict__.items() if name in (*PARTS, "events")}
 
-    def __repr__(self):
+    def __repr__(self) -> str:
         parts = ", ".join(f"{name}={getattr(self, name).name}" for name in PARTS if getattr(self, name) is not None)
         parts += f", events={[e.name for e in self.events]}" if self.events else ""
         sizes = f", data={self.n_data}" * bool(self.n_data) + f", target={self.n_target}" * bool(self.n_target)
