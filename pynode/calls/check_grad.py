@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from numpy.typing import NDArray
+from numpy.typing import ArrayLike, NDArray
 
 from pynode.calls.objective import Objective
 from pynode.data.arrays import as_integer, as_positive
@@ -17,6 +18,13 @@ from pynode.errors import OK
 from pynode.events.forward import solve_with_events
 from pynode.events.rounds import Solver
 from pynode.fields.arguments import as_theta
+
+if TYPE_CHECKING:
+    from pynode.engine.gradients import Wrt
+    from pynode.fields.arguments import Theta, Times
+    from pynode.fields.field import Field
+    from pynode.fields.system import System
+
 
 if TYPE_CHECKING:
     from pynode.data.batch import Batch
@@ -65,13 +73,13 @@ class GradCheck:
 
 
 def check_grad(
-    f: Any,
-    y0: Any,
-    t: Any,
-    theta: NDArray[Any],
-    target: Any = None,
+    f: Field | System | Callable[..., Any],
+    y0: ArrayLike,
+    t: Times,
+    theta: Theta,
+    target: ArrayLike | Sequence[ArrayLike] | None = None,
     *,
-    wrt: Any = ("theta",),
+    wrt: Wrt | Sequence[Wrt] = ("theta",),
     n_entries: int = 20,
     delta: float = 1e-4,
     random_state: int | None = 0,

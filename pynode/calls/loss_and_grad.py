@@ -1,32 +1,46 @@
 """`loss_and_grad`."""
 
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any, Literal, Unpack
+
+from numpy.typing import ArrayLike, DTypeLike
+
 from pynode.calls.cache import keep, recall, serves
-from pynode.calls.objective import Objective
-from pynode.engine.solution import check_errors
+from pynode.calls.objective import Adjoint, Objective
+from pynode.engine.gradients import Wrt
+from pynode.engine.losses import Loss
+from pynode.engine.options import SolveOptions
+from pynode.engine.solution import Errors, LossAndGrad, check_errors
+from pynode.fields.arguments import Theta, Times
+from pynode.fields.event import Event
+from pynode.fields.field import Field
+from pynode.fields.system import System
 
 
 def loss_and_grad(
-    f,
-    y0,
-    t,
-    theta,
-    target=None,
+    f: Field | System | Callable[..., Any],
+    y0: ArrayLike,
+    t: Times,
+    theta: Theta,
+    target: ArrayLike | Sequence[ArrayLike] | None = None,
     *,
-    loss="mse",
-    reduction=None,
-    data=None,
-    weight=None,
-    loss_scale=1.0,
-    loss_dof=4.0,
-    adjoint="discrete",
-    wrt=("theta",),
-    memory=None,
-    dtype=None,
-    errors="warn",
-    events=None,
-    max_events=1000,
-    **options,
-):
+    loss: Loss = "mse",
+    reduction: Literal["sum", "mean"] | None = None,
+    data: ArrayLike | Sequence[ArrayLike] | None = None,
+    weight: ArrayLike | Sequence[ArrayLike] | None = None,
+    loss_scale: float = 1.0,
+    loss_dof: float = 4.0,
+    adjoint: Adjoint = "discrete",
+    wrt: Wrt | Sequence[Wrt] = ("theta",),
+    memory: int | str | None = None,
+    dtype: DTypeLike | None = None,
+    errors: Errors = "warn",
+    events: Event | Sequence[Event] | None = None,
+    max_events: int = 1000,
+    **options: Unpack[SolveOptions],
+) -> LossAndGrad:
     """The loss of a solve against data, and its gradient.
 
     Parameters

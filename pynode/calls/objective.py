@@ -12,14 +12,14 @@ from pynode.calls.cache import alike
 from pynode.data.arrays import as_integer
 from pynode.data.batch import as_batch
 from pynode.engine.gradients import ADJOINTS, Wrt, check_adjoint, check_wrt, shaped_gradients
-from pynode.engine.losses import DataLoss
+from pynode.engine.losses import DataLoss, Loss
 from pynode.engine.options import Options, SolveOptions, as_memory
 from pynode.engine.problem import PreparedSolve
-from pynode.engine.solution import LossAndGrad, check_errors, warn_or_raise
+from pynode.engine.solution import Errors, LossAndGrad, check_errors, warn_or_raise
 from pynode.errors import OK
 from pynode.events.forward import MAX_EVENTS, solve_with_events
 from pynode.events.rounds import Solver
-from pynode.fields.arguments import as_dynamics, as_theta, has_events
+from pynode.fields.arguments import Theta, Times, as_dynamics, as_theta, has_events
 from pynode.fields.event import Event
 from pynode.fields.field import Field
 from pynode.fields.system import System
@@ -63,10 +63,10 @@ class Objective:
         self,
         f: Field | System | Callable[..., Any],
         y0: ArrayLike,
-        t: Any,
-        target: Any = None,
+        t: Times,
+        target: ArrayLike | Sequence[ArrayLike] | None = None,
         *,
-        loss: str = "mse",
+        loss: Loss = "mse",
         reduction: Literal["sum", "mean"] | None = None,
         data: Any = None,
         weight: Any = None,
@@ -131,7 +131,7 @@ class Objective:
         raw = self.setup.run(ready) if self.field.callbacks else self.setup.problem.run(ready)
         return self.reduced(raw)[0]
 
-    def evaluate(self, theta: ArrayLike | Mapping[str, Any], errors: str = "warn") -> LossAndGrad:
+    def evaluate(self, theta: Theta, errors: Errors = "warn") -> LossAndGrad:
         """Loss, gradients, solution.
 
         Parameters

@@ -3,7 +3,7 @@
 import copy
 import math
 from collections.abc import Mapping
-from typing import Any, NamedTuple
+from typing import Any, Literal, NamedTuple
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -24,6 +24,8 @@ LOSSES = {
     "student": ("student", True),
 }
 """name -> (the core's name for rho, whether the sum is divided by the sum of the weights)"""
+
+Loss = Literal["mse", "sse", "mae", "huber", "student", "program"]
 
 REDUCTIONS = ("sum", "mean")
 

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from typing import Any, NamedTuple
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any, NamedTuple, Unpack
 
 import numpy as np
-from numpy.typing import NDArray
+from numpy.typing import ArrayLike, DTypeLike, NDArray
 
 from pynode.data.batch import as_batch
 from pynode.engine.options import Options
@@ -14,6 +15,12 @@ from pynode.engine.solution import Solution, warn_or_raise
 from pynode.errors import OK
 from pynode.fields.arguments import as_dynamics, as_theta, has_events
 from pynode.fields.system import System
+
+if TYPE_CHECKING:
+    from pynode.engine.options import SolveOptions
+    from pynode.engine.solution import Errors
+    from pynode.fields.arguments import Theta, Times
+    from pynode.fields.field import Field
 
 
 class Sensitivities(NamedTuple):
@@ -41,7 +48,15 @@ class SensitivityProblem:
     f, y0, t, **options : see `solve`
     """
 
-    def __init__(self, f: Any, y0: Any, t: Any, *, dtype: Any = None, **options: Any) -> None:
+    def __init__(
+        self,
+        f: Field | System | Callable[..., Any],
+        y0: ArrayLike,
+        t: Times,
+        *,
+        dtype: DTypeLike | None = None,
+        **options: Unpack[SolveOptions],
+    ) -> None:
         f = as_dynamics(f)
         if has_events(f):
             raise ValueError(
@@ -62,7 +77,14 @@ class SensitivityProblem:
 
 
 def sensitivities(
-    f: Any, y0: Any, t: Any, theta: NDArray[Any] | None = None, *, errors: str = "warn", dtype: Any = None, **options: Any
+    f: Field | System | Callable[..., Any],
+    y0: ArrayLike,
+    t: Times,
+    theta: Theta = None,
+    *,
+    errors: Errors = "warn",
+    dtype: DTypeLike | None = None,
+    **options: Unpack[SolveOptions],
 ) -> Sensitivities:
     """Solve, with the exact sensitivities dy/dtheta and dy/dy0 of the steps taken (step sizes frozen).
 

@@ -6,7 +6,7 @@ import warnings
 from dataclasses import dataclass, replace
 from functools import cached_property
 from itertools import pairwise
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal, get_args
 
 import numpy as np
 from numpy.typing import NDArray
@@ -22,7 +22,10 @@ if TYPE_CHECKING:
     from pynode.engine.gradients import Gradients
 
 
-FAILURES = ("warn", "raise", "ignore")
+Errors = Literal["warn", "raise", "ignore"]
+"""What to do if samples fail."""
+
+FAILURES = get_args(Errors)
 
 
 @dataclass(frozen=True)

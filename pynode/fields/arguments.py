@@ -1,10 +1,10 @@
 """What users give as a vector field and its parameters, checked."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
+from numpy.typing import ArrayLike, NDArray
 
 from pynode.data.arrays import real_array
 from pynode.fields.callback import callback_field
@@ -12,6 +12,12 @@ from pynode.fields.event import Event
 from pynode.fields.field import Field
 from pynode.fields.parameters import Parameter, checked_theta
 from pynode.fields.system import PARTS, System
+
+Theta = ArrayLike | Mapping[str, Any] | None
+"""Parameters: a flat vector, or a nested dict; None where there are none."""
+
+Times = ArrayLike | Sequence[ArrayLike]
+"""Times (T,) for all samples, (B, T), or a list of an array for each sample."""
 
 
 def as_field(f: Field | Callable[..., Any], d: int | None = None) -> Field:

@@ -3,7 +3,7 @@
 import inspect
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Any, NamedTuple
+from typing import Any, Literal, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -30,7 +30,15 @@ class Event:
         return {"g": (self.g, 1)} | ({} if self.reset is None else {"reset": (self.reset, d)})
 
 
-def event(g, *, terminal=None, direction=0, reset=None, hold=False, name=None):
+def event(
+    g: Callable[..., Any] | Field,
+    *,
+    terminal: bool | None = None,
+    direction: Literal[0, 1, -1] = 0,
+    reset: Callable[..., Any] | Field | None = None,
+    hold: bool = False,
+    name: str | None = None,
+) -> Event:
     """Something that happens where g(t, y; theta) changes its sign.
 
     Parameters
