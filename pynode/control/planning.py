@@ -62,7 +62,9 @@ def priced(model: "LatentODE", cost: Callable[[Any, Any], Any]) -> tuple[Field, 
     (3, 1, True)
     """
     model.check_is_fitted()
-    units, equation, decoder = model.units_, model.networks_.generator.field, model.networks_.decoder
+    units = model.units_
+    equation = model.networks_.generator.field
+    decoder = model.networks_.decoder
     if not units.m:
         raise ValueError("this model has no control inputs, so there is nothing to plan: fit(t, Y, u=...)")
     latent = equation.d
@@ -186,7 +188,7 @@ class Planner:
         self.n_fresh: int = as_integer("n_fresh", n_fresh, 0)
         if self.n_fresh >= self.n_plans:
             raise ValueError(f"n_fresh={n_fresh} must be less than n_plans={n_plans}: the best plan stays")
-        self.t: Array = as_positive("step", step) * np.arange(as_integer("n_steps", n_steps, 1))
+        self.t: Array = as_positive("step", step) * np.arange(as_integer("n_steps", n_steps, 1), dtype=np.float64)
         self.span = np.array([0.0, as_positive("step", step) * len(self.t)])
         self.max_iter: int = as_integer("max_iter", max_iter, 1)
         self.options = {"rtol": rtol, "atol": atol}

@@ -128,15 +128,15 @@ def _column(y: Any, n: int) -> NDArray[Any]:
     """y as a vector of n labels."""
     if y is None:
         raise ValueError("fit requires y to be passed, but the target y is None")
-    y = np.asarray(y)
-    if y.ndim == 2 and y.shape[1] == 1:
+    labels: NDArray[Any] = np.asarray(y)
+    if labels.ndim == 2 and labels.shape[1] == 1:
         warnings.warn(
             "A column-vector y was passed when a 1d array was expected: give y.ravel()", _conversion_warning(), stacklevel=4
         )
-        y = y[:, 0]
-    if y.shape != (n,):
-        raise ValueError(f"y should be a 1d array of {n} labels, one a row of X; it has shape {y.shape}")
-    return y
+        labels = labels[:, 0]
+    if labels.shape != (n,):
+        raise ValueError(f"y should be a 1d array of {n} labels, one a row of X; it has shape {labels.shape}")
+    return labels
 
 
 def _conversion_warning() -> type[Warning]:
@@ -145,4 +145,5 @@ def _conversion_warning() -> type[Warning]:
         from sklearn.exceptions import DataConversionWarning
     except ImportError:
         return UserWarning
-    return DataConversionWarning
+    warning: type[Warning] = DataConversionWarning
+    return warning

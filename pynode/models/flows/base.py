@@ -170,7 +170,8 @@ class FlowModel(FlowOptions):
         return self
 
     def _keep(self, result: FitResult, epochs: Epochs) -> None:
-        objective, judge, table = epochs.objective, epochs.judge, epochs.table()
+        objective, judge = epochs.objective, epochs.judge
+        table = epochs.table()
         best = len(table) - 1
         self.theta_ = result.theta
         self.n_iter_ = max(1, len(table))

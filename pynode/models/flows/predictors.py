@@ -167,7 +167,8 @@ class NeuralODEClassifier(Predictor):
             Of the dtype of the labels.
         """
         most = self.predict_log_proba(X).argmax(axis=1)
-        return self.classes_[most]
+        labels: NDArray[Any] = self.classes_[most]
+        return labels
 
     def score(self, X: ArrayLike, y: ArrayLike, sample_weight: ArrayLike | None = None) -> float:
         """Part of the samples whose class is found.

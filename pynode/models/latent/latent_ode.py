@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from pynode.data.trajectories import Trajectories
 from pynode.models.latent.belief import Units
 from pynode.models.latent.checks import check_series
+from pynode.models.latent.elbo import Networks
 from pynode.models.latent.forecasts import LatentForecasts
 from pynode.models.latent.options import as_noise
 from pynode.models.latent.storage import from_content, to_content
@@ -157,17 +158,10 @@ class LatentODE(LatentForecasts):
         check_series(data, units.t0)
         started = clock.perf_counter()
         seed = self._seed()
-        aside = None
         everything = data
-        if self.early_stopping:
-            kept, out = split(len(data), self.validation_fraction, seed, "series")
-            data, aside = data.take(kept), data.take(out)
         networks = make_networks(self, data.d, units)
+        data, judge = self._kept_aside(data, networks, units, seed)
         objective = make_objective(self, networks, units.series(data), seed, units.t_scale)
-        judge = None
-        if aside is not None:
-            held = HeldOut(self, networks, units.series(aside), seed, units.t_scale)
-            judge = EarlyStopping(held, int(self.patience))
         label = progress if isinstance(progress, str) else "training"
         shown = bool(self.verbose) if progress is None else bool(progress)
         interrupt = None
@@ -197,6 +191,16 @@ class LatentODE(LatentForecasts):
             if interrupt is not None:
                 raise interrupt
         return self
+
+    def _kept_aside(
+        self, data: Trajectories, networks: Networks, units: Units, seed: int
+    ) -> tuple[Trajectories, EarlyStopping | None]:
+        """(the series to learn from, what judges by the others, if early stopping keeps some aside)."""
+        if not self.early_stopping:
+            return data, None
+        kept, aside = split(len(data), self.validation_fraction, seed, "series")
+        held = HeldOut(self, networks, units.series(data.take(aside)), seed, units.t_scale)
+        return data.take(kept), EarlyStopping(held, int(self.patience))
 
     def _check_data(self, data: Trajectories) -> None:
         if self.field is not None and self.field.inputs != n_inputs(data):

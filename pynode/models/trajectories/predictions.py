@@ -209,7 +209,8 @@ class Rollouts(NeuralODEOptions):
             variance = variance + ((J @ covariance) * J).sum(axis=-1)
             return np.sqrt(np.maximum(variance, 0.0)) * scaling.slope_of_states_back(scaling.states_back(z))
 
-        z, J, J0, back = rollout.solution.y, rollout.theta, rollout.y0, scaling.states_back
+        z, back = rollout.solution.y, scaling.states_back
+        J, J0 = rollout.theta, rollout.y0
         if isinstance(z, list):
             return [back(x) for x in z], [deviation(*x) for x in zip(J, J0, z, strict=True)]
         return back(z), deviation(J, J0, z)

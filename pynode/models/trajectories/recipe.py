@@ -75,7 +75,8 @@ def prepare(
         kept, aside = split(len(data), model.validation_fraction, seed)
         holdout = Holdout(inside.take(aside), [training.states[i] for i in aside], int(model.patience))
         parts = {name: [getattr(smoothed, name)[i] for i in kept] for name in ("y", "slope")}
-        data, inside, smoothed = data.take(kept), inside.take(kept), replace(smoothed, **parts)
+        data, inside = data.take(kept), inside.take(kept)
+        smoothed = replace(smoothed, **parts)
         training = Training.start(theta, inside, smoothed)
     if _second_order(model, field):
         second = _second_plan(model, field, inside, smoothed, scaling.spread, seed)
