@@ -168,4 +168,5 @@ def callback_field(
     callback = Callback(f, vjp, as_count("d", d), n, as_count("inputs", inputs, 0), bool(vectorized))
     values = checked_value("init", np.zeros(n) if init is None else init, (n,)).tolist()
     spec = (Parameter("theta", (n,), 0, ("value", values)),) if n else ()
-    return Field(callback.program(), spec, name or getattr(f, "__name__", "callback"), callback=callback)
+    called = name or str(getattr(f, "__name__", "callback"))
+    return Field(callback.program(), spec, called, callback=callback)

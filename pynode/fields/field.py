@@ -142,8 +142,7 @@ class Field(parameters.Parametric):
             return self.bind(theta)(t, y, u)
         theta = parameters.checked_theta(self.spec, theta)
         callbacks = None if self.callback is None else self.bind_callbacks(theta)
-        (result,), _ = run(self.program, {"t": t, "y": y, "u": u}, [theta], callbacks)
-        value = cast(NDArray[np.float64], result)
+        (value,), _ = run(self.program, {"t": t, "y": y, "u": u}, [theta], callbacks)
         return value.reshape((*value.shape[:-1], *self.out_shape))
 
     def bind(self, theta: Any) -> "BoundField":
@@ -299,7 +298,7 @@ def run(
     values: Mapping[str, Any],
     thetas: Sequence[NDArray[np.float64]],
     callbacks: CallbackFunction | None = None,
-) -> tuple[list[NDArray[np.float64] | None], list[NDArray[np.float64]]]:
+) -> tuple[list[Any], list[NDArray[np.float64]]]:
     """Evaluate a program for one sample or a batch.
 
     Parameters

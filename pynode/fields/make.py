@@ -15,7 +15,7 @@ from pynode.programs.functions import ACTIVATIONS
 from pynode.programs.tracing import new_trace, trace
 
 Init = Literal["lecun", "xavier", "he"]
-Activation = Literal["tanh", "sigmoid", "softplus", "relu", "silu", "gelu", "elu", "leaky_relu", "sin", "identity"]
+ActivationName = Literal["tanh", "sigmoid", "softplus", "relu", "silu", "gelu", "elu", "leaky_relu", "sin", "identity"]
 
 
 SCALES: dict[str, Callable[[int, int], float]] = {
@@ -30,7 +30,7 @@ def mlp(
     d_in: int,
     hidden: int | tuple[int, ...],
     d_out: int | None = None,
-    activation: Activation = "tanh",
+    activation: ActivationName = "tanh",
     *,
     time: bool = False,
     inputs: int = 0,
