@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal, TypedDict
 
@@ -11,10 +12,10 @@ from numpy.typing import ArrayLike
 
 from pynode import _core
 from pynode.data.arrays import as_integer, as_positive, real_array
+from pynode.engine.tableau import Tableau
 
 if TYPE_CHECKING:
     from pynode.data.batch import Batch
-    from pynode.engine.options import Options
 
 
 MAX_STEPS = 100_000
@@ -64,8 +65,23 @@ def as_memory(memory: Any) -> int:
         ) from None
 
 
-METHODS = {row["name"]: row for row in _core.tableaus()}
+METHODS: dict[str, Mapping[str, Any]] = {row["name"]: row for row in _core.tableaus()}
 """name -> the method's tableau: order, stages, coefficients (the rows of csrc/tableau.c)."""
+
+
+def method_row(method: str | Tableau) -> Mapping[str, Any]:
+    """The tableau of a method: a name out of `METHODS`, or a `Tableau` of the user's.
+
+    Raises
+    ------
+    ValueError
+        There is no such method.
+    """
+    if isinstance(method, Tableau):
+        return method.row
+    if not isinstance(method, str) or method not in METHODS:
+        raise ValueError(f"method={method!r} is not one of {', '.join(METHODS)}, nor a pynode.Tableau")
+    return METHODS[method]
 
 
 MAX_FIXED = 1e10
@@ -93,7 +109,7 @@ class SolveOptions(TypedDict, total=False):
 class Options:
     """The keywords that say how to solve; see `solve`."""
 
-    method: str = "dopri5"
+    method: str | Tableau = "dopri5"
     rtol: float = 1e-6
     atol: float = 1e-8
     step: float | None = None
@@ -107,8 +123,7 @@ class Options:
     threads: int = 0
 
     def __post_init__(self) -> None:
-        if not isinstance(self.method, str) or self.method not in METHODS:
-            raise ValueError(f"method={self.method!r} is not one of {', '.join(METHODS)}")
+        method_row(self.method)
         coupling = as_positive("coupling", self.coupling, zero=True)
         if coupling > 1:
             raise ValueError(f"coupling={coupling:g} must be between 0 and 1 (0: the plain method)")
@@ -129,7 +144,7 @@ class Options:
     @property
     def partitioned(self) -> bool:
         """Whether the method treats the halves (q, v) of the state differently."""
-        return METHODS[self.method]["second"] is not None
+        return method_row(self.method)["second"] is not None
 
     def _check_partitioned(self, d: int) -> None:
         if d % 2:
@@ -145,15 +160,14 @@ class Options:
         if self.partitioned:
             self._check_partitioned(d)
         fixed = self.step is not None or self.grid is not None
-        if not fixed and METHODS[self.method]["error_order"] == 0:
-            adaptive = [name for name, row in METHODS.items() if row["error_order"]]
-            raise ValueError(
-                f"method={self.method!r} has no error estimate: give step=, or take one of {', '.join(adaptive)}"
-            )
+        row = method_row(self.method)
+        if not fixed and row["error_order"] == 0:
+            adaptive = ", ".join(name for name, one in METHODS.items() if one["error_order"])
+            raise ValueError(f"method={self.method!r} has no error estimate: give step=, or take one of {adaptive}")
         if self.step is not None and self.grid is not None:
             raise ValueError("step and grid both prescribe the steps: give one of them")
         keys = {
-            "method": self.method,
+            "method": self.method.core if isinstance(self.method, Tableau) else self.method,
             "land": self.save == "land" or self.coupling > 0,
             "adaptive": not fixed,
             "threads": as_integer("threads", self.threads or 0, 0, 4096),
@@ -167,8 +181,7 @@ class Options:
         for name in ("step", "first_step", "max_step"):
             if getattr(self, name) is not None:
                 keys[name] = as_positive(name, getattr(self, name))
-        order = METHODS[self.method]["error_order"]
-        return keys | {"coupling": float(self.coupling), "beta": 0.2 if order else 0.0}
+        return keys | {"coupling": float(self.coupling), "beta": 0.2 if row["error_order"] else 0.0}
 
     def _max_steps(self, fixed: bool) -> int:
         if self.max_steps is None:

@@ -187,10 +187,10 @@ def checked_theta(spec: Sequence[Parameter], theta: Any) -> NDArray[np.float64]:
         raise ValueError(f"theta is missing: this field has {n} parameters (f.init(0) makes some)")
     if isinstance(theta, dict):
         return flatten(spec, theta)
-    theta = real_array("theta", theta, np.float64)
-    if theta.shape != (n,):
-        raise ValueError(f"theta must have shape ({n},), not {theta.shape}")
-    return theta
+    vector = real_array("theta", theta, np.float64)
+    if vector.shape != (n,):
+        raise ValueError(f"theta must have shape ({n},), not {vector.shape}")
+    return vector
 
 
 def with_initial(spec: Sequence[Parameter], init: Any) -> tuple[Parameter, ...]:

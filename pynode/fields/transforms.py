@@ -14,7 +14,6 @@ from collections.abc import Callable, Hashable
 from typing import Any, Literal, NamedTuple, TypeVar, cast
 
 import numpy as np
-from numpy.typing import NDArray
 
 from pynode.fields.field import BoundField, Field, inlined, run
 from pynode.fields.parameters import checked_theta
@@ -357,7 +356,7 @@ def _vjp(f: Field, t: Any, y: Any, theta: Any, u: Any, dy: Any = None) -> Cotang
         theta = checked_theta(f.spec, theta)
         callbacks = None if f.callback is None else f.bind_callbacks(theta)
         (value, *found), (gtheta,) = run(f.vjp_program, values, [theta], callbacks)
-        batch = cast(NDArray[np.float64], value).shape[:-1]
+        batch = value.shape[:-1]
         sizes = (f.d, 1, f.inputs)
         gy, gt, gu = (np.zeros((*batch, n)) if x is None else x for x, n in zip(found, sizes, strict=True))
         return Cotangents(gy, gtheta, gt[..., 0], gu)
@@ -422,8 +421,7 @@ def _jvp(
     thetas = (theta, dtheta)[: len(program.n_theta)]
     if trace_of(*values.values(), theta, dtheta) is None:
         (value,) = run(program, values, [checked_theta(f.spec, v) for v in thetas])[0]
-        rate = cast(NDArray[np.float64], value)
-        return rate.reshape((*rate.shape[:-1], *f.out_shape))
+        return value.reshape((*value.shape[:-1], *f.out_shape))
     where, (register,) = inlined(program, values, [v if f.n_params else None for v in thetas], f.name)
     return where.array(cast(int, register), f.out_shape)
 

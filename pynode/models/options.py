@@ -18,7 +18,8 @@ from typing import Any, TypeVar
 import numpy as np
 
 from pynode.data.arrays import as_integer, as_positive, real_dtype
-from pynode.engine.options import METHODS
+from pynode.engine.options import METHODS, method_row
+from pynode.engine.tableau import Tableau
 from pynode.fields.field import Field
 from pynode.optim.schedules import SCHEDULES, as_schedule
 from pynode.programs.functions import ACTIVATIONS
@@ -156,14 +157,18 @@ class Activation(OneOf):
 
 @dataclass(frozen=True)
 class AdaptiveMethod(Rule):
-    """The name of a Runge-Kutta method that chooses its steps."""
+    """A Runge-Kutta method that chooses its steps: the name of a built-in one, or a `pynode.Tableau`."""
 
-    names: tuple[str, ...] = tuple(name for name, row in METHODS.items() if row["error_order"])
-    text = "str"
+    text = "str or Tableau"
 
     def check(self, name: str, value: Any) -> None:
-        if not isinstance(value, str) or value not in self.names:
-            raise ValueError(f"{name}={value!r} must be an adaptive method: {', '.join(self.names)}")
+        adaptive = ", ".join(known for known, row in METHODS.items() if row["error_order"])
+        own = isinstance(value, Tableau)
+        if not (own or (isinstance(value, str) and value in METHODS)) or not method_row(value)["error_order"]:
+            raise ValueError(f"{name}={value!r} must be an adaptive method: {adaptive}, or a pynode.Tableau with b_hat=")
+
+    def restore(self, value: Any) -> Any:
+        return Tableau.from_dict(value) if isinstance(value, dict) else value
 
 
 @dataclass(frozen=True)
@@ -334,6 +339,8 @@ def to_plain(model: Any) -> dict[str, Any]:
 def _plain(value: Any) -> Any:
     if isinstance(value, np.ndarray):
         return value.tolist()
+    if isinstance(value, Tableau):
+        return value.to_dict()
     return list(value) if isinstance(value, tuple) else value
 
 

@@ -9,6 +9,7 @@ from numpy.typing import NDArray
 
 from pynode.data.arrays import as_integer
 from pynode.fields.field import Field
+from pynode.fields.make import ActivationName
 from pynode.models.base import Estimator
 from pynode.models.flows.epochs import Callback, Epochs
 from pynode.models.options import (
@@ -45,7 +46,7 @@ class FlowOptions(Estimator):
     hidden: int | Sequence[int] = option(
         (32, 32), Widths(), "Widths of the hidden layers of the field, a network of state and time."
     )
-    activation: str = option("tanh", Activation(), "Activation function of the network, see `pynode.mlp`.")
+    activation: ActivationName = option("tanh", Activation(), "Activation function of the network, see `pynode.mlp`.")
     _: KW_ONLY
     field: Field | None = option(None, OwnField(), "A field of your own in place of the network.")
     method: str = option("bosh3", AdaptiveMethod(), "Runge-Kutta method, see `pynode.solve`.")

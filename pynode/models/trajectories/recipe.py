@@ -92,7 +92,7 @@ def _field(model: NeuralODEOptions, data: Trajectories) -> Field:
     """The field of one's own, or the network."""
     if model.field is not None:
         return model.field
-    shape = {"activation": model.activation, "inputs": n_inputs(data), "skip": bool(model.skip)}
+    shape: dict[str, Any] = {"activation": model.activation, "inputs": n_inputs(data), "skip": bool(model.skip)}
     return mlp(data.d + int(model.augment), widths(model.hidden), **shape)
 
 
