@@ -136,7 +136,7 @@ def codelab(seeds):
             y = y0[:, None, None] * np.exp(-2 * t)[:, None] + sigma * rng.standard_normal((5, 21, 1))
             model, s = timed(lambda y=y: pn.NeuralODE(hidden=(8,), random_state=0).fit(t, y))
             grid = np.linspace(max(y.min(), 0), y.max(), 50)[:, None]
-            worst.append(float(np.abs(model.derivative(grid) + 2 * grid).max()))
+            worst.append(float(np.abs(model.derivative(0.0, grid) + 2 * grid).max()))
             seconds.append(s)
     return {
         "field off by at most (<= 0.05)": {

@@ -13,9 +13,9 @@ import numpy as np
 from latent_data import ANNEAL, DECODER, ENCODER, HIDDEN, LATENT, SPAN, prepared, times
 
 import pynode as pn
-from pynode.fit import elbo
-from pynode.solving import Options
-from pynode.systems import System
+from pynode.engine.options import Options
+from pynode.fields.system import System
+from pynode.models.latent import elbo
 
 JUMPS = Options("euler", step=1e300)
 

@@ -13,7 +13,7 @@ from pathlib import Path
 import numpy as np
 
 import pynode as pn
-from pynode.agents import HeldPolicy, credit, euler_halting, halting
+from pynode.control.agents import HeldPolicy, credit, euler_halting, halting
 
 RED, BLUE = "#c1442e", "#2a6f97"
 

@@ -14,7 +14,7 @@ from pathlib import Path
 import numpy as np
 
 import pynode as pn
-from pynode.planning import Planner, priced
+from pynode.control.planning import Planner, priced
 
 DT, NOISE, MISSING, LIMIT = 0.1, 0.05, 0.2, 2.5
 CONTEXT, WINDOW, HORIZON = 10, 20, 25
@@ -76,7 +76,7 @@ def forecasts(model, n=64, seed=1):
     t, seen, u, y = experience(n, 30, seed)
     signal, k = (t, u, "previous"), CONTEXT
     belief = model.filter(t[: k + 1], seen[:, : k + 1], u=signal)
-    mean, std = model.rollout(belief, t[k:], u=signal, return_std=True)
+    mean, std = model.rollout(t[k:], belief, u=signal, return_std=True)
     truth = np.stack([np.cos(y[..., 0]), np.sin(y[..., 0])], axis=2)
     return np.sqrt(np.mean((mean - truth[:, k:]) ** 2, axis=(0, 2))), std.mean(axis=(0, 2))
 
@@ -148,7 +148,7 @@ def main(folder="."):
     t, at = log["t"], int(np.argmin(np.cos(log["state"][:, 0]) > 0.5))  # on the way up
     belief, u = beliefs[max(at - CONTEXT - 5, 0)]
     s = DT * np.arange(HORIZON + 1)
-    mean, std = model.rollout(belief, s, u=(s[:-1], u, "previous"), return_std=True)
+    mean, std = model.rollout(s, belief, u=(s[:-1], u, "previous"), return_std=True)
     start = belief.t - CONTEXT * DT
     axes[0].plot(t, log["seen"][:, 0], ".", ms=3, color="0.5", label="seen")
     axes[0].plot(t, np.cos(log["state"][:, 0]), color="k", label="truth")

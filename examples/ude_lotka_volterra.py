@@ -75,7 +75,7 @@ def around():
 def relative_error(model, y):
     """Root mean square error of the learned interaction at the states y, beside its own root mean square."""
     true = true_interaction(y)
-    return np.sqrt(((model.derivative(y) - known(y) - true) ** 2).mean() / (true**2).mean())
+    return np.sqrt(((model.derivative(0.0, y) - known(y) - true) ** 2).mean() / (true**2).mean())
 
 
 def interaction_with_band(model, y):
@@ -137,7 +137,7 @@ def draw_around(figure, axes, both):
     size = np.linalg.norm(true_interaction(square), axis=1).max()
     levels = np.array([0, 0.5, 1, 2, 5, 10, 20, 50])
     for ax, model, name in zip(axes, both, ("known growth + network", "plain network"), strict=True):
-        error = np.linalg.norm(model.derivative(square) - known(square) - true_interaction(square), axis=1)
+        error = np.linalg.norm(model.derivative(0.0, square) - known(square) - true_interaction(square), axis=1)
         x, y, percent = square[:SIDE, 0], square[::SIDE, 1], 100 * (error / size).reshape(SIDE, SIDE)
         mesh = ax.contourf(x, y, percent, levels, norm=PowerNorm(0.4, 0, levels[-1]), cmap="Blues", extend="max")
         ax.plot(path[:, 0], path[:, 1], "k-", lw=1)
@@ -169,7 +169,7 @@ def main():
     for seed in range(args.sets):
         both = models(seed)
         rows.append([[relative_error(model, y) for y in (along, around())] for model in both])
-        prey, predators = law(along, both[0].derivative(along) - known(along))
+        prey, predators = law(along, both[0].derivative(0.0, along) - known(along))
         print(f"data set {seed}: interaction on prey {prey}, on predators {predators}")
     rows = 100 * np.array(rows)
     print(f"\nerror of the interaction, %     along the trajectory     around it ({time.perf_counter() - started:.0f} s)")

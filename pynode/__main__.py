@@ -2,7 +2,7 @@
 
 import sys
 
-from pynode.cli import main
+from pynode.app.cli import main
 
 if __name__ == "__main__":
     sys.exit(main())

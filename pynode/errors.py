@@ -5,7 +5,9 @@ from pynode import _core
 STATUS = tuple(name.lower() for name, _ in _core.STATUS)
 """Names of the ways a sample can end, by number: "ok", "max_steps", "step_too_small", ..."""
 
+
 MESSAGES = tuple(message for _, message in _core.STATUS)
+
 
 OK = STATUS.index("ok")
 

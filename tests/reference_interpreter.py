@@ -11,7 +11,7 @@ import math
 import numpy as np
 import pytest
 
-from pynode.program import NAMES, Program
+from pynode.programs.program import NAMES, Program
 
 _erf = np.vectorize(math.erf, otypes=[float])
 
@@ -166,7 +166,7 @@ class Run:
 
 
 def evaluate(program, slots, thetas, callbacks=None):
-    """Outputs and gradients of a `pynode.program.Program`: the arguments and results of
+    """Outputs and gradients of a `pynode.programs.program.Program`: the arguments and results of
     `Program.evaluate`."""
     run = Run(program, slots, thetas, callbacks)
     run.check()

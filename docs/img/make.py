@@ -5,7 +5,8 @@ from pathlib import Path
 
 from PIL import Image
 
-from pynode import demo, plots, report
+from pynode import plots
+from pynode.app import demo, report
 
 outcome = demo.van_der_pol()
 picture = report.png(plots.phase(outcome.model, truth=outcome.dataset.field))

@@ -6,7 +6,8 @@ quiz(1)                        # the question
 quiz(1, "b")                   # right or wrong, and why
 """
 
-from pynode.course.checking import Verdict, check, hint
+from pynode.course.answers import Verdict
+from pynode.course.checking import check, hint
 from pynode.course.exercises import EXERCISES
 from pynode.course.lab import code_lab
 from pynode.course.quiz import QUESTIONS, quiz

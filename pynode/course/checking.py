@@ -1,72 +1,21 @@
-"""`check`: is this answer right, and if not, what to look at."""
+"""Checking the answers of exercises: `check`, `hint`."""
 
 import difflib
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
 from typing import Any
 
-import numpy as np
+from pynode.course.answers import Exercise, Unanswered, Verdict, Wrong
+from pynode.course.exercises import EXERCISES
 
 
-@dataclass(frozen=True)
-class Verdict:
-    """What `check` and `quiz` say. True where the answer is right; notebooks show it as Markdown."""
-
-    right: bool
-    message: str
-    answered: bool = True
-
-    @property
-    def word(self):
-        """right, not yet, or no answer yet."""
-        return "right" if self.right else "not yet" if self.answered else "no answer yet"
-
-    def __bool__(self):
-        return self.right
-
-    def __repr__(self):
-        return f"{self.word}: {self.message}"
-
-    def _repr_markdown_(self):
-        sign = "✅" if self.right else "❌" if self.answered else "✏️"
-        return f"{sign} **{self.word.capitalize()}.** {self.message}"
-
-
-class Wrong(Exception):
-    """An answer is wrong; the message says what to look at."""
-
-
-class Unanswered(Exception):
-    """The student's function still returns the ``...`` of the empty cell."""
-
-
-@dataclass(frozen=True)
-class Exercise:
-    """A task with a test of its answer.
-
-    Attributes
-    ----------
-    test : callable
-        test(answer) -> what to say of a right answer; raises `Wrong` with what to look at.
-    empty : str
-        What is asked for, in a few words.
-    hint : str
-    """
-
-    test: Callable[[Any], str]
-    empty: str
-    hint: str
-
-
-def check(name, answer=...):
+def check(name: str, answer: Any = ...) -> Verdict:
     """Check the answer of an exercise.
 
     Parameters
     ----------
     name : str
         The exercise, as written in the notebook.
-    answer : number, array or function, as the task asks
-        ``...`` or None: no answer yet.
+    answer : number, array or function, default ...
+        As the task asks; ``...`` or None: no answer yet.
 
     Returns
     -------
@@ -77,6 +26,18 @@ def check(name, answer=...):
     ------
     ValueError
         There is no exercise of this name.
+
+    See Also
+    --------
+    pynode.course.hint, pynode.course.quiz
+
+    Examples
+    --------
+    >>> from pynode.course import check
+    >>> check("euler-y2", 0.2096)
+    right: y(0.5) by two Euler steps is 0.209581.
+    >>> check("euler-y2", 0.5474)
+    not yet: That is after one step; one more.
     """
     exercise = _find(name)
     nothing = Verdict(False, f"Wanted: {exercise.empty}. Hint: `hint({name!r})`.", answered=False)
@@ -90,98 +51,39 @@ def check(name, answer=...):
         return Verdict(False, str(wrong))
 
 
-def hint(name):
-    """The hint of an exercise."""
+def hint(name: str) -> Verdict:
+    """The hint of an exercise.
+
+    Parameters
+    ----------
+    name : str
+        The exercise, as written in the notebook.
+
+    Returns
+    -------
+    Verdict
+        An unanswered one; its message is the hint.
+
+    Raises
+    ------
+    ValueError
+        There is no exercise of this name.
+
+    See Also
+    --------
+    pynode.course.check
+
+    Examples
+    --------
+    >>> from pynode.course import hint
+    >>> hint("euler-stability").message
+    'Solve |1 - 2h| = 1.'
+    """
     return Verdict(False, _find(name).hint, answered=False)
 
 
-def _find(name):
-    from pynode.course.exercises import EXERCISES
-
+def _find(name: str) -> Exercise:
     if name not in EXERCISES:
         close = difflib.get_close_matches(str(name), EXERCISES, n=3) or EXERCISES
         raise ValueError(f"there is no exercise {name!r}; there are: {', '.join(close)}")
     return EXERCISES[name]
-
-
-# ---- Kinds of answers ----------------------------------------------------------------------------------------------
-
-
-def numbers(answer, shape=(), what="a number"):
-    """The answer as a finite float array of this shape, or `Wrong`."""
-    try:
-        value = np.asarray(answer, dtype=float)
-    except (TypeError, ValueError):
-        raise Wrong(f"The answer must be {what}, not {type(answer).__name__}.") from None
-    if value.shape != shape and value.size == int(np.prod(shape)):
-        value = value.reshape(shape)
-    if value.shape != shape:
-        raise Wrong(f"The answer must be {what} (shape {shape}), not of shape {value.shape}.")
-    if not np.isfinite(value).all():
-        raise Wrong("The answer is not finite.")
-    return value
-
-
-@dataclass(frozen=True)
-class Number:
-    """A test for one number.
-
-    Attributes
-    ----------
-    value : callable
-        value() -> the right number: computed, never typed in.
-    good : str
-        What to say of it; may name {value}.
-    slips : mapping of str to callable
-        What to look at -> the number that this slip gives.
-    rtol : float
-        Relative tolerance.
-    """
-
-    value: Callable[[], float]
-    good: str
-    slips: Mapping[str, Callable[[], float]] = field(default_factory=dict)
-    rtol: float = 2e-3
-
-    def __call__(self, answer):
-        given, value = float(numbers(answer)), float(self.value())
-        if self._close(given, value):
-            return self.good.format(value=f"{value:.6g}")
-        for what, slip in self.slips.items():
-            if self._close(given, float(slip())):
-                raise Wrong(what)
-        if self._close(-given, value):
-            raise Wrong("The size is right, the sign is not.")
-        raise Wrong(f"{given:.6g} is too {'large' if given > value else 'small'}.")
-
-    def _close(self, a, b):
-        return abs(a - b) <= self.rtol * max(abs(b), 1e-12)
-
-
-@dataclass(frozen=True)
-class Choice:
-    """A test for one of several letters: the right one, and what to say of each."""
-
-    right: str
-    reasons: Mapping[str, str]
-
-    def __call__(self, answer):
-        letter = str(answer).strip().lower().strip("().")
-        if letter not in self.reasons:
-            raise Wrong(f"The answer is one of the letters {', '.join(self.reasons)}, not {answer!r}.")
-        if letter != self.right:
-            raise Wrong(self.reasons[letter])
-        return self.reasons[letter]
-
-
-def called(function, *arguments, shape=(), what="a number"):
-    """What the student's function returns for these arguments, as an array of this shape."""
-    if not callable(function):
-        raise Wrong(f"The answer must be a function that you can call, not {type(function).__name__}.")
-    try:
-        value = function(*arguments)
-    except Exception as error:
-        raise Wrong(f"Your function raised {type(error).__name__}: {error}") from error
-    if value is ... or value is None:
-        raise Unanswered
-    return numbers(value, shape, f"a function that returns {what}")

@@ -1,21 +1,33 @@
 """The quiz: ten questions, an answer at once, and the reason for every option."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass
+from types import EllipsisType
 
-from pynode.course.checking import Verdict
-from pynode.course.show import text
+from pynode.course.answers import Verdict, as_letter
+from pynode.course.show import Markdown, text
 
 
 @dataclass(frozen=True)
 class Question:
-    """One question; `options` maps a letter to (option, the reason why it is right or wrong)."""
+    """One question.
+
+    Attributes
+    ----------
+    question : str
+        Markdown.
+    right : str
+        The letter of the right option.
+    options : mapping of str to (str, str)
+        Letter -> (option, the reason why it is right or wrong).
+    """
 
     question: str
     right: str
-    options: dict
+    options: Mapping[str, tuple[str, str]]
 
 
-QUESTIONS = {
+QUESTIONS: dict[int, Question] = {
     1: Question(
         "Which equation defines a Neural ODE?",
         "b",
@@ -163,7 +175,7 @@ QUESTIONS = {
 }
 
 
-def quiz(number, answer=None):
+def quiz(number: int, answer: str | EllipsisType | None = None) -> Verdict | Markdown:
     """A question of the quiz, or what is to be said of an answer.
 
     Parameters
@@ -175,7 +187,23 @@ def quiz(number, answer=None):
 
     Returns
     -------
-    Verdict or text
+    Verdict or Markdown
+        What is to be said of the answer; or the question, which notebooks show as Markdown.
+
+    Raises
+    ------
+    ValueError
+        There is no question of this number.
+
+    See Also
+    --------
+    pynode.course.check
+
+    Examples
+    --------
+    >>> from pynode.course import quiz
+    >>> quiz(2, "a")
+    not yet: That is backpropagation through the steps, which keeps each state.
     """
     if number not in QUESTIONS:
         raise ValueError(f"the quiz has questions 1 to {len(QUESTIONS)}, not {number!r}")
@@ -186,7 +214,7 @@ def quiz(number, answer=None):
         lines = [f"**Question {number}.** {question.question}", ""]
         lines += [f"- ({letter}) {option}" for letter, (option, _) in question.options.items()]
         return text("\n".join(lines))
-    letter = str(answer).strip().lower().strip("().")
+    letter = as_letter(answer)
     if letter not in question.options:
         return Verdict(False, f"The options are {', '.join(question.options)}, not {answer!r}.")
     return Verdict(letter == question.right, question.options[letter][1])

@@ -1,50 +1,101 @@
 """What notebooks show: tables and sentences with computed numbers, one style for pictures."""
 
 import sys
+from collections.abc import Iterable, Sequence
+from typing import Any
+
+from pynode.plots.style import STYLE
 
 
 class Markdown(str):
     """A string that notebooks show as Markdown."""
 
-    def _repr_markdown_(self):
+    def _repr_markdown_(self) -> str:
         return str(self)
 
-    def __repr__(self):
+    def __repr__(self) -> str:
         return str(self)
 
 
-def text(string):
-    """A sentence, usually an f-string with numbers of this notebook."""
+def text(string: str) -> Markdown:
+    """A sentence, usually an f-string with numbers of this notebook.
+
+    Parameters
+    ----------
+    string : str
+        Markdown.
+
+    Returns
+    -------
+    Markdown
+        The same string, which notebooks show as Markdown.
+
+    See Also
+    --------
+    pynode.course.table
+
+    Examples
+    --------
+    >>> from pynode.course import text
+    >>> text(f"The error is **{1 / 3:.2f}**.")
+    The error is **0.33**.
+    """
     return Markdown(string)
 
 
-def table(header, rows):
+def table(header: Sequence[str], rows: Iterable[Sequence[Any]]) -> Markdown:
     """A table; numbers that are not strings are written with four significant digits.
 
     Parameters
     ----------
     header : sequence of str
-    rows : sequence of sequences
+        The names of the columns.
+    rows : iterable of sequences
+        The cells of each row.
+
+    Returns
+    -------
+    Markdown
+
+    See Also
+    --------
+    pynode.course.text
+
+    Examples
+    --------
+    >>> from pynode.course import table
+    >>> table(["steps", "error"], [(10, 0.0123456)])
+    | steps | error |
+    |---|---|
+    | 10 | 0.01235 |
     """
     lines = ["| " + " | ".join(header) + " |", "|" + "---|" * len(header)]
     lines += ["| " + " | ".join(_cell(value) for value in row) + " |" for row in rows]
     return Markdown("\n".join(lines))
 
 
-def _cell(value):
+def _cell(value: Any) -> str:
     if isinstance(value, str) or (hasattr(value, "__index__") and not hasattr(value, "dtype")):
         return str(value)
     return f"{value:.4g}" if hasattr(value, "__float__") else str(value)
 
 
-def style():
-    """One style for the course's pictures; in a notebook, figures are shown in the page."""
+def style() -> None:
+    """Give pyplot the style of the course's pictures; in a notebook, figures are shown in the page.
+
+    See Also
+    --------
+    pynode.plots
+
+    Examples
+    --------
+    >>> from pynode.course import style
+    >>> style()  # doctest: +SKIP
+    """
     import matplotlib.pyplot as plt
 
     if "IPython" in sys.modules and (shell := sys.modules["IPython"].get_ipython()) is not None:
         shell.run_line_magic("matplotlib", "inline")
-
-    from pynode.plots import STYLE
 
     plt.rcParams.update(STYLE)
     plt.rcParams.update({"figure.figsize": (7.0, 3.8), "figure.constrained_layout.use": True})

@@ -2,7 +2,8 @@
 
 from dataclasses import dataclass
 
-from pynode.tables import Trajectories
+from pynode.data.trajectories import Trajectories
+from pynode.fields.field import Field
 
 
 @dataclass(frozen=True)
@@ -19,9 +20,20 @@ class Dataset:
         The true vector field.
     source : str
         Where the data come from.
+
+    See Also
+    --------
+    pynode.datasets.van_der_pol, pynode.datasets.lynx_hare
+
+    Examples
+    --------
+    >>> import pynode as pn
+    >>> data = pn.datasets.van_der_pol(n_train=4, n_held_out=2)
+    >>> len(data.train), len(data.held_out), data.field.d
+    (4, 2, 2)
     """
 
     train: Trajectories
     held_out: Trajectories | None = None
-    field: object = None
+    field: Field | None = None
     source: str = ""

@@ -13,10 +13,3 @@ so cotangents a of y+, b of y*, tau of t* go back as (saltation; Barton & Lee 20
 
 dY/dt* being the derivative of the last step with respect to its length: that of the numbers computed, steps frozen.
 """
-
-from pynode.events.declare import Event, Hybrid, event
-from pynode.events.forward import MAX_EVENTS, solve_events
-from pynode.events.objective import EventObjective
-from pynode.events.solution import Events, EventSolution
-
-__all__ = ["MAX_EVENTS", "Event", "EventObjective", "EventSolution", "Events", "Hybrid", "event", "solve_events"]

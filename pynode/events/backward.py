@@ -2,10 +2,10 @@
 
 import numpy as np
 
+from pynode.engine.gradients import Gradients, scaled
 from pynode.errors import OK
-from pynode.events.declare import _pull
-from pynode.events.forward import Solver
-from pynode.gradients import Gradients, _scaled
+from pynode.events.rounds import Solver
+from pynode.fields.event import pull_back
 
 
 class Backward:
@@ -73,7 +73,7 @@ class Backward:
             t = self.batch.unflatten(self.g_rows_t)
             out["t"] = t.sum(axis=0) if self.batch.kind == "shared" else t
         if "inputs" in self.wanted:
-            out["inputs"] = _scaled(self.solver.signal.pull(self.g_coef), 1.0)
+            out["inputs"] = scaled(self.solver.signal.pull(self.g_coef), 1.0)
         return Gradients(**out)
 
     def _times(self, lam_t):
@@ -149,13 +149,13 @@ class Backward:
             if reset is None:
                 b[here] += a[here]
                 continue
-            _, gy, gt, gtheta = _pull(reset, t[here], y[here], theta, a[here])
+            _, gy, gt, gtheta = pull_back(reset, t[here], y[here], theta, a[here])
             b[here] += gy
             tau[here] += gt
             self.g_theta += gtheta
         one = np.zeros((len(k), len(self.system.events)))
         one[np.arange(len(k)), r.which[k]] = 1.0
-        _, gy, gt, _ = _pull(self.system.watch, t, y, theta, one)
+        _, gy, gt, _ = pull_back(self.system.watch, t, y, theta, one)
         mu, rate = self._last_steps(r, k, b, gy)
         mu, rate = mu + tau, rate + gt
         if (bad := (rate == 0) & (mu != 0)).any():
@@ -165,7 +165,7 @@ class Backward:
                 "(it grazes, or jumps): its time has no derivative"
             )
         s = np.where(mu == 0, 0.0, -mu / np.where(rate == 0, 1.0, rate))
-        self.g_theta += _pull(self.system.watch, t, y, theta, one * s[:, None])[3]
+        self.g_theta += pull_back(self.system.watch, t, y, theta, one * s[:, None])[3]
         return b + s[:, None] * gy
 
     def _last_steps(self, r, k, b, gy):

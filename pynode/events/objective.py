@@ -2,14 +2,17 @@
 
 import numpy as np
 
-from pynode.arguments import as_field, as_theta, integer
+from pynode.data.arrays import as_integer
+from pynode.engine.gradients import check_wrt
+from pynode.engine.losses import rho, slope
+from pynode.engine.objective import LossAndGrad, Objective
+from pynode.engine.solution import check_errors, warn_or_raise
 from pynode.errors import OK
 from pynode.events.backward import Backward
-from pynode.events.declare import Hybrid
-from pynode.events.forward import MAX_EVENTS, Solver, _checked, forward
-from pynode.gradients import LossAndGrad, Objective, _check_wrt
-from pynode.losses import rho, slope
-from pynode.solving import check_errors, report
+from pynode.events.forward import MAX_EVENTS, checked_options, forward
+from pynode.events.rounds import Solver
+from pynode.fields.arguments import as_field, as_theta
+from pynode.fields.event import Hybrid
 
 
 class EventObjective:
@@ -41,7 +44,7 @@ class EventObjective:
         **options,
     ):
         self.system = f if isinstance(f, Hybrid) else Hybrid(as_field(f), events)
-        self.wrt, self.max_events = _check_wrt(wrt, self.system.field), integer("max_events", max_events, 1)
+        self.wrt, self.max_events = check_wrt(wrt, self.system.field), as_integer("max_events", max_events, 1)
         plain = Objective(  # checks, and has the loss
             self.system.field,
             y0,
@@ -56,7 +59,7 @@ class EventObjective:
             **options,
         )
         self.plain, self.batch = plain, plain.setup.batch
-        self.solver = Solver(self.system, self.batch, _checked(plain.setup.options, self.batch))
+        self.solver = Solver(self.system, self.batch, checked_options(plain.setup.options, self.batch))
 
     field = property(lambda self: self.system.field)
     n_observed = property(lambda self: self.plain.n_observed)
@@ -72,7 +75,7 @@ class EventObjective:
         plain, batch = self.plain, self.batch
         theta = as_theta(self.system, theta, self.solver.dtype)
         solution = forward(self.solver, theta, False, False, self.max_events)
-        report(solution, errors)
+        warn_or_raise(solution, errors)
         y = solution._raw["y"].astype(np.float64)
         failed = np.repeat(solution._raw["status"] != OK, batch.length)
         seen = ~np.isnan(plain.target) & ~np.isnan(y) & ~failed[:, None]

@@ -5,8 +5,9 @@ from typing import Any
 
 import numpy as np
 
-from pynode.gradients import _check_wrt
-from pynode.solving import Solution
+from pynode.engine.gradients import check_wrt
+from pynode.engine.solution import Solution
+from pynode.events.backward import Backward
 
 
 @dataclass(frozen=True)
@@ -81,6 +82,4 @@ class EventSolution(Solution):
             raise ValueError(f"adjoint={adjoint!r}: a solve with events has the discrete adjoint only")
         if memory is not None:
             raise ValueError("memory= is not available for a solve with events: its stretches are short tapes already")
-        from pynode.events.backward import Backward
-
-        return Backward(self, dy, _check_wrt(wrt, self.field), event_t, event_before, event_after).gradients()
+        return Backward(self, dy, check_wrt(wrt, self.field), event_t, event_before, event_after).gradients()

@@ -1,6 +1,6 @@
 """Models: estimators that learn a differential equation from measured trajectories."""
 
 from pynode.models.base import NotFittedError, load
-from pynode.models.neural_ode import NeuralODE
+from pynode.models.trajectories.neural_ode import NeuralODE
 
 __all__ = ["NeuralODE", "NotFittedError", "load"]

@@ -1,109 +1,358 @@
-"""The options of NeuralODE: what is checked before a fit."""
+"""Options of models: one row each, from which checks, files, flags of the command line and docstrings are made.
+
+A model is a dataclass whose fields are the rows of its table:
+
+    max_iter: int = option(100, Integer(1), "Epochs.", flag=Flag("--max-iter", "passes over the data"))
+
+As in scikit-learn the constructor keeps what it is given, and `fit` checks it (`check`). A model file holds the options as
+plain data (`to_plain`, `from_plain`); `documented` writes the section "Parameters" of the class's docstring.
+"""
+
+import dataclasses
+import textwrap
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
+from typing import Any, TypeVar
 
 import numpy as np
 
-from pynode.arguments import positive
-from pynode.fields import Field
-from pynode.fit.curriculum import checked_windows
-from pynode.fit.first_order import OPTIMIZERS
-from pynode.fit.holdout import check_fraction
-from pynode.fit.noise import ROBUST
-from pynode.fit.pieces import SECOND_ORDER
-from pynode.fit.schedules import as_schedule
-from pynode.functions import ACTIVATIONS
-from pynode.solving import METHODS
+from pynode.data.arrays import as_integer, as_positive, real_dtype
+from pynode.engine.options import METHODS
+from pynode.fields.field import Field
+from pynode.optim.schedules import SCHEDULES, as_schedule
+from pynode.programs.functions import ACTIVATIONS
 
-FIRST_ORDER_ONLY = {
-    "batch_size": None,
-    "kinetic_energy": 0.0,
-    "jacobian_norm": 0.0,
-    "steer": 0.0,
-    "max_gradient": None,
-}
-"""Options that only gradient descent has, with the value that turns them off."""
+T = TypeVar("T")
+
+LARGEST_SEED = 2**32 - 1
+
+SAME: Any = object()
+"""The default of a flag that is the default of its option."""
+
+WIDTH = 118
+"""Longest line of a docstring that is made here."""
 
 
-def widths(hidden):
-    """Widths of the hidden layers as a tuple."""
-    return (hidden,) if isinstance(hidden, (int, np.integer)) and not isinstance(hidden, bool) else tuple(hidden)
+class Rule(ABC):
+    """What the value of an option must be."""
+
+    @property
+    @abstractmethod
+    def text(self) -> str:
+        """The type, as numpydoc writes it."""
+
+    @abstractmethod
+    def check(self, name: str, value: Any) -> None:
+        """Raise TypeError or ValueError, with the name and the value, unless the value is a good one."""
+
+    def restore(self, value: Any) -> Any:
+        """The value from what a file holds in its place."""
+        return value
 
 
-def first_order_options(model):
-    """Those of FIRST_ORDER_ONLY that are turned on."""
-    return [name for name, off in FIRST_ORDER_ONLY.items() if getattr(model, name) != off]
+@dataclass(frozen=True)
+class Integer(Rule):
+    """An integer from `least` to `most`; `booleans`: True and False will do."""
+
+    least: int = -(2**62)
+    most: int = 2**62
+    booleans: bool = False
+    text = "int"
+
+    def check(self, name: str, value: Any) -> None:
+        if not (self.booleans and isinstance(value, (bool, np.bool_))):
+            as_integer(name, value, self.least, self.most)
 
 
-def check(model):
-    """Everything that can be said before there are data."""
-    try:
-        hidden = widths(model.hidden)
-    except TypeError:
-        hidden = (None,)
-    if not all(isinstance(n, (int, np.integer)) and not isinstance(n, bool) and n >= 1 for n in hidden):
-        raise ValueError(f"hidden={model.hidden!r} must hold the widths of layers, integers >= 1")
-    _one_of("activation", model.activation, ACTIVATIONS)
-    if model.field is not None and not isinstance(model.field, Field):
-        raise TypeError(f"field must be a Field (pynode.field, pynode.mlp, ...), not {type(model.field).__name__}")
-    adaptive = [name for name, row in METHODS.items() if row["error_order"]]
-    if model.method not in adaptive:
-        raise ValueError(f"method={model.method!r} must be an adaptive method: {', '.join(adaptive)}")
-    _one_of("optimizer", model.optimizer, ("auto", SECOND_ORDER, *OPTIMIZERS))
-    _one_of("noise", model.noise, ROBUST)
-    as_schedule(model.schedule)
-    _numbers(model)
-    _integers(model)
-    if model.field is not None and model.augment:
-        raise ValueError("augment adds states to the network; a field of your own declares all its states itself")
-    if model.windows is not None:
-        checked_windows(model.windows)
-    if model.optimizer == SECOND_ORDER and first_order_options(model):
-        name = first_order_options(model)[0]
-        raise ValueError(f"{name} belongs to gradient descent: take optimizer='adam' or 'auto', not {SECOND_ORDER!r}")
-    if model.optimizer in OPTIMIZERS and model.n_restarts != 1:
-        raise ValueError(f"n_restarts belongs to {SECOND_ORDER}; optimizer={model.optimizer!r} has n_estimators")
-    if (model.batch_size is not None or model.steer) and "lbfgs" in model.optimizer:
-        raise ValueError("batch_size and steer make the loss random: take optimizer='adam', L-BFGS needs a fixed one")
+@dataclass(frozen=True)
+class Seed(Rule):
+    """A seed of random numbers."""
+
+    text = "int"
+
+    def check(self, name: str, value: Any) -> None:
+        as_integer(name, value, 0, LARGEST_SEED)
 
 
-def _one_of(name, value, names):
-    if not isinstance(value, str) or value not in names:
-        raise ValueError(f"{name}={value!r} is not one of {', '.join(names)}")
+@dataclass(frozen=True)
+class Positive(Rule):
+    """A finite number > 0; `zero`: or 0."""
+
+    zero: bool = False
+    text = "float"
+
+    def check(self, name: str, value: Any) -> None:
+        as_positive(name, value, zero=self.zero)
 
 
-def _numbers(model):
-    for name in ("rtol", "atol", "learning_rate"):
-        positive(name, getattr(model, name))
-    for name in ("kinetic_energy", "jacobian_norm", "steer"):
-        positive(name, getattr(model, name), zero=True)
-    for name in ("weight_decay", "max_gradient"):
-        if getattr(model, name) is not None:
-            positive(name, getattr(model, name), zero=name == "weight_decay")
-    if not positive("steer", model.steer, zero=True) < 1:
-        raise ValueError(f"steer={model.steer!r} must be below 1, a part of the last interval")
-    check_fraction(model.validation_fraction)
+@dataclass(frozen=True)
+class Finite(Rule):
+    """A finite number of either sign."""
+
+    text = "float"
+
+    def check(self, name: str, value: Any) -> None:
+        if not np.isfinite(float(value)):
+            raise ValueError(f"{name}={value!r} must be finite")
 
 
-def _integers(model):
-    least = {
-        "max_iter": 1,
-        "n_restarts": 1,
-        "n_estimators": 1,
-        "patience": 1,
-        "batch_size": 1,
-        "augment": 0,
-        "random_state": 0,
-        "n_jobs": None,
-        "verbose": 0,
-    }
-    for name, low in least.items():
-        value = getattr(model, name)
-        if value is None and name in ("max_iter", "batch_size", "random_state", "n_jobs"):
-            continue
-        if name == "verbose" and isinstance(value, bool):
-            continue
-        bad = isinstance(value, bool) or not isinstance(value, (int, np.integer))
-        if bad or (low is not None and value < low) or (name == "n_jobs" and value == 0):
-            what = (
-                "a positive integer" if low == 1 else "None or an integer >= 0" if name == "random_state" else "an integer"
-            )
-            raise ValueError(f"{name}={value!r} must be {what}" + (" >= 0" if low == 0 and name != "random_state" else ""))
+@dataclass(frozen=True)
+class Fraction(Rule):
+    """A number between 0 and 1; `zero`, `one`: whether the ends are allowed."""
+
+    zero: bool = False
+    one: bool = False
+    text = "float"
+
+    def check(self, name: str, value: Any) -> None:
+        number = as_positive(name, value, zero=self.zero)
+        if number > 1 or (number == 1 and not self.one):
+            raise ValueError(f"{name}={value!r} must be between 0 and 1{'' if self.one else ', and less than 1'}")
+
+
+@dataclass(frozen=True)
+class Switch(Rule):
+    """True or False."""
+
+    text = "bool"
+
+    def check(self, name: str, value: Any) -> None:
+        if not isinstance(value, (bool, np.bool_)):
+            raise TypeError(f"{name}={value!r} must be True or False")
+
+
+@dataclass(frozen=True)
+class OneOf(Rule):
+    """One of a few names."""
+
+    names: tuple[str, ...]
+
+    @property
+    def text(self) -> str:
+        return "{" + ", ".join(f'"{name}"' for name in self.names) + "}"
+
+    def check(self, name: str, value: Any) -> None:
+        if not isinstance(value, str) or value not in self.names:
+            raise ValueError(f"{name}={value!r} is not one of {', '.join(self.names)}")
+
+
+@dataclass(frozen=True)
+class Activation(OneOf):
+    """The name of an activation function."""
+
+    names: tuple[str, ...] = tuple(ACTIVATIONS)
+    text = "str"
+
+
+@dataclass(frozen=True)
+class AdaptiveMethod(Rule):
+    """The name of a Runge-Kutta method that chooses its steps."""
+
+    names: tuple[str, ...] = tuple(name for name, row in METHODS.items() if row["error_order"])
+    text = "str"
+
+    def check(self, name: str, value: Any) -> None:
+        if not isinstance(value, str) or value not in self.names:
+            raise ValueError(f"{name}={value!r} must be an adaptive method: {', '.join(self.names)}")
+
+
+@dataclass(frozen=True)
+class Schedule(Rule):
+    """The name of a schedule, or a function of the part of training done."""
+
+    @property
+    def text(self) -> str:
+        return OneOf(tuple(SCHEDULES)).text + " or callable"
+
+    def check(self, name: str, value: Any) -> None:
+        as_schedule(value)
+
+
+@dataclass(frozen=True)
+class Dtype(Rule):
+    """The dtype of solves."""
+
+    text = '{"float32", "float64"}'
+
+    def check(self, name: str, value: Any) -> None:
+        if real_dtype(value) is None:
+            raise ValueError(f"{name}=None must be 'float32' or 'float64'")
+
+
+@dataclass(frozen=True)
+class OwnField(Rule):
+    """A field in place of the network."""
+
+    text = "Field"
+
+    def check(self, name: str, value: Any) -> None:
+        if not isinstance(value, Field):
+            raise TypeError(f"{name} must be a Field (pynode.field, pynode.mlp, ...), not {type(value).__name__}")
+
+
+@dataclass(frozen=True)
+class Widths(Rule):
+    """Widths of hidden layers; a single one may be given as an integer."""
+
+    text = "tuple of int"
+
+    def check(self, name: str, value: Any) -> None:
+        single = isinstance(value, (int, np.integer)) and not isinstance(value, bool)
+        if isinstance(value, str) or not (single or isinstance(value, Iterable)):
+            raise TypeError(f"{name}={value!r} must hold the widths of layers, integers >= 1")
+        for width in widths(value):
+            try:
+                as_integer(name, width, 1)
+            except (TypeError, ValueError) as error:
+                raise type(error)(f"{error}: {name}={value!r} holds the widths of layers") from None
+
+    def restore(self, value: Any) -> Any:
+        return tuple(value) if isinstance(value, list) else value
+
+
+@dataclass(frozen=True)
+class Checked(Rule):
+    """Whatever `function(value)` lets pass; `sequence`: it may be a tuple, which files hold as a list."""
+
+    kind: str
+    function: Callable[[Any], object]
+    sequence: bool = False
+
+    @property
+    def text(self) -> str:
+        return self.kind
+
+    def check(self, name: str, value: Any) -> None:
+        self.function(value)
+
+    def restore(self, value: Any) -> Any:
+        return tuple(value) if self.sequence and isinstance(value, list) else value
+
+
+@dataclass(frozen=True)
+class Flag:
+    """How the command line names an option, and what it says of it; default: where it differs from the option's."""
+
+    name: str
+    help: str
+    metavar: str | None = None
+    default: Any = SAME
+
+
+@dataclass(frozen=True)
+class Option:
+    """A row of the table.
+
+    Attributes
+    ----------
+    default : object
+    rule : Rule
+    doc : str
+        Sentences for the docstring.
+    optional : bool
+        None is allowed.
+    flag : Flag or None
+    """
+
+    default: Any
+    rule: Rule
+    doc: str
+    optional: bool
+    flag: Flag | None
+
+    def check(self, name: str, value: Any) -> None:
+        """Raise unless the value is a good one."""
+        if value is None and self.optional:
+            return
+        self.rule.check(name, value)
+
+    def documentation(self, name: str) -> str:
+        """The entry of numpydoc's section "Parameters"."""
+        default = '"' + self.default + '"' if isinstance(self.default, str) else repr(self.default)
+        ending = "optional" if self.default is None else f"default {default}"
+        lines = textwrap.wrap(f"{name} : {self.rule.text}, {ending}", WIDTH, subsequent_indent="    ")
+        lines += textwrap.wrap(self.doc, WIDTH, initial_indent="    ", subsequent_indent="    ", break_on_hyphens=False)
+        return "\n".join(lines)
+
+
+def option(default: T, rule: Rule, doc: str = "", *, optional: bool = False, flag: Flag | None = None) -> T:
+    """A field of a dataclass which is a row of the table of options.
+
+    Parameters
+    ----------
+    default : object
+        None: the option is optional.
+    rule : Rule
+    doc : str
+    optional : bool
+        None is allowed though the default is another.
+    flag : Flag, optional
+
+    Returns
+    -------
+    dataclasses.Field
+        For type checkers, which know dataclasses, a value of the type of the default.
+    """
+    row = Option(default, rule, doc, optional or default is None, flag)
+    made: Any = dataclasses.field(default=default, metadata={"option": row})
+    return made  # type: ignore[no-any-return]
+
+
+def table(model: Any) -> dict[str, Option]:
+    """The options of a model or its class by name, in the order of the constructor."""
+    signature = sorted(dataclasses.fields(model), key=lambda row: row.kw_only)
+    return {row.name: row.metadata["option"] for row in signature}
+
+
+def check(model: Any) -> None:
+    """Check every option by itself."""
+    for name, row in table(model).items():
+        row.check(name, getattr(model, name))
+
+
+def to_plain(model: Any) -> dict[str, Any]:
+    """The options as a file can hold them; a field is stored elsewhere, as what it is."""
+    values = {name: getattr(model, name) for name in table(model)}
+    if callable(values.get("schedule")):
+        raise ValueError("schedule is a function of yours, which no model file can hold: set_params(schedule='cosine')")
+    if "field" in values:
+        values["field"] = None
+    return {name: _plain(value) for name, value in values.items()}
+
+
+def _plain(value: Any) -> Any:
+    if isinstance(value, np.ndarray):
+        return value.tolist()
+    return list(value) if isinstance(value, tuple) else value
+
+
+def from_plain(make: Any, stored: Any, **more: Any) -> Any:
+    """An unfitted model with the options of a file, checked; more: options that are stored elsewhere.
+
+    An option that the file lacks has its default, so that a later option does not make files unreadable.
+    """
+    rows = table(make)
+    if not isinstance(stored, dict):
+        raise ValueError("the options must be a dict")
+    unknown = stored.keys() - rows.keys()
+    if unknown:
+        raise ValueError(f"{make.__name__} has no options {', '.join(sorted(unknown))}")
+    values = {name: rows[name].rule.restore(value) for name, value in stored.items()}
+    model = make(**values | more)
+    model.check_options()
+    return model
+
+
+def documented(model: type[T]) -> type[T]:
+    """Class decorator: the line {options} of the docstring becomes the section "Parameters"."""
+    if model.__doc__ is not None:  # it is, under python -OO
+        entries = "\n".join(row.documentation(name) for name, row in table(model).items())
+        section = f"Parameters\n----------\n{entries}"
+        model.__doc__ = model.__doc__.replace("    {options}", textwrap.indent(section, "    "))
+    return model
+
+
+def widths(hidden: int | Sequence[int]) -> tuple[int, ...]:
+    """Widths of hidden layers as a tuple."""
+    return (int(hidden),) if isinstance(hidden, (int, np.integer)) else tuple(hidden)

@@ -1,165 +1,122 @@
-"""What a model file holds: a NeuralODE as plain data, and back, trusting nothing."""
+"""What models read back from their files, checked: values, vectors, histories, reports, trajectories."""
+
+import math
+from collections.abc import Iterable, Sequence
+from typing import Any, TypeVar
 
 import numpy as np
+from numpy.typing import NDArray
 
-from pynode.fields import Field
-from pynode.fit import curriculum
-from pynode.fit.curriculum import Stage
-from pynode.inputs import Signal
-from pynode.models import options
-from pynode.models.base import plain_params
-from pynode.models.scaling import Scaling
-from pynode.tables import Trajectories
+from pynode.data.signal import Signal
+from pynode.data.trajectories import Trajectories
+from pynode.optim.result import HISTORY
 
-REPORT = {
+T = TypeVar("T")
+
+REPORT: dict[str, type] = {
     "status": str,
+    "message": str,
     "loss": float,
-    "rmse": dict,
-    "noise": dict,
-    "noise_of": str,
-    "optimizer": str,
-    "effective_parameters": float,
-    "seed": int,
+    "nfe": float,
     "seconds": float,
-    "nfe": int,
-    "evaluations": int,
+    "n_iter": int,
     "n_params": int,
-    "n_trajectories": int,
-    "n_observed": int,
-    "time_scale": float,
-    "stages": list,
+    "n_samples": int,
+    "n_failed": int,
+    "random_state": int,
+    "warnings": list,
     "version": str,
 }
-"""What a report holds."""
-
-HISTORY = {name: np.dtype(np.int64 if name == "stage" else np.float64) for name in curriculum.HISTORY}
+"""What the report of every model holds."""
 
 
-def to_content(model, data=True):
-    """A fitted NeuralODE as JSON values and arrays, for `pynode.files.write`."""
-    return {
-        "model": "NeuralODE",
-        "params": plain_params(model),
-        "own_field": model.field is not None,
-        "field": model.field_.to_dict(),
-        "theta": model.theta_,
-        "n_unobserved": model.n_unobserved_,
-        "scaling": vars(model.scaling_),
-        "names": list(model.names_),
-        "time_name": model.time_name_,
-        "initial_states": model.initial_states_,
-        "covariance": model.covariance_,
-        "state_gain": model._state_gain,
-        "state_covariance": model._state_covariance,
-        "report": _without_nan(model.report_),
-        "estimators": [to_content(member, False) for member in model.estimators_],
-        "history": {name: np.asarray(model.history_[name], dtype=dtype) for name, dtype in HISTORY.items()},
-        "data": _data_to_dict(model.data_) if data and model.data_ is not None else None,
-    }
+# ---- Values
 
 
-def from_content(content, make, member=False):
-    """The model again.
-
-    Parameters
-    ----------
-    content : dict
-        From `pynode.files.read`.
-    make : callable
-        make(**params) -> an unfitted model.
-
-    Raises
-    ------
-    Exception
-        Of any kind, where the content is not that of a model.
-    """
-    if content["model"] != "NeuralODE":
-        raise ValueError(f"unknown kind of model {content['model']!r}")
-    field = Field.from_dict(content["field"])
-    _of_type(field.name, str, "the name of the field")
-    params = content["params"] | {"field": field if content["own_field"] else None}
-    tuples = {name: tuple(x) for name, x in params.items() if name in ("hidden", "windows") and isinstance(x, list)}
-    model = make(**(params | tuples))
-    options.check(model)
-    names, extra = tuple(content["names"]), _of_type(content["n_unobserved"], int, "n_unobserved")
-    seen = field.d - extra
-    if not all(isinstance(name, str) for name in names) or len(names) != seen or extra < 0 or field.n_out != field.d:
-        raise ValueError(f"the field has {field.d} states, {extra} of them unobserved, the names are {names}")
-    theta, states = content["theta"], content["initial_states"]
-    if theta.shape != (field.n_params,) or not np.isfinite(theta).all():
-        raise ValueError(f"theta must be {field.n_params} finite numbers")
-    if states.ndim != 2 or states.shape[1] != field.d or not np.isfinite(states).all():
-        raise ValueError(f"the initial states must be finite and of shape (B, {field.d})")
-    b, d, p = len(states), field.d, field.n_params
-    model.covariance_ = _optional(content["covariance"], (p, p), "the covariance")
-    model._state_gain = _optional(content["state_gain"], (b, d, p), "the gain of the initial states")
-    model._state_covariance = _optional(content["state_covariance"], (b, d, d), "the covariance of the initial states")
-    scaling = Scaling(**content["scaling"])
-    fits = scaling.shift.shape == (field.d,) and scaling.u_shift.shape == (field.inputs,)
-    if not fits or scaling.log is not bool(model.log) or scaling.extra != extra:
-        raise ValueError("the scaling does not fit the field")
-    data = None if content["data"] is None else _data_from_dict(content["data"], names, content["time_name"])
-    if data is not None and (0 if data.signal is None else data.signal.m) != field.inputs:
-        raise ValueError(f"the field has {field.inputs} control inputs, the data others")
-    if data is not None and len(data) != len(states):
-        raise ValueError(f"{len(states)} initial states for {len(data)} trajectories")
-    model.field_, model.theta_, model.scaling_, model.initial_states_ = field, theta, scaling, states
-    model.names_, model.time_name_, model.data_ = names, _text(content["time_name"]), data
-    model.history_, model.report_ = _history(content["history"]), _report(content["report"], names)
-    model.seed_, model.n_unobserved_ = model.report_["seed"], extra
-    model.estimators_ = [] if member else [from_content(part, make, member=True) for part in content["estimators"]]
-    if any(m.names_ != names or m.n_unobserved_ != extra or m.field_.inputs != field.inputs for m in model.estimators_):
-        raise ValueError("the members of the ensemble do not fit each other")
-    for part in model.estimators_:
-        if data is not None and len(part.initial_states_) == len(data):
-            part.data_ = data
-    return model
+def of_type(value: Any, kind: type[T], what: str) -> T:
+    """The value if it is of this type; for a float None is NaN, and an integer will do."""
+    found: Any = value
+    if kind is float:
+        found = math.nan if value is None else value
+        if type(found) is int and abs(found) < 2**53:
+            found = float(found)
+    if type(found) is not kind:
+        raise ValueError(f"{what} is not of type {kind.__name__}")
+    return found
 
 
-def _optional(array, shape, what):
-    """An array of this shape, or None."""
-    if array is not None and (array.shape != shape or array.dtype != np.float64 or not np.isfinite(array).all()):
+def texts(values: Any, what: str) -> tuple[str, ...]:
+    """A tuple of texts."""
+    if not isinstance(values, list) or not all(type(value) is str for value in values):
+        raise ValueError(f"{what} must be a list of texts, not {values!r}")
+    return tuple(values)
+
+
+def without_nan(value: Any) -> Any:
+    """The same with None for numbers that JSON lacks."""
+    if isinstance(value, dict):
+        return {key: without_nan(item) for key, item in value.items()}
+    if isinstance(value, list):
+        return [without_nan(item) for item in value]
+    return None if isinstance(value, float) and not np.isfinite(value) else value
+
+
+# ---- Arrays
+
+
+def stored_array(array: Any, shape: tuple[int, ...], what: str) -> NDArray[np.float64]:
+    """An array from a file, if it is finite and of this shape."""
+    good = isinstance(array, np.ndarray) and array.dtype == np.float64 and array.shape == shape
+    if not good or not np.isfinite(array).all():
         raise ValueError(f"{what} must be finite and of shape {shape}")
-    return array
+    made: NDArray[np.float64] = array
+    return made
 
 
-def _history(stored):
-    history = {name: stored[name] for name in HISTORY}
-    if any(x.ndim != 1 or x.shape != history["loss"].shape or x.dtype != HISTORY[n] for n, x in history.items()):
+def optional_array(array: Any, shape: tuple[int, ...], what: str) -> NDArray[np.float64] | None:
+    """The same, or None."""
+    return None if array is None else stored_array(array, shape, what)
+
+
+def stored_history(stored: Any, more: Iterable[str] = ()) -> dict[str, NDArray[Any]]:
+    """A history from a file: vectors of one length; more: names besides those that every model has."""
+    history = {name: stored[name] for name in (*HISTORY, *more)}
+    shape = np.shape(history["loss"])
+    if any(not isinstance(x, np.ndarray) or x.ndim != 1 or x.shape != shape for x in history.values()):
         raise ValueError("the history must be vectors of one length")
     return history
 
 
-def _report(stored, names):
-    stored = _of_type(stored, dict, "the report")
-    report = {name: _of_type(stored[name], kind, f"{name} of the report") for name, kind in REPORT.items()}
-    for name in ("rmse", "noise"):
-        if tuple(report[name]) != names:
-            raise ValueError(f"{name} of the report is not by state")
-        report[name] = {state: _of_type(x, float, name) for state, x in report[name].items()}
-    kinds = Stage.__annotations__
-    report["stages"] = [
-        {name: _of_type(stage[name], kinds[name], "a stage") for name in kinds} for stage in report["stages"]
-    ]
+def stored_report(stored: Any, more: dict[str, type], names: Sequence[str] = ()) -> dict[str, Any]:
+    """A report from a file.
+
+    Parameters
+    ----------
+    stored : object
+    more : dict
+        Types by name of what this model has besides REPORT; a dict is a number for each of `names`.
+    names : sequence of str
+        States.
+    """
+    stored = of_type(stored, dict, "the report")
+    kinds = REPORT | more
+    report = {name: of_type(stored[name], kinds[name], f"{name} of the report") for name in stored if name in kinds}
+    if report.keys() != kinds.keys():
+        raise ValueError(f"the report lacks {', '.join(kinds.keys() - report.keys())}")
+    report["warnings"] = list(texts(report["warnings"], "the warnings of the report"))
+    for name, kind in kinds.items():
+        if kind is dict:
+            if tuple(report[name]) != tuple(names):
+                raise ValueError(f"{name} of the report is not by state")
+            report[name] = {state: of_type(x, float, name) for state, x in report[name].items()}
     return report
 
 
-def _of_type(value, kind, what):
-    """The value if it is of this type; None is NaN."""
-    if kind is float:
-        value = float("nan") if value is None else value
-        if type(value) is int and abs(value) < 2**53:
-            value = float(value)
-    if type(value) is not kind:
-        raise ValueError(f"{what} is not of type {kind.__name__}")
-    return value
+# ---- Trajectories
 
 
-def _text(value):
-    return _of_type(value, str, "the name of time")
-
-
-def _data_to_dict(data):
+def data_to_dict(data: Trajectories) -> dict[str, Any]:
+    """Trajectories as plain data and arrays."""
     return {
         "t": np.concatenate(data.t),
         "y": np.concatenate(data.y),
@@ -169,7 +126,19 @@ def _data_to_dict(data):
     }
 
 
-def _signal_to_dict(signal):
+def data_from_dict(stored: Any, names: tuple[str, ...], time_name: str) -> Trajectories:
+    """Trajectories from a file."""
+    t, y, lengths = stored["t"], stored["y"], stored["lengths"]
+    if lengths.ndim != 1 or (lengths < 1).any() or lengths.sum() != len(t) or y.shape != (len(t), len(names)):
+        raise ValueError("the lengths of the trajectories do not fit the data")
+    if not all(type(i) in (str, int) for i in stored["ids"]):
+        raise ValueError("ids must be strings or integers")
+    cuts = np.cumsum(lengths)[:-1]
+    times, values = tuple(np.split(t, cuts)), tuple(np.split(y, cuts))
+    return Trajectories(times, values, names, time_name, tuple(stored["ids"]), _signal_from_dict(stored["signal"]))
+
+
+def _signal_to_dict(signal: Signal) -> dict[str, Any]:
     return {
         "kind": signal.kind,
         "shared": signal.shared,
@@ -179,7 +148,7 @@ def _signal_to_dict(signal):
     }
 
 
-def _signal_from_dict(stored):
+def _signal_from_dict(stored: Any) -> Signal | None:
     if stored is None:
         return None
     lengths, u, t = stored["lengths"], stored["u"], stored["t"]
@@ -191,23 +160,3 @@ def _signal_from_dict(stored):
         return Signal(None, us[0][0] if stored["shared"] else [v[0] for v in us], "constant")
     ts = np.split(t, cuts)
     return Signal(ts[0], us[0], stored["kind"]) if stored["shared"] else Signal(ts, us, stored["kind"])
-
-
-def _data_from_dict(stored, names, time_name):
-    t, y, lengths = stored["t"], stored["y"], stored["lengths"]
-    if lengths.ndim != 1 or (lengths < 1).any() or lengths.sum() != len(t) or y.shape != (len(t), len(names)):
-        raise ValueError("the lengths of the trajectories do not fit the data")
-    if not all(type(i) in (str, int) for i in stored["ids"]):
-        raise ValueError("ids must be strings or integers")
-    cuts = np.cumsum(lengths)[:-1]
-    parts = tuple(np.split(t, cuts)), tuple(np.split(y, cuts))
-    return Trajectories(*parts, names, _text(time_name), tuple(stored["ids"]), _signal_from_dict(stored["signal"]))
-
-
-def _without_nan(value):
-    """Numbers that JSON lacks as None."""
-    if isinstance(value, dict):
-        return {key: _without_nan(item) for key, item in value.items()}
-    if isinstance(value, list):
-        return [_without_nan(item) for item in value]
-    return None if isinstance(value, float) and not np.isfinite(value) else value

@@ -1,86 +1,198 @@
-"""Trajectories over time, with bands."""
+"""States over time: trajectories with bands over the data, predictions."""
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Literal
 
 import numpy as np
+from numpy.typing import ArrayLike
 
-from pynode.plots.parts import _head, _n_states, _names, _of, _step, _whole_ticks
-from pynode.plots.style import BAND, DATA, LEARNED, MAX_SENSITIVITIES, QUIET, TRUTH
+from pynode.data.trajectories import Trajectories
+from pynode.plots.bands import rollout_with_band
+from pynode.plots.parts import (
+    data_of,
+    draw_heading,
+    how_many_of,
+    limit_y,
+    marker_style,
+    n_states,
+    set_whole_ticks,
+    state_names,
+    stride,
+)
+from pynode.plots.protocols import Array, TrajectoryModel
+from pynode.plots.style import DATA, LEARNED, QUIET, TRUTH, new_figure, styled
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
+
+    from pynode.plots.parts import Parent
 
 
-def _draw_trajectories(parent, model, data, forecast, start, max_columns, max_states, label, title=""):
-    n_states = _n_states(model)
-    columns, rows = min(len(data), max_columns), min(n_states, max_states)
-    names = _names(model, n_states)
+@styled
+def trajectories(
+    model: TrajectoryModel,
+    data: Trajectories | None = None,
+    *,
+    forecast: Trajectories | None = None,
+    start: Literal["fitted", "first"] = "fitted",
+    max_columns: int = 3,
+    max_states: int = 8,
+    label: str = "data",
+) -> "Figure":
+    """Trajectories of the model over the data: a row a state, a column a trajectory; shaded, the 90 % band of the state.
+
+    Parameters
+    ----------
+    model : NeuralODE
+    data : Trajectories, optional
+        Default: what the model was fitted to.
+    forecast : Trajectories, optional
+        Later times of the same trajectories, which took no part in fitting: open markers, and the model
+        continued.
+    start : {"fitted", "first"}, default "fitted"
+        Where the model starts: at the fitted initial states, or at the first row of `data`.
+    max_columns : int, default 3
+        The first so many trajectories.
+    max_states : int, default 8
+        The first so many states.
+    label : str, default "data"
+        What the points are.
+
+    Returns
+    -------
+    matplotlib.figure.Figure
+
+    Raises
+    ------
+    ValueError
+        `start` is neither of the two; a first row has gaps and `start` is "first"; there are no data; or their states are
+        not those of the model.
+
+    See Also
+    --------
+    pynode.plots.phase, pynode.plots.residuals, pynode.plots.prediction
+
+    Examples
+    --------
+    >>> import numpy as np, pynode as pn
+    >>> t = np.linspace(0, 3, 20)
+    >>> model = pn.NeuralODE(hidden=(3,), max_iter=2, random_state=0).fit(t, np.exp(-t), names=["x"])
+    >>> pn.plots.trajectories(model).axes[0].get_ylabel()
+    'x'
+    """
+    if start not in ("fitted", "first"):
+        raise ValueError(f"start={start!r} must be 'fitted' or 'first'")
+    data = data_of(model, data)
+    if start == "first" and any(np.isnan(y[0]).any() for y in data.y[:max_columns]):
+        raise ValueError("start='first' needs the first row of each trajectory observed in full")
+    columns = min(len(data), max_columns)
+    rows = min(n_states(model), max_states)
+    figure = new_figure(6.4 if columns == 1 else 3.1 * columns + 0.7, min(1.7 * rows + 1.1, 12))
+    draw_trajectories(figure, model, data, forecast, start, max_columns, max_states, label)
+    return figure
+
+
+@styled
+def prediction(t: ArrayLike, y: ArrayLike, names: Sequence[str], time_name: str = "t") -> "Figure":
+    """Predicted trajectories, a panel a state.
+
+    Parameters
+    ----------
+    t : (T,) array
+    y : (T, d) array
+    names : sequence of str
+        The names of the d states.
+    time_name : str, default "t"
+
+    Returns
+    -------
+    matplotlib.figure.Figure
+
+    See Also
+    --------
+    pynode.plots.trajectories
+
+    Examples
+    --------
+    >>> import numpy as np, pynode as pn
+    >>> t = np.linspace(0, 6, 50)
+    >>> len(pn.plots.prediction(t, np.stack([np.cos(t), np.sin(t)], axis=1), ["x", "v"]).axes)
+    2
+    """
+    t = np.asarray(t, dtype=np.float64)
+    y = np.asarray(y, dtype=np.float64)
+    figure = new_figure(6.4, min(1.7 * len(names) + 0.6, 12))
+    axes = figure.subplots(len(names), 1, sharex=True, squeeze=False)
+    for ax, name, values in zip(axes[:, 0], names, y.T, strict=True):
+        ax.plot(t, values, color=LEARNED, lw=1.8)
+        ax.set_ylabel(name)
+    axes[-1, 0].set_xlabel(time_name)
+    set_whole_ticks(axes[-1, 0], t)
+    figure.align_ylabels()
+    return figure
+
+
+def draw_trajectories(
+    parent: "Parent",
+    model: TrajectoryModel,
+    data: Trajectories,
+    forecast: Trajectories | None = None,
+    start: Literal["fitted", "first"] = "fitted",
+    max_columns: int = 3,
+    max_states: int = 8,
+    label: str = "data",
+    title: str = "",
+) -> None:
+    """A row a state, a column a trajectory, in (a part of) a figure."""
+    n = n_states(model)
+    columns = min(len(data), max_columns)
+    rows = min(n, max_states)
+    names = state_names(model, n)
     axes = parent.subplots(rows, columns, squeeze=False, sharex="col", sharey="row")
-    shown: list[list] = [[] for _ in range(rows)]
+    shown: list[list[Array]] = [[] for _ in range(rows)]
     for i in range(columns):
-        t, y = data.t[i], data.y[i]
+        t = data.t[i]
         stop = forecast.t[i][-1] if forecast is not None else t[-1]
         fine = np.linspace(t[0], stop, int(np.clip(3 * len(t), 600, 3000)))
-        path, low, high = _rollout(model, data, fine, i, start == "fitted")
+        path, low, high = rollout_with_band(model, data, fine, i, start == "fitted")
         past = fine <= t[-1]
-        every = _step(len(t))
         for j in range(rows):
             ax = axes[j, i]
             ax.plot(fine[past], path[past, j], color=LEARNED, lw=1.4, label="model", zorder=3)
-            if low is not None:
+            if low is not None and high is not None:
                 ax.fill_between(fine, low[:, j], high[:, j], color=LEARNED, alpha=0.22, lw=0, label="90 % band", zorder=1)
             shown[j].append(path[past, j])
             if j < data.d:
-                shown[j].append(y[:, j])
-                ax.plot(t[::every], y[::every, j], "o", **_markers(len(t), model), label=label, zorder=2)
+                shown[j].append(data.y[i][:, j])
+                every = stride(len(t))
+                ax.plot(t[::every], data.y[i][::every, j], "o", **marker_style(len(t)), label=label, zorder=2)
             if forecast is not None:
-                ax.plot(fine[~past], path[~past, j], "--", color=TRUTH, lw=1.8, label="forecast", zorder=3)
-                shown[j].append(path[~past, j])
-                if j < data.d:
-                    later = forecast.y[i][:, j]
-                    ax.plot(forecast.t[i], later, "o", mfc="white", mec=DATA, ms=4.5, label="held out", zorder=4)
-                    shown[j].append(later)
-                side = 0.02 * (stop - t[0])
-                ax.axvspan(0.5 * (t[-1] + forecast.t[i][0]), stop + side, color="#f3efe6", lw=0, zorder=0)
-                ax.set_xlim(t[0] - side, stop + side)
+                shown[j] += _draw_forecast(ax, forecast, i, j, t, fine[~past], path[~past, j])
             if i == 0:
                 ax.set_ylabel(names[j])
-            if j == rows - 1:
-                ax.set_xlabel(data.time_name)
-                _whole_ticks(ax, t)
-            if j == 0 and len(data) > 1:
-                ax.set_title(f"trajectory {data.ids[i]}", color=QUIET, fontsize=10)
+        axes[-1, i].set_xlabel(data.time_name)
+        set_whole_ticks(axes[-1, i], t)
+        if len(data) > 1:
+            axes[0, i].set_title(f"trajectory {data.ids[i]}", color=QUIET, fontsize=10)
     for j in range(rows):  # a band that grows without bounds must not squeeze the data
-        _limit(axes[j, 0], np.concatenate(shown[j]))
+        limit_y(axes[j, 0], np.concatenate(shown[j]))
     if isinstance(axes[0, 0].figure, type(parent)):
         parent.align_ylabels()
-    _head(parent, axes[0, 0], title, _of(columns, len(data), "trajectories"), _of(rows, n_states, "states"))
+    left_out = (how_many_of(columns, len(data), "trajectories"), how_many_of(rows, n, "states"))
+    draw_heading(parent, axes[0, 0], title, *left_out)
 
 
-def _markers(n, model):
-    return {"color": DATA, "ms": 4.5 if n < 40 else 3.4 if n < 400 else 1.8, "mew": 0, "alpha": 0.45}
-
-
-def _limit(ax, values, room=0.5):
-    """Keep the limits of y within `room` of the range of the values that matter."""
-    values = values[np.isfinite(values)]
-    if not values.size:
-        return
-    low, high = values.min(), values.max()
-    reach = room * (high - low) or max(abs(high), 1.0) * 0.1
-    bottom, top = ax.get_ylim()
-    ax.set_ylim(max(bottom, low - reach), min(top, high + reach))
-
-
-def _rollout(model, data, t, i, fitted, band=True, share=1):
-    """(path, lower, upper end of the 90 % band of the state) of trajectory i, one of `share` to be drawn; no band without a
-    covariance."""
-    if fitted and data is model.data_:
-        start = {"trajectory": i}
-    else:
-        start = {"y0": model.initial_states_[i] if fitted else data.y[i][0]}
-    if model.covariance_ is None or not band:
-        return model.predict(t, **start), None, None
-    d = model.initial_states_.shape[1]
-    few = max(100, int(MAX_SENSITIVITIES / (share * d * (model.covariance_.shape[-1] + d))))
-    at = t if len(t) <= few else np.linspace(t[0], t[-1], few)
-    path, std = model.predict(at, **start, return_std=True)
-    half = BAND * (std / path if model.log else std)
-    if len(at) < len(t):
-        path, half = model.predict(t, **start), np.stack([np.interp(t, at, column) for column in half.T], axis=1)
-    return (path, path * np.exp(-half), path * np.exp(half)) if model.log else (path, path - half, path + half)
+def _draw_forecast(ax: "Axes", forecast: Trajectories, i: int, j: int, t: Array, fine: Array, path: Array) -> list[Array]:
+    """State j of trajectory i beyond the data, on a shaded ground; returns what must stay within the limits."""
+    ax.plot(fine, path, "--", color=TRUTH, lw=1.8, label="forecast", zorder=3)
+    shown = [path]
+    times = forecast.t[i]
+    if j < forecast.d:
+        later = forecast.y[i][:, j]
+        ax.plot(times, later, "o", mfc="white", mec=DATA, ms=4.5, label="held out", zorder=4)
+        shown.append(later)
+    side = 0.02 * (times[-1] - t[0])
+    ax.axvspan(0.5 * (t[-1] + times[0]), times[-1] + side, color="#f3efe6", lw=0, zorder=0)
+    ax.set_xlim(t[0] - side, times[-1] + side)
+    return shown

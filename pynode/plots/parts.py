@@ -1,19 +1,32 @@
-"""What several pictures need: heads, legends, names, axes."""
+"""What several pictures need: headings, legends, thinning, names, axes."""
 
-from typing import Any
+from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
+from numpy.typing import ArrayLike
 
-from pynode.fields import Field
-from pynode.plots.style import MAX_MARKERS
+from pynode.data.trajectories import Trajectories
+from pynode.fields.field import Field
+from pynode.plots.protocols import Array, TrajectoryModel
+from pynode.plots.style import DATA, MAX_MARKERS
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure, SubFigure
+
+    Parent = Figure | SubFigure
 
 
-def _head(parent, ax, title, *notes, extra=None, markerscale=1.0):
-    """Title, what was left out, and legend, above all axes."""
+def draw_heading(
+    parent: "Parent", ax: "Axes", title: str, *notes: str, extra: "Axes | None" = None, markerscale: float = 1.0
+) -> None:
+    """Title, what was left out, and the legend of `ax` (and `extra`), above all axes."""
     handles: dict[str, Any] = {}
     for one in (ax, extra):
         if one is not None:
-            handles |= dict(zip(*reversed(one.get_legend_handles_labels()), strict=True))
+            artists, labels = one.get_legend_handles_labels()
+            handles |= dict(zip(labels, artists, strict=True))
     words = ", ".join(note.removesuffix(f" {title.lower()}") for note in notes if note)
     legend = parent.legend(
         list(handles.values()),
@@ -28,7 +41,7 @@ def _head(parent, ax, title, *notes, extra=None, markerscale=1.0):
     legend.set_label("head")
 
 
-def _legend_columns(labels, width):
+def _legend_columns(labels: list[str], width: float) -> int:
     """How many columns of a legend fit into a width in inches."""
     sizes = [0.066 * len(label) + 0.56 for label in labels]
     for columns in range(len(labels), 1, -1):
@@ -37,60 +50,56 @@ def _legend_columns(labels, width):
     return 1
 
 
-def _of(n, total, what):
-    """3 of 100 trajectories", or nothing where all are there."""
+def how_many_of(n: int, total: int, what: str) -> str:
+    """A note such as "3 of 100 trajectories"; empty where all are drawn."""
     return f"{n} of {total} {what}" if n < total else ""
 
 
-def _step(n):
-    """Every how manieth of n points is drawn."""
+def stride(n: int) -> int:
+    """The step through n points that leaves at most MAX_MARKERS of them to draw."""
     return max(1, -(-n // MAX_MARKERS))
 
 
-def _th(n):
-    ending = "th" if n % 100 in (11, 12, 13) else {1: "st", 2: "nd", 3: "rd"}.get(n % 10, "th")
-    return f"{n}{ending}"
+def every_point(step: int) -> str:
+    """A note such as "every 2nd point"; empty where all are drawn."""
+    if step == 1:
+        return ""
+    ending = "th" if step % 100 in (11, 12, 13) else {1: "st", 2: "nd", 3: "rd"}.get(step % 10, "th")
+    return f"every {step}{ending} point"
 
 
-def _spread(n, most):
+def evenly_spread(n: int, most: int) -> Sequence[int]:
     """Indices of at most `most` of n, evenly spread, the first and the last among them."""
-    return range(n) if n <= most else np.unique(np.linspace(0, n - 1, most).round().astype(int)).tolist()
+    if n <= most:
+        return range(n)
+    return [int(i) for i in np.unique(np.linspace(0, n - 1, most).round())]
 
 
-def _n_unobserved(model):
-    return int(getattr(model, "n_unobserved_", 0))
+def marker_style(n: int) -> dict[str, Any]:
+    """How n measured points of a panel are drawn: the more, the smaller."""
+    return {"color": DATA, "ms": 4.5 if n < 40 else 3.4 if n < 400 else 1.8, "mew": 0, "alpha": 0.45}
 
 
-def _n_states(model):
+def n_states(model: TrajectoryModel) -> int:
     """How many states `predict` gives."""
-    if not _n_unobserved(model):
+    if not model.n_unobserved_ or model.data_ is None:
         return len(model.names_)
-    return model.predict(model.data_.t[0][:1], trajectory=0).shape[1]
+    return int(model.predict(model.data_.t[0][:1], trajectory=0).shape[1])
 
 
-def _names(model, n):
+def state_names(model: TrajectoryModel, n: int) -> list[str]:
+    """Names of n states: those that were measured, then z1, z2, ..."""
     return [*model.names_, *(f"z{k + 1}" for k in range(n - len(model.names_)))]
 
 
-def _whole_ticks(ax, t):
-    """No ticks at half years where all times are whole numbers."""
-    if (t == np.round(t)).all():
-        from matplotlib.ticker import MaxNLocator
+def data_of(model: TrajectoryModel, data: Trajectories | None) -> Trajectories:
+    """The data to draw: what was given, or what the model was fitted to.
 
-        ax.xaxis.set_major_locator(MaxNLocator("auto", integer=True, steps=[1, 2, 5, 10]))
-
-
-def _log_axes(ax):
-    from matplotlib.ticker import LogLocator, NullFormatter, ScalarFormatter
-
-    ax.set(xscale="log", yscale="log")
-    for axis in (ax.xaxis, ax.yaxis):
-        axis.set_major_locator(LogLocator(subs=(1, 2, 5)))
-        axis.set_major_formatter(ScalarFormatter())
-        axis.set_minor_formatter(NullFormatter())
-
-
-def _data_of(model, data):
+    Raises
+    ------
+    ValueError
+        Where there are none, or their states are not those of the model.
+    """
     data = model.data_ if data is None else data
     if data is None:
         raise ValueError("the model was saved without its data: give data=")
@@ -99,8 +108,44 @@ def _data_of(model, data):
     return data
 
 
-def _true_slopes(truth, y, t=0.0):
+def has_plain_field(model: TrajectoryModel) -> bool:
+    """Whether dy/dt is a function of the states that are drawn (and perhaps of time)."""
+    return not model.n_unobserved_ and not model.field_.inputs
+
+
+def true_slopes(truth: Field | Callable[[float, Array], ArrayLike], y: Array, t: float = 0.0) -> Array:
     """The true field at rows of y: a Field at once, any function row by row."""
     if isinstance(truth, Field):
-        return truth(t, y)
+        return np.asarray(truth(t, y))
     return np.stack([np.asarray(truth(t, row), dtype=np.float64) for row in y])
+
+
+def limit_y(ax: "Axes", values: Array, room: float = 0.5) -> None:
+    """Keep the limits of y within `room` of the range of the values that matter."""
+    values = values[np.isfinite(values)]
+    if not values.size:
+        return
+    low = values.min()
+    high = values.max()
+    reach = room * (high - low) or max(abs(high), 1.0) * 0.1
+    bottom, top = ax.get_ylim()
+    ax.set_ylim(max(bottom, low - reach), min(top, high + reach))
+
+
+def set_whole_ticks(ax: "Axes", t: Array) -> None:
+    """No ticks at half years where all times are whole numbers."""
+    if (t == np.round(t)).all():
+        from matplotlib.ticker import MaxNLocator
+
+        ax.xaxis.set_major_locator(MaxNLocator("auto", integer=True, steps=[1, 2, 5, 10]))
+
+
+def set_log_axes(ax: "Axes") -> None:
+    """Logarithmic axes with ticks at 1, 2 and 5, written as plain numbers."""
+    from matplotlib.ticker import LogLocator, NullFormatter, ScalarFormatter
+
+    ax.set(xscale="log", yscale="log")
+    for axis in (ax.xaxis, ax.yaxis):
+        axis.set_major_locator(LogLocator(subs=(1, 2, 5)))
+        axis.set_major_formatter(ScalarFormatter())
+        axis.set_minor_formatter(NullFormatter())

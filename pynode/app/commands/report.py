@@ -1,0 +1,25 @@
+"""pynode report"""
+
+import argparse
+from pathlib import Path
+
+from pynode.app.commands.arguments import check_folder
+
+EXAMPLE = "pynode report model.npz -o report.html"
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """The arguments of the command."""
+    parser.add_argument("model", help="model file")
+    parser.add_argument("-o", "--output", metavar="HTML", help="default: the model's name with .html")
+
+
+def run(args: argparse.Namespace) -> None:
+    """Write the report of a model."""
+    from pynode.app import report
+    from pynode.models.base import load
+
+    path = args.output or str(Path(args.model).with_suffix(".html"))
+    check_folder(path)
+    report.save(path, report.model_page(load(args.model), f"Report of {Path(args.model).name}"))
+    print(f"Report: {path}")

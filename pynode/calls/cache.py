@@ -1,0 +1,64 @@
+"""Plans: what earlier calls with a field found out about everything but numbers, for the next call of the same kind.
+
+Checking the arguments of a call takes longer than a small solve. A plan is the outcome (a `Setup`, an `Objective`), kept
+with the field under the options of the call. `_core.Problem.fits` then decides by value whether it serves this call's
+arrays: types, shapes, and all times are compared each time, so that a plan cannot go stale.
+"""
+
+import numpy as np
+
+from pynode.fields.field import Field
+
+MOST = 16
+"""So many plans of a field are kept."""
+
+
+DOUBLE = np.dtype(np.float64)
+
+
+LARGEST = 1 << 16
+"""Saved numbers (rows x states) of the largest problem that is kept: checking is nothing beside a larger one."""
+
+
+def recall(f, key):
+    """The plan of calls with these options, or None; key: a tuple, of no use if something in it cannot be hashed."""
+    if type(f) is not Field:
+        return None
+    try:
+        return f.plans.get(key)
+    except TypeError:
+        return None
+
+
+def alike(x, dtype):
+    """x as dtype if it is an array of floats or doubles, so that a plan of the other type may serve; else x itself."""
+    if type(x) is not np.ndarray or x.dtype is dtype or x.dtype.char not in "fd":
+        return x
+    if dtype is DOUBLE:
+        return x.astype(DOUBLE)
+    with np.errstate(over="ignore"):  # infinite then, and refused
+        return x.astype(dtype)
+
+
+def serves(setup, theta, y0, t, *target):
+    """(theta, t) in the types of the plan's setup, if that serves these arrays; else None."""
+    if setup.problem.fits(setup.single, theta, y0, t, *target):
+        return theta, t
+    theta, t = alike(theta, setup.dtype), alike(t, DOUBLE)
+    return (theta, t) if setup.problem.fits(setup.single, theta, y0, t, *target) else None
+
+
+def keep(f, key, plan, setup):
+    """Keep a plan for `recall`, where it may serve again."""
+    batch = setup.batch
+    if type(f) is not Field or f.callback is not None or setup.signal is not None or setup.options.grid is not None:
+        return
+    if batch.kind not in ("single", "shared") or batch.rows * f.d > LARGEST:
+        return
+    try:
+        hash(key)
+    except TypeError:
+        return
+    if len(f.plans) >= MOST:
+        f.plans.clear()
+    f.plans[key] = plan

@@ -1,0 +1,133 @@
+"""`solve`."""
+
+from pynode.calls.cache import keep, recall, serves
+from pynode.data.arrays import real_array, real_dtype
+from pynode.data.batch import as_batch
+from pynode.engine.options import Options
+from pynode.engine.problem import PreparedSolve
+from pynode.engine.solution import Solution, check_errors, warn_or_raise
+from pynode.events.forward import solve_events
+from pynode.fields.arguments import as_dynamics, as_theta
+
+
+def solve(
+    f,
+    y0,
+    t,
+    theta=None,
+    *,
+    method="dopri5",
+    rtol=1e-6,
+    atol=1e-8,
+    step=None,
+    save="interpolate",
+    inputs=None,
+    max_steps=None,
+    first_step=None,
+    max_step=None,
+    grid=None,
+    coupling=0.0,
+    data=None,
+    dense=False,
+    steps=False,
+    dtype=None,
+    threads=0,
+    errors="warn",
+    events=None,
+    max_events=1000,
+):
+    """Solve dy/dt = f(t, y; theta) for one sample or a batch.
+
+    Every sample has steps of its own; a stiff one does not slow the others, and its result does not depend on who shares
+    the batch.
+
+    Parameters
+    ----------
+    f : Field, System, or a function f(t, y) -> (d,)
+        A plain Python function is called at every stage (slow; ``stats.backend == "callback"``).
+    y0 : (d,) or (B, d) array
+        Initial states. float32 solves in float32, all else in float64.
+    t : (T,) array, (B, T) array, or list of B arrays
+        Times of the results, the first being the initial time. Monotone, either direction; repeats are allowed.
+    theta : (n_params,) array or nested dict
+        Parameters of the field.
+    method : str
+        "euler", "midpoint", "heun", "rk4", "rk38", "bosh3", "dopri5", "tsit5", "dop853"; "leapfrog" (order 2), "yoshida4":
+        symplectic for y = (q, v) in halves where dq/dt does not depend on q and dv/dt not on v (`second_order`,
+        `hamiltonian` with H = T(p) + V(q)), with step= or grid=. Elsewhere (friction) they are of order 2 and 3, and
+        not symplectic.
+    rtol, atol : float
+        Relative and absolute tolerance of the local error (root mean square over components); atol may be (d,).
+    step : float, optional
+        Fixed step size; the last step of the interval is shortened to land on its end.
+    save : {"interpolate", "land"}
+        Results by the method's dense output, or with a step ending at every time.
+    inputs : Signal, (t, u), (t, u, kind), or array (m,) / (B, m)
+        The input signal of a field with inputs; see `Signal`.
+    max_steps : int, optional
+        Attempts allowed for each sample; default 100000 (no limit for a fixed step).
+    first_step, max_step : float, optional
+        Bounds for adaptive steps; the default first step is Hairer's.
+    grid : (N,) array or list of B arrays, optional
+        Prescribed ends of all steps, from the initial to the last time.
+    coupling : float
+        0 < coupling <= 1: the reversible scheme of McCallum & Foster (2024) over the method, landing on every time.
+        Its gradient goes the steps back, where rounding grows like coupling^-steps: stay close to 1.
+    data : (T, k), (B, T, k), or list of (T_i, k), optional
+        What the jump of a System takes at each time: a step ends there, and the state becomes J(t, y, x). Where the first
+        entry is NaN, nothing jumps. The result is the state after the jump; `Solution.y_before` that before it.
+    dense, steps : bool
+        Keep the dense output (``sol(t)``), the ends of the steps (``sol.steps``).
+    dtype : {float64, float32}, optional
+    threads : int
+        0: `pynode.set_num_threads` or the environment variable PYNODE_NUM_THREADS decides. The result is the same.
+    errors : {"warn", "raise", "ignore"}
+        What to do if samples fail; their results are NaN from the failure on, the others are not touched.
+    events : Event or list of Event, optional
+        What happens where a function of t and y changes its sign; see `pynode.event`.
+    max_events : int
+        More events of one sample are a failure.
+
+    Returns
+    -------
+    Solution, or EventSolution where there are events
+
+    Raises
+    ------
+    ValueError, TypeError
+        Arguments that cannot work.
+    SolveError
+        A sample failed and errors="raise".
+
+    Examples
+    --------
+    >>> import numpy as np, pynode as pn
+    >>> @pn.field(state=2)
+    ... def pendulum(t, y):
+    ...     return [y[1], -np.sin(y[0])]
+    >>> sol = pn.solve(pendulum, [1.0, 0.0], np.linspace(0, 10, 101))
+    >>> sol.y.shape
+    (101, 2)
+    """
+    check_errors(errors)
+    key = (method, rtol, atol, step, save, max_steps, first_step, max_step, coupling, threads, dense, steps, dtype)
+    setup = recall(f, key) if events is None and inputs is None and grid is None and data is None else None
+    if setup is not None and (arrays := serves(setup, theta, y0, t)):
+        theta, t = arrays
+        solution = Solution(setup, theta, setup.problem.run(theta, y0=y0), y0, t)
+        warn_or_raise(solution, errors)
+        return solution
+    if events is not None or hasattr(f, "events"):
+        y0 = real_array("y0", y0, real_dtype(dtype))
+        options = Options(method, rtol, atol, step, save, inputs, max_steps, first_step, max_step, grid, coupling, threads)
+        return solve_events(f, y0, t, theta, options, dense, steps, dtype, errors, events, max_events)
+    y0 = real_array("y0", y0, real_dtype(dtype))
+    f = as_dynamics(f, max(1, y0.shape[-1]) if y0.ndim else 1)
+    batch = as_batch(y0, t, f.d, dtype)
+    options = Options(method, rtol, atol, step, save, inputs, max_steps, first_step, max_step, grid, coupling, threads)
+    setup = PreparedSolve(f, batch, options, data=data, dense=bool(dense), steps=bool(dense or steps))
+    theta = as_theta(f, theta, setup.dtype)
+    solution = Solution(setup, theta, setup.run(theta))
+    keep(f, key, setup, setup)
+    warn_or_raise(solution, errors)
+    return solution

@@ -1,0 +1,1 @@
+"""What users hand in: arrays, batches, signals, trajectories, CSV files, model files."""

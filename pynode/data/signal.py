@@ -1,0 +1,404 @@
+"""Input signals u(t), one for each sample: what drives a field from outside (a control, a forcing, a dose).
+
+The C core knows one form: a polynomial on each interval between knots, which the steps land on. `Signal` turns values at
+knots into coefficients, and the gradient of coefficients back into a gradient of the values.
+"""
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from pynode.data.arrays import real_array
+
+KINDS = ("constant", "previous", "linear", "cubic")
+
+
+@dataclass(frozen=True)
+class PiecewisePolynomial:
+    """Piecewise polynomials in the form of the core: segment s on [knot_j, knot_j+1] is sum_q coef[s, q] (t - knot_j)^q."""
+
+    knot: np.ndarray  # (K,) float64, all samples one after another (or shared)
+    knot_start: np.ndarray  # (B,)
+    knot_len: np.ndarray  # (B,)
+    seg_start: np.ndarray  # (B,)
+    coef: np.ndarray  # (S, degree + 1, m)
+    jumps: bool  # not continuous at the knots
+
+    def arguments(self):
+        """Keywords of `_core.Problem`."""
+        return {
+            "knot": self.knot,
+            "knot_start": self.knot_start,
+            "knot_len": self.knot_len,
+            "seg_start": self.seg_start,
+            "coef": self.coef,
+            "input_jumps": self.jumps,
+        }
+
+
+class Signal:
+    """An input signal for every sample of a batch.
+
+    Parameters
+    ----------
+    t : (K,) array, list of B arrays, or None
+        Knots, strictly increasing; shared by all samples or one array a sample. None for a constant.
+    u : array
+        Values at the knots: (K, m) shared, (B, K, m), or a list of B arrays (K_i, m). A constant: (m,) or (B, m).
+    kind : {"linear", "previous", "cubic", "constant"}
+        How u goes between knots: straight lines; held until the next knot (zero-order hold; the last value holds on);
+        a cubic with slopes from the parabola through three neighbouring knots (C1, local).
+
+    Notes
+    -----
+    Steps land on the knots, so a kink or a jump never lies inside a step. Between the first and the last knot only
+    ("previous": from the first knot on); a solve that leaves this range is refused.
+    """
+
+    def __init__(self, t, u, kind="linear"):
+        if kind not in KINDS:
+            raise ValueError(f"kind={kind!r} is not one of {', '.join(KINDS)}")
+        if (t is None) != (kind == "constant"):
+            raise ValueError("a constant input has t=None, every other kind needs its knots t")
+        self.kind = kind
+        self.shared = _depth(u) == (1 if kind == "constant" else 2)
+        if not self.shared and _depth(u) < 2:
+            wanted = "(m,) or (B, m)" if kind == "constant" else "(K, m) or (B, K, m) for K knots"
+            raise ValueError(f"inputs: u has shape {np.shape(u)}; give {wanted}")
+        self.u = [_values(u)] if self.shared else [_values(v) for v in u]
+        if kind == "constant":
+            self.u = [v.reshape(1, -1) for v in self.u]
+            self.t = [np.zeros(1)] * len(self.u)
+        else:
+            if _depth(t) == 0:
+                raise ValueError(f"inputs: the knots t must be an array (K,) or a list of B arrays, not {t!r}")
+            shared_t = _depth(t) == 1
+            times = [t] * len(self.u) if shared_t else list(t)
+            if len(times) != len(self.u):
+                raise ValueError(f"inputs: {len(times)} arrays of knots for {len(self.u)} samples")
+            self.t = [_knots(x, v, i, kind) for i, (x, v) in enumerate(zip(times, self.u, strict=True))]
+        sizes = {v.shape[1] for v in self.u}
+        if len(sizes) != 1:
+            raise ValueError(f"inputs: samples have different numbers of features {sorted(sizes)}")
+        self.m = sizes.pop()
+
+    def __repr__(self):
+        return f"Signal({self.kind}, {self.m} features, {'shared' if self.shared else f'{len(self.u)} samples'})"
+
+    def pieces(self, batch, dtype, spans, own=False):
+        """Coefficients for a batch.
+
+        Parameters
+        ----------
+        batch : int
+        spans : (B, 2) array
+            Earliest and latest time of each sample.
+        own : bool
+            Give every sample segments of its own even if the signal is shared (needed for gradients).
+        """
+        if not self.shared and len(self.u) != batch:
+            raise ValueError(f"inputs: {len(self.u)} signals for {batch} samples")
+        n = batch if own or not self.shared else 1
+        which = [0] * n if self.shared else range(n)
+        last = float(spans[:, 1].max()) if len(spans) else 0.0
+        knots = [self._all_knots(i, last) for i in which]
+        self.check_spans(spans)
+        count = np.array([len(k) - 1 for k in knots], dtype=np.int64)
+        start = np.concatenate([[0], np.cumsum(count)[:-1]])
+        knot_start = np.concatenate([[0], np.cumsum(count + 1)[:-1]])
+        spread = (lambda x: np.repeat(x, batch)) if n == 1 and batch != 1 else (lambda x: x)
+        coef = np.concatenate([self._coefficients(i) for i in which]).astype(dtype)
+        return PiecewisePolynomial(
+            np.concatenate(knots), spread(knot_start), spread(count + 1), spread(start), coef, self.kind == "previous"
+        )
+
+    def pull(self, g_coef):
+        """Gradient with respect to u from that of the coefficients (segments of own, see `pieces`), shaped like u."""
+        grads, at = [], 0
+        n = len(g_coef) // self._count(0) if self.shared else len(self.u)
+        for i in range(n):
+            source = 0 if self.shared else i
+            g = g_coef[at : at + self._count(source)]
+            at += self._count(source)
+            grads.append(self._transpose(source, g))
+        if self.kind == "constant":
+            grads = [g[0] for g in grads]
+        if self.shared:
+            return np.sum(grads, axis=0)
+        return np.stack(grads) if len({g.shape for g in grads}) == 1 else grads
+
+    def __call__(self, t, sample=0):
+        """Values (n, m) of one sample's signal at times t (n,) inside its range."""
+        t = np.asarray(t, dtype=np.float64)
+        i = 0 if self.shared else sample
+        if t.size:
+            self._check_span(i, t.min(), t.max(), sample)
+        knots = self._all_knots(i, t.max(initial=0.0))
+        segment = np.clip(np.searchsorted(knots, t, side="right") - 1, 0, self._count(i) - 1)
+        coef, dt = self._coefficients(i)[segment], (t - knots[segment])[:, None]
+        value = np.zeros((len(t), self.m))
+        for q in range(coef.shape[1] - 1, -1, -1):
+            value = value * dt + coef[:, q]
+        return value
+
+    def mean(self, low, high, sample=0):
+        """(n, m) means of one sample's signal over intervals from low (n,) to high (n,); its value where they are equal."""
+        low, high = np.asarray(low, dtype=np.float64), np.asarray(high, dtype=np.float64)
+        i, width = 0 if self.shared else sample, (high - low)[:, None]
+        value, area = self(high, sample), self._integral(i, high) - self._integral(i, low)
+        return np.where(width > 0, area / np.where(width > 0, width, 1.0), value)
+
+    def known_until(self, sample=0):
+        """The last time at which one sample's signal has a value."""
+        return np.inf if self.kind in ("constant", "previous") else self.t[0 if self.shared else sample][-1]
+
+    def take(self, samples):
+        """The signals of these samples of the batch."""
+        if self.shared:
+            return self
+        t = None if self.kind == "constant" else [self.t[i] for i in samples]
+        u = [self.u[i] for i in samples]
+        return Signal(t, [v[0] for v in u] if self.kind == "constant" else u, self.kind)
+
+    def windows(self, samples, low, high):
+        """The signals between times low and high, a new sample for each of `samples`; knots farther off are left out."""
+        if self.kind == "constant":
+            return self.take(samples)
+        more = 2 if self.kind == "cubic" else 0  # neighbours that its slopes use
+        ts, us = [], []
+        for sample, a, b in zip(samples, low, high, strict=True):
+            i = 0 if self.shared else sample
+            self._check_span(i, a, b, sample)
+            first = max(np.searchsorted(self.t[i], a, side="right") - 1 - more, 0)
+            stop = np.searchsorted(self.t[i], b, side="right" if self.kind == "previous" else "left") + 1 + more
+            stop = max(stop - (self.kind == "previous"), first + (1 if self.kind == "previous" else 2))
+            ts.append(self.t[i][first:stop])
+            us.append(self.u[i][first:stop])
+        return Signal(ts, us, self.kind)
+
+    def shifted(self, by):
+        """The signals at times t - by[i], for B samples with by (B,)."""
+        if self.kind == "constant":
+            return self
+        which = [0] * len(by) if self.shared else range(len(by))
+        return Signal([self.t[i] - b for i, b in zip(which, by, strict=True)], [self.u[i] for i in which], self.kind)
+
+    def scaled(self, shift, scale, t_shift=0.0, t_scale=1.0):
+        """The signal (u - shift) / scale of time (t - t_shift) / t_scale."""
+        t = None if self.kind == "constant" else [(x - t_shift) / t_scale for x in self.t]
+        u = [(v - shift) / scale for v in self.u]
+        if self.kind == "constant":
+            u = [v[0] for v in u]
+        return Signal(t[0] if self.shared and t else t, u[0] if self.shared else u, self.kind)
+
+    # One sample
+
+    def _all_knots(self, i, last):
+        t = self.t[i]
+        if self.kind == "constant":
+            return np.array([0.0, 1.0])
+        return np.append(t, max(last, t[-1]) + 1.0) if self.kind == "previous" else t
+
+    def _count(self, i):
+        return len(self.t[i]) if self.kind in ("constant", "previous") else len(self.t[i]) - 1
+
+    def check_spans(self, spans):
+        """Raises where the signal of a sample is not known on all of spans (B, 2)."""
+        if self.kind == "constant":
+            return
+        first = np.array([t[0] for t in self.t])
+        last = np.array([np.inf if self.kind == "previous" else t[-1] for t in self.t])
+        bad = np.flatnonzero((spans[:, 0] < first) | (spans[:, 1] > last))
+        if len(bad):
+            i = bad[0]
+            self._check_span(0 if self.shared else i, spans[i, 0], spans[i, 1], i)
+
+    def _check_span(self, i, low, high, sample):
+        if self.kind == "constant":
+            return
+        first, last = self.t[i][0], np.inf if self.kind == "previous" else self.t[i][-1]
+        if low < first or high > last:
+            raise ValueError(
+                f"inputs of sample {sample} are known on [{first:g}, {last:g}], but its times reach from "
+                f"{low:g} to {high:g}: give knots that cover them"
+            )
+
+    def _integral(self, i, t):
+        """(n, m) integrals from the first knot to times t (n,)."""
+        knots, coef = self._all_knots(i, t.max(initial=0.0)), self._coefficients(i)
+        coef = coef / np.arange(1, coef.shape[1] + 1)[:, None]  # of the integral, by powers 1, 2, ...
+
+        def pieces(segment, dt):
+            return sum(coef[segment, q] * dt[:, None] ** (q + 1) for q in range(coef.shape[1]))
+
+        whole = pieces(np.arange(len(coef)), np.diff(knots))
+        segment = np.clip(np.searchsorted(knots, t, side="right") - 1, 0, len(coef) - 1)
+        return (np.cumsum(whole, axis=0) - whole)[segment] + pieces(segment, t - knots[segment])
+
+    def _coefficients(self, i):
+        """(segments, degree + 1, m)"""
+        t, u = self.t[i], self.u[i]
+        if self.kind in ("constant", "previous"):
+            return u[:, None, :]
+        h, rise = np.diff(t)[:, None], np.diff(u, axis=0)
+        if self.kind == "linear":
+            return np.stack([u[:-1], rise / h], axis=1)
+        slope = _slope_matrix(t) @ u
+        s0, s1 = slope[:-1], slope[1:]
+        return np.stack([u[:-1], s0, (3 * rise / h - 2 * s0 - s1) / h, (s0 + s1 - 2 * rise / h) / h**2], axis=1)
+
+    def _transpose(self, i, g):
+        """The transpose of `_coefficients`."""
+        t = self.t[i]
+        if self.kind in ("constant", "previous"):
+            return g[:, 0, :]
+        h, gu = np.diff(t)[:, None], np.zeros((len(t), g.shape[2]))
+        gu[:-1] += g[:, 0]
+        g_rise = g[:, 1] / h if self.kind == "linear" else 3 * g[:, 2] / h**2 - 2 * g[:, 3] / h**3
+        gu[:-1] -= g_rise
+        gu[1:] += g_rise
+        if self.kind == "cubic":
+            g_slope = np.zeros_like(gu)
+            g_slope[:-1] += g[:, 1] - 2 * g[:, 2] / h + g[:, 3] / h**2
+            g_slope[1:] += -g[:, 2] / h + g[:, 3] / h**2
+            gu += _slope_matrix(t).T @ g_slope
+        return gu
+
+
+def _slope_matrix(t):
+    """Slopes at the knots of the parabolas through three neighbours (straight line for two knots), as a sparse matrix."""
+    from scipy import sparse
+
+    n, h = len(t), np.diff(t)
+    if n == 2:
+        return sparse.csr_array(np.array([[-1.0, 1.0], [-1.0, 1.0]]) / h[0])
+    a, b = h[:-1], h[1:]
+    middle = np.arange(1, n - 1)
+    rows: list = [middle, middle, middle, [0] * 3, [n - 1] * 3]
+    cols: list = [middle - 1, middle, middle + 1, [0, 1, 2], [n - 3, n - 2, n - 1]]
+    p, q, r, s = h[0], h[1], h[-2], h[-1]
+    values: list = [
+        -b / (a * (a + b)),
+        (b - a) / (a * b),
+        a / (b * (a + b)),
+        [-(2 * p + q) / (p * (p + q)), (p + q) / (p * q), -p / (q * (p + q))],
+        [s / (r * (r + s)), -(r + s) / (r * s), (2 * s + r) / (s * (r + s))],
+    ]
+    return sparse.csr_array((np.concatenate(values), (np.concatenate(rows), np.concatenate(cols))), shape=(n, n))
+
+
+def _depth(x):
+    """How many dimensions; lists may hold arrays of different lengths."""
+    return 1 + (_depth(x[0]) if len(x) else 0) if isinstance(x, (list, tuple)) else np.ndim(x)
+
+
+def _values(u):
+    u = real_array("inputs: u", u, np.float64)
+    if u.ndim not in (1, 2) or u.size == 0:
+        raise ValueError(f"inputs: u of a sample must be (K, m), not of shape {u.shape}")
+    return u
+
+
+def _knots(t, u, i, kind):
+    t = real_array(f"inputs of sample {i}: t", t, np.float64)
+    least = 1 if kind == "previous" else 2
+    if u.ndim != 2 or t.shape != (len(u),):
+        raise ValueError(
+            f"inputs of sample {i}: knots of shape {t.shape} for values of shape {u.shape}: u must be (K, m) for K knots"
+        )
+    if len(t) < least:
+        raise ValueError(f"inputs of sample {i}: kind={kind!r} needs at least {least} knots, got {len(t)}")
+    if not np.isfinite(t).all() or (np.diff(t) <= 0).any():
+        raise ValueError(f"inputs of sample {i}: the knots must be finite and strictly increasing")
+    return t
+
+
+def as_signal(inputs, m):
+    """What a user may give as inputs=, as a Signal (None where the field has none)."""
+    if inputs is None:
+        if m:
+            raise ValueError(f"the field has {m} input{'s' * (m > 1)}: give inputs=(t, u) or inputs=pynode.Signal(...)")
+        return None
+    if m == 0:
+        raise ValueError("inputs were given, but the field has none: declare them with field(..., inputs=m)")
+    if not isinstance(inputs, Signal):
+        if isinstance(inputs, tuple) and len(inputs) not in (2, 3):
+            raise ValueError(f"inputs is a tuple of {len(inputs)}: give (t, u), (t, u, kind) or an array of constants")
+        inputs = Signal(*inputs) if isinstance(inputs, tuple) else Signal(None, inputs, "constant")
+    if m is not None and inputs.m != m:
+        raise ValueError(f"the field has {m} inputs, the signal {inputs.m}")
+    return inputs
+
+
+def as_control(u, m, t):
+    """Control inputs measured along trajectories, as a Signal with a sample for each trajectory.
+
+    Parameters
+    ----------
+    u : Signal, tuple (times, values[, kind]), array, list of arrays, or None
+        An array or list holds values at the times of the trajectories, (T, m), (B, T, m) or a list of (T_i, m), with
+        straight lines between them; (B, m): constants.
+    m : int or None
+        How many inputs the field has; None: any.
+    t : sequence of (T_i,) arrays
+
+    Returns
+    -------
+    Signal or None
+    """
+    if u is None and m:
+        raise ValueError(f"the field has {m} control input{'s' * (m > 1)}: give u=, values along the trajectories")
+    if u is None or isinstance(u, (Signal, tuple)):
+        signal = as_signal(u, m)
+    elif isinstance(u, list) and len(u) == len(t) and all(np.ndim(v) >= 1 for v in u) and len(np.shape(u[0])) <= 2:
+        signal = _sampled([real_array(f"u[{i}]", v, np.float64) for i, v in enumerate(u)], t)
+    else:
+        u = real_array("u", u, np.float64)
+        if u.ndim == 3:
+            signal = _sampled(list(u), t)
+        elif u.ndim == 2 and len(u) == len(t) and not (len(t) == 1 and len(t[0]) == 1):
+            if len(t) > 1 and all(len(times) == len(u) for times in t):
+                raise ValueError(
+                    f"u has shape {u.shape}, with {len(t)} trajectories of {len(u)} times: give (times, u) if rows belong "
+                    "to times, or pynode.Signal(None, u, 'constant') if they belong to trajectories"
+                )
+            signal = Signal(None, u, "constant")
+        elif u.ndim in (1, 2) and all(len(times) == len(u) for times in t):
+            signal = _sampled([u] * len(t), t)
+        else:
+            raise ValueError(
+                f"u has shape {u.shape}; give (T, m) or (B, T, m) values at the times of the data, (B, m) constants, a list "
+                "of (T_i, m), or a pynode.Signal"
+            )
+    if signal is None:
+        return None
+    if m is not None and signal.m != m:
+        raise ValueError(f"the field has {m} inputs, u {signal.m}")
+    if not signal.shared and len(signal.u) != len(t):
+        raise ValueError(f"u is for {len(signal.u)} trajectories, there are {len(t)}")
+    return signal
+
+
+def _sampled(values, t):
+    """A Signal of values at the times of the trajectories."""
+    values = [v[:, None] if v.ndim == 1 else v for v in values]
+    if len(values) != len(t):
+        raise ValueError(f"u is for {len(values)} trajectories, there are {len(t)}")
+    for i, (v, times) in enumerate(zip(values, t, strict=True)):
+        if v.ndim != 2 or len(v) != len(times):
+            raise ValueError(
+                f"u of trajectory {i} has shape {v.shape}, the trajectory {len(times)} times: give a row a time"
+            )
+        if not np.isfinite(v).all():
+            raise ValueError(f"u of trajectory {i} is not finite everywhere: give a pynode.Signal of the times where it is")
+    return Signal(list(t), values, "linear")
+
+
+def signal_values(pieces, i, t):
+    knot = pieces.knot[pieces.knot_start[i] : pieces.knot_start[i] + pieces.knot_len[i]]
+    at = np.clip(np.searchsorted(knot, t, side="right") - 1, 0, len(knot) - 2)
+    coef, dt = pieces.coef[pieces.seg_start[i] + at], (t - knot[at])[:, None]
+    value = np.zeros_like(coef[:, 0], dtype=np.float64)
+    for q in range(coef.shape[1] - 1, -1, -1):
+        value = value * dt + coef[:, q]
+    return value

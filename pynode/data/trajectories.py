@@ -1,0 +1,268 @@
+"""Measured trajectories, each with its own times; `Trajectories`."""
+
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any
+
+import numpy as np
+
+from pynode.data.arrays import real_array
+from pynode.data.signal import as_control
+
+
+class TableError(ValueError):
+    """A table that cannot be read as trajectories. The message names the file, the line and the column."""
+
+
+@dataclass(frozen=True)
+class Trajectories:
+    """Measured trajectories, each with its own times.
+
+    Attributes
+    ----------
+    t : tuple of (T_i,) arrays
+        Strictly increasing.
+    y : tuple of (T_i, d) arrays
+        NaN: not observed.
+    names : tuple of str
+        Of the d states.
+    time_name : str
+    ids : tuple
+        Of the trajectories.
+    signal : Signal or None
+        Control inputs, a sample for each trajectory.
+    """
+
+    t: tuple
+    y: tuple
+    names: tuple
+    time_name: str = "t"
+    ids: tuple = ()
+    signal: Any = None
+
+    def __post_init__(self):
+        t, y = self.t, self.y
+        if not t or len(t) != len(y):
+            raise ValueError(
+                f"there must be as many arrays of times as of states, and at least one; got {len(t)} and {len(y)}"
+            )
+        if not self.ids:
+            object.__setattr__(self, "ids", tuple(range(len(t))))
+        if len(self.ids) != len(t):
+            raise ValueError(f"there are {len(t)} trajectories, but {len(self.ids)} ids")
+        for name, times, states in zip(self.ids, t, y, strict=True):
+            where = f"trajectory {name}" if len(t) > 1 else "the trajectory"
+            if times.ndim != 1 or states.shape != (len(times), self.d):
+                raise ValueError(
+                    f"{where}: t must have shape (T,) and y (T, {self.d}), got {times.shape} and {states.shape}"
+                )
+            if len(times) == 0:
+                raise ValueError(f"{where} is empty")
+            _check_times(times, where, self.time_name)
+            if np.isinf(states).any():
+                row, column = np.argwhere(np.isinf(states))[0]
+                raise ValueError(
+                    f"{where}: {self.names[column]} is infinite at {self.time_name} = {times[row]:g}; "
+                    "write NaN where it was not observed"
+                )
+        if self.signal is not None and not self.signal.shared and len(self.signal.u) != len(t):
+            raise ValueError(f"there are {len(t)} trajectories, but control inputs for {len(self.signal.u)}")
+
+    d = property(lambda self: len(self.names), doc="Number of states.")
+    n_observed = property(lambda self: sum(int((~np.isnan(y)).sum()) for y in self.y), doc="Observed numbers.")
+
+    def __len__(self):
+        return len(self.t)
+
+    @cached_property
+    def lengths(self):
+        """How many times each trajectory has."""
+        return tuple(len(times) for times in self.t)
+
+    @property
+    def never_observed(self):
+        """Names of states without any observation."""
+        return [name for j, name in enumerate(self.names) if all(np.isnan(y[:, j]).all() for y in self.y)]
+
+    def take(self, which):
+        """Some of the trajectories."""
+        which = [int(i) for i in which]
+        t, y, ids = (tuple(values[i] for i in which) for values in (self.t, self.y, self.ids))
+        signal = None if self.signal is None else self.signal.take(which)
+        return Trajectories(t, y, self.names, self.time_name, ids, signal)
+
+    def rows(self, start=None, stop=None):
+        """The same trajectories with the times of index start:stop only."""
+        cut = slice(start, stop)
+        return Trajectories(
+            tuple(t[cut] for t in self.t),
+            tuple(y[cut] for y in self.y),
+            self.names,
+            self.time_name,
+            self.ids,
+            self.signal,
+        )
+
+    @classmethod
+    def from_arrays(cls, t, Y, names=None, time_name="t", u=None):
+        """From arrays.
+
+        Parameters
+        ----------
+        t : (T,) array, or a list of (T_i,) arrays
+            Times; one array is shared by all trajectories.
+        Y : (T,), (T, d) or (B, T, d) array, or a list of (T_i,) or (T_i, d) arrays
+            States; NaN: not observed.
+        names : sequence of str, optional
+            Of the states; default y1, y2, ...
+        u : array, list, tuple or Signal, optional
+            Control inputs, see `pynode.NeuralODE.fit`.
+
+        Returns
+        -------
+        Trajectories
+        """
+        ys = _states(Y)
+        d = ys[0].shape[1]
+        if isinstance(t, (list, tuple)) and len(t) and np.ndim(t[0]) == 1:
+            ts = [real_array("t", times, np.float64) for times in t]
+        else:
+            t = real_array("t", t, np.float64)
+            ts = list(t) if t.ndim == 2 else [t] * len(ys)
+        if len(ts) != len(ys):
+            raise ValueError(f"t has the times of {len(ts)} trajectories, Y has {len(ys)}")
+        names = tuple(f"y{j + 1}" for j in range(d)) if names is None else tuple(map(str, names))
+        if len(names) != d or len(set(names)) != d:
+            raise ValueError(f"names must be {d} different names, one for each state; got {names}")
+        for i, (times, states) in enumerate(zip(ts, ys, strict=True)):
+            if times.ndim != 1 or len(times) != len(states):
+                raise ValueError(
+                    f"trajectory {i}: t has shape {times.shape}, so Y must have {times.size} rows; it has {len(states)}"
+                )
+        return cls(tuple(ts), tuple(ys), names, time_name, signal=as_control(u, None, ts))
+
+    @classmethod
+    def from_frame(cls, frame, time, state, id=None, input=None):
+        """From a data frame (pandas or alike) in long form: a row a time, a column a state.
+
+        Parameters
+        ----------
+        frame : pandas.DataFrame
+        time : str
+            The column of times.
+        state : str or sequence of str
+            The columns of states; NaN: not observed.
+        id : str, optional
+            The column that tells which trajectory a row belongs to.
+        input : str or sequence of str, optional
+            Columns of control inputs, known in every row.
+
+        Returns
+        -------
+        Trajectories
+        """
+        state, input = column_names(time, state, id, input, list(frame.columns), "the table")
+        times, *columns = (_numbers_of_column(frame, name) for name in (time, *state, *input))
+        ids = None if id is None else list(frame[id])
+        return grouped_rows(times, np.stack(columns, axis=1), ids, state, input, time, id, "the table", "row", 0)
+
+
+def _numbers_of_column(frame, name):
+    try:
+        return np.asarray(frame[name].to_numpy(dtype=np.float64, na_value=np.nan))
+    except (TypeError, ValueError):
+        raise TableError(
+            f"column {name!r} of the table holds {frame[name].dtype}, not numbers "
+            "(dates: subtract the first one and convert to days)"
+        ) from None
+
+
+def column_names(time, state, id, input, columns, where):
+    """`state` and `input` as tuples, after checking that all columns are there, once each."""
+    state = (state,) if isinstance(state, str) else tuple(state)
+    input = () if input is None else (input,) if isinstance(input, str) else tuple(input)
+    if not state:
+        raise TableError("name at least one column of states")
+    wanted = [time, *state, *input, *([] if id is None else [id])]
+    for name in wanted:
+        if columns.count(name) != 1:
+            how = "no column" if name not in columns else "more than one column"
+            raise TableError(f"{where} has {how} {name!r}; its columns are {', '.join(map(str, columns))}")
+        if wanted.count(name) > 1:
+            raise TableError(f"column {name!r} is named twice: time, id and each state need columns of their own")
+    return state, input
+
+
+def grouped_rows(times, columns, ids, names, input_names, time_name, id_name, where, unit, numbers):
+    """Rows in long form as Trajectories: split by id (in order of appearance), sorted by time."""
+    if len(times) == 0:
+        raise TableError(f"{where} has a header but no rows")
+    states, inputs = columns[:, : len(names)], columns[:, len(names) :]
+    number = (lambda i: numbers[i]) if unit == "line" else (lambda i: i)
+    bad = np.flatnonzero(~np.isfinite(times))
+    if bad.size:
+        raise TableError(f"{where}, {unit} {number(bad[0])}: the time {time_name!r} is missing or infinite")
+    unknown = np.argwhere(~np.isfinite(inputs))
+    if unknown.size:
+        row, column = unknown[0]
+        raise TableError(f"{where}, {unit} {number(row)}: the control input {input_names[column]!r} is missing or infinite")
+    groups: dict = {None: np.arange(len(times))}
+    if ids is not None:
+        groups = {}
+        for i, name in enumerate(ids):
+            groups.setdefault(name, []).append(i)
+    ts, ys, us = [], [], []
+    for name, rows in groups.items():
+        rows = np.asarray(rows)
+        rows = rows[np.argsort(times[rows], kind="stable")]
+        same = np.flatnonzero(np.diff(times[rows]) == 0)
+        if same.size:
+            a, b = sorted(rows[[same[0], same[0] + 1]])
+            help_ = (
+                "name the column that tells trajectories apart (id)"
+                if id_name is None
+                else f"both belong to {id_name} {name!r}"
+            )
+            raise TableError(
+                f"{where}, {unit}s {number(a)} and {number(b)} have the same time {time_name} = {times[a]:g}: {help_}"
+            )
+        ts.append(times[rows])
+        ys.append(states[rows])
+        us.append(inputs[rows])
+    try:
+        signal = as_control(us, None, ts) if input_names else None
+        return Trajectories(tuple(ts), tuple(ys), names, time_name, () if ids is None else tuple(groups), signal)
+    except ValueError as error:
+        raise TableError(f"{where}: {error}") from None
+
+
+def _check_times(t, where, name):
+    if not np.isfinite(t).all():
+        raise ValueError(f"{where}: {name} must be finite")
+    back = np.flatnonzero(np.diff(t) <= 0)
+    if back.size:
+        i = back[0]
+        raise ValueError(f"{where}: {name} must increase strictly, but index {i} has {t[i]:g} and {i + 1} has {t[i + 1]:g}")
+
+
+def _states(Y):
+    """Y as a list of (T_i, d) arrays."""
+    if (
+        isinstance(Y, (list, tuple))
+        and len(Y)
+        and np.ndim(Y[0]) >= 1
+        and not (isinstance(Y[0], (list, tuple)) and np.ndim(Y[0]) == 1)
+    ):
+        ys = [real_array("Y", y, np.float64) for y in Y]
+        ys = [y[:, None] if y.ndim == 1 else y for y in ys]
+    else:
+        Y = real_array("Y", Y, np.float64)
+        if Y.ndim not in (1, 2, 3):
+            raise ValueError(f"Y must have shape (T,), (T, d) or (B, T, d), or be a list of arrays; got {Y.shape}")
+        ys = list(Y) if Y.ndim == 3 else [Y if Y.ndim == 2 else Y[:, None]]
+    if not ys:
+        raise ValueError("Y holds no trajectories")
+    for i, y in enumerate(ys):
+        if y.ndim != 2 or y.shape[1] != ys[0].shape[1] or y.shape[1] == 0:
+            raise ValueError(f"trajectory {i} of Y has shape {y.shape}; all must be (T_i, d) with one d >= 1")
+    return ys

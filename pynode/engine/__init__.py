@@ -1,0 +1,1 @@
+"""One solve, its gradients and its sensitivities: from checked arguments to results."""

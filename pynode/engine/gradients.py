@@ -1,0 +1,184 @@
+"""Gradients through a solve: `loss_and_grad`, `Objective`, and what `Solution.vjp` needs.
+
+A gradient method is one row of `ADJOINTS`: a function
+(setup, theta, seed, wanted, memory) -> (raw results of the core, g_theta, g_y0, g_t, g_coef),
+the gradients of the sum of the loss. seed is dL/dy (rows, d); where a loss is built in it is None for the core's own
+methods, and for the others the `Objective`, whose `seed` gives it.
+"""
+
+import warnings
+from dataclasses import dataclass, replace
+
+import numpy as np
+
+from pynode.engine.continuous import backsolve, interpolating
+from pynode.engine.options import as_memory
+from pynode.engine.problem import PreparedSolve
+from pynode.errors import OK, SolveWarning
+from pynode.fields.system import System
+
+WRT = ("theta", "y0", "t", "inputs", "data", "target")
+
+
+REVERSIBLE_COUPLING = 0.99
+
+
+@dataclass(frozen=True)
+class Gradients:
+    """Gradients of a scalar; None where not asked for.
+
+    Attributes
+    ----------
+    theta : (n_params,)
+    y0 : (d,) or (B, d)
+    t : like t, one value a saved time (for t shared by a batch: summed over the samples)
+        The grid of steps counts as frozen but for its first and last time and the times that steps land on.
+    inputs : like the values u of the inputs
+    data, target : like the data of the jumps and the target of a loss program
+    """
+
+    theta: np.ndarray | None = None
+    y0: np.ndarray | None = None
+    t: object = None
+    inputs: object = None
+    data: object = None
+    target: object = None
+
+
+# ---------------------------------------------------------------------------------------------------------------------
+# Gradient methods
+# ---------------------------------------------------------------------------------------------------------------------
+
+
+def _exact(kind):
+    """The core's own reverse pass; seed is None (the problem has a loss) or the cotangent rows."""
+
+    def run(setup, theta, seed, wanted, memory, **data):
+        raw = setup.run(
+            theta,
+            **data,
+            g_y=seed,
+            gradient=kind,
+            wrt_y0="y0" in wanted,
+            wrt_t="t" in wanted,
+            wrt_inputs="inputs" in wanted,
+            wrt_data="data" in wanted,
+            wrt_target="target" in wanted,
+            memory=memory,
+        )
+        if kind == "reversible":
+            _check_reconstruction(raw, setup.options.coupling, setup.dtype)
+        return raw, raw["g_theta"], raw.get("g_y0"), raw.get("g_t"), raw.get("g_coef")
+
+    return run
+
+
+ADJOINTS = {
+    "discrete": _exact("discrete"),
+    "reversible": _exact("reversible"),
+    "backsolve": backsolve,
+    "interpolating": interpolating,
+}
+
+
+def _check_reconstruction(raw, coupling, dtype):
+    """Going back multiplies rounding by 1 / coupling at every step."""
+    steps = int(raw["accepted"].max(initial=0))
+    lost = np.log10(np.finfo(dtype).eps) - steps * np.log10(coupling)
+    if lost > -6:
+        better = 10 ** (-(-7 - np.log10(np.finfo(dtype).eps)) / max(steps, 1))
+        warnings.warn(
+            f"adjoint='reversible' with coupling={coupling:g} over {steps} steps enlarges rounding to about 1e{lost:+.0f} "
+            f"of the state: the gradient is not to be trusted; take coupling={better:.6f} or closer to 1, fewer steps, "
+            "or adjoint='discrete'",
+            SolveWarning,
+            stacklevel=5,
+        )
+
+
+def check_adjoint(adjoint, options, memory, f, program=False):
+    """The options with which this gradient method solves; `program`: the loss is one."""
+    jumps = isinstance(f, System) and f.jump is not None
+    if not isinstance(adjoint, str) or adjoint not in ADJOINTS:
+        raise ValueError(f"adjoint={adjoint!r} is not one of {', '.join(ADJOINTS)}")
+    if memory and adjoint != "discrete":
+        raise ValueError(f"memory= limits the tape of adjoint='discrete'; adjoint={adjoint!r} has none")
+    if adjoint in ("backsolve", "interpolating") and isinstance(f, System):
+        raise ValueError(f"adjoint={adjoint!r} is for fields; a System has 'discrete' (and 'reversible' if nothing jumps)")
+    if adjoint == "reversible" and jumps:
+        raise ValueError("adjoint='reversible': the scheme cannot go back through jumps; use adjoint='discrete'")
+    if f.callbacks and adjoint in ("backsolve", "interpolating"):
+        raise ValueError(
+            f"adjoint={adjoint!r} needs a field that was traced (pynode.field, pynode.mlp): a callback field has "
+            "'discrete' and 'reversible'"
+        )
+    if options.partitioned and adjoint != "discrete":
+        raise ValueError(
+            f"method={options.method!r} has the exact gradient of its steps only: take adjoint='discrete', not {adjoint!r}"
+        )
+    if adjoint == "reversible":
+        return options if options.coupling > 0 else replace(options, coupling=REVERSIBLE_COUPLING)
+    if options.coupling > 0:
+        raise ValueError(f"a solve with coupling={options.coupling:g} (the reversible scheme) needs adjoint='reversible'")
+    return options
+
+
+def check_wrt(wrt, f, program=False):
+    if not isinstance(wrt, (str, tuple, list, set, frozenset)):
+        raise TypeError(f"wrt={wrt!r} must be a tuple out of {', '.join(WRT)}")
+    wrt = (wrt,) if isinstance(wrt, str) else tuple(wrt)
+    unknown = [name for name in wrt if name not in WRT]
+    if unknown:
+        raise ValueError(f"wrt={unknown[0]!r} is not one of {', '.join(WRT)}")
+    if "inputs" in wrt and not f.inputs:
+        raise ValueError("wrt='inputs': the field has no inputs")
+    if "data" in wrt and not (isinstance(f, System) and f.n_data):
+        raise ValueError("wrt='data': there is no jump that takes data (pynode.System(field, jump=...))")
+    if "target" in wrt and not program:
+        raise ValueError("wrt='target': only a loss program (loss='program') has a gradient with respect to its target")
+    return wrt
+
+
+def shaped_gradients(setup, wanted, raw, grads, scale=1.0):
+    """Raw gradients (rows, coefficients) in the user's shapes, times scale."""
+    (theta, y0, t, coef), batch, out = grads, setup.batch, {}
+    for name in {"data", "target"} & set(wanted):
+        out[name] = batch.unflatten(raw[f"g_{name}"] * scale)
+    if "theta" in wanted:
+        out["theta"] = theta * scale
+    if "y0" in wanted:
+        out["y0"] = y0[0] * scale if batch.kind == "single" else y0 * scale
+    if "t" in wanted:
+        t = batch.unflatten(t * scale)
+        out["t"] = t.sum(axis=0) if batch.kind == "shared" else t
+    if "inputs" in wanted:
+        out["inputs"] = scaled(setup.signal.pull(coef), scale)
+    return out
+
+
+def scaled(x, scale):
+    return [v * scale for v in x] if isinstance(x, list) else x * scale
+
+
+def solution_vjp(solution, dy, wrt, adjoint, memory):
+    """See `Solution.vjp`."""
+    old, f = solution._setup, solution.field
+    wanted = check_wrt(wrt, f)
+    adjoint = adjoint or ("reversible" if old.options.coupling > 0 else "discrete")
+    options = check_adjoint(adjoint, old.options, memory, f)
+    if options.coupling != old.options.coupling:
+        raise ValueError("adjoint='reversible' needs a solution of the reversible scheme: solve(..., coupling=0.99)")
+    seed = solution._batch.flatten("dy", dy, old.dtype)
+    if not np.isfinite(seed).all():
+        raise ValueError("dy must be finite; give 0 where the loss does not depend on an entry")
+    setup = PreparedSolve(f, solution._batch, options, gradient=True, own_inputs="inputs" in wanted, data=old.data)
+    raw, *grads = ADJOINTS[adjoint](setup, solution.theta, seed, wanted, as_memory(memory))
+    lost = int(((raw["status"] != OK) & (solution._raw["status"] == OK)).sum())
+    if lost:
+        warnings.warn(
+            f"{lost} samples could not be solved backwards and add nothing to this gradient; adjoint='discrete' "
+            "has no such limit",
+            SolveWarning,
+            stacklevel=3,
+        )
+    return Gradients(**shaped_gradients(setup, wanted, raw, grads))

@@ -1,0 +1,164 @@
+"""The keywords that say how to solve: method, tolerances, steps, memory; `Options`."""
+
+import math
+from dataclasses import dataclass
+
+import numpy as np
+
+from pynode import _core
+from pynode.data.arrays import as_integer, as_positive, real_array
+
+MAX_STEPS = 100_000
+
+
+def tolerances(rtol, atol, d):
+    """Keywords rtol and atol (d,) of the core."""
+    rtol = as_positive("rtol", rtol, zero=True)
+    if rtol >= 1:
+        raise ValueError(f"rtol={rtol:g} asks for no correct digit: it must be below 1")
+    if type(atol) is float and 0 < atol < math.inf:  # as a rule
+        return {"rtol": rtol, "atol": np.full(d, atol)}
+    a = real_array("atol", atol, np.float64)
+    if a.shape not in ((), (d,)):
+        raise ValueError(f"atol has shape {a.shape}: give one number or one for each of the {d} state components")
+    if not np.isfinite(a).all() or (a < 0).any():
+        raise ValueError(f"atol={atol!r} must be finite and not negative")
+    if rtol == 0 and (a == 0).any():
+        raise ValueError("rtol and atol must not both be 0")
+    return {"rtol": rtol, "atol": np.broadcast_to(a, (d,)).copy()}
+
+
+def as_memory(memory):
+    """Bytes: None, an int, or a string such as "64MB"."""
+    if memory is None:
+        return 0
+    if isinstance(memory, str):
+        text, units = (
+            memory.strip().upper(),
+            {"KB": 1e3, "MB": 1e6, "GB": 1e9, "KIB": 2**10, "MIB": 2**20, "GIB": 2**30, "B": 1},
+        )
+        for unit, factor in units.items():
+            if text.endswith(unit):
+                try:
+                    value = float(text[: -len(unit)]) * factor
+                except ValueError:
+                    break
+                if value > 0:
+                    return int(min(max(value, 1), 2**62))
+                break
+        raise ValueError(f"memory={memory!r}: give a positive number of bytes, or a string such as '64MB'")
+    try:
+        return as_integer("memory", memory, 1)
+    except (TypeError, ValueError) as error:
+        raise type(error)(
+            f"memory={memory!r} must be a positive number of bytes, a string such as '64MB', or None"
+        ) from None
+
+
+METHODS = {row["name"]: row for row in _core.tableaus()}
+"""name -> the method's tableau: order, stages, coefficients (the rows of csrc/tableau.c)."""
+
+
+MAX_FIXED = 1e10
+"""So many fixed steps are taken for a mistake."""
+
+
+@dataclass(frozen=True)
+class Options:
+    """The keywords that say how to solve; see `solve`."""
+
+    method: str = "dopri5"
+    rtol: float = 1e-6
+    atol: float = 1e-8
+    step: float | None = None
+    save: str = "interpolate"
+    inputs: object = None
+    max_steps: int | None = None
+    first_step: float | None = None
+    max_step: float | None = None
+    grid: object = None
+    coupling: float = 0.0
+    threads: int = 0
+
+    def __post_init__(self):
+        if not isinstance(self.method, str) or self.method not in METHODS:
+            raise ValueError(f"method={self.method!r} is not one of {', '.join(METHODS)}")
+        coupling = as_positive("coupling", self.coupling, zero=True)
+        if coupling > 1:
+            raise ValueError(f"coupling={coupling:g} must be between 0 and 1 (0: the plain method)")
+        if self.save not in ("interpolate", "land"):
+            raise ValueError(f"save={self.save!r} must be 'interpolate' or 'land'")
+
+    @classmethod
+    def of(cls, caller, options):
+        """From the keywords of a function."""
+        unknown = [name for name in options if name not in cls.__dataclass_fields__]
+        if unknown:
+            raise TypeError(
+                f"{caller}() got an unexpected keyword argument {unknown[0]!r}; the options of the solve are "
+                f"{', '.join(cls.__dataclass_fields__)}"
+            )
+        return cls(**options)
+
+    @property
+    def partitioned(self):
+        """Whether the method treats the halves (q, v) of the state differently."""
+        return METHODS[self.method]["second"] is not None
+
+    def _check_partitioned(self, d):
+        if d % 2:
+            raise ValueError(f"method={self.method!r} splits the state into halves (q, v): its size must be even, not {d}")
+        if self.coupling > 0:
+            raise ValueError(
+                f"method={self.method!r} has no reversible scheme, coupling must be 0; for a reversible one take 'rk4' or "
+                "another method with one table"
+            )
+
+    def arguments(self, d):
+        """Keywords of `_core.Problem` but for data."""
+        if self.partitioned:
+            self._check_partitioned(d)
+        fixed = self.step is not None or self.grid is not None
+        if not fixed and METHODS[self.method]["error_order"] == 0:
+            adaptive = [name for name, row in METHODS.items() if row["error_order"]]
+            raise ValueError(
+                f"method={self.method!r} has no error estimate: give step=, or take one of {', '.join(adaptive)}"
+            )
+        if self.step is not None and self.grid is not None:
+            raise ValueError("step and grid both prescribe the steps: give one of them")
+        keys = {
+            "method": self.method,
+            "land": self.save == "land" or self.coupling > 0,
+            "adaptive": not fixed,
+            "threads": as_integer("threads", self.threads or 0, 0, 4096),
+            "max_steps": self._max_steps(fixed),
+        }
+        keys |= tolerances(self.rtol, self.atol, d)
+        if fixed:
+            clash = [n for n in ("first_step", "max_step") if getattr(self, n) is not None]
+            if clash:
+                raise ValueError(f"{clash[0]} belongs to adaptive steps; it has no meaning with step= or grid=")
+        for name in ("step", "first_step", "max_step"):
+            if getattr(self, name) is not None:
+                keys[name] = as_positive(name, getattr(self, name))
+        order = METHODS[self.method]["error_order"]
+        return keys | {"coupling": float(self.coupling), "beta": 0.2 if order else 0.0}
+
+    def _max_steps(self, fixed):
+        if self.max_steps is None:
+            return 2**62 if fixed else MAX_STEPS
+        return as_integer("max_steps", self.max_steps, 1)
+
+    def check_span(self, batch):
+        """A fixed step that would never get there is refused, unless max_steps says that it is meant."""
+        if self.step is None or self.max_steps is not None or not batch.t.size:
+            return
+        longest = float(batch.t.max() - batch.t.min())
+        if longest > MAX_FIXED * float(self.step):
+            spans = batch.spans()
+            longest = float((spans[:, 1] - spans[:, 0]).max(initial=0.0))
+        if longest > MAX_FIXED * float(self.step):
+            raise ValueError(
+                f"step={self.step!r} makes {longest / float(self.step):.1g} steps on an interval of length "
+                f"{longest:g}: take a larger one (or give max_steps= if it is meant)"
+            )

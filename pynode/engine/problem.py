@@ -1,0 +1,162 @@
+"""From a batch, a field or a system and options to a problem of the core, checked once; `PreparedSolve`."""
+
+import numpy as np
+
+from pynode import _core
+from pynode.data.arrays import real_array
+from pynode.data.signal import as_signal
+from pynode.fields.system import System
+
+
+def rows_of(name, x, k, batch, part):
+    """The data of a jump or a loss as (rows, k): finite, or left out (NaN in the first entry); None where k is 0."""
+    if k == 0:
+        if x is not None:
+            raise ValueError(f"{name} is given, but {part} takes none (inputs=0)")
+        return None
+    if x is None:
+        raise ValueError(f"{name} is missing: {part} takes a row of {k} numbers at each save time")
+    x = batch.flatten(name, x, batch.y0.dtype, k)
+    bad = ~np.isfinite(x)
+    bad[np.isnan(x[:, 0])] = False
+    if bad.any():
+        row, entry = (int(i) for i in np.argwhere(bad)[0])
+        raise ValueError(
+            f"{name}: row {row} has {x[row, entry]} in entry {entry}, and {x[row, 0]:g} in its first; NaN there leaves the "
+            "whole row out, other entries must be finite: give a mask as further entries, and any number where it is 0"
+        )
+    return x
+
+
+def core_parts(system, batch, data, gradient):
+    """Keywords of `_core.Problem` for the parts of a system beside its field, the loss not yet in use."""
+    jump, loss, keys = system.jump, system.loss, {}
+    if jump is None:
+        if data is not None:
+            raise ValueError("data= is given, but the system has no jump that takes it")
+    else:
+        keys = {"jump": jump.program.core, "jump_data": rows_of("data", data, jump.inputs, batch, "the jump")}
+    if loss is not None:
+        keys["loss_program"] = loss.program.core
+    if gradient:
+        keys |= {"jump_reverse": None if jump is None else jump.vjp_program.core}
+        keys |= {"loss_reverse": None if loss is None else loss.vjp_program.core}
+    return keys
+
+
+def jumping_rows(system, batch, keys):
+    """(rows,) which rows jump, from the keywords of `core_parts`; None where nothing can."""
+    if "jump" not in keys:
+        return None
+    x = keys["jump_data"]
+    return np.ones(batch.rows, bool) if x is None else ~np.isnan(x[:, 0])
+
+
+def _grid_arguments(grid, batch, lands):
+    """Prescribed steps: one array of step ends (first = initial time) for all samples, or a list of one for each. Times
+    where `lands` (rows,) must be among them."""
+    if not len(batch.y0):
+        grid = np.zeros(1)
+    each = isinstance(grid, (list, tuple)) and len(grid) > 0 and np.ndim(grid[0]) == 1
+    grids = [real_array(f"grid[{i}]" if each else "grid", g, np.float64) for i, g in enumerate(grid if each else [grid])]
+    n = len(batch.y0)
+    if each and len(grids) != n:
+        raise ValueError(f"grid holds {len(grids)} arrays for {n} samples: give one for each, or one for all")
+    for i, g in enumerate(grids):
+        if g.ndim != 1 or g.size == 0:
+            raise ValueError(f"grid[{i}] has shape {g.shape}; it must be a 1-d array of step ends")
+    length = np.array([g.size for g in grids], dtype=np.int64)
+    start = np.concatenate([[0], np.cumsum(length)[:-1]]).astype(np.int64)
+    for i in range(n) if lands.any() else ():
+        t = batch.t[batch.start[i] : batch.start[i] + batch.length[i]]
+        _check_lands(i, grids[i if each else 0], t[lands[batch.row[i] : batch.row[i] + batch.length[i]]])
+    if not each:
+        start, length = np.repeat(start, n), np.repeat(length, n)
+    return {"grid": np.concatenate(grids), "grid_start": start, "grid_len": length}
+
+
+def _check_grid_knots(keys, batch):
+    """An input's polynomial changes at its knots: a prescribed step must not reach across one."""
+    if "knot" not in keys:
+        return
+    for i, (low, high) in enumerate(batch.spans()):
+        knot = keys["knot"][keys["knot_start"][i] : keys["knot_start"][i] + keys["knot_len"][i]][1:-1]
+        knot = knot[(knot > low) & (knot < high)]
+        grid = keys["grid"][keys["grid_start"][i] : keys["grid_start"][i] + keys["grid_len"][i]]
+        missing = knot[~np.isin(knot, grid)]
+        if len(missing):
+            raise ValueError(
+                f"grid[{i}] steps over t = {missing[0]:g}, a knot of the inputs: the grid must contain the "
+                "knots inside the interval"
+            )
+
+
+def _check_lands(i, grid, t):
+    """The core's notion of the same time is four units in the last place."""
+    if not len(t):
+        return
+    grid, t = (grid, t) if grid[0] <= grid[-1] else (-grid, -t)
+    after = np.clip(np.searchsorted(grid, t), 1, max(len(grid) - 1, 1))
+    gap = np.minimum(np.abs(grid[after - 1] - t), np.abs(grid[np.minimum(after, len(grid) - 1)] - t))
+    if (gap > 8.8e-16 * np.abs(t)).any():
+        at = abs(t[np.argmax(gap)])
+        raise ValueError(
+            f"save='land', jumps and the reversible scheme need every time among the grid's: sample {i}, |t| = {at:g} is not"
+        )
+
+
+class PreparedSolve:
+    """A batch, a field or a system, and options, checked and handed to the core once.
+
+    Attributes
+    ----------
+    field, batch, options, data : what came in
+    problem : _core.Problem
+    signal, pieces : the inputs, or None
+    jumps : (rows,) bool array, which times have a jump, or None
+    shape : that of the batch
+    """
+
+    def __init__(self, f, batch, options, *, gradient=False, own_inputs=False, data=None, **extra):
+        self.field, self.batch, self.options, self.dtype, self.data = f, batch, options, batch.y0.dtype, data
+        self.signal, self.pieces = as_signal(options.inputs, f.inputs), None
+        keys = options.arguments(f.d)
+        if isinstance(f, System):
+            keys |= core_parts(f, batch, data, gradient)
+        elif data is not None:
+            raise ValueError(f"data= is for the jumps of a System; {f.name} is a field")
+        self.jumps = jumping_rows(f, batch, keys)
+        if self.jumps is not None and options.coupling > 0:
+            raise ValueError(f"coupling={options.coupling:g}: the reversible scheme cannot go back through jumps")
+        options.check_span(batch)
+        if self.signal is not None:
+            self.pieces = self.signal.pieces(len(batch.y0), self.dtype, batch.spans(), own=own_inputs)
+            keys |= self.pieces.arguments()
+        if options.grid is not None:
+            keys |= _grid_arguments(options.grid, batch, self.lands)
+            _check_grid_knots(keys, batch)
+        reverse = f.vjp_program.core if gradient else None
+        self.problem = _core.Problem(
+            f.program.core,
+            reverse,
+            y0=batch.y0,
+            t=batch.t,
+            t_start=batch.start,
+            t_len=batch.length,
+            row=batch.row,
+            **(keys | extra),
+        )
+        self.backend, self.single = "callback" if f.callbacks else None, batch.kind == "single"
+        self.shape = batch.shape
+
+    @property
+    def lands(self):
+        """(rows,) which times steps must end at, besides the first and the last of each sample."""
+        if self.options.save == "land" or self.options.coupling > 0:
+            return np.ones(self.batch.rows, bool)
+        return np.zeros(self.batch.rows, bool) if self.jumps is None else self.jumps
+
+    def run(self, theta, **keys):
+        """One solve: the results of `_core.Problem.run`; theta is an array of the batch's dtype."""
+        callback = self.field.bind_callbacks(theta.astype(np.float64)) if self.field.callbacks else None
+        return self.problem.run(theta, callback=callback, **keys)

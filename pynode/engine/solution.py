@@ -1,0 +1,236 @@
+"""What a solve returns: `Solution`, `Stats`, and what is said of samples that failed."""
+
+import warnings
+from dataclasses import dataclass, replace
+from functools import cached_property
+from itertools import pairwise
+from typing import Any
+
+import numpy as np
+
+from pynode import _core
+from pynode.data.arrays import real_array
+from pynode.engine.gradients import solution_vjp
+from pynode.engine.problem import PreparedSolve
+from pynode.errors import MESSAGES, OK, STATUS, SolveError, SolveWarning
+
+FAILURES = ("warn", "raise", "ignore")
+
+
+@dataclass(frozen=True)
+class Stats:
+    """What a solve cost, per sample.
+
+    Attributes
+    ----------
+    nfe, accepted, rejected : (B,) int64 arrays (integers for one sample)
+        Evaluations of the field, accepted steps, rejected attempts.
+    backend : str
+        The instruction set of the C core, or "callback" where Python evaluates the field (slow).
+    """
+
+    nfe: np.ndarray | int
+    accepted: np.ndarray | int
+    rejected: np.ndarray | int
+    backend: str
+
+
+class Result:
+    """What does not change after it was made; attributes may be made when they are first asked for."""
+
+    def __setattr__(self, name, value):
+        raise AttributeError(f"a {type(self).__name__} cannot be changed")
+
+
+class Solution(Result):
+    """The result of `solve`.
+
+    Attributes
+    ----------
+    t : the times, as given
+    y : (T, d), (B, T, d), or a list of (T_i, d)
+        States at the times (after the jumps of a System there); NaN after a failure.
+    status : int or (B,) int32 array
+        0 is ok; names in `pynode.STATUS`.
+    stats : Stats
+    field : Field or System
+    theta : (n_params,) array
+    """
+
+    theta: np.ndarray
+    y: Any
+    _setup: PreparedSolve
+    _raw: _core.Results
+    _y0: np.ndarray | None
+    _t: np.ndarray | None
+
+    def __init__(self, setup, theta, raw, y0=None, t=None):
+        """y0 and t: where they are not those of the setup's batch, but of the same shapes."""
+        values, rows, shape = self.__dict__, raw["y"], setup.shape
+        values["y"] = rows.reshape(shape) if shape else setup.batch.unflatten(rows)
+        values["theta"], values["_setup"], values["_raw"] = theta, setup, raw
+        values["_y0"], values["_t"] = y0, t
+
+    @cached_property
+    def _batch(self):
+        batch = self._setup.batch
+        return batch if self._y0 is None else replace(batch, y0=self._y0.reshape(batch.y0.shape), t=self._t)
+
+    @cached_property
+    def t(self):
+        return self._batch.times()
+
+    @cached_property
+    def status(self):
+        status = self._raw["status"]
+        return int(status[0]) if self._setup.single else status
+
+    @cached_property
+    def stats(self):
+        values: list = [self._raw[name] for name in ("nfe", "accepted", "rejected")]
+        nfe, accepted, rejected = [int(v[0]) for v in values] if self._setup.single else values
+        return Stats(nfe, accepted, rejected, self._setup.backend or self._raw["isa"])
+
+    @property
+    def field(self):
+        return self._setup.field
+
+    def __repr__(self):
+        shape = self.y.shape if isinstance(self.y, np.ndarray) else [y.shape for y in self.y]
+        return f"<Solution of {self.field.name}: y {shape}, {self.message()}>"
+
+    @property
+    def ok(self):
+        """Whether every sample reached its last time."""
+        return self._raw["failed"] == 0
+
+    @property
+    def y_before(self):
+        """States before the jumps of a System, in the shape of y."""
+        if "y_before" not in self._raw:
+            raise ValueError("y_before is the state before a jump, but there was none: solve a System with jump=")
+        return self._setup.batch.unflatten(self._raw["y_before"])
+
+    @property
+    def steps(self):
+        """Ends of the accepted steps, first = initial time: an array for one sample, else a list (needs steps=True)."""
+        if "steps" not in self._raw:
+            raise ValueError("the steps were not kept: solve(..., steps=True) or dense=True keeps them")
+        grids = self._grids
+        return grids[0] if self._setup.single else grids
+
+    @cached_property
+    def _grids(self):
+        record, offset = self._raw["steps"]
+        batch = self._batch
+        grids = []
+        for i, (a, b) in enumerate(pairwise(offset)):
+            first = batch.t[batch.start[i]]
+            if b == a:
+                grids.append(np.array([first]))
+                continue
+            last, end = batch.t[batch.start[i] + batch.length[i] - 1], record[b - 1, 0] + record[b - 1, 1]
+            end = (
+                last if abs(end - last) <= 4.5e-16 * max(abs(end), abs(last), abs(record[b - 1, 0])) else end
+            )  # t + (last - t)
+            grids.append(np.concatenate([[first], record[a + 1 : b, 0], [end]]))
+        return grids
+
+    def __call__(self, t, sample=None):
+        """The solution between the steps (needs dense=True).
+
+        Parameters
+        ----------
+        t : float or array of times inside the interval that was solved
+        sample : int, optional
+            Which sample of a batch; all of them (a stacked result) if not given.
+
+        Returns
+        -------
+        (..., d) array; for a batch (B, ..., d)
+        """
+        if not self._setup_dense:
+            raise ValueError("the dense output was not kept: solve(..., dense=True) keeps it")
+        if self._setup.single:
+            return self._dense(t, 0)
+        if sample is not None:
+            n = len(self._batch.y0)
+            if not -n <= sample < n:
+                raise IndexError(f"sample={sample} is none of the {n} samples")
+            return self._dense(t, sample % n)
+        if not len(self._batch.y0):
+            return np.zeros((0, *np.shape(t), self.field.d))
+        return np.stack([self._dense(t, i) for i in range(len(self._batch.y0))])
+
+    @property
+    def _setup_dense(self):
+        return "steps" in self._raw and self._raw["steps"][0].shape[1] > 2
+
+    def _dense(self, t, i):
+        record, offset = self._raw["steps"]
+        record, d, t = record[offset[i] : offset[i + 1]], self.field.d, real_array("t", t, np.float64)
+        if not len(record):
+            first = self._batch.t[self._batch.start[i]]
+            if (t != first).any():
+                raise ValueError(f"sample {i} was solved at t = {first:g} only")
+            return np.broadcast_to(self._batch.y0[i], (*t.shape, d)).astype(np.float64)
+        low, high = sorted((record[0, 0], record[-1, 0] + record[-1, 1]))
+        slack = 1e-12 * max(abs(low), abs(high))
+        if t.size and (not (t >= low - slack).all() or not (t <= high + slack).all()):
+            raise ValueError(f"t must lie in the interval that was solved, [{low:g}, {high:g}]")
+        way = 1 if record[0, 1] > 0 else -1
+        at = np.clip(np.searchsorted(way * record[:, 0], way * t, side="right") - 1, 0, len(record) - 1)
+        theta = (t - record[at, 0]) / record[at, 1]
+        coef = record[at, 2:].reshape(*t.shape, -1, d)
+        y = np.zeros((*t.shape, d))
+        for q in range(coef.shape[-2] - 1, -1, -1):
+            y = y * theta[..., None] + coef[..., q, :]
+        return y
+
+    def message(self, sample=None):
+        """What happened, with a hint, in a line."""
+        raw, batch = self._raw, self._batch
+        bad = np.flatnonzero(raw["status"] != OK) if sample is None else [sample]
+        if len(bad) == 0 or raw["status"][bad[0]] == OK:
+            return "ok"
+        i = int(bad[0])
+        status = raw["status"][i]
+        where = f" component {raw['stop_component'][i]}" if raw["stop_component"][i] >= 0 else ""
+        bad_y0 = np.flatnonzero(~np.isfinite(batch.y0[i]))
+        if STATUS[status] == "bad_input" and len(bad_y0):
+            where += f", y0[{'' if self._setup.single else f'{i}, '}{bad_y0[0]}] is {batch.y0[i, bad_y0[0]]}"
+        many = f"{len(bad)} of {len(batch.y0)} samples failed; sample {i}: " if len(batch.y0) > 1 else ""
+        return f"{many}{STATUS[status]} at t = {raw['stop_t'][i]:.6g}{where}: {MESSAGES[status]}"
+
+    def vjp(self, dy, wrt=("theta", "y0"), adjoint=None, memory=None):
+        """Gradients of any loss of yours: vector-Jacobian product with the cotangent dy of y.
+
+        Parameters
+        ----------
+        dy : like y
+            dL/dy at every saved entry.
+        wrt : tuple out of "theta", "y0", "t", "inputs", "data"
+        adjoint : {"discrete", "backsolve", "interpolating", "reversible"}, optional
+            Default "discrete" ("reversible" where the solve was). The solve is run again.
+        memory : int or str, optional
+            Budget of the tape, e.g. "64MB".
+
+        Returns
+        -------
+        Gradients
+        """
+        return solution_vjp(self, dy, wrt, adjoint, memory)
+
+
+def check_errors(errors):
+    """Before the work is done."""
+    if errors not in FAILURES:
+        raise ValueError(f"errors={errors!r} must be one of {', '.join(FAILURES)}")
+
+
+def warn_or_raise(solution, errors, stacklevel=3):
+    """Warn or raise about failed samples."""
+    if errors != "ignore" and not solution.ok:
+        if errors == "raise":
+            raise SolveError(solution.message())
+        warnings.warn(solution.message(), SolveWarning, stacklevel=stacklevel)

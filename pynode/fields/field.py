@@ -1,0 +1,311 @@
+"""Fields: functions f(t, y, theta, u) that are programs."""
+
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any
+
+import numpy as np
+
+from pynode.data.arrays import real_array
+from pynode.fields import constraints, parameters
+from pynode.fields.parameters import Parameter
+from pynode.programs import derivatives
+from pynode.programs.program import Program
+from pynode.programs.traced import TraceError, trace_of
+
+
+@dataclass(frozen=True, eq=False, repr=False)
+class Field(parameters.Parametric):
+    """A function f(t, y, theta, u) with values of `n_out` numbers; a vector field where n_out == d.
+
+    Made by `mlp`, `field`, `callback_field`; immutable.
+
+    Attributes
+    ----------
+    program : Program
+        Slots t, y, u; one output (docs/program.md).
+    spec : tuple of Parameter
+        Names, shapes, offsets and initial values of the parameters.
+    name : str
+    out_shape : tuple of int
+        Shape of the value for one sample; (n_out,) unless the field is a Jacobian or a scalar.
+    callback : Callback or None
+        The Python functions of a callback field.
+    """
+
+    program: Program
+    spec: tuple = ()
+    name: str = "field"
+    out_shape: Any = None
+    callback: Any = None
+
+    def __post_init__(self):
+        sizes, outputs = self.program.slot_sizes, self.program.output_sizes
+        if len(sizes) != 3 or sizes[0] != 1 or len(outputs) != 1 or outputs[0] is None or len(self.program.n_theta) != 1:
+            raise ValueError(f"not the program of a field (slots t, y, u; one output; one theta): {self.program!r}")
+        if parameters.total(self.spec) != self.n_params:
+            raise ValueError(f"the parameters named have {parameters.total(self.spec)} numbers, the program {self.n_params}")
+        if self.out_shape is None:
+            object.__setattr__(self, "out_shape", (self.n_out,))
+
+    d = property(lambda self: self.program.slot_sizes[1], doc="Size of the state y.")
+    inputs = property(lambda self: self.program.slot_sizes[2], doc="Size of the input signal u.")
+    n_out = property(lambda self: self.program.output_sizes[0], doc="Size of the value.")
+    n_params = property(lambda self: self.program.n_theta[0], doc="Length of theta.")
+
+    @cached_property
+    def time_dependent(self):
+        """Whether the value depends on t."""
+        return self.program.uses_slot(0)
+
+    @property
+    def callbacks(self):
+        """(f, vjp or None) of a callback field, None for a program."""
+        return None if self.callback is None else (self.callback.f, self.callback.vjp)
+
+    @cached_property
+    def plans(self):
+        """See `pynode.plans`."""
+        return {}
+
+    @cached_property
+    def vjp_program(self):
+        """Outputs [f, s^T df/dy, s^T df/dt, s^T df/du]; accumulates s^T df/dtheta (docs/program.md)."""
+        if self.callback is not None:
+            return self.callback.vjp_program()
+        return derivatives.vjp_program(self.program)
+
+    @cached_property
+    def backsolve_program(self):
+        """The continuous adjoint: see `derivatives.backsolve_program`."""
+        return derivatives.backsolve_program(self.program)
+
+    @cached_property
+    def interpolating_program(self):
+        """The continuous adjoint along a stored solution: see `derivatives.interpolating_program`."""
+        return derivatives.interpolating_program(self.program)
+
+    def __call__(self, t, y, theta=None, u=None):
+        """Evaluate.
+
+        Parameters
+        ----------
+        t : float or (B,) array
+        y : (d,) or (B, d) array
+        theta : (n_params,) array or nested dict; may be left out where n_params == 0
+        u : (inputs,) or (B, inputs) array, where the field has inputs
+
+        Returns
+        -------
+        (n_out,) or (B, n_out) array
+            Inside another field (traced arguments): a traced array of shape `out_shape`.
+        """
+        if trace_of(t, y, theta, u) is not None:
+            return self.bind(theta)(t, y, u)
+        theta = parameters.checked_theta(self.spec, theta)
+        callbacks = None if self.callback is None else self.bind_callbacks(theta)
+        (value,), _ = run(self.program, {"t": t, "y": y, "u": u}, [theta], callbacks)
+        return value.reshape((*value.shape[:-1], *self.out_shape))
+
+    def bind(self, theta):
+        """The field with its parameters, for use inside another one."""
+        return BoundField(self, theta)
+
+    def bind_callbacks(self, theta):
+        """What CALL instructions run: call(which, t (n,), y (n, d), u (n, m), seed (n, n_out)) -> (n, size)
+        array, which = 0 for f, 1 for its vjp."""
+        return self.callback.bind(np.asarray(theta, dtype=np.float64))
+
+    def to_dict(self):
+        """Plain data (numbers, strings, lists, arrays) that `from_dict` reads."""
+        if self.callback is not None:
+            raise ValueError(f"{self.name} is a Python callback: it cannot be written to a file, only programs can")
+        return {
+            "name": self.name,
+            "out_shape": list(self.out_shape),
+            "program": self.program.to_dict(),
+            "spec": [[p.name, list(p.shape), p.offset, list(p.init), list(p.constraint)] for p in self.spec],
+        }
+
+    @classmethod
+    def from_dict(cls, data):
+        """Inverse of `to_dict`.
+
+        Raises
+        ------
+        ValueError
+            The program is not valid: the C core checks every index, size and offset.
+        """
+        spec = tuple(
+            Parameter(name, tuple(shape), offset, tuple(init), constraints.valid(*constraint or [("free",)]))
+            for name, shape, offset, init, *constraint in data["spec"]
+        )
+        program = Program.from_dict(data["program"])
+        program.check()
+        return cls(program, spec, data["name"], tuple(data["out_shape"]))
+
+    def __getstate__(self):
+        return {name: value for name, value in self.__dict__.items() if name in self.__dataclass_fields__}
+
+    def __repr__(self):
+        sizes = f"d={self.d}" + (f", n_out={self.n_out}" if self.out_shape != (self.d,) else "")
+        sizes += f", inputs={self.inputs}" if self.inputs else ""
+        names = ", ".join(f"{p.name} {p.shape}" for p in self.spec[:8]) + (", ..." if len(self.spec) > 8 else "")
+        return f"<Field {self.name}: {sizes}, {self.n_params} parameters{': ' + names if names else ''}>"
+
+
+class BoundField:
+    """A field inside a field: its parameters are traced values (or numbers).
+
+    Call it as ``net(y)`` (where it does not depend on t), ``net(t, y)`` or ``net(t, y, u)``.
+    """
+
+    def __init__(self, field, theta):
+        n, theta = field.n_params, theta._vector if isinstance(theta, Parameters) else theta
+        if theta is None and n:
+            raise TraceError(
+                f"{field.name} has {n} parameters: declare it, theta={{'net': {field.name}}}, and call "
+                "th.net(y), or pass theta"
+            )
+        if theta is not None and np.shape(theta) != (n,):
+            raise TraceError(f"{field.name} has {n} parameters, but theta has shape {np.shape(theta)}")
+        self.field, self.theta = field, theta if n else None
+
+    @property
+    def parameters(self):
+        """The parameters by name, as traced arrays."""
+        theta: Any = self.theta
+        return Parameters(parameters.nested(self.field.spec, lambda p: theta[p.offset : p.stop].reshape(p.shape)))
+
+    def point(self, args, u=None):
+        """(t, y, u) from the positional arguments of a call."""
+        f = self.field
+        if not 1 <= len(args) <= 3:
+            raise TraceError(f"{f.name} takes (y), (t, y) or (t, y, u), not {len(args)} arguments")
+        if len(args) == 1 and f.time_dependent:
+            raise TraceError(f"{f.name} depends on t: call it with (t, y)")
+        t, y = (0.0, *args) if len(args) == 1 else args[:2]
+        return t, y, args[2] if len(args) == 3 else u
+
+    def __call__(self, *args, u=None):
+        t, y, u = self.point(args, u)
+        if trace_of(t, y, u, self.theta) is None:
+            return self.field(t, y, self.theta, u)
+        where, (value,) = inlined(self.field.program, {"t": t, "y": y, "u": u}, [self.theta], self.field.name)
+        return where.array(value, self.field.out_shape)
+
+    def __repr__(self):
+        return f"<{self.field!r} inside a trace>"
+
+
+class Parameters:
+    """The parameters of a field while it is traced: th.k, th["k"]; like a dict of traced arrays and
+    fields."""
+
+    def __init__(self, tree, vector=None):
+        super().__setattr__("_vector", vector)  # the whole vector, where one stands behind the names
+        self._tree = {name: Parameters(value) if isinstance(value, dict) else value for name, value in tree.items()}
+
+    def __getattr__(self, name):
+        if name.startswith("__"):
+            raise AttributeError(name)
+        return self[name]
+
+    def __getitem__(self, name):
+        if name not in self._tree:
+            raise TraceError(f"theta has no {name!r}; it has {', '.join(self._tree)}")
+        return self._tree[name]
+
+    def __setattr__(self, name, value):
+        if name != "_tree":
+            raise TraceError("parameters cannot be changed inside a field")
+        super().__setattr__(name, value)
+
+    def __iter__(self):
+        return iter(self._tree)
+
+    def __len__(self):
+        return len(self._tree)
+
+    def keys(self):
+        return self._tree.keys()
+
+    def values(self):
+        return self._tree.values()
+
+    def items(self):
+        return self._tree.items()
+
+    def __repr__(self):
+        return f"Parameters({', '.join(self._tree)})"
+
+
+# ---- Running a program on numbers, and writing it into another one
+
+
+def run(program, values, thetas, callbacks=None):
+    """Evaluate a program for one sample or a batch.
+
+    Parameters
+    ----------
+    program : Program
+    values : dict
+        Name -> value of each slot, in their order: (size,) or (B, size); scalar or (B,) for those of size 1
+        named t, dt.
+    thetas : list of 1-d arrays
+
+    Returns
+    -------
+    outputs : list of (size,) or (B, size) arrays, None for zero
+    grads : list of 1-d arrays, summed over the batch
+    """
+    slots = [_slot(name, value, size) for (name, value), size in zip(values.items(), program.slot_sizes, strict=True)]
+    lengths = {len(x) for x in slots if x.ndim == 2}
+    if len(lengths) > 1:
+        shapes = ", ".join(f"{name} {x.shape}" for name, x in zip(values, slots, strict=True))
+        raise ValueError(f"the arguments have different batch sizes: {shapes}")
+    B = lengths.pop() if lengths else 1
+    single = all(x.ndim == 1 for x in slots)
+    outputs, grads = program.evaluate([np.broadcast_to(x, (B, x.shape[-1])) for x in slots], thetas, callbacks)
+    return [x[0] if single and x is not None else x for x in outputs], grads
+
+
+def _slot(name, value, size):
+    if value is None:
+        if size:
+            raise ValueError(f"{name} is missing: {size} numbers a sample")
+        return np.empty(0)
+    x = real_array(name, value, np.float64)
+    if size == 1 and (x.ndim == 0 or (x.ndim == 1 and name in ("t", "dt") and x.shape != (1,))):
+        x = x[..., None]
+    if x.ndim not in (1, 2) or x.shape[-1] != size:
+        raise ValueError(f"{name} must have shape ({size},) or (B, {size}), not {np.shape(value)}")
+    return x
+
+
+def inlined(program, values, thetas, name="the field"):
+    """Write a program into the one being traced.
+
+    Parameters
+    ----------
+    program : Program
+    values : dict
+        Name -> value of each slot: traced arrays, numbers, lists; None where the size is 0.
+    thetas : list
+        Traced or numbers, None where empty.
+
+    Returns
+    -------
+    Trace, list of registers (None for zero)
+    """
+    where = trace_of(*values.values(), *thetas)
+    slots = []
+    for (slot, value), size in zip(values.items(), program.slot_sizes, strict=True):
+        value = None if value is None else where.lift(value)
+        if size and value is None:
+            raise TraceError(f"{name} needs {slot} ({size} numbers)")
+        if value is not None and value.size != size:
+            raise TraceError(f"{name} takes {slot} of {size} numbers, not of shape {value.shape}")
+        slots.append(None if value is None else value.register)
+    thetas = [None if theta is None else where.lift(theta).register for theta in thetas]
+    return where, where.builder.inline(program, slots, thetas)

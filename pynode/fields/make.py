@@ -1,0 +1,212 @@
+"""Making fields: `mlp`, and `field`, which traces NumPy code."""
+
+import inspect
+from itertools import pairwise
+from typing import Any
+
+import numpy as np
+
+from pynode.fields import constraints, parameters
+from pynode.fields.field import Field, Parameters
+from pynode.fields.parameters import Parameter
+from pynode.programs.functions import ACTIVATIONS
+from pynode.programs.tracing import new_trace, trace
+
+# ---- Making fields
+
+SCALES = {"lecun": lambda m, n: 1.0 / n, "xavier": lambda m, n: 2.0 / (m + n), "he": lambda m, n: 2.0 / n}
+"""Variance of the initial weights of a layer (m outputs, n inputs)."""
+
+
+def mlp(d_in, hidden, d_out=None, activation="tanh", *, time=False, inputs=0, init="lecun", gain=1.0, skip=False):
+    """A multilayer perceptron; the last layer is linear.
+
+    theta is, for each layer, the weights W (out, in) row by row, then the bias b; with `skip`, then A.
+
+    Parameters
+    ----------
+    d_in : int
+        Size of the state.
+    hidden : tuple of int, or int
+        Widths of the hidden layers; may be empty.
+    d_out : int, optional
+        Size of the value; default d_in, which makes it a vector field.
+    activation : str
+        "tanh", "sigmoid", "softplus", "relu", "silu", "gelu", "elu", "leaky_relu", "sin" or "identity".
+    time : bool
+        Append t to the first layer's input.
+    inputs : int
+        Size of the input signal u, appended too.
+    init : {"lecun", "xavier", "he"}
+        Weights are drawn from N(0, gain^2 v), v = 1/in, 2/(in + out), 2/in; biases are 0.
+    gain : float
+    skip : bool
+        Add a linear map A (out, in) of the first layer's input to the value.
+
+    Returns
+    -------
+    Field
+    """
+    if activation not in ACTIVATIONS:
+        raise ValueError(f"activation must be one of {', '.join(ACTIVATIONS)}; not {activation!r}")
+    if init not in SCALES:
+        raise ValueError(f"init must be one of {', '.join(SCALES)}; not {init!r}")
+    d_out = d_in if d_out is None else d_out
+    hidden = (hidden,) if isinstance(hidden, int) else tuple(hidden)
+    widths = [as_count("d_in", d_in) + bool(time) + as_count("inputs", inputs, 0), *hidden, d_out]
+    spec, offset = [], 0
+    for i, (n, m) in enumerate(pairwise(widths)):
+        scale = gain * float(np.sqrt(SCALES[init](as_count("width", m), n)))
+        spec += [
+            Parameter(f"W{i}", (m, n), offset, ("normal", scale)),
+            Parameter(f"b{i}", (m,), offset + m * n, ("value", [0.0] * m)),
+        ]
+        offset = spec[-1].stop
+    layers = list(zip(spec[::2], spec[1::2], strict=True))
+    if skip:
+        n = widths[0]
+        spec.append(Parameter("A", (d_out, n), offset, ("normal", gain * float(np.sqrt(SCALES[init](d_out, n))))))
+        offset = spec[-1].stop
+
+    the_trace = new_trace((1, d_in, inputs), (offset,))
+    theta = the_trace.theta()
+    x: Any = np.concatenate([the_trace.slot(slot) for slot, used in ((1, True), (0, time), (2, inputs)) if used])
+    first = x
+    for W, b in layers:
+        x = theta[W.offset : W.stop].reshape(W.shape) @ x + theta[b.offset : b.stop]
+        x = x if b is layers[-1][1] else ACTIVATIONS[activation](x)
+    if skip:
+        A = spec[-1]
+        x = x + theta[A.offset : A.stop].reshape(A.shape) @ first
+    name = f"mlp({'-'.join(map(str, widths))}, {activation}{', skip' if skip else ''})"
+    return Field(the_trace.builder.finish([x.register]), tuple(spec), name)
+
+
+def field(state, theta=None, *, inputs=0, out=None, init=None, name=None):
+    """Make a field of a Python function: ``@pn.field(state=2, theta={"k": ()})``.
+
+    The function is called once, as ``f(t, y, th)``, with `u` last where there are inputs, without `th`
+    where theta is None. Its NumPy operations become a program; it returns the derivative as an array or a
+    list of components.
+
+    Parameters
+    ----------
+    state : int
+        Size d of the state y.
+    theta : dict, int, tuple or None
+        The parameters. A dict of names: a shape ``()``, ``(3,)``, ``(4, 2)``; a number or an array, which
+        is the initial value; a Field, called in the function as ``th.net(y)`` or ``th.net(t, y)``; any of
+        these but a shape in `pynode.positive`, `pynode.bounded` or `pynode.frozen`; or a dict of the same.
+        An int n or a shape: `th` is one array.
+    inputs : int
+        Size of the input signal u.
+    out : int, optional
+        How many numbers the function returns; default `state`.
+    init : flat vector or nested dict, optional
+        Initial values; default: matrices N(0, 1 / fan_in), other shapes N(0, 0.01).
+    name : str, optional
+        Default: the function's name.
+
+    Returns
+    -------
+    decorator: function -> Field
+
+    Raises
+    ------
+    TraceError
+        The code cannot be traced; the message names the line and what to write instead.
+    """
+    if callable(state) and not isinstance(state, int):
+        raise TypeError("write @pn.field(state=d), not @pn.field: the size of the state is needed")
+    d, m = as_count("state", state), as_count("inputs", inputs, 0)
+    n_out = d if out is None else as_count("out", out)
+    spec, layout = _declared(theta)
+    spec = parameters.with_initial(spec, init)
+
+    def decorate(fn):
+        the_trace = new_trace((1, d, m), (parameters.total(spec),))
+        args = [the_trace.slot(0, ()), the_trace.slot(1)]
+        args += [] if theta is None else [_traced_parameters(layout, the_trace.theta())]
+        args += [the_trace.slot(2)] if m else []
+        _check_signature(fn, len(args), theta is not None, bool(m))
+        value = trace(fn, args, the_trace, n_out)
+        return Field(the_trace.builder.finish([value.register]), spec, name or fn.__name__)
+
+    return decorate
+
+
+def as_count(name, n, least=1):
+    if isinstance(n, bool) or not isinstance(n, (int, np.integer)) or n < least:
+        raise ValueError(f"{name} must be an integer >= {least}, not {n!r}")
+    return int(n)
+
+
+def _check_signature(fn, n, has_theta, has_inputs):
+    call = ", ".join(["t", "y", *["th"] * has_theta, *["u"] * has_inputs])
+    try:
+        inspect.signature(fn).bind(*[None] * n)
+    except TypeError:
+        raise TypeError(f"{fn.__name__}{inspect.signature(fn)} is called as {fn.__name__}({call})") from None
+
+
+def _declared(theta):
+    """The spec, and the same as a tree of Parameters and (Field, offset)."""
+    if theta is None:
+        return [], {}
+    if isinstance(theta, dict):
+        spec: list = []
+        return spec, _declare_dict(theta, "", spec)
+    if isinstance(theta, Field):
+        raise TypeError("theta must name the fields it contains: theta={'net': net}")
+    shape = (theta,) if isinstance(theta, int) else theta
+    spec = [_declared_leaf("theta", shape, 0)]
+    return spec, spec[0]
+
+
+def _declare_dict(theta, prefix, spec):
+    tree = {}
+    for name, value in theta.items():
+        if not (isinstance(name, str) and name.isidentifier()):
+            raise ValueError(f"a parameter name must be an identifier, not {name!r}")
+        path, offset, constraint = prefix + name, parameters.total(spec), None
+        if isinstance(value, constraints.Constrained):
+            value, constraint = value
+        first = len(spec)
+        if isinstance(value, dict):
+            tree[name] = _declare_dict(value, path + ".", spec)
+        elif isinstance(value, Field):
+            spec += parameters.shifted(value.spec, path, offset)
+            tree[name] = (value, offset)
+        else:
+            spec.append(_declared_leaf(path, value, offset))
+            tree[name] = spec[-1]
+        if constraint is not None:
+            spec[first:] = [p._replace(constraint=constraint) for p in spec[first:]]
+            for p in spec[first:]:
+                if p.init[0] == "value":
+                    constraints.check(p, p.init[1])
+    return tree
+
+
+def _declared_leaf(name, value, offset):
+    if isinstance(value, int):
+        raise ValueError(f"parameter {name}: {value} may be a size or a value; write ({value},) or {value}.0")
+    if isinstance(value, tuple):
+        if not all(isinstance(n, (int, np.integer)) and n > 0 for n in value):
+            raise ValueError(f"parameter {name}: {value} is not a shape (write an array for initial values)")
+        return Parameter(name, tuple(int(n) for n in value), offset, parameters.default_init(value))
+    try:
+        array = np.asarray(value, dtype=np.float64)
+    except (TypeError, ValueError):
+        raise ValueError(f"parameter {name}: a shape, a number, an array, a Field or a dict, not {value!r}") from None
+    return Parameter(name, array.shape, offset, parameters.values_of(array))
+
+
+def _traced_parameters(layout, theta):
+    """`th`: the tree of `_declared` with traced arrays and bound fields."""
+    if isinstance(layout, dict):
+        return Parameters({name: _traced_parameters(value, theta) for name, value in layout.items()})
+    if isinstance(layout, Parameter):
+        return theta[layout.offset : layout.stop].reshape(layout.shape)
+    nested, offset = layout
+    return nested.bind(theta[offset : offset + nested.n_params] if nested.n_params else None)

@@ -1,0 +1,168 @@
+"""The layout of theta: named parameters, one after the other in a flat vector."""
+
+from typing import NamedTuple
+
+import numpy as np
+
+from pynode.data.arrays import real_array
+
+
+class Parameter(NamedTuple):
+    """One named array in theta.
+
+    `init` is ("normal", standard deviation) or ("value", flat list of numbers); `constraint` is ("free",),
+    ("positive",), ("bounded", low, high) or ("frozen",), see `pynode.constraints`.
+    """
+
+    name: str
+    shape: tuple
+    offset: int
+    init: tuple
+    constraint: tuple = ("free",)
+
+    @property
+    def size(self):
+        return int(np.prod(self.shape, dtype=np.int64))
+
+    @property
+    def stop(self):
+        return self.offset + self.size
+
+    def draw(self, rng):
+        """Initial values, flat."""
+        kind, value = self.init
+        return np.array(value, dtype=np.float64) if kind == "value" else value * rng.standard_normal(self.size)
+
+
+class Parametric:
+    """What has parameters: `spec`, their layout in theta."""
+
+    spec: tuple
+
+    def init(self, seed=None):
+        """Initial parameters, all drawn from one generator, in the order of theta.
+
+        Parameters
+        ----------
+        seed : int or numpy.random.Generator, optional
+
+        Returns
+        -------
+        (n_params,) float64 array
+        """
+        return initial(self.spec, seed)
+
+    def unflatten(self, theta):
+        """theta (n_params,) as a nested dict of views, by name."""
+        return unflatten(self.spec, theta)
+
+    def flatten(self, tree):
+        """theta (n_params,) from a nested dict as `unflatten` gives it."""
+        return flatten(self.spec, tree)
+
+
+def total(spec):
+    """How many numbers theta has."""
+    return spec[-1].stop if spec else 0
+
+
+def default_init(shape):
+    """Matrices: N(0, 1 / fan_in); vectors and scalars: N(0, 0.01)."""
+    return ("normal", 1.0 / np.sqrt(shape[-1]) if len(shape) > 1 else 0.1)
+
+
+def values_of(array):
+    """The `init` that is these numbers."""
+    return ("value", np.asarray(array, dtype=np.float64).ravel().tolist())
+
+
+def shifted(spec, prefix, offset):
+    """The parameters of a field inside another one."""
+    return [p._replace(name=f"{prefix}.{p.name}", offset=p.offset + offset) for p in spec]
+
+
+def initial(spec, seed):
+    """theta: drawn in the order of `spec`."""
+    rng = np.random.default_rng(seed)
+    return np.concatenate([np.empty(0), *(p.draw(rng) for p in spec)])
+
+
+def nested(spec, leaf):
+    """A nested dict by the dots in the names; leaf(parameter) gives the values."""
+    tree: dict = {}
+    for p in spec:
+        *folders, last = p.name.split(".")
+        node = tree
+        for folder in folders:
+            node = node.setdefault(folder, {})
+        node[last] = leaf(p)
+    return tree
+
+
+def unflatten(spec, theta):
+    """A nested dict of views of theta."""
+    theta = checked_theta(spec, theta)
+    return nested(spec, lambda p: theta[p.offset : p.stop].reshape(p.shape))
+
+
+def flatten(spec, tree):
+    """theta from a nested dict.
+
+    Raises
+    ------
+    ValueError
+        A name is missing or unknown, or a shape is wrong.
+    """
+    given = dict(_items(tree))
+    names = [p.name for p in spec]
+    if set(given) != set(names):
+        raise ValueError(
+            f"parameters missing: {sorted(set(names) - set(given))}, unknown: {sorted(set(given) - set(names))}"
+        )
+    theta = np.empty(total(spec))
+    for p in spec:
+        value = real_array(f"parameter {p.name}", given[p.name], np.float64)
+        if value.shape != p.shape:
+            raise ValueError(f"parameter {p.name} has shape {p.shape}, not {value.shape}")
+        theta[p.offset : p.stop] = value.ravel()
+    return theta
+
+
+def _items(tree, prefix=""):
+    for name, value in tree.items():
+        if isinstance(value, dict):
+            yield from _items(value, f"{prefix}{name}.")
+        else:
+            yield prefix + name, value
+
+
+def checked_theta(spec, theta):
+    """theta as a float64 vector of the right length."""
+    n = total(spec)
+    theta = np.empty(0) if theta is None and n == 0 else theta
+    if theta is None:
+        raise ValueError(f"theta is missing: this field has {n} parameters (f.init(seed) makes some)")
+    if isinstance(theta, dict):
+        return flatten(spec, theta)
+    theta = real_array("theta", theta, np.float64)
+    if theta.shape != (n,):
+        raise ValueError(f"theta must have shape ({n},), not {theta.shape}")
+    return theta
+
+
+def with_initial(spec, init):
+    """The spec with initial values: a flat vector, or a nested dict of some of the parameters."""
+    if init is None:
+        return tuple(spec)
+    if not isinstance(init, dict):
+        theta = checked_theta(spec, init)
+        return tuple(p._replace(init=values_of(theta[p.offset : p.stop])) for p in spec)
+    given = dict(_items(init))
+    unknown = sorted(set(given) - {p.name for p in spec})
+    if unknown:
+        raise ValueError(f"init names unknown parameters: {unknown}; there are {[p.name for p in spec]}")
+    for name, value in given.items():
+        shape = next(p.shape for p in spec if p.name == name)
+        if np.shape(value) != shape:
+            raise ValueError(f"init of {name} has shape {np.shape(value)}, the parameter {shape}")
+    return tuple(p._replace(init=values_of(given[p.name])) if p.name in given else p for p in spec)

@@ -1,0 +1,1 @@
+"""Models whose points a flow carries: classifier, regressor, density, ResNet."""

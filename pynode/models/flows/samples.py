@@ -1,0 +1,142 @@
+"""Points carried by a flow: minibatches of samples that a field takes from t0 to t1, with a loss where they arrive."""
+
+import numpy as np
+
+from pynode.data.batch import as_batch
+from pynode.data.signal import Signal
+from pynode.engine.options import Options
+from pynode.engine.problem import PreparedSolve
+from pynode.errors import OK
+from pynode.fields.system import System
+from pynode.fields.transforms import vjp
+from pynode.optim.minibatches import Epochs
+
+
+class FlowSamples:
+    """z -> (loss, gradient), a stochastic objective for `pynode.fit.adam`: `draw(k)` chooses the samples of iteration k.
+
+    loss = mean over the samples of l(y(t1), target; theta) + decay |z|^2,   dy/dt = f(t, y, u; theta),   y(t0) = start
+
+    The samples are those of `Epochs`. A sample that cannot be solved adds nothing to an iteration.
+
+    Parameters
+    ----------
+    field : Field
+        d states.
+    loss : Field
+        l: d states, one number; its inputs are the target of the sample.
+    x : (n, k) array
+        Samples.
+    target : (n, m) array
+        m = loss.inputs, at least 1.
+    batch_size : int
+    seed : int
+    lift : Field, optional
+        y(t0) = lift(x), with parameters of its own. Default: x. States that this leaves start at zero.
+    noise : callable, optional
+        noise(rng, n) -> (n, field.inputs): the inputs of a batch, held over [t0, t1], drawn anew in each iteration.
+    span : (float, float)
+        t0, t1.
+    decay : float
+    dtype : {float64, float32}
+        Of the solves; z, loss and gradient are float64.
+    **options
+        Of `pynode.solve`.
+
+    Attributes
+    ----------
+    nfe, solved, failed : int
+        Evaluations of the field in forward solves, samples solved, and failures among them, so far.
+    """
+
+    def __init__(
+        self,
+        field,
+        loss,
+        x,
+        target,
+        batch_size,
+        seed,
+        *,
+        lift=None,
+        noise=None,
+        span=(0.0, 1.0),
+        decay=0.0,
+        dtype=np.float64,
+        **options,
+    ):
+        if loss.inputs < 1:
+            raise ValueError(f"{loss.name} needs a target: only a row that has one is left out where samples start")
+        self.system, self.lift, self.noise = System(field, loss=loss), lift, noise
+        self.x, self.dtype, self.seed, self.decay = x, dtype, seed, decay
+        self.rows = np.full((len(x), 2, loss.inputs), np.nan, dtype=dtype)  # nothing is lost at t0
+        self.rows[:, 1] = target
+        self.t, self.options = np.array(span, dtype=np.float64), options
+        self.epochs = Epochs(len(x), batch_size, seed)
+        self.nfe = self.solved = self.failed = 0
+        self.setups: dict = {}
+        self.fixed = self._padded(x) if lift is None else None
+        self.draw(1)
+
+    @property
+    def n_params(self):
+        """Length of z = [field | loss | lift]."""
+        return self.system.n_params + (0 if self.lift is None else self.lift.n_params)
+
+    def draw(self, k):
+        """The samples of iteration k = 1, 2, ..."""
+        self.which, self.number = self.epochs.batch(k), k
+
+    @property
+    def n_batches(self):
+        """Iterations of an epoch."""
+        return self.epochs.n_batches
+
+    def _padded(self, y):
+        """States at t0 from those that are not zero."""
+        y0 = np.zeros((len(y), self.system.d), dtype=self.dtype)
+        y0[:, : y.shape[1]] = y
+        return y0
+
+    def value(self, z):
+        """The mean loss over all samples, without decay; inf where one of them cannot be solved.
+
+        Their inputs are those of the iteration that was drawn last: the same ones in each call, if nothing is drawn.
+        """
+        raw = self._run(z, np.arange(len(self.x)))
+        return float(raw["sample_loss"].mean()) if (raw["status"] == OK).all() else np.inf
+
+    def __call__(self, z):
+        x, n, learned = self.x[self.which], self.system.n_params, self.lift is not None
+        raw = self._run(z, self.which, gradient="discrete", wrt_y0=learned)
+        ok = len(x) - raw["failed"]
+        self.nfe += int(raw["nfe"].sum())
+        self.solved, self.failed = self.solved + len(x), self.failed + len(x) - ok
+        if not ok:
+            return np.inf, np.zeros_like(z)
+        gradient = raw["g_theta"]
+        if learned:
+            g_start = raw["g_y0"][:, : self.lift.n_out].astype(np.float64)
+            gradient = np.concatenate([gradient, vjp(self.lift)(0.0, x, z[n:], g_start).theta])
+        loss, gradient = raw["total_loss"] / ok, gradient / ok
+        if self.decay:
+            loss, gradient = loss + self.decay * float(z @ z), gradient + 2 * self.decay * z
+        return loss, gradient
+
+    def _run(self, z, which, **keys):
+        """What the core makes of these samples."""
+        n, rows = self.system.n_params, self.rows[which].reshape(2 * len(which), -1)
+        y0 = self._padded(self.lift(0.0, self.x[which], z[n:])) if self.fixed is None else self.fixed[which]
+        theta = np.ascontiguousarray(z[:n], dtype=self.dtype)
+        return self._setup(y0, rows).run(theta, y0=y0, target=rows, **keys)
+
+    def _setup(self, y0, rows):
+        """The problem of the core for a batch of this size; made anew where it has inputs, which change."""
+        if self.noise is None and len(y0) in self.setups:
+            return self.setups[len(y0)]
+        inputs = None
+        if self.noise is not None:
+            inputs = Signal(None, self.noise(np.random.default_rng([self.seed, 1, self.number]), len(y0)), "constant")
+        batch, options = as_batch(y0, self.t, self.system.d), Options(inputs=inputs, **self.options)
+        setup = self.setups[len(y0)] = PreparedSolve(self.system, batch, options, gradient=True, target=rows, loss="program")
+        return setup

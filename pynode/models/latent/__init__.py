@@ -1,0 +1,1 @@
+"""`LatentODE`: an encoder, a hidden equation, a decoder."""

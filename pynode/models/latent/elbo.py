@@ -1,0 +1,480 @@
+"""The evidence lower bound of a latent ODE, and its gradient.
+
+    h = encoder(x_1 .. x_n),  (mean, log std) = head(h),  z_0 = mean + std eps,  eps ~ N(0, 1)
+    ELBO = E log p(x | z(t; z_0)) - beta KL(q(z_0 | x) || N(0, 1))
+
+(Kingma & Welling 2014, arXiv:1312.6114; Chen et al. 2018, arXiv:1806.07366, section 5.) The encoder runs backwards in time.
+Encoder and decoder are one solve each in the C core; what lies between them, a few numbers a series, is NumPy.
+"""
+
+import math
+from dataclasses import dataclass
+from functools import cached_property
+
+import numpy as np
+
+from pynode import _core
+from pynode.data.signal import Signal
+from pynode.errors import OK
+from pynode.fields.field import Field, run
+from pynode.fields.make import field
+from pynode.fields.system import System
+from pynode.optim.minibatches import Epochs
+
+LOG_2PI = math.log(2 * math.pi)
+
+
+CHUNK = 10
+"""Most observations that an encoder without drift takes in one jump."""
+
+
+@dataclass(frozen=True)
+class Series:
+    """Observations in scaled units, flat: series i has rows start[i] : start[i] + length[i].
+
+    Attributes
+    ----------
+    t : (rows,) array
+        Since the time of z_0; rising in a series.
+    value, mask : (rows, d) arrays
+        0 and 0 where not observed; no row is empty.
+    start, length : (B,) int64 arrays
+    unit : float
+        Of gaps between observations.
+    signal : Signal or None
+        Control inputs of the series, known from the time of z_0 to the last row.
+    action : (rows, m) array
+        Their mean over the gap before the observation; m = 0 without.
+    """
+
+    t: np.ndarray
+    value: np.ndarray
+    mask: np.ndarray
+    start: np.ndarray
+    length: np.ndarray
+    unit: float
+    signal: Signal | None
+    action: np.ndarray
+
+    @classmethod
+    def of(cls, times, values, unit=1.0, signal=None):
+        """From lists of (T_i,) and (T_i, d) arrays, NaN where not observed; rows without observation are left out."""
+        seen = [~np.isnan(y).all(axis=1) for y in values]
+        y = np.concatenate([y[s] for y, s in zip(values, seen, strict=True)])
+        length = np.array([int(s.sum()) for s in seen], dtype=np.int64)
+        t = np.concatenate([t[s] for t, s in zip(times, seen, strict=True)])
+        mask, action = ~np.isnan(y), np.zeros((len(t), 0))
+        if signal is not None:
+            ends = [t[s] for t, s in zip(times, seen, strict=True)]
+            action = np.concatenate([signal.mean(np.append(0.0, t[:-1]), t, i) for i, t in enumerate(ends)])
+        start = np.cumsum(length) - length
+        return cls(t, np.where(mask, y, 0.0), mask.astype(np.float64), start, length, unit, signal, action)
+
+    def __len__(self):
+        return len(self.length)
+
+    @cached_property
+    def n_observed(self):
+        """(B,) observed numbers of each series."""
+        return np.add.reduceat(self.mask.sum(axis=1), self.start)
+
+    def take(self, which):
+        """These series."""
+        length = self.length[which]
+        rows = np.arange(length.sum()) + np.repeat(self.start[which] - (np.cumsum(length) - length), length)
+        return self._cut(rows, length, None if self.signal is None else self.signal.take(which))
+
+    def until(self, limit):
+        """What was observed until time limit (B,); of each series the first observation at least."""
+        keep = self.t <= np.repeat(limit, self.length)
+        keep[self.start] = True
+        return self._cut(keep, np.add.reduceat(keep.astype(np.int64), self.start), self.signal)
+
+    def _cut(self, rows, length, signal):
+        parts, start = (self.t[rows], self.value[rows], self.mask[rows]), np.cumsum(length) - length
+        return Series(*parts, start, length, self.unit, signal, self.action[rows])
+
+    def from_start(self):
+        """The times of `_core.Problem` from that of z_0 on, one more row for each series: (seen, keys).
+
+        seen (rows + B,): which of its rows are observations; keys: t, t_start, t_len, row.
+        """
+        length, rows = self.length + 1, len(self.t) + len(self)
+        start = np.cumsum(length) - length
+        seen, t = np.ones(rows, dtype=bool), np.zeros(rows)
+        seen[start] = False
+        t[seen] = self.t
+        return seen, {"t": t, "t_start": start, "t_len": length, "row": start}
+
+    @cached_property
+    def backwards(self):
+        """(rows,) the rows of each series in falling time."""
+        first = np.repeat(self.start, self.length)
+        last = np.repeat(self.start + self.length - 1, self.length)
+        return first + last - np.arange(len(self.t))
+
+    @cached_property
+    def gap(self):
+        """(rows,) the time since the observation before, of the first one since z_0, in units."""
+        gap = np.diff(self.t, prepend=0.0)
+        gap[self.start] = self.t[self.start]
+        return gap / self.unit
+
+
+def likelihood(latent, decoder, d, noise=None):
+    """-log N(x | decoder(z), noise^2) of the observed entries of a row, as a field with u = (x, mask).
+
+    Parameters
+    ----------
+    latent : int
+    decoder : Field
+        z -> x.
+    d : int
+    noise : (d,) array, optional
+        Standard deviation; default: learned, theta has its logarithm.
+
+    Returns
+    -------
+    Field
+        Its value is one number.
+    """
+    theta = {"decoder": decoder} | ({"log_noise": np.full(d, -1.0)} if noise is None else {})
+    known = None if noise is None else np.log(noise)
+
+    @field(state=latent, theta=theta, inputs=2 * d, out=1, name="likelihood")
+    def negative_log(t, z, th, u):
+        x, mask = u[:d], u[d:]
+        log_noise = th.log_noise if known is None else known
+        r = (x - th.decoder(z)) * np.exp(-log_noise)
+        return [np.sum(mask * (0.5 * r**2 + log_noise + 0.5 * LOG_2PI))]
+
+    return negative_log
+
+
+@dataclass(frozen=True)
+class Networks:
+    """The parts of a latent ODE; theta is [drift | cell | head | generator].
+
+    Attributes
+    ----------
+    drift : Field or None
+        dh/dt of the encoder's state between observations; None: it only changes at observations.
+    cell : Field
+        h+ = cell(h, x) at an observation, x = (value, mask, gap, action).
+    head : Field
+        h -> (mean, log std) of q(z_0 | x).
+    generator : System
+        dz/dt, and the loss `likelihood`.
+    decoder : Field
+        z -> x; its parameters are the first of the likelihood's.
+    """
+
+    drift: Field | None
+    cell: Field
+    head: Field
+    generator: System
+    decoder: Field
+
+    latent = property(lambda self: self.generator.d, doc="Size of z.")
+    n_params = property(lambda self: self.parts["generator"].stop)
+
+    @cached_property
+    def parts(self):
+        """name -> slice of theta."""
+        a, b, c = (part.n_params for part in (self.encoder(1), self.head, self.generator))
+        return {"encoder": slice(0, a), "head": slice(a, a + b), "generator": slice(a + b, a + b + c)}
+
+    def encoder(self, n):
+        """The System that takes n observations a jump."""
+        made = self.__dict__.setdefault("_encoders", {})
+        if n not in made:
+            drift = still(self.cell.d) if self.drift is None else self.drift
+            made[n] = System(drift, jump=unrolled(self.cell, n, self.decoder.n_out) if n > 1 else self.cell)
+        return made[n]
+
+    def init(self, seed):
+        """Initial theta."""
+        rng = np.random.default_rng(seed)
+        return np.concatenate([part.init(rng) for part in (self.encoder(1), self.head, self.generator)])
+
+
+def still(d):
+    """The vector field 0: a state that only jumps."""
+
+    @field(state=d, name="still")
+    def nothing(t, h):
+        return np.zeros(d)
+
+    return nothing
+
+
+def unrolled(cell, n, d):
+    """n steps of a cell as one: its data are n observations of d numbers, those whose masks are all 0 being left out."""
+    k = cell.inputs
+
+    @field(state=cell.d, theta={"cell": cell}, inputs=n * k, name=f"{n} x {cell.name}")
+    def steps(t, h, th, x):
+        for i in range(n):
+            one = x[i * k : (i + 1) * k]
+            h = np.where(np.sum(one[d : 2 * d]) > 0.5, th.cell(t, h, one), h)
+        return h
+
+    return steps
+
+
+class Encoder:
+    """x -> h, backwards in time from the last observation to the time of z_0, for one set of series.
+
+    Where the state only changes at observations, time plays no part: nothing is solved, and each jump takes several
+    observations, which saves moving states in and out.
+
+    Parameters
+    ----------
+    networks : Networks
+    series : Series
+    options : Options
+        How the state between observations is solved for.
+    dtype : float32 or float64
+    """
+
+    def __init__(self, networks, series, options, dtype):
+        self.drifts, longest = networks.drift is not None, int(series.length.max())
+        each = 1 if self.drifts else -(-longest // -(-longest // CHUNK))  # observations a jump
+        system, n = networks.encoder(each), len(series)
+        count = -(-series.length // each)  # jumps of each series; one more row, without, at the time of z_0
+        start = np.cumsum(count + 1) - (count + 1)
+        rows, k = int(count.sum()) + n, networks.cell.inputs
+        self.last, self.shape = start + count, (rows, system.d)
+        self.dtype, self.part = dtype, networks.parts["encoder"]
+        # the observations of a series, in falling time, fill its places to the last; those before stay empty
+        empty = np.repeat(count * each - series.length, series.length)
+        place = np.arange(len(series.t)) + np.repeat(start * each - series.start, series.length) + empty
+        t, x = np.zeros(rows), np.zeros((rows * each, k), dtype)
+        back = series.backwards
+        x[place] = np.concatenate([series.value, series.mask, series.gap[:, None], series.action], axis=1)[back]
+        x = x.reshape(rows, each * k)
+        x[self.last] = np.nan
+        if self.drifts:
+            t[place] = series.t[back]
+        self.problem = _problem(
+            system, options, dtype, n, t=t, t_start=start, t_len=count + 1, row=start, land=True, jump_data=x
+        )
+
+    def __call__(self, theta):
+        """(B, H) final states."""
+        self.raw = self.problem.run(theta[self.part].astype(self.dtype))
+        return self.raw["y"][self.last].astype(np.float64)
+
+    def pull(self, theta, dh):
+        """Gradient of sum(dh h) with respect to the encoder's part of theta, after a call with the same theta."""
+        g = np.zeros(self.shape, self.dtype)
+        g[self.last] = dh
+        after = None if self.drifts else self.raw
+        return self.problem.run(theta[self.part].astype(self.dtype), g_y=g, gradient="discrete", after=after)["g_theta"]
+
+
+class Decoder:
+    """z_0 -> -log p(x | z), for one set of series, each with `n_samples` initial states.
+
+    Parameters
+    ----------
+    networks, series, options, dtype : see `Encoder`
+    n_samples : int
+
+    Attributes
+    ----------
+    nfe : int
+        Evaluations of the latent equation by the forward solve of the last call of `gradient`.
+    """
+
+    def __init__(self, networks, series, options, dtype, n_samples=1):
+        system, n = networks.generator, len(series)
+        self.dtype, self.part = dtype, networks.parts["generator"]
+        seen, places = series.from_start()
+        rows, start = len(seen), places["t_start"]
+        target = np.full((rows, system.n_target), np.nan)
+        target[seen] = np.concatenate([series.value, series.mask], axis=1)
+        draws = np.arange(n_samples)[:, None]
+        keys = {} if series.signal is None else inputs_of(series, dtype, n_samples)
+        self.problem = _problem(
+            system,
+            options,
+            dtype,
+            n * n_samples,
+            t=places["t"],
+            t_start=np.tile(start, n_samples),
+            t_len=np.tile(places["t_len"], n_samples),
+            row=(draws * rows + start).ravel(),
+            loss="program",
+            target=np.tile(target, (n_samples, 1)).astype(dtype),
+            **keys,
+        )
+
+    def __call__(self, theta, z0):
+        """(n_samples * B,) -log p(x | z_0), NaN where the solve failed."""
+        raw = self.problem.run(theta[self.part].astype(self.dtype), y0=z0.astype(self.dtype))
+        return np.where(raw["status"] == OK, raw["sample_loss"], np.nan)
+
+    def gradient(self, theta, z0):
+        """The same, and gradients of the sum with respect to the generator's part of theta and z_0; of failed ones 0."""
+        raw = self.problem.run(
+            theta[self.part].astype(self.dtype), y0=z0.astype(self.dtype), gradient="discrete", wrt_y0=True
+        )
+        self.nfe = int(raw["nfe"].sum())
+        return np.where(raw["status"] == OK, raw["sample_loss"], np.nan), raw["g_theta"], raw["g_y0"].astype(np.float64)
+
+
+def inputs_of(series, dtype, n_samples):
+    """Keywords of `_core.Problem` for the control inputs of n_samples draws of each series."""
+    spans = np.stack([np.zeros(len(series)), series.t[series.start + series.length - 1]], axis=1)
+    keys = series.signal.pieces(len(series), dtype, spans).arguments()
+    return keys | {name: np.tile(keys[name], n_samples) for name in ("knot_start", "knot_len", "seg_start")}
+
+
+def _problem(system, options, dtype, n, **keys):
+    """A `_core.Problem` of n samples, whose initial states are given when it runs, or are 0."""
+    parts = {"loss_program": system.loss, "jump": system.jump}
+    reverse = {"loss_reverse": system.loss, "jump_reverse": system.jump}
+    keys |= {name: part.program.core for name, part in parts.items() if part is not None}
+    keys |= {name: part.vjp_program.core for name, part in reverse.items() if part is not None}
+    y0 = np.zeros((n, system.d), dtype)
+    return _core.Problem(system.program.core, system.vjp_program.core, y0=y0, **(options.arguments(system.d) | keys))
+
+
+class Elbo:
+    """-ELBO of a minibatch per observed number, with its gradient: a stochastic objective for `pynode.fit.adam`.
+
+    Parameters
+    ----------
+    networks : Networks
+    series : Series
+    encoder_options, options : Options
+        Of the two solves.
+    batch_size : int, optional
+        Series of a minibatch; default all.
+    n_samples : int
+        Draws of z_0 for each series.
+    seed : int
+        Of minibatches and draws, together with the number of the iteration.
+    beta : callable
+        k -> weight of the KL divergence in iteration k.
+    context : (float, float), optional
+        The encoder sees a series until a time that is drawn between these for each epoch; default: all of it.
+    dtype : float32 or float64
+        Of the solves.
+
+    Attributes
+    ----------
+    failed : int
+        Series whose solve failed in an iteration and which took no part in it, over all iterations.
+    nfe : int
+        Evaluations of the latent equation in forward solves so far.
+    """
+
+    def __init__(
+        self,
+        networks,
+        series,
+        encoder_options,
+        options,
+        *,
+        batch_size=None,
+        n_samples=1,
+        seed=0,
+        beta=None,
+        context=None,
+        dtype=np.float32,
+    ):
+        self.networks, self.series = networks, series
+        self.options = encoder_options, options
+        self.epochs = Epochs(len(series), batch_size, (seed, 1), at_most=True)
+        self.n_samples, self.seed, self.dtype = n_samples, seed, dtype
+        self.beta_of, self.context = (lambda k: 1.0) if beta is None else beta, context
+        self.failed, self.nfe, self.taken = 0, 0, 0
+        self.draw(1)
+
+    @property
+    def n_batches(self):
+        """Iterations of an epoch."""
+        return self.epochs.n_batches
+
+    def draw(self, k):
+        """The minibatch, the noise and beta of iteration k = 1, 2, ..."""
+        self.beta = float(self.beta_of(k))
+        changes = self.n_batches > 1 or (self.context is not None and self.context[0] < self.context[1])
+        k_taken = k if changes else 1
+        if k_taken != self.taken:
+            self._take(k_taken)
+        shape = (self.n_samples, len(self.chosen), self.networks.latent)
+        self.eps = np.random.default_rng([self.seed, 2, k]).standard_normal(shape)
+
+    def _take(self, k):
+        """Prepare the solves of the series of iteration k."""
+        self.taken = k
+        which = np.sort(self.epochs.batch(k))
+        self.chosen = self.series.take(which) if self.n_batches > 1 else self.series
+        seen = self.chosen
+        if self.context is not None:
+            low, high = self.context
+            epoch, _ = self.epochs.place(k)
+            seen = seen.until(np.random.default_rng([self.seed, 3, epoch]).uniform(low, high, len(self.series))[which])
+        encoding, decoding = self.options
+        self.encoder = Encoder(self.networks, seen, encoding, self.dtype)
+        self.decoder = Decoder(self.networks, self.chosen, decoding, self.dtype, self.n_samples)
+
+    def __call__(self, theta):
+        """(loss, gradient), the expectations over z_0 by the draws at hand."""
+        nets, S, L = self.networks, self.n_samples, self.networks.latent
+        part = theta[nets.parts["head"]]
+        h = self.encoder(theta)
+        mean, log_std = np.split(_posterior(nets.head, h, part), 2, axis=1)
+        std = np.exp(log_std)
+        nll, g_generator, g_z0 = self.decoder.gradient(theta, (mean + std * self.eps).reshape(-1, L))
+        self.nfe += self.decoder.nfe
+        nll, g_z0 = nll.reshape(S, -1), g_z0.reshape(S, -1, L) / S
+        solved = ~np.isnan(nll).any(axis=0)
+        self.failed += int((~solved).sum())
+        beta = self.beta * solved[:, None]
+        g_mean = g_z0.sum(axis=0) + beta * mean
+        g_log_std = (g_z0 * self.eps).sum(axis=0) * std + beta * (std**2 - 1)
+        seed = np.concatenate([g_mean, g_log_std], axis=1)
+        (_, dh, *_), (g_head,) = run(nets.head.vjp_program, {"t": 0.0, "y": h, "u": None, "seed": seed}, [part])
+        gradient = np.concatenate([self.encoder.pull(theta, dh), g_head, g_generator / S])
+        count = self.chosen.n_observed[solved].sum()
+        if count == 0:
+            return math.nan, gradient
+        total = nll[:, solved].mean(axis=0).sum() + self.beta * kl(mean, log_std)[solved].sum()
+        return float(total / count), gradient / count
+
+
+def _posterior(head, h, theta):
+    (value,), _ = run(head.program, {"t": 0.0, "y": h, "u": None}, [theta])
+    return value
+
+
+def kl(mean, log_std):
+    """(B,) the divergence KL(N(mean, std^2) || N(0, 1)) over the last axis."""
+    return np.sum(0.5 * (mean**2 + np.exp(2 * log_std) - 1) - log_std, axis=-1)
+
+
+def encode(networks, theta, series, options):
+    """(mean, log std), each (B, latent), of q(z_0 | x), in float64."""
+    h = Encoder(networks, series, options, np.float64)(theta)
+    return np.split(_posterior(networks.head, h, theta[networks.parts["head"]]), 2, axis=1)
+
+
+def bounds(networks, theta, series, posterior, options, n_samples, seed):
+    """Two lower bounds of log p(x) of each series, by n_samples draws of z_0 from a `Posterior`.
+
+    Returns
+    -------
+    elbo, iwae : (B,) arrays
+        Mean of log w and logarithm of the mean of w = p(x | z_0) p(z_0) / q(z_0 | x) (Burda, Grosse, Salakhutdinov 2016,
+        arXiv:1509.00519, eq. 8); NaN where a solve failed.
+    """
+    eps = np.random.default_rng(seed).standard_normal((n_samples, *posterior.mean.shape))
+    z0 = posterior.draws(eps)
+    nll = Decoder(networks, series, options, np.float64, n_samples)(theta, z0.reshape(-1, networks.latent))
+    log_w = -nll.reshape(n_samples, -1) + np.sum(0.5 * (eps**2 - z0**2), axis=-1) + posterior.log_det
+    top = log_w.max(axis=0)
+    return log_w.mean(axis=0), top + np.log(np.mean(np.exp(log_w - top), axis=0))

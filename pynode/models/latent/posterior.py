@@ -1,0 +1,159 @@
+"""The posterior of the initial state of a latent equation: what an encoder says of it, and Gauss-Newton steps from there.
+
+An encoder is trained to say something good of all series with one set of weights; for a single series the posterior under
+the model,
+
+    -log p(z_0 | x) = 1/2 sum_i |x_i - decoder(z(t_i; z_0))|^2 / noise^2 + 1/2 |z_0|^2 + const,
+
+is a small problem of nonlinear least squares, from which the encoder is a few steps away (amortisation gap: Cremer, Li,
+Duvenaud 2018, arXiv:1801.03558; Kim, Wiseman, Miller, Sontag, Rush 2018, arXiv:1802.02550). Its Gauss-Newton matrix at the
+minimum is the inverse of the covariance (Laplace's approximation, MacKay 1992).
+"""
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from pynode import _core
+from pynode.errors import OK
+from pynode.fields.transforms import jvp
+from pynode.models.latent.elbo import inputs_of
+from pynode.optim.batched import minimise_each
+from pynode.programs.program import Program
+
+ENOUGH = 1e-6
+"""Relative fall of the misfit that ends the steps of a series."""
+
+
+MOST_NUMBERS = 1 << 22
+"""Sensitivities of observed states with respect to z_0 that are held at a time."""
+
+
+LONGEST = 2.0
+"""Longest step, in standard deviations of the prior: far away the equation may be stiff."""
+
+
+@dataclass(frozen=True)
+class LatentPosterior:
+    """N(mean, F F^T) for each of B series.
+
+    Attributes
+    ----------
+    mean : (B, latent) array
+    factor : (B, latent, latent) array
+        F, lower triangular.
+    """
+
+    mean: np.ndarray
+    factor: np.ndarray
+
+    @classmethod
+    def independent(cls, mean, std):
+        """With the standard deviations std (B, latent)."""
+        return cls(mean, std[:, :, None] * np.eye(mean.shape[1]))
+
+    @property
+    def std(self):
+        """(B, latent) standard deviations."""
+        return np.sqrt(np.sum(self.factor**2, axis=2))
+
+    @property
+    def log_det(self):
+        """(B,) log of the determinants of the factors."""
+        return np.log(np.diagonal(self.factor, axis1=1, axis2=2)).sum(axis=1)
+
+    @property
+    def kl(self):
+        """(B,) divergences KL(q || N(0, 1))."""
+        squares = np.sum(self.mean**2, axis=1) + np.sum(self.factor**2, axis=(1, 2))
+        return 0.5 * (squares - self.mean.shape[1]) - self.log_det
+
+    def draws(self, eps):
+        """mean + F eps, (n, B, latent), for eps of that shape."""
+        return self.mean + np.einsum("bij,nbj->nbi", self.factor, eps)
+
+
+class Misfit:
+    """-log p(z_0 | x) of each series, up to a constant, with its gradient and Gauss-Newton matrix.
+
+    Parameters
+    ----------
+    networks : Networks
+    theta : (p,) array
+    series : Series
+    noise : (d,) array
+        Standard deviation of the observations, scaled.
+    options : Options
+        Of the solve.
+    """
+
+    def __init__(self, networks, theta, series, noise, options):
+        self.series, self.noise, self.decoder = series, noise, networks.decoder
+        part = networks.generator.split(theta[networks.parts["generator"]])
+        self.theta, self.decoder_theta = part["field"], part["loss"][: networks.decoder.n_params]
+        field = networks.generator.field
+        self.seen, places = series.from_start()
+        keys = {} if series.signal is None else inputs_of(series, np.float64, 1)
+        reverse, y0 = _of_state(field.vjp_program), np.zeros((len(series), field.d))
+        self.problem = _core.Problem(field.program.core, reverse.core, y0=y0, **places, **options.arguments(field.d), **keys)
+
+    def __call__(self, z0):
+        """(B,) values, inf where the solve fails; (B, latent) gradients; (B, latent, latent) matrices."""
+        s, raw = self.series, self.problem.run(self.theta, y0=z0, sensitivity=True)
+        z, dz = raw["y"][self.seen], raw["sensitivity"][self.seen]
+        residual = s.mask * (s.value - self.decoder(0.0, z, self.decoder_theta)) / self.noise
+        pushed = jvp(self.decoder)
+        columns = [pushed(0.0, z, self.decoder_theta, dz[:, :, k]) for k in range(z0.shape[1])]
+        J = (-s.mask / self.noise)[:, :, None] * np.stack(columns, axis=2)
+        value = 0.5 * np.add.reduceat(np.sum(residual**2, axis=1), s.start) + 0.5 * np.sum(z0**2, axis=1)
+        gradient = np.add.reduceat(np.einsum("rik,ri->rk", J, residual), s.start) + z0
+        matrix = np.add.reduceat(np.einsum("rik,ril->rkl", J, J), s.start) + np.eye(z0.shape[1])
+        return np.where((raw["status"] == OK) & np.isfinite(value), value, np.inf), gradient, matrix
+
+
+def posterior_of(networks, theta, series, start, noise, options, iterations):
+    """`refined` for any number of series, a part of them after the other.
+
+    Parameters
+    ----------
+    networks, theta, series, noise, options : see `Misfit`
+    start, iterations : see `refined`
+
+    Returns
+    -------
+    Posterior
+    """
+    numbers = len(series.t) * start.mean.shape[1] ** 2
+    parts = np.array_split(np.arange(len(series)), min(len(series), 1 + numbers // MOST_NUMBERS))
+    done = []
+    for which in parts:
+        misfit = Misfit(networks, theta, series.take(which), noise, options)
+        done.append(refined(misfit, LatentPosterior(start.mean[which], start.factor[which]), iterations))
+    return LatentPosterior(np.concatenate([q.mean for q in done]), np.concatenate([q.factor for q in done]))
+
+
+def refined(misfit, start, iterations):
+    """The posterior after so many steps of Levenberg-Marquardt from the mean of `start`, each series by itself.
+
+    Parameters
+    ----------
+    misfit : Misfit
+    start : Posterior
+        What the encoder says; it stays for series whose solve fails.
+    iterations : int
+
+    Returns
+    -------
+    Posterior
+    """
+    found = minimise_each(misfit, start.mean, max_iter=iterations, tol=ENOUGH, longest=LONGEST)
+    fine = ~found.failed
+    factor = start.factor.copy()
+    factor[fine] = np.linalg.cholesky(np.linalg.inv(found.matrix[fine]))
+    return LatentPosterior(found.x, factor)
+
+
+def _of_state(program):
+    """A vjp program without the gradient with respect to theta: sensitivities have the columns of y0 alone then."""
+    p, kept = program, sum(program.segments)
+    return Program(p.sizes, p.n_slots, p.code[:kept], p.consts, p.index, p.outputs, p.n_theta, (), p.segments)

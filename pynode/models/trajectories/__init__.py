@@ -1,0 +1,1 @@
+"""`NeuralODE`: an equation from measured trajectories."""

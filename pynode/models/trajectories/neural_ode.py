@@ -1,0 +1,376 @@
+"""NeuralODE: the estimator. Measured trajectories in, a differential equation out."""
+
+import os
+import time as clock
+from collections.abc import Callable, Sequence
+from functools import partial
+from typing import TYPE_CHECKING, Any, Self
+
+import numpy as np
+from numpy.typing import NDArray
+
+from pynode.data.trajectories import Trajectories
+from pynode.models.options import documented
+from pynode.models.trajectories.ensemble import fit_members
+from pynode.models.trajectories.predictions import Rollouts
+from pynode.models.trajectories.recipe import optimizer_of, prepare
+from pynode.models.trajectories.scaling import Scaling
+from pynode.models.trajectories.series import Inputs, Series, as_trajectories, check_positive, n_inputs
+from pynode.models.trajectories.storage import from_content, to_content
+from pynode.optim.checkpoint import Checkpoint, opened
+from pynode.optim.progress import Progress
+from pynode.optim.result import Iteration
+from pynode.training.windows import as_weights
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+Array = NDArray[np.float64]
+
+RESULTS = (
+    "field_",
+    "theta_",
+    "scaling_",
+    "random_state_",
+    "data_",
+    "names_",
+    "time_name_",
+    "n_unobserved_",
+    "initial_states_",
+    "covariance_",
+    "state_gain_",
+    "state_covariance_",
+    "history_",
+    "report_",
+)
+"""What a fit leaves, but for `estimators_`."""
+
+
+@documented
+class NeuralODE(Rollouts):
+    """A differential equation dy/dt = f(y, u; theta) learned from measured trajectories.
+
+    Training matches slopes of smoothed data, then fits short windows, longer ones, and whole trajectories,
+    their initial states free. Inside, states and time are scaled to order one. Small fields are trained to
+    second order (Levenberg-Marquardt on exact sensitivities); the noise and the strength of the priors are
+    then estimated along the way, and predictions have error bands.
+
+    {options}
+
+    Attributes
+    ----------
+    theta_ : (p,) array
+    field_ : Field
+        In scaled units; `derivative` is in yours.
+    scaling_ : Scaling
+    names_ : tuple of str
+        The states that predictions are about.
+    time_name_ : str
+    n_unobserved_ : int
+        States that were added (`augment`), after the others.
+    initial_states_ : (B, d) array
+        Fitted initial states of the trajectories, in your units.
+    covariance_ : (p, p) array or None
+        Of theta_, by Laplace's approximation; None where the optimizer gives none.
+    state_gain_ : (B, d, p) array or None
+        How the fitted initial states, scaled, follow theta_: their derivative with respect to it is -state_gain_.
+    state_covariance_ : (B, d, d) array or None
+        Of the initial states, scaled, given theta_.
+    data_ : Trajectories or None
+        What it was fitted to.
+    estimators_ : list of NeuralODE
+        The members of an ensemble, else empty. theta_ and the like are those of the member of the lowest loss.
+    random_state_ : int
+        The seed that was used.
+    history_ : dict of arrays
+        An entry an iteration: stage (index into report_["stages"]), loss, gradient_norm, nfe (evaluations of the field in
+        forward solves, 0 where they are not counted), seconds since the start, validation (error on the trajectories kept
+        aside; NaN without early stopping). `pandas.DataFrame(model.history_)` is a table of it.
+    report_ : dict
+        How the fit went: status ("finished", "stopped", "interrupted") and message; loss, nfe, seconds, n_iter,
+        n_evaluations (of the loss and its gradient), n_params, n_samples (trajectories), n_observed (numbers), n_failed
+        (windows left out), random_state, warnings, version; rmse and noise by state, noise_of ("states" or "logarithms"),
+        optimizer, effective_parameters (how many the data determine; NaN where unknown), time_scale, and stages, a dict
+        for each stage of training.
+
+    See Also
+    --------
+    LatentODE : where what is observed does not determine what follows.
+    pynode.fit : the optimisers and steps of training by themselves.
+
+    Examples
+    --------
+    >>> import numpy as np, pynode as pn
+    >>> t = np.linspace(0, 6, 40)
+    >>> Y = np.stack([np.cos(t), -np.sin(t)], axis=1)
+    >>> model = pn.NeuralODE(hidden=(8,), max_iter=50, random_state=0).fit(t, Y)
+    >>> model.predict(t, [0.5, 0.0]).shape
+    (40, 2)
+    """
+
+    # ---- Fitting -------------------------------------------------------------------------------------------------
+
+    def fit(
+        self,
+        t: Series | Trajectories,
+        Y: Series | None = None,
+        *,
+        u: Inputs | None = None,
+        weight: Series | None = None,
+        names: Sequence[str] | None = None,
+        time: str | None = None,
+        state: str | Sequence[str] | None = None,
+        id: str | Sequence[str] | None = None,
+        input: str | Sequence[str] | None = None,
+        progress: bool | str | None = None,
+        callback: Callable[[Iteration], Any] | None = None,
+        checkpoint: str | os.PathLike[str] | Checkpoint | None = None,
+    ) -> Self:
+        """Learn from trajectories.
+
+        Parameters
+        ----------
+        t : (T,) array, list of (T_i,) arrays, Trajectories, or a data frame
+            Times. A data frame holds everything: name its columns `time`, `state`, `id`, `input`.
+        Y : (T,), (T, d) or (B, T, d) array, or list of (T_i, d) arrays
+            States; NaN: not observed.
+        u : array, list of arrays, tuple or Signal, optional
+            Control inputs: values at the times of the data, (T, m), (B, T, m) or a list of (T_i, m), with straight
+            lines between them; (B, m), constants; (times, values[, kind]) or a `pynode.Signal` for any other.
+        weight : array or list of arrays, optional
+            Relative precision (1 / variance) of the entries of Y, of its shape or one that broadcasts to it.
+        names : sequence of str, optional
+            Of the states.
+        time, state, id, input : str or sequence of str
+            Columns of the data frame.
+        progress : bool or str, optional
+            Show how training goes; a string is the label of the display. Default: `verbose`.
+        callback : callable, optional
+            callback(`pynode.fit.Iteration`) after each iteration of any stage; return True to stop.
+        checkpoint : path or pynode.fit.Checkpoint, optional
+            A file that is written now and then. If it is there, the fit goes on from it, to the same bits as if
+            nothing had happened; it is removed at the end. Needs random_state.
+
+        Returns
+        -------
+        NeuralODE
+            This model, fitted.
+
+        Raises
+        ------
+        TypeError, ValueError
+            Options or data that make no sense.
+        pynode.fit.FitError
+            The equation cannot be solved over any window of the data.
+        pynode.fit.FitInterrupted
+            Ctrl-C (it is a KeyboardInterrupt); the model keeps the best so far and can be used.
+        """
+        self.check_options()
+        data = as_trajectories(t, Y, u, names, time, state, id, input)
+        self._check_data(data)
+        shown = bool(self.verbose) if progress is None else progress
+        if self.n_estimators > 1:
+            return self._fit_ensemble(data, weight, shown, callback, checkpoint)
+        started = clock.perf_counter()
+        seed = self._seed()
+        precision = as_weights(weight, data.y)
+        with opened(checkpoint, self.random_state, partial(self._what, data, precision)) as saved:
+            run, scaling, smoothed, data = prepare(self, data, precision, seed)
+            run.checkpoint = saved
+            interrupt = None
+            total = run.plan.total_iterations * run.batches
+            with Progress(total, shown if isinstance(shown, str) else "training", bool(shown)) as bar:
+                run.callback = _reporting(bar, callback)
+                try:
+                    run.go()
+                except KeyboardInterrupt as error:
+                    interrupt = error
+            status = "interrupted" if interrupt else None
+            self._keep(run, scaling, smoothed, data, seed, status, clock.perf_counter() - started)
+            if interrupt is not None:
+                raise interrupt
+        return self
+
+    def _check_data(self, data: Trajectories) -> None:
+        if self.log:
+            check_positive(data)
+        d = data.d if self.field is None else self.field.d
+        if d != data.d:
+            raise ValueError(
+                f"the data have {data.d} states ({', '.join(data.names)}), the field has {d}"
+                + (": columns of NaN stand for states never observed" if d > data.d else "")
+            )
+        if data.n_observed == 0:
+            raise ValueError("nothing is observed: all states are NaN")
+        if data.never_observed and self.field is None:
+            raise ValueError(
+                f"state {data.never_observed[0]} is never observed: leave the column out, and let augment=1 add a state "
+                "that nobody measured; or give a field= of your own in which it has a meaning"
+            )
+        m = n_inputs(data)
+        if self.field is not None and m != self.field.inputs:
+            raise ValueError(f"the field has {self.field.inputs} control inputs, u {m}")
+
+    def _what(self, data: Trajectories, weight: list[Array] | None) -> tuple[Any, ...]:
+        """What a fit follows from, for the fingerprint of a checkpoint."""
+        signal = () if data.signal is None else (data.signal.kind, data.signal.t, data.signal.u)
+        return *self._told("verbose", "n_jobs"), list(data.t), list(data.y), weight, signal
+
+    def _keep(
+        self,
+        run: Any,
+        scaling: Scaling,
+        smoothed: Any,
+        data: Trajectories,
+        seed: int,
+        status: str | None,
+        seconds: float,
+    ) -> None:
+        """The results of a run."""
+        training, posterior = run.training, getattr(run, "posterior", None)
+        self.field_ = run.field
+        self.theta_ = training.theta
+        self.scaling_ = scaling
+        self.random_state_ = seed
+        self.data_ = data
+        self.names_ = data.names
+        self.time_name_ = data.time_name
+        self.n_unobserved_ = int(self.augment)
+        self.estimators_ = []
+        self.initial_states_ = scaling.states_back(np.stack([states[0] for states in training.states]))
+        self._keep_posterior(run, posterior, smoothed)
+        self.history_ = {
+            name: np.array(values, dtype=np.int64 if name == "stage" else np.float64)
+            for name, values in training.history.items()
+        }
+        noise = np.sqrt(smoothed.variance) if posterior is None or posterior.noise is None else posterior.noise
+        self.report_ = self._report(training, noise, posterior, status, seconds)
+
+    def _keep_posterior(self, run: Any, posterior: Any, smoothed: Any) -> None:
+        """What error bands need: covariances of theta and of the initial state of each trajectory given theta."""
+        self.covariance_ = None
+        self.state_gain_ = None
+        self.state_covariance_ = None
+        if posterior is None or posterior.covariance is None:
+            return
+        p, (b, d) = run.field.n_params, (len(run.data), run.field.d)
+        self.covariance_ = run.coordinates.spread(posterior.theta, posterior.covariance)
+        self.state_gain_ = gain = np.zeros((b, d, p))
+        spread = np.diag(np.nan_to_num(smoothed.variance, nan=1.0))
+        self.state_covariance_ = covariance = np.broadcast_to(spread, (b, d, d)).copy()
+        if run.fitted is None or posterior.free_gain is None:
+            return
+        cut, chosen = run.fitted_windows()
+        for w in np.flatnonzero(cut.source[:, 1] == 0):
+            i = chosen[cut.source[w, 0]]
+            gain[i] = run.coordinates.gain(posterior.theta, posterior.free_gain[w])
+            covariance[i] = posterior.free_covariance[w]
+
+    def _report(self, training: Any, noise: Array, posterior: Any, status: str | None, seconds: float) -> dict[str, Any]:
+        data: Any = self.data_
+        scaling = self.scaling_
+        seen = np.concatenate([scaling.states_back(z) for z in training.states])[:, : data.d]
+        residual = np.concatenate(data.y) - seen
+        known = ~np.isnan(residual).all(axis=0)
+        rmse = np.full(data.d, np.nan)
+        rmse[known] = np.sqrt(np.nanmean(residual[:, known] ** 2, axis=0))
+        noise = (noise * scaling.scale)[: data.d]
+        used = [stage for stage in training.stages if stage.status not in ("undone", "left out")]
+        last = used[-1] if used else None
+        return self._common_report(
+            status or ("stopped" if last and last.status == "stopped" else "finished"),
+            "",
+            training.warnings,
+            loss=float(last.loss) if last else float("nan"),
+            nfe=sum(stage.nfe for stage in training.stages),
+            seconds=seconds,
+            n_iter=len(self.history_["loss"]),
+            n_samples=len(data),
+            n_failed=sum(stage.failed for stage in training.stages),
+            rmse=dict(zip(data.names, rmse.tolist(), strict=True)),
+            noise=dict(zip(data.names, noise.tolist(), strict=True)),
+            noise_of="logarithms" if self.log else "states",
+            optimizer=optimizer_of(self, self.field_),
+            effective_parameters=float("nan") if posterior is None else float(posterior.gamma),
+            n_evaluations=sum(stage.evaluations for stage in training.stages),
+            n_observed=data.n_observed,
+            time_scale=scaling.t_scale,
+            stages=training.report,
+        )
+
+    def _fit_ensemble(
+        self,
+        data: Trajectories,
+        weight: Series | None,
+        progress: bool | str,
+        callback: Callable[[Iteration], Any] | None,
+        checkpoint: object,
+    ) -> Self:
+        if checkpoint is not None:
+            raise ValueError("checkpoint= is for a single fit: with n_estimators > 1 fit the members by themselves")
+        members = fit_members(self, data, weight, self._seed(), progress, callback)
+        best = min(members, key=lambda member: float(member.report_["loss"]))
+        for name in RESULTS:
+            setattr(self, name, getattr(best, name))
+        self.estimators_ = members
+        self.report_ = best.report_ | {
+            "seconds": sum(member.report_["seconds"] for member in members),
+            "warnings": [words for member in members for words in member.report_["warnings"]],
+        }
+        return self
+
+    def plot(self, kind: str = "overview", **options: Any) -> "Figure":
+        """A figure (needs matplotlib).
+
+        Parameters
+        ----------
+        kind : {"overview", "trajectories", "phase", "residuals", "loss"}
+        **options
+            See the function of this name in `pynode.plots`.
+
+        Returns
+        -------
+        matplotlib.figure.Figure
+        """
+        from pynode.plots.registry import draw
+
+        self.check_is_fitted()
+        return draw("trajectories", kind, self, **options)
+
+    # ---- Options and files ---------------------------------------------------------------------------------------
+
+    def __sklearn_tags__(self) -> Any:
+        from sklearn.utils import InputTags, RegressorTags, Tags, TargetTags
+
+        return Tags(
+            estimator_type="regressor",
+            target_tags=TargetTags(required=True, one_d_labels=False, two_d_labels=True, multi_output=True),
+            regressor_tags=RegressorTags(),
+            input_tags=InputTags(two_d_array=True, three_d_array=True, allow_nan=True),
+            no_validation=True,
+            non_deterministic=False,
+        )
+
+    def to_content(self, data: bool = True) -> dict[str, Any]:
+        """The fitted model as plain data and arrays, for `pynode.data.files.write`; data: whether with them."""
+        return to_content(self, data)
+
+    @classmethod
+    def from_content(cls, content: dict[str, Any]) -> Self:
+        """The model from what a file holds; any exception where that is not one."""
+        model: Any = from_content(content, cls)
+        return model  # type: ignore[no-any-return]
+
+    def __repr__(self) -> str:
+        what = f"hidden={self.hidden}" if self.field is None else f"field={self.field.name}"
+        if not hasattr(self, "theta_"):
+            return f"<NeuralODE {what}, not fitted>"
+        return f"<NeuralODE {what}, {', '.join(self.names_)}: fitted to {self.report_['n_observed']} numbers>"
+
+
+def _reporting(bar: Progress, callback: Callable[[Iteration], Any] | None) -> Callable[[Iteration], bool]:
+    def after_iteration(iteration: Iteration) -> bool:
+        bar.update(iteration.number, f"{iteration.stage}: loss {iteration.loss:.4g}")
+        return callback is not None and callback(iteration) is True
+
+    return after_iteration

@@ -1,0 +1,206 @@
+"""The options of NeuralODE: the table, and what is checked of several together."""
+
+from collections.abc import Callable, Sequence
+from dataclasses import KW_ONLY, dataclass
+from typing import Literal
+
+from pynode.fields.field import Field
+from pynode.models.base import SeriesEstimator
+from pynode.models.options import (
+    Activation,
+    AdaptiveMethod,
+    Checked,
+    Flag,
+    Fraction,
+    Integer,
+    OneOf,
+    OwnField,
+    Positive,
+    Schedule,
+    Seed,
+    Switch,
+    Widths,
+    option,
+)
+from pynode.training.curriculum import checked_windows
+from pynode.training.first_order import OPTIMIZERS
+from pynode.training.noise import ROBUST
+from pynode.training.steps import SECOND_ORDER
+
+FIRST_ORDER_ONLY = {
+    "batch_size": None,
+    "kinetic_energy": 0.0,
+    "jacobian_norm": 0.0,
+    "steer": 0.0,
+    "max_gradient": None,
+}
+"""Options that only gradient descent has, with the value that turns them off."""
+
+
+@dataclass(eq=False, repr=False)
+class NeuralODEOptions(SeriesEstimator):
+    """The constructor of NeuralODE."""
+
+    hidden: int | Sequence[int] = option(
+        (32,),
+        Widths(),
+        "Widths of the hidden layers of the network.",
+        flag=Flag("--hidden", "widths of the hidden layers (default 32)", "N"),
+    )
+    activation: str = option(
+        "tanh",
+        Activation(),
+        "Activation function of the network, see `pynode.mlp`.",
+        flag=Flag("--activation", "of the network (default tanh)"),
+    )
+    field: Field | None = option(
+        None,
+        OwnField(),
+        "A field of your own (`pynode.field`), in the units of the data (of their logarithms, if `log`), in place of the "
+        "network. It is not scaled (the loss is), so choose units of time in which its parameters are of order one. Its "
+        "parameters may be `pynode.positive`, `pynode.bounded` or `pynode.frozen`. States that it has and nobody measured "
+        "are columns of NaN in the data.",
+    )
+    _: KW_ONLY
+    skip: bool = option(
+        True,
+        Switch(),
+        "Add a linear map to the network: linear systems are then learned exactly, and far from the data the field goes on "
+        "linearly.",
+    )
+    augment: int = option(
+        0,
+        Integer(0),
+        "States that are added to the measured ones because those alone do not determine their future (an oscillator of "
+        "which only the position is seen); their initial values are estimated.",
+        flag=Flag("--augment", "states to add that nobody measured", "N"),
+    )
+    method: str = option(
+        "dopri5",
+        AdaptiveMethod(),
+        "Runge-Kutta method, see `pynode.solve`.",
+        flag=Flag("--method", "Runge-Kutta method (default dopri5)"),
+    )
+    rtol: float = option(1e-5, Positive(), "Relative tolerance of training; predictions use at most 1e-6.")
+    atol: float = option(
+        1e-5,
+        Positive(),
+        "Absolute tolerance of training, in standard deviations of the states; predictions use at most 1e-8.",
+    )
+    optimizer: Literal["auto", "levenberg-marquardt", "adam+lbfgs", "lbfgs", "adam"] = option(
+        "auto",
+        OneOf(("auto", SECOND_ORDER, *OPTIMIZERS)),
+        '"auto": Levenberg-Marquardt for fields of at most 1500 parameters and 20 states, else Adam for the start from '
+        "random parameters, then L-BFGS; Adam on minibatches where the data are many.",
+        flag=Flag("--optimizer", "levenberg-marquardt, adam+lbfgs, lbfgs, adam (default auto)"),
+    )
+    max_iter: int | None = option(
+        None,
+        Integer(1),
+        "Iterations of each stage of training; epochs, with minibatches. Default: 100 of Levenberg-Marquardt, 10 epochs, "
+        "400 of Adam, 100 of the others.",
+        flag=Flag("--max-iter", "iterations of a stage (default: by the optimizer)", "N"),
+    )
+    learning_rate: float = option(2e-2, Positive(), "Learning rate of Adam.")
+    schedule: str | Callable[[float], float] = option(
+        "cosine", Schedule(), "Schedule of the learning rate, see `pynode.fit.schedules`."
+    )
+    max_gradient: float | None = option(None, Positive(), "Adam shortens longer gradients to this norm.")
+    batch_size: int | None = option(
+        None,
+        Integer(1),
+        "Windows of a minibatch (Adam), for the shortest windows; fewer of longer ones. Default: 256 where there are more "
+        "than 20,000 windows.",
+    )
+    windows: Sequence[int | None] | None = option(
+        None,
+        Checked("sequence of int or None", checked_windows, sequence=True),
+        "Lengths of the windows of the stages, in intervals between times; None in it stands for whole trajectories. "
+        "Default: growing from at most 10 to whole trajectories.",
+    )
+    weight_decay: float | None = option(
+        None,
+        Positive(zero=True),
+        "The loss has weight_decay / n_observed * |theta|^2 added. Default: Levenberg-Marquardt estimates it (evidence), "
+        "for each array of weights; for the others the variance of the noise, estimated from the data, over 0.5^2, which is "
+        "a Gaussian prior of standard deviation 0.5. 0 for a field of your own.",
+        flag=Flag("--weight-decay", "default: estimated from the data", "X"),
+    )
+    kinetic_energy: float = option(
+        0.0,
+        Positive(zero=True),
+        "Strength of a regulariser along the path, see `pynode.fit.with_penalty` (gradient descent only).",
+    )
+    jacobian_norm: float = option(0.0, Positive(zero=True), "Strength of another one, see there (gradient descent only).")
+    steer: float = option(
+        0.0,
+        Fraction(zero=True),
+        "End times of windows are moved at random by this part of the last interval (Adam only).",
+    )
+    noise: Literal["gaussian", "huber", "student"] = option(
+        "gaussian",
+        OneOf(tuple(ROBUST)),
+        "Distribution of the noise of the measurements; the last two are not led astray by outliers. Its variance is "
+        "estimated for each state.",
+        flag=Flag("--noise", "gaussian, huber or student: the last two bear outliers"),
+    )
+    early_stopping: bool = option(
+        False,
+        Switch(),
+        "Keep some trajectories aside, stop each stage when the error on them no longer falls, and keep the best parameters "
+        "for them; in place of the estimated priors.",
+    )
+    validation_fraction: float = option(0.2, Fraction(), "Part of the trajectories kept aside.")
+    patience: int = option(10, Integer(1), "Iterations without improvement after which a stage stops.")
+    n_restarts: int = option(
+        1,
+        Integer(1),
+        "Random starts; the one of largest evidence after matching slopes goes on (Levenberg-Marquardt only).",
+    )
+    n_estimators: int = option(
+        1,
+        Integer(1),
+        "Members of an ensemble, which differ in their random start; predictions are their mean, and bands contain how they "
+        "differ.",
+        flag=Flag("--ensemble", "models to fit and average (default 1)", "N"),
+    )
+    n_jobs: int | None = option(
+        None,
+        Integer(),
+        "How many members are fitted at once, by joblib (its backends may spread them over machines); -1: one a core.",
+        flag=Flag("--jobs", "members of the ensemble fitted at once (default 1)", "N"),
+    )
+    scale: bool = option(True, Switch(), "Scale states and time to order one.")
+    log: bool = option(
+        False,
+        Switch(),
+        "Learn the logarithms of the states, which must be positive: populations, concentrations.",
+        flag=Flag("--log", "learn logarithms: positive states such as populations"),
+    )
+    random_state: int | None = option(
+        None,
+        Seed(),
+        "The same seed gives the same model.",
+        flag=Flag("--seed", "of the network's start (default 0)", "N", default=0),
+    )
+    verbose: int = option(0, Integer(0, booleans=True), "Show progress while fitting.")
+
+    def check_options(self) -> None:
+        """Check the options, as `fit` does; see `Estimator.check_options`."""
+        super().check_options()
+        if self.n_jobs == 0:
+            raise ValueError("n_jobs=0 must not be 0: how many members are fitted at once, or -1 for one a core")
+        if self.field is not None and self.augment:
+            raise ValueError("augment adds states to the network; a field of your own declares all its states itself")
+        if self.optimizer == SECOND_ORDER and first_order_options(self):
+            name = first_order_options(self)[0]
+            raise ValueError(f"{name} belongs to gradient descent: take optimizer='adam' or 'auto', not {SECOND_ORDER!r}")
+        if self.optimizer in OPTIMIZERS and self.n_restarts != 1:
+            raise ValueError(f"n_restarts belongs to {SECOND_ORDER}; optimizer={self.optimizer!r} has n_estimators")
+        if (self.batch_size is not None or self.steer) and "lbfgs" in self.optimizer:
+            raise ValueError("batch_size and steer make the loss random: take optimizer='adam', L-BFGS needs a fixed one")
+
+
+def first_order_options(model: NeuralODEOptions) -> list[str]:
+    """Those of FIRST_ORDER_ONLY that are turned on."""
+    return [name for name, off in FIRST_ORDER_ONLY.items() if getattr(model, name) != off]

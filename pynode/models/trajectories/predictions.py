@@ -1,0 +1,437 @@
+"""What a fitted NeuralODE is used for: rollouts with bands, initial states, gradients, the field, the score."""
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any, Literal, overload
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from pynode.calls.solve import solve
+from pynode.data.arrays import real_array
+from pynode.data.signal import Signal, as_control
+from pynode.data.trajectories import Trajectories
+from pynode.engine.gradients import Gradients
+from pynode.engine.sensitivities import sensitivities
+from pynode.fields.field import Field
+from pynode.models.trajectories.ensemble import combined
+from pynode.models.trajectories.options import NeuralODEOptions
+from pynode.models.trajectories.scaling import Scaling
+from pynode.models.trajectories.series import (
+    Inputs,
+    RaggedTimes,
+    Series,
+    Times,
+    as_trajectories,
+    check_positive,
+    n_inputs,
+)
+from pynode.training.curriculum import Training
+from pynode.training.initial_states import estimate_states
+from pynode.training.second_order import MAX_PARAMETERS, MAX_STATES
+from pynode.training.smoothing import smooth, with_implied
+from pynode.training.windows import Data
+
+if TYPE_CHECKING:
+    from pynode.models.trajectories.neural_ode import NeuralODE
+
+Array = NDArray[np.float64]
+
+WRT = ("theta", "y0", "inputs")
+
+
+class Rollouts(NeuralODEOptions):
+    """The part of `NeuralODE` that predicts; its attributes are explained there."""
+
+    field_: Field
+    scaling_: Scaling
+    n_unobserved_: int
+    estimators_: "list[NeuralODE]"
+    initial_states_: Array
+    covariance_: Array | None
+    state_gain_: Array | None
+    state_covariance_: Array | None
+
+    @overload
+    def predict(
+        self,
+        t: Times,
+        y0: ArrayLike | None = None,
+        *,
+        u: Inputs | None = None,
+        trajectory: int = 0,
+        return_std: Literal[False] = False,
+        unobserved: bool = False,
+    ) -> Array: ...
+
+    @overload
+    def predict(
+        self,
+        t: RaggedTimes,
+        y0: ArrayLike | None = None,
+        *,
+        u: Inputs | None = None,
+        trajectory: int = 0,
+        return_std: Literal[False] = False,
+        unobserved: bool = False,
+    ) -> list[Array]: ...
+
+    @overload
+    def predict(
+        self,
+        t: Times,
+        y0: ArrayLike | None = None,
+        *,
+        u: Inputs | None = None,
+        trajectory: int = 0,
+        return_std: Literal[True],
+        unobserved: bool = False,
+    ) -> tuple[Array, Array]: ...
+
+    @overload
+    def predict(
+        self,
+        t: RaggedTimes,
+        y0: ArrayLike | None = None,
+        *,
+        u: Inputs | None = None,
+        trajectory: int = 0,
+        return_std: Literal[True],
+        unobserved: bool = False,
+    ) -> tuple[list[Array], list[Array]]: ...
+
+    def predict(
+        self,
+        t: Any,
+        y0: ArrayLike | None = None,
+        *,
+        u: Inputs | None = None,
+        trajectory: int = 0,
+        return_std: bool = False,
+        unobserved: bool = False,
+    ) -> Any:
+        """Trajectories of the learned equation.
+
+        Parameters
+        ----------
+        t : (T,) array_like, or list of (T_i,) arrays where y0 is a batch
+            Times, rising or falling; the state at the first one is y0.
+        y0 : (d,) or (B, d) array_like, optional
+            Initial states (of a model with unobserved states: all of them, see `initial_states`). Default: the
+            fitted trajectory, from its own first time, continued to wherever t is; only times not before that.
+        u : see `fit`, optional
+            Control inputs of these trajectories. Without y0 the default is what the trajectory was fitted with.
+        trajectory : int, default 0
+            Which one, without y0.
+        return_std : bool, default False
+            Return (mean, std): the standard deviation of each entry that the uncertainty of the parameters causes
+            (linearised; with y0 given, y0 is exact; without, that of the fitted initial state is included). It is
+            that of the state, not of a new measurement, which has the noise in `report_` on top. In an ensemble it
+            contains how the members differ.
+        unobserved : bool, default False
+            Return the unobserved states too, after the others.
+
+        Returns
+        -------
+        (T, d) or (B, T, d) array, or list of (T_i, d) arrays
+            NaN (and a SolveWarning) where the solver failed. With return_std a pair of them.
+        """
+        self.check_is_fitted()
+        if self.estimators_:
+            return self._predict_ensemble(t, y0, u, trajectory, return_std, unobserved)
+        if return_std and self.covariance_ is None:
+            raise ValueError(
+                "return_std needs an ensemble (n_estimators), or a model that was trained by Levenberg-Marquardt "
+                f"(optimizer='auto' with a field of at most {MAX_PARAMETERS} parameters and {MAX_STATES} states)"
+            )
+        if y0 is None:
+            t, z0, signal = self._continued(t, u, trajectory)
+            result = self._rollout(z0, t, signal, return_std, trajectory)
+            result = tuple(x[1:] for x in result) if return_std else result[1:]
+        else:
+            y0 = self._full_state(y0)
+            signal = as_control(u, self.field_.inputs, _times_of_each(t, y0))
+            result = self._rollout(self.scaling_.states(y0), t, signal, return_std)
+        return result if unobserved or not self.n_unobserved_ else self._only_observed(result)
+
+    def _predict_ensemble(
+        self, t: Any, y0: ArrayLike | None, u: Inputs | None, trajectory: int, return_std: bool, unobserved: bool
+    ) -> Any:
+        if y0 is not None and self.n_unobserved_:
+            raise ValueError(
+                "members of an ensemble have unobserved states of their own, so no y0 fits all of them: continue a "
+                "fitted trajectory (no y0), or predict with the members, estimators_"
+            )
+        options: dict[str, Any] = {"u": u, "trajectory": trajectory, "unobserved": unobserved}
+        means_only = return_std and any(model.covariance_ is None for model in self.estimators_)
+        options["return_std"] = return_std and not means_only
+        predictions = [model.predict(t, y0, **options) for model in self.estimators_]
+        if means_only:  # trained by gradient descent: how the members differ is all there is
+            predictions = [(y, _zeros_like(y)) for y in predictions]
+        return combined(predictions, return_std)
+
+    def _full_state(self, y0: ArrayLike) -> Array:
+        """y0 checked: all states of the field, in the units of the data."""
+        y0 = np.atleast_1d(real_array("y0", y0, np.float64))
+        d, n = self.field_.d, len(self.names_)
+        if self.n_unobserved_ and y0.shape[-1] == n:
+            raise ValueError(
+                f"y0 has the {n} observed states, but this model has {self.n_unobserved_} more: estimate all of them with "
+                "initial_states(t, Y) from a stretch of measurements, or continue a fitted trajectory (no y0)"
+            )
+        if y0.ndim > 2 or y0.shape[-1] != d:
+            raise ValueError(f"y0 has shape {y0.shape}; it must be ({d},) or (B, {d})")
+        if self.log and not (y0[..., :n] > 0).all():
+            raise ValueError("y0 must be positive: the model is one of logarithms")
+        return y0
+
+    def _only_observed(self, result: Any) -> Any:
+        if isinstance(result, (tuple, list)):
+            return type(result)(self._only_observed(x) for x in result)
+        return result[..., : len(self.names_)]
+
+    def _rollout(self, z0: Array, t: Any, signal: Signal | None, return_std: bool, trajectory: int | None = None) -> Any:
+        """Rollouts in the units of the data, or (mean, std)."""
+        tau, scaling = self.scaling_.times(t), self.scaling_
+        options = self._options() | {"inputs": scaling.inputs(signal)}
+        if not return_std:
+            z = solve(self.field_, z0, tau, self.theta_, **options).y
+            return [scaling.states_back(x) for x in z] if isinstance(z, list) else scaling.states_back(z)
+        rollout = sensitivities(self.field_, z0, tau, self.theta_, **options)
+        gain: Any = self.state_gain_
+        covariance: Any = self.state_covariance_
+
+        def deviation(J: Array, J0: Array, z: Array) -> Array:
+            variance = np.zeros(z.shape)
+            if trajectory is not None:
+                J = J - J0 @ gain[trajectory]
+                variance = np.einsum("...ci,ij,...cj->...c", J0, covariance[trajectory], J0)
+            variance = variance + ((J @ self.covariance_) * J).sum(axis=-1)
+            return np.sqrt(np.maximum(variance, 0.0)) * scaling.slope_of_states_back(scaling.states_back(z))
+
+        z, J, J0, back = rollout.solution.y, rollout.theta, rollout.y0, scaling.states_back
+        if isinstance(z, list):
+            return [back(x) for x in z], [deviation(*x) for x in zip(J, J0, z, strict=True)]
+        return back(z), deviation(J, J0, z)
+
+    def _continued(self, t: Any, u: Any, trajectory: int) -> tuple[Array, Array, Signal | None]:
+        """(times, z0, control inputs) of a fitted trajectory, from its first time on."""
+        if isinstance(trajectory, bool) or not isinstance(trajectory, (int, np.integer)):
+            raise TypeError(f"trajectory={trajectory!r} must be an integer")
+        if not 0 <= trajectory < len(self.initial_states_):
+            raise ValueError(f"trajectory={trajectory!r} must be from 0 to {len(self.initial_states_) - 1}")
+        if self.data_ is None:
+            raise ValueError("the model was saved without its data: give y0")
+        t, first = np.atleast_1d(real_array("t", t, np.float64)), self.data_.t[trajectory][0]
+        if t.ndim != 1 or (t < first).any() or (np.diff(t) < 0).any():
+            raise ValueError(f"without y0, t must rise from {first:g} or later, where the trajectory starts")
+        times = np.concatenate([[first], t])
+        if u is None and self.data_.signal is not None:
+            signal = self.data_.signal.take([trajectory])
+        elif u is not None and not isinstance(u, tuple) and not hasattr(u, "pieces"):
+            raise ValueError("without y0, u must be a pynode.Signal or (times, values): it starts where the trajectory does")
+        else:
+            signal = as_control(u, self.field_.inputs, [times])
+        return times, self.scaling_.states(self.initial_states_[trajectory]), signal
+
+    def _options(self) -> dict[str, Any]:
+        return {"method": self.method, "rtol": min(self.rtol, 1e-6), "atol": min(self.atol, 1e-8) * self.scaling_.spread}
+
+    def initial_states(self, t: Series | Trajectories, Y: Series | None, *, u: Inputs | None = None) -> Array:
+        """Initial states of new trajectories, estimated from measurements: what `predict` starts from.
+
+        Parameters
+        ----------
+        t, Y, u : as in `fit`
+
+        Returns
+        -------
+        (B, d) array
+            All states of the model, unobserved ones too, at the first time of each trajectory; in your units. An
+            ensemble gives those of the member of the lowest loss.
+        """
+        self.check_is_fitted()
+        data = self._new_data(t, Y, u)
+        scaling, extra = self.scaling_, self.n_unobserved_
+        z = [scaling.states(np.pad(y, ((0, 0), (0, extra)), constant_values=np.nan)) for y in data.y]
+        inside = Data(scaling.times(list(data.t)), z, None, scaling.inputs(data.signal))
+        smoothed = smooth(inside.t, z)
+        if not inside.seen.all():
+            smoothed = with_implied(self.field_, self.theta_, inside.t, smoothed, inside.inputs_at_rows())
+        start = np.stack([states[0] for states in Training.start(self.theta_, inside, smoothed).states])
+        noise = np.array([self.report_["noise"][name] for name in self.names_])
+        noise = np.append(noise / scaling.scale[: data.d], np.ones(extra))
+        weight = 1.0 / np.maximum(np.nan_to_num(noise, nan=1.0), 1e-6 * scaling.spread) ** 2
+        prior = np.full(start.shape, 1e-4) / scaling.spread**2
+        found, _ = estimate_states(self.field_, self.theta_, inside, start, weight, prior, **self._options())
+        return scaling.states_back(found)
+
+    def _new_data(self, t: Series | Trajectories, Y: Series | None, u: Inputs | None) -> Trajectories:
+        data = as_trajectories(t, Y, u, self.names_)
+        if data.d != len(self.names_):
+            raise ValueError(f"the data have {data.d} states, the model {len(self.names_)}")
+        m = n_inputs(data)
+        if m != self.field_.inputs:
+            raise ValueError(f"the model has {self.field_.inputs} control inputs, u {m}")
+        if self.log:
+            check_positive(data)
+        return data
+
+    def vjp(
+        self,
+        t: Times | RaggedTimes,
+        y0: ArrayLike,
+        dy: ArrayLike | Sequence[ArrayLike],
+        *,
+        u: Inputs | None = None,
+        wrt: str | Sequence[str] = ("theta", "y0"),
+    ) -> Gradients:
+        """Gradients of any loss of yours of rollouts: what optimal control and design need.
+
+        Parameters
+        ----------
+        t, y0 : as in `predict`
+        dy : array of the shape of predict(t, y0, unobserved=True)
+            dL/dy at every entry.
+        u : as in `predict`
+        wrt : str or tuple of str, default ("theta", "y0")
+            What to differentiate with respect to: "theta", "y0", "inputs".
+
+        Returns
+        -------
+        Gradients
+            Gradients of L, in your units; `inputs` has the shape of u, or of the values of a `pynode.Signal`.
+
+        See Also
+        --------
+        pynode.Solution.vjp : the same for a solve of your own.
+
+        Examples
+        --------
+        >>> import numpy as np, pynode as pn
+        >>> t = np.linspace(0, 2, 20)
+        >>> model = pn.NeuralODE(hidden=(), random_state=0).fit(t, np.exp(-t))
+        >>> y = model.predict(t, [2.0])
+        >>> model.vjp(t, [2.0], 2 * (y - 1), wrt="y0").y0.shape  # of the sum of (y - 1)^2
+        (1,)
+        """
+        self.check_is_fitted()
+        wanted = (wrt,) if isinstance(wrt, str) else tuple(wrt)
+        unknown = [name for name in wanted if name not in WRT]
+        if unknown:
+            raise ValueError(f"wrt={unknown[0]!r} is not one of {', '.join(WRT)}")
+        start, scaling = self._full_state(y0), self.scaling_
+        signal = as_control(u, self.field_.inputs, _times_of_each(t, start))
+        options = self._options() | {"inputs": scaling.inputs(signal)}
+        solution = solve(self.field_, scaling.states(start), scaling.times(t), self.theta_, **options)
+        slope = scaling.slope_of_states_back
+        ragged = isinstance(solution.y, list)
+        shapes = [np.shape(x) for x in solution.y] if ragged else np.shape(solution.y)
+        if _shape(dy) != shapes:
+            raise ValueError(f"dy must have the shape of predict(t, y0, unobserved=True), {shapes}, not {_shape(dy)}")
+        dz: Any
+        if ragged:
+            cotangents: Any = dy
+            dz = [np.asarray(g) * slope(scaling.states_back(z)) for g, z in zip(cotangents, solution.y, strict=True)]
+        else:
+            dz = np.asarray(dy) * slope(scaling.states_back(solution.y))
+        g = solution.vjp(dz, wrt=wanted)
+        inputs: Any = g.inputs
+        if inputs is not None:
+            inputs = [x / scaling.u_scale for x in inputs] if isinstance(inputs, list) else inputs / scaling.u_scale
+            if start.ndim == 1 and not isinstance(u, (Signal, tuple)):
+                inputs = inputs[0].reshape(np.shape(u))
+        return Gradients(g.theta, None if g.y0 is None else g.y0 / slope(start), None, inputs)
+
+    def derivative(self, t: ArrayLike, y: ArrayLike, u: ArrayLike | None = None) -> Array:
+        """dy/dt of the learned equation, in your units.
+
+        Parameters
+        ----------
+        t : float or (B,) array_like
+            Matters only to a field of your own that depends on time.
+        y : (d,) or (B, d) array_like
+        u : (m,) or (B, m) array_like, optional
+            Control inputs.
+
+        Returns
+        -------
+        array of the shape of y
+            An ensemble gives that of the member of the lowest loss.
+
+        Examples
+        --------
+        >>> import numpy as np, pynode as pn
+        >>> t = np.linspace(0, 2, 20)
+        >>> model = pn.NeuralODE(hidden=(), random_state=0).fit(t, np.exp(-t))
+        >>> model.derivative(0.0, [0.5]).round(3)
+        array([-0.5])
+        """
+        self.check_is_fitted()
+        state, scaling = real_array("y", y, np.float64), self.scaling_
+        if u is not None:
+            u = (real_array("u", u, np.float64) - scaling.u_shift) / scaling.u_scale
+        value = self.field_(scaling.times(t), scaling.states(state), self.theta_, u)
+        slope: Array = scaling.slopes_back(state, value)
+        return slope
+
+    def score(self, t: Series | Trajectories, Y: Series | None, *, u: Inputs | None = None) -> float:
+        """Coefficient of determination R^2 of rollouts from the first row of each trajectory.
+
+        Where that row is not observed in full, or the model has unobserved states, the initial state is estimated from
+        the whole trajectory (`initial_states`).
+
+        Parameters
+        ----------
+        t, Y, u : as in `fit`
+
+        Returns
+        -------
+        float
+            Mean over the states of 1 - sum (y - prediction)^2 / sum (y - mean)^2; 1 is perfect. -inf if a
+            rollout fails.
+        """
+        self.check_is_fitted()
+        data = self._new_data(t, Y, u)
+        members: Sequence[Rollouts] = self.estimators_ or [self]
+        predicted = np.mean([np.concatenate([p[1:] for p in model._rollouts(data)]) for model in members], axis=0)
+        truth = np.concatenate([y[1:] for y in data.y])
+        if not np.isfinite(predicted).all():
+            return -np.inf
+        known = ~np.isnan(truth).all(axis=0)
+        if not known.any():
+            raise ValueError("nothing is observed after the first rows: there is nothing to score")
+        truth, predicted = truth[:, known], predicted[:, known]
+        spread = np.nansum((truth - np.nanmean(truth, axis=0)) ** 2, axis=0)
+        miss = np.nansum((truth - predicted) ** 2, axis=0)
+        constant = np.where(miss > 0, 0.0, 1.0)  # as in scikit-learn
+        return float(np.mean(np.where(spread > 0, 1 - miss / np.where(spread > 0, spread, 1.0), constant)))
+
+    def _rollouts(self, data: Trajectories) -> list[Array]:
+        """Rollouts along trajectories, from their first rows, or from estimated states where those are not known."""
+        y0 = np.stack([y[0] for y in data.y])
+        if self.n_unobserved_ or np.isnan(y0).any():
+            y0 = self.initial_states(data, None)
+        return self.predict(list(data.t), y0, u=data.signal)
+
+
+def _times_of_each(t: Any, y0: Array) -> Any:
+    """The times of each initial state."""
+    if _is_ragged(t):
+        return t
+    return [t] * (len(y0) if y0.ndim == 2 else 1)
+
+
+def _is_ragged(t: Any) -> bool:
+    return isinstance(t, (list, tuple)) and len(t) > 0 and np.ndim(t[0]) > 0
+
+
+def _zeros_like(y: Any) -> Any:
+    """Zeros of the shape of an array, or of those of a list of arrays."""
+    return [np.zeros(x.shape) for x in y] if isinstance(y, list) else np.zeros(y.shape)
+
+
+def _shape(x: Any) -> Any:
+    """The shape of an array, or those of a list of arrays."""
+    if isinstance(x, list) and len(x) and isinstance(x[0], np.ndarray):
+        return [np.shape(part) for part in x]
+    return np.shape(x)

@@ -1,0 +1,181 @@
+"""How NeuralODE trains: from data and options to the run of the stages, in scaled units."""
+
+from dataclasses import replace
+
+import numpy as np
+
+from pynode.fields.make import mlp
+from pynode.models.options import widths
+from pynode.models.trajectories.options import first_order_options
+from pynode.models.trajectories.scaling import Scaling
+from pynode.training.curriculum import Training, default_windows
+from pynode.training.early_stopping import Holdout, split
+from pynode.training.first_order import OPTIMIZERS, FirstOrder, FirstOrderRun
+from pynode.training.matching import STILL
+from pynode.training.second_order import STEPS, SecondOrder, SecondOrderRun, is_small, part_of, prior_groups
+from pynode.training.smoothing import smooth, with_derivatives, with_implied
+from pynode.training.steps import SECOND_ORDER
+from pynode.training.windows import Data
+
+PRIOR_SCALE = 0.5
+"""Standard deviation of the Gaussian prior of network weights (scaled units): the automatic weight decay."""
+
+
+MIN_DECAY = 1e-6
+
+
+MANY = 20_000
+"""Windows from which on gradient descent takes minibatches by default ..."""
+
+
+BATCH = 256
+"""... of this many."""
+
+
+EPOCHS = 10
+"""Passes over minibatches in each stage, by default."""
+
+
+ADAM_ITERATIONS = 400
+"""Iterations of each stage where Adam does everything, by default."""
+
+
+def prepare(model, data, weight, seed):
+    """(Run, Scaling, Smoothed, the trajectories it is fitted to)."""
+    own, m = model.field, 0 if data.signal is None else data.signal.m
+    field = own
+    if field is None:
+        shape = {"activation": model.activation, "inputs": m, "skip": bool(model.skip)}
+        field = mlp(data.d + model.augment, widths(model.hidden), **shape)
+    scaling = (
+        Scaling.of(data.y, bool(model.log), data.signal) if model.scale else Scaling.identity(data.d, bool(model.log), m)
+    )
+    scaling = scaling if own is None else scaling.unscaled()
+    z, times, theta = [scaling.states(y) for y in data.y], list(data.t), field.init(seed)
+    smoothed = smooth(times, z)
+    if model.augment:
+        smoothed = with_derivatives(times, smoothed, model.augment)
+        scaling = scaling.with_extra(model.augment)
+        z = [np.concatenate([x, np.full((len(x), model.augment), np.nan)], axis=1) for x in z]
+        weight = None if weight is None else [np.pad(w, ((0, 0), (0, model.augment)), constant_values=1.0) for w in weight]
+    elif data.never_observed:
+        u = Data(times, z, None, data.signal).inputs_at_rows()
+        smoothed = with_implied(field, theta, times, smoothed, u)
+    if model.scale and own is None:
+        scaling, smoothed = _scaled_time(scaling, smoothed, times)
+    inside = Data(scaling.times(times), z, weight, scaling.inputs(data.signal))
+    training, holdout = Training.start(theta, inside, smoothed), None
+    if model.early_stopping:
+        kept, aside = split(len(data), model.validation_fraction, seed)
+        holdout = Holdout(inside.take(aside), [training.states[i] for i in aside], int(model.patience))
+        parts = {name: [getattr(smoothed, name)[i] for i in kept] for name in ("y", "slope")}
+        data, inside, smoothed = data.take(kept), inside.take(kept), replace(smoothed, **parts)
+        training = Training.start(theta, inside, smoothed)
+    if _second_order(model, field):
+        plan = _second_plan(model, field, inside, smoothed, scaling.spread, seed)
+        return SecondOrderRun(field, inside, training, smoothed, plan, holdout=holdout), scaling, smoothed, data
+    plan = _first_plan(model, field, inside, smoothed, scaling.spread, seed)
+    run = FirstOrderRun(field, inside, training, smoothed, plan, holdout=holdout)
+    if plan.batch_size is not None:
+        run.batches = max(1, len(inside.windows(plan.windows[0])) // plan.batch_size)
+    return run, scaling, smoothed, data
+
+
+def optimizer_of(model, field):
+    """The name of the optimizer, "auto" decided."""
+    if model.optimizer != "auto":
+        return model.optimizer
+    if first_order_options(model):
+        return "adam" if model.batch_size is not None or model.steer else OPTIMIZERS[0]
+    return SECOND_ORDER if field.n_params > 0 and is_small(field) else OPTIMIZERS[0]
+
+
+def _second_order(model, field):
+    if optimizer_of(model, field) != SECOND_ORDER:
+        if model.optimizer == "auto" and model.n_restarts != 1:
+            raise ValueError(f"n_restarts belongs to {SECOND_ORDER}, which this field is too large for: take n_estimators")
+        return False
+    if field.n_params == 0 or field.callbacks:
+        raise ValueError(f"optimizer={SECOND_ORDER!r} needs a traced field with parameters; take 'auto' or 'lbfgs'")
+    return True
+
+
+def _second_plan(model, field, inside, smoothed, spread, seed):
+    variance = max(MIN_DECAY, _mean_variance(smoothed))
+    return SecondOrder(
+        default_windows([len(t) for t in inside.t], growth=6) if model.windows is None else tuple(model.windows),
+        int(model.max_iter or STEPS),
+        3e-4,
+        prior_groups(field) if _evidence(model) else [],
+        (model.weight_decay or 0.0) / variance,
+        model.noise,
+        _starts(model, field, seed),
+        {"method": model.method, "rtol": model.rtol, "atol": model.atol * spread, "max_steps": 20_000},
+        model.n_restarts if _has_linear_map(model) else None,
+        part_of(inside, field.n_params),
+        seed,
+    )
+
+
+def _has_linear_map(model):
+    """Whether the network's linear map alone is a start too; evidence then chooses."""
+    return model.field is None and bool(model.skip) and len(widths(model.hidden)) > 0 and _evidence(model)
+
+
+def _evidence(model):
+    """Whether the strength of priors is estimated."""
+    return model.weight_decay is None and not model.early_stopping
+
+
+def _starts(model, field, seed):
+    """Random parameters to start from and, where the network has a linear map, that map alone."""
+    starts = [field.init(seed + i) for i in range(model.n_restarts)]
+    if _has_linear_map(model):
+        linear, last = starts[0].copy(), field.spec[-3]
+        linear[last.offset : last.stop] = 0.0
+        starts.append(linear)
+    return starts
+
+
+def _first_plan(model, field, inside, smoothed, spread, seed):
+    variance = _mean_variance(smoothed)
+    decay = model.weight_decay
+    if decay is None:
+        decay = 0.0 if model.field is not None or model.early_stopping else max(MIN_DECAY, variance) / PRIOR_SCALE**2
+    windows = default_windows([len(t) for t in inside.t]) if model.windows is None else tuple(model.windows)
+    optimizer, batch = optimizer_of(model, field), model.batch_size
+    if batch is None and model.optimizer in ("auto", "adam") and sum(map(len, inside.t)) > MANY * (windows[0] or MANY):
+        optimizer, batch = "adam", BATCH
+    return FirstOrder(
+        windows,
+        optimizer,
+        int(model.max_iter or (EPOCHS if batch is not None else ADAM_ITERATIONS if optimizer == "adam" else 100)),
+        model.learning_rate,
+        float(decay),
+        spread**-2,
+        {"method": model.method, "rtol": model.rtol, "atol": model.atol * spread},
+        schedule=model.schedule,
+        max_gradient=model.max_gradient,
+        batch_size=None if batch is None else int(batch),
+        noise=model.noise,
+        deviation=float(np.sqrt(variance)) or 1.0,
+        penalty=(float(model.kinetic_energy), float(model.jacobian_norm)),
+        steer=float(model.steer),
+        seed=seed,
+    )
+
+
+def _scaled_time(scaling, smoothed, times):
+    """Time in units in which slopes are of order one."""
+    slope = np.concatenate(smoothed.slope)
+    rate = np.sqrt(np.nanmean(slope**2)) if not np.isnan(slope).all() else 0.0
+    span = max(t[-1] - t[0] for t in times)
+    t_scale = 1.0 / rate if rate * span > STILL else (span if span > 0 else 1.0)
+    scaling = replace(scaling, t_shift=float(min(t[0] for t in times)), t_scale=float(t_scale))
+    return scaling, replace(smoothed, slope=[s * t_scale for s in smoothed.slope])
+
+
+def _mean_variance(smoothed):
+    """Of the noise, over the states for which smoothing tells; 0 if for none."""
+    known = smoothed.variance[~np.isnan(smoothed.variance)]
+    return float(known.mean()) if len(known) else 0.0

@@ -1,0 +1,80 @@
+"""Trajectories as users give them to a model."""
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from pynode.data.signal import Signal
+from pynode.data.trajectories import Trajectories
+
+Times = NDArray[Any] | Sequence[float]
+"""Times that all trajectories share."""
+
+RaggedTimes = Sequence[NDArray[Any]]
+"""Times of each trajectory."""
+
+Series = ArrayLike | Sequence[ArrayLike]
+"""Values of one trajectory or several, as an array or a list of arrays."""
+
+Inputs = ArrayLike | Sequence[ArrayLike] | tuple[Any, ...] | Signal
+"""Control inputs: values at the times of the data, (times, values[, kind]), or a Signal."""
+
+
+def as_trajectories(
+    t: Series | Trajectories,
+    Y: Series | None,
+    u: Inputs | None = None,
+    names: Sequence[str] | None = None,
+    time: str | None = None,
+    state: str | Sequence[str] | None = None,
+    id: str | Sequence[str] | None = None,
+    input: str | Sequence[str] | None = None,
+) -> Trajectories:
+    """Trajectories from arrays, from a data frame whose columns are named, or as they are.
+
+    Parameters
+    ----------
+    t, Y, u, names, time, state, id, input
+        See `pynode.NeuralODE.fit`.
+
+    Returns
+    -------
+    Trajectories
+
+    Raises
+    ------
+    TypeError
+        Something is missing, or given twice.
+    """
+    if isinstance(t, Trajectories):
+        if Y is not None or u is not None:
+            raise TypeError("Trajectories hold times, states and control inputs: give no Y and no u")
+        return t
+    if hasattr(t, "columns") and hasattr(t, "iloc"):
+        if Y is not None or u is not None or time is None or state is None:
+            raise TypeError("a data frame holds everything: give time= and state= (and id=, input=) its columns, no Y, no u")
+        return Trajectories.from_frame(t, time, state, id, input)
+    if Y is None:
+        raise TypeError("Y is missing: fit(t, Y), or fit(frame, time=..., state=[...])")
+    if any(name is not None for name in (time, state, id, input)):
+        raise TypeError("time, state, id and input name columns of a data frame; with arrays give names= of the states")
+    return Trajectories.from_arrays(t, Y, names, u=u)
+
+
+def n_inputs(data: Trajectories) -> int:
+    """How many control inputs there are."""
+    return 0 if data.signal is None else data.signal.m
+
+
+def check_positive(data: Trajectories) -> None:
+    """Refuse states that have no logarithm."""
+    for name, t, y in zip(data.ids, data.t, data.y, strict=True):
+        bad = np.argwhere(y <= 0)
+        if len(bad):
+            i, j = bad[0]
+            raise ValueError(
+                f"log=True needs positive states, but {data.names[j]} of trajectory {name} is {y[i, j]:g} at "
+                f"{data.time_name} = {t[i]:g}; drop the entry (NaN), or use log=False"
+            )

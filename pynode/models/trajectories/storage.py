@@ -1,0 +1,160 @@
+"""What a model file holds: a NeuralODE as plain data, and back, trusting nothing."""
+
+from typing import TYPE_CHECKING, Any, get_type_hints
+
+import numpy as np
+
+from pynode.fields.field import Field
+from pynode.models.options import from_plain, to_plain
+from pynode.models.storage import (
+    data_from_dict,
+    data_to_dict,
+    of_type,
+    optional_array,
+    stored_array,
+    stored_history,
+    stored_report,
+    texts,
+    without_nan,
+)
+from pynode.models.trajectories.scaling import Scaling
+from pynode.models.trajectories.series import n_inputs
+from pynode.training.curriculum import Stage
+
+if TYPE_CHECKING:
+    from pynode.models.trajectories.neural_ode import NeuralODE
+
+REPORT: dict[str, type] = {
+    "nfe": int,
+    "rmse": dict,
+    "noise": dict,
+    "noise_of": str,
+    "optimizer": str,
+    "effective_parameters": float,
+    "n_evaluations": int,
+    "n_observed": int,
+    "time_scale": float,
+    "stages": list,
+}
+"""What a report holds besides what those of all models do."""
+
+
+def to_content(model: "NeuralODE", data: bool = True) -> dict[str, Any]:
+    """A fitted NeuralODE as JSON values and arrays, for `pynode.data.files.write`."""
+    return {
+        "model": "NeuralODE",
+        "params": to_plain(model),
+        "own_field": model.field is not None,
+        "field": model.field_.to_dict(),
+        "theta": model.theta_,
+        "n_unobserved": model.n_unobserved_,
+        "scaling": vars(model.scaling_),
+        "names": list(model.names_),
+        "time_name": model.time_name_,
+        "initial_states": model.initial_states_,
+        "covariance": model.covariance_,
+        "state_gain": model.state_gain_,
+        "state_covariance": model.state_covariance_,
+        "report": without_nan(model.report_),
+        "estimators": [to_content(member, False) for member in model.estimators_],
+        "history": model.history_,
+        "data": data_to_dict(model.data_) if data and model.data_ is not None else None,
+    }
+
+
+def from_content(content: dict[str, Any], make: type["NeuralODE"], member: bool = False) -> "NeuralODE":
+    """The model again.
+
+    Parameters
+    ----------
+    content : dict
+        From `pynode.data.files.read`.
+    make : type
+        NeuralODE.
+    member : bool
+        It is one of an ensemble, and has no members of its own.
+
+    Returns
+    -------
+    NeuralODE
+
+    Raises
+    ------
+    Exception
+        Of any kind, where the content is not that of a model.
+    """
+    if content["model"] != "NeuralODE":
+        raise ValueError(f"unknown kind of model {content['model']!r}")
+    field = Field.from_dict(content["field"])
+    of_type(field.name, str, "the name of the field")
+    model: NeuralODE = from_plain(make, content["params"], field=field if content["own_field"] else None)
+    model.field_ = field
+    _restore_states(model, content)
+    _restore_parameters(model, content)
+    _restore_data(model, content)
+    model.history_ = stored_history(content["history"], ("stage",))
+    if model.history_["stage"].dtype != np.int64:
+        raise ValueError("the stages of the history must be integers")
+    model.report_ = _report(content["report"], model.names_)
+    model.random_state_ = model.report_["random_state"]
+    model.estimators_ = [] if member else [from_content(part, make, member=True) for part in content["estimators"]]
+    _check_members(model)
+    return model
+
+
+def _restore_states(model: "NeuralODE", content: dict[str, Any]) -> None:
+    """What the states are, and their scaling."""
+    field = model.field_
+    names = texts(content["names"], "names")
+    extra = of_type(content["n_unobserved"], int, "n_unobserved")
+    if len(names) != field.d - extra or extra < 0 or field.n_out != field.d:
+        raise ValueError(f"the field has {field.d} states, {extra} of them unobserved, the names are {names}")
+    scaling = Scaling(**content["scaling"])
+    fits = scaling.shift.shape == (field.d,) and scaling.u_shift.shape == (field.inputs,)
+    if not fits or scaling.log is not bool(model.log) or scaling.extra != extra:
+        raise ValueError("the scaling does not fit the field")
+    model.names_ = names
+    model.time_name_ = of_type(content["time_name"], str, "the name of time")
+    model.n_unobserved_ = extra
+    model.scaling_ = scaling
+
+
+def _restore_parameters(model: "NeuralODE", content: dict[str, Any]) -> None:
+    """Parameters and initial states, with their uncertainty."""
+    d, p = model.field_.d, model.field_.n_params
+    b = len(content["initial_states"])
+    model.theta_ = stored_array(content["theta"], (p,), "theta")
+    model.initial_states_ = stored_array(content["initial_states"], (b, d), "the initial states")
+    model.covariance_ = optional_array(content["covariance"], (p, p), "the covariance")
+    model.state_gain_ = optional_array(content["state_gain"], (b, d, p), "the gain of the initial states")
+    model.state_covariance_ = optional_array(content["state_covariance"], (b, d, d), "the covariance of the initial states")
+
+
+def _restore_data(model: "NeuralODE", content: dict[str, Any]) -> None:
+    """The trajectories it was fitted to, or None."""
+    model.data_ = None
+    if content["data"] is None:
+        return
+    data = data_from_dict(content["data"], model.names_, model.time_name_)
+    if n_inputs(data) != model.field_.inputs:
+        raise ValueError(f"the field has {model.field_.inputs} control inputs, the data others")
+    if len(data) != len(model.initial_states_):
+        raise ValueError(f"{len(model.initial_states_)} initial states for {len(data)} trajectories")
+    model.data_ = data
+
+
+def _check_members(model: "NeuralODE") -> None:
+    """Members of an ensemble must be of the same states and inputs; they share its data."""
+    for part in model.estimators_:
+        same_states = part.names_ == model.names_ and part.n_unobserved_ == model.n_unobserved_
+        if not same_states or part.field_.inputs != model.field_.inputs:
+            raise ValueError("the members of the ensemble do not fit each other")
+        if model.data_ is not None and len(part.initial_states_) == len(model.data_):
+            part.data_ = model.data_
+
+
+def _report(stored: Any, names: tuple[str, ...]) -> dict[str, Any]:
+    report = stored_report(stored, REPORT, names)
+    kinds = get_type_hints(Stage)
+    report["stages"] = [{name: of_type(stage[name], kinds[name], "a stage") for name in kinds} for stage in report["stages"]]
+    return report

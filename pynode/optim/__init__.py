@@ -1,0 +1,1 @@
+"""Optimisers of any objective theta -> (loss, gradient); they know nothing of differential equations."""

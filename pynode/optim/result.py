@@ -1,0 +1,226 @@
+"""What optimisers take and give: an objective theta -> (loss, gradient), a callback, a result."""
+
+import math
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+HISTORY = ("loss", "gradient_norm", "nfe", "seconds", "validation")
+"""The columns of every history, an entry an iteration: the fields of `Iteration` that are numbers."""
+
+
+@dataclass(frozen=True)
+class FitResult:
+    """The outcome of an optimiser.
+
+    Attributes
+    ----------
+    theta : (p,) array
+        The best parameters found.
+    loss : float
+        Their loss.
+    status : {"converged", "max_iter", "stopped", "stalled", "failed", "interrupted"}
+        stopped: a callback asked for it; stalled: no step makes the loss smaller.
+    message : str
+    n_iter, n_evaluations : int
+    history : dict of (n_iter,) arrays
+        loss, gradient_norm, nfe, seconds, validation: see `Iteration`. Staged training has stage too, its index.
+    covariance : (p, p) array or None
+        Of theta, where the optimiser finds it.
+    states : list of (T_i, d) arrays or None
+        Of the trajectories that were fitted, where there are any.
+    """
+
+    theta: NDArray[np.float64]
+    loss: float
+    status: str
+    message: str
+    n_iter: int
+    n_evaluations: int
+    history: dict[str, NDArray[Any]]
+    covariance: NDArray[np.float64] | None = None
+    states: list[NDArray[np.float64]] | None = None
+
+
+@dataclass(frozen=True)
+class Iteration:
+    """What a callback sees after each iteration; to stop the training it returns True.
+
+    Every optimiser and every model reports its progress by this record.
+
+    Attributes
+    ----------
+    number : int
+        From 1; staged training counts through all its stages.
+    loss : float
+        Of this iteration; where an iteration is an epoch of minibatches, their mean.
+    theta : (p,) array or None
+        The parameters reached.
+    gradient_norm : float
+        Euclidean norm of the gradient of the loss; NaN where there is none.
+    seconds : float
+        Since the start.
+    nfe : int or float
+        Evaluations of the field by the forward solves of this iteration, 0 where they are not counted.
+    validation : float
+        The loss on data kept aside; NaN without early stopping.
+    stage : str
+        The stage of staged training, else "".
+
+    Examples
+    --------
+    >>> import numpy as np, pynode as pn
+    >>> def callback(iteration):
+    ...     return iteration.loss < 1e-3
+    >>> pn.fit.lbfgs(lambda x: (x @ x, 2 * x), np.ones(3), callback=callback).status
+    'stopped'
+    """
+
+    number: int
+    loss: float
+    theta: NDArray[np.float64] | None = None
+    gradient_norm: float = math.nan
+    seconds: float = 0.0
+    nfe: float = 0
+    validation: float = math.nan
+    stage: str = ""
+
+
+class FitInterrupted(KeyboardInterrupt):
+    """Ctrl-C during a fit. `result` is the FitResult with the best parameters so far."""
+
+    def __init__(self, result: FitResult) -> None:
+        super().__init__("interrupted; the exception's `result` keeps the best parameters so far")
+        self.result = result
+
+
+class History:
+    """The iterations of an optimiser so far: it makes the record of each, and calls the callback with it.
+
+    Parameters
+    ----------
+    callback : callable or None
+        callback(Iteration); True asks to stop.
+
+    Attributes
+    ----------
+    rows : list of tuples
+        The columns of HISTORY.
+    """
+
+    def __init__(self, callback: Callable[[Iteration], Any] | None) -> None:
+        self.callback = callback
+        self.start = time.perf_counter()
+        self.rows: list[tuple[float, ...]] = []
+
+    def __len__(self) -> int:
+        return len(self.rows)
+
+    def add(self, theta: NDArray[np.float64], loss: float, gradient_norm: float, nfe: float = 0) -> bool:
+        """Record an iteration; whether the callback asks to stop."""
+        seconds = time.perf_counter() - self.start
+        self.rows.append((loss, gradient_norm, nfe, seconds, math.nan))
+        if self.callback is None:
+            return False
+        return self.callback(Iteration(len(self.rows), loss, theta.copy(), gradient_norm, seconds, nfe)) is True
+
+    def table(self) -> NDArray[np.float64]:
+        """(iterations, columns of HISTORY)."""
+        return np.array(self.rows, dtype=np.float64).reshape(-1, len(HISTORY))
+
+    def columns(self) -> dict[str, NDArray[np.float64]]:
+        """The history of a FitResult."""
+        return dict(zip(HISTORY, self.table().T.copy(), strict=True))
+
+    def restore(self, table: NDArray[np.float64]) -> None:
+        """Go on from `table()`."""
+        self.rows = [tuple(row) for row in table.tolist()]
+        if self.rows:
+            self.start -= self.rows[-1][HISTORY.index("seconds")]
+
+
+class Recorder:
+    """Wraps an objective: counts, checks, remembers the best, keeps the history.
+
+    Parameters
+    ----------
+    objective : callable
+        theta -> (loss, gradient). Its `nfe`, if any, counts the evaluations of a field so far.
+    theta0 : (p,) array
+    callback : callable or None
+
+    Attributes
+    ----------
+    theta, loss
+        The best so far.
+    n_evaluations : int
+    history : History
+    """
+
+    def __init__(self, objective: Any, theta0: ArrayLike, callback: Callable[[Iteration], Any] | None) -> None:
+        if not callable(objective):
+            raise TypeError("objective must be a function theta -> (loss, gradient)")
+        self.objective: Any = objective
+        self.theta = as_start(theta0)
+        self.loss = np.inf
+        self.n_evaluations = 0
+        self.history = History(callback)
+        self.nfe = self._count()
+
+    def __call__(self, theta: NDArray[np.float64]) -> tuple[float, NDArray[np.float64]]:
+        """(loss, gradient) as a float and a float64 array."""
+        loss, gradient = self.objective(theta)
+        loss, gradient = float(loss), np.asarray(gradient, dtype=np.float64)
+        if gradient.shape != theta.shape:
+            raise ValueError(f"the objective returned a gradient of shape {gradient.shape}, theta has {theta.shape}")
+        self.n_evaluations += 1
+        if loss < self.loss and np.isfinite(gradient).all():
+            self.theta, self.loss = theta.copy(), loss
+        elif self.n_evaluations == 1:
+            raise ValueError(
+                f"the loss or its gradient is not finite at theta0 (loss {loss}): "
+                "start elsewhere, or check the data and the field"
+            )
+        return loss, gradient
+
+    def _count(self) -> float:
+        """Evaluations of the field so far."""
+        return getattr(self.objective, "nfe", 0)
+
+    def iteration(self, theta: NDArray[np.float64], loss: float, gradient: NDArray[np.float64]) -> bool:
+        """Record an iteration; whether the callback asks to stop."""
+        before = self.nfe
+        self.nfe = self._count()
+        return self.history.add(theta, loss, math.sqrt(gradient @ gradient), self.nfe - before)
+
+    def result(self, status: str, message: str) -> FitResult:
+        """The best so far."""
+        return FitResult(
+            self.theta, self.loss, status, message, len(self.history), self.n_evaluations, self.history.columns()
+        )
+
+    def saved(self) -> dict[str, Any]:
+        """The state as plain data."""
+        return {
+            "theta": self.theta,
+            "loss": self.loss,
+            "n_evaluations": self.n_evaluations,
+            "rows": self.history.table(),
+        }
+
+    def restore(self, saved: dict[str, Any]) -> None:
+        """Go on from `saved()`."""
+        self.theta, self.loss, self.n_evaluations = saved["theta"], saved["loss"], saved["n_evaluations"]
+        self.history.restore(saved["rows"])
+
+
+def as_start(theta0: ArrayLike) -> NDArray[np.float64]:
+    """A copy of the parameters from which an optimiser starts."""
+    start = np.array(theta0, dtype=np.float64)
+    if start.ndim != 1 or not np.isfinite(start).all():
+        raise ValueError(f"theta0 must be a vector of finite numbers, got shape {start.shape}")
+    return start

@@ -1,1 +1,0 @@
-"""Pictures of models whose points are carried by a flow: a module a kind of model."""

@@ -1,0 +1,152 @@
+"""Where flows carry samples: from features to what is predicted, from a Gaussian to the data."""
+
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from pynode.calls.solve import solve
+from pynode.plots.protocols import Array, DensityModel, SampleModel
+from pynode.plots.samples import bounds_of, coloured_samples, samples_of
+from pynode.plots.style import GRID, LEARNED, new_figure, styled
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
+
+    from pynode.plots.parts import Parent
+
+MAX_SAMPLE_PATHS = 60
+"""Most samples whose way is drawn."""
+
+FRAMES = (1.0, 0.6, 0.3, 0.0)
+"""Times at which the flow of a density is drawn, from the Gaussian to the data."""
+
+
+@styled
+def sample_flow(model: SampleModel, data: ArrayLike | None = None, target: ArrayLike | None = None) -> "Figure":
+    """Where the flow carries samples and a grid of points; for one feature, the paths against time.
+
+    Where there are more than two states the first two are drawn (with `augment`, the first feature against the last state).
+
+    Parameters
+    ----------
+    model : NeuralODEClassifier or NeuralODERegressor
+    data : (n, n_features) array
+        Samples to draw.
+    target : (n,) array, optional
+        The labels or values of the samples, their colours; default: what is predicted.
+
+    Returns
+    -------
+    matplotlib.figure.Figure
+
+    Raises
+    ------
+    ValueError
+        No samples are given, or `target` is not as long as they are.
+    """
+    X, _, colours = coloured_samples(model, data, target)
+    figure = new_figure(9.6 if model.field_.d > 1 else 5.2, 4.4)
+    draw_flow(figure, model, X, colours)
+    return figure
+
+
+@styled
+def density_flow(model: DensityModel, data: ArrayLike | None = None) -> "Figure":
+    """Gaussian points and a grid on their way to the data, at four times (the first two features).
+
+    Parameters
+    ----------
+    model : CNF
+    data : (n, n_features) array
+        Samples to draw.
+
+    Returns
+    -------
+    matplotlib.figure.Figure
+
+    Raises
+    ------
+    ValueError
+        No samples are given, or the model has one feature only.
+    """
+    X = samples_of(model, data)
+    if model.n_features_in_ < 2:
+        raise ValueError("the flow is drawn of 2 features or more, this model has 1: take 'density' or 'training'")
+    figure = new_figure(13.0, 3.6)
+    t = np.array(sorted(FRAMES))
+    states = model.trajectories(X, t)
+    lines = _grid_on_its_way(model, t) if model.n_features_in_ == 2 else []
+    for ax, time in zip(figure.subplots(1, len(FRAMES)), FRAMES, strict=True):
+        at = int(np.flatnonzero(t == time)[0])
+        for line in lines:
+            ax.plot(line[:, at, 0], line[:, at, 1], color=GRID, lw=0.5, zorder=1)
+        ax.scatter(states[:, at, 0], states[:, at, 1], s=4, color=LEARNED, linewidths=0, alpha=0.7, zorder=2)
+        ax.set(title=f"t = {time:g}" + (", Gaussian" if time == 1 else ", data" if time == 0 else ""))
+        low, high = bounds_of(states[:, at, :2])
+        ax.set(xlim=(low[0], high[0]), ylim=(low[1], high[1]))
+        ax.grid(False)
+    return figure
+
+
+def draw_flow(parent: "Parent", model: SampleModel, X: Array, colours: NDArray[Any]) -> None:
+    """Samples before and after the flow, with the paths between; for one state, the paths against time."""
+    d = model.field_.d
+    if d == 1:
+        _draw_paths(parent, model, X, colours)
+        return
+    before, after = parent.subplots(1, 2)
+    t = np.linspace(0, 1, 41)
+    states = model.trajectories(X, t)
+    axis = (0, d - 1)  # in an augmented state the first feature and the last zero say most
+    if model.lift_ is None and model.n_features_in_ <= 2:
+        axis = (0, 1)
+    if model.lift_ is None and model.n_features_in_ == 2:
+        _draw_grid(before, after, model, X)
+    for ax, s in ((before, states[:, 0]), (after, states[:, -1])):
+        ax.scatter(s[:, axis[0]], s[:, axis[1]], s=8, c=colours, linewidths=0, zorder=3)
+        ax.set(xlabel=f"state {axis[0] + 1}")
+        ax.set_aspect("equal", adjustable="datalim")
+        ax.grid(False)
+    for path in states[:: max(1, len(states) // MAX_SAMPLE_PATHS)]:
+        after.plot(path[:, axis[0]], path[:, axis[1]], color="#777777", lw=0.5, alpha=0.6, zorder=2)
+    before.set(ylabel=f"state {axis[1] + 1}", title="t = 0")
+    after.set_title("t = 1" + (f" ({d - 2} more not drawn)" if d > 2 else ""))
+
+
+def _draw_grid(before: "Axes", after: "Axes", model: SampleModel, X: Array) -> None:
+    """A grid of lines over the samples, and what the flow makes of it (the first two states)."""
+    for line in _grid(*bounds_of(X, 0.05)):
+        ends = model.trajectories(line)
+        for ax, s in ((before, ends[:, 0]), (after, ends[:, 1])):
+            ax.plot(s[:, 0], s[:, 1], color=GRID, lw=0.6, zorder=1)
+
+
+def _draw_paths(parent: "Parent", model: SampleModel, X: Array, colours: NDArray[Any]) -> None:
+    ax = parent.subplots()
+    t = np.linspace(0, 1, 61)
+    every = max(1, len(X) // MAX_SAMPLE_PATHS)
+    for path, colour in zip(model.trajectories(X[::every], t), colours[::every], strict=True):
+        ax.plot(t, path[:, 0], color=colour, lw=0.9)
+    ax.set(xlabel="t", ylabel="state", title="Paths: they cannot cross", xlim=(0, 1))
+
+
+def _grid(low: Array, high: Array, n: int = 13, points: int = 60) -> list[Array]:
+    """n lines (points, 2) each way over the rectangle from `low` to `high`."""
+    fine = np.linspace(0, 1, points)
+    lines = []
+    for k in np.linspace(0, 1, n):
+        for first, second in ((np.full(points, k), fine), (fine, np.full(points, k))):
+            unit = np.stack([first, second], axis=1)
+            lines.append(low + unit * (high - low))
+    return lines
+
+
+def _grid_on_its_way(model: DensityModel, t: Array, reach: float = 2.5) -> list[Array]:
+    """Lines of a grid in the space of the Gaussian, carried back: list of (points, T, 2)."""
+    lines = []
+    for z in _grid(np.full(2, -reach), np.full(2, reach)):
+        y = solve(model.field_, z, t[::-1], model.theta_, rtol=1e-6, atol=1e-6).y
+        lines.append(y[:, ::-1])
+    return lines

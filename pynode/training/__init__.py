@@ -1,0 +1,1 @@
+"""How trajectories are learned: smoothing, matching of slopes, windows, whole trajectories."""

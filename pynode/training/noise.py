@@ -1,0 +1,65 @@
+"""The noise of measurements: its variance, and weights of the single entries that outliers do not lead astray."""
+
+from dataclasses import dataclass, field
+
+import numpy as np
+
+ROBUST = ("gaussian", "huber", "student")
+
+
+HUBER = 1.345
+"""Huber's threshold in standard deviations: 95 % efficiency for Gaussian noise (Huber 1981)."""
+
+
+STUDENT = 4.0
+"""Degrees of freedom of the Student noise."""
+
+
+def robust_weight(kind, r2):
+    """Weights of iteratively reweighted least squares for squared standardised residuals r2."""
+    if kind == "huber":
+        return np.minimum(1.0, HUBER / np.sqrt(np.maximum(r2, 1e-300)))
+    return (STUDENT + 1) / (STUDENT + r2)
+
+
+@dataclass
+class Noise:
+    """The measurement noise: a variance for each state, and weights of the single entries.
+
+    Attributes
+    ----------
+    variance : (d,) array
+    kind : {"gaussian", "huber", "student"}
+    given : (rows, d) array
+        The user's weights, 0 where nothing was observed.
+    """
+
+    variance: np.ndarray
+    kind: str
+    given: np.ndarray
+    least: np.ndarray = field(default_factory=lambda: np.zeros(0))
+
+    def weights(self, residual):
+        """Weights (rows, d) of the squares, up to the factor beta, after estimating the variances from residuals."""
+        seen = self.given > 0
+        count = np.maximum(seen.sum(axis=0), 1)
+        w = self.given.copy()
+        if self.kind != "gaussian":
+            # scale from the median: outliers do not move it
+            scale = np.array(
+                [
+                    1.4826 * np.median(np.abs(residual[s, c]) * np.sqrt(self.given[s, c])) if s.any() else 1.0
+                    for c, s in enumerate(seen.T)
+                ]
+            )
+            self.variance = np.maximum(scale**2, self.least)
+            w = self.given * robust_weight(self.kind, residual**2 * self.given / self.variance)
+        else:
+            self.variance = np.maximum((self.given * residual**2).sum(axis=0) / count, self.least)
+        self.variance = np.where(seen.any(axis=0), self.variance, 1.0)
+        return w * self.mean / self.variance
+
+    @property
+    def mean(self):
+        """Geometric mean over the states that are observed."""
+        return np.exp(np.log(self.variance[(self.given > 0).any(axis=0)]).mean())

@@ -1,0 +1,303 @@
+"""States, derivatives and noise from measurements alone, by local cubic regression.
+
+Cleveland 1979, doi:10.2307/2286407.
+"""
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from pynode.fields.field import run
+from pynode.fields.transforms import jacobian
+from pynode.optim.batched import minimise_each
+
+NEIGHBOURS = (6, 8, 11, 15, 21, 29, 41, 57)
+"""Numbers of neighbours that are tried."""
+
+
+DEGREE = 3
+
+
+RIDGE = 1e-10
+
+
+ROWS = 100_000
+"""Times that are worked on together, and on which the number of neighbours is chosen: a limit on memory."""
+
+
+@dataclass(frozen=True)
+class Smoothed:
+    """What `smooth` returns; lists hold one array for each trajectory.
+
+    Attributes
+    ----------
+    y, slope : lists of (T_i, d) arrays
+        States and their time derivatives. NaN for a state that is not observed in that trajectory; the slope
+        is also NaN outside the times between which the state is observed.
+    variance : (d,) array
+        Of the measurement noise; NaN where the data are too few to tell.
+    """
+
+    y: list
+    slope: list
+    variance: np.ndarray
+
+
+def smooth(t, y):
+    """Smooth trajectories; for each state the number of neighbours is chosen by generalised cross-validation.
+
+    Parameters
+    ----------
+    t : list of (T_i,) arrays, increasing
+    y : list of (T_i, d) arrays
+        NaN: not observed.
+
+    Returns
+    -------
+    Smoothed
+    """
+    d = y[0].shape[1]
+    values, slopes = [np.full(x.shape, np.nan) for x in y], [np.full(x.shape, np.nan) for x in y]
+    variance = np.full(d, np.nan)
+    for j in range(d):
+        batches = _batches(t, y, j)
+        k, variance[j] = _best_neighbours(batches)
+        for batch in batches:
+            at = [np.unique(np.concatenate([t[i] for i in members])) for members in batch.members]
+            near, to_value, to_slope = batch.maps(k, at)
+            value, slope = _apply(near, to_value, batch.values), _apply(near, to_slope, batch.values)
+            row = 0
+            for times, points, members in zip(batch.times, at, batch.members, strict=True):
+                here = slice(row, row + len(points))
+                slope[here][(points < times[0]) | (points > times[-1]) | (len(times) < 2)] = np.nan
+                for column, i in enumerate(members):
+                    rows = row + np.searchsorted(points, t[i])
+                    values[i][:, j], slopes[i][:, j] = value[rows, column], slope[rows, column]
+                row += len(points)
+    return Smoothed(values, slopes, variance)
+
+
+@dataclass(frozen=True)
+class _Batch:
+    """Series that are smoothed together: one with several columns (trajectories with the same times), or many with one.
+
+    Attributes
+    ----------
+    times : list of (n_g,) arrays
+    values : (sum n_g, c) array
+    members : list of lists of int
+        Trajectories of the columns.
+    """
+
+    times: list
+    values: np.ndarray
+    members: list
+
+    def maps(self, k, at=None):
+        """`_local_cubic` at these times of each series (default: their own), from all series one after the other."""
+        k = min(k, min(len(times) for times in self.times))
+        offset, starts = 0, []
+        for times, points in zip(self.times, self.times if at is None else at, strict=True):
+            starts.append(offset + _first_neighbour(times, points, k))
+            offset += len(times)
+        clipped = [
+            np.clip(points, times[0], times[-1])
+            for times, points in zip(self.times, self.times if at is None else at, strict=True)
+        ]
+        return _local_cubic(np.concatenate(self.times), np.concatenate(clipped), np.concatenate(starts), k)
+
+
+def _batches(t, y, j):
+    """The series of state j."""
+    groups: dict = {}
+    for i, (times, x) in enumerate(zip(t, y, strict=True)):
+        seen = ~np.isnan(x[:, j])
+        if seen.any():
+            times = times[seen]
+            _, columns, members = groups.setdefault(times.tobytes(), (times, [], []))
+            columns.append(x[seen, j])
+            members.append(i)
+    batches: list = []
+    singles: dict = {}
+    for times, columns, members in groups.values():
+        if len(columns) > 1:
+            batches.append(_Batch([times], np.stack(columns, axis=1), [members]))
+        else:
+            singles.setdefault(min(len(times), NEIGHBOURS[-1]), []).append((times, columns[0], members))
+    for series in singles.values():
+        rows = np.cumsum([len(times) for times, _, _ in series]) // ROWS
+        for batch in np.split(np.arange(len(series)), np.flatnonzero(np.diff(rows)) + 1):
+            times, columns, members = zip(*[series[i] for i in batch], strict=True)
+            batches.append(_Batch(list(times), np.concatenate(columns)[:, None], list(members)))
+    return batches
+
+
+def _best_neighbours(batches):
+    """(number of neighbours, variance of the noise) with the least score of generalised cross-validation."""
+    best = (np.inf, NEIGHBOURS[0], np.nan)
+    rows = np.cumsum([len(batch.values) for batch in batches])
+    batches = [batch for batch, before in zip(batches, [0, *rows], strict=False) if before < ROWS]
+    batches = [batch for batch in batches if min(len(times) for times in batch.times) > DEGREE + 1]
+    longest = max((len(times) for batch in batches for times in batch.times), default=0)
+    for k in NEIGHBOURS:
+        squares = freedom = n = 0.0
+        for batch in batches:
+            near, to_value, _ = batch.maps(k)
+            leverage = to_value[near == np.arange(len(near))[:, None]]
+            squares += ((batch.values - _apply(near, to_value, batch.values)) ** 2).sum()
+            freedom += (1 - leverage).sum() * batch.values.shape[1]
+            n += batch.values.size
+        if freedom > 0.05 * n:
+            best = min(best, (n * squares / freedom**2, k, squares / freedom))
+        if k >= longest:
+            break
+    return best[1:]
+
+
+def _apply(near, weights, columns):
+    """(m, c): weighted sums of the near rows of columns (n, c)."""
+    total = np.zeros((len(near), columns.shape[1]))
+    for position in range(near.shape[1]):
+        total += weights[:, position, None] * columns[near[:, position]]
+    return total
+
+
+def _first_neighbour(t, at, k):
+    """Index of the first of the k points of t that surround each time."""
+    return np.clip(np.searchsorted(t, at) - k // 2, 0, len(t) - k)
+
+
+def local_cubic(t, at, k):
+    """Cubic polynomials through the k nearest points, with tricube weights, as linear maps of the values.
+
+    Parameters
+    ----------
+    t : (n,) array, increasing
+    at : (m,) array
+        Where to evaluate, inside [t[0], t[-1]].
+    k : int
+
+    Returns
+    -------
+    near : (m, k) int array
+        Indices of the points.
+    to_value, to_slope : (m, k) arrays
+        Weights of their values.
+    """
+    k = min(k, len(t))
+    return _local_cubic(t, at, _first_neighbour(t, at, k), k)
+
+
+def _local_cubic(t, at, start, k):
+    degree = min(DEGREE, max(k - 2, 1)) if k > 1 else 0
+    near = start[:, None] + np.arange(k)
+    u = t[near] - at[:, None]
+    width = 1.1 * np.abs(u).max(axis=1, keepdims=True)
+    width[width == 0] = 1.0
+    u /= width
+    X = u[:, :, None] ** np.arange(degree + 1)  # (m, k, degree + 1)
+    XW = X * ((1 - np.abs(u) ** 3) ** 3)[:, :, None]
+    A = np.einsum("mkp,mkq->mpq", XW, X) + RIDGE * np.eye(degree + 1)
+    maps = np.linalg.solve(A, XW.transpose(0, 2, 1))  # (m, degree + 1, k)
+    return near, maps[:, 0], maps[:, 1] / width if degree else np.zeros_like(maps[:, 0])
+
+
+# ---- States that are never observed ---------------------------------------------------------------------------
+
+
+def with_derivatives(t, smoothed, n):
+    """Guesses for n states that are never observed, appended: time derivatives of the observed ones, of unit variance.
+
+    The first derivatives are taken first, then the second, ...; of the last order that is needed, the principal
+    components. Any smooth coordinates of the delay embedding would do (Takens 1981); these have the fewest kinks.
+
+    Parameters
+    ----------
+    t : list of (T_i,) arrays
+    smoothed : Smoothed
+        Of the observed states.
+    n : int
+
+    Returns
+    -------
+    Smoothed
+        Of all the states, the guesses last; their variance is NaN.
+    """
+    columns, latest = np.zeros((sum(map(len, t)), 0)), smoothed
+    while columns.shape[1] < n:
+        slope = np.concatenate(latest.slope)
+        scale = np.sqrt(np.nanmean(slope**2, axis=0))
+        slope = slope / np.where(scale > 0, scale, 1.0)
+        if columns.shape[1] + slope.shape[1] > n:
+            known = ~np.isnan(slope).any(axis=1)
+            _, axes = np.linalg.eigh(np.cov(slope[known].T))
+            slope = slope @ axes[:, ::-1][:, : n - columns.shape[1]]
+        columns = np.concatenate([columns, slope], axis=1)
+        latest = smooth(t, np.split(slope, np.cumsum([len(x) for x in t])[:-1]))
+    scale = np.nanstd(columns, axis=0)
+    columns = columns / np.where(scale > 0, scale, 1.0)
+    guess = smooth(t, np.split(columns, np.cumsum([len(x) for x in t])[:-1]))
+    return Smoothed(
+        [np.concatenate(pair, axis=1) for pair in zip(smoothed.y, guess.y, strict=True)],
+        [np.concatenate(pair, axis=1) for pair in zip(smoothed.slope, guess.slope, strict=True)],
+        np.concatenate([smoothed.variance, np.full(n, np.nan)]),
+    )
+
+
+def with_implied(field, theta, t, smoothed, u, max_iter=30):
+    """Guesses for states that are never observed: those with which the field gives the slopes of the observed states;
+    for states on which those do not depend, the slopes of the states just guessed.
+
+    Parameters
+    ----------
+    field : Field
+    theta : (p,) array
+    t : list of (T_i,) arrays
+    smoothed : Smoothed
+        NaN in all rows of a state: never observed.
+    u : (rows, m) array or None
+        Control inputs.
+    max_iter : int
+        Steps of damped Gauss-Newton, each time by itself.
+
+    Returns
+    -------
+    Smoothed
+    """
+    y, slope, time = (np.concatenate(x) for x in (smoothed.y, smoothed.slope, t))
+    hidden = np.isnan(y).all(axis=0)
+    rows = ~np.isnan(y[:, ~hidden]).any(axis=1) & ~np.isnan(slope[:, ~hidden]).any(axis=1)
+    point = {"t": time[rows], "y": np.where(hidden, 0.0, y[rows]), "u": None if u is None else u[rows]}
+    wanted = slope[rows][:, ~hidden]
+    scale = wanted.std(axis=0) if len(wanted) else np.zeros(wanted.shape[1])
+    scale, program = np.where(scale > 0, scale, 1.0), jacobian(field).program
+
+    def evaluate(guess):
+        states = point["y"].copy()
+        states[:, hidden] = guess
+        here = point | {"y": states}
+        (value,), _ = run(field.program, here, [theta])
+        (J,), _ = run(program, here, [theta])
+        J = J.reshape(len(wanted), field.d, field.d)[:, ~hidden][:, :, hidden] / scale[:, None]
+        r = (value[:, ~hidden] - wanted) / scale
+        return 0.5 * (r * r).sum(axis=1), np.einsum("nci,nc->ni", J, r), np.einsum("nci,ncj->nij", J, J)
+
+    found = minimise_each(evaluate, point["y"][:, hidden], max_iter=max_iter, least_curvature=1e-6)
+    point["y"][:, hidden] = found.x
+    size = np.einsum("nii->i", found.matrix)
+    told = size > 1e-12 * size.max()
+    if told.any() and not told.all():  # the others may follow from the slopes of these
+        hidden[np.flatnonzero(hidden)[~told]] = False
+        return with_implied(field, theta, t, _filled(t, smoothed, rows, point["y"], hidden), u, max_iter)
+    return _filled(t, smoothed, rows, point["y"], hidden)
+
+
+def _filled(t, smoothed, rows, y, hidden):
+    """The same with these states of the rows, smoothed over time."""
+    filled = np.full((len(rows), len(hidden)), np.nan)
+    filled[rows] = y
+    guess = smooth(t, np.split(filled[:, hidden], np.cumsum([len(x) for x in t])[:-1]))
+    for whole, part in ((smoothed.y, guess.y), (smoothed.slope, guess.slope)):
+        for a, b in zip(whole, part, strict=True):
+            a[:, hidden] = b
+    return smoothed

@@ -1,0 +1,155 @@
+"""What a field is trained on: trajectories in the units of the field, and windows of them."""
+
+import itertools
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any
+
+import numpy as np
+
+from pynode.data.arrays import real_array
+from pynode.data.signal import Signal
+
+
+@dataclass(frozen=True)
+class Data:
+    """Trajectories in the units of the field.
+
+    Attributes
+    ----------
+    t : list of (T_i,) arrays
+    y : list of (T_i, d) arrays
+        NaN: not observed.
+    weight : list of (T_i, d) arrays, or None
+        Relative precision of the entries, the user's.
+    signal : Signal or None
+        Control inputs.
+    """
+
+    t: list
+    y: list
+    weight: list | None = None
+    signal: Signal | None = None
+
+    def __len__(self):
+        return len(self.t)
+
+    @property
+    def d(self):
+        return self.y[0].shape[1]
+
+    @cached_property
+    def n_observed(self):
+        """How many numbers were observed."""
+        return int(sum(np.count_nonzero(~np.isnan(y)) for y in self.y))
+
+    @cached_property
+    def seen(self):
+        """(d,) whether a state is observed anywhere."""
+        return np.any([(~np.isnan(y)).any(axis=0) for y in self.y], axis=0)
+
+    @cached_property
+    def spread(self):
+        """(d,) variance of the states; 1 where nothing varies or nothing is observed."""
+        y = np.concatenate(self.y)
+        spread = np.ones(self.d)
+        spread[self.seen] = np.nanvar(y[:, self.seen], axis=0)
+        return np.where(spread > 0, spread, 1.0)
+
+    def take(self, which):
+        """Some of the trajectories."""
+        return Data(
+            [self.t[i] for i in which],
+            [self.y[i] for i in which],
+            None if self.weight is None else [self.weight[i] for i in which],
+            None if self.signal is None else self.signal.take(which),
+        )
+
+    def inputs_at_rows(self):
+        """(rows, m) values of the control inputs at all times, or None."""
+        if self.signal is None:
+            return None
+        return np.concatenate([self.signal(t, i) for i, t in enumerate(self.t)])
+
+    def windows(self, intervals=None):
+        """Cut into windows of about `intervals` steps of time; neighbours share an end. None: whole trajectories.
+
+        Windows in which fewer than two times are observed are left out.
+        """
+        source = []
+        for i, states in enumerate(self.y):
+            last = max(len(states) - 1, 1)
+            pieces = 1 if intervals is None else max(1, round(last / intervals))
+            ends = np.linspace(0, last, pieces + 1).round().astype(int)
+            observed = np.concatenate([[0], np.cumsum((~np.isnan(states)).any(axis=1))])
+            for a, b in itertools.pairwise(ends):
+                if observed[min(b + 1, len(states))] - observed[a] >= 2:
+                    source.append((i, a, min(b + 1, len(states))))
+        if not source:
+            raise ValueError("no trajectory is observed at two times or more: there is nothing to learn from")
+        return Windows.of(self, np.array(source))
+
+
+@dataclass(frozen=True)
+class Windows(Data):
+    """Pieces of trajectories, each with an initial state of its own.
+
+    Attributes
+    ----------
+    source : (W, 3) int array
+        Trajectory, first row, and row after the last, of each.
+    """
+
+    source: Any = None
+
+    @classmethod
+    def of(cls, data, source):
+        """The windows that these rows of `source` name."""
+        t = [data.t[i][a:b] for i, a, b in source]
+        return cls(
+            t,
+            [data.y[i][a:b] for i, a, b in source],
+            None if data.weight is None else [data.weight[i][a:b] for i, a, b in source],
+            None if data.signal is None else data.signal.windows(source[:, 0], [x[0] for x in t], [x[-1] for x in t]),
+            source,
+        )
+
+    def initial(self, states):
+        """(W, d) the states (list of (T_i, d)) at the first time of each window."""
+        return np.stack([states[i][a] for i, a, _ in self.source])
+
+    def take(self, which):
+        """Some of the windows."""
+        part = Data.take(self, which)
+        return Windows(part.t, part.y, part.weight, part.signal, self.source[np.asarray(which, dtype=int)])
+
+
+def as_weights(weight, y):
+    """Weights of entries as a list of (T_i, d) arrays, or None.
+
+    Parameters
+    ----------
+    weight : list of B arrays, or an array that fits (T, d) or (B, T, d); or None
+    y : list of (T_i, d) arrays
+    """
+    if weight is None:
+        return None
+    if isinstance(weight, (list, tuple)) and len(weight) == len(y) and all(np.ndim(w) > 0 for w in weight):
+        parts = [real_array(f"weight[{i}]", w, np.float64) for i, w in enumerate(weight)]
+    else:
+        w = real_array("weight", weight, np.float64)
+        parts = list(w) if w.ndim == 3 else [w] * len(y)
+    if len(parts) != len(y):
+        raise ValueError(f"weight is for {len(parts)} trajectories, Y has {len(y)}")
+    weights = []
+    for i, (w, v) in enumerate(zip(parts, y, strict=True)):
+        w = w[:, None] if w.ndim == 1 and len(w) == len(v) and len(v) != v.shape[1] else w
+        if not (np.isfinite(w).all() and (w >= 0).all()):
+            raise ValueError("weights must be finite and not negative (0: leave the entry out)")
+        try:
+            weights.append(np.array(np.broadcast_to(w, v.shape)))
+        except ValueError:
+            raise ValueError(f"weight of trajectory {i} has shape {w.shape}, which does not fit {v.shape}") from None
+    if not any((w[~np.isnan(v)] > 0).any() for w, v in zip(weights, y, strict=True)):
+        raise ValueError("weight is 0 wherever something was observed: there is nothing to learn from")
+    return weights
