@@ -13,6 +13,7 @@ from pynode.data.batch import as_batch
 from pynode.engine.options import Options
 from pynode.engine.problem import PreparedSolve
 from pynode.engine.solution import Errors, Solution, check_errors, warn_or_raise
+from pynode.engine.tableau import Tableau
 from pynode.events.forward import solve_with_events
 from pynode.events.rounds import Solver
 from pynode.fields.arguments import Theta, Times, as_dynamics, as_theta, has_events
@@ -27,7 +28,7 @@ def solve(
     t: Times,
     theta: Theta = None,
     *,
-    method: str = "dopri5",
+    method: str | Tableau = "dopri5",
     rtol: float = 1e-6,
     atol: ArrayLike = 1e-8,
     step: float | None = None,

@@ -91,7 +91,7 @@ MAX_FIXED = 1e10
 class SolveOptions(TypedDict, total=False):
     """The keywords of `Options`, for type checkers: what functions take as ``**options``."""
 
-    method: str
+    method: str | Tableau
     rtol: float
     atol: ArrayLike
     step: float | None
