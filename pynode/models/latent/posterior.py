@@ -146,7 +146,7 @@ def refined(misfit, start, iterations):
     -------
     Posterior
     """
-    found = minimise_each(misfit, start.mean, max_iter=iterations, tol=ENOUGH, longest=LONGEST)
+    found = minimise_each(misfit, start.mean, max_iter=iterations, tol=ENOUGH, longest=LONGEST, factor=10.0)
     fine = ~found.failed
     factor = start.factor.copy()
     factor[fine] = np.linalg.cholesky(np.linalg.inv(found.matrix[fine]))
