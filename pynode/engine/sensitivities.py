@@ -65,7 +65,7 @@ class SensitivityProblem:
         if isinstance(f, System) and f.jump is not None:
             raise ValueError(f"f={f!r}: sensitivities do not go through jumps; take gradients (loss_and_grad, sol.vjp)")
         batch = as_batch(y0, t, f.d, dtype)
-        self.setup = PreparedSolve(f, batch, Options(**options), gradient=True)
+        self.setup = PreparedSolve(f, batch, Options.of("sensitivities", options), gradient=True)
         if self.setup.options.coupling > 0:
             raise ValueError("sensitivities are those of the plain method: coupling must be 0")
 
