@@ -125,4 +125,5 @@ def _steps(matrix: Array, gradient: Array, damping: Array, least_curvature: floa
     least = np.maximum(1e-12 * diagonal.max(axis=1, keepdims=True, initial=0.0), max(least_curvature, 1e-300))
     damped = matrix.copy()
     damped[:, range(k), range(k)] += damping[:, None] * np.maximum(diagonal, least)
-    return -np.linalg.solve(damped, gradient[:, :, None])[:, :, 0]
+    step: Array = -np.linalg.solve(damped, gradient[:, :, None])[:, :, 0]
+    return step

@@ -8,9 +8,9 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from pynode.data.samples import as_labels, as_sample_weight, as_targets, as_training_table
+from pynode.data.scaling import shift_and_scale
 from pynode.fields.field import Field
 from pynode.fields.make import mlp
-from pynode.models.flows.base import shift_and_scale
 from pynode.models.flows.epochs import Callback
 from pynode.models.flows.losses import first_states
 from pynode.models.flows.predictor_base import Predictor

@@ -6,6 +6,7 @@ from typing import Any, Self
 import numpy as np
 from numpy.typing import NDArray
 
+from pynode.data.scaling import shift_and_scale
 from pynode.data.signal import Signal
 from pynode.data.trajectories import Trajectories
 from pynode.models.latent.elbo import Series
@@ -39,8 +40,8 @@ class Units:
     @classmethod
     def of(cls, data: Trajectories, t0: float | None, t_scale: float | None) -> Self:
         """The scaling of data, from a time t0 and a unit of time that are given or chosen."""
-        shift, scale = _standard(np.concatenate(data.y))
-        inputs = () if data.signal is None else _standard(np.concatenate(data.signal.u))
+        shift, scale = shift_and_scale(np.concatenate(data.y))
+        inputs = () if data.signal is None else shift_and_scale(np.concatenate(data.signal.u))
         t0 = float(min(t[0] for t in data.t)) if t0 is None else t0
         longest = max(float(t[-1]) - t0 for t in data.t)
         if t_scale is None:
@@ -57,12 +58,6 @@ class Units:
     def signal(self, signal: Signal | None) -> Signal | None:
         """Control inputs, scaled."""
         return None if signal is None else signal.scaled(self.u_shift, self.u_scale, self.t0, self.t_scale)
-
-
-def _standard(x: Array) -> tuple[Array, Array]:
-    """Mean and standard deviation of columns (1 where they are constant), without NaN."""
-    scale = np.nanstd(x, axis=0)
-    return np.nanmean(x, axis=0), np.where(scale > 0, scale, 1.0)
 
 
 @dataclass(frozen=True)

@@ -160,14 +160,14 @@ class LatentODE(LatentForecasts):
         seed = self._seed()
         everything = data
         networks = make_networks(self, data.d, units)
-        data, judge = self._kept_aside(data, networks, units, seed)
+        data, stopping = self._kept_aside(data, networks, units, seed)
         objective = make_objective(self, networks, units.series(data), seed, units.t_scale)
         label = progress if isinstance(progress, str) else "training"
         shown = bool(self.verbose) if progress is None else bool(progress)
         interrupt = None
         with opened(checkpoint, self.random_state, partial(self._what, everything)) as saved:
             with Progress(int(self.max_iter), label, shown) as bar:
-                iterations = Iterations(objective.n_batches, judge, callback, bar)
+                iterations = Iterations(objective.n_batches, stopping, callback, bar)
                 if saved is not None:
                     iterations.attach(saved)
                 try:
@@ -219,8 +219,8 @@ class LatentODE(LatentForecasts):
         self.theta_ = result.theta
         loss = float(result.loss)
         self.history_ = result.history | {"validation": np.array(iterations.validation[: result.n_iter], dtype=np.float64)}
-        if iterations.judge is not None and iterations.judge.kept is not None:
-            (self.theta_,) = iterations.judge.kept
+        if iterations.stopping is not None and iterations.stopping.kept is not None:
+            (self.theta_,) = iterations.stopping.kept
             loss = float(self.history_["loss"][best])
         self.names_ = data.names
         self.time_name_ = data.time_name

@@ -178,7 +178,7 @@ class NeuralODE(Rollouts):
             run, scaling, smoothed, data = prepare(self, data, precision, seed)
             run.checkpoint = saved
             interrupt = None
-            total = run.plan.total_iterations * run.batches
+            total = run.recipe.total_iterations * run.batches
             with Progress(total, shown if isinstance(shown, str) else "training", bool(shown)) as bar:
                 run.callback = _reporting(bar, callback)
                 try:

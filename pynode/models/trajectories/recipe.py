@@ -79,12 +79,12 @@ def prepare(
         smoothed = replace(smoothed, **parts)
         training = Training.start(theta, inside, smoothed)
     if _second_order(model, field):
-        second = _second_plan(model, field, inside, smoothed, scaling.spread, seed)
+        second = _second_recipe(model, field, inside, smoothed, scaling.spread, seed)
         return SecondOrderRun(field, inside, training, smoothed, second, holdout=holdout), scaling, smoothed, data
-    plan = _first_plan(model, field, inside, smoothed, scaling.spread, seed)
-    run = FirstOrderRun(field, inside, training, smoothed, plan, holdout=holdout)
-    if plan.batch_size is not None:
-        run.batches = max(1, len(inside.windows(plan.windows[0])) // plan.batch_size)
+    recipe = _first_recipe(model, field, inside, smoothed, scaling.spread, seed)
+    run = FirstOrderRun(field, inside, training, smoothed, recipe, holdout=holdout)
+    if recipe.batch_size is not None:
+        run.batches = max(1, len(inside.windows(recipe.windows[0])) // recipe.batch_size)
     return run, scaling, smoothed, data
 
 
@@ -122,7 +122,7 @@ def _second_order(model: NeuralODEOptions, field: Field) -> bool:
     return True
 
 
-def _second_plan(
+def _second_recipe(
     model: NeuralODEOptions, field: Field, inside: Data, smoothed: Any, spread: Array, seed: int
 ) -> SecondOrder:
     variance = max(MIN_DECAY, _mean_variance(smoothed))
@@ -161,7 +161,9 @@ def _starts(model: NeuralODEOptions, field: Field, seed: int) -> list[Array]:
     return starts
 
 
-def _first_plan(model: NeuralODEOptions, field: Field, inside: Data, smoothed: Any, spread: Array, seed: int) -> FirstOrder:
+def _first_recipe(
+    model: NeuralODEOptions, field: Field, inside: Data, smoothed: Any, spread: Array, seed: int
+) -> FirstOrder:
     variance = _mean_variance(smoothed)
     decay = model.weight_decay
     if decay is None:

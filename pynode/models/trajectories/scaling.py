@@ -7,6 +7,7 @@ from typing import Any, Self
 import numpy as np
 from numpy.typing import NDArray
 
+from pynode.data.scaling import shift_and_scale
 from pynode.data.signal import Signal
 
 Array = NDArray[np.float64]
@@ -62,23 +63,11 @@ class Scaling:
     def of(cls, y: Sequence[Array], log: bool = False, signal: Signal | None = None) -> Self:
         """Mean 0 and variance 1 for states y (list of (T_i, d)) and control inputs; time is left as it is."""
         x = np.concatenate(y)
-        x = np.log(x) if log else x
-        d = x.shape[1]
+        # column after column, as sums of contiguous numbers round less
+        shift, scale = shift_and_scale(np.asfortranarray(np.log(x) if log else x))
         m = 0 if signal is None else signal.m
-        seen = ~np.isnan(x).all(axis=0)
-        shift, scale = np.zeros(d), np.ones(d)
-        shift[seen] = np.nanmean(x[:, seen], axis=0)
-        scale[seen] = np.nanstd(x[:, seen], axis=0)
-        u = np.zeros((1, m)) if signal is None else np.concatenate(signal.u)
-        u_scale = u.std(axis=0)
-        return cls(
-            shift,
-            np.where(scale > 0, scale, 1.0),
-            np.ones(d),
-            log=log,
-            u_shift=u.mean(axis=0),
-            u_scale=np.where(u_scale > 0, u_scale, 1.0),
-        )
+        u_shift, u_scale = shift_and_scale(np.zeros((1, m)) if signal is None else np.concatenate(signal.u))
+        return cls(shift, scale, np.ones(len(shift)), log=log, u_shift=u_shift, u_scale=u_scale)
 
     def unscaled(self) -> Self:
         """The same units as those of the data; only the spread is kept."""
