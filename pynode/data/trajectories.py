@@ -9,7 +9,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pynode.data.arrays import real_array
-from pynode.data.signal import Signal, as_control
+from pynode.data.control import as_control
+from pynode.data.signal import Signal
 
 Float = NDArray[np.float64]
 

@@ -21,6 +21,7 @@ MOST_DAMPING = 1e8
 
 LEAST_DAMPING = 1e-12
 
+
 @dataclass(frozen=True)
 class Minima:
     """Where n problems ended.

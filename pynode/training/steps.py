@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from pynode.data.signal import as_control
+from pynode.data.control import as_control
 from pynode.data.trajectories import Trajectories
 from pynode.engine.options import Options
 from pynode.fields.arguments import as_field, as_theta

@@ -7,7 +7,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from pynode.data.arrays import as_integer, real_array
-from pynode.data.signal import as_control
+from pynode.data.control import as_control
 from pynode.data.trajectories import Trajectories
 from pynode.models.latent.belief import Belief
 from pynode.models.latent.checks import check_known, checked_times, repeated, times_asked_for

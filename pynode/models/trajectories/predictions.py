@@ -8,7 +8,8 @@ from numpy.typing import ArrayLike, NDArray
 
 from pynode.calls.solve import solve
 from pynode.data.arrays import real_array
-from pynode.data.signal import Signal, as_control
+from pynode.data.control import as_control
+from pynode.data.signal import Signal
 from pynode.data.trajectories import Trajectories
 from pynode.engine.gradients import Gradients
 from pynode.engine.sensitivities import sensitivities
