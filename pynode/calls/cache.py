@@ -10,7 +10,6 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from numpy.typing import NDArray
 
 from pynode.fields.field import Field
 
@@ -49,7 +48,7 @@ def alike(x: Any, dtype: Any) -> Any:
         return x.astype(dtype)
 
 
-def serves(setup: PreparedSolve, theta: NDArray[Any], y0: Any, t: Any, *target: Any) -> Any:
+def serves(setup: PreparedSolve, theta: Any, y0: Any, t: Any, *target: Any) -> Any:
     """(theta, t) in the types of the plan's setup, if that serves these arrays; else None."""
     if setup.problem.fits(setup.single, theta, y0, t, *target):
         return theta, t

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Unpack
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from pynode.calls.objective import Objective
+from pynode.calls.objective import Objective, ObjectiveOptions
 from pynode.data.arrays import as_integer, as_positive
 from pynode.data.signal import Signal
 from pynode.engine.problem import PreparedSolve
@@ -18,16 +18,13 @@ from pynode.errors import OK
 from pynode.events.forward import solve_with_events
 from pynode.events.rounds import Solver
 from pynode.fields.arguments import as_theta
-
-if TYPE_CHECKING:
-    from pynode.engine.gradients import Wrt
-    from pynode.fields.arguments import Theta, Times
-    from pynode.fields.field import Field
-    from pynode.fields.system import System
-
+from pynode.fields.system import System
 
 if TYPE_CHECKING:
     from pynode.data.batch import Batch
+    from pynode.engine.gradients import Wrt
+    from pynode.fields.arguments import Theta, Times
+    from pynode.fields.field import Field
 
 
 STENCIL = {1: 3 / 4, 2: -3 / 20, 3: 1 / 60}
@@ -48,15 +45,16 @@ class GradCheck:
         Largest gradient of the same group; errors are relative to it.
     """
 
-    names: list
-    adjoint: np.ndarray
-    difference: np.ndarray
-    scale: np.ndarray
+    names: list[str]
+    adjoint: NDArray[np.float64]
+    difference: NDArray[np.float64]
+    scale: NDArray[np.float64]
 
     @property
     def error(self) -> NDArray[np.float64]:
         """(n,) |adjoint - difference| / scale."""
-        return np.abs(self.adjoint - self.difference) / np.where(self.scale > 0, self.scale, 1.0)
+        error: NDArray[np.float64] = np.abs(self.adjoint - self.difference) / np.where(self.scale > 0, self.scale, 1.0)
+        return error
 
     @property
     def max_error(self) -> float:
@@ -83,7 +81,7 @@ def check_grad(
     n_entries: int = 20,
     delta: float = 1e-4,
     random_state: int | None = 0,
-    **options: Any,
+    **options: Unpack[ObjectiveOptions],
 ) -> GradCheck:
     """Compare gradients with finite differences on the frozen steps.
 
@@ -136,8 +134,12 @@ class _Frozen:
         self.base = self._base()
         data = self.base.data
         if data is not None:
-            data = self.base.batch.flatten("data", data, self.base.dtype, objective.field.n_data)
-        self.rows = {"data": data, "target": objective.loss.target}
+            data = self.base.batch.flatten("data", data, self.base.dtype, self._width_of_data())
+        self.rows: dict[str, Any] = {"data": data, "target": objective.loss.target}
+
+    def _width_of_data(self) -> int:
+        field = self.objective.field
+        return field.n_data if isinstance(field, System) else 0
 
     def _base(self) -> Any:
         setup = self.objective.setup
@@ -147,15 +149,18 @@ class _Frozen:
 
     def values(self, group: str) -> NDArray[np.float64]:
         batch, signal = self.base.batch, self.base.signal
+        x: NDArray[np.float64]
         if group == "theta":
-            return self.theta.astype(np.float64)
-        if group == "y0":
-            return batch.y0.ravel().astype(np.float64)
-        if group == "t":
-            return batch.t.copy()
-        if group in ("data", "target"):
-            return self.rows[group].ravel().astype(np.float64)
-        return np.concatenate([v.ravel() for v in signal.u])
+            x = self.theta.astype(np.float64)
+        elif group == "y0":
+            x = batch.y0.ravel().astype(np.float64)
+        elif group == "t":
+            x = batch.t.copy()
+        elif group in ("data", "target"):
+            x = self.rows[group].ravel().astype(np.float64)
+        else:
+            x = np.concatenate([v.ravel() for v in signal.u])
+        return x
 
     def movable(self, group: str, x: Any) -> NDArray[Any]:
         """Entries that can change by themselves: not a time that is repeated, nor one where a frozen step happens to end
@@ -163,7 +168,7 @@ class _Frozen:
         entries = np.arange(x.size)
         if group in ("data", "target"):
             left_out = np.isnan(self.rows[group][:, :1])
-            return entries[~np.broadcast_to(left_out, self.rows[group].shape).ravel()]
+            return np.flatnonzero(~np.broadcast_to(left_out, self.rows[group].shape))
         if group != "t":
             return entries
         batch, stuck = self.base.batch, np.zeros(x.size, bool)
@@ -173,7 +178,7 @@ class _Frozen:
             inside = (x[a : a + n] != grid[0]) & (x[a : a + n] != grid[-1])
             inside &= ~self.base.lands[row : row + n]
             stuck[a : a + n] |= inside & np.isclose(x[a : a + n, None], grid, rtol=1e-14, atol=0).any(axis=1)
-        return entries[~stuck]
+        return np.flatnonzero(~stuck)
 
     def difference(self, group: str, x: Any, i: int, delta: float) -> float:
         h = delta * max(1.0, abs(x[i]))
@@ -186,7 +191,7 @@ class _Frozen:
             up[i] += k * h
             down[i] -= k * h
             total += c * (self.loss(group, up) - self.loss(group, down))
-        return total / h
+        return float(total / h)
 
     def _shortest_gap(self) -> float:
         """Between any two different points of steps and saved times: closer ones would trade places."""
@@ -194,7 +199,7 @@ class _Frozen:
         for grid, a, n in zip(self.grids, batch.start, batch.length, strict=True):
             gap = np.diff(np.sort(np.concatenate([grid, batch.t[a : a + n]])))
             gaps.append(gap[gap > 1e-12 * np.abs(grid).max()].min(initial=np.inf))
-        return min(gaps)
+        return float(min(gaps))
 
     def loss(self, group: str, x: Any) -> float:
         theta, batch, options, rows, grids = self._varied(group, x)
@@ -250,9 +255,10 @@ class _WithEvents(_Frozen):
     """The loss as a function of everything, by whole solves: the steps follow the events."""
 
     def _base(self) -> Any:
-        o = self.objective
-        self.grids, self.events = [], solve_with_events(o.solver, self.theta, max_events=o.max_events).events
-        return o.solver
+        solver, most = self.objective.solver, self.objective.max_events
+        assert solver is not None
+        self.grids, self.events = [], solve_with_events(solver, self.theta, max_events=most).events
+        return solver
 
     def movable(self, group: str, x: Any) -> NDArray[Any]:
         if group != "t":
@@ -275,6 +281,7 @@ class _WithEvents(_Frozen):
         theta, batch, options, rows, _ = self._varied(group, x)
         o = self.objective
         data = None if rows["data"] is None else batch.unflatten(rows["data"])
+        assert isinstance(o.field, System)
         solution = solve_with_events(Solver(o.field, batch, options, data=data), theta, max_events=o.max_events)
         loss = o.loss.with_target(rows["target"])
         each = loss.of_states(

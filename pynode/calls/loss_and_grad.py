@@ -86,7 +86,7 @@ def loss_and_grad(
     """
     key = (loss, reduction, loss_scale, loss_dof, adjoint, wrt, memory, dtype, *options.items())
     check_errors(errors)
-    objective = recall(f, key) if weight is None and data is None and events is None else None
+    objective: Objective | None = recall(f, key) if weight is None and data is None and events is None else None
     if objective is not None and (arrays := serves(objective.setup, theta, y0, t, target)):
         return objective.run(arrays[0], errors, y0, arrays[1], target)
     objective = Objective(

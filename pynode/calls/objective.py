@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from typing import Any, Literal, Unpack
 
 import numpy as np
 from numpy.typing import ArrayLike, DTypeLike, NDArray
 
+from pynode import _core
 from pynode.calls.cache import alike
 from pynode.data.arrays import as_integer
 from pynode.data.batch import as_batch
@@ -25,6 +26,22 @@ from pynode.fields.field import Field
 from pynode.fields.system import System
 
 Adjoint = Literal["discrete", "backsolve", "interpolating", "reversible"]
+
+
+class ObjectiveOptions(SolveOptions, total=False):
+    """The keywords of `Objective` but for wrt, for type checkers: what functions take as ``**options``."""
+
+    loss: Loss
+    reduction: Literal["sum", "mean"] | None
+    data: Any
+    weight: Any
+    loss_scale: float
+    loss_dof: float
+    adjoint: Adjoint
+    memory: int | str | None
+    dtype: DTypeLike | None
+    events: Event | Sequence[Event] | None
+    max_events: int
 
 
 class Objective:
@@ -111,13 +128,14 @@ class Objective:
         self.setup = PreparedSolve(
             self.field, batch, chosen, gradient=True, own_inputs=own_inputs, data=data, **self.loss.core_arguments()
         )
+        self._kind: Literal["discrete", "reversible"] = "reversible" if adjoint == "reversible" else "discrete"
         self.exact = adjoint in ("discrete", "reversible")
         self._fast = self.wrt == ("theta",) and self.exact and not self.field.callbacks
 
     def __call__(self, theta: ArrayLike) -> tuple[float, NDArray[np.float64]]:
         """(loss, gradient with respect to theta); (NaN, zeros) if every sample failed."""
         if self.solver is None and self._fast:
-            raw = self.setup.problem.run(self._ready(theta), gradient=self.adjoint, memory=self.memory)
+            raw = self.setup.problem.run(self._ready(theta), gradient=self._kind, memory=self.memory)
             loss, scale = self.reduced(raw)
             return loss, raw["g_theta"] * scale
         value = self.evaluate(theta)
@@ -161,7 +179,7 @@ class Objective:
             warn_or_raise(value.solution, errors, stacklevel=4)
         return value
 
-    def reduced(self, raw: Mapping[str, Any]) -> tuple[float, float]:
+    def reduced(self, raw: _core.Results) -> tuple[float, float]:
         """(loss, what gradients of the sum are multiplied with), from the results of a run."""
         return self.loss.reduced(raw["total_loss"], raw["total_weight"])
 
@@ -185,7 +203,7 @@ class Objective:
         found = solution.vjp(solver.batch.unflatten(rows.dy * scale), by_solve)
         gradients = {name: getattr(found, name) for name in by_solve}
         if "theta" in wanted and rows.theta.size:
-            at = self.field.offsets["loss"]
+            at = solver.system.offsets["loss"]
             gradients["theta"][at : at + rows.theta.size] += rows.theta * scale
         if "target" in wanted and rows.target is not None:
             gradients["target"] = solver.batch.unflatten(rows.target * scale)

@@ -114,7 +114,8 @@ def odeint(
         states = y0.reshape(1, -1)
         f = callback_field(lambda s, y: checked_value("func", func(s, y.reshape(shape)), shape).ravel(), y0.size)
     sol = solve(f, states, t, theta, **keys)
-    return np.moveaxis(sol.y, 0, 1).reshape(len(sol.t), *y0.shape)
+    y: NDArray[Any] = np.moveaxis(sol.y, 0, 1).reshape(len(sol.t), *y0.shape)
+    return y
 
 
 def _strict(t: Any) -> Any:

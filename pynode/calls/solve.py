@@ -16,7 +16,7 @@ from pynode.engine.solution import Errors, Solution, check_errors, warn_or_raise
 from pynode.engine.tableau import Tableau
 from pynode.events.forward import solve_with_events
 from pynode.events.rounds import Solver
-from pynode.fields.arguments import Theta, Times, as_dynamics, as_theta, has_events
+from pynode.fields.arguments import Theta, Times, as_dynamics, as_theta
 from pynode.fields.event import Event
 from pynode.fields.field import Field
 from pynode.fields.system import System
@@ -125,15 +125,15 @@ def solve(
     key = (method, rtol, atol, step, save, max_steps, first_step, max_step, coupling, threads, dense, steps, dtype)
     setup = recall(f, key) if events is None and inputs is None and grid is None and data is None else None
     if setup is not None and (arrays := serves(setup, theta, y0, t)):
-        theta, t = arrays
-        solution = Solution(setup, theta, setup.problem.run(theta, y0=y0), y0, t)
+        ready, times = arrays
+        solution = Solution(setup, ready, setup.problem.run(ready, y0=y0), y0, times)
         warn_or_raise(solution, errors)
         return solution
     y0 = real_array("y0", y0, real_dtype(dtype))
     f = as_dynamics(f, max(1, y0.shape[-1]) if y0.ndim else 1, events)
     batch = as_batch(y0, t, f.d, dtype)
     options = Options(method, rtol, atol, step, save, inputs, max_steps, first_step, max_step, grid, coupling, threads)
-    if has_events(f):
+    if isinstance(f, System) and f.events:
         solver = Solver(f, batch, options, data=data)
         most = as_integer("max_events", max_events, 1)
         theta = as_theta(f, theta, solver.dtype)

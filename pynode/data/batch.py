@@ -50,7 +50,8 @@ class SaveTimes:
 
     def row_times(self) -> NDArray[np.float64]:
         """(rows,) the time of each row."""
-        return self.t[np.repeat(self.start, self.length) + self._within()]
+        times: NDArray[np.float64] = self.t[np.repeat(self.start, self.length) + self._within()]
+        return times
 
     def reversed_rows(self) -> NDArray[np.int64]:
         """(rows,) for every sample its rows from the last to the first."""
@@ -61,7 +62,7 @@ class SaveTimes:
         start = starts(self.length)
         return SaveTimes(self.row_times()[self.reversed_rows()], start, self.length, start)
 
-    def arguments(self) -> dict[str, NDArray]:
+    def arguments(self) -> dict[str, NDArray[Any]]:
         """Keywords of `_core.Problem`."""
         return {"t": self.t, "t_start": self.start, "t_len": self.length, "row": self.row}
 

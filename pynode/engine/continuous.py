@@ -26,6 +26,7 @@ from pynode.errors import OK
 
 if TYPE_CHECKING:
     from pynode.data.signal import PiecewisePolynomial
+    from pynode.programs.program import Program
 
 
 def backsolve(setup: PreparedSolve, theta: NDArray[Any], seed: Any, wanted: Sequence[str], memory: Any) -> Any:
@@ -83,7 +84,7 @@ def _pieces(setup: PreparedSolve) -> Any:
 
 def _run_back(
     setup: PreparedSolve,
-    program: bool,
+    program: Program,
     raw: Any,
     z0: NDArray[Any],
     theta: NDArray[Any],
@@ -184,8 +185,9 @@ class Path:
     def __init__(self, setup: PreparedSolve, steps: Any, ok: NDArray[np.bool_]) -> None:
         record, offset = steps
         batch, pieces, d = setup.batch, setup.pieces, setup.field.d
-        m = setup.field.inputs
-        self.knots, self.coefs, self.maps = [], [], []
+        self.knots: list[NDArray[np.float64]] = []
+        self.coefs: list[NDArray[np.float64]] = []
+        self.maps: list[tuple[NDArray[np.int64], NDArray[np.float64]]] = []
         for i, (a, b) in enumerate(pairwise(offset)):
             rows = record[a:b]
             if not len(rows) or not ok[i]:  # nothing is evaluated in between
@@ -199,7 +201,7 @@ class Path:
                 p = shift_matrices(h, p.shape[1]) @ p
                 t, p, h = (t + h)[::-1], p[::-1], -h[::-1]
             knots = np.append(t, t[-1] + h[-1])
-            if m:
+            if pieces is not None:
                 p = self._with_inputs(p, pieces, i, knots)
             self.knots.append(knots)
             self.coefs.append(p)
@@ -229,6 +231,7 @@ class Path:
 
     def pull(self, g: NDArray[Any]) -> Any:
         """Gradient of the inputs' own coefficients from that of the path's."""
+        assert self.pieces is not None
         out, at = np.zeros(self.pieces.coef.shape), 0
         for segment, M in self.maps:
             part = g[at : at + len(segment), : M.shape[1], self.d :]

@@ -25,6 +25,7 @@ from pynode.fields.system import System
 if TYPE_CHECKING:
     from pynode.engine.options import Options
     from pynode.engine.solution import Solution
+    from pynode.fields.field import Field
 
 
 Wrt = Literal["theta", "y0", "t", "inputs", "data", "target"]
@@ -107,7 +108,7 @@ def _check_reconstruction(raw: Any, coupling: float, dtype: Any) -> None:
         )
 
 
-def check_adjoint(adjoint: str, options: Any, memory: Any, f: Any, program: bool = False) -> Options:
+def check_adjoint(adjoint: str, options: Options, memory: Any, f: Field | System, program: bool = False) -> Options:
     """The options with which this gradient method solves; `program`: the loss is one."""
     jumps = isinstance(f, System) and f.jump is not None
     if not isinstance(adjoint, str) or adjoint not in ADJOINTS:
@@ -134,20 +135,21 @@ def check_adjoint(adjoint: str, options: Any, memory: Any, f: Any, program: bool
     return options
 
 
-def check_wrt(wrt: Any, f: Any, program: bool = False) -> tuple[str, ...]:
+def check_wrt(wrt: Any, f: Field | System, program: bool = False) -> tuple[str, ...]:
+    """The names as a tuple; `program`: the loss is one, so that its target counts."""
     if not isinstance(wrt, (str, tuple, list, set, frozenset)):
         raise TypeError(f"wrt={wrt!r} must be a tuple out of {', '.join(WRT)}")
-    wrt = (wrt,) if isinstance(wrt, str) else tuple(wrt)
-    unknown = [name for name in wrt if name not in WRT]
+    names: tuple[str, ...] = (wrt,) if isinstance(wrt, str) else tuple(wrt)
+    unknown = [name for name in names if name not in WRT]
     if unknown:
         raise ValueError(f"wrt={unknown[0]!r} is not one of {', '.join(WRT)}")
-    if "inputs" in wrt and not f.inputs:
+    if "inputs" in names and not f.inputs:
         raise ValueError("wrt='inputs': the field has no inputs")
-    if "data" in wrt and not (isinstance(f, System) and f.n_data):
+    if "data" in names and not (isinstance(f, System) and f.n_data):
         raise ValueError("wrt='data': there is no jump that takes data (pynode.System(field, jump=...))")
-    if "target" in wrt and not program:
+    if "target" in names and not program:
         raise ValueError("wrt='target': only a loss program (loss='program') has a gradient with respect to its target")
-    return wrt
+    return names
 
 
 def shaped_gradients(
@@ -173,7 +175,7 @@ def scaled(x: Any, scale: float) -> Any:
     return [v * scale for v in x] if isinstance(x, list) else x * scale
 
 
-def solution_vjp(solution: Solution, dy: Any, wrt: Any, adjoint: str, memory: Any) -> Gradients:
+def solution_vjp(solution: Solution, dy: Any, wrt: Any, adjoint: str | None, memory: Any) -> Gradients:
     """See `Solution.vjp`."""
     old, f = solution.prepared, solution.field
     wanted = check_wrt(wrt, f)

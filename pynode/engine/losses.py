@@ -33,26 +33,31 @@ REDUCTIONS = ("sum", "mean")
 def slope(name: str, r: NDArray[Any], scale: float, dof: float) -> NDArray[Any]:
     """d rho / d r."""
     kind = LOSSES[name][0]
+    out: NDArray[Any]
     if kind == "squared":
-        return 2 * r
-    if kind == "absolute":
-        return np.sign(r)
-    if kind == "huber":
-        return np.clip(r, -scale, scale)
-    return (dof + 1) * r / (dof * scale**2 + r**2)
+        out = 2 * r
+    elif kind == "absolute":
+        out = np.sign(r)
+    elif kind == "huber":
+        out = np.clip(r, -scale, scale)
+    else:
+        out = (dof + 1) * r / (dof * scale**2 + r**2)
+    return out
 
 
 def rho(name: str, r: NDArray[Any], scale: float, dof: float) -> NDArray[Any]:
     """The loss of a residual r."""
-    kind = LOSSES[name][0]
+    kind, a = LOSSES[name][0], np.abs(r)
+    out: NDArray[Any]
     if kind == "squared":
-        return r**2
-    if kind == "absolute":
-        return np.abs(r)
-    if kind == "huber":
-        a = np.abs(r)
-        return np.where(a <= scale, 0.5 * r**2, scale * (a - 0.5 * scale))
-    return 0.5 * (dof + 1) * np.log1p(r**2 / (dof * scale**2))
+        out = r**2
+    elif kind == "absolute":
+        out = a
+    elif kind == "huber":
+        out = np.where(a <= scale, 0.5 * r**2, scale * (a - 0.5 * scale))
+    else:
+        out = 0.5 * (dof + 1) * np.log1p(r**2 / (dof * scale**2))
+    return out
 
 
 class RowLosses(NamedTuple):
@@ -123,23 +128,24 @@ class DataLoss:
             if self.n_observed == 0:
                 raise ValueError("target has no row that counts (all begin with NaN, or there are no samples)")
             return
-        self.target = batch.flatten("target", target, batch.y0.dtype)
-        if np.isinf(self.target).any():
+        rows = batch.flatten("target", target, batch.y0.dtype)
+        self.target = rows
+        if np.isinf(rows).any():
             raise ValueError("target has infinite entries; mark what was not observed with NaN")
-        self.weight = self._weights(weight)
-        observed = ~np.isnan(self.target)
+        self.weight = self._weights(weight, rows)
+        observed = ~np.isnan(rows)
         self.n_observed = int((observed if self.weight is None else observed & (self.weight > 0)).sum())
         if self.n_observed == 0:
             raise ValueError("target has no observed entry (all are NaN, of weight 0, or there are no samples)")
 
-    def _weights(self, weight: Any) -> NDArray[Any] | None:
+    def _weights(self, weight: Any, target: NDArray[Any]) -> NDArray[Any] | None:
         if weight is None:
             return None
         batch, dtype = self.batch, self.batch.y0.dtype
         if batch.kind == "ragged" and isinstance(weight, (list, tuple)):
             w = batch.flatten("weight", weight, dtype)
         else:
-            shape = self.target.shape if batch.kind == "ragged" else np.shape(batch.unflatten(self.target))
+            shape = target.shape if batch.kind == "ragged" else np.shape(batch.unflatten(target))
             w = real_array("weight", weight, dtype)
             try:
                 w = np.ascontiguousarray(np.broadcast_to(w, shape).reshape(-1, shape[-1]))
@@ -149,6 +155,11 @@ class DataLoss:
         if len(bad):
             raise ValueError(f"weight has an entry {bad[0]:g}; weights must be finite and not negative (0: leave it out)")
         return w
+
+    def _observations(self) -> NDArray[Any]:
+        """The target of a built-in loss, which always has one."""
+        assert self.target is not None
+        return self.target
 
     def with_target(self, target: NDArray[Any] | None) -> "DataLoss":
         """The same with other numbers in the rows of the target."""
@@ -175,19 +186,21 @@ class DataLoss:
 
     def slopes(self, results: Mapping[str, Any]) -> NDArray[Any]:
         """dL/dy (rows, d) of the sum, for results of a run; 0 for failed samples and entries that were not observed."""
-        g = slope(self.name, results["y"].astype(np.float64) - self.target, self.scale, self.dof)
+        target = self._observations()
+        g = slope(self.name, results["y"].astype(np.float64) - target, self.scale, self.dof)
         g = g if self.weight is None else g * self.weight
         failed = np.repeat(results["status"] != OK, self.batch.length)
-        return np.where(np.isnan(self.target) | failed[:, None], 0.0, g).astype(self.batch.y0.dtype)
+        return np.where(np.isnan(target) | failed[:, None], 0.0, g).astype(self.batch.y0.dtype)
 
     def of_states(self, y: NDArray[np.float64], ok: NDArray[np.bool_], theta: NDArray[np.float64]) -> RowLosses:
         """The loss of states (rows, d), NaN where there is none; ok (B,): which samples count."""
         counts = np.repeat(ok, self.batch.length)
         if self.program:
             return self._of_rows(y, counts, theta)
-        seen = ~np.isnan(self.target) & ~np.isnan(y) & counts[:, None]
+        target = self._observations()
+        seen = ~np.isnan(target) & ~np.isnan(y) & counts[:, None]
         weight = np.where(seen, 1.0 if self.weight is None else self.weight, 0.0)
-        residual = np.where(seen, y - self.target, 0.0)
+        residual = np.where(seen, y - target, 0.0)
         each = weight * rho(self.name, residual, self.scale, self.dof)
         dy = weight * slope(self.name, residual, self.scale, self.dof)
         return RowLosses(self._per_sample(each.sum(axis=1)), self._per_sample(weight.sum(axis=1)), dy, np.zeros(0), None)

@@ -111,7 +111,7 @@ class Options:
 
     method: str | Tableau = "dopri5"
     rtol: float = 1e-6
-    atol: float = 1e-8
+    atol: ArrayLike = 1e-8
     step: float | None = None
     save: str = "interpolate"
     inputs: object = None

@@ -63,16 +63,17 @@ def rows_of(name: str, x: Any, k: int, batch: Batch, part: str) -> NDArray[Any] 
         return None
     if x is None:
         raise ValueError(f"{name} is missing: {part} takes a row of {k} numbers at each save time")
-    x = batch.flatten(name, x, batch.y0.dtype, k)
-    bad = ~np.isfinite(x)
-    bad[np.isnan(x[:, 0])] = False
+    rows = batch.flatten(name, x, batch.y0.dtype, k)
+    bad = ~np.isfinite(rows)
+    bad[np.isnan(rows[:, 0])] = False
     if bad.any():
         row, entry = (int(i) for i in np.argwhere(bad)[0])
         raise ValueError(
-            f"{name}: row {row} has {x[row, entry]} in entry {entry}, and {x[row, 0]:g} in its first; NaN there leaves the "
-            "whole row out, other entries must be finite: give a mask as further entries, and any number where it is 0"
+            f"{name}: row {row} has {rows[row, entry]} in entry {entry}, and {rows[row, 0]:g} in its first; NaN there "
+            "leaves the whole row out, other entries must be finite: give a mask as further entries, and any number "
+            "where it is 0"
         )
-    return x
+    return rows
 
 
 def core_parts(system: System, batch: Batch, data: Any, gradient: bool) -> dict[str, Any]:
@@ -206,7 +207,7 @@ class PreparedSolve:
             return np.ones(self.batch.rows, bool)
         return np.zeros(self.batch.rows, bool) if self.jumps is None else self.jumps
 
-    def run(self, theta: NDArray[Any], **keys: dict[str, Any]) -> Any:
+    def run(self, theta: NDArray[Any], **keys: Any) -> Any:
         """One solve: the results of `_core.Problem.run`; theta is an array of the batch's dtype."""
         callback = self.field.bind_callbacks(theta.astype(np.float64)) if self.field.callbacks else None
         return self.problem.run(theta, callback=callback, **keys)

@@ -6,7 +6,7 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, NamedTuple, Unpack
 
 import numpy as np
-from numpy.typing import ArrayLike, DTypeLike, NDArray
+from numpy.typing import ArrayLike, DTypeLike
 
 from pynode.data.batch import as_batch
 from pynode.engine.options import Options
@@ -69,11 +69,11 @@ class SensitivityProblem:
         if self.setup.options.coupling > 0:
             raise ValueError("sensitivities are those of the plain method: coupling must be 0")
 
-    def run(self, theta: NDArray[Any], y0: Any = None) -> Any:
+    def run(self, theta: Theta, y0: Any = None) -> Any:
         """The core's results for these parameters (and (B, d) initial states): a dict with y (rows, d), status, and
         sensitivity (rows, d, n_params + d)."""
-        theta = as_theta(self.setup.field, theta, self.setup.dtype)
-        return self.setup.run(theta, y0=y0, sensitivity=True)
+        ready = as_theta(self.setup.field, theta, self.setup.dtype)
+        return self.setup.run(ready, y0=y0, sensitivity=True)
 
 
 def sensitivities(

@@ -83,8 +83,8 @@ class Solution(Result):
     y: Any
     prepared: PreparedSolve
     results: _core.Results
-    _y0: np.ndarray | None
-    _t: np.ndarray | None
+    _y0: Any
+    _t: Any
 
     def __init__(self, setup: PreparedSolve, theta: NDArray[Any], raw: Any, y0: Any = None, t: Any = None) -> None:
         """y0 and t: where they are not those of the setup's batch, but of the same shapes."""
@@ -122,7 +122,7 @@ class Solution(Result):
 
     @cached_property
     def stats(self) -> Stats:
-        values: list = [self.results[name] for name in ("nfe", "accepted", "rejected")]
+        values: list[Any] = [self.results[name] for name in ("nfe", "accepted", "rejected")]
         nfe, accepted, rejected = [int(v[0]) for v in values] if self.prepared.single else values
         return Stats(nfe, accepted, rejected, self.prepared.backend or self.results["isa"])
 
@@ -137,7 +137,7 @@ class Solution(Result):
     @property
     def ok(self) -> bool:
         """Whether every sample reached its last time."""
-        return self.results["failed"] == 0
+        return bool(self.results["failed"] == 0)
 
     @property
     def y_before(self) -> Any:
@@ -290,7 +290,7 @@ class LossAndGrad(Result):
     inputs: Any = None
     data: Any = None
     target: Any = None
-    _parts: tuple
+    _parts: tuple[Any, ...]
 
     def __init__(self, loss: float, gradients: dict[str, Any], *parts: Any, solution: Solution | None = None) -> None:
         """parts: of the `Solution`, which is made of them when it is asked for; or the solution itself."""
@@ -307,8 +307,9 @@ class LossAndGrad(Result):
         return Solution(*self._parts)
 
     @property
-    def sample_loss(self) -> NDArray[Any]:
-        return self.solution.results["sample_loss"]
+    def sample_loss(self) -> NDArray[np.float64]:
+        loss: NDArray[np.float64] = self.solution.results["sample_loss"]
+        return loss
 
     @property
     def y(self) -> Any:

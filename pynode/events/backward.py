@@ -14,15 +14,15 @@ from pynode.events.rounds import Solver
 from pynode.fields.event import pull_back
 
 if TYPE_CHECKING:
-    from pynode.engine.solution import Solution
     from pynode.events.rounds import Stretch
+    from pynode.events.solution import EventSolution
 
 
 class Backward:
     """The rounds of a solution, differentiated from the last to the first; see the head of `pynode.events`."""
 
     def __init__(
-        self, solution: Solution, dy: Any, wanted: Sequence[str], event_t: Any, event_before: Any, event_after: Any
+        self, solution: EventSolution, dy: Any, wanted: Sequence[str], event_t: Any, event_before: Any, event_after: Any
     ) -> None:
         self.solution, self.wanted, self.rounds = solution, wanted, solution.rounds
         old = solution.prepared
@@ -78,7 +78,8 @@ class Backward:
         for number in range(len(self.rounds) - 1, -1, -1):
             self._round(number, lam, lam_t)
         self._times(lam_t)
-        single, out = self.batch.kind == "single", {}
+        single = self.batch.kind == "single"
+        out: dict[str, Any] = {}
         if "theta" in self.wanted:
             out["theta"] = self.g_theta
         if "y0" in self.wanted:
@@ -137,7 +138,7 @@ class Backward:
         if "inputs" in self.wanted:
             self.g_coef = raw["g_coef"] + (0.0 if self.g_coef is None else self.g_coef)
 
-    def _stretch_rows(self, r: Stretch, k: int, seed: Any, first: bool, last_step: bool = False) -> Any:
+    def _stretch_rows(self, r: Stretch, k: NDArray[np.intp], seed: Any, first: bool, last_step: bool = False) -> Any:
         """Times of the stretches (or of their last steps), and cotangents of their states."""
         times, rows, row_t = [], [], self.solver.row_t
         for i in k:
@@ -157,10 +158,10 @@ class Backward:
             rows.append(g)
         return times, np.concatenate(rows)
 
-    def _jumps(self, r: Stretch, k: int, lam: NDArray[np.float64], lam_t: NDArray[np.float64]) -> Any:
+    def _jumps(self, r: Stretch, k: NDArray[np.intp], lam: NDArray[np.float64], lam_t: NDArray[np.float64]) -> Any:
         """Through the jumps at positions k of a round: cotangents of the states before them."""
         rows, sample, theta = r.jump[k], r.active[k], self.solver.theta_jump(self.theta)
-        jump, at = self.system.jump, self.system.offsets["jump"]
+        jump, at = self.solver.jump, self.system.offsets["jump"]
         after = lam[sample] + self.dy[rows]
         y, data = r.before[k].astype(np.float64), self.solver.data_of(rows)
         pulled = pull_back(jump, self.solver.row_t[rows], y, theta, after, data)
@@ -170,7 +171,9 @@ class Backward:
             self.g_data[rows] = pulled.u
         return pulled.y
 
-    def _events(self, r: Stretch, k: int, seeds: Any, lam: NDArray[np.float64], lam_t: NDArray[np.float64]) -> Any:
+    def _events(
+        self, r: Stretch, k: NDArray[np.intp], seeds: Any, lam: NDArray[np.float64], lam_t: NDArray[np.float64]
+    ) -> Any:
         """Through the events at positions k of a round: cotangents of the states before them, their times eliminated."""
         t, y, sample = r.t_event[k], r.before[k].astype(np.float64), r.active[k]
         theta = self.theta.astype(np.float64)
@@ -203,7 +206,7 @@ class Backward:
         self.g_theta += pull_back(self.system.watch, t, y, theta, one * s[:, None]).theta
         return b + s[:, None] * gy
 
-    def _last_steps(self, r: Stretch, k: int, b: Any, gy: NDArray[np.float64]) -> Any:
+    def _last_steps(self, r: Stretch, k: NDArray[np.intp], b: Any, gy: NDArray[np.float64]) -> Any:
         """Derivatives with respect to the lengths of the steps that end on events.
 
         (that of the loss, by the cotangent b at the end and the saved rows inside; that of g)

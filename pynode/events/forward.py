@@ -20,14 +20,14 @@ def solve_with_events(
     """Solve in rounds: each takes every sample to its next event, its next jump, or its end."""
     batch, dtype = solver.batch, solver.dtype
     B, d = batch.y0.shape
-    out: dict = {"y": np.full((batch.rows, d), np.nan, dtype), "stop_t": np.zeros(B)}
+    out: dict[str, Any] = {"y": np.full((batch.rows, d), np.nan, dtype), "stop_t": np.zeros(B)}
     out |= {"status": np.zeros(B, np.int32), "stop_component": np.full(B, -1, np.int32)}
     out |= {name: np.zeros(B, np.int64) for name in ("nfe", "accepted", "rejected")}
     y_before = np.full_like(out["y"], np.nan) if solver.system.jump is not None else None
     terminated = np.zeros(B, bool)
     n_events = np.zeros(B, np.int64)
     rounds: list[Stretch] = []
-    records: list = [[] for _ in range(B)]
+    records: list[list[NDArray[np.float64]]] = [[] for _ in range(B)]
     active = np.arange(B)
     cuts = [solver.until_jump(np.arange(part.start, part.stop)) for part in batch.slices()]
     t0, y = batch.t[batch.start].astype(np.float64) if B else np.zeros(0), batch.y0

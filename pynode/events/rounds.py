@@ -19,6 +19,7 @@ from pynode.fields.event import pull_back
 if TYPE_CHECKING:
     from pynode import _core
     from pynode.data.batch import Batch
+    from pynode.fields.field import Field
     from pynode.fields.system import System
 
 
@@ -31,15 +32,15 @@ class Stretch:
     """One round: what the samples `active` did from an initial time to an event or to their ends."""
 
     active: np.ndarray  # (n,) samples
-    steps: tuple  # records (t, h, ...) of all accepted steps, offsets (n + 1)
-    saves: list  # (n) rows of the result strictly between, or at the end if there is no event
+    steps: tuple[NDArray[np.float64], NDArray[np.int64]]  # records (t, h, ...) of all accepted steps, offsets (n + 1)
+    saves: list[NDArray[np.int64]]  # (n) rows of the result strictly between, or at the end if there is no event
     which: np.ndarray  # (n,) event or -1
     y: np.ndarray  # (n, d) initial states
     last: np.ndarray  # (n, d) states at the beginning of the step that ends on the event
     t_event: np.ndarray  # (n,) where it ended
     before: np.ndarray  # (n, d)
     after: np.ndarray
-    at_event: list  # (n) rows of the result that show the state after the event
+    at_event: list[NDArray[np.int64]]  # (n) rows of the result that show the state after the event
     jump: np.ndarray  # (n,) row of the result whose jump ends the stretch, or -1; then `before` and `after` are its states
     at_jump: np.ndarray  # (n,) whether the event fell on the time of a jump, where the core's solve ended
 
@@ -59,7 +60,8 @@ class Stretch:
         """(n,) whether a step of known beginning and length ends on the event: it may fall on the end of the one before."""
         record, offset = self.steps
         last = [record[b - 1, 0] if b > a else end for (a, b), end in zip(pairwise(offset), self.t_event, strict=True)]
-        return (np.array(last) != self.t_event) & ~self.at_jump
+        found: NDArray[np.bool_] = (np.array(last) != self.t_event) & ~self.at_jump
+        return found
 
 
 class Solver:
@@ -114,7 +116,8 @@ class Solver:
         u = None
         if self.pieces is not None:
             u = np.concatenate([self.pieces.values(i, np.array([x])) for i, x in zip(active, t, strict=True)])
-        return self.field(t, y, self.theta_field(theta), u)
+        value: NDArray[np.float64] = self.field(t, y, self.theta_field(theta), u)
+        return value
 
     def sides(
         self, active: NDArray[Any], t: Any, y: NDArray[Any], theta: NDArray[Any], residual: Any = 0.0
@@ -178,10 +181,10 @@ class Solver:
         at, last = raw["event_y"][:, 1], raw["event_y"][:, 0]
         jump = np.full(len(active), -1, np.int64)
         end = 0
-        for k, rows in enumerate(saves):
-            end += len(times[k])
-            if len(rows) and which[k] < 0 and raw["status"][k] == OK and self.jumps[rows[-1]]:
-                jump[k], at[k] = rows[-1], raw["y"][end - 1]
+        for i, rows in enumerate(saves):
+            end += len(times[i])
+            if len(rows) and which[i] < 0 and raw["status"][i] == OK and self.jumps[rows[-1]]:
+                jump[i], at[i] = rows[-1], raw["y"][end - 1]
         at_jump = self._events_at_jumps(raw, active, jump, at, theta)
         for k in np.flatnonzero(at_jump):
             before_event[k], at_event[k], jump[k] = saves[k][:-1], saves[k][-1:], -1
@@ -218,10 +221,16 @@ class Solver:
         cut = jumping[0] + 1 if len(jumping) else len(rows)
         return rows[:cut], rows[cut:]
 
+    @property
+    def jump(self) -> Field:
+        """The jump, where there is one."""
+        assert self.system.jump is not None
+        return self.system.jump
+
     def theta_jump(self, theta: NDArray[Any]) -> NDArray[np.float64]:
         """The parameters of the jump, as double."""
         at = self.system.offsets["jump"]
-        return theta[at : at + self.system.jump.n_params].astype(np.float64)
+        return theta[at : at + self.jump.n_params].astype(np.float64)
 
     def data_of(self, rows: Any) -> NDArray[np.float64] | None:
         """The data of the jumps of these rows, as double, or None."""
@@ -232,7 +241,7 @@ class Solver:
         k = np.flatnonzero(stretch.jump >= 0)
         if len(k):
             rows, y = stretch.jump[k], stretch.before[k].astype(np.float64)
-            y = self.system.jump(self.row_t[rows], y, self.theta_jump(theta), self.data_of(rows))
+            y = self.jump(self.row_t[rows], y, self.theta_jump(theta), self.data_of(rows))
             stretch.after[k] = y.astype(self.dtype)
         for e, field in enumerate(self.system.resets):
             here = stretch.which == e

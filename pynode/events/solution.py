@@ -15,7 +15,6 @@ from pynode.events.backward import Backward
 if TYPE_CHECKING:
     from pynode.engine.gradients import Gradients
     from pynode.events.rounds import Solver, Stretch
-    from pynode.events.solution import Events
     from pynode.fields.system import System
 
 
@@ -62,8 +61,9 @@ class EventSolution(Solution):
     """
 
     events: Events
-    terminated: Any
-    rounds: list
+    terminated: bool | NDArray[np.bool_]
+    rounds: list[Stretch]
+    prepared: Solver  # type: ignore[assignment]  # rounds of many problems in the place of one
 
     def __init__(
         self,
@@ -71,10 +71,10 @@ class EventSolution(Solution):
         theta: NDArray[Any],
         raw: Any,
         events: Events,
-        terminated: NDArray[np.bool_],
+        terminated: bool | NDArray[np.bool_],
         rounds: list[Stretch],
     ) -> None:
-        super().__init__(solver, theta, raw)
+        super().__init__(solver, theta, raw)  # type: ignore[arg-type]
         self.__dict__.update(events=events, terminated=terminated, rounds=rounds)
 
     @property

@@ -72,5 +72,6 @@ def as_theta(f: Field | System, theta: Any, dtype: Any) -> NDArray[Any]:
 
 
 def _spec(f: Field | System, theta: object) -> tuple[Parameter, ...]:
-    of_field = isinstance(f, System) and isinstance(theta, dict) and f.n_params == f.field.n_params
-    return f.field.spec if of_field and not set(theta) <= set(PARTS) else f.spec
+    if isinstance(f, System) and isinstance(theta, dict) and f.n_params == f.field.n_params and not set(theta) <= set(PARTS):
+        return f.field.spec
+    return f.spec

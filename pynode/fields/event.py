@@ -88,8 +88,8 @@ def event(
     terminal = reset is None if terminal is None else bool(terminal)
     if hold and not terminal:
         raise ValueError("hold=True is for terminal events: a sample that goes on has states of its own later")
-    name = name or getattr(g, "name", None) or getattr(g, "__name__", "event")
-    return Event(g, terminal, int(direction), reset, bool(hold), name)
+    called = name or getattr(g, "name", None) or getattr(g, "__name__", "event")
+    return Event(g, terminal, int(direction), reset, bool(hold), str(called))
 
 
 def as_events(events: "Event | Sequence[Event] | None") -> tuple[Event, ...]:

@@ -16,7 +16,6 @@ from pynode.fields.field import Field
 
 if TYPE_CHECKING:
     from pynode.fields.parameters import Parameter
-    from pynode.fields.system import System
 
 
 PARTS = ("field", "jump", "loss")

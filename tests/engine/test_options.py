@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 
 import pynode as pn
+from pynode.calls.objective import ObjectiveOptions
 from pynode.engine.options import Options, SolveOptions
 
 T = [0.0, 1.0]
@@ -35,3 +36,10 @@ def test_a_misspelt_option_of_objectives_and_sensitivities_is_named():
         pn.Objective(f, [1.0], T, np.zeros((2, 1)), methd="rk4")
     with pytest.raises(TypeError, match=r"sensitivities\(\) got an unexpected keyword argument 'methd'"):
         pn.sensitivities(f, [1.0], T, f.init(0), methd="rk4")
+
+
+def test_the_options_of_check_grad_are_those_of_objectives():
+    keywords = inspect.signature(pn.Objective).parameters.values()
+    names = {p.name for p in keywords if p.kind is p.KEYWORD_ONLY} - {"wrt"}
+    assert set(ObjectiveOptions.__annotations__) == names | set(SolveOptions.__annotations__)
+    assert not ObjectiveOptions.__required_keys__

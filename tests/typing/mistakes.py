@@ -18,3 +18,7 @@ pn.loss_and_grad(f, [1.0, 0.0], t, theta, adjoint="exact")  # type: ignore[arg-t
 pn.solve(f, [1.0, 0.0], t, theta).statuss  # type: ignore[attr-defined]  # noqa: B018  # pyright: ignore
 pn.mlp(2, (8,), hiden=3)  # type: ignore[call-arg]  # pyright: ignore[reportCallIssue]
 pn.NeuralODE(hiden=(8,))  # type: ignore[call-arg]  # pyright: ignore[reportCallIssue]
+pn.loss_and_grad(f, [1.0, 0.0], t, theta, methd="rk4")  # type: ignore[call-arg]  # pyright: ignore[reportCallIssue]
+pn.Objective(f, [1.0, 0.0], t, methd="rk4")  # type: ignore[call-arg]  # pyright: ignore[reportCallIssue]
+pn.check_grad(f, [1.0, 0.0], t, theta, methd="rk4")  # type: ignore[call-arg]  # pyright: ignore[reportCallIssue]
+pn.sensitivities(f, [1.0, 0.0], t, theta, methd="rk4")  # type: ignore[call-arg]  # pyright: ignore[reportCallIssue]

@@ -39,6 +39,21 @@ assert_type(sol.stats.backend, str)
 pn.solve(f, [0.5, 0.0], [0.0, 1.0, 2.0], theta, step=0.1, save="land")
 pn.solve(f, data[:3], [t, t, t[:5]], theta, dense=True, events=e)
 
+# ---- Systems and events
+
+system = pn.System(spring, jump=pn.mlp(2, (4,), 2, inputs=1), loss=pn.mlp(2, (4,), 1), events=e)
+assert_type(system, pn.System)
+assert_type(system.n_params, int)
+assert_type(system.split(system.init(0))["field"], Floats)
+sol = pn.solve(system, data[0], t, system.init(0), data=t[:, None])
+if isinstance(sol, pn.EventSolution):
+    assert_type(sol.events, pn.Events)
+    assert_type(sol.events.of(sample=0), pn.Events)
+    assert_type(sol.vjp(event_t=np.ones(len(sol.events))), pn.Gradients)
+pn.loss_and_grad(system, data[0], t, system.init(0), loss="program", data=t[:, None], reduction="mean")
+assert_type(pn.check_grad(f, data[0], t, theta, data, events=e, rtol=1e-10).max_error, float)
+assert_type(pn.sensitivities(f, data[0], t, theta, method="rk4", step=0.1), pn.Sensitivities)
+
 # ---- Gradients
 
 value = pn.loss_and_grad(f, data[0], t, theta, data, wrt=("theta", "y0"), adjoint="discrete")
