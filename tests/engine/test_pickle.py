@@ -134,3 +134,17 @@ def test_a_lambda_cannot_travel():
     event = pn.event(lambda t, y: y[0])
     with pytest.raises((pickle.PicklingError, AttributeError), match="lambda"):
         pickle.dumps(pn.solve(ball, Y0, T, ball.init(), events=event))
+
+
+def test_a_cluster_of_processes():
+    distributed = pytest.importorskip("distributed")
+    keys = {"n_workers": 1, "threads_per_worker": 1, "processes": True, "dashboard_address": None}
+    with distributed.LocalCluster(**keys) as cluster, distributed.Client(cluster) as client:
+        objective = pn.Objective(NET, Y0, T, TARGET)
+        assert np.array_equal(client.submit(gradient_of, objective).result(timeout=60), objective(THETA)[1])
+        sol = client.submit(solved, Y0).result(timeout=60)
+        bounced = client.submit(pn.solve, ball, Y0, T, ball.init(), events=BOUNCE).result(timeout=60)
+    assert np.array_equal(sol(0.4), solved(Y0)(0.4))
+    here = pn.solve(ball, Y0, T, ball.init(), events=BOUNCE)
+    assert np.array_equal(bounced.events.t, here.events.t)
+    assert np.array_equal(bounced.vjp(np.ones_like(here.y)).theta, here.vjp(np.ones_like(here.y)).theta)
