@@ -33,6 +33,10 @@ MAX_DEGREE = 7
 """Highest degree of dense output (PN_MAX_DEGREE)."""
 
 
+MAX_NAME = 63
+"""Longest name of a method, in bytes (PN_MAX_NAME)."""
+
+
 TOLERANCE = 1e-10
 """A condition holds up to this much, relative to the size of its terms where these are large."""
 
@@ -194,8 +198,10 @@ def _vector(what: str, x: Any, sizes: Sequence[int]) -> list[Fraction]:
 
 def _lower(a: Any, n: int) -> list[list[Fraction]]:
     """The matrix a as n rows of n exact numbers; rows may end before the diagonal."""
-    if not isinstance(a, (list, tuple, np.ndarray)) or len(a) != n:
-        raise ValueError(f"a must have a row for each of the {n} weights b, strictly lower triangular; it has {np.shape(a)}")
+    if not isinstance(a, (list, tuple, np.ndarray)) or any(np.ndim(row) != 1 for row in a):
+        raise ValueError(f"a must be a matrix, or a list of rows, strictly lower triangular; not {a!r}")
+    if len(a) != n:
+        raise ValueError(f"a must have a row for each of the {n} weights b; it has {len(a)}")
     rows = []
     for i, row in enumerate(a):
         values = [_number(v, f"a[{i}]") for v in row]
@@ -320,8 +326,8 @@ class Tableau:
         error_order: int | None = None,
         dense: ArrayLike | None = None,
     ) -> None:
-        if not isinstance(name, str) or not name:
-            raise ValueError(f"name={name!r} must be a string that is not empty")
+        if not isinstance(name, str) or not 0 < len(name.encode()) <= MAX_NAME or "\0" in name:
+            raise ValueError(f"name={name!r} must be a string of 1 to {MAX_NAME} bytes")
         n = np.size(np.asarray(b, dtype=object))
         weights = _vector("b", b, (n,))
         rows = _lower(a, n)
@@ -415,7 +421,8 @@ class Tableau:
     @cached_property
     def core(self) -> Any:
         """The C object that ``_core.Problem(method=...)`` takes."""
-        return _core.Tableau(**{name: value for name, value in self.row.items() if name != "second"})
+        names = ("name", "order", "error_order", "c", "a", "b", "e", "dense", "dense_order", "source")
+        return _core.Tableau(**{name: self.row[name] for name in names})
 
     @cached_property
     def _key(self) -> tuple[Any, ...]:
