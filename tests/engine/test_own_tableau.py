@@ -9,7 +9,7 @@ import pytest
 import tableau_conditions as conditions
 
 import pynode as pn
-from pynode.engine.tableau import density, nodes_of, order_of, rooted_trees
+from pynode.engine.order_conditions import density, nodes_of, order_of, rooted_trees
 
 HEUN = pn.Tableau([[], [1]], [Q(1, 2), Q(1, 2)], b_hat=[1, 0], name="heun by hand")
 RALSTON = pn.Tableau([[], [2 / 3]], [1 / 4, 3 / 4], b_hat=[1, 0], name="ralston")
