@@ -82,6 +82,31 @@ class Program:
     def has_call(self) -> bool: ...
 
 @final
+class Tableau:
+    # csrc/method/tableau.h; S = s + 1 + n_extra stages. Flags and sizes follow from the arrays
+    def __new__(
+        cls,
+        name: str,
+        *,
+        order: int,
+        error_order: int = 0,
+        c: ArrayLike,  # (S)
+        a: ArrayLike,  # (S, S)
+        b: ArrayLike,  # (s)
+        e: ArrayLike | None = None,  # (S)
+        e2: ArrayLike | None = None,
+        dense: ArrayLike,  # (S, degree + 1)
+        dense_order: int,
+        second: Tableau | None = None,  # of the second half of the state
+        source: str | None = "",
+    ) -> Tableau: ...
+    @property
+    def name(self) -> str: ...
+    @property
+    def second(self) -> Tableau | None: ...
+    def row(self) -> _Tableau: ...
+
+@final
 class Results:
     def __new__(cls, results: dict[str, Any], /) -> Results: ...
     def __getitem__(self, name: str, /) -> Any: ...
@@ -112,7 +137,7 @@ class Problem:
         seg_start: ArrayLike | None = None,
         coef: ArrayLike | None = None,  # (segments, degree + 1, m)
         input_jumps: bool | None = None,
-        method: str | None = None,
+        method: str | Tableau | None = None,  # a table: kept for the life of the problem
         adaptive: bool | None = None,
         land: bool | None = None,
         step: float | None = None,
@@ -151,6 +176,8 @@ class Problem:
     def field(self) -> Program: ...
     @property
     def reverse(self) -> Program | None: ...
+    @property
+    def tableau(self) -> Tableau | None: ...
     @property
     def n(self) -> int: ...
     @property

@@ -1,6 +1,5 @@
 #include "method/tableau.h"
 
-#include <stddef.h>
 #include <string.h>
 
 /* clang-format off */

@@ -27,8 +27,8 @@
  *   y(t + theta h) ~ y + h sum_i k_i sum_{j=1..dense_degree} dense[i][j] theta^j
  *
  * It equals y_new at theta = 1 (up to rounding: the coefficients of dop853 are large,
- * so there up to 1e-13 h |k|), and its derivative is k_0 at theta = 0 and f_new at
- * theta = 1, so that the solution is C1 across steps.  Its local error is
+ * so there up to 1e-13 h |k|).  Of the methods in tableau.c its derivative is k_0 at
+ * theta = 0 and f_new at theta = 1, so that the solution is C1 across steps.  Its local error is
  * O(h^(dense_order + 1)); over many steps its global error is of order
  * min(order, dense_order + 1).
  *
@@ -41,7 +41,9 @@
  * Differential Equations I, 2nd ed. (HNW), chapter II. */
 #ifndef PN_TABLEAU_H
 #define PN_TABLEAU_H
+#include <stddef.h>
 
+#define PN_MAX_NAME 63   /* bytes of a name at most */
 #define PN_MAX_CORE 12   /* s at most */
 #define PN_MAX_STAGES 16 /* s + 1 + n_extra at most */
 #define PN_MAX_DEGREE 7  /* dense_degree at most */
@@ -73,6 +75,13 @@ const pn_tableau *pn_tableau_find(const char *name);
 /* All methods: pn_tableau_at(i) for 0 <= i < pn_tableau_count(), NULL outside. */
 int pn_tableau_count(void);
 const pn_tableau *pn_tableau_at(int i);
+
+/* Whether a table from outside can be used as a method, in C or by pn_solve: sizes, finite coefficients, an explicit method
+ * with c_i = sum_j a_ij, row s as above, dense output that is y at theta = 0 and y_new at theta = 1 (to 1e-10), a second
+ * table of the same shape. Then 1, and error_uses_new, dense_uses_new and has_e2 are set from the coefficients; else 0, and
+ * a message of at most `room` bytes that names the member and its value. Neither the orders of accuracy nor C1 joins of the
+ * dense output are looked into: nothing in the core depends on them. */
+int pn_tableau_check(pn_tableau *m, char *message, size_t room);
 
 /* All stages: core, f_new, extra. */
 static inline int pn_tableau_stages(const pn_tableau *m) { return m->s + 1 + m->n_extra; }

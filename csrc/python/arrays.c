@@ -1,4 +1,4 @@
-/* Anything array-like -> a checked, C-contiguous NumPy array. */
+/* Anything array-like -> a checked, C-contiguous NumPy array; whole numbers. */
 #include "python/pnpy.h"
 
 /* "(3, any)" */
@@ -110,3 +110,22 @@ int pnpy_check_out(PyObject *obj, const char *name, int typenum, int ndim, const
 }
 
 int pnpy_is_f32(PyObject *obj) { return PyArray_Check(obj) && PyArray_TYPE((PyArrayObject *)obj) == NPY_FLOAT; }
+
+int pnpy_integer(PyObject *obj, const char *name, int64_t low, int64_t high, int64_t *out) {
+    if (!PyIndex_Check(obj)) {
+        PyErr_Format(PyExc_TypeError, "%s must be a whole number, not %s", name, Py_TYPE(obj)->tp_name);
+        return -1;
+    }
+    PyObject *index = PyNumber_Index(obj);
+    if (!index) return -1;
+    int overflow = 0;
+    const long long value = PyLong_AsLongLongAndOverflow(index, &overflow);
+    Py_DECREF(index);
+    if (value == -1 && PyErr_Occurred()) return -1;
+    if (overflow || value < low || value > high) {
+        PyErr_Format(PyExc_ValueError, "%s must be between %lld and %lld, got %R", name, (long long)low, (long long)high, obj);
+        return -1;
+    }
+    *out = value;
+    return 0;
+}

@@ -2,8 +2,6 @@
 #define PNPY_IMPORT_ARRAY
 #include "python/pnpy.h"
 
-#include <string.h>
-
 enum { MAX_THREADS = 4096 };
 
 /* ---- tables ------------------------------------------------------------------------------------------------ */
@@ -47,52 +45,6 @@ static PyObject *make_isas(void) {
     if (list) result = PyList_AsTuple(list);
     Py_XDECREF(list);
     return result;
-}
-
-/* (rows, cols) of a table whose rows are `pitch` apart; one dimension if cols is 0 */
-static PyObject *trimmed(const double *data, int rows, int cols, int pitch) {
-    const npy_intp shape[2] = {rows, cols};
-    PyObject *array = PyArray_SimpleNew(cols ? 2 : 1, shape, NPY_DOUBLE);
-    if (!array) return NULL;
-    double *to = PyArray_DATA((PyArrayObject *)array);
-    if (!cols) memcpy(to, data, (size_t)rows * sizeof *to);
-    for (int i = 0; cols && i < rows; i++)
-        memcpy(to + (size_t)i * (size_t)cols, data + (size_t)i * (size_t)pitch, (size_t)cols * sizeof *to);
-    return array;
-}
-
-static PyObject *make_tableau(const pn_tableau *m) {
-    const int S = pn_tableau_stages(m), s = m->s;
-    PyObject *array[6] = {
-        trimmed(m->c, S, 0, 0),  trimmed(&m->a[0][0], S, S, PN_MAX_STAGES),
-        trimmed(m->b, s, 0, 0),  trimmed(m->e, S, 0, 0),
-        trimmed(m->e2, S, 0, 0), trimmed(&m->dense[0][0], S, m->dense_degree + 1, PN_MAX_DEGREE + 1),
-    };
-    PyObject *dict = NULL;
-    int good = 1;
-    for (int i = 0; i < 6; i++) good = good && array[i];
-    if (good)
-        dict = Py_BuildValue("{s:s,s:i,s:i,s:i,s:i,s:N,s:i,s:i,s:N,s:N,s:O,s:O,s:O,s:O,s:O,s:O,s:s,s:N}", "name", m->name,
-                             "order", m->order, "error_order", m->error_order, "s", s, "n_extra", m->n_extra, "error_uses_new",
-                             PyBool_FromLong(m->error_uses_new), "dense_degree", m->dense_degree, "dense_order", m->dense_order,
-                             "dense_uses_new", PyBool_FromLong(m->dense_uses_new), "has_e2", PyBool_FromLong(m->has_e2), "c",
-                             array[0], "a", array[1], "b", array[2], "e", array[3], "e2", array[4], "dense", array[5], "source",
-                             m->source, "second", m->second ? make_tableau(m->second) : Py_NewRef(Py_None));
-    for (int i = 0; i < 6; i++) Py_XDECREF(array[i]);
-    return dict;
-}
-
-static PyObject *core_tableaus(PyObject *Py_UNUSED(module), PyObject *Py_UNUSED(args)) {
-    const int n = pn_tableau_count();
-    PyObject *list = PyList_New(n);
-    for (int i = 0; list && i < n; i++) {
-        PyObject *row = make_tableau(pn_tableau_at(i));
-        if (!row)
-            Py_CLEAR(list);
-        else
-            PyList_SET_ITEM(list, i, row);
-    }
-    return list;
 }
 
 /* ---- instruction set --------------------------------------------------------------------------------------- */
@@ -237,6 +189,7 @@ static int core_exec(PyObject *module) {
     if (PyArray_ImportNumPyAPI() < 0) return -1;
     if (intern_names(state) < 0 || read_environment(state) < 0) return -1;
     if (!(state->program_type = add_type(module, &pnpy_program_spec))) return -1;
+    if (!(state->tableau_type = add_type(module, &pnpy_tableau_spec))) return -1;
     if (!(state->problem_type = add_type(module, &pnpy_problem_spec))) return -1;
     if (!(state->results_type = add_type(module, &pnpy_results_spec))) return -1;
     if (add(module, "OPS", make_ops()) < 0 || add(module, "STATUS", make_statuses()) < 0 ||
@@ -248,6 +201,7 @@ static int core_exec(PyObject *module) {
 static int core_traverse(PyObject *module, visitproc visit, void *arg) {
     pnpy_state *state = PyModule_GetState(module);
     Py_VISIT(state->program_type);
+    Py_VISIT(state->tableau_type);
     Py_VISIT(state->problem_type);
     Py_VISIT(state->results_type);
     return 0;
@@ -256,6 +210,7 @@ static int core_traverse(PyObject *module, visitproc visit, void *arg) {
 static int core_clear(PyObject *module) {
     pnpy_state *state = PyModule_GetState(module);
     Py_CLEAR(state->program_type);
+    Py_CLEAR(state->tableau_type);
     Py_CLEAR(state->problem_type);
     Py_CLEAR(state->results_type);
     for (int i = 0; i < PNPY_N_ARGS; i++) Py_CLEAR(state->arg_names[i]);
@@ -278,7 +233,7 @@ static PyMethodDef core_methods[] = {
     {"set_num_threads", core_set_num_threads, METH_O,
      "set_num_threads($module, n, /)\n--\n\nThreads that a solve uses. At import: PYNODE_NUM_THREADS, else one a CPU "
      "that the process may use."},
-    {"tableaus", core_tableaus, METH_NOARGS, "tableaus($module, /)\n--\n\nThe Runge-Kutta methods, a dict each."},
+    {"tableaus", pnpy_tableaus, METH_NOARGS, "tableaus($module, /)\n--\n\nThe Runge-Kutta methods, a dict each."},
     {0},
 };
 

@@ -4,6 +4,7 @@
    arrays.c    anything array-like -> a checked, C-contiguous NumPy array
    callback.c  from C back into Python: fields that are Python callables, signals, status -> exception
    program.c   Program and evaluate()
+   tableau.c   Tableau and tableaus()
    problem*.c  Problem: checks everything once, keeps its own copy of every array (problem.h)
    fits.c      Problem.fits: whether it serves another call
    run.c       Problem.run: one solve
@@ -57,7 +58,7 @@ enum {
 
 /* ---- module state ------------------------------------------------------------------------------------------ */
 typedef struct {
-    PyTypeObject *program_type, *problem_type, *results_type;
+    PyTypeObject *program_type, *tableau_type, *problem_type, *results_type;
     PyObject *arg_names[PNPY_N_ARGS], *out_names[PNPY_N_OUTS], *isa_names[PN_N_ISA];
     atomic_int isa, threads;
 } pnpy_state;
@@ -71,6 +72,8 @@ PyArrayObject *pnpy_array(PyObject *obj, const char *name, int typenum, int ndim
 PyArrayObject *pnpy_vector(PyObject *obj, const char *name, int typenum, npy_intp length, int copy);
 /* The same for int32, where every value has to fit. */
 PyArrayObject *pnpy_int32(PyObject *obj, const char *name, int ndim, const npy_intp *shape);
+/* A whole number between low and high. */
+int pnpy_integer(PyObject *obj, const char *name, int64_t low, int64_t high, int64_t *out);
 /* An array to write to: nothing is converted. Borrowed. */
 int pnpy_check_out(PyObject *obj, const char *name, int typenum, int ndim, const npy_intp *shape);
 /* 1: float32, 0: anything else */
@@ -88,6 +91,16 @@ typedef struct {
 
 extern PyType_Spec pnpy_program_spec;
 PyObject *pnpy_evaluate(PyObject *module, PyObject *const *args, Py_ssize_t n_args, PyObject *names);
+
+/* ---- tableau.c --------------------------------------------------------------------------------------------- */
+typedef struct {
+    PyObject_HEAD
+    pn_tableau table;                 /* its strings are those of name and source, its second table that of second */
+    PyObject *name, *source, *second; /* the latter two may be NULL */
+} pnpy_tableau;
+
+extern PyType_Spec pnpy_tableau_spec;
+PyObject *pnpy_tableaus(PyObject *module, PyObject *args);
 
 /* ---- problem.c, fits.c, run.c -------------------------------------------------------------------------------------- */
 /* The arrays that a Problem keeps, each its own copy. */
@@ -121,6 +134,7 @@ typedef struct {
     PyObject_HEAD
     pn_problem problem; /* what does not change from run to run */
     pnpy_program *field, *reverse, *part[PNPY_N_PARTS];
+    pnpy_tableau *tableau; /* NULL: the method is one of the core */
     PyArrayObject *kept[PNPY_N_KEPT];
     int f32;
     int rows_gap;        /* some rows belong to no sample */

@@ -63,7 +63,7 @@ static PyObject *problem_new(PyTypeObject *type, PyObject *args, PyObject *kwarg
     pnpy_problem *self = (pnpy_problem *)type->tp_alloc(type, 0); /* zeroed */
     if (!self) return NULL;
     if (pnpy_take_programs(self, &g, state) < 0 || pnpy_take_state(self, &g) < 0 || pnpy_check_programs(self) < 0 ||
-        pnpy_read_scalars(self, &g) < 0 || pnpy_check_parts(self, &g) < 0 || pnpy_take_arrays(self, &g) < 0 ||
+        pnpy_read_scalars(self, &g, state) < 0 || pnpy_check_parts(self, &g) < 0 || pnpy_take_arrays(self, &g) < 0 ||
         pnpy_check_scalars(&self->problem) < 0 || pnpy_check_wishes(self) < 0)
         Py_CLEAR(self);
     return (PyObject *)self;
@@ -74,18 +74,20 @@ static int problem_traverse(PyObject *obj, visitproc visit, void *arg) {
     Py_VISIT(Py_TYPE(obj));
     Py_VISIT(self->field);
     Py_VISIT(self->reverse);
+    Py_VISIT(self->tableau);
     for (int i = 0; i < PNPY_N_PARTS; i++) Py_VISIT(self->part[i]);
     for (int i = 0; i < PNPY_N_KEPT; i++) Py_VISIT(self->kept[i]);
     return 0;
 }
 
-/* No tp_clear: a Problem is immutable and its arrays and programs refer to nothing, so no cycle runs through it. */
+/* No tp_clear: a Problem is immutable and its arrays, programs and table refer to nothing, so no cycle runs through it. */
 static void problem_dealloc(PyObject *obj) {
     pnpy_problem *self = (pnpy_problem *)obj;
     PyTypeObject *type = Py_TYPE(obj);
     PyObject_GC_UnTrack(obj);
     Py_CLEAR(self->field);
     Py_CLEAR(self->reverse);
+    Py_CLEAR(self->tableau);
     for (int i = 0; i < PNPY_N_PARTS; i++) Py_CLEAR(self->part[i]);
     for (int i = 0; i < PNPY_N_KEPT; i++) Py_CLEAR(self->kept[i]);
     type->tp_free(obj);
@@ -95,6 +97,7 @@ static void problem_dealloc(PyObject *obj) {
 static PyMemberDef problem_members[] = {
     {"field", T_OBJECT, offsetof(pnpy_problem, field), READONLY, "The field, a Program."},
     {"reverse", T_OBJECT, offsetof(pnpy_problem, reverse), READONLY, "Its vjp, a Program or None."},
+    {"tableau", T_OBJECT, offsetof(pnpy_problem, tableau), READONLY, "The method, where that is a Tableau, or None."},
     {"n", T_LONGLONG, offsetof(pnpy_problem, problem) + offsetof(pn_problem, n), READONLY, "Number of samples."},
     {"d", T_INT, offsetof(pnpy_problem, problem) + offsetof(pn_problem, d), READONLY, "Features of the state."},
     {"m", T_INT, offsetof(pnpy_problem, problem) + offsetof(pn_problem, m), READONLY, "Number of inputs."},

@@ -46,7 +46,7 @@ int pnpy_check_parts(pnpy_problem *self, const pnpy_given *g);
 int pnpy_check_wishes(const pnpy_problem *self);
 
 /* ---- problem_scalars.c ------------------------------------------------------------------------------------- */
-int pnpy_read_scalars(pnpy_problem *self, const pnpy_given *g);
+int pnpy_read_scalars(pnpy_problem *self, const pnpy_given *g, const pnpy_state *state);
 int pnpy_check_scalars(const pn_problem *p);
 
 /* ---- problem_arrays.c -------------------------------------------------------------------------------------- */

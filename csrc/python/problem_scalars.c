@@ -41,21 +41,6 @@ static int read_real(PyObject *obj, const pnpy_scalar *s, pn_problem *p) {
     return 0;
 }
 
-static int read_integer(PyObject *obj, const char *name, int64_t low, int64_t high, int64_t *out) {
-    PyObject *index = PyNumber_Index(obj);
-    if (!index) return -1;
-    int overflow = 0;
-    const long long value = PyLong_AsLongLongAndOverflow(index, &overflow);
-    Py_DECREF(index);
-    if (value == -1 && PyErr_Occurred()) return -1;
-    if (overflow || value < low || value > high) {
-        PyErr_Format(PyExc_ValueError, "%s must be between %lld and %lld, got %R", name, (long long)low, (long long)high, obj);
-        return -1;
-    }
-    *out = value;
-    return 0;
-}
-
 static int read_name(PyObject *obj, const char *what, const char *const *names, int n, int *out) {
     if (!PyUnicode_Check(obj)) {
         PyErr_Format(PyExc_TypeError, "%s must be a string, not %s", what, Py_TYPE(obj)->tp_name);
@@ -70,7 +55,18 @@ static int read_name(PyObject *obj, const char *what, const char *const *names, 
     return -1;
 }
 
-static int read_method(PyObject *obj, pn_problem *p) {
+/* A name, or a table that lives as long as the Problem. */
+static int read_method(PyObject *obj, const pnpy_state *state, pnpy_problem *self) {
+    pn_problem *p = &self->problem;
+    if (obj && Py_IS_TYPE(obj, state->tableau_type)) {
+        self->tableau = (pnpy_tableau *)Py_NewRef(obj);
+        p->tableau = &self->tableau->table;
+        return 0;
+    }
+    if (obj && !PyUnicode_Check(obj)) {
+        PyErr_Format(PyExc_TypeError, "method must be a string or a Tableau, not %s", Py_TYPE(obj)->tp_name);
+        return -1;
+    }
     const char *name = obj ? PyUnicode_AsUTF8(obj) : "dopri5";
     if (!name) return -1;
     p->tableau = pn_tableau_find(name);
@@ -85,7 +81,7 @@ static int read_flag(PyObject *obj, int *out) {
     return *out < 0 ? -1 : 0;
 }
 
-int pnpy_read_scalars(pnpy_problem *self, const pnpy_given *g) {
+int pnpy_read_scalars(pnpy_problem *self, const pnpy_given *g, const pnpy_state *state) {
     static const char *const losses[] = {"none", "squared", "absolute", "huber", "student", "program"};
     pn_problem *p = &self->problem;
     int64_t threads = 0;
@@ -106,10 +102,10 @@ int pnpy_read_scalars(pnpy_problem *self, const pnpy_given *g) {
         if (read_flag(g->flag[i], &value) < 0) return -1;
         *(int32_t *)((char *)p + pnpy_flags[i].offset) = value;
     }
-    if (read_method(g->other[PNPY_METHOD], p) < 0) return -1;
+    if (read_method(g->other[PNPY_METHOD], state, self) < 0) return -1;
     if (g->other[PNPY_LOSS_NAME] && read_name(g->other[PNPY_LOSS_NAME], "loss", losses, 6, &loss) < 0) return -1;
-    if (g->other[PNPY_THREADS] && read_integer(g->other[PNPY_THREADS], "threads", 0, 4096, &threads) < 0) return -1;
-    if (g->other[PNPY_MAX_STEPS] && read_integer(g->other[PNPY_MAX_STEPS], "max_steps", 1, INT64_MAX, &p->max_steps) < 0)
+    if (g->other[PNPY_THREADS] && pnpy_integer(g->other[PNPY_THREADS], "threads", 0, 4096, &threads) < 0) return -1;
+    if (g->other[PNPY_MAX_STEPS] && pnpy_integer(g->other[PNPY_MAX_STEPS], "max_steps", 1, INT64_MAX, &p->max_steps) < 0)
         return -1;
     p->loss = (pn_loss)loss;
     p->threads = (int32_t)threads;

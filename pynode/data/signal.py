@@ -5,87 +5,19 @@ knots into coefficients, and the gradient of coefficients back into a gradient o
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal, get_args, overload
 
 import numpy as np
 from numpy.typing import ArrayLike, DTypeLike, NDArray
 
 from pynode.data.arrays import real_array
+from pynode.data.piecewise import Float, PiecewisePolynomial, evaluated, segments
 
 if TYPE_CHECKING:
     from scipy.sparse import csr_array
 
-Float = NDArray[np.float64]
 Kind = Literal["constant", "previous", "linear", "cubic"]
 KINDS: tuple[Kind, ...] = get_args(Kind)
-
-
-@dataclass(frozen=True)
-class PiecewisePolynomial:
-    """Piecewise polynomials in the form of the core: segment s on [knot_j, knot_j+1] is sum_q coef[s, q] (t - knot_j)^q.
-
-    Attributes
-    ----------
-    knot : (K,) array
-        Knots of all samples, one sample after another (or shared).
-    knot_start, knot_len : (B,) arrays of int
-        Where the knots of each sample are.
-    seg_start : (B,) array of int
-        The first segment of each sample.
-    coef : (S, degree + 1, m) array
-        Coefficients of every segment, by powers.
-    jumps : bool
-        Not continuous at the knots.
-    """
-
-    knot: Float
-    knot_start: NDArray[np.int64]
-    knot_len: NDArray[np.int64]
-    seg_start: NDArray[np.int64]
-    coef: NDArray[Any]
-    jumps: bool
-
-    def knots(self, sample: int) -> Float:
-        """The knots of one sample."""
-        start = self.knot_start[sample]
-        return self.knot[start : start + self.knot_len[sample]]
-
-    def values(self, sample: int, t: Float) -> Float:
-        """Values (n, m) of one sample at times t (n,)."""
-        knots = self.knots(sample)
-        first = self.seg_start[sample]
-        return _evaluated(knots, self.coef[first : first + len(knots) - 1], t)
-
-    def arguments(self) -> dict[str, Any]:
-        """Keywords of `_core.Problem`."""
-        return {
-            "knot": self.knot,
-            "knot_start": self.knot_start,
-            "knot_len": self.knot_len,
-            "seg_start": self.seg_start,
-            "coef": self.coef,
-            "input_jumps": self.jumps,
-        }
-
-
-def _segments(knots: Float, t: Float) -> NDArray[np.intp]:
-    """In which segment each time is; the first and the last reach beyond the knots."""
-    return np.clip(np.searchsorted(knots, t, side="right") - 1, 0, len(knots) - 2)
-
-
-def _evaluated(knots: Float, coef: NDArray[Any], t: Float) -> Float:
-    """Piecewise polynomials (segments, degree + 1, m) at times t (n,), by Horner's rule.
-
-    Not by `scipy.interpolate.PPoly`: its import takes longer than a small solve.
-    """
-    at = _segments(knots, t)
-    c = coef[at]
-    dt = (t - knots[at])[:, None]
-    value = np.zeros((len(t), coef.shape[2]))
-    for q in range(coef.shape[1] - 1, -1, -1):
-        value = value * dt + c[:, q]
-    return value
 
 
 class Signal:
@@ -217,7 +149,7 @@ class Signal:
         i = 0 if self.shared else sample
         if t.size:
             self._check_span(i, t.min(), t.max(), sample)
-        return _evaluated(self._all_knots(i, t.max(initial=0.0)), self._coefficients(i), t)
+        return evaluated(self._all_knots(i, t.max(initial=0.0)), self._coefficients(i), t)
 
     def mean(self, low: ArrayLike, high: ArrayLike, sample: int = 0) -> Float:
         """(n, m) means of one sample's signal over intervals from low (n,) to high (n,); its value where they are equal."""
@@ -319,7 +251,7 @@ class Signal:
             return np.asarray(sum(terms))
 
         whole = pieces(np.arange(len(coef)), np.diff(knots))
-        segment = _segments(knots, t)
+        segment = segments(knots, t)
         return (np.cumsum(whole, axis=0) - whole)[segment] + pieces(segment, t - knots[segment])
 
     def _coefficients(self, i: int) -> Float:

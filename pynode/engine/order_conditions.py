@@ -1,4 +1,4 @@
-"""Order conditions of Runge-Kutta methods, one for each rooted tree.
+"""Order conditions of Runge-Kutta methods, from rooted trees.
 
 A method (A, b, c) with c = A 1 has order p where, for every rooted tree t with at most p nodes (Butcher 1963; Hairer,
 Norsett, Wanner, Solving Ordinary Differential Equations I, section II.2),
@@ -20,8 +20,10 @@ from numpy.typing import NDArray
 HIGHEST_ORDER = 8
 """Order conditions are looked at up to this order."""
 
+
 TOLERANCE = 1e-10
 """A condition holds up to this much, relative to the size of its terms where these are large."""
+
 
 # ---- Rooted trees: a tree is the sorted tuple of the subtrees at its root, the leaf is ()
 

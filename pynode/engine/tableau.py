@@ -1,4 +1,4 @@
-"""Runge-Kutta methods that users bring at run time: `Tableau`, checked against the order conditions of rooted trees."""
+"""Runge-Kutta methods that users bring at run time: `Tableau`, checked against `pynode.engine.order_conditions`."""
 
 from collections.abc import Mapping, Sequence
 from fractions import Fraction
@@ -15,8 +15,14 @@ from pynode.engine.order_conditions import HIGHEST_ORDER, TOLERANCE, order_of
 MAX_CORE = 12
 """Most stages of a step (PN_MAX_CORE in csrc/method/tableau.h)."""
 
+
 MAX_DEGREE = 7
 """Highest degree of dense output (PN_MAX_DEGREE)."""
+
+
+MAX_NAME = 63
+"""Longest name of a method, in bytes (PN_MAX_NAME)."""
+
 
 # ---- What users type in
 
@@ -42,8 +48,10 @@ def _vector(what: str, x: Any, sizes: Sequence[int]) -> list[Fraction]:
 
 def _lower(a: Any, n: int) -> list[list[Fraction]]:
     """The matrix a as n rows of n exact numbers; rows may end before the diagonal."""
-    if not isinstance(a, (list, tuple, np.ndarray)) or len(a) != n:
-        raise ValueError(f"a must have a row for each of the {n} weights b, strictly lower triangular; it has {np.shape(a)}")
+    if not isinstance(a, (list, tuple, np.ndarray)) or any(np.ndim(row) != 1 for row in a):
+        raise ValueError(f"a must be a matrix, or a list of rows, strictly lower triangular; not {a!r}")
+    if len(a) != n:
+        raise ValueError(f"a must have a row for each of the {n} weights b; it has {len(a)}")
     rows = []
     for i, row in enumerate(a):
         values = [_number(v, f"a[{i}]") for v in row]
@@ -168,8 +176,8 @@ class Tableau:
         error_order: int | None = None,
         dense: ArrayLike | None = None,
     ) -> None:
-        if not isinstance(name, str) or not name:
-            raise ValueError(f"name={name!r} must be a string that is not empty")
+        if not isinstance(name, str) or not 0 < len(name.encode()) <= MAX_NAME or "\0" in name:
+            raise ValueError(f"name={name!r} must be a string of 1 to {MAX_NAME} bytes")
         n = np.size(np.asarray(b, dtype=object))
         weights = _vector("b", b, (n,))
         rows = _lower(a, n)
@@ -261,9 +269,10 @@ class Tableau:
         return cls(**data)
 
     @cached_property
-    def core(self) -> Any:
+    def core(self) -> _core.Tableau:
         """The C object that ``_core.Problem(method=...)`` takes."""
-        return _core.Tableau(**{name: value for name, value in self.row.items() if name != "second"})
+        names = ("name", "order", "error_order", "c", "a", "b", "e", "dense", "dense_order", "source")
+        return _core.Tableau(**{name: self.row[name] for name in names})
 
     @cached_property
     def _key(self) -> tuple[Any, ...]:
