@@ -33,6 +33,7 @@ _HOMES = {
     "pynode.fields.system": ["System"],
     "pynode.fields.event": ["event", "Event"],
     "pynode.engine.options": ["METHODS"],
+    "pynode.engine.tableau": ["Tableau"],
     "pynode.engine.solution": ["Solution", "Stats", "LossAndGrad"],
     "pynode.engine.gradients": ["Gradients"],
     "pynode.engine.sensitivities": ["sensitivities", "Sensitivities", "SensitivityProblem"],
