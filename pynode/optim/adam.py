@@ -1,28 +1,32 @@
 """Adam (Kingma & Ba 2015, arXiv:1412.6980, algorithm 1)."""
 
 import math
+from collections.abc import Callable
+from os import PathLike
+from typing import Any
 
 import numpy as np
+from numpy.typing import ArrayLike, NDArray
 
-from pynode.optim.checkpoint import as_checkpoint
-from pynode.optim.result import FitInterrupted, Recorder
+from pynode.optim.checkpoint import Checkpoint, as_checkpoint
+from pynode.optim.result import FitInterrupted, FitResult, Iteration, Recorder
 from pynode.optim.schedules import as_schedule
 
 
 def adam(
-    objective,
-    theta0,
+    objective: Callable[[NDArray[np.float64]], Any],
+    theta0: ArrayLike,
     *,
-    max_iter=1000,
-    learning_rate=1e-2,
-    schedule="cosine",
-    beta1=0.9,
-    beta2=0.999,
-    eps=1e-8,
-    max_gradient=None,
-    callback=None,
-    checkpoint=None,
-):
+    max_iter: int = 1000,
+    learning_rate: float = 1e-2,
+    schedule: str | Callable[[float], float] = "cosine",
+    beta1: float = 0.9,
+    beta2: float = 0.999,
+    eps: float = 1e-8,
+    max_gradient: float | None = None,
+    callback: Callable[[Iteration], Any] | None = None,
+    checkpoint: str | PathLike[str] | Checkpoint | None = None,
+) -> FitResult:
     """Minimise by Adam; the best parameters seen are kept.
 
     Parameters
