@@ -39,7 +39,9 @@ class Recipes:
 
 def read(page: str) -> Recipes:
     """The recipes of the page."""
-    recipes, lines, waiting = Recipes(), iter(page.splitlines()), None
+    recipes = Recipes()
+    lines = iter(page.splitlines())
+    waiting: tuple[str, str, str] | None = None
     for line in lines:
         if line.startswith("```"):
             block = []

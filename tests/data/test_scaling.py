@@ -16,7 +16,9 @@ def test_columns_have_mean_zero_and_variance_one():
 
 def test_what_does_not_vary_or_is_not_observed_keeps_its_unit():
     x = X.copy()
-    x[:, 1], x[:, 2], x[::2, 0] = 4.0, np.nan, np.nan
+    x[:, 1] = 4.0
+    x[:, 2] = np.nan
+    x[::2, 0] = np.nan
     shift, scale = shift_and_scale(x)
     assert shift[1:].tolist() == [4.0, 0.0] and scale[1:].tolist() == [1.0, 1.0]
     assert shift[0] == pytest.approx(X[1::2, 0].mean()) and scale[0] == pytest.approx(X[1::2, 0].std())

@@ -33,7 +33,9 @@ Y0 = np.array([1.0, 0.5])
 
 def by_hand(theta, y0=Y0, data=DATA, t=T):
     """The same by plain solves from one event or jump to the next: (states, states before jumps, times of events)."""
-    rows, before, events = np.full((len(t), 2), np.nan), np.full((len(t), 2), np.nan), []
+    rows = np.full((len(t), 2), np.nan)
+    before = np.full((len(t), 2), np.nan)
+    events = []
     y, now = np.array(y0), t[0]
     for i in range(len(t)):
         while now < t[i]:

@@ -53,7 +53,9 @@ def test_a_problem_that_fails_stays_where_it_starts_and_harms_no_other():
     def evaluate(x):
         value, gradient, matrix = rosenbrock(SCALE)(x)
         lost = np.arange(4) == 2
-        value[lost], gradient[lost], matrix[lost] = np.nan, np.nan, np.inf
+        value[lost] = np.nan
+        gradient[lost] = np.nan
+        matrix[lost] = np.inf
         far = np.abs(x[:, 0]) > 2.5  # a wall that the last one would have to pass
         value[far] = np.inf
         return value, gradient, matrix
@@ -89,7 +91,9 @@ def test_initial_states_beside_one_that_cannot_be_solved():
 
     t = np.linspace(0.0, 1.0, 8)
     y = pn.solve(explode, [0.5], t).y
-    start, weight, prior = np.array([[0.4], [3.0]]), np.array([1e4]), np.full((2, 1), 1e-2)
+    start = np.array([[0.4], [3.0]])
+    weight = np.array([1e4])
+    prior = np.full((2, 1), 1e-2)
     with np.errstate(all="ignore"):
         found, covariance = estimate_states(explode, np.zeros(0), Data([t, t], [y, y]), start, weight, prior)
     alone, alone_covariance = estimate_states(explode, np.zeros(0), Data([t], [y]), start[:1], weight, prior[:1])
