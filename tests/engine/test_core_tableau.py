@@ -273,7 +273,9 @@ def test_references():
 
 def test_failures_leave_nothing_behind():
     """Neither the arguments nor the type are held by a table that was refused."""
-    row, second, text = ROWS["leapfrog"], tableau(ROWS["rk4"]), "a name of its own"
+    row = ROWS["leapfrog"]
+    second = tableau(ROWS["rk4"])
+    text = "a name of its own"
     gc.collect()
     counts = sys.getrefcount(second), sys.getrefcount(text), sys.getrefcount(_core.Tableau), sys.getrefcount(row["a"])
     for _ in range(100):
