@@ -53,7 +53,8 @@ def stub() -> str:
     modules = public_modules()
     lines = ["# Made from the table in __init__.py by tools/make_stub.py", ""]
     lines += [f"from pynode import {name} as {name}" for name in sorted(modules)]
-    lines += [f"from {home} import {name} as {name}" for home in sorted(homes) for name in sorted(homes[home], key=import_order)]
+    for home in sorted(homes):
+        lines += [f"from {home} import {name} as {name}" for name in sorted(homes[home], key=import_order)]
     everything = sorted([*modules, *(name for names in homes.values() for name in names)])
     lines += ["", "__all__ = [  # noqa: RUF022", *(f'    "{name}",' for name in everything), "]", ""]
     return "\n".join(lines)
