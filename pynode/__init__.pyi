@@ -33,8 +33,8 @@ from pynode.engine.tableau import Tableau as Tableau
 from pynode.errors import STATUS as STATUS
 from pynode.errors import SolveError as SolveError
 from pynode.errors import SolveWarning as SolveWarning
-from pynode.events.solution import EventSolution as EventSolution
 from pynode.events.solution import Events as Events
+from pynode.events.solution import EventSolution as EventSolution
 from pynode.fields.callback import callback_field as callback_field
 from pynode.fields.cells import gru_cell as gru_cell
 from pynode.fields.cells import rnn_cell as rnn_cell

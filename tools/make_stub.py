@@ -42,13 +42,19 @@ def public_modules() -> list[str]:
     return list(modules)
 
 
+def import_order(name: str) -> tuple[bool, bool, str]:
+    """Sorts names as ruff does: constants, classes, functions."""
+    return not name.isupper(), name[0].islower(), name.lower()
+
+
 def stub() -> str:
     """The text of the stub."""
     homes = {**public_names(), "pynode._version": ["__version__"]}
     modules = public_modules()
     lines = ["# Made from the table in __init__.py by tools/make_stub.py", ""]
     lines += [f"from pynode import {name} as {name}" for name in sorted(modules)]
-    lines += [f"from {home} import {name} as {name}" for home in sorted(homes) for name in sorted(homes[home])]
+    for home in sorted(homes):
+        lines += [f"from {home} import {name} as {name}" for name in sorted(homes[home], key=import_order)]
     everything = sorted([*modules, *(name for names in homes.values() for name in names)])
     lines += ["", "__all__ = [  # noqa: RUF022", *(f'    "{name}",' for name in everything), "]", ""]
     return "\n".join(lines)
