@@ -166,7 +166,7 @@ class Options:
             raise ValueError(f"method={self.method!r} has no error estimate: give step=, or take one of {adaptive}")
         if self.step is not None and self.grid is not None:
             raise ValueError("step and grid both prescribe the steps: give one of them")
-        keys = {
+        keys: dict[str, Any] = {
             "method": self.method.core if isinstance(self.method, Tableau) else self.method,
             "land": self.save == "land" or self.coupling > 0,
             "adaptive": not fixed,

@@ -192,7 +192,7 @@ class LatentInference(LatentODEOptions):
 
         times = [inside(x) for x in at] if isinstance(at, list) else inside(at)
         o = solve_options(self, FINE)[1]
-        keys = {"method": o.method, "rtol": o.rtol, "atol": o.atol}
+        keys: dict[str, Any] = {"method": o.method, "rtol": o.rtol, "atol": o.atol}
         if signal is not None:
             keys["inputs"] = self.units_.signal(signal)
         z = solve(self.networks_.generator.field, z0, times, self.equation_theta_, **keys).y
