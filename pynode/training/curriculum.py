@@ -326,10 +326,8 @@ class Run:
 
         def outer():
             history = {name: np.array(x, dtype=np.float64) for name, x in training.history.items()}
-            return self.snapshot | {
-                "history": history,
-                "early_stopping": None if self.early_stopping is None else self.early_stopping.saved(),
-            }
+            stopping = None if self.early_stopping is None else self.early_stopping.saved()
+            return self.snapshot | {"history": history, "early_stopping": stopping}
 
         self.checkpoint.outer = outer
         if self.position:
