@@ -78,6 +78,8 @@ def minimise_each(
     least_curvature : float
         Coordinates are damped in proportion to their curvature (the diagonal of the matrix), or to this if it is more, so
         that those which the data hardly tell stay near their start.
+    factor : float
+        By which the damping falls after a step that was taken, and grows after one that was not.
 
     Returns
     -------
@@ -126,5 +128,5 @@ def _steps(matrix: Array, gradient: Array, damping: Array, least_curvature: floa
     least = np.maximum(1e-12 * diagonal.max(axis=1, keepdims=True, initial=0.0), max(least_curvature, 1e-300))
     damped = matrix.copy()
     damped[:, range(k), range(k)] += damping[:, None] * np.maximum(diagonal, least)
-    step: Array = -np.linalg.solve(damped, gradient[:, :, None])[:, :, 0]
-    return step
+    step = np.linalg.solve(damped, gradient[:, :, None])[:, :, 0]
+    return np.asarray(-step, dtype=np.float64)

@@ -157,7 +157,7 @@ class Run:
         self.callback, self.checkpoint, self.holdout = callback, checkpoint, holdout
         self.coordinates = Coordinates(field.spec, training.theta)
         self.start, self.stopped, self.position = time.perf_counter(), False, 0
-        self.stopping = self.found_stopping = None
+        self.early_stopping = self.found_stopping = None
         self.trial = False
 
     # What the two ways of training fill in
@@ -206,7 +206,7 @@ class Run:
             for k, step in enumerate([None, *self.steps()]):
                 if self.stopped or k < self.position:
                     continue
-                self.position, self.stopping = k, None
+                self.position, self.early_stopping = k, None
                 self._snapshot()
                 if step is None:
                     self.match()
@@ -270,11 +270,11 @@ class Run:
     def begin(self, stage, intervals=None):
         """Open a stage."""
         self.training.stages.append(stage)
-        self.stopping = None
+        self.early_stopping = None
         if self.holdout is not None and stage.windows:
-            self.stopping = _WindowsStopping(self.field, self.holdout, intervals, self.recipe.options)
+            self.early_stopping = _WindowsStopping(self.field, self.holdout, intervals, self.recipe.options)
             if self.found_stopping is not None:
-                self.stopping.restore(self.found_stopping)
+                self.early_stopping.restore(self.found_stopping)
         self.found_stopping = None
 
     def record(self, stage, loss, gradient_norm, nfe, theta, kept):
@@ -290,7 +290,7 @@ class Run:
         kept : tuple of arrays
             What must be remembered if this is the best so far for the held-out trajectories.
         """
-        validation = np.nan if self.stopping is None else self.stopping(theta, kept)
+        validation = np.nan if self.early_stopping is None else self.early_stopping(theta, kept)
         history, seconds = self.training.history, time.perf_counter() - self.start
         history["stage"].append(len(self.training.stages) - 1)
         for name, value in zip(HISTORY, (loss, gradient_norm, nfe, seconds, validation), strict=True):
@@ -300,7 +300,7 @@ class Run:
             step = Iteration(number, loss, theta.copy(), gradient_norm, seconds, nfe, validation, stage.name)
             if self.callback(step) is True:
                 self.stopped = True
-        return self.stopped or (self.stopping is not None and self.stopping.tired)
+        return self.stopped or (self.early_stopping is not None and self.early_stopping.tired)
 
     def interrupted(self, loss):
         """What Ctrl-C raises."""
@@ -326,7 +326,8 @@ class Run:
 
         def outer():
             history = {name: np.array(x, dtype=np.float64) for name, x in training.history.items()}
-            return self.snapshot | {"history": history, "stopping": None if self.stopping is None else self.stopping.saved()}
+            stopping = None if self.early_stopping is None else self.early_stopping.saved()
+            return self.snapshot | {"history": history, "early_stopping": stopping}
 
         self.checkpoint.outer = outer
         if self.position:
@@ -340,7 +341,7 @@ class Run:
         training.warnings = list(saved["warnings"])
         training.history = {name: x.tolist() for name, x in saved["history"].items()}
         training.history["stage"] = [int(k) for k in training.history["stage"]]
-        self.found_stopping = saved["stopping"]
+        self.found_stopping = saved["early_stopping"]
         self.start -= training.history["seconds"][-1] if training.history["seconds"] else 0.0
         self.restore(saved["more"])
 

@@ -218,8 +218,8 @@ class FirstOrderRun(Run):
 
     def _finish(self, stage, result, keep, started):
         best = result.theta
-        if self.stopping is not None and self.stopping.kept is not None:
-            (best,) = self.stopping.kept
+        if self.early_stopping is not None and self.early_stopping.kept is not None:
+            (best,) = self.early_stopping.kept
         keep(best)
         stage.status, stage.loss = result.status, result.loss
         if result.status == "stopped" and not self.stopped:

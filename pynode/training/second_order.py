@@ -359,8 +359,8 @@ class SecondOrderRun(Run):
         except KeyboardInterrupt:
             raise self.interrupted(state.loss / problem.n_observed) from None
         finally:
-            if self.stopping is not None and self.stopping.kept is not None:
-                state.theta, state.free = self.stopping.kept
+            if self.early_stopping is not None and self.early_stopping.kept is not None:
+                state.theta, state.free = self.early_stopping.kept
                 conclude(problem, state)
             self.training.theta = self.coordinates.theta(state.theta)
             if state.status == "stopped" and not self.stopped:

@@ -195,7 +195,7 @@ class LatentODE(LatentForecasts):
     def _kept_aside(
         self, data: Trajectories, networks: Networks, units: Units, seed: int
     ) -> tuple[Trajectories, EarlyStopping | None]:
-        """(the series to learn from, what judges by the others, if early stopping keeps some aside)."""
+        """(the series to learn from, what stops early by the others, if some are kept aside)."""
         if not self.early_stopping:
             return data, None
         kept, aside = split(len(data), self.validation_fraction, seed, "series")
