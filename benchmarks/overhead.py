@@ -21,7 +21,7 @@ def calls(quick):
     f, theta = pn.mlp(case.d, case.hidden), pn.mlp(case.d, case.hidden).init(0)
     options, target = {"method": case.method, "step": case.step}, target.swapaxes(0, 1).copy()
     objective = pn.Objective(f, y0, t, target, **options)
-    solved = pn.solve(f, y0, t, theta, **options)._setup.problem
+    solved = pn.solve(f, y0, t, theta, **options).prepared.problem
     functions = {
         "core, solve": lambda: solved.run(theta),
         "solve": lambda: pn.solve(f, y0, t, theta, **options),

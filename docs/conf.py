@@ -1,8 +1,20 @@
 """Sphinx: the site. Built by docs/build.py, which executes the notebooks of the course first."""
 
+import ast
+import importlib
+import inspect
 import re
+from pathlib import Path
+
+from docutils import nodes
+from docutils.parsers.rst import roles
+from sphinx import addnodes
+from sphinx.pycode import ModuleAnalyzer
 
 import pynode
+
+MODULES = ("control", "course", "datasets", "fit", "plots")
+"""Public modules; what pynode.models has is in pynode itself."""
 
 project = "pynode"
 author = "the pynode developers"
@@ -33,7 +45,7 @@ napoleon_google_docstring = False
 napoleon_use_rtype = False
 napoleon_use_ivar = True
 napoleon_preprocess_types = False
-default_role = "literal"  # docstrings write `code` with single backticks
+default_role = "pynode"  # `solve` in a docstring is a link where it names something public, else code: see below
 
 html_theme = "furo"
 html_title = "pynode"
@@ -61,6 +73,54 @@ def escape_names(app, what, name, obj, options, lines):
     lines[:] = [re.sub(r"^(:(?:ivar|vartype) \w+)_:", r"\1\\_:", line) for line in lines]
 
 
+# ---- Constants: their documentation is the string below them, in the module that defines them
+
+
+def home(path):
+    """The module that defines a public constant, which the module of its path imports or loads when asked."""
+    module, _, name = path.rpartition(".")
+    if module == "pynode":
+        return next(home for home, names in pynode._HOMES.items() if name in names)
+    for node in ast.walk(ast.parse(inspect.getsource(importlib.import_module(module)))):
+        if isinstance(node, ast.ImportFrom) and name in [alias.name for alias in node.names]:
+            return node.module
+    return module
+
+
+def document_constant(app, what, name, obj, options, lines):
+    """In place of the documentation of dict, tuple, ..., which a constant has from its type."""
+    if what == "data":
+        module = importlib.import_module(home(name))
+        is_python = module.__file__.endswith(".py")
+        source = module.__file__ if is_python else Path(module.__file__).with_name(f"{module.__name__.split('.')[-1]}.pyi")
+        documented = ModuleAnalyzer.for_file(source, module.__name__)
+        documented.analyze()
+        lines[:] = documented.attr_docs.get(("", name.rpartition(".")[2]), [""])
+
+
+# ---- `name` in a docstring
+
+NAMES = {name: f"pynode.{name}" for name in pynode.__all__} | {
+    f"{module}.{name}": f"pynode.{module}.{name}" for module in MODULES for name in getattr(pynode, module).__all__
+}
+"""What docstrings call a public name -> its path in the reference."""
+
+
+def name_role(role, rawtext, text, lineno, inliner, options=None, content=()):
+    """A link where `text` is a public name or a method of one, and code where it is anything else."""
+    name = text.removeprefix("pn.").removeprefix("pynode.").removesuffix("()")
+    owner, _, member = name.rpartition(".")
+    target = NAMES.get(name) or (f"{NAMES[owner]}.{member}" if owner in NAMES else None)
+    if target is None:
+        return [nodes.literal(rawtext, text)], []
+    link = addnodes.pending_xref(rawtext, refdomain="py", reftype="obj", reftarget=target, refexplicit=True, refwarn=False)
+    link["py:module"] = link["py:class"] = None
+    link += nodes.literal(rawtext, text, classes=["xref", "py"])
+    return [link], []
+
+
 def setup(app):
+    roles.register_local_role("pynode", name_role)
+    app.connect("autodoc-process-docstring", document_constant, priority=300)
     app.connect("autodoc-process-docstring", escape_plain_text, priority=400)  # before napoleon
     app.connect("autodoc-process-docstring", escape_names, priority=600)  # after napoleon

@@ -43,7 +43,7 @@ def adaptive_depth(seed=0, n=200, iterations=200, threshold=0.25, horizon=8.0):
     target[:, 1] = np.where(label, 1.0, -1.0)[:, None] * [1.0, 0.0, 0.0]  # where to come to rest
     stop = halting(thinker, threshold)
     options = {"events": stop, "rtol": 1e-5, "atol": 1e-6}
-    objective = pn.EventObjective(thinker, x, [0.0, horizon], target, **options)
+    objective = pn.Objective(thinker, x, [0.0, horizon], target, **options)
     plain = pn.Objective(thinker, x, [0.0, 2.0], target, rtol=1e-5, atol=1e-6)
     start = pn.fit.adam(plain, thinker.init(seed), max_iter=1000, learning_rate=0.03)
     fit = pn.fit.adam(objective, start.theta, max_iter=iterations, learning_rate=0.02)
@@ -81,7 +81,9 @@ def draw_depth(axes, result):
 
 def credit_convergence(depths=(8, 16, 32, 64, 128, 256), seed=1):
     """Largest difference between dL/dh_k of a residual network of N layers and the adjoint a(t_k), for each N."""
-    f, y0, slope = pn.mlp(2, (16,)), np.array([1.0, -0.5]), np.array([1.0, 0.5])
+    f = pn.mlp(2, (16,))
+    y0 = np.array([1.0, -0.5])
+    slope = np.array([1.0, 0.5])
     theta = f.init(seed)
     errors, curves = [], {}
     for n in depths:
@@ -149,7 +151,9 @@ def learning(rule, learning_rate, steps=60, batch=32, seed=3):
     agent = HeldPolicy(cart, policy, np.linspace(0, 2, 21), 0.3, method="rk4", step=0.05)
     fixed = np.zeros((64, 3))
     fixed[:, :2] = np.random.default_rng(9).normal(size=(64, 2)) * [0.5, 0.3]
-    costs, first, second = [], np.zeros_like(theta), np.zeros_like(theta)
+    costs = []
+    first = np.zeros_like(theta)
+    second = np.zeros_like(theta)
     for n in range(steps):
         costs.append(float(agent.rollout(theta, fixed, np.zeros((64, 20, 1))).cost.mean()))
         y0 = np.zeros((batch, 3))

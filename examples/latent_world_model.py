@@ -16,9 +16,14 @@ import numpy as np
 import pynode as pn
 from pynode.control.planning import Planner, priced
 
-DT, NOISE, MISSING, LIMIT = 0.1, 0.05, 0.2, 2.5
-CONTEXT, WINDOW, HORIZON = 10, 20, 25
-"""Intervals that the encoder sees, of a window in training, of a plan."""
+DT = 0.1
+NOISE = 0.05
+MISSING = 0.2
+LIMIT = 2.5
+CONTEXT = 10
+WINDOW = 20
+HORIZON = 25
+"""Numbers of intervals: those the encoder sees, those of a window in training, those of a plan."""
 
 
 @pn.field(state=2, inputs=1)
@@ -88,8 +93,13 @@ def planner_of(model, **options):
 
 def closed_loop(act, seconds=8.0, seed=5):
     """Hang and look for a second, then act: u = act(t, seen, u so far, true state); what happened, at every interval."""
-    rng, state, steps = np.random.default_rng(seed), np.zeros(2), round(seconds / DT) + CONTEXT
-    t, states, seen, u = DT * np.arange(steps + 1), [], [], []
+    rng = np.random.default_rng(seed)
+    state = np.zeros(2)
+    steps = round(seconds / DT) + CONTEXT
+    t = DT * np.arange(steps + 1)
+    states = []
+    seen = []
+    u = []
     for k in range(steps + 1):
         states.append(state)
         seen.append(look(state[0], rng))

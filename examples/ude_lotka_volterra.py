@@ -21,7 +21,9 @@ import pynode as pn
 
 GROWTH, DECAY = 1.3, 1.8
 SIDE = 25
-START, END, NOISE = np.array([0.44249296, 4.6280594]), 6.0, 0.05
+START = np.array([0.44249296, 4.6280594])
+END = 6.0
+NOISE = 0.05
 
 KNOWN_AND_NETWORK = {"growth": pn.frozen(GROWTH), "decay": pn.frozen(DECAY), "U": pn.mlp(2, (8,), 2)}
 
@@ -138,7 +140,9 @@ def draw_around(figure, axes, both):
     levels = np.array([0, 0.5, 1, 2, 5, 10, 20, 50])
     for ax, model, name in zip(axes, both, ("known growth + network", "plain network"), strict=True):
         error = np.linalg.norm(model.derivative(0.0, square) - known(square) - true_interaction(square), axis=1)
-        x, y, percent = square[:SIDE, 0], square[::SIDE, 1], 100 * (error / size).reshape(SIDE, SIDE)
+        x = square[:SIDE, 0]
+        y = square[::SIDE, 1]
+        percent = 100 * (error / size).reshape(SIDE, SIDE)
         mesh = ax.contourf(x, y, percent, levels, norm=PowerNorm(0.4, 0, levels[-1]), cmap="Blues", extend="max")
         ax.plot(path[:, 0], path[:, 1], "k-", lw=1)
         ax.set(xlabel="x", ylabel="y", title=f"error around it, {name}", xlim=(x[0], x[-1]), ylim=(y[0], y[-1]))

@@ -16,7 +16,9 @@ from scipy.optimize import minimize
 
 import pynode as pn
 
-DT, NOISE, LIMIT = 0.1, 0.05, 2.5
+DT = 0.1
+NOISE = 0.05
+LIMIT = 2.5
 UP = np.array([np.pi, 0.0])
 FORECAST = 8
 """Interval whose plan is drawn."""
@@ -61,7 +63,9 @@ class Filter:
     """Extended Kalman filter: mean and covariance of the state, carried along by the model and its sensitivities."""
 
     def __init__(self, theta, mean, covariance):
-        self.theta, self.mean, self.P = theta, np.array(mean), np.array(covariance)
+        self.theta = theta
+        self.mean = np.array(mean)
+        self.P = np.array(covariance)
 
     def predict(self, u):
         s = pn.sensitivities(world, self.mean, [0.0, DT], self.theta, inputs=np.atleast_1d(u))
@@ -78,7 +82,9 @@ class Planner:
     """Torques of the next `steps` intervals: n plans from different guesses, improved together, the best one kept."""
 
     def __init__(self, theta, steps=30, n=8, iterations=12, seed=0):
-        self.theta, self.iterations, self.rng = theta, iterations, np.random.default_rng(seed)
+        self.theta = theta
+        self.iterations = iterations
+        self.rng = np.random.default_rng(seed)
         self.t = DT * np.arange(steps + 1)
         self.plans = self.rng.uniform(-LIMIT, LIMIT, (n, steps, 1))
         self.weight = np.tile([1.0, 0.1], (steps + 1, 1))

@@ -9,9 +9,11 @@ Everything is imported when it is first used, so that ``import pynode`` costs li
 """
 
 import importlib
+import importlib.util
 
 from pynode._version import __version__
 
+# Module -> the public names that it defines. tools/make_stub.py makes __init__.pyi from this table, for type checkers.
 _HOMES = {
     "pynode._core": ["ISAS", "isa", "set_isa", "num_threads", "set_num_threads"],
     "pynode.errors": ["SolveError", "SolveWarning", "STATUS"],
@@ -29,14 +31,15 @@ _HOMES = {
     "pynode.fields.mechanics": ["hamiltonian", "second_order"],
     "pynode.fields.cells": ["gru_cell", "rnn_cell"],
     "pynode.fields.system": ["System"],
-    "pynode.fields.event": ["event", "Hybrid"],
+    "pynode.fields.event": ["event", "Event"],
     "pynode.engine.options": ["METHODS"],
-    "pynode.engine.solution": ["Solution", "Stats"],
+    "pynode.engine.tableau": ["Tableau"],
+    "pynode.engine.solution": ["Solution", "Stats", "LossAndGrad"],
     "pynode.engine.gradients": ["Gradients"],
-    "pynode.engine.objective": ["Objective", "LossAndGrad"],
     "pynode.engine.sensitivities": ["sensitivities", "Sensitivities", "SensitivityProblem"],
-    "pynode.events.objective": ["EventObjective"],
+    "pynode.events.solution": ["EventSolution", "Events"],
     "pynode.calls.solve": ["solve"],
+    "pynode.calls.objective": ["Objective"],
     "pynode.calls.loss_and_grad": ["loss_and_grad"],
     "pynode.calls.check_grad": ["check_grad"],
     "pynode.calls.odeint": ["odeint"],
@@ -52,8 +55,14 @@ _MODULES = ("control", "course", "datasets", "fit", "models", "plots")
 
 __all__ = ["__version__", *_HOME, *_MODULES]
 
+if importlib.util.find_spec("pynode._core") is None:
+    raise ImportError(
+        f"the C core of pynode is not built in {__path__[0]}: run `python setup.py build_ext --inplace` in the folder above "
+        "it, or `pip install .` there and start Python in another folder"
+    )
 
-def __getattr__(name):
+
+def __getattr__(name: str) -> object:
     if name in _HOME:
         value = getattr(importlib.import_module(_HOME[name]), name)
     elif name in _MODULES:
@@ -64,5 +73,5 @@ def __getattr__(name):
     return value
 
 
-def __dir__():
+def __dir__() -> list[str]:
     return __all__

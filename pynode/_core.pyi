@@ -40,6 +40,7 @@ class _Tableau(TypedDict):
 OPS: dict[str, _Op]
 STATUS: list[tuple[str, str]]
 ISAS: tuple[str, ...]
+"""Instruction sets that this processor has and the core was built for."""
 
 def isa() -> str: ...
 def set_isa(name: str, /) -> None: ...

@@ -5,9 +5,17 @@ with the field under the options of the call. `_core.Problem.fits` then decides 
 arrays: types, shapes, and all times are compared each time, so that a plan cannot go stale.
 """
 
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
 import numpy as np
 
 from pynode.fields.field import Field
+
+if TYPE_CHECKING:
+    from pynode.engine.problem import PreparedSolve
+
 
 MOST = 16
 """So many plans of a field are kept."""
@@ -20,7 +28,7 @@ LARGEST = 1 << 16
 """Saved numbers (rows x states) of the largest problem that is kept: checking is nothing beside a larger one."""
 
 
-def recall(f, key):
+def recall(f: Any, key: tuple[Any, ...]) -> Any:
     """The plan of calls with these options, or None; key: a tuple, of no use if something in it cannot be hashed."""
     if type(f) is not Field:
         return None
@@ -30,7 +38,7 @@ def recall(f, key):
         return None
 
 
-def alike(x, dtype):
+def alike(x: Any, dtype: Any) -> Any:
     """x as dtype if it is an array of floats or doubles, so that a plan of the other type may serve; else x itself."""
     if type(x) is not np.ndarray or x.dtype is dtype or x.dtype.char not in "fd":
         return x
@@ -40,7 +48,7 @@ def alike(x, dtype):
         return x.astype(dtype)
 
 
-def serves(setup, theta, y0, t, *target):
+def serves(setup: PreparedSolve, theta: Any, y0: Any, t: Any, *target: Any) -> Any:
     """(theta, t) in the types of the plan's setup, if that serves these arrays; else None."""
     if setup.problem.fits(setup.single, theta, y0, t, *target):
         return theta, t
@@ -48,7 +56,7 @@ def serves(setup, theta, y0, t, *target):
     return (theta, t) if setup.problem.fits(setup.single, theta, y0, t, *target) else None
 
 
-def keep(f, key, plan, setup):
+def keep(f: Any, key: tuple[Any, ...], plan: Any, setup: PreparedSolve) -> None:
     """Keep a plan for `recall`, where it may serve again."""
     batch = setup.batch
     if type(f) is not Field or f.callback is not None or setup.signal is not None or setup.options.grid is not None:

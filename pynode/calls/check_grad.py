@@ -1,15 +1,31 @@
 """`check_grad`: gradients against finite differences of the same steps."""
 
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Any, Unpack
 
 import numpy as np
+from numpy.typing import ArrayLike, NDArray
 
+from pynode.calls.objective import Objective, ObjectiveOptions
 from pynode.data.arrays import as_integer, as_positive
 from pynode.data.signal import Signal
-from pynode.engine.objective import Objective
 from pynode.engine.problem import PreparedSolve
 from pynode.engine.solution import Solution
+from pynode.errors import OK
+from pynode.events.forward import solve_with_events
+from pynode.events.rounds import Solver
 from pynode.fields.arguments import as_theta
+from pynode.fields.system import System
+
+if TYPE_CHECKING:
+    from pynode.data.batch import Batch
+    from pynode.engine.gradients import Wrt
+    from pynode.fields.arguments import Theta, Times
+    from pynode.fields.field import Field
+
 
 STENCIL = {1: 3 / 4, 2: -3 / 20, 3: 1 / 60}
 """Central difference of order 6: f' = sum_k c_k (f(x + k h) - f(x - k h)) / h."""
@@ -29,21 +45,22 @@ class GradCheck:
         Largest gradient of the same group; errors are relative to it.
     """
 
-    names: list
-    adjoint: np.ndarray
-    difference: np.ndarray
-    scale: np.ndarray
+    names: list[str]
+    adjoint: NDArray[np.float64]
+    difference: NDArray[np.float64]
+    scale: NDArray[np.float64]
 
     @property
-    def error(self):
+    def error(self) -> NDArray[np.float64]:
         """(n,) |adjoint - difference| / scale."""
-        return np.abs(self.adjoint - self.difference) / np.where(self.scale > 0, self.scale, 1.0)
+        error: NDArray[np.float64] = np.abs(self.adjoint - self.difference) / np.where(self.scale > 0, self.scale, 1.0)
+        return error
 
     @property
-    def max_error(self):
+    def max_error(self) -> float:
         return float(self.error.max(initial=0.0))
 
-    def __str__(self):
+    def __str__(self) -> str:
         width = max([len(n) for n in self.names] + [9])
         rows = [f"{'parameter':<{width}}  {'adjoint':>16}  {'difference':>16}  {'error':>8}"]
         rows += [
@@ -53,11 +70,25 @@ class GradCheck:
         return "\n".join([*rows, f"largest error {self.max_error:.1e}"])
 
 
-def check_grad(f, y0, t, theta, target=None, *, wrt=("theta",), n_entries=20, delta=1e-4, random_state=0, **options):
+def check_grad(
+    f: Field | System | Callable[..., Any],
+    y0: ArrayLike,
+    t: Times,
+    theta: Theta,
+    target: ArrayLike | Sequence[ArrayLike] | None = None,
+    *,
+    wrt: Wrt | Sequence[Wrt] = ("theta",),
+    n_entries: int = 20,
+    delta: float = 1e-4,
+    random_state: int | None = 0,
+    **options: Unpack[ObjectiveOptions],
+) -> GradCheck:
     """Compare gradients with finite differences on the frozen steps.
 
     The accepted steps of one solve are prescribed to all the others (``grid=``), so that the loss is a smooth function;
-    central differences of order 6.
+    central differences of order 6. Where there are events their times move, so that no steps can be prescribed: the
+    differences are then those of whole solves, and agree with the gradient to about the tolerance divided by `delta`. Ask
+    for tight tolerances there (``method="dop853", rtol=1e-11, atol=1e-12``).
 
     Parameters
     ----------
@@ -76,9 +107,8 @@ def check_grad(f, y0, t, theta, target=None, *, wrt=("theta",), n_entries=20, de
     n_entries, delta = as_integer("n_entries", n_entries, 1), as_positive("delta", delta)
     objective = Objective(f, y0, t, target, wrt=wrt, **options)
     value = objective.evaluate(theta, errors="raise")
-    setup = objective.setup
-    theta = as_theta(setup.field, theta, setup.dtype)
-    frozen = _Frozen(objective, theta, options)
+    theta = as_theta(objective.field, theta, objective.dtype)
+    frozen = _Frozen(objective, theta) if objective.solver is None else _WithEvents(objective, theta)
     rng = np.random.default_rng(random_state)
     names, ours, theirs, scales = [], [], [], []
     for group in objective.wrt:
@@ -92,42 +122,53 @@ def check_grad(f, y0, t, theta, target=None, *, wrt=("theta",), n_entries=20, de
     return GradCheck(names, np.array(ours), np.array(theirs), np.array(scales))
 
 
-def _parts(x):
+def _parts(x: Any) -> Any:
     return x if isinstance(x, list) else [x]
 
 
 class _Frozen:
     """The loss as a function of everything, on the steps of one solve."""
 
-    def __init__(self, objective, theta, options):
-        self.objective, self.theta, self.options = objective, theta, options
-        setup = objective.setup
-        data = setup.data
+    def __init__(self, objective: Objective, theta: NDArray[Any]) -> None:
+        self.objective, self.theta = objective, theta
+        self.base = self._base()
+        data = self.base.data
         if data is not None:
-            data = setup.batch.flatten("data", data, setup.dtype, setup.field.n_data)
-        self.rows = {"data": data, "target": objective.target}
-        self.base = PreparedSolve(setup.field, setup.batch, setup.options, data=setup.data, steps=True)
-        self.grids = Solution(self.base, theta, self.base.run(theta))._grids
+            data = self.base.batch.flatten("data", data, self.base.dtype, self._width_of_data())
+        self.rows: dict[str, Any] = {"data": data, "target": objective.loss.target}
 
-    def values(self, group):
+    def _width_of_data(self) -> int:
+        field = self.objective.field
+        return field.n_data if isinstance(field, System) else 0
+
+    def _base(self) -> Any:
+        setup = self.objective.setup
+        base = PreparedSolve(setup.field, setup.batch, setup.options, data=setup.data, steps=True)
+        self.grids = Solution(base, self.theta, base.run(self.theta)).grids
+        return base
+
+    def values(self, group: str) -> NDArray[np.float64]:
         batch, signal = self.base.batch, self.base.signal
+        x: NDArray[np.float64]
         if group == "theta":
-            return self.theta.astype(np.float64)
-        if group == "y0":
-            return batch.y0.ravel().astype(np.float64)
-        if group == "t":
-            return batch.t.copy()
-        if group in ("data", "target"):
-            return self.rows[group].ravel().astype(np.float64)
-        return np.concatenate([v.ravel() for v in signal.u])
+            x = self.theta.astype(np.float64)
+        elif group == "y0":
+            x = batch.y0.ravel().astype(np.float64)
+        elif group == "t":
+            x = batch.t.copy()
+        elif group in ("data", "target"):
+            x = self.rows[group].ravel().astype(np.float64)
+        else:
+            x = np.concatenate([v.ravel() for v in signal.u])
+        return x
 
-    def movable(self, group, x):
+    def movable(self, group: str, x: Any) -> NDArray[Any]:
         """Entries that can change by themselves: not a time that is repeated, nor one where a frozen step happens to end
         (the dense output has a kink there)."""
         entries = np.arange(x.size)
         if group in ("data", "target"):
             left_out = np.isnan(self.rows[group][:, :1])
-            return entries[~np.broadcast_to(left_out, self.rows[group].shape).ravel()]
+            return np.flatnonzero(~np.broadcast_to(left_out, self.rows[group].shape))
         if group != "t":
             return entries
         batch, stuck = self.base.batch, np.zeros(x.size, bool)
@@ -137,9 +178,9 @@ class _Frozen:
             inside = (x[a : a + n] != grid[0]) & (x[a : a + n] != grid[-1])
             inside &= ~self.base.lands[row : row + n]
             stuck[a : a + n] |= inside & np.isclose(x[a : a + n, None], grid, rtol=1e-14, atol=0).any(axis=1)
-        return entries[~stuck]
+        return np.flatnonzero(~stuck)
 
-    def difference(self, group, x, i, delta):
+    def difference(self, group: str, x: Any, i: int, delta: float) -> float:
         h = delta * max(1.0, abs(x[i]))
         if group == "t":
             gap = self._shortest_gap()
@@ -150,19 +191,32 @@ class _Frozen:
             up[i] += k * h
             down[i] -= k * h
             total += c * (self.loss(group, up) - self.loss(group, down))
-        return total / h
+        return float(total / h)
 
-    def _shortest_gap(self):
+    def _shortest_gap(self) -> float:
         """Between any two different points of steps and saved times: closer ones would trade places."""
         batch, gaps = self.base.batch, []
         for grid, a, n in zip(self.grids, batch.start, batch.length, strict=True):
             gap = np.diff(np.sort(np.concatenate([grid, batch.t[a : a + n]])))
             gaps.append(gap[gap > 1e-12 * np.abs(grid).max()].min(initial=np.inf))
-        return min(gaps)
+        return float(min(gaps))
 
-    def loss(self, group, x):
-        o, batch, options, theta, grids = self.objective, self.base.batch, self.base.options, self.theta, self.grids
-        rows = self.rows
+    def loss(self, group: str, x: Any) -> float:
+        theta, batch, options, rows, grids = self._varied(group, x)
+        options = replace(options, grid=grids, step=None, first_step=None, max_step=None)
+        loss = self.objective.loss
+        setup = PreparedSolve(
+            self.objective.field,
+            batch,
+            options,
+            data=None if rows["data"] is None else batch.unflatten(rows["data"]),
+            **(loss.core_arguments() | {"target": rows["target"]}),
+        )
+        return self.objective.reduced(setup.run(theta))[0]
+
+    def _varied(self, group: str, x: Any) -> Any:
+        """(theta, batch, options, rows, grids) with the numbers of one group replaced by x."""
+        batch, options, theta, rows, grids = self.base.batch, self.base.options, self.theta, self.rows, self.grids
         if group == "theta":
             theta = x.astype(theta.dtype)
         elif group == "y0":
@@ -174,17 +228,9 @@ class _Frozen:
             rows = rows | {group: x.reshape(rows[group].shape).astype(theta.dtype)}
         else:
             options = replace(options, inputs=self._signal(x))
-        options = replace(options, grid=grids, step=None, first_step=None, max_step=None)
-        setup = PreparedSolve(
-            o.field,
-            batch,
-            options,
-            data=None if rows["data"] is None else batch.unflatten(rows["data"]),
-            **(o.loss_keys | {"target": rows["target"]}),
-        )
-        return o._loss(setup.run(theta))[0]
+        return theta, batch, options, rows, grids
 
-    def _moved(self, grid, j, batch, x):
+    def _moved(self, grid: Any, j: int, batch: Batch, x: Any) -> Any:
         """The grid with the points that were at saved times moved to where those are now."""
         a, n, row = batch.start[j], batch.length[j], batch.row[j]
         old, new = batch.t[a : a + n], x[a : a + n]
@@ -194,7 +240,7 @@ class _Frozen:
             grid[np.isclose(grid, old[k], rtol=1e-14, atol=0)] = new[k]
         return grid
 
-    def _signal(self, x):
+    def _signal(self, x: Any) -> Signal:
         old, parts, at = self.base.signal, [], 0
         for v in old.u:
             parts.append(x[at : at + v.size].reshape(v.shape))
@@ -203,3 +249,42 @@ class _Frozen:
             parts = [p[0] for p in parts]
             return Signal(None, parts[0] if old.shared else np.stack(parts), "constant")
         return Signal(old.t[0] if old.shared else old.t, parts[0] if old.shared else parts, old.kind)
+
+
+class _WithEvents(_Frozen):
+    """The loss as a function of everything, by whole solves: the steps follow the events."""
+
+    def _base(self) -> Any:
+        solver, most = self.objective.solver, self.objective.max_events
+        assert solver is not None
+        self.grids, self.events = [], solve_with_events(solver, self.theta, max_events=most).events
+        return solver
+
+    def movable(self, group: str, x: Any) -> NDArray[Any]:
+        if group != "t":
+            return super().movable(group, x)
+        batch, stuck = self.base.batch, np.zeros(x.size, bool)
+        for a, n in zip(batch.start, batch.length, strict=True):
+            same = np.diff(x[a : a + n]) == 0
+            stuck[a : a + n] |= np.append(same, False) | np.append(False, same)
+        return np.flatnonzero(~stuck)
+
+    def _shortest_gap(self) -> float:
+        batch = self.base.batch
+        gap = np.inf
+        for i, (a, n) in enumerate(zip(batch.start, batch.length, strict=True)):
+            between = np.diff(np.sort(np.concatenate([batch.t[a : a + n], self.events.of(sample=i).t])))
+            gap = min(gap, between[between > 1e-12].min(initial=np.inf))
+        return gap
+
+    def loss(self, group: str, x: Any) -> float:
+        theta, batch, options, rows, _ = self._varied(group, x)
+        o = self.objective
+        data = None if rows["data"] is None else batch.unflatten(rows["data"])
+        assert isinstance(o.field, System)
+        solution = solve_with_events(Solver(o.field, batch, options, data=data), theta, max_events=o.max_events)
+        loss = o.loss.with_target(rows["target"])
+        each = loss.of_states(
+            solution.results["y"].astype(np.float64), solution.results["status"] == OK, theta.astype(np.float64)
+        )
+        return loss.reduced(float(each.sample.sum()), float(each.weight.sum()))[0]

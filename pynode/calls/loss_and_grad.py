@@ -1,33 +1,46 @@
 """`loss_and_grad`."""
 
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any, Literal, Unpack
+
+from numpy.typing import ArrayLike, DTypeLike
+
 from pynode.calls.cache import keep, recall, serves
-from pynode.engine.objective import Objective
-from pynode.engine.solution import check_errors
-from pynode.events.objective import EventObjective
+from pynode.calls.objective import Adjoint, Objective
+from pynode.engine.gradients import Wrt
+from pynode.engine.losses import Loss
+from pynode.engine.options import SolveOptions
+from pynode.engine.solution import Errors, LossAndGrad, check_errors
+from pynode.fields.arguments import Theta, Times
+from pynode.fields.event import Event
+from pynode.fields.field import Field
+from pynode.fields.system import System
 
 
 def loss_and_grad(
-    f,
-    y0,
-    t,
-    theta,
-    target=None,
+    f: Field | System | Callable[..., Any],
+    y0: ArrayLike,
+    t: Times,
+    theta: Theta,
+    target: ArrayLike | Sequence[ArrayLike] | None = None,
     *,
-    loss="mse",
-    reduction=None,
-    data=None,
-    weight=None,
-    loss_scale=1.0,
-    loss_dof=4.0,
-    adjoint="discrete",
-    wrt=("theta",),
-    memory=None,
-    dtype=None,
-    errors="warn",
-    events=None,
-    max_events=1000,
-    **options,
-):
+    loss: Loss = "mse",
+    reduction: Literal["sum", "mean"] | None = None,
+    data: ArrayLike | Sequence[ArrayLike] | None = None,
+    weight: ArrayLike | Sequence[ArrayLike] | None = None,
+    loss_scale: float = 1.0,
+    loss_dof: float = 4.0,
+    adjoint: Adjoint = "discrete",
+    wrt: Wrt | Sequence[Wrt] = ("theta",),
+    memory: int | str | None = None,
+    dtype: DTypeLike | None = None,
+    errors: Errors = "warn",
+    events: Event | Sequence[Event] | None = None,
+    max_events: int = 1000,
+    **options: Unpack[SolveOptions],
+) -> LossAndGrad:
     """The loss of a solve against data, and its gradient.
 
     Parameters
@@ -71,17 +84,11 @@ def loss_and_grad(
     >>> val.theta.shape
     (25,)
     """
-    if events is not None or hasattr(f, "events"):
-        if adjoint != "discrete" or memory is not None:
-            raise ValueError("a solve with events has adjoint='discrete', without memory=")
-        more = {"loss": loss, "weight": weight, "loss_scale": loss_scale, "loss_dof": loss_dof, "wrt": wrt, "dtype": dtype}
-        with_events = EventObjective(f, y0, t, target, events=events, max_events=max_events, **more, **options)
-        return with_events.evaluate(theta, errors)
     key = (loss, reduction, loss_scale, loss_dof, adjoint, wrt, memory, dtype, *options.items())
     check_errors(errors)
-    objective = recall(f, key) if weight is None and data is None else None
+    objective: Objective | None = recall(f, key) if weight is None and data is None and events is None else None
     if objective is not None and (arrays := serves(objective.setup, theta, y0, t, target)):
-        return objective._evaluate(arrays[0], errors, y0, arrays[1], target)
+        return objective.run(arrays[0], errors, y0, arrays[1], target)
     objective = Objective(
         f,
         y0,
@@ -97,9 +104,11 @@ def loss_and_grad(
         wrt=wrt,
         memory=memory,
         dtype=dtype,
+        events=events,
+        max_events=max_events,
         **options,
     )
     result = objective.evaluate(theta, errors)
-    if objective.exact and weight is None:
+    if objective.solver is None and objective.exact and weight is None:
         keep(f, key, objective, objective.setup)
     return result

@@ -1,6 +1,11 @@
 """`odeint`: for people who come from torchdiffeq."""
 
+from __future__ import annotations
+
+from typing import Any
+
 import numpy as np
+from numpy.typing import NDArray
 
 from pynode.calls.solve import solve
 from pynode.data.arrays import real_array
@@ -27,7 +32,17 @@ FIXED = ("heun2", "euler", "midpoint", "rk4")
 OPTIONS = {"step_size", "first_step", "max_num_steps", "max_step"}
 
 
-def odeint(func, y0, t, theta=None, *, rtol=1e-7, atol=1e-9, method="dopri5", options=None):
+def odeint(
+    func: Any,
+    y0: Any,
+    t: Any,
+    theta: NDArray[Any] | None = None,
+    *,
+    rtol: Any = 1e-7,
+    atol: Any = 1e-9,
+    method: str = "dopri5",
+    options: Any = None,
+) -> NDArray[Any]:
     """Solve dy/dt = func(t, y) with torchdiffeq's signature and result shape.
 
     Parameters
@@ -99,9 +114,10 @@ def odeint(func, y0, t, theta=None, *, rtol=1e-7, atol=1e-9, method="dopri5", op
         states = y0.reshape(1, -1)
         f = callback_field(lambda s, y: checked_value("func", func(s, y.reshape(shape)), shape).ravel(), y0.size)
     sol = solve(f, states, t, theta, **keys)
-    return np.moveaxis(sol.y, 0, 1).reshape(len(sol.t), *y0.shape)
+    y: NDArray[Any] = np.moveaxis(sol.y, 0, 1).reshape(len(sol.t), *y0.shape)
+    return y
 
 
-def _strict(t):
+def _strict(t: Any) -> Any:
     """Times without repeats: they are the steps."""
     return t[np.concatenate([[True], np.diff(t) != 0])] if t.size else t

@@ -1,41 +1,53 @@
 """`solve`."""
 
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any, Literal
+
+from numpy.typing import ArrayLike, DTypeLike
+
 from pynode.calls.cache import keep, recall, serves
-from pynode.data.arrays import real_array, real_dtype
+from pynode.data.arrays import as_integer, real_array, real_dtype
 from pynode.data.batch import as_batch
 from pynode.engine.options import Options
 from pynode.engine.problem import PreparedSolve
-from pynode.engine.solution import Solution, check_errors, warn_or_raise
-from pynode.events.forward import solve_events
-from pynode.fields.arguments import as_dynamics, as_theta
+from pynode.engine.solution import Errors, Solution, check_errors, warn_or_raise
+from pynode.engine.tableau import Tableau
+from pynode.events.forward import solve_with_events
+from pynode.events.rounds import Solver
+from pynode.fields.arguments import Theta, Times, as_dynamics, as_theta
+from pynode.fields.event import Event
+from pynode.fields.field import Field
+from pynode.fields.system import System
 
 
 def solve(
-    f,
-    y0,
-    t,
-    theta=None,
+    f: Field | System | Callable[..., Any],
+    y0: ArrayLike,
+    t: Times,
+    theta: Theta = None,
     *,
-    method="dopri5",
-    rtol=1e-6,
-    atol=1e-8,
-    step=None,
-    save="interpolate",
-    inputs=None,
-    max_steps=None,
-    first_step=None,
-    max_step=None,
-    grid=None,
-    coupling=0.0,
-    data=None,
-    dense=False,
-    steps=False,
-    dtype=None,
-    threads=0,
-    errors="warn",
-    events=None,
-    max_events=1000,
-):
+    method: str | Tableau = "dopri5",
+    rtol: float = 1e-6,
+    atol: ArrayLike = 1e-8,
+    step: float | None = None,
+    save: Literal["interpolate", "land"] = "interpolate",
+    inputs: Any = None,
+    max_steps: int | None = None,
+    first_step: float | None = None,
+    max_step: float | None = None,
+    grid: ArrayLike | Sequence[ArrayLike] | None = None,
+    coupling: float = 0.0,
+    data: ArrayLike | Sequence[ArrayLike] | None = None,
+    dense: bool = False,
+    steps: bool = False,
+    dtype: DTypeLike | None = None,
+    threads: int = 0,
+    errors: Errors = "warn",
+    events: Event | Sequence[Event] | None = None,
+    max_events: int = 1000,
+) -> Solution:
     """Solve dy/dt = f(t, y; theta) for one sample or a batch.
 
     Every sample has steps of its own; a stiff one does not slow the others, and its result does not depend on who shares
@@ -113,18 +125,21 @@ def solve(
     key = (method, rtol, atol, step, save, max_steps, first_step, max_step, coupling, threads, dense, steps, dtype)
     setup = recall(f, key) if events is None and inputs is None and grid is None and data is None else None
     if setup is not None and (arrays := serves(setup, theta, y0, t)):
-        theta, t = arrays
-        solution = Solution(setup, theta, setup.problem.run(theta, y0=y0), y0, t)
+        ready, times = arrays
+        solution = Solution(setup, ready, setup.problem.run(ready, y0=y0), y0, times)
         warn_or_raise(solution, errors)
         return solution
-    if events is not None or hasattr(f, "events"):
-        y0 = real_array("y0", y0, real_dtype(dtype))
-        options = Options(method, rtol, atol, step, save, inputs, max_steps, first_step, max_step, grid, coupling, threads)
-        return solve_events(f, y0, t, theta, options, dense, steps, dtype, errors, events, max_events)
     y0 = real_array("y0", y0, real_dtype(dtype))
-    f = as_dynamics(f, max(1, y0.shape[-1]) if y0.ndim else 1)
+    f = as_dynamics(f, max(1, y0.shape[-1]) if y0.ndim else 1, events)
     batch = as_batch(y0, t, f.d, dtype)
     options = Options(method, rtol, atol, step, save, inputs, max_steps, first_step, max_step, grid, coupling, threads)
+    if isinstance(f, System) and f.events:
+        solver = Solver(f, batch, options, data=data)
+        most = as_integer("max_events", max_events, 1)
+        theta = as_theta(f, theta, solver.dtype)
+        solution = solve_with_events(solver, theta, bool(dense), bool(steps or dense), most)
+        warn_or_raise(solution, errors)
+        return solution
     setup = PreparedSolve(f, batch, options, data=data, dense=bool(dense), steps=bool(dense or steps))
     theta = as_theta(f, theta, setup.dtype)
     solution = Solution(setup, theta, setup.run(theta))

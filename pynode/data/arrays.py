@@ -3,23 +3,36 @@
 import math
 import operator
 import sys
+from typing import Any, overload
 
 import numpy as np
+from numpy.typing import DTypeLike, NDArray
 
-DTYPES = (np.dtype(np.float32), np.dtype(np.float64))
+DTYPES: tuple[np.dtype[Any], ...] = (np.dtype(np.float32), np.dtype(np.float64))
 
 
-def real_array(name, x, dtype=None, missing=False):
+@overload
+def real_array(name: str, x: Any, dtype: type[np.float64], missing: bool = False) -> NDArray[np.float64]: ...
+@overload
+def real_array(name: str, x: Any, dtype: DTypeLike | None = None, missing: bool = False) -> NDArray[Any]: ...
+def real_array(name: str, x: Any, dtype: DTypeLike | None = None, missing: bool = False) -> NDArray[Any]:
     """x as a C-contiguous array of real numbers.
 
     Parameters
     ----------
     name : str
         What to call it in an error.
+    x : array_like
+        What a user gave.
     dtype : {float64, float32}, optional
         Default: float32 where x is, else float64.
     missing : bool
         Masked entries become NaN (else they are refused).
+
+    Returns
+    -------
+    array
+        Of float32 or float64; x itself where it is one already.
 
     Raises
     ------
@@ -32,47 +45,48 @@ def real_array(name, x, dtype=None, missing=False):
         raise ValueError(f"{name} is no array: its parts have different lengths") from None
     if a.dtype.kind not in "fiub":
         raise TypeError(f"{name} must hold real numbers, not {a.dtype}{_hint(a)}")
-    if dtype is None:
-        dtype = np.float32 if a.dtype.kind == "f" and a.dtype.itemsize == 4 else np.float64
+    single = a.dtype.kind == "f" and a.dtype.itemsize == 4
+    wanted = np.dtype((np.float32 if single else np.float64) if dtype is None else dtype)
     if type(x) is not np.ndarray and "numpy.ma" in sys.modules and np.ma.is_masked(x):
         if not missing:
             raise ValueError(f"{name} has masked entries: fill them, or leave those samples out")
         a = np.ma.filled(np.ma.asarray(x, dtype=np.float64), np.nan)
-    if a.dtype == dtype or a.dtype.kind != "f" or a.dtype.itemsize < np.dtype(dtype).itemsize:
-        return np.asarray(a, dtype=dtype, order="C")
-    return _narrowed(name, a, dtype)
+    if a.dtype == wanted or a.dtype.kind != "f" or a.dtype.itemsize < wanted.itemsize:
+        return np.asarray(a, dtype=wanted, order="C")
+    return _narrowed(name, a, wanted)
 
 
-def _hint(a):
+def _hint(a: NDArray[Any]) -> str:
     return ": convert it, for example with numpy.asarray(x, dtype=float)" if a.dtype.kind in "OUS" else ""
 
 
-def _narrowed(name, a, dtype):
+def _narrowed(name: str, a: NDArray[Any], dtype: np.dtype[Any]) -> NDArray[Any]:
+    """a in a type with fewer digits; numbers that it cannot hold are refused."""
     with np.errstate(over="ignore", invalid="ignore"):
         out = np.asarray(a, dtype=dtype, order="C")
     lost = np.isinf(out) & np.isfinite(a)
     if lost.any():
         raise ValueError(
-            f"{name} holds {a[lost].flat[0]!s}, too large for {np.dtype(dtype).name}: scale the problem"
-            f"{', or use dtype=numpy.float64' if np.dtype(dtype) == np.float32 else ''}"
+            f"{name} holds {a[lost].flat[0]!s}, too large for {dtype.name}: scale the problem"
+            f"{', or use dtype=numpy.float64' if dtype == np.float32 else ''}"
         )
     return out
 
 
-def real_dtype(dtype):
-    """float64, float32 or None (as the data are)."""
+def real_dtype(dtype: DTypeLike | None) -> type[np.floating[Any]] | None:
+    """The type float64 or float32, or None (as the data are), of what a user gave."""
     if dtype is None:
         return None
     try:
-        dtype = np.dtype(dtype).newbyteorder("=")
+        wanted = np.dtype(dtype).newbyteorder("=")
     except TypeError:
         raise TypeError(f"dtype={dtype!r} is no NumPy dtype: give float64 or float32") from None
-    if dtype not in DTYPES:
-        raise ValueError(f"dtype={dtype.name} must be float64 or float32")
-    return dtype.type
+    if wanted not in DTYPES:
+        raise ValueError(f"dtype={wanted.name} must be float64 or float32")
+    return np.float32 if wanted == np.float32 else np.float64
 
 
-def as_integer(name, x, least, most=2**62):
+def as_integer(name: str, x: Any, least: int, most: int = 2**62) -> int:
     """x as an int between least and most; a float without a fraction counts."""
     try:
         value = int(x) if isinstance(x, (float, np.floating)) and x == int(x) else operator.index(x)
@@ -85,7 +99,7 @@ def as_integer(name, x, least, most=2**62):
     return value
 
 
-def as_positive(name, x, zero=False):
+def as_positive(name: str, x: Any, zero: bool = False) -> float:
     """x as a finite float > 0 (>= 0 where zero)."""
     try:
         value = float(x)

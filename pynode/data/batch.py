@@ -5,35 +5,91 @@ rows ``row[i]:row[i] + length[i]`` of an (rows, d) array.
 """
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
+from numpy.typing import ArrayLike, DTypeLike, NDArray
 
 from pynode.data.arrays import real_array, real_dtype
 
 
 @dataclass(frozen=True)
-class Batch:
+class SaveTimes:
+    """The times of B samples, one after the other: sample i has ``t[start[i]:start[i] + length[i]]``.
+
+    Its results are the rows from ``row[i]`` on.
+    """
+
+    t: NDArray[np.float64]  # (K,)
+    start: NDArray[np.int64]  # (B,)
+    length: NDArray[np.int64]  # (B,)
+    row: NDArray[np.int64]  # (B,)
+
+    @classmethod
+    def of(cls, times: Sequence[NDArray[np.float64]]) -> "SaveTimes":
+        """Those of a list with an array of times for each sample."""
+        length = np.array([len(x) for x in times], dtype=np.int64)
+        start = starts(length)
+        return SaveTimes(np.concatenate([np.zeros(0), *times]), start, length, start)
+
+    @property
+    def rows(self) -> int:
+        """How many times all samples have together."""
+        return int(self.length.sum())
+
+    @property
+    def last_row(self) -> NDArray[np.int64]:
+        """(B,) the row of the last time of each sample."""
+        return self.row + self.length - 1
+
+    def slices(self) -> list[slice]:
+        """The rows of each sample."""
+        return [slice(a, a + n) for a, n in zip(self.row.tolist(), self.length.tolist(), strict=True)]
+
+    def row_times(self) -> NDArray[np.float64]:
+        """(rows,) the time of each row."""
+        times: NDArray[np.float64] = self.t[np.repeat(self.start, self.length) + self._within()]
+        return times
+
+    def reversed_rows(self) -> NDArray[np.int64]:
+        """(rows,) for every sample its rows from the last to the first."""
+        return np.repeat(self.last_row, self.length) - self._within()
+
+    def reversed(self) -> "SaveTimes":
+        """The same times, each sample's from the last to the first; rows in that order."""
+        start = starts(self.length)
+        return SaveTimes(self.row_times()[self.reversed_rows()], start, self.length, start)
+
+    def arguments(self) -> dict[str, NDArray[Any]]:
+        """Keywords of `_core.Problem`."""
+        return {"t": self.t, "t_start": self.start, "t_len": self.length, "row": self.row}
+
+    def _within(self) -> NDArray[np.int64]:
+        """(rows,) the place of each row among those of its sample."""
+        return np.arange(self.rows) - np.repeat(starts(self.length), self.length)
+
+
+def starts(length: NDArray[np.int64]) -> NDArray[np.int64]:
+    """Where parts of these lengths begin when they stand one after the other."""
+    return np.cumsum(length) - length
+
+
+@dataclass(frozen=True)
+class Batch(SaveTimes):
     """Initial states and times of a batch, and the shape in which the user wants results back."""
 
-    y0: np.ndarray  # (B, d)
-    t: np.ndarray  # (K,) float64
-    start: np.ndarray  # (B,) int64
-    length: np.ndarray  # (B,)
-    row: np.ndarray  # (B,)
+    y0: NDArray[Any]  # (B, d)
     kind: str  # "single": (T, d); "shared": (B, T, d), one t; "own": (B, T, d), t (B, T); "ragged": lists
     width: int  # T, but for "ragged"
 
     @property
-    def rows(self):
-        return int(self.length.sum())
-
-    @property
-    def shape(self):
+    def shape(self) -> tuple[int, int, int] | None:
         """(B, T, d) of the states where that differs from their rows; else None, also for lists."""
         return (len(self.y0), self.width, self.y0.shape[1]) if self.kind in ("shared", "own") else None
 
-    def spans(self):
+    def spans(self) -> NDArray[np.float64]:
         """(B, 2) earliest and latest time of each sample."""
         ends = (
             np.stack([self.t[self.start], self.t[self.start + self.length - 1]], axis=1)
@@ -42,27 +98,25 @@ class Batch:
         )
         return np.sort(ends, axis=1)
 
-    def row_times(self):
+    def row_times(self) -> NDArray[np.float64]:
         """(rows,) the time of each row."""
-        if self.kind in ("single", "shared"):
-            return np.tile(self.t, len(self.y0))
-        return self.t
+        return np.tile(self.t, len(self.y0)) if self.kind in ("single", "shared") else self.t
 
-    def unflatten(self, rows):
+    def unflatten(self, rows: Any) -> Any:
         """Rows (rows, ...) as the user's arrays."""
         if self.kind == "single":
             return rows
         if self.kind == "ragged":
-            return [rows[a : a + n] for a, n in zip(self.row, self.length, strict=True)]
+            return [rows[part] for part in self.slices()]
         return rows.reshape(len(self.y0), self.width, *rows.shape[1:])
 
-    def times(self):
+    def times(self) -> Any:
         """The times as the user gave them."""
         if self.kind == "own":
             return self.t.reshape(len(self.y0), self.width)
         return self.t if self.kind != "ragged" else [self.t[a : a + n] for a, n in zip(self.start, self.length, strict=True)]
 
-    def flatten(self, name, x, dtype, width=None):
+    def flatten(self, name: str, x: Any, dtype: Any, width: int | None = None) -> NDArray[Any]:
         """The user's array of one row for each saved time as (rows, d), or of `width` numbers in a row."""
         d, what = (self.y0.shape[1], "state") if width is None else (width, "entry")
         if self.kind == "ragged":
@@ -86,7 +140,7 @@ class Batch:
         return a.reshape(-1, d)
 
 
-def _check_times(name, t):
+def _check_times(name: str, t: NDArray[np.float64]) -> NDArray[np.float64]:
     if t.ndim != 1 or t.size == 0:
         raise ValueError(f"{name} must be a non-empty 1-d array of times, not of shape {t.shape}")
     if not np.isfinite(t).all():
@@ -105,8 +159,8 @@ def _check_times(name, t):
     return t
 
 
-def as_batch(y0, t, d=None, dtype=None):
-    """Check y0 and t.
+def as_batch(y0: ArrayLike, t: Any, d: int | None = None, dtype: DTypeLike | None = None) -> Batch:
+    """A `Batch` of initial states and times, checked.
 
     Parameters
     ----------
@@ -133,19 +187,10 @@ def as_batch(y0, t, d=None, dtype=None):
         if len(t) != n:
             raise ValueError(f"t holds {len(t)} arrays of times for the {n} samples of y0: give one for each")
         parts = [_check_times(f"t[{i}]", real_array(f"t[{i}]", x, np.float64)) for i, x in enumerate(t)]
-        length = np.array([x.size for x in parts], dtype=np.int64)
-        start = np.cumsum(length) - length
-        return Batch(
-            y0,
-            np.concatenate([np.zeros(0), *parts]),
-            start,
-            length,
-            start,
-            "own" if own else "ragged",
-            np.shape(t)[1] if own else 0,
-        )
+        times = SaveTimes.of(parts)
+        kind, width = ("own", np.shape(t)[1]) if own else ("ragged", 0)
+        return Batch(times.t, times.start, times.length, times.row, y0, kind, width)
     t = _check_times("t", real_array("t", t, np.float64))
     length = np.full(n, t.size, dtype=np.int64)
-    return Batch(
-        y0, t, np.zeros(n, np.int64), length, np.arange(n, dtype=np.int64) * t.size, "single" if single else "shared", t.size
-    )
+    row = np.arange(n, dtype=np.int64) * t.size
+    return Batch(t, np.zeros(n, np.int64), length, row, y0, "single" if single else "shared", t.size)

@@ -1,25 +1,35 @@
 """CSV files of measurements become ragged trajectories."""
 
 import csv
+import os
+from collections.abc import Iterable
 from pathlib import Path
 
 import numpy as np
 
-from pynode.data.trajectories import TableError, column_names, grouped_rows
+from pynode.data.trajectories import TableError, Trajectories, column_names, grouped_rows
 
 MISSING = {"", "na", "n/a", "nan", "null", "none", "."}
 """Entries of a CSV file, in lower case, that mean: not observed."""
 
 
-def read_csv(path, time, state, id=None, separator=None, input=None):
-    """Read trajectories in long form from a CSV file: a row a time, a column a state.
+def read_csv(
+    path: str | os.PathLike[str],
+    time: str,
+    state: str | Iterable[str],
+    id: str | None = None,
+    separator: str | None = None,
+    input: str | Iterable[str] | None = None,
+) -> Trajectories:
+    """Read trajectories in long form from a CSV file: a row for each time, a column for each state.
 
     Lines that start with ``#`` are comments; empty entries, NA and NaN mean: not observed. Rows may come in
     any order.
 
     Parameters
     ----------
-    path : path
+    path : str or path
+        The file, in UTF-8, with a header.
     time : str
         The column of times.
     state : str or sequence of str
@@ -39,6 +49,20 @@ def read_csv(path, time, state, id=None, separator=None, input=None):
     ------
     TableError
         The file is not such a table; the message names the line and the column.
+
+    See Also
+    --------
+    Trajectories.from_frame : the same from a data frame.
+
+    Examples
+    --------
+    >>> import pathlib, tempfile
+    >>> import pynode as pn
+    >>> file = pathlib.Path(tempfile.mkdtemp()) / "doses.csv"
+    >>> _ = file.write_text("subject,hours,level\\na,0,1.0\\na,1,0.5\\nb,0,2.0\\n")
+    >>> data = pn.read_csv(file, time="hours", state="level", id="subject")
+    >>> data.ids, data.lengths
+    (('a', 'b'), (2, 1))
     """
     path = Path(path)
     with open(path, newline="", encoding="utf-8-sig") as file:
@@ -57,8 +81,8 @@ def read_csv(path, time, state, id=None, separator=None, input=None):
     if len(rows) != len(lines):
         raise TableError(f"{path}: entries that go over several lines are not supported")
     header = [name.strip() for name in rows[0]]
-    state, input = column_names(time, state, id, input, header, str(path))
-    at = [header.index(name) for name in (time, *state, *input)]
+    states, inputs = column_names(time, state, id, input, header, str(path))
+    at = [header.index(name) for name in (time, *states, *inputs)]
     values = np.empty((len(rows) - 1, len(at)))
     for i, row in enumerate(rows[1:]):
         if len(row) != len(header):
@@ -67,10 +91,11 @@ def read_csv(path, time, state, id=None, separator=None, input=None):
             values[i, j] = _number(row[column], path, lines[i + 1][0], header[column])
     ids = None if id is None else [row[header.index(id)].strip() for row in rows[1:]]
     numbers = [number for number, _ in lines[1:]]
-    return grouped_rows(values[:, 0], values[:, 1:], ids, state, input, time, id, str(path), "line", numbers)
+    return grouped_rows(values[:, 0], values[:, 1:], ids, states, inputs, time, id, str(path), "line", numbers)
 
 
-def _number(text, path, line, column):
+def _number(text: str, path: Path, line: int, column: str) -> float:
+    """An entry of the file, NaN where nothing was observed."""
     text = text.strip()
     if text.lower() in MISSING:
         return np.nan

@@ -12,13 +12,16 @@ import os
 import secrets
 import zipfile
 from pathlib import Path
+from typing import Any, NoReturn
 
 import numpy as np
+from numpy.typing import NDArray
 
 FORMAT = "pynode model"
 
 
 VERSION = 2
+"""Version of the format; it grows with every change that older versions cannot read."""
 
 
 MAX_BYTES = 1 << 30
@@ -26,9 +29,10 @@ MAX_BYTES = 1 << 30
 
 
 MAX_HEADER = 1 << 24
+"""Longest header, in bytes."""
 
 
-TYPES = {"<f8": np.dtype("<f8"), "<i4": np.dtype("<i4"), "<i8": np.dtype("<i8")}
+TYPES: dict[str, np.dtype[Any]] = {"<f8": np.dtype("<f8"), "<i4": np.dtype("<i4"), "<i8": np.dtype("<i8")}
 """Types an array in a file may have."""
 
 
@@ -40,18 +44,19 @@ class ModelFileError(ValueError):
     """A file that is not a model of this library, is damaged, or is of a newer version."""
 
 
-def write(path, content):
+def write(path: str | os.PathLike[str], content: dict[str, Any]) -> None:
     """Write a model file, all of it or nothing: an existing file is replaced only by a complete one.
 
     Parameters
     ----------
-    path : path
+    path : str or path
+        The file.
     content : dict
         JSON values and arrays (float64, int32, int64), nested.
     """
     path = Path(path)
-    arrays: dict = {}
-    header = {"format": FORMAT, "version": VERSION, "content": _take_arrays(content, "", arrays)}
+    arrays: dict[str, Any] = {}
+    header: dict[str, Any] = {"format": FORMAT, "version": VERSION, "content": _take_arrays(content, "", arrays)}
     header["arrays"] = {name: [array.dtype.str, list(array.shape)] for name, array in arrays.items()}
     text = json.dumps(header, allow_nan=False, ensure_ascii=False).encode("utf-8")
     buffer = io.BytesIO()
@@ -59,7 +64,7 @@ def write(path, content):
     write_bytes(path, buffer.getvalue())
 
 
-def write_bytes(path, data):
+def write_bytes(path: str | os.PathLike[str], data: bytes) -> None:
     """Write a file atomically: through a temporary file beside it."""
     path = Path(path)
     part = path.with_name(f".{path.name}.{secrets.token_hex(4)}.part")
@@ -74,12 +79,13 @@ def write_bytes(path, data):
         raise
 
 
-def read(path):
+def read(path: str | os.PathLike[str]) -> Any:
     """Read what `write` wrote.
 
     Parameters
     ----------
-    path : path
+    path : str or path
+        The file.
 
     Returns
     -------
@@ -105,8 +111,9 @@ def read(path):
             raise ModelFileError(f"{path} is not a model file of pynode, or is damaged{detail}") from None
 
 
-def _read_archive(archive):
-    members = {}
+def _read_archive(archive: zipfile.ZipFile) -> Any:
+    """The content of an open file, checked."""
+    members: dict[str, zipfile.ZipInfo] = {}
     for info in archive.infolist():
         if not info.filename.endswith(".npy") or info.filename in members:
             raise ModelFileError(f"unexpected member {info.filename!r}: not a model file")
@@ -131,13 +138,12 @@ def _read_archive(archive):
         )
     if version < VERSION:
         raise ModelFileError(
-            f"written by an older version of pynode (file format {version}, this one reads {VERSION}): "
-            "fit the model again"
+            f"written by an older version of pynode (file format {version}, this one reads {VERSION}): fit the model again"
         )
     declared = header["arrays"]
     if set(declared) != set(members):
         raise ModelFileError("the arrays are not those that the header lists")
-    arrays: dict = {}
+    arrays: dict[str, NDArray[Any]] = {}
     for name, (dtype, shape) in declared.items():
         if dtype not in TYPES:
             raise ModelFileError(f"array {name!r} has type {dtype!r}, which model files never hold")
@@ -145,7 +151,9 @@ def _read_archive(archive):
     return _put_arrays(header["content"], arrays)
 
 
-def _read_array(archive, info, dtype, shape):
+def _read_array(
+    archive: zipfile.ZipFile, info: zipfile.ZipInfo, dtype: np.dtype[Any], shape: tuple[int, ...] | None
+) -> NDArray[Any]:
     """One member, which must have this type and shape (None: any vector up to MAX_HEADER)."""
     with archive.open(info) as member:
         version = np.lib.format.read_magic(member)
@@ -167,11 +175,11 @@ def _read_array(archive, info, dtype, shape):
     return np.frombuffer(data, dtype=dtype).reshape(found).astype(dtype.newbyteorder("="))
 
 
-def _refuse_constant(name):
+def _refuse_constant(name: str) -> NoReturn:
     raise ModelFileError(f"the header holds {name}")
 
 
-def _take_arrays(value, path, arrays):
+def _take_arrays(value: Any, path: str, arrays: dict[str, NDArray[Any]]) -> Any:
     """The tree with its arrays moved to `arrays`."""
     if isinstance(value, np.ndarray):
         dtype = value.dtype.newbyteorder("<").str
@@ -190,7 +198,7 @@ def _take_arrays(value, path, arrays):
     return value
 
 
-def _put_arrays(value, arrays):
+def _put_arrays(value: Any, arrays: dict[str, NDArray[Any]]) -> Any:
     """Inverse of `_take_arrays`."""
     if isinstance(value, dict):
         if set(value) == {"$array"}:

@@ -1,11 +1,15 @@
 """Tables of samples and what is to be predicted of them, checked; and what their model files hold."""
 
 import warnings
+from typing import Any
 
 import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+Array = NDArray[np.float64]
 
 
-def as_table(X, name, n_features=None):
+def as_table(X: Any, name: str, n_features: int | None = None) -> Array:
     """Features as an (n, k) float64 array.
 
     Parameters
@@ -48,7 +52,7 @@ def as_table(X, name, n_features=None):
     return a
 
 
-def as_training_table(X, name):
+def as_training_table(X: Any, name: str) -> Array:
     """The same, with at least two samples."""
     a = as_table(X, name)
     if len(a) < 2:
@@ -56,7 +60,7 @@ def as_training_table(X, name):
     return a
 
 
-def as_labels(y, n):
+def as_labels(y: Any, n: int) -> tuple[NDArray[Any], NDArray[np.int64]]:
     """(classes, index): the sorted labels of any dtype, and which of them each of the n samples has."""
     y = _column(y, n)
     if y.dtype.kind == "f":
@@ -80,7 +84,7 @@ def as_labels(y, n):
     return classes, index
 
 
-def as_targets(y, n):
+def as_targets(y: Any, n: int) -> tuple[Array, bool]:
     """(n, m) float64 targets, and whether y was a vector."""
     if y is None:
         raise ValueError("fit requires y to be passed, but the target y is None")
@@ -98,7 +102,7 @@ def as_targets(y, n):
     return np.ascontiguousarray(a.reshape(n, -1), dtype=np.float64), a.ndim == 1
 
 
-def as_sample_weight(weight, n):
+def as_sample_weight(weight: ArrayLike | None, n: int) -> tuple[Array | None, Any]:
     """(weights of the samples that count, or None where all count the same; which of the n samples those are).
 
     Equal weights are none, so that they change no bit.
@@ -120,25 +124,26 @@ def as_sample_weight(weight, n):
     return (None if (w == w[0]).all() else w), (everything if some.all() else some)
 
 
-def _column(y, n):
+def _column(y: Any, n: int) -> NDArray[Any]:
     """y as a vector of n labels."""
     if y is None:
         raise ValueError("fit requires y to be passed, but the target y is None")
-    y = np.asarray(y)
-    if y.ndim == 2 and y.shape[1] == 1:
+    labels: NDArray[Any] = np.asarray(y)
+    if labels.ndim == 2 and labels.shape[1] == 1:
         warnings.warn(
             "A column-vector y was passed when a 1d array was expected: give y.ravel()", _conversion_warning(), stacklevel=4
         )
-        y = y[:, 0]
-    if y.shape != (n,):
-        raise ValueError(f"y should be a 1d array of {n} labels, one a row of X; it has shape {y.shape}")
-    return y
+        labels = labels[:, 0]
+    if labels.shape != (n,):
+        raise ValueError(f"y should be a 1d array of {n} labels, one a row of X; it has shape {labels.shape}")
+    return labels
 
 
-def _conversion_warning():
+def _conversion_warning() -> type[Warning]:
     """scikit-learn's category, where that is installed."""
     try:
         from sklearn.exceptions import DataConversionWarning
     except ImportError:
         return UserWarning
-    return DataConversionWarning
+    warning: type[Warning] = DataConversionWarning
+    return warning

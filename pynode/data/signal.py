@@ -4,36 +4,20 @@ The C core knows one form: a polynomial on each interval between knots, which th
 knots into coefficients, and the gradient of coefficients back into a gradient of the values.
 """
 
-from dataclasses import dataclass
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any, Literal, get_args, overload
 
 import numpy as np
+from numpy.typing import ArrayLike, DTypeLike, NDArray
 
 from pynode.data.arrays import real_array
+from pynode.data.piecewise import Float, PiecewisePolynomial, evaluated, segments
 
-KINDS = ("constant", "previous", "linear", "cubic")
+if TYPE_CHECKING:
+    from scipy.sparse import csr_array
 
-
-@dataclass(frozen=True)
-class PiecewisePolynomial:
-    """Piecewise polynomials in the form of the core: segment s on [knot_j, knot_j+1] is sum_q coef[s, q] (t - knot_j)^q."""
-
-    knot: np.ndarray  # (K,) float64, all samples one after another (or shared)
-    knot_start: np.ndarray  # (B,)
-    knot_len: np.ndarray  # (B,)
-    seg_start: np.ndarray  # (B,)
-    coef: np.ndarray  # (S, degree + 1, m)
-    jumps: bool  # not continuous at the knots
-
-    def arguments(self):
-        """Keywords of `_core.Problem`."""
-        return {
-            "knot": self.knot,
-            "knot_start": self.knot_start,
-            "knot_len": self.knot_len,
-            "seg_start": self.seg_start,
-            "coef": self.coef,
-            "input_jumps": self.jumps,
-        }
+Kind = Literal["constant", "previous", "linear", "cubic"]
+KINDS: tuple[Kind, ...] = get_args(Kind)
 
 
 class Signal:
@@ -43,32 +27,54 @@ class Signal:
     ----------
     t : (K,) array, list of B arrays, or None
         Knots, strictly increasing; shared by all samples or one array a sample. None for a constant.
-    u : array
+    u : array or list of arrays
         Values at the knots: (K, m) shared, (B, K, m), or a list of B arrays (K_i, m). A constant: (m,) or (B, m).
-    kind : {"linear", "previous", "cubic", "constant"}
+    kind : {"linear", "previous", "cubic", "constant"}, default "linear"
         How u goes between knots: straight lines; held until the next knot (zero-order hold; the last value holds on);
         a cubic with slopes from the parabola through three neighbouring knots (C1, local).
+
+    Attributes
+    ----------
+    kind : str
+    shared : bool
+        All samples have the same signal.
+    t, u : lists of arrays
+        Knots (K_i,) and values (K_i, m) of each sample; of one where it is shared.
+    m : int
+        Number of features.
+
+    Raises
+    ------
+    TypeError, ValueError
+        Shapes do not fit, or knots do not increase; the message names the sample.
 
     Notes
     -----
     Steps land on the knots, so a kink or a jump never lies inside a step. Between the first and the last knot only
     ("previous": from the first knot on); a solve that leaves this range is refused.
+
+    Examples
+    --------
+    >>> import pynode as pn
+    >>> ramp = pn.Signal([0.0, 1.0, 3.0], [[0.0], [2.0], [2.0]])
+    >>> ramp([0.5, 2.0]).tolist()
+    [[1.0], [2.0]]
     """
 
-    def __init__(self, t, u, kind="linear"):
+    def __init__(self, t: Any, u: Any, kind: Kind = "linear") -> None:
         if kind not in KINDS:
             raise ValueError(f"kind={kind!r} is not one of {', '.join(KINDS)}")
         if (t is None) != (kind == "constant"):
             raise ValueError("a constant input has t=None, every other kind needs its knots t")
-        self.kind = kind
-        self.shared = _depth(u) == (1 if kind == "constant" else 2)
+        self.kind: Kind = kind
+        self.shared: bool = _depth(u) == (1 if kind == "constant" else 2)
         if not self.shared and _depth(u) < 2:
             wanted = "(m,) or (B, m)" if kind == "constant" else "(K, m) or (B, K, m) for K knots"
             raise ValueError(f"inputs: u has shape {np.shape(u)}; give {wanted}")
-        self.u = [_values(u)] if self.shared else [_values(v) for v in u]
+        self.u: list[Float] = [_values(u)] if self.shared else [_values(v) for v in u]
         if kind == "constant":
             self.u = [v.reshape(1, -1) for v in self.u]
-            self.t = [np.zeros(1)] * len(self.u)
+            self.t: list[Float] = [np.zeros(1)] * len(self.u)
         else:
             if _depth(t) == 0:
                 raise ValueError(f"inputs: the knots t must be an array (K,) or a list of B arrays, not {t!r}")
@@ -80,17 +86,20 @@ class Signal:
         sizes = {v.shape[1] for v in self.u}
         if len(sizes) != 1:
             raise ValueError(f"inputs: samples have different numbers of features {sorted(sizes)}")
-        self.m = sizes.pop()
+        self.m: int = sizes.pop()
 
-    def __repr__(self):
+    def __repr__(self) -> str:
         return f"Signal({self.kind}, {self.m} features, {'shared' if self.shared else f'{len(self.u)} samples'})"
 
-    def pieces(self, batch, dtype, spans, own=False):
-        """Coefficients for a batch.
+    def pieces(self, batch: int, dtype: DTypeLike, spans: Float, own: bool = False) -> PiecewisePolynomial:
+        """The signals of a batch in the form of the core.
 
         Parameters
         ----------
         batch : int
+            How many samples.
+        dtype : {float64, float32}
+            Of the coefficients.
         spans : (B, 2) array
             Earliest and latest time of each sample.
         own : bool
@@ -106,15 +115,21 @@ class Signal:
         count = np.array([len(k) - 1 for k in knots], dtype=np.int64)
         start = np.concatenate([[0], np.cumsum(count)[:-1]])
         knot_start = np.concatenate([[0], np.cumsum(count + 1)[:-1]])
-        spread = (lambda x: np.repeat(x, batch)) if n == 1 and batch != 1 else (lambda x: x)
+        repeats = batch if n == 1 else 1  # all samples share the only segments
         coef = np.concatenate([self._coefficients(i) for i in which]).astype(dtype)
         return PiecewisePolynomial(
-            np.concatenate(knots), spread(knot_start), spread(count + 1), spread(start), coef, self.kind == "previous"
+            np.concatenate(knots),
+            np.repeat(knot_start, repeats),
+            np.repeat(count + 1, repeats),
+            np.repeat(start, repeats),
+            coef,
+            self.kind == "previous",
         )
 
-    def pull(self, g_coef):
-        """Gradient with respect to u from that of the coefficients (segments of own, see `pieces`), shaped like u."""
-        grads, at = [], 0
+    def pull(self, g_coef: Float) -> Float | list[Float]:
+        """Gradient with respect to u from that of the coefficients (made with own=True, see `pieces`), shaped like u."""
+        grads = []
+        at = 0
         n = len(g_coef) // self._count(0) if self.shared else len(self.u)
         for i in range(n):
             source = 0 if self.shared else i
@@ -124,35 +139,33 @@ class Signal:
         if self.kind == "constant":
             grads = [g[0] for g in grads]
         if self.shared:
-            return np.sum(grads, axis=0)
+            total: Float = np.sum(grads, axis=0)
+            return total
         return np.stack(grads) if len({g.shape for g in grads}) == 1 else grads
 
-    def __call__(self, t, sample=0):
+    def __call__(self, t: ArrayLike, sample: int = 0) -> Float:
         """Values (n, m) of one sample's signal at times t (n,) inside its range."""
         t = np.asarray(t, dtype=np.float64)
         i = 0 if self.shared else sample
         if t.size:
             self._check_span(i, t.min(), t.max(), sample)
-        knots = self._all_knots(i, t.max(initial=0.0))
-        segment = np.clip(np.searchsorted(knots, t, side="right") - 1, 0, self._count(i) - 1)
-        coef, dt = self._coefficients(i)[segment], (t - knots[segment])[:, None]
-        value = np.zeros((len(t), self.m))
-        for q in range(coef.shape[1] - 1, -1, -1):
-            value = value * dt + coef[:, q]
-        return value
+        return evaluated(self._all_knots(i, t.max(initial=0.0)), self._coefficients(i), t)
 
-    def mean(self, low, high, sample=0):
+    def mean(self, low: ArrayLike, high: ArrayLike, sample: int = 0) -> Float:
         """(n, m) means of one sample's signal over intervals from low (n,) to high (n,); its value where they are equal."""
-        low, high = np.asarray(low, dtype=np.float64), np.asarray(high, dtype=np.float64)
-        i, width = 0 if self.shared else sample, (high - low)[:, None]
-        value, area = self(high, sample), self._integral(i, high) - self._integral(i, low)
+        low = np.asarray(low, dtype=np.float64)
+        high = np.asarray(high, dtype=np.float64)
+        i = 0 if self.shared else sample
+        width = (high - low)[:, None]
+        value = self(high, sample)
+        area = self._integral(i, high) - self._integral(i, low)
         return np.where(width > 0, area / np.where(width > 0, width, 1.0), value)
 
-    def known_until(self, sample=0):
-        """The last time at which one sample's signal has a value."""
-        return np.inf if self.kind in ("constant", "previous") else self.t[0 if self.shared else sample][-1]
+    def known_until(self, sample: int = 0) -> float:
+        """The last time at which one sample's signal has a value; infinity where it goes on for ever."""
+        return np.inf if self.kind in ("constant", "previous") else float(self.t[0 if self.shared else sample][-1])
 
-    def take(self, samples):
+    def take(self, samples: Sequence[int] | NDArray[np.integer]) -> "Signal":
         """The signals of these samples of the batch."""
         if self.shared:
             return self
@@ -160,30 +173,31 @@ class Signal:
         u = [self.u[i] for i in samples]
         return Signal(t, [v[0] for v in u] if self.kind == "constant" else u, self.kind)
 
-    def windows(self, samples, low, high):
+    def windows(self, samples: Sequence[int] | NDArray[np.integer], low: Float, high: Float) -> "Signal":
         """The signals between times low and high, a new sample for each of `samples`; knots farther off are left out."""
         if self.kind == "constant":
             return self.take(samples)
         more = 2 if self.kind == "cubic" else 0  # neighbours that its slopes use
-        ts, us = [], []
+        ts = []
+        us = []
         for sample, a, b in zip(samples, low, high, strict=True):
             i = 0 if self.shared else sample
             self._check_span(i, a, b, sample)
-            first = max(np.searchsorted(self.t[i], a, side="right") - 1 - more, 0)
-            stop = np.searchsorted(self.t[i], b, side="right" if self.kind == "previous" else "left") + 1 + more
+            first = max(int(np.searchsorted(self.t[i], a, side="right")) - 1 - more, 0)
+            stop = int(np.searchsorted(self.t[i], b, side="right" if self.kind == "previous" else "left")) + 1 + more
             stop = max(stop - (self.kind == "previous"), first + (1 if self.kind == "previous" else 2))
             ts.append(self.t[i][first:stop])
             us.append(self.u[i][first:stop])
         return Signal(ts, us, self.kind)
 
-    def shifted(self, by):
+    def shifted(self, by: Float) -> "Signal":
         """The signals at times t - by[i], for B samples with by (B,)."""
         if self.kind == "constant":
             return self
         which = [0] * len(by) if self.shared else range(len(by))
         return Signal([self.t[i] - b for i, b in zip(which, by, strict=True)], [self.u[i] for i in which], self.kind)
 
-    def scaled(self, shift, scale, t_shift=0.0, t_scale=1.0):
+    def scaled(self, shift: Float | float, scale: Float | float, t_shift: float = 0.0, t_scale: float = 1.0) -> "Signal":
         """The signal (u - shift) / scale of time (t - t_shift) / t_scale."""
         t = None if self.kind == "constant" else [(x - t_shift) / t_scale for x in self.t]
         u = [(v - shift) / scale for v in self.u]
@@ -193,17 +207,19 @@ class Signal:
 
     # One sample
 
-    def _all_knots(self, i, last):
+    def _all_knots(self, i: int, last: float) -> Float:
+        """The knots with the ends that the last segment needs."""
         t = self.t[i]
         if self.kind == "constant":
             return np.array([0.0, 1.0])
         return np.append(t, max(last, t[-1]) + 1.0) if self.kind == "previous" else t
 
-    def _count(self, i):
+    def _count(self, i: int) -> int:
+        """How many segments a sample has."""
         return len(self.t[i]) if self.kind in ("constant", "previous") else len(self.t[i]) - 1
 
-    def check_spans(self, spans):
-        """Raises where the signal of a sample is not known on all of spans (B, 2)."""
+    def check_spans(self, spans: Float) -> None:
+        """Raise ValueError where the signal of a sample is not known on all of spans (B, 2)."""
         if self.kind == "constant":
             return
         first = np.array([t[0] for t in self.t])
@@ -213,46 +229,56 @@ class Signal:
             i = bad[0]
             self._check_span(0 if self.shared else i, spans[i, 0], spans[i, 1], i)
 
-    def _check_span(self, i, low, high, sample):
+    def _check_span(self, i: int, low: float, high: float, sample: int) -> None:
         if self.kind == "constant":
             return
-        first, last = self.t[i][0], np.inf if self.kind == "previous" else self.t[i][-1]
+        first = self.t[i][0]
+        last = np.inf if self.kind == "previous" else self.t[i][-1]
         if low < first or high > last:
             raise ValueError(
                 f"inputs of sample {sample} are known on [{first:g}, {last:g}], but its times reach from "
                 f"{low:g} to {high:g}: give knots that cover them"
             )
 
-    def _integral(self, i, t):
+    def _integral(self, i: int, t: Float) -> Float:
         """(n, m) integrals from the first knot to times t (n,)."""
-        knots, coef = self._all_knots(i, t.max(initial=0.0)), self._coefficients(i)
+        knots = self._all_knots(i, t.max(initial=0.0))
+        coef = self._coefficients(i)
         coef = coef / np.arange(1, coef.shape[1] + 1)[:, None]  # of the integral, by powers 1, 2, ...
 
-        def pieces(segment, dt):
-            return sum(coef[segment, q] * dt[:, None] ** (q + 1) for q in range(coef.shape[1]))
+        def pieces(segment: NDArray[np.intp], dt: Float) -> Float:
+            terms = [coef[segment, q] * dt[:, None] ** (q + 1) for q in range(coef.shape[1])]
+            return np.asarray(sum(terms))
 
         whole = pieces(np.arange(len(coef)), np.diff(knots))
-        segment = np.clip(np.searchsorted(knots, t, side="right") - 1, 0, len(coef) - 1)
+        segment = segments(knots, t)
         return (np.cumsum(whole, axis=0) - whole)[segment] + pieces(segment, t - knots[segment])
 
-    def _coefficients(self, i):
-        """(segments, degree + 1, m)"""
-        t, u = self.t[i], self.u[i]
+    def _coefficients(self, i: int) -> Float:
+        """Coefficients (segments, degree + 1, m) of one sample.
+
+        The cubic is that of `scipy.interpolate.CubicHermiteSpline`; it stands here beside its transpose, `_transpose`.
+        """
+        t = self.t[i]
+        u = self.u[i]
         if self.kind in ("constant", "previous"):
             return u[:, None, :]
-        h, rise = np.diff(t)[:, None], np.diff(u, axis=0)
+        h = np.diff(t)[:, None]
+        rise = np.diff(u, axis=0)
         if self.kind == "linear":
             return np.stack([u[:-1], rise / h], axis=1)
         slope = _slope_matrix(t) @ u
-        s0, s1 = slope[:-1], slope[1:]
+        s0 = slope[:-1]
+        s1 = slope[1:]
         return np.stack([u[:-1], s0, (3 * rise / h - 2 * s0 - s1) / h, (s0 + s1 - 2 * rise / h) / h**2], axis=1)
 
-    def _transpose(self, i, g):
+    def _transpose(self, i: int, g: Float) -> Float:
         """The transpose of `_coefficients`."""
         t = self.t[i]
         if self.kind in ("constant", "previous"):
             return g[:, 0, :]
-        h, gu = np.diff(t)[:, None], np.zeros((len(t), g.shape[2]))
+        h = np.diff(t)[:, None]
+        gu = np.zeros((len(t), g.shape[2]))
         gu[:-1] += g[:, 0]
         g_rise = g[:, 1] / h if self.kind == "linear" else 3 * g[:, 2] / h**2 - 2 * g[:, 3] / h**3
         gu[:-1] -= g_rise
@@ -265,19 +291,22 @@ class Signal:
         return gu
 
 
-def _slope_matrix(t):
+def _slope_matrix(t: Float) -> "csr_array":
     """Slopes at the knots of the parabolas through three neighbours (straight line for two knots), as a sparse matrix."""
     from scipy import sparse
 
-    n, h = len(t), np.diff(t)
+    n = len(t)
+    h = np.diff(t)
     if n == 2:
         return sparse.csr_array(np.array([[-1.0, 1.0], [-1.0, 1.0]]) / h[0])
-    a, b = h[:-1], h[1:]
+    a = h[:-1]
+    b = h[1:]
     middle = np.arange(1, n - 1)
-    rows: list = [middle, middle, middle, [0] * 3, [n - 1] * 3]
-    cols: list = [middle - 1, middle, middle + 1, [0, 1, 2], [n - 3, n - 2, n - 1]]
-    p, q, r, s = h[0], h[1], h[-2], h[-1]
-    values: list = [
+    rows: list[ArrayLike] = [middle, middle, middle, [0] * 3, [n - 1] * 3]
+    cols: list[ArrayLike] = [middle - 1, middle, middle + 1, [0, 1, 2], [n - 3, n - 2, n - 1]]
+    p, q = h[:2]
+    r, s = h[-2:]
+    values: list[ArrayLike] = [
         -b / (a * (a + b)),
         (b - a) / (a * b),
         a / (b * (a + b)),
@@ -287,33 +316,39 @@ def _slope_matrix(t):
     return sparse.csr_array((np.concatenate(values), (np.concatenate(rows), np.concatenate(cols))), shape=(n, n))
 
 
-def _depth(x):
+def _depth(x: Any) -> int:
     """How many dimensions; lists may hold arrays of different lengths."""
     return 1 + (_depth(x[0]) if len(x) else 0) if isinstance(x, (list, tuple)) else np.ndim(x)
 
 
-def _values(u):
-    u = real_array("inputs: u", u, np.float64)
-    if u.ndim not in (1, 2) or u.size == 0:
-        raise ValueError(f"inputs: u of a sample must be (K, m), not of shape {u.shape}")
-    return u
+def _values(u: Any) -> Float:
+    """Values of one sample, checked."""
+    values = real_array("inputs: u", u, np.float64)
+    if values.ndim not in (1, 2) or values.size == 0:
+        raise ValueError(f"inputs: u of a sample must be (K, m), not of shape {values.shape}")
+    return values
 
 
-def _knots(t, u, i, kind):
-    t = real_array(f"inputs of sample {i}: t", t, np.float64)
+def _knots(t: Any, u: Float, i: int, kind: Kind) -> Float:
+    """Knots of sample i, checked."""
+    times = real_array(f"inputs of sample {i}: t", t, np.float64)
     least = 1 if kind == "previous" else 2
-    if u.ndim != 2 or t.shape != (len(u),):
+    if u.ndim != 2 or times.shape != (len(u),):
         raise ValueError(
-            f"inputs of sample {i}: knots of shape {t.shape} for values of shape {u.shape}: u must be (K, m) for K knots"
+            f"inputs of sample {i}: knots of shape {times.shape} for values of shape {u.shape}: u must be (K, m) for K knots"
         )
-    if len(t) < least:
-        raise ValueError(f"inputs of sample {i}: kind={kind!r} needs at least {least} knots, got {len(t)}")
-    if not np.isfinite(t).all() or (np.diff(t) <= 0).any():
+    if len(times) < least:
+        raise ValueError(f"inputs of sample {i}: kind={kind!r} needs at least {least} knots, got {len(times)}")
+    if not np.isfinite(times).all() or (np.diff(times) <= 0).any():
         raise ValueError(f"inputs of sample {i}: the knots must be finite and strictly increasing")
-    return t
+    return times
 
 
-def as_signal(inputs, m):
+@overload
+def as_signal(inputs: None, m: int | None) -> None: ...
+@overload
+def as_signal(inputs: object, m: int | None) -> Signal: ...
+def as_signal(inputs: Any, m: int | None) -> Signal | None:
     """What a user may give as inputs=, as a Signal (None where the field has none)."""
     if inputs is None:
         if m:
@@ -321,84 +356,18 @@ def as_signal(inputs, m):
         return None
     if m == 0:
         raise ValueError("inputs were given, but the field has none: declare them with field(..., inputs=m)")
-    if not isinstance(inputs, Signal):
-        if isinstance(inputs, tuple) and len(inputs) not in (2, 3):
-            raise ValueError(f"inputs is a tuple of {len(inputs)}: give (t, u), (t, u, kind) or an array of constants")
-        inputs = Signal(*inputs) if isinstance(inputs, tuple) else Signal(None, inputs, "constant")
-    if m is not None and inputs.m != m:
-        raise ValueError(f"the field has {m} inputs, the signal {inputs.m}")
-    return inputs
-
-
-def as_control(u, m, t):
-    """Control inputs measured along trajectories, as a Signal with a sample for each trajectory.
-
-    Parameters
-    ----------
-    u : Signal, tuple (times, values[, kind]), array, list of arrays, or None
-        An array or list holds values at the times of the trajectories, (T, m), (B, T, m) or a list of (T_i, m), with
-        straight lines between them; (B, m): constants.
-    m : int or None
-        How many inputs the field has; None: any.
-    t : sequence of (T_i,) arrays
-
-    Returns
-    -------
-    Signal or None
-    """
-    if u is None and m:
-        raise ValueError(f"the field has {m} control input{'s' * (m > 1)}: give u=, values along the trajectories")
-    if u is None or isinstance(u, (Signal, tuple)):
-        signal = as_signal(u, m)
-    elif isinstance(u, list) and len(u) == len(t) and all(np.ndim(v) >= 1 for v in u) and len(np.shape(u[0])) <= 2:
-        signal = _sampled([real_array(f"u[{i}]", v, np.float64) for i, v in enumerate(u)], t)
+    if isinstance(inputs, tuple) and len(inputs) not in (2, 3):
+        raise ValueError(f"inputs is a tuple of {len(inputs)}: give (t, u), (t, u, kind) or an array of constants")
+    if isinstance(inputs, Signal):
+        signal = inputs
     else:
-        u = real_array("u", u, np.float64)
-        if u.ndim == 3:
-            signal = _sampled(list(u), t)
-        elif u.ndim == 2 and len(u) == len(t) and not (len(t) == 1 and len(t[0]) == 1):
-            if len(t) > 1 and all(len(times) == len(u) for times in t):
-                raise ValueError(
-                    f"u has shape {u.shape}, with {len(t)} trajectories of {len(u)} times: give (times, u) if rows belong "
-                    "to times, or pynode.Signal(None, u, 'constant') if they belong to trajectories"
-                )
-            signal = Signal(None, u, "constant")
-        elif u.ndim in (1, 2) and all(len(times) == len(u) for times in t):
-            signal = _sampled([u] * len(t), t)
-        else:
-            raise ValueError(
-                f"u has shape {u.shape}; give (T, m) or (B, T, m) values at the times of the data, (B, m) constants, a list "
-                "of (T_i, m), or a pynode.Signal"
-            )
-    if signal is None:
-        return None
+        signal = Signal(*inputs) if isinstance(inputs, tuple) else Signal(None, inputs, "constant")
     if m is not None and signal.m != m:
-        raise ValueError(f"the field has {m} inputs, u {signal.m}")
-    if not signal.shared and len(signal.u) != len(t):
-        raise ValueError(f"u is for {len(signal.u)} trajectories, there are {len(t)}")
+        raise ValueError(f"the field has {m} inputs, the signal {signal.m}")
     return signal
 
 
-def _sampled(values, t):
-    """A Signal of values at the times of the trajectories."""
-    values = [v[:, None] if v.ndim == 1 else v for v in values]
-    if len(values) != len(t):
-        raise ValueError(f"u is for {len(values)} trajectories, there are {len(t)}")
-    for i, (v, times) in enumerate(zip(values, t, strict=True)):
-        if v.ndim != 2 or len(v) != len(times):
-            raise ValueError(
-                f"u of trajectory {i} has shape {v.shape}, the trajectory {len(times)} times: give a row a time"
-            )
-        if not np.isfinite(v).all():
-            raise ValueError(f"u of trajectory {i} is not finite everywhere: give a pynode.Signal of the times where it is")
-    return Signal(list(t), values, "linear")
-
-
-def signal_values(pieces, i, t):
-    knot = pieces.knot[pieces.knot_start[i] : pieces.knot_start[i] + pieces.knot_len[i]]
-    at = np.clip(np.searchsorted(knot, t, side="right") - 1, 0, len(knot) - 2)
-    coef, dt = pieces.coef[pieces.seg_start[i] + at], (t - knot[at])[:, None]
-    value = np.zeros_like(coef[:, 0], dtype=np.float64)
-    for q in range(coef.shape[1] - 1, -1, -1):
-        value = value * dt + coef[:, q]
-    return value
+@overload
+def as_control(u: None, m: int | None, t: Sequence[Any]) -> None: ...
+@overload
+def as_control(u: object, m: int | None, t: Sequence[Any]) -> Signal: ...

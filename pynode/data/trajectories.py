@@ -1,13 +1,18 @@
 """Measured trajectories, each with its own times; `Trajectories`."""
 
+from collections.abc import Hashable, Iterable, Sequence
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Any
+from typing import Any, Self
 
 import numpy as np
+from numpy.typing import NDArray
 
 from pynode.data.arrays import real_array
-from pynode.data.signal import as_control
+from pynode.data.control import as_control
+from pynode.data.signal import Signal
+
+Float = NDArray[np.float64]
 
 
 class TableError(ValueError):
@@ -21,27 +26,45 @@ class Trajectories:
     Attributes
     ----------
     t : tuple of (T_i,) arrays
-        Strictly increasing.
+        Times, strictly increasing.
     y : tuple of (T_i, d) arrays
-        NaN: not observed.
+        States; NaN where one was not observed.
     names : tuple of str
-        Of the d states.
+        Names of the d states.
     time_name : str
+        What the time is called.
     ids : tuple
-        Of the trajectories.
+        What each trajectory is called; default 0, 1, ...
     signal : Signal or None
         Control inputs, a sample for each trajectory.
+
+    Raises
+    ------
+    ValueError
+        Shapes do not fit, times do not increase, or a state is infinite; the message names the trajectory.
+
+    See Also
+    --------
+    read_csv : trajectories from a CSV file.
+
+    Examples
+    --------
+    >>> import pynode as pn
+    >>> data = pn.Trajectories.from_arrays([0.0, 1.0, 2.0], [[1.0], [0.5], [float("nan")]], names=["dose"])
+    >>> len(data), data.d, data.n_observed
+    (1, 1, 2)
     """
 
-    t: tuple
-    y: tuple
-    names: tuple
+    t: tuple[Float, ...]
+    y: tuple[Float, ...]
+    names: tuple[str, ...]
     time_name: str = "t"
-    ids: tuple = ()
-    signal: Any = None
+    ids: tuple[Hashable, ...] = ()
+    signal: Signal | None = None
 
-    def __post_init__(self):
-        t, y = self.t, self.y
+    def __post_init__(self) -> None:
+        t = self.t
+        y = self.y
         if not t or len(t) != len(y):
             raise ValueError(
                 f"there must be as many arrays of times as of states, and at least one; got {len(t)} and {len(y)}"
@@ -68,31 +91,47 @@ class Trajectories:
         if self.signal is not None and not self.signal.shared and len(self.signal.u) != len(t):
             raise ValueError(f"there are {len(t)} trajectories, but control inputs for {len(self.signal.u)}")
 
-    d = property(lambda self: len(self.names), doc="Number of states.")
-    n_observed = property(lambda self: sum(int((~np.isnan(y)).sum()) for y in self.y), doc="Observed numbers.")
+    @property
+    def d(self) -> int:
+        """Number of states."""
+        return len(self.names)
 
-    def __len__(self):
+    @property
+    def n_observed(self) -> int:
+        """How many numbers were observed."""
+        return sum(int((~np.isnan(y)).sum()) for y in self.y)
+
+    def __len__(self) -> int:
+        """Number of trajectories."""
         return len(self.t)
 
     @cached_property
-    def lengths(self):
+    def lengths(self) -> tuple[int, ...]:
         """How many times each trajectory has."""
         return tuple(len(times) for times in self.t)
 
     @property
-    def never_observed(self):
+    def never_observed(self) -> list[str]:
         """Names of states without any observation."""
         return [name for j, name in enumerate(self.names) if all(np.isnan(y[:, j]).all() for y in self.y)]
 
-    def take(self, which):
-        """Some of the trajectories."""
-        which = [int(i) for i in which]
-        t, y, ids = (tuple(values[i] for i in which) for values in (self.t, self.y, self.ids))
-        signal = None if self.signal is None else self.signal.take(which)
+    def take(self, which: Iterable[int]) -> "Trajectories":
+        """Some of the trajectories.
+
+        Parameters
+        ----------
+        which : sequence of int
+            Their positions.
+        """
+        positions = [int(i) for i in which]
+        t = tuple(self.t[i] for i in positions)
+        y = tuple(self.y[i] for i in positions)
+        ids = tuple(self.ids[i] for i in positions)
+        signal = None if self.signal is None else self.signal.take(positions)
         return Trajectories(t, y, self.names, self.time_name, ids, signal)
 
-    def rows(self, start=None, stop=None):
-        """The same trajectories with the times of index start:stop only."""
+    def rows(self, start: int | None = None, stop: int | None = None) -> "Trajectories":
+        """The same trajectories with the times at positions start:stop only."""
         cut = slice(start, stop)
         return Trajectories(
             tuple(t[cut] for t in self.t),
@@ -104,8 +143,8 @@ class Trajectories:
         )
 
     @classmethod
-    def from_arrays(cls, t, Y, names=None, time_name="t", u=None):
-        """From arrays.
+    def from_arrays(cls, t: Any, Y: Any, names: Iterable[str] | None = None, time_name: str = "t", u: Any = None) -> Self:
+        """Trajectories from arrays.
 
         Parameters
         ----------
@@ -114,7 +153,9 @@ class Trajectories:
         Y : (T,), (T, d) or (B, T, d) array, or a list of (T_i,) or (T_i, d) arrays
             States; NaN: not observed.
         names : sequence of str, optional
-            Of the states; default y1, y2, ...
+            Names of the states; default y1, y2, ...
+        time_name : str, default "t"
+            What the time is called.
         u : array, list, tuple or Signal, optional
             Control inputs, see `pynode.NeuralODE.fit`.
 
@@ -131,23 +172,30 @@ class Trajectories:
             ts = list(t) if t.ndim == 2 else [t] * len(ys)
         if len(ts) != len(ys):
             raise ValueError(f"t has the times of {len(ts)} trajectories, Y has {len(ys)}")
-        names = tuple(f"y{j + 1}" for j in range(d)) if names is None else tuple(map(str, names))
-        if len(names) != d or len(set(names)) != d:
-            raise ValueError(f"names must be {d} different names, one for each state; got {names}")
+        called = tuple(f"y{j + 1}" for j in range(d)) if names is None else tuple(map(str, names))
+        if len(called) != d or len(set(called)) != d:
+            raise ValueError(f"names must be {d} different names, one for each state; got {called}")
         for i, (times, states) in enumerate(zip(ts, ys, strict=True)):
             if times.ndim != 1 or len(times) != len(states):
                 raise ValueError(
                     f"trajectory {i}: t has shape {times.shape}, so Y must have {times.size} rows; it has {len(states)}"
                 )
-        return cls(tuple(ts), tuple(ys), names, time_name, signal=as_control(u, None, ts))
+        return cls(tuple(ts), tuple(ys), called, time_name, signal=as_control(u, None, ts))
 
     @classmethod
-    def from_frame(cls, frame, time, state, id=None, input=None):
-        """From a data frame (pandas or alike) in long form: a row a time, a column a state.
+    def from_frame(
+        cls,
+        frame: Any,
+        time: str,
+        state: str | Iterable[str],
+        id: str | None = None,
+        input: str | Iterable[str] | None = None,
+    ) -> "Trajectories":
+        """Trajectories from a data frame in long form: a row for each time, a column for each state.
 
         Parameters
         ----------
-        frame : pandas.DataFrame
+        frame : pandas.DataFrame, or alike
         time : str
             The column of times.
         state : str or sequence of str
@@ -160,14 +208,21 @@ class Trajectories:
         Returns
         -------
         Trajectories
+
+        Raises
+        ------
+        TableError
+            A column is missing, or holds something else than numbers.
         """
-        state, input = column_names(time, state, id, input, list(frame.columns), "the table")
-        times, *columns = (_numbers_of_column(frame, name) for name in (time, *state, *input))
+        names, inputs = column_names(time, state, id, input, list(frame.columns), "the table")
+        times, *columns = (_numbers_of_column(frame, name) for name in (time, *names, *inputs))
         ids = None if id is None else list(frame[id])
-        return grouped_rows(times, np.stack(columns, axis=1), ids, state, input, time, id, "the table", "row", 0)
+        rows = range(len(times))
+        return grouped_rows(times, np.stack(columns, axis=1), ids, names, inputs, time, id, "the table", "row", rows)
 
 
-def _numbers_of_column(frame, name):
+def _numbers_of_column(frame: Any, name: str) -> Float:
+    """A column as float64."""
     try:
         return np.asarray(frame[name].to_numpy(dtype=np.float64, na_value=np.nan))
     except (TypeError, ValueError):
@@ -177,43 +232,76 @@ def _numbers_of_column(frame, name):
         ) from None
 
 
-def column_names(time, state, id, input, columns, where):
+def column_names(
+    time: str,
+    state: str | Iterable[str],
+    id: str | None,
+    input: str | Iterable[str] | None,
+    columns: Sequence[Any],
+    where: str,
+) -> tuple[tuple[str, ...], tuple[str, ...]]:
     """`state` and `input` as tuples, after checking that all columns are there, once each."""
-    state = (state,) if isinstance(state, str) else tuple(state)
-    input = () if input is None else (input,) if isinstance(input, str) else tuple(input)
-    if not state:
+    states = (state,) if isinstance(state, str) else tuple(state)
+    inputs = () if input is None else (input,) if isinstance(input, str) else tuple(input)
+    if not states:
         raise TableError("name at least one column of states")
-    wanted = [time, *state, *input, *([] if id is None else [id])]
+    wanted = [time, *states, *inputs, *([] if id is None else [id])]
     for name in wanted:
         if columns.count(name) != 1:
             how = "no column" if name not in columns else "more than one column"
             raise TableError(f"{where} has {how} {name!r}; its columns are {', '.join(map(str, columns))}")
         if wanted.count(name) > 1:
             raise TableError(f"column {name!r} is named twice: time, id and each state need columns of their own")
-    return state, input
+    return states, inputs
 
 
-def grouped_rows(times, columns, ids, names, input_names, time_name, id_name, where, unit, numbers):
-    """Rows in long form as Trajectories: split by id (in order of appearance), sorted by time."""
+def grouped_rows(
+    times: Float,
+    columns: Float,
+    ids: Sequence[Hashable] | None,
+    names: tuple[str, ...],
+    input_names: tuple[str, ...],
+    time_name: str,
+    id_name: str | None,
+    where: str,
+    unit: str,
+    numbers: Sequence[int],
+) -> Trajectories:
+    """Rows in long form as Trajectories: split by id (in order of appearance), sorted by time.
+
+    Parameters
+    ----------
+    times : (n,) array
+    columns : (n, d + m) array
+        States, then control inputs.
+    ids : list, optional
+        To which trajectory each row belongs; None: all to one.
+    names, input_names : tuple of str
+    time_name, id_name : str
+    where, unit : str
+        What errors call the table and one of its rows.
+    numbers : sequence of int
+        What errors call each row.
+    """
     if len(times) == 0:
         raise TableError(f"{where} has a header but no rows")
-    states, inputs = columns[:, : len(names)], columns[:, len(names) :]
-    number = (lambda i: numbers[i]) if unit == "line" else (lambda i: i)
+    states = columns[:, : len(names)]
+    inputs = columns[:, len(names) :]
     bad = np.flatnonzero(~np.isfinite(times))
     if bad.size:
-        raise TableError(f"{where}, {unit} {number(bad[0])}: the time {time_name!r} is missing or infinite")
+        raise TableError(f"{where}, {unit} {numbers[bad[0]]}: the time {time_name!r} is missing or infinite")
     unknown = np.argwhere(~np.isfinite(inputs))
     if unknown.size:
         row, column = unknown[0]
-        raise TableError(f"{where}, {unit} {number(row)}: the control input {input_names[column]!r} is missing or infinite")
-    groups: dict = {None: np.arange(len(times))}
-    if ids is not None:
-        groups = {}
-        for i, name in enumerate(ids):
-            groups.setdefault(name, []).append(i)
-    ts, ys, us = [], [], []
-    for name, rows in groups.items():
-        rows = np.asarray(rows)
+        raise TableError(f"{where}, {unit} {numbers[row]}: the control input {input_names[column]!r} is missing or infinite")
+    groups: dict[Hashable, list[int]] = {}
+    for i in range(len(times)):
+        groups.setdefault(None if ids is None else ids[i], []).append(i)
+    ts = []
+    ys = []
+    us = []
+    for name, group in groups.items():
+        rows = np.asarray(group)
         rows = rows[np.argsort(times[rows], kind="stable")]
         same = np.flatnonzero(np.diff(times[rows]) == 0)
         if same.size:
@@ -224,7 +312,7 @@ def grouped_rows(times, columns, ids, names, input_names, time_name, id_name, wh
                 else f"both belong to {id_name} {name!r}"
             )
             raise TableError(
-                f"{where}, {unit}s {number(a)} and {number(b)} have the same time {time_name} = {times[a]:g}: {help_}"
+                f"{where}, {unit}s {numbers[a]} and {numbers[b]} have the same time {time_name} = {times[a]:g}: {help_}"
             )
         ts.append(times[rows])
         ys.append(states[rows])
@@ -236,7 +324,7 @@ def grouped_rows(times, columns, ids, names, input_names, time_name, id_name, wh
         raise TableError(f"{where}: {error}") from None
 
 
-def _check_times(t, where, name):
+def _check_times(t: Float, where: str, name: str) -> None:
     if not np.isfinite(t).all():
         raise ValueError(f"{where}: {name} must be finite")
     back = np.flatnonzero(np.diff(t) <= 0)
@@ -245,7 +333,7 @@ def _check_times(t, where, name):
         raise ValueError(f"{where}: {name} must increase strictly, but index {i} has {t[i]:g} and {i + 1} has {t[i + 1]:g}")
 
 
-def _states(Y):
+def _states(Y: Any) -> list[Float]:
     """Y as a list of (T_i, d) arrays."""
     if (
         isinstance(Y, (list, tuple))

@@ -11,24 +11,31 @@ backwards. `interpolating` takes y(t) from the dense output of the forward solve
 numbers that the forward solve printed; both converge to it as the tolerances shrink.
 """
 
+from __future__ import annotations
+
+from collections.abc import Sequence
 from itertools import pairwise
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
+from numpy.typing import NDArray
 
-from pynode import _core
-from pynode.data.signal import signal_values
-from pynode.engine.losses import LOSSES
-from pynode.engine.problem import PreparedSolve
+from pynode.data.batch import starts
+from pynode.engine.problem import PreparedSolve, core_problem
 from pynode.errors import OK
 
+if TYPE_CHECKING:
+    from pynode.data.signal import PiecewisePolynomial
+    from pynode.programs.program import Program
 
-def backsolve(setup, theta, seed, wanted, memory):
-    """Gradients by solving state and adjoint backwards; a row of `pynode.gradients.ADJOINTS`."""
+
+def backsolve(setup: PreparedSolve, theta: NDArray[Any], seed: Any, wanted: Sequence[str], memory: Any) -> Any:
+    """Gradients by solving state and adjoint backwards; a row of `pynode.engine.gradients.ADJOINTS`."""
     raw = setup.run(theta)
-    seed = seed if isinstance(seed, np.ndarray) else seed.seed(raw)
+    seed = seed if isinstance(seed, np.ndarray) else seed.slopes(raw)
     batch, d = setup.batch, setup.field.d
-    y, g, order = raw["y"], seed, _reversed_rows(batch)
-    last = batch.row + batch.length - 1
+    y, g, order = raw["y"], seed, batch.reversed_rows()
+    last = batch.last_row
     zeros = np.zeros_like(y)
     z0 = np.concatenate([y[last], zeros[last]], axis=1)
     jumps = {
@@ -37,13 +44,13 @@ def backsolve(setup, theta, seed, wanted, memory):
     }
     keys = _pieces(setup) | jumps
     back = _run_back(setup, setup.field.backsolve_program, raw, z0, theta, keys, wanted, atol_repeat=2)
-    z = back["y"].reshape(-1, 2 * d)[_last_rows(batch)]
+    z = back["y"].reshape(-1, 2 * d)[batch.reversed().last_row]
     coef = -back["quadrature_coef"] if "inputs" in wanted else None
     return _finish(setup, theta, raw, g, z[:, d:], -back["quadrature"], coef, wanted)
 
 
-def interpolating(setup, theta, seed, wanted, memory):
-    """Gradients by solving the adjoint along the forward dense output; a row of `pynode.gradients.ADJOINTS`."""
+def interpolating(setup: PreparedSolve, theta: NDArray[Any], seed: Any, wanted: Sequence[str], memory: Any) -> Any:
+    """Gradients by solving the adjoint along the forward dense output; a row of `pynode.engine.gradients.ADJOINTS`."""
     dense = PreparedSolve(
         setup.field,
         setup.batch,
@@ -51,27 +58,17 @@ def interpolating(setup, theta, seed, wanted, memory):
         own_inputs="inputs" in wanted,
         dense=True,
         steps=True,
-        **(
-            {}
-            if isinstance(seed, np.ndarray)
-            else {
-                "target": seed.target,
-                "weight": seed.weight,
-                "loss": _loss_name(seed),
-                "loss_scale": seed.scale,
-                "loss_dof": seed.dof,
-            }
-        ),
+        **({} if isinstance(seed, np.ndarray) else seed.core_arguments()),
     )
     raw = dense.run(theta)
-    seed = seed if isinstance(seed, np.ndarray) else seed.seed(raw)
+    seed = seed if isinstance(seed, np.ndarray) else seed.slopes(raw)
     batch, d, dtype = setup.batch, setup.field.d, setup.dtype
     path = Path(dense, raw["steps"], raw["status"] == OK)
-    order = _reversed_rows(batch)
+    order = batch.reversed_rows()
     a0 = np.zeros((len(batch.y0), d), dtype)
     keys = path.arguments(dtype) | {"jump_set": np.full_like(seed, np.nan), "jump_add": seed[order]}
     back = _run_back(setup, setup.field.interpolating_program, raw, a0, theta, keys, wanted, atol_repeat=1)
-    a = back["y"].reshape(-1, d)[_last_rows(batch)]
+    a = back["y"].reshape(-1, d)[batch.reversed().last_row]
     coef = path.pull(-back["quadrature_coef"]) if "inputs" in wanted else None
     return _finish(setup, theta, raw, seed, a, -back["quadrature"], coef, wanted)
 
@@ -81,52 +78,35 @@ def interpolating(setup, theta, seed, wanted, memory):
 # ---------------------------------------------------------------------------------------------------------------------
 
 
-def _loss_name(objective):
-    return LOSSES[objective.loss][0]
-
-
-def _reversed_rows(batch):
-    """For every sample its rows from last to first."""
-    if not len(batch.row):
-        return np.zeros(0, np.int64)
-    return np.concatenate([np.arange(a + n - 1, a - 1, -1) for a, n in zip(batch.row, batch.length, strict=True)])
-
-
-def _last_rows(batch):
-    return np.cumsum(batch.length) - 1
-
-
-def _pieces(setup):
+def _pieces(setup: PreparedSolve) -> Any:
     return setup.pieces.arguments() if setup.pieces is not None else {}
 
 
-def _run_back(setup, program, raw, z0, theta, keys, wanted, atol_repeat):
+def _run_back(
+    setup: PreparedSolve,
+    program: Program,
+    raw: Any,
+    z0: NDArray[Any],
+    theta: NDArray[Any],
+    keys: dict[str, Any],
+    wanted: Sequence[str],
+    atol_repeat: int,
+) -> Any:
     """Solve the adjoint program from the last time of every sample to its first.
 
     A sample that fails on this way has failed (raw says so from now on) and adds nothing: all is run again without it.
     """
     batch, f = setup.batch, setup.field
-    order = _reversed_rows(batch)
     options = setup.options.arguments(f.d)
     options |= {"land": True, "coupling": 0.0, "atol": np.tile(options["atol"], atol_repeat)}
     options.pop("first_step", None)  # it is for the other end
     if setup.options.grid is not None:
         raise ValueError("grid= prescribes the forward steps; a continuous adjoint takes its own: use adjoint='discrete'")
-    start = np.concatenate([[0], np.cumsum(batch.length)[:-1]]).astype(np.int64) if len(batch.row) else batch.row
+    times = batch.reversed()
+    keys = keys | {"quadrature": bool(f.n_params), "quadrature_coef": "inputs" in wanted}
     while True:
         z0 = np.where((raw["status"] == OK)[:, None], z0, np.nan)  # refused at once
-        problem = _core.Problem(
-            program.core,
-            None,
-            y0=z0,
-            t=batch.row_times()[order],
-            t_start=start,
-            t_len=batch.length,
-            row=start,
-            quadrature=bool(f.n_params),
-            quadrature_coef="inputs" in wanted,
-            **(options | keys),
-        )
+        problem = core_problem(program, None, z0, times, options, **keys)
         back = problem.run(theta, callback=None)
         lost = (raw["status"] == OK) & (back["status"] != OK)
         if not lost.any():
@@ -143,7 +123,16 @@ def _run_back(setup, program, raw, z0, theta, keys, wanted, atol_repeat):
     return back
 
 
-def _finish(setup, theta, raw, g, a0, g_theta, g_coef, wanted):
+def _finish(
+    setup: PreparedSolve,
+    theta: NDArray[Any],
+    raw: Any,
+    g: NDArray[Any],
+    a0: NDArray[Any],
+    g_theta: NDArray[Any],
+    g_coef: Any,
+    wanted: Sequence[str],
+) -> Any:
     """Cotangents at the saved times; a0 includes the jump at t0."""
     batch = setup.batch
     ok = raw["status"] == OK
@@ -162,17 +151,14 @@ def _finish(setup, theta, raw, g, a0, g_theta, g_coef, wanted):
     return raw, g_theta, a0, g_t, g_coef
 
 
-def _field_at_rows(setup, theta, y):
+def _field_at_rows(setup: PreparedSolve, theta: NDArray[Any], y: NDArray[Any]) -> Any:
     """f at every saved time and state (rows, d)."""
     batch = setup.batch
     times = batch.row_times()
     u = None
     if setup.pieces is not None:
         u = np.concatenate(
-            [
-                signal_values(setup.pieces, i, times[a : a + n])
-                for i, (a, n) in enumerate(zip(batch.row, batch.length, strict=True))
-            ]
+            [setup.pieces.values(i, times[a : a + n]) for i, (a, n) in enumerate(zip(batch.row, batch.length, strict=True))]
         )
     return setup.field(times, y.astype(np.float64), theta.astype(np.float64), u)
 
@@ -182,7 +168,7 @@ def _field_at_rows(setup, theta, y):
 # ---------------------------------------------------------------------------------------------------------------------
 
 
-def shift_matrices(s, terms):
+def shift_matrices(s: NDArray[Any], terms: int) -> Any:
     """(n, terms, terms) matrices M with q = M p when q(x) = p(x + s): M[q, r] = binom(r, q) s^(r - q)."""
     from math import comb
 
@@ -196,11 +182,12 @@ def shift_matrices(s, terms):
 class Path:
     """[y(t); u(t)] of every sample on the accepted steps, as polynomials about the earlier end of each step."""
 
-    def __init__(self, setup, steps, ok):
+    def __init__(self, setup: PreparedSolve, steps: Any, ok: NDArray[np.bool_]) -> None:
         record, offset = steps
         batch, pieces, d = setup.batch, setup.pieces, setup.field.d
-        m = setup.field.inputs
-        self.knots, self.coefs, self.maps = [], [], []
+        self.knots: list[NDArray[np.float64]] = []
+        self.coefs: list[NDArray[np.float64]] = []
+        self.maps: list[tuple[NDArray[np.int64], NDArray[np.float64]]] = []
         for i, (a, b) in enumerate(pairwise(offset)):
             rows = record[a:b]
             if not len(rows) or not ok[i]:  # nothing is evaluated in between
@@ -214,15 +201,15 @@ class Path:
                 p = shift_matrices(h, p.shape[1]) @ p
                 t, p, h = (t + h)[::-1], p[::-1], -h[::-1]
             knots = np.append(t, t[-1] + h[-1])
-            if m:
+            if pieces is not None:
                 p = self._with_inputs(p, pieces, i, knots)
             self.knots.append(knots)
             self.coefs.append(p)
         self.d, self.pieces, self.jumps = d, pieces, bool(pieces is not None and pieces.jumps)
 
-    def _with_inputs(self, p, pieces, i, knots):
+    def _with_inputs(self, p: NDArray[Any], pieces: PiecewisePolynomial, i: int, knots: NDArray[np.float64]) -> Any:
         terms = max(p.shape[1], pieces.coef.shape[1])
-        knot = pieces.knot[pieces.knot_start[i] : pieces.knot_start[i] + pieces.knot_len[i]]
+        knot = pieces.knots(i)
         middle = 0.5 * (knots[:-1] + knots[1:])
         at = np.clip(np.searchsorted(knot, middle, side="right") - 1, 0, len(knot) - 2)
         segment = pieces.seg_start[i] + at
@@ -231,21 +218,20 @@ class Path:
         u = M @ pieces.coef[segment].astype(np.float64)
         return np.concatenate([np.pad(x, ((0, 0), (0, terms - x.shape[1]), (0, 0))) for x in (p, u)], axis=2)
 
-    def arguments(self, dtype):
+    def arguments(self, dtype: Any) -> dict[str, Any]:
         count = np.array([len(c) for c in self.coefs], dtype=np.int64)
-        start = np.concatenate([[0], np.cumsum(count)[:-1]]).astype(np.int64)
-        knot_start = np.concatenate([[0], np.cumsum(count + 1)[:-1]]).astype(np.int64)
         return {
             "knot": np.concatenate(self.knots),
-            "knot_start": knot_start,
+            "knot_start": starts(count + 1),
             "knot_len": count + 1,
-            "seg_start": start,
+            "seg_start": starts(count),
             "coef": np.concatenate(self.coefs).astype(dtype),
             "input_jumps": self.jumps,
         }
 
-    def pull(self, g):
+    def pull(self, g: NDArray[Any]) -> Any:
         """Gradient of the inputs' own coefficients from that of the path's."""
+        assert self.pieces is not None
         out, at = np.zeros(self.pieces.coef.shape), 0
         for segment, M in self.maps:
             part = g[at : at + len(segment), : M.shape[1], self.d :]

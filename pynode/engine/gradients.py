@@ -3,13 +3,18 @@
 A gradient method is one row of `ADJOINTS`: a function
 (setup, theta, seed, wanted, memory) -> (raw results of the core, g_theta, g_y0, g_t, g_coef),
 the gradients of the sum of the loss. seed is dL/dy (rows, d); where a loss is built in it is None for the core's own
-methods, and for the others the `Objective`, whose `seed` gives it.
+methods, and for the others the `DataLoss`, whose `slopes` give it.
 """
 
+from __future__ import annotations
+
 import warnings
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Any, Literal, get_args
 
 import numpy as np
+from numpy.typing import NDArray
 
 from pynode.engine.continuous import backsolve, interpolating
 from pynode.engine.options import as_memory
@@ -17,7 +22,14 @@ from pynode.engine.problem import PreparedSolve
 from pynode.errors import OK, SolveWarning
 from pynode.fields.system import System
 
-WRT = ("theta", "y0", "t", "inputs", "data", "target")
+if TYPE_CHECKING:
+    from pynode.engine.options import Options
+    from pynode.engine.solution import Solution
+    from pynode.fields.field import Field
+
+
+Wrt = Literal["theta", "y0", "t", "inputs", "data", "target"]
+WRT = get_args(Wrt)
 
 
 REVERSIBLE_COUPLING = 0.99
@@ -50,10 +62,10 @@ class Gradients:
 # ---------------------------------------------------------------------------------------------------------------------
 
 
-def _exact(kind):
+def _exact(kind: str) -> Any:
     """The core's own reverse pass; seed is None (the problem has a loss) or the cotangent rows."""
 
-    def run(setup, theta, seed, wanted, memory, **data):
+    def run(setup: PreparedSolve, theta: NDArray[Any], seed: Any, wanted: Sequence[str], memory: Any, **data: Any) -> Any:
         raw = setup.run(
             theta,
             **data,
@@ -81,7 +93,7 @@ ADJOINTS = {
 }
 
 
-def _check_reconstruction(raw, coupling, dtype):
+def _check_reconstruction(raw: Any, coupling: float, dtype: Any) -> None:
     """Going back multiplies rounding by 1 / coupling at every step."""
     steps = int(raw["accepted"].max(initial=0))
     lost = np.log10(np.finfo(dtype).eps) - steps * np.log10(coupling)
@@ -96,7 +108,7 @@ def _check_reconstruction(raw, coupling, dtype):
         )
 
 
-def check_adjoint(adjoint, options, memory, f, program=False):
+def check_adjoint(adjoint: str, options: Options, memory: Any, f: Field | System, program: bool = False) -> Options:
     """The options with which this gradient method solves; `program`: the loss is one."""
     jumps = isinstance(f, System) and f.jump is not None
     if not isinstance(adjoint, str) or adjoint not in ADJOINTS:
@@ -123,23 +135,26 @@ def check_adjoint(adjoint, options, memory, f, program=False):
     return options
 
 
-def check_wrt(wrt, f, program=False):
+def check_wrt(wrt: Any, f: Field | System, program: bool = False) -> tuple[str, ...]:
+    """The names as a tuple; `program`: the loss is one, so that its target counts."""
     if not isinstance(wrt, (str, tuple, list, set, frozenset)):
         raise TypeError(f"wrt={wrt!r} must be a tuple out of {', '.join(WRT)}")
-    wrt = (wrt,) if isinstance(wrt, str) else tuple(wrt)
-    unknown = [name for name in wrt if name not in WRT]
+    names: tuple[str, ...] = (wrt,) if isinstance(wrt, str) else tuple(wrt)
+    unknown = [name for name in names if name not in WRT]
     if unknown:
         raise ValueError(f"wrt={unknown[0]!r} is not one of {', '.join(WRT)}")
-    if "inputs" in wrt and not f.inputs:
+    if "inputs" in names and not f.inputs:
         raise ValueError("wrt='inputs': the field has no inputs")
-    if "data" in wrt and not (isinstance(f, System) and f.n_data):
+    if "data" in names and not (isinstance(f, System) and f.n_data):
         raise ValueError("wrt='data': there is no jump that takes data (pynode.System(field, jump=...))")
-    if "target" in wrt and not program:
+    if "target" in names and not program:
         raise ValueError("wrt='target': only a loss program (loss='program') has a gradient with respect to its target")
-    return wrt
+    return names
 
 
-def shaped_gradients(setup, wanted, raw, grads, scale=1.0):
+def shaped_gradients(
+    setup: PreparedSolve, wanted: Sequence[str], raw: Any, grads: Any, scale: float = 1.0
+) -> dict[str, Any]:
     """Raw gradients (rows, coefficients) in the user's shapes, times scale."""
     (theta, y0, t, coef), batch, out = grads, setup.batch, {}
     for name in {"data", "target"} & set(wanted):
@@ -156,24 +171,24 @@ def shaped_gradients(setup, wanted, raw, grads, scale=1.0):
     return out
 
 
-def scaled(x, scale):
+def scaled(x: Any, scale: float) -> Any:
     return [v * scale for v in x] if isinstance(x, list) else x * scale
 
 
-def solution_vjp(solution, dy, wrt, adjoint, memory):
+def solution_vjp(solution: Solution, dy: Any, wrt: Any, adjoint: str | None, memory: Any) -> Gradients:
     """See `Solution.vjp`."""
-    old, f = solution._setup, solution.field
+    old, f = solution.prepared, solution.field
     wanted = check_wrt(wrt, f)
     adjoint = adjoint or ("reversible" if old.options.coupling > 0 else "discrete")
     options = check_adjoint(adjoint, old.options, memory, f)
     if options.coupling != old.options.coupling:
         raise ValueError("adjoint='reversible' needs a solution of the reversible scheme: solve(..., coupling=0.99)")
-    seed = solution._batch.flatten("dy", dy, old.dtype)
+    seed = solution.batch.flatten("dy", dy, old.dtype)
     if not np.isfinite(seed).all():
         raise ValueError("dy must be finite; give 0 where the loss does not depend on an entry")
-    setup = PreparedSolve(f, solution._batch, options, gradient=True, own_inputs="inputs" in wanted, data=old.data)
+    setup = PreparedSolve(f, solution.batch, options, gradient=True, own_inputs="inputs" in wanted, data=old.data)
     raw, *grads = ADJOINTS[adjoint](setup, solution.theta, seed, wanted, as_memory(memory))
-    lost = int(((raw["status"] != OK) & (solution._raw["status"] == OK)).sum())
+    lost = int(((raw["status"] != OK) & (solution.results["status"] == OK)).sum())
     if lost:
         warnings.warn(
             f"{lost} samples could not be solved backwards and add nothing to this gradient; adjoint='discrete' "

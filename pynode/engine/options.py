@@ -1,17 +1,27 @@
 """The keywords that say how to solve: method, tolerances, steps, memory; `Options`."""
 
+from __future__ import annotations
+
 import math
+from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Literal, TypedDict
 
 import numpy as np
+from numpy.typing import ArrayLike
 
 from pynode import _core
 from pynode.data.arrays import as_integer, as_positive, real_array
+from pynode.engine.tableau import Tableau
+
+if TYPE_CHECKING:
+    from pynode.data.batch import Batch
+
 
 MAX_STEPS = 100_000
 
 
-def tolerances(rtol, atol, d):
+def tolerances(rtol: Any, atol: Any, d: int) -> dict[str, Any]:
     """Keywords rtol and atol (d,) of the core."""
     rtol = as_positive("rtol", rtol, zero=True)
     if rtol >= 1:
@@ -28,7 +38,7 @@ def tolerances(rtol, atol, d):
     return {"rtol": rtol, "atol": np.broadcast_to(a, (d,)).copy()}
 
 
-def as_memory(memory):
+def as_memory(memory: Any) -> int:
     """Bytes: None, an int, or a string such as "64MB"."""
     if memory is None:
         return 0
@@ -55,21 +65,53 @@ def as_memory(memory):
         ) from None
 
 
-METHODS = {row["name"]: row for row in _core.tableaus()}
+METHODS: dict[str, Mapping[str, Any]] = {row["name"]: row for row in _core.tableaus()}
 """name -> the method's tableau: order, stages, coefficients (the rows of csrc/tableau.c)."""
+
+
+def method_row(method: str | Tableau) -> Mapping[str, Any]:
+    """The tableau of a method: a name out of `METHODS`, or a `Tableau` of the user's.
+
+    Raises
+    ------
+    ValueError
+        There is no such method.
+    """
+    if isinstance(method, Tableau):
+        return method.row
+    if not isinstance(method, str) or method not in METHODS:
+        raise ValueError(f"method={method!r} is not one of {', '.join(METHODS)}, nor a pynode.Tableau")
+    return METHODS[method]
 
 
 MAX_FIXED = 1e10
 """So many fixed steps are taken for a mistake."""
 
 
+class SolveOptions(TypedDict, total=False):
+    """The keywords of `Options`, for type checkers: what functions take as ``**options``."""
+
+    method: str | Tableau
+    rtol: float
+    atol: ArrayLike
+    step: float | None
+    save: Literal["interpolate", "land"]
+    inputs: Any
+    max_steps: int | None
+    first_step: float | None
+    max_step: float | None
+    grid: Any
+    coupling: float
+    threads: int
+
+
 @dataclass(frozen=True)
 class Options:
     """The keywords that say how to solve; see `solve`."""
 
-    method: str = "dopri5"
+    method: str | Tableau = "dopri5"
     rtol: float = 1e-6
-    atol: float = 1e-8
+    atol: ArrayLike = 1e-8
     step: float | None = None
     save: str = "interpolate"
     inputs: object = None
@@ -80,9 +122,8 @@ class Options:
     coupling: float = 0.0
     threads: int = 0
 
-    def __post_init__(self):
-        if not isinstance(self.method, str) or self.method not in METHODS:
-            raise ValueError(f"method={self.method!r} is not one of {', '.join(METHODS)}")
+    def __post_init__(self) -> None:
+        method_row(self.method)
         coupling = as_positive("coupling", self.coupling, zero=True)
         if coupling > 1:
             raise ValueError(f"coupling={coupling:g} must be between 0 and 1 (0: the plain method)")
@@ -90,7 +131,7 @@ class Options:
             raise ValueError(f"save={self.save!r} must be 'interpolate' or 'land'")
 
     @classmethod
-    def of(cls, caller, options):
+    def of(cls, caller: str, options: Any) -> Options:
         """From the keywords of a function."""
         unknown = [name for name in options if name not in cls.__dataclass_fields__]
         if unknown:
@@ -101,11 +142,11 @@ class Options:
         return cls(**options)
 
     @property
-    def partitioned(self):
+    def partitioned(self) -> bool:
         """Whether the method treats the halves (q, v) of the state differently."""
-        return METHODS[self.method]["second"] is not None
+        return method_row(self.method)["second"] is not None
 
-    def _check_partitioned(self, d):
+    def _check_partitioned(self, d: int) -> None:
         if d % 2:
             raise ValueError(f"method={self.method!r} splits the state into halves (q, v): its size must be even, not {d}")
         if self.coupling > 0:
@@ -114,20 +155,19 @@ class Options:
                 "another method with one table"
             )
 
-    def arguments(self, d):
+    def arguments(self, d: int) -> dict[str, Any]:
         """Keywords of `_core.Problem` but for data."""
         if self.partitioned:
             self._check_partitioned(d)
         fixed = self.step is not None or self.grid is not None
-        if not fixed and METHODS[self.method]["error_order"] == 0:
-            adaptive = [name for name, row in METHODS.items() if row["error_order"]]
-            raise ValueError(
-                f"method={self.method!r} has no error estimate: give step=, or take one of {', '.join(adaptive)}"
-            )
+        row = method_row(self.method)
+        if not fixed and row["error_order"] == 0:
+            adaptive = ", ".join(name for name, one in METHODS.items() if one["error_order"])
+            raise ValueError(f"method={self.method!r} has no error estimate: give step=, or take one of {adaptive}")
         if self.step is not None and self.grid is not None:
             raise ValueError("step and grid both prescribe the steps: give one of them")
         keys = {
-            "method": self.method,
+            "method": self.method.core if isinstance(self.method, Tableau) else self.method,
             "land": self.save == "land" or self.coupling > 0,
             "adaptive": not fixed,
             "threads": as_integer("threads", self.threads or 0, 0, 4096),
@@ -141,15 +181,14 @@ class Options:
         for name in ("step", "first_step", "max_step"):
             if getattr(self, name) is not None:
                 keys[name] = as_positive(name, getattr(self, name))
-        order = METHODS[self.method]["error_order"]
-        return keys | {"coupling": float(self.coupling), "beta": 0.2 if order else 0.0}
+        return keys | {"coupling": float(self.coupling), "beta": 0.2 if row["error_order"] else 0.0}
 
-    def _max_steps(self, fixed):
+    def _max_steps(self, fixed: bool) -> int:
         if self.max_steps is None:
             return 2**62 if fixed else MAX_STEPS
         return as_integer("max_steps", self.max_steps, 1)
 
-    def check_span(self, batch):
+    def check_span(self, batch: Batch) -> None:
         """A fixed step that would never get there is refused, unless max_steps says that it is meant."""
         if self.step is None or self.max_steps is not None or not batch.t.size:
             return

@@ -1,14 +1,61 @@
 """From a batch, a field or a system and options to a problem of the core, checked once; `PreparedSolve`."""
 
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
 import numpy as np
+from numpy.typing import NDArray
 
 from pynode import _core
 from pynode.data.arrays import real_array
+from pynode.data.batch import SaveTimes, starts
 from pynode.data.signal import as_signal
 from pynode.fields.system import System
+from pynode.programs.program import Program
+
+if TYPE_CHECKING:
+    from pynode.data.batch import Batch
 
 
-def rows_of(name, x, k, batch, part):
+def core_problem(
+    program: Program,
+    reverse: Program | None,
+    y0: NDArray[Any],
+    times: SaveTimes,
+    options: dict[str, Any],
+    **more: Any,
+) -> _core.Problem:
+    """A problem of the core: the only place that makes one.
+
+    Parameters
+    ----------
+    program, reverse : Program
+        The field and, where gradients or sensitivities are wanted, its vjp.
+    y0 : (B, d) array
+        Its dtype is that of the solve.
+    times : SaveTimes
+    options : dict
+        Keywords that say how to solve, see `Options.arguments`.
+    **more
+        All others of `_core.Problem`; they overrule the options.
+    """
+    core = None if reverse is None else reverse.core
+    return _core.Problem(program.core, core, y0=y0, **(times.arguments() | options | more))
+
+
+def system_programs(system: System, gradient: bool) -> dict[str, Any]:
+    """Keywords of `_core.Problem`: the programs of a system beside its field, and their vjps."""
+    keys: dict[str, Any] = {}
+    for name, key, part in (("jump", "jump", system.jump), ("loss", "loss_program", system.loss)):
+        if part is not None:
+            keys[key] = part.program.core
+        if gradient:
+            keys[f"{name}_reverse"] = None if part is None else part.vjp_program.core
+    return keys
+
+
+def rows_of(name: str, x: Any, k: int, batch: Batch, part: str) -> NDArray[Any] | None:
     """The data of a jump or a loss as (rows, k): finite, or left out (NaN in the first entry); None where k is 0."""
     if k == 0:
         if x is not None:
@@ -16,35 +63,30 @@ def rows_of(name, x, k, batch, part):
         return None
     if x is None:
         raise ValueError(f"{name} is missing: {part} takes a row of {k} numbers at each save time")
-    x = batch.flatten(name, x, batch.y0.dtype, k)
-    bad = ~np.isfinite(x)
-    bad[np.isnan(x[:, 0])] = False
+    rows = batch.flatten(name, x, batch.y0.dtype, k)
+    bad = ~np.isfinite(rows)
+    bad[np.isnan(rows[:, 0])] = False
     if bad.any():
         row, entry = (int(i) for i in np.argwhere(bad)[0])
         raise ValueError(
-            f"{name}: row {row} has {x[row, entry]} in entry {entry}, and {x[row, 0]:g} in its first; NaN there leaves the "
-            "whole row out, other entries must be finite: give a mask as further entries, and any number where it is 0"
+            f"{name}: row {row} has {rows[row, entry]} in entry {entry}, and {rows[row, 0]:g} in its first; NaN there "
+            "leaves the whole row out, other entries must be finite: give a mask as further entries, and any number "
+            "where it is 0"
         )
-    return x
+    return rows
 
 
-def core_parts(system, batch, data, gradient):
+def core_parts(system: System, batch: Batch, data: Any, gradient: bool) -> dict[str, Any]:
     """Keywords of `_core.Problem` for the parts of a system beside its field, the loss not yet in use."""
-    jump, loss, keys = system.jump, system.loss, {}
-    if jump is None:
-        if data is not None:
-            raise ValueError("data= is given, but the system has no jump that takes it")
-    else:
-        keys = {"jump": jump.program.core, "jump_data": rows_of("data", data, jump.inputs, batch, "the jump")}
-    if loss is not None:
-        keys["loss_program"] = loss.program.core
-    if gradient:
-        keys |= {"jump_reverse": None if jump is None else jump.vjp_program.core}
-        keys |= {"loss_reverse": None if loss is None else loss.vjp_program.core}
+    keys = system_programs(system, gradient)
+    if system.jump is None and data is not None:
+        raise ValueError("data= is given, but the system has no jump that takes it")
+    if system.jump is not None:
+        keys["jump_data"] = rows_of("data", data, system.jump.inputs, batch, "the jump")
     return keys
 
 
-def jumping_rows(system, batch, keys):
+def jumping_rows(system: System, batch: Batch, keys: dict[str, Any]) -> NDArray[np.bool_] | None:
     """(rows,) which rows jump, from the keywords of `core_parts`; None where nothing can."""
     if "jump" not in keys:
         return None
@@ -52,7 +94,7 @@ def jumping_rows(system, batch, keys):
     return np.ones(batch.rows, bool) if x is None else ~np.isnan(x[:, 0])
 
 
-def _grid_arguments(grid, batch, lands):
+def _grid_arguments(grid: Any, batch: Batch, lands: NDArray[np.bool_]) -> dict[str, Any]:
     """Prescribed steps: one array of step ends (first = initial time) for all samples, or a list of one for each. Times
     where `lands` (rows,) must be among them."""
     if not len(batch.y0):
@@ -66,7 +108,7 @@ def _grid_arguments(grid, batch, lands):
         if g.ndim != 1 or g.size == 0:
             raise ValueError(f"grid[{i}] has shape {g.shape}; it must be a 1-d array of step ends")
     length = np.array([g.size for g in grids], dtype=np.int64)
-    start = np.concatenate([[0], np.cumsum(length)[:-1]]).astype(np.int64)
+    start = starts(length)
     for i in range(n) if lands.any() else ():
         t = batch.t[batch.start[i] : batch.start[i] + batch.length[i]]
         _check_lands(i, grids[i if each else 0], t[lands[batch.row[i] : batch.row[i] + batch.length[i]]])
@@ -75,7 +117,7 @@ def _grid_arguments(grid, batch, lands):
     return {"grid": np.concatenate(grids), "grid_start": start, "grid_len": length}
 
 
-def _check_grid_knots(keys, batch):
+def _check_grid_knots(keys: dict[str, Any], batch: Batch) -> None:
     """An input's polynomial changes at its knots: a prescribed step must not reach across one."""
     if "knot" not in keys:
         return
@@ -91,7 +133,7 @@ def _check_grid_knots(keys, batch):
             )
 
 
-def _check_lands(i, grid, t):
+def _check_lands(i: int, grid: Any, t: Any) -> None:
     """The core's notion of the same time is four units in the last place."""
     if not len(t):
         return
@@ -117,8 +159,19 @@ class PreparedSolve:
     shape : that of the batch
     """
 
-    def __init__(self, f, batch, options, *, gradient=False, own_inputs=False, data=None, **extra):
+    def __init__(
+        self,
+        f: Any,
+        batch: Batch,
+        options: Any,
+        *,
+        gradient: bool = False,
+        own_inputs: bool = False,
+        data: Any = None,
+        **extra: Any,
+    ) -> None:
         self.field, self.batch, self.options, self.dtype, self.data = f, batch, options, batch.y0.dtype, data
+        self._made_with = {"gradient": gradient, "own_inputs": own_inputs, "data": data, **extra}
         self.signal, self.pieces = as_signal(options.inputs, f.inputs), None
         keys = options.arguments(f.d)
         if isinstance(f, System):
@@ -135,28 +188,26 @@ class PreparedSolve:
         if options.grid is not None:
             keys |= _grid_arguments(options.grid, batch, self.lands)
             _check_grid_knots(keys, batch)
-        reverse = f.vjp_program.core if gradient else None
-        self.problem = _core.Problem(
-            f.program.core,
-            reverse,
-            y0=batch.y0,
-            t=batch.t,
-            t_start=batch.start,
-            t_len=batch.length,
-            row=batch.row,
-            **(keys | extra),
-        )
+        reverse = f.vjp_program if gradient else None
+        self.problem = core_problem(f.program, reverse, batch.y0, batch, keys, **extra)
         self.backend, self.single = "callback" if f.callbacks else None, batch.kind == "single"
         self.shape = batch.shape
 
+    def __getstate__(self) -> dict[str, Any]:
+        """What it was made of: the core's problem is made anew."""
+        return {"f": self.field, "batch": self.batch, "options": self.options, **self._made_with}
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        self.__init__(**state)  # type: ignore[misc]
+
     @property
-    def lands(self):
+    def lands(self) -> NDArray[np.bool_]:
         """(rows,) which times steps must end at, besides the first and the last of each sample."""
         if self.options.save == "land" or self.options.coupling > 0:
             return np.ones(self.batch.rows, bool)
         return np.zeros(self.batch.rows, bool) if self.jumps is None else self.jumps
 
-    def run(self, theta, **keys):
+    def run(self, theta: NDArray[Any], **keys: Any) -> Any:
         """One solve: the results of `_core.Problem.run`; theta is an array of the batch's dtype."""
         callback = self.field.bind_callbacks(theta.astype(np.float64)) if self.field.callbacks else None
         return self.problem.run(theta, callback=callback, **keys)

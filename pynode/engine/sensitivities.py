@@ -1,15 +1,26 @@
 """`sensitivities`: how every saved state depends on the parameters and the initial state."""
 
-from typing import NamedTuple
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any, NamedTuple, Unpack
 
 import numpy as np
+from numpy.typing import ArrayLike, DTypeLike
 
 from pynode.data.batch import as_batch
 from pynode.engine.options import Options
 from pynode.engine.problem import PreparedSolve
 from pynode.engine.solution import Solution, warn_or_raise
 from pynode.errors import OK
-from pynode.fields.arguments import as_dynamics, as_field, as_theta
+from pynode.fields.arguments import as_dynamics, as_theta, has_events
+from pynode.fields.system import System
+
+if TYPE_CHECKING:
+    from pynode.engine.options import SolveOptions
+    from pynode.engine.solution import Errors
+    from pynode.fields.arguments import Theta, Times
+    from pynode.fields.field import Field
 
 
 class Sensitivities(NamedTuple):
@@ -37,21 +48,44 @@ class SensitivityProblem:
     f, y0, t, **options : see `solve`
     """
 
-    def __init__(self, f, y0, t, *, dtype=None, **options):
-        f = as_dynamics(as_field(f))
+    def __init__(
+        self,
+        f: Field | System | Callable[..., Any],
+        y0: ArrayLike,
+        t: Times,
+        *,
+        dtype: DTypeLike | None = None,
+        **options: Unpack[SolveOptions],
+    ) -> None:
+        f = as_dynamics(f)
+        if has_events(f):
+            raise ValueError(
+                f"f={f!r}: sensitivities do not go through events; take gradients (loss_and_grad(..., events=), sol.vjp)"
+            )
+        if isinstance(f, System) and f.jump is not None:
+            raise ValueError(f"f={f!r}: sensitivities do not go through jumps; take gradients (loss_and_grad, sol.vjp)")
         batch = as_batch(y0, t, f.d, dtype)
-        self.setup = PreparedSolve(f, batch, Options(**options), gradient=True)
+        self.setup = PreparedSolve(f, batch, Options.of("sensitivities", options), gradient=True)
         if self.setup.options.coupling > 0:
             raise ValueError("sensitivities are those of the plain method: coupling must be 0")
 
-    def run(self, theta, y0=None):
+    def run(self, theta: Theta, y0: Any = None) -> Any:
         """The core's results for these parameters (and (B, d) initial states): a dict with y (rows, d), status, and
         sensitivity (rows, d, n_params + d)."""
-        theta = as_theta(self.setup.field, theta, self.setup.dtype)
-        return self.setup.run(theta, y0=y0, sensitivity=True)
+        ready = as_theta(self.setup.field, theta, self.setup.dtype)
+        return self.setup.run(ready, y0=y0, sensitivity=True)
 
 
-def sensitivities(f, y0, t, theta=None, *, errors="warn", dtype=None, **options):
+def sensitivities(
+    f: Field | System | Callable[..., Any],
+    y0: ArrayLike,
+    t: Times,
+    theta: Theta = None,
+    *,
+    errors: Errors = "warn",
+    dtype: DTypeLike | None = None,
+    **options: Unpack[SolveOptions],
+) -> Sensitivities:
     """Solve, with the exact sensitivities dy/dtheta and dy/dy0 of the steps taken (step sizes frozen).
 
     With J_i = df/dy and F_i = df/dtheta at stage i: K_i = J_i (S + h sum_j a_ij K_j) + F_i, S_new = S + h sum b_i K_i
@@ -68,10 +102,12 @@ def sensitivities(f, y0, t, theta=None, *, errors="warn", dtype=None, **options)
     problem = SensitivityProblem(f, y0, t, dtype=dtype, **options)
     setup = problem.setup
     raw = problem.run(theta)
-    S, n = raw["sensitivity"], setup.field.n_params
+    S, n = raw["sensitivity"], (f.field if isinstance(f, System) else setup.field).n_params
     failed = np.repeat(raw["status"] != OK, setup.batch.length)
     S[failed & np.isnan(raw["y"]).any(axis=1)] = np.nan
     solution = Solution(setup, as_theta(setup.field, theta, setup.dtype), raw)
     warn_or_raise(solution, errors)
     unflatten = setup.batch.unflatten
-    return Sensitivities(solution, unflatten(S[:, :, :n]), unflatten(S[:, :, n:]))
+    of_loss = np.zeros((*S.shape[:2], setup.field.n_params - n))  # states do not depend on the parameters of a loss
+    theta_part = np.concatenate([S[:, :, :n], of_loss], axis=2) if of_loss.size else S[:, :, :n]
+    return Sensitivities(solution, unflatten(theta_part), unflatten(S[:, :, n:]))

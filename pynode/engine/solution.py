@@ -1,12 +1,15 @@
 """What a solve returns: `Solution`, `Stats`, and what is said of samples that failed."""
 
+from __future__ import annotations
+
 import warnings
 from dataclasses import dataclass, replace
 from functools import cached_property
 from itertools import pairwise
-from typing import Any
+from typing import TYPE_CHECKING, Any, Literal, get_args
 
 import numpy as np
+from numpy.typing import NDArray
 
 from pynode import _core
 from pynode.data.arrays import real_array
@@ -14,7 +17,15 @@ from pynode.engine.gradients import solution_vjp
 from pynode.engine.problem import PreparedSolve
 from pynode.errors import MESSAGES, OK, STATUS, SolveError, SolveWarning
 
-FAILURES = ("warn", "raise", "ignore")
+if TYPE_CHECKING:
+    from pynode.data.batch import Batch
+    from pynode.engine.gradients import Gradients
+
+
+Errors = Literal["warn", "raise", "ignore"]
+"""What to do if samples fail."""
+
+FAILURES = get_args(Errors)
 
 
 @dataclass(frozen=True)
@@ -38,8 +49,19 @@ class Stats:
 class Result:
     """What does not change after it was made; attributes may be made when they are first asked for."""
 
-    def __setattr__(self, name, value):
+    def __setattr__(self, name: str, value: Any) -> None:
         raise AttributeError(f"a {type(self).__name__} cannot be changed")
+
+    def __getstate__(self) -> dict[str, Any]:
+        """The core's results as a plain dict, and nothing that can be made again: for pickles and copies."""
+        made = {name for kind in type(self).__mro__ for name, x in vars(kind).items() if isinstance(x, cached_property)}
+        state = {name: value for name, value in self.__dict__.items() if name not in made}
+        if "results" in state:
+            state["results"] = {name: state["results"][name] for name in state["results"]}
+        return state
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        self.__dict__.update(state)
 
 
 class Solution(Result):
@@ -59,70 +81,83 @@ class Solution(Result):
 
     theta: np.ndarray
     y: Any
-    _setup: PreparedSolve
-    _raw: _core.Results
-    _y0: np.ndarray | None
-    _t: np.ndarray | None
+    prepared: PreparedSolve
+    results: _core.Results
+    _y0: Any
+    _t: Any
 
-    def __init__(self, setup, theta, raw, y0=None, t=None):
+    def __init__(self, setup: PreparedSolve, theta: NDArray[Any], raw: Any, y0: Any = None, t: Any = None) -> None:
         """y0 and t: where they are not those of the setup's batch, but of the same shapes."""
         values, rows, shape = self.__dict__, raw["y"], setup.shape
         values["y"] = rows.reshape(shape) if shape else setup.batch.unflatten(rows)
-        values["theta"], values["_setup"], values["_raw"] = theta, setup, raw
+        values["theta"], values["prepared"], values["results"] = theta, setup, raw
         values["_y0"], values["_t"] = y0, t
 
+    def __getstate__(self) -> dict[str, Any]:
+        state = super().__getstate__()
+        del state["y"]  # a view of the results
+        return state
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        super().__setstate__(state)
+        self.__dict__["y"] = self._shaped(state["results"]["y"])
+
+    def _shaped(self, rows: Any) -> Any:
+        shape = self.prepared.shape
+        return rows.reshape(shape) if shape else self.prepared.batch.unflatten(rows)
+
     @cached_property
-    def _batch(self):
-        batch = self._setup.batch
+    def batch(self) -> Batch:
+        batch = self.prepared.batch
         return batch if self._y0 is None else replace(batch, y0=self._y0.reshape(batch.y0.shape), t=self._t)
 
     @cached_property
-    def t(self):
-        return self._batch.times()
+    def t(self) -> Any:
+        return self.batch.times()
 
     @cached_property
-    def status(self):
-        status = self._raw["status"]
-        return int(status[0]) if self._setup.single else status
+    def status(self) -> Any:
+        status = self.results["status"]
+        return int(status[0]) if self.prepared.single else status
 
     @cached_property
-    def stats(self):
-        values: list = [self._raw[name] for name in ("nfe", "accepted", "rejected")]
-        nfe, accepted, rejected = [int(v[0]) for v in values] if self._setup.single else values
-        return Stats(nfe, accepted, rejected, self._setup.backend or self._raw["isa"])
+    def stats(self) -> Stats:
+        values: list[Any] = [self.results[name] for name in ("nfe", "accepted", "rejected")]
+        nfe, accepted, rejected = [int(v[0]) for v in values] if self.prepared.single else values
+        return Stats(nfe, accepted, rejected, self.prepared.backend or self.results["isa"])
 
     @property
-    def field(self):
-        return self._setup.field
+    def field(self) -> Any:
+        return self.prepared.field
 
-    def __repr__(self):
+    def __repr__(self) -> str:
         shape = self.y.shape if isinstance(self.y, np.ndarray) else [y.shape for y in self.y]
         return f"<Solution of {self.field.name}: y {shape}, {self.message()}>"
 
     @property
-    def ok(self):
+    def ok(self) -> bool:
         """Whether every sample reached its last time."""
-        return self._raw["failed"] == 0
+        return bool(self.results["failed"] == 0)
 
     @property
-    def y_before(self):
+    def y_before(self) -> Any:
         """States before the jumps of a System, in the shape of y."""
-        if "y_before" not in self._raw:
+        if "y_before" not in self.results:
             raise ValueError("y_before is the state before a jump, but there was none: solve a System with jump=")
-        return self._setup.batch.unflatten(self._raw["y_before"])
+        return self.prepared.batch.unflatten(self.results["y_before"])
 
     @property
-    def steps(self):
+    def steps(self) -> Any:
         """Ends of the accepted steps, first = initial time: an array for one sample, else a list (needs steps=True)."""
-        if "steps" not in self._raw:
+        if "steps" not in self.results:
             raise ValueError("the steps were not kept: solve(..., steps=True) or dense=True keeps them")
-        grids = self._grids
-        return grids[0] if self._setup.single else grids
+        grids = self.grids
+        return grids[0] if self.prepared.single else grids
 
     @cached_property
-    def _grids(self):
-        record, offset = self._raw["steps"]
-        batch = self._batch
+    def grids(self) -> list[NDArray[np.float64]]:
+        record, offset = self.results["steps"]
+        batch = self.batch
         grids = []
         for i, (a, b) in enumerate(pairwise(offset)):
             first = batch.t[batch.start[i]]
@@ -136,7 +171,7 @@ class Solution(Result):
             grids.append(np.concatenate([[first], record[a + 1 : b, 0], [end]]))
         return grids
 
-    def __call__(self, t, sample=None):
+    def __call__(self, t: Any, sample: int | None = None) -> NDArray[Any]:
         """The solution between the steps (needs dense=True).
 
         Parameters
@@ -151,29 +186,29 @@ class Solution(Result):
         """
         if not self._setup_dense:
             raise ValueError("the dense output was not kept: solve(..., dense=True) keeps it")
-        if self._setup.single:
+        if self.prepared.single:
             return self._dense(t, 0)
         if sample is not None:
-            n = len(self._batch.y0)
+            n = len(self.batch.y0)
             if not -n <= sample < n:
                 raise IndexError(f"sample={sample} is none of the {n} samples")
             return self._dense(t, sample % n)
-        if not len(self._batch.y0):
+        if not len(self.batch.y0):
             return np.zeros((0, *np.shape(t), self.field.d))
-        return np.stack([self._dense(t, i) for i in range(len(self._batch.y0))])
+        return np.stack([self._dense(t, i) for i in range(len(self.batch.y0))])
 
     @property
-    def _setup_dense(self):
-        return "steps" in self._raw and self._raw["steps"][0].shape[1] > 2
+    def _setup_dense(self) -> Any:
+        return "steps" in self.results and self.results["steps"][0].shape[1] > 2
 
-    def _dense(self, t, i):
-        record, offset = self._raw["steps"]
+    def _dense(self, t: Any, i: int) -> NDArray[Any]:
+        record, offset = self.results["steps"]
         record, d, t = record[offset[i] : offset[i + 1]], self.field.d, real_array("t", t, np.float64)
         if not len(record):
-            first = self._batch.t[self._batch.start[i]]
+            first = self.batch.t[self.batch.start[i]]
             if (t != first).any():
                 raise ValueError(f"sample {i} was solved at t = {first:g} only")
-            return np.broadcast_to(self._batch.y0[i], (*t.shape, d)).astype(np.float64)
+            return np.broadcast_to(self.batch.y0[i], (*t.shape, d)).astype(np.float64)
         low, high = sorted((record[0, 0], record[-1, 0] + record[-1, 1]))
         slack = 1e-12 * max(abs(low), abs(high))
         if t.size and (not (t >= low - slack).all() or not (t <= high + slack).all()):
@@ -187,9 +222,9 @@ class Solution(Result):
             y = y * theta[..., None] + coef[..., q, :]
         return y
 
-    def message(self, sample=None):
+    def message(self, sample: int | None = None) -> str:
         """What happened, with a hint, in a line."""
-        raw, batch = self._raw, self._batch
+        raw, batch = self.results, self.batch
         bad = np.flatnonzero(raw["status"] != OK) if sample is None else [sample]
         if len(bad) == 0 or raw["status"][bad[0]] == OK:
             return "ok"
@@ -198,11 +233,11 @@ class Solution(Result):
         where = f" component {raw['stop_component'][i]}" if raw["stop_component"][i] >= 0 else ""
         bad_y0 = np.flatnonzero(~np.isfinite(batch.y0[i]))
         if STATUS[status] == "bad_input" and len(bad_y0):
-            where += f", y0[{'' if self._setup.single else f'{i}, '}{bad_y0[0]}] is {batch.y0[i, bad_y0[0]]}"
+            where += f", y0[{'' if self.prepared.single else f'{i}, '}{bad_y0[0]}] is {batch.y0[i, bad_y0[0]]}"
         many = f"{len(bad)} of {len(batch.y0)} samples failed; sample {i}: " if len(batch.y0) > 1 else ""
         return f"{many}{STATUS[status]} at t = {raw['stop_t'][i]:.6g}{where}: {MESSAGES[status]}"
 
-    def vjp(self, dy, wrt=("theta", "y0"), adjoint=None, memory=None):
+    def vjp(self, dy: Any, wrt: Any = ("theta", "y0"), adjoint: str | None = None, memory: Any = None) -> Gradients:
         """Gradients of any loss of yours: vector-Jacobian product with the cotangent dy of y.
 
         Parameters
@@ -222,15 +257,72 @@ class Solution(Result):
         return solution_vjp(self, dy, wrt, adjoint, memory)
 
 
-def check_errors(errors):
+def check_errors(errors: str) -> None:
     """Before the work is done."""
     if errors not in FAILURES:
         raise ValueError(f"errors={errors!r} must be one of {', '.join(FAILURES)}")
 
 
-def warn_or_raise(solution, errors, stacklevel=3):
+def warn_or_raise(solution: Solution, errors: str, stacklevel: int = 3) -> None:
     """Warn or raise about failed samples."""
     if errors != "ignore" and not solution.ok:
         if errors == "raise":
             raise SolveError(solution.message())
         warnings.warn(solution.message(), SolveWarning, stacklevel=stacklevel)
+
+
+class LossAndGrad(Result):
+    """The result of `loss_and_grad`.
+
+    Attributes
+    ----------
+    loss : float
+    theta, y0, t, inputs, data, target : gradients, see `Gradients`
+    sample_loss : (B,)
+        Sum over each sample's observed entries of weight * rho(y - target), or over its rows of a loss program.
+    solution : Solution
+    """
+
+    loss: float
+    theta: Any = None
+    y0: Any = None
+    t: Any = None
+    inputs: Any = None
+    data: Any = None
+    target: Any = None
+    _parts: tuple[Any, ...]
+
+    def __init__(self, loss: float, gradients: dict[str, Any], *parts: Any, solution: Solution | None = None) -> None:
+        """parts: of the `Solution`, which is made of them when it is asked for; or the solution itself."""
+        self.__dict__.update(gradients, loss=loss, _parts=parts)
+        if solution is not None:
+            self.__dict__["solution"] = solution
+
+    def __getstate__(self) -> dict[str, Any]:
+        state = super().__getstate__()
+        return state | {"solution": self.solution, "_parts": ()}
+
+    @cached_property
+    def solution(self) -> Solution:
+        return Solution(*self._parts)
+
+    @property
+    def sample_loss(self) -> NDArray[np.float64]:
+        loss: NDArray[np.float64] = self.solution.results["sample_loss"]
+        return loss
+
+    @property
+    def y(self) -> Any:
+        """The states, see `Solution`."""
+        return self.solution.y
+
+    @property
+    def status(self) -> Any:
+        return self.solution.status
+
+    @property
+    def stats(self) -> Stats:
+        return self.solution.stats
+
+    def __repr__(self) -> str:
+        return f"<LossAndGrad: loss {self.loss:g}, {self.solution!r}>"

@@ -1,32 +1,46 @@
 """Differentiating: the rounds of a solution from the last to the first, by the formulas at the head of `pynode.events`."""
 
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
+
 import numpy as np
+from numpy.typing import NDArray
 
 from pynode.engine.gradients import Gradients, scaled
 from pynode.errors import OK
 from pynode.events.rounds import Solver
 from pynode.fields.event import pull_back
 
+if TYPE_CHECKING:
+    from pynode.events.rounds import Stretch
+    from pynode.events.solution import EventSolution
+
 
 class Backward:
     """The rounds of a solution, differentiated from the last to the first; see the head of `pynode.events`."""
 
-    def __init__(self, solution, dy, wanted, event_t, event_before, event_after):
-        self.solution, self.wanted, self.rounds = solution, wanted, solution._rounds
-        old = solution._setup
-        self.solver = Solver(old.system, old.batch, old.options, own_inputs=True) if "inputs" in wanted else old
+    def __init__(
+        self, solution: EventSolution, dy: Any, wanted: Sequence[str], event_t: Any, event_before: Any, event_after: Any
+    ) -> None:
+        self.solution, self.wanted, self.rounds = solution, wanted, solution.rounds
+        old = solution.prepared
+        own = "inputs" in wanted
+        self.solver = Solver(old.system, old.batch, old.options, own_inputs=True, data=old.data) if own else old
         self.system, self.batch = old.system, old.batch
         self.theta = solution.theta
-        self.ok = solution._raw["status"] == OK
+        self.ok = solution.results["status"] == OK
         self.dy = self._rows(dy)
         self.seeds = self._event_seeds(event_t, event_before, event_after)
         self.g_theta = np.zeros(self.system.n_params)
         self.g_rows_t = np.zeros(self.batch.rows)
         self.g_coef = None
+        self.g_data = None if old.jump_data is None else np.zeros(old.jump_data.shape)
 
-    def _rows(self, dy):
+    def _rows(self, dy: Any) -> NDArray[np.float64]:
         """dL/dy (rows, d), 0 where there is no state."""
-        y = self.solution._raw["y"]
+        y = self.solution.results["y"]
         if dy is None:
             return np.zeros(y.shape)
         dy = self.batch.flatten("dy", dy, np.float64)
@@ -37,7 +51,7 @@ class Backward:
             raise ValueError("dy is not 0 after a terminal event, where y is NaN: hold=True makes results there")
         return np.where(lost, 0.0, dy)
 
-    def _event_seeds(self, *given):
+    def _event_seeds(self, *given: Any) -> Any:
         """For each round the cotangents of its events' times, states before and states after, by position."""
         events, d = self.solution.events, self.system.d
         shapes, values = [(len(events),), (len(events), d), (len(events), d)], []
@@ -57,14 +71,15 @@ class Backward:
             at += n
         return out
 
-    def gradients(self):
+    def gradients(self) -> Gradients:
         """`Gradients` of the whole."""
         B, d = self.batch.y0.shape
         lam, lam_t = np.zeros((B, d)), np.zeros(B)
         for number in range(len(self.rounds) - 1, -1, -1):
             self._round(number, lam, lam_t)
         self._times(lam_t)
-        single, out = self.batch.kind == "single", {}
+        single = self.batch.kind == "single"
+        out: dict[str, Any] = {}
         if "theta" in self.wanted:
             out["theta"] = self.g_theta
         if "y0" in self.wanted:
@@ -74,13 +89,15 @@ class Backward:
             out["t"] = t.sum(axis=0) if self.batch.kind == "shared" else t
         if "inputs" in self.wanted:
             out["inputs"] = scaled(self.solver.signal.pull(self.g_coef), 1.0)
+        if "data" in self.wanted:
+            out["data"] = self.batch.unflatten(self.g_data)
         return Gradients(**out)
 
-    def _times(self, lam_t):
+    def _times(self, lam_t: NDArray[np.float64]) -> None:
         if len(self.batch.row):
             self.g_rows_t[self.batch.row] += lam_t
 
-    def _round(self, number, lam, lam_t):
+    def _round(self, number: int, lam: NDArray[np.float64], lam_t: NDArray[np.float64]) -> None:
         """Cotangents (lam, lam_t) of the later initial states and times -> those of this round."""
         r = self.rounds[number]
         ok = self.ok[r.active]
@@ -89,10 +106,14 @@ class Backward:
         if (has & ok).any():
             k = np.flatnonzero(has & ok)
             seed[k] = self._events(r, k, [x[ok[has]] for x in self.seeds[number]], lam, lam_t)
+        jumped = np.flatnonzero((r.jump >= 0) & ok)
+        if len(jumped):
+            seed[jumped] = self._jumps(r, jumped, lam, lam_t)
         k = np.flatnonzero(ok & np.array([len(g) > 1 for g in r.grids]))
         lam[r.active], lam_t[r.active] = 0.0, 0.0
         for i in np.flatnonzero(ok & np.array([len(g) == 1 for g in r.grids])):  # one time only
-            lam[r.active[i]] += self.dy[r.saves[i]].sum(axis=0)
+            saves = r.saves[i][:-1] if r.jump[i] >= 0 else r.saves[i]
+            lam[r.active[i]] += self.dy[saves].sum(axis=0) + seed[i]
         if not len(k):
             return
         times, rows = self._stretch_rows(r, k, seed, first=number == 0)
@@ -117,7 +138,7 @@ class Backward:
         if "inputs" in self.wanted:
             self.g_coef = raw["g_coef"] + (0.0 if self.g_coef is None else self.g_coef)
 
-    def _stretch_rows(self, r, k, seed, first, last_step=False):
+    def _stretch_rows(self, r: Stretch, k: NDArray[np.intp], seed: Any, first: bool, last_step: bool = False) -> Any:
         """Times of the stretches (or of their last steps), and cotangents of their states."""
         times, rows, row_t = [], [], self.solver.row_t
         for i in k:
@@ -127,6 +148,8 @@ class Backward:
                 saves = saves[(row_t[saves] - start) * self.solver.way[r.active[i]] > 0]
             open_start = last_step or not first
             t, g = row_t[saves], self.dy[saves]
+            if r.jump[i] >= 0:
+                g[-1] = seed[i]
             if open_start:
                 t, g = np.concatenate([[start], t]), np.concatenate([np.zeros((1, g.shape[1])), g])
             if r.which[i] >= 0:
@@ -135,7 +158,22 @@ class Backward:
             rows.append(g)
         return times, np.concatenate(rows)
 
-    def _events(self, r, k, seeds, lam, lam_t):
+    def _jumps(self, r: Stretch, k: NDArray[np.intp], lam: NDArray[np.float64], lam_t: NDArray[np.float64]) -> Any:
+        """Through the jumps at positions k of a round: cotangents of the states before them."""
+        rows, sample, theta = r.jump[k], r.active[k], self.solver.theta_jump(self.theta)
+        jump, at = self.solver.jump, self.system.offsets["jump"]
+        after = lam[sample] + self.dy[rows]
+        y, data = r.before[k].astype(np.float64), self.solver.data_of(rows)
+        pulled = pull_back(jump, self.solver.row_t[rows], y, theta, after, data)
+        self.g_theta[at : at + jump.n_params] += pulled.theta
+        self.g_rows_t[rows] += pulled.t + lam_t[sample]
+        if self.g_data is not None:
+            self.g_data[rows] = pulled.u
+        return pulled.y
+
+    def _events(
+        self, r: Stretch, k: NDArray[np.intp], seeds: Any, lam: NDArray[np.float64], lam_t: NDArray[np.float64]
+    ) -> Any:
         """Through the events at positions k of a round: cotangents of the states before them, their times eliminated."""
         t, y, sample = r.t_event[k], r.before[k].astype(np.float64), r.active[k]
         theta = self.theta.astype(np.float64)
@@ -149,13 +187,13 @@ class Backward:
             if reset is None:
                 b[here] += a[here]
                 continue
-            _, gy, gt, gtheta = pull_back(reset, t[here], y[here], theta, a[here])
-            b[here] += gy
-            tau[here] += gt
-            self.g_theta += gtheta
+            pulled = pull_back(reset, t[here], y[here], theta, a[here])
+            b[here] += pulled.y
+            tau[here] += pulled.t
+            self.g_theta += pulled.theta
         one = np.zeros((len(k), len(self.system.events)))
         one[np.arange(len(k)), r.which[k]] = 1.0
-        _, gy, gt, _ = pull_back(self.system.watch, t, y, theta, one)
+        _, gy, gt, *_ = pull_back(self.system.watch, t, y, theta, one)
         mu, rate = self._last_steps(r, k, b, gy)
         mu, rate = mu + tau, rate + gt
         if (bad := (rate == 0) & (mu != 0)).any():
@@ -165,12 +203,24 @@ class Backward:
                 "(it grazes, or jumps): its time has no derivative"
             )
         s = np.where(mu == 0, 0.0, -mu / np.where(rate == 0, 1.0, rate))
-        self.g_theta += pull_back(self.system.watch, t, y, theta, one * s[:, None])[3]
+        self.g_theta += pull_back(self.system.watch, t, y, theta, one * s[:, None]).theta
         return b + s[:, None] * gy
 
-    def _last_steps(self, r, k, b, gy):
-        """Of the steps that end on events: derivative of the loss (cotangent b at the end, and saved rows inside) and of g
-        with respect to their lengths."""
+    def _last_steps(self, r: Stretch, k: NDArray[np.intp], b: Any, gy: NDArray[np.float64]) -> Any:
+        """Derivatives with respect to the lengths of the steps that end on events.
+
+        (that of the loss, by the cotangent b at the end and the saved rows inside; that of g)
+        """
+        no_length = ~r.has_last_step[k]
+        if no_length.any():  # its derivative is the slope
+            mu, rate = np.zeros(len(k)), np.zeros(len(k))
+            at = k[no_length]
+            y = r.before[at].astype(np.float64)
+            f = self.solver.slope(r.active[at], r.t_event[at], y, self.theta.astype(np.float64))
+            mu[no_length], rate[no_length] = (b[no_length] * f).sum(axis=1), (gy[no_length] * f).sum(axis=1)
+            if not no_length.all():
+                mu[~no_length], rate[~no_length] = self._last_steps(r, k[~no_length], b[~no_length], gy[~no_length])
+            return mu, rate
         seed = np.zeros((len(r.active), self.system.d))
         seed[k] = b
         times, loss_rows = self._stretch_rows(r, k, seed, first=False, last_step=True)

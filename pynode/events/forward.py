@@ -1,91 +1,76 @@
-"""Solving: rounds of stretches, each to the next event of its sample."""
+"""Solving: rounds of stretches, each to the next event or jump of its sample."""
 
 from itertools import pairwise
+from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from pynode import _core
-from pynode.data.arrays import as_integer
-from pynode.data.batch import as_batch
-from pynode.engine.solution import warn_or_raise
 from pynode.errors import OK, STATUS
-from pynode.events.rounds import Solver
+from pynode.events.rounds import Solver, Stretch
 from pynode.events.solution import Events, EventSolution
-from pynode.fields.arguments import as_field, as_theta
-from pynode.fields.event import Hybrid
 
 MAX_EVENTS = 1000
 
 
-def solve_events(f, y0, t, theta, options, dense, steps, dtype, errors, events, max_events):
-    """What `pynode.solve` does where there are events."""
-    system = f if isinstance(f, Hybrid) else Hybrid(as_field(f), events)
-    batch = as_batch(y0, t, system.d, dtype)
-    solver = Solver(system, batch, checked_options(options, batch))
-    theta = as_theta(system, theta, solver.dtype)
-    solution = forward(solver, theta, bool(dense), bool(steps or dense), as_integer("max_events", max_events, 1))
-    warn_or_raise(solution, errors)
-    return solution
-
-
-def checked_options(options, batch):
-    if options.coupling > 0:
-        raise ValueError("events do not go with coupling= (the reversible scheme)")
-    if options.grid is not None:
-        raise ValueError("events do not go with grid=: the steps after an event are others")
-    options.check_span(batch)
-    return options
-
-
-def forward(solver, theta, dense, steps, max_events):
-    """An `EventSolution`."""
+def solve_with_events(
+    solver: Solver, theta: NDArray[Any], dense: bool = False, steps: bool = False, max_events: int = MAX_EVENTS
+) -> EventSolution:
+    """Solve in rounds: each takes every sample to its next event, its next jump, or its end."""
     batch, dtype = solver.batch, solver.dtype
     B, d = batch.y0.shape
-    out: dict = {"y": np.full((batch.rows, d), np.nan, dtype), "stop_t": np.zeros(B)}
+    out: dict[str, Any] = {"y": np.full((batch.rows, d), np.nan, dtype), "stop_t": np.zeros(B)}
     out |= {"status": np.zeros(B, np.int32), "stop_component": np.full(B, -1, np.int32)}
     out |= {name: np.zeros(B, np.int64) for name in ("nfe", "accepted", "rejected")}
+    y_before = np.full_like(out["y"], np.nan) if solver.system.jump is not None else None
     terminated = np.zeros(B, bool)
-    rounds: list = []
-    records: list = [[] for _ in range(B)]
+    n_events = np.zeros(B, np.int64)
+    rounds: list[Stretch] = []
+    records: list[list[NDArray[np.float64]]] = [[] for _ in range(B)]
     active = np.arange(B)
-    saves = [np.arange(a, a + n) for a, n in zip(batch.row, batch.length, strict=True)]
+    cuts = [solver.until_jump(np.arange(part.start, part.stop)) for part in batch.slices()]
     t0, y = batch.t[batch.start].astype(np.float64) if B else np.zeros(0), batch.y0
     side = solver.sides(active, t0, y, theta)
     while len(active):
+        saves, later = [cut[0] for cut in cuts], [cut[1] for cut in cuts]
         raw, stretch = solver.run(active, t0, y, side, saves, theta, dense, first=not rounds)
-        solver.reset(stretch, theta)
-        over = (stretch.which >= 0) & (len(rounds) >= max_events)
+        solver.move(stretch, theta)
+        over = (stretch.which >= 0) & (n_events[active] >= max_events)
         raw["status"][over] = STATUS.index("max_events")
         stretch.which[over] = -1
+        n_events[active] += stretch.which >= 0
         for name in ("nfe", "accepted", "rejected"):
             out[name][active] += raw[name]
         for name in ("status", "stop_t", "stop_component"):
             out[name][active] = raw[name]
-        _write_rows(solver, out["y"], raw, stretch, saves, over, first=not rounds)
+        _write_rows(out["y"], y_before, raw, stretch, saves, over, first=not rounds)
         record, offset = raw["steps"]
         for k, (a, b) in enumerate(pairwise(offset)):
             records[active[k]].append(record[a:b])
         rounds.append(stretch)
-        on, saves = _who_goes_on(solver, out["y"], stretch, saves, terminated)
+        on, rest = _who_goes_on(solver, out["y"], stretch, saves, later, terminated)
+        cuts = [solver.until_jump(rows) for rows in rest]
         t0, y = stretch.t_event[on], stretch.after[on]
+        for k, (now, _) in enumerate(cuts):  # a jump at the time of an event, up to rounding
+            if len(now) == 1 and solver.same_time(solver.row_t[now[0]], t0[k]):
+                t0[k] = solver.row_t[now[0]]
         side = solver.next_sides(raw, stretch, on, theta) if len(on) else side
         active = active[on]
     if steps:
         each = [np.concatenate(r) for r in records]
         count = np.cumsum([0, *(len(r) for r in each)]).astype(np.int64)
         out["steps"] = (np.concatenate(each) if each else np.zeros((0, 2)), count)
+    if y_before is not None:
+        out["y_before"] = np.where(np.isnan(y_before), out["y"], y_before)
     out |= {"failed": int((out["status"] != OK).sum()), "isa": _core.isa()}
-    return EventSolution(
-        solver,
-        theta,
-        out,
-        _collect(rounds, d, dtype),
-        bool(terminated[0]) if solver.single else terminated,
-        rounds,
-    )
+    events = _collect(rounds, d, dtype)
+    return EventSolution(solver, theta, out, events, bool(terminated[0]) if solver.single else terminated, rounds)
 
 
-def _write_rows(solver, y, raw, stretch, saves, over, first):
+def _write_rows(
+    y: NDArray[Any], y_before: Any, raw: Any, stretch: Stretch, saves: list[Any], over: NDArray[np.bool_], first: bool
+) -> None:
     """The rows of the result that this round has computed."""
     at = 0
     for k, rows in enumerate(saves):
@@ -95,29 +80,42 @@ def _write_rows(solver, y, raw, stretch, saves, over, first):
         if over[k]:
             y[stretch.at_event[k]] = np.nan
         at += n
-    for at_event, after, e in zip(stretch.at_event, stretch.after, stretch.which, strict=True):
+    for at_event, after, e, jump, before in zip(
+        stretch.at_event, stretch.after, stretch.which, stretch.jump, stretch.before, strict=True
+    ):
         if e >= 0:
             y[at_event] = after
+        elif jump >= 0:
+            y_before[jump], y[jump] = before, after
 
 
-def _who_goes_on(solver, y, stretch, saves, terminated):
+def _who_goes_on(
+    solver: Solver, y: NDArray[Any], stretch: Stretch, saves: list[Any], later: list[Any], terminated: NDArray[np.bool_]
+) -> Any:
     """Positions in the round of the samples that go on, and their later rows; holds rows after terminal events."""
-    on, later = [], []
-    for k in np.flatnonzero(stretch.which >= 0):
-        e, rows = solver.system.events[stretch.which[k]], saves[k]
-        rest = rows[len(stretch.saves[k]) + len(stretch.at_event[k]) :]
-        if e.terminal:
-            terminated[stretch.active[k]] = True
-            if e.hold:
-                y[rest] = stretch.after[k]
-                stretch.at_event[k] = np.concatenate([stretch.at_event[k], rest])
-        elif len(rest):
+    on, rests = [], []
+    for k in np.flatnonzero((stretch.which >= 0) | (stretch.jump >= 0)):
+        rows, rest = saves[k], later[k]
+        if stretch.which[k] >= 0:
+            e = solver.system.events[stretch.which[k]]
+            n = len(stretch.saves[k]) + len(stretch.at_event[k])
+            if not e.terminal and len(stretch.at_event[k]) and solver.jumps[stretch.at_event[k][-1]]:
+                n -= 1  # that row jumps, too, from the state after the event
+                stretch.at_event[k] = stretch.at_event[k][:-1]
+            rest = np.concatenate([rows[n:], rest])
+            if e.terminal:
+                terminated[stretch.active[k]] = True
+                if e.hold:
+                    y[rest] = stretch.after[k]
+                    stretch.at_event[k] = np.concatenate([stretch.at_event[k], rest])
+                continue
+        if len(rest):
             on.append(k)
-            later.append(rest)
-    return np.array(on, np.int64), later
+            rests.append(rest)
+    return np.array(on, np.int64), rests
 
 
-def _collect(rounds, d, dtype):
+def _collect(rounds: list[Stretch], d: int, dtype: Any) -> Events:
     parts = [(r.active[k], r.which[k], r.t_event[k], r.before[k], r.after[k]) for r in rounds for k in [r.which >= 0]]
     if not parts:
         parts = [

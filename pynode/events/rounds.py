@@ -1,14 +1,27 @@
 """Rounds: every sample solved to its next event or its end, all of them at once; `Solver`."""
 
+from __future__ import annotations
+
 from dataclasses import dataclass
 from functools import cached_property
 from itertools import pairwise
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
+from numpy.typing import NDArray
 
-from pynode import _core
-from pynode.data.signal import as_signal, signal_values
+from pynode.data.batch import SaveTimes, starts
+from pynode.data.signal import as_signal
+from pynode.engine.problem import core_parts, core_problem, jumping_rows
+from pynode.errors import OK
 from pynode.fields.event import pull_back
+
+if TYPE_CHECKING:
+    from pynode import _core
+    from pynode.data.batch import Batch
+    from pynode.fields.field import Field
+    from pynode.fields.system import System
+
 
 SAME_TIME = 8.9e-16
 """Relative; the core's notion of the same time."""
@@ -19,31 +32,51 @@ class Stretch:
     """One round: what the samples `active` did from an initial time to an event or to their ends."""
 
     active: np.ndarray  # (n,) samples
-    steps: tuple  # records (t, h, ...) of all accepted steps, offsets (n + 1)
-    saves: list  # (n) rows of the result strictly between, or at the end if there is no event
+    steps: tuple[NDArray[np.float64], NDArray[np.int64]]  # records (t, h, ...) of all accepted steps, offsets (n + 1)
+    saves: list[NDArray[np.int64]]  # (n) rows of the result strictly between, or at the end if there is no event
     which: np.ndarray  # (n,) event or -1
     y: np.ndarray  # (n, d) initial states
     last: np.ndarray  # (n, d) states at the beginning of the step that ends on the event
     t_event: np.ndarray  # (n,) where it ended
     before: np.ndarray  # (n, d)
     after: np.ndarray
-    at_event: list  # (n) rows of the result that show the state after the event
+    at_event: list[NDArray[np.int64]]  # (n) rows of the result that show the state after the event
+    jump: np.ndarray  # (n,) row of the result whose jump ends the stretch, or -1; then `before` and `after` are its states
+    at_jump: np.ndarray  # (n,) whether the event fell on the time of a jump, where the core's solve ended
 
     @cached_property
-    def grids(self):
-        """(n) step ends, from the initial time to the event or the last time."""
+    def grids(self) -> list[NDArray[np.float64]]:
+        """(n) step ends, from the initial time to the event, the jump or the last time; no step without length."""
         record, offset = self.steps
-        return [
-            np.append(record[a:b, 0], end) if b > a else np.array([end])
-            for (a, b), end in zip(pairwise(offset), self.t_event, strict=True)
-        ]
+        grids = []
+        for (a, b), end in zip(pairwise(offset), self.t_event, strict=True):
+            starts_of_steps = record[a:b, 0]
+            longer = starts_of_steps[starts_of_steps != end]
+            grids.append(np.append(longer, end))
+        return grids
+
+    @cached_property
+    def has_last_step(self) -> NDArray[np.bool_]:
+        """(n,) whether a step of known beginning and length ends on the event: it may fall on the end of the one before."""
+        record, offset = self.steps
+        last = [record[b - 1, 0] if b > a else end for (a, b), end in zip(pairwise(offset), self.t_event, strict=True)]
+        found: NDArray[np.bool_] = (np.array(last) != self.t_event) & ~self.at_jump
+        return found
 
 
 class Solver:
-    """The batch, the hybrid system and the options, and problems for parts of it."""
+    """The batch, the system and the options, and problems for parts of it."""
 
-    def __init__(self, system, batch, options, own_inputs=False):
+    def __init__(self, system: System, batch: Batch, options: Any, own_inputs: bool = False, data: Any = None) -> None:
+        if options.coupling > 0:
+            raise ValueError(f"coupling={options.coupling:g}: events do not go with the reversible scheme, take coupling=0")
+        if options.grid is not None:
+            raise ValueError("grid=: events do not go with prescribed steps, those after an event are others; take step=")
+        options.check_span(batch)
         self.system, self.batch, self.options, self.field = system, batch, options, system.field
+        keys = core_parts(system, batch, data, False)
+        self.data, self.jump_data, jumps = data, keys.get("jump_data"), jumping_rows(system, batch, keys)
+        self.jumps = np.zeros(batch.rows, bool) if jumps is None else jumps
         self.dtype, self.backend = batch.y0.dtype, "callback" if system.field.callbacks else None
         self.single, self.shape = batch.kind == "single", batch.shape
         self.signal = as_signal(options.inputs, self.field.inputs)
@@ -54,12 +87,11 @@ class Solver:
         first, last = batch.t[batch.start], batch.t[batch.start + batch.length - 1]
         self.way = np.where(last >= first, 1, -1)
 
-    def problem(self, active, y0, times, grids=None, reverse=False, **extra):
+    def problem(
+        self, active: NDArray[Any], y0: Any, times: list[Any], grids: Any = None, reverse: bool = False, **extra: Any
+    ) -> _core.Problem:
         """A `_core.Problem` for samples `active` (they may repeat), with lists of times and perhaps of step ends."""
         keys = self.options.arguments(self.field.d)
-        length = np.array([len(x) for x in times], dtype=np.int64)
-        start = np.cumsum(length) - length
-        keys |= {"t": np.concatenate(times), "t_start": start, "t_len": length, "row": start}
         if self.pieces is not None:
             keys |= self.pieces.arguments()
             for name in ("knot_start", "knot_len", "seg_start"):
@@ -69,24 +101,27 @@ class Solver:
                 keys.pop(name, None)
             size = np.array([len(x) for x in grids], dtype=np.int64)
             keys |= {"adaptive": False, "max_steps": 2**62, "land": False}
-            keys |= {"grid": np.concatenate(grids), "grid_start": np.cumsum(size) - size, "grid_len": size}
-        program = self.field.vjp_program.core if reverse else None
-        return _core.Problem(self.field.program.core, program, y0=y0.astype(self.dtype), **(keys | extra))
+            keys |= {"grid": np.concatenate(grids), "grid_start": starts(size), "grid_len": size}
+        program = self.field.vjp_program if reverse else None
+        return core_problem(self.field.program, program, y0.astype(self.dtype), SaveTimes.of(times), keys, **extra)
 
-    def callback(self, theta):
+    def callback(self, theta: NDArray[Any]) -> Any:
         return self.field.bind_callbacks(self.theta_field(theta).astype(np.float64)) if self.field.callbacks else None
 
-    def theta_field(self, theta):
+    def theta_field(self, theta: NDArray[Any]) -> NDArray[Any]:
         return np.ascontiguousarray(theta[: self.field.n_params])
 
-    def slope(self, active, t, y, theta):
+    def slope(self, active: NDArray[Any], t: Any, y: NDArray[Any], theta: NDArray[Any]) -> NDArray[np.float64]:
         """f(t, y) of some samples."""
         u = None
         if self.pieces is not None:
-            u = np.concatenate([signal_values(self.pieces, i, np.array([x])) for i, x in zip(active, t, strict=True)])
-        return self.field(t, y, self.theta_field(theta), u)
+            u = np.concatenate([self.pieces.values(i, np.array([x])) for i, x in zip(active, t, strict=True)])
+        value: NDArray[np.float64] = self.field(t, y, self.theta_field(theta), u)
+        return value
 
-    def sides(self, active, t, y, theta, residual=0.0):
+    def sides(
+        self, active: NDArray[Any], t: Any, y: NDArray[Any], theta: NDArray[Any], residual: Any = 0.0
+    ) -> NDArray[np.int32]:
         """On which side of every event function samples start: its sign; where it is 0 up to rounding, that of its rate."""
         n = len(self.system.events)
         side = np.zeros((len(active), n), np.int32)
@@ -95,7 +130,7 @@ class Solver:
         for e in range(n):
             seed = np.zeros((len(active), n))
             seed[:, e] = 1.0
-            value, gy, gt, _ = pull_back(self.system.watch, t, y, theta, seed)
+            value, gy, gt, *_ = pull_back(self.system.watch, t, y, theta, seed)
             g = value[:, e]
             noise = eps * ((np.abs(gy * y)).sum(axis=1) + np.abs(gt * t)) + 4 * np.abs(residual)
             near = np.flatnonzero(np.abs(g) <= noise)
@@ -109,7 +144,17 @@ class Solver:
 
     # One round -------------------------------------------------------------------------------------------------------
 
-    def run(self, active, t0, y0, side, saves, theta, dense, first):
+    def run(
+        self,
+        active: NDArray[Any],
+        t0: NDArray[Any],
+        y0: Any,
+        side: NDArray[Any],
+        saves: list[Any],
+        theta: NDArray[Any],
+        dense: bool,
+        first: bool,
+    ) -> Any:
         """(raw results, Stretch)."""
         batch, watch = self.batch, self.system.watch
         times = [
@@ -130,14 +175,74 @@ class Solver:
         for k in np.flatnonzero(which >= 0):
             t = self.row_t[saves[k]]
             gap = (t - stop[k]) * self.way[active[k]]
-            same = np.abs(gap) <= SAME_TIME * np.maximum(np.abs(t), abs(stop[k]))
+            same = self.same_time(t, stop[k])
             same &= t != batch.t[batch.start[active[k]]]
             before_event[k], at_event[k] = saves[k][(gap < 0) & ~same], saves[k][same]
         at, last = raw["event_y"][:, 1], raw["event_y"][:, 0]
-        return raw, Stretch(active, raw["steps"], before_event, which, y0, last, stop, at, at.copy(), at_event)
+        jump = np.full(len(active), -1, np.int64)
+        end = 0
+        for i, rows in enumerate(saves):
+            end += len(times[i])
+            if len(rows) and which[i] < 0 and raw["status"][i] == OK and self.jumps[rows[-1]]:
+                jump[i], at[i] = rows[-1], raw["y"][end - 1]
+        at_jump = self._events_at_jumps(raw, active, jump, at, theta)
+        for k in np.flatnonzero(at_jump):
+            before_event[k], at_event[k], jump[k] = saves[k][:-1], saves[k][-1:], -1
+        return raw, Stretch(
+            active, raw["steps"], before_event, which, y0, last, stop, at, at.copy(), at_event, jump, at_jump
+        )
 
-    def reset(self, stretch, theta):
-        """States after the events of a round."""
+    def _events_at_jumps(
+        self, raw: Any, active: NDArray[Any], jump: NDArray[Any], y: NDArray[Any], theta: NDArray[Any]
+    ) -> NDArray[np.bool_]:
+        """(n,) which of the stretches that end at a jump end on an event, too: that comes first. Sets which it is.
+
+        There the event function is 0 up to rounding, and on its way to the other side.
+        """
+        found = np.zeros(len(active), bool)
+        k = np.flatnonzero(jump >= 0)
+        if not len(k):
+            return found
+        coming = self.sides(active[k], self.row_t[jump[k]], y[k], theta)
+        for e, event in reversed(list(enumerate(self.system.events))):
+            was, now = raw["event_side"][k, e], coming[:, e]
+            crosses = (was * now < 0) & ((event.direction == 0) | (now == event.direction))
+            raw["event_which"][k[crosses]] = e
+            found[k[crosses]] = True
+        return found
+
+    def same_time(self, t: Any, other: Any) -> Any:
+        """Whether times are the same up to the rounding of the core."""
+        return np.abs(t - other) <= SAME_TIME * np.maximum(np.abs(t), abs(other))
+
+    def until_jump(self, rows: Any) -> Any:
+        """(rows up to the first that jumps, with it; those behind it)."""
+        jumping = np.flatnonzero(self.jumps[rows])
+        cut = jumping[0] + 1 if len(jumping) else len(rows)
+        return rows[:cut], rows[cut:]
+
+    @property
+    def jump(self) -> Field:
+        """The jump, where there is one."""
+        assert self.system.jump is not None
+        return self.system.jump
+
+    def theta_jump(self, theta: NDArray[Any]) -> NDArray[np.float64]:
+        """The parameters of the jump, as double."""
+        at = self.system.offsets["jump"]
+        return theta[at : at + self.jump.n_params].astype(np.float64)
+
+    def data_of(self, rows: Any) -> NDArray[np.float64] | None:
+        """The data of the jumps of these rows, as double, or None."""
+        return None if self.jump_data is None else self.jump_data[rows].astype(np.float64)
+
+    def move(self, stretch: Stretch, theta: NDArray[Any]) -> None:
+        """States after the events and the jumps of a round."""
+        k = np.flatnonzero(stretch.jump >= 0)
+        if len(k):
+            rows, y = stretch.jump[k], stretch.before[k].astype(np.float64)
+            y = self.jump(self.row_t[rows], y, self.theta_jump(theta), self.data_of(rows))
+            stretch.after[k] = y.astype(self.dtype)
         for e, field in enumerate(self.system.resets):
             here = stretch.which == e
             if field is None or not here.any():
@@ -145,10 +250,14 @@ class Solver:
             y = field(stretch.t_event[here], stretch.before[here].astype(np.float64), theta.astype(np.float64))
             stretch.after[here] = y.astype(self.dtype)
 
-    def next_sides(self, raw, stretch, on, theta):
+    def next_sides(self, raw: Any, stretch: Stretch, on: NDArray[Any], theta: NDArray[Any]) -> Any:
         """Sides after the events, for the samples (positions `on`) that go on."""
         side = raw["event_side"][on].copy()
-        jumped = np.array([self.system.resets[e] is not None for e in stretch.which[on]])
+        by_jump = stretch.jump[on] >= 0
+        if by_jump.any():
+            k = on[by_jump]
+            side[by_jump] = self.sides(stretch.active[k], stretch.t_event[k], stretch.after[k], theta)
+        jumped = ~by_jump & np.array([self.system.resets[e] is not None for e in stretch.which[on]])
         for k in (on[jumped],) if jumped.any() else ():
             t, y, theta64 = stretch.t_event[k], stretch.before[k].astype(np.float64), theta.astype(np.float64)
             value = self.system.watch(t, y, theta64)

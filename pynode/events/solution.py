@@ -1,13 +1,21 @@
 """What a solve with events gives: `Events` and `EventSolution`."""
 
+from __future__ import annotations
+
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from pynode.engine.gradients import check_wrt
 from pynode.engine.solution import Solution
 from pynode.events.backward import Backward
+
+if TYPE_CHECKING:
+    from pynode.engine.gradients import Gradients
+    from pynode.events.rounds import Solver, Stretch
+    from pynode.fields.system import System
 
 
 @dataclass(frozen=True)
@@ -29,10 +37,10 @@ class Events:
     before: np.ndarray
     after: np.ndarray
 
-    def __len__(self):
+    def __len__(self) -> int:
         return len(self.t)
 
-    def of(self, sample=None, which=None):
+    def of(self, sample: int | None = None, which: int | None = None) -> Events:
         """Those of one sample, or one event, or both: an `Events`."""
         keep = np.ones(len(self), bool)
         keep &= True if sample is None else self.sample == sample
@@ -53,23 +61,45 @@ class EventSolution(Solution):
     """
 
     events: Events
-    terminated: Any
-    _rounds: list
+    terminated: bool | NDArray[np.bool_]
+    rounds: list[Stretch]
+    prepared: Solver  # type: ignore[assignment]  # rounds of many problems in the place of one
 
-    def __init__(self, solver, theta, raw, events, terminated, rounds):
-        super().__init__(solver, theta, raw)
-        self.__dict__.update(events=events, terminated=terminated, _rounds=rounds)
+    def __init__(
+        self,
+        solver: Solver,
+        theta: NDArray[Any],
+        raw: Any,
+        events: Events,
+        terminated: bool | NDArray[np.bool_],
+        rounds: list[Stretch],
+    ) -> None:
+        super().__init__(solver, theta, raw)  # type: ignore[arg-type]
+        self.__dict__.update(events=events, terminated=terminated, rounds=rounds)
+
+    @property
+    def field(self) -> System:
+        """The System, events among its parts."""
+        return self.prepared.system
 
     def vjp(
-        self, dy=None, wrt=("theta", "y0"), adjoint=None, memory=None, *, event_t=None, event_before=None, event_after=None
-    ):
+        self,
+        dy: Any = None,
+        wrt: Any = ("theta", "y0"),
+        adjoint: str | None = None,
+        memory: Any = None,
+        *,
+        event_t: Any = None,
+        event_before: Any = None,
+        event_after: Any = None,
+    ) -> Gradients:
         """Gradients of a loss of y and of the events, through the event times.
 
         Parameters
         ----------
         dy : like y, optional
             dL/dy; entries after a terminal event that is not held must be 0 or NaN.
-        wrt : tuple out of "theta", "y0", "t", "inputs"
+        wrt : tuple out of "theta", "y0", "t", "inputs", "data"
         event_t : (n,) array, optional
             dL/d(times of the events), in the order of `events`.
         event_before, event_after : (n, d) arrays, optional
@@ -79,7 +109,7 @@ class EventSolution(Solution):
         Gradients
         """
         if adjoint not in (None, "discrete"):
-            raise ValueError(f"adjoint={adjoint!r}: a solve with events has the discrete adjoint only")
+            raise ValueError(f"adjoint={adjoint!r}: a solve with events has adjoint='discrete' only")
         if memory is not None:
-            raise ValueError("memory= is not available for a solve with events: its stretches are short tapes already")
+            raise ValueError(f"memory={memory!r}: a solve with events takes none, its stretches are short tapes already")
         return Backward(self, dy, check_wrt(wrt, self.field), event_t, event_before, event_after).gradients()

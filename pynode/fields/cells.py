@@ -4,13 +4,16 @@ As the jump of a `System` a cell changes the state at each observation; as the f
 recurrent network.
 """
 
+from typing import Any
+
 import numpy as np
 
+from pynode.fields.field import Field
 from pynode.fields.make import field
 from pynode.programs.functions import sigmoid
 
 
-def gru_cell(size, inputs):
+def gru_cell(size: int, inputs: int) -> Field:
     """A gated recurrent unit (Cho et al. 2014, arXiv:1406.1078, eq. 5-8, with biases).
 
         r = sigmoid(W_r [x, h] + b_r),   u = sigmoid(W_u [x, h] + b_u)
@@ -19,14 +22,26 @@ def gru_cell(size, inputs):
     Parameters
     ----------
     size : int
-        Of the hidden state h.
+        Size of the hidden state h.
     inputs : int
-        Of an observation x.
+        Size of an observation x.
 
     Returns
     -------
     Field
         With state `size`, inputs `inputs`; parameters gates.W (2 size, inputs + size), gates.b, new.W, new.b.
+
+    See Also
+    --------
+    rnn_cell : a plain recurrent unit.
+    System : where a cell can be the jump at each observation.
+
+    Examples
+    --------
+    >>> import pynode as pn
+    >>> cell = pn.gru_cell(4, 2)
+    >>> cell(0.0, [0.0] * 4, cell.init(0), u=[1.0, 2.0]).shape
+    (4,)
     """
     n = inputs + size
     theta = {
@@ -35,29 +50,45 @@ def gru_cell(size, inputs):
     }
 
     @field(state=size, theta=theta, inputs=inputs, name=f"gru({size}, {inputs})")
-    def cell(t, h, th, x):
+    def cell(t: Any, h: Any, th: Any, x: Any) -> Any:
         gates = sigmoid(th.gates.W @ np.concatenate([x, h]) + th.gates.b)
-        r, u = gates[:size], gates[size:]
+        r = gates[:size]
+        u = gates[size:]
         new = np.tanh(th.new.W @ np.concatenate([x, r * h]) + th.new.b)
         return new + u * (h - new)
 
     return cell
 
 
-def rnn_cell(size, inputs):
+def rnn_cell(size: int, inputs: int) -> Field:
     """A plain recurrent unit (Elman 1990), h+ = tanh(W [x, h] + b).
 
     Parameters
     ----------
-    size, inputs : see `gru_cell`
+    size : int
+        Size of the hidden state h.
+    inputs : int
+        Size of an observation x.
 
     Returns
     -------
     Field
+        With state `size`, inputs `inputs`; parameters W (size, inputs + size) and b.
+
+    See Also
+    --------
+    gru_cell : a gated recurrent unit.
+
+    Examples
+    --------
+    >>> import pynode as pn
+    >>> cell = pn.rnn_cell(4, 2)
+    >>> cell(0.0, [0.0] * 4, cell.init(0), u=[1.0, 2.0]).shape
+    (4,)
     """
 
     @field(state=size, theta={"W": (size, inputs + size), "b": np.zeros(size)}, inputs=inputs, name=f"rnn({size}, {inputs})")
-    def cell(t, h, th, x):
+    def cell(t: Any, h: Any, th: Any, x: Any) -> Any:
         return np.tanh(th.W @ np.concatenate([x, h]) + th.b)
 
     return cell

@@ -1,12 +1,17 @@
 """Constraints of parameters: what `theta={"k": pynode.positive(1.0)}` declares.
 
 A field computes with theta as it is; constraints bind only those who change theta, the trainers of `pynode.fit`,
-which work in coordinates without limits (`pynode.fit.coordinates`).
+which work in coordinates without limits (`pynode.training.coordinates`).
 """
 
-from typing import Any, NamedTuple
+from collections.abc import Iterable
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+if TYPE_CHECKING:
+    from pynode.fields.parameters import Parameter
 
 
 class Constrained(NamedTuple):
@@ -14,16 +19,25 @@ class Constrained(NamedTuple):
     ("frozen",)."""
 
     value: Any
-    constraint: tuple
+    constraint: tuple[Any, ...]
 
 
-def positive(value):
+def positive(value: ArrayLike) -> Constrained:
     """A parameter that stays positive while it is fitted (its logarithm is what is varied).
 
     Parameters
     ----------
     value : float or array
         Initial value, positive.
+
+    Returns
+    -------
+    Constrained
+        For ``theta={...}`` of `pynode.field`.
+
+    See Also
+    --------
+    bounded, frozen
 
     Examples
     --------
@@ -35,7 +49,7 @@ def positive(value):
     return Constrained(_numbers("positive", value), ("positive",))
 
 
-def bounded(value, low, high):
+def bounded(value: ArrayLike, low: float, high: float) -> Constrained:
     """A parameter that stays between bounds while it is fitted (the logit of its place between them is varied).
 
     Parameters
@@ -43,8 +57,31 @@ def bounded(value, low, high):
     value : float or array
         Initial value, low < value < high.
     low, high : float
+        The bounds, finite.
+
+    Returns
+    -------
+    Constrained
+        For ``theta={...}`` of `pynode.field`.
+
+    Raises
+    ------
+    ValueError
+        The bounds are not in order.
+
+    See Also
+    --------
+    positive, frozen
+
+    Examples
+    --------
+    >>> import pynode as pn
+    >>> @pn.field(state=1, theta={"share": pn.bounded(0.5, 0.0, 1.0)})
+    ... def decay(t, y, th):
+    ...     return -th.share * y
     """
-    low, high = float(low), float(high)
+    low = float(low)
+    high = float(high)
     if not (np.isfinite([low, high]).all() and low < high):
         raise ValueError(
             f"bounded: low={low:g} and high={high:g} must be finite numbers, low < high; see also pynode.positive"
@@ -52,21 +89,37 @@ def bounded(value, low, high):
     return Constrained(_numbers("bounded", value), ("bounded", low, high))
 
 
-def frozen(value):
+def frozen(value: Any) -> Constrained:
     """A parameter that keeps its value while others are fitted.
 
     Parameters
     ----------
     value : float, array, Field, or dict of these
         A Field keeps its initial parameters; give them with `pynode.field(..., init={"net": {...}})`.
+
+    Returns
+    -------
+    Constrained
+        For ``theta={...}`` of `pynode.field`.
+
+    See Also
+    --------
+    positive, bounded
+
+    Examples
+    --------
+    >>> import pynode as pn
+    >>> @pn.field(state=1, theta={"known": pn.frozen(9.81), "drag": 0.1})
+    ... def fall(t, v, th):
+    ...     return th.known - th.drag * v
     """
     if isinstance(value, (tuple, Constrained)):
         raise TypeError(f"frozen: a number, an array, a Field or a dict of them, not {value!r}")
     return Constrained(value, ("frozen",))
 
 
-def check(parameter, value):
-    """Whether `value` of a parameter meets its constraint; an error that names it if not."""
+def check(parameter: "Parameter", value: ArrayLike) -> None:
+    """Raise ValueError unless this value of a parameter meets its constraint."""
     kind = parameter.constraint[0]
     low, high = (0.0, np.inf) if kind == "positive" else parameter.constraint[1:] if kind == "bounded" else (-np.inf, np.inf)
     bad = np.ravel(value)[~((np.ravel(value) > low) & (np.ravel(value) < high))]
@@ -75,7 +128,8 @@ def check(parameter, value):
         raise ValueError(f"parameter {parameter.name} must be {limits} to be fitted, but starts at {bad[0]:g}")
 
 
-def _numbers(name, value):
+def _numbers(name: str, value: Any) -> NDArray[np.float64]:
+    """An initial value, checked."""
     try:
         array = None if isinstance(value, tuple) else np.asarray(value, dtype=np.float64)
     except (TypeError, ValueError):
@@ -85,7 +139,7 @@ def _numbers(name, value):
     return array
 
 
-def valid(constraint):
+def valid(constraint: Iterable[Any]) -> tuple[Any, ...]:
     """A constraint read from a file, checked."""
     constraint = tuple(constraint)
     numbers = constraint[1:]

@@ -1,11 +1,12 @@
-"""Declaring events: `event`, and `Hybrid`, a field with its events as programs of one theta."""
+"""Declaring events: `event`, which a `System` or `events=` takes."""
 
 import inspect
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from functools import cached_property
-from typing import Any
+from typing import Any, Literal, NamedTuple
 
 import numpy as np
+from numpy.typing import NDArray
 
 from pynode.fields import parameters
 from pynode.fields.field import Field, Parameters, run
@@ -24,19 +25,27 @@ class Event:
     hold: bool
     name: str
 
-    def parts(self):
-        """(name, function or Field, numbers returned or None for d)."""
-        return [("g", self.g, 1)] + ([] if self.reset is None else [("reset", self.reset, None)])
+    def parts(self, d: int) -> dict[str, tuple[Any, int]]:
+        """Name -> (function or Field, numbers that it returns) for d states."""
+        return {"g": (self.g, 1)} | ({} if self.reset is None else {"reset": (self.reset, d)})
 
 
-def event(g, *, terminal=None, direction=0, reset=None, hold=False, name=None):
+def event(
+    g: Callable[..., Any] | Field,
+    *,
+    terminal: bool | None = None,
+    direction: Literal[0, 1, -1] = 0,
+    reset: Callable[..., Any] | Field | None = None,
+    hold: bool = False,
+    name: str | None = None,
+) -> Event:
     """Something that happens where g(t, y; theta) changes its sign.
 
     Parameters
     ----------
     g : function g(t, y) or g(t, y, th) -> number, or Field with out=1
         A function is traced like a field; `th` are the parameters of the vector field. A Field has parameters of its own,
-        which stand behind those of the vector field in theta (`Hybrid`).
+        which stand behind those of the vector field in theta, see `System`.
     terminal : bool, optional
         Whether the sample ends there. Default: unless there is a reset.
     direction : {0, 1, -1}
@@ -79,117 +88,99 @@ def event(g, *, terminal=None, direction=0, reset=None, hold=False, name=None):
     terminal = reset is None if terminal is None else bool(terminal)
     if hold and not terminal:
         raise ValueError("hold=True is for terminal events: a sample that goes on has states of its own later")
-    name = name or getattr(g, "name", None) or getattr(g, "__name__", "event")
-    return Event(g, terminal, int(direction), reset, bool(hold), name)
+    called = name or getattr(g, "name", None) or getattr(g, "__name__", "event")
+    return Event(g, terminal, int(direction), reset, bool(hold), str(called))
 
 
-class Hybrid:
-    """A vector field with events; its theta is [field | parameters of the Fields among g and reset, event by event].
+def as_events(events: "Event | Sequence[Event] | None") -> tuple[Event, ...]:
+    """Events as a tuple; None is none.
 
-    `solve` and `loss_and_grad` make one of their `events`; make it yourself to get at ``n_params``, ``init`` and ``split``.
-
-    Parameters
-    ----------
-    field : Field
-    events : Event or list of Event
+    Raises
+    ------
+    TypeError
+        Something is not a `pynode.event`.
     """
-
-    def __init__(self, field, events):
-        events = [events] if isinstance(events, Event) or not isinstance(events, (list, tuple)) else list(events)
-        if not events or not all(isinstance(e, Event) for e in events):
-            raise TypeError("events must be a pynode.event or a non-empty list of them")
-        if not isinstance(field, Field):
-            raise TypeError(f"events belong to a Field, not to {type(field).__name__}")
-        if field.n_out != field.d:
-            raise ValueError(
-                f"{field.name} maps {field.d} state components to {field.n_out}: a vector field has as many of each"
-            )
-        self.field, self.events = field, tuple(events)
-        spec, self.offsets = list(field.spec), {}
-        for i, e in enumerate(events):
-            for part, f, n_out in e.parts():
-                if not isinstance(f, Field):
-                    continue
-                n_out = field.d if n_out is None else n_out
-                if f.d != field.d or f.n_out != n_out:
-                    raise ValueError(
-                        f"{part} of event {i} ({e.name}) maps {f.d} state components to {f.n_out}; with this field it must "
-                        f"map {field.d} to {n_out}" + (" (pynode.field(state=d, out=1))" if part == "g" else "")
-                    )
-                self.offsets[i, part] = parameters.total(spec)
-                spec += parameters.shifted(f.spec, f"event{i}.{part}", parameters.total(spec))
-        self.spec = tuple(spec)
-        self.name = f"{field.name} with events"
-        self.d, self.n_params = field.d, parameters.total(spec)
-
-    def init(self, seed=None):
-        """Initial parameters (n_params,)."""
-        return parameters.initial(self.spec, seed)
-
-    def split(self, theta):
-        """theta as a dict of views: "field", and "event0.g", "event0.reset", ... where these have parameters."""
-        theta = parameters.checked_theta(self.spec, theta)
-        parts = {"field": theta[: self.field.n_params]}
-        for (i, part), at in self.offsets.items():
-            n = getattr(self.events[i], part).n_params
-            if n:
-                parts[f"event{i}.{part}"] = theta[at : at + n]
-        return parts
-
-    @cached_property
-    def watch(self):
-        """All event functions as one Field (out = number of events) of t, y and the whole theta."""
-        return self._traced([(i, "g", e.g, 1) for i, e in enumerate(self.events)], "events")
-
-    @cached_property
-    def resets(self):
-        """For each event the Field of its reset, of the whole theta, or None."""
-        return [
-            None if e.reset is None else self._traced([(i, "reset", e.reset, self.d)], f"reset of {e.name}")
-            for i, e in enumerate(self.events)
-        ]
-
-    def _traced(self, parts, name):
-        where = new_trace((1, self.d, 0), (self.n_params,))
-        theta: Any = where.theta()
-        t, y = where.slot(0, ()), where.slot(1)
-        values = []
-        for i, part, f, size in parts:
-            if isinstance(f, Field):
-                at = self.offsets[i, part]
-                own = theta[at : at + f.n_params] if f.n_params else None
-                values.append(f.bind(own)(t, y))
-            else:
-                values.append(trace(f, [t, y, *self._th(f, theta)], where, size))
-        value: Any = np.concatenate([v.reshape(-1) for v in values])
-        spec = (Parameter("theta", (self.n_params,), 0, ("value", [0.0] * self.n_params)),) if self.n_params else ()
-        return Field(where.builder.finish([value.register]), spec, name)
-
-    def _th(self, fn, theta):
-        """The third argument of a traced function, if it takes one: the field's parameters."""
-        try:
-            inspect.signature(fn).bind(None, None)
-            return []
-        except TypeError:
-            pass
-        try:
-            inspect.signature(fn).bind(None, None, None)
-        except TypeError:
-            raise TypeError(
-                f"{fn.__name__}{inspect.signature(fn)}: an event and its reset are functions of (t, y) or (t, y, th)"
-            ) from None
-        spec, n = self.field.spec, self.field.n_params
-        if not n:
-            raise TypeError(f"{fn.__name__} takes th, but {self.field.name} has no parameters")
-        if len(spec) == 1 and spec[0].name == "theta":
-            return [theta[:n].reshape(spec[0].shape)]
-        return [Parameters(parameters.nested(spec, lambda p: theta[p.offset : p.stop].reshape(p.shape)), theta[:n])]
+    if events is None:
+        return ()
+    several = events if isinstance(events, (list, tuple)) else [events]
+    if not several or not all(isinstance(e, Event) for e in several):
+        raise TypeError(f"events={events!r} must be a pynode.event or a non-empty list of them")
+    return tuple(several)
 
 
-def pull_back(field, t, y, theta, seed):
-    """(value, s f_y (n, d), s f_t (n,), s f_theta (n_params,) summed) of an event function or a reset."""
-    values = {"t": t, "y": y, "u": None, "seed": seed}
-    (value, gy, gt, _), grads = run(field.vjp_program, values, [theta])
-    gy = np.zeros_like(y) if gy is None else gy
-    gt = np.zeros(len(y)) if gt is None else gt[:, 0]
-    return value, gy, gt, grads[0] if grads else np.zeros(field.n_params)
+class EventPart(NamedTuple):
+    """An event function or a reset, and where the parameters of a Field begin in theta."""
+
+    f: Callable[..., Any] | Field
+    size: int
+    offset: int
+
+
+def traced_parts(field: Field, parts: Sequence[EventPart], n_params: int, name: str) -> Field:
+    """Event functions, or a reset, as one Field of t, y and a whole theta (n_params,), which begins with `field`'s."""
+    where = new_trace((1, field.d, 0), (n_params,))
+    theta: Any = where.theta()
+    t, y = where.slot(0, ()), where.slot(1)
+    values = []
+    for f, size, offset in parts:
+        if isinstance(f, Field):
+            own = theta[offset : offset + f.n_params] if f.n_params else None
+            values.append(f.bind(own)(t, y))
+        else:
+            values.append(trace(f, [t, y, *_parameters_for(f, field, theta)], where, size))
+    value: Any = np.concatenate([v.reshape(-1) for v in values])
+    spec = (Parameter("theta", (n_params,), 0, ("value", [0.0] * n_params)),) if n_params else ()
+    return Field(where.builder.finish([value.register]), spec, name)
+
+
+def _parameters_for(function: Callable[..., Any], field: Field, theta: Any) -> list[Any]:
+    """The third argument of a traced function, if it takes one: the field's parameters."""
+    name, signature = getattr(function, "__name__", repr(function)), inspect.signature(function)
+    try:
+        signature.bind(None, None)
+        return []
+    except TypeError:
+        pass
+    try:
+        signature.bind(None, None, None)
+    except TypeError:
+        raise TypeError(f"{name}{signature}: an event and its reset are functions of (t, y) or (t, y, th)") from None
+    spec, n = field.spec, field.n_params
+    if not n:
+        raise TypeError(f"{name} takes th, but {field.name} has no parameters")
+    if len(spec) == 1 and spec[0].name == "theta":
+        return [theta[:n].reshape(spec[0].shape)]
+    return [Parameters(parameters.nested(spec, lambda p: theta[p.offset : p.stop].reshape(p.shape)), theta[:n])]
+
+
+class Pulled(NamedTuple):
+    """A value and what a cotangent of it pulls back to: see `pull_back`."""
+
+    value: NDArray[np.float64]
+    y: NDArray[np.float64]
+    t: NDArray[np.float64]
+    theta: NDArray[np.float64]
+    u: NDArray[np.float64]
+
+
+def pull_back(
+    field: Field,
+    t: NDArray[np.float64],
+    y: NDArray[np.float64],
+    theta: NDArray[np.float64],
+    dy: NDArray[np.float64],
+    u: NDArray[np.float64] | None = None,
+) -> Pulled:
+    """Value (n, n_out) of a field at n points, and dy^T df/d(y, t, theta, u) for a cotangent dy (n, n_out).
+
+    theta's is summed over the points.
+    """
+    values = {"t": t, "y": y, "u": u, "seed": dy}
+    (value, gy, gt, gu), grads = run(field.vjp_program, values, [theta])
+    return Pulled(
+        value,
+        np.zeros_like(y) if gy is None else gy,
+        np.zeros(len(y)) if gt is None else gt[:, 0],
+        grads[0] if grads else np.zeros(field.n_params),
+        np.zeros((len(y), field.inputs)) if gu is None else gu,
+    )

@@ -1,17 +1,23 @@
 """Fields: functions f(t, y, theta, u) that are programs."""
 
+from collections.abc import ItemsView, Iterator, KeysView, Mapping, Sequence, ValuesView
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Any
+from typing import TYPE_CHECKING, Any, Self, cast
 
 import numpy as np
+from numpy.typing import ArrayLike, NDArray
 
 from pynode.data.arrays import real_array
 from pynode.fields import constraints, parameters
 from pynode.fields.parameters import Parameter
 from pynode.programs import derivatives
+from pynode.programs.program import Callback as CallbackFunction
 from pynode.programs.program import Program
-from pynode.programs.traced import TraceError, trace_of
+from pynode.programs.traced import Trace, TraceError, the_trace_of, trace_of
+
+if TYPE_CHECKING:
+    from pynode.fields.callback import Callback
 
 
 @dataclass(frozen=True, eq=False, repr=False)
@@ -27,66 +33,98 @@ class Field(parameters.Parametric):
     spec : tuple of Parameter
         Names, shapes, offsets and initial values of the parameters.
     name : str
+        What messages call the field.
     out_shape : tuple of int
         Shape of the value for one sample; (n_out,) unless the field is a Jacobian or a scalar.
     callback : Callback or None
         The Python functions of a callback field.
+
+    See Also
+    --------
+    mlp, field, callback_field : they make fields.
+
+    Examples
+    --------
+    >>> import pynode as pn
+    >>> @pn.field(state=2, theta={"k": 2.0})
+    ... def oscillator(t, y, th):
+    ...     return [y[1], -th.k * y[0]]
+    >>> oscillator
+    <Field oscillator: d=2, 1 parameters: k ()>
+    >>> oscillator(0.0, [1.0, 0.0], [2.0]).tolist()
+    [0.0, -2.0]
     """
 
     program: Program
-    spec: tuple = ()
+    spec: tuple[Parameter, ...] = ()
     name: str = "field"
-    out_shape: Any = None
-    callback: Any = None
+    out_shape: tuple[int, ...] = cast(Any, None)  # (n_out,), from __post_init__ on
+    callback: "Callback | None" = None
 
-    def __post_init__(self):
-        sizes, outputs = self.program.slot_sizes, self.program.output_sizes
-        if len(sizes) != 3 or sizes[0] != 1 or len(outputs) != 1 or outputs[0] is None or len(self.program.n_theta) != 1:
+    def __post_init__(self) -> None:
+        sizes = self.program.slot_sizes
+        outputs = self.program.outputs
+        if len(sizes) != 3 or sizes[0] != 1 or len(outputs) != 1 or outputs[0] < 0 or len(self.program.n_theta) != 1:
             raise ValueError(f"not the program of a field (slots t, y, u; one output; one theta): {self.program!r}")
         if parameters.total(self.spec) != self.n_params:
             raise ValueError(f"the parameters named have {parameters.total(self.spec)} numbers, the program {self.n_params}")
-        if self.out_shape is None:
+        if cast(Any, self.out_shape) is None:
             object.__setattr__(self, "out_shape", (self.n_out,))
 
-    d = property(lambda self: self.program.slot_sizes[1], doc="Size of the state y.")
-    inputs = property(lambda self: self.program.slot_sizes[2], doc="Size of the input signal u.")
-    n_out = property(lambda self: self.program.output_sizes[0], doc="Size of the value.")
-    n_params = property(lambda self: self.program.n_theta[0], doc="Length of theta.")
+    @property
+    def d(self) -> int:
+        """Size of the state y."""
+        return self.program.slot_sizes[1]
+
+    @property
+    def inputs(self) -> int:
+        """Size of the input signal u."""
+        return self.program.slot_sizes[2]
+
+    @property
+    def n_out(self) -> int:
+        """Size of the value."""
+        return self.program.sizes[self.program.outputs[0]]
+
+    @property
+    def n_params(self) -> int:
+        """Length of theta."""
+        return self.program.n_theta[0]
 
     @cached_property
-    def time_dependent(self):
+    def time_dependent(self) -> bool:
         """Whether the value depends on t."""
         return self.program.uses_slot(0)
 
     @property
-    def callbacks(self):
+    def callbacks(self) -> tuple[Any, Any] | None:
         """(f, vjp or None) of a callback field, None for a program."""
         return None if self.callback is None else (self.callback.f, self.callback.vjp)
 
     @cached_property
-    def plans(self):
-        """See `pynode.plans`."""
+    def plans(self) -> dict[Any, Any]:
+        """What earlier calls found out, see `pynode.calls.cache`."""
         return {}
 
     @cached_property
-    def vjp_program(self):
+    def vjp_program(self) -> Program:
         """Outputs [f, s^T df/dy, s^T df/dt, s^T df/du]; accumulates s^T df/dtheta (docs/program.md)."""
         if self.callback is not None:
             return self.callback.vjp_program()
         return derivatives.vjp_program(self.program)
 
     @cached_property
-    def backsolve_program(self):
+    def backsolve_program(self) -> Program:
         """The continuous adjoint: see `derivatives.backsolve_program`."""
         return derivatives.backsolve_program(self.program)
 
     @cached_property
-    def interpolating_program(self):
+    def interpolating_program(self) -> Program:
         """The continuous adjoint along a stored solution: see `derivatives.interpolating_program`."""
         return derivatives.interpolating_program(self.program)
 
-    def __call__(self, t, y, theta=None, u=None):
-        """Evaluate.
+    def __call__(self, t: Any, y: Any, theta: Any = None, u: Any = None) -> Any:
+        """Evaluate the field.
 
         Parameters
         ----------
@@ -107,16 +145,18 @@ class Field(parameters.Parametric):
         (value,), _ = run(self.program, {"t": t, "y": y, "u": u}, [theta], callbacks)
         return value.reshape((*value.shape[:-1], *self.out_shape))
 
-    def bind(self, theta):
-        """The field with its parameters, for use inside another one."""
+    def bind(self, theta: Any) -> "BoundField":
+        """The field with its parameters (traced values or numbers), for use inside another one."""
         return BoundField(self, theta)
 
-    def bind_callbacks(self, theta):
+    def bind_callbacks(self, theta: ArrayLike) -> CallbackFunction:
         """What CALL instructions run: call(which, t (n,), y (n, d), u (n, m), seed (n, n_out)) -> (n, size)
         array, which = 0 for f, 1 for its vjp."""
+        if self.callback is None:
+            raise ValueError(f"{self.name} is a program: it has no callbacks")
         return self.callback.bind(np.asarray(theta, dtype=np.float64))
 
-    def to_dict(self):
+    def to_dict(self) -> dict[str, Any]:
         """Plain data (numbers, strings, lists, arrays) that `from_dict` reads."""
         if self.callback is not None:
             raise ValueError(f"{self.name} is a Python callback: it cannot be written to a file, only programs can")
@@ -128,7 +168,7 @@ class Field(parameters.Parametric):
         }
 
     @classmethod
-    def from_dict(cls, data):
+    def from_dict(cls, data: Mapping[str, Any]) -> Self:
         """Inverse of `to_dict`.
 
         Raises
@@ -144,10 +184,10 @@ class Field(parameters.Parametric):
         program.check()
         return cls(program, spec, data["name"], tuple(data["out_shape"]))
 
-    def __getstate__(self):
+    def __getstate__(self) -> dict[str, Any]:
         return {name: value for name, value in self.__dict__.items() if name in self.__dataclass_fields__}
 
-    def __repr__(self):
+    def __repr__(self) -> str:
         sizes = f"d={self.d}" + (f", n_out={self.n_out}" if self.out_shape != (self.d,) else "")
         sizes += f", inputs={self.inputs}" if self.inputs else ""
         names = ", ".join(f"{p.name} {p.shape}" for p in self.spec[:8]) + (", ..." if len(self.spec) > 8 else "")
@@ -160,8 +200,9 @@ class BoundField:
     Call it as ``net(y)`` (where it does not depend on t), ``net(t, y)`` or ``net(t, y, u)``.
     """
 
-    def __init__(self, field, theta):
-        n, theta = field.n_params, theta._vector if isinstance(theta, Parameters) else theta
+    def __init__(self, field: Field, theta: Any) -> None:
+        n = field.n_params
+        theta = theta._vector if isinstance(theta, Parameters) else theta
         if theta is None and n:
             raise TraceError(
                 f"{field.name} has {n} parameters: declare it, theta={{'net': {field.name}}}, and call "
@@ -169,32 +210,35 @@ class BoundField:
             )
         if theta is not None and np.shape(theta) != (n,):
             raise TraceError(f"{field.name} has {n} parameters, but theta has shape {np.shape(theta)}")
-        self.field, self.theta = field, theta if n else None
+        self.field = field
+        self.theta = theta if n else None
 
     @property
-    def parameters(self):
+    def parameters(self) -> "Parameters":
         """The parameters by name, as traced arrays."""
         theta: Any = self.theta
         return Parameters(parameters.nested(self.field.spec, lambda p: theta[p.offset : p.stop].reshape(p.shape)))
 
-    def point(self, args, u=None):
+    def point(self, args: Sequence[Any], u: Any = None) -> tuple[Any, Any, Any]:
         """(t, y, u) from the positional arguments of a call."""
         f = self.field
         if not 1 <= len(args) <= 3:
             raise TraceError(f"{f.name} takes (y), (t, y) or (t, y, u), not {len(args)} arguments")
         if len(args) == 1 and f.time_dependent:
             raise TraceError(f"{f.name} depends on t: call it with (t, y)")
-        t, y = (0.0, *args) if len(args) == 1 else args[:2]
-        return t, y, args[2] if len(args) == 3 else u
+        if len(args) == 1:
+            return 0.0, args[0], u
+        return args[0], args[1], args[2] if len(args) == 3 else u
 
-    def __call__(self, *args, u=None):
+    def __call__(self, *args: Any, u: Any = None) -> Any:
+        """The value at (y), (t, y) or (t, y, u): a traced array, or numbers where nothing is traced."""
         t, y, u = self.point(args, u)
         if trace_of(t, y, u, self.theta) is None:
             return self.field(t, y, self.theta, u)
         where, (value,) = inlined(self.field.program, {"t": t, "y": y, "u": u}, [self.theta], self.field.name)
-        return where.array(value, self.field.out_shape)
+        return where.array(cast(int, value), self.field.out_shape)
 
-    def __repr__(self):
+    def __repr__(self) -> str:
         return f"<{self.field!r} inside a trace>"
 
 
@@ -202,48 +246,59 @@ class Parameters:
     """The parameters of a field while it is traced: th.k, th["k"]; like a dict of traced arrays and
     fields."""
 
-    def __init__(self, tree, vector=None):
+    _vector: Any
+    _tree: dict[str, Any]
+
+    def __init__(self, tree: Mapping[str, Any], vector: Any = None) -> None:
         super().__setattr__("_vector", vector)  # the whole vector, where one stands behind the names
         self._tree = {name: Parameters(value) if isinstance(value, dict) else value for name, value in tree.items()}
 
-    def __getattr__(self, name):
+    def __getattr__(self, name: str) -> Any:
         if name.startswith("__"):
             raise AttributeError(name)
         return self[name]
 
-    def __getitem__(self, name):
+    def __getitem__(self, name: str) -> Any:
         if name not in self._tree:
             raise TraceError(f"theta has no {name!r}; it has {', '.join(self._tree)}")
         return self._tree[name]
 
-    def __setattr__(self, name, value):
+    def __setattr__(self, name: str, value: object) -> None:
         if name != "_tree":
             raise TraceError("parameters cannot be changed inside a field")
         super().__setattr__(name, value)
 
-    def __iter__(self):
+    def __iter__(self) -> Iterator[str]:
         return iter(self._tree)
 
-    def __len__(self):
+    def __len__(self) -> int:
         return len(self._tree)
 
-    def keys(self):
+    def keys(self) -> KeysView[str]:
+        """The names."""
         return self._tree.keys()
 
-    def values(self):
+    def values(self) -> ValuesView[Any]:
+        """The traced arrays, fields and nested parameters."""
         return self._tree.values()
 
-    def items(self):
+    def items(self) -> ItemsView[str, Any]:
+        """Pairs of a name and its value."""
         return self._tree.items()
 
-    def __repr__(self):
+    def __repr__(self) -> str:
         return f"Parameters({', '.join(self._tree)})"
 
 
 # ---- Running a program on numbers, and writing it into another one
 
 
-def run(program, values, thetas, callbacks=None):
+def run(
+    program: Program,
+    values: Mapping[str, Any],
+    thetas: Sequence[NDArray[np.float64]],
+    callbacks: CallbackFunction | None = None,
+) -> tuple[list[Any], list[NDArray[np.float64]]]:
     """Evaluate a program for one sample or a batch.
 
     Parameters
@@ -253,6 +308,9 @@ def run(program, values, thetas, callbacks=None):
         Name -> value of each slot, in their order: (size,) or (B, size); scalar or (B,) for those of size 1
         named t, dt.
     thetas : list of 1-d arrays
+        The parameter vectors.
+    callbacks : callable, optional
+        What CALL instructions run.
 
     Returns
     -------
@@ -270,7 +328,8 @@ def run(program, values, thetas, callbacks=None):
     return [x[0] if single and x is not None else x for x in outputs], grads
 
 
-def _slot(name, value, size):
+def _slot(name: str, value: Any, size: int) -> NDArray[np.float64]:
+    """The value of a slot as (size,) or (B, size)."""
     if value is None:
         if size:
             raise ValueError(f"{name} is missing: {size} numbers a sample")
@@ -283,7 +342,9 @@ def _slot(name, value, size):
     return x
 
 
-def inlined(program, values, thetas, name="the field"):
+def inlined(
+    program: Program, values: Mapping[str, Any], thetas: Sequence[Any], name: str = "the field"
+) -> tuple[Trace, list[int | None]]:
     """Write a program into the one being traced.
 
     Parameters
@@ -298,14 +359,17 @@ def inlined(program, values, thetas, name="the field"):
     -------
     Trace, list of registers (None for zero)
     """
-    where = trace_of(*values.values(), *thetas)
-    slots = []
+    where = the_trace_of(*values.values(), *thetas)
+    slots: list[int | None] = []
     for (slot, value), size in zip(values.items(), program.slot_sizes, strict=True):
-        value = None if value is None else where.lift(value)
-        if size and value is None:
-            raise TraceError(f"{name} needs {slot} ({size} numbers)")
-        if value is not None and value.size != size:
-            raise TraceError(f"{name} takes {slot} of {size} numbers, not of shape {value.shape}")
-        slots.append(None if value is None else value.register)
-    thetas = [None if theta is None else where.lift(theta).register for theta in thetas]
-    return where, where.builder.inline(program, slots, thetas)
+        if value is None:
+            if size:
+                raise TraceError(f"{name} needs {slot} ({size} numbers)")
+            slots.append(None)
+            continue
+        lifted = where.lift(value)
+        if lifted.size != size:
+            raise TraceError(f"{name} takes {slot} of {size} numbers, not of shape {lifted.shape}")
+        slots.append(lifted.register)
+    registers = [None if theta is None else where.lift(theta).register for theta in thetas]
+    return where, where.builder.inline(program, slots, registers)

@@ -1,10 +1,12 @@
 """Making fields: `mlp`, and `field`, which traces NumPy code."""
 
 import inspect
+from collections.abc import Callable, Mapping
 from itertools import pairwise
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
+from numpy.typing import ArrayLike, NDArray
 
 from pynode.fields import constraints, parameters
 from pynode.fields.field import Field, Parameters
@@ -12,13 +14,30 @@ from pynode.fields.parameters import Parameter
 from pynode.programs.functions import ACTIVATIONS
 from pynode.programs.tracing import new_trace, trace
 
-# ---- Making fields
+Init = Literal["lecun", "xavier", "he"]
+ActivationName = Literal["tanh", "sigmoid", "softplus", "relu", "silu", "gelu", "elu", "leaky_relu", "sin", "identity"]
 
-SCALES = {"lecun": lambda m, n: 1.0 / n, "xavier": lambda m, n: 2.0 / (m + n), "he": lambda m, n: 2.0 / n}
+
+SCALES: dict[str, Callable[[int, int], float]] = {
+    "lecun": lambda m, n: 1.0 / n,
+    "xavier": lambda m, n: 2.0 / (m + n),
+    "he": lambda m, n: 2.0 / n,
+}
 """Variance of the initial weights of a layer (m outputs, n inputs)."""
 
 
-def mlp(d_in, hidden, d_out=None, activation="tanh", *, time=False, inputs=0, init="lecun", gain=1.0, skip=False):
+def mlp(
+    d_in: int,
+    hidden: int | tuple[int, ...],
+    d_out: int | None = None,
+    activation: ActivationName = "tanh",
+    *,
+    time: bool = False,
+    inputs: int = 0,
+    init: Init = "lecun",
+    gain: float = 1.0,
+    skip: bool = False,
+) -> Field:
     """A multilayer perceptron; the last layer is linear.
 
     theta is, for each layer, the weights W (out, in) row by row, then the bias b; with `skip`, then A.
@@ -31,21 +50,33 @@ def mlp(d_in, hidden, d_out=None, activation="tanh", *, time=False, inputs=0, in
         Widths of the hidden layers; may be empty.
     d_out : int, optional
         Size of the value; default d_in, which makes it a vector field.
-    activation : str
-        "tanh", "sigmoid", "softplus", "relu", "silu", "gelu", "elu", "leaky_relu", "sin" or "identity".
-    time : bool
+    activation : {"tanh", "sigmoid", "softplus", "relu", "silu", "gelu", "elu", "leaky_relu", "sin", "identity"}
+        Activation function of the hidden layers, default "tanh".
+    time : bool, default False
         Append t to the first layer's input.
-    inputs : int
+    inputs : int, default 0
         Size of the input signal u, appended too.
-    init : {"lecun", "xavier", "he"}
-        Weights are drawn from N(0, gain^2 v), v = 1/in, 2/(in + out), 2/in; biases are 0.
-    gain : float
-    skip : bool
+    init : {"lecun", "xavier", "he"}, default "lecun"
+        Weights are drawn from N(0, gain^2 v) with v = 1/in, 2/(in + out) or 2/in; biases are 0.
+    gain : float, default 1
+        Factor of the initial weights.
+    skip : bool, default False
         Add a linear map A (out, in) of the first layer's input to the value.
 
     Returns
     -------
     Field
+
+    See Also
+    --------
+    field : a field written in NumPy, which may contain networks.
+
+    Examples
+    --------
+    >>> import pynode as pn
+    >>> f = pn.mlp(2, (16, 16))
+    >>> f(0.0, [1.0, 0.0], f.init(0)).shape
+    (2,)
     """
     if activation not in ACTIVATIONS:
         raise ValueError(f"activation must be one of {', '.join(ACTIVATIONS)}; not {activation!r}")
@@ -54,7 +85,8 @@ def mlp(d_in, hidden, d_out=None, activation="tanh", *, time=False, inputs=0, in
     d_out = d_in if d_out is None else d_out
     hidden = (hidden,) if isinstance(hidden, int) else tuple(hidden)
     widths = [as_count("d_in", d_in) + bool(time) + as_count("inputs", inputs, 0), *hidden, d_out]
-    spec, offset = [], 0
+    spec: list[Parameter] = []
+    offset = 0
     for i, (n, m) in enumerate(pairwise(widths)):
         scale = gain * float(np.sqrt(SCALES[init](as_count("width", m), n)))
         spec += [
@@ -69,7 +101,7 @@ def mlp(d_in, hidden, d_out=None, activation="tanh", *, time=False, inputs=0, in
         offset = spec[-1].stop
 
     the_trace = new_trace((1, d_in, inputs), (offset,))
-    theta = the_trace.theta()
+    theta: Any = the_trace.theta()
     x: Any = np.concatenate([the_trace.slot(slot) for slot, used in ((1, True), (0, time), (2, inputs)) if used])
     first = x
     for W, b in layers:
@@ -82,7 +114,15 @@ def mlp(d_in, hidden, d_out=None, activation="tanh", *, time=False, inputs=0, in
     return Field(the_trace.builder.finish([x.register]), tuple(spec), name)
 
 
-def field(state, theta=None, *, inputs=0, out=None, init=None, name=None):
+def field(
+    state: int,
+    theta: Mapping[str, Any] | int | tuple[int, ...] | None = None,
+    *,
+    inputs: int = 0,
+    out: int | None = None,
+    init: ArrayLike | Mapping[str, Any] | None = None,
+    name: str | None = None,
+) -> Callable[[Callable[..., Any]], Field]:
     """Make a field of a Python function: ``@pn.field(state=2, theta={"k": ()})``.
 
     The function is called once, as ``f(t, y, th)``, with `u` last where there are inputs, without `th`
@@ -98,7 +138,7 @@ def field(state, theta=None, *, inputs=0, out=None, init=None, name=None):
         is the initial value; a Field, called in the function as ``th.net(y)`` or ``th.net(t, y)``; any of
         these but a shape in `pynode.positive`, `pynode.bounded` or `pynode.frozen`; or a dict of the same.
         An int n or a shape: `th` is one array.
-    inputs : int
+    inputs : int, default 0
         Size of the input signal u.
     out : int, optional
         How many numbers the function returns; default `state`.
@@ -115,17 +155,32 @@ def field(state, theta=None, *, inputs=0, out=None, init=None, name=None):
     ------
     TraceError
         The code cannot be traced; the message names the line and what to write instead.
+
+    See Also
+    --------
+    mlp : a network.
+    callback_field : for code that cannot be traced.
+
+    Examples
+    --------
+    >>> import pynode as pn
+    >>> @pn.field(state=2, theta={"k": 2.0, "friction": pn.mlp(1, (8,))})
+    ... def oscillator(t, y, th):
+    ...     return [y[1], -th.k * y[0] - th.friction(y[1:])[0]]
+    >>> oscillator.n_params
+    26
     """
     if callable(state) and not isinstance(state, int):
         raise TypeError("write @pn.field(state=d), not @pn.field: the size of the state is needed")
-    d, m = as_count("state", state), as_count("inputs", inputs, 0)
+    d = as_count("state", state)
+    m = as_count("inputs", inputs, 0)
     n_out = d if out is None else as_count("out", out)
-    spec, layout = _declared(theta)
-    spec = parameters.with_initial(spec, init)
+    declared, layout = _declared(theta)
+    spec = parameters.with_initial(declared, init)
 
-    def decorate(fn):
+    def decorate(fn: Callable[..., Any]) -> Field:
         the_trace = new_trace((1, d, m), (parameters.total(spec),))
-        args = [the_trace.slot(0, ()), the_trace.slot(1)]
+        args: list[Any] = [the_trace.slot(0, ()), the_trace.slot(1)]
         args += [] if theta is None else [_traced_parameters(layout, the_trace.theta())]
         args += [the_trace.slot(2)] if m else []
         _check_signature(fn, len(args), theta is not None, bool(m))
@@ -135,13 +190,14 @@ def field(state, theta=None, *, inputs=0, out=None, init=None, name=None):
     return decorate
 
 
-def as_count(name, n, least=1):
+def as_count(name: str, n: Any, least: int = 1) -> int:
+    """A size that a user gave, checked."""
     if isinstance(n, bool) or not isinstance(n, (int, np.integer)) or n < least:
         raise ValueError(f"{name} must be an integer >= {least}, not {n!r}")
     return int(n)
 
 
-def _check_signature(fn, n, has_theta, has_inputs):
+def _check_signature(fn: Callable[..., Any], n: int, has_theta: bool, has_inputs: bool) -> None:
     call = ", ".join(["t", "y", *["th"] * has_theta, *["u"] * has_inputs])
     try:
         inspect.signature(fn).bind(*[None] * n)
@@ -149,12 +205,12 @@ def _check_signature(fn, n, has_theta, has_inputs):
         raise TypeError(f"{fn.__name__}{inspect.signature(fn)} is called as {fn.__name__}({call})") from None
 
 
-def _declared(theta):
+def _declared(theta: Any) -> tuple[list[Parameter], Any]:
     """The spec, and the same as a tree of Parameters and (Field, offset)."""
     if theta is None:
         return [], {}
     if isinstance(theta, dict):
-        spec: list = []
+        spec: list[Parameter] = []
         return spec, _declare_dict(theta, "", spec)
     if isinstance(theta, Field):
         raise TypeError("theta must name the fields it contains: theta={'net': net}")
@@ -163,12 +219,15 @@ def _declared(theta):
     return spec, spec[0]
 
 
-def _declare_dict(theta, prefix, spec):
-    tree = {}
+def _declare_dict(theta: Mapping[str, Any], prefix: str, spec: list[Parameter]) -> dict[str, Any]:
+    """The tree of `_declared`; parameters are appended to spec."""
+    tree: dict[str, Any] = {}
     for name, value in theta.items():
         if not (isinstance(name, str) and name.isidentifier()):
             raise ValueError(f"a parameter name must be an identifier, not {name!r}")
-        path, offset, constraint = prefix + name, parameters.total(spec), None
+        path = prefix + name
+        offset = parameters.total(spec)
+        constraint = None
         if isinstance(value, constraints.Constrained):
             value, constraint = value
         first = len(spec)
@@ -188,7 +247,8 @@ def _declare_dict(theta, prefix, spec):
     return tree
 
 
-def _declared_leaf(name, value, offset):
+def _declared_leaf(name: str, value: Any, offset: int) -> Parameter:
+    """A shape or an initial value as a parameter."""
     if isinstance(value, int):
         raise ValueError(f"parameter {name}: {value} may be a size or a value; write ({value},) or {value}.0")
     if isinstance(value, tuple):
@@ -196,13 +256,13 @@ def _declared_leaf(name, value, offset):
             raise ValueError(f"parameter {name}: {value} is not a shape (write an array for initial values)")
         return Parameter(name, tuple(int(n) for n in value), offset, parameters.default_init(value))
     try:
-        array = np.asarray(value, dtype=np.float64)
+        array: NDArray[np.float64] = np.asarray(value, dtype=np.float64)
     except (TypeError, ValueError):
         raise ValueError(f"parameter {name}: a shape, a number, an array, a Field or a dict, not {value!r}") from None
     return Parameter(name, array.shape, offset, parameters.values_of(array))
 
 
-def _traced_parameters(layout, theta):
+def _traced_parameters(layout: Any, theta: Any) -> Any:
     """`th`: the tree of `_declared` with traced arrays and bound fields."""
     if isinstance(layout, dict):
         return Parameters({name: _traced_parameters(value, theta) for name, value in layout.items()})

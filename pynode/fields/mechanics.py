@@ -1,6 +1,7 @@
 """Fields with structure: `hamiltonian`, `second_order`. The state is y = (q, v) or (q, p), in halves."""
 
-import functools
+from collections.abc import Callable
+from typing import Any, TypeVar, cast
 
 import numpy as np
 
@@ -8,36 +9,35 @@ from pynode.fields.field import BoundField, Field
 from pynode.fields.transforms import grad
 from pynode.programs.tracing import new_trace
 
-
-def _field_of_a_field(make):
-    """From a function Field -> Field to one that takes fields inside a trace as well."""
-
-    @functools.wraps(make)
-    def call(f):
-        if isinstance(f, BoundField):
-            return call(f.field).bind(f.theta)
-        if not isinstance(f, Field):
-            raise TypeError(f"{make.__name__} takes a Field (pynode.field, pynode.mlp), not {type(f).__name__}")
-        if f.callback is not None:
-            raise ValueError(
-                f"{make.__name__} needs a field that was traced (pynode.field, pynode.mlp): {f.name} is a callback"
-            )
-        return make(f)
-
-    return call
+F = TypeVar("F", bound=Field | BoundField)
 
 
-def _written(name, f, d, write):
+def _made(name: str, f: F, make: Callable[[Field], Field]) -> F:
+    """A function Field -> Field applied to a field, or to a field of theta inside a trace."""
+    result: Any
+    if isinstance(f, BoundField):
+        result = _made(name, f.field, make).bind(f.theta)
+    elif not isinstance(f, Field):
+        raise TypeError(f"{name} takes a Field (pynode.field, pynode.mlp), not {type(f).__name__}")
+    elif f.callback is not None:
+        raise ValueError(f"{name} needs a field that was traced (pynode.field, pynode.mlp): {f.name} is a callback")
+    else:
+        result = make(f)
+    return cast(F, result)
+
+
+def _written(name: str, f: Field, d: int, write: Callable[[Any, Callable[[Any], Any]], Any]) -> Field:
     """The field of size d whose value is write(y, g), g(y) being f with the time, parameters and inputs of the field."""
     trace = new_trace((1, d, f.inputs), (f.n_params,))
-    t, y, u = trace.slot(0, ()), trace.slot(1), trace.slot(2) if f.inputs else None
+    t = trace.slot(0, ())
+    y = trace.slot(1)
+    u = trace.slot(2) if f.inputs else None
     inner = f.bind(trace.theta() if f.n_params else None)
     value = trace.lift(write(y, lambda y: inner(t, y, u)))
     return Field(trace.builder.finish([value.register]), f.spec, name)
 
 
-@_field_of_a_field
-def hamiltonian(H):
+def hamiltonian(H: F) -> F:
     """Hamilton's equations dq/dt = dH/dp, dp/dt = -dH/dq of a scalar field H(t, (q, p); theta).
 
     H may be a network (Greydanus, Dzamba, Yosinski 2019, arXiv:1906.01563, eq. 2-4; here trained through the solution, not
@@ -59,8 +59,13 @@ def hamiltonian(H):
     ValueError
         H is not a scalar, or the state is of odd size.
 
+    See Also
+    --------
+    second_order : q'' = a, with friction or without.
+
     Examples
     --------
+    >>> import pynode as pn
     >>> H = pn.mlp(2, (16,), 1)
     >>> f = pn.hamiltonian(H)
     >>> @pn.hamiltonian
@@ -69,21 +74,24 @@ def hamiltonian(H):
     ...     q, p = y
     ...     return p**2 / 2 + th.V(y[:1])[0]
     """
+    return _made("hamiltonian", H, _hamiltonian)
+
+
+def _hamiltonian(H: Field) -> Field:
     if H.out_shape not in ((), (1,)):
         raise ValueError(f"hamiltonian needs a scalar (n_out == 1); {H.name} has values of shape {H.out_shape}")
     if H.d % 2:
         raise ValueError(f"hamiltonian needs a state (q, p) of even size; that of {H.name} is {H.d}")
     n = H.d // 2
 
-    def write(y, gradient):
+    def write(y: Any, gradient: Callable[[Any], Any]) -> Any:
         g = gradient(y)
         return np.concatenate([g[n:], -g[:n]])
 
     return _written(f"hamiltonian({H.name})", grad(H), H.d, write)
 
 
-@_field_of_a_field
-def second_order(acceleration):
+def second_order(acceleration: F) -> F:
     """The equation q'' = a as a field of the state y = (q, v): dq/dt = v, dv/dt = a(t, (q, v); theta).
 
     Parameters
@@ -102,8 +110,13 @@ def second_order(acceleration):
     ValueError
         The sizes fit neither.
 
+    See Also
+    --------
+    hamiltonian : the equations of an energy.
+
     Examples
     --------
+    >>> import pynode as pn
     >>> f = pn.second_order(pn.mlp(2, (16,), 1))  # one position, any force
     >>> @pn.second_order
     ... @pn.field(state=4, out=2, theta={"k": 1.0, "friction": pn.mlp(2, (8,), 2)})
@@ -111,14 +124,18 @@ def second_order(acceleration):
     ...     q, v = y[:2], y[2:]
     ...     return -th.k * q - th.friction(v)
     """
-    a, n = acceleration, acceleration.n_out
+    return _made("second_order", acceleration, _second_order)
+
+
+def _second_order(a: Field) -> Field:
+    n = a.n_out
     if a.d not in (n, 2 * n):
         raise ValueError(
             f"second_order needs an acceleration of n numbers from a state (q, v) of 2n, or q of n: {a.name} maps {a.d} "
             f"numbers to {n}"
         )
 
-    def write(y, value):
+    def write(y: Any, value: Callable[[Any], Any]) -> Any:
         return np.concatenate([y[n:], value(y if a.d == 2 * n else y[:n])])
 
     return _written(f"second_order({a.name})", a, 2 * n, write)

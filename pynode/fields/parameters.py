@@ -1,8 +1,10 @@
 """The layout of theta: named parameters, one after the other in a flat vector."""
 
-from typing import NamedTuple
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from typing import Any, NamedTuple
 
 import numpy as np
+from numpy.typing import ArrayLike, NDArray
 
 from pynode.data.arrays import real_array
 
@@ -10,86 +12,127 @@ from pynode.data.arrays import real_array
 class Parameter(NamedTuple):
     """One named array in theta.
 
-    `init` is ("normal", standard deviation) or ("value", flat list of numbers); `constraint` is ("free",),
-    ("positive",), ("bounded", low, high) or ("frozen",), see `pynode.constraints`.
+    Attributes
+    ----------
+    name : str
+        With dots where dicts or fields are nested.
+    shape : tuple of int
+    offset : int
+        Where it begins in theta.
+    init : tuple
+        ("normal", standard deviation) or ("value", flat list of numbers).
+    constraint : tuple
+        ("free",), ("positive",), ("bounded", low, high) or ("frozen",), see `pynode.fields.constraints`.
     """
 
     name: str
-    shape: tuple
+    shape: tuple[int, ...]
     offset: int
-    init: tuple
-    constraint: tuple = ("free",)
+    init: tuple[Any, ...]
+    constraint: tuple[Any, ...] = ("free",)
 
     @property
-    def size(self):
+    def size(self) -> int:
+        """How many numbers it has."""
         return int(np.prod(self.shape, dtype=np.int64))
 
     @property
-    def stop(self):
+    def stop(self) -> int:
+        """Where the next parameter begins."""
         return self.offset + self.size
 
-    def draw(self, rng):
+    def draw(self, rng: np.random.Generator) -> NDArray[np.float64]:
         """Initial values, flat."""
         kind, value = self.init
-        return np.array(value, dtype=np.float64) if kind == "value" else value * rng.standard_normal(self.size)
+        return np.array(value, dtype=np.float64) if kind == "value" else float(value) * rng.standard_normal(self.size)
 
 
 class Parametric:
     """What has parameters: `spec`, their layout in theta."""
 
-    spec: tuple
+    spec: tuple[Parameter, ...]
 
-    def init(self, seed=None):
+    def init(self, random_state: int | np.random.Generator | None = None) -> NDArray[np.float64]:
         """Initial parameters, all drawn from one generator, in the order of theta.
 
         Parameters
         ----------
-        seed : int or numpy.random.Generator, optional
+        random_state : int or numpy.random.Generator, optional
+            Default: different at each call.
 
         Returns
         -------
         (n_params,) float64 array
-        """
-        return initial(self.spec, seed)
 
-    def unflatten(self, theta):
-        """theta (n_params,) as a nested dict of views, by name."""
+        Examples
+        --------
+        >>> import pynode as pn
+        >>> pn.mlp(2, (8,)).init(0).shape
+        (42,)
+        """
+        return initial(self.spec, random_state)
+
+    def unflatten(self, theta: ArrayLike | Mapping[str, Any]) -> dict[str, Any]:
+        """theta (n_params,) as a nested dict of views, by name.
+
+        Parameters
+        ----------
+        theta : (n_params,) array, or nested dict
+
+        Examples
+        --------
+        >>> import pynode as pn
+        >>> f = pn.mlp(2, (8,))
+        >>> list(f.unflatten(f.init(0)))
+        ['W0', 'b0', 'W1', 'b1']
+        """
         return unflatten(self.spec, theta)
 
-    def flatten(self, tree):
-        """theta (n_params,) from a nested dict as `unflatten` gives it."""
+    def flatten(self, tree: Mapping[str, Any]) -> NDArray[np.float64]:
+        """theta (n_params,) from a nested dict as `unflatten` gives it.
+
+        Parameters
+        ----------
+        tree : dict
+            Every parameter by name, in its shape.
+
+        Raises
+        ------
+        ValueError
+            A name is missing or unknown, or a shape is wrong.
+        """
         return flatten(self.spec, tree)
 
 
-def total(spec):
+def total(spec: Sequence[Parameter]) -> int:
     """How many numbers theta has."""
     return spec[-1].stop if spec else 0
 
 
-def default_init(shape):
+def default_init(shape: tuple[int, ...]) -> tuple[str, float]:
     """Matrices: N(0, 1 / fan_in); vectors and scalars: N(0, 0.01)."""
     return ("normal", 1.0 / np.sqrt(shape[-1]) if len(shape) > 1 else 0.1)
 
 
-def values_of(array):
+def values_of(array: ArrayLike) -> tuple[str, list[float]]:
     """The `init` that is these numbers."""
     return ("value", np.asarray(array, dtype=np.float64).ravel().tolist())
 
 
-def shifted(spec, prefix, offset):
+def shifted(spec: Iterable[Parameter], prefix: str, offset: int) -> list[Parameter]:
     """The parameters of a field inside another one."""
     return [p._replace(name=f"{prefix}.{p.name}", offset=p.offset + offset) for p in spec]
 
 
-def initial(spec, seed):
+def initial(spec: Iterable[Parameter], random_state: int | np.random.Generator | None) -> NDArray[np.float64]:
     """theta: drawn in the order of `spec`."""
-    rng = np.random.default_rng(seed)
+    rng = np.random.default_rng(random_state)
     return np.concatenate([np.empty(0), *(p.draw(rng) for p in spec)])
 
 
-def nested(spec, leaf):
+def nested(spec: Iterable[Parameter], leaf: Callable[[Parameter], Any]) -> dict[str, Any]:
     """A nested dict by the dots in the names; leaf(parameter) gives the values."""
-    tree: dict = {}
+    tree: dict[str, Any] = {}
     for p in spec:
         *folders, last = p.name.split(".")
         node = tree
@@ -99,13 +142,13 @@ def nested(spec, leaf):
     return tree
 
 
-def unflatten(spec, theta):
+def unflatten(spec: Sequence[Parameter], theta: Any) -> dict[str, Any]:
     """A nested dict of views of theta."""
-    theta = checked_theta(spec, theta)
-    return nested(spec, lambda p: theta[p.offset : p.stop].reshape(p.shape))
+    vector = checked_theta(spec, theta)
+    return nested(spec, lambda p: vector[p.offset : p.stop].reshape(p.shape))
 
 
-def flatten(spec, tree):
+def flatten(spec: Sequence[Parameter], tree: Mapping[str, Any]) -> NDArray[np.float64]:
     """theta from a nested dict.
 
     Raises
@@ -128,7 +171,7 @@ def flatten(spec, tree):
     return theta
 
 
-def _items(tree, prefix=""):
+def _items(tree: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:
     for name, value in tree.items():
         if isinstance(value, dict):
             yield from _items(value, f"{prefix}{name}.")
@@ -136,21 +179,21 @@ def _items(tree, prefix=""):
             yield prefix + name, value
 
 
-def checked_theta(spec, theta):
+def checked_theta(spec: Sequence[Parameter], theta: Any) -> NDArray[np.float64]:
     """theta as a float64 vector of the right length."""
     n = total(spec)
     theta = np.empty(0) if theta is None and n == 0 else theta
     if theta is None:
-        raise ValueError(f"theta is missing: this field has {n} parameters (f.init(seed) makes some)")
+        raise ValueError(f"theta is missing: this field has {n} parameters (f.init(0) makes some)")
     if isinstance(theta, dict):
         return flatten(spec, theta)
-    theta = real_array("theta", theta, np.float64)
-    if theta.shape != (n,):
-        raise ValueError(f"theta must have shape ({n},), not {theta.shape}")
-    return theta
+    vector = real_array("theta", theta, np.float64)
+    if vector.shape != (n,):
+        raise ValueError(f"theta must have shape ({n},), not {vector.shape}")
+    return vector
 
 
-def with_initial(spec, init):
+def with_initial(spec: Sequence[Parameter], init: Any) -> tuple[Parameter, ...]:
     """The spec with initial values: a flat vector, or a nested dict of some of the parameters."""
     if init is None:
         return tuple(spec)

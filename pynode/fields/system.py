@@ -1,23 +1,33 @@
-"""Systems: a vector field with programs at save times, a jump and a loss; `System`."""
+"""Systems: a vector field, its jumps, its events and its loss; `System`."""
 
+from __future__ import annotations
+
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from pynode.fields import parameters
+from pynode.fields.event import Event, EventPart, as_events, event, traced_parts
 from pynode.fields.field import Field
 
+if TYPE_CHECKING:
+    from pynode.fields.parameters import Parameter
+
+
 PARTS = ("field", "jump", "loss")
-"""In the order of their parameters in theta."""
+"""In the order of their parameters in theta; those of Fields among the events follow."""
 
 
 @dataclass(frozen=True, eq=False, repr=False)
 class System(parameters.Parametric):
-    """A vector field, what happens to the state at data times, and what is minimised.
+    """A vector field, what happens to the state at data times and at events, and what is minimised.
 
-    theta is one flat vector, [field | jump | loss]. Any of `solve`, `loss_and_grad`, `Objective` and `check_grad` takes a
-    system where it takes a field.
+    theta is one flat vector, [field | jump | loss | Fields among the events, event by event]. `solve`, `loss_and_grad`,
+    `Objective`, `check_grad` and `sensitivities` take a system where they take a field.
 
     Parameters
     ----------
@@ -29,6 +39,8 @@ class System(parameters.Parametric):
     loss : Field, optional
         l(t, y, x; theta): a field with ``out=1`` and ``inputs=k``; its input is the row of the target, and a row whose
         first entry is NaN is left out. With k = 0 every saved row counts.
+    events : Event or list of Event, optional
+        What happens where functions of t and y change their sign, see `event`. ``events=`` of a call adds to these.
 
     Attributes
     ----------
@@ -63,8 +75,10 @@ class System(parameters.Parametric):
     field: Field
     jump: Field | None = None
     loss: Field | None = None
+    events: Any = ()
 
-    def __post_init__(self):
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "events", as_events(self.events or None))
         for name in PARTS:
             part = getattr(self, name)
             if not isinstance(part, Field) and (part is not None or name == "field"):
@@ -88,6 +102,17 @@ class System(parameters.Parametric):
                     f"{name} maps {part.d} state components to {part.n_out}; with this field it must map {d} to {n_out}"
                     + (" (field(state=d, out=1, inputs=k))" if name == "loss" else "")
                 )
+        self._check_events()
+
+    def _check_events(self) -> None:
+        d = self.d
+        for i, e in enumerate(self.events):
+            for part, (f, n_out) in e.parts(d).items():
+                if isinstance(f, Field) and (f.d != d or f.n_out != n_out):
+                    raise ValueError(
+                        f"{part} of event {i} ({e.name}) maps {f.d} state components to {f.n_out}; with this field it must "
+                        f"map {d} to {n_out}" + (" (pynode.field(state=d, out=1))" if part == "g" else "")
+                    )
 
     d = property(lambda self: self.field.d, doc="Size of the state.")
     n_out = property(lambda self: self.field.n_out, doc="Size of the derivative, d.")
@@ -97,41 +122,72 @@ class System(parameters.Parametric):
     name = property(lambda self: f"the system of {self.field.name}")
 
     @cached_property
-    def parts(self):
-        """Name -> Field of those that there are, in the order of theta."""
-        return {name: getattr(self, name) for name in PARTS if getattr(self, name) is not None}
+    def parts(self) -> dict[str, Field]:
+        """Name -> Field of those that there are, in the order of theta: "field", "jump", "loss", "event0.g", ..."""
+        parts = {name: getattr(self, name) for name in PARTS if getattr(self, name) is not None}
+        for i, e in enumerate(self.events):
+            parts |= {f"event{i}.{name}": f for name, (f, _) in e.parts(self.d).items() if isinstance(f, Field)}
+        return parts
 
     @cached_property
-    def n_params(self):
+    def n_params(self) -> int:
         """Length of theta."""
         return sum(part.n_params for part in self.parts.values())
 
     @cached_property
-    def offsets(self):
+    def offsets(self) -> dict[str, int]:
         """Name -> where the part's parameters begin in theta."""
         ends = np.cumsum([0, *(part.n_params for part in self.parts.values())])
         return {name: int(end) for name, end in zip(self.parts, ends[:-1], strict=True)}
 
     @cached_property
-    def spec(self):  # type: ignore[override]  # of a Field it is an attribute
+    def spec(self) -> tuple[Parameter, ...]:  # type: ignore[override]  # of a Field it is an attribute
         """The parameters, named "field.W0", "jump.gain", ..."""
         named = [parameters.shifted(part.spec, name, self.offsets[name]) for name, part in self.parts.items()]
         return tuple(p for part in named for p in part)
 
-    # What the engine asks of a vector field
+    # ---- Events, as fields of t, y and the whole theta
+
+    def _event_part(self, i: int, part: str) -> EventPart:
+        f, size = self.events[i].parts(self.d)[part]
+        return EventPart(f, size, self.offsets.get(f"event{i}.{part}", 0))
+
+    @cached_property
+    def watch(self) -> Field:
+        """All event functions as one Field (out = number of events) of t, y and the whole theta."""
+        parts = [self._event_part(i, "g") for i in range(len(self.events))]
+        return traced_parts(self.field, parts, self.n_params, "events")
+
+    @cached_property
+    def resets(self) -> list[Field | None]:
+        """For each event the Field of its reset, of t, y and the whole theta, or None."""
+        return [
+            None
+            if e.reset is None
+            else traced_parts(self.field, [self._event_part(i, "reset")], self.n_params, f"reset of {e.name}")
+            for i, e in enumerate(self.events)
+        ]
+
+    def with_events(self, events: Event | Sequence[Event] | None) -> System:
+        """The same system with these events behind its own."""
+        more = as_events(events)
+        return self if not more else System(self.field, self.jump, self.loss, (*self.events, *more))
+
+    # ---- What the engine asks of a vector field
+
     program = property(lambda self: self.field.program)
     vjp_program = property(lambda self: self.field.vjp_program)
     callbacks = property(lambda self: self.field.callbacks)
 
-    def bind_callbacks(self, theta):
+    def bind_callbacks(self, theta: NDArray[Any]) -> Any:
         return self.field.bind_callbacks(theta[: self.field.n_params])
 
-    def split(self, theta):
+    def split(self, theta: NDArray[Any]) -> dict[str, NDArray[np.float64]]:
         """theta (n_params,) as a dict of views: "field" and, where there are such parts, "jump" and "loss"."""
         theta = parameters.checked_theta(self.spec, theta)
         return {name: theta[a : a + self.parts[name].n_params] for name, a in self.offsets.items()}
 
-    def join(self, **parts):
+    def join(self, **parts: Any) -> NDArray[np.float64]:
         """theta (n_params,) from its parts by name: flat vectors or nested dicts; one without parameters may be left out."""
         unknown = sorted(set(parts) - set(self.parts))
         missing = [name for name, part in self.parts.items() if part.n_params and name not in parts]
@@ -141,12 +197,31 @@ class System(parameters.Parametric):
             [parameters.checked_theta(part.spec, parts.get(name, np.empty(0))) for name, part in self.parts.items()]
         )
 
-    def to_dict(self):
-        """Plain data that `from_dict` reads: what `pynode.files.write` takes."""
-        return {name: part.to_dict() for name, part in self.parts.items()}
+    def to_dict(self) -> dict[str, Any]:
+        """Plain data that `from_dict` reads: what `pynode.data.files.write` takes.
+
+        Raises
+        ------
+        ValueError
+            An event is made of Python functions: a file holds programs only.
+        """
+        for i, e in enumerate(self.events):
+            for name, (f, _) in e.parts(self.d).items():
+                if not isinstance(f, Field):
+                    raise ValueError(
+                        f"{name} of event {i} ({e.name}) is a Python function, which no file can hold: make it a Field "
+                        f"(pynode.field(state={self.d}{', out=1' if name == 'g' else ''}))"
+                    )
+        events = [
+            {"g": e.g.to_dict(), "reset": None if e.reset is None else e.reset.to_dict()}
+            | {"terminal": e.terminal, "direction": e.direction, "hold": e.hold, "name": e.name}
+            for e in self.events
+        ]
+        parts = {name: getattr(self, name).to_dict() for name in PARTS if getattr(self, name) is not None}
+        return parts | ({"events": events} if events else {})
 
     @classmethod
-    def from_dict(cls, data):
+    def from_dict(cls, data: Any) -> System:
         """Inverse of `to_dict`.
 
         Raises
@@ -154,15 +229,24 @@ class System(parameters.Parametric):
         ValueError
             A program is not valid, or the parts do not fit each other.
         """
-        unknown = sorted(set(data) - set(PARTS))
+        unknown = sorted(set(data) - {*PARTS, "events"})
         if unknown or "field" not in data:
-            raise ValueError(f"not a system: parts {sorted(data)}, where field and perhaps jump and loss are needed")
-        return cls(**{name: Field.from_dict(part) for name, part in data.items()})
+            raise ValueError(f"not a system: parts {sorted(data)}, where field and perhaps jump, loss, events are needed")
+        events = [
+            event(
+                Field.from_dict(e["g"]),
+                reset=None if e["reset"] is None else Field.from_dict(e["reset"]),
+                **{name: e[name] for name in ("terminal", "direction", "hold", "name")},
+            )
+            for e in data.get("events", ())
+        ]
+        return cls(**{name: Field.from_dict(data[name]) for name in PARTS if name in data}, events=events)
 
-    def __getstate__(self):
-        return {name: value for name, value in self.__dict__.items() if name in PARTS}
+    def __getstate__(self) -> dict[str, Any]:
+        return {name: value for name, value in self.__dict__.items() if name in (*PARTS, "events")}
 
-    def __repr__(self):
-        parts = ", ".join(f"{name}={part.name}" for name, part in self.parts.items())
+    def __repr__(self) -> str:
+        parts = ", ".join(f"{name}={getattr(self, name).name}" for name in PARTS if getattr(self, name) is not None)
+        parts += f", events={[e.name for e in self.events]}" if self.events else ""
         sizes = f", data={self.n_data}" * bool(self.n_data) + f", target={self.n_target}" * bool(self.n_target)
         return f"<System {parts}: d={self.d}{sizes}, {self.n_params} parameters>"

@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from pynode import _version
 from pynode.data import files
 from pynode.data.trajectories import Trajectories
+from pynode.engine.tableau import Tableau
 from pynode.fields.field import Field
 from pynode.models import options
 
@@ -133,7 +134,11 @@ class Estimator:
 
     def _told(self, *besides: str) -> tuple[dict[str, Any], Any]:
         """(options, field) that a fit follows from, for the fingerprint of a checkpoint; but for those named."""
-        params = {name: value for name, value in self.get_params().items() if name not in ("field", *besides)}
+        params = {
+            name: value.to_dict() if isinstance(value, Tableau) else value
+            for name, value in self.get_params().items()
+            if name not in ("field", *besides)
+        }
         own: Field | None = getattr(self, "field", None)
         return params, None if own is None else own.to_dict()
 
@@ -162,7 +167,7 @@ class Estimator:
 
 
 def _same(a: object, b: object) -> bool:
-    return a is b or (type(a) is type(b) and bool(np.all(a == b)))  # type: ignore[call-overload]
+    return a is b or (type(a) is type(b) and bool(np.all(a == b)))
 
 
 class SeriesEstimator(Estimator):

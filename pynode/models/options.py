@@ -18,7 +18,8 @@ from typing import Any, TypeVar
 import numpy as np
 
 from pynode.data.arrays import as_integer, as_positive, real_dtype
-from pynode.engine.options import METHODS
+from pynode.engine.options import METHODS, method_row
+from pynode.engine.tableau import Tableau
 from pynode.fields.field import Field
 from pynode.optim.schedules import SCHEDULES, as_schedule
 from pynode.programs.functions import ACTIVATIONS
@@ -83,7 +84,7 @@ class Positive(Rule):
     text = "float"
 
     def check(self, name: str, value: Any) -> None:
-        as_positive(name, value, zero=self.zero)
+        as_positive(name, _not_text(name, value), zero=self.zero)
 
 
 @dataclass(frozen=True)
@@ -93,7 +94,9 @@ class Finite(Rule):
     text = "float"
 
     def check(self, name: str, value: Any) -> None:
-        if not np.isfinite(float(value)):
+        if not np.isscalar(_not_text(name, value)):
+            raise TypeError(f"{name} must be a number, not {value!r}")
+        if not np.isfinite(value):
             raise ValueError(f"{name}={value!r} must be finite")
 
 
@@ -106,9 +109,16 @@ class Fraction(Rule):
     text = "float"
 
     def check(self, name: str, value: Any) -> None:
-        number = as_positive(name, value, zero=self.zero)
+        number = as_positive(name, _not_text(name, value), zero=self.zero)
         if number > 1 or (number == 1 and not self.one):
-            raise ValueError(f"{name}={value!r} must be between 0 and 1{'' if self.one else ', and less than 1'}")
+            raise ValueError(f"{name}={value!r} must be between 0 and 1{'' if self.one else ', and below 1'}")
+
+
+def _not_text(name: str, value: Any) -> Any:
+    """The value; text is refused, which float() would read."""
+    if isinstance(value, str):
+        raise TypeError(f"{name} must be a number, not {value!r}")
+    return value
 
 
 @dataclass(frozen=True)
@@ -147,14 +157,18 @@ class Activation(OneOf):
 
 @dataclass(frozen=True)
 class AdaptiveMethod(Rule):
-    """The name of a Runge-Kutta method that chooses its steps."""
+    """A Runge-Kutta method that chooses its steps: the name of a built-in one, or a `pynode.Tableau`."""
 
-    names: tuple[str, ...] = tuple(name for name, row in METHODS.items() if row["error_order"])
-    text = "str"
+    text = "str or Tableau"
 
     def check(self, name: str, value: Any) -> None:
-        if not isinstance(value, str) or value not in self.names:
-            raise ValueError(f"{name}={value!r} must be an adaptive method: {', '.join(self.names)}")
+        adaptive = ", ".join(known for known, row in METHODS.items() if row["error_order"])
+        own = isinstance(value, Tableau)
+        if not (own or (isinstance(value, str) and value in METHODS)) or not method_row(value)["error_order"]:
+            raise ValueError(f"{name}={value!r} must be an adaptive method: {adaptive}, or a pynode.Tableau with b_hat=")
+
+    def restore(self, value: Any) -> Any:
+        return Tableau.from_dict(value) if isinstance(value, dict) else value
 
 
 @dataclass(frozen=True)
@@ -296,12 +310,13 @@ def option(default: T, rule: Rule, doc: str = "", *, optional: bool = False, fla
     """
     row = Option(default, rule, doc, optional or default is None, flag)
     made: Any = dataclasses.field(default=default, metadata={"option": row})
-    return made  # type: ignore[no-any-return]
+    value: T = made
+    return value
 
 
 def table(model: Any) -> dict[str, Option]:
     """The options of a model or its class by name, in the order of the constructor."""
-    signature = sorted(dataclasses.fields(model), key=lambda row: row.kw_only)
+    signature = sorted(dataclasses.fields(model), key=lambda row: row.kw_only is True)
     return {row.name: row.metadata["option"] for row in signature}
 
 
@@ -324,6 +339,8 @@ def to_plain(model: Any) -> dict[str, Any]:
 def _plain(value: Any) -> Any:
     if isinstance(value, np.ndarray):
         return value.tolist()
+    if isinstance(value, Tableau):
+        return value.to_dict()
     return list(value) if isinstance(value, tuple) else value
 
 

@@ -100,7 +100,9 @@ def stored_report(stored: Any, more: dict[str, type], names: Sequence[str] = ())
     """
     stored = of_type(stored, dict, "the report")
     kinds = REPORT | more
-    report = {name: of_type(stored[name], kinds[name], f"{name} of the report") for name in stored if name in kinds}
+    report: dict[str, Any] = {
+        name: of_type(stored[name], kinds[name], f"{name} of the report") for name in stored if name in kinds
+    }
     if report.keys() != kinds.keys():
         raise ValueError(f"the report lacks {', '.join(kinds.keys() - report.keys())}")
     report["warnings"] = list(texts(report["warnings"], "the warnings of the report"))
@@ -128,7 +130,8 @@ def data_to_dict(data: Trajectories) -> dict[str, Any]:
 
 def data_from_dict(stored: Any, names: tuple[str, ...], time_name: str) -> Trajectories:
     """Trajectories from a file."""
-    t, y, lengths = stored["t"], stored["y"], stored["lengths"]
+    t, y = stored["t"], stored["y"]
+    lengths = stored["lengths"]
     if lengths.ndim != 1 or (lengths < 1).any() or lengths.sum() != len(t) or y.shape != (len(t), len(names)):
         raise ValueError("the lengths of the trajectories do not fit the data")
     if not all(type(i) in (str, int) for i in stored["ids"]):
@@ -151,7 +154,8 @@ def _signal_to_dict(signal: Signal) -> dict[str, Any]:
 def _signal_from_dict(stored: Any) -> Signal | None:
     if stored is None:
         return None
-    lengths, u, t = stored["lengths"], stored["u"], stored["t"]
+    t, u = stored["t"], stored["u"]
+    lengths = stored["lengths"]
     if lengths.ndim != 1 or (lengths < 1).any() or lengths.sum() != len(u) or not np.isfinite(u).all():
         raise ValueError("the control inputs make no sense")
     cuts = np.cumsum(lengths)[:-1]

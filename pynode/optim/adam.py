@@ -1,28 +1,32 @@
 """Adam (Kingma & Ba 2015, arXiv:1412.6980, algorithm 1)."""
 
 import math
+from collections.abc import Callable
+from os import PathLike
+from typing import Any
 
 import numpy as np
+from numpy.typing import ArrayLike, NDArray
 
-from pynode.optim.checkpoint import as_checkpoint
-from pynode.optim.result import FitInterrupted, Recorder
+from pynode.optim.checkpoint import Checkpoint, as_checkpoint
+from pynode.optim.result import FitInterrupted, FitResult, Iteration, Recorder
 from pynode.optim.schedules import as_schedule
 
 
 def adam(
-    objective,
-    theta0,
+    objective: Callable[[NDArray[np.float64]], Any],
+    theta0: ArrayLike,
     *,
-    max_iter=1000,
-    learning_rate=1e-2,
-    schedule="cosine",
-    beta1=0.9,
-    beta2=0.999,
-    eps=1e-8,
-    max_gradient=None,
-    callback=None,
-    checkpoint=None,
-):
+    max_iter: int = 1000,
+    learning_rate: float = 1e-2,
+    schedule: str | Callable[[float], float] = "cosine",
+    beta1: float = 0.9,
+    beta2: float = 0.999,
+    eps: float = 1e-8,
+    max_gradient: float | None = None,
+    callback: Callable[[Iteration], Any] | None = None,
+    checkpoint: str | PathLike[str] | Checkpoint | None = None,
+) -> FitResult:
     """Minimise by Adam; the best parameters seen are kept.
 
     Parameters
@@ -61,54 +65,39 @@ def adam(
     factor, own = as_schedule(schedule), as_checkpoint(checkpoint)
     mine = own is not None and not own.mark  # else its owner opened it
     f = Recorder(objective, theta0, callback)
-    theta, rate, done = f.theta.copy(), learning_rate, 0
+    walk = _Walk(f.theta, learning_rate, beta1, beta2, eps)
     stochastic = hasattr(objective, "draw")
-    m, v, count = np.zeros_like(theta), np.zeros_like(theta), np.zeros(len(theta))
     if own is not None:
         if mine:
             own.open("adam", f.theta, learning_rate, schedule, beta1, beta2, eps, max_gradient, max_iter)
-        before = own.take("adam")
-        if before is not None:
+        if (before := own.take("adam")) is not None:
             f.restore(before["recorder"])
-            theta, m, v, count = (before[name] for name in ("theta", "m", "v", "count"))
-            rate, done = before["rate"], before["done"]
-
-    def saved():
-        return {"recorder": f.saved(), "theta": theta, "m": m, "v": v, "count": count, "rate": rate, "done": done}
+            walk.restore(before)
 
     def result(status, message):
         if stochastic and len(f.history):
             losses = f.history.columns()["loss"]
-            f.theta, f.loss = theta, float(np.mean(losses[-max(1, len(losses) // 10) :]))
+            f.theta, f.loss = walk.theta, float(np.mean(losses[-max(1, len(losses) // 10) :]))
         return f.result(status, message)
 
     try:
-        for k in range(done + 1, max_iter + 1):
+        for k in range(walk.done + 1, max_iter + 1):
             if stochastic:
                 objective.draw(k)
-            loss, g = f(theta)
+            loss, g = f(walk.theta)
             if not (math.isfinite(loss) and np.isfinite(g).all()):
                 if not stochastic:  # a step too far: back to the best, without momentum
-                    theta, m, v = f.theta.copy(), np.zeros_like(theta), np.zeros_like(theta)
-                    count[:] = 0
-                rate *= 0.5
+                    walk.begin_again(f.theta)
+                walk.rate *= 0.5
                 continue
-            if f.iteration(theta, loss, g):
+            if f.iteration(walk.theta, loss, g):
                 return result("stopped", "the callback asked to stop")
             if max_gradient is not None:
                 g = g * min(1.0, max_gradient / max(np.linalg.norm(g), 1e-300))
-            at = getattr(objective, "touched", None)
-            theta = theta.copy()
-            if at is None:  # all entries have the same count
-                count += 1
-                theta -= rate * factor(k / max_iter) * adaptive(m, v, count[:1], g, beta1, beta2, eps)
-            else:
-                mine_m, mine_v, n = m[at], v[at], count[at] + 1
-                theta[at] -= rate * factor(k / max_iter) * adaptive(mine_m, mine_v, n, g[at], beta1, beta2, eps)
-                m[at], v[at], count[at] = mine_m, mine_v, n
-            done = k
+            walk.step(g, getattr(objective, "touched", None), factor(k / max_iter))
+            walk.done = k
             if own is not None:
-                own.offer("adam", saved)
+                own.offer("adam", lambda: {"recorder": f.saved()} | walk.saved())
     except KeyboardInterrupt:
         raise FitInterrupted(result("interrupted", "interrupted by the user")) from None
     finally:
@@ -117,6 +106,41 @@ def adam(
     if mine:
         own.done()
     return result("max_iter", f"{max_iter} iterations")
+
+
+class _Walk:
+    """Where Adam stands: parameters, moments, how often each entry moved, learning rate, iterations done."""
+
+    SAVED = ("theta", "m", "v", "count", "rate", "done")
+
+    def __init__(self, theta, rate, beta1, beta2, eps):
+        self.rate, self.done = rate, 0
+        self.settings = (beta1, beta2, eps)
+        self.begin_again(theta)
+
+    def begin_again(self, theta):
+        """From theta, without momentum."""
+        self.theta = theta.copy()
+        self.m, self.v = np.zeros_like(theta), np.zeros_like(theta)
+        self.count = np.zeros(len(theta))
+
+    def saved(self):
+        return {name: getattr(self, name) for name in self.SAVED}
+
+    def restore(self, saved):
+        for name in self.SAVED:
+            setattr(self, name, saved[name])
+
+    def step(self, g, at, factor):
+        """Move against the gradient g; at: the entries that the draw touched, None for all."""
+        self.theta = self.theta.copy()
+        if at is None:  # all entries have the same count
+            self.count += 1
+            self.theta -= self.rate * factor * adaptive(self.m, self.v, self.count[:1], g, *self.settings)
+            return
+        m, v, n = self.m[at], self.v[at], self.count[at] + 1
+        self.theta[at] -= self.rate * factor * adaptive(m, v, n, g[at], *self.settings)
+        self.m[at], self.v[at], self.count[at] = m, v, n
 
 
 def adaptive(m, v, n, g, beta1, beta2, eps):

@@ -21,9 +21,6 @@ MOST_DAMPING = 1e8
 
 LEAST_DAMPING = 1e-12
 
-FACTOR = 5.0
-"""By which the damping falls after a step that was taken, and grows after one that was not."""
-
 
 @dataclass(frozen=True)
 class Minima:
@@ -57,6 +54,7 @@ def minimise_each(
     tol: float = 1e-10,
     longest: float = np.inf,
     least_curvature: float = 0.0,
+    factor: float = 5.0,
 ) -> Minima:
     """Minimise n small problems of nonlinear least squares side by side.
 
@@ -115,7 +113,7 @@ def minimise_each(
         x[better] += step[better]
         value = np.where(better, new_value, value)
         gradient[better], matrix[better] = new_gradient[better], new_matrix[better]
-        damping = np.where(better, np.maximum(damping / FACTOR, LEAST_DAMPING), damping * FACTOR)
+        damping = np.where(better, np.maximum(damping / factor, LEAST_DAMPING), damping * factor)
         going &= ~small & (damping <= MOST_DAMPING)
     return Minima(x, value, matrix)
 
@@ -128,4 +126,5 @@ def _steps(matrix: Array, gradient: Array, damping: Array, least_curvature: floa
     least = np.maximum(1e-12 * diagonal.max(axis=1, keepdims=True, initial=0.0), max(least_curvature, 1e-300))
     damped = matrix.copy()
     damped[:, range(k), range(k)] += damping[:, None] * np.maximum(diagonal, least)
-    return -np.linalg.solve(damped, gradient[:, :, None])[:, :, 0]
+    step: Array = -np.linalg.solve(damped, gradient[:, :, None])[:, :, 0]
+    return step

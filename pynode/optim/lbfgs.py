@@ -5,11 +5,15 @@ search cannot step back from a loss that is infinite.
 """
 
 from collections import deque
+from collections.abc import Callable
+from os import PathLike
+from typing import Any
 
 import numpy as np
+from numpy.typing import ArrayLike, NDArray
 
-from pynode.optim.checkpoint import as_checkpoint
-from pynode.optim.result import FitInterrupted, Recorder
+from pynode.optim.checkpoint import Checkpoint, as_checkpoint
+from pynode.optim.result import FitInterrupted, FitResult, Iteration, Recorder
 
 ARMIJO, CURVATURE = 1e-4, 0.9
 
@@ -18,8 +22,16 @@ MAX_TRIALS = 15
 
 
 def lbfgs(
-    objective, theta0, *, max_iter=500, history_size=20, gradient_tol=1e-8, loss_tol=1e-9, callback=None, checkpoint=None
-):
+    objective: Callable[[NDArray[np.float64]], Any],
+    theta0: ArrayLike,
+    *,
+    max_iter: int = 500,
+    history_size: int = 20,
+    gradient_tol: float = 1e-8,
+    loss_tol: float = 1e-9,
+    callback: Callable[[Iteration], Any] | None = None,
+    checkpoint: str | PathLike[str] | Checkpoint | None = None,
+) -> FitResult:
     """Minimise by L-BFGS.
 
     Parameters

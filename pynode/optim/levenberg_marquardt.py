@@ -9,6 +9,7 @@ C the posterior covariance (beta J^T J + alpha)^-1.
 
 import time
 from dataclasses import asdict, dataclass
+from functools import partial
 
 import numpy as np
 from scipy.linalg import cho_factor, cho_solve, eigh, lapack
@@ -259,13 +260,9 @@ def descend(
         `state`.
     """
     start, nu, small, done = time.perf_counter(), 2.0, 0, 0
-    before = None if checkpoint is None else checkpoint.take("levenberg_marquardt")
+    before = _resumed(state, checkpoint, extra)
     if before is not None:
-        for name, value in before["state"].items():
-            setattr(state, name, value)
-        damping, nu, small, done = before["damping"], before["nu"], before["small"], before["done"]
-        if extra is not None:
-            extra.set(before["extra"])
+        damping, nu, small, done = (before[name] for name in ("damping", "nu", "small", "done"))
     here = problem.linearise(state.theta, state.free)
     if before is None:
         state.n_evaluations += 1
@@ -303,10 +300,7 @@ def descend(
             break
         if checkpoint is not None:
             now = {"damping": damping, "nu": nu, "small": small, "done": k + 1}
-            checkpoint.offer(
-                "levenberg_marquardt",
-                lambda now=now: now | {"state": _saved(state), "extra": None if extra is None else extra.get()},
-            )
+            checkpoint.offer("levenberg_marquardt", partial(_snapshot, now, state, extra))
     conclude(problem, state, here)
     return state
 
@@ -317,6 +311,22 @@ def conclude(problem, state, here=None):
     state.loss, state.covariance = here.loss, covariance(here.H, state.alpha, state.beta)
     if here.free_gain is not None:
         state.free_gain, state.free_covariance = here.free_gain, np.linalg.inv(here.free_precision) / state.beta
+
+
+def _resumed(state, checkpoint, extra):
+    """What a checkpoint held of the descent, or None; state and extra are as they were then."""
+    before = None if checkpoint is None else checkpoint.take("levenberg_marquardt")
+    if before is not None:
+        for name, value in before["state"].items():
+            setattr(state, name, value)
+        if extra is not None:
+            extra.set(before["extra"])
+    return before
+
+
+def _snapshot(now, state, extra):
+    """What a checkpoint holds of the descent."""
+    return now | {"state": _saved(state), "extra": None if extra is None else extra.get()}
 
 
 def _saved(state):

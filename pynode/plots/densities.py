@@ -34,6 +34,18 @@ def density(model: DensityModel, data: ArrayLike | None = None) -> "Figure":
     ------
     ValueError
         No samples are given.
+
+    See Also
+    --------
+    pynode.plots.density_overview, pynode.plots.density_flow
+
+    Examples
+    --------
+    >>> import numpy as np, pynode as pn
+    >>> X = np.random.default_rng(0).normal(size=(40, 2))
+    >>> model = pn.CNF(max_iter=2, random_state=0).fit(X)
+    >>> pn.plots.density(model, X).axes[0].get_xlabel()
+    'feature 1'
     """
     X = samples_of(model, data)
     figure = new_figure(5.8, 4.6)

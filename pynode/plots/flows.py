@@ -45,6 +45,18 @@ def sample_flow(model: SampleModel, data: ArrayLike | None = None, target: Array
     ------
     ValueError
         No samples are given, or `target` is not as long as they are.
+
+    See Also
+    --------
+    pynode.plots.sample_overview, pynode.plots.predicted
+
+    Examples
+    --------
+    >>> import numpy as np, pynode as pn
+    >>> X = np.random.default_rng(0).normal(size=(40, 2))
+    >>> model = pn.NeuralODEClassifier(max_iter=2, random_state=0).fit(X, X[:, 0] > 0)
+    >>> [ax.get_title() for ax in pn.plots.sample_flow(model, X).axes]
+    ['t = 0', 't = 1']
     """
     X, _, colours = coloured_samples(model, data, target)
     figure = new_figure(9.6 if model.field_.d > 1 else 5.2, 4.4)
@@ -70,6 +82,18 @@ def density_flow(model: DensityModel, data: ArrayLike | None = None) -> "Figure"
     ------
     ValueError
         No samples are given, or the model has one feature only.
+
+    See Also
+    --------
+    pynode.plots.density_overview, pynode.plots.density
+
+    Examples
+    --------
+    >>> import numpy as np, pynode as pn
+    >>> X = np.random.default_rng(0).normal(size=(40, 2))
+    >>> model = pn.CNF(max_iter=2, random_state=0).fit(X)
+    >>> [ax.get_title() for ax in pn.plots.density_flow(model, X).axes]
+    ['t = 1, Gaussian', 't = 0.6', 't = 0.3', 't = 0, data']
     """
     X = samples_of(model, data)
     if model.n_features_in_ < 2:

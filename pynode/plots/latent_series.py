@@ -58,6 +58,13 @@ def series(
     See Also
     --------
     pynode.plots.latent_space, pynode.plots.latent_loss
+
+    Examples
+    --------
+    >>> import pynode as pn
+    >>> model = pn.LatentODE(max_iter=2, random_state=0).fit(pn.datasets.periodic(n_train=4, n_held_out=0).train)
+    >>> [ax.get_title() for ax in pn.plots.series(model, n=2).axes]
+    ['series 0', 'series 1']
     """
     data = series_of(model, data)
     data = data.take(range(min(n, len(data))))

@@ -38,6 +38,13 @@ def latent_space(model: LatentModel, data: Trajectories | None = None, *, colour
     See Also
     --------
     pynode.plots.series, pynode.plots.latent_loss
+
+    Examples
+    --------
+    >>> import pynode as pn
+    >>> model = pn.LatentODE(max_iter=2, random_state=0).fit(pn.datasets.periodic(n_train=4, n_held_out=0).train)
+    >>> pn.plots.latent_space(model).axes[0].get_ylabel()
+    'second'
     """
     mean, std = model.encode(series_of(model, data))
     if mean.shape[1] == 1:

@@ -60,6 +60,18 @@ def training(model: Trained, data: Any = None, target: Any = None) -> "Figure":
     Returns
     -------
     matplotlib.figure.Figure
+
+    See Also
+    --------
+    pynode.plots.loss, pynode.plots.latent_loss
+
+    Examples
+    --------
+    >>> import numpy as np, pynode as pn
+    >>> X = np.random.default_rng(0).normal(size=(40, 2))
+    >>> model = pn.CNF(max_iter=2, random_state=0).fit(X)
+    >>> [ax.get_ylabel() for ax in pn.plots.training(model).axes]
+    ['loss', 'evaluations a sample']
     """
     figure = new_figure(5.2, 4.4)
     draw_training(figure, model)
@@ -79,6 +91,17 @@ def latent_loss(model: Trained, data: Any = None) -> "Figure":
     Returns
     -------
     matplotlib.figure.Figure
+
+    See Also
+    --------
+    pynode.plots.loss, pynode.plots.training
+
+    Examples
+    --------
+    >>> import pynode as pn
+    >>> model = pn.LatentODE(max_iter=2, random_state=0).fit(pn.datasets.periodic(n_train=4, n_held_out=0).train)
+    >>> pn.plots.latent_loss(model).axes[0].get_ylabel()
+    '-ELBO per observed number'
     """
     value = model.history_["loss"]
     width = max(1, len(value) // 50)

@@ -91,6 +91,18 @@ def sample_overview(model: SampleModel, data: ArrayLike | None = None, target: A
     ------
     ValueError
         No samples are given, or `target` is not as long as they are.
+
+    See Also
+    --------
+    pynode.plots.predicted, pynode.plots.sample_flow, pynode.plots.training
+
+    Examples
+    --------
+    >>> import numpy as np, pynode as pn
+    >>> X = np.random.default_rng(0).normal(size=(40, 2))
+    >>> model = pn.NeuralODEClassifier(max_iter=2, random_state=0).fit(X, X[:, 0] > 0)
+    >>> len(pn.plots.sample_overview(model, X).subfigs)
+    3
     """
     X, y, colours = coloured_samples(model, data, target)
     if model.n_features_in_ <= 2:
@@ -124,6 +136,18 @@ def density_overview(model: DensityModel, data: ArrayLike | None = None) -> "Fig
     ------
     ValueError
         No samples are given.
+
+    See Also
+    --------
+    pynode.plots.density, pynode.plots.density_flow, pynode.plots.training
+
+    Examples
+    --------
+    >>> import numpy as np, pynode as pn
+    >>> X = np.random.default_rng(0).normal(size=(40, 2))
+    >>> model = pn.CNF(max_iter=2, random_state=0).fit(X)
+    >>> len(pn.plots.density_overview(model, X).subfigs)
+    3
     """
     X = samples_of(model, data)
     figure = new_figure(13.0, 4.2)

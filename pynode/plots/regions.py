@@ -35,6 +35,18 @@ def predicted(model: SampleModel, data: ArrayLike | None = None, target: ArrayLi
     ------
     ValueError
         No samples are given, `target` is not as long as they are, or there are more than two features.
+
+    See Also
+    --------
+    pynode.plots.sample_overview, pynode.plots.sample_flow
+
+    Examples
+    --------
+    >>> import numpy as np, pynode as pn
+    >>> X = np.random.default_rng(0).normal(size=(40, 2))
+    >>> model = pn.NeuralODEClassifier(max_iter=2, random_state=0).fit(X, X[:, 0] > 0)
+    >>> pn.plots.predicted(model, X).axes[0].get_title()
+    'What is predicted'
     """
     X, y, colours = coloured_samples(model, data, target)
     figure = new_figure(5.6, 4.6)

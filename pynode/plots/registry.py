@@ -73,6 +73,18 @@ def draw(family: "Family", kind: str, model: Any, *data: Any, **options: Any) ->
         There is no such picture for models of this family.
     MissingExtraError
         Matplotlib is not installed.
+
+    See Also
+    --------
+    pynode.NeuralODE.plot
+
+    Examples
+    --------
+    >>> import numpy as np, pynode as pn
+    >>> t = np.linspace(0, 3, 20)
+    >>> model = pn.NeuralODE(hidden=(3,), max_iter=2, random_state=0).fit(t, np.exp(-t))
+    >>> pn.plots.draw("trajectories", "loss", model).axes[0].get_xlabel()
+    'iteration'
     """
     pictures = PICTURES[family]
     if not isinstance(kind, str) or kind not in pictures:

@@ -133,7 +133,7 @@ class Run:
     training : Training
         Where to start (see `Training.start`); it is changed in place, so that an interrupt loses nothing.
     smoothed : Smoothed
-    plan : FirstOrder or SecondOrder
+    recipe : FirstOrder or SecondOrder
         With `windows` (lengths in intervals between times, one a stage; None: whole trajectories) and `options` (of
         `pynode.solve`).
     callback : callable, optional
@@ -152,12 +152,12 @@ class Run:
 
     batches = 1
 
-    def __init__(self, field, data, training, smoothed, plan, callback=None, checkpoint=None, holdout=None):
-        self.field, self.data, self.training, self.smoothed, self.plan = field, data, training, smoothed, plan
+    def __init__(self, field, data, training, smoothed, recipe, callback=None, checkpoint=None, holdout=None):
+        self.field, self.data, self.training, self.smoothed, self.recipe = field, data, training, smoothed, recipe
         self.callback, self.checkpoint, self.holdout = callback, checkpoint, holdout
         self.coordinates = Coordinates(field.spec, training.theta)
         self.start, self.stopped, self.position = time.perf_counter(), False, 0
-        self.judge = self.judged = None
+        self.stopping = self.found_stopping = None
         self.trial = False
 
     # What the two ways of training fill in
@@ -186,7 +186,7 @@ class Run:
 
     def steps(self):
         """(intervals, everything) of the stages on windows."""
-        return [(n, True) for n in dict.fromkeys(self.plan.windows)]
+        return [(n, True) for n in dict.fromkeys(self.recipe.windows)]
 
     # ----
 
@@ -206,7 +206,7 @@ class Run:
             for k, step in enumerate([None, *self.steps()]):
                 if self.stopped or k < self.position:
                     continue
-                self.position, self.judge = k, None
+                self.position, self.stopping = k, None
                 self._snapshot()
                 if step is None:
                     self.match()
@@ -220,7 +220,7 @@ class Run:
     def known_slopes(self, most=None):
         """(t, states, slopes, control inputs) where all slopes are known, or None where they are too few.
 
-        Of more than `most` rows so many are drawn, by the plan's seed.
+        Of more than `most` rows so many are drawn, by the recipe's seed.
         """
         t, y, slope = (np.concatenate(x) for x in (self.data.t, self.smoothed.y, self.smoothed.slope))
         known = ~np.isnan(slope).any(axis=1) & ~np.isnan(y).any(axis=1)
@@ -228,7 +228,7 @@ class Run:
             return None
         rows, u = np.flatnonzero(known), self.data.inputs_at_rows()
         if most is not None and len(rows) > most:
-            rows = rows[np.sort(np.random.default_rng(self.plan.seed).choice(len(rows), most, replace=False))]
+            rows = rows[np.sort(np.random.default_rng(self.recipe.seed).choice(len(rows), most, replace=False))]
         return t[rows], y[rows], slope[rows], None if u is None else u[rows]
 
     def keep_states(self, windows, chosen, y, status):
@@ -270,12 +270,12 @@ class Run:
     def begin(self, stage, intervals=None):
         """Open a stage."""
         self.training.stages.append(stage)
-        self.judge = None
+        self.stopping = None
         if self.holdout is not None and stage.windows:
-            self.judge = _WindowsJudge(self.field, self.holdout, intervals, self.plan.options)
-            if self.judged is not None:
-                self.judge.restore(self.judged)
-        self.judged = None
+            self.stopping = _WindowsStopping(self.field, self.holdout, intervals, self.recipe.options)
+            if self.found_stopping is not None:
+                self.stopping.restore(self.found_stopping)
+        self.found_stopping = None
 
     def record(self, stage, loss, gradient_norm, nfe, theta, kept):
         """An iteration: history, callback, early stopping. Whether to stop.
@@ -290,7 +290,7 @@ class Run:
         kept : tuple of arrays
             What must be remembered if this is the best so far for the held-out trajectories.
         """
-        validation = np.nan if self.judge is None else self.judge(theta, kept)
+        validation = np.nan if self.stopping is None else self.stopping(theta, kept)
         history, seconds = self.training.history, time.perf_counter() - self.start
         history["stage"].append(len(self.training.stages) - 1)
         for name, value in zip(HISTORY, (loss, gradient_norm, nfe, seconds, validation), strict=True):
@@ -300,7 +300,7 @@ class Run:
             step = Iteration(number, loss, theta.copy(), gradient_norm, seconds, nfe, validation, stage.name)
             if self.callback(step) is True:
                 self.stopped = True
-        return self.stopped or (self.judge is not None and self.judge.tired)
+        return self.stopped or (self.stopping is not None and self.stopping.tired)
 
     def interrupted(self, loss):
         """What Ctrl-C raises."""
@@ -326,7 +326,7 @@ class Run:
 
         def outer():
             history = {name: np.array(x, dtype=np.float64) for name, x in training.history.items()}
-            return self.snapshot | {"history": history, "judge": None if self.judge is None else self.judge.saved()}
+            return self.snapshot | {"history": history, "stopping": None if self.stopping is None else self.stopping.saved()}
 
         self.checkpoint.outer = outer
         if self.position:
@@ -340,13 +340,13 @@ class Run:
         training.warnings = list(saved["warnings"])
         training.history = {name: x.tolist() for name, x in saved["history"].items()}
         training.history["stage"] = [int(k) for k in training.history["stage"]]
-        self.judged = saved["judge"]
+        self.found_stopping = saved["stopping"]
         self.start -= training.history["seconds"][-1] if training.history["seconds"] else 0.0
         self.restore(saved["more"])
 
 
-class _WindowsJudge(EarlyStopping):
-    """Judges by the error of held-out trajectories over windows."""
+class _WindowsStopping(EarlyStopping):
+    """Stops by the error of held-out trajectories over windows."""
 
     def __init__(self, field, holdout, intervals, options):
         super().__init__(self._miss, holdout.patience)

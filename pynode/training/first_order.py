@@ -103,7 +103,7 @@ class FirstOrderRun(Run):
 
     def __init__(self, *args, **more):
         super().__init__(*args, **more)
-        weight = np.ones(self.field.d) if self.plan.weight is None else self.plan.weight
+        weight = np.ones(self.field.d) if self.recipe.weight is None else self.recipe.weight
         seen = self.data.seen
         self.variance = np.mean((weight * self.data.spread)[seen])
 
@@ -111,22 +111,22 @@ class FirstOrderRun(Run):
         return small_matrices(1)
 
     def match(self):
-        plan = self.plan
-        found = self.known_slopes(None if plan.batch_size is None else 100 * plan.batch_size)
+        recipe = self.recipe
+        found = self.known_slopes(None if recipe.batch_size is None else 100 * recipe.batch_size)
         if found is None:
             return
         t, y, slope, u = found
-        objective = MatchingObjective(self.field, t, y, slope, plan.decay, plan.weight, u, self.coordinates)
+        objective = MatchingObjective(self.field, t, y, slope, recipe.decay, recipe.weight, u, self.coordinates)
 
         def keep(x):
             self.training.theta = self.coordinates.theta(x)
 
         stage = Stage("slopes")
         self.begin(stage)
-        self._optimise(stage, objective, self._x, keep, lambda x: x, plan.matching)
+        self._optimise(stage, objective, self._x, keep, lambda x: x, recipe.matching)
 
     def shoot(self, intervals, everything=True):
-        plan, cut = self.plan, self.data.windows(intervals)
+        recipe, cut = self.recipe, self.data.windows(intervals)
         stage = Stage("whole trajectories" if intervals is None else f"windows of {intervals}", len(cut))
         self.begin(stage, intervals)
         y0 = cut.initial(self.training.states)
@@ -137,12 +137,12 @@ class FirstOrderRun(Run):
         if failed.any():
             self.windows_left_out(stage, failed)
             cut, y0 = cut.take(np.flatnonzero(~failed)), y0[~failed]
-        robust = {"loss": LOSSES[plan.noise], "loss_scale": plan.deviation * (HUBER if plan.noise == "huber" else 1.0)}
-        common = {"decay": plan.decay, "weight": plan.weight, "penalty": plan.penalty, "coordinates": self.coordinates}
-        common |= robust | plan.options
-        small = plan.batch_size is not None or plan.steer > 0
+        robust = {"loss": LOSSES[recipe.noise], "loss_scale": recipe.deviation * (HUBER if recipe.noise == "huber" else 1.0)}
+        common = {"decay": recipe.decay, "weight": recipe.weight, "penalty": recipe.penalty, "coordinates": self.coordinates}
+        common |= robust | recipe.options
+        small = recipe.batch_size is not None or recipe.steer > 0
         objective: Any = (
-            Minibatches(self.field, cut, y0, self._batch_size(cut), plan.seed, plan.steer, **common)
+            Minibatches(self.field, cut, y0, self._batch_size(cut), recipe.seed, recipe.steer, **common)
             if small
             else TrainingObjective(self.field, cut, y0, **common)
         )
@@ -154,7 +154,7 @@ class FirstOrderRun(Run):
             sol = self._solved(cut, y0)
             self.keep_states(cut, np.arange(len(self.data)), np.concatenate(sol.y), sol.status)
 
-        iterations = plan.max_iter * (objective.n_batches if small else 1)
+        iterations = recipe.max_iter * (objective.n_batches if small else 1)
         try:
             self._optimise(
                 stage, objective, lambda: objective.join(self._x()), keep, lambda z: objective.split(z)[0], iterations
@@ -163,7 +163,7 @@ class FirstOrderRun(Run):
             stage.nfe = objective.nfe
             stage.failed += getattr(objective, "failed", 0)
         (theta, states), last = before
-        gaussian = plan.noise == "gaussian" and last and last[0].windows
+        gaussian = recipe.noise == "gaussian" and last and last[0].windows
         if gaussian and stage.loss > max(LOST * self.variance, WORSE * last[0].loss) and not self.stopped:
             self.training.theta, self.training.states = theta, states
             self.left_out(stage, "undone")
@@ -171,14 +171,14 @@ class FirstOrderRun(Run):
 
     def _batch_size(self, cut):
         """Windows of a minibatch: of longer ones fewer, so that an epoch has as many iterations in each stage."""
-        if self.plan.batch_size is None:
+        if self.recipe.batch_size is None:
             return len(cut)
-        short = len(self.data.windows(self.plan.windows[0]))
-        return max(1, round(self.plan.batch_size * len(cut) / short))
+        short = len(self.data.windows(self.recipe.windows[0]))
+        return max(1, round(self.recipe.batch_size * len(cut) / short))
 
     def _solved(self, cut, y0):
         """Windows solved with the parameters as they are."""
-        theta, options = self.training.theta, self.plan.options
+        theta, options = self.training.theta, self.recipe.options
         return solve(self.field, y0, cut.t, theta, inputs=cut.signal, errors="ignore", **options)
 
     def _x(self):
@@ -186,19 +186,19 @@ class FirstOrderRun(Run):
 
     def _optimise(self, stage, objective, start, keep, x_of, max_iter):
         first = len(self.training.stages) == 1
-        plan = self.plan
-        for name in plan.optimizer.split("+"):
+        recipe = self.recipe
+        for name in recipe.optimizer.split("+"):
             if hasattr(objective, "draw"):
                 name = "adam"
-            elif name == "adam" and plan.optimizer != "adam" and not first:
+            elif name == "adam" and recipe.optimizer != "adam" and not first:
                 continue
             if stage.windows and self.checkpoint is not None and self.checkpoint.at_work not in (None, name):
                 continue  # done before the checkpoint was written
             started = time.perf_counter()
             options = {}
             if name == "adam":
-                rate = plan.learning_rate * LATER ** max(sum(s.windows > 0 for s in self.training.stages) - 1, 0)
-                options = {"learning_rate": rate, "schedule": plan.schedule, "max_gradient": plan.max_gradient}
+                rate = recipe.learning_rate * LATER ** max(sum(s.windows > 0 for s in self.training.stages) - 1, 0)
+                options = {"learning_rate": rate, "schedule": recipe.schedule, "max_gradient": recipe.max_gradient}
             if stage.windows:
                 options["checkpoint"] = self.checkpoint
 
@@ -218,8 +218,8 @@ class FirstOrderRun(Run):
 
     def _finish(self, stage, result, keep, started):
         best = result.theta
-        if self.judge is not None and self.judge.kept is not None:
-            (best,) = self.judge.kept
+        if self.stopping is not None and self.stopping.kept is not None:
+            (best,) = self.stopping.kept
         keep(best)
         stage.status, stage.loss = result.status, result.loss
         if result.status == "stopped" and not self.stopped:

@@ -79,7 +79,7 @@ class TrainingObjective:
         """The problem of the core for these windows, all rows one after the other."""
         self.y0, self.t, self.length, self.target, self.weights, self.nfe = y0, t, length, target, weights, 0
         self.start = np.cumsum(length) - length
-        self.batch = Batch(self._whole(y0), t, self.start, length, self.start, "ragged", 0)
+        self.batch = Batch(t, self.start, length, self.start, self._whole(y0), "ragged", 0)
         rho = {"loss": LOSSES[self.loss["name"]][0], "loss_scale": self.loss["loss_scale"]}
         self.solver = Options(inputs=self.signal, **self.options)
         self.setup = PreparedSolve(

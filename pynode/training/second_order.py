@@ -149,14 +149,14 @@ class SecondOrderRun(Run):
         self.least = ROUNDING * self.spread
         self.unexplained = np.inf
         part = np.arange(len(self.data))
-        if self.plan.part is not None:
-            part = np.sort(np.random.default_rng(self.plan.seed).choice(part, self.plan.part, replace=False))
+        if self.recipe.part is not None:
+            part = np.sort(np.random.default_rng(self.recipe.seed).choice(part, self.recipe.part, replace=False))
         self.part = part
         variance = self.smoothed.variance
         typical = np.mean(np.append(variance[~np.isnan(variance)], 0.01))
         variance = np.where(np.isnan(variance), typical, variance)
         self.variance = np.clip(variance, self.least, FIRST_NOISE * self.spread)
-        self.groups = self.coordinates.groups(self.plan.groups)
+        self.groups = self.coordinates.groups(self.recipe.groups)
         self.posterior = LaplacePosterior(
             self.coordinates.x(self.training.theta), None, self._first_alpha(), 1.0 / self.variance[self.seen].mean()
         )
@@ -169,8 +169,8 @@ class SecondOrderRun(Run):
         self.posterior.noise = self.deviation()
 
     def steps(self):
-        part = self.plan.part is not None
-        return [(n, not part) for n in dict.fromkeys(self.plan.windows)] + ([(None, True)] if part else [])
+        part = self.recipe.part is not None
+        return [(n, not part) for n in dict.fromkeys(self.recipe.windows)] + ([(None, True)] if part else [])
 
     def saved(self):
         state = self.posterior
@@ -200,7 +200,7 @@ class SecondOrderRun(Run):
         )
 
     def _first_alpha(self):
-        alpha = np.full(len(self.coordinates), self.plan.alpha)
+        alpha = np.full(len(self.coordinates), self.recipe.alpha)
         for g in self.groups:
             alpha[g] = 1.0
         return alpha
@@ -214,7 +214,7 @@ class SecondOrderRun(Run):
         scale = np.maximum(np.var(slope, axis=0), ROUNDING * self.spread)
         problem, beta = MatchingProblem(self.field, t, states, slope, 1.0 / scale, u, self.coordinates), self.posterior.beta
         found = []
-        for theta in self.plan.starts:
+        for theta in self.recipe.starts:
             stage = Stage("slopes")
             self.begin(stage)
             x = self.coordinates.x(theta).copy()
@@ -223,7 +223,7 @@ class SecondOrderRun(Run):
             found.append((log_evidence(problem.n_observed, state), state))
             if self.stopped:
                 break
-        random = len(self.plan.starts) if self.plan.plain is None else self.plan.plain
+        random = len(self.recipe.starts) if self.recipe.plain is None else self.recipe.plain
         rivals = [max(found[:random], key=lambda pair: pair[0]), *found[random:]]
         for _, state in rivals:
             state.beta = beta
@@ -267,8 +267,8 @@ class SecondOrderRun(Run):
         y0 = cut.initial([self.training.states[i] for i in chosen])
         seen = ~np.isnan(np.concatenate(cut.y))
         given = seen * (1.0 if cut.weight is None else np.concatenate(cut.weight))
-        noise = Noise(self.variance, self.plan.noise, given, self.least)
-        options = self.plan.options | {"coordinates": self.coordinates}
+        noise = Noise(self.variance, self.recipe.noise, given, self.least)
+        options = self.recipe.options | {"coordinates": self.coordinates}
         problem = ShootingProblem(self.field, cut, y0, weight=given * noise.mean / self.variance, **options)
         name = "whole trajectories" if intervals is None else f"windows of {intervals}"
         name = f"trial on {name}" if self.trial else name
@@ -296,7 +296,7 @@ class SecondOrderRun(Run):
                 problem.set_weight(noise.weights(residual))
 
         last = (intervals, everything) == self.steps()[-1]
-        tol = self.plan.tol if last and self.plan.part is None else 10 * self.plan.tol
+        tol = self.recipe.tol if last and self.recipe.part is None else 10 * self.recipe.tol
         self._descend(stage, problem, state, tol, on_iteration=reweigh, extra=_Extra(problem, noise))
         stage.nfe = problem.nfe
         if state.status == "failed" or self._lost(problem, state):
@@ -319,7 +319,7 @@ class SecondOrderRun(Run):
         posterior = self.posterior
         n = self.data.n_observed if self.fitted is None else self.fitted[2]
         fitted = min(posterior.gamma + np.size(posterior.free if posterior.free is not None else 0), 0.95 * n)
-        variance = self.variance * (n / (n - fitted) if self.plan.noise == "gaussian" else 1.0)
+        variance = self.variance * (n / (n - fitted) if self.recipe.noise == "gaussian" else 1.0)
         return np.where(self.seen, np.sqrt(variance), np.nan)
 
     def _lost(self, problem, state):
@@ -348,7 +348,7 @@ class SecondOrderRun(Run):
                 problem,
                 state,
                 groups=self.groups,
-                max_iter=self.plan.max_iter if problem.n_free else self.plan.matching,
+                max_iter=self.recipe.max_iter if problem.n_free else self.recipe.matching,
                 tol=tol,
                 damping=damping,
                 callback=after_step,
@@ -359,8 +359,8 @@ class SecondOrderRun(Run):
         except KeyboardInterrupt:
             raise self.interrupted(state.loss / problem.n_observed) from None
         finally:
-            if self.judge is not None and self.judge.kept is not None:
-                state.theta, state.free = self.judge.kept
+            if self.stopping is not None and self.stopping.kept is not None:
+                state.theta, state.free = self.stopping.kept
                 conclude(problem, state)
             self.training.theta = self.coordinates.theta(state.theta)
             if state.status == "stopped" and not self.stopped:

@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from pynode.data.signal import as_control
+from pynode.data.control import as_control
 from pynode.data.trajectories import Trajectories
 from pynode.engine.options import Options
 from pynode.fields.arguments import as_field, as_theta
@@ -125,7 +125,7 @@ def multiple_shooting(
             signal,
             run.training.theta,
             [np.asarray(value) for value in options.values()],
-            repr(run.plan),
+            repr(run.recipe),
             run.field.program.to_dict(),
             repr(run.field.spec),
         )
@@ -160,10 +160,10 @@ def _run(field, t, Y, theta0, u, weight, optimizer, noise, weight_decay, max_ite
     windows = default_windows(table.lengths) if windows is None else windows
     if optimizer == SECOND_ORDER or (optimizer == "auto" and is_small(field)):
         groups = prior_groups(field) if weight_decay is None else []
-        plan = SecondOrder(
+        recipe = SecondOrder(
             windows, max_iter or STEPS, 3e-4, groups, weight_decay or 0.0, noise, [theta], options, seed=random_state
         )
-        return SecondOrderRun(field, data, training, smoothed, plan)
+        return SecondOrderRun(field, data, training, smoothed, recipe)
     known = smoothed.variance[~np.isnan(smoothed.variance)]
     first = FirstOrder(
         windows,

@@ -40,8 +40,8 @@ def test_a_plan_is_used_again(case):
     f, y0, t, theta, target = case
     pn.solve(f, y0, t, theta)
     (plan,) = f.plans.values()
-    assert pn.solve(f, y0 + 1, t.copy(), theta * 2)._setup is plan
-    assert pn.solve(f, y0, t, theta, rtol=1e-5)._setup is not plan
+    assert pn.solve(f, y0 + 1, t.copy(), theta * 2).prepared is plan
+    assert pn.solve(f, y0, t, theta, rtol=1e-5).prepared is not plan
     pn.loss_and_grad(f, y0, t, theta, target)
     assert len(f.plans) == 3
 
@@ -121,7 +121,7 @@ def test_a_plan_keeps_the_solution_of_its_call(case):
     np.testing.assert_array_equal(again.t, times)
     np.testing.assert_allclose(again(0.0), states)
     np.testing.assert_array_equal(again.vjp(target).theta, pn.solve(fresh(f), states, times, theta).vjp(target).theta)
-    assert first._setup is again._setup
+    assert first.prepared is again.prepared
 
 
 def test_plans_are_few_and_small(case):
@@ -163,7 +163,7 @@ def test_floats_and_doubles_together(case):
             assert now.y.dtype == now.theta.dtype == np.float32 and now.t.dtype == np.float64
             same_gradient(f, y0, times, p, target)
     plans = dict(f.plans)
-    assert pn.solve(f, y0, t, theta)._setup is pn.solve(f, y0, t.astype(np.float32), theta.astype(np.float32))._setup
+    assert pn.solve(f, y0, t, theta).prepared is pn.solve(f, y0, t.astype(np.float32), theta.astype(np.float32)).prepared
     assert f.plans == plans
     for bad in (np.full_like(theta, 1e300), np.full_like(theta, np.nan)):  # too large for float32
         with pytest.raises(ValueError, match=r"theta"):

@@ -167,7 +167,7 @@ def test_bad_inputs_of_predictions():
         lambda: model.predict(T, [0.5], u=U),
         lambda: model.predict(T, np.ones((2, 1)), u=U),
         lambda: model.predict(T, [0.5], u=U[0, :7]),
-        lambda: model.vjp(np.ones((31, 1)), T, [0.5]),
+        lambda: model.vjp(T, [0.5], np.ones((31, 1))),
         lambda: model.score(T, runs(U)),
         lambda: model.initial_states(T, runs(U)),
         lambda: model.predict(T, u=U[0]),
@@ -240,7 +240,7 @@ def test_vjp_of_models(kind, log):
     model = NeuralODE(**MAKE, log=log).fit(T, y, u=wrap(u))
     model.rtol = model.atol = 1e-10
     y0, w = y[:, 0].copy(), rng.standard_normal(y.shape)
-    g = model.vjp(w, T, y0, u=wrap(u), wrt=("theta", "y0", "inputs"))
+    g = model.vjp(T, y0, w, u=wrap(u), wrt=("theta", "y0", "inputs"))
     g_u = np.stack(g.inputs)
     assert g_u.shape == u.shape and g.y0.shape == y0.shape and g.theta.shape == model.theta_.shape
 
@@ -270,8 +270,8 @@ def test_vjp_of_ragged_rollouts():
     signal = ([T] * 2, list(U[:2]))
     w = [np.random.default_rng(i).standard_normal((len(x), 1)) for i, x in enumerate(t)]
     y0 = np.array([[0.4], [-0.6]])
-    g = model.vjp(w, t, y0, u=signal, wrt=("theta", "y0", "inputs"))
-    one = [model.vjp(w[i], t[i], y0[i], u=(T, U[i]), wrt=("theta", "y0", "inputs")) for i in range(2)]
+    g = model.vjp(t, y0, w, u=signal, wrt=("theta", "y0", "inputs"))
+    one = [model.vjp(t[i], y0[i], w[i], u=(T, U[i]), wrt=("theta", "y0", "inputs")) for i in range(2)]
     np.testing.assert_allclose(g.theta, one[0].theta + one[1].theta, rtol=1e-9, atol=1e-12)
     for i in range(2):
         np.testing.assert_allclose(g.y0[i], one[i].y0, rtol=1e-9)
@@ -284,9 +284,9 @@ def test_vjp_of_ragged_rollouts():
 def test_dy_of_another_shape_is_refused(dy):
     model = NeuralODE(**MAKE).fit(T, runs(U), u=U)
     with pytest.raises(ValueError, match="dy"):
-        model.vjp(dy, T, [0.5], u=U[0])
+        model.vjp(T, [0.5], dy, u=U[0])
     with pytest.raises(ValueError, match="dy"):
-        model.vjp([np.ones((5, 1)), np.ones((4, 1))], [T[:5], T[:5]], [[0.5], [0.1]], u=list(U[:2, :5]))
+        model.vjp([T[:5], T[:5]], [[0.5], [0.1]], [np.ones((5, 1)), np.ones((4, 1))], u=list(U[:2, :5]))
 
 
 @pytest.mark.parametrize("kind", KINDS)

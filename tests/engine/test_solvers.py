@@ -14,6 +14,8 @@ import pynode as pn
 METHODS = list(pn.METHODS)
 ONE_TABLE = [name for name, row in pn.METHODS.items() if not row["second"]]  # the others: test_leapfrog.py
 ADAPTIVE = [name for name, row in pn.METHODS.items() if row["error_order"]]
+HIGH = 5
+"""Methods of an order beyond it take steps so long that rounding is soon reached."""
 
 
 # ---- Fields with known solutions
@@ -107,7 +109,7 @@ def test_coefficients_are_those_of_scipy(name, other):
         m["b"], other.B, rtol=1e-14, atol=1e-15
     )
     assert np.allclose(m["c"][:s], other.C[:s], rtol=1e-14, atol=1e-15)
-    if name == "dop853":
+    if m["has_e2"]:
         assert np.allclose(np.abs(m["e"][: s + 1]), np.abs(other.E5), rtol=1e-14, atol=1e-15)
         assert np.allclose(np.abs(m["e2"][: s + 1]), np.abs(other.E3), rtol=1e-14, atol=1e-15)
     else:
@@ -118,7 +120,7 @@ def test_coefficients_are_those_of_scipy(name, other):
 
 # order -> number of steps (on an interval of length 1) from which two doublings are measured: rounding is far, and the
 # leading term of the error rules
-WINDOW = {1: 320, 2: 80, 3: 80, 4: 80, 5: 80, 8: 10}
+WINDOW = {1: 320, 2: 80, 3: 80, 4: 80, 5: 80, 6: 40, 7: 20, 8: 10}
 
 
 def slopes(errors):
@@ -173,16 +175,20 @@ def test_error_is_proportional_to_the_tolerance(method, backward, flow):
 
 @pytest.mark.parametrize("save", ["interpolate", "land"])
 @pytest.mark.parametrize(
-    ("problem", "method"), [(p, m) for p in PROBLEMS for m in ADAPTIVE if (p, m) != ("arenstorf", "heun")]
+    ("problem", "method"),
+    [
+        (p, m) for p in PROBLEMS for m in ADAPTIVE if p != "arenstorf" or pn.METHODS[m]["order"] > 2
+    ],  # which take too many steps
 )
 def test_against_scipy(problem, method, save, references):
     f, y0, t = PROBLEMS[problem]
-    tol = {"heun": 1e-7, "bosh3": 1e-9}.get(method, 1e-10)
+    order = pn.METHODS[method]["order"]
+    tol = {2: 1e-7, 3: 1e-9}.get(order, 1e-10)
     want = references[problem]
     sol = pn.solve(f, y0, t, f.init() if f.n_params else None, method=method, rtol=tol, atol=tol, save=save)
     assert sol.status == 0
     amplification = {"arenstorf": 1e6, "vdp": 300}.get(problem, 100)  # of a local error along the path
-    if (problem, method, save) == ("stiffish", "dop853", "interpolate"):
+    if (problem, save) == ("stiffish", "interpolate") and order > HIGH:
         amplification = 3e4  # where stability limits its steps, their ends are far better than what lies between them
     assert np.abs(sol.y - want).max() < amplification * tol
     assert np.array_equal(sol.y[0], y0)
@@ -226,7 +232,7 @@ def test_dense_output_is_what_interpolation_saves(method):
 def test_dense_output_of_the_reversible_scheme(method, flow):
     # asking for it changes nothing; it is continuous, and as good as the steps
     f, exact = flow
-    t, step = np.linspace(0.5, 1.5, 5), 0.04 if method == "dop853" else 0.01
+    t, step = np.linspace(0.5, 1.5, 5), 0.04 if pn.METHODS[method]["order"] > HIGH else 0.01
     for coupling in (1.0, 0.9):
         options = {"method": method, "step": step, "coupling": coupling}
         plain, sol = (pn.solve(f, exact(0.5), t, dense=dense, **options) for dense in (False, True))
@@ -312,7 +318,7 @@ def test_step_sizes_follow_the_error():
         sol = pn.solve(
             decay,
             [1.0],
-            [0.0, 30.0 if method == "dop853" else 3.0],
+            [0.0, 30.0 if pn.METHODS[method]["order"] > HIGH else 3.0],
             method=method,
             rtol=1e-8,
             atol=0.0,
@@ -369,7 +375,9 @@ def test_automatic_first_step_is_sane():
     def oscillator(t, y, th):
         return [th.rate * y[1], -th.rate * th.size * np.sin(y[0] / th.size)]
 
-    for method in ("bosh3", "dopri5", "dop853"):
+    for method in ADAPTIVE:
+        if pn.METHODS[method]["order"] < 3:  # whose other steps are shorter than any first one
+            continue
         for size in (1e-3, 1.0, 1e3):
             accepted = []
             for rate in (1.0, 1e-6, 1e6):

@@ -299,13 +299,13 @@ def test_gradient_is_that_of_the_steps_taken():
         lambda t, y, th: [y[0] - 0.05 * y[1], -th.e * y[1] - th.push * t]
     )
     wall = pn.event(own, direction=1, terminal=False, reset=kick)
-    system = pn.Hybrid(driven_pendulum, wall)
+    system = pn.System(driven_pendulum, events=wall)
     theta, y0 = system.init(0), np.array([0.0, 1.0])
     assert system.n_params == 7 and set(system.split(theta)) == {"field", "event0.g", "event0.reset"}
     t = np.array([0.0, 0.4, 1.5, 2.0, 3.0, 7.0])
     sol = pn.solve(system, y0, t, theta, method="rk4", step=0.31, save="land")
     assert len(sol.events) >= 2
-    grids = [r.grids[0] for r in sol._rounds]
+    grids = [r.grids[0] for r in sol.rounds]
     rng = np.random.default_rng(1)
     dy, dt, db = rng.normal(size=sol.y.shape), rng.normal(size=len(sol.events)), rng.normal(size=(len(sol.events), 2))
 
@@ -386,7 +386,7 @@ def test_loss_and_grad_with_a_held_halting_network():
         e = 1e-6 * np.eye(len(theta))[k]
         up, down = (pn.loss_and_grad(net, y0, t, theta + s * e, target, **options).loss for s in (1, -1))
         assert abs(val.theta[k] - (up - down) / 2e-6) < 1e-7
-    objective = pn.EventObjective(net, y0, t, target, **options)
+    objective = pn.Objective(net, y0, t, target, **options)
     loss, gradient = objective(theta)
     assert loss == val.loss and np.array_equal(gradient, val.theta)
     fit = pn.fit.lbfgs(objective, theta, max_iter=5)

@@ -511,7 +511,7 @@ def test_vjp_and_jvp(point, rng):
         close(actual, g @ J)
     close(jvp(driven)(t, y, theta, dy, u=u), Jy @ dy)
     close(jvp(driven)(t, y, theta, u=u, dt=2.0), 2 * Jt)
-    close(jvp(driven)(t, y, theta, dy=dy, u=u), Jy @ dy)
+    close(jvp(driven)(t, y, theta, direction=dy, u=u), Jy @ dy)
     close(jvp(driven)(t, y, theta, u=u, dtheta=dtheta), Jp @ dtheta)
     close(jvp(driven)(t, y, theta, dy, u=u, du=du, dt=1.0, dtheta=dtheta), Jy @ dy + Ju @ du + Jt + Jp @ dtheta)
 
@@ -617,8 +617,8 @@ def test_hamiltonian_field(rng):
 
 def test_wrong_derivatives():
     with pytest.raises(TypeError, match=r"taken at \(t, y, theta\), not at 1 arguments"):
-        vjp(mlp(2, ()))(0.0, g=[1.0, 2.0])
-    with pytest.raises(ValueError, match="g is missing"):
+        vjp(mlp(2, ()))(0.0, dy=[1.0, 2.0])
+    with pytest.raises(ValueError, match="dy is missing"):
         vjp(mlp(2, ()))(0.0, [1.0, 2.0], np.zeros(6))
     with pytest.raises(ValueError, match="grad needs a scalar"):
         grad(mlp(2, ()))

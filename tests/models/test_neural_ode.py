@@ -267,6 +267,7 @@ def test_chaos_keeps_what_was_learned_from_windows():
         with pytest.warns(FitWarning, match=r"the data cannot be followed over .*: the parameters fitted to windows of"):
             model = NeuralODE(random_state=0).fit(t, noisy)
         assert model.report_["stages"][-1]["status"] == "undone"
+        assert "cannot be followed" in model.report_["warnings"][-1]
         rmse.append(max(model.report_["rmse"].values()))
         error = model.derivative(0.0, Y) - lorenz(0.0, Y)
         assert np.sqrt(np.mean(error**2)) < 0.1 * np.std(lorenz(0.0, Y))

@@ -233,7 +233,7 @@ def test_a_classifier_of_layers_is_a_resnet():
         (lambda f: pn.ResNet(f, 2, span=(1.0, 1.0)), "two different times"),
         (lambda f: pn.ResNet(pn.mlp(2, (3,), 1), 2), "as many outputs as states"),
         (lambda f: pn.ResNet(f, 2)([1.0, 2.0, 3.0], f.init(0)), "the field has 2"),
-        (lambda f: pn.ResNet(f, 2).vjp([1.0, 2.0], f.init(0), [1.0]), "g has shape"),
+        (lambda f: pn.ResNet(f, 2).vjp([1.0, 2.0], f.init(0), [1.0]), "dy has shape"),
     ],
 )
 def test_what_a_resnet_refuses(make, message):

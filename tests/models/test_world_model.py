@@ -198,7 +198,7 @@ def closed_loop(act, seed, steps=40, wait=10):
 
 
 def test_the_closed_loop_beats_random_actions(world):
-    planner = Planner(*priced(world, price), 0.2, 10, -1.0, 1.0, n_plans=2, n_fresh=0, iterations=6)
+    planner = Planner(*priced(world, price), 0.2, 10, -1.0, 1.0, n_plans=2, n_fresh=0, max_iter=6)
 
     def act(t, seen, u, rng):
         k = slice(-11, None)

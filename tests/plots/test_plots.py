@@ -10,7 +10,7 @@ import pytest
 
 import pynode as pn
 from pynode import plots
-from pynode.app import report
+from pynode.app import pages, report
 from pynode.data.trajectories import Trajectories
 from pynode.models import NeuralODE
 from pynode.plots import misfit, parts, paths
@@ -31,7 +31,7 @@ def test_every_picture(model):
     d = len(model.names_)
     for kind in plots.PICTURES["trajectories"]:
         if kind != "overview":
-            assert report.png(model.plot(kind), dpi=40).startswith(b"\x89PNG")
+            assert pages.png(model.plot(kind), dpi=40).startswith(b"\x89PNG")
     axes = model.plot("trajectories").axes
     assert len(axes) == 2 * d
     assert [ax.get_ylabel() for ax in axes[::2]] == list(model.names_)
@@ -85,7 +85,7 @@ def test_forecasts_and_rollouts(model):
 
 
 def test_pictures_are_the_same_each_time(model):
-    assert report.png(model.plot("trajectories")) == report.png(model.plot("trajectories"))
+    assert pages.png(model.plot("trajectories")) == pages.png(model.plot("trajectories"))
 
 
 def test_prediction():
@@ -100,7 +100,7 @@ def test_without_matplotlib(model, monkeypatch):
 
 
 def test_the_report_is_one_file(model):
-    page = report.model_page(model)
+    page = report.model_report(model)
     assert page.count("data:image/png;base64,") == 4
     assert not re.findall(r'(?:src|href)="(?!data:)', page) and "http" not in re.sub(r"base64,[^\"]*", "", page)
     assert 'name="viewport"' in page and page.rstrip().endswith("</html>")
@@ -110,7 +110,7 @@ def test_the_report_is_one_file(model):
 
 def test_names_are_escaped():
     model = NeuralODE(hidden=(3,), random_state=0).fit(T, np.exp(-T), names=["<script>x</script>"])
-    assert "<script>" not in report.model_page(model)
+    assert "<script>" not in report.model_report(model)
 
 
 @pytest.mark.parametrize(
@@ -125,7 +125,7 @@ def test_names_are_escaped():
     ],
 )
 def test_numbers_for_people(x, text):
-    assert report.number(x) == text
+    assert report.readable(x) == text
 
 
 # ---- What is drawn -----------------------------------------------------------------------------------------
@@ -365,7 +365,7 @@ def test_no_bands_without_a_covariance():
     assert model.covariance_ is None
     for part in parts_of(model.plot("overview")):
         assert not {"90 % band", "direction uncertain"} & set(labels_of(part))
-    page = report.model_page(model)
+    page = report.model_report(model)
     assert (
         "There are no error bands" in page and "effective parameters" not in page and "90 %" not in page.split("What the")[0]
     )
@@ -383,10 +383,10 @@ def test_unobserved_states(full):
         assert not lines(axes[4], "data") and len(lines(axes[4], "model")) == 1
     assert len(plots.residuals(model).axes) == 4
     plots.overview(model)
-    assert "Arrows" in report._phase_words(fitted(), None, True)
-    assert "Arrows" not in report._phase_words(model, None, True)
+    assert "Arrows" in report.phase_words(fitted(), False, True)
+    assert "Arrows" not in report.phase_words(model, False, True)
     model = Wrapped(whole, 1, full)
-    assert "along the fitted trajectories" in report.model_page(model)
+    assert "along the fitted trajectories" in report.model_report(model)
     path = lines(plots.phase(model).axes[0], "fitted trajectory")[0].get_data()
     t = np.linspace(0, 4, 800)
     states = whole.predict(t, trajectory=0)
@@ -432,14 +432,14 @@ def test_undone_stages_are_told(plane):
     assert labels_of(model.plot("loss"))[-1] == "whole trajectories (undone)"
     notes = report.model_notes(model)
     assert notes[0] == "Beware." and "was undone" in notes[1] and "misses y1 by more" in notes[2] and len(notes) == 3
-    page = report.model_page(model)
+    page = report.model_report(model)
     assert page.index("Beware.") < page.index("In brief") and page.count("<div") == page.count("</div>")
 
 
 def test_the_report_in_numbers(plane):
-    page = report.model_page(plane)
+    page = report.model_report(plane)
     gamma = plane.report_["effective_parameters"]
-    assert f"{gamma:.1f} of {len(plane.theta_)}" in page and report.number(plane.report_["noise"]["y2"]) in page
+    assert f"{gamma:.1f} of {len(plane.theta_)}" in page and report.readable(plane.report_["noise"]["y2"]) in page
     assert all(f"<td>{stage['name']}</td>" in page for stage in plane.report_["stages"])
     assert report.model_notes(plane) == [] and 'class="notes"' not in page
 
@@ -457,3 +457,41 @@ def test_legends_fit(width):
     figure.draw_without_rendering()
     box = figure.legends[0].get_window_extent()
     assert box.x0 >= 0 and box.x1 <= 100 * width and len(labels_of(figure)) == 6
+
+
+# ---- The table of pictures ---------------------------------------------------------------------------------------------
+
+
+@pytest.fixture(scope="module")
+def families():
+    """Family of models -> (a small model of it, what its pictures are drawn over)."""
+    rng = np.random.default_rng(0)
+    X = rng.normal(size=(60, 2))
+    near = np.hypot(*X.T) < 1
+    series = pn.datasets.periodic(n_train=6, n_held_out=0)
+    return {
+        "trajectories": (fitted(), ()),
+        "samples": (pn.NeuralODEClassifier(max_iter=2, random_state=0).fit(X, near), (X, near)),
+        "density": (pn.CNF(max_iter=2, random_state=0).fit(X), (X,)),
+        "latent": (pn.LatentODE(max_iter=2, random_state=0).fit(series.train), (series.train,)),
+    }
+
+
+@pytest.mark.parametrize("family, kind", [(family, kind) for family, kinds in plots.PICTURES.items() for kind in kinds])
+def test_every_row_of_the_table(families, family, kind):
+    from inspect import signature
+
+    draw = plots.PICTURES[family][kind]
+    names = list(signature(draw).parameters)
+    assert names[:2] == ["model", "data"] and signature(draw).parameters["data"].default is None
+    assert getattr(plots, draw.__name__) is draw  # also without the table
+    model, data = families[family]
+    assert pages.png(plots.draw(family, kind, model, *data), dpi=30).startswith(b"\x89PNG")
+
+
+@pytest.mark.parametrize("family", plots.PICTURES)
+def test_unknown_pictures_are_refused(families, family):
+    model, data = families[family]
+    for kind in ("pie", None, ["loss"]):
+        with pytest.raises(ValueError, match=f"is not one of {', '.join(plots.PICTURES[family])}"):
+            plots.draw(family, kind, model, *data)

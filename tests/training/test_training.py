@@ -122,7 +122,7 @@ def test_gradients_with_respect_to_inputs_and_states():
     u, y0, _, y = driven_data(2)
     model = NeuralODE(hidden=(4,), max_iter=5, random_state=0).fit(T, y, u=u)
     w, h = np.random.default_rng(2).standard_normal(y.shape), 1e-5
-    g = model.vjp(w, T, y0, u=u, wrt=("theta", "y0", "inputs"))
+    g = model.vjp(T, y0, w, u=u, wrt=("theta", "y0", "inputs"))
 
     def loss(y0, u):
         return float((w * model.predict(T, y0, u=u)).sum())

@@ -16,10 +16,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> None:
     """Write the report of a model."""
-    from pynode.app import report
+    from pynode.app.pages import write_page
+    from pynode.app.report import model_report
     from pynode.models.base import load
 
     path = args.output or str(Path(args.model).with_suffix(".html"))
     check_folder(path)
-    report.save(path, report.model_page(load(args.model), f"Report of {Path(args.model).name}"))
+    write_page(path, model_report(load(args.model), f"Report of {Path(args.model).name}"))
     print(f"Report: {path}")

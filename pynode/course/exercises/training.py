@@ -4,9 +4,9 @@ import math
 
 import numpy as np
 
+from pynode.calls.objective import Objective
 from pynode.course.answers import Exercise, Number, Unanswered, Wrong, numbers
 from pynode.course.lab import code_lab
-from pynode.engine.objective import Objective
 from pynode.fields.make import mlp
 
 RATES = (0.001, 0.005, 0.01, 0.05, 0.1)

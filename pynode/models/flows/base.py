@@ -8,7 +8,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pynode.data.arrays import as_integer
+from pynode.data.scaling import shift_and_scale
 from pynode.fields.field import Field
+from pynode.fields.make import ActivationName
 from pynode.models.base import Estimator
 from pynode.models.flows.epochs import Callback, Epochs
 from pynode.models.options import (
@@ -45,7 +47,7 @@ class FlowOptions(Estimator):
     hidden: int | Sequence[int] = option(
         (32, 32), Widths(), "Widths of the hidden layers of the field, a network of state and time."
     )
-    activation: str = option("tanh", Activation(), "Activation function of the network, see `pynode.mlp`.")
+    activation: ActivationName = option("tanh", Activation(), "Activation function of the network, see `pynode.mlp`.")
     _: KW_ONLY
     field: Field | None = option(None, OwnField(), "A field of your own in place of the network.")
     method: str = option("bosh3", AdaptiveMethod(), "Runge-Kutta method, see `pynode.solve`.")
@@ -147,8 +149,8 @@ class FlowModel(FlowOptions):
         with opened(checkpoint, self.random_state, what) as saved:
             interrupt = None
             with Progress(n, label, shown) as bar:
-                judge = None if held is None else EarlyStopping(held.value, int(self.patience))
-                epochs = Epochs(objective, judge, callback, bar)
+                stopping = None if held is None else EarlyStopping(held.value, int(self.patience))
+                epochs = Epochs(objective, stopping, callback, bar)
                 if saved is not None:
                     epochs.attach(saved)
                 try:
@@ -170,13 +172,14 @@ class FlowModel(FlowOptions):
         return self
 
     def _keep(self, result: FitResult, epochs: Epochs) -> None:
-        objective, judge, table = epochs.objective, epochs.judge, epochs.table()
+        objective, stopping = epochs.objective, epochs.stopping
+        table = epochs.table()
         best = len(table) - 1
         self.theta_ = result.theta
         self.n_iter_ = max(1, len(table))
         self.history_ = dict(zip(HISTORY, table.T.copy(), strict=True))
-        if judge is not None and judge.kept is not None:
-            (self.theta_,) = judge.kept
+        if stopping is not None and stopping.kept is not None:
+            (self.theta_,) = stopping.kept
             best = int(np.argmin(self.history_["validation"]))
         early = result.status == "stopped" and not epochs.asked
         status = "early" if early else "finished" if result.status == "max_iter" else result.status
@@ -228,15 +231,3 @@ class FlowModel(FlowOptions):
 
     def _restore(self, content: dict[str, Any]) -> int:
         raise NotImplementedError
-
-
-def shift_and_scale(
-    x: NDArray[np.float64], weight: NDArray[np.float64] | None = None
-) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-    """(mean, standard deviation) of each column, 1 in place of 0; weight: how often each row counts."""
-    if weight is None:
-        mean, spread = x.mean(axis=0), x.std(axis=0)
-    else:
-        mean = np.average(x, axis=0, weights=weight)
-        spread = np.sqrt(np.average((x - mean) ** 2, axis=0, weights=weight))
-    return mean, np.where(spread > 0, spread, 1.0)

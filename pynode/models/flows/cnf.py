@@ -12,7 +12,7 @@ from pynode.calls.solve import solve
 from pynode.data.arrays import as_integer, real_array, real_dtype
 from pynode.data.samples import as_sample_weight, as_table, as_training_table
 from pynode.fields.field import Field
-from pynode.fields.make import field, mlp
+from pynode.fields.make import ActivationName, field, mlp
 from pynode.fields.transforms import jvp
 from pynode.models.flows.base import FlowModel
 from pynode.models.flows.epochs import Callback
@@ -142,7 +142,7 @@ class CNF(FlowModel):
     hidden: int | Sequence[int] = option(
         (64, 64), Widths(), "Widths of the hidden layers of the field, a network of state and time."
     )
-    activation: str = option("tanh", Activation(), 'Smooth: "tanh", "softplus", "silu", ...; see `pynode.mlp`.')
+    activation: ActivationName = option("tanh", Activation(), 'Smooth: "tanh", "softplus", "silu", ...; see `pynode.mlp`.')
     _: KW_ONLY
     field: Field | None = option(
         None, OwnField(), "A field of your own, of as many states as features, in place of the network."

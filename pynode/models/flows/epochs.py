@@ -21,7 +21,7 @@ class Epochs:
     Parameters
     ----------
     objective : FlowSamples
-    judge : EarlyStopping or None
+    stopping : EarlyStopping or None
     callback : callable or None
         callback(Iteration) after each epoch; True stops the fit.
     bar : Progress
@@ -32,9 +32,9 @@ class Epochs:
         The callback asked to stop.
     """
 
-    def __init__(self, objective: Any, judge: EarlyStopping | None, callback: Callback | None, bar: Progress) -> None:
+    def __init__(self, objective: Any, stopping: EarlyStopping | None, callback: Callback | None, bar: Progress) -> None:
         self.objective = objective
-        self.judge = judge
+        self.stopping = stopping
         self.callback = callback
         self.bar = bar
         self.rows: list[tuple[float, ...]] = []
@@ -50,18 +50,18 @@ class Epochs:
             return False
         loss, norm = (float(np.mean(column)) for column in zip(*self.batches, strict=True))
         nfe = (self.objective.nfe - self.nfe) / max(self.objective.solved - self.solved, 1)
-        validation = math.nan if self.judge is None else self.judge(iteration.theta, (iteration.theta,))
+        validation = math.nan if self.stopping is None else self.stopping(iteration.theta, (iteration.theta,))
         seconds = time.perf_counter() - self.start
         self.rows.append((loss, norm, nfe, seconds, validation))
         self.batches = []
         self.nfe = self.objective.nfe
         self.solved = self.objective.solved
-        told = "" if self.judge is None else f", {validation:.4g} on samples kept aside"
+        told = "" if self.stopping is None else f", {validation:.4g} on samples kept aside"
         self.bar.update(len(self.rows), f"loss {loss:.4g}{told}, {nfe:.1f} evaluations a sample")
         if self.callback is not None:
             epoch = Iteration(len(self.rows), loss, iteration.theta, norm, seconds, nfe, validation)
             self.asked = self.callback(epoch) is True
-        return self.asked or (self.judge is not None and self.judge.tired)
+        return self.asked or (self.stopping is not None and self.stopping.tired)
 
     def table(self) -> NDArray[np.float64]:
         """(epochs, 5) the columns of HISTORY."""
@@ -85,7 +85,7 @@ class Epochs:
             "rows": self.table(),
             "batches": np.array(self.batches, dtype=np.float64).reshape(-1, 2),
             "counts": [self.nfe, self.solved, o.nfe, o.solved, o.failed],
-            "judge": None if self.judge is None else self.judge.saved(),
+            "stopping": None if self.stopping is None else self.stopping.saved(),
             "seconds": time.perf_counter() - self.start,
         }
 
@@ -94,6 +94,6 @@ class Epochs:
         self.batches = [tuple(row) for row in saved["batches"].tolist()]
         o = self.objective
         self.nfe, self.solved, o.nfe, o.solved, o.failed = saved["counts"]
-        if self.judge is not None:
-            self.judge.restore(saved["judge"])
+        if self.stopping is not None:
+            self.stopping.restore(saved["stopping"])
         self.start -= saved["seconds"]

@@ -8,9 +8,9 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from pynode.data.samples import as_labels, as_sample_weight, as_targets, as_training_table
+from pynode.data.scaling import shift_and_scale
 from pynode.fields.field import Field
 from pynode.fields.make import mlp
-from pynode.models.flows.base import shift_and_scale
 from pynode.models.flows.epochs import Callback
 from pynode.models.flows.losses import first_states
 from pynode.models.flows.predictor_base import Predictor
@@ -167,7 +167,8 @@ class NeuralODEClassifier(Predictor):
             Of the dtype of the labels.
         """
         most = self.predict_log_proba(X).argmax(axis=1)
-        return self.classes_[most]
+        labels: NDArray[Any] = self.classes_[most]
+        return labels
 
     def score(self, X: ArrayLike, y: ArrayLike, sample_weight: ArrayLike | None = None) -> float:
         """Part of the samples whose class is found.
@@ -293,9 +294,12 @@ class NeuralODERegressor(Predictor):
         table = as_training_table(X, type(self).__name__)
         targets, self._vector = as_targets(y, len(table))
         weight, some = as_sample_weight(sample_weight, len(table))
-        table, targets, m = table[some], targets[some], targets.shape[1]
-        self.y_shift_, self.y_scale_ = shift_and_scale(targets, weight) if self.scale else (np.zeros(m), np.ones(m))
-        scaled = (targets - self.y_shift_) / self.y_scale_
+        table, targets = table[some], targets[some]
+        m = targets.shape[1]
+        shift, scale = shift_and_scale(targets, weight) if self.scale else (np.zeros(m), np.ones(m))
+        self.y_shift_: Array = shift
+        self.y_scale_: Array = scale
+        scaled = (targets - shift) / scale
         return self._fit(table, scaled, weight, None, progress, callback, checkpoint)
 
     def _loss(self) -> str:

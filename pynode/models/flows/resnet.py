@@ -1,9 +1,17 @@
 """ResNet: a residual network as what it is to a Neural ODE, Euler's method with N steps."""
 
+from collections.abc import Sequence
+
 import numpy as np
+from numpy.typing import ArrayLike, NDArray
 
 from pynode.calls.solve import solve
 from pynode.data.arrays import as_integer, real_array
+from pynode.engine.gradients import Gradients
+from pynode.engine.solution import Solution
+from pynode.fields.field import Field
+
+Array = NDArray[np.float64]
 
 
 class ResNet:
@@ -12,19 +20,28 @@ class ResNet:
     All layers share theta, so that N can be changed after training: as N grows, the output tends to that of the Neural ODE
     dy/dt = f(t, y; theta) like 1/N, and so do gradients (Chen et al. 2018, arXiv:1806.07366, eq. 1-2).
 
+    It is a function of (y, theta), not an estimator, so that it has no options and no `fit`: `NeuralODEClassifier(layers=N)`
+    trains one.
+
     Parameters
     ----------
     field : Field
         d states to d; it may depend on t, which tells layers apart.
     layers : int
         N.
-    span : (float, float)
+    span : (float, float), default (0, 1)
         t0, t1.
 
     Attributes
     ----------
     n_params : int
         Those of the field, whatever N is.
+    times : (N + 1,) array
+        Where the layers begin, and t1.
+
+    See Also
+    --------
+    NeuralODEClassifier, NeuralODERegressor : `layers=N` trains a residual network.
 
     Examples
     --------
@@ -36,62 +53,114 @@ class ResNet:
     (1, 2)
     """
 
-    def __init__(self, field, layers, span=(0.0, 1.0)):
+    def __init__(self, field: Field, layers: int, span: tuple[float, float] = (0.0, 1.0)) -> None:
         if field.n_out != field.d or field.inputs:
             raise ValueError(
                 f"a residual layer adds f(y) to y: {field.name} maps {field.d} states to {field.n_out}, with {field.inputs} "
                 "inputs; give a field with as many outputs as states and no inputs"
             )
-        self.field, self.layers = field, as_integer("layers", layers, 1, 10_000_000)
-        span = real_array("span", span, np.float64)
-        if span.shape != (2,) or not np.isfinite(span).all() or span[0] == span[1]:
-            raise ValueError(f"span must be two different times (t0, t1), not {span}")
-        self.span = (float(span[0]), float(span[1]))
-
-    n_params = property(lambda self: self.field.n_params)
-
-    def init(self, seed=None):
-        """Initial parameters, those of the field."""
-        return self.field.init(seed)
+        self.field = field
+        self.layers: int = as_integer("layers", layers, 1, 10_000_000)
+        ends = real_array("span", span, np.float64)
+        if ends.shape != (2,) or not np.isfinite(ends).all() or ends[0] == ends[1]:
+            raise ValueError(f"span must be two different times (t0, t1), not {ends}")
+        self.span = (float(ends[0]), float(ends[1]))
 
     @property
-    def times(self):
+    def n_params(self) -> int:
+        """Those of the field, whatever N is."""
+        return int(self.field.n_params)
+
+    def init(self, random_state: int | np.random.Generator | None = None) -> Array:
+        """Initial parameters, those of the field.
+
+        Parameters
+        ----------
+        random_state : int or numpy.random.Generator, optional
+
+        Returns
+        -------
+        (n_params,) array
+        """
+        theta: Array = self.field.init(random_state)
+        return theta
+
+    @property
+    def times(self) -> Array:
         """(N + 1,) where the layers begin, and t1."""
         return np.linspace(*self.span, self.layers + 1)
 
-    def __call__(self, y, theta=None):
-        """The output, of the shape of y: (d,) or (B, d)."""
-        return self._solve(y, theta, self.times[[0, -1]]).y[..., -1, :]
+    def __call__(self, y: ArrayLike, theta: ArrayLike | None = None) -> Array:
+        """The output.
 
-    def activations(self, y, theta=None):
-        """(N + 1, d) or (B, N + 1, d): the input, and what each layer makes of it."""
-        return self._solve(y, theta, self.times).y
+        Parameters
+        ----------
+        y : (d,) or (B, d) array_like
+        theta : (n_params,) array_like
 
-    def vjp(self, y, theta, g, wrt=("theta", "y0")):
+        Returns
+        -------
+        array of the shape of y
+        """
+        end: Array = self._solve(y, theta, self.times[[0, -1]]).y[..., -1, :]
+        return end
+
+    def activations(self, y: ArrayLike, theta: ArrayLike | None = None) -> Array:
+        """The input, and what each layer makes of it.
+
+        Parameters
+        ----------
+        y : (d,) or (B, d) array_like
+        theta : (n_params,) array_like
+
+        Returns
+        -------
+        (N + 1, d) or (B, N + 1, d) array
+        """
+        states: Array = self._solve(y, theta, self.times).y
+        return states
+
+    def vjp(
+        self,
+        y: ArrayLike,
+        theta: ArrayLike | None,
+        dy: ArrayLike,
+        *,
+        wrt: str | Sequence[str] = ("theta", "y0"),
+    ) -> Gradients:
         """Backpropagation: gradients of any loss of yours from its derivative with respect to the output.
 
         Parameters
         ----------
-        y : (d,) or (B, d) array
-        theta : (n_params,) array
-        g : array of the shape of y
-        wrt : tuple out of "theta", "y0"
+        y : (d,) or (B, d) array_like
+        theta : (n_params,) array_like
+        dy : array_like of the shape of y
+            dL/d(output).
+        wrt : str or tuple of str, default ("theta", "y0")
+            What to differentiate with respect to: "theta", "y0".
 
         Returns
         -------
         Gradients
             theta, summed over the batch, and y0, of the shape of y.
+
+        Examples
+        --------
+        >>> import numpy as np, pynode as pn
+        >>> net = pn.ResNet(pn.mlp(2, (16,)), 10)
+        >>> net.vjp([1.0, 0.0], net.init(0), [1.0, 1.0], wrt="y0").y0.shape
+        (2,)
         """
         sol = self._solve(y, theta, self.times[[0, -1]])
-        g = real_array("g", g, np.float64)
-        if g.shape != np.shape(y):
-            raise ValueError(f"g has shape {g.shape}; it must have the shape of y, {np.shape(y)}")
-        dy = np.zeros_like(sol.y)
-        dy[..., -1, :] = g
-        return sol.vjp(dy, wrt=wrt)
+        end: Array = real_array("dy", dy, np.float64)
+        if end.shape != np.shape(y):
+            raise ValueError(f"dy has shape {end.shape}; it must have the shape of y, {np.shape(y)}")
+        cotangent = np.zeros_like(sol.y)
+        cotangent[..., -1, :] = end
+        return sol.vjp(cotangent, wrt=wrt)
 
-    def _solve(self, y, theta, t):
+    def _solve(self, y: ArrayLike, theta: ArrayLike | None, t: Array) -> Solution:
         return solve(self.field, y, t, theta, method="euler", grid=self.times, errors="raise")
 
-    def __repr__(self):
+    def __repr__(self) -> str:
         return f"<ResNet of {self.layers} layers y + h f, f = {self.field!r}>"

@@ -42,9 +42,7 @@ def checked_times(name: str, x: ArrayLike, start: float) -> Array:
     return times
 
 
-def times_asked_for(
-    at: Any, n: int, t0: float, signal: Signal | None = None, shared: bool = False
-) -> Array | list[Array]:
+def times_asked_for(at: Any, n: int, t0: float, signal: Signal | None = None, shared: bool = False) -> Array | list[Array]:
     """Times of n series: one array, or a list of n arrays; `shared`: a list of equal arrays becomes one."""
     times = _times(at, n, t0, shared)
     ends = [x[-1] for x in times] if isinstance(times, list) else [times[-1]] * n

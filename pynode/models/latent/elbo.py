@@ -13,8 +13,9 @@ from functools import cached_property
 
 import numpy as np
 
-from pynode import _core
+from pynode.data.batch import SaveTimes, starts
 from pynode.data.signal import Signal
+from pynode.engine.problem import core_problem, system_programs
 from pynode.errors import OK
 from pynode.fields.field import Field, run
 from pynode.fields.make import field
@@ -67,7 +68,7 @@ class Series:
         if signal is not None:
             ends = [t[s] for t, s in zip(times, seen, strict=True)]
             action = np.concatenate([signal.mean(np.append(0.0, t[:-1]), t, i) for i, t in enumerate(ends)])
-        start = np.cumsum(length) - length
+        start = starts(length)
         return cls(t, np.where(mask, y, 0.0), mask.astype(np.float64), start, length, unit, signal, action)
 
     def __len__(self):
@@ -81,7 +82,7 @@ class Series:
     def take(self, which):
         """These series."""
         length = self.length[which]
-        rows = np.arange(length.sum()) + np.repeat(self.start[which] - (np.cumsum(length) - length), length)
+        rows = np.arange(length.sum()) + np.repeat(self.start[which] - (starts(length)), length)
         return self._cut(rows, length, None if self.signal is None else self.signal.take(which))
 
     def until(self, limit):
@@ -91,20 +92,20 @@ class Series:
         return self._cut(keep, np.add.reduceat(keep.astype(np.int64), self.start), self.signal)
 
     def _cut(self, rows, length, signal):
-        parts, start = (self.t[rows], self.value[rows], self.mask[rows]), np.cumsum(length) - length
+        parts, start = (self.t[rows], self.value[rows], self.mask[rows]), starts(length)
         return Series(*parts, start, length, self.unit, signal, self.action[rows])
 
     def from_start(self):
-        """The times of `_core.Problem` from that of z_0 on, one more row for each series: (seen, keys).
+        """The times from that of z_0 on, one more row for each series: (seen, SaveTimes).
 
-        seen (rows + B,): which of its rows are observations; keys: t, t_start, t_len, row.
+        seen (rows + B,): which of its rows are observations.
         """
         length, rows = self.length + 1, len(self.t) + len(self)
-        start = np.cumsum(length) - length
+        start = starts(length)
         seen, t = np.ones(rows, dtype=bool), np.zeros(rows)
         seen[start] = False
         t[seen] = self.t
-        return seen, {"t": t, "t_start": start, "t_len": length, "row": start}
+        return seen, SaveTimes(t, start, length, start)
 
     @cached_property
     def backwards(self):
@@ -242,7 +243,7 @@ class Encoder:
         each = 1 if self.drifts else -(-longest // -(-longest // CHUNK))  # observations a jump
         system, n = networks.encoder(each), len(series)
         count = -(-series.length // each)  # jumps of each series; one more row, without, at the time of z_0
-        start = np.cumsum(count + 1) - (count + 1)
+        start = starts(count + 1)
         rows, k = int(count.sum()) + n, networks.cell.inputs
         self.last, self.shape = start + count, (rows, system.d)
         self.dtype, self.part = dtype, networks.parts["encoder"]
@@ -256,9 +257,8 @@ class Encoder:
         x[self.last] = np.nan
         if self.drifts:
             t[place] = series.t[back]
-        self.problem = _problem(
-            system, options, dtype, n, t=t, t_start=start, t_len=count + 1, row=start, land=True, jump_data=x
-        )
+        times = SaveTimes(t, start, count + 1, start)
+        self.problem = _problem(system, options, np.zeros((n, system.d), dtype), times, land=True, jump_data=x)
 
     def __call__(self, theta):
         """(B, H) final states."""
@@ -290,25 +290,17 @@ class Decoder:
     def __init__(self, networks, series, options, dtype, n_samples=1):
         system, n = networks.generator, len(series)
         self.dtype, self.part = dtype, networks.parts["generator"]
-        seen, places = series.from_start()
-        rows, start = len(seen), places["t_start"]
+        seen, once = series.from_start()
+        rows = len(seen)
         target = np.full((rows, system.n_target), np.nan)
         target[seen] = np.concatenate([series.value, series.mask], axis=1)
         draws = np.arange(n_samples)[:, None]
+        start, length = np.tile(once.start, n_samples), np.tile(once.length, n_samples)
+        times = SaveTimes(once.t, start, length, (draws * rows + once.row).ravel())
         keys = {} if series.signal is None else inputs_of(series, dtype, n_samples)
-        self.problem = _problem(
-            system,
-            options,
-            dtype,
-            n * n_samples,
-            t=places["t"],
-            t_start=np.tile(start, n_samples),
-            t_len=np.tile(places["t_len"], n_samples),
-            row=(draws * rows + start).ravel(),
-            loss="program",
-            target=np.tile(target, (n_samples, 1)).astype(dtype),
-            **keys,
-        )
+        y0 = np.zeros((n * n_samples, system.d), dtype)
+        keys |= {"loss": "program", "target": np.tile(target, (n_samples, 1)).astype(dtype)}
+        self.problem = _problem(system, options, y0, times, **keys)
 
     def __call__(self, theta, z0):
         """(n_samples * B,) -log p(x | z_0), NaN where the solve failed."""
@@ -331,14 +323,10 @@ def inputs_of(series, dtype, n_samples):
     return keys | {name: np.tile(keys[name], n_samples) for name in ("knot_start", "knot_len", "seg_start")}
 
 
-def _problem(system, options, dtype, n, **keys):
-    """A `_core.Problem` of n samples, whose initial states are given when it runs, or are 0."""
-    parts = {"loss_program": system.loss, "jump": system.jump}
-    reverse = {"loss_reverse": system.loss, "jump_reverse": system.jump}
-    keys |= {name: part.program.core for name, part in parts.items() if part is not None}
-    keys |= {name: part.vjp_program.core for name, part in reverse.items() if part is not None}
-    y0 = np.zeros((n, system.d), dtype)
-    return _core.Problem(system.program.core, system.vjp_program.core, y0=y0, **(options.arguments(system.d) | keys))
+def _problem(system, options, y0, times, **keys):
+    """A problem whose initial states are given when it runs, or are y0."""
+    parts = system_programs(system, gradient=True)
+    return core_problem(system.program, system.vjp_program, y0, times, options.arguments(system.d), **parts, **keys)
 
 
 class Elbo:

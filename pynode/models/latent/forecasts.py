@@ -7,7 +7,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from pynode.data.arrays import as_integer, real_array
-from pynode.data.signal import as_control
+from pynode.data.control import as_control
 from pynode.data.trajectories import Trajectories
 from pynode.models.latent.belief import Belief
 from pynode.models.latent.checks import check_known, checked_times, repeated, times_asked_for
@@ -79,9 +79,7 @@ class LatentForecasts(LatentInference):
         """
         return self.predict(t, Y, **options)
 
-    def extrapolate(
-        self, t: Series | Trajectories, Y: Series | None = None, at: Any = None, **options: Any
-    ) -> Any:
+    def extrapolate(self, t: Series | Trajectories, Y: Series | None = None, at: Any = None, **options: Any) -> Any:
         """`predict` at later times.
 
         Parameters
@@ -107,9 +105,7 @@ class LatentForecasts(LatentInference):
                 )
         return self.predict(t, Y, at, **options)
 
-    def rollout(
-        self, t: ArrayLike, z: ArrayLike | Belief, *, u: Inputs | None = None, return_std: bool = False
-    ) -> Any:
+    def rollout(self, t: ArrayLike, z: ArrayLike | Belief, *, u: Inputs | None = None, return_std: bool = False) -> Any:
         """Curves from latent states that are known: what will be seen if these inputs are given.
 
         Parameters

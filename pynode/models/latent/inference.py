@@ -58,9 +58,7 @@ class LatentInference(LatentODEOptions):
 
     # ---- From series to latent states
 
-    def encode(
-        self, t: Series | Trajectories, Y: Series | None = None, *, u: Inputs | None = None
-    ) -> tuple[Array, Array]:
+    def encode(self, t: Series | Trajectories, Y: Series | None = None, *, u: Inputs | None = None) -> tuple[Array, Array]:
         """The posterior of the initial state of each series, q(z_0 | x): mean and standard deviation.
 
         Parameters
@@ -176,9 +174,7 @@ class LatentInference(LatentODEOptions):
         data, _ = self._series(t, Y, u)
         return self._bounds(data, self._posterior(data), as_integer("n_samples", n_samples, 1), random_state)
 
-    def _bounds(
-        self, data: Trajectories, q: LatentPosterior, n_samples: int, random_state: int | None
-    ) -> dict[str, Array]:
+    def _bounds(self, data: Trajectories, q: LatentPosterior, n_samples: int, random_state: int | None) -> dict[str, Array]:
         series = self.units_.series(data)
         options = solve_options(self, FINE)[1]
         pair = bounds(self.networks_, self.theta_, series, q, options, n_samples, random_state)

@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from pynode.data.trajectories import Trajectories
 from pynode.models.latent.belief import Units
 from pynode.models.latent.checks import check_series
+from pynode.models.latent.elbo import Networks
 from pynode.models.latent.forecasts import LatentForecasts
 from pynode.models.latent.options import as_noise
 from pynode.models.latent.storage import from_content, to_content
@@ -109,7 +110,7 @@ class LatentODE(LatentForecasts):
         names: Sequence[str] | None = None,
         time: str | None = None,
         state: str | Sequence[str] | None = None,
-        id: str | Sequence[str] | None = None,
+        id: str | None = None,
         input: str | Sequence[str] | None = None,
         progress: bool | str | None = None,
         callback: Callable[[Iteration], Any] | None = None,
@@ -157,23 +158,16 @@ class LatentODE(LatentForecasts):
         check_series(data, units.t0)
         started = clock.perf_counter()
         seed = self._seed()
-        aside = None
         everything = data
-        if self.early_stopping:
-            kept, out = split(len(data), self.validation_fraction, seed, "series")
-            data, aside = data.take(kept), data.take(out)
         networks = make_networks(self, data.d, units)
+        data, stopping = self._kept_aside(data, networks, units, seed)
         objective = make_objective(self, networks, units.series(data), seed, units.t_scale)
-        judge = None
-        if aside is not None:
-            held = HeldOut(self, networks, units.series(aside), seed, units.t_scale)
-            judge = EarlyStopping(held, int(self.patience))
         label = progress if isinstance(progress, str) else "training"
         shown = bool(self.verbose) if progress is None else bool(progress)
         interrupt = None
         with opened(checkpoint, self.random_state, partial(self._what, everything)) as saved:
             with Progress(int(self.max_iter), label, shown) as bar:
-                iterations = Iterations(objective.n_batches, judge, callback, bar)
+                iterations = Iterations(objective.n_batches, stopping, callback, bar)
                 if saved is not None:
                     iterations.attach(saved)
                 try:
@@ -198,6 +192,16 @@ class LatentODE(LatentForecasts):
                 raise interrupt
         return self
 
+    def _kept_aside(
+        self, data: Trajectories, networks: Networks, units: Units, seed: int
+    ) -> tuple[Trajectories, EarlyStopping | None]:
+        """(the series to learn from, what judges by the others, if early stopping keeps some aside)."""
+        if not self.early_stopping:
+            return data, None
+        kept, aside = split(len(data), self.validation_fraction, seed, "series")
+        held = HeldOut(self, networks, units.series(data.take(aside)), seed, units.t_scale)
+        return data.take(kept), EarlyStopping(held, int(self.patience))
+
     def _check_data(self, data: Trajectories) -> None:
         if self.field is not None and self.field.inputs != n_inputs(data):
             raise ValueError(f"the field has {self.field.inputs} control inputs, u {n_inputs(data)}")
@@ -209,16 +213,14 @@ class LatentODE(LatentForecasts):
         signal = () if data.signal is None else (data.signal.kind, data.signal.t, data.signal.u)
         return "LatentODE", *self._told("verbose", "refine"), list(data.t), list(data.y), *signal
 
-    def _keep(
-        self, result: FitResult, iterations: Iterations, data: Trajectories, failed: int, started: float
-    ) -> None:
+    def _keep(self, result: FitResult, iterations: Iterations, data: Trajectories, failed: int, started: float) -> None:
         """The results of training."""
         best = iterations.best()
         self.theta_ = result.theta
         loss = float(result.loss)
         self.history_ = result.history | {"validation": np.array(iterations.validation[: result.n_iter], dtype=np.float64)}
-        if iterations.judge is not None and iterations.judge.kept is not None:
-            (self.theta_,) = iterations.judge.kept
+        if iterations.stopping is not None and iterations.stopping.kept is not None:
+            (self.theta_,) = iterations.stopping.kept
             loss = float(self.history_["loss"][best])
         self.names_ = data.names
         self.time_name_ = data.time_name

@@ -9,6 +9,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from pynode.data.arrays import real_array
 from pynode.fields.field import Field
+from pynode.fields.make import ActivationName
 from pynode.models.base import SeriesEstimator
 from pynode.models.options import (
     Activation,
@@ -63,7 +64,7 @@ class LatentODEOptions(SeriesEstimator):
     )
     encoder_hidden: int = option(25, Integer(1), "Size of the encoder's state.")
     decoder_hidden: int | Sequence[int] = option((20,), Widths(), "Widths of the hidden layers of the decoder.")
-    activation: str = option(
+    activation: ActivationName = option(
         "tanh", Activation(), "Activation function of the latent equation and the decoder, see `pynode.mlp`."
     )
     field: Field | None = option(

@@ -14,7 +14,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from pynode import _core
+from pynode.engine.problem import core_problem
 from pynode.errors import OK
 from pynode.fields.transforms import jvp
 from pynode.models.latent.elbo import inputs_of
@@ -92,10 +92,10 @@ class Misfit:
         part = networks.generator.split(theta[networks.parts["generator"]])
         self.theta, self.decoder_theta = part["field"], part["loss"][: networks.decoder.n_params]
         field = networks.generator.field
-        self.seen, places = series.from_start()
+        self.seen, times = series.from_start()
         keys = {} if series.signal is None else inputs_of(series, np.float64, 1)
         reverse, y0 = _of_state(field.vjp_program), np.zeros((len(series), field.d))
-        self.problem = _core.Problem(field.program.core, reverse.core, y0=y0, **places, **options.arguments(field.d), **keys)
+        self.problem = core_problem(field.program, reverse, y0, times, options.arguments(field.d), **keys)
 
     def __call__(self, z0):
         """(B,) values, inf where the solve fails; (B, latent) gradients; (B, latent, latent) matrices."""
@@ -146,7 +146,7 @@ def refined(misfit, start, iterations):
     -------
     Posterior
     """
-    found = minimise_each(misfit, start.mean, max_iter=iterations, tol=ENOUGH, longest=LONGEST)
+    found = minimise_each(misfit, start.mean, max_iter=iterations, tol=ENOUGH, longest=LONGEST, factor=10.0)
     fine = ~found.failed
     factor = start.factor.copy()
     factor[fine] = np.linalg.cholesky(np.linalg.inv(found.matrix[fine]))

@@ -110,13 +110,13 @@ class HeldOut:
 
 
 class Iterations:
-    """A callback for `adam`: shows progress, judges by series kept aside after each epoch, calls the user's callback.
+    """A callback for `adam`: shows progress, stops early by series kept aside, calls the user's callback.
 
     Parameters
     ----------
     n_batches : int
         Iterations of an epoch.
-    judge : EarlyStopping or None
+    stopping : EarlyStopping or None
     callback : callable or None
     bar : Progress
 
@@ -131,12 +131,12 @@ class Iterations:
     def __init__(
         self,
         n_batches: int,
-        judge: EarlyStopping | None,
+        stopping: EarlyStopping | None,
         callback: Callable[[Iteration], Any] | None,
         bar: Progress,
     ) -> None:
         self.n_batches = n_batches
-        self.judge = judge
+        self.stopping = stopping
         self.callback = callback
         self.bar = bar
         self.validation: list[float] = []
@@ -145,18 +145,18 @@ class Iterations:
 
     def __call__(self, iteration: Iteration) -> bool:
         value = math.nan
-        if self.judge is not None and iteration.number % self.n_batches == 0:
-            value = self.judge(iteration.theta, (iteration.theta,))
+        if self.stopping is not None and iteration.number % self.n_batches == 0:
+            value = self.stopping(iteration.theta, (iteration.theta,))
         self.validation.append(value)
         told = "" if math.isnan(value) else f", {value:.4g} on series kept aside"
         self.bar.update(iteration.number, f"-ELBO {iteration.loss:.4g}{told}")
         if self.callback is not None:
             self.asked = self.callback(replace(iteration, validation=value)) is True
-        return self.asked or (self.judge is not None and self.judge.tired)
+        return self.asked or (self.stopping is not None and self.stopping.tired)
 
     def best(self) -> int:
         """The iteration of the parameters that are kept, from 0; -1 is the last."""
-        if self.judge is None or self.judge.kept is None:
+        if self.stopping is None or self.stopping.kept is None:
             return -1
         return int(np.nanargmin(self.validation))
 
@@ -166,9 +166,9 @@ class Iterations:
         if checkpoint.found is not None:
             saved = checkpoint.found["outer"]
             self.validation = saved["validation"].tolist()
-            if self.judge is not None:
-                self.judge.restore(saved["judge"])
+            if self.stopping is not None:
+                self.stopping.restore(saved["stopping"])
 
     def _saved(self) -> dict[str, Any]:
-        judge = None if self.judge is None else self.judge.saved()
-        return {"validation": np.array(self.validation, dtype=np.float64), "judge": judge}
+        stopping = None if self.stopping is None else self.stopping.saved()
+        return {"validation": np.array(self.validation, dtype=np.float64), "stopping": stopping}

@@ -120,7 +120,7 @@ class NeuralODE(Rollouts):
         names: Sequence[str] | None = None,
         time: str | None = None,
         state: str | Sequence[str] | None = None,
-        id: str | Sequence[str] | None = None,
+        id: str | None = None,
         input: str | Sequence[str] | None = None,
         progress: bool | str | None = None,
         callback: Callable[[Iteration], Any] | None = None,
@@ -178,7 +178,7 @@ class NeuralODE(Rollouts):
             run, scaling, smoothed, data = prepare(self, data, precision, seed)
             run.checkpoint = saved
             interrupt = None
-            total = run.plan.total_iterations * run.batches
+            total = run.recipe.total_iterations * run.batches
             with Progress(total, shown if isinstance(shown, str) else "training", bool(shown)) as bar:
                 run.callback = _reporting(bar, callback)
                 try:
@@ -359,7 +359,8 @@ class NeuralODE(Rollouts):
     def from_content(cls, content: dict[str, Any]) -> Self:
         """The model from what a file holds; any exception where that is not one."""
         model: Any = from_content(content, cls)
-        return model  # type: ignore[no-any-return]
+        made: Self = model
+        return made
 
     def __repr__(self) -> str:
         what = f"hidden={self.hidden}" if self.field is None else f"field={self.field.name}"

@@ -5,6 +5,7 @@ from dataclasses import KW_ONLY, dataclass
 from typing import Literal
 
 from pynode.fields.field import Field
+from pynode.fields.make import ActivationName
 from pynode.models.base import SeriesEstimator
 from pynode.models.options import (
     Activation,
@@ -47,7 +48,7 @@ class NeuralODEOptions(SeriesEstimator):
         "Widths of the hidden layers of the network.",
         flag=Flag("--hidden", "widths of the hidden layers (default 32)", "N"),
     )
-    activation: str = option(
+    activation: ActivationName = option(
         "tanh",
         Activation(),
         "Activation function of the network, see `pynode.mlp`.",

@@ -8,7 +8,8 @@ from numpy.typing import ArrayLike, NDArray
 
 from pynode.calls.solve import solve
 from pynode.data.arrays import real_array
-from pynode.data.signal import Signal, as_control
+from pynode.data.control import as_control
+from pynode.data.signal import Signal
 from pynode.data.trajectories import Trajectories
 from pynode.engine.gradients import Gradients
 from pynode.engine.sensitivities import sensitivities
@@ -198,17 +199,19 @@ class Rollouts(NeuralODEOptions):
             return [scaling.states_back(x) for x in z] if isinstance(z, list) else scaling.states_back(z)
         rollout = sensitivities(self.field_, z0, tau, self.theta_, **options)
         gain: Any = self.state_gain_
-        covariance: Any = self.state_covariance_
+        state_covariance: Any = self.state_covariance_
+        covariance: Any = self.covariance_
 
         def deviation(J: Array, J0: Array, z: Array) -> Array:
             variance = np.zeros(z.shape)
             if trajectory is not None:
                 J = J - J0 @ gain[trajectory]
-                variance = np.einsum("...ci,ij,...cj->...c", J0, covariance[trajectory], J0)
-            variance = variance + ((J @ self.covariance_) * J).sum(axis=-1)
+                variance = np.einsum("...ci,ij,...cj->...c", J0, state_covariance[trajectory], J0)
+            variance = variance + ((J @ covariance) * J).sum(axis=-1)
             return np.sqrt(np.maximum(variance, 0.0)) * scaling.slope_of_states_back(scaling.states_back(z))
 
-        z, J, J0, back = rollout.solution.y, rollout.theta, rollout.y0, scaling.states_back
+        z, back = rollout.solution.y, scaling.states_back
+        J, J0 = rollout.theta, rollout.y0
         if isinstance(z, list):
             return [back(x) for x in z], [deviation(*x) for x in zip(J, J0, z, strict=True)]
         return back(z), deviation(J, J0, z)
@@ -339,7 +342,8 @@ class Rollouts(NeuralODEOptions):
         if inputs is not None:
             inputs = [x / scaling.u_scale for x in inputs] if isinstance(inputs, list) else inputs / scaling.u_scale
             if start.ndim == 1 and not isinstance(u, (Signal, tuple)):
-                inputs = inputs[0].reshape(np.shape(u))
+                given: Any = u
+                inputs = inputs[0].reshape(np.shape(given))
         return Gradients(g.theta, None if g.y0 is None else g.y0 / slope(start), None, inputs)
 
     def derivative(self, t: ArrayLike, y: ArrayLike, u: ArrayLike | None = None) -> Array:

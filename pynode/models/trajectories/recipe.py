@@ -1,13 +1,19 @@
 """How NeuralODE trains: from data and options to the run of the stages, in scaled units."""
 
+from collections.abc import Sequence
 from dataclasses import replace
+from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
+from pynode.data.trajectories import Trajectories
+from pynode.fields.field import Field
 from pynode.fields.make import mlp
 from pynode.models.options import widths
-from pynode.models.trajectories.options import first_order_options
+from pynode.models.trajectories.options import NeuralODEOptions, first_order_options
 from pynode.models.trajectories.scaling import Scaling
+from pynode.models.trajectories.series import n_inputs
 from pynode.training.curriculum import Training, default_windows
 from pynode.training.early_stopping import Holdout, split
 from pynode.training.first_order import OPTIMIZERS, FirstOrder, FirstOrderRun
@@ -16,6 +22,8 @@ from pynode.training.second_order import STEPS, SecondOrder, SecondOrderRun, is_
 from pynode.training.smoothing import smooth, with_derivatives, with_implied
 from pynode.training.steps import SECOND_ORDER
 from pynode.training.windows import Data
+
+Array = NDArray[np.float64]
 
 PRIOR_SCALE = 0.5
 """Standard deviation of the Gaussian prior of network weights (scaled units): the automatic weight decay."""
@@ -40,24 +48,22 @@ ADAM_ITERATIONS = 400
 """Iterations of each stage where Adam does everything, by default."""
 
 
-def prepare(model, data, weight, seed):
+def prepare(
+    model: NeuralODEOptions, data: Trajectories, weight: list[Array] | None, seed: int
+) -> tuple[Any, Scaling, Any, Trajectories]:
     """(Run, Scaling, Smoothed, the trajectories it is fitted to)."""
-    own, m = model.field, 0 if data.signal is None else data.signal.m
-    field = own
-    if field is None:
-        shape = {"activation": model.activation, "inputs": m, "skip": bool(model.skip)}
-        field = mlp(data.d + model.augment, widths(model.hidden), **shape)
-    scaling = (
-        Scaling.of(data.y, bool(model.log), data.signal) if model.scale else Scaling.identity(data.d, bool(model.log), m)
-    )
-    scaling = scaling if own is None else scaling.unscaled()
-    z, times, theta = [scaling.states(y) for y in data.y], list(data.t), field.init(seed)
+    own, field = model.field, _field(model, data)
+    scaling = _scaling(model, data)
+    z = [scaling.states(y) for y in data.y]
+    times = list(data.t)
+    theta = field.init(seed)
     smoothed = smooth(times, z)
-    if model.augment:
-        smoothed = with_derivatives(times, smoothed, model.augment)
-        scaling = scaling.with_extra(model.augment)
-        z = [np.concatenate([x, np.full((len(x), model.augment), np.nan)], axis=1) for x in z]
-        weight = None if weight is None else [np.pad(w, ((0, 0), (0, model.augment)), constant_values=1.0) for w in weight]
+    extra = int(model.augment)
+    if extra:
+        smoothed = with_derivatives(times, smoothed, extra)
+        scaling = scaling.with_extra(extra)
+        z = [np.concatenate([x, np.full((len(x), extra), np.nan)], axis=1) for x in z]
+        weight = None if weight is None else [np.pad(w, ((0, 0), (0, extra)), constant_values=1.0) for w in weight]
     elif data.never_observed:
         u = Data(times, z, None, data.signal).inputs_at_rows()
         smoothed = with_implied(field, theta, times, smoothed, u)
@@ -69,19 +75,35 @@ def prepare(model, data, weight, seed):
         kept, aside = split(len(data), model.validation_fraction, seed)
         holdout = Holdout(inside.take(aside), [training.states[i] for i in aside], int(model.patience))
         parts = {name: [getattr(smoothed, name)[i] for i in kept] for name in ("y", "slope")}
-        data, inside, smoothed = data.take(kept), inside.take(kept), replace(smoothed, **parts)
+        data, inside = data.take(kept), inside.take(kept)
+        smoothed = replace(smoothed, **parts)
         training = Training.start(theta, inside, smoothed)
     if _second_order(model, field):
-        plan = _second_plan(model, field, inside, smoothed, scaling.spread, seed)
-        return SecondOrderRun(field, inside, training, smoothed, plan, holdout=holdout), scaling, smoothed, data
-    plan = _first_plan(model, field, inside, smoothed, scaling.spread, seed)
-    run = FirstOrderRun(field, inside, training, smoothed, plan, holdout=holdout)
-    if plan.batch_size is not None:
-        run.batches = max(1, len(inside.windows(plan.windows[0])) // plan.batch_size)
+        second = _second_recipe(model, field, inside, smoothed, scaling.spread, seed)
+        return SecondOrderRun(field, inside, training, smoothed, second, holdout=holdout), scaling, smoothed, data
+    recipe = _first_recipe(model, field, inside, smoothed, scaling.spread, seed)
+    run = FirstOrderRun(field, inside, training, smoothed, recipe, holdout=holdout)
+    if recipe.batch_size is not None:
+        run.batches = max(1, len(inside.windows(recipe.windows[0])) // recipe.batch_size)
     return run, scaling, smoothed, data
 
 
-def optimizer_of(model, field):
+def _field(model: NeuralODEOptions, data: Trajectories) -> Field:
+    """The field of one's own, or the network."""
+    if model.field is not None:
+        return model.field
+    shape: dict[str, Any] = {"activation": model.activation, "inputs": n_inputs(data), "skip": bool(model.skip)}
+    return mlp(data.d + int(model.augment), widths(model.hidden), **shape)
+
+
+def _scaling(model: NeuralODEOptions, data: Trajectories) -> Scaling:
+    """The units of states and inputs; those of time come later."""
+    log = bool(model.log)
+    scaling = Scaling.of(data.y, log, data.signal) if model.scale else Scaling.identity(data.d, log, n_inputs(data))
+    return scaling if model.field is None else scaling.unscaled()
+
+
+def optimizer_of(model: NeuralODEOptions, field: Field) -> str:
     """The name of the optimizer, "auto" decided."""
     if model.optimizer != "auto":
         return model.optimizer
@@ -90,7 +112,7 @@ def optimizer_of(model, field):
     return SECOND_ORDER if field.n_params > 0 and is_small(field) else OPTIMIZERS[0]
 
 
-def _second_order(model, field):
+def _second_order(model: NeuralODEOptions, field: Field) -> bool:
     if optimizer_of(model, field) != SECOND_ORDER:
         if model.optimizer == "auto" and model.n_restarts != 1:
             raise ValueError(f"n_restarts belongs to {SECOND_ORDER}, which this field is too large for: take n_estimators")
@@ -100,7 +122,9 @@ def _second_order(model, field):
     return True
 
 
-def _second_plan(model, field, inside, smoothed, spread, seed):
+def _second_recipe(
+    model: NeuralODEOptions, field: Field, inside: Data, smoothed: Any, spread: Array, seed: int
+) -> SecondOrder:
     variance = max(MIN_DECAY, _mean_variance(smoothed))
     return SecondOrder(
         default_windows([len(t) for t in inside.t], growth=6) if model.windows is None else tuple(model.windows),
@@ -111,25 +135,25 @@ def _second_plan(model, field, inside, smoothed, spread, seed):
         model.noise,
         _starts(model, field, seed),
         {"method": model.method, "rtol": model.rtol, "atol": model.atol * spread, "max_steps": 20_000},
-        model.n_restarts if _has_linear_map(model) else None,
+        int(model.n_restarts) if _has_linear_map(model) else None,
         part_of(inside, field.n_params),
         seed,
     )
 
 
-def _has_linear_map(model):
+def _has_linear_map(model: NeuralODEOptions) -> bool:
     """Whether the network's linear map alone is a start too; evidence then chooses."""
     return model.field is None and bool(model.skip) and len(widths(model.hidden)) > 0 and _evidence(model)
 
 
-def _evidence(model):
+def _evidence(model: NeuralODEOptions) -> bool:
     """Whether the strength of priors is estimated."""
     return model.weight_decay is None and not model.early_stopping
 
 
-def _starts(model, field, seed):
+def _starts(model: NeuralODEOptions, field: Field, seed: int) -> list[Array]:
     """Random parameters to start from and, where the network has a linear map, that map alone."""
-    starts = [field.init(seed + i) for i in range(model.n_restarts)]
+    starts = [field.init(seed + i) for i in range(int(model.n_restarts))]
     if _has_linear_map(model):
         linear, last = starts[0].copy(), field.spec[-3]
         linear[last.offset : last.stop] = 0.0
@@ -137,7 +161,9 @@ def _starts(model, field, seed):
     return starts
 
 
-def _first_plan(model, field, inside, smoothed, spread, seed):
+def _first_recipe(
+    model: NeuralODEOptions, field: Field, inside: Data, smoothed: Any, spread: Array, seed: int
+) -> FirstOrder:
     variance = _mean_variance(smoothed)
     decay = model.weight_decay
     if decay is None:
@@ -165,7 +191,7 @@ def _first_plan(model, field, inside, smoothed, spread, seed):
     )
 
 
-def _scaled_time(scaling, smoothed, times):
+def _scaled_time(scaling: Scaling, smoothed: Any, times: Sequence[Array]) -> tuple[Scaling, Any]:
     """Time in units in which slopes are of order one."""
     slope = np.concatenate(smoothed.slope)
     rate = np.sqrt(np.nanmean(slope**2)) if not np.isnan(slope).all() else 0.0
@@ -175,7 +201,7 @@ def _scaled_time(scaling, smoothed, times):
     return scaling, replace(smoothed, slope=[s * t_scale for s in smoothed.slope])
 
 
-def _mean_variance(smoothed):
-    """Of the noise, over the states for which smoothing tells; 0 if for none."""
+def _mean_variance(smoothed: Any) -> float:
+    """Variance of the noise, mean over the states for which smoothing tells; 0 if for none."""
     known = smoothed.variance[~np.isnan(smoothed.variance)]
     return float(known.mean()) if len(known) else 0.0

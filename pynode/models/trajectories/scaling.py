@@ -1,8 +1,16 @@
 """The units in which a model works: states, control inputs and time of order one."""
 
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
+from typing import Any, Self
 
 import numpy as np
+from numpy.typing import NDArray
+
+from pynode.data.scaling import shift_and_scale
+from pynode.data.signal import Signal
+
+Array = NDArray[np.float64]
 
 
 @dataclass(frozen=True)
@@ -22,17 +30,17 @@ class Scaling:
     u_shift, u_scale : (m,) arrays
     """
 
-    shift: np.ndarray
-    scale: np.ndarray
-    spread: np.ndarray
+    shift: Array
+    scale: Array
+    spread: Array
     t_shift: float = 0.0
     t_scale: float = 1.0
     log: bool = False
     extra: int = 0
-    u_shift: np.ndarray = field(default_factory=lambda: np.zeros(0))
-    u_scale: np.ndarray = field(default_factory=lambda: np.ones(0))
+    u_shift: Array = field(default_factory=lambda: np.zeros(0))
+    u_scale: Array = field(default_factory=lambda: np.ones(0))
 
-    def __post_init__(self):
+    def __post_init__(self) -> None:
         arrays = (self.shift, self.scale, self.spread)
         if any(np.ndim(x) != 1 or np.shape(x) != np.shape(self.shift) for x in arrays):
             raise ValueError("shift, scale and spread must be vectors of one length")
@@ -47,30 +55,21 @@ class Scaling:
             raise ValueError(f"extra={self.extra!r} makes no sense for {len(self.shift)} states")
 
     @classmethod
-    def identity(cls, d, log=False, m=0):
+    def identity(cls, d: int, log: bool = False, m: int = 0) -> Self:
         """Nothing is scaled."""
         return cls(np.zeros(d), np.ones(d), np.ones(d), log=log, u_shift=np.zeros(m), u_scale=np.ones(m))
 
     @classmethod
-    def of(cls, y, log=False, signal=None):
+    def of(cls, y: Sequence[Array], log: bool = False, signal: Signal | None = None) -> Self:
         """Mean 0 and variance 1 for states y (list of (T_i, d)) and control inputs; time is left as it is."""
         x = np.concatenate(y)
-        d, m = x.shape[1], 0 if signal is None else signal.m
-        x, seen = np.log(x) if log else x, ~np.isnan(x).all(axis=0)
-        shift, scale = np.zeros(d), np.ones(d)
-        shift[seen], scale[seen] = np.nanmean(x[:, seen], axis=0), np.nanstd(x[:, seen], axis=0)
-        u = np.zeros((1, m)) if signal is None else np.concatenate(signal.u)
-        u_scale = u.std(axis=0)
-        return cls(
-            shift,
-            np.where(scale > 0, scale, 1.0),
-            np.ones(d),
-            log=log,
-            u_shift=u.mean(axis=0),
-            u_scale=np.where(u_scale > 0, u_scale, 1.0),
-        )
+        # column after column, as sums of contiguous numbers round less
+        shift, scale = shift_and_scale(np.asfortranarray(np.log(x) if log else x))
+        m = 0 if signal is None else signal.m
+        u_shift, u_scale = shift_and_scale(np.zeros((1, m)) if signal is None else np.concatenate(signal.u))
+        return cls(shift, scale, np.ones(len(shift)), log=log, u_shift=u_shift, u_scale=u_scale)
 
-    def unscaled(self):
+    def unscaled(self) -> Self:
         """The same units as those of the data; only the spread is kept."""
         d, m = len(self.shift), len(self.u_shift)
         return replace(
@@ -82,7 +81,7 @@ class Scaling:
             u_scale=np.ones(m),
         )
 
-    def with_extra(self, n):
+    def with_extra(self, n: int) -> Self:
         """The same with n more states."""
         if n == 0:
             return self
@@ -95,22 +94,22 @@ class Scaling:
             extra=n,
         )
 
-    def states(self, y):
+    def states(self, y: Array) -> Array:
         """z from y (..., d)."""
         return (self._logs(y, np.log) - self.shift) / self.scale
 
-    def states_back(self, z):
+    def states_back(self, z: Array) -> Array:
         """y from z (..., d)."""
         return self._logs(z * self.scale + self.shift, np.exp)
 
-    def _logs(self, x, function):
+    def _logs(self, x: Array, function: Callable[[Array], Array]) -> Array:
         if not self.log:
             return x
         if not self.extra:
             return function(x)
         return np.concatenate([function(x[..., : -self.extra]), x[..., -self.extra :]], axis=-1)
 
-    def slope_of_states_back(self, y):
+    def slope_of_states_back(self, y: Array) -> Array:
         """dy/dz at y, both (..., d)."""
         slope = np.broadcast_to(self.scale, np.shape(y)).copy()
         if self.log:
@@ -118,16 +117,16 @@ class Scaling:
             slope[..., known] *= y[..., known]
         return slope
 
-    def times(self, t):
+    def times(self, t: Any) -> Any:
         """tau from t: an array, or a list of arrays."""
         if isinstance(t, (list, tuple)) and len(t) and np.ndim(t[0]):
             return [self.times(x) for x in t]
         return (np.asarray(t, dtype=np.float64) - self.t_shift) / self.t_scale
 
-    def inputs(self, signal):
+    def inputs(self, signal: Signal | None) -> Signal | None:
         """Control inputs in the units of the field, or None."""
         return None if signal is None else signal.scaled(self.u_shift, self.u_scale, self.t_shift, self.t_scale)
 
-    def slopes_back(self, y, slope):
+    def slopes_back(self, y: Array, slope: Array) -> Array:
         """dy/dt from dz/dtau at y, all (..., d)."""
         return slope * self.slope_of_states_back(y) / self.t_scale

@@ -29,7 +29,7 @@ def as_trajectories(
     names: Sequence[str] | None = None,
     time: str | None = None,
     state: str | Sequence[str] | None = None,
-    id: str | Sequence[str] | None = None,
+    id: str | None = None,
     input: str | Sequence[str] | None = None,
 ) -> Trajectories:
     """Trajectories from arrays, from a data frame whose columns are named, or as they are.

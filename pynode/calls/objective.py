@@ -1,0 +1,210 @@
+"""`Objective`: a loss on data as a function of theta."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any, Literal, Unpack
+
+import numpy as np
+from numpy.typing import ArrayLike, DTypeLike, NDArray
+
+from pynode import _core
+from pynode.calls.cache import alike
+from pynode.data.arrays import as_integer
+from pynode.data.batch import as_batch
+from pynode.engine.gradients import ADJOINTS, Wrt, check_adjoint, check_wrt, shaped_gradients
+from pynode.engine.losses import DataLoss, Loss
+from pynode.engine.options import Options, SolveOptions, as_memory
+from pynode.engine.problem import PreparedSolve
+from pynode.engine.solution import Errors, LossAndGrad, check_errors, warn_or_raise
+from pynode.errors import OK
+from pynode.events.forward import MAX_EVENTS, solve_with_events
+from pynode.events.rounds import Solver
+from pynode.fields.arguments import Theta, Times, as_dynamics, as_theta, has_events
+from pynode.fields.event import Event
+from pynode.fields.field import Field
+from pynode.fields.system import System
+
+Adjoint = Literal["discrete", "backsolve", "interpolating", "reversible"]
+
+
+class ObjectiveOptions(SolveOptions, total=False):
+    """The keywords of `Objective` but for wrt, for type checkers: what functions take as ``**options``."""
+
+    loss: Loss
+    reduction: Literal["sum", "mean"] | None
+    data: Any
+    weight: Any
+    loss_scale: float
+    loss_dof: float
+    adjoint: Adjoint
+    memory: int | str | None
+    dtype: DTypeLike | None
+    events: Event | Sequence[Event] | None
+    max_events: int
+
+
+class Objective:
+    """A loss on data as a pure function of theta, everything else checked once: for training loops.
+
+    ``objective(theta)`` returns (loss, gradient with respect to theta), which is what optimisers take.
+
+    Parameters
+    ----------
+    f, y0, t, target, loss, reduction, data, weight, loss_scale, loss_dof : see `loss_and_grad`
+    adjoint, wrt, memory, dtype, events, max_events, **options : see `loss_and_grad`
+
+    Attributes
+    ----------
+    field : Field or System
+        A System where there are events.
+    n_observed : int
+        Entries of the target that are not NaN (and have a weight); rows of a loss program.
+
+    See Also
+    --------
+    loss_and_grad : one evaluation.
+
+    Examples
+    --------
+    >>> import numpy as np, pynode as pn
+    >>> f = pn.mlp(1, (8,))
+    >>> t = np.linspace(0, 1, 21)
+    >>> objective = pn.Objective(f, [1.0], t, np.exp(-2 * t)[:, None])
+    >>> loss, gradient = objective(f.init(0))
+    >>> gradient.shape
+    (25,)
+    """
+
+    def __init__(
+        self,
+        f: Field | System | Callable[..., Any],
+        y0: ArrayLike,
+        t: Times,
+        target: ArrayLike | Sequence[ArrayLike] | None = None,
+        *,
+        loss: Loss = "mse",
+        reduction: Literal["sum", "mean"] | None = None,
+        data: Any = None,
+        weight: Any = None,
+        loss_scale: float = 1.0,
+        loss_dof: float = 4.0,
+        adjoint: Adjoint = "discrete",
+        wrt: Wrt | Sequence[Wrt] = ("theta",),
+        memory: int | str | None = None,
+        dtype: DTypeLike | None = None,
+        events: Event | Sequence[Event] | None = None,
+        max_events: int = MAX_EVENTS,
+        **options: Unpack[SolveOptions],
+    ) -> None:
+        self.field = as_dynamics(f, events=events)
+        batch = as_batch(y0, t, self.field.d, dtype)
+        self.loss = DataLoss(
+            self.field,
+            batch,
+            target,
+            loss=loss,
+            reduction=reduction,
+            weight=weight,
+            loss_scale=loss_scale,
+            loss_dof=loss_dof,
+        )
+        self.wrt = check_wrt(wrt, self.field, self.loss.program)
+        self.adjoint, self.memory = adjoint, as_memory(memory)
+        self.dtype = batch.y0.dtype
+        self.max_events = as_integer("max_events", max_events, 1)
+        self.n_observed = self.loss.n_observed
+        chosen = Options.of("loss_and_grad", options)
+        own_inputs = "inputs" in self.wrt
+        self.solver: Solver | None = None
+        if has_events(self.field) and isinstance(self.field, System):
+            if adjoint != "discrete":
+                raise ValueError(f"adjoint={adjoint!r}: a solve with events has adjoint='discrete' only")
+            if memory is not None:
+                raise ValueError(f"memory={memory!r}: a solve with events takes none, its stretches are short tapes already")
+            self.solver = Solver(self.field, batch, chosen, own_inputs=own_inputs, data=data)
+            return
+        chosen = check_adjoint(adjoint, chosen, memory, self.field)
+        self.setup = PreparedSolve(
+            self.field, batch, chosen, gradient=True, own_inputs=own_inputs, data=data, **self.loss.core_arguments()
+        )
+        self._kind: Literal["discrete", "reversible"] = "reversible" if adjoint == "reversible" else "discrete"
+        self.exact = adjoint in ("discrete", "reversible")
+        self._fast = self.wrt == ("theta",) and self.exact and not self.field.callbacks
+
+    def __call__(self, theta: ArrayLike) -> tuple[float, NDArray[np.float64]]:
+        """(loss, gradient with respect to theta); (NaN, zeros) if every sample failed."""
+        if self.solver is None and self._fast:
+            raw = self.setup.problem.run(self._ready(theta), gradient=self._kind, memory=self.memory)
+            loss, scale = self.reduced(raw)
+            return loss, raw["g_theta"] * scale
+        value = self.evaluate(theta)
+        return value.loss, value.theta
+
+    def value(self, theta: ArrayLike) -> float:
+        """The loss alone."""
+        if self.solver is not None:
+            return self._with_events(as_theta(self.field, theta, self.dtype), "warn", ()).loss
+        ready = self._ready(theta)
+        raw = self.setup.run(ready) if self.field.callbacks else self.setup.problem.run(ready)
+        return self.reduced(raw)[0]
+
+    def evaluate(self, theta: Theta, errors: Errors = "warn") -> LossAndGrad:
+        """Loss, gradients, solution.
+
+        Parameters
+        ----------
+        theta : (n_params,) array or nested dict
+        errors : {"warn", "raise", "ignore"}
+            What to do if samples fail.
+        """
+        check_errors(errors)
+        ready = as_theta(self.field, theta, self.dtype)
+        return self.run(ready, errors) if self.solver is None else self._with_events(ready, errors, self.wrt)
+
+    def run(self, theta: NDArray[Any], errors: str, y0: Any = None, t: Any = None, target: Any = None) -> LossAndGrad:
+        """`evaluate` for checked parameters; y0, t, target: other data, for which ``setup.problem.fits``."""
+        setup = self.setup
+        if self._fast and self.adjoint == "discrete":
+            raw = setup.problem.run(theta, y0=y0, target=target, gradient="discrete", memory=self.memory)
+            loss, scale = self.reduced(raw)
+            gradients = {"theta": raw["g_theta"] * scale}
+        else:
+            seed, data = (None, {"y0": y0, "target": target}) if self.exact else (self.loss, {})
+            raw, *grads = ADJOINTS[self.adjoint](setup, theta, seed, self.wrt, self.memory, **data)
+            loss, scale = self.reduced(raw)
+            gradients = shaped_gradients(setup, self.wrt, raw, grads, scale)
+        value = LossAndGrad(loss, gradients, setup, theta, raw, y0, t)
+        if raw["failed"]:
+            warn_or_raise(value.solution, errors, stacklevel=4)
+        return value
+
+    def reduced(self, raw: _core.Results) -> tuple[float, float]:
+        """(loss, what gradients of the sum are multiplied with), from the results of a run."""
+        return self.loss.reduced(raw["total_loss"], raw["total_weight"])
+
+    def _ready(self, theta: ArrayLike) -> Any:
+        """theta for the core; what it takes as it is costs no check here."""
+        ready = alike(theta, self.dtype)
+        return ready if self.setup.problem.takes(ready) else as_theta(self.field, theta, self.dtype)
+
+    def _with_events(self, theta: NDArray[Any], errors: str, wanted: tuple[str, ...]) -> LossAndGrad:
+        solver, loss = self.solver, self.loss
+        assert solver is not None
+        solution = solve_with_events(solver, theta, max_events=self.max_events)
+        warn_or_raise(solution, errors, stacklevel=4)
+        theta64 = theta.astype(np.float64)
+        rows = loss.of_states(solution.results["y"].astype(np.float64), solution.results["status"] == OK, theta64)
+        value, scale = loss.reduced(float(rows.sample.sum()), float(rows.weight.sum()))
+        solution.results["sample_loss"] = rows.sample
+        if not wanted:
+            return LossAndGrad(value, {}, solution=solution)
+        by_solve = tuple(name for name in wanted if name != "target")
+        found = solution.vjp(solver.batch.unflatten(rows.dy * scale), by_solve)
+        gradients = {name: getattr(found, name) for name in by_solve}
+        if "theta" in wanted and rows.theta.size:
+            at = solver.system.offsets["loss"]
+            gradients["theta"][at : at + rows.theta.size] += rows.theta * scale
+        if "target" in wanted and rows.target is not None:
+            gradients["target"] = solver.batch.unflatten(rows.target * scale)
+        return LossAndGrad(value, gradients, solution=solution)

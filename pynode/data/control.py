@@ -1,0 +1,76 @@
+"""Control inputs of measured trajectories, as a `Signal`: `as_control`."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+
+from pynode.data.arrays import real_array
+from pynode.data.signal import Float, Signal, as_signal
+
+
+def as_control(u: Any, m: int | None, t: Sequence[Any]) -> Signal | None:
+    """Control inputs measured along trajectories, as a Signal with a sample for each trajectory.
+
+    Parameters
+    ----------
+    u : Signal, tuple (times, values[, kind]), array, list of arrays, or None
+        An array or list holds values at the times of the trajectories, (T, m), (B, T, m) or a list of (T_i, m), with
+        straight lines between them; (B, m): constants.
+    m : int or None
+        How many inputs the field has; None: any.
+    t : sequence of (T_i,) arrays
+        The times of the trajectories.
+
+    Returns
+    -------
+    Signal or None
+    """
+    if u is None and m:
+        raise ValueError(f"the field has {m} control input{'s' * (m > 1)}: give u=, values along the trajectories")
+    if u is None or isinstance(u, (Signal, tuple)):
+        signal: Signal | None = as_signal(u, m)
+    elif isinstance(u, list) and len(u) == len(t) and all(np.ndim(v) >= 1 for v in u) and len(np.shape(u[0])) <= 2:
+        signal = _sampled([real_array(f"u[{i}]", v, np.float64) for i, v in enumerate(u)], t)
+    else:
+        u = real_array("u", u, np.float64)
+        if u.ndim == 3:
+            signal = _sampled(list(u), t)
+        elif u.ndim == 2 and len(u) == len(t) and not (len(t) == 1 and len(t[0]) == 1):
+            if len(t) > 1 and all(len(times) == len(u) for times in t):
+                raise ValueError(
+                    f"u has shape {u.shape}, with {len(t)} trajectories of {len(u)} times: give (times, u) if rows belong "
+                    "to times, or pynode.Signal(None, u, 'constant') if they belong to trajectories"
+                )
+            signal = Signal(None, u, "constant")
+        elif u.ndim in (1, 2) and all(len(times) == len(u) for times in t):
+            signal = _sampled([u] * len(t), t)
+        else:
+            raise ValueError(
+                f"u has shape {u.shape}; give (T, m) or (B, T, m) values at the times of the data, (B, m) constants, a list "
+                "of (T_i, m), or a pynode.Signal"
+            )
+    if signal is None:
+        return None
+    if m is not None and signal.m != m:
+        raise ValueError(f"the field has {m} inputs, u {signal.m}")
+    if not signal.shared and len(signal.u) != len(t):
+        raise ValueError(f"u is for {len(signal.u)} trajectories, there are {len(t)}")
+    return signal
+
+
+def _sampled(values: list[Float], t: Sequence[Float]) -> Signal:
+    """A Signal of values at the times of the trajectories."""
+    values = [v[:, None] if v.ndim == 1 else v for v in values]
+    if len(values) != len(t):
+        raise ValueError(f"u is for {len(values)} trajectories, there are {len(t)}")
+    for i, (v, times) in enumerate(zip(values, t, strict=True)):
+        if v.ndim != 2 or len(v) != len(times):
+            raise ValueError(
+                f"u of trajectory {i} has shape {v.shape}, the trajectory {len(times)} times: give a row a time"
+            )
+        if not np.isfinite(v).all():
+            raise ValueError(f"u of trajectory {i} is not finite everywhere: give a pynode.Signal of the times where it is")
+    return Signal(list(t), values, "linear")

@@ -1,0 +1,43 @@
+"""Mean and spread of columns: what models scale their data by."""
+
+import numpy as np
+from numpy.typing import NDArray
+
+
+def shift_and_scale(
+    x: NDArray[np.float64], weight: NDArray[np.float64] | None = None
+) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """The shift and the scale that bring columns to mean 0 and variance 1: (x - shift) / scale.
+
+    Parameters
+    ----------
+    x : (n, d) array
+        NaN: not observed.
+    weight : (n,) array, optional
+        How often each row counts; x has no NaN then.
+
+    Returns
+    -------
+    shift : (d,) array
+        Means; 0 where nothing is observed.
+    scale : (d,) array
+        Standard deviations; 1 where they are zero, or nothing is observed.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from pynode.data.scaling import shift_and_scale
+    >>> shift, scale = shift_and_scale(np.array([[1.0, 5.0], [3.0, 5.0], [np.nan, 5.0]]))
+    >>> shift.tolist(), scale.tolist()
+    ([2.0, 5.0], [1.0, 1.0])
+    """
+    shift, scale = np.zeros(x.shape[1]), np.ones(x.shape[1])
+    if weight is None:
+        seen = ~np.isnan(x).all(axis=0)
+        known = x if seen.all() else x[:, seen]
+        shift[seen] = np.nanmean(known, axis=0)
+        scale[seen] = np.nanstd(known, axis=0)
+    else:
+        shift = np.average(x, axis=0, weights=weight)
+        scale = np.sqrt(np.average((x - shift) ** 2, axis=0, weights=weight))
+    return shift, np.where(scale > 0, scale, 1.0)
