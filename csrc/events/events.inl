@@ -206,7 +206,7 @@ static int FN(retake)(FN(work) * W, int stages) {
     for (int l = 0; l < L; l++) f->h[l] = f->t_new[l] - f->t[l];
     memcpy(W->active, f->accepted, L);
     if (FN(stages)(W, &W->field, W->file, W->stage_stride, f->y, f->t, f->h, f->t_new, f->k, 1, s)) return 1;
-    FN(combine)(f->y_new, f->y, f->h, &W->rows[s], f->k, W->d);
+    FN(combine_stage)(W, f->y_new, f->y, f->h, f->k, s);
     return stages > s && FN(stages)(W, &W->field, W->file, W->stage_stride, f->y, f->t, f->h, f->t_new, f->k, s, stages);
 }
 

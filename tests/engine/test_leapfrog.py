@@ -263,6 +263,16 @@ def test_gradient_in_float32(name):
 
 
 @method
+def test_a_step_that_ends_on_an_event(name):
+    """It is the method's own step, of that length."""
+    y0, step = np.array([1.0, 0.2]), 0.3
+    falls = pn.event(lambda t, y: y[0] + 0.3 * y[1], terminal=True)
+    events = pn.solve(pendulum, y0, [0, 3], method=name, step=step, events=[falls]).events
+    grid = [*np.arange(0, events.t[0], step), events.t[0]]
+    assert np.array_equal(pn.solve(pendulum, y0, grid, method=name, grid=grid).y[-1], events.before[0])
+
+
+@method
 def test_refusals(name):
     odd = pn.mlp(3, (4,))
     with pytest.raises(ValueError, match=f"method='{name}' splits the state into halves .* must be even, not 3"):
