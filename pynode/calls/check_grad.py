@@ -58,6 +58,7 @@ class GradCheck:
 
     @property
     def max_error(self) -> float:
+        """The largest of `error`."""
         return float(self.error.max(initial=0.0))
 
     def __str__(self) -> str:
@@ -92,17 +93,34 @@ def check_grad(
 
     Parameters
     ----------
-    f, y0, t, theta, target, wrt, **options : see `loss_and_grad`
+    f, y0, t, theta, target, wrt : as in `loss_and_grad`
+        What is solved, and what is differentiated.
     n_entries : int
         How many entries of each group are compared, drawn at random.
     delta : float
         Step of the differences, relative to max(1, |x|). Times move by a tenth of the shortest
         distance between steps and saved times.
+    random_state : int, optional
+        Seed of the draw.
+    **options : as in `loss_and_grad`
+        How it is solved, compared with data and differentiated.
 
     Returns
     -------
     GradCheck
         `print` shows a table; `max_error` is the largest error relative to the largest gradient of its group.
+
+    See Also
+    --------
+    loss_and_grad : the gradients that are checked.
+
+    Examples
+    --------
+    >>> import numpy as np, pynode as pn
+    >>> f = pn.mlp(2, (8,))
+    >>> check = pn.check_grad(f, [1.0, 0.0], [0.0, 0.5, 1.0], f.init(0), np.zeros((3, 2)), n_entries=3)
+    >>> check.max_error < 1e-8
+    True
     """
     n_entries, delta = as_integer("n_entries", n_entries, 1), as_positive("delta", delta)
     objective = Objective(f, y0, t, target, wrt=wrt, **options)

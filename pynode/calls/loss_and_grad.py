@@ -45,7 +45,8 @@ def loss_and_grad(
 
     Parameters
     ----------
-    f, y0, t, theta, data, **options : see `solve`
+    f, y0, t, theta : as in `solve`
+        What is solved.
     target : like the result of `solve`: (T, d), (B, T, d), or a list of (T_i, d)
         NaN where nothing was observed. For loss="program" (T, k), ...: the rows that it takes; one that begins with NaN is
         left out, all other entries must be finite.
@@ -55,6 +56,8 @@ def loss_and_grad(
     reduction : {"sum", "mean"}, optional
         Whether the sum is divided by the sum of the weights ("program": the number of rows that count). Default: as said
         under `loss`. The mean over samples is the sum divided by their number.
+    data : as in `solve`
+        What the jump of a System takes.
     weight : broadcastable to target, optional
         Weights >= 0 of the entries; means are weighted means.
     loss_scale, loss_dof : float
@@ -67,13 +70,29 @@ def loss_and_grad(
         "data" of the jumps and "target" of a loss program: where a row is left out, 0.
     memory : int or str, optional
         Budget for the tape of "discrete", e.g. "64MB": checkpoints, recomputed in between; the same bits.
-    events, max_events : see `solve`
+    dtype, errors : as in `solve`
+        The type of the numbers, and what to do if samples fail.
+    events, max_events : as in `solve`
         The gradient goes through the event times. Rows after a terminal event that is not held count as not observed.
+    **options : as in `solve`
+        How it is solved: method, tolerances, steps, inputs, threads.
 
     Returns
     -------
     LossAndGrad
         Failed samples add nothing to the loss or the gradient.
+
+    Raises
+    ------
+    ValueError, TypeError
+        Arguments that cannot work, alone or together.
+    SolveError
+        A sample failed and errors="raise".
+
+    See Also
+    --------
+    Objective : for many parameters, everything else checked once.
+    check_grad : compares with finite differences.
 
     Examples
     --------

@@ -51,8 +51,10 @@ class Objective:
 
     Parameters
     ----------
-    f, y0, t, target, loss, reduction, data, weight, loss_scale, loss_dof : see `loss_and_grad`
-    adjoint, wrt, memory, dtype, events, max_events, **options : see `loss_and_grad`
+    f, y0, t, target, loss, reduction, data, weight, loss_scale, loss_dof : as in `loss_and_grad`
+        What is solved, and what it is compared with.
+    adjoint, wrt, memory, dtype, events, max_events, **options : as in `loss_and_grad`
+        How it is solved and differentiated.
 
     Attributes
     ----------
@@ -142,7 +144,18 @@ class Objective:
         return value.loss, value.theta
 
     def value(self, theta: ArrayLike) -> float:
-        """The loss alone."""
+        """The loss alone.
+
+        Parameters
+        ----------
+        theta : (n_params,) array
+            The parameters.
+
+        Returns
+        -------
+        float
+            NaN if every sample failed.
+        """
         if self.solver is not None:
             return self._with_events(as_theta(self.field, theta, self.dtype), "warn", ()).loss
         ready = self._ready(theta)
@@ -155,15 +168,34 @@ class Objective:
         Parameters
         ----------
         theta : (n_params,) array or nested dict
+            The parameters.
         errors : {"warn", "raise", "ignore"}
             What to do if samples fail.
+
+        Returns
+        -------
+        LossAndGrad
         """
         check_errors(errors)
         ready = as_theta(self.field, theta, self.dtype)
         return self.run(ready, errors) if self.solver is None else self._with_events(ready, errors, self.wrt)
 
     def run(self, theta: NDArray[Any], errors: str, y0: Any = None, t: Any = None, target: Any = None) -> LossAndGrad:
-        """`evaluate` for checked parameters; y0, t, target: other data, for which ``setup.problem.fits``."""
+        """`evaluate` for checked parameters, without events.
+
+        Parameters
+        ----------
+        theta : (n_params,) array
+            The parameters, of the solve's dtype.
+        errors : {"warn", "raise", "ignore"}
+            What to do if samples fail.
+        y0, t, target : array, optional
+            Other data, for which ``setup.problem.fits``.
+
+        Returns
+        -------
+        LossAndGrad
+        """
         setup = self.setup
         if self._fast and self.adjoint == "discrete":
             raw = setup.problem.run(theta, y0=y0, target=target, gradient="discrete", memory=self.memory)
@@ -180,7 +212,18 @@ class Objective:
         return value
 
     def reduced(self, raw: _core.Results) -> tuple[float, float]:
-        """(loss, what gradients of the sum are multiplied with), from the results of a run."""
+        """The loss from the results of a run.
+
+        Parameters
+        ----------
+        raw : mapping
+            Results of the core.
+
+        Returns
+        -------
+        loss, scale : float
+            Gradients of the sum are multiplied with scale.
+        """
         return self.loss.reduced(raw["total_loss"], raw["total_weight"])
 
     def _ready(self, theta: ArrayLike) -> Any:

@@ -53,8 +53,11 @@ def odeint(
     y0 : array
         Initial state of any shape; with a Field (..., d).
     t : (T,) array
+        Times of the results, the first being the initial time.
     theta : (n_params,) array, optional
         Parameters, where func is a Field that has some.
+    rtol, atol : float
+        Relative and absolute tolerance, with torchdiffeq's defaults.
     method : str
         "dopri5", "tsit5", "bosh3", "dop853", "adaptive_heun", "heun2", "euler", "midpoint", "rk4" (the 3/8 rule, as in
         torchdiffeq; the classical method is ``solve(..., method="rk4")``).
@@ -66,10 +69,21 @@ def odeint(
     -------
     (T, *y0.shape) array
 
+    See Also
+    --------
+    solve : the function of this package, with all its options.
+
     Notes
     -----
     Results between the steps of a fixed-step method come from cubic Hermite interpolation, not torchdiffeq's linear one.
     A sample that fails raises `SolveError`.
+
+    Examples
+    --------
+    >>> import numpy as np, pynode as pn
+    >>> y = pn.odeint(lambda t, y: -y, np.ones((2, 3)), np.linspace(0, 1, 5))
+    >>> y.shape, bool(abs(y[-1, 0, 0] - np.exp(-1)) < 1e-6)
+    ((5, 2, 3), True)
     """
     if not isinstance(func, Field) and not callable(func):
         raise TypeError(f"func must be a Field or a function func(t, y), not {type(func).__name__}")

@@ -63,7 +63,7 @@ def solve(
         Times of the results, the first being the initial time. Monotone, either direction; repeats are allowed.
     theta : (n_params,) array or nested dict
         Parameters of the field.
-    method : str
+    method : str or Tableau
         "euler", "midpoint", "heun", "rk4", "rk38", "bosh3", "dopri5", "tsit5", "dop853"; "leapfrog" (order 2), "yoshida4":
         symplectic for y = (q, v) in halves where dq/dt does not depend on q and dv/dt not on v (`second_order`,
         `hamiltonian` with H = T(p) + V(q)), with step= or grid=. Elsewhere (friction) they are of order 2 and 3, and
@@ -110,6 +110,11 @@ def solve(
         Arguments that cannot work.
     SolveError
         A sample failed and errors="raise".
+
+    See Also
+    --------
+    loss_and_grad : a loss on data and its gradient.
+    odeint : torchdiffeq's signature.
 
     Examples
     --------

@@ -47,14 +47,22 @@ class Gradients:
         The grid of steps counts as frozen but for its first and last time and the times that steps land on.
     inputs : like the values u of the inputs
     data, target : like the data of the jumps and the target of a loss program
+
+    Examples
+    --------
+    >>> import numpy as np, pynode as pn
+    >>> f = pn.mlp(2, (8,))
+    >>> g = pn.solve(f, [1.0, 0.0], [0.0, 1.0], f.init(0)).vjp(np.ones((2, 2)), wrt=("y0", "t"))
+    >>> g.y0.shape, g.t.shape, g.theta is None
+    ((2,), (2,), True)
     """
 
-    theta: np.ndarray | None = None
-    y0: np.ndarray | None = None
-    t: object = None
-    inputs: object = None
-    data: object = None
-    target: object = None
+    theta: Any = None
+    y0: Any = None
+    t: Any = None
+    inputs: Any = None
+    data: Any = None
+    target: Any = None
 
 
 # ---------------------------------------------------------------------------------------------------------------------

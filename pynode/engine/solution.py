@@ -38,6 +38,13 @@ class Stats:
         Evaluations of the field, accepted steps, rejected attempts.
     backend : str
         The instruction set of the C core, or "callback" where Python evaluates the field (slow).
+
+    Examples
+    --------
+    >>> import pynode as pn
+    >>> f = pn.mlp(2, (8,))
+    >>> pn.solve(f, [1.0, 0.0], [0.0, 1.0], f.init(0), method="rk4", step=0.25).stats.accepted
+    4
     """
 
     nfe: np.ndarray | int
@@ -77,6 +84,24 @@ class Solution(Result):
     stats : Stats
     field : Field or System
     theta : (n_params,) array
+    prepared : PreparedSolve
+        What was solved, checked.
+    results : mapping
+        The numbers of the core, one row for each sample and time.
+
+    See Also
+    --------
+    EventSolution : the solution where there are events.
+
+    Examples
+    --------
+    >>> import numpy as np, pynode as pn
+    >>> f = pn.field(state=1, theta={"k": 2.0})(lambda t, y, th: -th.k * y)
+    >>> sol = pn.solve(f, [1.0], [0.0, 0.5, 1.0], f.init(), dense=True)
+    >>> bool(abs(sol(0.3)[0] - np.exp(-0.6)) < 1e-5)
+    True
+    >>> sol.vjp([[0.0], [0.0], [1.0]]).theta.shape
+    (1,)
     """
 
     theta: np.ndarray
@@ -108,26 +133,31 @@ class Solution(Result):
 
     @cached_property
     def batch(self) -> Batch:
+        """Initial states and times."""
         batch = self.prepared.batch
         return batch if self._y0 is None else replace(batch, y0=self._y0.reshape(batch.y0.shape), t=self._t)
 
     @cached_property
     def t(self) -> Any:
+        """The times, as given."""
         return self.batch.times()
 
     @cached_property
     def status(self) -> Any:
+        """How each sample ended: 0 is ok, names in `pynode.STATUS`."""
         status = self.results["status"]
         return int(status[0]) if self.prepared.single else status
 
     @cached_property
     def stats(self) -> Stats:
+        """What the solve cost."""
         values: list[Any] = [self.results[name] for name in ("nfe", "accepted", "rejected")]
         nfe, accepted, rejected = [int(v[0]) for v in values] if self.prepared.single else values
         return Stats(nfe, accepted, rejected, self.prepared.backend or self.results["isa"])
 
     @property
     def field(self) -> Any:
+        """The Field or System that was solved."""
         return self.prepared.field
 
     def __repr__(self) -> str:
@@ -156,6 +186,7 @@ class Solution(Result):
 
     @cached_property
     def grids(self) -> list[NDArray[np.float64]]:
+        """(B,) the ends of the accepted steps of each sample, the first being its initial time."""
         record, offset = self.results["steps"]
         batch = self.batch
         grids = []
@@ -223,7 +254,18 @@ class Solution(Result):
         return y
 
     def message(self, sample: int | None = None) -> str:
-        """What happened, with a hint, in a line."""
+        """What happened, with a hint, in a line.
+
+        Parameters
+        ----------
+        sample : int, optional
+            Which sample; default: the first that failed.
+
+        Returns
+        -------
+        str
+            "ok" where nothing failed.
+        """
         raw, batch = self.results, self.batch
         bad = np.flatnonzero(raw["status"] != OK) if sample is None else [sample]
         if len(bad) == 0 or raw["status"][bad[0]] == OK:
@@ -244,7 +286,8 @@ class Solution(Result):
         ----------
         dy : like y
             dL/dy at every saved entry.
-        wrt : tuple out of "theta", "y0", "t", "inputs", "data"
+        wrt : name or tuple out of "theta", "y0", "t", "inputs", "data"
+            What to differentiate with respect to.
         adjoint : {"discrete", "backsolve", "interpolating", "reversible"}, optional
             Default "discrete" ("reversible" where the solve was). The solve is run again.
         memory : int or str, optional
@@ -281,6 +324,20 @@ class LossAndGrad(Result):
     sample_loss : (B,)
         Sum over each sample's observed entries of weight * rho(y - target), or over its rows of a loss program.
     solution : Solution
+        An `EventSolution` where there are events.
+
+    See Also
+    --------
+    loss_and_grad : makes one.
+
+    Examples
+    --------
+    >>> import numpy as np, pynode as pn
+    >>> f = pn.mlp(2, (8,))
+    >>> t = np.linspace(0, 1, 5)
+    >>> val = pn.loss_and_grad(f, np.ones((3, 2)), t, f.init(0), np.zeros((3, 5, 2)), wrt=("theta", "y0"))
+    >>> val.y0.shape, val.sample_loss.shape, val.solution.ok
+    ((3, 2), (3,), True)
     """
 
     loss: float
@@ -304,10 +361,12 @@ class LossAndGrad(Result):
 
     @cached_property
     def solution(self) -> Solution:
+        """The forward solve."""
         return Solution(*self._parts)
 
     @property
     def sample_loss(self) -> NDArray[np.float64]:
+        """(B,) the loss of each sample, summed."""
         loss: NDArray[np.float64] = self.solution.results["sample_loss"]
         return loss
 
@@ -318,10 +377,12 @@ class LossAndGrad(Result):
 
     @property
     def status(self) -> Any:
+        """How each sample ended, see `Solution`."""
         return self.solution.status
 
     @property
     def stats(self) -> Stats:
+        """What the forward solve cost."""
         return self.solution.stats
 
     def __repr__(self) -> str:

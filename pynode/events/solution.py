@@ -29,19 +29,44 @@ class Events:
     t : (n,) array
     before, after : (n, d) arrays
         States on both sides of the reset.
+
+    See Also
+    --------
+    EventSolution : has them as ``events``.
+
+    Examples
+    --------
+    >>> import numpy as np, pynode as pn
+    >>> circle = pn.field(state=2)(lambda t, y: [-y[1], y[0]])
+    >>> cross = pn.event(lambda t, y: y[0], terminal=False)
+    >>> events = pn.solve(circle, [1.0, 0.0], [0.0, 6.0], events=cross).events
+    >>> len(events), bool(abs(events.t[0] - np.pi / 2) < 1e-4)
+    (2, True)
     """
 
-    sample: np.ndarray
-    which: np.ndarray
-    t: np.ndarray
-    before: np.ndarray
-    after: np.ndarray
+    sample: NDArray[np.int64]
+    which: NDArray[np.int32]
+    t: NDArray[np.float64]
+    before: NDArray[Any]
+    after: NDArray[Any]
 
     def __len__(self) -> int:
         return len(self.t)
 
     def of(self, sample: int | None = None, which: int | None = None) -> Events:
-        """Those of one sample, or one event, or both: an `Events`."""
+        """Those of one sample, or one event, or both.
+
+        Parameters
+        ----------
+        sample : int, optional
+            The sample; default all.
+        which : int, optional
+            The index of the event in the list that was given; default all.
+
+        Returns
+        -------
+        Events
+        """
         keep = np.ones(len(self), bool)
         keep &= True if sample is None else self.sample == sample
         keep &= True if which is None else self.which == which
@@ -58,6 +83,20 @@ class EventSolution(Solution):
     events : Events
     terminated : bool or (B,) bool array
         Whether a terminal event ended the sample.
+
+    See Also
+    --------
+    event : declares one.
+
+    Examples
+    --------
+    >>> import numpy as np, pynode as pn
+    >>> fall = pn.field(state=2)(lambda t, y: [y[1], -9.81])
+    >>> sol = pn.solve(fall, [1.0, 0.0], [0.0, 2.0], events=pn.event(lambda t, y: y[0]))
+    >>> sol.terminated, bool(abs(sol.events.t[0] - np.sqrt(2 / 9.81)) < 1e-8)
+    (True, True)
+    >>> sol.vjp(event_t=np.ones(1), wrt="y0").y0.shape
+    (2,)
     """
 
     events: Events
@@ -99,10 +138,16 @@ class EventSolution(Solution):
         ----------
         dy : like y, optional
             dL/dy; entries after a terminal event that is not held must be 0 or NaN.
-        wrt : tuple out of "theta", "y0", "t", "inputs", "data"
+        wrt : name or tuple out of "theta", "y0", "t", "inputs", "data"
+            What to differentiate with respect to.
+        adjoint : {"discrete"}, optional
+            There is no other where there are events.
+        memory : None
+            Stretches between events are short tapes already.
         event_t : (n,) array, optional
             dL/d(times of the events), in the order of `events`.
         event_before, event_after : (n, d) arrays, optional
+            dL/d(states before and after the events).
 
         Returns
         -------

@@ -16,7 +16,33 @@ from pynode.programs.tracing import new_trace, trace
 
 @dataclass(frozen=True, eq=False)
 class Event:
-    """See `event`, which makes it."""
+    """Something that happens where g(t, y; theta) changes its sign; made by `event`.
+
+    Parameters
+    ----------
+    g : function or Field
+        The event function.
+    terminal : bool
+        Whether the sample ends there.
+    direction : {0, 1, -1}
+        Which changes of sign count: both, rising, falling.
+    reset : function or Field, or None
+        The state from which the sample goes on.
+    hold : bool
+        Whether results after a terminal event are the state there instead of NaN.
+    name : str
+        What it is called in messages.
+
+    See Also
+    --------
+    event : makes one, and checks what it is made of.
+
+    Examples
+    --------
+    >>> import pynode as pn
+    >>> pn.event(lambda t, y: y[0] - 1.0, direction=1, name="arrival").terminal
+    True
+    """
 
     g: Any
     terminal: bool
@@ -26,7 +52,18 @@ class Event:
     name: str
 
     def parts(self, d: int) -> dict[str, tuple[Any, int]]:
-        """Name -> (function or Field, numbers that it returns) for d states."""
+        """Its functions.
+
+        Parameters
+        ----------
+        d : int
+            Size of the state.
+
+        Returns
+        -------
+        dict
+            "g" and, where there is one, "reset" -> (function or Field, how many numbers it returns).
+        """
         return {"g": (self.g, 1)} | ({} if self.reset is None else {"reset": (self.reset, d)})
 
 
@@ -55,10 +92,21 @@ def event(
     hold : bool
         Results at times after a terminal event are the state there (after its reset) instead of NaN.
     name : str, optional
+        What it is called in messages; default: the name of g.
 
     Returns
     -------
     Event
+
+    Raises
+    ------
+    TypeError, ValueError
+        g or reset is no function or Field, is a Python callback or takes inputs; direction or hold have no meaning.
+
+    See Also
+    --------
+    System : a field with its events, jumps and loss.
+    EventSolution : what a solve with events returns.
 
     Examples
     --------

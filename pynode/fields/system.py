@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from numpy.typing import NDArray
+from numpy.typing import ArrayLike, NDArray
 
 from pynode.fields import parameters
 from pynode.fields.event import Event, EventPart, as_events, event, traced_parts
@@ -16,6 +16,7 @@ from pynode.fields.field import Field
 
 if TYPE_CHECKING:
     from pynode.fields.parameters import Parameter
+    from pynode.programs.program import Program
 
 
 PARTS = ("field", "jump", "loss")
@@ -114,12 +115,35 @@ class System(parameters.Parametric):
                         f"map {d} to {n_out}" + (" (pynode.field(state=d, out=1))" if part == "g" else "")
                     )
 
-    d = property(lambda self: self.field.d, doc="Size of the state.")
-    n_out = property(lambda self: self.field.n_out, doc="Size of the derivative, d.")
-    inputs = property(lambda self: self.field.inputs, doc="Size of the field's input signal u.")
-    n_data = property(lambda self: 0 if self.jump is None else self.jump.inputs, doc="Entries of a row of data.")
-    n_target = property(lambda self: 0 if self.loss is None else self.loss.inputs, doc="Entries of a row of the target.")
-    name = property(lambda self: f"the system of {self.field.name}")
+    @property
+    def d(self) -> int:
+        """Size of the state."""
+        return self.field.d
+
+    @property
+    def n_out(self) -> int:
+        """Size of the derivative, d."""
+        return self.field.n_out
+
+    @property
+    def inputs(self) -> int:
+        """Size of the field's input signal u."""
+        return self.field.inputs
+
+    @property
+    def n_data(self) -> int:
+        """Entries of a row of data."""
+        return 0 if self.jump is None else self.jump.inputs
+
+    @property
+    def n_target(self) -> int:
+        """Entries of a row of the target."""
+        return 0 if self.loss is None else self.loss.inputs
+
+    @property
+    def name(self) -> str:
+        """What it is called in messages."""
+        return f"the system of {self.field.name}"
 
     @cached_property
     def parts(self) -> dict[str, Field]:
@@ -169,26 +193,105 @@ class System(parameters.Parametric):
         ]
 
     def with_events(self, events: Event | Sequence[Event] | None) -> System:
-        """The same system with these events behind its own."""
+        """The same system with more events.
+
+        Parameters
+        ----------
+        events : Event or list of Event, or None
+            They stand behind those that it has, and so do their parameters.
+
+        Returns
+        -------
+        System
+            The system itself where events is None.
+        """
         more = as_events(events)
         return self if not more else System(self.field, self.jump, self.loss, (*self.events, *more))
 
     # ---- What the engine asks of a vector field
 
-    program = property(lambda self: self.field.program)
-    vjp_program = property(lambda self: self.field.vjp_program)
-    callbacks = property(lambda self: self.field.callbacks)
+    @property
+    def program(self) -> Program:
+        """That of the field."""
+        return self.field.program
+
+    @property
+    def vjp_program(self) -> Program:
+        """That of the field."""
+        return self.field.vjp_program
+
+    @property
+    def callbacks(self) -> Any:
+        """Those of the field: its Python functions, or None."""
+        return self.field.callbacks
 
     def bind_callbacks(self, theta: NDArray[Any]) -> Any:
+        """The Python functions of the field with its part of theta.
+
+        Parameters
+        ----------
+        theta : (n_params,) array
+            The parameters of the whole system.
+
+        Returns
+        -------
+        callable
+            See `Field.bind_callbacks`.
+        """
         return self.field.bind_callbacks(theta[: self.field.n_params])
 
-    def split(self, theta: NDArray[Any]) -> dict[str, NDArray[np.float64]]:
-        """theta (n_params,) as a dict of views: "field" and, where there are such parts, "jump" and "loss"."""
-        theta = parameters.checked_theta(self.spec, theta)
-        return {name: theta[a : a + self.parts[name].n_params] for name, a in self.offsets.items()}
+    def split(self, theta: ArrayLike | Mapping[str, Any]) -> dict[str, NDArray[np.float64]]:
+        """The parameters of each part.
+
+        Parameters
+        ----------
+        theta : (n_params,) array or nested dict
+            The parameters of the whole system.
+
+        Returns
+        -------
+        dict of arrays
+            Views of theta: "field" and, where there are such parts, "jump", "loss", "event0.g", "event0.reset", ...
+
+        See Also
+        --------
+        join : the inverse.
+        unflatten : every parameter by name.
+
+        Examples
+        --------
+        >>> import pynode as pn
+        >>> system = pn.System(pn.mlp(2, (8,)), loss=pn.mlp(2, (4,), 1))
+        >>> {name: part.size for name, part in system.split(system.init(0)).items()}
+        {'field': 42, 'loss': 17}
+        """
+        whole = parameters.checked_theta(self.spec, theta)
+        return {name: whole[a : a + self.parts[name].n_params] for name, a in self.offsets.items()}
 
     def join(self, **parts: Any) -> NDArray[np.float64]:
-        """theta (n_params,) from its parts by name: flat vectors or nested dicts; one without parameters may be left out."""
+        """The parameters of the whole system from those of its parts.
+
+        Parameters
+        ----------
+        **parts : (n,) array or nested dict
+            By the names of `split`; a part without parameters may be left out.
+
+        Returns
+        -------
+        (n_params,) array
+
+        Raises
+        ------
+        ValueError
+            A part is missing or unknown, or has another number of parameters.
+
+        Examples
+        --------
+        >>> import pynode as pn
+        >>> field, loss = pn.mlp(2, (8,)), pn.mlp(2, (4,), 1)
+        >>> pn.System(field, loss=loss).join(field=field.init(0), loss=loss.init(1)).shape
+        (59,)
+        """
         unknown = sorted(set(parts) - set(self.parts))
         missing = [name for name, part in self.parts.items() if part.n_params and name not in parts]
         if unknown or missing:
@@ -199,6 +302,11 @@ class System(parameters.Parametric):
 
     def to_dict(self) -> dict[str, Any]:
         """Plain data that `from_dict` reads: what `pynode.data.files.write` takes.
+
+        Returns
+        -------
+        dict
+            Numbers, strings, lists and arrays, under "field", "jump", "loss" and "events".
 
         Raises
         ------
@@ -223,6 +331,15 @@ class System(parameters.Parametric):
     @classmethod
     def from_dict(cls, data: Any) -> System:
         """Inverse of `to_dict`.
+
+        Parameters
+        ----------
+        data : dict
+            What `to_dict` made.
+
+        Returns
+        -------
+        System
 
         Raises
         ------

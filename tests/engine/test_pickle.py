@@ -106,6 +106,33 @@ def test_losses_gradients_objectives_and_sensitivities():
         assert np.array_equal(other.theta, s.theta) and np.array_equal(other.solution.y, s.solution.y)
 
 
+def test_systems_events_prepared_solves_and_sensitivity_problems():
+    system = pn.System(ball, jump=kick, events=BOUNCE)
+    data = np.where(np.arange(6)[:, None] == 2, 0.5, np.nan)
+    sol = pn.solve(system, Y0[0], T, system.init(), data=data)
+    for other in again(system):
+        assert repr(other) == repr(system) and np.array_equal(other.init(), system.init())
+        assert np.array_equal(pn.solve(other, Y0[0], T, system.init(), data=data).y, sol.y)
+    for other in again(BOUNCE):
+        event_t = pn.solve(ball, Y0[0], T, ball.init(), events=other).events.t
+        assert np.array_equal(event_t, pn.solve(ball, Y0[0], T, ball.init(), events=BOUNCE).events.t)
+    setup = pn.Objective(NET, Y0, T, TARGET).setup
+    for other in again(setup):
+        assert np.array_equal(other.run(THETA)["y"], setup.run(THETA)["y"])
+    problem = pn.SensitivityProblem(NET, Y0, T)
+    for other in again(problem):
+        assert np.array_equal(other.run(THETA)["sensitivity"], problem.run(THETA)["sensitivity"])
+
+
+def test_the_solution_of_a_call_that_was_cached():
+    pn.solve(NET, Y0, T, THETA, dense=True)
+    sol = pn.solve(NET, 2 * Y0, T, THETA, dense=True)
+    for other in again(sol):
+        assert np.array_equal(other.y, sol.y) and np.array_equal(other(0.3), sol(0.3))
+        dy = np.ones_like(sol.y)
+        assert np.array_equal(other.vjp(dy).theta, sol.vjp(dy).theta)
+
+
 def gradient_of(objective):
     return objective(THETA)[1]
 

@@ -159,6 +159,10 @@ def test_what_does_not_go_with_events_says_so():
             pn.loss_and_grad(ball, Y0, T, theta, target, events=BOUNCE, **keys)
     with pytest.raises(ValueError, match="do not go through events"):
         pn.sensitivities(SYSTEM, Y0, T, THETA)
+    with pytest.raises(ValueError, match=r"events=.* do not go through events; take gradients"):
+        pn.sensitivities(ball, Y0, T, theta, events=BOUNCE)
+    with pytest.raises(ValueError, match=r"f=.* do not go through jumps; take gradients"):
+        pn.sensitivities(pn.System(ball, jump=push), Y0, T, THETA[:3])
     with pytest.raises(TypeError, match=r"pynode\.event"):
         pn.solve(ball, Y0, T, theta, events=[lambda t, y: y[0]])
 
@@ -212,3 +216,38 @@ def test_systems_with_events_are_plain_data():
     assert np.array_equal(a, b)
     with pytest.raises(ValueError, match=r"g of event 0 .* is a Python function"):
         SYSTEM.to_dict()
+
+
+KINDS = {
+    "field": (ball, {}),
+    "loss": (pn.System(ball, loss=misfit), {}),
+    "jump": (pn.System(ball, jump=push), {"data": DATA}),
+    "jump and loss": (pn.System(ball, jump=push, loss=misfit), {"data": DATA}),
+}
+
+
+@pytest.mark.parametrize("events", [None, BOUNCE], ids=["plain", "events"])
+@pytest.mark.parametrize("kind", list(KINDS))
+def test_every_call_takes_every_kind(kind, events):
+    f, keys = KINDS[kind]
+    keys = keys | TIGHT | ({} if events is None else {"events": events})
+    theta, target = f.init(), np.zeros((len(T), 2))
+    assert np.array_equal(f.flatten(f.unflatten(theta)), theta)
+    sol = pn.solve(f, Y0, T, theta, **keys)
+    val = pn.loss_and_grad(f, Y0, T, theta, target, wrt=("theta", "y0", "t"), **keys)
+    assert val.loss == pytest.approx(float((sol.y**2).mean()))
+    objective = pn.Objective(f, Y0, T, target, **keys)
+    loss, gradient = objective(theta)
+    np.testing.assert_allclose(gradient, val.theta, rtol=1e-12, atol=1e-14)
+    assert objective.value(theta) == loss == pytest.approx(val.loss, rel=1e-14)
+    assert pn.check_grad(f, Y0, T, theta, target, wrt=("theta", "y0"), **keys).max_error < 1e-6
+    if "loss" in kind:
+        keys["loss"] = "program"
+        assert pn.check_grad(f, Y0, T, theta, target[:, :1], wrt=("theta", "y0", "target"), **keys).max_error < 1e-6
+
+
+def test_a_loss_does_not_change_sensitivities():
+    plain = pn.sensitivities(ball, Y0, T, THETA[:2])
+    system = pn.sensitivities(pn.System(ball, loss=misfit), Y0, T, np.append(THETA[:2], 0.5))
+    assert np.array_equal(system.theta[..., :2], plain.theta) and (system.theta[..., 2] == 0).all()
+    assert np.array_equal(system.y0, plain.y0)
