@@ -1,7 +1,7 @@
 """Plans: what earlier calls with a field found out about everything but numbers, for the next call of the same kind.
 
-Checking the arguments of a call takes longer than a small solve. A plan is the outcome (a `Setup`, an `Objective`), kept
-with the field under the options of the call. `_core.Problem.fits` then decides by value whether it serves this call's
+Checking the arguments of a call takes longer than a small solve. A plan is the outcome (a `PreparedSolve`, an `Objective`),
+kept with the field under the options of the call. `_core.Problem.fits` then decides by value whether it serves this call's
 arrays: types, shapes, and all times are compared each time, so that a plan cannot go stale.
 """
 

@@ -29,7 +29,7 @@ class SaveTimes:
 
     @classmethod
     def of(cls, times: Sequence[NDArray[np.float64]]) -> "SaveTimes":
-        """Those of a list with an array of times for each sample."""
+        """From a list with an array of times for each sample."""
         length = np.array([len(x) for x in times], dtype=np.int64)
         start = starts(length)
         return SaveTimes(np.concatenate([np.zeros(0), *times]), start, length, start)

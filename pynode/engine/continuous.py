@@ -3,7 +3,7 @@
     da/dt = -a^T df/dy,   dL/dtheta = -int_{t1}^{t0} a^T df/dtheta dt,   a jumps by dL/dy(t_k) at every saved time
 
 (Pontryagin 1962; Chen et al. 2018, eq. 4-5). The adjoint system is a program made from the field's
-(`pynode.derivatives`), solved by the same core, which lands on the saved times, adds the jumps, and integrates the
+(`pynode.programs.derivatives`), solved by the same core, which lands on the saved times, adds the jumps, and integrates the
 parameter gradient as a quadrature outside the error control.
 
 `backsolve` solves y back as well, reset to the saved values: O(1) memory, and an error wherever y is hard to solve
@@ -25,7 +25,7 @@ from pynode.engine.problem import PreparedSolve, core_problem
 from pynode.errors import OK
 
 if TYPE_CHECKING:
-    from pynode.data.signal import PiecewisePolynomial
+    from pynode.data.piecewise import PiecewisePolynomial
     from pynode.programs.program import Program
 
 

@@ -68,7 +68,7 @@ class RowLosses(NamedTuple):
     sample : (B,) array
         The loss of each sample.
     weight : (B,) array
-        Of what was added up for it.
+        The sum of the weights behind it.
     dy : (rows, d) array
         Derivative of the sum with respect to the states.
     theta : (n,) array

@@ -77,7 +77,7 @@ def rows_of(name: str, x: Any, k: int, batch: Batch, part: str) -> NDArray[Any] 
 
 
 def core_parts(system: System, batch: Batch, data: Any, gradient: bool) -> dict[str, Any]:
-    """Keywords of `_core.Problem` for the parts of a system beside its field, the loss not yet in use."""
+    """Keywords of `_core.Problem` for the jump and the loss of a system; the loss counts once `loss=` asks for it."""
     keys = system_programs(system, gradient)
     if system.jump is None and data is not None:
         raise ValueError("data= is given, but the system has no jump that takes it")

@@ -90,7 +90,7 @@ class Solver:
     def problem(
         self, active: NDArray[Any], y0: Any, times: list[Any], grids: Any = None, reverse: bool = False, **extra: Any
     ) -> _core.Problem:
-        """A `_core.Problem` for samples `active` (they may repeat), with lists of times and perhaps of step ends."""
+        """A `_core.Problem` for the samples `active`, which may repeat, with their times and, if given, their step ends."""
         keys = self.options.arguments(self.field.d)
         if self.pieces is not None:
             keys |= self.pieces.arguments()

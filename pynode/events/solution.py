@@ -54,7 +54,7 @@ class Events:
         return len(self.t)
 
     def of(self, sample: int | None = None, which: int | None = None) -> Events:
-        """Those of one sample, or one event, or both.
+        """The events of one sample, of one kind, or both.
 
         Parameters
         ----------

@@ -212,17 +212,17 @@ class System(parameters.Parametric):
 
     @property
     def program(self) -> Program:
-        """That of the field."""
+        """The program of the field."""
         return self.field.program
 
     @property
     def vjp_program(self) -> Program:
-        """That of the field."""
+        """The vjp program of the field."""
         return self.field.vjp_program
 
     @property
     def callbacks(self) -> Any:
-        """Those of the field: its Python functions, or None."""
+        """The Python functions of a callback field, or None."""
         return self.field.callbacks
 
     def bind_callbacks(self, theta: NDArray[Any]) -> Any:
