@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, overload
 
 import numpy as np
 
@@ -11,6 +11,10 @@ from pynode.data.arrays import real_array
 from pynode.data.signal import Float, Signal, as_signal
 
 
+@overload
+def as_control(u: None, m: int | None, t: Sequence[Any]) -> None: ...
+@overload
+def as_control(u: object, m: int | None, t: Sequence[Any]) -> Signal: ...
 def as_control(u: Any, m: int | None, t: Sequence[Any]) -> Signal | None:
     """Control inputs measured along trajectories, as a Signal with a sample for each trajectory.
 

@@ -365,9 +365,3 @@ def as_signal(inputs: Any, m: int | None) -> Signal | None:
     if m is not None and signal.m != m:
         raise ValueError(f"the field has {m} inputs, the signal {signal.m}")
     return signal
-
-
-@overload
-def as_control(u: None, m: int | None, t: Sequence[Any]) -> None: ...
-@overload
-def as_control(u: object, m: int | None, t: Sequence[Any]) -> Signal: ...

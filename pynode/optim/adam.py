@@ -66,7 +66,8 @@ def adam(
     mine = own is not None and not own.mark  # else its owner opened it
     f = Recorder(objective, theta0, callback)
     walk = _Walk(f.theta, learning_rate, beta1, beta2, eps)
-    stochastic = hasattr(objective, "draw")
+    draw = getattr(objective, "draw", None)
+    stochastic = draw is not None
     if own is not None:
         if mine:
             own.open("adam", f.theta, learning_rate, schedule, beta1, beta2, eps, max_gradient, max_iter)
@@ -82,8 +83,8 @@ def adam(
 
     try:
         for k in range(walk.done + 1, max_iter + 1):
-            if stochastic:
-                objective.draw(k)
+            if draw is not None:
+                draw(k)
             loss, g = f(walk.theta)
             if not (math.isfinite(loss) and np.isfinite(g).all()):
                 if not stochastic:  # a step too far: back to the best, without momentum
@@ -93,7 +94,7 @@ def adam(
             if f.iteration(walk.theta, loss, g):
                 return result("stopped", "the callback asked to stop")
             if max_gradient is not None:
-                g = g * min(1.0, max_gradient / max(np.linalg.norm(g), 1e-300))
+                g = g * min(1.0, max_gradient / max(float(np.linalg.norm(g)), 1e-300))
             walk.step(g, getattr(objective, "touched", None), factor(k / max_iter))
             walk.done = k
             if own is not None:
