@@ -64,3 +64,9 @@ def test_without_a_built_core(tmp_path):
     assert last.startswith(f"ImportError: the C core of pynode is not built in {folder}")
     assert "python setup.py build_ext --inplace" in last
     assert "pip install ." in last
+
+
+def test_files_of_tests_have_names_of_their_own():
+    """pytest imports them by their names alone."""
+    names = sorted(path.name for path in Path(__file__).parents[1].rglob("test_*.py"))
+    assert [name for name in names if names.count(name) > 1] == []
