@@ -75,7 +75,7 @@ def adam(
             f.restore(before["recorder"])
             walk.restore(before)
 
-    def result(status, message):
+    def result(status: str, message: str) -> FitResult:
         if stochastic and len(f.history):
             losses = f.history.columns()["loss"]
             f.theta, f.loss = walk.theta, float(np.mean(losses[-max(1, len(losses) // 10) :]))
@@ -93,8 +93,7 @@ def adam(
                 continue
             if f.iteration(walk.theta, loss, g):
                 return result("stopped", "the callback asked to stop")
-            if max_gradient is not None:
-                g = g * min(1.0, max_gradient / max(float(np.linalg.norm(g)), 1e-300))
+            g = g if max_gradient is None else g * min(1.0, max_gradient / max(float(np.linalg.norm(g)), 1e-300))
             walk.step(g, getattr(objective, "touched", None), factor(k / max_iter))
             walk.done = k
             if own is not None:
@@ -114,25 +113,25 @@ class _Walk:
 
     SAVED = ("theta", "m", "v", "count", "rate", "done")
 
-    def __init__(self, theta, rate, beta1, beta2, eps):
+    def __init__(self, theta: NDArray[np.float64], rate: float, beta1: float, beta2: float, eps: float) -> None:
         self.rate, self.done = rate, 0
         self.settings = (beta1, beta2, eps)
         self.begin_again(theta)
 
-    def begin_again(self, theta):
+    def begin_again(self, theta: NDArray[np.float64]) -> None:
         """From theta, without momentum."""
         self.theta = theta.copy()
         self.m, self.v = np.zeros_like(theta), np.zeros_like(theta)
         self.count = np.zeros(len(theta))
 
-    def saved(self):
+    def saved(self) -> dict[str, Any]:
         return {name: getattr(self, name) for name in self.SAVED}
 
-    def restore(self, saved):
+    def restore(self, saved: dict[str, Any]) -> None:
         for name in self.SAVED:
             setattr(self, name, saved[name])
 
-    def step(self, g, at, factor):
+    def step(self, g: NDArray[np.float64], at: NDArray[np.intp] | None, factor: float) -> None:
         """Move against the gradient g; at: the entries that the draw touched, None for all."""
         self.theta = self.theta.copy()
         if at is None:  # all entries have the same count
@@ -144,7 +143,15 @@ class _Walk:
         self.m[at], self.v[at], self.count[at] = m, v, n
 
 
-def adaptive(m, v, n, g, beta1, beta2, eps):
+def adaptive(
+    m: NDArray[np.float64],
+    v: NDArray[np.float64],
+    n: NDArray[np.float64],
+    g: NDArray[np.float64],
+    beta1: float,
+    beta2: float,
+    eps: float,
+) -> NDArray[np.float64]:
     """The step for a gradient g, its n-th; the moments m and v are brought up to date."""
     m *= beta1
     m += (1 - beta1) * g
