@@ -8,7 +8,8 @@ from typing import Any, overload
 import numpy as np
 
 from pynode.data.arrays import real_array
-from pynode.data.signal import Float, Signal, as_signal
+from pynode.data.piecewise import Float
+from pynode.data.signal import Signal, as_signal
 
 
 @overload
