@@ -1,5 +1,7 @@
 """The layout of theta: named parameters, one after the other in a flat vector."""
 
+from __future__ import annotations
+
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import Any, NamedTuple
 
