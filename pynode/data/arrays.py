@@ -1,5 +1,7 @@
 """Arrays that users give, as real NumPy arrays: all coercion of numbers happens here."""
 
+from __future__ import annotations
+
 import math
 import operator
 import sys

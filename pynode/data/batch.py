@@ -4,6 +4,8 @@ A batch of B samples is stored flat: sample i has its times at ``t[start[i]:star
 rows ``row[i]:row[i] + length[i]`` of an (rows, d) array.
 """
 
+from __future__ import annotations
+
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -28,7 +30,7 @@ class SaveTimes:
     row: NDArray[np.int64]  # (B,)
 
     @classmethod
-    def of(cls, times: Sequence[NDArray[np.float64]]) -> "SaveTimes":
+    def of(cls, times: Sequence[NDArray[np.float64]]) -> SaveTimes:
         """From a list with an array of times for each sample."""
         length = np.array([len(x) for x in times], dtype=np.int64)
         start = starts(length)
@@ -57,7 +59,7 @@ class SaveTimes:
         """(rows,) for every sample its rows from the last to the first."""
         return np.repeat(self.last_row, self.length) - self._within()
 
-    def reversed(self) -> "SaveTimes":
+    def reversed(self) -> SaveTimes:
         """The same times, each sample's from the last to the first; rows in that order."""
         start = starts(self.length)
         return SaveTimes(self.row_times()[self.reversed_rows()], start, self.length, start)

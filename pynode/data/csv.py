@@ -1,5 +1,7 @@
 """CSV files of measurements become ragged trajectories."""
 
+from __future__ import annotations
+
 import csv
 import os
 from collections.abc import Iterable

@@ -5,6 +5,8 @@ the type and shape of every array. A reader trusts nothing: archive, header, typ
 checked before memory is taken, and the program of the field is checked by the C core.
 """
 
+from __future__ import annotations
+
 import io
 import json
 import math

@@ -1,5 +1,7 @@
 """Piecewise polynomials in the form of the core; `PiecewisePolynomial`."""
 
+from __future__ import annotations
+
 from dataclasses import dataclass
 from typing import Any
 

@@ -1,5 +1,7 @@
 """Tables of samples and what is to be predicted of them, checked; and what their model files hold."""
 
+from __future__ import annotations
+
 import warnings
 from typing import Any
 

@@ -1,5 +1,7 @@
 """Mean and spread of columns: what models scale their data by."""
 
+from __future__ import annotations
+
 import numpy as np
 from numpy.typing import NDArray
 

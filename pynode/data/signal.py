@@ -4,6 +4,8 @@ The C core knows one form: a polynomial on each interval between knots, which th
 knots into coefficients, and the gradient of coefficients back into a gradient of the values.
 """
 
+from __future__ import annotations
+
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any, Literal, get_args, overload
 
@@ -165,7 +167,7 @@ class Signal:
         """The last time at which one sample's signal has a value; infinity where it goes on for ever."""
         return np.inf if self.kind in ("constant", "previous") else float(self.t[0 if self.shared else sample][-1])
 
-    def take(self, samples: Sequence[int] | NDArray[np.integer]) -> "Signal":
+    def take(self, samples: Sequence[int] | NDArray[np.integer]) -> Signal:
         """The signals of these samples of the batch."""
         if self.shared:
             return self
@@ -173,7 +175,7 @@ class Signal:
         u = [self.u[i] for i in samples]
         return Signal(t, [v[0] for v in u] if self.kind == "constant" else u, self.kind)
 
-    def windows(self, samples: Sequence[int] | NDArray[np.integer], low: Float, high: Float) -> "Signal":
+    def windows(self, samples: Sequence[int] | NDArray[np.integer], low: Float, high: Float) -> Signal:
         """The signals between times low and high, a new sample for each of `samples`; knots farther off are left out."""
         if self.kind == "constant":
             return self.take(samples)
@@ -190,14 +192,14 @@ class Signal:
             us.append(self.u[i][first:stop])
         return Signal(ts, us, self.kind)
 
-    def shifted(self, by: Float) -> "Signal":
+    def shifted(self, by: Float) -> Signal:
         """The signals at times t - by[i], for B samples with by (B,)."""
         if self.kind == "constant":
             return self
         which = [0] * len(by) if self.shared else range(len(by))
         return Signal([self.t[i] - b for i, b in zip(which, by, strict=True)], [self.u[i] for i in which], self.kind)
 
-    def scaled(self, shift: Float | float, scale: Float | float, t_shift: float = 0.0, t_scale: float = 1.0) -> "Signal":
+    def scaled(self, shift: Float | float, scale: Float | float, t_shift: float = 0.0, t_scale: float = 1.0) -> Signal:
         """The signal (u - shift) / scale of time (t - t_shift) / t_scale."""
         t = None if self.kind == "constant" else [(x - t_shift) / t_scale for x in self.t]
         u = [(v - shift) / scale for v in self.u]
@@ -291,7 +293,7 @@ class Signal:
         return gu
 
 
-def _slope_matrix(t: Float) -> "csr_array":
+def _slope_matrix(t: Float) -> csr_array:
     """Slopes at the knots of the parabolas through three neighbours (straight line for two knots), as a sparse matrix."""
     from scipy import sparse
 

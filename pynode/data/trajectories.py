@@ -1,5 +1,7 @@
 """Measured trajectories, each with its own times; `Trajectories`."""
 
+from __future__ import annotations
+
 from collections.abc import Hashable, Iterable, Sequence
 from dataclasses import dataclass
 from functools import cached_property
@@ -115,7 +117,7 @@ class Trajectories:
         """Names of states without any observation."""
         return [name for j, name in enumerate(self.names) if all(np.isnan(y[:, j]).all() for y in self.y)]
 
-    def take(self, which: Iterable[int]) -> "Trajectories":
+    def take(self, which: Iterable[int]) -> Trajectories:
         """Some of the trajectories.
 
         Parameters
@@ -130,7 +132,7 @@ class Trajectories:
         signal = None if self.signal is None else self.signal.take(positions)
         return Trajectories(t, y, self.names, self.time_name, ids, signal)
 
-    def rows(self, start: int | None = None, stop: int | None = None) -> "Trajectories":
+    def rows(self, start: int | None = None, stop: int | None = None) -> Trajectories:
         """The same trajectories with the times at positions start:stop only."""
         cut = slice(start, stop)
         return Trajectories(
@@ -190,7 +192,7 @@ class Trajectories:
         state: str | Iterable[str],
         id: str | None = None,
         input: str | Iterable[str] | None = None,
-    ) -> "Trajectories":
+    ) -> Trajectories:
         """Trajectories from a data frame in long form: a row for each time, a column for each state.
 
         Parameters

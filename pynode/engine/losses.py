@@ -1,5 +1,7 @@
 """Losses on data: rho(r) of a residual r = y - target and its derivative, as in csrc/loss; `DataLoss`."""
 
+from __future__ import annotations
+
 import copy
 import math
 from collections.abc import Mapping
@@ -161,7 +163,7 @@ class DataLoss:
         assert self.target is not None
         return self.target
 
-    def with_target(self, target: NDArray[Any] | None) -> "DataLoss":
+    def with_target(self, target: NDArray[Any] | None) -> DataLoss:
         """The same with other numbers in the rows of the target."""
         other = copy.copy(self)
         other.target = target

@@ -10,6 +10,8 @@ Weights b(theta) of dense output have order q where b(theta) . g(t) = theta^|t| 
 nodes (section II.6).
 """
 
+from __future__ import annotations
+
 from collections.abc import Iterable
 from functools import cache
 from typing import Any, NamedTuple

@@ -1,5 +1,7 @@
 """Runge-Kutta methods that users bring at run time: `Tableau`, checked against `pynode.engine.order_conditions`."""
 
+from __future__ import annotations
+
 from collections.abc import Mapping, Sequence
 from fractions import Fraction
 from functools import cached_property

@@ -1,5 +1,7 @@
 """Solving: rounds of stretches, each to the next event or jump of its sample."""
 
+from __future__ import annotations
+
 from itertools import pairwise
 from typing import Any
 

@@ -1,5 +1,7 @@
 """What users give as a vector field and its parameters, checked."""
 
+from __future__ import annotations
+
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 

@@ -1,5 +1,7 @@
 """Fields that are Python functions, called for all samples of a step at once: the slow path."""
 
+from __future__ import annotations
+
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any

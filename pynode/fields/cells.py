@@ -4,6 +4,8 @@ As the jump of a `System` a cell changes the state at each observation; as the f
 recurrent network.
 """
 
+from __future__ import annotations
+
 from typing import Any
 
 import numpy as np

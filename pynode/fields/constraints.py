@@ -4,6 +4,8 @@ A field computes with theta as it is; constraints bind only those who change the
 which work in coordinates without limits (`pynode.training.coordinates`).
 """
 
+from __future__ import annotations
+
 from collections.abc import Iterable
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -118,7 +120,7 @@ def frozen(value: Any) -> Constrained:
     return Constrained(value, ("frozen",))
 
 
-def check(parameter: "Parameter", value: ArrayLike) -> None:
+def check(parameter: Parameter, value: ArrayLike) -> None:
     """Raise ValueError unless this value of a parameter meets its constraint."""
     kind = parameter.constraint[0]
     low, high = (0.0, np.inf) if kind == "positive" else parameter.constraint[1:] if kind == "bounded" else (-np.inf, np.inf)

@@ -1,5 +1,7 @@
 """Declaring events: `event`, which a `System` or `events=` takes."""
 
+from __future__ import annotations
+
 import inspect
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -140,7 +142,7 @@ def event(
     return Event(g, terminal, int(direction), reset, bool(hold), str(called))
 
 
-def as_events(events: "Event | Sequence[Event] | None") -> tuple[Event, ...]:
+def as_events(events: Event | Sequence[Event] | None) -> tuple[Event, ...]:
     """Events as a tuple; None is none.
 
     Raises

@@ -1,5 +1,7 @@
 """Fields: functions f(t, y, theta, u) that are programs."""
 
+from __future__ import annotations
+
 from collections.abc import ItemsView, Iterator, KeysView, Mapping, Sequence, ValuesView
 from dataclasses import dataclass
 from functools import cached_property
@@ -59,7 +61,7 @@ class Field(parameters.Parametric):
     spec: tuple[Parameter, ...] = ()
     name: str = "field"
     out_shape: tuple[int, ...] = cast(Any, None)  # (n_out,), from __post_init__ on
-    callback: "Callback | None" = None
+    callback: Callback | None = None
 
     def __post_init__(self) -> None:
         sizes = self.program.slot_sizes
@@ -145,7 +147,7 @@ class Field(parameters.Parametric):
         (value,), _ = run(self.program, {"t": t, "y": y, "u": u}, [theta], callbacks)
         return value.reshape((*value.shape[:-1], *self.out_shape))
 
-    def bind(self, theta: Any) -> "BoundField":
+    def bind(self, theta: Any) -> BoundField:
         """The field with its parameters (traced values or numbers), for use inside another one."""
         return BoundField(self, theta)
 
@@ -214,7 +216,7 @@ class BoundField:
         self.theta = theta if n else None
 
     @property
-    def parameters(self) -> "Parameters":
+    def parameters(self) -> Parameters:
         """The parameters by name, as traced arrays."""
         theta: Any = self.theta
         return Parameters(parameters.nested(self.field.spec, lambda p: theta[p.offset : p.stop].reshape(p.shape)))

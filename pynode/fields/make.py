@@ -1,5 +1,7 @@
 """Making fields: `mlp`, and `field`, which traces NumPy code."""
 
+from __future__ import annotations
+
 import inspect
 from collections.abc import Callable, Mapping
 from itertools import pairwise

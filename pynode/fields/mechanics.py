@@ -1,5 +1,7 @@
 """Fields with structure: `hamiltonian`, `second_order`. The state is y = (q, v) or (q, p), in halves."""
 
+from __future__ import annotations
+
 from collections.abc import Callable
 from typing import Any, TypeVar, cast
 

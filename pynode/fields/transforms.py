@@ -9,6 +9,8 @@ What comes back is called with the arguments of the field in their order, (t, y,
 inside a trace neither (nor t, where it does not depend on it), and a plain function only its array.
 """
 
+from __future__ import annotations
+
 import functools
 from collections.abc import Callable, Hashable
 from typing import Any, Literal, NamedTuple, TypeVar, cast

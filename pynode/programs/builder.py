@@ -1,5 +1,7 @@
 """The builder that writes programs: constants folded, common subexpressions shared, dead code removed."""
 
+from __future__ import annotations
+
 from collections.abc import Callable, Iterable, Sequence
 from typing import TYPE_CHECKING, Any, Protocol, cast
 

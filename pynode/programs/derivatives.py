@@ -4,6 +4,8 @@ Both modes write instructions into a `Builder`, so they compose to any order. Th
 the conventions, are in `pynode.programs.rules`. None stands for an exactly zero tangent or cotangent.
 """
 
+from __future__ import annotations
+
 from collections.abc import Iterable, Sequence
 from typing import Any
 

@@ -1,5 +1,7 @@
 """Functions that NumPy lacks, for NumPy arrays and inside fields alike."""
 
+from __future__ import annotations
+
 import math
 from collections.abc import Callable
 from typing import Any, overload

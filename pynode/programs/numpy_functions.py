@@ -11,6 +11,8 @@
 Formulas are typed with Any: to the stubs of NumPy a traced array is unknown.
 """
 
+from __future__ import annotations
+
 import functools
 import math
 from collections.abc import Callable, Iterable

@@ -4,6 +4,8 @@ The format (slots, segments, outputs) is described in docs/program.md, the opera
 A `Program` is frozen data; the C core checks it once, when `Program.core` is first used, and executes it.
 """
 
+from __future__ import annotations
+
 from collections.abc import Callable, Mapping, Sequence
 from functools import cached_property
 from typing import Any, NamedTuple, Self

@@ -7,6 +7,8 @@ Conventions: x is the tuple of operand registers, y the output register, v a tan
 output, dx tangents of the operands. None stands for an exactly zero tangent or cotangent.
 """
 
+from __future__ import annotations
+
 import functools
 import math
 from collections.abc import Callable, Iterable, Sequence

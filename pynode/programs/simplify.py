@@ -1,5 +1,7 @@
 """Exact simplifications of elementwise operations, for the `Builder`: constants folded, signs and neutral elements gone."""
 
+from __future__ import annotations
+
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
@@ -27,7 +29,7 @@ FOLD: dict[str, Callable[..., Any]] = {
 }
 
 
-def simplified(b: "Builder", op: str, x: tuple[int, ...]) -> int | None:
+def simplified(b: Builder, op: str, x: tuple[int, ...]) -> int | None:
     """The register of an elementwise operation where it is known or simpler without it, else None."""
     values = [b.const_value(r) for r in x]
     if op in FOLD and all(v is not None for v in values):
@@ -44,7 +46,7 @@ def simplified(b: "Builder", op: str, x: tuple[int, ...]) -> int | None:
     return None
 
 
-def _simplified_binary(b: "Builder", op: str, x: int, y: int) -> int | None:
+def _simplified_binary(b: Builder, op: str, x: int, y: int) -> int | None:
     negated = [r.a if r is not None and r.op == "NEG" else None for r in (b.made[x], b.made[y])]
     if op == "ADD":
         if b.is_const(x, 0.0) or b.is_const(y, 0.0):
@@ -71,7 +73,7 @@ def _simplified_binary(b: "Builder", op: str, x: int, y: int) -> int | None:
     return None
 
 
-def _with_bias(b: "Builder", product: int, bias: int) -> int | None:
+def _with_bias(b: Builder, product: int, bias: int) -> int | None:
     """AFFINE without bias + PARAM of the same theta -> AFFINE with bias."""
     f, g = b.made[product], b.made[bias]
     if f is None or g is None or f.op != "AFFINE" or f.q >= 0 or g.op != "PARAM" or f.k != g.k:

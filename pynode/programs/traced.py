@@ -4,6 +4,8 @@ What NumPy may do with a traced array is listed in two registries, `UFUNCS` and 
 `pynode.programs.numpy_functions` fills.
 """
 
+from __future__ import annotations
+
 import functools
 import linecache
 import math
@@ -20,7 +22,7 @@ from numpy.typing import ArrayLike, DTypeLike, NDArray
 
 from pynode.programs.builder import Builder
 
-UFUNCS: dict[np.ufunc, Callable[..., "Traced"]] = {}
+UFUNCS: dict[np.ufunc, Callable[..., Traced]] = {}
 """ufunc -> function (trace, *operands): of one shape, but for `numpy.matmul`."""
 
 
@@ -102,20 +104,20 @@ class Trace:
         if self.capture_slot is not None:
             self.builder.sizes[self.capture_slot] = self._end
 
-    def array(self, register: int, shape: Iterable[int], mask: bool = False) -> "Traced":
+    def array(self, register: int, shape: Iterable[int], mask: bool = False) -> Traced:
         """A register as an array of this shape."""
         return Traced(self, register, shape, mask)
 
-    def slot(self, slot: int, shape: Iterable[int] | None = None) -> "Traced":
+    def slot(self, slot: int, shape: Iterable[int] | None = None) -> Traced:
         """An input slot as an array, flat where no shape is given."""
         return self.array(slot, (self.builder.sizes[slot],) if shape is None else shape)
 
-    def theta(self) -> "Traced | None":
+    def theta(self) -> Traced | None:
         """The flat parameter vector, None where it is empty."""
         register = self.builder.theta()
         return None if register is None else self.array(register, (self.builder.sizes[register],))
 
-    def const(self, values: ArrayLike) -> "Traced":
+    def const(self, values: ArrayLike) -> Traced:
         """Numbers as a traced array."""
         values = np.asarray(values)
         if values.dtype.kind not in "fiub":
@@ -124,7 +126,7 @@ class Trace:
             raise TraceError("an empty array cannot be part of a field")
         return self.array(self.builder.const(values), values.shape, values.dtype.kind == "b")
 
-    def lift(self, x: Any) -> "Traced":
+    def lift(self, x: Any) -> Traced:
         """Anything as a traced array of this trace: traced values (also those of outer traces), numbers, arrays,
         lists."""
         if isinstance(x, Traced):
@@ -138,7 +140,7 @@ class Trace:
                 raise
             raise TraceError(f"{type(x).__name__} is not an array of numbers") from error
 
-    def _stacked(self, x: Any) -> "Traced":
+    def _stacked(self, x: Any) -> Traced:
         """Nested lists, or an array of objects, with traced values among their elements."""
         if isinstance(x, np.ndarray) and x.ndim == 0:
             return self.lift(x.item())
@@ -147,7 +149,7 @@ class Trace:
         except ValueError as error:
             raise TraceError(f"a list of arrays of different shapes: {error}") from error
 
-    def join(self, func: Callable[..., NDArray[Any]], parts: Iterable[Any], *args: Any, **kwargs: Any) -> "Traced":
+    def join(self, func: Callable[..., NDArray[Any]], parts: Iterable[Any], *args: Any, **kwargs: Any) -> Traced:
         """The parts end to end, then moved as the NumPy function (concatenate, stack, ...) moves their indices."""
         arrays = [self.lift(part) for part in parts]
         starts = np.cumsum([0, *(part.size for part in arrays)])
@@ -155,7 +157,7 @@ class Trace:
         flat = self.builder.concat(*(part.register for part in arrays))
         return self.array(self.builder.gather(flat, index), index.shape, all(part.mask for part in arrays))
 
-    def _capture(self, x: "Traced") -> "Traced":
+    def _capture(self, x: Traced) -> Traced:
         if self.parent is None or self.capture_slot is None:
             raise TraceError("this value was traced in another field: values cannot be kept from one trace to the next")
         x = self.parent.lift(x)
@@ -228,17 +230,17 @@ class Traced(NDArrayOperatorsMixin):
         return math.prod(self.shape)
 
     @property
-    def T(self) -> "Traced":
+    def T(self) -> Traced:
         """The transpose."""
         return self.transpose()
 
     @property
-    def flat(self) -> Iterator["Traced"]:
+    def flat(self) -> Iterator[Traced]:
         """The elements, row by row."""
         return iter(self.ravel())
 
     @property
-    def real(self) -> "Traced":
+    def real(self) -> Traced:
         """The array itself: traced values are real."""
         return self
 
@@ -250,12 +252,12 @@ class Traced(NDArrayOperatorsMixin):
             raise TypeError("len() of a traced scalar")
         return self.shape[0]
 
-    def __iter__(self) -> Iterator["Traced"]:
+    def __iter__(self) -> Iterator[Traced]:
         if not self.shape:
             raise TraceError("iteration over a traced scalar")
         return (self[i] for i in range(self.shape[0]))
 
-    def __getitem__(self, key: Any) -> "Traced":
+    def __getitem__(self, key: Any) -> Traced:
         if trace_of(*key if isinstance(key, tuple) else (key,)) is not None:
             raise TraceError(
                 "an index cannot be a traced value: the program is the same for every sample and time; "
@@ -263,14 +265,14 @@ class Traced(NDArrayOperatorsMixin):
             )
         return self.moved(indices(self.shape)[key])
 
-    def moved(self, index: ArrayLike) -> "Traced":
+    def moved(self, index: ArrayLike) -> Traced:
         """The elements at these positions, in the shape of `index`."""
         index = np.asarray(index)
         if index.size == 0:
             raise TraceError(f"this leaves nothing of an array of shape {self.shape}")
         return self.trace.array(self.trace.builder.gather(self.register, index), index.shape, self.mask)
 
-    def broadcast(self, shape: tuple[int, ...]) -> "Traced":
+    def broadcast(self, shape: tuple[int, ...]) -> Traced:
         """The array repeated along new axes, as `numpy.broadcast_to` does."""
         if self.shape == shape:
             return self
@@ -278,7 +280,7 @@ class Traced(NDArrayOperatorsMixin):
 
     # What NumPy calls
 
-    def __array_ufunc__(self, ufunc: np.ufunc, method: str, *inputs: Any, **kwargs: Any) -> "Traced":
+    def __array_ufunc__(self, ufunc: np.ufunc, method: str, *inputs: Any, **kwargs: Any) -> Traced:
         if kwargs.get("out") is not None:
             raise TraceError(
                 "a traced value cannot be written into an array (`+=` on a NumPy array, or out=); "
@@ -318,64 +320,64 @@ class Traced(NDArrayOperatorsMixin):
 
     # Methods of arrays
 
-    def sum(self, axis: Axis = None, keepdims: bool = False) -> "Traced":
+    def sum(self, axis: Axis = None, keepdims: bool = False) -> Traced:
         """See `numpy.sum`."""
         value: Traced = FUNCTIONS[np.sum](self.trace, self, axis, keepdims=keepdims)
         return value
 
-    def mean(self, axis: Axis = None, keepdims: bool = False) -> "Traced":
+    def mean(self, axis: Axis = None, keepdims: bool = False) -> Traced:
         """See `numpy.mean`."""
         value: Traced = FUNCTIONS[np.mean](self.trace, self, axis, keepdims=keepdims)
         return value
 
-    def max(self, axis: Axis = None, keepdims: bool = False) -> "Traced":
+    def max(self, axis: Axis = None, keepdims: bool = False) -> Traced:
         """See `numpy.max`."""
         value: Traced = FUNCTIONS[np.max](self.trace, self, axis, keepdims=keepdims)
         return value
 
-    def min(self, axis: Axis = None, keepdims: bool = False) -> "Traced":
+    def min(self, axis: Axis = None, keepdims: bool = False) -> Traced:
         """See `numpy.min`."""
         value: Traced = FUNCTIONS[np.min](self.trace, self, axis, keepdims=keepdims)
         return value
 
-    def prod(self, axis: Axis = None, keepdims: bool = False) -> "Traced":
+    def prod(self, axis: Axis = None, keepdims: bool = False) -> Traced:
         """See `numpy.prod`."""
         value: Traced = FUNCTIONS[np.prod](self.trace, self, axis, keepdims=keepdims)
         return value
 
-    def dot(self, other: Any) -> "Traced":
+    def dot(self, other: Any) -> Traced:
         """See `numpy.dot`."""
         array: Any = self
         return cast(Traced, np.dot(array, other))
 
-    def clip(self, low: Any = None, high: Any = None) -> "Traced":
+    def clip(self, low: Any = None, high: Any = None) -> Traced:
         """See `numpy.clip`."""
         array: Any = self
         return cast(Traced, np.clip(array, low, high))
 
-    def reshape(self, *shape: Any) -> "Traced":
+    def reshape(self, *shape: Any) -> Traced:
         """See `numpy.reshape`."""
         return self.moved(indices(self.shape).reshape(*shape))
 
-    def ravel(self) -> "Traced":
+    def ravel(self) -> Traced:
         """All elements, row by row, on one axis."""
         return self.reshape(-1)
 
     flatten = ravel
 
-    def squeeze(self, axis: Axis = None) -> "Traced":
+    def squeeze(self, axis: Axis = None) -> Traced:
         """See `numpy.squeeze`."""
         return self.moved(indices(self.shape).squeeze(axis))
 
-    def transpose(self, *axes: Any) -> "Traced":
+    def transpose(self, *axes: Any) -> Traced:
         """See `numpy.transpose`."""
         return self.moved(indices(self.shape).transpose(*axes))
 
-    def copy(self) -> "Traced":
+    def copy(self) -> Traced:
         """The array itself: a traced value never changes."""
         return self
 
-    def astype(self, dtype: DTypeLike, **_: Any) -> "Traced":
+    def astype(self, dtype: DTypeLike, **_: Any) -> Traced:
         """The array itself, for a floating-point type; others are refused."""
         if np.dtype(dtype).kind != "f":
             raise TraceError(f"a traced value cannot become {np.dtype(dtype)}: fields compute in floating point")
@@ -418,26 +420,26 @@ class Traced(NDArrayOperatorsMixin):
     __ipow__ = NDArrayOperatorsMixin.__pow__
     __imatmul__ = NDArrayOperatorsMixin.__matmul__
 
-    def __and__(self, other: Any) -> "Traced":
+    def __and__(self, other: Any) -> Traced:
         return self._logical(np.logical_and, other)
 
     __rand__ = __and__
 
-    def __or__(self, other: Any) -> "Traced":
+    def __or__(self, other: Any) -> Traced:
         return self._logical(np.logical_or, other)
 
     __ror__ = __or__
 
-    def __invert__(self) -> "Traced":
+    def __invert__(self) -> Traced:
         return self._logical(np.logical_not)
 
-    def _logical(self, ufunc: np.ufunc, *other: Any) -> "Traced":
+    def _logical(self, ufunc: np.ufunc, *other: Any) -> Traced:
         if not self.mask:
             raise TraceError("&, | and ~ are for conditions only, such as (x > 0) & (x < 1)")
         value: Traced = ufunc(self, *other)
         return value
 
-    def __getattr__(self, name: str) -> Callable[..., "Traced"]:
+    def __getattr__(self, name: str) -> Callable[..., Traced]:
         if any(name == ufunc.__name__ for ufunc in UFUNCS):  # NumPy calls x.sin() on the elements of an array of objects
             return functools.partial(getattr(np, name), self)
         raise AttributeError(f"a traced array has no {name!r}")

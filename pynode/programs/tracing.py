@@ -4,6 +4,8 @@
 what NumPy may do with them in `pynode.programs.numpy_functions`.
 """
 
+from __future__ import annotations
+
 from collections.abc import Callable, Sequence
 from typing import Any
 
