@@ -66,7 +66,7 @@ def as_memory(memory: Any) -> int:
 
 
 METHODS: dict[str, Mapping[str, Any]] = {row["name"]: row for row in _core.tableaus()}
-"""name -> the method's tableau: order, stages, coefficients (the rows of csrc/tableau.c)."""
+"""name -> the method's tableau: order, stages, coefficients (the rows of csrc/method/tableau.c)."""
 
 
 def method_row(method: str | Tableau) -> Mapping[str, Any]:

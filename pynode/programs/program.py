@@ -1,6 +1,6 @@
 """Programs: straight-line code over registers, and the builder that writes them.
 
-The format (slots, segments, outputs) is described in docs/program.md, the operations in csrc/ops.def.
+The format (slots, segments, outputs) is described in docs/program.md, the operations in csrc/program/ops.def.
 A `Program` is frozen data; the C core checks it once, when `Program.core` is first used, and executes it.
 """
 
@@ -22,7 +22,7 @@ Callback = Callable[
 
 
 OPS = _core.OPS
-"""name -> {"code": int, "shape": str, "operands": int}, from csrc/ops.def."""
+"""name -> {"code": int, "shape": str, "operands": int}, from csrc/program/ops.def."""
 
 
 NAMES = {row["code"]: name for name, row in OPS.items()}
