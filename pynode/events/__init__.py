@@ -1,9 +1,9 @@
 """Events: where g(t, y; theta) = 0. Find them, stop or jump there, and differentiate through their times.
 
-The core ends a sample at its first event (csrc/events/events.inl); this package goes on from there, all samples of a round
-at once, as long as one has an event that is not terminal. A stretch between two events is a plain solve that lands on its last
-time, so its discrete adjoint is exact. With Y(t*, p) the state at the end of a stretch whose last step ends at t*, p its initial
-state, initial time and theta, and y+ = R(t*, y*; theta) the reset,
+The core ends a sample at its first event (csrc/events/events.inl); this package goes on from there, all samples of a
+round at once, as long as one has an event that is not terminal. A stretch between two events is a plain solve that
+lands on its last time, so its discrete adjoint is exact. With Y(t*, p) the state at the end of a stretch whose last
+step ends at t*, p its initial state, initial time and theta, and y+ = R(t*, y*; theta) the reset,
 
     g(t*, Y(t*, p); theta) = 0   =>   dt* = -(g_y dY + g_theta dtheta) / D,   D = g_t + g_y dY/dt*
 
