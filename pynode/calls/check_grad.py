@@ -14,7 +14,6 @@ from pynode.data.arrays import as_integer, as_positive
 from pynode.data.signal import Signal
 from pynode.engine.problem import PreparedSolve
 from pynode.engine.solution import Solution
-from pynode.errors import OK
 from pynode.events.forward import solve_with_events
 from pynode.events.rounds import Solver
 from pynode.fields.arguments import as_theta
@@ -302,7 +301,4 @@ class _WithEvents(_Frozen):
         assert isinstance(o.field, System)
         solution = solve_with_events(Solver(o.field, batch, options, data=data), theta, max_events=o.max_events)
         loss = o.loss.with_target(rows["target"])
-        each = loss.of_states(
-            solution.results["y"].astype(np.float64), solution.results["status"] == OK, theta.astype(np.float64)
-        )
-        return loss.reduced(float(each.sample.sum()), float(each.weight.sum()))[0]
+        return loss.reduced(*loss.of_results(solution.results, theta).totals)[0]

@@ -17,7 +17,6 @@ from pynode.engine.losses import DataLoss, Loss
 from pynode.engine.options import Options, SolveOptions, as_memory
 from pynode.engine.problem import PreparedSolve
 from pynode.engine.solution import Errors, LossAndGrad, check_errors, warn_or_raise
-from pynode.errors import OK
 from pynode.events.forward import MAX_EVENTS, solve_with_events
 from pynode.events.rounds import Solver
 from pynode.fields.arguments import Theta, Times, as_dynamics, as_theta, has_events
@@ -236,9 +235,8 @@ class Objective:
         assert solver is not None
         solution = solve_with_events(solver, theta, max_events=self.max_events)
         warn_or_raise(solution, errors, stacklevel=4)
-        theta64 = theta.astype(np.float64)
-        rows = loss.of_states(solution.results["y"].astype(np.float64), solution.results["status"] == OK, theta64)
-        value, scale = loss.reduced(float(rows.sample.sum()), float(rows.weight.sum()))
+        rows = loss.of_results(solution.results, theta)
+        value, scale = loss.reduced(*rows.totals)
         solution.results["sample_loss"] = rows.sample
         if not wanted:
             return LossAndGrad(value, {}, solution=solution)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from typing import TYPE_CHECKING, Any, Literal
+from typing import Any, Literal
 
 from numpy.typing import ArrayLike, DTypeLike
 
@@ -13,15 +13,13 @@ from pynode.data.batch import as_batch
 from pynode.engine.options import Options
 from pynode.engine.problem import PreparedSolve
 from pynode.engine.solution import Errors, Solution, check_errors, warn_or_raise
+from pynode.engine.tableau import Tableau
 from pynode.events.forward import solve_with_events
 from pynode.events.rounds import Solver
 from pynode.fields.arguments import Theta, Times, as_dynamics, as_theta
 from pynode.fields.event import Event
 from pynode.fields.field import Field
 from pynode.fields.system import System
-
-if TYPE_CHECKING:
-    from pynode.engine.tableau import Tableau
 
 
 def solve(

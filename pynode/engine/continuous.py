@@ -44,7 +44,7 @@ def backsolve(setup: PreparedSolve, theta: NDArray[Any], seed: Any, wanted: Sequ
     }
     keys = _pieces(setup) | jumps
     back = _run_back(setup, setup.field.backsolve_program, raw, z0, theta, keys, wanted, atol_repeat=2)
-    z = back["y"].reshape(-1, 2 * d)[batch.reversed().last_row]
+    z = back["y"].reshape(-1, 2 * d)[last]
     coef = -back["quadrature_coef"] if "inputs" in wanted else None
     return _finish(setup, theta, raw, g, z[:, d:], -back["quadrature"], coef, wanted)
 
@@ -68,7 +68,7 @@ def interpolating(setup: PreparedSolve, theta: NDArray[Any], seed: Any, wanted: 
     a0 = np.zeros((len(batch.y0), d), dtype)
     keys = path.arguments(dtype) | {"jump_set": np.full_like(seed, np.nan), "jump_add": seed[order]}
     back = _run_back(setup, setup.field.interpolating_program, raw, a0, theta, keys, wanted, atol_repeat=1)
-    a = back["y"].reshape(-1, d)[batch.reversed().last_row]
+    a = back["y"].reshape(-1, d)[batch.last_row]
     coef = path.pull(-back["quadrature_coef"]) if "inputs" in wanted else None
     return _finish(setup, theta, raw, seed, a, -back["quadrature"], coef, wanted)
 

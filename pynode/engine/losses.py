@@ -10,6 +10,7 @@ from typing import Any, Literal, NamedTuple
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from pynode import _core
 from pynode.data.arrays import as_positive, real_array
 from pynode.data.batch import Batch
 from pynode.engine.problem import rows_of
@@ -63,7 +64,7 @@ def rho(name: str, r: NDArray[Any], scale: float, dof: float) -> NDArray[Any]:
 
 
 class RowLosses(NamedTuple):
-    """A loss on states that are at hand, unscaled; see `DataLoss.of_states`.
+    """A loss on states that are at hand, unscaled; see `DataLoss.of_results`.
 
     Attributes
     ----------
@@ -84,6 +85,11 @@ class RowLosses(NamedTuple):
     dy: NDArray[np.float64]
     theta: NDArray[np.float64]
     target: NDArray[np.float64] | None
+
+    @property
+    def totals(self) -> tuple[float, float]:
+        """(loss, weight) of all samples together: what `DataLoss.reduced` takes."""
+        return float(self.sample.sum()), float(self.weight.sum())
 
 
 class DataLoss:
@@ -194,11 +200,12 @@ class DataLoss:
         failed = np.repeat(results["status"] != OK, self.batch.length)
         return np.where(np.isnan(target) | failed[:, None], 0.0, g).astype(self.batch.y0.dtype)
 
-    def of_states(self, y: NDArray[np.float64], ok: NDArray[np.bool_], theta: NDArray[np.float64]) -> RowLosses:
-        """The loss of states (rows, d), NaN where there is none; ok (B,): which samples count."""
-        counts = np.repeat(ok, self.batch.length)
+    def of_results(self, results: Mapping[str, Any] | _core.Results, theta: NDArray[Any]) -> RowLosses:
+        """The loss of the states of a run, NaN where there is none; samples that failed do not count."""
+        y = results["y"].astype(np.float64)
+        counts = np.repeat(results["status"] == OK, self.batch.length)
         if self.program:
-            return self._of_rows(y, counts, theta)
+            return self._of_rows(y, counts, theta.astype(np.float64))
         target = self._observations()
         seen = ~np.isnan(target) & ~np.isnan(y) & counts[:, None]
         weight = np.where(seen, 1.0 if self.weight is None else self.weight, 0.0)

@@ -12,10 +12,10 @@ from numpy.typing import ArrayLike
 
 from pynode import _core
 from pynode.data.arrays import as_integer, as_positive, real_array
+from pynode.engine.tableau import Tableau
 
 if TYPE_CHECKING:
     from pynode.data.batch import Batch
-    from pynode.engine.tableau import Tableau
 
 
 MAX_STEPS = 100_000
@@ -77,9 +77,8 @@ def method_row(method: str | Tableau) -> Mapping[str, Any]:
     ValueError
         There is no such method.
     """
-    row = getattr(method, "row", None)  # a Tableau, whose module takes a while to import
-    if isinstance(row, Mapping):
-        return row
+    if isinstance(method, Tableau):
+        return method.row
     if not isinstance(method, str) or method not in METHODS:
         raise ValueError(f"method={method!r} is not one of {', '.join(METHODS)}, nor a pynode.Tableau")
     return METHODS[method]
@@ -168,7 +167,7 @@ class Options:
         if self.step is not None and self.grid is not None:
             raise ValueError("step and grid both prescribe the steps: give one of them")
         keys: dict[str, Any] = {
-            "method": self.method if isinstance(self.method, str) else self.method.core,
+            "method": self.method.core if isinstance(self.method, Tableau) else self.method,
             "land": self.save == "land" or self.coupling > 0,
             "adaptive": not fixed,
             "threads": as_integer("threads", self.threads or 0, 0, 4096),

@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from fractions import Fraction
 from functools import cached_property
-from typing import Any, Self
+from typing import TYPE_CHECKING, Any, Self
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -13,6 +12,9 @@ from numpy.typing import ArrayLike, NDArray
 from pynode import _core
 from pynode.data.arrays import as_integer, real_array
 from pynode.engine.order_conditions import HIGHEST_ORDER, TOLERANCE, order_of
+
+if TYPE_CHECKING:
+    from fractions import Fraction
 
 MAX_CORE = 12
 """Most stages of a step (PN_MAX_CORE in csrc/method/tableau.h)."""
@@ -29,10 +31,17 @@ MAX_NAME = 63
 # ---- What users type in
 
 
+def _exact(x: Any) -> Fraction:
+    """x as a fraction. Loaded when a table is made: importing `fractions` takes longer than a small solve."""
+    from fractions import Fraction
+
+    return Fraction(x)
+
+
 def _number(x: Any, what: str) -> Fraction:
     """Any real number, exactly."""
     try:
-        return Fraction(x.item() if isinstance(x, np.generic) else x)
+        return _exact(x.item() if isinstance(x, np.generic) else x)
     except (TypeError, ValueError, OverflowError):
         raise ValueError(
             f"{what} holds {x!r}: give finite numbers (float, int, Fraction) or strings such as '1/3'"
@@ -45,7 +54,7 @@ def _vector(what: str, x: Any, sizes: Sequence[int]) -> list[Fraction]:
     if values is None or len(values) not in sizes:
         wanted = " or ".join(f"({n},)" for n in sizes)
         raise ValueError(f"{what} has shape {np.shape(x)}: it must be {wanted}, a number a stage")
-    return values + [Fraction(0)] * (max(sizes) - len(values))
+    return values + [_exact(0)] * (max(sizes) - len(values))
 
 
 def _lower(a: Any, n: int) -> list[list[Fraction]]:
@@ -62,7 +71,7 @@ def _lower(a: Any, n: int) -> list[list[Fraction]]:
                 f"a[{i}] = {[float(v) for v in values]} is not strictly lower triangular: only explicit methods can "
                 f"be used, with a[{i}][j] = 0 for j >= {i}"
             )
-        rows.append([*values[:i], *[Fraction(0)] * (n - min(i, len(values)))])
+        rows.append([*values[:i], *[_exact(0)] * (n - min(i, len(values)))])
     return rows
 
 
@@ -196,7 +205,7 @@ class Tableau:
         stages[s, :s] = _floats(weights)[:s]
         error = np.zeros(s + 1)
         if embedded is not None:
-            padded = [*weights, *[Fraction(0)] * (s + 1 - n)]
+            padded = [*weights, *[_exact(0)] * (s + 1 - n)]
             error = _floats([x - y for x, y in zip(padded, embedded, strict=True)])
             embedded = embedded if embedded[-1] else embedded[:n]
         found = self._found_order(name, "order", "b", stages[s], stages, order)
@@ -329,13 +338,13 @@ class Tableau:
 
 def _short(x: float) -> str:
     """A number as a fraction where that is exact to double precision, else with six digits."""
-    near = Fraction(float(x)).limit_denominator(100_000)
+    near = _exact(float(x)).limit_denominator(100_000)
     return str(near) if float(near) == x else f"{x:.6g}"
 
 
 def _times(c: Any, rows: list[list[Fraction]]) -> list[Fraction]:
     """c, which must be the sums of the rows."""
-    sums = [sum(row, Fraction(0)) for row in rows]
+    sums = [sum(row, _exact(0)) for row in rows]
     times = sums if c is None else _vector("c", c, (len(rows),))
     for i, (time, total) in enumerate(zip(times, sums, strict=True)):
         if abs(time - total) > TOLERANCE:
