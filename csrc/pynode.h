@@ -82,6 +82,7 @@ typedef struct pn_problem {
     /* the vector field: `field` runs forward; `reverse` (or NULL) is its vjp program */
     const pn_program *field, *reverse;
     const void *theta; /* T (n_theta) */
+    int64_t n_theta;   /* of field, jump and loss program together */
     pn_callback call;
     void *call_ctx;
     const pn_tableau *tableau;
@@ -89,16 +90,17 @@ typedef struct pn_problem {
     int64_t n;      /* samples */
     const void *y0; /* T (n, d) */
     /* save times, sample i: t[t_start[i] .. + t_len[i]], monotone, its first is the initial time;
-       its results are rows row[i] .. of y */
-    const double *t;
+       its results are rows row[i] .. of y; rows of samples rise and do not overlap */
+    const double *t; /* (n_t) */
     const int64_t *t_start, *t_len, *row;
+    int64_t n_t, rows;
     /* inputs u(t): piecewise polynomials, segment j of sample i on [knot_j, knot_j+1]:
        u = sum_q coef[seg][q][m] (t - knot_j)^q; degree < 0: none. n_seg = knot_len - 1, at least 1 */
-    const double *knot;
+    const double *knot; /* (n_knots) */
     const int64_t *knot_start, *knot_len, *seg_start;
-    const void *coef; /* T (segments, degree + 1, m) */
+    const void *coef; /* T (n_segments, degree + 1, m) */
+    int64_t n_knots, n_segments;
     int32_t degree;
-    int32_t input_jumps; /* u is not continuous at the knots */
     /* step control */
     int32_t adaptive, land;
     double step;                 /* fixed step (> 0), when not adaptive and no grid is given */
@@ -107,8 +109,9 @@ typedef struct pn_problem {
     const double *atol; /* (d) */
     double safety, min_factor, max_factor, beta;
     int64_t max_steps;
-    const double *grid; /* or NULL: prescribed step ends, first = initial time */
+    const double *grid; /* (n_grid) or NULL: prescribed step ends, first = initial time */
     const int64_t *grid_start, *grid_len;
+    int64_t n_grid;
     double lambda; /* coupling of the reversible scheme; 0: the plain method */
     /* jumps at save times (landed on): z <- where(isnan(set), z, set) + add; rows as in y; or NULL */
     const void *jump_set, *jump_add; /* T (rows, d) */
@@ -149,21 +152,32 @@ typedef struct pn_problem {
     double *g_theta;     /* (n_theta) of field and parts, set */
     double *g_y0;        /* (n, d) or NULL */
     double *g_t;         /* (total times, as rows) or NULL */
-    double *g_coef;      /* (segments, degree + 1, m) or NULL */
+    double *g_coef;      /* (n_segments, degree + 1, m) or NULL */
     double *sensitivity; /* or NULL: (rows, d, n_grad of reverse + d) d y / d (theta, y0); needs reverse */
     /* running */
     int32_t threads;
     int (*poll)(void *); /* called now and then from the calling thread; nonzero stops */
     void *poll_ctx;
+    int32_t checked; /* pn_problem_check_setup has been through this problem: pn_solve need not do it again */
 } pn_problem;
+
+/* Every member at its default: no arrays, no programs, "dopri5" with rtol = 1e-6, one thread. */
+void pn_problem_init(pn_problem *problem);
+
+/* PN_OK, or PN_BAD_ARGUMENT with what is wrong in `message`. The setup is what runs share: programs, numbers, times, rows,
+   inputs, grid, each index inside its array. pn_problem_check looks at what one run is asked for as well, and whether all that goes
+   together; pn_solve begins with it. Both trust pointers and lengths: an array has the length that the comments above give. */
+pn_status pn_problem_check_setup(const pn_problem *problem, int f32, char message[PN_MESSAGE]);
+pn_status pn_problem_check(const pn_problem *problem, int f32, char message[PN_MESSAGE]);
 
 typedef enum pn_isa { PN_ISA_PLAIN, PN_ISA_BASELINE, PN_ISA_AVX2, PN_ISA_AVX512, PN_N_ISA } pn_isa;
 const char *pn_isa_name(pn_isa isa);
 int pn_isa_available(pn_isa isa);
 pn_isa pn_isa_best(void);
 
-/* Solve, and where asked differentiate. PN_OK even if samples failed (see status). */
-pn_status pn_solve(const pn_problem *problem, int f32, pn_isa isa);
+/* Solve, and where asked differentiate. PN_OK even if samples failed (see status). message: PN_MESSAGE bytes for what is
+   wrong with the problem, or NULL. Arrays must not change meanwhile. */
+pn_status pn_solve(const pn_problem *problem, int f32, pn_isa isa, char *message);
 
 /* Run prologue, forward, reverse and accumulate once for each of n samples: slots[i] is T (n, size) or NULL where the
    size is 0, outputs[i] T (n, size) or NULL, grads[k] double (n_grad) added to. */

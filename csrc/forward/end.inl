@@ -33,6 +33,8 @@ static pn_status FN(finish)(FN(work) * W, int l) {
     if (P->steps) {
         pn_list *s = &W->steps[l];
         pn_steps *to = &P->steps[i];
+        if (W->screening) free(to->record); /* of the first run */
+        to->record = NULL;
         to->n = f->index[l];
         if (s->n) {
             to->record = malloc((size_t)s->n * sizeof(double));

@@ -25,5 +25,6 @@ static pn_status FN(run_forward)(FN(work) * W) {
     W->store_used = 1;
     W->every = PN_FIRST_SHOTS;
     W->marching = FN(can_march)(W);
-    return st == PN_OK ? FN(go_on)(W, INT64_MAX) : st;
+    if (st == PN_OK) st = FN(go_on)(W, INT64_MAX);
+    return st == PN_OK && W->dropped ? FN(shoot)(W) : st; /* how it ended, see same_again */
 }

@@ -53,8 +53,8 @@ static pn_status FN(open)(FN(work) * W, int l, int64_t i) {
     }
     const T *y = P->jump.program ? W->chunk_y + (size_t)(i - W->first) * (size_t)W->d : (const T *)P->y0 + (size_t)i * (size_t)W->d;
     FN(load_state)(W, l, y);
-    if (!FN(finite_sample)(W, i)) {
-        FN(fail)(W, l, PN_BAD_INPUT);
+    if (!FN(finite_sample)(W, i) || W->coarse[i - W->first]) {
+        FN(fail)(W, l, W->coarse[i - W->first] ? PN_COARSE_TIME : PN_BAD_INPUT);
         return FN(finish)(W, l);
     }
     if (P->jump.program && FN(jump_open)(W, l)) return FN(finish)(W, l);
@@ -128,11 +128,65 @@ static int FN(first_steps)(FN(work) * W, double *h1) {
     return 0;
 }
 
+/* ---- times in float32 ----------------------------------------------------------------------------------------------------- */
+/* The field at times of the sample, and at the next float32 numbers: a difference that is not small beside the changes from
+   one time to another says that its changes are finer than the numbers. */
+static int FN(look_at_times)(FN(work) * W, unsigned char *coarse) {
+    static const double place[] = {0.07, 0.41, 0.83};
+    FN(flow) *f = &W->flow;
+    size_t size = (size_t)W->d * L;
+    T *state = FN(state_slot)(&W->field, W->file), *here = f->k[0], *next = f->k[1], *least = f->y_new, *most = W->spare, *moved = f->coef;
+    memcpy(W->active, f->live, L);
+    for (int q = 0; q < 3; q++) {
+        double t[L], beside[L];
+        for (int l = 0; l < L; l++) {
+            t[l] = f->t[l] + place[q] * (f->t_last[l] - f->t[l]);
+            beside[l] = (double)nextafterf((float)t[l], (float)INFINITY);
+        }
+        memcpy(state, f->y, size * sizeof(T));
+        if (FN(eval)(W, &W->field, W->file, t, here)) return 1;
+        memcpy(state, f->y, size * sizeof(T));
+        if (FN(eval)(W, &W->field, W->file, beside, next)) return 1;
+        for (size_t e = 0; e < size; e++) {
+            T step = next[e] > here[e] ? next[e] - here[e] : here[e] - next[e];
+            least[e] = q == 0 || here[e] < least[e] ? here[e] : least[e];
+            most[e] = q == 0 || here[e] > most[e] ? here[e] : most[e];
+            moved[e] = q == 0 || step > moved[e] ? step : moved[e];
+        }
+    }
+    for (int l = 0; l < L; l++) coarse[l] = 0;
+    for (size_t e = 0; e < size; e++) {
+        double span = (double)most[e] - (double)least[e], large = fmax(fabs((double)most[e]), fabs((double)least[e]));
+        coarse[e % L] |= (double)moved[e] > 1e-3 * span && (double)moved[e] > 1e-5 * large;
+    }
+    return 0;
+}
+
+/* Samples whose field changes with t faster than float32 can tell are not solved. A callback is not asked. */
+static pn_status FN(check_times)(FN(work) * W) {
+    FN(flow) *f = &W->flow;
+    memset(W->coarse, 0, (size_t)W->count);
+    if (sizeof(T) != sizeof(float) || !W->P->field->reads_t || W->P->call) return PN_OK;
+    for (int64_t base = 0; base < W->count; base += L) {
+        unsigned char coarse[L];
+        FN(vacate)(f);
+        for (int l = 0; l < L && base + l < W->count; l++) {
+            pn_status st = FN(open)(W, l, W->first + base + l);
+            if (st != PN_OK) return st;
+        }
+        if (FN(look_at_times)(W, coarse)) return PN_CALLBACK;
+        for (int l = 0; l < L && base + l < W->count; l++) W->coarse[base + l] = f->live[l] & coarse[l];
+    }
+    return PN_OK;
+}
+
 /* Choose the first steps of all samples of the chunk, L at a time. */
 static pn_status FN(prepare_chunk)(FN(work) * W) {
     FN(flow) *f = &W->flow;
     size_t d = (size_t)W->d;
     memset(W->chunk_h, 0, (size_t)W->count * sizeof(double));
+    pn_status checked = FN(check_times)(W);
+    if (checked != PN_OK) return checked;
     if (!W->P->adaptive || W->P->first_step > 0 || W->P->grid) return PN_OK;
     for (int64_t base = 0; base < W->count; base += L) {
         double h1[L];

@@ -41,6 +41,7 @@
 #include "reverse/run.inl"
 
 #include "solve/chunk.inl"
+#include "solve/screen.inl"
 #include "solve/carve.inl"
 #include "solve/thread.inl"
 

@@ -2,6 +2,7 @@
    enough for few samples, in one. The including file defines PN_VBYTES (bytes of a vector) and PN_INSTANCE (the name of the
    result). */
 #define _POSIX_C_SOURCE 200809L
+#include <assert.h>
 #include <math.h>
 #include <stdlib.h>
 #include <string.h>

@@ -15,6 +15,17 @@ static inline void FN(add)(T *to, const T *from, size_t n) {
     for (size_t e = 0; e < n; e += VE) V(store)(to + e, V(load)(to + e) + V(load)(from + e));
 }
 
+static int FN(all_finite)(const double *x, size_t n) {
+    enum { WAYS = 8 };
+    double bad[WAYS] = {0}, some = 0;
+    size_t i = 0;
+    for (; i + WAYS <= n; i += WAYS)
+        for (size_t k = 0; k < WAYS; k++) bad[k] += x[i + k] * 0;
+    for (; i < n; i++) some += x[i] * 0;
+    for (size_t k = 0; k < WAYS; k++) some += bad[k];
+    return some == 0;
+}
+
 #define EACH(expr)                                                                                                     \
     for (size_t i = 0; i < count; i += VE) V(store)(o + i, expr);                                                      \
     return
@@ -22,6 +33,12 @@ static inline void FN(add)(T *to, const T *from, size_t n) {
 #define Y V(load)(b + i)
 #define ONE V(set1)((T)1)
 #define ZERO V(set1)((T)0)
+
+/* An operation of ops.def without a kernel: the build is wrong. A solve ends with PN_NON_FINITE. */
+static void FN(no_kernel)(T *o, size_t count) {
+    assert(!"an operation has no kernel");
+    for (size_t i = 0; i < count; i++) o[i] = (T)NAN;
+}
 
 /* o[i] = op(a[i]), count elements rounded up to whole vectors */
 static void FN(unary)(int32_t op, T *o, const T *a, size_t count) {
@@ -47,7 +64,7 @@ static void FN(unary)(int32_t op, T *o, const T *a, size_t count) {
     case PN_OP_ATAN:
         for (size_t i = 0; i < count; i++) o[i] = (T)atan((double)a[i]);
         return;
-    default: return;
+    default: FN(no_kernel)(o, count);
     }
 }
 
@@ -67,7 +84,7 @@ static void FN(binary)(int32_t op, T *o, const T *a, const T *b, size_t count) {
     case PN_OP_EQ: EACH(V(sel)(X == Y, ONE, ZERO));
     case PN_OP_DTANH: EACH(X * (ONE - Y * Y));
     case PN_OP_DSIGMOID: EACH(X * (Y * (ONE - Y)));
-    default: return;
+    default: FN(no_kernel)(o, count);
     }
 }
 

@@ -57,7 +57,7 @@ static void FN(move)(const FN(exec) * E, const pn_decoded *x, T *o, const T *a, 
         for (int32_t i = 0; i < x->n; i++)
             for (int l = 0; l < L; l++) o[(size_t)index[x->p + i] * L + (size_t)l] += a[(size_t)i * L + (size_t)l];
         return;
-    default: return;
+    default: FN(no_kernel)(o, (size_t)x->m * L);
     }
 }
 

@@ -83,19 +83,24 @@ static void FN(carve_parts)(FN(work) * W) {
     W->chunk_lambda = pn_arena_take(&W->arena, chunk);
 }
 
-/* Each part with its packed weights and prologue; for each task, the gradient that it adds to. */
+/* Each part with its packed weights and prologue. */
 static void FN(ready_parts)(FN(work) * W) {
     FN(part) *all[] = {&W->loss, &W->jump, &W->jump_back};
     for (int i = 0; i < 3; i++)
         if (all[i]->E.prog) FN(ready)(&all[i]->E, all[i]->files);
 }
-static void FN(parts_begin)(FN(work) * W, double *grad) {
+/* From here to end_gradient the field and the parts add to grad (p). */
+static void FN(begin_gradient)(FN(work) * W, double *grad) {
     FN(part) *all[] = {&W->loss, &W->jump_back};
+    if (!W->s->task_grad) return;
+    W->reverse.grad[0] = grad;
     for (int i = 0; i < 2; i++)
         if (all[i]->E.prog) all[i]->E.grad[0] = grad + all[i]->part->offset;
 }
-static void FN(parts_end)(const FN(work) * W) {
+static void FN(end_gradient)(const FN(work) * W) {
     const FN(part) *all[] = {&W->loss, &W->jump_back};
+    if (!W->s->task_grad) return;
+    FN(flush)(&W->reverse);
     for (int i = 0; i < 2; i++)
         if (all[i]->E.prog) FN(flush)(&all[i]->E);
 }

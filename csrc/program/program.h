@@ -5,6 +5,8 @@
 
 struct pn_program {
     int32_t n_slots, n_outputs, n_spaces, n_grads, has_call;
+    int32_t reads_t;  /* slot 0 is used, or a callback may use it */
+    int32_t switches; /* some operation is not smooth: a comparison, or a callback may have one */
     int32_t slot_size[PN_MAX_SLOTS], output_size[PN_MAX_OUTPUTS]; /* output size 0: identically zero */
     int64_t n_theta[PN_MAX_SPACES], n_grad[PN_MAX_SPACES];
     int32_t call_rows; /* largest output of a CALL */

@@ -40,7 +40,7 @@ static kinds kinds_of(int f32, const void *x, npy_intp n) { return f32 ? kinds_f
 
 /* The parameters as they are: an array of the right type and length, all finite. */
 static int takes(const pnpy_problem *self, PyObject *theta) {
-    const npy_intp n = (npy_intp)self->n_theta;
+    const npy_intp n = (npy_intp)self->problem.n_theta;
     const void *x = ready(theta, self->f32 ? NPY_FLOAT : NPY_DOUBLE, 1, &n);
     if (!x) return 0;
     const kinds k = kinds_of(self->f32, x, n);

@@ -5,7 +5,7 @@
    callback.c  from C back into Python: fields that are Python callables, signals, status -> exception
    program.c   Program and evaluate()
    tableau.c   Tableau and tableaus()
-   problem*.c  Problem: checks everything once, keeps its own copy of every array (problem.h)
+   problem*.c  Problem: has everything checked once by the core, keeps its own copy of every array (problem.h)
    fits.c      Problem.fits: whether it serves another call
    run.c       Problem.run: one solve
    results.c   Results: what a run returns
@@ -139,9 +139,7 @@ typedef struct {
     int f32;
     int rows_gap;        /* some rows belong to no sample */
     int shared_times;    /* all samples have all of t */
-    int shared_segments; /* some segments of the inputs belong to several samples */
     int want_quadrature, want_quadrature_coef, want_steps;
-    int64_t rows, segments, n_theta;
 } pnpy_problem;
 
 extern PyType_Spec pnpy_problem_spec;

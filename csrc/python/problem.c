@@ -1,4 +1,4 @@
-/* Problem: everything about a solve that does not change from run to run, checked once. */
+/* Problem: everything about a solve that does not change from run to run, checked once by the core. */
 #include "python/problem.h"
 
 #include <stddef.h>
@@ -62,9 +62,9 @@ static PyObject *problem_new(PyTypeObject *type, PyObject *args, PyObject *kwarg
     if (g.reverse == Py_None) g.reverse = NULL;
     pnpy_problem *self = (pnpy_problem *)type->tp_alloc(type, 0); /* zeroed */
     if (!self) return NULL;
-    if (pnpy_take_programs(self, &g, state) < 0 || pnpy_take_state(self, &g) < 0 || pnpy_check_programs(self) < 0 ||
-        pnpy_read_scalars(self, &g, state) < 0 || pnpy_check_parts(self, &g) < 0 || pnpy_take_arrays(self, &g) < 0 ||
-        pnpy_check_scalars(&self->problem) < 0 || pnpy_check_wishes(self) < 0)
+    pn_problem_init(&self->problem);
+    if (pnpy_take_programs(self, &g, state) < 0 || pnpy_take_state(self, &g) < 0 || pnpy_read_programs(self) < 0 ||
+        pnpy_read_scalars(self, &g, state) < 0 || pnpy_take_arrays(self, &g) < 0)
         Py_CLEAR(self);
     return (PyObject *)self;
 }
@@ -101,8 +101,8 @@ static PyMemberDef problem_members[] = {
     {"n", T_LONGLONG, offsetof(pnpy_problem, problem) + offsetof(pn_problem, n), READONLY, "Number of samples."},
     {"d", T_INT, offsetof(pnpy_problem, problem) + offsetof(pn_problem, d), READONLY, "Features of the state."},
     {"m", T_INT, offsetof(pnpy_problem, problem) + offsetof(pn_problem, m), READONLY, "Number of inputs."},
-    {"rows", T_LONGLONG, offsetof(pnpy_problem, rows), READONLY, "Rows of the result."},
-    {"n_theta", T_LONGLONG, offsetof(pnpy_problem, n_theta), READONLY, "Number of parameters."},
+    {"rows", T_LONGLONG, offsetof(pnpy_problem, problem) + offsetof(pn_problem, rows), READONLY, "Rows of the result."},
+    {"n_theta", T_LONGLONG, offsetof(pnpy_problem, problem) + offsetof(pn_problem, n_theta), READONLY, "Number of parameters."},
     {0},
 };
 

@@ -1,9 +1,9 @@
 /* Problem(field, reverse=None, *, ...): what the files that read its arguments share.
 
    problem.c            sorts the arguments; the type
-   problem_programs.c   field, reverse, jump and loss programs: their slots and outputs
+   problem_programs.c   field, reverse, jump and loss programs
    problem_scalars.c    numbers, flags, names
-   problem_arrays.c     every array, and every index into one
+   problem_arrays.c     every array; then the core checks all of it
 
    Each function returns 0, or -1 with a Python exception set. Arrays are read last: the programs and the scalars say which
    shapes they have. */
@@ -11,14 +11,12 @@
 #define PNPY_PROBLEM_H
 #include "python/pnpy.h"
 
-/* A keyword that is a number: its name in Python, the member of pn_problem, what is allowed. */
-typedef enum { PNPY_ANY_REAL, PNPY_NOT_NEGATIVE, PNPY_POSITIVE, PNPY_UNIT, PNPY_AT_LEAST_ONE } pnpy_range;
+/* A keyword that is a number or a flag: its name in Python, the member of pn_problem. */
 typedef struct {
     const char *name;
     size_t offset;
-    pnpy_range allowed;
 } pnpy_scalar;
-enum { PNPY_N_REALS = 11, PNPY_N_FLAGS = 4 };
+enum { PNPY_N_REALS = 11, PNPY_N_FLAGS = 3 };
 extern const pnpy_scalar pnpy_reals[PNPY_N_REALS], pnpy_flags[PNPY_N_FLAGS];
 
 enum {
@@ -41,13 +39,10 @@ typedef struct { /* borrowed; NULL where not given or None */
 
 /* ---- problem_programs.c ------------------------------------------------------------------------------------ */
 int pnpy_take_programs(pnpy_problem *self, const pnpy_given *g, const pnpy_state *state);
-int pnpy_check_programs(pnpy_problem *self);
-int pnpy_check_parts(pnpy_problem *self, const pnpy_given *g);
-int pnpy_check_wishes(const pnpy_problem *self);
+int pnpy_read_programs(pnpy_problem *self);
 
 /* ---- problem_scalars.c ------------------------------------------------------------------------------------- */
 int pnpy_read_scalars(pnpy_problem *self, const pnpy_given *g, const pnpy_state *state);
-int pnpy_check_scalars(const pn_problem *p);
 
 /* ---- problem_arrays.c -------------------------------------------------------------------------------------- */
 int pnpy_take_state(pnpy_problem *self, const pnpy_given *g);

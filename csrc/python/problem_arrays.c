@@ -1,7 +1,5 @@
-/* Problem: arrays. It owns a copy of every one, so nobody can change an index after it was checked. */
+/* Problem: arrays. It owns a copy of every one, so nobody can change an index after the core has checked it. */
 #include "python/problem.h"
-
-#include <math.h>
 
 static int keep(pnpy_problem *self, const pnpy_given *g, int which, int typenum, int ndim, const npy_intp *shape) {
     if (!g->array[which]) return 0;
@@ -29,41 +27,6 @@ static const int64_t *keep_index(pnpy_problem *self, const pnpy_given *g, int wh
     return data;
 }
 
-/* start[i] .. start[i] + len[i] inside 0 .. total, len[i] >= least */
-static int check_ranges(const char *name, int64_t n, const int64_t *start, const int64_t *len, int64_t least, int64_t total) {
-    for (int64_t i = 0; i < n; i++)
-        if (len[i] < least || len[i] > total || start[i] < 0 || start[i] > total - len[i]) {
-            PyErr_Format(PyExc_ValueError,
-                         "sample %lld: %s_start = %lld, %s_len = %lld; the length must be at least %lld and the end "
-                         "inside the %lld entries of %s",
-                         (long long)i, name, (long long)start[i], name, (long long)len[i], (long long)least, (long long)total,
-                         name);
-            return -1;
-        }
-    return 0;
-}
-
-/* `sense` is +1, -1 or 0 (either way); `strict`: no repeats */
-static int check_monotone(const char *name, int64_t n, const double *x, const int64_t *start, const int64_t *len, int sense,
-                          int strict) {
-    for (int64_t i = 0; i < n; i++) {
-        const double *v = x + start[i];
-        const int64_t m = len[i];
-        if (i > 0 && start[i] == start[i - 1] && m == len[i - 1]) continue; /* shared */
-        const int way = sense ? sense : v[m - 1] < v[0] ? -1 : 1;
-        int64_t bad = isfinite(v[0]) ? -1 : 0;
-        for (int64_t j = 1; j < m && bad < 0; j++) {
-            const double gap = way * (v[j] - v[j - 1]);
-            if (!isfinite(v[j]) || (strict ? !(gap > 0) : !(gap >= 0))) bad = j;
-        }
-        if (bad < 0) continue;
-        PyErr_Format(PyExc_ValueError, "%s of sample %lld must be finite and %s (entry %lld is not)", name, (long long)i,
-                     strict ? (sense ? "strictly increasing" : "strictly monotone") : "monotone", (long long)bad);
-        return -1;
-    }
-    return 0;
-}
-
 int pnpy_take_state(pnpy_problem *self, const pnpy_given *g) {
     pn_problem *p = &self->problem;
     const npy_intp any[2] = {PNPY_ANY, PNPY_ANY};
@@ -83,20 +46,17 @@ int pnpy_take_state(pnpy_problem *self, const pnpy_given *g) {
     return 0;
 }
 
-/* Rows of the result: increasing and disjoint, since each sample (thread) writes its own. */
-static int check_rows(pnpy_problem *self) {
-    const pn_problem *p = &self->problem;
+/* How many rows the result has: what the last sample's end says. */
+static int count_rows(pnpy_problem *self) {
+    pn_problem *p = &self->problem;
     int64_t end = 0;
     for (int64_t i = 0; i < p->n; i++) {
-        if (p->row[i] < end || p->row[i] > INT64_MAX - p->t_len[i]) {
-            PyErr_Format(PyExc_ValueError, "sample %lld: row = %lld; rows must be increasing and must not overlap",
-                         (long long)i, (long long)p->row[i]);
-            return -1;
-        }
         self->rows_gap |= p->row[i] != end;
-        end = p->row[i] + p->t_len[i];
+        if (!__builtin_add_overflow(p->row[i], p->t_len[i], &end)) continue;
+        PyErr_Format(PyExc_ValueError, "sample %lld: row = %lld is too large", (long long)i, (long long)p->row[i]);
+        return -1;
     }
-    self->rows = end;
+    p->rows = end;
     return 0;
 }
 
@@ -104,7 +64,7 @@ static int take_times(pnpy_problem *self, const pnpy_given *g) {
     pn_problem *p = &self->problem;
     const npy_intp any = PNPY_ANY;
     if (keep(self, g, PNPY_t, NPY_DOUBLE, 1, &any) < 0) return -1;
-    const int64_t total = PyArray_DIM(self->kept[PNPY_t], 0);
+    const int64_t total = p->n_t = PyArray_DIM(self->kept[PNPY_t], 0);
     p->t = kept_data(self, PNPY_t);
     if ((!g->array[PNPY_t_start]) != (!g->array[PNPY_t_len]) || (g->array[PNPY_t_len] && !g->array[PNPY_row])) {
         PyErr_SetString(PyExc_TypeError, "t_start, t_len and row go together (none of them: all samples share t)");
@@ -112,52 +72,27 @@ static int take_times(pnpy_problem *self, const pnpy_given *g) {
     }
     if (!(p->t_start = keep_index(self, g, PNPY_t_start, 0, 0))) return -1;
     if (!(p->t_len = keep_index(self, g, PNPY_t_len, total, 0))) return -1;
-    if (check_ranges("t", p->n, p->t_start, p->t_len, 1, total) < 0) return -1;
-    if (check_monotone("t", p->n, p->t, p->t_start, p->t_len, 0, 0) < 0) return -1;
     if (!(p->row = keep_index(self, g, PNPY_row, 0, total))) return -1;
     self->shared_times = 1;
     for (int64_t i = 0; i < p->n; i++) self->shared_times &= p->t_len[i] == total;
-    return check_rows(self);
+    return count_rows(self);
 }
 
 static int take_inputs(pnpy_problem *self, const pnpy_given *g) {
     pn_problem *p = &self->problem;
     const npy_intp any = PNPY_ANY, shape[3] = {PNPY_ANY, PNPY_ANY, p->m};
-    p->degree = -1;
-    if ((p->m > 0) != (g->array[PNPY_coef] != NULL) || (p->m > 0) != (g->array[PNPY_knot] != NULL)) {
-        PyErr_Format(PyExc_ValueError, "the field has %d inputs: %s", (int)p->m,
-                     p->m ? "give knot and coef" : "knot and coef are out of place");
-        return -1;
-    }
-    if (p->m == 0) return 0;
     if (keep(self, g, PNPY_knot, NPY_DOUBLE, 1, &any) < 0) return -1;
     if (keep(self, g, PNPY_coef, self->f32 ? NPY_FLOAT : NPY_DOUBLE, 3, shape) < 0) return -1;
-    const int64_t total = PyArray_DIM(self->kept[PNPY_knot], 0), terms = PyArray_DIM(self->kept[PNPY_coef], 1);
-    self->segments = PyArray_DIM(self->kept[PNPY_coef], 0);
-    if (terms < 1 || terms > 64) {
-        PyErr_SetString(PyExc_ValueError, "coef must have between 1 and 64 coefficients a segment");
-        return -1;
-    }
-    p->degree = (int32_t)terms - 1;
     p->knot = kept_data(self, PNPY_knot);
     p->coef = kept_data(self, PNPY_coef);
+    if (!p->knot || !p->coef) return 0;
+    const npy_intp terms = PyArray_DIM(self->kept[PNPY_coef], 1);
+    p->n_knots = PyArray_DIM(self->kept[PNPY_knot], 0);
+    p->n_segments = PyArray_DIM(self->kept[PNPY_coef], 0);
+    p->degree = terms <= INT32_MAX ? (int32_t)terms - 1 : INT32_MAX;
     if (!(p->knot_start = keep_index(self, g, PNPY_knot_start, 0, 0))) return -1;
-    if (!(p->knot_len = keep_index(self, g, PNPY_knot_len, total, 0))) return -1;
-    if (!(p->seg_start = keep_index(self, g, PNPY_seg_start, 0, 0))) return -1;
-    if (check_ranges("knot", p->n, p->knot_start, p->knot_len, 2, total) < 0) return -1;
-    if (check_monotone("knot", p->n, p->knot, p->knot_start, p->knot_len, 1, 1) < 0) return -1;
-    int64_t end = 0;
-    for (int64_t i = 0; i < p->n; i++) {
-        const int64_t count = p->knot_len[i] - 1;
-        if (p->seg_start[i] < 0 || count > self->segments || p->seg_start[i] > self->segments - count) {
-            PyErr_Format(PyExc_ValueError, "sample %lld: seg_start = %lld, with %lld segments of the %lld in coef",
-                         (long long)i, (long long)p->seg_start[i], (long long)count, (long long)self->segments);
-            return -1;
-        }
-        self->shared_segments |= p->seg_start[i] < end;
-        end = p->seg_start[i] + count;
-    }
-    return 0;
+    if (!(p->knot_len = keep_index(self, g, PNPY_knot_len, p->n_knots, 0))) return -1;
+    return (p->seg_start = keep_index(self, g, PNPY_seg_start, 0, 0)) ? 0 : -1;
 }
 
 static int take_grid(pnpy_problem *self, const pnpy_given *g) {
@@ -165,27 +100,14 @@ static int take_grid(pnpy_problem *self, const pnpy_given *g) {
     const npy_intp any = PNPY_ANY;
     if (!g->array[PNPY_grid]) return 0;
     if (keep(self, g, PNPY_grid, NPY_DOUBLE, 1, &any) < 0) return -1;
-    const int64_t total = PyArray_DIM(self->kept[PNPY_grid], 0);
+    p->n_grid = PyArray_DIM(self->kept[PNPY_grid], 0);
     p->grid = kept_data(self, PNPY_grid);
     if (!(p->grid_start = keep_index(self, g, PNPY_grid_start, 0, 0))) return -1;
-    if (!(p->grid_len = keep_index(self, g, PNPY_grid_len, total, 0))) return -1;
-    if (check_ranges("grid", p->n, p->grid_start, p->grid_len, 1, total) < 0) return -1;
-    if (check_monotone("grid", p->n, p->grid, p->grid_start, p->grid_len, 0, 1) < 0) return -1;
-    for (int64_t i = 0; i < p->n; i++) {
-        const double *grid = p->grid + p->grid_start[i], *t = p->t + p->t_start[i];
-        const double g0 = grid[0], g1 = grid[p->grid_len[i] - 1], t0 = t[0], t1 = t[p->t_len[i] - 1];
-        if (g0 == t0 && (t1 >= t0 ? g1 >= t1 : g1 <= t1)) continue;
-        PyErr_Format(PyExc_ValueError, "sample %lld: the grid must start at the initial time and reach the last one",
-                     (long long)i);
-        return -1;
-    }
-    return 0;
+    return (p->grid_len = keep_index(self, g, PNPY_grid_len, p->n_grid, 0)) ? 0 : -1;
 }
 
-static int take_rest(pnpy_problem *self, const pnpy_given *g) {
-    pn_problem *p = &self->problem;
-    const int typenum = self->f32 ? NPY_FLOAT : NPY_DOUBLE;
-    const npy_intp d = p->d, rows[2] = {(npy_intp)self->rows, d};
+static int take_atol(pnpy_problem *self, const pnpy_given *g) {
+    const npy_intp d = self->problem.d;
     if (g->array[PNPY_atol]) {
         if (keep(self, g, PNPY_atol, NPY_DOUBLE, 1, &d) < 0) return -1;
     } else {
@@ -194,32 +116,46 @@ static int take_rest(pnpy_problem *self, const pnpy_given *g) {
         double *atol = PyArray_DATA(self->kept[PNPY_atol]);
         for (npy_intp i = 0; i < d; i++) atol[i] = 1e-8;
     }
-    p->atol = kept_data(self, PNPY_atol);
-    for (npy_intp i = 0; i < d; i++)
-        if (!isfinite(p->atol[i]) || p->atol[i] < 0) {
-            PyErr_SetString(PyExc_ValueError, "atol must be finite and not negative");
-            return -1;
-        }
-    const npy_intp jump_rows[2] = {(npy_intp)self->rows, p->jump.k}, loss_rows[2] = {(npy_intp)self->rows, p->loss_part.k};
+    self->problem.atol = kept_data(self, PNPY_atol);
+    return 0;
+}
+
+/* Arrays of one row for each row of the result. */
+static int take_rows(pnpy_problem *self, const pnpy_given *g) {
+    pn_problem *p = &self->problem;
+    const int typenum = self->f32 ? NPY_FLOAT : NPY_DOUBLE;
+    const npy_intp rows[2] = {(npy_intp)p->rows, p->d};
+    const int32_t k = p->jump.k, x = p->loss_part.k;
+    const npy_intp jump_rows[2] = {(npy_intp)p->rows, k ? k : PNPY_ANY}, loss_rows[2] = {(npy_intp)p->rows, x ? x : PNPY_ANY};
     for (int which = PNPY_jump_set; which <= PNPY_weight; which++) {
         const npy_intp *shape = which == PNPY_jump_data                              ? jump_rows
                                 : which == PNPY_target && p->loss == PN_LOSS_PROGRAM ? loss_rows
                                                                                      : rows;
         if (keep(self, g, which, typenum, 2, shape) < 0) return -1;
     }
-    if (!self->kept[PNPY_jump_set] != !self->kept[PNPY_jump_add]) {
-        PyErr_SetString(PyExc_ValueError, "jump_set and jump_add go together");
-        return -1;
-    }
     p->jump_set = kept_data(self, PNPY_jump_set);
     p->jump_add = kept_data(self, PNPY_jump_add);
     p->jump.data = kept_data(self, PNPY_jump_data);
     p->target = kept_data(self, PNPY_target);
+    if (p->loss == PN_LOSS_PROGRAM) p->loss_part.data = p->target;
     p->weight = kept_data(self, PNPY_weight);
     return 0;
 }
 
+int pnpy_check_setup(const pnpy_problem *self) {
+    char message[PN_MESSAGE] = "quadrature: the field accumulates nothing";
+    if (self->want_quadrature && self->field->n_grads != 1) {
+        PyErr_SetString(PyExc_ValueError, message);
+        return -1;
+    }
+    if (pn_problem_check_setup(&self->problem, self->f32, message) == PN_OK) return 0;
+    PyErr_SetString(PyExc_ValueError, message);
+    return -1;
+}
+
 int pnpy_take_arrays(pnpy_problem *self, const pnpy_given *g) {
-    if (take_times(self, g) < 0 || take_inputs(self, g) < 0 || take_grid(self, g) < 0) return -1;
-    return take_rest(self, g);
+    if (take_times(self, g) < 0 || take_inputs(self, g) < 0 || take_grid(self, g) < 0 || take_atol(self, g) < 0) return -1;
+    if (pnpy_check_setup(self) < 0 || take_rows(self, g) < 0 || pnpy_check_setup(self) < 0) return -1;
+    self->problem.checked = 1;
+    return 0;
 }

@@ -1,42 +1,31 @@
 /* Problem: numbers, flags, names. */
 #include "python/problem.h"
 
-#include <math.h>
 #include <stddef.h>
 
 #define AT(member) offsetof(pn_problem, member)
 const pnpy_scalar pnpy_reals[PNPY_N_REALS] = {
-    {"step", AT(step), PNPY_NOT_NEGATIVE},
-    {"first_step", AT(first_step), PNPY_NOT_NEGATIVE},
-    {"max_step", AT(max_step), PNPY_NOT_NEGATIVE},
-    {"rtol", AT(rtol), PNPY_NOT_NEGATIVE},
-    {"safety", AT(safety), PNPY_UNIT},
-    {"min_factor", AT(min_factor), PNPY_UNIT},
-    {"max_factor", AT(max_factor), PNPY_AT_LEAST_ONE},
-    {"beta", AT(beta), PNPY_NOT_NEGATIVE},
-    {"coupling", AT(lambda), PNPY_NOT_NEGATIVE},
-    {"loss_scale", AT(loss_scale), PNPY_POSITIVE},
-    {"loss_dof", AT(loss_dof), PNPY_POSITIVE},
+    {"step", AT(step)},
+    {"first_step", AT(first_step)},
+    {"max_step", AT(max_step)},
+    {"rtol", AT(rtol)},
+    {"safety", AT(safety)},
+    {"min_factor", AT(min_factor)},
+    {"max_factor", AT(max_factor)},
+    {"beta", AT(beta)},
+    {"coupling", AT(lambda)},
+    {"loss_scale", AT(loss_scale)},
+    {"loss_dof", AT(loss_dof)},
 };
 const pnpy_scalar pnpy_flags[PNPY_N_FLAGS] = {
-    {"adaptive", AT(adaptive), PNPY_ANY_REAL},
-    {"land", AT(land), PNPY_ANY_REAL},
-    {"input_jumps", AT(input_jumps), PNPY_ANY_REAL},
-    {"dense", AT(dense), PNPY_ANY_REAL},
+    {"adaptive", AT(adaptive)},
+    {"land", AT(land)},
+    {"dense", AT(dense)},
 };
 
 static int read_real(PyObject *obj, const pnpy_scalar *s, pn_problem *p) {
-    static const char *const text[] = {"a number", "not negative", "positive", "between 0 and 1", "at least 1"};
     const double value = PyFloat_AsDouble(obj);
     if (value == -1.0 && PyErr_Occurred()) return -1;
-    const int good = isfinite(value) &&
-                     (s->allowed == PNPY_ANY_REAL || (s->allowed == PNPY_NOT_NEGATIVE && value >= 0) ||
-                      (s->allowed == PNPY_POSITIVE && value > 0) || (s->allowed == PNPY_UNIT && value > 0 && value <= 1) ||
-                      (s->allowed == PNPY_AT_LEAST_ONE && value >= 1));
-    if (!good) {
-        PyErr_Format(PyExc_ValueError, "%s must be finite and %s, got %R", s->name, text[s->allowed], obj);
-        return -1;
-    }
     *(double *)((char *)p + s->offset) = value;
     return 0;
 }
@@ -88,13 +77,7 @@ int pnpy_read_scalars(pnpy_problem *self, const pnpy_given *g, const pnpy_state 
     int loss = 0, value = 0;
 
     p->adaptive = !g->array[PNPY_grid];
-    p->rtol = 1e-6;
-    p->safety = 0.9;
-    p->min_factor = 0.2;
-    p->max_factor = 10;
-    p->max_steps = 100000;
-    p->loss_scale = 1;
-    p->loss_dof = 4;
+    p->beta = 0;
     for (int i = 0; i < PNPY_N_REALS; i++)
         if (g->real[i] && read_real(g->real[i], &pnpy_reals[i], p) < 0) return -1;
     for (int i = 0; i < PNPY_N_FLAGS; i++) {
@@ -114,27 +97,4 @@ int pnpy_read_scalars(pnpy_problem *self, const pnpy_given *g, const pnpy_state 
         read_flag(g->other[PNPY_STEPS], &self->want_steps) < 0)
         return -1;
     return 0;
-}
-
-int pnpy_check_scalars(const pn_problem *p) {
-    const char *wrong = NULL;
-    if (p->grid && p->adaptive)
-        wrong = "a grid prescribes the steps: adaptive must be False";
-    else if (p->adaptive && p->tableau->error_order == 0)
-        wrong = "this method has no error estimate: give adaptive=False and a step";
-    else if (!p->adaptive && !p->grid && !(p->step > 0))
-        wrong = "a fixed step must be positive: give step= or grid=";
-    else if (p->tableau->second && p->d % 2)
-        wrong = "this method splits the state into halves: its size must be even";
-    else if (p->tableau->second && p->lambda > 0)
-        wrong = "this method has no reversible scheme: coupling must be 0";
-    else if (p->lambda > 1)
-        wrong = "coupling must be between 0 and 1";
-    else if (p->min_factor > p->max_factor)
-        wrong = "min_factor must not exceed max_factor";
-    for (int32_t i = 0; !wrong && p->adaptive && i < p->d; i++)
-        if (!(p->rtol > 0) && !(p->atol[i] > 0)) wrong = "rtol and atol must not both be 0";
-    if (!wrong) return 0;
-    PyErr_SetString(PyExc_ValueError, wrong);
-    return -1;
 }

@@ -89,9 +89,10 @@ static int parse_memory(run *r) {
     return -1;
 }
 
+/* A copy: other Python threads may write to the array while the solve runs. */
 static const void *take(run *r, int which, const char *name, int ndim, const npy_intp *shape, const void *otherwise) {
     if (!r->given[which]) return otherwise;
-    r->in[which] = pnpy_array(r->given[which], name, r->f32 ? NPY_FLOAT : NPY_DOUBLE, ndim, shape, 0);
+    r->in[which] = pnpy_array(r->given[which], name, r->f32 ? NPY_FLOAT : NPY_DOUBLE, ndim, shape, 1);
     return r->in[which] ? PyArray_DATA(r->in[which]) : NULL;
 }
 
@@ -106,8 +107,8 @@ static const void *take_rows(run *r, int which, const char *name, npy_intp rows,
         const int fits = (ndim == 1 && rows == 1 && dims[0] == d) ||
                          (ndim == 3 && dims[0] == n && dims[0] * dims[1] == rows && dims[2] == d);
         if (fits && PyArray_TYPE(array) == (r->f32 ? NPY_FLOAT : NPY_DOUBLE) && PyArray_ISCARRAY_RO(array)) {
-            r->in[which] = (PyArrayObject *)Py_NewRef(obj);
-            return PyArray_DATA(array);
+            r->in[which] = (PyArrayObject *)PyArray_NewCopy(array, NPY_CORDER);
+            return r->in[which] ? PyArray_DATA(r->in[which]) : NULL;
         }
     }
     return take(r, which, name, 2, shape, otherwise);
@@ -115,13 +116,14 @@ static const void *take_rows(run *r, int which, const char *name, npy_intp rows,
 
 static int take_arrays(run *r) {
     pn_problem *p = &r->problem;
-    const npy_intp n_theta = (npy_intp)r->self->n_theta;
-    const npy_intp rows = (npy_intp)r->self->rows;
+    const npy_intp n_theta = (npy_intp)r->problem.n_theta;
+    const npy_intp rows = (npy_intp)r->problem.rows;
     p->theta = take(r, PNPY_ARG_theta, "theta", 1, &n_theta, NULL);
     if (!p->theta) return -1;
     p->y0 = take_rows(r, PNPY_ARG_y0, "y0", (npy_intp)p->n, p->y0);
     if (!p->y0) return -1;
-    const npy_intp loss_rows[2] = {rows, p->loss_part.k}, jump_rows[2] = {rows, p->jump.k};
+    const npy_intp loss_rows[2] = {rows, p->loss_part.k ? p->loss_part.k : PNPY_ANY};
+    const npy_intp jump_rows[2] = {rows, p->jump.k ? p->jump.k : PNPY_ANY};
     p->target = p->loss == PN_LOSS_PROGRAM ? take(r, PNPY_ARG_target, "target", 2, loss_rows, p->target)
                                            : take_rows(r, PNPY_ARG_target, "target", rows, p->target);
     if (!p->target && r->given[PNPY_ARG_target]) return -1;
@@ -135,48 +137,11 @@ static int take_arrays(run *r) {
     return 0;
 }
 
-static int check_gradient(const run *r, int wrt_any, int wrt_inputs) {
-    const pn_problem *p = &r->problem;
-    const char *wrong = NULL;
-    if (p->loss == PN_LOSS_PROGRAM ? p->loss_part.k > 0 && !p->target : p->loss != PN_LOSS_NONE && !p->target)
-        wrong = "the loss needs a target";
-    else if (p->jump.program && p->jump.k > 0 && !p->jump.data)
-        wrong = "the jump needs data";
-    else if (r->given[PNPY_ARG_data] && p->jump.k == 0)
-        wrong = "data: there is no jump that takes any";
-    else if (r->given[PNPY_ARG_target] && p->loss == PN_LOSS_PROGRAM && p->loss_part.k == 0)
-        wrong = "target: the loss program takes none";
-    else if (r->given[PNPY_ARG_weight] && p->loss == PN_LOSS_PROGRAM)
-        wrong = "weight belongs to the built-in losses";
-    if (wrong) {
-    } else if (p->gradient == PN_GRAD_NONE) {
-        if (wrt_any || p->g_y) wrong = "wrt_* and g_y need gradient='discrete' or 'reversible'";
-    } else {
-        if (!p->reverse)
-            wrong = "a gradient needs the reverse program";
-        else if ((p->loss != PN_LOSS_NONE) == (p->g_y != NULL))
-            wrong = "a gradient needs either a loss or g_y";
-        else if (p->gradient == PN_GRAD_REVERSIBLE && !(p->lambda > 0))
-            wrong = "gradient='reversible' needs the reversible scheme: coupling > 0";
-        else if (wrt_inputs && p->m == 0)
-            wrong = "wrt_inputs: the field has no inputs";
-        else if (wrt_inputs && r->self->shared_segments)
-            wrong = "wrt_inputs: samples must not share segments of the inputs";
-        else if ((p->jump.program && !p->jump.reverse) || (p->loss_part.program && !p->loss_part.reverse))
-            wrong = "a gradient needs jump_reverse and loss_reverse, too";
-        else if (p->jump.program && p->gradient == PN_GRAD_REVERSIBLE)
-            wrong = "gradient='reversible' does not go through jumps";
-    }
-    if (!wrong) return 0;
-    PyErr_SetString(PyExc_ValueError, wrong);
-    return -1;
-}
-
 /* An earlier result of this problem with the same theta, whose samples only jumped: the way back begins there. */
 static int take_after(const pnpy_state *state, run *r) {
     pn_problem *p = &r->problem;
     PyObject *after = r->given[PNPY_ARG_after];
-    const npy_intp shape[2] = {(npy_intp)r->self->rows, p->d}, n = (npy_intp)p->n;
+    const npy_intp shape[2] = {(npy_intp)r->problem.rows, p->d}, n = (npy_intp)p->n;
     if (!after) return 0;
     pnpy_results *given = Py_IS_TYPE(after, state->results_type) ? (pnpy_results *)after : NULL;
     PyObject *before = given ? pnpy_results_get(given, PNPY_OUT_y_before) : NULL;
@@ -190,12 +155,6 @@ static int take_after(const pnpy_state *state, run *r) {
     if (pnpy_check_out(before, "y_before", r->f32 ? NPY_FLOAT : NPY_DOUBLE, 2, shape) < 0 ||
         pnpy_check_out(status, "status", NPY_INT32, 1, &n) < 0)
         return -1;
-    for (npy_intp i = 0; i < n; i++) {
-        const double *t = p->t + p->t_start[i];
-        if (t[p->t_len[i] - 1] == t[0]) continue;
-        PyErr_Format(PyExc_ValueError, "after: sample %zd moves; all of its times must be the initial one", (Py_ssize_t)i);
-        return -1;
-    }
     p->solved = 1;
     p->y_before = PyArray_DATA((PyArrayObject *)(r->out[PNPY_OUT_y_before] = Py_NewRef(before)));
     p->status = PyArray_DATA((PyArrayObject *)(r->out[PNPY_OUT_status] = Py_NewRef(status)));
@@ -212,16 +171,6 @@ static int take_events(const pnpy_state *state, run *r) {
         return -1;
     }
     const pnpy_program *program = (pnpy_program *)event;
-    if (program->n_slots != 3 || program->slot_size[0] != 1 || program->slot_size[1] != p->d || program->slot_size[2] != 0 ||
-        program->n_outputs != 1 || program->output_size[0] < 1 || program->n_spaces > 1 || program->has_call) {
-        PyErr_SetString(PyExc_ValueError,
-                        "event: the slots must be t (1), y (d) and u (0), its only output the event functions");
-        return -1;
-    }
-    if (p->gradient != PN_GRAD_NONE || p->lambda > 0 || p->jump_add || r->self->want_quadrature) {
-        PyErr_SetString(PyExc_ValueError, "event goes with a plain forward solve only");
-        return -1;
-    }
     const npy_intp n_theta = program->n_spaces > 0 ? (npy_intp)program->n_theta[0] : 0, n_events = program->output_size[0];
     const npy_intp sides[2] = {(npy_intp)p->n, n_events}, states[3] = {(npy_intp)p->n, 2, p->d}, n = (npy_intp)p->n;
     p->event = program->program;
@@ -266,7 +215,7 @@ static void fill_nan(PyArrayObject *array) {
 
 static int make_y(run *r) {
     const int typenum = r->f32 ? NPY_FLOAT : NPY_DOUBLE;
-    const npy_intp shape[2] = {(npy_intp)r->self->rows, r->problem.d};
+    const npy_intp shape[2] = {(npy_intp)r->problem.rows, r->problem.d};
     PyObject *out = r->given[PNPY_ARG_out];
     if (out) {
         if (pnpy_check_out(out, "out", typenum, 2, shape) < 0) return -1;
@@ -281,7 +230,7 @@ static int make_y(run *r) {
 /* States before the jumps; gradients of the data of jumps and loss. */
 static int make_parts(run *r, int wrt_data, int wrt_target) {
     pn_problem *p = &r->problem;
-    const npy_intp rows = (npy_intp)r->self->rows;
+    const npy_intp rows = (npy_intp)r->problem.rows;
     const npy_intp state[2] = {rows, p->d}, data[2] = {rows, p->jump.k}, target[2] = {rows, p->loss_part.k};
     if (p->jump.program && !p->solved) {
         if (!(p->y_before = make(r, PNPY_OUT_y_before, r->f32 ? NPY_FLOAT : NPY_DOUBLE, 2, state, 0))) return -1;
@@ -295,19 +244,20 @@ static int make_parts(run *r, int wrt_data, int wrt_target) {
 static int make_gradients(run *r, int wrt_y0, int wrt_t, int wrt_inputs, int sensitivity) {
     pn_problem *p = &r->problem;
     const pnpy_problem *self = r->self;
-    const npy_intp n_theta = (npy_intp)self->n_theta, rows = (npy_intp)self->rows;
+    const npy_intp n_theta = (npy_intp)p->n_theta, rows = (npy_intp)p->rows;
     const npy_intp state[2] = {(npy_intp)p->n, p->d};
-    const npy_intp coef[3] = {(npy_intp)self->segments, p->degree + 1, p->m};
+    const npy_intp coef[3] = {(npy_intp)p->n_segments, p->degree + 1, p->m};
     if (p->gradient != PN_GRAD_NONE && !(p->g_theta = make(r, PNPY_OUT_g_theta, NPY_DOUBLE, 1, &n_theta, 1))) return -1;
     if (wrt_y0 && !(p->g_y0 = make(r, PNPY_OUT_g_y0, NPY_DOUBLE, 2, state, 1))) return -1;
     if (wrt_t && !(p->g_t = make(r, PNPY_OUT_g_t, NPY_DOUBLE, 1, &rows, 1))) return -1;
     if (wrt_inputs && !(p->g_coef = make(r, PNPY_OUT_g_coef, NPY_DOUBLE, 3, coef, 1))) return -1;
     if (sensitivity) {
-        const npy_intp shape[3] = {rows, p->d, (self->reverse->n_grads ? n_theta : 0) + p->d};
+        const npy_intp columns = self->reverse && self->reverse->n_grads ? (npy_intp)self->reverse->n_grad[0] : 0;
+        const npy_intp shape[3] = {rows, p->d, columns + p->d};
         if (!(p->sensitivity = make(r, PNPY_OUT_sensitivity, NPY_DOUBLE, 3, shape, 1))) return -1;
     }
     if (self->want_quadrature) {
-        const npy_intp length = (npy_intp)self->field->n_grad[0];
+        const npy_intp length = self->field->n_grads ? (npy_intp)self->field->n_grad[0] : 0;
         if (!(p->quadrature = make(r, PNPY_OUT_quadrature, NPY_DOUBLE, 1, &length, 1))) return -1;
     }
     if (self->want_quadrature_coef && !(p->quadrature_coef = make(r, PNPY_OUT_quadrature_coef, NPY_DOUBLE, 3, coef, 1)))
@@ -388,11 +338,15 @@ static int solve(const pnpy_state *state, run *r) {
     }
     p->poll = pnpy_poll;
     p->poll_ctx = &r->context;
-    if (p->n == 0) return 0;
-    Py_BEGIN_ALLOW_THREADS;
-    status = pn_solve(p, r->f32, isa);
-    Py_END_ALLOW_THREADS;
-    return pnpy_raise(status, &r->context, NULL);
+    char message[PN_MESSAGE] = "";
+    if (p->n == 0) {
+        status = pn_problem_check(p, r->f32, message);
+    } else {
+        Py_BEGIN_ALLOW_THREADS;
+        status = pn_solve(p, r->f32, isa, message);
+        Py_END_ALLOW_THREADS;
+    }
+    return pnpy_raise(status, &r->context, *message ? message : NULL);
 }
 
 /* What is known after the solve. */
@@ -419,21 +373,11 @@ PyObject *pnpy_problem_run(PyObject *obj, PyObject *const *args, Py_ssize_t n_ar
         pnpy_check_callable(r.given[PNPY_ARG_callback], calls, &r.context.callable) < 0)
         goto done;
     if (!calls) r.context.callable = NULL; /* nothing would call it */
-    if (sensitivity && (!self->reverse || r.problem.gradient != PN_GRAD_NONE || r.problem.lambda > 0)) {
-        PyErr_SetString(PyExc_ValueError, "sensitivity needs the reverse program, gradient='none' and coupling = 0");
+    if (r.problem.gradient == PN_GRAD_NONE && (wrt_y0 || wrt_t || wrt_inputs || wrt_data || wrt_target || r.given[PNPY_ARG_g_y])) {
+        PyErr_SetString(PyExc_ValueError, "wrt_* and g_y need gradient='discrete' or 'reversible'");
         goto done;
     }
-    if (take_arrays(&r) < 0 || check_gradient(&r, wrt_y0 || wrt_t || wrt_inputs || wrt_data || wrt_target, wrt_inputs) < 0)
-        goto done;
-    if (take_events(state, &r) < 0 || take_after(state, &r) < 0) goto done;
-    if ((wrt_data && r.problem.jump.k == 0) || (wrt_target && r.problem.loss_part.k == 0)) {
-        PyErr_SetString(PyExc_ValueError, "wrt_data (wrt_target) needs a jump (a loss program) that takes data");
-        goto done;
-    }
-    if (sensitivity && r.problem.jump.program) {
-        PyErr_SetString(PyExc_ValueError, "sensitivity does not go through jumps");
-        goto done;
-    }
+    if (take_arrays(&r) < 0 || take_events(state, &r) < 0 || take_after(state, &r) < 0) goto done;
     if (make_y(&r) < 0 || pnpy_results_report(r.results, &r.problem) < 0 || make_parts(&r, wrt_data, wrt_target) < 0 ||
         make_gradients(&r, wrt_y0, wrt_t, wrt_inputs, sensitivity) < 0)
         goto done;

@@ -60,6 +60,7 @@ static pn_status FN(block_at)(FN(work) * W, int64_t i, FN(block) * *b) {
         st = FN(go_on)(W, i + 1);
         W->n_blocks = end;
         W->replaying = 0;
+        if (st == PN_OK && !FN(same_again)(W, i)) st = PN_REPLAY;
     }
     if (st == PN_OK) *b = pn_tape_at(&W->tape, W->dropped ? i % W->every : i);
     return st;
@@ -176,6 +177,8 @@ static pn_status FN(run_backward)(FN(work) * W) {
     FN(back) *B = &W->back;
     pn_status st = PN_OK;
     memset(B->open, 0, L);
+    FN(clear)(B->lambda, (size_t)W->d * L); /* NaN may be left in lanes without a sample */
+    FN(clear)(B->mu, (size_t)W->d * L);
     memset(W->from_start, 0, (size_t)W->count);
     FN(motionless)(W);
     for (int64_t i = W->n_blocks; st == PN_OK && i-- > 0;) {

@@ -24,6 +24,15 @@ static void FN(go_back_to)(FN(work) * W, const char *from) {
     memcpy(W->flow.k[0], from + state, state);
 }
 
+/* Whether block i, the last before a shot or the end, was made again with the others of its stretch as it was. */
+static int FN(same_again)(const FN(work) * W, int64_t i) {
+    size_t flow = sizeof W->flow + sizeof W->next, state = (size_t)W->d * L * sizeof(T);
+    const char *after = pn_tape_at(&W->shots, i / W->every + 1);
+    const FN(flow) *f = (const FN(flow) *)(const void *)after;
+    if (W->tape.n <= i % W->every) return 0;
+    return !memcmp(f->t, W->flow.t, sizeof f->t) && !memcmp(after + flow, W->flow.y, state);
+}
+
 /* Half of the budget is for blocks, half for shots. Blocks beyond it are not kept any more: those between two shots are made
    again on the way back. Too many shots: keep every second one. */
 static pn_status FN(budget_spent)(FN(work) * W) {

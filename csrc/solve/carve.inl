@@ -25,12 +25,15 @@ static void FN(carve)(FN(work) * W) {
     W->chunk_h = pn_arena_take(a, chunk * sizeof(double));
     W->turn = pn_arena_take(a, chunk * sizeof *W->turn);
     W->kind = pn_arena_take(a, chunk);
+    W->coarse = pn_arena_take(a, chunk);
     W->chunk_gk = pn_arena_take(a, chunk * (size_t)W->d * sizeof(T));
     W->from_start = pn_arena_take(a, chunk);
     FN(carve_watch)(W);
     W->chunk_z = pn_arena_take(a, rev ? chunk * (size_t)W->d * sizeof(T) : 8);
     FN(carve_parts)(W);
     if (P->gradient == PN_GRAD_NONE && !P->sensitivity) return;
+    W->apart = pn_arena_take(a, ((size_t)W->s->p + 1) * sizeof(double));
+    W->left_out = pn_arena_take(a, chunk);
     if (P->sensitivity) {
         W->reverse = W->field;
         W->files = W->file;

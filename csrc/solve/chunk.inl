@@ -1,14 +1,27 @@
 /* A chunk of samples from first step to last gradient. */
 
-static pn_status FN(run_chunk)(FN(work) * W, int64_t chunk) {
+/* Sensitivities that are not finite: what they belong to did not go wrong, so it is said here. */
+static void FN(check_sensitivities)(const FN(work) * W) {
     const pn_problem *P = W->P;
-    W->first = chunk * W->s->chunk;
-    W->count = P->n - W->first < W->s->chunk ? P->n - W->first : W->s->chunk;
+    size_t size = (size_t)W->d * (size_t)W->columns;
+    for (int64_t i = W->first; i < W->first + W->count; i++)
+        if (P->status[i] == PN_OK && !FN(all_finite)(P->sensitivity + (size_t)P->row[i] * size, (size_t)P->t_len[i] * size))
+            P->status[i] = PN_GRADIENT;
+}
+
+/* Samples first .. first + count - 1, no more than a chunk. */
+static pn_status FN(run_chunk)(FN(work) * W, int64_t first, int64_t count) {
+    const pn_problem *P = W->P;
+    W->first = first;
+    W->count = count;
     W->lanes = W->count < L ? (int)W->count : L;
     W->knots = 0;
     for (int64_t i = W->first; P->degree >= 0 && i < W->first + W->count; i++) W->knots |= P->knot_len[i] > 2;
     pn_status st = FN(run_forward)(W);
     if (st != PN_OK) return st;
+    if (P->sensitivity) FN(check_sensitivities)(W);
+    for (int64_t i = 0; W->screening && i < W->count; i++)
+        if (W->left_out[W->first - W->screened + i]) P->status[W->first + i] = PN_GRADIENT;
     if (P->loss == PN_LOSS_PROGRAM && (st = FN(loss_rows)(W)) != PN_OK) return st;
     for (int64_t i = W->first; P->loss != PN_LOSS_NONE && P->loss != PN_LOSS_PROGRAM && i < W->first + W->count; i++) {
         P->sample_loss[i] = P->sample_weight[i] = 0;

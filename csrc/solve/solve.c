@@ -2,9 +2,11 @@
    result does not depend on the number of threads. */
 #define _POSIX_C_SOURCE 200809L
 #include <pthread.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <time.h>
+#include <unistd.h>
 
 #include "instances/instances.h"
 
@@ -49,6 +51,7 @@ typedef struct worker {
     pthread_mutex_t lock;
     pthread_cond_t idle;
     int running; /* threads that have not finished, under the lock */
+    pid_t process;
 } worker;
 
 static void *thread_main(void *arg) {
@@ -60,37 +63,108 @@ static void *thread_main(void *arg) {
     return NULL;
 }
 
+/* What looks for interrupts may fork (a signal handler in Python does as it likes): the child has no other threads, and the lock
+   may be held by one of those. */
+static int forked(const worker *w) { return getpid() != w->process; }
+
+/* Up to 20 ms, by a clock that nobody sets. */
+static void wait_a_little(worker *w) {
+#if defined(__APPLE__)
+    const struct timespec some = {.tv_nsec = 20000000};
+    pthread_cond_timedwait_relative_np(&w->idle, &w->lock, &some);
+#else
+    struct timespec until;
+    clock_gettime(CLOCK_MONOTONIC, &until);
+    until.tv_nsec += 20000000;
+    if (until.tv_nsec >= 1000000000) until.tv_sec++, until.tv_nsec -= 1000000000;
+    pthread_cond_timedwait(&w->idle, &w->lock, &until);
+#endif
+}
+
 /* Wait for the other threads, and look for interrupts meanwhile. */
 static void wait_for(worker *w) {
     const pn_problem *P = w->shared->problem;
     pthread_mutex_lock(&w->lock);
     while (w->running > 0) {
-        struct timespec until;
-        clock_gettime(CLOCK_REALTIME, &until);
-        until.tv_nsec += 20000000;
-        if (until.tv_nsec >= 1000000000) until.tv_sec++, until.tv_nsec -= 1000000000;
-        pthread_cond_timedwait(&w->idle, &w->lock, &until);
+        wait_a_little(w);
         if (w->running == 0 || !P->poll) continue;
         pthread_mutex_unlock(&w->lock);
         if (P->poll(P->poll_ctx)) atomic_store(&w->shared->stop, PN_INTERRUPTED);
+        if (forked(w)) return;
         pthread_mutex_lock(&w->lock);
     }
     pthread_mutex_unlock(&w->lock);
 }
 
-static void run_threads(pn_shared *s, const pn_kernels *k, int32_t threads) {
+static void make_condition(pthread_cond_t *idle) {
+    pthread_condattr_t kind;
+    pthread_condattr_init(&kind);
+#if !defined(__APPLE__)
+    pthread_condattr_setclock(&kind, CLOCK_MONOTONIC);
+#endif
+    pthread_cond_init(idle, &kind);
+    pthread_condattr_destroy(&kind);
+}
+
+/* 0: this is a child that was forked meanwhile, and has no more than its own part of the work. */
+static int run_threads(pn_shared *s, const pn_kernels *k, int32_t threads) {
     pthread_t id[MAX_THREADS];
-    worker w = {.shared = s, .kernels = k, .lock = PTHREAD_MUTEX_INITIALIZER, .idle = PTHREAD_COND_INITIALIZER};
+    worker w = {.shared = s, .kernels = k, .lock = PTHREAD_MUTEX_INITIALIZER, .process = getpid()};
     int started = 0;
     if (threads > s->n_tasks) threads = (int32_t)s->n_tasks;
     if (threads > MAX_THREADS) threads = MAX_THREADS;
+    make_condition(&w.idle);
     pthread_mutex_lock(&w.lock); /* until all are counted */
     while (started + 1 < threads && pthread_create(&id[started], NULL, thread_main, &w) == 0) started++;
     w.running = started;
     pthread_mutex_unlock(&w.lock);
     k->work(s, 1);
+    if (started > 0 && forked(&w)) return 0;
     wait_for(&w);
+    if (started > 0 && forked(&w)) return 0;
     for (int i = 0; i < started; i++) pthread_join(id[i], NULL);
+    pthread_cond_destroy(&w.idle);
+    return 1;
+}
+
+/* Results that a solve adds to. */
+static void forget_added(const pn_problem *P) {
+    const size_t per = (size_t)(P->degree + 1) * (size_t)P->m * (size_t)P->n_segments * sizeof(double);
+    if (P->g_y0) memset(P->g_y0, 0, (size_t)P->n * (size_t)P->d * sizeof(double));
+    if (P->g_t) memset(P->g_t, 0, (size_t)P->rows * sizeof(double));
+    if (P->g_coef) memset(P->g_coef, 0, per);
+    if (P->quadrature_coef) memset(P->quadrature_coef, 0, per);
+}
+
+/* All tasks once more, alone: in a child that was forked meanwhile. */
+static void run_again(pn_shared *s, const pn_kernels *k, const int32_t *side, size_t sides) {
+    const pn_problem *P = s->problem;
+    for (int64_t i = 0; P->steps && i < P->n; i++) P->steps[i] = (pn_steps){0, NULL};
+    if (s->task_grad) memset(s->task_grad, 0, (size_t)(s->n_tasks * s->p) * sizeof(double));
+    if (s->task_quadrature) memset(s->task_quadrature, 0, (size_t)(s->n_tasks * s->q) * sizeof(double));
+    forget_added(P);
+    if (sides) memcpy(P->event_side, side, sides);
+    for (int64_t i = 0; sides && i < P->n; i++) P->event_which[i] = -1;
+    atomic_store(&s->next_task, 0);
+    k->work(s, 1);
+}
+
+/* All tasks. */
+static void run_tasks(pn_shared *s, const pn_kernels *k, int32_t threads) {
+    const pn_problem *P = s->problem;
+    if (threads == 1) {
+        k->work(s, 1);
+        return;
+    }
+    const size_t sides = P->event ? (size_t)P->n * (size_t)P->event->output_size[0] * sizeof *P->event_side : 0;
+    int32_t *side = malloc(sides ? sides : 1); /* what a run changes and begins with */
+    if (!side) {
+        atomic_store(&s->stop, PN_MEMORY);
+        return;
+    }
+    if (sides) memcpy(side, P->event_side, sides);
+    if (!run_threads(s, k, threads)) run_again(s, k, side, sides);
+    free(side);
 }
 
 /* Length of the gradient of theta: the parts' parameters stand behind the field's. */
@@ -102,51 +176,6 @@ static int64_t n_gradient(const pn_problem *P) {
         if (r && r->n_grads > 0 && part[i]->offset + r->n_grad[0] > n) n = part[i]->offset + r->n_grad[0];
     }
     return n;
-}
-
-static int optional(int32_t size, int32_t expected) { return size == 0 || size == expected; }
-
-/* A program on rows with n_out results, and its vjp where a gradient is wanted. */
-static int good_part(const pn_problem *P, const pn_part *A, int32_t n_out) {
-    const pn_program *f = A->program, *r = A->reverse;
-    if (!f || A->offset < 0 || A->k < 0 || (A->k > 0 && !A->data) || f->has_call || f->n_slots != 3) return 0;
-    if (f->slot_size[0] != 1 || f->slot_size[1] != P->d || f->slot_size[2] != A->k) return 0;
-    if (f->n_outputs < 1 || !optional(f->output_size[0], n_out)) return 0;
-    if (!r) return P->gradient == PN_GRAD_NONE;
-    const int32_t *slot = r->slot_size, *out = r->output_size;
-    return r->n_slots == 4 && slot[0] == 1 && slot[1] == P->d && slot[2] == A->k && slot[3] == n_out && !r->has_call &&
-           r->n_outputs == 4 && optional(out[0], n_out) && optional(out[1], P->d) && optional(out[2], 1) &&
-           optional(out[3], A->k);
-}
-
-/* All times of each sample are its first. */
-static int only_jumps(const pn_problem *P) {
-    for (int64_t i = 0; i < P->n; i++) {
-        const double *t = P->t + P->t_start[i];
-        if (t[P->t_len[i] - 1] != t[0]) return 0;
-    }
-    return 1;
-}
-
-/* What would end in a crash, a loop without end or a silent error; arrays and indices are the caller's to check. */
-static int good(const pn_problem *P) {
-    const pn_program *f = P->field, *r = P->reverse;
-    if (!f || !P->tableau || P->n < 0 || P->d < 1 || !(P->lambda >= 0 && P->lambda <= 1)) return 0;
-    if ((f->has_call || (r && r->has_call)) && !P->call) return 0;
-    if (P->adaptive ? P->grid || P->tableau->error_order == 0 : !P->grid && !(P->step > 0)) return 0;
-    if (P->tableau->second && (P->d % 2 || P->lambda > 0 || P->quadrature)) return 0;
-    if (P->loss == PN_LOSS_PROGRAM && (!good_part(P, &P->loss_part, 1) || P->g_y)) return 0;
-    if (P->jump.program &&
-        !(good_part(P, &P->jump, P->d) && P->y_before && P->lambda == 0 && !P->jump_add && !P->quadrature && !P->sensitivity))
-        return 0;
-    if (P->loss != PN_LOSS_NONE && !((P->target || P->loss == PN_LOSS_PROGRAM) && P->sample_loss && P->sample_weight)) return 0;
-    if (P->sensitivity && !(r && P->gradient == PN_GRAD_NONE && P->lambda == 0 && !P->jump_add && !P->quadrature)) return 0;
-    if (P->event && (P->gradient != PN_GRAD_NONE || P->sensitivity || P->quadrature || P->lambda > 0 || P->jump_add ||
-                     P->event->has_call || !P->event_direction || !P->event_side || !P->event_which || !P->event_y))
-        return 0;
-    if (P->solved && !(P->jump.program && P->gradient == PN_GRAD_DISCRETE && P->g_y && only_jumps(P))) return 0;
-    if (P->gradient == PN_GRAD_NONE) return 1;
-    return r && (P->g_theta || n_gradient(P) == 0) && (P->loss != PN_LOSS_NONE || P->g_y) && !P->jump_set;
 }
 
 /* Most rows of the result from the first of a chunk to its last. */
@@ -161,8 +190,14 @@ static int64_t rows_of_chunks(const pn_shared *s) {
     return most;
 }
 
-pn_status pn_solve(const pn_problem *P, int f32, pn_isa isa) {
-    if (!pn_isa_available(isa) || !good(P)) return PN_BAD_ARGUMENT;
+pn_status pn_solve(const pn_problem *P, int f32, pn_isa isa, char *message) {
+    char unread[PN_MESSAGE], *text = message ? message : unread;
+    *text = 0;
+    if (!pn_isa_available(isa)) {
+        snprintf(text, PN_MESSAGE, "isa: this processor has no such instruction set");
+        return PN_BAD_ARGUMENT;
+    }
+    if (pn_problem_check(P, f32, text) != PN_OK) return PN_BAD_ARGUMENT;
     const pn_kernels *k = pn_kernels_get(f32, isa, P->n, P->adaptive, P->call != NULL);
     pn_shared s = {.problem = P};
     int32_t threads = P->call ? 1 : P->threads > 0 ? P->threads : 1;
@@ -176,7 +211,7 @@ pn_status pn_solve(const pn_problem *P, int f32, pn_isa isa) {
     pn_status st = rows_for(P->g_theta, s.n_tasks, s.p, &s.task_grad);
     if (st == PN_OK) st = rows_for(P->quadrature, s.n_tasks, s.q, &s.task_quadrature);
     if (st == PN_OK) {
-        run_threads(&s, k, threads);
+        run_tasks(&s, k, threads);
         st = (pn_status)atomic_load(&s.stop);
     }
     if (st == PN_OK && s.task_grad) add_rows(s.task_grad, s.n_tasks, s.p, P->g_theta);

@@ -137,6 +137,7 @@ typedef struct FN(work) {
     int32_t *turn;            /* (chunk) the order in which samples are given lanes */
     unsigned char *kind;      /* (chunk) and where in it each belongs */
     T *chunk_gk;              /* (chunk, d) cotangents of f(t0, y0) where the first step began with it */
+    unsigned char *coarse;    /* (chunk) 1: float32 cannot tell the times of the sample apart as its field does */
     unsigned char *from_start; /* (chunk) 1: chunk_gk holds one */
     pn_tape tape;             /* blocks of the chunk, or of the part that is replayed */
     pn_tape shots;            /* with a budget: the forward half as it was before block 0, every, 2 every, ... */
@@ -148,5 +149,10 @@ typedef struct FN(work) {
     int costly;               /* one evaluation takes long: look for interrupts at each */
     unsigned polls;
     double last_poll;
+    /* samples whose gradient is not finite, see solve/screen.inl */
+    double *apart;            /* (p) the gradient of some samples */
+    unsigned char *left_out;  /* (chunk) 1: it takes no part, from sample `screened` on */
+    int64_t screened;
+    int screening;
     unsigned char active[L]; /* lanes a callback is asked about */
 } FN(work);

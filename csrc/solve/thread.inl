@@ -25,21 +25,28 @@ static pn_status FN(prepare_tape)(FN(work) * W) {
     return PN_OK;
 }
 
+static inline int64_t FN(chunk_size)(const FN(work) * W, int64_t chunk) {
+    int64_t left = W->P->n - chunk * W->s->chunk;
+    return left < W->s->chunk ? left : W->s->chunk;
+}
+
 static pn_status FN(run_task)(FN(work) * W, int64_t task) {
     pn_shared *s = W->s;
-    int64_t end = (task + 1) * s->chunks_per_task;
-    if (s->task_grad) {
-        W->reverse.grad[0] = s->task_grad + task * s->p;
-        FN(parts_begin)(W, W->reverse.grad[0]);
-    }
-    if (s->task_quadrature) W->field.grad[0] = s->task_quadrature + task * s->q;
+    int64_t begin = task * s->chunks_per_task, end = begin + s->chunks_per_task;
+    double *grad = s->task_grad ? s->task_grad + task * s->p : NULL;
     pn_status st = PN_OK;
-    for (int64_t c = task * s->chunks_per_task; st == PN_OK && c < end && c < s->n_chunks; c++) st = FN(run_chunk)(W, c);
-    if (s->task_grad) {
-        FN(flush)(&W->reverse);
-        FN(parts_end)(W);
-    }
+    if (end > s->n_chunks) end = s->n_chunks;
+    FN(begin_gradient)(W, grad);
+    if (s->task_quadrature) W->field.grad[0] = s->task_quadrature + task * s->q;
+    for (int64_t c = begin; st == PN_OK && c < end; c++) st = FN(run_chunk)(W, c * s->chunk, FN(chunk_size)(W, c));
+    FN(end_gradient)(W);
     if (s->task_quadrature) FN(flush)(&W->field);
+    if (st != PN_OK || W->P->gradient == PN_GRAD_NONE) return st;
+    int64_t first = begin * s->chunk, last = end * s->chunk;
+    if (last > W->P->n) last = W->P->n;
+    if (FN(gradient_finite)(W, grad, first, last - first)) return st;
+    if (grad) memset(grad, 0, (size_t)s->p * sizeof(double));
+    for (int64_t c = begin; st == PN_OK && c < end; c++) st = FN(screen_chunk)(W, grad, c * s->chunk, FN(chunk_size)(W, c));
     return st;
 }
 
@@ -63,7 +70,6 @@ static pn_status FN(work_on)(pn_shared *s, int main) {
     if (P->event) FN(ready)(&W->watch.exec, W->watch.file);
     if (W->reverse.prog && !P->sensitivity) FN(ready)(&W->reverse, W->files);
     FN(ready_parts)(W);
-    st = PN_OK;
     for (;;) {
         int64_t task = (int64_t)atomic_fetch_add(&s->next_task, 1);
         if (task >= s->n_tasks || st != PN_OK) break;

@@ -12,6 +12,7 @@
 #define UNUSED __attribute__((unused))
 
 static int failures;
+static char said[PN_MESSAGE]; /* by the last solve that was refused */
 #define CHECK(condition) CHECKF(condition, " ")
 #define CHECKF(condition, ...)                                                                                                 \
     do {                                                                                                                       \
@@ -19,7 +20,7 @@ static int failures;
             failures++;                                                                                                        \
             printf("FAIL %s:%d: %s: ", __FILE__, __LINE__, #condition);                                                        \
             printf(__VA_ARGS__);                                                                                               \
-            printf("\n");                                                                                                      \
+            printf(" %s\n", said);                                                                                             \
         }                                                                                                                      \
     } while (0)
 
@@ -188,8 +189,6 @@ UNUSED static void fixture_results(fixture *f) {
     p->accepted = keep(count, sizeof *p->accepted);
     p->rejected = keep(count, sizeof *p->rejected);
     p->loss = PN_LOSS_SQUARED;
-    p->loss_scale = 1;
-    p->loss_dof = 4;
     p->target = f->target = random_array(f->rows * d, f->f32, 1);
     p->sample_loss = keep(count, sizeof *p->sample_loss);
     p->sample_weight = keep(count, sizeof *p->sample_weight);
@@ -215,8 +214,9 @@ UNUSED static void fixture_inputs(fixture *f) {
     p->knot_len = knot_len;
     p->seg_start = seg_start;
     p->coef = f->coef;
+    p->n_knots = SEGMENTS + 1;
+    p->n_segments = (int64_t)f->segments;
     p->degree = 1;
-    p->input_jumps = 1;
     p->g_coef = keep(f->segments * 2 * m, sizeof(double));
 }
 /* n samples of a random network, ragged times in 0 .. 2.5 (1 to 5 of them), inputs linear on 3 segments, squared loss */
@@ -243,19 +243,21 @@ UNUSED static fixture fixture_begin(int32_t d, int32_t m, int64_t n, int f32, co
     f.t = keep(f.rows, sizeof *f.t);
     for (size_t i = 0; i < count; i++)
         for (int64_t j = 0; j < f.t_len[i]; j++) f.t[row[i] + j] = 0.5 * (double)j + (j ? 0.1 * (double)(i % 5) : 0);
-    *p = (pn_problem){.field = f.field,
-                      .reverse = f.reverse,
-                      .theta = f.theta,
-                      .tableau = pn_tableau_find(method),
-                      .d = d,
-                      .m = m,
-                      .n = n,
-                      .y0 = f.y0};
+    pn_problem_init(p);
+    p->field = f.field;
+    p->reverse = f.reverse;
+    p->theta = f.theta;
+    p->n_theta = (int64_t)f.n_theta;
+    p->tableau = pn_tableau_find(method);
+    p->d = d;
+    p->m = m;
+    p->n = n;
+    p->y0 = f.y0;
     p->t = f.t;
     p->t_start = t_start;
     p->t_len = f.t_len;
     p->row = row;
-    p->degree = -1;
+    p->n_t = p->rows = (int64_t)f.rows;
     if (m) fixture_inputs(&f);
     double *atol = keep((size_t)d, sizeof *atol);
     for (int32_t i = 0; i < d; i++) atol[i] = f32 ? 1e-5 : 1e-8;
@@ -263,12 +265,6 @@ UNUSED static fixture fixture_begin(int32_t d, int32_t m, int64_t n, int f32, co
     p->step = 0.05;
     p->rtol = f32 ? 1e-4 : 1e-7;
     p->atol = atol;
-    p->safety = 0.9;
-    p->min_factor = 0.2;
-    p->max_factor = 10;
-    p->beta = 0.2;
-    p->max_steps = 100000;
-    p->threads = 1;
     fixture_results(&f);
     return f;
 }
@@ -285,6 +281,7 @@ UNUSED static void fixture_parts(fixture *f, int32_t k) {
     size_t n_field = f->n_theta, n_jump = (size_t)net_params(p->d, k, 5);
     f->n_theta = n_field + n_jump + (size_t)p->d + 1;
     p->theta = f->theta = random_array(f->n_theta, f->f32, 0.8);
+    p->n_theta = (int64_t)f->n_theta;
     p->g_theta = keep(f->n_theta, sizeof(double));
     f->data = random_array(f->rows * (size_t)k, f->f32, 1);
     for (size_t r = 0; r < f->rows; r++) {
@@ -309,7 +306,7 @@ UNUSED static pn_status fixture_solve(fixture *f, pn_isa isa) { /* what is only 
     if (p->g_y0) memset(p->g_y0, 0, (size_t)p->n * (size_t)p->d * sizeof(double));
     if (p->g_t) memset(p->g_t, 0, f->rows * sizeof(double));
     if (p->g_coef) memset(p->g_coef, 0, f->segments * 2 * (size_t)p->m * sizeof(double));
-    return pn_solve(p, f->f32, isa);
+    return pn_solve(p, f->f32, isa, said);
 }
 UNUSED static double total_loss(const fixture *f) {
     double sum = 0;

@@ -22,6 +22,7 @@ static void freeze(fixture *f) {
     p->grid = grid;
     p->grid_start = start;
     p->grid_len = length;
+    p->n_grid = (int64_t)used;
     p->adaptive = 0;
 }
 
@@ -168,13 +169,13 @@ static void from_earlier(void) {
                 p->gradient = PN_GRAD_DISCRETE;
                 p->solved = 1;
                 for (size_t i = 0; i < f.n_theta; i++) p->g_theta[i] = NAN;
-                CHECK(pn_solve(p, f32, isa) == PN_OK);
+                CHECK(pn_solve(p, f32, isa, NULL) == PN_OK);
                 CHECK(!memcmp(whole, p->g_theta, f.n_theta * sizeof *whole));
                 p->solved = 0;
             }
             p->solved = 1;
             f.t[f.rows - 1] += p->t_len[n - 1] > 1 ? 1 : 0; /* one that moves */
-            CHECK(p->t_len[n - 1] == 1 || pn_solve(p, f32, pn_isa_best()) == PN_BAD_ARGUMENT);
+            CHECK(p->t_len[n - 1] == 1 || pn_solve(p, f32, pn_isa_best(), NULL) == PN_BAD_ARGUMENT);
             fixture_end(&f);
             release(0);
         }
@@ -197,7 +198,7 @@ static void refused(void) {
         if (kind == 6) p->loss_part.reverse = p->jump.reverse;
         if (kind == 7) p->jump.offset = -1;
         if (kind == 8) p->jump_add = p->y, p->jump_set = p->y;
-        CHECKF(pn_solve(p, 0, pn_isa_best()) == PN_BAD_ARGUMENT, "%d", kind);
+        CHECKF(pn_solve(p, 0, pn_isa_best(), NULL) == PN_BAD_ARGUMENT, "%d", kind);
     }
     f.p = good;
     f.p.gradient = PN_GRAD_NONE, f.p.jump.reverse = f.p.loss_part.reverse = NULL; /* not needed then */

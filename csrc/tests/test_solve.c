@@ -140,6 +140,7 @@ static void freeze(fixture *f) {
     p->grid = grid;
     p->grid_start = start;
     p->grid_len = length;
+    p->n_grid = (int64_t)used;
     p->adaptive = 0;
 }
 
@@ -194,7 +195,6 @@ static void gradients(const char *method, int64_t n, int32_t m, int land, double
     f.p.lambda = lambda;
     f.p.loss = loss;
     if (lambda > 0) f.p.gradient = PN_GRAD_REVERSIBLE;
-    if (m) f.p.input_jumps = 1;
     double *target = f.target, *weight = random_array(f.rows * 3, 0, 1);
     target[4] = NAN, weight[5] = 0; /* not observed */
     f.p.weight = weight;
@@ -396,7 +396,7 @@ static void arguments(void) {
     do {                                                                                                                       \
         f.p = p;                                                                                                               \
         change;                                                                                                                \
-        CHECKF(pn_solve(&f.p, 0, PN_ISA_PLAIN) == PN_BAD_ARGUMENT, "%s", #change);                                             \
+        CHECKF(pn_solve(&f.p, 0, PN_ISA_PLAIN, NULL) == PN_BAD_ARGUMENT, "%s", #change);                                             \
     } while (0)
     REFUSED(f.p.field = NULL);
     REFUSED(f.p.tableau = NULL);
@@ -416,8 +416,8 @@ static void arguments(void) {
     REFUSED(f.p.loss = PN_LOSS_NONE);
     REFUSED(f.p.jump_set = f.y0);
     f.p = p;
-    CHECK(pn_solve(&f.p, 0, PN_N_ISA) == PN_BAD_ARGUMENT);
-    CHECK(pn_solve(&f.p, 0, PN_ISA_PLAIN) == PN_OK);
+    CHECK(pn_solve(&f.p, 0, PN_N_ISA, NULL) == PN_BAD_ARGUMENT);
+    CHECK(pn_solve(&f.p, 0, PN_ISA_PLAIN, NULL) == PN_OK);
     fixture_end(&f);
     release(0);
 }

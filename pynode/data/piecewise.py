@@ -55,7 +55,6 @@ class PiecewisePolynomial:
             "knot_len": self.knot_len,
             "seg_start": self.seg_start,
             "coef": self.coef,
-            "input_jumps": self.jumps,
         }
 
 

@@ -226,7 +226,6 @@ class Path:
             "knot_len": count + 1,
             "seg_start": starts(count),
             "coef": np.concatenate(self.coefs).astype(dtype),
-            "input_jumps": self.jumps,
         }
 
     def pull(self, g: NDArray[Any]) -> Any:

@@ -1,0 +1,313 @@
+/* pn_problem_check refuses what would end in a crash or a wrong number; what it lets through has a status for each sample. */
+#include "check.h"
+
+static pn_problem good; /* what a fixture began with */
+
+/* A problem with one change is refused, and the message names what is wrong. */
+#define REFUSED(f, text, ...)                                                                                                  \
+    do {                                                                                                                       \
+        (f).p = good;                                                                                                          \
+        pn_problem *p = &(f).p;                                                                                                \
+        __VA_ARGS__;                                                                                                           \
+        said[0] = 0;                                                                                                           \
+        CHECKF(pn_solve(p, 0, PN_ISA_PLAIN, said) == PN_BAD_ARGUMENT, "%s", #__VA_ARGS__);                                      \
+        CHECKF(strstr(said, text) != NULL, "%s: says", #__VA_ARGS__);                                                          \
+        (f).p = good;                                                                                                          \
+    } while (0)
+
+static void indices(void) {
+    fixture f = fixture_begin(2, 1, 3, 0, "dopri5");
+    good = f.p;
+    int64_t other[3];
+    double times[5];
+#define CHANGED(member, i, value) (memcpy(other, p->member, sizeof other), other[i] = (value), p->member = other)
+    REFUSED(f, "t_start", CHANGED(t_start, 1, -1));
+    REFUSED(f, "t_start", CHANGED(t_start, 2, p->n_t));
+    REFUSED(f, "t_len", CHANGED(t_len, 1, 0));
+    REFUSED(f, "t_len", CHANGED(t_len, 1, INT64_MAX));
+    REFUSED(f, "2^31", CHANGED(t_len, 0, (int64_t)1 << 31));
+    REFUSED(f, "overlap", CHANGED(row, 1, 0));
+    REFUSED(f, "overlap", CHANGED(row, 0, -1));
+    REFUSED(f, "outside the", CHANGED(row, 2, p->rows));
+    REFUSED(f, "outside the", CHANGED(row, 2, INT64_MAX));
+    REFUSED(f, "knot_start", CHANGED(knot_start, 1, 1));
+    REFUSED(f, "knot_len", CHANGED(knot_len, 1, 1));
+    REFUSED(f, "seg_start", CHANGED(seg_start, 1, p->n_segments - 1));
+    REFUSED(f, "seg_start", CHANGED(seg_start, 1, -1));
+    REFUSED(f, "share", p->gradient = PN_GRAD_DISCRETE; CHANGED(seg_start, 1, 0));
+    REFUSED(f, "monotone", memcpy(times, p->t, sizeof times); times[2] = NAN; p->t = times; p->n = 1);
+    REFUSED(f, "monotone", memcpy(times, p->t, sizeof times); times[2] = 9; p->t = times; p->n = 1);
+    REFUSED(f, "initial time", p->adaptive = 0; p->grid = p->t + 1; p->n_grid = p->n_t - 1; p->grid_start = p->t_start; p->grid_len = p->t_len;
+            p->n = 1; CHANGED(grid_len, 0, 2));
+    REFUSED(f, "theta", p->n_theta--);
+    REFUSED(f, "theta", p->theta = NULL);
+    REFUSED(f, "u has", p->m = 2);
+    REFUSED(f, "inputs", p->degree = -1);
+    REFUSED(f, "inputs", p->coef = NULL);
+    REFUSED(f, "64", p->degree = 64);
+    REFUSED(f, "no room", p->y = NULL);
+    REFUSED(f, "no room", p->nfe = NULL);
+    CHECK(fixture_solve(&f, PN_ISA_PLAIN) == PN_OK);
+    fixture_end(&f);
+    release(0);
+}
+
+static void numbers(void) {
+    fixture f = fixture_begin(2, 0, 3, 0, "dopri5");
+    good = f.p;
+    const double bad[] = {NAN, -1, INFINITY};
+    for (int i = 0; i < 3; i++) {
+        REFUSED(f, "step", p->step = bad[i]);
+        REFUSED(f, "first_step", p->first_step = bad[i]);
+        REFUSED(f, "max_step", p->max_step = bad[i]);
+        REFUSED(f, "rtol", p->rtol = bad[i]);
+        REFUSED(f, "safety", p->safety = bad[i]);
+        REFUSED(f, "min_factor", p->min_factor = bad[i]);
+        REFUSED(f, "max_factor", p->max_factor = bad[i]);
+        REFUSED(f, "beta", p->beta = bad[i]);
+        REFUSED(f, "coupling", p->lambda = bad[i]);
+        REFUSED(f, "loss_scale", p->loss_scale = bad[i]);
+        REFUSED(f, "atol", double atol[2] = {1e-8, bad[i]}; p->atol = atol);
+    }
+    REFUSED(f, "both be 0", double atol[2] = {0}; p->atol = atol; p->rtol = 0);
+    REFUSED(f, "max_steps", p->max_steps = 0);
+    REFUSED(f, "memory", p->memory = -1);
+    CHECK(fixture_solve(&f, PN_ISA_PLAIN) == PN_OK);
+    fixture_end(&f);
+    release(0);
+}
+
+/* What does not go together. */
+static void combinations(void) {
+    fixture f = fixture_begin(2, 0, 3, 0, "heun");
+    f.p.adaptive = 0;
+    good = f.p;
+    double sum[64];
+    REFUSED(f, "coupling", p->lambda = 0.9);
+    REFUSED(f, "coupling", p->lambda = 0.9; p->memory = 100000);
+    REFUSED(f, "keeps nothing", p->lambda = 0.9; p->gradient = PN_GRAD_REVERSIBLE; p->memory = 100000);
+    REFUSED(f, "coupling", p->gradient = PN_GRAD_REVERSIBLE);
+    REFUSED(f, "accumulates nothing", p->gradient = PN_GRAD_NONE; p->quadrature = sum);
+    REFUSED(f, "sensitivity", p->sensitivity = sum);
+    REFUSED(f, "go together", p->jump_add = p->y0);
+    f.p.lambda = 0.9, f.p.gradient = PN_GRAD_REVERSIBLE;
+    CHECK(fixture_solve(&f, PN_ISA_PLAIN) == PN_OK);
+    fixture_end(&f);
+    release(0);
+}
+
+/* A step of a grid that an event only grazes is cut, and the grid goes on from there: solve on a coarse grid with an event that
+   comes close, and count the steps. */
+static void grazed_grid(void) {
+    static const int64_t start[1] = {0}, length[1] = {3}, times[1] = {2};
+    static const double grid[3] = {0, 1.5, 3}, t[2] = {0, 3};
+    static const char *const methods[] = {"euler", "heun", "midpoint", "rk4", "rk38"};
+    int grazed = 0;
+    for (int k = 0; k < 5000; k++) {
+        builder b = {.spec = {.fuse = 1}};
+        add_slot(&b, 1), add_slot(&b, 2), add_slot(&b, 0);
+        int32_t q = add(&b, PN_OP_SLICE, 1, 1, -1, -1, 0, 1, 0), v = add(&b, PN_OP_SLICE, 1, 1, -1, -1, 1, 1, 0);
+        add_output(&b, add(&b, PN_OP_CONCAT, 2, v, add(&b, PN_OP_NEG, 1, q, -1, -1, 0, 0, 0), -1, 0, 0, 0));
+        b.spec.segments[1] = b.spec.n_code;
+        pn_program *field = must_create(&b);
+        b = (builder){.spec = {.fuse = 1}};
+        add_slot(&b, 1), add_slot(&b, 2), add_slot(&b, 0);
+        b.consts[0] = 0.4 + 0.002 * (k % 1000); /* the largest q inside a step lies there somewhere */
+        b.spec.n_consts = 1;
+        q = add(&b, PN_OP_SLICE, 1, 1, -1, -1, 0, 1, 0);
+        add_output(&b, add(&b, PN_OP_SUB, 1, q, add(&b, PN_OP_CONST, 1, -1, -1, -1, 0, 0, 0), -1, 0, 0, 0));
+        b.spec.segments[1] = b.spec.n_code;
+        pn_program *event = must_create(&b);
+        double y0[2] = {0.3, 0.6}, y[4], stop, atol[2] = {1e-8, 1e-8}, event_y[4];
+        int32_t status, component, direction = 0, side = -1, which = -1;
+        int64_t nfe, accepted, rejected;
+        pn_steps steps = {0};
+        pn_problem p;
+        pn_problem_init(&p);
+        p.field = field, p.tableau = pn_tableau_find(methods[k / 1000]), p.adaptive = 0, p.d = 2, p.n = 1, p.y0 = y0, p.atol = atol;
+        p.t = t, p.n_t = p.rows = 2, p.t_start = p.row = start, p.t_len = times;
+        p.grid = grid, p.n_grid = 3, p.grid_start = start, p.grid_len = length;
+        p.y = y, p.status = &status, p.stop_t = &stop, p.stop_component = &component;
+        p.nfe = &nfe, p.accepted = &accepted, p.rejected = &rejected, p.steps = &steps;
+        p.event = event, p.event_direction = &direction, p.event_side = &side, p.event_which = &which, p.event_y = event_y;
+        CHECK(pn_solve(&p, 0, pn_isa_best(), said) == PN_OK);
+        if (which < 0) {
+            const double *last = steps.record + 2 * (steps.n - 1);
+            CHECKF(status == PN_OK && fabs(last[0] + last[1] - 3) < 1e-12 && steps.n >= 2, "%d: ends at %g", k, last[0] + last[1]);
+            grazed += steps.n > 2;
+        }
+        free(steps.record);
+        pn_program_destroy(&field);
+        pn_program_destroy(&event);
+    }
+    CHECKF(grazed > 0, "%d", grazed);
+}
+
+/* y' = -k |y| y with |y| = sqrt(sum y^2): NaN in the gradient at the origin. */
+static void norm_field(builder *b, int vjp) {
+    *b = (builder){.spec = {.n_spaces = 1, .fuse = 1}, .n_theta = {1}};
+    add_slot(b, 1);
+    int32_t y = add_slot(b, 2), s = (add_slot(b, 0), vjp ? add_slot(b, 2) : -1);
+    int32_t k = add(b, PN_OP_PARAM, 1, -1, -1, -1, 0, 0, 0), r2 = add(b, PN_OP_SUM, 1, add(b, PN_OP_SQUARE, 2, y, -1, -1, 0, 0, 0), -1, -1, 0, 0, 0);
+    int32_t r = add(b, PN_OP_SQRT, 1, r2, -1, -1, 0, 0, 0), kr = add(b, PN_OP_NEG, 1, add(b, PN_OP_MUL, 1, k, r, -1, 0, 0, 0), -1, -1, 0, 0, 0);
+    int32_t wide = add(b, PN_OP_BCAST, 2, kr, -1, -1, 0, 0, 0);
+    add_output(b, add(b, PN_OP_MUL, 2, wide, y, -1, 0, 0, 0));
+    b->spec.segments[1] = b->spec.n_code;
+    if (!vjp) return;
+    int32_t sy = add(b, PN_OP_SUM, 1, add(b, PN_OP_MUL, 2, s, y, -1, 0, 0, 0), -1, -1, 0, 0, 0); /* s . y = -cotangent of k r */
+    int32_t to_r = add(b, PN_OP_NEG, 1, add(b, PN_OP_MUL, 1, k, sy, -1, 0, 0, 0), -1, -1, 0, 0, 0);
+    int32_t unit = add(b, PN_OP_DIV, 2, y, add(b, PN_OP_BCAST, 2, r, -1, -1, 0, 0, 0), -1, 0, 0, 0); /* 0/0 at the origin */
+    int32_t more = add(b, PN_OP_MUL, 2, unit, add(b, PN_OP_BCAST, 2, to_r, -1, -1, 0, 0, 0), -1, 0, 0, 0);
+    add_output(b, add(b, PN_OP_ADD, 2, more, add(b, PN_OP_MUL, 2, wide, s, -1, 0, 0, 0), -1, 0, 0, 0));
+    int32_t to_k = add(b, PN_OP_NEG, 1, add(b, PN_OP_MUL, 1, sy, add(b, PN_OP_MUL, 1, r, add(b, PN_OP_DIV, 1, r2, r2, -1, 0, 0, 0), -1, 0, 0, 0), -1, 0, 0, 0), -1, -1, 0, 0, 0);
+    add_output(b, -1), add_output(b, -1);
+    b->spec.segments[2] = b->spec.n_code - b->spec.segments[1];
+    b->spec.n_grads = 1;
+    b->n_grad[0] = 1;
+    add(b, PN_OP_ACC, 0, to_k, -1, -1, 0, 0, 0);
+}
+
+/* A sample without a derivative gets a status of its own; the others' gradients are those of a batch without it. */
+static void lost_gradients(void) {
+    for (int f32 = 0; f32 < 2; f32++)
+        for (int64_t n = 1; n <= 700; n = 3 * n + 40)
+            EACH_ISA(isa)
+    for (int threads = 1; threads <= 2; threads++) {
+        fixture f = fixture_begin(2, 0, n, f32, "dopri5");
+        builder b;
+        pn_program_destroy(&f.field), pn_program_destroy(&f.reverse);
+        norm_field(&b, 0), f.field = must_create(&b);
+        norm_field(&b, 1), f.reverse = must_create(&b);
+        f.p.field = f.field, f.p.reverse = f.reverse;
+        f.p.n_theta = 1, f.n_theta = 1, f.p.threads = threads;
+        set(f.theta, 0, f32, 0.7);
+        f.p.steps = keep((size_t)n, sizeof *f.p.steps);
+        CHECK(fixture_solve(&f, isa) == PN_OK);
+        double whole = f.p.g_theta[0], lost = 0, *g_y0 = keep((size_t)n * 2, 8), loss = total_loss(&f);
+        memcpy(g_y0, f.p.g_y0, (size_t)n * 2 * 8);
+        CHECK(isfinite(whole));
+        for (int64_t i = 0; i < n; i++) free(f.p.steps[i].record), f.p.steps[i] = (pn_steps){0, NULL};
+        int64_t bad[] = {n / 3, n - 1};
+        for (int k = 0; k < 2; k++) { /* what these samples say by themselves: the gradient without them */
+            if (f.t_len[bad[k]] < 2) continue; /* takes no step: has a gradient even there */
+            fixture one = f;
+            one.p.steps = NULL;
+            double g, l = f.p.sample_loss[bad[k]];
+            one.p.n = 1, one.p.y0 = (char *)f.y0 + (size_t)bad[k] * 2 * (f32 ? 4 : 8);
+            one.p.t_start += bad[k], one.p.t_len += bad[k], one.p.row += bad[k];
+            one.p.g_theta = &g, one.p.g_y0 = NULL, one.p.g_t = NULL;
+            if (k == 0 || bad[0] != bad[1]) {
+                CHECK(pn_solve(&one.p, f32, isa, said) == PN_OK);
+                lost += g;
+                loss -= l;
+            }
+        }
+        for (int k = 0; k < 2; k++)
+            for (size_t c = 0; c < 2; c++) set(f.y0, 2 * (size_t)bad[k] + c, f32, 0);
+        CHECK(fixture_solve(&f, isa) == PN_OK);
+        CHECKF(fabs(f.p.g_theta[0] - (whole - lost)) <= (f32 ? 1e-4 : 1e-11) * (fabs(whole) + fabs(lost) + 1), "%g, without %g", f.p.g_theta[0],
+               whole - lost);
+        for (int64_t i = 0; i < n; i++) {
+            int is_bad = (i == bad[0] || i == bad[1]) && f.t_len[i] > 1;
+            CHECKF(f.p.status[i] == (is_bad ? PN_GRADIENT : PN_OK), "sample %d of %d: %d", (int)i, (int)n, (int)f.p.status[i]);
+            for (size_t c = 0; c < 2; c++) {
+                double g = f.p.g_y0[2 * (size_t)i + c], was = g_y0[2 * (size_t)i + c];
+                if (i != bad[0] && i != bad[1]) CHECKF(g == was, "%g was %g", g, was);
+                if (is_bad) CHECK(g == 0 && f.p.sample_loss[i] == 0 && f.p.sample_weight[i] == 0);
+            }
+            CHECK((f.t_len[i] == 1) == (f.p.steps[i].record == NULL));
+            free(f.p.steps[i].record);
+        }
+        fixture_end(&f);
+        release(0);
+    }
+}
+
+/* A field with a state of its own: where parts of the solve are made again, that is noticed. */
+static int calls_left;
+static int moody(void *ctx, int which, int n, const double *t, const double *y, const double *u, const double *seed, double *out, int n_out) {
+    (void)ctx, (void)u;
+    const double mood = --calls_left > 0 ? 1 : 0;
+    for (int i = 0; i < n; i++)
+        for (int j = 0; j < 2; j++) out[n_out * i + j] = mood * cos(40 * t[i]) * (which ? seed[2 * i + j] : y[2 * i + j]);
+    return 0;
+}
+static void moody_replays(void) {
+    fixture f = fixture_begin(2, 0, 1, 0, "dopri5");
+    builder b = {.spec = {.segments = {0, 1, 0}}};
+    add_slot(&b, 1), add_slot(&b, 2), add_slot(&b, 0);
+    add_output(&b, add(&b, PN_OP_CALL, 2, -1, -1, -1, 0, 0, 0));
+    pn_program *field = must_create(&b);
+    b = (builder){.spec = {.segments = {0, 1, 1}}};
+    add_slot(&b, 1), add_slot(&b, 2), add_slot(&b, 0), add_slot(&b, 2);
+    add_output(&b, add(&b, PN_OP_CALL, 2, -1, -1, -1, 0, 0, 0));
+    add_output(&b, add(&b, PN_OP_CALL, 2, -1, -1, -1, 1, 0, 0));
+    add_output(&b, -1), add_output(&b, -1);
+    pn_program *reverse = must_create(&b);
+    f.p.field = field, f.p.reverse = reverse, f.p.call = moody, f.p.n_theta = 0, f.n_theta = 0;
+    for (int64_t j = 0; j < f.t_len[0]; j++) f.t[j] = 10 * (double)j;
+    f.p.memory = 60000;
+    calls_left = INT32_MAX;
+    CHECK(fixture_solve(&f, pn_isa_best()) == PN_OK);
+    int used = INT32_MAX - calls_left, noticed = 0;
+    f.p.gradient = PN_GRAD_NONE;
+    calls_left = INT32_MAX;
+    CHECK(fixture_solve(&f, pn_isa_best()) == PN_OK);
+    int forward = INT32_MAX - calls_left;
+    f.p.gradient = PN_GRAD_DISCRETE;
+    CHECKF(used > 3 * forward, "%d %d: nothing is made again", used, forward);
+    for (int k = 1; k < 40; k++) {
+        calls_left = forward + (used - forward) * k / 40;
+        pn_status status = fixture_solve(&f, pn_isa_best());
+        CHECKF(status == PN_OK || status == PN_REPLAY, "%s", pn_status_name(status));
+        noticed += status == PN_REPLAY;
+    }
+    CHECKF(noticed > 20, "%d of 39", noticed);
+    pn_program_destroy(&field), pn_program_destroy(&reverse);
+    fixture_end(&f);
+    release(0);
+}
+
+/* y' = cos(w t) in float32. */
+static void coarse_times(void) {
+    static const struct {
+        double begin, span, w;
+        int status;
+    } cases[] = {{0, 10, 1, PN_OK},           {0, 1000, 1, PN_OK},          {1e3, 10, 1, PN_OK},          {3e5, 1e3, 1, PN_COARSE_TIME},
+                 {1e6, 1e4, 1, PN_COARSE_TIME}, {1.7e9, 3e5, 1, PN_COARSE_TIME}, {1.7e9, 3e7, 2e-7, PN_OK}, {3e7, 10, 1, PN_COARSE_TIME},
+                 {1.7e9, 10, 1, PN_COARSE_TIME}};
+    for (size_t k = 0; k < sizeof cases / sizeof *cases; k++)
+        for (int f32 = 0; f32 < 2; f32++)
+            for (int64_t n = 1; n <= 21; n += 20) {
+                fixture f = fixture_begin(1, 0, n, f32, "dopri5");
+                builder b = {.spec = {.fuse = 1, .n_consts = 1}, .consts = {cases[k].w}};
+                add_slot(&b, 1), add_slot(&b, 1), add_slot(&b, 0);
+                int32_t w = add(&b, PN_OP_CONST, 1, -1, -1, -1, 0, 0, 0);
+                add_output(&b, add(&b, PN_OP_COS, 1, add(&b, PN_OP_MUL, 1, w, 0, -1, 0, 0, 0), -1, -1, 0, 0, 0));
+                b.spec.segments[1] = b.spec.n_code;
+                pn_program_destroy(&f.field);
+                f.p.field = f.field = must_create(&b), f.p.n_theta = 0, f.p.theta = NULL, f.p.reverse = NULL;
+                f.p.gradient = PN_GRAD_NONE, f.p.loss = PN_LOSS_NONE, f.p.rtol = 1e-4, f.p.max_steps = 10000000;
+                for (int64_t i = 0; i < n; i++)
+                    for (int64_t j = 0; j < f.t_len[i]; j++) f.t[f.p.row[i] + j] = cases[k].begin + cases[k].span * (double)j / 4;
+                const int expected = f32 ? cases[k].status : PN_OK;
+                pn_status status = fixture_solve(&f, pn_isa_best());
+                CHECKF(status == (expected == PN_BAD_ARGUMENT ? PN_BAD_ARGUMENT : PN_OK), "%s", said);
+                for (int64_t i = 0; status == PN_OK && i < n; i++)
+                    CHECKF(f.t_len[i] == 1 || f.p.status[i] == expected, "case %d f%d: %s", (int)k, f32 ? 32 : 64,
+                           pn_status_name((pn_status)f.p.status[i]));
+                fixture_end(&f);
+                release(0);
+            }
+}
+
+int main(void) {
+    indices();
+    numbers();
+    combinations();
+    grazed_grid();
+    lost_gradients();
+    moody_replays();
+    coarse_times();
+    return finish("test_problem");
+}
