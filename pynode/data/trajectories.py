@@ -10,7 +10,7 @@ from typing import Any, Self
 import numpy as np
 from numpy.typing import NDArray
 
-from pynode.data.arrays import real_array
+from pynode.data.arrays import own_array
 from pynode.data.control import as_control
 from pynode.data.signal import Signal
 
@@ -28,7 +28,7 @@ class Trajectories:
     Attributes
     ----------
     t : tuple of (T_i,) arrays
-        Times, strictly increasing.
+        Times, strictly increasing; read-only copies, as y.
     y : tuple of (T_i, d) arrays
         States; NaN where one was not observed.
     names : tuple of str
@@ -65,8 +65,10 @@ class Trajectories:
     signal: Signal | None = None
 
     def __post_init__(self) -> None:
-        t = self.t
-        y = self.y
+        t = tuple(own_array("t", x, np.float64) for x in self.t)
+        y = tuple(own_array("y", x, np.float64) for x in self.y)
+        object.__setattr__(self, "t", t)
+        object.__setattr__(self, "y", y)
         if not t or len(t) != len(y):
             raise ValueError(
                 f"there must be as many arrays of times as of states, and at least one; got {len(t)} and {len(y)}"
@@ -168,9 +170,9 @@ class Trajectories:
         ys = _states(Y)
         d = ys[0].shape[1]
         if isinstance(t, (list, tuple)) and len(t) and np.ndim(t[0]) == 1:
-            ts = [real_array("t", times, np.float64) for times in t]
+            ts = [own_array("t", times, np.float64) for times in t]
         else:
-            t = real_array("t", t, np.float64)
+            t = own_array("t", t, np.float64)
             ts = list(t) if t.ndim == 2 else [t] * len(ys)
         if len(ts) != len(ys):
             raise ValueError(f"t has the times of {len(ts)} trajectories, Y has {len(ys)}")
@@ -343,10 +345,10 @@ def _states(Y: Any) -> list[Float]:
         and np.ndim(Y[0]) >= 1
         and not (isinstance(Y[0], (list, tuple)) and np.ndim(Y[0]) == 1)
     ):
-        ys = [real_array("Y", y, np.float64) for y in Y]
+        ys = [own_array("Y", y, np.float64) for y in Y]
         ys = [y[:, None] if y.ndim == 1 else y for y in ys]
     else:
-        Y = real_array("Y", Y, np.float64)
+        Y = own_array("Y", Y, np.float64)
         if Y.ndim not in (1, 2, 3):
             raise ValueError(f"Y must have shape (T,), (T, d) or (B, T, d), or be a list of arrays; got {Y.shape}")
         ys = list(Y) if Y.ndim == 3 else [Y if Y.ndim == 2 else Y[:, None]]
