@@ -133,9 +133,11 @@ def as_integer(name: str, x: Any, least: int, most: int = 2**62) -> int:
 def as_positive(name: str, x: Any, zero: bool = False) -> float:
     """x as a finite float > 0 (>= 0 where zero)."""
     try:
-        value = float(x)
+        value = float(x) if not isinstance(x, (np.datetime64, np.timedelta64)) else None
     except (TypeError, ValueError):
-        raise TypeError(f"{name} must be a number, not {x!r}") from None
+        value = None
+    if value is None:
+        raise TypeError(f"{name} must be a number, not {x!r}")
     if not math.isfinite(value) or value < 0 or (value == 0 and not zero):
         raise ValueError(f"{name}={x!r} must be finite and {'not negative' if zero else 'positive'}")
     return value

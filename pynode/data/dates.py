@@ -9,12 +9,20 @@ import numpy as np
 from numpy.typing import NDArray
 
 REMEDY = {
-    "dates": "give numbers, for example hours since the first: (t - t[0]) / numpy.timedelta64(1, 'h'), "
-    "or of a data frame (df.time - df.time.min()).dt.total_seconds() / 3600",
-    "durations": "give numbers, for example hours: t / numpy.timedelta64(1, 'h'), "
-    "or of a data frame df.time.dt.total_seconds() / 3600",
+    "dates": "give numbers, for example hours since the first: (t - t[0]) / numpy.timedelta64(1, 'h'); "
+    "numpy.asarray(t, 'datetime64[s]') makes dates of text and of lists",
+    "durations": "give numbers, for example hours: t / numpy.timedelta64(1, 'h'); "
+    "numpy.asarray(t, 'timedelta64[s]') makes durations of lists",
 }
 """What to do instead, by what was found."""
+
+
+COLUMN_REMEDY = {
+    "dates": "give hours since the start: (df[{0!r}] - df[{0!r}].min()).dt.total_seconds() / 3600; "
+    "pandas.to_datetime makes dates of text",
+    "durations": "give hours: df[{0!r}].dt.total_seconds() / 3600",
+}
+"""The same for a column of a data frame, with room for its name."""
 
 
 def dates_in(x: Any) -> str | None:
@@ -53,11 +61,11 @@ def _kind(value: Any) -> str | None:
     if isinstance(value, (np.datetime64, datetime.date, datetime.time)) or hasattr(value, "to_timestamp"):
         return "dates"  # the last: pandas.Period
     if isinstance(value, (str, bytes)):
-        return "dates" if _reads_as_date(value) else None
+        return "dates" if reads_as_date(value) else None
     return "dates" if hasattr(value, "timetuple") else None  # cftime's
 
 
-def _reads_as_date(text: str | bytes) -> bool:
+def reads_as_date(text: str | bytes) -> bool:
     """Whether a text is a date in ISO 8601, perhaps with a time, or a time of the day."""
     text = text.decode("ascii", "replace") if isinstance(text, bytes) else text
     if not any(sign in text for sign in "-:"):
