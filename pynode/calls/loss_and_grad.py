@@ -107,7 +107,7 @@ def loss_and_grad(
     check_errors(errors)
     objective: Objective | None = recall(f, key) if weight is None and data is None and events is None else None
     if objective is not None and (arrays := serves(objective.setup, theta, y0, t, target)):
-        return objective.run(arrays[0], errors, y0, arrays[1], target)
+        return objective.run(arrays[0].copy(), errors, y0.copy(), target)  # type: ignore[union-attr]  # arrays: they were served
     objective = Objective(
         f,
         y0,

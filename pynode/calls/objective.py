@@ -179,16 +179,16 @@ class Objective:
         ready = as_theta(self.field, theta, self.dtype)
         return self.run(ready, errors) if self.solver is None else self._with_events(ready, errors, self.wrt)
 
-    def run(self, theta: NDArray[Any], errors: str, y0: Any = None, t: Any = None, target: Any = None) -> LossAndGrad:
+    def run(self, theta: NDArray[Any], errors: str, y0: Any = None, target: Any = None) -> LossAndGrad:
         """`evaluate` for checked parameters, without events.
 
         Parameters
         ----------
         theta : (n_params,) array
-            The parameters, of the solve's dtype.
+            The parameters, of the solve's dtype; the result keeps this array (and y0), so give it one of its own.
         errors : {"warn", "raise", "ignore"}
             What to do if samples fail.
-        y0, t, target : array, optional
+        y0, target : array, optional
             Other data, for which ``setup.problem.fits``.
 
         Returns
@@ -205,7 +205,7 @@ class Objective:
             raw, *grads = ADJOINTS[self.adjoint](setup, theta, seed, self.wrt, self.memory, **data)
             loss, scale = self.reduced(raw)
             gradients = shaped_gradients(setup, self.wrt, raw, grads, scale)
-        value = LossAndGrad(loss, gradients, setup, theta, raw, y0, t)
+        value = LossAndGrad(loss, gradients, setup, theta, raw, y0)
         if raw["failed"]:
             warn_or_raise(value.solution, errors, stacklevel=4)
         return value

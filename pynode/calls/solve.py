@@ -8,7 +8,7 @@ from typing import Any, Literal
 from numpy.typing import ArrayLike, DTypeLike
 
 from pynode.calls.cache import keep, recall, serves
-from pynode.data.arrays import as_integer, real_array, real_dtype
+from pynode.data.arrays import as_integer, own_array, real_dtype
 from pynode.data.batch import as_batch
 from pynode.engine.options import Options
 from pynode.engine.problem import PreparedSolve
@@ -130,11 +130,11 @@ def solve(
     key = (method, rtol, atol, step, save, max_steps, first_step, max_step, coupling, threads, dense, steps, dtype)
     setup = recall(f, key) if events is None and inputs is None and grid is None and data is None else None
     if setup is not None and (arrays := serves(setup, theta, y0, t)):
-        ready, times = arrays
-        solution = Solution(setup, ready, setup.problem.run(ready, y0=y0), y0, times)
+        ready, own = arrays[0].copy(), y0.copy()  # type: ignore[union-attr]  # an array: it was served
+        solution = Solution(setup, ready, setup.problem.run(ready, y0=own), own)
         warn_or_raise(solution, errors)
         return solution
-    y0 = real_array("y0", y0, real_dtype(dtype))
+    y0 = own_array("y0", y0, real_dtype(dtype))
     f = as_dynamics(f, max(1, y0.shape[-1]) if y0.ndim else 1, events)
     batch = as_batch(y0, t, f.d, dtype)
     options = Options(method, rtol, atol, step, save, inputs, max_steps, first_step, max_step, grid, coupling, threads)

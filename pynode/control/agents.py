@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from pynode.calls.solve import solve
-from pynode.data.arrays import as_positive
+from pynode.data.arrays import as_positive, kept, own_array, real_array
 from pynode.engine.solution import Solution
 from pynode.fields.event import Event, event
 from pynode.fields.field import Field, run
@@ -102,7 +102,7 @@ def euler_halting(
     >>> depth
     array([1, 4])
     """
-    y = np.array(y0, dtype=np.float64)
+    y: Array = np.array(real_array("y0", y0, np.float64))
     depth = np.zeros(len(y), dtype=np.int64)
     going = np.arange(len(y))
     for n in range(max_steps):
@@ -146,8 +146,8 @@ def credit(f: Field, t: ArrayLike, y: ArrayLike, theta: ArrayLike | None, dy: Ar
     >>> pn.control.credit(decay, t, np.exp(-t)[:, None], None, [1.0])[:, 0].round(3)  # exp(t - 2)
     array([0.135, 0.368, 1.   ])
     """
-    times = np.asarray(t, dtype=np.float64)
-    states = np.asarray(y, dtype=np.float64)
+    times = real_array("t", t, np.float64)
+    states = real_array("y", y, np.float64)
     sol = solve(f, states, [np.array([s, times[-1]]) for s in times], theta, **options)
     cotangent = np.zeros((len(times), 2, states.shape[1]))
     cotangent[:, 1] = dy
@@ -222,9 +222,9 @@ class HeldPolicy:
             )
         self.plant = plant
         self.policy = policy
-        self.t = np.asarray(t, dtype=np.float64)
+        self.t = own_array("t", t, np.float64)
         self.sigma: float = as_positive("sigma", sigma, zero=True)
-        self.options = options
+        self.options: dict[str, Any] = {name: kept(x) if isinstance(x, np.ndarray) else x for name, x in options.items()}
 
     def rollout(self, theta: ArrayLike, y0: ArrayLike, noise: ArrayLike) -> Episodes:
         """What happens from initial states, with this noise.
@@ -242,8 +242,8 @@ class HeldPolicy:
         -------
         Episodes
         """
-        y = np.asarray(y0, dtype=np.float64)
-        xi = np.asarray(noise, dtype=np.float64)
+        y = real_array("y0", y0, np.float64)
+        xi = own_array("noise", noise, np.float64)
         states = [y]
         solutions = []
         for k in range(len(self.t) - 1):
@@ -256,7 +256,7 @@ class HeldPolicy:
     def _pull(self, k: int, y: Array, theta: ArrayLike, du: Array) -> tuple[Array, Array]:
         """Cotangents of the policy's state and parameters (summed over samples) from that of the actions."""
         t = np.full(len(y), self.t[k])
-        parameters = np.asarray(theta, dtype=np.float64)
+        parameters = real_array("theta", theta, np.float64)
         point = {"t": t, "y": y[:, :-1], "u": None, "seed": du}
         (_, g_y, _, _), grads = run(self.policy.vjp_program, point, [parameters])
         return g_y, grads[0]

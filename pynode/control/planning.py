@@ -13,6 +13,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from pynode.calls.loss_and_grad import loss_and_grad
 from pynode.data.arrays import as_integer, as_positive, real_array
+from pynode.fields.arguments import as_theta
 from pynode.fields.field import Field
 from pynode.fields.make import field
 from pynode.fields.system import System
@@ -201,7 +202,7 @@ class Planner:
             return [y[d - 1] if terminal is None else y[d - 1] + _scalar(terminal(y[: d - 1]))]
 
         self.system = System(plant, loss=final)
-        self.theta: ArrayLike = np.empty(0) if theta is None else theta
+        self.theta: Array = as_theta(plant, theta, np.float64)
         self.plans = self._guesses(self.n_plans)
 
     def _guesses(self, n: int) -> Array:

@@ -10,6 +10,8 @@ from typing import Any, overload
 import numpy as np
 from numpy.typing import DTypeLike, NDArray
 
+from pynode.data.dates import refuse_dates
+
 DTYPES: tuple[np.dtype[Any], ...] = (np.dtype(np.float32), np.dtype(np.float64))
 
 
@@ -46,6 +48,7 @@ def real_array(name: str, x: Any, dtype: DTypeLike | None = None, missing: bool 
     except ValueError:
         raise ValueError(f"{name} is no array: its parts have different lengths") from None
     if a.dtype.kind not in "fiub":
+        refuse_dates(name, a)
         raise TypeError(f"{name} must hold real numbers, not {a.dtype}{_hint(a)}")
     single = a.dtype.kind == "f" and a.dtype.itemsize == 4
     wanted = np.dtype((np.float32 if single else np.float64) if dtype is None else dtype)
@@ -56,6 +59,32 @@ def real_array(name: str, x: Any, dtype: DTypeLike | None = None, missing: bool 
     if a.dtype == wanted or a.dtype.kind != "f" or a.dtype.itemsize < wanted.itemsize:
         return np.asarray(a, dtype=wanted, order="C")
     return _narrowed(name, a, wanted)
+
+
+def own_array(name: str, x: Any, dtype: DTypeLike | None = None, missing: bool = False) -> NDArray[Any]:
+    """`real_array`, but never x itself: what is kept beyond the call, see `kept`."""
+    a = real_array(name, x, dtype, missing)
+    return read_only(a) if isinstance(x, (list, tuple)) else kept(a)
+
+
+def kept(a: NDArray[Any]) -> NDArray[Any]:
+    """An array that nobody changes any more: a read-only copy, or a itself where it is one already.
+
+    Results and prepared calls keep their arrays through this, so that what the caller does to an array afterwards changes
+    none of them.
+    """
+    owner: Any = a
+    while type(owner) is np.ndarray and not owner.flags.writeable:
+        if owner.base is None:
+            return a
+        owner = owner.base
+    return read_only(np.array(a, order="C"))
+
+
+def read_only(a: NDArray[Any]) -> NDArray[Any]:
+    """The array itself, which refuses changes from now on."""
+    a.flags.writeable = False
+    return a
 
 
 def _hint(a: NDArray[Any]) -> str:
@@ -104,9 +133,11 @@ def as_integer(name: str, x: Any, least: int, most: int = 2**62) -> int:
 def as_positive(name: str, x: Any, zero: bool = False) -> float:
     """x as a finite float > 0 (>= 0 where zero)."""
     try:
-        value = float(x)
+        value = float(x) if not isinstance(x, (np.datetime64, np.timedelta64)) else None
     except (TypeError, ValueError):
-        raise TypeError(f"{name} must be a number, not {x!r}") from None
+        value = None
+    if value is None:
+        raise TypeError(f"{name} must be a number, not {x!r}")
     if not math.isfinite(value) or value < 0 or (value == 0 and not zero):
         raise ValueError(f"{name}={x!r} must be finite and {'not negative' if zero else 'positive'}")
     return value

@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike, DTypeLike, NDArray
 
-from pynode.data.arrays import real_array, real_dtype
+from pynode.data.arrays import kept, own_array, read_only, real_array, real_dtype
 
 
 @dataclass(frozen=True)
@@ -171,7 +171,7 @@ def as_batch(y0: ArrayLike, t: Any, d: int | None = None, dtype: DTypeLike | Non
     d : int, optional
         The size of the field's state.
     """
-    y0 = real_array("y0", y0, real_dtype(dtype))
+    y0 = own_array("y0", y0, real_dtype(dtype))
     single = y0.ndim == 1
     if y0.ndim not in (1, 2) or y0.shape[-1] == 0:
         raise ValueError(f"y0 has shape {y0.shape}; it must be (d,) for one sample or (B, d) for a batch, d at least 1")
@@ -191,8 +191,8 @@ def as_batch(y0: ArrayLike, t: Any, d: int | None = None, dtype: DTypeLike | Non
         parts = [_check_times(f"t[{i}]", real_array(f"t[{i}]", x, np.float64)) for i, x in enumerate(t)]
         times = SaveTimes.of(parts)
         kind, width = ("own", np.shape(t)[1]) if own else ("ragged", 0)
-        return Batch(times.t, times.start, times.length, times.row, y0, kind, width)
-    t = _check_times("t", real_array("t", t, np.float64))
+        return Batch(read_only(times.t), times.start, times.length, times.row, y0, kind, width)
+    t = kept(_check_times("t", real_array("t", t, np.float64)))
     length = np.full(n, t.size, dtype=np.int64)
     row = np.arange(n, dtype=np.int64) * t.size
     return Batch(t, np.zeros(n, np.int64), length, row, y0, "single" if single else "shared", t.size)

@@ -9,6 +9,7 @@ from pathlib import Path
 
 import numpy as np
 
+from pynode.data.dates import reads_as_date
 from pynode.data.trajectories import TableError, Trajectories, column_names, grouped_rows
 
 MISSING = {"", "na", "n/a", "nan", "null", "none", "."}
@@ -37,7 +38,8 @@ def read_csv(
     state : str or sequence of str
         The columns of states.
     id : str, optional
-        The column that tells which trajectory a row belongs to; without it all rows are one trajectory.
+        The column that tells which trajectory a row belongs to, filled in every row; without it all rows are one
+        trajectory.
     separator : str, optional
         Default: the one of ``, ; tab`` that the first line has.
     input : str or sequence of str, optional
@@ -91,9 +93,15 @@ def read_csv(
             raise TableError(f"{path}, line {lines[i + 1][0]}: {len(row)} entries, but the header has {len(header)}")
         for j, column in enumerate(at):
             values[i, j] = _number(row[column], path, lines[i + 1][0], header[column])
-    ids = None if id is None else [row[header.index(id)].strip() for row in rows[1:]]
+    ids = None if id is None else [_id(row[header.index(id)]) for row in rows[1:]]
     numbers = [number for number, _ in lines[1:]]
     return grouped_rows(values[:, 0], values[:, 1:], ids, states, inputs, time, id, str(path), "line", numbers)
+
+
+def _id(text: str) -> str:
+    """An id, "" where it is missing."""
+    text = text.strip()
+    return "" if text.lower() in MISSING else text
 
 
 def _number(text: str, path: Path, line: int, column: str) -> float:
@@ -104,6 +112,11 @@ def _number(text: str, path: Path, line: int, column: str) -> float:
     try:
         return float(text)
     except ValueError:
+        if reads_as_date(text):
+            raise TableError(
+                f"{path}, line {line}, column {column!r}: {text!r} is a date or a time of the day, which has no unit here; "
+                "write numbers, for example hours since the start"
+            ) from None
         hint = "; decimal points, please" if "," in text else ""
         raise TableError(
             f"{path}, line {line}, column {column!r}: {text!r} is not a number{hint} "

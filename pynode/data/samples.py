@@ -8,6 +8,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from pynode.data.dates import refuse_dates
+
 Array = NDArray[np.float64]
 
 
@@ -33,6 +35,7 @@ def as_table(X: Any, name: str, n_features: int | None = None) -> Array:
     a = np.asarray(X)
     if a.dtype.kind == "c":
         raise ValueError("Complex data not supported: X must hold real numbers (give real and imaginary part as columns)")
+    refuse_dates("X", a)
     if a.dtype.kind == "O":
         a = a.astype(np.float64)
     if a.dtype.kind not in "fiub":
@@ -91,6 +94,7 @@ def as_targets(y: Any, n: int) -> tuple[Array, bool]:
     if y is None:
         raise ValueError("fit requires y to be passed, but the target y is None")
     a = np.asarray(y)
+    refuse_dates("y", a)
     if a.dtype.kind == "O":
         a = a.astype(np.float64)
     if a.dtype.kind not in "fiub":

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, Literal, get_args, overload
 import numpy as np
 from numpy.typing import ArrayLike, DTypeLike, NDArray
 
-from pynode.data.arrays import real_array
+from pynode.data.arrays import own_array, read_only, real_array
 from pynode.data.piecewise import Float, PiecewisePolynomial, evaluated, segments
 
 if TYPE_CHECKING:
@@ -41,7 +41,7 @@ class Signal:
     shared : bool
         All samples have the same signal.
     t, u : lists of arrays
-        Knots (K_i,) and values (K_i, m) of each sample; of one where it is shared.
+        Knots (K_i,) and values (K_i, m) of each sample, read-only; of one where it is shared.
     m : int
         Number of features.
 
@@ -76,7 +76,7 @@ class Signal:
         self.u: list[Float] = [_values(u)] if self.shared else [_values(v) for v in u]
         if kind == "constant":
             self.u = [v.reshape(1, -1) for v in self.u]
-            self.t: list[Float] = [np.zeros(1)] * len(self.u)
+            self.t: list[Float] = [read_only(np.zeros(1))] * len(self.u)
         else:
             if _depth(t) == 0:
                 raise ValueError(f"inputs: the knots t must be an array (K,) or a list of B arrays, not {t!r}")
@@ -147,7 +147,7 @@ class Signal:
 
     def __call__(self, t: ArrayLike, sample: int = 0) -> Float:
         """Values (n, m) of one sample's signal at times t (n,) inside its range."""
-        t = np.asarray(t, dtype=np.float64)
+        t = real_array("t", t, np.float64)
         i = 0 if self.shared else sample
         if t.size:
             self._check_span(i, t.min(), t.max(), sample)
@@ -155,8 +155,8 @@ class Signal:
 
     def mean(self, low: ArrayLike, high: ArrayLike, sample: int = 0) -> Float:
         """(n, m) means of one sample's signal over intervals from low (n,) to high (n,); its value where they are equal."""
-        low = np.asarray(low, dtype=np.float64)
-        high = np.asarray(high, dtype=np.float64)
+        low = real_array("low", low, np.float64)
+        high = real_array("high", high, np.float64)
         i = 0 if self.shared else sample
         width = (high - low)[:, None]
         value = self(high, sample)
@@ -325,7 +325,7 @@ def _depth(x: Any) -> int:
 
 def _values(u: Any) -> Float:
     """Values of one sample, checked."""
-    values = real_array("inputs: u", u, np.float64)
+    values = own_array("inputs: u", u, np.float64)
     if values.ndim not in (1, 2) or values.size == 0:
         raise ValueError(f"inputs: u of a sample must be (K, m), not of shape {values.shape}")
     return values
@@ -333,7 +333,7 @@ def _values(u: Any) -> Float:
 
 def _knots(t: Any, u: Float, i: int, kind: Kind) -> Float:
     """Knots of sample i, checked."""
-    times = real_array(f"inputs of sample {i}: t", t, np.float64)
+    times = own_array(f"inputs of sample {i}: t", t, np.float64)
     least = 1 if kind == "previous" else 2
     if u.ndim != 2 or times.shape != (len(u),):
         raise ValueError(

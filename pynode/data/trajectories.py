@@ -10,8 +10,9 @@ from typing import Any, Self
 import numpy as np
 from numpy.typing import NDArray
 
-from pynode.data.arrays import real_array
+from pynode.data.arrays import own_array
 from pynode.data.control import as_control
+from pynode.data.dates import COLUMN_REMEDY, dates_in
 from pynode.data.signal import Signal
 
 Float = NDArray[np.float64]
@@ -28,7 +29,7 @@ class Trajectories:
     Attributes
     ----------
     t : tuple of (T_i,) arrays
-        Times, strictly increasing.
+        Times, strictly increasing; read-only copies, as y.
     y : tuple of (T_i, d) arrays
         States; NaN where one was not observed.
     names : tuple of str
@@ -65,8 +66,10 @@ class Trajectories:
     signal: Signal | None = None
 
     def __post_init__(self) -> None:
-        t = self.t
-        y = self.y
+        t = tuple(own_array("t", x, np.float64) for x in self.t)
+        y = tuple(own_array("y", x, np.float64) for x in self.y)
+        object.__setattr__(self, "t", t)
+        object.__setattr__(self, "y", y)
         if not t or len(t) != len(y):
             raise ValueError(
                 f"there must be as many arrays of times as of states, and at least one; got {len(t)} and {len(y)}"
@@ -168,9 +171,9 @@ class Trajectories:
         ys = _states(Y)
         d = ys[0].shape[1]
         if isinstance(t, (list, tuple)) and len(t) and np.ndim(t[0]) == 1:
-            ts = [real_array("t", times, np.float64) for times in t]
+            ts = [own_array("t", times, np.float64) for times in t]
         else:
-            t = real_array("t", t, np.float64)
+            t = own_array("t", t, np.float64)
             ts = list(t) if t.ndim == 2 else [t] * len(ys)
         if len(ts) != len(ys):
             raise ValueError(f"t has the times of {len(ts)} trajectories, Y has {len(ys)}")
@@ -216,7 +219,9 @@ class Trajectories:
         TableError
             A column is missing, or holds something else than numbers.
         """
-        names, inputs = column_names(time, state, id, input, list(frame.columns), "the table")
+        columns_there = list(frame.columns)
+        index = [name for name in getattr(getattr(frame, "index", None), "names", ()) if name is not None]
+        names, inputs = column_names(time, state, id, input, columns_there, "the table", index)
         times, *columns = (_numbers_of_column(frame, name) for name in (time, *names, *inputs))
         ids = None if id is None else list(frame[id])
         rows = range(len(times))
@@ -225,13 +230,17 @@ class Trajectories:
 
 def _numbers_of_column(frame: Any, name: str) -> Float:
     """A column as float64."""
+    column = frame[name]
+    found = dates_in(column)
+    if found is not None:
+        remedy = COLUMN_REMEDY[found].format(name)
+        raise TableError(f"column {name!r} of the table holds {found} ({column.dtype}), not numbers: {remedy}")
+    if getattr(column.dtype, "kind", "") == "c":
+        raise TableError(f"column {name!r} of the table holds complex numbers: give real and imaginary parts as columns")
     try:
-        return np.asarray(frame[name].to_numpy(dtype=np.float64, na_value=np.nan))
+        return np.asarray(column.to_numpy(dtype=np.float64, na_value=np.nan))
     except (TypeError, ValueError):
-        raise TableError(
-            f"column {name!r} of the table holds {frame[name].dtype}, not numbers "
-            "(dates: subtract the first one and convert to days)"
-        ) from None
+        raise TableError(f"column {name!r} of the table holds {column.dtype}, not numbers") from None
 
 
 def column_names(
@@ -241,8 +250,9 @@ def column_names(
     input: str | Iterable[str] | None,
     columns: Sequence[Any],
     where: str,
+    index: Sequence[Any] = (),
 ) -> tuple[tuple[str, ...], tuple[str, ...]]:
-    """`state` and `input` as tuples, after checking that all columns are there, once each."""
+    """`state` and `input` as tuples, after checking that all columns are there, once each; index: names of no columns."""
     states = (state,) if isinstance(state, str) else tuple(state)
     inputs = () if input is None else (input,) if isinstance(input, str) else tuple(input)
     if not states:
@@ -251,7 +261,8 @@ def column_names(
     for name in wanted:
         if columns.count(name) != 1:
             how = "no column" if name not in columns else "more than one column"
-            raise TableError(f"{where} has {how} {name!r}; its columns are {', '.join(map(str, columns))}")
+            hint = f"; {name!r} is its index: frame.reset_index() makes a column of it" if name in index else ""
+            raise TableError(f"{where} has {how} {name!r}; its columns are {', '.join(map(str, columns))}{hint}")
         if wanted.count(name) > 1:
             raise TableError(f"column {name!r} is named twice: time, id and each state need columns of their own")
     return states, inputs
@@ -296,6 +307,8 @@ def grouped_rows(
     if unknown.size:
         row, column = unknown[0]
         raise TableError(f"{where}, {unit} {numbers[row]}: the control input {input_names[column]!r} is missing or infinite")
+    if ids is not None:
+        _check_ids(ids, where, unit, numbers, id_name)
     groups: dict[Hashable, list[int]] = {}
     for i in range(len(times)):
         groups.setdefault(None if ids is None else ids[i], []).append(i)
@@ -326,6 +339,39 @@ def grouped_rows(
         raise TableError(f"{where}: {error}") from None
 
 
+def _check_ids(ids: Sequence[Hashable], where: str, unit: str, numbers: Sequence[int], id_name: str | None) -> None:
+    """Every row must say to which trajectory it belongs, and each trajectory must be called the same in all its rows."""
+    missing = [number for number, name in zip(numbers, ids, strict=True) if _is_missing(name)]
+    if missing:
+        first = ", ".join(map(str, missing[:3])) + (", ..." if len(missing) > 3 else "")
+        raise TableError(
+            f"{where}, {unit}{'s' * (len(missing) > 1)} {first}: the id {id_name!r} is missing, so that nobody knows to "
+            "which trajectory the row belongs; fill it in, or leave those rows out"
+        )
+    spelled: dict[str, Hashable] = {}
+    for number, name in zip(numbers, ids, strict=True):
+        other = spelled.setdefault(_spelling(name), name)
+        if other != name:
+            raise TableError(
+                f"{where}, {unit} {number}: the ids {other!r} and {name!r} of column {id_name!r} differ in how they are "
+                "written only; write them the same, or give them names that differ"
+            )
+
+
+def _is_missing(name: Any) -> bool:
+    """None, NaN, NaT, pandas.NA, or blank."""
+    if name is None or (isinstance(name, str) and not name.strip()):
+        return True
+    return type(name).__name__ == "NAType" or bool(name != name)
+
+
+def _spelling(name: Hashable) -> str:
+    """An id without what does not tell ids apart: spaces around it, the zeros of a whole number."""
+    text = str(name).strip()
+    whole, point, fraction = text.partition(".")
+    return whole if point and whole.lstrip("+-").isdigit() and not fraction.strip("0") else text
+
+
 def _check_times(t: Float, where: str, name: str) -> None:
     if not np.isfinite(t).all():
         raise ValueError(f"{where}: {name} must be finite")
@@ -343,10 +389,10 @@ def _states(Y: Any) -> list[Float]:
         and np.ndim(Y[0]) >= 1
         and not (isinstance(Y[0], (list, tuple)) and np.ndim(Y[0]) == 1)
     ):
-        ys = [real_array("Y", y, np.float64) for y in Y]
+        ys = [own_array("Y", y, np.float64) for y in Y]
         ys = [y[:, None] if y.ndim == 1 else y for y in ys]
     else:
-        Y = real_array("Y", Y, np.float64)
+        Y = own_array("Y", Y, np.float64)
         if Y.ndim not in (1, 2, 3):
             raise ValueError(f"Y must have shape (T,), (T, d) or (B, T, d), or be a list of arrays; got {Y.shape}")
         ys = list(Y) if Y.ndim == 3 else [Y if Y.ndim == 2 else Y[:, None]]

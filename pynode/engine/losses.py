@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from pynode import _core
-from pynode.data.arrays import as_positive, real_array
+from pynode.data.arrays import as_positive, kept, real_array
 from pynode.data.batch import Batch
 from pynode.engine.problem import rows_of
 from pynode.errors import OK
@@ -136,7 +136,7 @@ class DataLoss:
             if self.n_observed == 0:
                 raise ValueError("target has no row that counts (all begin with NaN, or there are no samples)")
             return
-        rows = batch.flatten("target", target, batch.y0.dtype)
+        rows = kept(batch.flatten("target", target, batch.y0.dtype))
         self.target = rows
         if np.isinf(rows).any():
             raise ValueError("target has infinite entries; mark what was not observed with NaN")
@@ -162,7 +162,7 @@ class DataLoss:
         bad = w[~(np.isfinite(w) & (w >= 0))]
         if len(bad):
             raise ValueError(f"weight has an entry {bad[0]:g}; weights must be finite and not negative (0: leave it out)")
-        return w
+        return kept(w)
 
     def _observations(self) -> NDArray[Any]:
         """The target of a built-in loss, which always has one."""

@@ -11,7 +11,8 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from pynode import _core
-from pynode.data.arrays import as_integer, as_positive, real_array
+from pynode.data.arrays import as_integer, as_positive, own_array, real_array
+from pynode.data.signal import as_signal
 from pynode.engine.tableau import Tableau
 
 if TYPE_CHECKING:
@@ -32,7 +33,7 @@ def tolerances(rtol: Any, atol: Any, d: int) -> dict[str, Any]:
     if a.shape not in ((), (d,)):
         raise ValueError(f"atol has shape {a.shape}: give one number or one for each of the {d} state components")
     if not np.isfinite(a).all() or (a < 0).any():
-        raise ValueError(f"atol={atol!r} must be finite and not negative")
+        raise ValueError(f"atol={a.tolist()} must be finite and not negative")
     if rtol == 0 and (a == 0).any():
         raise ValueError("rtol and atol must not both be 0")
     return {"rtol": rtol, "atol": np.broadcast_to(a, (d,)).copy()}
@@ -105,9 +106,16 @@ class SolveOptions(TypedDict, total=False):
     threads: int
 
 
+def _own_grid(grid: Any) -> Any:
+    """The step ends of all samples, or a list of those of each, which nobody changes."""
+    if isinstance(grid, (list, tuple)) and len(grid) and np.ndim(grid[0]) == 1:
+        return [own_array(f"grid[{i}]", g, np.float64) for i, g in enumerate(grid)]
+    return own_array("grid", grid, np.float64)
+
+
 @dataclass(frozen=True)
 class Options:
-    """The keywords that say how to solve; see `solve`."""
+    """The keywords that say how to solve; see `solve`. Arrays are its own: a call is replayed with what it was given."""
 
     method: str | Tableau = "dopri5"
     rtol: float = 1e-6
@@ -129,6 +137,12 @@ class Options:
             raise ValueError(f"coupling={coupling:g} must be between 0 and 1 (0: the plain method)")
         if self.save not in ("interpolate", "land"):
             raise ValueError(f"save={self.save!r} must be 'interpolate' or 'land'")
+        if not isinstance(self.atol, (int, float)):
+            object.__setattr__(self, "atol", own_array("atol", self.atol, np.float64))
+        if self.grid is not None:
+            object.__setattr__(self, "grid", _own_grid(self.grid))
+        if self.inputs is not None:
+            object.__setattr__(self, "inputs", as_signal(self.inputs, None))
 
     @classmethod
     def of(cls, caller: str, options: Any) -> Options:

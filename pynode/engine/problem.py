@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pynode import _core
-from pynode.data.arrays import real_array
+from pynode.data.arrays import kept, real_array
 from pynode.data.batch import SaveTimes, starts
 from pynode.data.signal import as_signal
 from pynode.fields.system import System
@@ -63,7 +63,7 @@ def rows_of(name: str, x: Any, k: int, batch: Batch, part: str) -> NDArray[Any] 
         return None
     if x is None:
         raise ValueError(f"{name} is missing: {part} takes a row of {k} numbers at each save time")
-    rows = batch.flatten(name, x, batch.y0.dtype, k)
+    rows = kept(batch.flatten(name, x, batch.y0.dtype, k))
     bad = ~np.isfinite(rows)
     bad[np.isnan(rows[:, 0])] = False
     if bad.any():
@@ -84,6 +84,12 @@ def core_parts(system: System, batch: Batch, data: Any, gradient: bool) -> dict[
     if system.jump is not None:
         keys["jump_data"] = rows_of("data", data, system.jump.inputs, batch, "the jump")
     return keys
+
+
+def own_data(batch: Batch, keys: dict[str, Any]) -> Any:
+    """The data of the jumps in their user's shape, from the keywords of `core_parts`; None where there are none."""
+    rows = keys.get("jump_data")
+    return None if rows is None else batch.unflatten(rows)
 
 
 def jumping_rows(system: System, batch: Batch, keys: dict[str, Any]) -> NDArray[np.bool_] | None:
@@ -170,14 +176,15 @@ class PreparedSolve:
         data: Any = None,
         **extra: Any,
     ) -> None:
-        self.field, self.batch, self.options, self.dtype, self.data = f, batch, options, batch.y0.dtype, data
-        self._made_with = {"gradient": gradient, "own_inputs": own_inputs, "data": data, **extra}
+        self.field, self.batch, self.options, self.dtype = f, batch, options, batch.y0.dtype
         self.signal, self.pieces = as_signal(options.inputs, f.inputs), None
         keys = options.arguments(f.d)
         if isinstance(f, System):
             keys |= core_parts(f, batch, data, gradient)
         elif data is not None:
             raise ValueError(f"data= is for the jumps of a System; {f.name} is a field")
+        self.data = own_data(batch, keys)
+        self._made_with = {"gradient": gradient, "own_inputs": own_inputs, "data": self.data, **extra}
         self.jumps = jumping_rows(f, batch, keys)
         if self.jumps is not None and options.coupling > 0:
             raise ValueError(f"coupling={options.coupling:g}: the reversible scheme cannot go back through jumps")

@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pynode import _core
-from pynode.data.arrays import real_array
+from pynode.data.arrays import read_only, real_array
 from pynode.engine.gradients import solution_vjp
 from pynode.engine.problem import PreparedSolve
 from pynode.errors import MESSAGES, OK, STATUS, SolveError, SolveWarning
@@ -77,6 +77,7 @@ class Solution(Result):
     Attributes
     ----------
     t : the times, as given
+        A copy, read-only.
     y : (T, d), (B, T, d), or a list of (T_i, d)
         States at the times (after the jumps of a System there); NaN after a failure.
     status : int or (B,) int32 array
@@ -84,6 +85,7 @@ class Solution(Result):
     stats : Stats
     field : Field or System
     theta : (n_params,) array
+        A copy, read-only.
     prepared : PreparedSolve
         What was solved, checked.
     results : mapping
@@ -104,19 +106,17 @@ class Solution(Result):
     (1,)
     """
 
-    theta: np.ndarray
     y: Any
     prepared: PreparedSolve
     results: _core.Results
+    _theta: NDArray[Any]
     _y0: Any
-    _t: Any
 
-    def __init__(self, setup: PreparedSolve, theta: NDArray[Any], raw: Any, y0: Any = None, t: Any = None) -> None:
-        """y0 and t: where they are not those of the setup's batch, but of the same shapes."""
+    def __init__(self, setup: PreparedSolve, theta: NDArray[Any], raw: Any, y0: Any = None) -> None:
+        """y0: where it is not that of the setup's batch, but of the same shape; theta and y0 are the solution's own."""
         values, rows, shape = self.__dict__, raw["y"], setup.shape
         values["y"] = rows.reshape(shape) if shape else setup.batch.unflatten(rows)
-        values["theta"], values["prepared"], values["results"] = theta, setup, raw
-        values["_y0"], values["_t"] = y0, t
+        values["_theta"], values["prepared"], values["results"], values["_y0"] = theta, setup, raw, y0
 
     def __getstate__(self) -> dict[str, Any]:
         state = super().__getstate__()
@@ -135,12 +135,18 @@ class Solution(Result):
     def batch(self) -> Batch:
         """Initial states and times."""
         batch = self.prepared.batch
-        return batch if self._y0 is None else replace(batch, y0=self._y0.reshape(batch.y0.shape), t=self._t)
+        return batch if self._y0 is None else replace(batch, y0=read_only(self._y0).reshape(batch.y0.shape))
+
+    @cached_property
+    def theta(self) -> NDArray[Any]:
+        """The parameters, read-only."""
+        return read_only(self._theta)
 
     @cached_property
     def t(self) -> Any:
-        """The times, as given."""
-        return self.batch.times()
+        """The times, as given, read-only."""
+        times = self.batch.times()
+        return [read_only(x) for x in times] if isinstance(times, list) else read_only(times)
 
     @cached_property
     def status(self) -> Any:

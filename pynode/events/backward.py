@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
+from pynode.data.arrays import real_array
 from pynode.engine.gradients import Gradients, scaled
 from pynode.errors import OK
 from pynode.events.rounds import Solver
@@ -56,7 +57,7 @@ class Backward:
         events, d = self.solution.events, self.system.d
         shapes, values = [(len(events),), (len(events), d), (len(events), d)], []
         for name, x, shape in zip(("event_t", "event_before", "event_after"), given, shapes, strict=True):
-            x = np.zeros(shape) if x is None else np.asarray(x, dtype=np.float64)
+            x = np.zeros(shape) if x is None else real_array(name, x, np.float64)
             if x.shape != shape:
                 raise ValueError(f"{name} has shape {x.shape}; this solution has {len(events)} events: give {shape}")
             if not np.isfinite(x).all():

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from pynode.data.batch import SaveTimes, starts
 from pynode.data.signal import as_signal
-from pynode.engine.problem import core_parts, core_problem, jumping_rows
+from pynode.engine.problem import core_parts, core_problem, jumping_rows, own_data
 from pynode.errors import OK
 from pynode.fields.event import pull_back
 
@@ -75,7 +75,7 @@ class Solver:
         options.check_span(batch)
         self.system, self.batch, self.options, self.field = system, batch, options, system.field
         keys = core_parts(system, batch, data, False)
-        self.data, self.jump_data, jumps = data, keys.get("jump_data"), jumping_rows(system, batch, keys)
+        self.data, self.jump_data, jumps = own_data(batch, keys), keys.get("jump_data"), jumping_rows(system, batch, keys)
         self.jumps = np.zeros(batch.rows, bool) if jumps is None else jumps
         self.dtype, self.backend = batch.y0.dtype, "callback" if system.field.callbacks else None
         self.single, self.shape = batch.kind == "single", batch.shape

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from pynode.data.arrays import real_array
+from pynode.data.arrays import kept, real_array
 from pynode.fields.callback import callback_field
 from pynode.fields.event import Event
 from pynode.fields.field import Field
@@ -56,7 +56,7 @@ def has_events(f: object, events: object = None) -> bool:
 
 
 def as_theta(f: Field | System, theta: Any, dtype: Any) -> NDArray[Any]:
-    """The flat parameter vector (n_params,); a nested dict is flattened; None only where there are no parameters.
+    """The flat parameter vector (n_params,), `kept`; a nested dict is flattened; None only where there are no parameters.
 
     Where a System adds no parameters to those of its field, a dict may be the field's.
     """
@@ -70,7 +70,7 @@ def as_theta(f: Field | System, theta: Any, dtype: Any) -> NDArray[Any]:
     if not np.isfinite(theta).all():
         i = int(np.flatnonzero(~np.isfinite(theta))[0])
         raise ValueError(f"theta[{i}] is {theta[i]}: parameters must be finite")
-    return np.ascontiguousarray(theta) if ready else real_array("theta", theta, dtype)
+    return kept(theta if ready else real_array("theta", theta, dtype))
 
 
 def _spec(f: Field | System, theta: object) -> tuple[Parameter, ...]:

@@ -12,6 +12,8 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from pynode.data.arrays import real_array
+
 if TYPE_CHECKING:
     from pynode.fields.parameters import Parameter
 
@@ -133,7 +135,7 @@ def check(parameter: Parameter, value: ArrayLike) -> None:
 def _numbers(name: str, value: Any) -> NDArray[np.float64]:
     """An initial value, checked."""
     try:
-        array = None if isinstance(value, tuple) else np.asarray(value, dtype=np.float64)
+        array = None if isinstance(value, tuple) else real_array(name, value, np.float64)
     except (TypeError, ValueError):
         array = None
     if array is None or not np.isfinite(array).all():

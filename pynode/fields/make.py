@@ -8,8 +8,9 @@ from itertools import pairwise
 from typing import Any, Literal
 
 import numpy as np
-from numpy.typing import ArrayLike, NDArray
+from numpy.typing import ArrayLike
 
+from pynode.data.arrays import real_array
 from pynode.fields import constraints, parameters
 from pynode.fields.field import Field, Parameters
 from pynode.fields.parameters import Parameter
@@ -258,7 +259,7 @@ def _declared_leaf(name: str, value: Any, offset: int) -> Parameter:
             raise ValueError(f"parameter {name}: {value} is not a shape (write an array for initial values)")
         return Parameter(name, tuple(int(n) for n in value), offset, parameters.default_init(value))
     try:
-        array: NDArray[np.float64] = np.asarray(value, dtype=np.float64)
+        array = real_array(f"parameter {name}", value, np.float64)
     except (TypeError, ValueError):
         raise ValueError(f"parameter {name}: a shape, a number, an array, a Field or a dict, not {value!r}") from None
     return Parameter(name, array.shape, offset, parameters.values_of(array))

@@ -17,6 +17,7 @@ from typing import Any, Literal, NamedTuple, TypeVar, cast
 
 import numpy as np
 
+from pynode.data.arrays import real_array
 from pynode.fields.field import BoundField, Field, inlined, run
 from pynode.fields.parameters import checked_theta
 from pynode.programs.builder import Builder
@@ -263,7 +264,7 @@ def _of_function(fn: Callable[..., Any], y: Any, transform: Callable[[Field], Fi
         derived = transform(field)
         value = derived.bind(None)(0.0, y.ravel(), captured)
         return value.reshape(_value_shape(field, derived, y.shape))
-    y = np.asarray(y, dtype=np.float64)
+    y = real_array("y", y, np.float64)
     field, _ = _function_field(fn, y.shape[-1:], None)
     derived = transform(field)
     value = derived(0.0, y)
@@ -315,7 +316,7 @@ def _point(f: Any, args: tuple[Any, ...], u: Any) -> tuple[Field, Any, Any, Any,
         return f, args[0], args[1], (args[2] if f.n_params else None), u
     outer = trace_of(*args)
     if outer is None:
-        numbers = np.asarray(args[0], dtype=np.float64)
+        numbers = real_array("y", args[0], np.float64)
         field, captured = _function_field(f, numbers.shape[-1:], None)
         return field, 0.0, numbers, None, captured
     y = outer.lift(args[0])

@@ -174,7 +174,7 @@ class Recorder:
     def __call__(self, theta: NDArray[np.float64]) -> tuple[float, NDArray[np.float64]]:
         """(loss, gradient) as a float and a float64 array."""
         loss, gradient = self.objective(theta)
-        loss, gradient = float(loss), np.asarray(gradient, dtype=np.float64)
+        loss, gradient = float(loss), np.array(gradient, dtype=np.float64)  # a copy: the objective may use its array again
         if gradient.shape != theta.shape:
             raise ValueError(f"the objective returned a gradient of shape {gradient.shape}, theta has {theta.shape}")
         self.n_evaluations += 1

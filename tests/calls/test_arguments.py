@@ -392,7 +392,7 @@ def test_numbers_that_must_not_be_negative(name, value, error):
         ({"rtol": 0, "atol": [1, 0]}, ValueError, ["rtol and atol", "both be 0"]),
         ({"atol": -1}, ValueError, ["atol=-1", "not negative"]),
         ({"atol": np.nan}, ValueError, ["atol=nan", "finite"]),
-        ({"atol": [1, np.inf]}, ValueError, ["atol=[1, inf]", "finite"]),
+        ({"atol": [1, np.inf]}, ValueError, ["atol=[1.0, inf]", "finite"]),
         ({"atol": [1, 2, 3]}, ValueError, ["atol has shape (3,)", "2 state components"]),
         ({"atol": "x"}, TypeError, ["atol must hold real numbers"]),
         ({"atol": 1j}, TypeError, ["atol must hold real numbers", "complex128"]),

@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from pynode.calls.solve import solve
-from pynode.data.arrays import real_dtype
+from pynode.data.arrays import real_array, real_dtype
 from pynode.data.samples import as_table
 from pynode.fields.field import Field
 from pynode.fields.make import mlp
@@ -145,7 +145,7 @@ class Predictor(FlowModel):
         start = x if self.lift_ is None else self.lift_(0.0, x, self.theta_[p + q :])
         y0 = np.pad(start, ((0, 0), (0, self.field_.d - start.shape[1])))
         options = self._solver(min(self.rtol, 1e-6), min(self.atol, 1e-8))
-        y: Array = solve(self.field_, y0, np.asarray(t, dtype=np.float64), self.theta_[:p], errors="raise", **options).y
+        y: Array = solve(self.field_, y0, real_array("t", t, np.float64), self.theta_[:p], errors="raise", **options).y
         return y
 
     def _read_out(self, X: ArrayLike) -> Array:

@@ -334,9 +334,12 @@ class Rollouts(NeuralODEOptions):
         dz: Any
         if ragged:
             cotangents: Any = dy
-            dz = [np.asarray(g) * slope(scaling.states_back(z)) for g, z in zip(cotangents, solution.y, strict=True)]
+            dz = [
+                real_array("dy", g, np.float64) * slope(scaling.states_back(z))
+                for g, z in zip(cotangents, solution.y, strict=True)
+            ]
         else:
-            dz = np.asarray(dy) * slope(scaling.states_back(solution.y))
+            dz = real_array("dy", dy, np.float64) * slope(scaling.states_back(solution.y))
         g = solution.vjp(dz, wrt=wanted)
         inputs: Any = g.inputs
         if inputs is not None:

@@ -7,6 +7,7 @@ from typing import Any, Self
 import numpy as np
 from numpy.typing import NDArray
 
+from pynode.data.arrays import real_array
 from pynode.data.scaling import shift_and_scale
 from pynode.data.signal import Signal
 
@@ -121,7 +122,7 @@ class Scaling:
         """tau from t: an array, or a list of arrays."""
         if isinstance(t, (list, tuple)) and len(t) and np.ndim(t[0]):
             return [self.times(x) for x in t]
-        return (np.asarray(t, dtype=np.float64) - self.t_shift) / self.t_scale
+        return (real_array("t", t, np.float64) - self.t_shift) / self.t_scale
 
     def inputs(self, signal: Signal | None) -> Signal | None:
         """Control inputs in the units of the field, or None."""
