@@ -352,12 +352,37 @@ class NeuralODE(Rollouts):
         )
 
     def to_content(self, data: bool = True) -> dict[str, Any]:
-        """The fitted model as plain data and arrays, for `pynode.data.files.write`; data: whether with them."""
+        """The fitted model as plain data and arrays, for `pynode.data.files.write`.
+
+        Parameters
+        ----------
+        data : bool, default True
+            Whether with the data that it was fitted to.
+
+        Returns
+        -------
+        dict
+        """
         return to_content(self, data)
 
     @classmethod
     def from_content(cls, content: dict[str, Any]) -> Self:
-        """The model from what a file holds; any exception where that is not one."""
+        """The model from what a file holds.
+
+        Parameters
+        ----------
+        content : dict
+            What `to_content` gave; nothing in it is trusted.
+
+        Returns
+        -------
+        NeuralODE
+
+        Raises
+        ------
+        Exception
+            Of any kind, where it is not a model: `pynode.load` makes a `ModelFileError` of it.
+        """
         model: Any = from_content(content, cls)
         made: Self = model
         return made
