@@ -31,7 +31,9 @@ class MatchingProblem:
         self.field, self.slope = field, slope
         self.point = {"t": t, "y": y, "u": u}
         self.root = np.sqrt(np.broadcast_to(weight, slope.shape))
-        self.n_observed, self.n_free = int((self.root > 0).sum()), 0
+        self.n_observed = int((self.root > 0).sum())
+        self.n_free = 0
+        self.nfe = 0  # nothing is solved
         self.jacobian = jacobian(field, wrt="theta").program
         self.coordinates = Coordinates.all_free(field.n_params) if coordinates is None else coordinates
 

@@ -290,14 +290,14 @@ class SecondOrderRun(Run):
             least=ROUNDING * problem.n_observed * np.exp(np.log(self.spread[self.seen]).mean()),
         )
 
-        def reweigh(problem, state):
+        def reweigh(state):
             residual = problem.residual(state.theta, state.free)
             if np.isfinite(residual).all():
                 problem.set_weight(noise.weights(residual))
 
         last = (intervals, everything) == self.steps()[-1]
         tol = self.recipe.tol if last and self.recipe.part is None else 10 * self.recipe.tol
-        self._descend(stage, problem, state, tol, on_iteration=reweigh, extra=_Extra(problem, noise))
+        self._descend(stage, problem, state, tol, on_iteration=reweigh, more=_Weights(problem, noise))
         stage.nfe = problem.nfe
         if state.status == "failed" or self._lost(problem, state):
             self.left_out(stage, "left out" if state.status == "failed" else "undone")
@@ -333,15 +333,12 @@ class SecondOrderRun(Run):
 
     def _descend(self, stage, problem, state, tol, damping=1e-3, **more):
         started, evaluations, iterations = time.perf_counter(), state.n_evaluations, state.n_iter
-        counted = 0
 
-        def after_step(state, objective, gradient_norm, seconds):
-            nonlocal counted
+        def after_step(state, gradient_norm, nfe):
             theta = self.coordinates.theta(state.theta)
             self.training.theta = theta
             kept = (state.theta,) if state.free is None else (state.theta, state.free)
-            before, counted = counted, getattr(problem, "nfe", 0)  # slopes are matched without a solve
-            return self.record(stage, state.loss / problem.n_observed, gradient_norm, counted - before, theta, kept)
+            return self.record(stage, state.loss / problem.n_observed, gradient_norm, nfe, theta, kept)
 
         try:
             descend(
@@ -370,14 +367,18 @@ class SecondOrderRun(Run):
             stage.seconds = time.perf_counter() - started
 
 
-class _Extra:
+class _Weights:
     """Weights and noise of a problem, for checkpoints."""
 
     def __init__(self, problem, noise):
-        self.problem, self.noise = problem, noise
+        self.problem = problem
+        self.noise = noise
 
-    def get(self):
+    def saved(self):
+        """The state as plain data."""
         return {"root": self.problem.root, "variance": self.noise.variance}
 
-    def set(self, saved):
-        self.problem.root, self.noise.variance = saved["root"], saved["variance"]
+    def restore(self, saved):
+        """Go on from `saved()`."""
+        self.problem.root = saved["root"]
+        self.noise.variance = saved["variance"]
