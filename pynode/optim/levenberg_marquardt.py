@@ -280,27 +280,12 @@ def descend(
     LaplacePosterior
         `state`.
     """
-    nu = 2.0
-    small = 0
-    done = 0
-    counted = 0
-    before = _resumed(state, checkpoint, more)
-    if before is not None:
-        damping, nu, small, done = (before[name] for name in ("damping", "nu", "small", "done"))
-    first = problem.linearise(state.theta, state.free)
-    if before is not None:
-        counted = problem.nfe = before["nfe"]  # linearising again has been counted before the checkpoint was written
-    else:
-        state.n_evaluations += 1
-        if first is None or not np.isfinite(first.loss):
-            state.status = "failed"
-            return state
-        state.status = "max_iter"
-        state.loss = first.loss
-        if evidence and settled >= 1:
-            update_evidence(state, first.H, groups, problem.n_observed, problem.n_free)
-    assert first is not None  # where the checkpoint was written it could be computed
-    here = first
+    before = _resumed(state, checkpoint, more) or {"damping": damping, "nu": 2.0, "small": 0, "done": 0, "nfe": None}
+    damping, nu, small, done = (before[name] for name in ("damping", "nu", "small", "done"))
+    here = _begin(problem, state, before["nfe"], groups, evidence and settled >= 1)
+    counted = before["nfe"] or 0
+    if here is None:
+        return state
     for k in range(done, max_iter):
         found = _step(problem, state, here, damping, nu)
         if found is None:
@@ -348,6 +333,26 @@ def conclude(problem: Problem, state: LaplacePosterior, here: Linearised | None 
     if here.free_gain is not None and here.free_precision is not None:
         state.free_gain = here.free_gain
         state.free_covariance = np.asarray(np.linalg.inv(here.free_precision) / state.beta, dtype=np.float64)
+
+
+def _begin(
+    problem: Problem, state: LaplacePosterior, nfe: int | None, groups: Sequence[NDArray[np.intp]], evidence: bool
+) -> Linearised | None:
+    """The normal equations where the descent begins, or goes on after `nfe` evaluations; None where there are none."""
+    here = problem.linearise(state.theta, state.free)
+    if here is None or not np.isfinite(here.loss):
+        state.n_evaluations += nfe is None
+        state.status = "failed"
+        return None
+    if nfe is not None:
+        problem.nfe = nfe  # linearising again was counted before the checkpoint was written
+        return here
+    state.n_evaluations += 1
+    state.status = "max_iter"
+    state.loss = here.loss
+    if evidence:
+        update_evidence(state, here.H, groups, problem.n_observed, problem.n_free)
+    return here
 
 
 def _resumed(state: LaplacePosterior, checkpoint: Checkpoint | None, more: Resumable | None) -> dict[str, Any] | None:
