@@ -45,6 +45,8 @@ def session(
         yield found
         if own is not None:
             own.done()
+    except FitInterrupted:  # of an optimiser in the block: it has the best so far
+        raise
     except KeyboardInterrupt:
         raise FitInterrupted(result("interrupted", "interrupted by the user")) from None
     finally:

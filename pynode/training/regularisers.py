@@ -52,5 +52,9 @@ def with_penalty(f: Field, kinetic: float = 0.0, jacobian_norm: float = 0.0) -> 
             rate = rate + jacobian_norm / f.d * np.sum(derivative.bind(th)(t, state, u) ** 2)
         return np.concatenate([slope, np.reshape(rate, (1,))])
 
-    make = field(state=f.d + 1, theta=f.n_params, inputs=f.inputs, name=f"{f.name} with a penalty")
+    name = f"{f.name} with a penalty"
+    if not f.n_params:
+        bare = field(state=f.d + 1, inputs=f.inputs, name=name)
+        return bare((lambda t, y, u: penalised(t, y, None, u)) if f.inputs else (lambda t, y: penalised(t, y, None)))
+    make = field(state=f.d + 1, theta=f.n_params, inputs=f.inputs, name=name)
     return make(penalised if f.inputs else lambda t, y, th: penalised(t, y, th))

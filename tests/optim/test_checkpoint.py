@@ -75,7 +75,7 @@ def same(a, b):
     for name in ("loss", "rmse", "noise", "effective_parameters", "status"):
         np.testing.assert_equal(a.report_[name], b.report_[name])
     for mine, theirs in zip(a.report_["stages"], b.report_["stages"], strict=True):
-        for name in ("name", "windows", "status", "loss", "iterations"):
+        for name in ("name", "windows", "status", "loss", "iterations", "nfe", "evaluations", "failed"):
             assert mine[name] == theirs[name]
 
 

@@ -182,7 +182,7 @@ class NeuralODE(Rollouts):
             with Progress(total, shown if isinstance(shown, str) else "training", bool(shown)) as bar:
                 run.callback = _reporting(bar, callback)
                 try:
-                    run.go()
+                    run.train()
                 except KeyboardInterrupt as error:
                     interrupt = error
             status = "interrupted" if interrupt else None
@@ -295,7 +295,7 @@ class NeuralODE(Rollouts):
             n_evaluations=sum(stage.evaluations for stage in training.stages),
             n_observed=data.n_observed,
             time_scale=scaling.t_scale,
-            stages=training.report,
+            stages=training.stage_dicts,
         )
 
     def _fit_ensemble(
