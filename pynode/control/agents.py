@@ -76,10 +76,17 @@ def euler_halting(
     Parameters
     ----------
     f : Field
+        The vector field of the d states.
     y0 : (B, d) array_like
+        Initial states.
     theta : (n_params,) array_like or None
-    step, threshold : float
+        Parameters of f; None where it has none.
+    step : float
+        Length of a step, in the unit of time.
+    threshold : float
+        A sample stops where |f| is not above this (the Euclidean norm).
     max_steps : int
+        A sample that has not stopped after so many steps is stopped.
     t0 : float, default 0
         Time of y0.
 
@@ -125,10 +132,13 @@ def credit(f: Field, t: ArrayLike, y: ArrayLike, theta: ArrayLike | None, dy: Ar
     Parameters
     ----------
     f : Field
+        The vector field of the d states.
     t : (T,) array_like
+        Times, in order.
     y : (T, d) array_like
         States at these times.
     theta : (n_params,) array_like or None
+        Parameters of f; None where it has none.
     dy : (d,) array_like
         dL/dy(t_T).
     **options
@@ -169,6 +179,19 @@ class Episodes:
         One for each interval.
     cost : (B,) array
         The last component of the last states.
+
+    See Also
+    --------
+    HeldPolicy.rollout : makes them.
+
+    Examples
+    --------
+    >>> import numpy as np, pynode as pn
+    >>> plant = pn.field(state=2, inputs=1)(lambda t, y, u: [u[0], y[0] ** 2])
+    >>> agent = pn.control.HeldPolicy(plant, pn.mlp(1, (), 1), np.linspace(0, 1, 5), sigma=0.0)
+    >>> episodes = agent.rollout(np.zeros(2), [[1.0, 0.0], [2.0, 0.0]], np.zeros((2, 4, 1)))  # no action: y stays
+    >>> episodes.cost.round(6).tolist(), len(episodes.solutions)
+    ([1.0, 4.0], 4)
     """
 
     y: Array
@@ -267,6 +290,7 @@ class HeldPolicy:
         Parameters
         ----------
         theta : (n_params,) array_like
+            Parameters of the policy.
         episodes : Episodes
             From `rollout` with the same theta.
 
@@ -292,9 +316,11 @@ class HeldPolicy:
         Parameters
         ----------
         theta : (n_params,) array_like
+            Parameters of the policy.
         episodes : Episodes
             From `rollout` with the same theta; at least 2 with the baseline.
         baseline : bool, default True
+            Subtract from each cost the mean over the other episodes.
 
         Returns
         -------

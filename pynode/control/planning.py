@@ -93,8 +93,20 @@ class Plan:
     Attributes
     ----------
     u : (K, m) array
-        Held for an interval each.
+        The actions, each held for an interval.
     cost : float
+        The cost of all K intervals, in the unit of the plant's last component.
+
+    See Also
+    --------
+    Planner : makes plans.
+
+    Examples
+    --------
+    >>> import numpy as np, pynode as pn
+    >>> plan = pn.control.Plan(u=np.zeros((5, 1)), cost=0.0)
+    >>> plan.u.shape
+    (5, 1)
     """
 
     u: Array
@@ -214,6 +226,7 @@ class Planner:
         Parameters
         ----------
         u : (n, K, m) array_like
+            n plans: the actions of the K intervals.
         y0 : (d - 1,) or (S, d - 1) array_like
             The state without the cost; several: the mean cost over them, as where the state is known as draws only.
 

@@ -106,6 +106,11 @@ class Signal:
             Earliest and latest time of each sample.
         own : bool
             Give every sample segments of its own even if the signal is shared (needed for gradients).
+
+        Returns
+        -------
+        PiecewisePolynomial
+            Breakpoints and coefficients.
         """
         if not self.shared and len(self.u) != batch:
             raise ValueError(f"inputs: {len(self.u)} signals for {batch} samples")
@@ -129,7 +134,18 @@ class Signal:
         )
 
     def pull(self, g_coef: Float) -> Float | list[Float]:
-        """Gradient with respect to u from that of the coefficients (made with own=True, see `pieces`), shaped like u."""
+        """Gradient with respect to u from that of the coefficients.
+
+        Parameters
+        ----------
+        g_coef : (segments, degree + 1, m) array
+            Gradient with respect to the coefficients, made with own=True (see `pieces`).
+
+        Returns
+        -------
+        array or list of arrays
+            Shaped like u.
+        """
         grads = []
         at = 0
         n = len(g_coef) // self._count(0) if self.shared else len(self.u)
@@ -154,7 +170,19 @@ class Signal:
         return evaluated(self._all_knots(i, t.max(initial=0.0)), self._coefficients(i), t)
 
     def mean(self, low: ArrayLike, high: ArrayLike, sample: int = 0) -> Float:
-        """(n, m) means of one sample's signal over intervals from low (n,) to high (n,); its value where they are equal."""
+        """Means of one sample's signal over intervals; its value where an interval has no length.
+
+        Parameters
+        ----------
+        low, high : (n,) array_like
+            Where the intervals begin and end, low <= high.
+        sample : int, default 0
+            Which sample of the batch.
+
+        Returns
+        -------
+        (n, m) array
+        """
         low = real_array("low", low, np.float64)
         high = real_array("high", high, np.float64)
         i = 0 if self.shared else sample
@@ -164,11 +192,33 @@ class Signal:
         return np.where(width > 0, area / np.where(width > 0, width, 1.0), value)
 
     def known_until(self, sample: int = 0) -> float:
-        """The last time at which one sample's signal has a value; infinity where it goes on for ever."""
+        """The last time at which one sample's signal has a value.
+
+        Parameters
+        ----------
+        sample : int, default 0
+            Which sample of the batch.
+
+        Returns
+        -------
+        float
+            Infinity where it goes on for ever.
+        """
         return np.inf if self.kind in ("constant", "previous") else float(self.t[0 if self.shared else sample][-1])
 
     def take(self, samples: Sequence[int] | NDArray[np.integer]) -> Signal:
-        """The signals of these samples of the batch."""
+        """The signals of some samples of the batch.
+
+        Parameters
+        ----------
+        samples : (n,) sequence of int
+            Their positions.
+
+        Returns
+        -------
+        Signal
+            Of n samples.
+        """
         if self.shared:
             return self
         t = None if self.kind == "constant" else [self.t[i] for i in samples]
@@ -176,7 +226,20 @@ class Signal:
         return Signal(t, [v[0] for v in u] if self.kind == "constant" else u, self.kind)
 
     def windows(self, samples: Sequence[int] | NDArray[np.integer], low: Float, high: Float) -> Signal:
-        """The signals between times low and high, a new sample for each of `samples`; knots farther off are left out."""
+        """The signals between two times each; knots farther off are left out.
+
+        Parameters
+        ----------
+        samples : (n,) sequence of int
+            The sample of the batch that each window is cut from; one may come several times.
+        low, high : (n,) array
+            Where the windows begin and end.
+
+        Returns
+        -------
+        Signal
+            Of n samples.
+        """
         if self.kind == "constant":
             return self.take(samples)
         more = 2 if self.kind == "cubic" else 0  # neighbours that its slopes use
@@ -193,14 +256,39 @@ class Signal:
         return Signal(ts, us, self.kind)
 
     def shifted(self, by: Float) -> Signal:
-        """The signals at times t - by[i], for B samples with by (B,)."""
+        """The signals at times t - by[i].
+
+        Parameters
+        ----------
+        by : (B,) array
+            How much later each of B samples starts.
+
+        Returns
+        -------
+        Signal
+            Of B samples.
+        """
         if self.kind == "constant":
             return self
         which = [0] * len(by) if self.shared else range(len(by))
         return Signal([self.t[i] - b for i, b in zip(which, by, strict=True)], [self.u[i] for i in which], self.kind)
 
     def scaled(self, shift: Float | float, scale: Float | float, t_shift: float = 0.0, t_scale: float = 1.0) -> Signal:
-        """The signal (u - shift) / scale of time (t - t_shift) / t_scale."""
+        """The signal (u - shift) / scale of time (t - t_shift) / t_scale.
+
+        Parameters
+        ----------
+        shift, scale : float or (m,) array
+            Zero and unit of the values.
+        t_shift : float, default 0
+            Zero of time.
+        t_scale : float, default 1
+            Unit of time.
+
+        Returns
+        -------
+        Signal
+        """
         t = None if self.kind == "constant" else [(x - t_shift) / t_scale for x in self.t]
         u = [(v - shift) / scale for v in self.u]
         if self.kind == "constant":
@@ -221,7 +309,18 @@ class Signal:
         return len(self.t[i]) if self.kind in ("constant", "previous") else len(self.t[i]) - 1
 
     def check_spans(self, spans: Float) -> None:
-        """Raise ValueError where the signal of a sample is not known on all of spans (B, 2)."""
+        """Check that the signal of each sample is known wherever it is needed.
+
+        Parameters
+        ----------
+        spans : (B, 2) array
+            Earliest and latest time of each sample.
+
+        Raises
+        ------
+        ValueError
+            One is not.
+        """
         if self.kind == "constant":
             return
         first = np.array([t[0] for t in self.t])

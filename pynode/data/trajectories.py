@@ -127,6 +127,11 @@ class Trajectories:
         ----------
         which : sequence of int
             Their positions.
+
+        Returns
+        -------
+        Trajectories
+            In the order of `which`.
         """
         positions = [int(i) for i in which]
         t = tuple(self.t[i] for i in positions)
@@ -136,7 +141,17 @@ class Trajectories:
         return Trajectories(t, y, self.names, self.time_name, ids, signal)
 
     def rows(self, start: int | None = None, stop: int | None = None) -> Trajectories:
-        """The same trajectories with the times at positions start:stop only."""
+        """The same trajectories with the times at positions start:stop only.
+
+        Parameters
+        ----------
+        start, stop : int, optional
+            As in a slice; default: from the first time, to the last.
+
+        Returns
+        -------
+        Trajectories
+        """
         cut = slice(start, stop)
         return Trajectories(
             tuple(t[cut] for t in self.t),
@@ -201,6 +216,7 @@ class Trajectories:
         Parameters
         ----------
         frame : pandas.DataFrame, or alike
+            Anything with columns by name.
         time : str
             The column of times.
         state : str or sequence of str

@@ -269,14 +269,35 @@ class Tableau:
         }
 
     def to_dict(self) -> dict[str, Any]:
-        """Plain data (numbers, strings, lists) that `from_dict` reads. Coefficients are exact: strings such as "1/3"."""
+        """The method as plain data.
+
+        Returns
+        -------
+        dict
+            Numbers, strings and lists, which `from_dict` reads. Coefficients are exact: strings such as "1/3".
+        """
         orders = {"order": self.order, "error_order": self.error_order or None}
         dense = None if np.array_equal(self.dense, _hermite(self.row["b"])) else self.dense.tolist()
         return {**self._exact, "name": self.name, **orders, "dense": dense}
 
     @classmethod
     def from_dict(cls, data: Mapping[str, Any]) -> Self:
-        """Inverse of `to_dict`; everything is checked as what users type in is."""
+        """Inverse of `to_dict`; everything is checked as what users type in is.
+
+        Parameters
+        ----------
+        data : dict
+            What `to_dict` gave.
+
+        Returns
+        -------
+        Tableau
+
+        Raises
+        ------
+        ValueError
+            The coefficients are not those of an explicit Runge-Kutta method of the orders that it claims.
+        """
         return cls(**data)
 
     @cached_property

@@ -148,18 +148,45 @@ class Field(parameters.Parametric):
         return value.reshape((*value.shape[:-1], *self.out_shape))
 
     def bind(self, theta: Any) -> BoundField:
-        """The field with its parameters (traced values or numbers), for use inside another one."""
+        """The field with its parameters, for use inside another one.
+
+        Parameters
+        ----------
+        theta : (n_params,) array, traced value or None
+            The parameters: numbers, or values of the field that is being traced.
+
+        Returns
+        -------
+        BoundField
+            A function of (t, y), or of (t, y, u) where the field has inputs.
+        """
         return BoundField(self, theta)
 
     def bind_callbacks(self, theta: ArrayLike) -> CallbackFunction:
-        """What CALL instructions run: call(which, t (n,), y (n, d), u (n, m), seed (n, n_out)) -> (n, size)
-        array, which = 0 for f, 1 for its vjp."""
+        """What CALL instructions run.
+
+        Parameters
+        ----------
+        theta : (n_params,) array_like
+            The parameters.
+
+        Returns
+        -------
+        callable
+            call(which, t (n,), y (n, d), u (n, m), seed (n, n_out)) -> (n, size) array, which = 0 for f, 1 for its vjp.
+        """
         if self.callback is None:
             raise ValueError(f"{self.name} is a program: it has no callbacks")
         return self.callback.bind(np.asarray(theta, dtype=np.float64))
 
     def to_dict(self) -> dict[str, Any]:
-        """Plain data (numbers, strings, lists, arrays) that `from_dict` reads."""
+        """The field as plain data.
+
+        Returns
+        -------
+        dict
+            Numbers, strings, lists and arrays, which `from_dict` reads.
+        """
         if self.callback is not None:
             raise ValueError(f"{self.name} is a Python callback: it cannot be written to a file, only programs can")
         return {
@@ -172,6 +199,15 @@ class Field(parameters.Parametric):
     @classmethod
     def from_dict(cls, data: Mapping[str, Any]) -> Self:
         """Inverse of `to_dict`.
+
+        Parameters
+        ----------
+        data : dict
+            What `to_dict` gave.
+
+        Returns
+        -------
+        Field
 
         Raises
         ------

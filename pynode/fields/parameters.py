@@ -80,6 +80,12 @@ class Parametric:
         Parameters
         ----------
         theta : (n_params,) array, or nested dict
+            The parameters in either form.
+
+        Returns
+        -------
+        dict
+            An array for each parameter, a dict for each part.
 
         Examples
         --------
@@ -97,6 +103,10 @@ class Parametric:
         ----------
         tree : dict
             Every parameter by name, in its shape.
+
+        Returns
+        -------
+        (n_params,) array
 
         Raises
         ------

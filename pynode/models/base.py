@@ -114,6 +114,7 @@ class Estimator:
         Parameters
         ----------
         path : path
+            The file.
         """
         self.check_is_fitted()
         files.write(path, {"model": type(self).__name__} | self.to_content())
@@ -186,6 +187,7 @@ class SeriesEstimator(Estimator):
         Parameters
         ----------
         path : path
+            The file.
         data : bool, default True
             Store the data it was fitted to as well, for figures and reports.
         """
@@ -203,6 +205,7 @@ def load(path: str | os.PathLike[str]) -> Any:
     Parameters
     ----------
     path : path
+        The file.
 
     Returns
     -------

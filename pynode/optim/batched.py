@@ -17,7 +17,7 @@ Evaluate = Callable[[Array], tuple[Array, Array, Array]]
 FIRST_DAMPING = 1e-3
 
 MOST_DAMPING = 1e8
-"""A problem whose damping has grown beyond this ends: no step makes its value smaller."""
+"""A problem ends when its damping has grown beyond this: no step makes its value smaller."""
 
 LEAST_DAMPING = 1e-12
 
@@ -58,28 +58,28 @@ def minimise_each(
 ) -> Minima:
     """Minimise n small problems of nonlinear least squares side by side.
 
-    They share the calls of `evaluate` and nothing else: each has its own damping and its own end, so that it gives the
-    same result whoever else is there.
+    The problems share the calls of `evaluate` and nothing else. Each has its own damping and ends by itself, so that its
+    result does not depend on the others.
 
     Parameters
     ----------
     evaluate : callable
-        x (n, k) -> (values (n,), gradients (n, k), matrices (n, k, k)). The matrices are J^T J of half the sum of squares
-        that the value is, or what stands for it. A value that is not finite says that a problem cannot be evaluated there:
-        the step is not taken.
+        x (n, k) -> (values (n,), gradients (n, k), matrices (n, k, k)). A value is half a sum of squares; its matrix is
+        J^T J, or an approximation of the Hessian in its place. Where a value is not finite the problem cannot be evaluated,
+        and the step is not taken.
     x0 : (n, k) array
         Where to start.
     max_iter : int
-        Calls of `evaluate` after the first.
+        The most calls of `evaluate` after the first.
     tol : float
         A problem ends when a step lowers its value by less than this fraction.
     longest : float
         Longer steps are shortened to this Euclidean norm.
     least_curvature : float
-        Coordinates are damped in proportion to their curvature (the diagonal of the matrix), or to this if it is more, so
-        that those which the data hardly tell stay near their start.
+        Coordinates are damped in proportion to their curvature (the diagonal of the matrix), or to this where it is larger,
+        so that coordinates which the data hardly determine stay near their start.
     factor : float
-        By which the damping falls after a step that was taken, and grows after one that was not.
+        The damping is divided by it after a step that was taken, and multiplied by it after one that was not.
 
     Returns
     -------
@@ -124,7 +124,7 @@ def _steps(matrix: Array, gradient: Array, damping: Array, least_curvature: floa
     """(n, k) solutions of (matrix + damping D) step = -gradient, D the diagonal of the matrix."""
     k = matrix.shape[1]
     diagonal = matrix[:, range(k), range(k)]
-    # what no data tell has neither curvature nor gradient: any positive number will do
+    # a coordinate that no data determine has neither curvature nor gradient: any positive number will do
     least = np.maximum(1e-12 * diagonal.max(axis=1, keepdims=True, initial=0.0), max(least_curvature, 1e-300))
     damped = matrix.copy()
     damped[:, range(k), range(k)] += damping[:, None] * np.maximum(diagonal, least)

@@ -1,10 +1,13 @@
-"""Checkpoints: what long training needs to go on, after a crash, as if nothing had happened."""
+"""Checkpoints: what long training needs to go on after a crash as if nothing had happened."""
 
 import hashlib
 import json
 import time
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from os import PathLike
 from pathlib import Path
+from typing import Any, Protocol
 
 import numpy as np
 
@@ -12,16 +15,29 @@ from pynode import _version
 from pynode.data import files
 
 
+class Resumable(Protocol):
+    """Something whose state a checkpoint holds."""
+
+    def saved(self) -> dict[str, Any]:
+        """The state as plain data and arrays."""
+        ...
+
+    def restore(self, saved: dict[str, Any]) -> None:
+        """Go on from what `saved()` gave."""
+        ...
+
+
 class Checkpoint:
     """A file that training writes now and then, whole or not at all, and reads at the start if it is there.
 
-    Whoever trains says what it is that is trained (`fingerprint`), so that the checkpoint of another fit is refused.
-    Outer layers keep their state in `outer`; the innermost one, an optimiser, offers its own at each iteration.
+    Every trainer and optimiser takes one, or simply a path, as `checkpoint=`. The file remembers what is trained, so that
+    the checkpoint of another fit is refused. It is removed when training ends.
 
     Parameters
     ----------
     path : path
-    every : float
+        The file.
+    every : float, default 5
         Seconds between two writings; 0: each iteration.
 
     Attributes
@@ -29,25 +45,46 @@ class Checkpoint:
     found : dict or None
         What the file held: {"outer": ..., "inner": ...}.
     outer : callable or None
-        () -> dict, the state of the outer layers.
+        () -> dict, the state of the trainer around the optimiser.
     mark : str
-        The fingerprint; empty before it is opened.
+        The fingerprint of what is trained; empty while the checkpoint is not open.
+
+    Examples
+    --------
+    >>> import pathlib, tempfile
+    >>> import numpy as np, pynode as pn
+    >>> with tempfile.TemporaryDirectory() as folder:
+    ...     checkpoint = pn.fit.Checkpoint(pathlib.Path(folder, "fit.npz"), every=60)
+    ...     result = pn.fit.adam(lambda x: (x @ x, 2 * x), np.ones(3), max_iter=50, checkpoint=checkpoint)
+    >>> result.n_iter
+    50
     """
 
-    def __init__(self, path, every=5.0):
-        self.path, self.every = Path(path), every
-        self.found, self.outer, self.mark, self.last = None, None, "", -np.inf
+    def __init__(self, path: str | PathLike[str], every: float = 5.0) -> None:
+        self.path = Path(path)
+        self.every = every
+        self.found: dict[str, Any] | None = None
+        self.outer: Callable[[], dict[str, Any]] | None = None
+        self.mark = ""
+        self.last = -np.inf
 
-    def open(self, *what):
-        """Say what is trained, and read the file.
+    def open(self, *what: Any) -> None:
+        """Say what is trained, and read the file if it is there.
+
+        Parameters
+        ----------
+        *what : arrays, numbers, strings, functions, and lists, tuples and dicts of these
+            Data and options: everything that the result depends on (see `fingerprint`).
 
         Raises
         ------
         ValueError
             The file belongs to another fit.
         """
-        self.mark, self.last = fingerprint(*what), time.monotonic()
-        self.found = self.outer = None
+        self.mark = fingerprint(_version.__version__, *what)
+        self.last = time.monotonic()
+        self.found = None
+        self.outer = None
         if self.path.exists():
             content = files.read(self.path)
             if not isinstance(content, dict) or content.get("checkpoint") != self.mark:
@@ -58,40 +95,65 @@ class Checkpoint:
             self.found = {"outer": content["outer"], "inner": content["inner"]}
 
     @property
-    def at_work(self):
-        """The kind of optimiser whose state was found and not taken yet, or None."""
-        return None if self.found is None or self.found["inner"] is None else self.found["inner"][0]
-
-    def take(self, kind):
-        """The state of the optimiser that was at work, once; None where there is none, or of another kind."""
+    def at_work(self) -> str | None:
+        """The kind of optimiser whose state was found and has not been taken yet, or None."""
         if self.found is None or self.found["inner"] is None:
             return None
-        (found, inner), self.found["inner"] = self.found["inner"], None
+        kind: str = self.found["inner"][0]
+        return kind
+
+    def take(self, kind: str) -> dict[str, Any] | None:
+        """The state of the optimiser that was at work; it can be taken once.
+
+        Parameters
+        ----------
+        kind : str
+            The kind of optimiser that asks: "adam", ...
+
+        Returns
+        -------
+        dict or None
+            None where nothing was found, or the state of another kind of optimiser.
+        """
+        if self.found is None or self.found["inner"] is None:
+            return None
+        found, inner = self.found["inner"]
+        self.found["inner"] = None
         return inner if found == kind else None
 
-    def offer(self, kind, inner):
-        """Write the file if it is time; inner() -> dict is the state of the optimiser of this kind."""
+    def offer(self, kind: str | None, inner: Callable[[], dict[str, Any]]) -> None:
+        """Write the file if it is time to.
+
+        Parameters
+        ----------
+        kind : str or None
+            The kind of optimiser at work; None: between two of them.
+        inner : callable
+            () -> dict, the state of the optimiser.
+        """
         if time.monotonic() - self.last >= self.every:
-            content = {"checkpoint": self.mark, "outer": None if self.outer is None else self.outer()}
+            content: dict[str, Any] = {"checkpoint": self.mark, "outer": None if self.outer is None else self.outer()}
             content["inner"] = None if kind is None else [kind, inner()]
             files.write(self.path, content)
             self.last = time.monotonic()
 
-    def done(self):
-        """Remove the file: training came to its end."""
+    def done(self) -> None:
+        """Training came to its end: remove the file."""
         self.path.unlink(missing_ok=True)
         self.close()
 
-    def close(self):
+    def close(self) -> None:
         """Training ended, in whatever way; the file stays."""
-        self.mark, self.found, self.outer = "", None, None
+        self.mark = ""
+        self.found = None
+        self.outer = None
 
 
-def fingerprint(*what):
-    """A hash of arrays, numbers, strings, and lists, tuples and dicts of these."""
+def fingerprint(*what: Any) -> str:
+    """A hash of arrays, numbers, strings, functions, and lists, tuples and dicts of these."""
     digest = hashlib.sha256()
 
-    def add(x):
+    def add(x: Any) -> None:
         if isinstance(x, np.ndarray):
             digest.update(str((x.dtype.str, x.shape)).encode() + np.ascontiguousarray(x).tobytes())
         elif isinstance(x, dict):
@@ -104,42 +166,53 @@ def fingerprint(*what):
             for value in x:
                 add(value)
         else:
-            digest.update(json.dumps(x, default=_name).encode())
+            digest.update(json.dumps(x, default=_same_everywhere).encode())
 
     for x in what:
         add(x)
     return digest.hexdigest()
 
 
-def _name(x):
-    """What is the same in every process: of a function its name and code, not its address."""
+def _same_everywhere(x: Any) -> str:
+    """A text that is the same in every process: for a function its name and code, not its address."""
     if not hasattr(x, "__qualname__"):
         return repr(x)
     code = getattr(x, "__code__", None)
-    told = "" if code is None else code.co_code.hex() + repr([c for c in code.co_consts if not hasattr(c, "co_code")])
-    return f"{x.__module__}.{x.__qualname__} {told}"
+    text = "" if code is None else code.co_code.hex() + repr([c for c in code.co_consts if not hasattr(c, "co_code")])
+    return f"{x.__module__}.{x.__qualname__} {text}"
 
 
-def as_checkpoint(checkpoint):
-    """A Checkpoint of what a user may give: a path, a Checkpoint, or None."""
+def as_checkpoint(checkpoint: str | PathLike[str] | Checkpoint | None) -> Checkpoint | None:
+    """A Checkpoint from what a user may give: a path, a Checkpoint, or None."""
     return checkpoint if checkpoint is None or isinstance(checkpoint, Checkpoint) else Checkpoint(checkpoint)
 
 
 @contextmanager
-def opened(checkpoint, random_state, what):
-    """The checkpoint of a fit of what() by this version of the library, opened; None where there is none.
+def opened(
+    checkpoint: str | PathLike[str] | Checkpoint | None, random_state: object, what: Callable[[], tuple[Any, ...]]
+) -> Iterator[Checkpoint | None]:
+    """The checkpoint of a model's fit, opened; None where there is none.
 
     The file is removed where the block comes to its end, and stays where an exception leaves it.
+
+    Parameters
+    ----------
+    checkpoint : path, Checkpoint or None
+        As the user gave it.
+    random_state : int or None
+        The model's: without it a fit cannot be continued as it began.
+    what : callable
+        () -> data and options, everything that the fit depends on.
     """
     if checkpoint is None:
         yield None
         return
     if random_state is None:
         raise ValueError("checkpoint= needs random_state, so that the fit can be continued as it began")
-    checkpoint = as_checkpoint(checkpoint)
+    found = checkpoint if isinstance(checkpoint, Checkpoint) else Checkpoint(checkpoint)
     try:
-        checkpoint.open(_version.__version__, *what())
-        yield checkpoint
-        checkpoint.path.unlink(missing_ok=True)
+        found.open(*what())
+        yield found
+        found.path.unlink(missing_ok=True)
     finally:
-        checkpoint.close()
+        found.close()

@@ -1,36 +1,44 @@
 """Levenberg-Marquardt with the strength of the priors and of the noise found from the data themselves (evidence).
 
-Minimised is beta E(theta) + sum_i alpha_i theta_i^2 with E a weighted sum of squares. The damping follows Nielsen (1999,
+The objective is beta E(theta) + sum_i alpha_i theta_i^2 with E a weighted sum of squares. The damping follows Nielsen (1999,
 IMM-REP-1999-05); alpha, one for each group of parameters, and beta are re-estimated by MacKay's update (1992, Neural
 Computation 4, 415, eq. 4.10-4.12) with the Gauss-Newton Hessian:
     gamma_g = sum_{i in g} (1 - alpha_g C_ii),  alpha_g = gamma_g / |theta_g|^2,  beta = (n - gamma - n_free) / E,
-C the posterior covariance (beta J^T J + alpha)^-1.
+where C is the posterior covariance (beta J^T J + alpha)^-1.
 """
 
-import time
+from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
 from functools import partial
+from os import PathLike
+from typing import Any
 
 import numpy as np
+from numpy.typing import ArrayLike, NDArray
 from scipy.linalg import cho_factor, cho_solve, eigh, lapack
 
-from pynode.optim.checkpoint import as_checkpoint
-from pynode.optim.normal_equations import Residuals, small_matrices
-from pynode.optim.result import FitInterrupted, FitResult, History, as_start
+from pynode.optim.checkpoint import Checkpoint, Resumable
+from pynode.optim.normal_equations import Linearised, Problem, Residuals, small_matrices
+from pynode.optim.result import FitResult, History, Iteration, as_start
+from pynode.optim.session import session
+
+Array = NDArray[np.float64]
 
 ALPHA_RANGE = (1e-6, 1e4)
-
+"""Within which precisions of priors are estimated."""
 
 TRIES = 12
+"""The most dampings that are tried for a step."""
 
 
 @dataclass
 class LaplacePosterior:
-    """Where Levenberg-Marquardt stands, and in the end its result.
+    """The state of Levenberg-Marquardt and, in the end, its result: a Gaussian approximation of the posterior.
 
     Attributes
     ----------
     theta : (p,) array
+        The parameters: the mean.
     free : (B, d) array or None
         Free initial states.
     alpha : (p,) array
@@ -48,29 +56,31 @@ class LaplacePosterior:
     noise : (d,) array or None
         Standard deviation of the noise of each state.
     least : float
-        Losses below this are rounding: what beta is estimated from is at least this.
+        Losses below this are rounding: beta is estimated from at least this.
     status : {"converged", "max_iter", "stalled", "stopped", "failed"}
+        How the descent ended.
     n_iter, n_evaluations : int
+        Steps taken, and points at which the problem was evaluated.
     """
 
-    theta: np.ndarray
-    free: np.ndarray | None
-    alpha: np.ndarray
+    theta: Array
+    free: Array | None
+    alpha: Array
     beta: float
     gamma: float = np.nan
     loss: float = np.inf
-    covariance: np.ndarray | None = None
-    free_gain: np.ndarray | None = None
-    free_covariance: np.ndarray | None = None
-    noise: np.ndarray | None = None
+    covariance: Array | None = None
+    free_gain: Array | None = None
+    free_covariance: Array | None = None
+    noise: Array | None = None
     least: float = 1e-300
     status: str = "max_iter"
     n_iter: int = 0
     n_evaluations: int = 0
 
 
-def covariance(H, alpha, beta):
-    """(beta H + diag(alpha))^-1; directions that nothing determines are cut at rounding."""
+def covariance(H: Array, alpha: Array, beta: float) -> Array:
+    """(beta H + diag(alpha))^-1; the variance in directions that nothing determines is limited by rounding."""
     K = beta * H
     if not len(K):  # all parameters are frozen
         return K
@@ -78,13 +88,16 @@ def covariance(H, alpha, beta):
     factor, info = lapack.dpotrf(K, lower=1)
     if info == 0:
         inverse, info = lapack.dpotri(factor, lower=1)
-        inverse = np.tril(inverse)
-        return inverse + np.tril(inverse, -1).T
+        lower: Array = np.tril(inverse)
+        return lower + np.tril(lower, -1).T
     w, V = eigh(K)
-    return (V / np.maximum(w, 1e-14 * w[-1])) @ V.T
+    whole: Array = (V / np.maximum(w, 1e-14 * w[-1])) @ V.T
+    return whole
 
 
-def update_evidence(state, H, groups, n_observed, n_free, fixed_noise=False):
+def update_evidence(
+    state: LaplacePosterior, H: Array, groups: Sequence[NDArray[np.intp]], n_observed: int, n_free: int
+) -> None:
     """MacKay's update of alpha (by groups), beta and gamma, in place."""
     state.covariance = covariance(H, state.alpha, state.beta)
     spread = np.diag(state.covariance)
@@ -94,52 +107,58 @@ def update_evidence(state, H, groups, n_observed, n_free, fixed_noise=False):
         free[g] = False
         known = float(np.clip(len(g) - (state.alpha[g] * spread[g]).sum(), 1e-3, len(g)))
         gamma += known
-        state.alpha[g] = np.clip(known / max(state.theta[g] @ state.theta[g], 1e-300), *ALPHA_RANGE)
+        state.alpha[g] = np.clip(known / max(float(state.theta[g] @ state.theta[g]), 1e-300), *ALPHA_RANGE)
     state.gamma = gamma + free.sum()
-    if not fixed_noise:
-        left = max(n_observed - state.gamma - n_free, 0.05 * n_observed)
-        state.beta = left / max(state.loss, state.least)
+    left = max(n_observed - state.gamma - n_free, 0.05 * n_observed)
+    state.beta = left / max(state.loss, state.least)
 
 
-def log_evidence(n_observed, state):
-    """ln p(data | prior, noise) by Laplace's approximation (MacKay 1992, eq. 4.5), up to a constant of the data."""
+def log_evidence(n_observed: int, state: LaplacePosterior) -> float:
+    """ln p(data | prior, noise) by Laplace's approximation (MacKay 1992, eq. 4.5), up to what depends on the data alone."""
+    assert state.covariance is not None
     known = state.alpha > 0
     sign, logdet = np.linalg.slogdet(state.covariance)
     fit = state.beta * state.loss + float((state.alpha * state.theta**2).sum())
-    return 0.5 * (n_observed * np.log(state.beta) + np.log(state.alpha[known]).sum() + sign * logdet - fit)
+    return float(0.5 * (n_observed * np.log(state.beta) + np.log(state.alpha[known]).sum() + sign * logdet - fit))
 
 
 def levenberg_marquardt(
-    residuals,
-    theta0,
+    residuals: Callable[[Array], Any],
+    theta0: ArrayLike,
     *,
-    weight_decay=0.0,
-    evidence=False,
-    max_iter=100,
-    tol=1e-8,
-    damping=1e-3,
-    callback=None,
-    checkpoint=None,
-):
+    weight_decay: float = 0.0,
+    evidence: bool = False,
+    max_iter: int = 100,
+    tol: float = 1e-8,
+    damping: float = 1e-3,
+    callback: Callable[[Iteration], Any] | None = None,
+    checkpoint: str | PathLike[str] | Checkpoint | None = None,
+) -> FitResult:
     """Minimise a sum of squares |r(theta)|^2 + weight_decay |theta|^2.
+
+    There is no early stopping, and there are no weights: both belong to the residuals and their data. Stop from a callback.
 
     Parameters
     ----------
     residuals : callable
         residuals(theta) -> (r (n,), J (n, p)), the residuals and their Jacobian dr/dtheta.
-    theta0 : (p,) array
-    weight_decay : float
-    evidence : bool
+    theta0 : (p,) array_like
+        Where to start.
+    weight_decay : float, default 0
+        The strength of the Gaussian prior on theta, relative to that of the residuals.
+    evidence : bool, default False
         Estimate the strength of the prior and of the noise along the way (MacKay 1992); weight_decay is not used then.
-    max_iter : int
-    tol : float
+    max_iter : int, default 100
+        The most steps.
+    tol : float, default 1e-8
         Converged when two steps in a row lower the objective by less than this fraction.
-    damping : float
-        The first.
+    damping : float, default 1e-3
+        The damping of the first step, relative to the curvature.
     callback : callable, optional
         callback(Iteration) after each step; return True to stop.
     checkpoint : path or Checkpoint, optional
-        Written now and then; if the file is there, minimising goes on from it. Removed at the end.
+        A file that is written now and then. If it is there at the start, minimising goes on from it, to the same bits. It
+        is removed at the end.
 
     Returns
     -------
@@ -148,150 +167,150 @@ def levenberg_marquardt(
 
     Raises
     ------
+    ValueError
+        The residuals are not finite at theta0, shapes do not fit, or the checkpoint is that of another fit.
     FitInterrupted
         Ctrl-C; its `result` keeps the best so far.
+
+    See Also
+    --------
+    lbfgs : needs a gradient only.
+
+    Examples
+    --------
+    The rate of a decay from measurements at six times:
+
+    >>> import numpy as np, pynode as pn
+    >>> t = np.arange(6.0)
+    >>> y = np.exp(-0.5 * t)
+    >>> result = pn.fit.levenberg_marquardt(
+    ...     lambda k: (np.exp(-k[0] * t) - y, (-t * np.exp(-k[0] * t))[:, None]), [1.0]
+    ... )
+    >>> result.theta.round(6).tolist()
+    [0.5]
     """
-    theta0 = as_start(theta0)
-    problem, history, checkpoint = Residuals(residuals, theta0), History(callback), as_checkpoint(checkpoint)
-    alpha = np.full(len(theta0), 1.0 if evidence else float(weight_decay))
-    state = LaplacePosterior(theta0, None, alpha, 1.0, gamma=float(len(theta0)))
-    if checkpoint is not None:
-        checkpoint.open("levenberg_marquardt", theta0, weight_decay, evidence, tol, damping)
+    start = as_start(theta0)
+    problem = Residuals(residuals, start)
+    history = History(callback)
+    alpha = np.full(len(start), 1.0 if evidence else float(weight_decay))
+    state = LaplacePosterior(start, None, alpha, 1.0, gamma=float(len(start)))
 
-    def after_step(state, objective, norm, seconds):
-        return history.add(state.theta, state.loss, norm)
+    def after_step(state: LaplacePosterior, gradient_norm: float, nfe: int) -> bool:
+        return history.add(state.theta, state.loss, gradient_norm, nfe)
 
-    def result(status):
+    def result(status: str, message: str) -> FitResult:
         left = max(problem.n_observed - state.gamma, 1.0)
         spread = None if state.covariance is None else state.covariance * (1.0 if evidence else state.loss / left)
         return FitResult(
-            state.theta, state.loss, status, MESSAGES[status], state.n_iter, state.n_evaluations, history.columns(), spread
+            state.theta, state.loss, status, message, state.n_iter, state.n_evaluations, history.columns(), spread
         )
 
-    groups = [np.arange(len(theta0))] if evidence else ()
-    try:
-        with small_matrices(len(theta0)):
-            descend(
-                problem,
-                state,
-                groups=groups,
-                evidence=evidence,
-                max_iter=max_iter,
-                tol=tol,
-                damping=damping,
-                callback=after_step,
-                checkpoint=checkpoint,
-                extra=_Iterations(history),
-            )
-    except KeyboardInterrupt:
-        raise FitInterrupted(result("interrupted")) from None
-    if checkpoint is not None:
-        checkpoint.done()
-    return result(state.status)
-
-
-class _Iterations:
-    """The history so far, for checkpoints."""
-
-    def __init__(self, history):
-        self.history = history
-
-    def get(self):
-        return {"rows": self.history.table()}
-
-    def set(self, saved):
-        self.history.restore(saved["rows"])
+    settings = (start, weight_decay, evidence, tol, damping)
+    with session(checkpoint, "levenberg_marquardt", settings, result) as saved, small_matrices(len(start)):
+        descend(
+            problem,
+            state,
+            groups=[np.arange(len(start))] if evidence else (),
+            evidence=evidence,
+            max_iter=max_iter,
+            tol=tol,
+            damping=damping,
+            callback=after_step,
+            checkpoint=saved,
+            more=history,
+        )
+    return result(state.status, MESSAGES[state.status])
 
 
 MESSAGES = {
     "converged": "steps no longer lower the objective",
-    "max_iter": "the most iterations allowed",
+    "max_iter": "max_iter steps were taken",
     "stalled": "no step makes the objective smaller: it is as exact as it gets",
     "stopped": "the callback asked to stop",
     "failed": "the residuals cannot be computed",
-    "interrupted": "interrupted by the user",
 }
 
 
 def descend(
-    problem,
-    state,
+    problem: Problem,
+    state: LaplacePosterior,
     *,
-    groups=(),
-    evidence=True,
-    settled=1.0,
-    max_iter=50,
-    tol=1e-4,
-    damping=1e-3,
-    callback=None,
-    on_iteration=None,
-    checkpoint=None,
-    extra=None,
-):
-    """Minimise a problem of `pynode.fit.least_squares` from `state`, in place.
+    groups: Sequence[NDArray[np.intp]] = (),
+    evidence: bool = True,
+    settled: float = 1.0,
+    max_iter: int = 50,
+    tol: float = 1e-4,
+    damping: float = 1e-3,
+    callback: Callable[[LaplacePosterior, float, int], Any] | None = None,
+    on_iteration: Callable[[LaplacePosterior], None] | None = None,
+    checkpoint: Checkpoint | None = None,
+    more: Resumable | None = None,
+) -> LaplacePosterior:
+    """Minimise a problem from `state`, in place.
 
     Parameters
     ----------
-    problem : MatchingProblem, ShootingProblem, Residuals, or alike
-        With loss(x, free), linearise(x, free), n_observed, n_free.
-    state : Posterior
+    problem : Problem
+        MatchingProblem, ShootingProblem, Residuals, ...
+    state : LaplacePosterior
+        Where to start.
     groups : list of int arrays
-        Parameters that share a prior, each with its own precision; those in no group keep the alpha they have.
+        Parameters that share a prior, each group with its own precision; those in no group keep the alpha they have.
     evidence : bool
         Re-estimate alpha and beta after each step ...
     settled : float
-        ... that lowered the objective by less than this part: what a poor fit leaves is not noise.
+        ... that lowered the objective by less than this part: the misfit of a poor fit is not noise.
     max_iter : int
+        The most steps.
     tol : float
         Stop when two steps in a row lower the objective by less than this, relatively.
     damping : float
-        The first.
+        The damping of the first step.
     callback : callable, optional
-        callback(state, objective, gradient norm, seconds) after each step; True stops.
+        callback(state, gradient norm, evaluations of the field in this step) after each step; True stops.
     on_iteration : callable, optional
-        on_iteration(problem, state) after each step, before linearising again (robust weights).
+        on_iteration(state) after each step, before linearising again (robust weights).
     checkpoint : Checkpoint, optional
-    extra : object, optional
-        With get() -> dict and set(dict): what belongs to the problem and changes on the way.
+        Open.
+    more : Resumable, optional
+        More of the state, for the checkpoint: what changes along the way and is not in `state`.
 
     Returns
     -------
-    Posterior
+    LaplacePosterior
         `state`.
     """
-    start, nu, small, done = time.perf_counter(), 2.0, 0, 0
-    before = _resumed(state, checkpoint, extra)
-    if before is not None:
-        damping, nu, small, done = (before[name] for name in ("damping", "nu", "small", "done"))
-    here = problem.linearise(state.theta, state.free)
-    if before is None:
-        state.n_evaluations += 1
-        if here is None or not np.isfinite(here.loss):
-            state.status = "failed"
-            return state
-        state.status, state.loss = "max_iter", here.loss
-        if evidence and settled >= 1:
-            update_evidence(state, here.H, groups, problem.n_observed, problem.n_free)
+    before = _resumed(state, checkpoint, more) or {"damping": damping, "nu": 2.0, "small": 0, "done": 0, "nfe": None}
+    damping, nu, small, done = (before[name] for name in ("damping", "nu", "small", "done"))
+    here = _begin(problem, state, before["nfe"], groups, evidence and settled >= 1)
+    counted = before["nfe"] or 0
+    if here is None:
+        return state
     for k in range(done, max_iter):
         found = _step(problem, state, here, damping, nu)
         if found is None:
             state.status = "stalled"
             break
         theta, free, rho, drop, damping = found
-        damping, nu = max(damping * max(1 / 3, 1 - (2 * rho - 1) ** 3), 1e-9), 2.0
-        state.theta, state.free = theta, free
+        damping = max(damping * max(1 / 3, 1 - (2 * rho - 1) ** 3), 1e-9)
+        nu = 2.0
+        state.theta = theta
+        state.free = free
         state.n_iter += 1
         if on_iteration is not None:
-            on_iteration(problem, state)
+            on_iteration(state)
         new = problem.linearise(theta, free)
         if new is None:
             state.status = "stalled"
             break
-        here, state.loss = new, new.loss
+        here = new
+        state.loss = new.loss
         if evidence and drop < settled:
             update_evidence(state, here.H, groups, problem.n_observed, problem.n_free)
         norm = float(np.linalg.norm(state.beta * here.g + state.alpha * state.theta))
-        if callback is not None and callback(state, _objective(state, here.loss), norm, time.perf_counter() - start) is True:
+        nfe = problem.nfe - counted
+        counted = problem.nfe
+        if callback is not None and callback(state, norm, nfe) is True:
             state.status = "stopped"
             break
         small = small + 1 if drop < tol else 0
@@ -299,48 +318,73 @@ def descend(
             state.status = "converged"
             break
         if checkpoint is not None:
-            now = {"damping": damping, "nu": nu, "small": small, "done": k + 1}
-            checkpoint.offer("levenberg_marquardt", partial(_snapshot, now, state, extra))
+            now = {"damping": damping, "nu": nu, "small": small, "done": k + 1, "nfe": counted}
+            checkpoint.offer("levenberg_marquardt", partial(_snapshot, now, state, more))
     conclude(problem, state, here)
     return state
 
 
-def conclude(problem, state, here=None):
-    """Fill in the covariances of a Posterior."""
+def conclude(problem: Problem, state: LaplacePosterior, here: Linearised | None = None) -> None:
+    """Fill in the covariances of a LaplacePosterior; `here` are the normal equations at its theta."""
     here = problem.linearise(state.theta, state.free) if here is None else here
-    state.loss, state.covariance = here.loss, covariance(here.H, state.alpha, state.beta)
-    if here.free_gain is not None:
-        state.free_gain, state.free_covariance = here.free_gain, np.linalg.inv(here.free_precision) / state.beta
+    assert here is not None
+    state.loss = here.loss
+    state.covariance = covariance(here.H, state.alpha, state.beta)
+    if here.free_gain is not None and here.free_precision is not None:
+        state.free_gain = here.free_gain
+        state.free_covariance = np.asarray(np.linalg.inv(here.free_precision) / state.beta, dtype=np.float64)
 
 
-def _resumed(state, checkpoint, extra):
-    """What a checkpoint held of the descent, or None; state and extra are as they were then."""
+def _begin(
+    problem: Problem, state: LaplacePosterior, nfe: int | None, groups: Sequence[NDArray[np.intp]], evidence: bool
+) -> Linearised | None:
+    """The normal equations where the descent begins, or goes on after `nfe` evaluations; None where there are none."""
+    here = problem.linearise(state.theta, state.free)
+    if here is None or not np.isfinite(here.loss):
+        state.n_evaluations += nfe is None
+        state.status = "failed"
+        return None
+    if nfe is not None:
+        problem.nfe = nfe  # linearising again was counted before the checkpoint was written
+        return here
+    state.n_evaluations += 1
+    state.status = "max_iter"
+    state.loss = here.loss
+    if evidence:
+        update_evidence(state, here.H, groups, problem.n_observed, problem.n_free)
+    return here
+
+
+def _resumed(state: LaplacePosterior, checkpoint: Checkpoint | None, more: Resumable | None) -> dict[str, Any] | None:
+    """What a checkpoint held of the descent, or None; `state` and `more` are then as they were."""
     before = None if checkpoint is None else checkpoint.take("levenberg_marquardt")
     if before is not None:
         for name, value in before["state"].items():
             setattr(state, name, value)
-        if extra is not None:
-            extra.set(before["extra"])
+        if more is not None:
+            more.restore(before["more"])
     return before
 
 
-def _snapshot(now, state, extra):
+def _snapshot(now: dict[str, Any], state: LaplacePosterior, more: Resumable | None) -> dict[str, Any]:
     """What a checkpoint holds of the descent."""
-    return now | {"state": _saved(state), "extra": None if extra is None else extra.get()}
+    return now | {"state": _saved(state), "more": None if more is None else more.saved()}
 
 
-def _saved(state):
-    """A Posterior as plain data, without what follows from the rest."""
+def _saved(state: LaplacePosterior) -> dict[str, Any]:
+    """A LaplacePosterior as plain data, without what follows from the rest."""
     late = ("covariance", "free_gain", "free_covariance", "noise")
     values = {name: value for name, value in asdict(state).items() if name not in late}
     return {name: None if isinstance(x, float) and not np.isfinite(x) else x for name, x in values.items()}
 
 
-def _objective(state, loss):
+def _objective(state: LaplacePosterior, loss: float) -> float:
     return state.beta * loss + float((state.alpha * state.theta**2).sum())
 
 
-def _step(problem, state, here, damping, nu):
+def _step(
+    problem: Problem, state: LaplacePosterior, here: Linearised, damping: float, nu: float
+) -> tuple[Array, Array | None, float, float, float] | None:
     """(theta, free, gain ratio, relative drop, damping) of a step that lowers the objective, or None."""
     K = state.beta * here.H
     K[np.diag_indices_from(K)] += state.alpha
@@ -353,15 +397,18 @@ def _step(problem, state, here, damping, nu):
         try:
             step = -cho_solve(cho_factor(M, lower=True, overwrite_a=True, check_finite=False), gradient)
         except np.linalg.LinAlgError:
-            damping, nu = max(damping, 1e-12) * nu, 2 * nu
+            damping = max(damping, 1e-12) * nu
+            nu *= 2
             continue
-        free = None if here.step_free is None else state.free + here.step_free(step)
+        free = None if here.step_free is None or state.free is None else state.free + here.step_free(step)
         theta = state.theta + step
-        after = problem.loss(theta, free)
+        loss = problem.loss(theta, free)
         state.n_evaluations += 1
-        after = state.beta * after + float((state.alpha * theta**2).sum())
+        after = state.beta * loss + float((state.alpha * theta**2).sum())
         promised = -(2 * gradient @ step + step @ (K @ step)) + state.beta * here.gain_free
         if after < before:
-            return theta, free, (before - after) / max(promised, 1e-300), (before - after) / abs(before), damping
-        damping, nu = damping * nu, 2 * nu
+            rho = np.float64(before - after) / max(float(promised), 1e-300)  # NumPy's number: its cube may overflow
+            return theta, free, rho, (before - after) / abs(before), damping
+        damping *= nu
+        nu *= 2
     return None

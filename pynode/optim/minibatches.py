@@ -1,4 +1,4 @@
-"""Minibatches: what is learned from, shuffled once an epoch."""
+"""Minibatches: samples in a random order, shuffled once in each epoch."""
 
 from collections.abc import Sequence
 
@@ -9,23 +9,24 @@ from numpy.typing import NDArray
 class Epochs:
     """Which of n samples belong to the minibatch of iteration k = 1, 2, ...
 
-    The samples are shuffled once an epoch and taken in batches of nearly equal size. Their order follows from the random
+    The samples are shuffled once in each epoch and taken in batches of nearly equal size. Their order depends on the random
     state and the number of the epoch alone, so that training that goes on from a checkpoint sees the same minibatches.
 
     Parameters
     ----------
     n : int
-        Samples.
+        How many samples there are.
     batch_size : int or None
-        Samples of a minibatch; None, or more than n: all.
+        How many samples a minibatch has; None, or more than n: all.
     random_state : int or sequence of int
-    at_most : bool
-        No minibatch has more than `batch_size` samples. Default: none has fewer.
+        The same number, the same minibatches.
+    at_most : bool, default False
+        True: no minibatch has more than `batch_size` samples. False: none has fewer.
 
     Attributes
     ----------
     n_batches : int
-        Iterations of an epoch.
+        Minibatches in an epoch.
 
     Examples
     --------
@@ -46,7 +47,7 @@ class Epochs:
         self._batches: list[NDArray[np.int64]] = []
 
     def place(self, k: int) -> tuple[int, int]:
-        """The epoch of iteration k and its place in it, both from 0."""
+        """The epoch that iteration k belongs to and its place in that epoch, both counted from 0."""
         return divmod(k - 1, self.n_batches)
 
     def batch(self, k: int) -> NDArray[np.int64]:

@@ -1,25 +1,32 @@
-"""Least squares condensed to normal equations, and BLAS on as many threads as pay for small matrices."""
+"""Nonlinear least squares as Levenberg-Marquardt sees it: a problem with a loss, linearised to its normal equations."""
 
+from collections.abc import Callable
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from functools import cache
+from typing import Any, Protocol
 
 import numpy as np
+from numpy.typing import NDArray
 from scipy.linalg.blas import dsyrk
 
+Array = NDArray[np.float64]
+
 LARGE = 600
-"""From this size of matrix on, BLAS may use the threads it wants."""
+"""From this size of matrix on, BLAS may use as many threads as it wants."""
 
 
 @cache
-def _controller():
+def _controller() -> Any:
     from threadpoolctl import ThreadpoolController
 
     return ThreadpoolController()
 
 
-def small_matrices(size):
-    """A context in which BLAS works on matrices of this size with as many threads as pay."""
-    return _controller().limit(limits=1 if size < LARGE else None, user_api="blas")
+def small_matrices(size: int) -> AbstractContextManager[object]:
+    """A context in which BLAS works on matrices of this size with as many threads as pay off."""
+    limited: AbstractContextManager[object] = _controller().limit(limits=1 if size < LARGE else None, user_api="blas")
+    return limited
 
 
 @dataclass(frozen=True)
@@ -30,39 +37,74 @@ class Linearised:
     ----------
     loss : float
         E.
-    H, g : (n, n), (n,)
-        J^T J and J^T r of the shared coordinates, with the free states eliminated.
-    step_free : callable
+    H : (n, n) array
+        J^T J of the shared coordinates, with the free states eliminated.
+    g : (n,) array
+        J^T r of the shared coordinates, with the free states eliminated.
+    step_free : callable or None
         step of x (n,) -> the best step of the free states (B, d) with it; None where there are none.
     gain_free : float
         What the free states alone gain: z^T A^-1 z, part of the decrease that a step predicts.
-    free_gain, free_precision, free_gradient : (B, d, n), (B, d, d), (B, d) or None
-        How the best free states follow x, d free = -free_gain d x, and J^T J and J^T r of the free states.
+    free_gain : (B, d, n) array or None
+        How the best free states follow x: d free = -free_gain d x.
+    free_precision : (B, d, d) array or None
+        J^T J of the free states.
+    free_gradient : (B, d) array or None
+        J^T r of the free states.
     """
 
     loss: float
-    H: np.ndarray
-    g: np.ndarray
-    step_free: object = None
+    H: Array
+    g: Array
+    step_free: Callable[[Array], Array] | None = None
     gain_free: float = 0.0
-    free_gain: np.ndarray | None = None
-    free_precision: np.ndarray | None = None
-    free_gradient: np.ndarray | None = None
+    free_gain: Array | None = None
+    free_precision: Array | None = None
+    free_gradient: Array | None = None
 
 
-def gram(J):
-    """J^T J, at half the work of a product."""
-    lower = dsyrk(1.0, np.ascontiguousarray(J).T, lower=1)
+class Problem(Protocol):
+    """Nonlinear least squares in x (n,), and perhaps in free states (B, d), one for each of B trajectories.
+
+    `free` is (B, d), or None for a problem without free states.
+
+    Attributes
+    ----------
+    n_observed : int
+        Residuals that count.
+    n_free : int
+        Numbers in the free states.
+    nfe : int
+        Evaluations of a field so far; 0 where nothing is solved.
+    """
+
+    n_observed: int
+    n_free: int
+    nfe: int
+
+    def loss(self, x: Array, free: Any, /) -> float:
+        """The weighted sum of squares; infinite where it cannot be computed."""
+        ...
+
+    def linearise(self, x: Array, free: Any, /) -> Linearised | None:
+        """The normal equations; None where they cannot be computed."""
+        ...
+
+
+def gram(J: Array) -> Array:
+    """J^T J, with half the work of a product."""
+    lower: Array = dsyrk(1.0, np.ascontiguousarray(J).T, lower=1)
     return lower + np.tril(lower, -1).T
 
 
 class Residuals:
-    """Residuals of your own: function(theta) -> (r (n,), J (n, p))."""
+    """A problem given by a user's function(theta) -> (r (n,), J (n, p)); it has no free states."""
 
     n_free = 0
 
-    def __init__(self, function, theta):
+    def __init__(self, function: Callable[[Array], Any], theta: Array) -> None:
         self.function = function
+        self.nfe = 0
         r, J = self._at(np.asarray(theta, dtype=np.float64))
         if r.ndim != 1 or J.shape != (len(r), len(theta)):
             raise ValueError(f"residuals(theta) must give r (n,) and J (n, {len(theta)}), got {r.shape} and {J.shape}")
@@ -70,16 +112,18 @@ class Residuals:
             raise ValueError("the residuals or their Jacobian are not finite at theta0: start elsewhere")
         self.n_observed = len(r)
 
-    def _at(self, theta):
+    def _at(self, theta: Array) -> tuple[Array, Array]:
         r, J = self.function(theta)
         return np.asarray(r, dtype=np.float64), np.asarray(J, dtype=np.float64)
 
-    def loss(self, theta, free=None):
+    def loss(self, theta: Array, free: None = None) -> float:
+        """The sum of squares; infinite where it is not finite."""
         r, _ = self._at(theta)
         loss = float(r @ r)
         return loss if np.isfinite(loss) else np.inf
 
-    def linearise(self, theta, free=None):
+    def linearise(self, theta: Array, free: None = None) -> Linearised | None:
+        """The normal equations; None where residuals or Jacobian are not finite."""
         r, J = self._at(theta)
         if not (np.isfinite(r).all() and np.isfinite(J).all()):
             return None

@@ -2,6 +2,8 @@
 
 import sys
 import time
+from types import TracebackType
+from typing import Any, Self, TextIO
 
 
 class Progress:
@@ -12,20 +14,26 @@ class Progress:
     total : int
         Units of work.
     label : str
-    show : bool
+        What stands before the bar.
+    show : bool, default True
         False: silent.
-    every : float
+    every : float, default 2
         Seconds between plain lines.
     file : file, optional
         Default: standard error.
     """
 
-    def __init__(self, total, label, show=True, every=2.0, file=None):
-        self.total, self.label, self.show, self.every = total, label, show, every
+    def __init__(self, total: int, label: str, show: bool = True, every: float = 2.0, file: TextIO | None = None) -> None:
+        self.total = total
+        self.label = label
+        self.show = show
+        self.every = every
         self.file = sys.stderr if file is None else file
-        self.done, self.bar = 0, None
+        self.done = 0
+        self.text = ""
+        self.bar: Any = None
 
-    def __enter__(self):
+    def __enter__(self) -> Self:
         self.start = self.last = time.monotonic()
         notebook = "ipykernel" in sys.modules
         if self.show and (notebook or self.file.isatty()):
@@ -44,8 +52,8 @@ class Progress:
                 )
         return self
 
-    def update(self, done, text):
-        """Set the units done; `text` says how it stands."""
+    def update(self, done: int, text: str) -> None:
+        """Set the units done; `text` tells how the work stands."""
         if not self.show:
             return
         if self.bar is not None:
@@ -54,9 +62,10 @@ class Progress:
         elif time.monotonic() - self.last >= self.every:
             self.last = time.monotonic()
             self._line(done, text)
-        self.done, self.text = done, text
+        self.done = done
+        self.text = text
 
-    def _line(self, done, text):
+    def _line(self, done: int, text: str) -> None:
         seconds = time.monotonic() - self.start
         print(
             f"{self.label}: {100 * done / self.total:3.0f} %, {seconds:.1f} s, {text}",
@@ -64,7 +73,7 @@ class Progress:
             flush=True,
         )
 
-    def __exit__(self, kind, error, trace):
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
         if self.bar is not None:
             if kind is None:
                 self.bar.update(self.total - self.done)

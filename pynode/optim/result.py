@@ -1,4 +1,4 @@
-"""What optimisers take and give: an objective theta -> (loss, gradient), a callback, a result."""
+"""What optimisers take and return: an objective theta -> (loss, gradient), a callback, a result."""
 
 import math
 import time
@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 HISTORY = ("loss", "gradient_norm", "nfe", "seconds", "validation")
-"""The columns of every history, an entry an iteration: the fields of `Iteration` that are numbers."""
+"""The columns of every history, with one entry for each iteration: the fields of `Iteration` that are numbers."""
 
 
 @dataclass(frozen=True)
@@ -26,13 +26,25 @@ class FitResult:
     status : {"converged", "max_iter", "stopped", "stalled", "failed", "interrupted"}
         stopped: a callback asked for it; stalled: no step makes the loss smaller.
     message : str
-    n_iter, n_evaluations : int
+        The status in words.
+    n_iter : int
+        Iterations.
+    n_evaluations : int
+        Calls of the objective.
     history : dict of (n_iter,) arrays
-        loss, gradient_norm, nfe, seconds, validation: see `Iteration`. Staged training has stage too, its index.
+        loss, gradient_norm, nfe, seconds, validation: see `Iteration`. Staged training also has stage, the index of the
+        stage.
     covariance : (p, p) array or None
         Of theta, where the optimiser finds it.
     states : list of (T_i, d) arrays or None
         Of the trajectories that were fitted, where there are any.
+
+    Examples
+    --------
+    >>> import numpy as np, pynode as pn
+    >>> result = pn.fit.lbfgs(lambda x: (x @ x, 2 * x), np.ones(3))
+    >>> result.status, bool(abs(result.theta).max() < 1e-8), len(result.history["loss"]) == result.n_iter
+    ('converged', True, True)
     """
 
     theta: NDArray[np.float64]
@@ -48,16 +60,16 @@ class FitResult:
 
 @dataclass(frozen=True)
 class Iteration:
-    """What a callback sees after each iteration; to stop the training it returns True.
+    """What a callback is given after each iteration; it returns True to stop the training.
 
-    Every optimiser and every model reports its progress by this record.
+    Every optimiser and every model reports its progress with this record.
 
     Attributes
     ----------
     number : int
         From 1; staged training counts through all its stages.
     loss : float
-        Of this iteration; where an iteration is an epoch of minibatches, their mean.
+        The loss of this iteration; where an iteration is an epoch of minibatches, their mean.
     theta : (p,) array or None
         The parameters reached.
     gradient_norm : float
@@ -65,7 +77,7 @@ class Iteration:
     seconds : float
         Since the start.
     nfe : int or float
-        Evaluations of the field by the forward solves of this iteration, 0 where they are not counted.
+        Evaluations of the field in the forward solves of this iteration; 0 where they are not counted.
     validation : float
         The loss on data kept aside; NaN without early stopping.
     stage : str
@@ -91,7 +103,13 @@ class Iteration:
 
 
 class FitInterrupted(KeyboardInterrupt):
-    """Ctrl-C during a fit. `result` is the FitResult with the best parameters so far."""
+    """Ctrl-C during a fit.
+
+    Attributes
+    ----------
+    result : FitResult
+        The best parameters so far.
+    """
 
     def __init__(self, result: FitResult) -> None:
         super().__init__("interrupted; the exception's `result` keeps the best parameters so far")
@@ -99,7 +117,7 @@ class FitInterrupted(KeyboardInterrupt):
 
 
 class History:
-    """The iterations of an optimiser so far: it makes the record of each, and calls the callback with it.
+    """The iterations of an optimiser so far: makes the record of each, and calls the callback with it.
 
     Parameters
     ----------
@@ -109,7 +127,7 @@ class History:
     Attributes
     ----------
     rows : list of tuples
-        The columns of HISTORY.
+        One for each iteration, with the columns of HISTORY.
     """
 
     def __init__(self, callback: Callable[[Iteration], Any] | None) -> None:
@@ -121,43 +139,51 @@ class History:
         return len(self.rows)
 
     def add(self, theta: NDArray[np.float64], loss: float, gradient_norm: float, nfe: float = 0) -> bool:
-        """Record an iteration; whether the callback asks to stop."""
+        """Record an iteration; returns whether the callback asks to stop."""
         seconds = time.perf_counter() - self.start
         self.rows.append((loss, gradient_norm, nfe, seconds, math.nan))
         if self.callback is None:
             return False
         return self.callback(Iteration(len(self.rows), loss, theta.copy(), gradient_norm, seconds, nfe)) is True
 
-    def table(self) -> NDArray[np.float64]:
-        """(iterations, columns of HISTORY)."""
-        return np.array(self.rows, dtype=np.float64).reshape(-1, len(HISTORY))
-
     def columns(self) -> dict[str, NDArray[np.float64]]:
         """The history of a FitResult."""
-        return dict(zip(HISTORY, self.table().T.copy(), strict=True))
+        return dict(zip(HISTORY, self._table().T.copy(), strict=True))
 
-    def restore(self, table: NDArray[np.float64]) -> None:
-        """Go on from `table()`."""
-        self.rows = [tuple(row) for row in table.tolist()]
+    def saved(self) -> dict[str, Any]:
+        """The state as plain data."""
+        return {"rows": self._table()}
+
+    def _table(self) -> NDArray[np.float64]:
+        return np.array(self.rows, dtype=np.float64).reshape(-1, len(HISTORY))
+
+    def restore(self, saved: dict[str, Any]) -> None:
+        """Go on from `saved()`."""
+        self.rows = [tuple(row) for row in saved["rows"].tolist()]
         if self.rows:
             self.start -= self.rows[-1][HISTORY.index("seconds")]
 
 
 class Recorder:
-    """Wraps an objective: counts, checks, remembers the best, keeps the history.
+    """An objective that counts its calls, checks what it returns, remembers the best parameters, and keeps the history.
 
     Parameters
     ----------
     objective : callable
         theta -> (loss, gradient). Its `nfe`, if any, counts the evaluations of a field so far.
     theta0 : (p,) array
+        Where to start.
     callback : callable or None
+        See `History`.
 
     Attributes
     ----------
-    theta, loss
-        The best so far.
+    theta : (p,) array
+        The best parameters so far.
+    loss : float
+        Their loss.
     n_evaluations : int
+        Calls so far.
     history : History
     """
 
@@ -192,7 +218,7 @@ class Recorder:
         return getattr(self.objective, "nfe", 0)
 
     def iteration(self, theta: NDArray[np.float64], loss: float, gradient: NDArray[np.float64]) -> bool:
-        """Record an iteration; whether the callback asks to stop."""
+        """Record an iteration; returns whether the callback asks to stop."""
         before = self.nfe
         self.nfe = self._count()
         return self.history.add(theta, loss, math.sqrt(gradient @ gradient), self.nfe - before)
@@ -205,17 +231,14 @@ class Recorder:
 
     def saved(self) -> dict[str, Any]:
         """The state as plain data."""
-        return {
-            "theta": self.theta,
-            "loss": self.loss,
-            "n_evaluations": self.n_evaluations,
-            "rows": self.history.table(),
-        }
+        return {"theta": self.theta, "loss": self.loss, "n_evaluations": self.n_evaluations} | self.history.saved()
 
     def restore(self, saved: dict[str, Any]) -> None:
         """Go on from `saved()`."""
-        self.theta, self.loss, self.n_evaluations = saved["theta"], saved["loss"], saved["n_evaluations"]
-        self.history.restore(saved["rows"])
+        self.theta = saved["theta"]
+        self.loss = saved["loss"]
+        self.n_evaluations = saved["n_evaluations"]
+        self.history.restore(saved)
 
 
 def as_start(theta0: ArrayLike) -> NDArray[np.float64]:

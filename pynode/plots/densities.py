@@ -23,6 +23,7 @@ def density(model: DensityModel, data: ArrayLike | None = None) -> "Figure":
     Parameters
     ----------
     model : CNF
+        A fitted model.
     data : (n, n_features) array
         Samples to draw.
 

@@ -32,6 +32,7 @@ def sample_flow(model: SampleModel, data: ArrayLike | None = None, target: Array
     Parameters
     ----------
     model : NeuralODEClassifier or NeuralODERegressor
+        A fitted model.
     data : (n, n_features) array
         Samples to draw.
     target : (n,) array, optional
@@ -71,6 +72,7 @@ def density_flow(model: DensityModel, data: ArrayLike | None = None) -> "Figure"
     Parameters
     ----------
     model : CNF
+        A fitted model.
     data : (n, n_features) array
         Samples to draw.
 

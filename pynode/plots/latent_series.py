@@ -35,6 +35,7 @@ def series(
     Parameters
     ----------
     model : LatentODE
+        A fitted model.
     data : Trajectories, optional
         Default: what the model was fitted to.
     n : int, default 4

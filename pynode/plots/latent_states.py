@@ -21,6 +21,7 @@ def latent_space(model: LatentModel, data: Trajectories | None = None, *, colour
     Parameters
     ----------
     model : LatentODE
+        A fitted model.
     data : Trajectories, optional
         Default: what the model was fitted to.
     colour : (B,) array, optional

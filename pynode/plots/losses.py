@@ -23,6 +23,7 @@ def loss(model: Trained, data: Any = None) -> "Figure":
     Parameters
     ----------
     model : NeuralODE
+        A fitted model.
     data : None
         Not needed; here because every picture takes it.
 
@@ -54,6 +55,7 @@ def training(model: Trained, data: Any = None, target: Any = None) -> "Figure":
     Parameters
     ----------
     model : NeuralODEClassifier, NeuralODERegressor or CNF
+        A fitted model.
     data, target : None
         Not needed; here because every picture takes them.
 
@@ -85,6 +87,7 @@ def latent_loss(model: Trained, data: Any = None) -> "Figure":
     Parameters
     ----------
     model : LatentODE
+        A fitted model.
     data : None
         Not needed; here because every picture takes it.
 

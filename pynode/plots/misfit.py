@@ -37,6 +37,7 @@ def residuals(model: TrajectoryModel, data: Trajectories | None = None, *, max_s
     Parameters
     ----------
     model : NeuralODE
+        A fitted model.
     data : Trajectories, optional
         The trajectories that the model was fitted to (or some rows of them); default: all of them.
     max_states : int, default 8

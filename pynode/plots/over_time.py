@@ -45,6 +45,7 @@ def trajectories(
     Parameters
     ----------
     model : NeuralODE
+        A fitted model.
     data : Trajectories, optional
         Default: what the model was fitted to.
     forecast : Trajectories, optional
@@ -100,10 +101,13 @@ def prediction(t: ArrayLike, y: ArrayLike, names: Sequence[str], time_name: str 
     Parameters
     ----------
     t : (T,) array
+        Times.
     y : (T, d) array
+        States at these times.
     names : sequence of str
         The names of the d states.
     time_name : str, default "t"
+        The label of the horizontal axis.
 
     Returns
     -------

@@ -28,6 +28,7 @@ def overview(model: TrajectoryModel, data: Trajectories | None = None) -> "Figur
     Parameters
     ----------
     model : NeuralODE
+        A fitted model.
     data : Trajectories, optional
         The trajectories that the model was fitted to (or some rows of them); default: all of them.
 
@@ -78,6 +79,7 @@ def sample_overview(model: SampleModel, data: ArrayLike | None = None, target: A
     Parameters
     ----------
     model : NeuralODEClassifier or NeuralODERegressor
+        A fitted model.
     data : (n, n_features) array
         Samples to draw.
     target : (n,) array, optional
@@ -125,6 +127,7 @@ def density_overview(model: DensityModel, data: ArrayLike | None = None) -> "Fig
     Parameters
     ----------
     model : CNF
+        A fitted model.
     data : (n, n_features) array
         Samples to draw; where they have more than two features, the first two.
 

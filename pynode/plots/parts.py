@@ -109,7 +109,25 @@ def data_of(model: TrajectoryModel, data: Trajectories | None) -> Trajectories:
 
 
 def has_plain_field(model: TrajectoryModel) -> bool:
-    """Whether dy/dt is a function of the states that are drawn (and perhaps of time)."""
+    """Whether dy/dt is a function of the states that are drawn (and perhaps of time).
+
+    Parameters
+    ----------
+    model : NeuralODE
+        A fitted model.
+
+    Returns
+    -------
+    bool
+        False where the model has control inputs or states that were never observed: dy/dt depends on more then.
+
+    Examples
+    --------
+    >>> import numpy as np, pynode as pn
+    >>> t = np.linspace(0, 3, 20)
+    >>> pn.plots.has_plain_field(pn.NeuralODE(hidden=(3,), max_iter=2, random_state=0).fit(t, np.exp(-t)))
+    True
+    """
     return not model.n_unobserved_ and not model.field_.inputs
 
 

@@ -60,6 +60,7 @@ def phase(model: TrajectoryModel, data: Trajectories | None = None, *, truth: Tr
     Parameters
     ----------
     model : NeuralODE
+        A fitted model.
     data : Trajectories, optional
         Default: what the model was fitted to.
     truth : Field or callable, optional

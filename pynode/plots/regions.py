@@ -22,6 +22,7 @@ def predicted(model: SampleModel, data: ArrayLike | None = None, target: ArrayLi
     Parameters
     ----------
     model : NeuralODEClassifier or NeuralODERegressor
+        A fitted model.
     data : (n, n_features) array
         Samples to draw.
     target : (n,) array, optional

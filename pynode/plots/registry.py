@@ -58,6 +58,7 @@ def draw(family: "Family", kind: str, model: Any, *data: Any, **options: Any) ->
     kind : str
         The name of the picture, in the table of its family.
     model : fitted model
+        A model of this family.
     *data
         What the picture is drawn over, as its function takes it.
     **options

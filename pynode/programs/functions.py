@@ -45,6 +45,7 @@ def sigmoid(x: Any) -> Any:
     Parameters
     ----------
     x : array_like, or a value inside a field
+        Where to evaluate, elementwise.
 
     Returns
     -------
@@ -72,6 +73,7 @@ def softplus(x: Any) -> Any:
     Parameters
     ----------
     x : array_like, or a value inside a field
+        Where to evaluate, elementwise.
 
     Returns
     -------
@@ -99,6 +101,7 @@ def relu(x: Any) -> Any:
     Parameters
     ----------
     x : array_like, or a value inside a field
+        Where to evaluate, elementwise.
 
     Returns
     -------
@@ -126,6 +129,7 @@ def erf(x: Any) -> Any:
     Parameters
     ----------
     x : array_like, or a value inside a field
+        Where to evaluate, elementwise.
 
     Returns
     -------
@@ -153,6 +157,7 @@ def silu(x: Any) -> Any:
     Parameters
     ----------
     x : array_like, or a value inside a field
+        Where to evaluate, elementwise.
 
     Returns
     -------
@@ -183,6 +188,7 @@ def gelu(x: Any) -> Any:
     Parameters
     ----------
     x : array_like, or a value inside a field
+        Where to evaluate, elementwise.
 
     Returns
     -------
@@ -211,6 +217,7 @@ def elu(x: Any, alpha: float = 1.0) -> Any:
     Parameters
     ----------
     x : array_like, or a value inside a field
+        Where to evaluate, elementwise.
     alpha : float
         Minus the limit for x to minus infinity.
 
@@ -241,6 +248,7 @@ def leaky_relu(x: Any, slope: float = 0.01) -> Any:
     Parameters
     ----------
     x : array_like, or a value inside a field
+        Where to evaluate, elementwise.
     slope : float
         The derivative for x < 0.
 

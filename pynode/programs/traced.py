@@ -43,6 +43,7 @@ class TraceError(TypeError):
     Parameters
     ----------
     message : str
+        What cannot be traced, and what to write instead.
     where : str, optional
         The line of code; default: the innermost one that is neither this package's nor NumPy's.
     """

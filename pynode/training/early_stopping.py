@@ -1,92 +1,114 @@
-"""Early stopping: data kept aside, and the best parameters for them."""
+"""Early stopping: data that take no part in training, and the best parameters for them."""
 
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from pynode.data.arrays import as_positive
+from pynode.training.windows import Data
+
+Array = NDArray[np.float64]
 
 
 @dataclass(frozen=True)
 class Holdout:
-    """Trajectories that take no part in training; the stage's best parameters for them are kept.
+    """Trajectories that take no part in training: each stage keeps the best parameters for them.
 
     Attributes
     ----------
     data : Data
+        The trajectories.
     states : list of (T_i, d) arrays
-        Smoothed states, from which rollouts over the stage's windows start.
+        Their smoothed states, from which the solves over the windows of a stage start.
     patience : int
-        Iterations without improvement after which a stage ends.
+        A stage ends after this many iterations without improvement.
     """
 
-    data: object
-    states: list
+    data: Data
+    states: list[Array]
     patience: int
 
 
 class EarlyStopping:
-    """The lowest loss on data kept aside, what was to be remembered then, and how long ago that was.
+    """The lowest loss on held-out data so far, what belongs to it, and how long ago that was.
 
     Parameters
     ----------
     loss : callable
-        theta -> float, of the data kept aside; inf where it cannot be told.
+        theta -> float, the loss on the held-out data; infinite where it cannot be computed.
     patience : int
-        Calls without improvement after which it is tired.
+        Training should stop after this many calls without improvement.
 
     Attributes
     ----------
     best : float
+        The lowest loss.
     kept : tuple of arrays or None
-        What was given with the best; None before there is a finite loss.
+        What was given with the lowest loss; None while there has been no finite loss.
     waited : int
-        Calls since then.
+        Calls since the lowest loss.
     """
 
-    def __init__(self, loss, patience):
-        self.loss, self.patience = loss, patience
-        self.best, self.kept, self.waited = np.inf, None, 0
+    def __init__(self, loss: Callable[[Array], float], patience: int) -> None:
+        self.loss = loss
+        self.patience = patience
+        self.best = np.inf
+        self.kept: tuple[Array, ...] | None = None
+        self.waited = 0
 
-    tired = property(lambda self: self.waited >= self.patience)
+    @property
+    def tired(self) -> bool:
+        """Whether training should stop."""
+        return self.waited >= self.patience
 
-    def __call__(self, theta, kept):
+    def __call__(self, theta: Array, kept: Sequence[Array]) -> float:
+        """The loss of theta on the held-out data; `kept` is remembered if it is the lowest so far."""
         value = self.loss(theta)
         if value < self.best:
-            self.best, self.kept, self.waited = value, tuple(np.copy(x) for x in kept), 0
+            self.best = value
+            self.kept = tuple(np.copy(x) for x in kept)
+            self.waited = 0
         else:
             self.waited += 1
         return value
 
-    def saved(self):
+    def saved(self) -> dict[str, Any]:
         """The state as plain data."""
         return {"best": self.best, "kept": None if self.kept is None else list(self.kept), "waited": self.waited}
 
-    def restore(self, saved):
+    def restore(self, saved: dict[str, Any]) -> None:
         """Go on from `saved()`."""
-        self.best, self.waited = saved["best"], saved["waited"]
+        self.best = saved["best"]
+        self.waited = saved["waited"]
         self.kept = None if saved["kept"] is None else tuple(saved["kept"])
 
 
-def check_fraction(fraction):
-    """The part of the data to be kept aside."""
+def check_fraction(fraction: float) -> None:
+    """Raise ValueError unless this is a part of the data that can be held out."""
     if not 0 < as_positive("validation_fraction", fraction) < 1:
         raise ValueError(f"validation_fraction={fraction!r} must be between 0 and 1")
 
 
-def split(n, fraction, seed, what="trajectories"):
-    """(kept, aside): which of n to train on, and which to keep aside; at least one each."""
+def split(
+    n: int, fraction: float, random_state: int, what: str = "trajectories"
+) -> tuple[NDArray[np.intp], NDArray[np.intp]]:
+    """(kept, aside): which of n to train on, and which to hold out; at least one each."""
     if n < 2:
         raise ValueError(f"early_stopping keeps {what} aside, so there must be two or more")
-    # members of an ensemble, whose seeds differ by multiples of 1000, keep the same ones aside
-    order, aside = np.random.default_rng([seed % 1000, 2]).permutation(n), min(max(1, round(fraction * n)), n - 1)
+    # the random states of the members of an ensemble differ by multiples of 1000: all hold the same ones out
+    order = np.random.default_rng([random_state % 1000, 2]).permutation(n)
+    aside = min(max(1, round(fraction * n)), n - 1)
     return np.sort(order[aside:]), np.sort(order[:aside])
 
 
-def split_classes(index, fraction, seed):
-    """The same of each class by itself (index: (n,) the class of each sample): none is lost to training."""
+def split_classes(index: NDArray[Any], fraction: float, random_state: int) -> tuple[NDArray[np.intp], NDArray[np.intp]]:
+    """`split` for each class by itself, so that every class is trained on; index (n,) is the class of each sample."""
     members = [np.flatnonzero(index == c) for c in np.unique(index)]
-    parts = [split(len(m), fraction, seed) if len(m) > 1 else ([0], []) for m in members]
+    alone = (np.zeros(1, np.intp), np.zeros(0, np.intp))
+    parts = [split(len(m), fraction, random_state) if len(m) > 1 else alone for m in members]
     kept, aside = (np.sort(np.concatenate([m[p[i]] for m, p in zip(members, parts, strict=True)])) for i in (0, 1))
     if not len(aside):
         raise ValueError("early_stopping keeps samples of each class aside, so one class must have two or more")

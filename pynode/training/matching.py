@@ -4,48 +4,73 @@ Varah 1982, doi:10.1137/0903003.
 """
 
 import numpy as np
+from numpy.typing import ArrayLike, NDArray
 
-from pynode.fields.field import run
+from pynode.fields.field import Field, run
 from pynode.fields.transforms import jacobian
 from pynode.optim.normal_equations import Linearised, gram
 from pynode.training.coordinates import Coordinates
 from pynode.training.shooting import PART
 
+Array = NDArray[np.float64]
+
 
 class MatchingProblem:
-    """Residuals f(t, y; theta) - slope at points, each row weighted.
+    """Weighted residuals f(t, y; theta) - slope at n points: a `Problem` for Levenberg-Marquardt without free states.
 
     Parameters
     ----------
     field : Field
+        The vector field f, with d states.
     t : (n,) array
+        Times.
     y, slope : (n, d) arrays
-    weight : (n, d) or (d,) array
-        Of the squares.
+        States and their time derivatives.
+    weight : (n, d) or (d,) array, default 1
+        Weights of the squares.
     u : (n, m) array, optional
         Control inputs.
     coordinates : Coordinates, optional
+        What is varied in place of theta. Default: theta.
     """
 
-    def __init__(self, field, t, y, slope, weight=1.0, u=None, coordinates=None):
-        self.field, self.slope = field, slope
+    def __init__(
+        self,
+        field: Field,
+        t: Array,
+        y: Array,
+        slope: Array,
+        weight: ArrayLike = 1.0,
+        u: Array | None = None,
+        coordinates: Coordinates | None = None,
+    ) -> None:
+        self.field = field
+        self.slope = slope
         self.point = {"t": t, "y": y, "u": u}
         self.root = np.sqrt(np.broadcast_to(weight, slope.shape))
-        self.n_observed, self.n_free = int((self.root > 0).sum()), 0
+        self.n_observed = int((self.root > 0).sum())
+        self.n_free = 0
+        self.nfe = 0  # nothing is solved
         self.jacobian = jacobian(field, wrt="theta").program
         self.coordinates = Coordinates.all_free(field.n_params) if coordinates is None else coordinates
 
-    def residual(self, x):
+    def residual(self, x: Array) -> Array:
+        """Weighted residuals (n, d)."""
         (value,), _ = run(self.field.program, self.point, [self.coordinates.theta(x)])
-        return self.root * (value - self.slope)
+        return np.asarray(self.root * (value - self.slope), dtype=np.float64)
 
-    def loss(self, x, free=None):
+    def loss(self, x: Array, free: None = None) -> float:
+        """The weighted sum of squares."""
         r = self.residual(x)
         return float((r * r).sum())
 
-    def linearise(self, x, free=None):
-        r, theta, n = self.residual(x), self.coordinates.theta(x), len(x)
-        H, g = np.zeros((n, n)), np.zeros(n)
+    def linearise(self, x: Array, free: None = None) -> Linearised:
+        """The normal equations."""
+        r = self.residual(x)
+        theta = self.coordinates.theta(x)
+        n = len(x)
+        H = np.zeros((n, n))
+        g = np.zeros(n)
         part = max(1, PART // (self.field.d * self.field.n_params))
         for a in range(0, len(r), part):
             rows = slice(a, a + part)
@@ -58,7 +83,7 @@ class MatchingProblem:
 
 
 STILL = 1e-6
-"""Changes over all the time, in units of the states, below which slopes count as zero."""
+"""Slopes count as zero where the changes over the whole time, in units of the states, are below this."""
 
 
 class MatchingObjective:
@@ -67,27 +92,45 @@ class MatchingObjective:
     Parameters
     ----------
     field : Field
+        The vector field f, with d states.
     t : (n,) array
+        Times.
     y, slope : (n, d) arrays
         States and their time derivatives.
-    decay : float
-        Added is decay / n * |theta|^2.
+    decay : float, default 0
+        decay / n * |x|^2 is added to the loss.
     weight : (d,) array, optional
+        Weights of the states. Default: 1.
     u : (n, m) array, optional
         Control inputs.
     coordinates : Coordinates, optional
-        The objective is one of x, theta = T(x), and so is the decay.
+        What x is: theta = T(x). Default: x is theta.
     """
 
-    def __init__(self, field, t, y, slope, decay=0.0, weight=None, u=None, coordinates=None):
-        self.field, self.point, self.slope = field, {"t": t, "y": y, "u": u}, slope
+    def __init__(
+        self,
+        field: Field,
+        t: Array,
+        y: Array,
+        slope: Array,
+        decay: float = 0.0,
+        weight: Array | None = None,
+        u: Array | None = None,
+        coordinates: Coordinates | None = None,
+    ) -> None:
+        self.field = field
+        self.point = {"t": t, "y": y, "u": u}
+        self.slope = slope
         self.coordinates = Coordinates.all_free(field.n_params) if coordinates is None else coordinates
         self.weight = np.ones(field.d) if weight is None else weight
-        total, still = (self.weight * slope**2).sum(), slope.size * (STILL / np.ptp(t)) ** 2
-        self.scale, self.decay = 1.0 / max(total, still), decay / len(slope)
+        total = (self.weight * slope**2).sum()
+        still = slope.size * (STILL / np.ptp(t)) ** 2
+        self.scale = 1.0 / max(total, still)
+        self.decay = decay / len(slope)
 
-    def __call__(self, x):
-        field, theta = self.field, self.coordinates.theta(x)
+    def __call__(self, x: Array) -> tuple[float, Array]:
+        field = self.field
+        theta = self.coordinates.theta(x)
         callbacks = field.bind_callbacks(theta) if field.callbacks else None
         (value,), _ = run(field.program, self.point, [theta], callbacks)
         residual = value - self.slope

@@ -1,10 +1,14 @@
-"""The noise of measurements: its variance, and weights of the single entries that outliers do not lead astray."""
+"""The noise of measurements: its variance, and weights of the entries that keep outliers from leading the fit astray."""
 
 from dataclasses import dataclass, field
 
 import numpy as np
+from numpy.typing import NDArray
+
+Array = NDArray[np.float64]
 
 ROBUST = ("gaussian", "huber", "student")
+"""The kinds of noise."""
 
 
 HUBER = 1.345
@@ -15,8 +19,8 @@ STUDENT = 4.0
 """Degrees of freedom of the Student noise."""
 
 
-def robust_weight(kind, r2):
-    """Weights of iteratively reweighted least squares for squared standardised residuals r2."""
+def robust_weight(kind: str, r2: Array) -> Array:
+    """Weights of iteratively reweighted least squares for squared standardised residuals r2; kind: "huber" or "student"."""
     if kind == "huber":
         return np.minimum(1.0, HUBER / np.sqrt(np.maximum(r2, 1e-300)))
     return (STUDENT + 1) / (STUDENT + r2)
@@ -29,18 +33,22 @@ class Noise:
     Attributes
     ----------
     variance : (d,) array
+        The variance of each state.
     kind : {"gaussian", "huber", "student"}
+        Its distribution.
     given : (rows, d) array
         The user's weights, 0 where nothing was observed.
+    least : (d,) array
+        The variance below which residuals are rounding.
     """
 
-    variance: np.ndarray
+    variance: Array
     kind: str
-    given: np.ndarray
-    least: np.ndarray = field(default_factory=lambda: np.zeros(0))
+    given: Array
+    least: Array = field(default_factory=lambda: np.zeros(0))
 
-    def weights(self, residual):
-        """Weights (rows, d) of the squares, up to the factor beta, after estimating the variances from residuals."""
+    def weights(self, residual: Array) -> Array:
+        """Estimate the variances from residuals (rows, d); returns the weights (rows, d) of the squares, up to beta."""
         seen = self.given > 0
         count = np.maximum(seen.sum(axis=0), 1)
         w = self.given.copy()
@@ -57,9 +65,9 @@ class Noise:
         else:
             self.variance = np.maximum((self.given * residual**2).sum(axis=0) / count, self.least)
         self.variance = np.where(seen.any(axis=0), self.variance, 1.0)
-        return w * self.mean / self.variance
+        return np.asarray(w * self.mean / self.variance, dtype=np.float64)
 
     @property
-    def mean(self):
-        """Geometric mean over the states that are observed."""
-        return np.exp(np.log(self.variance[(self.given > 0).any(axis=0)]).mean())
+    def mean(self) -> np.float64:
+        """Geometric mean of the variances of the states that are observed."""
+        return np.float64(np.exp(np.log(self.variance[(self.given > 0).any(axis=0)]).mean()))

@@ -1,18 +1,24 @@
-"""What first-order training minimises: the mean loss over windows of the data, with regularisers; pure functions."""
+"""The objective of first-order training: the mean loss over windows of the data, with regularisers."""
 
 import copy
+from typing import Any, Self
 
 import numpy as np
+from numpy.typing import NDArray
 
 from pynode.data.batch import Batch
 from pynode.engine.losses import LOSSES, slope
 from pynode.engine.options import Options
 from pynode.engine.problem import PreparedSolve
 from pynode.errors import OK
+from pynode.fields.field import Field
 from pynode.optim.minibatches import Epochs
 from pynode.training.coordinates import Coordinates
 from pynode.training.noise import STUDENT
 from pynode.training.regularisers import with_penalty
+from pynode.training.windows import Windows
+
+Array = NDArray[np.float64]
 
 
 class TrainingObjective:
@@ -25,73 +31,105 @@ class TrainingObjective:
     Parameters
     ----------
     field : Field
+        The vector field, with d states.
     windows : Windows
+        W windows of the data.
     y0 : (W, d) array
         Initial states, where z starts.
-    decay : float
+    decay : float, default 0
         Strength of the Gaussian prior on x.
     weight : (d,) array, optional
-        Of the states; the windows' own weights multiply it.
-    loss : {"mse", "huber", "student"}
-    loss_scale : float
-        See `pynode.loss_and_grad`.
-    penalty : (float, float)
-        Kinetic energy and Jacobian norm (see `pynode.fit.regularisers`), means over the windows.
+        Weights of the states; the windows' own weights multiply them. Default: 1.
+    loss : {"mse", "huber", "student"}, default "mse"
+        rho, see `pynode.loss_and_grad`.
+    loss_scale : float, default 1
+        Its scale, see there.
+    penalty : (float, float), default (0, 0)
+        Weights of kinetic energy and Jacobian norm (see `pynode.fit.with_penalty`), means over the windows.
     coordinates : Coordinates, optional
+        What x is: theta = T(x). Default: x is theta.
     **options
-        Of `pynode.solve`.
+        See `pynode.solve`.
 
     Attributes
     ----------
     nfe : int
-        Evaluations of the field so far (of the forward solves, all windows together).
+        Evaluations of the field so far, in the forward solves of all windows together.
     """
+
+    y0: Array
+    t: Array
+    length: NDArray[np.int64]
+    target: Array
+    weights: Array
+    nfe: int
 
     def __init__(
         self,
-        field,
-        windows,
-        y0,
-        decay=0.0,
-        weight=None,
-        loss="mse",
-        loss_scale=1.0,
-        penalty=(0.0, 0.0),
-        coordinates=None,
-        **options,
-    ):
+        field: Field,
+        windows: Windows,
+        y0: Array,
+        decay: float = 0.0,
+        weight: Array | None = None,
+        loss: str = "mse",
+        loss_scale: float = 1.0,
+        penalty: tuple[float, float] = (0.0, 0.0),
+        coordinates: Coordinates | None = None,
+        **options: Any,
+    ) -> None:
         self.coordinates = Coordinates.all_free(field.n_params) if coordinates is None else coordinates
-        self.n_x, self.d, self.penalised = len(self.coordinates), field.d, any(penalty)
+        self.n_x = len(self.coordinates)
+        self.d = field.d
+        self.penalised = any(penalty)
         weight = np.ones(field.d) if weight is None else np.asarray(weight, dtype=np.float64)
         target = np.concatenate(windows.y)
         weights = np.broadcast_to(weight, target.shape)
         weights = np.array(weights if windows.weight is None else weights * np.concatenate(windows.weight))
         if self.penalised:
             field = with_penalty(field, *penalty)
-            target, weights = np.pad(target, ((0, 0), (0, 1)), constant_values=np.nan), np.pad(weights, ((0, 0), (0, 1)))
+            target = np.pad(target, ((0, 0), (0, 1)), constant_values=np.nan)
+            weights = np.pad(weights, ((0, 0), (0, 1)))
             options = options | {"atol": np.append(np.broadcast_to(options.get("atol", 1e-8), self.d), 1e-3)}
-        self.field, self.unit, self.decay_total = field, weight**-0.5, decay
-        self.loss, self.options, self.signal = {"loss_scale": loss_scale, "name": loss}, options, windows.signal
+        self.field = field
+        self.unit = weight**-0.5
+        self.decay_total = decay
+        self.loss = loss
+        self.loss_scale = loss_scale
+        self.options = options
+        self.signal = windows.signal
         length = np.array([len(t) for t in windows.t], dtype=np.int64)
         self._assemble(np.array(y0, dtype=np.float64), np.concatenate(windows.t), length, target, weights)
 
-    def _assemble(self, y0, t, length, target, weights):
-        """The problem of the core for these windows, all rows one after the other."""
-        self.y0, self.t, self.length, self.target, self.weights, self.nfe = y0, t, length, target, weights, 0
+    def _assemble(self, y0: Array, t: Array, length: NDArray[np.int64], target: Array, weights: Array) -> None:
+        """Make the core's problem for these windows, all rows one after the other."""
+        self.y0 = y0
+        self.t = t
+        self.length = length
+        self.target = target
+        self.weights = weights
+        self.nfe = 0
         self.start = np.cumsum(length) - length
         self.batch = Batch(t, self.start, length, self.start, self._whole(y0), "ragged", 0)
-        rho = {"loss": LOSSES[self.loss["name"]][0], "loss_scale": self.loss["loss_scale"]}
         self.solver = Options(inputs=self.signal, **self.options)
         self.setup = PreparedSolve(
-            self.field, self.batch, self.solver, gradient=True, target=target, weight=weights, loss_dof=STUDENT, **rho
+            self.field,
+            self.batch,
+            self.solver,
+            gradient=True,
+            target=target,
+            weight=weights,
+            loss=LOSSES[self.loss][0],
+            loss_scale=self.loss_scale,
+            loss_dof=STUDENT,
         )
         self.last = self.start + length - 1
         self.n_observed = int((~np.isnan(target) & (weights > 0)).sum())
-        self.scale, self.decay = 1.0 / max(self.n_observed, 1), self.decay_total / max(self.n_observed, 1)
-        self.bare = None
+        self.scale = 1.0 / max(self.n_observed, 1)
+        self.decay = self.decay_total / max(self.n_observed, 1)
+        self.bare: PreparedSolve | None = None
 
-    def part(self, which, last_times=None):
-        """The same of some of the windows, their last times moved perhaps."""
+    def part(self, which: NDArray[np.intp], last_times: Array | None = None) -> Self:
+        """The objective of some of the windows, perhaps with other last times."""
         part = copy.copy(self)
         part.signal = None if self.signal is None else self.signal.take(which)
         length = self.length[which]
@@ -103,29 +141,29 @@ class TrainingObjective:
         part._assemble(self.y0[which], t, length, self.target[rows], self.weights[rows])
         return part
 
-    def join(self, x):
-        """The z to start from."""
+    def join(self, x: Array) -> Array:
+        """The z of x and the first initial states."""
         return np.concatenate([x, (self.y0 / self.unit).ravel()])
 
-    def split(self, z):
-        """(x, y0 (W, d)) of a z."""
+    def split(self, z: Array) -> tuple[Array, Array]:
+        """(x, initial states (W, d)) of a z."""
         return z[: self.n_x].copy(), z[self.n_x :].reshape(self.y0.shape) * self.unit
 
-    def __call__(self, z):
+    def __call__(self, z: Array) -> tuple[float, Array]:
         x, y0 = self.split(z)
         raw, loss, g_theta, g_y0 = self._solve(np.ascontiguousarray(self.coordinates.theta(x)), y0)
         if (raw["status"] != OK).any():
             return np.inf, np.zeros_like(z)
-        loss += self.decay * (x @ x)
         g_x = self.coordinates.pull(x, g_theta) + 2 * self.decay * x
-        return float(loss), np.concatenate([g_x, (g_y0 * self.unit).ravel()])
+        return float(loss + self.decay * (x @ x)), np.concatenate([g_x, (g_y0 * self.unit).ravel()])
 
-    def sample(self, x, y0):
-        """(loss, gradient of x, gradient of y0, whether a window failed (W,)): failed windows add nothing."""
+    def sample(self, x: Array, y0: Array) -> tuple[float, Array, Array, NDArray[np.bool_]]:
+        """(loss, its gradients with respect to x and y0, whether each window failed (W,)); failed windows add nothing."""
         raw, loss, g_theta, g_y0 = self._solve(np.ascontiguousarray(self.coordinates.theta(x)), y0)
         return loss, self.coordinates.pull(x, g_theta), g_y0, raw["status"] != OK
 
-    def _solve(self, theta, y0):
+    def _solve(self, theta: Array, y0: Array) -> tuple[Any, float, Array, Array]:
+        """(results of the core, loss without decay, its gradients with respect to theta and y0)."""
         if not self.penalised:
             raw = self.setup.run(theta, y0=np.ascontiguousarray(y0), gradient="discrete", wrt_y0=True)
             self.nfe += int(raw["nfe"].sum())
@@ -134,7 +172,7 @@ class TrainingObjective:
         self.nfe += int(raw["nfe"].sum())
         ok = raw["status"] == OK
         residual = np.where(np.isnan(self.target), 0.0, raw["y"] - self.target)
-        seed = self.scale * self.weights * slope(self.loss["name"], residual, self.loss["loss_scale"], STUDENT)
+        seed = self.scale * self.weights * slope(self.loss, residual, self.loss_scale, STUDENT)
         seed[np.repeat(~ok, self.length)] = 0.0
         seed[self.last[ok], -1] = 1.0 / len(ok)
         loss = self.scale * raw["sample_loss"].sum() + raw["y"][self.last[ok], -1].sum() / len(ok)
@@ -143,56 +181,80 @@ class TrainingObjective:
         back = self.bare.run(theta, y0=self._whole(y0), g_y=seed, gradient="discrete", wrt_y0=True)
         return raw, loss, back["g_theta"], back["g_y0"][:, :-1]
 
-    def _whole(self, y0):
+    def _whole(self, y0: Array) -> Array:
+        """Initial states with the one of the penalty, where there is one."""
         return np.concatenate([y0, np.zeros((len(y0), 1))], axis=1) if self.penalised else np.ascontiguousarray(y0)
 
 
 class Minibatches:
-    """A stochastic objective over windows: `draw(k)` chooses the windows of iteration k, by the random state and k alone.
+    """A stochastic objective over windows: `draw(k)` chooses the windows of iteration k.
 
-    Windows that fail add nothing to an iteration; they are counted.
+    The choice depends on the random state and k alone. Windows that cannot be solved add nothing to an iteration; they are
+    counted.
 
     Parameters
     ----------
-    field, windows, y0, **options : see `TrainingObjective`
+    field, windows, y0, **options
+        See `TrainingObjective`.
     batch_size : int
-        Windows of an iteration.
+        How many windows an iteration has.
     random_state : int
-    steer : float
+        The same number, the same choices.
+    steer : float, default 0
         End times are moved at random by at most this part of the last interval (STEER; Ghosh et al. 2020,
-        arXiv:2006.10711); 0: not.
+        arXiv:2006.10711); 0: they are not moved.
 
     Attributes
     ----------
     touched : int array
         Entries of z that the windows drawn depend on.
     failed : int
-        Failures so far.
+        Windows that could not be solved so far.
+    nfe : int
+        Evaluations of the field so far.
     """
 
-    def __init__(self, field, windows, y0, batch_size, random_state, steer=0.0, **options):
+    def __init__(
+        self,
+        field: Field,
+        windows: Windows,
+        y0: Array,
+        batch_size: int,
+        random_state: int,
+        steer: float = 0.0,
+        **options: Any,
+    ) -> None:
         self.whole = TrainingObjective(field, windows, y0, **options)
         self.epochs = Epochs(len(windows), batch_size, random_state)
-        self.random_state, self.steer, self.d = random_state, steer, field.d
-        self.n_x, self.unit, self.y0 = self.whole.n_x, self.whole.unit, self.whole.y0
-        self.failed, self.nfe = 0, 0
+        self.random_state = random_state
+        self.steer = steer
+        self.d = field.d
+        self.n_x = self.whole.n_x
+        self.unit = self.whole.unit
+        self.y0 = self.whole.y0
         self.decay = self.whole.decay
+        self.failed = 0
+        self.nfe = 0
         self.draw(1)
 
     @property
-    def n_batches(self):
-        """Iterations of an epoch."""
+    def n_batches(self) -> int:
+        """Iterations in an epoch."""
         return self.epochs.n_batches
 
-    def join(self, x):
+    def join(self, x: Array) -> Array:
+        """The z of x and the first initial states."""
         return self.whole.join(x)
 
-    def split(self, z):
+    def split(self, z: Array) -> tuple[Array, Array]:
+        """(x, initial states (W, d)) of a z."""
         return self.whole.split(z)
 
-    def draw(self, k):
-        """The windows of iteration k = 1, 2, ..."""
-        self.which, moved, whole = np.sort(self.epochs.batch(k)), None, self.whole
+    def draw(self, k: int) -> None:
+        """Choose the windows of iteration k = 1, 2, ..."""
+        whole = self.whole
+        moved = None
+        self.which = np.sort(self.epochs.batch(k))
         if self.steer:
             move = np.random.default_rng([self.random_state, 1, k]).uniform(-self.steer, self.steer, len(self.which))
             last = whole.last[self.which]
@@ -203,7 +265,7 @@ class Minibatches:
         states = (self.which[:, None] * self.d + np.arange(self.d)).ravel()
         self.touched = np.concatenate([np.arange(self.n_x), self.n_x + states])
 
-    def __call__(self, z):
+    def __call__(self, z: Array) -> tuple[float, Array]:
         x, y0 = self.split(z)
         loss, g_x, g_y0, failed = self.objective.sample(x, y0[self.which])
         self.nfe += self.objective.nfe

@@ -1,156 +1,182 @@
-"""Training a small field with second order: slopes, then windows, then whole trajectories, each by Levenberg-Marquardt on
-exact sensitivities, with the strength of the priors and of the noise estimated from the data along the way.
+"""Training with second order, for small fields: slopes, then windows, then whole trajectories, by Levenberg-Marquardt.
 
-The stages are those of `pynode.fit.curriculum`; what differs is the optimiser, and that in the end the covariance of the
-parameters is known (Laplace approximation), from which error bands follow.
+Jacobians are exact sensitivities; the strength of the priors and of the noise is estimated from the data along the way. The
+stages are those of `pynode.training.curriculum`. In the end the covariance of the parameters is known (Laplace
+approximation), from which error bands follow.
 """
 
 import time
+from collections.abc import Callable
+from contextlib import AbstractContextManager
 from dataclasses import dataclass, replace
+from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
+from pynode.fields.field import Field
+from pynode.fields.parameters import Parameter
+from pynode.optim.checkpoint import Resumable
 from pynode.optim.levenberg_marquardt import LaplacePosterior, conclude, descend, log_evidence
-from pynode.optim.normal_equations import small_matrices
-from pynode.training.curriculum import LOST, WORSE, Run, Stage
+from pynode.optim.normal_equations import Problem, small_matrices
+from pynode.training.curriculum import LOST, WORSE, Run, Stage, Step
 from pynode.training.matching import MatchingProblem
 from pynode.training.noise import Noise
 from pynode.training.shooting import ShootingProblem
+from pynode.training.windows import Data, Windows
+
+Array = NDArray[np.float64]
+
+Rival = tuple[float, LaplacePosterior, Array, float, list[Array]]
+"""A start on trial: its log evidence, posterior, variance of the noise, unexplained part of the variance, states."""
 
 MAX_PARAMETERS = 1500
-
+"""The most parameters ..."""
 
 MAX_STATES = 20
-"""Above these L-BFGS is the better choice: a step costs O(n p^2)."""
-
+"""... and states with which second order is the better choice: a step costs O(n p^2). Above these it is L-BFGS."""
 
 ROUNDING = 1e-14
 """Part of the variance of the data below which residuals are rounding, not noise."""
 
-
 FIRST_NOISE = 0.01
-"""Most of the variance of the data that is taken for noise at first: smoothing of sparse data sees signal as noise, and
-what starts as noise may never be explained."""
-
+"""The largest part of the variance of the data that is taken for noise at first: smoothing of sparse data mistakes signal
+for noise, and what is noise at the start may never be explained."""
 
 SETTLED = 0.1
-"""See `levenberg_marquardt`: along trajectories the noise is re-estimated only once steps gain less than this part."""
-
+"""Along trajectories the noise is re-estimated only once steps lower the objective by less than this part: see `descend`."""
 
 MATCHED = 20_000
-"""Rows at most whose slopes are matched; more tell hardly more."""
-
-
-@dataclass(frozen=True)
-class SecondOrder:
-    """How to train.
-
-    Attributes
-    ----------
-    windows : tuple of int or None
-    max_iter : int
-        Steps of a stage.
-    tol : float
-        Relative decrease at which a stage ends.
-    groups : list of int arrays
-        Parameters that share the precision of their prior, which is estimated.
-    alpha : float
-        Precision of the prior of the others.
-    noise : {"gaussian", "huber", "student"}
-    starts : list of (p,) arrays
-        Random starts; the best after matching slopes goes on.
-    options : dict
-        Of `pynode.solve`.
-    plain : int or None
-        Where in `starts` those are that are not random but plain (linear); None: nowhere.
-    part : int or None
-        Start with this many of the trajectories, drawn by `seed`; all of them come in a last stage.
-    seed : int
-    """
-
-    windows: tuple
-    max_iter: int
-    tol: float
-    groups: list
-    alpha: float
-    noise: str
-    starts: list
-    options: dict
-    plain: int | None = None
-    part: int | None = None
-    seed: int = 0
-
-    @property
-    def total_iterations(self):
-        return self.max_iter * (len(self.windows) + (self.part is not None)) + self.matching * len(self.starts)
-
-    @property
-    def matching(self):
-        """Steps on slopes, at most."""
-        return min(self.max_iter, MATCHING_STEPS)
-
+"""The most rows whose slopes are matched; more add hardly any information."""
 
 STEPS = 100
-"""Steps of a stage, by default; most stages converge in 5 to 40."""
-
+"""The most steps of a stage, by default; most stages converge in 5 to 40."""
 
 MATCHING_STEPS = 40
 """The most steps on slopes."""
 
-
 NEAR = 0.5
-"""Log evidence a number by which the slopes must favour a random start so that the plain one is not tried on the data ..."""
-
+"""The plain start is not tried on the data where slopes favour a random one by more than this log evidence a number ..."""
 
 FAR = 0.1
-"""... and by which one of the two must be ahead to be taken before all stages were tried."""
-
+"""... and of two that are tried, one is taken before the last stage where it is ahead by more than this."""
 
 ENOUGH = 60
-"""Observed numbers a parameter with which training starts where there are many more."""
+"""How many observed numbers for each parameter training starts with, where there are many more."""
 
 
-def is_small(field):
+@dataclass(frozen=True)
+class SecondOrder:
+    """How to train by Levenberg-Marquardt: the options of a `SecondOrderRun`.
+
+    Attributes
+    ----------
+    windows : tuple of int or None
+        Lengths of the windows in intervals between times, one for each stage; None: whole trajectories.
+    max_iter : int
+        The most steps of a stage on windows.
+    tol : float
+        A stage ends when steps lower the objective by less than this fraction.
+    groups : list of int arrays
+        Groups of parameters that share the precision of their prior, which is estimated.
+    alpha : float
+        The precision of the prior of the other parameters.
+    noise : {"gaussian", "huber", "student"}
+        The distribution of the noise.
+    starts : list of (p,) arrays
+        Where to start; all are fitted to the slopes, and the best goes on.
+    options : dict
+        Options of `pynode.solve`.
+    plain : int or None
+        Starts from this position on are not random but plain (linear); None: all are random.
+    part : int or None
+        Start with this many of the trajectories, drawn at random; all of them come in a last stage. None: start with all.
+    random_state : int
+        Seed of what is drawn.
+    """
+
+    windows: tuple[int | None, ...]
+    max_iter: int
+    tol: float
+    groups: list[NDArray[np.intp]]
+    alpha: float
+    noise: str
+    starts: list[Array]
+    options: dict[str, Any]
+    plain: int | None = None
+    part: int | None = None
+    random_state: int = 0
+
+    @property
+    def total_iterations(self) -> int:
+        """The most iterations that there can be."""
+        return self.max_iter * (len(self.windows) + (self.part is not None)) + self.matching * len(self.starts)
+
+    @property
+    def matching(self) -> int:
+        """The most steps on slopes."""
+        return min(self.max_iter, MATCHING_STEPS)
+
+
+def is_small(field: Field) -> bool:
     """Whether second order is the better choice for a field."""
     return field.n_params <= MAX_PARAMETERS and field.d <= MAX_STATES and not field.callbacks
 
 
-def part_of(data, n_params):
-    """How many trajectories are enough to start with, or None: all."""
+def part_of(data: Data, n_params: int) -> int | None:
+    """How many trajectories are enough to start with, or None for all."""
     n = int(np.ceil(ENOUGH * n_params / max(data.n_observed / len(data), 1)))
     n = max(n, 32)
     return n if 4 * n <= len(data) else None
 
 
-def prior_groups(field):
-    """Parameters drawn at random or named by `pynode.mlp` share a prior, array by array; given initial values have none."""
-    return [np.arange(p.offset, p.stop) for p in field.spec if _of_network(field, p)]
+def prior_groups(field: Field) -> list[NDArray[np.intp]]:
+    """Groups of parameters that share a prior: each array of a network. Parameters with given initial values have none."""
+    return [np.arange(p.offset, p.stop) for p in field.spec if _of_network(p)]
 
 
-def _of_network(field, p):
+def _of_network(p: Parameter) -> bool:
+    """Whether a parameter is drawn at random, or is a bias by the names of `pynode.mlp`."""
     leaf = p.name.rsplit(".", 1)[-1]
     return p.init[0] == "normal" or (leaf[:1] == "b" and leaf[1:].isdigit())
 
 
 class SecondOrderRun(Run):
-    """The stages, by Levenberg-Marquardt.
+    """Training by Levenberg-Marquardt; see `Run` for the order in which it goes.
+
+    `match` fits the slopes from every start of the recipe and keeps the one with the highest evidence; where a random and a
+    plain start are close, both go through the stages on trial. Each stage on windows begins with the posterior of the last
+    one that worked. The last stage is that of whole trajectories, of all of them.
 
     Attributes
     ----------
-    posterior : Posterior
-        Of the last stage that worked; of x, see `pynode.fit.coordinates`.
+    recipe : SecondOrder
+        How to train.
+    posterior : LaplacePosterior
+        Of the last stage that worked; its theta are coordinates x, see `pynode.training.coordinates`.
     fitted : (int or None, bool, int) or None
-        Of that stage: intervals, whether of all trajectories, how many observed numbers.
+        Of that stage: intervals, whether all trajectories took part, how many numbers were observed.
+    variance : (d,) array
+        The variance of the noise.
+    unexplained : float
+        The part of the variance of the data that the last stage which worked leaves unexplained.
+    part : int array
+        The trajectories that take part in the first stages.
     """
 
-    def __init__(self, *args, **more):
-        super().__init__(*args, **more)
-        self.spread, self.seen = self.data.spread, self.data.seen
+    recipe: SecondOrder
+    posterior: LaplacePosterior
+    fitted: tuple[int | None, bool, int] | None
+
+    def prepare(self) -> None:
+        self.spread = self.data.spread
+        self.seen = self.data.seen
         self.least = ROUNDING * self.spread
         self.unexplained = np.inf
         part = np.arange(len(self.data))
         if self.recipe.part is not None:
-            part = np.sort(np.random.default_rng(self.recipe.seed).choice(part, self.recipe.part, replace=False))
+            rng = np.random.default_rng(self.recipe.random_state)
+            part = np.sort(rng.choice(part, self.recipe.part, replace=False))
         self.part = part
         variance = self.smoothed.variance
         typical = np.mean(np.append(variance[~np.isnan(variance)], 0.01))
@@ -162,17 +188,18 @@ class SecondOrderRun(Run):
         )
         self.fitted = None
 
-    def surroundings(self):
+    def surroundings(self) -> AbstractContextManager[object]:
         return small_matrices(len(self.coordinates))
 
-    def finish(self):
+    def finish(self) -> None:
         self.posterior.noise = self.deviation()
 
-    def steps(self):
-        part = self.recipe.part is not None
-        return [(n, not part) for n in dict.fromkeys(self.recipe.windows)] + ([(None, True)] if part else [])
+    def steps(self) -> list[Step]:
+        everything = self.recipe.part is None
+        steps: list[Step] = [(n, everything) for n in dict.fromkeys(self.recipe.windows)]
+        return steps if everything else [*steps, (None, True)]
 
-    def saved(self):
+    def saved(self) -> dict[str, Any]:
         state = self.posterior
         return {
             "theta": state.theta,
@@ -190,8 +217,9 @@ class SecondOrderRun(Run):
             "unexplained": self.unexplained,
         }
 
-    def restore(self, saved):
-        self.variance, self.unexplained = saved["variance"], saved["unexplained"]
+    def restore(self, saved: dict[str, Any]) -> None:
+        self.variance = saved["variance"]
+        self.unexplained = saved["unexplained"]
         self.fitted = None if saved["fitted"] is None else tuple(saved["fitted"])
         n_iter, n_evaluations = saved["counts"]
         same = ("theta", "alpha", "beta", "gamma", "loss", "covariance", "free", "free_gain", "free_covariance")
@@ -199,20 +227,22 @@ class SecondOrderRun(Run):
             self.posterior, **{name: saved[name] for name in same}, n_iter=n_iter, n_evaluations=n_evaluations
         )
 
-    def _first_alpha(self):
+    def _first_alpha(self) -> Array:
+        """Precisions of the priors before they are estimated."""
         alpha = np.full(len(self.coordinates), self.recipe.alpha)
         for g in self.groups:
             alpha[g] = 1.0
         return alpha
 
-    def match(self):
+    def match(self) -> None:
         """Fit the slopes of smoothed data from every start; keep the best."""
         known = self.known_slopes(MATCHED)
         if known is None or self.field.callbacks:
             return
         t, states, slope, u = known
         scale = np.maximum(np.var(slope, axis=0), ROUNDING * self.spread)
-        problem, beta = MatchingProblem(self.field, t, states, slope, 1.0 / scale, u, self.coordinates), self.posterior.beta
+        problem = MatchingProblem(self.field, t, states, slope, 1.0 / scale, u, self.coordinates)
+        beta = self.posterior.beta
         found = []
         for theta in self.recipe.starts:
             stage = Stage("slopes")
@@ -234,33 +264,45 @@ class SecondOrderRun(Run):
             self.posterior = max(rivals, key=lambda pair: pair[0])[1]
         self.training.theta = self.coordinates.theta(self.posterior.theta)
 
-    def _trial(self, rivals):
-        """Go through the stages from each of these, until the evidence of one is far ahead; keep it.
+    def _trial(self, rivals: list[LaplacePosterior]) -> None:
+        """Go through the stages from each of two starts, until the evidence of one is far ahead; keep that one.
 
         Errors of smoothed slopes are alike from one time to the next, so their evidence favours fields that bend to
-        them, or that do not bend at all; that of the data themselves decides. The stages proper start from the winner.
+        them, or that do not bend at all; the evidence of the data themselves decides. The stages proper start from the
+        winner.
         """
-        checkpoint, self.checkpoint, self.trial = self.checkpoint, None, True
-        first, states = (self.variance, self.unexplained), self.training.states
-        tried = [(0.0, rival, *first, [x.copy() for x in states]) for rival in rivals]
+        checkpoint = self.checkpoint
+        variance = self.variance
+        unexplained = self.unexplained
+        states = self.training.states
+        self.checkpoint = None
+        self.trial = True
+        tried: list[Rival] = [(0.0, rival, variance, unexplained, [x.copy() for x in states]) for rival in rivals]
         for intervals, everything in self.steps():
-            for k, (_, *rival) in enumerate(tried):
-                self.posterior, self.variance, self.unexplained, self.training.states = rival
+            for k, rival in enumerate(tried):
+                _, self.posterior, self.variance, self.unexplained, self.training.states = rival
                 self.fitted = None
                 self.shoot(intervals, everything)
-                score = -np.inf if self.fitted is None else log_evidence(self.fitted[2], self.posterior)
-                tried[k] = (score, self.posterior, self.variance, self.unexplained, self.training.states)
+                tried[k] = (self._score(), self.posterior, self.variance, self.unexplained, self.training.states)
                 if self.stopped:
                     break
-            scores = [score for score, *_ in tried]
-            if self.stopped or self.fitted is None or abs(scores[0] - scores[1]) > FAR * self.fitted[2]:
+            ahead = abs(tried[0][0] - tried[1][0])
+            if self.stopped or self.fitted is None or ahead > FAR * self.fitted[2]:
                 break
-        _, self.posterior, *_ = max(tried, key=lambda rival: rival[0])
-        self.posterior = replace(self.posterior, free=None)
-        (self.variance, self.unexplained), self.training.states = first, states
-        self.checkpoint, self.trial, self.fitted = checkpoint, False, None
+        winner = max(tried, key=lambda rival: rival[0])
+        self.posterior = replace(winner[1], free=None)
+        self.variance = variance
+        self.unexplained = unexplained
+        self.training.states = states
+        self.checkpoint = checkpoint
+        self.trial = False
+        self.fitted = None
 
-    def shoot(self, intervals, everything=True):
+    def _score(self) -> float:
+        """The log evidence of the stage just done; -inf where it did not work."""
+        return -np.inf if self.fitted is None else log_evidence(self.fitted[2], self.posterior)
+
+    def shoot(self, intervals: int | None, everything: bool = True) -> None:
         chosen = np.arange(len(self.data)) if everything else self.part
         data = self.data if everything else self.data.take(chosen)
         cut = data.windows(intervals)
@@ -285,45 +327,50 @@ class SecondOrderRun(Run):
         state = replace(
             self.posterior,
             free=y0.copy(),
-            beta=1.0 / noise.mean,
+            beta=float(1.0 / noise.mean),
             alpha=self.posterior.alpha.copy(),
-            least=ROUNDING * problem.n_observed * np.exp(np.log(self.spread[self.seen]).mean()),
+            least=float(ROUNDING * problem.n_observed * np.exp(np.log(self.spread[self.seen]).mean())),
         )
 
-        def reweigh(problem, state):
+        def reweigh(state: LaplacePosterior) -> None:
+            assert state.free is not None
             residual = problem.residual(state.theta, state.free)
             if np.isfinite(residual).all():
                 problem.set_weight(noise.weights(residual))
 
         last = (intervals, everything) == self.steps()[-1]
         tol = self.recipe.tol if last and self.recipe.part is None else 10 * self.recipe.tol
-        self._descend(stage, problem, state, tol, on_iteration=reweigh, extra=_Extra(problem, noise))
+        self._descend(stage, problem, state, tol, on_iteration=reweigh, more=_Weights(problem, noise))
         stage.nfe = problem.nfe
+        assert state.free is not None
         if state.status == "failed" or self._lost(problem, state):
             self.left_out(stage, "left out" if state.status == "failed" else "undone")
             self.training.theta = self.coordinates.theta(self.posterior.theta)
             return
-        self.posterior, self.variance, self.fitted = state, noise.variance, (intervals, everything, problem.n_observed)
+        self.posterior = state
+        self.variance = noise.variance
+        self.fitted = (intervals, everything, problem.n_observed)
         self.keep_states(cut, chosen, *problem.solve(state.theta, state.free))
 
-    def fitted_windows(self):
-        """(windows, the trajectories that their source counts) of the last stage that worked, or None."""
+    def fitted_windows(self) -> tuple[Windows, NDArray[np.intp]] | None:
+        """(windows, the trajectories that they were cut from) of the last stage that worked, or None."""
         if self.fitted is None:
             return None
         intervals, everything, _ = self.fitted
         chosen = np.arange(len(self.data)) if everything else self.part
         return self.data.take(chosen).windows(intervals), chosen
 
-    def deviation(self):
-        """Standard deviation of the noise of each state, the parameters that were fitted taken into account."""
+    def deviation(self) -> Array:
+        """The standard deviation (d,) of the noise of each state, corrected for the number of fitted parameters."""
         posterior = self.posterior
         n = self.data.n_observed if self.fitted is None else self.fitted[2]
         fitted = min(posterior.gamma + np.size(posterior.free if posterior.free is not None else 0), 0.95 * n)
         variance = self.variance * (n / (n - fitted) if self.recipe.noise == "gaussian" else 1.0)
         return np.where(self.seen, np.sqrt(variance), np.nan)
 
-    def _lost(self, problem, state):
-        """Whether the data are not explained over windows this long, much worse than before: chaos."""
+    def _lost(self, problem: ShootingProblem, state: LaplacePosterior) -> bool:
+        """Whether windows this long are explained much worse than those before, as in chaos."""
+        assert state.free is not None
         residual = problem.residual(state.theta, state.free)
         seen = problem.root > 0
         unexplained = float(np.mean(residual[seen] ** 2) / np.mean((np.broadcast_to(self.spread, seen.shape))[seen]))
@@ -331,17 +378,26 @@ class SecondOrderRun(Run):
         self.unexplained = self.unexplained if worse else unexplained
         return worse
 
-    def _descend(self, stage, problem, state, tol, damping=1e-3, **more):
-        started, evaluations, iterations = time.perf_counter(), state.n_evaluations, state.n_iter
-        counted = 0
+    def _descend(
+        self,
+        stage: Stage,
+        problem: Problem,
+        state: LaplacePosterior,
+        tol: float,
+        damping: float = 1e-3,
+        on_iteration: Callable[[LaplacePosterior], None] | None = None,
+        more: Resumable | None = None,
+    ) -> None:
+        """Minimise the problem of a stage from `state`, in place; see `descend`."""
+        started = time.perf_counter()
+        evaluations = state.n_evaluations
+        iterations = state.n_iter
 
-        def after_step(state, objective, gradient_norm, seconds):
-            nonlocal counted
+        def after_step(state: LaplacePosterior, gradient_norm: float, nfe: int) -> bool:
             theta = self.coordinates.theta(state.theta)
             self.training.theta = theta
             kept = (state.theta,) if state.free is None else (state.theta, state.free)
-            before, counted = counted, getattr(problem, "nfe", 0)  # slopes are matched without a solve
-            return self.record(stage, state.loss / problem.n_observed, gradient_norm, counted - before, theta, kept)
+            return self.record(stage, state.loss / problem.n_observed, gradient_norm, nfe, theta, kept)
 
         try:
             descend(
@@ -354,30 +410,38 @@ class SecondOrderRun(Run):
                 callback=after_step,
                 settled=SETTLED if problem.n_free else 1.0,
                 checkpoint=self.checkpoint if problem.n_free else None,
-                **more,
+                on_iteration=on_iteration,
+                more=more,
             )
         except KeyboardInterrupt:
             raise self.interrupted(state.loss / problem.n_observed) from None
         finally:
             if self.early_stopping is not None and self.early_stopping.kept is not None:
-                state.theta, state.free = self.early_stopping.kept
+                state.theta = self.early_stopping.kept[0]
+                state.free = self.early_stopping.kept[1]
                 conclude(problem, state)
             self.training.theta = self.coordinates.theta(state.theta)
             if state.status == "stopped" and not self.stopped:
                 state.status = "early"
-            stage.status, stage.loss = state.status, state.loss / problem.n_observed
-            stage.iterations, stage.evaluations = state.n_iter - iterations, state.n_evaluations - evaluations
+            stage.status = state.status
+            stage.loss = state.loss / problem.n_observed
+            stage.iterations = state.n_iter - iterations
+            stage.evaluations = state.n_evaluations - evaluations
             stage.seconds = time.perf_counter() - started
 
 
-class _Extra:
+class _Weights:
     """Weights and noise of a problem, for checkpoints."""
 
-    def __init__(self, problem, noise):
-        self.problem, self.noise = problem, noise
+    def __init__(self, problem: ShootingProblem, noise: Noise) -> None:
+        self.problem = problem
+        self.noise = noise
 
-    def get(self):
+    def saved(self) -> dict[str, Any]:
+        """The state as plain data."""
         return {"root": self.problem.root, "variance": self.noise.variance}
 
-    def set(self, saved):
-        self.problem.root, self.noise.variance = saved["root"], saved["variance"]
+    def restore(self, saved: dict[str, Any]) -> None:
+        """Go on from `saved()`."""
+        self.problem.root = saved["root"]
+        self.noise.variance = saved["variance"]

@@ -1,24 +1,31 @@
-"""Residuals and their exact Jacobians: what Levenberg-Marquardt minimises.
+"""Multiple shooting: residuals of solved trajectories and their exact Jacobians, which Levenberg-Marquardt minimises.
 
-A problem has shared coordinates x (n,), from which the parameters theta follow (`pynode.fit.coordinates`), and, where it
-solves trajectories, a free initial state (d,) for each of them. Its linearisation is condensed at once to normal
-equations, in which the free states are eliminated (Schur complement), so that whatever the number of trajectories a step
-solves an (n, n) system. Trajectories are taken in parts of limited memory, in a fixed order.
+The problem has shared coordinates x (n,), from which the parameters theta follow (`pynode.training.coordinates`), and a free
+initial state (d,) for each trajectory. Its linearisation is condensed at once to normal equations in which the free states
+are eliminated (Schur complement), so that a step solves an (n, n) system however many trajectories there are. Trajectories
+are taken in parts of limited memory, in a fixed order.
 """
 
+from typing import Any
+
 import numpy as np
+from numpy.typing import ArrayLike, NDArray
 
 from pynode.engine.sensitivities import SensitivityProblem
 from pynode.errors import OK
+from pynode.fields.field import Field
 from pynode.optim.normal_equations import Linearised, gram
 from pynode.training.coordinates import Coordinates
+from pynode.training.windows import Data
+
+Array = NDArray[np.float64]
 
 HUGE = 1e100
-"""Sensitivities beyond this are those of chaos over too long a time: nothing can be learned from them."""
+"""Sensitivities beyond this come from chaos over too long a time: nothing can be learned from them."""
 
 
 PART = 8_000_000
-"""Numbers of a Jacobian that are held at once."""
+"""How many numbers of a Jacobian are held at once."""
 
 
 class ShootingProblem:
@@ -27,25 +34,41 @@ class ShootingProblem:
     Parameters
     ----------
     field : Field
+        The vector field, with d states.
     data : Data
+        B trajectories.
     y0 : (B, d) array
         Where the initial states start.
-    weight : (d,) array or (rows, d) array
-        Of the squares.
+    weight : (d,) array or (rows, d) array, default 1
+        Weights of the squares.
     prior : (B, d) array, optional
-        A weak pull of the free states to y0, as precisions: keeps states that nothing observes in place.
+        Precisions of a pull of the free states to y0, which keeps states that nothing observes in place. Default: weak.
     coordinates : Coordinates, optional
-    **options : see `pynode.solve`
+        What is varied in place of theta. Default: theta.
+    **options
+        See `pynode.solve`.
 
     Attributes
     ----------
     alive : (B,) bool array
-        Trajectories that could not be solved at the start are left out.
+        False for trajectories that could not be solved at the start: they are left out.
+    nfe : int
+        Evaluations of the field so far.
     """
 
-    def __init__(self, field, data, y0, weight=1.0, prior=None, coordinates=None, **options):
+    def __init__(
+        self,
+        field: Field,
+        data: Data,
+        y0: Array,
+        weight: ArrayLike = 1.0,
+        prior: Array | None = None,
+        coordinates: Coordinates | None = None,
+        **options: Any,
+    ) -> None:
         self.coordinates = Coordinates.all_free(field.n_params) if coordinates is None else coordinates
-        self.y0, self.n_free = np.array(y0), np.size(y0)
+        self.y0 = np.array(y0)
+        self.n_free = np.size(y0)
         self.length = np.array([len(v) for v in data.y])
         self.stop = np.cumsum(self.length)
         self.start = self.stop - self.length
@@ -65,19 +88,21 @@ class ShootingProblem:
         self.alive = np.ones(len(self.y0), bool)
         self.nfe = 0
 
-    def set_weight(self, weight):
-        """New weights (rows, d) of the squares; what is not observed stays so."""
+    def set_weight(self, weight: Array) -> None:
+        """Set new weights (rows, d) of the squares; entries that are not observed keep the weight 0."""
         self.root = np.where(self.root > 0, np.sqrt(weight), 0.0)
 
-    def leave_out(self, dead):
-        """Leave trajectories (B,) bool out."""
+    def leave_out(self, dead: NDArray[np.bool_]) -> None:
+        """Leave some trajectories out, where dead (B,) is True."""
         self.alive &= ~dead
         self.root[np.repeat(~self.alive, self.length)] = 0.0
         self.n_observed = int((self.root > 0).sum())
 
-    def solve(self, x, free):
-        """(y (rows, d), 0 in trajectories left out; status (B,))."""
-        theta, ys, status = np.ascontiguousarray(self.coordinates.theta(x)), [], []
+    def solve(self, x: Array, free: Array) -> tuple[Array, NDArray[np.int32]]:
+        """(y (rows, d), status (B,)) of all trajectories; y is 0 in those left out."""
+        theta = np.ascontiguousarray(self.coordinates.theta(x))
+        ys = []
+        status = []
         for which, problem in self.parts:
             raw = problem.setup.run(theta, y0=np.ascontiguousarray(free[which]))
             self.nfe += int(raw["nfe"].sum())
@@ -86,44 +111,52 @@ class ShootingProblem:
         y = ys[0] if len(ys) == 1 else np.concatenate(ys)
         return np.where(np.repeat(self.alive, self.length)[:, None], y, 0.0), np.concatenate(status)
 
-    def failed(self, x, free):
+    def failed(self, x: Array, free: Array) -> NDArray[np.bool_]:
         """(B,) whether a trajectory cannot be solved."""
-        return self.solve(x, free)[1] != OK
+        return np.asarray(self.solve(x, free)[1] != OK)
 
-    def _pull(self, free):
+    def _pull(self, free: Array) -> float:
         return float((self.prior * (free - self.y0) ** 2).sum())
 
-    def loss(self, x, free):
+    def loss(self, x: Array, free: Array) -> float:
+        """The weighted sum of squares; infinite where a trajectory cannot be solved."""
         y, status = self.solve(x, free)
         if (status[self.alive] != OK).any():
             return np.inf
         return float(((self.root * (y - self.data)) ** 2).sum()) + self._pull(free)
 
-    def residual(self, x, free):
+    def residual(self, x: Array, free: Array) -> Array:
         """Unweighted residuals (rows, d); 0 where nothing was observed."""
         y, _ = self.solve(x, free)
         return np.where(self.root > 0, y - self.data, 0.0)
 
-    def linearise(self, x, free):
-        theta, n, d = self.coordinates.theta(x), len(x), self.y0.shape[1]
-        H, g, loss = np.zeros((n, n)), np.zeros(n), self._pull(free)
+    def linearise(self, x: Array, free: Array) -> Linearised | None:
+        """The normal equations; None where a trajectory cannot be solved, or is chaos."""
+        theta = self.coordinates.theta(x)
+        n = len(x)
+        B, d = self.y0.shape
+        H = np.zeros((n, n))
+        g = np.zeros(n)
+        loss = self._pull(free)
         shift = self.prior * (free - self.y0)
-        A, z, X, s = (
-            np.zeros((len(free), d, d)),
-            np.zeros((len(free), d)),
-            np.zeros((len(free), d, n)),
-            np.zeros((len(free), d)),
-        )
+        # of each trajectory: A z for the free state, and X = A^-1 C, s = A^-1 z for its elimination
+        A = np.zeros((B, d, d))
+        z = np.zeros((B, d))
+        X = np.zeros((B, d, n))
+        s = np.zeros((B, d))
         for which, problem in self.parts:
             raw = problem.run(theta, np.ascontiguousarray(free[which]))
             self.nfe += int(raw["nfe"].sum())
             rows = slice(self.start[which.start], self.stop[which.stop - 1])
-            J, root, alive = raw["sensitivity"], self.root[rows], self.alive[which]
+            J = raw["sensitivity"]
+            root = self.root[rows]
+            alive = self.alive[which]
             if (raw["status"][alive] != OK).any():
                 return None
             if not alive.all():
                 dead = np.repeat(~alive, self.length[which])
-                J[dead], raw["y"][dead] = 0.0, 0.0
+                J[dead] = 0.0
+                raw["y"][dead] = 0.0
             if not np.abs(J).max(initial=0.0) < HUGE:  # NaN too
                 return None
             if not self.coordinates.trivial:
@@ -147,21 +180,25 @@ class ShootingProblem:
             return None
         return Linearised(loss, H, g, lambda step: -(s + X @ step), float((s * z).sum()), X, A, z)
 
-    def each(self, x, free):
-        """Each trajectory by itself, x known: half its squares (B,), their gradients (B, d), J^T J (B, d, d).
+    def each(self, x: Array, free: Array) -> tuple[Array, Array, Array]:
+        """For each trajectory by itself, with x known: half its sum of squares (B,), its gradient (B, d), J^T J (B, d, d).
 
-        Infinite where it cannot be solved.
+        The sum is infinite where the trajectory cannot be solved.
         """
-        theta, n, d = self.coordinates.theta(x), len(x), self.y0.shape[1]
+        theta = self.coordinates.theta(x)
+        n = len(x)
+        d = self.y0.shape[1]
         shift = free - self.y0
         value = 0.5 * (self.prior * shift**2).sum(axis=1)
-        gradient, matrix = self.prior * shift, self.prior[:, :, None] * np.eye(d)
+        gradient = self.prior * shift
+        matrix = self.prior[:, :, None] * np.eye(d)
         for which, problem in self.parts:
             raw = problem.run(theta, np.ascontiguousarray(free[which]))
             self.nfe += int(raw["nfe"].sum())
             rows = slice(self.start[which.start], self.stop[which.stop - 1])
             start = self.start[which] - self.start[which.start]
-            J, root = raw["sensitivity"][:, :, n:], self.root[rows]
+            J = raw["sensitivity"][:, :, n:]
+            root = self.root[rows]
             with np.errstate(invalid="ignore", over="ignore"):
                 J = J * root[:, :, None]
                 r = root * (raw["y"] - self.data[rows])
@@ -172,12 +209,16 @@ class ShootingProblem:
             value[which] = np.where(lost, np.inf, value[which])
         return value, gradient, matrix
 
-    def _condense(self, J, r, which, n, H, g):
-        """Add J^T J and J^T r of the shared coordinates to H and g; those of the free states, and between the two."""
+    def _condense(self, J: Array, r: Array, which: slice, n: int, H: Array, g: Array) -> tuple[Array, Array, Array]:
+        """Add the shared coordinates' part of J^T J to H and of J^T r to g.
+
+        Returns J^T J (B, d, d) of the free states, C (B, d, n) between them and the shared coordinates, and J^T r (B, d).
+        """
         rows, d, width = J.shape
         H += gram(J.reshape(rows * d, width))[:n, :n]
         g += J[:, :, :n].reshape(rows * d, n).T @ r.ravel()
-        Jy, start = J[:, :, n:], self.start[which] - self.start[which.start]
+        Jy = J[:, :, n:]
+        start = self.start[which] - self.start[which.start]
         A = np.add.reduceat(np.einsum("nci,ncj->nij", Jy, Jy), start, axis=0)
         z = np.add.reduceat(np.einsum("nci,nc->ni", Jy, r), start, axis=0)
         length = self.length[which]

@@ -3,31 +3,36 @@
 Cleveland 1979, doi:10.2307/2286407.
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
+from numpy.typing import NDArray
 
-from pynode.fields.field import run
+from pynode.fields.field import Field, run
 from pynode.fields.transforms import jacobian
 from pynode.optim.batched import minimise_each
+
+Array = NDArray[np.float64]
+
+Indices = NDArray[np.intp]
 
 NEIGHBOURS = (6, 8, 11, 15, 21, 29, 41, 57)
 """Numbers of neighbours that are tried."""
 
-
 DEGREE = 3
-
+"""The degree of the local polynomials."""
 
 RIDGE = 1e-10
-
+"""Added to the diagonal of their normal equations."""
 
 ROWS = 100_000
-"""Times that are worked on together, and on which the number of neighbours is chosen: a limit on memory."""
+"""How many times are worked on together, and on how many the number of neighbours is chosen: a limit on memory."""
 
 
 @dataclass(frozen=True)
 class Smoothed:
-    """What `smooth` returns; lists hold one array for each trajectory.
+    """Smoothed trajectories; lists hold one array for each trajectory.
 
     Attributes
     ----------
@@ -35,29 +40,31 @@ class Smoothed:
         States and their time derivatives. NaN for a state that is not observed in that trajectory; the slope
         is also NaN outside the times between which the state is observed.
     variance : (d,) array
-        Of the measurement noise; NaN where the data are too few to tell.
+        Variance of the measurement noise; NaN where the data are too few to estimate it.
     """
 
-    y: list
-    slope: list
-    variance: np.ndarray
+    y: list[Array]
+    slope: list[Array]
+    variance: Array
 
 
-def smooth(t, y):
+def smooth(t: Sequence[Array], y: Sequence[Array]) -> Smoothed:
     """Smooth trajectories; for each state the number of neighbours is chosen by generalised cross-validation.
 
     Parameters
     ----------
     t : list of (T_i,) arrays, increasing
+        Times.
     y : list of (T_i, d) arrays
-        NaN: not observed.
+        Measured states; NaN: not observed.
 
     Returns
     -------
     Smoothed
     """
     d = y[0].shape[1]
-    values, slopes = [np.full(x.shape, np.nan) for x in y], [np.full(x.shape, np.nan) for x in y]
+    values = [np.full(x.shape, np.nan) for x in y]
+    slopes = [np.full(x.shape, np.nan) for x in y]
     variance = np.full(d, np.nan)
     for j in range(d):
         batches = _batches(t, y, j)
@@ -65,38 +72,45 @@ def smooth(t, y):
         for batch in batches:
             at = [np.unique(np.concatenate([t[i] for i in members])) for members in batch.members]
             near, to_value, to_slope = batch.maps(k, at)
-            value, slope = _apply(near, to_value, batch.values), _apply(near, to_slope, batch.values)
+            value = _apply(near, to_value, batch.values)
+            slope = _apply(near, to_slope, batch.values)
             row = 0
             for times, points, members in zip(batch.times, at, batch.members, strict=True):
                 here = slice(row, row + len(points))
                 slope[here][(points < times[0]) | (points > times[-1]) | (len(times) < 2)] = np.nan
                 for column, i in enumerate(members):
                     rows = row + np.searchsorted(points, t[i])
-                    values[i][:, j], slopes[i][:, j] = value[rows, column], slope[rows, column]
+                    values[i][:, j] = value[rows, column]
+                    slopes[i][:, j] = slope[rows, column]
                 row += len(points)
     return Smoothed(values, slopes, variance)
 
 
 @dataclass(frozen=True)
 class _Batch:
-    """Series that are smoothed together: one with several columns (trajectories with the same times), or many with one.
+    """Series of one state that are smoothed together.
+
+    Either one series with several columns (trajectories with the same times), or many series with one column.
 
     Attributes
     ----------
     times : list of (n_g,) arrays
+        The times of each series.
     values : (sum n_g, c) array
+        The measurements, one series after the other.
     members : list of lists of int
-        Trajectories of the columns.
+        The trajectories that the columns of each series belong to.
     """
 
-    times: list
-    values: np.ndarray
-    members: list
+    times: list[Array]
+    values: Array
+    members: list[list[int]]
 
-    def maps(self, k, at=None):
-        """`_local_cubic` at these times of each series (default: their own), from all series one after the other."""
+    def maps(self, k: int, at: Sequence[Array] | None = None) -> tuple[Indices, Array, Array]:
+        """`_local_cubic` of all series one after the other, at these times of each series (default: their own)."""
         k = min(k, min(len(times) for times in self.times))
-        offset, starts = 0, []
+        offset = 0
+        starts = []
         for times, points in zip(self.times, self.times if at is None else at, strict=True):
             starts.append(offset + _first_neighbour(times, points, k))
             offset += len(times)
@@ -107,9 +121,9 @@ class _Batch:
         return _local_cubic(np.concatenate(self.times), np.concatenate(clipped), np.concatenate(starts), k)
 
 
-def _batches(t, y, j):
+def _batches(t: Sequence[Array], y: Sequence[Array], j: int) -> list[_Batch]:
     """The series of state j."""
-    groups: dict = {}
+    groups: dict[bytes, tuple[Array, list[Array], list[int]]] = {}
     for i, (times, x) in enumerate(zip(t, y, strict=True)):
         seen = ~np.isnan(x[:, j])
         if seen.any():
@@ -117,8 +131,8 @@ def _batches(t, y, j):
             _, columns, members = groups.setdefault(times.tobytes(), (times, [], []))
             columns.append(x[seen, j])
             members.append(i)
-    batches: list = []
-    singles: dict = {}
+    batches: list[_Batch] = []
+    singles: dict[int, list[tuple[Array, Array, list[int]]]] = {}
     for times, columns, members in groups.values():
         if len(columns) > 1:
             batches.append(_Batch([times], np.stack(columns, axis=1), [members]))
@@ -127,14 +141,15 @@ def _batches(t, y, j):
     for series in singles.values():
         rows = np.cumsum([len(times) for times, _, _ in series]) // ROWS
         for batch in np.split(np.arange(len(series)), np.flatnonzero(np.diff(rows)) + 1):
-            times, columns, members = zip(*[series[i] for i in batch], strict=True)
-            batches.append(_Batch(list(times), np.concatenate(columns)[:, None], list(members)))
+            chosen = [series[i] for i in batch]
+            values = np.concatenate([column for _, column, _ in chosen])[:, None]
+            batches.append(_Batch([times for times, _, _ in chosen], values, [members for _, _, members in chosen]))
     return batches
 
 
-def _best_neighbours(batches):
-    """(number of neighbours, variance of the noise) with the least score of generalised cross-validation."""
-    best = (np.inf, NEIGHBOURS[0], np.nan)
+def _best_neighbours(batches: list[_Batch]) -> tuple[int, float]:
+    """(number of neighbours, variance of the noise) with the lowest score of generalised cross-validation."""
+    best: tuple[float, int, float] = (np.inf, NEIGHBOURS[0], np.nan)
     rows = np.cumsum([len(batch.values) for batch in batches])
     batches = [batch for batch, before in zip(batches, [0, *rows], strict=False) if before < ROWS]
     batches = [batch for batch in batches if min(len(times) for times in batch.times) > DEGREE + 1]
@@ -154,41 +169,43 @@ def _best_neighbours(batches):
     return best[1:]
 
 
-def _apply(near, weights, columns):
-    """(m, c): weighted sums of the near rows of columns (n, c)."""
+def _apply(near: Indices, weights: Array, columns: Array) -> Array:
+    """Weighted sums (m, c) of the rows `near` (m, k) of columns (n, c)."""
     total = np.zeros((len(near), columns.shape[1]))
     for position in range(near.shape[1]):
         total += weights[:, position, None] * columns[near[:, position]]
     return total
 
 
-def _first_neighbour(t, at, k):
-    """Index of the first of the k points of t that surround each time."""
+def _first_neighbour(t: Array, at: Array, k: int) -> Indices:
+    """The index of the first of the k points of t that surround each time."""
     return np.clip(np.searchsorted(t, at) - k // 2, 0, len(t) - k)
 
 
-def local_cubic(t, at, k):
-    """Cubic polynomials through the k nearest points, with tricube weights, as linear maps of the values.
+def local_cubic(t: Array, at: Array, k: int) -> tuple[Indices, Array, Array]:
+    """Cubic polynomials fitted to the k nearest points with tricube weights, as linear maps of the values.
 
     Parameters
     ----------
     t : (n,) array, increasing
+        Times of the points.
     at : (m,) array
         Where to evaluate, inside [t[0], t[-1]].
     k : int
+        How many points.
 
     Returns
     -------
     near : (m, k) int array
         Indices of the points.
     to_value, to_slope : (m, k) arrays
-        Weights of their values.
+        Weights of their values in the value and the slope of the polynomial.
     """
     k = min(k, len(t))
     return _local_cubic(t, at, _first_neighbour(t, at, k), k)
 
 
-def _local_cubic(t, at, start, k):
+def _local_cubic(t: Array, at: Array, start: Indices, k: int) -> tuple[Indices, Array, Array]:
     degree = min(DEGREE, max(k - 2, 1)) if k > 1 else 0
     near = start[:, None] + np.arange(k)
     u = t[near] - at[:, None]
@@ -202,28 +219,31 @@ def _local_cubic(t, at, start, k):
     return near, maps[:, 0], maps[:, 1] / width if degree else np.zeros_like(maps[:, 0])
 
 
-# ---- States that are never observed ---------------------------------------------------------------------------
+# ---- States that are never observed
 
 
-def with_derivatives(t, smoothed, n):
-    """Guesses for n states that are never observed, appended: time derivatives of the observed ones, of unit variance.
+def with_derivatives(t: Sequence[Array], smoothed: Smoothed, n: int) -> Smoothed:
+    """Append guesses for n states that are never observed: time derivatives of the observed ones, with unit variance.
 
-    The first derivatives are taken first, then the second, ...; of the last order that is needed, the principal
-    components. Any smooth coordinates of the delay embedding would do (Takens 1981); these have the fewest kinks.
+    First come the first derivatives, then the second, ...; of the last order that is needed, the principal components
+    are taken. Any smooth coordinates of the delay embedding would do (Takens 1981); these have the fewest kinks.
 
     Parameters
     ----------
     t : list of (T_i,) arrays
+        Times.
     smoothed : Smoothed
-        Of the observed states.
+        The observed states.
     n : int
+        How many states are never observed.
 
     Returns
     -------
     Smoothed
-        Of all the states, the guesses last; their variance is NaN.
+        All the states, the guesses last; their variance is NaN.
     """
-    columns, latest = np.zeros((sum(map(len, t)), 0)), smoothed
+    columns = np.zeros((sum(map(len, t)), 0))
+    latest = smoothed
     while columns.shape[1] < n:
         slope = np.concatenate(latest.slope)
         scale = np.sqrt(np.nanmean(slope**2, axis=0))
@@ -244,56 +264,67 @@ def with_derivatives(t, smoothed, n):
     )
 
 
-def with_implied(field, theta, t, smoothed, u, max_iter=30):
-    """Guesses for states that are never observed: those with which the field gives the slopes of the observed states;
-    for states on which those do not depend, the slopes of the states just guessed.
+def with_implied(
+    field: Field, theta: Array, t: Sequence[Array], smoothed: Smoothed, u: Array | None, max_iter: int = 30
+) -> Smoothed:
+    """Guess states that are never observed: with them the field gives the slopes of the observed states.
+
+    States on which those slopes do not depend are guessed next, from the slopes of the states just guessed.
 
     Parameters
     ----------
     field : Field
+        The vector field.
     theta : (p,) array
+        Its parameters.
     t : list of (T_i,) arrays
+        Times.
     smoothed : Smoothed
-        NaN in all rows of a state: never observed.
+        The smoothed states. NaN in all rows of a state: never observed.
     u : (rows, m) array or None
         Control inputs.
-    max_iter : int
-        Steps of damped Gauss-Newton, each time by itself.
+    max_iter : int, default 30
+        The most steps of damped Gauss-Newton, for each time by itself.
 
     Returns
     -------
     Smoothed
     """
     y, slope, time = (np.concatenate(x) for x in (smoothed.y, smoothed.slope, t))
-    hidden = np.isnan(y).all(axis=0)
-    rows = ~np.isnan(y[:, ~hidden]).any(axis=1) & ~np.isnan(slope[:, ~hidden]).any(axis=1)
-    point = {"t": time[rows], "y": np.where(hidden, 0.0, y[rows]), "u": None if u is None else u[rows]}
+    hidden = np.asarray(np.isnan(y).all(axis=0))
+    seen = ~hidden
+    rows = np.asarray(~np.isnan(y[:, seen]).any(axis=1) & ~np.isnan(slope[:, seen]).any(axis=1))
+    states = np.where(hidden, 0.0, y[rows])
+    inputs = None if u is None else u[rows]
     wanted = slope[rows][:, ~hidden]
     scale = wanted.std(axis=0) if len(wanted) else np.zeros(wanted.shape[1])
-    scale, program = np.where(scale > 0, scale, 1.0), jacobian(field).program
+    scale = np.where(scale > 0, scale, 1.0)
+    program = jacobian(field).program
 
-    def evaluate(guess):
-        states = point["y"].copy()
-        states[:, hidden] = guess
-        here = point | {"y": states}
+    def evaluate(guess: Array) -> tuple[Array, Array, Array]:
+        guessed = states.copy()
+        guessed[:, hidden] = guess
+        here = {"t": time[rows], "y": guessed, "u": inputs}
         (value,), _ = run(field.program, here, [theta])
         (J,), _ = run(program, here, [theta])
         J = J.reshape(len(wanted), field.d, field.d)[:, ~hidden][:, :, hidden] / scale[:, None]
         r = (value[:, ~hidden] - wanted) / scale
         return 0.5 * (r * r).sum(axis=1), np.einsum("nci,nc->ni", J, r), np.einsum("nci,ncj->nij", J, J)
 
-    found = minimise_each(evaluate, point["y"][:, hidden], max_iter=max_iter, least_curvature=1e-6)
-    point["y"][:, hidden] = found.x
+    found = minimise_each(evaluate, states[:, hidden], max_iter=max_iter, least_curvature=1e-6)
+    states[:, hidden] = found.x
     size = np.einsum("nii->i", found.matrix)
-    told = size > 1e-12 * size.max()
-    if told.any() and not told.all():  # the others may follow from the slopes of these
-        hidden[np.flatnonzero(hidden)[~told]] = False
-        return with_implied(field, theta, t, _filled(t, smoothed, rows, point["y"], hidden), u, max_iter)
-    return _filled(t, smoothed, rows, point["y"], hidden)
+    known = size > 1e-12 * size.max()
+    if known.any() and not known.all():  # the others may follow from the slopes of these
+        hidden[np.flatnonzero(hidden)[~known]] = False
+        return with_implied(field, theta, t, _filled(t, smoothed, rows, states, hidden), u, max_iter)
+    return _filled(t, smoothed, rows, states, hidden)
 
 
-def _filled(t, smoothed, rows, y, hidden):
-    """The same with these states of the rows, smoothed over time."""
+def _filled(
+    t: Sequence[Array], smoothed: Smoothed, rows: NDArray[np.bool_], y: Array, hidden: NDArray[np.bool_]
+) -> Smoothed:
+    """`smoothed`, its hidden states replaced by those of y at these rows, smoothed over time."""
     filled = np.full((len(rows), len(hidden)), np.nan)
     filled[rows] = y
     guess = smooth(t, np.split(filled[:, hidden], np.cumsum([len(x) for x in t])[:-1]))

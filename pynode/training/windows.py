@@ -1,14 +1,18 @@
-"""What a field is trained on: trajectories in the units of the field, and windows of them."""
+"""Training data: trajectories in the units of the field, and windows of them."""
 
 import itertools
-from dataclasses import dataclass
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field
 from functools import cached_property
-from typing import Any
+from typing import Any, Self
 
 import numpy as np
+from numpy.typing import NDArray
 
 from pynode.data.arrays import real_array
 from pynode.data.signal import Signal
+
+Array = NDArray[np.float64]
 
 
 @dataclass(frozen=True)
@@ -18,46 +22,50 @@ class Data:
     Attributes
     ----------
     t : list of (T_i,) arrays
+        Times.
     y : list of (T_i, d) arrays
-        NaN: not observed.
+        States; NaN: not observed.
     weight : list of (T_i, d) arrays, or None
-        Relative precision of the entries, the user's.
+        The user's weights: relative precision of the entries.
     signal : Signal or None
         Control inputs.
     """
 
-    t: list
-    y: list
-    weight: list | None = None
+    t: list[Array]
+    y: list[Array]
+    weight: list[Array] | None = None
     signal: Signal | None = None
 
-    def __len__(self):
+    def __len__(self) -> int:
         return len(self.t)
 
     @property
-    def d(self):
-        return self.y[0].shape[1]
+    def d(self) -> int:
+        """How many states there are."""
+        d: int = self.y[0].shape[1]
+        return d
 
     @cached_property
-    def n_observed(self):
+    def n_observed(self) -> int:
         """How many numbers were observed."""
         return int(sum(np.count_nonzero(~np.isnan(y)) for y in self.y))
 
     @cached_property
-    def seen(self):
+    def seen(self) -> NDArray[np.bool_]:
         """(d,) whether a state is observed anywhere."""
-        return np.any([(~np.isnan(y)).any(axis=0) for y in self.y], axis=0)
+        return np.asarray(np.any([(~np.isnan(y)).any(axis=0) for y in self.y], axis=0))
 
     @cached_property
-    def spread(self):
+    def spread(self) -> Array:
         """(d,) variance of the states; 1 where nothing varies or nothing is observed."""
         y = np.concatenate(self.y)
         spread = np.ones(self.d)
         spread[self.seen] = np.nanvar(y[:, self.seen], axis=0)
         return np.where(spread > 0, spread, 1.0)
 
-    def take(self, which):
-        """Some of the trajectories."""
+    def take(self, which: Iterable[int] | NDArray[np.intp]) -> "Data":
+        """Some of the trajectories, given by their positions."""
+        which = np.asarray(which, dtype=np.intp)
         return Data(
             [self.t[i] for i in which],
             [self.y[i] for i in which],
@@ -65,18 +73,18 @@ class Data:
             None if self.signal is None else self.signal.take(which),
         )
 
-    def inputs_at_rows(self):
+    def inputs_at_rows(self) -> Array | None:
         """(rows, m) values of the control inputs at all times, or None."""
         if self.signal is None:
             return None
         return np.concatenate([self.signal(t, i) for i, t in enumerate(self.t)])
 
-    def windows(self, intervals=None):
-        """Cut into windows of about `intervals` steps of time; neighbours share an end. None: whole trajectories.
+    def windows(self, intervals: int | None = None) -> "Windows":
+        """Cut the trajectories into windows of about `intervals` intervals between times; None: whole trajectories.
 
-        Windows in which fewer than two times are observed are left out.
+        Neighbouring windows share a time. Windows in which fewer than two times are observed are left out.
         """
-        source = []
+        source: list[tuple[int, int, int]] = []
         for i, states in enumerate(self.y):
             last = max(len(states) - 1, 1)
             pieces = 1 if intervals is None else max(1, round(last / intervals))
@@ -97,40 +105,49 @@ class Windows(Data):
     Attributes
     ----------
     source : (W, 3) int array
-        Trajectory, first row, and row after the last, of each.
+        The trajectory of each window, its first row there, and the row after its last.
     """
 
-    source: Any = None
+    source: NDArray[np.intp] = field(default_factory=lambda: np.zeros((0, 3), np.intp))
 
     @classmethod
-    def of(cls, data, source):
-        """The windows that these rows of `source` name."""
+    def of(cls, data: Data, source: NDArray[np.intp]) -> Self:
+        """The windows of `data` that the rows of `source` name."""
         t = [data.t[i][a:b] for i, a, b in source]
         return cls(
             t,
             [data.y[i][a:b] for i, a, b in source],
             None if data.weight is None else [data.weight[i][a:b] for i, a, b in source],
-            None if data.signal is None else data.signal.windows(source[:, 0], [x[0] for x in t], [x[-1] for x in t]),
+            None
+            if data.signal is None
+            else data.signal.windows(source[:, 0], np.array([x[0] for x in t]), np.array([x[-1] for x in t])),
             source,
         )
 
-    def initial(self, states):
-        """(W, d) the states (list of (T_i, d)) at the first time of each window."""
+    def initial(self, states: Sequence[Array]) -> Array:
+        """The states (W, d) at the first time of each window, from the states (T_i, d) along all trajectories."""
         return np.stack([states[i][a] for i, a, _ in self.source])
 
-    def take(self, which):
-        """Some of the windows."""
+    def take(self, which: Iterable[int] | NDArray[np.intp]) -> "Windows":
+        """Some of the windows, given by their positions."""
+        which = np.asarray(which, dtype=np.intp)
         part = Data.take(self, which)
-        return Windows(part.t, part.y, part.weight, part.signal, self.source[np.asarray(which, dtype=int)])
+        return Windows(part.t, part.y, part.weight, part.signal, self.source[which])
 
 
-def as_weights(weight, y):
-    """Weights of entries as a list of (T_i, d) arrays, or None.
+def as_weights(weight: Any, y: Sequence[Array]) -> list[Array] | None:
+    """The user's weights of the entries of Y, checked.
 
     Parameters
     ----------
     weight : list of B arrays, or an array that fits (T, d) or (B, T, d); or None
+        As the user gave it.
     y : list of (T_i, d) arrays
+        The states of B trajectories.
+
+    Returns
+    -------
+    list of (T_i, d) arrays, or None
     """
     if weight is None:
         return None

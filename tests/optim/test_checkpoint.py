@@ -65,7 +65,7 @@ def fit(name, checkpoint=None):
 def same(a, b):
     np.testing.assert_array_equal(a.theta_, b.theta_)
     np.testing.assert_array_equal(a.initial_states_, b.initial_states_)
-    for column in ("stage", "loss", "gradient_norm", "validation"):
+    for column in ("stage", "loss", "gradient_norm", "nfe", "validation"):
         np.testing.assert_array_equal(a.history_[column], b.history_[column])
     for name in ("covariance_", "state_gain_", "state_covariance_"):
         mine, theirs = getattr(a, name), getattr(b, name)
@@ -75,7 +75,7 @@ def same(a, b):
     for name in ("loss", "rmse", "noise", "effective_parameters", "status"):
         np.testing.assert_equal(a.report_[name], b.report_[name])
     for mine, theirs in zip(a.report_["stages"], b.report_["stages"], strict=True):
-        for name in ("name", "windows", "status", "loss", "iterations"):
+        for name in ("name", "windows", "status", "loss", "iterations", "nfe", "evaluations", "failed"):
             assert mine[name] == theirs[name]
 
 
@@ -245,6 +245,7 @@ def test_multiple_shooting_goes_on(optimizer, tmp_path):
             again = shooting(path, optimizer=optimizer)
             np.testing.assert_array_equal(again.theta, whole.theta)
             np.testing.assert_array_equal(again.history["loss"], whole.history["loss"])
+            np.testing.assert_array_equal(again.history["nfe"], whole.history["nfe"])
             assert again.n_iter == whole.n_iter
             np.testing.assert_equal(again.covariance, whole.covariance)
             for a, b in zip(again.states, whole.states, strict=True):
@@ -267,6 +268,18 @@ def exponentials(p):
     x = np.linspace(0, 3, 30)
     e = np.exp(-p[1] * x)
     return p[0] * e - 2 * np.exp(-0.7 * x) + 0.01 * np.sin(40 * x), np.stack([e, -p[0] * x * e], axis=1)
+
+
+@pytest.mark.parametrize("optimiser", [pn.fit.adam, pn.fit.lbfgs])
+def test_a_callback_that_stops_an_optimiser_ends_its_checkpoint(optimiser, tmp_path):
+    path = tmp_path / "c.npz"
+    result = optimiser(
+        lambda x: (np.cosh(x).sum(), np.sinh(x)),
+        [1.0, 3.0],
+        checkpoint=Checkpoint(path, every=0),
+        callback=lambda iteration: path.exists() and iteration.number > 1,
+    )
+    assert result.status == "stopped" and not path.exists()
 
 
 @pytest.mark.parametrize("evidence", [False, True])

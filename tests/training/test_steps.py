@@ -234,3 +234,16 @@ def test_progress_prints_plain_lines(capsys):
     with Progress(10, "work", show=False) as bar:
         bar.update(3, "loss 1")
     assert capsys.readouterr().err == ""
+
+
+def test_ctrl_c_before_the_first_iteration_is_a_fit_interrupted():
+    """It comes while the windows are solved for the first time, outside of any optimiser."""
+
+    def interrupted(t, y):
+        raise KeyboardInterrupt
+
+    field = pn.callback_field(interrupted, 1)
+    t = np.linspace(0, 1, 12)
+    with pytest.raises(pn.fit.FitInterrupted) as caught:
+        pn.fit.multiple_shooting(field, t, np.exp(-t)[:, None])
+    assert caught.value.result.status == "interrupted" and caught.value.result.n_iter == 0

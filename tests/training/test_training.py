@@ -401,6 +401,16 @@ def test_gradients_of_the_training_objective(options):
     np.testing.assert_allclose(objective(z)[1], differences(objective, z), rtol=3e-5, atol=1e-7)
 
 
+@pytest.mark.parametrize("inputs", [0, 1])
+def test_the_penalty_of_a_field_without_parameters(inputs):
+    """dq/dt = |f|^2 + |df/dy|^2 along y = exp(-t)."""
+    decay = pn.field(state=1, inputs=inputs)((lambda t, y, u: -y) if inputs else (lambda t, y: -y))
+    whole = pn.fit.with_penalty(decay, kinetic=1.0, jacobian_norm=1.0)
+    y = pn.solve(whole, [1.0, 0.0], [0.0, 2.0], inputs=[0.0] if inputs else None, rtol=1e-9, atol=1e-11).y[-1]
+    assert whole.n_params == 0
+    np.testing.assert_allclose(y, [np.exp(-2), (1 - np.exp(-4)) / 2 + 2], rtol=1e-8)
+
+
 def test_the_penalty_is_the_integral_along_the_path():
     f = pn.mlp(2, (4,))
     theta, t = f.init(3), np.linspace(0, 2, 4001)

@@ -199,7 +199,12 @@ class FlowModel(FlowOptions):
     # ---- Files
 
     def to_content(self) -> dict[str, Any]:
-        """The fitted model as plain data and arrays, for `pynode.data.files.write`."""
+        """The fitted model as plain data and arrays, for `pynode.data.files.write`.
+
+        Returns
+        -------
+        dict
+        """
         return {
             "params": to_plain(self),
             "own_field": self.field is not None,
@@ -214,7 +219,22 @@ class FlowModel(FlowOptions):
 
     @classmethod
     def from_content(cls, content: dict[str, Any]) -> Self:
-        """The model from what a file holds; any exception where that is not one."""
+        """The model from what a file holds.
+
+        Parameters
+        ----------
+        content : dict
+            What `to_content` gave; nothing in it is trusted.
+
+        Returns
+        -------
+        FlowModel
+
+        Raises
+        ------
+        Exception
+            Of any kind, where it is not a model: `pynode.load` makes a `ModelFileError` of it.
+        """
         own = Field.from_dict(content["field"]) if content["own_field"] else None
         model: Self = from_plain(cls, content["params"], field=own)
         k = model.n_features_in_ = as_integer("n_features", content["n_features"], 1, 1 << 20)

@@ -192,6 +192,7 @@ class CNF(FlowModel):
         Parameters
         ----------
         X : (n, d) array_like
+            n points, in your units.
         y : ignored
             For pipelines.
         sample_weight : (n,) array_like, optional
@@ -268,6 +269,7 @@ class CNF(FlowModel):
         Parameters
         ----------
         X : (n, d) array_like
+            n points, in your units.
 
         Returns
         -------
@@ -289,7 +291,9 @@ class CNF(FlowModel):
         Parameters
         ----------
         X : (n, d) array_like
+            n points, in your units.
         y : ignored
+            For pipelines.
         sample_weight : (n,) array_like, optional
             How often each sample counts.
 
@@ -307,6 +311,7 @@ class CNF(FlowModel):
         Parameters
         ----------
         X : (n, d) array_like
+            n points, in your units.
 
         Returns
         -------
@@ -321,7 +326,9 @@ class CNF(FlowModel):
         Parameters
         ----------
         X : (n, d) array_like
+            n points, in your units.
         y : ignored
+            For pipelines.
 
         Returns
         -------
@@ -335,6 +342,7 @@ class CNF(FlowModel):
         Parameters
         ----------
         Z : (n, d) array_like
+            Points where `transform` arrives.
 
         Returns
         -------
@@ -350,7 +358,9 @@ class CNF(FlowModel):
         Parameters
         ----------
         n : int, default 1
+            How many.
         random_state : int or numpy.random.Generator, optional
+            The same number, the same points; default: other ones at every call.
 
         Returns
         -------
@@ -366,6 +376,7 @@ class CNF(FlowModel):
         Parameters
         ----------
         X : (n, d) array_like
+            n points, in your units.
         t : (T,) array_like, default (0, 1)
             Rising from 0 (the data) to at most 1.
 

@@ -132,6 +132,7 @@ class Predictor(FlowModel):
         Parameters
         ----------
         X : (n, n_features) array_like
+            Features of n samples.
         t : (T,) array_like, default (0, 1)
             Rising from 0.
 

@@ -85,6 +85,7 @@ class NeuralODEClassifier(Predictor):
         Parameters
         ----------
         X : (n, n_features) array_like
+            Features of n samples.
         y : (n,) array_like
             Labels of any dtype that sorts.
         sample_weight : (n,) array_like, optional
@@ -128,6 +129,7 @@ class NeuralODEClassifier(Predictor):
         Parameters
         ----------
         X : (n, n_features) array_like
+            Features of n samples.
 
         Returns
         -------
@@ -146,6 +148,7 @@ class NeuralODEClassifier(Predictor):
         Parameters
         ----------
         X : (n, n_features) array_like
+            Features of n samples.
 
         Returns
         -------
@@ -160,6 +163,7 @@ class NeuralODEClassifier(Predictor):
         Parameters
         ----------
         X : (n, n_features) array_like
+            Features of n samples.
 
         Returns
         -------
@@ -176,7 +180,9 @@ class NeuralODEClassifier(Predictor):
         Parameters
         ----------
         X : (n, n_features) array_like
+            Features of n samples.
         y : (n,) array_like
+            Their classes.
         sample_weight : (n,) array_like, optional
             With weights it is the weight of those samples, relative to that of all.
 
@@ -189,7 +195,12 @@ class NeuralODEClassifier(Predictor):
         return float(np.average(right[some], weights=weight))
 
     def to_content(self) -> dict[str, Any]:
-        """The fitted model as plain data and arrays, for `pynode.data.files.write`."""
+        """The fitted model as plain data and arrays, for `pynode.data.files.write`.
+
+        Returns
+        -------
+        dict
+        """
         classes = self.classes_
         if classes.dtype.kind not in "biufU" and not all(type(c) is str for c in classes):
             raise ValueError(f"a model file holds labels that are numbers or text, not {classes.dtype}")
@@ -274,9 +285,18 @@ class NeuralODERegressor(Predictor):
         Parameters
         ----------
         X : (n, n_features) array_like
+            Features of n samples.
         y : (n,) or (n, outputs) array_like
-        sample_weight, progress, callback, checkpoint
-            See `NeuralODEClassifier.fit`.
+            What is to be predicted.
+        sample_weight : (n,) array_like, optional
+            How often each sample counts, up to a factor; a sample of weight 0 is left out.
+        progress : bool or str, optional
+            Show how training goes; a string is the label of the display. Default: `verbose`.
+        callback : callable, optional
+            callback(`pynode.fit.Iteration`) after each epoch; return True to stop.
+        checkpoint : path or pynode.fit.Checkpoint, optional
+            A file that is written now and then. If it is there, the fit goes on from it, to the same bits as if
+            nothing had happened; it is removed at the end. Needs random_state.
 
         Returns
         -------
@@ -318,6 +338,7 @@ class NeuralODERegressor(Predictor):
         Parameters
         ----------
         X : (n, n_features) array_like
+            Features of n samples.
 
         Returns
         -------
@@ -334,7 +355,9 @@ class NeuralODERegressor(Predictor):
         Parameters
         ----------
         X : (n, n_features) array_like
+            Features of n samples.
         y : (n,) or (n, outputs) array_like
+            What should be predicted.
         sample_weight : (n,) array_like, optional
             How often each sample counts.
 
@@ -353,7 +376,12 @@ class NeuralODERegressor(Predictor):
         return float(np.mean(np.where(spread > 0, 1 - miss / np.where(spread > 0, spread, 1.0), constant)))
 
     def to_content(self) -> dict[str, Any]:
-        """The fitted model as plain data and arrays, for `pynode.data.files.write`."""
+        """The fitted model as plain data and arrays, for `pynode.data.files.write`.
+
+        Returns
+        -------
+        dict
+        """
         mine = {"y_shift": self.y_shift_, "y_scale": self.y_scale_, "vector": self._vector}
         return super().to_content() | mine
 

@@ -77,6 +77,7 @@ class ResNet:
         Parameters
         ----------
         random_state : int or numpy.random.Generator, optional
+            The same number, the same parameters; default: other ones at every call.
 
         Returns
         -------
@@ -111,7 +112,9 @@ class ResNet:
         Parameters
         ----------
         y : (d,) or (B, d) array_like
+            The input.
         theta : (n_params,) array_like
+            Parameters of the field; None where it has none.
 
         Returns
         -------
@@ -133,7 +136,9 @@ class ResNet:
         Parameters
         ----------
         y : (d,) or (B, d) array_like
+            The input.
         theta : (n_params,) array_like
+            Parameters of the field; None where it has none.
         dy : array_like of the shape of y
             dL/d(output).
         wrt : str or tuple of str, default ("theta", "y0")

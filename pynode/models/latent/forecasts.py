@@ -35,10 +35,13 @@ class LatentForecasts(LatentInference):
 
         Parameters
         ----------
-        t, Y, u : as in `fit`, or one series: (T,), (T, d)
-            u must be known until the last of the times asked for: (times, values[, kind]) or a Signal.
+        t, Y : arrays or Trajectories
+            The series observed, as in `fit`, or one series: (T,), (T, d).
         at : (S,) array_like, or list of B arrays, optional
             Times, not before t0_, rising. Default: those of the series.
+        u : tuple or Signal, optional
+            Control inputs, as in `fit`. They must be known until the last of the times asked for: (times, values[, kind])
+            or a Signal.
         return_std : bool, default False
             Return (mean, std) over draws from the posterior of z_0: how uncertain the curve is. Measurements have the noise
             `noise_` on top.
@@ -71,7 +74,10 @@ class LatentForecasts(LatentInference):
 
         Parameters
         ----------
-        t, Y, **options : see `predict`
+        t, Y : arrays or Trajectories
+            The series observed, as in `fit`, or one series: (T,), (T, d).
+        **options
+            u, return_std, n_samples and random_state of `predict`.
 
         Returns
         -------
@@ -84,9 +90,12 @@ class LatentForecasts(LatentInference):
 
         Parameters
         ----------
-        t, Y, **options : see `predict`
+        t, Y : arrays or Trajectories
+            The series observed, as in `fit`, or one series: (T,), (T, d).
         at : (S,) array_like, or list of B arrays
-            Not before the last time of any series.
+            Times, not before the last time of any series.
+        **options
+            u, return_std, n_samples and random_state of `predict`.
 
         Returns
         -------
@@ -166,6 +175,7 @@ class LatentForecasts(LatentInference):
         u : see `predict`, optional
             Control inputs of the series; without series those of the curves, (S, m) or (n, S, m) at the times `at`, ...
         random_state : int, optional
+            Seed of the draws; default: other curves at every call.
 
         Returns
         -------

@@ -63,7 +63,10 @@ class LatentInference(LatentODEOptions):
 
         Parameters
         ----------
-        t, Y, u : as in `fit`, or one series: (T,), (T, d)
+        t, Y : arrays or Trajectories
+            The series observed, as in `fit`, or one series: (T,), (T, d).
+        u : array, tuple or Signal, optional
+            Control inputs, as in `fit`.
 
         Returns
         -------
@@ -109,6 +112,7 @@ class LatentInference(LatentODEOptions):
         n_samples : int, default 100
             Draws.
         random_state : int or None, default 0
+            Seed of the draws.
 
         Returns
         -------
@@ -160,10 +164,14 @@ class LatentInference(LatentODEOptions):
 
         Parameters
         ----------
-        t, Y, u : as in `fit`
+        t, Y : arrays or Trajectories
+            The series observed, as in `fit`.
+        u : array, tuple or Signal, optional
+            Control inputs, as in `fit`.
         n_samples : int, default 100
             Draws of z_0.
         random_state : int or None, default 0
+            Seed of the draws.
 
         Returns
         -------

@@ -297,12 +297,37 @@ class LatentODE(LatentForecasts):
     # ---- Options and files ---------------------------------------------------------------------------------------
 
     def to_content(self, data: bool = True) -> dict[str, Any]:
-        """The fitted model as plain data and arrays, for `pynode.data.files.write`; data: whether with them."""
+        """The fitted model as plain data and arrays, for `pynode.data.files.write`.
+
+        Parameters
+        ----------
+        data : bool, default True
+            Whether with the data that it was fitted to.
+
+        Returns
+        -------
+        dict
+        """
         return to_content(self, data)
 
     @classmethod
     def from_content(cls, content: dict[str, Any]) -> Self:
-        """The model from what a file holds; any exception where that is not one."""
+        """The model from what a file holds.
+
+        Parameters
+        ----------
+        content : dict
+            What `to_content` gave; nothing in it is trusted.
+
+        Returns
+        -------
+        LatentODE
+
+        Raises
+        ------
+        Exception
+            Of any kind, where it is not a model: `pynode.load` makes a `ModelFileError` of it.
+        """
         model: Self = from_content(content, cls)
         model.noise_ = model._noise()
         return model

@@ -182,7 +182,7 @@ class NeuralODE(Rollouts):
             with Progress(total, shown if isinstance(shown, str) else "training", bool(shown)) as bar:
                 run.callback = _reporting(bar, callback)
                 try:
-                    run.go()
+                    run.train()
                 except KeyboardInterrupt as error:
                     interrupt = error
             status = "interrupted" if interrupt else None
@@ -295,7 +295,7 @@ class NeuralODE(Rollouts):
             n_evaluations=sum(stage.evaluations for stage in training.stages),
             n_observed=data.n_observed,
             time_scale=scaling.t_scale,
-            stages=training.report,
+            stages=training.stage_dicts,
         )
 
     def _fit_ensemble(
@@ -352,12 +352,37 @@ class NeuralODE(Rollouts):
         )
 
     def to_content(self, data: bool = True) -> dict[str, Any]:
-        """The fitted model as plain data and arrays, for `pynode.data.files.write`; data: whether with them."""
+        """The fitted model as plain data and arrays, for `pynode.data.files.write`.
+
+        Parameters
+        ----------
+        data : bool, default True
+            Whether with the data that it was fitted to.
+
+        Returns
+        -------
+        dict
+        """
         return to_content(self, data)
 
     @classmethod
     def from_content(cls, content: dict[str, Any]) -> Self:
-        """The model from what a file holds; any exception where that is not one."""
+        """The model from what a file holds.
+
+        Parameters
+        ----------
+        content : dict
+            What `to_content` gave; nothing in it is trusted.
+
+        Returns
+        -------
+        NeuralODE
+
+        Raises
+        ------
+        Exception
+            Of any kind, where it is not a model: `pynode.load` makes a `ModelFileError` of it.
+        """
         model: Any = from_content(content, cls)
         made: Self = model
         return made

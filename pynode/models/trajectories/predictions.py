@@ -244,7 +244,10 @@ class Rollouts(NeuralODEOptions):
 
         Parameters
         ----------
-        t, Y, u : as in `fit`
+        t, Y : arrays or Trajectories
+            Times and measured states, as in `fit`.
+        u : array, tuple or Signal, optional
+            Control inputs, as in `fit`.
 
         Returns
         -------
@@ -292,10 +295,14 @@ class Rollouts(NeuralODEOptions):
 
         Parameters
         ----------
-        t, y0 : as in `predict`
+        t : (T,) array_like, or list of (T_i,) arrays
+            Times, as in `predict`.
+        y0 : (d,) or (B, d) array_like
+            Initial states, as in `predict`.
         dy : array of the shape of predict(t, y0, unobserved=True)
             dL/dy at every entry.
-        u : as in `predict`
+        u : array, tuple or Signal, optional
+            Control inputs, as in `predict`.
         wrt : str or tuple of str, default ("theta", "y0")
             What to differentiate with respect to: "theta", "y0", "inputs".
 
@@ -357,6 +364,7 @@ class Rollouts(NeuralODEOptions):
         t : float or (B,) array_like
             Matters only to a field of your own that depends on time.
         y : (d,) or (B, d) array_like
+            States.
         u : (m,) or (B, m) array_like, optional
             Control inputs.
 
@@ -389,7 +397,10 @@ class Rollouts(NeuralODEOptions):
 
         Parameters
         ----------
-        t, Y, u : as in `fit`
+        t, Y : arrays or Trajectories
+            Times and measured states, as in `fit`.
+        u : array, tuple or Signal, optional
+            Control inputs, as in `fit`.
 
         Returns
         -------

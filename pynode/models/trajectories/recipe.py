@@ -187,7 +187,7 @@ def _first_recipe(
         deviation=float(np.sqrt(variance)) or 1.0,
         penalty=(float(model.kinetic_energy), float(model.jacobian_norm)),
         steer=float(model.steer),
-        seed=seed,
+        random_state=seed,
     )
 
 
