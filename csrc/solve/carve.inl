@@ -32,8 +32,7 @@ static void FN(carve)(FN(work) * W) {
     W->chunk_z = pn_arena_take(a, rev ? chunk * (size_t)W->d * sizeof(T) : 8);
     FN(carve_parts)(W);
     if (P->gradient == PN_GRAD_NONE && !P->sensitivity) return;
-    W->apart = pn_arena_take(a, ((size_t)W->s->p + 1) * sizeof(double));
-    W->left_out = pn_arena_take(a, chunk);
+    FN(carve_screen)(W);
     if (P->sensitivity) {
         W->reverse = W->field;
         W->files = W->file;

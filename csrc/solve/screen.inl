@@ -68,3 +68,8 @@ static pn_status FN(screen_chunk)(FN(work) * W, double *grad, int64_t first, int
     for (int64_t j = 0; j < W->s->p; j++) grad[j] += W->apart[j];
     return st;
 }
+
+static void FN(carve_screen)(FN(work) * W) {
+    W->apart = pn_arena_take(&W->arena, ((size_t)W->s->p + 1) * sizeof(double));
+    W->left_out = pn_arena_take(&W->arena, (size_t)W->s->chunk);
+}
