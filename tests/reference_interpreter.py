@@ -69,8 +69,10 @@ ELEMENTWISE = {
     "LT": lambda a, b: np.where(a.real < b.real, 1.0, 0.0),
     "LE": lambda a, b: np.where(a.real <= b.real, 1.0, 0.0),
     "EQ": lambda a, b: np.where(a.real == b.real, 1.0, 0.0),
-    "DTANH": lambda a, b: a * (1 - b * b),
-    "DSIGMOID": lambda a, b: a * b * (1 - b),
+    "DTANH": lambda a, b: np.where(a == 0, 0.0, a * (1 - b * b)),
+    "DSIGMOID": lambda a, b: np.where(a == 0, 0.0, a * b * (1 - b)),
+    "DMUL": lambda a, b: np.where((a == 0) | (b == 0), 0.0, a * b),
+    "DDIV": lambda a, b: np.where(a == 0, 0.0, a / b),
     "WHERE": lambda m, a, b: np.where(m != 0, a, b),
 }
 

@@ -82,8 +82,10 @@ static void FN(binary)(int32_t op, T *o, const T *a, const T *b, size_t count) {
     case PN_OP_LT: EACH(V(sel)(X < Y, ONE, ZERO));
     case PN_OP_LE: EACH(V(sel)(X <= Y, ONE, ZERO));
     case PN_OP_EQ: EACH(V(sel)(X == Y, ONE, ZERO));
-    case PN_OP_DTANH: EACH(X * (ONE - Y * Y));
-    case PN_OP_DSIGMOID: EACH(X * (Y * (ONE - Y)));
+    case PN_OP_DTANH: EACH(V(sel)(X == ZERO, ZERO, X * (ONE - Y * Y)));
+    case PN_OP_DSIGMOID: EACH(V(sel)(X == ZERO, ZERO, X * (Y * (ONE - Y))));
+    case PN_OP_DMUL: EACH(V(sel)((X == ZERO) | (Y == ZERO), ZERO, X * Y));
+    case PN_OP_DDIV: EACH(V(sel)(X == ZERO, ZERO, X / Y));
     default: FN(no_kernel)(o, count);
     }
 }

@@ -49,6 +49,8 @@ static double binary(int32_t op, double a, double b) {
     case PN_OP_EQ: return a == b;
     case PN_OP_DTANH: return a * (1 - b * b);
     case PN_OP_DSIGMOID: return a * b * (1 - b);
+    case PN_OP_DMUL: return a == 0 || b == 0 ? 0 : a * b;
+    case PN_OP_DDIV: return a == 0 ? 0 : a / b;
     default: return NAN;
     }
 }

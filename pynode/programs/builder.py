@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, Protocol, cast
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from pynode.programs.program import ACCUMULATING, COMMUTATIVE, OPS, READS_THETA, SAME, Instr, Program
+from pynode.programs.program import ACCUMULATING, COMMUTATIVE, MAY_DIVERGE, OPS, READS_THETA, SAME, Instr, Program
 from pynode.programs.simplify import simplified
 
 
@@ -71,6 +71,8 @@ class Builder:
         self.n_grad = tuple(n_grad)
         self.made: list[Instr | None] = [None] * self.n_slots  # the instruction that makes each register
         self.varying = [True] * self.n_slots  # False: depends on theta and constants only
+        self.finite = [True] * self.n_slots  # False: may be infinite or NaN where slots and parameters are finite
+        self.zero_wins = False  # whether a derivative of a derivative is being written, see `pynode.programs.rules.times`
         self.accumulated: list[Instr] = []
         self.seen: dict[tuple[str, int, int, int, int, int, int, int], int] = {}
         self.consts = Pool(np.float64)
@@ -96,8 +98,19 @@ class Builder:
             self.sizes.append(int(size))
             self.made.append(ins)
             self.varying.append(op == "CALL" or any(self.varying[r] for r in ins.operands))
+            self.finite.append(self._stays_finite(ins))
             self.seen[key] = out
         return self.seen[key]
+
+    def _stays_finite(self, ins: Instr) -> bool:
+        """Whether an instruction gives finite numbers as long as slots and parameters are finite, but for overflow of sums
+        and products."""
+        if ins.op == "CONST":
+            return bool(np.isfinite(self.consts.get(ins.p, self.sizes[ins.out])).all())
+        divisor = self.const_value(ins.b) if ins.op in ("DIV", "DDIV") else None
+        if ins.op in MAY_DIVERGE and (divisor is None or not divisor.all()):
+            return False
+        return all(self.finite[r] for r in ins.operands)
 
     def acc(self, k: int, p: int, a: int) -> None:
         """grad_k[p:] += register a."""

@@ -125,6 +125,7 @@ def pushforward(
     theta = [b.theta(k) for k in range(n_theta)] if theta is None else theta
     c = Context(b, program, theta, dtheta=_padded(dtheta, n_theta), dgrad=_padded(dgrad, n_grad))
     d = _padded(tangents, len(program.sizes))
+    b.zero_wins = program.is_derivative
     for ins in program.instructions:
         dx = [d[r] for r in ins.operands]
         if ins.op == "CALL" or ins.op in READS_THETA or any(v is not None for v in dx):
@@ -170,6 +171,7 @@ def pullback(
     theta = [b.theta(k) for k in range(n_theta)] if theta is None else theta
     c = Context(b, program, theta, theta_bar=_padded(theta_bar, n_theta), grad_bar=_padded(grad_bar, n_grad))
     active = _active(program, wanted, c.theta_bar)
+    b.zero_wins = program.is_derivative
     bar = [Cotangent(b, n) for n in program.sizes]
     for r, seed in zip(program.outputs, seeds, strict=True):
         if r >= 0 and seed is not None:

@@ -34,10 +34,14 @@ SAME = tuple(name for name, row in OPS.items() if row["shape"] == "SAME")
 ACCUMULATING = ("ACC", "ACC_OUTER")
 
 
-COMMUTATIVE = ("ADD", "MUL", "EQ")
+COMMUTATIVE = ("ADD", "MUL", "DMUL", "EQ")
 
 
 READS_THETA = ("PARAM", "AFFINE", "AFFINE_T")
+
+
+MAY_DIVERGE = ("RECIP", "SQRT", "EXP", "EXPM1", "LOG", "LOG1P", "DIV", "DDIV", "POW", "CALL")
+"""Operations that can give infinity or NaN for finite operands of ordinary size."""
 
 
 class Instr(NamedTuple):
@@ -169,6 +173,11 @@ class Program:
         """Whether any instruction or output reads the input slot."""
         return slot in self.outputs or any(ins.op == "CALL" or slot in ins.operands for ins in self.instructions)
 
+    @cached_property
+    def is_derivative(self) -> bool:
+        """Whether products or quotients of a derivative that keep its zeros are among the instructions."""
+        return any(ins.op in ("DMUL", "DDIV") for ins in self.instructions)
+
     def to_dict(self) -> dict[str, Any]:
         """Plain data, for files. Operations are stored by name, so that a file outlives a change of numbers."""
         names = sorted({ins.op for ins in self.instructions})
@@ -202,7 +211,9 @@ class Program:
         return cls(code=code, **data)
 
     def __getstate__(self) -> dict[str, Any]:
-        return {name: value for name, value in self.__dict__.items() if name not in ("core", "instructions")}
+        return {
+            name: value for name, value in self.__dict__.items() if name not in ("core", "instructions", "is_derivative")
+        }
 
     def __repr__(self) -> str:
         n = len(self.code)

@@ -5,6 +5,10 @@ derivatives can be taken to any order.
 
 Conventions: x is the tuple of operand registers, y the output register, v a tangent of an operand or a cotangent of the
 output, dx tangents of the operands. None stands for an exactly zero tangent or cotangent.
+
+A tangent or cotangent that is 0 at run time stays 0, even where the derivative is infinite or NaN (sqrt at 0, the branch
+of `numpy.where` that is not taken): `times`, `over` and `settled` see to that. Products with what is always finite are
+plain ones.
 """
 
 from __future__ import annotations
@@ -85,6 +89,31 @@ class Rule(NamedTuple):
     vjp: Callable[..., Sequence[Pull | None]]
 
 
+def times(b: Builder, v: int, z: int) -> int:
+    """v z for a tangent or cotangent v; 0 where either is 0 if z may be infinite or NaN.
+
+    In a derivative of a derivative also if v may be: z can be a cotangent there, and its 0 wins over the infinite slope
+    of what it was not used for.
+    """
+    return b.mul(v, z) if b.finite[z] and (b.finite[v] or not b.zero_wins) else b.dmul(v, z)
+
+
+def over(b: Builder, v: int, z: int) -> int:
+    """v / z for a tangent or cotangent v; 0 where v is 0, also if z is."""
+    divisor = b.const_value(z)
+    return b.ddiv(v, z) if divisor is None or not divisor.all() else b.div(v, z)
+
+
+def settled(b: Builder, z: int, v: int) -> int:
+    """z for a product with v; where v is 0 altogether, 0 in place of what is infinite or NaN in z."""
+    if b.finite[z]:
+        return z
+    n = b.sizes[z]
+    zero = b.full(n, 0.0)
+    some = b.broadcast(b.sum(b.abs(v)), n)
+    return b.where(b.add(some, b.eq(b.sub(z, z), zero)), z, zero)
+
+
 RULES: dict[str, Rule] = {}
 """Operation -> its derivative; every operation but CALL."""
 
@@ -115,7 +144,35 @@ def _pow(b: Builder, y: int, x: int, e: int) -> Iterable[Map]:
     is_flat = b.eq(e, zero)  # x^0 = 1 also at x = 0
     one_less = b.where(is_flat, one, b.sub(e, one))
     base = b.where(b.eq(x, zero), one, x)  # 0^e = 0 for every e > 0
-    return (lambda v: b.mul(v, b.mul(e, b.pow(x, one_less)))), (lambda v: b.mul(v, b.mul(y, b.log(base))))
+    return (lambda v: times(b, v, b.mul(e, b.pow(x, one_less)))), (lambda v: times(b, v, b.mul(y, b.log(base))))
+
+
+def _sqrt(b: Builder, y: int, x: int) -> Iterable[Map]:
+    """v / (2 y). The root of a sum of squares is a norm, whose derivative at 0 is 0 (a subgradient), not infinite."""
+    if _sum_of_squares(b, x):
+        zero = b.full(b.sizes[x], 0.0)
+        return (lambda v: over(b, b.where(y, v, zero), b.scale(2.0, y)),)
+    return (lambda v: over(b, v, b.scale(2.0, y)),)
+
+
+_KEEP_SQUARES = ("ADD", "MUL", "DIV", "MATVEC", "SUM", "BCAST", "SLICE", "GATHER", "CONCAT")
+
+
+def _sum_of_squares(b: Builder, x: int) -> bool:
+    """Whether a register holds sums of squares, with weights that are constants or squares themselves."""
+    waiting = [x]
+    seen = set()
+    while waiting:
+        r = waiting.pop()
+        ins = b.made[r]
+        value = b.const_value(r)
+        if r in seen or (value is not None and (value >= 0).all()) or (ins is not None and ins.op == "SQUARE"):
+            continue
+        if ins is None or ins.op not in _KEEP_SQUARES:
+            return False
+        seen.add(r)
+        waiting.extend(ins.operands)
+    return True
 
 
 def _larger(compare: Callable[[Builder, int, int], int]) -> Callable[..., Iterable[Map | None]]:
@@ -136,39 +193,41 @@ def _where(b: Builder, y: int, mask: int, x: int, z: int) -> Iterable[Map | None
 
 _ELEMENTWISE: dict[str, Callable[..., Iterable[Map | None]]] = {
     "NEG": lambda b, y, x: (b.neg,),
-    "ABS": lambda b, y, x: (lambda v: b.mul(v, b.sign(x)),),
+    "ABS": lambda b, y, x: (lambda v: times(b, v, b.sign(x)),),
     "SIGN": _flat(1),
-    "SQUARE": lambda b, y, x: (lambda v: b.mul(v, b.scale(2.0, x)),),
-    "RECIP": lambda b, y, x: (lambda v: b.neg(b.mul(v, b.square(y))),),
-    "SQRT": lambda b, y, x: (lambda v: b.div(v, b.scale(2.0, y)),),
-    "EXP": lambda b, y, x: (lambda v: b.mul(v, y),),
-    "EXPM1": lambda b, y, x: (lambda v: b.mul(v, b.exp(x)),),
-    "LOG": lambda b, y, x: (lambda v: b.div(v, x),),
-    "LOG1P": lambda b, y, x: (lambda v: b.div(v, b.add(x, b.full(b.sizes[x], 1.0))),),
-    "SIN": lambda b, y, x: (lambda v: b.mul(v, b.cos(x)),),
-    "COS": lambda b, y, x: (lambda v: b.neg(b.mul(v, b.sin(x))),),
+    "SQUARE": lambda b, y, x: (lambda v: times(b, v, b.scale(2.0, x)),),
+    "RECIP": lambda b, y, x: (lambda v: b.neg(times(b, v, b.square(y))),),
+    "SQRT": _sqrt,
+    "EXP": lambda b, y, x: (lambda v: times(b, v, y),),
+    "EXPM1": lambda b, y, x: (lambda v: times(b, v, b.exp(x)),),
+    "LOG": lambda b, y, x: (lambda v: over(b, v, x),),
+    "LOG1P": lambda b, y, x: (lambda v: over(b, v, b.add(x, b.full(b.sizes[x], 1.0))),),
+    "SIN": lambda b, y, x: (lambda v: times(b, v, b.cos(x)),),
+    "COS": lambda b, y, x: (lambda v: b.neg(times(b, v, b.sin(x))),),
     "TANH": lambda b, y, x: (lambda v: b.dtanh(v, y),),
     "SIGMOID": lambda b, y, x: (lambda v: b.dsigmoid(v, y),),
-    "SOFTPLUS": lambda b, y, x: (lambda v: b.mul(v, b.sigmoid(x)),),
-    "RELU": lambda b, y, x: (lambda v: b.mul(v, b.step(x)),),
+    "SOFTPLUS": lambda b, y, x: (lambda v: times(b, v, b.sigmoid(x)),),
+    "RELU": lambda b, y, x: (lambda v: times(b, v, b.step(x)),),
     "STEP": _flat(1),
-    "ERF": lambda b, y, x: (lambda v: b.mul(v, b.scale(2.0 / math.sqrt(math.pi), b.exp(b.neg(b.square(x))))),),
-    "ATAN": lambda b, y, x: (lambda v: b.div(v, b.add(b.square(x), b.full(b.sizes[x], 1.0))),),
+    "ERF": lambda b, y, x: (lambda v: times(b, v, b.scale(2.0 / math.sqrt(math.pi), b.exp(b.neg(b.square(x))))),),
+    "ATAN": lambda b, y, x: (lambda v: over(b, v, b.add(b.square(x), b.full(b.sizes[x], 1.0))),),
     "ADD": lambda b, y, x, z: (lambda v: v, lambda v: v),
     "SUB": lambda b, y, x, z: (lambda v: v, b.neg),
-    "MUL": lambda b, y, x, z: (lambda v: b.mul(v, z), lambda v: b.mul(x, v)),
-    "DIV": lambda b, y, x, z: (lambda v: b.div(v, z), lambda v: b.neg(b.div(b.mul(v, y), z))),
+    "MUL": lambda b, y, x, z: (lambda v: times(b, v, z), lambda v: times(b, v, x)),
+    "DIV": lambda b, y, x, z: (lambda v: over(b, v, z), lambda v: b.neg(over(b, times(b, v, y), z))),
     "POW": _pow,
     "MAX": _larger(lambda b, x, z: b.le(z, x)),
     "MIN": _larger(lambda b, x, z: b.le(x, z)),
     "LT": _flat(2),
     "LE": _flat(2),
     "EQ": _flat(2),
-    "DTANH": lambda b, y, x, z: (lambda v: b.dtanh(v, z), lambda v: b.mul(b.scale(-2.0, v), b.mul(x, z))),
+    "DTANH": lambda b, y, x, z: (lambda v: b.dtanh(v, z), lambda v: times(b, b.scale(-2.0, v), times(b, x, z))),
     "DSIGMOID": lambda b, y, x, z: (
         lambda v: b.dsigmoid(v, z),
-        lambda v: b.mul(v, b.mul(x, b.sub(b.full(b.sizes[z], 1.0), b.scale(2.0, z)))),
+        lambda v: times(b, v, times(b, x, b.sub(b.full(b.sizes[z], 1.0), b.scale(2.0, z)))),
     ),
+    "DMUL": lambda b, y, x, z: (lambda v: b.dmul(v, z), lambda v: b.dmul(v, x)),
+    "DDIV": lambda b, y, x, z: (lambda v: over(b, v, z), lambda v: b.neg(over(b, b.dmul(v, y), z))),
     "WHERE": _where,
 }
 for _op, _partials in _ELEMENTWISE.items():
@@ -184,9 +243,21 @@ def bilinear(op: str, product: Callable[..., int], transposes: Callable[..., Seq
     RULES[op] = Rule(jvp, lambda c, ins, x, y, v: transposes(c.b, v, *x))
 
 
-bilinear("MATVEC", Builder.matvec, lambda b, v, A, x: (lambda: b.outer(v, x), lambda: b.matvec_t(A, v)))
-bilinear("MATVEC_T", Builder.matvec_t, lambda b, v, A, x: (lambda: b.outer(x, v), lambda: b.matvec(A, v)))
-bilinear("OUTER", Builder.outer, lambda b, v, x, z: (lambda: b.matvec(v, z), lambda: b.matvec_t(v, x)))
+bilinear(
+    "MATVEC",
+    Builder.matvec,
+    lambda b, v, A, x: (lambda: b.outer(v, settled(b, x, v)), lambda: b.matvec_t(settled(b, A, v), v)),
+)
+bilinear(
+    "MATVEC_T",
+    Builder.matvec_t,
+    lambda b, v, A, x: (lambda: b.outer(settled(b, x, v), v), lambda: b.matvec(settled(b, A, v), v)),
+)
+bilinear(
+    "OUTER",
+    Builder.outer,
+    lambda b, v, x, z: (lambda: b.matvec(v, settled(b, z, v)), lambda: b.matvec_t(v, settled(b, x, v))),
+)
 
 
 def linear(op: str, push: Callable[[Context, Instr, int], int], pull: Callable[[Context, Instr, int], Any]) -> None:
@@ -272,7 +343,7 @@ def _affine_jvp(c: Context, ins: Instr, x: Registers, y: int, dx: Tangents) -> i
 def _affine_vjp(c: Context, ins: Instr, x: Registers, y: int, v: int) -> Sequence[Pull]:
     sink = c.theta_bar[ins.k]
     if sink is not None:
-        sink.acc_outer(ins.p, v, x[0])
+        sink.acc_outer(ins.p, v, settled(c.b, x[0], v))
         if ins.q >= 0:
             sink.acc(ins.q, v)
     return (lambda: c.b.matvec_t(c.weights(ins, c.theta[ins.k])[0], v),)
@@ -292,7 +363,7 @@ def _affine_t_jvp(c: Context, ins: Instr, x: Registers, y: int, dx: Tangents) ->
 def _affine_t_vjp(c: Context, ins: Instr, x: Registers, y: int, v: int) -> Sequence[Pull]:
     sink = c.theta_bar[ins.k]
     if sink is not None:
-        sink.acc_outer(ins.p, x[0], v)
+        sink.acc_outer(ins.p, settled(c.b, x[0], v), v)
     return (lambda: c.b.matvec(c.weights(ins, c.theta[ins.k])[0], v),)
 
 

@@ -22,6 +22,8 @@ FOLD: dict[str, Callable[..., Any]] = {
     "SUB": np.subtract,
     "MUL": np.multiply,
     "DIV": np.divide,
+    "DMUL": lambda a, b: np.where((a == 0) | (b == 0), 0.0, a * b),
+    "DDIV": lambda a, b: np.where(a == 0, 0.0, a / b),
     "LT": np.less,
     "LE": np.less_equal,
     "EQ": np.equal,
