@@ -27,6 +27,8 @@
 #include "reverse/sensitivities.inl"
 #include "forward/quadrature.inl"
 #include "forward/start.inl"
+#include "events/watch.inl"
+#include "events/crossings.inl"
 #include "events/events.inl"
 #include "reverse/shots.inl"
 #include "forward/keep.inl"

@@ -71,8 +71,10 @@ typedef struct FN(watch) { /* events, see events/events.inl */
     FN(exec) exec;
     int32_t n;                   /* how many */
     T *file, *y;                 /* register file; (d, L) state at a probe */
-    T *g0, *gm, *g1, *g, *ga;    /* (n, L) their functions at the step's beginning, middle and end, and at probes */
+    int probes;                  /* of a step, that at its beginning not counted */
+    T *probe, *g0, *g1, *g, *ga; /* (probes + 1, n, L) their functions; at the step's beginning and end, its first and last rows; elsewhere */
     double *theta;               /* (n, L) where in the step each happens, 0: not in this one */
+    double *flip;                /* (n, L) it crosses in the other direction behind this one before, 2: not at all */
     signed char *end;            /* (n, L) side at the step's end, or before the crossing */
     unsigned char shortened[L];  /* the step ends earlier than planned */
     int32_t which[L];            /* the event that ends the lane's sample, or -1 */

@@ -1,0 +1,224 @@
+/* Where an event function first changes its side within a step, on the dense output p (of degree 3 and more: cubic where the
+   method has none).
+
+   g(theta) = g_e(t + theta h, p(theta)) is known at equidistant probes, five for p of degree 4 at most, else nine. On a *window*
+   of five of them the quartic through them has Bernstein coefficients b_0 .. b_4 (b_0 and b_4 being g at the ends), and its
+   roots are at most as many as their changes of sign, and as many up to an even number (Descartes' rule; Lane & Riesenfeld 1981,
+   BIT 21; Collins & Akritas 1976, SYMSAC). A coefficient below the margin
+
+       m = 0.1 max |third differences| + 0.2 max |fourth differences|
+
+   counts as either sign: for g_e linear in (t, y) with p of degree 7, |g - quartic| <= 0.19 max |fourth differences| (nine
+   probes, both windows), and up to degree 4 the quartic is g; sin(w theta) stays within it up to w = 8 a window. With at most one change,
+   the ends of the window say whether there is a root; else it is cut into halves, the first of them first, until it is as short as
+   PN_WINDOW of the step, or the splits are used up. Then its probes alone decide. */
+
+#define PN_WINDOW (1.0 / 256) /* of a step: four intervals of 1/1024, the resolution that docs/guide.md promises */
+
+enum {
+    FN(SPLITS) = 64,
+    FN(LATER) = 10
+}; /* in one step, of one event; windows that wait: one at each of 8 halvings, and a half */
+
+typedef struct FN(window) {
+    double at, width, margin, g[5];
+    int known; /* also at the odd probes */
+} FN(window);
+
+typedef struct FN(hunt) { /* the first crossing of one event in the lane's step */
+    FN(window) now, later[FN(LATER)];
+    int waiting, splits, open;
+    int side, direction, from; /* at present; that counts; before the crossing */
+    double lo, hi;             /* the last probe on the present side, and where it is left: 0 is not at all */
+    double zero;               /* a probe behind lo at which g is 0, or -1 */
+    double flip;               /* lo of the first change in the other direction, or 2 */
+} FN(hunt);
+
+/* Whether g, probes + 1 rows of L numbers, `stride` apart, stays on its side in every lane that is watched. Else `tense` says in which
+   it may not, and `margin` has m. */
+static int FN(is_calm)(const T *g, size_t stride, int probes, const T *side, const unsigned char *watched, T *margin,
+                       unsigned char *tense) {
+    T third[L], fourth[L], before[L], least[L];
+    int some = 0;
+    for (int l = 0; l < L; l++)
+        third[l] = fourth[l] = before[l] = 0, least[l] = side[l] * g[stride * (size_t)probes + (size_t)l];
+    for (int k = 3; k <= probes; k++) {
+        const T *q = g + stride * (size_t)k;
+        for (int l = 0; l < L; l++) {
+            T d3 = q[l] - q[l - (ptrdiff_t)(3 * stride)] - 3 * (q[l - (ptrdiff_t)stride] - q[l - (ptrdiff_t)(2 * stride)]),
+              a = d3 < 0 ? -d3 : d3;
+            T d4 = k > 3 ? d3 - before[l] : 0, b = d4 < 0 ? -d4 : d4;
+            third[l] = a > third[l] ? a : third[l];
+            fourth[l] = b > fourth[l] ? b : fourth[l];
+            before[l] = d3;
+        }
+    }
+    for (int k = 0; k < probes; k += 4) {
+        const T *q0 = g + stride * (size_t)k, *q1 = q0 + stride, *q2 = q1 + stride, *q3 = q2 + stride, *q4 = q3 + stride;
+        for (int l = 0; l < L; l++) {
+            T outer = -3 * (q0[l] + q4[l]), low = (48 * q1[l] + 16 * q3[l] - 36 * q2[l] - 10 * q0[l] + outer) / 12;
+            T high = (16 * q1[l] + 48 * q3[l] - 36 * q2[l] - 10 * q4[l] + outer) / 12;
+            T mid = (13 * (q0[l] + q4[l]) - 64 * (q1[l] + q3[l]) + 120 * q2[l]) / 18;
+            least[l] = side[l] * low < least[l] ? side[l] * low : least[l];
+            least[l] = side[l] * mid < least[l] ? side[l] * mid : least[l];
+            least[l] = side[l] * high < least[l] ? side[l] * high : least[l];
+            if (k + 4 < probes) least[l] = side[l] * q4[l] < least[l] ? side[l] * q4[l] : least[l];
+        }
+    }
+    for (int l = 0; l < L; l++) {
+        margin[l] = (T)0.1 * third[l] + (T)0.2 * fourth[l];
+        tense[l] = (unsigned char)(watched[l] & !(least[l] > margin[l]));
+        some |= tense[l];
+    }
+    return !some;
+}
+
+/* The margin of a window by itself, not below `least`. */
+static double FN(margin_of)(const double *g, double least) {
+    double first = g[3] - g[0] - 3 * (g[2] - g[1]), second = g[4] - g[1] - 3 * (g[3] - g[2]);
+    double m = 0.1 * fmax(fabs(first), fabs(second)) + 0.2 * fabs(second - first);
+    return m > least ? m : least;
+}
+
+/* The most changes of sign, from `side` on, that the quartic of the window may have, and g with it. */
+static int FN(most_changes)(const FN(window) * w, int side) {
+    const double *g = w->g;
+    double b[4] = {(48 * g[1] + 16 * g[3] - 36 * g[2] - 13 * g[0] - 3 * g[4]) / 12,
+                   (13 * (g[0] + g[4]) - 64 * (g[1] + g[3]) + 120 * g[2]) / 18,
+                   (16 * g[1] + 48 * g[3] - 36 * g[2] - 3 * g[0] - 13 * g[4]) / 12, g[4]};
+    int up = side < 0 ? -8 : 0, down = side > 0 ? -8 : 0; /* changes so far, if the last sign was + or - */
+    for (int k = 0; k < 4; k++) {
+        double m = k < 3 ? w->margin : 0;
+        int was = up;
+        up = b[k] < -m ? -8 : down + 1 > up ? down + 1 : up;
+        down = b[k] > m ? -8 : was + 1 > down ? was + 1 : down;
+    }
+    return up > down ? up : down;
+}
+
+/* Go over the probes of the present window. 1: a change that counts lies between lo and hi. */
+static int FN(walk)(FN(hunt) * s) {
+    const FN(window) *w = &s->now;
+    for (int k = 0; k < 5; k++) {
+        double x = w->at + 0.25 * k * w->width, g = w->g[k];
+        int now = FN(sign)(g);
+        if ((x == 0 && s->side != 0) || g != g) continue; /* at the beginning the side is given, g may be 0 by rounding */
+        if (now == 0) {
+            if (s->zero < 0) s->zero = x;
+            continue;
+        }
+        if (s->side != 0 && now != s->side) {
+            if (s->direction == 0 || s->direction == now) {
+                s->hi = s->zero >= 0 ? s->zero : x;
+                s->from = s->side;
+                return 1;
+            }
+            if (s->flip > 1) s->flip = s->lo;
+        }
+        s->side = now;
+        s->lo = x;
+        s->zero = -1;
+    }
+    return 0;
+}
+
+/* Go on until a window is to be probed (open), or all is known. */
+static void FN(proceed)(FN(hunt) * s) {
+    for (;;) {
+        FN(window) *w = &s->now;
+        if (w->width > PN_WINDOW && s->splits < FN(SPLITS) && FN(most_changes)(w, s->side) > 1) {
+            double half = 0.5 * w->width, margin = 0.125 * w->margin; /* the quartic's error falls by 32 */
+            s->later[s->waiting++] = (FN(window)){w->at + half, half, margin, {w->g[2], 0, w->g[3], 0, w->g[4]}, 0};
+            *w = (FN(window)){w->at, half, margin, {w->g[0], 0, w->g[1], 0, w->g[2]}, 0};
+            s->splits++;
+            return;
+        }
+        s->open = 0;
+        if (FN(walk)(s)) return;
+        if (!s->waiting) { /* g is 0 at the end of the step: it happens there */
+            if (s->side == 0 || w->g[4] != 0 || (s->direction != 0 && s->direction == s->side)) return;
+            s->hi = s->zero;
+            s->from = s->side;
+            return;
+        }
+        *w = s->later[--s->waiting];
+        s->open = 1;
+        if (!w->known) return;
+    }
+}
+
+/* The hunt in lane l for event e, from the probes of the step. */
+static void FN(begin_hunt)(const FN(work) * W, int32_t e, int l, double margin, FN(hunt) * s) {
+    const FN(watch) *E = &W->watch;
+    int side = FN(side_of)(W, l)[e], windows = E->probes / 4;
+    s->waiting = s->splits = s->from = 0;
+    s->open = 1;
+    s->side = side;
+    s->direction = W->P->event_direction[e];
+    s->lo = s->hi = 0;
+    s->zero = -1;
+    s->flip = 2;
+    for (int k = windows - 1; k >= 0; k--) {
+        FN(window) *w = k ? &s->later[s->waiting++] : &s->now;
+        *w = (FN(window)){.at = (double)k / windows, .width = 1.0 / windows, .margin = margin, .known = 1};
+        for (int j = 0; j < 5; j++) w->g[j] = (double)FN(probe)(E, 4 * k + j)[(size_t)e * L + (size_t)l];
+    }
+    FN(proceed)(s);
+}
+
+/* Probe the windows that are open in some lane, until none is. */
+static int FN(run_hunts)(FN(work) * W, int32_t e, FN(hunt) * hunts, unsigned char *open) {
+    double at[L];
+    while (FN(any)(open)) {
+        for (int odd = 1; odd < 4; odd += 2) {
+            for (int l = 0; l < L; l++) at[l] = open[l] ? hunts[l].now.at + 0.25 * odd * hunts[l].now.width : 0.5;
+            if (FN(watch_dense)(W, at, W->watch.g)) return 1;
+            for (int l = 0; l < L; l++)
+                if (open[l]) hunts[l].now.g[odd] = (double)W->watch.g[(size_t)e * L + (size_t)l];
+        }
+        for (int l = 0; l < L; l++) {
+            if (!open[l]) continue;
+            FN(window) *w = &hunts[l].now;
+            w->margin = FN(margin_of)(w->g, w->margin);
+            FN(proceed)(&hunts[l]);
+            open[l] = (unsigned char)hunts[l].open;
+        }
+    }
+    return 0;
+}
+
+/* Look at event e over the steps of all accepted lanes: bracket (lo, hi) and side before it, hi = 0 where it does not happen.
+   1 in *some: it happens somewhere. */
+static int FN(look)(FN(work) * W, int32_t e, double *lo, double *hi, int *from, int *some) {
+    const FN(flow) *f = &W->flow;
+    FN(watch) *E = &W->watch;
+    size_t first = (size_t)e * L;
+    T side[L], margin[L];
+    unsigned char tense[L], open[L];
+    *some = 0;
+    for (int l = 0; l < L; l++) {
+        side[l] = (T)(f->accepted[l] ? FN(side_of)(W, l)[e] : 0);
+        E->end[first + (size_t)l] = (signed char)side[l];
+        E->flip[first + (size_t)l] = 2;
+        lo[l] = hi[l] = 0;
+    }
+    if (FN(is_calm)(FN(probe)(E, 0) + first, (size_t)E->n * L, E->probes, side, f->accepted, margin, tense)) return 0;
+    FN(hunt) hunts[L];
+    for (int l = 0; l < L; l++) {
+        if (tense[l]) FN(begin_hunt)(W, e, l, (double)margin[l], &hunts[l]);
+        open[l] = (unsigned char)(tense[l] && hunts[l].open);
+    }
+    if (FN(run_hunts)(W, e, hunts, open)) return 1;
+    for (int l = 0; l < L; l++) {
+        if (!tense[l]) continue;
+        const FN(hunt) *s = &hunts[l];
+        E->flip[first + (size_t)l] = s->flip;
+        E->end[first + (size_t)l] = (signed char)(s->hi > 0 ? s->from : s->side);
+        if (!(s->hi > 0)) continue;
+        lo[l] = s->lo;
+        hi[l] = s->hi;
+        from[l] = s->from;
+        *some = 1;
+    }
+    return 0;
+}
