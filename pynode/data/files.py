@@ -2,7 +2,8 @@
 
 The header holds everything but numbers in bulk; where a value is an array it says {"$array": name}, and lists
 the type and shape of every array. A reader trusts nothing: archive, header, types, shapes and sizes are
-checked before memory is taken, and the program of the field is checked by the C core.
+checked before memory is taken, and the program of the field is checked by the C core. The bounds below hold for
+writing, too, so that what can be saved can be loaded.
 """
 
 from __future__ import annotations
@@ -12,9 +13,10 @@ import json
 import math
 import os
 import secrets
+import struct
 import zipfile
 from pathlib import Path
-from typing import Any, NoReturn
+from typing import IO, Any, BinaryIO, NoReturn
 
 import numpy as np
 from numpy.typing import NDArray
@@ -30,8 +32,45 @@ MAX_BYTES = 1 << 30
 """Largest file that is read, unpacked."""
 
 
+FREE_BYTES = 1 << 25
+"""So much may be unpacked from a file of any size."""
+
+
+MAX_RATIO = 50
+"""Beyond `FREE_BYTES`: unpacked bytes for each byte of the file. Data come to 1 to 5; a zip bomb to 1000."""
+
+
+MAX_MEMBERS = 20_000
+"""Most arrays of a file."""
+
+
+MAX_DIRECTORY = 1 << 22
+"""Longest table of contents of the archive, in bytes."""
+
+
 MAX_HEADER = 1 << 24
 """Longest header, in bytes."""
+
+
+MAX_ITEMS = 500_000
+"""Most values in a header."""
+
+
+MAX_DEPTH = 40
+"""Deepest nesting in a header."""
+
+
+MAX_DIGITS = 40
+"""Longest number in a header, in characters."""
+
+
+END = struct.Struct("<4s4H2LH")
+"""The end record of a zip archive: signature, two disks, entries here and in all, size and place of the table of contents,
+length of the comment (APPNOTE.TXT 4.3.16)."""
+
+
+ZIP64_LOCATOR = 20
+"""What stands before it in archives of more than 4 GiB, in bytes (4.3.15)."""
 
 
 TYPES: dict[str, np.dtype[Any]] = {"<f8": np.dtype("<f8"), "<i4": np.dtype("<i4"), "<i8": np.dtype("<i8")}
@@ -61,9 +100,35 @@ def write(path: str | os.PathLike[str], content: dict[str, Any]) -> None:
     header: dict[str, Any] = {"format": FORMAT, "version": VERSION, "content": _take_arrays(content, "", arrays)}
     header["arrays"] = {name: [array.dtype.str, list(array.shape)] for name, array in arrays.items()}
     text = json.dumps(header, allow_nan=False, ensure_ascii=False).encode("utf-8")
+    unpacked = len(text) + sum(array.nbytes for array in arrays.values())
+    too_large = [
+        f"{n} {what} (at most {most})"
+        for n, what, most in (
+            (unpacked, "bytes", MAX_BYTES - (1 << 20)),
+            (len(text), "bytes of options, names and reports", MAX_HEADER),
+            (_items(text), "options, names and entries of reports", MAX_ITEMS),
+            (len(arrays), "arrays", MAX_MEMBERS - 1),
+        )
+        if n > most
+    ]
+    if too_large:
+        raise ValueError(f"the model is too large for a file: {', '.join(too_large)}; leave out the data where that helps")
     buffer = io.BytesIO()
     np.savez_compressed(buffer, header=np.frombuffer(text, dtype=np.uint8), **arrays)
+    if unpacked > _allowance(buffer.tell()):  # little but zeros
+        buffer = io.BytesIO()
+        np.savez(buffer, header=np.frombuffer(text, dtype=np.uint8), **arrays)
     write_bytes(path, buffer.getvalue())
+
+
+def _items(text: bytes) -> int:
+    """At least how many values a JSON text has."""
+    return text.count(b",") + text.count(b"[") + text.count(b"{")
+
+
+def _allowance(size: int) -> int:
+    """How much a file of this size may hold, unpacked."""
+    return min(MAX_BYTES, max(FREE_BYTES, MAX_RATIO * size))
 
 
 def write_bytes(path: str | os.PathLike[str], data: bytes) -> None:
@@ -104,8 +169,9 @@ def read(path: str | os.PathLike[str]) -> Any:
     path = Path(path)
     with open(path, "rb") as file:
         try:
+            size = _check_directory(file)
             with zipfile.ZipFile(file) as archive:
-                return _read_archive(archive)
+                return _read_archive(archive, _allowance(size))
         except ModelFileError as error:
             raise ModelFileError(f"{path}: {error}") from None
         except Exception as error:  # whatever zip, the headers of arrays and JSON say of damaged bytes
@@ -113,20 +179,87 @@ def read(path: str | os.PathLike[str]) -> Any:
             raise ModelFileError(f"{path} is not a model file of pynode, or is damaged{detail}") from None
 
 
-def _read_archive(archive: zipfile.ZipFile) -> Any:
+def _check_directory(file: BinaryIO) -> int:
+    """The size of a file whose table of contents is short enough to be read."""
+    size = file.seek(0, os.SEEK_END)
+    if size > MAX_BYTES + MAX_DIRECTORY:
+        raise ModelFileError(f"{size >> 20} MiB, more than the {MAX_BYTES >> 20} of the largest model file")
+    file.seek(max(0, size - END.size - ZIP64_LOCATOR))
+    tail = file.read(END.size + ZIP64_LOCATOR)
+    file.seek(0)
+    if len(tail) < END.size + ZIP64_LOCATOR or tail[ZIP64_LOCATOR:][:4] != b"PK\5\6":
+        raise ModelFileError("not a model file of pynode, or cut short")
+    _, _, _, _, entries, directory, _, comment = END.unpack(tail[ZIP64_LOCATOR:])
+    if comment or tail.startswith(b"PK\6\7") or entries > MAX_MEMBERS or directory > MAX_DIRECTORY:
+        raise ModelFileError(f"an archive of {entries} members that no model file is (at most {MAX_MEMBERS}, no comment)")
+    return size
+
+
+def _read_archive(archive: zipfile.ZipFile, allowance: int) -> Any:
     """The content of an open file, checked."""
+    members = _checked_members(archive, allowance)
+    header = _read_header(archive, members.pop("header"))
+    arrays = _arrays_of(archive, members, header["arrays"])
+    content = _put_arrays(header["content"], arrays, 0)
+    if arrays:
+        raise ModelFileError(f"array {next(iter(arrays))!r} is not used")
+    return content
+
+
+def _finite_float(text: str) -> float:
+    value = float(text) if len(text) <= MAX_DIGITS else math.inf
+    if not math.isfinite(value):
+        raise ModelFileError(f"the header holds the number {text[:MAX_DIGITS]}")
+    return value
+
+
+def _short_int(text: str) -> int:
+    if len(text) > MAX_DIGITS:
+        raise ModelFileError(f"the header holds the number {text[:MAX_DIGITS]}...")
+    return int(text)
+
+
+def _arrays_of(archive: zipfile.ZipFile, members: dict[str, zipfile.ZipInfo], declared: Any) -> dict[str, NDArray[Any]]:
+    """The arrays that the header lists, which must be the members that are left."""
+    if not isinstance(declared, dict) or set(declared) != set(members):
+        raise ModelFileError("the arrays are not those that the header lists")
+    arrays: dict[str, NDArray[Any]] = {}
+    for name, (dtype, shape) in declared.items():
+        if dtype not in TYPES:
+            raise ModelFileError(f"array {name!r} has type {dtype!r}, which model files never hold")
+        arrays[name] = _read_array(archive, members[name], TYPES[dtype], tuple(shape))
+    return arrays
+
+
+def _checked_members(archive: zipfile.ZipFile, allowance: int) -> dict[str, zipfile.ZipInfo]:
+    """The members by the names of their arrays; together they are not larger than allowed when unpacked."""
     members: dict[str, zipfile.ZipInfo] = {}
     for info in archive.infolist():
-        if not info.filename.endswith(".npy") or info.filename in members:
-            raise ModelFileError(f"unexpected member {info.filename!r}: not a model file")
-        members[info.filename.removesuffix(".npy")] = info
+        name = info.filename.removesuffix(".npy")
+        if name == info.filename or name in members:
+            raise ModelFileError(f"unexpected member {info.filename!r}, or one that is there twice: not a model file")
+        if info.compress_type not in (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED):
+            raise ModelFileError(f"member {info.filename!r} is compressed in a way that model files never are")
+        members[name] = info
+    if len(members) > MAX_MEMBERS:
+        raise ModelFileError(f"{len(members)} members, more than the {MAX_MEMBERS} of any model file")
     if "header" not in members:
         raise ModelFileError("it has no header: not a model file of pynode")
-    if sum(info.file_size for info in members.values()) > MAX_BYTES:
-        raise ModelFileError(f"more than {MAX_BYTES >> 20} MiB unpacked: not a model file")
+    unpacked = sum(info.file_size for info in members.values())
+    if unpacked > allowance:
+        raise ModelFileError(
+            f"{unpacked} bytes unpacked, more than a file of this size may hold ({allowance}): not a model file"
+        )
+    return members
+
+
+def _read_header(archive: zipfile.ZipFile, info: zipfile.ZipInfo) -> dict[str, Any]:
+    """The header, of this version."""
+    text = _read_array(archive, info, np.dtype(np.uint8), None).tobytes()
+    if _items(text) > MAX_ITEMS:
+        raise ModelFileError(f"the header has more than {MAX_ITEMS} values")
     header = json.loads(
-        _read_array(archive, members.pop("header"), np.dtype(np.uint8), None).tobytes().decode("utf-8"),
-        parse_constant=_refuse_constant,
+        text.decode("utf-8"), parse_constant=_refuse_constant, parse_float=_finite_float, parse_int=_short_int
     )
     if not isinstance(header, dict) or header.get("format") != FORMAT:
         raise ModelFileError("the header does not name a model of pynode")
@@ -142,15 +275,7 @@ def _read_archive(archive: zipfile.ZipFile) -> Any:
         raise ModelFileError(
             f"written by an older version of pynode (file format {version}, this one reads {VERSION}): fit the model again"
         )
-    declared = header["arrays"]
-    if set(declared) != set(members):
-        raise ModelFileError("the arrays are not those that the header lists")
-    arrays: dict[str, NDArray[Any]] = {}
-    for name, (dtype, shape) in declared.items():
-        if dtype not in TYPES:
-            raise ModelFileError(f"array {name!r} has type {dtype!r}, which model files never hold")
-        arrays[name] = _read_array(archive, members[name], TYPES[dtype], tuple(shape))
-    return _put_arrays(header["content"], arrays)
+    return header
 
 
 def _read_array(
@@ -163,6 +288,7 @@ def _read_array(
             raise ModelFileError(f"array {info.filename!r} has the npy version {version}")
         found, fortran, stored = np.lib.format.read_array_header_1_0(member)
         good = len(found) == 1 and found[0] <= MAX_HEADER if shape is None else found == shape
+        good = good and all(n >= 0 for n in found)
         if stored != dtype or fortran or not good:
             raise ModelFileError(
                 f"array {info.filename!r} has type {stored} and shape {found}, "
@@ -171,10 +297,23 @@ def _read_array(
         n_bytes = dtype.itemsize
         for n in found:
             n_bytes *= n
-        data = member.read(n_bytes) if n_bytes <= info.file_size else b""
-        if len(data) != n_bytes or member.read(1):  # reading to the end checks the CRC
+        array = np.empty(found, dtype) if n_bytes <= info.file_size else None
+        if array is None or not _fill(array, member) or member.read(1):  # reading to the end checks the CRC
             raise ModelFileError(f"array {info.filename!r} is cut short or too long")
-    return np.frombuffer(data, dtype=dtype).reshape(found).astype(dtype.newbyteorder("="))
+    return array.astype(dtype.newbyteorder("="), copy=False)
+
+
+def _fill(array: NDArray[Any], member: IO[bytes]) -> bool:
+    """Read an array's bytes in pieces; whether there were enough."""
+    data = array.reshape(-1).view(np.uint8).data
+    at = 0
+    while at < len(data):
+        piece = member.read(min(len(data) - at, 1 << 20))
+        if not piece:
+            return False
+        data[at : at + len(piece)] = piece
+        at += len(piece)
+    return True
 
 
 def _refuse_constant(name: str) -> NoReturn:
@@ -200,14 +339,16 @@ def _take_arrays(value: Any, path: str, arrays: dict[str, NDArray[Any]]) -> Any:
     return value
 
 
-def _put_arrays(value: Any, arrays: dict[str, NDArray[Any]]) -> Any:
-    """Inverse of `_take_arrays`."""
+def _put_arrays(value: Any, arrays: dict[str, NDArray[Any]], depth: int) -> Any:
+    """Inverse of `_take_arrays`; each array leaves `arrays` for the one place where it belongs."""
+    if depth > MAX_DEPTH:
+        raise ModelFileError(f"the header is nested more than {MAX_DEPTH} deep")
     if isinstance(value, dict):
         if set(value) == {"$array"}:
-            return arrays[value["$array"]]
+            return arrays.pop(value["$array"])
         if set(value) == {"$float"}:
             return NOT_FINITE[value["$float"]]
-        return {key: _put_arrays(item, arrays) for key, item in value.items()}
+        return {key: _put_arrays(item, arrays, depth + 1) for key, item in value.items()}
     if isinstance(value, list):
-        return [_put_arrays(item, arrays) for item in value]
+        return [_put_arrays(item, arrays, depth + 1) for item in value]
     return value

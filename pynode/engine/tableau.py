@@ -24,6 +24,10 @@ MAX_DEGREE = 7
 """Highest degree of dense output (PN_MAX_DEGREE)."""
 
 
+MAX_TEXT = 100
+"""Longest coefficient that is written as text."""
+
+
 MAX_NAME = 63
 """Longest name of a method, in bytes (PN_MAX_NAME)."""
 
@@ -40,6 +44,8 @@ def _exact(x: Any) -> Fraction:
 
 def _number(x: Any, what: str) -> Fraction:
     """Any real number, exactly."""
+    if isinstance(x, str) and (len(x) > MAX_TEXT or "e" in x.lower()[:-5]):
+        raise ValueError(f"{what} holds {x[:MAX_TEXT]!r}: write it with at most {MAX_TEXT} characters and 3 in the exponent")
     try:
         return _exact(x.item() if isinstance(x, np.generic) else x)
     except (TypeError, ValueError, OverflowError):
@@ -190,6 +196,8 @@ class Tableau:
         if not isinstance(name, str) or not 0 < len(name.encode()) <= MAX_NAME or "\0" in name:
             raise ValueError(f"name={name!r} must be a string of 1 to {MAX_NAME} bytes")
         n = np.size(np.asarray(b, dtype=object))
+        if n > MAX_CORE + 1:
+            raise ValueError(f"b has {n} stages; there must be 1 to {MAX_CORE}, and one more where a[-1] equals b")
         weights = _vector("b", b, (n,))
         rows = _lower(a, n)
         times = _times(c, rows)

@@ -28,6 +28,11 @@ T = TypeVar("T")
 
 LARGEST_SEED = 2**32 - 1
 
+
+MOST_LAYERS = 1000
+"""Most hidden layers of a network."""
+
+
 SAME: Any = object()
 """The default of a flag that is the default of its option."""
 
@@ -215,6 +220,8 @@ class Widths(Rule):
         single = isinstance(value, (int, np.integer)) and not isinstance(value, bool)
         if isinstance(value, str) or not (single or isinstance(value, Iterable)):
             raise TypeError(f"{name}={value!r} must hold the widths of layers, integers >= 1")
+        if len(widths(value)) > MOST_LAYERS:
+            raise ValueError(f"{name} has {len(widths(value))} layers; there may be {MOST_LAYERS}")
         for width in widths(value):
             try:
                 as_integer(name, width, 1)

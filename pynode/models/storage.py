@@ -2,6 +2,7 @@
 
 import math
 from collections.abc import Iterable, Sequence
+from itertools import pairwise
 from typing import Any, TypeVar
 
 import numpy as np
@@ -9,6 +10,7 @@ from numpy.typing import NDArray
 
 from pynode.data.signal import Signal
 from pynode.data.trajectories import Trajectories
+from pynode.fields.field import Field
 from pynode.optim.result import HISTORY
 
 T = TypeVar("T")
@@ -28,6 +30,18 @@ REPORT: dict[str, type] = {
     "version": str,
 }
 """What the report of every model holds."""
+
+
+MAX_TRAJECTORIES = 100_000
+"""Most trajectories in a file: reading each takes some microseconds."""
+
+
+MAX_INSTRUCTIONS = 100_000
+"""Longest program of a field in a file."""
+
+
+MAX_REGISTERS = 1 << 26
+"""Most numbers that such a program keeps at a time, for one sample."""
 
 
 # ---- Values
@@ -59,6 +73,42 @@ def without_nan(value: Any) -> Any:
     if isinstance(value, list):
         return [without_nan(item) for item in value]
     return None if isinstance(value, float) and not np.isfinite(value) else value
+
+
+# ---- Fields
+
+
+def stored_field(stored: Any) -> Field:
+    """A field from a file, if its program is of a size that is worth checking."""
+    program = stored["program"]
+    code, sizes = program["code"], program["sizes"]
+    if not isinstance(code, np.ndarray) or len(code) > MAX_INSTRUCTIONS:
+        raise ValueError(f"the program of the field must be an array of at most {MAX_INSTRUCTIONS} instructions")
+    if not all(type(n) is int and n >= 0 for n in sizes) or sum(sizes) > MAX_REGISTERS:
+        raise ValueError(f"the registers of the field must hold at most {MAX_REGISTERS} numbers together")
+    field = Field.from_dict(stored)
+    offset = 0
+    for p in field.spec:
+        if p.offset != offset or not all(type(n) is int and n >= 0 for n in p.shape):
+            raise ValueError(f"the parameter {p.name!r} of the field does not begin where the one before it ends")
+        kind, value = p.init
+        drawn = kind == "normal" and type(value) in (int, float) and math.isfinite(value)
+        given = kind == "value" and isinstance(value, list) and len(value) == p.size
+        if not (drawn or (given and all(type(x) in (int, float) for x in value))):
+            raise ValueError(f"the parameter {p.name!r} of the field has no initial value")
+        offset = p.stop
+    return field
+
+
+def n_of_layers(*widths: int) -> int:
+    """How many parameters a network of these widths has, each layer with biases."""
+    return sum((n + 1) * m for n, m in pairwise(widths))
+
+
+def check_implied(n_params: int, theta: Any) -> None:
+    """Before networks are made that a file's options describe: whether they are those to which its parameters belong."""
+    if np.shape(theta) != (n_params,):
+        raise ValueError(f"theta has shape {np.shape(theta)}, but the options describe networks of {n_params} parameters")
 
 
 # ---- Arrays
@@ -119,6 +169,8 @@ def stored_report(stored: Any, more: dict[str, type], names: Sequence[str] = ())
 
 def data_to_dict(data: Trajectories) -> dict[str, Any]:
     """Trajectories as plain data and arrays."""
+    if len(data) > MAX_TRAJECTORIES:
+        raise ValueError(f"a file holds at most {MAX_TRAJECTORIES} trajectories, not {len(data)}: save(..., data=False)")
     return {
         "t": np.concatenate(data.t),
         "y": np.concatenate(data.y),
@@ -134,6 +186,8 @@ def data_from_dict(stored: Any, names: tuple[str, ...], time_name: str) -> Traje
     lengths = stored["lengths"]
     if lengths.ndim != 1 or (lengths < 1).any() or lengths.sum() != len(t) or y.shape != (len(t), len(names)):
         raise ValueError("the lengths of the trajectories do not fit the data")
+    if len(stored["ids"]) != len(lengths) or len(lengths) > MAX_TRAJECTORIES:
+        raise ValueError(f"{len(lengths)} trajectories have {len(stored['ids'])} ids; there may be {MAX_TRAJECTORIES}")
     if not all(type(i) in (str, int) for i in stored["ids"]):
         raise ValueError("ids must be strings or integers")
     cuts = np.cumsum(lengths)[:-1]
@@ -158,6 +212,8 @@ def _signal_from_dict(stored: Any) -> Signal | None:
     lengths = stored["lengths"]
     if lengths.ndim != 1 or (lengths < 1).any() or lengths.sum() != len(u) or not np.isfinite(u).all():
         raise ValueError("the control inputs make no sense")
+    if len(lengths) > MAX_TRAJECTORIES:
+        raise ValueError(f"there are control inputs for more than {MAX_TRAJECTORIES} trajectories")
     cuts = np.cumsum(lengths)[:-1]
     us = np.split(u, cuts)
     if stored["kind"] == "constant":

@@ -270,7 +270,7 @@ def test_a_bomb_is_refused_unopened(good, reads, monkeypatch):
             lambda h: h["content"]["field"].update(spec=[["W0", [10**6, 10**6], 0, ["normal", 1]]]),
             "valid model",
         ),
-        (lambda h: h["content"].update(own_field=True, field=None), "valid model"),
+        (lambda h: h["content"].update(own_field=True, field=None), "not used"),
     ],
 )
 def test_a_header_that_lies(good, reads, change, message):

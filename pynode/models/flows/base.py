@@ -29,7 +29,7 @@ from pynode.models.options import (
     option,
     to_plain,
 )
-from pynode.models.storage import stored_array, stored_history, stored_report
+from pynode.models.storage import check_implied, stored_array, stored_field, stored_history, stored_report
 from pynode.optim.adam import adam
 from pynode.optim.checkpoint import opened
 from pynode.optim.progress import Progress
@@ -235,9 +235,10 @@ class FlowModel(FlowOptions):
         Exception
             Of any kind, where it is not a model: `pynode.load` makes a `ModelFileError` of it.
         """
-        own = Field.from_dict(content["field"]) if content["own_field"] else None
+        own = stored_field(content["field"]) if content["own_field"] else None
         model: Self = from_plain(cls, content["params"], field=own)
         k = model.n_features_in_ = as_integer("n_features", content["n_features"], 1, 1 << 20)
+        check_implied(model._implied(k, content), content["theta"])
         model.theta_ = stored_array(content["theta"], (model._restore(content),), "theta")
         model.shift_ = stored_array(content["shift"], (k,), "shift")
         model.scale_ = stored_array(content["scale"], (k,), "scale")
@@ -249,5 +250,10 @@ class FlowModel(FlowOptions):
         model.n_iter_ = max(1, model.report_["n_iter"])
         return model
 
+    def _implied(self, k: int, content: dict[str, Any]) -> int:
+        """How many parameters the options describe for k features, before anything is made."""
+        raise NotImplementedError
+
     def _restore(self, content: dict[str, Any]) -> int:
+        """Make the fields; how many parameters they have."""
         raise NotImplementedError

@@ -31,6 +31,7 @@ from pynode.models.options import (
     option,
     widths,
 )
+from pynode.models.storage import n_of_layers
 from pynode.optim.checkpoint import Checkpoint
 
 if TYPE_CHECKING:
@@ -412,6 +413,9 @@ class CNF(FlowModel):
 
         self.check_is_fitted()
         return draw("density", kind, self, X)
+
+    def _implied(self, k: int, content: dict[str, Any]) -> int:
+        return n_of_layers(k + 1, *widths(self.hidden), k) if self.field is None else self.field.n_params
 
     def _restore(self, content: dict[str, Any]) -> int:
         self.field_ = self._field(self.n_features_in_)

@@ -17,6 +17,7 @@ from pynode.models.flows.epochs import Callback
 from pynode.models.flows.losses import end_loss
 from pynode.models.flows.samples import FlowSamples
 from pynode.models.options import Integer, OwnField, option, widths
+from pynode.models.storage import n_of_layers
 from pynode.optim.checkpoint import Checkpoint
 from pynode.training.regularisers import with_penalty
 
@@ -62,6 +63,9 @@ class Predictor(FlowModel):
 
     def _readout(self, d: int, m: int) -> Field:
         return mlp(d, (), m)
+
+    def _readout_parameters(self, d: int, m: int) -> int:
+        return n_of_layers(d, m)
 
     def _parts(self, k: int, m: int) -> tuple[Field, Field, Field | None]:
         """(field, readout, lift or None) for k features and m numbers read out."""
@@ -174,6 +178,12 @@ class Predictor(FlowModel):
 
         self.check_is_fitted()
         return draw("samples", kind, self, X, y)
+
+    def _implied(self, k: int, content: dict[str, Any]) -> int:
+        d = k + int(self.augment) if self.lift is None else int(self.lift)
+        field = n_of_layers(d + 1, *widths(self.hidden), d) if self.field is None else self.field.n_params
+        lift = 0 if self.lift is None else n_of_layers(k, d)
+        return field + self._readout_parameters(d, self._restore_targets(content)) + lift
 
     def _restore(self, content: dict[str, Any]) -> int:
         return sum(part.n_params for part in self._keep_parts(self.n_features_in_, self._restore_targets(content)))

@@ -212,6 +212,8 @@ class NeuralODEClassifier(Predictor):
         allowed = (str,) if kind.kind in "OU" else (bool, int, float)
         if kind.kind not in "biufUO" or len(labels) < 2 or not all(type(c) in allowed for c in labels):
             raise ValueError("the classes must be two or more numbers or texts")
+        if kind.kind == "U" and kind.itemsize > 4 * max(map(len, labels)):
+            raise ValueError(f"no class is as long as {kind} says")
         self.classes_ = np.array(labels, dtype=kind)
         if not (self.classes_[:-1] < self.classes_[1:]).all():
             raise ValueError("the classes must be sorted")
@@ -331,6 +333,9 @@ class NeuralODERegressor(Predictor):
         if m > d:
             raise ValueError(f"readout='first' reads {m} outputs from {d} states: give augment={m - d} or more")
         return first_states(d, m)
+
+    def _readout_parameters(self, d: int, m: int) -> int:
+        return super()._readout_parameters(d, m) if self.readout == "linear" else 0
 
     def predict(self, X: ArrayLike) -> Array:
         """The outputs.

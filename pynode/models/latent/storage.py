@@ -6,15 +6,16 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from pynode.data.arrays import as_positive
-from pynode.fields.field import Field
 from pynode.models.latent.belief import Units
-from pynode.models.latent.training import make_networks
+from pynode.models.latent.training import implied_parameters, make_networks
 from pynode.models.options import from_plain, to_plain
 from pynode.models.storage import (
+    check_implied,
     data_from_dict,
     data_to_dict,
     of_type,
     stored_array,
+    stored_field,
     stored_history,
     stored_report,
     texts,
@@ -65,7 +66,7 @@ def from_content(content: dict[str, Any], make: Any) -> Any:
     -------
     LatentODE
     """
-    field = None if content["field"] is None else Field.from_dict(content["field"])
+    field = None if content["field"] is None else stored_field(content["field"])
     model = from_plain(make, content["params"], field=field)
     names = texts(content["names"], "names")
     units = Units(**content["units"])
@@ -76,6 +77,7 @@ def from_content(content: dict[str, Any], make: Any) -> Any:
     model.time_name_ = of_type(content["time_name"], str, "the name of time")
     model.units_ = units
     model.t0_ = units.t0
+    check_implied(implied_parameters(model, len(names), units.m), content["theta"])
     model.networks_ = make_networks(model, len(names), units)
     model.theta_ = stored_array(content["theta"], (model.networks_.n_params,), "theta")
     model.history_ = stored_history(content["history"])

@@ -18,6 +18,7 @@ from pynode.models.latent.elbo import Elbo, Networks, Series, bounds, encode, li
 from pynode.models.latent.options import LatentODEOptions, as_context, as_noise
 from pynode.models.latent.posterior import LatentPosterior
 from pynode.models.options import widths
+from pynode.models.storage import n_of_layers
 from pynode.optim.progress import Progress
 from pynode.optim.result import Iteration
 from pynode.training.early_stopping import EarlyStopping
@@ -47,6 +48,19 @@ def make_networks(model: LatentODEOptions, d: int, units: Units) -> Networks:
     noise = None if model.noise is None else as_noise(model.noise, d) / units.scale
     generator = System(equation, loss=likelihood(latent, decoder, d, noise))
     return Networks(drift, cell, mlp(state, (), 2 * latent), generator, decoder)
+
+
+def implied_parameters(model: LatentODEOptions, d: int, m: int) -> int:
+    """How many parameters `make_networks` gives for d values and m control inputs, before anything is made."""
+    latent, state = int(model.latent), int(model.encoder_hidden)
+    gates = 1 if model.encoder == "rnn" else 3
+    cell = gates * state * (state + 2 * d + 1 + m + 1)
+    drift = n_of_layers(state, state, state) if model.encoder == "ode-rnn" else 0
+    head = n_of_layers(state, 2 * latent)
+    decoder = n_of_layers(latent, *widths(model.decoder_hidden), d)
+    own = model.field
+    equation = n_of_layers(latent + m, *widths(model.hidden), latent) if own is None else own.n_params
+    return drift + cell + head + equation + decoder + (d if model.noise is None else 0)
 
 
 def solve_options(model: LatentODEOptions, most: float = math.inf, **more: Any) -> tuple[Options, Options]:

@@ -4,7 +4,6 @@ from typing import TYPE_CHECKING, Any, get_type_hints
 
 import numpy as np
 
-from pynode.fields.field import Field
 from pynode.models.options import from_plain, to_plain
 from pynode.models.storage import (
     data_from_dict,
@@ -12,6 +11,7 @@ from pynode.models.storage import (
     of_type,
     optional_array,
     stored_array,
+    stored_field,
     stored_history,
     stored_report,
     texts,
@@ -85,7 +85,7 @@ def from_content(content: dict[str, Any], make: type["NeuralODE"], member: bool 
     """
     if content["model"] != "NeuralODE":
         raise ValueError(f"unknown kind of model {content['model']!r}")
-    field = Field.from_dict(content["field"])
+    field = stored_field(content["field"])
     of_type(field.name, str, "the name of the field")
     model: NeuralODE = from_plain(make, content["params"], field=field if content["own_field"] else None)
     model.field_ = field
