@@ -12,8 +12,16 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import numpy
+import setuptools
 from setuptools import Extension, setup
 from setuptools.command.build_ext import build_ext
+
+OLDEST = 77  # the first that reads the licence in pyproject.toml; `pip install` brings one that does
+if int(setuptools.__version__.split(".")[0]) < OLDEST:
+    raise SystemExit(
+        f"setup.py needs setuptools {OLDEST} or newer, this is {setuptools.__version__}: pip install -U setuptools, or build with "
+        "pip install -e . instead"
+    )
 
 ROOT = Path(__file__).resolve().parent
 CSRC = Path("csrc")

@@ -171,7 +171,8 @@ static pn_status fill(const checker *c, pn_program *p) {
             if (s->sizes[s->code[i].out] > p->call_rows) p->call_rows = s->sizes[s->code[i].out];
         }
     for (int32_t i = 0; i < s->n_code; i++) {
-        static const unsigned char smooth_not[] = {PN_OP_ABS, PN_OP_SIGN, PN_OP_RELU, PN_OP_STEP, PN_OP_MAX, PN_OP_MIN, PN_OP_LT, PN_OP_LE, PN_OP_EQ, PN_OP_CALL};
+        static const unsigned char smooth_not[] = {PN_OP_ABS, PN_OP_SIGN, PN_OP_RELU, PN_OP_STEP, PN_OP_MAX,
+                                                   PN_OP_MIN, PN_OP_LT,   PN_OP_LE,   PN_OP_EQ,   PN_OP_CALL};
         for (size_t k = 0; k < sizeof smooth_not; k++) p->switches |= s->code[i].op == smooth_not[k];
     }
     p->reads_t = p->has_call || (s->n_slots > 0 && c->uses[0] > 0);

@@ -137,8 +137,8 @@ typedef struct {
     pnpy_tableau *tableau; /* NULL: the method is one of the core */
     PyArrayObject *kept[PNPY_N_KEPT];
     int f32;
-    int rows_gap;        /* some rows belong to no sample */
-    int shared_times;    /* all samples have all of t */
+    int rows_gap;     /* some rows belong to no sample */
+    int shared_times; /* all samples have all of t */
     int want_quadrature, want_quadrature_coef, want_steps;
 } pnpy_problem;
 

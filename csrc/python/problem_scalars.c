@@ -5,17 +5,9 @@
 
 #define AT(member) offsetof(pn_problem, member)
 const pnpy_scalar pnpy_reals[PNPY_N_REALS] = {
-    {"step", AT(step)},
-    {"first_step", AT(first_step)},
-    {"max_step", AT(max_step)},
-    {"rtol", AT(rtol)},
-    {"safety", AT(safety)},
-    {"min_factor", AT(min_factor)},
-    {"max_factor", AT(max_factor)},
-    {"beta", AT(beta)},
-    {"coupling", AT(lambda)},
-    {"loss_scale", AT(loss_scale)},
-    {"loss_dof", AT(loss_dof)},
+    {"step", AT(step)},       {"first_step", AT(first_step)}, {"max_step", AT(max_step)},     {"rtol", AT(rtol)},
+    {"safety", AT(safety)},   {"min_factor", AT(min_factor)}, {"max_factor", AT(max_factor)}, {"beta", AT(beta)},
+    {"coupling", AT(lambda)}, {"loss_scale", AT(loss_scale)}, {"loss_dof", AT(loss_dof)},
 };
 const pnpy_scalar pnpy_flags[PNPY_N_FLAGS] = {
     {"adaptive", AT(adaptive)},

@@ -373,7 +373,8 @@ PyObject *pnpy_problem_run(PyObject *obj, PyObject *const *args, Py_ssize_t n_ar
         pnpy_check_callable(r.given[PNPY_ARG_callback], calls, &r.context.callable) < 0)
         goto done;
     if (!calls) r.context.callable = NULL; /* nothing would call it */
-    if (r.problem.gradient == PN_GRAD_NONE && (wrt_y0 || wrt_t || wrt_inputs || wrt_data || wrt_target || r.given[PNPY_ARG_g_y])) {
+    if (r.problem.gradient == PN_GRAD_NONE &&
+        (wrt_y0 || wrt_t || wrt_inputs || wrt_data || wrt_target || r.given[PNPY_ARG_g_y])) {
         PyErr_SetString(PyExc_ValueError, "wrt_* and g_y need gradient='discrete' or 'reversible'");
         goto done;
     }

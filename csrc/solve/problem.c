@@ -72,7 +72,8 @@ static int check_field(const checker *c) {
         c, "reverse: ",
         {r->n_slots != 4 || slot[0] != 1 || slot[1] != P->d || slot[2] != P->m || slot[3] != P->d,
          "the slots must be t (1), y (d), u (m) and the seed (d)"},
-        {r->n_outputs != 4 || !optional(out[0], P->d) || !optional(out[1], P->d) || !optional(out[2], 1) || !optional(out[3], P->m),
+        {r->n_outputs != 4 || !optional(out[0], P->d) || !optional(out[1], P->d) || !optional(out[2], 1) ||
+             !optional(out[3], P->m),
          "the outputs must be f (d), s f_y (d), s f_t (1) and s f_u (m)"},
         {r->n_spaces > 1 || parameters(r) != parameters(f), "the parameters are not those of the field"},
         {r->n_grads > 1 || (r->n_grads == 1 && r->n_grad[0] != parameters(f)), "the gradient has not the length of theta"});
@@ -83,23 +84,27 @@ static int check_part(const checker *c, const pn_part *part, const char *name, i
     const pn_problem *P = c->P;
     const pn_program *f = part->program, *r = part->reverse;
     if (!f) return r ? wrong(c, "%sits vjp is given, but not the program itself", name) : 1;
-    if (!KEEP_TO(c, name, {f->n_slots != 3 || f->slot_size[0] != 1 || f->slot_size[1] != P->d, "the slots must be t (1), y (d) and the data (k)"},
+    if (!KEEP_TO(c, name,
+                 {f->n_slots != 3 || f->slot_size[0] != 1 || f->slot_size[1] != P->d,
+                  "the slots must be t (1), y (d) and the data (k)"},
                  {f->slot_size[2] != part->k, "the slot of the data has another size than k"},
-                 {f->n_outputs < 1 || !optional(f->output_size[0], n_out), "output 0 has the wrong size: d for a jump, 1 for a loss"},
+                 {f->n_outputs < 1 || !optional(f->output_size[0], n_out),
+                  "output 0 has the wrong size: d for a jump, 1 for a loss"},
                  {f->n_spaces > 1 || f->n_grads > 1, "more than one parameter vector or gradient"},
                  {f->has_call || (r && r->has_call), "a callback cannot be run at save times"},
                  {part->offset < 0 || part->offset > P->n_theta - parameters(f), "its parameters lie outside theta"}))
         return 0;
     if (!r) return 1;
     const int32_t *slot = r->slot_size, *out = r->output_size;
-    return KEEP_TO(
-        c, name,
-        {r->n_slots != 4 || slot[0] != 1 || slot[1] != P->d || slot[2] != part->k || slot[3] != n_out,
-         "the slots of its vjp must be t (1), y (d), the data (k) and the seed"},
-        {r->n_outputs != 4 || !optional(out[0], n_out) || !optional(out[1], P->d) || !optional(out[2], 1) || !optional(out[3], part->k),
-         "the outputs of its vjp must be the value and the cotangents of y, t and the data"},
-        {r->n_spaces > 1 || parameters(r) != parameters(f) || r->n_grads > 1 || (r->n_grads == 1 && r->n_grad[0] != parameters(f)),
-         "the parameters of its vjp are not its own"});
+    return KEEP_TO(c, name,
+                   {r->n_slots != 4 || slot[0] != 1 || slot[1] != P->d || slot[2] != part->k || slot[3] != n_out,
+                    "the slots of its vjp must be t (1), y (d), the data (k) and the seed"},
+                   {r->n_outputs != 4 || !optional(out[0], n_out) || !optional(out[1], P->d) || !optional(out[2], 1) ||
+                        !optional(out[3], part->k),
+                    "the outputs of its vjp must be the value and the cotangents of y, t and the data"},
+                   {r->n_spaces > 1 || parameters(r) != parameters(f) || r->n_grads > 1 ||
+                        (r->n_grads == 1 && r->n_grad[0] != parameters(f)),
+                    "the parameters of its vjp are not its own"});
 }
 
 /* ---- numbers ------------------------------------------------------------------------------------------------------------ */
@@ -127,7 +132,9 @@ static int check_numbers(const checker *c) {
     for (size_t i = 0; i < sizeof numbers / sizeof *numbers; i++) {
         const double x = *(const double *)((const char *)c->P + numbers[i].offset);
         const range allowed = numbers[i].allowed;
-        if (isfinite(x) && (allowed == NOT_NEGATIVE ? x >= 0 : allowed == AT_LEAST_ONE ? x >= 1 : x > 0 && (allowed == POSITIVE || x <= 1)))
+        if (isfinite(x) && (allowed == NOT_NEGATIVE   ? x >= 0
+                            : allowed == AT_LEAST_ONE ? x >= 1
+                                                      : x > 0 && (allowed == POSITIVE || x <= 1)))
             continue;
         return wrong(c, "%s must be finite and %s, got %g", numbers[i].name, text[allowed], x);
     }
@@ -137,18 +144,20 @@ static int check_numbers(const checker *c) {
 static int check_method(const checker *c) {
     const pn_problem *P = c->P;
     if (!P->tableau) return wrong(c, "tableau: there is no method");
-    if (!KEEP_TO(c, "", {P->grid && P->adaptive, "a grid prescribes the steps: adaptive must be False"},
-                 {P->adaptive && P->tableau->error_order == 0, "this method has no error estimate: give adaptive=False and a step"},
-                 {!P->adaptive && !P->grid && !(P->step > 0), "a fixed step must be positive: give step= or grid="},
-                 {P->tableau->second && P->d % 2, "this method splits the state into halves: its size must be even"},
-                 {P->tableau->second && P->lambda > 0, "this method has no reversible scheme: coupling must be 0"},
-                 {P->lambda > 1, "coupling must be between 0 and 1"},
-                 {P->min_factor > P->max_factor, "min_factor must not exceed max_factor"},
-                 {P->max_steps < 1, "max_steps must be at least 1"}, {P->memory < 0, "memory must not be negative (0: no limit)"},
-                 {!P->atol, "atol: there is none"}))
+    if (!KEEP_TO(
+            c, "", {P->grid && P->adaptive, "a grid prescribes the steps: adaptive must be False"},
+            {P->adaptive && P->tableau->error_order == 0, "this method has no error estimate: give adaptive=False and a step"},
+            {!P->adaptive && !P->grid && !(P->step > 0), "a fixed step must be positive: give step= or grid="},
+            {P->tableau->second && P->d % 2, "this method splits the state into halves: its size must be even"},
+            {P->tableau->second && P->lambda > 0, "this method has no reversible scheme: coupling must be 0"},
+            {P->lambda > 1, "coupling must be between 0 and 1"},
+            {P->min_factor > P->max_factor, "min_factor must not exceed max_factor"},
+            {P->max_steps < 1, "max_steps must be at least 1"}, {P->memory < 0, "memory must not be negative (0: no limit)"},
+            {!P->atol, "atol: there is none"}))
         return 0;
     for (int32_t i = 0; i < P->d; i++) {
-        if (!isfinite(P->atol[i]) || P->atol[i] < 0) return wrong(c, "atol must be finite and not negative, entry %d is %g", (int)i, P->atol[i]);
+        if (!isfinite(P->atol[i]) || P->atol[i] < 0)
+            return wrong(c, "atol must be finite and not negative, entry %d is %g", (int)i, P->atol[i]);
         if (P->adaptive && !(P->rtol > 0) && !(P->atol[i] > 0)) return wrong(c, "rtol and atol must not both be 0");
     }
     return 1;
@@ -156,21 +165,25 @@ static int check_method(const checker *c) {
 
 /* ---- arrays and indices into them ---------------------------------------------------------------------------------------- */
 /* start[i] .. start[i] + len[i] inside 0 .. total, len[i] >= least; the kernels count along them in 32 bits */
-static int check_ranges(const checker *c, const char *name, const int64_t *start, const int64_t *len, int64_t least, int64_t total) {
+static int check_ranges(const checker *c, const char *name, const int64_t *start, const int64_t *len, int64_t least,
+                        int64_t total) {
     if (!start || !len) return wrong(c, "%s_start, %s_len: one entry a sample is needed", name, name);
     for (int64_t i = 0; i < c->P->n; i++) {
-        if (len[i] >= INT32_MAX) return wrong(c, "sample %lld: %s_len = %lld is not below 2^31", (long long)i, name, (long long)len[i]);
+        if (len[i] >= INT32_MAX)
+            return wrong(c, "sample %lld: %s_len = %lld is not below 2^31", (long long)i, name, (long long)len[i]);
         if (len[i] < least || len[i] > total || start[i] < 0 || start[i] > total - len[i])
-            return wrong(c, "sample %lld: %s_start = %lld, %s_len = %lld; the length must be at least %lld and the end inside the %lld "
-                            "entries of %s",
-                         (long long)i, name, (long long)start[i], name, (long long)len[i], (long long)least, (long long)total, name);
+            return wrong(
+                c,
+                "sample %lld: %s_start = %lld, %s_len = %lld; the length must be at least %lld and the end inside the %lld "
+                "entries of %s",
+                (long long)i, name, (long long)start[i], name, (long long)len[i], (long long)least, (long long)total, name);
     }
     return 1;
 }
 
 /* `sense` is +1, -1 or 0 (either way); `strict`: no repeats */
-static int check_monotone(const checker *c, const char *name, const double *x, const int64_t *start, const int64_t *len, int sense,
-                          int strict) {
+static int check_monotone(const checker *c, const char *name, const double *x, const int64_t *start, const int64_t *len,
+                          int sense, int strict) {
     for (int64_t i = 0; i < c->P->n; i++) {
         const double *v = x + start[i];
         const int64_t m = len[i];
@@ -195,10 +208,11 @@ static int check_rows(const checker *c) {
     if (!P->row) return wrong(c, "row: one entry a sample is needed");
     for (int64_t i = 0; i < P->n; i++) {
         if (P->row[i] < end)
-            return wrong(c, "sample %lld: row = %lld; rows must be increasing and must not overlap", (long long)i, (long long)P->row[i]);
+            return wrong(c, "sample %lld: row = %lld; rows must be increasing and must not overlap", (long long)i,
+                         (long long)P->row[i]);
         if (P->t_len[i] > P->rows || P->row[i] > P->rows - P->t_len[i])
-            return wrong(c, "sample %lld: its rows %lld .. + %lld lie outside the %lld rows of the result", (long long)i, (long long)P->row[i],
-                         (long long)P->t_len[i], (long long)P->rows);
+            return wrong(c, "sample %lld: its rows %lld .. + %lld lie outside the %lld rows of the result", (long long)i,
+                         (long long)P->row[i], (long long)P->t_len[i], (long long)P->rows);
         end = P->row[i] + P->t_len[i];
     }
     return 1;
@@ -207,14 +221,16 @@ static int check_rows(const checker *c) {
 static int check_inputs(const checker *c) {
     const pn_problem *P = c->P;
     if ((P->m > 0) != (P->coef != NULL) || (P->m > 0) != (P->knot != NULL) || (P->m > 0) != (P->degree >= 0))
-        return wrong(c, "the field has %d inputs: %s", (int)P->m, P->m ? "give knot and coef" : "knot and coef are out of place");
+        return wrong(c, "the field has %d inputs: %s", (int)P->m,
+                     P->m ? "give knot and coef" : "knot and coef are out of place");
     if (P->m == 0) return 1;
     if (P->degree > 63) return wrong(c, "coef must have between 1 and 64 coefficients a segment");
     if (!check_ranges(c, "knot", P->knot_start, P->knot_len, 2, P->n_knots)) return 0;
     if (!check_monotone(c, "knot", P->knot, P->knot_start, P->knot_len, 1, 1)) return 0;
     for (int64_t i = 0; i < P->n; i++) {
         const int64_t count = P->knot_len[i] - 1;
-        if (P->seg_start && P->seg_start[i] >= 0 && count <= P->n_segments && P->seg_start[i] <= P->n_segments - count) continue;
+        if (P->seg_start && P->seg_start[i] >= 0 && count <= P->n_segments && P->seg_start[i] <= P->n_segments - count)
+            continue;
         return wrong(c, "sample %lld: seg_start = %lld, with %lld segments of the %lld in coef", (long long)i,
                      P->seg_start ? (long long)P->seg_start[i] : -1LL, (long long)count, (long long)P->n_segments);
     }
@@ -244,7 +260,8 @@ static int check_resolution(const checker *c, int reads_t) {
         const double span = fabs(t1 - t0), spacing = 0x1p-23 * fmax(fabs(t0), fabs(t1));
         if (span == 0 || spacing <= 1e-3 * span) continue;
         return wrong(c,
-                     "t of sample %lld is %.9g to %.9g, where float32 numbers (the states) are %.2g apart, too far for programs of t; subtract "
+                     "t of sample %lld is %.9g to %.9g, where float32 numbers (the states) are %.2g apart, too far for "
+                     "programs of t; subtract "
                      "the initial time from t (and in the programs), or give float64 states",
                      (long long)i, t0, t1, spacing);
     }
@@ -299,10 +316,12 @@ static int check_grid_jumps(const checker *c) {
 static int check_given(const checker *c) {
     const pn_problem *P = c->P;
     const int loss = P->loss == PN_LOSS_PROGRAM, jump = P->jump.program != NULL;
-    return KEEP_TO(c, "",
-                   {loss ? P->loss_part.k > 0 && !P->loss_part.data : P->loss != PN_LOSS_NONE && !P->target, "the loss needs a target"},
-                   {P->loss != PN_LOSS_NONE && !(P->sample_loss && P->sample_weight), "sample_loss, sample_weight: no room for results"},
-                   {jump && P->jump.k > 0 && !P->jump.data, "the jump needs data"}, {jump && !P->y_before, "y_before: no room for results"});
+    return KEEP_TO(
+        c, "",
+        {loss ? P->loss_part.k > 0 && !P->loss_part.data : P->loss != PN_LOSS_NONE && !P->target, "the loss needs a target"},
+        {P->loss != PN_LOSS_NONE && !(P->sample_loss && P->sample_weight), "sample_loss, sample_weight: no room for results"},
+        {jump && P->jump.k > 0 && !P->jump.data, "the jump needs data"},
+        {jump && !P->y_before, "y_before: no room for results"});
 }
 
 /* Samples that share segments of the inputs would share their gradients. */
@@ -336,7 +355,8 @@ static int check_gradient(const checker *c) {
         {!reversible && P->lambda > 0, "a solve with coupling > 0 needs gradient='reversible'"},
         {reversible && P->memory > 0, "memory: the reversible gradient keeps nothing"},
         {reversible && P->jump.program, "gradient='reversible' does not go through jumps"},
-        {P->jump_add != NULL, "jump_set and jump_add have no gradient"}, {P->quadrature != NULL, "quadrature goes without a gradient"},
+        {P->jump_add != NULL, "jump_set and jump_add have no gradient"},
+        {P->quadrature != NULL, "quadrature goes without a gradient"},
         {P->g_coef && P->m == 0, "wrt_inputs: the field has no inputs"},
         {P->g_coef && P->m > 0 && shared_segments(P), "wrt_inputs: samples must not share segments of the inputs"},
         {(P->jump.program && !P->jump.reverse) || (P->loss == PN_LOSS_PROGRAM && !P->loss_part.reverse),
@@ -347,20 +367,30 @@ static int check_gradient(const checker *c) {
          "after: all times of each sample must be the initial one; it goes with a jump, gradient='discrete' and g_y"});
 }
 
+/* n numbers of -1, 0, 1? */
+static int signs(const int32_t *x, int64_t n) {
+    int bad = 0;
+    for (int64_t i = 0; i < n; i++) bad |= x[i] < -1 || x[i] > 1;
+    return !bad;
+}
+
 static int check_event(const checker *c) {
     const pn_problem *P = c->P;
     const pn_program *e = P->event;
     if (!e) return 1;
     if (!check_resolution(c, reads_t(e))) return 0;
-    return KEEP_TO(c, "event: ",
-                   {e->n_slots != 3 || e->slot_size[0] != 1 || e->slot_size[1] != P->d || e->slot_size[2] != 0 || e->n_outputs != 1 ||
-                        e->output_size[0] < 1 || e->n_spaces > 1 || e->has_call,
-                    "the slots must be t (1), y (d) and u (0), its only output the event functions"},
-                   {P->gradient != PN_GRAD_NONE || P->sensitivity || P->quadrature || P->lambda > 0 || P->jump_add || P->jump.program,
-                    "it goes with a plain forward solve only"},
-                   {parameters(e) > 0 && !P->event_theta, "event_theta is needed"},
-                   {!P->event_direction || !P->event_side, "event_direction and event_side are needed"},
-                   {!P->event_which || !P->event_y, "event_which, event_y: no room for results"});
+    return KEEP_TO(
+        c, "event: ",
+        {e->n_slots != 3 || e->slot_size[0] != 1 || e->slot_size[1] != P->d || e->slot_size[2] != 0 || e->n_outputs != 1 ||
+             e->output_size[0] < 1 || e->n_spaces > 1 || e->has_call,
+         "the slots must be t (1), y (d) and u (0), its only output the event functions"},
+        {P->gradient != PN_GRAD_NONE || P->sensitivity || P->quadrature || P->lambda > 0 || P->jump_add || P->jump.program,
+         "it goes with a plain forward solve only"},
+        {parameters(e) > 0 && !P->event_theta, "event_theta is needed"},
+        {!P->event_direction || !P->event_side, "event_direction and event_side are needed"},
+        {!P->event_which || !P->event_y, "event_which, event_y: no room for results"},
+        {P->event_direction && !signs(P->event_direction, e->output_size[0]), "event_direction must be -1, 0 or 1"},
+        {P->event_side && !signs(P->event_side, P->n * e->output_size[0]), "event_side must be -1, 0 or 1"});
 }
 
 static int check_extras(const checker *c) {
@@ -383,7 +413,8 @@ static int check_extras(const checker *c) {
         {P->quadrature_coef && P->m == 0, "quadrature_coef: the field has no inputs"},
         {P->quadrature_coef && (f->n_outputs < 4 || !optional(f->output_size[3], P->m)),
          "quadrature_coef: output 3 of the field must be the cotangent of u (m)"},
-        {P->quadrature_coef && P->m > 0 && shared_segments(P), "quadrature_coef: samples must not share segments of the inputs"});
+        {P->quadrature_coef && P->m > 0 && shared_segments(P),
+         "quadrature_coef: samples must not share segments of the inputs"});
 }
 
 /* ---- both ---------------------------------------------------------------------------------------------------------------- */
@@ -393,7 +424,8 @@ static int good_setup(const checker *c) {
     if (P->n > 0 && !P->t) return wrong(c, "t: there is none");
     return check_field(c) && check_part(c, &P->jump, "jump: ", P->d) && check_part(c, &P->loss_part, "loss_program: ", 1) &&
            check_numbers(c) && check_method(c) && check_ranges(c, "t", P->t_start, P->t_len, 1, P->n_t) &&
-           check_monotone(c, "t", P->t, P->t_start, P->t_len, 0, 0) && check_rows(c) && check_inputs(c) && check_grid(c) && check_together(c) &&
+           check_monotone(c, "t", P->t, P->t_start, P->t_len, 0, 0) && check_rows(c) && check_inputs(c) && check_grid(c) &&
+           check_together(c) &&
            check_resolution(c, switches_at_t(P->field) || reads_t(P->jump.program) || reads_t(P->loss_part.program));
 }
 

@@ -10,7 +10,7 @@ static pn_problem good; /* what a fixture began with */
         pn_problem *p = &(f).p;                                                                                                \
         __VA_ARGS__;                                                                                                           \
         said[0] = 0;                                                                                                           \
-        CHECKF(pn_solve(p, 0, PN_ISA_PLAIN, said) == PN_BAD_ARGUMENT, "%s", #__VA_ARGS__);                                      \
+        CHECKF(pn_solve(p, 0, PN_ISA_PLAIN, said) == PN_BAD_ARGUMENT, "%s", #__VA_ARGS__);                                     \
         CHECKF(strstr(said, text) != NULL, "%s: says", #__VA_ARGS__);                                                          \
         (f).p = good;                                                                                                          \
     } while (0)
@@ -37,8 +37,8 @@ static void indices(void) {
     REFUSED(f, "share", p->gradient = PN_GRAD_DISCRETE; CHANGED(seg_start, 1, 0));
     REFUSED(f, "monotone", memcpy(times, p->t, sizeof times); times[2] = NAN; p->t = times; p->n = 1);
     REFUSED(f, "monotone", memcpy(times, p->t, sizeof times); times[2] = 9; p->t = times; p->n = 1);
-    REFUSED(f, "initial time", p->adaptive = 0; p->grid = p->t + 1; p->n_grid = p->n_t - 1; p->grid_start = p->t_start; p->grid_len = p->t_len;
-            p->n = 1; CHANGED(grid_len, 0, 2));
+    REFUSED(f, "initial time", p->adaptive = 0; p->grid = p->t + 1; p->n_grid = p->n_t - 1; p->grid_start = p->t_start;
+            p->grid_len = p->t_len; p->n = 1; CHANGED(grid_len, 0, 2));
     REFUSED(f, "theta", p->n_theta--);
     REFUSED(f, "theta", p->theta = NULL);
     REFUSED(f, "u has", p->m = 2);
@@ -124,7 +124,8 @@ static void grazed_grid(void) {
         pn_steps steps = {0};
         pn_problem p;
         pn_problem_init(&p);
-        p.field = field, p.tableau = pn_tableau_find(methods[k / 1000]), p.adaptive = 0, p.d = 2, p.n = 1, p.y0 = y0, p.atol = atol;
+        p.field = field, p.tableau = pn_tableau_find(methods[k / 1000]), p.adaptive = 0, p.d = 2, p.n = 1, p.y0 = y0,
+        p.atol = atol;
         p.t = t, p.n_t = p.rows = 2, p.t_start = p.row = start, p.t_len = times;
         p.grid = grid, p.n_grid = 3, p.grid_start = start, p.grid_len = length;
         p.y = y, p.status = &status, p.stop_t = &stop, p.stop_component = &component;
@@ -133,7 +134,8 @@ static void grazed_grid(void) {
         CHECK(pn_solve(&p, 0, pn_isa_best(), said) == PN_OK);
         if (which < 0) {
             const double *last = steps.record + 2 * (steps.n - 1);
-            CHECKF(status == PN_OK && fabs(last[0] + last[1] - 3) < 1e-12 && steps.n >= 2, "%d: ends at %g", k, last[0] + last[1]);
+            CHECKF(status == PN_OK && fabs(last[0] + last[1] - 3) < 1e-12 && steps.n >= 2, "%d: ends at %g", k,
+                   last[0] + last[1]);
             grazed += steps.n > 2;
         }
         free(steps.record);
@@ -148,8 +150,10 @@ static void norm_field(builder *b, int vjp) {
     *b = (builder){.spec = {.n_spaces = 1, .fuse = 1}, .n_theta = {1}};
     add_slot(b, 1);
     int32_t y = add_slot(b, 2), s = (add_slot(b, 0), vjp ? add_slot(b, 2) : -1);
-    int32_t k = add(b, PN_OP_PARAM, 1, -1, -1, -1, 0, 0, 0), r2 = add(b, PN_OP_SUM, 1, add(b, PN_OP_SQUARE, 2, y, -1, -1, 0, 0, 0), -1, -1, 0, 0, 0);
-    int32_t r = add(b, PN_OP_SQRT, 1, r2, -1, -1, 0, 0, 0), kr = add(b, PN_OP_NEG, 1, add(b, PN_OP_MUL, 1, k, r, -1, 0, 0, 0), -1, -1, 0, 0, 0);
+    int32_t k = add(b, PN_OP_PARAM, 1, -1, -1, -1, 0, 0, 0),
+            r2 = add(b, PN_OP_SUM, 1, add(b, PN_OP_SQUARE, 2, y, -1, -1, 0, 0, 0), -1, -1, 0, 0, 0);
+    int32_t r = add(b, PN_OP_SQRT, 1, r2, -1, -1, 0, 0, 0),
+            kr = add(b, PN_OP_NEG, 1, add(b, PN_OP_MUL, 1, k, r, -1, 0, 0, 0), -1, -1, 0, 0, 0);
     int32_t wide = add(b, PN_OP_BCAST, 2, kr, -1, -1, 0, 0, 0);
     add_output(b, add(b, PN_OP_MUL, 2, wide, y, -1, 0, 0, 0));
     b->spec.segments[1] = b->spec.n_code;
@@ -159,7 +163,10 @@ static void norm_field(builder *b, int vjp) {
     int32_t unit = add(b, PN_OP_DIV, 2, y, add(b, PN_OP_BCAST, 2, r, -1, -1, 0, 0, 0), -1, 0, 0, 0); /* 0/0 at the origin */
     int32_t more = add(b, PN_OP_MUL, 2, unit, add(b, PN_OP_BCAST, 2, to_r, -1, -1, 0, 0, 0), -1, 0, 0, 0);
     add_output(b, add(b, PN_OP_ADD, 2, more, add(b, PN_OP_MUL, 2, wide, s, -1, 0, 0, 0), -1, 0, 0, 0));
-    int32_t to_k = add(b, PN_OP_NEG, 1, add(b, PN_OP_MUL, 1, sy, add(b, PN_OP_MUL, 1, r, add(b, PN_OP_DIV, 1, r2, r2, -1, 0, 0, 0), -1, 0, 0, 0), -1, 0, 0, 0), -1, -1, 0, 0, 0);
+    int32_t to_k = add(
+        b, PN_OP_NEG, 1,
+        add(b, PN_OP_MUL, 1, sy, add(b, PN_OP_MUL, 1, r, add(b, PN_OP_DIV, 1, r2, r2, -1, 0, 0, 0), -1, 0, 0, 0), -1, 0, 0, 0),
+        -1, -1, 0, 0, 0);
     add_output(b, -1), add_output(b, -1);
     b->spec.segments[2] = b->spec.n_code - b->spec.segments[1];
     b->spec.n_grads = 1;
@@ -170,8 +177,7 @@ static void norm_field(builder *b, int vjp) {
 /* A sample without a derivative gets a status of its own; the others' gradients are those of a batch without it. */
 static void lost_gradients(void) {
     for (int f32 = 0; f32 < 2; f32++)
-        for (int64_t n = 1; n <= 700; n = 3 * n + 40)
-            EACH_ISA(isa)
+        for (int64_t n = 1; n <= 700; n = 3 * n + 40) EACH_ISA(isa)
     for (int threads = 1; threads <= 2; threads++) {
         fixture f = fixture_begin(2, 0, n, f32, "dopri5");
         builder b;
@@ -188,7 +194,7 @@ static void lost_gradients(void) {
         CHECK(isfinite(whole));
         for (int64_t i = 0; i < n; i++) free(f.p.steps[i].record), f.p.steps[i] = (pn_steps){0, NULL};
         int64_t bad[] = {n / 3, n - 1};
-        for (int k = 0; k < 2; k++) { /* what these samples say by themselves: the gradient without them */
+        for (int k = 0; k < 2; k++) {          /* what these samples say by themselves: the gradient without them */
             if (f.t_len[bad[k]] < 2) continue; /* takes no step: has a gradient even there */
             fixture one = f;
             one.p.steps = NULL;
@@ -205,8 +211,8 @@ static void lost_gradients(void) {
         for (int k = 0; k < 2; k++)
             for (size_t c = 0; c < 2; c++) set(f.y0, 2 * (size_t)bad[k] + c, f32, 0);
         CHECK(fixture_solve(&f, isa) == PN_OK);
-        CHECKF(fabs(f.p.g_theta[0] - (whole - lost)) <= (f32 ? 1e-4 : 1e-11) * (fabs(whole) + fabs(lost) + 1), "%g, without %g", f.p.g_theta[0],
-               whole - lost);
+        CHECKF(fabs(f.p.g_theta[0] - (whole - lost)) <= (f32 ? 1e-4 : 1e-11) * (fabs(whole) + fabs(lost) + 1), "%g, without %g",
+               f.p.g_theta[0], whole - lost);
         for (int64_t i = 0; i < n; i++) {
             int is_bad = (i == bad[0] || i == bad[1]) && f.t_len[i] > 1;
             CHECKF(f.p.status[i] == (is_bad ? PN_GRADIENT : PN_OK), "sample %d of %d: %d", (int)i, (int)n, (int)f.p.status[i]);
@@ -225,7 +231,8 @@ static void lost_gradients(void) {
 
 /* A field with a state of its own: where parts of the solve are made again, that is noticed. */
 static int calls_left;
-static int moody(void *ctx, int which, int n, const double *t, const double *y, const double *u, const double *seed, double *out, int n_out) {
+static int moody(void *ctx, int which, int n, const double *t, const double *y, const double *u, const double *seed,
+                 double *out, int n_out) {
     (void)ctx, (void)u;
     const double mood = --calls_left > 0 ? 1 : 0;
     for (int i = 0; i < n; i++)
@@ -273,8 +280,14 @@ static void coarse_times(void) {
     static const struct {
         double begin, span, w;
         int status;
-    } cases[] = {{0, 10, 1, PN_OK},           {0, 1000, 1, PN_OK},          {1e3, 10, 1, PN_OK},          {3e5, 1e3, 1, PN_COARSE_TIME},
-                 {1e6, 1e4, 1, PN_COARSE_TIME}, {1.7e9, 3e5, 1, PN_COARSE_TIME}, {1.7e9, 3e7, 2e-7, PN_OK}, {3e7, 10, 1, PN_COARSE_TIME},
+    } cases[] = {{0, 10, 1, PN_OK},
+                 {0, 1000, 1, PN_OK},
+                 {1e3, 10, 1, PN_OK},
+                 {3e5, 1e3, 1, PN_COARSE_TIME},
+                 {1e6, 1e4, 1, PN_COARSE_TIME},
+                 {1.7e9, 3e5, 1, PN_COARSE_TIME},
+                 {1.7e9, 3e7, 2e-7, PN_OK},
+                 {3e7, 10, 1, PN_COARSE_TIME},
                  {1.7e9, 10, 1, PN_COARSE_TIME}};
     for (size_t k = 0; k < sizeof cases / sizeof *cases; k++)
         for (int f32 = 0; f32 < 2; f32++)
@@ -289,7 +302,8 @@ static void coarse_times(void) {
                 f.p.field = f.field = must_create(&b), f.p.n_theta = 0, f.p.theta = NULL, f.p.reverse = NULL;
                 f.p.gradient = PN_GRAD_NONE, f.p.loss = PN_LOSS_NONE, f.p.rtol = 1e-4, f.p.max_steps = 10000000;
                 for (int64_t i = 0; i < n; i++)
-                    for (int64_t j = 0; j < f.t_len[i]; j++) f.t[f.p.row[i] + j] = cases[k].begin + cases[k].span * (double)j / 4;
+                    for (int64_t j = 0; j < f.t_len[i]; j++)
+                        f.t[f.p.row[i] + j] = cases[k].begin + cases[k].span * (double)j / 4;
                 const int expected = f32 ? cases[k].status : PN_OK;
                 pn_status status = fixture_solve(&f, pn_isa_best());
                 CHECKF(status == (expected == PN_BAD_ARGUMENT ? PN_BAD_ARGUMENT : PN_OK), "%s", said);

@@ -396,7 +396,7 @@ static void arguments(void) {
     do {                                                                                                                       \
         f.p = p;                                                                                                               \
         change;                                                                                                                \
-        CHECKF(pn_solve(&f.p, 0, PN_ISA_PLAIN, NULL) == PN_BAD_ARGUMENT, "%s", #change);                                             \
+        CHECKF(pn_solve(&f.p, 0, PN_ISA_PLAIN, NULL) == PN_BAD_ARGUMENT, "%s", #change);                                       \
     } while (0)
     REFUSED(f.p.field = NULL);
     REFUSED(f.p.tableau = NULL);

@@ -12,11 +12,12 @@ from pynode import _core
 from pynode.calls.cache import alike
 from pynode.data.arrays import as_integer
 from pynode.data.batch import as_batch
-from pynode.engine.gradients import ADJOINTS, Wrt, check_adjoint, check_wrt, shaped_gradients
+from pynode.engine.gradients import ADJOINTS, Wrt, check_adjoint, check_wrt, shaped_gradients, warn_of_lost
 from pynode.engine.losses import DataLoss, Loss
 from pynode.engine.options import Options, SolveOptions, as_memory
 from pynode.engine.problem import PreparedSolve
 from pynode.engine.solution import Errors, LossAndGrad, check_errors, warn_or_raise
+from pynode.errors import STATUS
 from pynode.events.forward import MAX_EVENTS, solve_with_events
 from pynode.events.rounds import Solver
 from pynode.fields.arguments import Theta, Times, as_dynamics, as_theta, has_events
@@ -117,6 +118,7 @@ class Objective:
         self.n_observed = self.loss.n_observed
         chosen = Options.of("loss_and_grad", options)
         own_inputs = "inputs" in self.wrt
+        self._warned = False
         self.solver: Solver | None = None
         if has_events(self.field) and isinstance(self.field, System):
             if adjoint != "discrete":
@@ -138,9 +140,20 @@ class Objective:
         if self.solver is None and self._fast:
             raw = self.setup.problem.run(self._ready(theta), gradient=self._kind, memory=self.memory)
             loss, scale = self.reduced(raw)
+            if raw["failed"] and not self._warned:
+                self._warn_once(raw)
             return loss, raw["g_theta"] * scale
         value = self.evaluate(theta)
         return value.loss, value.theta
+
+    def _warn_once(self, raw: _core.Results) -> None:
+        """Of samples that have no gradient, for whoever sees no solution: a loop, an optimiser.
+
+        Trial steps of an optimiser may make any solve fail, so other failures are not spoken of here.
+        """
+        lost = raw["status"] == STATUS.index("gradient")
+        self._warned = bool(lost.any())
+        warn_of_lost(lost)
 
     def value(self, theta: ArrayLike) -> float:
         """The loss alone.

@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 from pynode.engine.continuous import backsolve, interpolating
 from pynode.engine.options import as_memory
 from pynode.engine.problem import PreparedSolve
-from pynode.errors import OK, SolveWarning
+from pynode.errors import MESSAGES, OK, STATUS, SolveWarning
 from pynode.fields.system import System
 
 if TYPE_CHECKING:
@@ -183,6 +183,17 @@ def scaled(x: Any, scale: float) -> Any:
     return [v * scale for v in x] if isinstance(x, list) else x * scale
 
 
+def warn_of_lost(lost: NDArray[np.bool_], adjoint: str = "discrete") -> None:
+    """Say which samples add nothing to a gradient, and why."""
+    if not lost.any():
+        return
+    why = MESSAGES[STATUS.index("gradient")]
+    if adjoint in ("backsolve", "interpolating"):
+        why = "it could not be solved backwards; adjoint='discrete' has no such limit"
+    text = f"{lost.sum()} of {len(lost)} samples add nothing to this gradient; sample {np.flatnonzero(lost)[0]}: {why}"
+    warnings.warn(text, SolveWarning, stacklevel=4)
+
+
 def solution_vjp(solution: Solution, dy: Any, wrt: Any, adjoint: str | None, memory: Any) -> Gradients:
     """See `Solution.vjp`."""
     old, f = solution.prepared, solution.field
@@ -196,12 +207,5 @@ def solution_vjp(solution: Solution, dy: Any, wrt: Any, adjoint: str | None, mem
         raise ValueError("dy must be finite; give 0 where the loss does not depend on an entry")
     setup = PreparedSolve(f, solution.batch, options, gradient=True, own_inputs="inputs" in wanted, data=old.data)
     raw, *grads = ADJOINTS[adjoint](setup, solution.theta, seed, wanted, as_memory(memory))
-    lost = int(((raw["status"] != OK) & (solution.results["status"] == OK)).sum())
-    if lost:
-        warnings.warn(
-            f"{lost} samples could not be solved backwards and add nothing to this gradient; adjoint='discrete' "
-            "has no such limit",
-            SolveWarning,
-            stacklevel=3,
-        )
+    warn_of_lost((raw["status"] != OK) & (solution.results["status"] == OK), adjoint)
     return Gradients(**shaped_gradients(setup, wanted, raw, grads))

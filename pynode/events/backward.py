@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pynode.data.arrays import real_array
-from pynode.engine.gradients import Gradients, scaled
+from pynode.engine.gradients import Gradients, scaled, warn_of_lost
 from pynode.errors import OK
 from pynode.events.rounds import Solver
 from pynode.fields.event import pull_back
@@ -34,10 +34,16 @@ class Backward:
         self.ok = solution.results["status"] == OK
         self.dy = self._rows(dy)
         self.seeds = self._event_seeds(event_t, event_before, event_after)
+        self.lost = np.zeros(len(self.ok), bool)
+        self._begin()
+
+    def _begin(self) -> None:
+        """No gradient yet."""
+        jump_data = self.solution.prepared.jump_data
         self.g_theta = np.zeros(self.system.n_params)
         self.g_rows_t = np.zeros(self.batch.rows)
         self.g_coef = None
-        self.g_data = None if old.jump_data is None else np.zeros(old.jump_data.shape)
+        self.g_data = None if jump_data is None else np.zeros(jump_data.shape)
 
     def _rows(self, dy: Any) -> NDArray[np.float64]:
         """dL/dy (rows, d), 0 where there is no state."""
@@ -73,11 +79,14 @@ class Backward:
         return out
 
     def gradients(self) -> Gradients:
-        """`Gradients` of the whole."""
-        B, d = self.batch.y0.shape
-        lam, lam_t = np.zeros((B, d)), np.zeros(B)
-        for number in range(len(self.rounds) - 1, -1, -1):
-            self._round(number, lam, lam_t)
+        """`Gradients` of the whole; samples whose gradient is not finite take no part and are warned of."""
+        lam, lam_t = self._go_back()
+        while (lost := self.ok & (self.lost | ~np.isfinite(lam).all(axis=1) | ~np.isfinite(lam_t))).any():
+            self.lost |= lost
+            self.ok &= ~lost
+            self._begin()
+            lam, lam_t = self._go_back()
+        warn_of_lost(self.lost)
         self._times(lam_t)
         single = self.batch.kind == "single"
         out: dict[str, Any] = {}
@@ -93,6 +102,14 @@ class Backward:
         if "data" in self.wanted:
             out["data"] = self.batch.unflatten(self.g_data)
         return Gradients(**out)
+
+    def _go_back(self) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+        """Through all rounds: dL/dy0 and dL/dt0 of each sample."""
+        B, d = self.batch.y0.shape
+        lam, lam_t = np.zeros((B, d)), np.zeros(B)
+        for number in range(len(self.rounds) - 1, -1, -1):
+            self._round(number, lam, lam_t)
+        return lam, lam_t
 
     def _times(self, lam_t: NDArray[np.float64]) -> None:
         if len(self.batch.row):
@@ -128,6 +145,7 @@ class Backward:
             wrt_t=True,
             wrt_inputs="inputs" in self.wanted,
         )
+        self.lost[r.active[k][raw["status"] != OK]] = True
         self.g_theta[: self.system.field.n_params] += raw["g_theta"]
         lam[r.active[k]] = raw["g_y0"]
         at = 0
@@ -238,5 +256,6 @@ class Backward:
             gradient="discrete",
             wrt_t=True,
         )
+        self.lost[active[raw["status"] != OK]] = True
         g_t = raw["g_t"]
         return g_t[ends], g_t[len(loss_rows) + ends]

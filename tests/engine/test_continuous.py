@@ -175,7 +175,7 @@ def test_backsolve_fails_where_the_way_back_is_unstable():
             assert value.status != 0 and np.isnan(value.loss)
             assert not value.theta.any() and not value.y0.any()
     sol = pn.solve(stiff, [[1.5, 0.0], [1.0, 0.0]], [[0.0, 2.0], [0.0, 0.1]], [500.0, 1.0])
-    with pytest.warns(pn.SolveWarning, match="1 samples could not be solved backwards"):
+    with pytest.warns(pn.SolveWarning, match="could not be solved backwards"):
         grads = sol.vjp([np.ones((2, 2))] * 2, adjoint="backsolve")
     pair = pn.solve(stiff, [[1.0, 0.0], [1.0, 0.0]], [[0.0, 0.1]] * 2, [500.0, 1.0])  # the second counts nothing
     alone = pair.vjp([np.ones((2, 2)), np.zeros((2, 2))], adjoint="backsolve")

@@ -734,3 +734,21 @@ def test_relative_tolerance_scales_with_the_state():
     small, large = (pn.solve(f, [s], [0, 1], rtol=1e-7, atol=0.0) for s in (1e-12, 1e12))
     assert small.stats.accepted == large.stats.accepted
     assert small.y[-1, 0] / 1e-12 == pytest.approx(large.y[-1, 0] / 1e12, rel=1e-12)
+
+
+@pytest.mark.parametrize("seed", range(5))
+def test_instruction_sets_differ_by_rounding_where_the_field_is_smooth(seed):
+    rng = np.random.default_rng(seed)
+    A = rng.normal(size=(3, 3))
+    A, c, w = A - A.T - 0.3 * np.eye(3), rng.normal(size=3), rng.normal(size=3)
+    f = pn.field(state=3)(lambda t, y: [A[i] @ y + np.sin(w[i] * t + c[i]) for i in range(3)])
+    before, y0, found = pn.isa(), rng.normal(size=(9, 3)), []
+    try:
+        for isa in pn.ISAS:
+            pn.set_isa(isa)
+            found.append(pn.solve(f, y0, np.linspace(0, 20, 21), rtol=1e-6, atol=1e-8))
+    finally:
+        pn.set_isa(before)
+    for other in found[1:]:
+        assert (other.stats.accepted == found[0].stats.accepted).all()
+        np.testing.assert_allclose(other.y, found[0].y, rtol=0, atol=1e-12)
