@@ -19,8 +19,8 @@ from setuptools.command.build_ext import build_ext
 OLDEST = 77  # the first that reads the licence in pyproject.toml; `pip install` brings one that does
 if int(setuptools.__version__.split(".")[0]) < OLDEST:
     raise SystemExit(
-        f"setup.py needs setuptools {OLDEST} or newer, this is {setuptools.__version__}: pip install -U setuptools, or build with "
-        "pip install -e . instead"
+        f"setup.py needs setuptools {OLDEST} or newer, this is {setuptools.__version__}: pip install -U setuptools, or "
+        "build with pip install -e . instead"
     )
 
 ROOT = Path(__file__).resolve().parent

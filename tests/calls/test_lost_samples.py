@@ -1,4 +1,4 @@
-"""Samples whose gradient is not finite, replays that differ, arrays that change during a run, forks: nothing crashes, nothing is silent."""
+"""Samples whose gradient is not finite, replays that differ, arrays that change during a run, forks."""
 
 import os
 import subprocess
@@ -154,7 +154,10 @@ def test_arrays_may_change_while_a_solve_runs():
     theta[4:] = 1
     y0, target = np.ones((1, 2)), np.zeros((1, 2, 2))
     options = {"rtol": 1e-8, "memory": 400_000, "errors": "ignore", "max_steps": 10**7}
-    call = lambda: pn.loss_and_grad(f, y0, [0.0, 200.0], theta, target, wrt=("theta", "y0"), **options)
+
+    def call():
+        return pn.loss_and_grad(f, y0, [0.0, 200.0], theta, target, wrt=("theta", "y0"), **options)
+
     right, start = call(), time.perf_counter()
     call()
     took, kept = time.perf_counter() - start, theta.copy()
@@ -183,7 +186,8 @@ def test_fork_in_a_signal_handler(events):
         f = pn.mlp(3, (32, 32))
         theta, y0 = f.init(0) * 3, np.random.default_rng(0).standard_normal((600, 3))
         events = pn.event(lambda t, y: y[0], direction=1, terminal=True) if {events} else None
-        solve = lambda threads: pn.solve(f, y0, [0, 40.0], theta, threads=threads, rtol=1e-8, events=events, errors="ignore").y
+        options = dict(rtol=1e-8, events=events, errors="ignore")
+        solve = lambda threads: pn.solve(f, y0, [0, 40.0], theta, threads=threads, **options).y
         right, kids = solve(1), []
         def handler(*_):
             pid = os.fork()
