@@ -63,7 +63,7 @@ static pn_status FN(advance)(FN(work) * W, int have_new) {
         f->source[l] = f->accepted[l] ? PN_SOURCE_PREVIOUS : f->source[l];
         f->again[l] = f->accepted[l] ? 0 : f->again[l];
         f->index[l] += f->accepted[l];
-        f->grid[l] += f->accepted[l] & !(P->event && W->watch.shortened[l]); /* else the grid's step is not over */
+        f->grid[l] += f->accepted[l];
         f->t[l] = f->accepted[l] ? f->t_new[l] : f->t[l];
     }
     for (int l = 0; !P->adaptive && l < L; l++) { /* fixed steps are counted from where the last one landed */

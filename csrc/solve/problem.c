@@ -386,6 +386,7 @@ static int check_event(const checker *c) {
          "the slots must be t (1), y (d) and u (0), its only output the event functions"},
         {P->gradient != PN_GRAD_NONE || P->sensitivity || P->quadrature || P->lambda > 0 || P->jump_add || P->jump.program,
          "it goes with a plain forward solve only"},
+        {P->grid != NULL, "it would cut the steps that a grid prescribes: give a fixed step, or adaptive steps"},
         {parameters(e) > 0 && !P->event_theta, "event_theta is needed"},
         {!P->event_direction || !P->event_side, "event_direction and event_side are needed"},
         {!P->event_which || !P->event_y, "event_which, event_y: no room for results"},

@@ -96,53 +96,32 @@ static void combinations(void) {
     release(0);
 }
 
-/* A step of a grid that an event only grazes is cut, and the grid goes on from there: solve on a coarse grid with an event that
-   comes close, and count the steps. */
-static void grazed_grid(void) {
-    static const int64_t start[1] = {0}, length[1] = {3}, times[1] = {2};
-    static const double grid[3] = {0, 1.5, 3}, t[2] = {0, 3};
-    static const char *const methods[] = {"euler", "heun", "midpoint", "rk4", "rk38"};
-    int grazed = 0;
-    for (int k = 0; k < 5000; k++) {
-        builder b = {.spec = {.fuse = 1}};
-        add_slot(&b, 1), add_slot(&b, 2), add_slot(&b, 0);
-        int32_t q = add(&b, PN_OP_SLICE, 1, 1, -1, -1, 0, 1, 0), v = add(&b, PN_OP_SLICE, 1, 1, -1, -1, 1, 1, 0);
-        add_output(&b, add(&b, PN_OP_CONCAT, 2, v, add(&b, PN_OP_NEG, 1, q, -1, -1, 0, 0, 0), -1, 0, 0, 0));
-        b.spec.segments[1] = b.spec.n_code;
-        pn_program *field = must_create(&b);
-        b = (builder){.spec = {.fuse = 1}};
-        add_slot(&b, 1), add_slot(&b, 2), add_slot(&b, 0);
-        b.consts[0] = 0.4 + 0.002 * (k % 1000); /* the largest q inside a step lies there somewhere */
-        b.spec.n_consts = 1;
-        q = add(&b, PN_OP_SLICE, 1, 1, -1, -1, 0, 1, 0);
-        add_output(&b, add(&b, PN_OP_SUB, 1, q, add(&b, PN_OP_CONST, 1, -1, -1, -1, 0, 0, 0), -1, 0, 0, 0));
-        b.spec.segments[1] = b.spec.n_code;
-        pn_program *event = must_create(&b);
-        double y0[2] = {0.3, 0.6}, y[4], stop, atol[2] = {1e-8, 1e-8}, event_y[4];
-        int32_t status, component, direction = 0, side = -1, which = -1;
-        int64_t nfe, accepted, rejected;
-        pn_steps steps = {0};
-        pn_problem p;
-        pn_problem_init(&p);
-        p.field = field, p.tableau = pn_tableau_find(methods[k / 1000]), p.adaptive = 0, p.d = 2, p.n = 1, p.y0 = y0,
-        p.atol = atol;
-        p.t = t, p.n_t = p.rows = 2, p.t_start = p.row = start, p.t_len = times;
-        p.grid = grid, p.n_grid = 3, p.grid_start = start, p.grid_len = length;
-        p.y = y, p.status = &status, p.stop_t = &stop, p.stop_component = &component;
-        p.nfe = &nfe, p.accepted = &accepted, p.rejected = &rejected, p.steps = &steps;
-        p.event = event, p.event_direction = &direction, p.event_side = &side, p.event_which = &which, p.event_y = event_y;
-        CHECK(pn_solve(&p, 0, pn_isa_best(), said) == PN_OK);
-        if (which < 0) {
-            const double *last = steps.record + 2 * (steps.n - 1);
-            CHECKF(status == PN_OK && fabs(last[0] + last[1] - 3) < 1e-12 && steps.n >= 2, "%d: ends at %g", k,
-                   last[0] + last[1]);
-            grazed += steps.n > 2;
-        }
-        free(steps.record);
-        pn_program_destroy(&field);
-        pn_program_destroy(&event);
-    }
-    CHECKF(grazed > 0, "%d", grazed);
+/* Events, which cut steps. */
+static void events(void) {
+    fixture f = fixture_begin(2, 0, 1, 0, "rk4");
+    builder b = {.spec = {.fuse = 1}};
+    add_slot(&b, 1), add_slot(&b, 2), add_slot(&b, 0);
+    add_output(&b, add(&b, PN_OP_SLICE, 1, 1, -1, -1, 0, 1, 0));
+    b.spec.segments[1] = b.spec.n_code;
+    pn_program *event = must_create(&b);
+    int32_t direction = 0, side = 1, which = -1;
+    double states[4], grid[] = {0, 1, 3};
+    int64_t start = 0, length = 3;
+    f.p.gradient = PN_GRAD_NONE;
+    f.p.event = event, f.p.event_direction = &direction, f.p.event_side = &side, f.p.event_which = &which, f.p.event_y = states;
+    good = f.p;
+    REFUSED(f, "prescribes", p->grid = grid; p->n_grid = 3; p->grid_start = &start; p->grid_len = &length);
+    REFUSED(f, "forward solve", p->gradient = PN_GRAD_DISCRETE);
+    REFUSED(f, "event_direction", direction = 2);
+    direction = 0;
+    REFUSED(f, "event_side", side = -5);
+    side = 1;
+    REFUSED(f, "event_side", p->event_side = NULL);
+    REFUSED(f, "no room", p->event_y = NULL);
+    CHECK(fixture_solve(&f, PN_ISA_PLAIN) == PN_OK);
+    pn_program_destroy(&event);
+    fixture_end(&f);
+    release(0);
 }
 
 /* y' = -k |y| y with |y| = sqrt(sum y^2): NaN in the gradient at the origin. */
@@ -319,7 +298,7 @@ int main(void) {
     indices();
     numbers();
     combinations();
-    grazed_grid();
+    events();
     lost_gradients();
     moody_replays();
     coarse_times();

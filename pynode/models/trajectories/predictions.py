@@ -356,13 +356,17 @@ class Rollouts(NeuralODEOptions):
                 inputs = inputs[0].reshape(np.shape(given))
         return Gradients(g.theta, None if g.y0 is None else g.y0 / slope(start), None, inputs)
 
-    def derivative(self, t: ArrayLike, y: ArrayLike, u: ArrayLike | None = None) -> Array:
-        """dy/dt of the learned equation, in your units.
+    @overload
+    def derivative(self, y: ArrayLike, /) -> Array: ...
+    @overload
+    def derivative(self, t: ArrayLike, y: ArrayLike, u: ArrayLike | None = None) -> Array: ...
+    def derivative(self, t: ArrayLike, y: ArrayLike | None = None, u: ArrayLike | None = None) -> Array:
+        """dy/dt of the learned equation, in your units: ``derivative(t, y)``, or ``derivative(y)`` at t = 0.
 
         Parameters
         ----------
         t : float or (B,) array_like
-            Matters only to a field of your own that depends on time.
+            Matters only to a field of your own that depends on time. One argument alone is y.
         y : (d,) or (B, d) array_like
             States.
         u : (m,) or (B, m) array_like, optional
@@ -378,9 +382,11 @@ class Rollouts(NeuralODEOptions):
         >>> import numpy as np, pynode as pn
         >>> t = np.linspace(0, 2, 20)
         >>> model = pn.NeuralODE(hidden=(), random_state=0).fit(t, np.exp(-t))
-        >>> model.derivative(0.0, [0.5]).round(3)
+        >>> model.derivative([0.5]).round(3)
         array([-0.5])
         """
+        if y is None:
+            t, y = 0.0, t
         self.check_is_fitted()
         state, scaling = real_array("y", y, np.float64), self.scaling_
         if u is not None:
