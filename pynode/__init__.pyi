@@ -33,6 +33,7 @@ from pynode.engine.tableau import Tableau as Tableau
 from pynode.errors import STATUS as STATUS
 from pynode.errors import SolveError as SolveError
 from pynode.errors import SolveWarning as SolveWarning
+from pynode.errors import ToleranceWarning as ToleranceWarning
 from pynode.events.solution import Events as Events
 from pynode.events.solution import EventSolution as EventSolution
 from pynode.fields.callback import callback_field as callback_field
@@ -99,6 +100,7 @@ __all__ = [  # noqa: RUF022
     "Stats",
     "System",
     "Tableau",
+    "ToleranceWarning",
     "TraceError",
     "Trajectories",
     "__version__",

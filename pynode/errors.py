@@ -18,3 +18,19 @@ class SolveError(RuntimeError):
 
 class SolveWarning(UserWarning):
     """Some samples could not be solved to their last times; their results are NaN from there on."""
+
+
+class ToleranceWarning(UserWarning):
+    """A component of the state stays below its absolute tolerance, which allows for errors larger than itself."""
+
+
+def users_level() -> int:
+    """The `stacklevel` with which a warning of the caller is one of the first code outside this package."""
+    import inspect  # which takes a while to import, and is needed for a warning only
+
+    level = 0
+    frame = inspect.currentframe()
+    while frame is not None and frame.f_globals.get("__name__", "").startswith("pynode."):
+        frame = frame.f_back
+        level += 1
+    return level

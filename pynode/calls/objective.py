@@ -119,6 +119,7 @@ class Objective:
         chosen = Options.of("loss_and_grad", options)
         own_inputs = "inputs" in self.wrt
         self._warned = False
+        self._looked = False  # at whether the tolerances control all components: once
         self.solver: Solver | None = None
         if has_events(self.field) and isinstance(self.field, System):
             if adjoint != "discrete":
@@ -142,6 +143,8 @@ class Objective:
             loss, scale = self.reduced(raw)
             if raw["failed"] and not self._warned:
                 self._warn_once(raw)
+            if not self._looked:
+                self._look(raw)
             return loss, raw["g_theta"] * scale
         value = self.evaluate(theta)
         return value.loss, value.theta
@@ -172,6 +175,8 @@ class Objective:
             return self._with_events(as_theta(self.field, theta, self.dtype), "warn", ()).loss
         ready = self._ready(theta)
         raw = self.setup.run(ready) if self.field.callbacks else self.setup.problem.run(ready)
+        if not self._looked:
+            self._look(raw)
         return self.reduced(raw)[0]
 
     def evaluate(self, theta: Theta, errors: Errors = "warn") -> LossAndGrad:
@@ -220,7 +225,9 @@ class Objective:
             gradients = shaped_gradients(setup, self.wrt, raw, grads, scale)
         value = LossAndGrad(loss, gradients, setup, theta, raw, y0)
         if raw["failed"]:
-            warn_or_raise(value.solution, errors, stacklevel=4)
+            warn_or_raise(value.solution, errors, stacklevel=4, accuracy=False)
+        if y0 is not None or not self._looked:
+            self._look(raw)
         return value
 
     def reduced(self, raw: _core.Results) -> tuple[float, float]:
@@ -238,6 +245,11 @@ class Objective:
         """
         return self.loss.reduced(raw["total_loss"], raw["total_weight"])
 
+    def _look(self, raw: _core.Results) -> None:
+        """Warn of components that the tolerances do not control."""
+        self._looked = True
+        self.setup.accuracy.check(raw["y"])
+
     def _ready(self, theta: ArrayLike) -> Any:
         """theta for the core; what it takes as it is costs no check here."""
         ready = alike(theta, self.dtype)
@@ -247,7 +259,8 @@ class Objective:
         solver, loss = self.solver, self.loss
         assert solver is not None
         solution = solve_with_events(solver, theta, max_events=self.max_events)
-        warn_or_raise(solution, errors, stacklevel=4)
+        warn_or_raise(solution, errors, stacklevel=4, accuracy=not self._looked)
+        self._looked = True
         rows = loss.of_results(solution.results, theta)
         value, scale = loss.reduced(*rows.totals)
         solution.results["sample_loss"] = rows.sample

@@ -11,6 +11,7 @@ from pynode import _core
 from pynode.data.arrays import kept, real_array
 from pynode.data.batch import SaveTimes, starts
 from pynode.data.signal import as_signal
+from pynode.engine.accuracy import Accuracy
 from pynode.fields.system import System
 from pynode.programs.program import Program
 
@@ -163,6 +164,7 @@ class PreparedSolve:
     signal, pieces : the inputs, or None
     jumps : (rows,) bool array, which times have a jump, or None
     shape : that of the batch
+    accuracy : Accuracy
     """
 
     def __init__(
@@ -198,7 +200,7 @@ class PreparedSolve:
         reverse = f.vjp_program if gradient else None
         self.problem = core_problem(f.program, reverse, batch.y0, batch, keys, **extra)
         self.backend, self.single = "callback" if f.callbacks else None, batch.kind == "single"
-        self.shape = batch.shape
+        self.shape, self.accuracy = batch.shape, Accuracy(keys, batch)
 
     def __getstate__(self) -> dict[str, Any]:
         """What it was made of: the core's problem is made anew."""

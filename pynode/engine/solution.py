@@ -312,12 +312,14 @@ def check_errors(errors: str) -> None:
         raise ValueError(f"errors={errors!r} must be one of {', '.join(FAILURES)}")
 
 
-def warn_or_raise(solution: Solution, errors: str, stacklevel: int = 3) -> None:
-    """Warn or raise about failed samples."""
+def warn_or_raise(solution: Solution, errors: str, stacklevel: int = 3, accuracy: bool = True) -> None:
+    """Warn or raise about failed samples; accuracy: warn of components that the tolerances do not control, too."""
     if errors != "ignore" and not solution.ok:
         if errors == "raise":
             raise SolveError(solution.message())
         warnings.warn(solution.message(), SolveWarning, stacklevel=stacklevel)
+    if accuracy:
+        solution.prepared.accuracy.check(solution.results["y"])
 
 
 class LossAndGrad(Result):

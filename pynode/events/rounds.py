@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 
 from pynode.data.batch import SaveTimes, starts
 from pynode.data.signal import as_signal
+from pynode.engine.accuracy import Accuracy
 from pynode.engine.problem import core_parts, core_problem, jumping_rows, own_data
 from pynode.errors import OK
 from pynode.fields.event import pull_back
@@ -79,6 +80,7 @@ class Solver:
         self.jumps = np.zeros(batch.rows, bool) if jumps is None else jumps
         self.dtype, self.backend = batch.y0.dtype, "callback" if system.field.callbacks else None
         self.single, self.shape = batch.kind == "single", batch.shape
+        self.accuracy = Accuracy(options.arguments(system.d), batch)
         self.signal = as_signal(options.inputs, self.field.inputs)
         self.pieces = None
         if self.signal is not None:

@@ -716,6 +716,7 @@ def test_overflow_of_a_stage_only_is_a_rejection():
 # ---- Tolerances
 
 
+@pytest.mark.filterwarnings("ignore:component:pynode.ToleranceWarning")  # it is meant
 def test_atol_of_each_component():
     f = pn.field(state=2)(lambda t, y: [y[1], -100 * y[0]])
     want = np.array([np.cos(10.0), -10 * np.sin(10.0)])
