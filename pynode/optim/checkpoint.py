@@ -43,7 +43,7 @@ class Checkpoint:
     Attributes
     ----------
     found : dict or None
-        What the file held: {"outer": ..., "inner": ...}.
+        The content of the file: {"outer": ..., "inner": ...}.
     outer : callable or None
         () -> dict, the state of the trainer around the optimiser.
     mark : str

@@ -50,9 +50,9 @@ class LaplacePosterior:
     loss : float
         Weighted sum of squares E.
     covariance : (p, p) array or None
-        Of theta (Laplace approximation).
+        The covariance of theta (Laplace approximation).
     free_gain, free_covariance : (B, d, p), (B, d, d) or None
-        Of the free states: d free = -free_gain d theta + noise of this covariance.
+        How the free states vary: d free = -free_gain d theta + noise with the covariance free_covariance.
     noise : (d,) array or None
         Standard deviation of the noise of each state.
     least : float

@@ -44,7 +44,7 @@ class Linearised:
     step_free : callable or None
         step of x (n,) -> the best step of the free states (B, d) with it; None where there are none.
     gain_free : float
-        What the free states alone gain: z^T A^-1 z, part of the decrease that a step predicts.
+        The decrease of E by a step of the free states alone: z^T A^-1 z, a part of the decrease that a step promises.
     free_gain : (B, d, n) array or None
         How the best free states follow x: d free = -free_gain d x.
     free_precision : (B, d, d) array or None

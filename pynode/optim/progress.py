@@ -14,7 +14,7 @@ class Progress:
     total : int
         Units of work.
     label : str
-        What stands before the bar.
+        The text before the bar.
     show : bool, default True
         False: silent.
     every : float, default 2
@@ -53,7 +53,7 @@ class Progress:
         return self
 
     def update(self, done: int, text: str) -> None:
-        """Set the units done; `text` tells how the work stands."""
+        """Set the units done; `text` is shown after the bar."""
         if not self.show:
             return
         if self.bar is not None:

@@ -35,9 +35,9 @@ class FitResult:
         loss, gradient_norm, nfe, seconds, validation: see `Iteration`. Staged training also has stage, the index of the
         stage.
     covariance : (p, p) array or None
-        Of theta, where the optimiser finds it.
+        The covariance of theta, where the optimiser finds it.
     states : list of (T_i, d) arrays or None
-        Of the trajectories that were fitted, where there are any.
+        The fitted states, where trajectories were fitted.
 
     Examples
     --------

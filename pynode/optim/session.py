@@ -28,7 +28,7 @@ def session(
     kind : str
         The name of the optimiser.
     settings : tuple
-        What the iterations depend on: the start, the options.
+        Everything that the iterations depend on: the start, the options.
     result : callable
         result(status, message) -> FitResult, the best so far.
 

@@ -71,7 +71,7 @@ class Stage:
     loss : float
         The loss at the end.
     iterations, evaluations : int
-        Of the optimiser.
+        Iterations of the optimiser, and calls of its objective.
     seconds : float
         How long it took.
     nfe : int
@@ -209,7 +209,7 @@ class Run:
     Attributes
     ----------
     coordinates : Coordinates
-        What optimisers vary in place of theta.
+        The coordinates that optimisers vary in place of theta.
     stopped : bool
         The callback asked to stop, or a stage was undone: no further stage begins.
     position : int
@@ -322,7 +322,7 @@ class Run:
     def known_slopes(self, most: int | None = None) -> tuple[Array, Array, Array, Array | None] | None:
         """(t, states, slopes, control inputs) where all slopes are known, or None where there are fewer than two.
 
-        Of more than `most` rows, so many are drawn by the random state of the recipe.
+        Where there are more than `most` rows, `most` of them are drawn by the random state of the recipe.
         """
         t, y, slope = (np.concatenate(x) for x in (self.data.t, self.smoothed.y, self.smoothed.slope))
         known = ~np.isnan(slope).any(axis=1) & ~np.isnan(y).any(axis=1)
@@ -397,7 +397,7 @@ class Run:
         theta : (p,) array
             The parameters reached.
         kept : tuple of arrays
-            What early stopping must remember if this is the best so far for the held-out trajectories.
+            To be remembered by early stopping if this is the best so far for the held-out trajectories.
 
         Returns
         -------

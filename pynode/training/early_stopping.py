@@ -47,7 +47,7 @@ class EarlyStopping:
     best : float
         The lowest loss.
     kept : tuple of arrays or None
-        What was given with the lowest loss; None while there has been no finite loss.
+        The arrays that were given with the lowest loss; None while there has been no finite loss.
     waited : int
         Calls since the lowest loss.
     """

@@ -31,7 +31,7 @@ class MatchingProblem:
     u : (n, m) array, optional
         Control inputs.
     coordinates : Coordinates, optional
-        What is varied in place of theta. Default: theta.
+        The coordinates that are varied in place of theta. Default: theta itself.
     """
 
     def __init__(
@@ -104,7 +104,7 @@ class MatchingObjective:
     u : (n, m) array, optional
         Control inputs.
     coordinates : Coordinates, optional
-        What x is: theta = T(x). Default: x is theta.
+        The map theta = T(x). Default: x is theta.
     """
 
     def __init__(

@@ -47,7 +47,7 @@ class TrainingObjective:
     penalty : (float, float), default (0, 0)
         Weights of kinetic energy and Jacobian norm (see `pynode.fit.with_penalty`), means over the windows.
     coordinates : Coordinates, optional
-        What x is: theta = T(x). Default: x is theta.
+        The map theta = T(x). Default: x is theta.
     **options
         See `pynode.solve`.
 

@@ -153,9 +153,9 @@ class SecondOrderRun(Run):
     recipe : SecondOrder
         How to train.
     posterior : LaplacePosterior
-        Of the last stage that worked; its theta are coordinates x, see `pynode.training.coordinates`.
+        The posterior of the last stage that worked; its theta are coordinates x, see `pynode.training.coordinates`.
     fitted : (int or None, bool, int) or None
-        Of that stage: intervals, whether all trajectories took part, how many numbers were observed.
+        About that stage: intervals, whether all trajectories took part, how many numbers were observed.
     variance : (d,) array
         The variance of the noise.
     unexplained : float

@@ -44,7 +44,7 @@ class ShootingProblem:
     prior : (B, d) array, optional
         Precisions of a pull of the free states to y0, which keeps states that nothing observes in place. Default: weak.
     coordinates : Coordinates, optional
-        What is varied in place of theta. Default: theta.
+        The coordinates that are varied in place of theta. Default: theta itself.
     **options
         See `pynode.solve`.
 

@@ -340,7 +340,7 @@ def test_where_a_solve_fails_the_encoder_is_kept():
 def test_minibatches_cover_the_series_and_depend_on_seed_and_number_only():
     t, y = observations(lengths=(2,) * 7, missing=0.0)
     nets = networks(pn.gru_cell(5, 5))
-    make = lambda: elbo.Elbo(nets, elbo.Series.of(t, y), JUMPS, Options(), batch_size=3, seed=5, dtype=np.float64)  # noqa: E731
+    make = lambda: elbo.Elbo(nets, elbo.Series.of(t, y), JUMPS, Options(), batch_size=3, random_state=5, dtype=np.float64)  # noqa: E731
     one, other = make(), make()
     first = []
     for k in (1, 2, 3):

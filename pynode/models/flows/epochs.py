@@ -50,7 +50,10 @@ class Epochs:
             return False
         loss, norm = (float(np.mean(column)) for column in zip(*self.batches, strict=True))
         nfe = (self.objective.nfe - self.nfe) / max(self.objective.solved - self.solved, 1)
-        validation = math.nan if self.stopping is None else self.stopping(iteration.theta, (iteration.theta,))
+        validation = math.nan
+        if self.stopping is not None:
+            assert iteration.theta is not None
+            validation = self.stopping(iteration.theta, (iteration.theta,))
         seconds = time.perf_counter() - self.start
         self.rows.append((loss, norm, nfe, seconds, validation))
         self.batches = []

@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 from pynode.data.scaling import shift_and_scale
 from pynode.data.signal import Signal
 from pynode.data.trajectories import Trajectories
-from pynode.models.latent.elbo import Series
+from pynode.models.latent.series import Series
 
 Array = NDArray[np.float64]
 

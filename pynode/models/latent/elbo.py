@@ -8,19 +8,31 @@ Encoder and decoder are one solve each in the C core; what lies between them, a 
 """
 
 import math
+from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cached_property
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
+from numpy.typing import DTypeLike, NDArray
 
+from pynode import _core
 from pynode.data.batch import SaveTimes, starts
-from pynode.data.signal import Signal
+from pynode.engine.options import Options
 from pynode.engine.problem import core_problem, system_programs
 from pynode.errors import OK
 from pynode.fields.field import Field, run
 from pynode.fields.make import field
 from pynode.fields.system import System
+from pynode.models.latent.series import Series
 from pynode.optim.minibatches import Epochs
+
+if TYPE_CHECKING:
+    from pynode.models.latent.posterior import LatentPosterior
+
+Array = NDArray[np.float64]
+
+Integers = NDArray[np.int64]
 
 LOG_2PI = math.log(2 * math.pi)
 
@@ -29,108 +41,17 @@ CHUNK = 10
 """Most observations that an encoder without drift takes in one jump."""
 
 
-@dataclass(frozen=True)
-class Series:
-    """Observations in scaled units, flat: series i has rows start[i] : start[i] + length[i].
-
-    Attributes
-    ----------
-    t : (rows,) array
-        Since the time of z_0; rising in a series.
-    value, mask : (rows, d) arrays
-        0 and 0 where not observed; no row is empty.
-    start, length : (B,) int64 arrays
-    unit : float
-        Of gaps between observations.
-    signal : Signal or None
-        Control inputs of the series, known from the time of z_0 to the last row.
-    action : (rows, m) array
-        Their mean over the gap before the observation; m = 0 without.
-    """
-
-    t: np.ndarray
-    value: np.ndarray
-    mask: np.ndarray
-    start: np.ndarray
-    length: np.ndarray
-    unit: float
-    signal: Signal | None
-    action: np.ndarray
-
-    @classmethod
-    def of(cls, times, values, unit=1.0, signal=None):
-        """From lists of (T_i,) and (T_i, d) arrays, NaN where not observed; rows without observation are left out."""
-        seen = [~np.isnan(y).all(axis=1) for y in values]
-        y = np.concatenate([y[s] for y, s in zip(values, seen, strict=True)])
-        length = np.array([int(s.sum()) for s in seen], dtype=np.int64)
-        t = np.concatenate([t[s] for t, s in zip(times, seen, strict=True)])
-        mask, action = ~np.isnan(y), np.zeros((len(t), 0))
-        if signal is not None:
-            ends = [t[s] for t, s in zip(times, seen, strict=True)]
-            action = np.concatenate([signal.mean(np.append(0.0, t[:-1]), t, i) for i, t in enumerate(ends)])
-        start = starts(length)
-        return cls(t, np.where(mask, y, 0.0), mask.astype(np.float64), start, length, unit, signal, action)
-
-    def __len__(self):
-        return len(self.length)
-
-    @cached_property
-    def n_observed(self):
-        """(B,) observed numbers of each series."""
-        return np.add.reduceat(self.mask.sum(axis=1), self.start)
-
-    def take(self, which):
-        """These series."""
-        length = self.length[which]
-        rows = np.arange(length.sum()) + np.repeat(self.start[which] - (starts(length)), length)
-        return self._cut(rows, length, None if self.signal is None else self.signal.take(which))
-
-    def until(self, limit):
-        """What was observed until time limit (B,); of each series the first observation at least."""
-        keep = self.t <= np.repeat(limit, self.length)
-        keep[self.start] = True
-        return self._cut(keep, np.add.reduceat(keep.astype(np.int64), self.start), self.signal)
-
-    def _cut(self, rows, length, signal):
-        parts, start = (self.t[rows], self.value[rows], self.mask[rows]), starts(length)
-        return Series(*parts, start, length, self.unit, signal, self.action[rows])
-
-    def from_start(self):
-        """The times from that of z_0 on, one more row for each series: (seen, SaveTimes).
-
-        seen (rows + B,): which of its rows are observations.
-        """
-        length, rows = self.length + 1, len(self.t) + len(self)
-        start = starts(length)
-        seen, t = np.ones(rows, dtype=bool), np.zeros(rows)
-        seen[start] = False
-        t[seen] = self.t
-        return seen, SaveTimes(t, start, length, start)
-
-    @cached_property
-    def backwards(self):
-        """(rows,) the rows of each series in falling time."""
-        first = np.repeat(self.start, self.length)
-        last = np.repeat(self.start + self.length - 1, self.length)
-        return first + last - np.arange(len(self.t))
-
-    @cached_property
-    def gap(self):
-        """(rows,) the time since the observation before, of the first one since z_0, in units."""
-        gap = np.diff(self.t, prepend=0.0)
-        gap[self.start] = self.t[self.start]
-        return gap / self.unit
-
-
-def likelihood(latent, decoder, d, noise=None):
+def likelihood(latent: int, decoder: Field, d: int, noise: Array | None = None) -> Field:
     """-log N(x | decoder(z), noise^2) of the observed entries of a row, as a field with u = (x, mask).
 
     Parameters
     ----------
     latent : int
+        Size of z.
     decoder : Field
         z -> x.
     d : int
+        Size of x.
     noise : (d,) array, optional
         Standard deviation; default: learned, theta has its logarithm.
 
@@ -139,11 +60,11 @@ def likelihood(latent, decoder, d, noise=None):
     Field
         Its value is one number.
     """
-    theta = {"decoder": decoder} | ({"log_noise": np.full(d, -1.0)} if noise is None else {})
+    theta: dict[str, Any] = {"decoder": decoder} | ({"log_noise": np.full(d, -1.0)} if noise is None else {})
     known = None if noise is None else np.log(noise)
 
     @field(state=latent, theta=theta, inputs=2 * d, out=1, name="likelihood")
-    def negative_log(t, z, th, u):
+    def negative_log(t: Any, z: Any, th: Any, u: Any) -> Any:
         x, mask = u[:d], u[d:]
         log_noise = th.log_noise if known is None else known
         r = (x - th.decoder(z)) * np.exp(-log_noise)
@@ -176,45 +97,52 @@ class Networks:
     generator: System
     decoder: Field
 
-    latent = property(lambda self: self.generator.d, doc="Size of z.")
-    n_params = property(lambda self: self.parts["generator"].stop)
+    @property
+    def latent(self) -> int:
+        """Size of z."""
+        return self.generator.d
+
+    @property
+    def n_params(self) -> int:
+        """Length of theta."""
+        return int(self.parts["generator"].stop)
 
     @cached_property
-    def parts(self):
+    def parts(self) -> dict[str, slice]:
         """name -> slice of theta."""
         a, b, c = (part.n_params for part in (self.encoder(1), self.head, self.generator))
         return {"encoder": slice(0, a), "head": slice(a, a + b), "generator": slice(a + b, a + b + c)}
 
-    def encoder(self, n):
+    def encoder(self, n: int) -> System:
         """The System that takes n observations a jump."""
-        made = self.__dict__.setdefault("_encoders", {})
+        made: dict[int, System] = self.__dict__.setdefault("_encoders", {})
         if n not in made:
             drift = still(self.cell.d) if self.drift is None else self.drift
             made[n] = System(drift, jump=unrolled(self.cell, n, self.decoder.n_out) if n > 1 else self.cell)
         return made[n]
 
-    def init(self, seed):
+    def init(self, random_state: int | np.random.Generator | None) -> Array:
         """Initial theta."""
-        rng = np.random.default_rng(seed)
+        rng = np.random.default_rng(random_state)
         return np.concatenate([part.init(rng) for part in (self.encoder(1), self.head, self.generator)])
 
 
-def still(d):
+def still(d: int) -> Field:
     """The vector field 0: a state that only jumps."""
 
     @field(state=d, name="still")
-    def nothing(t, h):
+    def nothing(t: Any, h: Any) -> Any:
         return np.zeros(d)
 
     return nothing
 
 
-def unrolled(cell, n, d):
+def unrolled(cell: Field, n: int, d: int) -> Field:
     """n steps of a cell as one: its data are n observations of d numbers, those whose masks are all 0 being left out."""
     k = cell.inputs
 
     @field(state=cell.d, theta={"cell": cell}, inputs=n * k, name=f"{n} x {cell.name}")
-    def steps(t, h, th, x):
+    def steps(t: Any, h: Any, th: Any, x: Any) -> Any:
         for i in range(n):
             one = x[i * k : (i + 1) * k]
             h = np.where(np.sum(one[d : 2 * d]) > 0.5, th.cell(t, h, one), h)
@@ -238,11 +166,11 @@ class Encoder:
     dtype : float32 or float64
     """
 
-    def __init__(self, networks, series, options, dtype):
+    def __init__(self, networks: Networks, series: Series, options: Options, dtype: DTypeLike) -> None:
         self.drifts, longest = networks.drift is not None, int(series.length.max())
         each = 1 if self.drifts else -(-longest // -(-longest // CHUNK))  # observations a jump
         system, n = networks.encoder(each), len(series)
-        count = -(-series.length // each)  # jumps of each series; one more row, without, at the time of z_0
+        count: Integers = -(-series.length // each)  # jumps of each series; one more row, without, at the time of z_0
         start = starts(count + 1)
         rows, k = int(count.sum()) + n, networks.cell.inputs
         self.last, self.shape = start + count, (rows, system.d)
@@ -260,17 +188,20 @@ class Encoder:
         times = SaveTimes(t, start, count + 1, start)
         self.problem = _problem(system, options, np.zeros((n, system.d), dtype), times, land=True, jump_data=x)
 
-    def __call__(self, theta):
+    def __call__(self, theta: Array) -> Array:
         """(B, H) final states."""
         self.raw = self.problem.run(theta[self.part].astype(self.dtype))
-        return self.raw["y"][self.last].astype(np.float64)
+        h: Array = self.raw["y"][self.last].astype(np.float64)
+        return h
 
-    def pull(self, theta, dh):
+    def pull(self, theta: Array, dh: Array) -> Array:
         """Gradient of sum(dh h) with respect to the encoder's part of theta, after a call with the same theta."""
         g = np.zeros(self.shape, self.dtype)
         g[self.last] = dh
         after = None if self.drifts else self.raw
-        return self.problem.run(theta[self.part].astype(self.dtype), g_y=g, gradient="discrete", after=after)["g_theta"]
+        part = theta[self.part].astype(self.dtype)
+        g_theta: Array = self.problem.run(part, g_y=g, gradient="discrete", after=after)["g_theta"]
+        return g_theta
 
 
 class Decoder:
@@ -287,7 +218,7 @@ class Decoder:
         Evaluations of the latent equation by the forward solve of the last call of `gradient`.
     """
 
-    def __init__(self, networks, series, options, dtype, n_samples=1):
+    def __init__(self, networks: Networks, series: Series, options: Options, dtype: DTypeLike, n_samples: int = 1) -> None:
         system, n = networks.generator, len(series)
         self.dtype, self.part = dtype, networks.parts["generator"]
         seen, once = series.from_start()
@@ -297,17 +228,17 @@ class Decoder:
         draws = np.arange(n_samples)[:, None]
         start, length = np.tile(once.start, n_samples), np.tile(once.length, n_samples)
         times = SaveTimes(once.t, start, length, (draws * rows + once.row).ravel())
-        keys = {} if series.signal is None else inputs_of(series, dtype, n_samples)
+        keys: dict[str, Any] = inputs_of(series, dtype, n_samples)
         y0 = np.zeros((n * n_samples, system.d), dtype)
         keys |= {"loss": "program", "target": np.tile(target, (n_samples, 1)).astype(dtype)}
         self.problem = _problem(system, options, y0, times, **keys)
 
-    def __call__(self, theta, z0):
+    def __call__(self, theta: Array, z0: Array) -> Array:
         """(n_samples * B,) -log p(x | z_0), NaN where the solve failed."""
         raw = self.problem.run(theta[self.part].astype(self.dtype), y0=z0.astype(self.dtype))
         return np.where(raw["status"] == OK, raw["sample_loss"], np.nan)
 
-    def gradient(self, theta, z0):
+    def gradient(self, theta: Array, z0: Array) -> tuple[Array, Array, Array]:
         """The same, and gradients of the sum with respect to the generator's part of theta and z_0; of failed ones 0."""
         raw = self.problem.run(
             theta[self.part].astype(self.dtype), y0=z0.astype(self.dtype), gradient="discrete", wrt_y0=True
@@ -316,14 +247,16 @@ class Decoder:
         return np.where(raw["status"] == OK, raw["sample_loss"], np.nan), raw["g_theta"], raw["g_y0"].astype(np.float64)
 
 
-def inputs_of(series, dtype, n_samples):
-    """Keywords of `_core.Problem` for the control inputs of n_samples draws of each series."""
+def inputs_of(series: Series, dtype: DTypeLike, n_samples: int) -> dict[str, Any]:
+    """Keywords of `_core.Problem` for the control inputs of n_samples draws of each series; none without inputs."""
+    if series.signal is None:
+        return {}
     spans = np.stack([np.zeros(len(series)), series.t[series.start + series.length - 1]], axis=1)
     keys = series.signal.pieces(len(series), dtype, spans).arguments()
     return keys | {name: np.tile(keys[name], n_samples) for name in ("knot_start", "knot_len", "seg_start")}
 
 
-def _problem(system, options, y0, times, **keys):
+def _problem(system: System, options: Options, y0: NDArray[Any], times: SaveTimes, **keys: Any) -> _core.Problem:
     """A problem whose initial states are given when it runs, or are y0."""
     parts = system_programs(system, gradient=True)
     return core_problem(system.program, system.vjp_program, y0, times, options.arguments(system.d), **parts, **keys)
@@ -342,8 +275,8 @@ class Elbo:
         Series of a minibatch; default all.
     n_samples : int
         Draws of z_0 for each series.
-    seed : int
-        Of minibatches and draws, together with the number of the iteration.
+    random_state : int
+        Seed of minibatches and draws, together with the number of the iteration.
     beta : callable
         k -> weight of the KL divergence in iteration k.
     context : (float, float), optional
@@ -361,42 +294,43 @@ class Elbo:
 
     def __init__(
         self,
-        networks,
-        series,
-        encoder_options,
-        options,
+        networks: Networks,
+        series: Series,
+        encoder_options: Options,
+        options: Options,
         *,
-        batch_size=None,
-        n_samples=1,
-        seed=0,
-        beta=None,
-        context=None,
-        dtype=np.float32,
-    ):
+        batch_size: int | None = None,
+        n_samples: int = 1,
+        random_state: int = 0,
+        beta: Callable[[int], float] | None = None,
+        context: tuple[float, float] | None = None,
+        dtype: DTypeLike = np.float32,
+    ) -> None:
         self.networks, self.series = networks, series
         self.options = encoder_options, options
-        self.epochs = Epochs(len(series), batch_size, (seed, 1), at_most=True)
-        self.n_samples, self.seed, self.dtype = n_samples, seed, dtype
-        self.beta_of, self.context = (lambda k: 1.0) if beta is None else beta, context
+        self.epochs = Epochs(len(series), batch_size, (random_state, 1), at_most=True)
+        self.n_samples, self.random_state, self.dtype = n_samples, random_state, dtype
+        self.beta_of = beta
+        self.context = context
         self.failed, self.nfe, self.taken = 0, 0, 0
         self.draw(1)
 
     @property
-    def n_batches(self):
+    def n_batches(self) -> int:
         """Iterations of an epoch."""
         return self.epochs.n_batches
 
-    def draw(self, k):
+    def draw(self, k: int) -> None:
         """The minibatch, the noise and beta of iteration k = 1, 2, ..."""
-        self.beta = float(self.beta_of(k))
+        self.beta = 1.0 if self.beta_of is None else float(self.beta_of(k))
         changes = self.n_batches > 1 or (self.context is not None and self.context[0] < self.context[1])
         k_taken = k if changes else 1
         if k_taken != self.taken:
             self._take(k_taken)
         shape = (self.n_samples, len(self.chosen), self.networks.latent)
-        self.eps = np.random.default_rng([self.seed, 2, k]).standard_normal(shape)
+        self.eps = np.random.default_rng([self.random_state, 2, k]).standard_normal(shape)
 
-    def _take(self, k):
+    def _take(self, k: int) -> None:
         """Prepare the solves of the series of iteration k."""
         self.taken = k
         which = np.sort(self.epochs.batch(k))
@@ -405,12 +339,13 @@ class Elbo:
         if self.context is not None:
             low, high = self.context
             epoch, _ = self.epochs.place(k)
-            seen = seen.until(np.random.default_rng([self.seed, 3, epoch]).uniform(low, high, len(self.series))[which])
+            rng = np.random.default_rng([self.random_state, 3, epoch])
+            seen = seen.until(rng.uniform(low, high, len(self.series))[which])
         encoding, decoding = self.options
         self.encoder = Encoder(self.networks, seen, encoding, self.dtype)
         self.decoder = Decoder(self.networks, self.chosen, decoding, self.dtype, self.n_samples)
 
-    def __call__(self, theta):
+    def __call__(self, theta: Array) -> tuple[float, Array]:
         """(loss, gradient), the expectations over z_0 by the draws at hand."""
         nets, S, L = self.networks, self.n_samples, self.networks.latent
         part = theta[nets.parts["head"]]
@@ -420,7 +355,7 @@ class Elbo:
         nll, g_generator, g_z0 = self.decoder.gradient(theta, (mean + std * self.eps).reshape(-1, L))
         self.nfe += self.decoder.nfe
         nll, g_z0 = nll.reshape(S, -1), g_z0.reshape(S, -1, L) / S
-        solved = ~np.isnan(nll).any(axis=0)
+        solved = np.asarray(~np.isnan(nll).any(axis=0))
         self.failed += int((~solved).sum())
         beta = self.beta * solved[:, None]
         g_mean = g_z0.sum(axis=0) + beta * mean
@@ -435,24 +370,34 @@ class Elbo:
         return float(total / count), gradient / count
 
 
-def _posterior(head, h, theta):
+def _posterior(head: Field, h: Array, theta: Array) -> Array:
+    """(B, 2 latent) means and logarithms of standard deviations."""
     (value,), _ = run(head.program, {"t": 0.0, "y": h, "u": None}, [theta])
-    return value
+    return np.asarray(value, dtype=np.float64)
 
 
-def kl(mean, log_std):
+def kl(mean: Array, log_std: Array) -> Array:
     """(B,) the divergence KL(N(mean, std^2) || N(0, 1)) over the last axis."""
-    return np.sum(0.5 * (mean**2 + np.exp(2 * log_std) - 1) - log_std, axis=-1)
+    return np.asarray(np.sum(0.5 * (mean**2 + np.exp(2 * log_std) - 1) - log_std, axis=-1))
 
 
-def encode(networks, theta, series, options):
+def encode(networks: Networks, theta: Array, series: Series, options: Options) -> tuple[Array, Array]:
     """(mean, log std), each (B, latent), of q(z_0 | x), in float64."""
     h = Encoder(networks, series, options, np.float64)(theta)
-    return np.split(_posterior(networks.head, h, theta[networks.parts["head"]]), 2, axis=1)
+    mean, log_std = np.split(_posterior(networks.head, h, theta[networks.parts["head"]]), 2, axis=1)
+    return mean, log_std
 
 
-def bounds(networks, theta, series, posterior, options, n_samples, seed):
-    """Two lower bounds of log p(x) of each series, by n_samples draws of z_0 from a `Posterior`.
+def bounds(
+    networks: Networks,
+    theta: Array,
+    series: Series,
+    posterior: "LatentPosterior",
+    options: Options,
+    n_samples: int,
+    random_state: int | None,
+) -> tuple[Array, Array]:
+    """Two lower bounds of log p(x) of each series, by n_samples draws of z_0 from a `LatentPosterior`.
 
     Returns
     -------
@@ -460,7 +405,7 @@ def bounds(networks, theta, series, posterior, options, n_samples, seed):
         Mean of log w and logarithm of the mean of w = p(x | z_0) p(z_0) / q(z_0 | x) (Burda, Grosse, Salakhutdinov 2016,
         arXiv:1509.00519, eq. 8); NaN where a solve failed.
     """
-    eps = np.random.default_rng(seed).standard_normal((n_samples, *posterior.mean.shape))
+    eps = np.random.default_rng(random_state).standard_normal((n_samples, *posterior.mean.shape))
     z0 = posterior.draws(eps)
     nll = Decoder(networks, series, options, np.float64, n_samples)(theta, z0.reshape(-1, networks.latent))
     log_w = -nll.reshape(n_samples, -1) + np.sum(0.5 * (eps**2 - z0**2), axis=-1) + posterior.log_det

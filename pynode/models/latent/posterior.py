@@ -1,6 +1,6 @@
-"""The posterior of the initial state of a latent equation: what an encoder says of it, and Gauss-Newton steps from there.
+"""The posterior of the initial state of a latent equation: from the encoder's estimate, by Gauss-Newton steps.
 
-An encoder is trained to say something good of all series with one set of weights; for a single series the posterior under
+An encoder is trained to give good estimates for all series with one set of weights; for a single series the posterior under
 the model,
 
     -log p(z_0 | x) = 1/2 sum_i |x_i - decoder(z(t_i; z_0))|^2 / noise^2 + 1/2 |z_0|^2 + const,
@@ -11,15 +11,21 @@ minimum is the inverse of the covariance (Laplace's approximation, MacKay 1992).
 """
 
 from dataclasses import dataclass
+from typing import Self
 
 import numpy as np
+from numpy.typing import NDArray
 
+from pynode.engine.options import Options
 from pynode.engine.problem import core_problem
 from pynode.errors import OK
 from pynode.fields.transforms import jvp
-from pynode.models.latent.elbo import inputs_of
+from pynode.models.latent.elbo import Networks, inputs_of
+from pynode.models.latent.series import Series
 from pynode.optim.batched import minimise_each
 from pynode.programs.program import Program
+
+Array = NDArray[np.float64]
 
 ENOUGH = 1e-6
 """Relative fall of the misfit that ends the steps of a series."""
@@ -44,33 +50,33 @@ class LatentPosterior:
         F, lower triangular.
     """
 
-    mean: np.ndarray
-    factor: np.ndarray
+    mean: Array
+    factor: Array
 
     @classmethod
-    def independent(cls, mean, std):
+    def independent(cls, mean: Array, std: Array) -> Self:
         """With the standard deviations std (B, latent)."""
         return cls(mean, std[:, :, None] * np.eye(mean.shape[1]))
 
     @property
-    def std(self):
+    def std(self) -> Array:
         """(B, latent) standard deviations."""
-        return np.sqrt(np.sum(self.factor**2, axis=2))
+        return np.asarray(np.sqrt(np.sum(self.factor**2, axis=2)))
 
     @property
-    def log_det(self):
+    def log_det(self) -> Array:
         """(B,) log of the determinants of the factors."""
-        return np.log(np.diagonal(self.factor, axis1=1, axis2=2)).sum(axis=1)
+        return np.asarray(np.log(np.diagonal(self.factor, axis1=1, axis2=2)).sum(axis=1))
 
     @property
-    def kl(self):
+    def kl(self) -> Array:
         """(B,) divergences KL(q || N(0, 1))."""
         squares = np.sum(self.mean**2, axis=1) + np.sum(self.factor**2, axis=(1, 2))
-        return 0.5 * (squares - self.mean.shape[1]) - self.log_det
+        return np.asarray(0.5 * (squares - self.mean.shape[1]) - self.log_det)
 
-    def draws(self, eps):
+    def draws(self, eps: Array) -> Array:
         """mean + F eps, (n, B, latent), for eps of that shape."""
-        return self.mean + np.einsum("bij,nbj->nbi", self.factor, eps)
+        return np.asarray(self.mean + np.einsum("bij,nbj->nbi", self.factor, eps))
 
 
 class Misfit:
@@ -87,17 +93,18 @@ class Misfit:
         Of the solve.
     """
 
-    def __init__(self, networks, theta, series, noise, options):
+    def __init__(self, networks: Networks, theta: Array, series: Series, noise: Array, options: Options) -> None:
         self.series, self.noise, self.decoder = series, noise, networks.decoder
         part = networks.generator.split(theta[networks.parts["generator"]])
         self.theta, self.decoder_theta = part["field"], part["loss"][: networks.decoder.n_params]
         field = networks.generator.field
         self.seen, times = series.from_start()
-        keys = {} if series.signal is None else inputs_of(series, np.float64, 1)
-        reverse, y0 = _of_state(field.vjp_program), np.zeros((len(series), field.d))
+        keys = inputs_of(series, np.float64, 1)
+        reverse = _of_state(field.vjp_program)
+        y0 = np.zeros((len(series), field.d))
         self.problem = core_problem(field.program, reverse, y0, times, options.arguments(field.d), **keys)
 
-    def __call__(self, z0):
+    def __call__(self, z0: Array) -> tuple[Array, Array, Array]:
         """(B,) values, inf where the solve fails; (B, latent) gradients; (B, latent, latent) matrices."""
         s, raw = self.series, self.problem.run(self.theta, y0=z0, sensitivity=True)
         z, dz = raw["y"][self.seen], raw["sensitivity"][self.seen]
@@ -111,17 +118,27 @@ class Misfit:
         return np.where((raw["status"] == OK) & np.isfinite(value), value, np.inf), gradient, matrix
 
 
-def posterior_of(networks, theta, series, start, noise, options, iterations):
+def posterior_of(
+    networks: Networks,
+    theta: Array,
+    series: Series,
+    start: LatentPosterior,
+    noise: Array,
+    options: Options,
+    iterations: int,
+) -> LatentPosterior:
     """`refined` for any number of series, a part of them after the other.
 
     Parameters
     ----------
-    networks, theta, series, noise, options : see `Misfit`
-    start, iterations : see `refined`
+    networks, theta, series, noise, options
+        See `Misfit`.
+    start, iterations
+        See `refined`.
 
     Returns
     -------
-    Posterior
+    LatentPosterior
     """
     numbers = len(series.t) * start.mean.shape[1] ** 2
     parts = np.array_split(np.arange(len(series)), min(len(series), 1 + numbers // MOST_NUMBERS))
@@ -132,19 +149,21 @@ def posterior_of(networks, theta, series, start, noise, options, iterations):
     return LatentPosterior(np.concatenate([q.mean for q in done]), np.concatenate([q.factor for q in done]))
 
 
-def refined(misfit, start, iterations):
+def refined(misfit: Misfit, start: LatentPosterior, iterations: int) -> LatentPosterior:
     """The posterior after so many steps of Levenberg-Marquardt from the mean of `start`, each series by itself.
 
     Parameters
     ----------
     misfit : Misfit
-    start : Posterior
-        What the encoder says; it stays for series whose solve fails.
+        The series.
+    start : LatentPosterior
+        The encoder's estimate; it stays for series whose solve fails.
     iterations : int
+        The most steps.
 
     Returns
     -------
-    Posterior
+    LatentPosterior
     """
     found = minimise_each(misfit, start.mean, max_iter=iterations, tol=ENOUGH, longest=LONGEST, factor=10.0)
     fine = ~found.failed
@@ -153,7 +172,7 @@ def refined(misfit, start, iterations):
     return LatentPosterior(found.x, factor)
 
 
-def _of_state(program):
+def _of_state(program: Program) -> Program:
     """A vjp program without the gradient with respect to theta: sensitivities have the columns of y0 alone then."""
     p, kept = program, sum(program.segments)
     return Program(p.sizes, p.n_slots, p.code[:kept], p.consts, p.index, p.outputs, p.n_theta, (), p.segments)

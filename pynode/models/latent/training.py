@@ -14,9 +14,10 @@ from pynode.fields.cells import gru_cell, rnn_cell
 from pynode.fields.make import mlp
 from pynode.fields.system import System
 from pynode.models.latent.belief import SPAN, Units
-from pynode.models.latent.elbo import Elbo, Networks, Series, bounds, encode, likelihood
+from pynode.models.latent.elbo import Elbo, Networks, bounds, encode, likelihood
 from pynode.models.latent.options import LatentODEOptions, as_context, as_noise
 from pynode.models.latent.posterior import LatentPosterior
+from pynode.models.latent.series import Series
 from pynode.models.options import widths
 from pynode.models.storage import n_of_layers
 from pynode.optim.progress import Progress
@@ -75,14 +76,17 @@ def solve_options(model: LatentODEOptions, most: float = math.inf, **more: Any) 
 def make_objective(model: LatentODEOptions, networks: Networks, series: Series, seed: int, t_scale: float) -> Elbo:
     """The bound that is maximised."""
     rise = max(1.0, model.anneal * model.max_iter)
-    context = None if model.context is None else tuple(c / t_scale for c in as_context(model.context))
+    context = None
+    if model.context is not None:
+        low, high = as_context(model.context)
+        context = (low / t_scale, high / t_scale)
     return Elbo(
         networks,
         series,
         *solve_options(model),
         batch_size=None if model.batch_size is None else int(model.batch_size),
         n_samples=int(model.n_samples),
-        seed=seed,
+        random_state=seed,
         beta=lambda k: min(1.0, k / rise),
         context=context,
         dtype=np.dtype(model.dtype).type,
@@ -160,6 +164,7 @@ class Iterations:
     def __call__(self, iteration: Iteration) -> bool:
         value = math.nan
         if self.stopping is not None and iteration.number % self.n_batches == 0:
+            assert iteration.theta is not None
             value = self.stopping(iteration.theta, (iteration.theta,))
         self.validation.append(value)
         told = "" if math.isnan(value) else f", {value:.4g} on series kept aside"

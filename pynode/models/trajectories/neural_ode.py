@@ -149,7 +149,7 @@ class NeuralODE(Rollouts):
             callback(`pynode.fit.Iteration`) after each iteration of any stage; return True to stop.
         checkpoint : path or pynode.fit.Checkpoint, optional
             A file that is written now and then. If it is there, the fit goes on from it, to the same bits as if
-            nothing had happened; it is removed at the end. Needs random_state.
+            nothing had happened; it is removed at the end. Needs random_state, and n_estimators=1: an ensemble is many fits.
 
         Returns
         -------

@@ -208,7 +208,8 @@ class Rollouts(NeuralODEOptions):
                 J = J - J0 @ gain[trajectory]
                 variance = np.einsum("...ci,ij,...cj->...c", J0, state_covariance[trajectory], J0)
             variance = variance + ((J @ covariance) * J).sum(axis=-1)
-            return np.sqrt(np.maximum(variance, 0.0)) * scaling.slope_of_states_back(scaling.states_back(z))
+            slope = scaling.slope_of_states_back(scaling.states_back(z))
+            return np.asarray(np.sqrt(np.maximum(variance, 0.0)) * slope)
 
         z, back = rollout.solution.y, scaling.states_back
         J, J0 = rollout.theta, rollout.y0

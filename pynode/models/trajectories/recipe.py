@@ -74,9 +74,8 @@ def prepare(
     if model.early_stopping:
         kept, aside = split(len(data), model.validation_fraction, seed)
         holdout = Holdout(inside.take(aside), [training.states[i] for i in aside], int(model.patience))
-        parts = {name: [getattr(smoothed, name)[i] for i in kept] for name in ("y", "slope")}
         data, inside = data.take(kept), inside.take(kept)
-        smoothed = replace(smoothed, **parts)
+        smoothed = replace(smoothed, y=[smoothed.y[i] for i in kept], slope=[smoothed.slope[i] for i in kept])
         training = Training.start(theta, inside, smoothed)
     if _second_order(model, field):
         second = _second_recipe(model, field, inside, smoothed, scaling.spread, seed)
