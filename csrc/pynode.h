@@ -112,6 +112,10 @@ typedef struct pn_problem {
     const double *grid; /* (n_grid) or NULL: prescribed step ends, first = initial time */
     const int64_t *grid_start, *grid_len;
     int64_t n_grid;
+    /* or NULL: times where f jumps or has a kink, each as a pair (before, after), all of them increasing, for all samples. Steps
+       end there, none reaches across, and one inside a pair is accepted whatever its error. A grid passes them. */
+    const double *stops;
+    int64_t n_stops;
     double lambda; /* coupling of the reversible scheme; 0: the plain method */
     /* jumps at save times (landed on): z <- where(isnan(set), z, set) + add; rows as in y; or NULL */
     const void *jump_set, *jump_add; /* T (rows, d) */

@@ -131,6 +131,7 @@ class Problem:
         t_start: ArrayLike | None = None,  # (n)
         t_len: ArrayLike | None = None,
         row: ArrayLike | None = None,
+        stops: ArrayLike | None = None,
         knot: ArrayLike | None = None,
         knot_start: ArrayLike | None = None,
         knot_len: ArrayLike | None = None,

@@ -67,7 +67,7 @@ static pn_status FN(advance)(FN(work) * W, int have_new) {
         f->t[l] = f->accepted[l] ? f->t_new[l] : f->t[l];
     }
     for (int l = 0; !P->adaptive && l < L; l++) { /* fixed steps are counted from where the last one landed */
-        int origin = f->accepted[l] & lands & f->landed[l];
+        int origin = f->accepted[l] & ((lands & f->landed[l]) | (P->n_stops && FN(is_stop)(P, f->t[l])));
         f->c0[l] = origin ? f->t[l] : f->c0[l];
         f->c1[l] = origin ? 0 : f->c1[l] + f->accepted[l];
     }

@@ -1,5 +1,5 @@
-/* The plan of a step: where it is to end. Steps end on save times that land, on jumps, on knots of the input and on the
-   times of a prescribed grid. */
+/* The plan of a step: where it is to end. Steps end on save times that land, on jumps, on knots of the input, on stops and on
+   the times of a prescribed grid. */
 
 static inline int64_t FN(n_times)(const pn_problem *P, int64_t i) { return P->t_len[i]; }
 static inline double FN(time_of)(const pn_problem *P, int64_t i, int64_t j) { return P->t[P->t_start[i] + j]; }
@@ -23,16 +23,53 @@ static double FN(next_jump)(const pn_problem *P, FN(flow) * f, int l) {
     return FN(time_of)(P, i, j);
 }
 
+/* How many stops are not later than t. */
+static int64_t FN(stops_until)(const pn_problem *P, double t) {
+    int64_t low = 0, high = P->n_stops;
+    while (low < high) {
+        int64_t middle = low + (high - low) / 2;
+        if (P->stops[middle] <= t)
+            low = middle + 1;
+        else
+            high = middle;
+    }
+    return low;
+}
+
+/* The next stop that is not where the lane is, or `to` if that comes first. */
+static double FN(next_stop)(const pn_problem *P, double t, double dir, double to) {
+    int64_t i = FN(stops_until)(P, t);
+    if (dir > 0) {
+        while (i < P->n_stops && !FN(before)(t, P->stops[i], dir)) i++;
+        return i < P->n_stops && P->stops[i] < to ? P->stops[i] : to;
+    }
+    while (i > 0 && !FN(before)(t, P->stops[i - 1], dir)) i--;
+    return i > 0 && P->stops[i - 1] > to ? P->stops[i - 1] : to;
+}
+
+/* Whether a step lies inside a pair of stops, but for rounding. */
+static int FN(crosses)(const pn_problem *P, double t, double t_new) {
+    int64_t i = FN(stops_until)(P, 0.5 * (t + t_new));
+    return i % 2 == 1 && fabs(t_new - t) <= 2 * (P->stops[i] - P->stops[i - 1]);
+}
+
+static int FN(is_stop)(const pn_problem *P, double t) {
+    int64_t i = FN(stops_until)(P, t);
+    return i > 0 && P->stops[i - 1] == t;
+}
+
 /* The nearest time in front that the lane must land on. */
 static double FN(target)(const pn_problem *P, FN(flow) * f, int l) {
     int64_t i = f->sample[l];
-    double dir = f->dir[l], to = P->land ? FN(time_of)(P, i, f->save[l]) : P->jump.program ? FN(next_jump)(P, f, l) : f->t_last[l];
+    double dir = f->dir[l], to = P->land           ? FN(time_of)(P, i, f->save[l])
+                                 : P->jump.program ? FN(next_jump)(P, f, l)
+                                                   : f->t_last[l];
     if (P->degree >= 0) {
         int32_t next = dir > 0 ? f->seg[l] + 1 : f->seg[l];
         double knot = P->knot[P->knot_start[i] + next];
         if (next > 0 && next < P->knot_len[i] - 1 && dir * (knot - to) < 0) to = knot;
     }
-    return to;
+    return P->n_stops ? FN(next_stop)(P, f->t[l], dir, to) : to;
 }
 
 #define PN_REACH 1.05 /* a step that ends within 5% of a time to land on is stretched to it */
@@ -41,7 +78,8 @@ static double FN(target)(const pn_problem *P, FN(flow) * f, int l) {
 static void FN(plan_adaptive)(const pn_problem *P, FN(flow) * f, const double *to) {
     double most = P->max_step > 0 ? P->max_step : INFINITY;
     for (int l = 0; l < L; l++) {
-        double wanted = f->c0[l], h = wanted > most ? most : wanted, reach = PN_REACH * wanted, room = f->dir[l] * (to[l] - f->t[l]);
+        double wanted = f->c0[l], h = wanted > most ? most : wanted, reach = PN_REACH * wanted,
+               room = f->dir[l] * (to[l] - f->t[l]);
         double end = to[l], far = f->t[l] + f->dir[l] * h;
         reach = reach > most ? most : reach;
         f->t_new[l] = room <= reach ? end : far;
@@ -59,18 +97,22 @@ static inline double FN(fixed_end)(const pn_problem *P, const FN(flow) * f, int 
 static void FN(plan)(const FN(work) * W, FN(flow) * f) {
     const pn_problem *P = W->P;
     double to[L];
-    int watch = P->land || P->jump.program || W->knots; /* more than the last time */
+    int watch = P->land || P->jump.program || W->knots || P->n_stops; /* more than the last time */
     for (int l = 0; l < L; l++) to[l] = f->t_last[l];
     for (int l = 0; (P->grid || watch) && l < W->lanes; l++) {
         if (!f->live[l]) continue;
-        if (P->grid) f->t_new[l] = P->grid[P->grid_start[f->sample[l]] + f->grid[l] + 1];
-        else to[l] = FN(target)(P, f, l);
+        if (P->grid)
+            f->t_new[l] = P->grid[P->grid_start[f->sample[l]] + f->grid[l] + 1];
+        else
+            to[l] = FN(target)(P, f, l);
     }
-    if (P->adaptive) FN(plan_adaptive)(P, f, to);
+    if (P->adaptive)
+        FN(plan_adaptive)(P, f, to);
     else if (!P->grid)
         for (int l = 0; l < L; l++) f->t_new[l] = FN(fixed_end)(P, f, l, to[l]);
     for (int l = 0; l < L; l++) {
         f->t_new[l] = f->live[l] ? f->t_new[l] : f->t[l];
         f->h[l] = f->t_new[l] - f->t[l];
     }
+    for (int l = 0; P->n_stops && l < L; l++) f->crossing[l] = (unsigned char)FN(crosses)(P, f->t[l], f->t_new[l]);
 }

@@ -62,7 +62,8 @@ static void FN(control)(FN(work) * W) {
         down = down < least ? least : down > 0.9 ? 0.9 : down;
         up = h * (f->again[l] && up > 1 ? 1 : up);
         up = f->cut[l] && !f->again[l] && up < f->c0[l] ? f->c0[l] : up;
-        int good = f->live[l] & (f->err[l] <= 1), bad = f->live[l] & !good;
+        int forced = P->n_stops && f->crossing[l] && f->err[l] < INFINITY;
+        int good = f->live[l] & ((f->err[l] <= 1) | forced), bad = f->live[l] & !good;
         f->c0[l] = good ? up : bad ? h * down : f->c0[l];
         f->c1[l] = !good ? f->c1[l] : f->log_err[l] > PN_LEAST_MEMORY ? f->log_err[l] : PN_LEAST_MEMORY;
         f->accepted[l] = (unsigned char)good;

@@ -119,6 +119,7 @@ enum {
     PNPY_grid,
     PNPY_grid_start,
     PNPY_grid_len,
+    PNPY_stops,
     PNPY_jump_set,
     PNPY_jump_add,
     PNPY_jump_data,

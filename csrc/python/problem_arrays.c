@@ -106,6 +106,15 @@ static int take_grid(pnpy_problem *self, const pnpy_given *g) {
     return (p->grid_len = keep_index(self, g, PNPY_grid_len, p->n_grid, 0)) ? 0 : -1;
 }
 
+static int take_stops(pnpy_problem *self, const pnpy_given *g) {
+    pn_problem *p = &self->problem;
+    const npy_intp any = PNPY_ANY;
+    if (keep(self, g, PNPY_stops, NPY_DOUBLE, 1, &any) < 0) return -1;
+    p->stops = kept_data(self, PNPY_stops);
+    p->n_stops = self->kept[PNPY_stops] ? PyArray_DIM(self->kept[PNPY_stops], 0) : 0;
+    return 0;
+}
+
 static int take_atol(pnpy_problem *self, const pnpy_given *g) {
     const npy_intp d = self->problem.d;
     if (g->array[PNPY_atol]) {
@@ -154,7 +163,9 @@ int pnpy_check_setup(const pnpy_problem *self) {
 }
 
 int pnpy_take_arrays(pnpy_problem *self, const pnpy_given *g) {
-    if (take_times(self, g) < 0 || take_inputs(self, g) < 0 || take_grid(self, g) < 0 || take_atol(self, g) < 0) return -1;
+    if (take_times(self, g) < 0 || take_inputs(self, g) < 0 || take_grid(self, g) < 0 || take_stops(self, g) < 0 ||
+        take_atol(self, g) < 0)
+        return -1;
     if (pnpy_check_setup(self) < 0 || take_rows(self, g) < 0 || pnpy_check_setup(self) < 0) return -1;
     self->problem.checked = 1;
     return 0;

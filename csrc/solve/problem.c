@@ -251,6 +251,16 @@ static int check_grid(const checker *c) {
     return 1;
 }
 
+static int check_stops(const checker *c) {
+    const pn_problem *P = c->P;
+    if (P->n_stops < 0 || P->n_stops % 2 != 0 || (P->n_stops > 0 && !P->stops))
+        return wrong(c, "stops come in pairs (before, after), not %lld of them", (long long)P->n_stops);
+    for (int64_t i = 0; i < P->n_stops; i++)
+        if (!isfinite(P->stops[i]) || (i > 0 && !(P->stops[i] > P->stops[i - 1])))
+            return wrong(c, "stops must be finite and strictly increasing (entry %lld is not)", (long long)i);
+    return 1;
+}
+
 /* Programs see t in the precision of the state: float32 must tell the times of a sample apart. (Whether a field changes faster than
    that is looked at where it can be evaluated, in forward/start.inl.) */
 static int check_resolution(const checker *c, int reads_t) {
@@ -426,7 +436,7 @@ static int good_setup(const checker *c) {
     return check_field(c) && check_part(c, &P->jump, "jump: ", P->d) && check_part(c, &P->loss_part, "loss_program: ", 1) &&
            check_numbers(c) && check_method(c) && check_ranges(c, "t", P->t_start, P->t_len, 1, P->n_t) &&
            check_monotone(c, "t", P->t, P->t_start, P->t_len, 0, 0) && check_rows(c) && check_inputs(c) && check_grid(c) &&
-           check_together(c) &&
+           check_stops(c) && check_together(c) &&
            check_resolution(c, switches_at_t(P->field) || reads_t(P->jump.program) || reads_t(P->loss_part.program));
 }
 

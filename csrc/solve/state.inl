@@ -7,6 +7,7 @@ typedef struct FN(flow) {
     unsigned char have_k[L]; /* 1: k[0] is f(t, y) already; 2: so it is, thanks to a neighbour, and not counted yet */
     unsigned char again[L]; /* the last attempt of this step failed */
     unsigned char cut[L];   /* the step is shorter than the control wants: to land, or by max_step */
+    unsigned char crossing[L]; /* the step lies inside a pair of stops; set where there are some */
     unsigned char accepted[L], interior[L], landed[L];
     unsigned char source[L]; /* where k[0] came from, a pn_source */
     unsigned char counted[L]; /* f_new is among evals: where only a neighbour needs it, it is not */

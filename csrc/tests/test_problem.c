@@ -39,6 +39,11 @@ static void indices(void) {
     REFUSED(f, "monotone", memcpy(times, p->t, sizeof times); times[2] = 9; p->t = times; p->n = 1);
     REFUSED(f, "initial time", p->adaptive = 0; p->grid = p->t + 1; p->n_grid = p->n_t - 1; p->grid_start = p->t_start;
             p->grid_len = p->t_len; p->n = 1; CHANGED(grid_len, 0, 2));
+    const double stops[] = {1, 2, 2, 3};
+    REFUSED(f, "pairs", p->stops = stops; p->n_stops = 3);
+    REFUSED(f, "pairs", p->n_stops = 2);
+    REFUSED(f, "strictly increasing", p->stops = stops; p->n_stops = 4);
+    REFUSED(f, "finite", times[0] = -INFINITY; times[1] = 0; p->stops = times; p->n_stops = 2);
     REFUSED(f, "theta", p->n_theta--);
     REFUSED(f, "theta", p->theta = NULL);
     REFUSED(f, "u has", p->m = 2);

@@ -42,7 +42,30 @@ def core_problem(
         All others of `_core.Problem`; they overrule the options.
     """
     core = None if reverse is None else reverse.core
-    return _core.Problem(program.core, core, y0=y0, **(times.arguments() | options | more))
+    keys = times.arguments() | options | more
+    if len(program.breaks) and len(times.t):
+        keys["stops"] = stops(program.breaks, times.t, y0.dtype)
+    return _core.Problem(program.core, core, y0=y0, **keys)
+
+
+def stops(breaks: NDArray[np.float64], t: NDArray[np.float64], dtype: Any) -> NDArray[np.float64]:
+    """Times that steps end on, in pairs (before, after) around the breaks of a field that lie within the times t.
+
+    Between those of a pair the field changes, whatever the rounding of its comparisons (in the precision of the solve).
+    """
+    eps = float(np.finfo(dtype).eps)
+    low = float(t.min())
+    high = float(t.max())
+    width = np.maximum(5 * eps * breaks[:, 1], eps**2 * max(abs(low), abs(high)))
+    pairs: list[list[float]] = []
+    for before, after in sorted(zip(breaks[:, 0] - width, breaks[:, 0] + width, strict=True)):
+        if after < low or before > high:
+            continue
+        if pairs and before <= pairs[-1][1]:
+            pairs[-1][1] = max(after, pairs[-1][1])
+        else:
+            pairs.append([before, after])
+    return np.array(pairs, dtype=np.float64).ravel()
 
 
 def system_programs(system: System, gradient: bool) -> dict[str, Any]:

@@ -14,6 +14,7 @@ import numpy as np
 from numpy.typing import ArrayLike, DTypeLike, NDArray
 
 from pynode import _core
+from pynode.programs.breaks import breaks
 
 Callback = Callable[
     [int, NDArray[np.float64], NDArray[np.float64], NDArray[np.float64] | None, NDArray[np.float64] | None], ArrayLike
@@ -174,6 +175,11 @@ class Program:
         return slot in self.outputs or any(ins.op == "CALL" or slot in ins.operands for ins in self.instructions)
 
     @cached_property
+    def breaks(self) -> NDArray[np.float64]:
+        """(n, 2) the times at which a program of t changes its form, see `pynode.programs.breaks`."""
+        return breaks(self)
+
+    @cached_property
     def is_derivative(self) -> bool:
         """Whether products or quotients of a derivative that keep its zeros are among the instructions."""
         return any(ins.op in ("DMUL", "DDIV") for ins in self.instructions)
@@ -212,7 +218,9 @@ class Program:
 
     def __getstate__(self) -> dict[str, Any]:
         return {
-            name: value for name, value in self.__dict__.items() if name not in ("core", "instructions", "is_derivative")
+            name: value
+            for name, value in self.__dict__.items()
+            if name not in ("core", "instructions", "is_derivative", "breaks")
         }
 
     def __repr__(self) -> str:
