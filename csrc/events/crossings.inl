@@ -32,6 +32,7 @@ typedef struct FN(hunt) { /* the first crossing of one event in the lane's step 
     double lo, hi;             /* the last probe on the present side, and where it is left: 0 is not at all */
     double zero;               /* a probe behind lo at which g is 0, or -1 */
     double flip;               /* lo of the first change in the other direction, or 2 */
+    double noise;              /* values up to this on the other side are rounding, while none has been on the present one */
 } FN(hunt);
 
 /* Whether g, probes + 1 rows of L numbers, `stride` apart, stays on its side in every lane that is watched. Else `tense` says in which
@@ -107,6 +108,8 @@ static int FN(walk)(FN(hunt) * s) {
             if (s->zero < 0) s->zero = x;
             continue;
         }
+        if (now == -s->side && fabs(g) <= s->noise) continue;
+        s->noise = 0;
         if (s->side != 0 && now != s->side) {
             if (s->direction == 0 || s->direction == now) {
                 s->hi = s->zero >= 0 ? s->zero : x;
@@ -163,6 +166,8 @@ static void FN(begin_hunt)(const FN(work) * W, int32_t e, int l, double margin, 
         *w = (FN(window)){.at = (double)k / windows, .width = 1.0 / windows, .margin = margin, .known = 1};
         for (int j = 0; j < 5; j++) w->g[j] = (double)FN(probe)(E, 4 * k + j)[(size_t)e * L + (size_t)l];
     }
+    double first = s->now.g[0];
+    s->noise = FN(sign)(first) == -side ? 4 * fabs(first) : 0; /* it is to be 0, on `side`: the residue of a reset */
     FN(proceed)(s);
 }
 

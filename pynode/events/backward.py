@@ -129,9 +129,7 @@ class Backward:
             seed[jumped] = self._jumps(r, jumped, lam, lam_t)
         k = np.flatnonzero(ok & np.array([len(g) > 1 for g in r.grids]))
         lam[r.active], lam_t[r.active] = 0.0, 0.0
-        for i in np.flatnonzero(ok & np.array([len(g) == 1 for g in r.grids])):  # one time only
-            saves = r.saves[i][:-1] if r.jump[i] >= 0 else r.saves[i]
-            lam[r.active[i]] += self.dy[saves].sum(axis=0) + seed[i]
+        self._instants(r, np.flatnonzero(ok & np.array([len(g) == 1 for g in r.grids])), seed, lam, lam_t)
         if not len(k):
             return
         times, rows = self._stretch_rows(r, k, seed, first=number == 0)
@@ -156,6 +154,26 @@ class Backward:
             at += len(t)
         if "inputs" in self.wanted:
             self.g_coef = raw["g_coef"] + (0.0 if self.g_coef is None else self.g_coef)
+
+    def _instants(
+        self,
+        r: Stretch,
+        k: NDArray[np.intp],
+        seed: NDArray[np.float64],
+        lam: NDArray[np.float64],
+        lam_t: NDArray[np.float64],
+    ) -> None:
+        """Through the stretches at positions k, which have one time t0 only: their ends are y + (t* - t0) f at t* = t0."""
+        for i in k:
+            saves = r.saves[i][:-1] if r.jump[i] >= 0 else r.saves[i]
+            lam[r.active[i]] += self.dy[saves].sum(axis=0) + seed[i]
+        moves = k[(r.which[k] >= 0) | (r.jump[k] >= 0)]
+        if len(moves):
+            f = self.solver.slope(r.active[moves], r.t_event[moves], r.y[moves], self.theta.astype(np.float64))
+            by_length = (seed[moves] * f).sum(axis=1)
+            lam_t[r.active[moves]] = -by_length
+            jumped = r.jump[moves] >= 0
+            self.g_rows_t[r.jump[moves[jumped]]] += by_length[jumped]
 
     def _stretch_rows(self, r: Stretch, k: NDArray[np.intp], seed: Any, first: bool, last_step: bool = False) -> Any:
         """Times of the stretches (or of their last steps), and cotangents of their states."""
