@@ -225,14 +225,28 @@ static PyMethodDef core_methods[] = {
     {"evaluate", (PyCFunction)(void (*)(void))pnpy_evaluate, METH_FASTCALL | METH_KEYWORDS,
      "evaluate($module, program, slots, thetas, /, callback=None)\n--\n\n"
      "Run a program once for a batch of samples: (outputs, grads)."},
-    {"isa", core_isa, METH_NOARGS, "isa($module, /)\n--\n\nThe instruction set in use."},
+    {"isa", core_isa, METH_NOARGS,
+     "isa($module, /)\n--\n\nThe instruction set in use.\n\n"
+     "Returns\n-------\nstr\n    One of `pynode.ISAS`.\n\n"
+     "See Also\n--------\nset_isa : uses another one.\n\n"
+     "Examples\n--------\n>>> import pynode as pn\n>>> pn.isa() in pn.ISAS\nTrue\n"},
     {"set_isa", core_set_isa, METH_O,
-     "set_isa($module, name, /)\n--\n\nUse another instruction set, one of ISAS. At import: PYNODE_ISA, else the "
-     "best."},
-    {"num_threads", core_num_threads, METH_NOARGS, "num_threads($module, /)\n--\n\nThreads that a solve uses."},
+     "set_isa($module, name, /)\n--\n\nUse another instruction set.\n\n"
+     "At import it is that of the environment variable PYNODE_ISA, else the best.\n\n"
+     "Parameters\n----------\nname : str\n    One of `pynode.ISAS`: those that the core was built for and this processor "
+     "has.\n\n"
+     "Raises\n------\nValueError\n    There is none of this name here.\n\n"
+     "Examples\n--------\n>>> import pynode as pn\n>>> pn.set_isa(pn.isa())\n"},
+    {"num_threads", core_num_threads, METH_NOARGS,
+     "num_threads($module, /)\n--\n\nHow many threads a solve uses.\n\n"
+     "Returns\n-------\nint\n\n"
+     "See Also\n--------\nset_num_threads : sets it.\n\n"
+     "Examples\n--------\n>>> import pynode as pn\n>>> pn.num_threads() >= 1\nTrue\n"},
     {"set_num_threads", core_set_num_threads, METH_O,
-     "set_num_threads($module, n, /)\n--\n\nThreads that a solve uses. At import: PYNODE_NUM_THREADS, else one a CPU "
-     "that the process may use."},
+     "set_num_threads($module, n, /)\n--\n\nSet how many threads a solve uses, where it is not given `threads=`.\n\n"
+     "At import it is the environment variable PYNODE_NUM_THREADS, else one for each CPU that the process may use.\n\n"
+     "Parameters\n----------\nn : int\n    At least 1.\n\n"
+     "Examples\n--------\n>>> import pynode as pn\n>>> pn.set_num_threads(pn.num_threads())\n"},
     {"tableaus", pnpy_tableaus, METH_NOARGS, "tableaus($module, /)\n--\n\nThe Runge-Kutta methods, a dict each."},
     {0},
 };
