@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import inspect
+import warnings
 from collections.abc import Callable, Mapping
 from itertools import pairwise
 from typing import Any, Literal
@@ -14,6 +15,7 @@ from pynode.data.arrays import real_array
 from pynode.fields import constraints, parameters
 from pynode.fields.field import Field, Parameters
 from pynode.fields.parameters import Parameter
+from pynode.programs.breaks import compares_t_with_parameters
 from pynode.programs.functions import ACTIVATIONS
 from pynode.programs.tracing import new_trace, trace
 
@@ -188,7 +190,16 @@ def field(
         args += [the_trace.slot(2)] if m else []
         _check_signature(fn, len(args), theta is not None, bool(m))
         value = trace(fn, args, the_trace, n_out)
-        return Field(the_trace.builder.finish([value.register]), spec, name or fn.__name__)
+        program = the_trace.builder.finish([value.register])
+        if compares_t_with_parameters(program):
+            warnings.warn(
+                f"{name or fn.__name__} compares t with a parameter: steps do not end at that time, may step over "
+                "a pulse, and derivatives leave out that it moves with the parameter. Compare t with a number, or switch "
+                "smoothly: pn.sigmoid((t - th.a) / width)",
+                UserWarning,
+                stacklevel=2,
+            )
+        return Field(program, spec, name or fn.__name__)
 
     return decorate
 

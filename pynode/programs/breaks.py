@@ -103,6 +103,39 @@ def breaks(program: Program) -> NDArray[np.float64]:
     return np.array(times, dtype=np.float64).reshape(-1, 2)
 
 
+def compares_t_with_parameters(program: Program) -> bool:
+    """Whether a comparison has t (or a function of t) on one side and parameters on the other: t > a, t - a > 0.
+
+    Parameters
+    ----------
+    program : Program
+        Its slot 0 is t.
+    """
+    if not program.uses_slot(0) or not any(ins.op in ("PARAM", "AFFINE") for ins in program.instructions):
+        return False
+    kind = dict.fromkeys(range(program.n_slots), "other") | {0: "t"}
+    for ins in program.instructions:
+        read = {kind[r] for r in ins.operands} - {"constant"}
+        if ins.op in ("LT", "LE", "EQ", "SIGN") and (read == {"t", "theta"} or read == {"t - theta"}):
+            return True
+        if ins.out >= 0:
+            kind[ins.out] = _kind(ins.op, read)
+    return False
+
+
+def _kind(op: str, read: set[str]) -> str:
+    """What a register is made of, told apart as far as `compares_t_with_parameters` needs it."""
+    if op in ("PARAM", "CONST"):
+        return "theta" if op == "PARAM" else "constant"
+    if read == {"t", "theta"}:
+        return "t - theta" if op in ("ADD", "SUB") else "other"
+    if read == {"t - theta"} and op not in ("NEG", "BCAST", "SLICE", "GATHER", "MUL", "DIV", "ADD", "SUB"):
+        return "other"
+    if op in ("AFFINE", "AFFINE_T", "CALL") or len(read) > 1:
+        return "theta" if read <= {"theta"} and op != "CALL" else "other"
+    return read.pop() if read else "constant"
+
+
 class _Reader:
     """What is known of the registers of a program: the branches of those that depend on t and constants only."""
 

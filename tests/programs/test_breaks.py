@@ -1,6 +1,7 @@
 """The times at which a traced program of t changes its form."""
 
 import pickle
+import warnings
 
 import numpy as np
 import pytest
@@ -57,9 +58,34 @@ def test_times(name):
 def test_other_variables_are_left_out():
     @pn.field(state=2, theta={"a": 1.0}, inputs=1)
     def f(t, y, th, u):
-        return [np.where(t > th.a, 1.0, 0.0) + np.maximum(y[0], t), np.where(t - u[0] > 0, 1.0, 0.0) + np.abs(y[1] - 2)]
+        return [np.maximum(t, th.a) + np.maximum(y[0], t), np.where(t - u[0] > 0, 1.0, 0.0) + np.abs(y[1] - 2)]
 
     assert f.program.breaks.shape == (0, 2)
+
+
+SMALL = pn.mlp(1, (3,), 1, activation="elu")
+COMPARED = {
+    "t > a": (lambda t, y, th: np.where(t > th.a, 1.0, 0.0) * y, True),
+    "t - a > 0": (lambda t, y, th: np.where(t - th.a > 0, 1.0, 0.0) * y, True),
+    "scaled": (lambda t, y, th: np.where(2 * (t - th.a) / 3 <= 1, 1.0, 0.0) * y, True),
+    "sign": (lambda t, y, th: np.sign(t - th.a) * y, True),
+    "window": (lambda t, y, th: np.where((t > th.a) & (t < th.a + 1), 1.0, 0.0) * y, True),
+    "kink": (lambda t, y, th: np.maximum(t - th.a, 0.0) * y, False),
+    "smooth": (lambda t, y, th: pn.sigmoid(t - th.a) * y, False),
+    "network": (lambda t, y, th: th.net(t) * y, False),
+    "number": (lambda t, y, th: np.where(t > 1, th.a, 0.0) * y, False),
+    "state": (lambda t, y, th: np.where(t > y + th.a, 1.0, 0.0), False),
+    "no time": (lambda t, y, th: np.where(y > th.a, 1.0, 0.0), False),
+}
+
+
+@pytest.mark.parametrize("name", COMPARED)
+def test_times_that_are_parameters_are_said_to_be_unknown(name):
+    f, warns = COMPARED[name]
+    with warnings.catch_warnings(record=True) as said:
+        warnings.simplefilter("always")
+        pn.field(state=1, theta={"a": 1.0, "net": SMALL}, name="dosed")(f)
+    assert [str(w.message)[:34] for w in said] == ["dosed compares t with a parameter:"] * warns
 
 
 def test_elements_are_told_apart():
