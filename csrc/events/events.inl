@@ -98,9 +98,11 @@ static void FN(polish_next)(FN(polish) * p, double t, double dir, double g) {
     p->g_before = g;
     double least = 1.2e-16 * fabs(t + dir * p->x) + (sizeof(T) == 4 ? 1e-7 * p->x : 0), move = -g / p->slope,
            next = p->x + move;
-    p->root = g == 0 || fabs(move) <= least || (p->seen && p->hi - p->lo <= least) ||
-              (p->stalled >= 2 && (p->seen || fabs(p->g_best) <= p->small));
+    int tiny = fabs(p->g_best) <= p->small; /* where the end of the bracket is a root too, none of its steps may end behind */
+    p->root = g == 0 || fabs(move) <= least || (p->seen && p->hi - p->lo <= least) || (p->stalled >= 2 && p->seen) ||
+              (p->stalled && !p->seen && tiny);
     p->done = p->root || (!p->seen && p->hi - p->lo <= least);
+    p->root |= p->done && tiny;
     if (p->done) {
         p->x = p->best;
         return;
@@ -138,7 +140,7 @@ static int FN(land_on_events)(FN(work) * W, const double *lo, const double *hi) 
                             .before = NAN,
                             .best = NAN,
                             .slope = ((double)E->g[e] - (double)E->ga[e]) / (2 * width[l] * h),
-                            .small = 1e-12 * scale};
+                            .small = (sizeof(T) == 4 ? 1e-6 : 1e-12) * scale};
         p[l].seen = E->far[l] == 1 && FN(sign)((double)E->g1[e]) != E->from[l];
         f->t_new[l] = f->t[l] + f->dir[l] * p[l].x;
     }

@@ -96,6 +96,31 @@ def test_the_cubic_of_scipy_issue_9228(method):
     assert ends.terminated and ends.events.t[0] == sol.events.t[0] and ends.events.t[0] < -5.5
 
 
+@pn.field(state=8)
+def horner(t, y):
+    """y_0' is the polynomial with coefficients y_1 .. y_7."""
+    value = y[7]
+    for k in range(6, 0, -1):
+        value = value * t + y[k]
+    return [value] + [0 * y[k] for k in range(1, 8)]
+
+
+@pytest.mark.parametrize("method", [m for m in METHODS if METHODS[m][0] > 2])
+def test_the_first_of_roots_that_lie_on_probes(method):
+    """Multiples of 1/32: g is 0 there, or a rounding error on either side."""
+    rng = np.random.default_rng(0)
+    first, y0 = [], []
+    for _ in range(1000):
+        roots = np.sort(rng.choice(np.arange(1, 32), rng.integers(1, min(METHODS[method][0], 5) + 1), replace=False)) / 32
+        p = np.zeros(8)
+        p[: len(roots) + 1] = np.poly(roots)[::-1] * rng.choice([-1, 1]) * 10 ** rng.uniform(-2, 2)
+        first.append(roots[0])
+        y0.append([p[0], *(p[1:] * np.arange(1, 8))])
+    halt = pn.event(lambda t, y: y[0])
+    sol = pn.solve(horner, np.array(y0), [0.0, 1.0], events=halt, method=method, step=1.0)
+    assert len(sol.events) == 1000 and np.abs(sol.events.t - first).max() < 1e-6
+
+
 roots_of = st.lists(st.floats(0.01, 0.99), min_size=1, max_size=7)
 
 
