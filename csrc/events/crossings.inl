@@ -2,23 +2,20 @@
    method has none).
 
    g(theta) = g_e(t + theta h, p(theta)) is known at equidistant probes, five for p of degree 4 at most, else nine. On a *window*
-   of five of them the quartic through them has Bernstein coefficients b_0 .. b_4 (b_0 and b_4 being g at the ends), and its
-   roots are at most as many as their changes of sign, and as many up to an even number (Descartes' rule; Lane & Riesenfeld 1981,
-   BIT 21; Collins & Akritas 1976, SYMSAC). A coefficient below the margin
+   of five of them the quartic through them has Bernstein coefficients b_0 .. b_4. Where these have one sign it has no root, where they
+   rise or fall throughout it has one at most (Lane & Riesenfeld 1981, BIT 21). The margin
 
        m = 0.1 max |third differences| + 0.2 max |fourth differences|
 
-   counts as either sign: for g_e linear in (t, y) with p of degree 7, |g - quartic| <= 0.19 max |fourth differences| (nine
-   probes, both windows), and up to degree 4 the quartic is g; sin(w theta) stays within it up to w = 8 a window. With at most one change,
-   the ends of the window say whether there is a root; else it is cut into halves, the first of them first, until it is as short as
-   PN_WINDOW of the step, or the splits are used up. Then its probes alone decide. */
+   is for what the quartic misses: where g_e is linear in (t, y) and p of degree 7, |g - quartic| <= 0.19 max |fourth differences| (linear
+   programs over polynomials of degree 7, nine probes, both windows); up to degree 4 the quartic is g; sin(w theta) stays within it up to
+   w = 8 a window. A window of one root at most is decided by its ends. Another is cut into halves, the first of them first, until it is as
+   short as PN_WINDOW of the step, or the splits are used up: then its probes decide. */
 
 #define PN_WINDOW (1.0 / 256) /* of a step: four intervals of 1/1024, the resolution that docs/guide.md promises */
 
-enum {
-    FN(SPLITS) = 64,
-    FN(LATER) = 10
-}; /* in one step, of one event; windows that wait: one at each of 8 halvings, and a half */
+/* Halvings in one step, of one event; windows that wait: one at each of 8 halvings, and a half of the step. */
+enum { FN(SPLITS) = 64, FN(LATER) = 10 };
 
 typedef struct FN(window) {
     double at, width, margin, g[5];
@@ -81,20 +78,23 @@ static double FN(margin_of)(const double *g, double least) {
     return m > least ? m : least;
 }
 
-/* The most changes of sign, from `side` on, that the quartic of the window may have, and g with it. */
-static int FN(most_changes)(const FN(window) * w, int side) {
-    const double *g = w->g;
-    double b[4] = {(48 * g[1] + 16 * g[3] - 36 * g[2] - 13 * g[0] - 3 * g[4]) / 12,
+/* Whether g has one root at most in the window: the coefficients, g being on `side` before, do not change their sign, or rise or fall
+   throughout, by so much that what the quartic misses cannot change it: as a difference of coefficients, its slope errs by 1.33 max
+   |fourth differences| at most. */
+enum { FN(SLOPE) = 7 };
+static int FN(is_simple)(const FN(window) * w, int side) {
+    const double *g = w->g, m = w->margin;
+    double b[5] = {g[0], (48 * g[1] + 16 * g[3] - 36 * g[2] - 13 * g[0] - 3 * g[4]) / 12,
                    (13 * (g[0] + g[4]) - 64 * (g[1] + g[3]) + 120 * g[2]) / 18,
                    (16 * g[1] + 48 * g[3] - 36 * g[2] - 3 * g[0] - 13 * g[4]) / 12, g[4]};
-    int up = side < 0 ? -8 : 0, down = side > 0 ? -8 : 0; /* changes so far, if the last sign was + or - */
-    for (int k = 0; k < 4; k++) {
-        double m = k < 3 ? w->margin : 0;
-        int was = up;
-        up = b[k] < -m ? -8 : down + 1 > up ? down + 1 : up;
-        down = b[k] > m ? -8 : was + 1 > down ? was + 1 : down;
+    double least = side * g[4], rise = b[1] - b[0], up = rise, down = rise;
+    for (int k = 1; k < 4; k++) {
+        least = side * b[k] - m < least ? side * b[k] - m : least;
+        rise = b[k + 1] - b[k];
+        up = rise < up ? rise : up;
+        down = rise > down ? rise : down;
     }
-    return up > down ? up : down;
+    return least > 0 || up > FN(SLOPE) * m || down < -FN(SLOPE) * m;
 }
 
 /* Go over the probes of the present window. 1: a change that counts lies between lo and hi. */
@@ -129,7 +129,7 @@ static int FN(walk)(FN(hunt) * s) {
 static void FN(proceed)(FN(hunt) * s) {
     for (;;) {
         FN(window) *w = &s->now;
-        if (w->width > PN_WINDOW && s->splits < FN(SPLITS) && FN(most_changes)(w, s->side) > 1) {
+        if (w->width > PN_WINDOW && s->splits < FN(SPLITS) && !FN(is_simple)(w, s->side)) {
             double half = 0.5 * w->width, margin = 0.125 * w->margin; /* the quartic's error falls by 32 */
             s->later[s->waiting++] = (FN(window)){w->at + half, half, margin, {w->g[2], 0, w->g[3], 0, w->g[4]}, 0};
             *w = (FN(window)){w->at, half, margin, {w->g[0], 0, w->g[1], 0, w->g[2]}, 0};
