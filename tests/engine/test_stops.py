@@ -56,7 +56,8 @@ def test_no_step_reaches_across():
     sol = pn.solve(pulse, [0.0], [0.0, YEAR], THETA, steps=True)
     ends = np.asarray(sol.steps)
     for at in (AT, AT + HOUR):
-        before, after = ends[ends < at][-1], ends[ends > at][0]
+        before = ends[ends < at][-1]
+        after = ends[ends > at][0]
         assert 0 < at - before < 1e-14 * at and 0 < after - at < 1e-14 * at
     assert sol.stats.rejected < 10
 
@@ -178,7 +179,8 @@ def test_inputs_with_knots():
     def f(t, y, u):
         return u + np.where((t > 3.0) & (t < 3.01), 100.0, 0.0)
 
-    knots, values = np.array([0.0, 3.0, 6.0, 900.0]), np.array([0.0, 1.0, 0.0, 0.0])
+    knots = np.array([0.0, 3.0, 6.0, 900.0])
+    values = np.array([0.0, 1.0, 0.0, 0.0])
     for options in ({}, {"method": "rk4", "step": 1.0}):
         sol = pn.solve(f, [0.0], [0.0, 900.0], inputs=(knots, values[:, None], "previous"), **options)
         assert sol.y[-1, 0] == pytest.approx(3.0 + 1.0, rel=1e-7)

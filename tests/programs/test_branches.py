@@ -11,7 +11,8 @@ from pynode.programs.builder import Builder
 from pynode.programs.derivatives import pullback, pushforward
 from pynode.programs.program import OPS, SAME
 
-INF, NAN = np.inf, np.nan
+INF = np.inf
+NAN = np.nan
 NET = pn.mlp(2, (4,), 2, activation="tanh")
 SIGMOID = pn.mlp(2, (4,), 2, activation="sigmoid")
 W = NET.init(0)
