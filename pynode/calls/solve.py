@@ -100,13 +100,6 @@ def solve(
     max_events : int
         More events of one sample are a failure.
 
-    Warns
-    -----
-    SolveWarning
-        A sample failed.
-    ToleranceWarning
-        A component that is not 0 stays below its atol, so that its accuracy is not controlled.
-
     Returns
     -------
     Solution, or EventSolution where there are events
@@ -117,6 +110,13 @@ def solve(
         Arguments that cannot work.
     SolveError
         A sample failed and errors="raise".
+
+    Warns
+    -----
+    SolveWarning
+        A sample failed.
+    ToleranceWarning
+        A component that is not 0 stays below its atol, so that its accuracy is not controlled.
 
     See Also
     --------

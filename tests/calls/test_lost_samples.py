@@ -140,7 +140,9 @@ def test_a_callback_with_a_state_is_noticed(late):
         return th * np.cos(40 * t)[:, None] * g, np.cos(40 * t)[:, None] * y * g
 
     g = pn.callback_field(f, 2, n_params=2, vjp=vjp, vectorized=True)
-    y0, t, change = np.ones((1, 2)), [0.0, 50.0], 10**9
+    y0 = np.ones((1, 2))
+    t = [0.0, 50.0]
+    change = 10**9
     pn.solve(g, y0, t, np.ones(2), rtol=1e-6)
     change, calls[0] = calls[0] + late, 0
     with pytest.raises(ValueError, match="gave other values when a part of the solve was made again"):
@@ -164,14 +166,18 @@ def test_arrays_may_change_while_a_solve_runs():
     for k in range(6):
 
         def scribble():
-            theta[4:], y0[:], target[:] = -1000.0, 7.0, np.nan
+            theta[4:] = -1000.0
+            y0[:] = 7.0
+            target[:] = np.nan
 
         timer = threading.Timer(took * (0.2 + 0.1 * k), scribble)
         timer.start()
         val = call()
         timer.join()
         assert (val.theta == right.theta).all() and (val.y0 == right.y0).all() and val.loss == right.loss
-        theta[:], y0[:], target[:] = kept, 1.0, 0.0
+        theta[:] = kept
+        y0[:] = 1.0
+        target[:] = 0.0
 
 
 # ---- fork ---------------------------------------------------------------------------------------------------------

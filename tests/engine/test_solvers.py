@@ -741,9 +741,13 @@ def test_relative_tolerance_scales_with_the_state():
 def test_instruction_sets_differ_by_rounding_where_the_field_is_smooth(seed):
     rng = np.random.default_rng(seed)
     A = rng.normal(size=(3, 3))
-    A, c, w = A - A.T - 0.3 * np.eye(3), rng.normal(size=3), rng.normal(size=3)
+    A = A - A.T - 0.3 * np.eye(3)
+    c = rng.normal(size=3)
+    w = rng.normal(size=3)
     f = pn.field(state=3)(lambda t, y: [A[i] @ y + np.sin(w[i] * t + c[i]) for i in range(3)])
-    before, y0, found = pn.isa(), rng.normal(size=(9, 3)), []
+    before = pn.isa()
+    y0 = rng.normal(size=(9, 3))
+    found = []
     try:
         for isa in pn.ISAS:
             pn.set_isa(isa)

@@ -214,7 +214,7 @@ def test_the_way_back_of_an_encoder_begins_at_its_last_call(dtype):
     moving, theta = elbo.Encoder(nets, series, Options("midpoint", step=0.25), dtype), nets.init(0)
     moving(theta)
     part, g = theta[moving.part].astype(dtype), np.zeros(moving.shape, dtype)
-    with pytest.raises(ValueError, match="after: sample 0 moves"):
+    with pytest.raises(ValueError, match="all times of each sample must be the initial one"):
         moving.problem.run(part, g_y=g, gradient="discrete", after=moving.raw)
 
 
