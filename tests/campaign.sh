@@ -63,7 +63,7 @@ run_tsan() {
 run_valgrind() {
     needs valgrind
     # it does not know AVX-512; vmath takes no memory and would take long
-    check valgrind CC="$CC" CFLAGS="-g -O1" X86= ONLY="test_program test_exec test_solve test_rows test_threads test_alloc" \
+    check valgrind CC="$CC" CFLAGS="-g -O1" X86= ONLY="test_program test_exec test_problem test_solve test_rows test_threads test_alloc" \
         RUN="valgrind -q --error-exitcode=9 --leak-check=full --errors-for-leak-kinds=definite,indirect,possible"
 }
 

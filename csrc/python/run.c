@@ -322,6 +322,19 @@ static int make_totals(run *r) {
     return (r->out[PNPY_OUT_total_weight] = PyFloat_FromDouble(sum(p->sample_weight, p->n))) ? 0 : -1;
 }
 
+/* Whether some component of the last state of all is below its atol (or NaN): then it is worth looking at all of them. */
+static int is_below(const run *r) {
+    const pn_problem *p = &r->problem;
+    int below = 0;
+    if (!p->adaptive || p->rows == 0) return 0;
+    for (int32_t c = 0; c < p->d; c++) {
+        const size_t at = (size_t)(p->rows - 1) * (size_t)p->d + (size_t)c;
+        const double y = r->f32 ? (double)((const float *)p->y)[at] : ((const double *)p->y)[at];
+        below |= !(fabs(y) >= p->atol[c]);
+    }
+    return below;
+}
+
 /* ---- the call ---------------------------------------------------------------------------------------------- */
 static int solve(const pnpy_state *state, run *r) {
     pn_problem *p = &r->problem;
@@ -353,6 +366,9 @@ static int solve(const pnpy_state *state, run *r) {
 static int finish(const pnpy_state *state, run *r) {
     if (make_totals(r) < 0 || (r->steps && !(r->out[PNPY_OUT_steps] = collect_steps(r)))) return -1;
     r->out[PNPY_OUT_isa] = Py_NewRef(state->isa_names[r->isa]);
+    r->out[PNPY_OUT_below] = PyBool_FromLong(is_below(r));
+    r->out[PNPY_OUT_theta] = Py_XNewRef((PyObject *)r->in[PNPY_ARG_theta]); /* the run's own copies */
+    r->out[PNPY_OUT_y0] = Py_XNewRef((PyObject *)r->in[PNPY_ARG_y0]);
     return 0;
 }
 

@@ -137,8 +137,8 @@ def solve(
     key = (method, rtol, atol, step, save, max_steps, first_step, max_step, coupling, threads, dense, steps, dtype)
     setup = recall(f, key) if events is None and inputs is None and grid is None and data is None else None
     if setup is not None and (arrays := serves(setup, theta, y0, t)):
-        ready, own = arrays[0].copy(), y0.copy()  # type: ignore[union-attr]  # an array: it was served
-        solution = Solution(setup, ready, setup.problem.run(ready, y0=own), own)
+        raw = setup.problem.run(arrays[0], y0=y0)
+        solution = Solution(setup, raw["theta"], raw, raw["y0"])  # its own copies
         warn_or_raise(solution, errors)
         return solution
     y0 = own_array("y0", y0, real_dtype(dtype))

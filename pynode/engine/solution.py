@@ -319,7 +319,9 @@ def warn_or_raise(solution: Solution, errors: str, stacklevel: int = 3, accuracy
             raise SolveError(solution.message())
         warnings.warn(solution.message(), SolveWarning, stacklevel=stacklevel)
     if accuracy:
-        solution.prepared.accuracy.check(solution.results["y"])
+        results = solution.results
+        if results.get("below", True):
+            solution.prepared.accuracy.check(results["y"])
 
 
 class LossAndGrad(Result):

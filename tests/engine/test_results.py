@@ -23,11 +23,19 @@ def problem():
 def test_a_mapping(problem):
     problem, theta = problem
     results = problem.run(theta)
-    names = {"y", "sample_loss", "sample_weight", "failed", "total_loss", "total_weight", "isa", *REPORTS}
+    names = {"y", "sample_loss", "sample_weight", "failed", "total_loss", "total_weight", "isa", "theta", "below", *REPORTS}
     assert set(results) == set(results.keys()) == names and len(results) == len(names)
     assert "nfe" in results and "g_theta" not in results and "x" not in results and 3 not in results
     assert results.get("g_theta") is None and results.get("x", 5) == 5 and results.get("y") is results["y"]
     assert "g_theta" in problem.run(theta, gradient="discrete")
+
+
+def test_the_arrays_given_to_a_run_are_copied(problem):
+    problem, theta = problem
+    y0 = np.full((problem.n, problem.d), 0.5)
+    results = problem.run(theta, y0=y0)
+    for name, given in (("theta", theta), ("y0", y0)):
+        assert np.array_equal(results[name], given) and not np.shares_memory(results[name], given)
 
 
 def test_reports_are_arrays_of_their_own_part(problem):
