@@ -36,7 +36,7 @@ static int FN(all_finite)(const double *x, size_t n) {
 
 /* An operation of ops.def without a kernel: the build is wrong. A solve ends with PN_NON_FINITE. */
 static void FN(no_kernel)(T *o, size_t count) {
-    assert(!"an operation has no kernel");
+    assert(count == 0 && "an operation has no kernel");
     for (size_t i = 0; i < count; i++) o[i] = (T)NAN;
 }
 

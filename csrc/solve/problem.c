@@ -130,7 +130,8 @@ static const struct {
 static int check_numbers(const checker *c) {
     static const char *const text[] = {"not negative", "positive", "between 0 and 1", "at least 1"};
     for (size_t i = 0; i < sizeof numbers / sizeof *numbers; i++) {
-        const double x = *(const double *)((const char *)c->P + numbers[i].offset);
+        double x;
+        memcpy(&x, (const char *)c->P + numbers[i].offset, sizeof x);
         const range allowed = numbers[i].allowed;
         if (isfinite(x) && (allowed == NOT_NEGATIVE   ? x >= 0
                             : allowed == AT_LEAST_ONE ? x >= 1
