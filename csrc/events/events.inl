@@ -132,7 +132,10 @@ static int FN(land_on_events)(FN(work) * W, const double *lo, const double *hi) 
         size_t e = (size_t)E->which[l] * L + (size_t)l;
         double h = fabs(f->h[l]), least = FN(least_step)(f, l), x = 0.5 * (lo[l] + hi[l]) * h, far = E->far[l] * h;
         double scale = 0;
-        for (int k = 1; k <= E->probes; k++) scale = fmax(scale, fabs((double)FN(probe)(E, k)[e]));
+        for (int k = 1; k <= E->probes; k++) {
+            double size = fabs((double)FN(probe)(E, k)[e]);
+            if (size > scale) scale = size;
+        }
         x = x < least ? least : x;
         p[l] = (FN(polish)){.x = x < far ? x : far,
                             .hi = far,

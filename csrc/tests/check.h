@@ -12,7 +12,7 @@
 #define UNUSED __attribute__((unused))
 
 static int failures;
-static char said[PN_MESSAGE]; /* by the last solve that was refused */
+static _Thread_local char said[PN_MESSAGE]; /* by the last solve that was refused */
 #define CHECK(condition) CHECKF(condition, " ")
 #define CHECKF(condition, ...)                                                                                                 \
     do {                                                                                                                       \
