@@ -11,6 +11,10 @@ from pynode.fields.parameters import Parameter
 
 Array = NDArray[np.float64]
 
+FACTOR = 10.0
+"""The most by which one step changes a positive parameter. A start may be wrong by orders of magnitude, one of which is
+bridged by one step; a longer step ends, where the data favour a small value, at exp(-50): there no derivative leads back."""
+
 
 class Coordinates:
     """The map between theta (p,) and x (n,), one coordinate for each parameter that is not frozen.
@@ -30,6 +34,8 @@ class Coordinates:
         Place of each coordinate in theta.
     trivial : bool
         x is theta.
+    longest : (n,) array or None
+        The most that each coordinate may change in a step; None: no coordinate is limited.
     """
 
     def __init__(self, spec: Iterable[Parameter], theta: Array) -> None:
@@ -53,6 +59,9 @@ class Coordinates:
         self.high = high[self.index]
         self.box = np.isfinite(self.low)
         self.trivial = not (frozen.any() or self.log.any() or self.box.any())
+        # of a box the same: its odds (theta - low) / (high - theta) change by at most this factor
+        limited = self.log | self.box
+        self.longest = np.where(limited, np.log(FACTOR), np.inf) if limited.any() else None
 
     @classmethod
     def all_free(cls, n: int) -> Self:

@@ -15,6 +15,12 @@ from pynode.training.windows import Data
 T = np.linspace(0, 6, 40)
 
 
+def after(here, step):
+    """The best step of the free states with a step of the shared coordinates."""
+    gain, shift = here.free.eliminated()[2:]
+    return -(shift + gain @ step)
+
+
 def spring(**theta):
     @pn.field(state=2, theta={"k": 1.0, "c": 0.2} | theta)
     def f(t, y, th):
@@ -148,7 +154,7 @@ def test_jacobians_in_coordinates():
     full, r = np.concatenate([J, F], axis=1), residual(x, y0)
     step = -np.linalg.solve(full.T @ full, full.T @ r)
     np.testing.assert_allclose(np.linalg.solve(here.H, -here.g), step[: len(x)], rtol=1e-4, atol=1e-7)
-    np.testing.assert_allclose(here.step_free(step[: len(x)]).ravel(), step[len(x) :], rtol=1e-4, atol=1e-7)
+    np.testing.assert_allclose(after(here, step[: len(x)]).ravel(), step[len(x) :], rtol=1e-4, atol=1e-7)
 
 
 def test_the_gradient_of_matching_in_coordinates():

@@ -22,6 +22,12 @@ T = np.linspace(0, 6, 40)
 RNG = np.random.default_rng(5)
 
 
+def after(here, step):
+    """The best step of the free states with a step of the shared coordinates."""
+    gain, shift = here.free.eliminated()[2:]
+    return -(shift + gain @ step)
+
+
 def circles(n=4, noise=0.02, seed=0):
     phase = np.linspace(0, 1.2, n)[:, None]
     clean = np.stack([np.cos(T + phase), -np.sin(T + phase)], axis=2)
@@ -543,7 +549,7 @@ def test_parts_of_limited_memory_give_the_same_normal_equations(monkeypatch):
     a, b = (problem.linearise(f.init(0), y0) for problem in (one, many))
     np.testing.assert_allclose(b.H, a.H, rtol=1e-10, atol=1e-10)
     np.testing.assert_allclose(b.g, a.g, rtol=1e-10, atol=1e-10)
-    np.testing.assert_allclose(b.step_free(np.ones(f.n_params)), a.step_free(np.ones(f.n_params)), rtol=1e-9)
+    np.testing.assert_allclose(after(b, np.ones(f.n_params)), after(a, np.ones(f.n_params)), rtol=1e-9)
     assert b.loss == pytest.approx(a.loss, rel=1e-12)
 
 

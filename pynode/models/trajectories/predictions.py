@@ -26,10 +26,10 @@ from pynode.models.trajectories.series import (
     check_positive,
     n_inputs,
 )
-from pynode.training.curriculum import Training
 from pynode.training.initial_states import estimate_states
 from pynode.training.second_order import MAX_PARAMETERS, MAX_STATES
 from pynode.training.smoothing import smooth, with_implied
+from pynode.training.state import Training
 from pynode.training.windows import Data
 
 if TYPE_CHECKING:

@@ -19,7 +19,7 @@ from pynode.models.storage import (
 )
 from pynode.models.trajectories.scaling import Scaling
 from pynode.models.trajectories.series import n_inputs
-from pynode.training.curriculum import Stage
+from pynode.training.state import Stage
 
 if TYPE_CHECKING:
     from pynode.models.trajectories.neural_ode import NeuralODE
