@@ -61,6 +61,8 @@ class LaplacePosterior:
         How the descent ended.
     n_iter, n_evaluations : int
         Steps taken, and points at which the problem was evaluated.
+    left : float
+        Where it stalled: the part by which the linearised problem promised to lower the objective.
     """
 
     theta: Array
@@ -77,6 +79,7 @@ class LaplacePosterior:
     status: str = "max_iter"
     n_iter: int = 0
     n_evaluations: int = 0
+    left: float = 0.0
 
 
 def covariance(H: Array, alpha: Array, beta: float) -> Array:
@@ -293,8 +296,7 @@ def descend(
     for k in range(done, max_iter):
         found = _step(problem, state, here, damping, nu, longest)
         if found is None:
-            state.status = "stalled"
-            here = here if estimated or not evidence else _first_estimate(problem, state, here, groups, on_iteration)
+            here = _stalled(problem, state, here, damping, groups, on_iteration if evidence and not estimated else None)
             break
         theta, free, rho, drop, damping = found
         damping = max(damping * max(1 / 3, 1 - (2 * rho - 1) ** 3), 1e-9)
@@ -341,19 +343,27 @@ def conclude(problem: Problem, state: LaplacePosterior, here: Linearised | None 
         state.free_covariance = np.asarray(np.linalg.inv(here.free.precision) / state.beta, dtype=np.float64)
 
 
-def _first_estimate(
+def _stalled(
     problem: Problem,
     state: LaplacePosterior,
     here: Linearised,
+    damping: float,
     groups: Sequence[NDArray[np.intp]],
-    on_iteration: Callable[[LaplacePosterior], None] | None,
+    reweigh: Callable[[LaplacePosterior], None] | None,
 ) -> Linearised:
-    """The normal equations once alpha and beta are estimated where no step makes the loss smaller: what is left is noise."""
-    if on_iteration is not None:
-        on_iteration(state)
+    """Note that no step lowers the objective. With `reweigh`, alpha and beta were never estimated: what is left is noise."""
+    state.status = "stalled"
+    whole = here.H if here.free is None else here.free.H
+    try:
+        *_, promised = _damped(state, here, whole, damping, None)
+        state.left = promised / max(_objective(state, here.loss), 1e-300)
+    except np.linalg.LinAlgError:
+        state.left = np.inf
+    if reweigh is not None:
+        reweigh(state)
         here = problem.linearise(state.theta, state.free) or here
         state.loss = here.loss
-    update_evidence(state, here.H, groups, problem.n_observed, problem.n_free)
+        update_evidence(state, here.H, groups, problem.n_observed, problem.n_free)
     return here
 
 
@@ -398,7 +408,7 @@ def _snapshot(now: dict[str, Any], state: LaplacePosterior, more: Resumable | No
 
 def _saved(state: LaplacePosterior) -> dict[str, Any]:
     """A LaplacePosterior as plain data, without what follows from the rest."""
-    late = ("covariance", "free_gain", "free_covariance", "noise")
+    late = ("covariance", "free_gain", "free_covariance", "noise", "left")
     values = {name: value for name, value in asdict(state).items() if name not in late}
     return {name: None if isinstance(x, float) and not np.isfinite(x) else x for name, x in values.items()}
 

@@ -16,6 +16,10 @@ FACTOR = 10.0
 bridged by one step; a longer step ends, where the data favour a small value, at exp(-50): there no derivative leads back."""
 
 
+VAGUE = 1e3
+"""A parameter of which the data leave the factor this uncertain is not determined by them."""
+
+
 class Coordinates:
     """The map between theta (p,) and x (n,), one coordinate for each parameter that is not frozen.
 
@@ -118,6 +122,19 @@ class Coordinates:
         slope = self.slope(x)
         out[np.ix_(self.index, self.index)] = covariance * slope * slope[:, None]
         return out
+
+    def undetermined(self, x: Array, covariance: Array) -> NDArray[np.bool_]:
+        """(p,) whether a parameter is one that no data tell.
+
+        Its standard deviation is a factor of a thousand (positive; of the odds, if bounded), or a thousand times its size
+        and 1. A parameter at 0, or at a bound, has no influence in these coordinates.
+        """
+        found = np.zeros(len(self.base), bool)
+        limited = self.log | self.box
+        size = np.maximum(np.maximum(np.abs(x), np.abs(self.base[self.index])), 1.0)
+        most = np.where(limited, np.log(VAGUE), VAGUE * size)
+        found[self.index] = ~(np.sqrt(np.maximum(np.diag(covariance), 0.0)) < most)
+        return found
 
     def gain(self, x: Array, gain: Array) -> Array:
         """A linear map (..., p) of changes of theta, from the same map (..., n) of changes of x."""

@@ -66,6 +66,11 @@ class Recipe(Protocol):
         ...
 
     @property
+    def noise(self) -> str:
+        """The distribution of the noise: one of `pynode.training.noise.ROBUST`."""
+        ...
+
+    @property
     def own(self) -> bool:
         """Whether the field is a user's own: the values of its parameters are then a start worth a trial."""
         ...

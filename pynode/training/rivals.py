@@ -13,14 +13,12 @@ from numpy.typing import NDArray
 
 from pynode.training.curriculum import LOST, Run
 from pynode.training.noise import Noise
+from pynode.training.residuals import EXCESS, excess, precision, residuals
 
 Array = NDArray[np.float64]
 
 ENOUGH = 100
 """Fewer observed numbers than this are fitted so fast that rivals always have their chance."""
-
-EXCESS = 1.5
-"""A variance of residuals above this many times the smoother's estimate of the noise is misfit."""
 
 CLEAR = 0.05
 """The smoother's estimate is trusted where it is below this part of the variance of the data."""
@@ -38,28 +36,6 @@ class _Outcome:
     states: list[Array]
     more: dict[str, Any]
     whole: bool
-
-
-def residuals(run: Run) -> Array:
-    """(rows, d) data minus fitted states; 0 where nothing was observed."""
-    difference = np.concatenate(run.data.y) - np.concatenate(run.training.states)
-    return np.where(np.isnan(difference), 0.0, difference)
-
-
-def precision(run: Run) -> Array:
-    """(rows, d) the user's weights; 0 where nothing was observed."""
-    seen = ~np.isnan(np.concatenate(run.data.y))
-    return seen * (1.0 if run.data.weight is None else np.concatenate(run.data.weight))
-
-
-def excess(run: Run) -> Array:
-    """(d,) variances of the residuals over the smoother's estimates of the noise; NaN where there is no estimate."""
-    given = precision(run)
-    count = np.maximum((given > 0).sum(axis=0), 1)
-    variance = (residuals(run) ** 2 * (given > 0)).sum(axis=0) / count
-    noise = run.smoothed.variance
-    known = run.data.seen & (noise > 0)
-    return np.where(known, variance / np.where(known, noise, 1.0), np.nan)
 
 
 def fits(run: Run) -> bool:

@@ -173,6 +173,8 @@ class SecondOrderRun(Run):
         The part of the variance of the data that the last stage which worked leaves unexplained.
     part : int array
         The trajectories that take part in the first stages.
+    undetermined : (p,) bool array
+        Parameters that no data tell, see `Coordinates.undetermined`.
     """
 
     recipe: SecondOrder
@@ -188,6 +190,7 @@ class SecondOrderRun(Run):
             rng = np.random.default_rng(self.recipe.random_state)
             part = np.sort(rng.choice(part, self.recipe.part, replace=False))
         self.part = part
+        self.undetermined = np.zeros(self.field.n_params, bool)
         self.groups = self.coordinates.groups(self.recipe.groups)
         self._begin()
 
@@ -215,7 +218,23 @@ class SecondOrderRun(Run):
         self._begin()
 
     def finish(self) -> None:
-        self.posterior.noise = self.deviation()
+        posterior = self.posterior
+        posterior.noise = self.deviation()
+        if posterior.covariance is not None:
+            self.undetermined = self.coordinates.undetermined(posterior.theta, posterior.covariance)
+            for weights in prior_groups(self.field):  # many a weight of a network has hardly any influence
+                self.undetermined[weights] = False
+
+    @property
+    def covariance(self) -> Array | None:
+        """(p, p) covariance of theta, NaN for parameters that are not determined; None where there is none."""
+        if self.posterior.covariance is None:
+            return None
+        covariance = self.coordinates.spread(self.posterior.theta, self.posterior.covariance)
+        lost = np.flatnonzero(self.undetermined)
+        free = self.coordinates.index  # frozen parameters have covariances of 0
+        covariance[np.ix_(lost, free)] = covariance[np.ix_(free, lost)] = np.nan
+        return covariance
 
     def steps(self) -> list[Step]:
         everything = self.recipe.part is None

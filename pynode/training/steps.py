@@ -270,8 +270,8 @@ def _result(run: FirstOrderRun | SecondOrderRun) -> FitResult:
     stage = run.training.stages[-1]
     history = run.training.history
     covariance = None
-    if isinstance(run, SecondOrderRun) and run.posterior.covariance is not None:
-        covariance = run.coordinates.spread(run.posterior.theta, run.posterior.covariance)
+    if isinstance(run, SecondOrderRun):
+        covariance = run.covariance
     return FitResult(
         run.training.theta,
         stage.loss,

@@ -61,6 +61,7 @@ def test_coordinates_and_their_slope():
     np.testing.assert_array_equal(c.groups([np.array([2]), np.array([0, 2, 3])])[0], [0, 2])
 
 
+@pytest.mark.filterwarnings("ignore::pynode.fit.FitWarning")  # misfit, on purpose
 def test_constraints_hold_while_fitting():
     @pn.field(state=2, theta={"k": pn.positive(0.4), "c": pn.bounded(0.3, 0.1, 0.6), "m": pn.frozen(1.0)})
     def f(t, y, th):
@@ -224,6 +225,7 @@ def test_weights_take_bad_entries_out():
             NeuralODE(random_state=0).fit(T, y, weight=weight)
 
 
+@pytest.mark.filterwarnings("ignore::pynode.fit.FitWarning")  # few iterations
 @pytest.mark.parametrize("optimizer", ["levenberg-marquardt", "lbfgs"])
 def test_early_stopping_keeps_the_best_for_the_held_out(optimizer):
     _, y = circles(6)
@@ -452,6 +454,7 @@ def test_minibatches():
     np.testing.assert_array_equal(batches.which, again)
 
 
+@pytest.mark.filterwarnings("ignore::pynode.fit.FitWarning")  # few iterations
 def test_steer_moves_the_last_times():
     _, y = circles(2)
     cut, f = Data([T] * 2, list(y)).windows(10), pn.mlp(2, (3,))

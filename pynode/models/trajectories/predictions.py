@@ -200,7 +200,7 @@ class Rollouts(NeuralODEOptions):
         rollout = sensitivities(self.field_, z0, tau, self.theta_, **options)
         gain: Any = self.state_gain_
         state_covariance: Any = self.state_covariance_
-        covariance: Any = self.covariance_
+        covariance: Any = np.nan_to_num(np.asarray(self.covariance_))  # NaN: not determined; bands are given its value
 
         def deviation(J: Array, J0: Array, z: Array) -> Array:
             variance = np.zeros(z.shape)
