@@ -114,18 +114,18 @@ def check_implied(n_params: int, theta: Any) -> None:
 # ---- Arrays
 
 
-def stored_array(array: Any, shape: tuple[int, ...], what: str) -> NDArray[np.float64]:
-    """An array from a file, if it is finite and of this shape."""
+def stored_array(array: Any, shape: tuple[int, ...], what: str, gaps: bool = False) -> NDArray[np.float64]:
+    """An array from a file, if it is finite (or NaN, with gaps) and of this shape."""
     good = isinstance(array, np.ndarray) and array.dtype == np.float64 and array.shape == shape
-    if not good or not np.isfinite(array).all():
+    if not good or not (np.isfinite(array) | (gaps & np.isnan(array))).all():
         raise ValueError(f"{what} must be finite and of shape {shape}")
     made: NDArray[np.float64] = array
     return made
 
 
-def optional_array(array: Any, shape: tuple[int, ...], what: str) -> NDArray[np.float64] | None:
+def optional_array(array: Any, shape: tuple[int, ...], what: str, gaps: bool = False) -> NDArray[np.float64] | None:
     """The same, or None."""
-    return None if array is None else stored_array(array, shape, what)
+    return None if array is None else stored_array(array, shape, what, gaps)
 
 
 def stored_history(stored: Any, more: Iterable[str] = ()) -> dict[str, NDArray[Any]]:

@@ -61,6 +61,8 @@ class LaplacePosterior:
         How the descent ended.
     n_iter, n_evaluations : int
         Steps taken, and points at which the problem was evaluated.
+    left : float
+        Where it stalled: the part by which the linearised problem promised to lower the objective.
     """
 
     theta: Array
@@ -77,6 +79,7 @@ class LaplacePosterior:
     status: str = "max_iter"
     n_iter: int = 0
     n_evaluations: int = 0
+    left: float = 0.0
 
 
 def covariance(H: Array, alpha: Array, beta: float) -> Array:
@@ -241,6 +244,7 @@ def descend(
     max_iter: int = 50,
     tol: float = 1e-4,
     damping: float = 1e-3,
+    longest: Array | None = None,
     callback: Callable[[LaplacePosterior, float, int], Any] | None = None,
     on_iteration: Callable[[LaplacePosterior], None] | None = None,
     checkpoint: Checkpoint | None = None,
@@ -266,6 +270,8 @@ def descend(
         Stop when two steps in a row lower the objective by less than this, relatively.
     damping : float
         The damping of the first step.
+    longest : (p,) array, optional
+        The most that each coordinate may change in one step. Default: no limits.
     callback : callable, optional
         callback(state, gradient norm, evaluations of the field in this step) after each step; True stops.
     on_iteration : callable, optional
@@ -280,16 +286,17 @@ def descend(
     LaplacePosterior
         `state`.
     """
-    before = _resumed(state, checkpoint, more) or {"damping": damping, "nu": 2.0, "small": 0, "done": 0, "nfe": None}
-    damping, nu, small, done = (before[name] for name in ("damping", "nu", "small", "done"))
+    first = {"damping": damping, "nu": 2.0, "small": 0, "done": 0, "nfe": None, "estimated": settled >= 1}
+    before = _resumed(state, checkpoint, more, first)
+    damping, nu, small, done, estimated = (before[name] for name in ("damping", "nu", "small", "done", "estimated"))
     here = _begin(problem, state, before["nfe"], groups, evidence and settled >= 1)
     counted = before["nfe"] or 0
     if here is None:
         return state
     for k in range(done, max_iter):
-        found = _step(problem, state, here, damping, nu)
+        found = _step(problem, state, here, damping, nu, longest)
         if found is None:
-            state.status = "stalled"
+            here = _stalled(problem, state, here, damping, groups, on_iteration if evidence and not estimated else None)
             break
         theta, free, rho, drop, damping = found
         damping = max(damping * max(1 / 3, 1 - (2 * rho - 1) ** 3), 1e-9)
@@ -307,6 +314,7 @@ def descend(
         state.loss = new.loss
         if evidence and drop < settled:
             update_evidence(state, here.H, groups, problem.n_observed, problem.n_free)
+            estimated = True
         norm = float(np.linalg.norm(state.beta * here.g + state.alpha * state.theta))
         nfe = problem.nfe - counted
         counted = problem.nfe
@@ -318,7 +326,7 @@ def descend(
             state.status = "converged"
             break
         if checkpoint is not None:
-            now = {"damping": damping, "nu": nu, "small": small, "done": k + 1, "nfe": counted}
+            now = {"damping": damping, "nu": nu, "small": small, "done": k + 1, "nfe": counted, "estimated": estimated}
             checkpoint.offer("levenberg_marquardt", partial(_snapshot, now, state, more))
     conclude(problem, state, here)
     return state
@@ -330,9 +338,33 @@ def conclude(problem: Problem, state: LaplacePosterior, here: Linearised | None 
     assert here is not None
     state.loss = here.loss
     state.covariance = covariance(here.H, state.alpha, state.beta)
-    if here.free_gain is not None and here.free_precision is not None:
+    if here.free is not None:
         state.free_gain = here.free_gain
-        state.free_covariance = np.asarray(np.linalg.inv(here.free_precision) / state.beta, dtype=np.float64)
+        state.free_covariance = np.asarray(np.linalg.inv(here.free.precision) / state.beta, dtype=np.float64)
+
+
+def _stalled(
+    problem: Problem,
+    state: LaplacePosterior,
+    here: Linearised,
+    damping: float,
+    groups: Sequence[NDArray[np.intp]],
+    reweigh: Callable[[LaplacePosterior], None] | None,
+) -> Linearised:
+    """Note that no step lowers the objective. With `reweigh`, alpha and beta were never estimated: what is left is noise."""
+    state.status = "stalled"
+    whole = here.H if here.free is None else here.free.H
+    try:
+        *_, promised = _damped(state, here, whole, damping, None)
+        state.left = promised / max(_objective(state, here.loss), 1e-300)
+    except np.linalg.LinAlgError:
+        state.left = np.inf
+    if reweigh is not None:
+        reweigh(state)
+        here = problem.linearise(state.theta, state.free) or here
+        state.loss = here.loss
+        update_evidence(state, here.H, groups, problem.n_observed, problem.n_free)
+    return here
 
 
 def _begin(
@@ -355,14 +387,17 @@ def _begin(
     return here
 
 
-def _resumed(state: LaplacePosterior, checkpoint: Checkpoint | None, more: Resumable | None) -> dict[str, Any] | None:
-    """What a checkpoint held of the descent, or None; `state` and `more` are then as they were."""
+def _resumed(
+    state: LaplacePosterior, checkpoint: Checkpoint | None, more: Resumable | None, first: dict[str, Any]
+) -> dict[str, Any]:
+    """What a checkpoint held of the descent, `state` and `more` being then as they were; without one `first`."""
     before = None if checkpoint is None else checkpoint.take("levenberg_marquardt")
-    if before is not None:
-        for name, value in before["state"].items():
-            setattr(state, name, value)
-        if more is not None:
-            more.restore(before["more"])
+    if before is None:
+        return first
+    for name, value in before["state"].items():
+        setattr(state, name, value)
+    if more is not None:
+        more.restore(before["more"])
     return before
 
 
@@ -373,7 +408,7 @@ def _snapshot(now: dict[str, Any], state: LaplacePosterior, more: Resumable | No
 
 def _saved(state: LaplacePosterior) -> dict[str, Any]:
     """A LaplacePosterior as plain data, without what follows from the rest."""
-    late = ("covariance", "free_gain", "free_covariance", "noise")
+    late = ("covariance", "free_gain", "free_covariance", "noise", "left")
     values = {name: value for name, value in asdict(state).items() if name not in late}
     return {name: None if isinstance(x, float) and not np.isfinite(x) else x for name, x in values.items()}
 
@@ -383,32 +418,64 @@ def _objective(state: LaplacePosterior, loss: float) -> float:
 
 
 def _step(
-    problem: Problem, state: LaplacePosterior, here: Linearised, damping: float, nu: float
+    problem: Problem, state: LaplacePosterior, here: Linearised, damping: float, nu: float, longest: Array | None
 ) -> tuple[Array, Array | None, float, float, float] | None:
     """(theta, free, gain ratio, relative drop, damping) of a step that lowers the objective, or None."""
-    K = state.beta * here.H
-    K[np.diag_indices_from(K)] += state.alpha
-    D = np.maximum(np.diag(K), 1e-12 * np.abs(np.diag(K)).max(initial=0.0))
-    gradient = state.beta * here.g + state.alpha * state.theta
     before = _objective(state, here.loss)
+    whole = here.H if here.free is None else here.free.H
     for _ in range(TRIES):
-        M = K.copy()
-        M[np.diag_indices_from(M)] += damping * D
         try:
-            step = -cho_solve(cho_factor(M, lower=True, overwrite_a=True, check_finite=False), gradient)
+            step, free_step, promised = _damped(state, here, whole, damping, longest)
         except np.linalg.LinAlgError:
             damping = max(damping, 1e-12) * nu
             nu *= 2
             continue
-        free = None if here.step_free is None or state.free is None else state.free + here.step_free(step)
+        free = None if free_step is None or state.free is None else state.free + free_step
         theta = state.theta + step
         loss = problem.loss(theta, free)
         state.n_evaluations += 1
         after = state.beta * loss + float((state.alpha * theta**2).sum())
-        promised = -(2 * gradient @ step + step @ (K @ step)) + state.beta * here.gain_free
         if after < before:
-            rho = np.float64(before - after) / max(float(promised), 1e-300)  # NumPy's number: its cube may overflow
+            rho = np.float64(before - after) / max(promised, 1e-300)  # NumPy's number: its cube may overflow
             return theta, free, rho, (before - after) / abs(before), damping
         damping *= nu
         nu *= 2
     return None
+
+
+def _damped(
+    state: LaplacePosterior, here: Linearised, whole: Array, damping: float, longest: Array | None
+) -> tuple[Array, Array | None, float]:
+    """(step, step of the free states or None, the decrease that they promise); whole: H before elimination."""
+    H, g, gain, shift = (here.H, here.g, None, None) if here.free is None else here.free.eliminated(damping)
+    K = state.beta * H
+    K[np.diag_indices_from(K)] += state.alpha
+    curvature = state.beta * np.diag(whole) + state.alpha
+    D = np.maximum(curvature, 1e-12 * curvature.max(initial=0.0))
+    gradient = state.beta * g + state.alpha * state.theta
+    M = K.copy()
+    M[np.diag_indices_from(M)] += damping * D
+    step = _limited(M, gradient, longest)
+    if here.free is None or gain is None or shift is None:
+        return step, None, float(-(2 * gradient @ step + step @ (K @ step)))
+    free = -(shift + gain @ step)
+    prior = 2 * (state.alpha * state.theta) @ step + (state.alpha * step) @ step
+    return step, free, float(-(state.beta * here.free.change(step, free) + prior))
+
+
+def _limited(M: Array, gradient: Array, longest: Array | None) -> Array:
+    """-M^-1 gradient; coordinates whose step would be longer than allowed go as far as they may, the others with them."""
+    step = np.asarray(-cho_solve(cho_factor(M, lower=True, check_finite=False), gradient), dtype=np.float64)
+    if longest is None:
+        return step
+    held = np.zeros(len(step), bool)
+    while True:
+        over = ~held & (np.abs(step) > longest)
+        if not over.any():
+            return step
+        held |= over
+        step[over] = np.copysign(longest[over], step[over])
+        rest = ~held
+        if rest.any():
+            pull = gradient[rest] + M[np.ix_(rest, held)] @ step[held]
+            step[rest] = -cho_solve(cho_factor(M[np.ix_(rest, rest)], lower=True, check_finite=False), pull)

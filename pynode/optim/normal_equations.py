@@ -30,6 +30,58 @@ def small_matrices(size: int) -> AbstractContextManager[object]:
 
 
 @dataclass(frozen=True)
+class FreeStates:
+    """The normal equations of shared coordinates and of free states, none of them eliminated yet.
+
+    Attributes
+    ----------
+    H : (n, n) array
+        J^T J of the shared coordinates.
+    g : (n,) array
+        J^T r of the shared coordinates.
+    coupling : (B, d, n) array
+        J^T J between the free states and the shared coordinates.
+    precision : (B, d, d) array
+        J^T J of the free states.
+    gradient : (B, d) array
+        J^T r of the free states.
+    """
+
+    H: Array
+    g: Array
+    coupling: Array
+    precision: Array
+    gradient: Array
+
+    def eliminated(self, damping: float = 0.0) -> tuple[Array, Array, Array, Array]:
+        """(H, g, gain (B, d, n), shift (B, d)): the best step of the free states is -(shift + gain step).
+
+        They are damped as shared coordinates are: in proportion to their curvature. Undamped, a state that the data hardly
+        determine takes steps beyond where the equations are linear.
+
+        Raises
+        ------
+        numpy.linalg.LinAlgError
+            The precision of a free state is singular.
+        """
+        B, d, n = self.coupling.shape
+        precision = self.precision
+        if damping:
+            precision = precision.copy()
+            precision[:, range(d), range(d)] *= 1 + damping
+        gain: Array = np.asarray(np.linalg.solve(precision, self.coupling), dtype=np.float64)
+        shift: Array = np.asarray(np.linalg.solve(precision, self.gradient[:, :, None])[:, :, 0], dtype=np.float64)
+        rows = self.coupling.reshape(B * d, n).T
+        return self.H - rows @ gain.reshape(B * d, n), self.g - rows @ shift.ravel(), gain, shift
+
+    def change(self, step: Array, free: Array) -> float:
+        """The change of E that the linearised residuals promise for a step (n,), and one of the free states (B, d)."""
+        slope = self.g @ step + (self.gradient * free).sum()
+        bend = step @ (self.H @ step) + 2 * ((self.coupling @ step) * free).sum()
+        return float(2 * slope + bend + np.einsum("bi,bij,bj", free, self.precision, free))
+
+
+@dataclass(frozen=True)
 class Linearised:
     """Normal equations at a point, for the weighted sum of squares E = sum (w r)^2.
 
@@ -41,26 +93,29 @@ class Linearised:
         J^T J of the shared coordinates, with the free states eliminated.
     g : (n,) array
         J^T r of the shared coordinates, with the free states eliminated.
-    step_free : callable or None
-        step of x (n,) -> the best step of the free states (B, d) with it; None where there are none.
-    gain_free : float
-        The decrease of E by a step of the free states alone: z^T A^-1 z, a part of the decrease that a step promises.
+    free : FreeStates or None
+        The same with the free states in it; None where there are none.
     free_gain : (B, d, n) array or None
         How the best free states follow x: d free = -free_gain d x.
-    free_precision : (B, d, d) array or None
-        J^T J of the free states.
-    free_gradient : (B, d) array or None
-        J^T r of the free states.
     """
 
     loss: float
     H: Array
     g: Array
-    step_free: Callable[[Array], Array] | None = None
-    gain_free: float = 0.0
+    free: FreeStates | None = None
     free_gain: Array | None = None
-    free_precision: Array | None = None
-    free_gradient: Array | None = None
+
+    @classmethod
+    def of_free(cls, loss: float, free: FreeStates) -> "Linearised":
+        """With the free states eliminated.
+
+        Raises
+        ------
+        numpy.linalg.LinAlgError
+            The precision of a free state is singular.
+        """
+        H, g, gain, _ = free.eliminated()
+        return cls(loss, H, g, free, gain)
 
 
 class Problem(Protocol):

@@ -46,7 +46,8 @@ def slope_covariance(model: TrajectoryModel, y: Array, t: float) -> Array | None
     scaling = model.scaling_
     J = jacobian(field, wrt="theta")(scaling.times(t), scaling.states(y), model.theta_)
     J = J * scaling.slopes_back(y, np.ones_like(y))[..., None]
-    spread: Array = np.einsum("nap,nbp->nab", J @ covariance, J)
+    known = np.nan_to_num(covariance)  # NaN: a parameter that no data tell; the bands are given its value
+    spread: Array = np.einsum("nap,nbp->nab", J @ known, J)
     return spread
 
 

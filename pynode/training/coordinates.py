@@ -11,6 +11,14 @@ from pynode.fields.parameters import Parameter
 
 Array = NDArray[np.float64]
 
+FACTOR = 10.0
+"""The most by which one step changes a positive parameter. A start may be wrong by orders of magnitude, one of which is
+bridged by one step; a longer step ends, where the data favour a small value, at exp(-50): there no derivative leads back."""
+
+
+VAGUE = 1e3
+"""A parameter of which the data leave the factor this uncertain is not determined by them."""
+
 
 class Coordinates:
     """The map between theta (p,) and x (n,), one coordinate for each parameter that is not frozen.
@@ -30,6 +38,8 @@ class Coordinates:
         Place of each coordinate in theta.
     trivial : bool
         x is theta.
+    longest : (n,) array or None
+        The most that each coordinate may change in a step; None: no coordinate is limited.
     """
 
     def __init__(self, spec: Iterable[Parameter], theta: Array) -> None:
@@ -53,6 +63,9 @@ class Coordinates:
         self.high = high[self.index]
         self.box = np.isfinite(self.low)
         self.trivial = not (frozen.any() or self.log.any() or self.box.any())
+        # of a box the same: its odds (theta - low) / (high - theta) change by at most this factor
+        limited = self.log | self.box
+        self.longest = np.where(limited, np.log(FACTOR), np.inf) if limited.any() else None
 
     @classmethod
     def all_free(cls, n: int) -> Self:
@@ -109,6 +122,19 @@ class Coordinates:
         slope = self.slope(x)
         out[np.ix_(self.index, self.index)] = covariance * slope * slope[:, None]
         return out
+
+    def undetermined(self, x: Array, covariance: Array) -> NDArray[np.bool_]:
+        """(p,) whether a parameter is one that no data tell.
+
+        Its standard deviation is a factor of a thousand (positive; of the odds, if bounded), or a thousand times its size
+        and 1. A parameter at 0, or at a bound, has no influence in these coordinates.
+        """
+        found = np.zeros(len(self.base), bool)
+        limited = self.log | self.box
+        size = np.maximum(np.maximum(np.abs(x), np.abs(self.base[self.index])), 1.0)
+        most = np.where(limited, np.log(VAGUE), VAGUE * size)
+        found[self.index] = ~(np.sqrt(np.maximum(np.diag(covariance), 0.0)) < most)
+        return found
 
     def gain(self, x: Array, gain: Array) -> Array:
         """A linear map (..., p) of changes of theta, from the same map (..., n) of changes of x."""

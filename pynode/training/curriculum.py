@@ -11,21 +11,20 @@ import time
 import warnings
 from collections.abc import Callable, Iterable
 from contextlib import AbstractContextManager, nullcontext
-from dataclasses import asdict, dataclass
-from dataclasses import field as _field
-from typing import Any, Protocol, Self
+from typing import Any, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 
-from pynode.calls.solve import solve
 from pynode.errors import OK
 from pynode.fields.field import Field
 from pynode.optim.checkpoint import Checkpoint
 from pynode.optim.result import HISTORY, FitInterrupted, FitResult, Iteration
 from pynode.training.coordinates import Coordinates
-from pynode.training.early_stopping import EarlyStopping, Holdout
+from pynode.training.early_stopping import EarlyStopping, Holdout, WindowsStopping
+from pynode.training.initial_states import choose_states
 from pynode.training.smoothing import Smoothed
+from pynode.training.state import Stage, Training
 from pynode.training.windows import Data, Windows
 
 Array = NDArray[np.float64]
@@ -44,9 +43,6 @@ NOTHING_SOLVED = (
     "shorter windows, smaller `hidden`, or another `method` may help"
 )
 
-STAGED_HISTORY = ("stage", *HISTORY)
-"""The columns of the history of staged training; "stage" is an index into its stages."""
-
 
 class FitError(RuntimeError):
     """The field cannot be trained on these data."""
@@ -54,97 +50,6 @@ class FitError(RuntimeError):
 
 class FitWarning(UserWarning):
     """A stage of training, or some of the data in it, was left out."""
-
-
-@dataclass
-class Stage:
-    """A stage of training, and how it went.
-
-    Attributes
-    ----------
-    name : str
-        "slopes", "windows of 10", "whole trajectories", ...
-    windows : int
-        How many windows it is trained on; 0 while matching slopes.
-    status : str
-        "running", the status of the optimiser, "early" (early stopping), "left out" or "undone".
-    loss : float
-        The loss at the end.
-    iterations, evaluations : int
-        Iterations of the optimiser, and calls of its objective.
-    seconds : float
-        How long it took.
-    nfe : int
-        Evaluations of the field in forward solves.
-    failed : int
-        Windows left out because they could not be solved (with minibatches: failures in all iterations).
-    """
-
-    name: str
-    windows: int = 0
-    status: str = "running"
-    loss: float = np.inf
-    iterations: int = 0
-    evaluations: int = 0
-    seconds: float = 0.0
-    nfe: int = 0
-    failed: int = 0
-
-
-@dataclass
-class Training:
-    """The state of training, usable at any time.
-
-    Attributes
-    ----------
-    theta : (p,) array
-        The parameters reached.
-    states : list of (T_i, d) arrays
-        Estimates of the states at the times of the data.
-    stages : list of Stage
-        The stages so far.
-    history : dict of lists
-        The columns of STAGED_HISTORY, with one entry for each iteration.
-    warnings : list of str
-        The warnings so far.
-    """
-
-    theta: Array
-    states: list[Array]
-    stages: list[Stage] = _field(default_factory=list)
-    history: dict[str, list[float]] = _field(default_factory=lambda: {name: [] for name in STAGED_HISTORY})
-    warnings: list[str] = _field(default_factory=list)
-
-    @classmethod
-    def start(cls, theta: Array, data: Data, smoothed: Smoothed) -> Self:
-        """Before the first stage: the smoothed states; where a trajectory never observes a state its mean, or 0."""
-        known = np.concatenate(smoothed.y)
-        mean = np.zeros(data.d)
-        seen = ~np.isnan(known).all(axis=0)
-        mean[seen] = np.nanmean(known[:, seen], axis=0)
-        return cls(theta, [np.where(np.isnan(x), mean, x) for x in smoothed.y])
-
-    @property
-    def stage_dicts(self) -> list[dict[str, Any]]:
-        """The stages as plain data."""
-        return [asdict(stage) for stage in self.stages]
-
-
-def default_windows(lengths: Iterable[int], growth: int = 3) -> tuple[int | None, ...]:
-    """Lengths of windows that grow from at most ten intervals to whole trajectories; `lengths` are those of the data."""
-    longest = max(lengths) - 1
-    sizes = [max(1, min(10, round(longest / 3)))]
-    while 1.5 * growth * sizes[-1] < longest:  # at least two windows
-        sizes.append(growth * sizes[-1])
-    return (*sizes, None)
-
-
-def checked_windows(windows: Any) -> tuple[int | None, ...]:
-    """The lengths of windows that a user gave, checked, as a tuple."""
-    lengths: tuple[int | None, ...] = tuple(windows) if np.iterable(windows) and not isinstance(windows, str) else ()
-    if not lengths or not all(n is None or (isinstance(n, (int, np.integer)) and n >= 1) for n in lengths):
-        raise ValueError(f"windows={windows!r} must hold numbers of intervals >= 1, or None for whole trajectories")
-    return lengths
 
 
 class Recipe(Protocol):
@@ -158,6 +63,16 @@ class Recipe(Protocol):
     @property
     def options(self) -> dict[str, Any]:
         """The options of `pynode.solve`."""
+        ...
+
+    @property
+    def noise(self) -> str:
+        """The distribution of the noise: one of `pynode.training.noise.ROBUST`."""
+        ...
+
+    @property
+    def own(self) -> bool:
+        """Whether the field is a user's own: the values of its parameters are then a start worth a trial."""
         ...
 
     @property
@@ -176,7 +91,8 @@ class Run:
 
     1. `match` fits the slopes of the smoothed data.
     2. `shoot` fits windows of the data, once for each entry of `steps()`: the windows grow from stage to stage.
-    3. `finish` computes what follows from the last stage.
+    3. `compete` lets other ways to train try, for a field of one's own (`pynode.training.rivals`).
+    4. `finish` computes what follows from the last stage.
 
     Within a stage, a subclass calls `begin` with a new `Stage`, then minimises its objective by an optimiser of
     `pynode.optim`, whose callback calls `record` after each iteration: it keeps the history, calls the user's callback and
@@ -211,7 +127,13 @@ class Run:
     coordinates : Coordinates
         The coordinates that optimisers vary in place of theta.
     stopped : bool
-        The callback asked to stop, or a stage was undone: no further stage begins.
+        The callback asked to stop.
+    gave_up : bool
+        A stage was undone, and no longer windows are tried.
+    whole : bool
+        `training.states` are solutions over whole trajectories, all of them.
+    first_theta, first_states : (p,) array, list of (T_i, d) arrays
+        Where training starts.
     position : int
         The stage at work: 0 while matching slopes, k for the k-th of `steps()`.
     batches : int
@@ -244,6 +166,10 @@ class Run:
         self.coordinates = Coordinates(field.spec, training.theta)
         self.start = time.perf_counter()
         self.stopped = False
+        self.gave_up = False
+        self.whole = False
+        self.first_theta = training.theta.copy()
+        self.first_states = [x.copy() for x in training.states]
         self.position = 0
         self.early_stopping: EarlyStopping | None = None
         self.found_stopping: dict[str, Any] | None = None
@@ -271,6 +197,16 @@ class Run:
     def surroundings(self) -> AbstractContextManager[object]:
         """A context in which to train."""
         return nullcontext()
+
+    def compete(self) -> None:
+        """Try other ways to train, and keep the best; called once all stages are done."""
+
+    def begin_again(self, theta: Array, states: list[Array]) -> None:
+        """Start the stages on windows from these parameters and states."""
+        self.training.theta = theta
+        self.training.states = states
+        self.gave_up = False
+        self.whole = False
 
     def finish(self) -> None:
         """Compute what follows from the last stage."""
@@ -303,21 +239,48 @@ class Run:
         stages: list[Step | None] = [None, *self.steps()]
         with self.surroundings():
             for k, step in enumerate(stages):
-                if self.stopped or k < self.position:
+                if self.stopped or self.gave_up or k < self.position:
                     continue
-                self.position = k
-                self.early_stopping = None
-                self._snapshot()
+                self._enter(k)
                 if step is None:
                     self.match()
                 else:
                     self.shoot(*step)
+            if not self.stopped:
+                self._enter(len(stages))
+                self.compete()
             self.finish()
         worked = any(stage.windows and stage.status != "left out" for stage in self.training.stages)
         if not self.stopped and not worked:
             raise FitError(NOTHING_SOLVED)
 
+    def _enter(self, position: int) -> None:
+        """A stage begins: the state before it is what a checkpoint holds."""
+        self.position = position
+        self.early_stopping = None
+        self._snapshot()
+
     # ---- For the stages
+
+    def guess_states(self) -> bool:
+        """Guess states that nobody measured, for a field of one's own; False where there are none.
+
+        What the slopes imply is one guess. Slopes of noisy data may imply states of the wrong sign, or ones that explode,
+        and then no parameters fit; the data of whole trajectories decide.
+        """
+        if not self.recipe.own or self.data.seen.all() or self.field.callbacks:
+            return False
+        theta = self.training.theta
+        variance = np.where(self.smoothed.variance > 0, self.smoothed.variance, 0.01 * self.data.spread)
+        self.training.states = choose_states(
+            self.field, theta, self.data, self.training.states, 1.0 / variance, **self.recipe.options
+        )
+        return True
+
+    def stage_name(self, intervals: int | None) -> str:
+        """The name of a stage on windows."""
+        name = "whole trajectories" if intervals is None else f"windows of {intervals}"
+        return f"trial on {name}" if self.trial else name
 
     def known_slopes(self, most: int | None = None) -> tuple[Array, Array, Array, Array | None] | None:
         """(t, states, slopes, control inputs) where all slopes are known, or None where there are fewer than two.
@@ -338,6 +301,8 @@ class Run:
     def keep_states(self, windows: Windows, chosen: NDArray[np.intp], y: Array, status: Iterable[int]) -> None:
         """Keep the states y (rows, d or more) along those windows that were solved; `chosen` are their trajectories."""
         ends = np.cumsum([len(t) for t in windows.t])
+        uncut = all(a == 0 and b == len(self.data.t[chosen[i]]) for i, a, b in windows.source)
+        self.whole = uncut and len(windows) == len(self.data) and all(how == OK for how in status)
         for (i, a, b), states, how in zip(windows.source, np.split(y, ends[:-1]), status, strict=True):
             if how == OK:
                 self.training.states[chosen[i]][a:b] = states[:, : self.field.d]
@@ -376,7 +341,7 @@ class Run:
         self.training.stages.append(stage)
         self.early_stopping = None
         if self.holdout is not None and stage.windows:
-            self.early_stopping = _WindowsStopping(self.field, self.holdout, intervals, self.recipe.options)
+            self.early_stopping = WindowsStopping(self.field, self.holdout, intervals, self.recipe.options)
             if self.found_stopping is not None:
                 self.early_stopping.restore(self.found_stopping)
         self.found_stopping = None
@@ -433,6 +398,8 @@ class Run:
         lengths = [len(x) for x in training.states]
         snapshot = {
             "position": self.position,
+            "gave_up": self.gave_up,
+            "whole": self.whole,
             "theta": training.theta.copy(),
             "states": np.concatenate(training.states),
             "lengths": np.array(lengths, dtype=np.int64),
@@ -453,6 +420,8 @@ class Run:
     def _resume(self, saved: dict[str, Any]) -> None:
         training = self.training
         self.position = saved["position"]
+        self.gave_up = saved["gave_up"]
+        self.whole = saved["whole"]
         training.theta = saved["theta"]
         training.states = np.split(saved["states"], np.cumsum(saved["lengths"])[:-1])
         training.stages = [Stage(**stage) for stage in saved["stages"]]
@@ -463,22 +432,3 @@ class Run:
         self.found_counts = saved["counts"]
         self.start -= training.history["seconds"][-1] if training.history["seconds"] else 0.0
         self.restore(saved["more"])
-
-
-class _WindowsStopping(EarlyStopping):
-    """Early stopping by the mean squared error of held-out trajectories over windows, in units of their variance."""
-
-    def __init__(self, field: Field, holdout: Holdout, intervals: int | None, options: dict[str, Any]) -> None:
-        super().__init__(self._error, holdout.patience)
-        self.windows = holdout.data.windows(intervals)
-        self.field = field
-        self.options = options | {"inputs": self.windows.signal}
-        self.y0 = self.windows.initial(holdout.states)
-        self.target = np.concatenate(self.windows.y)
-        self.spread = holdout.data.spread
-
-    def _error(self, theta: Array) -> float:
-        sol = solve(self.field, self.y0, self.windows.t, theta, errors="ignore", **self.options)
-        squares = (np.concatenate(sol.y) - self.target) ** 2 / self.spread
-        mean = np.where(np.isnan(self.target), 0.0, squares).sum() / np.count_nonzero(~np.isnan(self.target))
-        return float(mean) if np.isfinite(mean) else np.inf

@@ -7,7 +7,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from pynode.calls.solve import solve
 from pynode.data.arrays import as_positive
+from pynode.fields.field import Field
 from pynode.training.windows import Data
 
 Array = NDArray[np.float64]
@@ -113,3 +115,22 @@ def split_classes(index: NDArray[Any], fraction: float, random_state: int) -> tu
     if not len(aside):
         raise ValueError("early_stopping keeps samples of each class aside, so one class must have two or more")
     return kept, aside
+
+
+class WindowsStopping(EarlyStopping):
+    """Early stopping by the mean squared error of held-out trajectories over windows, in units of their variance."""
+
+    def __init__(self, field: Field, holdout: Holdout, intervals: int | None, options: dict[str, Any]) -> None:
+        super().__init__(self._error, holdout.patience)
+        self.windows = holdout.data.windows(intervals)
+        self.field = field
+        self.options = options | {"inputs": self.windows.signal}
+        self.y0 = self.windows.initial(holdout.states)
+        self.target = np.concatenate(self.windows.y)
+        self.spread = holdout.data.spread
+
+    def _error(self, theta: Array) -> float:
+        sol = solve(self.field, self.y0, self.windows.t, theta, errors="ignore", **self.options)
+        squares = (np.concatenate(sol.y) - self.target) ** 2 / self.spread
+        mean = np.where(np.isnan(self.target), 0.0, squares).sum() / np.count_nonzero(~np.isnan(self.target))
+        return float(mean) if np.isfinite(mean) else np.inf

@@ -15,10 +15,12 @@ from pynode.optim.adam import adam
 from pynode.optim.lbfgs import lbfgs
 from pynode.optim.normal_equations import small_matrices
 from pynode.optim.result import FitInterrupted, FitResult, Iteration
-from pynode.training.curriculum import LOST, WORSE, Run, Stage
+from pynode.training.curriculum import LOST, WORSE, Run
 from pynode.training.matching import MatchingObjective
 from pynode.training.noise import HUBER
 from pynode.training.objective import Minibatches, TrainingObjective
+from pynode.training.rivals import contest
+from pynode.training.state import Stage
 from pynode.training.windows import Windows
 
 Array = NDArray[np.float64]
@@ -91,6 +93,7 @@ class FirstOrder:
     penalty: tuple[float, float] = (0.0, 0.0)
     steer: float = 0.0
     random_state: int = 0
+    own: bool = False
 
     @property
     def total_iterations(self) -> int:
@@ -136,6 +139,8 @@ class FirstOrderRun(Run):
 
     def match(self) -> None:
         recipe = self.recipe
+        if self.guess_states():
+            return
         found = self.known_slopes(None if recipe.batch_size is None else 100 * recipe.batch_size)
         if found is None:
             return
@@ -151,7 +156,7 @@ class FirstOrderRun(Run):
 
     def shoot(self, intervals: int | None, everything: bool = True) -> None:
         cut = self.data.windows(intervals)
-        stage = Stage("whole trajectories" if intervals is None else f"windows of {intervals}", len(cut))
+        stage = Stage(self.stage_name(intervals), len(cut))
         self.begin(stage, intervals)
         y0 = cut.initial(self.training.states)
         failed = np.asarray(self._solved(cut, y0).status) != OK
@@ -192,7 +197,13 @@ class FirstOrderRun(Run):
             self.training.theta = theta
             self.training.states = states
             self.left_out(stage, "undone")
-            self.stopped = True
+            self.whole = False
+            self.gave_up = True
+
+    def compete(self) -> None:
+        recipe = self.recipe
+        if recipe.own and recipe.batch_size is None and not recipe.steer:
+            contest(self, recipe.noise, np.zeros(self.field.d))
 
     def _objective(self, cut: Windows, y0: Array, stage: Stage) -> TrainingObjective | Minibatches:
         """The objective of a stage on windows; its counters go on from those of a checkpoint."""

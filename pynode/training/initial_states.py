@@ -1,16 +1,28 @@
 """Initial states of trajectories under a known field, by least squares for each trajectory by itself."""
 
+from collections.abc import Sequence
+from functools import partial
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from pynode.errors import OK
 from pynode.fields.field import Field
 from pynode.optim.batched import minimise_each
 from pynode.training.shooting import ShootingProblem
 from pynode.training.windows import Data
 
 Array = NDArray[np.float64]
+
+SIZES = (0.0, 0.1, 0.3, 1.0, 3.0, 10.0)
+"""Guesses for initial states that nobody measured, in units of the largest number that was measured."""
+
+BELOW = 4.0
+"""Numbers that are below 0 by less than this many standard deviations of the noise may well be positive."""
+
+GUESSED = 30
+"""The most steps from each of these guesses."""
 
 
 def estimate_states(
@@ -55,3 +67,58 @@ def estimate_states(
     found = minimise_each(lambda free: problem.each(theta, free), y0, max_iter=max_iter)
     matrix = np.where(found.failed[:, None, None], prior[:, :, None] * np.eye(field.d), found.matrix)
     return found.x, np.linalg.inv(matrix)
+
+
+def choose_states(
+    field: Field, theta: Array, data: Data, states: Sequence[Array], weight: Array, **options: Any
+) -> list[Array]:
+    """States along whole trajectories from the guess of the initial states that leads to the best fit.
+
+    Tried are the given states and, in place of those that are never observed, numbers of many sizes. Where all data are
+    positive or 0 but for the noise (numbers of persons, concentrations), so are the guesses. From each the initial states
+    are fitted, with the parameters as they are.
+
+    Parameters
+    ----------
+    field : Field
+        The vector field, with d states and p parameters.
+    theta : (p,) array
+        Its parameters.
+    data : Data
+        B trajectories.
+    states : list of (T_i, d) arrays
+        Guesses along the trajectories.
+    weight : (d,) array
+        Precision of the entries of the data.
+    **options
+        See `pynode.solve`.
+
+    Returns
+    -------
+    list of (T_i, d) arrays
+        Those given where no guess can be solved.
+    """
+    hidden = ~data.seen
+    y0 = np.stack([x[0] for x in states])
+    values = np.concatenate(data.y)[:, data.seen]
+    largest = float(np.nanmax(np.abs(values)))
+    if np.nanmin(values * np.sqrt(weight[data.seen])) >= -BELOW:
+        y0 = np.where(hidden, y0, np.maximum(y0, 1e-3 * largest))
+        sizes = list(SIZES)
+        first = [y0, np.where(hidden, np.abs(y0), y0)]
+    else:
+        sizes = [-s for s in SIZES if s] + list(SIZES)
+        first = [y0]
+    guesses = first + [np.where(hidden, s * largest, y0) for s in sizes]
+    best = np.full(len(y0), np.inf)
+    chosen = y0.copy()
+    for guess in guesses:
+        problem = ShootingProblem(field, data, guess, weight, **options)
+        found = minimise_each(partial(problem.each, theta), guess, max_iter=GUESSED)
+        better = found.value < best
+        best = np.where(better, found.value, best)
+        chosen[better] = found.x[better]
+    y, status = ShootingProblem(field, data, chosen, weight, **options).solve(theta, chosen)
+    pieces = np.split(y, np.cumsum([len(x) for x in states])[:-1])
+    solved = (status == OK) & np.isfinite(best)
+    return [piece if ok else given for piece, given, ok in zip(pieces, states, solved, strict=True)]

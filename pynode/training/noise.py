@@ -67,6 +67,20 @@ class Noise:
         self.variance = np.where(seen.any(axis=0), self.variance, 1.0)
         return np.asarray(w * self.mean / self.variance, dtype=np.float64)
 
+    def misfit(self, residual: Array) -> float:
+        """-ln p(data), up to what depends on the data alone, with the variances estimated from residuals (rows, d)."""
+        self.weights(residual)
+        seen = self.given > 0
+        count = seen.sum(axis=0)
+        r2 = (self.given * residual**2 / self.variance)[seen]
+        if self.kind == "huber":
+            rho = np.where(r2 < HUBER**2, 0.5 * r2, HUBER * np.sqrt(r2) - 0.5 * HUBER**2)
+        elif self.kind == "student":
+            rho = 0.5 * (STUDENT + 1) * np.log1p(r2 / STUDENT)
+        else:
+            rho = 0.5 * r2
+        return float(rho.sum() + 0.5 * (count * np.log(self.variance)).sum())
+
     @property
     def mean(self) -> np.float64:
         """Geometric mean of the variances of the states that are observed."""

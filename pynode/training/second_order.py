@@ -19,10 +19,12 @@ from pynode.fields.parameters import Parameter
 from pynode.optim.checkpoint import Resumable
 from pynode.optim.levenberg_marquardt import LaplacePosterior, conclude, descend, log_evidence
 from pynode.optim.normal_equations import Problem, small_matrices
-from pynode.training.curriculum import LOST, WORSE, Run, Stage, Step
+from pynode.training.curriculum import LOST, WORSE, Run, Step
 from pynode.training.matching import MatchingProblem
 from pynode.training.noise import Noise
+from pynode.training.rivals import contest
 from pynode.training.shooting import ShootingProblem
+from pynode.training.state import Stage
 from pynode.training.windows import Data, Windows
 
 Array = NDArray[np.float64]
@@ -39,12 +41,18 @@ MAX_STATES = 20
 ROUNDING = 1e-14
 """Part of the variance of the data below which residuals are rounding, not noise."""
 
+STILL_NOISE = 1e-4
+"""The same for a state that never changes. It is fitted at once, and would then outweigh all the others without limit."""
+
 FIRST_NOISE = 0.01
 """The largest part of the variance of the data that is taken for noise at first: smoothing of sparse data mistakes signal
 for noise, and what is noise at the start may never be explained."""
 
 SETTLED = 0.1
 """Along trajectories the noise is re-estimated only once steps lower the objective by less than this part: see `descend`."""
+
+STEADY = 1e-12
+"""Slopes that vary by less than this part of the largest are all the same."""
 
 MATCHED = 20_000
 """The most rows whose slopes are matched; more add hardly any information."""
@@ -93,6 +101,8 @@ class SecondOrder:
         Start with this many of the trajectories, drawn at random; all of them come in a last stage. None: start with all.
     random_state : int
         Seed of what is drawn.
+    own : bool
+        The field is a user's own, see `pynode.training.rivals`.
     """
 
     windows: tuple[int | None, ...]
@@ -106,6 +116,7 @@ class SecondOrder:
     plain: int | None = None
     part: int | None = None
     random_state: int = 0
+    own: bool = False
 
     @property
     def total_iterations(self) -> int:
@@ -162,6 +173,8 @@ class SecondOrderRun(Run):
         The part of the variance of the data that the last stage which worked leaves unexplained.
     part : int array
         The trajectories that take part in the first stages.
+    undetermined : (p,) bool array
+        Parameters that no data tell, see `Coordinates.undetermined`.
     """
 
     recipe: SecondOrder
@@ -171,28 +184,57 @@ class SecondOrderRun(Run):
     def prepare(self) -> None:
         self.spread = self.data.spread
         self.seen = self.data.seen
-        self.least = ROUNDING * self.spread
-        self.unexplained = np.inf
+        self.least = np.where(self.data.still, STILL_NOISE, ROUNDING) * self.spread
         part = np.arange(len(self.data))
         if self.recipe.part is not None:
             rng = np.random.default_rng(self.recipe.random_state)
             part = np.sort(rng.choice(part, self.recipe.part, replace=False))
         self.part = part
+        self.undetermined = np.zeros(self.field.n_params, bool)
+        self.groups = self.coordinates.groups(self.recipe.groups)
+        self._begin()
+
+    def _begin(self) -> None:
+        """The posterior and the noise before anything is fitted."""
         variance = self.smoothed.variance
         typical = np.mean(np.append(variance[~np.isnan(variance)], 0.01))
         variance = np.where(np.isnan(variance), typical, variance)
         self.variance = np.clip(variance, self.least, FIRST_NOISE * self.spread)
-        self.groups = self.coordinates.groups(self.recipe.groups)
         self.posterior = LaplacePosterior(
             self.coordinates.x(self.training.theta), None, self._first_alpha(), 1.0 / self.variance[self.seen].mean()
         )
+        self.unexplained = np.inf
         self.fitted = None
 
     def surroundings(self) -> AbstractContextManager[object]:
         return small_matrices(len(self.coordinates))
 
+    def compete(self) -> None:
+        if self.recipe.own and len(self.coordinates):
+            contest(self, self.recipe.noise, self.least)
+
+    def begin_again(self, theta: Array, states: list[Array]) -> None:
+        super().begin_again(theta, states)
+        self._begin()
+
     def finish(self) -> None:
-        self.posterior.noise = self.deviation()
+        posterior = self.posterior
+        posterior.noise = self.deviation()
+        if posterior.covariance is not None:
+            self.undetermined = self.coordinates.undetermined(posterior.theta, posterior.covariance)
+            for weights in prior_groups(self.field):  # many a weight of a network has hardly any influence
+                self.undetermined[weights] = False
+
+    @property
+    def covariance(self) -> Array | None:
+        """(p, p) covariance of theta, NaN for parameters that are not determined; None where there is none."""
+        if self.posterior.covariance is None:
+            return None
+        covariance = self.coordinates.spread(self.posterior.theta, self.posterior.covariance)
+        lost = np.flatnonzero(self.undetermined)
+        free = self.coordinates.index  # frozen parameters have covariances of 0
+        covariance[np.ix_(lost, free)] = covariance[np.ix_(free, lost)] = np.nan
+        return covariance
 
     def steps(self) -> list[Step]:
         everything = self.recipe.part is None
@@ -236,12 +278,14 @@ class SecondOrderRun(Run):
 
     def match(self) -> None:
         """Fit the slopes of smoothed data from every start; keep the best."""
+        if self.guess_states():
+            return
         known = self.known_slopes(MATCHED)
         if known is None or self.field.callbacks:
             return
         t, states, slope, u = known
-        scale = np.maximum(np.var(slope, axis=0), ROUNDING * self.spread)
-        problem = MatchingProblem(self.field, t, states, slope, 1.0 / scale, u, self.coordinates)
+        weight = self._weight_of_slopes(slope)
+        problem = MatchingProblem(self.field, t, states, slope, weight, u, self.coordinates)
         beta = self.posterior.beta
         found = []
         for theta in self.recipe.starts:
@@ -263,6 +307,14 @@ class SecondOrderRun(Run):
         else:
             self.posterior = max(rivals, key=lambda pair: pair[0])[1]
         self.training.theta = self.coordinates.theta(self.posterior.theta)
+
+    def _weight_of_slopes(self, slope: Array) -> Array:
+        """(d,) weights of slopes (n, d): 1 / variance. Still states weigh as others do, those never observed nothing."""
+        variance = np.var(slope, axis=0)
+        moving = np.ptp(slope, axis=0) > STEADY * np.abs(slope).max()
+        rate = np.exp(np.log(variance[moving] / self.spread[moving]).mean()) if moving.any() else 1.0
+        weight = 1.0 / np.where(moving, np.maximum(variance, ROUNDING * self.spread), rate * self.spread)
+        return np.where(moving | self.seen, weight, 0.0)
 
     def _trial(self, rivals: list[LaplacePosterior]) -> None:
         """Go through the stages from each of two starts, until the evidence of one is far ahead; keep that one.
@@ -312,8 +364,7 @@ class SecondOrderRun(Run):
         noise = Noise(self.variance, self.recipe.noise, given, self.least)
         options = self.recipe.options | {"coordinates": self.coordinates}
         problem = ShootingProblem(self.field, cut, y0, weight=given * noise.mean / self.variance, **options)
-        name = "whole trajectories" if intervals is None else f"windows of {intervals}"
-        name = f"trial on {name}" if self.trial else name
+        name = self.stage_name(intervals)
         stage = Stage(name if everything else f"{name} of a part", len(cut))
         self.begin(stage, intervals)
         failed = problem.failed(self.posterior.theta, y0)
@@ -407,6 +458,7 @@ class SecondOrderRun(Run):
                 max_iter=self.recipe.max_iter if problem.n_free else self.recipe.matching,
                 tol=tol,
                 damping=damping,
+                longest=self.coordinates.longest,
                 callback=after_step,
                 settled=SETTLED if problem.n_free else 1.0,
                 checkpoint=self.checkpoint if problem.n_free else None,
@@ -439,9 +491,10 @@ class _Weights:
 
     def saved(self) -> dict[str, Any]:
         """The state as plain data."""
-        return {"root": self.problem.root, "variance": self.noise.variance}
+        return {"root": self.problem.root, "prior": self.problem.prior, "variance": self.noise.variance}
 
     def restore(self, saved: dict[str, Any]) -> None:
         """Go on from `saved()`."""
         self.problem.root = saved["root"]
+        self.problem.prior = saved["prior"]
         self.noise.variance = saved["variance"]

@@ -14,11 +14,14 @@ from numpy.typing import ArrayLike, NDArray
 from pynode.engine.sensitivities import SensitivityProblem
 from pynode.errors import OK
 from pynode.fields.field import Field
-from pynode.optim.normal_equations import Linearised, gram
+from pynode.optim.normal_equations import FreeStates, Linearised, gram
 from pynode.training.coordinates import Coordinates
 from pynode.training.windows import Data
 
 Array = NDArray[np.float64]
+
+WEAK = 1e-8
+"""The weak prior of a free initial state counts as much as this part of a measurement of it."""
 
 HUGE = 1e100
 """Sensitivities beyond this come from chaos over too long a time: nothing can be learned from them."""
@@ -42,7 +45,8 @@ class ShootingProblem:
     weight : (d,) array or (rows, d) array, default 1
         Weights of the squares.
     prior : (B, d) array, optional
-        Precisions of a pull of the free states to y0, which keeps states that nothing observes in place. Default: weak.
+        Precisions of a pull of the free states to y0, which keeps states that nothing observes in place. Default: weak, in
+        proportion to the weights, so that it does not depend on the units of the states.
     coordinates : Coordinates, optional
         The coordinates that are varied in place of theta. Default: theta itself.
     **options
@@ -84,13 +88,26 @@ class ShootingProblem:
         self.root = np.where(np.isnan(self.data), 0.0, np.sqrt(weight))
         self.data = np.where(np.isnan(self.data), 0.0, self.data)
         self.n_observed = int((self.root > 0).sum())
-        self.prior = np.full(self.y0.shape, 1e-8) if prior is None else prior
+        self.spread = np.where(data.seen, data.spread, _size(self.y0))
+        self.weak = prior is None
+        self.prior = self._weak_prior() if prior is None else prior
         self.alive = np.ones(len(self.y0), bool)
         self.nfe = 0
 
     def set_weight(self, weight: Array) -> None:
         """Set new weights (rows, d) of the squares; entries that are not observed keep the weight 0."""
         self.root = np.where(self.root > 0, np.sqrt(weight), 0.0)
+        if self.weak:
+            self.prior = self._weak_prior()
+
+    def _weak_prior(self) -> Array:
+        """(B, d) precisions: part of the mean weight of a state, or of one like the others' if it is never observed."""
+        observed = self.root > 0
+        seen = observed.any(axis=0)
+        weight = (self.root**2).sum(axis=0) / np.maximum(observed.sum(axis=0), 1)
+        typical = np.exp(np.log((weight * self.spread)[seen]).mean()) if seen.any() else 1.0
+        prior = WEAK * np.where(seen, weight, typical / self.spread)
+        return np.asarray(np.broadcast_to(prior, self.y0.shape), dtype=np.float64)
 
     def leave_out(self, dead: NDArray[np.bool_]) -> None:
         """Leave some trajectories out, where dead (B,) is True."""
@@ -139,11 +156,9 @@ class ShootingProblem:
         g = np.zeros(n)
         loss = self._pull(free)
         shift = self.prior * (free - self.y0)
-        # of each trajectory: A z for the free state, and X = A^-1 C, s = A^-1 z for its elimination
         A = np.zeros((B, d, d))
+        C = np.zeros((B, d, n))
         z = np.zeros((B, d))
-        X = np.zeros((B, d, n))
-        s = np.zeros((B, d))
         for which, problem in self.parts:
             raw = problem.run(theta, np.ascontiguousarray(free[which]))
             self.nfe += int(raw["nfe"].sum())
@@ -165,20 +180,14 @@ class ShootingProblem:
             J *= root[:, :, None]
             r = root * (raw["y"] - self.data[rows])
             loss += float((r * r).sum())
-            A[which], C, z[which] = self._condense(J, r, which, n, H, g)
+            A[which], C[which], z[which] = self._condense(J, r, which, n, H, g)
             A[which, range(d), range(d)] += self.prior[which]
             z[which] += shift[which]
-            try:
-                X[which] = np.linalg.solve(A[which], C)
-                s[which] = np.linalg.solve(A[which], z[which, :, None])[:, :, 0]
-            except np.linalg.LinAlgError:  # sensitivities of chaos, all along one direction
-                return None
-            rows_of = C.reshape(len(C) * d, n).T
-            H -= rows_of @ X[which].reshape(len(C) * d, n)
-            g -= rows_of @ s[which].ravel()
-        if not np.isfinite(H).all():
+        try:
+            here = Linearised.of_free(loss, FreeStates(H, g, C, A, z))
+        except np.linalg.LinAlgError:  # sensitivities of chaos, all along one direction
             return None
-        return Linearised(loss, H, g, lambda step: -(s + X @ step), float((s * z).sum()), X, A, z)
+        return here if np.isfinite(here.H).all() else None
 
     def each(self, x: Array, free: Array) -> tuple[Array, Array, Array]:
         """For each trajectory by itself, with x known: half its sum of squares (B,), its gradient (B, d), J^T J (B, d, d).
@@ -229,3 +238,9 @@ class ShootingProblem:
             pieces = [J[a : a + m].reshape(m * d, width) for a, m in zip(start, length, strict=True)]
             C = np.stack([piece[:, n:].T @ piece[:, :n] for piece in pieces])
         return A, C, z
+
+
+def _size(y: Array) -> Array:
+    """(d,) mean squares of states (B, d); 1 where all are 0."""
+    size = (y * y).mean(axis=0)
+    return np.where(size > 0, size, 1.0)

@@ -15,12 +15,13 @@ from pynode.fields.field import Field
 from pynode.optim.checkpoint import Checkpoint
 from pynode.optim.result import FitResult, Iteration
 from pynode.optim.session import session
-from pynode.training.curriculum import Run, Training, checked_windows, default_windows
+from pynode.training.curriculum import Run
 from pynode.training.first_order import OPTIMIZERS, FirstOrder, FirstOrderRun
 from pynode.training.noise import ROBUST
 from pynode.training.second_order import STEPS, SecondOrder, SecondOrderRun, is_small, prior_groups
 from pynode.training.smoothing import smooth, with_implied
-from pynode.training.windows import Data, as_weights
+from pynode.training.state import Training
+from pynode.training.windows import Data, as_weights, checked_windows, default_windows
 
 SECOND_ORDER = "levenberg-marquardt"
 
@@ -269,8 +270,8 @@ def _result(run: FirstOrderRun | SecondOrderRun) -> FitResult:
     stage = run.training.stages[-1]
     history = run.training.history
     covariance = None
-    if isinstance(run, SecondOrderRun) and run.posterior.covariance is not None:
-        covariance = run.coordinates.spread(run.posterior.theta, run.posterior.covariance)
+    if isinstance(run, SecondOrderRun):
+        covariance = run.covariance
     return FitResult(
         run.training.theta,
         stage.loss,

@@ -63,6 +63,12 @@ class Data:
         spread[self.seen] = np.nanvar(y[:, self.seen], axis=0)
         return np.where(spread > 0, spread, 1.0)
 
+    @cached_property
+    def still(self) -> NDArray[np.bool_]:
+        """(d,) whether a state is observed, and never changes within a trajectory."""
+        moves = np.any([[len(v := x[~np.isnan(x)]) > 1 and np.ptp(v) > 0 for x in y.T] for y in self.y], axis=0)
+        return np.asarray(self.seen & ~moves)
+
     def take(self, which: Iterable[int] | NDArray[np.intp]) -> "Data":
         """Some of the trajectories, given by their positions."""
         which = np.asarray(which, dtype=np.intp)
@@ -170,3 +176,20 @@ def as_weights(weight: Any, y: Sequence[Array]) -> list[Array] | None:
     if not any((w[~np.isnan(v)] > 0).any() for w, v in zip(weights, y, strict=True)):
         raise ValueError("weight is 0 wherever something was observed: there is nothing to learn from")
     return weights
+
+
+def default_windows(lengths: Iterable[int], growth: int = 3) -> tuple[int | None, ...]:
+    """Lengths of windows that grow from at most ten intervals to whole trajectories; `lengths` are those of the data."""
+    longest = max(lengths) - 1
+    sizes = [max(1, min(10, round(longest / 3)))]
+    while 1.5 * growth * sizes[-1] < longest:  # at least two windows
+        sizes.append(growth * sizes[-1])
+    return (*sizes, None)
+
+
+def checked_windows(windows: Any) -> tuple[int | None, ...]:
+    """The lengths of windows that a user gave, checked, as a tuple."""
+    lengths: tuple[int | None, ...] = tuple(windows) if np.iterable(windows) and not isinstance(windows, str) else ()
+    if not lengths or not all(n is None or (isinstance(n, (int, np.integer)) and n >= 1) for n in lengths):
+        raise ValueError(f"windows={windows!r} must hold numbers of intervals >= 1, or None for whole trajectories")
+    return lengths

@@ -305,6 +305,7 @@ def same(a, b, where=""):
         assert np.array_equal(a, b, equal_nan=np.asarray(a).dtype.kind == "f"), where
 
 
+@pytest.mark.filterwarnings("ignore::pynode.fit.FitWarning")  # few iterations
 @pytest.mark.parametrize("name", CALLS)
 def test_a_result_does_not_follow_the_arrays_that_were_handed_in(name):
     make, given, show = CALLS[name]

@@ -78,6 +78,7 @@ def test_one_input_shared_by_all():
         np.testing.assert_allclose(theta(y, shared), reference, rtol=1e-9)
 
 
+@pytest.mark.filterwarnings("ignore::pynode.fit.FitWarning")  # misfit, on purpose
 @pytest.mark.parametrize("optimizer", ["levenberg-marquardt", "lbfgs"])
 @pytest.mark.parametrize("kind", KINDS)
 def test_kinds_are_told_apart(kind, optimizer):
@@ -150,6 +151,7 @@ def test_bad_inputs(u, error, message):
         theta(runs(U), u)
 
 
+@pytest.mark.filterwarnings("ignore::pynode.fit.FitWarning")  # misfit, on purpose
 def test_as_many_trajectories_as_times_is_ambiguous():
     """Rows of u (5, 1) could be times or trajectories: nothing is guessed."""
     t, u = T[:5], U[0, :5]
@@ -160,6 +162,7 @@ def test_as_many_trajectories_as_times_is_ambiguous():
     assert theta(y, pn.Signal(None, u, "constant"), t).shape == (2,)
 
 
+@pytest.mark.filterwarnings("ignore::pynode.fit.FitWarning")  # few iterations
 def test_bad_inputs_of_predictions():
     model = NeuralODE(**MAKE).fit(T, runs(U), u=U)
     for call in (
@@ -230,6 +233,7 @@ def test_windows_solve_as_the_whole(kind):
 # ---- Gradients -----------------------------------------------------------------------------------------------------
 
 
+@pytest.mark.filterwarnings("ignore::pynode.fit.FitWarning")  # few iterations
 @pytest.mark.parametrize("log", [False, True])
 @pytest.mark.parametrize("kind", [*KINDS, "constant"])
 def test_vjp_of_models(kind, log):

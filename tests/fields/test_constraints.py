@@ -15,6 +15,12 @@ from pynode.training.windows import Data
 T = np.linspace(0, 6, 40)
 
 
+def after(here, step):
+    """The best step of the free states with a step of the shared coordinates."""
+    gain, shift = here.free.eliminated()[2:]
+    return -(shift + gain @ step)
+
+
 def spring(**theta):
     @pn.field(state=2, theta={"k": 1.0, "c": 0.2} | theta)
     def f(t, y, th):
@@ -99,6 +105,7 @@ def test_a_field_all_of_whose_parameters_are_frozen_estimates_states():
         pn.fit.gradient_matching(f, T, y)
 
 
+@pytest.mark.filterwarnings("ignore:the data do not determine c:pynode.fit.FitWarning")
 def test_a_rate_that_is_zero_in_truth_goes_down_to_it():
     """exp(x) with x running to minus infinity: no NaN on the way, and bands that stay finite."""
     f, y = spring(c=pn.positive(0.5)), springs(c=0.0, sigma=0.0)
@@ -107,7 +114,8 @@ def test_a_rate_that_is_zero_in_truth_goes_down_to_it():
         assert model.theta_[0] == pytest.approx(1.3, abs=1e-3) and 0 <= model.theta_[1] < 2e-3
     model = NeuralODE(field=f, random_state=0).fit(T, springs(c=0.0))
     assert np.isfinite(model.predict(T, return_std=True)[1]).all()
-    assert np.isfinite(model.covariance_).all()
+    c = model.covariance_
+    assert c[0, 0] > 0 and (np.isfinite(c[1, 1]) or "do not determine c" in model.report_["warnings"][0])
 
 
 @pytest.mark.parametrize("scale", [1e-8, 1e8])
@@ -148,7 +156,7 @@ def test_jacobians_in_coordinates():
     full, r = np.concatenate([J, F], axis=1), residual(x, y0)
     step = -np.linalg.solve(full.T @ full, full.T @ r)
     np.testing.assert_allclose(np.linalg.solve(here.H, -here.g), step[: len(x)], rtol=1e-4, atol=1e-7)
-    np.testing.assert_allclose(here.step_free(step[: len(x)]).ravel(), step[len(x) :], rtol=1e-4, atol=1e-7)
+    np.testing.assert_allclose(after(here, step[: len(x)]).ravel(), step[len(x) :], rtol=1e-4, atol=1e-7)
 
 
 def test_the_gradient_of_matching_in_coordinates():

@@ -238,7 +238,8 @@ def test_parameters_that_do_not_matter():
         return th.k * y[0] ** 2 / 2 + y[1] ** 2 / (2 * th.m) + th.zero
 
     t, Y = mass_spring.data(0)
-    model = pn.NeuralODE(field=spring, random_state=0).fit(t, Y)
+    with pytest.warns(pn.fit.FitWarning, match="the data do not determine zero = 3:"):
+        model = pn.NeuralODE(field=spring, random_state=0).fit(t, Y)
     assert model.theta_[0] == pytest.approx(1.0, abs=0.03) and np.array_equal(model.theta_[1:], [1.0, 3.0])
     assert 1e-3 < np.sqrt(model.covariance_[0, 0]) < 0.03
 
@@ -271,7 +272,7 @@ def test_known_constants_stay_and_the_trajectory_goes_on(species):
     assert parts["growth"] == lotka.GROWTH and parts["decay"] == lotka.DECAY
     t = np.linspace(0, 2 * lotka.END, 241)
     errors = [np.abs(m.predict(t) - lotka.exact(t))[t > lotka.END].mean() for m in species]
-    assert errors[0] < 0.2 and errors[1] > 3 * errors[0]
+    assert errors[0] < 0.2 and errors[1] > 2 * errors[0]
 
 
 def test_law():

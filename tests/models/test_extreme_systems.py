@@ -21,6 +21,7 @@ def measured(field, y0, t, part, seed=0):
     return clean, clean + sigma * np.random.default_rng(seed).standard_normal(clean.shape), sigma
 
 
+@pytest.mark.filterwarnings("ignore::pynode.fit.FitWarning")  # few iterations
 def test_chaos_over_long_times_keeps_what_windows_taught():
     start = pn.solve(lorenz, [1.0, 1.0, 20.0], np.linspace(0, 30, 40)).y[8:]
     t = np.linspace(0, 12, 481)

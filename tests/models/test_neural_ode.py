@@ -133,6 +133,7 @@ def test_no_random_state_reports_the_one_it_drew():
     np.testing.assert_array_equal(again.theta_, model.theta_)
 
 
+@pytest.mark.filterwarnings("ignore::pynode.fit.FitWarning")  # few iterations
 @pytest.mark.parametrize("optimizer", ["adam", "lbfgs"])
 def test_other_optimizers(optimizer):
     model = NeuralODE(**QUICK | {"optimizer": optimizer, "max_iter": 100}).fit(T, CIRCLE)

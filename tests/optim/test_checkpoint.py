@@ -345,6 +345,7 @@ def test_other_data_are_refused(change, tmp_path):
         NeuralODE(hidden=(4,), random_state=0, max_iter=5).fit(*data, **more, checkpoint=path)
 
 
+@pytest.mark.filterwarnings("ignore::pynode.fit.FitWarning")  # few iterations
 @pytest.mark.parametrize("damage", ["cut", "flip", "empty", "text", "model", "folder"])
 def test_a_damaged_checkpoint_is_named(damage, tmp_path):
     path = tmp_path / "c.npz"

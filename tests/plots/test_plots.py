@@ -24,7 +24,9 @@ T = np.linspace(0, 5, 30)
 def model(request):
     d = request.param
     Y = np.stack([np.exp(0.5 * np.cos(T + k)) for k in range(d)], axis=1)
-    return NeuralODE(hidden=(6,), max_iter=5, random_state=0, log=d == 2).fit([T, T], [Y, Y], names=list("abc")[:d])
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", pn.fit.FitWarning)  # few iterations
+        return NeuralODE(hidden=(6,), max_iter=5, random_state=0, log=d == 2).fit([T, T], [Y, Y], names=list("abc")[:d])
 
 
 def test_every_picture(model):

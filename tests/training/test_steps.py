@@ -8,11 +8,10 @@ import pytest
 import pynode as pn
 from pynode.fit import FitInterrupted, adam, lbfgs
 from pynode.optim.progress import Progress
-from pynode.training.curriculum import default_windows
 from pynode.training.matching import MatchingObjective
 from pynode.training.objective import TrainingObjective
 from pynode.training.smoothing import local_cubic, smooth
-from pynode.training.windows import Data
+from pynode.training.windows import Data, default_windows
 
 OPTIMIZERS = {"adam": lambda f, x, **k: adam(f, x, learning_rate=0.05, **k), "lbfgs": lbfgs}
 

@@ -22,6 +22,12 @@ T = np.linspace(0, 6, 40)
 RNG = np.random.default_rng(5)
 
 
+def after(here, step):
+    """The best step of the free states with a step of the shared coordinates."""
+    gain, shift = here.free.eliminated()[2:]
+    return -(shift + gain @ step)
+
+
 def circles(n=4, noise=0.02, seed=0):
     phase = np.linspace(0, 1.2, n)[:, None]
     clean = np.stack([np.cos(T + phase), -np.sin(T + phase)], axis=2)
@@ -55,6 +61,7 @@ def test_coordinates_and_their_slope():
     np.testing.assert_array_equal(c.groups([np.array([2]), np.array([0, 2, 3])])[0], [0, 2])
 
 
+@pytest.mark.filterwarnings("ignore::pynode.fit.FitWarning")  # misfit, on purpose
 def test_constraints_hold_while_fitting():
     @pn.field(state=2, theta={"k": pn.positive(0.4), "c": pn.bounded(0.3, 0.1, 0.6), "m": pn.frozen(1.0)})
     def f(t, y, th):
@@ -218,6 +225,7 @@ def test_weights_take_bad_entries_out():
             NeuralODE(random_state=0).fit(T, y, weight=weight)
 
 
+@pytest.mark.filterwarnings("ignore::pynode.fit.FitWarning")  # few iterations
 @pytest.mark.parametrize("optimizer", ["levenberg-marquardt", "lbfgs"])
 def test_early_stopping_keeps_the_best_for_the_held_out(optimizer):
     _, y = circles(6)
@@ -446,6 +454,7 @@ def test_minibatches():
     np.testing.assert_array_equal(batches.which, again)
 
 
+@pytest.mark.filterwarnings("ignore::pynode.fit.FitWarning")  # few iterations
 def test_steer_moves_the_last_times():
     _, y = circles(2)
     cut, f = Data([T] * 2, list(y)).windows(10), pn.mlp(2, (3,))
@@ -543,7 +552,7 @@ def test_parts_of_limited_memory_give_the_same_normal_equations(monkeypatch):
     a, b = (problem.linearise(f.init(0), y0) for problem in (one, many))
     np.testing.assert_allclose(b.H, a.H, rtol=1e-10, atol=1e-10)
     np.testing.assert_allclose(b.g, a.g, rtol=1e-10, atol=1e-10)
-    np.testing.assert_allclose(b.step_free(np.ones(f.n_params)), a.step_free(np.ones(f.n_params)), rtol=1e-9)
+    np.testing.assert_allclose(after(b, np.ones(f.n_params)), after(a, np.ones(f.n_params)), rtol=1e-9)
     assert b.loss == pytest.approx(a.loss, rel=1e-12)
 
 

@@ -59,6 +59,7 @@ def test_initial_states_of_augmented_models():
     np.testing.assert_allclose(model.predict(T[5:], ragged[1])[:, 0], clean[3, 5:, 0], atol=0.06)
 
 
+@pytest.mark.filterwarnings("ignore::pynode.fit.FitWarning")  # misfit, on purpose
 def test_estimated_states_are_a_least_squares_solution():
     """A known linear field: against numpy.linalg.lstsq on its matrix exponentials."""
     from scipy.linalg import expm
@@ -114,6 +115,7 @@ def test_one_entry_of_a_state_and_whole_rows():
     assert model.report_["n_observed"] == 80 + 41 + 40 + 2
 
 
+@pytest.mark.filterwarnings("ignore::pynode.fit.FitWarning")  # few iterations
 @pytest.mark.parametrize("optimizer", ["levenberg-marquardt", "lbfgs", "adam"])
 def test_trajectories_of_one_row_are_kept(optimizer):
     _, y = circles(3)
@@ -184,6 +186,7 @@ def test_bad_weights(weight, error, message, fit):
         fit(T, circles()[1], weight=weight)
 
 
+@pytest.mark.filterwarnings("ignore:the residuals of y2 are 1.8 times:pynode.fit.FitWarning")  # least squares
 @pytest.mark.parametrize("optimizer", ["levenberg-marquardt", "lbfgs"])
 @pytest.mark.parametrize("noise", ["huber", "student"])
 def test_outliers_do_not_count(noise, optimizer):

@@ -20,6 +20,7 @@ from pynode.models.trajectories.storage import from_content, to_content
 from pynode.optim.checkpoint import Checkpoint, opened
 from pynode.optim.progress import Progress
 from pynode.optim.result import Iteration
+from pynode.training.verdict import doubts
 from pynode.training.windows import as_weights
 
 if TYPE_CHECKING:
@@ -71,7 +72,8 @@ class NeuralODE(Rollouts):
     initial_states_ : (B, d) array
         Fitted initial states of the trajectories, in your units.
     covariance_ : (p, p) array or None
-        Of theta_, by Laplace's approximation; None where the optimizer gives none.
+        Of theta_, by Laplace's approximation; None where the optimizer gives none. NaN in the rows and columns of parameters
+        that the data do not determine (at 0 or at a bound, or without influence), 0 in those of frozen ones.
     state_gain_ : (B, d, p) array or None
         How the fitted initial states, scaled, follow theta_: their derivative with respect to it is -state_gain_.
     state_covariance_ : (B, d, d) array or None
@@ -183,6 +185,8 @@ class NeuralODE(Rollouts):
                 run.callback = _reporting(bar, callback)
                 try:
                     run.train()
+                    for words in [] if run.stopped else doubts(run, data.names):
+                        run.warn(words)
                 except KeyboardInterrupt as error:
                     interrupt = error
             status = "interrupted" if interrupt else None
@@ -254,7 +258,7 @@ class NeuralODE(Rollouts):
         if posterior is None or posterior.covariance is None:
             return
         p, (b, d) = run.field.n_params, (len(run.data), run.field.d)
-        self.covariance_ = run.coordinates.spread(posterior.theta, posterior.covariance)
+        self.covariance_ = run.covariance
         self.state_gain_ = gain = np.zeros((b, d, p))
         spread = np.diag(np.nan_to_num(smoothed.variance, nan=1.0))
         self.state_covariance_ = covariance = np.broadcast_to(spread, (b, d, d)).copy()

@@ -23,10 +23,10 @@ from pynode.models.options import (
     Widths,
     option,
 )
-from pynode.training.curriculum import checked_windows
 from pynode.training.first_order import OPTIMIZERS
 from pynode.training.noise import ROBUST
 from pynode.training.steps import SECOND_ORDER
+from pynode.training.windows import checked_windows
 
 FIRST_ORDER_ONLY = {
     "batch_size": None,

@@ -26,10 +26,10 @@ from pynode.models.trajectories.series import (
     check_positive,
     n_inputs,
 )
-from pynode.training.curriculum import Training
 from pynode.training.initial_states import estimate_states
 from pynode.training.second_order import MAX_PARAMETERS, MAX_STATES
 from pynode.training.smoothing import smooth, with_implied
+from pynode.training.state import Training
 from pynode.training.windows import Data
 
 if TYPE_CHECKING:
@@ -200,7 +200,7 @@ class Rollouts(NeuralODEOptions):
         rollout = sensitivities(self.field_, z0, tau, self.theta_, **options)
         gain: Any = self.state_gain_
         state_covariance: Any = self.state_covariance_
-        covariance: Any = self.covariance_
+        covariance: Any = np.nan_to_num(np.asarray(self.covariance_))  # NaN: not determined; bands are given its value
 
         def deviation(J: Array, J0: Array, z: Array) -> Array:
             variance = np.zeros(z.shape)

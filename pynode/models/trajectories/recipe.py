@@ -14,14 +14,14 @@ from pynode.models.options import widths
 from pynode.models.trajectories.options import NeuralODEOptions, first_order_options
 from pynode.models.trajectories.scaling import Scaling
 from pynode.models.trajectories.series import n_inputs
-from pynode.training.curriculum import Training, default_windows
 from pynode.training.early_stopping import Holdout, split
 from pynode.training.first_order import OPTIMIZERS, FirstOrder, FirstOrderRun
 from pynode.training.matching import STILL
 from pynode.training.second_order import STEPS, SecondOrder, SecondOrderRun, is_small, part_of, prior_groups
 from pynode.training.smoothing import smooth, with_derivatives, with_implied
+from pynode.training.state import Training
 from pynode.training.steps import SECOND_ORDER
-from pynode.training.windows import Data
+from pynode.training.windows import Data, default_windows
 
 Array = NDArray[np.float64]
 
@@ -30,6 +30,10 @@ PRIOR_SCALE = 0.5
 
 
 MIN_DECAY = 1e-6
+
+
+LONG = (20, 40)
+"""Windows for fields of one's own with states never observed, which short windows say little about."""
 
 
 MANY = 20_000
@@ -126,7 +130,7 @@ def _second_recipe(
 ) -> SecondOrder:
     variance = max(MIN_DECAY, _mean_variance(smoothed))
     return SecondOrder(
-        default_windows([len(t) for t in inside.t], growth=6) if model.windows is None else tuple(model.windows),
+        _windows(model, inside, growth=6),
         int(model.max_iter or STEPS),
         3e-4,
         prior_groups(field) if _evidence(model) else [],
@@ -137,6 +141,7 @@ def _second_recipe(
         int(model.n_restarts) if _has_linear_map(model) else None,
         part_of(inside, field.n_params),
         seed,
+        own=model.field is not None,
     )
 
 
@@ -167,7 +172,7 @@ def _first_recipe(
     decay = model.weight_decay
     if decay is None:
         decay = 0.0 if model.field is not None or model.early_stopping else max(MIN_DECAY, variance) / PRIOR_SCALE**2
-    windows = default_windows([len(t) for t in inside.t]) if model.windows is None else tuple(model.windows)
+    windows = _windows(model, inside, growth=3)
     optimizer, batch = optimizer_of(model, field), model.batch_size
     if batch is None and model.optimizer in ("auto", "adam") and sum(map(len, inside.t)) > MANY * (windows[0] or MANY):
         optimizer, batch = "adam", BATCH
@@ -187,7 +192,19 @@ def _first_recipe(
         penalty=(float(model.kinetic_energy), float(model.jacobian_norm)),
         steer=float(model.steer),
         random_state=seed,
+        own=model.field is not None,
     )
+
+
+def _windows(model: NeuralODEOptions, inside: Data, growth: int) -> tuple[int | None, ...]:
+    """The lengths of windows: the user's, or growing ones; long ones for own fields with states never seen."""
+    if model.windows is not None:
+        return tuple(model.windows)
+    lengths = [len(t) for t in inside.t]
+    if model.field is None or inside.seen.all():
+        return default_windows(lengths, growth)
+    longest = max(lengths) - 1
+    return (*(n for n in LONG if 1.5 * n < longest), None)
 
 
 def _scaled_time(scaling: Scaling, smoothed: Any, times: Sequence[Array]) -> tuple[Scaling, Any]:

@@ -19,7 +19,7 @@ from pynode.models.storage import (
 )
 from pynode.models.trajectories.scaling import Scaling
 from pynode.models.trajectories.series import n_inputs
-from pynode.training.curriculum import Stage
+from pynode.training.state import Stage
 
 if TYPE_CHECKING:
     from pynode.models.trajectories.neural_ode import NeuralODE
@@ -125,7 +125,7 @@ def _restore_parameters(model: "NeuralODE", content: dict[str, Any]) -> None:
     b = len(content["initial_states"])
     model.theta_ = stored_array(content["theta"], (p,), "theta")
     model.initial_states_ = stored_array(content["initial_states"], (b, d), "the initial states")
-    model.covariance_ = optional_array(content["covariance"], (p, p), "the covariance")
+    model.covariance_ = optional_array(content["covariance"], (p, p), "the covariance", gaps=True)
     model.state_gain_ = optional_array(content["state_gain"], (b, d, p), "the gain of the initial states")
     model.state_covariance_ = optional_array(content["state_covariance"], (b, d, d), "the covariance of the initial states")
 

@@ -1,0 +1,52 @@
+"""The residuals of a run of training, and how they compare with the noise that the smoother found."""
+
+import numpy as np
+from numpy.typing import NDArray
+
+from pynode.training.curriculum import Run
+from pynode.training.noise import Noise
+
+Array = NDArray[np.float64]
+
+EXCESS = 1.5
+"""A variance of residuals above this many times the smoother's estimate of the noise is misfit."""
+
+
+def residuals(run: Run) -> Array:
+    """(rows, d) data minus fitted states; 0 where nothing was observed."""
+    difference = np.concatenate(run.data.y) - np.concatenate(run.training.states)
+    return np.where(np.isnan(difference), 0.0, difference)
+
+
+def precision(run: Run) -> Array:
+    """(rows, d) the user's weights; 0 where nothing was observed."""
+    seen = ~np.isnan(np.concatenate(run.data.y))
+    return seen * (1.0 if run.data.weight is None else np.concatenate(run.data.weight))
+
+
+def excess(run: Run) -> Array:
+    """(d,) variances of the residuals over the smoother's estimates of the noise; NaN where there is no estimate."""
+    _, variance = scatter(run)
+    noise = run.smoothed.variance
+    known = run.data.seen & (noise > 0)
+    return np.where(known, variance / np.where(known, noise, 1.0), np.nan)
+
+
+def scatter(run: Run) -> tuple[NDArray[np.intp], Array]:
+    """(numbers of each state that count (d,), variances of their residuals (d,), by the median where outliers are borne)."""
+    counts = precision(run) > 0
+    noise = Noise(np.ones(run.data.d), run.recipe.noise, counts.astype(np.float64), np.full(run.data.d, 1e-300))
+    noise.weights(residuals(run))
+    return counts.sum(axis=0), np.where(run.data.seen, noise.variance, 0.0)
+
+
+def autocorrelation(run: Run) -> Array:
+    """(d,) lag-1 autocorrelations of residuals, in standard deviations of those of white noise; 0 where there is none."""
+    counts = precision(run) > 0
+    r = residuals(run) * counts
+    first = np.cumsum([0, *(len(t) for t in run.data.t)])[:-1]
+    pairs = counts[1:] & counts[:-1]
+    pairs[first[1:] - 1] = False
+    n = pairs.sum(axis=0)
+    variance = (r**2).sum(axis=0) / np.maximum(counts.sum(axis=0), 1)
+    return np.asarray((r[1:] * r[:-1] * pairs).sum(axis=0) / np.maximum(variance * np.sqrt(n), 1e-300), dtype=np.float64)

@@ -1,0 +1,139 @@
+"""What a fit leaves open, in words: misfit, structure in the residuals, stages that did not end, undetermined parameters.
+
+A fit is judged against the noise that the smoother found before anything was fitted, not against a "noise" that follows
+the residuals. Thresholds are from 98 fits of known systems: a variance 1.5 times the smoother's is exceeded by 15 of 21 bad
+ones and by none of 77 good ones; the lag-1 autocorrelation alone would flag every eighth good one.
+"""
+
+from collections.abc import Iterable, Sequence
+
+import numpy as np
+from numpy.typing import NDArray
+
+from pynode.training.curriculum import Run
+from pynode.training.residuals import EXCESS, autocorrelation, excess, scatter
+from pynode.training.second_order import SecondOrderRun
+
+Array = NDArray[np.float64]
+
+EXACT = 1e-4
+"""Residuals whose variance is below this part of that of the data are those of a good fit, whatever the smoother says."""
+
+MANY = 100
+"""With fewer numbers of a state than this, estimates of variances scatter, and the limit is wider."""
+
+ALIKE = 5.0
+"""The standardised lag-1 autocorrelation of residuals that are not noise ..."""
+
+SLIGHT = 1.2
+"""... where their variance exceeds the smoother's estimate by this factor too."""
+
+NOTHING = 0.8
+"""A state whose residuals have more than this part of the variance of its data is not explained."""
+
+LEFT = 1e-3
+"""A stage that found no better point stalled where the linearised problem promises to lower the objective by this part."""
+
+
+def doubts(run: Run, names: Sequence[str]) -> list[str]:
+    """What is doubtful about a run that came to its end.
+
+    Parameters
+    ----------
+    run : Run
+        All its stages are done.
+    names : sequence of str
+        Of the states that the user has names for, the first ones.
+
+    Returns
+    -------
+    list of str
+        Sentences with the likely cause and what helps; empty for a good fit.
+    """
+    measured = np.flatnonzero(run.data.seen)
+    ratio = excess(run)
+    count, variance = scatter(run)
+    rough = variance > EXACT * run.data.spread
+    limit = EXCESS * np.sqrt(np.maximum(1.0, MANY / np.maximum(count, 1)))
+    noise = np.nan_to_num(run.smoothed.variance, nan=0.0)
+    z = autocorrelation(run)
+    remedy = _remedy(run)
+    words = []
+
+    def named(which: NDArray[np.bool_]) -> str:
+        return ", ".join(names[j] if j < len(names) else f"state {j + 1}" for j in measured.tolist() if which[j])
+
+    unexplained = rough & (variance > NOTHING * run.data.spread) & (noise < 0.5 * variance) & ~run.data.still
+    missed = rough & (ratio > limit) & ~unexplained
+    alike = rough & (z > ALIKE) & ~(ratio <= SLIGHT) & ~missed & ~unexplained
+    if (unexplained & run.data.seen).any():
+        words.append(
+            f"the model explains hardly anything of {named(unexplained)}: the residuals are as large as the data vary; "
+            f"{remedy}"
+        )
+    if (missed & run.data.seen).any():
+        times = ", ".join(f"{np.sqrt(ratio[j]):.2g}" for j in measured if missed[j])
+        words.append(
+            f"the residuals of {named(missed)} are {times} times what smoothing finds of noise: this is misfit; {remedy}"
+        )
+    if (alike & run.data.seen).any():
+        words.append(
+            f"the residuals of {named(alike)} follow each other, as those of noise do not: this is misfit; {remedy}"
+        )
+    poor = bool((rough & ~(ratio <= limit))[measured].any())
+    if isinstance(run, SecondOrderRun):
+        words += _of_second_order(run, poor)
+    return words
+
+
+def _of_second_order(run: SecondOrderRun, poor: bool) -> list[str]:
+    """What Levenberg-Marquardt leaves open; poor: the residuals are, or may be, more than noise."""
+    words = []
+    done = [stage for stage in run.training.stages if stage.windows and stage.status not in ("undone", "left out")]
+    status = done[-1].status if done else ""
+    if poor and status == "max_iter":
+        words.append(
+            f"{done[-1].name} ended after max_iter={run.recipe.max_iter} steps, not at a minimum: take a larger max_iter, "
+            "or start elsewhere"
+        )
+    if poor and status == "stalled" and run.posterior.left > LEFT:
+        words.append(
+            f"{done[-1].name} ended where no step fits the data better although the slopes of the loss promise one: tighter "
+            "tolerances (rtol, atol), an implicit method, or shorter windows may help"
+        )
+    n = run.data.n_observed
+    if run.posterior.gamma > 0.5 * n:
+        words.append(
+            f"{run.posterior.gamma:.0f} effective parameters are fitted to {n} numbers: the data are "
+            "interpolated, and errors are larger than the bands; take a smaller model or more data"
+        )
+    lost = run.undetermined
+    if lost.any():
+        values = ", ".join(f"{name} = {value:.3g}" for name, value in _values(run, lost))
+        words.append(
+            f"the data do not determine {values}: at 0 or at a bound, or without influence on what was measured. The "
+            "covariance is NaN there; freeze the parameter (pynode.frozen), bound it (pynode.bounded), or start it elsewhere"
+        )
+    return words
+
+
+def _values(run: Run, which: NDArray[np.bool_]) -> Iterable[tuple[str, float]]:
+    """(name, value) of some parameters."""
+    for parameter in run.field.spec:
+        for k in range(parameter.offset, parameter.stop):
+            if which[k]:
+                single = parameter.stop - parameter.offset == 1
+                yield parameter.name if single else f"{parameter.name}[{k - parameter.offset}]", float(run.training.theta[k])
+
+
+def _remedy(run: Run) -> str:
+    """What may help against misfit."""
+    if run.recipe.own:
+        return (
+            "the equation may lack something, or training ended in a poor minimum: try other values of the parameters, "
+            "or windows=(None,); noise='student' bears outliers"
+        )
+    return (
+        "the network may be too small, a state may be missing (augment=1: one state alone cannot oscillate), or training "
+        "ended in a poor minimum (another random_state, n_restarts); noise='student' bears outliers"
+    )

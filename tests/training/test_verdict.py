@@ -1,0 +1,112 @@
+"""Fits that failed say so, in words; good ones say nothing."""
+
+import numpy as np
+import pytest
+
+import pynode as pn
+from pynode import NeuralODE
+from pynode.training.coordinates import Coordinates
+
+T = np.linspace(0, 10, 101)
+
+
+def doubts(model, t, Y, **more):
+    """The warnings of a fit, which are also in its report."""
+    with pytest.warns(pn.fit.FitWarning) as caught:
+        model.fit(t, Y, **more)
+    words = [str(w.message) for w in caught]
+    assert words == model.report_["warnings"]
+    return words
+
+
+@pn.field(state=2, theta={"k": pn.positive(1.0), "c": pn.positive(0.1)})
+def spring(t, y, th):
+    return [y[1], -th.k * y[0] - th.c * y[1]]
+
+
+def swings(sigma=0.02, n=3, field=spring, theta=(1.0, 0.2)):
+    rng = np.random.default_rng(0)
+    clean = pn.solve(field, rng.normal(size=(n, 2)), T, theta, rtol=1e-9, atol=1e-9).y
+    return clean + sigma * rng.standard_normal(clean.shape)
+
+
+def test_a_good_fit_says_nothing():
+    """Warnings are errors here. Own field and network, with noise and without."""
+    for sigma in (0.0, 0.02):
+        for options in ({"field": spring}, {"hidden": (8,)}):
+            model = NeuralODE(random_state=0, **options).fit(T, swings(sigma))
+            assert model.report_["warnings"] == []
+
+
+def test_an_equation_that_lacks_something():
+    """A linear spring for a pendulum with large swings."""
+    pendulum = pn.field(state=2)(lambda t, y: [y[1], -np.sin(y[0]) - 0.1 * y[1]])
+    y0 = np.array([[2.5, 0.0], [-2.0, 0.5]])
+    y = pn.solve(pendulum, y0, T, rtol=1e-9, atol=1e-9).y + 0.02 * np.random.default_rng(0).standard_normal((2, 101, 2))
+    words = doubts(NeuralODE(field=spring, random_state=0), T, y, names=["angle", "speed"])
+    assert "the residuals of angle, speed are" in words[0] and "the equation may lack something" in words[0]
+
+
+def test_one_state_cannot_oscillate():
+    y = np.cos(2 * T) + 0.02 * np.random.default_rng(0).standard_normal(101)
+    words = doubts(NeuralODE(hidden=(8,), random_state=0), T, y[:, None])
+    assert any("y1" in w and "augment=1: one state alone cannot oscillate" in w for w in words)
+    model = NeuralODE(hidden=(8,), augment=1, random_state=0).fit(T, y[:, None])
+    assert model.report_["warnings"] == []
+
+
+def test_too_few_numbers():
+    """A network that interpolates: half as many effective parameters as data, or more."""
+    t = np.linspace(0, 6, 8)
+    y = np.random.default_rng(1).standard_normal((8, 1))
+    words = doubts(NeuralODE(hidden=(32,), augment=2, weight_decay=1e-8, random_state=0), t, y)
+    assert any("effective parameters are fitted to 8 numbers" in w for w in words)
+
+
+def test_a_fit_that_had_too_few_steps():
+    y = swings(theta=(9.0, 0.2))
+    words = doubts(NeuralODE(field=spring, windows=(None,), max_iter=1, random_state=0), T, y)
+    assert any("ended after max_iter=1 steps" in w for w in words)
+
+
+def test_a_parameter_without_influence(tmp_path):
+    """Its covariance is NaN, that of the others what it is without it; bands and files bear it."""
+
+    @pn.field(state=2, theta={"k": pn.positive(1.0), "c": pn.positive(0.1), "idle": 0.5, "off": pn.positive(2.0)})
+    def more(t, y, th):
+        return [y[1], -th.k * y[0] - th.c * y[1] + 0.0 * th.idle + 0.0 * th.off]
+
+    y = swings()
+    model = NeuralODE(field=more, random_state=0)
+    words = doubts(model, T, y)
+    assert len(words) == 1 and "do not determine idle = 0.5, off = 2:" in words[0]
+    plain = NeuralODE(field=spring, random_state=0).fit(T, y)
+    np.testing.assert_allclose(model.covariance_[:2, :2], plain.covariance_, rtol=1e-2)
+    assert np.isnan(model.covariance_[2:]).all() and np.isnan(model.covariance_[:, 2:]).all()
+    _, std = model.predict(T, trajectory=0, return_std=True)
+    np.testing.assert_allclose(std, plain.predict(T, trajectory=0, return_std=True)[1], rtol=1e-2)
+    model.save(tmp_path / "model.npz")
+    again = pn.load(tmp_path / "model.npz")
+    np.testing.assert_array_equal(again.covariance_, model.covariance_)
+
+
+def test_a_parameter_at_its_bound():
+    @pn.field(state=2, theta={"k": pn.positive(1.0), "c": pn.bounded(0.5, 0.3, 0.9), "m": pn.frozen(1.0)})
+    def damped(t, y, th):
+        return [y[1], (-th.k * y[0] - th.c * y[1]) / th.m]
+
+    model = NeuralODE(field=damped, random_state=0)
+    words = doubts(model, T, swings())
+    assert any("do not determine c = 0.3:" in w for w in words)
+    assert np.isnan(model.covariance_[1, 1]) and model.covariance_[0, 0] > 0 and not model.covariance_[2].any()
+
+
+def test_what_counts_as_undetermined():
+    spec = pn.field(state=1, theta={"k": pn.positive(1.0), "a": 3.0, "f": pn.frozen(1.0)})(
+        lambda t, y, th: [th.k * y[0] + th.a + th.f]
+    ).spec
+    coordinates = Coordinates(spec, np.array([1.0, 3.0, 1.0]))
+    x = coordinates.x(np.array([1e-30, 5.0, 1.0]))
+    assert coordinates.undetermined(x, np.diag([6.8**2, 4900.0**2])).tolist() == [False, False, False]
+    assert coordinates.undetermined(x, np.diag([7.0**2, 5100.0**2])).tolist() == [True, True, False]
+    assert coordinates.undetermined(x, np.full((2, 2), np.nan)).tolist() == [True, True, False]
