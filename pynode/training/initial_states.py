@@ -21,7 +21,7 @@ SIZES = (0.0, 0.1, 0.3, 1.0, 3.0, 10.0)
 BELOW = 4.0
 """Numbers that are below 0 by less than this many standard deviations of the noise may well be positive."""
 
-GUESSED = 30
+GUESSED = 10
 """The most steps from each of these guesses."""
 
 
@@ -118,6 +118,8 @@ def choose_states(
         better = found.value < best
         best = np.where(better, found.value, best)
         chosen[better] = found.x[better]
+        if best.sum() < data.n_observed:  # twice the half sum of squares that noise leaves
+            break
     y, status = ShootingProblem(field, data, chosen, weight, **options).solve(theta, chosen)
     pieces = np.split(y, np.cumsum([len(x) for x in states])[:-1])
     solved = (status == OK) & np.isfinite(best)
