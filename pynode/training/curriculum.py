@@ -132,6 +132,8 @@ class Run:
         A stage was undone, and no longer windows are tried.
     whole : bool
         `training.states` are solutions over whole trajectories, all of them.
+    held : list of str
+        Warnings that wait for the end of training: they are void where another way to train does better.
     first_theta, first_states : (p,) array, list of (T_i, d) arrays
         Where training starts.
     position : int
@@ -168,6 +170,7 @@ class Run:
         self.stopped = False
         self.gave_up = False
         self.whole = False
+        self.held: list[str] = []
         self.first_theta = training.theta.copy()
         self.first_states = [x.copy() for x in training.states]
         self.position = 0
@@ -249,6 +252,8 @@ class Run:
             if not self.stopped:
                 self._enter(len(stages))
                 self.compete()
+            for words in self.held:
+                self.warn(words)
             self.finish()
         worked = any(stage.windows and stage.status != "left out" for stage in self.training.stages)
         if not self.stopped and not worked:
@@ -319,7 +324,10 @@ class Run:
             else f"the data cannot be followed over {stage.name} (chaos, or too few iterations): "
             f"the parameters fitted to {(known or ['slopes'])[-1]} are kept"
         )
-        self.warn(words)
+        if self.recipe.own:
+            self.held.append(words)  # another way to train may follow the data
+        else:
+            self.warn(words)
 
     def windows_left_out(self, stage: Stage, failed: NDArray[np.bool_]) -> None:
         """Count the windows that could not be solved at the start of a stage, and warn; failed: (W,)."""
@@ -400,6 +408,7 @@ class Run:
             "position": self.position,
             "gave_up": self.gave_up,
             "whole": self.whole,
+            "held": list(self.held),
             "theta": training.theta.copy(),
             "states": np.concatenate(training.states),
             "lengths": np.array(lengths, dtype=np.int64),
@@ -422,6 +431,7 @@ class Run:
         self.position = saved["position"]
         self.gave_up = saved["gave_up"]
         self.whole = saved["whole"]
+        self.held = list(saved["held"])
         training.theta = saved["theta"]
         training.states = np.split(saved["states"], np.cumsum(saved["lengths"])[:-1])
         training.stages = [Stage(**stage) for stage in saved["stages"]]

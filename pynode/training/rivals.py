@@ -89,6 +89,8 @@ def contest(run: Run, noise: str, least: Array) -> None:
     run.trial = False
     if len(run.training.stages) == stages:
         return
+    if best is not main:
+        run.held.clear()
     run.training.theta = best.theta
     run.training.states = best.states
     run.restore(best.more)
