@@ -13,7 +13,10 @@ from pynode.plots.phase_portrait import Truth
 MISFIT = 1.5
 """Root mean square of residuals over noise, above which a report says that the model misses the data."""
 
-LOSS_WORDS = "The loss while training. Each stage starts from the one before; their losses measure different things."
+LOSS_WORDS = (
+    "The loss while training. Each stage starts from the one before, but for trials: several starts go through the stages, "
+    "and the best goes on. The losses of stages measure different things."
+)
 
 RESIDUAL_WORDS = (
     "What the model leaves unexplained, in units of the noise. If that is only noise, points lie evenly around "

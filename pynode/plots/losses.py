@@ -124,21 +124,24 @@ def latent_loss(model: Trained, data: Any = None) -> "Figure":
 
 
 def draw_loss(parent: "Parent", model: Trained, title: str = "") -> None:
-    """The loss over iterations, a colour a stage; stages that were given up are dashed."""
+    """The loss over iterations, a colour for each name of a stage; stages that were given up are dashed, trials dotted."""
     ax = parent.subplots()
     history = model.history_
     number = np.arange(1, len(history["loss"]) + 1)
-    for k, stage in enumerate(model.report_["stages"]):
+    stages = model.report_["stages"]
+    names = list(dict.fromkeys(stage["name"].removeprefix("trial on ") for stage in stages))
+    for k, stage in enumerate(stages):
         mine = history["stage"] == k
         if mine.any():
             dropped = stage["status"] in ("undone", "left out")
+            trial = stage["name"].startswith("trial on ")
             ax.plot(
                 number[mine],
                 history["loss"][mine],
-                "--" if dropped else "-",
+                "--" if dropped else ":" if trial else "-",
                 marker="o",
                 ms=3 if len(number) < 200 else 0,
-                color=STAGES[k % len(STAGES)],
+                color=STAGES[names.index(stage["name"].removeprefix("trial on ")) % len(STAGES)],
                 lw=1.8,
                 label=stage["name"] + (f" ({stage['status']})" if dropped else ""),
             )
