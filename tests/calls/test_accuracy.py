@@ -123,7 +123,7 @@ def test_samples_that_fail_do_not_hide_the_others():
         pn.solve(blowup, [1.0, 1e-9], [0.0, 0.5, 2.0])
 
 
-@pytest.mark.filterwarnings("ignore:.*effective parameters:pynode.FitWarning")
+@pytest.mark.filterwarnings("ignore:.*effective parameters:pynode.fit.FitWarning")
 def test_training_takes_tolerances_from_the_data():
     states = exact().y[:, 1:3]
     line = pn.field(state=2, theta={"A": np.zeros((2, 2))})(lambda t, y, th: th.A @ y)
