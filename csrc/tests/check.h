@@ -165,6 +165,18 @@ UNUSED static void row_loss(builder *b, int32_t d, int vjp) {
     add(b, PN_OP_ACC, 0, s, -1, -1, d, 0, 0);
 }
 
+/* A field of 2 components that is a callback (call 0), or its vjp (call 1). */
+UNUSED static pn_program *calling(int vjp) {
+    builder b = {.spec = {.segments = {0, 1, vjp}}};
+    add_slot(&b, 1), add_slot(&b, 2), add_slot(&b, 0);
+    if (vjp) add_slot(&b, 2);
+    add_output(&b, add(&b, PN_OP_CALL, 2, -1, -1, -1, 0, 0, 0));
+    if (!vjp) return must_create(&b);
+    add_output(&b, add(&b, PN_OP_CALL, 2, -1, -1, -1, 1, 0, 0));
+    add_output(&b, -1), add_output(&b, -1);
+    return must_create(&b);
+}
+
 /* ---- a solve with all its arrays --------------------------------------------------------------------------------- */
 typedef struct fixture {
     pn_problem p;

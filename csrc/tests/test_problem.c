@@ -225,16 +225,7 @@ static int moody(void *ctx, int which, int n, const double *t, const double *y, 
 }
 static void moody_replays(void) {
     fixture f = fixture_begin(2, 0, 1, 0, "dopri5");
-    builder b = {.spec = {.segments = {0, 1, 0}}};
-    add_slot(&b, 1), add_slot(&b, 2), add_slot(&b, 0);
-    add_output(&b, add(&b, PN_OP_CALL, 2, -1, -1, -1, 0, 0, 0));
-    pn_program *field = must_create(&b);
-    b = (builder){.spec = {.segments = {0, 1, 1}}};
-    add_slot(&b, 1), add_slot(&b, 2), add_slot(&b, 0), add_slot(&b, 2);
-    add_output(&b, add(&b, PN_OP_CALL, 2, -1, -1, -1, 0, 0, 0));
-    add_output(&b, add(&b, PN_OP_CALL, 2, -1, -1, -1, 1, 0, 0));
-    add_output(&b, -1), add_output(&b, -1);
-    pn_program *reverse = must_create(&b);
+    pn_program *field = calling(0), *reverse = calling(1);
     f.p.field = field, f.p.reverse = reverse, f.p.call = moody, f.p.n_theta = 0, f.n_theta = 0;
     for (int64_t j = 0; j < f.t_len[0]; j++) f.t[j] = 10 * (double)j;
     f.p.memory = 60000;
