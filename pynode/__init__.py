@@ -43,6 +43,7 @@ _HOMES = {
     "pynode.calls.loss_and_grad": ["loss_and_grad"],
     "pynode.calls.check_grad": ["check_grad"],
     "pynode.calls.odeint": ["odeint"],
+    "pynode.experiments.doses": ["Dose"],
     "pynode.models.base": ["load"],
     "pynode.models.trajectories.neural_ode": ["NeuralODE"],
     "pynode.models.latent.latent_ode": ["LatentODE"],

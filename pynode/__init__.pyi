@@ -36,6 +36,7 @@ from pynode.errors import SolveWarning as SolveWarning
 from pynode.errors import ToleranceWarning as ToleranceWarning
 from pynode.events.solution import Events as Events
 from pynode.events.solution import EventSolution as EventSolution
+from pynode.experiments.doses import Dose as Dose
 from pynode.fields.callback import callback_field as callback_field
 from pynode.fields.cells import gru_cell as gru_cell
 from pynode.fields.cells import rnn_cell as rnn_cell
@@ -75,6 +76,7 @@ from pynode.programs.traced import TraceError as TraceError
 
 __all__ = [  # noqa: RUF022
     "CNF",
+    "Dose",
     "Event",
     "EventSolution",
     "Events",

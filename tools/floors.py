@@ -18,14 +18,15 @@ def _below(name: str) -> tuple[str, ...]:
 
 RESTS_ON: dict[str, tuple[str, ...]] = {
     **{floor: STAIRS[:i] for i, floor in enumerate(STAIRS)},
+    "experiments": _below("engine"),
     "optim": ("data",),
     "datasets": _below("calls"),
     "control": _below("calls"),
     "plots": _below("calls"),
-    "training": (*_below("calls"), "optim"),
+    "training": (*_below("calls"), "experiments", "optim"),
     "fit": ("optim", "training"),
-    "models": (*_below("calls"), "optim", "training", "plots"),
-    "app": (*_below("calls"), "optim", "training", "models", "plots", "datasets"),
+    "models": (*_below("calls"), "experiments", "optim", "training", "plots"),
+    "app": (*_below("calls"), "experiments", "optim", "training", "models", "plots", "datasets"),
     "course": (*_below("calls"), "optim", "training", "models", "plots", "datasets", "control"),
     "__main__": ("app",),
 }

@@ -64,6 +64,8 @@ class Trajectories:
     time_name: str = "t"
     ids: tuple[Hashable, ...] = ()
     signal: Signal | None = None
+    censored: Any = None
+    doses: Any = None
 
     def __post_init__(self) -> None:
         t = tuple(own_array("t", x, np.float64) for x in self.t)

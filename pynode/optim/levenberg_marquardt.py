@@ -99,9 +99,14 @@ def covariance(H: Array, alpha: Array, beta: float) -> Array:
 
 
 def update_evidence(
-    state: LaplacePosterior, H: Array, groups: Sequence[NDArray[np.intp]], n_observed: int, n_free: int
+    state: LaplacePosterior,
+    H: Array,
+    groups: Sequence[NDArray[np.intp]],
+    n_observed: int,
+    n_free: int,
+    noise: bool = True,
 ) -> None:
-    """MacKay's update of alpha (by groups), beta and gamma, in place."""
+    """MacKay's update of alpha (by groups), gamma and, with `noise`, of beta, in place."""
     state.covariance = covariance(H, state.alpha, state.beta)
     spread = np.diag(state.covariance)
     free = np.ones(len(state.theta), bool)
@@ -112,6 +117,8 @@ def update_evidence(
         gamma += known
         state.alpha[g] = np.clip(known / max(float(state.theta[g] @ state.theta[g]), 1e-300), *ALPHA_RANGE)
     state.gamma = gamma + free.sum()
+    if not noise:
+        return
     left = max(n_observed - state.gamma - n_free, 0.05 * n_observed)
     state.beta = left / max(state.loss, state.least)
 
@@ -241,6 +248,8 @@ def descend(
     groups: Sequence[NDArray[np.intp]] = (),
     evidence: bool = True,
     settled: float = 1.0,
+    noise: bool = True,
+    unit: float = 0.0,
     max_iter: int = 50,
     tol: float = 1e-4,
     damping: float = 1e-3,
@@ -264,6 +273,10 @@ def descend(
         Re-estimate alpha and beta after each step ...
     settled : float
         ... that lowered the objective by less than this part: the misfit of a poor fit is not noise.
+    noise : bool
+        Re-estimate beta too; False: the loss is a deviance, whose noise is among the parameters.
+    unit : float
+        Parts of the objective are parts of at least this: a deviance may be near 0, or negative.
     max_iter : int
         The most steps.
     tol : float
@@ -294,9 +307,10 @@ def descend(
     if here is None:
         return state
     for k in range(done, max_iter):
-        found = _step(problem, state, here, damping, nu, longest)
+        found = _step(problem, state, here, damping, nu, longest, unit)
         if found is None:
-            here = _stalled(problem, state, here, damping, groups, on_iteration if evidence and not estimated else None)
+            reweigh = on_iteration if evidence and not estimated else None
+            here = _stalled(problem, state, here, damping, groups, reweigh, unit)
             break
         theta, free, rho, drop, damping = found
         damping = max(damping * max(1 / 3, 1 - (2 * rho - 1) ** 3), 1e-9)
@@ -313,7 +327,7 @@ def descend(
         here = new
         state.loss = new.loss
         if evidence and drop < settled:
-            update_evidence(state, here.H, groups, problem.n_observed, problem.n_free)
+            update_evidence(state, here.H, groups, problem.n_observed, problem.n_free, noise)
             estimated = True
         norm = float(np.linalg.norm(state.beta * here.g + state.alpha * state.theta))
         nfe = problem.nfe - counted
@@ -350,13 +364,14 @@ def _stalled(
     damping: float,
     groups: Sequence[NDArray[np.intp]],
     reweigh: Callable[[LaplacePosterior], None] | None,
+    unit: float,
 ) -> Linearised:
     """Note that no step lowers the objective. With `reweigh`, alpha and beta were never estimated: what is left is noise."""
     state.status = "stalled"
     whole = here.H if here.free is None else here.free.H
     try:
         *_, promised = _damped(state, here, whole, damping, None)
-        state.left = promised / max(_objective(state, here.loss), 1e-300)
+        state.left = promised / max(abs(_objective(state, here.loss)), unit, 1e-300)
     except np.linalg.LinAlgError:
         state.left = np.inf
     if reweigh is not None:
@@ -418,7 +433,13 @@ def _objective(state: LaplacePosterior, loss: float) -> float:
 
 
 def _step(
-    problem: Problem, state: LaplacePosterior, here: Linearised, damping: float, nu: float, longest: Array | None
+    problem: Problem,
+    state: LaplacePosterior,
+    here: Linearised,
+    damping: float,
+    nu: float,
+    longest: Array | None,
+    unit: float,
 ) -> tuple[Array, Array | None, float, float, float] | None:
     """(theta, free, gain ratio, relative drop, damping) of a step that lowers the objective, or None."""
     before = _objective(state, here.loss)
@@ -437,7 +458,7 @@ def _step(
         after = state.beta * loss + float((state.alpha * theta**2).sum())
         if after < before:
             rho = np.float64(before - after) / max(promised, 1e-300)  # NumPy's number: its cube may overflow
-            return theta, free, rho, (before - after) / abs(before), damping
+            return theta, free, rho, (before - after) / max(abs(before), unit), damping
         damping *= nu
         nu *= 2
     return None

@@ -31,6 +31,8 @@ class Coordinates:
         The parameters of a field, with their constraints.
     theta : (p,) array
         Where fitting starts; frozen parameters keep these values.
+    held : sequence of int
+        Positions in theta of more numbers that keep these values.
 
     Attributes
     ----------
@@ -42,7 +44,7 @@ class Coordinates:
         The most that each coordinate may change in a step; None: no coordinate is limited.
     """
 
-    def __init__(self, spec: Iterable[Parameter], theta: Array) -> None:
+    def __init__(self, spec: Iterable[Parameter], theta: Array, held: Sequence[int] = ()) -> None:
         self.base = np.array(theta, dtype=np.float64)
         p = len(self.base)
         frozen = np.zeros(p, bool)
@@ -57,6 +59,7 @@ class Coordinates:
             log[at] = kind == "positive"
             if kind == "bounded":
                 low[at], high[at] = parameter.constraint[1:]
+        frozen[list(held)] = True
         self.index = np.flatnonzero(~frozen)
         self.log = log[self.index]
         self.low = low[self.index]

@@ -2,6 +2,7 @@
 
 import os
 import time as clock
+import warnings
 from collections.abc import Callable, Sequence
 from functools import partial
 from typing import TYPE_CHECKING, Any, Self
@@ -10,9 +11,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pynode.data.trajectories import Trajectories
+from pynode.errors import users_level
 from pynode.models.options import documented
 from pynode.models.trajectories.ensemble import fit_members
+from pynode.models.trajectories.known import KnownFit
+from pynode.models.trajectories.known_results import keep
 from pynode.models.trajectories.predictions import Rollouts
+from pynode.models.trajectories.protocol import needed
 from pynode.models.trajectories.recipe import optimizer_of, prepare
 from pynode.models.trajectories.scaling import Scaling
 from pynode.models.trajectories.series import Inputs, Series, as_trajectories, check_positive, n_inputs
@@ -20,6 +25,7 @@ from pynode.models.trajectories.storage import from_content, to_content
 from pynode.optim.checkpoint import Checkpoint, opened
 from pynode.optim.progress import Progress
 from pynode.optim.result import Iteration
+from pynode.training.curriculum import FitWarning
 from pynode.training.verdict import doubts
 from pynode.training.windows import as_weights
 
@@ -43,6 +49,7 @@ RESULTS = (
     "state_covariance_",
     "history_",
     "report_",
+    "protocol_",
 )
 """What a fit leaves, but for `estimators_`."""
 
@@ -124,6 +131,7 @@ class NeuralODE(Rollouts):
         state: str | Sequence[str] | None = None,
         id: str | None = None,
         input: str | Sequence[str] | None = None,
+        doses: Any = None,
         progress: bool | str | None = None,
         callback: Callable[[Iteration], Any] | None = None,
         checkpoint: str | os.PathLike[str] | Checkpoint | None = None,
@@ -145,6 +153,8 @@ class NeuralODE(Rollouts):
             Of the states.
         time, state, id, input : str or sequence of str
             Columns of the data frame.
+        doses : list of Dose, list of lists of Dose, or dict, optional
+            What is given to the trajectories (`pynode.Dose`): one list for all of them, a list for each, or id -> list.
         progress : bool or str, optional
             Show how training goes; a string is the label of the display. Default: `verbose`.
         callback : callable, optional
@@ -169,13 +179,16 @@ class NeuralODE(Rollouts):
         """
         self.check_options()
         data = as_trajectories(t, Y, u, names, time, state, id, input)
-        self._check_data(data)
+        known = needed(self, data, doses)
+        self._check_data(data, known)
         shown = bool(self.verbose) if progress is None else progress
         if self.n_estimators > 1:
             return self._fit_ensemble(data, weight, shown, callback, checkpoint)
         started = clock.perf_counter()
         seed = self._seed()
         precision = as_weights(weight, data.y)
+        if known:
+            return self._fit_known(KnownFit(self, data, precision, seed, doses), shown, callback, checkpoint)
         with opened(checkpoint, self.random_state, partial(self._what, data, precision)) as saved:
             run, scaling, smoothed, data = prepare(self, data, precision, seed)
             run.checkpoint = saved
@@ -195,10 +208,31 @@ class NeuralODE(Rollouts):
                 raise interrupt
         return self
 
-    def _check_data(self, data: Trajectories) -> None:
+    def _fit_known(
+        self,
+        fit: KnownFit,
+        shown: bool | str,
+        callback: Callable[[Iteration], Any] | None,
+        checkpoint: str | os.PathLike[str] | Checkpoint | None,
+    ) -> Self:
+        """A fit with a protocol, see `pynode.models.trajectories.known`."""
+        started = clock.perf_counter()
+        what = partial(self._what, fit.data, fit.precision, fit.protocol.doses)
+        with opened(checkpoint, self.random_state, what) as saved:
+            total = fit.likelihood().max_iter * (int(self.n_restarts) + 2)
+            with Progress(total, shown if isinstance(shown, str) else "training", bool(shown)) as bar:
+                run, interrupt = fit.run(_reporting(bar, callback), saved)
+            keep(self, fit, run, "interrupted" if interrupt else None, clock.perf_counter() - started)
+            for words in self.report_["warnings"]:
+                warnings.warn(words, FitWarning, stacklevel=users_level())
+            if interrupt is not None:
+                raise interrupt
+        return self
+
+    def _check_data(self, data: Trajectories, known: bool = False) -> None:
         if self.log:
             check_positive(data)
-        d = data.d if self.field is None else self.field.d
+        d = data.d if self.field is None or (known and self.observe is not None) else self.field.d
         if d != data.d:
             raise ValueError(
                 f"the data have {data.d} states ({', '.join(data.names)}), the field has {d}"
@@ -206,7 +240,7 @@ class NeuralODE(Rollouts):
             )
         if data.n_observed == 0:
             raise ValueError("nothing is observed: all states are NaN")
-        if data.never_observed and self.field is None:
+        if data.never_observed and self.field is None and not known:
             raise ValueError(
                 f"state {data.never_observed[0]} is never observed: leave the column out, and let augment=1 add a state "
                 "that nobody measured; or give a field= of your own in which it has a meaning"
@@ -215,10 +249,10 @@ class NeuralODE(Rollouts):
         if self.field is not None and m != self.field.inputs:
             raise ValueError(f"the field has {self.field.inputs} control inputs, u {m}")
 
-    def _what(self, data: Trajectories, weight: list[Array] | None) -> tuple[Any, ...]:
+    def _what(self, data: Trajectories, weight: Any, doses: Any = ()) -> tuple[Any, ...]:
         """What a fit follows from, for the fingerprint of a checkpoint."""
         signal = () if data.signal is None else (data.signal.kind, data.signal.t, data.signal.u)
-        return *self._told("verbose", "n_jobs"), list(data.t), list(data.y), weight, signal
+        return *self._told("verbose", "n_jobs"), list(data.t), list(data.y), weight, signal, repr(doses)
 
     def _keep(
         self,
@@ -232,6 +266,7 @@ class NeuralODE(Rollouts):
     ) -> None:
         """The results of a run."""
         training, posterior = run.training, getattr(run, "posterior", None)
+        self.protocol_ = None
         self.field_ = run.field
         self.theta_ = training.theta
         self.scaling_ = scaling

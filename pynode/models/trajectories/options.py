@@ -1,8 +1,10 @@
 """The options of NeuralODE: the table, and what is checked of several together."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import KW_ONLY, dataclass
-from typing import Literal
+from typing import Any, Literal
+
+import numpy as np
 
 from pynode.fields.field import Field
 from pynode.fields.make import ActivationName
@@ -17,6 +19,7 @@ from pynode.models.options import (
     OneOf,
     OwnField,
     Positive,
+    Rule,
     Schedule,
     Seed,
     Switch,
@@ -24,6 +27,7 @@ from pynode.models.options import (
     option,
 )
 from pynode.training.first_order import OPTIMIZERS
+from pynode.training.error_models import ERROR_MODELS
 from pynode.training.noise import ROBUST
 from pynode.training.steps import SECOND_ORDER
 from pynode.training.windows import checked_windows
@@ -36,6 +40,65 @@ FIRST_ORDER_ONLY = {
     "max_gradient": None,
 }
 """Options that only gradient descent has, with the value that turns them off."""
+
+NOISES = (*ROBUST, *ERROR_MODELS)
+"""What the option `noise` may name."""
+
+
+@dataclass(frozen=True)
+class Function(Rule):
+    """A function of the user's, or a Field."""
+
+    name: str
+    text = "Field or callable"
+
+    def check(self, name: str, value: Any) -> None:
+        if not isinstance(value, Field) and not callable(value):
+            raise TypeError(f"{name}={value!r} must be a function of (t, y, th), or a Field")
+
+
+@dataclass(frozen=True)
+class InitialStates(Rule):
+    """Initial states: numbers, a dict, a function or a Field."""
+
+    text = "array, dict, callable or Field"
+
+    def check(self, name: str, value: Any) -> None:
+        if isinstance(value, str):
+            raise TypeError(f"{name}={value!r} must be an array, a dict, a function of (th), or a Field")
+
+
+@dataclass(frozen=True)
+class ByState(Rule):
+    """State -> number, or name of a parameter."""
+
+    name: str
+    text = "dict"
+
+    def check(self, name: str, value: Any) -> None:
+        if not isinstance(value, Mapping):
+            raise TypeError(f"{name}={value!r} must be a dict: state -> number, or name of a parameter of the field")
+        for state, x in value.items():
+            number = isinstance(x, (int, float, np.number)) and not isinstance(x, bool) and np.isfinite(x) and x >= 0
+            if not (isinstance(x, str) or number):
+                raise ValueError(f"{name} of {state!r} is {x!r}: it must be a number >= 0, or the name of a parameter")
+
+
+@dataclass(frozen=True)
+class NoiseOf(Rule):
+    """A distribution, an error model, or column -> error model."""
+
+    @property
+    def text(self) -> str:
+        return "{" + ", ".join(f'"{name}"' for name in NOISES) + "} or dict"
+
+    def check(self, name: str, value: Any) -> None:
+        if isinstance(value, Mapping):
+            for column, model in value.items():
+                if model not in ERROR_MODELS:
+                    raise ValueError(f"{name} of {column!r} is {model!r}, not one of {', '.join(ERROR_MODELS)}")
+        elif value not in NOISES:
+            raise ValueError(f"{name}={value!r} is not one of {', '.join(NOISES)}, nor a dict of column -> error model")
 
 
 @dataclass(eq=False, repr=False)
@@ -75,6 +138,31 @@ class NeuralODEOptions(SeriesEstimator):
         "States that are added to the measured ones because those alone do not determine their future (an oscillator of "
         "which only the position is seen); their initial values are estimated.",
         flag=Flag("--augment", "states to add that nobody measured", "N"),
+    )
+    observe: Field | Callable[..., Any] | None = option(
+        None,
+        Function("observe"),
+        "What is measured, where that is not the states themselves: a function (t, y, th, u) of the state, the parameters of "
+        "the field (left out where there are none) and its inputs (likewise), that gives a number for each column of the data; "
+        "or a Field with parameters of its own, where those of the same name are the same.",
+    )
+    initial: Any = option(
+        None,
+        InitialStates(),
+        "Initial states, at the first reading or dose of each trajectory. An array (d,) or (B, d): known, NaN where they are "
+        "estimated. A dict of state -> number, None, `pynode.positive` or `pynode.bounded` of a start. A function (th, u) of "
+        "the parameters of the field and of the inputs at that time, or a Field: shared by all trajectories, with NaN for "
+        "states that are estimated for each. Default: all are estimated.",
+    )
+    lag: Mapping[Any, float | str] | None = option(
+        None,
+        ByState("lag"),
+        "State -> how much later doses into it take effect: a number, or the name of a parameter of the field.",
+    )
+    bioavailability: Mapping[Any, float | str] | None = option(
+        None,
+        ByState("bioavailability"),
+        "State -> which part of doses into it takes effect: a number, or the name of a parameter of the field.",
     )
     method: str = option(
         "dopri5",
@@ -138,12 +226,14 @@ class NeuralODEOptions(SeriesEstimator):
         Fraction(zero=True),
         "End times of windows are moved at random by this part of the last interval (Adam only).",
     )
-    noise: Literal["gaussian", "huber", "student"] = option(
+    noise: str | Mapping[str, str] = option(
         "gaussian",
-        OneOf(tuple(ROBUST)),
-        "Distribution of the noise of the measurements; the last two are not led astray by outliers. Its variance is "
-        "estimated for each state.",
-        flag=Flag("--noise", "gaussian, huber or student: the last two bear outliers"),
+        NoiseOf(),
+        'Distribution of the noise of the measurements: "gaussian", or "huber" or "student", which are not led astray by '
+        'outliers. Or how the error of a reading grows with what the model predicts: "additive", "proportional", "combined" (the '
+        'sum of both variances), "lognormal" (additive for logarithms); a dict gives it for each column. Its parameters are '
+        "estimated for each column.",
+        flag=Flag("--noise", "gaussian, huber or student (which bear outliers), proportional, combined or lognormal"),
     )
     early_stopping: bool = option(
         False,

@@ -15,7 +15,9 @@ from pynode.engine.gradients import Gradients
 from pynode.engine.sensitivities import sensitivities
 from pynode.fields.field import Field
 from pynode.models.trajectories.ensemble import combined
+from pynode.models.trajectories.known_results import predict as predict_known
 from pynode.models.trajectories.options import NeuralODEOptions
+from pynode.models.trajectories.protocol import Protocol
 from pynode.models.trajectories.scaling import Scaling
 from pynode.models.trajectories.series import (
     Inputs,
@@ -48,6 +50,7 @@ class Rollouts(NeuralODEOptions):
     n_unobserved_: int
     estimators_: "list[NeuralODE]"
     initial_states_: Array
+    protocol_: Protocol | None
     covariance_: Array | None
     state_gain_: Array | None
     state_covariance_: Array | None
@@ -59,6 +62,7 @@ class Rollouts(NeuralODEOptions):
         y0: ArrayLike | None = None,
         *,
         u: Inputs | None = None,
+        doses: Any = None,
         trajectory: int = 0,
         return_std: Literal[False] = False,
         unobserved: bool = False,
@@ -71,6 +75,7 @@ class Rollouts(NeuralODEOptions):
         y0: ArrayLike | None = None,
         *,
         u: Inputs | None = None,
+        doses: Any = None,
         trajectory: int = 0,
         return_std: Literal[False] = False,
         unobserved: bool = False,
@@ -83,6 +88,7 @@ class Rollouts(NeuralODEOptions):
         y0: ArrayLike | None = None,
         *,
         u: Inputs | None = None,
+        doses: Any = None,
         trajectory: int = 0,
         return_std: Literal[True],
         unobserved: bool = False,
@@ -95,6 +101,7 @@ class Rollouts(NeuralODEOptions):
         y0: ArrayLike | None = None,
         *,
         u: Inputs | None = None,
+        doses: Any = None,
         trajectory: int = 0,
         return_std: Literal[True],
         unobserved: bool = False,
@@ -106,6 +113,7 @@ class Rollouts(NeuralODEOptions):
         y0: ArrayLike | None = None,
         *,
         u: Inputs | None = None,
+        doses: Any = None,
         trajectory: int = 0,
         return_std: bool = False,
         unobserved: bool = False,
@@ -121,6 +129,9 @@ class Rollouts(NeuralODEOptions):
             fitted trajectory, from its own first time, continued to wherever t is; only times not before that.
         u : see `fit`, optional
             Control inputs of these trajectories. Without y0 the default is what the trajectory was fitted with.
+        doses : list of Dose, optional
+            Doses of this trajectory, of a model that was fitted with doses, observation functions or the like. Without y0 the
+            default is what the trajectory was fitted with.
         trajectory : int, default 0
             Which one, without y0.
         return_std : bool, default False
@@ -129,7 +140,8 @@ class Rollouts(NeuralODEOptions):
             that of the state, not of a new measurement, which has the noise in `report_` on top. In an ensemble it
             contains how the members differ.
         unobserved : bool, default False
-            Return the unobserved states too, after the others.
+            Return the unobserved states too, after the others; of a model with an observation function the states in place of
+            what is measured.
 
         Returns
         -------
@@ -137,6 +149,12 @@ class Rollouts(NeuralODEOptions):
             NaN (and a SolveWarning) where the solver failed. With return_std a pair of them.
         """
         self.check_is_fitted()
+        if self.protocol_ is not None:
+            known: Any = self
+            given: dict[str, Any] = {"u": u, "doses": doses, "trajectory": trajectory, "return_std": return_std}
+            return predict_known(known, t, y0, **given, states=unobserved)
+        if doses is not None:
+            raise ValueError("doses are for models that were fitted with doses, initial, observe or an error model")
         if self.estimators_:
             return self._predict_ensemble(t, y0, u, trajectory, return_std, unobserved)
         if return_std and self.covariance_ is None:

@@ -1,0 +1,346 @@
+"""The forward map of an experiment: parameters and free initial states in, what is measured and its exact derivatives out.
+
+Between doses the trajectories are solved by the core with their sensitivities. At a dose, at a time e, the state goes from y- to
+y+ = M y- + b, and its derivative A at fixed time (with respect to parameters and free initial states alike) to
+
+    M (A + f(y-) de) + db - f(y+) de,
+
+de and db being the derivatives of the time and of the amount (Rozenvasser 1967, Autom. Remote Control 28; the "saltation" of
+events at known times). So derivatives are exact for the steps taken, also with respect to the times of doses.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from pynode.data.signal import Signal
+from pynode.engine.sensitivities import SensitivityProblem
+from pynode.errors import OK
+from pynode.experiments.doses import RATE, RESET, SET, Actions, Schedule
+from pynode.experiments.initial import Initial
+from pynode.fields.field import Field
+from pynode.fields.transforms import jacobian
+from pynode.programs.tracing import new_trace, trace
+
+Array = NDArray[np.float64]
+Index = NDArray[np.intp]
+
+
+@dataclass(frozen=True)
+class Course:
+    """How the experiment goes for some parameters.
+
+    Attributes
+    ----------
+    value : (rows, k) array
+        What is measured, at all times of all trajectories, one trajectory after the other.
+    states : (rows, d) array
+        The states there.
+    jacobian : (rows, k, p + d) array or None
+        Derivatives of `value` with respect to the parameters and to the trajectory's own initial state.
+    states_jacobian : (rows, d, p + d) array or None
+        Those of `states`.
+    failed : (B,) bool array
+        Trajectories that cannot be solved to their ends.
+    nfe : int
+        Evaluations of the field.
+    """
+
+    value: Array
+    states: Array
+    jacobian: Array | None
+    states_jacobian: Array | None
+    failed: NDArray[np.bool_]
+    nfe: int
+
+
+@dataclass(frozen=True)
+class _Segment:
+    """The stretch of one trajectory from one dose to the next: times [start, reading, ..., stop]."""
+
+    sample: int
+    times: Array
+    rows: slice  # of the readings, among all rows
+    action: int  # what happens at its end, or -1
+
+
+class Experiment:
+    """How B trajectories come about.
+
+    Parameters
+    ----------
+    field : Field
+        The vector field, with d states.
+    times : sequence of (T_i,) arrays
+        When something is measured in each trajectory, strictly increasing.
+    initial : Initial
+        What is known of the initial states. They are those at the first reading or dose, whichever is earlier, before any dose.
+    schedule : Schedule, optional
+        Doses. Default: none.
+    observe : Field, optional
+        What is measured, a function of t, y, the parameters and the inputs. Default: the states.
+    signal : Signal, optional
+        Inputs.
+    start : (B,) array, optional
+        Times of the initial states. Default: see `initial`.
+    **options
+        See `pynode.solve`.
+
+    Attributes
+    ----------
+    first : (B,) array
+        Times of the initial states.
+    rows : (B + 1,) int array
+        Where the rows of each trajectory begin and end.
+    inputs_first : (B, m) array or None
+        Inputs at the times of the initial states.
+    """
+
+    def __init__(
+        self,
+        field: Field,
+        times: Sequence[Array],
+        initial: Initial,
+        schedule: Schedule | None = None,
+        observe: Field | None = None,
+        signal: Signal | None = None,
+        start: Array | None = None,
+        **options: Any,
+    ) -> None:
+        self.field = field
+        self.times = [np.asarray(t, dtype=np.float64) for t in times]
+        self.initial = initial
+        self.schedule = schedule if schedule is not None and schedule.n else None
+        self.observe = observe
+        self.signal = signal
+        self.options = options
+        self.d = field.d
+        self.p = field.n_params
+        self.rows = np.concatenate([[0], np.cumsum([len(t) for t in self.times])])
+        self.first = self._first() if start is None else np.asarray(start, dtype=np.float64)
+        self.solved = with_rates(field, () if self.schedule is None else self.schedule.infused)
+        self._rounds: list[tuple[list[_Segment], SensitivityProblem | None]] | None = None
+        self._inputs = self._inputs_at_rows()
+        self.inputs_first = self._inputs_at(range(len(self.times)), self.first)
+        if "atol" in options and np.ndim(options["atol"]):
+            rates = [1e-6 * np.max(options["atol"])] * (self.solved.d - self.d)
+            self.options = options | {"atol": np.append(options["atol"], rates)}
+
+    @property
+    def k(self) -> int:
+        """How many quantities are measured."""
+        return self.d if self.observe is None else self.observe.n_out
+
+    def take(self, times: Sequence[Array], **options: Any) -> "Experiment":
+        """The same experiment measured at other times."""
+        own = self.options | {"atol": self.options["atol"][: self.d]} if np.ndim(self.options.get("atol")) else self.options
+        parts = (self.field, times, self.initial, self.schedule, self.observe, self.signal, self.first)
+        return Experiment(*parts, **(own | options))
+
+    def _first(self) -> Array:
+        first = np.array([t[0] for t in self.times])
+        if self.schedule is None:
+            return first
+        return np.minimum(first, self.schedule.first_times(self.field.init(0), len(first)))
+
+    def _inputs_at(self, samples: Any, t: Array) -> Array | None:
+        if self.signal is None:
+            return None
+        signal = self.signal
+        return np.stack([signal(x, 0 if signal.shared else i) for i, x in zip(samples, t, strict=True)])
+
+    def _inputs_at_rows(self) -> Array | None:
+        if self.signal is None:
+            return None
+        signal = self.signal
+        return np.concatenate([signal(t, 0 if signal.shared else i) for i, t in enumerate(self.times)])
+
+    # ---- Solving
+
+    def run(self, theta: Array, free: Array, derivatives: bool = True) -> Course:
+        """The course of the experiment.
+
+        Parameters
+        ----------
+        theta : (p,) array
+            The parameters.
+        free : (B, d) array
+            Initial states, of which those that are free count.
+        derivatives : bool, default True
+            With Jacobians.
+        """
+        n, d, wide = len(self.times), self.d, self.solved.d
+        columns = self.p + d
+        y = np.zeros((n, wide))
+        y[:, :d] = self.initial.states(theta, free, self.first, self.inputs_first)
+        A = np.zeros((n, wide, columns))
+        if derivatives:
+            A[:, :d, : self.p] = self.initial.slopes(theta, self.first, self.inputs_first)
+            A[:, range(d), range(self.p, columns)] = self.initial.free
+        states = np.full((self.rows[-1], d), np.nan)
+        J = np.zeros((self.rows[-1], d, columns)) if derivatives else None
+        failed = ~np.isfinite(y).all(axis=1)
+        actions = None if self.schedule is None else self.schedule.actions(theta)
+        nfe = 0
+        for segments, problem in self._segments(actions):
+            if problem is not None:
+                nfe += self._solve(segments, problem, theta, y, A, states, J, failed)
+            for segment in segments:
+                if segment.action >= 0 and actions is not None and not failed[segment.sample]:
+                    self._act(actions, segment.action, theta, y, A, derivatives)
+        return self._measured(theta, states, J, failed, nfe)
+
+    def _solve(
+        self,
+        segments: list[_Segment],
+        problem: SensitivityProblem,
+        theta: Array,
+        y: Array,
+        A: Array,
+        states: Array,
+        J: Array | None,
+        failed: NDArray[np.bool_],
+    ) -> int:
+        """Solve one stretch of some trajectories; y and A go to its end. Returns evaluations of the field."""
+        segments = [s for s in segments if len(s.times) > 1]
+        which = np.array([s.sample for s in segments])
+        y0 = np.where(failed[which, None], 0.0, y[which])
+        raw = problem.setup.run(theta, y0=y0) if J is None else problem.run(theta, y0)
+        S = None if J is None else raw["sensitivity"]
+        stop = np.cumsum([len(s.times) for s in segments])
+        for s, b, status in zip(segments, stop, raw["status"], strict=True):
+            i, a = s.sample, b - len(s.times)
+            if failed[i] or status != OK:
+                failed[i] = True
+                continue
+            inside = slice(a + 1, a + 1 + s.rows.stop - s.rows.start)
+            states[s.rows] = raw["y"][inside, : self.d]
+            if J is not None and S is not None:
+                J[s.rows] = self._along(S[inside, : self.d], A[i])
+                A[i] = self._along(S[b - 1], A[i])
+            y[i] = raw["y"][b - 1]
+        return int(raw["nfe"].sum())
+
+    def _along(self, S: Array, A: Array) -> Array:
+        """Derivatives (..., p + d) of states, from their sensitivities S and the derivatives A at the start of the stretch."""
+        whole = S[..., self.p :] @ A
+        whole[..., : self.p] += S[..., : self.p]
+        return np.asarray(whole)
+
+    def _act(self, actions: Actions, k: int, theta: Array, y: Array, A: Array, derivatives: bool) -> None:
+        """Let action k happen, at the end of a stretch."""
+        i, j, kind = actions.sample[k], actions.state[k], actions.kind[k]
+        moving = derivatives and actions.d_time[k].any()
+        de = np.pad(actions.d_time[k], (0, self.d))
+        if moving:
+            A[i] += np.outer(self._slope(i, actions.time[k], y[i], theta), de)
+        if kind == RESET:
+            y[i, : self.d] = 0.0
+            A[i, : self.d] = 0.0
+        else:
+            place = j if kind != RATE else self.d + self.schedule.infused.index(int(j))  # type: ignore[union-attr]
+            if kind == SET:
+                y[i, place] = 0.0
+                A[i, place] = 0.0
+            y[i, place] += actions.value[k]
+            A[i, place, : self.p] += actions.d_value[k]
+        if moving:
+            A[i] -= np.outer(self._slope(i, actions.time[k], y[i], theta), de)
+
+    def _slope(self, i: int, t: float, y: Array, theta: Array) -> Array:
+        u = self._inputs_at([i], np.array([t]))
+        return np.asarray(self.solved(t, y, theta, None if u is None else u[0]))
+
+    def _segments(self, actions: Actions | None) -> list[tuple[list[_Segment], SensitivityProblem | None]]:
+        """The stretches of all trajectories: the first ones, the second ones, ..., each with what solves them."""
+        if self._rounds is not None:
+            return self._rounds
+        rounds: list[list[_Segment]] = []
+        for i, t in enumerate(self.times):
+            for k, segment in enumerate(self._cut(i, t, actions)):
+                if k == len(rounds):
+                    rounds.append([])
+                rounds[k].append(segment)
+        made = [(segments, self._problem(segments)) for segments in rounds]
+        if self.schedule is None or not self.schedule.moving:
+            self._rounds = made
+        return made
+
+    def _cut(self, i: int, t: Array, actions: Actions | None) -> list[_Segment]:
+        """The stretches of one trajectory."""
+        begin, row, first = self.first[i], 0, self.rows[i]
+        segments = []
+        own: Any = [] if actions is None else np.flatnonzero(actions.sample == i)
+        for k in own:
+            e = max(actions.time[k], begin) if actions is not None else begin
+            if e >= t[-1]:
+                break
+            stop = int(np.searchsorted(t, e, side="right"))
+            times = np.concatenate([[begin], t[row:stop], [e]]) if e > begin or stop > row else np.array([begin])
+            segments.append(_Segment(i, times, slice(first + row, first + stop), int(k)))
+            begin, row = e, stop
+        times = np.concatenate([[begin], t[row:]])
+        segments.append(_Segment(i, times, slice(first + row, first + len(t)), -1))
+        return segments
+
+    def _problem(self, segments: list[_Segment]) -> SensitivityProblem | None:
+        """What solves these stretches; None where none has any length."""
+        long = [s for s in segments if len(s.times) > 1]
+        if not long:
+            return None
+        signal = None
+        if self.signal is not None:
+            signal = self.signal if self.signal.shared else self.signal.take([s.sample for s in long])
+        y0 = np.zeros((len(long), self.solved.d))
+        return SensitivityProblem(self.solved, y0, [s.times for s in long], inputs=signal, **self.options)
+
+    # ---- Measuring
+
+    def _measured(self, theta: Array, states: Array, J: Array | None, failed: NDArray[np.bool_], nfe: int) -> Course:
+        if self.observe is None:
+            return Course(states, states, J, J, failed, nfe)
+        t = np.concatenate(self.times)
+        u = self._inputs if self.observe.inputs else None
+        with np.errstate(all="ignore"):
+            value = self.observe(t, states, theta, u).reshape(len(t), -1)
+            if J is None:
+                return Course(value, states, None, None, failed, nfe)
+            by_state = jacobian(self.observe, "y")(t, states, theta, u).reshape(len(t), self.k, self.d)
+            whole = by_state @ J
+            if self.p:
+                whole[..., : self.p] += jacobian(self.observe, "theta")(t, states, theta, u).reshape(len(t), self.k, self.p)
+        return Course(value, states, whole, J, failed, nfe)
+
+
+def with_rates(field: Field, infused: Sequence[int]) -> Field:
+    """The field with a constant state for each state into which something is infused: the rate, which is added.
+
+    Parameters
+    ----------
+    field : Field
+        With d states.
+    infused : sequence of int
+        Some of them.
+
+    Returns
+    -------
+    Field
+        With d + len(infused) states; the field itself where nothing is infused.
+    """
+    if not len(infused):
+        return field
+    d, r = field.d, len(infused)
+    the_trace = new_trace((1, d + r, field.inputs), (field.n_params,))
+
+    def value(t: Any, y: Any, theta: Any, u: Any) -> Any:
+        slope = field.bind(theta)(t, y[:d], u)
+        where = {state: k for k, state in enumerate(infused)}
+        return [slope[j] + y[d + where[j]] if j in where else slope[j] for j in range(d)] + [0.0 * y[d]] * r
+
+    args = [the_trace.slot(0, ()), the_trace.slot(1), the_trace.theta() if field.n_params else None]
+    args.append(the_trace.slot(2) if field.inputs else None)
+    traced = trace(value, args, the_trace, d + r)
+    return Field(the_trace.builder.finish([traced.register]), field.spec, field.name)

@@ -1,0 +1,186 @@
+"""The protocol of a NeuralODE: how its trajectories are made and measured, where that is more than states read off."""
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from pynode.data.signal import Signal
+from pynode.data.trajectories import Trajectories
+from pynode.experiments.doses import Dose, Schedule
+from pynode.experiments.forward import Experiment
+from pynode.experiments.initial import Initial, as_initial
+from pynode.experiments.parts import function, over, union
+from pynode.fields.field import Field
+from pynode.fields.make import field as make_field
+from pynode.models.trajectories.options import NeuralODEOptions
+from pynode.training.error_models import as_error_models
+from pynode.training.noise import ROBUST
+
+Array = NDArray[np.float64]
+
+
+@dataclass(frozen=True)
+class Protocol:
+    """How trajectories are made and measured.
+
+    Attributes
+    ----------
+    field : Field
+        In the units of the data, a function of all parameters.
+    observe : Field or None
+        What is measured; None: the states.
+    initial : Initial
+        What is known of the initial states of the trajectories.
+    doses : tuple of tuples of Dose
+        Those of each trajectory.
+    lag, bioavailability : dict
+        State -> number or name of a parameter.
+    states : tuple of str
+        Names of the states; empty where they have none.
+    noise : str
+        The distribution of the noise.
+    models : tuple of str
+        The error model of each column.
+    first : (B,) array
+        Times of the initial states.
+    """
+
+    field: Field
+    observe: Field | None
+    initial: Initial
+    doses: tuple[tuple[Dose, ...], ...]
+    lag: dict[Any, float | str]
+    bioavailability: dict[Any, float | str]
+    states: tuple[str, ...]
+    noise: str
+    models: tuple[str, ...]
+    first: Array
+
+    def schedule(self, doses: Sequence[Iterable[Dose]] | None = None) -> Schedule:
+        """The doses of the trajectories, or others, to be evaluated for any parameters."""
+        given = self.doses if doses is None else doses
+        return Schedule(given, self.field.spec, self.states, self.field.d, self.lag, self.bioavailability)
+
+    def experiment(self, times: Sequence[Array], signal: Signal | None, **options: Any) -> Experiment:
+        """The trajectories, measured at these times."""
+        return Experiment(self.field, times, self.initial, self.schedule(), self.observe, signal, self.first, **options)
+
+    def of_trajectory(self, i: int) -> "Protocol":
+        """The protocol of a single one of the trajectories."""
+        one = replace(self.initial, known=self.initial.known[i : i + 1], start=self.initial.start[i : i + 1])
+        return replace(self, initial=one, doses=self.doses[i : i + 1], first=self.first[i : i + 1])
+
+    def of_states(self, y0: Array, first: Array, doses: Sequence[Iterable[Dose]] | None) -> "Protocol":
+        """The protocol of new trajectories, from these states (B, d) at these times (B,)."""
+        n, d = y0.shape
+        new = Initial(y0, None, np.zeros(d, bool), np.full((n, d), np.nan), np.full(d, -np.inf), np.full(d, np.inf))
+        given = tuple(tuple(own) for own in doses) if doses is not None else ((),) * n
+        return replace(self, initial=new, doses=given, first=first)
+
+
+def needed(model: NeuralODEOptions, data: Trajectories, doses: object) -> bool:
+    """Whether a fit needs a protocol: whether there is more to it than states read off at different times."""
+    options = (model.observe, model.initial, model.lag, model.bioavailability)
+    repeated = any((np.diff(t) == 0).any() for t in data.t)
+    plain = isinstance(model.noise, str) and model.noise in ROBUST
+    return any(x is not None for x in (*options, doses, data.doses, data.censored)) or repeated or not plain
+
+
+def made(model: NeuralODEOptions, field: Field, data: Trajectories, doses: Any) -> Protocol:
+    """The protocol of a fit.
+
+    Parameters
+    ----------
+    model : NeuralODEOptions
+        Whose options say how trajectories are made and measured.
+    field : Field
+        In the units of the data.
+    data : Trajectories
+        What was measured.
+    doses : list of Dose, list of lists, or dict
+        See `pynode.NeuralODE.fit`.
+
+    Raises
+    ------
+    ValueError
+        The parts do not fit each other; the message names them.
+    """
+    observe, initial = model.observe, model.initial
+    if observe is None and model.augment:
+        seen = data.d
+        observe = make_field(state=field.d, out=seen, inputs=field.inputs, name="observe")(lambda t, y, *u: y[:seen])
+    elif observe is not None and not isinstance(observe, Field):
+        observe = function("observe", observe, field, None, ("t", "y", "th", "u"))
+    if initial is not None and callable(initial) and not isinstance(initial, Field):
+        initial = function("initial", initial, field, field.d, ("th", "u"))
+    _check_parts(field, observe, data)
+    spec = union([f for f in (field, observe, initial) if isinstance(f, Field)])
+    whole = over(spec, field)
+    names = tuple(getattr(field, "state_names", ()) or (data.names if observe is None else ()))
+    given = over(spec, initial) if isinstance(initial, Field) else initial
+    noise, models = as_error_models(model.noise, data.names)
+    protocol = Protocol(
+        whole,
+        None if observe is None else over(spec, observe),
+        as_initial(given, whole, len(data), names),
+        as_doses(doses if doses is not None else data.doses, data),
+        dict(model.lag or {}),
+        dict(model.bioavailability or {}),
+        names,
+        noise,
+        models,
+        np.array([t[0] for t in data.t]),
+    )
+    first = protocol.schedule().first_times(whole.init(0), len(data))
+    return replace(protocol, first=np.minimum(protocol.first, first))
+
+
+def _check_parts(field: Field, observe: Field | None, data: Trajectories) -> None:
+    if observe is None:
+        return
+    if observe.d != field.d or observe.inputs not in (0, field.inputs):
+        raise ValueError(
+            f"observe={observe!r} is a function of {observe.d} states and {observe.inputs} inputs, the field has {field.d} and "
+            f"{field.inputs}"
+        )
+    if observe.n_out != data.d:
+        raise ValueError(
+            f"observe gives {observe.n_out} numbers, the data have {data.d} columns ({', '.join(data.names)}): they are compared "
+            "one by one, in this order"
+        )
+
+
+def as_doses(doses: Any, data: Trajectories) -> tuple[tuple[Dose, ...], ...]:
+    """The doses of each trajectory, from what a user may give."""
+    n = len(data)
+    if doses is None:
+        return ((),) * n
+    if isinstance(doses, Mapping):
+        unknown = [i for i in doses if i not in data.ids]
+        if unknown:
+            raise ValueError(
+                f"doses are for {unknown[0]!r}, which is not a trajectory; they are {', '.join(map(str, data.ids))}"
+            )
+        return tuple(tuple(_dose(x) for x in doses.get(i, ())) for i in data.ids)
+    if isinstance(doses, Dose):
+        doses = [doses]
+    if hasattr(doses, "columns"):
+        raise TypeError("doses=DataFrame: give a list of pynode.Dose, or NONMEM-style rows by pynode.read_nonmem")
+    listed = list(doses)
+    if all(isinstance(x, (Dose, Mapping)) for x in listed):
+        own = tuple(_dose(x) for x in listed)
+        return (own,) * n
+    if len(listed) != n:
+        raise ValueError(f"doses are for {len(listed)} trajectories, there are {n}; one list of Dose is for all of them")
+    return tuple(tuple(_dose(x) for x in (own or ())) for own in listed)
+
+
+def _dose(x: Any) -> Dose:
+    if isinstance(x, Dose):
+        return x
+    if isinstance(x, Mapping):
+        return Dose(**x)
+    raise TypeError(f"doses must hold pynode.Dose, not {x!r}")

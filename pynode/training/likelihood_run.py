@@ -1,0 +1,289 @@
+"""Training by the likelihood of whole trajectories: for known equations, doses, observation functions, error models.
+
+From every start Levenberg-Marquardt (Fisher scoring) climbs to a maximum; the highest is kept. A start is climbed from at once
+and, where that does not explain the data, over a growing part of the time: what happens late is then met with parameters that
+explain what happened before.
+"""
+
+import time
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from functools import partial
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from pynode.optim.checkpoint import Checkpoint
+from pynode.optim.levenberg_marquardt import LaplacePosterior, descend
+from pynode.optim.normal_equations import small_matrices
+from pynode.optim.result import HISTORY, FitInterrupted, FitResult, Iteration
+from pynode.training.coordinates import FACTOR, Coordinates
+from pynode.training.curriculum import FitError
+from pynode.training.likelihood import LikelihoodProblem
+from pynode.training.state import STAGED_HISTORY, Stage
+
+Array = NDArray[np.float64]
+
+PARTS = (0.25, 0.5)
+"""Parts of the time over which a start is tried first."""
+
+SETTLED = 0.1
+"""The strength of priors is estimated once steps lower the loss by less than this part."""
+
+SAME = 1e-3
+"""Maxima whose log-likelihoods differ by less than this are one maximum."""
+
+
+@dataclass(frozen=True)
+class Start:
+    """Where to start.
+
+    Attributes
+    ----------
+    name : str
+        What it is called in the report.
+    theta : (p,) array
+        Parameters.
+    states : (B, d) array
+        Initial states.
+    """
+
+    name: str
+    theta: Array
+    states: Array
+
+
+@dataclass(frozen=True)
+class Maximum:
+    """A maximum of the likelihood.
+
+    Attributes
+    ----------
+    problem : LikelihoodProblem
+        Of which.
+    posterior : LaplacePosterior
+        Its coordinates, their covariance, and those of the free initial states.
+    name : str
+        The start that led to it.
+    """
+
+    problem: LikelihoodProblem
+    posterior: LaplacePosterior
+    name: str
+
+    @property
+    def loss(self) -> float:
+        """-2 log p(readings) and the priors."""
+        state = self.posterior
+        return float(state.loss + (state.alpha * state.theta**2).sum())
+
+
+@dataclass(frozen=True)
+class Likelihood:
+    """What is fitted.
+
+    Attributes
+    ----------
+    problem : callable
+        problem(coordinates, states, part) -> LikelihoodProblem over this part of the time (1: all of it).
+    spec : tuple of Parameter
+        The parameters.
+    groups : list of int arrays
+        Parameters that share the precision of their prior, which is estimated; the others have none.
+    max_iter : int
+        The most steps from a start.
+    tol : float
+        A climb ends when two steps in a row gain less than this for each reading.
+    held : tuple of int
+        Positions of parameters that keep the values they start with.
+    """
+
+    problem: Callable[[Coordinates, Array, float], LikelihoodProblem]
+    spec: tuple[Any, ...]
+    groups: Sequence[NDArray[np.intp]] = ()
+    max_iter: int = 100
+    tol: float = 1e-8
+    held: tuple[int, ...] = ()
+
+
+class LikelihoodRun:
+    """Climbs from every start, and keeps the best maximum.
+
+    Parameters
+    ----------
+    what : Likelihood
+        What is fitted.
+    starts : sequence of Start
+        Tried one after the other.
+    more : callable, optional
+        () -> more starts, asked for where none of the others explains the data.
+    explains : callable, optional
+        explains(maximum) -> whether it explains the data, so that no other start is needed. Default: never.
+    callback : callable, optional
+        callback(Iteration) after each step; return True to stop.
+    checkpoint : Checkpoint, optional
+        Open.
+
+    Attributes
+    ----------
+    best : Maximum or None
+        The best so far.
+    stages : list of Stage
+        A stage for each climb.
+    history : dict of lists
+        An entry for each step, see STAGED_HISTORY.
+    stopped : bool
+        The callback asked to stop.
+    lost : list of str
+        Starts from which the experiment cannot be solved.
+    others : int
+        Starts that led to a worse maximum.
+    """
+
+    def __init__(
+        self,
+        what: Likelihood,
+        starts: Sequence[Start],
+        more: Callable[[], Sequence[Start]] | None = None,
+        explains: Callable[[Maximum], bool] | None = None,
+        callback: Callable[[Iteration], object] | None = None,
+        checkpoint: Checkpoint | None = None,
+    ) -> None:
+        self.what = what
+        self.starts = list(starts)
+        self.more = more
+        self.explains = explains
+        self.callback = callback
+        self.checkpoint = checkpoint
+        self.best: Maximum | None = None
+        self.stages: list[Stage] = []
+        self.history: dict[str, list[float]] = {name: [] for name in STAGED_HISTORY}
+        self.stopped = False
+        self.lost: list[str] = []
+        self.others = 0
+        self._begun = time.perf_counter()
+
+    def train(self) -> None:
+        """Climb from every start.
+
+        Raises
+        ------
+        FitError
+            From none of them the experiment can be solved.
+        FitInterrupted
+            Ctrl-C; `best` is the best so far.
+        """
+        try:
+            with small_matrices(sum(p.size for p in self.what.spec)):
+                for start, parts in self._ways():
+                    if self.stopped:
+                        break
+                    self._try(start, parts)
+        except KeyboardInterrupt:
+            theta = np.empty(0) if self.best is None else self.best.problem.theta(self.best.posterior.theta)
+            n = len(self.history["loss"])
+            history = {name: np.array(values) for name, values in self.history.items()}
+            raise FitInterrupted(FitResult(theta, np.inf, "interrupted", "interrupted by the user", n, n, history)) from None
+        if self.best is None:
+            raise FitError(
+                "the experiment cannot be solved along the data from any start "
+                f"({', '.join(dict.fromkeys(self.lost))}): other initial values of the parameters, bounds (pynode.positive, "
+                "pynode.bounded), or another `method` may help"
+            )
+
+    def _ways(self) -> Iterator[tuple[Start, tuple[float, ...]]]:
+        """(start, parts of the time to climb over): as long as nothing explains the data."""
+        first = list(self.starts)
+        for start in first:
+            yield start, (1.0,)
+        if self._enough():
+            return
+        for start in first:
+            yield start, (*PARTS, 1.0)
+            if self._enough():
+                return
+        for start in [] if self.more is None else self.more():
+            yield start, (1.0,)
+
+    def _enough(self) -> bool:
+        return self.best is not None and self.explains is not None and self.explains(self.best)
+
+    def _try(self, start: Start, parts: Sequence[float]) -> None:
+        """Climb from a start over growing parts of the time."""
+        theta, states = start.theta, start.states
+        found: Maximum | None = None
+        for part in parts:
+            name = start.name if part == 1 else f"{start.name}, {part:.0%} of the time"
+            found = self._climb(name, theta, states, part)
+            if found is None:
+                self.lost.append(start.name)
+                return
+            theta = found.problem.theta(found.posterior.theta)
+            states = found.problem.states_out(np.asarray(found.posterior.free))[0]
+            if self.stopped and part < 1:
+                return
+        if found is None:
+            return
+        if self.best is None or found.loss < self.best.loss - SAME:
+            self.others += self.best is not None
+            self.best = found
+        else:
+            self.others += found.loss > self.best.loss + 1.0
+
+    def _climb(self, name: str, theta: Array, states: Array, part: float) -> Maximum | None:
+        """The maximum that a start leads to; None where it cannot be solved there."""
+        coordinates = Coordinates(self.what.spec, theta, self.what.held)
+        problem = self.what.problem(coordinates, states, part)
+        stage = Stage(name, windows=len(states))
+        x = np.concatenate([coordinates.x(theta), np.zeros(problem.n_noise)])
+        x = problem.first_noise(x, problem.start)
+        groups = coordinates.groups(list(self.what.groups))
+        alpha = np.zeros(len(x))
+        for g in groups:
+            alpha[g] = 1.0
+        state = LaplacePosterior(x, problem.start.copy(), alpha, 1.0, gamma=float(len(x) - problem.n_noise))
+        free = np.full(len(coordinates), np.inf) if coordinates.longest is None else coordinates.longest
+        longest = np.concatenate([free, np.full(problem.n_noise, np.log(FACTOR))])
+        self.stages.append(stage)
+        descend(
+            problem,
+            state,
+            groups=groups,
+            evidence=bool(groups),
+            noise=False,
+            settled=SETTLED,
+            unit=float(problem.n_observed),
+            max_iter=self.what.max_iter,
+            tol=self.what.tol,
+            longest=longest,
+            callback=partial(self._record, stage, problem),
+        )
+        if state.status == "stalled" and state.left < self.what.tol:
+            state.status = "converged"  # what is promised is below rounding
+        stage.status = state.status
+        stage.loss, stage.iterations, stage.evaluations, stage.nfe = (
+            state.loss,
+            state.n_iter,
+            state.n_evaluations,
+            problem.nfe,
+        )
+        stage.seconds = time.perf_counter() - self._begun - sum(s.seconds for s in self.stages)
+        if state.status == "failed":
+            stage.status = "left out"
+            return None
+        return Maximum(problem, state, name)
+
+    def _record(
+        self, stage: Stage, problem: LikelihoodProblem, state: LaplacePosterior, gradient_norm: float, nfe: int
+    ) -> bool:
+        history = self.history
+        seconds = time.perf_counter() - self._begun
+        history["stage"].append(len(self.stages) - 1)
+        for name, value in zip(HISTORY, (state.loss, gradient_norm, nfe, seconds, np.nan), strict=True):
+            history[name].append(value)
+        if self.callback is not None:
+            theta = problem.theta(state.theta)
+            step = Iteration(len(history["loss"]), state.loss, theta, gradient_norm, seconds, nfe, np.nan, stage.name)
+            self.stopped = self.callback(step) is True
+        return self.stopped
