@@ -104,7 +104,8 @@ class Dose:
             raise ValueError(f"count={self.count} of a dose needs an interval=, the time from one to the next")
         if self.rate is not None and self.duration is not None:
             raise ValueError(
-                f"rate={self.rate!r} and duration={self.duration!r} of a dose say the same twice: the duration is amount / rate"
+                f"rate={self.rate!r} and duration={self.duration!r} of a dose say the same twice: the duration is amount "
+                "/ rate"
             )
         if self.kind != "add" and (self.infused or self.bioavailability != 1):
             raise ValueError(f"kind={self.kind!r} of a dose happens at once: no rate, no duration, no bioavailability")
@@ -241,8 +242,8 @@ class Schedule:
             if parameter is None or parameter.shape != ():
                 known = ", ".join(p.name for p in self._spec.values() if p.shape == ()) or "none"
                 raise ValueError(
-                    f"{value!r} of a dose is not a parameter that is one number; those of the field are: {known} (declare it in "
-                    "theta= of the field, which need not use it)"
+                    f"{value!r} of a dose is not a parameter that is one number; those of the field are: {known} (declare "
+                    "it in theta= of the field, which need not use it)"
                 )
             index[k] = parameter.offset
         return constant, index
@@ -282,21 +283,31 @@ class Schedule:
         value = part * amount
         d_value = part[:, None] * d_amount + amount[:, None] * d_part
         on = np.flatnonzero(self.kind == RATE)
-        sample, kind, state = self.sample, self.kind, self.state
+        sample = self.sample
+        kind = self.kind
+        state = self.state
         if len(on):
-            pace, d_pace = (x[on] for x in self._at(self._pace, theta))
+            pace, d_pace = self._at(self._pace, theta)
+            pace, d_pace = pace[on], d_pace[on]
             if not (pace > 0).all() or not (value[on] / pace > 0).all():
                 raise ValueError("the rate, the duration and the amount of an infusion must be positive")
-            given, d_given = value[on], d_value[on]
+            given = value[on]
+            d_given = d_value[on]
             by_rate = self.by_rate[on]
             ratio = given / pace  # the duration where the rate is given, the rate where the duration is
             d_ratio = (d_given - ratio[:, None] * d_pace) / pace[:, None]
-            rate, d_rate = np.where(by_rate, pace, ratio), np.where(by_rate[:, None], d_pace, d_ratio)
-            duration, d_duration = np.where(by_rate, ratio, pace), np.where(by_rate[:, None], d_ratio, d_pace)
-            value[on], d_value[on] = rate, d_rate
-            sample, kind, state = (np.concatenate([x, x[on]]) for x in (sample, kind, state))
+            rate = np.where(by_rate, pace, ratio)
+            d_rate = np.where(by_rate[:, None], d_pace, d_ratio)
+            duration = np.where(by_rate, ratio, pace)
+            d_duration = np.where(by_rate[:, None], d_ratio, d_pace)
+            value[on] = rate
+            d_value[on] = d_rate
+            sample = np.concatenate([sample, sample[on]])
+            kind = np.concatenate([kind, kind[on]])
+            state = np.concatenate([state, state[on]])
             d_time = np.concatenate([d_time, d_time[on] + d_duration])
             time = np.concatenate([time, time[on] + duration])
-            value, d_value = np.concatenate([value, -rate]), np.concatenate([d_value, -d_rate])
+            value = np.concatenate([value, -rate])
+            d_value = np.concatenate([d_value, -d_rate])
         order = np.lexsort((np.arange(len(time)), time, sample))
-        return Actions(*(x[order] for x in (sample, kind, state, time, value, d_time, d_value)))
+        return Actions(sample[order], kind[order], state[order], time[order], value[order], d_time[order], d_value[order])

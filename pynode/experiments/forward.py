@@ -1,7 +1,7 @@
 """The forward map of an experiment: parameters and free initial states in, what is measured and its exact derivatives out.
 
-Between doses the trajectories are solved by the core with their sensitivities. At a dose, at a time e, the state goes from y- to
-y+ = M y- + b, and its derivative A at fixed time (with respect to parameters and free initial states alike) to
+Between doses the trajectories are solved by the core with their sensitivities. At a dose, at a time e, the state goes
+from y- to y+ = M y- + b, and its derivative A at fixed time (with respect to parameters and free initial states alike) to
 
     M (A + f(y-) de) + db - f(y+) de,
 
@@ -77,7 +77,8 @@ class Experiment:
     times : sequence of (T_i,) arrays
         When something is measured in each trajectory, strictly increasing.
     initial : Initial
-        What is known of the initial states. They are those at the first reading or dose, whichever is earlier, before any dose.
+        What is known of the initial states. They are those at the first reading or dose, whichever is earlier, before
+        any dose.
     schedule : Schedule, optional
         Doses. Default: none.
     observe : Field, optional
@@ -125,9 +126,10 @@ class Experiment:
         self._rounds: list[tuple[list[_Segment], SensitivityProblem | None]] | None = None
         self._inputs = self._inputs_at_rows()
         self.inputs_first = self._inputs_at(range(len(self.times)), self.first)
-        if "atol" in options and np.ndim(options["atol"]):
-            rates = [1e-6 * np.max(options["atol"])] * (self.solved.d - self.d)
-            self.options = options | {"atol": np.append(options["atol"], rates)}
+        atol = options.get("atol", 1e-8)
+        if np.ndim(atol):
+            rates = [1e-6 * np.max(atol)] * (self.solved.d - self.d)
+            self.options = options | {"atol": np.append(atol, rates)}
 
     @property
     def k(self) -> int:
@@ -136,7 +138,8 @@ class Experiment:
 
     def take(self, times: Sequence[Array], **options: Any) -> "Experiment":
         """The same experiment measured at other times."""
-        own = self.options | {"atol": self.options["atol"][: self.d]} if np.ndim(self.options.get("atol")) else self.options
+        atol = self.options.get("atol", 1e-8)
+        own = self.options | {"atol": atol[: self.d] if np.ndim(atol) else atol}
         parts = (self.field, times, self.initial, self.schedule, self.observe, self.signal, self.first)
         return Experiment(*parts, **(own | options))
 
@@ -144,7 +147,7 @@ class Experiment:
         first = np.array([t[0] for t in self.times])
         if self.schedule is None:
             return first
-        return np.minimum(first, self.schedule.first_times(self.field.init(0), len(first)))
+        return np.asarray(np.minimum(first, self.schedule.first_times(self.field.init(0), len(first))))
 
     def _inputs_at(self, samples: Any, t: Array) -> Array | None:
         if self.signal is None:
@@ -182,7 +185,7 @@ class Experiment:
             A[:, range(d), range(self.p, columns)] = self.initial.free
         states = np.full((self.rows[-1], d), np.nan)
         J = np.zeros((self.rows[-1], d, columns)) if derivatives else None
-        failed = ~np.isfinite(y).all(axis=1)
+        failed: NDArray[np.bool_] = np.asarray(~np.isfinite(y).all(axis=1))
         actions = None if self.schedule is None else self.schedule.actions(theta)
         nfe = 0
         for segments, problem in self._segments(actions):
@@ -225,7 +228,8 @@ class Experiment:
         return int(raw["nfe"].sum())
 
     def _along(self, S: Array, A: Array) -> Array:
-        """Derivatives (..., p + d) of states, from their sensitivities S and the derivatives A at the start of the stretch."""
+        """Derivatives (..., p + d) of states, from their sensitivities S and the derivatives A at the start of the "
+        "stretch."""
         whole = S[..., self.p :] @ A
         whole[..., : self.p] += S[..., : self.p]
         return np.asarray(whole)

@@ -122,8 +122,8 @@ def _formula(initial: Field | Callable[..., Any], field: Field) -> Field:
         return function("initial", initial, field, field.d, ("th", "u"))
     if initial.n_out != field.d or initial.inputs not in (0, field.inputs):
         raise ValueError(
-            f"initial={initial!r} gives {initial.n_out} numbers of {initial.inputs} inputs: it must give the {field.d} initial "
-            f"states, of {field.inputs} inputs or none"
+            f"initial={initial!r} gives {initial.n_out} numbers of {initial.inputs} inputs: it must give the {field.d} "
+            f"initial states, of {field.inputs} inputs or none"
         )
     return initial
 

@@ -1,7 +1,7 @@
 """The traced parts of an experiment, all of them functions of one vector of parameters.
 
-A field, an observation function and a function for the initial states may each declare parameters. Those of the same name are
-the same parameter: the volume by which an amount is divided in the field is the one of the observation function.
+A field, an observation function and a function for the initial states may each declare parameters. Those of the same
+name are the same parameter: the volume by which an amount is divided in the field is the one of the observation function.
 """
 
 from collections.abc import Callable, Sequence
@@ -42,8 +42,8 @@ def union(fields: Sequence[Field]) -> tuple[Parameter, ...]:
                 a, b = getattr(known, what), getattr(parameter, what)
                 if a != b:
                     raise ValueError(
-                        f"parameter {parameter.name} of {field.name} has {what} {b}, but {a} in {fields[0].name}: parameters of "
-                        "the same name are one parameter, so declare them alike, or give them different names"
+                        f"parameter {parameter.name} of {field.name} has {what} {b}, but {a} in {fields[0].name}: "
+                        "parameters of the same name are one parameter, so declare them alike, or give them different names"
                     )
     return tuple(found.values())
 

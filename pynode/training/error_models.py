@@ -4,8 +4,8 @@ A reading y of a prediction f has a scale s(f) and a standardised residual z = (
 
     log s + rho(z) / 2 + constant.
 
-Readings below (or above) a limit count with the probability of that (Beal 2001, J. Pharmacokinet. Pharmacodyn. 28, 481, method
-M3). Curvatures are expected ones (Fisher's information), so that a step of Gauss-Newton is one of Fisher scoring.
+Readings below (or above) a limit count with the probability of that (Beal 2001, J. Pharmacokinet. Pharmacodyn. 28, 481,
+method M3). Curvatures are expected ones (Fisher's information), so that a step of Gauss-Newton is one of Fisher scoring.
 """
 
 from collections.abc import Callable
@@ -32,8 +32,8 @@ class ErrorModel:
     Attributes
     ----------
     parameters : tuple of str
-        Its parameters: "additive", a standard deviation in the units of the readings, and "proportional", one relative to the
-        prediction. Their logarithms are what is estimated.
+        Its parameters: "additive", a standard deviation in the units of the readings, and "proportional", one relative
+        to the prediction. Their logarithms are what is estimated.
     logarithmic : bool
         Readings and predictions are compared by their logarithms.
     """

@@ -1,8 +1,8 @@
 """The likelihood of readings under an experiment, as Levenberg-Marquardt sees it.
 
-Unknown are the coordinates x of the parameters (`pynode.training.coordinates`), the logarithms of the parameters of the error
-models, and the free initial state of each trajectory. Residuals are those of `pynode.training.error_models`: with their
-Jacobians a step of Gauss-Newton is one of Fisher scoring, and J^T J is Fisher's information.
+Unknown are the coordinates x of the parameters (`pynode.training.coordinates`), the logarithms of the parameters of the
+error models, and the free initial state of each trajectory. Residuals are those of `pynode.training.error_models`: with
+their Jacobians a step of Gauss-Newton is one of Fisher scoring, and J^T J is Fisher's information.
 """
 
 from collections.abc import Sequence
@@ -313,7 +313,8 @@ class LikelihoodProblem:
         return here if np.isfinite(here.H).all() else None
 
     def _residuals(self, course: Course, x: Array, free: Array) -> tuple[Array, Array, Index]:
-        """(pseudo-residuals, their Jacobian with respect to x and the own initial state, their trajectories), by trajectory."""
+        """(pseudo-residuals, their Jacobian with respect to x and the own initial state, their trajectories), by "
+        "trajectory."""
         n, p = len(x), self.experiment.p
         m = n - self.n_noise
         rows_of = self.readings.row

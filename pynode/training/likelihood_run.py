@@ -1,8 +1,8 @@
 """Training by the likelihood of whole trajectories: for known equations, doses, observation functions, error models.
 
-From every start Levenberg-Marquardt (Fisher scoring) climbs to a maximum; the highest is kept. A start is climbed from at once
-and, where that does not explain the data, over a growing part of the time: what happens late is then met with parameters that
-explain what happened before.
+From every start Levenberg-Marquardt (Fisher scoring) climbs to a maximum; the highest is kept. A start is climbed from
+at once and, where that does not explain the data, over a growing part of the time: what happens late is then met with
+parameters that explain what happened before.
 """
 
 import time

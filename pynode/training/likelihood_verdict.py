@@ -78,7 +78,8 @@ class Verdict:
         return Columns(count, variance, spread, alike)
 
     def _missed(self, found: Columns) -> tuple[NDArray[np.bool_], Array]:
-        """(k,) whether residuals exceed what smoothing finds of noise, and by which factor of the variance (NaN: unknown)."""
+        """(k,) whether residuals exceed what smoothing finds of noise, and by which factor of the variance (NaN: "
+        "unknown)."""
         known = (found.count > 0) & (self.noise > 0)
         ratio = np.where(known, found.variance / np.where(known, self.noise, 1.0), np.nan)
         limit = EXCESS * np.sqrt(np.maximum(1.0, MANY / np.maximum(found.count, 1)))
@@ -105,8 +106,8 @@ class Verdict:
         alike = rough & (found.alike > ALIKE) & ~(ratio <= SLIGHT) & ~missed & ~empty
         words = []
         remedy = (
-            "the equation may lack something, a dose or a reading may be entered wrongly, or the maximum is a poor one: try other "
-            "initial values (n_restarts); noise='student' bears outliers"
+            "the equation may lack something, a dose or a reading may be entered wrongly, or the maximum is a poor one: "
+            "try other initial values (n_restarts); noise='student' bears outliers"
         )
 
         def named(which: NDArray[np.bool_]) -> str:
@@ -114,7 +115,8 @@ class Verdict:
 
         if empty.any():
             words.append(
-                f"the model explains hardly anything of {named(empty)}: the residuals are as large as the readings vary; {remedy}"
+                f"the model explains hardly anything of {named(empty)}: the residuals are as large as the readings vary; "
+                f"{remedy}"
             )
         if missed.any():
             times = ", ".join(f"{np.sqrt(x):.2g}" for x, yes in zip(ratio, missed, strict=True) if yes)
@@ -129,14 +131,15 @@ class Verdict:
             words.append("training ended after max_iter steps, not at a maximum of the likelihood: take a larger max_iter")
         if state.status == "stalled" and state.left > LEFT:
             words.append(
-                "training ended where no step raises the likelihood although its slopes promise one: tighter tolerances (rtol, "
-                "atol) or an implicit method may help"
+                "training ended where no step raises the likelihood although its slopes promise one: tighter tolerances "
+                "(rtol, atol) or an implicit method may help"
             )
         left = problem.n_observed - state.gamma - problem.n_free
         if left < 1:
             words.append(
-                f"{state.gamma + problem.n_free:.0f} numbers are estimated from {problem.n_observed} readings: nothing is left to "
-                "tell the noise from, and standard errors mean little; fix parameters (pynode.frozen) or initial states (initial=)"
+                f"{state.gamma + problem.n_free:.0f} numbers are estimated from {problem.n_observed} readings: nothing is "
+                "left to tell the noise from, and standard errors mean little; fix parameters (pynode.frozen) or initial "
+                "states (initial=)"
             )
         if undetermined:
             words.append(

@@ -1,7 +1,7 @@
 """Fits of a NeuralODE with a protocol: initial states, doses, observation functions, error models, replicates.
 
-The likelihood of the readings along whole trajectories is maximised (`pynode.training.likelihood_run`). Where states are read off
-and no doses are given, the stages of ordinary training find one of the starts.
+The likelihood of the readings along whole trajectories is maximised (`pynode.training.likelihood_run`). Where states are
+read off and no doses are given, the stages of ordinary training find one of the starts.
 """
 
 from collections.abc import Callable, Sequence
@@ -16,7 +16,6 @@ from pynode.fields.field import Field
 from pynode.fields.make import mlp
 from pynode.models.options import widths
 from pynode.models.trajectories import protocol as protocols
-from pynode.models.trajectories.protocol import Protocol
 from pynode.models.trajectories.recipe import prepare
 from pynode.models.trajectories.scaling import Scaling
 from pynode.models.trajectories.series import n_inputs
@@ -26,7 +25,7 @@ from pynode.programs.tracing import new_trace, trace
 from pynode.training.coordinates import Coordinates
 from pynode.training.curriculum import FitError
 from pynode.training.likelihood import LikelihoodProblem, times_and_readings
-from pynode.training.likelihood_run import Likelihood, LikelihoodRun, Maximum, Start
+from pynode.training.likelihood_run import Likelihood, LikelihoodRun, Start
 from pynode.training.likelihood_verdict import Verdict
 from pynode.training.second_order import STEPS, prior_groups
 
@@ -235,7 +234,7 @@ class KnownFit:
 
     def verdict(self) -> Verdict:
         """The judge of maxima."""
-        data, weight = means(self.data, self.precision)
+        data, _ = means(self.data, self.precision)
         return Verdict(list(data.t), list(data.y), data.names, bool(any(self.protocol.doses)))
 
 
@@ -250,14 +249,17 @@ def means(data: Trajectories, weight: Sequence[Array] | None) -> tuple[Trajector
     """Trajectories whose replicates are replaced by their means, weighted by how many there are; censored ones left out."""
     if data.censored is None and not any((np.diff(t) == 0).any() for t in data.t):
         return data, None if weight is None else list(weight)
-    ts, ys, ws = [], [], []
+    ts = []
+    ys = []
+    ws = []
     for i, (t, y) in enumerate(zip(data.t, data.y, strict=True)):
         w = np.ones(y.shape) if weight is None else np.array(weight[i])
         if data.censored is not None:
             w = np.where(np.asarray(data.censored[i]) != 0, 0.0, w)
         w = np.where(np.isnan(y), 0.0, w)
         different, where = np.unique(t, return_inverse=True)
-        total, mean = np.zeros((len(different), y.shape[1])), np.zeros((len(different), y.shape[1]))
+        total = np.zeros((len(different), y.shape[1]))
+        mean = np.zeros(total.shape)
         np.add.at(total, where, w)
         np.add.at(mean, where, w * np.nan_to_num(y))
         ts.append(different)

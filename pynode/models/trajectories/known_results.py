@@ -26,8 +26,8 @@ Array = NDArray[np.float64]
 def keep(model: "NeuralODE", fit: KnownFit, run: LikelihoodRun, status: str | None, seconds: float) -> None:
     """Set what a fit leaves: parameters, covariances, history, report.
 
-    The covariance is the inverse of Fisher's information times n / (n - p), n readings and p numbers estimated besides those of
-    the error models: for a single additive error that is the covariance of least squares.
+    The covariance is the inverse of Fisher's information times n / (n - p), n readings and p numbers estimated besides
+    those of the error models: for a single additive error that is the covariance of least squares.
     """
     best = run.best
     assert best is not None
@@ -116,7 +116,8 @@ def _report(
     deviance: Any = problem.deviance(course, state.theta)
     found = fit.verdict().columns(best)
     names = fit.data.names
-    noise, models = {}, {}
+    noise = {}
+    models = {}
     for c, name in enumerate(names):
         sigma = problem.sigma(state.theta, c) * np.sqrt(inflation)
         parameters = ERROR_MODELS[fit.protocol.models[c]].parameters
@@ -195,7 +196,7 @@ def predict(
     p = protocol.field.n_params
     by_theta, by_state = J[..., :p], J[..., p:]
     variance = np.zeros(value.shape)
-    if gain is not None:
+    if gain is not None and spread is not None:
         by_theta = by_theta - by_state @ gain
         variance = np.einsum("nci,ij,ncj->nc", by_state, spread, by_state)
     known = np.nan_to_num(model.covariance_)

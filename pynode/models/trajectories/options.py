@@ -26,8 +26,8 @@ from pynode.models.options import (
     Widths,
     option,
 )
-from pynode.training.first_order import OPTIMIZERS
 from pynode.training.error_models import ERROR_MODELS
+from pynode.training.first_order import OPTIMIZERS
 from pynode.training.noise import ROBUST
 from pynode.training.steps import SECOND_ORDER
 from pynode.training.windows import checked_windows
@@ -142,16 +142,18 @@ class NeuralODEOptions(SeriesEstimator):
     observe: Field | Callable[..., Any] | None = option(
         None,
         Function("observe"),
-        "What is measured, where that is not the states themselves: a function (t, y, th, u) of the state, the parameters of "
-        "the field (left out where there are none) and its inputs (likewise), that gives a number for each column of the data; "
+        "What is measured, where that is not the states themselves: a function (t, y, th, u) of the state, the parameters "
+        "of the field (left out where there are none) and its inputs (likewise), that gives a number for each column of the "
+        "data; "
         "or a Field with parameters of its own, where those of the same name are the same.",
     )
     initial: Any = option(
         None,
         InitialStates(),
-        "Initial states, at the first reading or dose of each trajectory. An array (d,) or (B, d): known, NaN where they are "
-        "estimated. A dict of state -> number, None, `pynode.positive` or `pynode.bounded` of a start. A function (th, u) of "
-        "the parameters of the field and of the inputs at that time, or a Field: shared by all trajectories, with NaN for "
+        "Initial states, at the first reading or dose of each trajectory. An array (d,) or (B, d): known, NaN where they "
+        "are estimated. A dict of state -> number, None, `pynode.positive` or `pynode.bounded` of a start. A function "
+        "(th, u) of the parameters of the field and of the inputs at that time, or a Field: shared by all trajectories, "
+        "with NaN for "
         "states that are estimated for each. Default: all are estimated.",
     )
     lag: Mapping[Any, float | str] | None = option(
@@ -230,8 +232,9 @@ class NeuralODEOptions(SeriesEstimator):
         "gaussian",
         NoiseOf(),
         'Distribution of the noise of the measurements: "gaussian", or "huber" or "student", which are not led astray by '
-        'outliers. Or how the error of a reading grows with what the model predicts: "additive", "proportional", "combined" (the '
-        'sum of both variances), "lognormal" (additive for logarithms); a dict gives it for each column. Its parameters are '
+        'outliers. Or how the error of a reading grows with what the model predicts: "additive", "proportional", '
+        '"combined" (the sum of both variances), "lognormal" (additive for logarithms); a dict gives it for each column. '
+        "Its parameters are "
         "estimated for each column.",
         flag=Flag("--noise", "gaussian, huber or student (which bear outliers), proportional, combined or lognormal"),
     )

@@ -130,8 +130,8 @@ class Rollouts(NeuralODEOptions):
         u : see `fit`, optional
             Control inputs of these trajectories. Without y0 the default is what the trajectory was fitted with.
         doses : list of Dose, optional
-            Doses of this trajectory, of a model that was fitted with doses, observation functions or the like. Without y0 the
-            default is what the trajectory was fitted with.
+            Doses of this trajectory, of a model that was fitted with doses, observation functions or the like. Without
+            y0 the default is what the trajectory was fitted with.
         trajectory : int, default 0
             Which one, without y0.
         return_std : bool, default False
@@ -140,8 +140,8 @@ class Rollouts(NeuralODEOptions):
             that of the state, not of a new measurement, which has the noise in `report_` on top. In an ensemble it
             contains how the members differ.
         unobserved : bool, default False
-            Return the unobserved states too, after the others; of a model with an observation function the states in place of
-            what is measured.
+            Return the unobserved states too, after the others; of a model with an observation function the states in
+            place of what is measured.
 
         Returns
         -------

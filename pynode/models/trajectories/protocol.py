@@ -143,13 +143,13 @@ def _check_parts(field: Field, observe: Field | None, data: Trajectories) -> Non
         return
     if observe.d != field.d or observe.inputs not in (0, field.inputs):
         raise ValueError(
-            f"observe={observe!r} is a function of {observe.d} states and {observe.inputs} inputs, the field has {field.d} and "
-            f"{field.inputs}"
+            f"observe={observe!r} is a function of {observe.d} states and {observe.inputs} inputs, the field has "
+            f"{field.d} and {field.inputs}"
         )
     if observe.n_out != data.d:
         raise ValueError(
-            f"observe gives {observe.n_out} numbers, the data have {data.d} columns ({', '.join(data.names)}): they are compared "
-            "one by one, in this order"
+            f"observe gives {observe.n_out} numbers, the data have {data.d} columns ({', '.join(data.names)}): they are "
+            "compared one by one, in this order"
         )
 
 
