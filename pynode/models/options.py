@@ -11,7 +11,7 @@ plain data (`to_plain`, `from_plain`); `documented` writes the section "Paramete
 import dataclasses
 import textwrap
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, TypeVar
 
@@ -27,6 +27,10 @@ from pynode.programs.functions import ACTIVATIONS
 T = TypeVar("T")
 
 LARGEST_SEED = 2**32 - 1
+
+
+ELSEWHERE = frozenset({"field", "observe", "initial"})
+"""Options that a file holds as what was made of them."""
 
 
 MOST_LAYERS = 1000
@@ -338,8 +342,8 @@ def to_plain(model: Any) -> dict[str, Any]:
     values = {name: getattr(model, name) for name in table(model)}
     if callable(values.get("schedule")):
         raise ValueError("schedule is a function of yours, which no model file can hold: set_params(schedule='cosine')")
-    if "field" in values:
-        values["field"] = None
+    for name in ELSEWHERE & values.keys():
+        values[name] = None
     return {name: _plain(value) for name, value in values.items()}
 
 
@@ -348,6 +352,8 @@ def _plain(value: Any) -> Any:
         return value.tolist()
     if isinstance(value, Tableau):
         return value.to_dict()
+    if isinstance(value, Mapping):
+        return {str(key): item for key, item in value.items()}
     return list(value) if isinstance(value, tuple) else value
 
 

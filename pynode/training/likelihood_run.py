@@ -15,7 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pynode.optim.checkpoint import Checkpoint
-from pynode.optim.levenberg_marquardt import LaplacePosterior, descend
+from pynode.optim.levenberg_marquardt import LaplacePosterior, conclude, descend
 from pynode.optim.normal_equations import small_matrices
 from pynode.optim.result import HISTORY, FitInterrupted, FitResult, Iteration
 from pynode.training.coordinates import FACTOR, Coordinates
@@ -66,11 +66,14 @@ class Maximum:
         Its coordinates, their covariance, and those of the free initial states.
     name : str
         The start that led to it.
+    start : (B, d) array
+        The initial states of that start.
     """
 
     problem: LikelihoodProblem
     posterior: LaplacePosterior
     name: str
+    start: Array
 
     @property
     def loss(self) -> float:
@@ -163,6 +166,9 @@ class LikelihoodRun:
         self.lost: list[str] = []
         self.others = 0
         self._begun = time.perf_counter()
+        self._resumed: dict[str, Any] | None = None
+        self._at_work: Maximum | None = None
+        self._whole: LikelihoodProblem | None = None
 
     def train(self) -> None:
         """Climb from every start.
@@ -174,13 +180,18 @@ class LikelihoodRun:
         FitInterrupted
             Ctrl-C; `best` is the best so far.
         """
+        found = None if self.checkpoint is None or self.checkpoint.found is None else self.checkpoint.found["outer"]
+        if found is not None:
+            self._resume(found)
         try:
             with small_matrices(sum(p.size for p in self.what.spec)):
-                for start, parts in self._ways():
+                for k, (start, parts) in enumerate(self._ways()):
                     if self.stopped:
                         break
-                    self._try(start, parts)
+                    if found is None or k >= found["way"]:
+                        self._try(k, start, parts)
         except KeyboardInterrupt:
+            self._keep_what_there_is()
             theta = np.empty(0) if self.best is None else self.best.problem.theta(self.best.posterior.theta)
             n = len(self.history["loss"])
             history = {name: np.array(values) for name, values in self.history.items()}
@@ -209,11 +220,19 @@ class LikelihoodRun:
     def _enough(self) -> bool:
         return self.best is not None and self.explains is not None and self.explains(self.best)
 
-    def _try(self, start: Start, parts: Sequence[float]) -> None:
-        """Climb from a start over growing parts of the time."""
-        theta, states = start.theta, start.states
+    def _try(self, way: int, start: Start, parts: Sequence[float]) -> None:
+        """Climb from a start over growing parts of the time; way: its number."""
+        theta = start.theta
+        states = start.states
         found: Maximum | None = None
-        for part in parts:
+        for k, part in enumerate(parts):
+            if self._resumed is not None and self._resumed["way"] == way:
+                if k < self._resumed["part"]:
+                    continue
+                theta = self._resumed["theta"]
+                states = self._resumed["states"]
+            self._resumed = None
+            self._snapshot(way, k, theta, states)
             name = start.name if part == 1 else f"{start.name}, {part:.0%} of the time"
             found = self._climb(name, theta, states, part)
             if found is None:
@@ -231,6 +250,15 @@ class LikelihoodRun:
         else:
             self.others += found.loss > self.best.loss + 1.0
 
+    def _keep_what_there_is(self) -> None:
+        """After Ctrl-C the point that the climb at work had reached counts too."""
+        if self._at_work is None or self._at_work.problem is not self._whole:
+            return
+        state = self._at_work.posterior
+        if np.isfinite(state.loss) and (self.best is None or self._at_work.loss < self.best.loss):
+            conclude(self._at_work.problem, state)
+            self.best = self._at_work
+
     def _climb(self, name: str, theta: Array, states: Array, part: float) -> Maximum | None:
         """The maximum that a start leads to; None where it cannot be solved there."""
         coordinates = Coordinates(self.what.spec, theta, self.what.held)
@@ -246,6 +274,8 @@ class LikelihoodRun:
         free = np.full(len(coordinates), np.inf) if coordinates.longest is None else coordinates.longest
         longest = np.concatenate([free, np.full(problem.n_noise, np.log(FACTOR))])
         self.stages.append(stage)
+        self._at_work = Maximum(problem, state, name, states)
+        self._whole = problem if part == 1 else None
         descend(
             problem,
             state,
@@ -257,6 +287,7 @@ class LikelihoodRun:
             max_iter=self.what.max_iter,
             tol=self.what.tol,
             longest=longest,
+            checkpoint=self.checkpoint,
             callback=partial(self._record, stage, problem),
         )
         if state.status == "stalled" and state.left < self.what.tol:
@@ -272,7 +303,7 @@ class LikelihoodRun:
         if state.status == "failed":
             stage.status = "left out"
             return None
-        return Maximum(problem, state, name)
+        return self._at_work
 
     def _record(
         self, stage: Stage, problem: LikelihoodProblem, state: LaplacePosterior, gradient_norm: float, nfe: int
@@ -287,3 +318,36 @@ class LikelihoodRun:
             step = Iteration(len(history["loss"]), state.loss, theta, gradient_norm, seconds, nfe, np.nan, stage.name)
             self.stopped = self.callback(step) is True
         return self.stopped
+
+    # ---- Checkpoints
+
+    def _snapshot(self, way: int, part: int, theta: Array, states: Array) -> None:
+        """Take the state before a climb: a checkpoint holds it, and the state of the climb."""
+        if self.checkpoint is None:
+            return
+        best = None
+        if self.best is not None:
+            posterior = {name: value for name, value in vars(self.best.posterior).items() if name != "noise"}
+            base = self.best.problem.coordinates.base
+            best = {"name": self.best.name, "base": base, "start": self.best.start, "posterior": posterior}
+        before = {"way": way, "part": part, "theta": theta, "states": states, "best": best}
+        before |= {"stages": [dict(vars(stage)) for stage in self.stages], "lost": list(self.lost), "others": self.others}
+
+        def outer() -> dict[str, Any]:
+            history = {name: np.array(x, dtype=np.float64) for name, x in self.history.items()}
+            return before | {"history": history}
+
+        self.checkpoint.outer = outer
+
+    def _resume(self, saved: dict[str, Any]) -> None:
+        """Go on from the state before a climb."""
+        self._resumed = saved
+        self.lost = list(saved["lost"])
+        self.others = int(saved["others"])
+        self.stages = [Stage(**stage) for stage in saved["stages"]]
+        self.history = {name: x.tolist() for name, x in saved["history"].items()}
+        self.history["stage"] = [int(k) for k in self.history["stage"]]
+        if saved["best"] is not None:
+            best = saved["best"]
+            problem = self.what.problem(Coordinates(self.what.spec, best["base"], self.what.held), best["start"], 1.0)
+            self.best = Maximum(problem, LaplacePosterior(**best["posterior"]), best["name"], best["start"])

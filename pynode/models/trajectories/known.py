@@ -60,6 +60,8 @@ class KnownFit:
         Of what is drawn.
     doses : list of Dose, list of lists, or dict
         See `pynode.NeuralODE.fit`.
+    field : Field, optional
+        In the units of the data. Default: the model's own, or its network.
     read_off : bool
         States themselves are measured, and nothing is done to them.
     protocol : Protocol
@@ -71,6 +73,7 @@ class KnownFit:
     precision: Sequence[Array] | None
     seed: int
     doses: Any = None
+    field: Field | None = None
 
     def __post_init__(self) -> None:
         model, data = self.model, self.data
@@ -81,7 +84,7 @@ class KnownFit:
             )
         self.plain: Start | None = None
         self.read_off = model.observe is None and self.doses is None and data.doses is None
-        field = model.field if model.field is not None else self._network()
+        field = self.field or model.field or self._network()
         if field.callbacks:
             raise ValueError(f"field={field!r} calls Python: observe, initial, doses and error models need a traced field")
         self.protocol = protocols.made(model, field, data, self.doses)
@@ -231,6 +234,20 @@ class KnownFit:
                 raise
             return run, interrupt
         return run, None
+
+    def states_of(self, theta: Array) -> tuple[LikelihoodProblem, Array]:
+        """(problem, the coordinates of the free initial states that fit best) with these parameters held.
+
+        Raises
+        ------
+        FitError
+            The experiment cannot be solved with them.
+        """
+        start = Start("the fitted parameters", theta, self.guess(theta))
+        run = LikelihoodRun(self.likelihood(tuple(range(len(theta)))), [start], explains=lambda maximum: True)
+        run.train()
+        assert run.best is not None
+        return run.best.problem, np.asarray(run.best.posterior.free)
 
     def verdict(self) -> Verdict:
         """The judge of maxima."""

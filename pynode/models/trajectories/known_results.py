@@ -8,6 +8,7 @@ from numpy.typing import NDArray
 
 from pynode.data.arrays import real_array
 from pynode.data.control import as_control
+from pynode.data.trajectories import Trajectories
 from pynode.experiments.forward import Course
 from pynode.fields.parameters import Parameter
 from pynode.models.trajectories.known import KnownFit
@@ -145,6 +146,35 @@ def _report(
         time_scale=1.0,
         stages=[vars(stage) for stage in run.stages],
     )
+
+
+# ---- New data
+
+
+def initial_states(model: "NeuralODE", data: Trajectories, doses: Any) -> tuple[Array, Course]:
+    """(initial states (B, d), course) of new trajectories, what is free of them being fitted to their readings."""
+    fit = KnownFit(model, data, None, model.random_state_, doses, model.field_)
+    problem, free = fit.states_of(model.theta_)
+    course: Any = problem.course(np.zeros(problem.n_noise), free)
+    experiment = problem.experiment
+    y0 = problem.states_out(free)[0]
+    return experiment.initial.states(model.theta_, y0, experiment.first, experiment.inputs_first), course
+
+
+def score(model: "NeuralODE", data: Trajectories, doses: Any) -> float:
+    """Coefficient of determination of the readings of new trajectories, see `NeuralODE.score`."""
+    fit = KnownFit(model, data, None, model.random_state_, doses, model.field_)
+    problem, free = fit.states_of(model.theta_)
+    course: Any = problem.course(np.zeros(problem.n_noise), free)
+    parts = []
+    for c, rows in enumerate(problem.columns):
+        rows = rows[problem.readings.censored[rows] == 0]
+        if len(rows):
+            y = problem.readings.value[rows]
+            miss = float(((y - course.value[problem.readings.row[rows], c]) ** 2).sum())
+            spread = float(((y - y.mean()) ** 2).sum())
+            parts.append(1 - miss / spread if spread > 0 else float(miss == 0))
+    return float(np.mean(parts))
 
 
 # ---- Predictions

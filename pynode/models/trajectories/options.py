@@ -83,6 +83,11 @@ class ByState(Rule):
             if not (isinstance(x, str) or number):
                 raise ValueError(f"{name} of {state!r} is {x!r}: it must be a number >= 0, or the name of a parameter")
 
+    def restore(self, value: Any) -> Any:
+        if not isinstance(value, dict):
+            return value
+        return {int(state) if str(state).isdecimal() else state: x for state, x in value.items()}
+
 
 @dataclass(frozen=True)
 class NoiseOf(Rule):

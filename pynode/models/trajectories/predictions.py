@@ -15,7 +15,9 @@ from pynode.engine.gradients import Gradients
 from pynode.engine.sensitivities import sensitivities
 from pynode.fields.field import Field
 from pynode.models.trajectories.ensemble import combined
+from pynode.models.trajectories.known_results import initial_states as states_of_known
 from pynode.models.trajectories.known_results import predict as predict_known
+from pynode.models.trajectories.known_results import score as score_of_known
 from pynode.models.trajectories.options import NeuralODEOptions
 from pynode.models.trajectories.protocol import Protocol
 from pynode.models.trajectories.scaling import Scaling
@@ -258,8 +260,12 @@ class Rollouts(NeuralODEOptions):
     def _options(self) -> dict[str, Any]:
         return {"method": self.method, "rtol": min(self.rtol, 1e-6), "atol": min(self.atol, 1e-8) * self.scaling_.spread}
 
-    def initial_states(self, t: Series | Trajectories, Y: Series | None, *, u: Inputs | None = None) -> Array:
+    def initial_states(
+        self, t: Series | Trajectories, Y: Series | None = None, *, u: Inputs | None = None, doses: Any = None
+    ) -> Array:
         """Initial states of new trajectories, estimated from measurements: what `predict` starts from.
+
+        Of a model with a protocol: before any dose, as in `fit`.
 
         Parameters
         ----------
@@ -267,6 +273,8 @@ class Rollouts(NeuralODEOptions):
             Times and measured states, as in `fit`.
         u : array, tuple or Signal, optional
             Control inputs, as in `fit`.
+        doses : list of Dose, list of lists, or dict, optional
+            As in `fit`, of a model with doses.
 
         Returns
         -------
@@ -276,6 +284,9 @@ class Rollouts(NeuralODEOptions):
         """
         self.check_is_fitted()
         data = self._new_data(t, Y, u)
+        if self.protocol_ is not None:
+            known: Any = self
+            return states_of_known(known, data, doses)[0]
         scaling, extra = self.scaling_, self.n_unobserved_
         z = [scaling.states(np.pad(y, ((0, 0), (0, extra)), constant_values=np.nan)) for y in data.y]
         inside = Data(scaling.times(list(data.t)), z, None, scaling.inputs(data.signal))
@@ -414,7 +425,9 @@ class Rollouts(NeuralODEOptions):
         slope: Array = scaling.slopes_back(state, value)
         return slope
 
-    def score(self, t: Series | Trajectories, Y: Series | None, *, u: Inputs | None = None) -> float:
+    def score(
+        self, t: Series | Trajectories, Y: Series | None = None, *, u: Inputs | None = None, doses: Any = None
+    ) -> float:
         """Coefficient of determination R^2 of rollouts from the first row of each trajectory.
 
         Where that row is not observed in full, or the model has unobserved states, the initial state is estimated from
@@ -426,6 +439,8 @@ class Rollouts(NeuralODEOptions):
             Times and measured states, as in `fit`.
         u : array, tuple or Signal, optional
             Control inputs, as in `fit`.
+        doses : list of Dose, list of lists, or dict, optional
+            As in `fit`, of a model with doses.
 
         Returns
         -------
@@ -435,6 +450,9 @@ class Rollouts(NeuralODEOptions):
         """
         self.check_is_fitted()
         data = self._new_data(t, Y, u)
+        if self.protocol_ is not None:
+            known: Any = self
+            return score_of_known(known, data, doses)
         members: Sequence[Rollouts] = self.estimators_ or [self]
         predicted = np.mean([np.concatenate([p[1:] for p in model._rollouts(data)]) for model in members], axis=0)
         truth = np.concatenate([y[1:] for y in data.y])

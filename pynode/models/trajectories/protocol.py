@@ -59,6 +59,11 @@ class Protocol:
     models: tuple[str, ...]
     first: Array
 
+    @property
+    def n_measured(self) -> int:
+        """How many quantities are measured."""
+        return self.field.d if self.observe is None else self.observe.n_out
+
     def schedule(self, doses: Sequence[Iterable[Dose]] | None = None) -> Schedule:
         """The doses of the trajectories, or others, to be evaluated for any parameters."""
         given = self.doses if doses is None else doses

@@ -17,8 +17,10 @@ from pynode.models.storage import (
     texts,
     without_nan,
 )
+from pynode.models.trajectories.protocol_storage import as_option, protocol_from_dict, protocol_to_dict
 from pynode.models.trajectories.scaling import Scaling
 from pynode.models.trajectories.series import n_inputs
+from pynode.training.error_models import ERROR_MODELS
 from pynode.training.state import Stage
 
 if TYPE_CHECKING:
@@ -36,7 +38,10 @@ REPORT: dict[str, type] = {
     "time_scale": float,
     "stages": list,
 }
-"""What a report holds besides what those of all models do."""
+"""What a report holds besides what those of all models do ..."""
+
+KNOWN_REPORT: dict[str, type] = {"log_likelihood": float}
+"""... and with a protocol; there is "error_models" too."""
 
 
 def to_content(model: "NeuralODE", data: bool = True) -> dict[str, Any]:
@@ -58,6 +63,7 @@ def to_content(model: "NeuralODE", data: bool = True) -> dict[str, Any]:
         "report": without_nan(model.report_),
         "estimators": [to_content(member, False) for member in model.estimators_],
         "history": model.history_,
+        "protocol": None if model.protocol_ is None else protocol_to_dict(model.protocol_),
         "data": data_to_dict(model.data_) if data and model.data_ is not None else None,
     }
 
@@ -87,15 +93,19 @@ def from_content(content: dict[str, Any], make: type["NeuralODE"], member: bool 
         raise ValueError(f"unknown kind of model {content['model']!r}")
     field = stored_field(content["field"])
     of_type(field.name, str, "the name of the field")
-    model: NeuralODE = from_plain(make, content["params"], field=field if content["own_field"] else None)
+    protocol = None if content.get("protocol") is None else protocol_from_dict(content["protocol"], field)
+    parts = {} if protocol is None else {"observe": protocol.observe, "initial": as_option(protocol.initial)}
+    model: NeuralODE = from_plain(make, content["params"], field=field if content["own_field"] else None, **parts)
     model.field_ = field
+    model.protocol_ = protocol
     _restore_states(model, content)
     _restore_parameters(model, content)
     _restore_data(model, content)
     model.history_ = stored_history(content["history"], ("stage",))
     if model.history_["stage"].dtype != np.int64:
         raise ValueError("the stages of the history must be integers")
-    model.report_ = _report(content["report"], model.names_)
+    more = REPORT if model.protocol_ is None else REPORT | KNOWN_REPORT
+    model.report_ = _report(content["report"], model.names_, more)
     model.random_state_ = model.report_["random_state"]
     model.estimators_ = [] if member else [from_content(part, make, member=True) for part in content["estimators"]]
     _check_members(model)
@@ -107,7 +117,8 @@ def _restore_states(model: "NeuralODE", content: dict[str, Any]) -> None:
     field = model.field_
     names = texts(content["names"], "names")
     extra = of_type(content["n_unobserved"], int, "n_unobserved")
-    if len(names) != field.d - extra or extra < 0 or field.n_out != field.d:
+    measured = field.d - extra if model.protocol_ is None else model.protocol_.n_measured
+    if len(names) != measured or extra < 0 or field.n_out != field.d:
         raise ValueError(f"the field has {field.d} states, {extra} of them unobserved, the names are {names}")
     scaling = Scaling(**content["scaling"])
     fits = scaling.shift.shape == (field.d,) and scaling.u_shift.shape == (field.inputs,)
@@ -153,8 +164,25 @@ def _check_members(model: "NeuralODE") -> None:
             part.data_ = model.data_
 
 
-def _report(stored: Any, names: tuple[str, ...]) -> dict[str, Any]:
-    report = stored_report(stored, REPORT, names)
+def _report(stored: Any, names: tuple[str, ...], more: dict[str, type]) -> dict[str, Any]:
+    models = stored.get("error_models")
+    report = stored_report({k: x for k, x in stored.items() if k != "error_models"}, more, names)
+    if models is not None:
+        report["error_models"] = _error_models(models, names)
     kinds = get_type_hints(Stage)
     report["stages"] = [{name: of_type(stage[name], kinds[name], "a stage") for name in kinds} for stage in report["stages"]]
     return report
+
+
+def _error_models(stored: Any, names: tuple[str, ...]) -> dict[str, dict[str, Any]]:
+    """Column -> its error model and the parameters of that."""
+    if tuple(of_type(stored, dict, "the error models")) != names:
+        raise ValueError("the error models are not by column")
+    found = {}
+    for name, row in stored.items():
+        kind = of_type(row["model"], str, "an error model")
+        parameters = {k: of_type(x, float, f"{k} of an error model") for k, x in row.items() if k != "model"}
+        if not set(parameters) <= set(ERROR_MODELS[kind].parameters):
+            raise ValueError(f"the error model {kind!r} has other parameters than {', '.join(parameters)}")
+        found[name] = {"model": kind} | parameters
+    return found
