@@ -3,6 +3,7 @@
 A picture is a function in a small file of this folder and a row of `PICTURES`, where `model.plot(kind)` finds it.
 """
 
+from pynode.plots.agreement import agreement
 from pynode.plots.densities import density
 from pynode.plots.flows import density_flow, sample_flow
 from pynode.plots.latent_series import series
@@ -21,6 +22,7 @@ __all__ = [
     "PICTURES",
     "STYLE",
     "MissingExtraError",
+    "agreement",
     "density",
     "density_flow",
     "density_overview",

@@ -129,6 +129,11 @@ def draw_loss(parent: "Parent", model: Trained, title: str = "") -> None:
     history = model.history_
     number = np.arange(1, len(history["loss"]) + 1)
     stages = model.report_["stages"]
+    loss = history["loss"]
+    finite = loss[np.isfinite(loss)]
+    lowest = float(finite.min()) if (finite < 0).any() else 0.0  # a deviance may be negative
+    if lowest:
+        loss = np.where(loss > lowest, loss - lowest, np.nan)
     names = list(dict.fromkeys(stage["name"].removeprefix("trial on ") for stage in stages))
     for k, stage in enumerate(stages):
         mine = history["stage"] == k
@@ -137,7 +142,7 @@ def draw_loss(parent: "Parent", model: Trained, title: str = "") -> None:
             trial = stage["name"].startswith("trial on ")
             ax.plot(
                 number[mine],
-                history["loss"][mine],
+                loss[mine],
                 "--" if dropped else ":" if trial else "-",
                 marker="o",
                 ms=3 if len(number) < 200 else 0,
@@ -145,10 +150,9 @@ def draw_loss(parent: "Parent", model: Trained, title: str = "") -> None:
                 lw=1.8,
                 label=stage["name"] + (f" ({stage['status']})" if dropped else ""),
             )
-    loss = history["loss"]
-    if (loss[np.isfinite(loss)] > 0).any():
+    if (finite > 0).any():
         ax.set_yscale("log")
-    ax.set(xlabel="iteration", ylabel="loss (scaled units)")
+    ax.set(xlabel="iteration", ylabel="loss above the lowest" if lowest else "loss (scaled units)")
     draw_heading(parent, ax, title)
 
 

@@ -12,7 +12,9 @@ from pynode.plots.parts import (
     evenly_spread,
     every_point,
     how_many_of,
+    is_logarithmic,
     marker_style,
+    reading_scale,
     set_whole_ticks,
     stride,
 )
@@ -151,7 +153,7 @@ def _standard_residuals(model: TrajectoryModel, data: Trajectories) -> tuple[Arr
     for i in chosen:
         path = model.predict(data.t[i], trajectory=i)[:, : data.d]
         failed += bool(~np.isfinite(path).all())
-        rest.append(np.log(data.y[i] / path) if model.log else data.y[i] - path)
+        rest.append(_residuals(model, data, i, path))
     r = np.concatenate(rest)
     r[~np.isfinite(r)] = np.nan
     noise = np.array([model.report_["noise"].get(name, np.nan) for name in data.names], dtype=np.float64)
@@ -160,6 +162,19 @@ def _standard_residuals(model: TrajectoryModel, data: Trajectories) -> tuple[Arr
     r = r / np.where(known, noise, np.where(rms > 0, rms, 1.0))
     notes = [how_many_of(len(chosen), len(data), "trajectories"), f"{failed} of them could not be solved" if failed else ""]
     return np.concatenate([data.t[i] for i in chosen]), r, known, notes
+
+
+def _residuals(model: TrajectoryModel, data: Trajectories, i: int, path: Array) -> Array:
+    """(T, d) residuals of trajectory i, in units of one noise for each column."""
+    r = np.array(data.y[i] - path)
+    for j, name in enumerate(data.names):
+        scale = reading_scale(model, name, path[:, j])
+        if is_logarithmic(model, name):
+            with np.errstate(all="ignore"):
+                r[:, j] = np.log(data.y[i][:, j] / path[:, j])
+        elif scale is not None:
+            r[:, j] *= model.report_["noise"][name] / np.where(scale > 0, scale, np.inf)
+    return r
 
 
 def binned_means(t: Array, r: Array, least: int = 8, most: int = 24) -> tuple[Array, Array, Array]:

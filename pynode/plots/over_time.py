@@ -18,6 +18,7 @@ from pynode.plots.parts import (
     set_whole_ticks,
     state_names,
     stride,
+    times_of_jumps,
 )
 from pynode.plots.protocols import Array, TrajectoryModel
 from pynode.plots.style import DATA, LEARNED, QUIET, TRUTH, new_figure, styled
@@ -159,6 +160,9 @@ def draw_trajectories(
         t = data.t[i]
         stop = forecast.t[i][-1] if forecast is not None else t[-1]
         fine = np.linspace(t[0], stop, int(np.clip(3 * len(t), 600, 3000)))
+        jumps = times_of_jumps(model, i)
+        jumps = jumps[(jumps > t[0]) & (jumps < stop)]
+        fine = np.union1d(fine, np.concatenate([jumps, np.nextafter(jumps, np.inf)]))
         path, low, high = rollout_with_band(model, data, fine, i, start == "fitted")
         past = fine <= t[-1]
         for j in range(rows):
@@ -173,6 +177,9 @@ def draw_trajectories(
                 ax.plot(t[::every], data.y[i][::every, j], "o", **marker_style(len(t)), label=label, zorder=2)
             if forecast is not None:
                 shown[j] += _draw_forecast(ax, forecast, i, j, t, fine[~past], path[~past, j])
+            if len(jumps):
+                floor = ax.get_xaxis_transform()
+                ax.plot(jumps, np.zeros(len(jumps)), "^", color=QUIET, ms=5, transform=floor, clip_on=False, label="dose")
             if i == 0:
                 ax.set_ylabel(names[j])
         axes[-1, i].set_xlabel(data.time_name)

@@ -5,12 +5,13 @@ from typing import TYPE_CHECKING
 from numpy.typing import ArrayLike
 
 from pynode.data.trajectories import Trajectories
+from pynode.plots.agreement import draw_agreement
 from pynode.plots.densities import draw_density, draw_samples
 from pynode.plots.flows import draw_flow
 from pynode.plots.losses import draw_loss, draw_training
 from pynode.plots.misfit import draw_residuals
 from pynode.plots.over_time import draw_trajectories
-from pynode.plots.parts import data_of, n_states
+from pynode.plots.parts import data_of, measures_states, n_states
 from pynode.plots.phase_portrait import draw_phase
 from pynode.plots.protocols import DensityModel, SampleModel, TrajectoryModel
 from pynode.plots.regions import draw_predicted
@@ -61,7 +62,10 @@ def overview(model: TrajectoryModel, data: Trajectories | None = None) -> "Figur
     first = 2.0 if data.d == 3 else 0.9  # three projections want more room than one portrait
     top_left, top_right = top.subfigures(1, 2, width_ratios=(first, 1), wspace=0.03, squeeze=False)[0]
     low_left, low_right = low.subfigures(1, 2, wspace=0.03, squeeze=False)[0]
-    draw_phase(top_left, model, data, None, title="Phase portrait")
+    if measures_states(model):
+        draw_phase(top_left, model, data, None, title="Phase portrait")
+    else:
+        draw_agreement(top_left, model, data, title="Readings and predictions")
     if data.d == 3:
         places = (low_left, low_right, top_right)
     else:

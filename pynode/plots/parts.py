@@ -92,6 +92,31 @@ def state_names(model: TrajectoryModel, n: int) -> list[str]:
     return [*model.names_, *(f"z{k + 1}" for k in range(n - len(model.names_)))]
 
 
+def measures_states(model: TrajectoryModel) -> bool:
+    """Whether `predict` gives states themselves, not what an observation function makes of them."""
+    protocol: Any = getattr(model, "protocol_", None)
+    return protocol is None or protocol.observe is None
+
+
+def times_of_jumps(model: TrajectoryModel, i: int) -> Array:
+    """Times at which doses change a state of trajectory i at once."""
+    protocol: Any = getattr(model, "protocol_", None)
+    return np.zeros(0) if protocol is None else np.asarray(protocol.times_of_jumps(model.theta_, i))
+
+
+def reading_scale(model: TrajectoryModel, name: str, path: Array) -> Array | None:
+    """(T,) the standard deviations of readings of a column along its predictions; None where only one number is known."""
+    row = model.report_.get("error_models", {}).get(name)
+    if row is None or "proportional" not in row:
+        return None
+    return np.asarray(np.hypot(row.get("additive", 0.0), row["proportional"] * path))
+
+
+def is_logarithmic(model: TrajectoryModel, name: str) -> bool:
+    """Whether readings of a column are compared by their logarithms."""
+    return model.log or model.report_.get("error_models", {}).get(name, {}).get("model") == "lognormal"
+
+
 def data_of(model: TrajectoryModel, data: Trajectories | None) -> Trajectories:
     """The data to draw: what was given, or what the model was fitted to.
 

@@ -3,6 +3,7 @@
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, Literal
 
+from pynode.plots.agreement import agreement
 from pynode.plots.densities import density
 from pynode.plots.flows import density_flow, sample_flow
 from pynode.plots.latent_series import series
@@ -25,6 +26,7 @@ PICTURES: dict[str, dict[str, Callable[..., "Figure"]]] = {
         "trajectories": trajectories,
         "phase": phase,
         "residuals": residuals,
+        "agreement": agreement,
         "loss": loss,
     },
     "samples": {

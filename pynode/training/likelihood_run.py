@@ -106,7 +106,7 @@ class Likelihood:
     spec: tuple[Any, ...]
     groups: Sequence[NDArray[np.intp]] = ()
     max_iter: int = 100
-    tol: float = 1e-8
+    tol: float = 1e-7
     held: tuple[int, ...] = ()
 
 

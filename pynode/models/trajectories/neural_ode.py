@@ -363,7 +363,7 @@ class NeuralODE(Rollouts):
 
         Parameters
         ----------
-        kind : {"overview", "trajectories", "phase", "residuals", "loss"}
+        kind : {"overview", "trajectories", "phase", "residuals", "agreement", "loss"}
         **options
             See the function of this name in `pynode.plots`.
 

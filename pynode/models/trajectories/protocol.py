@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 
 from pynode.data.signal import Signal
 from pynode.data.trajectories import Trajectories
-from pynode.experiments.doses import Dose, Schedule
+from pynode.experiments.doses import RATE, Dose, Schedule
 from pynode.experiments.forward import Experiment
 from pynode.experiments.initial import Initial, as_initial
 from pynode.experiments.parts import function, over, union
@@ -68,6 +68,11 @@ class Protocol:
         """The doses of the trajectories, or others, to be evaluated for any parameters."""
         given = self.doses if doses is None else doses
         return Schedule(given, self.field.spec, self.states, self.field.d, self.lag, self.bioavailability)
+
+    def times_of_jumps(self, theta: Array, i: int) -> Array:
+        """Times at which doses change a state of trajectory i at once, with these parameters."""
+        actions = self.schedule().actions(theta)
+        return np.unique(actions.time[(actions.sample == i) & (actions.kind != RATE)])
 
     def experiment(self, times: Sequence[Array], signal: Signal | None, **options: Any) -> Experiment:
         """The trajectories, measured at these times."""
