@@ -63,8 +63,26 @@ class _Segment:
 
     sample: int
     times: Array
-    rows: slice  # of the readings, among all rows
+    first_row: int  # of the readings, among all rows
+    n_rows: int
     action: int  # what happens at its end, or -1
+
+
+class _Round:
+    """The k-th stretches of all trajectories, what solves them, and where its rows belong."""
+
+    def __init__(self, segments: list[_Segment], problem: SensitivityProblem | None) -> None:
+        self.problem = problem
+        self.actions = [(s.sample, s.action) for s in segments if s.action >= 0]
+        long = [s for s in segments if len(s.times) > 1]
+        length = np.array([len(s.times) for s in long], dtype=np.intp)
+        self.which = np.array([s.sample for s in long], dtype=np.intp)
+        self.last = np.cumsum(length) - 1
+        begin = self.last + 1 - length
+        empty = np.empty(0, dtype=np.intp)
+        self.rows = np.concatenate([empty, *(a + 1 + np.arange(s.n_rows) for s, a in zip(long, begin, strict=True))])
+        self.target = np.concatenate([empty, *(s.first_row + np.arange(s.n_rows) for s in long)])
+        self.sample = np.repeat(self.which, [s.n_rows for s in long])
 
 
 class Experiment:
@@ -123,7 +141,7 @@ class Experiment:
         self.rows = np.concatenate([[0], np.cumsum([len(t) for t in self.times])])
         self.first = self._first() if start is None else np.asarray(start, dtype=np.float64)
         self.solved = with_rates(field, () if self.schedule is None else self.schedule.infused)
-        self._rounds: list[tuple[list[_Segment], SensitivityProblem | None]] | None = None
+        self._rounds: list[_Round] | None = None
         self._inputs = self._inputs_at_rows()
         self.inputs_first = self._inputs_at(range(len(self.times)), self.first)
         atol = options.get("atol", 1e-8)
@@ -153,7 +171,7 @@ class Experiment:
         if self.signal is None:
             return None
         signal = self.signal
-        return np.stack([signal(x, 0 if signal.shared else i) for i, x in zip(samples, t, strict=True)])
+        return np.stack([signal(np.array([x]), 0 if signal.shared else i)[0] for i, x in zip(samples, t, strict=True)])
 
     def _inputs_at_rows(self) -> Array | None:
         if self.signal is None:
@@ -175,7 +193,9 @@ class Experiment:
         derivatives : bool, default True
             With Jacobians.
         """
-        n, d, wide = len(self.times), self.d, self.solved.d
+        n = len(self.times)
+        d = self.d
+        wide = self.solved.d
         columns = self.p + d
         y = np.zeros((n, wide))
         y[:, :d] = self.initial.states(theta, free, self.first, self.inputs_first)
@@ -188,17 +208,17 @@ class Experiment:
         failed: NDArray[np.bool_] = np.asarray(~np.isfinite(y).all(axis=1))
         actions = None if self.schedule is None else self.schedule.actions(theta)
         nfe = 0
-        for segments, problem in self._segments(actions):
-            if problem is not None:
-                nfe += self._solve(segments, problem, theta, y, A, states, J, failed)
-            for segment in segments:
-                if segment.action >= 0 and actions is not None and not failed[segment.sample]:
-                    self._act(actions, segment.action, theta, y, A, derivatives)
+        for stretch in self._segments(actions):
+            if stretch.problem is not None:
+                nfe += self._solve(stretch, stretch.problem, theta, y, A, states, J, failed)
+            for sample, action in stretch.actions:
+                if actions is not None and not failed[sample]:
+                    self._act(actions, action, theta, y, A, derivatives)
         return self._measured(theta, states, J, failed, nfe)
 
     def _solve(
         self,
-        segments: list[_Segment],
+        stretch: _Round,
         problem: SensitivityProblem,
         theta: Array,
         y: Array,
@@ -208,39 +228,38 @@ class Experiment:
         failed: NDArray[np.bool_],
     ) -> int:
         """Solve one stretch of some trajectories; y and A go to its end. Returns evaluations of the field."""
-        segments = [s for s in segments if len(s.times) > 1]
-        which = np.array([s.sample for s in segments])
+        which = stretch.which
         y0 = np.where(failed[which, None], 0.0, y[which])
         raw = problem.setup.run(theta, y0=y0) if J is None else problem.run(theta, y0)
-        S = None if J is None else raw["sensitivity"]
-        stop = np.cumsum([len(s.times) for s in segments])
-        for s, b, status in zip(segments, stop, raw["status"], strict=True):
-            i, a = s.sample, b - len(s.times)
-            if failed[i] or status != OK:
-                failed[i] = True
-                continue
-            inside = slice(a + 1, a + 1 + s.rows.stop - s.rows.start)
-            states[s.rows] = raw["y"][inside, : self.d]
-            if J is not None and S is not None:
-                J[s.rows] = self._along(S[inside, : self.d], A[i])
-                A[i] = self._along(S[b - 1], A[i])
-            y[i] = raw["y"][b - 1]
+        failed[which] |= raw["status"] != OK
+        kept = ~failed[stretch.sample]
+        rows = stretch.rows[kept]
+        target = stretch.target[kept]
+        states[target] = raw["y"][rows, : self.d]
+        good = ~failed[which]
+        here = which[good]
+        last = stretch.last[good]
+        if J is not None:
+            S = raw["sensitivity"]
+            J[target] = self._along(S[rows, : self.d], A[stretch.sample[kept]])
+            A[here] = self._along(S[last], A[here])
+        y[here] = raw["y"][last]
         return int(raw["nfe"].sum())
 
     def _along(self, S: Array, A: Array) -> Array:
-        """Derivatives (..., p + d) of states, from their sensitivities S and the derivatives A at the start of the "
-        "stretch."""
+        """Derivatives (n, d, p + d) of states from their sensitivities S, and the derivatives A where the stretch begins."""
         whole = S[..., self.p :] @ A
         whole[..., : self.p] += S[..., : self.p]
         return np.asarray(whole)
 
     def _act(self, actions: Actions, k: int, theta: Array, y: Array, A: Array, derivatives: bool) -> None:
         """Let action k happen, at the end of a stretch."""
-        i, j, kind = actions.sample[k], actions.state[k], actions.kind[k]
+        i = actions.sample[k]
+        j = actions.state[k]
+        kind = actions.kind[k]
         moving = derivatives and actions.d_time[k].any()
-        de = np.pad(actions.d_time[k], (0, self.d))
         if moving:
-            A[i] += np.outer(self._slope(i, actions.time[k], y[i], theta), de)
+            A[i][:, : self.p] += np.outer(self._slope(i, actions.time[k], y[i], theta), actions.d_time[k])
         if kind == RESET:
             y[i, : self.d] = 0.0
             A[i, : self.d] = 0.0
@@ -252,14 +271,14 @@ class Experiment:
             y[i, place] += actions.value[k]
             A[i, place, : self.p] += actions.d_value[k]
         if moving:
-            A[i] -= np.outer(self._slope(i, actions.time[k], y[i], theta), de)
+            A[i][:, : self.p] -= np.outer(self._slope(i, actions.time[k], y[i], theta), actions.d_time[k])
 
     def _slope(self, i: int, t: float, y: Array, theta: Array) -> Array:
         u = self._inputs_at([i], np.array([t]))
         return np.asarray(self.solved(t, y, theta, None if u is None else u[0]))
 
-    def _segments(self, actions: Actions | None) -> list[tuple[list[_Segment], SensitivityProblem | None]]:
-        """The stretches of all trajectories: the first ones, the second ones, ..., each with what solves them."""
+    def _segments(self, actions: Actions | None) -> list[_Round]:
+        """The stretches of all trajectories: the first ones, the second ones, ..."""
         if self._rounds is not None:
             return self._rounds
         rounds: list[list[_Segment]] = []
@@ -268,14 +287,16 @@ class Experiment:
                 if k == len(rounds):
                     rounds.append([])
                 rounds[k].append(segment)
-        made = [(segments, self._problem(segments)) for segments in rounds]
+        made = [_Round(segments, self._problem(segments)) for segments in rounds]
         if self.schedule is None or not self.schedule.moving:
             self._rounds = made
         return made
 
     def _cut(self, i: int, t: Array, actions: Actions | None) -> list[_Segment]:
         """The stretches of one trajectory."""
-        begin, row, first = self.first[i], 0, self.rows[i]
+        begin = self.first[i]
+        first = int(self.rows[i])
+        row = 0
         segments = []
         own: Any = [] if actions is None else np.flatnonzero(actions.sample == i)
         for k in own:
@@ -284,10 +305,11 @@ class Experiment:
                 break
             stop = int(np.searchsorted(t, e, side="right"))
             times = np.concatenate([[begin], t[row:stop], [e]]) if e > begin or stop > row else np.array([begin])
-            segments.append(_Segment(i, times, slice(first + row, first + stop), int(k)))
-            begin, row = e, stop
+            segments.append(_Segment(i, times, first + row, stop - row, int(k)))
+            begin = e
+            row = stop
         times = np.concatenate([[begin], t[row:]])
-        segments.append(_Segment(i, times, slice(first + row, first + len(t)), -1))
+        segments.append(_Segment(i, times, first + row, len(t) - row, -1))
         return segments
 
     def _problem(self, segments: list[_Segment]) -> SensitivityProblem | None:
