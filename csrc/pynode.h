@@ -81,8 +81,9 @@ typedef struct pn_part {
 typedef struct pn_problem {
     /* the vector field: `field` runs forward; `reverse` (or NULL) is its vjp program */
     const pn_program *field, *reverse;
-    const void *theta; /* T (n_theta) */
-    int64_t n_theta;   /* of field, jump and loss program together */
+    const void *theta;  /* T (n_theta); with theta_each T (n, n_theta), a row for each sample */
+    int64_t n_theta;    /* of field, jump and loss program together */
+    int32_t theta_each; /* every sample has parameters of its own, and a gradient of its own with respect to them */
     pn_callback call;
     void *call_ctx;
     const pn_tableau *tableau;
@@ -129,7 +130,7 @@ typedef struct pn_problem {
     /* events g_e(t, y; event_theta): slots t (1), y (d), none; one output, a number for each event; or NULL. A sample ends
        where the first of them changes its side (sign) in a direction that counts, see events/events.inl */
     const pn_program *event;
-    const void *event_theta;        /* T (n_theta) of that program */
+    const void *event_theta;        /* T (n_theta) of that program; with theta_each (n, n_theta) */
     const int32_t *event_direction; /* (events) -1: falling, 1: rising, 0: both */
     int32_t *event_side;            /* (n, events) side at the start, 0: not known; set to that at the end */
     int32_t *event_which;           /* (n) which event ended the sample, at stop_t; left alone if none did */
@@ -153,7 +154,7 @@ typedef struct pn_problem {
     pn_gradient gradient;
     int64_t memory;      /* bytes for tape and checkpoints of all threads; 0: no limit */
     const void *g_y;     /* T (rows, d) or NULL */
-    double *g_theta;     /* (n_theta) of field and parts, set */
+    double *g_theta;     /* (n_theta) of field and parts, set; with theta_each (n, n_theta) */
     double *g_y0;        /* (n, d) or NULL */
     double *g_t;         /* (total times, as rows) or NULL */
     double *g_coef;      /* (n_segments, degree + 1, m) or NULL */

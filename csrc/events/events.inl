@@ -273,7 +273,9 @@ static void FN(carve_watch)(FN(work) * W) {
     size_t stride;
     if (!P->event) return;
     FN(carve_exec)(&E->exec, a, P, P->event, W->active);
-    E->exec.theta[0] = P->event_theta;
+    if (!P->theta_each) E->exec.theta[0] = P->event_theta;
+    E->exec.wardrobe = P->event_theta;
+    E->exec.wardrobe_stride = P->event->n_spaces > 0 ? (size_t)P->event->n_theta[0] : 0;
     E->file = FN(carve_files)(&E->exec, a, 1, &stride);
     E->n = P->event->output_size[0];
     E->y = pn_arena_take(a, ((size_t)W->d * L + PN_PAD) * sizeof(T));

@@ -12,6 +12,7 @@ static int FN(watch_eval)(FN(work) * W, const double *t, const T *y, T *g) {
     T *time = E->file + (size_t)E->exec.lay->slot[0] * L;
     for (int l = 0; l < L; l++) time[l] = (T)t[l];
     memcpy(FN(state_slot)(&E->exec, E->file), y, (size_t)W->d * L * sizeof(T));
+    FN(wear)(&E->exec, E->file, W->flow.sample);
     if (FN(run)(&E->exec, E->file, E->exec.lay->n_prologue, E->exec.lay->n_forward)) return 1;
     memcpy(g, FN(at)(&E->exec, E->file, E->exec.lay->output[0]), (size_t)E->n * L * sizeof(T));
     return 0;

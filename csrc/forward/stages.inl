@@ -30,6 +30,7 @@ static int FN(eval)(FN(work) * W, const FN(exec) * E, T *file, const double *t, 
     if (W->costly && FN(look_up)(W) != PN_OK) return 1;
     for (int l = 0; l < L; l++) time[l] = (T)t[l];
     if (W->P->degree >= 0) FN(set_inputs)(W, t, file + (size_t)E->lay->slot[2] * L);
+    FN(wear)(E, file, W->flow.sample);
     if (FN(run)(E, file, E->lay->n_prologue, E->eval_end)) return 1;
     const T *out = FN(at)(E, file, E->lay->output[0]);
     if (!E->prog->output_size[0]) memset(k, 0, (size_t)W->d * L * sizeof(T));

@@ -6,6 +6,7 @@
 #include "kernels/matvec.inl"
 #include "program/exec.inl"
 #include "program/files.inl"
+#include "program/own.inl"
 #include "program/evaluate.inl"
 
 #include "solve/state.inl"

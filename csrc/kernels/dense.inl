@@ -40,7 +40,38 @@ static inline __attribute__((always_inline)) void FN(panel)(const int R, T *out,
         for (int v = 0; v < NV; v++) V(store)(out + (size_t)k * L + (size_t)v * VE, acc[k][v]);
 }
 
+/* The same with weights of its own in every lane: out[k] = bias[k] + sum_j w[j step_j + k step_k] x[j], each of L numbers.
+   Products are added in the order of `panel`, so that equal weights give equal bits. */
+static inline __attribute__((always_inline)) void FN(own_panel)(const int R, T *out, const T *bias, const T *w, size_t step_k,
+                                                                size_t step_j, const T *x, int32_t n) {
+    for (size_t v = 0; v < L; v += VE) {
+        vec acc[4];
+        for (int k = 0; k < R; k++) acc[k] = bias ? V(load)(bias + (size_t)k * L + v) : V(set1)((T)0);
+        for (size_t j = 0; j < (size_t)n; j++) {
+            vec xv = V(load)(x + j * L + v);
+#pragma GCC unroll 4
+            for (int k = 0; k < R; k++) acc[k] += V(load)(w + (j * step_j + (size_t)k * step_k) * L + v) * xv;
+        }
+        for (int k = 0; k < R; k++) V(store)(out + (size_t)k * L + v, acc[k]);
+    }
+}
+
+/* m outputs of n features each */
+static void FN(own_affine)(T *out, const T *bias, const T *w, size_t step_k, size_t step_j, const T *x, int32_t m, int32_t n) {
+    int32_t o = 0;
+    for (; o + 4 <= m; o += 4)
+        FN(own_panel)(4, out + (size_t)o * L, bias ? bias + (size_t)o * L : NULL, w + (size_t)o * step_k * L, step_k, step_j, x, n);
+    for (; o < m; o++)
+        FN(own_panel)(1, out + (size_t)o * L, bias ? bias + (size_t)o * L : NULL, w + (size_t)o * step_k * L, step_k, step_j, x, n);
+}
+
 static void FN(affine)(const FN(exec) * E, const pn_decoded *x, T *out, const T *a) {
+    if (E->worn) {
+        const T *own_bias = x->q < 0 ? NULL : E->worn + (size_t)x->q * L;
+        FN(own_affine)(out, own_bias, E->worn + (size_t)x->p * L, (size_t)x->n, 1, a, x->m, x->n);
+        if (x->act != PN_N_OPS) FN(unary)(x->act, out, out, (size_t)x->m * L);
+        return;
+    }
     const T *bias = x->q < 0 ? NULL : E->theta[x->k] + x->q;
     for (int32_t o = 0; o < x->m;) {
         const T *w = E->pack + x->pack + (size_t)o * (size_t)x->n, *b = bias ? bias + o : NULL;
@@ -56,6 +87,10 @@ static void FN(affine)(const FN(exec) * E, const pn_decoded *x, T *out, const T 
 }
 
 static void FN(affine_t)(const FN(exec) * E, const pn_decoded *x, T *out, const T *a) {
+    if (E->worn) {
+        FN(own_affine)(out, NULL, E->worn + (size_t)x->p * L, 1, (size_t)x->m, a, x->m, x->n);
+        return;
+    }
     const T *W = E->theta[x->k] + x->p; /* (n, m): its rows are the operand's features */
     size_t step = (size_t)x->m;
     for (int32_t o = 0; o < x->m;) {

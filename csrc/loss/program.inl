@@ -22,7 +22,7 @@ static pn_status FN(loss_block)(FN(work) * W, const int64_t *row, const int64_t 
     if (!grad) return PN_OK;
     for (int l = 0; l < L; l++) A->weight[A->used * L + l] = l < n ? 1 : 0;
     A->partly |= n < L;
-    if (++A->used == PN_PART_FILES) FN(part_flush)(A);
+    if (++A->used == A->most) FN(part_flush)(P, A);
     return PN_OK;
 }
 
@@ -52,6 +52,6 @@ static pn_status FN(loss_rows)(FN(work) * W) {
     }
     for (int l = n; l < L; l++) row[l] = -1;
     pn_status st = n ? FN(loss_block)(W, row, sample, t, n) : PN_OK;
-    FN(part_flush)(&W->loss);
+    FN(part_flush)(P, &W->loss);
     return st;
 }

@@ -9,6 +9,12 @@ typedef struct FN(exec) {
     T *pack;                /* packed weights */
     const T *theta[PN_MAX_SPACES];
     double *grad[PN_MAX_SPACES];
+    T *worn;                /* (n_theta, L) parameters of each lane's sample, or NULL: all lanes have theta; see own.inl */
+    int64_t *wearer;        /* (L) whose those are, -1: nobody's */
+    const T *wardrobe;      /* (samples, stride) all of them */
+    size_t wardrobe_stride;
+    T *own_step;            /* (n_grad, L) each lane's sum over one step */
+    double *own;            /* (n_grad, L) and over all steps of its sample; in double precision the same array */
     T *panel;               /* a block: columns of weight gradients at work (stages L, 2 VE) */
     double *sums;           /* one lane: what accumulates, in vectors, until flush adds it to grad */
     pn_callback call;
@@ -37,7 +43,9 @@ static void FN(move)(const FN(exec) * E, const pn_decoded *x, T *o, const T *a, 
         for (int32_t i = 0; i < x->m; i++) FN(fill_row)(o + (size_t)i * L, (T)E->prog->consts[x->p + i]);
         return;
     case PN_OP_PARAM:
-        for (int32_t i = 0; i < x->m; i++) FN(fill_row)(o + (size_t)i * L, E->theta[x->k][x->p + i]);
+        if (E->worn) memcpy(o, E->worn + (size_t)x->p * L, (size_t)x->m * L * sizeof(T));
+        else
+            for (int32_t i = 0; i < x->m; i++) FN(fill_row)(o + (size_t)i * L, E->theta[x->k][x->p + i]);
         return;
     case PN_OP_BCAST:
         for (int32_t i = 0; i < x->m; i++) FN(row)(o + (size_t)i * L, a);

@@ -1,14 +1,28 @@
 /* The memory of a program that is executed: register files, packed weights, sums; and filling rows of it. */
 
+/* Parameters of each sample: a block has the gradient of a lane's sample in `own`, one lane in `sums`. */
+static void FN(carve_own)(FN(exec) * E, pn_arena *a, const pn_problem *P, const pn_program *prog) {
+    size_t n = prog->n_spaces > 0 ? (size_t)prog->n_theta[0] : 0, q = L > 1 && prog->n_grads > 0 ? (size_t)prog->n_grad[0] : 0;
+    E->worn = pn_arena_take(a, (n * L + PN_PAD) * sizeof(T));
+    E->theta[0] = E->worn; /* one lane packs its matrices from there */
+    E->wearer = pn_arena_take(a, L * sizeof *E->wearer);
+    E->wardrobe = P->theta;
+    E->wardrobe_stride = (size_t)P->n_theta;
+    E->own_step = pn_arena_take(a, (q * L + PN_PAD) * sizeof(T));
+    E->own = sizeof(T) == sizeof(double) ? (void *)E->own_step : pn_arena_take(a, (q * L + PN_PAD) * sizeof(double));
+}
+
 static void FN(carve_exec)(FN(exec) * E, pn_arena *a, const pn_problem *P, const pn_program *prog, unsigned char *active) {
     E->prog = prog;
     E->lay = &prog->layout[PN_LAYOUT];
     E->eval_end = P->quadrature ? E->lay->n_reverse : E->lay->n_forward;
     E->shared = pn_arena_take(a, ((size_t)E->lay->shared_rows * L + PN_PAD) * sizeof(T));
-    E->pack = pn_arena_take(a, ((size_t)E->lay->pack_size + PN_PAD) * sizeof(T));
+    size_t packed = L > 1 && P->theta_each ? 0 : (size_t)E->lay->pack_size;
+    E->pack = pn_arena_take(a, (packed + PN_PAD) * sizeof(T));
     E->panel = pn_arena_take(a, L == 1 || E->lay->n_code == E->lay->n_reverse ? 0 : (size_t)(2 * PN_MAX_STAGES * L * VE) * sizeof(T));
     E->sums = pn_arena_take(a, L > 1 ? 0 : (size_t)E->lay->sums_size * sizeof(double));
     E->theta[0] = P->theta;
+    if (P->theta_each) FN(carve_own)(E, a, P, prog);
     E->call = P->call;
     E->call_ctx = P->call_ctx;
     E->active = active;
@@ -22,7 +36,11 @@ static T *FN(carve_files)(const FN(exec) * E, pn_arena *a, int n, size_t *stride
     return pn_arena_take(a, (size_t)n * *stride * sizeof(T));
 }
 
-static void FN(ready)(FN(exec) * E, T *file) { /* weights packed, prologue run: once for each solve */
+static void FN(ready)(FN(exec) * E, T *file) { /* weights packed, prologue run: once for each solve, or by `wear` */
+    if (E->worn) {
+        for (int l = 0; l < L; l++) E->wearer[l] = -1;
+        return;
+    }
     FN(pack)(E);
     FN(run)(E, file, 0, E->lay->n_prologue);
 }

@@ -18,6 +18,17 @@ static inline int FN(has_data)(const pn_part *A, int64_t row) {
 /* The register file to fill next. */
 static inline T *FN(part_file)(const FN(part) * A) { return A->files + (size_t)A->used * A->stride; }
 
+/* Whose row of the result it is: samples have their rows one after the other. */
+static int64_t FN(sample_of)(const pn_problem *P, int64_t row) {
+    int64_t low = 0, high = P->n; /* row[low] <= row < row[high] */
+    while (high - low > 1) {
+        int64_t middle = low + (high - low) / 2;
+        if (P->row[middle] <= row) low = middle;
+        else high = middle;
+    }
+    return low;
+}
+
 /* Slots t, y and x of the lanes with a row of the data (not -1), y (rows, d) being its states; the others copy one of those. */
 static void FN(fill_file)(const FN(work) * W, const FN(part) * A, T *file, const int64_t *row, const double *t, const T *y) {
     const int32_t *slot = A->E.lay->slot;
@@ -32,6 +43,10 @@ static void FN(fill_file)(const FN(work) * W, const FN(part) * A, T *file, const
     }
     FN(fill_rows)(file + (size_t)slot[1] * L, state, W->d);
     FN(fill_rows)(file + (size_t)slot[2] * L, data, (int32_t)k);
+    if (!A->E.worn) return;
+    int64_t sample[L];
+    for (size_t l = 0; l < L; l++) sample[l] = FN(sample_of)(W->P, row[row[l] < 0 ? some : l]);
+    FN(wear)(&A->E, file, sample);
 }
 
 /* Output o of the program in a file, or NULL where it is identically zero. */
@@ -39,9 +54,18 @@ static inline const T *FN(part_output)(const FN(part) * A, T *file, int o) {
     return A->E.prog->output_size[o] ? FN(at)(&A->E, file, A->E.lay->output[o]) : NULL;
 }
 
+/* Add what the one register file in use holds to the gradients of the samples whose rows its lanes hold. */
+static void FN(part_give)(const pn_problem *P, FN(part) * A) {
+    for (size_t l = 0; l < L; l++) FN(clear_own)(&A->E, l);
+    FN(accumulate_own)(&A->E, A->files, A->stride, 1);
+    for (size_t l = 0; l < L; l++)
+        if (A->weight[l] != 0) FN(give_own)(&A->E, l, P->g_theta + (size_t)A->E.wearer[l] * (size_t)P->n_theta + A->part->offset);
+}
+
 /* Add what the register files in use hold to the gradient. */
-static void FN(part_flush)(FN(part) * A) {
-    if (A->used) FN(accumulate)(&A->E, A->files, A->stride, A->used, A->partly ? A->weight : NULL);
+static void FN(part_flush)(const pn_problem *P, FN(part) * A) {
+    if (A->used && A->E.worn) FN(part_give)(P, A);
+    else if (A->used) FN(accumulate)(&A->E, A->files, A->stride, A->used, A->partly ? A->weight : NULL);
     A->used = A->partly = 0;
 }
 
@@ -60,7 +84,9 @@ static void FN(carve_part)(FN(work) * W, FN(part) * A, const pn_part *part, cons
     pn_arena *a = &W->arena;
     FN(carve_exec)(&A->E, a, W->P, prog, W->active);
     A->part = part;
-    A->E.theta[0] = (const T *)W->P->theta + part->offset;
+    if (A->E.worn) A->E.wardrobe += part->offset;
+    else A->E.theta[0] = (const T *)W->P->theta + part->offset;
+    A->most = A->E.worn ? 1 : PN_PART_FILES;
     A->files = FN(carve_files)(&A->E, a, n_files, &A->stride);
     A->weight = pn_arena_take(a, (size_t)n_files * L * sizeof(T) + 64);
 }

@@ -38,12 +38,18 @@ KINDS(kinds_f64, double, uint64_t, UINT64_C(0x7ff0000000000000))
 
 static kinds kinds_of(int f32, const void *x, npy_intp n) { return f32 ? kinds_f32(x, n) : kinds_f64(x, n); }
 
-/* The parameters as they are: an array of the right type and length, all finite. */
-static int takes(const pnpy_problem *self, PyObject *theta) {
-    const npy_intp n = (npy_intp)self->problem.n_theta;
-    const void *x = ready(theta, self->f32 ? NPY_FLOAT : NPY_DOUBLE, 1, &n);
+/* The parameters as they are: an array of the right type and length, all finite; with `each` also a row for each sample. */
+static int takes(const pnpy_problem *self, PyObject *theta, int each) {
+    const npy_intp shape[2] = {(npy_intp)self->problem.n, (npy_intp)self->problem.n_theta};
+    const int typenum = self->f32 ? NPY_FLOAT : NPY_DOUBLE;
+    npy_intp size = shape[1];
+    const void *x = ready(theta, typenum, 1, shape + 1);
+    if (!x && each) {
+        x = ready(theta, typenum, 2, shape);
+        size *= shape[0];
+    }
     if (!x) return 0;
-    const kinds k = kinds_of(self->f32, x, n);
+    const kinds k = kinds_of(self->f32, x, size);
     return !k.nan && !k.infinite;
 }
 
@@ -55,7 +61,7 @@ static int fits(const pnpy_problem *self, int single, PyObject *theta, PyObject 
     if (!self->shared_times || n == 0 || (single && n != 1)) return 0;
     if (!ready(y0, typenum, single ? 1 : 2, single ? &d : state)) return 0;
     const void *now = ready(t, NPY_DOUBLE, 1, &times);
-    if (!now || memcmp(now, p->t, (size_t)times * sizeof(double)) || !takes(self, theta)) return 0;
+    if (!now || memcmp(now, p->t, (size_t)times * sizeof(double)) || !takes(self, theta, !single)) return 0;
     if (target == Py_None) return 1;
     const void *x = ready(target, typenum, single ? 2 : 3, single ? shape + 1 : shape);
     if (!x) return 0;
@@ -63,7 +69,7 @@ static int fits(const pnpy_problem *self, int single, PyObject *theta, PyObject 
     return k.finite && !k.infinite;
 }
 
-PyObject *pnpy_problem_takes(PyObject *self, PyObject *theta) { return PyBool_FromLong(takes((pnpy_problem *)self, theta)); }
+PyObject *pnpy_problem_takes(PyObject *self, PyObject *theta) { return PyBool_FromLong(takes((pnpy_problem *)self, theta, 1)); }
 
 PyObject *pnpy_problem_fits(PyObject *self, PyObject *const *args, Py_ssize_t n_args) {
     if (n_args < 4 || n_args > 5) {

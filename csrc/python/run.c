@@ -116,9 +116,11 @@ static const void *take_rows(run *r, int which, const char *name, npy_intp rows,
 
 static int take_arrays(run *r) {
     pn_problem *p = &r->problem;
-    const npy_intp n_theta = (npy_intp)r->problem.n_theta;
-    const npy_intp rows = (npy_intp)r->problem.rows;
-    p->theta = take(r, PNPY_ARG_theta, "theta", 1, &n_theta, NULL);
+    const npy_intp rows = (npy_intp)r->problem.rows, n_theta[2] = {(npy_intp)p->n, (npy_intp)p->n_theta};
+    PyObject *theta = r->given[PNPY_ARG_theta];
+    p->theta_each = PyArray_Check(theta) && PyArray_NDIM((PyArrayObject *)theta) == 2;
+    p->theta = p->theta_each ? take(r, PNPY_ARG_theta, "theta", 2, n_theta, NULL)
+                             : take(r, PNPY_ARG_theta, "theta", 1, n_theta + 1, NULL);
     if (!p->theta) return -1;
     p->y0 = take_rows(r, PNPY_ARG_y0, "y0", (npy_intp)p->n, p->y0);
     if (!p->y0) return -1;
@@ -174,7 +176,8 @@ static int take_events(const pnpy_state *state, run *r) {
     const npy_intp n_theta = program->n_spaces > 0 ? (npy_intp)program->n_theta[0] : 0, n_events = program->output_size[0];
     const npy_intp sides[2] = {(npy_intp)p->n, n_events}, states[3] = {(npy_intp)p->n, 2, p->d}, n = (npy_intp)p->n;
     p->event = program->program;
-    p->event_theta = take(r, PNPY_ARG_event_theta, "event_theta", 1, &n_theta, NULL);
+    const npy_intp each[2] = {n, n_theta};
+    p->event_theta = take(r, PNPY_ARG_event_theta, "event_theta", p->theta_each ? 2 : 1, p->theta_each ? each : &n_theta, NULL);
     if (!r->given[PNPY_ARG_event_theta] || !r->given[PNPY_ARG_event_direction] || !r->given[PNPY_ARG_event_side]) {
         PyErr_SetString(PyExc_TypeError, "event needs event_theta, event_direction and event_side");
         return -1;
@@ -244,10 +247,12 @@ static int make_parts(run *r, int wrt_data, int wrt_target) {
 static int make_gradients(run *r, int wrt_y0, int wrt_t, int wrt_inputs, int sensitivity) {
     pn_problem *p = &r->problem;
     const pnpy_problem *self = r->self;
-    const npy_intp n_theta = (npy_intp)p->n_theta, rows = (npy_intp)p->rows;
+    const npy_intp n_theta[2] = {(npy_intp)p->n, (npy_intp)p->n_theta}, rows = (npy_intp)p->rows;
     const npy_intp state[2] = {(npy_intp)p->n, p->d};
     const npy_intp coef[3] = {(npy_intp)p->n_segments, p->degree + 1, p->m};
-    if (p->gradient != PN_GRAD_NONE && !(p->g_theta = make(r, PNPY_OUT_g_theta, NPY_DOUBLE, 1, &n_theta, 1))) return -1;
+    if (p->gradient != PN_GRAD_NONE &&
+        !(p->g_theta = make(r, PNPY_OUT_g_theta, NPY_DOUBLE, p->theta_each ? 2 : 1, n_theta + !p->theta_each, 1)))
+        return -1;
     if (wrt_y0 && !(p->g_y0 = make(r, PNPY_OUT_g_y0, NPY_DOUBLE, 2, state, 1))) return -1;
     if (wrt_t && !(p->g_t = make(r, PNPY_OUT_g_t, NPY_DOUBLE, 1, &rows, 1))) return -1;
     if (wrt_inputs && !(p->g_coef = make(r, PNPY_OUT_g_coef, NPY_DOUBLE, 3, coef, 1))) return -1;

@@ -26,7 +26,7 @@ static pn_status FN(unjump_lanes)(FN(work) * W, const int64_t *row, const double
             if (weight[l] != 0) lambda[(size_t)c * L + l] = gy ? gy[(size_t)c * L + l] : 0;
     for (size_t l = 0; l < L; l++)
         if (weight[l] != 0) FN(part_extra)(W, A, file, row[l], l);
-    if (++A->used == PN_PART_FILES) FN(part_flush)(A);
+    if (++A->used == A->most) FN(part_flush)(P, A);
     return PN_OK;
 }
 
@@ -76,6 +76,6 @@ static pn_status FN(unjump_starts)(FN(work) * W) {
             for (size_t c = 0; P->status[i] == PN_OK && c < d; c++) P->g_y0[i * d + c] = (double)W->spare[c * L + l];
         }
     }
-    FN(part_flush)(&W->jump_back);
+    FN(part_flush)(P, &W->jump_back);
     return PN_OK;
 }

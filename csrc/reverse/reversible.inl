@@ -22,7 +22,7 @@ static pn_status FN(reversible_back)(FN(work) * W) {
     FN(seed_stages)(W, B->gk, back, B->g_base);
     FN(step) S2 = {second, B->t_new, back, B->t, B->gk, B->lambda, y_new, timed ? gt2 : NULL, timed ? gh2 : NULL};
     if (FN(reverse_stages)(W, &S2, 0, tab->s)) return PN_CALLBACK;
-    FN(accumulate)(E, second, W->files_stride, tab->s, NULL);
+    FN(add_gradient)(E, second, W->files_stride, tab->s);
     /* y = (y_new - (1 - lambda) z - Psi_h(t, z)) / lambda */
     if (FN(stages)(W, E, W->files, W->files_stride, B->z, B->t, B->h, B->t_new, B->k, 0, tab->s)) return PN_CALLBACK;
     FN(combine)(B->y, B->z, B->h, &W->rows[tab->s], B->k, W->d);
@@ -37,7 +37,7 @@ static pn_status FN(reversible_back)(FN(work) * W) {
     FN(seed_stages)(W, B->gk, B->h, B->lambda);
     FN(step) S1 = {W->files, B->t, B->h, B->t_new, B->gk, g_z, B->z, timed ? gt : NULL, timed ? gh : NULL};
     if (FN(reverse_stages)(W, &S1, 0, tab->s)) return PN_CALLBACK;
-    FN(accumulate)(E, W->files, W->files_stride, tab->s, NULL);
+    FN(add_gradient)(E, W->files, W->files_stride, tab->s);
     for (size_t e = 0; e < size; e++) B->lambda[e] *= lambda;
     memcpy(B->mu, g_z, size * sizeof(T));
     for (int l = 0; timed && l < L; l++) { /* the second increment starts at t_new = t + h with step -h */

@@ -8,6 +8,7 @@ static void FN(begin_back)(FN(work) * W, int l, int32_t j) {
     B->carry[l] = 0;
     B->open[l] = 1;
     B->fed[l] = 0;
+    if (W->reverse.worn) FN(clear_own)(&W->reverse, (size_t)l);
     const T *y = (const T *)W->P->y + (size_t)(W->P->row[i] + FN(n_times)(W->P, i) - 1) * (size_t)W->d;
     for (int32_t c = 0; c < W->d; c++) {
         size_t at = (size_t)c * L + (size_t)l;
@@ -26,6 +27,7 @@ static void FN(end_back)(FN(work) * W, int l) {
     FN(back) *B = &W->back;
     int64_t i = B->sample[l], row = P->row[i];
     if (P->g_t) P->g_t[row] += B->carry[l];
+    if (P->theta_each) FN(give_own)(&W->reverse, (size_t)l, P->g_theta + (size_t)i * (size_t)P->n_theta);
     B->open[l] = 0;
     for (int32_t c = 0; P->jump.program && c < W->d; c++) /* unjump_starts does the rest */
         W->chunk_lambda[(size_t)B->local[l] * (size_t)W->d + (size_t)c] = B->lambda[(size_t)c * L + (size_t)l];
@@ -119,6 +121,7 @@ static int FN(fetch)(FN(work) * W, FN(block) * b) {
             else B->k[0][at] = B->k[0][source];
         }
     }
+    FN(wear)(&W->reverse, W->files, W->flow.sample);
     return 1;
 }
 
@@ -158,9 +161,11 @@ static pn_status FN(starts_back)(FN(work) * W) {
         memset(B->g_base, 0, d * L * sizeof(T));
         FN(step) S = {W->files, B->t, h, B->t, B->gk, B->g_base, B->y, P->g_t ? gt : NULL, P->g_t ? gh : NULL};
         if (FN(stages)(W, E, W->files, W->files_stride, B->y, B->t, h, B->t, B->k, 0, 1) || FN(reverse_stages)(W, &S, 0, 1)) return PN_CALLBACK;
-        FN(accumulate)(E, W->files, W->files_stride, 1, NULL);
+        for (size_t l = 0; P->theta_each && l < L; l++) FN(clear_own)(E, l);
+        FN(add_gradient)(E, W->files, W->files_stride, 1);
         for (int l = 0; l < n; l++) {
             int64_t i = B->sample[l];
+            if (P->theta_each) FN(give_own)(E, (size_t)l, P->g_theta + (size_t)i * (size_t)P->n_theta);
             if (P->g_t) P->g_t[P->row[i]] += gt[l];
             for (size_t c = 0; c < d; c++) {
                 T v = B->g_base[c * L + (size_t)l];

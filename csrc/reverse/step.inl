@@ -82,7 +82,7 @@ static pn_status FN(step_back)(FN(work) * W, FN(block) * b) {
     FN(pass_on)(W, b->here);
     if (stage0 && FN(reverse_stages)(W, &S, 0, 1)) return PN_CALLBACK;
     int first = stage0 ? 0 : 1; /* idle lanes have cotangent 0 */
-    FN(accumulate)(&W->reverse, files + (size_t)first * W->files_stride, W->files_stride, n - first, NULL);
+    FN(add_gradient)(&W->reverse, files + (size_t)first * W->files_stride, W->files_stride, n - first);
     W->reverse.later = 0;
     if (timed) FN(time_ends)(W, gt, gh);
     FN(copy)(B->lambda, B->g_base, size);

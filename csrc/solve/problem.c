@@ -413,6 +413,8 @@ static int check_extras(const checker *c) {
         {P->n > 0 && !(P->y0 && P->y && P->status && P->stop_t && P->stop_component && P->nfe && P->accepted && P->rejected),
          "y0, y, status, stop_t, stop_component, nfe, accepted, rejected: no room"},
         {P->n_theta > 0 && !P->theta, "theta: there is none"},
+        {P->theta_each && P->call, "theta_each: a callback has one theta for all samples"},
+        {P->theta_each && P->quadrature, "theta_each: quadrature has one theta for all samples"},
         {(f->has_call || (P->reverse && P->reverse->has_call)) && !P->call, "the field calls back: a callback is needed"},
         {P->sensitivity && !(P->reverse && P->gradient == PN_GRAD_NONE && P->lambda == 0),
          "sensitivity needs the reverse program, gradient='none' and coupling = 0"},

@@ -2,11 +2,14 @@
    task's gradient is not finite, its samples are run again, in halves of halves, until those are found. They get a status of their own
    and take no part. A gradient that is finite costs a look at its numbers. */
 
+static inline int FN(own_gradient)(const pn_problem *P) { return P->theta_each && P->g_theta; }
+
 /* Whether what the samples first .. first + count - 1 have by themselves is finite, and grad (p), the sum of what they share. */
 static int FN(gradient_finite)(const FN(work) * W, const double *grad, int64_t first, int64_t count) {
     const pn_problem *P = W->P;
     size_t d = (size_t)W->d, per = (size_t)(P->degree + 1) * (size_t)P->m;
     if (!FN(all_finite)(grad, (size_t)W->s->p)) return 0;
+    if (FN(own_gradient)(P) && !FN(all_finite)(P->g_theta + (size_t)first * (size_t)P->n_theta, (size_t)(count * P->n_theta))) return 0;
     if (P->g_y0 && !FN(all_finite)(P->g_y0 + (size_t)first * d, (size_t)count * d)) return 0;
     for (int64_t i = first; i < first + count; i++) {
         size_t row = (size_t)P->row[i], n = (size_t)P->t_len[i], k = (size_t)P->jump.k, x = (size_t)P->loss_part.k;
@@ -22,6 +25,7 @@ static int FN(gradient_finite)(const FN(work) * W, const double *grad, int64_t f
 static void FN(forget)(const FN(work) * W, int64_t first, int64_t count) {
     const pn_problem *P = W->P;
     size_t d = (size_t)W->d, per = (size_t)(P->degree + 1) * (size_t)P->m;
+    if (FN(own_gradient)(P)) memset(P->g_theta + first * P->n_theta, 0, (size_t)(count * P->n_theta) * sizeof(double));
     if (P->g_y0) memset(P->g_y0 + (size_t)first * d, 0, (size_t)count * d * sizeof(double));
     for (int64_t i = first; i < first + count; i++) {
         size_t row = (size_t)P->row[i], n = (size_t)P->t_len[i] * sizeof(double), k = (size_t)P->jump.k, x = (size_t)P->loss_part.k;

@@ -131,6 +131,7 @@ static int run_threads(pn_shared *s, const pn_kernels *k, int32_t threads) {
 static void forget_added(const pn_problem *P) {
     const size_t per = (size_t)(P->degree + 1) * (size_t)P->m * (size_t)P->n_segments * sizeof(double);
     if (P->g_y0) memset(P->g_y0, 0, (size_t)P->n * (size_t)P->d * sizeof(double));
+    if (P->g_theta && P->theta_each) memset(P->g_theta, 0, (size_t)P->n * (size_t)P->n_theta * sizeof(double));
     if (P->g_t) memset(P->g_t, 0, (size_t)P->rows * sizeof(double));
     if (P->g_coef) memset(P->g_coef, 0, per);
     if (P->quadrature_coef) memset(P->quadrature_coef, 0, per);
@@ -203,7 +204,8 @@ pn_status pn_solve(const pn_problem *P, int f32, pn_isa isa, char *message) {
     int32_t threads = P->call ? 1 : P->threads > 0 ? P->threads : 1;
     cut(&s, P->n, k->lanes, threads == 1 && P->gradient == PN_GRAD_NONE && !P->quadrature && !P->sensitivity);
     if (threads > s.n_tasks) threads = s.n_tasks > 0 ? (int32_t)s.n_tasks : 1;
-    s.p = P->gradient != PN_GRAD_NONE ? n_gradient(P) : 0;
+    s.p = P->gradient != PN_GRAD_NONE && !P->theta_each ? n_gradient(P) : 0;
+    if (P->theta_each && P->g_theta) memset(P->g_theta, 0, (size_t)P->n * (size_t)P->n_theta * sizeof(double));
     s.chunk_rows = P->loss == PN_LOSS_PROGRAM ? rows_of_chunks(&s) : 0;
     s.q = P->quadrature && P->field->n_grads > 0 ? P->field->n_grad[0] : 0;
     s.budget = P->memory > 0 ? P->memory / threads : 0;

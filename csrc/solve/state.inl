@@ -64,6 +64,7 @@ typedef struct FN(part) { /* a program at save times, see program/part.inl */
     T *files;      /* (PN_PART_FILES) register files of a vjp program, one of a forward program; `stride` elements apart */
     size_t stride;
     int used;      /* files that wait to be added to the gradient */
+    int most;      /* so many of them */
     int partly;    /* some lane of those holds no row */
     T *weight;     /* (PN_PART_FILES, L) 1: the lane of that file holds a row */
 } FN(part);

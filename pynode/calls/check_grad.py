@@ -10,13 +10,13 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from pynode.calls.objective import Objective, ObjectiveOptions
-from pynode.data.arrays import as_integer, as_positive
+from pynode.data.arrays import as_integer, as_positive, own_array, real_dtype
 from pynode.data.signal import Signal
 from pynode.engine.problem import PreparedSolve
 from pynode.engine.solution import Solution
 from pynode.events.forward import solve_with_events
 from pynode.events.rounds import Solver
-from pynode.fields.arguments import as_theta
+from pynode.fields.arguments import as_dynamics, shared_start
 from pynode.fields.system import System
 
 if TYPE_CHECKING:
@@ -122,9 +122,11 @@ def check_grad(
     True
     """
     n_entries, delta = as_integer("n_entries", n_entries, 1), as_positive("delta", delta)
+    f = as_dynamics(f, events=options.pop("events", None))
+    y0 = shared_start(f, own_array("y0", y0, real_dtype(options.get("dtype"))), theta)
     objective = Objective(f, y0, t, target, wrt=wrt, **options)
     value = objective.evaluate(theta, errors="raise")
-    theta = as_theta(objective.field, theta, objective.dtype)
+    theta = value.solution.theta
     frozen = _Frozen(objective, theta) if objective.solver is None else _WithEvents(objective, theta)
     rng = np.random.default_rng(random_state)
     names, ours, theirs, scales = [], [], [], []
@@ -168,7 +170,7 @@ class _Frozen:
         batch, signal = self.base.batch, self.base.signal
         x: NDArray[np.float64]
         if group == "theta":
-            x = self.theta.astype(np.float64)
+            x = self.theta.ravel().astype(np.float64)
         elif group == "y0":
             x = batch.y0.ravel().astype(np.float64)
         elif group == "t":
@@ -235,7 +237,7 @@ class _Frozen:
         """(theta, batch, options, rows, grids) with the numbers of one group replaced by x."""
         batch, options, theta, rows, grids = self.base.batch, self.base.options, self.theta, self.rows, self.grids
         if group == "theta":
-            theta = x.astype(theta.dtype)
+            theta = x.reshape(theta.shape).astype(theta.dtype)
         elif group == "y0":
             batch = replace(batch, y0=x.reshape(batch.y0.shape).astype(batch.y0.dtype))
         elif group == "t":

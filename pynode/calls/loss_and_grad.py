@@ -9,11 +9,12 @@ from numpy.typing import ArrayLike, DTypeLike
 
 from pynode.calls.cache import keep, recall, serves
 from pynode.calls.objective import Adjoint, Objective
+from pynode.data.arrays import own_array, real_dtype
 from pynode.engine.gradients import Wrt
 from pynode.engine.losses import Loss
 from pynode.engine.options import SolveOptions
 from pynode.engine.solution import Errors, LossAndGrad, check_errors
-from pynode.fields.arguments import Theta, Times
+from pynode.fields.arguments import Theta, Times, as_dynamics, shared_start
 from pynode.fields.event import Event
 from pynode.fields.field import Field
 from pynode.fields.system import System
@@ -108,9 +109,10 @@ def loss_and_grad(
     objective: Objective | None = recall(f, key) if weight is None and data is None and events is None else None
     if objective is not None and (arrays := serves(objective.setup, theta, y0, t, target)):
         return objective.run(arrays[0].copy(), errors, y0.copy(), target)  # type: ignore[union-attr]  # arrays: they were served
+    f = as_dynamics(f, events=events)
     objective = Objective(
         f,
-        y0,
+        shared_start(f, own_array("y0", y0, real_dtype(dtype)), theta),
         t,
         target,
         loss=loss,
@@ -123,7 +125,6 @@ def loss_and_grad(
         wrt=wrt,
         memory=memory,
         dtype=dtype,
-        events=events,
         max_events=max_events,
         **options,
     )

@@ -18,9 +18,9 @@ from pynode.engine.options import Options, SolveOptions, as_memory
 from pynode.engine.problem import PreparedSolve
 from pynode.engine.solution import Errors, LossAndGrad, check_errors, warn_or_raise
 from pynode.errors import STATUS
-from pynode.events.forward import MAX_EVENTS, solve_with_events
+from pynode.events.forward import MAX_EVENTS, ONE_THETA, solve_with_events
 from pynode.events.rounds import Solver
-from pynode.fields.arguments import Theta, Times, as_dynamics, as_theta, has_events
+from pynode.fields.arguments import Theta, Times, as_dynamics, as_theta, has_events, refuse_rows
 from pynode.fields.event import Event
 from pynode.fields.field import Field
 from pynode.fields.system import System
@@ -172,7 +172,7 @@ class Objective:
             NaN if every sample failed.
         """
         if self.solver is not None:
-            return self._with_events(as_theta(self.field, theta, self.dtype), "warn", ()).loss
+            return self._with_events(self._checked(theta), "warn", ()).loss
         ready = self._ready(theta)
         raw = self.setup.run(ready) if self.field.callbacks else self.setup.problem.run(ready)
         if not self._looked:
@@ -194,7 +194,7 @@ class Objective:
         LossAndGrad
         """
         check_errors(errors)
-        ready = as_theta(self.field, theta, self.dtype)
+        ready = self._checked(theta)
         return self.run(ready, errors) if self.solver is None else self._with_events(ready, errors, self.wrt)
 
     def run(self, theta: NDArray[Any], errors: str, y0: Any = None, target: Any = None) -> LossAndGrad:
@@ -253,7 +253,14 @@ class Objective:
     def _ready(self, theta: ArrayLike) -> Any:
         """theta for the core; what it takes as it is costs no check here."""
         ready = alike(theta, self.dtype)
-        return ready if self.setup.problem.takes(ready) else as_theta(self.field, theta, self.dtype)
+        return ready if self.setup.problem.takes(ready) else self._checked(theta)
+
+    def _checked(self, theta: Theta) -> NDArray[Any]:
+        """theta (n_params,), or (B, n_params)."""
+        if self.solver is None:
+            return self.setup.parameters(theta)
+        refuse_rows(self.field, theta, ONE_THETA)
+        return as_theta(self.field, theta, self.dtype)
 
     def _with_events(self, theta: NDArray[Any], errors: str, wanted: tuple[str, ...]) -> LossAndGrad:
         solver, loss = self.solver, self.loss

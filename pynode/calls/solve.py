@@ -14,9 +14,9 @@ from pynode.engine.options import Options
 from pynode.engine.problem import PreparedSolve
 from pynode.engine.solution import Errors, Solution, check_errors, warn_or_raise
 from pynode.engine.tableau import Tableau
-from pynode.events.forward import solve_with_events
+from pynode.events.forward import ONE_THETA, solve_with_events
 from pynode.events.rounds import Solver
-from pynode.fields.arguments import Theta, Times, as_dynamics, as_theta
+from pynode.fields.arguments import Theta, Times, as_dynamics, as_theta, refuse_rows, shared_start
 from pynode.fields.event import Event
 from pynode.fields.field import Field
 from pynode.fields.system import System
@@ -143,9 +143,10 @@ def solve(
         return solution
     y0 = own_array("y0", y0, real_dtype(dtype))
     f = as_dynamics(f, max(1, y0.shape[-1]) if y0.ndim else 1, events)
-    batch = as_batch(y0, t, f.d, dtype)
+    batch = as_batch(shared_start(f, y0, theta), t, f.d, dtype)
     options = Options(method, rtol, atol, step, save, inputs, max_steps, first_step, max_step, grid, coupling, threads)
     if isinstance(f, System) and f.events:
+        refuse_rows(f, theta, ONE_THETA)
         solver = Solver(f, batch, options, data=data)
         most = as_integer("max_events", max_events, 1)
         theta = as_theta(f, theta, solver.dtype)
@@ -153,7 +154,7 @@ def solve(
         warn_or_raise(solution, errors)
         return solution
     setup = PreparedSolve(f, batch, options, data=data, dense=bool(dense), steps=bool(dense or steps))
-    theta = as_theta(f, theta, setup.dtype)
+    theta = setup.parameters(theta)
     solution = Solution(setup, theta, setup.run(theta))
     keep(f, key, setup, setup)
     warn_or_raise(solution, errors)

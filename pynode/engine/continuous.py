@@ -23,14 +23,19 @@ from numpy.typing import NDArray
 from pynode.data.batch import starts
 from pynode.engine.problem import PreparedSolve, core_problem
 from pynode.errors import OK
+from pynode.fields.arguments import refuse_rows
 
 if TYPE_CHECKING:
     from pynode.data.piecewise import PiecewisePolynomial
     from pynode.programs.program import Program
 
 
+ONE_THETA = "adjoint={!r} takes one theta for all samples (adjoint='discrete' takes both)"
+
+
 def backsolve(setup: PreparedSolve, theta: NDArray[Any], seed: Any, wanted: Sequence[str], memory: Any) -> Any:
     """Gradients by solving state and adjoint backwards; a row of `pynode.engine.gradients.ADJOINTS`."""
+    refuse_rows(setup.field, theta, ONE_THETA.format("backsolve"))
     raw = setup.run(theta)
     seed = seed if isinstance(seed, np.ndarray) else seed.slopes(raw)
     batch, d = setup.batch, setup.field.d
@@ -51,6 +56,7 @@ def backsolve(setup: PreparedSolve, theta: NDArray[Any], seed: Any, wanted: Sequ
 
 def interpolating(setup: PreparedSolve, theta: NDArray[Any], seed: Any, wanted: Sequence[str], memory: Any) -> Any:
     """Gradients by solving the adjoint along the forward dense output; a row of `pynode.engine.gradients.ADJOINTS`."""
+    refuse_rows(setup.field, theta, ONE_THETA.format("interpolating"))
     dense = PreparedSolve(
         setup.field,
         setup.batch,

@@ -12,6 +12,7 @@ from pynode.data.arrays import kept, real_array
 from pynode.data.batch import SaveTimes, starts
 from pynode.data.signal import as_signal
 from pynode.engine.accuracy import Accuracy
+from pynode.fields.arguments import as_theta
 from pynode.fields.system import System
 from pynode.programs.program import Program
 
@@ -239,7 +240,11 @@ class PreparedSolve:
             return np.ones(self.batch.rows, bool)
         return np.zeros(self.batch.rows, bool) if self.jumps is None else self.jumps
 
+    def parameters(self, theta: Any) -> NDArray[Any]:
+        """theta as `run` takes it: (n_params,), or (B, n_params) with a row for each sample."""
+        return as_theta(self.field, theta, self.dtype, len(self.batch.y0))
+
     def run(self, theta: NDArray[Any], **keys: Any) -> Any:
         """One solve: the results of `_core.Problem.run`; theta is an array of the batch's dtype."""
-        callback = self.field.bind_callbacks(theta.astype(np.float64)) if self.field.callbacks else None
+        callback = self.field.bind_callbacks(self.parameters(theta).astype(np.float64)) if self.field.callbacks else None
         return self.problem.run(theta, callback=callback, **keys)

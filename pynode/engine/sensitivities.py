@@ -8,12 +8,13 @@ from typing import TYPE_CHECKING, Any, NamedTuple, Unpack
 import numpy as np
 from numpy.typing import ArrayLike, DTypeLike
 
+from pynode.data.arrays import own_array, real_dtype
 from pynode.data.batch import as_batch
 from pynode.engine.options import Options
 from pynode.engine.problem import PreparedSolve
 from pynode.engine.solution import Solution, warn_or_raise
 from pynode.errors import OK
-from pynode.fields.arguments import as_dynamics, as_theta, has_events
+from pynode.fields.arguments import as_dynamics, has_events, shared_start
 from pynode.fields.system import System
 
 if TYPE_CHECKING:
@@ -120,11 +121,11 @@ class SensitivityProblem:
             The core's results: among others y (rows, d), status (B,), and sensitivity (rows, d, n_params + d), the
             derivatives with respect to the parameters and the initial state; 0 for the parameters of a loss.
         """
-        ready = as_theta(self.setup.field, theta, self.setup.dtype)
+        ready = self.setup.parameters(theta)
         n = self._alone.field.n_params
-        raw = self._alone.run(np.ascontiguousarray(ready[:n]), y0=y0, sensitivity=True)
-        if n < len(ready):
-            raw["sensitivity"] = np.insert(raw["sensitivity"], [n] * (len(ready) - n), 0.0, axis=2)
+        raw = self._alone.run(np.ascontiguousarray(ready[..., :n]), y0=y0, sensitivity=True)
+        if n < ready.shape[-1]:
+            raw["sensitivity"] = np.insert(raw["sensitivity"], [n] * (ready.shape[-1] - n), 0.0, axis=2)
         return raw
 
 
@@ -175,13 +176,17 @@ def sensitivities(
     >>> bool(abs(s.theta[1, 0, 0] + np.exp(-2)) < 1e-8)
     True
     """
+    y0 = own_array("y0", y0, real_dtype(dtype))
+    if not has_events(f, events):
+        f = as_dynamics(f)
+        y0 = shared_start(f, y0, theta)
     problem = SensitivityProblem(f, y0, t, dtype=dtype, events=events, **options)
     setup = problem.setup
     raw = problem.run(theta)
     S, n = raw["sensitivity"], setup.field.n_params
     failed = np.repeat(raw["status"] != OK, setup.batch.length)
     S[failed & np.isnan(raw["y"]).any(axis=1)] = np.nan
-    solution = Solution(setup, as_theta(setup.field, theta, setup.dtype), raw)
+    solution = Solution(setup, setup.parameters(theta), raw)
     warn_or_raise(solution, errors)
     unflatten = setup.batch.unflatten
     return Sensitivities(solution, unflatten(S[:, :, :n]), unflatten(S[:, :, n:]))

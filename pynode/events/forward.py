@@ -15,6 +15,9 @@ from pynode.events.solution import Events, EventSolution
 
 MAX_EVENTS = 1000
 
+ONE_THETA = "a solve with events takes one theta for all samples"
+"""For errors."""
+
 
 def solve_with_events(
     solver: Solver, theta: NDArray[Any], dense: bool = False, steps: bool = False, max_events: int = MAX_EVENTS

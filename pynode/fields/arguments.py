@@ -12,11 +12,11 @@ from pynode.data.arrays import kept, real_array
 from pynode.fields.callback import callback_field
 from pynode.fields.event import Event
 from pynode.fields.field import Field
-from pynode.fields.parameters import Parameter, checked_theta
+from pynode.fields.parameters import Parameter, axes, checked_theta, flatten_each, rows_in, total
 from pynode.fields.system import PARTS, System
 
 Theta = ArrayLike | Mapping[str, Any] | None
-"""Parameters: a flat vector, or a nested dict; None where there are none."""
+"""Parameters: a flat vector, or a nested dict; None where there are none. A row for each sample where a batch is solved."""
 
 Times = ArrayLike | Sequence[ArrayLike]
 """Times (T,) for all samples, (B, T), or a list of an array for each sample."""
@@ -55,10 +55,11 @@ def has_events(f: object, events: object = None) -> bool:
     return events is not None or (isinstance(f, System) and bool(f.events))
 
 
-def as_theta(f: Field | System, theta: Any, dtype: Any) -> NDArray[Any]:
+def as_theta(f: Field | System, theta: Any, dtype: Any, samples: int | None = None) -> NDArray[Any]:
     """The flat parameter vector (n_params,), `kept`; a nested dict is flattened; None only where there are no parameters.
 
-    Where a System adds no parameters to those of its field, a dict may be the field's.
+    Where a System adds no parameters to those of its field, a dict may be the field's. With `samples` theta may also be
+    (samples, n_params), a row for each, or a dict some of whose entries have that leading axis.
     """
     if theta is None and f.n_params == 0:
         return np.zeros(0, dtype)
@@ -66,11 +67,59 @@ def as_theta(f: Field | System, theta: Any, dtype: Any) -> NDArray[Any]:
         raise ValueError(f"{f.name} has {f.n_params} parameters: give theta, for example {f.name}.init(seed)")
     ready = type(theta) is np.ndarray and theta.dtype == dtype and theta.shape == (f.n_params,)  # in a training loop
     if not ready:
-        theta = checked_theta(_spec(f, theta), theta)
+        rows = theta_rows(f, theta)
+        spec = _spec(f, theta)
+        theta = checked_theta(spec, theta) if rows is None else _each(f, spec, theta, rows, samples)
     if not np.isfinite(theta).all():
-        i = int(np.flatnonzero(~np.isfinite(theta))[0])
-        raise ValueError(f"theta[{i}] is {theta[i]}: parameters must be finite")
+        at = np.argwhere(~np.isfinite(theta))[0]
+        raise ValueError(f"theta[{', '.join(map(str, at))}] is {theta[tuple(at)]}: parameters must be finite")
     return kept(theta if ready else real_array("theta", theta, dtype))
+
+
+def theta_rows(f: Field | System, theta: Any) -> int | None:
+    """How many thetas there are, one a row: the B of (B, n_params), or of entries of a dict with a leading B; None: one."""
+    if isinstance(theta, dict):
+        return rows_in(_spec(f, theta), theta)
+    return len(theta) if theta is not None and axes(theta) == 2 else None
+
+
+def _each(f: Field | System, spec: Sequence[Parameter], theta: Any, rows: int, samples: int | None) -> NDArray[np.float64]:
+    """(samples, n_params)"""
+    given = "" if isinstance(theta, dict) else f" (shape {np.shape(theta)})"
+    if samples is None:
+        raise ValueError(f"theta holds {rows} rows{given}, but only one theta can be used here: give ({total(spec)},)")
+    if f.callbacks:
+        raise ValueError(
+            f"theta holds {rows} rows{given}, but {f.name} is a callback field, which has one theta for all samples: "
+            "have it traced (pynode.field), or call once for each row"
+        )
+    if rows != samples:
+        raise ValueError(
+            f"theta holds {rows} rows{given}, but there are {samples} samples: give a row for each, or one theta "
+            f"({total(spec)},) for all"
+        )
+    if isinstance(theta, dict):
+        return flatten_each(spec, theta, rows)
+    matrix = real_array("theta", theta, np.float64)
+    if matrix.shape[1] != total(spec):
+        raise ValueError(f"theta must have shape ({total(spec)},), or ({samples}, {total(spec)}), not {matrix.shape}")
+    return matrix
+
+
+def shared_start(f: Field | System, y0: NDArray[Any], theta: Any) -> NDArray[Any]:
+    """The initial states: where theta has a row for each sample, one state (d,) is that of all of them."""
+    rows = theta_rows(f, theta) if y0.ndim == 1 else None
+    return y0 if rows is None else np.tile(y0, (rows, 1))
+
+
+def refuse_rows(f: Field | System, theta: Any, why: str) -> None:
+    """An error where theta has a row for each sample, which `why` does not go with."""
+    rows = theta_rows(f, theta)
+    if rows is not None:
+        raise ValueError(
+            f"theta holds {rows} rows, one a sample, but {why}: call once for each row, or make what differs a "
+            "constant input (inputs=) of each sample"
+        )
 
 
 def _spec(f: Field | System, theta: object) -> tuple[Parameter, ...]:

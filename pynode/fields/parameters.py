@@ -183,6 +183,43 @@ def flatten(spec: Sequence[Parameter], tree: Mapping[str, Any]) -> NDArray[np.fl
     return theta
 
 
+def axes(x: Any) -> int:
+    """How many axes an array_like has; 0 where it is none, of which `real_array` says what is wrong."""
+    try:
+        return int(np.ndim(x))
+    except ValueError:
+        return 0
+
+
+def rows_in(spec: Sequence[Parameter], tree: Mapping[str, Any]) -> int | None:
+    """The leading B of the entries of a nested dict that have one more axis than their parameter; None if none has."""
+    ndim = {p.name: len(p.shape) for p in spec}
+    lengths = {name: len(value) for name, value in _items(tree) if axes(value) == ndim.get(name, np.inf) + 1}
+    if len(set(lengths.values())) > 1:
+        text = ", ".join(f"{name}: {n}" for name, n in lengths.items())
+        raise ValueError(f"theta holds different numbers of values for the samples ({text}): give one for each sample")
+    return next(iter(lengths.values()), None)
+
+
+def flatten_each(spec: Sequence[Parameter], tree: Mapping[str, Any], rows: int) -> NDArray[np.float64]:
+    """(rows, n_params) from a nested dict; an entry without a leading axis is the same in all rows."""
+    given = dict(_items(tree))
+    many = {p.name: given[p.name] for p in spec if p.name in given and axes(given[p.name]) > len(p.shape)}
+    if rows == 0:
+        return np.empty((0, total(spec)))
+    theta = np.tile(flatten(spec, given | {name: value[0] for name, value in many.items()}), (rows, 1))
+    for p in spec:
+        if p.name not in many:
+            continue
+        value = real_array(f"parameter {p.name}", many[p.name], np.float64)
+        if value.shape != (rows, *p.shape):
+            raise ValueError(
+                f"parameter {p.name} has shape {p.shape}; {rows} of them have {(rows, *p.shape)}, not {value.shape}"
+            )
+        theta[:, p.offset : p.stop] = value.reshape(rows, -1)
+    return theta
+
+
 def _items(tree: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:
     for name, value in tree.items():
         if isinstance(value, dict):

@@ -286,7 +286,7 @@ def replaced(i, value):
     [
         (None, ValueError, ["has 22 parameters", "give theta", "init(seed)"]),
         (THETA[:-1], ValueError, ["theta must have shape (22,)", "(21,)"]),
-        (THETA[None], ValueError, ["theta must have shape (22,)", "(1, 22)"]),
+        (THETA[None, None], ValueError, ["theta must have shape (22,)", "(1, 1, 22)"]),
         (1.0, ValueError, ["theta must have shape (22,)", "()"]),
         (replaced(3, np.nan), ValueError, ["theta[3] is nan", "finite"]),
         (replaced(21, -np.inf), ValueError, ["theta[21] is -inf", "finite"]),
