@@ -36,6 +36,7 @@ RESULTS = (
     "data_",
     "names_",
     "time_name_",
+    "clock_",
     "n_unobserved_",
     "initial_states_",
     "covariance_",
@@ -67,6 +68,8 @@ class NeuralODE(Rollouts):
     names_ : tuple of str
         The states that predictions are about.
     time_name_ : str
+    clock_ : Clock or None
+        How the dates or durations of the data became numbers; predictions take dates then.
     n_unobserved_ : int
         States that were added (`augment`), after the others.
     initial_states_ : (B, d) array
@@ -239,6 +242,7 @@ class NeuralODE(Rollouts):
         self.data_ = data
         self.names_ = data.names
         self.time_name_ = data.time_name
+        self.clock_ = data.clock
         self.n_unobserved_ = int(self.augment)
         self.estimators_ = []
         self.initial_states_ = scaling.states_back(np.stack([states[0] for states in training.states]))

@@ -8,6 +8,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from pynode.calls.solve import solve
 from pynode.data.arrays import real_array
+from pynode.data.clock import Clock, times_of
 from pynode.data.control import as_control
 from pynode.data.signal import Signal
 from pynode.data.trajectories import Trajectories
@@ -45,6 +46,7 @@ class Rollouts(NeuralODEOptions):
 
     field_: Field
     scaling_: Scaling
+    clock_: Clock | None
     n_unobserved_: int
     estimators_: "list[NeuralODE]"
     initial_states_: Array
@@ -137,6 +139,7 @@ class Rollouts(NeuralODEOptions):
             NaN (and a SolveWarning) where the solver failed. With return_std a pair of them.
         """
         self.check_is_fitted()
+        t = times_of(t, self.clock_)
         if self.estimators_:
             return self._predict_ensemble(t, y0, u, trajectory, return_std, unobserved)
         if return_std and self.covariance_ is None:
@@ -273,7 +276,7 @@ class Rollouts(NeuralODEOptions):
         return scaling.states_back(found)
 
     def _new_data(self, t: Series | Trajectories, Y: Series | None, u: Inputs | None) -> Trajectories:
-        data = as_trajectories(t, Y, u, self.names_)
+        data = as_trajectories(t, Y, u, self.names_, clock=self.clock_, fitted=True)
         if data.d != len(self.names_):
             raise ValueError(f"the data have {data.d} states, the model {len(self.names_)}")
         m = n_inputs(data)
@@ -330,6 +333,7 @@ class Rollouts(NeuralODEOptions):
         unknown = [name for name in wanted if name not in WRT]
         if unknown:
             raise ValueError(f"wrt={unknown[0]!r} is not one of {', '.join(WRT)}")
+        t = times_of(t, self.clock_)
         start, scaling = self._full_state(y0), self.scaling_
         signal = as_control(u, self.field_.inputs, _times_of_each(t, start))
         options = self._options() | {"inputs": scaling.inputs(signal)}
@@ -392,7 +396,7 @@ class Rollouts(NeuralODEOptions):
         state, scaling = real_array("y", y, np.float64), self.scaling_
         if u is not None:
             u = (real_array("u", u, np.float64) - scaling.u_shift) / scaling.u_scale
-        value = self.field_(scaling.times(t), scaling.states(state), self.theta_, u)
+        value = self.field_(scaling.times(times_of(t, self.clock_)), scaling.states(state), self.theta_, u)
         slope: Array = scaling.slopes_back(state, value)
         return slope
 

@@ -6,11 +6,13 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from pynode.data.clock import Clock, refuse_clock
 from pynode.data.signal import Signal
+from pynode.data.tables import Replicates
 from pynode.data.trajectories import Trajectories
 
 Times = NDArray[Any] | Sequence[float]
-"""Times that all trajectories share."""
+"""Times that all trajectories share; of a model of dates: dates, too."""
 
 RaggedTimes = Sequence[NDArray[Any]]
 """Times of each trajectory."""
@@ -31,6 +33,9 @@ def as_trajectories(
     state: str | Sequence[str] | None = None,
     id: str | None = None,
     input: str | Sequence[str] | None = None,
+    replicates: Replicates = "refuse",
+    clock: Clock | None = None,
+    fitted: bool = False,
 ) -> Trajectories:
     """Trajectories from arrays, from a data frame whose columns are named, or as they are.
 
@@ -38,6 +43,12 @@ def as_trajectories(
     ----------
     t, Y, u, names, time, state, id, input
         See `pynode.NeuralODE.fit`.
+    replicates : {"refuse", "keep", "average"}, default "refuse"
+        Several readings at one time of a trajectory.
+    clock : Clock, optional
+        Of a fitted model, by which dates become numbers. Default: that of the first date.
+    fitted : bool
+        The data are for a fitted model, or one that knows no dates: dates are refused without a clock.
 
     Returns
     -------
@@ -51,16 +62,19 @@ def as_trajectories(
     if isinstance(t, Trajectories):
         if Y is not None or u is not None:
             raise TypeError("Trajectories hold times, states and control inputs: give no Y and no u")
-        return t
+        return t.on(clock) if fitted else t
     if hasattr(t, "columns") and hasattr(t, "iloc"):
         if Y is not None or u is not None or time is None or state is None:
             raise TypeError("a data frame holds everything: give time= and state= (and id=, input=) its columns, no Y, no u")
-        return Trajectories.from_frame(t, time, state, id, input)
+        data = Trajectories.from_frame(t, time, state, id, input, replicates=replicates, clock=clock)
+        return data.on(clock) if fitted else data
     if Y is None:
         raise TypeError("Y is missing: fit(t, Y), or fit(frame, time=..., state=[...])")
     if any(name is not None for name in (time, state, id, input)):
         raise TypeError("time, state, id and input name columns of a data frame; with arrays give names= of the states")
-    return Trajectories.from_arrays(t, Y, names, u=u)
+    if fitted and clock is None:
+        refuse_clock("t", t)
+    return Trajectories.from_arrays(t, Y, names, u=u, clock=clock, replicates=replicates)
 
 
 def n_inputs(data: Trajectories) -> int:
