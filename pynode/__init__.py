@@ -17,6 +17,8 @@ from pynode._version import __version__
 _HOMES = {
     "pynode._core": ["ISAS", "isa", "set_isa", "num_threads", "set_num_threads"],
     "pynode.errors": ["SolveError", "SolveWarning", "ToleranceWarning", "STATUS"],
+    "pynode.data.clock": ["Clock"],
+    "pynode.data.tables": ["TableError", "TableWarning"],
     "pynode.data.trajectories": ["Trajectories"],
     "pynode.data.csv": ["read_csv"],
     "pynode.data.signal": ["Signal"],

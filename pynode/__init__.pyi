@@ -17,9 +17,12 @@ from pynode.calls.loss_and_grad import loss_and_grad as loss_and_grad
 from pynode.calls.objective import Objective as Objective
 from pynode.calls.odeint import odeint as odeint
 from pynode.calls.solve import solve as solve
+from pynode.data.clock import Clock as Clock
 from pynode.data.csv import read_csv as read_csv
 from pynode.data.files import ModelFileError as ModelFileError
 from pynode.data.signal import Signal as Signal
+from pynode.data.tables import TableError as TableError
+from pynode.data.tables import TableWarning as TableWarning
 from pynode.data.trajectories import Trajectories as Trajectories
 from pynode.engine.gradients import Gradients as Gradients
 from pynode.engine.options import METHODS as METHODS
@@ -76,6 +79,7 @@ from pynode.programs.traced import TraceError as TraceError
 
 __all__ = [  # noqa: RUF022
     "CNF",
+    "Clock",
     "Dose",
     "Event",
     "EventSolution",
@@ -101,6 +105,8 @@ __all__ = [  # noqa: RUF022
     "SolveWarning",
     "Stats",
     "System",
+    "TableError",
+    "TableWarning",
     "Tableau",
     "ToleranceWarning",
     "TraceError",

@@ -1,19 +1,16 @@
-"""CSV files of measurements become ragged trajectories."""
+"""Files of measurements become ragged trajectories."""
 
 from __future__ import annotations
 
-import csv
 import os
 from collections.abc import Iterable
 from pathlib import Path
+from typing import Any
 
-import numpy as np
-
-from pynode.data.dates import reads_as_date
-from pynode.data.trajectories import TableError, Trajectories, column_names, grouped_rows
-
-MISSING = {"", "na", "n/a", "nan", "null", "none", "."}
-"""Entries of a CSV file, in lower case, that mean: not observed."""
+from pynode.data.cells import Writing
+from pynode.data.sheets import BINARIES, WORKBOOKS, binary_table, text_table, workbook_table
+from pynode.data.tables import Columns, Reading, Replicates, Table
+from pynode.data.trajectories import Trajectories, missing_codes
 
 
 def read_csv(
@@ -23,27 +20,64 @@ def read_csv(
     id: str | None = None,
     separator: str | None = None,
     input: str | Iterable[str] | None = None,
+    *,
+    decimal: str | None = None,
+    thousands: str | None = None,
+    encoding: str | None = None,
+    missing: Any = None,
+    units_row: bool | None = None,
+    date_format: str | None = None,
+    time_unit: str | None = None,
+    censored: bool = False,
+    replicates: Replicates = "refuse",
+    wide: bool | Iterable[str] = False,
+    sheet: str | int | None = None,
 ) -> Trajectories:
-    """Read trajectories in long form from a CSV file: a row for each time, a column for each state.
+    """Read trajectories in long form from a file: a row for each time, a column for each state.
 
-    Lines that start with ``#`` are comments; empty entries, NA and NaN mean: not observed. Rows may come in
-    any order.
+    A text file (CSV), or with pandas a workbook (.xlsx, .xls, .ods), Parquet, Feather or Stata's .dta. Lines of text that
+    start with ``#`` are comments, lines above the header are titles; empty entries, NA and NaN mean: not observed. Rows
+    may come in any order. What can be read in two ways is refused.
 
     Parameters
     ----------
     path : str or path
-        The file, in UTF-8, with a header.
+        The file.
     time : str
-        The column of times.
+        The column of times: numbers, or dates that begin with the year, which become time since the first of all
+        (`Trajectories.clock`).
     state : str or sequence of str
         The columns of states.
     id : str, optional
         The column that tells which trajectory a row belongs to, filled in every row; without it all rows are one
         trajectory.
     separator : str, optional
-        Default: the one of ``, ; tab`` that the first line has.
+        Default: the one of ``, ; tab | blank`` that splits a line into the named columns.
     input : str or sequence of str, optional
         Columns of control inputs, known in every row.
+    decimal : {".", ","}, optional
+        Default: as the numbers show.
+    thousands : str, optional
+        What separates thousands. Default: as the numbers show.
+    encoding : str, optional
+        Default: UTF-8, or what the first bytes tell (UTF-16); with a warning Windows-1252 (Latin-1) where it is neither.
+    missing : number, str or sequence, optional
+        Codes that mean not observed, such as -999, beside empty entries, NA and NaN.
+    units_row : bool, optional
+        The row below the header holds units. Default: it does if it has no numbers and the next has.
+    date_format : str, optional
+        How dates are written, as in `datetime.datetime.strptime`; needed unless they begin with the year.
+    time_unit : str, optional
+        Of times that are dates: "s", "min", "h", "d" and the like. Default: by the median step.
+    censored : bool, default False
+        Keep readings beyond a limit, such as <0.1, as `Trajectories.censored`; else they are refused.
+    replicates : {"refuse", "keep", "average"}, default "refuse"
+        Several readings at one time of a trajectory: an error, kept, or their mean (which then counts as one reading).
+    wide : bool or sequence of str, default False
+        Each column but the times (or each of these columns) is a trajectory of the one state; with several states their
+        columns are called STATE_ID.
+    sheet : str or int, optional
+        Of a workbook; default: the first that has the columns.
 
     Returns
     -------
@@ -53,6 +87,11 @@ def read_csv(
     ------
     TableError
         The file is not such a table; the message names the line and the column.
+
+    Warns
+    -----
+    TableWarning
+        A column is constant, or holds what looks like a code of missing values.
 
     See Also
     --------
@@ -68,57 +107,48 @@ def read_csv(
     >>> data.ids, data.lengths
     (('a', 'b'), (2, 1))
     """
+    columns = Columns.of(time, state, id, input)
+    reading = Reading(
+        Writing(decimal, thousands, missing_codes(missing), censored),
+        date_format,
+        time_unit,
+        replicates,
+        wide if isinstance(wide, bool) else tuple(wide),
+    )
+    wanted = columns.all
+    if reading.wide is not False:
+        wanted = [time, *(reading.wide if isinstance(reading.wide, tuple) else ())]
+    table = table_of(path, wanted, separator, encoding, units_row, sheet)
+    return Trajectories.from_table(table, columns, reading)
+
+
+def table_of(
+    path: str | os.PathLike[str],
+    wanted: list[str],
+    separator: str | None = None,
+    encoding: str | None = None,
+    units_row: bool | None = None,
+    sheet: str | int | None = None,
+) -> Table:
+    """The table of a file, of the kind that its name tells.
+
+    Parameters
+    ----------
+    path : str or path
+        The file.
+    wanted : list of str
+        Columns that must be there, by which its header is found.
+    separator, encoding, units_row, sheet
+        See `read_csv`.
+
+    Returns
+    -------
+    Table
+    """
     path = Path(path)
-    with open(path, newline="", encoding="utf-8-sig") as file:
-        try:
-            lines = [(number, line) for number, line in enumerate(file, 1) if line.strip() and line[0] != "#"]
-        except UnicodeDecodeError:
-            raise TableError(f"{path} is not a text file in UTF-8") from None
-    if not lines:
-        raise TableError(f"{path} is empty")
-    if separator is None:
-        separator = max(",;\t", key=lines[0][1].count)
-    try:
-        rows = list(csv.reader((line for _, line in lines), delimiter=separator, strict=True, skipinitialspace=True))
-    except csv.Error as error:
-        raise TableError(f"{path}: {error}") from None
-    if len(rows) != len(lines):
-        raise TableError(f"{path}: entries that go over several lines are not supported")
-    header = [name.strip() for name in rows[0]]
-    states, inputs = column_names(time, state, id, input, header, str(path))
-    at = [header.index(name) for name in (time, *states, *inputs)]
-    values = np.empty((len(rows) - 1, len(at)))
-    for i, row in enumerate(rows[1:]):
-        if len(row) != len(header):
-            raise TableError(f"{path}, line {lines[i + 1][0]}: {len(row)} entries, but the header has {len(header)}")
-        for j, column in enumerate(at):
-            values[i, j] = _number(row[column], path, lines[i + 1][0], header[column])
-    ids = None if id is None else [_id(row[header.index(id)]) for row in rows[1:]]
-    numbers = [number for number, _ in lines[1:]]
-    return grouped_rows(values[:, 0], values[:, 1:], ids, states, inputs, time, id, str(path), "line", numbers)
-
-
-def _id(text: str) -> str:
-    """An id, "" where it is missing."""
-    text = text.strip()
-    return "" if text.lower() in MISSING else text
-
-
-def _number(text: str, path: Path, line: int, column: str) -> float:
-    """An entry of the file, NaN where nothing was observed."""
-    text = text.strip()
-    if text.lower() in MISSING:
-        return np.nan
-    try:
-        return float(text)
-    except ValueError:
-        if reads_as_date(text):
-            raise TableError(
-                f"{path}, line {line}, column {column!r}: {text!r} is a date or a time of the day, which has no unit here; "
-                "write numbers, for example hours since the start"
-            ) from None
-        hint = "; decimal points, please" if "," in text else ""
-        raise TableError(
-            f"{path}, line {line}, column {column!r}: {text!r} is not a number{hint} "
-            "(leave it empty where it was not observed)"
-        ) from None
+    kind = path.suffix.lower()
+    if kind in WORKBOOKS:
+        return workbook_table(path, wanted, sheet, units_row)
+    if kind in BINARIES:
+        return binary_table(path, wanted)
+    return text_table(path, wanted, separator, encoding, units_row)

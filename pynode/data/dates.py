@@ -1,12 +1,24 @@
-"""Dates and durations, which are refused where numbers are wanted: read as numbers they would count nanoseconds, or days."""
+"""Dates and durations: where they are, and that they are refused where numbers are wanted.
+
+Read as numbers they would count nanoseconds, or days. Times of measurements may be dates (`pynode.data.clock`).
+"""
 
 from __future__ import annotations
 
 import datetime
+import re
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
+
+DATE = re.compile(
+    r"(\d{4})[-/.](\d{1,2})[-/.](\d{1,2})"
+    r"(?:[T\s]\s*(\d{1,2}):(\d{2})(?::(\d{2})(?:[.,](\d+))?)?)?"
+    r"\s*(Z|UTC|[+-]\d{2}:?\d{2})?",
+    re.IGNORECASE,
+)
+"""A date that begins with its year, perhaps with the time of the day and an offset from UTC."""
 
 REMEDY = {
     "dates": "give numbers, for example hours since the first: (t - t[0]) / numpy.timedelta64(1, 'h'); "
@@ -66,8 +78,10 @@ def _kind(value: Any) -> str | None:
 
 
 def reads_as_date(text: str | bytes) -> bool:
-    """Whether a text is a date in ISO 8601, perhaps with a time, or a time of the day."""
+    """Whether a text is a date that begins with its year, perhaps with a time, or a time of the day."""
     text = text.decode("ascii", "replace") if isinstance(text, bytes) else text
+    if DATE.fullmatch(text.strip()):
+        return True
     if not any(sign in text for sign in "-:"):
         return False
     for kind in (datetime.datetime, datetime.time):

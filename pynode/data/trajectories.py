@@ -2,24 +2,25 @@
 
 from __future__ import annotations
 
-from collections.abc import Hashable, Iterable, Sequence
-from dataclasses import dataclass
+from collections.abc import Hashable, Iterable, Mapping
+from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Any, Self
 
 import numpy as np
 from numpy.typing import NDArray
 
-from pynode.data.arrays import own_array
+from pynode.data.arrays import own_array, read_only
+from pynode.data.cells import Writing
+from pynode.data.clock import Clock
 from pynode.data.control import as_control
-from pynode.data.dates import COLUMN_REMEDY, dates_in
+from pynode.data.dates import REMEDY, dates_in
+from pynode.data.instants import NotADate, as_instants
 from pynode.data.signal import Signal
+from pynode.data.tables import Columns, Reading, Replicates, Table, TableError, averaged, parts_of, repeats_marked
 
 Float = NDArray[np.float64]
-
-
-class TableError(ValueError):
-    """A table that cannot be read as trajectories. The message names the file, the line and the column."""
+Integers = NDArray[np.int64]
 
 
 @dataclass(frozen=True)
@@ -29,7 +30,7 @@ class Trajectories:
     Attributes
     ----------
     t : tuple of (T_i,) arrays
-        Times, strictly increasing; read-only copies, as y.
+        Times, strictly increasing (with `repeated`: never falling); read-only copies, as y.
     y : tuple of (T_i, d) arrays
         States; NaN where one was not observed.
     names : tuple of str
@@ -40,6 +41,19 @@ class Trajectories:
         What each trajectory is called; default 0, 1, ...
     signal : Signal or None
         Control inputs, a sample for each trajectory.
+    input_names : tuple of str
+        Names of the control inputs, where they have any.
+    clock : Clock or None
+        How times that were dates or durations became numbers.
+    repeated : bool
+        Several readings may have one time.
+    censored : tuple of (T_i, d) int arrays, or None
+        1 where the reading is below the value in y (below a limit of quantification), -1 where it is above, 0 elsewhere.
+    doses : tuple of tuples of dict, or None
+        Doses of each trajectory as a table gives them: time, amount, state, rate, interval, count, kind.
+    covariates : (B, m) array or None
+        What is known of each trajectory.
+    covariate_names : tuple of str
 
     Raises
     ------
@@ -64,8 +78,13 @@ class Trajectories:
     time_name: str = "t"
     ids: tuple[Hashable, ...] = ()
     signal: Signal | None = None
-    censored: Any = None
-    doses: Any = None
+    input_names: tuple[str, ...] = ()
+    clock: Clock | None = None
+    repeated: bool = False
+    censored: tuple[Integers, ...] | None = None
+    doses: tuple[tuple[Mapping[str, Any], ...], ...] | None = None
+    covariates: Float | None = None
+    covariate_names: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
         t = tuple(own_array("t", x, np.float64) for x in self.t)
@@ -88,7 +107,7 @@ class Trajectories:
                 )
             if len(times) == 0:
                 raise ValueError(f"{where} is empty")
-            _check_times(times, where, self.time_name)
+            _check_times(times, where, self.time_name, self.repeated)
             if np.isinf(states).any():
                 row, column = np.argwhere(np.isinf(states))[0]
                 raise ValueError(
@@ -97,6 +116,26 @@ class Trajectories:
                 )
         if self.signal is not None and not self.signal.shared and len(self.signal.u) != len(t):
             raise ValueError(f"there are {len(t)} trajectories, but control inputs for {len(self.signal.u)}")
+        self._check_more()
+
+    def _check_more(self) -> None:
+        """Check what tables may hold beside times and states."""
+        n = len(self.t)
+        if self.censored is not None:
+            marks = tuple(read_only(np.array(x, dtype=np.int64)) for x in self.censored)
+            object.__setattr__(self, "censored", marks)
+            if [x.shape for x in marks] != [y.shape for y in self.y] or any((np.abs(x) > 1).any() for x in marks):
+                raise ValueError("censored must hold 1, 0 or -1 for each entry of y")
+        if self.doses is not None and len(self.doses) != n:
+            raise ValueError(f"there are {n} trajectories, but doses of {len(self.doses)}")
+        if self.covariates is not None:
+            covariates = own_array("covariates", self.covariates, np.float64)
+            object.__setattr__(self, "covariates", covariates)
+            if covariates.shape != (n, len(self.covariate_names)):
+                raise ValueError(
+                    f"covariates has shape {covariates.shape}; {n} trajectories and {len(self.covariate_names)} names "
+                    f"({', '.join(self.covariate_names)}) need ({n}, {len(self.covariate_names)})"
+                )
 
     @property
     def d(self) -> int:
@@ -136,11 +175,16 @@ class Trajectories:
             In the order of `which`.
         """
         positions = [int(i) for i in which]
-        t = tuple(self.t[i] for i in positions)
-        y = tuple(self.y[i] for i in positions)
-        ids = tuple(self.ids[i] for i in positions)
-        signal = None if self.signal is None else self.signal.take(positions)
-        return Trajectories(t, y, self.names, self.time_name, ids, signal)
+        return replace(
+            self,
+            t=tuple(self.t[i] for i in positions),
+            y=tuple(self.y[i] for i in positions),
+            ids=tuple(self.ids[i] for i in positions),
+            signal=None if self.signal is None else self.signal.take(positions),
+            censored=None if self.censored is None else tuple(self.censored[i] for i in positions),
+            doses=None if self.doses is None else tuple(self.doses[i] for i in positions),
+            covariates=None if self.covariates is None else self.covariates[positions],
+        )
 
     def rows(self, start: int | None = None, stop: int | None = None) -> Trajectories:
         """The same trajectories with the times at positions start:stop only.
@@ -155,23 +199,65 @@ class Trajectories:
         Trajectories
         """
         cut = slice(start, stop)
-        return Trajectories(
-            tuple(t[cut] for t in self.t),
-            tuple(y[cut] for y in self.y),
-            self.names,
-            self.time_name,
-            self.ids,
-            self.signal,
+        return replace(
+            self,
+            t=tuple(t[cut] for t in self.t),
+            y=tuple(y[cut] for y in self.y),
+            censored=None if self.censored is None else tuple(x[cut] for x in self.censored),
         )
 
+    def on(self, clock: Clock | None) -> Self:
+        """The same with times by another clock.
+
+        Parameters
+        ----------
+        clock : Clock or None
+            None: times must be numbers.
+
+        Returns
+        -------
+        Trajectories
+            Itself where it has no clock.
+
+        Raises
+        ------
+        TypeError
+            Its times are dates, which the other clock does not know.
+        """
+        if self.clock is None or self.clock == clock:
+            return self
+        dates = [self.clock.to_dates(t) for t in self.t]
+        if clock is None:
+            raise TypeError(
+                f"{self.time_name} holds {self.clock.kind}, but times of this model are numbers: {REMEDY[self.clock.kind]}"
+            )
+        if self.signal is not None:
+            own, other = self.clock.label(self.time_name), clock.label(self.time_name)
+            raise ValueError(
+                f"the times of the data are {own}, those of the model {other}: with control inputs read the data "
+                "with clock=, the model's clock_"
+            )
+        return replace(self, t=tuple(clock.to_numbers(x) for x in dates), clock=clock)
+
     @classmethod
-    def from_arrays(cls, t: Any, Y: Any, names: Iterable[str] | None = None, time_name: str = "t", u: Any = None) -> Self:
+    def from_arrays(
+        cls,
+        t: Any,
+        Y: Any,
+        names: Iterable[str] | None = None,
+        time_name: str = "t",
+        u: Any = None,
+        *,
+        clock: Clock | None = None,
+        time_unit: str | None = None,
+        replicates: Replicates = "refuse",
+    ) -> Self:
         """Trajectories from arrays.
 
         Parameters
         ----------
         t : (T,) array, or a list of (T_i,) arrays
-            Times; one array is shared by all trajectories.
+            Times; one array is shared by all trajectories. Numbers, or dates or durations (`clock`).
         Y : (T,), (T, d) or (B, T, d) array, or a list of (T_i,) or (T_i, d) arrays
             States; NaN: not observed.
         names : sequence of str, optional
@@ -180,18 +266,23 @@ class Trajectories:
             What the time is called.
         u : array, list, tuple or Signal, optional
             Control inputs, see `pynode.NeuralODE.fit`.
+        clock : Clock, optional
+            How dates become numbers. Default: time since the first of all, in `time_unit`.
+        time_unit : str, optional
+            "s", "min", "h", "d" and the like. Default: by the median step.
+        replicates : {"refuse", "keep", "average"}, default "refuse"
+            Several readings at one time of a trajectory: an error, kept, or their mean.
 
         Returns
         -------
         Trajectories
         """
+        reading = Reading(replicates=replicates)
         ys = _states(Y)
         d = ys[0].shape[1]
-        if isinstance(t, (list, tuple)) and len(t) and np.ndim(t[0]) == 1:
-            ts = [own_array("t", times, np.float64) for times in t]
-        else:
-            t = own_array("t", t, np.float64)
-            ts = list(t) if t.ndim == 2 else [t] * len(ys)
+        ts, clock = _numbers_and_clock(t, clock, time_unit)
+        if not _is_ragged(t) and np.ndim(t) < 2:
+            ts = ts * len(ys)
         if len(ts) != len(ys):
             raise ValueError(f"t has the times of {len(ts)} trajectories, Y has {len(ys)}")
         called = tuple(f"y{j + 1}" for j in range(d)) if names is None else tuple(map(str, names))
@@ -202,7 +293,14 @@ class Trajectories:
                 raise ValueError(
                     f"trajectory {i}: t has shape {times.shape}, so Y must have {times.size} rows; it has {len(states)}"
                 )
-        return cls(tuple(ts), tuple(ys), called, time_name, signal=as_control(u, None, ts))
+        if reading.replicates == "refuse":
+            return cls(tuple(ts), tuple(ys), called, time_name, signal=as_control(u, None, ts), clock=clock)
+        for i, times in enumerate(ts):
+            _check_times(times, f"trajectory {i}", time_name, repeated=True)
+        parts: dict[str, Any] = {"t": ts, "y": ys, "u": None, "censored": None}
+        parts = averaged(parts) if reading.replicates == "average" else repeats_marked(parts)
+        signal, repeated = as_control(u, None, ts), bool(parts["repeated"])
+        return cls(tuple(parts["t"]), tuple(parts["y"]), called, time_name, signal=signal, clock=clock, repeated=repeated)
 
     @classmethod
     def from_frame(
@@ -212,21 +310,33 @@ class Trajectories:
         state: str | Iterable[str],
         id: str | None = None,
         input: str | Iterable[str] | None = None,
-    ) -> Trajectories:
+        *,
+        time_unit: str | None = None,
+        date_format: str | None = None,
+        missing: Any = None,
+        censored: bool = False,
+        replicates: Replicates = "refuse",
+        wide: bool | Iterable[str] = False,
+        clock: Clock | None = None,
+    ) -> Self:
         """Trajectories from a data frame in long form: a row for each time, a column for each state.
 
         Parameters
         ----------
         frame : pandas.DataFrame, or alike
-            Anything with columns by name.
+            Anything with columns by name; an index with a name counts as a column.
         time : str
-            The column of times.
+            The column of times: numbers, dates (with or without a timezone, or texts in ISO 8601) or durations.
         state : str or sequence of str
             The columns of states; NaN: not observed.
         id : str, optional
             The column that tells which trajectory a row belongs to.
         input : str or sequence of str, optional
             Columns of control inputs, known in every row.
+        time_unit, date_format, missing, censored, replicates, wide
+            See `read_csv`.
+        clock : Clock, optional
+            How dates become numbers. Default: time since the first, in `time_unit`.
 
         Returns
         -------
@@ -237,166 +347,90 @@ class Trajectories:
         TableError
             A column is missing, or holds something else than numbers.
         """
-        columns_there = list(frame.columns)
-        index = [name for name in getattr(getattr(frame, "index", None), "names", ()) if name is not None]
-        names, inputs = column_names(time, state, id, input, columns_there, "the table", index)
-        times, *columns = (_numbers_of_column(frame, name) for name in (time, *names, *inputs))
-        ids = None if id is None else list(frame[id])
-        rows = range(len(times))
-        return grouped_rows(times, np.stack(columns, axis=1), ids, names, inputs, time, id, "the table", "row", rows)
-
-
-def _numbers_of_column(frame: Any, name: str) -> Float:
-    """A column as float64."""
-    column = frame[name]
-    found = dates_in(column)
-    if found is not None:
-        remedy = COLUMN_REMEDY[found].format(name)
-        raise TableError(f"column {name!r} of the table holds {found} ({column.dtype}), not numbers: {remedy}")
-    if getattr(column.dtype, "kind", "") == "c":
-        raise TableError(f"column {name!r} of the table holds complex numbers: give real and imaginary parts as columns")
-    try:
-        return np.asarray(column.to_numpy(dtype=np.float64, na_value=np.nan))
-    except (TypeError, ValueError):
-        raise TableError(f"column {name!r} of the table holds {column.dtype}, not numbers") from None
-
-
-def column_names(
-    time: str,
-    state: str | Iterable[str],
-    id: str | None,
-    input: str | Iterable[str] | None,
-    columns: Sequence[Any],
-    where: str,
-    index: Sequence[Any] = (),
-) -> tuple[tuple[str, ...], tuple[str, ...]]:
-    """`state` and `input` as tuples, after checking that all columns are there, once each; index: names of no columns."""
-    states = (state,) if isinstance(state, str) else tuple(state)
-    inputs = () if input is None else (input,) if isinstance(input, str) else tuple(input)
-    if not states:
-        raise TableError("name at least one column of states")
-    wanted = [time, *states, *inputs, *([] if id is None else [id])]
-    for name in wanted:
-        if columns.count(name) != 1:
-            how = "no column" if name not in columns else "more than one column"
-            hint = f"; {name!r} is its index: frame.reset_index() makes a column of it" if name in index else ""
-            raise TableError(f"{where} has {how} {name!r}; its columns are {', '.join(map(str, columns))}{hint}")
-        if wanted.count(name) > 1:
-            raise TableError(f"column {name!r} is named twice: time, id and each state need columns of their own")
-    return states, inputs
-
-
-def grouped_rows(
-    times: Float,
-    columns: Float,
-    ids: Sequence[Hashable] | None,
-    names: tuple[str, ...],
-    input_names: tuple[str, ...],
-    time_name: str,
-    id_name: str | None,
-    where: str,
-    unit: str,
-    numbers: Sequence[int],
-) -> Trajectories:
-    """Rows in long form as Trajectories: split by id (in order of appearance), sorted by time.
-
-    Parameters
-    ----------
-    times : (n,) array
-    columns : (n, d + m) array
-        States, then control inputs.
-    ids : list, optional
-        To which trajectory each row belongs; None: all to one.
-    names, input_names : tuple of str
-    time_name, id_name : str
-    where, unit : str
-        What errors call the table and one of its rows.
-    numbers : sequence of int
-        What errors call each row.
-    """
-    if len(times) == 0:
-        raise TableError(f"{where} has a header but no rows")
-    states = columns[:, : len(names)]
-    inputs = columns[:, len(names) :]
-    bad = np.flatnonzero(~np.isfinite(times))
-    if bad.size:
-        raise TableError(f"{where}, {unit} {numbers[bad[0]]}: the time {time_name!r} is missing or infinite")
-    unknown = np.argwhere(~np.isfinite(inputs))
-    if unknown.size:
-        row, column = unknown[0]
-        raise TableError(f"{where}, {unit} {numbers[row]}: the control input {input_names[column]!r} is missing or infinite")
-    if ids is not None:
-        _check_ids(ids, where, unit, numbers, id_name)
-    groups: dict[Hashable, list[int]] = {}
-    for i in range(len(times)):
-        groups.setdefault(None if ids is None else ids[i], []).append(i)
-    ts = []
-    ys = []
-    us = []
-    for name, group in groups.items():
-        rows = np.asarray(group)
-        rows = rows[np.argsort(times[rows], kind="stable")]
-        same = np.flatnonzero(np.diff(times[rows]) == 0)
-        if same.size:
-            a, b = sorted(rows[[same[0], same[0] + 1]])
-            help_ = (
-                "name the column that tells trajectories apart (id)"
-                if id_name is None
-                else f"both belong to {id_name} {name!r}"
-            )
-            raise TableError(
-                f"{where}, {unit}s {numbers[a]} and {numbers[b]} have the same time {time_name} = {times[a]:g}: {help_}"
-            )
-        ts.append(times[rows])
-        ys.append(states[rows])
-        us.append(inputs[rows])
-    try:
-        signal = as_control(us, None, ts) if input_names else None
-        return Trajectories(tuple(ts), tuple(ys), names, time_name, () if ids is None else tuple(groups), signal)
-    except ValueError as error:
-        raise TableError(f"{where}: {error}") from None
-
-
-def _check_ids(ids: Sequence[Hashable], where: str, unit: str, numbers: Sequence[int], id_name: str | None) -> None:
-    """Every row must say to which trajectory it belongs, and each trajectory must be called the same in all its rows."""
-    missing = [number for number, name in zip(numbers, ids, strict=True) if _is_missing(name)]
-    if missing:
-        first = ", ".join(map(str, missing[:3])) + (", ..." if len(missing) > 3 else "")
-        raise TableError(
-            f"{where}, {unit}{'s' * (len(missing) > 1)} {first}: the id {id_name!r} is missing, so that nobody knows to "
-            "which trajectory the row belongs; fill it in, or leave those rows out"
+        columns = Columns.of(time, state, id, input)
+        reading = Reading(
+            Writing(missing=missing_codes(missing), censored=censored),
+            date_format,
+            time_unit,
+            replicates,
+            wide if isinstance(wide, bool) else tuple(wide),
+            clock,
         )
-    spelled: dict[str, Hashable] = {}
-    for number, name in zip(numbers, ids, strict=True):
-        other = spelled.setdefault(_spelling(name), name)
-        if other != name:
-            raise TableError(
-                f"{where}, {unit} {number}: the ids {other!r} and {name!r} of column {id_name!r} differ in how they are "
-                "written only; write them the same, or give them names that differ"
-            )
+        return cls.from_table(Table.of_frame(frame, columns.all), columns, reading)
+
+    @classmethod
+    def from_table(cls, table: Table, columns: Columns, reading: Reading) -> Self:
+        """Trajectories from a `pynode.data.tables.Table`: what `from_frame` and `read_csv` have in common."""
+        parts = parts_of(table, columns, reading)
+        try:
+            return cls.from_parts(parts)
+        except ValueError as error:
+            raise TableError(f"{table.where}: {error}") from None
+
+    @classmethod
+    def from_parts(cls, parts: Mapping[str, Any]) -> Self:
+        """Trajectories from lists of arrays by name, as `pynode.data.tables.parts_of` gives them."""
+        u, marks = parts["u"], parts["censored"]
+        return cls(
+            tuple(parts["t"]),
+            tuple(parts["y"]),
+            tuple(parts["names"]),
+            parts["time_name"],
+            tuple(parts["ids"]),
+            None if u is None else as_control(u, None, parts["t"]),
+            tuple(parts["input_names"]),
+            parts["clock"],
+            parts["repeated"],
+            None if marks is None else tuple(marks),
+        )
 
 
-def _is_missing(name: Any) -> bool:
-    """None, NaN, NaT, pandas.NA, or blank."""
-    if name is None or (isinstance(name, str) and not name.strip()):
-        return True
-    return type(name).__name__ == "NAType" or bool(name != name)
+def missing_codes(missing: Any) -> tuple[Any, ...]:
+    """What a user gave as codes of missing values, as a tuple."""
+    if missing is None:
+        return ()
+    return (missing,) if isinstance(missing, (str, int, float, np.number)) else tuple(missing)
 
 
-def _spelling(name: Hashable) -> str:
-    """An id without what does not tell ids apart: spaces around it, the zeros of a whole number."""
-    text = str(name).strip()
-    whole, point, fraction = text.partition(".")
-    return whole if point and whole.lstrip("+-").isdigit() and not fraction.strip("0") else text
+def _is_ragged(t: Any) -> bool:
+    return isinstance(t, (list, tuple)) and len(t) > 0 and np.ndim(t[0]) == 1
 
 
-def _check_times(t: Float, where: str, name: str) -> None:
+def _numbers_and_clock(t: Any, clock: Clock | None, unit: str | None) -> tuple[list[Float], Clock | None]:
+    """Times of trajectories as numbers, and the clock that made them of dates."""
+    series = list(t) if _is_ragged(t) else [t]
+    if all(dates_in(x) is None for x in series):
+        if unit is not None:
+            raise ValueError(f"time_unit={unit!r} is for dates and durations; t holds numbers")
+        if _is_ragged(t):
+            return [own_array("t", x, np.float64) for x in series], clock
+        t = own_array("t", t, np.float64)
+        return list(t) if t.ndim == 2 else [t], clock
+    if np.ndim(series[0]) == 2 and len(series) == 1:
+        series = list(series[0])
+    try:
+        dates = [as_instants(x, texts=True) for x in series]
+    except NotADate as error:
+        raise ValueError(f"t[{error.index}] {error}") from None
+    known = [x for x in dates if x is not None]
+    clock = Clock.of(known, unit) if clock is None else clock
+    return [clock.numbers_of(x) for x in known], clock
+
+
+def _check_times(t: Float, where: str, name: str, repeated: bool = False) -> None:
     if not np.isfinite(t).all():
         raise ValueError(f"{where}: {name} must be finite")
-    back = np.flatnonzero(np.diff(t) <= 0)
+    steps = np.diff(t)
+    back = np.flatnonzero(steps < 0 if repeated else steps <= 0)
     if back.size:
         i = back[0]
-        raise ValueError(f"{where}: {name} must increase strictly, but index {i} has {t[i]:g} and {i + 1} has {t[i + 1]:g}")
+        how = "must not fall" if repeated else "must increase strictly"
+        hint = (
+            ""
+            if repeated or steps[i]
+            else " (several readings at one time: replicates='average' of Trajectories.from_arrays)"
+        )
+        raise ValueError(f"{where}: {name} {how}, but index {i} has {t[i]:g} and {i + 1} has {t[i + 1]:g}{hint}")
 
 
 def _states(Y: Any) -> list[Float]:

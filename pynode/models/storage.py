@@ -8,6 +8,7 @@ from typing import Any, TypeVar
 import numpy as np
 from numpy.typing import NDArray
 
+from pynode.data.clock import Clock
 from pynode.data.signal import Signal
 from pynode.data.trajectories import Trajectories
 from pynode.fields.field import Field
@@ -177,10 +178,16 @@ def data_to_dict(data: Trajectories) -> dict[str, Any]:
         "lengths": np.array(data.lengths, dtype=np.int64),
         "ids": [i if isinstance(i, (str, int)) else str(i) for i in data.ids],
         "signal": None if data.signal is None else _signal_to_dict(data.signal),
+        "input_names": list(data.input_names),
+        "repeated": data.repeated,
+        "censored": None if data.censored is None else np.concatenate(data.censored),
+        "doses": None if data.doses is None else [[dict(dose) for dose in own] for own in data.doses],
+        "covariates": data.covariates,
+        "covariate_names": list(data.covariate_names),
     }
 
 
-def data_from_dict(stored: Any, names: tuple[str, ...], time_name: str) -> Trajectories:
+def data_from_dict(stored: Any, names: tuple[str, ...], time_name: str, clock: Clock | None = None) -> Trajectories:
     """Trajectories from a file."""
     t, y = stored["t"], stored["y"]
     lengths = stored["lengths"]
@@ -192,7 +199,37 @@ def data_from_dict(stored: Any, names: tuple[str, ...], time_name: str) -> Traje
         raise ValueError("ids must be strings or integers")
     cuts = np.cumsum(lengths)[:-1]
     times, values = tuple(np.split(t, cuts)), tuple(np.split(y, cuts))
-    return Trajectories(times, values, names, time_name, tuple(stored["ids"]), _signal_from_dict(stored["signal"]))
+    marks = stored["censored"]
+    if marks is not None and (marks.dtype != np.int64 or marks.shape != y.shape):
+        raise ValueError("the marks of censored readings do not fit the data")
+    covariate_names = texts(stored["covariate_names"], "the names of covariates")
+    return Trajectories(
+        times,
+        values,
+        names,
+        time_name,
+        tuple(stored["ids"]),
+        _signal_from_dict(stored["signal"]),
+        texts(stored["input_names"], "the names of inputs"),
+        clock,
+        of_type(stored["repeated"], bool, "whether times repeat"),
+        None if marks is None else tuple(np.split(marks, cuts)),
+        None if stored["doses"] is None else _doses_from_list(stored["doses"], len(lengths)),
+        optional_array(stored["covariates"], (len(lengths), len(covariate_names)), "the covariates", gaps=True),
+        covariate_names,
+    )
+
+
+def _doses_from_list(stored: Any, n: int) -> tuple[tuple[dict[str, Any], ...], ...]:
+    """Doses of each of n trajectories from a file: numbers and texts by name."""
+    if not isinstance(stored, list) or len(stored) != n or not all(isinstance(own, list) for own in stored):
+        raise ValueError(f"there must be a list of doses for each of {n} trajectories")
+    for dose in (dose for own in stored for dose in own):
+        if not isinstance(dose, dict) or not all(type(x) in (int, float, str, type(None)) for x in dose.values()):
+            raise ValueError("a dose must consist of numbers and texts")
+        if any(type(x) is float and not math.isfinite(x) for x in dose.values()):
+            raise ValueError("the numbers of a dose must be finite")
+    return tuple(tuple(own) for own in stored)
 
 
 def _signal_to_dict(signal: Signal) -> dict[str, Any]:

@@ -81,6 +81,17 @@ class Maximum:
         state = self.posterior
         return float(state.loss + (state.alpha * state.theta**2).sum())
 
+    @property
+    def degrees(self) -> float:
+        """How many numbers the readings determine, besides the parameters of the error models."""
+        state, problem = self.posterior, self.problem
+        if state.covariance is None or state.free_covariance is None:
+            return float(state.gamma + problem.n_free)
+        n = len(problem.coordinates)
+        lost = problem.coordinates.undetermined(state.theta[:n], state.covariance[:n, :n]).sum()
+        own = np.einsum("bii->bi", state.free_covariance) * problem.prior  # 1: a free state that only its prior holds
+        return float(state.gamma - lost + (problem.mask * (1.0 - np.clip(own, 0.0, 1.0))).sum())
+
 
 @dataclass(frozen=True)
 class Likelihood:

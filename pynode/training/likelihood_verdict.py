@@ -134,10 +134,10 @@ class Verdict:
                 "training ended where no step raises the likelihood although its slopes promise one: tighter tolerances "
                 "(rtol, atol) or an implicit method may help"
             )
-        left = problem.n_observed - state.gamma - problem.n_free
+        left = problem.n_observed - run.best.degrees
         if left < 1:
             words.append(
-                f"{state.gamma + problem.n_free:.0f} numbers are estimated from {problem.n_observed} readings: nothing is "
+                f"{run.best.degrees:.0f} numbers are estimated from {problem.n_observed} readings: nothing is "
                 "left to tell the noise from, and standard errors mean little; fix parameters (pynode.frozen) or initial "
                 "states (initial=)"
             )

@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike
 
+from pynode.data.clock import refuse_clock
 from pynode.data.control import as_control
 from pynode.data.trajectories import Trajectories
 from pynode.engine.options import Options
@@ -224,6 +225,7 @@ def _prepared(
 ) -> FirstOrderRun | SecondOrderRun:
     """The run of a fit, from the user's arguments, which are checked."""
     field = as_field(field)
+    refuse_clock("t", t)
     table = Trajectories.from_arrays(t, Y)
     if table.d != field.d:
         raise ValueError(f"Y has {table.d} states, the field {field.d}: columns of NaN stand for states never observed")

@@ -1,4 +1,7 @@
-"""Dates and durations are refused wherever numbers are wanted: nothing reads them as a count of nanoseconds."""
+"""Dates and durations are refused wherever numbers are wanted: nothing reads them as a count of nanoseconds.
+
+Times of measurements may be dates: test_clock.py.
+"""
 
 import datetime
 
@@ -54,31 +57,31 @@ def table(time, **more):
 def test_columns_of_a_frame(name):
     dates = COLUMNS[name]
     read = pn.Trajectories.from_frame
-    with pytest.raises(ValueError, match=r"column 'time' of the table holds (dates|durations) .*total_seconds\(\) / 3600"):
-        read(table(dates), "time", "level")
     for column in ("state", "input"):
         with pytest.raises(ValueError, match=r"column 'when' of the table holds (dates|durations)"):
             read(table(np.arange(N), when=dates), "time", **({"state": "level"} | {column: "when"}))
-    with pytest.raises(ValueError, match="column 'time' of the table holds"):
-        pn.NeuralODE(hidden=(2,), max_iter=2).fit(table(dates), time="time", state="level")
-    with pytest.raises(ValueError, match="column 'time' of the table holds"):
-        pn.LatentODE(latent=2, max_iter=2).fit(table(dates), time="time", state="level")
+    if name not in ("NaT", "some NaT", "one among numbers", "days"):
+        with pytest.raises(TypeError, match=r"time holds (dates|durations), but times of this model are numbers"):
+            pn.LatentODE(latent=2, max_iter=2).fit(table(dates), time="time", state="level")
+
+
+@pytest.mark.parametrize("name", ["NaT", "some NaT", "one among numbers"])
+def test_times_that_are_missing(name):
+    message = (
+        "row 3, column 'time': .*is not a number" if name == "one among numbers" else "row 0: the time 'time' is missing"
+    )
+    with pytest.raises(ValueError, match=message):
+        pn.Trajectories.from_frame(table(COLUMNS[name]), "time", "level")
 
 
 def test_the_remedy_of_the_message_works():
-    df = table(HOURS)
+    df = table(np.arange(N), when=HOURS).rename(columns={"time": "t", "when": "time"})
     with pytest.raises(ValueError) as caught:
-        pn.Trajectories.from_frame(df, "time", "level")
+        pn.Trajectories.from_frame(df, "t", "time")
     remedy = str(caught.value).split("since the start: ")[1].split("; ")[0]
     hours = eval(remedy, {"df": df})
-    data = pn.Trajectories.from_frame(df.assign(time=hours), "time", "level")
-    assert data.t[0].tolist() == list(range(N))
-
-
-def test_dates_that_are_the_index():
-    df = pd.DataFrame({"level": STATES}, index=HOURS.rename("time"))
-    with pytest.raises(ValueError, match=r"no column 'time'.*index.*reset_index"):
-        pn.Trajectories.from_frame(df, "time", "level")
+    data = pn.Trajectories.from_frame(df.assign(time=hours), "t", "time")
+    assert data.y[0][:, 0].tolist() == list(range(N))
 
 
 ENTRIES = {
@@ -101,10 +104,11 @@ ENTRIES = {
     "dense": lambda x: pn.solve(DECAY, [1.0], [0.0, 10.0], dense=True)(x),
     "field t": lambda x: DECAY(x, np.ones((N, 1))),
     "vjp": lambda x: pn.solve(DECAY, [1.0], np.arange(N)).vjp(np.asarray(x)[:, None]),
-    "Trajectories t": lambda x: pn.Trajectories.from_arrays(x, STATES),
     "Trajectories y": lambda x: pn.Trajectories.from_arrays(np.arange(N), x),
-    "fit t": lambda x: pn.NeuralODE(hidden=(2,), max_iter=2).fit(x, STATES),
-    "fit list of t": lambda x: pn.NeuralODE(hidden=(2,), max_iter=2).fit([x, x], [STATES, STATES]),
+    "score t": lambda x: MODEL.score(x, STATES),
+    "initial states t": lambda x: MODEL.initial_states(x, STATES),
+    "derivative t": lambda x: MODEL.derivative(x, STATES[:, None]),
+    "vjp of a model": lambda x: MODEL.vjp(x, [1.0], STATES[:, None]),
     "fit Y": lambda x: pn.NeuralODE(hidden=(2,), max_iter=2).fit(np.arange(N), x),
     "fit u": lambda x: pn.NeuralODE(hidden=(2,), max_iter=2).fit(np.arange(N), STATES, u=x),
     "fit weight": lambda x: pn.NeuralODE(hidden=(2,), max_iter=2).fit(np.arange(N), STATES, weight=x),
@@ -143,11 +147,20 @@ def test_options(option, x):
         pn.solve(DECAY, [1.0], [0.0, 1.0], **{option: x}, **more)
 
 
-@pytest.mark.parametrize("text", ["2024-03-01", "2024-03-01 10:00", "2024-03-01T10:00:00Z", "10:30"])
-def test_csv(tmp_path, text):
+@pytest.mark.parametrize(
+    "text, message",
+    [
+        ("10:30", r"is a time of the day \(10:30\) without a date.*hours since"),
+        ("01.03.2024 10:30", r"date_format='%d\.%m\.%Y %H:%M' would read it"),
+        ("01/03/2024", "date_format='%d/%m/%Y' or '%m/%d/%Y' would read it"),
+        ("2024-02-30", "neither a number nor a date"),
+        ("noon", "'noon' is not a number"),
+    ],
+)
+def test_csv(tmp_path, text, message):
     file = tmp_path / "data.csv"
     file.write_text(f"time,level\n{text},1\n{text},2\n")
-    with pytest.raises(ValueError, match=r"line 2, column 'time'.*is a date or a time of the day.*hours since"):
+    with pytest.raises(ValueError, match=rf"line 2, column 'time'.*{message}"):
         pn.read_csv(file, "time", "level")
 
 

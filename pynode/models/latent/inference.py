@@ -239,7 +239,7 @@ class LatentInference(LatentODEOptions):
             raise TypeError("give the series, (t, Y), or Trajectories")
         values: Any = Y
         single = not isinstance(t, Trajectories) and not isinstance(Y, (list, tuple)) and np.ndim(values) < 3
-        data = as_trajectories(t, Y, u)
+        data = as_trajectories(t, Y, u, fitted=True)
         if data.d != len(self.names_):
             raise ValueError(
                 f"the series have {data.d} values a time, the model {len(self.names_)}: {', '.join(self.names_)}"

@@ -152,7 +152,7 @@ class LatentODE(LatentForecasts):
             Ctrl-C (it is a KeyboardInterrupt); the model keeps the state reached and can be used.
         """
         self.check_options()
-        data = as_trajectories(t, Y, u, names, time, state, id, input)
+        data = as_trajectories(t, Y, u, names, time, state, id, input, fitted=True)
         self._check_data(data)
         units = Units.of(data, None if self.t0 is None else float(self.t0), self.t_scale)
         check_series(data, units.t0)

@@ -282,8 +282,8 @@ def means(data: Trajectories, weight: Sequence[Array] | None) -> tuple[Trajector
         ts.append(different)
         ys.append(np.where(total > 0, mean / np.where(total > 0, total, 1.0), np.nan))
         ws.append(np.where(total > 0, total, 1.0))
-    signal = data.signal
-    return Trajectories(tuple(ts), tuple(ys), data.names, data.time_name, data.ids, signal), ws
+    means_only = replace(data, t=tuple(ts), y=tuple(ys), repeated=False, censored=None, doses=None)
+    return means_only, ws
 
 
 def in_units(field: Field, scaling: Scaling) -> Field:

@@ -41,12 +41,13 @@ def keep(model: "NeuralODE", fit: KnownFit, run: LikelihoodRun, status: str | No
     model.data_ = data
     model.names_ = data.names
     model.time_name_ = data.time_name
+    model.clock_ = data.clock
     model.n_unobserved_ = 0
     model.estimators_ = []
     d, m = model.field_.d, 0 if data.signal is None else data.signal.m
     identity = Scaling.identity(d, False, m)
     model.scaling_ = Scaling(identity.shift, identity.scale, fit.sizes, u_shift=identity.u_shift, u_scale=identity.u_scale)
-    inflation = problem.n_observed / max(problem.n_observed - degrees(best), 1.0)
+    inflation = problem.n_observed / max(problem.n_observed - best.degrees, 1.0)
     _keep_uncertainty(model, best, inflation)
     model.history_ = {
         name: np.array(values, dtype=np.int64 if name == "stage" else np.float64) for name, values in run.history.items()
@@ -54,11 +55,6 @@ def keep(model: "NeuralODE", fit: KnownFit, run: LikelihoodRun, status: str | No
     lost = [f"{name} = {value:.3g}" for name, value in _undetermined(model, best)]
     words = [] if status == "interrupted" else fit.verdict().doubts(run, lost)
     model.report_ = _report(model, fit, run, inflation, words, status, seconds)
-
-
-def degrees(best: Maximum) -> float:
-    """How many numbers are estimated from the readings, besides those of the error models."""
-    return float(best.posterior.gamma + best.problem.n_free)
 
 
 def _keep_uncertainty(model: "NeuralODE", best: Maximum, inflation: float) -> None:
@@ -140,7 +136,7 @@ def _report(
         noise_of="readings",
         error_models=models,
         optimizer="levenberg-marquardt",
-        effective_parameters=degrees(best),
+        effective_parameters=best.degrees,
         n_evaluations=sum(stage.evaluations for stage in run.stages),
         n_observed=problem.n_observed,
         time_scale=1.0,

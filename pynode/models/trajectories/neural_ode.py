@@ -20,7 +20,7 @@ from pynode.models.trajectories.predictions import Rollouts
 from pynode.models.trajectories.protocol import needed
 from pynode.models.trajectories.recipe import optimizer_of, prepare
 from pynode.models.trajectories.scaling import Scaling
-from pynode.models.trajectories.series import Inputs, Series, as_trajectories, check_positive, n_inputs
+from pynode.models.trajectories.series import Inputs, Series, as_trajectories, check_positive, n_inputs, with_covariates
 from pynode.models.trajectories.storage import from_content, to_content
 from pynode.optim.checkpoint import Checkpoint, opened
 from pynode.optim.progress import Progress
@@ -42,6 +42,7 @@ RESULTS = (
     "data_",
     "names_",
     "time_name_",
+    "clock_",
     "n_unobserved_",
     "initial_states_",
     "covariance_",
@@ -74,6 +75,8 @@ class NeuralODE(Rollouts):
     names_ : tuple of str
         The states that predictions are about.
     time_name_ : str
+    clock_ : Clock or None
+        How the dates or durations of the data became numbers; predictions take dates then.
     n_unobserved_ : int
         States that were added (`augment`), after the others.
     initial_states_ : (B, d) array
@@ -178,7 +181,7 @@ class NeuralODE(Rollouts):
             Ctrl-C (it is a KeyboardInterrupt); the model keeps the best so far and can be used.
         """
         self.check_options()
-        data = as_trajectories(t, Y, u, names, time, state, id, input)
+        data = with_covariates(as_trajectories(t, Y, u, names, time, state, id, input, replicates="keep"))
         known = needed(self, data, doses)
         self._check_data(data, known)
         shown = bool(self.verbose) if progress is None else progress
@@ -274,6 +277,7 @@ class NeuralODE(Rollouts):
         self.data_ = data
         self.names_ = data.names
         self.time_name_ = data.time_name
+        self.clock_ = data.clock
         self.n_unobserved_ = int(self.augment)
         self.estimators_ = []
         self.initial_states_ = scaling.states_back(np.stack([states[0] for states in training.states]))

@@ -8,6 +8,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from pynode.calls.solve import solve
 from pynode.data.arrays import real_array
+from pynode.data.clock import Clock, times_of
 from pynode.data.control import as_control
 from pynode.data.signal import Signal
 from pynode.data.trajectories import Trajectories
@@ -29,6 +30,7 @@ from pynode.models.trajectories.series import (
     as_trajectories,
     check_positive,
     n_inputs,
+    with_covariates,
 )
 from pynode.training.initial_states import estimate_states
 from pynode.training.second_order import MAX_PARAMETERS, MAX_STATES
@@ -49,6 +51,7 @@ class Rollouts(NeuralODEOptions):
 
     field_: Field
     scaling_: Scaling
+    clock_: Clock | None
     n_unobserved_: int
     estimators_: "list[NeuralODE]"
     initial_states_: Array
@@ -151,6 +154,7 @@ class Rollouts(NeuralODEOptions):
             NaN (and a SolveWarning) where the solver failed. With return_std a pair of them.
         """
         self.check_is_fitted()
+        t = times_of(t, self.clock_)
         if self.protocol_ is not None:
             known: Any = self
             given: dict[str, Any] = {"u": u, "doses": doses, "trajectory": trajectory, "return_std": return_std}
@@ -302,7 +306,8 @@ class Rollouts(NeuralODEOptions):
         return scaling.states_back(found)
 
     def _new_data(self, t: Series | Trajectories, Y: Series | None, u: Inputs | None) -> Trajectories:
-        data = as_trajectories(t, Y, u, self.names_)
+        kept: Any = "refuse" if self.protocol_ is None else "keep"
+        data = with_covariates(as_trajectories(t, Y, u, self.names_, clock=self.clock_, fitted=True, replicates=kept))
         if data.d != len(self.names_):
             raise ValueError(f"the data have {data.d} states, the model {len(self.names_)}")
         m = n_inputs(data)
@@ -359,6 +364,7 @@ class Rollouts(NeuralODEOptions):
         unknown = [name for name in wanted if name not in WRT]
         if unknown:
             raise ValueError(f"wrt={unknown[0]!r} is not one of {', '.join(WRT)}")
+        t = times_of(t, self.clock_)
         start, scaling = self._full_state(y0), self.scaling_
         signal = as_control(u, self.field_.inputs, _times_of_each(t, start))
         options = self._options() | {"inputs": scaling.inputs(signal)}
@@ -421,7 +427,7 @@ class Rollouts(NeuralODEOptions):
         state, scaling = real_array("y", y, np.float64), self.scaling_
         if u is not None:
             u = (real_array("u", u, np.float64) - scaling.u_shift) / scaling.u_scale
-        value = self.field_(scaling.times(t), scaling.states(state), self.theta_, u)
+        value = self.field_(scaling.times(times_of(t, self.clock_)), scaling.states(state), self.theta_, u)
         slope: Array = scaling.slopes_back(state, value)
         return slope
 

@@ -1,16 +1,19 @@
 """Trajectories as users give them to a model."""
 
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from pynode.data.clock import Clock, refuse_clock
 from pynode.data.signal import Signal
+from pynode.data.tables import Replicates
 from pynode.data.trajectories import Trajectories
 
 Times = NDArray[Any] | Sequence[float]
-"""Times that all trajectories share."""
+"""Times that all trajectories share; of a model of dates: dates, too."""
 
 RaggedTimes = Sequence[NDArray[Any]]
 """Times of each trajectory."""
@@ -31,6 +34,9 @@ def as_trajectories(
     state: str | Sequence[str] | None = None,
     id: str | None = None,
     input: str | Sequence[str] | None = None,
+    replicates: Replicates = "refuse",
+    clock: Clock | None = None,
+    fitted: bool = False,
 ) -> Trajectories:
     """Trajectories from arrays, from a data frame whose columns are named, or as they are.
 
@@ -38,6 +44,12 @@ def as_trajectories(
     ----------
     t, Y, u, names, time, state, id, input
         See `pynode.NeuralODE.fit`.
+    replicates : {"refuse", "keep", "average"}, default "refuse"
+        Several readings at one time of a trajectory.
+    clock : Clock, optional
+        Of a fitted model, by which dates become numbers. Default: that of the first date.
+    fitted : bool
+        The data are for a fitted model, or one that knows no dates: dates are refused without a clock.
 
     Returns
     -------
@@ -51,16 +63,38 @@ def as_trajectories(
     if isinstance(t, Trajectories):
         if Y is not None or u is not None:
             raise TypeError("Trajectories hold times, states and control inputs: give no Y and no u")
-        return t
+        return t.on(clock) if fitted else t
     if hasattr(t, "columns") and hasattr(t, "iloc"):
         if Y is not None or u is not None or time is None or state is None:
             raise TypeError("a data frame holds everything: give time= and state= (and id=, input=) its columns, no Y, no u")
-        return Trajectories.from_frame(t, time, state, id, input)
+        data = Trajectories.from_frame(t, time, state, id, input, replicates=replicates, clock=clock)
+        return data.on(clock) if fitted else data
     if Y is None:
         raise TypeError("Y is missing: fit(t, Y), or fit(frame, time=..., state=[...])")
     if any(name is not None for name in (time, state, id, input)):
         raise TypeError("time, state, id and input name columns of a data frame; with arrays give names= of the states")
-    return Trajectories.from_arrays(t, Y, names, u=u)
+    if fitted and clock is None:
+        refuse_clock("t", t)
+    return Trajectories.from_arrays(t, Y, names, u=u, clock=clock, replicates=replicates)
+
+
+def with_covariates(data: Trajectories) -> Trajectories:
+    """The same trajectories, their covariates being control inputs that do not change, after the others."""
+    if data.covariates is None or not data.covariates.shape[1]:
+        return data
+    fixed = data.covariates
+    if data.signal is None:
+        signal = Signal(None, fixed, "constant")
+    else:
+        old = data.signal
+        which = [0] * len(data) if old.shared else range(len(data))
+        values = [np.column_stack([old.u[j], np.tile(row, (len(old.u[j]), 1))]) for j, row in zip(which, fixed, strict=True)]
+        if old.kind == "constant":
+            signal = Signal(None, np.concatenate(values), "constant")
+        else:
+            signal = Signal([old.t[j] for j in which], values, old.kind)
+    names = (*data.input_names, *data.covariate_names) if data.input_names or data.signal is None else ()
+    return replace(data, signal=signal, input_names=names, covariates=None, covariate_names=())
 
 
 def n_inputs(data: Trajectories) -> int:

@@ -4,6 +4,7 @@ from typing import TYPE_CHECKING, Any, get_type_hints
 
 import numpy as np
 
+from pynode.data.clock import Clock
 from pynode.models.options import from_plain, to_plain
 from pynode.models.storage import (
     data_from_dict,
@@ -56,6 +57,7 @@ def to_content(model: "NeuralODE", data: bool = True) -> dict[str, Any]:
         "scaling": vars(model.scaling_),
         "names": list(model.names_),
         "time_name": model.time_name_,
+        "clock": None if model.clock_ is None else model.clock_.to_dict(),
         "initial_states": model.initial_states_,
         "covariance": model.covariance_,
         "state_gain": model.state_gain_,
@@ -126,6 +128,7 @@ def _restore_states(model: "NeuralODE", content: dict[str, Any]) -> None:
         raise ValueError("the scaling does not fit the field")
     model.names_ = names
     model.time_name_ = of_type(content["time_name"], str, "the name of time")
+    model.clock_ = None if content["clock"] is None else Clock.from_dict(content["clock"])
     model.n_unobserved_ = extra
     model.scaling_ = scaling
 
@@ -146,7 +149,7 @@ def _restore_data(model: "NeuralODE", content: dict[str, Any]) -> None:
     model.data_ = None
     if content["data"] is None:
         return
-    data = data_from_dict(content["data"], model.names_, model.time_name_)
+    data = data_from_dict(content["data"], model.names_, model.time_name_, model.clock_)
     if n_inputs(data) != model.field_.inputs:
         raise ValueError(f"the field has {model.field_.inputs} control inputs, the data others")
     if len(data) != len(model.initial_states_):
