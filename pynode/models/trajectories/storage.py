@@ -168,6 +168,7 @@ def _check_members(model: "NeuralODE") -> None:
 
 
 def _report(stored: Any, names: tuple[str, ...], more: dict[str, type]) -> dict[str, Any]:
+    stored = of_type(stored, dict, "the report")
     models = stored.get("error_models")
     report = stored_report({k: x for k, x in stored.items() if k != "error_models"}, more, names)
     if models is not None:
