@@ -81,6 +81,10 @@ typedef struct pn_part {
 typedef struct pn_problem {
     /* the vector field: `field` runs forward; `reverse` (or NULL) is its vjp program */
     const pn_program *field, *reverse;
+    /* of a Rosenbrock method: slots t (1), y (d), u (m) or [u, du/dt] (2 m); output df/dy (d d) or [df/dy, df/dt] (d d + d), df/dt
+       with what u changes in it; the parameters of the field. Its vjp, for gradients, or NULL */
+    const pn_program *jacobian, *jacobian_reverse;
+    const double *mass; /* (d, d) M y' = f, of a Rosenbrock method; NULL: the identity */
     const void *theta;  /* T (n_theta); with theta_each T (n, n_theta), a row for each sample */
     int64_t n_theta;    /* of field, jump and loss program together */
     int32_t theta_each; /* every sample has parameters of its own, and a gradient of its own with respect to them */

@@ -140,6 +140,19 @@ static int FN(first_stage)(FN(work) * W, const T *base) {
     return 0;
 }
 
+/* All stages of a Rosenbrock method: none is f of another step. */
+static int FN(implicit_stages)(FN(work) * W) {
+    FN(flow) *f = &W->flow;
+    int s = W->tab->s;
+    memcpy(W->active, f->live, L);
+    memset(f->source, PN_SOURCE_HERE, L);
+    W->fresh = 1;
+    if (FN(linearise)(W, f->y, f->t, f->h)) return 1;
+    if (FN(stages)(W, W->now, W->now_file, W->now_stride, f->y, f->t, f->h, f->t_new, f->k, 0, s)) return 1;
+    FN(count_evals)(f, f->live, s);
+    return 0;
+}
+
 /* z_new = z - Psi_{-h}(t + h, y_new); uses the spare stages of the back half */
 static int FN(reversible_second)(FN(work) * W) {
     FN(flow) *f = &W->flow;
@@ -183,11 +196,15 @@ static pn_status FN(try_step)(FN(work) * W, int *have_new) {
     FN(flow) *f = &W->flow;
     int s = W->tab->s, rev = f->z != NULL;
     const T *base = rev ? f->z : f->y;
-    if (FN(first_stage)(W, base)) return PN_CALLBACK;
-    memcpy(W->active, f->live, L);
-    if (FN(stages)(W, W->now, W->now_file, W->now_stride, base, f->t, f->h, f->t_new, f->k, 1, s)) return PN_CALLBACK;
+    if (W->tab->gamma > 0) {
+        if (FN(implicit_stages)(W)) return PN_CALLBACK;
+    } else {
+        if (FN(first_stage)(W, base)) return PN_CALLBACK;
+        memcpy(W->active, f->live, L);
+        if (FN(stages)(W, W->now, W->now_file, W->now_stride, base, f->t, f->h, f->t_new, f->k, 1, s)) return PN_CALLBACK;
+        FN(count_evals)(f, f->live, s - 1);
+    }
     W->evaluated = s;
-    FN(count_evals)(f, f->live, s - 1);
     FN(combine_stage)(W, f->y_new, base, f->h, f->k, s);
     if (rev)
         for (size_t e = 0; e < (size_t)W->d * L; e++) f->y_new[e] += (T)P->lambda * (f->y[e] - f->z[e]);

@@ -23,7 +23,10 @@ static int FN(march_stages)(FN(work) * W) {
     if (f->index[0] == 0) FN(shadow)(W);
     memcpy(W->active, f->live, L);
     memset(f->source, have ? PN_SOURCE_PREVIOUS : PN_SOURCE_HERE, L);
-    if (!have) {
+    if (W->tab->gamma > 0) {
+        if (FN(linearise)(W, f->y, f->t, f->h)) return 1;
+        if (FN(stages)(W, W->now, W->now_file, W->now_stride, f->y, f->t, f->h, f->t_new, f->k, 0, 1)) return 1;
+    } else if (!have) {
         FN(copy)(FN(state_slot)(W->now, W->now_file), f->y, (size_t)W->d * L);
         if (FN(eval)(W, W->now, W->now_file, f->t, f->k[0])) return 1;
     }

@@ -40,6 +40,8 @@ static int FN(eval)(FN(work) * W, const FN(exec) * E, T *file, const double *t, 
 
 static inline T *FN(state_slot)(const FN(exec) * E, T *file) { return file + (size_t)E->lay->slot[1] * L; }
 
+#include "forward/implicit.inl"
+
 /* Stages from .. to - 1 of the lanes' step from `base`, in register files `stride` apart (0: one file for all). */
 static int FN(stages)(FN(work) * W, const FN(exec) * E, T *file, size_t stride, const T *base, const double *t, const double *h,
                       const double *t_new, T *const *k, int from, int to) {
@@ -49,6 +51,7 @@ static int FN(stages)(FN(work) * W, const FN(exec) * E, T *file, size_t stride, 
         FN(stage_time)(ti, t, h, t_new, W->tab->c[i]);
         FN(combine_stage)(W, FN(state_slot)(E, fi), base, h, k, i);
         if (FN(eval)(W, E, fi, ti, k[i])) return 1;
+        if (W->tab->gamma > 0 && i < W->tab->s) FN(solve_stage)(W, i, h, k);
     }
     return 0;
 }

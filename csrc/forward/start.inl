@@ -240,8 +240,9 @@ static pn_status FN(refill)(FN(work) * W) {
             if (W->P->sensitivity) FN(sens_open)(W, l);
             if (W->chunk_h[j] == 0) continue;
             f->c0[l] = W->chunk_h[j];
-            f->source[l] = PN_SOURCE_START;
             f->evals[l] = 2;
+            if (W->tab->gamma > 0) continue; /* its first stage is no f */
+            f->source[l] = PN_SOURCE_START;
             f->have_k[l] = W->P->lambda == 0 && !W->P->quadrature; /* those fill the register files anew */
             for (int32_t c = 0; c < W->d; c++) f->k[0][(size_t)c * L + (size_t)l] = W->chunk_k[(size_t)j * (size_t)W->d + (size_t)c];
         }

@@ -3,6 +3,7 @@
 #include "instances/generic.h"
 
 #include "kernels/elementwise.inl"
+#include "kernels/lu.inl"
 #include "kernels/matvec.inl"
 #include "program/exec.inl"
 #include "program/files.inl"

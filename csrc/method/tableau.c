@@ -434,12 +434,14 @@ static const pn_tableau methods[] = {
 
 enum { N_METHODS = sizeof methods / sizeof methods[0] };
 
-int pn_tableau_count(void) { return N_METHODS; }
+int pn_tableau_count(void) { return N_METHODS + pn_rosenbrock_count(); }
 
-const pn_tableau *pn_tableau_at(int i) { return i >= 0 && i < N_METHODS ? &methods[i] : NULL; }
+const pn_tableau *pn_tableau_at(int i) {
+    return i >= 0 && i < N_METHODS ? &methods[i] : pn_rosenbrock_at(i - N_METHODS);
+}
 
 const pn_tableau *pn_tableau_find(const char *name) {
-    for (int i = 0; i < N_METHODS; i++)
-        if (strcmp(methods[i].name, name) == 0) return &methods[i];
+    for (int i = 0; i < pn_tableau_count(); i++)
+        if (strcmp(pn_tableau_at(i)->name, name) == 0) return pn_tableau_at(i);
     return NULL;
 }

@@ -37,6 +37,14 @@
  * in halves and kick-drift-kick staged explicitly, each stage is still one evaluation of
  * the whole field.
  *
+ * A Rosenbrock method (gamma > 0) solves a linear system with the matrix W = M - gamma h J, J = df/dy(t, y) and M = I or
+ * the mass matrix, for each stage:
+ *
+ *   W k_i = gamma (f(t + c_i h, y + h sum_{j<i} a_ij k_j) + M sum_{j<i} coupling_ij k_j + by_t_i h df/dt(t, y))
+ *
+ * (Hairer & Wanner, Solving ODEs II, IV.7, (7.25), with k_i = u_i / h). All the rest is as above; f_new is not used. Rows of
+ * a do not sum to c_i there: k_i is no derivative.
+ *
  * Notation and order conditions: Hairer, Norsett, Wanner, Solving Ordinary
  * Differential Equations I, 2nd ed. (HNW), chapter II. */
 #ifndef PN_TABLEAU_H
@@ -65,6 +73,9 @@ typedef struct pn_tableau {
     double e[PN_MAX_STAGES];
     double e2[PN_MAX_STAGES];
     double dense[PN_MAX_STAGES][PN_MAX_DEGREE + 1];
+    double gamma;                                   /* > 0: a Rosenbrock method, with the two tables that follow */
+    double coupling[PN_MAX_CORE][PN_MAX_CORE];
+    double by_t[PN_MAX_CORE];
     const char *source;              /* paper, table */
     const struct pn_tableau *second; /* of the second half of the state, or NULL: one table for all */
 } pn_tableau;
@@ -75,6 +86,10 @@ const pn_tableau *pn_tableau_find(const char *name);
 /* All methods: pn_tableau_at(i) for 0 <= i < pn_tableau_count(), NULL outside. */
 int pn_tableau_count(void);
 const pn_tableau *pn_tableau_at(int i);
+
+/* The Rosenbrock methods among them. */
+int pn_rosenbrock_count(void);
+const pn_tableau *pn_rosenbrock_at(int i);
 
 /* Whether a table from outside can be used as a method, in C or by pn_solve: sizes, finite coefficients, an explicit method
  * with c_i = sum_j a_ij, row s as above, dense output that is y at theta = 0 and y_new at theta = 1 (to 1e-10), a second

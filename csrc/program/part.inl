@@ -120,6 +120,7 @@ static void FN(begin_gradient)(FN(work) * W, double *grad) {
     FN(part) *all[] = {&W->loss, &W->jump_back};
     if (!W->s->task_grad) return;
     W->reverse.grad[0] = grad;
+    W->newton.back.grad[0] = grad;
     for (int i = 0; i < 2; i++)
         if (all[i]->E.prog) all[i]->E.grad[0] = grad + all[i]->part->offset;
 }
@@ -127,6 +128,7 @@ static void FN(end_gradient)(const FN(work) * W) {
     const FN(part) *all[] = {&W->loss, &W->jump_back};
     if (!W->s->task_grad) return;
     FN(flush)(&W->reverse);
+    if (W->newton.back.prog) FN(flush)(&W->newton.back);
     for (int i = 0; i < 2; i++)
         if (all[i]->E.prog) FN(flush)(&all[i]->E);
 }

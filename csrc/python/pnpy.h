@@ -125,11 +125,20 @@ enum {
     PNPY_jump_data,
     PNPY_target,
     PNPY_weight,
+    PNPY_mass,
     PNPY_N_KEPT
 };
 
-/* The programs at save times. */
-enum { PNPY_JUMP, PNPY_JUMP_REVERSE, PNPY_LOSS, PNPY_LOSS_REVERSE, PNPY_N_PARTS };
+/* The programs at save times, and those of the Jacobian. */
+enum {
+    PNPY_JUMP,
+    PNPY_JUMP_REVERSE,
+    PNPY_LOSS,
+    PNPY_LOSS_REVERSE,
+    PNPY_JACOBIAN,
+    PNPY_JACOBIAN_REVERSE,
+    PNPY_N_PARTS
+};
 
 typedef struct {
     PyObject_HEAD

@@ -162,9 +162,16 @@ int pnpy_check_setup(const pnpy_problem *self) {
     return -1;
 }
 
+static int take_mass(pnpy_problem *self, const pnpy_given *g) {
+    const npy_intp square[2] = {self->problem.d, self->problem.d};
+    if (keep(self, g, PNPY_mass, NPY_DOUBLE, 2, square) < 0) return -1;
+    self->problem.mass = kept_data(self, PNPY_mass);
+    return 0;
+}
+
 int pnpy_take_arrays(pnpy_problem *self, const pnpy_given *g) {
     if (take_times(self, g) < 0 || take_inputs(self, g) < 0 || take_grid(self, g) < 0 || take_stops(self, g) < 0 ||
-        take_atol(self, g) < 0)
+        take_atol(self, g) < 0 || take_mass(self, g) < 0)
         return -1;
     if (pnpy_check_setup(self) < 0 || take_rows(self, g) < 0 || pnpy_check_setup(self) < 0) return -1;
     self->problem.checked = 1;

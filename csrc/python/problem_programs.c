@@ -41,5 +41,8 @@ int pnpy_read_programs(pnpy_problem *self) {
     pn_problem *p = &self->problem;
     p->m = f->slot_size[2];
     p->n_theta = length_of(f->n_theta, f->n_spaces);
+    const pnpy_program *J = self->part[PNPY_JACOBIAN], *back = self->part[PNPY_JACOBIAN_REVERSE];
+    p->jacobian = J ? J->program : NULL;
+    p->jacobian_reverse = back ? back->program : NULL;
     return read_part(self, PNPY_JUMP, &p->jump) < 0 || read_part(self, PNPY_LOSS, &p->loss_part) < 0 ? -1 : 0;
 }

@@ -9,6 +9,7 @@ static void FN(begin_back)(FN(work) * W, int l, int32_t j) {
     B->open[l] = 1;
     B->fed[l] = 0;
     if (W->reverse.worn) FN(clear_own)(&W->reverse, (size_t)l);
+    if (W->newton.back.worn) FN(clear_own)(&W->newton.back, (size_t)l);
     const T *y = (const T *)W->P->y + (size_t)(W->P->row[i] + FN(n_times)(W->P, i) - 1) * (size_t)W->d;
     for (int32_t c = 0; c < W->d; c++) {
         size_t at = (size_t)c * L + (size_t)l;
@@ -28,6 +29,7 @@ static void FN(end_back)(FN(work) * W, int l) {
     int64_t i = B->sample[l], row = P->row[i];
     if (P->g_t) P->g_t[row] += B->carry[l];
     if (P->theta_each) FN(give_own)(&W->reverse, (size_t)l, P->g_theta + (size_t)i * (size_t)P->n_theta);
+    if (W->newton.back.worn) FN(give_own)(&W->newton.back, (size_t)l, P->g_theta + (size_t)i * (size_t)P->n_theta);
     B->open[l] = 0;
     for (int32_t c = 0; P->jump.program && c < W->d; c++) /* unjump_starts does the rest */
         W->chunk_lambda[(size_t)B->local[l] * (size_t)W->d + (size_t)c] = B->lambda[(size_t)c * L + (size_t)l];
@@ -159,7 +161,7 @@ static pn_status FN(starts_back)(FN(work) * W) {
         }
         memcpy(W->active, B->live, L);
         memset(B->g_base, 0, d * L * sizeof(T));
-        FN(step) S = {W->files, B->t, h, B->t, B->gk, B->g_base, B->y, P->g_t ? gt : NULL, P->g_t ? gh : NULL};
+        FN(step) S = {W->files, B->t, h, B->t, B->gk, B->g_base, B->y, P->g_t ? gt : NULL, P->g_t ? gh : NULL, B->k};
         if (FN(stages)(W, E, W->files, W->files_stride, B->y, B->t, h, B->t, B->k, 0, 1) || FN(reverse_stages)(W, &S, 0, 1)) return PN_CALLBACK;
         for (size_t l = 0; P->theta_each && l < L; l++) FN(clear_own)(E, l);
         FN(add_gradient)(E, W->files, W->files_stride, 1);

@@ -69,7 +69,7 @@ static void FN(sens_row)(const FN(work) * W, SENS *restrict to, const T *a) {
 static int FN(sens_point)(FN(work) * W, const T *weight, int n, int with_y, SENS *to) {
     const FN(flow) *f = &W->flow;
     FN(back) *B = &W->back;
-    FN(step) step = {W->files, f->t, f->h, f->t_new, B->gk, B->g_base, f->y, NULL, NULL};
+    FN(step) step = {W->files, f->t, f->h, f->t_new, B->gk, B->g_base, f->y, NULL, NULL, f->k};
     size_t size = (size_t)W->d * L, row = (size_t)W->columns * L;
     for (size_t c = 0; c < (size_t)W->d; c++) {
         for (int i = 0; i < n; i++) {
@@ -78,9 +78,12 @@ static int FN(sens_point)(FN(work) * W, const T *weight, int n, int with_y, SENS
             for (size_t l = 0; l < L; l++) B->gk[i][c * L + l] = (T)f->h[l] * w[l];
         }
         for (size_t e = 0; e < size; e++) B->g_base[e] = with_y && e / L == c ? 1 : 0;
+        if (W->tab->gamma > 0) FN(clear_seed)(W);
         if (FN(reverse_stages)(W, &step, 0, n)) return 1;
+        if (W->tab->gamma > 0 && FN(linearised_back)(W, &step)) return 1;
         FN(sens_row)(W, to + c * row, B->g_base);
         FN(accumulate_lanes)(&W->reverse, W->files, W->files_stride, n, to + c * row);
+        if (W->tab->gamma > 0) FN(accumulate_lanes)(&W->newton.back, W->newton.back_file, 0, 1, to + c * row);
     }
     return 0;
 }

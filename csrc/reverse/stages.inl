@@ -26,6 +26,7 @@ typedef struct FN(step) {
     T **gk, *g_base;
     const T *base;
     double *gt, *gh; /* (L) or NULL */
+    T *const *k;     /* the stages, of a Rosenbrock method */
 } FN(step);
 
 /* to = from (NULL: 0) + h a v in part p of the state. Whole vectors where that is all of it: see by_rows. */
@@ -43,6 +44,8 @@ static inline void FN(add_scaled)(const FN(work) * W, int p, T *to, const T *fro
     }
 }
 
+#include "reverse/implicit.inl"
+
 static int FN(reverse_stages)(FN(work) * W, const FN(step) * S, int from, int n) {
     const pn_problem *P = W->P;
     FN(exec) *E = &W->reverse;
@@ -51,6 +54,7 @@ static int FN(reverse_stages)(FN(work) * W, const FN(step) * S, int from, int n)
     const int32_t *has = E->prog->output_size;
     for (int i = n - 1; i >= from; i--) {
         T *file = S->files + (size_t)i * W->files_stride;
+        if (W->tab->gamma > 0) FN(unsolve_stage)(W, S, i);
         FN(copy)(file + (size_t)lay->slot[3] * L, S->gk[i], size);
         if (FN(run)(E, file, lay->n_forward, lay->n_reverse)) return 1;
         double ti[L];

@@ -9,6 +9,24 @@
        v = gk_i^T df/dy(Y_i),  gy += v,  gk_j += h a_ij v,  gtheta += gk_i^T df/dtheta(Y_i).
    (Hairer, Lubich, Wanner, Geometric Numerical Integration, VI.4; Sanz-Serna 2016, SIAM Review 58, sec. 3.) */
 
+/* The same of a Rosenbrock method: files hold f of the stages, W is made again. */
+static int FN(load_implicit)(FN(work) * W, FN(block) * b, int have, int n, T *files) {
+    FN(back) *B = &W->back;
+    FN(exec) *E = &W->reverse;
+    if (FN(linearise)(W, B->y, B->t, B->h)) return 1;
+    for (int i = 0; i < n; i++) {
+        if (b->files < 0 || i >= have) {
+            if (FN(stages)(W, E, files, W->files_stride, B->y, B->t, B->h, B->t_new, B->k, i, i + 1)) return 1;
+            continue;
+        }
+        const T *f = FN(at)(E, files + (size_t)i * W->files_stride, E->lay->output[0]);
+        if (E->prog->output_size[0]) FN(copy)(B->k[i], f, (size_t)W->d * L);
+        else memset(B->k[i], 0, (size_t)W->d * L * sizeof(T));
+        FN(solve_stage)(W, i, B->h, B->k);
+    }
+    return 0;
+}
+
 /* The register files of stages 1 .. n - 1, and of stage 0 if it is wanted, where they are stored, or evaluated again. */
 static int FN(load_stages)(FN(work) * W, FN(block) * b, int stage0, int n, T **files) {
     FN(back) *B = &W->back;
@@ -26,6 +44,7 @@ static int FN(load_stages)(FN(work) * W, FN(block) * b, int stage0, int n, T **f
         }
     }
     E->later = W->files - *files;
+    if (W->tab->gamma > 0) return FN(load_implicit)(W, b, have, n, *files);
     if (stage0 && !(b->files >= 0 && b->here) && FN(stages)(W, E, *files, W->files_stride, B->y, B->t, B->h, B->t_new, B->k, 0, 1)) return 1;
     return FN(stages)(W, E, *files, W->files_stride, B->y, B->t, B->h, B->t_new, B->k, have, n);
 }
@@ -77,13 +96,16 @@ static pn_status FN(step_back)(FN(work) * W, FN(block) * b) {
             for (int32_t c = 0; c < W->d; c++)
                 for (size_t l = 0; l < L; l++) gh[l] += FN(table)(W, c)->b[i] * (double)B->k[i][(size_t)c * L + l] * (double)B->lambda[(size_t)c * L + l];
     if (timed && inside) FN(time_saves)(W, gt, gh);
-    FN(step) S = {files, B->t, B->h, B->t_new, B->gk, B->g_base, B->y, timed ? gt : NULL, timed ? gh : NULL};
+    FN(step) S = {files, B->t, B->h, B->t_new, B->gk, B->g_base, B->y, timed ? gt : NULL, timed ? gh : NULL, B->k};
+    if (tab->gamma > 0) FN(clear_seed)(W);
     if (FN(reverse_stages)(W, &S, 1, n)) return PN_CALLBACK;
     FN(pass_on)(W, b->here);
     if (stage0 && FN(reverse_stages)(W, &S, 0, 1)) return PN_CALLBACK;
+    if (tab->gamma > 0 && FN(linearised_back)(W, &S)) return PN_CALLBACK;
     int first = stage0 ? 0 : 1; /* idle lanes have cotangent 0 */
     FN(add_gradient)(&W->reverse, files + (size_t)first * W->files_stride, W->files_stride, n - first);
     W->reverse.later = 0;
+    if (tab->gamma > 0) FN(add_gradient)(&W->newton.back, W->newton.back_file, 0, 1);
     if (timed) FN(time_ends)(W, gt, gh);
     FN(copy)(B->lambda, B->g_base, size);
     return PN_OK;

@@ -1,5 +1,23 @@
 /* What a thread works with is carved out of one arena: a pass for its size, and one for the places. */
 
+/* What the linear systems of a Rosenbrock method need. */
+static void FN(carve_newton)(FN(work) * W) {
+    const pn_problem *P = W->P;
+    FN(newton) *N = &W->newton;
+    pn_arena *a = &W->arena;
+    size_t d = (size_t)W->d, stride;
+    if (!(W->tab->gamma > 0)) return;
+    FN(carve_exec)(&N->J, a, P, P->jacobian, W->active);
+    N->J.eval_end = N->J.lay->n_forward;
+    N->file = FN(carve_files)(&N->J, a, 1, &stride);
+    N->lu = pn_arena_take(a, (d * d * L + PN_PAD) * sizeof(T));
+    N->swap = pn_arena_take(a, (d * L + PN_PAD) * sizeof(T));
+    N->moved = pn_arena_take(a, d);
+    if (P->gradient == PN_GRAD_NONE && !P->sensitivity) return;
+    FN(carve_exec)(&N->back, a, P, P->jacobian_reverse, W->active);
+    N->back_file = FN(carve_files)(&N->back, a, 1, &stride);
+}
+
 static void FN(carve)(FN(work) * W) {
     const pn_problem *P = W->P;
     pn_arena *a = &W->arena;
@@ -29,6 +47,7 @@ static void FN(carve)(FN(work) * W) {
     W->chunk_gk = pn_arena_take(a, chunk * (size_t)W->d * sizeof(T));
     W->from_start = pn_arena_take(a, chunk);
     FN(carve_watch)(W);
+    FN(carve_newton)(W);
     W->chunk_z = pn_arena_take(a, rev ? chunk * (size_t)W->d * sizeof(T) : 8);
     FN(carve_parts)(W);
     if (P->gradient == PN_GRAD_NONE && !P->sensitivity) return;

@@ -79,6 +79,38 @@ static int check_field(const checker *c) {
         {r->n_grads > 1 || (r->n_grads == 1 && r->n_grad[0] != parameters(f)), "the gradient has not the length of theta"});
 }
 
+/* The program of the Jacobian that a Rosenbrock method needs, and its vjp. */
+static int check_jacobian(const checker *c) {
+    const pn_problem *P = c->P;
+    const pn_program *f = P->jacobian, *r = P->jacobian_reverse;
+    if (!P->tableau || !(P->tableau->gamma > 0))
+        return f || r || P->mass ? wrong(c, "jacobian, mass: this method is explicit and has no use for them") : 1;
+    if (!f) return wrong(c, "jacobian: this method solves linear systems and needs the program of the Jacobian");
+    const int64_t square = (int64_t)P->d * P->d;
+    const int32_t n_out = f->n_outputs > 0 ? f->output_size[0] : -1;
+    if (!KEEP_TO(c, "jacobian: ",
+                 {f->n_slots != 3 || f->slot_size[0] != 1 || f->slot_size[1] != P->d, "the slots must be t (1), y (d) and u"},
+                 {f->slot_size[2] != P->m && f->slot_size[2] != 2 * P->m, "the slot u must have m features, or 2 m with du/dt"},
+                 {n_out != 0 && n_out != square && n_out != square + P->d, "output 0 must have d d features, or d d + d"},
+                 {f->n_spaces > 1 || f->n_grads > 1 || parameters(f) > P->n_theta, "the parameters are not those of the field"},
+                 {P->lambda > 0, "a Rosenbrock method has no reversible scheme: coupling must be 0"},
+                 {P->quadrature != NULL, "quadrature needs an explicit method"},
+                 {P->mass && !P->d, "mass: there are no states"}))
+        return 0;
+    for (int64_t e = 0; P->mass && e < square; e++)
+        if (!isfinite(P->mass[e])) return wrong(c, "mass must be finite, entry %lld is %g", (long long)e, P->mass[e]);
+    if (!r) return 1;
+    const int32_t *slot = r->slot_size, *out = r->output_size;
+    return KEEP_TO(c, "jacobian_reverse: ",
+                   {r->n_slots != 4 || slot[0] != 1 || slot[1] != P->d || slot[2] != f->slot_size[2] || (n_out && slot[3] != n_out),
+                    "the slots must be those of the jacobian, and the seed"},
+                   {r->n_outputs != 4 || !optional(out[1], P->d) || !optional(out[2], 1) || !optional(out[3], f->slot_size[2]),
+                    "the outputs must be the value and the cotangents of y, t and u"},
+                   {r->n_spaces > 1 || parameters(r) != parameters(f) || r->n_grads > 1 ||
+                        (r->n_grads == 1 && r->n_grad[0] != parameters(f)),
+                    "the parameters are not those of the jacobian"});
+}
+
 /* A program at save times: slots t (1), y (d), data (k), n_out results; its vjp takes a seed (n_out) too. */
 static int check_part(const checker *c, const pn_part *part, const char *name, int32_t n_out) {
     const pn_problem *P = c->P;
@@ -413,6 +445,8 @@ static int check_extras(const checker *c) {
         {P->n > 0 && !(P->y0 && P->y && P->status && P->stop_t && P->stop_component && P->nfe && P->accepted && P->rejected),
          "y0, y, status, stop_t, stop_component, nfe, accepted, rejected: no room"},
         {P->n_theta > 0 && !P->theta, "theta: there is none"},
+        {P->jacobian && !P->jacobian_reverse && (P->gradient != PN_GRAD_NONE || P->sensitivity),
+         "gradients and sensitivities of a Rosenbrock method need jacobian_reverse"},
         {P->theta_each && P->call, "theta_each: a callback has one theta for all samples"},
         {P->theta_each && P->quadrature, "theta_each: quadrature has one theta for all samples"},
         {(f->has_call || (P->reverse && P->reverse->has_call)) && !P->call, "the field calls back: a callback is needed"},
@@ -437,7 +471,7 @@ static int good_setup(const checker *c) {
     if (P->n < 0 || P->d < 1 || P->m < 0 || P->n_theta < 0) return wrong(c, "n, d, m, n_theta: a size is negative, or d is 0");
     if (P->n > 0 && !P->t) return wrong(c, "t: there is none");
     return check_field(c) && check_part(c, &P->jump, "jump: ", P->d) && check_part(c, &P->loss_part, "loss_program: ", 1) &&
-           check_numbers(c) && check_method(c) && check_ranges(c, "t", P->t_start, P->t_len, 1, P->n_t) &&
+           check_numbers(c) && check_method(c) && check_jacobian(c) && check_ranges(c, "t", P->t_start, P->t_len, 1, P->n_t) &&
            check_monotone(c, "t", P->t, P->t_start, P->t_len, 0, 0) && check_rows(c) && check_inputs(c) && check_grid(c) &&
            check_stops(c) && check_together(c) &&
            check_resolution(c, switches_at_t(P->field) || reads_t(P->jump.program) || reads_t(P->loss_part.program));

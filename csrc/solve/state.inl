@@ -69,6 +69,13 @@ typedef struct FN(part) { /* a program at save times, see program/part.inl */
     T *weight;     /* (PN_PART_FILES, L) 1: the lane of that file holds a row */
 } FN(part);
 
+typedef struct FN(newton) { /* the linear systems of a Rosenbrock method, see forward/implicit.inl */
+    FN(exec) J, back;     /* the program of the Jacobian, and its vjp */
+    T *file, *back_file;  /* their register files */
+    T *lu, *swap;         /* (d, d, L) factors of W, (d, L) exchanges of rows */
+    unsigned char *moved; /* (d) some lane exchanged this row */
+} FN(newton);
+
 typedef struct FN(watch) { /* events, see events/events.inl */
     FN(exec) exec;
     int32_t n;                   /* how many */
@@ -123,6 +130,7 @@ typedef struct FN(work) {
     FN(flow) flow;
     FN(back) back;
     FN(watch) watch;
+    FN(newton) newton;
     pn_arena arena;
     FN(part) loss, jump, jump_back;
     T *chunk_y, *chunk_lambda; /* (chunk, d) states after the jumps at the initial times; their cotangents */

@@ -69,6 +69,8 @@ static pn_status FN(work_on)(pn_shared *s, int main) {
     FN(ready)(&W->field, W->file);
     if (P->event) FN(ready)(&W->watch.exec, W->watch.file);
     if (W->reverse.prog && !P->sensitivity) FN(ready)(&W->reverse, W->files);
+    if (W->newton.J.prog) FN(ready)(&W->newton.J, W->newton.file);
+    if (W->newton.back.prog) FN(ready)(&W->newton.back, W->newton.back_file);
     FN(ready_parts)(W);
     for (;;) {
         int64_t task = (int64_t)atomic_fetch_add(&s->next_task, 1);

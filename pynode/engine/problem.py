@@ -12,12 +12,15 @@ from pynode.data.arrays import kept, real_array
 from pynode.data.batch import SaveTimes, starts
 from pynode.data.signal import as_signal
 from pynode.engine.accuracy import Accuracy
+from pynode.engine.options import method_row
 from pynode.fields.arguments import as_theta
+from pynode.fields.implicit import jacobian_field
 from pynode.fields.system import System
 from pynode.programs.program import Program
 
 if TYPE_CHECKING:
     from pynode.data.batch import Batch
+    from pynode.engine.tableau import Tableau
 
 
 def core_problem(
@@ -78,6 +81,21 @@ def system_programs(system: System, gradient: bool) -> dict[str, Any]:
         if gradient:
             keys[f"{name}_reverse"] = None if part is None else part.vjp_program.core
     return keys
+
+
+def is_implicit(method: str | Tableau) -> bool:
+    """Whether a method solves linear systems, and so needs the Jacobian."""
+    return float(method_row(method)["gamma"]) > 0
+
+
+def jacobian_programs(f: Field | System, moving: bool, gradient: bool) -> dict[str, Any]:
+    """Keywords of `_core.Problem`: the program of the Jacobian and, for gradients, its vjp; moving: inputs change with time."""
+    field = f.field if isinstance(f, System) else f
+    jacobian = jacobian_field(field, moving)
+    return {
+        "jacobian": jacobian.program.core,
+        "jacobian_reverse": jacobian.vjp_program.core if gradient else None,
+    }
 
 
 def rows_of(name: str, x: Any, k: int, batch: Batch, part: str) -> NDArray[Any] | None:
@@ -218,6 +236,8 @@ class PreparedSolve:
         if self.signal is not None:
             self.pieces = self.signal.pieces(len(batch.y0), self.dtype, batch.spans(), own=own_inputs)
             keys |= self.pieces.arguments()
+        if is_implicit(options.method):
+            keys |= jacobian_programs(f, self.pieces is not None and self.pieces.coef.shape[1] > 1, gradient)
         if options.grid is not None:
             keys |= _grid_arguments(options.grid, batch, self.lands)
             _check_grid_knots(keys, batch)
