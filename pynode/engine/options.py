@@ -85,6 +85,11 @@ def method_row(method: str | Tableau) -> Mapping[str, Any]:
     return METHODS[method]
 
 
+def is_implicit(method: str | Tableau) -> bool:
+    """Whether a method solves linear systems, and so needs the Jacobian."""
+    return float(method_row(method)["gamma"]) > 0
+
+
 MAX_FIXED = 1e10
 """So many fixed steps are taken for a mistake."""
 

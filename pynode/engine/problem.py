@@ -12,7 +12,7 @@ from pynode.data.arrays import kept, real_array
 from pynode.data.batch import SaveTimes, starts
 from pynode.data.signal import as_signal
 from pynode.engine.accuracy import Accuracy
-from pynode.engine.options import method_row
+from pynode.engine.options import is_implicit
 from pynode.fields.arguments import as_theta
 from pynode.fields.implicit import jacobian_field
 from pynode.fields.system import System
@@ -20,7 +20,7 @@ from pynode.programs.program import Program
 
 if TYPE_CHECKING:
     from pynode.data.batch import Batch
-    from pynode.engine.tableau import Tableau
+    from pynode.fields.field import Field
 
 
 def core_problem(
@@ -83,15 +83,34 @@ def system_programs(system: System, gradient: bool) -> dict[str, Any]:
     return keys
 
 
-def is_implicit(method: str | Tableau) -> bool:
-    """Whether a method solves linear systems, and so needs the Jacobian."""
-    return float(method_row(method)["gamma"]) > 0
+def implicit_programs(f: Field | System, options: Any, signal: Any, gradient: bool) -> dict[str, Any]:
+    """Keywords of `_core.Problem` that a method which solves linear systems needs; none for the others.
 
+    Parameters
+    ----------
+    f : Field or System
+        What is solved.
+    options : Options
+        With the method.
+    signal : Signal or None
+        The inputs.
+    gradient : bool
+        Gradients or sensitivities are wanted.
 
-def jacobian_programs(f: Field | System, moving: bool, gradient: bool) -> dict[str, Any]:
-    """Keywords of `_core.Problem`: the program of the Jacobian and, for gradients, its vjp; moving: inputs change with time."""
+    Raises
+    ------
+    ValueError
+        The field calls Python, which has no Jacobian.
+    """
+    if not is_implicit(options.method):
+        return {}
     field = f.field if isinstance(f, System) else f
-    jacobian = jacobian_field(field, moving)
+    if field.callbacks:
+        raise ValueError(
+            f"method={options.method!r} needs the Jacobian of the field, and {field.name} calls Python: write it with "
+            "pynode.field, from NumPy operations, or take an explicit method"
+        )
+    jacobian = jacobian_field(field, signal is not None and signal.kind not in ("constant", "previous"))
     return {
         "jacobian": jacobian.program.core,
         "jacobian_reverse": jacobian.vjp_program.core if gradient else None,
@@ -236,8 +255,7 @@ class PreparedSolve:
         if self.signal is not None:
             self.pieces = self.signal.pieces(len(batch.y0), self.dtype, batch.spans(), own=own_inputs)
             keys |= self.pieces.arguments()
-        if is_implicit(options.method):
-            keys |= jacobian_programs(f, self.pieces is not None and self.pieces.coef.shape[1] > 1, gradient)
+        keys |= implicit_programs(f, options, self.signal, gradient)
         if options.grid is not None:
             keys |= _grid_arguments(options.grid, batch, self.lands)
             _check_grid_knots(keys, batch)

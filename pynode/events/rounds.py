@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from pynode.data.batch import SaveTimes, starts
 from pynode.data.signal import as_signal
 from pynode.engine.accuracy import Accuracy
-from pynode.engine.problem import core_parts, core_problem, jumping_rows, own_data
+from pynode.engine.problem import core_parts, core_problem, implicit_programs, jumping_rows, own_data
 from pynode.errors import OK
 from pynode.fields.event import pull_back
 
@@ -104,6 +104,7 @@ class Solver:
             size = np.array([len(x) for x in grids], dtype=np.int64)
             keys |= {"adaptive": False, "max_steps": 2**62, "land": False}
             keys |= {"grid": np.concatenate(grids), "grid_start": starts(size), "grid_len": size}
+        keys |= implicit_programs(self.field, self.options, self.signal, reverse)
         program = self.field.vjp_program if reverse else None
         return core_problem(self.field.program, program, y0.astype(self.dtype), SaveTimes.of(times), keys, **extra)
 

@@ -19,7 +19,7 @@ from numpy.typing import DTypeLike, NDArray
 from pynode import _core
 from pynode.data.batch import SaveTimes, starts
 from pynode.engine.options import Options
-from pynode.engine.problem import core_problem, system_programs
+from pynode.engine.problem import core_problem, implicit_programs, system_programs
 from pynode.errors import OK
 from pynode.fields.field import Field, run
 from pynode.fields.make import field
@@ -186,7 +186,7 @@ class Encoder:
         if self.drifts:
             t[place] = series.t[back]
         times = SaveTimes(t, start, count + 1, start)
-        self.problem = _problem(system, options, np.zeros((n, system.d), dtype), times, land=True, jump_data=x)
+        self.problem = _problem(system, options, np.zeros((n, system.d), dtype), times, None, land=True, jump_data=x)
 
     def __call__(self, theta: Array) -> Array:
         """(B, H) final states."""
@@ -231,7 +231,7 @@ class Decoder:
         keys: dict[str, Any] = inputs_of(series, dtype, n_samples)
         y0 = np.zeros((n * n_samples, system.d), dtype)
         keys |= {"loss": "program", "target": np.tile(target, (n_samples, 1)).astype(dtype)}
-        self.problem = _problem(system, options, y0, times, **keys)
+        self.problem = _problem(system, options, y0, times, series.signal, **keys)
 
     def __call__(self, theta: Array, z0: Array) -> Array:
         """(n_samples * B,) -log p(x | z_0), NaN where the solve failed."""
@@ -256,9 +256,11 @@ def inputs_of(series: Series, dtype: DTypeLike, n_samples: int) -> dict[str, Any
     return keys | {name: np.tile(keys[name], n_samples) for name in ("knot_start", "knot_len", "seg_start")}
 
 
-def _problem(system: System, options: Options, y0: NDArray[Any], times: SaveTimes, **keys: Any) -> _core.Problem:
+def _problem(
+    system: System, options: Options, y0: NDArray[Any], times: SaveTimes, signal: Any, **keys: Any
+) -> _core.Problem:
     """A problem whose initial states are given when it runs, or are y0."""
-    parts = system_programs(system, gradient=True)
+    parts = system_programs(system, gradient=True) | implicit_programs(system, options, signal, True)
     return core_problem(system.program, system.vjp_program, y0, times, options.arguments(system.d), **parts, **keys)
 
 

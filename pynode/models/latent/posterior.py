@@ -17,7 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pynode.engine.options import Options
-from pynode.engine.problem import core_problem
+from pynode.engine.problem import core_problem, implicit_programs
 from pynode.errors import OK
 from pynode.fields.transforms import jvp
 from pynode.models.latent.elbo import Networks, inputs_of
@@ -99,7 +99,7 @@ class Misfit:
         self.theta, self.decoder_theta = part["field"], part["loss"][: networks.decoder.n_params]
         field = networks.generator.field
         self.seen, times = series.from_start()
-        keys = inputs_of(series, np.float64, 1)
+        keys = inputs_of(series, np.float64, 1) | implicit_programs(field, options, series.signal, True)
         reverse = _of_state(field.vjp_program)
         y0 = np.zeros((len(series), field.d))
         self.problem = core_problem(field.program, reverse, y0, times, options.arguments(field.d), **keys)
