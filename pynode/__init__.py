@@ -16,7 +16,7 @@ from pynode._version import __version__
 # Module -> the public names that it defines. tools/make_stub.py makes __init__.pyi from this table, for type checkers.
 _HOMES = {
     "pynode._core": ["ISAS", "isa", "set_isa", "num_threads", "set_num_threads"],
-    "pynode.errors": ["SolveError", "SolveWarning", "ToleranceWarning", "STATUS"],
+    "pynode.errors": ["SolveError", "SolveWarning", "ToleranceWarning", "StiffnessWarning", "STATUS"],
     "pynode.data.clock": ["Clock"],
     "pynode.data.tables": ["TableError", "TableWarning"],
     "pynode.data.trajectories": ["Trajectories"],
@@ -45,6 +45,7 @@ _HOMES = {
     "pynode.calls.loss_and_grad": ["loss_and_grad"],
     "pynode.calls.check_grad": ["check_grad"],
     "pynode.calls.odeint": ["odeint"],
+    "pynode.calls.consistent": ["consistent_state"],
     "pynode.experiments.doses": ["Dose"],
     "pynode.models.base": ["load"],
     "pynode.models.trajectories.neural_ode": ["NeuralODE"],

@@ -24,6 +24,10 @@ class ToleranceWarning(UserWarning):
     """A component of the state stays below its absolute tolerance, which allows for errors larger than itself."""
 
 
+class StiffnessWarning(UserWarning):
+    """An explicit method took its steps at the limit of its stability: the equation is stiff, and gradients can be far off."""
+
+
 def users_level() -> int:
     """The `stacklevel` with which a warning of the caller is one of the first code outside this package."""
     import inspect  # which takes a while to import, and is needed for a warning only

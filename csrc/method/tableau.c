@@ -436,9 +436,7 @@ enum { N_METHODS = sizeof methods / sizeof methods[0] };
 
 int pn_tableau_count(void) { return N_METHODS + pn_rosenbrock_count(); }
 
-const pn_tableau *pn_tableau_at(int i) {
-    return i >= 0 && i < N_METHODS ? &methods[i] : pn_rosenbrock_at(i - N_METHODS);
-}
+const pn_tableau *pn_tableau_at(int i) { return i >= 0 && i < N_METHODS ? &methods[i] : pn_rosenbrock_at(i - N_METHODS); }
 
 const pn_tableau *pn_tableau_find(const char *name) {
     for (int i = 0; i < pn_tableau_count(); i++)

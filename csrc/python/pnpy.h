@@ -41,7 +41,7 @@
     X(y) X(status) X(stop_t) X(stop_component) X(nfe) X(accepted) X(rejected) X(sample_loss) X(sample_weight)          \
     X(g_theta) X(g_y0) X(g_t) X(g_coef) X(y_before) X(g_data) X(g_target)                                              \
     X(sensitivity) X(quadrature) X(quadrature_coef) X(steps) X(failed) X(total_loss) X(total_weight) X(isa)           \
-    X(event_which) X(event_side) X(event_y) X(theta) X(y0) X(below)
+    X(event_which) X(event_side) X(event_y) X(theta) X(y0) X(below) X(many)
 /* clang-format on */
 enum {
 #define X(name) PNPY_ARG_##name,

@@ -327,6 +327,16 @@ static int make_totals(run *r) {
     return (r->out[PNPY_OUT_total_weight] = PyFloat_FromDouble(sum(p->sample_weight, p->n))) ? 0 : -1;
 }
 
+#define PN_MANY 1000 /* steps */
+
+/* Whether some sample took so many steps that it is worth looking why. */
+static int took_many(const run *r) {
+    const pn_problem *p = &r->problem;
+    int many = 0;
+    for (int64_t i = 0; p->adaptive && i < p->n; i++) many |= p->accepted[i] >= PN_MANY;
+    return many;
+}
+
 /* Whether some component of the last state of all is below its atol (or NaN): then it is worth looking at all of them. */
 static int is_below(const run *r) {
     const pn_problem *p = &r->problem;
@@ -372,6 +382,7 @@ static int finish(const pnpy_state *state, run *r) {
     if (make_totals(r) < 0 || (r->steps && !(r->out[PNPY_OUT_steps] = collect_steps(r)))) return -1;
     r->out[PNPY_OUT_isa] = Py_NewRef(state->isa_names[r->isa]);
     r->out[PNPY_OUT_below] = PyBool_FromLong(is_below(r));
+    r->out[PNPY_OUT_many] = PyBool_FromLong(took_many(r));
     r->out[PNPY_OUT_theta] = Py_XNewRef((PyObject *)r->in[PNPY_ARG_theta]); /* the run's own copies */
     r->out[PNPY_OUT_y0] = Py_XNewRef((PyObject *)r->in[PNPY_ARG_y0]);
     return 0;

@@ -20,7 +20,7 @@ static pn_status FN(reversible_back)(FN(work) * W) {
             for (int32_t c = 0; c < W->d; c++)
                 for (size_t l = 0; l < L; l++) gh2[l] += tab->b[i] * (double)B->k[i][(size_t)c * L + l] * (double)B->g_base[(size_t)c * L + l];
     FN(seed_stages)(W, B->gk, back, B->g_base);
-    FN(step) S2 = {second, B->t_new, back, B->t, B->gk, B->lambda, y_new, timed ? gt2 : NULL, timed ? gh2 : NULL};
+    FN(step) S2 = {second, B->t_new, back, B->t, B->gk, B->lambda, y_new, timed ? gt2 : NULL, timed ? gh2 : NULL, NULL};
     if (FN(reverse_stages)(W, &S2, 0, tab->s)) return PN_CALLBACK;
     FN(add_gradient)(E, second, W->files_stride, tab->s);
     /* y = (y_new - (1 - lambda) z - Psi_h(t, z)) / lambda */
@@ -35,7 +35,7 @@ static pn_status FN(reversible_back)(FN(work) * W) {
             for (int32_t c = 0; c < W->d; c++)
                 for (size_t l = 0; l < L; l++) gh[l] += tab->b[i] * (double)B->k[i][(size_t)c * L + l] * (double)B->lambda[(size_t)c * L + l];
     FN(seed_stages)(W, B->gk, B->h, B->lambda);
-    FN(step) S1 = {W->files, B->t, B->h, B->t_new, B->gk, g_z, B->z, timed ? gt : NULL, timed ? gh : NULL};
+    FN(step) S1 = {W->files, B->t, B->h, B->t_new, B->gk, g_z, B->z, timed ? gt : NULL, timed ? gh : NULL, NULL};
     if (FN(reverse_stages)(W, &S1, 0, tab->s)) return PN_CALLBACK;
     FN(add_gradient)(E, W->files, W->files_stride, tab->s);
     for (size_t e = 0; e < size; e++) B->lambda[e] *= lambda;

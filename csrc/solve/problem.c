@@ -101,14 +101,15 @@ static int check_jacobian(const checker *c) {
         if (!isfinite(P->mass[e])) return wrong(c, "mass must be finite, entry %lld is %g", (long long)e, P->mass[e]);
     if (!r) return 1;
     const int32_t *slot = r->slot_size, *out = r->output_size;
-    return KEEP_TO(c, "jacobian_reverse: ",
-                   {r->n_slots != 4 || slot[0] != 1 || slot[1] != P->d || slot[2] != f->slot_size[2] || (n_out && slot[3] != n_out),
-                    "the slots must be those of the jacobian, and the seed"},
-                   {r->n_outputs != 4 || !optional(out[1], P->d) || !optional(out[2], 1) || !optional(out[3], f->slot_size[2]),
-                    "the outputs must be the value and the cotangents of y, t and u"},
-                   {r->n_spaces > 1 || parameters(r) != parameters(f) || r->n_grads > 1 ||
-                        (r->n_grads == 1 && r->n_grad[0] != parameters(f)),
-                    "the parameters are not those of the jacobian"});
+    return KEEP_TO(
+        c, "jacobian_reverse: ",
+        {r->n_slots != 4 || slot[0] != 1 || slot[1] != P->d || slot[2] != f->slot_size[2] || (n_out && slot[3] != n_out),
+         "the slots must be those of the jacobian, and the seed"},
+        {r->n_outputs != 4 || !optional(out[1], P->d) || !optional(out[2], 1) || !optional(out[3], f->slot_size[2]),
+         "the outputs must be the value and the cotangents of y, t and u"},
+        {r->n_spaces > 1 || parameters(r) != parameters(f) || r->n_grads > 1 ||
+             (r->n_grads == 1 && r->n_grad[0] != parameters(f)),
+         "the parameters are not those of the jacobian"});
 }
 
 /* A program at save times: slots t (1), y (d), data (k), n_out results; its vjp takes a seed (n_out) too. */

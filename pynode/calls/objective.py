@@ -16,7 +16,7 @@ from pynode.engine.gradients import ADJOINTS, Wrt, check_adjoint, check_wrt, sha
 from pynode.engine.losses import DataLoss, Loss
 from pynode.engine.options import Options, SolveOptions, as_memory
 from pynode.engine.problem import PreparedSolve
-from pynode.engine.solution import Errors, LossAndGrad, check_errors, warn_or_raise
+from pynode.engine.solution import Errors, LossAndGrad, check_errors, check_stiffness, warn_or_raise
 from pynode.errors import STATUS
 from pynode.events.forward import MAX_EVENTS, ONE_THETA, solve_with_events
 from pynode.events.rounds import Solver
@@ -249,6 +249,8 @@ class Objective:
         """Warn of components that the tolerances do not control."""
         self._looked = True
         self.setup.accuracy.check(raw["y"])
+        if raw.get("many", False):
+            check_stiffness(self.setup, raw["theta"], raw)
 
     def _ready(self, theta: ArrayLike) -> Any:
         """theta for the core; what it takes as it is costs no check here."""

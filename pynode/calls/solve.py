@@ -7,6 +7,7 @@ from typing import Any, Literal
 
 from numpy.typing import ArrayLike, DTypeLike
 
+from pynode.calls.consistent import check_consistent
 from pynode.calls.cache import keep, recall, serves
 from pynode.data.arrays import as_integer, own_array, real_dtype
 from pynode.data.batch import as_batch
@@ -39,6 +40,7 @@ def solve(
     max_step: float | None = None,
     grid: ArrayLike | Sequence[ArrayLike] | None = None,
     coupling: float = 0.0,
+    mass: ArrayLike | None = None,
     data: ArrayLike | Sequence[ArrayLike] | None = None,
     dense: bool = False,
     steps: bool = False,
@@ -64,7 +66,8 @@ def solve(
     theta : (n_params,) array or nested dict
         Parameters of the field.
     method : str or Tableau
-        "euler", "midpoint", "heun", "rk4", "rk38", "bosh3", "dopri5", "tsit5", "dop853"; "leapfrog" (order 2), "yoshida4":
+        "euler", "midpoint", "heun", "rk4", "rk38", "bosh3", "dopri5", "tsit5", "dop853"; for stiff equations the Rosenbrock
+        methods "rosenbrock23", "rodas4", "rodas5p"; "leapfrog" (order 2), "yoshida4":
         symplectic for y = (q, v) in halves where dq/dt does not depend on q and dv/dt not on v (`second_order`,
         `hamiltonian` with H = T(p) + V(q)), with step= or grid=. Elsewhere (friction) they are of order 2 and 3, and
         not symplectic.
@@ -85,6 +88,10 @@ def solve(
     coupling : float
         0 < coupling <= 1: the reversible scheme of McCallum & Foster (2024) over the method, landing on every time.
         Its gradient goes the steps back, where rounding grows like coupling^-steps: stay close to 1.
+    mass : (d, d) or (d,) array, optional
+        M of M dy/dt = f(t, y), or its diagonal; constant, and perhaps singular: rows of 0 are equations that hold at all
+        times (semi-explicit differential-algebraic equations of index 1). For Rosenbrock methods. y0 must satisfy such
+        equations, see `consistent_state`.
     data : (T, k), (B, T, k), or list of (T_i, k), optional
         What the jump of a System takes at each time: a step ends there, and the state becomes J(t, y, x). Where the first
         entry is NaN, nothing jumps. The result is the state after the jump; `Solution.y_before` that before it.
@@ -115,6 +122,8 @@ def solve(
     -----
     SolveWarning
         A sample failed.
+    StiffnessWarning
+        An explicit method took its steps at the limit of its stability.
     ToleranceWarning
         A component that is not 0 stays below its atol, so that its accuracy is not controlled.
 
@@ -135,7 +144,7 @@ def solve(
     """
     check_errors(errors)
     key = (method, rtol, atol, step, save, max_steps, first_step, max_step, coupling, threads, dense, steps, dtype)
-    setup = recall(f, key) if events is None and inputs is None and grid is None and data is None else None
+    setup = recall(f, key) if events is None and inputs is None and grid is None and data is None and mass is None else None
     if setup is not None and (arrays := serves(setup, theta, y0, t)):
         raw = setup.problem.run(arrays[0], y0=y0)
         solution = Solution(setup, raw["theta"], raw, raw["y0"])  # its own copies
@@ -144,7 +153,9 @@ def solve(
     y0 = own_array("y0", y0, real_dtype(dtype))
     f = as_dynamics(f, max(1, y0.shape[-1]) if y0.ndim else 1, events)
     batch = as_batch(shared_start(f, y0, theta), t, f.d, dtype)
-    options = Options(method, rtol, atol, step, save, inputs, max_steps, first_step, max_step, grid, coupling, threads)
+    options = Options(method, rtol, atol, step, save, inputs, max_steps, first_step, max_step, grid, coupling, threads, mass)
+    if mass is not None:
+        check_consistent(f, batch, options, theta)
     if isinstance(f, System) and f.events:
         refuse_rows(f, theta, ONE_THETA)
         solver = Solver(f, batch, options, data=data)
@@ -156,6 +167,7 @@ def solve(
     setup = PreparedSolve(f, batch, options, data=data, dense=bool(dense), steps=bool(dense or steps))
     theta = setup.parameters(theta)
     solution = Solution(setup, theta, setup.run(theta))
-    keep(f, key, setup, setup)
+    if mass is None:
+        keep(f, key, setup, setup)
     warn_or_raise(solution, errors)
     return solution

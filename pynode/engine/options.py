@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal, TypedDict
 
 import numpy as np
-from numpy.typing import ArrayLike
+from numpy.typing import ArrayLike, NDArray
 
 from pynode import _core
 from pynode.data.arrays import as_integer, as_positive, own_array, real_array
@@ -109,6 +109,7 @@ class SolveOptions(TypedDict, total=False):
     grid: Any
     coupling: float
     threads: int
+    mass: Any
 
 
 def _own_grid(grid: Any) -> Any:
@@ -116,6 +117,17 @@ def _own_grid(grid: Any) -> Any:
     if isinstance(grid, (list, tuple)) and len(grid) and np.ndim(grid[0]) == 1:
         return [own_array(f"grid[{i}]", g, np.float64) for i, g in enumerate(grid)]
     return own_array("grid", grid, np.float64)
+
+
+def _own_mass(mass: Any, method: str | Tableau) -> Any:
+    """The mass matrix, or its diagonal, which nobody changes."""
+    if not is_implicit(method):
+        methods = ", ".join(name for name, row in METHODS.items() if row["gamma"] > 0)
+        raise ValueError(f"mass= needs a method that solves linear systems, {methods}; method={method!r} is explicit")
+    own = own_array("mass", mass, np.float64)
+    if own.ndim not in (1, 2) or not np.isfinite(own).all():
+        raise ValueError(f"mass must be a finite matrix (d, d) or its diagonal (d,), not of shape {own.shape}")
+    return own
 
 
 @dataclass(frozen=True)
@@ -134,6 +146,7 @@ class Options:
     grid: object = None
     coupling: float = 0.0
     threads: int = 0
+    mass: object = None
 
     def __post_init__(self) -> None:
         method_row(self.method)
@@ -148,6 +161,8 @@ class Options:
             object.__setattr__(self, "grid", _own_grid(self.grid))
         if self.inputs is not None:
             object.__setattr__(self, "inputs", as_signal(self.inputs, None))
+        if self.mass is not None:
+            object.__setattr__(self, "mass", _own_mass(self.mass, self.method))
 
     @classmethod
     def of(cls, caller: str, options: Any) -> Options:
@@ -200,7 +215,16 @@ class Options:
         for name in ("step", "first_step", "max_step"):
             if getattr(self, name) is not None:
                 keys[name] = as_positive(name, getattr(self, name))
+        if self.mass is not None:
+            keys["mass"] = self.mass_matrix(d)
         return keys | {"coupling": float(self.coupling), "beta": 0.2 if row["error_order"] else 0.0}
+
+    def mass_matrix(self, d: int) -> NDArray[np.float64]:
+        """The mass matrix (d, d), checked."""
+        mass: Any = self.mass
+        if mass.shape not in ((d,), (d, d)):
+            raise ValueError(f"mass has shape {mass.shape}: give ({d}, {d}), or ({d},) for a diagonal one")
+        return np.diag(mass) if mass.ndim == 1 else mass
 
     def _max_steps(self, fixed: bool) -> int:
         if self.max_steps is None:

@@ -15,7 +15,8 @@ from pynode import _core
 from pynode.data.arrays import read_only, real_array
 from pynode.engine.gradients import solution_vjp
 from pynode.engine.problem import PreparedSolve
-from pynode.errors import MESSAGES, OK, STATUS, SolveError, SolveWarning
+from pynode.engine.stiffness import stiff_words
+from pynode.errors import MESSAGES, OK, STATUS, SolveError, SolveWarning, StiffnessWarning, users_level
 
 if TYPE_CHECKING:
     from pynode.data.batch import Batch
@@ -322,6 +323,15 @@ def warn_or_raise(solution: Solution, errors: str, stacklevel: int = 3, accuracy
         results = solution.results
         if results.get("below", True):
             solution.prepared.accuracy.check(results["y"])
+        if results.get("many", False):
+            check_stiffness(solution.prepared, solution.theta, results)
+
+
+def check_stiffness(prepared: PreparedSolve, theta: NDArray[Any], results: Any) -> None:
+    """Warn where an explicit method took its steps at the limit of its stability."""
+    words = stiff_words(prepared, theta, results)
+    if words is not None:
+        warnings.warn(words, StiffnessWarning, stacklevel=users_level())
 
 
 class LossAndGrad(Result):
