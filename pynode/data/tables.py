@@ -178,7 +178,7 @@ def parts_of(table: Table, columns: Columns, reading: Reading) -> dict[str, Any]
     Returns
     -------
     dict
-        t, y, u (lists of arrays), names, input_names, time_name, ids, clock, censored, repeated.
+        t, y, u (lists of arrays), names, input_names, time_name, id_name, ids, clock, censored, repeated.
 
     Raises
     ------
@@ -386,6 +386,7 @@ def _grouped(table: Table, columns: Columns, rows: Rows, reading: Reading) -> di
         "names": columns.state,
         "input_names": columns.input,
         "time_name": columns.time,
+        "id_name": columns.id,
         "ids": () if rows.ids is None else tuple(groups),
         "clock": clock,
         "censored": None if rows.censored is None else [rows.censored[part] for part in chosen],

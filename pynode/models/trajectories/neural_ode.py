@@ -43,6 +43,7 @@ RESULTS = (
     "names_",
     "time_name_",
     "clock_",
+    "columns_",
     "n_unobserved_",
     "initial_states_",
     "covariance_",
@@ -77,6 +78,8 @@ class NeuralODE(Rollouts):
     time_name_ : str
     clock_ : Clock or None
         How the dates or durations of the data became numbers; predictions take dates then.
+    columns_ : dict
+        The columns of a table that are read of it: time, state, id, input; `score` takes a data frame with these.
     n_unobserved_ : int
         States that were added (`augment`), after the others.
     initial_states_ : (B, d) array
@@ -278,6 +281,7 @@ class NeuralODE(Rollouts):
         self.names_ = data.names
         self.time_name_ = data.time_name
         self.clock_ = data.clock
+        self.columns_ = data.columns
         self.n_unobserved_ = int(self.augment)
         self.estimators_ = []
         self.initial_states_ = scaling.states_back(np.stack([states[0] for states in training.states]))
