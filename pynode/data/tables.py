@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import difflib
 import warnings
-from collections.abc import Callable, Hashable, Iterable, Sequence
+from collections.abc import Callable, Hashable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any, Literal, get_args
 
@@ -278,12 +278,21 @@ def _wide_columns(table: Table, columns: Columns, wide: bool | tuple[str, ...]) 
 
 def _writing(table: Table, names: Iterable[str], reading: Reading) -> Writing:
     """How numbers are written in these columns."""
-    texts = [table.column(name) for name in names]
-    texts = [column for column in texts if getattr(getattr(column, "dtype", None), "kind", "O") not in "biufMm"]
     try:
-        return reading.writing.found_in(cell for column in texts for cell in column)
+        return reading.writing.found_in(_texts(table, names))
     except NotANumber as error:
-        raise table.error(error.index, None, str(error)) from None
+        try:  # other columns may tell
+            return reading.writing.found_in(_texts(table, [x for x in table.columns if table.columns.count(x) == 1]))
+        except NotANumber:
+            raise table.error(error.index, None, str(error)) from None
+
+
+def _texts(table: Table, names: Iterable[str]) -> Iterator[str]:
+    """All cells of these columns that are texts."""
+    for name in names:
+        column = table.column(name)
+        if getattr(getattr(column, "dtype", None), "kind", "O") not in "biufMm":
+            yield from (cell for cell in column if isinstance(cell, str))
 
 
 def numbers(table: Table, name: str, writing: Writing, state: bool) -> tuple[Float, Integers | None]:
