@@ -198,15 +198,15 @@ def parts_of(table: Table, columns: Columns, reading: Reading) -> dict[str, Any]
 
 def _long_rows(table: Table, columns: Columns, reading: Reading) -> Rows:
     """The rows of a table in long form."""
-    writing = _writing(table, columns.all[: 1 + len(columns.state) + len(columns.input)], reading)
-    time = _times(table, columns.time, replace(reading, writing=writing))
+    writing = writing_of(table, columns.all[: 1 + len(columns.state) + len(columns.input)], reading)
+    time = times_of_table(table, columns.time, replace(reading, writing=writing))
     read = {name: numbers(table, name, writing, name in columns.state) for name in (*columns.state, *columns.input)}
     n = len(time.values) if isinstance(time, Instants) else len(time)
     return Rows(
         time,
         np.stack([read[name][0] for name in columns.state], axis=1),
         np.stack([read[name][0] for name in columns.input], axis=1) if columns.input else np.empty((n, 0)),
-        None if columns.id is None else _ids(table, columns.id),
+        None if columns.id is None else ids_of(table, columns.id),
         _masks([read[name][1] for name in columns.state], n),
         np.arange(n),
     )
@@ -226,8 +226,8 @@ def _wide_rows(table: Table, columns: Columns, reading: Reading) -> tuple[Column
     check_column(table, columns.time)
     parts = _wide_columns(table, columns, reading.wide)
     used = [name for names in parts.values() for name in names if name is not None]
-    writing = _writing(table, [columns.time, *used], reading)
-    time = _times(table, columns.time, replace(reading, writing=writing))
+    writing = writing_of(table, [columns.time, *used], reading)
+    time = times_of_table(table, columns.time, replace(reading, writing=writing))
     values = time.values if isinstance(time, Instants) else time
     read = {name: numbers(table, name, writing, True) for name in used}
     states = []
@@ -276,7 +276,7 @@ def _wide_columns(table: Table, columns: Columns, wide: bool | tuple[str, ...]) 
     return parts
 
 
-def _writing(table: Table, names: Iterable[str], reading: Reading) -> Writing:
+def writing_of(table: Table, names: Iterable[str], reading: Reading) -> Writing:
     """How numbers are written in these columns."""
     try:
         return reading.writing.found_in(_texts(table, names))
@@ -318,7 +318,7 @@ def numbers(table: Table, name: str, writing: Writing, state: bool) -> tuple[Flo
     return values, mask
 
 
-def _times(table: Table, name: str, reading: Reading) -> Float | Instants:
+def times_of_table(table: Table, name: str, reading: Reading) -> Float | Instants:
     """The column of times, as numbers or dates."""
     column = table.column(name)
     native = getattr(getattr(column, "dtype", None), "kind", "O") in "Mm" or hasattr(column, "cat")
@@ -345,7 +345,7 @@ def _instants(table: Table, name: str, cells: Any, reading: Reading) -> Instants
     return found
 
 
-def _ids(table: Table, name: str) -> list[Hashable]:
+def ids_of(table: Table, name: str) -> list[Hashable]:
     """Ids; in files, which hold texts only, without blanks around them, and "" where one is missing."""
     ids: list[Hashable] = list(table.column(name))
     if table.unit != "line":
@@ -364,7 +364,7 @@ def _check_rows(table: Table, columns: Columns, rows: Rows) -> None:
         row, column = unknown[0]
         raise table.error(int(rows.at[row]), None, f"the control input {columns.input[column]!r} is missing or infinite")
     if rows.ids is not None:
-        _check_ids(table, columns.id, rows.ids, rows.at)
+        check_ids(table, columns.id, rows.ids, rows.at)
 
 
 def _grouped(table: Table, columns: Columns, rows: Rows, reading: Reading) -> dict[str, Any]:
@@ -457,7 +457,7 @@ def _refuse_repeats(table: Table, columns: Columns, times: Any, part: Any, at: I
     raise TableError(f"{table.where}, {table.unit}s {a} and {b} have the same time {columns.time} = {value}: {help_}")
 
 
-def _check_ids(table: Table, id_name: str | None, ids: Sequence[Hashable], at: Integers) -> None:
+def check_ids(table: Table, id_name: str | None, ids: Sequence[Hashable], at: Integers) -> None:
     """Every row must say to which trajectory it belongs, and each trajectory must be called the same in all its rows."""
     missing = [table.numbers[row] for row, name in zip(at, ids, strict=True) if _is_missing(name)]
     if missing:

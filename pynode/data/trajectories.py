@@ -356,8 +356,16 @@ class Trajectories:
             The column that tells which trajectory a row belongs to.
         input : str or sequence of str, optional
             Columns of control inputs, known in every row.
-        time_unit, date_format, missing, censored, replicates, wide
-            See `read_csv`.
+        time_unit, date_format : str, optional
+            See `read_csv`, as all that follow.
+        missing : number, str or sequence, optional
+            Codes that mean: not observed.
+        censored : bool, default False
+            Keep readings beyond a limit, such as <0.1.
+        replicates : {"refuse", "keep", "average"}, default "refuse"
+            Several readings at one time of a trajectory.
+        wide : bool or sequence of str, default False
+            Columns are trajectories.
         clock : Clock, optional
             How dates become numbers. Default: time since the first, in `time_unit`.
 
@@ -383,7 +391,21 @@ class Trajectories:
 
     @classmethod
     def from_table(cls, table: Table, columns: Columns, reading: Reading) -> Self:
-        """Trajectories from a `pynode.data.tables.Table`: what `from_frame` and `read_csv` have in common."""
+        """Trajectories from a table of any origin: what `from_frame` and `read_csv` have in common.
+
+        Parameters
+        ----------
+        table : pynode.data.tables.Table
+            Columns by name.
+        columns : pynode.data.tables.Columns
+            Those that are wanted.
+        reading : pynode.data.tables.Reading
+            How they are read.
+
+        Returns
+        -------
+        Trajectories
+        """
         parts = parts_of(table, columns, reading)
         try:
             return cls.from_parts(parts)
@@ -392,7 +414,17 @@ class Trajectories:
 
     @classmethod
     def from_parts(cls, parts: Mapping[str, Any]) -> Self:
-        """Trajectories from lists of arrays by name, as `pynode.data.tables.parts_of` gives them."""
+        """Trajectories from their parts.
+
+        Parameters
+        ----------
+        parts : dict
+            Lists of arrays by name, as `pynode.data.tables.parts_of` gives them.
+
+        Returns
+        -------
+        Trajectories
+        """
         u, marks = parts["u"], parts["censored"]
         return cls(
             tuple(parts["t"]),
