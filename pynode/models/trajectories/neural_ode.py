@@ -16,6 +16,7 @@ from pynode.models.options import documented
 from pynode.models.trajectories.ensemble import fit_members
 from pynode.models.trajectories.known import KnownFit
 from pynode.models.trajectories.known_results import keep
+from pynode.models.trajectories.named import by_state
 from pynode.models.trajectories.predictions import Rollouts
 from pynode.models.trajectories.protocol import needed
 from pynode.models.trajectories.recipe import optimizer_of, prepare
@@ -185,6 +186,8 @@ class NeuralODE(Rollouts):
         """
         self.check_options()
         data = with_covariates(as_trajectories(t, Y, u, names, time, state, id, input, replicates="keep"))
+        if self.observe is None:
+            data = by_state(data, self.field, Y is None or names is not None)
         known = needed(self, data, doses)
         self._check_data(data, known)
         shown = bool(self.verbose) if progress is None else progress
