@@ -88,7 +88,8 @@ class Sensitivities:
     solution : Solution
         An `EventSolution` where there are events.
     theta : (T, k, n_params), (B, T, k, n_params), or a list
-        d value/dtheta at every saved time; NaN from a sample's failure or terminal event on.
+        d value/dtheta at every saved time; NaN from a sample's failure or terminal event on. Where theta has a row for each
+        sample, the derivatives with respect to that row.
     y0 : (T, k, d), (B, T, k, d), or a list
         d value/dy0.
     value : (T, k), (B, T, k), or a list
@@ -191,8 +192,8 @@ class SensitivityProblem:
 
         Parameters
         ----------
-        theta : (n_params,) array or nested dict
-            The parameters.
+        theta : (n_params,) array or nested dict; or (B, n_params)
+            The parameters, of all samples or, without events, a row for each.
         y0 : (B, d) array, optional
             Other initial states.
 
@@ -211,8 +212,8 @@ class SensitivityProblem:
 
         Parameters
         ----------
-        theta : (n_params,) array or nested dict
-            The parameters.
+        theta : (n_params,) array or nested dict; or (B, n_params)
+            The parameters, of all samples or, without events, a row for each.
         errors : {"warn", "raise", "ignore"}
             What to do if samples fail.
 

@@ -1,6 +1,7 @@
 """What a fit with a protocol leaves on a NeuralODE, and what such a model predicts."""
 
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -12,7 +13,7 @@ from pynode.data.trajectories import Trajectories
 from pynode.experiments.forward import Course
 from pynode.fields.parameters import Parameter
 from pynode.models.trajectories.known import KnownFit
-from pynode.models.trajectories.protocol import Protocol
+from pynode.models.trajectories.protocol import Protocol, doses_of_one
 from pynode.models.trajectories.scaling import Scaling
 from pynode.optim.levenberg_marquardt import MESSAGES
 from pynode.training.error_models import ERROR_MODELS
@@ -42,6 +43,7 @@ def keep(model: "NeuralODE", fit: KnownFit, run: LikelihoodRun, status: str | No
     model.names_ = data.names
     model.time_name_ = data.time_name
     model.clock_ = data.clock
+    model.columns_ = data.columns
     model.n_unobserved_ = 0
     model.estimators_ = []
     d, m = model.field_.d, 0 if data.signal is None else data.signal.m
@@ -208,8 +210,13 @@ def predict(
             raise ValueError(
                 f"y0 has shape {start.shape}; a model with a protocol predicts one trajectory: ({protocol.field.d},)"
             )
-        given = None if doses is None else [[*doses]]
-        own = protocol.of_states(start[None], different[:1], given)
+        own = protocol.of_states(start[None], different[:1], None if doses is None else [doses_of_one(doses)])
+        early = own.schedule().actions(model.theta_).time
+        if (early < different[0]).any():
+            raise ValueError(
+                f"doses hold one at {early.min():g}, before {different[0]:g}, the first of t, where the states are y0: y0 "
+                "holds what it did"
+            )
         free, gain, spread = start[None], None, None
         signal = as_control(u, protocol.field.inputs, [different])
     course = course_of(model, own, [different], signal, free, return_std)
@@ -246,9 +253,16 @@ def _continued(
         raise ValueError(f"trajectory={trajectory!r} must be from 0 to {n - 1}")
     own = protocol.of_trajectory(trajectory)
     if doses is not None:
-        own = Protocol(**(vars(own) | {"doses": (tuple(doses),)}))
-    if (t < own.first[0]).any():
-        raise ValueError(f"t must be {own.first[0]:g} or later, where the trajectory starts; got {t[0]:g}")
+        own = replace(own, doses=(doses_of_one(doses),))
+        earliest = own.schedule().first_times(1)[0]
+        if earliest < own.first[0]:
+            raise ValueError(
+                f"doses hold one at {earliest:g}, before {own.first[0]:g}, where trajectory {trajectory} starts: give y0, "
+                "the states at the first of t"
+            )
+    begin = own.experiment([t], None).begin(model.theta_)[0]
+    if (t < begin).any():
+        raise ValueError(f"t must be {begin:g} or later, where the trajectory starts; got {t[0]:g}")
     if u is None and model.data_ is not None and model.data_.signal is not None:
         signal = model.data_.signal.take([trajectory])
     else:
