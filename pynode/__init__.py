@@ -21,6 +21,7 @@ _HOMES = {
     "pynode.data.tables": ["TableError", "TableWarning"],
     "pynode.data.trajectories": ["Trajectories"],
     "pynode.data.csv": ["read_csv"],
+    "pynode.data.nonmem": ["read_nonmem"],
     "pynode.data.signal": ["Signal"],
     "pynode.data.files": ["ModelFileError"],
     "pynode.programs.traced": ["TraceError"],

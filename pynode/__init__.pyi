@@ -20,6 +20,7 @@ from pynode.calls.solve import solve as solve
 from pynode.data.clock import Clock as Clock
 from pynode.data.csv import read_csv as read_csv
 from pynode.data.files import ModelFileError as ModelFileError
+from pynode.data.nonmem import read_nonmem as read_nonmem
 from pynode.data.signal import Signal as Signal
 from pynode.data.tables import TableError as TableError
 from pynode.data.tables import TableWarning as TableWarning
@@ -143,6 +144,7 @@ __all__ = [  # noqa: RUF022
     "plots",
     "positive",
     "read_csv",
+    "read_nonmem",
     "relu",
     "rnn_cell",
     "second_order",

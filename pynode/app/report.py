@@ -40,7 +40,7 @@ def model_summary(model: NeuralODE) -> list[tuple[str, str]]:
     extra = f", and {model.n_unobserved_} unobserved" if model.n_unobserved_ else ""
     rows: list[tuple[str, str]] = [
         ("states", ", ".join(model.names_) + extra),
-        ("time", model.time_name_),
+        ("time", model.time_name_ if model.clock_ is None else model.clock_.label(model.time_name_)),
         ("field", f"{what}, {model.field_.n_params} parameters"),
         ("fitted to", f"{report['n_observed']} numbers in {report['n_samples']} {trajectories}"),
         ("residual (root mean square)", "; ".join(f"{k} {readable(v)}" for k, v in report["rmse"].items())),

@@ -137,7 +137,7 @@ class Objective:
         self._fast = self.wrt == ("theta",) and self.exact and not self.field.callbacks
 
     def __call__(self, theta: ArrayLike) -> tuple[float, NDArray[np.float64]]:
-        """(loss, gradient with respect to theta); (NaN, zeros) if every sample failed."""
+        """(loss, gradient with respect to theta, of its shape); (NaN, zeros) if every sample failed."""
         if self.solver is None and self._fast:
             raw = self.setup.problem.run(self._ready(theta), gradient=self._kind, memory=self.memory)
             loss, scale = self.reduced(raw)
@@ -163,7 +163,7 @@ class Objective:
 
         Parameters
         ----------
-        theta : (n_params,) array
+        theta : (n_params,) or (B, n_params) array
             The parameters.
 
         Returns
@@ -184,8 +184,8 @@ class Objective:
 
         Parameters
         ----------
-        theta : (n_params,) array or nested dict
-            The parameters.
+        theta : (n_params,) array or nested dict; or (B, n_params)
+            The parameters, of all samples or a row for each.
         errors : {"warn", "raise", "ignore"}
             What to do if samples fail.
 
@@ -202,7 +202,7 @@ class Objective:
 
         Parameters
         ----------
-        theta : (n_params,) array
+        theta : (n_params,) or (B, n_params) array
             The parameters, of the solve's dtype; the result keeps this array (and y0), so give it one of its own.
         errors : {"warn", "raise", "ignore"}
             What to do if samples fail.

@@ -43,6 +43,8 @@ class Trajectories:
         Control inputs, a sample for each trajectory.
     input_names : tuple of str
         Names of the control inputs, where they have any.
+    id_name : str or None
+        What the ids are: the column that told trajectories apart.
     clock : Clock or None
         How times that were dates or durations became numbers.
     repeated : bool
@@ -79,6 +81,7 @@ class Trajectories:
     ids: tuple[Hashable, ...] = ()
     signal: Signal | None = None
     input_names: tuple[str, ...] = ()
+    id_name: str | None = None
     clock: Clock | None = None
     repeated: bool = False
     censored: tuple[Integers, ...] | None = None
@@ -111,7 +114,7 @@ class Trajectories:
             if np.isinf(states).any():
                 row, column = np.argwhere(np.isinf(states))[0]
                 raise ValueError(
-                    f"{where}: {self.names[column]} is infinite at {self.time_name} = {times[row]:g}; "
+                    f"{where}: {self.names[column]} is infinite at {self.when(times[row])}; "
                     "write NaN where it was not observed"
                 )
         if self.signal is not None and not self.signal.shared and len(self.signal.u) != len(t):
@@ -160,6 +163,26 @@ class Trajectories:
     def never_observed(self) -> list[str]:
         """Names of states without any observation."""
         return [name for j, name in enumerate(self.names) if all(np.isnan(y[:, j]).all() for y in self.y)]
+
+    @property
+    def columns(self) -> dict[str, Any]:
+        """The columns of the table: time, state, id and input, as `from_frame` takes them."""
+        return {"time": self.time_name, "state": self.names, "id": self.id_name, "input": self.input_names}
+
+    def when(self, t: float) -> str:
+        """A time in words: its name and its value, as a date where times are dates.
+
+        Parameters
+        ----------
+        t : float
+            In the units of `t`.
+
+        Returns
+        -------
+        str
+        """
+        value = f"{t:g}" if self.clock is None else self.clock.to_text(t)[0]
+        return f"{self.time_name} = {value}"
 
     def take(self, which: Iterable[int]) -> Trajectories:
         """Some of the trajectories.
@@ -333,8 +356,16 @@ class Trajectories:
             The column that tells which trajectory a row belongs to.
         input : str or sequence of str, optional
             Columns of control inputs, known in every row.
-        time_unit, date_format, missing, censored, replicates, wide
-            See `read_csv`.
+        time_unit, date_format : str, optional
+            See `read_csv`, as all that follow.
+        missing : number, str or sequence, optional
+            Codes that mean: not observed.
+        censored : bool, default False
+            Keep readings beyond a limit, such as <0.1.
+        replicates : {"refuse", "keep", "average"}, default "refuse"
+            Several readings at one time of a trajectory.
+        wide : bool or sequence of str, default False
+            Columns are trajectories.
         clock : Clock, optional
             How dates become numbers. Default: time since the first, in `time_unit`.
 
@@ -360,7 +391,21 @@ class Trajectories:
 
     @classmethod
     def from_table(cls, table: Table, columns: Columns, reading: Reading) -> Self:
-        """Trajectories from a `pynode.data.tables.Table`: what `from_frame` and `read_csv` have in common."""
+        """Trajectories from a table of any origin: what `from_frame` and `read_csv` have in common.
+
+        Parameters
+        ----------
+        table : pynode.data.tables.Table
+            Columns by name.
+        columns : pynode.data.tables.Columns
+            Those that are wanted.
+        reading : pynode.data.tables.Reading
+            How they are read.
+
+        Returns
+        -------
+        Trajectories
+        """
         parts = parts_of(table, columns, reading)
         try:
             return cls.from_parts(parts)
@@ -369,7 +414,17 @@ class Trajectories:
 
     @classmethod
     def from_parts(cls, parts: Mapping[str, Any]) -> Self:
-        """Trajectories from lists of arrays by name, as `pynode.data.tables.parts_of` gives them."""
+        """Trajectories from their parts.
+
+        Parameters
+        ----------
+        parts : dict
+            Lists of arrays by name, as `pynode.data.tables.parts_of` gives them.
+
+        Returns
+        -------
+        Trajectories
+        """
         u, marks = parts["u"], parts["censored"]
         return cls(
             tuple(parts["t"]),
@@ -379,6 +434,7 @@ class Trajectories:
             tuple(parts["ids"]),
             None if u is None else as_control(u, None, parts["t"]),
             tuple(parts["input_names"]),
+            parts["id_name"],
             parts["clock"],
             parts["repeated"],
             None if marks is None else tuple(marks),

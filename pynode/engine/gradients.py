@@ -41,7 +41,7 @@ class Gradients:
 
     Attributes
     ----------
-    theta : (n_params,)
+    theta : (n_params,), or (B, n_params) where theta had a row for each sample
     y0 : (d,) or (B, d)
     t : like t, one value a saved time (for t shared by a batch: summed over the samples)
         The grid of steps counts as frozen but for its first and last time and the times that steps land on.

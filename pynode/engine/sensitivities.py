@@ -32,7 +32,8 @@ class Sensitivities(NamedTuple):
     ----------
     solution : Solution
     theta : (T, d, n_params), (B, T, d, n_params), or a list
-        dy/dtheta at every saved time; NaN from a sample's failure on.
+        dy/dtheta at every saved time; NaN from a sample's failure on. Where theta has a row for each sample, the derivatives
+        with respect to that row.
     y0 : (T, d, d), (B, T, d, d), or a list
         dy/dy0.
 
@@ -110,8 +111,8 @@ class SensitivityProblem:
 
         Parameters
         ----------
-        theta : (n_params,) array or nested dict
-            The parameters.
+        theta : (n_params,) array or nested dict; or (B, n_params)
+            The parameters, of all samples or a row for each.
         y0 : (B, d) array, optional
             Other initial states.
 

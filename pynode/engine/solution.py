@@ -84,7 +84,7 @@ class Solution(Result):
         0 is ok; names in `pynode.STATUS`.
     stats : Stats
     field : Field or System
-    theta : (n_params,) array
+    theta : (n_params,) array, or (B, n_params) with a row for each sample
         A copy, read-only.
     prepared : PreparedSolve
         What was solved, checked.

@@ -111,7 +111,7 @@ def _at_time(model: TrajectoryModel, data: Trajectories) -> tuple[float, str]:
     if not model.field_.time_dependent:
         return 0.0, ""
     first = float(min(t[0] for t in data.t))
-    return first, f" at {data.time_name} = {first:.4g}"
+    return first, f" at {data.time_name} = {first:.4g}" if data.clock is None else f" at {data.when(first)}"
 
 
 # ---- One state -------------------------------------------------------------------------------------------------
@@ -132,7 +132,8 @@ def _draw_line(parent: "Parent", model: TrajectoryModel, data: Trajectories, tru
     ticks = y[:: stride(len(y))]
     ax.plot(ticks, np.full(len(ticks), bottom), "|", color=DATA, ms=9, alpha=0.5, label="data", clip_on=False)
     ax.set_ylim(bottom=bottom)
-    ax.set(xlabel=name, ylabel=f"d{name}/d{data.time_name}")
+    unit = "" if data.clock is None else f" (per {data.clock.unit})"
+    ax.set(xlabel=name, ylabel=f"d{name}/d{data.time_name}{unit}")
     draw_heading(parent, ax, title, note)
 
 

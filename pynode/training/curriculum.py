@@ -18,11 +18,12 @@ from numpy.typing import NDArray
 
 from pynode.errors import OK
 from pynode.fields.field import Field
+from pynode.fields.states import inside, limits
 from pynode.optim.checkpoint import Checkpoint
 from pynode.optim.result import HISTORY, FitInterrupted, FitResult, Iteration
 from pynode.training.coordinates import Coordinates
 from pynode.training.early_stopping import EarlyStopping, Holdout, WindowsStopping
-from pynode.training.initial_states import choose_states
+from pynode.training.initial_states import MARGIN, choose_states
 from pynode.training.smoothing import Smoothed
 from pynode.training.state import Stage, Training
 from pynode.training.windows import Data, Windows
@@ -281,6 +282,10 @@ class Run:
             self.field, theta, self.data, self.training.states, 1.0 / variance, **self.recipe.options
         )
         return True
+
+    def within(self, y0: Array) -> Array:
+        """Initial states (W, d) within the limits of the field's states."""
+        return inside(y0, limits(self.field), MARGIN * np.sqrt(self.data.spread))
 
     def stage_name(self, intervals: int | None) -> str:
         """The name of a stage on windows."""

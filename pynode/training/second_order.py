@@ -358,7 +358,7 @@ class SecondOrderRun(Run):
         chosen = np.arange(len(self.data)) if everything else self.part
         data = self.data if everything else self.data.take(chosen)
         cut = data.windows(intervals)
-        y0 = cut.initial([self.training.states[i] for i in chosen])
+        y0 = self.within(cut.initial([self.training.states[i] for i in chosen]))
         seen = ~np.isnan(np.concatenate(cut.y))
         given = seen * (1.0 if cut.weight is None else np.concatenate(cut.weight))
         noise = Noise(self.variance, self.recipe.noise, given, self.least)

@@ -109,6 +109,13 @@ def test_numbers(write, cells, numbers):
         assert pn.read_csv(file, "t", "x").y[0][:, 0].tolist() == numbers
 
 
+def test_numbers_as_other_columns_tell(write):
+    file = write("t;x;pump\n0;25,003;1,0\n1;24,522;0,5\n")
+    assert pn.read_csv(file, "t", "x").y[0][:, 0].tolist() == [25.003, 24.522]
+    file = write("t;x;price\n0;25,003;1.5\n1;24,522;0.5\n")
+    assert pn.read_csv(file, "t", "x").y[0][:, 0].tolist() == [25003, 24522]
+
+
 def test_numbers_as_told(write):
     file = write("t;x\n0;1,234\n1;5,678\n")
     assert pn.read_csv(file, "t", "x", decimal=",").y[0][:, 0].tolist() == [1.234, 5.678]

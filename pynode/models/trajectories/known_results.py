@@ -43,6 +43,7 @@ def keep(model: "NeuralODE", fit: KnownFit, run: LikelihoodRun, status: str | No
     model.names_ = data.names
     model.time_name_ = data.time_name
     model.clock_ = data.clock
+    model.columns_ = data.columns
     model.n_unobserved_ = 0
     model.estimators_ = []
     d, m = model.field_.d, 0 if data.signal is None else data.signal.m

@@ -16,6 +16,7 @@ from pynode.models.options import documented
 from pynode.models.trajectories.ensemble import fit_members
 from pynode.models.trajectories.known import KnownFit
 from pynode.models.trajectories.known_results import keep
+from pynode.models.trajectories.named import by_state
 from pynode.models.trajectories.predictions import Rollouts
 from pynode.models.trajectories.protocol import needed
 from pynode.models.trajectories.recipe import optimizer_of, prepare
@@ -43,6 +44,7 @@ RESULTS = (
     "names_",
     "time_name_",
     "clock_",
+    "columns_",
     "n_unobserved_",
     "initial_states_",
     "covariance_",
@@ -77,6 +79,8 @@ class NeuralODE(Rollouts):
     time_name_ : str
     clock_ : Clock or None
         How the dates or durations of the data became numbers; predictions take dates then.
+    columns_ : dict
+        The columns of a table that are read of it: time, state, id, input; `score` takes a data frame with these.
     n_unobserved_ : int
         States that were added (`augment`), after the others.
     initial_states_ : (B, d) array
@@ -182,6 +186,8 @@ class NeuralODE(Rollouts):
         """
         self.check_options()
         data = with_covariates(as_trajectories(t, Y, u, names, time, state, id, input, replicates="keep"))
+        if self.observe is None:
+            data = by_state(data, self.field, Y is None or names is not None)
         known = needed(self, data, doses)
         self._check_data(data, known)
         shown = bool(self.verbose) if progress is None else progress
@@ -278,6 +284,7 @@ class NeuralODE(Rollouts):
         self.names_ = data.names
         self.time_name_ = data.time_name
         self.clock_ = data.clock
+        self.columns_ = data.columns
         self.n_unobserved_ = int(self.augment)
         self.estimators_ = []
         self.initial_states_ = scaling.states_back(np.stack([states[0] for states in training.states]))

@@ -29,6 +29,7 @@ from pynode.models.trajectories.series import (
     Times,
     as_trajectories,
     check_positive,
+    is_frame,
     n_inputs,
     with_covariates,
 )
@@ -52,6 +53,7 @@ class Rollouts(NeuralODEOptions):
     field_: Field
     scaling_: Scaling
     clock_: Clock | None
+    columns_: dict[str, Any]
     n_unobserved_: int
     estimators_: "list[NeuralODE]"
     initial_states_: Array
@@ -251,7 +253,8 @@ class Rollouts(NeuralODEOptions):
             raise ValueError("the model was saved without its data: give y0")
         t, first = np.atleast_1d(real_array("t", t, np.float64)), self.data_.t[trajectory][0]
         if t.ndim != 1 or (t < first).any() or (np.diff(t) < 0).any():
-            raise ValueError(f"without y0, t must rise from {first:g} or later, where the trajectory starts")
+            where = f"{first:g}" if self.clock_ is None else self.clock_.to_text(first)[0]
+            raise ValueError(f"without y0, t must rise from {where} or later, where the trajectory starts")
         times = np.concatenate([[first], t])
         if u is None and self.data_.signal is not None:
             signal = self.data_.signal.take([trajectory])
@@ -273,8 +276,8 @@ class Rollouts(NeuralODEOptions):
 
         Parameters
         ----------
-        t, Y : arrays or Trajectories
-            Times and measured states, as in `fit`.
+        t, Y : arrays, Trajectories, or a data frame
+            Times and measured states, as in `fit`; a data frame with the columns of `fit` (`columns_`) holds both.
         u : array, tuple or Signal, optional
             Control inputs, as in `fit`.
         doses : list of Dose, list of lists, or dict, optional
@@ -307,7 +310,9 @@ class Rollouts(NeuralODEOptions):
 
     def _new_data(self, t: Series | Trajectories, Y: Series | None, u: Inputs | None) -> Trajectories:
         kept: Any = "refuse" if self.protocol_ is None else "keep"
-        data = with_covariates(as_trajectories(t, Y, u, self.names_, clock=self.clock_, fitted=True, replicates=kept))
+        columns = self.columns_ if is_frame(t) else {}
+        data = as_trajectories(t, Y, u, self.names_, **columns, clock=self.clock_, fitted=True, replicates=kept)
+        data = with_covariates(data)
         if data.d != len(self.names_):
             raise ValueError(f"the data have {data.d} states, the model {len(self.names_)}")
         m = n_inputs(data)
@@ -441,8 +446,8 @@ class Rollouts(NeuralODEOptions):
 
         Parameters
         ----------
-        t, Y : arrays or Trajectories
-            Times and measured states, as in `fit`.
+        t, Y : arrays, Trajectories, or a data frame
+            Times and measured states, as in `fit`; a data frame with the columns of `fit` (`columns_`) holds both.
         u : array, tuple or Signal, optional
             Control inputs, as in `fit`.
         doses : list of Dose, list of lists, or dict, optional

@@ -129,13 +129,13 @@ def made(model: NeuralODEOptions, field: Field, data: Trajectories, doses: Any) 
     _check_parts(field, observe, data)
     spec = union([f for f in (field, observe, initial) if isinstance(f, Field)])
     whole = over(spec, field)
-    names = tuple(getattr(field, "state_names", ()) or (data.names if observe is None else ()))
+    names = field.state_names or (data.names if observe is None else ())
     given = over(spec, initial) if isinstance(initial, Field) else initial
     noise, models = as_error_models(model.noise, data.names)
     protocol = Protocol(
         whole,
         None if observe is None else over(spec, observe),
-        as_initial(given, whole, len(data), names),
+        as_initial(given, whole, len(data), names, _read(data, observe)),
         as_doses(doses if doses is not None else data.doses, data),
         dict(model.lag or {}),
         dict(model.bioavailability or {}),
@@ -146,6 +146,11 @@ def made(model: NeuralODEOptions, field: Field, data: Trajectories, doses: Any) 
     )
     first = protocol.schedule().first_times(len(data))
     return replace(protocol, first=np.minimum(protocol.first, first))
+
+
+def _read(data: Trajectories, observe: Field | None) -> NDArray[np.bool_]:
+    """Which states are measured themselves."""
+    return np.zeros(1, bool) if observe is not None else np.asarray(~np.isnan(np.concatenate(data.y)).all(axis=0))
 
 
 def _check_parts(field: Field, observe: Field | None, data: Trajectories) -> None:

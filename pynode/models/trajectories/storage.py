@@ -58,6 +58,7 @@ def to_content(model: "NeuralODE", data: bool = True) -> dict[str, Any]:
         "names": list(model.names_),
         "time_name": model.time_name_,
         "clock": None if model.clock_ is None else model.clock_.to_dict(),
+        "columns": {name: list(x) if isinstance(x, tuple) else x for name, x in model.columns_.items()},
         "initial_states": model.initial_states_,
         "covariance": model.covariance_,
         "state_gain": model.state_gain_,
@@ -129,8 +130,19 @@ def _restore_states(model: "NeuralODE", content: dict[str, Any]) -> None:
     model.names_ = names
     model.time_name_ = of_type(content["time_name"], str, "the name of time")
     model.clock_ = None if content["clock"] is None else Clock.from_dict(content["clock"])
+    model.columns_ = _columns(content["columns"], names, model.time_name_)
     model.n_unobserved_ = extra
     model.scaling_ = scaling
+
+
+def _columns(stored: Any, names: tuple[str, ...], time_name: str) -> dict[str, Any]:
+    """The columns of tables from which the model was fitted."""
+    id_name = stored["id"]
+    if stored["time"] != time_name or texts(stored["state"], "the columns of states") != names:
+        raise ValueError("the columns are not those of the states and of time")
+    if id_name is not None:
+        of_type(id_name, str, "the column of ids")
+    return {"time": time_name, "state": names, "id": id_name, "input": texts(stored["input"], "the columns of inputs")}
 
 
 def _restore_parameters(model: "NeuralODE", content: dict[str, Any]) -> None:
@@ -168,8 +180,7 @@ def _check_members(model: "NeuralODE") -> None:
 
 
 def _report(stored: Any, names: tuple[str, ...], more: dict[str, type]) -> dict[str, Any]:
-    stored = of_type(stored, dict, "the report")
-    models = stored.get("error_models")
+    models = of_type(stored, dict, "the report").get("error_models")
     report = stored_report({k: x for k, x in stored.items() if k != "error_models"}, more, names)
     if models is not None:
         report["error_models"] = _error_models(models, names)
