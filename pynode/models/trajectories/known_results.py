@@ -36,6 +36,7 @@ def keep(model: "NeuralODE", fit: KnownFit, run: LikelihoodRun, status: str | No
     problem, state, data = best.problem, best.posterior, fit.data
     theta = problem.theta(state.theta)
     model.protocol_ = fit.protocol
+    model.calibration_ = None
     model.field_ = fit.protocol.field
     model.theta_ = np.array(theta)
     model.random_state_ = fit.seed

@@ -53,6 +53,8 @@ RESULTS = (
     "history_",
     "report_",
     "protocol_",
+    "calibration_",
+    "in_frames_",
 )
 """What a fit leaves, but for `estimators_`."""
 
@@ -92,6 +94,10 @@ class NeuralODE(Rollouts):
         How the fitted initial states, scaled, follow theta_: their derivative with respect to it is -state_gain_.
     state_covariance_ : (B, d, d) array or None
         Of the initial states, scaled, given theta_.
+    calibration_ : Calibration or None
+        How wide intervals must be; found when `predict` or `forecast` is first asked for one.
+    in_frames_ : bool
+        It was fitted to a data frame: forecasts are data frames.
     data_ : Trajectories or None
         What it was fitted to.
     estimators_ : list of NeuralODE
@@ -186,6 +192,7 @@ class NeuralODE(Rollouts):
         """
         self.check_options()
         data = with_covariates(as_trajectories(t, Y, u, names, time, state, id, input, replicates="keep"))
+        self.in_frames_ = hasattr(t, "columns")
         if self.observe is None:
             data = by_state(data, self.field, Y is None or names is not None)
         known = needed(self, data, doses)
@@ -276,6 +283,7 @@ class NeuralODE(Rollouts):
         """The results of a run."""
         training, posterior = run.training, getattr(run, "posterior", None)
         self.protocol_ = None
+        self.calibration_ = None
         self.field_ = run.field
         self.theta_ = training.theta
         self.scaling_ = scaling

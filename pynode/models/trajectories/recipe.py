@@ -52,6 +52,10 @@ ADAM_ITERATIONS = 400
 """Iterations of each stage where Adam does everything, by default."""
 
 
+CONTINUED = 50
+"""Iterations of L-BFGS that go on from fitted parameters."""
+
+
 def prepare(
     model: NeuralODEOptions, data: Trajectories, weight: list[Array] | None, seed: int
 ) -> tuple[Any, Scaling, Any, Trajectories]:
@@ -89,6 +93,33 @@ def prepare(
     if recipe.batch_size is not None:
         run.batches = max(1, len(inside.windows(recipe.windows[0])) // recipe.batch_size)
     return run, scaling, smoothed, data
+
+
+def continued(
+    model: NeuralODEOptions,
+    field: Field,
+    data: Data,
+    smoothed: Any,
+    spread: Array,
+    seed: int,
+    start: tuple[Array, list[Array]],
+    windows: int | None,
+) -> Any:
+    """The run of a single stage, from parameters and states (of the data) that were fitted before."""
+    training = Training(start[0].copy(), start[1])
+    run: Any
+    if _second_order(model, field):
+        second = _second_recipe(model, field, data, smoothed, spread, seed)
+        run = SecondOrderRun(
+            field, data, training, smoothed, replace(second, windows=(windows,), starts=[], plain=None, part=None, own=False)
+        )
+    else:
+        first = _first_recipe(model, field, data, smoothed, spread, seed)
+        plain: dict[str, Any] = {"optimizer": "lbfgs", "batch_size": None, "steer": 0.0, "own": False}
+        first = replace(first, windows=(windows,), max_iter=CONTINUED, **plain)
+        run = FirstOrderRun(field, data, training, smoothed, first)
+    run.position = 1  # slopes are done
+    return run
 
 
 def _field(model: NeuralODEOptions, data: Trajectories) -> Field:

@@ -18,6 +18,7 @@ from pynode.models.storage import (
     texts,
     without_nan,
 )
+from pynode.models.trajectories.calibration import Calibration
 from pynode.models.trajectories.protocol_storage import as_option, protocol_from_dict, protocol_to_dict
 from pynode.models.trajectories.scaling import Scaling
 from pynode.models.trajectories.series import n_inputs
@@ -66,6 +67,8 @@ def to_content(model: "NeuralODE", data: bool = True) -> dict[str, Any]:
         "report": without_nan(model.report_),
         "estimators": [to_content(member, False) for member in model.estimators_],
         "history": model.history_,
+        "calibration": None if model.calibration_ is None else vars(model.calibration_),
+        "in_frames": model.in_frames_,
         "protocol": None if model.protocol_ is None else protocol_to_dict(model.protocol_),
         "data": data_to_dict(model.data_) if data and model.data_ is not None else None,
     }
@@ -103,6 +106,7 @@ def from_content(content: dict[str, Any], make: type["NeuralODE"], member: bool 
     model.protocol_ = protocol
     _restore_states(model, content)
     _restore_parameters(model, content)
+    _restore_calibration(model, content)
     _restore_data(model, content)
     model.history_ = stored_history(content["history"], ("stage",))
     if model.history_["stage"].dtype != np.int64:
@@ -154,6 +158,22 @@ def _restore_parameters(model: "NeuralODE", content: dict[str, Any]) -> None:
     model.covariance_ = optional_array(content["covariance"], (p, p), "the covariance", gaps=True)
     model.state_gain_ = optional_array(content["state_gain"], (b, d, p), "the gain of the initial states")
     model.state_covariance_ = optional_array(content["state_covariance"], (b, d, d), "the covariance of the initial states")
+
+
+def _restore_calibration(model: "NeuralODE", content: dict[str, Any]) -> None:
+    """How wide intervals must be, or None; files of models before there were intervals say nothing of them."""
+    stored = content.get("calibration")
+    model.in_frames_ = of_type(content.get("in_frames", False), bool, "in_frames")
+    model.calibration_ = None
+    if stored is None:
+        return
+    n = (len(model.names_),)
+    factors = ("inflation", "growth", "process", "strange", "independent")
+    numbers = {name: of_type(stored[name], float, name) for name in factors}
+    scores = stored_array(stored["scores"], (len(stored["scores"]),), "the scores")
+    noise = stored_array(stored["noise"], n, "the noise", gaps=True)
+    misfit = stored_array(stored["misfit"], n, "the misfit")
+    model.calibration_ = Calibration(noise, misfit, scores=scores, **numbers)
 
 
 def _restore_data(model: "NeuralODE", content: dict[str, Any]) -> None:
