@@ -112,7 +112,9 @@ def test_impacts_of_a_ball_in_closed_form():
 
 def test_bolus_doses_in_closed_form():
     """y(t) = y0 exp(-k t) + share sum_i x_i exp(-k (t - t_i))."""
-    t, k, share, y0 = np.array([0.0, 1.0, 1.0, 2.5, 4.0, 6.0]), 0.4, 0.7, 3.0
+    t = np.array([0.0, 1.0, 1.0, 2.5, 4.0, 6.0])
+    k, share = 0.4, 0.7
+    y0 = 3.0
     x = np.array([2.0, np.nan, 1.0, np.nan, 5.0, np.nan])
     system = pn.System(decay, jump=dose)
     sens = pn.sensitivities(system, [y0], t, system.init(), data=x[:, None], **TIGHT)
@@ -215,7 +217,8 @@ def test_against_differences_of_solves():
         "inputs": [0.5],
         "observe": lambda t, y, th: [np.exp(y[0]) * th.w, t],
     }
-    t, y0, h = np.linspace(0, 3, 25), np.array([1.0, 0.5]), 1e-5
+    t, y0 = np.linspace(0, 3, 25), np.array([1.0, 0.5])
+    h = 1e-5
 
     def solved(theta, y0):
         sol = pn.sensitivities(f, y0, t, theta, **keys, **TIGHT)
@@ -331,7 +334,8 @@ def test_an_event_met_at_rate_0():
 
 
 def test_other_initial_states():
-    t, theta, y0 = np.linspace(0, 1.5, 9), ball.init(), np.array([[2.0, -1.0]])
+    t, theta = np.linspace(0, 1.5, 9), ball.init()
+    y0 = np.array([[2.0, -1.0]])
     for f, keys in ((ball, {"events": BOUNCE}), (pn.System(ball, jump=push), {"data": pushes(9, _3=1.0)})):
         problem = pn.SensitivityProblem(f, [1.0, 0.0], t, **keys)
         raw, sens = problem.run(f.init(), y0), pn.sensitivities(f, y0[0], t, f.init(), **keys)
