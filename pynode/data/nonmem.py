@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from pynode.data.cells import NotANumber, Writing, numbers_of
+from pynode.data.cells import NotANumber, Writing, missing_codes, numbers_of
 from pynode.data.clock import Clock
 from pynode.data.csv import table_of
 from pynode.data.instants import Instants
@@ -30,7 +30,7 @@ from pynode.data.tables import (
     times_of_table,
     writing_of,
 )
-from pynode.data.trajectories import Trajectories, missing_codes
+from pynode.data.trajectories import Trajectories
 from pynode.errors import users_level
 
 Float = NDArray[np.float64]
@@ -106,12 +106,16 @@ def read_nonmem(
         The columns of times, subjects and readings.
     covariates : sequence of str, optional
         Columns with one number for each subject. Default: all other columns that are so.
-    missing, separator, decimal, encoding, time_unit
-        See `read_csv`.
+    missing : number, str or sequence, optional
+        Codes that mean: not observed.
     censored : bool, default False
         Keep readings written as <0.1 as `Trajectories.censored`; else they are refused. CENS needs no leave.
     replicates : {"keep", "average", "refuse"}, default "keep"
         Several readings of one quantity at one time.
+    separator, decimal, encoding : str, optional
+        How a file is written, see `read_csv`.
+    time_unit : str, optional
+        Of times that are dates.
 
     Returns
     -------
