@@ -247,18 +247,14 @@ class Trajectories:
         """
         if self.clock is None or self.clock == clock:
             return self
-        dates = [self.clock.to_dates(t) for t in self.t]
+        kind = self.clock.kind
         if clock is None:
-            raise TypeError(
-                f"{self.time_name} holds {self.clock.kind}, but times of this model are numbers: {REMEDY[self.clock.kind]}"
-            )
-        if self.signal is not None:
+            raise TypeError(f"{self.time_name} holds {kind}, but times of this model are numbers: {REMEDY[kind]}")
+        if self.signal is not None or self.doses is not None:
             own, other = self.clock.label(self.time_name), clock.label(self.time_name)
-            raise ValueError(
-                f"the times of the data are {own}, those of the model {other}: with control inputs read the data "
-                "with clock=, the model's clock_"
-            )
-        return replace(self, t=tuple(clock.to_numbers(x) for x in dates), clock=clock)
+            words = "with control inputs or doses read the data with clock=, the model's clock_"
+            raise ValueError(f"the times of the data are {own}, those of the model {other}: {words}")
+        return replace(self, t=tuple(clock.to_numbers(self.clock.to_dates(t)) for t in self.t), clock=clock)
 
     @classmethod
     def from_arrays(
