@@ -7,6 +7,7 @@ import csv
 import gzip
 import importlib
 import os
+import re
 import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -64,7 +65,8 @@ def text_table(
     Table
         Its cells are texts.
     """
-    lines = [Line(i, text) for i, text in enumerate(_decoded(path, encoding).splitlines(), 1) if text.strip()]
+    texts = re.split("\r\n|\n|\r", _decoded(path, encoding))
+    lines = [Line(i, text) for i, text in enumerate(texts, 1) if text.strip()]
     plain = [line for line in lines if line.text[0] != "#"]
     if not plain:
         raise TableError(f"{path} is empty")
