@@ -49,8 +49,11 @@ def run(args: argparse.Namespace) -> None:
     from pynode.app.pages import picture_kind
     from pynode.data.files import write_bytes
     from pynode.models.base import load
+    from pynode.models.trajectories.neural_ode import NeuralODE
 
     model = load(args.model)
+    if not isinstance(model, NeuralODE):
+        raise UserError(f"{args.model} holds a {type(model).__name__}; this command is for a NeuralODE: use Python")
     _check(args, model)
     if args.plot is not None:
         picture_kind(args.plot)
