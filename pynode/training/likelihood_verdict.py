@@ -14,6 +14,9 @@ from pynode.training.verdict import ALIKE, EXACT, LEFT, MANY, NOTHING, SLIGHT
 
 Array = NDArray[np.float64]
 
+LEAST = 1.0
+"""With fewer readings beyond the numbers that are estimated than this there are no standard errors."""
+
 
 @dataclass(frozen=True)
 class Columns:
@@ -135,11 +138,11 @@ class Verdict:
                 "(rtol, atol) or an implicit method may help"
             )
         left = problem.n_observed - run.best.degrees
-        if left < 1:
+        if left < LEAST:
             words.append(
                 f"{run.best.degrees:.0f} numbers are estimated from {problem.n_observed} readings: nothing is "
-                "left to tell the noise from, and standard errors mean little; fix parameters (pynode.frozen) or initial "
-                "states (initial=)"
+                "left to tell the noise from, so there are no standard errors (NaN); fix parameters (pynode.frozen) or "
+                "initial states (initial=)"
             )
         if undetermined:
             words.append(

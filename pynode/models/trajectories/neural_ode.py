@@ -48,6 +48,7 @@ RESULTS = (
     "n_unobserved_",
     "initial_states_",
     "covariance_",
+    "determined_covariance_",
     "state_gain_",
     "state_covariance_",
     "history_",
@@ -88,6 +89,10 @@ class NeuralODE(Rollouts):
     covariance_ : (p, p) array or None
         Of theta_, by Laplace's approximation; None where the optimizer gives none. NaN in the rows and columns of parameters
         that the data do not determine (at 0 or at a bound, or without influence), 0 in those of frozen ones.
+    determined_covariance_ : (p, p) array or None
+        The same, directions that the data do not determine being held, in place of NaN: whatever depends on what is
+        determined, as a sum of two parameters, has the right variance. Of fits with observe, initial, doses, replicates or
+        error models; else None.
     state_gain_ : (B, d, p) array or None
         How the fitted initial states, scaled, follow theta_: their derivative with respect to it is -state_gain_.
     state_covariance_ : (B, d, d) array or None
@@ -299,6 +304,7 @@ class NeuralODE(Rollouts):
     def _keep_posterior(self, run: Any, posterior: Any, smoothed: Any) -> None:
         """What error bands need: covariances of theta and of the initial state of each trajectory given theta."""
         self.covariance_ = None
+        self.determined_covariance_ = None
         self.state_gain_ = None
         self.state_covariance_ = None
         if posterior is None or posterior.covariance is None:

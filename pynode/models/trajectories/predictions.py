@@ -59,6 +59,7 @@ class Rollouts(NeuralODEOptions):
     initial_states_: Array
     protocol_: Protocol | None
     covariance_: Array | None
+    determined_covariance_: Array | None
     state_gain_: Array | None
     state_covariance_: Array | None
 
