@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any, Literal, overload
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from pynode.calls.sensitivities import sensitivities
 from pynode.calls.solve import solve
 from pynode.data.arrays import real_array
 from pynode.data.clock import Clock, times_of
@@ -13,7 +14,6 @@ from pynode.data.control import as_control
 from pynode.data.signal import Signal
 from pynode.data.trajectories import Trajectories
 from pynode.engine.gradients import Gradients
-from pynode.engine.sensitivities import sensitivities
 from pynode.fields.field import Field
 from pynode.models.trajectories.ensemble import combined
 from pynode.models.trajectories.known_results import initial_states as states_of_known
