@@ -211,6 +211,8 @@ def predict(
     """What is measured along a trajectory of the model; see `NeuralODE.predict`."""
     protocol: Any = model.protocol_
     times = np.atleast_1d(real_array("t", t, np.float64))
+    if times.size == 0:
+        raise ValueError("t is empty: give at least one time")
     if times.ndim != 1 or (np.diff(times) < 0).any():
         raise ValueError("t must be a (T,) array of rising times for a model with a protocol")
     different, where = np.unique(times, return_inverse=True)
@@ -223,6 +225,8 @@ def predict(
             raise ValueError(
                 f"y0 has shape {start.shape}; a model with a protocol predicts one trajectory: ({protocol.field.d},)"
             )
+        if not np.isfinite(start).all():
+            raise ValueError(f"y0={start} must be finite: the states at the first of t")
         own = protocol.of_states(start[None], different[:1], None if doses is None else [doses_of_one(doses)])
         early = own.schedule().actions(model.theta_).time
         if (early < different[0]).any():

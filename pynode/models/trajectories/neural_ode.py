@@ -18,7 +18,7 @@ from pynode.models.trajectories.known import KnownFit
 from pynode.models.trajectories.known_results import keep
 from pynode.models.trajectories.named import by_state
 from pynode.models.trajectories.predictions import Rollouts
-from pynode.models.trajectories.protocol import needed
+from pynode.models.trajectories.protocol import as_doses, needed
 from pynode.models.trajectories.recipe import optimizer_of, prepare
 from pynode.models.trajectories.scaling import Scaling
 from pynode.models.trajectories.series import Inputs, Series, as_trajectories, check_positive, n_inputs, with_covariates
@@ -197,7 +197,8 @@ class NeuralODE(Rollouts):
         self._check_data(data, known)
         shown = bool(self.verbose) if progress is None else progress
         if self.n_estimators > 1:
-            return self._fit_ensemble(data, weight, shown, callback, checkpoint)
+            given = None if doses is None else as_doses(doses, data)
+            return self._fit_ensemble(data, weight, given, shown, callback, checkpoint)
         started = clock.perf_counter()
         seed = self._seed()
         precision = as_weights(weight, data.y)
@@ -358,13 +359,14 @@ class NeuralODE(Rollouts):
         self,
         data: Trajectories,
         weight: Series | None,
+        doses: Any,
         progress: bool | str,
         callback: Callable[[Iteration], Any] | None,
         checkpoint: object,
     ) -> Self:
         if checkpoint is not None:
             raise ValueError("checkpoint= is for a single fit: with n_estimators > 1 fit the members by themselves")
-        members = fit_members(self, data, weight, self._seed(), progress, callback)
+        members = fit_members(self, data, weight, self._seed(), progress, callback, doses)
         best = min(members, key=lambda member: float(member.report_["loss"]))
         for name in RESULTS:
             setattr(self, name, getattr(best, name))
