@@ -20,6 +20,7 @@ def fit_members(
     seed: int,
     progress: bool | str,
     callback: Callable[[Iteration], Any] | None,
+    doses: Any = None,
 ) -> "list[NeuralODE]":
     """Fitted copies of a model, one for each random start.
 
@@ -30,6 +31,7 @@ def fit_members(
     weight : see `NeuralODE.fit`
     seed : int
     progress, callback : see `NeuralODE.fit`; callback only where members are fitted one after the other
+    doses : see `NeuralODE.fit`
 
     Returns
     -------
@@ -40,14 +42,14 @@ def fit_members(
     members = [params | {"random_state": (seed + 1000 * i) % (LARGEST_SEED + 1)} for i in range(n)]
     if model.n_jobs in (None, 1):
         labels = [progress and f"member {i + 1} of {n}" for i in range(n)]
-        return [_fit(make, each, data, weight, label, callback) for each, label in zip(members, labels, strict=True)]
+        return [_fit(make, each, data, weight, doses, label, callback) for each, label in zip(members, labels, strict=True)]
     if callback is not None:
         raise ValueError("callback= cannot be called from members that are fitted elsewhere: leave n_jobs out")
     try:
         from joblib import Parallel, delayed
     except ImportError:
         raise ImportError("n_jobs needs joblib: pip install 'pynode-ode[parallel]'") from None
-    work = (delayed(_fit)(make, each, data, weight) for each in members)
+    work = (delayed(_fit)(make, each, data, weight, doses) for each in members)
     return list(Parallel(n_jobs=model.n_jobs, verbose=10 if progress else 0)(work))
 
 
@@ -56,10 +58,11 @@ def _fit(
     params: dict[str, Any],
     data: Trajectories,
     weight: Any,
+    doses: Any,
     progress: bool | str = False,
     callback: Callable[[Iteration], Any] | None = None,
 ) -> "NeuralODE":
-    return make(**params).fit(data, weight=weight, progress=progress, callback=callback)
+    return make(**params).fit(data, weight=weight, doses=doses, progress=progress, callback=callback)
 
 
 def combined(predictions: list[Any], return_std: bool) -> Any:

@@ -18,6 +18,7 @@ from pynode.models.trajectories.scaling import Scaling
 from pynode.optim.levenberg_marquardt import MESSAGES
 from pynode.training.error_models import ERROR_MODELS
 from pynode.training.likelihood_run import LikelihoodRun, Maximum
+from pynode.training.likelihood_verdict import LEAST
 
 if TYPE_CHECKING:
     from pynode.models.trajectories.neural_ode import NeuralODE
@@ -70,15 +71,18 @@ def _keep_uncertainty(model: "NeuralODE", best: Maximum, inflation: float) -> No
     coordinates = problem.coordinates
     x = state.theta[: len(coordinates)]
     model.covariance_ = None
+    model.determined_covariance_ = None
     model.state_gain_ = None
     model.state_covariance_ = None
-    if state.covariance is None:
+    known = best.determined
+    if known is None:
         return
-    n = len(x)
-    covariance = state.covariance[:n, :n] * inflation
-    model.covariance_ = coordinates.spread(x, covariance)
-    undetermined = coordinates.undetermined(x, covariance)
-    lost, index = np.flatnonzero(undetermined), coordinates.index
+    n, index = len(x), coordinates.index
+    model.determined_covariance_ = coordinates.spread(x, known.covariance * inflation)
+    if problem.n_observed - best.degrees < LEAST:  # no reading is left to tell the noise from
+        model.determined_covariance_[np.ix_(index, index)] = np.nan
+    model.covariance_ = np.array(model.determined_covariance_)
+    lost = index[known.lost]
     model.covariance_[np.ix_(lost, index)] = model.covariance_[np.ix_(index, lost)] = np.nan
     gain: Any = state.free_gain
     model.state_gain_ = coordinates.gain(x, slope[:, :, None] * gain[:, :, :n])
@@ -87,10 +91,19 @@ def _keep_uncertainty(model: "NeuralODE", best: Maximum, inflation: float) -> No
 
 
 def _undetermined(model: "NeuralODE", best: Maximum) -> list[tuple[str, float]]:
-    if model.covariance_ is None or model.field is None:
+    known = best.determined
+    if known is None:
         return []
-    lost = np.isnan(np.diag(model.covariance_))
-    return [(name, float(model.theta_[k])) for k, name in enumerate(parameter_names(model.field_.spec)) if lost[k]]
+    found = []
+    if model.field is not None:
+        names = parameter_names(model.field_.spec)
+        found = [(names[k], float(model.theta_[k])) for k in best.problem.coordinates.index[known.lost]]
+    states = model.protocol_.states if model.protocol_ is not None else ()
+    for i, j in np.argwhere(best.problem.mask & (best.prior_share > 0.5)).tolist():
+        called = states[j] if states else f"state {j + 1}"
+        where = "" if len(best.problem.mask) == 1 else f" of trajectory {i + 1}"
+        found.append((f"the initial {called}{where}", float(model.initial_states_[i, j])))
+    return found
 
 
 def parameter_names(spec: Sequence[Parameter]) -> list[str]:
@@ -199,6 +212,8 @@ def predict(
     """What is measured along a trajectory of the model; see `NeuralODE.predict`."""
     protocol: Any = model.protocol_
     times = np.atleast_1d(real_array("t", t, np.float64))
+    if times.size == 0:
+        raise ValueError("t is empty: give at least one time")
     if times.ndim != 1 or (np.diff(times) < 0).any():
         raise ValueError("t must be a (T,) array of rising times for a model with a protocol")
     different, where = np.unique(times, return_inverse=True)
@@ -211,6 +226,8 @@ def predict(
             raise ValueError(
                 f"y0 has shape {start.shape}; a model with a protocol predicts one trajectory: ({protocol.field.d},)"
             )
+        if not np.isfinite(start).all():
+            raise ValueError(f"y0={start} must be finite: the states at the first of t")
         own = protocol.of_states(start[None], different[:1], None if doses is None else [doses_of_one(doses)])
         early = own.schedule().actions(model.theta_).time
         if (early < different[0]).any():
@@ -233,8 +250,7 @@ def predict(
     if gain is not None and spread is not None:
         by_theta = by_theta - by_state @ gain
         variance = np.einsum("nci,ij,ncj->nc", by_state, spread, by_state)
-    known = np.nan_to_num(model.covariance_)
-    variance = variance + ((by_theta @ known) * by_theta).sum(axis=-1)
+    variance = variance + ((by_theta @ model.determined_covariance_) * by_theta).sum(axis=-1)
     return value, np.sqrt(np.maximum(variance, 0.0))
 
 

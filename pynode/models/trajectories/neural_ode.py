@@ -18,7 +18,7 @@ from pynode.models.trajectories.known import KnownFit
 from pynode.models.trajectories.known_results import keep
 from pynode.models.trajectories.named import by_state
 from pynode.models.trajectories.predictions import Rollouts
-from pynode.models.trajectories.protocol import needed
+from pynode.models.trajectories.protocol import as_doses, needed
 from pynode.models.trajectories.recipe import optimizer_of, prepare
 from pynode.models.trajectories.scaling import Scaling
 from pynode.models.trajectories.series import Inputs, Series, as_trajectories, check_positive, n_inputs, with_covariates
@@ -48,6 +48,7 @@ RESULTS = (
     "n_unobserved_",
     "initial_states_",
     "covariance_",
+    "determined_covariance_",
     "state_gain_",
     "state_covariance_",
     "history_",
@@ -90,6 +91,10 @@ class NeuralODE(Rollouts):
     covariance_ : (p, p) array or None
         Of theta_, by Laplace's approximation; None where the optimizer gives none. NaN in the rows and columns of parameters
         that the data do not determine (at 0 or at a bound, or without influence), 0 in those of frozen ones.
+    determined_covariance_ : (p, p) array or None
+        The same, directions that the data do not determine being held, in place of NaN: whatever depends on what is
+        determined, as a sum of two parameters, has the right variance. Of fits with observe, initial, doses, replicates or
+        error models; else None.
     state_gain_ : (B, d, p) array or None
         How the fitted initial states, scaled, follow theta_: their derivative with respect to it is -state_gain_.
     state_covariance_ : (B, d, d) array or None
@@ -199,7 +204,8 @@ class NeuralODE(Rollouts):
         self._check_data(data, known)
         shown = bool(self.verbose) if progress is None else progress
         if self.n_estimators > 1:
-            return self._fit_ensemble(data, weight, shown, callback, checkpoint)
+            given = None if doses is None else as_doses(doses, data)
+            return self._fit_ensemble(data, weight, given, shown, callback, checkpoint)
         started = clock.perf_counter()
         seed = self._seed()
         precision = as_weights(weight, data.y)
@@ -307,6 +313,7 @@ class NeuralODE(Rollouts):
     def _keep_posterior(self, run: Any, posterior: Any, smoothed: Any) -> None:
         """What error bands need: covariances of theta and of the initial state of each trajectory given theta."""
         self.covariance_ = None
+        self.determined_covariance_ = None
         self.state_gain_ = None
         self.state_covariance_ = None
         if posterior is None or posterior.covariance is None:
@@ -360,13 +367,14 @@ class NeuralODE(Rollouts):
         self,
         data: Trajectories,
         weight: Series | None,
+        doses: Any,
         progress: bool | str,
         callback: Callable[[Iteration], Any] | None,
         checkpoint: object,
     ) -> Self:
         if checkpoint is not None:
             raise ValueError("checkpoint= is for a single fit: with n_estimators > 1 fit the members by themselves")
-        members = fit_members(self, data, weight, self._seed(), progress, callback)
+        members = fit_members(self, data, weight, self._seed(), progress, callback, doses)
         best = min(members, key=lambda member: float(member.report_["loss"]))
         for name in RESULTS:
             setattr(self, name, getattr(best, name))

@@ -55,6 +55,7 @@ class Rollouts(Derivatives):
     calibration_: Calibration | None = None
     in_frames_: bool = False
     covariance_: Array | None
+    determined_covariance_: Array | None
     state_gain_: Array | None
     state_covariance_: Array | None
 

@@ -62,6 +62,7 @@ def to_content(model: "NeuralODE", data: bool = True) -> dict[str, Any]:
         "columns": {name: list(x) if isinstance(x, tuple) else x for name, x in model.columns_.items()},
         "initial_states": model.initial_states_,
         "covariance": model.covariance_,
+        "determined_covariance": model.determined_covariance_,
         "state_gain": model.state_gain_,
         "state_covariance": model.state_covariance_,
         "report": without_nan(model.report_),
@@ -156,6 +157,8 @@ def _restore_parameters(model: "NeuralODE", content: dict[str, Any]) -> None:
     model.theta_ = stored_array(content["theta"], (p,), "theta")
     model.initial_states_ = stored_array(content["initial_states"], (b, d), "the initial states")
     model.covariance_ = optional_array(content["covariance"], (p, p), "the covariance", gaps=True)
+    determined = content.get("determined_covariance")
+    model.determined_covariance_ = optional_array(determined, (p, p), "the covariance of what is determined", gaps=True)
     model.state_gain_ = optional_array(content["state_gain"], (b, d, p), "the gain of the initial states")
     model.state_covariance_ = optional_array(content["state_covariance"], (b, d, d), "the covariance of the initial states")
 
