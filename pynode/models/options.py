@@ -398,14 +398,14 @@ def _refuse_unknown(model: type[Any]) -> None:
                 continue
             close = difflib.get_close_matches(name, known, 1)
             hint = f"did you mean {close[0]}?" if close else f"its options are {', '.join(known)}"
-            hint = ELSEWHERE.get(name, hint)
+            hint = BELONGS.get(name, hint)
             raise TypeError(f"{model.__name__} has no option {name!r}: {hint}")
         made(self, *args, **options)
 
-    model.__init__ = init  # type: ignore[method-assign]
+    model.__init__ = init
 
 
-ELSEWHERE = {
+BELONGS = {
     "events": "events belong to pn.solve and pn.loss_and_grad; known times: NeuralODE.fit(doses=[pn.Dose(...)])",
     "doses": "doses belong to the data: NeuralODE.fit(..., doses=[pn.Dose(...)])",
     "names": "names belong to the data: fit(t, Y, names=[...])",
