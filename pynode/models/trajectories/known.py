@@ -31,6 +31,7 @@ from pynode.training.likelihood import LikelihoodProblem, times_and_readings
 from pynode.training.likelihood_run import Likelihood, LikelihoodRun, Start
 from pynode.training.likelihood_verdict import Verdict
 from pynode.training.second_order import STEPS, prior_groups
+from pynode.training.starts import drawn
 
 if TYPE_CHECKING:
     from pynode.models.trajectories.neural_ode import NeuralODE
@@ -153,7 +154,7 @@ class KnownFit:
         if self.model.field is None:
             theta = theta * SMALL
         first = Start("the start given", theta, self.guess(theta))
-        others = [self.protocol.field.init(self.seed + k) for k in range(1, int(self.model.n_restarts))]
+        others = drawn(self.protocol.field, int(self.model.n_restarts), self.seed)[1:]
         return [first] + [Start(f"start {k + 2}", th, self.guess(th)) for k, th in enumerate(others)]
 
     def more(self) -> list[Start]:

@@ -20,6 +20,7 @@ from pynode.models.trajectories.named import by_state
 from pynode.models.trajectories.predictions import Rollouts
 from pynode.models.trajectories.protocol import as_doses, needed
 from pynode.models.trajectories.recipe import optimizer_of, prepare
+from pynode.models.trajectories.restarts import fit_starts
 from pynode.models.trajectories.scaling import Scaling
 from pynode.models.trajectories.series import Inputs, Series, as_trajectories, check_positive, n_inputs, with_covariates
 from pynode.models.trajectories.storage import from_content, to_content
@@ -27,6 +28,8 @@ from pynode.optim.checkpoint import Checkpoint, opened
 from pynode.optim.progress import Progress
 from pynode.optim.result import Iteration
 from pynode.training.curriculum import FitWarning
+from pynode.training.scores import score
+from pynode.training.second_order import SecondOrderRun
 from pynode.training.verdict import doubts
 from pynode.training.windows import as_weights
 
@@ -179,7 +182,8 @@ class NeuralODE(Rollouts):
             callback(`pynode.fit.Iteration`) after each iteration of any stage; return True to stop.
         checkpoint : path or pynode.fit.Checkpoint, optional
             A file that is written now and then. If it is there, the fit goes on from it, to the same bits as if
-            nothing had happened; it is removed at the end. Needs random_state, and n_estimators=1: an ensemble is many fits.
+            nothing had happened; it is removed at the end. Needs random_state, n_estimators=1 and n_restarts=1 (more
+            are many fits).
 
         Returns
         -------
@@ -211,6 +215,8 @@ class NeuralODE(Rollouts):
         precision = as_weights(weight, data.y)
         if known:
             return self._fit_known(KnownFit(self, data, precision, seed, doses), shown, callback, checkpoint)
+        if self.n_restarts > 1:
+            return self._fit_starts(data, weight, seed, shown, callback, checkpoint)
         with opened(checkpoint, self.random_state, partial(self._what, data, precision)) as saved:
             run, scaling, smoothed, data = prepare(self, data, precision, seed)
             run.checkpoint = saved
@@ -301,6 +307,7 @@ class NeuralODE(Rollouts):
         self.columns_ = data.columns
         self.n_unobserved_ = int(self.augment)
         self.estimators_ = []
+        self.score_of_start_ = score(run) if isinstance(run, SecondOrderRun) else None
         self.initial_states_ = scaling.states_back(np.stack([states[0] for states in training.states]))
         self._keep_posterior(run, posterior, smoothed)
         self.history_ = {
@@ -383,6 +390,33 @@ class NeuralODE(Rollouts):
             "seconds": sum(member.report_["seconds"] for member in members),
             "warnings": [words for member in members for words in member.report_["warnings"]],
         }
+        return self
+
+    def _fit_starts(
+        self,
+        data: Trajectories,
+        weight: Series | None,
+        seed: int,
+        progress: bool | str,
+        callback: Callable[[Iteration], Any] | None,
+        checkpoint: object,
+    ) -> Self:
+        if checkpoint is not None:
+            raise ValueError("checkpoint= is for a single fit: n_restarts > 1 makes many")
+        started = clock.perf_counter()
+        best, message, interrupt = fit_starts(self, data, weight, seed, progress, callback)
+        for name in RESULTS:
+            setattr(self, name, getattr(best, name))
+        self.estimators_ = []
+        self.random_state_ = seed
+        self.field_ = self.field or best.field_
+        self.score_of_start_ = best.score_of_start_
+        seconds = clock.perf_counter() - started
+        self.report_ = best.report_ | {"message": message, "seconds": seconds, "random_state": seed}
+        for words in self.report_["warnings"]:
+            warnings.warn(words, FitWarning, stacklevel=users_level())
+        if interrupt is not None:
+            raise interrupt
         return self
 
     def plot(self, kind: str = "overview", **options: Any) -> "Figure":
