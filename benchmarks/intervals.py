@@ -137,9 +137,12 @@ def of_system(system, seed):
     y = pn.solve(system.field, start, np.append(t, later), method="dop853", rtol=1e-10, atol=1e-10).y
     noisy = y + system.noise * y[:n, : len(t)].std(axis=(0, 1)) * rng.standard_normal(y.shape)
     if system.log:
-        y, noisy, start = np.exp(y), np.exp(noisy), np.exp(start)
+        y = np.exp(y)
+        noisy = np.exp(noisy)
+        start = np.exp(start)
     seen = system.seen or y.shape[2]
-    y, noisy = y[..., :seen], noisy[..., :seen]
+    y = y[..., :seen]
+    noisy = noisy[..., :seen]
 
     def fit():
         return pn.NeuralODE(random_state=seed, **system.options).fit(t, noisy[:n, : len(t)])
@@ -252,7 +255,9 @@ def measure(model, checks, plain):
         lower, upper = bounds(model, check, plain)
         truth = check.truth
         if model.log:
-            lower, upper, truth = np.log(lower), np.log(upper), np.log(truth)
+            lower = np.log(lower)
+            upper = np.log(upper)
+            truth = np.log(truth)
         half = 0.5 * (upper - lower)
         ratio = np.abs(truth - 0.5 * (lower + upper)) / np.maximum(half, 1e-300)
         found[check.name].append((np.where(np.isfinite(ratio), ratio, np.inf).ravel(), half.ravel()))
