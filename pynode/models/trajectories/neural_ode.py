@@ -14,16 +14,17 @@ from pynode.data.trajectories import Trajectories
 from pynode.errors import users_level
 from pynode.models.options import documented
 from pynode.models.trajectories.ensemble import fit_members
+from pynode.models.trajectories.forecasts import Forecasts
 from pynode.models.trajectories.known import KnownFit
 from pynode.models.trajectories.known_results import keep
 from pynode.models.trajectories.named import by_state
-from pynode.models.trajectories.predictions import Rollouts
 from pynode.models.trajectories.protocol import as_doses, needed
-from pynode.models.trajectories.recipe import optimizer_of, prepare
+from pynode.models.trajectories.recipe import optimizer_of, polish, prepare
 from pynode.models.trajectories.restarts import fit_starts
 from pynode.models.trajectories.scaling import Scaling
 from pynode.models.trajectories.series import Inputs, Series, as_trajectories, check_positive, n_inputs, with_covariates
 from pynode.models.trajectories.storage import from_content, to_content
+from pynode.models.trajectories.unvisited import unvisited
 from pynode.optim.checkpoint import Checkpoint, opened
 from pynode.optim.progress import Progress
 from pynode.optim.result import Iteration
@@ -64,7 +65,7 @@ RESULTS = (
 
 
 @documented
-class NeuralODE(Rollouts):
+class NeuralODE(Forecasts):
     """A differential equation dy/dt = f(y, u; theta) learned from measured trajectories.
 
     Training matches slopes of smoothed data, then fits short windows, longer ones, and whole trajectories,
@@ -226,7 +227,9 @@ class NeuralODE(Rollouts):
                 run.callback = _reporting(bar, callback)
                 try:
                     run.train()
-                    for words in [] if run.stopped else doubts(run, data.names):
+                    polish(run)
+                    learned = self.field is None and not self.augment
+                    for words in [] if run.stopped else [*doubts(run, data.names), *(unvisited(data) if learned else ())]:
                         run.warn(words)
                 except KeyboardInterrupt as error:
                     interrupt = error
