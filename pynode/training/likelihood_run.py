@@ -88,7 +88,7 @@ class Maximum:
         if state.covariance is None or state.free_covariance is None:
             return float(state.gamma + problem.n_free)
         n = len(problem.coordinates)
-        lost = problem.coordinates.undetermined(state.theta[:n], state.covariance[:n, :n]).sum()
+        lost = problem.coordinates.n_undetermined(state.theta[:n], state.covariance[:n, :n])
         own = np.einsum("bii->bi", state.free_covariance) * problem.prior  # 1: a free state that only its prior holds
         return float(state.gamma - lost + (problem.mask * (1.0 - np.clip(own, 0.0, 1.0))).sum())
 

@@ -143,8 +143,9 @@ class Verdict:
             )
         if undetermined:
             words.append(
-                f"the data do not determine {', '.join(undetermined)}: at 0 or at a bound, or without influence on what was "
-                "measured. The covariance is NaN there; freeze the parameter (pynode.frozen), bound it (pynode.bounded), or "
+                f"the data do not determine {', '.join(undetermined)}: at 0 or at a bound, without influence on what was "
+                "measured, or only together with others (model.summary() names them). The covariance is NaN "
+                "there; freeze the parameter (pynode.frozen), bound it (pynode.bounded), or "
                 "start it elsewhere"
             )
         return words

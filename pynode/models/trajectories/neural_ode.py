@@ -13,11 +13,12 @@ from numpy.typing import NDArray
 from pynode.data.trajectories import Trajectories
 from pynode.errors import users_level
 from pynode.models.options import documented
+from pynode.models.trajectories.criteria import of_stages
 from pynode.models.trajectories.ensemble import fit_members
 from pynode.models.trajectories.known import KnownFit
 from pynode.models.trajectories.known_results import keep
-from pynode.models.trajectories.predictions import Rollouts
 from pynode.models.trajectories.protocol import needed
+from pynode.models.trajectories.published import Published
 from pynode.models.trajectories.recipe import optimizer_of, prepare
 from pynode.models.trajectories.scaling import Scaling
 from pynode.models.trajectories.series import Inputs, Series, as_trajectories, check_positive, n_inputs, with_covariates
@@ -40,6 +41,7 @@ RESULTS = (
     "scaling_",
     "random_state_",
     "data_",
+    "weight_",
     "names_",
     "time_name_",
     "clock_",
@@ -56,7 +58,7 @@ RESULTS = (
 
 
 @documented
-class NeuralODE(Rollouts):
+class NeuralODE(Published):
     """A differential equation dy/dt = f(y, u; theta) learned from measured trajectories.
 
     Training matches slopes of smoothed data, then fits short windows, longer ones, and whole trajectories,
@@ -83,13 +85,14 @@ class NeuralODE(Rollouts):
         Fitted initial states of the trajectories, in your units.
     covariance_ : (p, p) array or None
         Of theta_, by Laplace's approximation; None where the optimizer gives none. NaN in the rows and columns of parameters
-        that the data do not determine (at 0 or at a bound, or without influence), 0 in those of frozen ones.
+        that the data do not determine (at 0 or at a bound, without influence, or only together with others), 0 in those
+        of frozen ones.
     state_gain_ : (B, d, p) array or None
         How the fitted initial states, scaled, follow theta_: their derivative with respect to it is -state_gain_.
     state_covariance_ : (B, d, d) array or None
         Of the initial states, scaled, given theta_.
     data_ : Trajectories or None
-        What it was fitted to.
+        What it was fitted to, and weight_ (list of arrays or None), its weights.
     estimators_ : list of NeuralODE
         The members of an ensemble, else empty. theta_ and the like are those of the member of the lowest loss.
     random_state_ : int
@@ -103,7 +106,8 @@ class NeuralODE(Rollouts):
         n_evaluations (of the loss and its gradient), n_params, n_samples (trajectories), n_observed (numbers), n_failed
         (windows left out), random_state, warnings, version; rmse and noise by state, noise_of ("states" or "logarithms"),
         optimizer, effective_parameters (how many the data determine; NaN where unknown), time_scale, and stages, a dict
-        for each stage of training.
+        for each stage of training; log_likelihood, degrees (how many numbers, initial states included, are estimated
+        besides the noise), log_evidence, see `summary`.
 
     See Also
     --------
@@ -275,6 +279,7 @@ class NeuralODE(Rollouts):
         self.scaling_ = scaling
         self.random_state_ = seed
         self.data_ = data
+        self.weight_ = None if run.data.weight is None else [w[:, : data.d] for w in run.data.weight]
         self.names_ = data.names
         self.time_name_ = data.time_name
         self.clock_ = data.clock
@@ -288,6 +293,7 @@ class NeuralODE(Rollouts):
         }
         noise = np.sqrt(smoothed.variance) if posterior is None or posterior.noise is None else posterior.noise
         self.report_ = self._report(training, noise, posterior, status, seconds)
+        self.report_ |= of_stages(self, run)
 
     def _keep_posterior(self, run: Any, posterior: Any, smoothed: Any) -> None:
         """What error bands need: covariances of theta and of the initial state of each trajectory given theta."""
