@@ -13,8 +13,7 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.stats import chi2
-from scipy.stats import t as student
+from scipy.special import chdtri, stdtrit
 
 Array = NDArray[np.float64]
 
@@ -145,8 +144,8 @@ def rise_of(level: float, n: float = np.inf, left: float = np.inf) -> float:
         Student's. Without n, or where nothing is left, the quantile of chi-squared.
     """
     if not (np.isfinite(n) and np.isfinite(left) and left > 0):
-        return float(chi2.ppf(level, 1))
-    return float(n * np.log1p(student.ppf(0.5 + 0.5 * level, left) ** 2 / left))
+        return float(chdtri(1, 1.0 - level))
+    return float(n * np.log1p(stdtrit(left, 0.5 + 0.5 * level) ** 2 / left))
 
 
 def profile(

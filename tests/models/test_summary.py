@@ -325,3 +325,15 @@ def test_levels(model, level):
 def test_profiles_name_what_they_do_not_know(model):
     with pytest.raises(ValueError, match="there is no parameter 'q'; there are k, c"):
         model.profile("q")
+
+
+def test_the_report_is_a_page(model, tmp_path):
+    pytest.importorskip("matplotlib")
+    page = model.report(tmp_path / "report.html", title="Decay & more")
+    assert (tmp_path / "report.html").read_text(encoding="utf-8") == page
+    assert page.startswith("<!doctype html>")
+    assert "<title>Decay &amp; more</title>" in page
+    assert "Parameters" in page
+    assert "AICc" in page
+    network = pn.NeuralODE(hidden=(4,), random_state=0).fit(T, noisy())
+    assert "W0" in network.report()

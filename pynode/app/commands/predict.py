@@ -85,6 +85,6 @@ def run(args: argparse.Namespace) -> None:
         write_bytes(args.output, buffer.getvalue().encode("utf-8"))
     if args.plot is not None:
         from pynode import plots
-        from pynode.app.pages import png
+        from pynode.models.pages import png
 
         write_bytes(args.plot, png(plots.prediction(args.t, y, model.names_, model.time_name_)))

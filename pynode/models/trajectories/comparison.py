@@ -1,5 +1,6 @@
 """Several models of the same data, the best first."""
 
+import html
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
@@ -50,9 +51,8 @@ class Comparison:
         header = ["model", "log-likelihood", "estimated", "AICc", "difference", "weight", "BIC", "log evidence"]
         rows = []
         for j, name in enumerate(self.names):
-            numbers = (self.log_likelihood[j], self.n_estimated[j], self.aicc[j], self.difference[j])
-            rest = [number(self.bic[j], 6), number(self.log_evidence[j], 6)]
-            rows.append([name, number(numbers[0], 6), *(number(x, 5) for x in numbers[1:]), _share(self.weight[j]), *rest])
+            first = [_two(self.log_likelihood[j]), number(self.n_estimated[j]), _two(self.aicc[j]), _two(self.difference[j])]
+            rows.append([name, *first, _share(self.weight[j]), _two(self.bic[j]), _two(self.log_evidence[j])])
         return header, rows
 
     def to_frame(self) -> Any:
@@ -70,8 +70,13 @@ class Comparison:
     __repr__ = __str__
 
     def _repr_html_(self) -> str:
-        notes = "".join(f"<p>{words}</p>" for words in self.notes)
+        notes = "".join(f"<p>{html.escape(words)}</p>" for words in self.notes)
         return html_table(*self._table()) + notes
+
+
+def _two(x: float) -> str:
+    """A number with two decimals: differences between criteria count, not their sizes."""
+    return "unknown" if np.isnan(x) else f"{x:.2f}"
 
 
 def _share(x: float) -> str:
@@ -129,7 +134,7 @@ def _names(models: Sequence["NeuralODE"], names: Sequence[str] | None) -> list[s
         if isinstance(names, str) or len(names) != len(models) or len(set(names)) != len(models):
             raise ValueError(f"names={names!r} must be {len(models)} different names, this model's first")
         return [str(name) for name in names]
-    own = [f"NeuralODE{widths(m.hidden)}" if m.field is None else m.field_.name for m in models]
+    own = [f"hidden={widths(m.hidden)}" if m.field is None else m.field_.name for m in models]
     return [name if own.count(name) == 1 else f"{name} ({k + 1})" for k, name in enumerate(own)]
 
 

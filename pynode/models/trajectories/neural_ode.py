@@ -373,7 +373,7 @@ class NeuralODE(Published):
 
         Parameters
         ----------
-        kind : {"overview", "trajectories", "phase", "residuals", "agreement", "loss"}
+        kind : {"overview", "trajectories", "phase", "residuals", "agreement", "profile", "loss"}
         **options
             See the function of this name in `pynode.plots`.
 

@@ -1,5 +1,6 @@
-"""What a fitted NeuralODE is published with: its summary, comparisons, profiles of its parameters."""
+"""What a fitted NeuralODE is published with: its summary, comparisons, profiles of its parameters, its report."""
 
+import os
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
@@ -7,9 +8,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pynode.data.trajectories import Trajectories
+from pynode.models.pages import write_page
 from pynode.models.trajectories.comparison import Comparison, compared
 from pynode.models.trajectories.predictions import Rollouts
 from pynode.models.trajectories.profiles import profiles_of
+from pynode.models.trajectories.report import model_report
 from pynode.models.trajectories.summary import Summary, summarise
 from pynode.training.profile import Profile
 
@@ -117,6 +120,28 @@ class Published(Rollouts):
         self.check_is_fitted()
         _check_level(level)
         return profiles_of(model, names, level)
+
+    def report(self, path: str | os.PathLike[str] | None = None, *, title: str = "A learned differential equation") -> str:
+        """The report of the fit as one page of HTML: what to beware of, parameters, pictures (needs matplotlib).
+
+        Parameters
+        ----------
+        path : path, optional
+            A file to write it to; an existing one is replaced in one step.
+        title : str
+            Of the page.
+
+        Returns
+        -------
+        str
+            The page.
+        """
+        model: Any = self
+        self.check_is_fitted()
+        page = model_report(model, title)
+        if path is not None:
+            write_page(path, page)
+        return page
 
 
 def _check_level(level: float) -> None:

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.stats import t as student
+from scipy.special import stdtrit
 
 from pynode.fields.parameters import Parameter
 from pynode.models.trajectories.known_results import parameter_names
@@ -246,7 +246,7 @@ def summarise(
 
 def wald(estimate: Array, error: Array, scales: Sequence[Scale], level: float, left: float) -> tuple[Array, Array]:
     """(low, high) of Wald's intervals with Student's quantile of `left` degrees of freedom, symmetric in the scales."""
-    quantile = float(student.ppf(0.5 + 0.5 * level, left)) if left > 0 else np.nan
+    quantile = float(stdtrit(left, 0.5 + 0.5 * level)) if left > 0 else np.nan
     low = np.empty(len(estimate))
     high = np.empty(len(estimate))
     for j, scale in enumerate(scales):

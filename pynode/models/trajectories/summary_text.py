@@ -19,7 +19,7 @@ MANY = 12
 STRONG = 0.9
 """Correlations beyond this are named where the matrix is not printed."""
 
-TABLE = "border-collapse:collapse;font-variant-numeric:tabular-nums"
+TABLE = "margin:.6em 0;border-collapse:collapse;font-variant-numeric:tabular-nums"
 CELL = "text-align:{};padding:.2em .8em;border-bottom:1px solid #e1e5e9"
 
 
@@ -51,7 +51,7 @@ def criteria(summary: "Summary") -> list[tuple[str, str]]:
     """(what, value) of the fit as a whole."""
     s = summary
     return [
-        ("log-likelihood", number(s.log_likelihood, 6)),
+        ("log-likelihood", _known(s.log_likelihood)),
         ("readings", str(s.n_observed)),
         ("estimated numbers", "unknown" if np.isnan(s.n_estimated) else f"{s.n_estimated:.4g} ({s.n_noise} of the errors)"),
         ("AICc", _known(s.aicc)),
@@ -61,7 +61,7 @@ def criteria(summary: "Summary") -> list[tuple[str, str]]:
 
 
 def _known(x: float) -> str:
-    return "unknown" if np.isnan(x) else "too few readings" if np.isinf(x) else number(x, 6)
+    return "unknown" if np.isnan(x) else "infinite" if np.isinf(x) else f"{x:.2f}"
 
 
 def column_rows(summary: "Summary") -> tuple[list[str], list[list[str]]]:
@@ -77,10 +77,10 @@ def column_rows(summary: "Summary") -> tuple[list[str], list[list[str]]]:
     return ["measured", "R2", "residual (rms)", f"noise{of} (std. dev.)"], rows
 
 
-def remarks(summary: "Summary") -> list[str]:
+def remarks(summary: "Summary", warnings: bool = True) -> list[str]:
     """Sentences: how intervals were made, combinations, warnings, notes."""
     s = summary
-    sentences = [words[0].upper() + words[1:] + "." for words in (*s.combinations, *s.warnings)]
+    sentences = [words[0].upper() + words[1:] + "." for words in (*s.combinations, *(s.warnings if warnings else ()))]
     sentences += s.notes
     if len(s.names) > MANY:
         sentences += _strong(s)
@@ -163,10 +163,10 @@ def _numeric(rows: Sequence[Sequence[str]], j: int) -> bool:
     return all(not row[j] or row[j][0] in "+-0123456789" or row[j].startswith("inf") for row in rows)
 
 
-def as_html(summary: "Summary") -> str:
-    """A summary as a piece of HTML."""
+def as_html(summary: "Summary", within: bool = False) -> str:
+    """A summary as a piece of HTML; within: a page that has a title, warnings, and a table of what was measured."""
     s = summary
-    parts = [f"<p><b>{html.escape(s.title)}</b></p>"]
+    parts = [] if within else [f"<p><b>{html.escape(s.title)}</b></p>"]
     pairs = criteria(s)
     half = (len(pairs) + 1) // 2
     parts.append(html_table(None, [[*a, *b] for a, b in zip(pairs[:half], pairs[half:], strict=True)]))
@@ -174,11 +174,12 @@ def as_html(summary: "Summary") -> str:
         parts.append(html_table(*parameter_rows(s)))
     if s.groups:
         parts.append(html_table(*group_rows(s)))
-    parts.append(html_table(*column_rows(s)))
+    if not within:
+        parts.append(html_table(*column_rows(s)))
     correlations = correlation_rows(s)
     if correlations is not None:
         parts.append(html_table(*correlations))
-    said = remarks(s)
+    said = remarks(s, warnings=not within)
     if said:
         parts.append("<ul>" + "".join(f"<li>{html.escape(words)}</li>" for words in said) + "</ul>")
     return "\n".join(parts)
