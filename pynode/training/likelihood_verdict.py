@@ -180,8 +180,8 @@ class Verdict:
         if missed.any():
             times = ", ".join(f"{np.sqrt(x):.2g}" for x, yes in zip(ratio, missed, strict=True) if yes)
             words.append(
-                f"the residuals of {named(missed)} are {times} times what smoothing or replicates tell of noise: this is misfit; "
-                f"{remedy}"
+                f"the residuals of {named(missed)} are {times} times what smoothing or replicates tell of noise: this is "
+                f"misfit; {remedy}"
             )
         if alike.any():
             words.append(
@@ -203,8 +203,9 @@ class Verdict:
             )
         if undetermined:
             words.append(
-                f"the data do not determine {', '.join(undetermined)}: at 0 or at a bound, or without influence on what was "
-                "measured. The covariance is NaN there; freeze the parameter (pynode.frozen), bound it (pynode.bounded), or "
+                f"the data do not determine {', '.join(undetermined)}: at 0 or at a bound, without influence on what was "
+                "measured, or only together with others (model.summary() names them). The covariance is NaN "
+                "there; freeze the parameter (pynode.frozen), bound it (pynode.bounded), or "
                 "start it elsewhere"
             )
         return words

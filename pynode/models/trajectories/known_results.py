@@ -12,6 +12,7 @@ from pynode.data.control import as_control
 from pynode.data.trajectories import Trajectories
 from pynode.experiments.forward import Course
 from pynode.fields.parameters import Parameter
+from pynode.models.trajectories.criteria import of_maximum
 from pynode.models.trajectories.known import KnownFit
 from pynode.models.trajectories.protocol import Protocol, doses_of_one
 from pynode.models.trajectories.scaling import Scaling
@@ -42,6 +43,7 @@ def keep(model: "NeuralODE", fit: KnownFit, run: LikelihoodRun, status: str | No
     model.theta_ = np.array(theta)
     model.random_state_ = fit.seed
     model.data_ = data
+    model.weight_ = None if fit.precision is None else list(fit.precision)
     model.names_ = data.names
     model.time_name_ = data.time_name
     model.clock_ = data.clock
@@ -141,7 +143,7 @@ def _report(
         MESSAGES.get(state.status, ""),
         words,
         loss=float(best.loss),
-        log_likelihood=float(-0.5 * deviance.sum()),
+        **of_maximum(best, float(-0.5 * deviance.sum()), list(fit.likelihood().groups)),
         nfe=sum(stage.nfe for stage in run.stages),
         seconds=seconds,
         n_iter=len(run.history["loss"]),

@@ -13,12 +13,13 @@ from numpy.typing import NDArray
 from pynode.data.trajectories import Trajectories
 from pynode.errors import users_level
 from pynode.models.options import documented
+from pynode.models.trajectories.criteria import of_stages
 from pynode.models.trajectories.ensemble import fit_members
-from pynode.models.trajectories.forecasts import Forecasts
 from pynode.models.trajectories.known import KnownFit
 from pynode.models.trajectories.known_results import keep
 from pynode.models.trajectories.named import by_state
 from pynode.models.trajectories.protocol import as_doses, needed
+from pynode.models.trajectories.published import Published
 from pynode.models.trajectories.recipe import optimizer_of, polish, prepare
 from pynode.models.trajectories.restarts import fit_starts
 from pynode.models.trajectories.scaling import Scaling
@@ -45,6 +46,7 @@ RESULTS = (
     "scaling_",
     "random_state_",
     "data_",
+    "weight_",
     "names_",
     "time_name_",
     "clock_",
@@ -65,7 +67,7 @@ RESULTS = (
 
 
 @documented
-class NeuralODE(Forecasts):
+class NeuralODE(Published):
     """A differential equation dy/dt = f(y, u; theta) learned from measured trajectories.
 
     Training matches slopes of smoothed data, then fits short windows, longer ones, and whole trajectories,
@@ -94,7 +96,8 @@ class NeuralODE(Forecasts):
         Fitted initial states of the trajectories, in your units.
     covariance_ : (p, p) array or None
         Of theta_, by Laplace's approximation; None where the optimizer gives none. NaN in the rows and columns of parameters
-        that the data do not determine (at 0 or at a bound, or without influence), 0 in those of frozen ones.
+        that the data do not determine (at 0 or at a bound, without influence, or only together with others), 0 in those of
+        frozen ones.
     determined_covariance_ : (p, p) array or None
         The same, directions that the data do not determine being held, in place of NaN: whatever depends on what is
         determined, as a sum of two parameters, has the right variance. Of fits with observe, initial, doses, replicates or
@@ -108,7 +111,7 @@ class NeuralODE(Forecasts):
     in_frames_ : bool
         It was fitted to a data frame: forecasts are data frames.
     data_ : Trajectories or None
-        What it was fitted to.
+        What it was fitted to, and weight_ (list of arrays or None), its weights.
     estimators_ : list of NeuralODE
         The members of an ensemble, else empty. theta_ and the like are those of the member of the lowest loss.
     random_state_ : int
@@ -122,7 +125,8 @@ class NeuralODE(Forecasts):
         n_evaluations (of the loss and its gradient), n_params, n_samples (trajectories), n_observed (numbers), n_failed
         (windows left out), random_state, warnings, version; rmse and noise by state, noise_of ("states" or "logarithms"),
         optimizer, effective_parameters (how many the data determine; NaN where unknown), time_scale, and stages, a dict
-        for each stage of training.
+        for each stage of training; log_likelihood, degrees (how many numbers, initial states included, are estimated
+        besides the noise), log_evidence, see `summary`.
 
     See Also
     --------
@@ -304,6 +308,7 @@ class NeuralODE(Forecasts):
         self.scaling_ = scaling
         self.random_state_ = seed
         self.data_ = data
+        self.weight_ = None if run.data.weight is None else [w[:, : data.d] for w in run.data.weight]
         self.names_ = data.names
         self.time_name_ = data.time_name
         self.clock_ = data.clock
@@ -319,6 +324,7 @@ class NeuralODE(Forecasts):
         }
         noise = np.sqrt(smoothed.variance) if posterior is None or posterior.noise is None else posterior.noise
         self.report_ = self._report(training, noise, posterior, status, seconds)
+        self.report_ |= of_stages(self, run)
 
     def _keep_posterior(self, run: Any, posterior: Any, smoothed: Any) -> None:
         """What error bands need: covariances of theta and of the initial state of each trajectory given theta."""
@@ -427,7 +433,7 @@ class NeuralODE(Forecasts):
 
         Parameters
         ----------
-        kind : {"overview", "trajectories", "phase", "residuals", "agreement", "loss"}
+        kind : {"overview", "trajectories", "phase", "residuals", "agreement", "profile", "loss"}
         **options
             See the function of this name in `pynode.plots`.
 
