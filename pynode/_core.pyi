@@ -201,7 +201,7 @@ class Problem:
     ) -> bool: ...
     def run(
         self,
-        theta: ArrayLike,
+        theta: ArrayLike,  # (n_theta), or (n, n_theta): a row for each sample, and so in g_theta
         *,
         y0: ArrayLike | None = None,
         target: ArrayLike | None = None,

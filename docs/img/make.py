@@ -6,7 +6,8 @@ from pathlib import Path
 from PIL import Image
 
 from pynode import plots
-from pynode.app import demo, pages
+from pynode.app import demo
+from pynode.models import pages
 
 outcome = demo.van_der_pol()
 picture = pages.png(plots.phase(outcome.model, truth=outcome.dataset.field))

@@ -63,8 +63,9 @@ def solve(
         Initial states. float32 solves in float32, all else in float64.
     t : (T,) array, (B, T) array, or list of B arrays
         Times of the results, the first being the initial time. Monotone, either direction; repeats are allowed.
-    theta : (n_params,) array or nested dict
-        Parameters of the field.
+    theta : (n_params,) array or nested dict; or (B, n_params)
+        Parameters of the field. With a row for each sample, or a dict some of whose entries have a leading axis B, every
+        sample has parameters of its own; a y0 (d,) is then that of all of them.
     method : str or Tableau
         "euler", "midpoint", "heun", "rk4", "rk38", "bosh3", "dopri5", "tsit5", "dop853"; for stiff equations the Rosenbrock
         methods "rosenbrock23", "rodas4", "rodas5p"; "leapfrog" (order 2), "yoshida4":

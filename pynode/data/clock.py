@@ -50,7 +50,8 @@ class Clock:
     unit : str
         The unit of the numbers: ns, us, ms, s, min, h, d, week or year (of 365.25 days).
     timezone : str or None
-        Of the dates; None where they have none.
+        Of the dates; None where they have none. Texts with different offsets from UTC (as over the change to summer
+        time) have the timezone UTC.
 
     Raises
     ------
@@ -143,7 +144,19 @@ class Clock:
         return self.numbers_of(found, name).reshape(shape)
 
     def numbers_of(self, instants: Instants, name: str = "t") -> Float:
-        """The same for dates that are `Instants` already."""
+        """The same for dates that were read already.
+
+        Parameters
+        ----------
+        instants : Instants
+            Dates or durations.
+        name : str, default "t"
+            What errors call them.
+
+        Returns
+        -------
+        array
+        """
         values = instants.values
         kind = self.kind
         if (values.dtype.kind == "m") != (self.origin is None):
@@ -233,13 +246,27 @@ class Clock:
         return f"{name} ({self.unit})" if self.origin is None else f"{name} ({self.unit} since {self.to_text(0.0)[0]})"
 
     def to_dict(self) -> dict[str, Any]:
-        """The clock as plain data, for a file."""
+        """The clock as plain data, for a file.
+
+        Returns
+        -------
+        dict
+        """
         origin = None if self.origin is None else str(self.origin)
         return {"origin": origin, "unit": self.unit, "timezone": self.timezone}
 
     @classmethod
     def from_dict(cls, stored: Any) -> Self:
         """The clock of a file.
+
+        Parameters
+        ----------
+        stored : object
+            What `to_dict` gave; nothing in it is trusted.
+
+        Returns
+        -------
+        Clock
 
         Raises
         ------

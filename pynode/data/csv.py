@@ -7,10 +7,11 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
-from pynode.data.cells import Writing
+from pynode.data.cells import Writing, missing_codes
+from pynode.data.clock import Clock
 from pynode.data.sheets import BINARIES, WORKBOOKS, binary_table, text_table, workbook_table
 from pynode.data.tables import Columns, Reading, Replicates, Table
-from pynode.data.trajectories import Trajectories, missing_codes
+from pynode.data.trajectories import Trajectories
 
 
 def read_csv(
@@ -32,6 +33,7 @@ def read_csv(
     replicates: Replicates = "refuse",
     wide: bool | Iterable[str] = False,
     sheet: str | int | None = None,
+    clock: Clock | None = None,
 ) -> Trajectories:
     """Read trajectories in long form from a file: a row for each time, a column for each state.
 
@@ -78,6 +80,8 @@ def read_csv(
         columns are called STATE_ID.
     sheet : str or int, optional
         Of a workbook; default: the first that has the columns.
+    clock : Clock, optional
+        How dates become numbers, that of other data. Default: time since the first, in `time_unit`.
 
     Returns
     -------
@@ -114,6 +118,7 @@ def read_csv(
         time_unit,
         replicates,
         wide if isinstance(wide, bool) else tuple(wide),
+        clock,
     )
     wanted = columns.all
     if reading.wide is not False:

@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import difflib
 import warnings
-from collections.abc import Callable, Hashable, Iterable, Sequence
+from collections.abc import Callable, Hashable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any, Literal, get_args
 
 import numpy as np
 from numpy.typing import NDArray
 
-from pynode.data.cells import NotANumber, Writing, doubts_about, is_missing, is_number, numbers_of
+from pynode.data.cells import NotANumber, Writing, doubts_about, is_missing, is_number, numbers_of, plain_numbers
 from pynode.data.clock import Clock
 from pynode.data.dates import COLUMN_REMEDY, dates_in
 from pynode.data.instants import Instants, NotADate, as_instants
@@ -178,7 +178,7 @@ def parts_of(table: Table, columns: Columns, reading: Reading) -> dict[str, Any]
     Returns
     -------
     dict
-        t, y, u (lists of arrays), names, input_names, time_name, ids, clock, censored, repeated.
+        t, y, u (lists of arrays), names, input_names, time_name, id_name, ids, clock, censored, repeated.
 
     Raises
     ------
@@ -198,15 +198,15 @@ def parts_of(table: Table, columns: Columns, reading: Reading) -> dict[str, Any]
 
 def _long_rows(table: Table, columns: Columns, reading: Reading) -> Rows:
     """The rows of a table in long form."""
-    writing = _writing(table, columns.all[: 1 + len(columns.state) + len(columns.input)], reading)
-    time = _times(table, columns.time, replace(reading, writing=writing))
+    writing = writing_of(table, columns.all[: 1 + len(columns.state) + len(columns.input)], reading)
+    time = times_of_table(table, columns.time, replace(reading, writing=writing))
     read = {name: numbers(table, name, writing, name in columns.state) for name in (*columns.state, *columns.input)}
     n = len(time.values) if isinstance(time, Instants) else len(time)
     return Rows(
         time,
         np.stack([read[name][0] for name in columns.state], axis=1),
         np.stack([read[name][0] for name in columns.input], axis=1) if columns.input else np.empty((n, 0)),
-        None if columns.id is None else _ids(table, columns.id),
+        None if columns.id is None else ids_of(table, columns.id),
         _masks([read[name][1] for name in columns.state], n),
         np.arange(n),
     )
@@ -226,8 +226,8 @@ def _wide_rows(table: Table, columns: Columns, reading: Reading) -> tuple[Column
     check_column(table, columns.time)
     parts = _wide_columns(table, columns, reading.wide)
     used = [name for names in parts.values() for name in names if name is not None]
-    writing = _writing(table, [columns.time, *used], reading)
-    time = _times(table, columns.time, replace(reading, writing=writing))
+    writing = writing_of(table, [columns.time, *used], reading)
+    time = times_of_table(table, columns.time, replace(reading, writing=writing))
     values = time.values if isinstance(time, Instants) else time
     read = {name: numbers(table, name, writing, True) for name in used}
     states = []
@@ -276,14 +276,29 @@ def _wide_columns(table: Table, columns: Columns, wide: bool | tuple[str, ...]) 
     return parts
 
 
-def _writing(table: Table, names: Iterable[str], reading: Reading) -> Writing:
+def writing_of(table: Table, names: Iterable[str], reading: Reading) -> Writing:
     """How numbers are written in these columns."""
-    texts = [table.column(name) for name in names]
-    texts = [column for column in texts if getattr(getattr(column, "dtype", None), "kind", "O") not in "biufMm"]
+    names = list(names)
+    given = reading.writing
+    if given.decimal is None and given.thousands is None:  # the usual case, quickly
+        texts = [list(_texts(table, [name])) for name in names]
+        if all(plain_numbers(cells, given) is not None for cells in texts):
+            return replace(given, decimal=".")
     try:
-        return reading.writing.found_in(cell for column in texts for cell in column)
+        return reading.writing.found_in(_texts(table, names))
     except NotANumber as error:
-        raise table.error(error.index, None, str(error)) from None
+        try:  # other columns may tell
+            return reading.writing.found_in(_texts(table, [x for x in table.columns if table.columns.count(x) == 1]))
+        except NotANumber:
+            raise table.error(error.index, None, str(error)) from None
+
+
+def _texts(table: Table, names: Iterable[str]) -> Iterator[str]:
+    """All cells of these columns that are texts."""
+    for name in names:
+        column = table.column(name)
+        if getattr(getattr(column, "dtype", None), "kind", "O") not in "biufMm":
+            yield from (cell for cell in column if isinstance(cell, str))
 
 
 def numbers(table: Table, name: str, writing: Writing, state: bool) -> tuple[Float, Integers | None]:
@@ -309,7 +324,7 @@ def numbers(table: Table, name: str, writing: Writing, state: bool) -> tuple[Flo
     return values, mask
 
 
-def _times(table: Table, name: str, reading: Reading) -> Float | Instants:
+def times_of_table(table: Table, name: str, reading: Reading) -> Float | Instants:
     """The column of times, as numbers or dates."""
     column = table.column(name)
     native = getattr(getattr(column, "dtype", None), "kind", "O") in "Mm" or hasattr(column, "cat")
@@ -336,7 +351,7 @@ def _instants(table: Table, name: str, cells: Any, reading: Reading) -> Instants
     return found
 
 
-def _ids(table: Table, name: str) -> list[Hashable]:
+def ids_of(table: Table, name: str) -> list[Hashable]:
     """Ids; in files, which hold texts only, without blanks around them, and "" where one is missing."""
     ids: list[Hashable] = list(table.column(name))
     if table.unit != "line":
@@ -355,7 +370,7 @@ def _check_rows(table: Table, columns: Columns, rows: Rows) -> None:
         row, column = unknown[0]
         raise table.error(int(rows.at[row]), None, f"the control input {columns.input[column]!r} is missing or infinite")
     if rows.ids is not None:
-        _check_ids(table, columns.id, rows.ids, rows.at)
+        check_ids(table, columns.id, rows.ids, rows.at)
 
 
 def _grouped(table: Table, columns: Columns, rows: Rows, reading: Reading) -> dict[str, Any]:
@@ -386,6 +401,7 @@ def _grouped(table: Table, columns: Columns, rows: Rows, reading: Reading) -> di
         "names": columns.state,
         "input_names": columns.input,
         "time_name": columns.time,
+        "id_name": columns.id,
         "ids": () if rows.ids is None else tuple(groups),
         "clock": clock,
         "censored": None if rows.censored is None else [rows.censored[part] for part in chosen],
@@ -443,25 +459,27 @@ def _refuse_repeats(table: Table, columns: Columns, times: Any, part: Any, at: I
         if columns.id is None
         else f"both belong to {columns.id} {name!r}"
     )
-    help_ += "; are they readings of one thing? replicates='average' takes their mean (--average)"
+    help_ += "; or keep both readings: replicates='keep' (--replicates), 'average' takes their mean"
     raise TableError(f"{table.where}, {table.unit}s {a} and {b} have the same time {columns.time} = {value}: {help_}")
 
 
-def _check_ids(table: Table, id_name: str | None, ids: Sequence[Hashable], at: Integers) -> None:
+def check_ids(table: Table, id_name: str | None, ids: Sequence[Hashable], at: Integers) -> None:
     """Every row must say to which trajectory it belongs, and each trajectory must be called the same in all its rows."""
-    missing = [table.numbers[row] for row, name in zip(at, ids, strict=True) if _is_missing(name)]
-    if missing:
+    different = list(dict.fromkeys(ids))
+    blank = {name for name in different if _is_missing(name)}
+    if blank:
+        missing = [table.numbers[row] for row, name in zip(at, ids, strict=True) if name in blank or _is_missing(name)]
         first = ", ".join(map(str, missing[:3])) + (", ..." if len(missing) > 3 else "")
         raise TableError(
             f"{table.where}, {table.unit}{'s' * (len(missing) > 1)} {first}: the id {id_name!r} is missing, so that nobody "
             "knows to which trajectory the row belongs; fill it in, or leave those rows out"
         )
     spelled: dict[str, Hashable] = {}
-    for row, name in zip(at, ids, strict=True):
+    for name in different:
         other = spelled.setdefault(_spelling(name), name)
-        if other != name:
+        if other is not name:
             raise table.error(
-                int(row),
+                int(at[ids.index(name)]),
                 None,
                 f"the ids {other!r} and {name!r} of column {id_name!r} differ in how they are written only; write them the "
                 "same, or give them names that differ",

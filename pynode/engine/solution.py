@@ -85,7 +85,7 @@ class Solution(Result):
         0 is ok; names in `pynode.STATUS`.
     stats : Stats
     field : Field or System
-    theta : (n_params,) array
+    theta : (n_params,) array, or (B, n_params) with a row for each sample
         A copy, read-only.
     prepared : PreparedSolve
         What was solved, checked.
@@ -313,12 +313,12 @@ def check_errors(errors: str) -> None:
         raise ValueError(f"errors={errors!r} must be one of {', '.join(FAILURES)}")
 
 
-def warn_or_raise(solution: Solution, errors: str, stacklevel: int = 3, accuracy: bool = True) -> None:
+def warn_or_raise(solution: Solution, errors: str, accuracy: bool = True) -> None:
     """Warn or raise about failed samples; accuracy: warn of components that the tolerances do not control, too."""
     if errors != "ignore" and not solution.ok:
         if errors == "raise":
             raise SolveError(solution.message())
-        warnings.warn(solution.message(), SolveWarning, stacklevel=stacklevel)
+        warnings.warn(solution.message(), SolveWarning, stacklevel=users_level())
     if accuracy:
         results = solution.results
         if results.get("below", True):

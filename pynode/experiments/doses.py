@@ -95,6 +95,8 @@ class Dose:
                 raise ValueError(
                     f"{name}={value!r} of a dose must be positive; leave it out for a single dose given at once"
                 )
+            if name in ("lag", "bioavailability") and value < 0:
+                raise ValueError(f"{name}={value!r} of a dose must not be negative")
         if self.kind not in ("add", "set", "reset"):
             raise ValueError(f"kind={self.kind!r} of a dose is not one of add, set, reset")
         if isinstance(self.state, (bool, np.bool_)) or not isinstance(self.state, (int, np.integer, str)):
@@ -107,6 +109,8 @@ class Dose:
                 f"rate={self.rate!r} and duration={self.duration!r} of a dose say the same twice: the duration is amount "
                 "/ rate"
             )
+        if self.infused and not isinstance(self.amount, str) and self.amount < 0:
+            raise ValueError(f"amount={self.amount!r} of an infusion must not be negative")
         if self.kind != "add" and (self.infused or self.bioavailability != 1):
             raise ValueError(f"kind={self.kind!r} of a dose happens at once: no rate, no duration, no bioavailability")
 
@@ -190,8 +194,8 @@ class Schedule:
         self._spec = {p.name: p for p in spec}
         self._states = list(states)
         self._d = d
-        lags = {self._position(state): x for state, x in (lag or {}).items()}
-        parts = {self._position(state): x for state, x in (bioavailability or {}).items()}
+        lags = {self._position(state, "lag"): x for state, x in (lag or {}).items()}
+        parts = {self._position(state, "bioavailability"): x for state, x in (bioavailability or {}).items()}
         rows: list[tuple[int, Dose, int, int, Any, Any]] = []
         for i, own in enumerate(doses):
             for dose in own:
@@ -214,20 +218,21 @@ class Schedule:
         pace = [row[1].rate if row[1].rate is not None else row[1].duration for row in rows]
         self._pace = self._numbers([1.0 if x is None else x for x in pace])
         self.infused = tuple(sorted(set(self.state[self.kind == RATE].tolist())))
-        duration = [self._pace[1], self._amount[1], self._part[1]]
-        moved = [self._time[1], self._interval[1], self._lag[1]] + ([] if not self.infused else duration)
-        self.moving = any((index >= 0).any() for index in moved)
+        moved = np.maximum(np.maximum(self._time[1], self._interval[1]), self._lag[1])
+        moved = np.where(self.kind == RATE, np.maximum(moved, self._pace[1]), moved)
+        given = np.maximum(self._amount[1], self._part[1])
+        self.moving = bool((np.where(self.by_rate, np.maximum(moved, given), moved) >= 0).any())
 
-    def _position(self, state: int | str) -> int:
+    def _position(self, state: int | str, what: str = "a dose") -> int:
         if isinstance(state, str):
             if state not in self._states:
                 known = (
                     f"they are {', '.join(self._states)}" if self._states else "the states have no names: give its position"
                 )
-                raise ValueError(f"state={state!r} of a dose is not a state; {known}")
+                raise ValueError(f"state={state!r} of {what} is not a state; {known}")
             return self._states.index(state)
         if not 0 <= state < self._d:
-            raise ValueError(f"state={state!r} of a dose: there are {self._d} states, counted from 0")
+            raise ValueError(f"state={state!r} of {what}: there are {self._d} states, counted from 0")
         return int(state)
 
     def _numbers(self, values: Sequence[float | str]) -> tuple[Array, Index]:
@@ -258,11 +263,14 @@ class Schedule:
         slope[np.flatnonzero(named), index[named]] = 1.0
         return value, slope
 
-    def first_times(self, theta: Array, n: int) -> Array:
-        """(n,) the time of the earliest dose of each of n trajectories, infinite where there is none, without its lag."""
-        time, _ = self._at(self._time, theta)
+    def first_times(self, n: int) -> Array:
+        """(n,) the time of the earliest dose of each of n trajectories without its lag, infinite where there is none.
+
+        Doses whose time is a parameter do not count: it is not known before theta is.
+        """
+        time, named = self._time
         first = np.full(n, np.inf)
-        np.minimum.at(first, self.sample, time)
+        np.minimum.at(first, self.sample, np.where(named >= 0, np.inf, time))
         return first
 
     def actions(self, theta: Array) -> Actions:
@@ -271,7 +279,7 @@ class Schedule:
         Raises
         ------
         ValueError
-            The rate or the duration of an infusion is not positive.
+            The rate or the duration of an infusion is not positive, or its amount is negative.
         """
         time, d_time = self._at(self._time, theta)
         lag, d_lag = self._at(self._lag, theta)
@@ -289,8 +297,8 @@ class Schedule:
         if len(on):
             pace, d_pace = self._at(self._pace, theta)
             pace, d_pace = pace[on], d_pace[on]
-            if not (pace > 0).all() or not (value[on] / pace > 0).all():
-                raise ValueError("the rate, the duration and the amount of an infusion must be positive")
+            if not (pace > 0).all() or not (value[on] >= 0).all():
+                raise ValueError("the rate and the duration of an infusion must be positive, its amount not negative")
             given = value[on]
             d_given = d_value[on]
             by_rate = self.by_rate[on]

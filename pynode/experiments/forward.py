@@ -5,8 +5,9 @@ from y- to y+ = M y- + b, and its derivative A at fixed time (with respect to pa
 
     M (A + f(y-) de) + db - f(y+) de,
 
-de and db being the derivatives of the time and of the amount (Rozenvasser 1967, Autom. Remote Control 28; the "saltation" of
-events at known times). So derivatives are exact for the steps taken, also with respect to the times of doses.
+de and db being the derivatives of the time and of the amount: the rule of `pynode.engine.saltation`. So derivatives are
+exact for the steps taken, also with respect to the times of doses.
+Where a dose whose time is a parameter comes before everything else, the initial state is the one at its time.
 """
 
 from collections.abc import Sequence
@@ -16,8 +17,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from pynode.calls.sensitivities import SensitivityProblem
 from pynode.data.signal import Signal
-from pynode.engine.sensitivities import SensitivityProblem
+from pynode.engine.saltation import moved, through
 from pynode.errors import OK
 from pynode.experiments.doses import RATE, RESET, SET, Actions, Schedule
 from pynode.experiments.initial import Initial
@@ -27,6 +29,10 @@ from pynode.programs.tracing import new_trace, trace
 
 Array = NDArray[np.float64]
 Index = NDArray[np.intp]
+
+
+ROUNDING = 8 * np.finfo(np.float64).eps
+"""Times whose relative difference is at most this are the same time."""
 
 
 @dataclass(frozen=True)
@@ -165,7 +171,7 @@ class Experiment:
         first = np.array([t[0] for t in self.times])
         if self.schedule is None:
             return first
-        return np.asarray(np.minimum(first, self.schedule.first_times(self.field.init(0), len(first))))
+        return np.asarray(np.minimum(first, self.schedule.first_times(len(first))))
 
     def _inputs_at(self, samples: Any, t: Array) -> Array | None:
         if self.signal is None:
@@ -207,14 +213,35 @@ class Experiment:
         J = np.zeros((self.rows[-1], d, columns)) if derivatives else None
         failed: NDArray[np.bool_] = np.asarray(~np.isfinite(y).all(axis=1))
         actions = None if self.schedule is None else self.schedule.actions(theta)
+        begin = self.first if actions is None else self._begin(actions)
+        if derivatives and actions is not None:
+            self._at_begin(actions, theta, y, A)
         nfe = 0
-        for stretch in self._segments(actions):
+        for stretch in self._segments(actions, begin):
             if stretch.problem is not None:
                 nfe += self._solve(stretch, stretch.problem, theta, y, A, states, J, failed)
             for sample, action in stretch.actions:
                 if actions is not None and not failed[sample]:
                     self._act(actions, action, theta, y, A, derivatives)
         return self._measured(theta, states, J, failed, nfe)
+
+    def begin(self, theta: Array) -> Array:
+        """(B,) times at which the trajectories begin: `first`, or that of an earlier dose whose time is a parameter."""
+        return self.first if self.schedule is None else self._begin(self.schedule.actions(theta))
+
+    def _begin(self, actions: Actions) -> Array:
+        if self.schedule is None or not self.schedule.moving:
+            return self.first
+        begin: Array = self.first.copy()
+        np.minimum.at(begin, actions.sample, actions.time)
+        return begin
+
+    def _at_begin(self, actions: Actions, theta: Array, y: Array, A: Array) -> None:
+        """Add to A that initial states y are those of a time that moves."""
+        begin = self._begin(actions)
+        for i in np.flatnonzero(begin < self.first).tolist():
+            k = np.flatnonzero(actions.sample == i)[0]  # they are sorted
+            A[i][:, : self.p] -= np.outer(self._slope(i, begin[i], y[i], theta), actions.d_time[k])
 
     def _solve(
         self,
@@ -257,33 +284,38 @@ class Experiment:
         i = actions.sample[k]
         j = actions.state[k]
         kind = actions.kind[k]
-        moving = derivatives and actions.d_time[k].any()
-        if moving:
-            A[i][:, : self.p] += np.outer(self._slope(i, actions.time[k], y[i], theta), actions.d_time[k])
+        kept = np.ones(len(y[i]))  # the diagonal of M
+        added = np.zeros(len(kept))
+        by_theta = np.zeros((len(kept), self.p))
         if kind == RESET:
-            y[i, : self.d] = 0.0
-            A[i, : self.d] = 0.0
+            kept[: self.d] = 0.0
         else:
             place = j if kind != RATE else self.d + self.schedule.infused.index(int(j))  # type: ignore[union-attr]
-            if kind == SET:
-                y[i, place] = 0.0
-                A[i, place] = 0.0
-            y[i, place] += actions.value[k]
-            A[i, place, : self.p] += actions.d_value[k]
-        if moving:
-            A[i][:, : self.p] -= np.outer(self._slope(i, actions.time[k], y[i], theta), actions.d_time[k])
+            kept[place] = kind != SET
+            added[place] = actions.value[k]
+            by_theta[place] = actions.d_value[k]
+        before = y[i].copy()
+        y[i] = kept * before + added
+        if not derivatives:
+            return
+        dt = np.append(actions.d_time[k], np.zeros(self.d))
+        if not dt.any():
+            A[i] = through(A[i], np.diag(kept), by_theta)
+            return
+        along = moved(A[i], self._slope(i, actions.time[k], before, theta), dt)
+        A[i] = moved(through(along, np.diag(kept), by_theta), -self._slope(i, actions.time[k], y[i], theta), dt)
 
     def _slope(self, i: int, t: float, y: Array, theta: Array) -> Array:
         u = self._inputs_at([i], np.array([t]))
         return np.asarray(self.solved(t, y, theta, None if u is None else u[0]))
 
-    def _segments(self, actions: Actions | None) -> list[_Round]:
+    def _segments(self, actions: Actions | None, begin: Array) -> list[_Round]:
         """The stretches of all trajectories: the first ones, the second ones, ..."""
         if self._rounds is not None:
             return self._rounds
         rounds: list[list[_Segment]] = []
         for i, t in enumerate(self.times):
-            for k, segment in enumerate(self._cut(i, t, actions)):
+            for k, segment in enumerate(self._cut(i, t, actions, begin[i])):
                 if k == len(rounds):
                     rounds.append([])
                 rounds[k].append(segment)
@@ -292,18 +324,19 @@ class Experiment:
             self._rounds = made
         return made
 
-    def _cut(self, i: int, t: Array, actions: Actions | None) -> list[_Segment]:
+    def _cut(self, i: int, t: Array, actions: Actions | None, begin: float) -> list[_Segment]:
         """The stretches of one trajectory."""
-        begin = self.first[i]
         first = int(self.rows[i])
         row = 0
         segments = []
         own: Any = [] if actions is None else np.flatnonzero(actions.sample == i)
         for k in own:
             e = max(actions.time[k], begin) if actions is not None else begin
-            if e >= t[-1]:
+            near = ROUNDING * abs(e)
+            if e + near >= t[-1]:
                 break
-            stop = int(np.searchsorted(t, e, side="right"))
+            stop = int(np.searchsorted(t, e + near, side="right"))
+            e = max(e, t[stop - 1]) if stop > row else e  # a reading at the very time, but for rounding
             times = np.concatenate([[begin], t[row:stop], [e]]) if e > begin or stop > row else np.array([begin])
             segments.append(_Segment(i, times, first + row, stop - row, int(k)))
             begin = e

@@ -9,8 +9,9 @@ from numpy.typing import NDArray
 
 from pynode.data.arrays import real_array
 from pynode.experiments.parts import function
-from pynode.fields.constraints import Constrained
+from pynode.fields.constraints import Constrained, positive
 from pynode.fields.field import Field
+from pynode.fields.states import limits, starts
 from pynode.fields.transforms import jacobian
 
 Array = NDArray[np.float64]
@@ -76,7 +77,7 @@ class Initial:
         return slope
 
 
-def as_initial(initial: Any, field: Field, n: int, names: Sequence[str]) -> Initial:
+def as_initial(initial: Any, field: Field, n: int, names: Sequence[str], read: NDArray[np.bool_] | None = None) -> Initial:
     """What a user said about the initial states.
 
     Parameters
@@ -89,6 +90,8 @@ def as_initial(initial: Any, field: Field, n: int, names: Sequence[str]) -> Init
         How many trajectories there are.
     names : sequence of str
         Names of the states; () where they have none.
+    read : (d,) bool array
+        States that are measured themselves: they start from their readings, not from what the field says.
 
     Returns
     -------
@@ -96,23 +99,22 @@ def as_initial(initial: Any, field: Field, n: int, names: Sequence[str]) -> Init
     """
     d = field.d
     known = np.full((n, d), np.nan)
-    none = (np.zeros(d, bool), known.copy(), np.full(d, -np.inf), np.full(d, np.inf))
+    low, high = limits(field) or (np.full(d, -np.inf), np.full(d, np.inf))
+    none = (np.zeros(d, bool), np.tile(np.where(False if read is None else read, np.nan, starts(field)), (n, 1)), low, high)
     if initial is None:
         return Initial(known, None, *none)
     if isinstance(initial, Mapping):
-        return _of_dict(initial, d, n, names)
+        return _of_dict(initial, n, names, *none[1:])
     if isinstance(initial, Field) or callable(initial):
         formula = _formula(initial, field)
         value = formula(0.0, np.zeros(formula.d), formula.init(0), np.zeros(formula.inputs) if formula.inputs else None)
         told = ~np.isnan(value)
         return Initial(known, formula, told, *none[1:])
-    values = real_array("initial", initial, np.float64)
+    values = _numbers("initial", initial)
     if values.shape not in ((d,), (n, d)):
         raise ValueError(
             f"initial has shape {values.shape}: give ({d},) or ({n}, {d}), a row a trajectory, NaN for free ones"
         )
-    if np.isinf(values).any():
-        raise ValueError("initial must be finite, or NaN for initial states that are estimated")
     return Initial(np.array(np.broadcast_to(values, (n, d))), None, *none)
 
 
@@ -128,10 +130,25 @@ def _formula(initial: Field | Callable[..., Any], field: Field) -> Field:
     return initial
 
 
-def _of_dict(initial: Mapping[Any, Any], d: int, n: int, names: Sequence[str]) -> Initial:
-    """State -> number, (n,) array, None (free), or pn.positive / pn.bounded of a start."""
-    known, start = np.full((n, d), np.nan), np.full((n, d), np.nan)
-    low, high = np.full(d, -np.inf), np.full(d, np.inf)
+def _numbers(name: str, value: Any) -> Array:
+    """Finite numbers, or NaN."""
+    numbers = real_array(name, value, np.float64)
+    if np.asarray(value).dtype == bool:
+        raise TypeError(f"{name}={value!r} must be numbers, or NaN for initial states that are estimated")
+    if np.isinf(numbers).any():
+        raise ValueError(f"{name}={value!r} must be finite, or NaN for initial states that are estimated")
+    return numbers
+
+
+def _of_dict(initial: Mapping[Any, Any], n: int, names: Sequence[str], start: Array, low: Array, high: Array) -> Initial:
+    """State -> number, (n,) array, None (free), or pn.positive / pn.bounded of a start.
+
+    start (n, d), low and high (d,) are what the field says of its states.
+    """
+    d = len(low)
+    known, start = np.full((n, d), np.nan), start.copy()
+    low, high = low.copy(), high.copy()
+    seen: set[int] = set()
     for state, value in initial.items():
         j = list(names).index(state) if state in names else state
         if isinstance(j, bool) or not isinstance(j, (int, np.integer)) or not 0 <= j < d:
@@ -140,8 +157,12 @@ def _of_dict(initial: Mapping[Any, Any], d: int, n: int, names: Sequence[str]) -
         if value is None:
             continue
         column = known
+        open_start = False
+        if value is positive:
+            value, open_start = positive(1.0), True
         if isinstance(value, Constrained):
-            value, constraint = value
+            value, constraint, no_start = value
+            open_start |= no_start
             column = start
             if constraint[0] == "positive":
                 low[j] = 0.0
@@ -149,12 +170,17 @@ def _of_dict(initial: Mapping[Any, Any], d: int, n: int, names: Sequence[str]) -
                 low[j], high[j] = constraint[1:]
             else:
                 column = known  # frozen: known
-        numbers = real_array(f"initial of {state}", value, np.float64)
+        if j in seen:
+            raise ValueError(f"initial: state {state!r} is there twice, by its name and by its position")
+        seen.add(int(j))
+        numbers = _numbers(f"initial of {state}", value)
         if numbers.shape not in ((), (n,)):
             raise ValueError(
                 f"initial of {state} has shape {numbers.shape}: give one number, or one for each of {n} trajectories"
             )
-        if column is start and not ((numbers > low[j]) & (numbers < high[j])).all():
+        if column is start and open_start:
+            numbers = np.full((), np.nan)
+        elif column is start and not ((numbers > low[j]) & (numbers < high[j])).all():
             raise ValueError(f"initial of {state} must start between {low[j]:g} and {high[j]:g}, not at {value}")
         column[:, j] = numbers
     return Initial(known, None, np.zeros(d, bool), start, low, high)

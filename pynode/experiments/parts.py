@@ -76,7 +76,7 @@ def over(spec: tuple[Parameter, ...], field: Field) -> Field:
     args = [the_trace.slot(0, ()), the_trace.slot(1), the_trace.theta() if total(spec) else None]
     args.append(the_trace.slot(2) if field.inputs else None)
     traced = trace(value, args, the_trace, field.n_out)
-    return Field(the_trace.builder.finish([traced.register]), spec, field.name, field.out_shape)
+    return Field(the_trace.builder.finish([traced.register]), spec, field.name, field.out_shape, states=field.states)
 
 
 def function(name: str, fn: Callable[..., Any], field: Field, out: int | None, wants: Sequence[str]) -> Field:

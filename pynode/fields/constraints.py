@@ -7,7 +7,7 @@ which work in coordinates without limits (`pynode.training.coordinates`).
 from __future__ import annotations
 
 from collections.abc import Iterable
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple, overload
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -19,11 +19,21 @@ if TYPE_CHECKING:
 
 
 class Constrained(NamedTuple):
-    """A declared parameter (or field, or dict of them) with its constraint: ("positive",), ("bounded", low, high) or
-    ("frozen",)."""
+    """A declared parameter (or field, or dict of them) with its constraint.
+
+    Attributes
+    ----------
+    value : object
+        The initial value.
+    constraint : tuple
+        ("positive",), ("bounded", low, high) or ("frozen",).
+    open : bool
+        The user gave bounds and no value, which is then in their middle.
+    """
 
     value: Any
     constraint: tuple[Any, ...]
+    open: bool = False
 
 
 def positive(value: ArrayLike) -> Constrained:
@@ -37,7 +47,7 @@ def positive(value: ArrayLike) -> Constrained:
     Returns
     -------
     Constrained
-        For ``theta={...}`` of `pynode.field`.
+        For ``theta={...}`` of `pynode.field`; for ``state={...}``, also without a value.
 
     See Also
     --------
@@ -53,8 +63,15 @@ def positive(value: ArrayLike) -> Constrained:
     return Constrained(_numbers("positive", value), ("positive",))
 
 
-def bounded(value: ArrayLike, low: float, high: float) -> Constrained:
+@overload
+def bounded(low: float, high: float, /) -> Constrained: ...
+@overload
+def bounded(value: ArrayLike, low: float, high: float) -> Constrained: ...
+def bounded(value: Any, low: float, high: float | None = None) -> Constrained:
     """A parameter that stays between bounds while it is fitted (the logit of its place between them is varied).
+
+    ``bounded(low, high)`` leaves the initial value open: it is in the middle, by size where the bounds are positive and more
+    than a decade apart.
 
     Parameters
     ----------
@@ -66,7 +83,7 @@ def bounded(value: ArrayLike, low: float, high: float) -> Constrained:
     Returns
     -------
     Constrained
-        For ``theta={...}`` of `pynode.field`.
+        For ``theta={...}`` and ``state={...}`` of `pynode.field`.
 
     Raises
     ------
@@ -84,13 +101,20 @@ def bounded(value: ArrayLike, low: float, high: float) -> Constrained:
     ... def decay(t, y, th):
     ...     return -th.share * y
     """
-    low = float(low)
-    high = float(high)
-    if not (np.isfinite([low, high]).all() and low < high):
+    open_value = high is None
+    least, most = (float(value), float(low)) if high is None else (float(low), float(high))
+    if not (np.isfinite([least, most]).all() and least < most):
         raise ValueError(
-            f"bounded: low={low:g} and high={high:g} must be finite numbers, low < high; see also pynode.positive"
+            f"bounded: low={least:g} and high={most:g} must be finite numbers, low < high; see also pynode.positive"
         )
-    return Constrained(_numbers("bounded", value), ("bounded", low, high))
+    if open_value:
+        value = np.sqrt(least * most) if by_size(least, most) else 0.5 * (least + most)
+    return Constrained(_numbers("bounded", value), ("bounded", least, most), open_value)
+
+
+def by_size(low: float, high: float) -> bool:
+    """Whether a range spans orders of magnitude, so that numbers in it are compared by their ratio."""
+    return low > 0 and high > 10 * low
 
 
 def frozen(value: Any) -> Constrained:

@@ -11,8 +11,9 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from pynode.data.arrays import real_array
-from pynode.fields import constraints, parameters
+from pynode.fields import constraints, parameters, states
 from pynode.fields.parameters import Parameter
+from pynode.fields.states import State
 from pynode.programs import derivatives
 from pynode.programs.program import Callback as CallbackFunction
 from pynode.programs.program import Program
@@ -40,6 +41,8 @@ class Field(parameters.Parametric):
         Shape of the value for one sample; (n_out,) unless the field is a Jacobian or a scalar.
     callback : Callback or None
         The Python functions of a callback field.
+    states : tuple of State
+        Names, starts and limits of the d states; empty where only their number was given.
 
     See Also
     --------
@@ -62,6 +65,7 @@ class Field(parameters.Parametric):
     name: str = "field"
     out_shape: tuple[int, ...] = cast(Any, None)  # (n_out,), from __post_init__ on
     callback: Callback | None = None
+    states: tuple[State, ...] = ()
 
     def __post_init__(self) -> None:
         sizes = self.program.slot_sizes
@@ -70,6 +74,8 @@ class Field(parameters.Parametric):
             raise ValueError(f"not the program of a field (slots t, y, u; one output; one theta): {self.program!r}")
         if parameters.total(self.spec) != self.n_params:
             raise ValueError(f"the parameters named have {parameters.total(self.spec)} numbers, the program {self.n_params}")
+        if len(self.states) not in (0, self.d):
+            raise ValueError(f"{len(self.states)} states are named, the program has {self.d}")
         if cast(Any, self.out_shape) is None:
             object.__setattr__(self, "out_shape", (self.n_out,))
 
@@ -87,6 +93,11 @@ class Field(parameters.Parametric):
     def n_out(self) -> int:
         """Size of the value."""
         return self.program.sizes[self.program.outputs[0]]
+
+    @property
+    def state_names(self) -> tuple[str, ...]:
+        """Names of the states; empty where they have none."""
+        return tuple(state.name for state in self.states)
 
     @property
     def n_params(self) -> int:
@@ -194,6 +205,7 @@ class Field(parameters.Parametric):
             "out_shape": list(self.out_shape),
             "program": self.program.to_dict(),
             "spec": [[p.name, list(p.shape), p.offset, list(p.init), list(p.constraint)] for p in self.spec],
+            "states": [[s.name, s.start, list(s.constraint)] for s in self.states],
         }
 
     @classmethod
@@ -220,13 +232,15 @@ class Field(parameters.Parametric):
         )
         program = Program.from_dict(data["program"])
         program.check()
-        return cls(program, spec, data["name"], tuple(data["out_shape"]))
+        named = states.valid(data.get("states", ()), program.slot_sizes[1])
+        return cls(program, spec, data["name"], tuple(data["out_shape"]), states=named)
 
     def __getstate__(self) -> dict[str, Any]:
         return {name: value for name, value in self.__dict__.items() if name in self.__dataclass_fields__}
 
     def __repr__(self) -> str:
-        sizes = f"d={self.d}" + (f", n_out={self.n_out}" if self.out_shape != (self.d,) else "")
+        sizes = f"d={self.d}" + (f" ({', '.join(self.state_names)})" if self.states else "")
+        sizes += f", n_out={self.n_out}" if self.out_shape != (self.d,) else ""
         sizes += f", inputs={self.inputs}" if self.inputs else ""
         names = ", ".join(f"{p.name} {p.shape}" for p in self.spec[:8]) + (", ..." if len(self.spec) > 8 else "")
         return f"<Field {self.name}: {sizes}, {self.n_params} parameters{': ' + names if names else ''}>"

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import inspect
 import warnings
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from itertools import pairwise
 from typing import Any, Literal
 
@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from pynode.data.arrays import real_array
-from pynode.fields import constraints, parameters
+from pynode.fields import constraints, parameters, states
 from pynode.fields.field import Field, Parameters
 from pynode.fields.parameters import Parameter
 from pynode.programs.breaks import compares_t_with_parameters
@@ -120,7 +120,7 @@ def mlp(
 
 
 def field(
-    state: int,
+    state: int | Sequence[str] | Mapping[str, Any],
     theta: Mapping[str, Any] | int | tuple[int, ...] | None = None,
     *,
     inputs: int = 0,
@@ -136,8 +136,10 @@ def field(
 
     Parameters
     ----------
-    state : int
-        Size d of the state y.
+    state : int, sequence of str, or dict
+        Size d of the state y, or the names of its components. A dict says more of each: `pynode.positive` or
+        `pynode.bounded` (low, high) where it stays within limits while initial states are fitted, a number or
+        ``pynode.positive(start)`` for where an initial state starts that nobody measured, or None.
     theta : dict, int, tuple or None
         The parameters. A dict of names: a shape ``()``, ``(3,)``, ``(4, 2)``; a number or an array, which
         is the initial value; a Field, called in the function as ``th.net(y)`` or ``th.net(t, y)``; any of
@@ -146,7 +148,7 @@ def field(
     inputs : int, default 0
         Size of the input signal u.
     out : int, optional
-        How many numbers the function returns; default `state`.
+        How many numbers the function returns; default: as many as there are states.
     init : flat vector or nested dict, optional
         Initial values; default: matrices N(0, 1 / fan_in), other shapes N(0, 0.01).
     name : str, optional
@@ -174,10 +176,20 @@ def field(
     ...     return [y[1], -th.k * y[0] - th.friction(y[1:])[0]]
     >>> oscillator.n_params
     26
+
+    Names of states, and what is known of them:
+
+    >>> @pn.field(state={"prey": pn.positive, "predators": pn.positive(3.0)}, theta={"a": pn.positive(1.5)})
+    ... def populations(t, y, th):
+    ...     prey, predators = y
+    ...     return [prey * (1.0 - predators), predators * (th.a * prey - 1.0)]
+    >>> populations.state_names
+    ('prey', 'predators')
     """
-    if callable(state) and not isinstance(state, int):
+    if callable(state):
         raise TypeError("write @pn.field(state=d), not @pn.field: the size of the state is needed")
-    d = as_count("state", state)
+    named = states.declared(state) if isinstance(state, (list, tuple, Mapping)) else ()
+    d = len(named) or as_count("state", state)
     m = as_count("inputs", inputs, 0)
     n_out = d if out is None else as_count("out", out)
     declared, layout = _declared(theta)
@@ -199,7 +211,7 @@ def field(
                 UserWarning,
                 stacklevel=2,
             )
-        return Field(program, spec, name or fn.__name__)
+        return Field(program, spec, name or fn.__name__, states=named)
 
     return decorate
 
@@ -243,7 +255,7 @@ def _declare_dict(theta: Mapping[str, Any], prefix: str, spec: list[Parameter]) 
         offset = parameters.total(spec)
         constraint = None
         if isinstance(value, constraints.Constrained):
-            value, constraint = value
+            value, constraint = value.value, value.constraint
         first = len(spec)
         if isinstance(value, dict):
             tree[name] = _declare_dict(value, path + ".", spec)

@@ -55,6 +55,7 @@ def minimise_each(
     longest: float = np.inf,
     least_curvature: float = 0.0,
     factor: float = 5.0,
+    room: Callable[[Array], tuple[Array, Array] | None] | None = None,
 ) -> Minima:
     """Minimise n small problems of nonlinear least squares side by side.
 
@@ -80,6 +81,8 @@ def minimise_each(
         so that coordinates which the data hardly determine stay near their start.
     factor : float
         The damping is divided by it after a step that was taken, and multiplied by it after one that was not.
+    room : callable, optional
+        x (n, k) -> the lowest and the highest step (n, k) from there, or None for no limits.
 
     Returns
     -------
@@ -109,6 +112,9 @@ def minimise_each(
         step = _steps(matrix, gradient, damping, least_curvature)
         if np.isfinite(longest):
             step *= np.minimum(1.0, longest / np.maximum(np.linalg.norm(step, axis=1, keepdims=True), 1e-300))
+        limits = None if room is None else room(x)
+        if limits is not None:
+            step = np.clip(step, *limits)
         new_value, new_gradient, new_matrix = evaluate(x + step)
         better = going & (new_value < value)  # False where it is NaN
         small = better & (new_value > (1 - tol) * value)

@@ -15,10 +15,10 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
-from scipy.linalg import cho_factor, cho_solve, eigh, lapack
+from scipy.linalg import eigh, lapack
 
 from pynode.optim.checkpoint import Checkpoint, Resumable
-from pynode.optim.normal_equations import Linearised, Problem, Residuals, small_matrices
+from pynode.optim.normal_equations import Linearised, Problem, Residuals, limited_step, small_matrices
 from pynode.optim.result import FitResult, History, Iteration, as_start
 from pynode.optim.session import session
 
@@ -259,7 +259,7 @@ def descend(
     checkpoint: Checkpoint | None = None,
     more: Resumable | None = None,
 ) -> LaplacePosterior:
-    """Minimise a problem from `state`, in place.
+    """Minimise a problem from `state`, in place; `state` is returned.
 
     Parameters
     ----------
@@ -293,11 +293,6 @@ def descend(
         Open.
     more : Resumable, optional
         More of the state, for the checkpoint: what changes along the way and is not in `state`.
-
-    Returns
-    -------
-    LaplacePosterior
-        `state`.
     """
     first = {"damping": damping, "nu": 2.0, "small": 0, "done": 0, "nfe": None, "estimated": settled >= 1}
     before = _resumed(state, checkpoint, more, first)
@@ -468,7 +463,31 @@ def _damped(
     state: LaplacePosterior, here: Linearised, whole: Array, damping: float, longest: Array | None
 ) -> tuple[Array, Array | None, float]:
     """(step, step of the free states or None, the decrease that they promise); whole: H before elimination."""
-    H, g, gain, shift = (here.H, here.g, None, None) if here.free is None else here.free.eliminated(damping)
+    if here.free is None:
+        step, K, gradient = _shared_step(state, here.H, here.g, whole, damping, longest)
+        return step, None, float(-(2 * gradient @ step + step @ (K @ step)))
+    left = here.free
+    held = np.zeros(left.gradient.shape, bool)
+    while True:
+        H, g, gain, shift = left.eliminated(damping)
+        step, _, _ = _shared_step(state, H, g, whole, damping, longest)
+        free = -(shift + gain @ step)
+        if here.free.room is None:
+            break
+        within = np.clip(free, *here.free.room)
+        over = ~held & (free != within)
+        if not over.any():
+            break
+        held |= over  # they go as far as they may, the others with them
+        left = here.free.holding(held, within)
+    prior = 2 * (state.alpha * state.theta) @ step + (state.alpha * step) @ step
+    return step, free, float(-(state.beta * here.free.change(step, free) + prior))
+
+
+def _shared_step(
+    state: LaplacePosterior, H: Array, g: Array, whole: Array, damping: float, longest: Array | None
+) -> tuple[Array, Array, Array]:
+    """(step of the shared coordinates, its undamped matrix, the gradient)."""
     K = state.beta * H
     K[np.diag_indices_from(K)] += state.alpha
     curvature = state.beta * np.diag(whole) + state.alpha
@@ -476,27 +495,4 @@ def _damped(
     gradient = state.beta * g + state.alpha * state.theta
     M = K.copy()
     M[np.diag_indices_from(M)] += damping * D
-    step = _limited(M, gradient, longest)
-    if here.free is None or gain is None or shift is None:
-        return step, None, float(-(2 * gradient @ step + step @ (K @ step)))
-    free = -(shift + gain @ step)
-    prior = 2 * (state.alpha * state.theta) @ step + (state.alpha * step) @ step
-    return step, free, float(-(state.beta * here.free.change(step, free) + prior))
-
-
-def _limited(M: Array, gradient: Array, longest: Array | None) -> Array:
-    """-M^-1 gradient; coordinates whose step would be longer than allowed go as far as they may, the others with them."""
-    step = np.asarray(-cho_solve(cho_factor(M, lower=True, check_finite=False), gradient), dtype=np.float64)
-    if longest is None:
-        return step
-    held = np.zeros(len(step), bool)
-    while True:
-        over = ~held & (np.abs(step) > longest)
-        if not over.any():
-            return step
-        held |= over
-        step[over] = np.copysign(longest[over], step[over])
-        rest = ~held
-        if rest.any():
-            pull = gradient[rest] + M[np.ix_(rest, held)] @ step[held]
-            step[rest] = -cho_solve(cho_factor(M[np.ix_(rest, rest)], lower=True, check_finite=False), pull)
+    return limited_step(M, gradient, longest), K, gradient

@@ -2,12 +2,13 @@
 
 from collections.abc import Callable
 from contextlib import AbstractContextManager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cache
 from typing import Any, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
+from scipy.linalg import cho_factor, cho_solve
 from scipy.linalg.blas import dsyrk
 
 Array = NDArray[np.float64]
@@ -45,6 +46,8 @@ class FreeStates:
         J^T J of the free states.
     gradient : (B, d) array
         J^T r of the free states.
+    room : ((B, d), (B, d)) arrays or None
+        The lowest and the highest step of the free states; None: they are not limited.
     """
 
     H: Array
@@ -52,6 +55,7 @@ class FreeStates:
     coupling: Array
     precision: Array
     gradient: Array
+    room: tuple[Array, Array] | None = None
 
     def eliminated(self, damping: float = 0.0) -> tuple[Array, Array, Array, Array]:
         """(H, g, gain (B, d, n), shift (B, d)): the best step of the free states is -(shift + gain step).
@@ -73,6 +77,21 @@ class FreeStates:
         shift: Array = np.asarray(np.linalg.solve(precision, self.gradient[:, :, None])[:, :, 0], dtype=np.float64)
         rows = self.coupling.reshape(B * d, n).T
         return self.H - rows @ gain.reshape(B * d, n), self.g - rows @ shift.ravel(), gain, shift
+
+    def holding(self, held: NDArray[np.bool_], step: Array) -> "FreeStates":
+        """The equations of the rest where some free states, held (B, d), take a given step (B, d)."""
+        d = held.shape[1]
+        fixed = np.where(held, step, 0.0)
+        precision = np.where(held[:, :, None] | held[:, None, :], 0.0, self.precision)
+        precision[:, range(d), range(d)] += held
+        gradient = self.gradient + np.einsum("bij,bj->bi", self.precision, fixed)
+        return replace(
+            self,
+            g=self.g + np.einsum("bin,bi->n", self.coupling, fixed),
+            coupling=np.where(held[:, :, None], 0.0, self.coupling),
+            precision=precision,
+            gradient=np.where(held, -fixed, gradient),
+        )
 
     def change(self, step: Array, free: Array) -> float:
         """The change of E that the linearised residuals promise for a step (n,), and one of the free states (B, d)."""
@@ -150,6 +169,24 @@ def gram(J: Array) -> Array:
     """J^T J, with half the work of a product."""
     lower: Array = dsyrk(1.0, np.ascontiguousarray(J).T, lower=1)
     return lower + np.tril(lower, -1).T
+
+
+def limited_step(M: Array, gradient: Array, longest: Array | None) -> Array:
+    """-M^-1 gradient; coordinates whose step would be longer than allowed go as far as they may, the others with them."""
+    step = np.asarray(-cho_solve(cho_factor(M, lower=True, check_finite=False), gradient), dtype=np.float64)
+    if longest is None:
+        return step
+    held = np.zeros(len(step), bool)
+    while True:
+        over = ~held & (np.abs(step) > longest)
+        if not over.any():
+            return step
+        held |= over
+        step[over] = np.copysign(longest[over], step[over])
+        rest = ~held
+        if rest.any():
+            pull = gradient[rest] + M[np.ix_(rest, held)] @ step[held]
+            step[rest] = -cho_solve(cho_factor(M[np.ix_(rest, rest)], lower=True, check_finite=False), pull)
 
 
 class Residuals:

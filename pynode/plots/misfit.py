@@ -15,11 +15,11 @@ from pynode.plots.parts import (
     is_logarithmic,
     marker_style,
     reading_scale,
-    set_whole_ticks,
     stride,
 )
 from pynode.plots.protocols import Array, TrajectoryModel
 from pynode.plots.style import BAND, LEARNED, MAX_FOLLOWED, QUIET, TRUTH, new_figure, styled
+from pynode.plots.time_axis import set_time_axis
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -85,9 +85,8 @@ def draw_residuals(
         reach = _draw_points(ax, t[seen], r[seen, j])
         ax.set(ylim=(-reach, reach), ylabel=data.names[j])
         _draw_histogram(side, r[seen, j], reach)
-    axes[-1, 0].set_xlabel(data.time_name)
     axes[-1, 1].set_xlabel("density")
-    set_whole_ticks(axes[-1, 0], np.concatenate(data.t))
+    set_time_axis(axes[-1, 0], np.concatenate(data.t), data.time_name, data.clock)
     if known.all():
         unit = "the noise"
     elif known.any():

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Literal
 import numpy as np
 from numpy.typing import ArrayLike
 
+from pynode.data.clock import Clock
 from pynode.data.trajectories import Trajectories
 from pynode.plots.bands import rollout_with_band
 from pynode.plots.parts import (
@@ -15,13 +16,13 @@ from pynode.plots.parts import (
     limit_y,
     marker_style,
     n_states,
-    set_whole_ticks,
     state_names,
     stride,
     times_of_jumps,
 )
 from pynode.plots.protocols import Array, TrajectoryModel
 from pynode.plots.style import DATA, LEARNED, QUIET, TRUTH, new_figure, styled
+from pynode.plots.time_axis import set_time_axis
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -96,8 +97,18 @@ def trajectories(
 
 
 @styled
-def prediction(t: ArrayLike, y: ArrayLike, names: Sequence[str], time_name: str = "t") -> "Figure":
-    """Predicted trajectories, a panel a state.
+def prediction(
+    t: ArrayLike,
+    y: ArrayLike,
+    names: Sequence[str],
+    time_name: str = "t",
+    *,
+    data: Trajectories | None = None,
+    trajectory: int = 0,
+    band: tuple[ArrayLike, ArrayLike] | None = None,
+    clock: Clock | None = None,
+) -> "Figure":
+    """A predicted trajectory, a panel a state; over the data that it continues, if they are given.
 
     Parameters
     ----------
@@ -109,6 +120,14 @@ def prediction(t: ArrayLike, y: ArrayLike, names: Sequence[str], time_name: str 
         The names of the d states.
     time_name : str, default "t"
         The label of the horizontal axis.
+    data : Trajectories, optional
+        What was measured: points, and a shaded ground where they end and the forecast begins.
+    trajectory : int, default 0
+        Which of them.
+    band : pair of (T, d) arrays, optional
+        Lower and upper end of what is drawn as a 90 % band.
+    clock : Clock, optional
+        How dates became numbers: the axis has dates then. Default: that of the data.
 
     Returns
     -------
@@ -127,15 +146,32 @@ def prediction(t: ArrayLike, y: ArrayLike, names: Sequence[str], time_name: str 
     """
     t = np.asarray(t, dtype=np.float64)
     y = np.asarray(y, dtype=np.float64)
-    figure = new_figure(6.4, min(1.7 * len(names) + 0.6, 12))
+    figure = new_figure(6.4, min(1.7 * len(names) + (0.6 if data is None else 1.1), 12))
     axes = figure.subplots(len(names), 1, sharex=True, squeeze=False)
-    for ax, name, values in zip(axes[:, 0], names, y.T, strict=True):
-        ax.plot(t, values, color=LEARNED, lw=1.8)
+    low, high = (None, None) if band is None else (np.asarray(end, dtype=np.float64) for end in band)
+    for j, (ax, name, values) in enumerate(zip(axes[:, 0], names, y.T, strict=True)):
+        ax.plot(t, values, color=LEARNED, lw=1.8, label="model", zorder=3)
+        if low is not None and high is not None:
+            ax.fill_between(t, low[:, j], high[:, j], color=LEARNED, alpha=0.22, lw=0, label="90 % band", zorder=1)
+        if data is not None and j < data.d:
+            _draw_measured(ax, data, trajectory, j, t)
+            limit_y(ax, np.append(values, data.y[trajectory][:, j]))
         ax.set_ylabel(name)
-    axes[-1, 0].set_xlabel(time_name)
-    set_whole_ticks(axes[-1, 0], t)
+    set_time_axis(axes[-1, 0], t, time_name, clock if data is None or clock is not None else data.clock)
+    if data is not None:
+        draw_heading(figure, axes[0, 0], "" if len(data) == 1 else f"trajectory {data.ids[trajectory]}")
     figure.align_ylabels()
     return figure
+
+
+def _draw_measured(ax: "Axes", data: Trajectories, i: int, j: int, t: Array) -> None:
+    """The points of state j of trajectory i, and where they end if the times t go on."""
+    times = data.t[i]
+    every = stride(len(times))
+    ax.plot(times[::every], data.y[i][::every, j], "o", **marker_style(len(times)), label="data", zorder=2)
+    if t.size and t.max() > times[-1]:
+        ax.axvspan(times[-1], t.max(), color="#f3efe6", lw=0, zorder=0)
+        ax.axvline(times[-1], color=QUIET, lw=0.8, ls=":", label="end of data", zorder=1)
 
 
 def draw_trajectories(
@@ -182,8 +218,7 @@ def draw_trajectories(
                 ax.plot(jumps, np.zeros(len(jumps)), "^", color=QUIET, ms=5, transform=floor, clip_on=False, label="dose")
             if i == 0:
                 ax.set_ylabel(names[j])
-        axes[-1, i].set_xlabel(data.time_name)
-        set_whole_ticks(axes[-1, i], t)
+        set_time_axis(axes[-1, i], t, data.time_name, data.clock)
         if len(data) > 1:
             axes[0, i].set_title(f"trajectory {data.ids[i]}", color=QUIET, fontsize=10)
     for j in range(rows):  # a band that grows without bounds must not squeeze the data

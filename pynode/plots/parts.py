@@ -175,14 +175,6 @@ def limit_y(ax: "Axes", values: Array, room: float = 0.5) -> None:
     ax.set_ylim(max(bottom, low - reach), min(top, high + reach))
 
 
-def set_whole_ticks(ax: "Axes", t: Array) -> None:
-    """No ticks at half years where all times are whole numbers."""
-    if (t == np.round(t)).all():
-        from matplotlib.ticker import MaxNLocator
-
-        ax.xaxis.set_major_locator(MaxNLocator("auto", integer=True, steps=[1, 2, 5, 10]))
-
-
 def set_log_axes(ax: "Axes") -> None:
     """Logarithmic axes with ticks at 1, 2 and 5, written as plain numbers."""
     from matplotlib.ticker import LogLocator, NullFormatter, ScalarFormatter

@@ -16,13 +16,14 @@ from typing import Any, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from pynode.errors import OK
+from pynode.errors import OK, users_level
 from pynode.fields.field import Field
+from pynode.fields.states import inside, limits
 from pynode.optim.checkpoint import Checkpoint
 from pynode.optim.result import HISTORY, FitInterrupted, FitResult, Iteration
 from pynode.training.coordinates import Coordinates
 from pynode.training.early_stopping import EarlyStopping, Holdout, WindowsStopping
-from pynode.training.initial_states import choose_states
+from pynode.training.initial_states import MARGIN, choose_states
 from pynode.training.smoothing import Smoothed
 from pynode.training.state import Stage, Training
 from pynode.training.windows import Data, Windows
@@ -282,6 +283,10 @@ class Run:
         )
         return True
 
+    def within(self, y0: Array) -> Array:
+        """Initial states (W, d) within the limits of the field's states."""
+        return inside(y0, limits(self.field), MARGIN * np.sqrt(self.data.spread))
+
     def stage_name(self, intervals: int | None) -> str:
         """The name of a stage on windows."""
         name = "whole trajectories" if intervals is None else f"windows of {intervals}"
@@ -342,7 +347,7 @@ class Run:
     def warn(self, words: str) -> None:
         """Warn, and remember it for the report."""
         self.training.warnings.append(words)
-        warnings.warn(words, FitWarning, stacklevel=6)
+        warnings.warn(words, FitWarning, stacklevel=users_level())
 
     def begin(self, stage: Stage, intervals: int | None = None) -> None:
         """Open a stage, with early stopping if there are held-out trajectories; intervals: as in `shoot`."""

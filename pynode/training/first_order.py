@@ -158,7 +158,7 @@ class FirstOrderRun(Run):
         cut = self.data.windows(intervals)
         stage = Stage(self.stage_name(intervals), len(cut))
         self.begin(stage, intervals)
-        y0 = cut.initial(self.training.states)
+        y0 = self.within(cut.initial(self.training.states))
         failed = np.asarray(self._solved(cut, y0).status) != OK
         if failed.sum() > len(cut) / 2:
             self.left_out(stage, "left out")

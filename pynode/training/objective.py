@@ -12,6 +12,7 @@ from pynode.engine.options import Options
 from pynode.engine.problem import PreparedSolve
 from pynode.errors import OK
 from pynode.fields.field import Field
+from pynode.fields.states import limits
 from pynode.optim.minibatches import Epochs
 from pynode.training.coordinates import Coordinates
 from pynode.training.noise import STUDENT
@@ -23,6 +24,9 @@ Array = NDArray[np.float64]
 
 class TrainingObjective:
     """z -> (loss, gradient) with z = (x, free initial states in units of the spread); any optimiser may call it.
+
+    Initial states with limits are coordinates without limits, as parameters are: u with y0 = low + exp(u), or the logit of
+    their place between two limits.
 
     loss = mean of weight * rho(y - data) over the observed entries + decay / n_observed * |x|^2 + penalties
 
@@ -77,6 +81,7 @@ class TrainingObjective:
         coordinates: Coordinates | None = None,
         **options: Any,
     ) -> None:
+        self.limits = limits(field)
         self.coordinates = Coordinates.all_free(field.n_params) if coordinates is None else coordinates
         self.n_x = len(self.coordinates)
         self.d = field.d
@@ -143,19 +148,43 @@ class TrainingObjective:
 
     def join(self, x: Array) -> Array:
         """The z of x and the first initial states."""
-        return np.concatenate([x, (self.y0 / self.unit).ravel()])
+        return np.concatenate([x, self.of_states(self.y0).ravel()])
 
     def split(self, z: Array) -> tuple[Array, Array]:
         """(x, initial states (W, d)) of a z."""
-        return z[: self.n_x].copy(), z[self.n_x :].reshape(self.y0.shape) * self.unit
+        return z[: self.n_x].copy(), self.states(z[self.n_x :].reshape(self.y0.shape))[0]
+
+    def of_states(self, y0: Array) -> Array:
+        """Coordinates of initial states (W, d)."""
+        if self.limits is None:
+            return np.asarray(y0 / self.unit, dtype=np.float64)
+        low, high = self.limits
+        with np.errstate(invalid="ignore", divide="ignore"):
+            above = np.log(y0 - low)
+            place = above - np.log(high - y0)
+        return np.where(np.isfinite(high), place, np.where(np.isfinite(low), above, y0 / self.unit))
+
+    def states(self, u: Array) -> tuple[Array, Array]:
+        """(initial states (W, d) of their coordinates, their slopes)."""
+        if self.limits is None:
+            return u * self.unit, np.broadcast_to(self.unit, u.shape)
+        low, high = self.limits
+        boxed, positive = np.isfinite(high), np.isfinite(low) & ~np.isfinite(high)
+        width = np.where(boxed, high - np.where(boxed, low, 0.0), 1.0)
+        base = np.where(np.isfinite(low), low, 0.0)
+        share = 0.5 * (1.0 + np.tanh(0.5 * u))
+        growth = np.exp(np.minimum(u, 700.0))
+        y0 = np.where(boxed, base + width * share, np.where(positive, base + growth, u * self.unit))
+        return y0, np.where(boxed, width * share * (1 - share), np.where(positive, growth, self.unit))
 
     def __call__(self, z: Array) -> tuple[float, Array]:
-        x, y0 = self.split(z)
+        x = z[: self.n_x].copy()
+        y0, slope_y0 = self.states(z[self.n_x :].reshape(self.y0.shape))
         raw, loss, g_theta, g_y0 = self._solve(np.ascontiguousarray(self.coordinates.theta(x)), y0)
         if (raw["status"] != OK).any():
             return np.inf, np.zeros_like(z)
         g_x = self.coordinates.pull(x, g_theta) + 2 * self.decay * x
-        return float(loss + self.decay * (x @ x)), np.concatenate([g_x, (g_y0 * self.unit).ravel()])
+        return float(loss + self.decay * (x @ x)), np.concatenate([g_x, (g_y0 * slope_y0).ravel()])
 
     def sample(self, x: Array, y0: Array) -> tuple[float, Array, Array, NDArray[np.bool_]]:
         """(loss, its gradients with respect to x and y0, whether each window failed (W,)); failed windows add nothing."""
@@ -266,7 +295,8 @@ class Minibatches:
         self.touched = np.concatenate([np.arange(self.n_x), self.n_x + states])
 
     def __call__(self, z: Array) -> tuple[float, Array]:
-        x, y0 = self.split(z)
+        x = z[: self.n_x].copy()
+        y0, slope_y0 = self.whole.states(z[self.n_x :].reshape(self.y0.shape))
         loss, g_x, g_y0, failed = self.objective.sample(x, y0[self.which])
         self.nfe += self.objective.nfe
         self.objective.nfe = 0
@@ -275,5 +305,5 @@ class Minibatches:
             return np.inf, np.zeros_like(z)
         gradient = np.zeros_like(z)
         gradient[: self.n_x] = g_x + 2 * self.decay * x
-        gradient[self.touched[self.n_x :]] = (g_y0 * self.unit).ravel()
+        gradient[self.touched[self.n_x :]] = (g_y0 * slope_y0[self.which]).ravel()
         return float(loss + self.decay * (x @ x)), gradient

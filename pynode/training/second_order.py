@@ -230,7 +230,7 @@ class SecondOrderRun(Run):
         """(p, p) covariance of theta, NaN for parameters that are not determined; None where there is none."""
         if self.posterior.covariance is None:
             return None
-        covariance = self.coordinates.spread(self.posterior.theta, self.posterior.covariance)
+        covariance = self.coordinates.spread(self.posterior.theta, self.posterior.covariance).copy()
         lost = np.flatnonzero(self.undetermined)
         free = self.coordinates.index  # frozen parameters have covariances of 0
         covariance[np.ix_(lost, free)] = covariance[np.ix_(free, lost)] = np.nan
@@ -358,7 +358,7 @@ class SecondOrderRun(Run):
         chosen = np.arange(len(self.data)) if everything else self.part
         data = self.data if everything else self.data.take(chosen)
         cut = data.windows(intervals)
-        y0 = cut.initial([self.training.states[i] for i in chosen])
+        y0 = self.within(cut.initial([self.training.states[i] for i in chosen]))
         seen = ~np.isnan(np.concatenate(cut.y))
         given = seen * (1.0 if cut.weight is None else np.concatenate(cut.weight))
         noise = Noise(self.variance, self.recipe.noise, given, self.least)

@@ -11,9 +11,10 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from pynode.engine.sensitivities import SensitivityProblem
+from pynode.calls.sensitivities import SensitivityProblem
 from pynode.errors import OK
 from pynode.fields.field import Field
+from pynode.fields.states import limits
 from pynode.optim.normal_equations import FreeStates, Linearised, gram
 from pynode.training.coordinates import Coordinates
 from pynode.training.windows import Data
@@ -25,6 +26,10 @@ WEAK = 1e-8
 
 HUGE = 1e100
 """Sensitivities beyond this come from chaos over too long a time: nothing can be learned from them."""
+
+
+REACH = 0.9
+"""Part of the way to its limit that a free initial state may go in a step, as parameters change by a factor of ten."""
 
 
 PART = 8_000_000
@@ -54,6 +59,9 @@ class ShootingProblem:
 
     Attributes
     ----------
+    limits : ((d,), (d,)) arrays or None
+        Between which the field's states stay (`pynode.fields.states`): y0 is inside, and a step of the free states goes at
+        most nine tenths of the way to a limit.
     alive : (B,) bool array
         False for trajectories that could not be solved at the start: they are left out.
     nfe : int
@@ -71,6 +79,7 @@ class ShootingProblem:
         **options: Any,
     ) -> None:
         self.coordinates = Coordinates.all_free(field.n_params) if coordinates is None else coordinates
+        self.limits = limits(field)
         self.y0 = np.array(y0)
         self.n_free = np.size(y0)
         self.length = np.array([len(v) for v in data.y])
@@ -132,6 +141,13 @@ class ShootingProblem:
         """(B,) whether a trajectory cannot be solved."""
         return np.asarray(self.solve(x, free)[1] != OK)
 
+    def room(self, free: Array) -> tuple[Array, Array] | None:
+        """The lowest and the highest step (B, d) of the free states; None where nothing limits them."""
+        if self.limits is None:
+            return None
+        low, high = self.limits
+        return REACH * (low - free), REACH * (high - free)
+
     def _pull(self, free: Array) -> float:
         return float((self.prior * (free - self.y0) ** 2).sum())
 
@@ -184,7 +200,7 @@ class ShootingProblem:
             A[which, range(d), range(d)] += self.prior[which]
             z[which] += shift[which]
         try:
-            here = Linearised.of_free(loss, FreeStates(H, g, C, A, z))
+            here = Linearised.of_free(loss, FreeStates(H, g, C, A, z, self.room(free)))
         except np.linalg.LinAlgError:  # sensitivities of chaos, all along one direction
             return None
         return here if np.isfinite(here.H).all() else None

@@ -12,7 +12,7 @@ import pytest
 
 from pynode import datasets
 from pynode.app import cli
-from pynode.app.commands import predict
+from pynode.app.commands.times import times as times_of
 from pynode.models import load
 
 T = np.linspace(0, 6, 30)
@@ -184,7 +184,7 @@ def test_wrong_use(capsys, argv, message):
     ],
 )
 def test_times(text, times):
-    np.testing.assert_allclose(predict.times(text), times, atol=1e-15)
+    np.testing.assert_allclose(times_of(text).numbers(None), times, atol=1e-15)
 
 
 @pytest.mark.parametrize("command", [[], ["demo"], ["fit"], ["predict"], ["report"], ["info"]])

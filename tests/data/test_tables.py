@@ -1,5 +1,6 @@
 """Tables as people have them: whatever is read has the right numbers, whatever can be read in two ways is refused."""
 
+import gzip
 import warnings
 
 import numpy as np
@@ -109,6 +110,13 @@ def test_numbers(write, cells, numbers):
         assert pn.read_csv(file, "t", "x").y[0][:, 0].tolist() == numbers
 
 
+def test_numbers_as_other_columns_tell(write):
+    file = write("t;x;pump\n0;25,003;1,0\n1;24,522;0,5\n")
+    assert pn.read_csv(file, "t", "x").y[0][:, 0].tolist() == [25.003, 24.522]
+    file = write("t;x;price\n0;25,003;1.5\n1;24,522;0.5\n")
+    assert pn.read_csv(file, "t", "x").y[0][:, 0].tolist() == [25003, 24522]
+
+
 def test_numbers_as_told(write):
     file = write("t;x\n0;1,234\n1;5,678\n")
     assert pn.read_csv(file, "t", "x", decimal=",").y[0][:, 0].tolist() == [1.234, 5.678]
@@ -119,6 +127,11 @@ def test_numbers_as_told(write):
         pn.read_csv(file, "t", "x", decimal=";")
     file = write("t;x\n0;1 234 567\n1;1.234\n")
     assert pn.read_csv(file, "t", "x", thousands=" ").y[0][:, 0].tolist() == [1234567, 1.234]
+
+
+def test_compressed_files(write):
+    data = pn.read_csv(write(gzip.compress(("t,T\n" + rows()).encode()), name="table.csv.gz"), "t", "T")
+    np.testing.assert_array_equal(data.t[0], T)
 
 
 def test_encodings(write):

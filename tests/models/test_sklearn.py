@@ -5,11 +5,11 @@ import warnings
 import numpy as np
 import pytest
 
-from pynode import NeuralODE
+from pynode import NeuralODE, load
 
 pytest.importorskip("sklearn", minversion="1.6")
 from sklearn.base import clone
-from sklearn.model_selection import GridSearchCV, KFold, cross_val_score
+from sklearn.model_selection import GridSearchCV, GroupKFold, KFold, cross_val_score
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import FunctionTransformer
 from sklearn.utils.estimator_checks import check_estimator
@@ -110,3 +110,42 @@ def test_pipeline_and_cross_validation():
     assert model[-1].data_.t[0][-1] == 3.0
     scores = cross_val_score(NeuralODE(hidden=(8,), random_state=0), t, y, cv=2)
     assert (scores > 0.99).all()
+
+
+def frame_of_circles(n=6):
+    pandas = pytest.importorskip("pandas")
+    t, y = circles(n)
+    parts = [pandas.DataFrame({"run": f"r{i}", "t": t[i], "x": y[i, :, 0], "v": y[i, :, 1]}) for i in range(n)]
+    return pandas.concat(parts, ignore_index=True)
+
+
+COLUMNS = {"time": "t", "state": ["x", "v"], "id": "run"}
+
+
+@pytest.mark.filterwarnings("ignore::pynode.fit.FitWarning")  # one hidden unit cannot follow a circle
+def test_data_frames_whose_trajectories_are_kept_whole():
+    frame = frame_of_circles().sample(frac=1.0, random_state=0)  # rows in any order
+    groups = frame["run"]
+    model = NeuralODE(skip=False, random_state=0, max_iter=10)
+    search = GridSearchCV(model, {"hidden": [(1,), (8,)]}, cv=GroupKFold(3)).fit(frame, groups=groups, **COLUMNS)
+    assert search.best_params_ == {"hidden": (8,)}
+    assert search.best_score_ > 0.999 > search.cv_results_["mean_test_score"][0]
+    assert len(search.best_estimator_.data_) == 6
+    t, y = circles()
+    arrays = GridSearchCV(model, {"hidden": [(8,)]}, cv=KFold(3)).fit(t, y)
+    assert search.cv_results_["mean_test_score"][1] > 0.999 and arrays.best_score_ > 0.999
+    assert search.score(frame) == search.best_estimator_.score(frame) == search.best_estimator_.score(list(t), list(y))
+
+
+def test_scores_of_data_frames(tmp_path):
+    frame = frame_of_circles(2)
+    frame["u"] = 0.0
+    model = NeuralODE(hidden=(8,), random_state=0, max_iter=20).fit(frame, input="u", **COLUMNS)
+    assert model.columns_ == {"time": "t", "state": ("x", "v"), "id": "run", "input": ("u",)}
+    model.save(tmp_path / "m.npz", data=False)
+    other = load(tmp_path / "m.npz")
+    assert other.columns_ == model.columns_
+    assert other.score(frame) == model.score(frame)
+    np.testing.assert_array_equal(other.initial_states(frame), model.initial_states(frame))
+    with pytest.raises(ValueError, match="no column 'run'"):
+        other.score(frame.drop(columns="run"))

@@ -59,6 +59,36 @@ def _reading(rule: Any) -> dict[str, Any]:
     return {}
 
 
+def add_reading(parser: argparse.ArgumentParser) -> None:
+    """The flags that say how a table is written, see `pynode.read_csv`."""
+    group = parser.add_argument_group("how the table is written (default: as it shows)")
+    group.add_argument("--sep", metavar="SIGN", help="what separates entries; tab and blank by name")
+    group.add_argument("--decimal", choices=(".", ","), help="the decimal sign")
+    group.add_argument("--thousands", metavar="SIGN", help="what separates thousands")
+    group.add_argument("--encoding", metavar="NAME", help="such as utf-8, utf-16, latin-1")
+    group.add_argument("--missing", nargs="+", metavar="CODE", help="what means: not observed, such as -999")
+    group.add_argument("--units-row", action=argparse.BooleanOptionalAction, help="the row below the header holds units")
+    group.add_argument("--date-format", metavar="FORMAT", help="of dates, such as %%d.%%m.%%Y %%H:%%M")
+    group.add_argument("--time-unit", metavar="UNIT", help="s, min, h, d, ...: what times that are dates are counted in")
+    group.add_argument("--sheet", metavar="NAME", help="of a workbook")
+
+
+def reading_options(args: argparse.Namespace) -> dict[str, Any]:
+    """What the flags of `add_reading` give `pynode.read_csv`."""
+    named = {"tab": "\t", "\\t": "\t", "blank": " ", "space": " "}
+    return {
+        "separator": named.get(args.sep, args.sep),
+        "decimal": args.decimal,
+        "thousands": named.get(args.thousands, args.thousands),
+        "encoding": args.encoding,
+        "missing": args.missing,
+        "units_row": args.units_row,
+        "date_format": args.date_format,
+        "time_unit": args.time_unit,
+        "sheet": args.sheet,
+    }
+
+
 def check_folder(path: str | os.PathLike[str]) -> None:
     """Before long work: can a file be written there?"""
     path = Path(path)

@@ -16,6 +16,7 @@ from pynode.fields.field import Field
 from pynode.fields.make import mlp
 from pynode.models.options import widths
 from pynode.models.trajectories import protocol as protocols
+from pynode.models.trajectories.options import first_order_options
 from pynode.models.trajectories.recipe import prepare
 from pynode.models.trajectories.scaling import Scaling
 from pynode.models.trajectories.series import n_inputs
@@ -24,10 +25,13 @@ from pynode.optim.result import FitInterrupted, Iteration
 from pynode.programs.tracing import new_trace, trace
 from pynode.training.coordinates import Coordinates
 from pynode.training.curriculum import FitError
+from pynode.training.error_models import ERROR_MODELS
+from pynode.training.first_order import OPTIMIZERS
 from pynode.training.likelihood import LikelihoodProblem, times_and_readings
 from pynode.training.likelihood_run import Likelihood, LikelihoodRun, Start
 from pynode.training.likelihood_verdict import Verdict
 from pynode.training.second_order import STEPS, prior_groups
+from pynode.training.starts import drawn
 
 if TYPE_CHECKING:
     from pynode.models.trajectories.neural_ode import NeuralODE
@@ -82,6 +86,7 @@ class KnownFit:
                 "log=True does not go with observe, initial, doses, replicates or error models: noise='lognormal' compares "
                 "logarithms"
             )
+        _check_options(model)
         self.plain: Start | None = None
         self.read_off = model.observe is None and self.doses is None and data.doses is None
         field = self.field or model.field or self._network()
@@ -91,10 +96,25 @@ class KnownFit:
         self.times, self.readings = times_and_readings(data.t, data.y, self.precision, data.censored)
         if not len(self.readings):
             raise ValueError("nothing is observed: all readings are NaN or have the weight 0")
+        self._check_logarithms()
         self.theta0 = self.protocol.field.init(self.seed)
         self.options: dict[str, Any] = {"method": model.method, "rtol": max(model.rtol * FINE, 1e-12), "max_steps": 20_000}
         self.sizes = self._sizes()
         self.options["atol"] = np.maximum(model.atol * FINE * self.sizes, 1e-300)
+
+    def _check_logarithms(self) -> None:
+        """Log-normal readings are positive."""
+        for c, name in enumerate(self.data.names):
+            if not ERROR_MODELS[self.protocol.models[c]].logarithmic:
+                continue
+            for i, (t, y) in enumerate(zip(self.data.t, self.data.y, strict=True)):
+                bad = np.flatnonzero(y[:, c] <= 0)
+                if len(bad):
+                    raise ValueError(
+                        f"noise='lognormal' compares logarithms, but {name} is {y[bad[0], c]:g} at {self.data.time_name} = "
+                        f"{t[bad[0]]:g} of trajectory {self.data.ids[i]}: mark it as censored, leave it out (NaN), or take "
+                        "noise='combined'"
+                    )
 
     # ---- Starts
 
@@ -134,7 +154,7 @@ class KnownFit:
         if self.model.field is None:
             theta = theta * SMALL
         first = Start("the start given", theta, self.guess(theta))
-        others = [self.protocol.field.init(self.seed + k) for k in range(1, int(self.model.n_restarts))]
+        others = drawn(self.protocol.field, int(self.model.n_restarts), self.seed)[1:]
         return [first] + [Start(f"start {k + 2}", th, self.guess(th)) for k, th in enumerate(others)]
 
     def more(self) -> list[Start]:
@@ -253,6 +273,23 @@ class KnownFit:
         """The judge of maxima."""
         data, _ = means(self.data, self.precision)
         return Verdict(list(data.t), list(data.y), data.names, bool(any(self.protocol.doses)))
+
+
+def _check_options(model: "NeuralODE") -> None:
+    """Refuse options that a fit by likelihood does not have."""
+    wrong = {name: getattr(model, name) for name in first_order_options(model)}
+    if model.optimizer in OPTIMIZERS:
+        wrong["optimizer"] = model.optimizer
+    if model.early_stopping:
+        wrong["early_stopping"] = True
+    if model.weight_decay:
+        wrong["weight_decay"] = model.weight_decay
+    if wrong:
+        given = ", ".join(f"{name}={value!r}" for name, value in wrong.items())
+        raise ValueError(
+            f"{given} does not go with observe, initial, doses, replicates or error models: such fits climb the likelihood "
+            "of whole trajectories by Levenberg-Marquardt; leave it out"
+        )
 
 
 def _between(low: float, high: float, size: float, typical: float) -> float:

@@ -129,13 +129,13 @@ def made(model: NeuralODEOptions, field: Field, data: Trajectories, doses: Any) 
     _check_parts(field, observe, data)
     spec = union([f for f in (field, observe, initial) if isinstance(f, Field)])
     whole = over(spec, field)
-    names = tuple(getattr(field, "state_names", ()) or (data.names if observe is None else ()))
+    names = field.state_names or (data.names if observe is None else ())
     given = over(spec, initial) if isinstance(initial, Field) else initial
     noise, models = as_error_models(model.noise, data.names)
     protocol = Protocol(
         whole,
         None if observe is None else over(spec, observe),
-        as_initial(given, whole, len(data), names),
+        as_initial(given, whole, len(data), names, _read(data, observe)),
         as_doses(doses if doses is not None else data.doses, data),
         dict(model.lag or {}),
         dict(model.bioavailability or {}),
@@ -144,8 +144,13 @@ def made(model: NeuralODEOptions, field: Field, data: Trajectories, doses: Any) 
         models,
         np.array([t[0] for t in data.t]),
     )
-    first = protocol.schedule().first_times(whole.init(0), len(data))
+    first = protocol.schedule().first_times(len(data))
     return replace(protocol, first=np.minimum(protocol.first, first))
+
+
+def _read(data: Trajectories, observe: Field | None) -> NDArray[np.bool_]:
+    """Which states are measured themselves."""
+    return np.zeros(1, bool) if observe is not None else np.asarray(~np.isnan(np.concatenate(data.y)).all(axis=0))
 
 
 def _check_parts(field: Field, observe: Field | None, data: Trajectories) -> None:
@@ -174,9 +179,11 @@ def as_doses(doses: Any, data: Trajectories) -> tuple[tuple[Dose, ...], ...]:
             raise ValueError(
                 f"doses are for {unknown[0]!r}, which is not a trajectory; they are {', '.join(map(str, data.ids))}"
             )
-        return tuple(tuple(_dose(x) for x in doses.get(i, ())) for i in data.ids)
+        return tuple(doses_of_one(doses.get(i, ())) for i in data.ids)
     if isinstance(doses, Dose):
         doses = [doses]
+    if isinstance(doses, str) or not isinstance(doses, Iterable):
+        raise TypeError(f"doses={doses!r} must be a list of pynode.Dose, a list of lists, or a dict of them")
     if hasattr(doses, "columns"):
         raise TypeError("doses=DataFrame: give a list of pynode.Dose, or NONMEM-style rows by pynode.read_nonmem")
     listed = list(doses)
@@ -185,12 +192,25 @@ def as_doses(doses: Any, data: Trajectories) -> tuple[tuple[Dose, ...], ...]:
         return (own,) * n
     if len(listed) != n:
         raise ValueError(f"doses are for {len(listed)} trajectories, there are {n}; one list of Dose is for all of them")
-    return tuple(tuple(_dose(x) for x in (own or ())) for own in listed)
+    return tuple(doses_of_one(() if own is None else own) for own in listed)
+
+
+def doses_of_one(doses: Any) -> tuple[Dose, ...]:
+    """The doses of a single trajectory, from what a user may give."""
+    if isinstance(doses, (Dose, Mapping)):
+        doses = [doses]
+    if isinstance(doses, str) or not isinstance(doses, Iterable):
+        raise TypeError(f"doses={doses!r} must be a list of pynode.Dose")
+    return tuple(_dose(x) for x in doses)
 
 
 def _dose(x: Any) -> Dose:
     if isinstance(x, Dose):
         return x
-    if isinstance(x, Mapping):
-        return Dose(**x)
-    raise TypeError(f"doses must hold pynode.Dose, not {x!r}")
+    if not isinstance(x, Mapping):
+        raise TypeError(f"doses must hold pynode.Dose, not {x!r}")
+    unknown = [name for name in x if name not in Dose.__dataclass_fields__]
+    if unknown or "time" not in x:
+        wrong = f"the unknown entry {unknown[0]!r}" if unknown else "no time"
+        raise ValueError(f"a dose has {wrong}: {dict(x)!r}; its entries are {', '.join(Dose.__dataclass_fields__)}")
+    return Dose(**x)

@@ -64,10 +64,11 @@ def as_trajectories(
         if Y is not None or u is not None:
             raise TypeError("Trajectories hold times, states and control inputs: give no Y and no u")
         return t.on(clock) if fitted else t
-    if hasattr(t, "columns") and hasattr(t, "iloc"):
+    if is_frame(t):
         if Y is not None or u is not None or time is None or state is None:
             raise TypeError("a data frame holds everything: give time= and state= (and id=, input=) its columns, no Y, no u")
-        data = Trajectories.from_frame(t, time, state, id, input, replicates=replicates, clock=clock)
+        frame: Any = t
+        data = Trajectories.from_frame(frame, time, state, id, input, replicates=replicates, clock=clock)
         return data.on(clock) if fitted else data
     if Y is None:
         raise TypeError("Y is missing: fit(t, Y), or fit(frame, time=..., state=[...])")
@@ -97,6 +98,11 @@ def with_covariates(data: Trajectories) -> Trajectories:
     return replace(data, signal=signal, input_names=names, covariates=None, covariate_names=())
 
 
+def is_frame(t: object) -> bool:
+    """Whether this is a data frame."""
+    return hasattr(t, "columns") and hasattr(t, "iloc")
+
+
 def n_inputs(data: Trajectories) -> int:
     """How many control inputs there are."""
     return 0 if data.signal is None else data.signal.m
@@ -110,5 +116,5 @@ def check_positive(data: Trajectories) -> None:
             i, j = bad[0]
             raise ValueError(
                 f"log=True needs positive states, but {data.names[j]} of trajectory {name} is {y[i, j]:g} at "
-                f"{data.time_name} = {t[i]:g}; drop the entry (NaN), or use log=False"
+                f"{data.when(t[i])}; drop the entry (NaN), or use log=False"
             )

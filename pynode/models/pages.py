@@ -5,6 +5,7 @@ import html
 import io
 from collections.abc import Iterable, Sequence
 from os import PathLike
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from pynode._version import __version__
@@ -81,7 +82,12 @@ def table(header: Sequence[object] | None, rows: Iterable[Sequence[object]]) -> 
     """A table of strings; the header may be None."""
     head = "" if header is None else _row("th", header)
     body = "".join(_row("td", row) for row in rows)
-    return f'<div class="scroll"><table>{head}{body}</table></div>'
+    return scrolled(f"<table>{head}{body}</table>")
+
+
+def scrolled(content: str) -> str:
+    """HTML that scrolls sideways where it is wider than the screen."""
+    return f'<div class="scroll">{content}</div>'
 
 
 def _row(tag: str, cells: Sequence[object]) -> str:
@@ -94,7 +100,7 @@ def picture(figure: "Figure", caption: str, wide: bool = False) -> str:
     data = base64.b64encode(png(figure)).decode("ascii")
     words = html.escape(caption)
     style = " class=wide" if wide else ""
-    image = f'<div class="scroll"><img alt="{words}" src="data:image/png;base64,{data}"></div>'
+    image = scrolled(f'<img alt="{words}" src="data:image/png;base64,{data}">')
     return f"<figure{style}>{image}<figcaption>{words}</figcaption></figure>"
 
 
@@ -109,6 +115,37 @@ def png(figure: "Figure", dpi: int = 130) -> bytes:
     buffer = io.BytesIO()
     figure.savefig(buffer, format="png", dpi=dpi, metadata={"Software": None})
     return buffer.getvalue()
+
+
+IMAGES = ("png", "pdf", "svg")
+"""Kinds of pictures that are written to files."""
+
+
+def image(figure: "Figure", path: str | PathLike[str]) -> bytes:
+    """A matplotlib Figure as the bytes of a file, of the kind that its name tells; the same each time.
+
+    Raises
+    ------
+    ValueError
+        The name ends in none of .png, .pdf and .svg.
+    """
+    kind = picture_kind(path)
+    if kind == "png":
+        return png(figure)
+    import matplotlib
+
+    buffer = io.BytesIO()
+    with matplotlib.rc_context({"svg.hashsalt": "pynode"}):
+        figure.savefig(buffer, format=kind, metadata={"Date": None} if kind == "svg" else {"CreationDate": None})
+    return buffer.getvalue()
+
+
+def picture_kind(path: str | PathLike[str]) -> str:
+    """The kind of picture that a file's name tells."""
+    kind = Path(path).suffix.lower().removeprefix(".")
+    if kind not in IMAGES:
+        raise ValueError(f"{path} must end in one of {', '.join('.' + name for name in IMAGES)}: that says what is written")
+    return kind
 
 
 def write_page(path: str | PathLike[str], content: str) -> None:

@@ -1,0 +1,236 @@
+"""The command line at work on tables as people have them: dates, decimal commas, inputs to come, warnings."""
+
+import csv
+
+import numpy as np
+import pytest
+
+import pynode as pn
+from pynode.app import cli
+from pynode.app.commands.times import times
+
+N = 48
+HOURS = np.arange(N)
+DATES = np.datetime64("2024-03-01T00:00") + HOURS.astype("timedelta64[h]")
+LEVEL = 20 + 5 * np.exp(-HOURS / 10.0)
+
+
+@pytest.fixture
+def here(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    return tmp_path
+
+
+def log(where, name="log.csv", encoding="utf-8"):
+    rows = [f"{t};{x:.4f}\n".replace(".", ",").replace("T", " ") for t, x in zip(DATES, LEVEL, strict=True)]
+    (where / name).write_text("Logger 7\nZeit;T [°C]\n;°C\n" + "".join(rows), encoding=encoding)
+
+
+FIT = [
+    "fit",
+    "log.csv",
+    "--time",
+    "Zeit",
+    "--state",
+    "T [°C]",
+    "--hidden",
+    "4",
+    "--max-iter",
+    "60",
+    "--quiet",
+    "-o",
+    "m.npz",
+]
+
+
+def test_a_log_with_dates(here, capsys):
+    log(here)
+    assert cli.main([*FIT, "--strict"]) == 0
+    captured = capsys.readouterr()
+    assert "Zeit (h since 2024-03-01)" in captured.out and captured.err == ""
+    assert cli.main(["predict", "m.npz", "--t", "2024-03-02/2024-03-03 12:00/12h", "--std"]) == 0
+    rows = list(csv.DictReader(capsys.readouterr().out.splitlines()))
+    shown = ["2024-03-02 00:00", "2024-03-02 12:00", "2024-03-03 00:00", "2024-03-03 12:00"]
+    assert [row["Zeit"] for row in rows] == shown
+    values = [float(row["T [°C]"]) for row in rows]
+    np.testing.assert_allclose(values, 20 + 5 * np.exp(-np.array([24, 36, 48, 60]) / 10), atol=0.01)
+    assert cli.main(["predict", "m.npz", "--t", "24:60:12"]) == 0
+    numbers = list(csv.DictReader(capsys.readouterr().out.splitlines()))
+    assert [row["Zeit"] for row in numbers] == ["24", "36", "48", "60"]
+    assert [float(row["T [°C]"]) for row in numbers] == values
+    assert cli.main(["predict", "m.npz", "--t", "2024-02-01,2024-03-01"]) == 2
+    assert "t must rise from 2024-03-01 or later, where the trajectory starts" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    "name, start", [("p.png", b"\x89PNG"), ("p.pdf", b"%PDF-"), ("p.svg", b"<?xml"), ("P.SVG", b"<?xml")]
+)
+def test_pictures_are_what_they_say(here, capsys, name, start):
+    log(here)
+    assert cli.main(FIT) == 0
+    arguments = ["predict", "m.npz", "--t", "2024-03-02/2024-03-05/6h", "--plot", name]
+    assert cli.main(arguments) == 0
+    first = (here / name).read_bytes()
+    assert first.startswith(start)
+    assert cli.main(arguments) == 0
+    assert (here / name).read_bytes() == first
+    assert cli.main([*arguments[:-1], "p.jpg"]) == 2
+    assert "p.jpg must end in one of .png, .pdf, .svg" in capsys.readouterr().err and not (here / "p.jpg").exists()
+
+
+def test_the_picture_shows_data_band_and_their_end(here, monkeypatch):
+    from pynode.app import pages
+
+    figures = []
+    monkeypatch.setattr(pages, "image", lambda figure, path: figures.append(figure) or b"")
+    log(here)
+    assert cli.main(FIT) == 0
+    assert cli.main(["predict", "m.npz", "--t", "2024-03-02/2024-03-05/6h", "--plot", "p.png"]) == 0
+    (ax,) = figures[0].axes
+    lines = {line.get_label(): line for line in ax.lines}
+    assert lines["data"].get_xdata().tolist() == HOURS.tolist()
+    assert lines["model"].get_xdata()[[0, -1]].tolist() == [0, 96]
+    assert lines["end of data"].get_xdata()[0] == 47
+    assert "90 % band" in [part.get_label() for part in ax.collections]
+    figures[0].canvas.draw()
+    ticks = ax.get_xticks()
+    labels = [tick.get_text() for tick in ax.get_xticklabels()]
+    assert all(x % 24 == 0 or x % 12 == 0 for x in ticks)
+    assert any(label in ("02", "03", "04") for label in labels) and ax.get_xlabel() == "Zeit"
+    assert cli.main(["predict", "m.npz", "--t", "0:5:1", "--y0", "22", "--plot", "p.png"]) == 0
+    assert {line.get_label() for line in figures[1].axes[0].lines} == {"model"}
+
+
+def test_how_a_table_is_written_can_be_told(here, capsys):
+    (here / "a.txt").write_bytes("t|x|who\ns|5|1\n0|1.234,5|a\n1|-99|a\n2|1.500,5|a\n".encode("utf-16-be"))
+    told = [
+        "--sep",
+        "|",
+        "--decimal",
+        ",",
+        "--thousands",
+        ".",
+        "--encoding",
+        "utf-16-be",
+        "--missing",
+        "-99",
+        "NV",
+        "--units-row",
+    ]
+    data = []
+
+    def fit(self, table, **options):
+        data.append(table)
+        raise pn.fit.FitError("enough")
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(pn.NeuralODE, "fit", fit)
+        assert cli.main(["fit", "a.txt", "--time", "t", "--state", "x", *told]) == 2
+    assert "enough" in capsys.readouterr().err
+    np.testing.assert_array_equal(data[0].y[0][:, 0], [1234.5, np.nan, 1500.5])
+
+
+@pytest.mark.parametrize(
+    "flags, check",
+    [
+        (["--average"], lambda d: d.y[0][:, 0].tolist() == [2, 5]),
+        (["--replicates"], lambda d: d.y[0][:, 0].tolist() == [1, 3, 5] and d.repeated),
+        ([], None),
+    ],
+)
+def test_replicates(here, flags, check):
+    (here / "a.csv").write_text("t,x\n0,1\n0,3\n1,5\n")
+    data = []
+
+    def fit(self, table, **options):
+        data.append(table)
+        raise pn.fit.FitError("enough")
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(pn.NeuralODE, "fit", fit)
+        assert cli.main(["fit", "a.csv", "--time", "t", "--state", "x", *flags]) == 2
+    assert data == [] if check is None else check(data[0])
+
+
+def test_wide_tables(here, capsys):
+    (here / "a.csv").write_text("t,a,b\n" + "".join(f"{t},{np.exp(-t)},{2 * np.exp(-t)}\n" for t in np.linspace(0, 3, 20)))
+    rest = ["--time", "t", "--state", "x", "--hidden", "4", "--max-iter", "30", "--quiet", "-o", "m.npz"]
+    assert cli.main(["fit", "a.csv", *rest, "--wide"]) == 0
+    assert "40 numbers in 2 trajectories" in capsys.readouterr().out
+    assert pn.load("m.npz").data_.ids == ("a", "b")
+    assert cli.main(["fit", "a.csv", *rest, "--wide", "b"]) == 0
+    assert "20 numbers in 1 trajectory" in capsys.readouterr().out
+
+
+def test_warnings_are_said_and_strict_is_strict(here, capsys):
+    log(here, encoding="latin-1")
+    assert cli.main(FIT) == 0
+    assert "pynode: warning: log.csv is not in UTF-8" in capsys.readouterr().err
+    assert cli.main([*FIT, "--strict"]) == 1
+    assert "pynode: error: 1 warning with --strict" in capsys.readouterr().err
+    assert cli.main([*FIT, "--strict", "--encoding", "latin-1"]) == 0
+    (here / "wave.csv").write_text("t,x\n" + "".join(f"{t},{np.cos(t)}\n" for t in np.linspace(0, 12, 60)))
+    arguments = [
+        "fit",
+        "wave.csv",
+        "--time",
+        "t",
+        "--state",
+        "x",
+        "--hidden",
+        "2",
+        "--max-iter",
+        "20",
+        "--quiet",
+        "-o",
+        "w.npz",
+    ]
+    capsys.readouterr()
+    assert cli.main(arguments) == 0
+    said = capsys.readouterr().err
+    warned = pn.load("w.npz").report_["warnings"]
+    assert warned and said.count("pynode: warning: ") == len(warned)
+    assert all(" ".join(words.split()) in said for words in warned)
+    (here / "w.npz").unlink()
+    assert cli.main([*arguments, "--strict"]) == 1
+    assert (here / "w.npz").exists()
+
+
+def test_forecasts_with_inputs_to_come(here, capsys):
+    t = np.arange(0, 20, 0.5)
+    u = np.sin(t / 2)
+    y = [1.0]
+    for k in range(len(t) - 1):  # dy/dt = u - y, u linear in between
+        y.append(float(pn.solve(DRIVEN, [y[-1]], t[k : k + 2], inputs=(t, u[:, None])).y[-1, 0]))
+    (here / "a.csv").write_text("t,y,u\n" + "".join(f"{a},{b},{c}\n" for a, b, c in zip(t, y, u, strict=True)))
+    rest = ["--time", "t", "--state", "y", "--input", "u", "--hidden", "4", "--max-iter", "60", "--quiet", "-o", "m.npz"]
+    assert cli.main(["fit", "a.csv", *rest]) == 0
+    capsys.readouterr()
+    later = np.arange(20, 30.5, 0.5)
+    (here / "future.csv").write_text("t;u\n" + "".join(f"{a};{np.sin(a / 2)}\n".replace(".", ",") for a in later))
+    assert cli.main(["predict", "m.npz", "--t", "19:30:1", "--inputs", "future.csv"]) == 0
+    rows = list(csv.DictReader(capsys.readouterr().out.splitlines()))
+    whole = np.append(t, later)
+    exact = pn.solve(DRIVEN, [1.0], np.append(0.0, np.arange(19.0, 31)), inputs=(whole, np.sin(whole / 2)[:, None])).y[1:, 0]
+    np.testing.assert_allclose([float(row["y"]) for row in rows], exact, atol=0.02)
+    assert cli.main(["predict", "m.npz", "--t", "20:30:1", "--y0", "0.5", "--inputs", "future.csv"]) == 0
+    assert cli.main(["predict", "m.npz", "--t", "20:40:1", "--inputs", "future.csv"]) == 2
+    assert "control inputs end at t = 30, before the last time of --t" in capsys.readouterr().err
+    assert cli.main(["predict", "m.npz", "--t", "20:40:1", "--y0", "1"]) == 2
+    assert "leave --y0 out, or give --inputs" in capsys.readouterr().err
+
+
+DRIVEN = pn.field(state=1, inputs=1)(lambda t, y, u: u - y)
+
+
+@pytest.mark.parametrize("text", ["2024-01-01/2024-01-02/fast", "2024-01-01/2024-01-02/", "2024-01-01/x/1h", "2024-01-01,3"])
+def test_dates_that_are_none(text):
+    with pytest.raises(Exception, match=r"must be a number and a unit|is neither"):
+        times(text)
+
+
+def test_dates_for_a_model_of_numbers(here, capsys):
+    t = np.linspace(0, 3, 20)
+    pn.NeuralODE(hidden=(), random_state=0).fit(t, np.exp(-t)).save("m.npz")
+    assert cli.main(["predict", "m.npz", "--t", "2024-01-01/2024-01-02/1h"]) == 2
+    assert "the model was fitted to times that are numbers" in capsys.readouterr().err
