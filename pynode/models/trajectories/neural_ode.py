@@ -213,7 +213,7 @@ class NeuralODE(Rollouts):
                 run.callback = _reporting(bar, callback)
                 try:
                     run.train()
-                    for words in [] if run.stopped else doubts(run, data.names):
+                    for words in [] if run.stopped else doubts(run, data.names, data.y):
                         run.warn(words)
                 except KeyboardInterrupt as error:
                     interrupt = error
