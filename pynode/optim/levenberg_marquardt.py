@@ -63,6 +63,8 @@ class LaplacePosterior:
         Steps taken, and points at which the problem was evaluated.
     left : float
         Where it stalled: the part by which the linearised problem promised to lower the objective.
+    estimated : bool
+        alpha and beta were estimated in the last descent.
     """
 
     theta: Array
@@ -80,6 +82,7 @@ class LaplacePosterior:
     n_iter: int = 0
     n_evaluations: int = 0
     left: float = 0.0
+    estimated: bool = False
 
 
 def covariance(H: Array, alpha: Array, beta: float) -> Array:
@@ -297,6 +300,7 @@ def descend(
     first = {"damping": damping, "nu": 2.0, "small": 0, "done": 0, "nfe": None, "estimated": settled >= 1}
     before = _resumed(state, checkpoint, more, first)
     damping, nu, small, done, estimated = (before[name] for name in ("damping", "nu", "small", "done", "estimated"))
+    state.estimated = estimated
     here = _begin(problem, state, before["nfe"], groups, evidence and settled >= 1)
     counted = before["nfe"] or 0
     if here is None:
@@ -323,7 +327,7 @@ def descend(
         state.loss = new.loss
         if evidence and drop < settled:
             update_evidence(state, here.H, groups, problem.n_observed, problem.n_free, noise)
-            estimated = True
+            state.estimated = estimated = True
         norm = float(np.linalg.norm(state.beta * here.g + state.alpha * state.theta))
         nfe = problem.nfe - counted
         counted = problem.nfe
@@ -374,6 +378,7 @@ def _stalled(
         here = problem.linearise(state.theta, state.free) or here
         state.loss = here.loss
         update_evidence(state, here.H, groups, problem.n_observed, problem.n_free)
+        state.estimated = True
     return here
 
 

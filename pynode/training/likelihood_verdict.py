@@ -199,7 +199,7 @@ class Verdict:
         if state.status == "stalled" and state.left > LEFT:
             words.append(
                 "training ended where no step raises the likelihood although its slopes promise one: tighter tolerances "
-                "(rtol, atol) or an implicit method may help"
+                "(rtol, atol) or other values of the parameters may help"
             )
         left = problem.n_observed - run.best.degrees
         if left < LEAST:

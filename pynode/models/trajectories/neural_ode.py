@@ -233,7 +233,8 @@ class NeuralODE(Published):
                     run.train()
                     polish(run)
                     learned = self.field is None and not self.augment
-                    for words in [] if run.stopped else [*doubts(run, data.names), *(unvisited(data) if learned else ())]:
+                    found = [] if run.stopped else doubts(run, data.names, data.y)
+                    for words in found + (list(unvisited(data)) if learned and not run.stopped else []):
                         run.warn(words)
                 except KeyboardInterrupt as error:
                     interrupt = error
