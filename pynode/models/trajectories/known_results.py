@@ -138,7 +138,7 @@ def _report(
         parameters = ERROR_MODELS[fit.protocol.models[c]].parameters
         models[name] = {"model": fit.protocol.models[c]} | dict(zip(parameters, sigma.tolist(), strict=False))
         noise[name] = float(sigma[0]) if len(sigma) else float("nan")
-    return model._common_report(
+    return model.common_report(
         status or ("stopped" if run.stopped else "finished"),
         MESSAGES.get(state.status, ""),
         words,
@@ -196,7 +196,7 @@ def score(model: "NeuralODE", data: Trajectories, doses: Any) -> float:
 
 def course_of(model: "NeuralODE", protocol: Protocol, t: Sequence[Array], signal: Any, free: Array, slopes: bool) -> Course:
     """The course of a protocol at some times of each trajectory."""
-    experiment = protocol.experiment(t, signal, **model._options())
+    experiment = protocol.experiment(t, signal, **model.solve_options())
     return experiment.run(model.theta_, free, slopes)
 
 
