@@ -73,6 +73,7 @@ def test_forecasts_and_rollouts(model):
         "model",
         "90 % band",
         "data",
+        "90 % of new readings",
         "forecast",
         "held out",
     ]
