@@ -112,7 +112,10 @@ class Verdict:
         problem, x = maximum.problem, maximum.posterior.theta
         readings = problem.readings
         k = len(self.names)
-        count, variance, spread, alike = np.zeros(k, np.intp), np.zeros(k), np.ones(k), np.zeros(k)
+        count = np.zeros(k, np.intp)
+        variance = np.zeros(k)
+        spread = np.ones(k)
+        alike = np.zeros(k)
         noise, told = np.full(k, np.nan), np.zeros(k)
         course: Any = problem.course(x, np.asarray(maximum.posterior.free))
         for c, rows in enumerate(problem.columns):
@@ -125,7 +128,9 @@ class Verdict:
             spread[c] = float(np.var(readings.value[rows])) or 1.0
             z = problem.standardised(course, x, c)[readings.censored[problem.columns[c]] == 0]
             order = np.argsort(readings.row[rows], kind="stable")
-            z, sample, row = z[order], readings.sample[rows][order], readings.row[rows][order]
+            z = z[order]
+            sample = readings.sample[rows][order]
+            row = readings.row[rows][order]
             first = np.flatnonzero(np.diff(row, prepend=-1))
             replicates = np.diff(first, append=len(row))
             alike[c] = following(np.add.reduceat(z, first) / np.sqrt(replicates), sample[first])

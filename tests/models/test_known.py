@@ -278,7 +278,9 @@ def saturating(t, A, k):
 
 
 def oral(t, *doses):
-    ka, CL, V = 1.5, 3.0, 25.0
+    ka = 1.5
+    CL = 3.0
+    V = 25.0
     k = CL / V
     return sum(
         amount * ka / V / (ka - k) * (np.exp(-k * np.maximum(t - s, 0)) - np.exp(-ka * np.maximum(t - s, 0)))

@@ -223,7 +223,9 @@ class KnownFit:
 
     def problem(self, coordinates: Coordinates, states: Array, part: float) -> LikelihoodProblem:
         """The likelihood of what was read during a part of the time."""
-        data, times, readings = self.data, self.times, self.readings
+        data = self.data
+        times = self.times
+        readings = self.readings
         if part < 1:
             ends = [t[0] + part * (t[-1] - t[0]) for t in data.t]
             keep = [max(int(np.searchsorted(t, e, side="right")), 2) for t, e in zip(data.t, ends, strict=True)]

@@ -35,7 +35,9 @@ def keep(model: "NeuralODE", fit: KnownFit, run: LikelihoodRun, status: str | No
     """
     best = run.best
     assert best is not None
-    problem, state, data = best.problem, best.posterior, fit.data
+    problem = best.problem
+    state = best.posterior
+    data = fit.data
     theta = problem.theta(state.theta)
     model.protocol_ = fit.protocol
     model.calibration_ = None
@@ -237,7 +239,9 @@ def predict(
                 f"doses hold one at {early.min():g}, before {different[0]:g}, the first of t, where the states are y0: y0 "
                 "holds what it did"
             )
-        free, gain, spread = start[None], None, None
+        free = start[None]
+        gain = None
+        spread = None
         signal = as_control(u, protocol.field.inputs, [different])
     course = course_of(model, own, [different], signal, free, return_std)
     value = (course.states if states else course.value)[where]
