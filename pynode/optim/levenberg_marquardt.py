@@ -308,8 +308,8 @@ def descend(
     for k in range(done, max_iter):
         found = _step(problem, state, here, damping, nu, longest, unit)
         if found is None:
-            wait = evidence and not state.estimated
-            here = _stalled(problem, state, here, damping, groups, on_iteration if wait else None, unit)
+            reweigh = None if not evidence or state.estimated else on_iteration
+            here = _stalled(problem, state, here, damping, groups, reweigh, unit)
             break
         state.theta, state.free, rho, drop, damping = found
         damping = max(damping * max(1 / 3, 1 - (2 * rho - 1) ** 3), 1e-9)
@@ -317,8 +317,7 @@ def descend(
         state.n_iter += 1
         if on_iteration is not None:
             on_iteration(state)
-        new = problem.linearise(state.theta, state.free)
-        if new is None:
+        if (new := problem.linearise(state.theta, state.free)) is None:
             state.status = "stalled"
             break
         here = new
