@@ -344,7 +344,7 @@ def test_a_maximum_elsewhere_is_mentioned():
     """Profiles begin at the maximum along whole trajectories, which the parameters of a model need not be."""
     model = quiet(pn.NeuralODE(field=decay), T, noisy())
     error = model.summary().standard_error[0]
-    model.theta_ = model.theta_ + [2 * error, 0.0]
+    model.theta_ = model.theta_ + np.array([2 * error, 0.0])
     found = model.profile("k")["k"]
     assert "along whole trajectories the likelihood is highest at k = " in found.words[0]
     assert not quiet(pn.NeuralODE(field=decay), T, noisy()).profile("k")["k"].words
