@@ -18,6 +18,12 @@ Array = NDArray[np.float64]
 ALONE = 3.1
 """As ALIKE, where neither smoothing nor replicates tell the noise: good fits exceed it once in a thousand."""
 
+LITTLE = 0.1
+"""Where nothing tells the noise, residuals explain the readings that have at most this part of their variance ..."""
+
+APART = 2.0
+"""... and follow each other no more than this."""
+
 FEW = 6
 """From fewer numbers than this nothing is concluded."""
 
@@ -148,7 +154,8 @@ class Verdict:
         found = self.columns(maximum)
         missed, ratio = self._missed(found)
         exact = found.variance <= EXACT * found.spread
-        told = np.isfinite(ratio) | exact | (found.count == 0)
+        alone = (found.count >= FEW) & (found.variance < LITTLE * found.spread) & (found.alike < APART)
+        told = np.isfinite(ratio) | exact | alone | (found.count == 0)
         return bool(told.all() and not missed.any() and not self._alike(found, ratio).any())
 
     def doubts(self, run: LikelihoodRun, undetermined: Sequence[str]) -> list[str]:

@@ -6,6 +6,7 @@ read off and no doses are given, the stages of ordinary training find one of the
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
+from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -244,8 +245,7 @@ class KnownFit:
         self, callback: Callable[[Iteration], object] | None = None, checkpoint: Checkpoint | None = None
     ) -> tuple[LikelihoodRun, FitInterrupted | None]:
         """Climb from all starts; an interrupt is handed back where there is a result to keep."""
-        verdict = self.verdict()
-        run = LikelihoodRun(self.likelihood(), self.starts(), self.more, verdict.explains, callback, checkpoint)
+        run = LikelihoodRun(self.likelihood(), self.starts(), self.more, self.verdict.explains, callback, checkpoint)
         try:
             run.train()
         except FitInterrupted as interrupt:
@@ -268,6 +268,7 @@ class KnownFit:
         assert run.best is not None
         return run.best.problem, np.asarray(run.best.posterior.free)
 
+    @cached_property
     def verdict(self) -> Verdict:
         """The judge of maxima."""
         data, _ = means(self.data, self.precision)

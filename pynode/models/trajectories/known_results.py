@@ -57,7 +57,7 @@ def keep(model: "NeuralODE", fit: KnownFit, run: LikelihoodRun, status: str | No
         name: np.array(values, dtype=np.int64 if name == "stage" else np.float64) for name, values in run.history.items()
     }
     lost = [f"{name} = {value:.3g}" for name, value in _undetermined(model, best)]
-    words = [] if status == "interrupted" else fit.verdict().doubts(run, lost)
+    words = [] if status == "interrupted" else fit.verdict.doubts(run, lost)
     model.report_ = _report(model, fit, run, inflation, words, status, seconds)
 
 
@@ -127,7 +127,7 @@ def _report(
     problem, state = best.problem, best.posterior
     course: Any = problem.course(state.theta, state.free)
     deviance: Any = problem.deviance(course, state.theta)
-    found = fit.verdict().columns(best)
+    found = fit.verdict.columns(best)
     names = fit.data.names
     noise = {}
     models = {}
