@@ -159,23 +159,26 @@ class Sensitivity:
         By one reverse pass for each row and component.
         """
         d = self.d
+        eye = np.eye(d)
+        zero = np.zeros((d, d))
+        alone = np.stack([zero, eye], axis=1).reshape(-1, d)  # cotangents at (beginning, end), for each component
+        within = np.stack([zero, eye, zero], axis=1).reshape(-1, d)  # at (beginning, row, end)
         which: list[int] = []
         times: list[Array] = []
         seeds: list[Array] = []
         for n, (grid, rows) in enumerate(zip(steps.grids, steps.rows, strict=True)):
-            for t in (*self._times(grid, rows)[1:-1], grid[1]):
-                at_end = self.solver.same_time(t, grid[1])
+            shown = self._times(grid, rows)[1:]
+            for t, at_end in zip(shown, self.solver.same_time(shown, grid[1]).tolist(), strict=True):
                 which += [n] * d
                 times += [grid if at_end else np.array([grid[0], t, grid[1]])] * d
-                for e in np.eye(d):
-                    seeds += [0 * e, e] if at_end else [0 * e, e, 0 * e]
+                seeds.append(alone if at_end else within)
         grids = [steps.grids[n] for n in which]
         sample = r.active[steps.position[which]]
         problem = self.solver.problem(sample, steps.y[which], times, grids, reverse=True)
         raw = problem.run(
             self._theta_field(sample),
             callback=self.solver.callback(self.theta),
-            g_y=np.array(seeds).astype(self.solver.dtype),
+            g_y=np.concatenate(seeds).astype(self.solver.dtype),
             gradient="discrete",
             wrt_t=True,
         )

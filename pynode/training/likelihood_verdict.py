@@ -18,6 +18,12 @@ Array = NDArray[np.float64]
 ALONE = 3.1
 """As ALIKE, where neither smoothing nor replicates tell the noise: good fits exceed it once in a thousand."""
 
+LITTLE = 0.1
+"""Where nothing tells the noise, residuals explain the readings that have at most this part of their variance ..."""
+
+APART = 2.0
+"""... and follow each other no more than this."""
+
 FEW = 6
 """From fewer numbers than this nothing is concluded."""
 
@@ -148,7 +154,8 @@ class Verdict:
         found = self.columns(maximum)
         missed, ratio = self._missed(found)
         exact = found.variance <= EXACT * found.spread
-        told = np.isfinite(ratio) | exact | (found.count == 0)
+        alone = (found.count >= FEW) & (found.variance < LITTLE * found.spread) & (found.alike < APART)
+        told = np.isfinite(ratio) | exact | alone | (found.count == 0)
         return bool(told.all() and not missed.any() and not self._alike(found, ratio).any())
 
     def doubts(self, run: LikelihoodRun, undetermined: Sequence[str]) -> list[str]:
@@ -203,8 +210,9 @@ class Verdict:
             )
         if undetermined:
             words.append(
-                f"the data do not determine {', '.join(undetermined)}: at 0 or at a bound, or without influence on what was "
-                "measured. The covariance is NaN there; freeze the parameter (pynode.frozen), bound it (pynode.bounded), or "
+                f"the data do not determine {', '.join(undetermined)}: at 0 or at a bound, without influence on what was "
+                "measured, or only together with others (model.summary() names them). The covariance is NaN "
+                "there; freeze the parameter (pynode.frozen), bound it (pynode.bounded), or "
                 "start it elsewhere"
             )
         return words

@@ -1,5 +1,7 @@
 """Wrong arguments of fits of known equations: each is answered by its name, its value, and what to do."""
 
+import warnings
+
 import numpy as np
 import pytest
 
@@ -94,6 +96,7 @@ def test_log_normal_readings_of_nothing():
 
 
 def test_doses_may_be_given_in_many_ways():
+    warnings.simplefilter("ignore", pn.fit.FitWarning)
     expected = fit().theta_
     plain = [{"time": 0.0, "amount": 100.0}]
     for doses in (DOSES[0], tuple(DOSES), [DOSES], {0: DOSES}, plain, [plain], {0: DOSES[0]}, iter(DOSES)):

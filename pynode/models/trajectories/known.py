@@ -6,6 +6,7 @@ read off and no doses are given, the stages of ordinary training find one of the
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
+from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -31,6 +32,7 @@ from pynode.training.likelihood import LikelihoodProblem, times_and_readings
 from pynode.training.likelihood_run import Likelihood, LikelihoodRun, Start
 from pynode.training.likelihood_verdict import Verdict
 from pynode.training.second_order import STEPS, prior_groups
+from pynode.training.starts import drawn
 
 if TYPE_CHECKING:
     from pynode.models.trajectories.neural_ode import NeuralODE
@@ -153,7 +155,7 @@ class KnownFit:
         if self.model.field is None:
             theta = theta * SMALL
         first = Start("the start given", theta, self.guess(theta))
-        others = [self.protocol.field.init(self.seed + k) for k in range(1, int(self.model.n_restarts))]
+        others = drawn(self.protocol.field, int(self.model.n_restarts), self.seed)[1:]
         return [first] + [Start(f"start {k + 2}", th, self.guess(th)) for k, th in enumerate(others)]
 
     def more(self) -> list[Start]:
@@ -244,8 +246,7 @@ class KnownFit:
         self, callback: Callable[[Iteration], object] | None = None, checkpoint: Checkpoint | None = None
     ) -> tuple[LikelihoodRun, FitInterrupted | None]:
         """Climb from all starts; an interrupt is handed back where there is a result to keep."""
-        verdict = self.verdict()
-        run = LikelihoodRun(self.likelihood(), self.starts(), self.more, verdict.explains, callback, checkpoint)
+        run = LikelihoodRun(self.likelihood(), self.starts(), self.more, self.verdict.explains, callback, checkpoint)
         try:
             run.train()
         except FitInterrupted as interrupt:
@@ -272,6 +273,7 @@ class KnownFit:
         assert run.best is not None
         return run.best.problem, np.asarray(run.best.posterior.free)
 
+    @cached_property
     def verdict(self) -> Verdict:
         """The judge of maxima."""
         data, _ = means(self.data, self.precision)

@@ -12,6 +12,7 @@ from pynode.data.control import as_control
 from pynode.data.trajectories import Trajectories
 from pynode.experiments.forward import Course
 from pynode.fields.parameters import Parameter
+from pynode.models.trajectories.criteria import of_maximum
 from pynode.models.trajectories.known import KnownFit
 from pynode.models.trajectories.protocol import Protocol, doses_of_one
 from pynode.models.trajectories.scaling import Scaling
@@ -37,10 +38,12 @@ def keep(model: "NeuralODE", fit: KnownFit, run: LikelihoodRun, status: str | No
     problem, state, data = best.problem, best.posterior, fit.data
     theta = problem.theta(state.theta)
     model.protocol_ = fit.protocol
+    model.calibration_ = None
     model.field_ = fit.protocol.field
     model.theta_ = np.array(theta)
     model.random_state_ = fit.seed
     model.data_ = data
+    model.weight_ = None if fit.precision is None else list(fit.precision)
     model.names_ = data.names
     model.time_name_ = data.time_name
     model.clock_ = data.clock
@@ -56,7 +59,7 @@ def keep(model: "NeuralODE", fit: KnownFit, run: LikelihoodRun, status: str | No
         name: np.array(values, dtype=np.int64 if name == "stage" else np.float64) for name, values in run.history.items()
     }
     lost = [f"{name} = {value:.3g}" for name, value in _undetermined(model, best)]
-    words = [] if status == "interrupted" else fit.verdict().doubts(run, lost)
+    words = [] if status == "interrupted" else fit.verdict.doubts(run, lost)
     model.report_ = _report(model, fit, run, inflation, words, status, seconds)
 
 
@@ -126,7 +129,7 @@ def _report(
     problem, state = best.problem, best.posterior
     course: Any = problem.course(state.theta, state.free)
     deviance: Any = problem.deviance(course, state.theta)
-    found = fit.verdict().columns(best)
+    found = fit.verdict.columns(best)
     names = fit.data.names
     noise = {}
     models = {}
@@ -140,7 +143,7 @@ def _report(
         MESSAGES.get(state.status, ""),
         words,
         loss=float(best.loss),
-        log_likelihood=float(-0.5 * deviance.sum()),
+        **of_maximum(best, float(-0.5 * deviance.sum()), list(fit.likelihood().groups)),
         nfe=sum(stage.nfe for stage in run.stages),
         seconds=seconds,
         n_iter=len(run.history["loss"]),

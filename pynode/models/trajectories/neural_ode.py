@@ -13,21 +13,26 @@ from numpy.typing import NDArray
 from pynode.data.trajectories import Trajectories
 from pynode.errors import users_level
 from pynode.models.options import documented
+from pynode.models.trajectories.criteria import of_stages
 from pynode.models.trajectories.ensemble import fit_members
 from pynode.models.trajectories.known import KnownFit
 from pynode.models.trajectories.known_results import keep
 from pynode.models.trajectories.named import by_state
-from pynode.models.trajectories.predictions import Rollouts
 from pynode.models.trajectories.protocol import as_doses, needed
 from pynode.models.trajectories.protocol_storage import protocol_to_dict
-from pynode.models.trajectories.recipe import optimizer_of, prepare
+from pynode.models.trajectories.published import Published
+from pynode.models.trajectories.recipe import optimizer_of, polish, prepare
+from pynode.models.trajectories.restarts import fit_starts
 from pynode.models.trajectories.scaling import Scaling
 from pynode.models.trajectories.series import Inputs, Series, as_trajectories, check_positive, n_inputs, with_covariates
 from pynode.models.trajectories.storage import from_content, to_content
+from pynode.models.trajectories.unvisited import unvisited
 from pynode.optim.checkpoint import Checkpoint, opened
 from pynode.optim.progress import Progress
 from pynode.optim.result import Iteration
 from pynode.training.curriculum import FitWarning
+from pynode.training.scores import score
+from pynode.training.second_order import SecondOrderRun
 from pynode.training.verdict import doubts
 from pynode.training.windows import as_weights
 
@@ -42,6 +47,7 @@ RESULTS = (
     "scaling_",
     "random_state_",
     "data_",
+    "weight_",
     "names_",
     "time_name_",
     "clock_",
@@ -55,12 +61,14 @@ RESULTS = (
     "history_",
     "report_",
     "protocol_",
+    "calibration_",
+    "in_frames_",
 )
 """What a fit leaves, but for `estimators_`."""
 
 
 @documented
-class NeuralODE(Rollouts):
+class NeuralODE(Published):
     """A differential equation dy/dt = f(y, u; theta) learned from measured trajectories.
 
     Training matches slopes of smoothed data, then fits short windows, longer ones, and whole trajectories,
@@ -89,7 +97,8 @@ class NeuralODE(Rollouts):
         Fitted initial states of the trajectories, in your units.
     covariance_ : (p, p) array or None
         Of theta_, by Laplace's approximation; None where the optimizer gives none. NaN in the rows and columns of parameters
-        that the data do not determine (at 0 or at a bound, or without influence), 0 in those of frozen ones.
+        that the data do not determine (at 0 or at a bound, without influence, or only together with others), 0 in those of
+        frozen ones.
     determined_covariance_ : (p, p) array or None
         The same, directions that the data do not determine being held, in place of NaN: whatever depends on what is
         determined, as a sum of two parameters, has the right variance. Of fits with observe, initial, doses, replicates or
@@ -98,8 +107,12 @@ class NeuralODE(Rollouts):
         How the fitted initial states, scaled, follow theta_: their derivative with respect to it is -state_gain_.
     state_covariance_ : (B, d, d) array or None
         Of the initial states, scaled, given theta_.
+    calibration_ : Calibration or None
+        How wide intervals must be; found when `predict` or `forecast` is first asked for one.
+    in_frames_ : bool
+        It was fitted to a data frame: forecasts are data frames.
     data_ : Trajectories or None
-        What it was fitted to.
+        What it was fitted to, and weight_ (list of arrays or None), its weights.
     estimators_ : list of NeuralODE
         The members of an ensemble, else empty. theta_ and the like are those of the member of the lowest loss.
     random_state_ : int
@@ -113,7 +126,8 @@ class NeuralODE(Rollouts):
         n_evaluations (of the loss and its gradient), n_params, n_samples (trajectories), n_observed (numbers), n_failed
         (windows left out), random_state, warnings, version; rmse and noise by state, noise_of ("states" or "logarithms"),
         optimizer, effective_parameters (how many the data determine; NaN where unknown), time_scale, and stages, a dict
-        for each stage of training.
+        for each stage of training; log_likelihood, degrees (how many numbers, initial states included, are estimated
+        besides the noise), log_evidence, see `summary`.
 
     See Also
     --------
@@ -174,7 +188,8 @@ class NeuralODE(Rollouts):
             callback(`pynode.fit.Iteration`) after each iteration of any stage; return True to stop.
         checkpoint : path or pynode.fit.Checkpoint, optional
             A file that is written now and then. If it is there, the fit goes on from it, to the same bits as if
-            nothing had happened; it is removed at the end. Needs random_state, and n_estimators=1: an ensemble is many fits.
+            nothing had happened; it is removed at the end. Needs random_state, n_estimators=1 and n_restarts=1 (more
+            are many fits).
 
         Returns
         -------
@@ -192,6 +207,7 @@ class NeuralODE(Rollouts):
         """
         self.check_options()
         data = with_covariates(as_trajectories(t, Y, u, names, time, state, id, input, replicates="keep"))
+        self.in_frames_ = hasattr(t, "columns")
         if self.observe is None:
             data = by_state(data, self.field, Y is None or names is not None)
         known = needed(self, data, doses)
@@ -205,6 +221,8 @@ class NeuralODE(Rollouts):
         precision = as_weights(weight, data.y)
         if known:
             return self._fit_known(KnownFit(self, data, precision, seed, doses), shown, callback, checkpoint)
+        if self.n_restarts > 1:
+            return self._fit_starts(data, weight, seed, shown, callback, checkpoint)
         with opened(checkpoint, self.random_state, partial(self._what, data, precision)) as saved:
             run, scaling, smoothed, data = prepare(self, data, precision, seed)
             run.checkpoint = saved
@@ -214,7 +232,9 @@ class NeuralODE(Rollouts):
                 run.callback = _reporting(bar, callback)
                 try:
                     run.train()
-                    for words in [] if run.stopped else doubts(run, data.names):
+                    polish(run)
+                    learned = self.field is None and not self.augment
+                    for words in [] if run.stopped else [*doubts(run, data.names), *(unvisited(data) if learned else ())]:
                         run.warn(words)
                 except KeyboardInterrupt as error:
                     interrupt = error
@@ -284,17 +304,20 @@ class NeuralODE(Rollouts):
         """The results of a run."""
         training, posterior = run.training, getattr(run, "posterior", None)
         self.protocol_ = None
+        self.calibration_ = None
         self.field_ = run.field
         self.theta_ = training.theta
         self.scaling_ = scaling
         self.random_state_ = seed
         self.data_ = data
+        self.weight_ = None if run.data.weight is None else [w[:, : data.d] for w in run.data.weight]
         self.names_ = data.names
         self.time_name_ = data.time_name
         self.clock_ = data.clock
         self.columns_ = data.columns
         self.n_unobserved_ = int(self.augment)
         self.estimators_ = []
+        self.score_of_start_ = score(run) if isinstance(run, SecondOrderRun) else None
         self.initial_states_ = scaling.states_back(np.stack([states[0] for states in training.states]))
         self._keep_posterior(run, posterior, smoothed)
         self.history_ = {
@@ -303,6 +326,7 @@ class NeuralODE(Rollouts):
         }
         noise = np.sqrt(smoothed.variance) if posterior is None or posterior.noise is None else posterior.noise
         self.report_ = self._report(training, noise, posterior, status, seconds)
+        self.report_ |= of_stages(self, run)
 
     def _keep_posterior(self, run: Any, posterior: Any, smoothed: Any) -> None:
         """What error bands need: covariances of theta and of the initial state of each trajectory given theta."""
@@ -379,12 +403,39 @@ class NeuralODE(Rollouts):
         }
         return self
 
+    def _fit_starts(
+        self,
+        data: Trajectories,
+        weight: Series | None,
+        seed: int,
+        progress: bool | str,
+        callback: Callable[[Iteration], Any] | None,
+        checkpoint: object,
+    ) -> Self:
+        if checkpoint is not None:
+            raise ValueError("checkpoint= is for a single fit: n_restarts > 1 makes many")
+        started = clock.perf_counter()
+        best, message, interrupt = fit_starts(self, data, weight, seed, progress, callback)
+        for name in RESULTS:
+            setattr(self, name, getattr(best, name))
+        self.estimators_ = []
+        self.random_state_ = seed
+        self.field_ = self.field or best.field_
+        self.score_of_start_ = best.score_of_start_
+        seconds = clock.perf_counter() - started
+        self.report_ = best.report_ | {"message": message, "seconds": seconds, "random_state": seed}
+        for words in self.report_["warnings"]:
+            warnings.warn(words, FitWarning, stacklevel=users_level())
+        if interrupt is not None:
+            raise interrupt
+        return self
+
     def plot(self, kind: str = "overview", **options: Any) -> "Figure":
         """A figure (needs matplotlib).
 
         Parameters
         ----------
-        kind : {"overview", "trajectories", "phase", "residuals", "agreement", "loss"}
+        kind : {"overview", "trajectories", "phase", "residuals", "agreement", "profile", "loss"}
         **options
             See the function of this name in `pynode.plots`.
 
