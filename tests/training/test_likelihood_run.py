@@ -223,7 +223,7 @@ def test_a_verdict(jumps):
     bad = LikelihoodRun(likelihood(y), [start(0.3)], explains=lambda maximum: True)
     bad.train()
     verdict = Verdict([T], [np.stack([y, np.full(len(T), np.nan)], axis=1)], ("position", "speed"), jumps)
-    assert verdict.explains(good.best) is not jumps
+    assert verdict.explains(good.best)
     assert not verdict.explains(bad.best)
     assert verdict.doubts(good, ()) == []
     assert len(verdict.doubts(bad, ())) == 1

@@ -255,6 +255,10 @@ class KnownFit:
             if run.best is None:
                 raise
             return run, interrupt
+        except FitError as error:
+            if "lognormal" not in self.protocol.models:
+                raise
+            raise FitError(f"{error}; noise='lognormal' needs predictions above 0 at every reading") from None
         return run, None
 
     def states_of(self, theta: Array) -> tuple[LikelihoodProblem, Array]:

@@ -18,6 +18,7 @@ from pynode.models.trajectories.known import KnownFit
 from pynode.models.trajectories.known_results import keep
 from pynode.models.trajectories.named import by_state
 from pynode.models.trajectories.protocol import as_doses, needed
+from pynode.models.trajectories.protocol_storage import protocol_to_dict
 from pynode.models.trajectories.published import Published
 from pynode.models.trajectories.recipe import polish, prepare
 from pynode.models.trajectories.restarts import fit_starts
@@ -252,7 +253,8 @@ class NeuralODE(Published):
     ) -> Self:
         """A fit with a protocol, see `pynode.models.trajectories.known`."""
         started = clock.perf_counter()
-        what = partial(self._what, fit.data, fit.precision, fit.protocol.doses)
+        whole = (protocol_to_dict(fit.protocol), fit.data.censored)
+        what = partial(self._what, fit.data, fit.precision, whole)
         with opened(checkpoint, self.random_state, what) as saved:
             total = fit.likelihood().max_iter * (int(self.n_restarts) + 2)
             with Progress(total, shown if isinstance(shown, str) else "training", bool(shown)) as bar:
@@ -284,10 +286,10 @@ class NeuralODE(Published):
         if self.field is not None and m != self.field.inputs:
             raise ValueError(f"the field has {self.field.inputs} control inputs, u {m}")
 
-    def _what(self, data: Trajectories, weight: Any, doses: Any = ()) -> tuple[Any, ...]:
+    def _what(self, data: Trajectories, weight: Any, protocol: Any = ()) -> tuple[Any, ...]:
         """What a fit follows from, for the fingerprint of a checkpoint."""
         signal = () if data.signal is None else (data.signal.kind, data.signal.t, data.signal.u)
-        return *self._told("verbose", "n_jobs"), list(data.t), list(data.y), weight, signal, repr(doses)
+        return *self._told("verbose", "n_jobs"), list(data.t), list(data.y), weight, signal, protocol
 
     def _fit_ensemble(
         self,
