@@ -22,7 +22,10 @@ LITTLE = 0.1
 """Where nothing tells the noise, residuals explain the readings that have at most this part of their variance ..."""
 
 APART = 2.0
-"""... and follow each other no more than this."""
+"""... follow each other no more than this ..."""
+
+OUTLIER = 3.0
+"""... and none of which is larger than so many standard deviations."""
 
 FEW = 6
 """From fewer numbers than this nothing is concluded."""
@@ -49,6 +52,8 @@ class Columns:
         How many numbers tell that.
     alike : (k,) array
         How much standardised residuals follow each other, in standard deviations, see `following`.
+    largest : (k,) array
+        The largest standardised residual.
     """
 
     count: NDArray[np.intp]
@@ -57,6 +62,7 @@ class Columns:
     noise: Array
     told: Array
     alike: Array
+    largest: Array
 
 
 def following(z: Array, sample: NDArray[np.intp]) -> float:
@@ -117,6 +123,7 @@ class Verdict:
         spread = np.ones(k)
         alike = np.zeros(k)
         noise, told = np.full(k, np.nan), np.zeros(k)
+        largest = np.zeros(k)
         course: Any = problem.course(x, np.asarray(maximum.posterior.free))
         for c, rows in enumerate(problem.columns):
             rows = rows[readings.censored[rows] == 0]
@@ -127,6 +134,7 @@ class Verdict:
             variance[c] = float(np.mean(r * r))
             spread[c] = float(np.var(readings.value[rows])) or 1.0
             z = problem.standardised(course, x, c)[readings.censored[problem.columns[c]] == 0]
+            largest[c] = np.abs(z).max()
             order = np.argsort(readings.row[rows], kind="stable")
             z = z[order]
             sample = readings.sample[rows][order]
@@ -139,7 +147,7 @@ class Verdict:
                 noise[c], told[c] = variance[c] * within / max(float(np.mean(z * z)), 1e-300), left
             else:  # smoothing was told means of replicates
                 noise[c], told[c] = self.noise[c] * len(row) / len(first), len(row)
-        return Columns(count, variance, spread, noise, told, alike)
+        return Columns(count, variance, spread, noise, told, alike, largest)
 
     def _alike(self, found: Columns, ratio: Array) -> NDArray[np.bool_]:
         """(k,) whether residuals follow each other."""
@@ -159,7 +167,8 @@ class Verdict:
         found = self.columns(maximum)
         missed, ratio = self._missed(found)
         exact = found.variance <= EXACT * found.spread
-        alone = (found.count >= FEW) & (found.variance < LITTLE * found.spread) & (found.alike < APART)
+        alone = (found.count >= FEW) & (found.variance < LITTLE * found.spread)
+        alone &= (found.alike < APART) & (found.largest < OUTLIER)
         told = np.isfinite(ratio) | exact | alone | (found.count == 0)
         return bool(told.all() and not missed.any() and not self._alike(found, ratio).any())
 

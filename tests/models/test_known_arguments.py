@@ -83,7 +83,7 @@ DATA = [
 ]
 
 
-@pytest.mark.parametrize(("wrong", "words"), OPTIONS + DATA, ids=lambda x: str(x)[:40])
+@pytest.mark.parametrize(("wrong", "words"), OPTIONS + DATA, ids=lambda x: x[:40] if isinstance(x, str) else "+".join(x))
 def test_refused(wrong, words):
     with pytest.raises((TypeError, ValueError), match=words):
         fit(**wrong)

@@ -39,5 +39,6 @@ def test_readings_are_smoothed_once(monkeypatch):
 
     monkeypatch.setattr(likelihood_verdict, "smooth", counted)
     y = 5 * np.exp(-0.15 * (T - T[0])) + 0.05 * np.random.default_rng(0).standard_normal(len(T))
-    pn.NeuralODE(field=elimination, initial=[5.0]).fit(T, y)
+    decay = pn.field(state=1, theta={"k": pn.positive(0.5)})(lambda t, y, th: -th.k * y)
+    pn.NeuralODE(field=decay, initial=[5.0]).fit(T, y)
     assert len(calls) == 1
