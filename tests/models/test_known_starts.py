@@ -16,7 +16,7 @@ def elimination(t, y, th):
 
 def concentrations(seed):
     """Of three doses, with noise."""
-    clean = sum(np.where(T > s, 5 * np.exp(-3 / 20 * (T - s)), 0.0) for s in (0.0, 8.0, 16.0))
+    clean = sum(np.where(s < T, 5 * np.exp(-3 / 20 * (T - s)), 0.0) for s in (0.0, 8.0, 16.0))
     return clean + 0.05 * np.random.default_rng(seed).standard_normal(len(T))
 
 
