@@ -307,3 +307,19 @@ def test_a_misfit_is_reported(case):
             model = pn.NeuralODE(field=two, observe=lambda t, y, th: y[1:] / th.V, initial=[0.0, 0.0])
             quiet(model, t, y, doses=[first] if case == "missing dose" else [first, second])
         assert any("misfit" in words or "explains hardly" in words for words in model.report_["warnings"]), seed
+
+
+@pytest.mark.parametrize("dose", [pn.Dose(9.0, 300.0), pn.Dose(12.0, 120.0)])
+def test_a_dose_that_readings_contradict_is_named(dose):
+    """Its second dose was given at 12, and was 300."""
+    t = np.array([0.5, 1, 2, 3, 4, 6, 8, 10, 12.5, 13, 14, 16, 18, 20, 24, 30, 36.0])
+
+    @pn.field(state=2, theta={"ka": pn.positive(1.0), "CL": pn.positive(2.0), "V": pn.positive(20.0)})
+    def two(t, y, th):
+        return [-th.ka * y[0], th.ka * y[0] - th.CL / th.V * y[1]]
+
+    model = pn.NeuralODE(field=two, observe=lambda t, y, th: y[1:] / th.V, initial=[0.0, 0.0])
+    y = noisy(oral(t, (0.0, 300.0), (12.0, 300.0)), 0.2)
+    quiet(model, t, y, doses=[pn.Dose(0.0, 300.0), dose])
+    assert any("the readings contradict Dose" in words for words in model.report_["warnings"])
+    strict(model, t, y, doses=[pn.Dose(0.0, 300.0), pn.Dose(12.0, 300.0)])

@@ -13,6 +13,7 @@ from pynode.data.trajectories import Trajectories
 from pynode.experiments.forward import Course
 from pynode.fields.parameters import Parameter
 from pynode.models.trajectories.criteria import of_maximum
+from pynode.models.trajectories.dose_checks import doubtful_dose
 from pynode.models.trajectories.known import KnownFit
 from pynode.models.trajectories.protocol import Protocol, doses_of_one
 from pynode.models.trajectories.scaling import Scaling
@@ -61,8 +62,21 @@ def keep(model: "NeuralODE", fit: KnownFit, run: LikelihoodRun, status: str | No
         name: np.array(values, dtype=np.int64 if name == "stage" else np.float64) for name, values in run.history.items()
     }
     lost = [f"{name} = {value:.3g}" for name, value in _undetermined(model, best)]
-    words = [] if status == "interrupted" else fit.verdict.doubts(run, lost)
+    words = [] if status == "interrupted" else fit.verdict.doubts(run, lost) + _of_doses(fit, best)
     model.report_ = _report(model, fit, run, inflation, words, status, seconds)
+
+
+def _of_doses(fit: KnownFit, best: Maximum) -> list[str]:
+    """What is doubtful about the doses."""
+    found = doubtful_dose(fit, best, fit.verdict.columns(best))
+    if found is None:
+        return []
+    i, dose = found
+    whose = "" if len(fit.data) == 1 else f" of trajectory {fit.data.ids[i]}"
+    return [
+        f"the readings contradict {dose!r}{whose}: another time or amount of it would lower the residuals beyond chance. "
+        "Is it entered rightly? Where it is, the equation lacks something: this is misfit"
+    ]
 
 
 def _keep_uncertainty(model: "NeuralODE", best: Maximum, inflation: float) -> None:
