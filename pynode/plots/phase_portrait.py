@@ -219,8 +219,8 @@ def _draw_arrows(
         bars = {"width": 0.0085, "scale": n * 1.25, "headwidth": 1, "headlength": 0, "headaxislength": 0}
         draw(slice(None), true_slopes(truth, at, time), "true field", color="#f5c6a5", zorder=1, **bars)
     slopes = model.derivative(time, at)
-    strange = _strange(model, data, at)
-    doubtful = _doubtful(model, at, slopes, high - low, time) & ~strange
+    doubtful = _doubtful(model, at, slopes, high - low, time)
+    strange = _strange(model, data, at) & ~doubtful  # would else look confident
     shape = {"width": 0.0026, "scale": n * 1.4, "headwidth": 4.5, "headlength": 5, "headaxislength": 4.5}
     known = ~doubtful & ~strange
     if known.any():

@@ -27,7 +27,7 @@ ROUNDING = 1e-12
 POOR = 1.0
 """A direction that is known to this factor only ..."""
 
-APART = 1e-4
+APART = 1e-2
 """... and has less than this part of the information of every other one is named too."""
 
 TOUCHED = 0.05
@@ -165,8 +165,8 @@ def _named(
         (_product, V * np.sign(value)[:, None], lambda v: value * np.exp(v)),
         (_sum, V * size[:, None], lambda v: value + v),
     ):
-        if write is _product and (value == 0).any():
-            continue
+        if (write is _product and (value == 0).any()) or (write is _sum and known):
+            continue  # a poorly known direction is long, and bends: many a sum would fit it nearby
         rows = _simple(change)
         if rows is None:
             continue

@@ -6,7 +6,7 @@ parameters that explain what happened before.
 """
 
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property, partial
 from typing import Any
@@ -148,7 +148,7 @@ class LikelihoodRun:
     starts : sequence of Start
         Tried one after the other.
     more : callable, optional
-        () -> more starts, asked for where none of the others explains the data.
+        () -> more starts, asked for one by one as long as none explains the data.
     explains : callable, optional
         explains(maximum) -> whether it explains the data, so that no other start is needed. Default: never.
     callback : callable, optional
@@ -176,7 +176,7 @@ class LikelihoodRun:
         self,
         what: Likelihood,
         starts: Sequence[Start],
-        more: Callable[[], Sequence[Start]] | None = None,
+        more: Callable[[], Iterable[Start]] | None = None,
         explains: Callable[[Maximum], bool] | None = None,
         callback: Callable[[Iteration], object] | None = None,
         checkpoint: Checkpoint | None = None,
@@ -244,6 +244,8 @@ class LikelihoodRun:
                 return
         for start in [] if self.more is None else self.more():
             yield start, (1.0,)
+            if self._enough():
+                return
 
     def _enough(self) -> bool:
         return self.best is not None and self.explains is not None and self.explains(self.best)
@@ -321,12 +323,10 @@ class LikelihoodRun:
         if state.status == "stalled" and state.left < self.what.tol:
             state.status = "converged"  # what is promised is below rounding
         stage.status = state.status
-        stage.loss, stage.iterations, stage.evaluations, stage.nfe = (
-            state.loss,
-            state.n_iter,
-            state.n_evaluations,
-            problem.nfe,
-        )
+        stage.loss = state.loss
+        stage.iterations = state.n_iter
+        stage.evaluations = state.n_evaluations
+        stage.nfe = problem.nfe
         stage.seconds = time.perf_counter() - self._begun - sum(s.seconds for s in self.stages)
         if state.status == "failed":
             stage.status = "left out"

@@ -18,6 +18,15 @@ Array = NDArray[np.float64]
 ALONE = 3.1
 """As ALIKE, where neither smoothing nor replicates tell the noise: good fits exceed it once in a thousand."""
 
+LITTLE = 0.1
+"""Where nothing tells the noise, residuals explain the readings that have at most this part of their variance ..."""
+
+APART = 2.0
+"""... follow each other no more than this ..."""
+
+OUTLIER = 3.0
+"""... and none of which is larger than so many standard deviations."""
+
 FEW = 6
 """From fewer numbers than this nothing is concluded."""
 
@@ -43,6 +52,8 @@ class Columns:
         How many numbers tell that.
     alike : (k,) array
         How much standardised residuals follow each other, in standard deviations, see `following`.
+    largest : (k,) array
+        The largest standardised residual.
     """
 
     count: NDArray[np.intp]
@@ -51,6 +62,7 @@ class Columns:
     noise: Array
     told: Array
     alike: Array
+    largest: Array
 
 
 def following(z: Array, sample: NDArray[np.intp]) -> float:
@@ -106,8 +118,12 @@ class Verdict:
         problem, x = maximum.problem, maximum.posterior.theta
         readings = problem.readings
         k = len(self.names)
-        count, variance, spread, alike = np.zeros(k, np.intp), np.zeros(k), np.ones(k), np.zeros(k)
+        count = np.zeros(k, np.intp)
+        variance = np.zeros(k)
+        spread = np.ones(k)
+        alike = np.zeros(k)
         noise, told = np.full(k, np.nan), np.zeros(k)
+        largest = np.zeros(k)
         course: Any = problem.course(x, np.asarray(maximum.posterior.free))
         for c, rows in enumerate(problem.columns):
             rows = rows[readings.censored[rows] == 0]
@@ -118,8 +134,11 @@ class Verdict:
             variance[c] = float(np.mean(r * r))
             spread[c] = float(np.var(readings.value[rows])) or 1.0
             z = problem.standardised(course, x, c)[readings.censored[problem.columns[c]] == 0]
+            largest[c] = np.abs(z).max()
             order = np.argsort(readings.row[rows], kind="stable")
-            z, sample, row = z[order], readings.sample[rows][order], readings.row[rows][order]
+            z = z[order]
+            sample = readings.sample[rows][order]
+            row = readings.row[rows][order]
             first = np.flatnonzero(np.diff(row, prepend=-1))
             replicates = np.diff(first, append=len(row))
             alike[c] = following(np.add.reduceat(z, first) / np.sqrt(replicates), sample[first])
@@ -128,7 +147,7 @@ class Verdict:
                 noise[c], told[c] = variance[c] * within / max(float(np.mean(z * z)), 1e-300), left
             else:  # smoothing was told means of replicates
                 noise[c], told[c] = self.noise[c] * len(row) / len(first), len(row)
-        return Columns(count, variance, spread, noise, told, alike)
+        return Columns(count, variance, spread, noise, told, alike, largest)
 
     def _alike(self, found: Columns, ratio: Array) -> NDArray[np.bool_]:
         """(k,) whether residuals follow each other."""
@@ -148,7 +167,9 @@ class Verdict:
         found = self.columns(maximum)
         missed, ratio = self._missed(found)
         exact = found.variance <= EXACT * found.spread
-        told = np.isfinite(ratio) | exact | (found.count == 0)
+        alone = (found.count >= FEW) & (found.variance < LITTLE * found.spread)
+        alone &= (found.alike < APART) & (found.largest < OUTLIER)
+        told = np.isfinite(ratio) | exact | alone | (found.count == 0)
         return bool(told.all() and not missed.any() and not self._alike(found, ratio).any())
 
     def doubts(self, run: LikelihoodRun, undetermined: Sequence[str]) -> list[str]:
@@ -192,7 +213,7 @@ class Verdict:
         if state.status == "stalled" and state.left > LEFT:
             words.append(
                 "training ended where no step raises the likelihood although its slopes promise one: tighter tolerances "
-                "(rtol, atol) or an implicit method may help"
+                "(rtol, atol) or other values of the parameters may help"
             )
         left = problem.n_observed - run.best.degrees
         if left < LEAST:

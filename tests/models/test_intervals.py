@@ -75,7 +75,10 @@ def test_errors_tell_what_grows(growth, force):
 
 def test_a_random_force_does_what_the_closed_form_says():
     """P(t) of dz = -a z dt + L dW is (1 - exp(-2 a t)) q / (2 a)."""
-    a, q, n, h = 0.7, 0.3, 400, 0.01
+    a = 0.7
+    q = 0.3
+    n = 400
+    h = 0.01
     P = carried(np.full((n, 1, 1), -a * h), np.array([[q * h]]), np.ones(n))[:, 0, 0]
     t = h * np.arange(1, n + 1)
     np.testing.assert_allclose(P, (1 - np.exp(-2 * a * t)) * q / (2 * a), rtol=1e-4)

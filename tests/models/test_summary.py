@@ -104,6 +104,7 @@ def test_logarithms_have_the_likelihood_of_the_numbers_themselves():
     logs = pn.NeuralODE(field=line, log=True).fit(T, y)
     plain = pn.NeuralODE(field=rate, noise="lognormal").fit(T, y)
     assert logs.summary().log_likelihood == pytest.approx(plain.summary().log_likelihood, abs=1e-3)
+    assert plain.summary().noise["y1"]["of the logarithm"] == pytest.approx(logs.summary().noise["y1"]["additive"], rel=1e-2)
     table = logs.compare(plain, names=["logs", "log-normal"])
     np.testing.assert_allclose(table.difference, 0, atol=5e-3)
     a, b = logs.profile("k")["k"], plain.profile("k")["k"]
@@ -337,3 +338,13 @@ def test_the_report_is_a_page(model, tmp_path):
     assert "AICc" in page
     network = pn.NeuralODE(hidden=(4,), random_state=0).fit(T, noisy())
     assert "W0" in network.report()
+
+
+def test_a_maximum_elsewhere_is_mentioned():
+    """Profiles begin at the maximum along whole trajectories, which the parameters of a model need not be."""
+    model = quiet(pn.NeuralODE(field=decay), T, noisy())
+    error = model.summary().standard_error[0]
+    model.theta_ = model.theta_ + np.array([2 * error, 0.0])
+    found = model.profile("k")["k"]
+    assert "along whole trajectories the likelihood is highest at k = " in found.words[0]
+    assert not quiet(pn.NeuralODE(field=decay), T, noisy()).profile("k")["k"].words

@@ -54,7 +54,7 @@ class Derivatives(NeuralODEOptions):
             raise ValueError("y0 must be positive: the model is one of logarithms")
         return y0
 
-    def _options(self) -> dict[str, Any]:
+    def solve_options(self) -> dict[str, Any]:
         """Options of `pynode.solve`; tolerances are well below the noise, so that residuals are those of the equation."""
         spread, scale = self.scaling_.spread, self.scaling_.scale
         noise = np.array([self.report_["noise"].get(name, np.nan) for name in self.names_], dtype=np.float64)
@@ -117,7 +117,7 @@ class Derivatives(NeuralODEOptions):
         t = times_of(t, self.clock_)
         start, scaling = self._full_state(y0), self.scaling_
         signal = as_control(u, self.field_.inputs, times_of_each(t, start))
-        options = self._options() | {"inputs": scaling.inputs(signal)}
+        options = self.solve_options() | {"inputs": scaling.inputs(signal)}
         solution = solve(self.field_, scaling.states(start), scaling.times(t), self.theta_, **options)
         slope = scaling.slope_of_states_back
         ragged = isinstance(solution.y, list)

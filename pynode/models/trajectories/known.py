@@ -4,8 +4,9 @@ The likelihood of the readings along whole trajectories is maximised (`pynode.tr
 read off and no doses are given, the stages of ordinary training find one of the starts.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
+from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -43,6 +44,15 @@ FINE = 1e-2
 
 GUESSES = (1.0, 0.1, 0.01, 1e-3, 10.0, 0.0)
 """Sizes that are tried for initial states which nothing tells, in units of the readings."""
+
+DRAWS = 64
+"""Where no start explains the readings, so many parameters are drawn around those given ..."""
+
+CLIMBED = 4
+"""... and the most likely of them are climbed from."""
+
+AROUND = 30.0
+"""The factor by which positive parameters (the odds of bounded ones) are drawn larger or smaller; others by normal numbers."""
 
 SMALL = 0.1
 """A network that no slopes start begins with its random weights times this."""
@@ -157,17 +167,40 @@ class KnownFit:
         others = drawn(self.protocol.field, int(self.model.n_restarts), self.seed)[1:]
         return [first] + [Start(f"start {k + 2}", th, self.guess(th)) for k, th in enumerate(others)]
 
-    def more(self) -> list[Start]:
-        """The start of slopes and windows, for a field of one's own whose states are read off."""
-        if self.model.field is None or not self.read_off or self.model.field.n_params == 0:
-            return []
+    def more(self) -> Iterator[Start]:
+        """For a field of one's own: the start of slopes and windows, where states are read off, then drawn ones."""
+        if self.model.field is None:
+            return
+        if self.read_off and self.model.field.n_params:
+            yield from self._by_slopes(self.model.field)
+        yield from self._drawn()
+
+    def _by_slopes(self, own: Field) -> list[Start]:
         try:
-            run, scaling, field = self._ordinary(self.model.field)
+            run, scaling, field = self._ordinary(own)
         except (FitError, ValueError):
             return []
         theta = self.theta0.copy()
         theta[: field.n_params] = run.training.theta
         return [Start("slopes and windows", theta, self._states_of(run, scaling))]
+
+    def _drawn(self) -> list[Start]:
+        """The most likely of parameters drawn around those given, by the readings of whole trajectories."""
+        coordinates = Coordinates(self.protocol.field.spec, self.theta0)
+        if not len(coordinates):
+            return []
+        given = coordinates.x(self.theta0)
+        limited = coordinates.log | coordinates.box
+        rng = np.random.default_rng(self.seed)
+        shape = (DRAWS, len(given))
+        step = np.where(limited, np.log(AROUND) * rng.uniform(-1, 1, shape), rng.standard_normal(shape))
+        drawn = given + step * np.where(limited | (given == 0), 1.0, np.abs(given))
+        states = self.guess(self.theta0)
+        problem = self.problem(coordinates, states, 1.0)
+        at = [problem.first_noise(np.append(x, np.zeros(problem.n_noise)), problem.start) for x in drawn]
+        loss = np.array([problem.loss(x, problem.start) for x in at])
+        best = [k for k in np.argsort(loss)[:CLIMBED] if np.isfinite(loss[k])]
+        return [Start(f"drawn {k + 1}", np.array(coordinates.theta(drawn[k])), states) for k in best]
 
     def _sizes(self) -> Array:
         """(d,) sizes of the states: of readings where states are read off, else of the course from the start given."""
@@ -222,7 +255,9 @@ class KnownFit:
 
     def problem(self, coordinates: Coordinates, states: Array, part: float) -> LikelihoodProblem:
         """The likelihood of what was read during a part of the time."""
-        data, times, readings = self.data, self.times, self.readings
+        data = self.data
+        times = self.times
+        readings = self.readings
         if part < 1:
             ends = [t[0] + part * (t[-1] - t[0]) for t in data.t]
             keep = [max(int(np.searchsorted(t, e, side="right")), 2) for t, e in zip(data.t, ends, strict=True)]
@@ -245,14 +280,17 @@ class KnownFit:
         self, callback: Callable[[Iteration], object] | None = None, checkpoint: Checkpoint | None = None
     ) -> tuple[LikelihoodRun, FitInterrupted | None]:
         """Climb from all starts; an interrupt is handed back where there is a result to keep."""
-        verdict = self.verdict()
-        run = LikelihoodRun(self.likelihood(), self.starts(), self.more, verdict.explains, callback, checkpoint)
+        run = LikelihoodRun(self.likelihood(), self.starts(), self.more, self.verdict.explains, callback, checkpoint)
         try:
             run.train()
         except FitInterrupted as interrupt:
             if run.best is None:
                 raise
             return run, interrupt
+        except FitError as error:
+            if "lognormal" not in self.protocol.models:
+                raise
+            raise FitError(f"{error}; noise='lognormal' needs predictions above 0 at every reading") from None
         return run, None
 
     def states_of(self, theta: Array) -> tuple[LikelihoodProblem, Array]:
@@ -269,6 +307,7 @@ class KnownFit:
         assert run.best is not None
         return run.best.problem, np.asarray(run.best.posterior.free)
 
+    @cached_property
     def verdict(self) -> Verdict:
         """The judge of maxima."""
         data, _ = means(self.data, self.precision)

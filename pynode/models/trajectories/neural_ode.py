@@ -13,16 +13,16 @@ from numpy.typing import NDArray
 from pynode.data.trajectories import Trajectories
 from pynode.errors import users_level
 from pynode.models.options import documented
-from pynode.models.trajectories.criteria import of_stages
 from pynode.models.trajectories.ensemble import fit_members
 from pynode.models.trajectories.known import KnownFit
 from pynode.models.trajectories.known_results import keep
 from pynode.models.trajectories.named import by_state
 from pynode.models.trajectories.protocol import as_doses, needed
+from pynode.models.trajectories.protocol_storage import protocol_to_dict
 from pynode.models.trajectories.published import Published
-from pynode.models.trajectories.recipe import optimizer_of, polish, prepare
+from pynode.models.trajectories.recipe import polish, prepare
 from pynode.models.trajectories.restarts import fit_starts
-from pynode.models.trajectories.scaling import Scaling
+from pynode.models.trajectories.results import keep_run
 from pynode.models.trajectories.series import Inputs, Series, as_trajectories, check_positive, n_inputs, with_covariates
 from pynode.models.trajectories.storage import from_content, to_content
 from pynode.models.trajectories.unvisited import unvisited
@@ -30,8 +30,6 @@ from pynode.optim.checkpoint import Checkpoint, opened
 from pynode.optim.progress import Progress
 from pynode.optim.result import Iteration
 from pynode.training.curriculum import FitWarning
-from pynode.training.scores import score
-from pynode.training.second_order import SecondOrderRun
 from pynode.training.verdict import doubts
 from pynode.training.windows import as_weights
 
@@ -143,6 +141,8 @@ class NeuralODE(Published):
     (40, 2)
     """
 
+    score_of_start_: Any
+
     # ---- Fitting -------------------------------------------------------------------------------------------------
 
     def fit(
@@ -233,12 +233,13 @@ class NeuralODE(Published):
                     run.train()
                     polish(run)
                     learned = self.field is None and not self.augment
-                    for words in [] if run.stopped else [*doubts(run, data.names), *(unvisited(data) if learned else ())]:
+                    found = [] if run.stopped else doubts(run, data.names, data.y)
+                    for words in found + (list(unvisited(data)) if learned and not run.stopped else []):
                         run.warn(words)
                 except KeyboardInterrupt as error:
                     interrupt = error
             status = "interrupted" if interrupt else None
-            self._keep(run, scaling, smoothed, data, seed, status, clock.perf_counter() - started)
+            keep_run(self, run, scaling, smoothed, data, seed, status, clock.perf_counter() - started)
             if interrupt is not None:
                 raise interrupt
         return self
@@ -252,7 +253,8 @@ class NeuralODE(Published):
     ) -> Self:
         """A fit with a protocol, see `pynode.models.trajectories.known`."""
         started = clock.perf_counter()
-        what = partial(self._what, fit.data, fit.precision, fit.protocol.doses)
+        whole = (protocol_to_dict(fit.protocol), fit.data.censored)
+        what = partial(self._what, fit.data, fit.precision, whole)
         with opened(checkpoint, self.random_state, what) as saved:
             total = fit.likelihood().max_iter * (int(self.n_restarts) + 2)
             with Progress(total, shown if isinstance(shown, str) else "training", bool(shown)) as bar:
@@ -284,100 +286,10 @@ class NeuralODE(Published):
         if self.field is not None and m != self.field.inputs:
             raise ValueError(f"the field has {self.field.inputs} control inputs, u {m}")
 
-    def _what(self, data: Trajectories, weight: Any, doses: Any = ()) -> tuple[Any, ...]:
+    def _what(self, data: Trajectories, weight: Any, protocol: Any = ()) -> tuple[Any, ...]:
         """What a fit follows from, for the fingerprint of a checkpoint."""
         signal = () if data.signal is None else (data.signal.kind, data.signal.t, data.signal.u)
-        return *self._told("verbose", "n_jobs"), list(data.t), list(data.y), weight, signal, repr(doses)
-
-    def _keep(
-        self,
-        run: Any,
-        scaling: Scaling,
-        smoothed: Any,
-        data: Trajectories,
-        seed: int,
-        status: str | None,
-        seconds: float,
-    ) -> None:
-        """The results of a run."""
-        training, posterior = run.training, getattr(run, "posterior", None)
-        self.protocol_ = None
-        self.calibration_ = None
-        self.field_ = run.field
-        self.theta_ = training.theta
-        self.scaling_ = scaling
-        self.random_state_ = seed
-        self.data_ = data
-        self.weight_ = None if run.data.weight is None else [w[:, : data.d] for w in run.data.weight]
-        self.names_ = data.names
-        self.time_name_ = data.time_name
-        self.clock_ = data.clock
-        self.columns_ = data.columns
-        self.n_unobserved_ = int(self.augment)
-        self.estimators_ = []
-        self.score_of_start_ = score(run) if isinstance(run, SecondOrderRun) else None
-        self.initial_states_ = scaling.states_back(np.stack([states[0] for states in training.states]))
-        self._keep_posterior(run, posterior, smoothed)
-        self.history_ = {
-            name: np.array(values, dtype=np.int64 if name == "stage" else np.float64)
-            for name, values in training.history.items()
-        }
-        noise = np.sqrt(smoothed.variance) if posterior is None or posterior.noise is None else posterior.noise
-        self.report_ = self._report(training, noise, posterior, status, seconds)
-        self.report_ |= of_stages(self, run)
-
-    def _keep_posterior(self, run: Any, posterior: Any, smoothed: Any) -> None:
-        """What error bands need: covariances of theta and of the initial state of each trajectory given theta."""
-        self.covariance_ = None
-        self.determined_covariance_ = None
-        self.state_gain_ = None
-        self.state_covariance_ = None
-        if posterior is None or posterior.covariance is None:
-            return
-        p, (b, d) = run.field.n_params, (len(run.data), run.field.d)
-        self.covariance_ = run.covariance
-        self.state_gain_ = gain = np.zeros((b, d, p))
-        spread = np.diag(np.nan_to_num(smoothed.variance, nan=1.0))
-        self.state_covariance_ = covariance = np.broadcast_to(spread, (b, d, d)).copy()
-        if run.fitted is None or posterior.free_gain is None:
-            return
-        cut, chosen = run.fitted_windows()
-        for w in np.flatnonzero(cut.source[:, 1] == 0):
-            i = chosen[cut.source[w, 0]]
-            gain[i] = run.coordinates.gain(posterior.theta, posterior.free_gain[w])
-            covariance[i] = posterior.free_covariance[w]
-
-    def _report(self, training: Any, noise: Array, posterior: Any, status: str | None, seconds: float) -> dict[str, Any]:
-        data: Any = self.data_
-        scaling = self.scaling_
-        seen = np.concatenate([scaling.states_back(z) for z in training.states])[:, : data.d]
-        residual = np.concatenate(data.y) - seen
-        known = ~np.isnan(residual).all(axis=0)
-        rmse = np.full(data.d, np.nan)
-        rmse[known] = np.sqrt(np.nanmean(residual[:, known] ** 2, axis=0))
-        noise = (noise * scaling.scale)[: data.d]
-        used = [stage for stage in training.stages if stage.status not in ("undone", "left out")]
-        last = used[-1] if used else None
-        return self._common_report(
-            status or ("stopped" if last and last.status == "stopped" else "finished"),
-            "",
-            training.warnings,
-            loss=float(last.loss) if last else float("nan"),
-            nfe=sum(stage.nfe for stage in training.stages),
-            seconds=seconds,
-            n_iter=len(self.history_["loss"]),
-            n_samples=len(data),
-            n_failed=sum(stage.failed for stage in training.stages),
-            rmse=dict(zip(data.names, rmse.tolist(), strict=True)),
-            noise=dict(zip(data.names, noise.tolist(), strict=True)),
-            noise_of="logarithms" if self.log else "states",
-            optimizer=optimizer_of(self, self.field_),
-            effective_parameters=float("nan") if posterior is None else float(posterior.gamma),
-            n_evaluations=sum(stage.evaluations for stage in training.stages),
-            n_observed=data.n_observed,
-            time_scale=scaling.t_scale,
-            stages=training.stage_dicts,
-        )
+        return *self._told("verbose", "n_jobs"), list(data.t), list(data.y), weight, signal, protocol
 
     def _fit_ensemble(
         self,

@@ -68,7 +68,7 @@ class NewTrajectories(Rollouts):
         noise = np.append(noise / scaling.scale[: data.d], np.ones(extra))
         weight = 1.0 / np.maximum(np.nan_to_num(noise, nan=1.0), 1e-6 * scaling.spread) ** 2
         prior = np.full(start.shape, 1e-4) / scaling.spread**2
-        found, _ = estimate_states(self.field_, self.theta_, inside, start, weight, prior, **self._options())
+        found, _ = estimate_states(self.field_, self.theta_, inside, start, weight, prior, **self.solve_options())
         return scaling.states_back(found)
 
     def _new_data(self, t: Series | Trajectories, Y: Series | None, u: Inputs | None) -> Trajectories:

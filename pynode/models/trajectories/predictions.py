@@ -262,7 +262,7 @@ class Rollouts(Derivatives):
     def _rollout(self, z0: Array, t: Any, signal: Signal | None, return_std: bool, trajectory: int | None = None) -> Any:
         """Rollouts in the units of the data, or (mean, std)."""
         tau, scaling = self.scaling_.times(t), self.scaling_
-        options = self._options() | {"inputs": scaling.inputs(signal)}
+        options = self.solve_options() | {"inputs": scaling.inputs(signal)}
         if not return_std:
             z = solve(self.field_, z0, tau, self.theta_, **options).y
             return [scaling.states_back(x) for x in z] if isinstance(z, list) else scaling.states_back(z)

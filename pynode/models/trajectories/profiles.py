@@ -1,6 +1,7 @@
 """Profile likelihoods of the parameters of a fitted equation."""
 
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -14,7 +15,7 @@ if TYPE_CHECKING:
     from pynode.models.trajectories.neural_ode import NeuralODE
 
 AWAY = 0.5
-"""The maximum along whole trajectories is another one where it is more standard errors than this from the estimate."""
+"""A maximum along whole trajectories that is more standard errors than this from the estimate is mentioned."""
 
 
 def profiles_of(model: "NeuralODE", names: Sequence[str], level: float) -> dict[str, Profile]:
@@ -42,7 +43,7 @@ def profiles_of(model: "NeuralODE", names: Sequence[str], level: float) -> dict[
         error = np.nan if covariance is None else float(np.sqrt(covariance[k, k]))
         kind = constraint[k]
         scale = Scale("log") if kind[0] == "positive" else Scale("logit", *kind[1:]) if kind[0] == "bounded" else Scale()
-        found[name] = profile(
+        one = profile(
             again.deviance,
             k,
             float(theta[k]),
@@ -54,4 +55,9 @@ def profiles_of(model: "NeuralODE", names: Sequence[str], level: float) -> dict[
             scale=scale,
             name=name,
         )
+        given = float(model.theta_[k])
+        if abs(theta[k] - given) > AWAY * error:
+            moved = f"along whole trajectories the likelihood is highest at {name} = {theta[k]:.4g}, the fit has {given:.4g}"
+            one = replace(one, words=(moved, *one.words))
+        found[name] = one
     return found

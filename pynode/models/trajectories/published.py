@@ -84,10 +84,10 @@ class Published(Forecasts):
         --------
         >>> import numpy as np, pynode as pn
         >>> t = np.linspace(0, 4, 30)
-        >>> y = np.exp(-0.5 * t) + 0.02 * np.random.default_rng(0).standard_normal(30)
+        >>> y = 1 / (1 + 9 * np.exp(-2 * t)) + 0.02 * np.random.default_rng(0).standard_normal(30)
         >>> fits = [pn.NeuralODE(hidden=hidden, random_state=0).fit(t, y) for hidden in ((), (8,))]
         >>> fits[0].compare(fits[1], names=["linear", "network"]).names[0]
-        'linear'
+        'network'
         """
         model: Any = self
         return compared([model, *others], names)

@@ -312,8 +312,11 @@ def _noise(report: Mapping[str, Any]) -> dict[str, dict[str, float]]:
     models = report.get("error_models")
     if models is None:
         return {name: {"additive": x} if np.isfinite(x) else {} for name, x in report["noise"].items()}
-    own = {name: ERROR_MODELS[row["model"]].parameters for name, row in models.items()}
-    return {name: {k: row[k] for k in own[name] if k in row} for name, row in models.items()}
+    found = {}
+    for name, row in models.items():
+        kind = ERROR_MODELS[row["model"]]
+        found[name] = {"of the logarithm" if kind.logarithmic else k: row[k] for k in kind.parameters if k in row}
+    return found
 
 
 def _r2(model: "NeuralODE") -> dict[str, float]:
