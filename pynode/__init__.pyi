@@ -13,6 +13,7 @@ from pynode._core import set_isa as set_isa
 from pynode._core import set_num_threads as set_num_threads
 from pynode._version import __version__ as __version__
 from pynode.calls.check_grad import check_grad as check_grad
+from pynode.calls.consistent import consistent_state as consistent_state
 from pynode.calls.loss_and_grad import loss_and_grad as loss_and_grad
 from pynode.calls.objective import Objective as Objective
 from pynode.calls.odeint import odeint as odeint
@@ -38,6 +39,7 @@ from pynode.engine.tableau import Tableau as Tableau
 from pynode.errors import STATUS as STATUS
 from pynode.errors import SolveError as SolveError
 from pynode.errors import SolveWarning as SolveWarning
+from pynode.errors import StiffnessWarning as StiffnessWarning
 from pynode.errors import ToleranceWarning as ToleranceWarning
 from pynode.events.solution import Events as Events
 from pynode.events.solution import EventSolution as EventSolution
@@ -107,6 +109,7 @@ __all__ = [  # noqa: RUF022
     "SolveError",
     "SolveWarning",
     "Stats",
+    "StiffnessWarning",
     "System",
     "TableError",
     "TableWarning",
@@ -118,6 +121,7 @@ __all__ = [  # noqa: RUF022
     "bounded",
     "callback_field",
     "check_grad",
+    "consistent_state",
     "control",
     "course",
     "datasets",

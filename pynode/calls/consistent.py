@@ -83,7 +83,9 @@ def consistent_state(
             break
         if np.abs(move).max(initial=0.0) <= 1e-13 * max(1.0, float(np.abs(y).max())):
             return y
-    raise ValueError(f"no state near y0={np.array(y0).tolist()} satisfies the algebraic equations at t = {t:g}: start elsewhere")
+    raise ValueError(
+        f"no state near y0={np.array(y0).tolist()} satisfies the algebraic equations at t = {t:g}: start elsewhere"
+    )
 
 
 def check_consistent(f: Field | System, batch: Any, options: Options, theta: Any) -> None:

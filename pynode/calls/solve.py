@@ -7,8 +7,8 @@ from typing import Any, Literal
 
 from numpy.typing import ArrayLike, DTypeLike
 
-from pynode.calls.consistent import check_consistent
 from pynode.calls.cache import keep, recall, serves
+from pynode.calls.consistent import check_consistent
 from pynode.data.arrays import as_integer, own_array, real_dtype
 from pynode.data.batch import as_batch
 from pynode.engine.options import Options

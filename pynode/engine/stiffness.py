@@ -105,7 +105,12 @@ def _steps_of(setup: Any, field: Field, theta: NDArray[Any], i: int) -> tuple[ND
     if signal is not None and not signal.shared:
         signal = signal.take([i])
     options = Options(
-        setup.options.method, setup.options.rtol, setup.options.atol, inputs=signal, max_steps=MOST, max_step=setup.options.max_step
+        setup.options.method,
+        setup.options.rtol,
+        setup.options.atol,
+        inputs=signal,
+        max_steps=MOST,
+        max_step=setup.options.max_step,
     )
     again = type(setup)(field, one, options, dense=True, steps=True)
     raw = again.run(theta)
