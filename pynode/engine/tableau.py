@@ -273,6 +273,9 @@ class Tableau:
             "e": _frozen(error),
             "e2": _frozen(np.zeros(s + 1)),
             "dense": self.dense,
+            "gamma": 0.0,
+            "coupling": _frozen(np.zeros((s, s))),
+            "by_t": _frozen(np.zeros(s)),
             "second": None,
         }
 

@@ -10,7 +10,7 @@ import pytest
 import pynode as pn
 from pynode import _core
 
-ROWS = {row["name"]: row for row in _core.tableaus()}
+ROWS = {row["name"]: row for row in _core.tableaus() if row["gamma"] == 0}  # the others cannot be given
 FIELD = pn.mlp(2, (8,))
 THETA = FIELD.init(0)
 GIVEN = ("order", "error_order", "c", "a", "b", "e", "e2", "dense", "dense_order", "source")

@@ -12,7 +12,9 @@ from scipy.integrate._ivp import rk as scipy_rk
 import pynode as pn
 
 METHODS = list(pn.METHODS)
+EXPLICIT = [name for name, row in pn.METHODS.items() if row["gamma"] == 0]
 ONE_TABLE = [name for name, row in pn.METHODS.items() if not row["second"]]  # the others: test_leapfrog.py
+REVERSIBLE = [name for name in ONE_TABLE if pn.METHODS[name]["gamma"] == 0]
 ADAPTIVE = [name for name, row in pn.METHODS.items() if row["error_order"]]
 HIGH = 5
 """Methods of an order beyond it take steps so long that rounding is soon reached."""
@@ -147,7 +149,7 @@ def test_order(method, backward, flow):
     for errors in (at_steps, landed):
         assert np.abs(slopes(errors) - row["order"]).max() < 0.2, errors
     for errors in (dense, continuous):
-        assert np.abs(slopes(errors) - min(row["order"], row["dense_order"] + 1)).max() < 0.2, errors
+        assert np.abs(slopes(errors) - min(row["order"], row["dense_order"] + 1)).max() < 0.25, errors
 
 
 @pytest.mark.parametrize("backward", [False, True])
@@ -162,8 +164,9 @@ def test_error_is_proportional_to_the_tolerance(method, backward, flow):
         sol = pn.solve(f, exact(t[0]), t, method=method, rtol=tol, atol=tol, save="land")
         errors.append(np.abs(sol.y - exact(t)).max())
         steps.append(sol.stats.accepted)
-    assert np.all(np.array(errors) < 300 * tolerances), errors
-    # local extrapolation: the step goes with tol^(1/(q+1)), the error with the step^order
+    extrapolates = order >= estimated  # rosenbrock23 does not: the estimate is of the error of y_new, or larger
+    assert np.all(np.array(errors) < (300 * tolerances if extrapolates else 10 * tolerances ** (order / estimated))), errors
+    # the step goes with tol^(1/(q+1)), the error with the step^order
     slope = np.polyfit(np.log(tolerances), np.log(errors), 1)[0]
     assert slope == pytest.approx(order / estimated, abs=0.2), errors
     slope = np.polyfit(np.log(tolerances[2:]), np.log(steps[2:]), 1)[0]
@@ -188,6 +191,9 @@ def test_against_scipy(problem, method, save, references):
     sol = pn.solve(f, y0, t, f.init() if f.n_params else None, method=method, rtol=tol, atol=tol, save=save)
     assert sol.status == 0
     amplification = {"arenstorf": 1e6, "vdp": 300}.get(problem, 100)  # of a local error along the path
+    if order <= pn.METHODS[method]["error_order"]:
+        tol **= order / (order + 1)  # without local extrapolation the error goes with the step^order
+        amplification /= 10
     if (problem, save) == ("stiffish", "interpolate") and order > HIGH:
         amplification = 3e4  # where stability limits its steps, their ends are far better than what lies between them
     assert np.abs(sol.y - want).max() < amplification * tol
@@ -222,13 +228,15 @@ def test_dense_output_is_what_interpolation_saves(method):
     sol = pn.solve(vdp, [2.0, 0.3], t, vdp.init(), method=method, step=0.07, dense=True)
     assert np.array_equal(plain.y, sol.y)
     assert np.abs(sol(t) - sol.y).max() < 1e-13 * 10
+    if method not in EXPLICIT:  # whose polynomials only join
+        return
     ends, h = sol.steps[1:-1], 1e-6  # continuously differentiable across steps, with the field's slope
     slope = vdp(ends, sol(ends), vdp.init())
     for side in (h, -h):
         assert np.abs((sol(ends + side) - sol(ends)) / side - slope).max() < 1e-4
 
 
-@pytest.mark.parametrize("method", ONE_TABLE)
+@pytest.mark.parametrize("method", REVERSIBLE)
 def test_dense_output_of_the_reversible_scheme(method, flow):
     # asking for it changes nothing; it is continuous, and as good as the steps
     f, exact = flow
@@ -262,7 +270,7 @@ def test_fixed_steps_are_where_they_should_be(method, save):
         assert sol.stats.accepted == len(want) - 1 and sol.stats.rejected == 0
 
 
-@pytest.mark.parametrize(("method", "coupling"), [*((name, 0.0) for name in METHODS), *((name, 0.9) for name in ONE_TABLE)])
+@pytest.mark.parametrize(("method", "coupling"), [*((name, 0.0) for name in METHODS), *((name, 0.9) for name in REVERSIBLE)])
 def test_prescribed_steps_and_the_reference_integrator(method, coupling):
     # an independent integrator on the same uneven grid, dense output included; and the steps as a grid give the same bits
     rng = np.random.default_rng(1)
@@ -487,7 +495,7 @@ def test_float32(method):
     sol = pn.solve(vdp, np.float32([[2.0, 0.3], [1.0, -1.0]]), t, vdp.init(), method=method, step=0.01)
     assert sol.y.dtype == np.float32 and sol.theta.dtype == np.float32
     want = pn.solve(vdp, np.float32([[2.0, 0.3], [1.0, -1.0]]).astype(float), t, vdp.init(), method=method, step=0.01)
-    assert np.abs(sol.y - want.y).max() < 3e-5
+    assert np.abs(sol.y - want.y).max() < (1e-4 if method == "rodas5p" else 3e-5)  # its coefficients are large
     assert pn.solve(vdp, [2.0, 0.3], t, vdp.init(), dtype=np.float32, method=method, step=0.01).y.dtype == np.float32
     if method in ADAPTIVE:
         sol = pn.solve(vdp, np.float32([2.0, 0.3]), t, vdp.init(), method=method, rtol=1e-4, atol=1e-5)
@@ -523,7 +531,7 @@ def test_results_do_not_depend_on_neighbours(method, dtype):
     loose = {"rtol": 1e-6, "atol": 1e-6} if dtype == np.float64 else {"rtol": 1e-3, "atol": 1e-4}
     for options in [
         {"step": 0.1},
-        *([{"step": 0.1, "coupling": 0.9}] if method in ONE_TABLE else []),
+        *([{"step": 0.1, "coupling": 0.9}] if method in REVERSIBLE else []),
         *([loose, loose | {"save": "land"}] if method in ADAPTIVE else []),
     ]:
         whole = pn.solve(f, y0, t, f.init(1), method=method, errors="ignore", **options)
@@ -584,7 +592,7 @@ def test_instruction_sets(isa, n, dtype):
 
 
 @pytest.mark.parametrize("save", ["interpolate", "land"])
-@pytest.mark.parametrize("method", METHODS)
+@pytest.mark.parametrize("method", EXPLICIT)  # of functions of Python; the others: test_rosenbrock.py
 def test_evaluations_are_counted(method, save):
     calls = []
 
@@ -596,7 +604,7 @@ def test_evaluations_are_counted(method, save):
     t = np.linspace(0, 4, 9)
     row = pn.METHODS[method]
     cases = [{"step": 0.11}, {"step": 0.125}, {"step": 0.11, "dense": True}]
-    cases += [{"step": 0.11, "coupling": 0.9}] if method in ONE_TABLE else []
+    cases += [{"step": 0.11, "coupling": 0.9}] if method in REVERSIBLE else []
     for options in cases + ([{}, {"rtol": 1e-3, "first_step": 2.0}, {"coupling": 0.9}] if method in ADAPTIVE else []):
         calls.clear()
         sol = pn.solve(f, [1.0, 0.2], t, method=method, save=save, **options)
@@ -633,19 +641,19 @@ def square(t, y):
 @pytest.mark.parametrize("method", ADAPTIVE)
 def test_blow_up_ends(method):
     t = np.linspace(0, 1, 6)
-    with pytest.warns(pn.SolveWarning, match=r"1 of 3 samples failed; sample 1: .* at t = 0\.5"):
+    with pytest.warns(pn.SolveWarning, match=r"1 of 3 samples failed; sample 1: .* at t = 0\.(5|49)"):
         sol = pn.solve(square, [[0.5], [2.0], [-1.0]], t, method=method)
     assert sol.status[0] == sol.status[2] == 0 and pn.STATUS[sol.status[1]] in ("step_too_small", "non_finite", "max_steps")
     assert not sol.ok
     assert np.isfinite(sol.y[1, :3]).all() and np.isnan(sol.y[1, 3:]).all()  # t = 0.4 is before the pole at 0.5
     assert np.abs(sol.y[1, :3, 0] - 1 / (0.5 - t[:3])).max() < 1e-2
     assert np.abs(sol.y[[0, 2], :, 0] - [1 / (2 - t), 1 / (-1 - t)]).max() < 1e-4
-    with pytest.raises(pn.SolveError, match=r"at t = 0\.5"):
+    with pytest.raises(pn.SolveError, match=r"at t = 0\.(5|49)"):
         pn.solve(square, [2.0], t, method=method, errors="raise")
     assert pn.solve(square, [2.0], t, method=method, errors="ignore").status == sol.status[1]
 
 
-@pytest.mark.parametrize("method", ONE_TABLE)
+@pytest.mark.parametrize("method", REVERSIBLE)  # implicit ones step over the pole
 @pytest.mark.parametrize("coupling", [0.0, 0.9])
 def test_blow_up_with_fixed_steps(method, coupling):
     sol = pn.solve(

