@@ -1,4 +1,4 @@
-"""Known equations: estimates and standard errors beside SciPy's, over seeds of the noise, from far starts; time beside lmfit.
+"""Known equations: estimates and standard errors beside SciPy's, from far starts too; time beside lmfit.
 
     python benchmarks/known.py [--seeds 50] [--cases SIR ...] [--jobs 2] [--json FILE] [--png FILE] [--quick]
 
@@ -7,10 +7,12 @@ is compared with what:
 
 - start, 10x off: how many of the fits from there end at the highest likelihood that pynode, SciPy or lmfit found for these
   data from any start; in brackets those of SciPy and lmfit. SciPy's least squares use solve_ivp at tolerances of 1e-10,
-  logarithms of positive parameters, and weights of columns that are those of maximum likelihood; one of its starts is the truth.
+  logarithms of positive parameters, and weights of columns that are those of maximum likelihood; one of its starts is
+  the truth.
 - off: largest difference of pynode's estimates (relative to the estimate, or its standard error where that is larger) and
   of its standard errors from SciPy's.
-- z: (estimate - truth) / standard error, over all seeds and parameters. Intervals of 90 % by quantiles of Student's t; width:
+- z: (estimate - truth) / standard error, over all seeds and parameters. Intervals of 90 % by quantiles of Student's t;
+  width:
   over 1.645 times the actual root mean square error.
 - silent: fits that missed the highest likelihood without a warning.
 - Times are of the processor, the second fit of the same data. lmfit: solve_ivp by LSODA at 1e-6, the fastest that SciPy has.
