@@ -25,7 +25,7 @@ class ToleranceWarning(UserWarning):
 
 
 class StiffnessWarning(UserWarning):
-    """An explicit method took its steps at the limit of its stability: the equation is stiff, and gradients can be far off."""
+    """An explicit method took its steps at the limit of its stability: the equation is stiff."""
 
 
 def users_level() -> int:

@@ -104,7 +104,8 @@ def check_consistent(f: Field | System, batch: Any, options: Options, theta: Any
         size = float(np.abs(move).max(initial=0.0))
         if size > SATISFIED * max(1.0, float(np.abs(y).max())):
             raise ValueError(
-                f"y0 of sample {i} does not satisfy the algebraic equations of mass=: component {int(np.argmax(np.abs(move)))} "
+                f"y0 of sample {i} does not satisfy the algebraic equations of mass=: component "
+                f"{int(np.argmax(np.abs(move)))} "
                 f"would have to move by about {size:.2g}; pynode.consistent_state finds a state near it that does"
             )
 
@@ -124,7 +125,7 @@ def _newton_step(field: Field, t: float, y: Array, theta: Array, u: Any, left: A
         raise ValueError(f"the algebraic equations of mass= are NaN or infinite at t = {t:g}, y = {y.tolist()}")
     if slope.size and np.linalg.cond(slope) > 1e14:
         raise ValueError(
-            "the algebraic equations of mass= do not determine the algebraic variables: the index is above 1 (differentiate the "
-            "constraint, as in the index-1 form of a pendulum)"
+            "the algebraic equations of mass= do not determine the algebraic variables: the index is above 1 (differentiate "
+            "the constraint, as in the index-1 form of a pendulum)"
         )
     return np.asarray(-np.linalg.solve(slope, residual), dtype=np.float64)

@@ -40,12 +40,12 @@ def solve(
     max_step: float | None = None,
     grid: ArrayLike | Sequence[ArrayLike] | None = None,
     coupling: float = 0.0,
-    mass: ArrayLike | None = None,
     data: ArrayLike | Sequence[ArrayLike] | None = None,
     dense: bool = False,
     steps: bool = False,
     dtype: DTypeLike | None = None,
     threads: int = 0,
+    mass: ArrayLike | None = None,
     errors: Errors = "warn",
     events: Event | Sequence[Event] | None = None,
     max_events: int = 1000,
@@ -89,10 +89,6 @@ def solve(
     coupling : float
         0 < coupling <= 1: the reversible scheme of McCallum & Foster (2024) over the method, landing on every time.
         Its gradient goes the steps back, where rounding grows like coupling^-steps: stay close to 1.
-    mass : (d, d) or (d,) array, optional
-        M of M dy/dt = f(t, y), or its diagonal; constant, and perhaps singular: rows of 0 are equations that hold at all
-        times (semi-explicit differential-algebraic equations of index 1). For Rosenbrock methods. y0 must satisfy such
-        equations, see `consistent_state`.
     data : (T, k), (B, T, k), or list of (T_i, k), optional
         What the jump of a System takes at each time: a step ends there, and the state becomes J(t, y, x). Where the first
         entry is NaN, nothing jumps. The result is the state after the jump; `Solution.y_before` that before it.
@@ -101,6 +97,10 @@ def solve(
     dtype : {float64, float32}, optional
     threads : int
         0: `pynode.set_num_threads` or the environment variable PYNODE_NUM_THREADS decides. The result is the same.
+    mass : (d, d) or (d,) array, optional
+        M of M dy/dt = f(t, y), or its diagonal; constant, and perhaps singular: rows of 0 are equations that hold at all
+        times (semi-explicit differential-algebraic equations of index 1). For Rosenbrock methods. y0 must satisfy such
+        equations, see `consistent_state`.
     errors : {"warn", "raise", "ignore"}
         What to do if samples fail; their results are NaN from the failure on, the others are not touched.
     events : Event or list of Event, optional

@@ -129,8 +129,8 @@ def check_adjoint(adjoint: str, options: Options, memory: Any, f: Field | System
         raise ValueError("adjoint='reversible': the scheme cannot go back through jumps; use adjoint='discrete'")
     if adjoint in ("backsolve", "interpolating") and is_implicit(options.method):
         raise ValueError(
-            f"adjoint={adjoint!r} with method={options.method!r}: continuous adjoints take explicit methods; adjoint='discrete' is "
-            "exact, and stable where the solve is"
+            f"adjoint={adjoint!r} with method={options.method!r}: continuous adjoints take explicit methods; "
+            "adjoint='discrete' is exact, and stable where the solve is"
         )
     if f.callbacks and adjoint in ("backsolve", "interpolating"):
         raise ValueError(

@@ -1,7 +1,7 @@
 """Whether an explicit method took its steps at the limit of its stability: `stiff_words`.
 
-There the step control does not see the error that it is to control: steps are as short as stability wants, and derivatives of
-steps that barely damp their errors are far from those of the solution (Hairer, Wanner, Solving ODEs II, IV.2).
+There the step control does not see the error that it is to control: steps are as short as stability wants, and derivatives
+of steps that barely damp their errors are far from those of the solution (Hairer, Wanner, Solving ODEs II, IV.2).
 """
 
 from functools import cache
@@ -90,8 +90,8 @@ def stiff_words(setup: Any, theta: NDArray[Any], results: Any) -> str | None:
     which = f"sample {i}" if len(setup.batch.y0) > 1 else "the solution"
     return (
         f"{which} is stiff: {part:.0%} of the steps looked at are as long as {options.method!r} stays stable (step times "
-        f"rate = {float(np.median(size[size > NEAR * limit])):.2g}, its limit is {limit:.2g}), not as long as the tolerances allow, "
-        "and gradients through such steps can be far off: take method='rodas5p'"
+        f"rate = {float(np.median(size[size > NEAR * limit])):.2g}, its limit is {limit:.2g}), not as long as the tolerances "
+        "allow, and gradients through such steps can be far off: take method='rodas5p'"
     )
 
 
@@ -104,14 +104,8 @@ def _steps_of(setup: Any, field: Field, theta: NDArray[Any], i: int) -> tuple[ND
     signal = setup.signal
     if signal is not None and not signal.shared:
         signal = signal.take([i])
-    options = Options(
-        setup.options.method,
-        setup.options.rtol,
-        setup.options.atol,
-        inputs=signal,
-        max_steps=MOST,
-        max_step=setup.options.max_step,
-    )
+    given = setup.options
+    options = Options(given.method, given.rtol, given.atol, inputs=signal, max_steps=MOST, max_step=given.max_step)
     again = type(setup)(field, one, options, dense=True, steps=True)
     raw = again.run(theta)
     record = raw["steps"][0]
