@@ -90,7 +90,7 @@ def stiff_words(setup: Any, theta: NDArray[Any], results: Any) -> str | None:
     which = f"sample {i}" if len(setup.batch.y0) > 1 else "the solution"
     return (
         f"{which} is stiff: {part:.0%} of the steps looked at are as long as {options.method!r} stays stable (step times "
-        f"rate = {float(np.median(size[size > NEAR * limit])):.2g}, its limit is {limit:.2g}), not as long as the tolerances "
+        f"rate = {float(np.median(size[size > NEAR * limit])):.2g}, its limit is {limit:.2g}), not as the tolerances "
         "allow, and gradients through such steps can be far off: take method='rodas5p'"
     )
 
