@@ -39,7 +39,7 @@ _HOMES = {
     "pynode.engine.tableau": ["Tableau"],
     "pynode.engine.solution": ["Solution", "Stats", "LossAndGrad"],
     "pynode.engine.gradients": ["Gradients"],
-    "pynode.engine.sensitivities": ["sensitivities", "Sensitivities", "SensitivityProblem"],
+    "pynode.calls.sensitivities": ["sensitivities", "Sensitivities", "SensitivityProblem", "EventSensitivities"],
     "pynode.events.solution": ["EventSolution", "Events"],
     "pynode.calls.solve": ["solve"],
     "pynode.calls.objective": ["Objective"],

@@ -16,6 +16,10 @@ from pynode.calls.check_grad import check_grad as check_grad
 from pynode.calls.loss_and_grad import loss_and_grad as loss_and_grad
 from pynode.calls.objective import Objective as Objective
 from pynode.calls.odeint import odeint as odeint
+from pynode.calls.sensitivities import EventSensitivities as EventSensitivities
+from pynode.calls.sensitivities import Sensitivities as Sensitivities
+from pynode.calls.sensitivities import SensitivityProblem as SensitivityProblem
+from pynode.calls.sensitivities import sensitivities as sensitivities
 from pynode.calls.solve import solve as solve
 from pynode.data.clock import Clock as Clock
 from pynode.data.csv import read_csv as read_csv
@@ -27,9 +31,6 @@ from pynode.data.tables import TableWarning as TableWarning
 from pynode.data.trajectories import Trajectories as Trajectories
 from pynode.engine.gradients import Gradients as Gradients
 from pynode.engine.options import METHODS as METHODS
-from pynode.engine.sensitivities import Sensitivities as Sensitivities
-from pynode.engine.sensitivities import SensitivityProblem as SensitivityProblem
-from pynode.engine.sensitivities import sensitivities as sensitivities
 from pynode.engine.solution import LossAndGrad as LossAndGrad
 from pynode.engine.solution import Solution as Solution
 from pynode.engine.solution import Stats as Stats
@@ -83,6 +84,7 @@ __all__ = [  # noqa: RUF022
     "Clock",
     "Dose",
     "Event",
+    "EventSensitivities",
     "EventSolution",
     "Events",
     "Field",

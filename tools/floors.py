@@ -18,7 +18,7 @@ def _below(name: str) -> tuple[str, ...]:
 
 RESTS_ON: dict[str, tuple[str, ...]] = {
     **{floor: STAIRS[:i] for i, floor in enumerate(STAIRS)},
-    "experiments": _below("engine"),
+    "experiments": _below("calls"),
     "optim": ("data",),
     "datasets": _below("calls"),
     "control": _below("calls"),

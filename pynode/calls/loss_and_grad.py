@@ -81,8 +81,8 @@ def loss_and_grad(
     Returns
     -------
     LossAndGrad
-        Failed samples add nothing to the loss or the gradient. The gradient has the shape of theta as an array: with a row for
-        each sample (B, n_params), derivatives of the loss of all samples with respect to the row of each.
+        Failed samples add nothing to the loss or the gradient. The gradient has the shape of theta as an array: with a row
+        for each sample (B, n_params), derivatives of the loss of all samples with respect to the row of each.
 
     Raises
     ------

@@ -143,7 +143,8 @@ def numbers_of(cells: Sequence[Any], writing: Writing) -> tuple[Float, Integers 
     texts, codes = _codes(writing.missing)
     values = np.empty(len(cells))
     censored: Integers | None = None
-    for i, cell in enumerate(cells):
+    quick = plain_numbers(cells, writing)
+    for i, cell in enumerate(cells if quick is None else ()):
         if isinstance(cell, str):
             text = cell.strip()
             if text.lower() in texts:
@@ -158,9 +159,34 @@ def numbers_of(cells: Sequence[Any], writing: Writing) -> tuple[Float, Integers 
             values[i] = _number(i, text, writing)
         else:
             values[i] = _plain(i, cell)
+    values = values if quick is None else quick
     for code in codes:
         values[values == code] = math.nan
     return values, censored
+
+
+def plain_numbers(cells: Sequence[Any], writing: Writing) -> Float | None:
+    """The numbers of cells that hold nothing else, written without thousands separators; None where one does not.
+
+    Parameters
+    ----------
+    cells : sequence
+        Texts and numbers.
+    writing : Writing
+        Decimal commas are read where it says so.
+    """
+    if not all(type(cell) is str for cell in cells):
+        return None
+    joined = "\n".join(cells)
+    comma = writing.decimal == ","
+    if "_" in joined or ("." if comma else ",") in joined:
+        return None
+    if comma:
+        cells = joined.replace(",", ".").split("\n")
+    try:
+        return np.array([float(cell) if cell else math.nan for cell in cells], dtype=np.float64)
+    except ValueError:
+        return None
 
 
 def _codes(missing: tuple[Any, ...]) -> tuple[set[str], list[float]]:
@@ -175,13 +201,20 @@ def _codes(missing: tuple[Any, ...]) -> tuple[set[str], list[float]]:
     return texts, codes
 
 
+def missing_codes(missing: Any) -> tuple[Any, ...]:
+    """What a user gave as codes of missing values, as a tuple."""
+    if missing is None:
+        return ()
+    return (missing,) if isinstance(missing, (str, int, float, np.number)) else tuple(missing)
+
+
 def is_missing(cell: Any, missing: tuple[Any, ...] = ()) -> bool:
     """Whether a cell says that nothing was observed: blank, NA, NaN, NaT, None, or one of the codes."""
     if cell is None or type(cell).__name__ == "NAType":
         return True
     if not isinstance(cell, str):
         return bool(cell != cell)
-    return cell.strip().lower() in _codes(missing)[0]
+    return cell.strip().lower() in (_codes(missing)[0] if missing else MISSING)
 
 
 def is_number(cell: Any) -> bool:

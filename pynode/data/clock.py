@@ -50,7 +50,8 @@ class Clock:
     unit : str
         The unit of the numbers: ns, us, ms, s, min, h, d, week or year (of 365.25 days).
     timezone : str or None
-        Of the dates; None where they have none.
+        Of the dates; None where they have none. Texts with different offsets from UTC (as over the change to summer
+        time) have the timezone UTC.
 
     Raises
     ------

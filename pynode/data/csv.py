@@ -7,11 +7,11 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
-from pynode.data.cells import Writing
+from pynode.data.cells import Writing, missing_codes
 from pynode.data.clock import Clock
 from pynode.data.sheets import BINARIES, WORKBOOKS, binary_table, text_table, workbook_table
 from pynode.data.tables import Columns, Reading, Replicates, Table
-from pynode.data.trajectories import Trajectories, missing_codes
+from pynode.data.trajectories import Trajectories
 
 
 def read_csv(

@@ -66,8 +66,7 @@ def as_instants(values: Any, date_format: str | None = None, texts: bool = False
     NotADate
         An entry is missing (NaT) or is no date.
     """
-    kind = dates_in(values)
-    if kind is None and not texts:
+    if not texts and dates_in(values) is None:
         return None
     dtype = getattr(values, "dtype", None)
     native = getattr(dtype, "kind", "O")
@@ -77,7 +76,8 @@ def as_instants(values: Any, date_format: str | None = None, texts: bool = False
         native = "M"
     if native in "Mm" and str(getattr(values, "dtype", "")) != "category":
         return _of_native(np.asarray(values) if zone is None else np.asarray(values, dtype=_unit_of(dtype)), zone)
-    return _of_objects(np.asarray(values, dtype=object).ravel().tolist(), date_format)
+    entries = np.asarray(values, dtype=object).ravel().tolist()
+    return _of_iso(entries, date_format) or _of_objects(entries, date_format)
 
 
 def _unit_of(dtype: Any) -> str:
@@ -96,6 +96,19 @@ def _of_native(values: NDArray[Any], zone: Any = None) -> Instants:
     fine = unit == "ns" and bool((values.astype(np.int64) % 1000).any())
     exact = values if fine else values.astype(f"{name}[us]")
     return Instants(exact, None if zone is None else zone_name(zone))
+
+
+def _of_iso(entries: list[Any], date_format: str | None) -> Instants | None:
+    """Of texts that all are dates in ISO 8601 without a timezone, or None: what `_of_objects` finds, sooner."""
+    if date_format is not None or not all(type(entry) is str for entry in entries):
+        return None
+    try:
+        dates = [datetime.datetime.fromisoformat(entry) for entry in entries]
+    except ValueError:
+        return None
+    if any(date.tzinfo is not None for date in dates):
+        return None
+    return Instants(np.array(dates, dtype="datetime64[us]"))
 
 
 def _of_objects(entries: list[Any], date_format: str | None) -> Instants:

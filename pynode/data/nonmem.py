@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from pynode.data.cells import NotANumber, Writing, numbers_of
+from pynode.data.cells import NotANumber, Writing, missing_codes, numbers_of
 from pynode.data.clock import Clock
 from pynode.data.csv import table_of
 from pynode.data.instants import Instants
@@ -30,7 +30,7 @@ from pynode.data.tables import (
     times_of_table,
     writing_of,
 )
-from pynode.data.trajectories import Trajectories, missing_codes
+from pynode.data.trajectories import Trajectories
 from pynode.errors import users_level
 
 Float = NDArray[np.float64]
@@ -39,8 +39,8 @@ READING, DOSE, OTHER, RESET, RESET_AND_DOSE = range(5)
 """What EVID means."""
 
 DOSING = ("amt", "evid", "cmt", "rate", "ii", "addl", "mdv", "ss", "dur", "tinf")
-RESERVED = (*DOSING, "dvid", "ytype", "cens", "limit", "c", "occ")
-"""Columns that are no covariates."""
+KNOWN = ("id", "time", "dv", *DOSING, "dvid", "ytype", "cens")
+"""Columns that mean something, in any case."""
 
 
 @dataclass
@@ -80,7 +80,7 @@ def read_nonmem(
     time: str = "TIME",
     id: str = "ID",
     value: str = "DV",
-    covariates: Iterable[str] | None = None,
+    covariates: str | Iterable[str] = (),
     missing: Any = None,
     censored: bool = False,
     replicates: Replicates = "keep",
@@ -88,6 +88,7 @@ def read_nonmem(
     decimal: str | None = None,
     encoding: str | None = None,
     time_unit: str | None = None,
+    clock: Clock | None = None,
 ) -> Trajectories:
     """Readings and doses of subjects from a table in NONMEM's form: a row for each event.
 
@@ -104,14 +105,20 @@ def read_nonmem(
         compartments: of CMT).
     time, id, value : str, default "TIME", "ID", "DV"
         The columns of times, subjects and readings.
-    covariates : sequence of str, optional
-        Columns with one number for each subject. Default: all other columns that are so.
-    missing, separator, decimal, encoding, time_unit
-        See `read_csv`.
+    covariates : str or sequence of str, optional
+        Columns with one number for each subject, such as its weight.
+    missing : number, str or sequence, optional
+        Codes that mean: not observed.
     censored : bool, default False
         Keep readings written as <0.1 as `Trajectories.censored`; else they are refused. CENS needs no leave.
     replicates : {"keep", "average", "refuse"}, default "keep"
         Several readings of one quantity at one time.
+    separator, decimal, encoding : str, optional
+        How a file is written, see `read_csv`.
+    time_unit : str, optional
+        Of times that are dates.
+    clock : Clock, optional
+        How dates become numbers, that of other data.
 
     Returns
     -------
@@ -136,20 +143,20 @@ def read_nonmem(
     --------
     >>> import pandas as pd, pynode as pn
     >>> rows = {"ID": [1, 1, 1], "TIME": [0, 1, 2], "AMT": [100, 0, 0], "DV": [None, 8.2, 6.7], "WT": [70, 70, 70]}
-    >>> data = pn.read_nonmem(pd.DataFrame(rows), state="conc")
+    >>> data = pn.read_nonmem(pd.DataFrame(rows), state="conc", covariates="WT")
     >>> data.doses[0][0]["amount"], data.y[0][:, 0].tolist(), data.covariate_names
     (100.0, [8.2, 6.7], ('WT',))
     """
     names = (state,) if isinstance(state, str) else tuple(state)
     wanted = (time, id, value)
-    reading = Reading(Writing(decimal, None, missing_codes(missing), censored), None, time_unit, replicates)
+    reading = Reading(Writing(decimal, None, missing_codes(missing), censored), None, time_unit, replicates, clock=clock)
     source = _table(table, wanted, separator, encoding)
     found = _by_case(source)
     for name in wanted:
         check_column(source, found.get(name.lower(), name))
     called = {name: found[name.lower()] for name in wanted}
     columns = Columns(called[time], names, called[id])
-    records, clock = _records(source, found, columns, called[value], reading)
+    records, found_clock = _records(source, found, columns, called[value], reading)
     subjects = _subjects(records)
     for key, rows in subjects.items():
         _check_subject(records, key, rows, columns)
@@ -161,7 +168,7 @@ def read_nonmem(
         "time_name": columns.time,
         "id_name": columns.id,
         "ids": tuple(subjects),
-        "clock": clock,
+        "clock": found_clock,
     }
     series = [_series(records, rows, len(outputs)) for rows in subjects.values()]
     parts["t"] = [t for t, _, _ in series]
@@ -170,7 +177,8 @@ def read_nonmem(
     parts = averaged(parts, source.where) if replicates == "average" else repeats_marked(parts)
     if replicates == "refuse" and parts["repeated"]:
         raise TableError(f"{source.where} has several readings of one quantity at one time: replicates='keep' or 'average'")
-    held, values = _covariates(source, found, covariates, columns, called[value], subjects, reading.writing)
+    held = (covariates,) if isinstance(covariates, str) else tuple(covariates)
+    values = _covariates(source, held, columns, subjects, reading.writing)
     doses = tuple(tuple(_doses(records, rows)) for rows in subjects.values())
     try:
         made = Trajectories.from_parts(parts)
@@ -198,7 +206,7 @@ def _by_case(table: Table) -> dict[str, Any]:
     found: dict[str, Any] = {}
     for name in table.columns:
         lower = str(name).lower()
-        if lower in found and lower in (*RESERVED, "id", "time", "dv"):
+        if lower in found and lower in KNOWN:
             raise TableError(f"{table.where} has the columns {found[lower]!r} and {name!r}, which differ in their case only")
         found.setdefault(lower, name)
     return found
@@ -213,9 +221,9 @@ def _records(
     time = times_of_table(table, columns.time, replace(reading, writing=writing))
     ids = ids_of(table, str(columns.id))
     check_ids(table, columns.id, ids, np.arange(len(ids)))
-    clock = None
+    clock = reading.clock
     if isinstance(time, Instants):
-        clock = Clock.of([time], reading.time_unit)
+        clock = Clock.of([time], reading.time_unit) if clock is None else clock
         time = clock.numbers_of(time)
     if not np.isfinite(time).all():
         raise table.error(int(np.argmin(np.isfinite(time))), None, f"the time {columns.time!r} is missing or infinite")
@@ -368,35 +376,19 @@ def _doses(records: Records, rows: list[int]) -> list[dict[str, Any]]:
 
 
 def _covariates(
-    table: Table,
-    found: dict[str, Any],
-    wanted: Iterable[str] | None,
-    columns: Columns,
-    value: str,
-    subjects: dict[Hashable, list[int]],
-    writing: Writing,
-) -> tuple[tuple[str, ...], Float | None]:
-    """(names, (B, m) values) of what is known of each subject."""
-    used = {columns.time, columns.id, value, *(found[name] for name in RESERVED if name in found)}
-    asked = [name for name in table.columns if name not in used and str(name)] if wanted is None else list(wanted)
-    names = []
+    table: Table, names: tuple[str, ...], columns: Columns, subjects: dict[Hashable, list[int]], writing: Writing
+) -> Float | None:
+    """(B, m) values of what is known of each subject."""
     held = []
-    for name in asked:
+    for name in names:
         check_column(table, name)
-        try:
-            cells, _ = numbers_of(list(table.column(name)), writing_of(table, [name], Reading(writing)))
-        except (NotANumber, TableError) as error:
-            if wanted is None:
-                continue
-            raise TableError(f"{table.where}: the covariate {name!r} holds no numbers: {error}") from None
+        cells = _column(table, name, writing_of(table, [name], Reading(writing)))[0]
         own = [np.unique(cells[rows][~np.isnan(cells[rows])]) for rows in subjects.values()]
-        if all(len(x) == 1 for x in own):
-            names.append(str(name))
-            held.append([float(x[0]) for x in own])
-        elif wanted is not None:
-            key = next(key for key, x in zip(subjects, own, strict=True) if len(x) != 1)
+        several = [key for key, x in zip(subjects, own, strict=True) if len(x) != 1]
+        if several:
             raise TableError(
-                f"{table.where}: the covariate {name!r} of {columns.id} {key!r} is not one number; what changes with time "
-                "is a control input"
+                f"{table.where}: the covariate {name!r} of {columns.id} {several[0]!r} is not one number; what changes with "
+                "time is a control input"
             )
-    return tuple(names), np.array(held).T if held else None
+        held.append([float(x[0]) for x in own])
+    return np.array(held).T if held else None

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import codecs
 import csv
+import gzip
 import importlib
 import os
+import re
 import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -63,7 +65,8 @@ def text_table(
     Table
         Its cells are texts.
     """
-    lines = [Line(i, text) for i, text in enumerate(_decoded(path, encoding).splitlines(), 1) if text.strip()]
+    texts = re.split("\r\n|\n|\r", _decoded(path, encoding))
+    lines = [Line(i, text) for i, text in enumerate(texts, 1) if text.strip()]
     plain = [line for line in lines if line.text[0] != "#"]
     if not plain:
         raise TableError(f"{path} is empty")
@@ -83,6 +86,8 @@ def text_table(
 def _decoded(path: Path, encoding: str | None) -> str:
     """The text of a file."""
     content = path.read_bytes()
+    if content.startswith(b"\x1f\x8b"):
+        content = gzip.decompress(content)
     if encoding is None:
         mark = next((name for start, name in MARKS if content.startswith(start)), None)
         halves = content[:200:2], content[1:200:2]
@@ -122,6 +127,16 @@ def _split(path: Path, line: Line, separator: str) -> list[str]:
     return [entry.strip() for entry in rows[0]]
 
 
+def _split_all(path: Path, lines: Sequence[Line], separator: str) -> list[list[str]]:
+    """The entries of many lines; one by one where that shows which of them is wrong."""
+    texts = [line.text.strip(" ") for line in lines]
+    try:
+        rows = list(csv.reader(texts, delimiter=separator, strict=True, skipinitialspace=True))
+    except csv.Error:
+        rows = []
+    return rows if len(rows) == len(lines) else [_split(path, line, separator) for line in lines]
+
+
 def _header(path: Path, lines: Sequence[Line], wanted: Sequence[str], separator: str) -> tuple[str, Line, list[str]] | None:
     """(separator, line, names) of the first line that names all wanted columns; None where there is none."""
     for line in lines[:TITLES]:
@@ -140,11 +155,10 @@ def _table(path: Path, names: list[str], lines: Sequence[Line], separator: str, 
         names = names[:-1]
     rows = []
     numbers = []
-    for line in lines:
-        row = _split(path, line, separator)
-        if not any(row):
+    for line, row in zip(lines, _split_all(path, lines, separator), strict=True):
+        if not "".join(row).strip():
             continue
-        if len(row) > len(names) and not any(row[len(names) :]):
+        if len(row) > len(names) and not "".join(row[len(names) :]).strip():
             row = row[: len(names)]
         if len(row) != len(names):
             raise TableError(f"{path}, line {line.number}: {len(row)} entries, but the header has {len(names)}")

@@ -11,7 +11,7 @@ from typing import Any, Literal, get_args
 import numpy as np
 from numpy.typing import NDArray
 
-from pynode.data.cells import NotANumber, Writing, doubts_about, is_missing, is_number, numbers_of
+from pynode.data.cells import NotANumber, Writing, doubts_about, is_missing, is_number, numbers_of, plain_numbers
 from pynode.data.clock import Clock
 from pynode.data.dates import COLUMN_REMEDY, dates_in
 from pynode.data.instants import Instants, NotADate, as_instants
@@ -278,6 +278,12 @@ def _wide_columns(table: Table, columns: Columns, wide: bool | tuple[str, ...]) 
 
 def writing_of(table: Table, names: Iterable[str], reading: Reading) -> Writing:
     """How numbers are written in these columns."""
+    names = list(names)
+    given = reading.writing
+    if given.decimal is None and given.thousands is None:  # the usual case, quickly
+        texts = [list(_texts(table, [name])) for name in names]
+        if all(plain_numbers(cells, given) is not None for cells in texts):
+            return replace(given, decimal=".")
     try:
         return reading.writing.found_in(_texts(table, names))
     except NotANumber as error:
@@ -453,25 +459,27 @@ def _refuse_repeats(table: Table, columns: Columns, times: Any, part: Any, at: I
         if columns.id is None
         else f"both belong to {columns.id} {name!r}"
     )
-    help_ += "; are they readings of one thing? replicates='average' takes their mean (--average)"
+    help_ += "; or keep both readings: replicates='keep' (--replicates), 'average' takes their mean"
     raise TableError(f"{table.where}, {table.unit}s {a} and {b} have the same time {columns.time} = {value}: {help_}")
 
 
 def check_ids(table: Table, id_name: str | None, ids: Sequence[Hashable], at: Integers) -> None:
     """Every row must say to which trajectory it belongs, and each trajectory must be called the same in all its rows."""
-    missing = [table.numbers[row] for row, name in zip(at, ids, strict=True) if _is_missing(name)]
-    if missing:
+    different = list(dict.fromkeys(ids))
+    blank = {name for name in different if _is_missing(name)}
+    if blank:
+        missing = [table.numbers[row] for row, name in zip(at, ids, strict=True) if name in blank or _is_missing(name)]
         first = ", ".join(map(str, missing[:3])) + (", ..." if len(missing) > 3 else "")
         raise TableError(
             f"{table.where}, {table.unit}{'s' * (len(missing) > 1)} {first}: the id {id_name!r} is missing, so that nobody "
             "knows to which trajectory the row belongs; fill it in, or leave those rows out"
         )
     spelled: dict[str, Hashable] = {}
-    for row, name in zip(at, ids, strict=True):
+    for name in different:
         other = spelled.setdefault(_spelling(name), name)
-        if other != name:
+        if other is not name:
             raise table.error(
-                int(row),
+                int(at[ids.index(name)]),
                 None,
                 f"the ids {other!r} and {name!r} of column {id_name!r} differ in how they are written only; write them the "
                 "same, or give them names that differ",

@@ -11,11 +11,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pynode.data.arrays import own_array, read_only
-from pynode.data.cells import Writing
+from pynode.data.cells import Writing, missing_codes
 from pynode.data.clock import Clock
 from pynode.data.control import as_control
-from pynode.data.dates import REMEDY, dates_in
-from pynode.data.instants import NotADate, as_instants
+from pynode.data.dates import REMEDY
+from pynode.data.ragged import check_times, is_ragged, states_of, times_and_clock
 from pynode.data.signal import Signal
 from pynode.data.tables import Columns, Reading, Replicates, Table, TableError, averaged, parts_of, repeats_marked
 
@@ -110,7 +110,7 @@ class Trajectories:
                 )
             if len(times) == 0:
                 raise ValueError(f"{where} is empty")
-            _check_times(times, where, self.time_name, self.repeated)
+            check_times(times, where, self.time_name, self.repeated)
             if np.isinf(states).any():
                 row, column = np.argwhere(np.isinf(states))[0]
                 raise ValueError(
@@ -135,10 +135,8 @@ class Trajectories:
             covariates = own_array("covariates", self.covariates, np.float64)
             object.__setattr__(self, "covariates", covariates)
             if covariates.shape != (n, len(self.covariate_names)):
-                raise ValueError(
-                    f"covariates has shape {covariates.shape}; {n} trajectories and {len(self.covariate_names)} names "
-                    f"({', '.join(self.covariate_names)}) need ({n}, {len(self.covariate_names)})"
-                )
+                wanted = (n, len(self.covariate_names))
+                raise ValueError(f"covariates has shape {covariates.shape}; trajectories and names need {wanted}")
 
     @property
     def d(self) -> int:
@@ -249,18 +247,14 @@ class Trajectories:
         """
         if self.clock is None or self.clock == clock:
             return self
-        dates = [self.clock.to_dates(t) for t in self.t]
+        kind = self.clock.kind
         if clock is None:
-            raise TypeError(
-                f"{self.time_name} holds {self.clock.kind}, but times of this model are numbers: {REMEDY[self.clock.kind]}"
-            )
-        if self.signal is not None:
+            raise TypeError(f"{self.time_name} holds {kind}, but times of this model are numbers: {REMEDY[kind]}")
+        if self.signal is not None or self.doses is not None:
             own, other = self.clock.label(self.time_name), clock.label(self.time_name)
-            raise ValueError(
-                f"the times of the data are {own}, those of the model {other}: with control inputs read the data "
-                "with clock=, the model's clock_"
-            )
-        return replace(self, t=tuple(clock.to_numbers(x) for x in dates), clock=clock)
+            words = "with control inputs or doses read the data with clock=, the model's clock_"
+            raise ValueError(f"the times of the data are {own}, those of the model {other}: {words}")
+        return replace(self, t=tuple(clock.to_numbers(self.clock.to_dates(t)) for t in self.t), clock=clock)
 
     @classmethod
     def from_arrays(
@@ -301,10 +295,10 @@ class Trajectories:
         Trajectories
         """
         reading = Reading(replicates=replicates)
-        ys = _states(Y)
+        ys = states_of(Y)
         d = ys[0].shape[1]
-        ts, clock = _numbers_and_clock(t, clock, time_unit)
-        if not _is_ragged(t) and np.ndim(t) < 2:
+        ts, clock = times_and_clock(t, clock, time_unit)
+        if not is_ragged(t) and np.ndim(t) < 2:
             ts = ts * len(ys)
         if len(ts) != len(ys):
             raise ValueError(f"t has the times of {len(ts)} trajectories, Y has {len(ys)}")
@@ -319,7 +313,7 @@ class Trajectories:
         if reading.replicates == "refuse":
             return cls(tuple(ts), tuple(ys), called, time_name, signal=as_control(u, None, ts), clock=clock)
         for i, times in enumerate(ts):
-            _check_times(times, f"trajectory {i}", time_name, repeated=True)
+            check_times(times, f"trajectory {i}", time_name, repeated=True)
         parts: dict[str, Any] = {"t": ts, "y": ys, "u": None, "censored": None}
         parts = averaged(parts) if reading.replicates == "average" else repeats_marked(parts)
         signal, repeated = as_control(u, None, ts), bool(parts["repeated"])
@@ -425,88 +419,8 @@ class Trajectories:
         -------
         Trajectories
         """
-        u, marks = parts["u"], parts["censored"]
-        return cls(
-            tuple(parts["t"]),
-            tuple(parts["y"]),
-            tuple(parts["names"]),
-            parts["time_name"],
-            tuple(parts["ids"]),
-            None if u is None else as_control(u, None, parts["t"]),
-            tuple(parts["input_names"]),
-            parts["id_name"],
-            parts["clock"],
-            parts["repeated"],
-            None if marks is None else tuple(marks),
-        )
-
-
-def missing_codes(missing: Any) -> tuple[Any, ...]:
-    """What a user gave as codes of missing values, as a tuple."""
-    if missing is None:
-        return ()
-    return (missing,) if isinstance(missing, (str, int, float, np.number)) else tuple(missing)
-
-
-def _is_ragged(t: Any) -> bool:
-    return isinstance(t, (list, tuple)) and len(t) > 0 and np.ndim(t[0]) == 1
-
-
-def _numbers_and_clock(t: Any, clock: Clock | None, unit: str | None) -> tuple[list[Float], Clock | None]:
-    """Times of trajectories as numbers, and the clock that made them of dates."""
-    series = list(t) if _is_ragged(t) else [t]
-    if all(dates_in(x) is None for x in series):
-        if unit is not None:
-            raise ValueError(f"time_unit={unit!r} is for dates and durations; t holds numbers")
-        if _is_ragged(t):
-            return [own_array("t", x, np.float64) for x in series], clock
-        t = own_array("t", t, np.float64)
-        return list(t) if t.ndim == 2 else [t], clock
-    if np.ndim(series[0]) == 2 and len(series) == 1:
-        series = list(series[0])
-    try:
-        dates = [as_instants(x, texts=True) for x in series]
-    except NotADate as error:
-        raise ValueError(f"t[{error.index}] {error}") from None
-    known = [x for x in dates if x is not None]
-    clock = Clock.of(known, unit) if clock is None else clock
-    return [clock.numbers_of(x) for x in known], clock
-
-
-def _check_times(t: Float, where: str, name: str, repeated: bool = False) -> None:
-    if not np.isfinite(t).all():
-        raise ValueError(f"{where}: {name} must be finite")
-    steps = np.diff(t)
-    back = np.flatnonzero(steps < 0 if repeated else steps <= 0)
-    if back.size:
-        i = back[0]
-        how = "must not fall" if repeated else "must increase strictly"
-        hint = (
-            ""
-            if repeated or steps[i]
-            else " (several readings at one time: replicates='average' of Trajectories.from_arrays)"
-        )
-        raise ValueError(f"{where}: {name} {how}, but index {i} has {t[i]:g} and {i + 1} has {t[i + 1]:g}{hint}")
-
-
-def _states(Y: Any) -> list[Float]:
-    """Y as a list of (T_i, d) arrays."""
-    if (
-        isinstance(Y, (list, tuple))
-        and len(Y)
-        and np.ndim(Y[0]) >= 1
-        and not (isinstance(Y[0], (list, tuple)) and np.ndim(Y[0]) == 1)
-    ):
-        ys = [own_array("Y", y, np.float64) for y in Y]
-        ys = [y[:, None] if y.ndim == 1 else y for y in ys]
-    else:
-        Y = own_array("Y", Y, np.float64)
-        if Y.ndim not in (1, 2, 3):
-            raise ValueError(f"Y must have shape (T,), (T, d) or (B, T, d), or be a list of arrays; got {Y.shape}")
-        ys = list(Y) if Y.ndim == 3 else [Y if Y.ndim == 2 else Y[:, None]]
-    if not ys:
-        raise ValueError("Y holds no trajectories")
-    for i, y in enumerate(ys):
-        if y.ndim != 2 or y.shape[1] != ys[0].shape[1] or y.shape[1] == 0:
-            raise ValueError(f"trajectory {i} of Y has shape {y.shape}; all must be (T_i, d) with one d >= 1")
-    return ys
+        u = parts["u"]
+        signal = None if u is None else as_control(u, None, parts["t"])
+        marks = None if parts["censored"] is None else tuple(parts["censored"])
+        arrays = {"t": tuple(parts["t"]), "y": tuple(parts["y"]), "signal": signal, "censored": marks}
+        return cls(**{name: x for name, x in parts.items() if name != "u"} | arrays)

@@ -19,6 +19,14 @@ if TYPE_CHECKING:
     from pynode.events.solution import EventSolution
 
 
+def graze(r: Stretch, i: int) -> ValueError:
+    """What is said where the event at position i of a round has no derivative."""
+    return ValueError(
+        f"event {r.which[i]} of sample {r.active[i]} at t = {r.t_event[i]:g} is met at rate 0 "
+        "(it grazes, or jumps): its time has no derivative"
+    )
+
+
 class Backward:
     """The rounds of a solution, differentiated from the last to the first; see the head of `pynode.events`."""
 
@@ -234,11 +242,7 @@ class Backward:
         mu, rate = self._last_steps(r, k, b, gy)
         mu, rate = mu + tau, rate + gt
         if (bad := (rate == 0) & (mu != 0)).any():
-            i = k[np.flatnonzero(bad)[0]]
-            raise ValueError(
-                f"event {r.which[i]} of sample {r.active[i]} at t = {r.t_event[i]:g} is met at rate 0 "
-                "(it grazes, or jumps): its time has no derivative"
-            )
+            raise graze(r, int(k[np.flatnonzero(bad)[0]]))
         s = np.where(mu == 0, 0.0, -mu / np.where(rate == 0, 1.0, rate))
         self.g_theta += pull_back(self.system.watch, t, y, theta, one * s[:, None]).theta
         return b + s[:, None] * gy

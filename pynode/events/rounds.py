@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+import copy
+from dataclasses import dataclass, replace
 from functools import cached_property
 from itertools import pairwise
 from typing import TYPE_CHECKING, Any
@@ -20,6 +21,7 @@ from pynode.fields.event import pull_back
 if TYPE_CHECKING:
     from pynode import _core
     from pynode.data.batch import Batch
+    from pynode.engine.options import Options
     from pynode.fields.field import Field
     from pynode.fields.system import System
 
@@ -65,6 +67,11 @@ class Stretch:
         return found
 
 
+def without_grid(options: Options) -> Options:
+    """Options for parts of a solve whose steps are given one by one."""
+    return options if options.grid is None else replace(options, grid=None, step=1.0, max_steps=2**62)
+
+
 class Solver:
     """The batch, the system and the options, and problems for parts of it."""
 
@@ -88,6 +95,12 @@ class Solver:
         self.row_t = batch.row_times()
         first, last = batch.t[batch.start], batch.t[batch.start + batch.length - 1]
         self.way = np.where(last >= first, 1, -1)
+
+    def starting_from(self, y0: NDArray[Any]) -> Solver:
+        """The same for other initial states (B, d)."""
+        other = copy.copy(self)
+        other.batch = replace(self.batch, y0=y0)
+        return other
 
     def problem(
         self, active: NDArray[Any], y0: Any, times: list[Any], grids: Any = None, reverse: bool = False, **extra: Any

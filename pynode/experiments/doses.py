@@ -194,8 +194,8 @@ class Schedule:
         self._spec = {p.name: p for p in spec}
         self._states = list(states)
         self._d = d
-        lags = {self._position(state): x for state, x in (lag or {}).items()}
-        parts = {self._position(state): x for state, x in (bioavailability or {}).items()}
+        lags = {self._position(state, "lag"): x for state, x in (lag or {}).items()}
+        parts = {self._position(state, "bioavailability"): x for state, x in (bioavailability or {}).items()}
         rows: list[tuple[int, Dose, int, int, Any, Any]] = []
         for i, own in enumerate(doses):
             for dose in own:
@@ -223,16 +223,16 @@ class Schedule:
         given = np.maximum(self._amount[1], self._part[1])
         self.moving = bool((np.where(self.by_rate, np.maximum(moved, given), moved) >= 0).any())
 
-    def _position(self, state: int | str) -> int:
+    def _position(self, state: int | str, what: str = "a dose") -> int:
         if isinstance(state, str):
             if state not in self._states:
                 known = (
                     f"they are {', '.join(self._states)}" if self._states else "the states have no names: give its position"
                 )
-                raise ValueError(f"state={state!r} of a dose is not a state; {known}")
+                raise ValueError(f"state={state!r} of {what} is not a state; {known}")
             return self._states.index(state)
         if not 0 <= state < self._d:
-            raise ValueError(f"state={state!r} of a dose: there are {self._d} states, counted from 0")
+            raise ValueError(f"state={state!r} of {what}: there are {self._d} states, counted from 0")
         return int(state)
 
     def _numbers(self, values: Sequence[float | str]) -> tuple[Array, Index]:

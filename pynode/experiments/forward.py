@@ -5,8 +5,8 @@ from y- to y+ = M y- + b, and its derivative A at fixed time (with respect to pa
 
     M (A + f(y-) de) + db - f(y+) de,
 
-de and db being the derivatives of the time and of the amount (Rozenvasser 1967, Autom. Remote Control 28; the "saltation" of
-events at known times). So derivatives are exact for the steps taken, also with respect to the times of doses.
+de and db being the derivatives of the time and of the amount: the rule of `pynode.engine.saltation`. So derivatives are
+exact for the steps taken, also with respect to the times of doses.
 Where a dose whose time is a parameter comes before everything else, the initial state is the one at its time.
 """
 
@@ -17,8 +17,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from pynode.calls.sensitivities import SensitivityProblem
 from pynode.data.signal import Signal
-from pynode.engine.sensitivities import SensitivityProblem
+from pynode.engine.saltation import moved, through
 from pynode.errors import OK
 from pynode.experiments.doses import RATE, RESET, SET, Actions, Schedule
 from pynode.experiments.initial import Initial
@@ -283,21 +284,26 @@ class Experiment:
         i = actions.sample[k]
         j = actions.state[k]
         kind = actions.kind[k]
-        moving = derivatives and actions.d_time[k].any()
-        if moving:
-            A[i][:, : self.p] += np.outer(self._slope(i, actions.time[k], y[i], theta), actions.d_time[k])
+        kept = np.ones(len(y[i]))  # the diagonal of M
+        added = np.zeros(len(kept))
+        by_theta = np.zeros((len(kept), self.p))
         if kind == RESET:
-            y[i, : self.d] = 0.0
-            A[i, : self.d] = 0.0
+            kept[: self.d] = 0.0
         else:
             place = j if kind != RATE else self.d + self.schedule.infused.index(int(j))  # type: ignore[union-attr]
-            if kind == SET:
-                y[i, place] = 0.0
-                A[i, place] = 0.0
-            y[i, place] += actions.value[k]
-            A[i, place, : self.p] += actions.d_value[k]
-        if moving:
-            A[i][:, : self.p] -= np.outer(self._slope(i, actions.time[k], y[i], theta), actions.d_time[k])
+            kept[place] = kind != SET
+            added[place] = actions.value[k]
+            by_theta[place] = actions.d_value[k]
+        before = y[i].copy()
+        y[i] = kept * before + added
+        if not derivatives:
+            return
+        dt = np.append(actions.d_time[k], np.zeros(self.d))
+        if not dt.any():
+            A[i] = through(A[i], np.diag(kept), by_theta)
+            return
+        along = moved(A[i], self._slope(i, actions.time[k], before, theta), dt)
+        A[i] = moved(through(along, np.diag(kept), by_theta), -self._slope(i, actions.time[k], y[i], theta), dt)
 
     def _slope(self, i: int, t: float, y: Array, theta: Array) -> Array:
         u = self._inputs_at([i], np.array([t]))

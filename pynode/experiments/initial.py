@@ -110,13 +110,11 @@ def as_initial(initial: Any, field: Field, n: int, names: Sequence[str], read: N
         value = formula(0.0, np.zeros(formula.d), formula.init(0), np.zeros(formula.inputs) if formula.inputs else None)
         told = ~np.isnan(value)
         return Initial(known, formula, told, *none[1:])
-    values = real_array("initial", initial, np.float64)
+    values = _numbers("initial", initial)
     if values.shape not in ((d,), (n, d)):
         raise ValueError(
             f"initial has shape {values.shape}: give ({d},) or ({n}, {d}), a row a trajectory, NaN for free ones"
         )
-    if np.isinf(values).any():
-        raise ValueError("initial must be finite, or NaN for initial states that are estimated")
     return Initial(np.array(np.broadcast_to(values, (n, d))), None, *none)
 
 
@@ -132,6 +130,16 @@ def _formula(initial: Field | Callable[..., Any], field: Field) -> Field:
     return initial
 
 
+def _numbers(name: str, value: Any) -> Array:
+    """Finite numbers, or NaN."""
+    numbers = real_array(name, value, np.float64)
+    if np.asarray(value).dtype == bool:
+        raise TypeError(f"{name}={value!r} must be numbers, or NaN for initial states that are estimated")
+    if np.isinf(numbers).any():
+        raise ValueError(f"{name}={value!r} must be finite, or NaN for initial states that are estimated")
+    return numbers
+
+
 def _of_dict(initial: Mapping[Any, Any], n: int, names: Sequence[str], start: Array, low: Array, high: Array) -> Initial:
     """State -> number, (n,) array, None (free), or pn.positive / pn.bounded of a start.
 
@@ -140,6 +148,7 @@ def _of_dict(initial: Mapping[Any, Any], n: int, names: Sequence[str], start: Ar
     d = len(low)
     known, start = np.full((n, d), np.nan), start.copy()
     low, high = low.copy(), high.copy()
+    seen: set[int] = set()
     for state, value in initial.items():
         j = list(names).index(state) if state in names else state
         if isinstance(j, bool) or not isinstance(j, (int, np.integer)) or not 0 <= j < d:
@@ -161,7 +170,10 @@ def _of_dict(initial: Mapping[Any, Any], n: int, names: Sequence[str], start: Ar
                 low[j], high[j] = constraint[1:]
             else:
                 column = known  # frozen: known
-        numbers = real_array(f"initial of {state}", value, np.float64)
+        if j in seen:
+            raise ValueError(f"initial: state {state!r} is there twice, by its name and by its position")
+        seen.add(int(j))
+        numbers = _numbers(f"initial of {state}", value)
         if numbers.shape not in ((), (n,)):
             raise ValueError(
                 f"initial of {state} has shape {numbers.shape}: give one number, or one for each of {n} trajectories"

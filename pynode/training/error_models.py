@@ -15,11 +15,14 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.special import log_ndtr, stdtr
+from scipy.special import erfcx, log_ndtr, ndtr, stdtr
 
 from pynode.training.noise import HUBER, STUDENT
 
 Array = NDArray[np.float64]
+
+FAR = 1e5
+"""Standardised residuals beyond which tails are those of their limits."""
 
 SMALLEST = 1e-6
 """A proportional error is at least that of a prediction of this part of the typical reading."""
@@ -126,7 +129,9 @@ def density(noise: str) -> Density:
     in0 = np.sqrt(2 * np.pi) * (1 - 2 * np.exp(log_ndtr(-k)))
     in2 = in0 - 2 * k * edge
     in4 = 3 * in2 - 2 * k**3 * edge
-    out0, out1, out2 = 2 * edge / k, 2 * edge * (1 + 1 / k**2), 2 * edge * (k + 2 / k + 2 / k**3)
+    out0 = 2 * edge / k
+    out1 = 2 * edge * (1 + 1 / k**2)
+    out2 = 2 * edge * (k + 2 / k + 2 / k**3)
     whole = in0 + out0
     return Density(
         lambda z: np.where(np.abs(z) < k, z * z, 2 * k * np.abs(z) - k * k) + 2 * np.log(whole),
@@ -145,12 +150,35 @@ def tail(noise: str, z: Array) -> tuple[Array, Array, Array]:
         -2 log P, and first and second derivative (positive) of half of it with respect to z.
     """
     if noise == "gaussian":
-        log_p = log_ndtr(z)
-        h = np.exp(-0.5 * z * z - 0.5 * np.log(2 * np.pi) - log_p)
-        return -2 * log_p, -h, np.maximum(h * (z + h), 1e-300)
-    p = np.maximum(stdtr(STUDENT, z), 1e-300)
-    h = np.exp(-0.5 * density(noise).deviance(z)) / p
-    return -2 * np.log(p), -h, np.maximum(h * h, 1e-300)
+        h = np.sqrt(2 / np.pi) / erfcx(-z / np.sqrt(2))
+        bend = np.where(z < -FAR, 1.0, h * (z + h))
+        return -2 * log_ndtr(z), -h, np.maximum(bend, 1e-300)
+    log_p = _log_student(z) if noise == "student" else _log_huber(z)
+    h = np.where(z < -FAR, 4 / np.abs(np.minimum(z, -FAR)), 0.0) if noise == "student" else np.full(z.shape, HUBER)
+    near = z > (-FAR if noise == "student" else -HUBER)
+    h[near] = np.exp(-0.5 * density(noise).deviance(z[near]) - log_p[near])
+    # Student's tail is not log-concave: the square of the slope, whose mean is Fisher's information, takes its place
+    bend = h * h if noise == "student" else h * (h - np.clip(-z, -HUBER, HUBER))
+    return -2 * log_p, -h, np.maximum(bend, 1e-300)
+
+
+def _log_student(z: Array) -> Array:
+    """log P of Student's distribution with 4 degrees of freedom, of which 3 / z^4 is the tail."""
+    out: Array = np.log(3.0) - 4 * np.log(np.maximum(np.abs(z), 1.0))
+    near = z > -FAR
+    out[near] = np.log(stdtr(STUDENT, z[near]))
+    return out
+
+
+def _log_huber(z: Array) -> Array:
+    """log P of Huber's distribution, a Gaussian between exponential tails."""
+    k = HUBER
+    edge = np.exp(-0.5 * k * k) / k
+    middle = np.sqrt(2 * np.pi) * (ndtr(np.clip(z, -k, k)) - ndtr(-k))
+    above = edge * -np.expm1(-k * np.maximum(z - k, 0.0))
+    log_whole = np.log(2 * edge + np.sqrt(2 * np.pi) * (1 - 2 * ndtr(-k)))
+    inside = np.log(edge + middle + above)
+    return np.asarray(np.where(z < -k, k * z + 0.5 * k * k - np.log(k), inside) - log_whole)
 
 
 def as_error_models(noise: Any, columns: tuple[str, ...], log: bool = False) -> tuple[str, tuple[str, ...]]:

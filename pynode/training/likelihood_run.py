@@ -8,7 +8,7 @@ parameters that explain what happened before.
 import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
-from functools import partial
+from functools import cached_property, partial
 from typing import Any
 
 import numpy as np
@@ -20,6 +20,7 @@ from pynode.optim.normal_equations import small_matrices
 from pynode.optim.result import HISTORY, FitInterrupted, FitResult, Iteration
 from pynode.training.coordinates import FACTOR, Coordinates
 from pynode.training.curriculum import FitError
+from pynode.training.determined import Determined, determined
 from pynode.training.likelihood import LikelihoodProblem
 from pynode.training.state import STAGED_HISTORY, Stage
 
@@ -85,12 +86,28 @@ class Maximum:
     def degrees(self) -> float:
         """How many numbers the readings determine, besides the parameters of the error models."""
         state, problem = self.posterior, self.problem
-        if state.covariance is None or state.free_covariance is None:
+        known = self.determined
+        if known is None:
             return float(state.gamma + problem.n_free)
+        return float(state.gamma - known.n_lost + (problem.mask * (1.0 - self.prior_share)).sum())
+
+    @property
+    def prior_share(self) -> Array:
+        """(B, d) which part of what is known of an initial state its weak prior says; 1: no reading tells it."""
+        spread: Any = self.posterior.free_covariance
+        return np.asarray(np.clip(np.einsum("bii->bi", spread) * self.problem.prior, 0.0, 1.0))
+
+    @cached_property
+    def determined(self) -> Determined | None:
+        """What the readings determine of the coordinates of the parameters; None before the climb is concluded."""
+        state, problem = self.posterior, self.problem
+        if state.covariance is None or state.free_covariance is None:
+            return None
+        free: Any = state.free
+        here = problem.linearise(state.theta, free)
+        assert here is not None
         n = len(problem.coordinates)
-        lost = problem.coordinates.undetermined(state.theta[:n], state.covariance[:n, :n]).sum()
-        own = np.einsum("bii->bi", state.free_covariance) * problem.prior  # 1: a free state that only its prior holds
-        return float(state.gamma - lost + (problem.mask * (1.0 - np.clip(own, 0.0, 1.0))).sum())
+        return determined(problem.coordinates, state.theta[:n], here.H + np.diag(state.alpha))
 
 
 @dataclass(frozen=True)
@@ -304,12 +321,10 @@ class LikelihoodRun:
         if state.status == "stalled" and state.left < self.what.tol:
             state.status = "converged"  # what is promised is below rounding
         stage.status = state.status
-        stage.loss, stage.iterations, stage.evaluations, stage.nfe = (
-            state.loss,
-            state.n_iter,
-            state.n_evaluations,
-            problem.nfe,
-        )
+        stage.loss = state.loss
+        stage.iterations = state.n_iter
+        stage.evaluations = state.n_evaluations
+        stage.nfe = problem.nfe
         stage.seconds = time.perf_counter() - self._begun - sum(s.seconds for s in self.stages)
         if state.status == "failed":
             stage.status = "left out"

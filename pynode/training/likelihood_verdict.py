@@ -6,6 +6,7 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
+from scipy.special import betainc, ndtri
 
 from pynode.training.likelihood_run import LikelihoodRun, Maximum
 from pynode.training.residuals import EXCESS
@@ -13,6 +14,21 @@ from pynode.training.smoothing import smooth
 from pynode.training.verdict import ALIKE, EXACT, LEFT, MANY, NOTHING, SLIGHT
 
 Array = NDArray[np.float64]
+
+ALONE = 3.1
+"""As ALIKE, where neither smoothing nor replicates tell the noise: good fits exceed it once in a thousand."""
+
+LITTLE = 0.1
+"""Where nothing tells the noise, residuals explain the readings that have at most this part of their variance ..."""
+
+APART = 2.0
+"""... and follow each other no more than this."""
+
+FEW = 6
+"""From fewer numbers than this nothing is concluded."""
+
+LEAST = 1.0
+"""With fewer readings beyond the numbers that are estimated than this there are no standard errors."""
 
 
 @dataclass(frozen=True)
@@ -27,14 +43,51 @@ class Columns:
         Mean squares of their residuals.
     spread : (k,) array
         Variances of the readings.
+    noise : (k,) array
+        Variances of what is noise in the readings: as replicates tell, or smoothing; NaN: unknown.
+    told : (k,) array
+        How many numbers tell that.
     alike : (k,) array
-        Lag-1 autocorrelations of standardised residuals, in standard deviations of those of white noise.
+        How much standardised residuals follow each other, in standard deviations, see `following`.
     """
 
     count: NDArray[np.intp]
     variance: Array
     spread: Array
+    noise: Array
+    told: Array
     alike: Array
+
+
+def following(z: Array, sample: NDArray[np.intp]) -> float:
+    """How much residuals follow each other, as those of misfit do: a normal deviate, 0 where there are too few.
+
+    From von Neumann's ratio of the mean square of differences to the mean square (1941, Ann. Math. Stat. 12, 367), whose
+    distribution is a beta distribution but for its fourth moment: a normal one has too little room with few readings.
+
+    Parameters
+    ----------
+    z : (n,) array
+        Standardised residuals in order of time, one trajectory after the other.
+    sample : (n,) int array
+        The trajectory of each.
+    """
+    pairs = sample[1:] == sample[:-1]
+    m = int(pairs.sum()) + 1
+    square = float(np.mean(z * z)) if len(z) else 0.0
+    if m < FEW or square == 0:
+        return 0.0
+    ratio = float((np.diff(z)[pairs] ** 2).mean()) / square
+    a = 0.5 * ((m * m - 1) / (m - 2) - 1)
+    return float(-ndtri(np.clip(betainc(a, a, min(0.25 * ratio, 1.0)), 1e-300, 1 - 1e-16)))
+
+
+def pure(z: Array, row: NDArray[np.intp]) -> tuple[float, int]:
+    """(variance of replicates about their means, how many numbers tell it) of standardised residuals in rows."""
+    _, where, count = np.unique(row, return_inverse=True, return_counts=True)
+    mean = np.bincount(where, z) / count
+    left = int((count - 1).sum())
+    return float(((z - mean[where]) ** 2).sum()) / max(left, 1), left
 
 
 class Verdict:
@@ -59,7 +112,11 @@ class Verdict:
         problem, x = maximum.problem, maximum.posterior.theta
         readings = problem.readings
         k = len(self.names)
-        count, variance, spread, alike = np.zeros(k, np.intp), np.zeros(k), np.ones(k), np.zeros(k)
+        count = np.zeros(k, np.intp)
+        variance = np.zeros(k)
+        spread = np.ones(k)
+        alike = np.zeros(k)
+        noise, told = np.full(k, np.nan), np.zeros(k)
         course: Any = problem.course(x, np.asarray(maximum.posterior.free))
         for c, rows in enumerate(problem.columns):
             rows = rows[readings.censored[rows] == 0]
@@ -71,18 +128,29 @@ class Verdict:
             spread[c] = float(np.var(readings.value[rows])) or 1.0
             z = problem.standardised(course, x, c)[readings.censored[problem.columns[c]] == 0]
             order = np.argsort(readings.row[rows], kind="stable")
-            z, sample, row = z[order], readings.sample[rows][order], readings.row[rows][order]
-            pairs = (sample[1:] == sample[:-1]) & (row[1:] != row[:-1])
-            if pairs.any():
-                alike[c] = float((z[1:] * z[:-1])[pairs].sum() / np.sqrt(pairs.sum()) / max(np.mean(z * z), 1e-300))
-        return Columns(count, variance, spread, alike)
+            z = z[order]
+            sample = readings.sample[rows][order]
+            row = readings.row[rows][order]
+            first = np.flatnonzero(np.diff(row, prepend=-1))
+            replicates = np.diff(first, append=len(row))
+            alike[c] = following(np.add.reduceat(z, first) / np.sqrt(replicates), sample[first])
+            within, left = pure(z, row)
+            if left >= FEW:
+                noise[c], told[c] = variance[c] * within / max(float(np.mean(z * z)), 1e-300), left
+            else:  # smoothing was told means of replicates
+                noise[c], told[c] = self.noise[c] * len(row) / len(first), len(row)
+        return Columns(count, variance, spread, noise, told, alike)
+
+    def _alike(self, found: Columns, ratio: Array) -> NDArray[np.bool_]:
+        """(k,) whether residuals follow each other."""
+        return np.asarray(found.alike > np.where(np.isfinite(ratio), ALIKE, ALONE))
 
     def _missed(self, found: Columns) -> tuple[NDArray[np.bool_], Array]:
         """(k,) whether residuals exceed what smoothing finds of noise, and by which factor of the variance (NaN: "
         "unknown)."""
-        known = (found.count > 0) & (self.noise > 0)
-        ratio = np.where(known, found.variance / np.where(known, self.noise, 1.0), np.nan)
-        limit = EXCESS * np.sqrt(np.maximum(1.0, MANY / np.maximum(found.count, 1)))
+        known = (found.count > 0) & (found.noise > 0)
+        ratio = np.where(known, found.variance / np.where(known, found.noise, 1.0), np.nan)
+        limit = EXCESS * np.sqrt(np.maximum(1.0, MANY / np.maximum(found.told, 1)))
         rough = found.variance > EXACT * found.spread
         return rough & (ratio > limit), ratio
 
@@ -91,8 +159,9 @@ class Verdict:
         found = self.columns(maximum)
         missed, ratio = self._missed(found)
         exact = found.variance <= EXACT * found.spread
-        told = np.isfinite(ratio) | exact | (found.count == 0)
-        return bool(told.all() and not missed.any() and (found.alike < ALIKE).all())
+        alone = (found.count >= FEW) & (found.variance < LITTLE * found.spread) & (found.alike < APART)
+        told = np.isfinite(ratio) | exact | alone | (found.count == 0)
+        return bool(told.all() and not missed.any() and not self._alike(found, ratio).any())
 
     def doubts(self, run: LikelihoodRun, undetermined: Sequence[str]) -> list[str]:
         """What is doubtful about the best maximum; undetermined: names and values of parameters that no data tell."""
@@ -101,9 +170,11 @@ class Verdict:
         state, problem = run.best.posterior, run.best.problem
         missed, ratio = self._missed(found)
         rough = found.variance > EXACT * found.spread
-        empty = rough & (found.variance > NOTHING * found.spread) & ~(self.noise >= 0.5 * found.variance) & (found.count > 2)
+        empty = (
+            rough & (found.variance > NOTHING * found.spread) & ~(found.noise >= 0.5 * found.variance) & (found.count > 2)
+        )
         missed &= ~empty
-        alike = rough & (found.alike > ALIKE) & ~(ratio <= SLIGHT) & ~missed & ~empty
+        alike = rough & self._alike(found, ratio) & ~(ratio <= SLIGHT) & ~missed & ~empty
         words = []
         remedy = (
             "the equation may lack something, a dose or a reading may be entered wrongly, or the maximum is a poor one: "
@@ -121,7 +192,8 @@ class Verdict:
         if missed.any():
             times = ", ".join(f"{np.sqrt(x):.2g}" for x, yes in zip(ratio, missed, strict=True) if yes)
             words.append(
-                f"the residuals of {named(missed)} are {times} times what smoothing finds of noise: this is misfit; {remedy}"
+                f"the residuals of {named(missed)} are {times} times what smoothing or replicates tell of noise: this is "
+                f"misfit; {remedy}"
             )
         if alike.any():
             words.append(
@@ -135,16 +207,17 @@ class Verdict:
                 "(rtol, atol) or other values of the parameters may help"
             )
         left = problem.n_observed - run.best.degrees
-        if left < 1:
+        if left < LEAST:
             words.append(
                 f"{run.best.degrees:.0f} numbers are estimated from {problem.n_observed} readings: nothing is "
-                "left to tell the noise from, and standard errors mean little; fix parameters (pynode.frozen) or initial "
-                "states (initial=)"
+                "left to tell the noise from, so there are no standard errors (NaN); fix parameters (pynode.frozen) or "
+                "initial states (initial=)"
             )
         if undetermined:
             words.append(
-                f"the data do not determine {', '.join(undetermined)}: at 0 or at a bound, or without influence on what was "
-                "measured. The covariance is NaN there; freeze the parameter (pynode.frozen), bound it (pynode.bounded), or "
+                f"the data do not determine {', '.join(undetermined)}: at 0 or at a bound, without influence on what was "
+                "measured, or only together with others (model.summary() names them). The covariance is NaN "
+                "there; freeze the parameter (pynode.frozen), bound it (pynode.bounded), or "
                 "start it elsewhere"
             )
         return words

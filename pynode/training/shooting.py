@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from pynode.engine.sensitivities import SensitivityProblem
+from pynode.calls.sensitivities import SensitivityProblem
 from pynode.errors import OK
 from pynode.fields.field import Field
 from pynode.fields.states import limits

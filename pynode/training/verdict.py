@@ -138,8 +138,9 @@ def _of_second_order(run: SecondOrderRun, poor: bool) -> list[str]:
     if lost.any():
         values = ", ".join(f"{name} = {value:.3g}" for name, value in _values(run, lost))
         words.append(
-            f"the data do not determine {values}: at 0 or at a bound, or without influence on what was measured. The "
-            "covariance is NaN there; freeze the parameter (pynode.frozen), bound it (pynode.bounded), or start it elsewhere"
+            f"the data do not determine {values}: at 0 or at a bound, without influence on what was measured, or only "
+            "together with others (model.summary() names them). The covariance is NaN there; freeze the parameter "
+            "(pynode.frozen), bound it (pynode.bounded), or start it elsewhere"
         )
     return words
 

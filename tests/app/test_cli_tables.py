@@ -134,7 +134,8 @@ def test_how_a_table_is_written_can_be_told(here, capsys):
     "flags, check",
     [
         (["--average"], lambda d: d.y[0][:, 0].tolist() == [2, 5]),
-        (["--wide"], None),
+        (["--replicates"], lambda d: d.y[0][:, 0].tolist() == [1, 3, 5] and d.repeated),
+        ([], None),
     ],
 )
 def test_replicates(here, flags, check):

@@ -1,5 +1,6 @@
 """Tables as people have them: whatever is read has the right numbers, whatever can be read in two ways is refused."""
 
+import gzip
 import warnings
 
 import numpy as np
@@ -126,6 +127,11 @@ def test_numbers_as_told(write):
         pn.read_csv(file, "t", "x", decimal=";")
     file = write("t;x\n0;1 234 567\n1;1.234\n")
     assert pn.read_csv(file, "t", "x", thousands=" ").y[0][:, 0].tolist() == [1234567, 1.234]
+
+
+def test_compressed_files(write):
+    data = pn.read_csv(write(gzip.compress(("t,T\n" + rows()).encode()), name="table.csv.gz"), "t", "T")
+    np.testing.assert_array_equal(data.t[0], T)
 
 
 def test_encodings(write):

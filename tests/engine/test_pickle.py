@@ -122,6 +122,13 @@ def test_systems_events_prepared_solves_and_sensitivity_problems():
     problem = pn.SensitivityProblem(NET, Y0, T)
     for other in again(problem):
         assert np.array_equal(other.run(THETA)["sensitivity"], problem.run(THETA)["sensitivity"])
+    for f in (system, pn.System(ball, jump=kick)):
+        problem = pn.SensitivityProblem(f, Y0[0], T, data=data)
+        for other in again(problem):
+            assert np.array_equal(other.run(f.init())["sensitivity"], problem.run(f.init())["sensitivity"])
+        sens = problem.evaluate(f.init())
+        for other in again(sens):
+            assert np.array_equal(other.theta, sens.theta) and np.array_equal(other.solution.y, sens.solution.y)
 
 
 def test_the_solution_of_a_call_that_was_cached():

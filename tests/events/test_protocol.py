@@ -157,11 +157,15 @@ def test_what_does_not_go_with_events_says_so():
     ):
         with pytest.raises(ValueError, match=re.escape(words)):
             pn.loss_and_grad(ball, Y0, T, theta, target, events=BOUNCE, **keys)
-    with pytest.raises(ValueError, match="do not go through events"):
-        pn.sensitivities(SYSTEM, Y0, T, THETA)
-    with pytest.raises(ValueError, match=r"events=.* do not go through events; take gradients"):
-        pn.sensitivities(ball, Y0, T, theta, events=BOUNCE)
-    with pytest.raises(ValueError, match=r"f=.* do not go through jumps; take gradients"):
+    for keys, words in (
+        ({"coupling": 0.9}, "coupling must be 0"),
+        ({"grid": T}, "grid="),
+        ({"data": DATA}, "data= is given"),
+        ({"max_events": 0}, "max_events"),
+    ):
+        with pytest.raises(ValueError, match=re.escape(words)):
+            pn.sensitivities(ball, Y0, T, theta, events=BOUNCE, **keys)
+    with pytest.raises(ValueError, match="data is missing"):
         pn.sensitivities(pn.System(ball, jump=push), Y0, T, THETA[:3])
     with pytest.raises(TypeError, match=r"pynode\.event"):
         pn.solve(ball, Y0, T, theta, events=[lambda t, y: y[0]])
@@ -241,6 +245,10 @@ def test_every_call_takes_every_kind(kind, events):
     np.testing.assert_allclose(gradient, val.theta, rtol=1e-12, atol=1e-14)
     assert objective.value(theta) == loss == pytest.approx(val.loss, rel=1e-14)
     assert pn.check_grad(f, Y0, T, theta, target, wrt=("theta", "y0"), **keys).max_error < 1e-6
+    sens = pn.sensitivities(f, Y0, T, theta, **keys)
+    assert np.array_equal(sens.solution.y, sol.y)
+    by_loss = np.einsum("tdp,td->p", sens.theta, 2 * sol.y / sol.y.size)
+    np.testing.assert_allclose(by_loss, val.theta, rtol=1e-10, atol=1e-12)
     if "loss" in kind:
         keys["loss"] = "program"
         assert pn.check_grad(f, Y0, T, theta, target[:, :1], wrt=("theta", "y0", "target"), **keys).max_error < 1e-6

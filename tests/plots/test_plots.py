@@ -10,9 +10,9 @@ import pytest
 
 import pynode as pn
 from pynode import plots
-from pynode.app import pages, report
 from pynode.data.trajectories import Trajectories
-from pynode.models import NeuralODE
+from pynode.models import NeuralODE, pages
+from pynode.models.trajectories import report
 from pynode.plots import misfit, parts, paths
 
 pytest.importorskip("matplotlib")
@@ -32,7 +32,7 @@ def model(request):
 def test_every_picture(model):
     d = len(model.names_)
     for kind in plots.PICTURES["trajectories"]:
-        if kind != "overview":
+        if kind not in ("overview", "profile"):
             assert pages.png(model.plot(kind), dpi=40).startswith(b"\x89PNG")
     axes = model.plot("trajectories").axes
     assert len(axes) == 2 * d
@@ -73,6 +73,7 @@ def test_forecasts_and_rollouts(model):
         "model",
         "90 % band",
         "data",
+        "90 % of new readings",
         "forecast",
         "held out",
     ]
@@ -131,6 +132,31 @@ def test_numbers_for_people(x, text):
 
 
 # ---- What is drawn -----------------------------------------------------------------------------------------
+
+
+def equation():
+    """A model of a known equation."""
+
+    @pn.field(state=1, theta={"k": pn.positive(1.0), "c": 0.1, "frozen": pn.frozen(1.0)})
+    def decay(t, y, th):
+        return th.frozen * th.c - th.k * y
+
+    return NeuralODE(field=decay).fit(T, np.exp(-0.5 * T) + 0.02 * np.random.default_rng(0).standard_normal(30))
+
+
+def test_profiles_are_drawn():
+    model = equation()
+    figure = model.plot("profile")
+    assert [ax.get_xlabel() for ax in figure.axes] == ["k", "c"]
+    found = model.profile("k")["k"]
+    curve = figure.axes[0].lines[0]
+    inside = np.interp([found.low, found.high], *curve.get_data())
+    np.testing.assert_allclose(inside, found.limit, rtol=1e-2)
+    assert len(model.plot("profile", names=["c"]).axes) == 1
+    with pytest.raises(ValueError, match="field of your own"):
+        fitted().plot("profile", names=["k"])
+    with pytest.raises(ValueError, match="no data"):
+        model.plot("profile", data=model.data_)
 
 
 def fitted(d=2, n=2, noise=0.05, missing=0.0, times=30, **options):
@@ -473,6 +499,7 @@ def families():
     series = pn.datasets.periodic(n_train=6, n_held_out=0)
     return {
         "trajectories": (fitted(), ()),
+        "equations": (equation(), ()),
         "samples": (pn.NeuralODEClassifier(max_iter=2, random_state=0).fit(X, near), (X, near)),
         "density": (pn.CNF(max_iter=2, random_state=0).fit(X), (X,)),
         "latent": (pn.LatentODE(max_iter=2, random_state=0).fit(series.train), (series.train,)),
@@ -487,7 +514,7 @@ def test_every_row_of_the_table(families, family, kind):
     names = list(signature(draw).parameters)
     assert names[:2] == ["model", "data"] and signature(draw).parameters["data"].default is None
     assert getattr(plots, draw.__name__) is draw  # also without the table
-    model, data = families[family]
+    model, data = families["equations" if kind == "profile" else family]
     assert pages.png(plots.draw(family, kind, model, *data), dpi=30).startswith(b"\x89PNG")
 
 

@@ -53,6 +53,9 @@ if isinstance(sol, pn.EventSolution):
 pn.loss_and_grad(system, data[0], t, system.init(0), loss="program", data=t[:, None], reduction="mean")
 assert_type(pn.check_grad(f, data[0], t, theta, data, events=e, rtol=1e-10).max_error, float)
 assert_type(pn.sensitivities(f, data[0], t, theta, method="rk4", step=0.1), pn.Sensitivities)
+sens = pn.sensitivities(system, data[0], t, system.init(0), data=t[:, None], events=e, observe=lambda t, y: [y[0]])
+assert_type(sens.events, pn.EventSensitivities | None)
+assert_type(pn.SensitivityProblem(f, data[0], t, events=e).evaluate(theta, "ignore"), pn.Sensitivities)
 
 # ---- Gradients
 

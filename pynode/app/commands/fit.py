@@ -28,7 +28,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--id", metavar="COLUMN", help="column that tells trajectories apart")
     parser.add_argument("--input", nargs="+", metavar="COLUMN", help="columns of control inputs, known in every row")
     add_reading(parser)
-    parser.add_argument("--average", action="store_true", help="several readings at one time: take their mean")
+    several = parser.add_mutually_exclusive_group()
+    several.add_argument("--average", action="store_true", help="several readings at one time: take their mean")
+    several.add_argument("--replicates", action="store_true", help="several readings at one time: keep them all")
     parser.add_argument("--censored", action="store_true", help="keep readings beyond a limit, such as <0.1, as such")
     parser.add_argument(
         "--wide",
@@ -45,12 +47,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Fit a NeuralODE and write it to a file."""
-    from pynode.app.report import model_summary
     from pynode.data.csv import read_csv
+    from pynode.models.trajectories.report import model_summary
 
     check_folder(args.output)
     more: dict[str, Any] = reading_options(args) | {"censored": args.censored}
-    more["replicates"] = "average" if args.average else "refuse"
+    more["replicates"] = "average" if args.average else "keep" if args.replicates else "refuse"
     more["wide"] = False if args.wide is None else args.wide or True
     told: list[str] = []
     with warnings.catch_warnings(record=True) as caught:

@@ -20,6 +20,7 @@ def fit_members(
     seed: int,
     progress: bool | str,
     callback: Callable[[Iteration], Any] | None,
+    doses: Any = None,
 ) -> "list[NeuralODE]":
     """Fitted copies of a model, one for each random start.
 
@@ -30,6 +31,7 @@ def fit_members(
     weight : see `NeuralODE.fit`
     seed : int
     progress, callback : see `NeuralODE.fit`; callback only where members are fitted one after the other
+    doses : see `NeuralODE.fit`
 
     Returns
     -------
@@ -38,7 +40,7 @@ def fit_members(
     make, n = type(model), int(model.n_estimators)
     params = model.get_params() | {"n_estimators": 1, "n_jobs": None}
     members = [params | {"random_state": (seed + 1000 * i) % (LARGEST_SEED + 1)} for i in range(n)]
-    return side_by_side(_fit, members, (make, data, weight), model.n_jobs, progress, callback, "member")
+    return side_by_side(_fit, members, (make, data, weight, doses), model.n_jobs, progress, callback, "member")
 
 
 def side_by_side(
@@ -89,10 +91,11 @@ def _fit(
     make: "type[NeuralODE]",
     data: Trajectories,
     weight: Any,
+    doses: Any,
     progress: bool | str = False,
     callback: Callable[[Iteration], Any] | None = None,
 ) -> "tuple[NeuralODE, bool]":
-    return make(**params).fit(data, weight=weight, progress=progress, callback=callback), True
+    return make(**params).fit(data, weight=weight, doses=doses, progress=progress, callback=callback), True
 
 
 def combined(predictions: list[Any], return_std: bool) -> Any:

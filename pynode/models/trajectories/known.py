@@ -6,6 +6,7 @@ read off and no doses are given, the stages of ordinary training find one of the
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
+from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -16,6 +17,7 @@ from pynode.fields.field import Field
 from pynode.fields.make import mlp
 from pynode.models.options import widths
 from pynode.models.trajectories import protocol as protocols
+from pynode.models.trajectories.options import first_order_options
 from pynode.models.trajectories.recipe import prepare
 from pynode.models.trajectories.scaling import Scaling
 from pynode.models.trajectories.series import n_inputs
@@ -24,6 +26,8 @@ from pynode.optim.result import FitInterrupted, Iteration
 from pynode.programs.tracing import new_trace, trace
 from pynode.training.coordinates import Coordinates
 from pynode.training.curriculum import FitError
+from pynode.training.error_models import ERROR_MODELS
+from pynode.training.first_order import OPTIMIZERS
 from pynode.training.likelihood import LikelihoodProblem, times_and_readings
 from pynode.training.likelihood_run import Likelihood, LikelihoodRun, Start
 from pynode.training.likelihood_verdict import Verdict
@@ -83,6 +87,7 @@ class KnownFit:
                 "log=True does not go with observe, initial, doses, replicates or error models: noise='lognormal' compares "
                 "logarithms"
             )
+        _check_options(model)
         self.plain: Start | None = None
         self.read_off = model.observe is None and self.doses is None and data.doses is None
         field = self.field or model.field or self._network()
@@ -92,10 +97,25 @@ class KnownFit:
         self.times, self.readings = times_and_readings(data.t, data.y, self.precision, data.censored)
         if not len(self.readings):
             raise ValueError("nothing is observed: all readings are NaN or have the weight 0")
+        self._check_logarithms()
         self.theta0 = self.protocol.field.init(self.seed)
         self.options: dict[str, Any] = {"method": model.method, "rtol": max(model.rtol * FINE, 1e-12), "max_steps": 20_000}
         self.sizes = self._sizes()
         self.options["atol"] = np.maximum(model.atol * FINE * self.sizes, 1e-300)
+
+    def _check_logarithms(self) -> None:
+        """Log-normal readings are positive."""
+        for c, name in enumerate(self.data.names):
+            if not ERROR_MODELS[self.protocol.models[c]].logarithmic:
+                continue
+            for i, (t, y) in enumerate(zip(self.data.t, self.data.y, strict=True)):
+                bad = np.flatnonzero(y[:, c] <= 0)
+                if len(bad):
+                    raise ValueError(
+                        f"noise='lognormal' compares logarithms, but {name} is {y[bad[0], c]:g} at {self.data.time_name} = "
+                        f"{t[bad[0]]:g} of trajectory {self.data.ids[i]}: mark it as censored, leave it out (NaN), or take "
+                        "noise='combined'"
+                    )
 
     # ---- Starts
 
@@ -203,7 +223,9 @@ class KnownFit:
 
     def problem(self, coordinates: Coordinates, states: Array, part: float) -> LikelihoodProblem:
         """The likelihood of what was read during a part of the time."""
-        data, times, readings = self.data, self.times, self.readings
+        data = self.data
+        times = self.times
+        readings = self.readings
         if part < 1:
             ends = [t[0] + part * (t[-1] - t[0]) for t in data.t]
             keep = [max(int(np.searchsorted(t, e, side="right")), 2) for t, e in zip(data.t, ends, strict=True)]
@@ -226,14 +248,17 @@ class KnownFit:
         self, callback: Callable[[Iteration], object] | None = None, checkpoint: Checkpoint | None = None
     ) -> tuple[LikelihoodRun, FitInterrupted | None]:
         """Climb from all starts; an interrupt is handed back where there is a result to keep."""
-        verdict = self.verdict()
-        run = LikelihoodRun(self.likelihood(), self.starts(), self.more, verdict.explains, callback, checkpoint)
+        run = LikelihoodRun(self.likelihood(), self.starts(), self.more, self.verdict.explains, callback, checkpoint)
         try:
             run.train()
         except FitInterrupted as interrupt:
             if run.best is None:
                 raise
             return run, interrupt
+        except FitError as error:
+            if "lognormal" not in self.protocol.models:
+                raise
+            raise FitError(f"{error}; noise='lognormal' needs predictions above 0 at every reading") from None
         return run, None
 
     def states_of(self, theta: Array) -> tuple[LikelihoodProblem, Array]:
@@ -250,10 +275,28 @@ class KnownFit:
         assert run.best is not None
         return run.best.problem, np.asarray(run.best.posterior.free)
 
+    @cached_property
     def verdict(self) -> Verdict:
         """The judge of maxima."""
         data, _ = means(self.data, self.precision)
         return Verdict(list(data.t), list(data.y), data.names, bool(any(self.protocol.doses)))
+
+
+def _check_options(model: "NeuralODE") -> None:
+    """Refuse options that a fit by likelihood does not have."""
+    wrong = {name: getattr(model, name) for name in first_order_options(model)}
+    if model.optimizer in OPTIMIZERS:
+        wrong["optimizer"] = model.optimizer
+    if model.early_stopping:
+        wrong["early_stopping"] = True
+    if model.weight_decay:
+        wrong["weight_decay"] = model.weight_decay
+    if wrong:
+        given = ", ".join(f"{name}={value!r}" for name, value in wrong.items())
+        raise ValueError(
+            f"{given} does not go with observe, initial, doses, replicates or error models: such fits climb the likelihood "
+            "of whole trajectories by Levenberg-Marquardt; leave it out"
+        )
 
 
 def _between(low: float, high: float, size: float, typical: float) -> float:

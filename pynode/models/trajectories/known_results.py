@@ -12,12 +12,14 @@ from pynode.data.control import as_control
 from pynode.data.trajectories import Trajectories
 from pynode.experiments.forward import Course
 from pynode.fields.parameters import Parameter
+from pynode.models.trajectories.criteria import of_maximum
 from pynode.models.trajectories.known import KnownFit
 from pynode.models.trajectories.protocol import Protocol, doses_of_one
 from pynode.models.trajectories.scaling import Scaling
 from pynode.optim.levenberg_marquardt import MESSAGES
 from pynode.training.error_models import ERROR_MODELS
 from pynode.training.likelihood_run import LikelihoodRun, Maximum
+from pynode.training.likelihood_verdict import LEAST
 
 if TYPE_CHECKING:
     from pynode.models.trajectories.neural_ode import NeuralODE
@@ -33,13 +35,17 @@ def keep(model: "NeuralODE", fit: KnownFit, run: LikelihoodRun, status: str | No
     """
     best = run.best
     assert best is not None
-    problem, state, data = best.problem, best.posterior, fit.data
+    problem = best.problem
+    state = best.posterior
+    data = fit.data
     theta = problem.theta(state.theta)
     model.protocol_ = fit.protocol
+    model.calibration_ = None
     model.field_ = fit.protocol.field
     model.theta_ = np.array(theta)
     model.random_state_ = fit.seed
     model.data_ = data
+    model.weight_ = None if fit.precision is None else list(fit.precision)
     model.names_ = data.names
     model.time_name_ = data.time_name
     model.clock_ = data.clock
@@ -55,7 +61,7 @@ def keep(model: "NeuralODE", fit: KnownFit, run: LikelihoodRun, status: str | No
         name: np.array(values, dtype=np.int64 if name == "stage" else np.float64) for name, values in run.history.items()
     }
     lost = [f"{name} = {value:.3g}" for name, value in _undetermined(model, best)]
-    words = [] if status == "interrupted" else fit.verdict().doubts(run, lost)
+    words = [] if status == "interrupted" else fit.verdict.doubts(run, lost)
     model.report_ = _report(model, fit, run, inflation, words, status, seconds)
 
 
@@ -69,15 +75,18 @@ def _keep_uncertainty(model: "NeuralODE", best: Maximum, inflation: float) -> No
     coordinates = problem.coordinates
     x = state.theta[: len(coordinates)]
     model.covariance_ = None
+    model.determined_covariance_ = None
     model.state_gain_ = None
     model.state_covariance_ = None
-    if state.covariance is None:
+    known = best.determined
+    if known is None:
         return
-    n = len(x)
-    covariance = state.covariance[:n, :n] * inflation
-    model.covariance_ = coordinates.spread(x, covariance)
-    undetermined = coordinates.undetermined(x, covariance)
-    lost, index = np.flatnonzero(undetermined), coordinates.index
+    n, index = len(x), coordinates.index
+    model.determined_covariance_ = coordinates.spread(x, known.covariance * inflation)
+    if problem.n_observed - best.degrees < LEAST:  # no reading is left to tell the noise from
+        model.determined_covariance_[np.ix_(index, index)] = np.nan
+    model.covariance_ = np.array(model.determined_covariance_)
+    lost = index[known.lost]
     model.covariance_[np.ix_(lost, index)] = model.covariance_[np.ix_(index, lost)] = np.nan
     gain: Any = state.free_gain
     model.state_gain_ = coordinates.gain(x, slope[:, :, None] * gain[:, :, :n])
@@ -86,10 +95,19 @@ def _keep_uncertainty(model: "NeuralODE", best: Maximum, inflation: float) -> No
 
 
 def _undetermined(model: "NeuralODE", best: Maximum) -> list[tuple[str, float]]:
-    if model.covariance_ is None or model.field is None:
+    known = best.determined
+    if known is None:
         return []
-    lost = np.isnan(np.diag(model.covariance_))
-    return [(name, float(model.theta_[k])) for k, name in enumerate(parameter_names(model.field_.spec)) if lost[k]]
+    found = []
+    if model.field is not None:
+        names = parameter_names(model.field_.spec)
+        found = [(names[k], float(model.theta_[k])) for k in best.problem.coordinates.index[known.lost]]
+    states = model.protocol_.states if model.protocol_ is not None else ()
+    for i, j in np.argwhere(best.problem.mask & (best.prior_share > 0.5)).tolist():
+        called = states[j] if states else f"state {j + 1}"
+        where = "" if len(best.problem.mask) == 1 else f" of trajectory {i + 1}"
+        found.append((f"the initial {called}{where}", float(model.initial_states_[i, j])))
+    return found
 
 
 def parameter_names(spec: Sequence[Parameter]) -> list[str]:
@@ -113,7 +131,7 @@ def _report(
     problem, state = best.problem, best.posterior
     course: Any = problem.course(state.theta, state.free)
     deviance: Any = problem.deviance(course, state.theta)
-    found = fit.verdict().columns(best)
+    found = fit.verdict.columns(best)
     names = fit.data.names
     noise = {}
     models = {}
@@ -122,12 +140,12 @@ def _report(
         parameters = ERROR_MODELS[fit.protocol.models[c]].parameters
         models[name] = {"model": fit.protocol.models[c]} | dict(zip(parameters, sigma.tolist(), strict=False))
         noise[name] = float(sigma[0]) if len(sigma) else float("nan")
-    return model._common_report(
+    return model.common_report(
         status or ("stopped" if run.stopped else "finished"),
         MESSAGES.get(state.status, ""),
         words,
         loss=float(best.loss),
-        log_likelihood=float(-0.5 * deviance.sum()),
+        **of_maximum(best, float(-0.5 * deviance.sum()), list(fit.likelihood().groups)),
         nfe=sum(stage.nfe for stage in run.stages),
         seconds=seconds,
         n_iter=len(run.history["loss"]),
@@ -180,7 +198,7 @@ def score(model: "NeuralODE", data: Trajectories, doses: Any) -> float:
 
 def course_of(model: "NeuralODE", protocol: Protocol, t: Sequence[Array], signal: Any, free: Array, slopes: bool) -> Course:
     """The course of a protocol at some times of each trajectory."""
-    experiment = protocol.experiment(t, signal, **model._options())
+    experiment = protocol.experiment(t, signal, **model.solve_options())
     return experiment.run(model.theta_, free, slopes)
 
 
@@ -198,6 +216,8 @@ def predict(
     """What is measured along a trajectory of the model; see `NeuralODE.predict`."""
     protocol: Any = model.protocol_
     times = np.atleast_1d(real_array("t", t, np.float64))
+    if times.size == 0:
+        raise ValueError("t is empty: give at least one time")
     if times.ndim != 1 or (np.diff(times) < 0).any():
         raise ValueError("t must be a (T,) array of rising times for a model with a protocol")
     different, where = np.unique(times, return_inverse=True)
@@ -210,6 +230,8 @@ def predict(
             raise ValueError(
                 f"y0 has shape {start.shape}; a model with a protocol predicts one trajectory: ({protocol.field.d},)"
             )
+        if not np.isfinite(start).all():
+            raise ValueError(f"y0={start} must be finite: the states at the first of t")
         own = protocol.of_states(start[None], different[:1], None if doses is None else [doses_of_one(doses)])
         early = own.schedule().actions(model.theta_).time
         if (early < different[0]).any():
@@ -217,7 +239,9 @@ def predict(
                 f"doses hold one at {early.min():g}, before {different[0]:g}, the first of t, where the states are y0: y0 "
                 "holds what it did"
             )
-        free, gain, spread = start[None], None, None
+        free = start[None]
+        gain = None
+        spread = None
         signal = as_control(u, protocol.field.inputs, [different])
     course = course_of(model, own, [different], signal, free, return_std)
     value = (course.states if states else course.value)[where]
@@ -232,8 +256,7 @@ def predict(
     if gain is not None and spread is not None:
         by_theta = by_theta - by_state @ gain
         variance = np.einsum("nci,ij,ncj->nc", by_state, spread, by_state)
-    known = np.nan_to_num(model.covariance_)
-    variance = variance + ((by_theta @ known) * by_theta).sum(axis=-1)
+    variance = variance + ((by_theta @ model.determined_covariance_) * by_theta).sum(axis=-1)
     return value, np.sqrt(np.maximum(variance, 0.0))
 
 

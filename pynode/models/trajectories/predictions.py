@@ -1,64 +1,47 @@
 """What a fitted NeuralODE is used for: rollouts with bands, initial states, gradients, the field, the score."""
 
-from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any, Literal, overload
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from pynode.calls.sensitivities import sensitivities
 from pynode.calls.solve import solve
 from pynode.data.arrays import real_array
-from pynode.data.clock import Clock, times_of
+from pynode.data.clock import times_of
 from pynode.data.control import as_control
 from pynode.data.signal import Signal
-from pynode.data.trajectories import Trajectories
-from pynode.engine.gradients import Gradients
-from pynode.engine.sensitivities import sensitivities
-from pynode.fields.field import Field
+from pynode.models.trajectories.calibration import Calibration
+from pynode.models.trajectories.derivatives import Derivatives, times_of_each
 from pynode.models.trajectories.ensemble import combined
-from pynode.models.trajectories.known_results import initial_states as states_of_known
+from pynode.models.trajectories.frames import frame_of
+from pynode.models.trajectories.intervals import Band, Kind, bands, check_interval
 from pynode.models.trajectories.known_results import predict as predict_known
-from pynode.models.trajectories.known_results import score as score_of_known
-from pynode.models.trajectories.options import NeuralODEOptions
 from pynode.models.trajectories.protocol import Protocol
-from pynode.models.trajectories.scaling import Scaling
 from pynode.models.trajectories.series import (
     Inputs,
     RaggedTimes,
-    Series,
     Times,
-    as_trajectories,
-    check_positive,
-    is_frame,
-    n_inputs,
-    with_covariates,
 )
-from pynode.training.initial_states import estimate_states
 from pynode.training.second_order import MAX_PARAMETERS, MAX_STATES
-from pynode.training.smoothing import smooth, with_implied
-from pynode.training.state import Training
-from pynode.training.windows import Data
 
 if TYPE_CHECKING:
     from pynode.models.trajectories.neural_ode import NeuralODE
 
 Array = NDArray[np.float64]
 
-WRT = ("theta", "y0", "inputs")
 
-
-class Rollouts(NeuralODEOptions):
+class Rollouts(Derivatives):
     """The part of `NeuralODE` that predicts; its attributes are explained there."""
 
-    field_: Field
-    scaling_: Scaling
-    clock_: Clock | None
     columns_: dict[str, Any]
-    n_unobserved_: int
     estimators_: "list[NeuralODE]"
     initial_states_: Array
     protocol_: Protocol | None
+    calibration_: Calibration | None = None
+    in_frames_: bool = False
     covariance_: Array | None
+    determined_covariance_: Array | None
     state_gain_: Array | None
     state_covariance_: Array | None
 
@@ -73,6 +56,9 @@ class Rollouts(NeuralODEOptions):
         trajectory: int = 0,
         return_std: Literal[False] = False,
         unobserved: bool = False,
+        interval: None = None,
+        kind: Kind = "mean",
+        as_frame: Literal[False] = False,
     ) -> Array: ...
 
     @overload
@@ -86,6 +72,9 @@ class Rollouts(NeuralODEOptions):
         trajectory: int = 0,
         return_std: Literal[False] = False,
         unobserved: bool = False,
+        interval: None = None,
+        kind: Kind = "mean",
+        as_frame: Literal[False] = False,
     ) -> list[Array]: ...
 
     @overload
@@ -99,6 +88,9 @@ class Rollouts(NeuralODEOptions):
         trajectory: int = 0,
         return_std: Literal[True],
         unobserved: bool = False,
+        interval: None = None,
+        kind: Kind = "mean",
+        as_frame: Literal[False] = False,
     ) -> tuple[Array, Array]: ...
 
     @overload
@@ -112,7 +104,42 @@ class Rollouts(NeuralODEOptions):
         trajectory: int = 0,
         return_std: Literal[True],
         unobserved: bool = False,
+        interval: None = None,
+        kind: Kind = "mean",
+        as_frame: Literal[False] = False,
     ) -> tuple[list[Array], list[Array]]: ...
+
+    @overload
+    def predict(
+        self,
+        t: Any,
+        y0: ArrayLike | None = None,
+        *,
+        u: Inputs | None = None,
+        doses: Any = None,
+        trajectory: int = 0,
+        return_std: Literal[False] = False,
+        unobserved: Literal[False] = False,
+        interval: float,
+        kind: Kind = "mean",
+        as_frame: Literal[False] = False,
+    ) -> Band: ...
+
+    @overload
+    def predict(
+        self,
+        t: Any,
+        y0: ArrayLike | None = None,
+        *,
+        u: Inputs | None = None,
+        doses: Any = None,
+        trajectory: int = 0,
+        return_std: Literal[False] = False,
+        unobserved: Literal[False] = False,
+        interval: float | None = None,
+        kind: Kind = "mean",
+        as_frame: Literal[True],
+    ) -> Any: ...
 
     def predict(
         self,
@@ -124,6 +151,9 @@ class Rollouts(NeuralODEOptions):
         trajectory: int = 0,
         return_std: bool = False,
         unobserved: bool = False,
+        interval: float | None = None,
+        kind: Kind = "mean",
+        as_frame: bool = False,
     ) -> Any:
         """Trajectories of the learned equation.
 
@@ -149,14 +179,27 @@ class Rollouts(NeuralODEOptions):
         unobserved : bool, default False
             Return the unobserved states too, after the others; of a model with an observation function the states in
             place of what is measured.
+        interval : float, optional
+            Return an interval that holds this part of all, such as 0.9, as (mean, lower, upper). Its width is calibrated on
+            the data at the first call (refits to which a part of the data is not shown, see docs/training.md), so that
+            misfit counts too; -inf and inf stand where a network was shown nothing.
+        kind : {"mean", "prediction"}, default "mean"
+            The interval of the trajectory, or of a new reading, which has noise.
+        as_frame : bool, default False
+            Return a pandas.DataFrame with the columns of the data; the ends of intervals are NAME_lower and NAME_upper.
 
         Returns
         -------
         (T, d) or (B, T, d) array, or list of (T_i, d) arrays
-            NaN (and a SolveWarning) where the solver failed. With return_std a pair of them.
+            NaN (and a SolveWarning) where the solver failed. With return_std a pair of them, with interval a `Band` of
+            three.
         """
         self.check_is_fitted()
         t = times_of(t, self.clock_)
+        if interval is not None or as_frame:
+            if return_std or unobserved:
+                raise ValueError("return_std and unobserved do not go with interval and as_frame: ask for one of them")
+            return self._predict_with(interval, kind, as_frame, t, y0, {"u": u, "doses": doses, "trajectory": trajectory})
         if self.protocol_ is not None:
             known: Any = self
             given: dict[str, Any] = {"u": u, "doses": doses, "trajectory": trajectory, "return_std": return_std}
@@ -176,9 +219,24 @@ class Rollouts(NeuralODEOptions):
             result = tuple(x[1:] for x in result) if return_std else result[1:]
         else:
             y0 = self._full_state(y0)
-            signal = as_control(u, self.field_.inputs, _times_of_each(t, y0))
+            signal = as_control(u, self.field_.inputs, times_of_each(t, y0))
             result = self._rollout(self.scaling_.states(y0), t, signal, return_std)
         return result if unobserved or not self.n_unobserved_ else self._only_observed(result)
+
+    def _predict_with(
+        self, interval: float | None, kind: Kind, as_frame: bool, t: Any, y0: ArrayLike | None, given: dict[str, Any]
+    ) -> Any:
+        """Predictions with an interval, or as a table."""
+        known: Any = self
+        if interval is None:
+            found = Band(self.predict(t, y0, **given), None, None)
+        else:
+            check_interval(interval, kind)
+            found = bands(known, t, y0, float(interval), kind, given)
+        if not as_frame:
+            return found
+        ids = () if y0 is not None or self.data_ is None else (self.data_.ids[given["trajectory"]],)
+        return frame_of(known, t, found, ids)
 
     def _predict_ensemble(
         self, t: Any, y0: ArrayLike | None, u: Inputs | None, trajectory: int, return_std: bool, unobserved: bool
@@ -196,21 +254,6 @@ class Rollouts(NeuralODEOptions):
             predictions = [(y, _zeros_like(y)) for y in predictions]
         return combined(predictions, return_std)
 
-    def _full_state(self, y0: ArrayLike) -> Array:
-        """y0 checked: all states of the field, in the units of the data."""
-        y0 = np.atleast_1d(real_array("y0", y0, np.float64))
-        d, n = self.field_.d, len(self.names_)
-        if self.n_unobserved_ and y0.shape[-1] == n:
-            raise ValueError(
-                f"y0 has the {n} observed states, but this model has {self.n_unobserved_} more: estimate all of them with "
-                "initial_states(t, Y) from a stretch of measurements, or continue a fitted trajectory (no y0)"
-            )
-        if y0.ndim > 2 or y0.shape[-1] != d:
-            raise ValueError(f"y0 has shape {y0.shape}; it must be ({d},) or (B, {d})")
-        if self.log and not (y0[..., :n] > 0).all():
-            raise ValueError("y0 must be positive: the model is one of logarithms")
-        return y0
-
     def _only_observed(self, result: Any) -> Any:
         if isinstance(result, (tuple, list)):
             return type(result)(self._only_observed(x) for x in result)
@@ -219,7 +262,7 @@ class Rollouts(NeuralODEOptions):
     def _rollout(self, z0: Array, t: Any, signal: Signal | None, return_std: bool, trajectory: int | None = None) -> Any:
         """Rollouts in the units of the data, or (mean, std)."""
         tau, scaling = self.scaling_.times(t), self.scaling_
-        options = self._options() | {"inputs": scaling.inputs(signal)}
+        options = self.solve_options() | {"inputs": scaling.inputs(signal)}
         if not return_std:
             z = solve(self.field_, z0, tau, self.theta_, **options).y
             return [scaling.states_back(x) for x in z] if isinstance(z, list) else scaling.states_back(z)
@@ -264,246 +307,7 @@ class Rollouts(NeuralODEOptions):
             signal = as_control(u, self.field_.inputs, [times])
         return times, self.scaling_.states(self.initial_states_[trajectory]), signal
 
-    def _options(self) -> dict[str, Any]:
-        return {"method": self.method, "rtol": min(self.rtol, 1e-6), "atol": min(self.atol, 1e-8) * self.scaling_.spread}
-
-    def initial_states(
-        self, t: Series | Trajectories, Y: Series | None = None, *, u: Inputs | None = None, doses: Any = None
-    ) -> Array:
-        """Initial states of new trajectories, estimated from measurements: what `predict` starts from.
-
-        Of a model with a protocol: before any dose, as in `fit`.
-
-        Parameters
-        ----------
-        t, Y : arrays, Trajectories, or a data frame
-            Times and measured states, as in `fit`; a data frame with the columns of `fit` (`columns_`) holds both.
-        u : array, tuple or Signal, optional
-            Control inputs, as in `fit`.
-        doses : list of Dose, list of lists, or dict, optional
-            As in `fit`, of a model with doses.
-
-        Returns
-        -------
-        (B, d) array
-            All states of the model, unobserved ones too, at the first time of each trajectory; in your units. An
-            ensemble gives those of the member of the lowest loss.
-        """
-        self.check_is_fitted()
-        data = self._new_data(t, Y, u)
-        if self.protocol_ is not None:
-            known: Any = self
-            return states_of_known(known, data, doses)[0]
-        scaling, extra = self.scaling_, self.n_unobserved_
-        z = [scaling.states(np.pad(y, ((0, 0), (0, extra)), constant_values=np.nan)) for y in data.y]
-        inside = Data(scaling.times(list(data.t)), z, None, scaling.inputs(data.signal))
-        smoothed = smooth(inside.t, z)
-        if not inside.seen.all():
-            smoothed = with_implied(self.field_, self.theta_, inside.t, smoothed, inside.inputs_at_rows())
-        start = np.stack([states[0] for states in Training.start(self.theta_, inside, smoothed).states])
-        noise = np.array([self.report_["noise"][name] for name in self.names_])
-        noise = np.append(noise / scaling.scale[: data.d], np.ones(extra))
-        weight = 1.0 / np.maximum(np.nan_to_num(noise, nan=1.0), 1e-6 * scaling.spread) ** 2
-        prior = np.full(start.shape, 1e-4) / scaling.spread**2
-        found, _ = estimate_states(self.field_, self.theta_, inside, start, weight, prior, **self._options())
-        return scaling.states_back(found)
-
-    def _new_data(self, t: Series | Trajectories, Y: Series | None, u: Inputs | None) -> Trajectories:
-        kept: Any = "refuse" if self.protocol_ is None else "keep"
-        columns = self.columns_ if is_frame(t) else {}
-        data = as_trajectories(t, Y, u, self.names_, **columns, clock=self.clock_, fitted=True, replicates=kept)
-        data = with_covariates(data)
-        if data.d != len(self.names_):
-            raise ValueError(f"the data have {data.d} states, the model {len(self.names_)}")
-        m = n_inputs(data)
-        if m != self.field_.inputs:
-            raise ValueError(f"the model has {self.field_.inputs} control inputs, u {m}")
-        if self.log:
-            check_positive(data)
-        return data
-
-    def vjp(
-        self,
-        t: Times | RaggedTimes,
-        y0: ArrayLike,
-        dy: ArrayLike | Sequence[ArrayLike],
-        *,
-        u: Inputs | None = None,
-        wrt: str | Sequence[str] = ("theta", "y0"),
-    ) -> Gradients:
-        """Gradients of any loss of yours of rollouts: what optimal control and design need.
-
-        Parameters
-        ----------
-        t : (T,) array_like, or list of (T_i,) arrays
-            Times, as in `predict`.
-        y0 : (d,) or (B, d) array_like
-            Initial states, as in `predict`.
-        dy : array of the shape of predict(t, y0, unobserved=True)
-            dL/dy at every entry.
-        u : array, tuple or Signal, optional
-            Control inputs, as in `predict`.
-        wrt : str or tuple of str, default ("theta", "y0")
-            What to differentiate with respect to: "theta", "y0", "inputs".
-
-        Returns
-        -------
-        Gradients
-            Gradients of L, in your units; `inputs` has the shape of u, or of the values of a `pynode.Signal`.
-
-        See Also
-        --------
-        pynode.Solution.vjp : the same for a solve of your own.
-
-        Examples
-        --------
-        >>> import numpy as np, pynode as pn
-        >>> t = np.linspace(0, 2, 20)
-        >>> model = pn.NeuralODE(hidden=(), random_state=0).fit(t, np.exp(-t))
-        >>> y = model.predict(t, [2.0])
-        >>> model.vjp(t, [2.0], 2 * (y - 1), wrt="y0").y0.shape  # of the sum of (y - 1)^2
-        (1,)
-        """
-        self.check_is_fitted()
-        wanted = (wrt,) if isinstance(wrt, str) else tuple(wrt)
-        unknown = [name for name in wanted if name not in WRT]
-        if unknown:
-            raise ValueError(f"wrt={unknown[0]!r} is not one of {', '.join(WRT)}")
-        t = times_of(t, self.clock_)
-        start, scaling = self._full_state(y0), self.scaling_
-        signal = as_control(u, self.field_.inputs, _times_of_each(t, start))
-        options = self._options() | {"inputs": scaling.inputs(signal)}
-        solution = solve(self.field_, scaling.states(start), scaling.times(t), self.theta_, **options)
-        slope = scaling.slope_of_states_back
-        ragged = isinstance(solution.y, list)
-        shapes = [np.shape(x) for x in solution.y] if ragged else np.shape(solution.y)
-        if _shape(dy) != shapes:
-            raise ValueError(f"dy must have the shape of predict(t, y0, unobserved=True), {shapes}, not {_shape(dy)}")
-        dz: Any
-        if ragged:
-            cotangents: Any = dy
-            dz = [
-                real_array("dy", g, np.float64) * slope(scaling.states_back(z))
-                for g, z in zip(cotangents, solution.y, strict=True)
-            ]
-        else:
-            dz = real_array("dy", dy, np.float64) * slope(scaling.states_back(solution.y))
-        g = solution.vjp(dz, wrt=wanted)
-        inputs: Any = g.inputs
-        if inputs is not None:
-            inputs = [x / scaling.u_scale for x in inputs] if isinstance(inputs, list) else inputs / scaling.u_scale
-            if start.ndim == 1 and not isinstance(u, (Signal, tuple)):
-                given: Any = u
-                inputs = inputs[0].reshape(np.shape(given))
-        return Gradients(g.theta, None if g.y0 is None else g.y0 / slope(start), None, inputs)
-
-    @overload
-    def derivative(self, y: ArrayLike, /) -> Array: ...
-    @overload
-    def derivative(self, t: ArrayLike, y: ArrayLike, u: ArrayLike | None = None) -> Array: ...
-    def derivative(self, t: ArrayLike, y: ArrayLike | None = None, u: ArrayLike | None = None) -> Array:
-        """dy/dt of the learned equation, in your units: ``derivative(t, y)``, or ``derivative(y)`` at t = 0.
-
-        Parameters
-        ----------
-        t : float or (B,) array_like
-            Matters only to a field of your own that depends on time. One argument alone is y.
-        y : (d,) or (B, d) array_like
-            States.
-        u : (m,) or (B, m) array_like, optional
-            Control inputs.
-
-        Returns
-        -------
-        array of the shape of y
-            An ensemble gives that of the member of the lowest loss.
-
-        Examples
-        --------
-        >>> import numpy as np, pynode as pn
-        >>> t = np.linspace(0, 2, 20)
-        >>> model = pn.NeuralODE(hidden=(), random_state=0).fit(t, np.exp(-t))
-        >>> model.derivative([0.5]).round(3)
-        array([-0.5])
-        """
-        if y is None:
-            t, y = 0.0, t
-        self.check_is_fitted()
-        state, scaling = real_array("y", y, np.float64), self.scaling_
-        if u is not None:
-            u = (real_array("u", u, np.float64) - scaling.u_shift) / scaling.u_scale
-        value = self.field_(scaling.times(times_of(t, self.clock_)), scaling.states(state), self.theta_, u)
-        slope: Array = scaling.slopes_back(state, value)
-        return slope
-
-    def score(
-        self, t: Series | Trajectories, Y: Series | None = None, *, u: Inputs | None = None, doses: Any = None
-    ) -> float:
-        """Coefficient of determination R^2 of rollouts from the first row of each trajectory.
-
-        Where that row is not observed in full, or the model has unobserved states, the initial state is estimated from
-        the whole trajectory (`initial_states`).
-
-        Parameters
-        ----------
-        t, Y : arrays, Trajectories, or a data frame
-            Times and measured states, as in `fit`; a data frame with the columns of `fit` (`columns_`) holds both.
-        u : array, tuple or Signal, optional
-            Control inputs, as in `fit`.
-        doses : list of Dose, list of lists, or dict, optional
-            As in `fit`, of a model with doses.
-
-        Returns
-        -------
-        float
-            Mean over the states of 1 - sum (y - prediction)^2 / sum (y - mean)^2; 1 is perfect. -inf if a
-            rollout fails.
-        """
-        self.check_is_fitted()
-        data = self._new_data(t, Y, u)
-        if self.protocol_ is not None:
-            known: Any = self
-            return score_of_known(known, data, doses)
-        members: Sequence[Rollouts] = self.estimators_ or [self]
-        predicted = np.mean([np.concatenate([p[1:] for p in model._rollouts(data)]) for model in members], axis=0)
-        truth = np.concatenate([y[1:] for y in data.y])
-        if not np.isfinite(predicted).all():
-            return -np.inf
-        known = ~np.isnan(truth).all(axis=0)
-        if not known.any():
-            raise ValueError("nothing is observed after the first rows: there is nothing to score")
-        truth, predicted = truth[:, known], predicted[:, known]
-        spread = np.nansum((truth - np.nanmean(truth, axis=0)) ** 2, axis=0)
-        miss = np.nansum((truth - predicted) ** 2, axis=0)
-        constant = np.where(miss > 0, 0.0, 1.0)  # as in scikit-learn
-        return float(np.mean(np.where(spread > 0, 1 - miss / np.where(spread > 0, spread, 1.0), constant)))
-
-    def _rollouts(self, data: Trajectories) -> list[Array]:
-        """Rollouts along trajectories, from their first rows, or from estimated states where those are not known."""
-        y0 = np.stack([y[0] for y in data.y])
-        if self.n_unobserved_ or np.isnan(y0).any():
-            y0 = self.initial_states(data, None)
-        return self.predict(list(data.t), y0, u=data.signal)
-
-
-def _times_of_each(t: Any, y0: Array) -> Any:
-    """The times of each initial state."""
-    if _is_ragged(t):
-        return t
-    return [t] * (len(y0) if y0.ndim == 2 else 1)
-
-
-def _is_ragged(t: Any) -> bool:
-    return isinstance(t, (list, tuple)) and len(t) > 0 and np.ndim(t[0]) > 0
-
 
 def _zeros_like(y: Any) -> Any:
     """Zeros of the shape of an array, or of those of a list of arrays."""
     return [np.zeros(x.shape) for x in y] if isinstance(y, list) else np.zeros(y.shape)
-
-
-def _shape(x: Any) -> Any:
-    """The shape of an array, or those of a list of arrays."""
-    if isinstance(x, list) and len(x) and isinstance(x[0], np.ndarray):
-        return [np.shape(part) for part in x]
-    return np.shape(x)

@@ -52,6 +52,16 @@ ADAM_ITERATIONS = 400
 """Iterations of each stage where Adam does everything, by default."""
 
 
+ROUGH = 3.0
+"""Noise below this many relative tolerances is that of the solver ..."""
+
+EXACT = 1e-9
+"""... and the last stage is fitted again to this tolerance."""
+
+CONTINUED = 50
+"""Iterations of L-BFGS that go on from fitted parameters."""
+
+
 def prepare(
     model: NeuralODEOptions, data: Trajectories, weight: list[Array] | None, seed: int
 ) -> tuple[Any, Scaling, Any, Trajectories]:
@@ -89,6 +99,52 @@ def prepare(
     if recipe.batch_size is not None:
         run.batches = max(1, len(inside.windows(recipe.windows[0])) // recipe.batch_size)
     return run, scaling, smoothed, data
+
+
+def polish(run: Any) -> None:
+    """Fit the last stage again with tighter tolerances, where residuals are as small as those of training.
+
+    What is left of exact data would else be the error of the solver, and called noise.
+    """
+    if not isinstance(run, SecondOrderRun) or run.stopped or run.fitted is None or run.holdout is not None:
+        return
+    measured = run.seen & ~run.data.still
+    relative = np.sqrt(run.variance / run.spread)[measured]
+    if not relative.size or relative.min() > ROUGH * run.recipe.options["rtol"]:
+        return
+    fine = {"rtol": min(EXACT, run.recipe.options["rtol"]), "atol": np.minimum(EXACT * np.sqrt(run.spread), 1.0)}
+    run.recipe = replace(run.recipe, options=run.recipe.options | fine)
+    run.checkpoint = None
+    with run.surroundings():
+        run.shoot(run.fitted[0], run.fitted[1])
+        run.finish()
+
+
+def continued(
+    model: NeuralODEOptions,
+    field: Field,
+    data: Data,
+    smoothed: Any,
+    spread: Array,
+    seed: int,
+    start: tuple[Array, list[Array]],
+    windows: int | None,
+) -> Any:
+    """The run of a single stage, from parameters and states (of the data) that were fitted before."""
+    training = Training(start[0].copy(), start[1])
+    run: Any
+    if _second_order(model, field):
+        second = _second_recipe(model, field, data, smoothed, spread, seed)
+        run = SecondOrderRun(
+            field, data, training, smoothed, replace(second, windows=(windows,), starts=[], plain=None, part=None, own=False)
+        )
+    else:
+        first = _first_recipe(model, field, data, smoothed, spread, seed)
+        plain: dict[str, Any] = {"optimizer": "lbfgs", "batch_size": None, "steer": 0.0, "own": False}
+        first = replace(first, windows=(windows,), max_iter=CONTINUED, **plain)
+        run = FirstOrderRun(field, data, training, smoothed, first)
+    run.position = 1  # slopes are done
+    return run
 
 
 def _field(model: NeuralODEOptions, data: Trajectories) -> Field:

@@ -18,6 +18,7 @@ from pynode.models.storage import (
     texts,
     without_nan,
 )
+from pynode.models.trajectories.calibration import Calibration
 from pynode.models.trajectories.protocol_storage import as_option, protocol_from_dict, protocol_to_dict
 from pynode.models.trajectories.scaling import Scaling
 from pynode.models.trajectories.series import n_inputs
@@ -38,11 +39,11 @@ REPORT: dict[str, type] = {
     "n_observed": int,
     "time_scale": float,
     "stages": list,
+    "log_likelihood": float,
+    "degrees": float,
+    "log_evidence": float,
 }
-"""What a report holds besides what those of all models do ..."""
-
-KNOWN_REPORT: dict[str, type] = {"log_likelihood": float}
-"""... and with a protocol; there is "error_models" too."""
+"""What a report holds besides what those of all models do; with a protocol there is "error_models" too."""
 
 
 def to_content(model: "NeuralODE", data: bool = True) -> dict[str, Any]:
@@ -61,13 +62,17 @@ def to_content(model: "NeuralODE", data: bool = True) -> dict[str, Any]:
         "columns": {name: list(x) if isinstance(x, tuple) else x for name, x in model.columns_.items()},
         "initial_states": model.initial_states_,
         "covariance": model.covariance_,
+        "determined_covariance": model.determined_covariance_,
         "state_gain": model.state_gain_,
         "state_covariance": model.state_covariance_,
         "report": without_nan(model.report_),
         "estimators": [to_content(member, False) for member in model.estimators_],
         "history": model.history_,
+        "calibration": None if model.calibration_ is None else vars(model.calibration_),
+        "in_frames": model.in_frames_,
         "protocol": None if model.protocol_ is None else protocol_to_dict(model.protocol_),
         "data": data_to_dict(model.data_) if data and model.data_ is not None else None,
+        "weight": np.concatenate(model.weight_) if data and model.weight_ is not None else None,
     }
 
 
@@ -103,12 +108,12 @@ def from_content(content: dict[str, Any], make: type["NeuralODE"], member: bool 
     model.protocol_ = protocol
     _restore_states(model, content)
     _restore_parameters(model, content)
+    _restore_calibration(model, content)
     _restore_data(model, content)
     model.history_ = stored_history(content["history"], ("stage",))
     if model.history_["stage"].dtype != np.int64:
         raise ValueError("the stages of the history must be integers")
-    more = REPORT if model.protocol_ is None else REPORT | KNOWN_REPORT
-    model.report_ = _report(content["report"], model.names_, more)
+    model.report_ = _report(content["report"], model.names_, REPORT)
     model.random_state_ = model.report_["random_state"]
     model.estimators_ = [] if member else [from_content(part, make, member=True) for part in content["estimators"]]
     _check_members(model)
@@ -152,13 +157,32 @@ def _restore_parameters(model: "NeuralODE", content: dict[str, Any]) -> None:
     model.theta_ = stored_array(content["theta"], (p,), "theta")
     model.initial_states_ = stored_array(content["initial_states"], (b, d), "the initial states")
     model.covariance_ = optional_array(content["covariance"], (p, p), "the covariance", gaps=True)
+    determined = content.get("determined_covariance")
+    model.determined_covariance_ = optional_array(determined, (p, p), "the covariance of what is determined", gaps=True)
     model.state_gain_ = optional_array(content["state_gain"], (b, d, p), "the gain of the initial states")
     model.state_covariance_ = optional_array(content["state_covariance"], (b, d, d), "the covariance of the initial states")
+
+
+def _restore_calibration(model: "NeuralODE", content: dict[str, Any]) -> None:
+    """How wide intervals must be, or None; files of models before there were intervals say nothing of them."""
+    stored = content.get("calibration")
+    model.in_frames_ = of_type(content.get("in_frames", False), bool, "in_frames")
+    model.calibration_ = None
+    if stored is None:
+        return
+    n = (len(model.names_),)
+    factors = ("inflation", "growth", "process", "strange", "independent")
+    numbers = {name: of_type(stored[name], float, name) for name in factors}
+    scores = stored_array(stored["scores"], (len(stored["scores"]),), "the scores")
+    noise = stored_array(stored["noise"], n, "the noise", gaps=True)
+    misfit = stored_array(stored["misfit"], n, "the misfit")
+    model.calibration_ = Calibration(noise, misfit, scores=scores, **numbers)
 
 
 def _restore_data(model: "NeuralODE", content: dict[str, Any]) -> None:
     """The trajectories it was fitted to, or None."""
     model.data_ = None
+    model.weight_ = None
     if content["data"] is None:
         return
     data = data_from_dict(content["data"], model.names_, model.time_name_, model.clock_)
@@ -167,6 +191,9 @@ def _restore_data(model: "NeuralODE", content: dict[str, Any]) -> None:
     if len(data) != len(model.initial_states_):
         raise ValueError(f"{len(model.initial_states_)} initial states for {len(data)} trajectories")
     model.data_ = data
+    if content.get("weight") is not None:
+        weight = stored_array(content["weight"], (sum(data.lengths), data.d), "the weights")
+        model.weight_ = np.split(weight, np.cumsum(data.lengths)[:-1])
 
 
 def _check_members(model: "NeuralODE") -> None:
