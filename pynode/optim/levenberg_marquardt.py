@@ -463,8 +463,7 @@ def _damped(
 ) -> tuple[Array, Array | None, float]:
     """(step, step of the free states or None, the decrease that they promise).
 
-    The shared coordinates are damped by the curvature that is left once the free states follow: with that of fixed states
-    steps are so short that descents end early (held-out errors of networks 4 to 10 % larger).
+    Shared coordinates are damped by the curvature that is left once free states follow, so that descents do not end early.
     """
     if here.free is None:
         step, K, gradient = _shared_step(state, here.H, here.g, damping, longest)
