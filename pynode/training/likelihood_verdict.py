@@ -195,8 +195,8 @@ class Verdict:
         if missed.any():
             times = ", ".join(f"{np.sqrt(x):.2g}" for x, yes in zip(ratio, missed, strict=True) if yes)
             words.append(
-                f"the residuals of {named(missed)} are {times} times what smoothing or replicates tell of noise: this is misfit; "
-                f"{remedy}"
+                f"the residuals of {named(missed)} are {times} times what smoothing or replicates tell of noise: this is "
+                f"misfit; {remedy}"
             )
         if alike.any():
             words.append(
