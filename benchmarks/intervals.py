@@ -137,9 +137,12 @@ def of_system(system, seed):
     y = pn.solve(system.field, start, np.append(t, later), method="dop853", rtol=1e-10, atol=1e-10).y
     noisy = y + system.noise * y[:n, : len(t)].std(axis=(0, 1)) * rng.standard_normal(y.shape)
     if system.log:
-        y, noisy, start = np.exp(y), np.exp(noisy), np.exp(start)
+        y = np.exp(y)
+        noisy = np.exp(noisy)
+        start = np.exp(start)
     seen = system.seen or y.shape[2]
-    y, noisy = y[..., :seen], noisy[..., :seen]
+    y = y[..., :seen]
+    noisy = noisy[..., :seen]
 
     def fit():
         return pn.NeuralODE(random_state=seed, **system.options).fit(t, noisy[:n, : len(t)])
@@ -174,6 +177,8 @@ def records(later=0):
     table = sunspots.load_pandas().data
     year, spots = table["YEAR"].to_numpy(), np.sqrt(table["SUNACTIVITY"].to_numpy())[:, None]
     for first in (60, 90, 120, 150, 180, 210):
+        if first + later + 91 > len(year):
+            continue
         part = slice(first + later, first + later + 91)
         options = {"augment": 1, "hidden": (8,)}
         found["sunspots"].append((80, year[part], spots[part], None, 11, options))
@@ -181,6 +186,8 @@ def records(later=0):
     t = 1958 + (2 + np.arange(len(month))) / 12
     season = np.stack([np.cos(2 * np.pi * t), np.sin(2 * np.pi * t)], axis=1)
     for first in (24, 96, 168, 240, 312, 384):
+        if first + later + 120 > len(t):
+            continue
         part = slice(first + later, first + later + 120)
         found["CO2"].append((96, t[part], month[part], season[part], 24, {"hidden": (4,)}))
     return found
@@ -252,7 +259,9 @@ def measure(model, checks, plain):
         lower, upper = bounds(model, check, plain)
         truth = check.truth
         if model.log:
-            lower, upper, truth = np.log(lower), np.log(upper), np.log(truth)
+            lower = np.log(lower)
+            upper = np.log(upper)
+            truth = np.log(truth)
         half = 0.5 * (upper - lower)
         ratio = np.abs(truth - 0.5 * (lower + upper)) / np.maximum(half, 1e-300)
         found[check.name].append((np.where(np.isfinite(ratio), ratio, np.inf).ravel(), half.ravel()))

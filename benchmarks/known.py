@@ -126,7 +126,11 @@ def measured(job):
     begun = time.process_time()
     seeds = 1 if case.readings is not None else seeds
     true = case.flat(case.truth)
-    rows, z, inside, width, error = [], [], [], [], []
+    rows = []
+    z = []
+    inside = []
+    width = []
+    error = []
     for seed in range(seeds):
         data = case.data(seed)
         near, far = fitted(case, data, case.flat(case.start), plain), fitted(case, data, case.far(seed), plain)

@@ -54,7 +54,9 @@ def oral_lmfit(t, y):
 
     def residual(p):
         ka, CL, V, lag = p.valuesdict().values()
-        state, now, read = np.zeros(2), 0.0, np.zeros(len(t))
+        state = np.zeros(2)
+        now = 0.0
+        read = np.zeros(len(t))
         for dose in [lag, 12.0 + lag, np.inf]:
             stop = min(dose, t[-1])
             here = (t > now) & (t <= stop)

@@ -28,6 +28,10 @@ from pynode.fields.system import System
 Adjoint = Literal["discrete", "backsolve", "interpolating", "reversible"]
 
 
+ONCE = "once"
+"""As `errors`: as an optimiser wants it, see `Objective.__call__`."""
+
+
 class ObjectiveOptions(SolveOptions, total=False):
     """The keywords of `Objective` but for wrt, for type checkers: what functions take as ``**options``."""
 
@@ -141,12 +145,13 @@ class Objective:
         if self.solver is None and self._fast:
             raw = self.setup.problem.run(self._ready(theta), gradient=self._kind, memory=self.memory)
             loss, scale = self.reduced(raw)
-            if raw["failed"] and not self._warned:
+            if raw["failed"]:
                 self._warn_once(raw)
             if not self._looked:
                 self._look(raw)
             return loss, raw["g_theta"] * scale
-        value = self.evaluate(theta)
+        ready = self._checked(theta)
+        value = self.run(ready, ONCE) if self.solver is None else self._with_events(ready, ONCE, self.wrt)
         return value.loss, value.theta
 
     def _warn_once(self, raw: _core.Results) -> None:
@@ -154,6 +159,8 @@ class Objective:
 
         Trial steps of an optimiser may make any solve fail, so other failures are not spoken of here.
         """
+        if self._warned:
+            return
         lost = raw["status"] == STATUS.index("gradient")
         self._warned = bool(lost.any())
         warn_of_lost(lost)
@@ -172,7 +179,7 @@ class Objective:
             NaN if every sample failed.
         """
         if self.solver is not None:
-            return self._with_events(self._checked(theta), "warn", ()).loss
+            return self._with_events(self._checked(theta), ONCE, ()).loss
         ready = self._ready(theta)
         raw = self.setup.run(ready) if self.field.callbacks else self.setup.problem.run(ready)
         if not self._looked:
@@ -224,8 +231,10 @@ class Objective:
             loss, scale = self.reduced(raw)
             gradients = shaped_gradients(setup, self.wrt, raw, grads, scale)
         value = LossAndGrad(loss, gradients, setup, theta, raw, y0)
-        if raw["failed"]:
-            warn_or_raise(value.solution, errors, stacklevel=4, accuracy=False)
+        if raw["failed"] and errors == ONCE:
+            self._warn_once(raw)
+        elif raw["failed"]:
+            warn_or_raise(value.solution, errors, accuracy=False)
         if y0 is not None or not self._looked:
             self._look(raw)
         return value
@@ -266,7 +275,9 @@ class Objective:
         solver, loss = self.solver, self.loss
         assert solver is not None
         solution = solve_with_events(solver, theta, max_events=self.max_events)
-        warn_or_raise(solution, errors, stacklevel=4, accuracy=not self._looked)
+        warn_or_raise(solution, "ignore" if errors == ONCE else errors, accuracy=not self._looked)
+        if errors == ONCE:
+            self._warn_once(solution.results)
         self._looked = True
         rows = loss.of_results(solution.results, theta)
         value, scale = loss.reduced(*rows.totals)

@@ -231,7 +231,7 @@ class SensitivityProblem:
             S[failed & np.isnan(raw["y"]).any(axis=1)] = np.nan
         if solution is None:
             solution = Solution(self.setup, self.setup.parameters(theta), raw)
-        warn_or_raise(solution, errors, stacklevel=4)
+        warn_or_raise(solution, errors)
         events = None
         if self._has_events:
             parts = [raw[name] for name in ("event_t", "event_before", "event_after")]

@@ -18,6 +18,12 @@ ROWS = 500
 NEAR = 0.3
 """Within this distance of the data, in standard deviations of the states, a field is known about as well as on them."""
 
+THIN = 1e-3
+"""Standard deviation, in those of single states, of a direction in which the data do not go ..."""
+
+OFF = 0.05
+"""... and how far from them in it a state is another."""
+
 STILL = 1e-6
 """A state that varies by less than this part of its size does not vary."""
 
@@ -34,11 +40,14 @@ class Support:
         Standard deviations of the states; 1 for one that never changes.
     still : (d,) bool array
         States that never change.
+    flat : (k, d) array
+        Directions in which the others, in standard deviations, never go.
     """
 
     points: Array
     scale: Array
     still: NDArray[np.bool_]
+    flat: Array
 
     @classmethod
     def of(cls, states: Sequence[Array]) -> Self:
@@ -49,7 +58,12 @@ class Support:
         std = x.std(axis=0) if len(x) else np.zeros(x.shape[1])
         still = std <= STILL * np.where(size > 0, size, 1.0)
         points = x[np.unique(np.linspace(0, len(x) - 1, min(len(x), REFERENCES)).round().astype(int))] if len(x) else x
-        return cls(points, np.where(still, 1.0, std), still)
+        scale = np.where(still, 1.0, std)
+        flat = np.zeros((0, x.shape[1]))
+        if len(x) > x.shape[1]:
+            values, axes = np.linalg.eigh(np.cov((x / scale).T).reshape(len(scale), -1) + np.diag(still.astype(float)))
+            flat = axes.T[values < THIN**2]
+        return cls(points, scale, still, flat)
 
     def distance(self, states: Array) -> Array:
         """(n,) distances of states (n, d) from the nearest point, in standard deviations of the states that vary."""
@@ -70,9 +84,13 @@ class Support:
             return np.asarray(1 - np.exp(-0.5 * (self.distance(states) / NEAR) ** 2))
 
     def never(self, states: Array) -> NDArray[np.bool_]:
-        """(n,) whether states differ from the data in what never changes there."""
-        if not self.still.any() or not len(self.points):
-            return np.zeros(len(states), bool)
-        at = self.points[0, self.still]
-        size = np.maximum(np.abs(at), np.abs(states[:, self.still]))
-        return np.asarray((np.abs(states[:, self.still] - at) > 1e-3 * np.where(size > 0, size, 1.0)).any(axis=1))
+        """(n,) whether states are off the data in a direction in which those never go."""
+        found = np.zeros(len(states), bool)
+        if len(self.points) and self.still.any():
+            at = self.points[0, self.still]
+            size = np.maximum(np.abs(at), np.abs(states[:, self.still]))
+            found |= (np.abs(states[:, self.still] - at) > 1e-3 * np.where(size > 0, size, 1.0)).any(axis=1)
+        if len(self.points) and len(self.flat):
+            off = (states - self.points.mean(axis=0)) / self.scale
+            found |= (np.abs(off @ self.flat.T) > OFF).any(axis=1)
+        return found

@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 from pynode.engine.continuous import backsolve, interpolating
 from pynode.engine.options import as_memory
 from pynode.engine.problem import PreparedSolve
-from pynode.errors import MESSAGES, OK, STATUS, SolveWarning
+from pynode.errors import MESSAGES, OK, STATUS, SolveWarning, users_level
 from pynode.fields.system import System
 
 if TYPE_CHECKING:
@@ -112,7 +112,7 @@ def _check_reconstruction(raw: Any, coupling: float, dtype: Any) -> None:
             f"of the state: the gradient is not to be trusted; take coupling={better:.6f} or closer to 1, fewer steps, "
             "or adjoint='discrete'",
             SolveWarning,
-            stacklevel=5,
+            stacklevel=users_level(),
         )
 
 
@@ -191,7 +191,7 @@ def warn_of_lost(lost: NDArray[np.bool_], adjoint: str = "discrete") -> None:
     if adjoint in ("backsolve", "interpolating"):
         why = "it could not be solved backwards; adjoint='discrete' has no such limit"
     text = f"{lost.sum()} of {len(lost)} samples add nothing to this gradient; sample {np.flatnonzero(lost)[0]}: {why}"
-    warnings.warn(text, SolveWarning, stacklevel=4)
+    warnings.warn(text, SolveWarning, stacklevel=users_level())
 
 
 def solution_vjp(solution: Solution, dy: Any, wrt: Any, adjoint: str | None, memory: Any) -> Gradients:

@@ -15,7 +15,7 @@ from pynode import _core
 from pynode.data.arrays import read_only, real_array
 from pynode.engine.gradients import solution_vjp
 from pynode.engine.problem import PreparedSolve
-from pynode.errors import MESSAGES, OK, STATUS, SolveError, SolveWarning
+from pynode.errors import MESSAGES, OK, STATUS, SolveError, SolveWarning, users_level
 
 if TYPE_CHECKING:
     from pynode.data.batch import Batch
@@ -312,12 +312,12 @@ def check_errors(errors: str) -> None:
         raise ValueError(f"errors={errors!r} must be one of {', '.join(FAILURES)}")
 
 
-def warn_or_raise(solution: Solution, errors: str, stacklevel: int = 3, accuracy: bool = True) -> None:
+def warn_or_raise(solution: Solution, errors: str, accuracy: bool = True) -> None:
     """Warn or raise about failed samples; accuracy: warn of components that the tolerances do not control, too."""
     if errors != "ignore" and not solution.ok:
         if errors == "raise":
             raise SolveError(solution.message())
-        warnings.warn(solution.message(), SolveWarning, stacklevel=stacklevel)
+        warnings.warn(solution.message(), SolveWarning, stacklevel=users_level())
     if accuracy:
         results = solution.results
         if results.get("below", True):

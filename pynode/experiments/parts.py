@@ -36,7 +36,10 @@ def union(fields: Sequence[Field]) -> tuple[Parameter, ...]:
         for parameter in field.spec:
             known = found.get(parameter.name)
             if known is None:
-                found[parameter.name] = parameter._replace(offset=total(tuple(found.values())))
+                place = total(tuple(found.values()))
+                found[parameter.name] = Parameter(
+                    parameter.name, parameter.shape, place, parameter.init, parameter.constraint
+                )
                 continue
             for what in ("shape", "constraint", "init"):
                 a, b = getattr(known, what), getattr(parameter, what)

@@ -143,7 +143,7 @@ class Estimator:
         own: Field | None = getattr(self, "field", None)
         return params, None if own is None else own.to_dict()
 
-    def _common_report(self, status: str, message: str, warnings: Iterable[str] = (), **rest: Any) -> dict[str, Any]:
+    def common_report(self, status: str, message: str, warnings: Iterable[str] = (), **rest: Any) -> dict[str, Any]:
         """A report with what those of all models hold.
 
         rest: loss, nfe, seconds, n_iter, n_samples, n_failed, and what only this model has.

@@ -9,6 +9,8 @@ plain data (`to_plain`, `from_plain`); `documented` writes the section "Paramete
 """
 
 import dataclasses
+import difflib
+import functools
 import textwrap
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -375,12 +377,45 @@ def from_plain(make: Any, stored: Any, **more: Any) -> Any:
 
 
 def documented(model: type[T]) -> type[T]:
-    """Class decorator: the line {options} of the docstring becomes the section "Parameters"."""
+    """Class decorator: the line {options} of the docstring becomes the section "Parameters"; unknown options are told."""
+    _refuse_unknown(model)
     if model.__doc__ is not None:  # it is, under python -OO
         entries = "\n".join(row.documentation(name) for name, row in table(model).items())
         section = f"Parameters\n----------\n{entries}"
         model.__doc__ = model.__doc__.replace("    {options}", textwrap.indent(section, "    "))
     return model
+
+
+def _refuse_unknown(model: type[Any]) -> None:
+    """Let errors about options that a model does not have name the model, what is close, and where the option belongs."""
+    made = model.__init__
+
+    @functools.wraps(made)
+    def init(self: Any, *args: Any, **options: Any) -> None:
+        known = table(model)
+        for name in options:
+            if name in known:
+                continue
+            close = difflib.get_close_matches(name, known, 1)
+            hint = f"did you mean {close[0]}?" if close else f"its options are {', '.join(known)}"
+            hint = BELONGS.get(name, hint)
+            raise TypeError(f"{model.__name__} has no option {name!r}: {hint}")
+        made(self, *args, **options)
+
+    model.__init__ = init
+
+
+BELONGS = {
+    "events": "events belong to pn.solve and pn.loss_and_grad; known times: NeuralODE.fit(doses=[pn.Dose(...)])",
+    "doses": "doses belong to the data: NeuralODE.fit(..., doses=[pn.Dose(...)])",
+    "names": "names belong to the data: fit(t, Y, names=[...])",
+    "weight": "weights belong to the data: fit(t, Y, weight=...)",
+    "callback": "a callback is given to fit(..., callback=...)",
+    "checkpoint": "a checkpoint is given to fit(..., checkpoint=...)",
+    "progress": "fit(..., progress=True) or verbose=1 show progress",
+    "seed": "it is called random_state",
+}
+"""Names that users try as options -> where they belong."""
 
 
 def widths(hidden: int | Sequence[int]) -> tuple[int, ...]:

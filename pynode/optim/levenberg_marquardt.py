@@ -63,6 +63,8 @@ class LaplacePosterior:
         Steps taken, and points at which the problem was evaluated.
     left : float
         Where it stalled: the part by which the linearised problem promised to lower the objective.
+    estimated : bool
+        alpha and beta were estimated in the last descent.
     """
 
     theta: Array
@@ -80,6 +82,7 @@ class LaplacePosterior:
     n_iter: int = 0
     n_evaluations: int = 0
     left: float = 0.0
+    estimated: bool = False
 
 
 def covariance(H: Array, alpha: Array, beta: float) -> Array:
@@ -296,7 +299,8 @@ def descend(
     """
     first = {"damping": damping, "nu": 2.0, "small": 0, "done": 0, "nfe": None, "estimated": settled >= 1}
     before = _resumed(state, checkpoint, more, first)
-    damping, nu, small, done, estimated = (before[name] for name in ("damping", "nu", "small", "done", "estimated"))
+    damping, nu, small, done = (before[name] for name in ("damping", "nu", "small", "done"))
+    state.estimated = before["estimated"]
     here = _begin(problem, state, before["nfe"], groups, evidence and settled >= 1)
     counted = before["nfe"] or 0
     if here is None:
@@ -304,29 +308,25 @@ def descend(
     for k in range(done, max_iter):
         found = _step(problem, state, here, damping, nu, longest, unit)
         if found is None:
-            reweigh = on_iteration if evidence and not estimated else None
+            reweigh = None if not evidence or state.estimated else on_iteration
             here = _stalled(problem, state, here, damping, groups, reweigh, unit)
             break
-        theta, free, rho, drop, damping = found
+        state.theta, state.free, rho, drop, damping = found
         damping = max(damping * max(1 / 3, 1 - (2 * rho - 1) ** 3), 1e-9)
         nu = 2.0
-        state.theta = theta
-        state.free = free
         state.n_iter += 1
         if on_iteration is not None:
             on_iteration(state)
-        new = problem.linearise(theta, free)
-        if new is None:
+        if (new := problem.linearise(state.theta, state.free)) is None:
             state.status = "stalled"
             break
         here = new
         state.loss = new.loss
         if evidence and drop < settled:
             update_evidence(state, here.H, groups, problem.n_observed, problem.n_free, noise)
-            estimated = True
+            state.estimated = True
         norm = float(np.linalg.norm(state.beta * here.g + state.alpha * state.theta))
-        nfe = problem.nfe - counted
-        counted = problem.nfe
+        nfe, counted = problem.nfe - counted, problem.nfe
         if callback is not None and callback(state, norm, nfe) is True:
             state.status = "stopped"
             break
@@ -335,7 +335,7 @@ def descend(
             state.status = "converged"
             break
         if checkpoint is not None:
-            now = {"damping": damping, "nu": nu, "small": small, "done": k + 1, "nfe": counted, "estimated": estimated}
+            now = {"damping": damping, "nu": nu, "small": small, "done": k + 1, "nfe": counted, "estimated": state.estimated}
             checkpoint.offer("levenberg_marquardt", partial(_snapshot, now, state, more))
     conclude(problem, state, here)
     return state
@@ -374,6 +374,7 @@ def _stalled(
         here = problem.linearise(state.theta, state.free) or here
         state.loss = here.loss
         update_evidence(state, here.H, groups, problem.n_observed, problem.n_free)
+        state.estimated = True
     return here
 
 

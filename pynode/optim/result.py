@@ -38,6 +38,8 @@ class FitResult:
         The covariance of theta, where the optimiser finds it.
     states : list of (T_i, d) arrays or None
         The fitted states, where trajectories were fitted.
+    warnings : tuple of str
+        What is doubtful about the fit, where trajectories were fitted.
 
     Examples
     --------
@@ -56,6 +58,7 @@ class FitResult:
     history: dict[str, NDArray[Any]]
     covariance: NDArray[np.float64] | None = None
     states: list[NDArray[np.float64]] | None = None
+    warnings: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)

@@ -14,6 +14,7 @@ from pynode.plots.over_time import prediction, trajectories
 from pynode.plots.overviews import density_overview, overview, sample_overview
 from pynode.plots.parts import has_plain_field
 from pynode.plots.phase_portrait import phase
+from pynode.plots.profiles import profile
 from pynode.plots.regions import predicted
 from pynode.plots.registry import PICTURES, draw
 from pynode.plots.style import STYLE, MissingExtraError
@@ -35,6 +36,7 @@ __all__ = [
     "phase",
     "predicted",
     "prediction",
+    "profile",
     "residuals",
     "sample_flow",
     "sample_overview",

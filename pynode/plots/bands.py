@@ -10,6 +10,9 @@ from pynode.fields.transforms import jacobian
 from pynode.plots.protocols import Array, TrajectoryModel
 from pynode.plots.style import BAND, MAX_SENSITIVITIES
 
+FORECAST = 80
+"""At so many times the interval of a forecast is found."""
+
 
 def rollout(model: TrajectoryModel, data: Trajectories, t: Array, i: int, fitted: bool) -> Array:
     """The states (T, d) of trajectory i at times t, from the fitted initial state or from the first row of the data."""
@@ -35,6 +38,15 @@ def rollout_with_band(
     if model.log:
         return path, path * np.exp(-half), path * np.exp(half)
     return path, path - half, path + half
+
+
+def forecast_interval(model: TrajectoryModel, data: Trajectories, i: int, stop: float) -> tuple[Array, Array, Array] | None:
+    """(times, lower, upper end of the calibrated 90 % interval of new readings) after the end of trajectory i, or None."""
+    if data is not model.data_ or not hasattr(model, "calibration_"):
+        return None
+    t = np.linspace(data.t[i][-1], stop, FORECAST + 1)[1:]
+    _, lower, upper = model.predict(t, trajectory=i, interval=0.9, kind="prediction")
+    return t, lower, upper
 
 
 def slope_covariance(model: TrajectoryModel, y: Array, t: float) -> Array | None:

@@ -8,7 +8,7 @@ from numpy.typing import ArrayLike
 
 from pynode.data.clock import Clock
 from pynode.data.trajectories import Trajectories
-from pynode.plots.bands import rollout_with_band
+from pynode.plots.bands import forecast_interval, rollout_with_band
 from pynode.plots.parts import (
     data_of,
     draw_heading,
@@ -43,6 +43,8 @@ def trajectories(
     label: str = "data",
 ) -> "Figure":
     """Trajectories of the model over the data: a row a state, a column a trajectory; shaded, the 90 % band of the state.
+
+    A forecast has the calibrated interval of new readings in its place, see `pynode.NeuralODE.predict`.
 
     Parameters
     ----------
@@ -201,6 +203,10 @@ def draw_trajectories(
         fine = np.union1d(fine, np.concatenate([jumps, np.nextafter(jumps, np.inf)]))
         path, low, high = rollout_with_band(model, data, fine, i, start == "fitted")
         past = fine <= t[-1]
+        later = None if forecast is None or start != "fitted" else forecast_interval(model, data, i, float(stop))
+        if later is not None and low is not None and high is not None:  # that of the state alone is narrower
+            low[~past] = np.nan
+            high[~past] = np.nan
         for j in range(rows):
             ax = axes[j, i]
             ax.plot(fine[past], path[past, j], color=LEARNED, lw=1.4, label="model", zorder=3)
@@ -211,6 +217,8 @@ def draw_trajectories(
                 shown[j].append(data.y[i][:, j])
                 every = stride(len(t))
                 ax.plot(t[::every], data.y[i][::every, j], "o", **marker_style(len(t)), label=label, zorder=2)
+            if later is not None and j < data.d:
+                _draw_interval(ax, *later, j)
             if forecast is not None:
                 shown[j] += _draw_forecast(ax, forecast, i, j, t, fine[~past], path[~past, j])
             if len(jumps):
@@ -227,6 +235,11 @@ def draw_trajectories(
         parent.align_ylabels()
     left_out = (how_many_of(columns, len(data), "trajectories"), how_many_of(rows, n, "states"))
     draw_heading(parent, axes[0, 0], title, *left_out)
+
+
+def _draw_interval(ax: "Axes", t: Array, lower: Array, upper: Array, j: int) -> None:
+    """The interval of new readings of state j."""
+    ax.fill_between(t, lower[:, j], upper[:, j], color=TRUTH, alpha=0.16, lw=0, label="90 % of new readings", zorder=1)
 
 
 def _draw_forecast(ax: "Axes", forecast: Trajectories, i: int, j: int, t: Array, fine: Array, path: Array) -> list[Array]:

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from pynode.data.support import Support
 from pynode.data.trajectories import Trajectories
 from pynode.fields.field import Field
 from pynode.plots.bands import rollout, slope_covariance
@@ -29,11 +30,13 @@ from pynode.plots.style import (
     DATA,
     DOUBT,
     DOUBTFUL,
+    FAINT,
     LEARNED,
     MAX_PATHS,
     PATH,
     QUIET,
     TRUTH,
+    UNKNOWN,
     new_figure,
     styled,
 )
@@ -52,10 +55,10 @@ def phase(model: TrajectoryModel, data: Trajectories | None = None, *, truth: Tr
     """The phase portrait: data, fitted trajectories and the learned field, with 90 % bands where the model has a covariance.
 
     One state: dy/dt over y, with its band. Two: arrows of the field, grey where its direction is uncertain by more than
-    about 30 degrees, and fitted trajectories with their bands. Three: the three projections. More: the plane of the two
-    principal components of the standardised states (without bands), or, where most rows of the data have gaps, that of the
-    two states of largest variance. A field with inputs or unobserved states is no function of the states drawn: no arrows
-    then, and for one state the slopes along the fitted trajectories.
+    about 30 degrees, faint where a network saw no data near, and fitted trajectories with their bands. Three: the three
+    projections. More: the plane of the two principal components of the standardised states (without bands), or, where
+    most rows of the data have gaps, that of the two states of largest variance. A field with inputs or unobserved states
+    is no function of the states drawn: no arrows then, and for one state the slopes along the fitted trajectories.
 
     Parameters
     ----------
@@ -217,11 +220,25 @@ def _draw_arrows(
         draw(slice(None), true_slopes(truth, at, time), "true field", color="#f5c6a5", zorder=1, **bars)
     slopes = model.derivative(time, at)
     doubtful = _doubtful(model, at, slopes, high - low, time)
+    strange = _strange(model, data, at) & ~doubtful  # would else look confident
     shape = {"width": 0.0026, "scale": n * 1.4, "headwidth": 4.5, "headlength": 5, "headaxislength": 4.5}
-    if not doubtful.all():
-        draw(~doubtful, slopes, "learned field" + when, color=ARROW, zorder=2, **shape)
+    known = ~doubtful & ~strange
+    if known.any():
+        draw(known, slopes, "learned field" + when, color=ARROW, zorder=2, **shape)
     if doubtful.any():
         draw(doubtful, slopes, "direction uncertain", color=DOUBTFUL, zorder=2, **shape)
+    if strange.any():
+        draw(strange, slopes, "no data near", color=FAINT, zorder=1.5, **shape)
+
+
+def _strange(model: TrajectoryModel, data: Trajectories, y: Array) -> NDArray[np.bool_]:
+    """Where a field that is learned from data alone was shown none; an equation of the user's own holds everywhere."""
+    if getattr(model, "field", None) is not None:
+        return np.zeros(len(y), dtype=bool)
+    states = [np.log(x) if model.log else x for x in data.y]
+    support = Support.of(states)
+    at = np.log(y) if model.log else y
+    return np.asarray(support.never(at) | (support.strangeness(at) > UNKNOWN))
 
 
 def _doubtful(model: TrajectoryModel, y: Array, slopes: Array, span: Array, t: float) -> NDArray[np.bool_]:

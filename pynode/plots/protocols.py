@@ -58,6 +58,16 @@ class TrajectoryModel(Trained, Protocol):
     def derivative(self) -> Any: ...
 
 
+class Profiled(Protocol):
+    """A model whose parameters have profile likelihoods."""
+
+    @property
+    def profile(self) -> Any: ...
+
+    @property
+    def summary(self) -> Any: ...
+
+
 class SampleModel(Trained, Protocol):
     """A model that carries samples along a flow, such as `pynode.NeuralODEClassifier` and `pynode.NeuralODERegressor`."""
 

@@ -13,6 +13,7 @@ from pynode.plots.misfit import residuals
 from pynode.plots.over_time import trajectories
 from pynode.plots.overviews import density_overview, overview, sample_overview
 from pynode.plots.phase_portrait import phase
+from pynode.plots.profiles import profile
 from pynode.plots.regions import predicted
 
 if TYPE_CHECKING:
@@ -27,6 +28,7 @@ PICTURES: dict[str, dict[str, Callable[..., "Figure"]]] = {
         "phase": phase,
         "residuals": residuals,
         "agreement": agreement,
+        "profile": profile,
         "loss": loss,
     },
     "samples": {

@@ -25,6 +25,7 @@ PATH = "#005f96"
 PALE = "#cde2f0"
 ARROW = "#6aa9d3"
 DOUBTFUL = "#c4c8cc"
+FAINT = "#e9ebee"
 GRID = "#c9c9c9"
 
 STAGES = ("#8c8c8c", "#56B4E9", "#0072B2", "#009E73", "#CC79A7", "#E69F00")
@@ -47,6 +48,10 @@ MAX_FOLLOWED = 200
 
 MAX_SENSITIVITIES = 4e6
 """Most numbers of a sensitivity dy(t)/dtheta computed for one band; longer ones are interpolated."""
+
+UNKNOWN = 0.9
+"""Where states are stranger than this (`pynode.data.support`), about two thirds of a standard deviation from the data, a
+network knows nothing."""
 
 DOUBT = 0.5
 """Where the 90 % band of the field across its direction is wider than this part of its length, the direction is known

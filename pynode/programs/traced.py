@@ -29,6 +29,19 @@ UFUNCS: dict[np.ufunc, Callable[..., Traced]] = {}
 FUNCTIONS: dict[Callable[..., Any], Callable[..., Any]] = {}
 """NumPy function -> function (trace, *arguments as the user gave them)."""
 
+INSTEAD = (
+    "It jumps again and again, and steps must end where a field jumps. What repeats: doses by "
+    "NeuralODE.fit(doses=[pn.Dose(time, amount, interval=24.0, count=7)]); a pulse or a schedule as a control input, "
+    'pn.field(..., inputs=1) and inputs=pn.Signal(times, values, kind="previous"); what varies smoothly as '
+    "np.sin(2 * np.pi * t / period). A few jumps at known times: np.where(t < 5.0, a, b)"
+)
+
+JUMPS: dict[Callable[..., Any], str] = dict.fromkeys(
+    (np.floor, np.ceil, np.trunc, np.rint, np.remainder, np.fmod, np.floor_divide, np.divmod, np.modf, np.round, np.fix),
+    INSTEAD,
+)
+"""Functions of NumPy that jump -> what their user can write instead."""
+
 
 _NOT_THE_USER = (
     str(Path(__file__).resolve().parents[1]) + os.sep,
@@ -293,7 +306,7 @@ class Traced(NDArrayOperatorsMixin):
                 f"{list(kwargs)} cannot be traced"
             )
         if ufunc not in UFUNCS:
-            raise TraceError(f"np.{ufunc.__name__} cannot be traced. {supported(UFUNCS)}")
+            raise TraceError(f"np.{ufunc.__name__} cannot be traced. {JUMPS.get(ufunc) or supported(UFUNCS)}")
         t = the_trace_of(*inputs)
         operands = [t.lift(x) for x in inputs]
         if ufunc is np.matmul:
@@ -310,7 +323,7 @@ class Traced(NDArrayOperatorsMixin):
         self, func: Callable[..., Any], types: Iterable[type], args: Sequence[Any], kwargs: Mapping[str, Any]
     ) -> Any:
         if func not in FUNCTIONS:
-            raise TraceError(f"np.{func.__name__} cannot be traced. {supported(FUNCTIONS)}")
+            raise TraceError(f"np.{func.__name__} cannot be traced. {JUMPS.get(func) or supported(FUNCTIONS)}")
         t = the_trace_of(*args, *kwargs.values())
         try:
             return FUNCTIONS[func](t, *args, **kwargs)

@@ -133,11 +133,22 @@ class Coordinates:
         and 1. A parameter at 0, or at a bound, has no influence in these coordinates.
         """
         found = np.zeros(len(self.base), bool)
-        limited = self.log | self.box
-        size = np.maximum(np.maximum(np.abs(x), np.abs(self.base[self.index])), 1.0)
-        most = np.where(limited, np.log(VAGUE), VAGUE * size)
-        found[self.index] = ~(np.sqrt(np.maximum(np.diag(covariance), 0.0)) < most)
+        found[self.index] = ~(np.sqrt(np.maximum(np.diag(covariance), 0.0)) < self._vague(x))
         return found
+
+    def n_undetermined(self, x: Array, covariance: Array) -> int:
+        """How many directions there are that no data tell: of a and b one where a + b is determined."""
+        most = self._vague(x)
+        scaled = covariance / most / most[:, None]
+        if not np.isfinite(scaled).all():
+            return int(self.undetermined(x, covariance).sum())
+        spread = np.linalg.eigvalsh(scaled)
+        return int((spread > max(1.0, 1e-10 * spread.max(initial=0.0))).sum())  # what is smaller beside it is rounding
+
+    def _vague(self, x: Array) -> Array:
+        """The standard deviations (n,) of parameters that no data tell."""
+        size = np.maximum(np.maximum(np.abs(x), np.abs(self.base[self.index])), 1.0)
+        return np.where(self.log | self.box, np.log(VAGUE), VAGUE * size)
 
     def gain(self, x: Array, gain: Array) -> Array:
         """A linear map (..., p) of changes of theta, from the same map (..., n) of changes of x."""

@@ -16,7 +16,7 @@ from typing import Any, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from pynode.errors import OK
+from pynode.errors import OK, users_level
 from pynode.fields.field import Field
 from pynode.fields.states import inside, limits
 from pynode.optim.checkpoint import Checkpoint
@@ -347,7 +347,7 @@ class Run:
     def warn(self, words: str) -> None:
         """Warn, and remember it for the report."""
         self.training.warnings.append(words)
-        warnings.warn(words, FitWarning, stacklevel=6)
+        warnings.warn(words, FitWarning, stacklevel=users_level())
 
     def begin(self, stage: Stage, intervals: int | None = None) -> None:
         """Open a stage, with early stopping if there are held-out trajectories; intervals: as in `shoot`."""

@@ -129,7 +129,9 @@ def density(noise: str) -> Density:
     in0 = np.sqrt(2 * np.pi) * (1 - 2 * np.exp(log_ndtr(-k)))
     in2 = in0 - 2 * k * edge
     in4 = 3 * in2 - 2 * k**3 * edge
-    out0, out1, out2 = 2 * edge / k, 2 * edge * (1 + 1 / k**2), 2 * edge * (k + 2 / k + 2 / k**3)
+    out0 = 2 * edge / k
+    out1 = 2 * edge * (1 + 1 / k**2)
+    out2 = 2 * edge * (k + 2 / k + 2 / k**3)
     whole = in0 + out0
     return Density(
         lambda z: np.where(np.abs(z) < k, z * z, 2 * k * np.abs(z) - k * k) + 2 * np.log(whole),

@@ -243,12 +243,16 @@ class LikelihoodProblem:
             if not (f > 0).all():
                 return None
             stretch = 1.0 / f
-            f, y, typical = np.log(f), np.log(y), 1.0
+            f = np.log(f)
+            y = np.log(y)
+            typical = 1.0
         if not np.isfinite(f).all():
             return None
         s, by_f, by_phi = scale(model, f, self.sigma(x, c), ROUNDING * typical, typical)
         root = np.sqrt(self.readings.weight[rows])
-        s, by_f, by_phi = s / root, by_f / root, by_phi / root[:, None]
+        s = s / root
+        by_f = by_f / root
+        by_phi = by_phi / root[:, None]
         return f, s, by_f, by_phi, (y - f) / s, stretch
 
     def deviance(self, course: Course, x: Array) -> Array | None:
@@ -299,7 +303,9 @@ class LikelihoodProblem:
         n = len(x)
         b, d = free.shape
         H, g = gram(J[:, :n]), J[:, :n].T @ e
-        A, C, z = np.zeros((b, d, d)), np.zeros((b, d, n)), np.zeros((b, d))
+        A = np.zeros((b, d, d))
+        C = np.zeros((b, d, n))
+        z = np.zeros((b, d))
         ends = np.searchsorted(sample, np.arange(b + 1))
         for i in range(b):
             own = J[ends[i] : ends[i + 1]]
@@ -323,7 +329,9 @@ class LikelihoodProblem:
         rows_of = self.readings.row
         raw: Any = course.jacobian
         slope = self.states_out(free)[1]
-        parts_e, parts_J, parts_i = [], [], []
+        parts_e = []
+        parts_J = []
+        parts_i = []
         for c, rows in enumerate(self.columns):
             terms = None if not len(rows) else self._terms(course, x, c)
             if terms is None:
@@ -350,6 +358,8 @@ class LikelihoodProblem:
                 parts_e.append(first / np.sqrt(second))
                 parts_J.append(np.sqrt(second)[:, None] * J_z)
                 parts_i.append(sample[~seen])
-        e, J, i = np.concatenate(parts_e), np.concatenate(parts_J), np.concatenate(parts_i)
+        e = np.concatenate(parts_e)
+        J = np.concatenate(parts_J)
+        i = np.concatenate(parts_i)
         order = np.argsort(i, kind="stable")
         return e[order], J[order], i[order]

@@ -325,12 +325,10 @@ class LikelihoodRun:
         if state.status == "stalled" and state.left < self.what.tol:
             state.status = "converged"  # what is promised is below rounding
         stage.status = state.status
-        stage.loss, stage.iterations, stage.evaluations, stage.nfe = (
-            state.loss,
-            state.n_iter,
-            state.n_evaluations,
-            problem.nfe,
-        )
+        stage.loss = state.loss
+        stage.iterations = state.n_iter
+        stage.evaluations = state.n_evaluations
+        stage.nfe = problem.nfe
         stage.seconds = time.perf_counter() - self._begun - sum(s.seconds for s in self.stages)
         if state.status == "failed":
             stage.status = "left out"

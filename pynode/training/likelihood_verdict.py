@@ -118,8 +118,12 @@ class Verdict:
         problem, x = maximum.problem, maximum.posterior.theta
         readings = problem.readings
         k = len(self.names)
-        count, variance, spread, alike = np.zeros(k, np.intp), np.zeros(k), np.ones(k), np.zeros(k)
-        noise, told, largest = np.full(k, np.nan), np.zeros(k), np.zeros(k)
+        count = np.zeros(k, np.intp)
+        variance = np.zeros(k)
+        spread = np.ones(k)
+        alike = np.zeros(k)
+        noise, told = np.full(k, np.nan), np.zeros(k)
+        largest = np.zeros(k)
         course: Any = problem.course(x, np.asarray(maximum.posterior.free))
         for c, rows in enumerate(problem.columns):
             rows = rows[readings.censored[rows] == 0]
@@ -132,7 +136,9 @@ class Verdict:
             z = problem.standardised(course, x, c)[readings.censored[problem.columns[c]] == 0]
             largest[c] = np.abs(z).max()
             order = np.argsort(readings.row[rows], kind="stable")
-            z, sample, row = z[order], readings.sample[rows][order], readings.row[rows][order]
+            z = z[order]
+            sample = readings.sample[rows][order]
+            row = readings.row[rows][order]
             first = np.flatnonzero(np.diff(row, prepend=-1))
             replicates = np.diff(first, append=len(row))
             alike[c] = following(np.add.reduceat(z, first) / np.sqrt(replicates), sample[first])
@@ -207,7 +213,7 @@ class Verdict:
         if state.status == "stalled" and state.left > LEFT:
             words.append(
                 "training ended where no step raises the likelihood although its slopes promise one: tighter tolerances "
-                "(rtol, atol) or an implicit method may help"
+                "(rtol, atol) or other values of the parameters may help"
             )
         left = problem.n_observed - run.best.degrees
         if left < LEAST:
@@ -218,8 +224,9 @@ class Verdict:
             )
         if undetermined:
             words.append(
-                f"the data do not determine {', '.join(undetermined)}: at 0 or at a bound, or without influence on what was "
-                "measured. The covariance is NaN there; freeze the parameter (pynode.frozen), bound it (pynode.bounded), or "
+                f"the data do not determine {', '.join(undetermined)}: at 0 or at a bound, without influence on what was "
+                "measured, or only together with others (model.summary() names them). The covariance is NaN "
+                "there; freeze the parameter (pynode.frozen), bound it (pynode.bounded), or "
                 "start it elsewhere"
             )
         return words

@@ -230,7 +230,7 @@ class SecondOrderRun(Run):
         """(p, p) covariance of theta, NaN for parameters that are not determined; None where there is none."""
         if self.posterior.covariance is None:
             return None
-        covariance = self.coordinates.spread(self.posterior.theta, self.posterior.covariance)
+        covariance = self.coordinates.spread(self.posterior.theta, self.posterior.covariance).copy()
         lost = np.flatnonzero(self.undetermined)
         free = self.coordinates.index  # frozen parameters have covariances of 0
         covariance[np.ix_(lost, free)] = covariance[np.ix_(free, lost)] = np.nan

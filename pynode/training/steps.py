@@ -22,6 +22,7 @@ from pynode.training.noise import ROBUST
 from pynode.training.second_order import STEPS, SecondOrder, SecondOrderRun, is_small, prior_groups
 from pynode.training.smoothing import smooth, with_implied
 from pynode.training.state import Training
+from pynode.training.verdict import doubts
 from pynode.training.windows import Data, as_weights, checked_windows, default_windows
 
 SECOND_ORDER = "levenberg-marquardt"
@@ -165,7 +166,7 @@ def multiple_shooting(
     Returns
     -------
     FitResult
-        With `covariance` of theta (Levenberg-Marquardt) and the fitted `states`.
+        With `covariance` of theta (Levenberg-Marquardt), the fitted `states`, and `warnings` of what is doubtful.
 
     Raises
     ------
@@ -196,6 +197,8 @@ def multiple_shooting(
     with session(checkpoint, "multiple_shooting", _what(run, options), lambda *_: run.interrupted(np.inf).result) as saved:
         run.checkpoint = saved
         run.train()
+        for words in [] if run.stopped else doubts(run, [f"state {j + 1}" for j in range(run.field.d)]):
+            run.warn(words)
     return _result(run)
 
 
@@ -284,4 +287,5 @@ def _result(run: FirstOrderRun | SecondOrderRun) -> FitResult:
         {name: np.array(history[name]) for name in history},
         covariance,
         run.training.states,
+        tuple(run.training.warnings),
     )

@@ -10,6 +10,7 @@ from collections.abc import Iterable, Sequence
 import numpy as np
 from numpy.typing import NDArray
 
+from pynode.training.causes import at_bounds, codes, stiff, turns
 from pynode.training.curriculum import Run
 from pynode.training.residuals import EXCESS, autocorrelation, excess, scatter
 from pynode.training.second_order import SecondOrderRun
@@ -35,7 +36,7 @@ LEFT = 1e-3
 """A stage that found no better point stalled where the linearised problem promises to lower the objective by this part."""
 
 
-def doubts(run: Run, names: Sequence[str]) -> list[str]:
+def doubts(run: Run, names: Sequence[str], y: Sequence[Array] | None = None) -> list[str]:
     """What is doubtful about a run that came to its end.
 
     Parameters
@@ -44,6 +45,8 @@ def doubts(run: Run, names: Sequence[str]) -> list[str]:
         All its stages are done.
     names : sequence of str
         Of the states that the user has names for, the first ones.
+    y : list of (T_i, d) arrays, optional
+        The data in the user's units. Default: those of the run.
 
     Returns
     -------
@@ -58,7 +61,7 @@ def doubts(run: Run, names: Sequence[str]) -> list[str]:
     noise = np.nan_to_num(run.smoothed.variance, nan=0.0)
     z = autocorrelation(run)
     remedy = _remedy(run)
-    words = []
+    words = codes(run.data.y if y is None else y, names)
 
     def named(which: NDArray[np.bool_]) -> str:
         return ", ".join(names[j] if j < len(names) else f"state {j + 1}" for j in measured.tolist() if which[j])
@@ -81,6 +84,11 @@ def doubts(run: Run, names: Sequence[str]) -> list[str]:
             f"the residuals of {named(alike)} follow each other, as those of noise do not: this is misfit; {remedy}"
         )
     poor = bool((rough & ~(ratio <= limit))[measured].any())
+    if stiff(run):
+        words.append(
+            "steps are as short as stability wants them, not as accuracy does: with these parameters the equation is stiff, "
+            "and all methods here are explicit; put fast states at their balance, or bound rates (pynode.bounded)"
+        )
     if isinstance(run, SecondOrderRun):
         words += _of_second_order(run, poor)
     return words
@@ -96,23 +104,43 @@ def _of_second_order(run: SecondOrderRun, poor: bool) -> list[str]:
             f"{done[-1].name} ended after max_iter={run.recipe.max_iter} steps, not at a minimum: take a larger max_iter, "
             "or start elsewhere"
         )
-    if poor and status == "stalled" and run.posterior.left > LEFT:
+    still = bool(done) and done[-1].iterations == 0
+    if (poor or still) and status == "stalled" and run.posterior.left > LEFT:
+        made = "made no step" if still else "ended where no step fits the data better"
         words.append(
-            f"{done[-1].name} ended where no step fits the data better although the slopes of the loss promise one: tighter "
-            "tolerances (rtol, atol), an implicit method, or shorter windows may help"
+            f"{done[-1].name} {made} although the slopes of the loss promise one: tighter tolerances (rtol, atol), other "
+            "values of the parameters, or shorter windows may help"
+        )
+    if not run.posterior.estimated and len(run.coordinates) and poor:
+        words.append(
+            "the noise was never estimated from the residuals, for training did not settle: standard errors and bands mean "
+            "little; take a larger max_iter, or start elsewhere"
         )
     n = run.data.n_observed
+    free = np.size(run.posterior.free) if run.posterior.free is not None else 0
+    if n - run.posterior.gamma - free < 1 and not run.posterior.gamma > 0.5 * n:
+        words.append(
+            f"{run.posterior.gamma + free:.0f} numbers are estimated from {n}: nothing is left to tell the noise from, and "
+            "standard errors mean little; fix parameters (pynode.frozen) or initial states (initial=), or take more data"
+        )
     if run.posterior.gamma > 0.5 * n:
         words.append(
             f"{run.posterior.gamma:.0f} effective parameters are fitted to {n} numbers: the data are "
             "interpolated, and errors are larger than the bands; take a smaller model or more data"
         )
     lost = run.undetermined
+    bound = [x for x in at_bounds(run) if x.split(" = ")[0] not in {name for name, _ in _values(run, lost)}]
+    if bound:
+        words.append(
+            f"{', '.join(bound)} ended at a bound: the data favour a value beyond it, or say little; widen the bound if it "
+            "is not a fact, and do not trust the standard error"
+        )
     if lost.any():
         values = ", ".join(f"{name} = {value:.3g}" for name, value in _values(run, lost))
         words.append(
-            f"the data do not determine {values}: at 0 or at a bound, or without influence on what was measured. The "
-            "covariance is NaN there; freeze the parameter (pynode.frozen), bound it (pynode.bounded), or start it elsewhere"
+            f"the data do not determine {values}: at 0 or at a bound, without influence on what was measured, or only "
+            "together with others (model.summary() names them). The covariance is NaN there; freeze the parameter "
+            "(pynode.frozen), bound it (pynode.bounded), or start it elsewhere"
         )
     return words
 
@@ -128,12 +156,15 @@ def _values(run: Run, which: NDArray[np.bool_]) -> Iterable[tuple[str, float]]:
 
 def _remedy(run: Run) -> str:
     """What may help against misfit."""
+    if turns(run):
+        how = "declare a second state in the field" if run.recipe.own else "augment=1 adds a state"
+        return f"the data rise and fall, which one state alone cannot (it cannot oscillate): {how}"
     if run.recipe.own:
         return (
             "the equation may lack something, or training ended in a poor minimum: try other values of the parameters, "
             "or windows=(None,); noise='student' bears outliers"
         )
     return (
-        "the network may be too small, a state may be missing (augment=1: one state alone cannot oscillate), or training "
+        "the network may be too small, a state may be missing (augment=1), or training "
         "ended in a poor minimum (another random_state, n_restarts); noise='student' bears outliers"
     )

@@ -118,7 +118,9 @@ def test_limits_that_do_not_bind_change_nothing():
 def test_free_states_that_are_held_leave_the_best_step_of_the_others():
     """Against the same quadratic minimised with those components substituted."""
     rng = np.random.default_rng(0)
-    b, d, n = 2, 3, 4
+    b = 2
+    d = 3
+    n = 4
     J = rng.standard_normal((30, n + b * d))
     J[:15, n + d :] = 0.0
     J[15:, n : n + d] = 0.0

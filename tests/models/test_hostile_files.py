@@ -36,10 +36,19 @@ def spring(t, y, th):
     return [y[1], -th.k * y[0] - th.c * y[1]]
 
 
+def known_equation():
+    """A model with all that a protocol holds."""
+    options = {"observe": lambda t, y, th: y / (1 + th.c), "initial": {0: pn.positive(1.0), 1: 0.0}, "lag": {1: 0.1}}
+    doses = [[pn.Dose(0.5, "k", 1, interval=1.0, count=2)], [pn.Dose(1.0, 2.0, duration=0.5, bioavailability="c")]]
+    model = pn.NeuralODE(field=spring, noise={"y1": "combined"}, **options, **QUICK)
+    return model.fit(T, np.concatenate([Y, Y], axis=2) ** 2 + 0.1, doses=doses)
+
+
 HEUN = pn.Tableau([[], ["1"]], ["1/2", "1/2"], b_hat=[1, 0], name="heun with an estimate")
 MODELS = {
     "NeuralODE": lambda: pn.NeuralODE(hidden=(3,), augment=1, **QUICK).fit(T, Y, u=Y),
     "ensemble": lambda: pn.NeuralODE(hidden=(2,), n_estimators=2, **QUICK).fit(T, Y),
+    "known equation": known_equation,
     "own field": lambda: pn.NeuralODE(field=spring, **QUICK).fit(T, np.concatenate([Y, Y], axis=2)),
     "LatentODE": lambda: pn.LatentODE(latent=2, method=HEUN, **QUICK).fit(T, Y, u=Y),
     "LatentODE, own field": lambda: pn.LatentODE(latent=2, field=spring, encoder="ode-rnn", noise=0.1, **QUICK).fit(T, Y),
@@ -182,6 +191,10 @@ def with_content(parts, change):
     return packed(with_header(parts, header))
 
 
+def with_doses(parts, doses):
+    return with_content(parts, lambda c: c["protocol"].update(doses=[doses, []]))
+
+
 def many_members(parts, n):
     return packed([*parts.items(), *((f"m{i}.npy", b"") for i in range(n))], zipfile.ZIP_STORED)
 
@@ -243,6 +256,23 @@ PARTS = {
         "a pickle": lambda p: packed(p | {"theta.npy": npy(np.array([{}], object))}),
         "long registers": lambda p: with_content(p, lambda c: c["field"]["program"]["sizes"].append(2**31 - 1)),
     },
+    "known equation": {
+        "a dose given often": lambda p: with_doses(p, [{"time": 0.0, "interval": 1.0, "count": 200_000}]),
+        "doses given often": lambda p: with_doses(p, [{"time": 0.0, "interval": 1.0, "count": 10**6}] * 2),
+        "a dose given too often": lambda p: with_doses(p, [{"time": 0.0, "interval": 1.0, "count": 10**15}]),
+        "many doses": lambda p: with_doses(p, [{"time": 0.0}] * 300_000),
+        "a dose of another state": lambda p: with_doses(p, [{"time": 0.0, "state": 10**9}]),
+        "a dose by a name": lambda p: with_doses(p, [{"time": "x" * 10**6}]),
+        "a dose with more": lambda p: with_doses(p, [{"time": 0.0, "more": 1}]),
+        "many error models": lambda p: with_content(p, lambda c: c["protocol"].update(models=["additive"] * 400_000)),
+        "many states": lambda p: with_content(p, lambda c: c["protocol"].update(states=["x"] * 400_000)),
+        "many lags": lambda p: with_content(p, lambda c: c["protocol"].update(lag={str(i): 0.0 for i in range(300_000)})),
+        "a lag below 0": lambda p: with_content(p, lambda c: c["protocol"].update(lag={"0": -1.0})),
+        "a lag of nothing": lambda p: with_content(p, lambda c: c["protocol"].update(lag={"0": {"$float": "nan"}})),
+        "bounds in disorder": lambda p: packed(with_array(p, "protocol.low", np.array([2.0, 2.0]))),
+        "infinite initial states": lambda p: packed(with_array(p, "protocol.known", np.full((2, 2), np.inf))),
+        "many trajectories": lambda p: packed(with_array(p, "protocol.first", np.zeros(3 * MIB))),
+    },
     "LatentODE": {
         "latent": lambda p: with_options(p, latent=10_000_000),
         "encoder": lambda p: with_options(p, encoder_hidden=10_000_000),
@@ -271,7 +301,7 @@ PARTS = {
         "layers that fit": deep_flow,
     },
 }
-ACCEPTED = {"spaces", "layers", "features that fit", "layers that fit"}
+ACCEPTED = {"spaces", "a dose given often", "layers", "features that fit", "layers that fit"}
 """Harmless: spaces after the header, steps that are taken in a solve only, and what is large but fits."""
 
 

@@ -28,6 +28,7 @@ def test_a_start_that_explains_the_readings_of_doses_is_the_only_one_tried(seed)
     assert np.allclose(model.theta_, [3.0, 20.0], rtol=0.05)
 
 
+@pytest.mark.filterwarnings("ignore::pynode.fit.FitWarning")  # only CL / V is determined
 def test_readings_are_smoothed_once(monkeypatch):
     calls = []
     smooth = likelihood_verdict.smooth

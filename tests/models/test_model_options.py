@@ -163,3 +163,11 @@ def test_a_single_width_may_be_an_integer():
 def test_whole_numbers_may_be_floats():
     model = fitted(pn.NeuralODE, n_estimators=2.0, n_restarts=1.0)
     assert len(model.estimators_) == 2
+
+
+def test_unknown_options_are_refused_in_the_name_of_the_model():
+    for name, words in {"events": "pn.solve", "hiden": "did you mean hidden", "weight": "fit\\(t, Y, weight"}.items():
+        with pytest.raises(TypeError, match=f"NeuralODE has no option '{name}': .*{words}"):
+            pn.NeuralODE(**{name: 1})
+    with pytest.raises(TypeError, match="CNF has no option 'hiden'"):
+        pn.CNF(hiden=3)

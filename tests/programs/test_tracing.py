@@ -302,7 +302,7 @@ REFUSALS = {
     "increment": (increment, "y[0] += 1.0", "np.concatenate"),
     "add into": (add_into, "dy += y", "dy = dy + ..."),
     "out": (lambda y: np.add(y, 1, out=np.zeros(3)), "out=np.zeros(3)", "out="),
-    "ufunc": (lambda y: np.floor(y), "np.floor(y)", "np.floor cannot be traced. Supported: absolute"),
+    "ufunc": (lambda y: np.spacing(y), "np.spacing(y)", "np.spacing cannot be traced. Supported: absolute"),
     "modulo": (lambda y: y % 2, "y % 2", "np.remainder"),
     "floor division": (lambda y: y // 2, "y // 2", "np.floor_divide"),
     "function": (lambda y: np.sort(y), "np.sort(y)", "np.sort cannot be traced. Supported: "),
@@ -447,3 +447,12 @@ def test_functions_inside_functions_capture_values():
     theta = f.init(3)
     y = np.array([[0.3, -0.8], [1.2, 0.4]])
     np.testing.assert_allclose(f(0.4, y, theta), by_hand(0.4, y, theta), rtol=1e-12)
+
+
+@pytest.mark.parametrize(
+    "f",
+    [lambda t, y: np.floor(t) * y, lambda t, y: (t % 24.0) * y, lambda t, y: (t // 24.0) * y, lambda t, y: np.round(t) * y],
+)
+def test_functions_that_jump_say_what_to_write_for_what_repeats(f):
+    with pytest.raises(TraceError, match=r"pn\.Dose\(.*interval=.*pn\.Signal\("):
+        field(state=1)(f)

@@ -51,7 +51,9 @@ def problem(noise, models, initial=None, censored=True, weighted=True, seed=0):
     if weighted:
         weight[0][4, 1] = 0.0
     if censored:
-        marks[0][5, 0], marks[1][0, 1], marks[1][2, 0] = 1, -1, 1
+        marks[0][5, 0] = 1
+        marks[1][0, 1] = -1
+        marks[1][2, 0] = 1
     found, readings = times_and_readings(T, y, weight if weighted else None, marks)
     made = LikelihoodProblem(ex, readings, models, noise, Coordinates(oral.spec, theta), start)
     assert all((a == b).all() for a, b in zip(found, times, strict=True))

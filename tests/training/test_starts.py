@@ -92,6 +92,7 @@ def test_the_weak_prior_follows_the_units(scale):
     np.testing.assert_allclose(b.prior * scale**2, 7 * a.prior, rtol=1e-9)
 
 
+@pytest.mark.filterwarnings("ignore:.* never changes in the data:pynode.fit.FitWarning")
 @pytest.mark.parametrize("column", ["zero", "constant", "each"])
 def test_a_column_that_never_changes_leaves_the_others_alone(column):
     """It was fitted exactly, outweighed the others without limit, and tripled their error."""

@@ -21,8 +21,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(args: argparse.Namespace) -> None:
     """Say what a model file holds, or what is installed."""
     if args.model is not None:
-        from pynode.app.report import model_summary
         from pynode.models.base import load
+        from pynode.models.trajectories.report import model_summary
 
         print_rows(model_summary(load(args.model)))
         return

@@ -46,9 +46,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> None:
     """Write a table of predictions, and a figure if asked."""
-    from pynode.app.pages import picture_kind
     from pynode.data.files import write_bytes
     from pynode.models.base import load
+    from pynode.models.pages import picture_kind
     from pynode.models.trajectories.neural_ode import NeuralODE
 
     model = load(args.model)
@@ -135,8 +135,8 @@ def _with_band(model: Any, t: Any, y0: Any, options: dict[str, Any]) -> tuple[An
 def _draw(args: argparse.Namespace, model: Any, t: Any, options: dict[str, Any]) -> None:
     """The picture: the model with its band, and the data where a fitted trajectory is continued."""
     from pynode import plots
-    from pynode.app.pages import image
     from pynode.data.files import write_bytes
+    from pynode.models.pages import image
 
     data = model.data_ if args.y0 is None else None
     fine = t

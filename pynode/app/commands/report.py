@@ -16,9 +16,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> None:
     """Write the report of a model."""
-    from pynode.app.pages import write_page
-    from pynode.app.report import model_report
     from pynode.models.base import load
+    from pynode.models.pages import write_page
+    from pynode.models.trajectories.report import model_report
 
     path = args.output or str(Path(args.model).with_suffix(".html"))
     check_folder(path)

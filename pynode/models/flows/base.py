@@ -184,7 +184,7 @@ class FlowModel(FlowOptions):
         early = result.status == "stopped" and not epochs.asked
         status = "early" if early else "finished" if result.status == "max_iter" else result.status
         failed = objective.failed
-        self.report_ = self._common_report(
+        self.report_ = self.common_report(
             status,
             result.message,
             [f"{failed} times a sample could not be solved and took no part in its iteration"] if failed else [],

@@ -229,7 +229,7 @@ class LatentODE(LatentForecasts):
         seconds = clock.perf_counter() - started
         early = result.status == "stopped" and not iterations.asked
         status = "early" if early else "finished" if result.status == "max_iter" else result.status
-        self.report_ = self._common_report(
+        self.report_ = self.common_report(
             status,
             result.message,
             [f"{failed} times a series could not be solved and took no part in its iteration"] if failed else [],

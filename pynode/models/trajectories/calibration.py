@@ -25,7 +25,7 @@ from numpy.typing import NDArray
 
 Array = NDArray[np.float64]
 
-GROWTHS = 10.0 ** np.linspace(0.0, 4.0, 21)
+GROWTHS = 10.0 ** np.linspace(0.0, 4.0, 41)
 """Factors of the variance by parameters that are tried ..."""
 
 PROCESSES = np.append(0.0, 10.0 ** np.linspace(-5.0, 0.5, 23))

@@ -14,12 +14,19 @@ from pynode.data.signal import Signal
 from pynode.engine.gradients import Gradients
 from pynode.fields.field import Field
 from pynode.models.trajectories.options import NeuralODEOptions
+from pynode.models.trajectories.protocol import Protocol
 from pynode.models.trajectories.scaling import Scaling
 from pynode.models.trajectories.series import Inputs, RaggedTimes, Times
 
 Array = NDArray[np.float64]
 
 WRT = ("theta", "y0", "inputs")
+
+FINER = 1e-2
+"""Rollouts are solved to this part of the noise, ..."""
+
+FINEST = 1e-11
+"""... but not closer than this part of the states."""
 
 
 class Derivatives(NeuralODEOptions):
@@ -30,6 +37,7 @@ class Derivatives(NeuralODEOptions):
     clock_: Clock | None
     names_: tuple[str, ...]
     n_unobserved_: int
+    protocol_: Protocol | None
 
     def _full_state(self, y0: ArrayLike) -> Array:
         """y0 checked: all states of the field, in the units of the data."""
@@ -46,8 +54,18 @@ class Derivatives(NeuralODEOptions):
             raise ValueError("y0 must be positive: the model is one of logarithms")
         return y0
 
-    def _options(self) -> dict[str, Any]:
-        return {"method": self.method, "rtol": min(self.rtol, 1e-6), "atol": min(self.atol, 1e-8) * self.scaling_.spread}
+    def solve_options(self) -> dict[str, Any]:
+        """Options of `pynode.solve`; tolerances are well below the noise, so that residuals are those of the equation."""
+        spread, scale = self.scaling_.spread, self.scaling_.scale
+        noise = np.array([self.report_["noise"].get(name, np.nan) for name in self.names_], dtype=np.float64)
+        relative = noise / (scale * spread)[: len(noise)] if self.protocol_ is None else np.full(1, np.nan)
+        relative = relative[np.isfinite(relative) & (relative > 0)]
+        finest = max(FINER * float(relative.min()), FINEST) if len(relative) else 1.0
+        return {
+            "method": self.method,
+            "rtol": min(self.rtol, 1e-6, finest),
+            "atol": min(self.atol, 1e-8, finest) * spread,
+        }
 
     def vjp(
         self,
@@ -99,7 +117,7 @@ class Derivatives(NeuralODEOptions):
         t = times_of(t, self.clock_)
         start, scaling = self._full_state(y0), self.scaling_
         signal = as_control(u, self.field_.inputs, times_of_each(t, start))
-        options = self._options() | {"inputs": scaling.inputs(signal)}
+        options = self.solve_options() | {"inputs": scaling.inputs(signal)}
         solution = solve(self.field_, scaling.states(start), scaling.times(t), self.theta_, **options)
         slope = scaling.slope_of_states_back
         ragged = isinstance(solution.y, list)

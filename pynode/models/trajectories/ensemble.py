@@ -40,29 +40,62 @@ def fit_members(
     make, n = type(model), int(model.n_estimators)
     params = model.get_params() | {"n_estimators": 1, "n_jobs": None}
     members = [params | {"random_state": (seed + 1000 * i) % (LARGEST_SEED + 1)} for i in range(n)]
-    if model.n_jobs in (None, 1):
-        labels = [progress and f"member {i + 1} of {n}" for i in range(n)]
-        return [_fit(make, each, data, weight, doses, label, callback) for each, label in zip(members, labels, strict=True)]
+    return side_by_side(_fit, members, (make, data, weight, doses), model.n_jobs, progress, callback, "member")
+
+
+def side_by_side(
+    work: Callable[..., Any],
+    members: list[dict[str, Any]],
+    common: tuple[Any, ...],
+    n_jobs: int | None,
+    progress: bool | str,
+    callback: Callable[[Iteration], Any] | None,
+    what: str,
+) -> list[Any]:
+    """Results of work(params, *common[, progress, callback]) -> (result, whether to go on), in turn or by joblib.
+
+    Parameters
+    ----------
+    work : callable
+    members : list of dict
+        The options of each model.
+    common : tuple
+        What all are given.
+    n_jobs : int or None
+        How many work at once.
+    progress, callback
+        See `NeuralODE.fit`; callback only where they work one after the other.
+    what : str
+        What the display of progress calls one of them.
+    """
+    if n_jobs in (None, 1):
+        results = []
+        for i, each in enumerate(members):
+            result, more = work(each, *common, progress and f"{what} {i + 1} of {len(members)}", callback)
+            results.append(result)
+            if not more:
+                break
+        return results
     if callback is not None:
-        raise ValueError("callback= cannot be called from members that are fitted elsewhere: leave n_jobs out")
+        raise ValueError(f"callback= cannot be called from {what}s that are fitted elsewhere: leave n_jobs out")
     try:
         from joblib import Parallel, delayed
     except ImportError:
         raise ImportError("n_jobs needs joblib: pip install 'pynode-ode[parallel]'") from None
-    work = (delayed(_fit)(make, each, data, weight, doses) for each in members)
-    return list(Parallel(n_jobs=model.n_jobs, verbose=10 if progress else 0)(work))
+    jobs = (delayed(work)(each, *common) for each in members)
+    return [result for result, _ in Parallel(n_jobs=n_jobs, verbose=10 if progress else 0)(jobs)]
 
 
 def _fit(
-    make: "type[NeuralODE]",
     params: dict[str, Any],
+    make: "type[NeuralODE]",
     data: Trajectories,
     weight: Any,
     doses: Any,
     progress: bool | str = False,
     callback: Callable[[Iteration], Any] | None = None,
-) -> "NeuralODE":
-    return make(**params).fit(data, weight=weight, doses=doses, progress=progress, callback=callback)
+) -> "tuple[NeuralODE, bool]":
+    return make(**params).fit(data, weight=weight, doses=doses, progress=progress, callback=callback), True
 
 
 def combined(predictions: list[Any], return_std: bool) -> Any:

@@ -8,9 +8,10 @@ from numpy.typing import NDArray
 
 from pynode.data.arrays import real_array
 from pynode.data.control import as_control
+from pynode.data.support import Support
 from pynode.data.trajectories import Trajectories
 from pynode.models.trajectories.calibration import Calibration, Errors, fit_growth, split_noise
-from pynode.models.trajectories.random_force import forced_variance
+from pynode.models.trajectories.random_force import forced_variance, has_network
 from pynode.models.trajectories.refits import folds, refitted, shortened, visited
 from pynode.training.smoothing import smooth
 
@@ -146,8 +147,20 @@ def band(model: "NeuralODE", t: Array, y0: Array | None, level: float, kind: Kin
     far = calibration.quantile(level, beyond=True, reading=kind == "prediction")
     width = np.where(ahead, far, calibration.quantile(level))
     half = width * np.sqrt(variance) * course.factor
+    if y0 is not None and _is_unknown(model, y0):
+        half = np.full(half.shape, np.inf)
     middle = measure.transform(course.mean)
     return Band(course.mean, measure.back(middle - half), measure.back(middle + half))
+
+
+def _is_unknown(model: "NeuralODE", y0: Array) -> bool:
+    """Whether an initial state (d,) is off the data in a direction in which a network was shown nothing."""
+    if model.protocol_ is not None or model.data_ is None or model.field_.d != len(y0) or not has_network(model):
+        return False
+    if model.n_unobserved_:
+        return False
+    measured = Support.of([model.scaling_.states(y) for y in model.data_.y])
+    return bool(measured.never(model.scaling_.states(y0[None]))[0])
 
 
 def course_of(model: "NeuralODE", measure: Measure, t: Array, y0: Array | None, given: dict[str, Any]) -> Course:

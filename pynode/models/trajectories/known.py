@@ -32,6 +32,7 @@ from pynode.training.likelihood import LikelihoodProblem, times_and_readings
 from pynode.training.likelihood_run import Likelihood, LikelihoodRun, Start
 from pynode.training.likelihood_verdict import Verdict
 from pynode.training.second_order import STEPS, prior_groups
+from pynode.training.starts import drawn
 
 if TYPE_CHECKING:
     from pynode.models.trajectories.neural_ode import NeuralODE
@@ -163,7 +164,7 @@ class KnownFit:
         if self.model.field is None:
             theta = theta * SMALL
         first = Start("the start given", theta, self.guess(theta))
-        others = [self.protocol.field.init(self.seed + k) for k in range(1, int(self.model.n_restarts))]
+        others = drawn(self.protocol.field, int(self.model.n_restarts), self.seed)[1:]
         return [first] + [Start(f"start {k + 2}", th, self.guess(th)) for k, th in enumerate(others)]
 
     def more(self) -> Iterator[Start]:
@@ -254,7 +255,9 @@ class KnownFit:
 
     def problem(self, coordinates: Coordinates, states: Array, part: float) -> LikelihoodProblem:
         """The likelihood of what was read during a part of the time."""
-        data, times, readings = self.data, self.times, self.readings
+        data = self.data
+        times = self.times
+        readings = self.readings
         if part < 1:
             ends = [t[0] + part * (t[-1] - t[0]) for t in data.t]
             keep = [max(int(np.searchsorted(t, e, side="right")), 2) for t, e in zip(data.t, ends, strict=True)]
@@ -284,6 +287,10 @@ class KnownFit:
             if run.best is None:
                 raise
             return run, interrupt
+        except FitError as error:
+            if "lognormal" not in self.protocol.models:
+                raise
+            raise FitError(f"{error}; noise='lognormal' needs predictions above 0 at every reading") from None
         return run, None
 
     def states_of(self, theta: Array) -> tuple[LikelihoodProblem, Array]:

@@ -12,6 +12,8 @@ from pynode.data.control import as_control
 from pynode.data.trajectories import Trajectories
 from pynode.experiments.forward import Course
 from pynode.fields.parameters import Parameter
+from pynode.models.trajectories.criteria import of_maximum
+from pynode.models.trajectories.dose_checks import doubtful_dose
 from pynode.models.trajectories.known import KnownFit
 from pynode.models.trajectories.protocol import Protocol, doses_of_one
 from pynode.models.trajectories.scaling import Scaling
@@ -34,7 +36,9 @@ def keep(model: "NeuralODE", fit: KnownFit, run: LikelihoodRun, status: str | No
     """
     best = run.best
     assert best is not None
-    problem, state, data = best.problem, best.posterior, fit.data
+    problem = best.problem
+    state = best.posterior
+    data = fit.data
     theta = problem.theta(state.theta)
     model.protocol_ = fit.protocol
     model.calibration_ = None
@@ -42,6 +46,7 @@ def keep(model: "NeuralODE", fit: KnownFit, run: LikelihoodRun, status: str | No
     model.theta_ = np.array(theta)
     model.random_state_ = fit.seed
     model.data_ = data
+    model.weight_ = None if fit.precision is None else list(fit.precision)
     model.names_ = data.names
     model.time_name_ = data.time_name
     model.clock_ = data.clock
@@ -57,8 +62,21 @@ def keep(model: "NeuralODE", fit: KnownFit, run: LikelihoodRun, status: str | No
         name: np.array(values, dtype=np.int64 if name == "stage" else np.float64) for name, values in run.history.items()
     }
     lost = [f"{name} = {value:.3g}" for name, value in _undetermined(model, best)]
-    words = [] if status == "interrupted" else fit.verdict.doubts(run, lost)
+    words = [] if status == "interrupted" else fit.verdict.doubts(run, lost) + _of_doses(fit, best)
     model.report_ = _report(model, fit, run, inflation, words, status, seconds)
+
+
+def _of_doses(fit: KnownFit, best: Maximum) -> list[str]:
+    """What is doubtful about the doses."""
+    found = doubtful_dose(fit, best, fit.verdict.columns(best))
+    if found is None:
+        return []
+    i, dose = found
+    whose = "" if len(fit.data) == 1 else f" of trajectory {fit.data.ids[i]}"
+    return [
+        f"the readings contradict {dose!r}{whose}: another time or amount of it would lower the residuals beyond chance. "
+        "Is it entered rightly? Where it is, the equation lacks something: this is misfit"
+    ]
 
 
 def _keep_uncertainty(model: "NeuralODE", best: Maximum, inflation: float) -> None:
@@ -136,12 +154,12 @@ def _report(
         parameters = ERROR_MODELS[fit.protocol.models[c]].parameters
         models[name] = {"model": fit.protocol.models[c]} | dict(zip(parameters, sigma.tolist(), strict=False))
         noise[name] = float(sigma[0]) if len(sigma) else float("nan")
-    return model._common_report(
+    return model.common_report(
         status or ("stopped" if run.stopped else "finished"),
         MESSAGES.get(state.status, ""),
         words,
         loss=float(best.loss),
-        log_likelihood=float(-0.5 * deviance.sum()),
+        **of_maximum(best, float(-0.5 * deviance.sum()), list(fit.likelihood().groups)),
         nfe=sum(stage.nfe for stage in run.stages),
         seconds=seconds,
         n_iter=len(run.history["loss"]),
@@ -194,7 +212,7 @@ def score(model: "NeuralODE", data: Trajectories, doses: Any) -> float:
 
 def course_of(model: "NeuralODE", protocol: Protocol, t: Sequence[Array], signal: Any, free: Array, slopes: bool) -> Course:
     """The course of a protocol at some times of each trajectory."""
-    experiment = protocol.experiment(t, signal, **model._options())
+    experiment = protocol.experiment(t, signal, **model.solve_options())
     return experiment.run(model.theta_, free, slopes)
 
 
@@ -235,7 +253,9 @@ def predict(
                 f"doses hold one at {early.min():g}, before {different[0]:g}, the first of t, where the states are y0: y0 "
                 "holds what it did"
             )
-        free, gain, spread = start[None], None, None
+        free = start[None]
+        gain = None
+        spread = None
         signal = as_control(u, protocol.field.inputs, [different])
     course = course_of(model, own, [different], signal, free, return_std)
     value = (course.states if states else course.value)[where]

@@ -17,12 +17,15 @@ from pynode.models.trajectories.ensemble import fit_members
 from pynode.models.trajectories.known import KnownFit
 from pynode.models.trajectories.known_results import keep
 from pynode.models.trajectories.named import by_state
-from pynode.models.trajectories.predictions import Rollouts
 from pynode.models.trajectories.protocol import as_doses, needed
-from pynode.models.trajectories.recipe import optimizer_of, prepare
-from pynode.models.trajectories.scaling import Scaling
+from pynode.models.trajectories.protocol_storage import protocol_to_dict
+from pynode.models.trajectories.published import Published
+from pynode.models.trajectories.recipe import polish, prepare
+from pynode.models.trajectories.restarts import fit_starts
+from pynode.models.trajectories.results import keep_run
 from pynode.models.trajectories.series import Inputs, Series, as_trajectories, check_positive, n_inputs, with_covariates
 from pynode.models.trajectories.storage import from_content, to_content
+from pynode.models.trajectories.unvisited import unvisited
 from pynode.optim.checkpoint import Checkpoint, opened
 from pynode.optim.progress import Progress
 from pynode.optim.result import Iteration
@@ -41,6 +44,7 @@ RESULTS = (
     "scaling_",
     "random_state_",
     "data_",
+    "weight_",
     "names_",
     "time_name_",
     "clock_",
@@ -61,7 +65,7 @@ RESULTS = (
 
 
 @documented
-class NeuralODE(Rollouts):
+class NeuralODE(Published):
     """A differential equation dy/dt = f(y, u; theta) learned from measured trajectories.
 
     Training matches slopes of smoothed data, then fits short windows, longer ones, and whole trajectories,
@@ -90,7 +94,8 @@ class NeuralODE(Rollouts):
         Fitted initial states of the trajectories, in your units.
     covariance_ : (p, p) array or None
         Of theta_, by Laplace's approximation; None where the optimizer gives none. NaN in the rows and columns of parameters
-        that the data do not determine (at 0 or at a bound, or without influence), 0 in those of frozen ones.
+        that the data do not determine (at 0 or at a bound, without influence, or only together with others), 0 in those of
+        frozen ones.
     determined_covariance_ : (p, p) array or None
         The same, directions that the data do not determine being held, in place of NaN: whatever depends on what is
         determined, as a sum of two parameters, has the right variance. Of fits with observe, initial, doses, replicates or
@@ -104,7 +109,7 @@ class NeuralODE(Rollouts):
     in_frames_ : bool
         It was fitted to a data frame: forecasts are data frames.
     data_ : Trajectories or None
-        What it was fitted to.
+        What it was fitted to, and weight_ (list of arrays or None), its weights.
     estimators_ : list of NeuralODE
         The members of an ensemble, else empty. theta_ and the like are those of the member of the lowest loss.
     random_state_ : int
@@ -118,7 +123,8 @@ class NeuralODE(Rollouts):
         n_evaluations (of the loss and its gradient), n_params, n_samples (trajectories), n_observed (numbers), n_failed
         (windows left out), random_state, warnings, version; rmse and noise by state, noise_of ("states" or "logarithms"),
         optimizer, effective_parameters (how many the data determine; NaN where unknown), time_scale, and stages, a dict
-        for each stage of training.
+        for each stage of training; log_likelihood, degrees (how many numbers, initial states included, are estimated
+        besides the noise), log_evidence, see `summary`.
 
     See Also
     --------
@@ -134,6 +140,8 @@ class NeuralODE(Rollouts):
     >>> model.predict(t, [0.5, 0.0]).shape
     (40, 2)
     """
+
+    score_of_start_: Any
 
     # ---- Fitting -------------------------------------------------------------------------------------------------
 
@@ -179,7 +187,8 @@ class NeuralODE(Rollouts):
             callback(`pynode.fit.Iteration`) after each iteration of any stage; return True to stop.
         checkpoint : path or pynode.fit.Checkpoint, optional
             A file that is written now and then. If it is there, the fit goes on from it, to the same bits as if
-            nothing had happened; it is removed at the end. Needs random_state, and n_estimators=1: an ensemble is many fits.
+            nothing had happened; it is removed at the end. Needs random_state, n_estimators=1 and n_restarts=1 (more
+            are many fits).
 
         Returns
         -------
@@ -211,6 +220,8 @@ class NeuralODE(Rollouts):
         precision = as_weights(weight, data.y)
         if known:
             return self._fit_known(KnownFit(self, data, precision, seed, doses), shown, callback, checkpoint)
+        if self.n_restarts > 1:
+            return self._fit_starts(data, weight, seed, shown, callback, checkpoint)
         with opened(checkpoint, self.random_state, partial(self._what, data, precision)) as saved:
             run, scaling, smoothed, data = prepare(self, data, precision, seed)
             run.checkpoint = saved
@@ -220,12 +231,15 @@ class NeuralODE(Rollouts):
                 run.callback = _reporting(bar, callback)
                 try:
                     run.train()
-                    for words in [] if run.stopped else doubts(run, data.names):
+                    polish(run)
+                    learned = self.field is None and not self.augment
+                    found = [] if run.stopped else doubts(run, data.names, data.y)
+                    for words in found + (list(unvisited(data)) if learned and not run.stopped else []):
                         run.warn(words)
                 except KeyboardInterrupt as error:
                     interrupt = error
             status = "interrupted" if interrupt else None
-            self._keep(run, scaling, smoothed, data, seed, status, clock.perf_counter() - started)
+            keep_run(self, run, scaling, smoothed, data, seed, status, clock.perf_counter() - started)
             if interrupt is not None:
                 raise interrupt
         return self
@@ -239,7 +253,8 @@ class NeuralODE(Rollouts):
     ) -> Self:
         """A fit with a protocol, see `pynode.models.trajectories.known`."""
         started = clock.perf_counter()
-        what = partial(self._what, fit.data, fit.precision, fit.protocol.doses)
+        whole = (protocol_to_dict(fit.protocol), fit.data.censored)
+        what = partial(self._what, fit.data, fit.precision, whole)
         with opened(checkpoint, self.random_state, what) as saved:
             total = fit.likelihood().max_iter * (int(self.n_restarts) + 2)
             with Progress(total, shown if isinstance(shown, str) else "training", bool(shown)) as bar:
@@ -271,97 +286,10 @@ class NeuralODE(Rollouts):
         if self.field is not None and m != self.field.inputs:
             raise ValueError(f"the field has {self.field.inputs} control inputs, u {m}")
 
-    def _what(self, data: Trajectories, weight: Any, doses: Any = ()) -> tuple[Any, ...]:
+    def _what(self, data: Trajectories, weight: Any, protocol: Any = ()) -> tuple[Any, ...]:
         """What a fit follows from, for the fingerprint of a checkpoint."""
         signal = () if data.signal is None else (data.signal.kind, data.signal.t, data.signal.u)
-        return *self._told("verbose", "n_jobs"), list(data.t), list(data.y), weight, signal, repr(doses)
-
-    def _keep(
-        self,
-        run: Any,
-        scaling: Scaling,
-        smoothed: Any,
-        data: Trajectories,
-        seed: int,
-        status: str | None,
-        seconds: float,
-    ) -> None:
-        """The results of a run."""
-        training, posterior = run.training, getattr(run, "posterior", None)
-        self.protocol_ = None
-        self.calibration_ = None
-        self.field_ = run.field
-        self.theta_ = training.theta
-        self.scaling_ = scaling
-        self.random_state_ = seed
-        self.data_ = data
-        self.names_ = data.names
-        self.time_name_ = data.time_name
-        self.clock_ = data.clock
-        self.columns_ = data.columns
-        self.n_unobserved_ = int(self.augment)
-        self.estimators_ = []
-        self.initial_states_ = scaling.states_back(np.stack([states[0] for states in training.states]))
-        self._keep_posterior(run, posterior, smoothed)
-        self.history_ = {
-            name: np.array(values, dtype=np.int64 if name == "stage" else np.float64)
-            for name, values in training.history.items()
-        }
-        noise = np.sqrt(smoothed.variance) if posterior is None or posterior.noise is None else posterior.noise
-        self.report_ = self._report(training, noise, posterior, status, seconds)
-
-    def _keep_posterior(self, run: Any, posterior: Any, smoothed: Any) -> None:
-        """What error bands need: covariances of theta and of the initial state of each trajectory given theta."""
-        self.covariance_ = None
-        self.determined_covariance_ = None
-        self.state_gain_ = None
-        self.state_covariance_ = None
-        if posterior is None or posterior.covariance is None:
-            return
-        p, (b, d) = run.field.n_params, (len(run.data), run.field.d)
-        self.covariance_ = run.covariance
-        self.state_gain_ = gain = np.zeros((b, d, p))
-        spread = np.diag(np.nan_to_num(smoothed.variance, nan=1.0))
-        self.state_covariance_ = covariance = np.broadcast_to(spread, (b, d, d)).copy()
-        if run.fitted is None or posterior.free_gain is None:
-            return
-        cut, chosen = run.fitted_windows()
-        for w in np.flatnonzero(cut.source[:, 1] == 0):
-            i = chosen[cut.source[w, 0]]
-            gain[i] = run.coordinates.gain(posterior.theta, posterior.free_gain[w])
-            covariance[i] = posterior.free_covariance[w]
-
-    def _report(self, training: Any, noise: Array, posterior: Any, status: str | None, seconds: float) -> dict[str, Any]:
-        data: Any = self.data_
-        scaling = self.scaling_
-        seen = np.concatenate([scaling.states_back(z) for z in training.states])[:, : data.d]
-        residual = np.concatenate(data.y) - seen
-        known = ~np.isnan(residual).all(axis=0)
-        rmse = np.full(data.d, np.nan)
-        rmse[known] = np.sqrt(np.nanmean(residual[:, known] ** 2, axis=0))
-        noise = (noise * scaling.scale)[: data.d]
-        used = [stage for stage in training.stages if stage.status not in ("undone", "left out")]
-        last = used[-1] if used else None
-        return self._common_report(
-            status or ("stopped" if last and last.status == "stopped" else "finished"),
-            "",
-            training.warnings,
-            loss=float(last.loss) if last else float("nan"),
-            nfe=sum(stage.nfe for stage in training.stages),
-            seconds=seconds,
-            n_iter=len(self.history_["loss"]),
-            n_samples=len(data),
-            n_failed=sum(stage.failed for stage in training.stages),
-            rmse=dict(zip(data.names, rmse.tolist(), strict=True)),
-            noise=dict(zip(data.names, noise.tolist(), strict=True)),
-            noise_of="logarithms" if self.log else "states",
-            optimizer=optimizer_of(self, self.field_),
-            effective_parameters=float("nan") if posterior is None else float(posterior.gamma),
-            n_evaluations=sum(stage.evaluations for stage in training.stages),
-            n_observed=data.n_observed,
-            time_scale=scaling.t_scale,
-            stages=training.stage_dicts,
-        )
+        return *self._told("verbose", "n_jobs"), list(data.t), list(data.y), weight, signal, protocol
 
     def _fit_ensemble(
         self,
@@ -385,12 +313,39 @@ class NeuralODE(Rollouts):
         }
         return self
 
+    def _fit_starts(
+        self,
+        data: Trajectories,
+        weight: Series | None,
+        seed: int,
+        progress: bool | str,
+        callback: Callable[[Iteration], Any] | None,
+        checkpoint: object,
+    ) -> Self:
+        if checkpoint is not None:
+            raise ValueError("checkpoint= is for a single fit: n_restarts > 1 makes many")
+        started = clock.perf_counter()
+        best, message, interrupt = fit_starts(self, data, weight, seed, progress, callback)
+        for name in RESULTS:
+            setattr(self, name, getattr(best, name))
+        self.estimators_ = []
+        self.random_state_ = seed
+        self.field_ = self.field or best.field_
+        self.score_of_start_ = best.score_of_start_
+        seconds = clock.perf_counter() - started
+        self.report_ = best.report_ | {"message": message, "seconds": seconds, "random_state": seed}
+        for words in self.report_["warnings"]:
+            warnings.warn(words, FitWarning, stacklevel=users_level())
+        if interrupt is not None:
+            raise interrupt
+        return self
+
     def plot(self, kind: str = "overview", **options: Any) -> "Figure":
         """A figure (needs matplotlib).
 
         Parameters
         ----------
-        kind : {"overview", "trajectories", "phase", "residuals", "agreement", "loss"}
+        kind : {"overview", "trajectories", "phase", "residuals", "agreement", "profile", "loss"}
         **options
             See the function of this name in `pynode.plots`.
 

@@ -254,7 +254,10 @@ class NeuralODEOptions(SeriesEstimator):
     n_restarts: int = option(
         1,
         Integer(1),
-        "Random starts; the one of largest evidence after matching slopes goes on (Levenberg-Marquardt only).",
+        "Starts, each fitted in full; the data of whole trajectories decide: by evidence for networks, which start at "
+        "random, by likelihood for a field of your own, which starts from its values, then from draws over the ranges that "
+        "its parameters were declared with: bounded ones within their bounds, positive ones within a factor of 10 or 100 "
+        "of their value (Levenberg-Marquardt only).",
     )
     n_estimators: int = option(
         1,
@@ -266,7 +269,8 @@ class NeuralODEOptions(SeriesEstimator):
     n_jobs: int | None = option(
         None,
         Integer(),
-        "How many members are fitted at once, by joblib (its backends may spread them over machines); -1: one a core.",
+        "How many members or starts are fitted at once, by joblib (its backends may spread them over machines); -1: one a "
+        "core.",
         flag=Flag("--jobs", "members of the ensemble fitted at once (default 1)", "N"),
     )
     scale: bool = option(True, Switch(), "Scale states and time to order one.")

@@ -16,13 +16,15 @@ from pynode.training.noise import ROBUST
 
 Array = NDArray[np.float64]
 
-MOST_DOSES = 1_000_000
+MOST_DOSES = 200_000
 """Most doses that the trajectories of a file are given in all."""
 
 
 def protocol_to_dict(protocol: Protocol) -> dict[str, Any]:
     """A protocol as plain data and arrays."""
     initial = protocol.initial
+    if sum(dose.count for own in protocol.doses for dose in own) > MOST_DOSES:
+        raise ValueError(f"a model with more than {MOST_DOSES} doses is too large for a file")
     return {
         "observe": None if protocol.observe is None else protocol.observe.to_dict(),
         "formula": None if initial.formula is None else initial.formula.to_dict(),
@@ -66,8 +68,8 @@ def protocol_from_dict(stored: Any, field: Field) -> Protocol:
         observe,
         Initial(known, formula, told, start, *limits),
         doses,
-        _by_state(stored["lag"]),
-        _by_state(stored["bioavailability"]),
+        _by_state(stored["lag"], d),
+        _by_state(stored["bioavailability"], d),
         texts(stored["states"], "names of states"),
         of_type(stored["noise"], str, "the noise"),
         texts(stored["models"], "error models"),
@@ -107,10 +109,14 @@ def _part(stored: Any, field: Field, out: int | None) -> Field | None:
     return part
 
 
-def _by_state(stored: Any) -> dict[Any, float | str]:
-    """State -> number or name."""
+def _by_state(stored: Any, d: int) -> dict[Any, float | str]:
+    """State -> number or name, of d states."""
     found: dict[Any, float | str] = {}
-    for state, x in of_type(stored, dict, "a table by state").items():
+    if len(of_type(stored, dict, "a table by state")) > d:
+        raise ValueError(f"a table by state has more than {d} entries")
+    for state, x in stored.items():
         key = int(state) if state.isdecimal() else state
-        found[key] = x if type(x) is str else of_type(x, float, "a number by state")
+        if type(x) is not str and not 0 <= of_type(x, float, "a number by state") < np.inf:
+            raise ValueError(f"a number by state is {x}: it must be finite and not negative")
+        found[key] = x
     return found

@@ -103,6 +103,11 @@ def _inputs(model: "NeuralODE", t: Array, times: Array, given: dict[str, Any]) -
     return np.asarray((signal(t) - model.scaling_.u_shift) / model.scaling_.u_scale)
 
 
+def has_network(model: "NeuralODE") -> bool:
+    """Whether the field knows only what the data show."""
+    return bool(prior_groups(model.field_))
+
+
 def carried(A: Array, force: Array, strength: Array) -> Array:
     """(K, d, d) covariances after each of K steps.
 

@@ -52,6 +52,12 @@ ADAM_ITERATIONS = 400
 """Iterations of each stage where Adam does everything, by default."""
 
 
+ROUGH = 3.0
+"""Noise below this many relative tolerances is that of the solver ..."""
+
+EXACT = 1e-9
+"""... and the last stage is fitted again to this tolerance."""
+
 CONTINUED = 50
 """Iterations of L-BFGS that go on from fitted parameters."""
 
@@ -93,6 +99,25 @@ def prepare(
     if recipe.batch_size is not None:
         run.batches = max(1, len(inside.windows(recipe.windows[0])) // recipe.batch_size)
     return run, scaling, smoothed, data
+
+
+def polish(run: Any) -> None:
+    """Fit the last stage again with tighter tolerances, where residuals are as small as those of training.
+
+    What is left of exact data would else be the error of the solver, and called noise.
+    """
+    if not isinstance(run, SecondOrderRun) or run.stopped or run.fitted is None or run.holdout is not None:
+        return
+    measured = run.seen & ~run.data.still
+    relative = np.sqrt(run.variance / run.spread)[measured]
+    if not relative.size or relative.min() > ROUGH * run.recipe.options["rtol"]:
+        return
+    fine = {"rtol": min(EXACT, run.recipe.options["rtol"]), "atol": np.minimum(EXACT * np.sqrt(run.spread), 1.0)}
+    run.recipe = replace(run.recipe, options=run.recipe.options | fine)
+    run.checkpoint = None
+    with run.surroundings():
+        run.shoot(run.fitted[0], run.fitted[1])
+        run.finish()
 
 
 def continued(

@@ -13,6 +13,7 @@ from pynode.data.trajectories import Trajectories
 from pynode.models.trajectories.known import KnownFit
 from pynode.models.trajectories.known_results import keep
 from pynode.models.trajectories.recipe import continued
+from pynode.models.trajectories.results import keep_run
 from pynode.training.curriculum import FitError
 from pynode.training.smoothing import smooth
 from pynode.training.windows import Data
@@ -109,7 +110,7 @@ def _fit(model: "NeuralODE", data: Trajectories, kept: NDArray[np.intp]) -> None
     run = continued(model, model.field_, inside, smoothed, scaling.spread, model.random_state_, start, _last_windows(model))
     run.warn = lambda words: None
     run.train()
-    model._keep(run, scaling, smoothed, data, model.random_state_, None, 0.0)
+    keep_run(model, run, scaling, smoothed, data, model.random_state_, None, 0.0)
 
 
 def visited(model: "NeuralODE", data: Trajectories) -> "NeuralODE":
@@ -124,7 +125,7 @@ def visited(model: "NeuralODE", data: Trajectories) -> "NeuralODE":
     if model.covariance_ is None:
         return made
     scaling = model.scaling_
-    options = model._options() | {"inputs": scaling.inputs(data.signal)}
+    options = model.solve_options() | {"inputs": scaling.inputs(data.signal)}
     z0 = scaling.states(made.initial_states_)
     rollout = sensitivities(model.field_, z0, scaling.times(list(data.t)), model.theta_, **options)
     noise = np.array([model.report_["noise"][name] for name in model.names_]) / scaling.scale[: len(model.names_)]

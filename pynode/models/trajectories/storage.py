@@ -39,11 +39,11 @@ REPORT: dict[str, type] = {
     "n_observed": int,
     "time_scale": float,
     "stages": list,
+    "log_likelihood": float,
+    "degrees": float,
+    "log_evidence": float,
 }
-"""What a report holds besides what those of all models do ..."""
-
-KNOWN_REPORT: dict[str, type] = {"log_likelihood": float}
-"""... and with a protocol; there is "error_models" too."""
+"""What a report holds besides what those of all models do; with a protocol there is "error_models" too."""
 
 
 def to_content(model: "NeuralODE", data: bool = True) -> dict[str, Any]:
@@ -72,6 +72,7 @@ def to_content(model: "NeuralODE", data: bool = True) -> dict[str, Any]:
         "in_frames": model.in_frames_,
         "protocol": None if model.protocol_ is None else protocol_to_dict(model.protocol_),
         "data": data_to_dict(model.data_) if data and model.data_ is not None else None,
+        "weight": np.concatenate(model.weight_) if data and model.weight_ is not None else None,
     }
 
 
@@ -112,8 +113,7 @@ def from_content(content: dict[str, Any], make: type["NeuralODE"], member: bool 
     model.history_ = stored_history(content["history"], ("stage",))
     if model.history_["stage"].dtype != np.int64:
         raise ValueError("the stages of the history must be integers")
-    more = REPORT if model.protocol_ is None else REPORT | KNOWN_REPORT
-    model.report_ = _report(content["report"], model.names_, more)
+    model.report_ = _report(content["report"], model.names_, REPORT)
     model.random_state_ = model.report_["random_state"]
     model.estimators_ = [] if member else [from_content(part, make, member=True) for part in content["estimators"]]
     _check_members(model)
@@ -182,6 +182,7 @@ def _restore_calibration(model: "NeuralODE", content: dict[str, Any]) -> None:
 def _restore_data(model: "NeuralODE", content: dict[str, Any]) -> None:
     """The trajectories it was fitted to, or None."""
     model.data_ = None
+    model.weight_ = None
     if content["data"] is None:
         return
     data = data_from_dict(content["data"], model.names_, model.time_name_, model.clock_)
@@ -190,6 +191,9 @@ def _restore_data(model: "NeuralODE", content: dict[str, Any]) -> None:
     if len(data) != len(model.initial_states_):
         raise ValueError(f"{len(model.initial_states_)} initial states for {len(data)} trajectories")
     model.data_ = data
+    if content.get("weight") is not None:
+        weight = stored_array(content["weight"], (sum(data.lengths), data.d), "the weights")
+        model.weight_ = np.split(weight, np.cumsum(data.lengths)[:-1])
 
 
 def _check_members(model: "NeuralODE") -> None:

@@ -82,7 +82,12 @@ def table(header: Sequence[object] | None, rows: Iterable[Sequence[object]]) -> 
     """A table of strings; the header may be None."""
     head = "" if header is None else _row("th", header)
     body = "".join(_row("td", row) for row in rows)
-    return f'<div class="scroll"><table>{head}{body}</table></div>'
+    return scrolled(f"<table>{head}{body}</table>")
+
+
+def scrolled(content: str) -> str:
+    """HTML that scrolls sideways where it is wider than the screen."""
+    return f'<div class="scroll">{content}</div>'
 
 
 def _row(tag: str, cells: Sequence[object]) -> str:
@@ -95,7 +100,7 @@ def picture(figure: "Figure", caption: str, wide: bool = False) -> str:
     data = base64.b64encode(png(figure)).decode("ascii")
     words = html.escape(caption)
     style = " class=wide" if wide else ""
-    image = f'<div class="scroll"><img alt="{words}" src="data:image/png;base64,{data}"></div>'
+    image = scrolled(f'<img alt="{words}" src="data:image/png;base64,{data}">')
     return f"<figure{style}>{image}<figcaption>{words}</figcaption></figure>"
 
 

@@ -1,14 +1,21 @@
 """Reports of models: what was fitted to what, how well, and what to beware of, as one HTML file."""
 
 import math
+from typing import TYPE_CHECKING
 
 import numpy as np
 
-from pynode import plots
-from pynode.app.pages import heading, notes, page, paragraph, picture, table
 from pynode.data.trajectories import Trajectories
-from pynode.models.trajectories.neural_ode import NeuralODE
-from pynode.plots.phase_portrait import Truth
+from pynode.models.pages import heading, notes, page, paragraph, picture, scrolled, table
+from pynode.models.trajectories.summary import summarise
+from pynode.models.trajectories.summary_text import as_html
+
+if TYPE_CHECKING:
+    from pynode.models.trajectories.neural_ode import NeuralODE
+    from pynode.plots.phase_portrait import Truth
+
+LEVEL = 0.95
+"""Of confidence intervals."""
 
 MISFIT = 1.5
 """Root mean square of residuals over noise, above which a report says that the model misses the data."""
@@ -32,7 +39,7 @@ def readable(x: float | None, digits: int = 3) -> str:
     return f"{x:.{digits}g}" if 1e-4 <= abs(x) < 1e5 or x == 0 else f"{x:.{digits - 1}e}"
 
 
-def model_summary(model: NeuralODE) -> list[tuple[str, str]]:
+def model_summary(model: "NeuralODE") -> list[tuple[str, str]]:
     """[(what, value)] about a fitted model: for tables of reports and for `pynode info`."""
     report = model.report_
     what = model.field_.name + (", of log states" if model.log else "")
@@ -63,7 +70,7 @@ def model_summary(model: NeuralODE) -> list[tuple[str, str]]:
     return rows
 
 
-def model_notes(model: NeuralODE) -> list[str]:
+def model_notes(model: "NeuralODE") -> list[str]:
     """What a reader must know before trusting the model: a list of sentences."""
     report = model.report_
     names = [stage["name"] for stage in report["stages"]]  # more is said of these below
@@ -94,7 +101,7 @@ def model_notes(model: NeuralODE) -> list[str]:
     return sentences
 
 
-def table_of_states(model: NeuralODE) -> str:
+def table_of_states(model: "NeuralODE") -> str:
     """How well each state is described."""
     report = model.report_
     data = model.data_
@@ -106,7 +113,7 @@ def table_of_states(model: NeuralODE) -> str:
     return table(("state", "measured", "residual (root mean square)", f"noise{noise_of}, estimated"), rows)
 
 
-def table_of_stages(model: NeuralODE) -> str:
+def table_of_stages(model: "NeuralODE") -> str:
     """What each stage of training did."""
     rows = [
         (
@@ -121,8 +128,10 @@ def table_of_stages(model: NeuralODE) -> str:
     return table(("stage", "ended", "iterations", "loss", "time"), rows)
 
 
-def model_pictures(model: NeuralODE, truth: Truth | None = None, forecast: Trajectories | None = None) -> list[str]:
+def model_pictures(model: "NeuralODE", truth: "Truth | None" = None, forecast: Trajectories | None = None) -> list[str]:
     """The pictures of a model with their captions, as parts of a page; those over the data where it has them."""
+    from pynode import plots
+
     loss = picture(plots.loss(model), LOSS_WORDS)
     if model.data_ is None:
         return ['<div class="pictures">', loss, "</div>"]
@@ -156,11 +165,13 @@ def trajectory_words(forecast: bool, bands: bool) -> str:
     return words
 
 
-def phase_words(model: NeuralODE, truth: bool, bands: bool) -> str:
+def phase_words(model: "NeuralODE", truth: bool, bands: bool) -> str:
     """The caption of the phase portrait of a model that has its data."""
+    from pynode.plots.parts import has_plain_field
+
     assert model.data_ is not None
     d = model.data_.d
-    field = plots.has_plain_field(model)
+    field = has_plain_field(model)
     known = " The true field lies below the learned one." if truth and d < 3 and field else ""
     if d == 1 and field:
         words = "How fast the state changes, depending on the state; below, where the data lie."
@@ -177,12 +188,16 @@ def phase_words(model: NeuralODE, truth: bool, bands: bool) -> str:
     return words + known
 
 
-def model_report(model: NeuralODE, title: str = "A learned differential equation") -> str:
+def model_report(model: "NeuralODE", title: str = "A learned differential equation") -> str:
     """The report of one model, as an HTML page."""
     parts = [paragraph(f"A Neural ODE for {', '.join(model.names_)}, learned from measured trajectories.")]
     if model.data_ is None:
         parts.append(paragraph("The model was saved without its data, so pictures over the data are missing.", soft=True))
     parts += [notes(model_notes(model)), heading("In brief"), table(None, model_summary(model))]
+    parts += [
+        heading("Parameters" if model.field is not None else "Likelihood"),
+        scrolled(as_html(summarise(model, None, LEVEL), within=True)),
+    ]
     parts += [heading("Pictures"), *model_pictures(model)]
     parts += [heading("Stages of training"), table_of_stages(model)]
     parts += [heading("States"), table_of_states(model)]

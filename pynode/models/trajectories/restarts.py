@@ -1,0 +1,118 @@
+"""Fits from several starts: each in full, side by side; what whole trajectories say decides."""
+
+import warnings
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from pynode.data.trajectories import Trajectories
+from pynode.fields.parameters import with_initial
+from pynode.models.options import LARGEST_SEED
+from pynode.models.trajectories.ensemble import side_by_side
+from pynode.models.trajectories.recipe import optimizer_of
+from pynode.optim.result import FitInterrupted, Iteration
+from pynode.training.curriculum import FitError, FitWarning
+from pynode.training.starts import drawn
+from pynode.training.steps import SECOND_ORDER
+
+if TYPE_CHECKING:
+    from pynode.models.trajectories.neural_ode import NeuralODE
+
+SAME = 1e-2
+"""Log-likelihoods that differ by less than this are those of one optimum."""
+
+
+@dataclass(frozen=True)
+class Tried:
+    """A fit from one start: the model, or why there is none, and the interrupt that ended it."""
+
+    model: Any
+    error: FitError | None = None
+    interrupt: FitInterrupted | None = None
+
+    @property
+    def score(self) -> tuple[float, float]:
+        """How good it is; see `pynode.training.second_order.SecondOrderRun.score`."""
+        return (-1.0, -np.inf) if self.model is None else self.model.score_of_start_
+
+
+def fit_starts(
+    model: "NeuralODE",
+    data: Trajectories,
+    weight: Any,
+    seed: int,
+    progress: bool | str,
+    callback: Callable[[Iteration], Any] | None,
+) -> tuple["NeuralODE", str, FitInterrupted | None]:
+    """Fits from `n_restarts` starts.
+
+    Parameters
+    ----------
+    model : NeuralODE
+    data : Trajectories
+    weight : see `NeuralODE.fit`
+    seed : int
+    progress, callback : see `NeuralODE.fit`; callback only where fits are made one after the other
+
+    Returns
+    -------
+    best : NeuralODE
+        The best of the fits.
+    message : str
+        Which it is, and how the others compare.
+    interrupt : FitInterrupted or None
+        What ended the fits before their time.
+
+    Raises
+    ------
+    FitError
+        The equation cannot be solved from any start.
+    """
+    members = _members(model, seed)
+    tried = side_by_side(_try, members, (type(model), data, weight), model.n_jobs, progress, callback, "start")
+    order = sorted(range(len(tried)), key=lambda k: tried[k].score, reverse=True)
+    best = tried[order[0]]
+    if best.model is None:
+        assert best.error is not None
+        raise best.error
+    same = sum(x.score[0] == best.score[0] and best.score[1] - x.score[1] < SAME for x in tried) - 1
+    failed = sum(x.model is None for x in tried)
+    message = f"the best of {len(tried)} starts is number {order[0] + 1}; {same} others led to a fit as good"
+    message += f", {failed} could not be solved" if failed else ""
+    return best.model, message, next((x.interrupt for x in tried if x.interrupt is not None), None)
+
+
+def _members(model: "NeuralODE", seed: int) -> list[dict[str, Any]]:
+    """The options of the fits: random states of a network, values of a field of one's own."""
+    n = int(model.n_restarts)
+    params = model.get_params() | {"n_restarts": 1, "n_jobs": None, "random_state": seed}
+    if model.field is None:
+        return [params | {"random_state": (seed + k) % (LARGEST_SEED + 1)} for k in range(n)]
+    if optimizer_of(model, model.field) != SECOND_ORDER:
+        raise ValueError(f"n_restarts belongs to {SECOND_ORDER}, which this field is too large for: take n_estimators")
+    spec = model.field.spec
+    starts = drawn(model.field, n, seed)
+    return [params | {"field": replace(model.field, spec=with_initial(spec, theta))} for theta in starts]
+
+
+def _try(
+    params: dict[str, Any],
+    make: "type[NeuralODE]",
+    data: Trajectories,
+    weight: Any,
+    progress: bool | str = False,
+    callback: Callable[[Iteration], Any] | None = None,
+) -> tuple[Tried, bool]:
+    """(a fit from one start, whether to go on with the next)."""
+    model = make(**params)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", FitWarning)  # those of the best are repeated
+        try:
+            model.fit(data, weight=weight, progress=progress, callback=callback)
+        except FitError as error:
+            return Tried(None, error), True
+        except FitInterrupted as interrupt:
+            return Tried(model, interrupt=interrupt), False
+    return Tried(model), model.report_["status"] != "stopped"
