@@ -1,0 +1,102 @@
+"""Mass matrices and differential-algebraic equations: against the same equations without, closed forms, frozen steps."""
+
+import numpy as np
+import pytest
+from scipy.integrate import solve_ivp
+
+import pynode as pn
+
+TIMES = np.concatenate([[0.0], np.logspace(-2, 5, 8)])
+TIGHT = {"method": "rodas5p", "rtol": 1e-8, "atol": [1e-10, 1e-14, 1e-10]}
+
+
+@pn.field(state=3)
+def robertson(t, y):
+    back = 1e4 * y[1] * y[2]
+    return [back - 0.04 * y[0], 0.04 * y[0] - back - 3e7 * y[1] ** 2, 3e7 * y[1] ** 2]
+
+
+@pn.field(state=3)
+def conserved(t, y):
+    back = 1e4 * y[1] * y[2]
+    return [back - 0.04 * y[0], 0.04 * y[0] - back - 3e7 * y[1] ** 2, y[0] + y[1] + y[2] - 1.0]
+
+
+@pn.field(state=5, theta={"g": 9.81})
+def pendulum(t, z, th):  # of index 1: the tension from the second derivative of the constraint
+    x, y, u, v, tension = z
+    return [u, v, -tension * x, -tension * y - th.g, u * u + v * v - tension * (x * x + y * y) - th.g * y]
+
+
+PENDULUM = {"method": "rodas5p", "mass": np.diag([1.0, 1.0, 1.0, 1.0, 0.0])}
+
+
+def test_robertson_as_a_dae():
+    plain = pn.solve(robertson, [1.0, 0.0, 0.0], TIMES, **TIGHT).y
+    dae = pn.solve(conserved, [1.0, 0.0, 0.0], TIMES, mass=[1.0, 1.0, 0.0], **TIGHT).y
+    np.testing.assert_allclose(dae, plain, atol=1e-13)
+    reference = solve_ivp(robertson, (0, 1e5), [1.0, 0, 0], "Radau", TIMES, rtol=1e-10, atol=1e-14).y.T
+    np.testing.assert_allclose(dae, reference, rtol=1e-6, atol=1e-9)
+
+
+def test_pendulum_of_index_one():
+    start = pn.consistent_state(pendulum, [1.0, 0, 0, 0, 5.0], [9.81], mass=PENDULUM["mass"])
+    assert abs(start[4]) < 1e-12
+    t = np.linspace(0, 2, 9)
+    y = pn.solve(pendulum, start, t, [9.81], rtol=1e-9, atol=1e-9, **PENDULUM).y
+    angle = solve_ivp(lambda _, a: [a[1], -9.81 * np.cos(a[0])], (0, 2), [0, 0], t_eval=t, rtol=1e-11, atol=1e-12).y[0]
+    np.testing.assert_allclose(y[:, :2], np.stack([np.cos(angle), np.sin(angle)], axis=1), atol=1e-8)
+
+
+def test_gradients_through_a_dae():
+    t = np.linspace(0, 2, 9)
+    start = pn.consistent_state(pendulum, [1.0, 0, 0, 0, 0], [9.81], mass=PENDULUM["mass"])
+    options = PENDULUM | {"grid": np.linspace(0, 2, 65)}
+    g = np.random.default_rng(0).normal(size=(9, 5))
+
+    def total(rate, move=0.0):
+        return float((pn.solve(pendulum, start + move, t, [rate], **options).y * g).sum())
+
+    back = pn.solve(pendulum, start, t, [9.81], **options).vjp(g, wrt=("theta", "y0"))
+    assert back.theta[0] == pytest.approx((total(9.81 + 1e-5) - total(9.81 - 1e-5)) / 2e-5, rel=1e-7)
+    forward = pn.sensitivities(pendulum, start, t, [9.81], **options)
+    assert (forward.theta[..., 0] * g).sum() == pytest.approx(back.theta[0], rel=1e-11)
+    along = np.array([0.0, 1.0, 0.0, 0.0, 0.0]) * 1e-7  # stays consistent to the tolerance of the check
+    assert (total(9.81, along) - total(9.81, -along)) / 2e-7 == pytest.approx(back.y0[1], rel=1e-5)
+
+
+def test_a_regular_mass_matrix_is_a_division():
+    M = np.array([[2.0, 0.5], [0.0, 4.0]])
+    f = pn.field(state=2, theta={"k": 3.0})(lambda t, y, th: [-th.k * y[0] + y[1] * y[0], np.sin(t) - y[1]])
+    inverse = np.linalg.inv(M)
+    g = pn.field(state=2, theta={"k": 3.0})(lambda t, y, th: inverse @ f(t, y, th.k[None]))
+    t = np.linspace(0, 3, 7)
+    a = pn.solve(f, [1.0, 0.5], t, [3.0], method="rodas5p", mass=M, rtol=1e-9, atol=1e-11)
+    b = pn.solve(g, [1.0, 0.5], t, [3.0], method="dop853", rtol=1e-11, atol=1e-12)
+    np.testing.assert_allclose(a.y, b.y, atol=1e-8)
+    ones = np.ones((7, 2))
+    np.testing.assert_allclose(a.vjp(ones).theta, b.vjp(ones).theta, rtol=1e-6)
+
+
+@pytest.mark.parametrize(
+    ("options", "words"),
+    [
+        ({"mass": [1.0, 1.0, 0.0]}, "method='dopri5' is explicit"),
+        ({"mass": [1.0, 1.0], "method": "rodas4"}, r"mass has shape \(2,\)"),
+        ({"mass": [1.0, np.nan, 0.0], "method": "rodas4"}, "mass must be a finite matrix"),
+        ({"mass": [1.0, 1.0, 0.0], "method": "rodas4", "y0": [1.0, 0.0, 0.1]}, "does not satisfy the algebraic equations"),
+        ({"mass": [1.0, 0.0, 0.0], "method": "rodas4"}, "index is above 1"),
+    ],
+)
+def test_refused(options, words):
+    y0 = options.pop("y0", [1.0, 0.0, 0.0])
+    with pytest.raises(ValueError, match=words):
+        pn.solve(conserved, y0, TIMES, **options)
+
+
+def test_consistent_states_that_cannot_be_had():
+    never = pn.field(state=2)(lambda t, y: [y[0], y[1] ** 2 + 1.0])
+    with pytest.raises(ValueError, match="no state near|index is above 1"):
+        pn.consistent_state(never, [1.0, 1.0], mass=[1.0, 0.0])
+    with pytest.raises(ValueError, match="y0 must be"):
+        pn.consistent_state(never, [1.0], mass=[1.0, 0.0])
