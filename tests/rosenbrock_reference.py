@@ -1,7 +1,7 @@
 """Rosenbrock methods in NumPy, for rk_reference.py: in the form of their authors, with Jacobians by dual numbers.
 
-The core holds the coefficients transformed so that no product with the Jacobian is left (Hairer, Wanner, Solving ODEs II, IV.7,
-(7.25)). Here they are transformed back, and a stage is that of (7.4):
+The core holds the coefficients transformed so that no product with the Jacobian is left (Hairer, Wanner, Solving ODEs II,
+IV.7, (7.25)). Here they are transformed back, and a stage is that of (7.4):
 
     k_i = h f(t + alpha_i h, y + sum_{j<i} alpha_ij k_j) + h J sum_{j<=i} gamma_ij k_j + gamma_i h^2 df/dt
 """
@@ -120,9 +120,7 @@ def table_of(row):
     s = row["s"]
     Gamma = np.linalg.inv(np.eye(s) / row["gamma"] - row["coupling"][:s, :s])
     back = Gamma.T
-    return Table(
-        row["a"][:s, :s] @ Gamma, Gamma, back @ row["b"], back @ (row["b"] - row["e"][:s]), back @ row["dense"][:s]
-    )
+    return Table(row["a"][:s, :s] @ Gamma, Gamma, back @ row["b"], back @ (row["b"] - row["e"][:s]), back @ row["dense"][:s])
 
 
 # ---- Steps

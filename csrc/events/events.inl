@@ -64,13 +64,17 @@ static int FN(itp)(FN(work) * W, int32_t e, double *lo, double *hi, const int *f
     return 0;
 }
 
+/* The first stage that depends on the length of the step. */
+static int FN(first_to_retake)(const FN(work) * W) { return W->tab->gamma > 0 ? 0 : 1; }
+
 /* Take the steps of all accepted lanes again, to the ends t_new; lanes whose end is what it was get the same bits. */
 static int FN(retake)(FN(work) * W, int stages) {
     FN(flow) *f = &W->flow;
-    int s = W->tab->s;
+    int s = W->tab->s, first = FN(first_to_retake)(W);
     for (int l = 0; l < L; l++) f->h[l] = f->t_new[l] - f->t[l];
     memcpy(W->active, f->accepted, L);
-    if (FN(stages)(W, &W->field, W->file, W->stage_stride, f->y, f->t, f->h, f->t_new, f->k, 1, s)) return 1;
+    if (W->tab->gamma > 0 && FN(linearise)(W, f->y, f->t, f->h)) return 1;
+    if (FN(stages)(W, &W->field, W->file, W->stage_stride, f->y, f->t, f->h, f->t_new, f->k, first, s)) return 1;
     FN(combine_stage)(W, f->y_new, f->y, f->h, f->k, s);
     return stages > s && FN(stages)(W, &W->field, W->file, W->stage_stride, f->y, f->t, f->h, f->t_new, f->k, s, stages);
 }
@@ -152,7 +156,7 @@ static int FN(land_on_events)(FN(work) * W, const double *lo, const double *hi) 
         open = 0;
         for (int l = 0; l < L; l++) {
             if (E->which[l] < 0 || p[l].done) continue;
-            f->evals[l] += W->tab->s - 1;
+            f->evals[l] += W->tab->s - FN(first_to_retake)(W);
             FN(polish_next)(&p[l], f->t[l], f->dir[l], (double)E->g[(size_t)E->which[l] * L + (size_t)l]);
             f->t_new[l] = f->t[l] + f->dir[l] * p[l].x;
             open |= !p[l].done;
@@ -236,7 +240,7 @@ static pn_status FN(find_events)(FN(work) * W) {
         if (FN(land_on_events)(W, lo, hi)) return PN_CALLBACK;
         int stages = W->tab->dense_uses_new ? W->stages : W->tab->s;
         if (FN(retake)(W, stages)) return PN_CALLBACK;
-        FN(count_evals)(f, E->shortened, stages - 1);
+        FN(count_evals)(f, E->shortened, stages - FN(first_to_retake)(W));
         FN(dense_coef)(W, f->k, f->h, f->coef);
         FN(find_saves)(W);
         if (FN(watch_eval)(W, f->t_new, f->y_new, E->g1)) return PN_CALLBACK;

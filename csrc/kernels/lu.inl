@@ -1,7 +1,7 @@
 /* LU factors of a matrix a lane, A[row][column][lane], in place: L below the diagonal, U on and above it, but for the diagonal,
    which holds 1 / u_kk. Each lane has pivots of its own: a row is exchanged with one below it whose entry in the column is more
    than PN_PIVOT times as large. swap[k][lane] is the row that row k was exchanged with. A singular matrix leaves infinities,
-   which no step survives. */
+   one with entries that are not finite leaves NaN: no step survives either. */
 
 #define PN_PIVOT 10 /* an exchange costs much in lanes: not for a factor that rounding does not notice */
 
@@ -65,7 +65,7 @@ static void FN(factor)(T *A, T *swap, unsigned char *moved, int32_t d) {
     for (int32_t k = 0; k < d; k++) {
         moved[k] = (unsigned char)FN(pivot)(A, swap, d, k);
         T *pivot = A + (size_t)k * row + (size_t)k * L;
-        for (int l = 0; l < L; l++) pivot[l] = 1 / pivot[l];
+        for (int l = 0; l < L; l++) pivot[l] = 1 / pivot[l] + 0 * pivot[l]; /* 1 / infinity must not be 0: nothing would move */
         for (int32_t i = k + 1; i < d; i++) {
             T *f = A + (size_t)i * row + (size_t)k * L;
             if (!FN(some)(f)) continue; /* matrices of many equations are mostly 0 */

@@ -1,0 +1,257 @@
+/* Rosenbrock methods: a step by hand, an explicit method of high order, instruction sets, lanes against one, gradients against
+   differences, sensitivities, checkpoints (the same bits), Jacobians that are not finite, and what is refused. */
+#include "tests/stiff.h"
+
+static const char *name_of(int i) { return pn_rosenbrock_at(i)->name; }
+
+/* One step of length h in plain arithmetic, W by Cramer's rule. */
+static void by_hand(const pn_tableau *m, double mu, double t, double h, const double *y, double *y_new) {
+    double k[PN_MAX_CORE][2], g = m->gamma * h;
+    double a = 1, b = -g, c = -g * (-2 * mu * y[0] * y[1] - 1), d = 1 - g * mu * (1 - y[0] * y[0]), det = a * d - b * c;
+    memcpy(y_new, y, 2 * sizeof *y);
+    for (int i = 0; i < m->s; i++) {
+        double x[2] = {y[0], y[1]}, sum[2] = {0, 0}, ti = t + m->c[i] * h;
+        for (int j = 0; j < i; j++)
+            for (int e = 0; e < 2; e++) x[e] += h * m->a[i][j] * k[j][e], sum[e] += m->coupling[i][j] * k[j][e];
+        double r0 = m->gamma * (x[1] + sum[0]);
+        double r1 = m->gamma * (mu * (1 - x[0] * x[0]) * x[1] - x[0] + ti * ti + sum[1] + m->by_t[i] * h * 2 * t);
+        k[i][0] = (d * r0 - b * r1) / det;
+        k[i][1] = (a * r1 - c * r0) / det;
+        for (int e = 0; e < 2; e++) y_new[e] += h * m->b[i] * k[i][e];
+    }
+}
+
+static void steps_by_hand(const char *name) {
+    const double h = 0.02, mu = 20;
+    fixture f = stiff_fixture(1, 0, name, mu);
+    f.p.adaptive = 0, f.p.step = h;
+    for (int j = 0; j < 5; j++) f.t[j] = 0.5 + h * j;
+    EACH_ISA(isa) {
+        double y[2], next[2];
+        CHECK(fixture_solve(&f, isa) == PN_OK && f.p.accepted[0] == 4);
+        memcpy(y, f.y0, sizeof y);
+        for (size_t j = 1; j < 5; j++) {
+            by_hand(f.p.tableau, mu, f.t[j - 1], f.t[j] - f.t[j - 1], y, next);
+            memcpy(y, next, sizeof y);
+            for (size_t e = 0; e < 2; e++) {
+                double got = get(f.p.y, 2 * j + e, 0);
+                CHECKF(fabs(got - y[e]) < 1e-11 * (1 + fabs(y[e])), "%s %s: %.17g, by hand %.17g", name, pn_isa_name(isa), got,
+                       y[e]);
+            }
+        }
+    }
+    fixture_end(&f);
+    release(0);
+}
+
+/* Results for mu, of the method or, where it is NULL, of dop853 at a tight tolerance. */
+static double *solution(const char *method, int64_t n, double mu, pn_isa isa) {
+    seed_state = 11;
+    fixture f = stiff_fixture(n, 0, method ? method : "rodas5p", mu);
+    if (!method) {
+        f.p.tableau = pn_tableau_find("dop853");
+        f.p.jacobian = f.p.jacobian_reverse = NULL;
+        f.p.rtol = 1e-11;
+    }
+    f.p.gradient = PN_GRAD_NONE, f.p.loss = PN_LOSS_NONE;
+    CHECK(fixture_solve(&f, isa) == PN_OK);
+    double *y = keep(2 * f.rows, sizeof *y);
+    memcpy(y, f.p.y, 2 * f.rows * sizeof *y);
+    for (int64_t i = 0; i < n; i++) CHECK(f.p.status[i] == PN_OK);
+    fixture_end(&f);
+    return y;
+}
+
+/* Against an explicit method that can still do it, and 37 lanes against each other's instruction sets. */
+static void solutions(const char *name) {
+    for (int64_t n = 1; n <= 37; n += 36) {
+        size_t rows = 0;
+        for (int64_t i = 0; i < n; i++) rows += i == 0 ? 5 : 1 + (size_t)(i * 7 % 5);
+        double *want = solution(NULL, n, 5, pn_isa_best());
+        EACH_ISA(isa) {
+            double *got = solution(name, n, 5, isa), worst = 0;
+            for (size_t e = 0; e < 2 * rows; e++) worst = fmax(worst, fabs(got[e] - want[e]) / (1 + fabs(want[e])));
+            CHECKF(worst < (strcmp(name, "rosenbrock23") ? 1e-4 : 3e-2), "%s %s, n %d: %g", name, pn_isa_name(isa), (int)n,
+                   worst);
+        }
+        release(0);
+    }
+}
+
+/* A sample among others has the numbers that it has alone, on the same fixed steps. */
+static void lanes(const char *name, int f32) {
+    enum { MANY = 37 };
+    EACH_ISA(isa) {
+        fixture f = stiff_fixture(MANY, f32, name, 20);
+        pn_problem whole = f.p;
+        f.p.adaptive = 0, f.p.step = 0.02, f.p.loss = PN_LOSS_NONE, f.p.gradient = PN_GRAD_NONE;
+        CHECK(fixture_solve(&f, isa) == PN_OK);
+        double *y = keep(2 * f.rows, sizeof *y);
+        for (size_t e = 0; e < 2 * f.rows; e++) y[e] = get(f.p.y, e, f32);
+        for (int64_t i = 0; i < MANY; i += 5) {
+            const size_t row = (size_t)whole.row[i];
+            f.p.n = 1;
+            f.p.y0 = (const char *)whole.y0 + (size_t)i * 2 * (f32 ? 4 : 8);
+            f.p.t_start = whole.t_start + i, f.p.t_len = whole.t_len + i, f.p.row = whole.row + i;
+            CHECK(fixture_solve(&f, isa) == PN_OK);
+            for (size_t e = 2 * row; e < 2 * (row + (size_t)f.t_len[i]); e++) {
+                double got = get(f.p.y, e, f32), limit = f32 ? 2e-3 : 1e-10;
+                CHECKF(fabs(got - y[e]) < limit * (1 + fabs(y[e])), "%s f%d %s sample %d: %.9g alone, %.9g", name,
+                       f32 ? 32 : 64, pn_isa_name(isa), (int)i, got, y[e]);
+            }
+        }
+        fixture_end(&f);
+        release(0);
+    }
+}
+
+static double loss_of(fixture *f) {
+    pn_gradient kind = f->p.gradient;
+    f->p.gradient = PN_GRAD_NONE;
+    CHECK(fixture_solve(f, pn_isa_best()) == PN_OK);
+    f->p.gradient = kind;
+    return total_loss(f);
+}
+static void difference(fixture *f, double *x, size_t n, const double *gradient, const char *what) {
+    double *got = keep(n, sizeof *got);
+    memcpy(got, gradient, n * sizeof *got);
+    for (size_t i = 0; i < n; i++) {
+        double old = x[i], h = 1e-5 * (1 + fabs(old)), slope = 0;
+        for (int side = -2; side <= 2; side++) { /* of order 4 */
+            x[i] = old + side * h;
+            slope += side == 0 ? 0 : (side * side == 1 ? 8 * side : -side / 2) * loss_of(f) / (12 * h);
+        }
+        x[i] = old;
+        CHECKF(fabs(slope - got[i]) <= 1e-6 * (1 + fabs(slope)), "%s %s[%d]: %.12g, differences %.12g", f->p.tableau->name,
+               what, (int)i, got[i], slope);
+    }
+}
+
+/* Fixed steps: the loss is a smooth function of mu and y0. Instruction sets and checkpoints on top. */
+static void gradients(const char *name, int64_t n, int land) {
+    fixture f = stiff_fixture(n, 0, name, 8);
+    f.p.adaptive = 0, f.p.step = 0.03, f.p.land = land;
+    CHECK(fixture_solve(&f, pn_isa_best()) == PN_OK);
+    difference(&f, f.theta, 1, f.p.g_theta, "g_theta");
+    CHECK(fixture_solve(&f, pn_isa_best()) == PN_OK);
+    difference(&f, f.y0, 2 * (size_t)n, f.p.g_y0, "g_y0");
+    double best = 0;
+    EACH_ISA(isa) {
+        CHECK(fixture_solve(&f, isa) == PN_OK);
+        best = best == 0 ? f.p.g_theta[0] : best;
+        CHECKF(fabs(f.p.g_theta[0] - best) < 1e-9 * (1 + fabs(best)), "%s %s", name, pn_isa_name(isa));
+        bytes all = snapshot(&f);
+        int worked = 0;
+        for (int64_t memory = 1 << 20; memory > 4000; memory /= 2) {
+            f.p.memory = memory;
+            pn_status st = fixture_solve(&f, isa);
+            CHECKF(st == PN_OK || st == PN_BUDGET, "%s", pn_status_name(st));
+            if (st != PN_OK) break;
+            worked++;
+            CHECKF(same_bytes(all, snapshot(&f)), "%s %s, n %d: memory %d", name, pn_isa_name(isa), (int)n, (int)memory);
+        }
+        CHECK(worked > 2);
+        f.p.memory = 0;
+        f.p.threads = 3;
+        CHECK(fixture_solve(&f, isa) == PN_OK && same_bytes(all, snapshot(&f)));
+        f.p.threads = 1;
+    }
+    fixture_end(&f);
+    release(0);
+}
+
+/* g^T (dy/dmu, dy/dy0) is the gradient. */
+static void sensitivities(const char *name, int64_t n) {
+    fixture f = stiff_fixture(n, 0, name, 8);
+    f.p.adaptive = 0, f.p.step = 0.03;
+    f.p.g_y = random_array(f.rows * 2, 0, 1);
+    f.p.loss = PN_LOSS_NONE;
+    double *S = keep(f.rows * 2 * 3, sizeof *S);
+    EACH_ISA(isa) {
+        double sum = 0;
+        f.p.gradient = PN_GRAD_DISCRETE, f.p.sensitivity = NULL;
+        CHECK(fixture_solve(&f, isa) == PN_OK);
+        f.p.gradient = PN_GRAD_NONE, f.p.sensitivity = S;
+        CHECK(fixture_solve(&f, isa) == PN_OK);
+        for (size_t r = 0; r < f.rows * 2; r++) sum += get(f.p.g_y, r, 0) * S[3 * r];
+        CHECKF(fabs(sum - f.p.g_theta[0]) < 1e-10 * (1 + fabs(sum)), "%s %s n %d: %g %g", name, pn_isa_name(isa), (int)n, sum,
+               f.p.g_theta[0]);
+    }
+    fixture_end(&f);
+    release(0);
+}
+
+/* A field and a Jacobian that are infinite end their sample; the others go on. */
+static void not_finite(const char *name) {
+    for (int64_t n = 1; n <= 9; n += 8)
+        for (int fixed = 0; fixed < 2; fixed++) EACH_ISA(isa) {
+                fixture f = stiff_fixture(n, 0, name, 5);
+                const double bad[] = {1e200, 1e-200}; /* y0^2 is infinite */
+                memcpy((double *)f.y0 + 2 * (n - 1), bad, sizeof bad);
+                if (fixed) f.p.adaptive = 0, f.p.step = 0.05;
+                CHECK(fixture_solve(&f, isa) == PN_OK);
+                int64_t last = n - 1;
+                if (f.t_len[last] > 1) CHECKF(f.p.status[last] != PN_OK, "%s %s", name, pn_isa_name(isa));
+                for (int64_t i = 0; i < last; i++) CHECK(f.p.status[i] == PN_OK);
+                fixture_end(&f);
+                release(0);
+            }
+}
+
+static pn_problem good; /* what the fixture began with */
+
+/* A problem with one change is refused, and the message names what is wrong. */
+#define REFUSED(text, ...)                                                                                                     \
+    do {                                                                                                                       \
+        f.p = good;                                                                                                            \
+        pn_problem *p = &f.p;                                                                                                  \
+        __VA_ARGS__;                                                                                                           \
+        said[0] = 0;                                                                                                           \
+        CHECKF(pn_solve(p, 0, PN_ISA_PLAIN, said) == PN_BAD_ARGUMENT, "%s", #__VA_ARGS__);                                     \
+        CHECKF(strstr(said, text) != NULL, "%s: says", #__VA_ARGS__);                                                          \
+        f.p = good;                                                                                                            \
+    } while (0)
+
+static void refusals(void) {
+    fixture f = stiff_fixture(3, 0, "rodas5p", 5), wide = fixture_begin(3, 1, 3, 0, "dopri5");
+    const double mass[] = {1, 0, 0, NAN}, eye[] = {1, 0, 0, 1};
+    pn_program *call = calling(0);
+    good = f.p;
+    REFUSED("this method is explicit and has no use for them", p->tableau = pn_tableau_find("dopri5"));
+    REFUSED("this method is explicit and has no use for them", p->tableau = pn_tableau_find("dopri5"); p->mass = eye;
+            p->jacobian = p->jacobian_reverse = NULL);
+    REFUSED("needs the program of the Jacobian", p->jacobian = NULL);
+    REFUSED("jacobian: the slots must be t (1), y (d) and u", p->jacobian = p->reverse);
+    REFUSED("jacobian: the slots must be t (1), y (d) and u", p->jacobian = wide.field);
+    REFUSED("jacobian: it must not be a callback", p->jacobian = call);
+    REFUSED("need jacobian_reverse", p->jacobian_reverse = NULL);
+    REFUSED("jacobian: output 0 must have d d features, or d d + d", p->jacobian = p->field);
+    REFUSED("jacobian: a Rosenbrock method has no reversible scheme: coupling must be 0", p->lambda = 0.9);
+    REFUSED("mass must be finite, entry 3 is nan", p->mass = mass);
+    REFUSED("jacobian_reverse: the slots must be those of the jacobian, and the seed", p->jacobian_reverse = p->reverse);
+    REFUSED("jacobian_reverse: the slots must be those of the jacobian, and the seed", p->jacobian_reverse = p->jacobian);
+    CHECK(pn_solve(&f.p, 0, PN_ISA_PLAIN, said) == PN_OK);
+    f.p.mass = eye;
+    CHECK(pn_solve(&f.p, 0, PN_ISA_PLAIN, said) == PN_OK);
+    pn_program_destroy(&call);
+    fixture_end(&f);
+    fixture_end(&wide);
+    release(0);
+}
+
+int main(void) {
+    CHECK(pn_rosenbrock_count() >= 3 && !pn_rosenbrock_at(-1) && !pn_rosenbrock_at(pn_rosenbrock_count()));
+    for (int i = 0; i < pn_rosenbrock_count(); i++) {
+        const char *name = name_of(i);
+        CHECK(pn_tableau_find(name) == pn_rosenbrock_at(i));
+        steps_by_hand(name);
+        solutions(name);
+        for (int f32 = 0; f32 < 2; f32++) lanes(name, f32);
+        for (int64_t n = 1; n <= 19; n += 9)
+            for (int land = 0; land < 2; land++) gradients(name, n, land);
+        for (int64_t n = 1; n <= 21; n += 20) sensitivities(name, n);
+        not_finite(name);
+    }
+    refusals();
+    return finish("test_rosenbrock");
+}
