@@ -363,9 +363,8 @@ def _stalled(
 ) -> Linearised:
     """Note that no step lowers the objective. With `reweigh`, alpha and beta were never estimated: what is left is noise."""
     state.status = "stalled"
-    whole = here.H if here.free is None else here.free.H
     try:
-        *_, promised = _damped(state, here, whole, damping, None)
+        *_, promised = _damped(state, here, damping, None)
         state.left = promised / max(abs(_objective(state, here.loss)), unit, 1e-300)
     except np.linalg.LinAlgError:
         state.left = np.inf
@@ -439,10 +438,9 @@ def _step(
 ) -> tuple[Array, Array | None, float, float, float] | None:
     """(theta, free, gain ratio, relative drop, damping) of a step that lowers the objective, or None."""
     before = _objective(state, here.loss)
-    whole = here.H if here.free is None else here.free.H
     for _ in range(TRIES):
         try:
-            step, free_step, promised = _damped(state, here, whole, damping, longest)
+            step, free_step, promised = _damped(state, here, damping, longest)
         except np.linalg.LinAlgError:
             damping = max(damping, 1e-12) * nu
             nu *= 2
@@ -461,17 +459,20 @@ def _step(
 
 
 def _damped(
-    state: LaplacePosterior, here: Linearised, whole: Array, damping: float, longest: Array | None
+    state: LaplacePosterior, here: Linearised, damping: float, longest: Array | None
 ) -> tuple[Array, Array | None, float]:
-    """(step, step of the free states or None, the decrease that they promise); whole: H before elimination."""
+    """(step, step of the free states or None, the decrease that they promise).
+
+    Shared coordinates are damped by the curvature that is left once free states follow, so that descents do not end early.
+    """
     if here.free is None:
-        step, K, gradient = _shared_step(state, here.H, here.g, whole, damping, longest)
+        step, K, gradient = _shared_step(state, here.H, here.g, damping, longest)
         return step, None, float(-(2 * gradient @ step + step @ (K @ step)))
     left = here.free
     held = np.zeros(left.gradient.shape, bool)
     while True:
         H, g, gain, shift = left.eliminated(damping)
-        step, _, _ = _shared_step(state, H, g, whole, damping, longest)
+        step, _, _ = _shared_step(state, H, g, damping, longest)
         free = -(shift + gain @ step)
         if here.free.room is None:
             break
@@ -486,12 +487,12 @@ def _damped(
 
 
 def _shared_step(
-    state: LaplacePosterior, H: Array, g: Array, whole: Array, damping: float, longest: Array | None
+    state: LaplacePosterior, H: Array, g: Array, damping: float, longest: Array | None
 ) -> tuple[Array, Array, Array]:
     """(step of the shared coordinates, its undamped matrix, the gradient)."""
     K = state.beta * H
     K[np.diag_indices_from(K)] += state.alpha
-    curvature = state.beta * np.diag(whole) + state.alpha
+    curvature = state.beta * np.diag(H) + state.alpha
     D = np.maximum(curvature, 1e-12 * curvature.max(initial=0.0))
     gradient = state.beta * g + state.alpha * state.theta
     M = K.copy()

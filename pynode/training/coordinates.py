@@ -20,6 +20,10 @@ VAGUE = 1e3
 """A parameter of which the data leave the factor this uncertain is not determined by them."""
 
 
+EDGE = 1e-15
+"""Places between bounds are told apart from them by this, in units of their distance."""
+
+
 class Coordinates:
     """The map between theta (p,) and x (n,), one coordinate for each parameter that is not frozen.
 
@@ -84,10 +88,11 @@ class Coordinates:
             return x
         theta = self.base.copy()
         value = x.copy()
-        value[self.log] = np.exp(np.minimum(x[self.log], 700.0))
+        value[self.log] = np.exp(np.clip(x[self.log], -700.0, 700.0))
         low = self.low[self.box]
         high = self.high[self.box]
-        value[self.box] = low + (high - low) * _sigmoid(x[self.box])
+        inside = low + (high - low) * _sigmoid(x[self.box])
+        value[self.box] = np.clip(inside, np.nextafter(low, high), np.nextafter(high, low))  # never at a bound by rounding
         theta[self.index] = value
         return theta
 
@@ -98,6 +103,7 @@ class Coordinates:
         x: Array = theta[self.index].copy()
         x[self.log] = np.log(x[self.log])
         place = (x[self.box] - self.low[self.box]) / (self.high - self.low)[self.box]
+        place = np.clip(place, EDGE, 1.0 - EDGE)
         x[self.box] = np.log(place / (1 - place))
         return x
 

@@ -315,7 +315,10 @@ class LikelihoodProblem:
         A[:, range(d), range(d)] += self.prior
         z += self.prior * (free - self.start)
         loss = float(deviance.sum()) + self._pull(free)
-        here = Linearised.of_free(loss, FreeStates(H, g, C, A, z))
+        try:
+            here = Linearised.of_free(loss, FreeStates(H, g, C, A, z))
+        except np.linalg.LinAlgError:  # derivatives of initial states that rounding has made dependent
+            return None
         return here if np.isfinite(here.H).all() else None
 
     def _residuals(self, course: Course, x: Array, free: Array) -> tuple[Array, Array, Index]:

@@ -238,17 +238,19 @@ class LikelihoodRun:
             yield start, (1.0,)
         if self._enough():
             return
-        for start in first:
-            yield start, (*PARTS, 1.0)
-            if self._enough():
-                return
         for start in [] if self.more is None else self.more():
             yield start, (1.0,)
             if self._enough():
                 return
+        for start in first:
+            yield start, (*PARTS, 1.0)
+            if self._enough():
+                return
 
     def _enough(self) -> bool:
-        return self.best is not None and self.explains is not None and self.explains(self.best)
+        if self.best is None or self.explains is None or self.best.posterior.status == "max_iter":
+            return False
+        return self.explains(self.best)
 
     def _try(self, way: int, start: Start, parts: Sequence[float]) -> None:
         """Climb from a start over growing parts of the time; way: its number."""

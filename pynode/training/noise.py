@@ -26,6 +26,13 @@ def robust_weight(kind: str, r2: Array) -> Array:
     return (STUDENT + 1) / (STUDENT + r2)
 
 
+FEW = 3
+"""With fewer observed numbers for each parameter, one state could be interpolated and the other be taken for noise."""
+
+PRIOR = 1.0
+"""How many numbers of each state the smoother's estimate of the noise counts as, where data are few."""
+
+
 @dataclass
 class Noise:
     """The measurement noise: a variance for each state, and weights of the single entries.
@@ -40,12 +47,15 @@ class Noise:
         The user's weights, 0 where nothing was observed.
     least : (d,) array
         The variance below which residuals are rounding.
+    prior : (d,) array or None
+        Another estimate of the variances, which counts as much as PRIOR numbers. Default: none.
     """
 
     variance: Array
     kind: str
     given: Array
     least: Array = field(default_factory=lambda: np.zeros(0))
+    prior: Array | None = None
 
     def weights(self, residual: Array) -> Array:
         """Estimate the variances from residuals (rows, d); returns the weights (rows, d) of the squares, up to beta."""
@@ -63,7 +73,11 @@ class Noise:
             self.variance = np.maximum(scale**2, self.least)
             w = self.given * robust_weight(self.kind, residual**2 * self.given / self.variance)
         else:
-            self.variance = np.maximum((self.given * residual**2).sum(axis=0) / count, self.least)
+            squares = (self.given * residual**2).sum(axis=0)
+            if self.prior is not None:
+                squares = squares + PRIOR * self.prior
+                count = count + PRIOR
+            self.variance = np.maximum(squares / count, self.least)
         self.variance = np.where(seen.any(axis=0), self.variance, 1.0)
         return np.asarray(w * self.mean / self.variance, dtype=np.float64)
 

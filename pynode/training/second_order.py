@@ -21,9 +21,9 @@ from pynode.optim.levenberg_marquardt import LaplacePosterior, conclude, descend
 from pynode.optim.normal_equations import Problem, small_matrices
 from pynode.training.curriculum import LOST, WORSE, Run, Step
 from pynode.training.matching import MatchingProblem
-from pynode.training.noise import Noise
+from pynode.training.noise import FEW, Noise
 from pynode.training.rivals import contest
-from pynode.training.shooting import ShootingProblem
+from pynode.training.shooting import ShootingProblem, Weights
 from pynode.training.state import Stage
 from pynode.training.windows import Data, Windows
 
@@ -173,6 +173,8 @@ class SecondOrderRun(Run):
         The part of the variance of the data that the last stage which worked leaves unexplained.
     part : int array
         The trajectories that take part in the first stages.
+    soft : (d,) array or None
+        The smoother's variances where data are so few that they count too, see `Noise`.
     undetermined : (p,) bool array
         Parameters that no data tell, see `Coordinates.undetermined`.
     """
@@ -200,6 +202,8 @@ class SecondOrderRun(Run):
         typical = np.mean(np.append(variance[~np.isnan(variance)], 0.01))
         variance = np.where(np.isnan(variance), typical, variance)
         self.variance = np.clip(variance, self.least, FIRST_NOISE * self.spread)
+        few = self.data.n_observed < FEW * len(self.coordinates)
+        self.soft = self.variance if few else None
         self.posterior = LaplacePosterior(
             self.coordinates.x(self.training.theta), None, self._first_alpha(), 1.0 / self.variance[self.seen].mean()
         )
@@ -361,7 +365,7 @@ class SecondOrderRun(Run):
         y0 = self.within(cut.initial([self.training.states[i] for i in chosen]))
         seen = ~np.isnan(np.concatenate(cut.y))
         given = seen * (1.0 if cut.weight is None else np.concatenate(cut.weight))
-        noise = Noise(self.variance, self.recipe.noise, given, self.least)
+        noise = Noise(self.variance, self.recipe.noise, given, self.least, self.soft)
         options = self.recipe.options | {"coordinates": self.coordinates}
         problem = ShootingProblem(self.field, cut, y0, weight=given * noise.mean / self.variance, **options)
         name = self.stage_name(intervals)
@@ -391,7 +395,7 @@ class SecondOrderRun(Run):
 
         last = (intervals, everything) == self.steps()[-1]
         tol = self.recipe.tol if last and self.recipe.part is None else 10 * self.recipe.tol
-        self._descend(stage, problem, state, tol, on_iteration=reweigh, more=_Weights(problem, noise))
+        self._descend(stage, problem, state, tol, on_iteration=reweigh, more=Weights(problem, noise))
         stage.nfe = problem.nfe
         assert state.free is not None
         if state.status == "failed" or self._lost(problem, state):
@@ -480,21 +484,3 @@ class SecondOrderRun(Run):
             stage.iterations = state.n_iter - iterations
             stage.evaluations = state.n_evaluations - evaluations
             stage.seconds = time.perf_counter() - started
-
-
-class _Weights:
-    """Weights and noise of a problem, for checkpoints."""
-
-    def __init__(self, problem: ShootingProblem, noise: Noise) -> None:
-        self.problem = problem
-        self.noise = noise
-
-    def saved(self) -> dict[str, Any]:
-        """The state as plain data."""
-        return {"root": self.problem.root, "prior": self.problem.prior, "variance": self.noise.variance}
-
-    def restore(self, saved: dict[str, Any]) -> None:
-        """Go on from `saved()`."""
-        self.problem.root = saved["root"]
-        self.problem.prior = saved["prior"]
-        self.noise.variance = saved["variance"]

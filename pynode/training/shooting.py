@@ -17,6 +17,7 @@ from pynode.fields.field import Field
 from pynode.fields.states import limits
 from pynode.optim.normal_equations import FreeStates, Linearised, gram
 from pynode.training.coordinates import Coordinates
+from pynode.training.noise import Noise
 from pynode.training.windows import Data
 
 Array = NDArray[np.float64]
@@ -254,6 +255,24 @@ class ShootingProblem:
             pieces = [J[a : a + m].reshape(m * d, width) for a, m in zip(start, length, strict=True)]
             C = np.stack([piece[:, n:].T @ piece[:, :n] for piece in pieces])
         return A, C, z
+
+
+class Weights:
+    """Weights and noise of a problem, for checkpoints."""
+
+    def __init__(self, problem: ShootingProblem, noise: Noise) -> None:
+        self.problem = problem
+        self.noise = noise
+
+    def saved(self) -> dict[str, Any]:
+        """The state as plain data."""
+        return {"root": self.problem.root, "prior": self.problem.prior, "variance": self.noise.variance}
+
+    def restore(self, saved: dict[str, Any]) -> None:
+        """Go on from `saved()`."""
+        self.problem.root = saved["root"]
+        self.problem.prior = saved["prior"]
+        self.noise.variance = saved["variance"]
 
 
 def _size(y: Array) -> Array:

@@ -194,3 +194,12 @@ def test_declarations_that_make_no_sense(declare, error, message):
 def test_starting_values_outside_their_bounds_are_named():
     with pytest.raises(ValueError, match="parameter k must be positive"):
         pn.fit.multiple_shooting(spring(k=pn.positive(1.0)), T, springs(), theta0=[-1.0, 0.2])
+
+
+def test_rounding_never_puts_a_parameter_at_its_bound():
+    """What one climb ends with is where the next one starts; at 0 or at a bound no coordinate would be finite."""
+    f = spring(k=pn.bounded(0.5, 0.01, 1.0), c=pn.positive(1.0))
+    coordinates = Coordinates(f.spec, f.init(0))
+    for x in (np.array([1e3, -1e4]), np.array([-1e3, 1e4])):
+        theta = coordinates.theta(x)
+        assert np.isfinite(Coordinates(f.spec, theta).x(theta)).all()

@@ -98,6 +98,7 @@ def test_initial_states_stay_within_limits_and_the_rest_is_the_bounded_optimum(o
     np.testing.assert_allclose(model.initial_states_[0], expected[2:], atol=6e-3)
 
 
+@pytest.mark.filterwarnings("ignore::pynode.fit.FitWarning")  # B and C end at their limit, which is said
 def test_limits_hold_in_fits_by_likelihood():
     y = measured(0)
     model = NeuralODE(field=chain(POSITIVE), initial={"A": 1.0}, random_state=0).fit(T, y)

@@ -10,6 +10,7 @@ import pytest
 import pynode as pn
 from pynode.app.commands.arguments import add_options, given_options
 from pynode.models import options
+from pynode.models.trajectories import options as trajectories
 
 MODELS = [pn.NeuralODE, pn.NeuralODEClassifier, pn.NeuralODERegressor, pn.CNF, pn.LatentODE]
 
@@ -36,6 +37,10 @@ BAD: dict[type, list] = {
     options.OwnField: [lambda t, y: y, "mlp", 3],
     options.Widths: [(0,), (4, -1), (2.5,), "44", True, None, 1.5],
     options.Checked: ["text", [-1], [[1, 2], [3]]],
+    trajectories.Function: ["y", 3, [1.0]],
+    trajectories.InitialStates: ["free"],
+    trajectories.ByState: [0.5, {0: -1.0}, {0: None}, {"gut": [1.0]}],
+    trajectories.NoiseOf: ["loud", 3, {"y1": "loud"}, None],
 }
 """Values that options under each rule must refuse."""
 

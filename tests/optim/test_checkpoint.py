@@ -234,6 +234,7 @@ def shooting(checkpoint=None, **more):
     return pn.fit.multiple_shooting(spring, T, DATA, **options, checkpoint=checkpoint)
 
 
+@pytest.mark.filterwarnings("ignore::pynode.fit.FitWarning")  # so few iterations do not fit
 @pytest.mark.parametrize("optimizer", ["adam+lbfgs", "levenberg-marquardt"])
 def test_multiple_shooting_goes_on(optimizer, tmp_path):
     """Of "adam+lbfgs" the first stage on windows has both."""
@@ -252,6 +253,7 @@ def test_multiple_shooting_goes_on(optimizer, tmp_path):
                 np.testing.assert_array_equal(a, b)
 
 
+@pytest.mark.filterwarnings("ignore::pynode.fit.FitWarning")  # so few iterations do not fit
 @pytest.mark.parametrize(
     "other", [{"u": list(2 * U)}, {"weight": 2.0}, {"noise": "huber"}, {"rtol": 1e-7}, {"random_state": 1}]
 )

@@ -52,8 +52,7 @@ CLIMBED = 4
 """... and the most likely of them are climbed from."""
 
 AROUND = 30.0
-"""The factor by which positive parameters (the odds of bounded ones) are drawn larger or smaller; others by normal "
-"numbers."""
+"""By this factor positive parameters (the odds of bounded ones) are drawn larger or smaller; others by normal numbers."""
 
 SMALL = 0.1
 """A network that no slopes start begins with its random weights times this."""
