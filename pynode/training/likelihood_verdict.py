@@ -8,15 +8,21 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.special import betainc, ndtri
 
+from pynode.training.error_models import ERROR_MODELS, tail
+from pynode.training.likelihood import LikelihoodProblem
 from pynode.training.likelihood_run import LikelihoodRun, Maximum
 from pynode.training.residuals import EXCESS
 from pynode.training.smoothing import smooth
-from pynode.training.verdict import ALIKE, EXACT, LEFT, MANY, NOTHING, SLIGHT
+from pynode.training.verdict import ALIKE, EXACT, LEFT, NOTHING, SLIGHT
 
 Array = NDArray[np.float64]
 
 ALONE = 3.1
-"""As ALIKE, where neither smoothing nor replicates tell the noise: good fits exceed it once in a thousand."""
+"""As ALIKE, where smoothing and replicates do not tell the noise, or only roughly: one good fit of 1000 exceeds it."""
+
+SCARCE = 33
+"""Of fewer readings smoothing tells the noise only roughly, and the limit above which residuals are misfit is larger: of
+1000 good fits of 8 to 60 readings one exceeds it."""
 
 LITTLE = 0.1
 """Where nothing tells the noise, residuals explain the readings that have at most this part of their variance ..."""
@@ -96,6 +102,31 @@ def pure(z: Array, row: NDArray[np.intp]) -> tuple[float, int]:
     return float(((z - mean[where]) ** 2).sum()) / max(left, 1), left
 
 
+def _follow(problem: LikelihoodProblem, c: int, z: Array) -> float:
+    """`following` of the readings of a column, means of replicates; z: their standardised residuals.
+
+    Of a reading beyond a limit what its residual is on average counts (Gourieroux et al. 1987, J. Econometrics 34, 5).
+    """
+    rows = problem.columns[c]
+    how = problem.readings.censored[rows]
+    beyond = how != 0
+    z = np.array(z)
+    z[beyond] = how[beyond] * tail(problem.noise, (how * z)[beyond])[1]
+    order = np.argsort(problem.readings.row[rows], kind="stable")
+    row = problem.readings.row[rows][order]
+    first = np.flatnonzero(np.diff(row, prepend=-1))
+    means = np.add.reduceat(z[order], first) / np.sqrt(np.diff(first, append=len(row)))
+    return following(means, problem.readings.sample[rows][order][first])
+
+
+def _even(problem: LikelihoodProblem, c: int) -> bool:
+    """Whether all readings of a column have the same error, without outliers."""
+    if problem.noise != "gaussian":
+        return False
+    weight = problem.readings.weight[problem.columns[c]]
+    return problem.models[c] is ERROR_MODELS["additive"] and bool((weight == weight[0]).all())
+
+
 class Verdict:
     """Judges maxima of a likelihood by what smoothing finds of noise in the readings.
 
@@ -111,6 +142,7 @@ class Verdict:
 
     def __init__(self, t: list[Array], y: list[Array], names: Sequence[str], jumps: bool) -> None:
         self.names = names
+        self.jumps = jumps
         self.noise = np.full(len(names), np.nan) if jumps else np.asarray(smooth(t, y).variance, dtype=np.float64)
 
     def columns(self, maximum: Maximum) -> Columns:
@@ -133,32 +165,41 @@ class Verdict:
             r = readings.value[rows] - course.value[readings.row[rows], c]
             variance[c] = float(np.mean(r * r))
             spread[c] = float(np.var(readings.value[rows])) or 1.0
-            z = problem.standardised(course, x, c)[readings.censored[problem.columns[c]] == 0]
+            standard = problem.standardised(course, x, c)
+            alike[c] = _follow(problem, c, standard)
+            z = standard[readings.censored[problem.columns[c]] == 0]
             largest[c] = np.abs(z).max()
+            z = problem.density.score(z)  # outliers count as they do in the fit
             order = np.argsort(readings.row[rows], kind="stable")
             z = z[order]
             sample = readings.sample[rows][order]
             row = readings.row[rows][order]
             first = np.flatnonzero(np.diff(row, prepend=-1))
             replicates = np.diff(first, append=len(row))
-            alike[c] = following(np.add.reduceat(z, first) / np.sqrt(replicates), sample[first])
             within, left = pure(z, row)
             if left >= FEW:
                 noise[c], told[c] = variance[c] * within / max(float(np.mean(z * z)), 1e-300), left
-            else:  # smoothing was told means of replicates
+            elif self.jumps or _even(problem, c):  # smoothing was told means of replicates
                 noise[c], told[c] = self.noise[c] * len(row) / len(first), len(row)
+            else:  # the noise of readings is not the same everywhere, that of standardised residuals is
+                t = np.concatenate(problem.experiment.times)[row[first]]
+                means = np.add.reduceat(z, first) / np.sqrt(replicates)
+                cut = np.flatnonzero(np.diff(sample[first])) + 1
+                within = float(smooth(np.split(t, cut), np.split(means[:, None], cut)).variance[0])
+                noise[c], told[c] = variance[c] * within / max(float(np.mean(z * z)), 1e-300), len(row)
         return Columns(count, variance, spread, noise, told, alike, largest)
 
     def _alike(self, found: Columns, ratio: Array) -> NDArray[np.bool_]:
         """(k,) whether residuals follow each other."""
-        return np.asarray(found.alike > np.where(np.isfinite(ratio), ALIKE, ALONE))
+        told = np.isfinite(ratio) & (found.told >= SCARCE)
+        return np.asarray(found.alike > np.where(told, ALIKE, ALONE))
 
     def _missed(self, found: Columns) -> tuple[NDArray[np.bool_], Array]:
         """(k,) whether residuals exceed what smoothing finds of noise, and by which factor of the variance (NaN: "
         "unknown)."""
         known = (found.count > 0) & (found.noise > 0)
         ratio = np.where(known, found.variance / np.where(known, found.noise, 1.0), np.nan)
-        limit = EXCESS * np.sqrt(np.maximum(1.0, MANY / np.maximum(found.told, 1)))
+        limit = EXCESS * (1 + (SCARCE / np.maximum(found.told, 1)) ** 2)
         rough = found.variance > EXACT * found.spread
         return rough & (ratio > limit), ratio
 
