@@ -232,9 +232,11 @@ def main():
     begun = time.perf_counter()
     with multiprocessing.get_context("spawn").Pool(options.jobs) as pool:
         rows = []
-        for row in pool.imap(measured, jobs, chunksize=1):
+        for row in pool.imap_unordered(measured, jobs, chunksize=1):
             rows.append(row)
-            print(json.dumps(row), flush=True)
+            print(f"{row['case']}: {row['cpu']:.0f} s", flush=True)
+    order = [name + WAYS[plain] for name, plain, _ in jobs]
+    rows.sort(key=lambda row: order.index(row["case"]))
     kept = {"rows": rows, "seconds": time.perf_counter() - begun}
     try:
         kept["programs"] = programs()
