@@ -17,10 +17,9 @@ EXACT = {"method": "LSODA", "rtol": 1e-10, "atol": 1e-12}
 class Case:
     """An equation, how its data came about, and what a user would say of it.
 
-    truth, start: name -> number or array. `initial` is known, NaN: estimated. `seen` are the measured states where that
-    is not
-    all of them; `measure` is a function of (t, y, th) in their place. `log`: the noise is that of logarithms. `free`: the
-    parameters that may be negative. `alike`: parameters at another maximum of the same height -> at the usual one.
+    truth, start: name -> number or array. `initial` is known, NaN: estimated. `seen` are the measured states where that is
+    not all of them; `measure` is a function of (t, y, th) in their place. `log`: the noise is that of logarithms. `free`:
+    the parameters that may be negative. `alike`: parameters at another maximum of the same height -> at the usual one.
     """
 
     name: str

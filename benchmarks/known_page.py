@@ -19,10 +19,10 @@ def merged(rows):
     others = [r for r in rows if r not in subjects]
     if not subjects:
         return others
-    one = dict(subjects[0], case="theophylline, each", seeds=0, silent=0, warned=0, near=0, far=0, compared=0)
+    one = dict(subjects[0], case="theophylline, each", seeds=0, far_seeds=0, silent=0, warned=0, near=0, far=0, compared=0)
     one |= {f"{who}_{start}": 0 for who in ("scipy", "lmfit") for start in ("start", "far")}
     one["off"] = np.max([r["off"] for r in subjects], axis=0).tolist()
-    for key in ("seeds", "silent", "warned", "near", "far", "compared"):
+    for key in ("seeds", "far_seeds", "silent", "warned", "near", "far", "compared"):
         one[key] = sum(r[key] for r in subjects)
     for key in [k for k in one if k.endswith(("_start", "_far"))]:
         one[key] = sum(r[key] or 0 for r in subjects)
@@ -45,7 +45,7 @@ def table(kept):
                 f"{row['parameters']}, {row['readings']}",
                 ", ".join(map(percent, row["off"])),
                 f"{row['near']}/{row['seeds']}{peers[0]}",
-                f"{row['far']}/{row['seeds']}{peers[1]}",
+                f"{row['far']}/{row['far_seeds']}{peers[1]}",
                 *(
                     ["", "", ""]
                     if real

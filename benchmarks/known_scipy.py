@@ -9,6 +9,12 @@ USUAL = {"method": "LSODA", "rtol": 1e-6, "atol": 1e-9}
 """Tolerances in lmfit's turn; atol is relative to the case's size."""
 
 
+TIGHT = {"xtol": 1e-10, "ftol": 1e-10, "gtol": 1e-12}
+
+MOST = 60
+"""Evaluations that least squares may take between changes of the weights."""
+
+
 @dataclass(frozen=True)
 class Answer:
     """Parameters (p,), their covariance, initial states and -2 log-likelihood without its constant."""
@@ -78,8 +84,8 @@ class LeastSquares:
         if y0 is not None:  # close by already
             self.weight = self.weight / np.sqrt((self.residuals(x).reshape(-1, len(self.weight)) ** 2).mean(axis=0))
         with np.errstate(all="ignore"):
-            for _ in range(20):
-                found = least_squares(self.residuals, x, self.jacobian, x_scale="jac", xtol=1e-10, ftol=1e-10, gtol=1e-12)
+            for _ in range(10):
+                found = least_squares(self.residuals, x, self.jacobian, x_scale="jac", max_nfev=MOST, **TIGHT)
                 x = found.x
                 change = 1 / np.sqrt((found.fun.reshape(-1, len(self.weight)) ** 2).mean(axis=0))
                 self.weight = self.weight * change
@@ -122,7 +128,7 @@ def by_lmfit(case, data, theta):
         clean = case.simulate(x[: len(theta)], y0, USUAL)
         return np.concatenate([(_miss(case, y, f) / case.noise).ravel() for y, f in zip(data, clean, strict=True)])
 
-    found = lmfit.minimize(residual, parameters)
+    found = lmfit.minimize(residual, parameters, max_nfev=100 * (len(parameters) + 1))
     x = np.array(list(found.params.valuesdict().values()))
     y0 = case.starts(x[len(theta) :] if len(first) else None)
     return x[: len(theta)], y0

@@ -54,7 +54,8 @@ def absorption(t, y, th):
 def test_a_lag_far_off_is_found_from_drawn_starts():
     """Every parameter starts 10 to 24 times off: no climb from there, over any part of the time, ends at the maximum."""
     ka = 1.2
-    k, lag = 0.15, 0.4
+    k = 0.15
+    lag = 0.4
     t = np.array([0.25, 0.5, 1, 1.5, 2, 3, 4, 6, 8, 10, 12, 12.5, 13, 14, 15, 16, 18, 20, 22, 24, 28, 32, 36])
     after = [np.maximum(t - lag - start, 0.0) for start in (0.0, 12.0)]
     y = sum(5 * ka / (ka - k) * (np.exp(-k * s) - np.exp(-ka * s)) for s in after)
