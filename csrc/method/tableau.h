@@ -73,7 +73,7 @@ typedef struct pn_tableau {
     double e[PN_MAX_STAGES];
     double e2[PN_MAX_STAGES];
     double dense[PN_MAX_STAGES][PN_MAX_DEGREE + 1];
-    double gamma;                                   /* > 0: a Rosenbrock method, with the two tables that follow */
+    double gamma; /* > 0: a Rosenbrock method, with the two tables that follow */
     double coupling[PN_MAX_CORE][PN_MAX_CORE];
     double by_t[PN_MAX_CORE];
     const char *source;              /* paper, table */
