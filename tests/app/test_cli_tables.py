@@ -79,7 +79,7 @@ def test_pictures_are_what_they_say(here, capsys, name, start):
 
 
 def test_the_picture_shows_data_band_and_their_end(here, monkeypatch):
-    from pynode.app import pages
+    from pynode.models import pages
 
     figures = []
     monkeypatch.setattr(pages, "image", lambda figure, path: figures.append(figure) or b"")

@@ -71,7 +71,8 @@ def side_by_side(
     if n_jobs in (None, 1):
         results = []
         for i, each in enumerate(members):
-            result, more = work(each, *common, progress and f"{what} {i + 1} of {len(members)}", callback)
+            label = f"{progress}, " if isinstance(progress, str) else ""
+            result, more = work(each, *common, progress and f"{label}{what} {i + 1} of {len(members)}", callback)
             results.append(result)
             if not more:
                 break
