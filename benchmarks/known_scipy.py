@@ -1,5 +1,6 @@
 """SciPy and lmfit on the cases of `known_cases.py`: the answers, and how a user would get them."""
 
+import time
 from dataclasses import dataclass
 
 import numpy as np
@@ -13,6 +14,14 @@ TIGHT = {"xtol": 1e-10, "ftol": 1e-10, "gtol": 1e-12}
 
 MOST = 60
 """Evaluations that least squares may take between changes of the weights."""
+
+
+BUDGET = 15.0
+"""Seconds of the processor after which a peer's fit counts as failed."""
+
+
+class OutOfTime(ArithmeticError):
+    """A peer's fit takes too long."""
 
 
 @dataclass(frozen=True)
@@ -52,9 +61,12 @@ class LeastSquares:
         self.step = np.full(self.p + int(self.free.sum()), 1e-4)
         self.step[self.p :] *= case.size
         self.weight = np.ones(data[0].shape[1])
+        self.until = np.inf
 
     def residuals(self, x):
         theta, y0 = self.parameters(x)
+        if time.process_time() > self.until:
+            raise OutOfTime
         try:
             clean = self.case.simulate(theta, y0)
         except ValueError:
@@ -76,8 +88,9 @@ class LeastSquares:
         theta = np.where(case.positive, np.exp(np.minimum(np.where(case.positive, x[: self.p], 0.0), 300.0)), x[: self.p])
         return theta, case.starts(x[self.p :] if self.free.any() else None)
 
-    def solve(self, theta, y0=None):
+    def solve(self, theta, y0=None, seconds=np.inf):
         """The answer from a start; y0 (B, states): of free initial states."""
+        self.until = time.process_time() + seconds
         x = np.where(self.case.positive, np.log(np.abs(theta)), theta)
         x = np.concatenate([x, np.asarray(self.first() if y0 is None else y0, float)[self.free]])
         self.weight = 1 / np.concatenate(self.data).std(axis=0)
@@ -122,7 +135,11 @@ def by_lmfit(case, data, theta):
     for k, value in enumerate(first):
         parameters.add(f"y0_{k}", value=value)
 
+    until = time.process_time() + BUDGET
+
     def residual(values):
+        if time.process_time() > until:
+            raise OutOfTime
         x = np.array(list(values.valuesdict().values()))
         y0 = case.starts(x[len(theta) :] if len(first) else None)
         clean = case.simulate(x[: len(theta)], y0, USUAL)
