@@ -544,6 +544,7 @@ def test_results_do_not_depend_on_neighbours(method, dtype):
                     assert getattr(part.stats, name)[j] == getattr(whole.stats, name)[i], name
 
 
+@pytest.mark.filterwarnings("ignore::pynode.StiffnessWarning")  # it is meant
 def test_stiff_and_failing_neighbours():
     y0 = np.array([[2.0, 0.1], [2.0, 0.1], [1e3, 0.0], [np.nan, 0.0], [2.0, 0.1], [1e300, 1e300]])
     sol = pn.solve(vdp, y0, np.linspace(0, 2, 5), [3.0], errors="ignore", max_steps=3000)
