@@ -28,6 +28,8 @@ MOST_DOSES = 1_000_000
 class Dose:
     """Something that is done to the states of a trajectory at a known time.
 
+    Any of its numbers but `count` may be the name of a parameter of the field, which is then estimated.
+
     A reading at the very time of a dose was taken just before it.
 
     Parameters
@@ -52,8 +54,6 @@ class Dose:
         It takes effect this much later.
     bioavailability : float or str, default 1
         Which part of the amount takes effect.
-
-    Any of the numbers but `count` may be the name of a parameter of the field, which is then estimated.
 
     Raises
     ------
@@ -124,7 +124,13 @@ class Dose:
         return f"Dose({', '.join(given)})"
 
     def to_dict(self) -> dict[str, Any]:
-        """The dose as plain data."""
+        """The dose as plain data.
+
+        Returns
+        -------
+        dict
+            Its arguments by name.
+        """
         return {f.name: _plain(getattr(self, f.name)) for f in fields(self)}
 
 

@@ -146,7 +146,18 @@ class Estimator:
     def common_report(self, status: str, message: str, warnings: Iterable[str] = (), **rest: Any) -> dict[str, Any]:
         """A report with what those of all models hold.
 
-        rest: loss, nfe, seconds, n_iter, n_samples, n_failed, and what only this model has.
+        Parameters
+        ----------
+        status, message : str
+            How the fit ended; the message of a known status is its own.
+        warnings : iterable of str
+            What is doubtful about the fit.
+        **rest
+            loss, nfe, seconds, n_iter, n_samples, n_failed, and what only this model has.
+
+        Returns
+        -------
+        dict
         """
         first = {"status": status, "message": MESSAGES.get(status, message)}
         last = {

@@ -55,7 +55,13 @@ class Derivatives(NeuralODEOptions):
         return y0
 
     def solve_options(self) -> dict[str, Any]:
-        """Options of `pynode.solve`; tolerances are well below the noise, so that residuals are those of the equation."""
+        """How rollouts are solved; tolerances are well below the noise, so that residuals are those of the equation.
+
+        Returns
+        -------
+        dict
+            Keywords of `pynode.solve`: method, rtol, atol.
+        """
         spread, scale = self.scaling_.spread, self.scaling_.scale
         noise = np.array([self.report_["noise"].get(name, np.nan) for name in self.names_], dtype=np.float64)
         relative = noise / (scale * spread)[: len(noise)] if self.protocol_ is None else np.full(1, np.nan)
