@@ -124,7 +124,7 @@ def solve(
     SolveWarning
         A sample failed.
     StiffnessWarning
-        An explicit method took its steps at the limit of its stability.
+        An explicit method took its steps at the limit of its stability. Not with errors="ignore".
     ToleranceWarning
         A component that is not 0 stays below its atol, so that its accuracy is not controlled.
 

@@ -323,7 +323,7 @@ def warn_or_raise(solution: Solution, errors: str, accuracy: bool = True) -> Non
         results = solution.results
         if results.get("below", True):
             solution.prepared.accuracy.check(results["y"])
-        if results.get("many", False):
+        if errors != "ignore" and results.get("many", False):
             check_stiffness(solution.prepared, solution.theta, results)
 
 
