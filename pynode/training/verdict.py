@@ -87,7 +87,8 @@ def doubts(run: Run, names: Sequence[str], y: Sequence[Array] | None = None) -> 
     if stiff(run):
         words.append(
             "steps are as short as stability wants them, not as accuracy does: with these parameters the equation is stiff, "
-            "and its method is explicit: take method='rodas5p', put fast states at their balance, or bound rates (pynode.bounded)"
+            "and its method is explicit: take method='rodas5p', put fast states at their balance, or bound rates "
+            "(pynode.bounded)"
         )
     if isinstance(run, SecondOrderRun):
         words += _of_second_order(run, poor)

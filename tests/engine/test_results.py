@@ -23,7 +23,8 @@ def problem():
 def test_a_mapping(problem):
     problem, theta = problem
     results = problem.run(theta)
-    names = {"y", "sample_loss", "sample_weight", "failed", "total_loss", "total_weight", "isa", "theta", "below", "many", *REPORTS}
+    totals = {"sample_loss", "sample_weight", "failed", "total_loss", "total_weight"}
+    names = {"y", "isa", "theta", "below", "many", *totals, *REPORTS}
     assert set(results) == set(results.keys()) == names and len(results) == len(names)
     assert "nfe" in results and "g_theta" not in results and "x" not in results and 3 not in results
     assert results.get("g_theta") is None and results.get("x", 5) == 5 and results.get("y") is results["y"]
