@@ -87,7 +87,7 @@ static pn_status FN(advance)(FN(work) * W, int have_new) {
     }
     for (int l = 0; P->event && st == PN_OK && l < W->lanes; l++)
         if (f->accepted[l] && W->watch.which[l] >= 0) st = FN(stop_at_event)(W, l);
-    return st;
+    return st == PN_OK && P->stiff ? FN(park_lanes)(W) : st;
 }
 
 /* ---- one attempt of a step in every live lane --------------------------------------------------------------------- */
@@ -163,7 +163,7 @@ static int FN(reversible_second)(FN(work) * W) {
     memcpy(W->active, f->accepted, L);
     if (FN(stages)(W, &W->field, W->file, 0, f->y_new, f->t_new, back, f->t, k, 0, W->tab->s)) return 1;
     for (int l = 0; l < L; l++) back[l] = f->h[l]; /* z - (-h) sum b k */
-    FN(combine)(f->z_new, f->z, back, &W->rows[W->tab->s], k, W->d);
+    FN(combine)(f->z_new, f->z, back, &W->sums->rows[W->tab->s], k, W->d);
     FN(count_evals)(f, f->accepted, W->tab->s);
     return 0;
 }
@@ -218,6 +218,7 @@ static pn_status FN(try_step)(FN(work) * W, int *have_new) {
         }
         FN(error)(W, f->y, f->y_new);
         FN(control)(W);
+        if (W->P->stiff) FN(notice)(W);
         return PN_OK;
     }
     return FN(accept_finite)(W);
