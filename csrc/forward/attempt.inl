@@ -53,6 +53,7 @@ static pn_status FN(advance)(FN(work) * W, int have_new) {
     FN(flow) *f = &W->flow;
     T moved[L > VE ? L : VE];
     for (int l = 0; l < L; l++) moved[l] = f->accepted[l];
+    for (int l = 0; W->way && l < L; l++) f->stiff_steps[l] += f->accepted[l];
     FN(take)(W, moved, f->y, f->y_new);
     if (f->z) FN(take)(W, moved, f->z, f->z_new);
     if (have_new) FN(take)(W, moved, f->k[0], f->k[W->tab->s]);

@@ -8,7 +8,8 @@ static pn_status FN(go_on)(FN(work) * W, int64_t end) {
         if (st == PN_OK) st = FN(refill)(W);
         if (st == PN_OK && W->unparked < W->parked.n && !FN(any)(W->flow.live)) {
             FN(use)(W, !W->way);
-            st = FN(refill)(W);
+            st = FN(open_newton)(W);
+            if (st == PN_OK) st = FN(refill)(W);
         }
         if (st != PN_OK || !FN(any)(W->flow.live)) return st;
         st = W->marching ? FN(march)(W) : FN(attempt)(W);

@@ -11,7 +11,7 @@
    at hand; then all that wait are given lanes again. So what a sample does depends on nothing but itself. */
 
 #define PN_GRACE 16  /* so many first steps of a sample are not looked at: short solves pay nothing */
-#define PN_NEAR 0.9  /* part of the limit */
+#define PN_NEAR 0.7  /* part of the limit: step control may settle a little below it */
 #define PN_HITS 15
 #define PN_MISSES 6
 #define PN_CALM 5
@@ -67,7 +67,6 @@ static pn_status FN(park_lanes)(FN(work) * W) {
     for (int l = 0; l < W->lanes; l++) {
         if (!f->accepted[l]) continue;
         f->resumed[l] = 0;
-        f->stiff_steps[l] += W->way;
         if (f->live[l] && f->change[l] && st == PN_OK) st = FN(park)(W, l);
     }
     return st;
@@ -92,26 +91,45 @@ static int FN(resume)(FN(work) * W, int l) {
     return 1;
 }
 
-/* Of an explicit step: rate[l] = (h lambda)^2 of the lanes. */
-static void FN(step_rates)(FN(work) * W, double *rate) {
+static void FN(carve_newton)(FN(work) * W, pn_arena *a);
+
+/* Linear systems have memory from the first time on that a sample of this thread is stiff. */
+static pn_status FN(open_newton)(FN(work) * W) {
+    FN(newton) *N = &W->newton;
+    if (N->J.prog) return PN_OK;
+    FN(carve_newton)(W, &W->late);
+    if (!pn_arena_allocate(&W->late)) {
+        N->J.prog = N->back.prog = NULL;
+        return PN_MEMORY;
+    }
+    FN(carve_newton)(W, &W->late);
+    FN(ready)(&N->J, N->file);
+    if (N->back.prog) FN(ready)(&N->back, N->back_file);
+    return PN_OK;
+}
+
+/* Of an explicit step: hit[l] where h lambda is near the limit of stability. 1: somewhere it is. */
+static int FN(at_the_limit)(const FN(work) * W, int *hit) {
     const FN(flow) *f = &W->flow;
-    double slope[L] = {0}, move[L] = {0};
+    double slope[L] = {0}, move[L] = {0}, limit = PN_NEAR * PN_NEAR * W->P->stability * W->P->stability;
+    int any = 0;
     for (int32_t i = 0; i < W->d; i++) {
         T s[L], m[L];
         FN(weigh)(s, &W->sums->slope, f->k, i);
         FN(weigh)(m, &W->sums->move, f->k, i);
-        double atol = W->P->atol[i], rtol = W->P->rtol;
+        double atol = W->P->atol[i] + PN_TINY, rtol = W->P->rtol;
         for (size_t l = 0; l < L; l++) {
-            double q = 1 / (atol + rtol * fabs((double)f->y[(size_t)i * L + l]) + PN_TINY), a = q * (double)s[l], b = q * (double)m[l];
-            slope[l] += a * a;
-            move[l] += b * b;
+            double q = 1 / (atol + rtol * fabs((double)f->y[(size_t)i * L + l])), x = q * (double)s[l], y = q * (double)m[l];
+            slope[l] += x * x;
+            move[l] += y * y;
         }
     }
-    for (int l = 0; l < L; l++) rate[l] = slope[l] / (move[l] + PN_TINY);
+    for (int l = 0; l < L; l++) any |= hit[l] = slope[l] > limit * move[l];
+    return any;
 }
 
-/* Of a step of the Rosenbrock method: rate[l] = (h times a bound of all rates)^2. */
-static void FN(bound_rates)(const FN(work) * W, double *rate) {
+/* Of a step of the Rosenbrock method: hit[l] where the explicit one would be stable with it. */
+static void FN(below_the_limit)(const FN(work) * W, int *hit) {
     const FN(flow) *f = &W->flow;
     const FN(newton) *N = &W->newton;
     size_t d = (size_t)W->d;
@@ -127,24 +145,23 @@ static void FN(bound_rates)(const FN(work) * W, double *rate) {
             most[l] = x > most[l] ? x : most[l];
         }
     }
-    for (int l = 0; l < L; l++) rate[l] = most[l] * most[l] * f->h[l] * f->h[l];
+    for (int l = 0; l < L; l++) hit[l] = most[l] * fabs(f->h[l]) < W->P->stability;
 }
 
 /* change[l]: the sample of the lane, whose step was accepted, is to go on by the other method. */
 static void FN(notice)(FN(work) * W) {
     FN(flow) *f = &W->flow;
-    double rate[L], limit = W->way ? W->P->stability : PN_NEAR * W->P->stability;
-    unsigned char look[L];
-    for (int l = 0; l < L; l++) look[l] = f->accepted[l] & ((f->index[l] >= PN_GRACE) | W->way) & (f->returns[l] < PN_RETURNS);
-    if (!FN(any)(look)) return;
-    if (W->way) FN(bound_rates)(W, rate);
-    else FN(step_rates)(W, rate);
-    for (int l = 0; l < L; l++) {
-        if (!look[l]) continue;
-        int hit = W->way ? rate[l] < limit * limit : rate[l] > limit * limit;
-        f->hits[l] += hit;
-        f->misses[l] = hit ? 0 : f->misses[l] + 1;
-        if (f->misses[l] >= (W->way ? 1 : PN_MISSES)) f->hits[l] = 0;
+    int hit[L], some = W->way;
+    int32_t hits = 0;
+    for (int l = 0; l < L; l++) some |= f->index[l] >= PN_GRACE, hits |= f->hits[l];
+    if (!some) return;
+    if (W->way) FN(below_the_limit)(W, hit);
+    else if (!FN(at_the_limit)(W, hit) && !hits) return;
+    for (int l = 0; l < W->lanes; l++) {
+        if (!f->accepted[l] || f->returns[l] >= PN_RETURNS || (!W->way && f->index[l] < PN_GRACE)) continue;
+        f->hits[l] += hit[l];
+        f->misses[l] = hit[l] ? 0 : f->misses[l] + 1;
+        if (f->misses[l] >= (W->way ? 1 : PN_MISSES)) f->hits[l] = f->misses[l] = 0;
         f->change[l] = f->hits[l] >= (W->way ? PN_CALM : PN_HITS << f->returns[l]);
     }
 }

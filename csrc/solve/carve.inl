@@ -1,13 +1,10 @@
 /* What a thread works with is carved out of one arena: a pass for its size, and one for the places. */
 
-/* What events need, and the linear systems of a Rosenbrock method. */
-static void FN(carve_more)(FN(work) * W) {
+/* What the linear systems of a Rosenbrock method need. */
+static void FN(carve_newton)(FN(work) * W, pn_arena *a) {
     const pn_problem *P = W->P;
     FN(newton) *N = &W->newton;
-    pn_arena *a = &W->arena;
     size_t d = (size_t)W->d, stride;
-    FN(carve_watch)(W);
-    if (!(W->tab->gamma > 0) && !P->stiff) return;
     FN(carve_exec)(&N->J, a, P, P->jacobian, W->active);
     N->J.eval_end = N->J.lay->n_forward;
     N->file = FN(carve_files)(&N->J, a, 1, &stride);
@@ -47,7 +44,8 @@ static void FN(carve)(FN(work) * W) {
     W->coarse = pn_arena_take(a, chunk);
     W->chunk_gk = pn_arena_take(a, chunk * (size_t)W->d * sizeof(T));
     W->from_start = pn_arena_take(a, chunk);
-    FN(carve_more)(W);
+    FN(carve_watch)(W);
+    if (W->tab->gamma > 0) FN(carve_newton)(W, a);
     W->chunk_z = pn_arena_take(a, rev ? chunk * (size_t)W->d * sizeof(T) : 8);
     FN(carve_parts)(W);
     if (P->gradient == PN_GRAD_NONE && !P->sensitivity) return;

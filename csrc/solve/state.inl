@@ -152,7 +152,7 @@ typedef struct FN(work) {
     FN(back) back;
     FN(watch) watch;
     FN(newton) newton;
-    pn_arena arena;
+    pn_arena arena, late; /* late: what only samples need that change their method */
     FN(part) loss, jump, jump_back;
     T *chunk_y, *chunk_lambda; /* (chunk, d) states after the jumps at the initial times; their cotangents */
     T *g_rows;                /* (rows of the chunk, d) cotangents of y from the loss program, from row first_row on */

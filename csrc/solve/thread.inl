@@ -93,6 +93,7 @@ done:
         pn_tape_free(&W->parked);
         free(W->store);
         free(W->arena.base);
+        free(W->late.base);
     }
     free(W);
     return st;

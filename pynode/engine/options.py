@@ -129,7 +129,7 @@ def _own_mass(mass: Any, method: str | Tableau) -> Any:
     """The mass matrix, or its diagonal, which nobody changes."""
     if not is_implicit(method):
         methods = ", ".join(name for name, row in METHODS.items() if row["gamma"] > 0)
-        raise ValueError(f"mass= needs a method that solves linear systems, {methods}, in every step; not method={method!r}")
+        raise ValueError(f"mass= needs a method that solves linear systems, {methods}, in every step; method={method!r} does not")
     own = own_array("mass", mass, np.float64)
     if own.ndim not in (1, 2) or not np.isfinite(own).all():
         raise ValueError(f"mass must be a finite matrix (d, d) or its diagonal (d,), not of shape {own.shape}")
