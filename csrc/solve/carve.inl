@@ -16,6 +16,16 @@ static void FN(carve_newton)(FN(work) * W, pn_arena *a) {
     N->back_file = FN(carve_files)(&N->back, a, 1, &stride);
 }
 
+/* Derivatives of the state by the parameters and y0, for forward sensitivities. */
+static void FN(carve_columns)(FN(work) * W, pn_arena *a) {
+    const pn_problem *P = W->P;
+    W->columns = (P->reverse->n_grads > 0 ? P->reverse->n_grad[0] : 0) + W->d;
+    W->sens_size = ((size_t)W->d * (size_t)W->columns * L + 31) / 32 * 32;
+    W->sens = pn_arena_take(a, W->sens_size * sizeof(SENS));
+    W->sens_new = pn_arena_take(a, W->sens_size * sizeof(SENS));
+    W->sens_coef = pn_arena_take(a, L > 1 ? 0 : W->sens_size * sizeof(SENS) * (size_t)W->tab->dense_degree);
+}
+
 static void FN(carve)(FN(work) * W) {
     const pn_problem *P = W->P;
     pn_arena *a = &W->arena;
@@ -73,10 +83,5 @@ static void FN(carve)(FN(work) * W) {
         B->k[i] = pn_arena_take(a, state);
         B->gk[i] = pn_arena_take(a, state);
     }
-    if (!P->sensitivity) return;
-    W->columns = (P->reverse->n_grads > 0 ? P->reverse->n_grad[0] : 0) + W->d;
-    W->sens_size = ((size_t)W->d * (size_t)W->columns * L + 31) / 32 * 32;
-    W->sens = pn_arena_take(a, W->sens_size * sizeof(SENS));
-    W->sens_new = pn_arena_take(a, W->sens_size * sizeof(SENS));
-    W->sens_coef = pn_arena_take(a, L > 1 ? 0 : W->sens_size * sizeof(SENS) * (size_t)W->tab->dense_degree);
+    if (P->sensitivity) FN(carve_columns)(W, a);
 }

@@ -17,6 +17,7 @@ from pynode.engine.tableau import Tableau
 
 if TYPE_CHECKING:
     from pynode.data.batch import Batch
+    from pynode.fields.field import Field
 
 
 MAX_STEPS = 100_000
@@ -96,6 +97,11 @@ def is_implicit(method: str | Tableau) -> bool:
     return float(method_row(method)["gamma"]) > 0
 
 
+def method_for(method: str | Tableau, field: Field) -> str | Tableau:
+    """The method of a model: "auto" needs the Jacobian, a field that calls Python is solved by the explicit method alone."""
+    return AUTO_EXPLICIT if method == AUTO and field.callbacks else method
+
+
 MAX_FIXED = 1e10
 """So many fixed steps are taken for a mistake."""
 
@@ -129,7 +135,9 @@ def _own_mass(mass: Any, method: str | Tableau) -> Any:
     """The mass matrix, or its diagonal, which nobody changes."""
     if not is_implicit(method):
         methods = ", ".join(name for name, row in METHODS.items() if row["gamma"] > 0)
-        raise ValueError(f"mass= needs a method that solves linear systems, {methods}, in every step; method={method!r} does not")
+        raise ValueError(
+            f"mass= needs a method that solves linear systems, {methods}, in every step; method={method!r} does not"
+        )
     own = own_array("mass", mass, np.float64)
     if own.ndim not in (1, 2) or not np.isfinite(own).all():
         raise ValueError(f"mass must be a finite matrix (d, d) or its diagonal (d,), not of shape {own.shape}")

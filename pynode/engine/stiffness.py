@@ -69,7 +69,15 @@ def stiff_words(setup: Any, theta: NDArray[Any], results: Any) -> str | None:
     options: Options = setup.options
     jumps = isinstance(f, System) and (f.jump is not None or bool(f.events))
     fixed = options.step is not None or options.grid is not None
-    if options.method == AUTO or is_implicit(options.method) or fixed or options.coupling > 0 or field.callbacks is not None or jumps or field.d > 200:
+    if (
+        options.method == AUTO
+        or is_implicit(options.method)
+        or fixed
+        or options.coupling > 0
+        or field.callbacks is not None
+        or jumps
+        or field.d > 200
+    ):
         return None
     i = int(np.argmax(results["accepted"]))
     own = theta[i] if theta.ndim == 2 else theta

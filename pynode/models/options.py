@@ -176,7 +176,9 @@ class AdaptiveMethod(Rule):
         adaptive = ", ".join(known for known, row in METHODS.items() if row["error_order"])
         own = isinstance(value, Tableau)
         if not (own or (isinstance(value, str) and value in (AUTO, *METHODS))) or not method_row(value)["error_order"]:
-            raise ValueError(f"{name}={value!r} must be an adaptive method: {adaptive}, {AUTO}, or a pynode.Tableau with b_hat=")
+            raise ValueError(
+                f"{name}={value!r} must be an adaptive method: {adaptive}, {AUTO}, or a pynode.Tableau with b_hat="
+            )
 
     def restore(self, value: Any) -> Any:
         return Tableau.from_dict(value) if isinstance(value, dict) else value

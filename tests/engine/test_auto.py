@@ -76,7 +76,16 @@ def test_a_sample_does_not_depend_on_its_neighbours_or_threads():
 
     def everything(rows, **options):
         r = pn.loss_and_grad(
-            van_der_pol, y0[rows], t[rows], theta[rows], target[rows], loss="sse", method="auto", wrt=("theta", "y0", "t"), **TIGHT, **options
+            van_der_pol,
+            y0[rows],
+            t[rows],
+            theta[rows],
+            target[rows],
+            loss="sse",
+            method="auto",
+            wrt=("theta", "y0", "t"),
+            **TIGHT,
+            **options,
         )
         return [np.asarray(x) for x in (r.theta, r.y0, r.t)]
 
@@ -99,7 +108,9 @@ def ways(field, sol, theta, t, **options):
         y = records[k, 2 : 2 + d]
         after = records[k + 1, 2 : 2 + d] if k + 1 < len(records) else sol.y[-1]
         far = [
-            np.abs(pn.solve(field, y, [start, end], theta, method=m, grid=np.array([start, end]), **options).y[-1] - after).max()
+            np.abs(
+                pn.solve(field, y, [start, end], theta, method=m, grid=np.array([start, end]), **options).y[-1] - after
+            ).max()
             for m in ("dopri5", "rodas5p")
         ]
         assert min(far) < 1e-12 * max(1.0, np.abs(after).max())
@@ -154,11 +165,21 @@ def test_gradients_with_inputs_and_times(save):
     target = np.zeros((7, 2))
 
     def loss(theta, u):
-        return pn.loss_and_grad(driven, [1.0, 0.5], t, theta, target, inputs=pn.Signal(inputs[0], u, "cubic"), loss="sse", **options)
+        return pn.loss_and_grad(
+            driven, [1.0, 0.5], t, theta, target, inputs=pn.Signal(inputs[0], u, "cubic"), loss="sse", **options
+        )
 
     r = loss(theta, inputs[1])
     with_inputs = pn.loss_and_grad(
-        driven, [1.0, 0.5], t, theta, target, inputs=pn.Signal(*inputs, "cubic"), loss="sse", wrt=("theta", "inputs"), **options
+        driven,
+        [1.0, 0.5],
+        t,
+        theta,
+        target,
+        inputs=pn.Signal(*inputs, "cubic"),
+        loss="sse",
+        wrt=("theta", "inputs"),
+        **options,
     )
     assert pn.solve(driven, [1.0, 0.5], t, theta, inputs=pn.Signal(*inputs, "cubic"), **options).stats.stiff > 10
     for k, h in ((0, 1.0), (1, 1e-4)):
