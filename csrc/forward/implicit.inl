@@ -71,21 +71,52 @@ static void FN(add_mass)(const FN(work) * W, T *to, const T *x, int transposed) 
         }
 }
 
+/* The sum of stage i without mass: to = scale (from + sum_j coupling_ij k_j + by_t_i h f_t); ft NULL: without the last. */
+static void FN(gather_stage)(const FN(work) * W, int i, T *to, const T *from, const double *h, const T *ft, T scale, T *const *k) {
+    const FN(terms) *s = &W->newton.sums[i];
+    size_t size = (size_t)W->d * L;
+    T by_t[L];
+    for (int l = 0; l < L; l++) by_t[l] = (T)(W->tab->by_t[i] * h[l]);
+#if PN_BLOCK
+    for (size_t e = 0; e < size; e += L)
+        for (size_t v = 0; v < L; v += VE) {
+            vec sum = V(load)(from + e + v);
+            for (int q = 0; q < s->n; q++) sum += V(set1)(s->a[q]) * V(load)(k[s->j[q]] + e + v);
+            if (ft) sum += V(load)(by_t + v) * V(load)(ft + e + v);
+            V(store)(to + e + v, V(set1)(scale) * sum);
+        }
+#else
+    enum { FEW = 4 }; /* one by one: a vector would wait for the stores of its elements */
+    for (size_t e = 0; size <= FEW && e < size; e++) {
+        T sum = from[e];
+        for (int q = 0; q < s->n; q++) sum += s->a[q] * k[s->j[q]][e];
+        if (ft) sum += by_t[0] * ft[e];
+        to[e] = scale * sum;
+    }
+    for (size_t e = 0; size > FEW && e < size; e += VE) {
+        vec sum = V(load)(from + e);
+        for (int q = 0; q < s->n; q++) sum += V(set1)(s->a[q]) * V(load)(k[s->j[q]] + e);
+        if (ft) sum += V(set1)(by_t[0]) * V(load)(ft + e);
+        V(store)(to + e, V(set1)(scale) * sum);
+    }
+#endif
+}
+
 /* k_i holds f(t_i, Y_i), and then the stage. */
 static void FN(solve_stage)(FN(work) * W, int i, const double *h, T *const *k) {
     FN(newton) *N = &W->newton;
     const pn_tableau *tab = W->tab;
     size_t size = (size_t)W->d * L;
     const T *ft = tab->by_t[i] != 0 ? FN(slope_in_t)(W) : NULL;
-    T *sum = W->P->mass ? W->spare : k[i], gamma = (T)tab->gamma;
-    if (W->P->mass) memset(sum, 0, size * sizeof(T));
-    for (int j = 0; j < i; j++) {
-        T c = (T)tab->coupling[i][j];
-        for (size_t e = 0; c != 0 && e < size; e++) sum[e] += c * k[j][e];
-    }
-    if (W->P->mass) FN(add_mass)(W, k[i], sum, 0);
-    for (size_t e = 0; ft && e < size; e += L)
-        for (size_t l = 0; l < L; l++) k[i][e + l] += (T)(tab->by_t[i] * h[l]) * ft[e + l];
-    for (size_t e = 0; e < size; e++) k[i][e] *= gamma;
+    T gamma = (T)tab->gamma;
+    if (W->P->mass) {
+        T *sum = W->spare;
+        memset(sum, 0, size * sizeof(T));
+        FN(gather_stage)(W, i, sum, sum, h, NULL, 1, k);
+        FN(add_mass)(W, k[i], sum, 0);
+        for (size_t e = 0; ft && e < size; e += L)
+            for (size_t l = 0; l < L; l++) k[i][e + l] += (T)(tab->by_t[i] * h[l]) * ft[e + l];
+        for (size_t e = 0; e < size; e++) k[i][e] *= gamma;
+    } else FN(gather_stage)(W, i, k[i], k[i], h, ft, gamma, k);
     FN(lu_solve)(N->lu, N->swap, N->moved, k[i], W->d);
 }

@@ -94,6 +94,7 @@ static void FN(read_table)(FN(work) * W) {
     W->half[1].from = W->d / 2;
     W->half[1].to = W->d;
     for (int i = 0; i <= W->stages && i < PN_MAX_STAGES; i++) FN(terms_of)(&W->rows[i], tab->a[i], 1, i);
+    for (int i = 0; tab->gamma > 0 && i < tab->s; i++) FN(terms_of)(&W->newton.sums[i], tab->coupling[i], 1, i);
     FN(terms_of)(&W->error, tab->e, 1, n_error);
     FN(terms_of)(&W->error2, tab->e2, 1, n_error);
     for (int p = 0; p < W->n_halves; p++)

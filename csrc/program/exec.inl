@@ -51,7 +51,9 @@ static void FN(move)(const FN(exec) * E, const pn_decoded *x, T *o, const T *a, 
         for (int32_t i = 0; i < x->m; i++) FN(row)(o + (size_t)i * L, a);
         return;
     case PN_OP_SLICE:
-        for (int32_t i = 0; i < x->m; i++) FN(row)(o + (size_t)i * L, a + (size_t)(x->p + i * x->q) * L);
+        if (x->q == 1) memcpy(o, a + (size_t)x->p * L, (size_t)x->m * L * sizeof(T));
+        else
+            for (int32_t i = 0; i < x->m; i++) FN(row)(o + (size_t)i * L, a + (size_t)(x->p + i * x->q) * L);
         return;
     case PN_OP_CONCAT:
         memcpy(o, a, (size_t)x->n * L * sizeof(T));
@@ -108,6 +110,20 @@ static int FN(run)(const FN(exec) * E, T *file, int32_t begin, int32_t end) {
 #define b FN(at)(E, file, x->b)
         size_t count = (size_t)x->m * L;
         switch (x->op) {
+#if !PN_BLOCK
+        case PN_ONE_ADD: *o = *a + *b; break;
+        case PN_ONE_SUB: *o = *a - *b; break;
+        case PN_ONE_MUL: *o = *a * *b; break;
+        case PN_ONE_DIV: *o = *a / *b; break;
+        case PN_ONE_DMUL: *o = (*a == 0) | (*b == 0) ? 0 : *a * *b; break;
+        case PN_ONE_DDIV: *o = *a == 0 ? 0 : *a / *b; break;
+        case PN_ONE_NEG: *o = -*a; break;
+        case PN_ONE_SQUARE: *o = *a * *a; break;
+        case PN_ONE_COPY: *o = *a; break;
+#endif
+        case PN_OP_ADD: FN(add_rows)(o, a, b, count); break;
+        case PN_OP_SUB: FN(sub_rows)(o, a, b, count); break;
+        case PN_OP_MUL: FN(mul_rows)(o, a, b, count); break;
         case PN_OP_CONST: case PN_OP_PARAM: case PN_OP_BCAST: case PN_OP_SLICE: case PN_OP_CONCAT: case PN_OP_GATHER:
         case PN_OP_SCATTER: FN(move)(E, x, o, a, b); break;
         case PN_OP_AFFINE: FN(affine)(E, x, o, a); break;

@@ -74,6 +74,7 @@ typedef struct FN(newton) { /* the linear systems of a Rosenbrock method, see fo
     T *file, *back_file;  /* their register files */
     T *lu, *swap;         /* (d, d, L) factors of W, (d, L) exchanges of rows */
     unsigned char *moved; /* (d) some lane exchanged this row */
+    FN(terms) sums[PN_MAX_STAGES]; /* rows of `coupling` */
 } FN(newton);
 
 typedef struct FN(watch) { /* events, see events/events.inl */
