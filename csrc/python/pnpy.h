@@ -126,25 +126,19 @@ enum {
     PNPY_target,
     PNPY_weight,
     PNPY_mass,
+    PNPY_pattern,
     PNPY_N_KEPT
 };
 
 /* The programs at save times, and those of the Jacobian. */
-enum {
-    PNPY_JUMP,
-    PNPY_JUMP_REVERSE,
-    PNPY_LOSS,
-    PNPY_LOSS_REVERSE,
-    PNPY_JACOBIAN,
-    PNPY_JACOBIAN_REVERSE,
-    PNPY_N_PARTS
-};
+enum { PNPY_JUMP, PNPY_JUMP_REVERSE, PNPY_LOSS, PNPY_LOSS_REVERSE, PNPY_JACOBIAN, PNPY_JACOBIAN_REVERSE, PNPY_N_PARTS };
 
 typedef struct {
     PyObject_HEAD
     pn_problem problem; /* what does not change from run to run */
     pnpy_program *field, *reverse, *part[PNPY_N_PARTS];
     pnpy_tableau *tableau; /* NULL: the method is one of the core */
+    pn_pattern *pattern;   /* or NULL */
     PyArrayObject *kept[PNPY_N_KEPT];
     int f32;
     int rows_gap;     /* some rows belong to no sample */

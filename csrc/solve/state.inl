@@ -72,7 +72,10 @@ typedef struct FN(part) { /* a program at save times, see program/part.inl */
 typedef struct FN(newton) { /* the linear systems of a Rosenbrock method, see forward/implicit.inl */
     FN(exec) J, back;     /* the program of the Jacobian, and its vjp */
     T *file, *back_file;  /* their register files */
-    T *lu, *swap;         /* (d, d, L) factors of W, (d, L) exchanges of rows */
+    const pn_pattern *pattern; /* of the Jacobian; NULL: all entries */
+    int sparse;           /* factors are those of kernels/sparse.inl */
+    T *lu, *swap;         /* (d, d, L) or (size of the pattern, L) factors of W, (d, L) exchanges of rows */
+    FN(whole) whole;      /* sparse: of lanes that need other pivots */
     unsigned char *moved; /* (d) some lane exchanged this row */
     FN(terms) sums[PN_MAX_STAGES]; /* rows of `coupling` */
 } FN(newton);

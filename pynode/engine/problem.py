@@ -112,8 +112,9 @@ def implicit_programs(f: Field | System, options: Any, signal: Any, gradient: bo
         )
     jacobian = jacobian_field(field, signal is not None and signal.kind not in ("constant", "previous"))
     return {
-        "jacobian": jacobian.program.core,
-        "jacobian_reverse": jacobian.vjp_program.core if gradient else None,
+        "jacobian": jacobian.field.program.core,
+        "jacobian_reverse": jacobian.field.vjp_program.core if gradient else None,
+        "pattern": jacobian.pattern,
     }
 
 
