@@ -47,6 +47,14 @@ enum { PN_MESSAGE = 256 };
 pn_status pn_program_create(const pn_program_spec *spec, char message[PN_MESSAGE], pn_program **out);
 void pn_program_destroy(pn_program **p);
 
+/* The entries of J = df/dy that may differ from 0, of d states: entry e is (row[e], col[e]), in any order, each once. mass (d, d),
+   or NULL for the identity: M of M y' = f, of which the entries that are 0 count. What follows from it for linear systems with
+   M - gamma h J, an order of elimination and what fills in, is found here, once. PN_OK; PN_BAD_ARGUMENT, with `message`; PN_MEMORY. */
+typedef struct pn_pattern pn_pattern;
+pn_status pn_pattern_create(int32_t d, int64_t n, const int32_t *row, const int32_t *col, const double *mass,
+                            char message[PN_MESSAGE], pn_pattern **out);
+void pn_pattern_destroy(pn_pattern **p);
+
 /* A field that C does not know: fills out[lane][n_out] for the n_active lanes given; arrays are double.
    Returns 0, or nonzero to stop everything (status PN_CALLBACK). */
 typedef int (*pn_callback)(void *ctx, int which, int n_active, const double *t, const double *y, const double *u,
@@ -82,8 +90,10 @@ typedef struct pn_problem {
     /* the vector field: `field` runs forward; `reverse` (or NULL) is its vjp program */
     const pn_program *field, *reverse;
     /* of a Rosenbrock method: slots t (1), y (d), u (m) or [u, du/dt] (2 m); output df/dy (d d) or [df/dy, df/dt] (d d + d), df/dt
-       with what u changes in it; the parameters of the field. Its vjp, for gradients, or NULL */
+       with what u changes in it; the parameters of the field. Its vjp, for gradients, or NULL. With `pattern` df/dy has the
+       entries of that only, and mass must be 0 where the pattern was made so. */
     const pn_program *jacobian, *jacobian_reverse;
+    const pn_pattern *pattern;
     const double *mass; /* (d, d) M y' = f, of a Rosenbrock method; NULL: the identity */
     const void *theta;  /* T (n_theta); with theta_each T (n, n_theta), a row for each sample */
     int64_t n_theta;    /* of field, jump and loss program together */

@@ -34,6 +34,8 @@ static int FN(eval)(FN(work) * W, const FN(exec) * E, T *file, const double *t, 
     if (FN(run)(E, file, E->lay->n_prologue, E->eval_end)) return 1;
     const T *out = FN(at)(E, file, E->lay->output[0]);
     if (!E->prog->output_size[0]) memset(k, 0, (size_t)W->d * L * sizeof(T));
+    else if (!PN_BLOCK && W->tab->gamma > 0 && W->d <= 4)
+        for (int32_t c = 0; c < W->d; c++) k[c] = out[c]; /* see gather_stage */
     else FN(copy)(k, out, (size_t)W->d * L);
     return 0;
 }

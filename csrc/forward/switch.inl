@@ -103,6 +103,7 @@ static pn_status FN(open_newton)(FN(work) * W) {
         return PN_MEMORY;
     }
     FN(carve_newton)(W, &W->late);
+    if (N->sparse && !FN(allocate_whole)(&N->whole, W->d)) return PN_MEMORY;
     FN(ready)(&N->J, N->file);
     if (N->back.prog) FN(ready)(&N->back, N->back_file);
     return PN_OK;
@@ -132,19 +133,24 @@ static int FN(at_the_limit)(const FN(work) * W, int *hit) {
 static void FN(below_the_limit)(const FN(work) * W, int *hit) {
     const FN(flow) *f = &W->flow;
     const FN(newton) *N = &W->newton;
-    size_t d = (size_t)W->d;
+    const pn_pattern *p = N->pattern;
     const T *J = FN(at)(&N->J, N->file, N->J.lay->output[0]);
+    size_t d = (size_t)W->d, n = N->J.prog->output_size[0] ? FN(entries)(W) : 0;
     double most[L] = {0};
-    for (size_t i = 0; N->J.prog->output_size[0] && i < d; i++) {
-        double sum[L] = {0};
-        for (size_t j = 0; j < d; j++)
-            for (size_t l = 0; l < L; l++)
-                sum[l] += fabs((double)J[(i * d + j) * L + l]) * (W->P->atol[j] + W->P->rtol * fabs((double)f->y[j * L + l]));
+    T *sum = W->spare;
+    memset(sum, 0, d * L * sizeof(T));
+    for (size_t e = 0; e < n; e++) {
+        size_t i = p ? (size_t)p->row[e] : e / d, j = p ? (size_t)p->col[e] : e % d;
         for (size_t l = 0; l < L; l++) {
-            double x = sum[l] / (W->P->atol[i] + W->P->rtol * fabs((double)f->y[i * L + l]) + PN_TINY);
-            most[l] = x > most[l] ? x : most[l];
+            double size = W->P->atol[j] + W->P->rtol * fabs((double)f->y[j * L + l]);
+            sum[i * L + l] += (T)(fabs((double)J[e * L + l]) * size);
         }
     }
+    for (size_t i = 0; i < d; i++)
+        for (size_t l = 0; l < L; l++) {
+            double x = (double)sum[i * L + l] / (W->P->atol[i] + W->P->rtol * fabs((double)f->y[i * L + l]) + PN_TINY);
+            most[l] = x > most[l] ? x : most[l];
+        }
     for (int l = 0; l < L; l++) hit[l] = most[l] * fabs(f->h[l]) < W->P->stability;
 }
 

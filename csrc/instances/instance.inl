@@ -4,6 +4,7 @@
 
 #include "kernels/elementwise.inl"
 #include "kernels/lu.inl"
+#include "kernels/sparse.inl"
 #include "kernels/matvec.inl"
 #include "program/exec.inl"
 #include "program/files.inl"

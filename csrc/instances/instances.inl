@@ -11,6 +11,7 @@
 #include "instances/instances.h"
 #include "memory.h"
 #include "reverse/tape.h"
+#include "solve/pattern.h"
 
 #include "kernels/simd.h"
 #include "kernels/vmath.h"

@@ -90,6 +90,11 @@ static void FN(binary)(int32_t op, T *o, const T *a, const T *b, size_t count) {
     }
 }
 
+/* the commonest, without a second switch */
+static inline void FN(add_rows)(T *o, const T *a, const T *b, size_t count) { EACH(X + Y); }
+static inline void FN(sub_rows)(T *o, const T *a, const T *b, size_t count) { EACH(X - Y); }
+static inline void FN(mul_rows)(T *o, const T *a, const T *b, size_t count) { EACH(X * Y); }
+
 static void FN(where)(T *o, const T *cond, const T *a, const T *b, size_t count) {
     EACH(V(sel)(V(load)(cond + i) == ZERO, Y, X));
 }

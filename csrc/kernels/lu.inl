@@ -19,9 +19,36 @@ static inline void FN(eliminate)(T *restrict to, const T *restrict from, const T
 
 /* Whether some lane's number is not 0 (NaN is not). */
 static inline int FN(some)(const T *x) {
+#if PN_BLOCK
     int any = 0;
-    for (int l = 0; l < L; l++) any |= x[l] != 0;
+    for (size_t v = 0; v < L; v += VE) any |= V(any)(V(load)(x + v) != V(set1)((T)0));
     return any;
+#else
+    return x[0] != 0;
+#endif
+}
+
+/* Whether some lane has an entry below the diagonal of column k that is more than PN_PIVOT times as large. */
+static inline int FN(must_pivot)(const T *A, int32_t d, int32_t k) {
+    const T *column = A + (size_t)k * L;
+    size_t row = (size_t)d * L;
+#if PN_BLOCK
+    int any = 0;
+    for (size_t v = 0; v < L; v += VE) {
+        vec most = V(set1)((T)0);
+        for (int32_t i = k + 1; i < d; i++) {
+            vec x = V(abs)(V(load)(column + (size_t)i * row + v));
+            most = V(sel)(x > most, x, most);
+        }
+        any |= V(any)(most > V(set1)((T)PN_PIVOT) * V(abs)(V(load)(column + (size_t)k * row + v)));
+    }
+    return any;
+#else
+    T own = column[(size_t)k * row], least = PN_PIVOT * (own < 0 ? -own : own);
+    int any = 0;
+    for (int32_t i = k + 1; i < d; i++) any |= (column[(size_t)i * row] > least) | (-column[(size_t)i * row] > least);
+    return any;
+#endif
 }
 
 /* Choose the pivots of column k, and exchange the rows. 1: some lane exchanged. */
@@ -29,6 +56,7 @@ static int FN(pivot)(T *A, T *swap, int32_t d, int32_t k) {
     T most[L], own[L], *to = swap + (size_t)k * L;
     size_t row = (size_t)d * L;
     int moved = 0;
+    if (!FN(must_pivot)(A, d, k)) return 0;
     for (int l = 0; l < L; l++) {
         T x = A[(size_t)k * row + (size_t)k * L + (size_t)l];
         own[l] = most[l] = x < 0 ? -x : x;
@@ -84,17 +112,86 @@ static void FN(exchange)(const T *swap, T *b, int32_t k) {
     }
 }
 
+/* The same for few equations: D is a constant where this is inlined, all of b stays in registers. */
+static inline __attribute__((always_inline)) void FN(solve_few)(const int D, const int transposed, const T *A, T *b) {
+    enum { MOST = 4 };
+#if PN_BLOCK
+#define AT(i, k) V(load)(A + (size_t)((i) * D + (k)) * L + v)
+    for (size_t v = 0; v < L; v += VE) {
+        vec x[MOST];
+        PN_UNROLL for (int i = 0; i < D; i++) x[i] = V(load)(b + (size_t)i * L + v);
+#else
+#define AT(i, k) A[(i) * D + (k)]
+    {
+        T x[MOST];
+        PN_UNROLL for (int i = 0; i < D; i++) x[i] = b[i];
+#endif
+        if (transposed) {
+            PN_UNROLL for (int k = 0; k < D; k++) {
+                x[k] *= AT(k, k);
+                PN_UNROLL for (int i = k + 1; i < D; i++) x[i] -= AT(k, i) * x[k];
+            }
+            PN_UNROLL for (int k = D; k-- > 0;) PN_UNROLL for (int i = 0; i < k; i++) x[i] -= AT(k, i) * x[k];
+        } else {
+            PN_UNROLL for (int i = 1; i < D; i++) PN_UNROLL for (int k = 0; k < i; k++) x[i] -= AT(i, k) * x[k];
+            PN_UNROLL for (int i = D; i-- > 0;) {
+                PN_UNROLL for (int k = i + 1; k < D; k++) x[i] -= AT(i, k) * x[k];
+                x[i] *= AT(i, i);
+            }
+        }
+#if PN_BLOCK
+        PN_UNROLL for (int i = 0; i < D; i++) V(store)(b + (size_t)i * L + v, x[i]);
+#else
+        vec all = V(set1)((T)0); /* as one vector, as which it is read next */
+        PN_UNROLL for (int i = 0; i < D; i++) {
+            if (i < VE) all[i % VE] = x[i];
+            else b[i] = x[i];
+        }
+        if (D <= VE) V(store)(b, all);
+        else PN_UNROLL for (int i = 0; i < D; i++) b[i] = x[i];
+#endif
+    }
+#undef AT
+}
+
+static inline int FN(few)(int transposed, const T *A, T *b, int32_t d) {
+    switch (2 * d + transposed) {
+    case 2: FN(solve_few)(1, 0, A, b); return 1;
+    case 3: FN(solve_few)(1, 1, A, b); return 1;
+    case 4: FN(solve_few)(2, 0, A, b); return 1;
+    case 5: FN(solve_few)(2, 1, A, b); return 1;
+    case 6: FN(solve_few)(3, 0, A, b); return 1;
+    case 7: FN(solve_few)(3, 1, A, b); return 1;
+    case 8: FN(solve_few)(4, 0, A, b); return 1;
+    case 9: FN(solve_few)(4, 1, A, b); return 1;
+    default: return 0;
+    }
+}
+
+/* x - sum_k a_k b_k, n terms */
+static inline void FN(less)(T *restrict x, const T *a, const T *b, int32_t n) {
+#if PN_BLOCK
+    vec sum[NV];
+    for (size_t v = 0; v < NV; v++) sum[v] = V(load)(x + v * VE);
+    for (size_t e = 0; e < (size_t)n * L; e += L)
+        for (size_t v = 0; v < NV; v++) sum[v] -= V(load)(a + e + v * VE) * V(load)(b + e + v * VE);
+    for (size_t v = 0; v < NV; v++) V(store)(x + v * VE, sum[v]);
+#else
+    for (int32_t k = 0; k < n; k++) x[0] -= a[k] * b[k];
+#endif
+}
+
 /* b (d, L) <- A^-1 b */
 static void FN(lu_solve)(const T *A, const T *swap, const unsigned char *moved, T *b, int32_t d) {
     size_t row = (size_t)d * L;
     for (int32_t k = 0; k < d; k++)
         if (moved[k]) FN(exchange)(swap, b, k);
-    for (int32_t i = 1; i < d; i++)
-        for (int32_t k = 0; k < i; k++) FN(eliminate)(b + (size_t)i * L, b + (size_t)k * L, A + (size_t)i * row + (size_t)k * L, 1);
+    if (FN(few)(0, A, b, d)) return;
+    for (int32_t i = 1; i < d; i++) FN(less)(b + (size_t)i * L, A + (size_t)i * row, b, i);
     for (int32_t i = d; i-- > 0;) {
         T *x = b + (size_t)i * L;
         const T *own = A + (size_t)i * row + (size_t)i * L;
-        for (int32_t k = i + 1; k < d; k++) FN(eliminate)(x, b + (size_t)k * L, A + (size_t)i * row + (size_t)k * L, 1);
+        FN(less)(x, own + L, x + L, d - i - 1);
         for (int l = 0; l < L; l++) x[l] *= own[l];
     }
 }
@@ -102,13 +199,15 @@ static void FN(lu_solve)(const T *A, const T *swap, const unsigned char *moved, 
 /* b (d, L) <- A^-T b */
 static void FN(lu_solve_t)(const T *A, const T *swap, const unsigned char *moved, T *b, int32_t d) {
     size_t row = (size_t)d * L;
-    for (int32_t k = 0; k < d; k++) {
-        T *x = b + (size_t)k * L;
-        const T *own = A + (size_t)k * row + (size_t)k * L;
-        for (int l = 0; l < L; l++) x[l] *= own[l];
-        FN(eliminate)(x + L, own + L, x, d - k - 1);
+    if (!FN(few)(1, A, b, d)) {
+        for (int32_t k = 0; k < d; k++) {
+            T *x = b + (size_t)k * L;
+            const T *own = A + (size_t)k * row + (size_t)k * L;
+            for (int l = 0; l < L; l++) x[l] *= own[l];
+            FN(eliminate)(x + L, own + L, x, d - k - 1);
+        }
+        for (int32_t k = d; k-- > 0;) FN(eliminate)(b, A + (size_t)k * row, b + (size_t)k * L, k);
     }
-    for (int32_t k = d; k-- > 0;) FN(eliminate)(b, A + (size_t)k * row, b + (size_t)k * L, k);
     for (int32_t k = d; k-- > 0;)
         if (moved[k]) FN(exchange)(swap, b, k);
 }

@@ -113,6 +113,8 @@ PN_VFN int v_any_i64(vi64 m) {
 }
 #endif
 PN_VFN int v_any_i32(vi32 m) { return v_any_i64((vi64)m); }
+PN_VFN int v_any_f64(vi64 m) { return v_any_i64(m); } /* of masks from comparisons of numbers */
+PN_VFN int v_any_f32(vi32 m) { return v_any_i32(m); }
 
 #if !PN_X86
 PN_VFN vf64 v_atmost_f64(vf64 x, vf64 c) { return v_sel_f64((vi64)(x > c), c, x); }

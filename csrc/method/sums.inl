@@ -95,6 +95,7 @@ static void FN(read_table)(const FN(work) * W, FN(sums) * to, const pn_tableau *
     to->half[1].from = W->d / 2;
     to->half[1].to = W->d;
     for (int i = 0; i <= to->stages && i < PN_MAX_STAGES; i++) FN(terms_of)(&to->rows[i], tab->a[i], 1, i);
+    for (int i = 0; tab->gamma > 0 && i < s; i++) FN(terms_of)(&to->coupling[i], tab->coupling[i], 1, i);
     FN(terms_of)(&to->error, tab->e, 1, n_error);
     FN(terms_of)(&to->error2, tab->e2, 1, n_error);
     for (int p = 0; p < to->n_halves; p++)

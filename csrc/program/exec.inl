@@ -51,7 +51,9 @@ static void FN(move)(const FN(exec) * E, const pn_decoded *x, T *o, const T *a, 
         for (int32_t i = 0; i < x->m; i++) FN(row)(o + (size_t)i * L, a);
         return;
     case PN_OP_SLICE:
-        for (int32_t i = 0; i < x->m; i++) FN(row)(o + (size_t)i * L, a + (size_t)(x->p + i * x->q) * L);
+        if (x->q == 1) memcpy(o, a + (size_t)x->p * L, (size_t)x->m * L * sizeof(T));
+        else
+            for (int32_t i = 0; i < x->m; i++) FN(row)(o + (size_t)i * L, a + (size_t)(x->p + i * x->q) * L);
         return;
     case PN_OP_CONCAT:
         memcpy(o, a, (size_t)x->n * L * sizeof(T));
@@ -101,13 +103,51 @@ static int FN(callback)(const FN(exec) * E, const pn_decoded *x, T *file, T *out
 
 #include "kernels/dense.inl"
 
+#if !PN_BLOCK
+/* Instructions from x on as long as they are arithmetic on single numbers; the next one. A loop of its own keeps all that it needs in
+   processor registers. `near`: nothing lies behind, see `at`. */
+static inline __attribute__((always_inline)) const pn_decoded *FN(ones)(const FN(exec) * E, T *file, const pn_decoded *x,
+                                                                        const pn_decoded *stop, const int near) {
+    T *const shared = E->shared;
+    const ptrdiff_t later = E->later;
+    const int32_t rows = E->lay->forward_rows;
+#define PLACE(r) ((r) < 0 ? shared + ~(ptrdiff_t)(r) : file + (r) + (near || (r) < rows ? 0 : later))
+    for (; x < stop; x++) {
+        T *o = PLACE(x->out), a = *PLACE(x->a);
+        switch (x->op) {
+        case PN_ONE_ADD: *o = a + *PLACE(x->b); break;
+        case PN_ONE_SUB: *o = a - *PLACE(x->b); break;
+        case PN_ONE_MUL: *o = a * *PLACE(x->b); break;
+        case PN_ONE_DIV: *o = a / *PLACE(x->b); break;
+        case PN_ONE_DMUL: *o = (a == 0) | (*PLACE(x->b) == 0) ? 0 : a * *PLACE(x->b); break;
+        case PN_ONE_DDIV: *o = a == 0 ? 0 : a / *PLACE(x->b); break;
+        case PN_ONE_NEG: *o = -a; break;
+        case PN_ONE_SQUARE: *o = a * a; break;
+        case PN_ONE_COPY: *o = a; break;
+        default: return x;
+        }
+    }
+#undef PLACE
+    return x;
+}
+static __attribute__((noinline)) const pn_decoded *FN(some_ones)(const FN(exec) * E, T *file, const pn_decoded *x, const pn_decoded *stop) {
+    return E->later ? FN(ones)(E, file, x, stop, 0) : FN(ones)(E, file, x, stop, 1);
+}
+#endif
+
 /* Instructions begin .. end on one register file. Nonzero: the callback said stop. */
 static int FN(run)(const FN(exec) * E, T *file, int32_t begin, int32_t end) {
     for (const pn_decoded *x = E->lay->code + begin, *stop = E->lay->code + end; x < stop; x++) {
+#if !PN_BLOCK
+        if (x->op > PN_N_OPS && (x = FN(some_ones)(E, file, x, stop)) == stop) break;
+#endif
         T *o = FN(at)(E, file, x->out), *a = FN(at)(E, file, x->a);
 #define b FN(at)(E, file, x->b)
         size_t count = (size_t)x->m * L;
         switch (x->op) {
+        case PN_OP_ADD: FN(add_rows)(o, a, b, count); break;
+        case PN_OP_SUB: FN(sub_rows)(o, a, b, count); break;
+        case PN_OP_MUL: FN(mul_rows)(o, a, b, count); break;
         case PN_OP_CONST: case PN_OP_PARAM: case PN_OP_BCAST: case PN_OP_SLICE: case PN_OP_CONCAT: case PN_OP_GATHER:
         case PN_OP_SCATTER: FN(move)(E, x, o, a, b); break;
         case PN_OP_AFFINE: FN(affine)(E, x, o, a); break;

@@ -2,8 +2,9 @@
 
    Fused, an instruction that only moves numbers is left out where that can be:
    - a contiguous SLICE is a view of its operand;
-   - in a block of lanes, an operand of CONCAT is written into its place in the result (with one lane, instructions write whole
+   - an operand of CONCAT is written into its place in the result (with one lane only by instructions that do not write whole
      vectors, past the end of a register);
+   - with one lane, arithmetic on one number is done without vectors;
    - WHERE reads a condition that was broadcast from its one row;
    - an activation belongs to the AFFINE before it, which only it reads;
    - registers that are dead give their rows to others of their size, so that a file holds little more than what the way back
@@ -42,6 +43,38 @@ int pn_segment_of(const pn_program_spec *s, int32_t i) {
 static int64_t padded(int64_t n) { return (n + PN_PAD - 1) / PN_PAD * PN_PAD; }
 
 static int is_unary(int32_t op) { return pn_ops[op].shape == PN_SHAPE_SAME && pn_ops[op].operands == 1; }
+
+/* Arithmetic on one number, in the layout of one lane: its code there, or 0. */
+static int32_t one_of(const plan *p, const pn_ins *x) {
+    if (!p->single || !p->s->fuse || x->out < 0 || p->s->sizes[x->out] != 1) return 0;
+    switch (x->op) {
+    case PN_OP_ADD: return PN_ONE_ADD;
+    case PN_OP_SUB: return PN_ONE_SUB;
+    case PN_OP_MUL: return PN_ONE_MUL;
+    case PN_OP_DIV: return PN_ONE_DIV;
+    case PN_OP_DMUL: return PN_ONE_DMUL;
+    case PN_OP_DDIV: return PN_ONE_DDIV;
+    case PN_OP_NEG: return PN_ONE_NEG;
+    case PN_OP_SQUARE: return PN_ONE_SQUARE;
+    case PN_OP_BCAST: return PN_ONE_COPY;
+    default: return 0;
+    }
+}
+
+/* Whether an instruction writes nothing past the end of its register. */
+static int is_exact(const plan *p, int32_t i) {
+    const pn_ins *x = &p->s->code[i];
+    switch (x->op) {
+    case PN_OP_CONST:
+    case PN_OP_PARAM:
+    case PN_OP_BCAST:
+    case PN_OP_SLICE:
+    case PN_OP_CONCAT:
+    case PN_OP_GATHER:
+    case PN_OP_SCATTER: return 1;
+    default: return !p->single || (one_of(p, x) && !p->gone[i]);
+    }
+}
 
 /* AFFINE whose value is read only by the activation right after it: one instruction. */
 static int fuses(const plan *p, int32_t i) {
@@ -102,9 +135,9 @@ static void find_parts(plan *p) {
             become_part(p, x->out, x->a, x->p);
             p->gone[i] = 1;
         }
-        for (int j = 0; x->op == PN_OP_CONCAT && !p->single && j < 2; j++) {
+        for (int j = 0; x->op == PN_OP_CONCAT && j < 2; j++) {
             int32_t r = j ? x->b : x->a;
-            if (p->maker[r] >= 0 && p->parent[r] < 0 && p->state[r] == p->state[x->out])
+            if (p->maker[r] >= 0 && is_exact(p, p->maker[r]) && p->parent[r] < 0 && p->state[r] == p->state[x->out])
                 become_part(p, r, x->out, j ? s->sizes[x->a] : 0);
         }
     }
@@ -223,6 +256,7 @@ static pn_decoded decode_one(const plan *p, int32_t i) {
         d.n = row->operands > 0 ? s->sizes[operand[0]] : 0;
         d.out = p->place[out];
         if (out != x->out) d.act = s->code[i + 1].op;
+        if (one_of(p, x)) d.op = one_of(p, x);
     }
     if (row->operands > 0) d.a = p->place[operand[0]];
     if (row->operands > 1) d.b = p->place[operand[1]];
@@ -233,13 +267,19 @@ static pn_decoded decode_one(const plan *p, int32_t i) {
 /* `rows` rows further on */
 static int32_t behind(int32_t place, int32_t rows) { return place < 0 ? ~(~place + rows) : place + rows; }
 
-/* CONCAT in a block: copies of the operands that are not in their places already. How many. */
+/* CONCAT: copies of the operands that are not in their places already. How many. */
 static int32_t copies(const plan *p, const pn_ins *x, pn_decoded *to) {
     const pn_decoded *first = to;
     for (int j = 0; j < 2; j++) {
         int32_t r = j ? x->b : x->a, size = p->s->sizes[r], at = behind(p->place[x->out], j ? p->s->sizes[x->a] : 0);
         if (p->place[r] == at) continue;
-        *to = (pn_decoded){.op = PN_OP_SLICE, .act = PN_N_OPS, .m = size, .n = size, .out = at, .a = p->place[r], .q = 1};
+        *to = (pn_decoded){.op = p->single && size == 1 ? PN_ONE_COPY : PN_OP_SLICE,
+                           .act = PN_N_OPS,
+                           .m = size,
+                           .n = size,
+                           .out = at,
+                           .a = p->place[r],
+                           .q = 1};
         to++;
     }
     return (int32_t)(to - first);
@@ -250,7 +290,7 @@ static void decode(const plan *p, pn_layout *l) {
     int32_t n = 0;
     for (int32_t i = 0; i < s->n_code; i++) {
         int segment = pn_segment_of(s, i);
-        if (!p->gone[i] && s->fuse && !p->single && s->code[i].op == PN_OP_CONCAT)
+        if (!p->gone[i] && s->fuse && s->code[i].op == PN_OP_CONCAT)
             n += copies(p, &s->code[i], l->code + n);
         else if (!p->gone[i]) {
             pn_decoded x = decode_one(p, i);

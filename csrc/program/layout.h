@@ -13,6 +13,20 @@ typedef struct pn_decoded {
     int64_t pack; /* AFFINE, AFFINE_T: where this matrix starts in the packed weights; ACC, ACC_OUTER: in the sums */
 } pn_decoded;
 
+/* Operations on registers of one number, in the layout of one lane: codes beyond those of ops.def. They write that number only,
+   where others write whole vectors. */
+typedef enum pn_one {
+    PN_ONE_ADD = PN_N_OPS + 1,
+    PN_ONE_SUB,
+    PN_ONE_MUL,
+    PN_ONE_DIV,
+    PN_ONE_DMUL,
+    PN_ONE_DDIV,
+    PN_ONE_NEG,
+    PN_ONE_SQUARE,
+    PN_ONE_COPY
+} pn_one;
+
 enum { PN_LAYOUT_SINGLE, PN_LAYOUT_BLOCK, PN_N_LAYOUTS };
 enum { PN_PAD = 16 }; /* a register of the single-lane layout starts at a multiple of this many elements */
 

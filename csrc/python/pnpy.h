@@ -126,6 +126,7 @@ enum {
     PNPY_target,
     PNPY_weight,
     PNPY_mass,
+    PNPY_pattern,
     PNPY_N_KEPT
 };
 
@@ -137,6 +138,7 @@ typedef struct {
     pn_problem problem; /* what does not change from run to run */
     pnpy_program *field, *reverse, *part[PNPY_N_PARTS];
     pnpy_tableau *tableau; /* NULL: the method is one of the core */
+    pn_pattern *pattern;   /* or NULL */
     PyArrayObject *kept[PNPY_N_KEPT];
     int f32;
     int rows_gap;     /* some rows belong to no sample */

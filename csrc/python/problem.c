@@ -7,7 +7,7 @@
 /* ---- the arguments ----------------------------------------------------------------------------------------- */
 const char *const pnpy_array_names[PNPY_N_KEPT] = {
     "y0",   "t",          "t_start",  "t_len", "row",      "knot",     "knot_start", "knot_len", "seg_start", "coef", "atol",
-    "grid", "grid_start", "grid_len", "stops", "jump_set", "jump_add", "jump_data",  "target",   "weight",    "mass",
+    "grid", "grid_start", "grid_len", "stops", "jump_set", "jump_add", "jump_data",  "target",   "weight",    "mass", "pattern",
 };
 const char *const pnpy_part_names[PNPY_N_PARTS] = {"jump",         "jump_reverse", "loss_program",
                                                    "loss_reverse", "jacobian",     "jacobian_reverse"};
@@ -91,6 +91,7 @@ static void problem_dealloc(PyObject *obj) {
     Py_CLEAR(self->tableau);
     for (int i = 0; i < PNPY_N_PARTS; i++) Py_CLEAR(self->part[i]);
     for (int i = 0; i < PNPY_N_KEPT; i++) Py_CLEAR(self->kept[i]);
+    pn_pattern_destroy(&self->pattern);
     type->tp_free(obj);
     Py_DECREF(type);
 }

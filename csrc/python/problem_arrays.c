@@ -169,9 +169,26 @@ static int take_mass(pnpy_problem *self, const pnpy_given *g) {
     return 0;
 }
 
+/* (2, n): rows and columns. */
+static int take_pattern(pnpy_problem *self, const pnpy_given *g) {
+    const npy_intp pairs[2] = {2, PNPY_ANY};
+    char message[PN_MESSAGE] = "";
+    if (keep(self, g, PNPY_pattern, NPY_INT32, 2, pairs) < 0) return -1;
+    const int32_t *row = kept_data(self, PNPY_pattern);
+    if (!row) return 0;
+    const int64_t n = PyArray_DIM(self->kept[PNPY_pattern], 1);
+    pn_status st = pn_pattern_create(self->problem.d, n, row, row + n, self->problem.mass, message, &self->pattern);
+    if (st == PN_MEMORY)
+        PyErr_NoMemory();
+    else if (st != PN_OK)
+        PyErr_SetString(PyExc_ValueError, message);
+    self->problem.pattern = self->pattern;
+    return st == PN_OK ? 0 : -1;
+}
+
 int pnpy_take_arrays(pnpy_problem *self, const pnpy_given *g) {
     if (take_times(self, g) < 0 || take_inputs(self, g) < 0 || take_grid(self, g) < 0 || take_stops(self, g) < 0 ||
-        take_atol(self, g) < 0 || take_mass(self, g) < 0)
+        take_atol(self, g) < 0 || take_mass(self, g) < 0 || take_pattern(self, g) < 0)
         return -1;
     if (pnpy_check_setup(self) < 0 || take_rows(self, g) < 0 || pnpy_check_setup(self) < 0) return -1;
     self->problem.checked = 1;

@@ -18,11 +18,14 @@ static void FN(unsolve_stage)(FN(work) * W, const FN(step) * S, int i) {
     FN(newton) *N = &W->newton;
     const pn_tableau *tab = W->tab;
     size_t d = (size_t)W->d, size = d * L;
-    T *q = S->gk[i], *gJ = FN(jacobian_seed)(N), *gft = gJ + d * d * L, gh[L], gamma = (T)tab->gamma;
+    T *q = S->gk[i], *gJ = FN(jacobian_seed)(N), *gft = gJ + FN(entries)(W) * L, gh[L], gamma = (T)tab->gamma;
     const T *ft = tab->by_t[i] != 0 ? FN(slope_in_t)(W) : NULL, *k = S->k[i];
-    FN(lu_solve_t)(N->lu, N->swap, N->moved, q, W->d);
+    FN(solve_linear)(W, q, 1);
     for (int l = 0; l < L; l++) gh[l] = (T)(tab->gamma * S->h[l]);
-    for (size_t r = 0; N->J.prog->output_size[0] && r < d; r++)
+    const pn_pattern *p = N->pattern;
+    for (size_t e = 0; p && N->J.prog->output_size[0] && e < (size_t)p->n; e++)
+        for (size_t l = 0; l < L; l++) gJ[e * L + l] += gh[l] * q[(size_t)p->row[e] * L + l] * k[(size_t)p->col[e] * L + l];
+    for (size_t r = 0; !p && N->J.prog->output_size[0] && r < d; r++)
         for (size_t c = 0; c < d; c++)
             for (size_t l = 0; l < L; l++) gJ[(r * d + c) * L + l] += gh[l] * q[r * L + l] * k[c * L + l];
     for (size_t e = 0; e < size; e++) q[e] *= gamma;
@@ -80,7 +83,7 @@ static int FN(linearised_back)(FN(work) * W, const FN(step) * S) {
     for (int l = 0; S->gt && l < L; l++) S->gt[l] += gt[l];
     if (!S->gh || !N->J.prog->output_size[0]) return 0;
     const T *J = FN(at)(&N->J, N->file, N->J.lay->output[0]), *gJ = FN(jacobian_seed)(N); /* W depends on h: d/dh = <J, gJ> / h */
-    for (size_t e = 0; e < d * d * L; e += L)
+    for (size_t e = 0; e < FN(entries)(W) * L; e += L)
         for (size_t l = 0; l < L; l++)
             if (S->h[l] != 0) S->gh[l] += (double)J[e + l] * (double)gJ[e + l] / S->h[l];
     return 0;

@@ -8,7 +8,9 @@ static void FN(carve_newton)(FN(work) * W, pn_arena *a) {
     FN(carve_exec)(&N->J, a, P, P->jacobian, W->active);
     N->J.eval_end = N->J.lay->n_forward;
     N->file = FN(carve_files)(&N->J, a, 1, &stride);
-    N->lu = pn_arena_take(a, (d * d * L + PN_PAD) * sizeof(T));
+    N->pattern = P->pattern;
+    N->sparse = P->pattern && P->pattern->sparse;
+    N->lu = pn_arena_take(a, ((N->sparse ? (size_t)P->pattern->size : d * d) * L + PN_PAD) * sizeof(T));
     N->swap = pn_arena_take(a, (d * L + PN_PAD) * sizeof(T));
     N->moved = pn_arena_take(a, d);
     if (P->gradient == PN_GRAD_NONE && !P->sensitivity) return;

@@ -7,6 +7,7 @@
 #include <string.h>
 
 #include "program/program.h"
+#include "solve/pattern.h"
 
 void pn_problem_init(pn_problem *problem) {
     *problem = (pn_problem){.tableau = pn_tableau_find("dopri5"),
@@ -100,15 +101,19 @@ static int check_jacobian(const checker *c) {
     const pn_program *f = P->jacobian, *r = P->jacobian_reverse;
     if (P->stiff ? !check_stiff(c) : 0) return 0;
     if (!P->stiff && !(P->tableau->gamma > 0))
-        return f || r || P->mass ? wrong(c, "jacobian, mass: this method is explicit and has no use for them") : 1;
+        return f || r || P->mass || P->pattern
+                   ? wrong(c, "jacobian, pattern, mass: this method is explicit and has no use for them")
+                   : 1;
     if (!f) return wrong(c, "jacobian: this method solves linear systems and needs the program of the Jacobian");
-    const int64_t square = (int64_t)P->d * P->d;
+    const int64_t square = (int64_t)P->d * P->d, entries = P->pattern ? P->pattern->n : square;
     const int32_t n_out = f->n_outputs > 0 ? f->output_size[0] : -1;
     if (!KEEP_TO(c, "jacobian: ",
                  {f->n_slots != 3 || f->slot_size[0] != 1 || f->slot_size[1] != P->d, "the slots must be t (1), y (d) and u"},
                  {f->slot_size[2] != P->m && f->slot_size[2] != 2 * P->m, "the slot u must have m features, or 2 m with du/dt"},
                  {f->has_call || (r && r->has_call), "it must not be a callback"},
-                 {n_out != 0 && n_out != square && n_out != square + P->d, "output 0 must have d d features, or d d + d"},
+                 {P->pattern && P->pattern->d != P->d, "the pattern is that of another number of states"},
+                 {n_out != 0 && n_out != entries && n_out != entries + P->d,
+                  "output 0 must have d d features, or d d + d, with a pattern as many as that has, or d more"},
                  {f->n_spaces > 1 || f->n_grads > 1 || parameters(f) > P->n_theta, "the parameters are not those of the field"},
                  {P->lambda > 0, "a Rosenbrock method has no reversible scheme: coupling must be 0"},
                  {P->quadrature != NULL, "quadrature needs an explicit method"},
@@ -116,6 +121,7 @@ static int check_jacobian(const checker *c) {
         return 0;
     for (int64_t e = 0; P->mass && e < square; e++)
         if (!isfinite(P->mass[e])) return wrong(c, "mass must be finite, entry %lld is %g", (long long)e, P->mass[e]);
+    if (P->pattern && !pn_pattern_has(P->pattern, P->mass)) return wrong(c, "pattern: it was made for another mass");
     if (!r) return 1;
     const int32_t *slot = r->slot_size, *out = r->output_size;
     return KEEP_TO(

@@ -73,6 +73,7 @@ typedef struct FN(sums) { /* what a method says, see method/sums.inl */
     int n_halves;
     FN(half) half[2];              /* of a partitioned method the halves of the state, else all of it */
     FN(terms) rows[PN_MAX_STAGES]; /* of the table: stage states, the last the new state */
+    FN(terms) coupling[PN_MAX_STAGES];
     FN(terms) error, error2;       /* and its error estimates */
     FN(terms) slope, move;         /* f at the end of the step less f in the last stage, over h; what lies between their states, over h */
 } FN(sums);
@@ -91,7 +92,10 @@ typedef struct FN(part) { /* a program at save times, see program/part.inl */
 typedef struct FN(newton) { /* the linear systems of a Rosenbrock method, see forward/implicit.inl */
     FN(exec) J, back;     /* the program of the Jacobian, and its vjp */
     T *file, *back_file;  /* their register files */
-    T *lu, *swap;         /* (d, d, L) factors of W, (d, L) exchanges of rows */
+    const pn_pattern *pattern; /* of the Jacobian; NULL: all entries */
+    int sparse;           /* factors are those of kernels/sparse.inl */
+    T *lu, *swap;         /* (d, d, L) or (size of the pattern, L) factors of W, (d, L) exchanges of rows */
+    FN(whole) whole;      /* sparse: of lanes that need other pivots */
     unsigned char *moved; /* (d) some lane exchanged this row */
 } FN(newton);
 

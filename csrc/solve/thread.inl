@@ -65,6 +65,7 @@ static pn_status FN(work_on)(pn_shared *s, int main) {
     if (!pn_arena_allocate(&W->arena)) goto done;
     FN(carve)(W);
     for (int l = 0; l < L; l++) W->u_sample[l] = -1;
+    if (W->newton.sparse && !FN(allocate_whole)(&W->newton.whole, W->d)) goto done;
     st = FN(prepare_tape)(W);
     if (st != PN_OK) goto done;
     W->last_poll = FN(clock)();
@@ -92,6 +93,7 @@ done:
         pn_tape_free(&W->shots);
         pn_tape_free(&W->parked);
         free(W->store);
+        FN(free_whole)(&W->newton.whole);
         free(W->arena.base);
         free(W->late.base);
     }

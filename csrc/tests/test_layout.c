@@ -21,8 +21,8 @@ static int32_t pick(const builder *b, int32_t from, int32_t size) {
 
 /* One instruction more, which reads registers from `from` on only. */
 static void grow(builder *b, int32_t from) {
-    static const int32_t unary[] = {PN_OP_TANH, PN_OP_NEG, PN_OP_SIN, PN_OP_ABS},
-                         binary[] = {PN_OP_ADD, PN_OP_SUB, PN_OP_MAX, PN_OP_LT};
+    static const int32_t unary[] = {PN_OP_TANH, PN_OP_NEG, PN_OP_SIN, PN_OP_ABS, PN_OP_SQUARE},
+                         binary[] = {PN_OP_ADD, PN_OP_SUB, PN_OP_MAX, PN_OP_LT, PN_OP_MUL, PN_OP_DMUL};
     int32_t a = pick(b, from, 0), n = a < 0 ? 0 : b->sizes[a], other = a < 0 ? -1 : pick(b, from, n), kind = draw(12);
     if (a < 0) {
         add(b, PN_OP_PARAM, 1 + draw(4), -1, -1, -1, draw(4), 0, 0);
@@ -48,9 +48,9 @@ static void grow(builder *b, int32_t from) {
     } else if (kind == 8) {
         add(b, PN_OP_SUM, 1, a, -1, -1, 0, 0, 0);
     } else if (kind < 11) {
-        add(b, binary[draw(4)], n, a, other, -1, 0, 0, 0);
+        add(b, binary[draw(6)], n, a, other, -1, 0, 0, 0);
     } else {
-        add(b, unary[draw(4)], n, a, -1, -1, 0, 0, 0);
+        add(b, unary[draw(5)], n, a, -1, -1, 0, 0, 0);
     }
 }
 

@@ -113,7 +113,11 @@ def implicit_programs(f: Field | System, options: Any, signal: Any, gradient: bo
             "pynode.field, from NumPy operations, or take an explicit method"
         )
     jacobian = jacobian_field(field, signal is not None and signal.kind not in ("constant", "previous"))
-    keys = {"jacobian": jacobian.program.core, "jacobian_reverse": jacobian.vjp_program.core if gradient else None}
+    keys = {
+        "jacobian": jacobian.field.program.core,
+        "jacobian_reverse": jacobian.field.vjp_program.core if gradient else None,
+        "pattern": jacobian.pattern,
+    }
     return keys | {"stiff": AUTO_STIFF, "stability": stability_limit(AUTO_EXPLICIT)} if auto else keys
 
 
