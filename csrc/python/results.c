@@ -15,6 +15,8 @@ static const struct {
     {PNPY_OUT_nfe, NPY_INT64, 0, 8, offsetof(pn_problem, nfe)},
     {PNPY_OUT_accepted, NPY_INT64, 0, 8, offsetof(pn_problem, accepted)},
     {PNPY_OUT_rejected, NPY_INT64, 0, 8, offsetof(pn_problem, rejected)},
+    {PNPY_OUT_jacobians, NPY_INT64, 0, 8, offsetof(pn_problem, jacobians)},
+    {PNPY_OUT_factorisations, NPY_INT64, 0, 8, offsetof(pn_problem, factorisations)},
     {PNPY_OUT_sample_loss, NPY_DOUBLE, 1, 8, offsetof(pn_problem, sample_loss)},
     {PNPY_OUT_sample_weight, NPY_DOUBLE, 1, 8, offsetof(pn_problem, sample_weight)},
     {PNPY_OUT_status, NPY_INT32, 0, 4, offsetof(pn_problem, status)},

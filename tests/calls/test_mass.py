@@ -58,7 +58,7 @@ def test_gradients_through_a_dae():
         return float((pn.solve(pendulum, start + move, t, [rate], **options).y * g).sum())
 
     back = pn.solve(pendulum, start, t, [9.81], **options).vjp(g, wrt=("theta", "y0"))
-    assert back.theta[0] == pytest.approx((total(9.81 + 1e-5) - total(9.81 - 1e-5)) / 2e-5, rel=1e-7)
+    assert back.theta[0] == pytest.approx((total(9.81 + 1e-4) - total(9.81 - 1e-4)) / 2e-4, rel=1e-7)
     forward = pn.sensitivities(pendulum, start, t, [9.81], **options)
     assert (forward.theta[..., 0] * g).sum() == pytest.approx(back.theta[0], rel=1e-11)
     along = np.array([0.0, 1.0, 0.0, 0.0, 0.0]) * 1e-7  # stays consistent to the tolerance of the check
