@@ -91,6 +91,10 @@ typedef struct pn_problem {
     pn_callback call;
     void *call_ctx;
     const pn_tableau *tableau;
+    /* or NULL: the Rosenbrock method by which a sample goes on while it is stiff, see forward/switch.inl; the tableau is then an
+       explicit one whose last stage is at the end of the step, and stability the length of its real stability interval */
+    const pn_tableau *stiff;
+    double stability;
     int32_t d, m;   /* state and input dimensions */
     int64_t n;      /* samples */
     const void *y0; /* T (n, d) */
@@ -145,6 +149,7 @@ typedef struct pn_problem {
     double *stop_t;                     /* (n) where it stopped */
     int32_t *stop_component;            /* (n) first non-finite component, or -1 */
     int64_t *nfe, *accepted, *rejected; /* (n) */
+    int64_t *stiff_steps;               /* (n) or NULL: of the accepted steps those by the stiff method */
     pn_steps *steps;                    /* (n) or NULL */
     int32_t dense;                      /* steps carry dense coefficients: stride 2 + (degree + 1) d */
     /* loss: sum over observed entries of weight rho(y - target); NaN target = not observed */

@@ -53,6 +53,7 @@ static pn_status FN(advance)(FN(work) * W, int have_new) {
     FN(flow) *f = &W->flow;
     T moved[L > VE ? L : VE];
     for (int l = 0; l < L; l++) moved[l] = f->accepted[l];
+    for (int l = 0; W->way && l < L; l++) f->stiff_steps[l] += f->accepted[l];
     FN(take)(W, moved, f->y, f->y_new);
     if (f->z) FN(take)(W, moved, f->z, f->z_new);
     if (have_new) FN(take)(W, moved, f->k[0], f->k[W->tab->s]);
@@ -87,7 +88,7 @@ static pn_status FN(advance)(FN(work) * W, int have_new) {
     }
     for (int l = 0; P->event && st == PN_OK && l < W->lanes; l++)
         if (f->accepted[l] && W->watch.which[l] >= 0) st = FN(stop_at_event)(W, l);
-    return st;
+    return st == PN_OK && P->stiff ? FN(park_lanes)(W) : st;
 }
 
 /* ---- one attempt of a step in every live lane --------------------------------------------------------------------- */
@@ -163,7 +164,7 @@ static int FN(reversible_second)(FN(work) * W) {
     memcpy(W->active, f->accepted, L);
     if (FN(stages)(W, &W->field, W->file, 0, f->y_new, f->t_new, back, f->t, k, 0, W->tab->s)) return 1;
     for (int l = 0; l < L; l++) back[l] = f->h[l]; /* z - (-h) sum b k */
-    FN(combine)(f->z_new, f->z, back, &W->rows[W->tab->s], k, W->d);
+    FN(combine)(f->z_new, f->z, back, &W->sums->rows[W->tab->s], k, W->d);
     FN(count_evals)(f, f->accepted, W->tab->s);
     return 0;
 }
@@ -218,6 +219,7 @@ static pn_status FN(try_step)(FN(work) * W, int *have_new) {
         }
         FN(error)(W, f->y, f->y_new);
         FN(control)(W);
+        if (W->P->stiff) FN(notice)(W);
         return PN_OK;
     }
     return FN(accept_finite)(W);

@@ -19,6 +19,27 @@ static void FN(fail)(FN(work) * W, int l, pn_status status) {
     W->marching = 0;
 }
 
+static void FN(begin_steps)(const FN(work) * W, pn_steps *to) {
+    if (W->screening) free(to->record); /* of the first run */
+    to->record = NULL;
+    to->n = 0;
+}
+
+/* The steps that were listed for lane l become those of its sample, after those that it has. */
+static pn_status FN(give_steps)(FN(work) * W, int l) {
+    pn_list *s = &W->steps[l];
+    pn_steps *to = &W->P->steps[W->flow.sample[l]];
+    int64_t stride = 2 + (W->P->dense ? (int64_t)(W->tab->dense_degree + 1) * W->d : 0), had = to->n * stride;
+    if (s->n == 0) return PN_OK;
+    double *grown = realloc(to->record, (size_t)(had + s->n) * sizeof(double));
+    if (!grown) return PN_MEMORY;
+    memcpy(grown + had, s->x, (size_t)s->n * sizeof(double));
+    to->record = grown;
+    to->n += s->n / stride;
+    s->n = 0;
+    return PN_OK;
+}
+
 /* The sample leaves its lane: counts, steps. */
 static pn_status FN(finish)(FN(work) * W, int l) {
     const pn_problem *P = W->P;
@@ -30,18 +51,6 @@ static pn_status FN(finish)(FN(work) * W, int l) {
     P->nfe[i] = f->evals[l];
     P->accepted[i] = f->index[l];
     P->rejected[i] = f->rejects[l];
-    if (P->steps) {
-        pn_list *s = &W->steps[l];
-        pn_steps *to = &P->steps[i];
-        if (W->screening) free(to->record); /* of the first run */
-        to->record = NULL;
-        to->n = f->index[l];
-        if (s->n) {
-            to->record = malloc((size_t)s->n * sizeof(double));
-            if (!to->record) return PN_MEMORY;
-            memcpy(to->record, s->x, (size_t)s->n * sizeof(double));
-        }
-        s->n = 0;
-    }
-    return PN_OK;
+    if (P->stiff_steps) P->stiff_steps[i] = f->stiff_steps[l];
+    return P->steps ? FN(give_steps)(W, l) : PN_OK;
 }

@@ -6,6 +6,11 @@ static pn_status FN(go_on)(FN(work) * W, int64_t end) {
     while (st == PN_OK && W->n_blocks < end) {
         if (W->limited && !W->replaying && W->n_blocks == W->shots.n * W->every) st = FN(shoot)(W);
         if (st == PN_OK) st = FN(refill)(W);
+        if (st == PN_OK && W->unparked < W->parked.n && !FN(any)(W->flow.live)) {
+            FN(use)(W, !W->way);
+            st = FN(open_newton)(W);
+            if (st == PN_OK) st = FN(refill)(W);
+        }
         if (st != PN_OK || !FN(any)(W->flow.live)) return st;
         st = W->marching ? FN(march)(W) : FN(attempt)(W);
         if (st == PN_OK) st = FN(look_up)(W);
@@ -14,7 +19,8 @@ static pn_status FN(go_on)(FN(work) * W, int64_t end) {
 }
 
 static pn_status FN(run_forward)(FN(work) * W) {
-    W->tape.n = W->shots.n = W->n_blocks = W->next = 0;
+    W->tape.n = W->shots.n = W->parked.n = W->unparked = W->n_blocks = W->next = 0;
+    FN(use)(W, 0);
     W->dropped = 0;
     if (W->P->solved) return PN_OK;
     pn_status st = W->P->jump.program ? FN(jump_starts)(W) : PN_OK;

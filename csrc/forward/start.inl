@@ -40,6 +40,9 @@ static pn_status FN(open)(FN(work) * W, int l, int64_t i) {
     f->save[l] = f->grid[l] = f->jump_at[l] = 0;
     f->index[l] = f->attempts[l] = f->evals[l] = f->rejects[l] = 0;
     f->source[l] = PN_SOURCE_HERE;
+    f->resumed[l] = f->change[l] = f->returns[l] = 0;
+    f->hits[l] = f->misses[l] = 0;
+    f->stiff_steps[l] = 0;
     f->t[l] = FN(time_of)(P, i, 0);
     f->t_last[l] = FN(time_of)(P, i, FN(n_times)(P, i) - 1);
     f->dir[l] = f->t_last[l] > f->t[l] ? 1 : f->t_last[l] < f->t[l] ? -1 : 0;
@@ -50,6 +53,7 @@ static pn_status FN(open)(FN(work) * W, int l, int64_t i) {
         P->status[i] = PN_OK;
         P->stop_t[i] = f->t_last[l];
         P->stop_component[i] = -1;
+        if (P->steps) FN(begin_steps)(W, &P->steps[i]);
     }
     const T *y = P->jump.program ? W->chunk_y + (size_t)(i - W->first) * (size_t)W->d : (const T *)P->y0 + (size_t)i * (size_t)W->d;
     FN(load_state)(W, l, y);
@@ -232,7 +236,9 @@ static void FN(take_turns)(FN(work) * W) {
 /* Fill idle lanes with the next samples of the chunk. */
 static pn_status FN(refill)(FN(work) * W) {
     FN(flow) *f = &W->flow;
-    for (int l = 0; l < W->lanes && W->next < W->count; l++)
+    for (int l = 0; l < W->lanes && W->unparked < W->parked.n; l++)
+        if (!f->live[l] && !FN(resume)(W, l)) break;
+    for (int l = 0; l < W->lanes && W->way == 0 && W->next < W->count; l++)
         while (!f->live[l] && W->next < W->count) {
             int64_t j = W->turn[W->next++];
             pn_status st = FN(open)(W, l, W->first + j);

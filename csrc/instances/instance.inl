@@ -28,6 +28,7 @@
 #include "reverse/stages.inl"
 #include "reverse/sensitivities.inl"
 #include "forward/quadrature.inl"
+#include "forward/switch.inl"
 #include "forward/start.inl"
 #include "events/watch.inl"
 #include "events/crossings.inl"

@@ -26,10 +26,10 @@ static void FN(add_error)(double *restrict sum, const FN(work) * W, const FN(ter
 static void FN(error)(FN(work) * W, const T *y, const T *y_new) {
     FN(flow) *f = &W->flow;
     memset(f->err, 0, sizeof f->err);
-    FN(add_error)(f->err, W, &W->error, y, y_new);
+    FN(add_error)(f->err, W, &W->sums->error, y, y_new);
     if (W->tab->has_e2) {
         double third[L] = {0};
-        FN(add_error)(third, W, &W->error2, y, y_new);
+        FN(add_error)(third, W, &W->sums->error2, y, y_new);
         for (int l = 0; l < L; l++) {
             double e5 = f->err[l], den = e5 + 0.01 * third[l];
             f->err[l] = den > 0 ? e5 * e5 / den : e5;

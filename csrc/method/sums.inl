@@ -5,7 +5,7 @@
 
 /* The table of component c. */
 static inline const pn_tableau *FN(table)(const FN(work) * W, int32_t c) {
-    return W->half[W->n_halves > 1 && c >= W->half[1].from].tab;
+    return W->sums->half[W->sums->n_halves > 1 && c >= W->sums->half[1].from].tab;
 }
 
 /* The terms a_j k_j, j < n, of a sum; of a_j those that stand `stride` apart. */
@@ -38,8 +38,8 @@ static void FN(combine)(T *out, const T *y, const double *h, const FN(terms) * s
 
 /* The state of stage i, or y_new where i is s. */
 static void FN(combine_stage)(const FN(work) * W, T *out, const T *y, const double *h, T *const *k, int i) {
-    if (W->n_halves == 1) {
-        FN(combine)(out, y, h, &W->rows[i], k, W->d);
+    if (W->sums->n_halves == 1) {
+        FN(combine)(out, y, h, &W->sums->rows[i], k, W->d);
         return;
     }
     for (int32_t c = 0; c < W->d; c++) { /* halves need not begin with a whole vector */
@@ -76,27 +76,41 @@ static void FN(dense_coef)(const FN(work) * W, T *const *k, const double *h, T *
     for (int j = 1; j <= W->tab->dense_degree; j++)
         for (int32_t c = 0; c < W->d; c++) {
             T hl[L], s[L], *to = coef + ((size_t)(j - 1) * (size_t)W->d + (size_t)c) * L;
-            FN(weigh)(s, &W->half[W->n_halves > 1 && c >= W->half[1].from].dense[j], k, c);
+            FN(weigh)(s, &W->sums->half[W->sums->n_halves > 1 && c >= W->sums->half[1].from].dense[j], k, c);
             for (int l = 0; l < L; l++) hl[l] = (T)h[l];
             for (int l = 0; l < L; l++) to[l] = hl[l] * s[l];
         }
 }
 
-/* The sums over stages that the method consists of. */
-static void FN(read_table)(FN(work) * W) {
-    const pn_tableau *tab = W->tab;
-    int n_error = tab->s + (tab->error_uses_new ? 1 : 0);
-    W->n_halves = tab->second ? 2 : 1;
-    W->half[0].tab = tab;
-    W->half[0].from = 0;
-    W->half[0].to = W->d / W->n_halves;
-    W->half[1].tab = tab->second;
-    W->half[1].from = W->d / 2;
-    W->half[1].to = W->d;
-    for (int i = 0; i <= W->stages && i < PN_MAX_STAGES; i++) FN(terms_of)(&W->rows[i], tab->a[i], 1, i);
-    FN(terms_of)(&W->error, tab->e, 1, n_error);
-    FN(terms_of)(&W->error2, tab->e2, 1, n_error);
-    for (int p = 0; p < W->n_halves; p++)
+/* The sums over stages that a method consists of. */
+static void FN(read_table)(const FN(work) * W, FN(sums) * to, const pn_tableau *tab) {
+    int s = tab->s, n_error = s + (tab->error_uses_new ? 1 : 0);
+    to->tab = tab;
+    to->stages = pn_tableau_stages(tab);
+    to->n_halves = tab->second ? 2 : 1;
+    to->half[0].tab = tab;
+    to->half[0].from = 0;
+    to->half[0].to = W->d / to->n_halves;
+    to->half[1].tab = tab->second;
+    to->half[1].from = W->d / 2;
+    to->half[1].to = W->d;
+    for (int i = 0; i <= to->stages && i < PN_MAX_STAGES; i++) FN(terms_of)(&to->rows[i], tab->a[i], 1, i);
+    FN(terms_of)(&to->error, tab->e, 1, n_error);
+    FN(terms_of)(&to->error2, tab->e2, 1, n_error);
+    for (int p = 0; p < to->n_halves; p++)
         for (int j = 1; j <= tab->dense_degree; j++)
-            FN(terms_of)(&W->half[p].dense[j], &W->half[p].tab->dense[0][j], PN_MAX_DEGREE + 1, W->stages);
+            FN(terms_of)(&to->half[p].dense[j], &to->half[p].tab->dense[0][j], PN_MAX_DEGREE + 1, to->stages);
+    if (!W->P->stiff) return;
+    double last[PN_MAX_STAGES], between[PN_MAX_STAGES];
+    for (int j = 0; j <= s; j++) last[j] = (j == s) - (j == s - 1), between[j] = tab->b[j] - tab->a[s - 1][j];
+    FN(terms_of)(&to->slope, last, 1, s + 1);
+    FN(terms_of)(&to->move, between, 1, s);
+}
+
+/* From here on the method of the problem, or with 1 its stiff one. */
+static void FN(use)(FN(work) * W, int way) {
+    W->way = way;
+    W->sums = &W->of[way];
+    W->tab = W->sums->tab;
+    W->stages = W->sums->stages;
 }

@@ -38,7 +38,7 @@
     X(wrt_target) X(sensitivity) X(memory) X(callback) X(out) X(event) X(event_theta) X(event_direction) X(event_side)   \
     X(after)
 #define PNPY_RESULTS(X)                                                                                                \
-    X(y) X(status) X(stop_t) X(stop_component) X(nfe) X(accepted) X(rejected) X(sample_loss) X(sample_weight)          \
+    X(y) X(status) X(stop_t) X(stop_component) X(nfe) X(accepted) X(rejected) X(stiff_steps) X(sample_loss) X(sample_weight)          \
     X(g_theta) X(g_y0) X(g_t) X(g_coef) X(y_before) X(g_data) X(g_target)                                              \
     X(sensitivity) X(quadrature) X(quadrature_coef) X(steps) X(failed) X(total_loss) X(total_weight) X(isa)           \
     X(event_which) X(event_side) X(event_y) X(theta) X(y0) X(below) X(many)
@@ -130,15 +130,7 @@ enum {
 };
 
 /* The programs at save times, and those of the Jacobian. */
-enum {
-    PNPY_JUMP,
-    PNPY_JUMP_REVERSE,
-    PNPY_LOSS,
-    PNPY_LOSS_REVERSE,
-    PNPY_JACOBIAN,
-    PNPY_JACOBIAN_REVERSE,
-    PNPY_N_PARTS
-};
+enum { PNPY_JUMP, PNPY_JUMP_REVERSE, PNPY_LOSS, PNPY_LOSS_REVERSE, PNPY_JACOBIAN, PNPY_JACOBIAN_REVERSE, PNPY_N_PARTS };
 
 typedef struct {
     PyObject_HEAD
@@ -158,7 +150,7 @@ PyObject *pnpy_problem_takes(PyObject *self, PyObject *theta);
 PyObject *pnpy_problem_run(PyObject *self, PyObject *const *args, Py_ssize_t n_args, PyObject *names);
 
 /* ---- results.c --------------------------------------------------------------------------------------------- */
-enum { PNPY_N_REPORTS = 8 };
+enum { PNPY_N_REPORTS = 9 };
 typedef struct {
     PyObject_HEAD
     PyObject *out[PNPY_N_OUTS]; /* NULL: there is none, or it is in the block still */

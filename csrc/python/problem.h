@@ -16,7 +16,7 @@ typedef struct {
     const char *name;
     size_t offset;
 } pnpy_scalar;
-enum { PNPY_N_REALS = 11, PNPY_N_FLAGS = 3 };
+enum { PNPY_N_REALS = 12, PNPY_N_FLAGS = 3 };
 extern const pnpy_scalar pnpy_reals[PNPY_N_REALS], pnpy_flags[PNPY_N_FLAGS];
 
 enum {
@@ -27,6 +27,7 @@ enum {
     PNPY_QUADRATURE,
     PNPY_QUADRATURE_COEF,
     PNPY_STEPS,
+    PNPY_STIFF,
     PNPY_N_OTHER
 };
 extern const char *const pnpy_array_names[PNPY_N_KEPT]; /* in the order of PNPY_y0 ... */

@@ -7,7 +7,7 @@
 const pnpy_scalar pnpy_reals[PNPY_N_REALS] = {
     {"step", AT(step)},       {"first_step", AT(first_step)}, {"max_step", AT(max_step)},     {"rtol", AT(rtol)},
     {"safety", AT(safety)},   {"min_factor", AT(min_factor)}, {"max_factor", AT(max_factor)}, {"beta", AT(beta)},
-    {"coupling", AT(lambda)}, {"loss_scale", AT(loss_scale)}, {"loss_dof", AT(loss_dof)},
+    {"coupling", AT(lambda)}, {"loss_scale", AT(loss_scale)}, {"loss_dof", AT(loss_dof)},     {"stability", AT(stability)},
 };
 const pnpy_scalar pnpy_flags[PNPY_N_FLAGS] = {
     {"adaptive", AT(adaptive)},
@@ -56,6 +56,17 @@ static int read_method(PyObject *obj, const pnpy_state *state, pnpy_problem *sel
     return -1;
 }
 
+/* The name of a method of the core that takes over where a sample is stiff, or nothing. */
+static int read_stiff(PyObject *obj, pn_problem *p) {
+    const char *name = obj ? PyUnicode_AsUTF8(obj) : NULL;
+    if (!obj) return 0;
+    if (!name) return -1;
+    p->stiff = pn_tableau_find(name);
+    if (p->stiff) return 0;
+    PyErr_Format(PyExc_ValueError, "unknown method %R", obj);
+    return -1;
+}
+
 static int read_flag(PyObject *obj, int *out) {
     if (!obj) return 0;
     *out = PyObject_IsTrue(obj);
@@ -77,7 +88,7 @@ int pnpy_read_scalars(pnpy_problem *self, const pnpy_given *g, const pnpy_state 
         if (read_flag(g->flag[i], &value) < 0) return -1;
         *(int32_t *)((char *)p + pnpy_flags[i].offset) = value;
     }
-    if (read_method(g->other[PNPY_METHOD], state, self) < 0) return -1;
+    if (read_method(g->other[PNPY_METHOD], state, self) < 0 || read_stiff(g->other[PNPY_STIFF], p) < 0) return -1;
     if (g->other[PNPY_LOSS_NAME] && read_name(g->other[PNPY_LOSS_NAME], "loss", losses, 6, &loss) < 0) return -1;
     if (g->other[PNPY_THREADS] && pnpy_integer(g->other[PNPY_THREADS], "threads", 0, 4096, &threads) < 0) return -1;
     if (g->other[PNPY_MAX_STEPS] && pnpy_integer(g->other[PNPY_MAX_STEPS], "max_steps", 1, INT64_MAX, &p->max_steps) < 0)

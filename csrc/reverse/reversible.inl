@@ -13,7 +13,7 @@ static pn_status FN(reversible_back)(FN(work) * W) {
     memcpy(y_new, B->y, size * sizeof(T));
     /* z = z_new + Psi_{-h}(t_new, y_new); z_new = z - Psi: cotangent -mu of Psi flows to y_new */
     if (FN(stages)(W, E, second, W->files_stride, y_new, B->t_new, back, B->t, B->k, 0, tab->s)) return PN_CALLBACK;
-    FN(combine)(B->z, B->z, back, &W->rows[tab->s], B->k, W->d);
+    FN(combine)(B->z, B->z, back, &W->sums->rows[tab->s], B->k, W->d);
     for (size_t e = 0; e < size; e++) B->g_base[e] = -B->mu[e];
     if (timed)
         for (int i = 0; i < tab->s; i++)
@@ -25,7 +25,7 @@ static pn_status FN(reversible_back)(FN(work) * W) {
     FN(add_gradient)(E, second, W->files_stride, tab->s);
     /* y = (y_new - (1 - lambda) z - Psi_h(t, z)) / lambda */
     if (FN(stages)(W, E, W->files, W->files_stride, B->z, B->t, B->h, B->t_new, B->k, 0, tab->s)) return PN_CALLBACK;
-    FN(combine)(B->y, B->z, B->h, &W->rows[tab->s], B->k, W->d);
+    FN(combine)(B->y, B->z, B->h, &W->sums->rows[tab->s], B->k, W->d);
     for (size_t e = 0; e < size; e++) {
         B->y[e] = B->z[e] + (y_new[e] - B->y[e]) / lambda;
         g_z[e] = B->mu[e] + (1 - lambda) * B->lambda[e];

@@ -5,7 +5,8 @@ static void FN(begin_back)(FN(work) * W, int l, int32_t j) {
     int64_t i = W->first + j;
     B->sample[l] = i;
     B->local[l] = j;
-    B->carry[l] = 0;
+    int returns = W->P->stiff && B->away[j];
+    B->carry[l] = returns ? B->left_carry[j] : 0;
     B->open[l] = 1;
     B->fed[l] = 0;
     if (W->reverse.worn) FN(clear_own)(&W->reverse, (size_t)l);
@@ -13,12 +14,28 @@ static void FN(begin_back)(FN(work) * W, int l, int32_t j) {
     const T *y = (const T *)W->P->y + (size_t)(W->P->row[i] + FN(n_times)(W->P, i) - 1) * (size_t)W->d;
     for (int32_t c = 0; c < W->d; c++) {
         size_t at = (size_t)c * L + (size_t)l;
-        B->lambda[at] = 0;
+        B->lambda[at] = returns ? B->left[(size_t)j * (size_t)W->d + (size_t)c] : 0;
         if (B->z) { /* where the reversible scheme starts from */
             B->mu[at] = 0;
             B->y[at] = y[c];
             B->z[at] = W->chunk_z[(size_t)j * (size_t)W->d + (size_t)c];
         }
+    }
+}
+
+/* The steps of a sample before this one are in some other lane. */
+static void FN(leave_back)(FN(work) * W, int l) {
+    const pn_problem *P = W->P;
+    FN(back) *B = &W->back;
+    int64_t i = B->sample[l], j = B->local[l];
+    if (W->reverse.worn) FN(give_own)(&W->reverse, (size_t)l, P->g_theta + (size_t)i * (size_t)P->n_theta);
+    if (W->newton.back.worn) FN(give_own)(&W->newton.back, (size_t)l, P->g_theta + (size_t)i * (size_t)P->n_theta);
+    B->open[l] = 0;
+    B->away[j] = 1;
+    B->left_carry[j] = B->carry[l];
+    for (size_t c = 0; c < (size_t)W->d; c++) {
+        B->left[(size_t)j * (size_t)W->d + c] = B->lambda[c * L + (size_t)l];
+        B->lambda[c * L + (size_t)l] = 0;
     }
 }
 
@@ -187,18 +204,23 @@ static pn_status FN(run_backward)(FN(work) * W) {
     FN(clear)(B->lambda, (size_t)W->d * L); /* NaN may be left in lanes without a sample */
     FN(clear)(B->mu, (size_t)W->d * L);
     memset(W->from_start, 0, (size_t)W->count);
+    if (W->P->stiff) memset(B->away, 0, (size_t)W->count);
     FN(motionless)(W);
     for (int64_t i = W->n_blocks; st == PN_OK && i-- > 0;) {
         FN(block) *b = NULL;
         st = FN(block_at)(W, i, &b);
-        if (st != PN_OK || !FN(fetch)(W, b)) continue;
+        if (st != PN_OK) continue;
+        FN(use)(W, b->way);
+        if (!FN(fetch)(W, b)) continue;
         st = B->z ? FN(reversible_back)(W) : FN(step_back)(W, b);
         if (st != PN_OK) return st;
         FN(rest)(W, 1);
         for (int l = 0; l < L; l++)
             if (B->live[l] && B->record[l].first) FN(end_back)(W, l);
+            else if (B->live[l] && B->record[l].resumed) FN(leave_back)(W, l);
         st = FN(look_up)(W);
     }
+    FN(use)(W, 0);
     if (st == PN_OK) st = FN(starts_back)(W);
     return st == PN_OK && W->P->jump.program ? FN(unjump_starts)(W) : st;
 }

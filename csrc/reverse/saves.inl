@@ -68,8 +68,8 @@ static void FN(seed_dense)(const FN(work) * W, T **gk) {
     for (int i = 0; i < W->stages; i++)
         for (int j = 1; j <= tab->dense_degree; j++) {
             const T *g = B->g_coef + (size_t)(j - 1) * size;
-            for (int p = 0; p < W->n_halves; p++) {
-                double b = W->half[p].tab->dense[i][j];
+            for (int p = 0; p < W->sums->n_halves; p++) {
+                double b = W->sums->half[p].tab->dense[i][j];
                 if (b != 0) FN(add_scaled)(W, p, gk[i], gk[i], B->h, b, g);
             }
         }

@@ -95,7 +95,7 @@ static int FN(sens_dense)(FN(work) * W, int n) {
     const pn_tableau *tab = W->tab;
     T *weight = W->back.weight;
     for (int g = 0; g < tab->dense_degree; g++) {
-        for (int i = 0; i < W->n_halves * n * L; i++) weight[i] = (T)W->half[i / (n * L)].tab->dense[i / L % n][g + 1];
+        for (int i = 0; i < W->sums->n_halves * n * L; i++) weight[i] = (T)W->sums->half[i / (n * L)].tab->dense[i / L % n][g + 1];
         if (FN(sens_point)(W, weight, n, 0, W->sens_coef + (size_t)g * W->sens_size)) return 1;
     }
     return 0;
@@ -115,8 +115,8 @@ static void FN(sens_polynomial)(FN(work) * W, double theta) {
 /* sens_new = S at theta by sweeps of its own */
 static int FN(sens_inside)(FN(work) * W, const double *theta, int n) {
     T *weight = W->back.weight;
-    for (int i = 0; i < W->n_halves * n * L; i++) {
-        const pn_tableau *tab = W->half[i / (n * L)].tab;
+    for (int i = 0; i < W->sums->n_halves * n * L; i++) {
+        const pn_tableau *tab = W->sums->half[i / (n * L)].tab;
         double w = 0;
         for (int g = tab->dense_degree; g > 0; g--) w = (w + tab->dense[i / L % n][g]) * theta[i % L];
         weight[i] = (T)w;
@@ -174,7 +174,7 @@ static int FN(sens_step)(FN(work) * W) {
             return 1;
         FN(sens_save)(W, row, W->sens_new);
     }
-    for (int i = 0; i < W->n_halves * tab->s * L; i++) weight[i] = (T)W->half[i / (tab->s * L)].tab->b[i / L % tab->s];
+    for (int i = 0; i < W->sums->n_halves * tab->s * L; i++) weight[i] = (T)W->sums->half[i / (tab->s * L)].tab->b[i / L % tab->s];
     if (FN(sens_point)(W, weight, tab->s, 1, W->sens_new)) return 1;
     for (int32_t r = 1, any = 1; any; r++) { /* the saves at the end of the step */
         any = 0;

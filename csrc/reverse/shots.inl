@@ -4,33 +4,39 @@
 #define PN_FIRST_SHOTS 4           /* blocks from one shot to the next, at first */
 #define PN_LEAST_SHOTS (256 << 10) /* bytes of shots that a smaller budget, too, has room for */
 
-/* A shot is the forward half between two attempts: struct flow, W->next, y, k_0. */
+/* The forward half between two attempts; y and k_0 follow. */
+typedef struct FN(shot) {
+    FN(flow) flow;
+    int64_t next, parked, unparked;
+    int64_t way;
+} FN(shot);
+
 static pn_status FN(shoot)(FN(work) * W) {
     size_t state = (size_t)W->d * L * sizeof(T);
-    char *to = pn_tape_push(&W->shots);
+    FN(shot) *to = pn_tape_push(&W->shots);
     if (!to) return PN_MEMORY;
-    memcpy(to, &W->flow, sizeof W->flow);
-    memcpy(to += sizeof W->flow, &W->next, sizeof W->next);
-    memcpy(to += sizeof W->next, W->flow.y, state);
-    memcpy(to + state, W->flow.k[0], state);
+    memcpy(&to->flow, &W->flow, sizeof W->flow);
+    to->next = W->next, to->parked = W->parked.n, to->unparked = W->unparked, to->way = W->way;
+    memcpy((char *)(to + 1), W->flow.y, state);
+    memcpy((char *)(to + 1) + state, W->flow.k[0], state);
     return PN_OK;
 }
 
-static void FN(go_back_to)(FN(work) * W, const char *from) {
+static void FN(go_back_to)(FN(work) * W, const FN(shot) * from) {
     size_t state = (size_t)W->d * L * sizeof(T);
-    memcpy(&W->flow, from, sizeof W->flow);
-    memcpy(&W->next, from += sizeof W->flow, sizeof W->next);
-    memcpy(W->flow.y, from += sizeof W->next, state);
-    memcpy(W->flow.k[0], from + state, state);
+    memcpy(&W->flow, &from->flow, sizeof W->flow);
+    W->next = from->next, W->parked.n = from->parked, W->unparked = from->unparked;
+    FN(use)(W, (int)from->way);
+    memcpy(W->flow.y, (const char *)(from + 1), state);
+    memcpy(W->flow.k[0], (const char *)(from + 1) + state, state);
 }
 
 /* Whether block i, the last before a shot or the end, was made again with the others of its stretch as it was. */
 static int FN(same_again)(const FN(work) * W, int64_t i) {
-    size_t flow = sizeof W->flow + sizeof W->next, state = (size_t)W->d * L * sizeof(T);
-    const char *after = pn_tape_at(&W->shots, i / W->every + 1);
-    const FN(flow) *f = (const FN(flow) *)(const void *)after;
+    size_t state = (size_t)W->d * L * sizeof(T);
+    const FN(shot) *after = pn_tape_at(&W->shots, i / W->every + 1);
     if (W->tape.n <= i % W->every) return 0;
-    return !memcmp(f->t, W->flow.t, sizeof f->t) && !memcmp(after + flow, W->flow.y, state);
+    return !memcmp(after->flow.t, W->flow.t, sizeof W->flow.t) && !memcmp(after + 1, W->flow.y, state);
 }
 
 /* Half of the budget is for blocks, half for shots. Blocks beyond it are not kept any more: those between two shots are made

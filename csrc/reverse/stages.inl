@@ -31,10 +31,10 @@ typedef struct FN(step) {
 
 /* to = from (NULL: 0) + h a v in part p of the state. Whole vectors where that is all of it: see by_rows. */
 static inline void FN(add_scaled)(const FN(work) * W, int p, T *to, const T *from, const double *h, double a, const T *v) {
-    size_t begin = (size_t)W->half[p].from * L, end = (size_t)W->half[p].to * L;
+    size_t begin = (size_t)W->sums->half[p].from * L, end = (size_t)W->sums->half[p].to * L;
     T step[L];
     for (int l = 0; l < L; l++) step[l] = (T)h[l] * (T)a;
-    if (!PN_BLOCK && W->n_halves > 1) {
+    if (!PN_BLOCK && W->sums->n_halves > 1) {
         for (size_t e = begin; e < end; e++) to[e] = (from ? from[e] : 0) + step[0] * v[e];
         return;
     }
@@ -62,9 +62,9 @@ static int FN(reverse_stages)(FN(work) * W, const FN(step) * S, int from, int n)
         if (has[1]) {
             const T *v = FN(at)(E, file, lay->output[1]), *Y = FN(state_slot)(E, file);
             FN(add)(S->g_base, v, size);
-            for (int p = 0; p < W->n_halves; p++)
+            for (int p = 0; p < W->sums->n_halves; p++)
                 for (int j = 0; j < i; j++) {
-                    double a = W->half[p].tab->a[i][j];
+                    double a = W->sums->half[p].tab->a[i][j];
                     if (a != 0) FN(add_scaled)(W, p, S->gk[j], S->gk[j], S->h, a, v);
                 }
             if (S->gh && i > 0)
@@ -91,5 +91,5 @@ static int FN(reverse_stages)(FN(work) * W, const FN(step) * S, int from, int n)
 /* gk_i = h b_i g, i < s */
 static void FN(seed_stages)(const FN(work) * W, T **gk, const double *h, const T *g) {
     for (int i = 0; i < W->tab->s; i++)
-        for (int p = 0; p < W->n_halves; p++) FN(add_scaled)(W, p, gk[i], NULL, h, W->half[p].tab->b[i], g);
+        for (int p = 0; p < W->sums->n_halves; p++) FN(add_scaled)(W, p, gk[i], NULL, h, W->sums->half[p].tab->b[i], g);
 }

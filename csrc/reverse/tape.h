@@ -12,6 +12,7 @@ typedef struct pn_record {
     int32_t seg, local;     /* segment of the input; sample within its chunk, -1: no step was accepted in this lane */
     unsigned char landed;   /* 1: t_new is, and moves with, the time of save_end - 1 */
     unsigned char first;    /* 1: the sample's first step */
+    unsigned char resumed;  /* 1: its first step in this lane, after others in some other */
     unsigned char source;   /* where k_0 came from, a pn_source */
 } pn_record;
 

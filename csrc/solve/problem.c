@@ -79,11 +79,27 @@ static int check_field(const checker *c) {
         {r->n_grads > 1 || (r->n_grads == 1 && r->n_grad[0] != parameters(f)), "the gradient has not the length of theta"});
 }
 
+/* The two methods of a solve that changes between them. */
+static int check_stiff(const checker *c) {
+    const pn_problem *P = c->P;
+    const pn_tableau *tab = P->tableau, *stiff = P->stiff;
+    return KEEP_TO(c, "stiff: ", {!(stiff->gamma > 0) || stiff->error_order == 0, "it must be an adaptive Rosenbrock method"},
+                   {tab->gamma > 0, "the tableau must be that of an explicit method"},
+                   {tab->second != NULL, "a method that splits the state cannot change to another"},
+                   {tab->s < 2 || tab->c[tab->s - 1] != 1 || !tab->error_uses_new,
+                    "the explicit method needs a last stage at the end of the step and f there (dopri5, tsit5)"},
+                   {tab->dense_degree != stiff->dense_degree, "the dense outputs have different degrees"},
+                   {!P->adaptive, "the steps are fixed, and no method is changed"},
+                   {P->mass != NULL, "a mass matrix needs the Rosenbrock method alone"},
+                   {!(P->stability > 0) || !isfinite(P->stability), "stability must be finite and positive"});
+}
+
 /* The program of the Jacobian that a Rosenbrock method needs, and its vjp. */
 static int check_jacobian(const checker *c) {
     const pn_problem *P = c->P;
     const pn_program *f = P->jacobian, *r = P->jacobian_reverse;
-    if (!P->tableau || !(P->tableau->gamma > 0))
+    if (P->stiff ? !check_stiff(c) : 0) return 0;
+    if (!P->stiff && !(P->tableau->gamma > 0))
         return f || r || P->mass ? wrong(c, "jacobian, mass: this method is explicit and has no use for them") : 1;
     if (!f) return wrong(c, "jacobian: this method solves linear systems and needs the program of the Jacobian");
     const int64_t square = (int64_t)P->d * P->d;

@@ -16,6 +16,11 @@ typedef struct FN(flow) {
     int32_t save[L], ends[L], save_end[L]; /* in the step: save times save .. save_end - 1, those from `ends` on at its end */
     int32_t jump_at[L];     /* no save time from save to here has a jump */
     int64_t index[L], attempts[L], evals[L], rejects[L];
+    unsigned char resumed[L]; /* the sample has just been given this lane, to go on by the other method */
+    unsigned char change[L];  /* it is to go on by the other method */
+    unsigned char returns[L]; /* how often it came back from the stiff one */
+    int32_t hits[L], misses[L]; /* steps that speak for that, and against it since */
+    int64_t stiff_steps[L];
     double dir[L], t[L], t_new[L], t_last[L], h[L], c0[L], c1[L];
     double t_save[L];       /* the next time to save at */
     double err[FN(LP)], log_err[FN(LP)];
@@ -34,6 +39,9 @@ typedef struct FN(back) {
     const pn_record *record;         /* (L) */
     T *y, *lambda, *z, *mu;          /* (d, L): state, its cotangent; reversible scheme: second state, its cotangent */
     T *feed;                         /* (d, L) */
+    T *left;                         /* (chunk, d) lambda of samples that are without a lane, see reverse/switch.inl */
+    double *left_carry;              /* (chunk) and their carry */
+    unsigned char *away;             /* (chunk) 1: such a sample */
     T *kept[4];                      /* (d, L) lambda, mu, y, z of lanes that rest */
     T *k[PN_MAX_STAGES], *gk[PN_MAX_STAGES], *g_coef, *g_base; /* (d, L), g_coef (degree, d, L) */
     T *weight;                       /* (stages, L) */
@@ -44,6 +52,7 @@ typedef struct FN(block) {
     int64_t files; /* its register files in the store, -1: none */
     int32_t n;     /* stages evaluated */
     int32_t here;  /* those files hold stage 0 of every lane */
+    int32_t way;   /* the method, 1: the stiff one */
 } FN(block);
 
 typedef struct FN(terms) { /* of a sum over stages */
@@ -57,6 +66,16 @@ typedef struct FN(half) { /* components of the state that share a table */
     int32_t from, to;
     FN(terms) dense[PN_MAX_DEGREE + 1]; /* of coefficient 1, 2, ... of the dense output */
 } FN(half);
+
+typedef struct FN(sums) { /* what a method says, see method/sums.inl */
+    const pn_tableau *tab;
+    int32_t stages;
+    int n_halves;
+    FN(half) half[2];              /* of a partitioned method the halves of the state, else all of it */
+    FN(terms) rows[PN_MAX_STAGES]; /* of the table: stage states, the last the new state */
+    FN(terms) error, error2;       /* and its error estimates */
+    FN(terms) slope, move;         /* f at the end of the step less f in the last stage, over h; what lies between their states, over h */
+} FN(sums);
 
 typedef struct FN(part) { /* a program at save times, see program/part.inl */
     FN(exec) E;
@@ -94,13 +113,15 @@ typedef struct FN(watch) { /* events, see events/events.inl */
 typedef struct FN(work) {
     pn_shared *s;
     const pn_problem *P;
+    /* the method: that of the problem, or where lanes change to the stiff one (forward/switch.inl) one of the two */
     const pn_tableau *tab;
-    FN(half) half[2]; /* of a partitioned method the halves of the state, else all of it */
-    int n_halves;
-    FN(terms) rows[PN_MAX_STAGES]; /* of the table: stage states, the last the new state */
-    FN(terms) error, error2;       /* and its error estimates */
+    const FN(sums) *sums;
+    int32_t stages;
+    int way;             /* 1: the stiff one */
+    FN(sums) of[2];
+    int32_t most_stages; /* of both */
     int main;
-    int32_t d, m, stages;
+    int32_t d, m;
     FN(exec) field, reverse;
     T *file;                  /* register file of the field, one for each stage (quadrature, sensitivities) or for all */
     size_t file_stride, stage_stride;
@@ -131,7 +152,7 @@ typedef struct FN(work) {
     FN(back) back;
     FN(watch) watch;
     FN(newton) newton;
-    pn_arena arena;
+    pn_arena arena, late; /* late: what only samples need that change their method */
     FN(part) loss, jump, jump_back;
     T *chunk_y, *chunk_lambda; /* (chunk, d) states after the jumps at the initial times; their cotangents */
     T *g_rows;                /* (rows of the chunk, d) cotangents of y from the loss program, from row first_row on */
@@ -152,6 +173,8 @@ typedef struct FN(work) {
     unsigned char *coarse;    /* (chunk) 1: float32 cannot tell the times of the sample apart as its field does */
     unsigned char *from_start; /* (chunk) 1: chunk_gk holds one */
     pn_tape tape;             /* blocks of the chunk, or of the part that is replayed */
+    pn_tape parked;           /* samples that wait to go on by the other method, in the order in which they left their lanes */
+    int64_t unparked;         /* so many of them have gone on */
     pn_tape shots;            /* with a budget: the forward half as it was before block 0, every, 2 every, ... */
     int64_t n_blocks, every;  /* blocks so far; distance of shots */
     int limited;              /* there is a budget */

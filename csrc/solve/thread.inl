@@ -9,14 +9,15 @@ static pn_status FN(prepare_tape)(FN(work) * W) {
     size_t state = P->lambda != 0 ? 0 : (size_t)W->d * L * sizeof(T);
     size_t padding = PN_BLOCK ? 0 : VE * sizeof(T);
     W->tape.stride = (sizeof(FN(block)) + L * sizeof(pn_record) + 2 * state + padding + 7) / 8 * 8;
-    W->shots.stride = (sizeof W->flow + sizeof W->next + 2 * state + 7) / 8 * 8;
+    W->shots.stride = (sizeof(FN(shot)) + 2 * state + 7) / 8 * 8;
+    W->parked.stride = FN(parked_stride)(W);
     if (P->gradient != PN_GRAD_DISCRETE) return PN_OK;
     W->limited = W->s->budget > 0;
     if (W->limited) {
         int64_t room = W->s->budget / 2;
         return PN_FIRST_SHOTS * (int64_t)W->tape.stride > room || 2 * (int64_t)W->shots.stride > room ? PN_BUDGET : PN_OK;
     }
-    W->slot = (size_t)W->stages * W->files_stride;
+    W->slot = (size_t)W->most_stages * W->files_stride;
     W->store_room = (int64_t)(PN_STORE / sizeof(T) / W->slot);
     if (W->store_room < 2) return PN_OK;
     W->store = aligned_alloc(64, PN_STORE);
@@ -55,12 +56,15 @@ static pn_status FN(work_on)(pn_shared *s, int main) {
     pn_status st = PN_MEMORY;
     FN(work) *W = malloc(sizeof *W);
     if (!W) goto done;
-    *W = (FN(work)){.s = s, .P = P, .tab = P->tableau, .main = main, .d = P->d, .m = P->m, .stages = pn_tableau_stages(P->tableau)};
+    *W = (FN(work)){.s = s, .P = P, .main = main, .d = P->d, .m = P->m};
+    FN(read_table)(W, &W->of[0], P->tableau);
+    if (P->stiff) FN(read_table)(W, &W->of[1], P->stiff);
+    W->most_stages = W->of[0].stages > W->of[1].stages ? W->of[0].stages : W->of[1].stages;
+    FN(use)(W, 0);
     FN(carve)(W);
     if (!pn_arena_allocate(&W->arena)) goto done;
     FN(carve)(W);
     for (int l = 0; l < L; l++) W->u_sample[l] = -1;
-    FN(read_table)(W);
     st = FN(prepare_tape)(W);
     if (st != PN_OK) goto done;
     W->last_poll = FN(clock)();
@@ -86,8 +90,10 @@ done:
     if (W) {
         pn_tape_free(&W->tape);
         pn_tape_free(&W->shots);
+        pn_tape_free(&W->parked);
         free(W->store);
         free(W->arena.base);
+        free(W->late.base);
     }
     free(W);
     return st;

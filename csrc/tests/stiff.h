@@ -106,4 +106,13 @@ UNUSED static fixture stiff_fixture(int64_t n, int f32, const char *method, doub
     p->rtol = f32 ? 1e-3 : 1e-6;
     return f;
 }
+/* dopri5, and rodas5p while a sample is stiff. */
+UNUSED static fixture changing(int64_t n, int f32, double mu) {
+    fixture f = stiff_fixture(n, f32, "dopri5", mu);
+    f.p.stiff = pn_tableau_find("rodas5p");
+    f.p.stability = 3.3;
+    f.p.stiff_steps = keep((size_t)n + 1, sizeof *f.p.stiff_steps);
+    for (int64_t i = 0; i < f.p.n_t; i++) f.t[i] *= 3; /* long enough to be noticed */
+    return f;
+}
 #endif

@@ -95,20 +95,25 @@ static void evaluations(void) {
 
 /* gradient, kept steps, and a budget that makes checkpoints; reversible; sensitivities; programs at save times */
 static void solves(int64_t n, int kind) {
-    static const char *const names[] = {"full tape", "checkpoints", "reversible", "sensitivities",
-                                        "dense",     "systems",     "Rosenbrock", "Rosenbrock, sensitivities"};
-    fixture f = kind < 6 ? fixture_begin(2, 1, n, 0, "bosh3") : stiff_fixture(n, 0, "rodas4", 5);
+    static const char *const names[] = {"full tape",  "checkpoints",
+                                        "reversible", "sensitivities",
+                                        "dense",      "systems",
+                                        "Rosenbrock", "Rosenbrock, sensitivities",
+                                        "changes",    "changes, sensitivities"};
+    fixture f = kind < 6   ? fixture_begin(2, 1, n, 0, "bosh3")
+                : kind < 8 ? stiff_fixture(n, 0, "rodas4", 5)
+                           : changing(n, 0, 60);
     pn_problem *p = &f.p;
-    p->rtol = 1e-9;
+    p->rtol = kind < 8 ? 1e-9 : 1e-6;
     p->steps = keep((size_t)n, sizeof *p->steps);
-    if (kind == 1 || kind == 6) p->memory = n > 1 ? 200000 : 12000;
+    if (kind == 1 || kind == 6 || kind == 8) p->memory = n > 1 ? 200000 : 12000;
     if (kind == 2) {
         p->lambda = 0.9;
         p->land = 1;
         p->gradient = PN_GRAD_REVERSIBLE;
         p->rtol = 1e-5;
     }
-    if (kind == 3 || kind == 7) p->gradient = PN_GRAD_NONE, p->sensitivity = keep(f.rows * 2 * (f.n_theta + 2), 8);
+    if (kind == 3 || kind == 7 || kind == 9) p->gradient = PN_GRAD_NONE, p->sensitivity = keep(f.rows * 2 * (f.n_theta + 2), 8);
     if (kind == 4) p->dense = 1;
     if (kind == 5) fixture_parts(&f, 2), p->memory = n > 1 ? 200000 : 12000;
     bytes right = {0};
@@ -156,7 +161,7 @@ static void threaded(void) {
 int main(void) {
     programs();
     evaluations();
-    for (int kind = 0; kind < 8; kind++)
+    for (int kind = 0; kind < 10; kind++)
         for (int64_t n = 1; n <= 21; n += 20) solves(n, kind);
     threaded();
     return finish("test_alloc");

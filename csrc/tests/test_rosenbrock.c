@@ -181,6 +181,56 @@ static void sensitivities(const char *name, int64_t n) {
     release(0);
 }
 
+/* Samples change their method, and have alone the bits that they have among others, whatever the budget and the threads. */
+static void changes(int f32) {
+    enum { MANY = 37 };
+    EACH_ISA(isa) {
+        seed_state = 11;
+        fixture f = changing(MANY, f32, 60);
+        CHECK(fixture_solve(&f, isa) == PN_OK);
+        bytes all = snapshot(&f);
+        int64_t some = 0, others = 0;
+        for (int64_t i = 0; i < MANY; i++) {
+            CHECKF(f.p.status[i] == PN_OK, "%s %s", pn_isa_name(isa), pn_status_name((pn_status)f.p.status[i]));
+            some += f.p.stiff_steps[i], others += f.p.accepted[i] - f.p.stiff_steps[i];
+        }
+        CHECKF(some > MANY && others > MANY, "%s: %d of %d steps", pn_isa_name(isa), (int)some, (int)others);
+        int worked = 0;
+        for (int64_t memory = 1 << 20; memory > 4000; memory /= 2) {
+            f.p.memory = memory;
+            pn_status st = fixture_solve(&f, isa);
+            CHECKF(st == PN_OK || st == PN_BUDGET, "%s", pn_status_name(st));
+            if (st != PN_OK) break;
+            worked++;
+            CHECKF(same_bytes(all, snapshot(&f)), "f%d %s: memory %d", f32 ? 32 : 64, pn_isa_name(isa), (int)memory);
+        }
+        CHECK(worked > 2);
+        f.p.memory = 0, f.p.threads = 3;
+        CHECK(fixture_solve(&f, isa) == PN_OK && same_bytes(all, snapshot(&f)));
+        f.p.threads = 1;
+        fixture_end(&f);
+        release(0);
+    }
+}
+
+/* The gradient against differences of fourth order at a tolerance so tight that the steps do not matter. */
+static void changing_gradient(void) {
+    seed_state = 11;
+    fixture f = changing(1, 0, 500);
+    f.p.rtol = 1e-9;
+    static const double tight[] = {1e-9, 1e-9};
+    f.p.atol = tight;
+    CHECK(fixture_solve(&f, pn_isa_best()) == PN_OK && f.p.stiff_steps[0] > 0);
+    double got = f.p.g_theta[0], slope = 0, h = 0.5;
+    for (int side = -2; side <= 2; side++) {
+        set(f.theta, 0, 0, 500 + side * h);
+        slope += side == 0 ? 0 : (side * side == 1 ? 8 * side : -side / 2) * loss_of(&f) / (12 * h);
+    }
+    CHECKF(fabs(slope - got) <= 1e-5 * (1e-3 + fabs(slope)), "%.12g, differences %.12g", got, slope);
+    fixture_end(&f);
+    release(0);
+}
+
 /* A field and a Jacobian that are infinite end their sample; the others go on. */
 static void not_finite(const char *name) {
     for (int64_t n = 1; n <= 9; n += 8)
@@ -230,6 +280,18 @@ static void refusals(void) {
     REFUSED("mass must be finite, entry 3 is nan", p->mass = mass);
     REFUSED("jacobian_reverse: the slots must be those of the jacobian, and the seed", p->jacobian_reverse = p->reverse);
     REFUSED("jacobian_reverse: the slots must be those of the jacobian, and the seed", p->jacobian_reverse = p->jacobian);
+    good.tableau = pn_tableau_find("dopri5"), good.stiff = pn_tableau_find("rodas5p"), good.stability = 3.3;
+    REFUSED("stiff: it must be an adaptive Rosenbrock method", p->stiff = pn_tableau_find("dopri5"));
+    REFUSED("stiff: the tableau must be that of an explicit method", p->tableau = pn_tableau_find("rodas4"));
+    REFUSED("stiff: the explicit method needs a last stage at the end of the step", p->tableau = pn_tableau_find("bosh3"));
+    REFUSED("stiff: a method that splits the state", p->tableau = pn_tableau_find("leapfrog"); p->adaptive = 0; p->step = 0.1);
+    REFUSED("stiff: the dense outputs have different degrees", p->stiff = pn_tableau_find("rosenbrock23"));
+    REFUSED("stiff: the steps are fixed", p->adaptive = 0; p->step = 0.1);
+    REFUSED("stiff: a mass matrix needs", p->mass = eye);
+    REFUSED("stiff: stability must be finite and positive", p->stability = 0);
+    REFUSED("needs the program of the Jacobian", p->jacobian = NULL);
+    REFUSED("coupling must be 0", p->lambda = 0.9);
+    good.tableau = good.stiff, good.stiff = NULL, f.p = good;
     CHECK(pn_solve(&f.p, 0, PN_ISA_PLAIN, said) == PN_OK);
     f.p.mass = eye;
     CHECK(pn_solve(&f.p, 0, PN_ISA_PLAIN, said) == PN_OK);
@@ -252,6 +314,8 @@ int main(void) {
         for (int64_t n = 1; n <= 21; n += 20) sensitivities(name, n);
         not_finite(name);
     }
+    for (int f32 = 0; f32 < 2; f32++) changes(f32);
+    changing_gradient();
     refusals();
     return finish("test_rosenbrock");
 }

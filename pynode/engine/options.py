@@ -17,6 +17,7 @@ from pynode.engine.tableau import Tableau
 
 if TYPE_CHECKING:
     from pynode.data.batch import Batch
+    from pynode.fields.field import Field
 
 
 MAX_STEPS = 100_000
@@ -70,8 +71,14 @@ METHODS: dict[str, Mapping[str, Any]] = {row["name"]: row for row in _core.table
 """name -> the method's tableau: order, stages, coefficients (the rows of csrc/method/tableau.c)."""
 
 
+AUTO = "auto"
+"""Each sample is solved by `AUTO_EXPLICIT`, and by `AUTO_STIFF` while it is stiff (csrc/forward/switch.inl)."""
+
+AUTO_EXPLICIT, AUTO_STIFF = "dopri5", "rodas5p"
+
+
 def method_row(method: str | Tableau) -> Mapping[str, Any]:
-    """The tableau of a method: a name out of `METHODS`, or a `Tableau` of the user's.
+    """The tableau of a method: a name out of `METHODS`, or a `Tableau` of the user's; of "auto" that of its explicit method.
 
     Raises
     ------
@@ -80,14 +87,19 @@ def method_row(method: str | Tableau) -> Mapping[str, Any]:
     """
     if isinstance(method, Tableau):
         return method.row
-    if not isinstance(method, str) or method not in METHODS:
-        raise ValueError(f"method={method!r} is not one of {', '.join(METHODS)}, nor a pynode.Tableau")
-    return METHODS[method]
+    if not isinstance(method, str) or method not in (AUTO, *METHODS):
+        raise ValueError(f"method={method!r} is not one of {', '.join(METHODS)}, {AUTO}, nor a pynode.Tableau")
+    return METHODS[AUTO_EXPLICIT if method == AUTO else method]
 
 
 def is_implicit(method: str | Tableau) -> bool:
     """Whether a method solves linear systems, and so needs the Jacobian."""
     return float(method_row(method)["gamma"]) > 0
+
+
+def method_for(method: str | Tableau, field: Field) -> str | Tableau:
+    """The method of a model: "auto" needs the Jacobian, a field that calls Python is solved by the explicit method alone."""
+    return AUTO_EXPLICIT if method == AUTO and field.callbacks else method
 
 
 MAX_FIXED = 1e10
@@ -123,7 +135,9 @@ def _own_mass(mass: Any, method: str | Tableau) -> Any:
     """The mass matrix, or its diagonal, which nobody changes."""
     if not is_implicit(method):
         methods = ", ".join(name for name, row in METHODS.items() if row["gamma"] > 0)
-        raise ValueError(f"mass= needs a method that solves linear systems, {methods}; method={method!r} is explicit")
+        raise ValueError(
+            f"mass= needs a method that solves linear systems, {methods}, in every step; method={method!r} does not"
+        )
     own = own_array("mass", mass, np.float64)
     if own.ndim not in (1, 2) or not np.isfinite(own).all():
         raise ValueError(f"mass must be a finite matrix (d, d) or its diagonal (d,), not of shape {own.shape}")
@@ -189,8 +203,14 @@ class Options:
                 "another method with one table"
             )
 
+    def _check_auto(self, fixed: bool) -> None:
+        if fixed:
+            raise ValueError("method='auto' changes methods where steps are chosen: with step= or grid= name one method")
+        if self.coupling > 0:
+            raise ValueError("method='auto' has no reversible scheme: coupling must be 0, or name an explicit method")
+
     def arguments(self, d: int) -> dict[str, Any]:
-        """Keywords of `_core.Problem` but for data."""
+        """Keywords of `_core.Problem` but for data, and for what a method needs that solves linear systems."""
         if self.partitioned:
             self._check_partitioned(d)
         fixed = self.step is not None or self.grid is not None
@@ -200,8 +220,10 @@ class Options:
             raise ValueError(f"method={self.method!r} has no error estimate: give step=, or take one of {adaptive}")
         if self.step is not None and self.grid is not None:
             raise ValueError("step and grid both prescribe the steps: give one of them")
+        if self.method == AUTO:
+            self._check_auto(fixed)
         keys: dict[str, Any] = {
-            "method": self.method.core if isinstance(self.method, Tableau) else self.method,
+            "method": self.method.core if isinstance(self.method, Tableau) else row["name"],
             "land": self.save == "land" or self.coupling > 0,
             "adaptive": not fixed,
             "threads": as_integer("threads", self.threads or 0, 0, 4096),

@@ -12,7 +12,8 @@ from pynode.data.arrays import kept, real_array
 from pynode.data.batch import SaveTimes, starts
 from pynode.data.signal import as_signal
 from pynode.engine.accuracy import Accuracy
-from pynode.engine.options import is_implicit
+from pynode.engine.options import AUTO, AUTO_EXPLICIT, AUTO_STIFF, is_implicit
+from pynode.engine.stiffness import stability_limit
 from pynode.fields.arguments import as_theta
 from pynode.fields.implicit import jacobian_field
 from pynode.fields.system import System
@@ -102,7 +103,8 @@ def implicit_programs(f: Field | System, options: Any, signal: Any, gradient: bo
     ValueError
         The field calls Python, which has no Jacobian.
     """
-    if not is_implicit(options.method):
+    auto = options.method == AUTO
+    if not auto and not is_implicit(options.method):
         return {}
     field = f.field if isinstance(f, System) else f
     if field.callbacks:
@@ -111,10 +113,8 @@ def implicit_programs(f: Field | System, options: Any, signal: Any, gradient: bo
             "pynode.field, from NumPy operations, or take an explicit method"
         )
     jacobian = jacobian_field(field, signal is not None and signal.kind not in ("constant", "previous"))
-    return {
-        "jacobian": jacobian.program.core,
-        "jacobian_reverse": jacobian.vjp_program.core if gradient else None,
-    }
+    keys = {"jacobian": jacobian.program.core, "jacobian_reverse": jacobian.vjp_program.core if gradient else None}
+    return keys | {"stiff": AUTO_STIFF, "stability": stability_limit(AUTO_EXPLICIT)} if auto else keys
 
 
 def rows_of(name: str, x: Any, k: int, batch: Batch, part: str) -> NDArray[Any] | None:

@@ -37,6 +37,8 @@ class Stats:
     ----------
     nfe, accepted, rejected : (B,) int64 arrays (integers for one sample)
         Evaluations of the field, accepted steps, rejected attempts.
+    stiff : (B,) int64 array (an integer for one sample)
+        With method="auto" the accepted steps by "rodas5p", else 0.
     backend : str
         The instruction set of the C core, or "callback" where Python evaluates the field (slow).
 
@@ -52,6 +54,7 @@ class Stats:
     accepted: np.ndarray | int
     rejected: np.ndarray | int
     backend: str
+    stiff: np.ndarray | int = 0
 
 
 class Result:
@@ -159,8 +162,9 @@ class Solution(Result):
     def stats(self) -> Stats:
         """What the solve cost."""
         values: list[Any] = [self.results[name] for name in ("nfe", "accepted", "rejected")]
-        nfe, accepted, rejected = [int(v[0]) for v in values] if self.prepared.single else values
-        return Stats(nfe, accepted, rejected, self.prepared.backend or self.results["isa"])
+        values.append(self.results.get("stiff_steps", np.zeros_like(values[0])))
+        nfe, accepted, rejected, stiff = [int(v[0]) for v in values] if self.prepared.single else values
+        return Stats(nfe, accepted, rejected, self.prepared.backend or self.results["isa"], stiff)
 
     @property
     def field(self) -> Any:

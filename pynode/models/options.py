@@ -20,7 +20,7 @@ from typing import Any, TypeVar
 import numpy as np
 
 from pynode.data.arrays import as_integer, as_positive, real_dtype
-from pynode.engine.options import METHODS, method_row
+from pynode.engine.options import AUTO, METHODS, method_row
 from pynode.engine.tableau import Tableau
 from pynode.fields.field import Field
 from pynode.optim.schedules import SCHEDULES, as_schedule
@@ -168,15 +168,17 @@ class Activation(OneOf):
 
 @dataclass(frozen=True)
 class AdaptiveMethod(Rule):
-    """A Runge-Kutta method that chooses its steps: the name of a built-in one, or a `pynode.Tableau`."""
+    """A method that chooses its steps: the name of a built-in one, "auto", or a `pynode.Tableau`."""
 
     text = "str or Tableau"
 
     def check(self, name: str, value: Any) -> None:
         adaptive = ", ".join(known for known, row in METHODS.items() if row["error_order"])
         own = isinstance(value, Tableau)
-        if not (own or (isinstance(value, str) and value in METHODS)) or not method_row(value)["error_order"]:
-            raise ValueError(f"{name}={value!r} must be an adaptive method: {adaptive}, or a pynode.Tableau with b_hat=")
+        if not (own or (isinstance(value, str) and value in (AUTO, *METHODS))) or not method_row(value)["error_order"]:
+            raise ValueError(
+                f"{name}={value!r} must be an adaptive method: {adaptive}, {AUTO}, or a pynode.Tableau with b_hat="
+            )
 
     def restore(self, value: Any) -> Any:
         return Tableau.from_dict(value) if isinstance(value, dict) else value

@@ -58,7 +58,7 @@ def test_gradients_through_a_dae():
         return float((pn.solve(pendulum, start + move, t, [rate], **options).y * g).sum())
 
     back = pn.solve(pendulum, start, t, [9.81], **options).vjp(g, wrt=("theta", "y0"))
-    assert back.theta[0] == pytest.approx((total(9.81 + 1e-5) - total(9.81 - 1e-5)) / 2e-5, rel=1e-7)
+    assert back.theta[0] == pytest.approx((total(9.81 + 1e-5) - total(9.81 - 1e-5)) / 2e-5, rel=1e-6)
     forward = pn.sensitivities(pendulum, start, t, [9.81], **options)
     assert (forward.theta[..., 0] * g).sum() == pytest.approx(back.theta[0], rel=1e-11)
     along = np.array([0.0, 1.0, 0.0, 0.0, 0.0]) * 1e-7  # stays consistent to the tolerance of the check
@@ -81,7 +81,7 @@ def test_a_regular_mass_matrix_is_a_division():
 @pytest.mark.parametrize(
     ("options", "words"),
     [
-        ({"mass": [1.0, 1.0, 0.0]}, "method='dopri5' is explicit"),
+        ({"mass": [1.0, 1.0, 0.0]}, "method='dopri5' does not"),
         ({"mass": [1.0, 1.0], "method": "rodas4"}, r"mass has shape \(2,\)"),
         ({"mass": [1.0, np.nan, 0.0], "method": "rodas4"}, "mass must be a finite matrix"),
         ({"mass": [1.0, 1.0, 0.0], "method": "rodas4", "y0": [1.0, 0.0, 0.1]}, "does not satisfy the algebraic equations"),

@@ -172,10 +172,10 @@ class NeuralODEOptions(SeriesEstimator):
         "State -> which part of doses into it takes effect: a number, or the name of a parameter of the field.",
     )
     method: str = option(
-        "dopri5",
+        "auto",
         AdaptiveMethod(),
-        "Runge-Kutta method, see `pynode.solve`.",
-        flag=Flag("--method", "Runge-Kutta method (default dopri5)"),
+        'Method, see `pynode.solve`; "auto" is "dopri5" for a field that calls Python.',
+        flag=Flag("--method", "method of the solver (default auto: dopri5, and rodas5p where it is stiff)"),
     )
     rtol: float = option(1e-5, Positive(), "Relative tolerance of training; predictions use at most 1e-6.")
     atol: float = option(
