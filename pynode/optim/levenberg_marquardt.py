@@ -30,6 +30,9 @@ ALPHA_RANGE = (1e-6, 1e4)
 TRIES = 12
 """The most dampings that are tried for a step."""
 
+ROUNDING = 1e-12
+"""The part of a curvature that may be rounding once free states are eliminated."""
+
 
 @dataclass
 class LaplacePosterior:
@@ -451,7 +454,7 @@ def _step(
         state.n_evaluations += 1
         after = state.beta * loss + float((state.alpha * theta**2).sum())
         if after < before:
-            rho = np.float64(before - after) / max(promised, 1e-300)  # NumPy's number: its cube may overflow
+            rho = min((before - after) / max(promised, 1e-300), 2.0)  # a cube of more might overflow
             return theta, free, rho, (before - after) / max(abs(before), unit), damping
         damping *= nu
         nu *= 2
@@ -466,13 +469,13 @@ def _damped(
     Shared coordinates are damped by the curvature that is left once free states follow, so that descents do not end early.
     """
     if here.free is None:
-        step, K, gradient = _shared_step(state, here.H, here.g, damping, longest)
+        step, K, gradient = _shared_step(state, here.H, here.H, here.g, damping, longest)
         return step, None, float(-(2 * gradient @ step + step @ (K @ step)))
     left = here.free
     held = np.zeros(left.gradient.shape, bool)
     while True:
         H, g, gain, shift = left.eliminated(damping)
-        step, _, _ = _shared_step(state, H, g, damping, longest)
+        step, _, _ = _shared_step(state, H, left.H, g, damping, longest)
         free = -(shift + gain @ step)
         if here.free.room is None:
             break
@@ -487,13 +490,18 @@ def _damped(
 
 
 def _shared_step(
-    state: LaplacePosterior, H: Array, g: Array, damping: float, longest: Array | None
+    state: LaplacePosterior, H: Array, whole: Array, g: Array, damping: float, longest: Array | None
 ) -> tuple[Array, Array, Array]:
-    """(step of the shared coordinates, its undamped matrix, the gradient)."""
+    """(step of the shared coordinates, its undamped matrix, the gradient); whole: H before free states were eliminated.
+
+    Each is damped by its own curvature, whatever its units: of rates from 1e-2 to 1e7 curvatures are 1e18 apart.
+    """
     K = state.beta * H
     K[np.diag_indices_from(K)] += state.alpha
     curvature = state.beta * np.diag(H) + state.alpha
-    D = np.maximum(curvature, 1e-12 * curvature.max(initial=0.0))
+    rounding = ROUNDING * (state.beta * np.diag(whole) + state.alpha)
+    without = ROUNDING * curvature.max(initial=0.0)  # no influence: its gradient is 0 too
+    D = np.where(rounding > 0, np.maximum(curvature, rounding), without)
     gradient = state.beta * g + state.alpha * state.theta
     M = K.copy()
     M[np.diag_indices_from(M)] += damping * D

@@ -186,7 +186,8 @@ def _either_way(rise: Callable[[Index, Array], float], index: Index, move: Calla
 
 
 def _simple(V: Array) -> list[list[int]] | None:
-    """Integer combinations (rows) that stay constant along all columns of V (k, m); None where they are not integers."""
+    """Integer combinations (rows) that stay constant along all columns of V (k, m); None where they are not integers, or
+    leave one of the k out."""
     rest = null_space(V.T, rcond=1e-8).T
     rows = []
     for k in range(len(rest)):
@@ -203,6 +204,8 @@ def _simple(V: Array) -> list[list[int]] | None:
         whole = [int(f * common) for f in parts]
         first = next(x for x in whole if x)
         rows.append([x if first > 0 else -x for x in whole])
+    if not np.any(rows, axis=0).all():  # 8e-4 of one and 1e12 of the other have no sum: the small one by itself is no name
+        return None
     return rows
 
 

@@ -12,6 +12,7 @@ from pynode.fields.parameters import Parameter
 from pynode.models.trajectories.known_results import parameter_names
 from pynode.models.trajectories.refitting import Refitting
 from pynode.models.trajectories.summary_text import as_html, as_text
+from pynode.training.causes import LOOSE
 from pynode.training.criteria import akaike, akaike_corrected, bayes
 from pynode.training.curriculum import FitError
 from pynode.training.error_models import ERROR_MODELS
@@ -292,7 +293,8 @@ def _status(constraint: tuple[Any, ...], value: float, error: float, start: floa
     if constraint[0] == "bounded":
         low, high = constraint[1:]
         for bound in (low, high):
-            if abs(value - bound) < NEAR * (high - low):
+            apart = abs(value - bound)
+            if apart < NEAR * (high - low) and not 0 < error < LOOSE * apart:
                 return f"at its bound {bound:g}"
     if constraint[0] == "positive" and (value == 0 or value < NEAR * start) and np.isnan(error):
         return "at 0"
