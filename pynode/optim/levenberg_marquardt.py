@@ -18,7 +18,7 @@ from numpy.typing import ArrayLike, NDArray
 from scipy.linalg import eigh, lapack
 
 from pynode.optim.checkpoint import Checkpoint, Resumable
-from pynode.optim.normal_equations import Linearised, Problem, Residuals, limited_step, small_matrices
+from pynode.optim.normal_equations import Linearised, Problem, Residuals, limited_step, own_scale, small_matrices
 from pynode.optim.result import FitResult, History, Iteration, as_start
 from pynode.optim.session import session
 
@@ -29,9 +29,6 @@ ALPHA_RANGE = (1e-6, 1e4)
 
 TRIES = 12
 """The most dampings that are tried for a step."""
-
-ROUNDING = 1e-12
-"""The part of a curvature that may be rounding once free states are eliminated."""
 
 
 @dataclass
@@ -492,16 +489,11 @@ def _damped(
 def _shared_step(
     state: LaplacePosterior, H: Array, whole: Array, g: Array, damping: float, longest: Array | None
 ) -> tuple[Array, Array, Array]:
-    """(step of the shared coordinates, its undamped matrix, the gradient); whole: H before free states were eliminated.
-
-    Each is damped by its own curvature, whatever its units: of rates from 1e-2 to 1e7 curvatures are 1e18 apart.
-    """
+    """(step of the shared coordinates, its undamped matrix, the gradient); whole: H before free states were eliminated."""
     K = state.beta * H
     K[np.diag_indices_from(K)] += state.alpha
     curvature = state.beta * np.diag(H) + state.alpha
-    rounding = ROUNDING * (state.beta * np.diag(whole) + state.alpha)
-    without = ROUNDING * curvature.max(initial=0.0)  # no influence: its gradient is 0 too
-    D = np.where(rounding > 0, np.maximum(curvature, rounding), without)
+    D = own_scale(curvature, state.beta * np.diag(whole) + state.alpha)
     gradient = state.beta * g + state.alpha * state.theta
     M = K.copy()
     M[np.diag_indices_from(M)] += damping * D
