@@ -43,6 +43,9 @@ SAME = 0.1
 """A move along what is claimed to leave the data alone may raise the deviance by this (or, where a direction is only poorly
 known, by `LITTLE`)."""
 
+TIE = 0.01
+"""A sum must be better than a product by this: a / b and a - 3 b stay the same along the same line if a is 3 b by chance."""
+
 LITTLE = 4.0
 """About what a parameter changes within its 95 % interval."""
 
@@ -172,7 +175,7 @@ def _named(
             continue
         step = change / np.abs(change if write is _product else V).max(axis=0)
         up = 0.0 if rise is None else max(_either_way(rise, index, move, MOVE * v) for v in step.T)
-        if up < best:
+        if up < best - (TIE if words else 0.0):
             best = up
             words = tuple(write(own, row) for row in rows)
     return Undetermined(index, words, known, V[:, 0])

@@ -1,4 +1,5 @@
-"""Fits of stiff equations: rates over nine decades, states over five, times over eleven; SciPy's Radau is the reference."""
+"""Fits of stiff equations: rates over nine decades, states over five, times over eleven; a fast reaction beside a network; a
+reaction of which the data determine a part. SciPy's Radau is the reference."""
 
 import warnings
 
@@ -101,3 +102,63 @@ def test_standard_errors_are_calibrated():
         model = fit(positive(FAR["3x"]), noisy(seed), initial=[1.0, 0, 0])
         z.append(np.log(model.theta_ / RATES) / relative_errors(model))
     assert 0.7 < np.sqrt(np.mean(np.square(z))) < 1.3  # 24 normal deviates: 0.72 .. 1.28 in 95 of 100 cases
+
+
+FAST = 1e4
+
+
+@pn.field(state=3, theta={"U": pn.mlp(1, (8,), 2)})
+def hybrid(t, y, th):
+    """Prey and predators meet by a fast reaction that is known; what becomes of them then is not."""
+    U = th.U(y[2:])
+    return [1.3 * y[0] - U[0], U[1] - 1.8 * y[1], FAST * (y[0] * y[1] - y[2])]
+
+
+def meetings(y0, t):
+    def f(t, y):
+        eaten = y[2] / (1 + 0.2 * y[2])
+        return [1.3 * y[0] - 0.9 * eaten, 0.8 * eaten - 1.8 * y[1], FAST * (y[0] * y[1] - y[2])]
+
+    return solve_ivp(f, (0, t[-1]), y0, "Radau", t, rtol=1e-9, atol=1e-11).y.T
+
+
+def test_a_network_beside_a_fast_reaction_that_is_known():
+    """The fast state is never measured."""
+    t = np.linspace(0, 3, 61)
+    clean = np.stack([meetings(y0, t) for y0 in ([1.0, 1.5, 0.0], [3.0, 1.0, 0.0], [2.0, 2.0, 0.0])])
+    y = clean + 0.03 * np.random.default_rng(0).standard_normal(clean.shape)
+    y[:, :, 2] = np.nan
+    model = fit(hybrid, y, t)
+    new = [1.5, 1.5, 0.0]
+    error = pn.solve(hybrid, new, t, model.theta_, method="rodas5p").y - meetings(new, t)
+    assert np.sqrt(np.mean(error[:, :2] ** 2, axis=0)).max() < 0.02 * clean[:, :, 0].max()
+
+
+def exchange(t, y, k1, k2, k3, k4):
+    """A goes to a fleeting X, which goes to B or to C; B goes back to A."""
+    made, to_b, to_c, back = k1 * y[0], k2 * y[1], k3 * y[1], k4 * y[2]
+    return [back - made, made - to_b - to_c, to_b - back, to_c]
+
+
+def test_of_a_fleeting_species_only_the_quotient_of_rates_is_determined():
+    rates = np.array([0.5, 3e6, 1e6, 0.2])
+    start = [1.0, 0.0, 0.0, 0.0]
+    t = np.linspace(0, 10, 41)
+
+    def reference(k):
+        return solve_ivp(exchange, (0, t[-1]), start, "Radau", t, args=tuple(k), rtol=1e-9, atol=1e-13).y.T
+
+    @pn.field(state=4, theta={f"k{j + 1}": pn.positive(k) for j, k in enumerate((1.0, 1e6, 1e6, 0.1))})
+    def reaction(t, y, th):
+        return exchange(t, y, th.k1, th.k2, th.k3, th.k4)
+
+    y = reference(rates) + 0.01 * np.random.default_rng(0).standard_normal((41, 4))
+    y[:, 1] = np.nan
+    with pytest.warns(UserWarning, match="do not determine k2"):
+        model = pn.NeuralODE(field=reaction, method="rodas5p", initial=start).fit(t, y)
+    assert model.summary().combinations == ("only k2 / k3 is determined by the data, not k2 and k3 by themselves",)
+    moved = reference(model.theta_ * [1, 2, 2, 1]) - reference(model.theta_)
+    assert np.abs(moved).max() < 1e-5
+    found = model.theta_[[0, 3]]
+    assert (np.abs(found - rates[[0, 3]]) < 3 * np.sqrt(np.diag(model.covariance_)[[0, 3]])).all()
+    assert np.isclose(model.theta_[1] / model.theta_[2], 3, rtol=0.1)

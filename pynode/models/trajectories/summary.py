@@ -240,7 +240,7 @@ def summarise(
         noise=noise,
         noise_of=report["noise_of"],
         warnings=tuple(report["warnings"]),
-        notes=tuple(_notes(model, left, profiles)),
+        notes=(*_notes(model, left, profiles), *_conditions(names, status, error)),
         profiles=dict(profiles or {}),
     )
 
@@ -348,6 +348,14 @@ def _combinations(model: "NeuralODE", names: Sequence[str], error: Array, estima
         return tuple(group.words([names[k] for k in range(len(names))]) for group in Refitting(model).combinations(names))
     except (FitError, ValueError):
         return ()
+
+
+def _conditions(names: Sequence[str], status: Sequence[str], error: Array) -> list[str]:
+    """That errors hold with parameters where they are whose own are unknown."""
+    ends = [f"{name} {s}" for name, s, x in zip(names, status, error, strict=True) if s.startswith("at ") and np.isnan(x)]
+    if not ends or not (error > 0).any():
+        return []
+    return [f"The standard errors hold with {', '.join(ends)}: what is found with other values there may lie outside them."]
 
 
 def _notes(model: "NeuralODE", left: float, profiles: Mapping[str, Profile] | None) -> list[str]:
