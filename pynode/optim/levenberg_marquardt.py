@@ -18,7 +18,7 @@ from numpy.typing import ArrayLike, NDArray
 from scipy.linalg import eigh, lapack
 
 from pynode.optim.checkpoint import Checkpoint, Resumable
-from pynode.optim.normal_equations import Linearised, Problem, Residuals, limited_step, small_matrices
+from pynode.optim.normal_equations import Linearised, Problem, Residuals, limited_step, own_scale, small_matrices
 from pynode.optim.result import FitResult, History, Iteration, as_start
 from pynode.optim.session import session
 
@@ -451,7 +451,7 @@ def _step(
         state.n_evaluations += 1
         after = state.beta * loss + float((state.alpha * theta**2).sum())
         if after < before:
-            rho = np.float64(before - after) / max(promised, 1e-300)  # NumPy's number: its cube may overflow
+            rho = min((before - after) / max(promised, 1e-300), 2.0)  # a cube of more might overflow
             return theta, free, rho, (before - after) / max(abs(before), unit), damping
         damping *= nu
         nu *= 2
@@ -466,13 +466,13 @@ def _damped(
     Shared coordinates are damped by the curvature that is left once free states follow, so that descents do not end early.
     """
     if here.free is None:
-        step, K, gradient = _shared_step(state, here.H, here.g, damping, longest)
+        step, K, gradient = _shared_step(state, here.H, here.H, here.g, damping, longest)
         return step, None, float(-(2 * gradient @ step + step @ (K @ step)))
     left = here.free
     held = np.zeros(left.gradient.shape, bool)
     while True:
         H, g, gain, shift = left.eliminated(damping)
-        step, _, _ = _shared_step(state, H, g, damping, longest)
+        step, _, _ = _shared_step(state, H, left.H, g, damping, longest)
         free = -(shift + gain @ step)
         if here.free.room is None:
             break
@@ -487,13 +487,13 @@ def _damped(
 
 
 def _shared_step(
-    state: LaplacePosterior, H: Array, g: Array, damping: float, longest: Array | None
+    state: LaplacePosterior, H: Array, whole: Array, g: Array, damping: float, longest: Array | None
 ) -> tuple[Array, Array, Array]:
-    """(step of the shared coordinates, its undamped matrix, the gradient)."""
+    """(step of the shared coordinates, its undamped matrix, the gradient); whole: H before free states were eliminated."""
     K = state.beta * H
     K[np.diag_indices_from(K)] += state.alpha
     curvature = state.beta * np.diag(H) + state.alpha
-    D = np.maximum(curvature, 1e-12 * curvature.max(initial=0.0))
+    D = own_scale(curvature, state.beta * np.diag(whole) + state.alpha)
     gradient = state.beta * g + state.alpha * state.theta
     M = K.copy()
     M[np.diag_indices_from(M)] += damping * D

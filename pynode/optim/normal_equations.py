@@ -13,6 +13,9 @@ from scipy.linalg.blas import dsyrk
 
 Array = NDArray[np.float64]
 
+ROUNDING = 1e-12
+"""The part of a curvature that may be rounding once free states are eliminated."""
+
 LARGE = 600
 """From this size of matrix on, BLAS may use as many threads as it wants."""
 
@@ -169,6 +172,20 @@ def gram(J: Array) -> Array:
     """J^T J, with half the work of a product."""
     lower: Array = dsyrk(1.0, np.ascontiguousarray(J).T, lower=1)
     return lower + np.tril(lower, -1).T
+
+
+def own_scale(curvature: Array, whole: Array) -> Array:
+    """What damping of each coordinate is measured by: its own curvature, whatever its units.
+
+    Of rates from 1e-2 to 1e7 curvatures are 1e18 apart. Without influence a coordinate has no gradient, and any number does.
+
+    Parameters
+    ----------
+    curvature, whole : (n,) arrays
+        Curvatures with, and without, free states eliminated.
+    """
+    without = ROUNDING * curvature.max(initial=0.0)
+    return np.where(whole > 0, np.maximum(curvature, ROUNDING * whole), without)
 
 
 def limited_step(M: Array, gradient: Array, longest: Array | None) -> Array:

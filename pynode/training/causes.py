@@ -42,7 +42,11 @@ MOST_STEPS = 200_000
 """The most steps of a trajectory for this question."""
 
 AT_BOUND = 1e-3
-"""A bounded parameter is at its bound when it is closer to it than this part of the distance between both."""
+"""A bounded parameter is at its bound when it is closer to it than this part of the distance between both, ..."""
+
+LOOSE = 0.5
+"""... unless the data tell that distance, the logarithm of its odds having a smaller standard deviation than this: of a rate
+between 1 and 1e9 it may be 1e4."""
 
 
 def codes(y: Sequence[Array], names: Sequence[str]) -> list[str]:
@@ -104,8 +108,16 @@ def stiff(run: Run) -> bool:
     return solved and many < SAME_STEPS * few
 
 
-def at_bounds(run: Run) -> list[str]:
-    """Names and bounds of bounded parameters that ended at one."""
+def at_bounds(run: Run, deviation: Array) -> list[str]:
+    """Names and bounds of bounded parameters that ended at one.
+
+    Parameters
+    ----------
+    run : Run
+        What was fitted.
+    deviation : (p,) array
+        Standard deviations of the coordinates of the parameters; infinite where nothing tells.
+    """
     found = []
     for parameter in run.field.spec:
         if parameter.constraint[0] != "bounded":
@@ -113,7 +125,7 @@ def at_bounds(run: Run) -> list[str]:
         _, low, high = parameter.constraint
         for k in range(parameter.offset, parameter.stop):
             place = (run.training.theta[k] - low) / (high - low)
-            if min(place, 1 - place) < AT_BOUND:
+            if min(place, 1 - place) < AT_BOUND and not deviation[k] < LOOSE:
                 name = parameter.name if parameter.size == 1 else f"{parameter.name}[{k - parameter.offset}]"
                 found.append(f"{name} = {low if place < 0.5 else high:g}")
     return found

@@ -43,6 +43,9 @@ SAME = 0.1
 """A move along what is claimed to leave the data alone may raise the deviance by this (or, where a direction is only poorly
 known, by `LITTLE`)."""
 
+TIE = 0.01
+"""A sum must be better than a product by this: a / b and a - 3 b stay the same along the same line if a is 3 b by chance."""
+
 LITTLE = 4.0
 """About what a parameter changes within its 95 % interval."""
 
@@ -172,7 +175,7 @@ def _named(
             continue
         step = change / np.abs(change if write is _product else V).max(axis=0)
         up = 0.0 if rise is None else max(_either_way(rise, index, move, MOVE * v) for v in step.T)
-        if up < best:
+        if up < best - (TIE if words else 0.0):
             best = up
             words = tuple(write(own, row) for row in rows)
     return Undetermined(index, words, known, V[:, 0])
@@ -186,7 +189,8 @@ def _either_way(rise: Callable[[Index, Array], float], index: Index, move: Calla
 
 
 def _simple(V: Array) -> list[list[int]] | None:
-    """Integer combinations (rows) that stay constant along all columns of V (k, m); None where they are not integers."""
+    """Integer combinations (rows) that stay constant along all columns of V (k, m); None where they are not integers, or
+    leave one of the k out."""
     rest = null_space(V.T, rcond=1e-8).T
     rows = []
     for k in range(len(rest)):
@@ -203,6 +207,8 @@ def _simple(V: Array) -> list[list[int]] | None:
         whole = [int(f * common) for f in parts]
         first = next(x for x in whole if x)
         rows.append([x if first > 0 else -x for x in whole])
+    if not np.any(rows, axis=0).all():  # 8e-4 of one and 1e12 of the other have no sum: the small one by itself is no name
+        return None
     return rows
 
 

@@ -130,7 +130,9 @@ def _of_second_order(run: SecondOrderRun, poor: bool) -> list[str]:
             "interpolated, and errors are larger than the bands; take a smaller model or more data"
         )
     lost = run.undetermined
-    bound = [x for x in at_bounds(run) if x.split(" = ")[0] not in {name for name, _ in _values(run, lost)}]
+    bound = [
+        x for x in at_bounds(run, _deviations(run)) if x.split(" = ")[0] not in {name for name, _ in _values(run, lost)}
+    ]
     if bound:
         words.append(
             f"{', '.join(bound)} ended at a bound: the data favour a value beyond it, or say little; widen the bound if it "
@@ -144,6 +146,14 @@ def _of_second_order(run: SecondOrderRun, poor: bool) -> list[str]:
             "(pynode.frozen), bound it (pynode.bounded), or start it elsewhere"
         )
     return words
+
+
+def _deviations(run: SecondOrderRun) -> Array:
+    """(p,) standard deviations of the coordinates of the parameters; infinite where there is none."""
+    found = np.full(len(run.training.theta), np.inf)
+    if run.posterior.covariance is not None:
+        found[run.coordinates.index] = np.sqrt(np.maximum(np.diag(run.posterior.covariance), 0.0))
+    return found
 
 
 def _values(run: Run, which: NDArray[np.bool_]) -> Iterable[tuple[str, float]]:

@@ -52,6 +52,17 @@ def pendulum_network(points):
     return f(0.0, points, pn.fit.levenberg_marquardt(residuals, f.init(0), max_iter=100).theta)
 
 
+def rk4_limit():
+    """The longest stable step for y' = -50 y, by bisection of solves."""
+    decay = pn.field(state=1)(lambda t, y: -50.0 * y)
+    low, high = 0.01, 0.1
+    for _ in range(40):
+        h = 0.5 * (low + high)
+        grows = abs(pn.solve(decay, [1.0], [0.0, 100 * h], method="rk4", step=h).y[-1, 0]) > 1
+        low, high = (low, h) if grows else (h, high)
+    return low
+
+
 def damped(k, c):
     """Rollouts of x'' = -k x - c x'."""
 
@@ -213,9 +224,11 @@ ANSWERS = {
             (lambda: lambda t, y0: np.zeros((len(t), 2)), "oscillate"),
         ],
     ),
+    "rk4-limit": ([rk4_limit, 0.0557], [(0.04, "Euler"), (2.7853, "not of h"), (0.05, "small")]),
+    "robertson-unseen": (["c", "(c)"], [("a", "NaN"), ("b", "another one"), ("d", "seen well"), ("e", "letters")]),
 }
 
-MADE = {"code-lab", "approximate-pendulum", "oscillator", "learning-rates", "curriculum", "capstone"}
+MADE = {"code-lab", "approximate-pendulum", "oscillator", "learning-rates", "curriculum", "capstone", "rk4-limit"}
 """Answers that take time: given as functions that make them."""
 
 

@@ -90,7 +90,7 @@ def test_orders_are_found():
 def test_fractions_give_the_bits_of_the_built_in_rows():
     for name, method in (("heun", HEUN), ("bosh3", BOGACKI_SHAMPINE)):
         for key, value in pn.METHODS[name].items():
-            if key not in ("name", "source"):
+            if key not in ("name", "source", "any_matrix"):
                 np.testing.assert_array_equal(method.row[key], value, err_msg=key)
 
 

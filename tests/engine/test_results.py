@@ -10,7 +10,7 @@ import pytest
 import pynode as pn
 from pynode import _core
 
-REPORTS = {"status", "stop_t", "stop_component", "nfe", "accepted", "rejected"}
+REPORTS = {"status", "stop_t", "stop_component", "nfe", "accepted", "rejected", "stiff_steps", "jacobians", "factorisations"}
 
 
 @pytest.fixture

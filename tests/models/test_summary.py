@@ -348,3 +348,18 @@ def test_a_maximum_elsewhere_is_mentioned():
     found = model.profile("k")["k"]
     assert "along whole trajectories the likelihood is highest at k = " in found.words[0]
     assert not quiet(pn.NeuralODE(field=decay), T, noisy()).profile("k")["k"].words
+
+
+def test_errors_that_hold_with_a_parameter_at_0_say_so():
+    """Whoever lets b be something finds four times the error of a."""
+    f = pn.field(state=1, theta={"a": pn.positive(0.5), "b": pn.positive(0.5)})(lambda t, y, th: -th.a * y - th.b * y * y)
+    t = np.linspace(0, 3, 40)
+    y = np.exp(-t) + 0.02 * np.random.default_rng(1).standard_normal(40)
+    with pytest.warns(FitWarning, match="do not determine b"):
+        held = pn.NeuralODE(field=f, initial=[1.0]).fit(t, y).summary()
+    assert held.status == ("", "at 0")
+    assert any("hold with b at 0" in note for note in held.notes)
+    free = pn.NeuralODE(field=f, initial=[1.0]).fit(t, y * np.exp(-0.2 * (1 - np.exp(-t)))).summary()
+    assert free.status == ("", "")
+    assert free.standard_error[0] > 3 * held.standard_error[0]
+    assert not free.notes

@@ -46,6 +46,19 @@ def test_shared_coordinates_are_damped_by_the_curvature_that_free_states_leave()
     np.testing.assert_allclose(state.theta, -np.linalg.solve(left + 0.5 * np.diag(np.diag(left)), slope), rtol=1e-9)
 
 
+def test_damping_does_not_depend_on_units():
+    """Of rates from 1e-2 to 1e7 the curvatures are 1e18 apart, and the smallest took no steps."""
+    units = np.array([1e-2, 1.0, 1e10])
+    found = []
+    for scale in (np.ones(3), units):
+        problem = Linear()
+        problem.J[:, :3] /= scale
+        state = LaplacePosterior(np.zeros(3), np.zeros((1, 2)), np.zeros(3), 1.0)
+        descend(problem, state, evidence=False, max_iter=1, damping=0.5)
+        found.append(state.theta / scale)
+    np.testing.assert_allclose(found[1], found[0], rtol=1e-6)
+
+
 def test_another_estimate_of_the_noise_counts_as_one_number():
     residual = np.array([[0.0, 2.0], [0.0, -2.0], [0.0, 2.0]])
     noise = Noise(np.ones(2), "gaussian", np.ones((3, 2)), np.zeros(2), np.array([0.4, 8.0]))

@@ -50,6 +50,28 @@ def test_two_combinations_of_three():
     assert "are determined by the data, not a, b and c by themselves" in group.words("abcd")
 
 
+def test_numbers_of_very_different_sizes_have_no_sum():
+    theta = np.array([8e-4, 1e12])
+    known = np.array([1.0, -1.0]) / theta  # a / b
+
+    def rise(which, values):
+        return 1e-4 * np.abs(values / theta - 1).max()
+
+    (group,) = undetermined("ab", theta, 1e5 * np.outer(known, known), rise)
+    assert group.combinations == ("a / b",)
+
+
+def test_a_quotient_that_is_a_whole_number_by_chance_is_no_difference():
+    theta = np.array([3.0, 1.0])
+    known = np.array([1.0, -1.0]) / theta  # a / b
+
+    def rise(which, values):
+        return 1e-6 if values[0] > 4.6 else 1e-9  # rounding: a product moves to 3 exp(0.5), a sum to 4.5
+
+    (group,) = undetermined("ab", theta, 1e5 * np.outer(known, known), rise)
+    assert group.combinations == ("a / b",)
+
+
 def test_two_groups():
     groups = found(lambda p: (p[2] + p[3]) * np.exp(-p[0] * p[1] * T), [1, 1, 2, 3])
     assert sorted(group.combinations for group in groups) == [("a * b",), ("c + d",)]

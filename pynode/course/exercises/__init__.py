@@ -12,6 +12,7 @@ from pynode.course.exercises import (
     latent,
     rollouts,
     solvers,
+    stiffness,
     topology,
     training,
     worked,
@@ -28,6 +29,7 @@ EXERCISES: dict[str, Exercise] = {
     **rollouts.EXERCISES,
     **agent.EXERCISES,
     **latent.EXERCISES,
+    **stiffness.EXERCISES,
 }
 """Name of the exercise, as notebooks write it -> the exercise."""
 

@@ -12,6 +12,7 @@ from pynode.fields.parameters import Parameter
 from pynode.models.trajectories.known_results import parameter_names
 from pynode.models.trajectories.refitting import Refitting
 from pynode.models.trajectories.summary_text import as_html, as_text
+from pynode.training.causes import LOOSE
 from pynode.training.criteria import akaike, akaike_corrected, bayes
 from pynode.training.curriculum import FitError
 from pynode.training.error_models import ERROR_MODELS
@@ -239,7 +240,7 @@ def summarise(
         noise=noise,
         noise_of=report["noise_of"],
         warnings=tuple(report["warnings"]),
-        notes=tuple(_notes(model, left, profiles)),
+        notes=(*_notes(model, left, profiles), *_conditions(names, status, error)),
         profiles=dict(profiles or {}),
     )
 
@@ -292,7 +293,8 @@ def _status(constraint: tuple[Any, ...], value: float, error: float, start: floa
     if constraint[0] == "bounded":
         low, high = constraint[1:]
         for bound in (low, high):
-            if abs(value - bound) < NEAR * (high - low):
+            apart = abs(value - bound)
+            if apart < NEAR * (high - low) and not 0 < error < LOOSE * apart:
                 return f"at its bound {bound:g}"
     if constraint[0] == "positive" and (value == 0 or value < NEAR * start) and np.isnan(error):
         return "at 0"
@@ -346,6 +348,14 @@ def _combinations(model: "NeuralODE", names: Sequence[str], error: Array, estima
         return tuple(group.words([names[k] for k in range(len(names))]) for group in Refitting(model).combinations(names))
     except (FitError, ValueError):
         return ()
+
+
+def _conditions(names: Sequence[str], status: Sequence[str], error: Array) -> list[str]:
+    """That errors hold with parameters where they are whose own are unknown."""
+    ends = [f"{name} {s}" for name, s, x in zip(names, status, error, strict=True) if s.startswith("at ") and np.isnan(x)]
+    if not ends or not (error > 0).any():
+        return []
+    return [f"The standard errors hold with {', '.join(ends)}: what is found with other values there may lie outside them."]
 
 
 def _notes(model: "NeuralODE", left: float, profiles: Mapping[str, Profile] | None) -> list[str]:
