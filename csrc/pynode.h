@@ -47,8 +47,10 @@ enum { PN_MESSAGE = 256 };
 pn_status pn_program_create(const pn_program_spec *spec, char message[PN_MESSAGE], pn_program **out);
 void pn_program_destroy(pn_program **p);
 
-/* A field that C does not know: fills out[lane][n_out] for the n_active lanes given; arrays are double.
+/* A field that C does not know: fills out[lane][n_out] for the n_active lanes given; arrays are double. `which` is that of a
+   CALL: f, its vjp (with a seed), [df/dy, df/dt] (u: [u, du/dt] where that program has them), the vjp of that (with a seed).
    Returns 0, or nonzero to stop everything (status PN_CALLBACK). */
+enum { PN_CALL_FIELD, PN_CALL_VJP, PN_CALL_JACOBIAN, PN_CALL_JACOBIAN_VJP };
 typedef int (*pn_callback)(void *ctx, int which, int n_active, const double *t, const double *y, const double *u,
                            const double *seed, double *out, int n_out);
 
@@ -84,10 +86,11 @@ typedef struct pn_problem {
     /* of a Rosenbrock method: slots t (1), y (d), u (m) or [u, du/dt] (2 m); output df/dy (d d) or [df/dy, df/dt] (d d + d), df/dt
        with what u changes in it; the parameters of the field. Its vjp, for gradients, or NULL */
     const pn_program *jacobian, *jacobian_reverse;
-    const double *mass; /* (d, d) M y' = f, of a Rosenbrock method; NULL: the identity */
-    const void *theta;  /* T (n_theta); with theta_each T (n, n_theta), a row for each sample */
-    int64_t n_theta;    /* of field, jump and loss program together */
-    int32_t theta_each; /* every sample has parameters of its own, and a gradient of its own with respect to them */
+    int32_t jacobian_cost; /* a callback's: so many evaluations of f that nfe counts for each Jacobian */
+    const double *mass;    /* (d, d) M y' = f, of a Rosenbrock method; NULL: the identity */
+    const void *theta;     /* T (n_theta); with theta_each T (n, n_theta), a row for each sample */
+    int64_t n_theta;       /* of field, jump and loss program together */
+    int32_t theta_each;    /* every sample has parameters of its own, and a gradient of its own with respect to them */
     pn_callback call;
     void *call_ctx;
     const pn_tableau *tableau;
@@ -144,14 +147,15 @@ typedef struct pn_problem {
     int32_t *event_which;           /* (n) which event ended the sample, at stop_t; left alone if none did */
     void *event_y;                  /* T (n, 2, d) the state at the beginning of the step that ends there, and there */
     /* results */
-    void *y;                            /* T (rows, d) */
-    int32_t *status;                    /* (n) pn_status of each sample */
-    double *stop_t;                     /* (n) where it stopped */
-    int32_t *stop_component;            /* (n) first non-finite component, or -1 */
-    int64_t *nfe, *accepted, *rejected; /* (n) */
-    int64_t *stiff_steps;               /* (n) or NULL: of the accepted steps those by the stiff method */
-    pn_steps *steps;                    /* (n) or NULL */
-    int32_t dense;                      /* steps carry dense coefficients: stride 2 + (degree + 1) d */
+    void *y;                             /* T (rows, d) */
+    int32_t *status;                     /* (n) pn_status of each sample */
+    double *stop_t;                      /* (n) where it stopped */
+    int32_t *stop_component;             /* (n) first non-finite component, or -1 */
+    int64_t *nfe, *accepted, *rejected;  /* (n) */
+    int64_t *stiff_steps;                /* (n) or NULL: of the accepted steps those by the stiff method */
+    int64_t *jacobians, *factorisations; /* (n) or NULL: of a method that solves linear systems */
+    pn_steps *steps;                     /* (n) or NULL */
+    int32_t dense;                       /* steps carry dense coefficients: stride 2 + (degree + 1) d */
     /* loss: sum over observed entries of weight rho(y - target); NaN target = not observed */
     pn_loss loss;
     pn_part loss_part;                   /* PN_LOSS_PROGRAM: sum over rows of l(t, y, x; theta), sample_weight counts rows */

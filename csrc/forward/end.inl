@@ -1,5 +1,15 @@
 /* How a sample ends. */
 
+/* The first row of the Jacobian of lane l that is not finite, or -1. */
+static int32_t FN(bad_row)(FN(work) * W, int l) {
+    FN(newton) *N = &W->newton;
+    int32_t d = W->d, size = N->J.prog->output_size[0];
+    const T *J = size ? FN(at)(&N->J, N->file, N->J.lay->output[0]) : NULL;
+    for (int32_t e = 0; e < size; e++)
+        if (J[(size_t)e * L + (size_t)l] * 0 != 0) return e < d * d ? e / d : e - d * d;
+    return -1;
+}
+
 static void FN(fail)(FN(work) * W, int l, pn_status status) {
     const pn_problem *P = W->P;
     FN(flow) *f = &W->flow;
@@ -12,6 +22,8 @@ static void FN(fail)(FN(work) * W, int l, pn_status status) {
             double v = (double)f->y_new[(size_t)c * L + (size_t)l];
             if (!(v - v == 0)) P->stop_component[i] = c;
         }
+    int32_t row = status == PN_NON_FINITE && W->tab->gamma > 0 ? FN(bad_row)(W, l) : -1;
+    if (row >= 0) P->stop_component[i] = row;
     for (int64_t j = f->save[l]; j < FN(n_times)(P, i); j++)
         for (int32_t c = 0; c < W->d; c++) y[(size_t)(P->row[i] + j) * (size_t)W->d + (size_t)c] = (T)NAN;
     f->ends[l] = f->save_end[l] = f->save[l];
@@ -52,5 +64,7 @@ static pn_status FN(finish)(FN(work) * W, int l) {
     P->accepted[i] = f->index[l];
     P->rejected[i] = f->rejects[l];
     if (P->stiff_steps) P->stiff_steps[i] = f->stiff_steps[l];
+    if (P->jacobians) P->jacobians[i] = f->jacobians[l];
+    if (P->factorisations) P->factorisations[i] = f->factors[l];
     return P->steps ? FN(give_steps)(W, l) : PN_OK;
 }

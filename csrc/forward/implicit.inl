@@ -37,13 +37,37 @@ static const T *FN(slope_in_t)(FN(work) * W) {
     return (size_t)N->J.prog->output_size[0] > square ? FN(at)(&N->J, N->file, N->J.lay->output[0]) + square * L : NULL;
 }
 
+/* The program of the Jacobian on its file. A callback is asked for lanes that have moved only: not for a step that is taken again.
+   `jacobian_cost` is what the callback makes of an evaluation in calls of f. */
+static int FN(renew)(FN(work) * W, const T *y, const double *t) {
+    FN(newton) *N = &W->newton;
+    FN(flow) *f = &W->flow;
+    unsigned char asked[L];
+    memcpy(asked, W->active, L);
+    for (size_t l = 0; N->J.prog->has_call && l < L; l++) {
+        if (!asked[l]) continue;
+        int moved = N->sample[l] != f->sample[l] || N->seg[l] != f->seg[l] || N->t[l] != t[l];
+        for (size_t e = l; e < (size_t)W->d * L; e += L) moved |= N->y[e] != y[e], N->y[e] = y[e];
+        N->sample[l] = f->sample[l], N->seg[l] = f->seg[l], N->t[l] = t[l];
+        W->active[l] = (unsigned char)moved;
+    }
+    int stopped = FN(run)(&N->J, N->file, N->J.lay->n_prologue, N->J.lay->n_forward);
+    for (int l = 0; l < L; l++) {
+        f->jacobians[l] += W->active[l];
+        f->factors[l] += asked[l];
+        f->evals[l] += W->active[l] * W->P->jacobian_cost;
+    }
+    memcpy(W->active, asked, L);
+    return stopped;
+}
+
 /* J at (t, y), and the factors of W for steps h. */
 static int FN(linearise)(FN(work) * W, const T *y, const double *t, const double *h) {
     FN(newton) *N = &W->newton;
     size_t d = (size_t)W->d;
     T scale[L];
     FN(fill_jacobian)(W, &N->J, N->file, y, t);
-    if (FN(run)(&N->J, N->file, N->J.lay->n_prologue, N->J.lay->n_forward)) return 1;
+    if (FN(renew)(W, y, t)) return 1;
     const T *J = FN(at)(&N->J, N->file, N->J.lay->output[0]);
     for (int l = 0; l < L; l++) scale[l] = (T)(-W->tab->gamma * h[l]);
     if (N->J.prog->output_size[0])

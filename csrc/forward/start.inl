@@ -38,7 +38,7 @@ static pn_status FN(open)(FN(work) * W, int l, int64_t i) {
     f->live[l] = 1;
     f->have_k[l] = f->again[l] = 0;
     f->save[l] = f->grid[l] = f->jump_at[l] = 0;
-    f->index[l] = f->attempts[l] = f->evals[l] = f->rejects[l] = 0;
+    f->index[l] = f->attempts[l] = f->evals[l] = f->rejects[l] = f->jacobians[l] = f->factors[l] = 0;
     f->source[l] = PN_SOURCE_HERE;
     f->resumed[l] = f->change[l] = f->returns[l] = 0;
     f->hits[l] = f->misses[l] = 0;

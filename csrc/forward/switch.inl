@@ -18,7 +18,7 @@
 #define PN_RETURNS 6 /* then it stays with the Rosenbrock method */
 
 typedef struct FN(parked) { /* a sample between two lanes; its sensitivities, its state and its event functions follow */
-    int64_t sample, index, attempts, evals, rejects, stiff_steps;
+    int64_t sample, index, attempts, evals, rejects, jacobians, factors, stiff_steps;
     int32_t seg, grid, save, jump_at;
     double t, t_last, dir, c0, t_save;
     int32_t way, returns;
@@ -52,7 +52,8 @@ static pn_status FN(park)(FN(work) * W, int l) {
     FN(parked) *p = pn_tape_push(&W->parked);
     if (!p) return PN_MEMORY;
     *p = (FN(parked)){.sample = f->sample[l], .index = f->index[l], .attempts = f->attempts[l], .evals = f->evals[l],
-                      .rejects = f->rejects[l], .stiff_steps = f->stiff_steps[l], .seg = f->seg[l], .grid = f->grid[l],
+                      .rejects = f->rejects[l], .jacobians = f->jacobians[l], .factors = f->factors[l],
+                      .stiff_steps = f->stiff_steps[l], .seg = f->seg[l], .grid = f->grid[l],
                       .save = f->save[l], .jump_at = f->jump_at[l], .t = f->t[l], .t_last = f->t_last[l], .dir = f->dir[l],
                       .c0 = f->c0[l], .t_save = f->t_save[l], .way = !W->way, .returns = f->returns[l] + W->way};
     FN(carry)(W, l, p, 0);
@@ -79,7 +80,8 @@ static int FN(resume)(FN(work) * W, int l) {
     if (p->way != W->way) return 0;
     W->unparked++;
     f->sample[l] = p->sample, f->index[l] = p->index, f->attempts[l] = p->attempts, f->evals[l] = p->evals;
-    f->rejects[l] = p->rejects, f->stiff_steps[l] = p->stiff_steps, f->seg[l] = p->seg, f->grid[l] = p->grid;
+    f->rejects[l] = p->rejects, f->jacobians[l] = p->jacobians, f->factors[l] = p->factors;
+    f->stiff_steps[l] = p->stiff_steps, f->seg[l] = p->seg, f->grid[l] = p->grid;
     f->save[l] = p->save, f->jump_at[l] = p->jump_at, f->t[l] = p->t, f->t_last[l] = p->t_last, f->dir[l] = p->dir;
     f->c0[l] = p->c0, f->c1[l] = 0, f->t_save[l] = p->t_save;
     f->returns[l] = (unsigned char)p->returns;

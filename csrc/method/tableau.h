@@ -43,7 +43,8 @@
  *   W k_i = gamma (f(t + c_i h, y + h sum_{j<i} a_ij k_j) + M sum_{j<i} coupling_ij k_j + by_t_i h df/dt(t, y))
  *
  * (Hairer & Wanner, Solving ODEs II, IV.7, (7.25), with k_i = u_i / h). All the rest is as above; f_new is not used. Rows of
- * a do not sum to c_i there: k_i is no derivative.
+ * a do not sum to c_i there: k_i is no derivative. A W-method (any_matrix) keeps its order with any matrix in the place of J and
+ * any vector in that of df/dt.
  *
  * Notation and order conditions: Hairer, Norsett, Wanner, Solving Ordinary
  * Differential Equations I, 2nd ed. (HNW), chapter II. */
@@ -76,6 +77,7 @@ typedef struct pn_tableau {
     double gamma; /* > 0: a Rosenbrock method, with the two tables that follow */
     double coupling[PN_MAX_CORE][PN_MAX_CORE];
     double by_t[PN_MAX_CORE];
+    int any_matrix;                  /* a W-method: the order does not need the Jacobian to be right */
     const char *source;              /* paper, table */
     const struct pn_tableau *second; /* of the second half of the state, or NULL: one table for all */
 } pn_tableau;

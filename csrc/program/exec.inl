@@ -72,7 +72,7 @@ static void FN(move)(const FN(exec) * E, const pn_decoded *x, T *o, const T *a, 
 /* ---- the callback: only active lanes, as doubles, sample-major ---------------------------------------------------- */
 static int FN(callback)(const FN(exec) * E, const pn_decoded *x, T *file, T *out) {
     const pn_program *P = E->prog;
-    int32_t size[4] = {P->slot_size[0], P->slot_size[1], P->slot_size[2], x->p ? P->slot_size[3] : 0};
+    int32_t size[4] = {P->slot_size[0], P->slot_size[1], P->slot_size[2], x->p % 2 ? P->slot_size[3] : 0};
     double *buffer[4], *next = E->call_buffer;
     int n = 0;
     for (int s = 0; s < 4; s++) {
@@ -86,7 +86,7 @@ static int FN(callback)(const FN(exec) * E, const pn_decoded *x, T *file, T *out
             n++;
         }
     }
-    memset(out, 0, (size_t)x->m * L * sizeof(T));
+    if (x->p != PN_CALL_JACOBIAN) memset(out, 0, (size_t)x->m * L * sizeof(T)); /* those of other lanes stay: see `renew` */
     if (n == 0) return 0;
     int stop = E->call(E->call_ctx, x->p, n, buffer[0], buffer[1], buffer[2], buffer[3], next, x->m);
     if (stop) return stop;

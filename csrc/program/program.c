@@ -117,7 +117,7 @@ static int shape_ok(const pn_program_spec *s, const pn_ins *x, const pn_op_row *
     case PN_SHAPE_CONCAT: return out == a + b;
     case PN_SHAPE_GATHER: return index_ok(s, x->p, out, a);
     case PN_SHAPE_SCATTER: return index_ok(s, x->p, a, out);
-    case PN_SHAPE_CALL: return x->p >= 0 && x->p <= 1 && s->n_slots >= 3 + x->p && z[0] == 1;
+    case PN_SHAPE_CALL: return x->p >= 0 && x->p <= 3 && s->n_slots >= 3 + x->p % 2 && z[0] == 1;
     case PN_SHAPE_ACC: return x->k >= 0 && x->k < s->n_grads && inside(x->p, row->operands == 2 ? a * b : a, s->n_grad[x->k]);
     }
     return 0;

@@ -31,13 +31,14 @@ int pnpy_call(void *context, int which, int n_active, const double *t, const dou
     PyObject *args[6] = {NULL}, *result = NULL;
     PyArrayObject *array = NULL;
     npy_intp shape[2] = {n_active, n_out};
+    const int32_t *size = which < PN_CALL_JACOBIAN ? c->size : c->jacobian_size;
     int failed = 1;
 
     args[1] = PyLong_FromLong(which);
     args[2] = wrap(t, n_active, 1, 1);
-    args[3] = wrap(y, n_active, c->size[1], 2);
-    args[4] = wrap(u, n_active, c->size[2], 2);
-    args[5] = wrap(which ? seed : NULL, n_active, c->size[3], 2); /* the field itself has none */
+    args[3] = wrap(y, n_active, size[1], 2);
+    args[4] = wrap(u, n_active, size[2], 2);
+    args[5] = wrap(which % 2 ? seed : NULL, n_active, size[3], 2); /* the field itself and its Jacobian have none */
     for (int i = 1; i < 6; i++)
         if (!args[i]) goto done;
     result = PyObject_Vectorcall(c->callable, args + 1, 5 | PY_VECTORCALL_ARGUMENTS_OFFSET, NULL);

@@ -38,7 +38,8 @@
     X(wrt_target) X(sensitivity) X(memory) X(callback) X(out) X(event) X(event_theta) X(event_direction) X(event_side)   \
     X(after)
 #define PNPY_RESULTS(X)                                                                                                \
-    X(y) X(status) X(stop_t) X(stop_component) X(nfe) X(accepted) X(rejected) X(stiff_steps) X(sample_loss) X(sample_weight)          \
+    X(y) X(status) X(stop_t) X(stop_component) X(nfe) X(accepted) X(rejected) X(stiff_steps) X(jacobians)              \
+    X(factorisations) X(sample_loss) X(sample_weight)                                                                  \
     X(g_theta) X(g_y0) X(g_t) X(g_coef) X(y_before) X(g_data) X(g_target)                                              \
     X(sensitivity) X(quadrature) X(quadrature_coef) X(steps) X(failed) X(total_loss) X(total_weight) X(isa)           \
     X(event_which) X(event_side) X(event_y) X(theta) X(y0) X(below) X(many)
@@ -150,7 +151,7 @@ PyObject *pnpy_problem_takes(PyObject *self, PyObject *theta);
 PyObject *pnpy_problem_run(PyObject *self, PyObject *const *args, Py_ssize_t n_args, PyObject *names);
 
 /* ---- results.c --------------------------------------------------------------------------------------------- */
-enum { PNPY_N_REPORTS = 9 };
+enum { PNPY_N_REPORTS = 11 };
 typedef struct {
     PyObject_HEAD
     PyObject *out[PNPY_N_OUTS]; /* NULL: there is none, or it is in the block still */
@@ -166,8 +167,9 @@ PyObject *pnpy_results_get(pnpy_results *self, int out);
 /* ---- callback.c -------------------------------------------------------------------------------------------- */
 /* What a solve needs to get back into Python. The exception that stopped it is kept here until the GIL is back. */
 typedef struct {
-    PyObject *callable; /* borrowed, or NULL */
-    int32_t size[4];    /* of the slots t, y, u, seed */
+    PyObject *callable;       /* borrowed, or NULL */
+    int32_t size[4];          /* of the slots t, y, u, seed */
+    int32_t jacobian_size[4]; /* of the programs of the Jacobian */
     PyObject *type, *value, *traceback;
     int stopped;
     int64_t last_poll; /* ns */

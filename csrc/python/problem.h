@@ -28,6 +28,7 @@ enum {
     PNPY_QUADRATURE_COEF,
     PNPY_STEPS,
     PNPY_STIFF,
+    PNPY_JACOBIAN_COST,
     PNPY_N_OTHER
 };
 extern const char *const pnpy_array_names[PNPY_N_KEPT]; /* in the order of PNPY_y0 ... */

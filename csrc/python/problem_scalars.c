@@ -76,7 +76,7 @@ static int read_flag(PyObject *obj, int *out) {
 int pnpy_read_scalars(pnpy_problem *self, const pnpy_given *g, const pnpy_state *state) {
     static const char *const losses[] = {"none", "squared", "absolute", "huber", "student", "program"};
     pn_problem *p = &self->problem;
-    int64_t threads = 0;
+    int64_t threads = 0, cost = 0;
     int loss = 0, value = 0;
 
     p->adaptive = !g->array[PNPY_grid];
@@ -93,6 +93,9 @@ int pnpy_read_scalars(pnpy_problem *self, const pnpy_given *g, const pnpy_state 
     if (g->other[PNPY_THREADS] && pnpy_integer(g->other[PNPY_THREADS], "threads", 0, 4096, &threads) < 0) return -1;
     if (g->other[PNPY_MAX_STEPS] && pnpy_integer(g->other[PNPY_MAX_STEPS], "max_steps", 1, INT64_MAX, &p->max_steps) < 0)
         return -1;
+    if (g->other[PNPY_JACOBIAN_COST] && pnpy_integer(g->other[PNPY_JACOBIAN_COST], "jacobian_cost", 0, INT32_MAX, &cost) < 0)
+        return -1;
+    p->jacobian_cost = (int32_t)cost;
     p->loss = (pn_loss)loss;
     p->threads = (int32_t)threads;
     if (read_flag(g->other[PNPY_QUADRATURE], &self->want_quadrature) < 0 ||

@@ -265,7 +265,7 @@ static int execute(evaluation *e, pn_isa isa) {
     for (int i = 0; i < p->n_grads; i++) grads[i] = data_or_null(e->grads[i]);
     if (e->n == 0) return 0;
     if (e->context.callable) {
-        for (int i = 0; i < 4; i++) e->context.size[i] = i < p->n_slots ? p->slot_size[i] : 0;
+        for (int i = 0; i < 4; i++) e->context.size[i] = e->context.jacobian_size[i] = i < p->n_slots ? p->slot_size[i] : 0;
         status = pn_evaluate(p->program, f32, isa, e->n, slots, thetas, outputs, grads, pnpy_call, &e->context);
     } else {
         Py_BEGIN_ALLOW_THREADS;

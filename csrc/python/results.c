@@ -5,22 +5,23 @@
 #include <stddef.h>
 #include <string.h>
 
-enum { ALWAYS, WITH_LOSS, WITH_STIFF };
 /* Of each sample, in the order of the block: wide numbers first. */
 static const struct {
-    int out, typenum, when;
+    int out, typenum, of_loss;
     npy_intp size;
     size_t member; /* of pn_problem: the pointer to it */
 } reports[] = {
-    {PNPY_OUT_stop_t, NPY_DOUBLE, ALWAYS, 8, offsetof(pn_problem, stop_t)},
-    {PNPY_OUT_nfe, NPY_INT64, ALWAYS, 8, offsetof(pn_problem, nfe)},
-    {PNPY_OUT_accepted, NPY_INT64, ALWAYS, 8, offsetof(pn_problem, accepted)},
-    {PNPY_OUT_rejected, NPY_INT64, ALWAYS, 8, offsetof(pn_problem, rejected)},
-    {PNPY_OUT_stiff_steps, NPY_INT64, WITH_STIFF, 8, offsetof(pn_problem, stiff_steps)},
-    {PNPY_OUT_sample_loss, NPY_DOUBLE, WITH_LOSS, 8, offsetof(pn_problem, sample_loss)},
-    {PNPY_OUT_sample_weight, NPY_DOUBLE, WITH_LOSS, 8, offsetof(pn_problem, sample_weight)},
-    {PNPY_OUT_status, NPY_INT32, ALWAYS, 4, offsetof(pn_problem, status)},
-    {PNPY_OUT_stop_component, NPY_INT32, ALWAYS, 4, offsetof(pn_problem, stop_component)},
+    {PNPY_OUT_stop_t, NPY_DOUBLE, 0, 8, offsetof(pn_problem, stop_t)},
+    {PNPY_OUT_nfe, NPY_INT64, 0, 8, offsetof(pn_problem, nfe)},
+    {PNPY_OUT_accepted, NPY_INT64, 0, 8, offsetof(pn_problem, accepted)},
+    {PNPY_OUT_rejected, NPY_INT64, 0, 8, offsetof(pn_problem, rejected)},
+    {PNPY_OUT_stiff_steps, NPY_INT64, 0, 8, offsetof(pn_problem, stiff_steps)},
+    {PNPY_OUT_jacobians, NPY_INT64, 0, 8, offsetof(pn_problem, jacobians)},
+    {PNPY_OUT_factorisations, NPY_INT64, 0, 8, offsetof(pn_problem, factorisations)},
+    {PNPY_OUT_sample_loss, NPY_DOUBLE, 1, 8, offsetof(pn_problem, sample_loss)},
+    {PNPY_OUT_sample_weight, NPY_DOUBLE, 1, 8, offsetof(pn_problem, sample_weight)},
+    {PNPY_OUT_status, NPY_INT32, 0, 4, offsetof(pn_problem, status)},
+    {PNPY_OUT_stop_component, NPY_INT32, 0, 4, offsetof(pn_problem, stop_component)},
 };
 enum { N_REPORTS = sizeof reports / sizeof reports[0] };
 _Static_assert((int)N_REPORTS == (int)PNPY_N_REPORTS, "pnpy.h counts the reports");
@@ -32,10 +33,10 @@ pnpy_results *pnpy_results_new(const pnpy_state *state) {
 /* Memory for the reports of a run, but for those that there are already. */
 int pnpy_results_report(pnpy_results *self, pn_problem *p) {
     const npy_intp n = (npy_intp)p->n;
-    const int there_is[] = {1, p->loss != PN_LOSS_NONE, p->stiff != NULL};
+    const int loss = p->loss != PN_LOSS_NONE;
     npy_intp size = 0;
     for (int i = 0; i < N_REPORTS; i++) {
-        const int there = there_is[reports[i].when];
+        const int there = loss || !reports[i].of_loss;
         self->at[i] = there && !self->out[reports[i].out] ? size : -1;
         if (there) size += n * reports[i].size;
     }

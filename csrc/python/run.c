@@ -363,6 +363,11 @@ static int solve(const pnpy_state *state, run *r) {
         r->context.size[0] = 1;
         r->context.size[1] = r->context.size[3] = p->d;
         r->context.size[2] = p->m;
+        if (p->jacobian) {
+            const pnpy_program *J = r->self->part[PNPY_JACOBIAN];
+            const int32_t size[4] = {1, p->d, J->slot_size[2], J->output_size[0]};
+            memcpy(r->context.jacobian_size, size, sizeof size);
+        }
     }
     p->poll = pnpy_poll;
     p->poll_ctx = &r->context;

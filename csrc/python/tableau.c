@@ -34,13 +34,14 @@ static PyObject *make_row(const pn_tableau *m) {
     int good = 1;
     for (int i = 0; i < 8; i++) good = good && array[i];
     if (good)
-        dict = Py_BuildValue("{s:s,s:i,s:i,s:i,s:i,s:N,s:i,s:i,s:N,s:N,s:O,s:O,s:O,s:O,s:O,s:O,s:d,s:O,s:O,s:s,s:N}", "name",
-                             m->name, "order", m->order, "error_order", m->error_order, "s", s, "n_extra", m->n_extra,
+        dict = Py_BuildValue("{s:s,s:i,s:i,s:i,s:i,s:N,s:i,s:i,s:N,s:N,s:O,s:O,s:O,s:O,s:O,s:O,s:d,s:O,s:O,s:O,s:s,s:N}",
+                             "name", m->name, "order", m->order, "error_order", m->error_order, "s", s, "n_extra", m->n_extra,
                              "error_uses_new", PyBool_FromLong(m->error_uses_new), "dense_degree", m->dense_degree,
                              "dense_order", m->dense_order, "dense_uses_new", PyBool_FromLong(m->dense_uses_new), "has_e2",
                              PyBool_FromLong(m->has_e2), "c", array[0], "a", array[1], "b", array[2], "e", array[3], "e2",
-                             array[4], "dense", array[5], "gamma", m->gamma, "coupling", array[6], "by_t", array[7], "source",
-                             m->source, "second", m->second ? make_row(m->second) : Py_NewRef(Py_None));
+                             array[4], "dense", array[5], "gamma", m->gamma, "coupling", array[6], "by_t", array[7],
+                             "any_matrix", PyBool_FromLong(m->any_matrix), "source", m->source, "second",
+                             m->second ? make_row(m->second) : Py_NewRef(Py_None));
     for (int i = 0; i < 8; i++) Py_XDECREF(array[i]);
     return dict;
 }

@@ -11,6 +11,7 @@ static void FN(carve_newton)(FN(work) * W, pn_arena *a) {
     N->lu = pn_arena_take(a, (d * d * L + PN_PAD) * sizeof(T));
     N->swap = pn_arena_take(a, (d * L + PN_PAD) * sizeof(T));
     N->moved = pn_arena_take(a, d);
+    N->y = pn_arena_take(a, N->J.prog->has_call ? (d * L + PN_PAD) * sizeof(T) : 8);
     if (P->gradient == PN_GRAD_NONE && !P->sensitivity) return;
     FN(carve_exec)(&N->back, a, P, P->jacobian_reverse, W->active);
     N->back_file = FN(carve_files)(&N->back, a, 1, &stride);

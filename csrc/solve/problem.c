@@ -107,12 +107,12 @@ static int check_jacobian(const checker *c) {
     if (!KEEP_TO(c, "jacobian: ",
                  {f->n_slots != 3 || f->slot_size[0] != 1 || f->slot_size[1] != P->d, "the slots must be t (1), y (d) and u"},
                  {f->slot_size[2] != P->m && f->slot_size[2] != 2 * P->m, "the slot u must have m features, or 2 m with du/dt"},
-                 {f->has_call || (r && r->has_call), "it must not be a callback"},
+                 {f->has_call && !P->field->has_call, "it must not be a callback where the field is none"},
                  {n_out != 0 && n_out != square && n_out != square + P->d, "output 0 must have d d features, or d d + d"},
                  {f->n_spaces > 1 || f->n_grads > 1 || parameters(f) > P->n_theta, "the parameters are not those of the field"},
                  {P->lambda > 0, "a Rosenbrock method has no reversible scheme: coupling must be 0"},
                  {P->quadrature != NULL, "quadrature needs an explicit method"},
-                 {P->mass && !P->d, "mass: there are no states"}))
+                 {P->jacobian_cost < 0, "jacobian_cost must not be negative"}, {P->mass && !P->d, "mass: there are no states"}))
         return 0;
     for (int64_t e = 0; P->mass && e < square; e++)
         if (!isfinite(P->mass[e])) return wrong(c, "mass must be finite, entry %lld is %g", (long long)e, P->mass[e]);

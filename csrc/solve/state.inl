@@ -15,7 +15,7 @@ typedef struct FN(flow) {
     int32_t seg[L], grid[L];
     int32_t save[L], ends[L], save_end[L]; /* in the step: save times save .. save_end - 1, those from `ends` on at its end */
     int32_t jump_at[L];     /* no save time from save to here has a jump */
-    int64_t index[L], attempts[L], evals[L], rejects[L];
+    int64_t index[L], attempts[L], evals[L], rejects[L], jacobians[L], factors[L];
     unsigned char resumed[L]; /* the sample has just been given this lane, to go on by the other method */
     unsigned char change[L];  /* it is to go on by the other method */
     unsigned char returns[L]; /* how often it came back from the stiff one */
@@ -93,6 +93,10 @@ typedef struct FN(newton) { /* the linear systems of a Rosenbrock method, see fo
     T *file, *back_file;  /* their register files */
     T *lu, *swap;         /* (d, d, L) factors of W, (d, L) exchanges of rows */
     unsigned char *moved; /* (d) some lane exchanged this row */
+    T *y;                 /* (d, L) a callback: where each lane's Jacobian is that of, of which sample and input */
+    double t[L];
+    int64_t sample[L];
+    int32_t seg[L];
 } FN(newton);
 
 typedef struct FN(watch) { /* events, see events/events.inl */

@@ -64,7 +64,7 @@ static pn_status FN(work_on)(pn_shared *s, int main) {
     FN(carve)(W);
     if (!pn_arena_allocate(&W->arena)) goto done;
     FN(carve)(W);
-    for (int l = 0; l < L; l++) W->u_sample[l] = -1;
+    for (int l = 0; l < L; l++) W->u_sample[l] = W->newton.sample[l] = -1;
     st = FN(prepare_tape)(W);
     if (st != PN_OK) goto done;
     W->last_poll = FN(clock)();

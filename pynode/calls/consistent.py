@@ -92,7 +92,7 @@ def check_consistent(f: Field | System, batch: Any, options: Options, theta: Any
     """Refuse initial states that do not satisfy the algebraic equations; nothing to do where M is regular."""
     field = f.field if isinstance(f, System) else f
     left, right = _spaces(options.mass_matrix(field.d))
-    if not right.shape[1] or field.callbacks:
+    if not right.shape[1]:
         return
     ready = as_theta(field, np.asarray(theta)[: field.n_params] if isinstance(f, System) else theta, np.float64)
     signal = as_signal(options.inputs, field.inputs)
@@ -117,10 +117,20 @@ def _spaces(M: Array) -> tuple[Array, Array]:
     return U[:, lost], Vt[lost].T
 
 
+def _slope(field: Field, t: float, y: Array, theta: Array, u: Any) -> Array:
+    """(d, d) df/dy; of a callback that which is given, or by differences."""
+    d = field.d
+    if field.callback is None:
+        return np.asarray(jacobian(field, "y")(t, y, theta, u), dtype=np.float64).reshape(d, d)
+    inputs = None if u is None else np.reshape(u, (1, -1))
+    both = np.asarray(field.bind_callbacks(theta)(2, np.array([float(t)]), y[None], inputs, None), dtype=np.float64)
+    return both[0, : d * d].reshape(d, d)
+
+
 def _newton_step(field: Field, t: float, y: Array, theta: Array, u: Any, left: Array, right: Array) -> Array:
     """(k,) the step of Newton's method for the algebraic variables."""
     residual = left.T @ field(t, y, theta, u)
-    slope = left.T @ jacobian(field, "y")(t, y, theta, u).reshape(field.d, field.d) @ right
+    slope = left.T @ _slope(field, t, y, theta, u) @ right
     if not (np.isfinite(slope).all() and np.isfinite(residual).all()):
         raise ValueError(f"the algebraic equations of mass= are NaN or infinite at t = {t:g}, y = {y.tolist()}")
     if slope.size and np.linalg.cond(slope) > 1e14:

@@ -6,14 +6,20 @@ Norsett, Wanner, Solving Ordinary Differential Equations I, section II.2),
     b . g(t) = 1 / gamma(t),    g(leaf) = 1,    g([t_1 ... t_m]) = A g(t_1) * ... * A g(t_m)    (componentwise),
     gamma(leaf) = 1,            gamma([t_1 ... t_m]) = |t| gamma(t_1) ... gamma(t_m).
 
+A Rosenbrock method (A, Gamma, b), Gamma lower triangular, has order p where these hold with A + Gamma in the place of A
+at nodes with one branch (Hairer, Wanner, Solving Ordinary Differential Equations II, section IV.7). Its Jacobian may be
+any matrix (it is a W-method: Steihaug, Wolfbrandt 1979, Math. Comp. 33) where they hold with A at all nodes, and
+b . g = 0 with Gamma in the place of A at any choice of nodes with one branch.
+
 Weights b(theta) of dense output have order q where b(theta) . g(t) = theta^|t| / gamma(t) for every tree with at most q
 nodes (section II.6).
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from functools import cache
+from itertools import product
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -158,3 +164,51 @@ def order_of(weights: NDArray[np.float64], a: NDArray[np.float64]) -> tuple[int,
         if failure is not None:
             return order - 1, failure
     return HIGHEST_ORDER, None
+
+
+def _rosenbrock_weights(
+    tree: Tree, a: NDArray[np.float64], gamma: NDArray[np.float64], any_matrix: bool
+) -> Iterator[tuple[NDArray[np.float64], bool]]:
+    """(g(t), whether its condition is b . g = 0): one, or with any_matrix one for each choice at nodes with one branch."""
+    for below in product(*(list(_rosenbrock_weights(child, a, gamma, any_matrix)) for child in tree)):
+        zero = any(empty for _, empty in below)
+        if len(below) == 1:
+            g = below[0][0]
+            yield (a @ g if any_matrix else (a + gamma) @ g), zero
+            if any_matrix:
+                yield gamma @ g, True
+            continue
+        yield np.prod([a @ g for g, _ in below], axis=0) if below else np.ones(len(a)), zero
+
+
+def rosenbrock_order(
+    weights: NDArray[np.float64],
+    a: NDArray[np.float64],
+    gamma: NDArray[np.float64],
+    tolerance: float = TOLERANCE,
+    *,
+    any_matrix: bool = False,
+) -> int:
+    """The order of a Rosenbrock method, up to HIGHEST_ORDER.
+
+    Parameters
+    ----------
+    weights : (n,) array, or (n, k + 1) array
+        Weights b of the stages; or those of dense output, as coefficients of theta^0 ... theta^k.
+    a, gamma : (n, n) arrays
+        Coefficients of the stages, in the form of the authors.
+    tolerance : float
+        Conditions hold up to this much.
+    any_matrix : bool, default False
+        The order with any matrix in the place of the Jacobian.
+    """
+    dense = weights.ndim == 2
+    for order in range(1, HIGHEST_ORDER + 1):
+        for tree in rooted_trees(order):
+            for g, zero in _rosenbrock_weights(tree, a, gamma, any_matrix):
+                value = np.atleast_1d(weights.T @ g)
+                value = np.pad(value, (0, max(0, (order + 1) * dense - len(value))))
+                value[order * dense] -= 0.0 if zero else 1 / density(tree)
+                if np.abs(value).max() > tolerance:
+                    return order - 1
+    return HIGHEST_ORDER

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -15,6 +16,7 @@ from pynode.engine.accuracy import Accuracy
 from pynode.engine.options import AUTO, AUTO_EXPLICIT, AUTO_STIFF, is_implicit
 from pynode.engine.stiffness import stability_limit
 from pynode.fields.arguments import as_theta
+from pynode.fields.differences import RELATIVE, Scales
 from pynode.fields.implicit import jacobian_field
 from pynode.fields.system import System
 from pynode.programs.program import Program
@@ -101,20 +103,42 @@ def implicit_programs(f: Field | System, options: Any, signal: Any, gradient: bo
     Raises
     ------
     ValueError
-        The field calls Python, which has no Jacobian.
+        A gradient is wanted, and the field calls Python without a vjp.
     """
     auto = options.method == AUTO
     if not auto and not is_implicit(options.method):
         return {}
     field = f.field if isinstance(f, System) else f
-    if field.callbacks:
-        raise ValueError(
-            f"method={options.method!r} needs the Jacobian of the field, and {field.name} calls Python: write it with "
-            "pynode.field, from NumPy operations, or take an explicit method"
-        )
-    jacobian = jacobian_field(field, signal is not None and signal.kind not in ("constant", "previous"))
-    keys = {"jacobian": jacobian.program.core, "jacobian_reverse": jacobian.vjp_program.core if gradient else None}
+    moving = signal is not None and signal.kind not in ("constant", "previous")
+    if field.callback is not None:
+        programs = field.callback.jacobian_program(moving), field.callback.jacobian_vjp_program(moving) if gradient else None
+    else:
+        jacobian = jacobian_field(field, moving)
+        programs = jacobian.program, jacobian.vjp_program if gradient else None
+    keys: dict[str, Any] = {"jacobian": programs[0].core, "jacobian_reverse": programs[1].core if programs[1] else None}
+    if field.callback is not None:
+        keys["jacobian_cost"] = field.callback.jacobian_cost(moving)
     return keys | {"stiff": AUTO_STIFF, "stability": stability_limit(AUTO_EXPLICIT)} if auto else keys
+
+
+def jacobian_origin(f: Field | System, options: Any) -> str:
+    """Where the Jacobian comes from, see `Stats.jacobian`."""
+    field = f.field if isinstance(f, System) else f
+    if options.method != AUTO and not is_implicit(options.method):
+        return "none"
+    if field.callback is None:
+        return "program"
+    return "differences" if field.callback.jacobian is None else "given"
+
+
+def difference_scales(options: Any, batch: Batch, d: int) -> Scales:
+    """What Jacobians by differences take for not small: states at which atol begins to count more than rtol."""
+    keys = options.arguments(d)
+    spans = batch.spans()
+    length = spans[:, 1] - spans[:, 0]
+    back = len(batch.t) > 0 and batch.t[batch.start[0]] > batch.t[batch.start[0] + batch.length[0] - 1]
+    longest = float(length.max(initial=0.0))
+    return Scales(keys["atol"] / max(keys["rtol"], RELATIVE), -longest if back else longest)
 
 
 def rows_of(name: str, x: Any, k: int, batch: Batch, part: str) -> NDArray[Any] | None:
@@ -271,6 +295,16 @@ class PreparedSolve:
     def __setstate__(self, state: dict[str, Any]) -> None:
         self.__init__(**state)  # type: ignore[misc]
 
+    @cached_property
+    def scales(self) -> Scales:
+        """Sizes for Jacobians by differences."""
+        return difference_scales(self.options, self.batch, self.field.d)
+
+    @property
+    def jacobian(self) -> str:
+        """Where the Jacobian comes from, see `Stats`."""
+        return jacobian_origin(self.field, self.options)
+
     @property
     def lands(self) -> NDArray[np.bool_]:
         """(rows,) which times steps must end at, besides the first and the last of each sample."""
@@ -284,5 +318,7 @@ class PreparedSolve:
 
     def run(self, theta: NDArray[Any], **keys: Any) -> Any:
         """One solve: the results of `_core.Problem.run`; theta is an array of the batch's dtype."""
-        callback = self.field.bind_callbacks(self.parameters(theta).astype(np.float64)) if self.field.callbacks else None
+        callback = None
+        if self.field.callbacks:
+            callback = self.field.bind_callbacks(self.parameters(theta).astype(np.float64), self.scales)
         return self.problem.run(theta, callback=callback, **keys)

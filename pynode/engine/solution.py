@@ -29,6 +29,10 @@ Errors = Literal["warn", "raise", "ignore"]
 FAILURES = get_args(Errors)
 
 
+COUNTS = ("nfe", "accepted", "rejected", "stiff_steps", "jacobians", "factorisations")
+"""What a solve counts, for each sample."""
+
+
 @dataclass(frozen=True)
 class Stats:
     """What a solve cost, per sample.
@@ -36,11 +40,16 @@ class Stats:
     Attributes
     ----------
     nfe, accepted, rejected : (B,) int64 arrays (integers for one sample)
-        Evaluations of the field, accepted steps, rejected attempts.
+        Evaluations of the field (those for differences among them), accepted steps, rejected attempts.
     stiff : (B,) int64 array (an integer for one sample)
         With method="auto" the accepted steps by "rodas5p", else 0.
     backend : str
         The instruction set of the C core, or "callback" where Python evaluates the field (slow).
+    jacobians, factorisations : (B,) int64 arrays (integers for one sample)
+        Jacobians that were evaluated and matrices that were factored, where the method solves linear systems.
+    jacobian : {"none", "program", "given", "differences"}
+        Where the Jacobians come from: the program of the field; for a `callback_field` the function given with it, or
+        forward differences; "none" where the method is explicit.
 
     Examples
     --------
@@ -55,6 +64,9 @@ class Stats:
     rejected: np.ndarray | int
     backend: str
     stiff: np.ndarray | int = 0
+    jacobians: np.ndarray | int = 0
+    factorisations: np.ndarray | int = 0
+    jacobian: str = "none"
 
 
 class Result:
@@ -161,10 +173,10 @@ class Solution(Result):
     @cached_property
     def stats(self) -> Stats:
         """What the solve cost."""
-        values: list[Any] = [self.results[name] for name in ("nfe", "accepted", "rejected")]
-        values.append(self.results.get("stiff_steps", np.zeros_like(values[0])))
-        nfe, accepted, rejected, stiff = [int(v[0]) for v in values] if self.prepared.single else values
-        return Stats(nfe, accepted, rejected, self.prepared.backend or self.results["isa"], stiff)
+        values: list[Any] = [self.results[name] for name in COUNTS]
+        nfe, accepted, rejected, *more = [int(v[0]) for v in values] if self.prepared.single else values
+        backend = self.prepared.backend or self.results["isa"]
+        return Stats(nfe, accepted, rejected, backend, *more, self.prepared.jacobian)
 
     @property
     def field(self) -> Any:

@@ -9,6 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pynode import _core
+from pynode.engine.solution import COUNTS
 from pynode.errors import OK, STATUS
 from pynode.events.rounds import Solver, Stretch
 from pynode.events.solution import Events, EventSolution
@@ -27,7 +28,7 @@ def solve_with_events(
     B, d = batch.y0.shape
     out: dict[str, Any] = {"y": np.full((batch.rows, d), np.nan, dtype), "stop_t": np.zeros(B)}
     out |= {"status": np.zeros(B, np.int32), "stop_component": np.full(B, -1, np.int32)}
-    out |= {name: np.zeros(B, np.int64) for name in ("nfe", "accepted", "rejected")}
+    out |= {name: np.zeros(B, np.int64) for name in COUNTS}
     y_before = np.full_like(out["y"], np.nan) if solver.system.jump is not None else None
     terminated = np.zeros(B, bool)
     n_events = np.zeros(B, np.int64)
@@ -45,7 +46,7 @@ def solve_with_events(
         raw["status"][over] = STATUS.index("max_events")
         stretch.which[over] = -1
         n_events[active] += stretch.which >= 0
-        for name in ("nfe", "accepted", "rejected"):
+        for name in COUNTS:
             out[name][active] += raw[name]
         for name in ("status", "stop_t", "stop_component"):
             out[name][active] = raw[name]

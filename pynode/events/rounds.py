@@ -14,7 +14,15 @@ from numpy.typing import NDArray
 from pynode.data.batch import SaveTimes, starts
 from pynode.data.signal import as_signal
 from pynode.engine.accuracy import Accuracy
-from pynode.engine.problem import core_parts, core_problem, implicit_programs, jumping_rows, own_data
+from pynode.engine.problem import (
+    core_parts,
+    core_problem,
+    difference_scales,
+    implicit_programs,
+    jacobian_origin,
+    jumping_rows,
+    own_data,
+)
 from pynode.errors import OK
 from pynode.fields.event import pull_back
 
@@ -122,7 +130,16 @@ class Solver:
         return core_problem(self.field.program, program, y0.astype(self.dtype), SaveTimes.of(times), keys, **extra)
 
     def callback(self, theta: NDArray[Any]) -> Any:
-        return self.field.bind_callbacks(self.theta_field(theta).astype(np.float64)) if self.field.callbacks else None
+        """What CALL instructions run with these parameters; None for a program."""
+        if not self.field.callbacks:
+            return None
+        scales = difference_scales(self.options, self.batch, self.field.d)
+        return self.field.bind_callbacks(self.theta_field(theta).astype(np.float64), scales)
+
+    @property
+    def jacobian(self) -> str:
+        """Where the Jacobian comes from, see `Stats`."""
+        return jacobian_origin(self.field, self.options)
 
     def theta_field(self, theta: NDArray[Any]) -> NDArray[Any]:
         return np.ascontiguousarray(theta[: self.field.n_params])

@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from pynode.data.arrays import real_array
+from pynode.fields.differences import Points, Scales
 from pynode.fields.field import Field
 from pynode.fields.make import as_count
 from pynode.fields.parameters import Parameter
@@ -26,7 +27,7 @@ class Callback:
 
     Attributes
     ----------
-    f, vjp, vectorized
+    f, vjp, jacobian, time_derivative, vectorized
         See `callback_field`.
     d, n_params, inputs : int
         Sizes of the state, of theta and of the input signal.
@@ -38,6 +39,8 @@ class Callback:
     n_params: int
     inputs: int
     vectorized: bool
+    jacobian: Callable[..., Any] | None = None
+    time_derivative: Callable[..., Any] | None = None
 
     def program(self) -> Program:
         """The program of the field: one CALL."""
@@ -57,23 +60,87 @@ class Callback:
             b.acc(0, 0, b.slice(cotangents, d, n))
         return b.finish([value, b.slice(cotangents, 0, d), None, None], forward=1)
 
-    def bind(self, theta: Float) -> CallbackFunction:
-        """call(which, t, y, u, dy) with these parameters."""
-        given = (theta,) if self.n_params else ()
+    def _slots(self, moving: bool) -> tuple[int, ...]:
+        return 1, self.d, self.inputs * (2 if moving else 1)
 
-        def call(which: int, t: Float, y: Float, u: Float | None, dy: Float | None) -> Float:
-            return self._value(given, t, y, u) if which == 0 else self._pulled_back(given, t, y, u, dy)
+    def jacobian_program(self, moving: bool) -> Program:
+        """The program of [df/dy, df/dt], see `pynode.fields.implicit.jacobian_field`: one CALL."""
+        b = Builder(self._slots(moving), (self.n_params,))
+        return b.finish([b.emit("CALL", self.d * (self.d + 1), p=2)])
+
+    def jacobian_vjp_program(self, moving: bool) -> Program:
+        """The program of its vjp, from that of f."""
+        self.vjp_program()  # there is one
+        d, n = self.d, self.n_params
+        b = Builder((*self._slots(moving), d * (d + 1)), (n,), (n,))
+        cotangents = b.emit("CALL", d + n, p=3)
+        if n:
+            b.acc(0, 0, b.slice(cotangents, d, n))
+        return b.finish([None, b.slice(cotangents, 0, d), None, None], forward=0)
+
+    def _differences(self, moving: bool) -> tuple[bool, bool]:
+        """Whether columns of df/dy, and whether df/dt, are found by differences."""
+        return self.jacobian is None, self.time_derivative is None or moving
+
+    def jacobian_cost(self, moving: bool) -> int:
+        """Evaluations of f that differences take for a Jacobian."""
+        states, time = self._differences(moving)
+        return 1 + self.d * states + time if states or time else 0
+
+    def bind(self, theta: Float, scales: Scales | None = None) -> CallbackFunction:
+        """call(which, t, y, u, dy) with these parameters; scales: for differences, default 0.01 and 1."""
+        given = (theta,) if self.n_params else ()
+        sizes = Scales(np.full(self.d, 0.01)) if scales is None else scales
+
+        def call(which: int, t: Float, y: Float, u: Any, dy: Any) -> Float:
+            if which < 2:
+                return self._value(given, t, y, u) if which == 0 else self._pulled_back(given, t, y, u, dy)
+            rate = None
+            if self.inputs and u.shape[1] > self.inputs:
+                u, rate = np.split(u, 2, axis=1)
+            if which == 2:
+                return self._linearised(given, t, y, u, rate, sizes)
+            seeds = dy.reshape(len(t), self.d + 1, self.d)
+            seeds[:, : self.d] = seeds[:, : self.d].swapaxes(1, 2).copy()
+            points = Points(t, y, u, rate, sizes)
+            return points.pulled_back(lambda *at: self._pulled_back(given, *at), seeds)
 
         return call
 
+    def _linearised(self, theta: tuple[Float, ...], t: Float, y: Float, u: Any, rate: Any, scales: Scales) -> Float:
+        """(n, d d + d) J row after row, and df/dt, to which inputs that move belong."""
+        n, d = y.shape
+        states, time = self._differences(rate is not None)
+        result = np.zeros((n, d + 1, d))
+        if states or time:
+            points = Points(t, y, u, rate, scales, states, time)
+            if self.time_derivative is not None:
+                points.t[:, -1] = t  # if anything, the inputs move
+            rows = points.quotients(lambda *at: self._value(theta, *at))
+            if states:
+                result[:, :d] = rows[:, :d].swapaxes(1, 2)
+            if time:
+                result[:, d] = rows[:, -1]
+        if self.jacobian is not None:
+            result[:, :d] = self._called("jacobian", self.jacobian, (d, d), theta, t, y, u)
+        if self.time_derivative is not None:
+            result[:, d] += self._called("time_derivative", self.time_derivative, (d,), theta, t, y, u)
+        return result.reshape(n, d * (d + 1))
+
     def _value(self, theta: tuple[Float, ...], t: Float, y: Float, u: Any) -> Float:
+        return self._called("f", self.f, (self.d,), theta, t, y, u)
+
+    def _called(
+        self, what: str, function: Any, shape: tuple[int, ...], theta: tuple[Float, ...], t: Float, y: Float, u: Any
+    ) -> Float:
+        """(n, *shape) the values of a function of the user's."""
         n = len(t)
         us = [u] if self.inputs else []
         if self.vectorized:
-            return checked_value("f", self.f(t, y, *theta, *us), (n, self.d))
-        value = np.empty((n, self.d))
+            return checked_value(what, function(t, y, *theta, *us), (n, *shape))
+        value = np.empty((n, *shape))
         for i in range(n):
-            value[i] = checked_value("f", self.f(float(t[i]), y[i], *theta, *(u[i] for u in us)), (self.d,))
+            value[i] = checked_value(what, function(float(t[i]), y[i], *theta, *(u[i] for u in us)), shape)
         return value
 
     def _pulled_back(self, theta: tuple[Float, ...], t: Float, y: Float, u: Any, dy: Any) -> Float:
@@ -114,12 +181,16 @@ def callback_field(
     inputs: int = 0,
     *,
     vectorized: bool = False,
+    jacobian: Callable[..., Any] | None = None,
+    time_derivative: Callable[..., Any] | None = None,
     init: ArrayLike | None = None,
     name: str | None = None,
 ) -> Field:
     """A field that is a Python function, for code that cannot be traced.
 
-    It is slow: Python runs at every stage of every step, in one thread.
+    It is slow: Python runs at every stage of every step, in one thread. Methods for stiff equations need df/dy and
+    df/dt: functions that are given, or else forward differences of f, all of them in one call where it is vectorized
+    (`Stats.jacobian` says which).
 
     Parameters
     ----------
@@ -133,11 +204,18 @@ def callback_field(
     vjp : callable, optional
         vjp(t, y, theta, dy) (u before dy) -> (dy^T df/dy, dy^T df/dtheta), the second (n_params,), or (n, n_params)
         where vectorized: a row for each sample. dy^T df/dy alone where n_params == 0. Without it there are no gradients.
-        Derivatives with respect to t and u are taken to be zero.
+        Derivatives with respect to t and u are taken to be zero. Gradients through Rosenbrock methods take differences
+        of it for second derivatives, whose part is right to about 1e-8.
     inputs : int, default 0
         Size of the input signal u.
     vectorized : bool, default False
         The functions take n samples at once.
+    jacobian : callable, optional
+        jacobian(t, y, theta, u) -> (d, d), df_i/dy_j in row i and column j; (n, d, d) where vectorized. Its arguments
+        are those of f. Default: differences, d + 1 evaluations of f.
+    time_derivative : callable, optional
+        time_derivative(t, y, theta, u) -> (d,), df/dt with y and u held fast; (n, d) where vectorized. Default:
+        differences; what inputs change that move is found by differences in any case.
     init : (n_params,) array, optional
         Initial parameters, default zero.
     name : str, optional
@@ -150,7 +228,7 @@ def callback_field(
     Raises
     ------
     TypeError
-        f or vjp is no function.
+        f, vjp, jacobian or time_derivative is no function.
 
     See Also
     --------
@@ -158,16 +236,21 @@ def callback_field(
 
     Examples
     --------
-    >>> import pynode as pn
+    >>> import numpy as np, pynode as pn
     >>> f = pn.callback_field(lambda t, y: -y, 1, vjp=lambda t, y, dy: -dy)
     >>> pn.solve(f, [1.0], [0.0, 1.0]).stats.backend
     'callback'
+    >>> stiff = pn.callback_field(lambda t, y: -1e6 * (y - np.cos(t)), 1, jacobian=lambda t, y: [[-1e6]])
+    >>> pn.solve(stiff, [1.0], [0.0, 1.0], method="rodas5p").stats.jacobian
+    'given'
     """
-    for what, function in (("f", f), ("vjp", vjp)):
-        if not callable(function) and not (what == "vjp" and function is None):
+    functions = {"f": f, "vjp": vjp, "jacobian": jacobian, "time_derivative": time_derivative}
+    for what, function in functions.items():
+        if not callable(function) and not (what != "f" and function is None):
             raise TypeError(f"{what} must be a function, not {function!r}")
     n = as_count("n_params", n_params, 0)
-    callback = Callback(f, vjp, as_count("d", d), n, as_count("inputs", inputs, 0), bool(vectorized))
+    sizes = (as_count("d", d), n, as_count("inputs", inputs, 0))
+    callback = Callback(f, vjp, *sizes, bool(vectorized), jacobian, time_derivative)
     values = checked_value("init", np.zeros(n) if init is None else init, (n,)).tolist()
     spec = (Parameter("theta", (n,), 0, ("value", values)),) if n else ()
     called = name or str(getattr(f, "__name__", "callback"))

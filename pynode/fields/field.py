@@ -21,6 +21,7 @@ from pynode.programs.traced import Trace, TraceError, the_trace_of, trace_of
 
 if TYPE_CHECKING:
     from pynode.fields.callback import Callback
+    from pynode.fields.differences import Scales
 
 
 @dataclass(frozen=True, eq=False, repr=False)
@@ -173,22 +174,25 @@ class Field(parameters.Parametric):
         """
         return BoundField(self, theta)
 
-    def bind_callbacks(self, theta: ArrayLike) -> CallbackFunction:
+    def bind_callbacks(self, theta: ArrayLike, scales: Scales | None = None) -> CallbackFunction:
         """What CALL instructions run.
 
         Parameters
         ----------
         theta : (n_params,) array_like
             The parameters.
+        scales : Scales, optional
+            Sizes of states and times, for Jacobians by differences.
 
         Returns
         -------
         callable
-            call(which, t (n,), y (n, d), u (n, m), seed (n, n_out)) -> (n, size) array, which = 0 for f, 1 for its vjp.
+            call(which, t (n,), y (n, d), u (n, m), seed (n, n_out)) -> (n, size) array, which = 0 for f, 1 for its vjp,
+            2 for its Jacobian and df/dt, 3 for the vjp of those.
         """
         if self.callback is None:
             raise ValueError(f"{self.name} is a program: it has no callbacks")
-        return self.callback.bind(np.asarray(theta, dtype=np.float64))
+        return self.callback.bind(np.asarray(theta, dtype=np.float64), scales)
 
     def to_dict(self) -> dict[str, Any]:
         """The field as plain data.

@@ -15,6 +15,7 @@ from pynode.fields.event import Event, EventPart, as_events, event, traced_parts
 from pynode.fields.field import Field
 
 if TYPE_CHECKING:
+    from pynode.fields.differences import Scales
     from pynode.fields.parameters import Parameter
     from pynode.programs.program import Program
 
@@ -225,20 +226,22 @@ class System(parameters.Parametric):
         """The Python functions of a callback field, or None."""
         return self.field.callbacks
 
-    def bind_callbacks(self, theta: NDArray[Any]) -> Any:
+    def bind_callbacks(self, theta: NDArray[Any], scales: Scales | None = None) -> Any:
         """The Python functions of the field with its part of theta.
 
         Parameters
         ----------
         theta : (n_params,) array
             The parameters of the whole system.
+        scales : Scales, optional
+            See `Field.bind_callbacks`.
 
         Returns
         -------
         callable
             See `Field.bind_callbacks`.
         """
-        return self.field.bind_callbacks(theta[: self.field.n_params])
+        return self.field.bind_callbacks(theta[: self.field.n_params], scales)
 
     def split(self, theta: ArrayLike | Mapping[str, Any]) -> dict[str, NDArray[np.float64]]:
         """The parameters of each part.

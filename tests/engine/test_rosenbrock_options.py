@@ -9,7 +9,7 @@ import pynode as pn
 
 METHODS = [name for name, row in pn.METHODS.items() if row["gamma"] > 0]
 methods = pytest.mark.parametrize("method", METHODS)
-TOLERANCES = {"rosenbrock23": 1e-4, "rodas4": 1e-7, "rodas5p": 1e-8}
+TOLERANCES = {"rosenbrock23": 1e-4, "ros34pw2": 1e-5, "rodas4": 1e-7, "rodas5p": 1e-8}
 """Of the result, at rtol = atol = 1e-8."""
 
 TIGHT = {"rtol": 1e-8, "atol": 1e-8}
@@ -48,7 +48,7 @@ def test_order_with_inputs(method, kind):
     want = pn.solve(f, [0.3], [0.0, 1.0], inputs=signal, method="dop853", rtol=1e-13, atol=1e-14).y[-1]
     errors = [
         np.abs(pn.solve(f, [0.3], [0.0, 1.0], inputs=signal, method=method, step=0.5 / n).y[-1] - want).max()
-        for n in (4, 8, 16)
+        for n in ((4, 8, 16) if pn.METHODS[method]["order"] > 3 else (8, 16, 32))
     ]
     slopes = np.log2(np.array(errors[:-1]) / errors[1:])
     assert slopes[-1] > pn.METHODS[method]["order"] - 0.4, errors
@@ -241,8 +241,9 @@ def test_refusals(method):
     for adjoint in ("backsolve", "interpolating", "reversible"):
         with pytest.raises(ValueError, match=f"{method}|Rosenbrock|implicit"):
             pn.loss_and_grad(vdp, [2.0, 0.0], [0.0, 1.0], vdp.init(), target, method=method, adjoint=adjoint)
-    with pytest.raises(ValueError, match=f"method='{method}' needs the Jacobian of the field.*calls Python"):
-        pn.solve(lambda t, y: -y, [1.0], [0.0, 1.0], method=method)
+    blind = pn.callback_field(lambda t, y: -y, 1)
+    with pytest.raises(ValueError, match="has no vjp"):
+        pn.loss_and_grad(blind, [1.0], [0.0, 1.0], None, np.zeros((2, 1)), method=method)
 
 
 def test_a_tableau_of_ones_own_is_explicit():

@@ -1,8 +1,11 @@
 """Coefficients of the Rosenbrock methods: order conditions, stability, what the core's form of them must satisfy.
 
 Conditions are those of Hairer, Wanner, Solving ODEs II, IV.7: those of Runge-Kutta methods, but a node with one branch takes
-alpha + Gamma where one with several takes alpha.
+alpha + Gamma where one with several takes alpha. A W-method has any matrix in the place of the Jacobian (Steihaug,
+Wolfbrandt 1979): there every node with one branch takes alpha or Gamma, and all sums with some Gamma are 0.
 """
+
+import itertools
 
 import numpy as np
 import pytest
@@ -10,12 +13,15 @@ import tableau_conditions as tc
 from rosenbrock_reference import table_of
 
 import pynode as pn
+from pynode.engine.order_conditions import rosenbrock_order
 
 ROWS = {name: row for name, row in pn.METHODS.items() if row["gamma"] > 0}
 THETAS = np.linspace(0, 1, 9)
 FAILS = 1e-5
+TABLE = 1e-9
+"""Coefficients are given to 16 digits, and transformed back."""
 
-SHIPPED = ("rosenbrock23", "rodas4", "rodas5p")
+SHIPPED = ("rosenbrock23", "ros34pw2", "rodas4", "rodas5p")
 """Names that users rely on; methods that are added need not stand here."""
 
 
@@ -37,6 +43,29 @@ def elementary(tree, table):
     for child in tree:
         g = g * (A @ elementary(child, table))
     return g
+
+
+def coloured(tree, table):
+    """(stage weights, whether Gamma is in them) of a tree, for each choice between alpha and Gamma."""
+    below = [coloured(child, table) for child in tree]
+    for choice in itertools.product(*below):
+        if len(choice) == 1:
+            yield table.alpha @ choice[0][0], choice[0][1]
+            yield table.Gamma @ choice[0][0], True
+            continue
+        g = np.ones(len(table.alpha))
+        for weights, _ in choice:
+            g = g * (table.alpha @ weights)
+        yield g, any(has for _, has in choice)
+
+
+def worst_of_any_matrix(weights, table, order, theta=1.0):
+    """max |weights . g - theta^|t| / gamma(t)| over the choices without Gamma, |weights . g| over the others."""
+    return max(
+        abs(weights @ g - (0 if has else theta**order / tc.gamma(tree)))
+        for tree in tc.trees(order)
+        for g, has in coloured(tree, table)
+    )
 
 
 def worst(weights, table, order, theta=1.0):
@@ -79,6 +108,36 @@ def test_order(row):
     assert worst(table.b, table, row["order"] + 1) > FAILS
 
 
+@pytest.mark.parametrize("name", [name for name, row in ROWS.items() if row["any_matrix"]])
+def test_order_with_any_matrix(name):
+    """Of y_new and the embedded solution; of dense output one less, which leaves that of y_new at the ends of steps."""
+    row = ROWS[name]
+    table = table_of(row)
+    limit = tolerance(row)
+    for order in range(1, row["order"] + 1):
+        assert worst_of_any_matrix(table.b, table, order) < limit, order
+        if order <= row["error_order"] < row["order"]:
+            assert worst_of_any_matrix(table.embedded, table, order) < limit, order
+        for theta in THETAS if order < row["order"] else ():
+            assert worst_of_any_matrix(tc.weights(table.dense, theta), table, order, theta) < limit, (order, theta)
+
+
+def test_who_claims_to_take_any_matrix():
+    """All that satisfy the conditions do, and those alone."""
+    for name, row in ROWS.items():
+        table = table_of(row)
+        fits = all(worst_of_any_matrix(table.b, table, q) < tolerance(row) for q in range(1, row["order"] + 1))
+        assert row["any_matrix"] == fits, name
+        assert not any(explicit["any_matrix"] for explicit in pn.METHODS.values() if explicit["gamma"] == 0)
+
+
+def test_the_library_counts_alike(row):
+    table = table_of(row)
+    assert rosenbrock_order(table.b, table.alpha, table.Gamma, TABLE) == row["order"]
+    assert rosenbrock_order(table.dense, table.alpha, table.Gamma, TABLE) == row["dense_order"]
+    assert (rosenbrock_order(table.b, table.alpha, table.Gamma, TABLE, any_matrix=True) == row["order"]) == row["any_matrix"]
+
+
 def test_order_of_the_error_estimate(row):
     """Error of the embedded solution, or of y_new: O(h^(error_order + 1))."""
     table = table_of(row)
@@ -117,6 +176,14 @@ def test_stability(row):
     assert abs(1 - table.b @ np.linalg.solve(table.beta, np.ones(row["s"]))) < tolerance(row)
     z = -np.geomspace(1e-3, 1e8, 200)
     assert max(abs(stability(table.b, table, x)) for x in z) < 1
+
+
+def test_ros34pw2_is_stiffly_accurate():
+    """b is the last row of alpha + Gamma; and R(infinity) of the embedded solution is below 1."""
+    table = table_of(ROWS["ros34pw2"])
+    np.testing.assert_allclose(table.beta[-1], table.b, rtol=0, atol=tolerance(ROWS["ros34pw2"]))
+    assert abs(1 - table.embedded @ np.linalg.solve(table.beta, np.ones(4))) < 0.6
+    np.testing.assert_allclose(table.Gamma[1, 0], -2 * ROWS["ros34pw2"]["gamma"], rtol=1e-14)
 
 
 @pytest.mark.parametrize("name", ["rodas4", "rodas5p"])
