@@ -59,7 +59,10 @@ def serves(setup: PreparedSolve, theta: Any, y0: Any, t: Any, *target: Any) -> A
 def keep(f: Any, key: tuple[Any, ...], plan: Any, setup: PreparedSolve) -> None:
     """Keep a plan for `recall`, where it may serve again."""
     batch = setup.batch
-    if type(f) is not Field or f.callback is not None or setup.signal is not None or setup.options.grid is not None:
+    chosen = setup.options
+    if type(f) is not Field or f.callback is not None or setup.signal is not None:
+        return
+    if chosen.grid is not None or chosen.mass is not None:
         return
     if batch.kind not in ("single", "shared") or batch.rows * f.d > LARGEST:
         return

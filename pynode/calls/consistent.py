@@ -5,6 +5,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from pynode.data.batch import Batch
 from pynode.data.signal import as_signal
 from pynode.engine.options import Options
 from pynode.fields.arguments import as_field, as_theta
@@ -72,15 +73,17 @@ def consistent_state(
     left, right = _spaces(options.mass_matrix(field.d))
     ready = as_theta(field, theta, np.float64)
     signal = as_signal(options.inputs, field.inputs)
-    u = None if signal is None else signal(np.array([t]), 0)[0]
+    u = None if signal is None else signal(np.array([t]), 0)
     y = np.array(y0, dtype=np.float64)
     if y.shape != (field.d,) or not np.isfinite(y).all():
         raise ValueError(f"y0 must be ({field.d},) finite numbers, not {y0!r}")
     for _ in range(NEWTON):
-        move = _newton_step(field, t, y, ready, u, left, right)
+        (move,) = (
+            _newton_steps(field, np.array([float(t)]), y[None], ready, u, left, right) if right.size else np.zeros((1, 0))
+        )
+        if np.isnan(move).any():
+            raise ValueError(f"the algebraic equations of mass= are NaN or infinite at t = {t:g}, y = {y.tolist()}")
         y = y + right @ move
-        if not np.isfinite(y).all():
-            break
         if np.abs(move).max(initial=0.0) <= 1e-13 * max(1.0, float(np.abs(y).max())):
             return y
     raise ValueError(
@@ -88,25 +91,34 @@ def consistent_state(
     )
 
 
-def check_consistent(f: Field | System, batch: Any, options: Options, theta: Any) -> None:
-    """Refuse initial states that do not satisfy the algebraic equations; nothing to do where M is regular."""
+def check_consistent(f: Field | System, batch: Batch, options: Options, theta: Array) -> None:
+    """Refuse initial states that do not satisfy the algebraic equations; nothing to do where M is regular.
+
+    Where these are NaN or infinite it is the solve that says so.
+    """
+    if options.mass is None:
+        return
     field = f.field if isinstance(f, System) else f
     left, right = _spaces(options.mass_matrix(field.d))
     if not right.shape[1]:
         return
-    ready = as_theta(field, np.asarray(theta)[: field.n_params] if isinstance(f, System) else theta, np.float64)
+    theta = theta[..., : field.n_params].astype(np.float64)
     signal = as_signal(options.inputs, field.inputs)
-    first = batch.t[batch.start]
-    for i, (t, y) in enumerate(zip(first, batch.y0.astype(np.float64), strict=True)):
-        own = ready[i] if ready.ndim == 2 else ready
-        u = None if signal is None else signal(np.array([t]), 0 if signal.shared else i)[0]
-        move = right @ _newton_step(field, float(t), y, own, u, left, right)
-        size = float(np.abs(move).max(initial=0.0))
-        if size > SATISFIED * max(1.0, float(np.abs(y).max())):
+    t, y = batch.t[batch.start], batch.y0.astype(np.float64)
+    u = None if signal is None else np.stack([signal(t[i : i + 1], 0 if signal.shared else i)[0] for i in range(len(t))])
+    groups = [slice(None)] if theta.ndim == 1 else [slice(i, i + 1) for i in range(len(y))]
+    for own in groups:
+        at = field, t[own], y[own], theta if theta.ndim == 1 else theta[own][0], None if u is None else u[own]
+        with np.errstate(all="ignore"):
+            move = _newton_steps(*at, left, right) @ right.T
+        size = np.abs(move).max(axis=1)
+        wrong = np.flatnonzero(size > SATISFIED * np.maximum(1.0, np.abs(y[own]).max(axis=1)))
+        if wrong.size:
+            i = wrong[0]
             raise ValueError(
-                f"y0 of sample {i} does not satisfy the algebraic equations of mass=: component "
-                f"{int(np.argmax(np.abs(move)))} "
-                f"would have to move by about {size:.2g}; pynode.consistent_state finds a state near it that does"
+                f"y0 of sample {range(len(y))[own][i]} does not satisfy the algebraic equations of mass=: component "
+                f"{np.argmax(np.abs(move[i]))} would have to move by about {size[i]:.2g}; pynode.consistent_state finds a "
+                "state near it that does"
             )
 
 
@@ -117,25 +129,25 @@ def _spaces(M: Array) -> tuple[Array, Array]:
     return U[:, lost], Vt[lost].T
 
 
-def _slope(field: Field, t: float, y: Array, theta: Array, u: Any) -> Array:
-    """(d, d) df/dy; of a callback that which is given, or by differences."""
-    d = field.d
+def _slopes(field: Field, t: Array, y: Array, theta: Array, u: Any) -> Array:
+    """(n, d, d) df/dy; of a callback that which is given, or by differences."""
+    n, d = y.shape
     if field.callback is None:
-        return np.asarray(jacobian(field, "y")(t, y, theta, u), dtype=np.float64).reshape(d, d)
-    inputs = None if u is None else np.reshape(u, (1, -1))
-    both = np.asarray(field.bind_callbacks(theta)(2, np.array([float(t)]), y[None], inputs, None), dtype=np.float64)
-    return both[0, : d * d].reshape(d, d)
+        return np.asarray(jacobian(field, "y")(t, y, theta, u), dtype=np.float64).reshape(n, d, d)
+    both = np.asarray(field.bind_callbacks(theta)(2, t, y, u, None), dtype=np.float64)
+    return both[:, : d * d].reshape(n, d, d)
 
 
-def _newton_step(field: Field, t: float, y: Array, theta: Array, u: Any, left: Array, right: Array) -> Array:
-    """(k,) the step of Newton's method for the algebraic variables."""
-    residual = left.T @ field(t, y, theta, u)
-    slope = left.T @ _slope(field, t, y, theta, u) @ right
-    if not (np.isfinite(slope).all() and np.isfinite(residual).all()):
-        raise ValueError(f"the algebraic equations of mass= are NaN or infinite at t = {t:g}, y = {y.tolist()}")
-    if slope.size and np.linalg.cond(slope) > 1e14:
+def _newton_steps(field: Field, t: Array, y: Array, theta: Array, u: Any, left: Array, right: Array) -> Array:
+    """(n, k) steps of Newton's method for the algebraic variables; NaN where the equations are NaN or infinite."""
+    residual = np.asarray(field(t, y, theta, u), dtype=np.float64).reshape(y.shape) @ left
+    slope = left.T @ _slopes(field, t, y, theta, u) @ right
+    move = np.full(residual.shape, np.nan)
+    known = np.isfinite(slope).all(axis=(1, 2)) & np.isfinite(residual).all(axis=1)
+    if (np.linalg.cond(slope[known]) > 1e14).any():
         raise ValueError(
             "the algebraic equations of mass= do not determine the algebraic variables: the index is above 1 (differentiate "
             "the constraint, as in the index-1 form of a pendulum)"
         )
-    return np.asarray(-np.linalg.solve(slope, residual), dtype=np.float64)
+    move[known] = -np.linalg.solve(slope[known], residual[known, :, None])[..., 0]
+    return move

@@ -10,6 +10,7 @@ from numpy.typing import ArrayLike, DTypeLike, NDArray
 
 from pynode import _core
 from pynode.calls.cache import alike
+from pynode.calls.consistent import check_consistent
 from pynode.data.arrays import as_integer
 from pynode.data.batch import as_batch
 from pynode.engine.gradients import ADJOINTS, Wrt, check_adjoint, check_wrt, shaped_gradients, warn_of_lost
@@ -121,6 +122,7 @@ class Objective:
         self.max_events = as_integer("max_events", max_events, 1)
         self.n_observed = self.loss.n_observed
         chosen = Options.of("loss_and_grad", options)
+        self._batch, self._chosen = batch, chosen
         own_inputs = "inputs" in self.wrt
         self._warned = False
         self._looked = False  # at whether the tolerances control all components: once
@@ -194,7 +196,7 @@ class Objective:
         theta : (n_params,) array or nested dict; or (B, n_params)
             The parameters, of all samples or a row for each.
         errors : {"warn", "raise", "ignore"}
-            What to do if samples fail.
+            What to do if samples fail; "ignore": nor warn of stiffness.
 
         Returns
         -------
@@ -236,7 +238,7 @@ class Objective:
         elif raw["failed"]:
             warn_or_raise(value.solution, errors, accuracy=False)
         if y0 is not None or not self._looked:
-            self._look(raw)
+            self._look(raw, errors)
         return value
 
     def reduced(self, raw: _core.Results) -> tuple[float, float]:
@@ -254,24 +256,27 @@ class Objective:
         """
         return self.loss.reduced(raw["total_loss"], raw["total_weight"])
 
-    def _look(self, raw: _core.Results) -> None:
-        """Warn of components that the tolerances do not control."""
+    def _look(self, raw: _core.Results, errors: str = ONCE) -> None:
+        """Warn of components that the tolerances do not control, and of stiffness."""
         self._looked = True
         self.setup.accuracy.check(raw["y"])
-        if raw.get("many", False):
+        if errors != "ignore" and raw.get("many", False):
             check_stiffness(self.setup, raw["theta"], raw)
 
     def _ready(self, theta: ArrayLike) -> Any:
         """theta for the core; what it takes as it is costs no check here."""
         ready = alike(theta, self.dtype)
-        return ready if self.setup.problem.takes(ready) else self._checked(theta)
+        return ready if self._chosen.mass is None and self.setup.problem.takes(ready) else self._checked(theta)
 
     def _checked(self, theta: Theta) -> NDArray[Any]:
         """theta (n_params,), or (B, n_params)."""
         if self.solver is None:
-            return self.setup.parameters(theta)
-        refuse_rows(self.field, theta, ONE_THETA)
-        return as_theta(self.field, theta, self.dtype)
+            ready = self.setup.parameters(theta)
+        else:
+            refuse_rows(self.field, theta, ONE_THETA)
+            ready = as_theta(self.field, theta, self.dtype)
+        check_consistent(self.field, self._batch, self._chosen, ready)
+        return ready
 
     def _with_events(self, theta: NDArray[Any], errors: str, wanted: tuple[str, ...]) -> LossAndGrad:
         solver, loss = self.solver, self.loss

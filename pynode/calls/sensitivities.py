@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, NamedTuple, Unpack
 
 import numpy as np
 from numpy.typing import ArrayLike, DTypeLike, NDArray
 
+from pynode.calls.consistent import check_consistent
 from pynode.data.arrays import as_integer, own_array, real_array, real_dtype
 from pynode.data.batch import as_batch
 from pynode.engine.options import Options
@@ -171,6 +172,7 @@ class SensitivityProblem:
         chosen = Options.of("sensitivities", options)
         if chosen.coupling > 0:
             raise ValueError("sensitivities are those of the plain method: coupling must be 0")
+        self._chosen = chosen
         self._observe = None if observe is None else as_observation(observe, f)
         self._max_events = as_integer("max_events", max_events, 1)
         self._solver: Solver | None = None
@@ -245,13 +247,26 @@ class SensitivityProblem:
         if self._has_events:
             refuse_rows(self.dynamics, theta, ONE_THETA)
             ready = as_theta(self.dynamics, theta, self.batch.y0.dtype)
-            raw, solution = self._through_events(ready, y0)
         else:
             ready = self.setup.parameters(theta)
-            raw, solution = self._plain(ready, y0), None
+        if self._chosen.mass is not None:
+            batch = self.batch if y0 is None else replace(self.batch, y0=self._start(y0))
+            check_consistent(self.dynamics, batch, self._chosen, ready)
+        solution = None
+        if self._has_events:
+            raw, solution = self._through_events(ready, y0)
+        else:
+            raw = self._plain(ready, y0)
         if self._observe is not None:
             raw = self._measured(self._observe, raw, ready)
         return raw, solution
+
+    def _start(self, y0: Any) -> NDArray[Any]:
+        """Other initial states, checked."""
+        start = real_array("y0", y0, self.batch.y0.dtype)
+        if start.shape != self.batch.y0.shape:
+            raise ValueError(f"y0 has shape {start.shape}; this problem has initial states {self.batch.y0.shape}")
+        return start
 
     def _plain(self, ready: NDArray[Any], y0: Any) -> Any:
         """Without events."""
@@ -271,10 +286,7 @@ class SensitivityProblem:
         solver, dtype = self._solver, self.batch.y0.dtype
         assert solver is not None
         if y0 is not None:
-            start = real_array("y0", y0, dtype)
-            if start.shape != self.batch.y0.shape:
-                raise ValueError(f"y0 has shape {start.shape}; this problem has initial states {self.batch.y0.shape}")
-            solver = solver.starting_from(start)
+            solver = solver.starting_from(self._start(y0))
         solution = solve_with_events(solver, ready, max_events=self._max_events)
         found = Sensitivity(solver, ready, solution.results, solution.rounds)
         by = {"event_t": found.event_t, "event_before": found.event_before, "event_after": found.event_after}

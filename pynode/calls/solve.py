@@ -103,7 +103,8 @@ def solve(
         times (semi-explicit differential-algebraic equations of index 1). For Rosenbrock methods. y0 must satisfy such
         equations, see `consistent_state`.
     errors : {"warn", "raise", "ignore"}
-        What to do if samples fail; their results are NaN from the failure on, the others are not touched.
+        What to do if samples fail; their results are NaN from the failure on, the others are not touched. With "ignore"
+        there is no `StiffnessWarning` either.
     events : Event or list of Event, optional
         What happens where a function of t and y changes its sign; see `pynode.event`.
     max_events : int
@@ -156,18 +157,18 @@ def solve(
     f = as_dynamics(f, max(1, y0.shape[-1]) if y0.ndim else 1, events)
     batch = as_batch(shared_start(f, y0, theta), t, f.d, dtype)
     options = Options(method, rtol, atol, step, save, inputs, max_steps, first_step, max_step, grid, coupling, threads, mass)
-    if mass is not None:
-        check_consistent(f, batch, options, theta)
     if isinstance(f, System) and f.events:
         refuse_rows(f, theta, ONE_THETA)
         solver = Solver(f, batch, options, data=data)
         most = as_integer("max_events", max_events, 1)
         theta = as_theta(f, theta, solver.dtype)
+        check_consistent(f, batch, options, theta)
         solution = solve_with_events(solver, theta, bool(dense), bool(steps or dense), most)
         warn_or_raise(solution, errors)
         return solution
     setup = PreparedSolve(f, batch, options, data=data, dense=bool(dense), steps=bool(dense or steps))
     theta = setup.parameters(theta)
+    check_consistent(f, batch, options, theta)
     solution = Solution(setup, theta, setup.run(theta))
     if mass is None:
         keep(f, key, setup, setup)

@@ -134,11 +134,9 @@ def jacobian_origin(f: Field | System, options: Any) -> str:
 def difference_scales(options: Any, batch: Batch, d: int) -> Scales:
     """What Jacobians by differences take for not small: states at which atol begins to count more than rtol."""
     keys = options.arguments(d)
-    spans = batch.spans()
-    length = spans[:, 1] - spans[:, 0]
-    back = len(batch.t) > 0 and batch.t[batch.start[0]] > batch.t[batch.start[0] + batch.length[0] - 1]
-    longest = float(length.max(initial=0.0))
-    return Scales(keys["atol"] / max(keys["rtol"], RELATIVE), -longest if back else longest)
+    spans = batch.t[batch.start + batch.length - 1] - batch.t[batch.start]  # negative backwards
+    longest = float(spans[np.argmax(np.abs(spans))]) if len(spans) else 0.0
+    return Scales(keys["atol"] / max(keys["rtol"], RELATIVE), longest)
 
 
 def rows_of(name: str, x: Any, k: int, batch: Batch, part: str) -> NDArray[Any] | None:

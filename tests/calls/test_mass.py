@@ -100,3 +100,72 @@ def test_consistent_states_that_cannot_be_had():
         pn.consistent_state(never, [1.0, 1.0], mass=[1.0, 0.0])
     with pytest.raises(ValueError, match="y0 must be"):
         pn.consistent_state(never, [1.0], mass=[1.0, 0.0])
+
+
+@pn.field(state=2, theta={"s": 1.0})
+def shares(t, y, th):  # what is left of 1 decays into the other
+    return [-th.s * y[0], y[0] + y[1] - 1.0]
+
+
+SHARES = {"method": "rodas5p", "mass": (1.0, 0.0)}
+CALLS = {
+    "solve": lambda f, y0, th, o: pn.solve(f, y0, [0.0, 1.0], th, **o),
+    "loss_and_grad": lambda f, y0, th, o: pn.loss_and_grad(f, y0, [0.0, 1.0], th, np.zeros((*np.shape(y0)[:-1], 2, 2)), **o),
+    "Objective": lambda f, y0, th, o: pn.Objective(f, y0, [0.0, 1.0], np.zeros((*np.shape(y0)[:-1], 2, 2)), **o)(th),
+    "sensitivities": lambda f, y0, th, o: pn.sensitivities(f, y0, [0.0, 1.0], th, **o),
+}
+
+
+@pytest.mark.parametrize("call", CALLS.values(), ids=CALLS)
+@pytest.mark.parametrize("system", [False, True])
+def test_every_call_refuses_states_that_are_not_consistent(call, system):
+    f = pn.System(shares, events=pn.event(lambda t, y: y[0] - 0.5, reset=lambda t, y: y)) if system else shares
+    good, bad = [[1.0, 0.0], [0.5, 0.5], [0.2, 0.8]], [[1.0, 0.0], [0.5, 0.5], [0.2, 0.9]]
+    call(f, good, [1.0], SHARES)
+    with pytest.raises(ValueError, match=r"y0 of sample 2 does not satisfy.*component 1 would have to move by about 0.1;"):
+        call(f, bad, [1.0], SHARES)
+    if not system:
+        with pytest.raises(ValueError, match="y0 of sample 2 does not satisfy"):
+            call(f, bad, np.ones((3, 1)), SHARES)
+
+
+def test_each_theta_is_looked_at():
+    """An equation that has parameters: the next theta may ask for another state."""
+    f = pn.field(state=2, theta={"s": 1.0})(lambda t, y, th: [-y[0], y[0] + y[1] - th.s])
+    arguments = f, [1.0, 0.0], [0.0, 1.0]
+    objective = pn.Objective(*arguments, np.zeros((2, 2)), **SHARES)
+    problem = pn.SensitivityProblem(*arguments, **SHARES)
+    pn.loss_and_grad(*arguments, np.ones(1), np.zeros((2, 2)), **SHARES)
+    value, again = objective(np.ones(1)), problem.run(np.ones(1))
+    assert np.isfinite(value[0]) and (again["status"] == 0).all()
+    for wrong in (
+        lambda: objective(np.full(1, 1.1)),
+        lambda: objective.value(np.full(1, 1.1)),
+        lambda: problem.run(np.full(1, 1.1)),
+        lambda: problem.run(np.ones(1), y0=[[1.0, 0.1]]),
+        lambda: pn.loss_and_grad(*arguments, np.full(1, 1.1), np.zeros((2, 2)), **SHARES),
+    ):
+        with pytest.raises(ValueError, match=r"would have to move by about 0\.1;"):
+            wrong()
+    problem.run(np.full(1, 1.1), y0=[[1.0, 0.1]])
+    with pytest.raises(ValueError, match=r"y0 has shape \(1, 3\)"):
+        problem.run(np.ones(1), y0=np.zeros((1, 3)))
+
+
+def test_inputs_and_times_of_each_sample_count():
+    f = pn.field(state=2, inputs=1)(lambda t, y, u: [-y[0], y[0] + y[1] - u[0] * (1 + t)])
+    options = {"method": "rodas4", "mass": [1.0, 0.0], "inputs": np.array([[1.0], [2.0]])}
+    t = np.array([[0.0, 1.0], [1.0, 2.0]])
+    sol = pn.solve(f, [[1.0, 0.0], [1.0, 3.0]], t, **options)
+    np.testing.assert_allclose(sol.y.sum(axis=2), [[1.0, 2.0], [4.0, 6.0]], rtol=1e-6)
+    with pytest.raises(ValueError, match="sample 1 does not satisfy"):
+        pn.solve(f, [[1.0, 0.0], [1.0, 1.0]], t, **options)
+
+
+def test_equations_that_are_nan_end_their_sample():
+    f = pn.field(state=2)(lambda t, y: [-y[0], y[0] + y[1] - np.sqrt(y[0])])
+    with pytest.warns(pn.SolveWarning, match="Jacobian or the state is NaN"):
+        sol = pn.solve(f, [[1.0, 0.0], [-1.0, 0.0]], [0.0, 0.5], method="rodas4", mass=[1.0, 0.0])
+    assert (sol.status == 0).tolist() == [True, False]
+    with pytest.raises(ValueError, match="NaN or infinite at t = 0"):
+        pn.consistent_state(f, [-1.0, 0.0], mass=[1.0, 0.0])

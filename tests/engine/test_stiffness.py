@@ -41,6 +41,18 @@ def test_gradients_objectives_and_inputs_say_so_too():
         pn.solve(van_der_pol, np.full((2, 2), [2.0, 0.0]), [0.0, 5.0], [[1.0], [1000.0]])
 
 
+@pytest.mark.parametrize("f", [van_der_pol, pn.System(van_der_pol)], ids=["field", "system"])
+def test_whoever_ignores_errors_is_not_told(f):
+    arguments = f, [2.0, 0.0], np.linspace(0, 3, 5)
+    target = np.zeros((5, 2))
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        pn.solve(*arguments, [1000.0], errors="ignore")
+        pn.sensitivities(*arguments, [1000.0], errors="ignore")
+        pn.loss_and_grad(*arguments, [1000.0], target, errors="ignore")
+        pn.Objective(*arguments, target).evaluate([1000.0], errors="ignore")
+
+
 @pytest.mark.parametrize("method", ["dopri5", "tsit5", "dop853"])
 @pytest.mark.parametrize("rate", [1.0, 30.0])
 def test_long_solves_that_accuracy_limits_are_not_stiff(method, rate):
