@@ -205,7 +205,8 @@ def callback_field(
         vjp(t, y, theta, dy) (u before dy) -> (dy^T df/dy, dy^T df/dtheta), the second (n_params,), or (n, n_params)
         where vectorized: a row for each sample. dy^T df/dy alone where n_params == 0. Without it there are no gradients.
         Derivatives with respect to t and u are taken to be zero. Gradients through Rosenbrock methods take differences
-        of it for second derivatives, whose part is right to about 1e-8.
+        of it for second derivatives: with a Jacobian by differences the derivative of the numbers computed, with one that
+        is given right to about 1e-8 as far as that is df/dy.
     inputs : int, default 0
         Size of the input signal u.
     vectorized : bool, default False
