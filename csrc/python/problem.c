@@ -11,8 +11,8 @@ const char *const pnpy_array_names[PNPY_N_KEPT] = {
 };
 const char *const pnpy_part_names[PNPY_N_PARTS] = {"jump",         "jump_reverse", "loss_program",
                                                    "loss_reverse", "jacobian",     "jacobian_reverse"};
-static const char *const other_names[PNPY_N_OTHER] = {
-    "method", "loss", "threads", "max_steps", "quadrature", "quadrature_coef", "steps", "stiff", "jacobian_cost"};
+static const char *const other_names[PNPY_N_OTHER] = {"method",          "loss",  "threads", "max_steps",    "quadrature",
+                                                      "quadrature_coef", "steps", "stiff",   "jacobian_cost"};
 
 static PyObject **place_of(pnpy_given *g, PyObject *key) {
     for (int i = 0; i < PNPY_N_KEPT; i++)

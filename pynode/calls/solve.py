@@ -69,8 +69,8 @@ def solve(
     method : str or Tableau
         "euler", "midpoint", "heun", "rk4", "rk38", "bosh3", "dopri5", "tsit5", "dop853"; for stiff equations the Rosenbrock
         methods "rosenbrock23", "ros34pw2", "rodas4", "rodas5p"; "auto": "dopri5", and "rodas5p" for each sample while it
-        is stiff (Hairer, Wanner, Solving ODEs II, IV.2; ``stats.stiff`` counts those steps); "leapfrog" (order 2), "yoshida4":
-        symplectic for y = (q, v) in halves where dq/dt does not depend on q and dv/dt not on v (`second_order`,
+        is stiff (Hairer, Wanner, Solving ODEs II, IV.2; ``stats.stiff`` counts those steps); "leapfrog" (order 2),
+        "yoshida4": symplectic for y = (q, v) in halves where dq/dt does not depend on q and dv/dt not on v (`second_order`,
         `hamiltonian` with H = T(p) + V(q)), with step= or grid=. Elsewhere (friction) they are of order 2 and 3, and
         not symplectic.
     rtol, atol : float

@@ -174,9 +174,9 @@ class Solution(Result):
     def stats(self) -> Stats:
         """What the solve cost."""
         values: list[Any] = [self.results[name] for name in COUNTS]
-        nfe, accepted, rejected, *more = [int(v[0]) for v in values] if self.prepared.single else values
+        nfe, accepted, rejected, stiff, *linear = [int(v[0]) for v in values] if self.prepared.single else values
         backend = self.prepared.backend or self.results["isa"]
-        return Stats(nfe, accepted, rejected, backend, *more, self.prepared.jacobian)
+        return Stats(nfe, accepted, rejected, backend, stiff, linear[0], linear[1], self.prepared.jacobian)
 
     @property
     def field(self) -> Any:
