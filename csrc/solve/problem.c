@@ -6,8 +6,7 @@
 #include <stdio.h>
 #include <string.h>
 
-#include "program/program.h"
-#include "solve/pattern.h"
+#include "solve/check.h"
 
 void pn_problem_init(pn_problem *problem) {
     *problem = (pn_problem){.tableau = pn_tableau_find("dopri5"),
@@ -24,14 +23,8 @@ void pn_problem_init(pn_problem *problem) {
                             .threads = 1};
 }
 
-typedef struct checker {
-    const pn_problem *P;
-    int f32;
-    char *message;
-} checker;
-
 /* Each check returns 1, or says what is wrong and returns 0. */
-static int wrong(const checker *c, const char *format, ...) {
+int pn_wrong(const pn_checker *c, const char *format, ...) {
     va_list ap;
     va_start(ap, format);
     vsnprintf(c->message, PN_MESSAGE, format, ap);
@@ -39,128 +32,64 @@ static int wrong(const checker *c, const char *format, ...) {
     return 0;
 }
 
-/* The first of the rules that is broken; a rule is a condition that must not hold, and what it means. */
-typedef struct rule {
-    int broken;
-    const char *text;
-} rule;
-static int keep_to(const checker *c, const char *what, const rule *rules, size_t n) {
+int pn_keep_to(const pn_checker *c, const char *what, const pn_rule *rules, size_t n) {
     for (size_t i = 0; i < n; i++)
-        if (rules[i].broken) return wrong(c, "%s%s", what, rules[i].text);
+        if (rules[i].broken) return pn_wrong(c, "%s%s", what, rules[i].text);
     return 1;
 }
-#define KEEP_TO(c, what, ...) keep_to(c, what, (const rule[]){__VA_ARGS__}, sizeof((rule[]){__VA_ARGS__}) / sizeof(rule))
 
 /* ---- programs ---------------------------------------------------------------------------------------------------------- */
-static int optional(int32_t size, int32_t expected) { return size == 0 || size == expected; }
-static int64_t parameters(const pn_program *f) { return f->n_spaces > 0 ? f->n_theta[0] : 0; }
-
 /* A field is f(t, y, u; theta); its reverse also takes a seed and gives [f, s f_y, s f_t, s f_u], see docs/program.md. */
-static int check_field(const checker *c) {
+static int check_field(const pn_checker *c) {
     const pn_problem *P = c->P;
     const pn_program *f = P->field, *r = P->reverse;
-    if (!f) return wrong(c, "field: there is none");
-    if (!KEEP_TO(c, "field: ", {f->n_slots != 3 || f->slot_size[0] != 1, "the slots must be t (1), y (d) and u (m)"},
-                 {f->slot_size[1] != P->d, "the state has not as many features as y0"},
-                 {f->slot_size[2] != P->m, "the slot u has another size than m"},
-                 {f->n_outputs < 1 || !optional(f->output_size[0], P->d), "output 0 must have the size of y"},
-                 {f->n_spaces > 1 || f->n_grads > 1, "more than one parameter vector or gradient"},
-                 {parameters(f) > P->n_theta, "theta is shorter than its parameter vector"}))
+    if (!f) return pn_wrong(c, "field: there is none");
+    if (!PN_KEEP_TO(c, "field: ", {f->n_slots != 3 || f->slot_size[0] != 1, "the slots must be t (1), y (d) and u (m)"},
+                    {f->slot_size[1] != P->d, "the state has not as many features as y0"},
+                    {f->slot_size[2] != P->m, "the slot u has another size than m"},
+                    {f->n_outputs < 1 || !pn_optional(f->output_size[0], P->d), "output 0 must have the size of y"},
+                    {f->n_spaces > 1 || f->n_grads > 1, "more than one parameter vector or gradient"},
+                    {pn_parameters(f) > P->n_theta, "theta is shorter than its parameter vector"}))
         return 0;
     if (!r) return 1;
     const int32_t *slot = r->slot_size, *out = r->output_size;
-    return KEEP_TO(
+    return PN_KEEP_TO(
         c, "reverse: ",
         {r->n_slots != 4 || slot[0] != 1 || slot[1] != P->d || slot[2] != P->m || slot[3] != P->d,
          "the slots must be t (1), y (d), u (m) and the seed (d)"},
-        {r->n_outputs != 4 || !optional(out[0], P->d) || !optional(out[1], P->d) || !optional(out[2], 1) ||
-             !optional(out[3], P->m),
+        {r->n_outputs != 4 || !pn_optional(out[0], P->d) || !pn_optional(out[1], P->d) || !pn_optional(out[2], 1) ||
+             !pn_optional(out[3], P->m),
          "the outputs must be f (d), s f_y (d), s f_t (1) and s f_u (m)"},
-        {r->n_spaces > 1 || parameters(r) != parameters(f), "the parameters are not those of the field"},
-        {r->n_grads > 1 || (r->n_grads == 1 && r->n_grad[0] != parameters(f)), "the gradient has not the length of theta"});
-}
-
-/* The two methods of a solve that changes between them. */
-static int check_stiff(const checker *c) {
-    const pn_problem *P = c->P;
-    const pn_tableau *tab = P->tableau, *stiff = P->stiff;
-    return KEEP_TO(c, "stiff: ", {!(stiff->gamma > 0) || stiff->error_order == 0, "it must be an adaptive Rosenbrock method"},
-                   {tab->gamma > 0, "the tableau must be that of an explicit method"},
-                   {tab->second != NULL, "a method that splits the state cannot change to another"},
-                   {tab->s < 2 || tab->c[tab->s - 1] != 1 || !tab->error_uses_new,
-                    "the explicit method needs a last stage at the end of the step and f there (dopri5, tsit5)"},
-                   {tab->dense_degree != stiff->dense_degree, "the dense outputs have different degrees"},
-                   {!P->adaptive, "the steps are fixed, and no method is changed"},
-                   {P->mass != NULL, "a mass matrix needs the Rosenbrock method alone"},
-                   {!(P->stability > 0) || !isfinite(P->stability), "stability must be finite and positive"});
-}
-
-/* The program of the Jacobian that a Rosenbrock method needs, and its vjp. */
-static int check_jacobian(const checker *c) {
-    const pn_problem *P = c->P;
-    const pn_program *f = P->jacobian, *r = P->jacobian_reverse;
-    if (P->stiff ? !check_stiff(c) : 0) return 0;
-    if (!P->stiff && !(P->tableau->gamma > 0))
-        return f || r || P->mass || P->pattern
-                   ? wrong(c, "jacobian, pattern, mass: this method is explicit and has no use for them")
-                   : 1;
-    if (!f) return wrong(c, "jacobian: this method solves linear systems and needs the program of the Jacobian");
-    const int64_t square = (int64_t)P->d * P->d, entries = P->pattern ? P->pattern->n : square;
-    const int32_t n_out = f->n_outputs > 0 ? f->output_size[0] : -1;
-    if (!KEEP_TO(c, "jacobian: ",
-                 {f->n_slots != 3 || f->slot_size[0] != 1 || f->slot_size[1] != P->d, "the slots must be t (1), y (d) and u"},
-                 {f->slot_size[2] != P->m && f->slot_size[2] != 2 * P->m, "the slot u must have m features, or 2 m with du/dt"},
-                 {f->has_call && !P->field->has_call, "it must not be a callback where the field is none"},
-                 {P->pattern && P->pattern->d != P->d, "the pattern is that of another number of states"},
-                 {n_out != 0 && n_out != entries && n_out != entries + P->d,
-                  "output 0 must have d d features, or d d + d, with a pattern as many as that has, or d more"},
-                 {f->n_spaces > 1 || f->n_grads > 1 || parameters(f) > P->n_theta, "the parameters are not those of the field"},
-                 {P->lambda > 0, "a Rosenbrock method has no reversible scheme: coupling must be 0"},
-                 {P->quadrature != NULL, "quadrature needs an explicit method"},
-                 {P->jacobian_cost < 0, "jacobian_cost must not be negative"}, {P->mass && !P->d, "mass: there are no states"}))
-        return 0;
-    for (int64_t e = 0; P->mass && e < square; e++)
-        if (!isfinite(P->mass[e])) return wrong(c, "mass must be finite, entry %lld is %g", (long long)e, P->mass[e]);
-    if (P->pattern && !pn_pattern_has(P->pattern, P->mass)) return wrong(c, "pattern: it was made for another mass");
-    if (!r) return 1;
-    const int32_t *slot = r->slot_size, *out = r->output_size;
-    return KEEP_TO(
-        c, "jacobian_reverse: ",
-        {r->n_slots != 4 || slot[0] != 1 || slot[1] != P->d || slot[2] != f->slot_size[2] || (n_out && slot[3] != n_out),
-         "the slots must be those of the jacobian, and the seed"},
-        {r->n_outputs != 4 || !optional(out[1], P->d) || !optional(out[2], 1) || !optional(out[3], f->slot_size[2]),
-         "the outputs must be the value and the cotangents of y, t and u"},
-        {r->n_spaces > 1 || parameters(r) != parameters(f) || r->n_grads > 1 ||
-             (r->n_grads == 1 && r->n_grad[0] != parameters(f)),
-         "the parameters are not those of the jacobian"});
+        {r->n_spaces > 1 || pn_parameters(r) != pn_parameters(f), "the parameters are not those of the field"},
+        {r->n_grads > 1 || (r->n_grads == 1 && r->n_grad[0] != pn_parameters(f)), "the gradient has not the length of theta"});
 }
 
 /* A program at save times: slots t (1), y (d), data (k), n_out results; its vjp takes a seed (n_out) too. */
-static int check_part(const checker *c, const pn_part *part, const char *name, int32_t n_out) {
+static int check_part(const pn_checker *c, const pn_part *part, const char *name, int32_t n_out) {
     const pn_problem *P = c->P;
     const pn_program *f = part->program, *r = part->reverse;
-    if (!f) return r ? wrong(c, "%sits vjp is given, but not the program itself", name) : 1;
-    if (!KEEP_TO(c, name,
-                 {f->n_slots != 3 || f->slot_size[0] != 1 || f->slot_size[1] != P->d,
-                  "the slots must be t (1), y (d) and the data (k)"},
-                 {f->slot_size[2] != part->k, "the slot of the data has another size than k"},
-                 {f->n_outputs < 1 || !optional(f->output_size[0], n_out),
-                  "output 0 has the wrong size: d for a jump, 1 for a loss"},
-                 {f->n_spaces > 1 || f->n_grads > 1, "more than one parameter vector or gradient"},
-                 {f->has_call || (r && r->has_call), "a callback cannot be run at save times"},
-                 {part->offset < 0 || part->offset > P->n_theta - parameters(f), "its parameters lie outside theta"}))
+    if (!f) return r ? pn_wrong(c, "%sits vjp is given, but not the program itself", name) : 1;
+    if (!PN_KEEP_TO(c, name,
+                    {f->n_slots != 3 || f->slot_size[0] != 1 || f->slot_size[1] != P->d,
+                     "the slots must be t (1), y (d) and the data (k)"},
+                    {f->slot_size[2] != part->k, "the slot of the data has another size than k"},
+                    {f->n_outputs < 1 || !pn_optional(f->output_size[0], n_out),
+                     "output 0 has the wrong size: d for a jump, 1 for a loss"},
+                    {f->n_spaces > 1 || f->n_grads > 1, "more than one parameter vector or gradient"},
+                    {f->has_call || (r && r->has_call), "a callback cannot be run at save times"},
+                    {part->offset < 0 || part->offset > P->n_theta - pn_parameters(f), "its parameters lie outside theta"}))
         return 0;
     if (!r) return 1;
     const int32_t *slot = r->slot_size, *out = r->output_size;
-    return KEEP_TO(c, name,
-                   {r->n_slots != 4 || slot[0] != 1 || slot[1] != P->d || slot[2] != part->k || slot[3] != n_out,
-                    "the slots of its vjp must be t (1), y (d), the data (k) and the seed"},
-                   {r->n_outputs != 4 || !optional(out[0], n_out) || !optional(out[1], P->d) || !optional(out[2], 1) ||
-                        !optional(out[3], part->k),
-                    "the outputs of its vjp must be the value and the cotangents of y, t and the data"},
-                   {r->n_spaces > 1 || parameters(r) != parameters(f) || r->n_grads > 1 ||
-                        (r->n_grads == 1 && r->n_grad[0] != parameters(f)),
-                    "the parameters of its vjp are not its own"});
+    return PN_KEEP_TO(c, name,
+                      {r->n_slots != 4 || slot[0] != 1 || slot[1] != P->d || slot[2] != part->k || slot[3] != n_out,
+                       "the slots of its vjp must be t (1), y (d), the data (k) and the seed"},
+                      {r->n_outputs != 4 || !pn_optional(out[0], n_out) || !pn_optional(out[1], P->d) ||
+                           !pn_optional(out[2], 1) || !pn_optional(out[3], part->k),
+                       "the outputs of its vjp must be the value and the cotangents of y, t and the data"},
+                      {r->n_spaces > 1 || pn_parameters(r) != pn_parameters(f) || r->n_grads > 1 ||
+                           (r->n_grads == 1 && r->n_grad[0] != pn_parameters(f)),
+                       "the parameters of its vjp are not its own"});
 }
 
 /* ---- numbers ------------------------------------------------------------------------------------------------------------ */
@@ -183,7 +112,7 @@ static const struct {
     {"loss_dof", offsetof(pn_problem, loss_dof), POSITIVE},
 };
 
-static int check_numbers(const checker *c) {
+static int check_numbers(const pn_checker *c) {
     static const char *const text[] = {"not negative", "positive", "between 0 and 1", "at least 1"};
     for (size_t i = 0; i < sizeof numbers / sizeof *numbers; i++) {
         double x;
@@ -193,15 +122,15 @@ static int check_numbers(const checker *c) {
                             : allowed == AT_LEAST_ONE ? x >= 1
                                                       : x > 0 && (allowed == POSITIVE || x <= 1)))
             continue;
-        return wrong(c, "%s must be finite and %s, got %g", numbers[i].name, text[allowed], x);
+        return pn_wrong(c, "%s must be finite and %s, got %g", numbers[i].name, text[allowed], x);
     }
     return 1;
 }
 
-static int check_method(const checker *c) {
+static int check_method(const pn_checker *c) {
     const pn_problem *P = c->P;
-    if (!P->tableau) return wrong(c, "tableau: there is no method");
-    if (!KEEP_TO(
+    if (!P->tableau) return pn_wrong(c, "tableau: there is no method");
+    if (!PN_KEEP_TO(
             c, "", {P->grid && P->adaptive, "a grid prescribes the steps: adaptive must be False"},
             {P->adaptive && P->tableau->error_order == 0, "this method has no error estimate: give adaptive=False and a step"},
             {!P->adaptive && !P->grid && !(P->step > 0), "a fixed step must be positive: give step= or grid="},
@@ -214,22 +143,22 @@ static int check_method(const checker *c) {
         return 0;
     for (int32_t i = 0; i < P->d; i++) {
         if (!isfinite(P->atol[i]) || P->atol[i] < 0)
-            return wrong(c, "atol must be finite and not negative, entry %d is %g", (int)i, P->atol[i]);
-        if (P->adaptive && !(P->rtol > 0) && !(P->atol[i] > 0)) return wrong(c, "rtol and atol must not both be 0");
+            return pn_wrong(c, "atol must be finite and not negative, entry %d is %g", (int)i, P->atol[i]);
+        if (P->adaptive && !(P->rtol > 0) && !(P->atol[i] > 0)) return pn_wrong(c, "rtol and atol must not both be 0");
     }
     return 1;
 }
 
 /* ---- arrays and indices into them ---------------------------------------------------------------------------------------- */
 /* start[i] .. start[i] + len[i] inside 0 .. total, len[i] >= least; the kernels count along them in 32 bits */
-static int check_ranges(const checker *c, const char *name, const int64_t *start, const int64_t *len, int64_t least,
+static int check_ranges(const pn_checker *c, const char *name, const int64_t *start, const int64_t *len, int64_t least,
                         int64_t total) {
-    if (!start || !len) return wrong(c, "%s_start, %s_len: one entry a sample is needed", name, name);
+    if (!start || !len) return pn_wrong(c, "%s_start, %s_len: one entry a sample is needed", name, name);
     for (int64_t i = 0; i < c->P->n; i++) {
         if (len[i] >= INT32_MAX)
-            return wrong(c, "sample %lld: %s_len = %lld is not below 2^31", (long long)i, name, (long long)len[i]);
+            return pn_wrong(c, "sample %lld: %s_len = %lld is not below 2^31", (long long)i, name, (long long)len[i]);
         if (len[i] < least || len[i] > total || start[i] < 0 || start[i] > total - len[i])
-            return wrong(
+            return pn_wrong(
                 c,
                 "sample %lld: %s_start = %lld, %s_len = %lld; the length must be at least %lld and the end inside the %lld "
                 "entries of %s",
@@ -239,7 +168,7 @@ static int check_ranges(const checker *c, const char *name, const int64_t *start
 }
 
 /* `sense` is +1, -1 or 0 (either way); `strict`: no repeats */
-static int check_monotone(const checker *c, const char *name, const double *x, const int64_t *start, const int64_t *len,
+static int check_monotone(const pn_checker *c, const char *name, const double *x, const int64_t *start, const int64_t *len,
                           int sense, int strict) {
     for (int64_t i = 0; i < c->P->n; i++) {
         const double *v = x + start[i];
@@ -252,49 +181,49 @@ static int check_monotone(const checker *c, const char *name, const double *x, c
             if (!isfinite(v[j]) || (strict ? !(gap > 0) : !(gap >= 0))) bad = j;
         }
         if (bad < 0) continue;
-        return wrong(c, "%s of sample %lld must be finite and %s (entry %lld is not)", name, (long long)i,
-                     strict ? (sense ? "strictly increasing" : "strictly monotone") : "monotone", (long long)bad);
+        return pn_wrong(c, "%s of sample %lld must be finite and %s (entry %lld is not)", name, (long long)i,
+                        strict ? (sense ? "strictly increasing" : "strictly monotone") : "monotone", (long long)bad);
     }
     return 1;
 }
 
 /* Rows of the result: increasing and disjoint, since each sample (thread) writes its own. */
-static int check_rows(const checker *c) {
+static int check_rows(const pn_checker *c) {
     const pn_problem *P = c->P;
     int64_t end = 0;
-    if (!P->row) return wrong(c, "row: one entry a sample is needed");
+    if (!P->row) return pn_wrong(c, "row: one entry a sample is needed");
     for (int64_t i = 0; i < P->n; i++) {
         if (P->row[i] < end)
-            return wrong(c, "sample %lld: row = %lld; rows must be increasing and must not overlap", (long long)i,
-                         (long long)P->row[i]);
+            return pn_wrong(c, "sample %lld: row = %lld; rows must be increasing and must not overlap", (long long)i,
+                            (long long)P->row[i]);
         if (P->t_len[i] > P->rows || P->row[i] > P->rows - P->t_len[i])
-            return wrong(c, "sample %lld: its rows %lld .. + %lld lie outside the %lld rows of the result", (long long)i,
-                         (long long)P->row[i], (long long)P->t_len[i], (long long)P->rows);
+            return pn_wrong(c, "sample %lld: its rows %lld .. + %lld lie outside the %lld rows of the result", (long long)i,
+                            (long long)P->row[i], (long long)P->t_len[i], (long long)P->rows);
         end = P->row[i] + P->t_len[i];
     }
     return 1;
 }
 
-static int check_inputs(const checker *c) {
+static int check_inputs(const pn_checker *c) {
     const pn_problem *P = c->P;
     if ((P->m > 0) != (P->coef != NULL) || (P->m > 0) != (P->knot != NULL) || (P->m > 0) != (P->degree >= 0))
-        return wrong(c, "the field has %d inputs: %s", (int)P->m,
-                     P->m ? "give knot and coef" : "knot and coef are out of place");
+        return pn_wrong(c, "the field has %d inputs: %s", (int)P->m,
+                        P->m ? "give knot and coef" : "knot and coef are out of place");
     if (P->m == 0) return 1;
-    if (P->degree > 63) return wrong(c, "coef must have between 1 and 64 coefficients a segment");
+    if (P->degree > 63) return pn_wrong(c, "coef must have between 1 and 64 coefficients a segment");
     if (!check_ranges(c, "knot", P->knot_start, P->knot_len, 2, P->n_knots)) return 0;
     if (!check_monotone(c, "knot", P->knot, P->knot_start, P->knot_len, 1, 1)) return 0;
     for (int64_t i = 0; i < P->n; i++) {
         const int64_t count = P->knot_len[i] - 1;
         if (P->seg_start && P->seg_start[i] >= 0 && count <= P->n_segments && P->seg_start[i] <= P->n_segments - count)
             continue;
-        return wrong(c, "sample %lld: seg_start = %lld, with %lld segments of the %lld in coef", (long long)i,
-                     P->seg_start ? (long long)P->seg_start[i] : -1LL, (long long)count, (long long)P->n_segments);
+        return pn_wrong(c, "sample %lld: seg_start = %lld, with %lld segments of the %lld in coef", (long long)i,
+                        P->seg_start ? (long long)P->seg_start[i] : -1LL, (long long)count, (long long)P->n_segments);
     }
     return 1;
 }
 
-static int check_grid(const checker *c) {
+static int check_grid(const pn_checker *c) {
     const pn_problem *P = c->P;
     if (!P->grid) return 1;
     if (!check_ranges(c, "grid", P->grid_start, P->grid_len, 1, P->n_grid)) return 0;
@@ -303,34 +232,34 @@ static int check_grid(const checker *c) {
         const double *grid = P->grid + P->grid_start[i], *t = P->t + P->t_start[i];
         const double g0 = grid[0], g1 = grid[P->grid_len[i] - 1], t0 = t[0], t1 = t[P->t_len[i] - 1];
         if (g0 == t0 && (t1 >= t0 ? g1 >= t1 : g1 <= t1)) continue;
-        return wrong(c, "sample %lld: the grid must start at the initial time and reach the last one", (long long)i);
+        return pn_wrong(c, "sample %lld: the grid must start at the initial time and reach the last one", (long long)i);
     }
     return 1;
 }
 
-static int check_stops(const checker *c) {
+static int check_stops(const pn_checker *c) {
     const pn_problem *P = c->P;
     if (P->n_stops < 0 || P->n_stops % 2 != 0 || (P->n_stops > 0 && !P->stops))
-        return wrong(c, "stops come in pairs (before, after), not %lld of them", (long long)P->n_stops);
+        return pn_wrong(c, "stops come in pairs (before, after), not %lld of them", (long long)P->n_stops);
     for (int64_t i = 0; i < P->n_stops; i++)
         if (!isfinite(P->stops[i]) || (i > 0 && !(P->stops[i] > P->stops[i - 1])))
-            return wrong(c, "stops must be finite and strictly increasing (entry %lld is not)", (long long)i);
+            return pn_wrong(c, "stops must be finite and strictly increasing (entry %lld is not)", (long long)i);
     return 1;
 }
 
 /* Programs see t in the precision of the state: float32 must tell the times of a sample apart. (Whether a field changes faster than
    that is looked at where it can be evaluated, in forward/start.inl.) */
-static int check_resolution(const checker *c, int reads_t) {
+static int check_resolution(const pn_checker *c, int reads_t) {
     const pn_problem *P = c->P;
     for (int64_t i = 0; c->f32 && reads_t && i < P->n; i++) {
         const double *t = P->t + P->t_start[i], t0 = t[0], t1 = t[P->t_len[i] - 1];
         const double span = fabs(t1 - t0), spacing = 0x1p-23 * fmax(fabs(t0), fabs(t1));
         if (span == 0 || spacing <= 1e-3 * span) continue;
-        return wrong(c,
-                     "t of sample %lld is %.9g to %.9g, where float32 numbers (the states) are %.2g apart, too far for "
-                     "programs of t; subtract "
-                     "the initial time from t (and in the programs), or give float64 states",
-                     (long long)i, t0, t1, spacing);
+        return pn_wrong(c,
+                        "t of sample %lld is %.9g to %.9g, where float32 numbers (the states) are %.2g apart, too far for "
+                        "programs of t; subtract "
+                        "the initial time from t (and in the programs), or give float64 states",
+                        (long long)i, t0, t1, spacing);
     }
     return 1;
 }
@@ -340,22 +269,22 @@ static int switches_at_t(const pn_program *f) { return f->reads_t && f->switches
 
 /* ---- what a run is asked for --------------------------------------------------------------------------------------------- */
 /* Loss, jumps and what they are given. */
-static int check_together(const checker *c) {
+static int check_together(const pn_checker *c) {
     const pn_problem *P = c->P;
     const int loss = P->loss == PN_LOSS_PROGRAM, jump = P->jump.program != NULL;
-    return KEEP_TO(c, "", {(int)P->loss < 0 || (int)P->loss > PN_LOSS_PROGRAM, "loss: there is no such one"},
-                   {loss && !P->loss_part.program, "loss='program' needs loss_program"},
-                   {loss && P->loss_part.k == 0 && P->loss_part.data, "target: the loss program takes none"},
-                   {loss && P->weight, "weight belongs to the built-in losses"},
-                   {!jump && P->jump.data, "data: there is no jump that takes any (jump_data belongs to a jump)"},
-                   {jump && P->jump.k == 0 && P->jump.data, "data: the jump takes no data"},
-                   {!P->jump_set != !P->jump_add, "jump_set and jump_add go together"},
-                   {jump && (P->lambda > 0 || P->jump_add || P->quadrature),
-                    "a jump needs coupling = 0 and does not go with jump_set, jump_add or quadrature"});
+    return PN_KEEP_TO(c, "", {(int)P->loss < 0 || (int)P->loss > PN_LOSS_PROGRAM, "loss: there is no such one"},
+                      {loss && !P->loss_part.program, "loss='program' needs loss_program"},
+                      {loss && P->loss_part.k == 0 && P->loss_part.data, "target: the loss program takes none"},
+                      {loss && P->weight, "weight belongs to the built-in losses"},
+                      {!jump && P->jump.data, "data: there is no jump that takes any (jump_data belongs to a jump)"},
+                      {jump && P->jump.k == 0 && P->jump.data, "data: the jump takes no data"},
+                      {!P->jump_set != !P->jump_add, "jump_set and jump_add go together"},
+                      {jump && (P->lambda > 0 || P->jump_add || P->quadrature),
+                       "a jump needs coupling = 0 and does not go with jump_set, jump_add or quadrature"});
 }
 
 /* Whether row `row` jumps: it has data that do not begin with NaN. */
-static int jumps_at(const checker *c, int64_t row) {
+static int jumps_at(const pn_checker *c, int64_t row) {
     const pn_part *jump = &c->P->jump;
     if (!jump->program || jump->k == 0) return 1;
     const size_t at = (size_t)row * (size_t)jump->k;
@@ -364,7 +293,7 @@ static int jumps_at(const checker *c, int64_t row) {
 }
 
 /* Jumps happen where steps end: of a prescribed grid, too. */
-static int check_grid_jumps(const checker *c) {
+static int check_grid_jumps(const pn_checker *c) {
     const pn_problem *P = c->P;
     for (int64_t i = 0; P->grid && (P->jump.program || P->jump_add) && i < P->n; i++) {
         const double *t = P->t + P->t_start[i], *g = P->grid + P->grid_start[i];
@@ -373,17 +302,17 @@ static int check_grid_jumps(const checker *c) {
             if (!jumps_at(c, P->row[i] + j)) continue;
             while (q + 1 < P->grid_len[i] && fabs(g[q] - t[j]) > fabs(g[q + 1] - t[j])) q++;
             if (fabs(g[q] - t[j]) > 8.9e-16 * fmax(fabs(g[q]), fabs(t[j])))
-                return wrong(c, "sample %lld: it jumps at %.17g, where no step of the grid ends", (long long)i, t[j]);
+                return pn_wrong(c, "sample %lld: it jumps at %.17g, where no step of the grid ends", (long long)i, t[j]);
         }
     }
     return 1;
 }
 
 /* What a loss and a jump need, and room for what they give. */
-static int check_given(const checker *c) {
+static int check_given(const pn_checker *c) {
     const pn_problem *P = c->P;
     const int loss = P->loss == PN_LOSS_PROGRAM, jump = P->jump.program != NULL;
-    return KEEP_TO(
+    return PN_KEEP_TO(
         c, "",
         {loss ? P->loss_part.k > 0 && !P->loss_part.data : P->loss != PN_LOSS_NONE && !P->target, "the loss needs a target"},
         {P->loss != PN_LOSS_NONE && !(P->sample_loss && P->sample_weight), "sample_loss, sample_weight: no room for results"},
@@ -410,11 +339,11 @@ static int only_jumps(const pn_problem *P) {
     return 1;
 }
 
-static int check_gradient(const checker *c) {
+static int check_gradient(const pn_checker *c) {
     const pn_problem *P = c->P;
-    if (P->gradient == PN_GRAD_NONE) return P->solved ? wrong(c, "after: there is no gradient to go back for") : 1;
+    if (P->gradient == PN_GRAD_NONE) return P->solved ? pn_wrong(c, "after: there is no gradient to go back for") : 1;
     const int reversible = P->gradient == PN_GRAD_REVERSIBLE;
-    return KEEP_TO(
+    return PN_KEEP_TO(
         c, "", {!reversible && P->gradient != PN_GRAD_DISCRETE, "gradient: there is no such one"},
         {!P->reverse, "a gradient needs the reverse program"}, {P->n_theta > 0 && !P->g_theta, "g_theta: no room for results"},
         {(P->loss != PN_LOSS_NONE) == (P->g_y != NULL), "a gradient needs either a loss or g_y"},
@@ -441,12 +370,12 @@ static int signs(const int32_t *x, int64_t n) {
     return !bad;
 }
 
-static int check_event(const checker *c) {
+static int check_event(const pn_checker *c) {
     const pn_problem *P = c->P;
     const pn_program *e = P->event;
     if (!e) return 1;
     if (!check_resolution(c, reads_t(e))) return 0;
-    return KEEP_TO(
+    return PN_KEEP_TO(
         c, "event: ",
         {e->n_slots != 3 || e->slot_size[0] != 1 || e->slot_size[1] != P->d || e->slot_size[2] != 0 || e->n_outputs != 1 ||
              e->output_size[0] < 1 || e->n_spaces > 1 || e->has_call,
@@ -454,17 +383,17 @@ static int check_event(const checker *c) {
         {P->gradient != PN_GRAD_NONE || P->sensitivity || P->quadrature || P->lambda > 0 || P->jump_add || P->jump.program,
          "it goes with a plain forward solve only"},
         {P->grid != NULL, "it would cut the steps that a grid prescribes: give a fixed step, or adaptive steps"},
-        {parameters(e) > 0 && !P->event_theta, "event_theta is needed"},
+        {pn_parameters(e) > 0 && !P->event_theta, "event_theta is needed"},
         {!P->event_direction || !P->event_side, "event_direction and event_side are needed"},
         {!P->event_which || !P->event_y, "event_which, event_y: no room for results"},
         {P->event_direction && !signs(P->event_direction, e->output_size[0]), "event_direction must be -1, 0 or 1"},
         {P->event_side && !signs(P->event_side, P->n * e->output_size[0]), "event_side must be -1, 0 or 1"});
 }
 
-static int check_extras(const checker *c) {
+static int check_extras(const pn_checker *c) {
     const pn_problem *P = c->P;
     const pn_program *f = P->field;
-    return KEEP_TO(
+    return PN_KEEP_TO(
         c, "",
         {P->n > 0 && !(P->y0 && P->y && P->status && P->stop_t && P->stop_component && P->nfe && P->accepted && P->rejected),
          "y0, y, status, stop_t, stop_component, nfe, accepted, rejected: no room"},
@@ -483,34 +412,35 @@ static int check_extras(const checker *c) {
         {P->quadrature && P->tableau->second, "quadrature does not go with a method that splits the state"},
         {P->quadrature_coef && !P->quadrature, "quadrature_coef comes with quadrature only"},
         {P->quadrature_coef && P->m == 0, "quadrature_coef: the field has no inputs"},
-        {P->quadrature_coef && (f->n_outputs < 4 || !optional(f->output_size[3], P->m)),
+        {P->quadrature_coef && (f->n_outputs < 4 || !pn_optional(f->output_size[3], P->m)),
          "quadrature_coef: output 3 of the field must be the cotangent of u (m)"},
         {P->quadrature_coef && P->m > 0 && shared_segments(P),
          "quadrature_coef: samples must not share segments of the inputs"});
 }
 
 /* ---- both ---------------------------------------------------------------------------------------------------------------- */
-static int good_setup(const checker *c) {
+static int good_setup(const pn_checker *c) {
     const pn_problem *P = c->P;
-    if (P->n < 0 || P->d < 1 || P->m < 0 || P->n_theta < 0) return wrong(c, "n, d, m, n_theta: a size is negative, or d is 0");
-    if (P->n > 0 && !P->t) return wrong(c, "t: there is none");
+    if (P->n < 0 || P->d < 1 || P->m < 0 || P->n_theta < 0)
+        return pn_wrong(c, "n, d, m, n_theta: a size is negative, or d is 0");
+    if (P->n > 0 && !P->t) return pn_wrong(c, "t: there is none");
     return check_field(c) && check_part(c, &P->jump, "jump: ", P->d) && check_part(c, &P->loss_part, "loss_program: ", 1) &&
-           check_numbers(c) && check_method(c) && check_jacobian(c) && check_ranges(c, "t", P->t_start, P->t_len, 1, P->n_t) &&
-           check_monotone(c, "t", P->t, P->t_start, P->t_len, 0, 0) && check_rows(c) && check_inputs(c) && check_grid(c) &&
-           check_stops(c) && check_together(c) &&
+           check_numbers(c) && check_method(c) && pn_check_implicit(c) &&
+           check_ranges(c, "t", P->t_start, P->t_len, 1, P->n_t) && check_monotone(c, "t", P->t, P->t_start, P->t_len, 0, 0) &&
+           check_rows(c) && check_inputs(c) && check_grid(c) && check_stops(c) && check_together(c) &&
            check_resolution(c, switches_at_t(P->field) || reads_t(P->jump.program) || reads_t(P->loss_part.program));
 }
 
-static int good_run(const checker *c) {
+static int good_run(const pn_checker *c) {
     return check_extras(c) && check_together(c) && check_given(c) && check_grid_jumps(c) && check_gradient(c) && check_event(c);
 }
 
 pn_status pn_problem_check_setup(const pn_problem *problem, int f32, char message[PN_MESSAGE]) {
-    const checker c = {problem, f32, message};
+    const pn_checker c = {problem, f32, message};
     return good_setup(&c) ? PN_OK : PN_BAD_ARGUMENT;
 }
 
 pn_status pn_problem_check(const pn_problem *problem, int f32, char message[PN_MESSAGE]) {
-    const checker c = {problem, f32, message};
+    const pn_checker c = {problem, f32, message};
     return (problem->checked || good_setup(&c)) && good_run(&c) ? PN_OK : PN_BAD_ARGUMENT;
 }

@@ -111,7 +111,7 @@ def implicit_programs(f: Field | System, options: Any, signal: Any, gradient: bo
     field = f.field if isinstance(f, System) else f
     moving = signal is not None and signal.kind not in ("constant", "previous")
     if field.callback is not None:
-        keys = {
+        keys: dict[str, Any] = {
             "jacobian": field.callback.jacobian_program(moving).core,
             "jacobian_reverse": field.callback.jacobian_vjp_program(moving).core if gradient else None,
             "jacobian_cost": field.callback.jacobian_cost(moving),

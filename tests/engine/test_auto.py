@@ -15,7 +15,9 @@ def van_der_pol(t, y, th):
 
 @pn.field(state=3, theta=3)
 def robertson(t, y, th):
-    a, b, c = th[0] * y[0], th[1] * y[1] * y[2], th[2] * y[1] ** 2
+    a = th[0] * y[0]
+    b = th[1] * y[1] * y[2]
+    c = th[2] * y[1] ** 2
     return [-a + b, a - b - c, c]
 
 
@@ -52,7 +54,9 @@ def test_stiff_solutions():
     sol = pn.solve(robertson, [1.0, 0.0, 0.0], t, rates, method="auto", rtol=1e-6, atol=[1e-8, 1e-12, 1e-8])
 
     def right(t, y):
-        a, b, c = rates[0] * y[0], rates[1] * y[1] * y[2], rates[2] * y[1] ** 2
+        a = rates[0] * y[0]
+        b = rates[1] * y[1] * y[2]
+        c = rates[2] * y[1] ** 2
         return [-a + b, a - b - c, c]
 
     reference = solve_ivp(right, (0, 1e5), [1.0, 0, 0], "Radau", t, rtol=1e-10, atol=1e-14).y.T
