@@ -174,7 +174,7 @@ class NeuralODEOptions(SeriesEstimator):
     method: str = option(
         "auto",
         AdaptiveMethod(),
-        'Method, see `pynode.solve`; "auto" is "dopri5" for a field that calls Python.',
+        "Method, see `pynode.solve`.",
         flag=Flag("--method", "method of the solver (default auto: dopri5, and rodas5p where it is stiff)"),
     )
     rtol: float = option(1e-5, Positive(), "Relative tolerance of training; predictions use at most 1e-6.")
