@@ -148,7 +148,7 @@ static void stops(const char *name, int64_t n) {
         c.left = stop;
         CHECKF(fixture_solve(&f, pn_isa_best()) == PN_CALLBACK, "%s: %d of %d", name, stop, used);
     }
-    char said[PN_MESSAGE] = "";
+    said[0] = 0;
     f.p.jacobian_cost = -1;
     CHECK(pn_solve(&f.p, 0, PN_ISA_PLAIN, said) == PN_BAD_ARGUMENT && strstr(said, "jacobian_cost must not be negative"));
     fixture_end(&f);
