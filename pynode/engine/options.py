@@ -17,7 +17,6 @@ from pynode.engine.tableau import Tableau
 
 if TYPE_CHECKING:
     from pynode.data.batch import Batch
-    from pynode.fields.field import Field
 
 
 MAX_STEPS = 100_000
@@ -95,11 +94,6 @@ def method_row(method: str | Tableau) -> Mapping[str, Any]:
 def is_implicit(method: str | Tableau) -> bool:
     """Whether a method solves linear systems, and so needs the Jacobian."""
     return float(method_row(method)["gamma"]) > 0
-
-
-def method_for(method: str | Tableau, field: Field) -> str | Tableau:
-    """The method of a model: "auto" needs the Jacobian, a field that calls Python is solved by the explicit method alone."""
-    return AUTO_EXPLICIT if method == AUTO and field.callbacks else method
 
 
 MAX_FIXED = 1e10

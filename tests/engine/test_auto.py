@@ -97,7 +97,7 @@ def test_a_sample_does_not_depend_on_its_neighbours_or_threads():
     for rows in (slice(0, 1), slice(5, 9), slice(3, 20)):
         for a, b in zip(together, everything(rows), strict=True):
             assert np.array_equal(a[rows], b)
-    for options in ({"threads": 3}, {"memory": "150KB"}, {"memory": "1MB"}):
+    for options in ({"threads": 3}, {"memory": "200KB"}, {"memory": "1MB"}):
         for a, b in zip(together, everything(slice(None), **options), strict=True):
             assert np.array_equal(a, b)
 
@@ -232,5 +232,38 @@ def test_what_cannot_change_methods_is_refused():
     for adjoint in ("backsolve", "interpolating"):
         with pytest.raises(ValueError, match="continuous adjoints take explicit methods"):
             pn.loss_and_grad(van_der_pol, y0, t, [1.0], np.zeros((2, 2)), method="auto", adjoint=adjoint)
-    with pytest.raises(ValueError, match="calls Python"):
-        pn.solve(lambda t, y: -y, y0, t, method="auto")
+
+
+@pytest.mark.parametrize("given", [False, True])
+def test_callbacks_change_their_method_too(given):
+    def f(t, y):
+        return np.stack([y[:, 1], 1000.0 * (1 - y[:, 0] ** 2) * y[:, 1] - y[:, 0]], axis=1)
+
+    def jacobian(t, y):
+        J = np.zeros((len(t), 2, 2))
+        J[:, 0, 1] = 1.0
+        J[:, 1, 0] = -2000.0 * y[:, 0] * y[:, 1] - 1
+        J[:, 1, 1] = 1000.0 * (1 - y[:, 0] ** 2)
+        return J
+
+    def vjp(t, y, g):
+        return np.einsum("ni,nij->nj", g, jacobian(t, y))
+
+    called = pn.callback_field(f, 2, vjp=vjp, vectorized=True, jacobian=jacobian if given else None)
+    traced = pn.field(state=2)(lambda t, y: [y[1], 1000.0 * (1 - y[0] ** 2) * y[1] - y[0]])
+    y0, t = [[2.0, 0.0], [1.0, 0.0], [1.5, 0.1]], np.linspace(0, 1000, 5)
+    a, b = (pn.solve(g, y0, t, method="auto", rtol=1e-8, atol=1e-10) for g in (called, traced))
+    assert a.stats.jacobian == ("given" if given else "differences") and (a.stats.stiff > 0).all()
+    assert (a.stats.accepted > a.stats.stiff).all() and (a.stats.jacobians == a.stats.stiff).all()
+    np.testing.assert_allclose(a.y, b.y, rtol=1e-6, atol=1e-8)
+    g = np.ones((3, 5, 2))
+    back = a.vjp(g, wrt=("y0",)).y0
+    np.testing.assert_allclose(back, b.vjp(g, wrt=("y0",)).y0, rtol=1e-3)
+    assert np.array_equal(a.vjp(g, wrt=("y0",), memory="200KB").y0, back)
+
+
+def test_steps_by_the_stiff_method_are_counted_between_events_too():
+    f = pn.field(state=2)(lambda t, y: [y[1], 1000.0 * (1 - y[0] ** 2) * y[1] - y[0]])
+    half = pn.event(lambda t, y: y[0] - 1.5, reset=lambda t, y: y)
+    sol = pn.solve(f, [2.0, 0.0], [0.0, 2000.0], method="auto", events=half)
+    assert 0 < sol.stats.stiff < sol.stats.accepted and sol.stats.jacobians >= sol.stats.stiff

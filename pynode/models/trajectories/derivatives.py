@@ -12,7 +12,6 @@ from pynode.data.clock import Clock, times_of
 from pynode.data.control import as_control
 from pynode.data.signal import Signal
 from pynode.engine.gradients import Gradients
-from pynode.engine.options import method_for
 from pynode.fields.field import Field
 from pynode.models.trajectories.options import NeuralODEOptions
 from pynode.models.trajectories.protocol import Protocol
@@ -69,7 +68,7 @@ class Derivatives(NeuralODEOptions):
         relative = relative[np.isfinite(relative) & (relative > 0)]
         finest = max(FINER * float(relative.min()), FINEST) if len(relative) else 1.0
         return {
-            "method": method_for(self.method, self.field_),
+            "method": self.method,
             "rtol": min(self.rtol, 1e-6, finest),
             "atol": min(self.atol, 1e-8, finest) * spread,
         }

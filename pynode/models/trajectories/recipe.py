@@ -8,7 +8,6 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pynode.data.trajectories import Trajectories
-from pynode.engine.options import method_for
 from pynode.fields.field import Field
 from pynode.fields.make import mlp
 from pynode.models.options import widths
@@ -194,7 +193,7 @@ def _second_recipe(
         (model.weight_decay or 0.0) / variance,
         str(model.noise),
         _starts(model, field, seed),
-        {"method": method_for(model.method, field), "rtol": model.rtol, "atol": model.atol * spread, "max_steps": 20_000},
+        {"method": model.method, "rtol": model.rtol, "atol": model.atol * spread, "max_steps": 20_000},
         int(model.n_restarts) if _has_linear_map(model) else None,
         part_of(inside, field.n_params),
         seed,
@@ -240,7 +239,7 @@ def _first_recipe(
         model.learning_rate,
         float(decay),
         spread**-2,
-        {"method": method_for(model.method, field), "rtol": model.rtol, "atol": model.atol * spread},
+        {"method": model.method, "rtol": model.rtol, "atol": model.atol * spread},
         schedule=model.schedule,
         max_gradient=model.max_gradient,
         batch_size=None if batch is None else int(batch),
