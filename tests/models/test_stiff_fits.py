@@ -136,7 +136,10 @@ def test_a_network_beside_a_fast_reaction_that_is_known():
 
 def exchange(t, y, k1, k2, k3, k4):
     """A goes to a fleeting X, which goes to B or to C; B goes back to A."""
-    made, to_b, to_c, back = k1 * y[0], k2 * y[1], k3 * y[1], k4 * y[2]
+    made = k1 * y[0]
+    to_b = k2 * y[1]
+    to_c = k3 * y[1]
+    back = k4 * y[2]
     return [back - made, made - to_b - to_c, to_b - back, to_c]
 
 
