@@ -83,7 +83,7 @@ def consistent_state(
         )
         if np.isnan(move).any():
             raise ValueError(f"the algebraic equations of mass= are NaN or infinite at t = {t:g}, y = {y.tolist()}")
-        y = y + right @ move
+        y += right @ move
         if np.abs(move).max(initial=0.0) <= 1e-13 * max(1.0, float(np.abs(y).max())):
             return y
     raise ValueError(

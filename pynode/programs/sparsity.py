@@ -51,7 +51,8 @@ def jacobian_mask(program: Program, slot: int) -> Mask:
 
 
 def _same(program: Program, ins: Instr, x: list[Mask]) -> Mask:
-    return np.logical_or.reduce(x)
+    some: Mask = np.logical_or.reduce(x)
+    return some
 
 
 def _dense(program: Program, ins: Instr, x: list[Mask]) -> Mask:
