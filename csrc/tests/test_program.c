@@ -148,12 +148,12 @@ static void shapes(void) {
 
 static void calls(void) {
     for (int slots = 1; slots <= 4; slots++)
-        for (int32_t p = -1; p <= 2; p++) {
+        for (int32_t p = -1; p <= 4; p++) {
             builder b = {.spec = {.segments = {0, 1, 0}}};
             for (int i = 0; i < slots; i++) add_slot(&b, i ? 2 : 1);
             add_output(&b, add(&b, PN_OP_CALL, 2, -1, -1, -1, p, 0, 0));
             pn_program *made;
-            int expected = p >= 0 && p <= 1 && slots >= 3 + p;
+            int expected = p >= 0 && p <= PN_CALL_JACOBIAN_VJP && slots >= 3 + p % 2; /* a vjp has a seed */
             CHECKF((create(&b, &made) == PN_OK) == expected, "%d slots, p = %d: %s", slots, p, b.message);
             pn_program_destroy(&made);
         }
