@@ -3,6 +3,7 @@
 import json
 import os
 import platform
+import select
 import subprocess
 import sys
 import time
@@ -18,14 +19,15 @@ THREAD_VARIABLES = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"
 class Worker:
     """A process of worker.py in a peer's environment, with a bound on its threads.
 
-    `ask(...)` gives the answer to a request; `first_answer` is the time from the start of the process to the answer
-    to the first one, in seconds.
+    `path`: its PYTHONPATH. `ask(...)` gives the answer to a request; `first_answer` is the time from the start of the
+    process to the answer to the first one, in seconds; `dead`: whether it ended on the way.
     """
 
-    def __init__(self, python, peer, threads, scratch):
+    def __init__(self, python, peer, threads, scratch, path=None):
         settings = {name: value for name, value in os.environ.items() if name != "PYTHONPATH"}
-        settings |= dict.fromkeys(THREAD_VARIABLES, str(threads))
+        settings |= dict.fromkeys(THREAD_VARIABLES, str(threads)) | ({"PYTHONPATH": str(path)} if path else {})
         self.peer, self.first_answer, self.started = peer, None, time.time()
+        self.dead = False
         self.log = open(Path(scratch) / f"{peer}.log", "w+", encoding="utf-8")  # noqa: SIM115 (closed in __exit__)
         self.process = subprocess.Popen(
             [python, environments.FOLDER / "worker.py", peer, str(self.started)],
@@ -37,11 +39,16 @@ class Worker:
             cwd=scratch,
         )
 
-    def ask(self, *request):
+    def ask(self, *request, within=None):
+        """The answer. After `within` seconds the process is ended: TimeoutError."""
         try:
             print(json.dumps(request), file=self.process.stdin, flush=True)
         except BrokenPipeError:
             self._died(request)
+        if within is not None and not select.select([self.process.stdout], [], [], within)[0]:
+            self.dead = True
+            self.process.kill()
+            raise TimeoutError(f"not within {within:g} s")
         answer = self.process.stdout.readline()
         if not answer:
             self._died(request)
@@ -50,6 +57,7 @@ class Worker:
         return json.loads(answer)
 
     def _died(self, request):
+        self.dead = True
         self.process.wait()
         self.log.seek(0)
         raise SystemExit(f"{self.log.read()[-3000:]}\n{self.peer} died over {request}")
@@ -60,7 +68,7 @@ class Worker:
     def __exit__(self, *error):
         with suppress(BrokenPipeError):
             self.process.stdin.close()
-        if error[0] is not None:
+        if error[0] is not None or self.dead:
             self.process.kill()
         self.process.wait()
         self.process.stdout.close()
@@ -85,12 +93,12 @@ def interpreters(options):
     return {name: environments.interpreter(everyone[name], options.cache, options.pip) for name in names}
 
 
-def describe(pythons, threads, scratch):
+def describe(pythons, threads, scratch, path=None):
     """The machine and the versions, for the results."""
     about = {"cpu": cpu(), "cores": os.cpu_count(), "system": platform.platform(), "python": platform.python_version()}
     about |= {"threads": threads, "date": datetime.now().isoformat(timespec="minutes"), "versions": {}}
     for name, python in pythons.items():
-        with Worker(python, name, threads, scratch) as worker:
+        with Worker(python, name, threads, scratch, path) as worker:
             about["versions"] |= worker.ask("versions")
     return about
 

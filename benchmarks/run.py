@@ -1,6 +1,6 @@
 """Speed: six cases, the library and its peers in turns on the same arrays, their results compared; and what else is claimed.
 
-    python benchmarks/run.py [--cases codelab vdp] [--topics stiff] [--peers diffrax] [--limit FOLDER] [--quick]
+    python benchmarks/run.py [--cases codelab vdp] [--topics straggler] [--peers diffrax] [--limit FOLDER] [--quick]
 
 forward: solve. gradient: loss and its gradient with respect to the weights. Both warm, the fastest of many calls, of the
 fastest variant of each library that agrees with pynode. first gradient: from the start of the process, with the first

@@ -1,6 +1,6 @@
 """What the topic files share: a claim is a number with its bound. They run in the library's environment, each by itself too:
 
-    python benchmarks/TOPIC.py [--quick]        TOPIC: overhead, stiff, scaling, sharing
+    python benchmarks/TOPIC.py [--quick]        TOPIC: overhead, straggler, scaling, sharing
 
 prints a line of JSON for each claim; run.py puts them into its table.
 """
@@ -9,7 +9,7 @@ import json
 import sys
 import time
 
-TOPICS = ("overhead", "stiff", "scaling", "sharing")
+TOPICS = ("overhead", "straggler", "scaling", "sharing")
 
 
 def claim(what, value, unit="", most=None, least=None):

@@ -46,17 +46,17 @@ class Speed:
         if (variant, what) not in self.warm:
             call()  # compiles
             self.warm.add((variant, what))
-        return fastest(call, seconds)
+        return fastest(call, seconds)[0]
 
 
-def fastest(call, seconds):
-    """The fastest of some calls."""
+def fastest(call, seconds, clock=time.perf_counter):
+    """(time of the fastest of some calls, what the last gave)"""
     best, until = math.inf, time.perf_counter() + seconds
     while best == math.inf or time.perf_counter() < until:
-        begin = time.perf_counter()
-        call()
-        best = min(best, time.perf_counter() - begin)
-    return best
+        begin = clock()
+        result = call()
+        best = min(best, clock() - begin)
+    return best, result
 
 
 def mixed(peer):
@@ -67,6 +67,50 @@ def mixed(peer):
         return None, None
     last, solve = peer.mixed(*cases.mixed())
     return [float(x) for x in last.sum(axis=0)], solve
+
+
+class Stiff:
+    """What the peer has for one of stiff_problems.py."""
+
+    def __init__(self, peer, name):
+        from stiff_problems import PROBLEMS
+
+        self.problem = PROBLEMS[name]
+        self.solvers = peer.stiff(self.problem)
+        self.calls = {}
+
+    def measure(self, solver, what, seconds):
+        """{"seconds", "error", ...}, {"failed"}, or None. what: a tolerance, "forward", "gradient", "slope TOLERANCE"."""
+        key = solver, what
+        try:
+            if key not in self.calls:
+                self.calls[key] = self._call(self.solvers[solver], what)
+                if self.calls[key] is None:
+                    return None
+                self.calls[key]()  # warm
+            return self._measured(self.calls[key], what, seconds)
+        except Exception as error:
+            return {"failed": f"{type(error).__name__}: {error}".strip().splitlines()[-1][:200]}
+
+    def _call(self, ways, what):
+        if not isinstance(what, str):
+            return ways.one(what)
+        if what.startswith("slope"):
+            return ways.slope and ways.slope(float(what.split()[1]))
+        return getattr(ways, what)
+
+    def _measured(self, call, what, seconds):
+        import numpy as np
+
+        best, result = fastest(call, seconds, time.process_time)
+        if not isinstance(what, str):
+            end, steps = result
+            return {"seconds": best, "error": self.problem.error(end), "steps": steps}
+        if what.startswith("slope"):
+            return {"seconds": best, "error": self.problem.gradient_error(result)}
+        error = self.problem.error(result[0], "first") if what == "forward" else self.problem.gradient_error(result[0])
+        share = float(np.mean(np.isfinite(result).all(axis=1)))
+        return {"seconds": best * len(self.problem.samples) / len(result), "error": error, "share": share}
 
 
 def numbers(result):
@@ -123,8 +167,8 @@ def versions(peer):
     for name in names:
         try:
             found[name] = version(name)
-        except PackageNotFoundError:
-            found[name] = "?"
+        except PackageNotFoundError:  # the library as it stands in the checkout
+            found[name] = getattr(sys.modules.get(name.removesuffix("-ode")), "__version__", "?")
     return found
 
 
@@ -149,7 +193,12 @@ def main():
             case ["mixed"]:
                 answer, solve = mixed(peer)
             case ["solve", seconds]:
-                answer = fastest(solve, seconds)
+                answer = fastest(solve, seconds)[0]
+            case ["stiff", name]:
+                stiff = Stiff(peer, name)
+                answer = list(stiff.solvers)
+            case ["stiff", solver, what, seconds]:
+                answer = stiff.measure(solver, what, seconds)
             case ["van_der_pol", seed, path]:
                 import numpy as np
                 from cases import van_der_pol

@@ -1,12 +1,16 @@
-"""CasADi with generated, compiled C, for the cases of fixed steps."""
+"""CasADi with generated, compiled C, for the cases of fixed steps; its cvodes for stiff problems."""
 
 from functools import cache
 
 import casadi as ca
 import numpy as np
+from stiff_problems import RTOL, Ways
 
 REQUIREMENTS = ["casadi", "numpy"]
 COMPILED = {"jit": True, "compiler": "shell", "jit_options": {"flags": ["-O3", "-march=native", "-ffast-math"]}}
+
+SHARE = 32
+"""Samples of the batch of stiff problems, which take turns."""
 
 
 def variants(case):
@@ -53,3 +57,37 @@ def network(y, theta, weights):
         y = matrix @ (ca.tanh(y) if k else y) + theta[used : used + b.size]
         used += b.size
     return y
+
+
+def stiff(problem):
+    """cvodes of SUNDIALS; its expressions are interpreted."""
+    scale, f = problem.scaled()
+    d, k = scale.size, len(problem.p)
+    z, q = ca.SX.sym("z", d), ca.SX.sym("q", k)
+    rates = ca.vertcat(*f(ca, 0.0, ca.vertsplit(z), ca.vertsplit(q)))
+    start, batch = np.array(problem.y0) / scale, (problem.samples[:SHARE] / problem.p).T
+
+    @cache
+    def integrator(rtol):
+        options = {"reltol": rtol, "abstol": problem.atol_at(rtol).min(), "max_num_steps": 1_000_000}
+        return ca.integrator("solve", "cvodes", {"x": z, "p": q, "ode": rates}, 0.0, problem.end, options)
+
+    def one(rtol):
+        made = integrator(rtol)
+
+        def solve():
+            end = np.array(made(x0=start, p=1.0)["xf"]).ravel() * scale
+            return end, made.stats().get("nsteps")
+
+        return solve
+
+    @cache
+    def gradients():
+        factors = ca.MX.sym("q", k)
+        loss = ca.sumsqr(problem.weights * scale * integrator(RTOL)(x0=start, p=factors)["xf"])
+        return ca.Function("gradients", [factors], [ca.gradient(loss, factors)]).map(SHARE)
+
+    def forward():
+        return np.array(integrator(RTOL).map(SHARE)(x0=np.tile(start[:, None], SHARE), p=batch)["xf"]).T * scale
+
+    return {"cvodes": Ways(one, forward, lambda: np.array(gradients()(batch)).T / problem.p)}

@@ -1,10 +1,17 @@
 """pynode itself, installed from this checkout (and matplotlib, for the pictures)."""
 
 import numpy as np
+from stiff_problems import RTOL, Ways
 
 import pynode as pn
 
 REQUIREMENTS = ["{checkout}[plot]"]
+
+METHODS = ("rodas5p", "auto", "rodas4", "rosenbrock23")
+"""For stiff problems."""
+
+BATCHED = ("rodas5p", "auto")
+"""Those that solve the batch, at 1e-6."""
 
 
 def van_der_pol_field():
@@ -31,6 +38,51 @@ def variants(case):
     options |= {"step": case.step} if case.step else {"rtol": case.rtol, "atol": case.atol}
     objective = pn.Objective(field, y0, t, target.swapaxes(0, 1), **options)
     yield "", lambda: pn.solve(field, y0, t, theta, **options).y, lambda: objective(theta)
+
+
+def stiff(problem):
+    """Methods on the equations all libraries have; where there is an algebraic form, rodas5p on that too."""
+    found = {method: ways(problem, method, problem.f) for method in METHODS}
+    if problem.dae:
+        found["rodas5p, mass="] = ways(problem, "rodas5p", *problem.dae)
+    return found
+
+
+def ways(problem, method, f, mass=None, more=()):
+    """See `Problem.dae` for mass and more."""
+    y0 = np.array([*problem.y0, *more])
+    d, k = y0.size, len(problem.p)
+    field = pn.field(state=d, theta=(k,))(lambda t, y, th: f(np, t, [y[i] for i in range(d)], [th[i] for i in range(k)]))
+    t, theta = np.array([0.0, problem.end]), np.array(problem.p)
+    batch = problem.samples
+    target, weight = np.zeros((len(batch), 2, d)), np.append(problem.weights**2, [0.0] * len(more))
+    target[:, 0] = np.nan
+
+    def options(rtol):
+        atol = np.append(problem.atol_at(rtol), [rtol] * len(more))
+        found = {"method": method, "rtol": rtol, "atol": atol, "max_steps": 10_000_000}
+        return found if mass is None else found | {"mass": mass}
+
+    def one(rtol):
+        chosen = options(rtol)
+
+        def solve():
+            solution = pn.solve(field, y0, t, theta, **chosen)
+            return solution.y[-1], int(solution.stats.accepted + solution.stats.rejected)
+
+        return solve
+
+    def gradient(p, target, rtol):
+        return pn.loss_and_grad(field, y0, t, p, target, loss="sse", weight=weight, **options(rtol)).theta
+
+    if method not in BATCHED:
+        return Ways(one)
+    return Ways(
+        one,
+        forward=lambda: pn.solve(field, y0, t, batch, **options(RTOL)).y[:, -1],
+        gradient=lambda: gradient(batch, target, RTOL),
+        slope=lambda rtol: lambda: gradient(batch[0], target[0], rtol),
+    )
 
 
 def fit(data, steps, report):

@@ -48,6 +48,17 @@ def test_pendulum_of_index_one():
     np.testing.assert_allclose(y[:, :2], np.stack([np.cos(angle), np.sin(angle)], axis=1), atol=1e-8)
 
 
+def test_every_sample_has_a_theta_of_its_own():
+    scaled = pn.field(state=2, theta=(2,))(lambda t, y, th: [-th[0] * y[0], th[1] * y[0] - y[1]])
+    thetas = np.array([[1.0, 2.0], [3.0, 0.5]])
+    starts = np.array([[1.0, 2.0], [1.0, 0.5]])
+    options = {"method": "rodas5p", "mass": [1.0, 0.0], "rtol": 1e-9, "atol": 1e-9}
+    y = pn.solve(scaled, starts, [0.0, 1.0], thetas, **options).y[:, -1]
+    np.testing.assert_allclose(y, np.exp(-thetas[:, :1]) * [[1.0, 2.0], [1.0, 0.5]], rtol=1e-8)
+    with pytest.raises(ValueError, match="sample 1 does not satisfy"):
+        pn.solve(scaled, starts[[0, 0]], [0.0, 1.0], thetas, **options)
+
+
 def test_gradients_through_a_dae():
     t = np.linspace(0, 2, 9)
     start = pn.consistent_state(pendulum, [1.0, 0, 0, 0, 0], [9.81], mass=PENDULUM["mass"])
