@@ -109,7 +109,7 @@ static int FN(linearise)(FN(work) * W, const T *y, const double *t, const double
     if (N->pattern) {
         FN(assemble)(W, J, scale);
         if (!N->sparse) FN(factor)(N->lu, N->swap, N->moved, W->d);
-        else if ((N->whole.any = FN(sparse_factor)(N->pattern, N->lu, N->whole.used)))
+        else if ((N->whole.any = FN(sparse_factor)(N->pattern, N->lu, N->swap, N->whole.used)))
             for (size_t l = 0; l < L; l++)
                 if (N->whole.used[l]) FN(start_whole)(W, J, scale, l);
         return 0;

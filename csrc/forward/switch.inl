@@ -100,12 +100,11 @@ static pn_status FN(open_newton)(FN(work) * W) {
     FN(newton) *N = &W->newton;
     if (N->J.prog) return PN_OK;
     FN(carve_newton)(W, &W->late);
-    if (!pn_arena_allocate(&W->late)) {
+    if (!pn_arena_allocate(&W->late) || (N->sparse && !FN(allocate_whole)(&N->whole, W->d))) {
         N->J.prog = N->back.prog = NULL;
         return PN_MEMORY;
     }
     FN(carve_newton)(W, &W->late);
-    if (N->sparse && !FN(allocate_whole)(&N->whole, W->d)) return PN_MEMORY;
     FN(ready)(&N->J, N->file);
     if (N->back.prog) FN(ready)(&N->back, N->back_file);
     return PN_OK;
@@ -136,8 +135,8 @@ static void FN(below_the_limit)(const FN(work) * W, int *hit) {
     const FN(flow) *f = &W->flow;
     const FN(newton) *N = &W->newton;
     const pn_pattern *p = N->pattern;
-    const T *J = FN(at)(&N->J, N->file, N->J.lay->output[0]);
     size_t d = (size_t)W->d, n = N->J.prog->output_size[0] ? FN(entries)(W) : 0;
+    const T *J = n ? FN(at)(&N->J, N->file, N->J.lay->output[0]) : NULL;
     double most[L] = {0};
     T *sum = W->spare;
     memset(sum, 0, d * L * sizeof(T));

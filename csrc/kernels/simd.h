@@ -102,7 +102,7 @@ PN_VFN int v_any_i64(vi64 m) { return _mm512_test_epi64_mask((__m512i)m, (__m512
 #elif PN_X86 == 32
 PN_VFN vf64 v_sel_f64(vi64 m, vf64 a, vf64 b) { return (vf64)_mm256_blendv_pd((__m256d)b, (__m256d)a, (__m256d)m); }
 PN_VFN vf32 v_sel_f32(vi32 m, vf32 a, vf32 b) { return (vf32)_mm256_blendv_ps((__m256)b, (__m256)a, (__m256)m); }
-PN_VFN int v_any_i64(vi64 m) { return _mm256_movemask_pd((__m256d)m) != 0; }
+PN_VFN int v_any_i64(vi64 m) { return _mm256_movemask_ps((__m256)m) != 0; } /* each half of a lane: see v_any_i32 */
 #else
 PN_VFN vf64 v_sel_f64(vi64 m, vf64 a, vf64 b) { return (vf64)((m & (vi64)a) | (~m & (vi64)b)); }
 PN_VFN vf32 v_sel_f32(vi32 m, vf32 a, vf32 b) { return (vf32)((m & (vi32)a) | (~m & (vi32)b)); }

@@ -1,9 +1,10 @@
 /* LU factors of a sparse matrix a lane on the pattern that all lanes share (solve/pattern.h): A[place][lane] in place, L without its
-   diagonal of ones, U with 1 / u_ii on its own. Pivots are those of the pattern's order. A lane with a multiplier above PN_TRUSTED,
-   or one that is not finite, has its matrix factored anew as a full one with partial pivoting, by itself: what is done
-   in a lane depends on that lane alone. */
+   diagonal of ones, U with 1 / u_ii on its own. Pivots are those of the pattern's order. Row i of |L| |U| bounds the rounding in
+   that row of A: a lane where some row of it is more than PN_TRUSTED times that of A, or is not finite, has its matrix factored anew as
+   a full one with partial pivoting, by itself. The measure does not depend on the units of equations, and what is done in a lane
+   depends on that lane alone. */
 
-#define PN_TRUSTED 1e3 /* with pivots this much smaller than an entry of their column, rounding grows as much at worst */
+#define PN_TRUSTED 1e3 /* digits that may be lost: three */
 
 /* Full matrices of single lanes, and which lanes have one. */
 typedef struct FN(whole) {
@@ -107,34 +108,40 @@ typedef struct FN(lanes) {
 #define STORE(p, x) PN_UNROLL for (size_t v = 0; v < NV; v++) V(store)((p) + v * VE, (x).v[v])
 #define LESS(x, a, p) PN_UNROLL for (size_t v = 0; v < NV; v++) (x).v[v] -= (a).v[v] * V(load)((p) + v * VE)
 #define TIMES(x, p) PN_UNROLL for (size_t v = 0; v < NV; v++) (x).v[v] *= V(load)((p) + v * VE)
+#define FILL(x, a) PN_UNROLL for (size_t v = 0; v < NV; v++) (x).v[v] = V(set1)((T)(a))
+#define ADD_SIZE(x, p) PN_UNROLL for (size_t v = 0; v < NV; v++) (x).v[v] += V(abs)(V(load)((p) + v * VE))
+#define ADD_SIZES(x, f, p) PN_UNROLL for (size_t v = 0; v < NV; v++) (x).v[v] += V(abs)((f).v[v]) * V(load)((p) + v * VE)
+#define NOTE_GROWTH(x, a, b, c)                                                                                                \
+    PN_UNROLL for (size_t v = 0; v < NV; v++)                                                                                  \
+        (x).v[v] = V(sel)((b).v[v] + (c).v[v] <= V(set1)((T)PN_TRUSTED) * (a).v[v], (x).v[v], V(set1)((T)1))
 #else
 typedef T FN(lanes);
 #define LOAD(x, p) x = *(p)
 #define STORE(p, x) *(p) = x
 #define LESS(x, a, p) x -= (a) * *(p)
 #define TIMES(x, p) x *= *(p)
+#define FILL(x, a) x = (T)(a)
+#define ADD_SIZE(x, p) x += *(p) < 0 ? -*(p) : *(p)
+#define ADD_SIZES(x, f, p) x += ((f) < 0 ? -(f) : (f)) * *(p)
+#define NOTE_GROWTH(x, a, b, c) x = (b) + (c) <= (T)PN_TRUSTED * (a) ? x : 1
 #endif
 
-/* Factors of A; bad[l] = 1: not those of lane l. 1: some lane's are not. */
-static int FN(sparse_factor)(const pn_pattern *p, T *A, unsigned char *bad) {
+/* Factors of A; bad[l] = 1: not those of lane l. 1: some lane's are not. size (d, L) is used up: of the rows of U. */
+static int FN(sparse_factor)(const pn_pattern *p, T *A, T *size, unsigned char *bad) {
     const int32_t *target = p->target;
-#if PN_BLOCK
-    vec most[NV];
-    for (size_t v = 0; v < NV; v++) most[v] = V(set1)((T)0);
-#define NOTE(f) PN_UNROLL for (size_t v = 0; v < NV; v++) most[v] = V(max)(V(abs)((f).v[v]), most[v])
-#else
-    T most = 0;
-#define NOTE(f) most = (most != most) | (((f) <= most) & (-(f) <= most)) ? most : (f) < 0 ? -(f) : (f)
-#endif
+    FN(lanes) lost, none;
+    FILL(lost, 0);
+    FILL(none, 0);
     for (int32_t i = 0; i < p->d; i++) {
-        int32_t diag = p->diag[i];
+        const int32_t diag = p->diag[i], last = p->start[i + 1];
+        FN(lanes) before = none, after = none, f;
+        for (int32_t e = p->start[i]; e < last; e++) ADD_SIZE(before, A + (size_t)e * L);
         for (int32_t e = p->start[i]; e < diag; e++) {
             int32_t k = p->column[e], end = p->start[k + 1];
-            FN(lanes) f;
             LOAD(f, A + (size_t)e * L);
             TIMES(f, A + (size_t)p->diag[k] * L);
             STORE(A + (size_t)e * L, f);
-            NOTE(f);
+            ADD_SIZES(after, f, size + (size_t)k * L);
             for (int32_t u = p->diag[k] + 1; u < end; u++) {
                 T *a = A + (size_t)*target++ * L;
                 FN(lanes) x;
@@ -143,18 +150,17 @@ static int FN(sparse_factor)(const pn_pattern *p, T *A, unsigned char *bad) {
                 STORE(a, x);
             }
         }
-        T *own = A + (size_t)diag * L;
-        for (int l = 0; l < L; l++) own[l] = 1 / own[l] + 0 * own[l]; /* 1 / infinity must not be 0: nothing would move */
+        FN(lanes) own = none;
+        for (int32_t e = diag; e < last; e++) ADD_SIZE(own, A + (size_t)e * L);
+        STORE(size + (size_t)i * L, own);
+        NOTE_GROWTH(lost, before, after, own);
+        T *pivot = A + (size_t)diag * L;
+        for (int l = 0; l < L; l++) pivot[l] = 1 / pivot[l] + 0 * pivot[l]; /* 1 / infinity must not be 0: nothing would move */
     }
-#undef NOTE
-    T largest[L];
+    T found[L];
     int any = 0;
-#if PN_BLOCK
-    for (size_t v = 0; v < NV; v++) V(store)(largest + v * VE, most[v]);
-#else
-    *largest = most;
-#endif
-    for (int l = 0; l < L; l++) bad[l] = !(largest[l] <= (T)PN_TRUSTED);
+    STORE(found, lost);
+    for (int l = 0; l < L; l++) bad[l] = found[l] != 0;
     for (int32_t i = 0; i < p->d; i++) /* the last pivots, which nothing was divided by */
         for (size_t l = 0; l < L; l++) bad[l] |= A[(size_t)p->diag[i] * L + l] * 0 != 0;
     for (int l = 0; l < L; l++) any |= bad[l];
@@ -229,3 +235,7 @@ static void FN(sparse_solve_t)(const pn_pattern *p, const T *A, T *b, T *x) {
 #undef STORE
 #undef LESS
 #undef TIMES
+#undef FILL
+#undef ADD_SIZE
+#undef ADD_SIZES
+#undef NOTE_GROWTH

@@ -47,6 +47,7 @@ typedef struct maker {
     sets W;                           /* rows of W by equations, then by the components that they are solved for */
     sets rows, cols;                  /* at work */
     int32_t *order, *other, *scratch; /* (d) */
+    int32_t *in_row, *in_col;         /* (d) entries */
 } maker;
 
 /* ---- which equation belongs to which component -------------------------------------------------------------------------- */
@@ -92,22 +93,21 @@ static void work_sets(maker *m) {
 static void order_by_fill(maker *m, int32_t *order) {
     int32_t d = m->p->d;
     work_sets(m);
-    memset(m->scratch, 0, (size_t)d * sizeof *order);
+    for (int32_t c = 0; c < d; c++) m->scratch[c] = 0, m->in_row[c] = count(&m->rows, c), m->in_col[c] = count(&m->cols, c);
     for (int32_t k = 0; k < d; k++) {
         int32_t best = -1;
         int64_t least = INT64_MAX;
         for (int32_t c = 0; c < d; c++) {
-            if (m->scratch[c]) continue;
-            int64_t cost = (int64_t)(count(&m->rows, c) - 1) * (count(&m->cols, c) - 1);
-            if (cost < least) least = cost, best = c;
+            int64_t cost = (int64_t)(m->in_row[c] - 1) * (m->in_col[c] - 1);
+            if (!m->scratch[c] && cost < least) least = cost, best = c;
         }
         order[k] = best;
         m->scratch[best] = 1;
         EACH_OF(&m->cols, best, r) drop(&m->rows, r, best);
         EACH_OF(&m->rows, best, c) drop(&m->cols, c, best);
         drop(&m->cols, best, best);
-        EACH_OF(&m->cols, best, r) unite(&m->rows, r, best);
-        EACH_OF(&m->rows, best, c) unite(&m->cols, c, best);
+        EACH_OF(&m->cols, best, r) unite(&m->rows, r, best), m->in_row[r] = count(&m->rows, r);
+        EACH_OF(&m->rows, best, c) unite(&m->cols, c, best), m->in_col[c] = count(&m->cols, c);
     }
 }
 
@@ -255,7 +255,7 @@ static pn_status allocate(maker *m, const int32_t *row, const int32_t *col, cons
     if (mass) p->n_mass = 0;
     for (int64_t e = 0; mass && e < d * d; e++) p->n_mass += mass[e] != 0;
     uint64_t *bits = calloc((size_t)(3 * d * words), sizeof *bits);
-    int32_t *numbers = array(3 * d);
+    int32_t *numbers = array(5 * d);
     p->row = array(p->n), p->col = array(p->n), p->place = array(p->n);
     p->mass = array(p->n_mass), p->moored = array(p->n_mass);
     p->start = array(d + 1), p->diag = array(d), p->label = array(d), p->equation = array(d);
@@ -269,6 +269,8 @@ static pn_status allocate(maker *m, const int32_t *row, const int32_t *col, cons
         m->cols = (sets){(size_t)words, bits + 2 * d * words};
         m->other = numbers + d;
         m->scratch = numbers + 2 * d;
+        m->in_row = numbers + 3 * d;
+        m->in_col = numbers + 4 * d;
         st = make(m, row, col, mass, message);
     }
     free(bits);

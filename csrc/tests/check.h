@@ -66,7 +66,7 @@ UNUSED static void *random_array(size_t n, int f32, double scale) {
 }
 
 /* ---- programs by hand ------------------------------------------------------------------------------------------- */
-enum { ROOM = 96 };
+enum { ROOM = 160 };
 typedef struct builder {
     pn_program_spec spec;
     int32_t sizes[ROOM], index[ROOM], outputs[PN_MAX_OUTPUTS];

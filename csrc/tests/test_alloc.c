@@ -2,6 +2,7 @@
    succeed it leaves nothing behind either. Linked with --wrap for the functions counted here (Makefile). */
 #include <stdatomic.h>
 
+#include "tests/sparse.h"
 #include "tests/stiff.h"
 
 void *__real_malloc(size_t n);
@@ -72,6 +73,19 @@ static void programs(void) {
     }
 }
 
+static void patterns(void) {
+    sparse s = sparse_line();
+    pn_pattern *p = NULL;
+    pn_status st = PN_MEMORY;
+    for (int64_t i = 0; st != PN_OK; i++) {
+        count_from(i);
+        st = pn_pattern_create(WIDE, s.n, s.row, s.col, NULL, said, &p);
+        CHECK((st == PN_OK) == (p != NULL));
+        pn_pattern_destroy(&p);
+        ended(st, i, "pattern");
+    }
+}
+
 static void evaluations(void) {
     builder b;
     net(&b, 3, 2, 5, 1, 1);
@@ -99,11 +113,17 @@ static void solves(int64_t n, int kind) {
                                         "reversible", "sensitivities",
                                         "dense",      "systems",
                                         "Rosenbrock", "Rosenbrock, sensitivities",
-                                        "changes",    "changes, sensitivities"};
-    fixture f = kind < 6   ? fixture_begin(2, 1, n, 0, "bosh3")
-                : kind < 8 ? stiff_fixture(n, 0, "rodas4", 5)
-                           : changing(n, 0, 60);
+                                        "changes",    "changes, sensitivities",
+                                        "pattern"};
+    sparse line = sparse_line();
+    fixture f = kind < 6    ? fixture_begin(2, 1, n, 0, "bosh3")
+                : kind < 8  ? stiff_fixture(n, 0, "rodas4", 5)
+                : kind < 10 ? changing(n, 0, 60)
+                            : sparse_fixture(&line, n, 0, "rodas4", 0.1);
     pn_problem *p = &f.p;
+    pn_pattern *pattern = NULL;
+    if (kind == 10) CHECK(pn_pattern_create(WIDE, line.n, line.row, line.col, NULL, said, &pattern) == PN_OK);
+    p->pattern = pattern;
     p->rtol = kind < 8 ? 1e-9 : 1e-6;
     p->steps = keep((size_t)n, sizeof *p->steps);
     if (kind == 1 || kind == 6 || kind == 8) p->memory = n > 1 ? 200000 : 12000;
@@ -135,6 +155,7 @@ static void solves(int64_t n, int kind) {
         } else if (ended(st, i, names[kind]))
             CHECK(same_bytes(right, snapshot(&f)));
     }
+    pn_pattern_destroy(&pattern);
     fixture_end(&f);
     release(0);
 }
@@ -160,8 +181,9 @@ static void threaded(void) {
 
 int main(void) {
     programs();
+    patterns();
     evaluations();
-    for (int kind = 0; kind < 10; kind++)
+    for (int kind = 0; kind < 11; kind++)
         for (int64_t n = 1; n <= 21; n += 20) solves(n, kind);
     threaded();
     return finish("test_alloc");
