@@ -126,7 +126,6 @@ typedef struct FN(work) {
     const FN(sums) *sums;
     int32_t stages;
     int way;             /* 1: the stiff one */
-    FN(sums) of[2];
     int32_t most_stages; /* of both */
     int main;
     int32_t d, m;
@@ -198,4 +197,5 @@ typedef struct FN(work) {
     int64_t screened;
     int screening;
     unsigned char active[L]; /* lanes a callback is asked about */
+    FN(sums) of[2];          /* the last: not cleared, read_table fills what is used */
 } FN(work);

@@ -56,10 +56,14 @@ static pn_status FN(work_on)(pn_shared *s, int main) {
     pn_status st = PN_MEMORY;
     FN(work) *W = malloc(sizeof *W);
     if (!W) goto done;
-    *W = (FN(work)){.s = s, .P = P, .main = main, .d = P->d, .m = P->m};
+    memset(W, 0, offsetof(FN(work), of));
+    W->s = s, W->P = P, W->main = main, W->d = P->d, W->m = P->m;
     FN(read_table)(W, &W->of[0], P->tableau);
-    if (P->stiff) FN(read_table)(W, &W->of[1], P->stiff);
-    W->most_stages = W->of[0].stages > W->of[1].stages ? W->of[0].stages : W->of[1].stages;
+    W->most_stages = W->of[0].stages;
+    if (P->stiff) {
+        FN(read_table)(W, &W->of[1], P->stiff);
+        if (W->of[1].stages > W->most_stages) W->most_stages = W->of[1].stages;
+    }
     FN(use)(W, 0);
     FN(carve)(W);
     if (!pn_arena_allocate(&W->arena)) goto done;
