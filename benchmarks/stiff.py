@@ -32,7 +32,7 @@ PROBLEMS = ("ROBER", "HIRES", "OREGO", "POLLU", "VDP1000", "BRUSS64", "AKZO")
 QUICK = ("ROBER", "AKZO")
 TOLERANCES = (1e-3, 1e-4, 1e-5, 1e-6, 1e-7, 1e-8, 1e-9, 1e-10)
 RTOL = 1e-6
-SLOW = 2.0
+SLOW = 1.0
 """Seconds of a call above which finer tolerances, and further rounds, are left out."""
 
 PROGRAM = "C program"
@@ -41,29 +41,29 @@ PROGRAM = "C program"
 class Turns:
     """The workers of one problem, and what they measured: rows {library, solver, what, seconds, error, ...}."""
 
-    def __init__(self, name, options, workers):
+    def __init__(self, name, options, start):
         self.name, self.options = name, options
-        self.workers = workers
-        self.solvers, self.rows = {}, {}
+        self.start = start  # (library) -> Worker
+        self.workers, self.solvers, self.rows = {}, [], {}
 
-    def begin(self):
+    def begin(self, libraries):
         """Every worker makes the problem; those that cannot are told."""
-        for library, worker in self.workers.items():
+        for library in libraries:
             harness.progress(f"{self.name}: {library} begins")
-            found = self._ask(library, worker, "stiff", self.name)
-            if not isinstance(found, list):
+            found = self._ask(library, "stiff", self.name)
+            if isinstance(found, list):
+                self.solvers += [(library, solver) for solver in found]
+            else:
                 print(f"{self.name}: {library}: {found['failed']}", flush=True)
-                continue
-            self.solvers |= {(library, solver): worker for solver in found}
 
     def measure(self, what):
         """One turn of all solvers that are not known to fail at this or to be too slow."""
-        for (library, solver), worker in self.solvers.items():
+        for library, solver in self.solvers:
             row = self.rows.setdefault((library, solver, what), {})
-            if "failed" in row or worker.dead or row.get("seconds", 0) > SLOW or self._hopeless(library, solver, what):
+            if "failed" in row or row.get("seconds", 0) > SLOW or self._hopeless(library, solver, what):
                 continue  # what is slow is asked once
             harness.progress(f"{self.name}: {library} {solver} {what}")
-            found = self._ask(library, worker, "stiff", solver, what, self.options.seconds)
+            found = self._ask(library, "stiff", solver, what, self.options.seconds)
             if found is None:
                 row["failed"] = ""  # it has no such thing
             elif "failed" in found:
@@ -73,19 +73,25 @@ class Turns:
                 row |= found | {"seconds": min(found["seconds"], row.get("seconds", found["seconds"]))}
 
     def _hopeless(self, library, solver, what):
-        """Whether it failed with the first request, or a coarser tolerance took too long."""
+        """Whether it failed with the first request, or a coarser tolerance failed or took too long."""
         if "failed" in self.rows.get((library, solver, RTOL), {}):
             return True
         return not isinstance(what, str) and any(
-            key[:2] == (library, solver) and key[2] >= what and row.get("seconds", 0) > SLOW
+            key[:2] == (library, solver) and key[2] >= what and ("failed" in row or row.get("seconds", 0) > SLOW)
             for key, row in self.rows.items()
             if not isinstance(key[2], str)
         )
 
-    def _ask(self, library, worker, *request):
+    def _ask(self, library, *request):
+        """The answer of the worker, which is started if there is none; one that was too slow or died leaves."""
         try:
-            return worker.ask(*request, within=self.options.within)
+            if library not in self.workers:
+                self.workers[library] = self.start(library)
+                if request[1:] != (self.name,):
+                    self.workers[library].ask("stiff", self.name)
+            return self.workers[library].ask(*request, within=self.options.within)
         except (TimeoutError, SystemExit) as error:
+            self.workers.pop(library)
             return {"failed": str(error).strip().splitlines()[-1]}
 
     def results(self):
@@ -129,12 +135,13 @@ class Program:
 def measured(name, pythons, options, scratch):
     """The rows of one problem."""
     with ExitStack() as stack:
-        workers = {}
-        for library, python in pythons.items():
+
+        def start(library):
             path = CHECKOUT if options.here and library == LIBRARY else None
-            workers[library] = stack.enter_context(harness.Worker(python, library, options.threads, scratch, path))
-        turns = Turns(name, options, workers)
-        turns.begin()
+            return stack.enter_context(harness.Worker(pythons[library], library, options.threads, scratch, path))
+
+        turns = Turns(name, options, start)
+        turns.begin(pythons)
         program = Program(options.limit, pythons["casadi"], name, scratch) if options.limit else None
         for _ in range(options.rounds):
             turns.measure(RTOL)
