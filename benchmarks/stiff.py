@@ -44,7 +44,8 @@ class Turns:
     def __init__(self, name, options, start):
         self.name, self.options = name, options
         self.start = start  # (library) -> Worker
-        self.workers, self.solvers, self.rows = {}, [], {}
+        self.workers, self.solvers = {}, []
+        self.rows = {}
 
     def begin(self, libraries):
         """Every worker makes the problem; those that cannot are told."""
