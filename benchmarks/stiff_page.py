@@ -149,6 +149,7 @@ def picture(kept, path):
     from matplotlib import rc_context
     from matplotlib.lines import Line2D
     from pictures import STYLE, footnote
+    from PIL import Image
 
     with rc_context(STYLE):
         figure, panels = _panels(len(problems(kept)) + 1)
@@ -165,6 +166,7 @@ def picture(kept, path):
         figure.supylabel("processor time of one solve", fontsize=10)
         footnote(figure, kept["about"])
         figure.savefig(path, dpi=110)
+    Image.open(path).convert("RGB").quantize(64).save(path, optimize=True)  # a third of the size
 
 
 def _panels(n):

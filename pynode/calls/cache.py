@@ -28,6 +28,13 @@ LARGEST = 1 << 16
 """Saved numbers (rows x states) of the largest problem that is kept: checking is nothing beside a larger one."""
 
 
+def by_value(atol: Any) -> Any:
+    """An atol of each component as a tuple, for a key; one number as it is."""
+    if type(atol) is np.ndarray and atol.ndim == 1:
+        return tuple(atol.tolist())
+    return tuple(atol) if type(atol) is list else atol
+
+
 def recall(f: Any, key: tuple[Any, ...]) -> Any:
     """The plan of calls with these options, or None; key: a tuple, of no use if something in it cannot be hashed."""
     if type(f) is not Field:

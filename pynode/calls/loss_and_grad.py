@@ -7,7 +7,7 @@ from typing import Any, Literal, Unpack
 
 from numpy.typing import ArrayLike, DTypeLike
 
-from pynode.calls.cache import keep, recall, serves
+from pynode.calls.cache import by_value, keep, recall, serves
 from pynode.calls.objective import Adjoint, Objective
 from pynode.data.arrays import own_array, real_dtype
 from pynode.engine.gradients import Wrt
@@ -105,7 +105,8 @@ def loss_and_grad(
     >>> val.theta.shape
     (25,)
     """
-    key = (loss, reduction, loss_scale, loss_dof, adjoint, wrt, memory, dtype, *options.items())
+    chosen = options | {"atol": by_value(options["atol"])} if "atol" in options else options
+    key = (loss, reduction, loss_scale, loss_dof, adjoint, wrt, memory, dtype, *chosen.items())
     check_errors(errors)
     objective: Objective | None = recall(f, key) if weight is None and data is None and events is None else None
     if objective is not None and (arrays := serves(objective.setup, theta, y0, t, target)):

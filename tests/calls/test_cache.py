@@ -57,6 +57,23 @@ def test_arrays_changed_in_place(case, which):
     same_gradient(f, y0, t, theta, target)
 
 
+@pytest.mark.parametrize("kind", [np.array, list, tuple])
+def test_a_tolerance_for_each_component_is_known_by_value(case, kind):
+    f, y0, t, theta, target = case
+    atol = kind([1e-6, 1e-3])
+    same_solve(f, y0, t, theta, atol=atol)
+    (plan,) = f.plans.values()
+    assert pn.solve(f, y0, t, theta, atol=kind([1e-6, 1e-3])).prepared is plan
+    same_gradient(f, y0, t, theta, target, atol=atol)
+    assert len(f.plans) == 2
+    same_gradient(f, y0, t, theta, target, atol=kind([1e-6, 1e-3]))
+    assert len(f.plans) == 2
+    if kind is not tuple:
+        atol[0] = 1e-2
+        assert same_solve(f, y0, t, theta, atol=atol).prepared is not plan
+        same_gradient(f, y0, t, theta, target, atol=atol)
+
+
 def test_other_shapes_types_and_options(case):
     f, y0, t, theta, target = case
     same_solve(f, y0, t, theta)
