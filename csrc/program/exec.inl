@@ -119,7 +119,7 @@ static inline __attribute__((always_inline)) const pn_decoded *FN(ones)(const FN
         case PN_ONE_SUB: *o = a - *PLACE(x->b); break;
         case PN_ONE_MUL: *o = a * *PLACE(x->b); break;
         case PN_ONE_DIV: *o = a / *PLACE(x->b); break;
-        case PN_ONE_DMUL: *o = (a == 0) | (*PLACE(x->b) == 0) ? 0 : a * *PLACE(x->b); break;
+        case PN_ONE_DMUL: *o = ((a == 0) | (*PLACE(x->b) == 0)) ? 0 : a * *PLACE(x->b); break;
         case PN_ONE_DDIV: *o = a == 0 ? 0 : a / *PLACE(x->b); break;
         case PN_ONE_NEG: *o = -a; break;
         case PN_ONE_SQUARE: *o = a * a; break;

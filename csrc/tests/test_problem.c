@@ -173,7 +173,7 @@ static void lost_gradients(void) {
         set(f.theta, 0, f32, 0.7);
         f.p.steps = keep((size_t)n, sizeof *f.p.steps);
         CHECK(fixture_solve(&f, isa) == PN_OK);
-        double whole = f.p.g_theta[0], lost = 0, *g_y0 = keep((size_t)n * 2, 8), loss = total_loss(&f);
+        double whole = f.p.g_theta[0], lost = 0, *g_y0 = keep((size_t)n * 2, 8);
         memcpy(g_y0, f.p.g_y0, (size_t)n * 2 * 8);
         CHECK(isfinite(whole));
         for (int64_t i = 0; i < n; i++) free(f.p.steps[i].record), f.p.steps[i] = (pn_steps){0, NULL};
