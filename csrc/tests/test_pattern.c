@@ -40,8 +40,8 @@ static void against_full(int64_t n, int weak, int rows) {
             CHECK(fixture_solve(&f, isa) == PN_OK);
             for (int64_t i = 0; i < n; i++)
                 CHECKF(f.p.status[i] == PN_OK && f.p.accepted[i] == f.t_len[i] - 1,
-                       "weak %d rows %d whole %d: %s, %d steps of %d", weak, rows, whole, pn_status_name((pn_status)f.p.status[i]),
-                       (int)f.p.accepted[i], (int)f.t_len[i] - 1);
+                       "weak %d rows %d whole %d: %s, %d steps of %d", weak, rows, whole,
+                       pn_status_name((pn_status)f.p.status[i]), (int)f.p.accepted[i], (int)f.t_len[i] - 1);
             y[whole] = keep(f.rows * WIDE, 8), g_theta[whole] = keep(WIDE, 8), g_y0[whole] = keep((size_t)n * WIDE, 8);
             memcpy(y[whole], f.p.y, f.rows * WIDE * 8);
             memcpy(g_theta[whole], f.p.g_theta, WIDE * 8);
