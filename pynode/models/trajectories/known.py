@@ -52,7 +52,8 @@ CLIMBED = 4
 """... and the most likely of them are climbed from."""
 
 AROUND = 30.0
-"""By this factor positive parameters (the odds of bounded ones) are drawn larger or smaller; others by normal numbers."""
+"""By this factor positive parameters (the odds of bounded ones) are drawn larger or smaller; others by normal numbers.
+Where most of them have no likelihood, as many again are drawn by its square."""
 
 SMALL = 0.1
 """A network that no slopes start begins with its random weights times this."""
@@ -192,13 +193,19 @@ class KnownFit:
         given = coordinates.x(self.theta0)
         limited = coordinates.log | coordinates.box
         rng = np.random.default_rng(self.seed)
-        shape = (DRAWS, len(given))
-        step = np.where(limited, np.log(AROUND) * rng.uniform(-1, 1, shape), rng.standard_normal(shape))
-        drawn = given + step * np.where(limited | (given == 0), 1.0, np.abs(given))
         states = self.guess(self.theta0)
         problem = self.problem(coordinates, states, 1.0)
-        at = [problem.first_noise(np.append(x, np.zeros(problem.n_noise)), problem.start) for x in drawn]
-        loss = np.array([problem.loss(x, problem.start) for x in at])
+        drawn = np.zeros((0, len(given)))
+        loss = np.zeros(0)
+        for reach in (1.0, 2.0):
+            shape = (DRAWS, len(given))
+            step = np.where(limited, np.log(AROUND) * rng.uniform(-1, 1, shape), rng.standard_normal(shape))
+            some = given + reach * step * np.where(limited | (given == 0), 1.0, np.abs(given))
+            at = [problem.first_noise(np.append(x, np.zeros(problem.n_noise)), problem.start) for x in some]
+            drawn = np.concatenate([drawn, some])
+            loss = np.append(loss, [problem.loss(x, problem.start) for x in at])
+            if np.isfinite(loss).mean() > 0.5:  # else most of them, as the values given, have no likelihood: further away
+                break
         best = [k for k in np.argsort(loss)[:CLIMBED] if np.isfinite(loss[k])]
         return [Start(f"drawn {k + 1}", np.array(coordinates.theta(drawn[k])), states) for k in best]
 
