@@ -17,7 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pynode.engine.continuous import backsolve, interpolating
-from pynode.engine.options import AUTO, as_memory, is_implicit
+from pynode.engine.options import as_memory, is_implicit
 from pynode.engine.problem import PreparedSolve
 from pynode.errors import MESSAGES, OK, STATUS, SolveWarning, users_level
 from pynode.fields.system import System
@@ -127,7 +127,7 @@ def check_adjoint(adjoint: str, options: Options, memory: Any, f: Field | System
         raise ValueError(f"adjoint={adjoint!r} is for fields; a System has 'discrete' (and 'reversible' if nothing jumps)")
     if adjoint == "reversible" and jumps:
         raise ValueError("adjoint='reversible': the scheme cannot go back through jumps; use adjoint='discrete'")
-    if adjoint in ("backsolve", "interpolating") and (options.method == AUTO or is_implicit(options.method)):
+    if adjoint in ("backsolve", "interpolating") and is_implicit(options.method):
         raise ValueError(
             f"adjoint={adjoint!r} with method={options.method!r}: continuous adjoints take explicit methods; "
             "adjoint='discrete' is exact, and stable where the solve is"

@@ -92,8 +92,8 @@ def method_row(method: str | Tableau) -> Mapping[str, Any]:
 
 
 def is_implicit(method: str | Tableau) -> bool:
-    """Whether a method solves linear systems, and so needs the Jacobian."""
-    return float(method_row(method)["gamma"]) > 0
+    """Whether a method solves linear systems, "auto" in some steps, and so needs the Jacobian."""
+    return method == AUTO or float(method_row(method)["gamma"]) > 0
 
 
 MAX_FIXED = 1e10
@@ -127,7 +127,7 @@ def _own_grid(grid: Any) -> Any:
 
 def _own_mass(mass: Any, method: str | Tableau) -> Any:
     """The mass matrix, or its diagonal, which nobody changes."""
-    if not is_implicit(method):
+    if method == AUTO or not is_implicit(method):
         methods = ", ".join(name for name, row in METHODS.items() if row["gamma"] > 0)
         raise ValueError(
             f"mass= needs a method that solves linear systems, {methods}, in every step; method={method!r} does not"

@@ -105,8 +105,7 @@ def implicit_programs(f: Field | System, options: Any, signal: Any, gradient: bo
     ValueError
         A gradient is wanted, and the field calls Python without a vjp.
     """
-    auto = options.method == AUTO
-    if not auto and not is_implicit(options.method):
+    if not is_implicit(options.method):
         return {}
     field = f.field if isinstance(f, System) else f
     moving = signal is not None and signal.kind not in ("constant", "previous")
@@ -123,13 +122,15 @@ def implicit_programs(f: Field | System, options: Any, signal: Any, gradient: bo
             "jacobian_reverse": jacobian.field.vjp_program.core if gradient else None,
             "pattern": jacobian.pattern,
         }
-    return keys | {"stiff": AUTO_STIFF, "stability": stability_limit(AUTO_EXPLICIT)} if auto else keys
+    if options.method == AUTO:
+        keys |= {"stiff": AUTO_STIFF, "stability": stability_limit(AUTO_EXPLICIT)}
+    return keys
 
 
 def jacobian_origin(f: Field | System, options: Any) -> str:
     """Where the Jacobian comes from, see `Stats.jacobian`."""
     field = f.field if isinstance(f, System) else f
-    if options.method != AUTO and not is_implicit(options.method):
+    if not is_implicit(options.method):
         return "none"
     if field.callback is None:
         return "program"

@@ -12,7 +12,7 @@ from numpy.polynomial import polynomial
 from numpy.typing import NDArray
 
 from pynode.data.batch import as_batch
-from pynode.engine.options import AUTO, Options, is_implicit, method_row
+from pynode.engine.options import Options, is_implicit, method_row
 from pynode.fields.field import Field
 from pynode.fields.system import System
 from pynode.fields.transforms import jacobian
@@ -69,15 +69,7 @@ def stiff_words(setup: Any, theta: NDArray[Any], results: Any) -> str | None:
     options: Options = setup.options
     jumps = isinstance(f, System) and (f.jump is not None or bool(f.events))
     fixed = options.step is not None or options.grid is not None
-    if (
-        options.method == AUTO
-        or is_implicit(options.method)
-        or fixed
-        or options.coupling > 0
-        or field.callbacks is not None
-        or jumps
-        or field.d > 200
-    ):
+    if is_implicit(options.method) or fixed or options.coupling > 0 or field.callbacks is not None or jumps or field.d > 200:
         return None
     i = int(np.argmax(results["accepted"]))
     own = theta[i] if theta.ndim == 2 else theta

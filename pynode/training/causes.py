@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pynode.calls.solve import solve
-from pynode.engine.options import AUTO, is_implicit
+from pynode.engine.options import is_implicit
 from pynode.training.curriculum import Run
 
 Array = NDArray[np.float64]
@@ -88,7 +88,7 @@ def stiff(run: Run) -> bool:
     """Whether stability, not accuracy, bounds the steps along the fitted trajectories."""
     options: dict[str, Any] = dict(run.recipe.options)
     method = options.get("method", "dopri5")
-    if run.field.callbacks is not None or method == AUTO or is_implicit(method):
+    if run.field.callbacks is not None or is_implicit(method):
         return False
     y0 = np.stack([x[0] for x in run.training.states])
 
