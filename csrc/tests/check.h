@@ -363,6 +363,22 @@ UNUSED static bytes snapshot(const fixture *f) {
 }
 UNUSED static int same_bytes(bytes a, bytes b) { return a.n == b.n && !memcmp(a.at, b.at, a.n); }
 
+/* Budgets from `most` down to above `least`, each half of the one before, till one is too small: all give these bytes. How many below
+   `small` were enough. */
+UNUSED static int same_with_less(fixture *f, pn_isa isa, bytes all, int64_t most, int64_t least, int64_t small,
+                                 const char *what) {
+    int enough = 0;
+    for (f->p.memory = most; f->p.memory > least; f->p.memory /= 2) {
+        pn_status st = fixture_solve(f, isa);
+        CHECKF(st == PN_OK || st == PN_BUDGET, "%s", pn_status_name(st));
+        if (st != PN_OK) break;
+        enough += f->p.memory < small;
+        CHECKF(same_bytes(all, snapshot(f)), "%s %s f%d n %d: memory %d", what, pn_isa_name(isa), f->f32 ? 32 : 64, (int)f->p.n,
+               (int)f->p.memory);
+    }
+    return enough;
+}
+
 /* EACH_ISA(isa) { ... } for every instruction set that runs here */
 #define EACH_ISA(isa)                                                                                                          \
     for (pn_isa isa = PN_ISA_PLAIN; isa < PN_N_ISA; isa = (pn_isa)(isa + 1))                                                   \

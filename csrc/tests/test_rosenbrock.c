@@ -141,16 +141,7 @@ static void gradients(const char *name, int64_t n, int land) {
         best = best == 0 ? f.p.g_theta[0] : best;
         CHECKF(fabs(f.p.g_theta[0] - best) < 1e-9 * (1 + fabs(best)), "%s %s", name, pn_isa_name(isa));
         bytes all = snapshot(&f);
-        int worked = 0;
-        for (int64_t memory = 1 << 20; memory > 4000; memory /= 2) {
-            f.p.memory = memory;
-            pn_status st = fixture_solve(&f, isa);
-            CHECKF(st == PN_OK || st == PN_BUDGET, "%s", pn_status_name(st));
-            if (st != PN_OK) break;
-            worked++;
-            CHECKF(same_bytes(all, snapshot(&f)), "%s %s, n %d: memory %d", name, pn_isa_name(isa), (int)n, (int)memory);
-        }
-        CHECK(worked > 2);
+        CHECK(same_with_less(&f, isa, all, 1 << 20, 4000, INT64_MAX, name) > 2);
         f.p.memory = 0;
         f.p.threads = 3;
         CHECK(fixture_solve(&f, isa) == PN_OK && same_bytes(all, snapshot(&f)));
@@ -195,16 +186,7 @@ static void changes(int f32) {
             some += f.p.stiff_steps[i], others += f.p.accepted[i] - f.p.stiff_steps[i];
         }
         CHECKF(some > MANY && others > MANY, "%s: %d of %d steps", pn_isa_name(isa), (int)some, (int)others);
-        int worked = 0;
-        for (int64_t memory = 1 << 20; memory > 4000; memory /= 2) {
-            f.p.memory = memory;
-            pn_status st = fixture_solve(&f, isa);
-            CHECKF(st == PN_OK || st == PN_BUDGET, "%s", pn_status_name(st));
-            if (st != PN_OK) break;
-            worked++;
-            CHECKF(same_bytes(all, snapshot(&f)), "f%d %s: memory %d", f32 ? 32 : 64, pn_isa_name(isa), (int)memory);
-        }
-        CHECK(worked > 2);
+        CHECK(same_with_less(&f, isa, all, 1 << 20, 4000, INT64_MAX, "changes") > 2);
         f.p.memory = 0, f.p.threads = 3;
         CHECK(fixture_solve(&f, isa) == PN_OK && same_bytes(all, snapshot(&f)));
         f.p.threads = 1;

@@ -127,20 +127,12 @@ static void checkpoints(void) {
             f.p.rtol = f32 ? 1e-6 : 1e-12;
             fixture_parts(&f, 4);
             EACH_ISA(isa) {
-                int thinned = 0;
                 f.p.memory = 0;
                 CHECK(fixture_solve(&f, isa) == PN_OK);
                 bytes all = snapshot(&f);
                 int64_t steps = 0;
                 for (int64_t i = 0; i < n; i++) steps += f.p.accepted[i];
-                for (f.p.memory = 4 << 20; f.p.memory > 2000; f.p.memory /= 2) {
-                    pn_status st = fixture_solve(&f, isa);
-                    CHECKF(st == PN_OK || st == PN_BUDGET, "%s", pn_status_name(st));
-                    if (st != PN_OK) break;
-                    thinned += f.p.memory < steps * 64;
-                    CHECKF(same_bytes(all, snapshot(&f)), "%s f%d n %d memory %d", pn_isa_name(isa), f32 ? 32 : 64, (int)n,
-                           (int)f.p.memory);
-                }
+                int thinned = same_with_less(&f, isa, all, 4 << 20, 2000, steps * 64, "rows");
                 CHECKF(thinned || steps < 300, "%s f%d n %d: no budget was small", pn_isa_name(isa), f32 ? 32 : 64, (int)n);
             }
             fixture_end(&f);

@@ -237,6 +237,7 @@ static void single_precision(void) {
 }
 
 static void checkpoints(void) {
+    static const char *const kinds[] = {"fixed steps", "adaptive steps", "with inputs"};
     for (int f32 = 0; f32 < 2; f32++)
         for (int64_t n = 1; n <= 41; n += 20)
             for (int kind = 0; kind < 3; kind++) {
@@ -251,16 +252,7 @@ static void checkpoints(void) {
                     bytes all = snapshot(&f);
                     int64_t steps = 0;
                     for (int64_t i = 0; i < n; i++) steps += f.p.accepted[i];
-                    int worked = 0;
-                    for (int64_t memory = 4 << 20; memory > 2000; memory /= 2) {
-                        f.p.memory = memory;
-                        pn_status st = fixture_solve(&f, isa);
-                        CHECKF(st == PN_OK || st == PN_BUDGET, "%s", pn_status_name(st));
-                        if (st != PN_OK) break;
-                        worked += memory < steps * 64;
-                        CHECKF(same_bytes(all, snapshot(&f)), "%s f%d n %d kind %d memory %d", pn_isa_name(isa), f32 ? 32 : 64,
-                               (int)n, kind, (int)memory);
-                    }
+                    int worked = same_with_less(&f, isa, all, 4 << 20, 2000, steps * 64, kinds[kind]);
                     CHECKF(worked || n > 1 || steps < 300, "%s f%d n %d kind %d: no budget was small (%d steps)",
                            pn_isa_name(isa), f32 ? 32 : 64, (int)n, kind, (int)steps);
                     f.p.memory = 1;
