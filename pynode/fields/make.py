@@ -5,7 +5,9 @@ from __future__ import annotations
 import inspect
 import warnings
 from collections.abc import Callable, Mapping, Sequence
-from itertools import pairwise
+from functools import reduce
+from itertools import combinations_with_replacement, pairwise
+from operator import mul
 from typing import Any, Literal
 
 import numpy as np
@@ -31,6 +33,10 @@ SCALES: dict[str, Callable[[int, int], float]] = {
 """Variance of the initial weights of a layer (m outputs, n inputs)."""
 
 
+POLYNOMIAL = ("A", "P2", "P3")
+"""The names of the coefficients of a polynomial beside a network, by degree."""
+
+
 def mlp(
     d_in: int,
     hidden: int | tuple[int, ...],
@@ -41,11 +47,11 @@ def mlp(
     inputs: int = 0,
     init: Init = "lecun",
     gain: float = 1.0,
-    skip: bool = False,
+    skip: bool | int = False,
 ) -> Field:
     """A multilayer perceptron; the last layer is linear.
 
-    theta is, for each layer, the weights W (out, in) row by row, then the bias b; with `skip`, then A.
+    theta is, for each layer, the weights W (out, in) row by row, then the bias b; with `skip`, then A, P2 and P3.
 
     Parameters
     ----------
@@ -65,8 +71,10 @@ def mlp(
         Weights are drawn from N(0, gain^2 v) with v = 1/in, 2/(in + out) or 2/in; biases are 0.
     gain : float, default 1
         Factor of the initial weights.
-    skip : bool, default False
-        Add a linear map A (out, in) of the first layer's input to the value.
+    skip : bool or int, default False
+        Add a polynomial of this degree, 0 to 3, of the first layer's input to the value; True: 1, a linear map A (out, in).
+        P2 and P3 multiply the products of two and of three inputs, in the order of
+        `itertools.combinations_with_replacement`.
 
     Returns
     -------
@@ -100,9 +108,12 @@ def mlp(
         ]
         offset = spec[-1].stop
     layers = list(zip(spec[::2], spec[1::2], strict=True))
-    if skip:
-        n = widths[0]
-        spec.append(Parameter("A", (d_out, n), offset, ("normal", gain * float(np.sqrt(SCALES[init](d_out, n))))))
+    if skip not in (0, 1, 2, 3):
+        raise ValueError(f"skip={skip!r} must be the degree of a polynomial, 0 to {len(POLYNOMIAL)}; True is 1")
+    products = [products_of(widths[0], k + 1) for k in range(int(skip))]
+    for name, terms in zip(POLYNOMIAL, products, strict=False):
+        scale = gain * float(np.sqrt(SCALES[init](d_out, len(terms))))
+        spec.append(Parameter(name, (d_out, len(terms)), offset, ("normal", scale)))
         offset = spec[-1].stop
 
     the_trace = new_trace((1, d_in, inputs), (offset,))
@@ -112,11 +123,24 @@ def mlp(
     for W, b in layers:
         x = theta[W.offset : W.stop].reshape(W.shape) @ x + theta[b.offset : b.stop]
         x = x if b is layers[-1][1] else ACTIVATIONS[activation](x)
-    if skip:
-        A = spec[-1]
-        x = x + theta[A.offset : A.stop].reshape(A.shape) @ first
-    name = f"mlp({'-'.join(map(str, widths))}, {activation}{', skip' if skip else ''})"
-    return Field(the_trace.builder.finish([x.register]), tuple(spec), name)
+    for A, terms in zip(spec[2 * len(layers) :], products, strict=True):
+        x = x + theta[A.offset : A.stop].reshape(A.shape) @ _products(first, terms)
+    how = {0: "", 1: ", skip"}.get(int(skip), f", skip={skip}")
+    return Field(
+        the_trace.builder.finish([x.register]), tuple(spec), f"mlp({'-'.join(map(str, widths))}, {activation}{how})"
+    )
+
+
+def products_of(n: int, degree: int) -> list[tuple[int, ...]]:
+    """The products of `degree` of n variables, each as the variables that it multiplies."""
+    return list(combinations_with_replacement(range(n), degree))
+
+
+def _products(x: Any, terms: list[tuple[int, ...]]) -> Any:
+    """The products of components of x, as a vector."""
+    if len(terms[0]) == 1:
+        return x
+    return np.stack([reduce(mul, [x[i] for i in term]) for term in terms])
 
 
 def field(

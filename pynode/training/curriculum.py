@@ -329,10 +329,7 @@ class Run:
             else f"the data cannot be followed over {stage.name} (chaos, or too few iterations): "
             f"the parameters fitted to {(known or ['slopes'])[-1]} are kept"
         )
-        if self.recipe.own:
-            self.held.append(words)  # another way to train may follow the data
-        else:
-            self.warn(words)
+        self.held.append(words)  # another way to train may follow the data
 
     def windows_left_out(self, stage: Stage, failed: NDArray[np.bool_]) -> None:
         """Count the windows that could not be solved at the start of a stage, and warn; failed: (W,)."""

@@ -11,6 +11,15 @@ Array = NDArray[np.float64]
 EXCESS = 1.5
 """A variance of residuals above this many times the smoother's estimate of the noise is misfit."""
 
+MANY = 100
+"""With fewer numbers of a state than this, estimates of variances scatter, and the limit is wider."""
+
+EXACT = 1e-4
+"""Residuals whose variance is below this part of that of the data are those of a good fit, whatever the smoother says."""
+
+ALIKE = 5.0
+"""The standardised lag-1 autocorrelation of residuals that are not noise."""
+
 
 def residuals(run: Run) -> Array:
     """(rows, d) data minus fitted states; 0 where nothing was observed."""
@@ -50,3 +59,17 @@ def autocorrelation(run: Run) -> Array:
     n = pairs.sum(axis=0)
     variance = (r**2).sum(axis=0) / np.maximum(counts.sum(axis=0), 1)
     return np.asarray((r[1:] * r[:-1] * pairs).sum(axis=0) / np.maximum(variance * np.sqrt(n), 1e-300), dtype=np.float64)
+
+
+def too_large(run: Run) -> NDArray[np.bool_]:
+    """(d,) whether the residuals of a state are more than the noise that the smoother found."""
+    count, variance = scatter(run)
+    limit = EXCESS * np.sqrt(np.maximum(1.0, MANY / np.maximum(count, 1)))
+    return np.asarray((variance > EXACT * run.data.spread) & (excess(run) > limit))
+
+
+def misfit(run: Run) -> NDArray[np.bool_]:
+    """(d,) whether the residuals of a state are more than noise, or follow each other."""
+    _, variance = scatter(run)
+    alike = (variance > EXACT * run.data.spread) & (autocorrelation(run) > ALIKE)
+    return np.asarray(run.data.seen & (too_large(run) | alike))

@@ -22,6 +22,7 @@ from pynode.optim.normal_equations import Problem, small_matrices
 from pynode.training.curriculum import LOST, WORSE, Run, Step
 from pynode.training.matching import MatchingProblem
 from pynode.training.noise import FEW, Noise
+from pynode.training.residuals import misfit
 from pynode.training.rivals import contest
 from pynode.training.shooting import ShootingProblem, Weights
 from pynode.training.state import Stage
@@ -71,6 +72,23 @@ FAR = 0.1
 
 ENOUGH = 60
 """How many observed numbers for each parameter training starts with, where there are many more."""
+
+
+AGAIN = 2
+"""How often training starts again from other random parameters where the residuals are not those of noise."""
+
+POOR = "poor"
+"""A stage whose residuals are more than RISE times the variance of those before, and more than SMALL of that of the data."""
+
+RISE = 3.0
+
+SMALL = 1e-4
+
+CLOSER = 3
+"""How often windows between those fitted and those that could not be followed are tried, ..."""
+
+NEARER = 1.25
+"""... at least this much longer than those fitted."""
 
 
 @dataclass(frozen=True)
@@ -193,6 +211,7 @@ class SecondOrderRun(Run):
             part = np.sort(rng.choice(part, self.recipe.part, replace=False))
         self.part = part
         self.undetermined = np.zeros(self.field.n_params, bool)
+        self.poor: Callable[[], str] | None = None
         self.groups = self.coordinates.groups(self.recipe.groups)
         self._begin()
 
@@ -216,6 +235,34 @@ class SecondOrderRun(Run):
     def compete(self) -> None:
         if self.recipe.own and len(self.coordinates):
             contest(self, self.recipe.noise, self.least)
+        elif self.recipe.plain is not None:
+            self._start_again()
+
+    def _start_again(self) -> None:
+        """Train from other random parameters too where the residuals are not those of noise; keep what has more evidence."""
+        checkpoint, recipe = self.checkpoint, self.recipe
+        best: tuple[float, dict[str, Any], list[Array], bool, list[str]] | None = None
+        for k in range(1 + AGAIN):
+            if k:
+                start = self.field.init(recipe.random_state + len(recipe.starts) + k)
+                self.checkpoint = None  # a run that is resumed comes here again
+                self.recipe = replace(recipe, starts=[start], plain=None)
+                self.begin_again(start, [x.copy() for x in self.first_states])
+                self.held = []
+                self.match()
+                for step in self.steps():
+                    if not self.stopped:
+                        self.shoot(*step)
+            score = self._score() if self.whole else -np.inf
+            if best is None or score > best[0]:
+                best = (score, self.saved(), self.training.states, self.whole, self.held)
+            if self.stopped or self.fitted is None or not misfit(self).any():
+                break
+        assert best is not None
+        self.checkpoint, self.recipe = checkpoint, recipe
+        _, saved, self.training.states, self.whole, self.held = best
+        self.restore(saved)
+        self.training.theta = self.coordinates.theta(self.posterior.theta)
 
     def begin_again(self, theta: Array, states: list[Array]) -> None:
         super().begin_again(theta, states)
@@ -359,11 +406,52 @@ class SecondOrderRun(Run):
         return -np.inf if self.fitted is None else log_evidence(self.fitted[2], self.posterior)
 
     def shoot(self, intervals: int | None, everything: bool = True) -> None:
+        stage, why = self._attempt(intervals, everything)
+        for _ in range(CLOSER):
+            if why is None or self.trial or self.stopped or not self._closer(intervals, everything):
+                break
+            stage, why = self._attempt(intervals, everything)
+        if why == POOR and self.poor is not None:
+            stage.status = self.poor()
+        elif why is not None:
+            self.left_out(stage, why)
+
+    def _closer(self, intervals: int | None, everything: bool) -> bool:
+        """Fit windows halfway (by size) between those fitted last and those that could not be followed.
+
+        Returns
+        -------
+        bool
+            It worked: what could not be followed is worth another attempt.
+        """
+        if self.fitted is None or self.fitted[0] is None or self.fitted[1] != everything:
+            return False
+        short = self.fitted[0]
+        long = max(map(len, self.data.t)) - 1 if intervals is None else intervals
+        between = round(np.sqrt(short * long))
+        if between < NEARER * short:
+            return False
+        checkpoint = self.checkpoint
+        self.checkpoint = None  # a run that is resumed comes here again
+        stage, why = self._attempt(between, everything)
+        self.checkpoint = checkpoint
+        return why is None
+
+    def _attempt(self, intervals: int | None, everything: bool) -> tuple[Stage, str | None]:
+        """Fit windows.
+
+        Returns
+        -------
+        stage : Stage
+        why : str or None
+            Why it did not work: "left out", "undone", or POOR; then all is as it was before. `poor()` keeps a poor fit after all.
+        """
         chosen = np.arange(len(self.data)) if everything else self.part
         data = self.data if everything else self.data.take(chosen)
         cut = data.windows(intervals)
         y0 = self.within(cut.initial([self.training.states[i] for i in chosen]))
         seen = ~np.isnan(np.concatenate(cut.y))
+        unexplained = self.unexplained
         given = seen * (1.0 if cut.weight is None else np.concatenate(cut.weight))
         noise = Noise(self.variance, self.recipe.noise, given, self.least, self.soft)
         options = self.recipe.options | {"coordinates": self.coordinates}
@@ -373,8 +461,8 @@ class SecondOrderRun(Run):
         self.begin(stage, intervals)
         failed = problem.failed(self.posterior.theta, y0)
         if failed.sum() > len(cut) / 2:
-            self.left_out(stage, "left out")
-            return
+            stage.status = "left out"
+            return stage, stage.status
         if failed.any():
             self.windows_left_out(stage, failed)
             problem.leave_out(failed)
@@ -399,13 +487,30 @@ class SecondOrderRun(Run):
         stage.nfe = problem.nfe
         assert state.free is not None
         if state.status == "failed" or self._lost(problem, state):
-            self.left_out(stage, "left out" if state.status == "failed" else "undone")
+            stage.status = "left out" if state.status == "failed" else "undone"
             self.training.theta = self.coordinates.theta(self.posterior.theta)
-            return
-        self.posterior = state
-        self.variance = noise.variance
-        self.fitted = (intervals, everything, problem.n_observed)
-        self.keep_states(cut, chosen, *problem.solve(state.theta, state.free))
+            return stage, stage.status
+
+        reached = self.unexplained
+
+        def keep() -> str:
+            self.posterior = state
+            self.unexplained = reached
+            self.training.theta = self.coordinates.theta(state.theta)
+            self.variance = noise.variance
+            self.fitted = (intervals, everything, problem.n_observed)
+            self.keep_states(cut, chosen, *problem.solve(state.theta, state.free))
+            return state.status
+
+        rise = noise.variance > np.maximum(RISE * self.variance, SMALL * self.spread)
+        if self.fitted is not None and rise[self.seen].any() and not self.trial:
+            stage.status = "undone"
+            self.training.theta = self.coordinates.theta(self.posterior.theta)
+            self.unexplained = unexplained
+            self.poor = keep
+            return stage, POOR
+        keep()
+        return stage, None
 
     def fitted_windows(self) -> tuple[Windows, NDArray[np.intp]] | None:
         """(windows, the trajectories that they were cut from) of the last stage that worked, or None."""

@@ -12,22 +12,13 @@ from numpy.typing import NDArray
 
 from pynode.training.causes import at_bounds, codes, stiff, turns
 from pynode.training.curriculum import Run
-from pynode.training.residuals import EXCESS, autocorrelation, excess, scatter
+from pynode.training.residuals import ALIKE, EXACT, EXCESS, MANY, autocorrelation, excess, scatter, too_large
 from pynode.training.second_order import SecondOrderRun
 
 Array = NDArray[np.float64]
 
-EXACT = 1e-4
-"""Residuals whose variance is below this part of that of the data are those of a good fit, whatever the smoother says."""
-
-MANY = 100
-"""With fewer numbers of a state than this, estimates of variances scatter, and the limit is wider."""
-
-ALIKE = 5.0
-"""The standardised lag-1 autocorrelation of residuals that are not noise ..."""
-
 SLIGHT = 1.2
-"""... where their variance exceeds the smoother's estimate by this factor too."""
+"""Residuals that follow each other are misfit where their variance exceeds the smoother's estimate by this factor too."""
 
 NOTHING = 0.8
 """A state whose residuals have more than this part of the variance of its data is not explained."""
@@ -67,7 +58,7 @@ def doubts(run: Run, names: Sequence[str], y: Sequence[Array] | None = None) -> 
         return ", ".join(names[j] if j < len(names) else f"state {j + 1}" for j in measured.tolist() if which[j])
 
     unexplained = rough & (variance > NOTHING * run.data.spread) & (noise < 0.5 * variance) & ~run.data.still
-    missed = rough & (ratio > limit) & ~unexplained
+    missed = too_large(run) & ~unexplained
     alike = rough & (z > ALIKE) & ~(ratio <= SLIGHT) & ~missed & ~unexplained
     if (unexplained & run.data.seen).any():
         words.append(

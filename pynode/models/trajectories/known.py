@@ -14,11 +14,9 @@ from numpy.typing import NDArray
 
 from pynode.data.trajectories import Trajectories
 from pynode.fields.field import Field
-from pynode.fields.make import mlp
-from pynode.models.options import widths
 from pynode.models.trajectories import protocol as protocols
 from pynode.models.trajectories.options import first_order_options
-from pynode.models.trajectories.recipe import prepare
+from pynode.models.trajectories.recipe import network, prepare
 from pynode.models.trajectories.scaling import Scaling
 from pynode.models.trajectories.series import n_inputs
 from pynode.optim.checkpoint import Checkpoint
@@ -133,9 +131,8 @@ class KnownFit:
         """The network, in the units of the data; where states are read off it is trained by slopes and windows first."""
         model, data = self.model, self.data
         if not self.read_off:
-            shape: dict[str, Any] = {"activation": model.activation, "inputs": n_inputs(data), "skip": bool(model.skip)}
             d = model.observe.d if isinstance(model.observe, Field) else data.d + int(model.augment)
-            return mlp(d, widths(model.hidden), **shape)
+            return network(model, d, n_inputs(data), 1)
         run, scaling, field = self._ordinary(None)
         natural = in_units(field, scaling)
         self.plain = Start("slopes and windows", run.training.theta, self._states_of(run, scaling))

@@ -131,11 +131,12 @@ class NeuralODEOptions(SeriesEstimator):
         "are columns of NaN in the data.",
     )
     _: KW_ONLY
-    skip: bool = option(
-        True,
-        Switch(),
-        "Add a linear map to the network: linear systems are then learned exactly, and far from the data the field goes on "
-        "linearly.",
+    skip: bool | int | None = option(
+        None,
+        Integer(0, 3, booleans=True),
+        "Add a polynomial of this degree to the network (True: 1, a linear map); what it can do is then learned exactly, and "
+        "far from the data the field goes on like it. None: 3 where that adds less than half as many parameters as the "
+        "network has (few states) and evidence keeps it small (second order, no weight_decay); else 1.",
     )
     augment: int = option(
         0,

@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 
 from pynode.data.trajectories import Trajectories
 from pynode.fields.field import Field
-from pynode.fields.make import mlp
+from pynode.fields.make import mlp, products_of
 from pynode.models.options import widths
 from pynode.models.trajectories.options import NeuralODEOptions, first_order_options
 from pynode.models.trajectories.scaling import Scaling
@@ -57,6 +57,9 @@ ROUGH = 3.0
 
 EXACT = 1e-9
 """... and the last stage is fitted again to this tolerance."""
+
+POLYNOMIAL_PART = 0.5
+"""A polynomial beside the network adds at most this part of its parameters."""
 
 CONTINUED = 50
 """Iterations of L-BFGS that go on from fitted parameters."""
@@ -151,8 +154,23 @@ def _field(model: NeuralODEOptions, data: Trajectories) -> Field:
     """The field of one's own, or the network."""
     if model.field is not None:
         return model.field
-    shape: dict[str, Any] = {"activation": model.activation, "inputs": n_inputs(data), "skip": bool(model.skip)}
-    return mlp(data.d + int(model.augment), widths(model.hidden), **shape)
+    d, inputs = data.d + int(model.augment), n_inputs(data)
+    return network(model, d, inputs, _degree(model, d, inputs))
+
+
+def network(model: NeuralODEOptions, d: int, inputs: int, degree: int) -> Field:
+    """The network of a model for d states; degree: of the polynomial beside it where the model leaves that open."""
+    skip = degree if model.skip is None else int(model.skip)
+    return mlp(d, widths(model.hidden), activation=model.activation, inputs=inputs, skip=skip)
+
+
+def _degree(model: NeuralODEOptions, d: int, inputs: int) -> int:
+    """The degree of the polynomial beside the network: 3 where that adds few parameters, and evidence keeps it small."""
+    plain = network(model, d, inputs, 1)
+    if not widths(model.hidden) or not _evidence(model) or optimizer_of(model, plain) != SECOND_ORDER:
+        return 1
+    added = d * sum(len(products_of(d + inputs, k)) for k in (2, 3))
+    return 3 if added <= POLYNOMIAL_PART * plain.n_params else 1
 
 
 def _scaling(model: NeuralODEOptions, data: Trajectories) -> Scaling:
@@ -203,7 +221,7 @@ def _second_recipe(
 
 def _has_linear_map(model: NeuralODEOptions) -> bool:
     """Whether the network's linear map alone is a start too; evidence then chooses."""
-    return model.field is None and bool(model.skip) and len(widths(model.hidden)) > 0 and _evidence(model)
+    return model.field is None and model.skip in (None, 1, 2, 3) and len(widths(model.hidden)) > 0 and _evidence(model)
 
 
 def _evidence(model: NeuralODEOptions) -> bool:
@@ -215,7 +233,8 @@ def _starts(model: NeuralODEOptions, field: Field, seed: int) -> list[Array]:
     """Random parameters to start from and, where the network has a linear map, that map alone."""
     starts = [field.init(seed + i) for i in range(int(model.n_restarts))]
     if _has_linear_map(model):
-        linear, last = starts[0].copy(), field.spec[-3]
+        layers = [p for p in field.spec if p.name[0] == "W"]
+        linear, last = starts[0].copy(), layers[-1]
         linear[last.offset : last.stop] = 0.0
         starts.append(linear)
     return starts
