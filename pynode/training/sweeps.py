@@ -333,7 +333,10 @@ class MatchingTangents(Tangents):
 
 
 DEARER = 4e9
-"""From so many multiplications in J^T J on, products with the Jacobian are cheaper than matrices of it (measured)."""
+"""From so many multiplications in J^T J on, products with the Jacobian may be cheaper than matrices of it ..."""
+
+DEARER_ROW = 1.5e6
+"""... and from so many of them for each time of a trajectory: solving it some forty times then costs less (measured)."""
 
 
 def pays(field: Field, coordinates: Coordinates, n_observed: int) -> bool:
@@ -342,7 +345,8 @@ def pays(field: Field, coordinates: Coordinates, n_observed: int) -> bool:
     Coordinates and states with limits need the matrices: a step that meets a limit is solved again with it held.
     """
     limited = coordinates.longest is not None or limits(field) is not None or field.callbacks
-    return not limited and n_observed * len(coordinates) ** 2 >= DEARER
+    n = len(coordinates)
+    return not limited and n_observed * n**2 >= DEARER and field.d * n**2 >= DEARER_ROW
 
 
 def sweeps_of(problem: Problem) -> ShootingSweeps | MatchingSweeps | None:
