@@ -298,7 +298,7 @@ def descend(
         More of the state, for the checkpoint: what changes along the way and is not in `state`.
     """
     first = {"damping": damping, "nu": 2.0, "small": 0, "done": 0, "nfe": None, "estimated": settled >= 1}
-    before = _resumed(state, checkpoint, more, first)
+    before = begun(state, checkpoint, more, first)
     damping, nu, small, done = (before[name] for name in ("damping", "nu", "small", "done"))
     state.estimated = before["estimated"]
     here = _begin(problem, state, before["nfe"], groups, evidence and settled >= 1)
@@ -336,7 +336,7 @@ def descend(
             break
         if checkpoint is not None:
             now = {"damping": damping, "nu": nu, "small": small, "done": k + 1, "nfe": counted, "estimated": state.estimated}
-            checkpoint.offer("levenberg_marquardt", partial(_snapshot, now, state, more))
+            checkpoint.offer("levenberg_marquardt", partial(snapshot, now, state, more))
     conclude(problem, state, here)
     return state
 
@@ -397,7 +397,7 @@ def _begin(
     return here
 
 
-def _resumed(
+def begun(
     state: LaplacePosterior, checkpoint: Checkpoint | None, more: Resumable | None, first: dict[str, Any]
 ) -> dict[str, Any]:
     """What a checkpoint held of the descent, `state` and `more` being then as they were; without one `first`."""
@@ -411,7 +411,7 @@ def _resumed(
     return before
 
 
-def _snapshot(now: dict[str, Any], state: LaplacePosterior, more: Resumable | None) -> dict[str, Any]:
+def snapshot(now: dict[str, Any], state: LaplacePosterior, more: Resumable | None) -> dict[str, Any]:
     """What a checkpoint holds of the descent."""
     return now | {"state": _saved(state), "more": None if more is None else more.saved()}
 

@@ -119,6 +119,14 @@ class Coordinates:
         """The gradient with respect to x, from the gradient with respect to theta."""
         return gradient if self.trivial else gradient[self.index] * self.slope(x)
 
+    def push(self, x: Array, v: Array) -> Array:
+        """The direction (p,) of theta that a direction v (n,) of x leads to."""
+        if self.trivial:
+            return v
+        moved = np.zeros(len(self.base))
+        moved[self.index] = v * self.slope(x)
+        return moved
+
     def jacobian(self, x: Array, J: Array) -> Array:
         """The Jacobian (..., n) with respect to x, from the Jacobian (..., p) with respect to theta."""
         return J if self.trivial else J[..., self.index] * self.slope(x)

@@ -14,30 +14,25 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from pynode.fields.field import Field
-from pynode.fields.parameters import Parameter
 from pynode.optim.checkpoint import Resumable
 from pynode.optim.levenberg_marquardt import LaplacePosterior, conclude, descend, log_evidence
+from pynode.optim.matrix_free import descend_by_sweeps, whole
 from pynode.optim.normal_equations import Problem, small_matrices
 from pynode.training.curriculum import LOST, WORSE, Run, Step
+from pynode.training.homotopy import POOR, follow, start_again
 from pynode.training.matching import MatchingProblem
 from pynode.training.noise import FEW, Noise
-from pynode.training.residuals import misfit
 from pynode.training.rivals import contest
 from pynode.training.shooting import ShootingProblem, Weights
+from pynode.training.sizes import prior_groups
 from pynode.training.state import Stage
-from pynode.training.windows import Data, Windows
+from pynode.training.sweeps import pays, sweeps_of
+from pynode.training.windows import Windows
 
 Array = NDArray[np.float64]
 
 Rival = tuple[float, LaplacePosterior, Array, float, list[Array]]
 """A start on trial: its log evidence, posterior, variance of the noise, unexplained part of the variance, states."""
-
-MAX_PARAMETERS = 1500
-"""The most parameters ..."""
-
-MAX_STATES = 20
-"""... and states with which second order is the better choice: a step costs O(n p^2). Above these it is L-BFGS."""
 
 ROUNDING = 1e-14
 """Part of the variance of the data below which residuals are rounding, not noise."""
@@ -70,25 +65,12 @@ NEAR = 0.5
 FAR = 0.1
 """... and of two that are tried, one is taken before the last stage where it is ahead by more than this."""
 
-ENOUGH = 60
-"""How many observed numbers for each parameter training starts with, where there are many more."""
-
-
-AGAIN = 2
-"""How often training starts again from other random parameters where the residuals are not those of noise."""
-
-POOR = "poor"
-"""A stage whose residuals are more than RISE times the variance of those before, and more than SMALL of that of the data."""
 
 RISE = 3.0
+"""A stage is poor where the variance of its residuals is more than this many times that of the stage before ..."""
 
 SMALL = 1e-4
-
-CLOSER = 3
-"""How often windows between those fitted and those that could not be followed are tried, ..."""
-
-NEARER = 1.25
-"""... at least this much longer than those fitted."""
+"""... and more than this part of that of the data."""
 
 
 @dataclass(frozen=True)
@@ -147,29 +129,6 @@ class SecondOrder:
         return min(self.max_iter, MATCHING_STEPS)
 
 
-def is_small(field: Field) -> bool:
-    """Whether second order is the better choice for a field."""
-    return field.n_params <= MAX_PARAMETERS and field.d <= MAX_STATES and not field.callbacks
-
-
-def part_of(data: Data, n_params: int) -> int | None:
-    """How many trajectories are enough to start with, or None for all."""
-    n = int(np.ceil(ENOUGH * n_params / max(data.n_observed / len(data), 1)))
-    n = max(n, 32)
-    return n if 4 * n <= len(data) else None
-
-
-def prior_groups(field: Field) -> list[NDArray[np.intp]]:
-    """Groups of parameters that share a prior: each array of a network. Parameters with given initial values have none."""
-    return [np.arange(p.offset, p.stop) for p in field.spec if _of_network(p)]
-
-
-def _of_network(p: Parameter) -> bool:
-    """Whether a parameter is drawn at random, or is a bias by the names of `pynode.mlp`."""
-    leaf = p.name.rsplit(".", 1)[-1]
-    return p.init[0] == "normal" or (leaf[:1] == "b" and leaf[1:].isdigit())
-
-
 class SecondOrderRun(Run):
     """Training by Levenberg-Marquardt; see `Run` for the order in which it goes.
 
@@ -193,6 +152,10 @@ class SecondOrderRun(Run):
         The trajectories that take part in the first stages.
     soft : (d,) array or None
         The smoother's variances where data are so few that they count too, see `Noise`.
+    open : ShootingProblem or None
+        That of the last stage that worked, where covariances of its result are not known yet.
+    tried : (int or None, bool) or None
+        A stage that was done on trial, and is not done again.
     undetermined : (p,) bool array
         Parameters that no data tell, see `Coordinates.undetermined`.
     """
@@ -212,6 +175,8 @@ class SecondOrderRun(Run):
         self.part = part
         self.undetermined = np.zeros(self.field.n_params, bool)
         self.poor: Callable[[], str] | None = None
+        self.open: ShootingProblem | None = None
+        self.tried: Step | None = None
         self.groups = self.coordinates.groups(self.recipe.groups)
         self._begin()
 
@@ -236,33 +201,7 @@ class SecondOrderRun(Run):
         if self.recipe.own and len(self.coordinates):
             contest(self, self.recipe.noise, self.least)
         elif self.recipe.plain is not None:
-            self._start_again()
-
-    def _start_again(self) -> None:
-        """Train from other random parameters too where the residuals are not those of noise; keep what has more evidence."""
-        checkpoint, recipe = self.checkpoint, self.recipe
-        best: tuple[float, dict[str, Any], list[Array], bool, list[str]] | None = None
-        for k in range(1 + AGAIN):
-            if k:
-                start = self.field.init(recipe.random_state + len(recipe.starts) + k)
-                self.checkpoint = None  # a run that is resumed comes here again
-                self.recipe = replace(recipe, starts=[start], plain=None)
-                self.begin_again(start, [x.copy() for x in self.first_states])
-                self.held = []
-                self.match()
-                for step in self.steps():
-                    if not self.stopped:
-                        self.shoot(*step)
-            score = self._score() if self.whole else -np.inf
-            if best is None or score > best[0]:
-                best = (score, self.saved(), self.training.states, self.whole, self.held)
-            if self.stopped or self.fitted is None or not misfit(self).any():
-                break
-        assert best is not None
-        self.checkpoint, self.recipe = checkpoint, recipe
-        _, saved, self.training.states, self.whole, self.held = best
-        self.restore(saved)
-        self.training.theta = self.coordinates.theta(self.posterior.theta)
+            start_again(self)
 
     def begin_again(self, theta: Array, states: list[Array]) -> None:
         super().begin_again(theta, states)
@@ -270,6 +209,9 @@ class SecondOrderRun(Run):
 
     def finish(self) -> None:
         posterior = self.posterior
+        if self.open is not None and self.fitted is not None:
+            whole(self.open, posterior, self.groups)
+            self.open = None
         posterior.noise = self.deviation()
         if posterior.covariance is not None:
             self.undetermined = self.coordinates.undetermined(posterior.theta, posterior.covariance)
@@ -308,12 +250,14 @@ class SecondOrderRun(Run):
             "fitted": self.fitted,
             "variance": self.variance,
             "unexplained": self.unexplained,
+            "tried": self.tried,
         }
 
     def restore(self, saved: dict[str, Any]) -> None:
         self.variance = saved["variance"]
         self.unexplained = saved["unexplained"]
         self.fitted = None if saved["fitted"] is None else tuple(saved["fitted"])
+        self.tried = None if saved["tried"] is None else tuple(saved["tried"])
         n_iter, n_evaluations = saved["counts"]
         same = ("theta", "alpha", "beta", "gamma", "loss", "covariance", "free", "free_gain", "free_covariance")
         self.posterior = replace(
@@ -372,7 +316,7 @@ class SecondOrderRun(Run):
 
         Errors of smoothed slopes are alike from one time to the next, so their evidence favours fields that bend to
         them, or that do not bend at all; the evidence of the data themselves decides. The stages proper start from the
-        winner.
+        winner. Where stages are dear the first one decides, and is not done again.
         """
         checkpoint = self.checkpoint
         variance = self.variance
@@ -381,70 +325,60 @@ class SecondOrderRun(Run):
         self.checkpoint = None
         self.trial = True
         tried: list[Rival] = [(0.0, rival, variance, unexplained, [x.copy() for x in states]) for rival in rivals]
-        for intervals, everything in self.steps():
+        dear = pays(self.field, self.coordinates, self.data.n_observed)
+        steps = self.steps()[:1] if dear else self.steps()
+        left: list[Any] = [None, None]
+        for intervals, everything in steps:
             for k, rival in enumerate(tried):
                 _, self.posterior, self.variance, self.unexplained, self.training.states = rival
                 self.fitted = None
                 self.shoot(intervals, everything)
-                tried[k] = (self._score(), self.posterior, self.variance, self.unexplained, self.training.states)
+                tried[k] = (self.score(), self.posterior, self.variance, self.unexplained, self.training.states)
+                left[k] = (self.fitted, self.open)
                 if self.stopped:
                     break
             ahead = abs(tried[0][0] - tried[1][0])
             if self.stopped or self.fitted is None or ahead > FAR * self.fitted[2]:
                 break
         winner = max(tried, key=lambda rival: rival[0])
+        self.checkpoint = checkpoint
+        self.trial = False
+        if dear and winner[0] > -np.inf:
+            _, self.posterior, self.variance, self.unexplained, self.training.states = winner
+            self.fitted, self.open = left[tried.index(winner)]
+            self.tried = steps[0]
+            return
         self.posterior = replace(winner[1], free=None)
         self.variance = variance
         self.unexplained = unexplained
         self.training.states = states
-        self.checkpoint = checkpoint
-        self.trial = False
         self.fitted = None
 
-    def _score(self) -> float:
+    def score(self) -> float:
         """The log evidence of the stage just done; -inf where it did not work."""
         return -np.inf if self.fitted is None else log_evidence(self.fitted[2], self.posterior)
 
     def shoot(self, intervals: int | None, everything: bool = True) -> None:
-        stage, why = self._attempt(intervals, everything)
-        for _ in range(CLOSER):
-            if why is None or self.trial or self.stopped or not self._closer(intervals, everything):
-                break
-            stage, why = self._attempt(intervals, everything)
-        if why == POOR and self.poor is not None:
-            stage.status = self.poor()
-        elif why is not None:
-            self.left_out(stage, why)
+        if self.tried == (intervals, everything) and not self.trial:
+            self.tried = None
+        else:
+            follow(self, intervals, everything)
 
-    def _closer(self, intervals: int | None, everything: bool) -> bool:
-        """Fit windows halfway (by size) between those fitted last and those that could not be followed.
+    def attempt(self, intervals: int | None, everything: bool) -> tuple[Stage, str | None]:
+        """Fit windows once.
 
-        Returns
-        -------
-        bool
-            It worked: what could not be followed is worth another attempt.
-        """
-        if self.fitted is None or self.fitted[0] is None or self.fitted[1] != everything:
-            return False
-        short = self.fitted[0]
-        long = max(map(len, self.data.t)) - 1 if intervals is None else intervals
-        between = round(np.sqrt(short * long))
-        if between < NEARER * short:
-            return False
-        checkpoint = self.checkpoint
-        self.checkpoint = None  # a run that is resumed comes here again
-        stage, why = self._attempt(between, everything)
-        self.checkpoint = checkpoint
-        return why is None
-
-    def _attempt(self, intervals: int | None, everything: bool) -> tuple[Stage, str | None]:
-        """Fit windows.
+        Parameters
+        ----------
+        intervals : int or None
+            As in `shoot`.
+        everything : bool
+            As in `shoot`.
 
         Returns
         -------
         stage : Stage
         why : str or None
-            Why it did not work: "left out", "undone", or POOR; then all is as it was before. `poor()` keeps a poor fit after all.
+            Why it did not work: "left out", "undone", or POOR; then all is as before. `poor()` keeps a poor fit after all.
         """
         chosen = np.arange(len(self.data)) if everything else self.part
         data = self.data if everything else self.data.take(chosen)
@@ -470,6 +404,8 @@ class SecondOrderRun(Run):
         state = replace(
             self.posterior,
             free=y0.copy(),
+            free_gain=None,
+            free_covariance=None,
             beta=float(1.0 / noise.mean),
             alpha=self.posterior.alpha.copy(),
             least=float(ROUNDING * problem.n_observed * np.exp(np.log(self.spread[self.seen]).mean())),
@@ -490,13 +426,14 @@ class SecondOrderRun(Run):
             stage.status = "left out" if state.status == "failed" else "undone"
             self.training.theta = self.coordinates.theta(self.posterior.theta)
             return stage, stage.status
-
         reached = self.unexplained
 
         def keep() -> str:
+            assert state.free is not None
             self.posterior = state
             self.unexplained = reached
             self.training.theta = self.coordinates.theta(state.theta)
+            self.open = problem if state.free_gain is None else None
             self.variance = noise.variance
             self.fitted = (intervals, everything, problem.n_observed)
             self.keep_states(cut, chosen, *problem.solve(state.theta, state.free))
@@ -559,21 +496,22 @@ class SecondOrderRun(Run):
             kept = (state.theta,) if state.free is None else (state.theta, state.free)
             return self.record(stage, state.loss / problem.n_observed, gradient_norm, nfe, theta, kept)
 
+        common: dict[str, Any] = {
+            "groups": self.groups,
+            "max_iter": self.recipe.max_iter if problem.n_free else self.recipe.matching,
+            "tol": tol,
+            "damping": damping,
+            "callback": after_step,
+            "settled": SETTLED if problem.n_free else 1.0,
+            "checkpoint": self.checkpoint if problem.n_free else None,
+            "on_iteration": on_iteration,
+            "more": more,
+        }
         try:
-            descend(
-                problem,
-                state,
-                groups=self.groups,
-                max_iter=self.recipe.max_iter if problem.n_free else self.recipe.matching,
-                tol=tol,
-                damping=damping,
-                longest=self.coordinates.longest,
-                callback=after_step,
-                settled=SETTLED if problem.n_free else 1.0,
-                checkpoint=self.checkpoint if problem.n_free else None,
-                on_iteration=on_iteration,
-                more=more,
-            )
+            if (products := sweeps_of(problem)) is not None:
+                descend_by_sweeps(products, state, **common)
+            else:
+                descend(problem, state, longest=self.coordinates.longest, **common)
         except KeyboardInterrupt:
             raise self.interrupted(state.loss / problem.n_observed) from None
         finally:

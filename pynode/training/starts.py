@@ -7,7 +7,7 @@ from scipy.special import ndtri
 from pynode.fields.constraints import by_size
 from pynode.fields.field import Field
 from pynode.fields.parameters import Parameter
-from pynode.training.second_order import prior_groups
+from pynode.training.sizes import prior_groups
 
 Array = NDArray[np.float64]
 

@@ -29,7 +29,8 @@ from pynode.training.first_order import OPTIMIZERS
 from pynode.training.likelihood import LikelihoodProblem, times_and_readings
 from pynode.training.likelihood_run import Likelihood, LikelihoodRun, Start
 from pynode.training.likelihood_verdict import Verdict
-from pynode.training.second_order import STEPS, prior_groups
+from pynode.training.second_order import STEPS
+from pynode.training.sizes import prior_groups
 from pynode.training.starts import drawn
 
 if TYPE_CHECKING:

@@ -23,7 +23,7 @@ from pynode.models.trajectories.series import (
     RaggedTimes,
     Times,
 )
-from pynode.training.second_order import MAX_PARAMETERS, MAX_STATES
+from pynode.training.sizes import MAX_PARAMETERS, MAX_STATES
 
 if TYPE_CHECKING:
     from pynode.models.trajectories.neural_ode import NeuralODE

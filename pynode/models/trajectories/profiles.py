@@ -9,7 +9,7 @@ import numpy as np
 from pynode.models.trajectories.known_results import parameter_names
 from pynode.models.trajectories.refitting import Refitting
 from pynode.training.profile import Profile, Scale, profile, rise_of
-from pynode.training.second_order import prior_groups
+from pynode.training.sizes import prior_groups
 
 if TYPE_CHECKING:
     from pynode.models.trajectories.neural_ode import NeuralODE

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from pynode.data.control import as_control
 from pynode.data.support import Support
 from pynode.fields.transforms import jacobian
-from pynode.training.second_order import prior_groups
+from pynode.training.sizes import prior_groups
 
 if TYPE_CHECKING:
     from pynode.models.trajectories.neural_ode import NeuralODE

@@ -17,7 +17,8 @@ from pynode.models.trajectories.series import n_inputs
 from pynode.training.early_stopping import Holdout, split
 from pynode.training.first_order import OPTIMIZERS, FirstOrder, FirstOrderRun
 from pynode.training.matching import STILL
-from pynode.training.second_order import STEPS, SecondOrder, SecondOrderRun, is_small, part_of, prior_groups
+from pynode.training.second_order import STEPS, SecondOrder, SecondOrderRun
+from pynode.training.sizes import is_small, part_of, prior_groups
 from pynode.training.smoothing import smooth, with_derivatives, with_implied
 from pynode.training.state import Training
 from pynode.training.steps import SECOND_ORDER

@@ -12,7 +12,7 @@ from pynode.models.trajectories.known import KnownFit
 from pynode.training.curriculum import FitError
 from pynode.training.identifiable import Undetermined, undetermined
 from pynode.training.likelihood_run import LikelihoodRun, Maximum, Start
-from pynode.training.second_order import prior_groups
+from pynode.training.sizes import prior_groups
 
 if TYPE_CHECKING:
     from pynode.models.trajectories.neural_ode import NeuralODE

@@ -17,7 +17,7 @@ from pynode.training.criteria import akaike, akaike_corrected, bayes
 from pynode.training.curriculum import FitError
 from pynode.training.error_models import ERROR_MODELS
 from pynode.training.profile import Profile, Scale
-from pynode.training.second_order import prior_groups
+from pynode.training.sizes import prior_groups
 
 if TYPE_CHECKING:
     from pynode.models.trajectories.neural_ode import NeuralODE

@@ -1,0 +1,99 @@
+"""From short windows to whole trajectories without losing the data: windows in between, and other random starts.
+
+A longer window may lead into a bad minimum, from which no longer one leads out. Then windows between those fitted and those
+lost are fitted first; where residuals are not those of noise in the end, training starts again.
+"""
+
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from pynode.training.residuals import misfit
+
+if TYPE_CHECKING:
+    from pynode.training.second_order import SecondOrderRun
+
+POOR = "poor"
+"""Why a stage is not kept at once: its residuals are much larger than those of the stage before."""
+
+AGAIN = 2
+"""How often training starts again from other random parameters where the residuals are not those of noise."""
+
+CLOSER = 3
+"""How often windows between those fitted and those that could not be followed are tried, ..."""
+
+NEARER = 1.25
+"""... at least this much longer than those fitted."""
+
+
+def follow(run: "SecondOrderRun", intervals: int | None, everything: bool) -> None:
+    """Fit windows of this length, after shorter ones where the data cannot be followed at once.
+
+    Parameters
+    ----------
+    run : SecondOrderRun
+    intervals : int or None
+        The length; None: whole trajectories.
+    everything : bool
+        Whether all trajectories take part.
+    """
+    stage, why = run.attempt(intervals, everything)
+    for _ in range(CLOSER):
+        if why is None or run.trial or run.stopped or not _closer(run, intervals, everything):
+            break
+        stage, why = run.attempt(intervals, everything)
+    if why == POOR and run.poor is not None:
+        stage.status = run.poor()
+    elif why is not None:
+        run.left_out(stage, why)
+
+
+def _closer(run: "SecondOrderRun", intervals: int | None, everything: bool) -> bool:
+    """Fit windows halfway (by size) between those fitted last and those that were lost; returns whether that worked."""
+    if run.fitted is None or run.fitted[0] is None or run.fitted[1] != everything:
+        return False
+    short = run.fitted[0]
+    long = max(map(len, run.data.t)) - 1 if intervals is None else intervals
+    between = round(np.sqrt(short * long))
+    if between < NEARER * short:
+        return False
+    checkpoint = run.checkpoint
+    run.checkpoint = None  # a run that is resumed comes here again
+    _, why = run.attempt(between, everything)
+    run.checkpoint = checkpoint
+    return why is None
+
+
+def start_again(run: "SecondOrderRun") -> None:
+    """Train from other random parameters too where the residuals are not those of noise; keep what has more evidence.
+
+    Parameters
+    ----------
+    run : SecondOrderRun
+        All its stages are done.
+    """
+    checkpoint, recipe = run.checkpoint, run.recipe
+    best: tuple[float, dict[str, Any], list[NDArray[np.float64]], bool, list[str], Any] | None = None
+    for k in range(1 + AGAIN):
+        if k:
+            start = run.field.init(recipe.random_state + len(recipe.starts) + k)
+            run.checkpoint = None  # a run that is resumed comes here again
+            run.recipe = replace(recipe, starts=[start], plain=None)
+            run.begin_again(start, [x.copy() for x in run.first_states])
+            run.held = []
+            run.match()
+            for step in run.steps():
+                if not run.stopped:
+                    run.shoot(*step)
+        score = run.score() if run.whole else -np.inf
+        if best is None or score > best[0]:
+            best = (score, run.saved(), run.training.states, run.whole, run.held, run.open)
+        if run.stopped or run.fitted is None or not misfit(run).any():
+            break
+    assert best is not None
+    run.checkpoint, run.recipe = checkpoint, recipe
+    _, saved, run.training.states, run.whole, run.held, run.open = best
+    run.restore(saved)
+    run.training.theta = run.coordinates.theta(run.posterior.theta)

@@ -1,0 +1,46 @@
+"""What second order is fit for, and how it begins: sizes of fields and of data, and the parameters that share a prior."""
+
+import numpy as np
+from numpy.typing import NDArray
+
+from pynode.fields.field import Field
+from pynode.fields.parameters import Parameter
+from pynode.fields.states import limits
+from pynode.training.windows import Data
+
+MAX_PARAMETERS = 3000
+"""The most parameters ..."""
+
+MAX_STATES = 50
+"""... and states with which second order is the better choice. Above these it is L-BFGS."""
+
+MAX_LIMITED = (1500, 20)
+"""The same where parameters or states have limits: a step then needs all of J^T J, which costs O(n p^2)."""
+
+ENOUGH = 60
+"""How many observed numbers for each parameter training starts with, where there are many more."""
+
+
+def is_small(field: Field) -> bool:
+    """Whether second order is the better choice for a field."""
+    limited = limits(field) is not None or any(p.constraint[0] in ("positive", "bounded") for p in field.spec)
+    n_params, d = MAX_LIMITED if limited else (MAX_PARAMETERS, MAX_STATES)
+    return field.n_params <= n_params and field.d <= d and not field.callbacks
+
+
+def part_of(data: Data, n_params: int) -> int | None:
+    """How many trajectories are enough to start with, or None for all."""
+    n = int(np.ceil(ENOUGH * n_params / max(data.n_observed / len(data), 1)))
+    n = max(n, 32)
+    return n if 4 * n <= len(data) else None
+
+
+def prior_groups(field: Field) -> list[NDArray[np.intp]]:
+    """Groups of parameters that share a prior: each array of a network. Parameters with given initial values have none."""
+    return [np.arange(p.offset, p.stop) for p in field.spec if _of_network(p)]
+
+
+def _of_network(p: Parameter) -> bool:
+    """Whether a parameter is drawn at random, or is a bias by the names of `pynode.mlp`."""
+    leaf = p.name.rsplit(".", 1)[-1]
+    return p.init[0] == "normal" or (leaf[:1] == "b" and leaf[1:].isdigit())
