@@ -27,8 +27,8 @@ Array = NDArray[np.float64]
 BROAD = 10.0
 """Standard deviation of the prior of coefficients, in units in which states and slopes are of order one."""
 
-ROUNDING = 1e-13
-"""The smallest variance of residuals, in units of that of the data."""
+ROUNDING = 1e-10
+"""The smallest variance of residuals, in units of that of the data: solvers are not more exact."""
 
 SHARES = (0.0, 0.5, 0.9, 0.99, 0.999, 0.9999, 0.99999)
 """Parts of the variance of the noise that may grow with the square of the state."""

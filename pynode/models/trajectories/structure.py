@@ -145,8 +145,8 @@ class EquationFit:
         model = self.model
         return {
             "method": model.method,
-            "rtol": min(model.rtol, 1e-6),
-            "atol": min(model.atol, 1e-6) * self.scaling.spread,
+            "rtol": min(model.rtol, 1e-7),
+            "atol": min(model.atol, 1e-7) * self.scaling.spread,
             "max_steps": 20_000,
         }
 
