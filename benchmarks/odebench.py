@@ -98,8 +98,15 @@ def tried(system, sigma, drop, seed, options):
     back = followed(model, t, None)
     new = followed(model, t, system["init"][1])
     row |= {"reconstruction": r2(first, back), "generalisation": np.nan if second is None else r2(second, new)}
-    row |= {"warnings": model.report_["warnings"], "equation": str(model.equation()) if hasattr(model, "equation") else ""}
-    return row
+    return row | {"warnings": model.report_["warnings"], "message": model.report_["message"], "equation": written(model)}
+
+
+def written(model):
+    """The equation of a model as text."""
+    try:
+        return str(model.equation())
+    except ValueError:
+        return "a network"
 
 
 def followed(model, t, y0):
@@ -136,7 +143,9 @@ def main():
                 flush=True,
             )
             if args.words:
-                print("      " + "\n      ".join([*row["equation"].splitlines(), *row["warnings"]]), flush=True)
+                print(
+                    "      " + "\n      ".join([*row["equation"].splitlines(), row["message"], *row["warnings"]]), flush=True
+                )
     for name in ("reconstruction", "generalisation"):
         values = np.array([row[name] for row in rows])
         print(f"{name}: R2 > {GOOD} for {100 * np.mean(values > GOOD):.0f} % ({(values > GOOD).sum()} of {len(values)})")

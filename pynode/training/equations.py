@@ -42,6 +42,12 @@ FIRST = 40
 GROWTH = 4
 """By how much windows grow."""
 
+FEW = 500
+"""All subsets are tried of sizes of which there are no more than this, on linearised trajectories."""
+
+ROUNDS = 4
+"""How often the terms of whole trajectories may be chosen again."""
+
 MOST_TERMS = 70
 """The most polynomials, for each state."""
 
@@ -273,7 +279,7 @@ def reselected(found: Fitted, library: Library, data: Data, options: dict[str, A
     prior = np.array([library.prior[i, k] for i, k in column])
     regression = Regression(H, H @ x - g, prior, np.array([library.cost[k] for _, k in column]))
     start = tuple(j for j, (i, k) in enumerate(column) if k in guess.chosen[i])
-    best = regression.search([start], most=8 * d)[0]
+    best = regression.search([start], most=8 * d, every=FEW)[0]
     c = regression.coefficients(best.columns)
     C = np.zeros((d, P))
     for j in best.columns:
@@ -288,38 +294,50 @@ def is_gram(H: Array) -> bool:
     if not np.isfinite(H).all() or not (size >= 0).all():
         return False
     root = np.sqrt(np.maximum(size, 1e-300))
-    return bool(np.linalg.eigvalsh(H / np.outer(root, root))[0] > -1e-6)
+    correlation = H / root[:, None] / root
+    return bool((np.abs(correlation) < 1.0 + 1e-6).all() and np.linalg.eigvalsh(correlation)[0] > -1e-6)
 
 
-def pursued(guess: Guess, library: Library, data: Data, options: dict[str, Any], rounds: int = 4) -> list[Fitted]:
-    """Fits to longer and longer windows, with terms chosen again after each; those to the longest windows that worked."""
+def pursued(guess: Guess, library: Library, data: Data, options: dict[str, Any]) -> list[Fitted]:
+    """Fits to windows, then to whole trajectories, with terms chosen again after each; the best of the longest that worked.
+
+    Where whole trajectories cannot be followed at once, windows grow towards them.
+    """
     longest = max(len(t) for t in data.t) - 1
-    sizes = [FIRST]
-    while 1.5 * GROWTH * sizes[-1] < longest:
-        sizes.append(GROWTH * sizes[-1])
-    lengths: list[int | None] = [*sizes, None]
+    sizes: list[int | None] = [FIRST]
+    while 1.5 * GROWTH * (sizes[-1] or 0) < longest:
+        sizes.append(GROWTH * (sizes[-1] or 0))
+    sizes = sizes if longest > FIRST else []
     kept: list[Fitted] = []
-    for intervals in lengths if longest > FIRST else [None]:
-        here: list[Fitted] = []
-        tried = set()
-        for _ in range(rounds if intervals is None else 2):
-            tried.add(tuple(guess.chosen))
-            found = fitted(guess, library, data, intervals, options)
-            if found is None:
-                break
-            here.append(found)
-            again = reselected(found, library, data, options)
-            if again is None or tuple(again.chosen) in tried:
-                break
-            guess = again
-        if not here:
+    for intervals in sizes:
+        here = _alternated(guess, library, data, intervals, options, 2)
+        if not here or (kept and worse(here[0].guess.variance, kept[0].guess.variance)):
+            return kept
+        kept = here
+        guess = kept[0].guess
+        whole = _alternated(guess, library, data, None, options, ROUNDS)
+        if whole and not worse(whole[0].guess.variance, kept[0].guess.variance):
+            return whole
+    return kept or _alternated(guess, library, data, None, options, ROUNDS)
+
+
+def _alternated(
+    guess: Guess, library: Library, data: Data, intervals: int | None, options: dict[str, Any], rounds: int
+) -> list[Fitted]:
+    """Terms fitted and chosen again, in turns, until they no longer change; the likeliest first."""
+    found: list[Fitted] = []
+    tried = set()
+    for _ in range(rounds):
+        tried.add(tuple(guess.chosen))
+        fit = fitted(guess, library, data, intervals, options)
+        if fit is None:
             break
-        best = max(here, key=lambda f: f.evidence)
-        if kept and worse(best.guess.variance, kept[0].guess.variance):
+        found.append(fit)
+        again = reselected(fit, library, data, options)
+        if again is None or tuple(again.chosen) in tried:
             break
-        kept = sorted(here, key=lambda f: f.evidence, reverse=True)
-        guess = best.guess
-    return kept
+        guess = again
+    return sorted(found, key=lambda f: f.evidence, reverse=True)
 
 
 def worse(new: Array, old: Array) -> bool:

@@ -88,13 +88,13 @@ class Regression:
         value = 0.5 * (half**2).sum(axis=1) - logdet - self.cost[S].sum(axis=1)
         self.known.update(zip(new, value.tolist(), strict=True))
 
-    def search(self, starts: Iterable[Subset] = (), most: int = 12) -> list[Choice]:
-        """The best subsets of at most `most` columns, the best first."""
+    def search(self, starts: Iterable[Subset] = (), most: int = 12, every: int = ALL) -> list[Choice]:
+        """The best subsets of at most `most` columns, the best first; `every`: see ALL."""
         P = len(self.b)
         tried = 0
         for k in range(1, min(P, most) + 1):
             tried += comb(P, k)
-            if tried > ALL:
+            if tried > every:
                 break
             self.scores(list(itertools.combinations(range(P), k)))
         for start in starts:

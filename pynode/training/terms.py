@@ -20,7 +20,10 @@ CHEAP = np.log(4.0)
 """What a term of degree 0 or 1 costs, as log prior odds ..."""
 
 DEGREE = np.log(2.0)
-"""... and how much more for each further degree or function."""
+"""... how much more for each further degree, or multiple of an angle ..."""
+
+FUNCTION = np.log(16.0)
+"""... and for a sine or cosine."""
 
 
 class Term(NamedTuple):
@@ -48,8 +51,10 @@ class Term(NamedTuple):
     @property
     def cost(self) -> float:
         """-log of the prior odds that the term is there: simple ones are likelier."""
-        extra = max(self.degree - 1, 0) + (0 if not self.function else 1 + sum(map(abs, self.wave)))
-        return float(CHEAP + DEGREE * extra)
+        extra = DEGREE * max(self.degree - 1, 0)
+        if self.function:
+            extra += FUNCTION + DEGREE * (sum(map(abs, self.wave)) - 1)
+        return float(CHEAP + extra)
 
     def text(self, names: Sequence[str]) -> str:
         """The term in words, such as x^2*sin(y); "1" for the constant."""

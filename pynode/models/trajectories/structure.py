@@ -40,7 +40,10 @@ CLEAN = 1e-3
 """... and between that and this part, misfit is not told from noise: the network has its chance."""
 
 CLEAR = 0.05
-"""Where more than this part of the variance of the data is left, the smoother's noise may be signal: likewise."""
+"""Where more than this part of the variance of the data is left, the smoother's noise may be signal, likewise ..."""
+
+MANY = 100
+"""... unless this many numbers of a state were read."""
 
 ROWS = 3000
 """About as many times are enough to find terms on."""
@@ -212,7 +215,8 @@ class EquationFit:
         relative = np.sqrt(run.variance / run.spread)[measured]
         if (relative < EXACT).all():
             return True
-        if not ((relative > CLEAN) & (relative**2 < CLEAR)).all():
+        many = (~np.isnan(np.concatenate(self.inside.y))).sum(axis=0)[measured] >= MANY
+        if not ((relative > CLEAN) & (many | (relative**2 < CLEAR))).all():
             return False
         return not doubts(run, self.data.names, self.data.y)
 
