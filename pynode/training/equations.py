@@ -24,6 +24,9 @@ from pynode.training.windows import Data, Windows
 
 Array = NDArray[np.float64]
 
+MOST = 8
+"""The most terms of a state: with more it is no equation that anyone would read."""
+
 BROAD = 10.0
 """Standard deviation of the prior of coefficients, in units in which states and slopes are of order one."""
 
@@ -207,7 +210,7 @@ def first_guess(library: Library, data: Data, smoothed: Smoothed) -> Guess:
         freedom = max(len(z) - lost - P, 0.1 * len(z))
         variance[i] = max(float(rest @ rest) / freedom, ROUNDING * data.spread[i])
         regression = Regression(X.T @ X / variance[i], X.T @ z / variance[i], library.prior[i] / size**2, library.cost)
-        best = regression.search()
+        best = regression.search(most=MOST)
         chosen.append(best[0].columns)
         short.append(tuple(sorted({k for choice in best for k in choice.columns})))
         C[i] = regression.coefficients(best[0].columns) / size
@@ -250,7 +253,9 @@ def fitted(
     seen = ~np.isnan(residual)
     shape = noise_shape(residual, model)
     n = seen.sum(axis=0)
-    variance = np.maximum(np.nansum(residual**2 / shape, axis=0) / np.maximum(n, 1), ROUNDING * data.spread)
+    least = ROUNDING * data.spread
+    shape[:, np.nansum(residual**2, axis=0) < least * n] = 1.0  # rounding has no shape
+    variance = np.maximum(np.nansum(residual**2 / shape, axis=0) / np.maximum(n, 1), least)
     _, logdet = np.linalg.slogdet(state.covariance)
     occam = 0.5 * (float(logdet) + float(np.log(alpha).sum()) - float((alpha * state.theta**2).sum()))
     cost = sum(library.cost[list(s)].sum() for s in guess.chosen)
@@ -279,7 +284,7 @@ def reselected(found: Fitted, library: Library, data: Data, options: dict[str, A
     prior = np.array([library.prior[i, k] for i, k in column])
     regression = Regression(H, H @ x - g, prior, np.array([library.cost[k] for _, k in column]))
     start = tuple(j for j, (i, k) in enumerate(column) if k in guess.chosen[i])
-    best = regression.search([start], most=8 * d, every=FEW)[0]
+    best = regression.search([start], most=MOST * d, every=FEW)[0]
     c = regression.coefficients(best.columns)
     C = np.zeros((d, P))
     for j in best.columns:

@@ -8,8 +8,9 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
+from pynode.calls.solve import solve
 from pynode.data.trajectories import Trajectories
-from pynode.errors import users_level
+from pynode.errors import OK, users_level
 from pynode.models.trajectories.recipe import polish
 from pynode.models.trajectories.results import keep_run
 from pynode.models.trajectories.scaling import Scaling
@@ -47,6 +48,15 @@ MANY = 100
 
 ROWS = 3000
 """About as many times are enough to find terms on."""
+
+BEYOND = 0.25
+"""How far beyond the data, in ranges of them, initial states are tried ..."""
+
+STARTS = 16
+"""... and how many."""
+
+ASIDE = 0.01
+"""An equation must bear this change of initial states, in ranges of the data."""
 
 NEAR = 3.0
 """Equations whose log evidence differs by less are named as others that explain the data as well."""
@@ -139,10 +149,14 @@ class EquationFit:
             some = np.sort(order[: max(1, int(np.searchsorted(count, ROWS)))])
             inside = inside.take(some)
             smoothed = replace(smoothed, y=[smoothed.y[i] for i in some], slope=[smoothed.slope[i] for i in some])
+        return equations(inside, smoothed, self.search_options())
+
+    def search_options(self) -> dict[str, Any]:
+        """Options of `pynode.solve` for equations that may be wrong."""
         options = self._options() | {"max_steps": 4000}
         if self.model.method == "auto":
             options["method"] = "dopri5"  # programs of implicit methods take longer to write than all solves of a search
-        return equations(inside, smoothed, options)
+        return options
 
     def _options(self) -> dict[str, Any]:
         model = self.model
@@ -201,6 +215,39 @@ class EquationFit:
         return replace(self.inside, weight=parts if given is None else [w * p for w, p in zip(given, parts, strict=True)])
 
     @property
+    def steady(self) -> bool:
+        """Whether the equation can be solved from near the first states of the data, too."""
+        rng = np.random.default_rng(self.seed)
+        first = np.array([x[0] for x in self.run.training.states]) if self.run is not None else np.zeros((0, self.inside.d))
+        which = np.arange(STARTS) % max(len(first), 1)
+        if not len(first):
+            return False
+        least, most = self.box(BEYOND)
+        moved = first[which] + ASIDE * (most - least) * rng.standard_normal((STARTS, self.inside.d))
+        return bool(self.solved(np.clip(moved, least, most)).all())
+
+    def box(self, beyond: float) -> tuple[Array, Array]:
+        """(least, most) of states up to this part of the data's range beyond them; those that never change sign keep it."""
+        rows = np.concatenate(self.inside.y)
+        low = np.nanmin(rows, axis=0)
+        high = np.nanmax(rows, axis=0)
+        reach = beyond * (high - low)
+        least = np.where(low >= 0, np.maximum(low - reach, 0.0), low - reach)
+        most = np.where(high <= 0, np.minimum(high + reach, 0.0), high + reach)
+        return np.asarray(least, dtype=np.float64), np.asarray(most, dtype=np.float64)
+
+    def solved(self, starts: Array) -> NDArray[np.bool_]:
+        """(n,) whether the equation can be solved from initial states (n, d) as long as the data are."""
+        run: Any = self.run
+        inside = self.inside
+        longest = max(range(len(inside)), key=lambda i: inside.t[i][-1] - inside.t[i][0])
+        t = inside.t[longest][[0, -1]]
+        signal = None if inside.signal is None else inside.signal.take([longest] * len(starts))
+        options = self.search_options()
+        found = solve(run.field, starts, t, run.training.theta, inputs=signal, errors="ignore", **options)
+        return np.atleast_1d(found.status == OK)
+
+    @property
     def final(self) -> bool:
         """Whether no network is to be tried."""
         return self.model.structure == "equation" or self.accepted or (self.run is not None and self.run.stopped)
@@ -209,7 +256,7 @@ class EquationFit:
     def accepted(self) -> bool:
         """Whether it explains the data as far as that can be told, so that no network can be better."""
         run = self.run
-        if run is None or run.stopped or run.fitted is None or run.whole != self.candidates[0].whole:
+        if run is None or run.stopped or run.fitted is None or run.whole != self.candidates[0].whole or not self.steady:
             return False
         measured = run.seen & ~run.data.still
         relative = np.sqrt(run.variance / run.spread)[measured]
@@ -253,7 +300,7 @@ def become(model: "NeuralODE", equation: EquationFit) -> None:
             "field"
         )
     if not run.stopped:
-        run.training.warnings += [*doubts(run, equation.data.names, equation.data.y), *unvisited(equation.data)]
+        run.training.warnings += _doubts(equation)
     _keep(model, equation)
     for words in run.training.warnings:
         warnings.warn(words, FitWarning, stacklevel=users_level())
@@ -272,7 +319,7 @@ def prefer(model: "NeuralODE", equation: EquationFit | None, whole: bool) -> Non
         The network follows whole trajectories.
     """
     run = None if equation is None else equation.run
-    if equation is None or run is None or not run.whole or run.gave_up or run.stopped:
+    if equation is None or run is None or not run.whole or run.gave_up or run.stopped or not equation.steady:
         return
     rival = copy.copy(model)
     _keep(rival, equation)
@@ -281,9 +328,33 @@ def prefer(model: "NeuralODE", equation: EquationFit | None, whole: bool) -> Non
     if whole and not ours > network:
         model.report_["message"] = f"the log evidence of the network is {network:.1f}, that of an equation {ours:.1f}"
         return
-    run.training.warnings += doubts(run, equation.data.names, equation.data.y)
+    run.training.warnings += _doubts(equation)
     equation.words += f"; its log evidence is {ours:.1f}, that of the network {network:.1f}"
     _keep(model, equation)
+
+
+def _doubts(equation: EquationFit) -> list[str]:
+    """What is doubtful about an equation that is kept."""
+    run: Any = equation.run
+    data = equation.data
+    return [*doubts(run, data.names, data.y), *unvisited(data), *runaway(equation)]
+
+
+def runaway(equation: EquationFit) -> list[str]:
+    """What is to be said where the equation grows beyond bounds from states not far from the data.
+
+    Products of states do so where a term was mistaken, or was never seen at work; the data alone cannot tell.
+    """
+    rng = np.random.default_rng(equation.seed)
+    starts = rng.uniform(*equation.box(BEYOND), (STARTS, equation.inside.d))
+    lost = int((~equation.solved(starts)).sum())
+    if not lost:
+        return []
+    return [
+        f"from {lost} of {STARTS} initial states at most {BEYOND:.0%} of the data's range beyond it, the equation cannot be "
+        "followed as long as the data are: its terms grow beyond bounds there; do not predict from states that differ from "
+        "the data (structure='network' goes on linearly)"
+    ]
 
 
 def _keep(model: "NeuralODE", equation: EquationFit) -> None:
