@@ -143,9 +143,12 @@ class Run:
         Minibatches in an epoch of the first windows, for the display of progress.
     trial : bool
         Stages are only tried: windows that they leave out are not worth a warning.
+    quiet : bool
+        Warnings are only remembered.
     """
 
     batches = 1
+    quiet = False
 
     def __init__(
         self,
@@ -344,6 +347,8 @@ class Run:
     def warn(self, words: str) -> None:
         """Warn, and remember it for the report."""
         self.training.warnings.append(words)
+        if self.quiet:
+            return
         warnings.warn(words, FitWarning, stacklevel=users_level())
 
     def begin(self, stage: Stage, intervals: int | None = None) -> None:

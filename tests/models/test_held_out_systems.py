@@ -35,7 +35,7 @@ def spikes(n, sigma=0.02, seed=0):
 def test_fitzhugh_nagumo_by_a_network():
     """Measured: mean squared error of rollouts 1e-4 (noise 4e-4), noise within 2 %."""
     t, current, clean, y = spikes(5)
-    model = NeuralODE(random_state=0).fit(t, y, u=current)
+    model = NeuralODE(structure="network", random_state=0).fit(t, y, u=current)
     assert np.mean((model.predict(t, clean[:, 0], u=current) - clean) ** 2) < 1e-3
     np.testing.assert_allclose(list(model.report_["noise"].values()), 0.02, rtol=0.06)
     assert [stage["status"] for stage in model.report_["stages"][-3:]] == ["converged"] * 3

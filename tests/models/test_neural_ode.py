@@ -266,7 +266,7 @@ def test_chaos_keeps_what_was_learned_from_windows():
     for seed in range(3):  # how far windows can be followed is a matter of luck: the median of three
         noisy = Y + 0.1 * np.random.default_rng(seed).standard_normal(Y.shape)
         with pytest.warns(FitWarning, match=r"the data cannot be followed over .*: the parameters fitted to windows of"):
-            model = NeuralODE(random_state=0).fit(t, noisy)
+            model = NeuralODE(structure="network", random_state=0).fit(t, noisy)
         assert model.report_["stages"][-1]["status"] == "undone"
         assert "cannot be followed" in model.report_["warnings"][-1]
         rmse.append(max(model.report_["rmse"].values()))

@@ -93,7 +93,7 @@ def test_evidence_finds_the_noise_of_a_linear_model():
 @pytest.mark.parametrize("seed", [0, 6])
 def test_van_der_pol_reaches_the_noise(seed):
     data = datasets.van_der_pol(seed)
-    model = NeuralODE(random_state=0).fit(data.train)
+    model = NeuralODE(structure="network", random_state=0).fit(data.train)
     for noise in model.report_["noise"].values():
         assert noise**2 == pytest.approx(0.0025, rel=0.1)
     truth = np.stack(data.held_out.y)

@@ -25,6 +25,7 @@ from pynode.models.trajectories.restarts import fit_starts
 from pynode.models.trajectories.results import keep_run
 from pynode.models.trajectories.series import Inputs, Series, as_trajectories, check_positive, n_inputs, with_covariates
 from pynode.models.trajectories.storage import from_content, to_content
+from pynode.models.trajectories.structure import become, looked_for, prefer
 from pynode.models.trajectories.unvisited import unvisited
 from pynode.optim.checkpoint import Checkpoint, opened
 from pynode.optim.progress import Progress
@@ -223,26 +224,46 @@ class NeuralODE(Published):
         if self.n_restarts > 1:
             return self._fit_starts(data, weight, seed, shown, callback, checkpoint)
         with opened(checkpoint, self.random_state, partial(self._what, data, precision)) as saved:
-            run, scaling, smoothed, data = prepare(self, data, precision, seed)
-            run.checkpoint = saved
-            interrupt = None
-            total = run.recipe.total_iterations * run.batches
-            with Progress(total, shown if isinstance(shown, str) else "training", bool(shown)) as bar:
-                run.callback = _reporting(bar, callback)
-                try:
-                    run.train()
-                    polish(run)
-                    learned = self.field is None and not self.augment
-                    found = [] if run.stopped else doubts(run, data.names, data.y)
-                    for words in found + (list(unvisited(data)) if learned and not run.stopped else []):
-                        run.warn(words)
-                except KeyboardInterrupt as error:
-                    interrupt = error
-            status = "interrupted" if interrupt else None
-            keep_run(self, run, scaling, smoothed, data, seed, status, clock.perf_counter() - started)
-            if interrupt is not None:
-                raise interrupt
+            equation = looked_for(self, data, precision, seed, callback)
+            if equation is not None and equation.final:
+                become(self, equation)
+            else:
+                whole = self._fit_stages(data, precision, seed, shown, callback, saved)
+                prefer(self, equation, whole)
+        self.report_["seconds"] = clock.perf_counter() - started
         return self
+
+    def _fit_stages(
+        self,
+        data: Trajectories,
+        precision: list[Array] | None,
+        seed: int,
+        shown: bool | str,
+        callback: Callable[[Iteration], Any] | None,
+        checkpoint: Checkpoint | None,
+    ) -> bool:
+        """Train in stages; returns whether whole trajectories are followed."""
+        started = clock.perf_counter()
+        run, scaling, smoothed, data = prepare(self, data, precision, seed)
+        run.checkpoint = checkpoint
+        interrupt = None
+        total = run.recipe.total_iterations * run.batches
+        with Progress(total, shown if isinstance(shown, str) else "training", bool(shown)) as bar:
+            run.callback = _reporting(bar, callback)
+            try:
+                run.train()
+                polish(run)
+                learned = self.field is None and not self.augment
+                found = [] if run.stopped else doubts(run, data.names, data.y)
+                for words in found + (list(unvisited(data)) if learned and not run.stopped else []):
+                    run.warn(words)
+            except KeyboardInterrupt as error:
+                interrupt = error
+        status = "interrupted" if interrupt else None
+        keep_run(self, run, scaling, smoothed, data, seed, status, clock.perf_counter() - started)
+        if interrupt is not None:
+            raise interrupt
+        return bool(run.whole)
 
     def _fit_known(
         self,

@@ -131,11 +131,20 @@ class NeuralODEOptions(SeriesEstimator):
         "are columns of NaN in the data.",
     )
     _: KW_ONLY
+    structure: Literal["auto", "network", "equation"] = option(
+        "auto",
+        OneOf(("auto", "network", "equation")),
+        'What is learned: "network"; "equation", products of powers of the states and inputs, sines and cosines, few of '
+        'them, chosen by evidence; or "auto", an equation where one explains the data to the noise or has the higher '
+        'evidence, else the network. With "auto", who sets hidden, activation, skip, weight_decay, windows, optimizer, '
+        "n_restarts, n_estimators or scale gets the network.",
+        flag=Flag("--structure", "auto, network or equation (default auto)"),
+    )
     skip: bool | int | None = option(
         None,
         Integer(0, 3, booleans=True),
-        "Add a polynomial of this degree to the network (True: 1, a linear map); what it can do is then learned exactly, and "
-        "far from the data the field goes on like it. None: 3 where that adds less than half as many parameters as the "
+        "Add a polynomial of this degree to the network (True: 1, a linear map); what it can do is then learned exactly, "
+        "and far from the data the field goes on like it. None: 3 where that adds less than half as many parameters as the "
         "network has (few states) and evidence keeps it small (second order, no weight_decay); else 1.",
     )
     augment: int = option(
@@ -294,6 +303,12 @@ class NeuralODEOptions(SeriesEstimator):
         super().check_options()
         if self.n_jobs == 0:
             raise ValueError("n_jobs=0 must not be 0: how many members are fitted at once, or -1 for one a core")
+        if self.structure == "equation" and self.field is not None:
+            raise ValueError("structure='equation' looks for an equation, and field= gives one: leave one of them out")
+        if self.structure == "equation" and (self.n_estimators != 1 or self.n_restarts != 1):
+            raise ValueError(
+                "structure='equation' has nothing random: n_estimators and n_restarts are for networks (structure='network')"
+            )
         if self.field is not None and self.augment:
             raise ValueError("augment adds states to the network; a field of your own declares all its states itself")
         if self.optimizer == SECOND_ORDER and first_order_options(self):

@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 from pynode.data.trajectories import Trajectories
 from pynode.models.pages import write_page
 from pynode.models.trajectories.comparison import Comparison, compared
+from pynode.models.trajectories.equation import Equation, equation_of
 from pynode.models.trajectories.forecasts import Forecasts
 from pynode.models.trajectories.profiles import profiles_of
 from pynode.models.trajectories.report import model_report
@@ -91,6 +92,40 @@ class Published(Forecasts):
         """
         model: Any = self
         return compared([model, *others], names)
+
+    def equation(self, digits: int = 4) -> Equation:
+        """The right-hand side that was fitted, as a person reads it.
+
+        Parameters
+        ----------
+        digits : int, default 4
+            Of numbers.
+
+        Returns
+        -------
+        Equation
+            Print it, or show it in a notebook; `latex`, `right` and `log_evidence` are its attributes. `summary()` has the
+            standard errors of the numbers.
+
+        Raises
+        ------
+        ValueError
+            It is a network, or contains one, or is too long to read.
+
+        Examples
+        --------
+        >>> import numpy as np, pynode as pn
+        >>> t = np.linspace(0, 6, 60)
+        >>> Y = np.stack([np.cos(t), -np.sin(t)], axis=1) + 0.01 * np.random.default_rng(0).standard_normal((60, 2))
+        >>> print(pn.NeuralODE(random_state=0).fit(t, Y, names=["x", "v"]).equation(digits=2))
+        dx/dt = v
+        dv/dt = -x
+        """
+        model: Any = self
+        self.check_is_fitted()
+        if isinstance(digits, bool) or not isinstance(digits, (int, np.integer)) or not 1 <= digits <= 17:
+            raise ValueError(f"digits={digits!r} must be an integer from 1 to 17")
+        return equation_of(model, int(digits))
 
     def profile(self, *names: str, level: float = 0.95) -> dict[str, Profile]:
         """Profile likelihoods of parameters: how far each may go while the others make up for it.

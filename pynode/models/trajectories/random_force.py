@@ -105,7 +105,7 @@ def _inputs(model: "NeuralODE", t: Array, times: Array, given: dict[str, Any]) -
 
 def has_network(model: "NeuralODE") -> bool:
     """Whether the field knows only what the data show."""
-    return bool(prior_groups(model.field_))
+    return model.field is None or bool(prior_groups(model.field_))
 
 
 def carried(A: Array, force: Array, strength: Array) -> Array:

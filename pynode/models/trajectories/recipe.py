@@ -213,16 +213,17 @@ def _second_recipe(
         str(model.noise),
         _starts(model, field, seed),
         {"method": model.method, "rtol": model.rtol, "atol": model.atol * spread, "max_steps": 20_000},
-        int(model.n_restarts) if _has_linear_map(model) else None,
+        int(model.n_restarts) if _has_linear_map(model, field) else None,
         part_of(inside, field.n_params),
         seed,
         own=model.field is not None,
     )
 
 
-def _has_linear_map(model: NeuralODEOptions) -> bool:
+def _has_linear_map(model: NeuralODEOptions, field: Field) -> bool:
     """Whether the network's linear map alone is a start too; evidence then chooses."""
-    return model.field is None and model.skip in (None, 1, 2, 3) and len(widths(model.hidden)) > 0 and _evidence(model)
+    shaped = model.field is None and model.skip in (None, 1, 2, 3) and len(widths(model.hidden)) > 0
+    return shaped and bool(prior_groups(field)) and _evidence(model)
 
 
 def _evidence(model: NeuralODEOptions) -> bool:
@@ -233,7 +234,7 @@ def _evidence(model: NeuralODEOptions) -> bool:
 def _starts(model: NeuralODEOptions, field: Field, seed: int) -> list[Array]:
     """Random parameters to start from and, where the network has a linear map, that map alone."""
     starts = [field.init(seed + i) for i in range(int(model.n_restarts))]
-    if _has_linear_map(model):
+    if _has_linear_map(model, field):
         layers = [p for p in field.spec if p.name[0] == "W"]
         linear, last = starts[0].copy(), layers[-1]
         linear[last.offset : last.stop] = 0.0

@@ -261,9 +261,7 @@ def wald(estimate: Array, error: Array, scales: Sequence[Scale], level: float, l
 
 
 def _weights(model: "NeuralODE") -> list[NDArray[np.intp]]:
-    """Positions of what belongs to networks; of a network as a whole all."""
-    if model.field is None:
-        return [np.arange(p.offset, p.stop) for p in model.field_.spec]
+    """Positions of what belongs to networks."""
     return prior_groups(model.field_)
 
 

@@ -1,0 +1,374 @@
+"""An equation with few terms in place of the network, where it explains the data as well."""
+
+import copy
+import warnings
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from pynode.calls.solve import solve
+from pynode.data.trajectories import Trajectories
+from pynode.errors import OK, users_level
+from pynode.models.trajectories.recipe import polish
+from pynode.models.trajectories.results import keep_run
+from pynode.models.trajectories.scaling import Scaling
+from pynode.models.trajectories.series import n_inputs
+from pynode.models.trajectories.unvisited import unvisited
+from pynode.training.curriculum import FitError, FitWarning
+from pynode.training.equations import Candidate, equations
+from pynode.training.second_order import SecondOrder, SecondOrderRun
+from pynode.training.smoothing import Smoothed, smooth
+from pynode.training.state import Training
+from pynode.training.steps import SECOND_ORDER
+from pynode.training.terms import sparse_field
+from pynode.training.verdict import doubts
+from pynode.training.windows import Data
+
+if TYPE_CHECKING:
+    from pynode.models.trajectories.neural_ode import NeuralODE
+
+Array = NDArray[np.float64]
+
+SHAPING = ("hidden", "activation", "skip", "weight_decay", "windows", "optimizer", "n_restarts", "n_estimators", "scale")
+"""Options about the network and its training: who sets one wants the network."""
+
+EXACT = 1e-5
+"""Residuals below this part of the deviations of the states are those of solvers: no network comes nearer ..."""
+
+CLEAN = 1e-3
+"""... and between that and this part, misfit is not told from noise: the network has its chance."""
+
+CLEAR = 0.05
+"""Where more than this part of the variance of the data is left, the smoother's noise may be signal, likewise ..."""
+
+MANY = 100
+"""... unless this many numbers of a state were read."""
+
+ROWS = 3000
+"""About as many times are enough to find terms on."""
+
+BEYOND = 0.25
+"""How far beyond the data, in ranges of them, initial states are tried ..."""
+
+STARTS = 16
+"""... and how many."""
+
+ASIDE = 0.01
+"""An equation must bear this change of initial states, in ranges of the data."""
+
+NEAR = 3.0
+"""Equations whose log evidence differs by less are named as others that explain the data as well."""
+
+
+def looked_for(
+    model: "NeuralODE", data: Trajectories, weight: list[Array] | None, seed: int, callback: Any = None
+) -> "EquationFit | None":
+    """The equation that was looked for and fitted; None where none is wanted.
+
+    Raises
+    ------
+    ValueError
+        structure="equation" with options or data that exclude it.
+    """
+    if model.structure == "network":
+        return None
+    why = _excluded(model, data)
+    if model.structure == "equation":
+        if why:
+            raise ValueError(f"structure='equation' cannot be had: {why}")
+    else:
+        defaults = type(model)()
+        if why or any(getattr(model, name) != getattr(defaults, name) for name in SHAPING):
+            return None
+    equation = EquationFit(model, data, weight, seed)
+    equation.train(callback)
+    return equation
+
+
+def _excluded(model: "NeuralODE", data: Trajectories) -> str:
+    """Why there can be no equation, or an empty text."""
+    if model.field is not None:
+        return "the field is given (field=)"
+    if model.augment:
+        return f"augment={model.augment} adds states that nobody measured, whose equation has no names"
+    if model.log:
+        return "log=True learns logarithms; leave it out, products of states are among the terms"
+    if model.early_stopping:
+        return "early_stopping=True keeps trajectories aside; terms are chosen by evidence, from all of them"
+    if model.noise != "gaussian":
+        return f"noise={model.noise!r}: terms are chosen for Gaussian noise"
+    if model.optimizer not in ("auto", SECOND_ORDER):
+        return f"optimizer={model.optimizer!r}: equations are fitted by {SECOND_ORDER}"
+    if max(map(len, data.t)) < 5:
+        return "no trajectory has five times"
+    if any(np.isnan(y).all(axis=0).any() for y in data.y):
+        return "a state is not observed in some trajectory"
+    return ""
+
+
+class EquationFit:
+    """The search for an equation, and its fit.
+
+    Parameters
+    ----------
+    model : NeuralODE
+        With its options.
+    data : Trajectories
+    weight : list of arrays or None
+    seed : int
+
+    Attributes
+    ----------
+    run : SecondOrderRun or None
+        The fit of the likeliest equation; None where there is none.
+    words : str
+        What the report says of it.
+    """
+
+    def __init__(self, model: "NeuralODE", data: Trajectories, weight: list[Array] | None, seed: int) -> None:
+        self.model = model
+        self.data = data
+        self.weight = weight
+        self.seed = seed
+        spread = Scaling.of(data.y, False, data.signal)
+        self.scaling = spread.unscaled()
+        self.smoothed = _smoothed(data, spread)
+        self.inside = Data(list(data.t), list(data.y), weight, self.scaling.inputs(data.signal))
+        self.run: SecondOrderRun | None = None
+        self.candidates = self._search()
+        self.words = ""
+
+    def _search(self) -> list[Candidate]:
+        inside = self.inside
+        smoothed = self.smoothed
+        if sum(map(len, inside.t)) > ROWS and len(inside) > 1:
+            order = np.random.default_rng(self.seed).permutation(len(inside))
+            count = np.cumsum([len(inside.t[i]) for i in order])
+            some = np.sort(order[: max(1, int(np.searchsorted(count, ROWS)))])
+            inside = inside.take(some)
+            smoothed = replace(smoothed, y=[smoothed.y[i] for i in some], slope=[smoothed.slope[i] for i in some])
+        return equations(inside, smoothed, self.search_options())
+
+    def search_options(self) -> dict[str, Any]:
+        """Options of `pynode.solve` for equations that may be wrong."""
+        options = self._options() | {"max_steps": 4000}
+        if self.model.method == "auto":
+            options["method"] = "dopri5"  # programs of implicit methods take longer to write than all solves of a search
+        return options
+
+    def _options(self) -> dict[str, Any]:
+        model = self.model
+        return {
+            "method": model.method,
+            "rtol": min(model.rtol, 1e-7),
+            "atol": min(model.atol, 1e-7) * self.scaling.spread,
+            "max_steps": 20_000,
+        }
+
+    def train(self, callback: Any = None) -> None:
+        """Fit the likeliest candidate to whole trajectories."""
+        if not self.candidates:
+            return
+        best = self.candidates[0]
+        m = n_inputs(self.data)
+        names = [*self.data.names, *self.data.columns.get("input", ())]
+        names = names if len(names) == self.data.d + m else [*self.data.names, *(f"u{k + 1}" for k in range(m))]
+        field = sparse_field(best.terms, best.coefficients, m, names)
+        states = best.fitted.guess.states
+        inside = self.inside
+        if len(states) == len(inside):
+            inside = self._weighted(best.fitted.guess.shape)
+        else:
+            states = [x.copy() for x in self.smoothed.y]
+        model = self.model
+        recipe = SecondOrder(
+            (None,) if best.whole else (best.fitted.intervals, None),
+            int(model.max_iter or 100),
+            3e-4,
+            [],
+            0.0,
+            "gaussian",
+            [],
+            self._options(),
+            random_state=self.seed,
+        )
+        training = Training(field.init(0), [np.asarray(x, dtype=np.float64) for x in states])
+        run = SecondOrderRun(field, inside, training, self.smoothed, recipe, callback=callback)
+        run.position = 1
+        run.quiet = True
+        try:
+            run.train()
+            polish(run)
+        except FitError:
+            return
+        self.run = run
+        self.words = self._message()
+
+    def _weighted(self, shape: Array) -> Data:
+        """The data, weights falling where the noise grows with the state."""
+        if not np.ptp(shape):
+            return self.inside
+        parts = np.split(1.0 / shape, np.cumsum([len(t) for t in self.inside.t])[:-1])
+        given = self.inside.weight
+        return replace(self.inside, weight=parts if given is None else [w * p for w, p in zip(given, parts, strict=True)])
+
+    @property
+    def steady(self) -> bool:
+        """Whether the equation can be solved from near the first states of the data, too."""
+        rng = np.random.default_rng(self.seed)
+        first = np.array([x[0] for x in self.run.training.states]) if self.run is not None else np.zeros((0, self.inside.d))
+        which = np.arange(STARTS) % max(len(first), 1)
+        if not len(first):
+            return False
+        least, most = self.box(BEYOND)
+        moved = first[which] + ASIDE * (most - least) * rng.standard_normal((STARTS, self.inside.d))
+        return bool(self.solved(np.clip(moved, least, most)).all())
+
+    def box(self, beyond: float) -> tuple[Array, Array]:
+        """(least, most) of states up to this part of the data's range beyond them; those that never change sign keep it."""
+        rows = np.concatenate(self.inside.y)
+        low = np.nanmin(rows, axis=0)
+        high = np.nanmax(rows, axis=0)
+        reach = beyond * (high - low)
+        least = np.where(low >= 0, np.maximum(low - reach, 0.0), low - reach)
+        most = np.where(high <= 0, np.minimum(high + reach, 0.0), high + reach)
+        return np.asarray(least, dtype=np.float64), np.asarray(most, dtype=np.float64)
+
+    def solved(self, starts: Array) -> NDArray[np.bool_]:
+        """(n,) whether the equation can be solved from initial states (n, d) as long as the data are."""
+        run: Any = self.run
+        inside = self.inside
+        longest = max(range(len(inside)), key=lambda i: inside.t[i][-1] - inside.t[i][0])
+        t = inside.t[longest][[0, -1]]
+        signal = None if inside.signal is None else inside.signal.take([longest] * len(starts))
+        options = self.search_options()
+        found = solve(run.field, starts, t, run.training.theta, inputs=signal, errors="ignore", **options)
+        return np.atleast_1d(found.status == OK)
+
+    @property
+    def final(self) -> bool:
+        """Whether no network is to be tried."""
+        return self.model.structure == "equation" or self.accepted or (self.run is not None and self.run.stopped)
+
+    @property
+    def accepted(self) -> bool:
+        """Whether it explains the data as far as that can be told, so that no network can be better."""
+        run = self.run
+        if run is None or run.stopped or run.fitted is None or run.whole != self.candidates[0].whole or not self.steady:
+            return False
+        measured = run.seen & ~run.data.still
+        relative = np.sqrt(run.variance / run.spread)[measured]
+        if (relative < EXACT).all():
+            return True
+        many = (~np.isnan(np.concatenate(self.inside.y))).sum(axis=0)[measured] >= MANY
+        if not ((relative > CLEAN) & (many | (relative**2 < CLEAR))).all():
+            return False
+        return not doubts(run, self.data.names, self.data.y)
+
+    def _message(self) -> str:
+        best = self.candidates[0]
+        n = sum(map(len, best.terms))
+        words = f"an equation of {n} terms, chosen by evidence"
+        near = [c for c in self.candidates[1:] if best.fitted.evidence - c.fitted.evidence < NEAR and c.whole == best.whole]
+        texts = [text for text in dict.fromkeys(map(self._text, near)) if text != self._text(best)]
+        if texts:
+            words += f"; within {NEAR:g} of its log evidence: " + " / ".join(texts[:3])
+        return words
+
+    def _text(self, candidate: Candidate) -> str:
+        """The terms of a candidate."""
+        names = [*self.data.names, *(f"u{k + 1}" for k in range(n_inputs(self.data)))]
+        return "; ".join(
+            f"{names[i]}: " + ", ".join(term.text(names) for term in terms) for i, terms in enumerate(candidate.terms)
+        )
+
+
+def become(model: "NeuralODE", equation: EquationFit) -> None:
+    """Make a model that of the equation.
+
+    Raises
+    ------
+    FitError
+        There is none.
+    """
+    run = equation.run
+    if run is None:
+        raise FitError(
+            "structure='equation': no equation of few terms can be solved along the data; structure='network' learns any "
+            "field"
+        )
+    if not run.stopped:
+        run.training.warnings += _doubts(equation)
+    _keep(model, equation)
+    for words in run.training.warnings:
+        warnings.warn(words, FitWarning, stacklevel=users_level())
+
+
+def prefer(model: "NeuralODE", equation: EquationFit | None, whole: bool) -> None:
+    """Put the equation in the network's place where its evidence is higher.
+
+    Parameters
+    ----------
+    model : NeuralODE
+        Fitted, as a network.
+    equation : EquationFit or None
+        Trained.
+    whole : bool
+        The network follows whole trajectories.
+    """
+    run = None if equation is None else equation.run
+    if equation is None or run is None or not run.whole or run.gave_up or run.stopped or not equation.steady:
+        return
+    rival = copy.copy(model)
+    _keep(rival, equation)
+    ours = rival.report_["log_evidence"] - equation.candidates[0].cost
+    network = model.report_["log_evidence"]
+    if whole and not ours > network:
+        model.report_["message"] = f"the log evidence of the network is {network:.1f}, that of an equation {ours:.1f}"
+        return
+    run.training.warnings += _doubts(equation)
+    equation.words += f"; its log evidence is {ours:.1f}, that of the network {network:.1f}"
+    _keep(model, equation)
+
+
+def _doubts(equation: EquationFit) -> list[str]:
+    """What is doubtful about an equation that is kept."""
+    run: Any = equation.run
+    data = equation.data
+    return [*doubts(run, data.names, data.y), *unvisited(data), *runaway(equation)]
+
+
+def runaway(equation: EquationFit) -> list[str]:
+    """What is to be said where the equation grows beyond bounds from states not far from the data.
+
+    Products of states do so where a term was mistaken, or was never seen at work; the data alone cannot tell.
+    """
+    rng = np.random.default_rng(equation.seed)
+    starts = rng.uniform(*equation.box(BEYOND), (STARTS, equation.inside.d))
+    lost = int((~equation.solved(starts)).sum())
+    if not lost:
+        return []
+    return [
+        f"from {lost} of {STARTS} initial states at most {BEYOND:.0%} of the data's range beyond it, the equation cannot be "
+        "followed as long as the data are: its terms grow beyond bounds there; do not predict from states that differ from "
+        "the data (structure='network' goes on linearly)"
+    ]
+
+
+def _keep(model: "NeuralODE", equation: EquationFit) -> None:
+    run: Any = equation.run
+    keep_run(model, run, equation.scaling, equation.smoothed, equation.data, equation.seed, None, 0.0)
+    model.weight_ = None if equation.weight is None else [w.copy() for w in equation.weight]
+    model.report_["message"] = equation.words
+
+
+def _smoothed(data: Trajectories, scaling: Scaling) -> Smoothed:
+    """The data smoothed in units of order one, in their own."""
+    found = smooth(list(data.t), [scaling.states(y) for y in data.y])
+    return Smoothed(
+        [scaling.states_back(y) for y in found.y],
+        [slope * scaling.scale for slope in found.slope],
+        found.variance * scaling.scale**2,
+    )

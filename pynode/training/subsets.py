@@ -1,0 +1,174 @@
+"""The best few of many columns, by evidence: Bayesian linear regression with a Gaussian prior and a cost for each column.
+
+For a set S of columns the log evidence, given the noise, is
+    b_S^T (H_S + L_S)^-1 b_S / 2 - log det(1 + H_S / L_S) / 2 - sum_S cost,
+H = X^T X / s^2, b = X^T y / s^2 and L the precisions of the prior.
+"""
+
+import itertools
+from collections.abc import Iterable
+from dataclasses import dataclass
+from math import comb
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy.linalg import solve_triangular
+
+Array = NDArray[np.float64]
+
+Subset = tuple[int, ...]
+
+ALL = 12_000
+"""All subsets are tried of the sizes of which there are no more than this, together; then single changes of the best."""
+
+TRIED = 4
+"""From how many of the best subsets single changes go on."""
+
+KEPT = 12
+"""How many of the best are told."""
+
+CLOSE = 8.0
+"""Subsets whose log evidence is further below the best are forgotten."""
+
+SMALL = 1e-13
+"""Added to the diagonal of correlations: rounding."""
+
+
+@dataclass(frozen=True)
+class Choice:
+    """A set of columns.
+
+    Attributes
+    ----------
+    columns : tuple of int
+        The columns, in order.
+    score : float
+        Their log evidence, beside that of none.
+    """
+
+    columns: Subset
+    score: float
+
+
+class Regression:
+    """Which columns explain a vector.
+
+    Parameters
+    ----------
+    H, b : (P, P), (P,) arrays
+        X^T X and X^T y over the variance of the noise.
+    prior : (P,) array
+        Precisions of the coefficients' priors.
+    cost : (P,) array
+        -log of the prior odds that a column takes part.
+    """
+
+    def __init__(self, H: Array, b: Array, prior: Array, cost: Array) -> None:
+        root = np.sqrt(np.maximum(np.diag(H), 1e-300))
+        self.H = H / np.outer(root, root)
+        self.b = b / root
+        self.prior = prior / root**2
+        self.cost = cost
+        self.root = root
+        self.known: dict[Subset, float] = {(): 0.0}
+
+    def scores(self, subsets: list[Subset]) -> None:
+        """Find the log evidence of subsets, all of one size."""
+        new = [s for s in dict.fromkeys(subsets) if s not in self.known]
+        if not new:
+            return
+        S = np.array(new)
+        K = self.H[S[:, :, None], S[:, None, :]]
+        k = S.shape[1]
+        K[:, range(k), range(k)] += self.prior[S] + SMALL
+        b = self.b[S]
+        factor = _factors(K)
+        half = np.linalg.solve(factor, b[:, :, None])[:, :, 0]
+        logdet = np.log(factor[:, range(k), range(k)]).sum(axis=1) - 0.5 * np.log(self.prior[S]).sum(axis=1)
+        value = 0.5 * (half**2).sum(axis=1) - logdet - self.cost[S].sum(axis=1)
+        self.known.update(zip(new, value.tolist(), strict=True))
+
+    def search(self, starts: Iterable[Subset] = (), most: int = 12, every: int = ALL) -> list[Choice]:
+        """The best subsets of at most `most` columns, the best first; `every`: see ALL."""
+        P = len(self.b)
+        tried = 0
+        for k in range(1, min(P, most) + 1):
+            tried += comb(P, k)
+            if tried > every:
+                break
+            self.scores(list(itertools.combinations(range(P), k)))
+        for start in starts:
+            self.scores([tuple(sorted(start))])
+        done: set[Subset] = set()
+        for start in self._best(TRIED):
+            here = start
+            while here not in done:
+                done.add(here)
+                here = self._climbed(here, most)
+        return [Choice(s, self.known[s]) for s in self._best(KEPT)]
+
+    def _best(self, n: int) -> list[Subset]:
+        """The best n subsets so far."""
+        return sorted(self.known, key=self.known.__getitem__, reverse=True)[:n]
+
+    def _climbed(self, s: Subset, most: int) -> Subset:
+        """The best of a subset and those with one column more, one less, or another one; good ones are remembered."""
+        top = max(self.known.values()) - CLOSE
+        best = s
+        for out in (None, *s):
+            kept = [j for j in s if j != out]
+            scores, own = self._with_one_more(kept)
+            fresh = [tuple(kept)] if out is not None else []
+            if fresh:
+                self.known[fresh[0]] = own
+            if len(kept) < most:
+                for i in np.argsort(scores)[-KEPT:].tolist():
+                    if scores[i] < top and scores[i] < scores.max():
+                        continue
+                    fresh.append(tuple(sorted((*kept, i))))
+                    self.known[fresh[-1]] = float(scores[i])
+            best = max((best, *fresh), key=self.known.__getitem__)
+        return best
+
+    def _with_one_more(self, kept: list[int]) -> tuple[Array, float]:
+        """((P,) scores of a subset with one column more, -inf for its own; its own score)."""
+        diagonal = 1.0 + self.prior + SMALL
+        if not kept:
+            own = 0.0
+            left = diagonal
+            r = self.b
+        else:
+            K = self.H[np.ix_(kept, kept)] + np.diag(self.prior[kept] + SMALL)
+            factor = _factors(K[None])[0]
+            both = solve_triangular(factor, np.column_stack([self.H[kept], self.b[kept]]), lower=True, check_finite=False)
+            half = both[:, -1]
+            W = both[:, :-1]
+            left = np.maximum(diagonal - (W * W).sum(axis=0), SMALL + self.prior)
+            r = self.b - half @ W
+            own = 0.5 * float(half @ half) - float(np.log(np.diag(factor)).sum())
+            own += 0.5 * float(np.log(self.prior[kept]).sum()) - float(self.cost[kept].sum())
+        scores = own + 0.5 * r * r / left - 0.5 * np.log(left / self.prior) - self.cost
+        scores[kept] = -np.inf
+        return scores, own
+
+    def coefficients(self, s: Subset) -> Array:
+        """(P,) the most likely coefficients, 0 for other columns."""
+        found = np.zeros(len(self.b))
+        if s:
+            S = list(s)
+            K = self.H[np.ix_(S, S)] + np.diag(self.prior[S] + SMALL)
+            found[S] = np.linalg.solve(K, self.b[S]) / self.root[S]
+        return found
+
+
+def _factors(K: Array) -> Array:
+    """Cholesky factors of correlation matrices (n, k, k), with as much added to the diagonal as rounding needs."""
+    k = K.shape[1]
+    for more in (0.0, 1e-11, 1e-8, 1e-5):
+        K[:, range(k), range(k)] += more
+        try:
+            return np.asarray(np.linalg.cholesky(K), dtype=np.float64)
+        except np.linalg.LinAlgError:
+            continue
+    K[:, range(k), range(k)] += k  # diagonally dominant: what is left of correlations that are none
+    return np.asarray(np.linalg.cholesky(K), dtype=np.float64)

@@ -1,0 +1,178 @@
+"""Candidate terms of an equation: products of powers, sines and cosines of the states and inputs, in the user's units.
+
+A right-hand side is linear in its coefficients, dy_i/dt = sum_k c_ik term_k(y, u), most of them zero.
+"""
+
+import itertools
+from collections.abc import Iterable, Sequence
+from typing import Any, NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from pynode.fields.field import Field
+from pynode.fields.parameters import Parameter
+from pynode.programs.tracing import new_trace
+
+Array = NDArray[np.float64]
+
+CHEAP = np.log(4.0)
+"""What a term of degree 0 or 1 costs, as log prior odds ..."""
+
+DEGREE = np.log(2.0)
+"""... how much more for each further degree, or multiple of an angle ..."""
+
+FUNCTION = np.log(16.0)
+"""... and for a sine or cosine."""
+
+
+class Term(NamedTuple):
+    """x_1^p_1 ... x_n^p_n, times the sine or cosine of w_1 x_1 + ... + w_n x_n.
+
+    Attributes
+    ----------
+    powers : tuple of int
+        p, one for each state and input.
+    function : {"", "sin", "cos"}
+        "": no sine or cosine.
+    wave : tuple of int
+        w, all 0 where there is none.
+    """
+
+    powers: tuple[int, ...]
+    function: str
+    wave: tuple[int, ...]
+
+    @property
+    def degree(self) -> int:
+        """The sum of the powers."""
+        return sum(self.powers)
+
+    @property
+    def cost(self) -> float:
+        """-log of the prior odds that the term is there: simple ones are likelier."""
+        extra = DEGREE * max(self.degree - 1, 0)
+        if self.function:
+            extra += FUNCTION + DEGREE * (sum(map(abs, self.wave)) - 1)
+        return float(CHEAP + extra)
+
+    def text(self, names: Sequence[str]) -> str:
+        """The term in words, such as x^2*sin(y); "1" for the constant."""
+        parts = [f"{name}^{p}" if p > 1 else name for name, p in zip(names, self.powers, strict=True) if p]
+        if self.function:
+            angle = ""
+            for name, w in zip(names, self.wave, strict=True):
+                if w:
+                    sign = ("-" if w < 0 else "") if not angle else (" - " if w < 0 else " + ")
+                    angle += sign + (name if abs(w) == 1 else f"{abs(w)}*{name}")
+            parts.append(f"{self.function}({angle})")
+        return "*".join(parts) or "1"
+
+    def value(self, x: Sequence[Any]) -> Any:
+        """The value for states and inputs x, arrays or traced numbers; 1.0 for the constant."""
+        found: Any = None
+        for v, p in zip(x, self.powers, strict=True):
+            for _ in range(p):
+                found = v if found is None else found * v
+        if self.function:
+            angle: Any = None
+            for v, w in zip(x, self.wave, strict=True):
+                if w:
+                    part = v if w == 1 else w * v
+                    angle = part if angle is None else angle + part
+            bend = np.sin(angle) if self.function == "sin" else np.cos(angle)
+            found = bend if found is None else found * bend
+        return 1.0 if found is None else found
+
+
+def polynomials(n: int, degree: int) -> list[Term]:
+    """All products of at most `degree` of n variables, the constant first."""
+    none = (0,) * n
+    found = []
+    for k in range(degree + 1):
+        for which in itertools.combinations_with_replacement(range(n), k):
+            found.append(Term(tuple(which.count(i) for i in range(n)), "", none))
+    return found
+
+
+def waves(n: int, angles: Iterable[int]) -> list[Term]:
+    """Sines and cosines of the variables that may be angles.
+
+    Of one or two variables also those of twice an angle, of sums and differences, and products with a variable; of more,
+    sines of differences.
+    """
+    none = (0,) * n
+    angles = list(angles)
+
+    def unit(*pairs: tuple[int, int]) -> tuple[int, ...]:
+        w = [0] * n
+        for i, k in pairs:
+            w[i] = k
+        return tuple(w)
+
+    singles = [unit((i, 1)) for i in angles]
+    if n > 2:
+        apart = [unit((i, 1), (j, -1)) for i, j in itertools.combinations(angles, 2)]
+        return [Term(none, name, w) for w in singles for name in ("sin", "cos")] + [Term(none, "sin", w) for w in apart]
+    doubles = [unit((i, 2)) for i in angles]
+    pairs = [unit((i, 1), (j, k)) for i, j in itertools.combinations(angles, 2) for k in (1, -1)]
+    plain = [Term(none, name, w) for w in (*singles, *doubles, *pairs) for name in ("sin", "cos")]
+    times = [Term(unit((i, 1)), name, w) for w in singles for name in ("sin", "cos") for i in range(n)]
+    return plain + times
+
+
+def evaluate(terms: Sequence[Term], x: Array) -> Array:
+    """(n, terms) values at n rows of states and inputs x."""
+    columns = list(x.T)
+    return np.stack([np.broadcast_to(term.value(columns), len(x)) for term in terms], axis=1)
+
+
+def sparse_field(
+    chosen: Sequence[Sequence[Term]], coefficients: Sequence[Iterable[float]], m: int, names: Sequence[str] = ()
+) -> Field:
+    """The field of a few terms for each state.
+
+    Parameters
+    ----------
+    chosen : sequence of sequences of Term
+        The terms of each state.
+    coefficients : sequence of arrays
+        Where their coefficients start.
+    m : int
+        How many inputs there are.
+    names : sequence of str, optional
+        Of the states and inputs, for the names of parameters. Default: y1, y2, ..., u1, ...
+
+    Returns
+    -------
+    Field
+        With one parameter for each term, such as "x: x^2*y".
+    """
+    d = len(chosen)
+    n = sum(map(len, chosen))
+    trace = new_trace((1, d, m), (n,))
+    x = _variables(trace, d, m)
+    theta: Any = trace.theta()
+    sums: list[Any] = []
+    k = 0
+    for terms in chosen:
+        total: Any = None
+        for term in terms:
+            value = term.value(x)
+            part = theta[k] if isinstance(value, float) else theta[k] * value
+            total = part if total is None else total + part
+            k += 1
+        sums.append(trace.slot(1)[0] * 0.0 if total is None else total)
+    slopes: Any = np.concatenate([s.reshape(1) for s in sums])
+    values = [float(c) for row in coefficients for c in row]
+    given = names or [*(f"y{i + 1}" for i in range(d)), *(f"u{i + 1}" for i in range(m))]
+    plain = [name.replace(".", "_") for name in given]  # a dot would make a nested name
+    labels = [f"{plain[i]}: {term.text(plain)}" for i, terms in enumerate(chosen) for term in terms]
+    spec = tuple(Parameter(label, (), i, ("value", [c])) for i, (label, c) in enumerate(zip(labels, values, strict=True)))
+    return Field(trace.builder.finish([slopes.register]), spec, "equation")
+
+
+def _variables(trace: Any, d: int, m: int) -> list[Any]:
+    y = trace.slot(1)
+    u = trace.slot(2) if m else ()
+    return [y[i] for i in range(d)] + [u[i] for i in range(m)]

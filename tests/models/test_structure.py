@@ -1,0 +1,212 @@
+"""structure=: equations of few terms are found where there are some, and networks kept where there are none."""
+
+import copy
+import warnings
+
+import numpy as np
+import pytest
+
+import pynode as pn
+from pynode import NeuralODE
+from pynode.data import files
+from pynode.training.curriculum import FitWarning
+
+
+def trajectories(f, starts, t, noise=0.0, seed=0, proportional=False):
+    """(clean, noisy) states (B, T, d)."""
+    field = pn.field(state=len(starts[0]))(f)
+    clean = pn.solve(field, np.array(starts, dtype=float), t, rtol=1e-10, atol=1e-10).y
+    rng = np.random.default_rng(seed)
+    size = np.abs(clean) if proportional else clean.std(axis=(0, 1))
+    return clean, clean + noise * size * rng.standard_normal(clean.shape)
+
+
+SYSTEMS = {
+    "Lotka-Volterra": (
+        lambda t, y: [1.1 * y[0] - 0.4 * y[0] * y[1], 0.1 * y[0] * y[1] - 0.4 * y[1]],
+        [[10.0, 5.0]],
+        np.linspace(0, 25, 200),
+        {"y1: y1": 1.1, "y1: y1*y2": -0.4, "y2: y2": -0.4, "y2: y1*y2": 0.1},
+    ),
+    "Lorenz": (
+        lambda t, y: [10 * (y[1] - y[0]), y[0] * (28 - y[2]) - y[1], y[0] * y[1] - 8 / 3 * y[2]],
+        [[1.0, 1.0, 20.0]],
+        np.linspace(0, 5, 300),
+        {"y1: y1": -10, "y1: y2": 10, "y2: y1": 28, "y2: y2": -1, "y2: y1*y3": -1, "y3: y3": -8 / 3, "y3: y1*y2": 1},
+    ),
+    "SIR": (
+        lambda t, y: [-0.5 * y[0] * y[1], 0.5 * y[0] * y[1] - 0.3 * y[1]],
+        [[3.0, 0.05]],
+        np.linspace(0, 20, 150),
+        {"y1: y1*y2": -0.5, "y2: y2": -0.3, "y2: y1*y2": 0.5},
+    ),
+    "pendulum": (
+        lambda t, y: [y[1], -2.0 * np.sin(y[0]) - 0.2 * y[1]],
+        [[2.5, 0.0]],
+        np.linspace(0, 15, 250),
+        {"y1: y2": 1.0, "y2: y2": -0.2, "y2: sin(y1)": -2.0},
+    ),
+}
+
+
+@pytest.mark.parametrize("noise", [0.0, 0.01])
+@pytest.mark.parametrize("name", list(SYSTEMS))
+def test_known_systems_give_their_terms(name, noise):
+    f, starts, t, terms = SYSTEMS[name]
+    clean, y = trajectories(f, starts, t, noise)
+    model = NeuralODE(random_state=0).fit(t, y[0])
+    found = {p.name: model.theta_[p.offset] for p in model.field_.spec}
+    assert set(found) == set(terms)
+    error = np.array([found[k] - terms[k] for k in terms])
+    if not noise:
+        np.testing.assert_allclose(error, 0, atol=1e-4)
+        return
+    deviation = np.sqrt([model.covariance_[p.offset, p.offset] for k in terms for p in model.field_.spec if p.name == k])
+    assert np.abs(error / deviation).max() < 4
+    assert np.abs(error / np.array(list(terms.values()))).max() < 0.1
+    np.testing.assert_allclose(list(model.report_["noise"].values()), 0.01 * clean.std(axis=(0, 1)), rtol=0.2)
+
+
+def test_noise_that_grows_with_the_state():
+    """Constant weights would not see what a small state says of its rates (Lotka-Volterra competition)."""
+    _, y = trajectories(
+        lambda t, y: [y[0] * (0.8 - 0.1 * y[0]), y[1] * (0.5 - 0.2 * y[0])],
+        [[0.1, 2.0]],
+        np.linspace(0, 10, 200),
+        0.05,
+        1,
+        True,
+    )
+    model = NeuralODE(random_state=0).fit(np.linspace(0, 10, 200), y[0])
+    found = {p.name: model.theta_[p.offset] for p in model.field_.spec}
+    assert set(found) == {"y1: y1", "y1: y1^2", "y2: y2", "y2: y1*y2"}
+    assert found["y2: y2"] == pytest.approx(0.5, rel=0.1)
+    assert model.weight_ is None
+
+
+def test_what_has_no_such_form_keeps_its_network():
+    def switch(t, y):
+        return [y[1], -np.tanh(20 * y[0]) - 0.1 * y[1] + 0.5 * np.exp(-((y[0] - 0.5) ** 2) / 0.02)]
+
+    rng = np.random.default_rng(0)
+    t = np.linspace(0, 8, 100)
+    _, y = trajectories(switch, rng.uniform(-2, 2, (6, 2)), t, 0.01)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", FitWarning)
+        model = NeuralODE(random_state=0).fit(t, y)
+        other = NeuralODE(structure="network", random_state=0).fit(t, y)
+    assert model.field_.spec[0].name == "W0"
+    np.testing.assert_array_equal(model.theta_, other.theta_)
+    with pytest.raises(ValueError, match="is a network"):
+        model.equation()
+
+
+@pytest.fixture(scope="module")
+def prey():
+    f, starts, t, _ = SYSTEMS["Lotka-Volterra"]
+    clean, y = trajectories(f, starts, t, 0.01)
+    return t, clean[0], NeuralODE(random_state=0).fit(t, y[0], names=["prey", "predators"])
+
+
+def test_equation_as_text_and_latex(prey):
+    _, _, model = prey
+    found = model.equation(2)
+    assert str(found).splitlines()[0] == "dprey/dt      = 1.1*prey - 0.4*prey*predators"
+    assert found.states == ("prey", "predators")
+    assert (
+        r"\frac{\mathrm{d} \mathrm{prey}}{\mathrm{d} t} &= 1.1 \mathrm{prey} - 0.4 \mathrm{prey} \mathrm{predators}"
+        in found.latex
+    )
+    assert found.log_evidence == model.report_["log_evidence"]
+    assert found._repr_latex_().startswith("$") and "4 terms" in found.words
+    assert "prey: prey*predators" in str(model.summary())
+
+
+def test_everything_else_works_on_it(prey, tmp_path):
+    t, clean, model = prey
+    other = NeuralODE(structure="network", random_state=0).fit(t, model.data_.y[0])
+    assert model.report_["log_evidence"] > other.report_["log_evidence"] + 20
+    mean, low, high = model.predict(t, clean[0], interval=0.9, kind="mean")
+    assert np.abs(mean - clean).max() < 0.2 and (high >= low).all()
+    model.save(tmp_path / "m.pynode")
+    back = pn.load(tmp_path / "m.pynode")
+    assert back.equation() == model.equation() and back.structure == "auto"
+    np.testing.assert_array_equal(back.predict(t, clean[0]), model.predict(t, clean[0]))
+    assert str(copy.deepcopy(model).equation()) == str(model.equation())
+
+
+def test_a_file_whose_program_is_another_is_read_as_that(prey, tmp_path):
+    """The text is made from the program: no file can show one equation and solve another. Damaged ones are refused."""
+    _, _, model = prey
+    content = model.to_content()
+    content["theta"] = content["theta"][:-1]
+    files.write(tmp_path / "bad.pynode", content)
+    with pytest.raises(pn.ModelFileError):
+        pn.load(tmp_path / "bad.pynode")
+    content = model.to_content()
+    content["params"] = content["params"] | {"structure": "cubist"}
+    files.write(tmp_path / "worse.pynode", content)
+    with pytest.raises(pn.ModelFileError):
+        pn.load(tmp_path / "worse.pynode")
+
+
+def test_inputs_are_among_the_terms():
+    @pn.field(state=1, inputs=1)
+    def tank(t, y, u):
+        return [0.5 * u[0] - 0.8 * y[0]]
+
+    t = np.linspace(0, 20, 150)
+    u = np.sin(t)[:, None] + 0.5 * np.sin(2.7 * t)[:, None]
+    y = pn.solve(tank, [1.0], t, inputs=(t, u)).y + 0.01 * np.random.default_rng(0).standard_normal((150, 1))
+    model = NeuralODE(random_state=0).fit(t, y, u=u)
+    found = {p.name: model.theta_[p.offset] for p in model.field_.spec}
+    assert set(found) == {"y1: y1", "y1: u1"}
+    assert found["y1: u1"] == pytest.approx(0.5, abs=0.02)
+
+
+def test_own_fields_have_equations_too():
+    @pn.field(state={"x": None, "v": None}, theta={"k": 2.0})
+    def spring(t, y, th):
+        return [y[1], -th.k * y[0]]
+
+    t = np.linspace(0, 5, 40)
+    y = np.stack([np.cos(t), -np.sin(t)], axis=1)
+    model = NeuralODE(field=spring, random_state=0).fit(t, y)
+    assert str(model.equation(3)) == "dx/dt = v\ndv/dt = -x"
+
+    @pn.field(state=2, theta={"rest": pn.mlp(2, (4,), 1)})
+    def mixed(t, y, th):
+        return [y[1], th.rest(y)[0]]
+
+    with pytest.raises(ValueError, match=r"contains a network \(rest\)"):
+        NeuralODE(field=mixed, random_state=0, max_iter=3).fit(t, y).equation()
+
+
+@pytest.mark.parametrize(
+    "options, message",
+    [
+        ({"structure": "sparse"}, "structure='sparse'"),
+        ({"structure": "equation", "augment": 1}, "structure='equation' cannot be had: augment=1"),
+        ({"structure": "equation", "log": True}, "cannot be had: log=True"),
+        ({"structure": "equation", "noise": "student"}, "cannot be had: noise='student'"),
+        ({"structure": "equation", "early_stopping": True}, "cannot be had: early_stopping"),
+        ({"structure": "equation", "optimizer": "adam"}, "cannot be had: optimizer='adam'"),
+        ({"structure": "equation", "n_estimators": 3}, "nothing random"),
+        ({"structure": "equation", "field": pn.mlp(2, ())}, "field= gives one"),
+    ],
+)
+def test_errors(options, message):
+    t = np.linspace(0, 3, 20)
+    y = np.stack([1.5 + np.cos(t), 1.5 - np.sin(t)], axis=1)
+    with pytest.raises(ValueError, match=message):
+        NeuralODE(**options).fit(t, y)
+
+
+def test_who_shapes_the_network_gets_it():
+    t = np.linspace(0, 3, 40)
+    y = np.stack([np.cos(t), -np.sin(t)], axis=1)
+    assert NeuralODE(hidden=(4,), random_state=0, max_iter=5).fit(t, y).field_.name.startswith("mlp")
+    assert NeuralODE(random_state=0).fit(t, y).field_.name == "equation"
+    assert NeuralODE(hidden=(4,), structure="equation", random_state=0).fit(t, y).field_.name == "equation"
+    with pytest.raises(ValueError, match="digits=0"):
+        NeuralODE(random_state=0).fit(t, y).equation(0)

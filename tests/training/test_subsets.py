@@ -1,0 +1,74 @@
+"""The search for the best subset, against all subsets scored one by one."""
+
+import itertools
+
+import numpy as np
+from scipy.stats import multivariate_normal
+
+from pynode.training.subsets import Regression
+from pynode.training.terms import Term, evaluate, polynomials, sparse_field, waves
+
+
+def regression(P=9, n=60, noise=0.5, seed=0):
+    rng = np.random.default_rng(seed)
+    X = rng.standard_normal((n, P)) + rng.standard_normal((n, 1))
+    y = X[:, 1] - 2 * X[:, 4] + 0.3 * X[:, 7] + noise * rng.standard_normal(n)
+    prior = rng.uniform(0.05, 0.2, P)
+    cost = rng.uniform(0.5, 2.0, P)
+    return X, y, prior, cost, Regression(X.T @ X / noise**2, X.T @ y / noise**2, prior, cost)
+
+
+def test_scores_are_log_evidences():
+    """Against the density of y with the coefficients integrated out."""
+    X, y, prior, cost, found = regression()
+
+    def exact(s):
+        C = 0.25 * np.eye(len(y)) + (X[:, s] / prior[s]) @ X[:, s].T
+        return multivariate_normal(np.zeros(len(y)), C).logpdf(y) - cost[s].sum()
+
+    for choice in found.search()[:5]:
+        s = list(choice.columns)
+        np.testing.assert_allclose(choice.score, exact(s) - exact([]), rtol=1e-8)
+
+
+def test_the_best_subset_is_found_from_anywhere():
+    *_, found = regression()
+    everything = [s for k in range(10) for s in itertools.combinations(range(9), k)]
+    for k in range(1, 10):
+        found.scores([s for s in everything if len(s) == k])
+    best = max(found.known, key=found.known.get)
+    *_, climbing = regression()
+    climbing.known = {(): 0.0}
+    here = (0, 2, 3, 5, 8)
+    climbing.scores([here])
+    while (new := climbing._climbed(here, 12)) != here:
+        here = new
+    assert here == best == climbing.search()[0].columns
+
+
+def test_rounding_does_no_harm():
+    """Two equal columns, and one that is their sum to rounding."""
+    rng = np.random.default_rng(0)
+    a = rng.standard_normal((50, 2))
+    X = np.column_stack([a, a[:, 0], a @ [1, 1], a[:, 1] * (1 + 1e-15)])
+    y = X[:, 3]
+    best = Regression(X.T @ X / 1e-10, X.T @ y / 1e-10, np.full(5, 0.01), np.full(5, 2.0)).search()[0]
+    assert best.columns == (3,)
+
+
+def test_terms_and_their_field():
+    x = np.random.default_rng(0).standard_normal((5, 2))
+    terms = [Term((2, 1), "", (0, 0)), Term((0, 1), "sin", (1, -2)), Term((0, 0), "", (0, 0))]
+    expected = np.stack([x[:, 0] ** 2 * x[:, 1], x[:, 1] * np.sin(x[:, 0] - 2 * x[:, 1]), np.ones(5)], axis=1)
+    np.testing.assert_allclose(evaluate(terms, x), expected, rtol=1e-14)
+    f = sparse_field([terms, []], [[1.0, -2.0, 0.5], []], 0, ["a.b", "c"])
+    np.testing.assert_allclose(
+        f(0.0, x, f.init(0)), np.stack([expected @ [1.0, -2.0, 0.5], np.zeros(5)], axis=1), rtol=1e-14
+    )
+    assert [p.name for p in f.spec] == ["a_b: a_b^2*c", "a_b: c*sin(a_b - 2*c)", "a_b: 1"]
+
+
+def test_how_many_terms_there_are():
+    assert [len(polynomials(n, k)) for n, k in ((1, 3), (2, 3), (3, 3), (10, 2))] == [4, 10, 20, 66]
+    assert len(waves(2, [0, 1])) == len(set(waves(2, [0, 1]))) == 4 + 4 + 4 + 8
+    assert polynomials(2, 2)[0].cost < polynomials(2, 2)[-1].cost < waves(2, [0])[0].cost
