@@ -65,6 +65,7 @@ def test_arrows_point_along_the_field():
     assert (cos[edge] > 0.85).all()  # the field is (v, -x); axes of nearly equal length
 
 
+@pytest.mark.filterwarnings("ignore::pynode.errors.ExtrapolationWarning")  # forecasts of a quick fit
 def test_forecasts_and_rollouts(model):
     d = len(model.names_)
     later = Trajectories.from_arrays(T + 5.2, np.ones((2, 30, d)), names=model.names_)
