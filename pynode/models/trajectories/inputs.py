@@ -33,11 +33,17 @@ CHOICE: tuple[Kind, ...] = ("linear", "previous", "cubic")
 AHEAD = 5.0
 """Another one is taken where its log evidence is ahead by more than this."""
 
-ROWS = 600
-"""So many times of the data, or a few more, are what is chosen by."""
+CLEAR = 50.0
+"""Where holding inputs is ahead of straight lines by more than this, cubics are not tried."""
 
-WINDOW = 10
-"""Intervals of a window of the trial."""
+ROWS = (240, 600)
+"""So many times of the data, or a few more, are what the kind is chosen by, and what delays are, on request."""
+
+WINDOWS = ((10,), (10, 30))
+"""Intervals of the windows of the trial; with unobserved states, which short windows say little about: the second."""
+
+TRIAL_STEPS = 30
+"""The most steps of a stage of the trial."""
 
 HIDDEN = 6
 """The widest layer of the trial."""
@@ -108,15 +114,14 @@ def choose_inputs(
     if signal.kind == "constant" or known or not (open_kind or _is_auto(delays)):
         assert data.signal is not None
         return data, Choice(data.signal.kind, delay, {})
-    trial = Trial(model, _part(data), seed)
     evidence: dict[str, float] = {}
     if _is_auto(delays):
-        delay = _choose_delay(trial, evidence)
+        delay = _choose_delay(Trial(model, _part(data, ROWS[1]), seed), evidence)
     if open_kind:
-        data = _with(data, of_kind(signal, _choose_kind(trial, delay, evidence)))
+        kind = _choose_kind(Trial(model, _part(data, ROWS[0]), seed), delay, evidence)
+        data = _with(data, of_kind(signal, kind))
     assert data.signal is not None
-    best = max(evidence.values(), default=0.0)
-    return data, Choice(data.signal.kind, delay, {name: float(x - best) for name, x in evidence.items()})
+    return data, Choice(data.signal.kind, delay, evidence)
 
 
 class Trial:
@@ -127,9 +132,16 @@ class Trial:
         self.seed = seed
         self.model: Any = copy.copy(model)
         small = tuple(min(n, HIDDEN) for n in widths(model.hidden))
+        windows = WINDOWS[bool(model.augment or data.never_observed)]
         plain = {"batch_size": None, "kinetic_energy": 0.0, "jacobian_norm": 0.0, "steer": 0.0, "max_gradient": None}
         self.model.set_params(
-            hidden=small, windows=(WINDOW,), optimizer="auto", n_restarts=1, early_stopping=False, max_iter=None, **plain
+            hidden=small,
+            windows=windows,
+            optimizer="auto",
+            n_restarts=1,
+            early_stopping=False,
+            max_iter=TRIAL_STEPS,
+            **plain,
         )
 
     def evidence(self, signal: Signal, delay: Array) -> float:
@@ -149,10 +161,20 @@ def _choose_kind(trial: Trial, delay: Array, evidence: dict[str, float]) -> Kind
     """The kind with the highest evidence."""
     signal: Any = trial.data.signal
     kinds = [kind for kind in CHOICE if kind != "cubic" or np.ptp(delay) == 0]
-    found: dict[Any, float] = {kind: trial.evidence(of_kind(signal, kind), delay) for kind in kinds}
-    evidence |= found
+    found: dict[Any, float] = {}
+    for kind in kinds:
+        if kind != "cubic" or not found["previous"] - found["linear"] > CLEAR:  # else it is not smooth
+            found[kind] = trial.evidence(of_kind(signal, kind), delay)
+    evidence |= _less_best(found)
     best = max(found, key=lambda kind: found[kind])
     return best if found[best] - found[CHOICE[0]] > AHEAD or not np.isfinite(found[CHOICE[0]]) else CHOICE[0]
+
+
+def _less_best(found: dict[Any, float]) -> dict[str, float]:
+    """Log evidence less that of the best; what could not be fitted is left out."""
+    fitted = {name: float(x) for name, x in found.items() if np.isfinite(x)}
+    best = max(fitted.values(), default=0.0)
+    return {name: x - best for name, x in fitted.items()}
 
 
 def _choose_delay(trial: Trial, evidence: dict[str, float]) -> Array:
@@ -177,7 +199,7 @@ def _choose_delay(trial: Trial, evidence: dict[str, float]) -> Array:
         found |= {each: trial.evidence(signal, np.array(each)) for each in dict.fromkeys(ahead)}
         best = max(found, key=lambda each: found[each])
         ahead = [each for each in _neighbours(best, candidates) if each not in found]
-    evidence |= {f"delay {', '.join(f'{x:.4g}' for x in each)}": x for each, x in found.items()}
+    evidence |= _less_best({f"delay {', '.join(f'{x:.4g}' for x in each)}": x for each, x in found.items()})
     return np.array(best if found[best] - found[zero] > AHEAD or not np.isfinite(found[zero]) else zero)
 
 
@@ -230,13 +252,13 @@ def _step(data: Trajectories) -> float:
     return float(np.median(steps[steps > 0]))
 
 
-def _part(data: Trajectories) -> Trajectories:
-    """The first trajectories that have ROWS times together, the last of them cut."""
-    left, kept = ROWS, []
+def _part(data: Trajectories, rows: int) -> Trajectories:
+    """The first trajectories that have so many times together, the last of them cut."""
+    left, kept = rows, []
     for n in data.lengths:
         if left <= 0:
             break
-        kept.append(min(n, left + WINDOW))
+        kept.append(min(n, left + WINDOWS[0][0]))
         left -= n
     some = data.take(list(range(len(kept))))
     t = tuple(x[:n] for x, n in zip(some.t, kept, strict=True))

@@ -26,6 +26,7 @@ from pynode.models.options import (
     Widths,
     option,
 )
+from pynode.models.trajectories.stops import checked_limits
 from pynode.training.error_models import ERROR_MODELS
 from pynode.training.first_order import OPTIMIZERS
 from pynode.training.noise import ROBUST
@@ -157,6 +158,12 @@ class NeuralODEOptions(SeriesEstimator):
         "States that are added to the measured ones because those alone do not determine their future (an oscillator of "
         "which only the position is seen); their initial values are estimated.",
         flag=Flag("--augment", "states to add that nobody measured", "N"),
+    )
+    limits: Mapping[Any, tuple[float | None, float | None]] | None = option(
+        None,
+        Checked("dict", checked_limits),
+        "State -> (low, high), None where there is none: measured states that stop there, as a tank that overflows or an "
+        "end stop does, and leave at once when what drives them turns. A network need not learn such a kink from the data.",
     )
     observe: Field | Callable[..., Any] | None = option(
         None,
@@ -335,6 +342,8 @@ class NeuralODEOptions(SeriesEstimator):
             raise ValueError("n_jobs=0 must not be 0: how many members are fitted at once, or -1 for one a core")
         if self.field is not None and self.augment:
             raise ValueError("augment adds states to the network; a field of your own declares all its states itself")
+        if self.field is not None and self.limits is not None:
+            raise ValueError("limits belong to the network; a field of your own stops its states itself")
         if self.optimizer == SECOND_ORDER and first_order_options(self):
             name = first_order_options(self)[0]
             raise ValueError(f"{name} belongs to gradient descent: take optimizer='adam' or 'auto', not {SECOND_ORDER!r}")

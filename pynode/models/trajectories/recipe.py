@@ -14,6 +14,7 @@ from pynode.models.options import widths
 from pynode.models.trajectories.options import NeuralODEOptions, first_order_options
 from pynode.models.trajectories.scaling import Scaling
 from pynode.models.trajectories.series import n_inputs
+from pynode.models.trajectories.stops import pull, scaled_limits, with_stops, without_slopes_at
 from pynode.training.early_stopping import Holdout, split
 from pynode.training.first_order import OPTIMIZERS, FirstOrder, FirstOrderRun
 from pynode.training.matching import STILL
@@ -83,6 +84,10 @@ def prepare(
     elif data.never_observed:
         u = Data(scaling.times(times), z, None, scaling.inputs(data.signal)).inputs_at_rows()
         smoothed = with_implied(field, theta, times, smoothed, u)
+    if model.limits is not None:
+        low, high = scaled_limits(model.limits, data.names, scaling)
+        field = with_stops(field, low, high, pull(smoothed, model.scale))
+        smoothed = without_slopes_at(smoothed, low, high)
     if model.scale and own is None:
         scaling, smoothed = _scaled_time(scaling, smoothed, times)
     inside = Data(scaling.times(times), z, weight, scaling.inputs(data.signal))
@@ -217,7 +222,7 @@ def _starts(model: NeuralODEOptions, field: Field, seed: int) -> list[Array]:
     """Random parameters to start from and, where the network has a linear map, that map alone."""
     starts = [field.init(seed + i) for i in range(int(model.n_restarts))]
     if _has_linear_map(model):
-        linear, last = starts[0].copy(), field.spec[-3]
+        linear, last = starts[0].copy(), field.spec[-3]  # the weights of the last layer; its biases and A follow
         linear[last.offset : last.stop] = 0.0
         starts.append(linear)
     return starts
