@@ -16,7 +16,14 @@ from pynode._version import __version__
 # Module -> the public names that it defines. tools/make_stub.py makes __init__.pyi from this table, for type checkers.
 _HOMES = {
     "pynode._core": ["ISAS", "isa", "set_isa", "num_threads", "set_num_threads"],
-    "pynode.errors": ["SolveError", "SolveWarning", "ToleranceWarning", "StiffnessWarning", "STATUS"],
+    "pynode.errors": [
+        "SolveError",
+        "SolveWarning",
+        "ToleranceWarning",
+        "StiffnessWarning",
+        "ExtrapolationWarning",
+        "STATUS",
+    ],
     "pynode.data.clock": ["Clock"],
     "pynode.data.tables": ["TableError", "TableWarning"],
     "pynode.data.trajectories": ["Trajectories"],

@@ -37,6 +37,7 @@ from pynode.engine.solution import Solution as Solution
 from pynode.engine.solution import Stats as Stats
 from pynode.engine.tableau import Tableau as Tableau
 from pynode.errors import STATUS as STATUS
+from pynode.errors import ExtrapolationWarning as ExtrapolationWarning
 from pynode.errors import SolveError as SolveError
 from pynode.errors import SolveWarning as SolveWarning
 from pynode.errors import StiffnessWarning as StiffnessWarning
@@ -89,6 +90,7 @@ __all__ = [  # noqa: RUF022
     "EventSensitivities",
     "EventSolution",
     "Events",
+    "ExtrapolationWarning",
     "Field",
     "Gradients",
     "ISAS",

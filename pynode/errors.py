@@ -28,6 +28,10 @@ class StiffnessWarning(UserWarning):
     """An explicit method took its steps at the limit of its stability: the equation is stiff."""
 
 
+class ExtrapolationWarning(UserWarning):
+    """A rollout of a learned field goes where it was shown nothing."""
+
+
 def users_level() -> int:
     """The `stacklevel` with which a warning of the caller is one of the first code outside this package."""
     import inspect  # which takes a while to import, and is needed for a warning only

@@ -1,9 +1,10 @@
-"""Draws docs/img/phase.png, the phase portrait of the demo, and profile.png, in 32 colours.   python docs/img/make.py"""
+"""Draws phase.png (the phase portrait of the demo), profile.png and forced.png, in 32 colours.   python docs/img/make.py"""
 
 from io import BytesIO
 from pathlib import Path
 
 import numpy as np
+from matplotlib.figure import Figure
 from PIL import Image
 
 import pynode as pn
@@ -25,6 +26,39 @@ def far_from_saturation() -> pn.NeuralODE:
     return pn.NeuralODE(field=enzyme, initial=[np.nan]).fit(t, s)
 
 
+@pn.field(state=2, inputs=1)
+def spring(t, y, u):
+    """A mass on a hardening spring."""
+    return [y[1], u[0] - y[0] - 0.5 * y[1] - 0.3 * y[0] ** 3]
+
+
+def experiment(seed: int, n: int = 300) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
+    """Times, a force, positions and readings of them, as in docs/forced.md."""
+    rng = np.random.default_rng(seed)
+    t, u = 0.2 * np.arange(n), np.repeat(rng.standard_normal(n // 3), 3)
+    y = pn.solve(spring, rng.standard_normal(2), t, inputs=(t, u[:, None], "previous")).y[:, :1]
+    return t, u, y, y + 0.02 * rng.standard_normal(y.shape)
+
+
+def simulation() -> Figure:
+    """A simulation from a warm-up, over the truth."""
+    t, u, _, y = experiment(0)
+    model = pn.NeuralODE(hidden=(8,), augment=1, input_kind="previous", random_state=0).fit(t, y, u=u)
+    t, u, truth, y = experiment(1)
+    found = model.simulate((t, u), warmup=(t[:40], y[:40]))
+    figure = Figure(figsize=(9, 4.2), layout="constrained")
+    top, bottom = figure.subplots(2, 1, sharex=True, height_ratios=(3, 1))
+    top.axvspan(t[0], t[39], color="#eeeeee", lw=0)
+    top.plot(t, truth, color="#333333", lw=1, ls="--", label="truth")
+    top.plot(t, found, color="#0072B2", lw=1.6, label="simulation")
+    top.plot(t[:40], y[:40], ".", color="#D55E00", ms=5, label="readings of the warm-up")
+    top.set_ylabel("position")
+    top.legend(frameon=False, ncols=3, loc="upper right")
+    bottom.step(t, u, where="post", color="#6b6b6b", lw=1)
+    bottom.set(xlabel="t", ylabel="force", xlim=(t[0], t[-1]))
+    return figure
+
+
 def save(figure: object, name: str) -> None:
     """Write a figure in few colours."""
     image = Image.open(BytesIO(pages.png(figure))).convert("RGB").quantize(32, dither=Image.Dither.NONE)
@@ -34,3 +68,4 @@ def save(figure: object, name: str) -> None:
 outcome = demo.van_der_pol()
 save(plots.phase(outcome.model, truth=outcome.dataset.field), "phase.png")
 save(far_from_saturation().plot("profile"), "profile.png")
+save(simulation(), "forced.png")

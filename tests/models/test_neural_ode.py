@@ -217,6 +217,7 @@ def test_a_callback_sees_every_iteration_and_can_stop():
     assert model.predict(T, [1, 0]).shape == (40, 2)
 
 
+@pytest.mark.filterwarnings("ignore::pynode.errors.ExtrapolationWarning")  # hardly trained
 @pytest.mark.parametrize(
     "optimizer, at", [("adam+lbfgs", 1), ("adam+lbfgs", 60), ("adam+lbfgs", 190), ("auto", 1), ("auto", 12)]
 )

@@ -65,18 +65,13 @@ def test_arrows_point_along_the_field():
     assert (cos[edge] > 0.85).all()  # the field is (v, -x); axes of nearly equal length
 
 
+@pytest.mark.filterwarnings("ignore::pynode.errors.ExtrapolationWarning")  # forecasts of a quick fit
 def test_forecasts_and_rollouts(model):
     d = len(model.names_)
     later = Trajectories.from_arrays(T + 5.2, np.ones((2, 30, d)), names=model.names_)
     figure = plots.trajectories(model, forecast=later)
-    assert [t.get_text() for t in figure.legends[0].get_texts()] == [
-        "model",
-        "90 % band",
-        "data",
-        "90 % of new readings",
-        "forecast",
-        "held out",
-    ]
+    texts = ["model", "90 % band", "data", "90 % of new readings", "forecast", "held out"]
+    assert [t.get_text() for t in figure.legends[0].get_texts()] == texts
     figure = plots.trajectories(model, start="first", label="truth", max_columns=1)
     assert len(figure.axes) == d
     with pytest.raises(ValueError, match="start='last'"):

@@ -1,7 +1,7 @@
 """What a fitted NeuralODE is besides its rollouts: slopes, and gradients of losses of rollouts."""
 
 from collections.abc import Sequence
-from typing import Any, overload
+from typing import Any, Literal, overload
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -9,14 +9,13 @@ from numpy.typing import ArrayLike, NDArray
 from pynode.calls.solve import solve
 from pynode.data.arrays import real_array
 from pynode.data.clock import Clock, times_of
-from pynode.data.control import as_control
 from pynode.data.signal import Signal
 from pynode.engine.gradients import Gradients
 from pynode.fields.field import Field
 from pynode.models.trajectories.options import NeuralODEOptions
 from pynode.models.trajectories.protocol import Protocol
 from pynode.models.trajectories.scaling import Scaling
-from pynode.models.trajectories.series import Inputs, RaggedTimes, Times
+from pynode.models.trajectories.series import Inputs, RaggedTimes, Times, own_control
 
 Array = NDArray[np.float64]
 
@@ -38,6 +37,7 @@ class Derivatives(NeuralODEOptions):
     names_: tuple[str, ...]
     n_unobserved_: int
     protocol_: Protocol | None
+    input_kind_: Literal["previous", "linear", "cubic"]
 
     def _full_state(self, y0: ArrayLike) -> Array:
         """y0 checked: all states of the field, in the units of the data."""
@@ -122,7 +122,11 @@ class Derivatives(NeuralODEOptions):
             raise ValueError(f"wrt={unknown[0]!r} is not one of {', '.join(WRT)}")
         t = times_of(t, self.clock_)
         start, scaling = self._full_state(y0), self.scaling_
-        signal = as_control(u, self.field_.inputs, times_of_each(t, start))
+        signal = own_control(u, self.field_.inputs, times_of_each(t, start), self.input_kind_)
+        if "inputs" in wanted and self.scaling_.u_delay.any():
+            raise ValueError(
+                "gradients with respect to inputs that take effect later (input_delay) are not known: leave out"
+            )
         options = self.solve_options() | {"inputs": scaling.inputs(signal)}
         solution = solve(self.field_, scaling.states(start), scaling.times(t), self.theta_, **options)
         slope = scaling.slope_of_states_back

@@ -99,8 +99,20 @@ def _fit(
     return make(**params).fit(data, weight=weight, doses=doses, progress=progress, callback=callback), True
 
 
-def combined(predictions: list[Any], return_std: bool) -> Any:
-    """The mean of the members' predictions, or (mean, std): their own variances' mean plus the variance of their means."""
+def combined(predictions: list[Any], return_std: bool, average: str = "mean") -> Any:
+    """The members' predictions as one.
+
+    Parameters
+    ----------
+    predictions : list of arrays, or of (mean, std)
+        Those of the members.
+    return_std : bool
+        They are pairs, and so is the result: the variance is the mean of the members' own plus that of their means.
+    average : {"mean", "median"}
+        With the median, members that could not be solved take no part as long as most could, and variances are medians too.
+    """
+    if average == "median":
+        return _medians(predictions, return_std)
     if not return_std:
         return _over(lambda *ys: np.mean(ys, axis=0), predictions)
     means, stds = [p[0] for p in predictions], [p[1] for p in predictions]
@@ -110,6 +122,49 @@ def combined(predictions: list[Any], return_std: bool) -> Any:
         return np.sqrt(own + np.var(parts[: len(means)], axis=0, ddof=1))
 
     return _over(lambda *ys: np.mean(ys, axis=0), means), _over(deviation, [*means, *stds])
+
+
+NORMAL = 1.4826
+"""The standard deviation of a normal distribution over the median of the absolute deviations from its median."""
+
+
+def _medians(predictions: list[Any], return_std: bool) -> Any:
+    """Medians of the members' predictions, those that are NaN left out where most are not; or (median, std)."""
+
+    def middle(*ys: Any) -> Any:
+        y = np.asarray(ys, dtype=np.float64)
+        few = 2 * np.isfinite(y).sum(axis=0) <= len(y)
+        y = np.where(np.isfinite(y) | few, y, np.nan)
+        found = np.full(y.shape[1:], np.nan)
+        found[~few] = np.nanmedian(y[:, ~few], axis=0)
+        return found
+
+    if not return_std:
+        return _over(middle, predictions)
+    means = [p[0] for p in predictions]
+
+    def deviation(*parts: Any) -> Any:
+        y, own = np.asarray(parts[: len(means)]), np.asarray(parts[len(means) :])
+        return np.hypot(middle(*own), NORMAL * middle(*np.abs(y - middle(*y))))
+
+    return _over(middle, means), _over(deviation, [*means, *[p[1] for p in predictions]])
+
+
+def accepted(members: "list[NeuralODE]") -> "tuple[list[NeuralODE], str]":
+    """The members that follow the data they were trained on, and what to say of the others."""
+    lost = [bool(member.strays_) for member in members]
+    if not any(lost):
+        return members, ""
+    if all(lost):
+        return members, (
+            "all members of the ensemble leave the data on the training trajectories: none can be trusted; take a smaller "
+            "network (hidden), far_field='inward', or other windows"
+        )
+    kept = [member for member, away in zip(members, lost, strict=True) if not away]
+    return kept, (
+        f"{sum(lost)} of {len(members)} members of the ensemble leave the data on the training trajectories: they are left "
+        "out"
+    )
 
 
 def _over(function: Callable[..., Any], values: list[Any]) -> Any:

@@ -1,5 +1,6 @@
 """Intervals of a NeuralODE: what `predict(..., interval=)` gives, and how their width is calibrated."""
 
+import warnings
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 
@@ -7,12 +8,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pynode.data.arrays import real_array
-from pynode.data.control import as_control
 from pynode.data.support import Support
 from pynode.data.trajectories import Trajectories
+from pynode.errors import ExtrapolationWarning
 from pynode.models.trajectories.calibration import Calibration, Errors, fit_growth, split_noise
 from pynode.models.trajectories.random_force import forced_variance, has_network
 from pynode.models.trajectories.refits import folds, refitted, shortened, visited
+from pynode.models.trajectories.series import own_control
 from pynode.training.smoothing import smooth
 
 if TYPE_CHECKING:
@@ -126,7 +128,7 @@ def bands(model: "NeuralODE", t: Any, y0: Any, level: float, kind: Kind, given: 
     times = [real_array("t", x, np.float64) for x in t] if ragged else [real_array("t", t, np.float64)] * len(y0)
     if len(times) != len(y0):
         raise ValueError(f"t has the times of {len(times)} trajectories, y0 the initial states of {len(y0)}")
-    signal = as_control(given["u"], model.field_.inputs, times)
+    signal = own_control(given["u"], model.field_.inputs, times, model.input_kind_)
     found = []
     for i, (x, start) in enumerate(zip(times, y0, strict=True)):
         own = given | {"u": None if signal is None else signal.take([i])}
@@ -213,7 +215,9 @@ def calibrated(model: "NeuralODE") -> Calibration:
                 "intervals are calibrated on the data, and the model was saved without them: ask for an interval once "
                 "before save, or save with data=True"
             )
-        model.calibration_ = _calibrate(model, model.data_)
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", ExtrapolationWarning)  # of refits, which nobody asked for
+            model.calibration_ = _calibrate(model, model.data_)
     return model.calibration_
 
 

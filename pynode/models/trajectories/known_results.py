@@ -42,6 +42,8 @@ def keep(model: "NeuralODE", fit: KnownFit, run: LikelihoodRun, status: str | No
     theta = problem.theta(state.theta)
     model.protocol_ = fit.protocol
     model.calibration_ = None
+    model.visited_ = None
+    model.strays_ = ()
     model.field_ = fit.protocol.field
     model.theta_ = np.array(theta)
     model.random_state_ = fit.seed

@@ -13,7 +13,9 @@ from numpy.typing import NDArray
 from pynode.data.trajectories import Trajectories
 from pynode.errors import users_level
 from pynode.models.options import documented
-from pynode.models.trajectories.ensemble import fit_members
+from pynode.models.trajectories.ensemble import accepted, fit_members
+from pynode.models.trajectories.far_field import settle_far_field
+from pynode.models.trajectories.inputs import Choice, choose_inputs, decided, keep_choice
 from pynode.models.trajectories.known import KnownFit
 from pynode.models.trajectories.known_results import keep
 from pynode.models.trajectories.named import by_state
@@ -23,7 +25,15 @@ from pynode.models.trajectories.published import Published
 from pynode.models.trajectories.recipe import polish, prepare
 from pynode.models.trajectories.restarts import fit_starts
 from pynode.models.trajectories.results import keep_run
-from pynode.models.trajectories.series import Inputs, Series, as_trajectories, check_positive, n_inputs, with_covariates
+from pynode.models.trajectories.series import (
+    Inputs,
+    Series,
+    as_trajectories,
+    check_positive,
+    is_plain,
+    n_inputs,
+    with_covariates,
+)
 from pynode.models.trajectories.storage import from_content, to_content
 from pynode.models.trajectories.structure import become, looked_for, prefer
 from pynode.models.trajectories.unvisited import unvisited
@@ -61,6 +71,9 @@ RESULTS = (
     "protocol_",
     "calibration_",
     "in_frames_",
+    "visited_",
+    "input_kind_",
+    "strays_",
 )
 """What a fit leaves, but for `estimators_`."""
 
@@ -107,8 +120,15 @@ class NeuralODE(Published):
         Of the initial states, scaled, given theta_.
     calibration_ : Calibration or None
         How wide intervals must be; found when `predict` or `forecast` is first asked for one.
+    strays_ : tuple of int
+        Positions of the trajectories along which rollouts leave the data: see the option `far_field`.
+    input_kind_ : str
+        How control inputs that are plain values go between their times in predictions: as those of the data did.
     in_frames_ : bool
         It was fitted to a data frame: forecasts are data frames.
+    visited_ : Visited or None
+        The states that it went through while it was trained, scaled: states (some of them), inputs (the control inputs
+        there), low and high (their range). None of fits with a protocol (doses, observe, initial).
     data_ : Trajectories or None
         What it was fitted to, and weight_ (list of arrays or None), its weights.
     estimators_ : list of NeuralODE
@@ -123,6 +143,7 @@ class NeuralODE(Published):
         How the fit went: status ("finished", "stopped", "interrupted") and message; loss, nfe, seconds, n_iter,
         n_evaluations (of the loss and its gradient), n_params, n_samples (trajectories), n_observed (numbers), n_failed
         (windows left out), random_state, warnings, version; rmse and noise by state, noise_of ("states" or "logarithms"),
+        inputs (how control inputs were taken: kind, delay, and the log evidence of what was tried, less that of the best),
         optimizer, effective_parameters (how many the data determine; NaN where unknown), time_scale, and stages, a dict
         for each stage of training; log_likelihood, degrees (how many numbers, initial states included, are estimated
         besides the noise), log_evidence, see `summary`.
@@ -172,8 +193,8 @@ class NeuralODE(Published):
         Y : (T,), (T, d) or (B, T, d) array, or list of (T_i, d) arrays
             States; NaN: not observed.
         u : array, list of arrays, tuple or Signal, optional
-            Control inputs: values at the times of the data, (T, m), (B, T, m) or a list of (T_i, m), with straight
-            lines between them; (B, m), constants; (times, values[, kind]) or a `pynode.Signal` for any other.
+            Control inputs: values at the times of the data, (T, m), (B, T, m) or a list of (T_i, m), which go between
+            them as `input_kind` says; (B, m), constants; (times, values[, kind]) or a `pynode.Signal` for any other.
         weight : array or list of arrays, optional
             Relative precision (1 / variance) of the entries of Y, of its shape or one that broadcasts to it.
         names : sequence of str, optional
@@ -212,24 +233,46 @@ class NeuralODE(Published):
             data = by_state(data, self.field, Y is None or names is not None)
         known = needed(self, data, doses)
         self._check_data(data, known)
+        seed = self._seed()
+        data, choice = choose_inputs(self, data, is_plain(u, input), known, seed)
+        try:
+            return self._fit(data, weight, doses, known, seed, choice, progress, callback, checkpoint)
+        finally:
+            if hasattr(self, "report_"):
+                keep_choice(self, choice)
+
+    def _fit(
+        self,
+        data: Trajectories,
+        weight: Series | None,
+        doses: Any,
+        known: bool,
+        seed: int,
+        choice: Choice,
+        progress: bool | str | None,
+        callback: Callable[[Iteration], Any] | None,
+        checkpoint: str | os.PathLike[str] | Checkpoint | None,
+    ) -> Self:
+        """Fit trajectories whose control inputs are as they are taken."""
         shown = bool(self.verbose) if progress is None else progress
         if self.n_estimators > 1:
             given = None if doses is None else as_doses(doses, data)
-            return self._fit_ensemble(data, weight, given, shown, callback, checkpoint)
+            return self._fit_ensemble(data, weight, given, seed, choice, shown, callback, checkpoint)
         started = clock.perf_counter()
-        seed = self._seed()
         precision = as_weights(weight, data.y)
         if known:
             return self._fit_known(KnownFit(self, data, precision, seed, doses), shown, callback, checkpoint)
         if self.n_restarts > 1:
-            return self._fit_starts(data, weight, seed, shown, callback, checkpoint)
+            return self._fit_starts(data, weight, seed, choice, shown, callback, checkpoint)
         with opened(checkpoint, self.random_state, partial(self._what, data, precision)) as saved:
-            equation = looked_for(self, data, precision, seed, callback)
+            equation = looked_for(self, data, precision, seed, choice.delay, callback)
             if equation is not None and equation.final:
                 become(self, equation)
             else:
-                whole = self._fit_stages(data, precision, seed, shown, callback, saved)
+                whole = self._fit_stages(data, precision, seed, choice.delay, shown, callback, saved)
                 prefer(self, equation, whole)
+        if self.report_["status"] != "stopped":
+            settle_far_field(self)
         self.report_["seconds"] = clock.perf_counter() - started
         return self
 
@@ -238,13 +281,14 @@ class NeuralODE(Published):
         data: Trajectories,
         precision: list[Array] | None,
         seed: int,
+        delay: Array | None,
         shown: bool | str,
         callback: Callable[[Iteration], Any] | None,
         checkpoint: Checkpoint | None,
     ) -> bool:
         """Train in stages; returns whether whole trajectories are followed."""
         started = clock.perf_counter()
-        run, scaling, smoothed, data = prepare(self, data, precision, seed)
+        run, scaling, smoothed, data = prepare(self, data, precision, seed, delay)
         run.checkpoint = checkpoint
         interrupt = None
         total = run.recipe.total_iterations * run.batches
@@ -317,20 +361,25 @@ class NeuralODE(Published):
         data: Trajectories,
         weight: Series | None,
         doses: Any,
+        seed: int,
+        choice: Choice,
         progress: bool | str,
         callback: Callable[[Iteration], Any] | None,
         checkpoint: object,
     ) -> Self:
         if checkpoint is not None:
             raise ValueError("checkpoint= is for a single fit: with n_estimators > 1 fit the members by themselves")
-        members = fit_members(self, data, weight, self._seed(), progress, callback, doses)
+        members = fit_members(decided(self, choice), data, weight, seed, progress, callback, doses)
+        members, words = accepted(members)
+        if words:
+            warnings.warn(words, FitWarning, stacklevel=users_level())
         best = min(members, key=lambda member: float(member.report_["loss"]))
         for name in RESULTS:
             setattr(self, name, getattr(best, name))
         self.estimators_ = members
         self.report_ = best.report_ | {
             "seconds": sum(member.report_["seconds"] for member in members),
-            "warnings": [words for member in members for words in member.report_["warnings"]],
+            "warnings": [said for member in members for said in member.report_["warnings"]] + [words] * bool(words),
         }
         return self
 
@@ -339,6 +388,7 @@ class NeuralODE(Published):
         data: Trajectories,
         weight: Series | None,
         seed: int,
+        choice: Choice,
         progress: bool | str,
         callback: Callable[[Iteration], Any] | None,
         checkpoint: object,
@@ -346,7 +396,7 @@ class NeuralODE(Published):
         if checkpoint is not None:
             raise ValueError("checkpoint= is for a single fit: n_restarts > 1 makes many")
         started = clock.perf_counter()
-        best, message, interrupt = fit_starts(self, data, weight, seed, progress, callback)
+        best, message, interrupt = fit_starts(decided(self, choice), data, weight, seed, progress, callback)
         for name in RESULTS:
             setattr(self, name, getattr(best, name))
         self.estimators_ = []

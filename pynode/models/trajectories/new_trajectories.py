@@ -1,12 +1,17 @@
 """What a fitted NeuralODE says of new trajectories: their initial states, and how well it predicts them."""
 
+import warnings
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from pynode.data.delays import of_kind
 from pynode.data.trajectories import Trajectories
+from pynode.errors import ExtrapolationWarning
+from pynode.models.trajectories.ensemble import combined
 from pynode.models.trajectories.known_results import initial_states as states_of_known
 from pynode.models.trajectories.known_results import score as score_of_known
 from pynode.models.trajectories.predictions import Rollouts
@@ -16,9 +21,11 @@ from pynode.models.trajectories.series import (
     as_trajectories,
     check_positive,
     is_frame,
+    is_plain,
     n_inputs,
     with_covariates,
 )
+from pynode.models.trajectories.warmups import estimated
 from pynode.training.initial_states import estimate_states
 from pynode.training.smoothing import smooth, with_implied
 from pynode.training.state import Training
@@ -67,6 +74,9 @@ class NewTrajectories(Rollouts):
         noise = np.array([self.report_["noise"][name] for name in self.names_])
         noise = np.append(noise / scaling.scale[: data.d], np.ones(extra))
         weight = 1.0 / np.maximum(np.nan_to_num(noise, nan=1.0), 1e-6 * scaling.spread) ** 2
+        if extra and self.visited_ is not None:
+            found, _ = estimated(self.field_, self.theta_, inside, start, self.visited_, weight, **self.solve_options())
+            return scaling.states_back(found)
         prior = np.full(start.shape, 1e-4) / scaling.spread**2
         found, _ = estimate_states(self.field_, self.theta_, inside, start, weight, prior, **self.solve_options())
         return scaling.states_back(found)
@@ -75,6 +85,8 @@ class NewTrajectories(Rollouts):
         kept: Any = "refuse" if self.protocol_ is None else "keep"
         columns = self.columns_ if is_frame(t) else {}
         data = as_trajectories(t, Y, u, self.names_, **columns, clock=self.clock_, fitted=True, replicates=kept)
+        if data.signal is not None and is_plain(u, columns.get("input") or None):
+            data = replace(data, signal=of_kind(data.signal, self.input_kind_))
         data = with_covariates(data)
         if data.d != len(self.names_):
             raise ValueError(f"the data have {data.d} states, the model {len(self.names_)}")
@@ -114,7 +126,10 @@ class NewTrajectories(Rollouts):
             known: Any = self
             return score_of_known(known, data, doses)
         members: Sequence[NewTrajectories] = self.estimators_ or [self]
-        predicted = np.mean([np.concatenate([p[1:] for p in model._rollouts(data)]) for model in members], axis=0)
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", ExtrapolationWarning)  # the score says it
+            parts = [np.concatenate([p[1:] for p in model._rollouts(data)]) for model in members]
+        predicted = combined(parts, False, self.average)
         truth = np.concatenate([y[1:] for y in data.y])
         if not np.isfinite(predicted).all():
             return -np.inf

@@ -26,6 +26,7 @@ from pynode.models.options import (
     Widths,
     option,
 )
+from pynode.models.trajectories.stops import checked_limits
 from pynode.training.error_models import ERROR_MODELS
 from pynode.training.first_order import OPTIMIZERS
 from pynode.training.noise import ROBUST
@@ -106,6 +107,20 @@ class NoiseOf(Rule):
             raise ValueError(f"{name}={value!r} is not one of {', '.join(NOISES)}, nor a dict of column -> error model")
 
 
+def checked_delay(delay: Any) -> None:
+    """Refuse what is no delay of control inputs."""
+    if isinstance(delay, str):
+        if delay != "auto":
+            raise ValueError(f"input_delay={delay!r} must be a number >= 0, one for each control input, or 'auto'")
+        return
+    numbers = np.atleast_1d(np.asarray(delay, dtype=object))
+    good = [
+        isinstance(x, (int, float, np.number)) and not isinstance(x, bool) and np.isfinite(x) and x >= 0 for x in numbers
+    ]
+    if numbers.ndim != 1 or not all(good):
+        raise ValueError(f"input_delay={delay!r} must be a number >= 0, one for each control input, or 'auto'")
+
+
 @dataclass(eq=False, repr=False)
 class NeuralODEOptions(SeriesEstimator):
     """The constructor of NeuralODE."""
@@ -153,6 +168,12 @@ class NeuralODEOptions(SeriesEstimator):
         "States that are added to the measured ones because those alone do not determine their future (an oscillator of "
         "which only the position is seen); their initial values are estimated.",
         flag=Flag("--augment", "states to add that nobody measured", "N"),
+    )
+    limits: Mapping[Any, tuple[float | None, float | None]] | None = option(
+        None,
+        Checked("dict", checked_limits),
+        "State -> (low, high), None where there is none: measured states that stop there, as a tank that overflows or an "
+        "end stop does, and leave at once when what drives them turns. A network need not learn such a kink from the data.",
     )
     observe: Field | Callable[..., Any] | None = option(
         None,
@@ -276,6 +297,11 @@ class NeuralODEOptions(SeriesEstimator):
         "differ.",
         flag=Flag("--ensemble", "models to fit and average (default 1)", "N"),
     )
+    average: Literal["mean", "median"] = option(
+        "mean",
+        OneOf(("mean", "median")),
+        "How the predictions of the members of an ensemble become one. The median bears a member that goes astray.",
+    )
     n_jobs: int | None = option(
         None,
         Integer(),
@@ -284,6 +310,27 @@ class NeuralODEOptions(SeriesEstimator):
         flag=Flag("--jobs", "members of the ensemble fitted at once (default 1)", "N"),
     )
     scale: bool = option(True, Switch(), "Scale states and time to order one.")
+    input_kind: Literal["auto", "previous", "linear", "cubic"] = option(
+        "auto",
+        OneOf(("auto", "previous", "linear", "cubic")),
+        "How control inputs go between their times where they are given as plain values (not as a `pynode.Signal` or "
+        '(times, values, kind)): held until the next one, straight lines, or cubics. "auto": what explains the data best, '
+        'see `report_["inputs"]`.',
+    )
+    input_delay: float | Sequence[float] | Literal["auto"] = option(
+        0.0,
+        Checked('float, sequence of float or "auto"', checked_delay, sequence=True),
+        "By how much control inputs take effect later than their times, in the units of time: a number for all, or one for "
+        'each; before its first time an input is held. "auto": what explains the data best, of multiples of the sampling '
+        "interval up to 20.",
+    )
+    far_field: Literal["auto", "linear", "inward"] = option(
+        "auto",
+        OneOf(("auto", "linear", "inward")),
+        'What the network does far from the data. "linear": it goes on as its linear map does. "inward": beyond the range '
+        "of the states while training, and half of it more on either side, it stays as at the edge, and a pull leads back. "
+        '"auto": "inward" where rollouts along the training data leave them (with a warning), else "linear".',
+    )
     log: bool = option(
         False,
         Switch(),
@@ -311,6 +358,8 @@ class NeuralODEOptions(SeriesEstimator):
             )
         if self.field is not None and self.augment:
             raise ValueError("augment adds states to the network; a field of your own declares all its states itself")
+        if self.field is not None and self.limits is not None:
+            raise ValueError("limits belong to the network; a field of your own stops its states itself")
         if self.optimizer == SECOND_ORDER and first_order_options(self):
             name = first_order_options(self)[0]
             raise ValueError(f"{name} belongs to gradient descent: take optimizer='adam' or 'auto', not {SECOND_ORDER!r}")

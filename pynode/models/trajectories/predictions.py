@@ -9,7 +9,6 @@ from pynode.calls.sensitivities import sensitivities
 from pynode.calls.solve import solve
 from pynode.data.arrays import real_array
 from pynode.data.clock import times_of
-from pynode.data.control import as_control
 from pynode.data.signal import Signal
 from pynode.models.trajectories.calibration import Calibration
 from pynode.models.trajectories.derivatives import Derivatives, times_of_each
@@ -22,7 +21,9 @@ from pynode.models.trajectories.series import (
     Inputs,
     RaggedTimes,
     Times,
+    own_control,
 )
+from pynode.models.trajectories.visits import Visited, is_network, warn_of_far
 from pynode.training.sizes import MAX_PARAMETERS, MAX_STATES
 
 if TYPE_CHECKING:
@@ -40,6 +41,9 @@ class Rollouts(Derivatives):
     protocol_: Protocol | None
     calibration_: Calibration | None = None
     in_frames_: bool = False
+    visited_: Visited | None = None
+    strays_: tuple[int, ...] = ()
+    input_kind_: Literal["previous", "linear", "cubic"] = "linear"
     covariance_: Array | None
     determined_covariance_: Array | None
     state_gain_: Array | None
@@ -216,11 +220,13 @@ class Rollouts(Derivatives):
         if y0 is None:
             t, z0, signal = self._continued(t, u, trajectory)
             result = self._rollout(z0, t, signal, return_std, trajectory)
+            self._warn_of_far(t, result)
             result = tuple(x[1:] for x in result) if return_std else result[1:]
         else:
             y0 = self._full_state(y0)
-            signal = as_control(u, self.field_.inputs, times_of_each(t, y0))
+            signal = own_control(u, self.field_.inputs, times_of_each(t, y0), self.input_kind_)
             result = self._rollout(self.scaling_.states(y0), t, signal, return_std)
+            self._warn_of_far(t, result)
         return result if unobserved or not self.n_unobserved_ else self._only_observed(result)
 
     def _predict_with(
@@ -243,8 +249,8 @@ class Rollouts(Derivatives):
     ) -> Any:
         if y0 is not None and self.n_unobserved_:
             raise ValueError(
-                "members of an ensemble have unobserved states of their own, so no y0 fits all of them: continue a "
-                "fitted trajectory (no y0), or predict with the members, estimators_"
+                "members of an ensemble have unobserved states of their own, so no y0 fits all of them: simulate(u, "
+                "warmup=(t, y, u)) lets each find its own, no y0 continues a fitted trajectory"
             )
         options: dict[str, Any] = {"u": u, "trajectory": trajectory, "unobserved": unobserved}
         means_only = return_std and any(model.covariance_ is None for model in self.estimators_)
@@ -252,7 +258,13 @@ class Rollouts(Derivatives):
         predictions = [model.predict(t, y0, **options) for model in self.estimators_]
         if means_only:  # trained by gradient descent: how the members differ is all there is
             predictions = [(y, _zeros_like(y)) for y in predictions]
-        return combined(predictions, return_std)
+        return combined(predictions, return_std, self.average)
+
+    def _warn_of_far(self, t: Any, result: Any) -> None:
+        """Warn of rollouts of a network that leave the data; result: (T, d) or more, or (mean, std)."""
+        model: Any = self
+        if is_network(model):
+            warn_of_far(model, t, result[0] if isinstance(result, tuple) else result)
 
     def _only_observed(self, result: Any) -> Any:
         if isinstance(result, (tuple, list)):
@@ -299,12 +311,13 @@ class Rollouts(Derivatives):
             where = f"{first:g}" if self.clock_ is None else self.clock_.to_text(first)[0]
             raise ValueError(f"without y0, t must rise from {where} or later, where the trajectory starts")
         times = np.concatenate([[first], t])
+        signal: Signal | None
         if u is None and self.data_.signal is not None:
             signal = self.data_.signal.take([trajectory])
         elif u is not None and not isinstance(u, tuple) and not hasattr(u, "pieces"):
             raise ValueError("without y0, u must be a pynode.Signal or (times, values): it starts where the trajectory does")
         else:
-            signal = as_control(u, self.field_.inputs, [times])
+            signal = own_control(u, self.field_.inputs, [times], self.input_kind_)
         return times, self.scaling_.states(self.initial_states_[trajectory]), signal
 
 

@@ -11,9 +11,9 @@ from pynode.data.trajectories import Trajectories
 from pynode.models.pages import write_page
 from pynode.models.trajectories.comparison import Comparison, compared
 from pynode.models.trajectories.equation import Equation, equation_of
-from pynode.models.trajectories.forecasts import Forecasts
 from pynode.models.trajectories.profiles import profiles_of
 from pynode.models.trajectories.report import model_report
+from pynode.models.trajectories.simulations import Simulations
 from pynode.models.trajectories.summary import Summary, summarise
 from pynode.training.profile import Profile
 
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from pynode.models.trajectories.neural_ode import NeuralODE
 
 
-class Published(Forecasts):
+class Published(Simulations):
     """The part of `NeuralODE` that tells its results; its attributes are explained there."""
 
     data_: Trajectories | None

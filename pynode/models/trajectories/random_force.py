@@ -9,9 +9,9 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from pynode.data.control import as_control
 from pynode.data.support import Support
 from pynode.fields.transforms import jacobian
+from pynode.models.trajectories.series import own_control
 from pynode.training.sizes import prior_groups
 
 if TYPE_CHECKING:
@@ -98,9 +98,10 @@ def _inputs(model: "NeuralODE", t: Array, times: Array, given: dict[str, Any]) -
     if u is None:
         signal = data.signal.take([given.get("trajectory") or 0])
     else:
-        signal = as_control(u, model.field_.inputs, [times])
+        signal = own_control(u, model.field_.inputs, [times], model.input_kind_)
     assert signal is not None
-    return np.asarray((signal(t) - model.scaling_.u_shift) / model.scaling_.u_scale)
+    inside: Any = model.scaling_.inputs(signal)
+    return np.asarray(inside(model.scaling_.times(t)))
 
 
 def has_network(model: "NeuralODE") -> bool:

@@ -14,6 +14,7 @@ from pynode.models.options import widths
 from pynode.models.trajectories.options import NeuralODEOptions, first_order_options
 from pynode.models.trajectories.scaling import Scaling
 from pynode.models.trajectories.series import n_inputs
+from pynode.models.trajectories.stops import pull, scaled_limits, with_stops, without_slopes_at
 from pynode.training.early_stopping import Holdout, split
 from pynode.training.first_order import OPTIMIZERS, FirstOrder, FirstOrderRun
 from pynode.training.matching import STILL
@@ -67,11 +68,13 @@ CONTINUED = 50
 
 
 def prepare(
-    model: NeuralODEOptions, data: Trajectories, weight: list[Array] | None, seed: int
+    model: NeuralODEOptions, data: Trajectories, weight: list[Array] | None, seed: int, delay: Array | None = None
 ) -> tuple[Any, Scaling, Any, Trajectories]:
-    """(Run, Scaling, Smoothed, the trajectories it is fitted to)."""
+    """(Run, Scaling, Smoothed, the trajectories it is fitted to); delay: of the control inputs."""
     own, field = model.field, _field(model, data)
     scaling = _scaling(model, data)
+    if delay is not None and delay.any():
+        scaling = replace(scaling, u_delay=delay)
     z = [scaling.states(y) for y in data.y]
     times = list(data.t)
     theta = field.init(seed)
@@ -83,8 +86,12 @@ def prepare(
         z = [np.concatenate([x, np.full((len(x), extra), np.nan)], axis=1) for x in z]
         weight = None if weight is None else [np.pad(w, ((0, 0), (0, extra)), constant_values=1.0) for w in weight]
     elif data.never_observed:
-        u = Data(times, z, None, data.signal).inputs_at_rows()
+        u = Data(scaling.times(times), z, None, scaling.inputs(data.signal)).inputs_at_rows()
         smoothed = with_implied(field, theta, times, smoothed, u)
+    if model.limits is not None:
+        low, high = scaled_limits(model.limits, data.names, scaling)
+        field = with_stops(field, low, high, pull(smoothed, model.scale))
+        smoothed = without_slopes_at(smoothed, low, high)
     if model.scale and own is None:
         scaling, smoothed = _scaled_time(scaling, smoothed, times)
     inside = Data(scaling.times(times), z, weight, scaling.inputs(data.signal))

@@ -9,6 +9,7 @@ from pynode.data.trajectories import Trajectories
 from pynode.models.trajectories.criteria import of_stages
 from pynode.models.trajectories.recipe import optimizer_of
 from pynode.models.trajectories.scaling import Scaling
+from pynode.models.trajectories.visits import visited_of
 from pynode.training.scores import score
 from pynode.training.second_order import SecondOrderRun
 
@@ -43,6 +44,8 @@ def keep_run(
     model.clock_ = data.clock
     model.columns_ = data.columns
     model.n_unobserved_ = int(model.augment)
+    model.visited_ = visited_of(run)
+    model.strays_ = ()
     model.estimators_ = []
     model.score_of_start_ = score(run) if isinstance(run, SecondOrderRun) else None
     model.initial_states_ = scaling.states_back(np.stack([states[0] for states in training.states]))

@@ -8,6 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pynode.data.arrays import real_array
+from pynode.data.delays import delayed
 from pynode.data.scaling import shift_and_scale
 from pynode.data.signal import Signal
 
@@ -29,6 +30,8 @@ class Scaling:
     extra : int
         States that the model added: they have no units.
     u_shift, u_scale : (m,) arrays
+    u_delay : (m,) array
+        By how much later control inputs take effect, in the units of the data; empty: at once.
     """
 
     shift: Array
@@ -40,6 +43,7 @@ class Scaling:
     extra: int = 0
     u_shift: Array = field(default_factory=lambda: np.zeros(0))
     u_scale: Array = field(default_factory=lambda: np.ones(0))
+    u_delay: Array = field(default_factory=lambda: np.zeros(0))
 
     def __post_init__(self) -> None:
         arrays = (self.shift, self.scale, self.spread)
@@ -47,7 +51,9 @@ class Scaling:
             raise ValueError("shift, scale and spread must be vectors of one length")
         if np.ndim(self.u_shift) != 1 or np.shape(self.u_shift) != np.shape(self.u_scale):
             raise ValueError("u_shift and u_scale must be vectors of one length")
-        numbers = [*np.concatenate(arrays), *self.u_shift, *self.u_scale, self.t_shift, self.t_scale]
+        if np.ndim(self.u_delay) != 1 or len(self.u_delay) not in (0, len(self.u_shift)) or not (self.u_delay >= 0).all():
+            raise ValueError("u_delay must hold a number >= 0 for each control input")
+        numbers = [*np.concatenate(arrays), *self.u_shift, *self.u_scale, *self.u_delay, self.t_shift, self.t_scale]
         if not np.isfinite(numbers).all():
             raise ValueError("the scaling must consist of finite numbers")
         if not (np.concatenate([*arrays[1:], self.u_scale]) > 0).all() or not self.t_scale > 0:
@@ -95,6 +101,10 @@ class Scaling:
             extra=n,
         )
 
+    def observed(self, n: int) -> Self:
+        """The same for the first n states alone, those that were measured."""
+        return replace(self, shift=self.shift[:n], scale=self.scale[:n], spread=self.spread[:n], extra=0)
+
     def states(self, y: Array) -> Array:
         """z from y (..., d)."""
         return (self._logs(y, np.log) - self.shift) / self.scale
@@ -126,6 +136,8 @@ class Scaling:
 
     def inputs(self, signal: Signal | None) -> Signal | None:
         """Control inputs in the units of the field, or None."""
+        if signal is not None and self.u_delay.any():
+            signal = delayed(signal, self.u_delay)
         return None if signal is None else signal.scaled(self.u_shift, self.u_scale, self.t_shift, self.t_scale)
 
     def slopes_back(self, y: Array, slope: Array) -> Array:

@@ -8,7 +8,9 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from pynode.data.clock import Clock, refuse_clock
-from pynode.data.signal import Signal
+from pynode.data.control import as_control
+from pynode.data.delays import of_kind
+from pynode.data.signal import Kind, Signal
 from pynode.data.tables import Replicates
 from pynode.data.trajectories import Trajectories
 
@@ -118,3 +120,14 @@ def check_positive(data: Trajectories) -> None:
                 f"log=True needs positive states, but {data.names[j]} of trajectory {name} is {y[i, j]:g} at "
                 f"{data.when(t[i])}; drop the entry (NaN), or use log=False"
             )
+
+
+def is_plain(u: Any, columns: Any = None) -> bool:
+    """Whether control inputs are values at the times of the data; columns: those of a data frame that hold them."""
+    return columns is not None or not (u is None or isinstance(u, (Signal, tuple)))
+
+
+def own_control(u: Any, m: int | None, t: Any, kind: Kind) -> Signal | None:
+    """Control inputs given to a fitted model, see `as_control`; plain values go between their times as `kind` says."""
+    signal: Signal | None = as_control(u, m, t)
+    return of_kind(signal, kind) if signal is not None and is_plain(u) else signal

@@ -19,9 +19,11 @@ from pynode.models.storage import (
     without_nan,
 )
 from pynode.models.trajectories.calibration import Calibration
+from pynode.models.trajectories.inputs import CHOICE
 from pynode.models.trajectories.protocol_storage import as_option, protocol_from_dict, protocol_to_dict
 from pynode.models.trajectories.scaling import Scaling
 from pynode.models.trajectories.series import n_inputs
+from pynode.models.trajectories.visits import Visited, as_dict
 from pynode.training.error_models import ERROR_MODELS
 from pynode.training.state import Stage
 
@@ -70,6 +72,9 @@ def to_content(model: "NeuralODE", data: bool = True) -> dict[str, Any]:
         "history": model.history_,
         "calibration": None if model.calibration_ is None else vars(model.calibration_),
         "in_frames": model.in_frames_,
+        "visited": as_dict(model.visited_),
+        "strays": list(model.strays_),
+        "input_kind": model.input_kind_,
         "protocol": None if model.protocol_ is None else protocol_to_dict(model.protocol_),
         "data": data_to_dict(model.data_) if data and model.data_ is not None else None,
         "weight": np.concatenate(model.weight_) if data and model.weight_ is not None else None,
@@ -110,6 +115,7 @@ def from_content(content: dict[str, Any], make: type["NeuralODE"], member: bool 
     _restore_parameters(model, content)
     _restore_calibration(model, content)
     _restore_data(model, content)
+    _restore_visited(model, content)
     model.history_ = stored_history(content["history"], ("stage",))
     if model.history_["stage"].dtype != np.int64:
         raise ValueError("the stages of the history must be integers")
@@ -179,6 +185,21 @@ def _restore_calibration(model: "NeuralODE", content: dict[str, Any]) -> None:
     model.calibration_ = Calibration(noise, misfit, scores=scores, **numbers)
 
 
+def _restore_visited(model: "NeuralODE", content: dict[str, Any]) -> None:
+    """Where it was while it was trained, and how inputs were taken; files of older models do not say."""
+    stored = content.get("visited")
+    model.visited_ = None
+    model.strays_ = tuple(of_type(i, int, "strays") for i in of_type(content.get("strays", []), list, "strays"))
+    kind: Any = content.get("input_kind", "linear")
+    if kind not in CHOICE:
+        raise ValueError(f"input_kind {kind!r} is unknown")
+    model.input_kind_ = kind
+    if stored is not None:
+        d, n = model.field_.d, len(stored["states"])
+        shapes = {"states": (n, d), "inputs": (n, model.field_.inputs), "low": (d,), "high": (d,)}
+        model.visited_ = Visited(**{name: stored_array(stored[name], shape, name) for name, shape in shapes.items()})
+
+
 def _restore_data(model: "NeuralODE", content: dict[str, Any]) -> None:
     """The trajectories it was fitted to, or None."""
     model.data_ = None
@@ -208,12 +229,22 @@ def _check_members(model: "NeuralODE") -> None:
 
 def _report(stored: Any, names: tuple[str, ...], more: dict[str, type]) -> dict[str, Any]:
     models = of_type(stored, dict, "the report").get("error_models")
-    report = stored_report({k: x for k, x in stored.items() if k != "error_models"}, more, names)
+    report = stored_report({k: x for k, x in stored.items() if k not in ("error_models", "inputs")}, more, names)
+    if stored.get("inputs") is not None:
+        report["inputs"] = _inputs(stored["inputs"])
     if models is not None:
         report["error_models"] = _error_models(models, names)
     kinds = get_type_hints(Stage)
     report["stages"] = [{name: of_type(stage[name], kinds[name], "a stage") for name in kinds} for stage in report["stages"]]
     return report
+
+
+def _inputs(stored: Any) -> dict[str, Any]:
+    """How control inputs were taken."""
+    delay = [of_type(x, float, "a delay") for x in of_type(stored["delay"], list, "delays")]
+    tried = of_type(stored["log_evidence"], dict, "evidence")
+    evidence = {of_type(name, str, "what was tried"): of_type(x, float, "evidence") for name, x in tried.items()}
+    return {"kind": of_type(stored["kind"], str, "a kind of inputs"), "delay": delay, "log_evidence": evidence}
 
 
 def _error_models(stored: Any, names: tuple[str, ...]) -> dict[str, dict[str, Any]]:

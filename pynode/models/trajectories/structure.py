@@ -63,7 +63,12 @@ NEAR = 3.0
 
 
 def looked_for(
-    model: "NeuralODE", data: Trajectories, weight: list[Array] | None, seed: int, callback: Any = None
+    model: "NeuralODE",
+    data: Trajectories,
+    weight: list[Array] | None,
+    seed: int,
+    delay: Array | None = None,
+    callback: Any = None,
 ) -> "EquationFit | None":
     """The equation that was looked for and fitted; None where none is wanted.
 
@@ -74,7 +79,7 @@ def looked_for(
     """
     if model.structure == "network":
         return None
-    why = _excluded(model, data)
+    why = _excluded(model, data, delay)
     if model.structure == "equation":
         if why:
             raise ValueError(f"structure='equation' cannot be had: {why}")
@@ -87,7 +92,7 @@ def looked_for(
     return equation
 
 
-def _excluded(model: "NeuralODE", data: Trajectories) -> str:
+def _excluded(model: "NeuralODE", data: Trajectories, delay: Array | None) -> str:
     """Why there can be no equation, or an empty text."""
     if model.field is not None:
         return "the field is given (field=)"
@@ -95,6 +100,10 @@ def _excluded(model: "NeuralODE", data: Trajectories) -> str:
         return f"augment={model.augment} adds states that nobody measured, whose equation has no names"
     if model.log:
         return "log=True learns logarithms; leave it out, products of states are among the terms"
+    if delay is not None and np.any(delay):
+        return "the control inputs are delayed"
+    if model.limits is not None:
+        return "limits= holds states by a pull that is no term of an equation"
     if model.early_stopping:
         return "early_stopping=True keeps trajectories aside; terms are chosen by evidence, from all of them"
     if model.noise != "gaussian":

@@ -1,0 +1,286 @@
+"""Simulations of a NeuralODE under control inputs, from states that a warm-up window of measurements tells."""
+
+import warnings
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from pynode.data.arrays import real_array
+from pynode.data.clock import times_of
+from pynode.data.signal import Signal
+from pynode.models.trajectories.ensemble import combined
+from pynode.models.trajectories.forecasts import Forecasts
+from pynode.models.trajectories.visits import first_outside
+
+Array = NDArray[np.float64]
+
+WARMUP = "warmup=(t, y, u): times, measured states and control inputs of a stretch before (or at the start of) those of u"
+
+
+@dataclass(frozen=True)
+class Experiment:
+    """What is simulated: from where, under which inputs, at which times."""
+
+    times: Array
+    signal: Signal | None
+    warm_t: Array | None = None
+    warm_y: Array | None = None
+    y0: Array | None = None
+
+    @property
+    def path(self) -> Array:
+        """The times of the rollout: its start, then those that are asked for."""
+        return self.times if self.warm_t is None else np.concatenate([self.warm_t[:1], self.times])
+
+
+class Simulations(Forecasts):
+    """The part of `NeuralODE` that simulates experiments."""
+
+    def simulate(
+        self,
+        u: Any = None,
+        warmup: Any = None,
+        *,
+        t: Any = None,
+        y0: Any = None,
+        return_std: bool = False,
+        unobserved: bool = False,
+    ) -> Any:
+        """Trajectories under control inputs, from a state that a stretch of measurements before them tells.
+
+        The state at the start of the warm-up is the one from which the learned equation fits its readings best; states that
+        nobody measured are estimated along with the others. Every member of an ensemble finds its own.
+
+        Parameters
+        ----------
+        u : (times, values[, kind]), Signal, or (T, m) array; a list of such for several experiments
+            Control inputs. An array holds values at the times `t`. None for a model without inputs.
+        warmup : (t, y), (t, y, u), or a list of such
+            Times (n,), measured states (n, d) and control inputs (n, m) of a stretch of measurements; its inputs may be left
+            out where those of the experiment reach so far back.
+        t : (T,) array, or a list of such, optional
+            Times at which the trajectory is wanted, from the start of the warm-up on. Default: those of u.
+        y0 : (d,) or (B, d) array, optional
+            In place of a warm-up: all states at the first of the times, of a model without unobserved states.
+        return_std : bool, default False
+            Return (trajectory, std), std being the standard deviation by which the members of an ensemble differ.
+        unobserved : bool, default False
+            Return the unobserved states too (of a single model: members of an ensemble have states of their own).
+
+        Returns
+        -------
+        (T, d) array, or list of such where u, warmup or t is a list
+            Of an ensemble the mean or the median of the members, see the option `average`.
+
+        Raises
+        ------
+        ValueError
+            The start is unknown, times or inputs do not fit, or no initial state can be solved over the warm-up.
+
+        See Also
+        --------
+        predict : from initial states that are known.
+        initial_states : the states that a stretch of measurements tells.
+
+        Examples
+        --------
+        >>> import numpy as np, pynode as pn
+        >>> t = np.linspace(0, 20, 101)
+        >>> u = np.sin(t) + np.sin(0.7 * t)
+        >>> tank = pn.solve(lambda t, y, u: [u[0] - y[0]], [0.0], t, inputs=(t, u[:, None])).y
+        >>> model = pn.NeuralODE(hidden=(), input_kind="linear", random_state=0).fit(t[:60], tank[:60], u=u[:60])
+        >>> found = model.simulate((t[50:], u[50:]), warmup=(t[50:60], tank[50:60]))
+        >>> bool(np.abs(found - tank[50:]).max() < 1e-2)
+        True
+        """
+        self.check_is_fitted()
+        if self.protocol_ is not None:
+            raise ValueError("models with doses, observe or initial are simulated by predict(t, y0, u=, doses=)")
+        several, parts = _listed(u, warmup, t, y0)
+        experiments = [self._experiment(*part, f" of experiment {i}" * several) for i, part in enumerate(parts)]
+        if self.estimators_:
+            if unobserved:
+                raise ValueError("unobserved=True: the members of an ensemble have unobserved states of their own; ask them")
+            members = [member._simulated(experiments, False) for member in self.estimators_]
+            paths = [
+                [(y[i], np.zeros(y[i].shape)) if return_std else y[i] for y in members] for i in range(len(experiments))
+            ]
+            found = [combined(each, return_std, self.average) for each in paths]
+        elif return_std:
+            raise ValueError(
+                "return_std of a simulation tells how the members of an ensemble differ: fit with n_estimators > 1"
+            )
+        else:
+            found = self._simulated(experiments, unobserved)
+        return found if several else found[0]
+
+    def leaves(self, t: Any, y0: Any = None, *, u: Any = None, trajectory: int = 0) -> Any:
+        """The time from which on a rollout is outside what the model was shown while it was trained.
+
+        Outside is a state, measured or not, beyond its range in training by more than a quarter of the range.
+
+        Parameters
+        ----------
+        t, y0, u, trajectory
+            See `predict`.
+
+        Returns
+        -------
+        float, or (B,) array for a batch
+            Infinity where it stays inside. Of an ensemble the earliest of its members.
+        """
+        self.check_is_fitted()
+        if self.protocol_ is not None:
+            raise ValueError("leaves is about learned fields; this model has the equation of a protocol")
+        if self.estimators_:
+            each = [member.leaves(t, y0, u=u, trajectory=trajectory) for member in self.estimators_]
+            return np.min(each, axis=0) if np.ndim(each[0]) else float(min(each))
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            states: Any = self.predict(t, y0, u=u, trajectory=trajectory, unobserved=True)
+        model: Any = self
+        t = times_of(t, self.clock_)
+        if isinstance(states, list):
+            return np.array([first_outside(model, np.asarray(x), y) for x, y in zip(t, states, strict=True)])
+        if states.ndim == 2:
+            return first_outside(model, np.atleast_1d(np.asarray(t, np.float64)), states)
+        return np.array([first_outside(model, np.asarray(t), y) for y in states])
+
+    def _simulated(self, experiments: Sequence[Experiment], unobserved: bool) -> list[Array]:
+        """The trajectory of each experiment."""
+        found = []
+        for each in experiments:
+            if each.warm_t is None:
+                found.append(np.asarray(self.predict(each.times, each.y0, u=each.signal, unobserved=unobserved)))
+                continue
+            assert each.warm_y is not None
+            start = self.initial_states([each.warm_t], [each.warm_y], u=each.signal)[0]
+            path = self.predict(each.path, start, u=each.signal, unobserved=unobserved)
+            found.append(np.asarray(path)[1:])
+        return found
+
+    def _experiment(self, u: Any, warmup: Any, t: Any, y0: Any, where: str) -> Experiment:
+        """An experiment, checked."""
+        if (warmup is None) == (y0 is None):
+            raise ValueError(
+                f"the start{where} is unknown: give {WARMUP}; or y0, all states at the first time"
+                if y0 is None
+                else "give warmup or y0, not both: each tells where the simulation starts"
+            )
+        times, signal = self._times_and_inputs(u, t, where)
+        if warmup is None:
+            return Experiment(times, signal, y0=y0)
+        warm_t, warm_y, warm_u = self._warmup(warmup, where)
+        if times[0] < warm_t[0]:
+            raise ValueError(
+                f"times{where} begin at {times[0]:g}, before the warm-up at {warm_t[0]:g}: nothing is known there"
+            )
+        if signal is not None:
+            signal = _joined(signal, warm_t, warm_u, where)
+        return Experiment(times, signal, warm_t, warm_y)
+
+    def _times_and_inputs(self, u: Any, t: Any, where: str) -> tuple[Array, Signal | None]:
+        """The times that are asked for, and the inputs of one experiment."""
+        m = self.field_.inputs
+        times = None if t is None else np.atleast_1d(real_array("t", times_of(t, self.clock_), np.float64))
+        if m and u is None:
+            raise ValueError(f"the model has {m} control input{'s' * (m > 1)}: give u{where}, as (times, values)")
+        if not m and u is not None:
+            raise ValueError("the model has no control inputs: leave u out, and give t, the times of the simulation")
+        signal = None
+        if isinstance(u, tuple) and len(u) in (2, 3):
+            u = (times_of(u[0], self.clock_), _columns(u[1], m, where), *(u[2:] or (self.input_kind_,)))
+            signal = Signal(*u)
+        elif isinstance(u, Signal):
+            signal = u
+        elif u is not None:
+            if times is None:
+                raise ValueError(f"u{where} is an array: give t, its times, or u=(times, values)")
+            signal = Signal(times, _columns(u, m, where), self.input_kind_)
+        if signal is not None and (signal.m != m or len(signal.u) != 1):
+            raise ValueError(f"u{where} has {signal.m} inputs of {len(signal.u)} experiments; the model has {m}")
+        if times is None:
+            if signal is None or signal.kind == "constant":
+                raise ValueError(f"give t, the times of the simulation{where}: no times of u tell them")
+            times = np.asarray(signal.t[0])
+        if not len(times) or not np.isfinite(times).all() or (np.diff(times) < 0).any():
+            raise ValueError(f"the times t{where} must rise")
+        return times, signal
+
+    def _warmup(self, warmup: Any, where: str) -> tuple[Array, Array, Any]:
+        """(times, states, control inputs or None) of a warm-up window, checked."""
+        if not isinstance(warmup, (tuple, list)) or len(warmup) not in (2, 3):
+            raise ValueError(f"warmup{where} must be (t, y) or (t, y, u), not {type(warmup).__name__} of other size")
+        t = np.atleast_1d(real_array("warmup: t", times_of(warmup[0], self.clock_), np.float64))
+        y = real_array("warmup: y", warmup[1], np.float64)
+        y = y[:, None] if y.ndim == 1 else y
+        if y.shape != (len(t), len(self.names_)):
+            raise ValueError(
+                f"warmup{where}: y has shape {y.shape}; {len(t)} times and {len(self.names_)} states need a row each"
+            )
+        if np.isnan(y).all():
+            raise ValueError(f"warmup{where}: nothing is observed in it")
+        return t, y, warmup[2] if len(warmup) == 3 else None
+
+
+def _columns(u: Any, m: int, where: str) -> Array:
+    """Values (T, m) of control inputs."""
+    values = real_array(f"u{where}", u, np.float64)
+    values = values[:, None] if values.ndim == 1 and m == 1 else values
+    if values.ndim != 2 or values.shape[1] != m:
+        raise ValueError(f"u{where} has shape {values.shape}; give a row a time and {m} column{'s' * (m > 1)}")
+    return values
+
+
+def _joined(signal: Signal, warm_t: Array, warm_u: Any, where: str) -> Signal:
+    """Inputs from the start of the warm-up on: those of the warm-up, then those of the experiment from its first time on."""
+    if signal.kind == "constant" or signal.t[0][0] <= warm_t[0]:
+        return signal
+    if warm_u is None:
+        raise ValueError(
+            f"the control inputs{where} begin at {signal.t[0][0]:g}, the warm-up at {warm_t[0]:g}: give warmup=(t, y, u), "
+            "or inputs that reach so far back"
+        )
+    if isinstance(warm_u, tuple):
+        warm_u = Signal(warm_u[0], _columns(warm_u[1], signal.m, where), *warm_u[2:])
+    if isinstance(warm_u, Signal):
+        if warm_u.kind != signal.kind:
+            raise ValueError(f"the inputs of the warm-up{where} are of kind {warm_u.kind!r}, those of u {signal.kind!r}")
+        knots, values = np.asarray(warm_u.t[0]), np.asarray(warm_u.u[0])
+    else:
+        knots, values = warm_t, _columns(warm_u, signal.m, where)
+        if len(values) != len(knots):
+            raise ValueError(f"warmup{where}: u has {len(values)} rows for {len(knots)} times")
+    before = knots < signal.t[0][0]
+    return Signal(
+        [np.concatenate([knots[before], signal.t[0]])], [np.concatenate([values[before], signal.u[0]])], signal.kind
+    )
+
+
+def _listed(u: Any, warmup: Any, t: Any, y0: Any) -> tuple[bool, list[tuple[Any, Any, Any, Any]]]:
+    """Whether several experiments were given, and (u, warmup, t, y0) of each."""
+    lists = {"u": u, "warmup": warmup, "t": t}
+    ragged = isinstance(t, list) and len(t) > 0 and np.ndim(t[0]) > 0
+    sizes = {name: len(x) for name, x in lists.items() if isinstance(x, list) and len(x) and _is_experiment(x[0], ragged)}
+    if not sizes:
+        return False, [(u, warmup, t, y0)]
+    if len(set(sizes.values())) != 1:
+        told = ", ".join(f"{n} of {name}" for name, n in sizes.items())
+        raise ValueError(f"lists of several experiments must be of one length, not {told}")
+    n = next(iter(sizes.values()))
+    starts = [None] * n if y0 is None else list(np.atleast_2d(np.asarray(y0, np.float64)))
+    if len(starts) != n:
+        raise ValueError(f"y0 has {len(starts)} rows for {n} experiments")
+
+    def of(name: str, i: int) -> Any:
+        return lists[name][i] if name in sizes else lists[name]
+
+    return True, [(of("u", i), of("warmup", i), of("t", i), starts[i]) for i in range(n)]
+
+
+def _is_experiment(first: Any, ragged: bool) -> bool:
+    """Whether the first element of a list is what one experiment needs, not a row of it; ragged: times are a list."""
+    return isinstance(first, (tuple, Signal)) or np.ndim(first) > (0 if ragged else 1)
