@@ -156,6 +156,23 @@ def fit(peer, path, steps, repeats):
     return runs
 
 
+def systems(peer, path, steps):
+    """Learn from the arrays of a file: errors on held-out trajectories, in standard deviations; seconds of the processor."""
+    import numpy as np
+
+    data = dict(np.load(path))
+    held, held_t, held_u = (data.pop(name, None) for name in ("held", "held_t", "held_u"))
+    begin = time.process_time()
+    try:
+        predict = peer.systems(data, steps)
+        seconds = time.process_time() - begin
+        with np.errstate(all="ignore"):
+            square = np.mean(((predict(held_t, held[:, 0], held_u) - held) / data["y"].std(axis=(0, 1))) ** 2, axis=(1, 2))
+    except Exception as error:
+        return {"failed": f"{type(error).__name__}: {error}".strip().splitlines()[-1][:200]}
+    return {"cpu": seconds, "held": [float(x) if x < 1e300 else None for x in np.sqrt(square)]}
+
+
 # ------------------------------------------------------------------------------------------------------------
 
 
@@ -194,6 +211,8 @@ def main():
                 answer, solve = mixed(peer)
             case ["solve", seconds]:
                 answer = fastest(solve, seconds)[0]
+            case ["systems", path, steps]:
+                answer = systems(peer, path, steps)
             case ["stiff", name]:
                 stiff = Stiff(peer, name)
                 answer = list(stiff.solvers)

@@ -17,6 +17,7 @@ import numpy as np  # noqa: E402
 import optax  # noqa: E402
 from cases import layers, windows  # noqa: E402
 from stiff_problems import RTOL, Ways  # noqa: E402
+from systems_nets import Windows  # noqa: E402
 
 REQUIREMENTS = ["jax", "diffrax", "optax", "numpy"]
 
@@ -164,3 +165,44 @@ def fit(data, steps, report):
         if step % 50 == 0 or step == steps:
             jax.block_until_ready(weights)
             report(step, lambda t, y0, w=weights: (np.swapaxes(predicted(w, y0, t), 0, 1), None))
+
+
+def systems(data, steps):
+    """predict(t, y0 (n, d), u (n, T, m) or None) -> (n, T, d): a network trained by Adam on windows of 10 intervals."""
+    own = Windows(data)
+    weights = jax.tree.map(jnp.asarray, own.weights)
+    t = jnp.asarray(own.t)
+    y0 = jnp.asarray(own.start)
+    target = jnp.asarray(own.target)
+    u = None if own.u is None else jnp.asarray(own.u.swapaxes(0, 1))
+
+    def solve(weights, y0, t, u, tolerance):
+        def slope(x, y, weights):
+            if u is None:
+                return network(x, y, weights)
+            part = (x - t[0]) / (t[1] - t[0])
+            k = jnp.clip(part.astype(int), 0, len(t) - 2)
+            between = (k + 1 - part) * u[k] + (part - k) * u[k + 1]
+            return network(x, jnp.concatenate([y, between], axis=-1), weights)
+
+        control = dx.PIDController(rtol=tolerance, atol=tolerance)
+        options = {"saveat": dx.SaveAt(ts=t), "stepsize_controller": control, "throw": False}
+        return dx.diffeqsolve(dx.ODETerm(slope), dx.Dopri5(), t[0], t[-1], None, y0, weights, **options).ys
+
+    @jax.jit
+    def step(weights, state):
+        gradient = jax.grad(lambda w: jnp.mean((solve(w, y0, t, u, 1e-4)[1:] - target) ** 2))(weights)
+        update, state = ADAM.update(gradient, state)
+        return optax.apply_updates(weights, update), state
+
+    state = ADAM.init(weights)
+    for _ in range(steps):
+        weights, state = step(weights, state)
+    jax.block_until_ready(weights)
+    rollout = jax.jit(jax.vmap(partial(solve, tolerance=1e-6), in_axes=(None, 0, None, None if u is None else 0)))
+
+    def predict(t, y0, u):
+        z = rollout(weights, jnp.asarray(own.scaled(y0)), jnp.asarray(t / own.unit), None if u is None else jnp.asarray(u))
+        return own.back(np.asarray(z))
+
+    return predict
