@@ -10,13 +10,24 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
+from pynode.optim.levenberg_marquardt import LaplacePosterior
+from pynode.training.curriculum import LOST, WORSE
 from pynode.training.residuals import misfit
+from pynode.training.shooting import ShootingProblem
 
 if TYPE_CHECKING:
     from pynode.training.second_order import SecondOrderRun
 
+Array = NDArray[np.float64]
+
 POOR = "poor"
 """Why a stage is not kept at once: its residuals are much larger than those of the stage before."""
+
+RISE = 3.0
+"""A stage is poor where the variance of its residuals is more than this many times that of the stage before ..."""
+
+SMALL = 1e-4
+"""... and more than this part of that of the data."""
 
 AGAIN = 2
 """How often training starts again from other random parameters where the residuals are not those of noise."""
@@ -66,6 +77,48 @@ def _closer(run: "SecondOrderRun", intervals: int | None, everything: bool) -> b
     return why is None
 
 
+def lost(run: "SecondOrderRun", problem: ShootingProblem, state: LaplacePosterior) -> bool:
+    """Whether windows this long are explained much worse than those before, as in chaos; notes how well they are.
+
+    Parameters
+    ----------
+    run : SecondOrderRun
+    problem : ShootingProblem
+        Of the windows.
+    state : LaplacePosterior
+        Its solution.
+
+    Returns
+    -------
+    bool
+    """
+    assert state.free is not None
+    residual = problem.residual(state.theta, state.free)
+    seen = problem.root > 0
+    unexplained = float(np.mean(residual[seen] ** 2) / np.mean((np.broadcast_to(run.spread, seen.shape))[seen]))
+    worse = unexplained > (0.5 if state.status == "max_iter" else LOST) and unexplained > WORSE * run.unexplained
+    run.unexplained = run.unexplained if worse else unexplained
+    return worse
+
+
+def rises(run: "SecondOrderRun", variance: Array) -> bool:
+    """Whether residuals with these variances (d,) are much larger than those of the stage before.
+
+    Parameters
+    ----------
+    run : SecondOrderRun
+    variance : (d,) array
+
+    Returns
+    -------
+    bool
+    """
+    if run.fitted is None or run.trial:
+        return False
+    rise = variance > np.maximum(RISE * run.variance, SMALL * run.spread)
+    return bool(rise[run.seen].any())
+
+
 def start_again(run: "SecondOrderRun") -> None:
     """Train from other random parameters too where the residuals are not those of noise; keep what has more evidence.
 
@@ -74,8 +127,9 @@ def start_again(run: "SecondOrderRun") -> None:
     run : SecondOrderRun
         All its stages are done.
     """
-    checkpoint, recipe = run.checkpoint, run.recipe
-    best: tuple[float, dict[str, Any], list[NDArray[np.float64]], bool, list[str], Any] | None = None
+    checkpoint = run.checkpoint
+    recipe = run.recipe
+    best: tuple[float, dict[str, Any], list[Array], bool, list[str], Any] | None = None
     for k in range(1 + AGAIN):
         if k:
             start = run.field.init(recipe.random_state + len(recipe.starts) + k)
@@ -93,7 +147,8 @@ def start_again(run: "SecondOrderRun") -> None:
         if run.stopped or run.fitted is None or not misfit(run).any():
             break
     assert best is not None
-    run.checkpoint, run.recipe = checkpoint, recipe
+    run.checkpoint = checkpoint
+    run.recipe = recipe
     _, saved, run.training.states, run.whole, run.held, run.open = best
     run.restore(saved)
     run.training.theta = run.coordinates.theta(run.posterior.theta)

@@ -8,7 +8,7 @@ approximation), from which error bands follow.
 import time
 from collections.abc import Callable
 from contextlib import AbstractContextManager
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -18,11 +18,12 @@ from pynode.optim.checkpoint import Resumable
 from pynode.optim.levenberg_marquardt import LaplacePosterior, conclude, descend, log_evidence
 from pynode.optim.matrix_free import descend_by_sweeps, whole
 from pynode.optim.normal_equations import Problem, small_matrices
-from pynode.training.curriculum import LOST, WORSE, Run, Step
-from pynode.training.homotopy import POOR, follow, start_again
+from pynode.training.curriculum import Run, Step
+from pynode.training.homotopy import POOR, follow, lost, rises, start_again
 from pynode.training.matching import MatchingProblem
 from pynode.training.noise import FEW, Noise
 from pynode.training.rivals import contest
+from pynode.training.second_order_recipe import SecondOrder
 from pynode.training.shooting import ShootingProblem, Weights
 from pynode.training.sizes import prior_groups
 from pynode.training.state import Stage
@@ -56,77 +57,11 @@ MATCHED = 20_000
 STEPS = 100
 """The most steps of a stage, by default; most stages converge in 5 to 40."""
 
-MATCHING_STEPS = 40
-"""The most steps on slopes."""
-
 NEAR = 0.5
 """The plain start is not tried on the data where slopes favour a random one by more than this log evidence a number ..."""
 
 FAR = 0.1
 """... and of two that are tried, one is taken before the last stage where it is ahead by more than this."""
-
-
-RISE = 3.0
-"""A stage is poor where the variance of its residuals is more than this many times that of the stage before ..."""
-
-SMALL = 1e-4
-"""... and more than this part of that of the data."""
-
-
-@dataclass(frozen=True)
-class SecondOrder:
-    """How to train by Levenberg-Marquardt: the options of a `SecondOrderRun`.
-
-    Attributes
-    ----------
-    windows : tuple of int or None
-        Lengths of the windows in intervals between times, one for each stage; None: whole trajectories.
-    max_iter : int
-        The most steps of a stage on windows.
-    tol : float
-        A stage ends when steps lower the objective by less than this fraction.
-    groups : list of int arrays
-        Groups of parameters that share the precision of their prior, which is estimated.
-    alpha : float
-        The precision of the prior of the other parameters.
-    noise : {"gaussian", "huber", "student"}
-        The distribution of the noise.
-    starts : list of (p,) arrays
-        Where to start; all are fitted to the slopes, and the best goes on.
-    options : dict
-        Options of `pynode.solve`.
-    plain : int or None
-        Starts from this position on are not random but plain (linear); None: all are random.
-    part : int or None
-        Start with this many of the trajectories, drawn at random; all of them come in a last stage. None: start with all.
-    random_state : int
-        Seed of what is drawn.
-    own : bool
-        The field is a user's own, see `pynode.training.rivals`.
-    """
-
-    windows: tuple[int | None, ...]
-    max_iter: int
-    tol: float
-    groups: list[NDArray[np.intp]]
-    alpha: float
-    noise: str
-    starts: list[Array]
-    options: dict[str, Any]
-    plain: int | None = None
-    part: int | None = None
-    random_state: int = 0
-    own: bool = False
-
-    @property
-    def total_iterations(self) -> int:
-        """The most iterations that there can be."""
-        return self.max_iter * (len(self.windows) + (self.part is not None)) + self.matching * len(self.starts)
-
-    @property
-    def matching(self) -> int:
-        """The most steps on slopes."""
-        return min(self.max_iter, MATCHING_STEPS)
 
 
 class SecondOrderRun(Run):
@@ -369,10 +304,8 @@ class SecondOrderRun(Run):
 
         Parameters
         ----------
-        intervals : int or None
-            As in `shoot`.
-        everything : bool
-            As in `shoot`.
+        intervals, everything
+            See `shoot`.
 
         Returns
         -------
@@ -384,14 +317,8 @@ class SecondOrderRun(Run):
         data = self.data if everything else self.data.take(chosen)
         cut = data.windows(intervals)
         y0 = self.within(cut.initial([self.training.states[i] for i in chosen]))
-        seen = ~np.isnan(np.concatenate(cut.y))
-        unexplained = self.unexplained
-        given = seen * (1.0 if cut.weight is None else np.concatenate(cut.weight))
-        noise = Noise(self.variance, self.recipe.noise, given, self.least, self.soft)
-        options = self.recipe.options | {"coordinates": self.coordinates}
-        problem = ShootingProblem(self.field, cut, y0, weight=given * noise.mean / self.variance, **options)
-        name = self.stage_name(intervals)
-        stage = Stage(name if everything else f"{name} of a part", len(cut))
+        problem, noise = self._problem(cut, y0)
+        stage = Stage(self.stage_name(intervals) + " of a part" * (not everything), len(cut))
         self.begin(stage, intervals)
         failed = problem.failed(self.posterior.theta, y0)
         if failed.sum() > len(cut) / 2:
@@ -422,10 +349,8 @@ class SecondOrderRun(Run):
         self._descend(stage, problem, state, tol, on_iteration=reweigh, more=Weights(problem, noise))
         stage.nfe = problem.nfe
         assert state.free is not None
-        if state.status == "failed" or self._lost(problem, state):
-            stage.status = "left out" if state.status == "failed" else "undone"
-            self.training.theta = self.coordinates.theta(self.posterior.theta)
-            return stage, stage.status
+        before = self.unexplained
+        gone = state.status == "failed" or lost(self, problem, state)
         reached = self.unexplained
 
         def keep() -> str:
@@ -439,15 +364,24 @@ class SecondOrderRun(Run):
             self.keep_states(cut, chosen, *problem.solve(state.theta, state.free))
             return state.status
 
-        rise = noise.variance > np.maximum(RISE * self.variance, SMALL * self.spread)
-        if self.fitted is not None and rise[self.seen].any() and not self.trial:
-            stage.status = "undone"
-            self.training.theta = self.coordinates.theta(self.posterior.theta)
-            self.unexplained = unexplained
-            self.poor = keep
-            return stage, POOR
-        keep()
-        return stage, None
+        if not gone and not rises(self, noise.variance):
+            keep()
+            return stage, None
+        stage.status = "left out" if state.status == "failed" else "undone"
+        self.training.theta = self.coordinates.theta(self.posterior.theta)
+        if gone:
+            return stage, stage.status
+        self.unexplained = before
+        self.poor = keep
+        return stage, POOR
+
+    def _problem(self, cut: Windows, y0: Array) -> tuple[ShootingProblem, Noise]:
+        """Windows to be fitted from these initial states, and the noise to start with."""
+        seen = ~np.isnan(np.concatenate(cut.y))
+        given = seen * (1.0 if cut.weight is None else np.concatenate(cut.weight))
+        noise = Noise(self.variance, self.recipe.noise, given, self.least, self.soft)
+        options = self.recipe.options | {"coordinates": self.coordinates}
+        return ShootingProblem(self.field, cut, y0, weight=given * noise.mean / self.variance, **options), noise
 
     def fitted_windows(self) -> tuple[Windows, NDArray[np.intp]] | None:
         """(windows, the trajectories that they were cut from) of the last stage that worked, or None."""
@@ -464,16 +398,6 @@ class SecondOrderRun(Run):
         fitted = min(posterior.gamma + np.size(posterior.free if posterior.free is not None else 0), 0.95 * n)
         variance = self.variance * (n / (n - fitted) if self.recipe.noise == "gaussian" else 1.0)
         return np.where(self.seen, np.sqrt(variance), np.nan)
-
-    def _lost(self, problem: ShootingProblem, state: LaplacePosterior) -> bool:
-        """Whether windows this long are explained much worse than those before, as in chaos."""
-        assert state.free is not None
-        residual = problem.residual(state.theta, state.free)
-        seen = problem.root > 0
-        unexplained = float(np.mean(residual[seen] ** 2) / np.mean((np.broadcast_to(self.spread, seen.shape))[seen]))
-        worse = unexplained > (0.5 if state.status == "max_iter" else LOST) and unexplained > WORSE * self.unexplained
-        self.unexplained = self.unexplained if worse else unexplained
-        return worse
 
     def _descend(
         self,

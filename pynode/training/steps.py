@@ -19,7 +19,8 @@ from pynode.optim.session import session
 from pynode.training.curriculum import Run
 from pynode.training.first_order import OPTIMIZERS, FirstOrder, FirstOrderRun
 from pynode.training.noise import ROBUST
-from pynode.training.second_order import STEPS, SecondOrder, SecondOrderRun
+from pynode.training.second_order import STEPS, SecondOrderRun
+from pynode.training.second_order_recipe import SecondOrder
 from pynode.training.sizes import is_small, prior_groups
 from pynode.training.smoothing import smooth, with_implied
 from pynode.training.state import Training

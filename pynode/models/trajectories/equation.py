@@ -4,7 +4,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from pynode.programs.formula import NotReadable, as_latex, as_text, formulas, latex_name
-from pynode.training.second_order import prior_groups
+from pynode.training.sizes import prior_groups
 
 if TYPE_CHECKING:
     from pynode.models.trajectories.neural_ode import NeuralODE

@@ -297,10 +297,7 @@ class NeuralODE(Published):
             try:
                 run.train()
                 polish(run)
-                learned = self.field is None and not self.augment
-                found = [] if run.stopped else doubts(run, data.names, data.y)
-                for words in found + (list(unvisited(data)) if learned and not run.stopped else []):
-                    run.warn(words)
+                _warn(run, data, self.field is None and not self.augment)
             except KeyboardInterrupt as error:
                 interrupt = error
         status = "interrupted" if interrupt else None
@@ -484,6 +481,14 @@ class NeuralODE(Published):
         if not hasattr(self, "theta_"):
             return f"<NeuralODE {what}, not fitted>"
         return f"<NeuralODE {what}, {', '.join(self.names_)}: fitted to {self.report_['n_observed']} numbers>"
+
+
+def _warn(run: Any, data: Trajectories, learned: bool) -> None:
+    """Warn of what is doubtful about a fit; learned: and of what a network was not shown."""
+    if run.stopped:
+        return
+    for words in [*doubts(run, data.names, data.y), *(unvisited(data) if learned else ())]:
+        run.warn(words)
 
 
 def _reporting(bar: Progress, callback: Callable[[Iteration], Any] | None) -> Callable[[Iteration], bool]:

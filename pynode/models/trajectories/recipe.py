@@ -18,7 +18,8 @@ from pynode.models.trajectories.stops import pull, scaled_limits, with_stops, wi
 from pynode.training.early_stopping import Holdout, split
 from pynode.training.first_order import OPTIMIZERS, FirstOrder, FirstOrderRun
 from pynode.training.matching import STILL
-from pynode.training.second_order import STEPS, SecondOrder, SecondOrderRun
+from pynode.training.second_order import STEPS, SecondOrderRun
+from pynode.training.second_order_recipe import SecondOrder
 from pynode.training.sizes import is_small, part_of, prior_groups
 from pynode.training.smoothing import smooth, with_derivatives, with_implied
 from pynode.training.state import Training

@@ -18,7 +18,8 @@ from pynode.models.trajectories.series import n_inputs
 from pynode.models.trajectories.unvisited import unvisited
 from pynode.training.curriculum import FitError, FitWarning
 from pynode.training.equations import Candidate, equations
-from pynode.training.second_order import SecondOrder, SecondOrderRun
+from pynode.training.second_order import SecondOrderRun
+from pynode.training.second_order_recipe import SecondOrder
 from pynode.training.smoothing import Smoothed, smooth
 from pynode.training.state import Training
 from pynode.training.steps import SECOND_ORDER
