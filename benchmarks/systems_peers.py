@@ -36,7 +36,7 @@ def main():
     parser.add_argument("--seeds", nargs="+", type=int, default=[0])
     parser.add_argument("--noises", nargs="+", type=int, default=list(range(len(NOISES))))
     parser.add_argument("--peers", nargs="+", choices=list(everyone), default=list(everyone))
-    parser.add_argument("--steps", type=int, default=500, help="of Adam (%(default)s)")
+    parser.add_argument("--steps", type=int, default=700, help="of Adam (%(default)s)")
     parser.add_argument("--within", type=float, default=300, help="seconds for one fit (%(default)s)")
     environments.add_options(parser)
     options = parser.parse_args()

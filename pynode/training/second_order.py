@@ -326,8 +326,7 @@ class SecondOrderRun(Run):
             return stage, stage.status
         if failed.any():
             self.windows_left_out(stage, failed)
-            problem.leave_out(failed)
-            noise.given[np.repeat(failed, problem.length)] = 0.0
+            noise.given[problem.leave_out(failed)] = 0.0
         state = replace(
             self.posterior,
             free=y0.copy(),

@@ -122,11 +122,12 @@ class ShootingProblem:
         prior = WEAK * np.where(seen, weight, typical / self.spread)
         return np.asarray(np.broadcast_to(prior, self.y0.shape), dtype=np.float64)
 
-    def leave_out(self, dead: NDArray[np.bool_]) -> None:
-        """Leave some trajectories out, where dead (B,) is True."""
+    def leave_out(self, dead: NDArray[np.bool_]) -> NDArray[np.bool_]:
+        """Leave some trajectories out, where dead (B,) is True; returns whether a row is theirs."""
         self.alive &= ~dead
         self.root[np.repeat(~self.alive, self.length)] = 0.0
         self.n_observed = int((self.root > 0).sum())
+        return np.repeat(dead, self.length)
 
     def solve(self, x: Array, free: Array) -> tuple[Array, NDArray[np.int32]]:
         """(y (rows, d), status (B,)) of all trajectories; y is 0 in those left out."""
