@@ -316,8 +316,7 @@ class SecondOrderRun(Run):
         chosen = np.arange(len(self.data)) if everything else self.part
         data = self.data if everything else self.data.take(chosen)
         cut = data.windows(intervals)
-        y0 = self.within(cut.initial([self.training.states[i] for i in chosen]))
-        problem, noise = self._problem(cut, y0)
+        problem, noise, y0 = self._problem(cut, chosen)
         stage = Stage(self.stage_name(intervals) + " of a part" * (not everything), len(cut))
         self.begin(stage, intervals)
         failed = problem.failed(self.posterior.theta, y0)
@@ -374,13 +373,14 @@ class SecondOrderRun(Run):
         self.poor = keep
         return stage, POOR
 
-    def _problem(self, cut: Windows, y0: Array) -> tuple[ShootingProblem, Noise]:
-        """Windows to be fitted from these initial states, and the noise to start with."""
+    def _problem(self, cut: Windows, chosen: NDArray[np.intp]) -> tuple[ShootingProblem, Noise, Array]:
+        """(windows of the chosen trajectories to be fitted, the noise, initial states) to start with."""
+        y0 = self.within(cut.initial([self.training.states[i] for i in chosen]))
         seen = ~np.isnan(np.concatenate(cut.y))
         given = seen * (1.0 if cut.weight is None else np.concatenate(cut.weight))
         noise = Noise(self.variance, self.recipe.noise, given, self.least, self.soft)
         options = self.recipe.options | {"coordinates": self.coordinates}
-        return ShootingProblem(self.field, cut, y0, weight=given * noise.mean / self.variance, **options), noise
+        return ShootingProblem(self.field, cut, y0, weight=given * noise.mean / self.variance, **options), noise, y0
 
     def fitted_windows(self) -> tuple[Windows, NDArray[np.intp]] | None:
         """(windows, the trajectories that they were cut from) of the last stage that worked, or None."""

@@ -44,7 +44,8 @@ def bent_inward(network: Field, theta: Array, visited: Visited) -> Field:
     Field
         With the same parameters.
     """
-    d, m = network.d, network.inputs
+    d = network.d
+    m = network.inputs
     width = visited.high - visited.low
     u = visited.inputs if m else None
     speed = np.abs(np.asarray(network(np.zeros(len(visited.states)), visited.states, theta, u))).max(axis=0)
@@ -73,7 +74,7 @@ def bent_inward(network: Field, theta: Array, visited: Visited) -> Field:
 def settle_far_field(model: "NeuralODE") -> None:
     """Decide what a fitted network does far from the data, as the option far_field says; warn of rollouts that stray."""
     model.strays_ = ()
-    if not is_network(model) or model.visited_ is None:
+    if model.report_["status"] == "stopped" or not is_network(model) or model.visited_ is None:
         return
     model.strays_ = strays(model)
     if model.far_field == "inward" or (model.far_field == "auto" and model.strays_):

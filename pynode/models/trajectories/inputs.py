@@ -254,7 +254,8 @@ def _step(data: Trajectories) -> float:
 
 def _part(data: Trajectories, rows: int) -> Trajectories:
     """The first trajectories that have so many times together, the last of them cut."""
-    left, kept = rows, []
+    left = rows
+    kept = []
     for n in data.lengths:
         if left <= 0:
             break

@@ -269,10 +269,8 @@ class NeuralODE(Published):
             if equation is not None and equation.final:
                 become(self, equation)
             else:
-                whole = self._fit_stages(data, precision, seed, choice.delay, shown, callback, saved)
-                prefer(self, equation, whole)
-        if self.report_["status"] != "stopped":
-            settle_far_field(self)
+                prefer(self, equation, self._fit_stages(data, precision, seed, choice.delay, shown, callback, saved))
+        settle_far_field(self)
         self.report_["seconds"] = clock.perf_counter() - started
         return self
 

@@ -163,7 +163,8 @@ def _field(model: NeuralODEOptions, data: Trajectories) -> Field:
     """The field of one's own, or the network."""
     if model.field is not None:
         return model.field
-    d, inputs = data.d + int(model.augment), n_inputs(data)
+    d = data.d + int(model.augment)
+    inputs = n_inputs(data)
     return network(model, d, inputs, _degree(model, d, inputs))
 
 
@@ -244,8 +245,8 @@ def _starts(model: NeuralODEOptions, field: Field, seed: int) -> list[Array]:
     starts = [field.init(seed + i) for i in range(int(model.n_restarts))]
     if _has_linear_map(model, field):
         layers = [p for p in field.spec if p.name[0] == "W"]
-        linear, last = starts[0].copy(), layers[-1]
-        linear[last.offset : last.stop] = 0.0
+        linear = starts[0].copy()
+        linear[layers[-1].offset : layers[-1].stop] = 0.0
         starts.append(linear)
     return starts
 
