@@ -27,6 +27,9 @@ Array = NDArray[np.float64]
 ALPHA_RANGE = (1e-6, 1e4)
 """Within which precisions of priors are estimated."""
 
+LEAST = 1e-100
+"""Precisions below this are none: nothing is told of the parameter."""
+
 TRIES = 12
 """The most dampings that are tried for a step."""
 
@@ -97,7 +100,7 @@ def covariance(H: Array, alpha: Array, beta: float) -> Array:
         lower: Array = np.tril(inverse)
         return lower + np.tril(lower, -1).T
     w, V = eigh(K)
-    whole: Array = (V / np.maximum(w, 1e-14 * w[-1])) @ V.T
+    whole: Array = (V / np.maximum(w, max(1e-14 * w[-1], LEAST))) @ V.T
     return whole
 
 

@@ -62,7 +62,10 @@ EXACT = 1e-9
 """... and the last stage is fitted again to this tolerance."""
 
 POLYNOMIAL_PART = 0.5
-"""A polynomial beside the network adds at most this part of its parameters."""
+"""A polynomial beside the network adds at most this part of its parameters, ..."""
+
+POLYNOMIAL_DATA = 20
+"""... and there are at least this many numbers for each of them."""
 
 CONTINUED = 50
 """Iterations of L-BFGS that go on from fitted parameters."""
@@ -165,7 +168,7 @@ def _field(model: NeuralODEOptions, data: Trajectories) -> Field:
         return model.field
     d = data.d + int(model.augment)
     inputs = n_inputs(data)
-    return network(model, d, inputs, _degree(model, d, inputs))
+    return network(model, d, inputs, _degree(model, d, inputs, data.n_observed))
 
 
 def network(model: NeuralODEOptions, d: int, inputs: int, degree: int) -> Field:
@@ -174,13 +177,13 @@ def network(model: NeuralODEOptions, d: int, inputs: int, degree: int) -> Field:
     return mlp(d, widths(model.hidden), activation=model.activation, inputs=inputs, skip=skip)
 
 
-def _degree(model: NeuralODEOptions, d: int, inputs: int) -> int:
-    """The degree of the polynomial beside the network: 3 where that adds few parameters, and evidence keeps it small."""
+def _degree(model: NeuralODEOptions, d: int, inputs: int, n: int) -> int:
+    """The degree of the polynomial beside the network: 3 where n numbers bear its parameters, and evidence keeps it small."""
     plain = network(model, d, inputs, 1)
     if not widths(model.hidden) or not _evidence(model) or optimizer_of(model, plain) != SECOND_ORDER:
         return 1
     added = d * sum(len(products_of(d + inputs, k)) for k in (2, 3))
-    return 3 if added <= POLYNOMIAL_PART * plain.n_params else 1
+    return 3 if added <= min(POLYNOMIAL_PART * plain.n_params, n / POLYNOMIAL_DATA) else 1
 
 
 def _scaling(model: NeuralODEOptions, data: Trajectories) -> Scaling:
