@@ -18,7 +18,7 @@ from pynode.training.early_stopping import Holdout, split
 from pynode.training.first_order import OPTIMIZERS, FirstOrder, FirstOrderRun
 from pynode.training.matching import STILL
 from pynode.training.second_order import STEPS, SecondOrder, SecondOrderRun, is_small, part_of, prior_groups
-from pynode.training.smoothing import smooth, with_derivatives, with_implied
+from pynode.training.smoothing import Smoothed, smooth, with_derivatives, with_implied
 from pynode.training.state import Training
 from pynode.training.steps import SECOND_ORDER
 from pynode.training.windows import Data, default_windows
@@ -63,15 +63,15 @@ CONTINUED = 50
 
 
 def prepare(
-    model: NeuralODEOptions, data: Trajectories, weight: list[Array] | None, seed: int
+    model: NeuralODEOptions, data: Trajectories, weight: list[Array] | None, seed: int, plain: Smoothed | None = None
 ) -> tuple[Any, Scaling, Any, Trajectories]:
-    """(Run, Scaling, Smoothed, the trajectories it is fitted to)."""
+    """(Run, Scaling, Smoothed, the trajectories it is fitted to); plain: what smoothing gives, in units of order one."""
     own, field = model.field, _field(model, data)
     scaling = _scaling(model, data)
     z = [scaling.states(y) for y in data.y]
     times = list(data.t)
     theta = field.init(seed)
-    smoothed = smooth(times, z)
+    smoothed = smooth(times, z) if plain is None else plain
     extra = int(model.augment)
     if extra:
         smoothed = with_derivatives(times, smoothed, extra)
