@@ -67,10 +67,16 @@ GAIN = 3.0
 """Sines and cosines are pursued where they raise the log evidence of the integral form by this."""
 
 HOPELESS = 4.0
-"""Without promise are terms that leave this many times the noise ..."""
+"""Without promise are terms that leave this many times the noise on the integral form, which has errors of its own ..."""
+
+MISFIT = 1.5
+"""Equations that leave this many times the noise on windows are not followed further: a network may do better ..."""
+
+MANY = 100
+"""... if so many numbers of each state tell what the noise is."""
 
 CLEAN = 1e-4
-"""... and more than this part of the variance of the data."""
+"""In all of these, less than this part of the variance of the data is little."""
 
 
 @dataclass(frozen=True)
@@ -303,10 +309,11 @@ def is_gram(H: Array) -> bool:
     return bool((np.abs(correlation) < 1.0 + 1e-6).all() and np.linalg.eigvalsh(correlation)[0] > -1e-6)
 
 
-def pursued(guess: Guess, library: Library, data: Data, options: dict[str, Any]) -> list[Fitted]:
+def pursued(guess: Guess, library: Library, data: Data, options: dict[str, Any], most: Array) -> list[Fitted]:
     """Fits to windows, then to whole trajectories, with terms chosen again after each; the best of the longest that worked.
 
-    Where whole trajectories cannot be followed at once, windows grow towards them.
+    Where whole trajectories cannot be followed at once, windows grow towards them. Nothing more is tried where the first
+    windows leave more than the variances `most` (d,).
     """
     longest = max(len(t) for t in data.t) - 1
     sizes: list[int | None] = [FIRST]
@@ -315,9 +322,11 @@ def pursued(guess: Guess, library: Library, data: Data, options: dict[str, Any])
     sizes = sizes if longest > FIRST else []
     kept: list[Fitted] = []
     for intervals in sizes:
-        here = _alternated(guess, library, data, intervals, options, 2)
+        here = _alternated(guess, library, data, intervals, options, 2, None if kept else most)
         if not here or (kept and worse(here[0].guess.variance, kept[0].guess.variance)):
             return kept
+        if not kept and (here[0].guess.variance > most).any():
+            return []
         kept = here
         guess = kept[0].guess
         whole = _alternated(guess, library, data, None, options, ROUNDS)
@@ -327,17 +336,28 @@ def pursued(guess: Guess, library: Library, data: Data, options: dict[str, Any])
 
 
 def _alternated(
-    guess: Guess, library: Library, data: Data, intervals: int | None, options: dict[str, Any], rounds: int
+    guess: Guess,
+    library: Library,
+    data: Data,
+    intervals: int | None,
+    options: dict[str, Any],
+    rounds: int,
+    most: Array | None = None,
 ) -> list[Fitted]:
-    """Terms fitted and chosen again, in turns, until they no longer change; the likeliest first."""
+    """Terms fitted and chosen again, in turns, until they no longer change; the likeliest first.
+
+    most: variances (d,) above which the last choice is not worth its time.
+    """
     found: list[Fitted] = []
     tried = set()
-    for _ in range(rounds):
+    for k in range(rounds):
         tried.add(tuple(guess.chosen))
         fit = fitted(guess, library, data, intervals, options)
         if fit is None:
             break
         found.append(fit)
+        if most is not None and k == rounds - 1 and (fit.guess.variance > most).any():
+            break
         again = reselected(fit, library, data, options)
         if again is None or tuple(again.chosen) in tried:
             break
@@ -419,7 +439,7 @@ def equations(data: Data, smoothed: Smoothed, options: dict[str, Any]) -> list[C
     for guess, library in guesses:
         if not promising(guess, data, smoothed):
             continue
-        for fit in pursued(guess, library, data, options):
+        for fit in pursued(guess, library, data, options, _limit(MISFIT, data, smoothed)):
             g = fit.guess
             chosen = [[library.terms[k] for k in s] for s in g.chosen]
             cost = float(sum(library.cost[list(s)].sum() for s in g.chosen))
@@ -430,5 +450,11 @@ def equations(data: Data, smoothed: Smoothed, options: dict[str, Any]) -> list[C
 
 def promising(guess: Guess, data: Data, smoothed: Smoothed) -> bool:
     """Whether all terms together explain the integral form about as well as smoothing does."""
-    noise = np.nan_to_num(smoothed.variance, nan=np.inf)
-    return bool((guess.variance < np.maximum(HOPELESS * noise, CLEAN * data.spread)).all())
+    return bool((guess.variance < _limit(HOPELESS, data, smoothed)).all())
+
+
+def _limit(factor: float, data: Data, smoothed: Smoothed) -> Array:
+    """(d,) variances of so many times the noise, or of what clean data may leave; no limit where data are few."""
+    n = (~np.isnan(np.concatenate(data.y))).sum(axis=0)
+    noise = np.where(n < MANY, np.inf, np.nan_to_num(smoothed.variance, nan=np.inf))
+    return np.asarray(np.maximum(factor * noise, CLEAN * data.spread), dtype=np.float64)

@@ -18,7 +18,7 @@ Array = NDArray[np.float64]
 
 Subset = tuple[int, ...]
 
-ALL = 12_000
+ALL = 3000
 """All subsets are tried of the sizes of which there are no more than this, together; then single changes of the best."""
 
 TRIED = 4

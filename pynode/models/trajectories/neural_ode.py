@@ -41,6 +41,7 @@ from pynode.optim.checkpoint import Checkpoint, opened
 from pynode.optim.progress import Progress
 from pynode.optim.result import Iteration
 from pynode.training.curriculum import FitWarning
+from pynode.training.smoothing import Smoothed
 from pynode.training.verdict import doubts
 from pynode.training.windows import as_weights
 
@@ -269,7 +270,9 @@ class NeuralODE(Published):
             if equation is not None and equation.final:
                 become(self, equation)
             else:
-                prefer(self, equation, self._fit_stages(data, precision, seed, choice.delay, shown, callback, saved))
+                plain = None if equation is None or not self.scale else equation.plain
+                whole = self._fit_stages(data, precision, seed, choice.delay, shown, callback, saved, plain)
+                prefer(self, equation, whole)
         settle_far_field(self)
         self.report_["seconds"] = clock.perf_counter() - started
         return self
@@ -283,10 +286,11 @@ class NeuralODE(Published):
         shown: bool | str,
         callback: Callable[[Iteration], Any] | None,
         checkpoint: Checkpoint | None,
+        plain: Smoothed | None,
     ) -> bool:
         """Train in stages; returns whether whole trajectories are followed."""
         started = clock.perf_counter()
-        run, scaling, smoothed, data = prepare(self, data, precision, seed, delay)
+        run, scaling, smoothed, data = prepare(self, data, precision, seed, delay, plain)
         run.checkpoint = checkpoint
         interrupt = None
         total = run.recipe.total_iterations * run.batches

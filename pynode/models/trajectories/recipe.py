@@ -21,7 +21,7 @@ from pynode.training.matching import STILL
 from pynode.training.second_order import STEPS, SecondOrderRun
 from pynode.training.second_order_recipe import SecondOrder
 from pynode.training.sizes import is_small, part_of, prior_groups
-from pynode.training.smoothing import smooth, with_derivatives, with_implied
+from pynode.training.smoothing import Smoothed, smooth, with_derivatives, with_implied
 from pynode.training.state import Training
 from pynode.training.steps import SECOND_ORDER
 from pynode.training.windows import Data, default_windows
@@ -72,9 +72,17 @@ CONTINUED = 50
 
 
 def prepare(
-    model: NeuralODEOptions, data: Trajectories, weight: list[Array] | None, seed: int, delay: Array | None = None
+    model: NeuralODEOptions,
+    data: Trajectories,
+    weight: list[Array] | None,
+    seed: int,
+    delay: Array | None = None,
+    plain: Smoothed | None = None,
 ) -> tuple[Any, Scaling, Any, Trajectories]:
-    """(Run, Scaling, Smoothed, the trajectories it is fitted to); delay: of the control inputs."""
+    """(Run, Scaling, Smoothed, the trajectories it is fitted to).
+
+    delay: of the control inputs. plain: what smoothing gives, in units of order one.
+    """
     own, field = model.field, _field(model, data)
     scaling = _scaling(model, data)
     if delay is not None and delay.any():
@@ -82,7 +90,7 @@ def prepare(
     z = [scaling.states(y) for y in data.y]
     times = list(data.t)
     theta = field.init(seed)
-    smoothed = smooth(times, z)
+    smoothed = smooth(times, z) if plain is None else plain
     extra = int(model.augment)
     if extra:
         smoothed = with_derivatives(times, smoothed, extra)

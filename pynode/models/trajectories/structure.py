@@ -16,6 +16,7 @@ from pynode.models.trajectories.results import keep_run
 from pynode.models.trajectories.scaling import Scaling
 from pynode.models.trajectories.series import n_inputs
 from pynode.models.trajectories.unvisited import unvisited
+from pynode.optim.normal_equations import small_matrices
 from pynode.training.curriculum import FitError, FitWarning
 from pynode.training.equations import Candidate, equations
 from pynode.training.second_order import SecondOrderRun
@@ -131,6 +132,8 @@ class EquationFit:
 
     Attributes
     ----------
+    plain : Smoothed
+        The data smoothed in units of order one, as networks want them.
     run : SecondOrderRun or None
         The fit of the likeliest equation; None where there is none.
     words : str
@@ -144,7 +147,8 @@ class EquationFit:
         self.seed = seed
         spread = Scaling.of(data.y, False, data.signal)
         self.scaling = spread.unscaled()
-        self.smoothed = _smoothed(data, spread)
+        self.plain = smooth(list(data.t), [spread.states(y) for y in data.y])
+        self.smoothed = _in_units(self.plain, spread)
         self.inside = Data(list(data.t), list(data.y), weight, self.scaling.inputs(data.signal))
         self.run: SecondOrderRun | None = None
         self.candidates = self._search()
@@ -159,7 +163,8 @@ class EquationFit:
             some = np.sort(order[: max(1, int(np.searchsorted(count, ROWS)))])
             inside = inside.take(some)
             smoothed = replace(smoothed, y=[smoothed.y[i] for i in some], slope=[smoothed.slope[i] for i in some])
-        return equations(inside, smoothed, self.search_options())
+        with small_matrices(1):
+            return equations(inside, smoothed, self.search_options())
 
     def search_options(self) -> dict[str, Any]:
         """Options of `pynode.solve` for equations that may be wrong."""
@@ -374,9 +379,8 @@ def _keep(model: "NeuralODE", equation: EquationFit) -> None:
     model.report_["message"] = equation.words
 
 
-def _smoothed(data: Trajectories, scaling: Scaling) -> Smoothed:
-    """The data smoothed in units of order one, in their own."""
-    found = smooth(list(data.t), [scaling.states(y) for y in data.y])
+def _in_units(found: Smoothed, scaling: Scaling) -> Smoothed:
+    """Smoothed states in the units of the data."""
     return Smoothed(
         [scaling.states_back(y) for y in found.y],
         [slope * scaling.scale for slope in found.slope],
