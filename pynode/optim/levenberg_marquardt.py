@@ -19,7 +19,7 @@ from scipy.linalg import eigh, lapack
 
 from pynode.optim.checkpoint import Checkpoint, Resumable
 from pynode.optim.normal_equations import Linearised, Problem, Residuals, limited_step, own_scale, small_matrices
-from pynode.optim.result import FitResult, History, Iteration, as_start
+from pynode.optim.result import MESSAGES, FitResult, History, Iteration, as_start
 from pynode.optim.session import session
 
 Array = NDArray[np.float64]
@@ -68,6 +68,8 @@ class LaplacePosterior:
         Where it stalled: the part by which the linearised problem promised to lower the objective.
     estimated : bool
         alpha and beta were estimated in the last descent.
+    logdet : float
+        Of the covariance, where that is too large to be formed.
     """
 
     theta: Array
@@ -86,6 +88,7 @@ class LaplacePosterior:
     n_evaluations: int = 0
     left: float = 0.0
     estimated: bool = False
+    logdet: float = np.nan
 
 
 def covariance(H: Array, alpha: Array, beta: float) -> Array:
@@ -111,10 +114,12 @@ def update_evidence(
     n_observed: int,
     n_free: int,
     noise: bool = True,
+    spread: Array | None = None,
 ) -> None:
-    """MacKay's update of alpha (by groups), gamma and, with `noise`, of beta, in place."""
-    state.covariance = covariance(H, state.alpha, state.beta)
-    spread = np.diag(state.covariance)
+    """MacKay's update of alpha (by groups), gamma and, with `noise`, of beta, in place; spread (p,) in place of H."""
+    if spread is None:
+        state.covariance = covariance(H, state.alpha, state.beta)
+        spread = np.diag(state.covariance)
     free = np.ones(len(state.theta), bool)
     gamma = 0.0
     for g in groups:
@@ -131,11 +136,10 @@ def update_evidence(
 
 def log_evidence(n_observed: int, state: LaplacePosterior) -> float:
     """ln p(data | prior, noise) by Laplace's approximation (MacKay 1992, eq. 4.5), up to what depends on the data alone."""
-    assert state.covariance is not None
     known = state.alpha > 0
-    sign, logdet = np.linalg.slogdet(state.covariance)
+    logdet = state.logdet if state.covariance is None else np.prod(np.linalg.slogdet(state.covariance))
     fit = state.beta * state.loss + float((state.alpha * state.theta**2).sum())
-    return float(0.5 * (n_observed * np.log(state.beta) + np.log(state.alpha[known]).sum() + sign * logdet - fit))
+    return float(0.5 * (n_observed * np.log(state.beta) + np.log(state.alpha[known]).sum() + logdet - fit))
 
 
 def levenberg_marquardt(
@@ -236,15 +240,6 @@ def levenberg_marquardt(
             more=history,
         )
     return result(state.status, MESSAGES[state.status])
-
-
-MESSAGES = {
-    "converged": "steps no longer lower the objective",
-    "max_iter": "max_iter steps were taken",
-    "stalled": "no step makes the objective smaller: it is as exact as it gets",
-    "stopped": "the callback asked to stop",
-    "failed": "the residuals cannot be computed",
-}
 
 
 def descend(
@@ -421,7 +416,7 @@ def snapshot(now: dict[str, Any], state: LaplacePosterior, more: Resumable | Non
 
 def _saved(state: LaplacePosterior) -> dict[str, Any]:
     """A LaplacePosterior as plain data, without what follows from the rest."""
-    late = ("covariance", "free_gain", "free_covariance", "noise", "left")
+    late = ("covariance", "free_gain", "free_covariance", "noise", "left", "logdet")
     values = {name: value for name, value in asdict(state).items() if name not in late}
     return {name: None if isinstance(x, float) and not np.isfinite(x) else x for name, x in values.items()}
 

@@ -14,65 +14,16 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pynode.optim.checkpoint import Checkpoint, Resumable
+from pynode.optim.conjugate_gradients import conjugate_gradients
 from pynode.optim.levenberg_marquardt import TRIES, LaplacePosterior, begun, conclude, snapshot, update_evidence
 from pynode.optim.normal_equations import Problem
-from pynode.optim.preconditioner import Preconditioner, Sweeps, Tangents, place
+from pynode.optim.preconditioner import Sweeps, Tangents, place
+from pynode.optim.sketched import Near, formed
 
 Array = NDArray[np.float64]
 
-FORCING = 0.05
-"""Conjugate gradients end once the residual, in the norm of the preconditioner, is this part of the gradient ..."""
-
-INNER = 40
-"""... or after so many iterations: the step is then shorter than it could be, and still goes down."""
-
 Found = tuple[Array, Array | None, float, float, float]
 """Of a step: theta, free states, gain ratio, relative drop of the objective, damping."""
-
-
-def conjugate_gradients(
-    product: Callable[[Array], Array],
-    b: Array,
-    precondition: Callable[[Array], Array],
-    forcing: float = FORCING,
-    most: int = INNER,
-) -> tuple[Array, int]:
-    """(x, iterations) with A x close to b, for a positive definite A given by its products.
-
-    Parameters
-    ----------
-    product : callable
-        v -> A v.
-    b : (n,) array
-        The right-hand side.
-    precondition : callable
-        r -> M^-1 r for a positive definite M near A.
-    forcing : float
-        Ends once r^T M^-1 r of the residual r is this part, squared, of that of b.
-    most : int
-        The most iterations.
-    """
-    x = np.zeros_like(b)
-    r = b.copy()
-    z = precondition(r)
-    p = z
-    rz = float(r @ z)
-    end = forcing**2 * rz
-    for k in range(most):
-        if not rz > end:
-            return x, k
-        Ap = product(p)
-        bend = float(p @ Ap)
-        if not bend > 0:  # rounding
-            return x, k
-        a = rz / bend
-        x = x + a * p
-        r = r - a * Ap
-        z = precondition(r)
-        before = rz
-        rz = float(r @ z)
-        p = z + (rz / before) * p
-    return x, most
 
 
 class _Descent:
@@ -93,7 +44,7 @@ class _Descent:
         self.on_iteration = on_iteration
         self.drop = 0.0 if settled >= 1 else 1.0
         self.here: Tangents | None = None
-        self.near: Preconditioner
+        self.near: Near
 
     def begin(self, before: dict[str, Any]) -> bool:
         """Linearise where the state is; `before`: what a checkpoint held. False where that cannot be done."""
@@ -101,11 +52,8 @@ class _Descent:
         state = self.state
         again = before["near"] is not None
         self.here = problem.tangents(state.theta, state.free)
-        near = (
-            None
-            if self.here is None
-            else Preconditioner.of(problem, before["near"]["at"] if again else place(problem, state))
-        )
+        at = before["near"]["at"] if again else place(problem, state)
+        near = None if self.here is None else formed(problem, at)
         if self.here is None or near is None or not np.isfinite(self.here.loss):
             state.n_evaluations += not again
             state.status = "failed"
@@ -125,12 +73,12 @@ class _Descent:
 
     def renew(self) -> bool:
         """Form the preconditioner again, where the state is; False where that cannot be done."""
-        formed = Preconditioner.of(self.problem, place(self.problem, self.state))
-        if formed is None:
+        near = formed(self.problem, place(self.problem, self.state))
+        if near is None:
             return False
-        self.near = formed
+        self.near = near
         if self.drop < self.settled:
-            formed.evidence(self.problem, self.state, self.groups)
+            near.evidence(self.problem, self.state, self.groups)
         return True
 
     def step(self, damping: float) -> Found | None:
@@ -210,7 +158,9 @@ class _Descent:
         inverse = self.near.inverse(state, diagonal)
         product, g, follow = self.here.eliminated(damping)
         gradient = state.beta * g + state.alpha * state.theta
-        step, n = conjugate_gradients(lambda v: state.beta * product(v) + diagonal * v, -gradient, inverse)
+        step, n = conjugate_gradients(
+            lambda v: state.beta * product(v) + diagonal * v, -gradient, inverse, most=self.near.most
+        )[:2]
         self.near.spent += n
         free = None if follow is None else follow(step)
         prior = 2 * (state.alpha * state.theta) @ step + (state.alpha * step) @ step

@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Any, Protocol, Self
+from typing import Any, ClassVar, Protocol, Self
 
 import numpy as np
 from numpy.typing import NDArray
@@ -45,6 +45,10 @@ class Tangents(Protocol):
         """The change of E that the linearised residuals promise."""
         ...
 
+    def rows_of(self, signs: Callable[[tuple[int, ...]], Array]) -> Array:
+        """J^T z (n,) with the free states eliminated, for z = signs(shape of the residuals)."""
+        ...
+
 
 class Sweeps(Protocol):
     """Nonlinear least squares as `pynode.optim.normal_equations.Problem`, that gives products in place of matrices."""
@@ -73,6 +77,10 @@ class Sweeps(Protocol):
         """What the weights of the problem are at the time."""
         ...
 
+    def tangents_at(self, at: dict[str, Any], /) -> Tangents | None:
+        """The same at a `place`."""
+        ...
+
     def dense(self, x: Array, free: Any, rows: int, weights: dict[str, Array], /) -> tuple[Array, Array] | None:
         """(J^T J, its diagonal before free states were eliminated), from about so many residuals with these weights."""
         ...
@@ -84,6 +92,8 @@ class Preconditioner:
 
     Attributes
     ----------
+    most : int
+        The most iterations of conjugate gradients for a step: it is then shorter than it could be, and still goes down.
     at : dict
         The point where they were formed, and the weights then.
     H : (n, n) array
@@ -100,6 +110,7 @@ class Preconditioner:
         The evidence found from it has changed priors by more than MOVED: they are far from where they will settle.
     """
 
+    most: ClassVar[int] = 40
     at: dict[str, Any]
     H: Array
     whole: Array

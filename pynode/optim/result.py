@@ -13,6 +13,16 @@ HISTORY = ("loss", "gradient_norm", "nfe", "seconds", "validation")
 """The columns of every history, with one entry for each iteration: the fields of `Iteration` that are numbers."""
 
 
+MESSAGES = {
+    "converged": "steps no longer lower the objective",
+    "max_iter": "max_iter steps were taken",
+    "stalled": "no step makes the objective smaller: it is as exact as it gets",
+    "stopped": "the callback asked to stop",
+    "failed": "the residuals cannot be computed",
+}
+"""What the ends of Levenberg-Marquardt mean."""
+
+
 @dataclass(frozen=True)
 class FitResult:
     """The outcome of an optimiser.

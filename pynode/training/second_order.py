@@ -144,7 +144,7 @@ class SecondOrderRun(Run):
 
     def finish(self) -> None:
         posterior = self.posterior
-        if self.open is not None and self.fitted is not None:
+        if self.open is not None and self.fitted is not None and posterior.covariance is not None:
             whole(self.open, posterior, self.groups)
             self.open = None
         posterior.noise = self.deviation()
@@ -174,6 +174,7 @@ class SecondOrderRun(Run):
         return {
             "theta": state.theta,
             "alpha": state.alpha,
+            "logdet": state.logdet,
             "beta": state.beta,
             "gamma": state.gamma,
             "loss": state.loss,
@@ -194,7 +195,7 @@ class SecondOrderRun(Run):
         self.fitted = None if saved["fitted"] is None else tuple(saved["fitted"])
         self.tried = None if saved["tried"] is None else tuple(saved["tried"])
         n_iter, n_evaluations = saved["counts"]
-        same = ("theta", "alpha", "beta", "gamma", "loss", "covariance", "free", "free_gain", "free_covariance")
+        same = ("theta", "alpha", "logdet", "beta", "gamma", "loss", "covariance", "free", "free_gain", "free_covariance")
         self.posterior = replace(
             self.posterior, **{name: saved[name] for name in same}, n_iter=n_iter, n_evaluations=n_evaluations
         )

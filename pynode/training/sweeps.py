@@ -80,7 +80,9 @@ class ShootingSweeps:
     """
 
     def __init__(self, problem: ShootingProblem) -> None:
-        field, data, options = problem.field, problem.cut, problem.options
+        field = problem.field
+        data = problem.cut
+        options = problem.options
         self.field = field
         self.problem = problem
         self.coordinates = problem.coordinates
@@ -123,6 +125,11 @@ class ShootingSweeps:
         here = ShootingTangents(self, x, free)
         return here if here.usable else None
 
+    def tangents_at(self, at: dict[str, Any]) -> "ShootingTangents | None":
+        """The problem linearised at an earlier point, with the weights of then."""
+        here = ShootingTangents(self, at["x"], at["free"], at["weights"])
+        return here if here.usable else None
+
     def weights(self) -> dict[str, Array]:
         """The roots of the weights, and the priors of the free states."""
         return {"root": self.problem.root, "prior": self.problem.prior}
@@ -153,14 +160,15 @@ class ShootingSweeps:
 class ShootingTangents(Tangents):
     """The problem at a point: loss, gradient, and products of its Jacobian with vectors."""
 
-    def __init__(self, sweeps: ShootingSweeps, x: Array, free: Array) -> None:
+    def __init__(self, sweeps: ShootingSweeps, x: Array, free: Array, weights: dict[str, Array] | None = None) -> None:
         self.sweeps = sweeps
         self.x = x
         problem = sweeps.problem
-        self.prior = problem.prior
+        weights = sweeps.weights() if weights is None else weights
+        self.prior = weights["prior"]
         self.theta = np.ascontiguousarray(sweeps.coordinates.theta(x))
         self.free = np.ascontiguousarray(free)
-        self.root = problem.root.copy()
+        self.root = weights["root"]
         B, d = self.free.shape
         y, status = problem.solve(x, self.free)
         r = self.root * (y - problem.data)
@@ -249,6 +257,12 @@ class ShootingTangents(Tangents):
 
         return product, self.g - self.back(self.with_states(best(self.z)))[0], follow
 
+    def rows_of(self, signs: Callable[[tuple[int, ...]], Array]) -> Array:
+        """J^T z (n,) with the free states eliminated, for z = signs((rows, d))."""
+        z = signs(self.root.shape)
+        best = np.asarray(np.linalg.solve(self.precision, self.of_states(z)[:, :, None])[:, :, 0], dtype=np.float64)
+        return self.back(z - self.with_states(best))[0]
+
     def change(self, step: Array, free: Array | None) -> float:
         """The change of E that the linearised residuals promise for a step, and one of the free states."""
         e = self.along(step)
@@ -278,6 +292,10 @@ class MatchingSweeps:
         """The problem linearised at a point."""
         here = MatchingTangents(self.problem, x)
         return here if np.isfinite(here.loss) else None
+
+    def tangents_at(self, at: dict[str, Any]) -> "MatchingTangents | None":
+        """The problem linearised at an earlier point."""
+        return self.tangents(at["x"])
 
     def weights(self) -> dict[str, Array]:
         """They never change."""
@@ -325,6 +343,10 @@ class MatchingTangents(Tangents):
     def eliminated(self, damping: float) -> tuple[Callable[[Array], Array], Array, None]:
         """(v -> H v, g, None): there are no free states."""
         return (lambda v: self.back(self.along(v))), self.g, None
+
+    def rows_of(self, signs: Callable[[tuple[int, ...]], Array]) -> Array:
+        """J^T z (n,) for z = signs((rows, d))."""
+        return self.back(signs(self.still.shape))
 
     def change(self, step: Array, free: Array | None = None) -> float:
         """The change of E that the linearised residuals promise."""

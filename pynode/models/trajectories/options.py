@@ -217,7 +217,7 @@ class NeuralODEOptions(SeriesEstimator):
     optimizer: Literal["auto", "levenberg-marquardt", "adam+lbfgs", "lbfgs", "adam"] = option(
         "auto",
         OneOf(("auto", SECOND_ORDER, *OPTIMIZERS)),
-        '"auto": Levenberg-Marquardt for fields of at most 1500 parameters and 20 states, else Adam for the start from '
+        '"auto": Levenberg-Marquardt for fields of at most 3000 parameters and 50 states, else Adam for the start from '
         "random parameters, then L-BFGS; Adam on minibatches where the data are many.",
         flag=Flag("--optimizer", "levenberg-marquardt, adam+lbfgs, lbfgs, adam (default auto)"),
     )

@@ -24,7 +24,8 @@ from pynode.models.trajectories.series import (
     own_control,
 )
 from pynode.models.trajectories.visits import Visited, is_network, warn_of_far
-from pynode.training.sizes import MAX_PARAMETERS, MAX_STATES
+from pynode.optim.sketched import LARGE
+from pynode.training.sizes import MAX_STATES
 
 if TYPE_CHECKING:
     from pynode.models.trajectories.neural_ode import NeuralODE
@@ -215,7 +216,8 @@ class Rollouts(Derivatives):
         if return_std and self.covariance_ is None:
             raise ValueError(
                 "return_std needs an ensemble (n_estimators), or a model that was trained by Levenberg-Marquardt "
-                f"(optimizer='auto' with a field of at most {MAX_PARAMETERS} parameters and {MAX_STATES} states)"
+                f"(optimizer='auto' with a field of at most {LARGE} parameters and {MAX_STATES} states: covariances of more "
+                "parameters are not formed)"
             )
         if y0 is None:
             t, z0, signal = self._continued(t, u, trajectory)

@@ -1,0 +1,277 @@
+"""Products with the Jacobian of trajectories, and training by them, against dense sensitivities and dense steps."""
+
+import numpy as np
+import pytest
+
+import pynode as pn
+from pynode.optim import sketched
+from pynode.optim.levenberg_marquardt import LaplacePosterior, descend, log_evidence, update_evidence
+from pynode.optim.matrix_free import descend_by_sweeps, whole
+from pynode.optim.preconditioner import Preconditioner, place
+from pynode.training import sweeps as module
+from pynode.training.coordinates import Coordinates
+from pynode.training.matching import MatchingProblem
+from pynode.training.shooting import ShootingProblem
+from pynode.training.sizes import prior_groups
+from pynode.training.sweeps import MatchingSweeps, ShootingSweeps, pays, sweeps_of
+from pynode.training.thinning import every
+from pynode.training.windows import Data
+
+OPTIONS = {"rtol": 1e-6, "atol": 1e-6}
+
+
+def rotation(n=4, T=25, noise=0.02, seed=0):
+    """Trajectories of two coupled oscillators, with gaps, and the field and parameters near them."""
+    rng = np.random.default_rng(seed)
+    A = np.array([[0, 1, 0, 0], [-1, -0.1, 0.3, 0], [0, 0, 0, 1], [0.3, 0, -2, -0.1]])
+    t = np.linspace(0, 3, T)
+    w, V = np.linalg.eig(A)
+    flow = np.stack([(V * np.exp(w * s)) @ np.linalg.inv(V) for s in t]).real
+    Y = np.einsum("tij,bj->bti", flow, rng.standard_normal((n, 4)))
+    Y = Y + noise * rng.standard_normal(Y.shape)
+    Y[0, 3, 1] = np.nan
+    return Data([t] * n, list(Y))
+
+
+def problem_of(data, field, weight=1.0, intervals=None, **more):
+    cut = data.windows(intervals)
+    y0 = np.nan_to_num(cut.initial(data.y))
+    return ShootingProblem(field, cut, y0, weight, **OPTIONS, **more), y0
+
+
+@pytest.mark.parametrize("intervals", [None, 7])
+def test_products_are_those_of_dense_sensitivities(intervals):
+    data, field = rotation(), pn.mlp(4, (6,), skip=True)
+    rng = np.random.default_rng(1)
+    theta = 0.3 * field.init(0)
+    problem, y0 = problem_of(data, field, rng.uniform(0.5, 2.0, 4), intervals)
+    y0 = y0 + 0.01 * rng.standard_normal(y0.shape)
+    dense = problem.linearise(theta, y0)
+    here = ShootingSweeps(problem).tangents(theta, y0)
+    np.testing.assert_allclose(here.loss, dense.loss, rtol=1e-12)
+    np.testing.assert_allclose(here.g, dense.free.g, rtol=1e-8, atol=1e-10)
+    np.testing.assert_allclose(here.z, dense.free.gradient, rtol=1e-8, atol=1e-10)
+    np.testing.assert_allclose(here.precision, dense.free.precision, rtol=1e-8, atol=1e-10)
+    v = rng.standard_normal(len(theta))
+    for damping in (0.0, 0.3):
+        H, g, gain, shift = dense.free.eliminated(damping)
+        product, reduced, follow = here.eliminated(damping)
+        np.testing.assert_allclose(product(v), H @ v, rtol=1e-7, atol=1e-8 * np.abs(H).max())
+        np.testing.assert_allclose(reduced, g, rtol=1e-6, atol=1e-8)
+        np.testing.assert_allclose(follow(v), -(shift + gain @ v), rtol=1e-6, atol=1e-8)
+    free = rng.standard_normal(y0.shape)
+    np.testing.assert_allclose(here.change(v, free), dense.free.change(v, free), rtol=1e-9)
+
+
+def test_frozen_parameters_have_no_direction():
+    @pn.field(state=2, theta={"net": pn.mlp(2, (5,)), "k": pn.frozen(0.7)})
+    def f(t, y, th):
+        return th.net(y) - th.k * y
+
+    rng = np.random.default_rng(2)
+    t = np.linspace(0, 1, 9)
+    data = Data([t] * 3, list(rng.standard_normal((3, 9, 2))))
+    theta = f.init(0)
+    coordinates = Coordinates(f.spec, theta)
+    x = coordinates.x(theta)
+    assert len(x) == len(theta) - 1
+    problem, y0 = problem_of(data, f, coordinates=coordinates)
+    dense = problem.linearise(x, y0)
+    product, g, _ = ShootingSweeps(problem).tangents(x, y0).eliminated(0.0)
+    v = rng.standard_normal(len(x))
+    np.testing.assert_allclose(product(v), dense.H @ v, rtol=1e-7, atol=1e-8)
+    np.testing.assert_allclose(g, dense.g, rtol=1e-7, atol=1e-8)
+
+
+def test_inputs_act_on_tangents():
+    @pn.field(state=1, theta={"a": 0.5, "b": 0.8}, inputs=1)
+    def f(t, y, th, u):
+        return -th.a * y**3 + th.b * u
+
+    t = np.linspace(0, 2, 12)
+    signal = pn.Signal(t, np.sin(3 * t)[:, None])
+    data = Data([t] * 2, [np.cos(t)[:, None], np.sin(t)[:, None]], None, signal)
+    problem, y0 = problem_of(data, f)
+    dense = problem.linearise(f.init(), y0)
+    product, *_ = ShootingSweeps(problem).tangents(f.init(), y0).eliminated(0.0)
+    np.testing.assert_allclose(product(np.array([0.3, -1.0])), dense.H @ [0.3, -1.0], rtol=1e-7)
+
+
+def test_products_of_slopes_are_those_of_the_dense_jacobian():
+    field, rng = pn.mlp(3, (5,), skip=True), np.random.default_rng(3)
+    t = np.zeros(40)
+    y = rng.standard_normal((40, 3))
+    slope = rng.standard_normal((40, 3))
+    theta = field.init(0)
+    problem = MatchingProblem(field, t, y, slope, rng.uniform(0.5, 2.0, 3))
+    dense = problem.linearise(theta)
+    here = MatchingSweeps(problem).tangents(theta)
+    v = rng.standard_normal(len(theta))
+    np.testing.assert_allclose(here.eliminated(0.0)[0](v), dense.H @ v, rtol=1e-10, atol=1e-10)
+    np.testing.assert_allclose(here.g, dense.g, rtol=1e-10, atol=1e-10)
+    H, diagonal = MatchingSweeps(problem).dense(theta, None, 10**9, {})
+    np.testing.assert_allclose(H, dense.H, rtol=1e-10, atol=1e-12)
+    np.testing.assert_allclose(diagonal, np.diag(dense.H))
+
+
+def test_a_matrix_of_all_rows_is_the_dense_one_and_one_of_some_is_near():
+    data, field = rotation(T=41), pn.mlp(4, (4,), skip=True)
+    theta = 0.3 * field.init(0)
+    problem, y0 = problem_of(data, field, intervals=20)
+    dense = problem.linearise(theta, y0)
+    by = ShootingSweeps(problem)
+    H, diagonal = by.dense(theta, y0, 10**9, by.weights())
+    np.testing.assert_allclose(H, dense.H, rtol=1e-6, atol=1e-6 * np.abs(dense.H).max())
+    np.testing.assert_allclose(diagonal, np.diag(dense.free.H), rtol=1e-10)
+    some, _ = by.dense(theta, y0, problem.n_observed // 4, by.weights())
+    assert 0.7 < np.trace(some) / np.trace(dense.H) < 1.4
+
+
+def test_rows_that_are_kept_stand_for_all():
+    length = np.array([11, 2, 1, 8])
+    kept, weight = every(4, length)
+    assert weight.sum() == length.sum()
+    ends = np.cumsum(length)
+    assert kept[ends - 1].all() and kept[ends - length].all()
+    assert (weight[~kept] == 0).all()
+    for piece, n in zip(np.split(weight, ends[:-1]), length, strict=True):
+        assert piece.sum() == n
+    assert every(1, length)[0].all()
+
+
+def start_of(field, problem, y0):
+    return LaplacePosterior(0.3 * field.init(0), y0.copy(), np.ones(field.n_params), 1e3)
+
+
+def test_a_descent_ends_where_the_dense_one_does():
+    data, field = rotation(n=6, T=31), pn.mlp(4, (5,), skip=True)
+    groups = prior_groups(field)
+    ends = []
+    for by_products in (False, True):
+        problem, y0 = problem_of(data, field)
+        state = start_of(field, problem, y0)
+        if by_products:
+            descend_by_sweeps(ShootingSweeps(problem), state, groups=groups, tol=1e-5, max_iter=200)
+            whole(problem, state, groups)
+        else:
+            descend(problem, state, groups=groups, tol=1e-5, max_iter=200)
+        ends.append(state)
+    dense, products = ends
+    assert products.status in ("converged", "stalled")
+    np.testing.assert_allclose(products.loss, dense.loss, rtol=0.03)
+    np.testing.assert_allclose(products.gamma, dense.gamma, rtol=0.15)
+    np.testing.assert_allclose(products.beta, dense.beta, rtol=0.05)
+    assert products.covariance.shape == (field.n_params, field.n_params)
+    assert products.free_gain.shape == (6, 4, field.n_params)
+
+
+def test_a_diagonal_and_traces_by_signs_are_near_the_dense_ones(monkeypatch):
+    monkeypatch.setattr(sketched, "PROBES", 20)
+    monkeypatch.setattr(sketched, "INNER", 400)
+    data, field = rotation(n=6, T=31), pn.mlp(4, (8,), skip=True)
+    groups = prior_groups(field)
+    problem, y0 = problem_of(data, field)
+    dense = start_of(field, problem, y0)
+    here = problem.linearise(dense.theta, y0)
+    dense.loss = here.loss
+    signs = start_of(field, problem, y0)
+    signs.loss = here.loss
+    by = ShootingSweeps(problem)
+    near = sketched.Diagonal.of(by, place(by, signs))
+    np.testing.assert_allclose(near.squares.sum(), np.trace(here.H), rtol=0.3)
+    _, logdet = near._traces(signs)
+    K = dense.beta * here.H + np.diag(dense.alpha)
+    np.testing.assert_allclose(logdet, -np.linalg.slogdet(K)[1], rtol=0.2)
+    near.evidence(by, signs, groups)
+    update_evidence(dense, here.H, groups, problem.n_observed, problem.n_free)
+    assert signs.covariance is None
+    np.testing.assert_allclose(signs.gamma, dense.gamma, rtol=0.15)
+    assert np.isfinite(log_evidence(problem.n_observed, signs))
+
+
+def test_a_descent_by_the_diagonal_ends_as_low(monkeypatch):
+    data, field = rotation(n=6, T=31), pn.mlp(4, (5,), skip=True)
+    groups = prior_groups(field)
+    problem, y0 = problem_of(data, field)
+    dense = start_of(field, problem, y0)
+    descend(problem, dense, groups=groups, tol=1e-5, max_iter=200)
+    monkeypatch.setattr(sketched, "LARGE", 10)
+    problem, y0 = problem_of(data, field)
+    state = start_of(field, problem, y0)
+    descend_by_sweeps(ShootingSweeps(problem), state, groups=groups, tol=1e-5, max_iter=200)
+    np.testing.assert_allclose(state.loss, dense.loss, rtol=0.05)
+    assert state.covariance is None and np.isfinite(state.logdet)
+
+
+def test_a_matrix_is_formed_again_once_its_age_has_cost_as_much():
+    near = Preconditioner({}, np.eye(2), np.ones(2), worth=10.0)
+    assert not near.old
+    near.age, near.spent = 3, 10
+    assert not near.old
+    near.spent = 11
+    assert near.old
+    near.spent, near.moving = 0, True
+    assert near.old
+
+
+def test_the_rule_knows_limits_and_sizes():
+    large = pn.mlp(16, (32,), skip=True)
+    free = Coordinates(large.spec, large.init(0))
+    assert pays(large, free, 32_000)
+    assert not pays(large, free, 1_000)
+    small = pn.mlp(2, (32,))
+    assert not pays(small, Coordinates(small.spec, small.init(0)), 10**6)
+    t, y = np.zeros(10), np.zeros((10, 2))
+    assert sweeps_of(MatchingProblem(small, t, y, y)) is None
+
+
+def test_a_model_fitted_by_products_is_as_good(monkeypatch):
+    t = np.linspace(0, 6, 41)
+    rng = np.random.default_rng(0)
+    start = rng.standard_normal((6, 2))
+    clean = np.stack([np.stack([a * np.cos(t) + b * np.sin(t), b * np.cos(t) - a * np.sin(t)], axis=1) for a, b in start])
+    noisy = list(clean + 0.02 * rng.standard_normal(clean.shape))
+    dense = pn.NeuralODE(hidden=(8,), random_state=0).fit(t, noisy)
+    monkeypatch.setattr(module, "DEARER", 0.0)
+    monkeypatch.setattr(module, "DEARER_ROW", 0.0)
+    model = pn.NeuralODE(hidden=(8,), random_state=0).fit(t, noisy)
+    error = np.abs(model.predict(t, [1.0, 0.0])[:, 0] - np.cos(t)).max()
+    assert error < max(2 * np.abs(dense.predict(t, [1.0, 0.0])[:, 0] - np.cos(t)).max(), 0.02)
+    assert 0.9 < model.report_["noise"]["y1"] / 0.02 < 1.1
+    _, std = model.predict(t, [1.0, 0.0], return_std=True)
+    assert np.isfinite(std).all() and (std > 0).any()
+    assert model.state_gain_.any()
+
+
+def test_bands_of_a_model_too_large_for_them_are_refused_in_words(monkeypatch):
+    monkeypatch.setattr(module, "DEARER", 0.0)
+    monkeypatch.setattr(module, "DEARER_ROW", 0.0)
+    monkeypatch.setattr(sketched, "LARGE", 10)
+    t = np.linspace(0, 3, 31)
+    Y = [np.stack([a * np.cos(t), -a * np.sin(t)], axis=1) for a in (1.0, 0.5)]
+    model = pn.NeuralODE(hidden=(5,), random_state=0, max_iter=20).fit(t, Y)
+    assert model.covariance_ is None
+    assert np.isfinite(model.report_["effective_parameters"])
+    assert np.abs(model.predict(t, [0.8, 0.0])[:, 0] - 0.8 * np.cos(t)).max() < 0.02
+    with pytest.raises(ValueError, match=r"return_std .*ensemble.*at most [0-9]+ parameters"):
+        model.predict(t, [0.8, 0.0], return_std=True)
+
+
+def test_a_resumed_fit_has_the_same_bits(monkeypatch, tmp_path):
+    monkeypatch.setattr(module, "DEARER", 0.0)
+    monkeypatch.setattr(module, "DEARER_ROW", 0.0)
+    t = np.linspace(0, 3, 31)
+    Y = [np.stack([a * np.cos(t), -a * np.sin(t)], axis=1) + 0.01 * np.sin(40 * t[:, None]) for a in (1.0, 0.5)]
+    whole_fit = pn.NeuralODE(hidden=(5,), random_state=0).fit(t, Y)
+    n = whole_fit.report_["n_iter"]
+    path = tmp_path / "fit"
+
+    def stop(iteration):
+        if iteration.number == n - 4:
+            raise KeyboardInterrupt
+
+    saved = pn.fit.Checkpoint(path, every=0)
+    with pytest.raises(pn.fit.FitInterrupted):
+        pn.NeuralODE(hidden=(5,), random_state=0).fit(t, Y, callback=stop, checkpoint=saved)
+    resumed = pn.NeuralODE(hidden=(5,), random_state=0).fit(t, Y, checkpoint=path)
+    np.testing.assert_array_equal(resumed.theta_, whole_fit.theta_)
