@@ -22,9 +22,7 @@ from pynode.models.trajectories.named import by_state
 from pynode.models.trajectories.protocol import as_doses, needed
 from pynode.models.trajectories.protocol_storage import protocol_to_dict
 from pynode.models.trajectories.published import Published
-from pynode.models.trajectories.recipe import polish, prepare
 from pynode.models.trajectories.restarts import fit_starts
-from pynode.models.trajectories.results import keep_run
 from pynode.models.trajectories.series import (
     Inputs,
     Series,
@@ -34,15 +32,13 @@ from pynode.models.trajectories.series import (
     n_inputs,
     with_covariates,
 )
+from pynode.models.trajectories.stages import fit_stages, reporting
 from pynode.models.trajectories.storage import from_content, to_content
 from pynode.models.trajectories.structure import become, looked_for, prefer
-from pynode.models.trajectories.unvisited import unvisited
 from pynode.optim.checkpoint import Checkpoint, opened
 from pynode.optim.progress import Progress
 from pynode.optim.result import Iteration
 from pynode.training.curriculum import FitWarning
-from pynode.training.smoothing import Smoothed
-from pynode.training.verdict import doubts
 from pynode.training.windows import as_weights
 
 if TYPE_CHECKING:
@@ -271,42 +267,11 @@ class NeuralODE(Published):
                 become(self, equation)
             else:
                 plain = None if equation is None or not self.scale else equation.plain
-                whole = self._fit_stages(data, precision, seed, choice.delay, shown, callback, saved, plain)
+                whole = fit_stages(self, data, precision, seed, choice.delay, shown, callback, saved, plain)
                 prefer(self, equation, whole)
         settle_far_field(self)
         self.report_["seconds"] = clock.perf_counter() - started
         return self
-
-    def _fit_stages(
-        self,
-        data: Trajectories,
-        precision: list[Array] | None,
-        seed: int,
-        delay: Array | None,
-        shown: bool | str,
-        callback: Callable[[Iteration], Any] | None,
-        checkpoint: Checkpoint | None,
-        plain: Smoothed | None,
-    ) -> bool:
-        """Train in stages; returns whether whole trajectories are followed."""
-        started = clock.perf_counter()
-        run, scaling, smoothed, data = prepare(self, data, precision, seed, delay, plain)
-        run.checkpoint = checkpoint
-        interrupt = None
-        total = run.recipe.total_iterations * run.batches
-        with Progress(total, shown if isinstance(shown, str) else "training", bool(shown)) as bar:
-            run.callback = _reporting(bar, callback)
-            try:
-                run.train()
-                polish(run)
-                _warn(run, data, self.field is None and not self.augment)
-            except KeyboardInterrupt as error:
-                interrupt = error
-        status = "interrupted" if interrupt else None
-        keep_run(self, run, scaling, smoothed, data, seed, status, clock.perf_counter() - started)
-        if interrupt is not None:
-            raise interrupt
-        return bool(run.whole)
 
     def _fit_known(
         self,
@@ -322,7 +287,7 @@ class NeuralODE(Published):
         with opened(checkpoint, self.random_state, what) as saved:
             total = fit.likelihood().max_iter * (int(self.n_restarts) + 2)
             with Progress(total, shown if isinstance(shown, str) else "training", bool(shown)) as bar:
-                run, interrupt = fit.run(_reporting(bar, callback), saved)
+                run, interrupt = fit.run(reporting(bar, callback), saved)
             keep(self, fit, run, "interrupted" if interrupt else None, clock.perf_counter() - started)
             for words in self.report_["warnings"]:
                 warnings.warn(words, FitWarning, stacklevel=users_level())
@@ -483,19 +448,3 @@ class NeuralODE(Published):
         if not hasattr(self, "theta_"):
             return f"<NeuralODE {what}, not fitted>"
         return f"<NeuralODE {what}, {', '.join(self.names_)}: fitted to {self.report_['n_observed']} numbers>"
-
-
-def _warn(run: Any, data: Trajectories, learned: bool) -> None:
-    """Warn of what is doubtful about a fit; learned: and of what a network was not shown."""
-    if run.stopped:
-        return
-    for words in [*doubts(run, data.names, data.y), *(unvisited(data) if learned else ())]:
-        run.warn(words)
-
-
-def _reporting(bar: Progress, callback: Callable[[Iteration], Any] | None) -> Callable[[Iteration], bool]:
-    def after_iteration(iteration: Iteration) -> bool:
-        bar.update(iteration.number, f"{iteration.stage}: loss {iteration.loss:.4g}")
-        return callback is not None and callback(iteration) is True
-
-    return after_iteration

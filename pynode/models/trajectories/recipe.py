@@ -186,7 +186,7 @@ def network(model: NeuralODEOptions, d: int, inputs: int, degree: int) -> Field:
 
 
 def _degree(model: NeuralODEOptions, d: int, inputs: int, n: int) -> int:
-    """The degree of the polynomial beside the network: 3 where n numbers bear its parameters, and evidence keeps it small."""
+    """The degree of the polynomial beside the network: 3 where n numbers bear it, and evidence keeps it small."""
     plain = network(model, d, inputs, 1)
     if not widths(model.hidden) or not _evidence(model) or optimizer_of(model, plain) != SECOND_ORDER:
         return 1

@@ -1,0 +1,71 @@
+"""Training a NeuralODE in stages, with a display of progress and checkpoints."""
+
+import time as clock
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from pynode.data.trajectories import Trajectories
+from pynode.models.trajectories.recipe import polish, prepare
+from pynode.models.trajectories.results import keep_run
+from pynode.models.trajectories.unvisited import unvisited
+from pynode.optim.checkpoint import Checkpoint
+from pynode.optim.progress import Progress
+from pynode.optim.result import Iteration
+from pynode.training.smoothing import Smoothed
+from pynode.training.verdict import doubts
+
+if TYPE_CHECKING:
+    from pynode.models.trajectories.neural_ode import NeuralODE
+
+Array = NDArray[np.float64]
+
+
+def fit_stages(
+    model: "NeuralODE",
+    data: Trajectories,
+    precision: list[Array] | None,
+    seed: int,
+    delay: Array | None,
+    shown: bool | str,
+    callback: Callable[[Iteration], Any] | None,
+    checkpoint: Checkpoint | None,
+    plain: Smoothed | None,
+) -> bool:
+    """Train in stages; returns whether whole trajectories are followed."""
+    started = clock.perf_counter()
+    run, scaling, smoothed, data = prepare(model, data, precision, seed, delay, plain)
+    run.checkpoint = checkpoint
+    interrupt = None
+    total = run.recipe.total_iterations * run.batches
+    with Progress(total, shown if isinstance(shown, str) else "training", bool(shown)) as bar:
+        run.callback = reporting(bar, callback)
+        try:
+            run.train()
+            polish(run)
+            _warn(run, data, model.field is None and not model.augment)
+        except KeyboardInterrupt as error:
+            interrupt = error
+    status = "interrupted" if interrupt else None
+    keep_run(model, run, scaling, smoothed, data, seed, status, clock.perf_counter() - started)
+    if interrupt is not None:
+        raise interrupt
+    return bool(run.whole)
+
+
+def _warn(run: Any, data: Trajectories, learned: bool) -> None:
+    """Warn of what is doubtful about a fit; learned: and of what a network was not shown."""
+    if run.stopped:
+        return
+    for words in [*doubts(run, data.names, data.y), *(unvisited(data) if learned else ())]:
+        run.warn(words)
+
+
+def reporting(bar: Progress, callback: Callable[[Iteration], Any] | None) -> Callable[[Iteration], bool]:
+    def after_iteration(iteration: Iteration) -> bool:
+        bar.update(iteration.number, f"{iteration.stage}: loss {iteration.loss:.4g}")
+        return callback is not None and callback(iteration) is True
+
+    return after_iteration
