@@ -29,6 +29,9 @@ RISE = 3.0
 SMALL = 1e-4
 """... and more than this part of that of the data."""
 
+BAD = 10.0
+"""Beyond this it is a bad minimum of a network; an equation of one's own may be wrong, and then nothing better is there."""
+
 AGAIN = 2
 """How often training starts again from other random parameters where the residuals are not those of noise."""
 
@@ -77,7 +80,7 @@ def _closer(run: "SecondOrderRun", intervals: int | None, everything: bool) -> b
     return why is None
 
 
-def lost(run: "SecondOrderRun", problem: ShootingProblem, state: LaplacePosterior) -> bool:
+def lost(run: "SecondOrderRun", problem: ShootingProblem, state: LaplacePosterior, variance: Array) -> bool:
     """Whether windows this long are explained much worse than those before, as in chaos; notes how well they are.
 
     Parameters
@@ -87,6 +90,8 @@ def lost(run: "SecondOrderRun", problem: ShootingProblem, state: LaplacePosterio
         Of the windows.
     state : LaplacePosterior
         Its solution.
+    variance : (d,) array
+        Variances of its residuals.
 
     Returns
     -------
@@ -97,17 +102,19 @@ def lost(run: "SecondOrderRun", problem: ShootingProblem, state: LaplacePosterio
     seen = problem.root > 0
     unexplained = float(np.mean(residual[seen] ** 2) / np.mean((np.broadcast_to(run.spread, seen.shape))[seen]))
     worse = unexplained > (0.5 if state.status == "max_iter" else LOST) and unexplained > WORSE * run.unexplained
+    worse = worse or (not run.recipe.own and rises(run, variance, BAD))
     run.unexplained = run.unexplained if worse else unexplained
     return worse
 
 
-def rises(run: "SecondOrderRun", variance: Array) -> bool:
+def rises(run: "SecondOrderRun", variance: Array, factor: float = RISE) -> bool:
     """Whether residuals with these variances (d,) are much larger than those of the stage before.
 
     Parameters
     ----------
     run : SecondOrderRun
     variance : (d,) array
+    factor : float, default RISE
 
     Returns
     -------
@@ -115,7 +122,7 @@ def rises(run: "SecondOrderRun", variance: Array) -> bool:
     """
     if run.fitted is None or run.trial:
         return False
-    rise = variance > np.maximum(RISE * run.variance, SMALL * run.spread)
+    rise = variance > np.maximum(factor * run.variance, SMALL * run.spread)
     return bool(rise[run.seen].any())
 
 

@@ -349,7 +349,7 @@ class SecondOrderRun(Run):
         stage.nfe = problem.nfe
         assert state.free is not None
         before = self.unexplained
-        gone = state.status == "failed" or lost(self, problem, state)
+        gone = state.status == "failed" or lost(self, problem, state, noise.variance)
         reached = self.unexplained
 
         def keep() -> str:
