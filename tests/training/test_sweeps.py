@@ -169,8 +169,9 @@ def start_of(field, problem, y0):
     return LaplacePosterior(0.3 * field.init(0), y0.copy(), np.ones(field.n_params), 1e3)
 
 
-def test_a_descent_ends_where_the_dense_one_does():
-    data, field = rotation(n=6, T=31), pn.mlp(4, (5,), skip=True)
+@pytest.mark.parametrize("seed", [1, 2])  # from 0 and 3 it ends in other minima, of higher evidence
+def test_a_descent_ends_where_the_dense_one_does(seed):
+    data, field = rotation(n=6, T=31, seed=seed), pn.mlp(4, (5,), skip=True)
     groups = prior_groups(field)
     ends = []
     for by_products in (False, True):
@@ -184,9 +185,10 @@ def test_a_descent_ends_where_the_dense_one_does():
         ends.append(state)
     dense, products = ends
     assert products.status in ("converged", "stalled")
-    np.testing.assert_allclose(products.loss, dense.loss, rtol=0.06)  # minima of a network are many
-    np.testing.assert_allclose(products.gamma, dense.gamma, rtol=0.15)
-    np.testing.assert_allclose(products.beta, dense.beta, rtol=0.05)
+    np.testing.assert_allclose(products.loss, dense.loss, rtol=1e-3)
+    np.testing.assert_allclose(products.gamma, dense.gamma, rtol=0.02)
+    np.testing.assert_allclose(products.beta, dense.beta, rtol=1e-3)
+    assert log_evidence(problem.n_observed, products) > log_evidence(problem.n_observed, dense) - 1
     assert products.covariance.shape == (field.n_params, field.n_params)
     assert products.free_gain.shape == (6, 4, field.n_params)
 
