@@ -4,6 +4,9 @@ The objective, the damping and the evidence are those of `pynode.optim.levenberg
 equations, with the Jacobian where it starts, by preconditioned conjugate gradients (Nocedal & Wright 2006, ch. 7.1). The
 preconditioner is a matrix of normal equations that was formed at an earlier point, from some of the residuals; it is formed
 again once the iterations that its age has cost exceed what forming it costs.
+
+Steps follow the valley that residuals bend into by half of the geodesic acceleration a (Transtrum & Sethna 2012,
+arXiv:1201.5885): J^T J a = -J^T r'', with r'' the second derivative of the residuals along the step.
 """
 
 from collections.abc import Callable, Sequence
@@ -21,6 +24,12 @@ from pynode.optim.preconditioner import Sweeps, Tangents, place
 from pynode.optim.sketched import Near, formed
 
 Array = NDArray[np.float64]
+
+ROUGH = 0.2
+"""Where they end for the acceleration of a step, which need not be exact."""
+
+BENT = 0.75
+"""An acceleration of more than this part of the step says nothing: the step is beyond where residuals are a parabola."""
 
 Found = tuple[Array, Array | None, float, float, float]
 """Of a step: theta, free states, gain ratio, relative drop of the objective, damping."""
@@ -158,13 +167,23 @@ class _Descent:
         inverse = self.near.inverse(state, diagonal)
         product, g, follow = self.here.eliminated(damping)
         gradient = state.beta * g + state.alpha * state.theta
-        step, n = conjugate_gradients(
-            lambda v: state.beta * product(v) + diagonal * v, -gradient, inverse, most=self.near.most
-        )[:2]
+
+        def damped(v: Array) -> Array:
+            return state.beta * product(v) + diagonal * v
+
+        step, n, _ = conjugate_gradients(damped, -gradient, inverse, most=self.near.most)
         self.near.spent += n
         free = None if follow is None else follow(step)
         prior = 2 * (state.alpha * state.theta) @ step + (state.alpha * step) @ step
-        return step, free, float(-(state.beta * self.here.change(step, free) + prior))
+        promised = float(-(state.beta * self.here.change(step, free) + prior))
+        bend = self.here.bend(step, free, damping)
+        if bend is not None and free is not None:
+            a, n, _ = conjugate_gradients(damped, -state.beta * bend[0], inverse, ROUGH, self.near.most)
+            self.near.spent += n
+            scale = self.near.scale(state)
+            if (a * scale) @ a < BENT**2 * ((step * scale) @ step):
+                return step + 0.5 * a, free + 0.5 * bend[1](a), promised
+        return step, free, promised
 
 
 def descend_by_sweeps(

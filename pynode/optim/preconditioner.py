@@ -45,6 +45,10 @@ class Tangents(Protocol):
         """The change of E that the linearised residuals promise."""
         ...
 
+    def bend(self, step: Array, free: Array | None, damping: float, /) -> tuple[Array, Callable[[Array], Array]] | None:
+        """(J^T r'', a -> a of the free states), r'' the second derivative of the residuals along a step; None: not known."""
+        ...
+
     def rows_of(self, signs: Callable[[tuple[int, ...]], Array]) -> Array:
         """J^T z (n,) with the free states eliminated, for z = signs(shape of the residuals)."""
         ...

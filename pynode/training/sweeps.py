@@ -32,6 +32,10 @@ IGNORED = 1e100
 """The absolute tolerance of tangents: they follow the steps of the states and choose none."""
 
 
+PART = 0.1
+"""Part of a step over which residuals are differenced."""
+
+
 def tangent_field(f: Field, of_theta: bool = True) -> Field:
     """The field of (y, dy), y' = f(y; theta), dy' = (df/dy) dy + (df/dtheta) v, with the parameters (theta, v).
 
@@ -171,7 +175,7 @@ class ShootingTangents(Tangents):
         self.root = weights["root"]
         B, d = self.free.shape
         y, status = problem.solve(x, self.free)
-        r = self.root * (y - problem.data)
+        self.r = r = self.root * (y - problem.data)
         shift = self.prior * (self.free - problem.y0)
         self.loss = float((r * r).sum() + (shift * (self.free - problem.y0)).sum())
         self.usable = bool((status[problem.alive] == OK).all()) and np.isfinite(self.loss)
@@ -240,13 +244,7 @@ class ShootingTangents(Tangents):
         numpy.linalg.LinAlgError
             The precision of a free state is singular.
         """
-        d = self.free.shape[1]
-        precision = self.precision.copy()
-        precision[:, range(d), range(d)] *= 1 + damping
-        inverse = np.linalg.inv(precision)
-
-        def best(c: Array) -> Array:
-            return np.asarray(np.matmul(inverse, c[:, :, None])[:, :, 0])
+        best = self._best(damping)
 
         def product(v: Array) -> Array:
             e = self.along(v)
@@ -262,6 +260,30 @@ class ShootingTangents(Tangents):
         z = signs(self.root.shape)
         best = np.asarray(np.linalg.solve(self.precision, self.of_states(z)[:, :, None])[:, :, 0], dtype=np.float64)
         return self.back(z - self.with_states(best))[0]
+
+    def _best(self, damping: float) -> Callable[[Array], Array]:
+        """c (B, d) -> A^-1 c, A the damped precision of the free states."""
+        d = self.free.shape[1]
+        precision = self.precision.copy()
+        precision[:, range(d), range(d)] *= 1 + damping
+        inverse = np.linalg.inv(precision)
+        return lambda c: np.asarray(np.matmul(inverse, c[:, :, None])[:, :, 0])
+
+    def bend(self, step: Array, free: Array | None, damping: float) -> tuple[Array, Callable[[Array], Array]] | None:
+        """(J^T r'', a -> a of the free states), free states eliminated; r'' (rows, d): how residuals bend along a step.
+
+        None where the field cannot be solved on the way.
+        """
+        assert free is not None
+        problem = self.sweeps.problem
+        y, status = problem.solve(self.x + PART * step, self.free + PART * free)
+        if (status[problem.alive] != OK).any():
+            return None
+        moved = self.root * (y - problem.data) - self.r
+        second = (2 / PART) * (moved / PART - self.along(step) - self.with_states(free))
+        best = self._best(damping)
+        z = self.of_states(second)
+        return self.back(second - self.with_states(best(z)))[0], lambda a: -best(z + self.of_states(self.along(a)))
 
     def change(self, step: Array, free: Array | None) -> float:
         """The change of E that the linearised residuals promise for a step, and one of the free states."""
@@ -347,6 +369,9 @@ class MatchingTangents(Tangents):
     def rows_of(self, signs: Callable[[tuple[int, ...]], Array]) -> Array:
         """J^T z (n,) for z = signs((rows, d))."""
         return self.back(signs(self.still.shape))
+
+    def bend(self, step: Array, free: Array | None, damping: float) -> None:
+        """Slopes are nearly linear in the parameters: it does not pay."""
 
     def change(self, step: Array, free: Array | None = None) -> float:
         """The change of E that the linearised residuals promise."""

@@ -139,12 +139,39 @@ def test_rows_that_are_kept_stand_for_all():
     assert every(1, length)[0].all()
 
 
+def test_bending_is_the_second_derivative_of_the_residuals():
+    data, field = rotation(n=2, T=15), pn.mlp(4, (5,), skip=True)
+    rng = np.random.default_rng(4)
+    theta = 0.3 * field.init(0)
+    cut = data.windows(None)
+    y0 = np.nan_to_num(cut.initial(data.y))
+    problem = ShootingProblem(field, cut, y0, rtol=1e-11, atol=1e-11)
+    here = ShootingSweeps(problem).tangents(theta, y0)
+    step, free = 0.02 * rng.standard_normal(len(theta)), 0.02 * rng.standard_normal(y0.shape)
+
+    def residual(h):
+        return problem.residual(theta + h * step, y0 + h * free)
+
+    h = 0.02
+    second = (residual(h) - 2 * residual(0.0) + residual(-h)) / h**2
+    dense = problem.linearise(theta, y0)
+    g, z = here.back(second)
+    gain = np.linalg.solve(dense.free.precision, dense.free.coupling)
+    expected = g - np.einsum("bin,bi->n", gain, z)
+    found, follow = here.bend(step, free, 0.0)
+    np.testing.assert_allclose(found, expected, rtol=0.05, atol=0.02 * np.abs(expected).max())
+    a = rng.standard_normal(len(theta))
+    states = -np.linalg.solve(dense.free.precision, (z + dense.free.coupling @ a)[:, :, None])[:, :, 0]
+    np.testing.assert_allclose(follow(a), states, rtol=0.05, atol=0.02 * np.abs(states).max())
+
+
 def start_of(field, problem, y0):
     return LaplacePosterior(0.3 * field.init(0), y0.copy(), np.ones(field.n_params), 1e3)
 
 
-def test_a_descent_ends_where_the_dense_one_does():
-    data, field = rotation(n=6, T=31), pn.mlp(4, (5,), skip=True)
+@pytest.mark.parametrize("seed", [1, 2])  # from 0 and 3 it ends in other minima, of higher evidence
+def test_a_descent_ends_where_the_dense_one_does(seed):
+    data, field = rotation(n=6, T=31, seed=seed), pn.mlp(4, (5,), skip=True)
     groups = prior_groups(field)
     ends = []
     for by_products in (False, True):
@@ -158,9 +185,10 @@ def test_a_descent_ends_where_the_dense_one_does():
         ends.append(state)
     dense, products = ends
     assert products.status in ("converged", "stalled")
-    np.testing.assert_allclose(products.loss, dense.loss, rtol=0.03)
-    np.testing.assert_allclose(products.gamma, dense.gamma, rtol=0.15)
-    np.testing.assert_allclose(products.beta, dense.beta, rtol=0.05)
+    np.testing.assert_allclose(products.loss, dense.loss, rtol=1e-3)
+    np.testing.assert_allclose(products.gamma, dense.gamma, rtol=0.02)
+    np.testing.assert_allclose(products.beta, dense.beta, rtol=1e-3)
+    assert log_evidence(problem.n_observed, products) > log_evidence(problem.n_observed, dense) - 1
     assert products.covariance.shape == (field.n_params, field.n_params)
     assert products.free_gain.shape == (6, 4, field.n_params)
 
