@@ -72,7 +72,8 @@ def table(rows, peers):
             line += _cells([row for row in own if row["noise"] == k])
         last = len(NOISES) - 1
         for peer in names:
-            line.append(short(median_error([row for key, row in peers.items() if key[:3] == (peer, name, last)])))
+            of = [row for key, row in peers.items() if key[:3] == (peer, name, last)]
+            line.append("failed" if any("failed" in row for row in of) else short(median_error(of)))
         cells.append(line)
     return lines_of(cells)
 
@@ -102,7 +103,6 @@ def picture(rows, peers, path):
     from matplotlib import rc_context
     from matplotlib.figure import Figure
     from pictures import STYLE
-    from PIL import Image
 
     systems = list(grouped(rows, "system"))
     with rc_context(STYLE):
@@ -118,7 +118,6 @@ def picture(rows, peers, path):
         handles, labels = panels[len(NOISES) - 1].get_legend_handles_labels()
         figure.legend(handles, labels, loc="outside upper center", ncols=len(labels), fontsize=10)
         figure.savefig(path, dpi=100)
-    Image.open(path).convert("RGB").quantize(200).save(path, optimize=True)
 
 
 def _errors(panel, rows, peers, systems, k):

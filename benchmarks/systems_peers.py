@@ -42,9 +42,9 @@ def main():
     options = parser.parse_args()
     lines = options.out.read_text().splitlines() if options.out.exists() else []
     done = {(row["peer"], row["system"], row["noise"], row["seed"]) for row in map(json.loads, lines)}
-    for peer in options.peers:
-        python = environments.interpreter(everyone[peer], options.cache, options.pip)
-        for name in options.systems:
+    pythons = {peer: environments.interpreter(everyone[peer], options.cache, options.pip) for peer in options.peers}
+    for name in options.systems:
+        for peer, python in pythons.items():
             wanted = [(k, s) for k in options.noises for s in options.seeds if (peer, name, k, s) not in done]
             with tempfile.TemporaryDirectory() as scratch:
                 for noise, seed in wanted:

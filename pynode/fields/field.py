@@ -234,6 +234,8 @@ class Field(parameters.Parametric):
             Parameter(name, tuple(shape), offset, tuple(init), constraints.valid(*constraint or [("free",)]))
             for name, shape, offset, init, *constraint in data["spec"]
         )
+        if not all(isinstance(parameter.name, str) for parameter in spec):
+            raise ValueError("the names of parameters must be text")
         program = Program.from_dict(data["program"])
         program.check()
         named = states.valid(data.get("states", ()), program.slot_sizes[1])

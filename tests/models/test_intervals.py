@@ -229,6 +229,16 @@ def test_forecast_with_inputs():
     assert np.isfinite(model.forecast(3, u=values, interval=0.9).upper).all()
 
 
+def test_bands_with_inputs_at_the_times_of_one_trajectory():
+    u = np.sin(2 * T)[:, None]
+    model = pn.NeuralODE(hidden=(), random_state=0).fit(T, waves(1)[0], u=u)
+    start = np.array([0.5, 0.2])
+    alone = model.predict(T, start, u=u, interval=0.9)
+    for name, found in model.predict(T, start[None], u=u[None], interval=0.9)._asdict().items():
+        np.testing.assert_array_equal(getattr(alone, name), found[0])
+    np.testing.assert_array_equal(model.predict(T, start, u=pn.Signal(T, u), interval=0.9).upper, alone.upper)
+
+
 def test_tables_have_the_columns_of_the_data():
     pd = pytest.importorskip("pandas")
     y = waves(2)

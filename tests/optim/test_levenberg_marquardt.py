@@ -101,7 +101,7 @@ def test_van_der_pol_reaches_the_noise(seed):
     assert np.median(np.mean((mean - truth) ** 2, axis=(1, 2))) < 0.01
     covered = (np.abs(mean - truth) <= 1.645 * std)[:, 1:].mean()
     assert 0.7 < covered <= 1
-    assert 20 < model.report_["effective_parameters"] < 120
+    assert 10 < model.report_["effective_parameters"] < 120
 
 
 def test_outliers_do_not_count():

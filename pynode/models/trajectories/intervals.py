@@ -122,15 +122,18 @@ def bands(model: "NeuralODE", t: Any, y0: Any, level: float, kind: Kind, given: 
     """The intervals of a trajectory or of several, as `predict` takes them."""
     if y0 is None or np.ndim(y0) < 2:
         start = None if y0 is None else np.atleast_1d(real_array("y0", y0, np.float64))
-        return band(model, np.atleast_1d(real_array("t", t, np.float64)), start, level, kind, given)
+        times = np.atleast_1d(real_array("t", t, np.float64))
+        if start is not None:  # values of an array are those at the times t, and bands need them between
+            given = given | {"u": own_control(given["u"], model.field_.inputs, [times], model.input_kind_)}
+        return band(model, times, start, level, kind, given)
     y0 = real_array("y0", y0, np.float64)
     ragged = isinstance(t, (list, tuple)) and len(t) > 0 and np.ndim(t[0]) > 0
-    times = [real_array("t", x, np.float64) for x in t] if ragged else [real_array("t", t, np.float64)] * len(y0)
-    if len(times) != len(y0):
-        raise ValueError(f"t has the times of {len(times)} trajectories, y0 the initial states of {len(y0)}")
-    signal = own_control(given["u"], model.field_.inputs, times, model.input_kind_)
+    each = [real_array("t", x, np.float64) for x in t] if ragged else [real_array("t", t, np.float64)] * len(y0)
+    if len(each) != len(y0):
+        raise ValueError(f"t has the times of {len(each)} trajectories, y0 the initial states of {len(y0)}")
+    signal = own_control(given["u"], model.field_.inputs, each, model.input_kind_)
     found = []
-    for i, (x, start) in enumerate(zip(times, y0, strict=True)):
+    for i, (x, start) in enumerate(zip(each, y0, strict=True)):
         own = given | {"u": None if signal is None else signal.take([i])}
         found.append(band(model, x, start, level, kind, own))
     parts = [list(x) for x in zip(*found, strict=True)]
