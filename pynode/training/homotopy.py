@@ -30,7 +30,7 @@ SMALL = 1e-4
 """... and more than this part of that of the data."""
 
 BAD = 10.0
-"""Beyond this it is a bad minimum of a network; an equation of one's own may be wrong, and then nothing better is there."""
+"""Beyond this it is a bad minimum of a network whose states are all seen; an equation of one's own may be wrong."""
 
 AGAIN = 2
 """How often training starts again from other random parameters where the residuals are not those of noise."""
@@ -102,7 +102,7 @@ def lost(run: "SecondOrderRun", problem: ShootingProblem, state: LaplacePosterio
     seen = problem.root > 0
     unexplained = float(np.mean(residual[seen] ** 2) / np.mean((np.broadcast_to(run.spread, seen.shape))[seen]))
     worse = unexplained > (0.5 if state.status == "max_iter" else LOST) and unexplained > WORSE * run.unexplained
-    worse = worse or (not run.recipe.own and rises(run, variance, BAD))
+    worse = worse or (not run.recipe.own and bool(run.seen.all()) and rises(run, variance, BAD))
     run.unexplained = run.unexplained if worse else unexplained
     return worse
 
@@ -122,7 +122,8 @@ def rises(run: "SecondOrderRun", variance: Array, factor: float = RISE) -> bool:
     """
     if run.fitted is None or run.trial:
         return False
-    rise = variance > np.maximum(factor * run.variance, SMALL * run.spread)
+    before = np.fmax(run.variance, run.smoothed.variance)  # short windows may be fitted below the noise
+    rise = variance > np.maximum(factor * before, SMALL * run.spread)
     return bool(rise[run.seen].any())
 
 
