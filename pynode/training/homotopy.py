@@ -128,7 +128,9 @@ def rises(run: "SecondOrderRun", variance: Array, factor: float = RISE) -> bool:
 
 
 def start_again(run: "SecondOrderRun") -> None:
-    """Train from other random parameters too where the residuals are not those of noise; keep what has more evidence.
+    """Train from other random parameters too where the residuals are not those of noise.
+
+    What follows the data longest is kept; of several that which has the highest evidence.
 
     Parameters
     ----------
@@ -137,7 +139,7 @@ def start_again(run: "SecondOrderRun") -> None:
     """
     checkpoint = run.checkpoint
     recipe = run.recipe
-    best: tuple[float, dict[str, Any], list[Array], bool, list[str], Any] | None = None
+    best: tuple[tuple[bool, float, float], dict[str, Any], list[Array], bool, list[str], Any] | None = None
     for k in range(1 + AGAIN):
         if k:
             start = run.field.init(recipe.random_state + len(recipe.starts) + k)
@@ -149,9 +151,10 @@ def start_again(run: "SecondOrderRun") -> None:
             for step in run.steps():
                 if not run.stopped:
                     run.shoot(*step)
-        score = run.score() if run.whole else -np.inf
-        if best is None or score > best[0]:
-            best = (score, run.saved(), run.training.states, run.whole, run.held, run.open)
+        length = -1.0 if run.fitted is None else np.inf if run.fitted[0] is None else run.fitted[0]
+        rank = (run.whole, float(length), run.score())
+        if best is None or rank > best[0]:
+            best = (rank, run.saved(), run.training.states, run.whole, run.held, run.open)
         if run.stopped or run.fitted is None or not misfit(run).any():
             break
     assert best is not None

@@ -11,9 +11,9 @@ from scipy.special import betainc, ndtri
 from pynode.training.error_models import ERROR_MODELS, tail
 from pynode.training.likelihood import LikelihoodProblem
 from pynode.training.likelihood_run import LikelihoodRun, Maximum
-from pynode.training.residuals import EXCESS
+from pynode.training.residuals import ALIKE, EXACT, EXCESS
 from pynode.training.smoothing import smooth
-from pynode.training.verdict import ALIKE, EXACT, LEFT, NOTHING, SLIGHT
+from pynode.training.verdict import LEFT, NOTHING, SLIGHT
 
 Array = NDArray[np.float64]
 

@@ -17,7 +17,7 @@ from pynode.models.trajectories.dose_checks import doubtful_dose
 from pynode.models.trajectories.known import KnownFit
 from pynode.models.trajectories.protocol import Protocol, doses_of_one
 from pynode.models.trajectories.scaling import Scaling
-from pynode.optim.levenberg_marquardt import MESSAGES
+from pynode.optim.result import MESSAGES
 from pynode.training.error_models import ERROR_MODELS
 from pynode.training.likelihood_run import LikelihoodRun, Maximum
 from pynode.training.likelihood_verdict import LEAST

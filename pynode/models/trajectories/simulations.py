@@ -124,8 +124,14 @@ class Simulations(Forecasts):
 
         Parameters
         ----------
-        t, y0, u, trajectory
-            See `predict`.
+        t : (T,) array_like, or list of (T_i,) arrays where y0 is a batch
+            Times, as in `predict`.
+        y0 : (d,) or (B, d) array_like, optional
+            Initial states. Default: the fitted trajectory.
+        u : see `fit`, optional
+            Control inputs.
+        trajectory : int, default 0
+            Which one, without y0.
 
         Returns
         -------

@@ -91,4 +91,4 @@ def _alike(data: Data, i: int, visited: Visited, spread: Array) -> Array:
     if len(hidden):
         near = near[np.argsort(visited.states[near, hidden[0]], kind="stable")]
     picked = near[np.unique(np.linspace(0, len(near) - 1, min(STARTS, len(near))).round().astype(int))]
-    return visited.states[picked]
+    return np.asarray(visited.states[picked], dtype=np.float64)

@@ -1,0 +1,91 @@
+"""Windows in between where longer ones are lost, other starts where residuals are not noise, polynomials beside networks."""
+
+import warnings
+
+import numpy as np
+import pytest
+
+import pynode as pn
+from pynode import NeuralODE
+from pynode.training import homotopy
+
+
+def cycle(mu, t, starts, noise, seed):
+    field = pn.field(state=2)(lambda t, y: [y[1], mu * (1 - y[0] ** 2) * y[1] - y[0]])
+    clean = pn.solve(field, starts, t, rtol=1e-9, atol=1e-9).y
+    sigma = noise * clean.reshape(-1, 2).std(axis=0)
+    return field, clean, clean + sigma * np.random.default_rng(seed).standard_normal(clean.shape), sigma
+
+
+def quiet(model, *data):
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", pn.fit.FitWarning)
+        return model.fit(*data)
+
+
+@pytest.mark.parametrize("seed", [0, 1])
+def test_relaxation_oscillations_are_learned_to_the_noise(seed):
+    """The variance of the noise was 1.1 to 36 times too large."""
+    t = np.linspace(0, 15, 151)
+    starts = np.random.default_rng(seed).uniform([-2.5, -3], [2.5, 3], (12, 2))
+    _, _, y, sigma = cycle(5.0, t, starts, 0.02, seed)
+    model = quiet(NeuralODE(structure="network", random_state=seed), t, y)
+    np.testing.assert_allclose(list(model.report_["noise"].values()), sigma, rtol=0.06)
+
+
+@pytest.mark.parametrize("seed", [101])
+def test_a_long_record_is_followed_by_windows_in_between(monkeypatch, seed):
+    """Windows of 360 intervals lead into a bad minimum after those of 60, not after those of 147."""
+    t = np.linspace(0, 200, 2000)
+    _, _, y, sigma = cycle(1.0, t, [[2.0, 0.0]], 0.02, seed)
+    options = {"skip": True, "random_state": 0, "windows": (10, 60, 360)}
+    model = quiet(NeuralODE(**options), t, y[0])
+    np.testing.assert_allclose(list(model.report_["noise"].values()), sigma, rtol=0.1)
+    assert "windows of 147" in [stage["name"] for stage in model.report_["stages"]]
+    monkeypatch.setattr(homotopy, "CLOSER", 0)
+    monkeypatch.setattr(homotopy, "AGAIN", 0)
+    with pytest.warns(pn.fit.FitWarning, match="cannot be followed over windows of 360"):
+        NeuralODE(**options).fit(t, y[0])
+
+
+def test_training_starts_again_where_residuals_are_not_noise(monkeypatch):
+    """With a network that is much too small residuals are never noise: as many starts as there can be, the best is kept."""
+    t = np.linspace(0, 15, 151)
+    starts = np.random.default_rng(0).uniform([-2.5, -3], [2.5, 3], (4, 2))
+    _, _, y, _ = cycle(5.0, t, starts, 0.01, 0)
+    model = quiet(NeuralODE(hidden=(2,), skip=True, random_state=0), t, y)
+    slopes = [stage for stage in model.report_["stages"] if stage["name"] == "slopes"]
+    assert len(slopes) > 2  # random and linear start, then again
+    monkeypatch.setattr(homotopy, "AGAIN", 0)
+    once = quiet(NeuralODE(hidden=(2,), skip=True, random_state=0), t, y)
+    assert model.report_["log_evidence"] >= once.report_["log_evidence"] - 1e-9
+
+
+@pytest.mark.parametrize("degree", [0, 1, 2, 3])
+def test_polynomials_beside_a_network(degree):
+    d = 3
+    field = pn.mlp(d, (4,), skip=degree)
+    plain = pn.mlp(d, (4,))
+    products = {1: 3, 2: 3 + 6, 3: 3 + 6 + 10}.get(degree, 0)
+    assert field.n_params == plain.n_params + d * products
+    theta = field.init(0)
+    y = np.array([0.3, -1.2, 0.7])
+    expected = plain(0.0, y, theta[: plain.n_params])
+    rest = theta[plain.n_params :]
+    if degree >= 1:
+        expected = expected + rest[:9].reshape(3, 3) @ y
+    if degree >= 2:
+        squares = [y[i] * y[j] for i in range(3) for j in range(i, 3)]
+        expected = expected + rest[9:27].reshape(3, 6) @ squares
+    if degree == 3:
+        cubes = [y[i] * y[j] * y[k] for i in range(3) for j in range(i, 3) for k in range(j, 3)]
+        expected = expected + rest[27:].reshape(3, 10) @ cubes
+    np.testing.assert_allclose(field(0.0, y, theta), expected, rtol=1e-12)
+
+
+@pytest.mark.parametrize("skip", [4, -1, 1.5, "cubic"])
+def test_degrees_that_make_no_sense(skip):
+    with pytest.raises((ValueError, TypeError), match="skip"):
+        pn.mlp(2, (4,), skip=skip)
+    with pytest.raises((ValueError, TypeError), match="skip"):
+        NeuralODE(skip=skip).fit(np.linspace(0, 1, 20), np.ones((20, 1)))
