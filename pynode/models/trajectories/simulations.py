@@ -90,7 +90,8 @@ class Simulations(Forecasts):
         >>> import numpy as np, pynode as pn
         >>> t = np.linspace(0, 20, 101)
         >>> u = np.sin(t) + np.sin(0.7 * t)
-        >>> tank = pn.solve(lambda t, y, u: [u[0] - y[0]], [0.0], t, inputs=(t, u[:, None])).y
+        >>> flow = pn.field(state=1, inputs=1)(lambda t, y, u: u - y)
+        >>> tank = pn.solve(flow, [0.0], t, inputs=(t, u[:, None])).y
         >>> model = pn.NeuralODE(hidden=(), input_kind="linear", random_state=0).fit(t[:60], tank[:60], u=u[:60])
         >>> found = model.simulate((t[50:], u[50:]), warmup=(t[50:60], tank[50:60]))
         >>> bool(np.abs(found - tank[50:]).max() < 1e-2)
