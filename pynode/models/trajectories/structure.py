@@ -60,6 +60,10 @@ STARTS = 16
 ASIDE = 0.01
 """An equation must bear this change of initial states, in ranges of the data."""
 
+CROWDED = 5
+"""Equations with more terms than this for each state (and one for each input) are series of something else: inside the data
+they are no better than a network, and what they are sure of is wrong. They are kept only where the user asked for one."""
+
 NEAR = 3.0
 """Equations whose log evidence differs by less are named as others that explain the data as well."""
 
@@ -268,10 +272,23 @@ class EquationFit:
         return self.model.structure == "equation" or self.accepted or (self.run is not None and self.run.stopped)
 
     @property
+    def crowded(self) -> bool:
+        """Whether it has more terms than an equation that people write."""
+        most = (CROWDED + n_inputs(self.data)) * self.data.d
+        return bool(self.candidates) and sum(map(len, self.candidates[0].terms)) > most
+
+    @property
     def accepted(self) -> bool:
         """Whether it explains the data as far as that can be told, so that no network can be better."""
         run = self.run
-        if run is None or run.stopped or run.fitted is None or run.whole != self.candidates[0].whole or not self.steady:
+        if (
+            self.crowded
+            or run is None
+            or run.stopped
+            or run.fitted is None
+            or run.whole != self.candidates[0].whole
+            or not self.steady
+        ):
             return False
         measured = run.seen & ~run.data.still
         relative = np.sqrt(run.variance / run.spread)[measured]
@@ -335,6 +352,12 @@ def prefer(model: "NeuralODE", equation: EquationFit | None, whole: bool) -> Non
     """
     run = None if equation is None else equation.run
     if equation is None or run is None or not run.whole or run.gave_up or run.stopped or not equation.steady:
+        return
+    if equation.crowded and whole:
+        n = sum(map(len, equation.candidates[0].terms))
+        model.report_["message"] = (
+            f"no equation of few terms explains the data: one of {n} terms was found, and a network taken"
+        )
         return
     rival = copy.copy(model)
     _keep(rival, equation)
