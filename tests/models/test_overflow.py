@@ -49,6 +49,16 @@ def test_a_tank_that_overflows_is_learned_with_its_limit_by_a_linear_field():
     assert np.array_equal(again.predict(T, other[0], u=v), new) and again.limits == {"y1": (None, 1.0)}
 
 
+def test_a_network_is_learned_with_its_limit():
+    u, _, y = overflowing()
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", pn.fit.FitWarning)
+        model = pn.NeuralODE(input_kind="linear", random_state=0, limits={"y1": (None, 1.0)}).fit(T, y, u=u)
+    v, other, _ = overflowing(2)
+    assert "within limits" in model.field_.name
+    assert np.sqrt(np.mean((model.predict(T, other[0], u=v) - other) ** 2)) < 0.1
+
+
 def test_within_the_limits_the_field_is_the_network():
     from pynode.models.trajectories.stops import with_stops
 

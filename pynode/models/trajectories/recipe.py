@@ -176,7 +176,8 @@ def _field(model: NeuralODEOptions, data: Trajectories) -> Field:
         return model.field
     d = data.d + int(model.augment)
     inputs = n_inputs(data)
-    return network(model, d, inputs, _degree(model, d, inputs, data.n_observed))
+    plain = network(model, d, inputs, 1)
+    return network(model, d, inputs, 3) if _bears_cubic(model, plain, data.n_observed) else plain
 
 
 def network(model: NeuralODEOptions, d: int, inputs: int, degree: int) -> Field:
@@ -185,13 +186,13 @@ def network(model: NeuralODEOptions, d: int, inputs: int, degree: int) -> Field:
     return mlp(d, widths(model.hidden), activation=model.activation, inputs=inputs, skip=skip)
 
 
-def _degree(model: NeuralODEOptions, d: int, inputs: int, n: int) -> int:
-    """The degree of the polynomial beside the network: 3 where n numbers bear it, and evidence keeps it small."""
-    plain = network(model, d, inputs, 1)
-    if not widths(model.hidden) or not _evidence(model) or optimizer_of(model, plain) != SECOND_ORDER:
-        return 1
-    added = d * sum(len(products_of(d + inputs, k)) for k in (2, 3))
-    return 3 if added <= min(POLYNOMIAL_PART * plain.n_params, n / POLYNOMIAL_DATA) else 1
+def _bears_cubic(model: NeuralODEOptions, plain: Field, n: int) -> bool:
+    """Whether n numbers bear a cubic polynomial beside the plain network, and evidence keeps it small."""
+    if model.skip is not None or not widths(model.hidden) or not _evidence(model):
+        return False
+    added = plain.d * sum(len(products_of(plain.d + plain.inputs, k)) for k in (2, 3))
+    few = added <= min(POLYNOMIAL_PART * plain.n_params, n / POLYNOMIAL_DATA)
+    return few and optimizer_of(model, plain) == SECOND_ORDER
 
 
 def _scaling(model: NeuralODEOptions, data: Trajectories) -> Scaling:
@@ -255,7 +256,7 @@ def _starts(model: NeuralODEOptions, field: Field, seed: int) -> list[Array]:
     """Random parameters to start from and, where the network has a linear map, that map alone."""
     starts = [field.init(seed + i) for i in range(int(model.n_restarts))]
     if _has_linear_map(model, field):
-        layers = [p for p in field.spec if p.name[0] == "W"]
+        layers = [p for p in field.spec if p.name.rsplit(".", 1)[-1][0] == "W"]
         linear = starts[0].copy()
         linear[layers[-1].offset : layers[-1].stop] = 0.0
         starts.append(linear)
