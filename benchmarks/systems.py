@@ -16,7 +16,7 @@ from pathlib import Path
 import numpy as np
 from systems_oracle import errors, kept, oracle
 from systems_problems import NOISES, SYSTEMS, sample
-from systems_summary import LEVEL, tell
+from systems_summary import LEVEL, load, tell
 
 import pynode as pn
 
@@ -100,13 +100,6 @@ def _rounded(values):
     return [float(f"{x:.4g}") for x in values]
 
 
-def load(path):
-    """The rows of a file; the last of each system, noise and seed."""
-    lines = path.read_text().splitlines() if path.exists() else []
-    rows = [json.loads(line) for line in lines]
-    return {(row["system"], row["noise"], row["seed"]): row for row in rows}
-
-
 def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("out", type=Path, metavar="OUT.jsonl")
@@ -119,6 +112,7 @@ def main():
     options = parser.parse_args()
     if unknown := [name for name in options.systems if name not in SYSTEMS]:
         parser.error(f"no such system: {', '.join(unknown)}; there are {', '.join(SYSTEMS)}")
+    options.out.touch()
     done = load(options.out)
     for seed in options.seeds:
         for name in options.systems:

@@ -18,6 +18,12 @@ FLOOR = 1e-4
 """Errors below this part of the standard deviation are those of solvers."""
 
 
+def load(path):
+    """The rows of a file; the last of each system, noise and seed."""
+    rows = [json.loads(line) for line in Path(path).read_text().splitlines()]
+    return {(row["system"], row["noise"], row["seed"]): row for row in rows}
+
+
 def noise(row):
     """The estimated variance of the noise over the true one, of the state where it is furthest from 1; infinite without."""
     ratios = np.array(row.get("noise_ratio", [np.inf]), float)
@@ -111,9 +117,7 @@ def _percent(value):
 def main(paths):
     rows = {}
     for path in paths:
-        for line in Path(path).read_text().splitlines():
-            row = json.loads(line)
-            rows[row["system"], row["noise"], row["seed"]] = row
+        rows |= load(path)
     tell(list(rows.values()))
 
 

@@ -8,7 +8,7 @@ where C is the posterior covariance (beta J^T J + alpha)^-1.
 """
 
 from collections.abc import Callable, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict
 from functools import partial
 from os import PathLike
 from typing import Any
@@ -18,7 +18,9 @@ from numpy.typing import ArrayLike, NDArray
 from scipy.linalg import eigh, lapack
 
 from pynode.optim.checkpoint import Checkpoint, Resumable
+from pynode.optim.damped import TRIES, ended, lower, relaxed
 from pynode.optim.normal_equations import Linearised, Problem, Residuals, limited_step, own_scale, small_matrices
+from pynode.optim.posterior import LaplacePosterior, objective
 from pynode.optim.result import MESSAGES, FitResult, History, Iteration, as_start
 from pynode.optim.session import session
 
@@ -29,66 +31,6 @@ ALPHA_RANGE = (1e-6, 1e4)
 
 LEAST = 1e-100
 """Precisions below this are none: nothing is told of the parameter."""
-
-TRIES = 12
-"""The most dampings that are tried for a step."""
-
-
-@dataclass
-class LaplacePosterior:
-    """The state of Levenberg-Marquardt and, in the end, its result: a Gaussian approximation of the posterior.
-
-    Attributes
-    ----------
-    theta : (p,) array
-        The parameters: the mean.
-    free : (B, d) array or None
-        Free initial states.
-    alpha : (p,) array
-        Precisions of the Gaussian prior.
-    beta : float
-        Precision of the noise (in units of the weights).
-    gamma : float
-        Effective number of parameters.
-    loss : float
-        Weighted sum of squares E.
-    covariance : (p, p) array or None
-        The covariance of theta (Laplace approximation).
-    free_gain, free_covariance : (B, d, p), (B, d, d) or None
-        How the free states vary: d free = -free_gain d theta + noise with the covariance free_covariance.
-    noise : (d,) array or None
-        Standard deviation of the noise of each state.
-    least : float
-        Losses below this are rounding: beta is estimated from at least this.
-    status : {"converged", "max_iter", "stalled", "stopped", "failed"}
-        How the descent ended.
-    n_iter, n_evaluations : int
-        Steps taken, and points at which the problem was evaluated.
-    left : float
-        Where it stalled: the part by which the linearised problem promised to lower the objective.
-    estimated : bool
-        alpha and beta were estimated in the last descent.
-    logdet : float
-        Of the covariance, where that is too large to be formed.
-    """
-
-    theta: Array
-    free: Array | None
-    alpha: Array
-    beta: float
-    gamma: float = np.nan
-    loss: float = np.inf
-    covariance: Array | None = None
-    free_gain: Array | None = None
-    free_covariance: Array | None = None
-    noise: Array | None = None
-    least: float = 1e-300
-    status: str = "max_iter"
-    n_iter: int = 0
-    n_evaluations: int = 0
-    left: float = 0.0
-    estimated: bool = False
-    logdet: float = np.nan
 
 
 def covariance(H: Array, alpha: Array, beta: float) -> Array:
@@ -304,13 +246,13 @@ def descend(
     if here is None:
         return state
     for k in range(done, max_iter):
-        found = _step(problem, state, here, damping, nu, longest, unit)
+        found = lower(problem, state, here.loss, partial(_damped, state, here, longest), damping, nu, TRIES, unit)
         if found is None:
             reweigh = None if not evidence or state.estimated else on_iteration
             here = _stalled(problem, state, here, damping, groups, reweigh, unit)
             break
         state.theta, state.free, rho, drop, damping = found
-        damping = max(damping * max(1 / 3, 1 - (2 * rho - 1) ** 3), 1e-9)
+        damping = relaxed(damping, rho)
         nu = 2.0
         state.n_iter += 1
         if on_iteration is not None:
@@ -323,14 +265,9 @@ def descend(
         if evidence and drop < settled:
             update_evidence(state, here.H, groups, problem.n_observed, problem.n_free, noise)
             state.estimated = True
-        norm = float(np.linalg.norm(state.beta * here.g + state.alpha * state.theta))
-        nfe, counted = problem.nfe - counted, problem.nfe
-        if callback is not None and callback(state, norm, nfe) is True:
-            state.status = "stopped"
-            break
         small = small + 1 if drop < tol else 0
-        if small == 2:
-            state.status = "converged"
+        nfe, counted = problem.nfe - counted, problem.nfe
+        if ended(state, here.g, nfe, small, callback):
             break
         if checkpoint is not None:
             now = {"damping": damping, "nu": nu, "small": small, "done": k + 1, "nfe": counted, "estimated": state.estimated}
@@ -362,8 +299,8 @@ def _stalled(
     """Note that no step lowers the objective. With `reweigh`, alpha and beta were never estimated: what is left is noise."""
     state.status = "stalled"
     try:
-        *_, promised = _damped(state, here, damping, None)
-        state.left = promised / max(abs(_objective(state, here.loss)), unit, 1e-300)
+        *_, promised = _damped(state, here, None, damping)
+        state.left = promised / max(abs(objective(state, here.loss)), unit, 1e-300)
     except np.linalg.LinAlgError:
         state.left = np.inf
     if reweigh is not None:
@@ -421,43 +358,8 @@ def _saved(state: LaplacePosterior) -> dict[str, Any]:
     return {name: None if isinstance(x, float) and not np.isfinite(x) else x for name, x in values.items()}
 
 
-def _objective(state: LaplacePosterior, loss: float) -> float:
-    return state.beta * loss + float((state.alpha * state.theta**2).sum())
-
-
-def _step(
-    problem: Problem,
-    state: LaplacePosterior,
-    here: Linearised,
-    damping: float,
-    nu: float,
-    longest: Array | None,
-    unit: float,
-) -> tuple[Array, Array | None, float, float, float] | None:
-    """(theta, free, gain ratio, relative drop, damping) of a step that lowers the objective, or None."""
-    before = _objective(state, here.loss)
-    for _ in range(TRIES):
-        try:
-            step, free_step, promised = _damped(state, here, damping, longest)
-        except np.linalg.LinAlgError:
-            damping = max(damping, 1e-12) * nu
-            nu *= 2
-            continue
-        free = None if free_step is None or state.free is None else state.free + free_step
-        theta = state.theta + step
-        loss = problem.loss(theta, free)
-        state.n_evaluations += 1
-        after = state.beta * loss + float((state.alpha * theta**2).sum())
-        if after < before:
-            rho = min((before - after) / max(promised, 1e-300), 2.0)  # a cube of more might overflow
-            return theta, free, rho, (before - after) / max(abs(before), unit), damping
-        damping *= nu
-        nu *= 2
-    return None
-
-
 def _damped(
-    state: LaplacePosterior, here: Linearised, damping: float, longest: Array | None
+    state: LaplacePosterior, here: Linearised, longest: Array | None, damping: float
 ) -> tuple[Array, Array | None, float]:
     """(step, step of the free states or None, the decrease that they promise).
 

@@ -18,8 +18,10 @@ from numpy.typing import NDArray
 
 from pynode.optim.checkpoint import Checkpoint, Resumable
 from pynode.optim.conjugate_gradients import conjugate_gradients
-from pynode.optim.levenberg_marquardt import TRIES, LaplacePosterior, begun, conclude, snapshot, update_evidence
+from pynode.optim.damped import TRIES, Found, ended, lower, relaxed
+from pynode.optim.levenberg_marquardt import begun, conclude, snapshot, update_evidence
 from pynode.optim.normal_equations import Problem
+from pynode.optim.posterior import LaplacePosterior
 from pynode.optim.preconditioner import Sweeps, Tangents, place
 from pynode.optim.sketched import Near, formed
 
@@ -30,9 +32,6 @@ ROUGH = 0.2
 
 BENT = 0.75
 """An acceleration of more than this part of the step says nothing: the step is beyond where residuals are a parabola."""
-
-Found = tuple[Array, Array | None, float, float, float]
-"""Of a step: theta, free states, gain ratio, relative drop of the objective, damping."""
 
 
 class _Descent:
@@ -136,29 +135,13 @@ class _Descent:
             state.estimated = True
 
     def _tried(self, damping: float, tries: int) -> Found | None:
-        state = self.state
         assert self.here is not None
-        before = state.beta * self.here.loss + float((state.alpha * state.theta**2).sum())
-        scale = self.near.scale(state)
-        nu = 2.0
-        for _ in range(tries):
-            try:
-                step, free_step, promised = self._damped(state.alpha + damping * scale, damping)
-            except np.linalg.LinAlgError:
-                damping = max(damping, 1e-12) * nu
-                nu *= 2
-                continue
-            free = None if free_step is None or state.free is None else state.free + free_step
-            theta = state.theta + step
-            loss = self.problem.loss(theta, free)
-            state.n_evaluations += 1
-            after = state.beta * loss + float((state.alpha * theta**2).sum())
-            if after < before:
-                rho = min((before - after) / max(promised, 1e-300), 2.0)
-                return theta, free, rho, (before - after) / max(abs(before), 1e-300), damping
-            damping *= nu
-            nu *= 2
-        return None
+        scale = self.near.scale(self.state)
+
+        def damped(damping: float) -> tuple[Array, Array | None, float]:
+            return self._damped(self.state.alpha + damping * scale, damping)
+
+        return lower(self.problem, self.state, self.here.loss, damped, damping, 2.0, tries, 1e-300)
 
     def _damped(self, diagonal: Array, damping: float) -> tuple[Array, Array | None, float]:
         """(step, step of the free states, the decrease that they promise); diagonal: of priors and damping (n,)."""
@@ -219,19 +202,14 @@ def descend_by_sweeps(
             descent.stalled()
             break
         _, _, rho, drop, damping = found
-        damping = max(damping * max(1 / 3, 1 - (2 * rho - 1) ** 3), 1e-9)
+        damping = relaxed(damping, rho)
         if not descent.take(found):
             break
         assert descent.here is not None
-        norm = float(np.linalg.norm(state.beta * descent.here.g + state.alpha * state.theta))
+        small = small + 1 if drop < tol else 0
         nfe = problem.nfe - counted
         counted = problem.nfe
-        if callback is not None and callback(state, norm, nfe) is True:
-            state.status = "stopped"
-            break
-        small = small + 1 if drop < tol else 0
-        if small == 2:
-            state.status = "converged"
+        if ended(state, descent.here.g, nfe, small, callback):
             break
         if checkpoint is not None:
             now = {"damping": damping, "small": small, "done": k + 1, "nfe": counted, "drop": drop}

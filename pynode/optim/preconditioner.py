@@ -8,8 +8,9 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.linalg import cho_factor, cho_solve
 
-from pynode.optim.levenberg_marquardt import LaplacePosterior, covariance, update_evidence
+from pynode.optim.levenberg_marquardt import covariance, update_evidence
 from pynode.optim.normal_equations import own_scale
+from pynode.optim.posterior import LaplacePosterior
 
 Array = NDArray[np.float64]
 
@@ -90,8 +91,27 @@ class Sweeps(Protocol):
         ...
 
 
+class Aged:
+    """What was found at an earlier point, and ages."""
+
+    at: dict[str, Any]
+    spent: int
+    age: int
+    moving: bool
+
+    def notice(self, before: Array, after: Array) -> None:
+        """Note whether evidence has changed priors (n,) by more than MOVED."""
+        known = before > 0
+        change = np.abs(np.log(after[known] / before[known]))
+        self.moving = bool(change.max(initial=0.0) > MOVED)
+
+    def saved(self) -> dict[str, Any]:
+        """What a checkpoint holds of it."""
+        return {"at": self.at, "spent": self.spent, "age": self.age, "moving": self.moving}
+
+
 @dataclass
-class Preconditioner:
+class Preconditioner(Aged):
     """Normal equations of an earlier point.
 
     Attributes
@@ -157,17 +177,11 @@ class Preconditioner:
         before = state.alpha
         state.alpha = before.copy()
         update_evidence(state, self.H, groups, problem.n_observed, problem.n_free)
-        known = before > 0
-        change = np.abs(np.log(state.alpha[known] / before[known]))
-        self.moving = bool(change.max(initial=0.0) > MOVED)
+        self.notice(before, state.alpha)
 
     def conclude(self, state: LaplacePosterior) -> None:
         """Fill in the covariance that follows from it."""
         state.covariance = covariance(self.H, state.alpha, state.beta)
-
-    def saved(self) -> dict[str, Any]:
-        """What a checkpoint holds of it."""
-        return {"at": self.at, "spent": self.spent, "age": self.age, "moving": self.moving}
 
 
 def place(problem: Sweeps, state: LaplacePosterior) -> dict[str, Any]:

@@ -13,8 +13,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pynode.optim.conjugate_gradients import conjugate_gradients
-from pynode.optim.levenberg_marquardt import LaplacePosterior, update_evidence
-from pynode.optim.preconditioner import MOVED, Preconditioner, Sweeps, Tangents
+from pynode.optim.levenberg_marquardt import update_evidence
+from pynode.optim.posterior import LaplacePosterior
+from pynode.optim.preconditioner import Aged, Preconditioner, Sweeps, Tangents
 
 Array = NDArray[np.float64]
 
@@ -41,7 +42,7 @@ FLOOR = 1e-6
 
 
 @dataclass
-class Diagonal:
+class Diagonal(Aged):
     """The diagonal of J^T J at an earlier point; see `Preconditioner` for the other attributes.
 
     Attributes
@@ -95,18 +96,12 @@ class Diagonal:
         state.covariance = None
         state.alpha = before.copy()
         update_evidence(state, self.squares, groups, problem.n_observed, problem.n_free, spread=spread)
-        known = before > 0
-        change = np.abs(np.log(state.alpha[known] / before[known]))
-        self.moving = bool(change.max(initial=0.0) > MOVED)
+        self.notice(before, state.alpha)
 
     def conclude(self, state: LaplacePosterior) -> None:
         """Fill in the determinant; a covariance of so many parameters is not formed."""
         state.covariance = None
         _, state.logdet = self._traces(state)
-
-    def saved(self) -> dict[str, Any]:
-        """What a checkpoint holds of it."""
-        return {"at": self.at, "spent": self.spent, "age": self.age, "moving": self.moving}
 
     def _traces(self, state: LaplacePosterior) -> tuple[Array, float]:
         """(estimates of the variances of coordinates (n,), whose sums count; the logarithm of the covariance's determinant).

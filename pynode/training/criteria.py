@@ -9,7 +9,7 @@ from collections.abc import Sequence
 import numpy as np
 from numpy.typing import NDArray
 
-from pynode.optim.levenberg_marquardt import LaplacePosterior
+from pynode.optim.posterior import LaplacePosterior
 from pynode.training.error_models import density
 
 Array = NDArray[np.float64]

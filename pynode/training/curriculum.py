@@ -11,6 +11,7 @@ import time
 import warnings
 from collections.abc import Callable, Iterable
 from contextlib import AbstractContextManager, nullcontext
+from dataclasses import dataclass
 from typing import Any, Protocol
 
 import numpy as np
@@ -51,6 +52,16 @@ class FitError(RuntimeError):
 
 class FitWarning(UserWarning):
     """A stage of training, or some of the data in it, was left out."""
+
+
+@dataclass(frozen=True)
+class Reached:
+    """Where a run has come to: everything needed to go on from there."""
+
+    theta: Array
+    states: list[Array]
+    more: dict[str, Any]
+    whole: bool
 
 
 class Recipe(Protocol):
@@ -214,6 +225,17 @@ class Run:
         self.training.states = states
         self.gave_up = False
         self.whole = False
+
+    def reached(self) -> Reached:
+        """Where training has come to."""
+        return Reached(self.training.theta, [x.copy() for x in self.training.states], self.saved(), self.whole)
+
+    def back_to(self, reached: Reached) -> None:
+        """Go on from there."""
+        self.training.theta = reached.theta
+        self.training.states = reached.states
+        self.restore(reached.more)
+        self.whole = reached.whole
 
     def finish(self) -> None:
         """Compute what follows from the last stage."""

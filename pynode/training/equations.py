@@ -14,7 +14,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pynode.errors import OK
-from pynode.optim.levenberg_marquardt import LaplacePosterior, descend
+from pynode.optim.levenberg_marquardt import descend
+from pynode.optim.posterior import LaplacePosterior
 from pynode.training.integral_form import integral_form
 from pynode.training.shooting import ShootingProblem
 from pynode.training.smoothing import Smoothed

@@ -5,12 +5,12 @@ lost are fitted first; where residuals are not those of noise in the end, traini
 """
 
 from dataclasses import replace
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
 
-from pynode.optim.levenberg_marquardt import LaplacePosterior
+from pynode.optim.posterior import LaplacePosterior
 from pynode.training.curriculum import LOST, WORSE
 from pynode.training.residuals import misfit
 from pynode.training.shooting import ShootingProblem
@@ -137,29 +137,46 @@ def start_again(run: "SecondOrderRun") -> None:
     run : SecondOrderRun
         All its stages are done.
     """
+    if run.stopped or run.fitted is None or not misfit(run).any():
+        return
     checkpoint = run.checkpoint
     recipe = run.recipe
-    best: tuple[tuple[bool, float, float], dict[str, Any], list[Array], bool, list[str], Any] | None = None
-    for k in range(1 + AGAIN):
-        if k:
-            start = run.field.init(recipe.random_state + len(recipe.starts) + k)
-            run.checkpoint = None  # a run that is resumed comes here again
-            run.recipe = replace(recipe, starts=[start], plain=None)
-            run.begin_again(start, [x.copy() for x in run.first_states])
-            run.held = []
-            run.match()
-            for step in run.steps():
-                if not run.stopped:
-                    run.shoot(*step)
-        length = -1.0 if run.fitted is None else np.inf if run.fitted[0] is None else run.fitted[0]
-        rank = (run.whole, float(length), run.score())
-        if best is None or rank > best[0]:
-            best = (rank, run.saved(), run.training.states, run.whole, run.held, run.open)
+    run.checkpoint = None  # a run that is resumed comes here again
+    rank = _rank(run)
+    best = run.reached()
+    held = run.held
+    for k in range(1, 1 + AGAIN):
+        start = run.field.init(recipe.random_state + len(recipe.starts) + k)
+        run.recipe = replace(recipe, starts=[start], plain=None)
+        run.begin_again(start, [x.copy() for x in run.first_states])
+        run.held = []
+        begun = len(run.training.stages)
+        run.match()
+        for step in run.steps():
+            if not run.stopped:
+                run.shoot(*step)
+        if _rank(run) <= rank:
+            _forget(run, slice(begun, None))
+        else:
+            _forget(run, slice(begun))
+            rank = _rank(run)
+            best = run.reached()
+            held = run.held
         if run.stopped or run.fitted is None or not misfit(run).any():
             break
-    assert best is not None
     run.checkpoint = checkpoint
     run.recipe = recipe
-    _, saved, run.training.states, run.whole, run.held, run.open = best
-    run.restore(saved)
-    run.training.theta = run.coordinates.theta(run.posterior.theta)
+    run.held = held
+    run.back_to(best)
+
+
+def _rank(run: "SecondOrderRun") -> tuple[bool, float, float]:
+    """What is better: whole trajectories, longer windows, more evidence."""
+    length = -1.0 if run.fitted is None else np.inf if run.fitted[0] is None else float(run.fitted[0])
+    return run.whole, length, run.score()
+
+
+def _forget(run: "SecondOrderRun", which: slice) -> None:
+    """Mark stages as undone, that what is said of a fit is not about them."""
+    for stage in run.training.stages[which]:
+        stage.status = "left out" if stage.status == "left out" else "undone"

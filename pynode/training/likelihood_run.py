@@ -15,8 +15,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pynode.optim.checkpoint import Checkpoint
-from pynode.optim.levenberg_marquardt import LaplacePosterior, conclude, descend
+from pynode.optim.levenberg_marquardt import conclude, descend
 from pynode.optim.normal_equations import small_matrices
+from pynode.optim.posterior import LaplacePosterior
 from pynode.optim.result import HISTORY, FitInterrupted, FitResult, Iteration
 from pynode.training.coordinates import FACTOR, Coordinates
 from pynode.training.curriculum import FitError

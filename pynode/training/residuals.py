@@ -61,10 +61,15 @@ def autocorrelation(run: Run) -> Array:
     return np.asarray((r[1:] * r[:-1] * pairs).sum(axis=0) / np.maximum(variance * np.sqrt(n), 1e-300), dtype=np.float64)
 
 
+def allowed(count: NDArray[np.intp]) -> Array:
+    """How many times the smoother's estimate a variance of residuals may be, for so many numbers of each state."""
+    return np.asarray(EXCESS * np.sqrt(np.maximum(1.0, MANY / np.maximum(count, 1))))
+
+
 def too_large(run: Run) -> NDArray[np.bool_]:
     """(d,) whether the residuals of a state are more than the noise that the smoother found."""
     count, variance = scatter(run)
-    limit = EXCESS * np.sqrt(np.maximum(1.0, MANY / np.maximum(count, 1)))
+    limit = allowed(count)
     return np.asarray((variance > EXACT * run.data.spread) & (excess(run) > limit))
 
 

@@ -5,13 +5,11 @@ nobody measured. What the user knows, a start near the truth, must not be lost t
 """
 
 from collections.abc import Iterator
-from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from pynode.training.curriculum import LOST, Run
+from pynode.training.curriculum import LOST, Reached, Run
 from pynode.training.noise import Noise
 from pynode.training.residuals import EXCESS, excess, precision, residuals
 
@@ -25,17 +23,6 @@ CLEAR = 0.05
 
 SAME = 1e-3
 """Two fits whose misfit differs by less than this, for each observed number, are the same."""
-
-
-@dataclass(frozen=True)
-class _Outcome:
-    """Where a way to train ended: everything needed to go on from there."""
-
-    misfit: float
-    theta: Array
-    states: list[Array]
-    more: dict[str, Any]
-    whole: bool
 
 
 def fits(run: Run) -> bool:
@@ -61,13 +48,12 @@ def contest(run: Run, noise: str, least: Array) -> None:
     """
     given = precision(run)
 
-    def outcome() -> _Outcome:
-        training = run.training
+    def outcome() -> tuple[float, Reached]:
         misfit = Noise(np.ones(run.data.d), noise, given, least).misfit(residuals(run)) if run.whole else np.inf
-        return _Outcome(misfit, training.theta, [x.copy() for x in training.states], run.saved(), run.whole)
+        return misfit, run.reached()
 
     stages = len(run.training.stages)
-    main = outcome()
+    least_misfit, main = outcome()
     best = main
     checkpoint = run.checkpoint
     run.checkpoint = None
@@ -79,9 +65,10 @@ def contest(run: Run, noise: str, least: Array) -> None:
         for intervals in windows:
             if not run.stopped and not run.gave_up:
                 run.shoot(intervals)
-        found = outcome()
-        same = abs(found.misfit - best.misfit) < SAME * run.data.n_observed
-        if found.misfit < best.misfit and (main.whole or _explained(run)):
+        misfit, found = outcome()
+        same = abs(misfit - least_misfit) < SAME * run.data.n_observed
+        if misfit < least_misfit and (main.whole or _explained(run)):
+            least_misfit = misfit
             best = found
         if same:
             break
@@ -91,10 +78,7 @@ def contest(run: Run, noise: str, least: Array) -> None:
         return
     if best is not main:
         run.held.clear()
-    run.training.theta = best.theta
-    run.training.states = best.states
-    run.restore(best.more)
-    run.whole = best.whole
+    run.back_to(best)
     if best.whole and not run.stopped:
         run.shoot(None)
 

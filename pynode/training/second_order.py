@@ -15,10 +15,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pynode.optim.checkpoint import Resumable
-from pynode.optim.levenberg_marquardt import LaplacePosterior, conclude, descend, log_evidence
+from pynode.optim.levenberg_marquardt import conclude, descend, log_evidence
 from pynode.optim.matrix_free import descend_by_sweeps, whole
 from pynode.optim.normal_equations import Problem, small_matrices
-from pynode.training.curriculum import Run, Step
+from pynode.optim.posterior import LaplacePosterior
+from pynode.training.curriculum import Reached, Run, Step
 from pynode.training.homotopy import POOR, follow, lost, rises, start_again
 from pynode.training.matching import MatchingProblem
 from pynode.training.noise import FEW, Noise
@@ -144,6 +145,15 @@ class SecondOrderRun(Run):
     def begin_again(self, theta: Array, states: list[Array]) -> None:
         super().begin_again(theta, states)
         self._begin()
+
+    def reached(self) -> Reached:
+        found = super().reached()
+        return replace(found, more=found.more | {"posterior": self.posterior, "open": self.open})
+
+    def back_to(self, reached: Reached) -> None:
+        super().back_to(reached)
+        self.posterior = reached.more["posterior"]
+        self.open = reached.more["open"]
 
     def finish(self) -> None:
         posterior = self.posterior

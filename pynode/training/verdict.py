@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from pynode.training.causes import at_bounds, codes, stiff, turns
 from pynode.training.curriculum import Run
-from pynode.training.residuals import ALIKE, EXACT, EXCESS, MANY, autocorrelation, excess, scatter, too_large
+from pynode.training.residuals import ALIKE, EXACT, allowed, autocorrelation, excess, scatter, too_large
 from pynode.training.second_order import SecondOrderRun
 
 Array = NDArray[np.float64]
@@ -48,7 +48,7 @@ def doubts(run: Run, names: Sequence[str], y: Sequence[Array] | None = None) -> 
     ratio = excess(run)
     count, variance = scatter(run)
     rough = variance > EXACT * run.data.spread
-    limit = EXCESS * np.sqrt(np.maximum(1.0, MANY / np.maximum(count, 1)))
+    limit = allowed(count)
     noise = np.nan_to_num(run.smoothed.variance, nan=0.0)
     z = autocorrelation(run)
     remedy = _remedy(run)

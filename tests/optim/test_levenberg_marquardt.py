@@ -5,7 +5,8 @@ import pytest
 
 import pynode as pn
 from pynode import NeuralODE, datasets
-from pynode.optim.levenberg_marquardt import LaplacePosterior, descend
+from pynode.optim.levenberg_marquardt import descend
+from pynode.optim.posterior import LaplacePosterior
 from pynode.training.matching import MatchingProblem
 from pynode.training.shooting import ShootingProblem
 from pynode.training.windows import Data

@@ -6,8 +6,9 @@ import numpy as np
 
 import pynode as pn
 from pynode import NeuralODE
-from pynode.optim.levenberg_marquardt import LaplacePosterior, descend
+from pynode.optim.levenberg_marquardt import descend
 from pynode.optim.normal_equations import FreeStates, Linearised
+from pynode.optim.posterior import LaplacePosterior
 from pynode.training.noise import Noise
 
 

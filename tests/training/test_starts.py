@@ -7,8 +7,9 @@ from scipy.optimize import least_squares
 
 import pynode as pn
 from pynode import NeuralODE
-from pynode.optim.levenberg_marquardt import LaplacePosterior, descend
+from pynode.optim.levenberg_marquardt import descend
 from pynode.optim.normal_equations import FreeStates, Residuals
+from pynode.optim.posterior import LaplacePosterior
 from pynode.training.coordinates import Coordinates
 from pynode.training.initial_states import choose_states
 from pynode.training.noise import Noise

@@ -5,8 +5,9 @@ import pytest
 
 import pynode as pn
 from pynode.optim import sketched
-from pynode.optim.levenberg_marquardt import LaplacePosterior, descend, log_evidence, update_evidence
+from pynode.optim.levenberg_marquardt import descend, log_evidence, update_evidence
 from pynode.optim.matrix_free import descend_by_sweeps, whole
+from pynode.optim.posterior import LaplacePosterior
 from pynode.optim.preconditioner import Preconditioner, place
 from pynode.training import sweeps as module
 from pynode.training.coordinates import Coordinates

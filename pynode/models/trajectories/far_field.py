@@ -8,7 +8,7 @@ from numpy.typing import NDArray
 
 from pynode.errors import users_level
 from pynode.fields.field import Field
-from pynode.fields.make import field
+from pynode.models.trajectories.stops import led_back
 from pynode.models.trajectories.visits import Visited, is_network, strays
 from pynode.training.curriculum import FitWarning
 
@@ -19,8 +19,6 @@ Array = NDArray[np.float64]
 
 MARGIN = 0.5
 """The field is bent where a state is beyond its range in training by more than this part of the range."""
-
-NO_LIMIT = 1e300
 
 
 def bent_inward(network: Field, theta: Array, visited: Visited) -> Field:
@@ -44,31 +42,14 @@ def bent_inward(network: Field, theta: Array, visited: Visited) -> Field:
     Field
         With the same parameters.
     """
-    d = network.d
-    m = network.inputs
     width = visited.high - visited.low
-    u = visited.inputs if m else None
+    u = visited.inputs if network.inputs else None
     speed = np.abs(np.asarray(network(np.zeros(len(visited.states)), visited.states, theta, u))).max(axis=0)
     moving = width > 0
     rate = np.where(moving, speed / np.where(moving, width, 1.0), 0.0)
-    low = np.where(moving, visited.low - MARGIN * width, -NO_LIMIT)
-    high = np.where(moving, visited.high + MARGIN * width, NO_LIMIT)
-
-    if m:
-
-        @field(state=d, theta={"net": network}, inputs=m, name=f"{network.name}, bent inward")
-        def driven(t: Any, y: Any, th: Any, u: Any) -> Any:
-            inside = np.clip(y, low, high)
-            return th.net(t, inside, u) + rate * (inside - y)
-
-        return driven
-
-    @field(state=d, theta={"net": network}, name=f"{network.name}, bent inward")
-    def free(t: Any, y: Any, th: Any) -> Any:
-        inside = np.clip(y, low, high)
-        return th.net(t, inside) + rate * (inside - y)
-
-    return free
+    low = np.where(moving, visited.low - MARGIN * width, -np.inf)
+    high = np.where(moving, visited.high + MARGIN * width, np.inf)
+    return led_back(network, low, high, rate, "bent inward")
 
 
 def settle_far_field(model: "NeuralODE") -> None:

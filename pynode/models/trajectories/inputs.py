@@ -150,7 +150,7 @@ class Trial:
             run, *_ = prepare(self.model, _with(self.data, signal), None, self.seed, delay)
             if not isinstance(run, SecondOrderRun):
                 return -np.inf
-            run.warn = lambda words: None  # type: ignore[method-assign]
+            run.quiet = True
             run.train()
         except (FitError, np.linalg.LinAlgError):
             return -np.inf

@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -55,6 +56,38 @@ def scaled_limits(limits: Mapping[Any, Any], names: Sequence[str], scaling: Scal
     return low, high
 
 
+def led_back(network: Field, low: Array, high: Array, rate: Array, how: str) -> Field:
+    """The network, and beyond a box f(c) + rate (c - y) with c = clip(y, low, high): within it, f to the last bit.
+
+    Parameters
+    ----------
+    network : Field
+        With d states.
+    low, high : (d,) arrays
+        The box; infinite where there are no limits.
+    rate : (d,) array
+        How strong the pull is.
+    how : str
+        For its name.
+
+    Returns
+    -------
+    Field
+        With the same parameters.
+    """
+    low = np.maximum(low, -NO_LIMIT)
+    high = np.minimum(high, NO_LIMIT)
+    make = partial(field, state=network.d, theta={"net": network}, name=f"{network.name}, {how}")
+
+    def value(t: Any, y: Any, th: Any, *u: Any) -> Any:
+        inside = np.clip(y, low, high)
+        return th.net(t, inside, *u) + rate * (inside - y)
+
+    if network.inputs:
+        return make(inputs=network.inputs)(lambda t, y, th, u: value(t, y, th, u))
+    return make()(lambda t, y, th: value(t, y, th))
+
+
 def with_stops(network: Field, low: Array, high: Array, rate: float) -> Field:
     """The network at the states within the limits, and a pull that leads back to them.
 
@@ -70,27 +103,8 @@ def with_stops(network: Field, low: Array, high: Array, rate: float) -> Field:
     rate : float
         k.
     """
-    d, m = network.d, network.inputs
     k = np.where(np.isfinite(low) | np.isfinite(high), rate, 0.0)
-    low = np.where(np.isfinite(low), low, -NO_LIMIT)
-    high = np.where(np.isfinite(high), high, NO_LIMIT)
-    name = f"{network.name}, within limits"
-
-    if m:
-
-        @field(state=d, theta={"net": network}, inputs=m, name=name)
-        def driven(t: Any, y: Any, th: Any, u: Any) -> Any:
-            inside = np.clip(y, low, high)
-            return th.net(t, inside, u) + k * (inside - y)
-
-        return driven
-
-    @field(state=d, theta={"net": network}, name=name)
-    def free(t: Any, y: Any, th: Any) -> Any:
-        inside = np.clip(y, low, high)
-        return th.net(t, inside) + k * (inside - y)
-
-    return free
+    return led_back(network, low, high, k, "within limits")
 
 
 def without_slopes_at(smoothed: Any, low: Array, high: Array) -> Any:
