@@ -234,7 +234,7 @@ def fitted(
     f = sparse_field(terms, [guess.C[i, list(s)] for i, s in enumerate(guess.chosen)], m)
     cut = data.windows(intervals)
     y0 = cut.initial(guess.states)
-    problem, mean = _problem(f, cut, y0, guess, data, options)
+    problem, mean = weighted_problem(f, cut, y0, guess, data, options)
     theta = f.init(0)
     failed = problem.failed(theta, y0)
     if failed.mean() > 0.5 or not len(theta):
@@ -278,7 +278,7 @@ def reselected(found: Fitted, library: Library, data: Data, options: dict[str, A
     m = 0 if data.signal is None else data.signal.m
     short = guess.short
     f = sparse_field([[library.terms[k] for k in s] for s in short], [guess.C[i, list(s)] for i, s in enumerate(short)], m)
-    problem, mean = _problem(f, found.windows, found.free, guess, data, options)
+    problem, mean = weighted_problem(f, found.windows, found.free, guess, data, options)
     if found.failed.any():
         problem.leave_out(found.failed)
     x = f.init(0)
@@ -371,7 +371,7 @@ def worse(new: Array, old: Array) -> bool:
     return bool((new > 3.0 * old).any())
 
 
-def _problem(
+def weighted_problem(
     f: Any, cut: Windows, y0: Array, guess: Guess, data: Data, options: dict[str, Any]
 ) -> tuple[ShootingProblem, float]:
     """(the residuals of windows, each weighted by its precision; the geometric mean of the variances of the noise)."""

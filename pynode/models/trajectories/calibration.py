@@ -17,11 +17,11 @@ Nothing here knows models: residuals by trajectory and time, and variances along
 import itertools
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
-from statistics import NormalDist
 from typing import Self
 
 import numpy as np
 from numpy.typing import NDArray
+from scipy.special import stdtrit
 
 Array = NDArray[np.float64]
 
@@ -31,7 +31,7 @@ GROWTHS = 10.0 ** np.linspace(0.0, 4.0, 41)
 PROCESSES = np.append(0.0, 10.0 ** np.linspace(-5.0, 0.5, 23))
 """... and of that by a random force."""
 
-STRANGES = 10.0 ** np.linspace(-2.5, 1.5, 17)
+STRANGES = 10.0 ** np.linspace(-5.0, 1.5, 27)
 """... and by a force far from the data."""
 
 STRANGE = 0.3
@@ -64,7 +64,7 @@ SHY = 4.0
 MOST = 400
 """The most standardised errors that are kept."""
 
-SURE = 2.0
+SURE = 3.0
 """Standard errors by which residuals must be alike to be misfit."""
 
 
@@ -140,6 +140,8 @@ class Calibration:
         Standardised errors of refits, sorted.
     independent : float
         How many of them are independent, about.
+    degrees : float
+        Degrees of freedom behind the variance of the noise of a state.
     """
 
     noise: Array
@@ -150,12 +152,13 @@ class Calibration:
     strange: float = STRANGE
     scores: Array = field(default_factory=lambda: np.zeros(0))
     independent: float = 0.0
+    degrees: float = np.inf
 
     def __post_init__(self) -> None:
         if self.noise.ndim != 1 or self.misfit.shape != self.noise.shape or self.scores.ndim != 1:
             raise ValueError("noise and misfit must be vectors of one length, scores a vector")
         numbers = (self.inflation, self.growth, self.process, self.strange, self.independent)
-        good = all(np.isfinite(x) and x >= 0 for x in numbers) and (self.misfit >= 0).all()
+        good = all(np.isfinite(x) and x >= 0 for x in numbers) and (self.misfit >= 0).all() and self.degrees > 0
         if not good or (self.noise < 0).any() or (self.scores < 0).any() or (np.diff(self.scores) < 0).any():
             raise ValueError("variances, factors and scores must not be negative, and scores be sorted")
 
@@ -173,7 +176,7 @@ class Calibration:
 
         beyond: where there are no data; reading: of new readings, whose noise may well be smaller than it seemed.
         """
-        normal = NormalDist().inv_cdf(0.5 + 0.5 * level)
+        normal = float(stdtrit(self.degrees, 0.5 + 0.5 * level))
         n = len(self.scores)
         if not beyond or not n:
             return normal

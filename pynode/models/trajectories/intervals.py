@@ -11,6 +11,7 @@ from pynode.data.arrays import real_array
 from pynode.data.support import Support
 from pynode.data.trajectories import Trajectories
 from pynode.errors import ExtrapolationWarning
+from pynode.models.trajectories.averaged import average_of, variance_of
 from pynode.models.trajectories.calibration import Calibration, Errors, fit_growth, split_noise
 from pynode.models.trajectories.random_force import forced_variance, has_network
 from pynode.models.trajectories.refits import folds, refitted, shortened, visited
@@ -28,6 +29,9 @@ KINDS = ("mean", "prediction")
 REMAINS = 1 / 3
 """The part of the variance by a random force that is left where the initial state is fitted to the whole trajectory: that of
 a Brownian motion about its mean, over that about its start."""
+
+MANY = 3
+"""Equations fitted to so many trajectories, whose residuals are white, need no refits: their terms are averaged over."""
 
 
 class Band(NamedTuple):
@@ -177,6 +181,8 @@ def course_of(model: "NeuralODE", measure: Measure, t: Array, y0: Array | None, 
         std = np.zeros(mean.shape)
     else:
         mean, std = model.predict(t, y0, return_std=True, **options)
+    if model.averaged_ is not None:
+        std = np.sqrt(variance_of(model, model.averaged_, t, y0, options))
     factor = measure.factor(mean)
     scale = np.where(measure.logs, np.abs(mean), factor)
     end = t[0] if y0 is not None else data.t[given.get("trajectory", 0)][-1]
@@ -236,6 +242,11 @@ def _calibrate(model: "NeuralODE", data: Trajectories) -> Calibration:
     degrees = float(np.nan_to_num(model.report_["effective_parameters"])) + d * len(data)
     smoothed = _smooth_variance(measure, data)
     noise, misfit, inflation = split_noise(residuals, measure.noise**2, smoothed, degrees)
+    left = int((~np.isnan(np.concatenate(residuals))).sum()) - degrees
+    freedom = max(left / data.d, 1.0)
+    model.averaged_ = average_of(model)
+    if model.averaged_ is not None and len(data) >= MANY and not misfit.any():
+        return Calibration(noise, misfit, inflation, degrees=freedom)
     parts = []
     forecast = 0
     for lengths in folds(data.lengths, whole=model.protocol_ is None and model.n_unobserved_ == 0):
@@ -244,6 +255,7 @@ def _calibrate(model: "NeuralODE", data: Trajectories) -> Calibration:
         away = np.flatnonzero(shown == 0)
         refit = refitted(model, shortened(data, lengths), kept)
         if refit is not None:
+            refit.averaged_ = None if model.averaged_ is None else average_of(refit)
             left_out = [y[n:] for n, y in zip(lengths, data.y, strict=True)]
             forecast = max(forecast, sum(int((~np.isnan(y)).sum()) for y in left_out)) if len(data) < 2 else data.n_observed
             for place, i in enumerate(kept.tolist()):
@@ -252,7 +264,7 @@ def _calibrate(model: "NeuralODE", data: Trajectories) -> Calibration:
             if len(away):
                 parts += _errors_of_visitors(refit, measure, data.take(away), noise + misfit)
     factors, scores, independent = fit_growth(Errors.together(parts), forecast)
-    return Calibration(noise, misfit, inflation, scores=scores, independent=independent, **factors)
+    return Calibration(noise, misfit, inflation, scores=scores, independent=independent, degrees=freedom, **factors)
 
 
 def _smooth_variance(measure: Measure, data: Trajectories) -> Array:

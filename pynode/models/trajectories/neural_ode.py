@@ -67,6 +67,7 @@ RESULTS = (
     "report_",
     "protocol_",
     "calibration_",
+    "averaged_",
     "in_frames_",
     "visited_",
     "input_kind_",
@@ -117,6 +118,9 @@ class NeuralODE(Published):
         Of the initial states, scaled, given theta_.
     calibration_ : Calibration or None
         How wide intervals must be; found when `predict` or `forecast` is first asked for one.
+    averaged_ : Averaged or None
+        Of an equation that was found: the coefficients of all candidate terms, averaged over sets of terms; found then, too.
+        None of other models, and where there are too many candidates.
     strays_ : tuple of int
         Positions of the trajectories along which rollouts leave the data: see the option `far_field`.
     input_kind_ : str

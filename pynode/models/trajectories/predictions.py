@@ -25,6 +25,7 @@ from pynode.models.trajectories.series import (
 )
 from pynode.models.trajectories.visits import Visited, is_network, warn_of_far
 from pynode.optim.sketched import LARGE
+from pynode.training.averaging import Averaged
 from pynode.training.sizes import MAX_STATES
 
 if TYPE_CHECKING:
@@ -41,6 +42,7 @@ class Rollouts(Derivatives):
     initial_states_: Array
     protocol_: Protocol | None
     calibration_: Calibration | None = None
+    averaged_: Averaged | None = None
     in_frames_: bool = False
     visited_: Visited | None = None
     strays_: tuple[int, ...] = ()

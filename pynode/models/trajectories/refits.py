@@ -78,6 +78,7 @@ def refitted(model: "NeuralODE", data: Trajectories, kept: NDArray[np.intp]) -> 
     """
     made = copy.copy(model)
     made.calibration_ = None
+    made.averaged_ = None
     if model.estimators_:
         members = [refitted(member, data, kept) for member in model.estimators_]
         if any(member is None for member in members):
@@ -108,7 +109,7 @@ def _fit(model: "NeuralODE", data: Trajectories, kept: NDArray[np.intp]) -> None
         raise FitError("the fitted trajectories cannot be solved")
     smoothed = smooth(inside.t, z)
     start = (model.theta_, states)
-    run = continued(model, model.field_, inside, smoothed, scaling.spread, model.random_state_, start, _last_windows(model))
+    run = continued(model, model.field_, inside, smoothed, scaling.spread, model.random_state_, start, last_windows(model))
     run.warn = lambda words: None
     run.train()
     keep_run(model, run, scaling, smoothed, data, model.random_state_, None, 0.0)
@@ -144,7 +145,7 @@ def visited(model: "NeuralODE", data: Trajectories) -> "NeuralODE":
     return made
 
 
-def _last_windows(model: "NeuralODE") -> int | None:
+def last_windows(model: "NeuralODE") -> int | None:
     """The windows of the last stage that worked; None: whole trajectories."""
     names = [stage["name"] for stage in model.report_["stages"] if stage["status"] not in ("undone", "left out")]
     last = names[-1].rsplit(" ", 1)[-1] if names else ""

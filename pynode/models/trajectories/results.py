@@ -33,6 +33,7 @@ def keep_run(
     training, posterior = run.training, getattr(run, "posterior", None)
     model.protocol_ = None
     model.calibration_ = None
+    model.averaged_ = None
     model.field_ = run.field
     model.theta_ = training.theta
     model.scaling_ = scaling

@@ -18,6 +18,7 @@ from pynode.models.storage import (
     texts,
     without_nan,
 )
+from pynode.models.trajectories.averaged import as_content, from_stored
 from pynode.models.trajectories.calibration import Calibration
 from pynode.models.trajectories.inputs import CHOICE
 from pynode.models.trajectories.protocol_storage import as_option, protocol_from_dict, protocol_to_dict
@@ -71,6 +72,7 @@ def to_content(model: "NeuralODE", data: bool = True) -> dict[str, Any]:
         "estimators": [to_content(member, False) for member in model.estimators_],
         "history": model.history_,
         "calibration": None if model.calibration_ is None else vars(model.calibration_),
+        "averaged": as_content(model.averaged_),
         "in_frames": model.in_frames_,
         "visited": as_dict(model.visited_),
         "strays": list(model.strays_),
@@ -174,6 +176,7 @@ def _restore_calibration(model: "NeuralODE", content: dict[str, Any]) -> None:
     stored = content.get("calibration")
     model.in_frames_ = of_type(content.get("in_frames", False), bool, "in_frames")
     model.calibration_ = None
+    model.averaged_ = from_stored(content.get("averaged"), model.field_.d, model.field_.inputs)
     if stored is None:
         return
     n = (len(model.names_),)
@@ -182,7 +185,10 @@ def _restore_calibration(model: "NeuralODE", content: dict[str, Any]) -> None:
     scores = stored_array(stored["scores"], (len(stored["scores"]),), "the scores")
     noise = stored_array(stored["noise"], n, "the noise", gaps=True)
     misfit = stored_array(stored["misfit"], n, "the misfit")
-    model.calibration_ = Calibration(noise, misfit, scores=scores, **numbers)
+    degrees = stored.get("degrees", np.inf)
+    if not (type(degrees) is float and degrees > 0):
+        raise ValueError(f"the degrees of freedom of the noise must be positive, not {degrees!r}")
+    model.calibration_ = Calibration(noise, misfit, scores=scores, degrees=degrees, **numbers)
 
 
 def _restore_visited(model: "NeuralODE", content: dict[str, Any]) -> None:

@@ -152,7 +152,7 @@ class EquationFit:
         spread = Scaling.of(data.y, False, data.signal)
         self.scaling = spread.unscaled()
         self.plain = smooth(list(data.t), [spread.states(y) for y in data.y])
-        self.smoothed = _in_units(self.plain, spread)
+        self.smoothed = in_units(self.plain, spread)
         self.inside = Data(list(data.t), list(data.y), weight, self.scaling.inputs(data.signal))
         self.run: SecondOrderRun | None = None
         self.candidates = self._search()
@@ -402,7 +402,7 @@ def _keep(model: "NeuralODE", equation: EquationFit) -> None:
     model.report_["message"] = equation.words
 
 
-def _in_units(found: Smoothed, scaling: Scaling) -> Smoothed:
+def in_units(found: Smoothed, scaling: Scaling) -> Smoothed:
     """Smoothed states in the units of the data."""
     return Smoothed(
         [scaling.states_back(y) for y in found.y],
