@@ -418,7 +418,7 @@ def libraries(data: Data, smoothed: Smoothed) -> list[list[Term]]:
     return [plain, plain + waves(n, angles)] if angles and n <= MOST_ANGLES else [plain]
 
 
-def equations(data: Data, smoothed: Smoothed, options: dict[str, Any]) -> list[Candidate]:
+def equations(data: Data, smoothed: Smoothed, options: dict[str, Any], most: int | None = None) -> list[Candidate]:
     """Equations with few terms for data, the likeliest first; none where a look at the integral form promises nothing.
 
     Parameters
@@ -429,6 +429,8 @@ def equations(data: Data, smoothed: Smoothed, options: dict[str, Any]) -> list[C
         The same, smoothed.
     options : dict
         Of `pynode.solve`.
+    most : int, optional
+        Guesses with more terms than this, of all states together, are not pursued.
     """
     guesses: list[tuple[Guess, Library]] = []
     for terms in libraries(data, smoothed):
@@ -438,7 +440,8 @@ def equations(data: Data, smoothed: Smoothed, options: dict[str, Any]) -> list[C
             guesses.append((guess, library))
     found = []
     for guess, library in guesses:
-        if not promising(guess, data, smoothed):
+        crowded = most is not None and sum(map(len, guess.chosen)) > most
+        if crowded or not promising(guess, data, smoothed):
             continue
         for fit in pursued(guess, library, data, options, _limit(MISFIT, data, smoothed)):
             g = fit.guess

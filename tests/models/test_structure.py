@@ -44,7 +44,7 @@ SYSTEMS = {
         lambda t, y: [y[1], -2.0 * np.sin(y[0]) - 0.2 * y[1]],
         [[2.5, 0.0]],
         np.linspace(0, 15, 250),
-        {"y1: y2": 1.0, "y2: y2": -0.2, "y2: sin(y1)": -2.0},
+        {"y2: y2": -0.2, "y2: sin(y1)": -2.0},  # dy1/dt = y2 is exact
     ),
 }
 
@@ -65,6 +65,28 @@ def test_known_systems_give_their_terms(name, noise):
     assert np.abs(error / deviation).max() < 4
     assert np.abs(error / np.array(list(terms.values()))).max() < 0.1
     np.testing.assert_allclose(list(model.report_["noise"].values()), 0.01 * clean.std(axis=(0, 1)), rtol=0.2)
+
+
+def test_velocities_are_exact_where_their_units_say_so():
+    """dx/dt = v has no parameter; of a velocity in other units it has one."""
+    f, starts, t, _ = SYSTEMS["pendulum"]
+    _, y = trajectories(f, starts, t, 0.01)
+    model = NeuralODE(random_state=0).fit(t, y[0], names=["x", "v"])
+    assert str(model.equation()).splitlines()[0] == "dx/dt = v"
+    assert "dx/dt = v is taken to be exact" in model.report_["message"]
+    other = NeuralODE(random_state=0).fit(t, y[0] * [1.0, 1e3], names=["x", "v"])
+    found = {p.name: other.theta_[p.offset] for p in other.field_.spec}
+    assert found["x: v"] == pytest.approx(1e-3, rel=0.02)
+
+
+def test_terms_that_smoothing_loses_are_found_along_the_network():
+    """Sparse records of a double well: not on smoothed data, but along the trajectories of the network."""
+    rng = np.random.default_rng(3)
+    t = np.linspace(0, 20, 61)
+    _, y = trajectories(lambda t, y: [y[1], y[0] - y[0] ** 3 - 0.1 * y[1]], rng.uniform(-1.5, 1.5, (10, 2)), t, 0.05)
+    model = NeuralODE(random_state=0).fit(t, y)
+    assert {p.name for p in model.field_.spec} == {"y2: y1", "y2: y2", "y2: y1^3"}
+    assert model.report_["log_evidence"] > NeuralODE(structure="network", random_state=0).fit(t, y).report_["log_evidence"]
 
 
 def test_noise_that_grows_with_the_state():
