@@ -4,6 +4,7 @@ import ast
 import importlib
 import inspect
 import re
+import sys
 from pathlib import Path
 
 from docutils import nodes
@@ -12,6 +13,8 @@ from sphinx import addnodes
 from sphinx.pycode import ModuleAnalyzer
 
 import pynode
+
+sys.path.insert(0, str(Path(__file__).resolve().parent))  # mathml.py
 
 MODULES = ("control", "course", "datasets", "fit", "plots")
 """Public modules; what pynode.models has is in pynode itself."""
@@ -25,7 +28,7 @@ extensions = [
     "myst_nb",
     "sphinx.ext.autodoc",
     "sphinx.ext.autosummary",
-    "sphinx.ext.mathjax",
+    "mathml",
     "sphinx.ext.napoleon",
 ]
 exclude_patterns = ["_build", "**.ipynb_checkpoints"]
@@ -45,6 +48,7 @@ napoleon_google_docstring = False
 napoleon_use_rtype = False
 napoleon_use_ivar = True
 napoleon_preprocess_types = False
+html_math_renderer = "mathml"
 default_role = "pynode"  # `solve` in a docstring is a link where it names something public, else code: see below
 
 html_theme = "furo"
