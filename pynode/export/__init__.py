@@ -1,0 +1,1 @@
+"""Fields and models for places without Python."""
