@@ -273,9 +273,12 @@ class EquationFit:
 
     @property
     def crowded(self) -> bool:
-        """Whether it has more terms than an equation that people write."""
+        """Whether it has more terms than an equation that people write. A linear one may have any number of them."""
         most = (CROWDED + n_inputs(self.data)) * self.data.d
-        return bool(self.candidates) and sum(map(len, self.candidates[0].terms)) > most
+        if not self.candidates:
+            return False
+        terms = [term for row in self.candidates[0].terms for term in row]
+        return len(terms) > most and not all(term.linear for term in terms)
 
     @property
     def accepted(self) -> bool:
