@@ -49,6 +49,11 @@ class Term(NamedTuple):
         return sum(self.powers)
 
     @property
+    def linear(self) -> bool:
+        """Whether it is a constant, a state or an input."""
+        return self.degree <= 1 and not self.function
+
+    @property
     def cost(self) -> float:
         """-log of the prior odds that the term is there: simple ones are likelier."""
         extra = DEGREE * max(self.degree - 1, 0)
@@ -93,6 +98,12 @@ def polynomials(n: int, degree: int) -> list[Term]:
         for which in itertools.combinations_with_replacement(range(n), k):
             found.append(Term(tuple(which.count(i) for i in range(n)), "", none))
     return found
+
+
+def powers(n: int, degree: int) -> list[Term]:
+    """The powers of this degree of each of n variables."""
+    none = (0,) * n
+    return [Term((*none[:i], degree, *none[i + 1 :]), "", none) for i in range(n)]
 
 
 def waves(n: int, angles: Iterable[int]) -> list[Term]:

@@ -106,6 +106,44 @@ def test_noise_that_grows_with_the_state():
     assert model.weight_ is None
 
 
+def test_a_dense_linear_system_is_an_equation():
+    """Of ten terms a state, more than any other equation may have."""
+    rng = np.random.default_rng(7)
+    d = 10
+    A = rng.standard_normal((d, d)) / np.sqrt(d)
+    A = A - A.T - 0.2 * np.eye(d)
+    t = np.linspace(0, 5, 51)
+    _, y = trajectories(lambda t, y: A @ y, rng.standard_normal((10, d)), t, 0.01)
+    model = NeuralODE(random_state=0).fit(t, y)
+    terms = {p.name: model.theta_[p.offset] for p in model.field_.spec}
+    assert len(terms) > 8 * d
+    found = np.array([[terms.get(f"y{i}: y{j}", 0.0) for j in range(1, d + 1)] for i in range(1, d + 1)])
+    np.testing.assert_allclose(found, A, atol=0.02)
+    start = rng.standard_normal(d)
+    expected = pn.solve(pn.field(state=d)(lambda t, y: A @ y), start, t).y
+    np.testing.assert_allclose(model.predict(t, start), expected, atol=0.05)
+
+
+def test_few_terms_of_many_states_are_found():
+    """Twelve states, whose products of three are too many to be tried: cubes of single ones are."""
+    m = 6
+
+    def ring(t, y):
+        q = y[:m]
+        springs = [0.3 * (q[i - 1] + q[(i + 1) % m] - 2 * q[i]) for i in range(m)]
+        return [*y[m:], *(-q[i] - 0.3 * q[i] ** 3 - 0.1 * y[m + i] + springs[i] for i in range(m))]
+
+    rng = np.random.default_rng(3)
+    t = np.linspace(0, 6, 61)
+    _, y = trajectories(ring, rng.standard_normal((12, 2 * m)), t, 0.02)
+    model = NeuralODE(random_state=0).fit(t, y)
+    assert {p.name for p in model.field_.spec} >= {f"y{i + 7}: y{i + 1}^3" for i in range(m)}
+    assert model.field_.n_params < 5 * 2 * m
+    start = rng.standard_normal(2 * m)
+    expected = pn.solve(pn.field(state=2 * m)(ring), start, t).y
+    assert np.abs(model.predict(t, start) - expected).max() < 0.05
+
+
 def test_what_has_no_such_form_keeps_its_network():
     def switch(t, y):
         return [y[1], -np.tanh(20 * y[0]) - 0.1 * y[1] + 0.5 * np.exp(-((y[0] - 0.5) ** 2) / 0.02)]

@@ -322,8 +322,11 @@ class EquationFit:
 
     @property
     def crowded(self) -> bool:
-        """Whether it has more terms than that."""
-        return bool(self.candidates) and sum(map(len, self.candidates[0].terms)) > self.readable
+        """Whether it has more terms than that. A linear one may have any number of them."""
+        if not self.candidates:
+            return False
+        terms = [term for row in self.candidates[0].terms for term in row]
+        return len(terms) > self.readable and not all(term.linear for term in terms)
 
     @property
     def accepted(self) -> bool:
