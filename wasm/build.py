@@ -2,7 +2,7 @@
 
 Needs the C compiler of zig, `pip install ziglang` (or PYNODE_WASM_CC: the command of another clang for wasm32-wasi).
 Two modules: `pynode.wasm` (128-bit vectors, which all browsers since 2023 have) and `pynode-scalar.wasm`. One thread,
-float64, no imports: the module calls nothing of its host. --keep: `wasm/pynode.wasm.gz`, which the package ships, is made anew.
+float64, no imports: the module calls nothing of its host. --keep makes `wasm/pynode.wasm.gz` anew, which the package ships.
 """
 
 from __future__ import annotations

@@ -181,13 +181,13 @@ export class CoreProgram {
   }
 }
 
-/** Output `output` of a program for one sample; slots are lists of numbers. */
-export function evaluate(program, slots, theta, sizes) {
+/** The outputs of a program for n samples, row by row, `sizes` numbers altogether; slots are lists of numbers. */
+export function evaluate(program, slots, theta, sizes, n = 1) {
   return framed((frame) => {
     const at = slots.map((slot) => (slot.length ? frame.put(slot) : 0));
     const outputs = sizes.map((size) => (size ? frame.room(size) : 0));
     const status = theCore().exports.pnw_evaluate(
-      program.at, 1, frame.put(at, Int32Array), frame.put([frame.put(theta)], Int32Array),
+      program.at, n, frame.put(at, Int32Array), frame.put([frame.put(theta)], Int32Array),
       frame.put(outputs, Int32Array), frame.room(2, Int32Array),
     );
     if (status !== 0) throw new PynodeError(statusText(status), statusName(status));

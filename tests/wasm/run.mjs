@@ -31,7 +31,7 @@ for (let round = 0; round < (input.rounds ?? 1); round++) {
   answers.length = 0;
   for (const call of input.calls) {
     try {
-      const f = call.mlp ? pn.mlp(...call.mlp) : pn.Field.fromJSON(call.field);
+      const f = call.mlp ? pn.mlp(...call.mlp) : pn.Field.fromJSON(call.field, { breaks: call.breaks ?? [] });
       answers.push(plain(calls[call.call](call, f)));
       f.free();
     } catch (error) {

@@ -7,7 +7,6 @@ import numpy as np
 import pytest
 
 import pynode as pn
-from pynode.export.fields import field_json
 from pynode.programs.program import OPS
 
 T = np.linspace(0.0, 2.0, 9)
@@ -84,7 +83,8 @@ def call(name, f, y0, theta, options, **more):
     options = {"errors": "ignore", **options}
     return {
         "call": name,
-        "field": field_json(f),
+        "field": f.to_json(),
+        "breaks": f.program.breaks.tolist(),
         "y0": y0.tolist(),
         "t": T.tolist(),
         "theta": theta.tolist(),
@@ -165,7 +165,7 @@ def test_what_is_wrong_is_said(run):
     f = lotka()
     y0 = np.array([2.0, 1.0])
     theta = np.ones(4)
-    broken = json.loads(field_json(f))
+    broken = json.loads(f.to_json())
     broken["program"]["sizes"][-1] = 7
     calls = [
         call("solve", f, y0, theta[:2], {}),
@@ -186,7 +186,7 @@ def test_what_is_wrong_is_said(run):
         "unknown option tolerance",
         "sizes or offsets do not fit",
         "t of sample 0 must be finite and monotone (entry 2 is not)",
-        "it has no program",
+        "this reads pynode-field, version 1",
     ]
     for got, part in zip(said, expected, strict=True):
         assert part in got
