@@ -76,6 +76,15 @@ export function fail(status) {
   throw new PynodeError(text || statusText(status), statusName(status));
 }
 
+// The whole memory as one typed array of each kind, made anew when the memory has grown: views cost more than what they show.
+const views = new Map();
+function viewOf(Type) {
+  const { buffer } = theCore().exports.memory;
+  let view = views.get(Type);
+  if (!view || view.buffer !== buffer) views.set(Type, (view = new Type(buffer)));
+  return view;
+}
+
 /** Memory for one call, freed all at once. */
 export class Frame {
   constructor() {
@@ -89,12 +98,13 @@ export class Frame {
   }
   put(values, Type = Float64Array) {
     const at = this.take(values.length * Type.BYTES_PER_ELEMENT);
-    new Type(theCore().exports.memory.buffer, at, values.length).set(values);
+    viewOf(Type).set(values, at / Type.BYTES_PER_ELEMENT);
     return at;
   }
   room(length, Type = Float64Array) {
-    const at = this.take(length * Type.BYTES_PER_ELEMENT);
-    new Type(theCore().exports.memory.buffer, at, length).fill(0);
+    const size = Type.BYTES_PER_ELEMENT;
+    const at = this.take(length * size);
+    viewOf(Type).fill(0, at / size, at / size + length);
     return at;
   }
   text(words) {
@@ -102,7 +112,7 @@ export class Frame {
   }
   /** A copy of what lies there. */
   get(at, length, Type = Float64Array) {
-    return new Type(theCore().exports.memory.buffer, at, length).slice();
+    return viewOf(Type).slice(at / Type.BYTES_PER_ELEMENT, at / Type.BYTES_PER_ELEMENT + length);
   }
   free() {
     for (const at of this.taken) theCore().exports.pnw_free(at);

@@ -147,11 +147,10 @@ def html(
     Examples
     --------
     >>> import pynode as pn
-    >>> from pynode.export.page import html
     >>> @pn.field(state=["x", "v"], theta={"k": 2.0})
     ... def spring(t, y, th):
     ...     return [y[1], -th.k * y[0]]
-    >>> page = html(spring, [2.0], y0=[1.0, 0.0], t=(0.0, 10.0))
+    >>> page = pn.export.html(spring, [2.0], y0=[1.0, 0.0], t=(0.0, 10.0))
     >>> page.startswith("<!doctype html>")
     True
     """

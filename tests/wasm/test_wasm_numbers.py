@@ -1,6 +1,7 @@
 """The core as WebAssembly gives the numbers of the native core: to 1e-12, with the same steps."""
 
 import json
+import re
 from pathlib import Path
 
 import numpy as np
@@ -205,3 +206,11 @@ def test_every_operation_is_known():
     """wasm/program.mjs has a row for each operation of the core."""
     source = (Path(__file__).parents[2] / "wasm" / "program.mjs").read_text()
     assert not [name for name in OPS if name != "CALL" and f"{name}: {OPS[name]['operands']}" not in source]
+
+
+def test_types_name_what_the_module_exports():
+    folder = Path(__file__).parents[2] / "wasm"
+    listed = re.findall(r"export \{ (.*) \}", (folder / "pynode.mjs").read_text())
+    exported = {name.strip() for names in listed for name in names.split(",")}
+    typed = re.findall(r"^export (?:class|function) (\w+)", (folder / "pynode.d.ts").read_text(), flags=re.MULTILINE)
+    assert set(typed) == exported
