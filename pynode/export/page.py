@@ -46,7 +46,7 @@ body { margin: 0; background: var(--paper); color: var(--ink);
 main { max-width: 1200px; margin: 0 auto; padding: 1rem; }
 h1 { font-size: 1.5rem; margin: .4rem 0; } h2 { font-size: 1.1rem; margin: .4rem 0; }
 p { max-width: 75ch; margin: .4rem 0; } .soft { color: var(--soft); font-size: .92rem; }
-.page { display: grid; grid-template-columns: minmax(0, 20rem) minmax(0, 1fr); gap: 1rem 2rem; align-items: start; }
+.page { display: grid; grid-template-columns: minmax(0, 1fr) minmax(0, 20rem); gap: 1rem 2rem; align-items: start; }
 .figures { display: grid; grid-template-columns: repeat(auto-fit, minmax(min(100%, 22rem), 1fr)); gap: 1rem; }
 figure { margin: 0; min-width: 0; } canvas { display: block; width: 100%; height: 340px; }
 fieldset { border: 1px solid var(--line); border-radius: 6px; margin: 0 0 .8rem; padding: .4rem .8rem .6rem; }
@@ -61,7 +61,7 @@ input[type=range] { width: 100%; accent-color: var(--series-0); } select, button
 .scroll { overflow-x: auto; } table { border-collapse: collapse; font-variant-numeric: tabular-nums; }
 th, td { text-align: left; padding: .2rem 1rem .2rem 0; border-bottom: 1px solid var(--line); white-space: nowrap; }
 [hidden] { display: none !important; }
-@media (max-width: 760px) { .page { display: block; } .figures { margin-bottom: 1rem; } canvas { height: 280px; } }
+@media (max-width: 760px) { .page { display: block; } form { margin-top: 1rem; } canvas { height: 280px; } }
 """
 
 BODY = """<main>
@@ -69,13 +69,6 @@ BODY = """<main>
 <p>{about}</p>
 <p id="message" role="status" aria-live="polite"></p>
 <div class="page">
-<form aria-label="Sliders" onsubmit="return false">
-<fieldset id="states"><legend>Initial state</legend></fieldset>
-<fieldset id="parameters"><legend>Parameters</legend></fieldset>
-<fieldset id="inputs"><legend>Inputs (constant)</legend></fieldset>
-<fieldset id="time"><legend>Until</legend></fieldset>
-<button type="button" id="reset">Reset</button>
-</form>
 <div>
 <div class="figures">
 <figure><h2>Over time</h2><ul id="legend"></ul><canvas id="over-time"></canvas></figure>
@@ -85,7 +78,15 @@ BODY = """<main>
 <canvas id="phase"></canvas><p class="soft">Drag in the figure to move the initial state (the large dot).</p></figure>
 </div>
 <details><summary>The numbers as a table</summary><div class="scroll"><table id="table"></table></div></details>
-</div></div>
+</div>
+<form aria-label="Sliders" onsubmit="return false">
+<fieldset id="states"><legend>Initial state</legend></fieldset>
+<fieldset id="parameters"><legend>Parameters</legend></fieldset>
+<fieldset id="inputs"><legend>Inputs (constant)</legend></fieldset>
+<fieldset id="time"><legend>Until</legend></fieldset>
+<button type="button" id="reset">Reset</button>
+</form>
+</div>
 <p class="soft">{foot} The page needs no network: the solver of pynode {version} is inside it, as WebAssembly.</p>
 <noscript><p>This page needs JavaScript.</p></noscript>
 </main>"""
