@@ -2,7 +2,7 @@
 
 Needs the C compiler of zig, `pip install ziglang` (or PYNODE_WASM_CC: the command of another clang for wasm32-wasi).
 Two modules: `pynode.wasm` (128-bit vectors, which all browsers since 2023 have) and `pynode-scalar.wasm`. One thread,
-float64, no imports: the module calls nothing of its host. --keep: `wasm/pynode.wasm.gz`, which the package ships, is made anew.
+float64, no imports: the module calls nothing of its host. --keep makes `wasm/pynode.wasm.gz` anew, which the package ships.
 """
 
 from __future__ import annotations
@@ -66,15 +66,16 @@ def build(variant: str, out: Path, jobs: int) -> Path:
     command = compiler()
     folder = out / variant
     folder.mkdir(parents=True, exist_ok=True)
+    environment = os.environ | dict.fromkeys(("ZIG_GLOBAL_CACHE_DIR", "ZIG_LOCAL_CACHE_DIR"), str(out / "cache"))
 
     def compile_one(path: Path) -> str:
         target = folder / f"{path.parent.name}_{path.stem}.o"
-        subprocess.run([*command, *COMMON, *flags, "-c", str(path), "-o", str(target)], check=True)
+        subprocess.run([*command, *COMMON, *flags, "-c", str(path), "-o", str(target)], check=True, env=environment)
         return str(target)
 
     with ThreadPoolExecutor(jobs) as pool:
         objects = list(pool.map(compile_one, sources(kernels)))
-    subprocess.run([*command, *LINK, *objects, "-lm", "-o", str(out / name)], check=True)
+    subprocess.run([*command, *LINK, *objects, "-lm", "-o", str(out / name)], check=True, env=environment)
     return out / name
 
 

@@ -76,6 +76,15 @@ export function fail(status) {
   throw new PynodeError(text || statusText(status), statusName(status));
 }
 
+// The whole memory as one typed array of each kind, made anew when the memory has grown: views cost more than what they show.
+const views = new Map();
+function viewOf(Type) {
+  const { buffer } = theCore().exports.memory;
+  let view = views.get(Type);
+  if (!view || view.buffer !== buffer) views.set(Type, (view = new Type(buffer)));
+  return view;
+}
+
 /** Memory for one call, freed all at once. */
 export class Frame {
   constructor() {
@@ -89,12 +98,13 @@ export class Frame {
   }
   put(values, Type = Float64Array) {
     const at = this.take(values.length * Type.BYTES_PER_ELEMENT);
-    new Type(theCore().exports.memory.buffer, at, values.length).set(values);
+    viewOf(Type).set(values, at / Type.BYTES_PER_ELEMENT);
     return at;
   }
   room(length, Type = Float64Array) {
-    const at = this.take(length * Type.BYTES_PER_ELEMENT);
-    new Type(theCore().exports.memory.buffer, at, length).fill(0);
+    const size = Type.BYTES_PER_ELEMENT;
+    const at = this.take(length * size);
+    viewOf(Type).fill(0, at / size, at / size + length);
     return at;
   }
   text(words) {
@@ -102,7 +112,7 @@ export class Frame {
   }
   /** A copy of what lies there. */
   get(at, length, Type = Float64Array) {
-    return new Type(theCore().exports.memory.buffer, at, length).slice();
+    return viewOf(Type).slice(at / Type.BYTES_PER_ELEMENT, at / Type.BYTES_PER_ELEMENT + length);
   }
   free() {
     for (const at of this.taken) theCore().exports.pnw_free(at);
@@ -181,13 +191,13 @@ export class CoreProgram {
   }
 }
 
-/** Output `output` of a program for one sample; slots are lists of numbers. */
-export function evaluate(program, slots, theta, sizes) {
+/** The outputs of a program for n samples, row by row, `sizes` numbers altogether; slots are lists of numbers. */
+export function evaluate(program, slots, theta, sizes, n = 1) {
   return framed((frame) => {
     const at = slots.map((slot) => (slot.length ? frame.put(slot) : 0));
     const outputs = sizes.map((size) => (size ? frame.room(size) : 0));
     const status = theCore().exports.pnw_evaluate(
-      program.at, 1, frame.put(at, Int32Array), frame.put([frame.put(theta)], Int32Array),
+      program.at, n, frame.put(at, Int32Array), frame.put([frame.put(theta)], Int32Array),
       frame.put(outputs, Int32Array), frame.room(2, Int32Array),
     );
     if (status !== 0) throw new PynodeError(statusText(status), statusName(status));

@@ -25,8 +25,9 @@ function drawn({ shape, init }, seed) {
 }
 
 function checkSpec(spec, nTheta) {
-  const good = ({ name, shape, offset }) =>
-    typeof name === "string" && Array.isArray(shape) && Number.isInteger(offset) && offset + product(shape) <= nTheta;
+  const good = ({ name, shape, offset, init }) =>
+    typeof name === "string" && Array.isArray(shape) && Number.isInteger(offset) && offset >= 0 && Array.isArray(init) &&
+    offset + product(shape) <= nTheta;
   if (!Array.isArray(spec) || !spec.every(good)) throw new PynodeError("field: its parameters do not fit its program");
 }
 
@@ -46,8 +47,8 @@ export class Field {
     checkSpec(spec, nTheta[0]);
   }
 
-  /** A field from the text that `field.to_json()` gives in Python. */
-  static fromJSON(text) {
+  /** A field from the text that `field.to_json()` gives in Python; `breaks`: its `program.breaks`, where it has any. */
+  static fromJSON(text, { breaks = [] } = {}) {
     let data;
     try {
       data = typeof text === "string" ? JSON.parse(text) : text;
@@ -55,16 +56,12 @@ export class Field {
       throw new PynodeError(`field: not JSON: ${error.message}`);
     }
     if (data === null || typeof data !== "object") throw new PynodeError("field: it must be an object");
-    const field = data.field ?? data;
-    if (!field.program) throw new PynodeError("field: it has no program");
-    const parameter = (p) =>
-      Array.isArray(p) ? { name: p[0], shape: p[1], offset: p[2], init: p[3] } : { init: ["value", 0], ...p };
-    const state = (s) => (Array.isArray(s) ? s[0] : s.name ?? s);
-    return new Field(fromData(field.program), {
-      name: String(field.name ?? "field"),
-      spec: (field.spec ?? field.parameters ?? []).map(parameter),
-      states: (field.states ?? []).map(state),
-      breaks: field.breaks ?? data.breaks ?? [],
+    if (data.format !== "pynode-field" || data.version !== 1)
+      throw new PynodeError(`field: format ${data.format}, version ${data.version}: this reads pynode-field, version 1`);
+    if (!Array.isArray(data.parameters) || !Array.isArray(data.states))
+      throw new PynodeError("field: parameters and states must be lists");
+    return new Field(fromData(data.program), {
+      name: String(data.name), spec: data.parameters, states: data.states.map((state) => state.name), breaks,
     });
   }
 
@@ -95,6 +92,14 @@ export class Field {
           `not ${y.length}, ${u.length} and ${theta.length}`,
       );
     return evaluate(this.core("field"), [[t], y, u], theta, [sizes[outputs[0]]])[0];
+  }
+
+  /** Values (n, nOut), row by row, at n states (n, d), all at one time. */
+  evaluateMany(t, y, theta = []) {
+    const n = y.length / this.d;
+    if (this.inputs || !Number.isInteger(n)) throw new PynodeError(`${this.name}: give n times ${this.d} states, and no inputs`);
+    const { sizes, outputs } = this.program;
+    return evaluate(this.core("field"), [new Float64Array(n).fill(t), y, []], theta, [n * sizes[outputs[0]]], n)[0];
   }
 
   /** Initial parameters, drawn as `field.init(seed)` draws them, by another generator. */

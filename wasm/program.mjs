@@ -282,6 +282,14 @@ export function jacobianProgram(program) {
 
 // ---- plain data -----------------------------------------------------------------------------------------------------------
 
+const NAMED = { inf: Infinity, "-inf": -Infinity, nan: NaN };
+
+function number(x) {
+  if (typeof x === "number") return x;
+  if (Object.hasOwn(NAMED, x)) return NAMED[x];
+  throw new PynodeError(`program: consts must be numbers, not ${x}`);
+}
+
 const whole = (x) => Number.isInteger(x) && Math.abs(x) < 2 ** 31;
 
 function integers(name, x) {
@@ -298,10 +306,10 @@ export function fromData(data) {
   if (unknown.length) throw new PynodeError(`program: operations that are not known here: ${unknown.join(", ")}`);
   const sizes = integers("sizes", data.sizes);
   if (!Array.isArray(data.code)) throw new PynodeError("program: code must be a list of rows");
-  const rows = data.code.every(Array.isArray) ? data.code : range(data.code.length / 8).map((i) => data.code.slice(8 * i, 8 * i + 8));
-  const consts = data.consts.map((x) => (x === "nan" || x === null ? NaN : Number(x)));
+  if (!Array.isArray(data.consts)) throw new PynodeError("program: consts must be a list of numbers");
+  const consts = data.consts.map(number);
   const index = integers("index", data.index);
-  const instructions = rows.map((row, i) => {
+  const instructions = data.code.map((row, i) => {
     if (integers(`code[${i}]`, row).length !== 8) throw new PynodeError(`program: code[${i}] must have 8 entries`);
     const [number, out, a, b, c, p, q, k] = row;
     const op = names[number];
@@ -321,7 +329,7 @@ export function fromData(data) {
   });
   return {
     sizes,
-    nSlots: data.n_slots,
+    nSlots: integers("n_slots", [data.n_slots])[0],
     instructions,
     outputs: integers("outputs", data.outputs),
     nTheta: integers("n_theta", data.n_theta),

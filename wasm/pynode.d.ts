@@ -47,7 +47,7 @@ export interface Program {
 export class Field {
   constructor(program: Program, about?: { name?: string; spec?: Parameter[]; states?: string[]; breaks?: [number, number][] });
   /** From the text that `field.to_json()` gives in Python. */
-  static fromJSON(text: string | object): Field;
+  static fromJSON(text: string | object, more?: { breaks?: [number, number][] }): Field;
   readonly name: string;
   readonly spec: Parameter[];
   readonly states: string[];
@@ -56,6 +56,8 @@ export class Field {
   readonly inputs: number;
   readonly nParams: number;
   evaluate(t: number, y: Numbers, theta?: Numbers, u?: Numbers): Float64Array;
+  /** Values (n, nOut) at n states (n, d), row by row, all at one time. */
+  evaluateMany(t: number, y: Numbers, theta?: Numbers): Float64Array;
   /** Initial parameters; the distribution is Python's, the numbers are not. */
   init(seed?: number): Float64Array;
   /** Free what the core holds; otherwise that happens when the field is collected. */

@@ -7,6 +7,7 @@ const GRADIENT = { none: 0, discrete: 1 };
 const STABILITY = 3.31; // dopri5's real stability interval, as pynode/engine/stiffness.py has it
 const AUTO = ["dopri5", "rodas5p"];
 const MOST_STEPS = 1e8;
+const MOST_DENSE = 200;
 const OPTIONS = [
   "method", "rtol", "atol", "step", "save", "maxSteps", "firstStep", "maxStep", "inputs", "mass", "event", "errors",
   "loss", "weight", "lossScale", "lossDof", "wrt", "memory",
@@ -96,6 +97,7 @@ function methodMembers(frame, f, options, derivatives, moving) {
   }
   if (fixed && stiff) throw new PynodeError("method=auto changes methods where steps are chosen: with step name one method");
   if (facts.implicit || stiff) {
+    if (f.d > MOST_DENSE) throw new PynodeError(`method=${name} solves dense systems here: ${f.d} states are more than ${MOST_DENSE}`);
     if (moving) throw new PynodeError(`method=${name} takes constant or previous inputs here, not linear ones`);
     members.jacobian = f.core("jacobian").at;
     if (derivatives) members.jacobian_reverse = f.core("jacobianReverse").at;

@@ -1,13 +1,13 @@
 """The core as WebAssembly gives the numbers of the native core: to 1e-12, with the same steps."""
 
 import json
+import re
 from pathlib import Path
 
 import numpy as np
 import pytest
 
 import pynode as pn
-from pynode.export.fields import field_json
 from pynode.programs.program import OPS
 
 T = np.linspace(0.0, 2.0, 9)
@@ -84,7 +84,8 @@ def call(name, f, y0, theta, options, **more):
     options = {"errors": "ignore", **options}
     return {
         "call": name,
-        "field": field_json(f),
+        "field": f.to_json(),
+        "breaks": f.program.breaks.tolist(),
         "y0": y0.tolist(),
         "t": T.tolist(),
         "theta": theta.tolist(),
@@ -161,11 +162,61 @@ def test_optimisers_find_the_parameters(run):
     assert adam["loss"] < 1e-4 < adam["losses"][0]
 
 
+def test_an_event_ends_a_solve_where_it_happens(run):
+    @pn.field(state=["height", "speed"], theta={"g": 9.81})
+    def ball(t, y, th):
+        return [y[1], -th.g]
+
+    (got,) = run([call("bounces", ball, np.array([1.0, 0.0]), np.array([9.81]), {"rtol": 1e-9}, bounces=3)])["answers"]
+    first = np.sqrt(2 / 9.81)  # then 0.8 of the speed: times between bounces fall by 0.8
+    np.testing.assert_allclose(got, first * np.cumsum([1, 2 * 0.8, 2 * 0.8**2]), rtol=1e-9)
+
+
+@pytest.mark.parametrize("loss", ["mse", "sse", "mae", "huber", "student"])
+def test_losses_weights_times_and_thetas_of_samples(run, loss):
+    f = lotka()
+    rng = np.random.default_rng(1)
+    y0 = 1.0 + rng.random((3, 2))
+    thetas = f.init(0) * (1.0 + 0.1 * rng.random((3, 4)))
+    target = rng.random((3, len(T), 2))
+    weight = rng.random((3, len(T), 2))
+    more = {"loss": loss, "weight": weight.tolist(), "lossScale": 0.5, "lossDof": 3.0}
+    sent = {"target": target.tolist()}
+    calls = [
+        call("lossAndGrad", f, y0, f.init(0), more | {"wrt": ["theta", "t"]}, **sent),
+        call("lossAndGrad", f, y0, thetas, more, **sent),
+    ]
+    one, each = run(calls)["answers"]
+    options = {"loss": loss, "weight": weight, "loss_scale": 0.5, "loss_dof": 3.0}
+    want = pn.loss_and_grad(f, y0, T, f.init(0), target, wrt=("theta", "t"), **options)
+    close(one["loss"], want.loss)
+    close(np.reshape(one["gradT"], (3, -1)).sum(axis=0), want.t)
+    want = pn.loss_and_grad(f, y0, T, thetas, target, **options)
+    close(each["grad"], want.theta)
+
+
+def test_a_field_written_in_javascript(run):
+    @pn.field(state=2, theta={"k": 2.0, "a": [0.1, 0.2]})
+    def same(t, y, th):
+        return [y[1], th.a @ y - th.k * np.sin(y[0])]
+
+    y0 = np.array([1.0, 0.0])
+    target = np.zeros((len(T), 2))
+    (got,) = run([call("written", same, y0, same.init(), {}, target=target.tolist())])["answers"]
+    want = pn.loss_and_grad(same, y0, T, same.init(), target)
+    close(got["loss"], want.loss)
+    close(got["grad"], want.theta)
+
+
+def test_vectors_are_found(run):
+    assert run([call("simd", lotka(), np.ones(2), np.ones(4), {})])["answers"] == [True]
+
+
 def test_what_is_wrong_is_said(run):
     f = lotka()
     y0 = np.array([2.0, 1.0])
     theta = np.ones(4)
-    broken = json.loads(field_json(f))
+    broken = json.loads(f.to_json())
     broken["program"]["sizes"][-1] = 7
     calls = [
         call("solve", f, y0, theta[:2], {}),
@@ -186,7 +237,7 @@ def test_what_is_wrong_is_said(run):
         "unknown option tolerance",
         "sizes or offsets do not fit",
         "t of sample 0 must be finite and monotone (entry 2 is not)",
-        "it has no program",
+        "this reads pynode-field, version 1",
     ]
     for got, part in zip(said, expected, strict=True):
         assert part in got
@@ -205,3 +256,11 @@ def test_every_operation_is_known():
     """wasm/program.mjs has a row for each operation of the core."""
     source = (Path(__file__).parents[2] / "wasm" / "program.mjs").read_text()
     assert not [name for name in OPS if name != "CALL" and f"{name}: {OPS[name]['operands']}" not in source]
+
+
+def test_types_name_what_the_module_exports():
+    folder = Path(__file__).parents[2] / "wasm"
+    listed = re.findall(r"export \{ (.*) \}", (folder / "pynode.mjs").read_text())
+    exported = {name.strip() for names in listed for name in names.split(",")}
+    typed = re.findall(r"^export (?:class|function) (\w+)", (folder / "pynode.d.ts").read_text(), flags=re.MULTILINE)
+    assert set(typed) == exported
