@@ -1,0 +1,5 @@
+"""Fields and models for places without Python."""
+
+from pynode.export.c_file import Exported, c
+
+__all__ = ["Exported", "c"]
