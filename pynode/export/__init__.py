@@ -1,27 +1,5 @@
-"""Fields and models for places without Python: `html`.
+"""Fields and models for places without Python."""
 
-Everything is imported when it is first used.
-"""
+from pynode.export.c_file import Exported, c
 
-from typing import TYPE_CHECKING
-
-if TYPE_CHECKING:
-    from pynode.export.page import html
-
-__all__ = ["html"]
-
-_HOME = {"html": "page"}
-
-
-def __getattr__(name: str) -> object:
-    import importlib
-
-    if name not in _HOME:
-        raise AttributeError(f"module 'pynode.export' has no attribute {name!r}; it has {', '.join(__all__)}")
-    value = getattr(importlib.import_module(f"pynode.export.{_HOME[name]}"), name)
-    globals()[name] = value
-    return value
-
-
-def __dir__() -> list[str]:
-    return __all__
+__all__ = ["Exported", "c"]
