@@ -27,7 +27,7 @@ const char *EXPORT(pnw_message)(void) { return message; }
 const char *EXPORT(pnw_status_name)(int32_t status) { return pn_status_name((pn_status)status); }
 const char *EXPORT(pnw_status_text)(int32_t status) { return pn_status_message((pn_status)status); }
 
-/* ---- the table of operations: one line of a text each, "NAME operands\n" ------------------------------------------------------ */
+/* ---- the table of operations: one line of a text each, "NAME SHAPE operands\n" ------------------------------------------------ */
 const char *EXPORT(pnw_operations)(void) {
     return
 #define PN_OP(name, shape, operands) #name " " #shape " " #operands "\n"
@@ -35,7 +35,7 @@ const char *EXPORT(pnw_operations)(void) {
         ;
 }
 
-/* ---- methods: "name order error_order gamma d/2?\n" ------------------------------------------------------------------------------ */
+/* ---- methods ------------------------------------------------------------------------------------------------------------------ */
 const pn_tableau *EXPORT(pnw_method)(const char *name) { return pn_tableau_find(name); }
 
 static const pn_tableau *method_at(int i) {
@@ -102,28 +102,28 @@ int32_t EXPORT(pnw_evaluate)(const pn_program *program, int32_t n, const void *c
 }
 
 /* ---- a solve: a table of members, so that the module's JavaScript and this file cannot disagree in silence -------------------- */
+/* clang-format off */
 #define ADDRESSES(X)                                                                                                           \
-    X(field)                                                                                                                   \
-    X(reverse) X(jacobian) X(jacobian_reverse) X(tableau) X(stiff) X(theta) X(y0) X(t) X(knot) X(coef) X(atol) X(mass)         \
-        X(stops) X(target) X(weight) X(g_y) X(event) X(event_theta) X(event_direction) X(event_side) X(event_which) X(event_y) \
-            X(y) X(status) X(stop_t) X(stop_component) X(sample_loss) X(sample_weight) X(g_theta) X(g_y0) X(g_t)               \
-                X(sensitivity)
+    X(field) X(reverse) X(jacobian) X(jacobian_reverse) X(tableau) X(stiff) X(theta) X(y0) X(t) X(knot) X(coef) X(atol)        \
+    X(mass) X(stops) X(target) X(weight) X(g_y) X(event) X(event_theta) X(event_direction) X(event_side) X(event_which)        \
+    X(event_y) X(y) X(status) X(stop_t) X(stop_component) X(sample_loss) X(sample_weight) X(g_theta) X(g_y0) X(g_t)            \
+    X(sensitivity)
 #define COUNTS(X)                                                                                                              \
-    X(d)                                                                                                                       \
-    X(m) X(n) X(n_theta) X(theta_each) X(adaptive) X(land) X(degree) X(loss) X(gradient) X(n_stops) X(max_steps) X(n_knots)    \
-        X(memory)
-#define NUMBERS(X) X(step) X(first_step) X(max_step) X(rtol) X(beta) X(stability) X(lambda) X(loss_scale) X(loss_dof)
-/* beside the members of pn_problem: save times of each sample, whether every sample has times of its own, counts of steps */
+    X(d) X(m) X(n) X(n_theta) X(theta_each) X(adaptive) X(land) X(degree) X(loss) X(gradient) X(n_stops) X(max_steps)          \
+    X(n_knots) X(memory)
+#define NUMBERS(X)                                                                                                             \
+    X(step) X(first_step) X(max_step) X(rtol) X(beta) X(stability) X(lambda) X(loss_scale) X(loss_dof)
+/* those that pn_problem has not: (n, 3) double, counts of nfe, accepted and rejected; save times of each sample, and whether
+   every sample has times of its own */
+#define MORE_ADDRESSES(X) X(counts)
+#define MORE_COUNTS(X) X(n_times) X(times_each)
 typedef struct solve_arguments {
 #define X(name) void *name;
-    ADDRESSES(X)
-    void *counts; /* (n, 3) double: nfe, accepted, rejected */
+    ADDRESSES(X) MORE_ADDRESSES(X)
 #undef X
 #define X(name) int32_t name;
-    COUNTS(X)
-    int32_t n_times, times_each;
+    COUNTS(X) MORE_COUNTS(X)
 #undef X
-    int32_t padding[16 - 2];
 #define X(name) double name;
     NUMBERS(X)
 #undef X
@@ -137,19 +137,17 @@ const char *EXPORT(pnw_layout)(void) {
     used += (size_t)snprintf(text + used, sizeof text - used, "%s %c %u\n", #name, kind,                                       \
                              (unsigned)offsetof(solve_arguments, name));
 #define X(name) LINE(name, 'p')
-    ADDRESSES(X)
-    X(counts)
+    ADDRESSES(X) MORE_ADDRESSES(X)
 #undef X
 #define X(name) LINE(name, 'i')
-    COUNTS(X)
-    X(n_times)
-    X(times_each)
+    COUNTS(X) MORE_COUNTS(X)
 #undef X
 #define X(name) LINE(name, 'd')
-        NUMBERS(X)
+    NUMBERS(X)
 #undef X
-            return text;
+    return text;
 }
+/* clang-format on */
 
 uint32_t EXPORT(pnw_layout_size)(void) { return sizeof(solve_arguments); }
 
