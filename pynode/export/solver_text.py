@@ -45,8 +45,8 @@ name_status name_step(name_real t, name_real h, const name_real *theta, const na
 """
 
 SIGNAL_DECLARATIONS = """\
-/* Coefficients of signals from values at knots (n rows of NAME_INPUTS): held until the next knot, coef of n - 1 rows, degree 0;
-   straight lines, coef of 2 (n - 1) rows, degree 1. */
+/* Coefficients of signals from values at knots (n rows of NAME_INPUTS): held until the next knot, coef of n - 1 rows,
+   degree 0; straight lines, coef of 2 (n - 1) rows, degree 1. */
 void name_previous(size_t n, const name_real *value, name_real *coef);
 void name_linear(size_t n, const name_real *knot, const name_real *value, name_real *coef);
 """
