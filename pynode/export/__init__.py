@@ -1,5 +1,28 @@
-"""Fields and models for places without Python."""
+"""Fields and models for places without Python: `c`, `html`.
 
-from pynode.export.c_file import Exported, c
+Everything is imported when it is first used.
+"""
 
-__all__ = ["Exported", "c"]
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from pynode.export.c_file import Exported, c
+    from pynode.export.page import html
+
+__all__ = ["Exported", "c", "html"]
+
+_HOME = {"Exported": "c_file", "c": "c_file", "html": "page"}
+
+
+def __getattr__(name: str) -> object:
+    import importlib
+
+    if name not in _HOME:
+        raise AttributeError(f"module 'pynode.export' has no attribute {name!r}; it has {', '.join(__all__)}")
+    value = getattr(importlib.import_module(f"pynode.export.{_HOME[name]}"), name)
+    globals()[name] = value
+    return value
+
+
+def __dir__() -> list[str]:
+    return __all__
