@@ -133,7 +133,7 @@ static void stages(run *s, size_t from, size_t to)
     }
 }
 
-static int finite(const real *y)
+static int all_finite(const real *y)
 {
     real bad = 0;
     for (size_t c = 0; c < STATES; c++) bad += y[c] * 0;
@@ -278,7 +278,7 @@ static name_status attempt(run *s, int *have_new, int *moved)
     stages(s, 1, CORE);
     combine(s, A[CORE], A2[CORE], CORE, s->y_new);
     if (s->o.step > 0) {
-        if (!finite(s->y_new)) return NAME_NON_FINITE;
+        if (!all_finite(s->y_new)) return NAME_NON_FINITE;
         *moved = 1;
         return NAME_OK;
     }
@@ -308,7 +308,7 @@ static void inside(const run *s, real t, real *y)
 static name_status check(const run *s, size_t n, const real *t)
 {
     const name_options *o = &s->o;
-    if (n == 0 || t == NULL || !finite(s->y) || o->max_steps < 1 || !(o->step >= 0)) return NAME_BAD_INPUT;
+    if (n == 0 || t == NULL || !all_finite(s->y) || o->max_steps < 1 || !(o->step >= 0)) return NAME_BAD_INPUT;
     if (ERROR_ORDER == 0 && !(o->step > 0)) return NAME_BAD_INPUT;
     if (!(o->step > 0) && (!(o->rtol >= 0) || !(o->first_step >= 0) || !(o->max_step >= 0))) return NAME_BAD_INPUT;
     for (size_t c = 0; c < STATES; c++)
@@ -325,7 +325,8 @@ static name_status check(const run *s, size_t n, const real *t)
     return NAME_OK;
 }
 
-static void open(run *s, const real *y0, real t, real t_last, const real *theta, const name_signal *u, const name_options *o)
+static void prepare(run *s, const real *y0, real t, real t_last, const real *theta, const name_signal *u,
+                    const name_options *o)
 {
     s->theta = theta != NULL ? theta : THETA;
     s->signal = u != NULL ? u : SIGNAL;
@@ -384,7 +385,7 @@ name_status name_solve(const real *y0, size_t n, const real *t, const real *thet
     run s;
     size_t saved = 0;
     name_status status;
-    open(&s, y0, n > 0 ? t[0] : 0, n > 0 ? t[n - 1] : 0, theta, u, options != NULL ? options : &name_defaults);
+    prepare(&s, y0, n > 0 ? t[0] : 0, n > 0 ? t[n - 1] : 0, theta, u, options != NULL ? options : &name_defaults);
     status = check(&s, n, t);
     for (; status == NAME_OK && saved < n && !(s.dir * (scale_time(t[saved]) - s.t) > 0); saved++)
         for (size_t c = 0; c < STATES; c++) y[saved * STATES + c] = y0[c];
@@ -407,7 +408,7 @@ name_status name_step(real t, real h, const real *theta, const name_signal *u, r
     o.step = fabs{f}(h);
     times[0] = t;
     times[1] = t + h;
-    open(&s, y, times[0], times[1], theta, u, &o);
+    prepare(&s, y, times[0], times[1], theta, u, &o);
     if (check(&s, 2, times) != NAME_OK) return NAME_BAD_INPUT;
     if (!(h < 0 || h > 0)) return NAME_OK;
     s.t_new = s.t_last;
@@ -415,7 +416,7 @@ name_status name_step(real t, real h, const real *theta, const name_signal *u, r
     slope(&s, s.t, s.y, s.k[0]);
     stages(&s, 1, CORE);
     combine(&s, A[CORE], A2[CORE], CORE, s.y_new);
-    if (!finite(s.y_new)) return NAME_NON_FINITE;
+    if (!all_finite(s.y_new)) return NAME_NON_FINITE;
     unscale_states(s.y_new, y);
     return NAME_OK;
 }
