@@ -1,4 +1,4 @@
-"""Fields and models for places without Python: `c`, `html`.
+"""Fields and models for places without Python: `c`, `html`, `sympy`.
 
 Everything is imported when it is first used.
 """
@@ -8,10 +8,11 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from pynode.export.c_file import Exported, c
     from pynode.export.page import html
+    from pynode.export.symbolic import sympy
 
-__all__ = ["Exported", "c", "html"]
+__all__ = ["Exported", "c", "html", "sympy"]
 
-_HOME = {"Exported": "c_file", "c": "c_file", "html": "page"}
+_HOME = {"Exported": "c_file", "c": "c_file", "html": "page", "sympy": "symbolic"}
 
 
 def __getattr__(name: str) -> object:
