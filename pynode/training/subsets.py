@@ -176,7 +176,8 @@ class Regression:
         each = 0.5 * np.log(self.prior[own]) - self.cost[own]
 
         def scores(k: int) -> tuple[Array, float]:
-            value = gain + float(each.sum())
+            whole = gain + float(each.sum())
+            value = whole
             here = left
             rest = r
             if k:
@@ -186,9 +187,9 @@ class Regression:
                 here = left + a[j] ** 2 / bend
                 rest = r + a[j] * (c[j] / bend)
             found = value + 0.5 * rest * rest / here - 0.5 * np.log(here / self.prior) - self.cost
-            found[own if not k else own[:j] + own[k:]] = -np.inf
+            found[own] = -np.inf
             if k:
-                found[own[j]] = -np.inf
+                found[own[j]] = whole
             return found, value
 
         return scores
