@@ -1,6 +1,6 @@
 """Learn a heated block from a table, and write it as C for simulator.cpp and controller.c beside this file.
 
-    python examples/exported/export.py FOLDER
+python examples/exported/export.py FOLDER
 """
 
 import sys

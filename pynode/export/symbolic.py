@@ -132,7 +132,9 @@ def _parts(what: Any, theta: Any) -> tuple[Field, Any, list[str], list[str]]:
         if theta is not None:
             raise ValueError("theta= is for fields: a fitted model has its own parameters")
         what.equation()  # says why there is none that could be read
-        field, numbers, names = what.field_, np.asarray(what.theta_, dtype=np.float64), what.names_
+        field = what.field_
+        numbers = np.asarray(what.theta_, dtype=np.float64)
+        names = what.names_
         scaling = what.scaling_
         if what.log or (scaling.scale != 1).any() or scaling.shift.any() or scaling.t_scale != 1 or scaling.t_shift:
             raise ValueError("the model's equation is in scaled units or logarithms: fit with scale=False, log=False")
