@@ -20,7 +20,7 @@ from pynode.training.integral_form import integral_form, integrals
 from pynode.training.shooting import ShootingProblem
 from pynode.training.smoothing import Smoothed
 from pynode.training.subsets import Regression, Subset
-from pynode.training.terms import Term, evaluate, polynomials, powers, sparse_field, waves
+from pynode.training.terms import Term, crowded, evaluate, polynomials, powers, sparse_field, waves
 from pynode.training.windows import Data, Windows
 
 Array = NDArray[np.float64]
@@ -456,8 +456,10 @@ def equations(data: Data, smoothed: Smoothed, options: dict[str, Any]) -> list[C
         if not guesses or guess.score > guesses[0][0].score + GAIN:
             guesses.append((guess, library))
     found = []
+    m = 0 if data.signal is None else data.signal.m
     for guess, library in guesses:
-        if not promising(guess, data, smoothed):
+        series = len(library.terms) > MOST_TERMS and crowded([[library.terms[k] for k in s] for s in guess.chosen], m)
+        if series or not promising(guess, data, smoothed):
             continue
         for fit in pursued(guess, library, data, options, _limit(MISFIT, data, smoothed)):
             g = fit.guess

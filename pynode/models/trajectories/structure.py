@@ -24,7 +24,7 @@ from pynode.training.second_order_recipe import SecondOrder
 from pynode.training.smoothing import Smoothed, smooth
 from pynode.training.state import Training
 from pynode.training.steps import SECOND_ORDER
-from pynode.training.terms import sparse_field
+from pynode.training.terms import crowded, sparse_field
 from pynode.training.verdict import doubts
 from pynode.training.windows import Data
 
@@ -59,10 +59,6 @@ STARTS = 16
 
 ASIDE = 0.01
 """An equation must bear this change of initial states, in ranges of the data."""
-
-CROWDED = 5
-"""Equations with more terms than this for each state (and one for each input) are series of something else: inside the data
-they are no better than a network, and what they are sure of is wrong. They are kept only where the user asked for one."""
 
 NEAR = 3.0
 """Equations whose log evidence differs by less are named as others that explain the data as well."""
@@ -274,11 +270,7 @@ class EquationFit:
     @property
     def crowded(self) -> bool:
         """Whether it has more terms than an equation that people write. A linear one may have any number of them."""
-        most = (CROWDED + n_inputs(self.data)) * self.data.d
-        if not self.candidates:
-            return False
-        terms = [term for row in self.candidates[0].terms for term in row]
-        return len(terms) > most and not all(term.linear for term in terms)
+        return bool(self.candidates) and crowded(self.candidates[0].terms, n_inputs(self.data))
 
     @property
     def accepted(self) -> bool:
