@@ -6,7 +6,7 @@ prints a line of JSON for each case: parameters, seconds, CPU seconds, peak memo
 standard deviations of the noise (and of the states), the estimated noise over the true one. Each case has its own process.
 
 - chain-d: d / 2 oscillators with cubic springs in a ring; linear-d: a random, slightly damped linear system; circuit-d:
-  leaky neurons that drive each other by tanh, which no equation of few products describes. 20 trajectories of 101 points,
+  leaky neurons that drive each other by tanh: no equation of few products describes them. 20 trajectories of 101 points,
   noise of 2 %, 20 more held out from the same distribution of initial states.
 - many: 5000 trajectories of Van der Pol's oscillator; long: one of 2000 points; wide: 20, with 256 hidden units.
 """

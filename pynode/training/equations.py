@@ -20,7 +20,7 @@ from pynode.training.integral_form import integral_form, integrals
 from pynode.training.shooting import ShootingProblem
 from pynode.training.smoothing import Smoothed
 from pynode.training.subsets import Regression, Subset
-from pynode.training.terms import Term, evaluate, polynomials, powers, sparse_field, waves
+from pynode.training.terms import Term, crowded, evaluate, polynomials, powers, sparse_field, waves
 from pynode.training.windows import Data, Windows
 
 Array = NDArray[np.float64]
@@ -437,7 +437,7 @@ def libraries(data: Data, smoothed: Smoothed) -> list[list[Term]]:
     return [plain, plain + waves(n, angles)] if angles and n <= MOST_ANGLES else [plain]
 
 
-def equations(data: Data, smoothed: Smoothed, options: dict[str, Any], most: int | None = None) -> list[Candidate]:
+def equations(data: Data, smoothed: Smoothed, options: dict[str, Any], few: bool = False) -> list[Candidate]:
     """Equations with few terms for data, the likeliest first; none where a look at the integral form promises nothing.
 
     Parameters
@@ -448,8 +448,8 @@ def equations(data: Data, smoothed: Smoothed, options: dict[str, Any], most: int
         The same, smoothed.
     options : dict
         Of `pynode.solve`.
-    most : int, optional
-        Guesses with more terms than this, of all states together, are not pursued.
+    few : bool, default False
+        Guesses with more terms than people write are not pursued.
     """
     guesses: list[tuple[Guess, Library]] = []
     for terms in libraries(data, smoothed):
@@ -458,9 +458,11 @@ def equations(data: Data, smoothed: Smoothed, options: dict[str, Any], most: int
         if not guesses or guess.score > guesses[0][0].score + GAIN:
             guesses.append((guess, library))
     found = []
+    m = 0 if data.signal is None else data.signal.m
     for guess, library in guesses:
-        crowded = most is not None and sum(map(len, guess.chosen)) > most
-        if crowded or not promising(guess, data, smoothed):
+        beyond = few or len(library.terms) > MOST_TERMS
+        series = beyond and crowded([[library.terms[k] for k in s] for s in guess.chosen], m)
+        if series or not promising(guess, data, smoothed):
             continue
         for fit in pursued(guess, library, data, options, _limit(MISFIT, data, smoothed)):
             g = fit.guess

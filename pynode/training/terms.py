@@ -25,6 +25,10 @@ DEGREE = np.log(2.0)
 FUNCTION = np.log(16.0)
 """... and for a sine or cosine."""
 
+CROWDED = 5
+"""Equations with more terms than this for each state (and one for each input) are series of something else: inside the data
+they are no better than a network, and what they are sure of is wrong. They are kept only where the user asked for one."""
+
 
 class Term(NamedTuple):
     """x_1^p_1 ... x_n^p_n, times the sine or cosine of w_1 x_1 + ... + w_n x_n.
@@ -130,6 +134,12 @@ def waves(n: int, angles: Iterable[int]) -> list[Term]:
     plain = [Term(none, name, w) for w in (*singles, *doubles, *pairs) for name in ("sin", "cos")]
     times = [Term(unit((i, 1)), name, w) for w in singles for name in ("sin", "cos") for i in range(n)]
     return plain + times
+
+
+def crowded(chosen: Sequence[Sequence[Term]], m: int) -> bool:
+    """Whether the terms of all states, with m inputs, are more than an equation that people write has; if linear, never."""
+    terms = [term for row in chosen for term in row]
+    return len(terms) > (CROWDED + m) * len(chosen) and not all(term.linear for term in terms)
 
 
 def evaluate(terms: Sequence[Term], x: Array) -> Array:

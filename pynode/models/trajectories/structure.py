@@ -25,7 +25,7 @@ from pynode.training.second_order_recipe import SecondOrder
 from pynode.training.smoothing import Smoothed, smooth
 from pynode.training.state import Training
 from pynode.training.steps import SECOND_ORDER
-from pynode.training.terms import sparse_field
+from pynode.training.terms import crowded, sparse_field
 from pynode.training.velocities import velocities
 from pynode.training.verdict import doubts
 from pynode.training.windows import Data
@@ -61,10 +61,6 @@ STARTS = 16
 
 ASIDE = 0.01
 """An equation must bear this change of initial states, in ranges of the data."""
-
-CROWDED = 5
-"""Equations with more terms than this for each state (and one for each input) are series of something else: inside the data
-they are no better than a network, and what they are sure of is wrong. They are kept only where the user asked for one."""
 
 NEAR = 3.0
 """Equations whose log evidence differs by less are named as others that explain the data as well."""
@@ -166,10 +162,10 @@ class EquationFit:
         found.smoothed = replace(self.smoothed, y=states)
         found.run = None
         found.words = ""
-        found.candidates = found._search(self.readable)
+        found.candidates = found._search(few=True)
         return found
 
-    def _search(self, most: int | None = None) -> list[Candidate]:
+    def _search(self, few: bool = False) -> list[Candidate]:
         inside = self.inside
         smoothed = self.smoothed
         if sum(map(len, inside.t)) > ROWS and len(inside) > 1:
@@ -179,7 +175,7 @@ class EquationFit:
             inside = inside.take(some)
             smoothed = replace(smoothed, y=[smoothed.y[i] for i in some], slope=[smoothed.slope[i] for i in some])
         with small_matrices(1):
-            return equations(inside, smoothed, self.search_options(), most)
+            return equations(inside, smoothed, self.search_options(), few)
 
     def search_options(self) -> dict[str, Any]:
         """Options of `pynode.solve` for equations that may be wrong."""
@@ -316,17 +312,9 @@ class EquationFit:
         return self.model.structure == "equation" or self.accepted or (self.run is not None and self.run.stopped)
 
     @property
-    def readable(self) -> int:
-        """How many terms an equation has at most that people would write."""
-        return (CROWDED + n_inputs(self.data)) * self.data.d
-
-    @property
     def crowded(self) -> bool:
-        """Whether it has more terms than that. A linear one may have any number of them."""
-        if not self.candidates:
-            return False
-        terms = [term for row in self.candidates[0].terms for term in row]
-        return len(terms) > self.readable and not all(term.linear for term in terms)
+        """Whether it has more terms than an equation that people write. A linear one may have any number of them."""
+        return bool(self.candidates) and crowded(self.candidates[0].terms, n_inputs(self.data))
 
     @property
     def accepted(self) -> bool:
