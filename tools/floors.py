@@ -22,6 +22,7 @@ RESTS_ON: dict[str, tuple[str, ...]] = {
     "optim": ("data",),
     "datasets": _below("calls"),
     "control": _below("calls"),
+    "export": _below("calls"),
     "plots": _below("calls"),
     "training": (*_below("calls"), "experiments", "optim"),
     "fit": ("optim", "training"),
