@@ -24,7 +24,7 @@ def main(folder):
     model = pn.NeuralODE(field=block, input_kind="previous", random_state=0)
     model.fit(minutes, table, u=heater, names=["temperature"])
     print(model.equation())
-    pn.export.c(model, path=folder / "block.c", precision="float")
+    pn.export.c(model, path=folder / "block.c", precision="float", inputs="previous")
 
 
 if __name__ == "__main__":

@@ -15,14 +15,14 @@ int main()
     }
     for (int i = 0; i <= 60; i++) times.push_back(block_real(i));
 
-    std::vector<block_real> coefficients(knots.size() - 1);
-    block_previous(knots.size(), heater.data(), coefficients.data());
-    const block_signal signal = {knots.size(), 0, knots.data(), coefficients.data()};
+    const block_signal signal = {long(knots.size()), knots.data(), heater.data()};
 
     const std::array<block_real, BLOCK_STATES> start = {20};
     std::vector<block_real> temperature(times.size() * BLOCK_STATES);
+    block_options options;
+    block_defaults(&options);
     const block_status status =
-        block_solve(start.data(), times.size(), times.data(), nullptr, &signal, nullptr, temperature.data());
+        block_solve(start.data(), times.data(), long(times.size()), &signal, &options, temperature.data(), nullptr);
     if (status != BLOCK_OK) {
         std::fprintf(stderr, "the solve ended with status %d\n", int(status));
         return 1;

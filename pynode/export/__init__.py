@@ -6,13 +6,13 @@ Everything is imported when it is first used.
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from pynode.export.c_file import Exported, c
+    from pynode.export.c_file import c
     from pynode.export.page import html
     from pynode.export.symbolic import sympy
 
-__all__ = ["Exported", "c", "html", "sympy"]
+__all__ = ["c", "html", "sympy"]
 
-_HOME = {"Exported": "c_file", "c": "c_file", "html": "page", "sympy": "symbolic"}
+_HOME = {"c": "c_file", "html": "page", "sympy": "symbolic"}
 
 
 def __getattr__(name: str) -> object:

@@ -1,313 +1,303 @@
-"""What each operation of a program is in C: one row an operation (csrc/program/ops.def names them)."""
+"""What each operation of a program is in C: one table, a row an operation of csrc/program/ops.def."""
+
+from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-
-import numpy as np
-from numpy.typing import NDArray
+from typing import Any
 
 from pynode.programs.program import Instr, Program
 
-ELEMENTWISE = {
-    "NEG": "-{a}",
-    "ABS": "fabs{f}({a})",
-    "SIGN": "({a} > 0 ? ONE : {a} < 0 ? -ONE : {a} * 0)",
-    "SQUARE": "{a} * {a}",
-    "RECIP": "ONE / {a}",
-    "SQRT": "sqrt{f}({a})",
-    "EXP": "exp{f}({a})",
-    "EXPM1": "expm1{f}({a})",
-    "LOG": "log{f}({a})",
-    "LOG1P": "log1p{f}({a})",
-    "SIN": "sin{f}({a})",
-    "COS": "cos{f}({a})",
-    "TANH": "tanh{f}({a})",
-    "SIGMOID": "sigmoid({a})",
-    "SOFTPLUS": "softplus({a})",
-    "RELU": "larger({a}, 0)",
-    "STEP": "({a} > 0 ? ONE : 0)",
-    "ERF": "erf{f}({a})",
-    "ATAN": "atan{f}({a})",
-    "ADD": "{a} + {b}",
-    "SUB": "{a} - {b}",
-    "MUL": "{a} * {b}",
-    "DIV": "{a} / {b}",
-    "POW": "pow{f}({a}, {b})",
-    "MAX": "larger({a}, {b})",
-    "MIN": "-larger(-{a}, -{b})",
-    "LT": "({a} < {b} ? ONE : 0)",
-    "LE": "({a} <= {b} ? ONE : 0)",
-    "EQ": "({a} <= {b} && {a} >= {b} ? ONE : 0)",
-    "DTANH": "unless_zero({a}, {a} * (ONE - {b} * {b}))",
-    "DSIGMOID": "unless_zero({a}, {a} * {b} * (ONE - {b}))",
-    "DMUL": "unless_zero({a}, unless_zero({b}, {a} * {b}))",
-    "DDIV": "unless_zero({a}, {a} / {b})",
-    "WHERE": "({a} > 0 || {a} < 0 || is_nan({a}) ? {b} : {c})",
-}
-"""Element by element; {f} is the suffix of functions of math.h."""
-
-HELPERS = {
-    "is_nan": "static int is_nan(real a) { return !(a <= 0 || a >= 0); }",
-    "larger": "static real larger(real a, real b) { return is_nan(a) ? a : a > b ? a : b; } /* NaN if either is */",
-    "sigmoid": """static real sigmoid(real a)
-{{
-    real e = exp{f}(-fabs{f}(a));
-    return (a < 0 ? e : ONE) / (ONE + e);
-}}""",
-    "softplus": """static real softplus(real a)
-{{
-    return (a > 0 || is_nan(a) ? a : 0) + log1p{f}(exp{f}(-fabs{f}(a)));
-}}""",
-    "unless_zero": """/* x, but 0 where a is: a cotangent of 0 stays 0 */
-static real unless_zero(real a, real x) {{ return a <= 0 && a >= 0 ? 0 : x; }}""",
-}
-"""Functions that some rows call, in an order in which each knows those that it calls."""
+Write = Callable[["Writer", Instr], list[str]]
 
 
-class Place:
-    """Where a register lies: an array, the index of its first number, and the distance to the next."""
+class Writer:
+    """Writes the instructions of one program.
 
-    def __init__(self, array: str, first: int, step: int = 1) -> None:
-        self.array = array
-        self.first = first
-        self.step = step
-
-    def at(self, i: str) -> str:
-        """The element with this index, a number or the name of a counter."""
-        if i.isdigit():
-            return f"{self.array}[{self.first + self.step * int(i)}]"
-        along = i if self.step == 1 else f"{self.step} * {i}"
-        return f"{self.array}[{along}]" if self.first == 0 else f"{self.array}[{self.first} + {along}]"
-
-
-class Emitter:
-    """The statements of a program.
-
-    Registers that are parts of constants, parameters or inputs are read where they are; the others share an array w, in
-    which places are used again as soon as nobody reads them any more.
-
-    Parameters
+    Attributes
     ----------
     program : Program
     slots : sequence of str
-        Names of the arrays of its inputs.
-    suffix : {"", "f"}
-        Of the functions of math.h.
-    gradient : str
-        The array that ACC adds to.
+        What the slots are called; the first, t, is a number, others are arrays.
+    number : callable
+        A number as a literal of C.
     """
 
-    def __init__(self, program: Program, slots: Sequence[str], suffix: str, gradient: str = "g_theta") -> None:
+    def __init__(self, program: Program, slots: Sequence[str], number: Callable[[float], str]) -> None:
         self.program = program
-        self.suffix = suffix
-        self.gradient = gradient
-        self.places = {i: Place(name, 0) for i, name in enumerate(slots)}
-        self.free: list[tuple[int, int]] = []
-        self.size = 0
-        self.owner: dict[int, int] = {}
-        self.lines: list[str] = []
-        self.indices: list[str] = []
+        self.slots = slots
+        self.number = number
 
-    def run(self) -> list[str]:
-        """The statements; `size` is then the length of w, `indices` the tables that they need."""
-        code = self.program.instructions
-        for i, ins in enumerate(code):
-            self._view(i, ins)
-        last = self._last_reads(code)
-        for i, ins in enumerate(code):
-            if ins.out not in self.owner or ins.op in ("ACC", "ACC_OUTER"):
-                if ins.op not in ("ACC", "ACC_OUTER"):
-                    self.places[ins.out] = Place("w", self._room(self.program.sizes[ins.out]))
-                self._statement(ins)
-            else:
-                source = self.places[ins.a] if ins.op == "SLICE" else Place("constant" if ins.op == "CONST" else "theta", 0)
-                step = ins.q if ins.op == "SLICE" else 1
-                self.places[ins.out] = Place(source.array, source.first + ins.p * source.step, source.step * step)
-            for register in last.get(i, ()):
-                place = self.places[register]
-                self.free.append((place.first, self.program.sizes[register]))
-        return self.lines
+    def at(self, r: int, index: str) -> str:
+        """An element of a register."""
+        if r < self.program.n_slots:
+            return self.slots[r] if r == 0 else f"{self.slots[r]}[{index}]"
+        return f"r{r}" if self.program.sizes[r] == 1 else f"r{r}[{index}]"
 
-    def _view(self, i: int, ins: Instr) -> None:
-        """owner: of registers that are parts of others, whose numbers they are; -1: nobody's."""
-        if ins.op in ("CONST", "PARAM"):
-            self.owner[ins.out] = -1
-        elif ins.op == "SLICE":
-            self.owner[ins.out] = self.owner.get(ins.a, -1 if ins.a < self.program.n_slots else ins.a)
+    def declared(self, r: int) -> str:
+        """The declaration of a register."""
+        n = self.program.sizes[r]
+        return f"real r{r};" if n == 1 else f"real r{r}[{n}];"
 
-    def _last_reads(self, code: Sequence[Instr]) -> dict[int, list[int]]:
-        """For each instruction the registers in w that nobody reads after it."""
-        last: dict[int, int] = {}
-        for i, ins in enumerate(code):
-            made = () if ins.op in ("ACC", "ACC_OUTER") else (ins.out,)
-            for register in (*ins.operands, *made):
-                root = self.owner.get(register, register)
-                if root >= self.program.n_slots:
-                    last[root] = i
-        for register in self.program.outputs:
-            last.pop(self.owner.get(register, register), None)
-        found: dict[int, list[int]] = {}
-        for register, i in last.items():
-            found.setdefault(i, []).append(register)
-        return found
-
-    def _room(self, n: int) -> int:
-        """Where n numbers fit into w."""
-        for k, (first, size) in enumerate(sorted(self.free)):
-            if size >= n:
-                self.free = sorted(self.free)
-                self.free[k : k + 1] = [(first + n, size - n)] if size > n else []
-                return first
-        self.size += n
-        return self.size - n
-
-    def _statement(self, ins: Instr) -> None:
-        if ins.op in ELEMENTWISE:
-            self._each(ins, ELEMENTWISE[ins.op])
-        elif ins.op in OTHERS:
-            self.lines += OTHERS[ins.op](self, ins)
-        else:
-            raise ValueError(f"operation {ins.op} has no row in pynode/export/operations.py")
-
-    def _each(self, ins: Instr, text: str) -> None:
-        n = self.program.sizes[ins.out]
-        out = self.places[ins.out]
-        index = "0" if n == 1 else "i"
-        inside = {name: self.places[r].at(index) for name, r in zip("abc", ins.operands, strict=False)}
-        self.lines += loop(n, f"{out.at(index)} = {text.format(f=self.suffix, **inside)};")
-
-    def table(self, values: NDArray[np.int32]) -> str:
-        """The name of a table of indices."""
-        name = f"index{len(self.indices)}"
-        self.indices.append(f"static const int {name}[{len(values)}] = {{{', '.join(map(str, values.tolist()))}}};")
-        return name
+    def values(self, numbers: Sequence[float], kind: str = "real") -> str:
+        """A constant table for one instruction."""
+        texts = [self.number(x) if kind == "real" else str(int(x)) for x in numbers]
+        return f"static const {kind} c[{len(texts)}] = {{{', '.join(texts)}}};"
 
 
-def loop(n: int, body: str | list[str], counter: str = "i") -> list[str]:
-    """The statements of a loop over n; those of its body where n is 1 are for element 0."""
-    inside = [body] if isinstance(body, str) else body
-    if n == 1 and not any(f"{counter}" in _words(line) for line in inside):
-        return inside
-    head = f"for (int {counter} = 0; {counter} < {n}; {counter}++)"
-    if len(inside) == 1:
-        return [f"{head} {inside[0]}"]
-    return [f"{head} {{", *(f"    {line}" for line in inside), "}"]
+def loop(n: int, body: Callable[[str], str], index: str = "i") -> list[str]:
+    """A statement for each of n elements."""
+    if n == 1:
+        return [body("0")]
+    return [f"for (int {index} = 0; {index} < {n}; {index}++) {{ {body(index)} }}"]
 
 
-def _words(line: str) -> set[str]:
-    return set("".join(c if c.isalnum() or c == "_" else " " for c in line).split())
+def elementwise(expression: str) -> Write:
+    """A row whose elements are made one by one; {a}, {b}, {c}: those of the operands."""
+
+    def write(w: Writer, x: Instr) -> list[str]:
+        def body(i: str) -> str:
+            names = dict(zip("abc", (w.at(r, i) for r in x.operands), strict=False))
+            return f"{w.at(x.out, i)} = {expression.format(**names)};"
+
+        return loop(w.program.sizes[x.out], body)
+
+    return write
 
 
-def _sum(n: int, start: str, out: str, term: str) -> list[str]:
-    """out = start + the sum of a term over j."""
-    return [f"real sum = {start};", *loop(n, f"sum += {term};", "j"), f"{out} = sum;"]
+def _const(w: Writer, x: Instr) -> list[str]:
+    n = w.program.sizes[x.out]
+    numbers = w.program.consts[x.p : x.p + n].tolist()
+    if len(set(map(repr, numbers))) == 1:
+        return loop(n, lambda i: f"{w.at(x.out, i)} = {w.number(numbers[0])};")
+    return ["{", w.values(numbers), *loop(n, lambda i: f"{w.at(x.out, i)} = c[{i}];"), "}"]
 
 
-def _affine(e: Emitter, ins: Instr) -> list[str]:
-    m, n = e.program.sizes[ins.out], e.program.sizes[ins.a]
-    bias = f"theta[{ins.q} + i]" if ins.q >= 0 else "0"
-    body = _sum(n, bias, e.places[ins.out].at("i"), f"theta[{ins.p} + {n} * i + j] * {e.places[ins.a].at('j')}")
-    return loop(m, body)
+def _param(w: Writer, x: Instr) -> list[str]:
+    return loop(w.program.sizes[x.out], lambda i: f"{w.at(x.out, i)} = theta[{plus(x.p, i)}];")
 
 
-def _affine_t(e: Emitter, ins: Instr) -> list[str]:
-    n, m = e.program.sizes[ins.out], e.program.sizes[ins.a]
-    body = _sum(m, "0", e.places[ins.out].at("i"), f"theta[{ins.p} + {n} * j + i] * {e.places[ins.a].at('j')}")
-    return loop(n, body)
+def plus(p: int, i: str) -> str:
+    """p + i, without what is 0."""
+    return str(p + int(i)) if i.isdigit() else i if p == 0 else f"{p} + {i}"
 
 
-def _matvec(e: Emitter, ins: Instr) -> list[str]:
-    m, n = e.program.sizes[ins.out], e.program.sizes[ins.b]
-    body = _sum(n, "0", e.places[ins.out].at("i"), f"{e.places[ins.a].at(f'({n} * i + j)')} * {e.places[ins.b].at('j')}")
-    return loop(m, body)
+def _sums(w: Writer, x: Instr, start: Callable[[str], str], term: Callable[[str, str], str], n: int) -> list[str]:
+    """Elements that are sums of n terms."""
+
+    def body(i: str) -> str:
+        return (
+            f"real sum = {start(i)}; "
+            + " ".join(loop(n, lambda j: f"sum += {term(i, j)};", "j"))
+            + f" {w.at(x.out, i)} = sum;"
+        )
+
+    m = w.program.sizes[x.out]
+    return ["{ " + body("0") + " }"] if m == 1 else loop(m, body)
 
 
-def _matvec_t(e: Emitter, ins: Instr) -> list[str]:
-    n, m = e.program.sizes[ins.out], e.program.sizes[ins.b]
-    body = _sum(m, "0", e.places[ins.out].at("i"), f"{e.places[ins.a].at(f'({n} * j + i)')} * {e.places[ins.b].at('j')}")
-    return loop(n, body)
+def _entry(row: str, n: int, column: str, p: int = 0) -> str:
+    """The place of an entry of a matrix with n columns."""
+    if row.isdigit() and column.isdigit():
+        return str(p + int(row) * n + int(column))
+    first = row if n == 1 else str(int(row) * n) if row.isdigit() else f"{row} * {n}"
+    parts = [part for part in (str(p), first, column) if part != "0"]
+    return " + ".join(parts)
 
 
-def _outer(e: Emitter, ins: Instr) -> list[str]:
-    m, n = e.program.sizes[ins.a], e.program.sizes[ins.b]
-    inner = loop(
-        n, f"{e.places[ins.out].at(f'({n} * i + j)')} = {e.places[ins.a].at('i')} * {e.places[ins.b].at('j')};", "j"
-    )
-    return loop(m, inner)
+def _affine(w: Writer, x: Instr) -> list[str]:
+    n = w.program.sizes[x.a]
+    start = (lambda i: w.number(0.0)) if x.q < 0 else (lambda i: f"theta[{plus(x.q, i)}]")
+    return _sums(w, x, start, lambda i, j: f"theta[{_entry(i, n, j, x.p)}] * {w.at(x.a, j)}", n)
 
 
-def _bcast(e: Emitter, ins: Instr) -> list[str]:
-    return loop(e.program.sizes[ins.out], f"{e.places[ins.out].at('i')} = {e.places[ins.a].at('0')};")
+def _affine_t(w: Writer, x: Instr) -> list[str]:
+    n = w.program.sizes[x.out]
+    m = w.program.sizes[x.a]
+    return _sums(w, x, lambda i: w.number(0.0), lambda i, j: f"theta[{_entry(j, n, i, x.p)}] * {w.at(x.a, j)}", m)
 
 
-def _total(e: Emitter, ins: Instr) -> list[str]:
-    lines = _sum(e.program.sizes[ins.a], "0", e.places[ins.out].at("0"), e.places[ins.a].at("j"))
-    return ["{", *(f"    {line}" for line in lines), "}"]
+def _matvec(w: Writer, x: Instr) -> list[str]:
+    n = w.program.sizes[x.b]
+    return _sums(w, x, lambda i: w.number(0.0), lambda i, j: f"{w.at(x.a, _entry(i, n, j))} * {w.at(x.b, j)}", n)
 
 
-def _copy(e: Emitter, ins: Instr) -> list[str]:
-    return loop(e.program.sizes[ins.out], f"{e.places[ins.out].at('i')} = {_part(e, ins)};")
+def _matvec_t(w: Writer, x: Instr) -> list[str]:
+    n = w.program.sizes[x.out]
+    m = w.program.sizes[x.b]
+    return _sums(w, x, lambda i: w.number(0.0), lambda i, j: f"{w.at(x.a, _entry(j, n, i))} * {w.at(x.b, j)}", m)
 
 
-def _part(e: Emitter, ins: Instr) -> str:
-    place = e.places[ins.a]
-    return Place(place.array, place.first + ins.p * place.step, place.step * ins.q).at("i")
+def _outer(w: Writer, x: Instr) -> list[str]:
+    m, n = w.program.sizes[x.a], w.program.sizes[x.b]
+
+    def row(i: str) -> str:
+        return " ".join(loop(n, lambda j: f"{w.at(x.out, _entry(i, n, j))} = {w.at(x.a, i)} * {w.at(x.b, j)};", "j"))
+
+    return loop(m, row)
 
 
-def _concat(e: Emitter, ins: Instr) -> list[str]:
-    n = e.program.sizes[ins.a]
-    out = e.places[ins.out]
-    second = Place(out.array, out.first + n)
-    return [
-        *loop(n, f"{out.at('i')} = {e.places[ins.a].at('i')};"),
-        *loop(e.program.sizes[ins.b], f"{second.at('i')} = {e.places[ins.b].at('i')};"),
-    ]
+def _bcast(w: Writer, x: Instr) -> list[str]:
+    return loop(w.program.sizes[x.out], lambda i: f"{w.at(x.out, i)} = {w.at(x.a, '0')};")
 
 
-def _gather(e: Emitter, ins: Instr) -> list[str]:
-    n = e.program.sizes[ins.out]
-    name = e.table(e.program.index[ins.p : ins.p + n])
-    return loop(n, f"{e.places[ins.out].at('i')} = {e.places[ins.a].at(f'{name}[i]')};")
+def _sum(w: Writer, x: Instr) -> list[str]:
+    return _sums(w, x, lambda i: w.number(0.0), lambda i, j: w.at(x.a, j), w.program.sizes[x.a])
 
 
-def _scatter(e: Emitter, ins: Instr) -> list[str]:
-    n = e.program.sizes[ins.a]
-    name = e.table(e.program.index[ins.p : ins.p + n])
-    out = e.places[ins.out]
-    return [
-        *loop(e.program.sizes[ins.out], f"{out.at('i')} = 0;"),
-        *loop(n, f"{out.at(f'{name}[i]')} += {e.places[ins.a].at('i')};"),
-    ]
+def _slice(w: Writer, x: Instr) -> list[str]:
+    def place(i: str) -> str:
+        return str(x.p + int(i) * x.q) if i.isdigit() else plus(x.p, i) if x.q == 1 else f"{x.p} + {i} * ({x.q})"
+
+    return loop(w.program.sizes[x.out], lambda i: f"{w.at(x.out, i)} = {w.at(x.a, place(i))};")
 
 
-def _accumulate(e: Emitter, ins: Instr) -> list[str]:
-    return loop(e.program.sizes[ins.a], f"{e.gradient}[{ins.p} + i] += {e.places[ins.a].at('i')};")
+def _concat(w: Writer, x: Instr) -> list[str]:
+    n = w.program.sizes[x.a]
+    first = loop(n, lambda i: f"{w.at(x.out, i)} = {w.at(x.a, i)};")
+    return first + loop(w.program.sizes[x.b], lambda i: f"{w.at(x.out, plus(n, i))} = {w.at(x.b, i)};")
 
 
-def _accumulate_outer(e: Emitter, ins: Instr) -> list[str]:
-    m, n = e.program.sizes[ins.a], e.program.sizes[ins.b]
-    product = f"{e.places[ins.a].at('i')} * {e.places[ins.b].at('j')}"
-    return loop(m, loop(n, f"{e.gradient}[{ins.p} + {n} * i + j] += {product};", "j"))
+def _gather(w: Writer, x: Instr) -> list[str]:
+    n = w.program.sizes[x.out]
+    places = w.program.index[x.p : x.p + n].tolist()
+    if n == 1:
+        return [f"{w.at(x.out, '0')} = {w.at(x.a, str(places[0]))};"]
+    if w.program.sizes[x.a] == 1:
+        return loop(n, lambda i: f"{w.at(x.out, i)} = {w.at(x.a, '0')};")
+    return ["{", w.values(places, "int"), *loop(n, lambda i: f"{w.at(x.out, i)} = {w.at(x.a, f'c[{i}]')};"), "}"]
 
 
-OTHERS: dict[str, Callable[[Emitter, Instr], list[str]]] = {
+def _scatter(w: Writer, x: Instr) -> list[str]:
+    n = w.program.sizes[x.a]
+    places = w.program.index[x.p : x.p + n].tolist()
+    lines = loop(w.program.sizes[x.out], lambda i: f"{w.at(x.out, i)} = {w.number(0.0)};")
+    if n == 1:
+        return [*lines, f"{w.at(x.out, str(places[0]))} += {w.at(x.a, '0')};"]
+    if w.program.sizes[x.out] == 1:
+        return [*lines, *loop(n, lambda i: f"{w.at(x.out, '0')} += {w.at(x.a, i)};")]
+    return [*lines, "{", w.values(places, "int"), *loop(n, lambda i: f"{w.at(x.out, f'c[{i}]')} += {w.at(x.a, i)};"), "}"]
+
+
+def _acc(w: Writer, x: Instr) -> list[str]:
+    return loop(w.program.sizes[x.a], lambda i: f"g_theta[{plus(x.p, i)}] += {w.at(x.a, i)};")
+
+
+def _acc_outer(w: Writer, x: Instr) -> list[str]:
+    n = w.program.sizes[x.b]
+
+    def row(i: str) -> str:
+        return " ".join(loop(n, lambda j: f"g_theta[{_entry(i, n, j, x.p)}] += {w.at(x.a, i)} * {w.at(x.b, j)};", "j"))
+
+    return loop(w.program.sizes[x.a], row)
+
+
+def _call(w: Writer, x: Instr) -> list[str]:
+    raise ValueError("the field calls Python: only programs can be exported, write it with pynode.field")
+
+
+ONE_IF = "({a} %s {b}) ? R1 : R0"
+
+OPERATIONS: dict[str, Write] = {
+    "CONST": _const,
+    "PARAM": _param,
     "AFFINE": _affine,
     "AFFINE_T": _affine_t,
     "MATVEC": _matvec,
     "MATVEC_T": _matvec_t,
     "OUTER": _outer,
+    "NEG": elementwise("-{a}"),
+    "ABS": elementwise("m_fabs({a})"),
+    "SIGN": elementwise("({a} > R0) ? R1 : ({a} < R0) ? -R1 : {a}"),
+    "SQUARE": elementwise("{a} * {a}"),
+    "RECIP": elementwise("R1 / {a}"),
+    "SQRT": elementwise("m_sqrt({a})"),
+    "EXP": elementwise("m_exp({a})"),
+    "EXPM1": elementwise("m_expm1({a})"),
+    "LOG": elementwise("m_log({a})"),
+    "LOG1P": elementwise("m_log1p({a})"),
+    "SIN": elementwise("m_sin({a})"),
+    "COS": elementwise("m_cos({a})"),
+    "TANH": elementwise("m_tanh({a})"),
+    "SIGMOID": elementwise("R1 / (R1 + m_exp(-{a}))"),
+    "SOFTPLUS": elementwise("(({a} > R0) ? {a} : R0) + m_log1p(m_exp(-m_fabs({a})))"),
+    "RELU": elementwise("({a} < R0) ? R0 : {a}"),
+    "STEP": elementwise("({a} > R0) ? R1 : ({a} <= R0) ? R0 : {a}"),
+    "ERF": elementwise("m_erf({a})"),
+    "ATAN": elementwise("m_atan({a})"),
+    "ADD": elementwise("{a} + {b}"),
+    "SUB": elementwise("{a} - {b}"),
+    "MUL": elementwise("{a} * {b}"),
+    "DIV": elementwise("{a} / {b}"),
+    "POW": elementwise("m_pow({a}, {b})"),
+    "MAX": elementwise("({a} > {b} || {a} != {a}) ? {a} : {b}"),
+    "MIN": elementwise("({a} < {b} || {a} != {a}) ? {a} : {b}"),
+    "LT": elementwise(ONE_IF % "<"),
+    "LE": elementwise(ONE_IF % "<="),
+    "EQ": elementwise(ONE_IF % "=="),
+    "DTANH": elementwise("({a} == R0) ? R0 : {a} * (R1 - {b} * {b})"),
+    "DSIGMOID": elementwise("({a} == R0) ? R0 : {a} * ({b} * (R1 - {b}))"),
+    "DMUL": elementwise("({a} == R0 || {b} == R0) ? R0 : {a} * {b}"),
+    "DDIV": elementwise("({a} == R0) ? R0 : {a} / {b}"),
+    "WHERE": elementwise("({a} != R0) ? {b} : {c}"),
     "BCAST": _bcast,
-    "SUM": _total,
-    "SLICE": _copy,
+    "SUM": _sum,
+    "SLICE": _slice,
     "CONCAT": _concat,
     "GATHER": _gather,
     "SCATTER": _scatter,
-    "ACC": _accumulate,
-    "ACC_OUTER": _accumulate_outer,
+    "CALL": _call,
+    "ACC": _acc,
+    "ACC_OUTER": _acc_outer,
 }
-"""The other operations: the statements of an instruction."""
+"""Name of an operation -> what writes it. Numbers R0, R1 and functions m_exp, ... are of the precision of the file."""
 
-VIEWS = ("CONST", "PARAM", "SLICE")
-"""Operations that are parts of arrays, and no statement."""
 
-REFUSED = ("CALL",)
-"""Operations that C cannot do: calls of Python."""
+def needed(program: Program, stop: int, outputs: Sequence[int]) -> list[Instr]:
+    """The instructions before `stop` that outputs or sums of gradients rest on."""
+    wanted = {r for r in outputs if r >= 0}
+    kept = []
+    for x in reversed(program.instructions[:stop]):
+        if x.op not in ("ACC", "ACC_OUTER") and x.out not in wanted:
+            continue
+        wanted.update(x.operands)
+        kept.append(x)
+    return kept[::-1]
+
+
+def function(
+    head: str, program: Program, stop: int, targets: Sequence[tuple[int, str]], slots: Sequence[str], number: Any
+) -> str:
+    """A C function that runs the instructions before `stop` and copies registers to targets.
+
+    Parameters
+    ----------
+    head : str
+        Up to the parenthesis that closes its arguments.
+    program : Program
+    stop : int
+    targets : sequence of (int, str)
+        Registers (-1: zeros are left as they are) and the arrays that they go to.
+    slots : sequence of str
+    number : callable
+    """
+    w = Writer(program, slots, number)
+    lines = []
+    for x in needed(program, stop, [r for r, _ in targets]):
+        if x.k:
+            raise ValueError(f"{x.op} reads another parameter vector than theta: this is not the program of a field")
+        if x.op not in ("ACC", "ACC_OUTER"):
+            lines.append(w.declared(x.out))
+        lines += OPERATIONS[x.op](w, x)
+    for r, to in targets:
+        if r >= 0:
+            lines += loop(program.sizes[r], lambda i, r=r, to=to: f"{to}[{i}] = {w.at(r, i)};")  # type: ignore[misc]
+    names = [part.strip().rpartition(" ")[2].lstrip("*") for part in head[head.index("(") + 1 :].split(",")]
+    text = "\n".join(lines)
+    unused = [f"(void){name};" for name in names if not _mentions(text, name)]
+    return "\n".join([f"{head})", "{", *(f"    {line}" for line in [*unused, *lines]), "}", ""])
+
+
+def _mentions(text: str, name: str) -> bool:
+    import re
+
+    return re.search(rf"\b{name}\b", text) is not None

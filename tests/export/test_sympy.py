@@ -2,13 +2,28 @@
 
 import numpy as np
 import pytest
-from test_c import FIELDS
 
 import pynode as pn
 from pynode.export.symbolic import _functions
 from pynode.programs.formula import CALLS
 
 sp = pytest.importorskip("sympy")
+
+
+def smooth(t, y, th):
+    a = np.stack([np.exp(-(y[0] ** 2)), np.expm1(y[1]), np.sqrt(1.5 + np.sin(y[2])), np.log(2.0 + y[3] ** 2)])
+    b = np.stack([np.log1p(y[0] ** 2), np.cos(th.k * t), np.tanh(y[1]), pn.sigmoid(y[2])])
+    c = np.stack([pn.softplus(y[3]), pn.erf(y[0]), np.arctan(y[1]), (1.0 + y[2] ** 2) ** th.k])
+    return (a - b / (1.0 + y**2) + c * th.k) * np.mean(y) - np.reciprocal(2.0 + y**2)
+
+
+def broken(t, y, th):
+    a = np.maximum(y[0], y[1]) - np.minimum(y[2], y[3])
+    b = np.where(y[0] < y[1], np.abs(y[2]), np.sign(y[3])) + np.where(y[0] <= y[3], 1.0, th.k) * (y[0] == y[1])
+    return np.concatenate([np.stack([a, b]), pn.relu(y[1:3] - 0.1)])
+
+
+FIELDS = {f.__name__: pn.field(state=4, theta={"k": 0.7})(f) for f in (smooth, broken)}
 
 
 @pytest.mark.parametrize("name", ["smooth", "broken"])
