@@ -4,6 +4,7 @@ import ast
 import importlib
 import inspect
 import re
+import sys
 from pathlib import Path
 
 from docutils import nodes
@@ -12,6 +13,9 @@ from sphinx import addnodes
 from sphinx.pycode import ModuleAnalyzer
 
 import pynode
+
+sys.path.insert(0, str(Path(__file__).resolve().parent))  # mathml.py, live_pages.py
+import live_pages
 
 MODULES = ("control", "course", "datasets", "fit", "plots")
 """Public modules; what pynode.models has is in pynode itself."""
@@ -25,10 +29,10 @@ extensions = [
     "myst_nb",
     "sphinx.ext.autodoc",
     "sphinx.ext.autosummary",
-    "sphinx.ext.mathjax",
+    "mathml",
     "sphinx.ext.napoleon",
 ]
-exclude_patterns = ["_build", "**.ipynb_checkpoints"]
+exclude_patterns = ["_build", "live", "**.ipynb_checkpoints"]
 
 # Pages are Markdown; notebooks come executed, from docs/execute.py
 nb_execution_mode = "off"
@@ -45,11 +49,13 @@ napoleon_google_docstring = False
 napoleon_use_rtype = False
 napoleon_use_ivar = True
 napoleon_preprocess_types = False
+html_math_renderer = "mathml"
 default_role = "pynode"  # `solve` in a docstring is a link where it names something public, else code: see below
 
 html_theme = "furo"
 html_title = "pynode"
 html_static_path = ["_static"]
+html_extra_path = [live_pages.build(Path(__file__).resolve().parent / "_build" / "extra")]
 html_css_files = ["pynode.css"]
 html_show_sourcelink = False
 html_copy_source = False

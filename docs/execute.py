@@ -38,10 +38,22 @@ def execute(path, into, python):
         except (CellExecutionError, CellTimeoutError) as error:
             return time.perf_counter() - begun, float("nan"), str(error)
     used = float(notebook.cells.pop().outputs[0].text)
+    for_the_site(notebook, path)
     nbformat.write(notebook, into / path.name)
     wrong = [cell.source for cell in notebook.cells if "solution" in cell.metadata.get("tags", []) and not solved(cell)]
     problem = f"a solution that its checker does not accept:\n{wrong[0]}" if wrong else None
     return time.perf_counter() - begun, used, f"needs more than {LIMIT:g} s" if used > LIMIT else problem
+
+
+def for_the_site(notebook, path):
+    """Add to an executed copy what only the site shows: the download, and descriptions of pictures as alternative texts."""
+    lines = f"{{download}}`Download this notebook <../../notebooks/{path.name}>` · open locally: `jupyter lab {path.name}`"
+    notebook.cells.insert(1, nbformat.v4.new_markdown_cell(lines))
+    for cell in notebook.cells:
+        described = [out.metadata.get("image/png", {}).get("alt") for out in cell.get("outputs", []) if "metadata" in out]
+        if any(described):
+            words = " ".join(filter(None, described))
+            cell.metadata.setdefault("mystnb", {}).setdefault("image", {}).setdefault("alt", words)
 
 
 def solved(cell):

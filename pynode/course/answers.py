@@ -7,6 +7,11 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+FOUR_DIGITS = 5e-4
+"""Relative tolerance of the answers that are numbers, wherever an exercise does not say another one."""
+SLIP = 2e-3
+"""Relative tolerance at which a usual slip is recognised: wrong numbers are often rounded."""
+
 
 @dataclass(frozen=True)
 class Verdict:
@@ -112,13 +117,13 @@ class Number:
     slips : mapping of str to callable
         What to look at -> the number that this slip gives.
     rtol : float
-        Relative tolerance.
+        Relative tolerance: half a unit of the fourth digit, unless the right number is itself measured or estimated.
     """
 
     value: Callable[[], float]
     good: str
     slips: Mapping[str, Callable[[], float]] = field(default_factory=dict)
-    rtol: float = 2e-3
+    rtol: float = FOUR_DIGITS
 
     def __call__(self, answer: Any) -> str:
         """What to say of a right answer; raises `Wrong` otherwise."""
@@ -127,14 +132,23 @@ class Number:
         if self._close(given, value):
             return self.good.format(value=f"{value:.6g}")
         for what, slip in self.slips.items():
-            if self._close(given, float(slip())):
+            if self._close(given, float(slip()), max(self.rtol, SLIP)):
                 raise Wrong(what)
         if self._close(-given, value):
             raise Wrong("The size is right, the sign is not.")
+        if self.rtol <= FOUR_DIGITS and abs(given - value) <= 0.01 * abs(value):
+            raise Wrong(f"{given:.6g} is near, but not to four digits: the answer is wanted to 0.05 %.")
         raise Wrong(f"{given:.6g} is too {'large' if given > value else 'small'}.")
 
-    def _close(self, a: float, b: float) -> bool:
-        return abs(a - b) <= self.rtol * max(abs(b), 1e-12)
+    @property
+    def precision(self) -> str:
+        """How exact the answer has to be, in words."""
+        if self.rtol < FOUR_DIGITS:
+            return "exactly"
+        return "to four digits" if self.rtol == FOUR_DIGITS else f"to {100 * self.rtol:g} %"
+
+    def _close(self, a: float, b: float, rtol: float | None = None) -> bool:
+        return abs(a - b) <= (self.rtol if rtol is None else rtol) * max(abs(b), 1e-12)
 
 
 @dataclass(frozen=True)

@@ -3,7 +3,7 @@
 import difflib
 from typing import Any
 
-from pynode.course.answers import Exercise, Unanswered, Verdict, Wrong
+from pynode.course.answers import Exercise, Number, Unanswered, Verdict, Wrong
 from pynode.course.exercises import EXERCISES
 
 
@@ -15,7 +15,8 @@ def check(name: str, answer: Any = ...) -> Verdict:
     name : str
         The exercise, as written in the notebook.
     answer : number, array or function, default ...
-        As the task asks; ``...`` or None: no answer yet.
+        As the task asks; ``...`` or None: no answer yet. Numbers are wanted to four digits (0.05 %); where the right
+        number is itself estimated, ``check(name)`` says which tolerance holds.
 
     Returns
     -------
@@ -40,7 +41,8 @@ def check(name: str, answer: Any = ...) -> Verdict:
     not yet: That is after one step; one more.
     """
     exercise = _find(name)
-    nothing = Verdict(False, f"Wanted: {exercise.empty}. Hint: `hint({name!r})`.", answered=False)
+    precision = f", {exercise.test.precision}" if isinstance(exercise.test, Number) else ""
+    nothing = Verdict(False, f"Wanted: {exercise.empty}{precision}. Hint: `hint({name!r})`.", answered=False)
     if answer is None or answer is ...:
         return nothing
     try:

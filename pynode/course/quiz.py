@@ -1,4 +1,7 @@
-"""The quiz: ten questions, an answer at once, and the reason for every option."""
+"""The quiz: ten questions, an answer at once, and the reason for every option.
+
+The letters are those of the answer key of the course page, whose answers are b, d, b, b, b, b, b, b, c, b.
+"""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -59,15 +62,15 @@ QUESTIONS: dict[int, Question] = {
     ),
     3: Question(
         "The flow map of a Neural ODE in $\\mathbb R^d$ with a Lipschitz field is",
-        "a",
+        "b",
         {
             "a": (
-                "a homeomorphism: continuous, one-to-one, with a continuous inverse",
-                "Paths cannot cross and can be run backwards. With a smooth field it is even a diffeomorphism.",
-            ),
-            "b": (
                 "any continuous function",
                 "No: it cannot fold, tear or merge. $x \\mapsto -x$ on the line is out of reach.",
+            ),
+            "b": (
+                "a homeomorphism: continuous, one-to-one, with a continuous inverse",
+                "Paths cannot cross and can be run backwards. With a smooth field it is even a diffeomorphism.",
             ),
             "c": ("always linear", "Only if the field is linear."),
             "d": ("one-to-one, but not invertible", "Solving backwards in time is the inverse."),
@@ -75,11 +78,11 @@ QUESTIONS: dict[int, Question] = {
     ),
     4: Question(
         "The residual update $\\mathbf h_{k+1} = \\mathbf h_k + \\frac1N f_\\theta(\\mathbf h_k)$ is which method?",
-        "c",
+        "b",
         {
             "a": ("the implicit midpoint rule", "That evaluates $f$ at the average of the old and the unknown new state."),
-            "b": ("classical Runge-Kutta", "That looks at the field four times a step; here it is once."),
-            "c": ("forward Euler with step $1/N$", "State plus step times slope at the old state."),
+            "b": ("forward Euler with step $1/N$", "State plus step times slope at the old state."),
+            "c": ("classical Runge-Kutta", "That looks at the field four times a step; here it is once."),
             "d": (
                 "backward Euler",
                 "That evaluates $f$ at the new state, and would need an equation to be solved in each layer.",
@@ -112,40 +115,40 @@ QUESTIONS: dict[int, Question] = {
     ),
     6: Question(
         "Why can the continuous adjoint give a less accurate gradient than backpropagation through the solver?",
-        "d",
+        "b",
         {
             "a": ("It uses lower-precision arithmetic", "The precision is the same."),
-            "b": ("It ignores part of the parameters", "Every parameter has its integral."),
-            "c": ("It is random", "Nothing in it is drawn at random."),
-            "d": (
+            "b": (
                 "It solves another problem backwards; errors of both solves add up, worst where y is unstable backwards",
                 "Notebook 03 shows it fail on a fast decaying state and in chaos.",
             ),
+            "c": ("It is random", "Nothing in it is drawn at random."),
+            "d": ("It ignores part of the parameters", "Every parameter has its integral."),
         },
     ),
     7: Question(
         "What does a Latent ODE have over a plain recurrent network for time series?",
-        "a",
+        "b",
         {
-            "a": (
+            "a": ("it needs no training", "It is trained, through encoder, ODE and decoder."),
+            "b": (
                 "its state exists at every time, so irregular gaps need no tricks",
                 "The ODE is evaluated where the data are. A recurrent network counts steps, whatever their length.",
             ),
-            "b": ("it needs no training", "It is trained, through encoder, ODE and decoder."),
             "c": ("it cannot overfit", "It can, as any flexible model."),
             "d": ("it has no latent state", "It has one; that is its name."),
         },
     ),
     8: Question(
         "Which limit of Neural ODEs does augmentation remove?",
-        "c",
+        "b",
         {
             "a": ("They need too many parameters", "Augmentation adds some."),
-            "b": ("They can be solved by Euler's method only", "Any solver will do, with or without."),
-            "c": (
+            "b": (
                 "Flows in $\\mathbb R^d$ cannot change topology",
                 "With extra dimensions paths go around each other: what must cross on a line passes in the plane.",
             ),
+            "c": ("They can be solved by Euler's method only", "Any solver will do, with or without."),
             "d": ("They are slow to differentiate", "Augmentation does not change how the gradient is computed."),
         },
     ),

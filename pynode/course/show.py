@@ -4,6 +4,7 @@ import sys
 from collections.abc import Iterable, Sequence
 from typing import Any
 
+from pynode.course.pictures import sharp_png
 from pynode.plots.style import STYLE
 
 
@@ -81,7 +82,7 @@ def _cell(value: Any) -> str:
 
 
 def style() -> None:
-    """Give pyplot the style of the course's pictures; in a notebook, figures are shown in the page.
+    """Give pyplot the style of the course's pictures; in a notebook, figures are shown sharp, with a description.
 
     See Also
     --------
@@ -95,7 +96,10 @@ def style() -> None:
     import matplotlib.pyplot as plt
 
     if "IPython" in sys.modules and (shell := sys.modules["IPython"].get_ipython()) is not None:
+        from matplotlib.figure import Figure
+
         shell.run_line_magic("matplotlib", "inline")
+        shell.display_formatter.formatters["image/png"].for_type(Figure, sharp_png)
 
     plt.rcParams.update(STYLE)
     plt.rcParams.update({"figure.figsize": (7.0, 3.8), "figure.constrained_layout.use": True})

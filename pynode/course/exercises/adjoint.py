@@ -7,7 +7,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pynode.calls.loss_and_grad import loss_and_grad
-from pynode.course.answers import Choice, Exercise, Wrong, called, numbers
+from pynode.course.answers import FOUR_DIGITS, Choice, Exercise, Wrong, called, numbers
 from pynode.fields.make import field
 
 CASES = ((2.0, 1.3, 1.5, 0.5), (1.0, 0.4, 2.0, -0.3), (-1.5, 2.0, 0.7, 0.1))
@@ -72,7 +72,7 @@ def _scalar_gradient(factor: float = 1.0) -> NDArray[np.float64]:
 def _scalar_adjoint(answer: object) -> str:
     given = numbers(answer, (4,), "four numbers (w1, b1, w2, b2)")
     right = _scalar_gradient(0.5)
-    if np.allclose(given, right, rtol=2e-4):
+    if np.allclose(given, right, rtol=FOUR_DIGITS):
         return "dL/d(w1, b1, w2, b2) = " + ", ".join(f"{x:.6f}" for x in right) + "."
     if np.allclose(given, 2 * right, rtol=2e-3):
         raise Wrong("Twice too large: the loss has a factor 1/2.")
@@ -112,5 +112,7 @@ EXERCISES = {
         "a letter",
         "What differs from step to step must be kept for each step.",
     ),
-    "scalar-adjoint": Exercise(_scalar_adjoint, "four numbers", "adjoint_by_hand with other constants."),
+    "scalar-adjoint": Exercise(
+        _scalar_adjoint, "four numbers, each to four digits", "adjoint_by_hand with other constants."
+    ),
 }

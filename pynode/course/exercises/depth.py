@@ -60,8 +60,13 @@ EXERCISES = {
     "resnet-depth": Exercise(
         Number(
             _resnet_depth,
-            "{value} layers.",
-            {"Two hundred and seventy is the estimate 2 exp(-2) / 0.001; now search exactly.": lambda: 271},
+            "{value} layers: the first number of which the error is below 0.001.",
+            {
+                "271 is the estimate 2 exp(-2) / 0.001 = 270.7, rounded up; its error is 0.00100001. One more.": (
+                    lambda: 271
+                ),
+                "270 is the estimate 2 exp(-2) / 0.001; now search exactly.": lambda: 270,
+            },
             rtol=1e-9,
         ),
         "a number of layers",

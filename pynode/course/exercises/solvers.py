@@ -46,7 +46,7 @@ EXERCISES = {
         "Predict from [0.05, 0] on a fine grid, find where the angle crosses zero downwards, take differences.",
     ),
     "order-of-heun": Exercise(
-        _order_of_heun, "the slope of log(error) against log(h)", "np.polyfit(np.log(h), np.log(errors), 1)[0]"
+        _order_of_heun, "the slope of log(error) against log(h), to 0.1", "np.polyfit(np.log(h), np.log(errors), 1)[0]"
     ),
     "euler-stability": Exercise(
         Number(

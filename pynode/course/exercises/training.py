@@ -5,7 +5,7 @@ import math
 import numpy as np
 
 from pynode.calls.objective import Objective
-from pynode.course.answers import Exercise, Number, Unanswered, Wrong, numbers
+from pynode.course.answers import FOUR_DIGITS, Exercise, Number, Unanswered, Wrong, numbers
 from pynode.course.lab import code_lab
 from pynode.fields.make import mlp
 
@@ -49,9 +49,9 @@ def _learning_rates(answer: object) -> str:
     before = _final_losses(119)
     for rate in RATES:
         given = float(numbers(answer[rate]))
-        if math.isclose(given, right[rate], rel_tol=2e-3):
+        if math.isclose(given, right[rate], rel_tol=FOUR_DIGITS):
             continue
-        if math.isclose(given, before[rate], rel_tol=2e-3):
+        if math.isclose(given, before[rate], rel_tol=FOUR_DIGITS):
             raise Wrong(f"At {rate:g} that is the loss before the last update.")
         raise Wrong(f"At {rate:g} the loss is not {given:.4g}. Seed 0? 120 epochs? Plain gradient descent?")
     return "The loss falls all the way to 0.1: these rates are all stable, the small ones are unfinished."
@@ -72,7 +72,9 @@ def _curriculum(theta: object) -> str:
 
 EXERCISES = {
     "code-lab": Exercise(_code_lab, "the trained theta", "pn.fit.lbfgs(objective, theta0).theta"),
-    "learning-rates": Exercise(_learning_rates, "a dictionary {rate: final loss}", "The loss after the last update."),
+    "learning-rates": Exercise(
+        _learning_rates, "a dictionary {rate: final loss}, to four digits", "The loss after the last update."
+    ),
     "stable-rate": Exercise(
         Number(
             lambda: 0.04,

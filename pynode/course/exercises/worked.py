@@ -46,6 +46,12 @@ def _gradient_w2() -> float:
     return H * (_adjoint_step() * math.tanh(W1 * Y0) + (y2 - TARGET) * math.tanh(W1 * y1))
 
 
+def _gradient_w2_of_the_flow() -> float:
+    """The exact y(0.5) solves sinh(w1 y) = sinh(w1 y0) exp(w1 w2 t); its derivative with respect to w2 is t tanh(w1 y)."""
+    end = _exact_flow()
+    return (end - TARGET) * 0.5 * math.tanh(W1 * end)
+
+
 EXERCISES = {
     "euler-y2": Exercise(
         Number(
@@ -79,8 +85,8 @@ EXERCISES = {
                 "That is df/dy at y0.": lambda: _slope(Y0),
                 "That is the slope at the origin, without saturation.": lambda: _slope(0.0),
                 "The inner derivative w1 is missing.": lambda: _slope(_euler()[1]) / W1,
+                "That is right to three digits; one more, please: answers are wanted to 0.05 %.": lambda: -2.72,
             },
-            rtol=3e-4,
         ),
         "df/dy at y2",
         "w1 w2 (1 - tanh(w1 y)^2), at y = y2.",
@@ -110,6 +116,9 @@ EXERCISES = {
                 ),
                 "Only the last step counts there; w2 acts in the first one too.": lambda: (
                     H * (_euler()[1] - TARGET) * math.tanh(W1 * _euler()[0])
+                ),
+                "That is the gradient of the exact flow, with its own y(0.5) = 0.3059. Asked for: of the two Euler steps.": (
+                    _gradient_w2_of_the_flow
                 ),
             },
         ),
