@@ -7,7 +7,7 @@ right-hand side is no sum of candidates, no set is right: therefore the best one
 weakly there, their coefficients normal about 0 with a small deviation that the evidence weighs.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -18,7 +18,7 @@ from scipy.linalg import solve_triangular
 from pynode.fields.field import Field
 from pynode.training.equations import FEW, MOST, Guess, Library, is_gram, noise_shape, weighted_problem
 from pynode.training.subsets import CLOSE, Regression, Subset
-from pynode.training.terms import sparse_field
+from pynode.training.terms import Term, sparse_field
 from pynode.training.windows import Data
 
 Array = NDArray[np.float64]
@@ -62,6 +62,7 @@ def averaged(
     states: Sequence[Array],
     variance: Array,
     options: dict[str, Any],
+    exact: Mapping[int, Term] | None = None,
 ) -> Averaged | None:
     """The average over sets of terms about a fitted equation; None where it cannot be had.
 
@@ -79,12 +80,17 @@ def averaged(
         Of the noise.
     options : dict
         Of `pynode.solve`.
+    exact : mapping of int to Term, optional
+        States whose derivative is this term: nothing is estimated, and no other terms are candidates.
     """
+    fixed = exact or {}
     d, P = C.shape
-    if d * P > LARGEST:
+    rows = [i for i in range(d) if i not in fixed]
+    n = len(rows) * P
+    if not 0 < n <= LARGEST:
         return None
     m = 0 if data.signal is None else data.signal.m
-    field = sparse_field([library.terms] * d, list(C), m)
+    field = sparse_field([[fixed[i]] if i in fixed else library.terms for i in range(d)], list(C), m, exact=fixed)
     everything: list[Subset] = [tuple(range(P))] * d
     model = np.concatenate(list(states))
     shape = noise_shape(np.concatenate(data.y) - model, model)
@@ -92,14 +98,14 @@ def averaged(
     cut = data.windows(None)
     free = cut.initial(guess.states)
     problem, mean = weighted_problem(field, cut, free, guess, data, options)
-    theta = C.ravel()
+    theta = C[rows].ravel()
     here = problem.linearise(theta, free)
     if here is None or not np.isfinite(here.g).all() or not is_gram(here.H):
         return None
     H = here.H / mean
     b = H @ theta - here.g / mean
-    prior = library.prior.ravel()
-    cost = np.tile(library.cost, d)
+    prior = library.prior[rows].ravel()
+    cost = np.tile(library.cost, len(rows))
     regression = Regression(H, b, prior, cost)
     chosen = tuple(np.flatnonzero(theta).tolist())
     regression.search([chosen], most=max(MOST * d, len(chosen)), every=FEW)
@@ -111,7 +117,7 @@ def averaged(
     weight = np.exp(np.array(scores) - max(scores))
     weight /= weight.sum()
     parts = [_given(H, regression, prior, s) for s in sets] + [part[1:] for part in weak]
-    covariance = np.zeros((d * P, d * P))
+    covariance = np.zeros((n, n))
     for w, (mode, spread) in zip(weight.tolist(), parts, strict=True):
         covariance += w * (spread + np.outer(mode - theta, mode - theta))
     share = sum(w for w, s in zip(weight.tolist(), sets, strict=False) if s == chosen)

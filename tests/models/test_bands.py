@@ -132,3 +132,18 @@ def test_few_residuals_make_wider_quantiles():
     few = Calibration(zero + 1, zero, degrees=4.0)
     np.testing.assert_allclose(few.quantile(0.9), 2.1318, rtol=1e-4)
     np.testing.assert_allclose(Calibration(zero + 1, zero).quantile(0.9), 1.6449, rtol=1e-4)
+
+
+def test_a_velocity_that_is_exact_stays_so():
+    rng = np.random.default_rng(0)
+    y = np.stack([solved(lambda t, y: [y[1], (1 - y[0] ** 2) * y[1] - y[0]], rng.uniform(-2, 2, 2)) for _ in range(6)])
+    model = pn.NeuralODE(random_state=0).fit(T, y + 0.02 * rng.standard_normal(y.shape))
+    calibrated(model)
+    assert model.field_.n_params == 3
+    average = model.averaged_
+    np.testing.assert_allclose(average.theta[average.theta != 0], model.theta_)
+    np.testing.assert_allclose(
+        pn.solve(average.field, y[0, 0], T, average.theta).y, pn.solve(model.field_, y[0, 0], T, model.theta_).y, rtol=1e-6
+    )
+    _, lower, upper = model.predict(T, y[0, 0], interval=0.9)
+    assert (upper > lower)[1:].all()

@@ -7,6 +7,7 @@ from numpy.typing import NDArray
 
 from pynode.calls.sensitivities import sensitivities
 from pynode.data.signal import Signal
+from pynode.fields.transforms import jacobian
 from pynode.models.storage import of_type, stored_array, stored_field
 from pynode.models.trajectories.refits import last_windows
 from pynode.models.trajectories.scaling import Scaling
@@ -15,6 +16,7 @@ from pynode.models.trajectories.structure import in_units
 from pynode.training.averaging import Averaged, averaged
 from pynode.training.equations import Library, libraries
 from pynode.training.smoothing import smooth
+from pynode.training.terms import Term
 from pynode.training.windows import Data
 
 if TYPE_CHECKING:
@@ -50,8 +52,25 @@ def average_of(model: "NeuralODE") -> Averaged | None:
             C = np.zeros((data.d, len(library.terms)))
             for p, c in zip(model.field_.spec, model.theta_.tolist(), strict=True):
                 C[place[p.name]] = c
-            return averaged(library, C, inside, states, noise**2, model.solve_options() | {"max_steps": 20_000})
+            fitted = {place[p.name][0] for p in model.field_.spec}
+            exact = _exact(model, library, inside, states, fitted)
+            options = model.solve_options() | {"max_steps": 20_000}
+            return averaged(library, C, inside, states, noise**2, options, exact)
     return None
+
+
+def _exact(model: "NeuralODE", library: Library, inside: Data, states: list[Array], fitted: set[int]) -> dict[int, Term]:
+    """The states that have no parameters, their derivative being another state."""
+    u = inside.inputs_at_rows()
+    slopes = np.asarray(jacobian(model.field_)(inside.t[0][:1], states[0][:1], model.theta_, None if u is None else u[:1]))[
+        0
+    ]
+    found = {}
+    for i, row in enumerate(slopes):
+        if i not in fitted and np.count_nonzero(row) == 1 and row.max() == 1.0:
+            j = int(np.argmax(row))
+            found[i] = next(term for term in library.terms if term.linear and term.powers[j] == 1)
+    return found
 
 
 def variance_of(model: "NeuralODE", average: Averaged, t: Array, y0: Array | None, given: dict[str, Any]) -> Array:
