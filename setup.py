@@ -1,4 +1,4 @@
-"""Builds pynode._core: the C core once for each instruction set, and the CPython wrapper.
+"""Builds pynode._core: the C core once for each instruction set, and the CPython wrapper; takes the files of wasm/ along.
 
 Environment: CC; PYNODE_CFLAGS and PYNODE_LDFLAGS are appended (sanitizers, -Werror, ...).
 An object is compiled again when its source, any header under csrc/, this file or the flags changed.
@@ -15,6 +15,7 @@ import numpy
 import setuptools
 from setuptools import Extension, setup
 from setuptools.command.build_ext import build_ext
+from setuptools.command.build_py import build_py
 
 OLDEST = 77  # the first that reads the licence in pyproject.toml; `pip install` brings one that does
 if int(setuptools.__version__.split(".")[0]) < OLDEST:
@@ -106,6 +107,23 @@ class BuildCore(build_ext):
         self.compiler.link_shared_object(objects, target, libraries=["m"], extra_postargs=link_flags, target_lang="c")
 
 
+class BuildPackage(build_py):
+    """The files of wasm/ that pages are made of go into the package: pynode/export/web/."""
+
+    def run(self):
+        super().run()
+        if self.editable_mode:  # pynode/export/page.py finds them in the repository
+            return
+        target = Path(self.build_lib) / "pynode" / "export" / "web"
+        target.mkdir(parents=True, exist_ok=True)
+        for path in [
+            *sorted((ROOT / "wasm").glob("*.mjs")),
+            ROOT / "wasm" / "pynode.d.ts",
+            ROOT / "wasm" / "pynode.wasm.gz",
+        ]:
+            self.copy_file(str(path), str(target / path.name))
+
+
 core = Extension(
     "pynode._core",
     sources=sources(),
@@ -121,4 +139,4 @@ core = Extension(
 )
 
 
-setup(ext_modules=[core], cmdclass={"build_ext": BuildCore})
+setup(ext_modules=[core], cmdclass={"build_ext": BuildCore, "build_py": BuildPackage})

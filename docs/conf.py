@@ -14,7 +14,8 @@ from sphinx.pycode import ModuleAnalyzer
 
 import pynode
 
-sys.path.insert(0, str(Path(__file__).resolve().parent))  # mathml.py
+sys.path.insert(0, str(Path(__file__).resolve().parent))  # mathml.py, live_pages.py
+import live_pages
 
 MODULES = ("control", "course", "datasets", "fit", "plots")
 """Public modules; what pynode.models has is in pynode itself."""
@@ -31,7 +32,7 @@ extensions = [
     "mathml",
     "sphinx.ext.napoleon",
 ]
-exclude_patterns = ["_build", "**.ipynb_checkpoints"]
+exclude_patterns = ["_build", "live", "**.ipynb_checkpoints"]
 
 # Pages are Markdown; notebooks come executed, from docs/execute.py
 nb_execution_mode = "off"
@@ -54,6 +55,7 @@ default_role = "pynode"  # `solve` in a docstring is a link where it names somet
 html_theme = "furo"
 html_title = "pynode"
 html_static_path = ["_static"]
+html_extra_path = [live_pages.build(Path(__file__).resolve().parent / "_build" / "extra")]
 html_css_files = ["pynode.css"]
 html_show_sourcelink = False
 html_copy_source = False

@@ -3,6 +3,7 @@
 from pynode import control as control
 from pynode import course as course
 from pynode import datasets as datasets
+from pynode import export as export
 from pynode import fit as fit
 from pynode import models as models
 from pynode import plots as plots
@@ -131,6 +132,7 @@ __all__ = [  # noqa: RUF022
     "elu",
     "erf",
     "event",
+    "export",
     "field",
     "fit",
     "frozen",

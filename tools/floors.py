@@ -21,11 +21,12 @@ RESTS_ON: dict[str, tuple[str, ...]] = {
     "experiments": _below("calls"),
     "optim": ("data",),
     "datasets": _below("calls"),
+    "export": _below("calls"),
     "control": _below("calls"),
     "plots": _below("calls"),
     "training": (*_below("calls"), "experiments", "optim"),
     "fit": ("optim", "training"),
-    "models": (*_below("calls"), "experiments", "optim", "training", "plots"),
+    "models": (*_below("calls"), "experiments", "optim", "training", "plots", "export"),
     "app": (*_below("calls"), "experiments", "optim", "training", "models", "plots", "datasets"),
     "course": (*_below("calls"), "optim", "training", "models", "plots", "datasets", "control"),
     "__main__": ("app",),
@@ -35,6 +36,7 @@ RESTS_ON: dict[str, tuple[str, ...]] = {
 LAZY: dict[tuple[str, str], str] = {
     ("app", "*"): "a command loads what it needs when it runs: `pynode --help` stays quick",
     ("models", "plots"): "fitting needs no matplotlib",
+    ("models", "export"): "fitting needs nothing that writes files for other places",
 }
 """(floor, imported floor or *) -> why its imports of the package may stand inside functions."""
 

@@ -2,8 +2,12 @@
 #include "instances/instances.h"
 
 static const pn_instance *const instances[PN_N_ISA] = {
+#ifndef PN_ONLY_BASELINE /* builds that have to be small have one of them */
     [PN_ISA_PLAIN] = &pn_instance_plain,
+#endif
+#ifndef PN_ONLY_PLAIN
     [PN_ISA_BASELINE] = &pn_instance_baseline,
+#endif
 #ifdef PN_HAVE_X86_ISA
     [PN_ISA_AVX2] = &pn_instance_avx2,
     [PN_ISA_AVX512] = &pn_instance_avx512,

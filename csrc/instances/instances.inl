@@ -1,6 +1,6 @@
 /* The instances of one instruction set: f64 and f32, with one lane, a block of lanes in two vectors, and, where vectors are wide
    enough for few samples, in one. The including file defines PN_VBYTES (bytes of a vector) and PN_INSTANCE (the name of the
-   result). */
+   result). With PN_F64_ONLY there is no f32, for builds that have to be small. */
 #define _POSIX_C_SOURCE 200809L
 #include <assert.h>
 #include <math.h>
@@ -23,19 +23,23 @@
 #define PN_F32 0
 #define PN_VECTORS 2
 #include "instances/instance.inl"
+#ifndef PN_F64_ONLY
 #define PN_F32 1
 #define PN_VECTORS 0
 #include "instances/instance.inl"
 #define PN_F32 1
 #define PN_VECTORS 2
 #include "instances/instance.inl"
+#endif
 #if PN_VBYTES == 64
 #define PN_F32 0
 #define PN_VECTORS 1
 #include "instances/instance.inl"
+#ifndef PN_F64_ONLY
 #define PN_F32 1
 #define PN_VECTORS 1
 #include "instances/instance.inl"
+#endif
 #else
 #define work_on_f64_narrow work_on_f64_block
 #define evaluate_f64_narrow evaluate_f64_block
@@ -48,7 +52,9 @@ const pn_instance PN_INSTANCE = {{
     {{1, sizeof(double), work_on_f64_single, evaluate_f64_single},
      {PN_NARROW * PN_VE64, sizeof(double), work_on_f64_narrow, evaluate_f64_narrow},
      {2 * PN_VE64, sizeof(double), work_on_f64_block, evaluate_f64_block}},
+#ifndef PN_F64_ONLY
     {{1, sizeof(float), work_on_f32_single, evaluate_f32_single},
      {PN_NARROW * PN_VE32, sizeof(float), work_on_f32_narrow, evaluate_f32_narrow},
      {2 * PN_VE32, sizeof(float), work_on_f32_block, evaluate_f32_block}},
+#endif
 }};

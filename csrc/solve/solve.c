@@ -1,12 +1,14 @@
 /* A solve: samples cut into chunks, chunks dealt out to threads, their gradients added up in a fixed order, so that the
    result does not depend on the number of threads. */
 #define _POSIX_C_SOURCE 200809L
-#include <pthread.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#ifndef PN_NO_THREADS
+#include <pthread.h>
 #include <time.h>
 #include <unistd.h>
+#endif
 
 #include "instances/instances.h"
 
@@ -45,6 +47,12 @@ static pn_status rows_for(double *wanted, int64_t n, int64_t p, double **rows) {
     return *rows ? PN_OK : PN_MEMORY;
 }
 
+#ifdef PN_NO_THREADS /* where a processor has one, as WebAssembly does */
+static void run_tasks(pn_shared *s, const pn_kernels *k, int32_t threads) {
+    (void)threads;
+    k->work(s, 1);
+}
+#else
 typedef struct worker {
     pn_shared *shared;
     const pn_kernels *kernels;
@@ -167,6 +175,7 @@ static void run_tasks(pn_shared *s, const pn_kernels *k, int32_t threads) {
     if (!run_threads(s, k, threads)) run_again(s, k, side, sides);
     free(side);
 }
+#endif
 
 /* Length of the gradient of theta: the parts' parameters stand behind the field's. */
 static int64_t n_gradient(const pn_problem *P) {

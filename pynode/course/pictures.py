@@ -72,8 +72,9 @@ def sharp_png(figure: "Figure") -> tuple[bytes, dict[str, Any]]:
     --------
     pynode.course.style
     """
-    from IPython.core.pylabtools import print_figure
+    from IPython.core import pylabtools
 
-    png = print_figure(figure, fmt="png", dpi=SHARP * figure.dpi)
+    untyped: Any = pylabtools
+    png = untyped.print_figure(figure, fmt="png", dpi=SHARP * figure.dpi)
     width, height = struct.unpack(">II", png[16:24])
     return png, {"width": width // SHARP, "height": height // SHARP, "alt": describe(figure)}

@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from pynode.data.arrays import real_array
-from pynode.fields import constraints, parameters, states
+from pynode.fields import constraints, exchange, parameters, states
 from pynode.fields.parameters import Parameter
 from pynode.fields.states import State
 from pynode.programs import derivatives
@@ -240,6 +240,53 @@ class Field(parameters.Parametric):
         program.check()
         named = states.valid(data.get("states", ()), program.slot_sizes[1])
         return cls(program, spec, data["name"], tuple(data["out_shape"]), states=named)
+
+    def to_json(self) -> str:
+        """The field as JSON, for programs that are not Python; the schema is in docs/export.md.
+
+        Returns
+        -------
+        str
+            A text, which `from_json` reads. Parameters are not in it, but for their initial values.
+
+        See Also
+        --------
+        to_dict : the same as Python data.
+
+        Examples
+        --------
+        >>> import pynode as pn
+        >>> @pn.field(state=2, theta={"k": 2.0})
+        ... def oscillator(t, y, th):
+        ...     return [y[1], -th.k * y[0]]
+        >>> pn.Field.from_json(oscillator.to_json())
+        <Field oscillator: d=2, 1 parameters: k ()>
+        """
+        return exchange.to_text(self.to_dict())
+
+    @classmethod
+    def from_json(cls, text: str | bytes) -> Self:
+        """Inverse of `to_json`.
+
+        Parameters
+        ----------
+        text : str or bytes
+            What `to_json` gave, or another program of the schema in docs/export.md.
+
+        Returns
+        -------
+        Field
+
+        Raises
+        ------
+        ValueError
+            The text is not of the schema, or its program is not valid: it may come from anywhere.
+        """
+        data = exchange.from_text(text)
+        found = cls.from_dict(data)
+        if np.prod(found.out_shape, dtype=np.int64) != found.n_out:
+            raise ValueError(f"from_json: out_shape is {list(found.out_shape)}, the program has {found.n_out} outputs")
+        return found
 
     def __getstate__(self) -> dict[str, Any]:
         return {name: value for name, value in self.__dict__.items() if name in self.__dataclass_fields__}

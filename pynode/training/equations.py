@@ -16,17 +16,17 @@ from numpy.typing import NDArray
 from pynode.errors import OK
 from pynode.optim.levenberg_marquardt import descend
 from pynode.optim.posterior import LaplacePosterior
-from pynode.training.integral_form import integral_form
+from pynode.training.integral_form import integral_form, integrals
 from pynode.training.shooting import ShootingProblem
 from pynode.training.smoothing import Smoothed
 from pynode.training.subsets import Regression, Subset
-from pynode.training.terms import Term, evaluate, polynomials, sparse_field, waves
+from pynode.training.terms import Term, crowded, evaluate, polynomials, powers, sparse_field, waves
 from pynode.training.windows import Data, Windows
 
 Array = NDArray[np.float64]
 
 MOST = 8
-"""The most terms of a state: with more it is no equation that anyone would read."""
+"""The most terms of a state: with more it is no equation that anyone would read, unless all of them are linear."""
 
 BROAD = 10.0
 """Standard deviation of the prior of coefficients, in units in which states and slopes are of order one."""
@@ -53,7 +53,13 @@ ROUNDS = 4
 """How often the terms of whole trajectories may be chosen again."""
 
 MOST_TERMS = 70
-"""The most polynomials, for each state."""
+"""The most polynomials of the third degree for each state; where there are more terms, each is less likely."""
+
+MANY_TERMS = 260
+"""The most polynomials of the second degree, beside powers of single states ..."""
+
+EACH = 5
+"""... and there are at least this many times for each of them."""
 
 MOST_ANGLES = 5
 """With more states and inputs than this, there are no sines and cosines."""
@@ -111,7 +117,8 @@ class Library:
         span = max(t[-1] - t[0] for t in data.t)
         rate = np.maximum(rate, 1e-6 * np.sqrt(data.spread) / span)
         prior = (size[None, :] / (BROAD * rate[:, None])) ** 2
-        return cls(terms, prior, np.array([term.cost for term in terms]))
+        rarer = np.log(max(len(terms) / MOST_TERMS, 1.0))
+        return cls(terms, prior, rarer + np.array([term.cost for term in terms]))
 
 
 @dataclass(frozen=True)
@@ -208,8 +215,10 @@ def first_guess(library: Library, data: Data, smoothed: Smoothed) -> Guess:
     short: list[Subset] = []
     variance = np.zeros(data.d)
     score = 0.0
+    along = integrals(library.terms, data.t, smoothed.y, inputs)
+    linear = tuple(k for k, term in enumerate(library.terms) if term.linear)
     for i in range(data.d):
-        X, z, lost = integral_form(library.terms, data.t, data.y, smoothed.y, inputs, FIRST, i, 1.0 / shape[:, i])
+        X, z, lost = integral_form(along, data.y, FIRST, i, 1.0 / shape[:, i])
         size = np.sqrt(np.maximum((X * X).sum(axis=0), 1e-300))
         X = X / size
         full, *_ = np.linalg.lstsq(X, z, rcond=1e-10)
@@ -218,6 +227,8 @@ def first_guess(library: Library, data: Data, smoothed: Smoothed) -> Guess:
         variance[i] = max(float(rest @ rest) / freedom, ROUNDING * data.spread[i])
         regression = Regression(X.T @ X / variance[i], X.T @ z / variance[i], library.prior[i] / size**2, library.cost)
         best = regression.search(most=MOST)
+        if len(linear) > MOST and (all_of_them := regression.pruned(linear)).score > best[0].score:
+            best.insert(0, all_of_them)
         chosen.append(best[0].columns)
         short.append(tuple(sorted({k for choice in best for k in choice.columns})))
         C[i] = regression.coefficients(best[0].columns) / size
@@ -291,7 +302,7 @@ def reselected(found: Fitted, library: Library, data: Data, options: dict[str, A
     prior = np.array([library.prior[i, k] for i, k in column])
     regression = Regression(H, H @ x - g, prior, np.array([library.cost[k] for _, k in column]))
     start = tuple(j for j, (i, k) in enumerate(column) if k in guess.chosen[i])
-    best = regression.search([start], most=MOST * d, every=FEW)[0]
+    best = regression.search([start], most=max(MOST * d, len(start)), every=FEW)[0]
     c = regression.coefficients(best.columns)
     C = np.zeros((d, P))
     for j in best.columns:
@@ -407,18 +418,26 @@ class Candidate:
 
 
 def libraries(data: Data, smoothed: Smoothed) -> list[list[Term]]:
-    """Candidate terms: polynomials, then these with sines and cosines of what may be angles; none where states are many."""
+    """Candidate terms: polynomials, then these with sines and cosines of what may be angles.
+
+    Where states are many, of products the second degree; where they are too many for that, powers of single states alone.
+    """
     n = data.d + (0 if data.signal is None else data.signal.m)
-    fits = [k for k in (3, 2) if comb(n + k, k) <= MOST_TERMS]
-    if not fits:
+    rows = sum(map(len, data.t))
+    if comb(n + 3, 3) <= MOST_TERMS:
+        plain = polynomials(n, 3)
+    elif comb(n + 2, 2) + n <= min(MANY_TERMS, max(rows // EACH, MOST_TERMS)):
+        plain = polynomials(n, 2) + powers(n, 3)
+    elif 1 + 3 * n <= min(MANY_TERMS, rows // EACH):
+        plain = polynomials(n, 1) + powers(n, 2) + powers(n, 3)
+    else:
         return []
-    plain = polynomials(n, fits[0])
     states = np.concatenate(smoothed.y)
     angles = [j for j in range(data.d) if WIDE < np.ptp(states[:, j]) < FULL]
     return [plain, plain + waves(n, angles)] if angles and n <= MOST_ANGLES else [plain]
 
 
-def equations(data: Data, smoothed: Smoothed, options: dict[str, Any]) -> list[Candidate]:
+def equations(data: Data, smoothed: Smoothed, options: dict[str, Any], few: bool = False) -> list[Candidate]:
     """Equations with few terms for data, the likeliest first; none where a look at the integral form promises nothing.
 
     Parameters
@@ -429,6 +448,8 @@ def equations(data: Data, smoothed: Smoothed, options: dict[str, Any]) -> list[C
         The same, smoothed.
     options : dict
         Of `pynode.solve`.
+    few : bool, default False
+        Guesses with more terms than people write are not pursued.
     """
     guesses: list[tuple[Guess, Library]] = []
     for terms in libraries(data, smoothed):
@@ -437,8 +458,11 @@ def equations(data: Data, smoothed: Smoothed, options: dict[str, Any]) -> list[C
         if not guesses or guess.score > guesses[0][0].score + GAIN:
             guesses.append((guess, library))
     found = []
+    m = 0 if data.signal is None else data.signal.m
     for guess, library in guesses:
-        if not promising(guess, data, smoothed):
+        beyond = few or len(library.terms) > MOST_TERMS
+        series = beyond and crowded([[library.terms[k] for k in s] for s in guess.chosen], m)
+        if series or not promising(guess, data, smoothed):
             continue
         for fit in pursued(guess, library, data, options, _limit(MISFIT, data, smoothed)):
             g = fit.guess

@@ -16,18 +16,14 @@ from pynode.training.terms import Term, evaluate
 
 Array = NDArray[np.float64]
 
+LEAST = 3
+"""Trajectories of fewer times have no integrals."""
 
-def integral_form(
-    terms: Sequence[Term],
-    t: Sequence[Array],
-    y: Sequence[Array],
-    states: Sequence[Array],
-    inputs: Sequence[Array] | None,
-    intervals: int,
-    state: int,
-    weight: Array,
-) -> tuple[Array, Array, int]:
-    """(X (n, terms), z (n,), how many starts of windows were taken out of both), rows scaled to one variance.
+
+def integrals(
+    terms: Sequence[Term], t: Sequence[Array], states: Sequence[Array], inputs: Sequence[Array] | None
+) -> list[Array]:
+    """(T_i, terms) integrals of the terms along each trajectory, from its start.
 
     Parameters
     ----------
@@ -35,12 +31,32 @@ def integral_form(
         The candidates.
     t : list of (T_i,) arrays
         Times.
-    y : list of (T_i, d) arrays
-        Measurements; NaN: not observed.
     states : list of (T_i, d) arrays
         Smoothed.
     inputs : list of (T_i, m) arrays, or None
         Control inputs.
+    """
+    found = []
+    for i, (times, x) in enumerate(zip(t, states, strict=True)):
+        if len(times) < LEAST:
+            found.append(np.zeros((len(times), len(terms))))
+            continue
+        rows = x if inputs is None else np.concatenate([x, inputs[i]], axis=1)
+        found.append(np.asarray(CubicSpline(times, evaluate(terms, rows)).antiderivative()(times), dtype=np.float64))
+    return found
+
+
+def integral_form(
+    along: Sequence[Array], y: Sequence[Array], intervals: int, state: int, weight: Array
+) -> tuple[Array, Array, int]:
+    """(X (n, terms), z (n,), how many starts of windows were taken out of both), rows scaled to one variance.
+
+    Parameters
+    ----------
+    along : list of (T_i, terms) arrays
+        `integrals` of the candidates.
+    y : list of (T_i, d) arrays
+        Measurements; NaN: not observed.
     intervals : int
         About how many intervals a window has.
     state : int
@@ -51,15 +67,14 @@ def integral_form(
     X: list[Array] = []
     z: list[Array] = []
     row = count = 0
-    for i, (times, measured, smooth) in enumerate(zip(t, y, states, strict=True)):
-        w = weight[row : row + len(times)]
-        row += len(times)
-        if len(times) < 3:
+    for whole, measured in zip(along, y, strict=True):
+        n = len(measured)
+        w = weight[row : row + n]
+        row += n
+        if n < LEAST:
             continue
-        x = smooth if inputs is None else np.concatenate([smooth, inputs[i]], axis=1)
-        whole = CubicSpline(times, evaluate(terms, x)).antiderivative()(times)
-        pieces = max(1, round((len(times) - 1) / intervals))
-        ends = np.linspace(0, len(times), pieces + 1).round().astype(int)
+        pieces = max(1, round((n - 1) / intervals))
+        ends = np.linspace(0, n, pieces + 1).round().astype(int)
         for a, b in itertools.pairwise(ends.tolist()):
             values = measured[a:b, state]
             seen = ~np.isnan(values)

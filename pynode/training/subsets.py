@@ -6,7 +6,7 @@ H = X^T X / s^2, b = X^T y / s^2 and L the precisions of the prior.
 """
 
 import itertools
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from math import comb
 
@@ -24,6 +24,9 @@ ALL = 3000
 TRIED = 4
 """From how many of the best subsets single changes go on."""
 
+LONG = 40
+"""Subsets are climbed to one column at a time, but not from a few columns to more than this."""
+
 KEPT = 12
 """How many of the best are told."""
 
@@ -32,6 +35,10 @@ CLOSE = 8.0
 
 SMALL = 1e-13
 """Added to the diagonal of correlations: rounding."""
+
+
+ALIKE = 1e6
+"""Columns that make an inverse of correlations larger than this are too much alike for one factor to serve all changes."""
 
 
 @dataclass(frozen=True)
@@ -97,15 +104,30 @@ class Regression:
             if tried > every:
                 break
             self.scores(list(itertools.combinations(range(P), k)))
-        for start in starts:
-            self.scores([tuple(sorted(start))])
+        given = [tuple(sorted(start)) for start in starts]
+        for start in given:
+            self.scores([start])
         done: set[Subset] = set()
-        for start in self._best(TRIED):
+        long = max(map(len, given), default=0) > LONG
+        for start in given if long else self._best(TRIED):
             here = start
             while here not in done:
                 done.add(here)
                 here = self._climbed(here, most)
         return [Choice(s, self.known[s]) for s in self._best(KEPT)]
+
+    def pruned(self, s: Subset) -> Choice:
+        """The best of a subset and what is left of it when columns are taken out one by one."""
+        self.scores([s])
+        while s:
+            around = self._around(s)
+            k = max(range(1, len(s) + 1), key=lambda k: around(k)[1])
+            less = tuple(j for i, j in enumerate(s, 1) if i != k)
+            self.scores([less])
+            if self.known[less] <= self.known[s]:
+                break
+            s = less
+        return Choice(s, self.known[s])
 
     def _best(self, n: int) -> list[Subset]:
         """The best n subsets so far."""
@@ -115,9 +137,10 @@ class Regression:
         """The best of a subset and those with one column more, one less, or another one; good ones are remembered."""
         top = max(self.known.values()) - CLOSE
         best = s
-        for out in (None, *s):
+        around = self._around(s)
+        for k, out in enumerate((None, *s)):
             kept = [j for j in s if j != out]
-            scores, own = self._with_one_more(kept)
+            scores, own = around(k)
             fresh = [tuple(kept)] if out is not None else []
             if fresh:
                 self.known[fresh[0]] = own
@@ -130,6 +153,51 @@ class Regression:
             best = max((best, *fresh), key=self.known.__getitem__)
         return best
 
+    def _around(self, s: Subset) -> Callable[[int], tuple[Array, float]]:
+        """k -> `_with_one_more` of a subset without its k-th column, counted from 1; 0: of all of it.
+
+        With M = (H_S + L_S)^-1, c = M b_S and a_i = M H_Si, what is left of column i without column j is larger by
+        a_ij^2 / M_jj, its product with what is left of b by a_ij c_j / M_jj (one factor serves all j).
+        """
+        K = self._within(list(s))
+        try:
+            M = np.linalg.inv(K)
+        except np.linalg.LinAlgError:
+            M = np.full_like(K, np.inf)
+        if not len(s) or not (np.diag(M) > 0).all() or not np.abs(M).max() < ALIKE:
+            return lambda k: self._with_one_more([j for i, j in enumerate(s, 1) if i != k])
+        own = list(s)
+        a = M @ self.H[own]
+        c = M @ self.b[own]
+        left = np.maximum(1.0 + self.prior + SMALL - np.einsum("ji,ji->i", self.H[own], a), SMALL + self.prior)
+        r = self.b - c @ self.H[own]
+        _, logdet = np.linalg.slogdet(K)
+        gain = 0.5 * float(c @ self.b[own]) - 0.5 * float(logdet)
+        each = 0.5 * np.log(self.prior[own]) - self.cost[own]
+
+        def scores(k: int) -> tuple[Array, float]:
+            whole = gain + float(each.sum())
+            value = whole
+            here = left
+            rest = r
+            if k:
+                j = k - 1
+                bend = M[j, j]
+                value -= float(0.5 * c[j] ** 2 / bend + 0.5 * np.log(bend) + each[j])
+                here = left + a[j] ** 2 / bend
+                rest = r + a[j] * (c[j] / bend)
+            found = value + 0.5 * rest * rest / here - 0.5 * np.log(here / self.prior) - self.cost
+            found[own] = -np.inf
+            if k:
+                found[own[j]] = whole
+            return found, value
+
+        return scores
+
+    def _within(self, kept: list[int]) -> Array:
+        """H + L of some columns."""
+        return np.asarray(self.H[np.ix_(kept, kept)] + np.diag(self.prior[kept] + SMALL), dtype=np.float64)
+
     def _with_one_more(self, kept: list[int]) -> tuple[Array, float]:
         """((P,) scores of a subset with one column more, -inf for its own; its own score)."""
         diagonal = 1.0 + self.prior + SMALL
@@ -138,8 +206,7 @@ class Regression:
             left = diagonal
             r = self.b
         else:
-            K = self.H[np.ix_(kept, kept)] + np.diag(self.prior[kept] + SMALL)
-            factor = _factors(K[None])[0]
+            factor = _factors(self._within(kept)[None])[0]
             both = solve_triangular(factor, np.column_stack([self.H[kept], self.b[kept]]), lower=True, check_finite=False)
             half = both[:, -1]
             W = both[:, :-1]

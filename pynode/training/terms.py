@@ -4,7 +4,7 @@ A right-hand side is linear in its coefficients, dy_i/dt = sum_k c_ik term_k(y, 
 """
 
 import itertools
-from collections.abc import Iterable, Sequence
+from collections.abc import Container, Iterable, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -24,6 +24,10 @@ DEGREE = np.log(2.0)
 
 FUNCTION = np.log(16.0)
 """... and for a sine or cosine."""
+
+CROWDED = 5
+"""Equations with more terms than this for each state (and one for each input) are series of something else: inside the data
+they are no better than a network, and what they are sure of is wrong. They are kept only where the user asked for one."""
 
 
 class Term(NamedTuple):
@@ -47,6 +51,11 @@ class Term(NamedTuple):
     def degree(self) -> int:
         """The sum of the powers."""
         return sum(self.powers)
+
+    @property
+    def linear(self) -> bool:
+        """Whether it is a constant, a state or an input."""
+        return self.degree <= 1 and not self.function
 
     @property
     def cost(self) -> float:
@@ -95,6 +104,12 @@ def polynomials(n: int, degree: int) -> list[Term]:
     return found
 
 
+def powers(n: int, degree: int) -> list[Term]:
+    """The powers of this degree of each of n variables."""
+    none = (0,) * n
+    return [Term((*none[:i], degree, *none[i + 1 :]), "", none) for i in range(n)]
+
+
 def waves(n: int, angles: Iterable[int]) -> list[Term]:
     """Sines and cosines of the variables that may be angles.
 
@@ -121,6 +136,12 @@ def waves(n: int, angles: Iterable[int]) -> list[Term]:
     return plain + times
 
 
+def crowded(chosen: Sequence[Sequence[Term]], m: int) -> bool:
+    """Whether the terms of all states, with m inputs, are more than an equation that people write has; if linear, never."""
+    terms = [term for row in chosen for term in row]
+    return len(terms) > (CROWDED + m) * len(chosen) and not all(term.linear for term in terms)
+
+
 def evaluate(terms: Sequence[Term], x: Array) -> Array:
     """(n, terms) values at n rows of states and inputs x."""
     columns = list(x.T)
@@ -128,7 +149,11 @@ def evaluate(terms: Sequence[Term], x: Array) -> Array:
 
 
 def sparse_field(
-    chosen: Sequence[Sequence[Term]], coefficients: Sequence[Iterable[float]], m: int, names: Sequence[str] = ()
+    chosen: Sequence[Sequence[Term]],
+    coefficients: Sequence[Iterable[float]],
+    m: int,
+    names: Sequence[str] = (),
+    exact: Container[int] = (),
 ) -> Field:
     """The field of a few terms for each state.
 
@@ -142,32 +167,35 @@ def sparse_field(
         How many inputs there are.
     names : sequence of str, optional
         Of the states and inputs, for the names of parameters. Default: y1, y2, ..., u1, ...
+    exact : container of int, optional
+        States whose terms have coefficients of one, which are no parameters.
 
     Returns
     -------
     Field
-        With one parameter for each term, such as "x: x^2*y".
+        With one parameter for each other term, such as "x: x^2*y".
     """
     d = len(chosen)
-    n = sum(map(len, chosen))
+    n = sum(len(row) for i, row in enumerate(chosen) if i not in exact)
     trace = new_trace((1, d, m), (n,))
     x = _variables(trace, d, m)
     theta: Any = trace.theta()
     sums: list[Any] = []
     k = 0
-    for terms in chosen:
+    for i, terms in enumerate(chosen):
         total: Any = None
         for term in terms:
-            value = term.value(x)
-            part = theta[k] if isinstance(value, float) else theta[k] * value
+            part = term.value(x)
+            if i not in exact:
+                part = theta[k] if isinstance(part, float) else theta[k] * part
+                k += 1
             total = part if total is None else total + part
-            k += 1
         sums.append(trace.slot(1)[0] * 0.0 if total is None else total)
     slopes: Any = np.concatenate([s.reshape(1) for s in sums])
-    values = [float(c) for row in coefficients for c in row]
+    values = [float(c) for i, row in enumerate(coefficients) if i not in exact for c in row]
     given = names or [*(f"y{i + 1}" for i in range(d)), *(f"u{i + 1}" for i in range(m))]
     plain = [name.replace(".", "_") for name in given]  # a dot would make a nested name
-    labels = [f"{plain[i]}: {term.text(plain)}" for i, terms in enumerate(chosen) for term in terms]
+    labels = [f"{plain[i]}: {term.text(plain)}" for i, row in enumerate(chosen) if i not in exact for term in row]
     spec = tuple(Parameter(label, (), i, ("value", [c])) for i, (label, c) in enumerate(zip(labels, values, strict=True)))
     return Field(trace.builder.finish([slopes.register]), spec, "equation")
 

@@ -23,6 +23,9 @@ SLIGHT = 1.2
 NOTHING = 0.8
 """A state whose residuals have more than this part of the variance of its data is not explained."""
 
+TOGETHER = 3.0
+"""The standardised lag-1 autocorrelation that makes a stage suspicious which ended before it came to a minimum."""
+
 LEFT = 1e-3
 """A stage that found no better point stalled where the linearised problem promises to lower the objective by this part."""
 
@@ -82,16 +85,19 @@ def doubts(run: Run, names: Sequence[str], y: Sequence[Array] | None = None) -> 
             "(pynode.bounded)"
         )
     if isinstance(run, SecondOrderRun):
-        words += _of_second_order(run, poor)
+        words += _of_second_order(run, poor, bool((rough & (z > TOGETHER))[measured].any()))
     return words
 
 
-def _of_second_order(run: SecondOrderRun, poor: bool) -> list[str]:
-    """What Levenberg-Marquardt leaves open; poor: the residuals are, or may be, more than noise."""
+def _of_second_order(run: SecondOrderRun, poor: bool, together: bool) -> list[str]:
+    """What Levenberg-Marquardt leaves open.
+
+    poor: the residuals are, or may be, more than noise; together: they follow each other.
+    """
     words = []
     done = [stage for stage in run.training.stages if stage.windows and stage.status not in ("undone", "left out")]
     status = done[-1].status if done else ""
-    if poor and status == "max_iter":
+    if (poor or together) and status == "max_iter":
         words.append(
             f"{done[-1].name} ended after max_iter={run.recipe.max_iter} steps, not at a minimum: take a larger max_iter, "
             "or start elsewhere"

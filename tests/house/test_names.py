@@ -12,7 +12,7 @@ import pytest
 import pynode as pn
 
 ROOT = Path(__file__).resolve().parents[2]
-MODULES = ("control", "course", "datasets", "fit", "plots")
+MODULES = ("control", "course", "datasets", "export", "fit", "plots")
 """Modules whose names are public; those of pynode.models have a home of their own in pynode."""
 
 

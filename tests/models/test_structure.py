@@ -44,7 +44,7 @@ SYSTEMS = {
         lambda t, y: [y[1], -2.0 * np.sin(y[0]) - 0.2 * y[1]],
         [[2.5, 0.0]],
         np.linspace(0, 15, 250),
-        {"y1: y2": 1.0, "y2: y2": -0.2, "y2: sin(y1)": -2.0},
+        {"y2: y2": -0.2, "y2: sin(y1)": -2.0},  # dy1/dt = y2 is exact
     ),
 }
 
@@ -67,6 +67,28 @@ def test_known_systems_give_their_terms(name, noise):
     np.testing.assert_allclose(list(model.report_["noise"].values()), 0.01 * clean.std(axis=(0, 1)), rtol=0.2)
 
 
+def test_velocities_are_exact_where_their_units_say_so():
+    """dx/dt = v has no parameter; of a velocity in other units it has one."""
+    f, starts, t, _ = SYSTEMS["pendulum"]
+    _, y = trajectories(f, starts, t, 0.01)
+    model = NeuralODE(random_state=0).fit(t, y[0], names=["x", "v"])
+    assert str(model.equation()).splitlines()[0] == "dx/dt = v"
+    assert "dx/dt = v is taken to be exact" in model.report_["message"]
+    other = NeuralODE(random_state=0).fit(t, y[0] * [1.0, 1e3], names=["x", "v"])
+    found = {p.name: other.theta_[p.offset] for p in other.field_.spec}
+    assert found["x: v"] == pytest.approx(1e-3, rel=0.02)
+
+
+def test_terms_that_smoothing_loses_are_found_along_the_network():
+    """Sparse records of a double well: not on smoothed data, but along the trajectories of the network."""
+    rng = np.random.default_rng(3)
+    t = np.linspace(0, 20, 61)
+    _, y = trajectories(lambda t, y: [y[1], y[0] - y[0] ** 3 - 0.1 * y[1]], rng.uniform(-1.5, 1.5, (10, 2)), t, 0.05)
+    model = NeuralODE(random_state=0).fit(t, y)
+    assert {p.name for p in model.field_.spec} == {"y2: y1", "y2: y2", "y2: y1^3"}
+    assert model.report_["log_evidence"] > NeuralODE(structure="network", random_state=0).fit(t, y).report_["log_evidence"]
+
+
 def test_noise_that_grows_with_the_state():
     """Constant weights would not see what a small state says of its rates (Lotka-Volterra competition)."""
     _, y = trajectories(
@@ -82,6 +104,44 @@ def test_noise_that_grows_with_the_state():
     assert set(found) == {"y1: y1", "y1: y1^2", "y2: y2", "y2: y1*y2"}
     assert found["y2: y2"] == pytest.approx(0.5, rel=0.1)
     assert model.weight_ is None
+
+
+def test_a_dense_linear_system_is_an_equation():
+    """Of ten terms a state, more than any other equation may have."""
+    rng = np.random.default_rng(7)
+    d = 10
+    A = rng.standard_normal((d, d)) / np.sqrt(d)
+    A = A - A.T - 0.2 * np.eye(d)
+    t = np.linspace(0, 5, 51)
+    _, y = trajectories(lambda t, y: A @ y, rng.standard_normal((10, d)), t, 0.01)
+    model = NeuralODE(random_state=0).fit(t, y)
+    terms = {p.name: model.theta_[p.offset] for p in model.field_.spec}
+    assert len(terms) > 8 * d
+    found = np.array([[terms.get(f"y{i}: y{j}", 0.0) for j in range(1, d + 1)] for i in range(1, d + 1)])
+    np.testing.assert_allclose(found, A, atol=0.02)
+    start = rng.standard_normal(d)
+    expected = pn.solve(pn.field(state=d)(lambda t, y: A @ y), start, t).y
+    np.testing.assert_allclose(model.predict(t, start), expected, atol=0.05)
+
+
+def test_few_terms_of_many_states_are_found():
+    """Twelve states, whose products of three are too many to be tried: cubes of single ones are."""
+    m = 6
+
+    def ring(t, y):
+        q = y[:m]
+        springs = [0.3 * (q[i - 1] + q[(i + 1) % m] - 2 * q[i]) for i in range(m)]
+        return [*y[m:], *(-q[i] - 0.3 * q[i] ** 3 - 0.1 * y[m + i] + springs[i] for i in range(m))]
+
+    rng = np.random.default_rng(3)
+    t = np.linspace(0, 6, 61)
+    _, y = trajectories(ring, rng.standard_normal((12, 2 * m)), t, 0.02)
+    model = NeuralODE(random_state=0).fit(t, y)
+    assert {p.name for p in model.field_.spec} >= {f"y{i + 7}: y{i + 1}^3" for i in range(m)}
+    assert model.field_.n_params < 5 * 2 * m
+    start = rng.standard_normal(2 * m)
+    expected = pn.solve(pn.field(state=2 * m)(ring), start, t).y
+    assert np.abs(model.predict(t, start) - expected).max() < 0.05
 
 
 def test_what_has_no_such_form_keeps_its_network():

@@ -72,3 +72,32 @@ def test_how_many_terms_there_are():
     assert [len(polynomials(n, k)) for n, k in ((1, 3), (2, 3), (3, 3), (10, 2))] == [4, 10, 20, 66]
     assert len(waves(2, [0, 1])) == len(set(waves(2, [0, 1]))) == 4 + 4 + 4 + 8
     assert polynomials(2, 2)[0].cost < polynomials(2, 2)[-1].cost < waves(2, [0])[0].cost
+
+
+def test_one_factor_serves_all_changes():
+    """Scores of what single changes lead to, against a factor of their own each."""
+    *_, found = regression()
+    for s in ((), (3,), (0, 2, 3, 5, 8)):
+        around = found._around(s)
+        for k in range(len(s) + 1):
+            kept = [j for i, j in enumerate(s, 1) if i != k]
+            scores, own = around(k)
+            expected, its_own = found._with_one_more(kept)
+            np.testing.assert_allclose(scores, expected, rtol=1e-9)
+            np.testing.assert_allclose(own, its_own, rtol=1e-9, atol=1e-9)
+
+
+def test_columns_without_influence_are_pruned():
+    *_, found = regression()
+    choice = found.pruned(tuple(range(9)))
+    assert choice == found.search()[0]
+
+
+def test_many_columns_stay_many():
+    """Where all of 60 columns matter they are found from there, not from a few."""
+    rng = np.random.default_rng(0)
+    X = rng.standard_normal((400, 80))
+    y = X[:, :60] @ rng.choice([-1.0, 1.0], 60) + 0.1 * rng.standard_normal(400)
+    found = Regression(X.T @ X / 0.01, X.T @ y / 0.01, np.full(80, 0.1), np.full(80, 2.0))
+    start = tuple(range(5, 65))
+    assert found.search([start], most=80, every=500)[0].columns == tuple(range(60))

@@ -34,7 +34,7 @@ from pynode.models.trajectories.series import (
 )
 from pynode.models.trajectories.stages import fit_stages, reporting
 from pynode.models.trajectories.storage import from_content, to_content
-from pynode.models.trajectories.structure import become, looked_for, prefer
+from pynode.models.trajectories.structure import become, looked_again, looked_for, prefer
 from pynode.optim.checkpoint import Checkpoint, opened
 from pynode.optim.progress import Progress
 from pynode.optim.result import Iteration
@@ -267,8 +267,8 @@ class NeuralODE(Published):
                 become(self, equation)
             else:
                 plain = None if equation is None or not self.scale else equation.plain
-                whole = fit_stages(self, data, precision, seed, choice.delay, shown, callback, saved, plain)
-                prefer(self, equation, whole)
+                run = fit_stages(self, data, precision, seed, choice.delay, shown, callback, saved, plain)
+                prefer(self, looked_again(equation, run, self.scaling_), run.whole)
         settle_far_field(self)
         self.report_["seconds"] = clock.perf_counter() - started
         return self

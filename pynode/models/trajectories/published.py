@@ -15,6 +15,7 @@ from pynode.models.trajectories.profiles import profiles_of
 from pynode.models.trajectories.report import model_report
 from pynode.models.trajectories.simulations import Simulations
 from pynode.models.trajectories.summary import Summary, summarise
+from pynode.models.trajectories.web_page import page_of
 from pynode.training.profile import Profile
 
 if TYPE_CHECKING:
@@ -177,6 +178,51 @@ class Published(Simulations):
         if path is not None:
             write_page(path, page)
         return page
+
+    def export_html(
+        self, path: str | os.PathLike[str] | None = None, *, title: str = "A learned differential equation", draws: int = 40
+    ) -> str:
+        """Write a page that solves the model in the reader's browser, offline: sliders, trajectories, a phase portrait.
+
+        Parameters
+        ----------
+        path : path, optional
+            Where the page is written to; it is returned, too.
+        title : str
+            Its heading.
+        draws : int, default 40
+            Draws of the parameters from their posterior, for the bands; a model without a posterior has none.
+
+        Returns
+        -------
+        str
+            One self-contained page of HTML, about 0.3 MB.
+
+        Raises
+        ------
+        ValueError
+            The model has doses or is an ensemble, which the page does not know.
+
+        Examples
+        --------
+        >>> import numpy as np, pynode as pn
+        >>> @pn.field(state=1, theta={"k": pn.positive(1.0)})
+        ... def decay(t, y, th):
+        ...     return -th.k * y
+        >>> t = np.linspace(0, 4, 20)
+        >>> y = np.exp(-0.5 * t) + 0.02 * np.random.default_rng(0).standard_normal(20)
+        >>> page = pn.NeuralODE(field=decay).fit(t, y).export_html()
+        >>> page.startswith("<!doctype html>")
+        True
+        """
+        from pynode.export.page import written
+
+        model: Any = self
+        self.check_is_fitted()
+        if isinstance(draws, bool) or not isinstance(draws, int) or draws < 0:
+            raise ValueError(f"draws={draws!r} must be a whole number of at least 0")
+        content = page_of(model, draws)
+        return written(content, path, title, f"Fitted to measurements (open circles) of {', '.join(model.names_)}.")
 
 
 def _check_level(level: float) -> None:

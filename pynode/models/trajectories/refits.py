@@ -102,7 +102,8 @@ def _fit(model: "NeuralODE", data: Trajectories, kept: NDArray[np.intp]) -> None
     scaling, extra = model.scaling_, model.n_unobserved_
     z = [scaling.states(np.pad(y, ((0, 0), (0, extra)), constant_values=np.nan)) for y in data.y]
     inside = Data(scaling.times(list(data.t)), z, None, scaling.inputs(data.signal))
-    states = [scaling.states(np.atleast_2d(model.predict(t, trajectory=i, unobserved=True))) for i, t in enumerate(data.t)]
+    paths = [model.predict(t, trajectory=i, unobserved=True) for i, t in zip(kept.tolist(), data.t, strict=True)]
+    states = [scaling.states(np.atleast_2d(path)) for path in paths]
     if not all(np.isfinite(x).all() for x in states):
         raise FitError("the fitted trajectories cannot be solved")
     smoothed = smooth(inside.t, z)

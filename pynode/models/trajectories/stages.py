@@ -14,6 +14,7 @@ from pynode.models.trajectories.unvisited import unvisited
 from pynode.optim.checkpoint import Checkpoint
 from pynode.optim.progress import Progress
 from pynode.optim.result import Iteration
+from pynode.training.curriculum import Run
 from pynode.training.smoothing import Smoothed
 from pynode.training.verdict import doubts
 
@@ -33,8 +34,8 @@ def fit_stages(
     callback: Callable[[Iteration], Any] | None,
     checkpoint: Checkpoint | None,
     plain: Smoothed | None,
-) -> bool:
-    """Train in stages; returns whether whole trajectories are followed."""
+) -> Run:
+    """Train in stages; returns what was run."""
     started = clock.perf_counter()
     run, scaling, smoothed, data = prepare(model, data, precision, seed, delay, plain)
     run.checkpoint = checkpoint
@@ -52,7 +53,8 @@ def fit_stages(
     keep_run(model, run, scaling, smoothed, data, seed, status, clock.perf_counter() - started)
     if interrupt is not None:
         raise interrupt
-    return bool(run.whole)
+    made: Run = run
+    return made
 
 
 def _warn(run: Any, data: Trajectories, learned: bool) -> None:

@@ -2,6 +2,7 @@
 
 import copy
 import warnings
+from collections.abc import Container, Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
@@ -24,7 +25,8 @@ from pynode.training.second_order_recipe import SecondOrder
 from pynode.training.smoothing import Smoothed, smooth
 from pynode.training.state import Training
 from pynode.training.steps import SECOND_ORDER
-from pynode.training.terms import sparse_field
+from pynode.training.terms import crowded, sparse_field
+from pynode.training.velocities import velocities
 from pynode.training.verdict import doubts
 from pynode.training.windows import Data
 
@@ -59,10 +61,6 @@ STARTS = 16
 
 ASIDE = 0.01
 """An equation must bear this change of initial states, in ranges of the data."""
-
-CROWDED = 5
-"""Equations with more terms than this for each state (and one for each input) are series of something else: inside the data
-they are no better than a network, and what they are sure of is wrong. They are kept only where the user asked for one."""
 
 NEAR = 3.0
 """Equations whose log evidence differs by less are named as others that explain the data as well."""
@@ -158,7 +156,16 @@ class EquationFit:
         self.candidates = self._search()
         self.words = ""
 
-    def _search(self) -> list[Candidate]:
+    def along(self, states: list[Array]) -> "EquationFit":
+        """What is found along better states than the smoother's: (T_i, d) arrays in the units of the data."""
+        found = copy.copy(self)
+        found.smoothed = replace(self.smoothed, y=states)
+        found.run = None
+        found.words = ""
+        found.candidates = found._search(few=True)
+        return found
+
+    def _search(self, few: bool = False) -> list[Candidate]:
         inside = self.inside
         smoothed = self.smoothed
         if sum(map(len, inside.t)) > ROWS and len(inside) > 1:
@@ -168,7 +175,7 @@ class EquationFit:
             inside = inside.take(some)
             smoothed = replace(smoothed, y=[smoothed.y[i] for i in some], slope=[smoothed.slope[i] for i in some])
         with small_matrices(1):
-            return equations(inside, smoothed, self.search_options())
+            return equations(inside, smoothed, self.search_options(), few)
 
     def search_options(self) -> dict[str, Any]:
         """Options of `pynode.solve` for equations that may be wrong."""
@@ -191,16 +198,34 @@ class EquationFit:
         if not self.candidates:
             return
         best = self.candidates[0]
-        m = n_inputs(self.data)
-        names = [*self.data.names, *self.data.columns.get("input", ())]
-        names = names if len(names) == self.data.d + m else [*self.data.names, *(f"u{k + 1}" for k in range(m))]
-        field = sparse_field(best.terms, best.coefficients, m, names)
         states = best.fitted.guess.states
         inside = self.inside
         if len(states) == len(inside):
             inside = self._weighted(best.fitted.guess.shape)
         else:
             states = [x.copy() for x in self.smoothed.y]
+        self.run = run = self._trained(best.coefficients, (), states, inside, callback)
+        if run is None:
+            return
+        self.words = self._message()
+        covariance = run.covariance
+        if not run.whole or run.stopped or covariance is None:
+            return
+        found = velocities(best.terms, run.training.theta, np.sqrt(np.diag(covariance)))
+        if found:
+            rows = np.split(run.training.theta, np.cumsum([len(row) for row in best.terms])[:-1])
+            again = self._trained(rows, found, run.training.states, inside, callback)
+            if again is not None:
+                self.run = again
+                self.words += self._told(found)
+
+    def _trained(
+        self, coefficients: Sequence[Array], exact: Container[int], states: list[Array], inside: Data, callback: Any
+    ) -> SecondOrderRun | None:
+        """The likeliest candidate fitted from there; None where that fails."""
+        best = self.candidates[0]
+        m = n_inputs(self.data)
+        field = sparse_field(best.terms, coefficients, m, self.names, exact)
         model = self.model
         recipe = SecondOrder(
             (None,) if best.whole else (best.fitted.intervals, None),
@@ -221,9 +246,17 @@ class EquationFit:
             run.train()
             polish(run)
         except FitError:
-            return
-        self.run = run
-        self.words = self._message()
+            return None
+        return run
+
+    def _told(self, exact: dict[int, tuple[float, float]]) -> str:
+        """What was taken to be exact."""
+        rows = self.candidates[0].terms
+        names = self.names
+        return "".join(
+            f"; d{names[i]}/dt = {rows[i][0].text(names)} is taken to be exact (the data say {c:.6g} +- {s:.2g} times)"
+            for i, (c, s) in exact.items()
+        )
 
     def _weighted(self, shape: Array) -> Data:
         """The data, weights falling where the noise grows with the state."""
@@ -232,6 +265,13 @@ class EquationFit:
         parts = np.split(1.0 / shape, np.cumsum([len(t) for t in self.inside.t])[:-1])
         given = self.inside.weight
         return replace(self.inside, weight=parts if given is None else [w * p for w, p in zip(given, parts, strict=True)])
+
+    @property
+    def names(self) -> list[str]:
+        """Of the states and inputs."""
+        m = n_inputs(self.data)
+        names = [*self.data.names, *self.data.columns.get("input", ())]
+        return names if len(names) == self.data.d + m else [*self.data.names, *(f"u{k + 1}" for k in range(m))]
 
     @property
     def steady(self) -> bool:
@@ -273,9 +313,8 @@ class EquationFit:
 
     @property
     def crowded(self) -> bool:
-        """Whether it has more terms than an equation that people write."""
-        most = (CROWDED + n_inputs(self.data)) * self.data.d
-        return bool(self.candidates) and sum(map(len, self.candidates[0].terms)) > most
+        """Whether it has more terms than an equation that people write. A linear one may have any number of them."""
+        return bool(self.candidates) and crowded(self.candidates[0].terms, n_inputs(self.data))
 
     @property
     def accepted(self) -> bool:
@@ -311,7 +350,7 @@ class EquationFit:
 
     def _text(self, candidate: Candidate) -> str:
         """The terms of a candidate."""
-        names = [*self.data.names, *(f"u{k + 1}" for k in range(n_inputs(self.data)))]
+        names = self.names
         return "; ".join(
             f"{names[i]}: " + ", ".join(term.text(names) for term in terms) for i, terms in enumerate(candidate.terms)
         )
@@ -336,6 +375,38 @@ def become(model: "NeuralODE", equation: EquationFit) -> None:
     _keep(model, equation)
     for words in run.training.warnings:
         warnings.warn(words, FitWarning, stacklevel=users_level())
+
+
+def looked_again(equation: EquationFit | None, network: Any, scaling: Scaling) -> EquationFit | None:
+    """The equation that is found along the trajectories of a network.
+
+    Smoothing loses fast jumps and short peaks, and with them the terms; a network that follows whole trajectories has them.
+
+    Parameters
+    ----------
+    equation : EquationFit or None
+        What was found along smoothed data.
+    network : Run
+        Fitted.
+    scaling : Scaling
+        Its units.
+
+    Returns
+    -------
+    EquationFit or None
+        Trained; the first one where no better one is found.
+    """
+    if equation is None or not network.whole or network.stopped or network.gave_up:
+        return equation
+    d = equation.data.d
+    again = equation.along([scaling.states_back(z)[:, :d] for z in network.training.states])
+    if not again.candidates:
+        return equation
+    known = equation.candidates[:1] if equation.run is not None and not equation.crowded else []
+    if known and known[0].whole and known[0].fitted.evidence >= again.candidates[0].fitted.evidence:
+        return equation
+    again.train()
+    return again
 
 
 def prefer(model: "NeuralODE", equation: EquationFit | None, whole: bool) -> None:
