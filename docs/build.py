@@ -48,6 +48,8 @@ def main():
         subprocess.run([sys.executable, str(DOCS / "execute.py")], check=True)
     builder = [sys.executable, "-P", "-m", "sphinx", "-W", "--keep-going", "-q", "-b", "html"]
     subprocess.run([*builder, "-d", str(DOCS / "_build" / "doctrees"), str(DOCS), str(SITE)], check=True)
+    if "Skipped" in (DOCS / "course" / "18_torchdiffeq.ipynb").read_text(encoding="utf-8").split('"outputs"', 2)[-1]:
+        print("18_torchdiffeq was executed without torch; with it: python docs/execute.py --python PYTHON_WITH_TORCH 18")
     broken, n_pages = broken_links(SITE)
     for page, link in broken:
         print(f"{page}: {link} leads nowhere")
