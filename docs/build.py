@@ -4,6 +4,7 @@ Executes the notebooks (docs/execute.py), builds the pages with warnings as erro
 The pages are then in docs/_build/html. They describe the pynode that is installed (-P: not that of the current folder).
 """
 
+import json
 import subprocess
 import sys
 from html.parser import HTMLParser
@@ -43,11 +44,19 @@ def broken_links(site):
     return broken, len(pages)
 
 
+def skipped(path):
+    """Whether the executed notebook says that it was executed without what it needs."""
+    cells = json.loads(path.read_text(encoding="utf-8"))["cells"]
+    return any("Skipped" in json.dumps(cell.get("outputs", [])) for cell in cells)
+
+
 def main():
     if "--no-execute" not in sys.argv[1:]:
         subprocess.run([sys.executable, str(DOCS / "execute.py")], check=True)
     builder = [sys.executable, "-P", "-m", "sphinx", "-W", "--keep-going", "-q", "-b", "html"]
     subprocess.run([*builder, "-d", str(DOCS / "_build" / "doctrees"), str(DOCS), str(SITE)], check=True)
+    if skipped(DOCS / "course" / "18_torchdiffeq.ipynb"):
+        print("18_torchdiffeq was executed without torch; with it: python docs/execute.py --python PYTHON_WITH_TORCH 18")
     broken, n_pages = broken_links(SITE)
     for page, link in broken:
         print(f"{page}: {link} leads nowhere")
