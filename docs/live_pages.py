@@ -3,11 +3,10 @@
 conf.py calls `build`, and the site has them in live/.
 """
 
-import base64
 import re
 from pathlib import Path
 
-from pynode.export.page import CSS, bundle, web_file
+from pynode.export.page import bundle, document, inlined
 
 LIVE = Path(__file__).resolve().parent / "live"
 MODULES = ("program", "core", "field", "solve", "fit", "plot")
@@ -26,15 +25,8 @@ def page(name):
     """The page with this name, as text."""
     body = (LIVE / f"{name}.html").read_text(encoding="utf-8")
     title = re.search(r"<h1>(.*?)</h1>", body)[1]
-    script = (LIVE / f"{name}.mjs").read_text(encoding="utf-8")
-    script = re.sub(r'import (\{[^}]*\}) from "\./(\w+)\.mjs";', r"const \1 = module_\2;", script)
-    core = base64.b64encode(web_file("pynode.wasm.gz")).decode()
-    return (
-        f'<!doctype html>\n<html lang="en">\n<head>\n<meta charset="utf-8">\n<title>{title}</title>\n'
-        f'<meta name="viewport" content="width=device-width, initial-scale=1">\n<style>{CSS}{STYLE}</style>\n</head>\n'
-        f'<body>\n{body}\n<script type="text/plain" id="core">{core}</script>\n'
-        f'<script type="module">\n{bundle(MODULES)}{script}</script>\n</body>\n</html>\n'
-    )
+    script = inlined((LIVE / f"{name}.mjs").read_text(encoding="utf-8"))
+    return document(title, body, bundle(MODULES) + script, STYLE)
 
 
 def build(folder):

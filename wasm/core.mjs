@@ -204,3 +204,9 @@ export function evaluate(program, slots, theta, sizes, n = 1) {
     return sizes.map((size, i) => (size ? frame.get(outputs[i], size) : null));
   });
 }
+
+/** The bytes of a core that a page holds, compressed by gzip, as base64. */
+export async function unpacked(base64) {
+  const bytes = Uint8Array.from(atob(base64), (c) => c.charCodeAt(0));
+  return new Response(new Blob([bytes]).stream().pipeThrough(new DecompressionStream("gzip"))).arrayBuffer();
+}

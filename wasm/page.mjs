@@ -1,5 +1,5 @@
 // The page that pynode.export.html writes: sliders, trajectories over time, a phase portrait, bands of posterior draws.
-import { init } from "./core.mjs";
+import { init, unpacked } from "./core.mjs";
 import { Field } from "./field.mjs";
 import { extent, oncePerFrame, Plot, shown } from "./plot.mjs";
 import { solve } from "./solve.mjs";
@@ -8,11 +8,6 @@ const TIMES = 300;
 const ARROWS = 17;
 const LOW = 0.05; // the band holds the middle 90 % of the draws
 const byId = (id) => document.getElementById(id);
-
-async function unpacked(base64) {
-  const bytes = Uint8Array.from(atob(base64), (c) => c.charCodeAt(0));
-  return new Response(new Blob([bytes]).stream().pipeThrough(new DecompressionStream("gzip"))).arrayBuffer();
-}
 
 /** The units of the model: z = (g(y) - shift) / scale, g the identity or the logarithm. */
 function unitsOf({ shift, scale, log, extra }) {

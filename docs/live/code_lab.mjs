@@ -1,5 +1,5 @@
 // The code lab, alive: a network learns dy/dt from noisy measurements of dy/dt = -2 y, in the reader's browser.
-import { init } from "./core.mjs";
+import { init, unpacked } from "./core.mjs";
 import { mlp, normals } from "./field.mjs";
 import { lossAndGrad, solve } from "./solve.mjs";
 import { Plot, shown } from "./plot.mjs";
@@ -8,11 +8,6 @@ const STARTS = [1, 0.6, 0.3, -0.5, -0.9];
 const END = 1;
 const FRAME_MS = 8; // of training between two pictures
 const byId = (id) => document.getElementById(id);
-
-async function unpacked(base64) {
-  const bytes = Uint8Array.from(atob(base64), (c) => c.charCodeAt(0));
-  return new Response(new Blob([bytes]).stream().pipeThrough(new DecompressionStream("gzip"))).arrayBuffer();
-}
 
 /** The knobs as numbers. */
 function settings() {

@@ -278,17 +278,36 @@ def written(content: Mapping[str, Any], path: str | PathLike[str] | None, title:
     bands = f"Bands: the middle 90 % of {n} draws of the parameters from their posterior." if n else ""
     model = json.dumps(content, allow_nan=False, ensure_ascii=False, separators=(",", ":")).replace("<", "\\u003c")
     body = BODY.format(title=escape(title), about=escape(about), foot=bands, version=escape(__version__))
-    core = base64.b64encode(web_file("pynode.wasm.gz")).decode()
-    page = (
-        f'<!doctype html>\n<html lang="en">\n<head>\n<meta charset="utf-8">\n<title>{escape(title)}</title>\n'
-        f'<meta name="viewport" content="width=device-width, initial-scale=1">\n<style>{CSS}</style>\n</head>\n<body>\n'
-        f"{body}\n"
-        f'<script type="application/json" id="model">{model}</script>\n<script type="text/plain" id="core">{core}</script>\n'
-        f'<script type="module">\n{bundle()}</script>\n</body>\n</html>\n'
-    )
+    page = document(escape(title), f'{body}\n<script type="application/json" id="model">{model}</script>', bundle())
     if path is not None:
         write_bytes(path, page.encode())
     return page
+
+
+def document(title: str, body: str, script: str, style: str = "") -> str:
+    """A page that is complete in itself: the core is in it.
+
+    Parameters
+    ----------
+    title, body : str
+        As HTML.
+    script : str
+        A module of JavaScript; what it imports is in it, see `bundle`.
+    style : str, default ""
+        Added to that of all pages.
+
+    Returns
+    -------
+    str
+        HTML.
+    """
+    core = base64.b64encode(web_file("pynode.wasm.gz")).decode()
+    return (
+        f'<!doctype html>\n<html lang="en">\n<head>\n<meta charset="utf-8">\n<title>{title}</title>\n'
+        f'<meta name="viewport" content="width=device-width, initial-scale=1">\n<style>{CSS}{style}</style>\n</head>\n'
+        f'<body>\n{body}\n<script type="text/plain" id="core">{core}</script>\n'
+        f'<script type="module">\n{script}</script>\n</body>\n</html>\n'
+    )
 
 
 def web_file(name: str) -> bytes:
@@ -333,8 +352,23 @@ def bundle(modules: Sequence[str] = MODULES) -> str:
     return "".join(_wrapped(name, web_file(f"{name}.mjs").decode()) for name in modules)
 
 
+def inlined(source: str) -> str:
+    """A module that takes what it imports from the modules of a `bundle`.
+
+    Parameters
+    ----------
+    source : str
+        JavaScript.
+
+    Returns
+    -------
+    str
+    """
+    return re.sub(r'import (\{[^}]*\}) from "\./(\w+)\.mjs";', r"const \1 = module_\2;", source)
+
+
 def _wrapped(name: str, source: str) -> str:
-    inside = re.sub(r'import (\{[^}]*\}) from "\./(\w+)\.mjs";', r"const \1 = module_\2;", source)
+    inside = inlined(source)
     exported = re.findall(r"^export (?:async )?(?:function|class|const) (\w+)", inside, flags=re.MULTILINE)
     inside = re.sub(r"^export (?=async |function |class |const )", "", inside, flags=re.MULTILINE)
     if re.search(r"^(import|export)\b", inside, flags=re.MULTILINE):

@@ -11,7 +11,7 @@ from pynode.fields.transforms import jacobian
 from pynode.models.storage import of_type, stored_array, stored_field
 from pynode.models.trajectories.refits import last_windows
 from pynode.models.trajectories.scaling import Scaling
-from pynode.models.trajectories.series import n_inputs, own_control
+from pynode.models.trajectories.series import names_of, own_control
 from pynode.models.trajectories.structure import in_units
 from pynode.training.averaging import Averaged, averaged
 from pynode.training.equations import Library, libraries
@@ -42,9 +42,7 @@ def average_of(model: "NeuralODE") -> Averaged | None:
     noise = np.array([model.report_["noise"][name] for name in model.names_], dtype=np.float64)
     if not all(np.isfinite(x).all() for x in states) or not (noise > 0).all():
         return None
-    names = [name.replace(".", "_") for name in [*data.names, *data.columns.get("input", ())]]
-    if len(names) != data.d + n_inputs(data):
-        names = [*names[: data.d], *(f"u{k + 1}" for k in range(n_inputs(data)))]
+    names = [name.replace(".", "_") for name in names_of(data)]
     for terms in libraries(inside, smoothed):
         library = Library.of(terms, inside, smoothed)
         place = {f"{names[i]}: {term.text(names)}": (i, k) for i in range(data.d) for k, term in enumerate(library.terms)}

@@ -105,6 +105,13 @@ def is_frame(t: object) -> bool:
     return hasattr(t, "columns") and hasattr(t, "iloc")
 
 
+def names_of(data: Trajectories) -> list[str]:
+    """Of the states and the control inputs; u1, u2, ... for inputs whose columns have no names."""
+    m = n_inputs(data)
+    given = data.columns.get("input", ())
+    return [*data.names, *(given if len(given) == m else (f"u{k + 1}" for k in range(m)))]
+
+
 def n_inputs(data: Trajectories) -> int:
     """How many control inputs there are."""
     return 0 if data.signal is None else data.signal.m

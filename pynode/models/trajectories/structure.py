@@ -15,7 +15,7 @@ from pynode.errors import OK, users_level
 from pynode.models.trajectories.recipe import polish
 from pynode.models.trajectories.results import keep_run
 from pynode.models.trajectories.scaling import Scaling
-from pynode.models.trajectories.series import n_inputs
+from pynode.models.trajectories.series import n_inputs, names_of
 from pynode.models.trajectories.unvisited import unvisited
 from pynode.optim.normal_equations import small_matrices
 from pynode.training.curriculum import FitError, FitWarning
@@ -225,7 +225,7 @@ class EquationFit:
         """The likeliest candidate fitted from there; None where that fails."""
         best = self.candidates[0]
         m = n_inputs(self.data)
-        field = sparse_field(best.terms, coefficients, m, self.names, exact)
+        field = sparse_field(best.terms, coefficients, m, names_of(self.data), exact)
         model = self.model
         recipe = SecondOrder(
             (None,) if best.whole else (best.fitted.intervals, None),
@@ -252,7 +252,7 @@ class EquationFit:
     def _told(self, exact: dict[int, tuple[float, float]]) -> str:
         """What was taken to be exact."""
         rows = self.candidates[0].terms
-        names = self.names
+        names = names_of(self.data)
         return "".join(
             f"; d{names[i]}/dt = {rows[i][0].text(names)} is taken to be exact (the data say {c:.6g} +- {s:.2g} times)"
             for i, (c, s) in exact.items()
@@ -265,13 +265,6 @@ class EquationFit:
         parts = np.split(1.0 / shape, np.cumsum([len(t) for t in self.inside.t])[:-1])
         given = self.inside.weight
         return replace(self.inside, weight=parts if given is None else [w * p for w, p in zip(given, parts, strict=True)])
-
-    @property
-    def names(self) -> list[str]:
-        """Of the states and inputs."""
-        m = n_inputs(self.data)
-        names = [*self.data.names, *self.data.columns.get("input", ())]
-        return names if len(names) == self.data.d + m else [*self.data.names, *(f"u{k + 1}" for k in range(m))]
 
     @property
     def steady(self) -> bool:
@@ -350,7 +343,7 @@ class EquationFit:
 
     def _text(self, candidate: Candidate) -> str:
         """The terms of a candidate."""
-        names = self.names
+        names = names_of(self.data)
         return "; ".join(
             f"{names[i]}: " + ", ".join(term.text(names) for term in terms) for i, terms in enumerate(candidate.terms)
         )
