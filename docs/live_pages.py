@@ -1,38 +1,49 @@
 """Pages of the course that compute in the reader's browser, each complete in itself: docs/live/NAME.html and NAME.mjs.
 
-conf.py calls `build`, and the site has them in live/.
+conf.py calls `build`, and the site has them in live/. What pages share is in docs/live/parts; the core is in wasm/.
 """
 
 import re
 from pathlib import Path
 
-from pynode.export.page import bundle, document, inlined
+from pynode.export.page import document, inlined, web_file, wrapped
 
 LIVE = Path(__file__).resolve().parent / "live"
-MODULES = ("program", "core", "field", "solve", "fit", "plot")
-"""Of wasm/, each after those that it imports."""
+IMPORT = re.compile(r'^import \{[^}]*\} from "\./(\w+)\.mjs";', re.MULTILINE)
 
-STYLE = """
-main { max-width: 1100px; } .figures { grid-template-columns: repeat(auto-fit, minmax(min(100%, 17rem), 1fr)); }
-form { display: grid; gap: .8rem; grid-template-columns: repeat(auto-fit, minmax(min(100%, 20rem), 1fr)); }
-fieldset label { grid-template-columns: 8rem minmax(0, 1fr) 4rem; } .figures { margin: .5rem 0; }
-canvas { height: 260px; } h2 { font-size: 1rem; } h2 .soft { font-weight: normal; }
-button { min-width: 6rem; min-height: 2.6rem; } #message { color: inherit; font-weight: normal; min-height: 3em; }
-"""
+
+def module(name):
+    """The text of a module that pages import: a part, or one of wasm/."""
+    part = LIVE / "parts" / f"{name}.mjs"
+    return part.read_text(encoding="utf-8") if part.exists() else web_file(f"{name}.mjs").decode()
+
+
+def imported(source, found=()):
+    """Names of all modules that a source needs, each after those that it imports itself."""
+    for name in IMPORT.findall(source):
+        if name not in found:
+            found = (*imported(module(name), found), name)
+    return found
 
 
 def page(name):
     """The page with this name, as text."""
     body = (LIVE / f"{name}.html").read_text(encoding="utf-8")
     title = re.search(r"<h1>(.*?)</h1>", body)[1]
-    script = inlined((LIVE / f"{name}.mjs").read_text(encoding="utf-8"))
-    return document(title, body, bundle(MODULES) + script, STYLE)
+    source = (LIVE / f"{name}.mjs").read_text(encoding="utf-8")
+    modules = "".join(wrapped(each, module(each)) for each in imported(source))
+    return document(title, body, modules + inlined(source), (LIVE / "parts" / "live.css").read_text(encoding="utf-8"))
+
+
+def names():
+    """All live pages, in alphabetical order."""
+    return [path.stem for path in sorted(LIVE.glob("*.mjs"))]
 
 
 def build(folder):
     """Write all pages to `folder`/live; returns `folder`, for Sphinx's html_extra_path."""
     made = Path(folder) / "live"
     made.mkdir(parents=True, exist_ok=True)
-    for path in sorted(LIVE.glob("*.mjs")):
-        (made / f"{path.stem}.html").write_text(page(path.stem), encoding="utf-8")
+    for name in names():
+        (made / f"{name}.html").write_text(page(name), encoding="utf-8")
     return str(folder)

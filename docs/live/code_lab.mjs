@@ -1,28 +1,11 @@
 // The code lab, alive: a network learns dy/dt from noisy measurements of dy/dt = -2 y, in the reader's browser.
-import { init, unpacked } from "./core.mjs";
 import { mlp, normals } from "./field.mjs";
-import { lossAndGrad, solve } from "./solve.mjs";
+import { Runner, begin, byId, knobs, say } from "./live.mjs";
 import { Plot, shown } from "./plot.mjs";
+import { lossAndGrad, solve } from "./solve.mjs";
 
 const STARTS = [1, 0.6, 0.3, -0.5, -0.9];
 const END = 1;
-const FRAME_MS = 8; // of training between two pictures
-const byId = (id) => document.getElementById(id);
-
-/** The knobs as numbers. */
-function settings() {
-  const number = (id) => Number(byId(id).value);
-  return {
-    noise: number("noise"),
-    hidden: number("hidden"),
-    step: number("step"),
-    epochs: number("epochs"),
-    rate: 10 ** number("rate"),
-    method: byId("method").value,
-    differences: byId("gradient").value === "differences",
-    seed: number("seed"),
-  };
-}
 
 class Lab {
   constructor() {
@@ -31,19 +14,22 @@ class Lab {
       paths: new Plot(byId("paths"), { xLabel: "time", yLabel: "y" }),
       field: new Plot(byId("field"), { xLabel: "y", yLabel: "dy/dt" }),
     };
-    for (const id of ["noise", "hidden", "step", "epochs", "rate", "seed", "method", "gradient"])
-      byId(id).addEventListener("input", () => this.reset());
-    byId("run").addEventListener("click", () => (this.running ? this.stop("stopped") : this.run()));
+    const ids = ["noise", "hidden", "step", "epochs", "rate", "seed", "method", "gradient"];
+    this.knobs = knobs(ids, () => this.reset(), { rate: (power) => shown(10 ** power, 2) });
+    this.runner = new Runner("run", {
+      start: () => this.losses.length >= this.settings.epochs && this.reset(),
+      step: () => this.epoch(),
+      draw: () => this.draw(),
+    });
     byId("again").addEventListener("click", () => this.reset());
     this.reset();
   }
 
   /** New data and a new network. */
   reset() {
-    this.running = false;
-    const s = (this.settings = settings());
-    for (const id of ["noise", "hidden", "step", "epochs", "seed"]) byId(`${id}-value`).textContent = shown(s[id]);
-    byId("rate-value").textContent = shown(s.rate, 2);
+    this.runner.stop();
+    const values = this.knobs.read();
+    const s = (this.settings = { ...values, rate: 10 ** values.rate });
     this.options = { method: s.method, step: s.step };
     this.t = Array.from({ length: 21 }, (_, k) => (END * k) / 20);
     const noise = normals(1000 + s.seed, STARTS.length * this.t.length);
@@ -54,9 +40,7 @@ class Lab {
     this.model = mlp(1, [s.hidden]);
     this.theta = this.model.init(s.seed);
     this.losses = [];
-    this.spent = 0;
-    byId("run").textContent = "Run";
-    this.say(`${this.model.nParams} parameters, not trained yet.`);
+    say(`${this.model.nParams} parameters, not trained yet.`);
     this.draw();
   }
 
@@ -66,7 +50,7 @@ class Lab {
   }
 
   gradient() {
-    if (!this.settings.differences) return this.loss(this.theta);
+    if (this.settings.gradient === "adjoint") return this.loss(this.theta);
     const grad = new Float64Array(this.theta.length);
     const moved = this.theta.slice();
     for (let i = 0; i < grad.length; i++) {
@@ -87,42 +71,19 @@ class Lab {
     return sum / y.length;
   }
 
-  run() {
-    if (this.losses.length >= this.settings.epochs) this.reset();
-    this.running = true;
-    byId("run").textContent = "Stop";
-    const frame = () => {
-      if (!this.running) return;
-      const begin = performance.now();
-      try {
-        do this.epoch();
-        while (this.running && performance.now() - begin < FRAME_MS);
-      } catch (error) {
-        this.stop(`${error.message} A smaller learning rate or a shorter step may help.`);
-      }
-      this.spent += performance.now() - begin;
-      this.draw();
-      if (this.running) requestAnimationFrame(frame);
-    };
-    requestAnimationFrame(frame);
-  }
-
+  /** -> true: there are more. */
   epoch() {
-    const { loss, grad } = this.gradient();
-    if (!Number.isFinite(loss)) return this.stop("The loss is not finite: take a smaller learning rate.");
+    let now;
+    try {
+      now = this.gradient();
+    } catch (error) {
+      throw new Error(`${error.message} A smaller learning rate or a shorter step may help.`);
+    }
+    const { loss, grad } = now;
+    if (!Number.isFinite(loss)) throw new Error("The loss is not finite: take a smaller learning rate.");
     this.losses.push(loss);
     for (let i = 0; i < grad.length; i++) this.theta[i] -= this.settings.rate * grad[i];
-    if (this.losses.length >= this.settings.epochs) this.stop("finished");
-  }
-
-  stop(why) {
-    this.running = false;
-    byId("run").textContent = "Run";
-    this.why = why;
-  }
-
-  say(text) {
-    byId("message").textContent = text;
+    return this.losses.length < this.settings.epochs;
   }
 
   draw() {
@@ -159,9 +120,10 @@ class Lab {
     const worst = Math.max(...y.map((v, i) => (Math.abs(v) <= 1 ? Math.abs(slopes[i] + 2 * v) : 0)));
     if (losses.length) {
       const [first, last] = [losses[0], losses.at(-1)];
-      const pace = this.spent / losses.length;
-      const how = this.running ? "" : ` (${this.why})`;
-      this.say(
+      const { running, spent, done } = this.runner;
+      const pace = spent / done;
+      const how = running ? "" : losses.length < this.settings.epochs ? " (stopped)" : " (finished)";
+      say(
         `Epoch ${losses.length}${how}: loss ${shown(first)} \u2192 ${shown(last)}; largest error of the learned dy/dt for |y| \u2264 1: ` +
           `${shown(worst)}; ${shown(pace)} ms an epoch.`,
       );
@@ -174,10 +136,4 @@ class Lab {
   }
 }
 
-try {
-  await init(await unpacked(byId("core").textContent));
-  new Lab();
-  document.documentElement.dataset.ready = "yes";
-} catch (error) {
-  byId("message").textContent = `This browser cannot run the core: ${error.message}`;
-}
+await begin(() => new Lab());

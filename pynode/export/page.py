@@ -349,7 +349,7 @@ def bundle(modules: Sequence[str] = MODULES) -> str:
     str
         JavaScript.
     """
-    return "".join(_wrapped(name, web_file(f"{name}.mjs").decode()) for name in modules)
+    return "".join(wrapped(name, web_file(f"{name}.mjs").decode()) for name in modules)
 
 
 def inlined(source: str) -> str:
@@ -367,10 +367,28 @@ def inlined(source: str) -> str:
     return re.sub(r'import (\{[^}]*\}) from "\./(\w+)\.mjs";', r"const \1 = module_\2;", source)
 
 
-def _wrapped(name: str, source: str) -> str:
+def wrapped(name: str, source: str) -> str:
+    """A module as a function, for a `bundle`.
+
+    Parameters
+    ----------
+    name : str
+        What others import it by, without .mjs.
+    source : str
+        JavaScript.
+
+    Returns
+    -------
+    str
+
+    Raises
+    ------
+    ValueError
+        It imports or exports in a way that `bundle` does not know.
+    """
     inside = inlined(source)
     exported = re.findall(r"^export (?:async )?(?:function|class|const) (\w+)", inside, flags=re.MULTILINE)
     inside = re.sub(r"^export (?=async |function |class |const )", "", inside, flags=re.MULTILINE)
     if re.search(r"^(import|export)\b", inside, flags=re.MULTILINE):
-        raise ValueError(f"wasm/{name}.mjs has an import or an export that cannot be put into a page")
+        raise ValueError(f"{name}.mjs has an import or an export that cannot be put into a page")
     return f"const module_{name} = await (async () => {{\n{inside}return {{ {', '.join(exported)} }};\n}})();\n"
