@@ -284,7 +284,7 @@ def conclude(problem: Problem, state: LaplacePosterior, here: Linearised | None 
     state.covariance = covariance(here.H, state.alpha, state.beta)
     if here.free is not None:
         state.free_gain = here.free_gain
-        state.free_covariance = np.asarray(np.linalg.inv(here.free.precision) / state.beta, dtype=np.float64)
+        state.free_covariance = here.free.covariances()[0] / state.beta
 
 
 def _stalled(

@@ -81,6 +81,10 @@ class FreeStates:
         rows = self.coupling.reshape(B * d, n).T
         return self.H - rows @ gain.reshape(B * d, n), self.g - rows @ shift.ravel(), gain, shift
 
+    def covariances(self) -> tuple[Array, None]:
+        """((B, d, d) covariances of the free states, the shared coordinates given, for a noise of 1; None)."""
+        return np.asarray(np.linalg.inv(self.precision), dtype=np.float64), None
+
     def holding(self, held: NDArray[np.bool_], step: Array) -> "FreeStates":
         """The equations of the rest where some free states, held (B, d), take a given step (B, d)."""
         d = held.shape[1]
@@ -103,6 +107,21 @@ class FreeStates:
         return float(2 * slope + bend + np.einsum("bi,bij,bj", free, self.precision, free))
 
 
+class Free(Protocol):
+    """What eliminates free states: `FreeStates`, or `pynode.optim.chains.ChainedStates`; see there."""
+
+    @property
+    def H(self) -> Array: ...
+    @property
+    def gradient(self) -> Array: ...
+    @property
+    def room(self) -> tuple[Array, Array] | None: ...
+    def eliminated(self, damping: float = 0.0, /) -> tuple[Array, Array, Array, Array]: ...
+    def covariances(self) -> tuple[Array, Array | None]: ...
+    def holding(self, held: NDArray[np.bool_], step: Array, /) -> "Free": ...
+    def change(self, step: Array, free: Array, /) -> float: ...
+
+
 @dataclass(frozen=True)
 class Linearised:
     """Normal equations at a point, for the weighted sum of squares E = sum (w r)^2.
@@ -115,7 +134,7 @@ class Linearised:
         J^T J of the shared coordinates, with the free states eliminated.
     g : (n,) array
         J^T r of the shared coordinates, with the free states eliminated.
-    free : FreeStates or None
+    free : FreeStates, ChainedStates (`pynode.optim.chains`) or None
         The same with the free states in it; None where there are none.
     free_gain : (B, d, n) array or None
         How the best free states follow x: d free = -free_gain d x.
@@ -124,11 +143,11 @@ class Linearised:
     loss: float
     H: Array
     g: Array
-    free: FreeStates | None = None
+    free: Free | None = None
     free_gain: Array | None = None
 
     @classmethod
-    def of_free(cls, loss: float, free: FreeStates) -> "Linearised":
+    def of_free(cls, loss: float, free: "Free") -> "Linearised":
         """With the free states eliminated.
 
         Raises

@@ -5,7 +5,6 @@ stages are those of `pynode.training.curriculum`. In the end the covariance of t
 approximation), from which error bands follow.
 """
 
-import time
 from collections.abc import Callable
 from contextlib import AbstractContextManager
 from dataclasses import replace
@@ -15,11 +14,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pynode.optim.checkpoint import Resumable
-from pynode.optim.levenberg_marquardt import conclude, descend, log_evidence
+from pynode.optim.levenberg_marquardt import descend, log_evidence
 from pynode.optim.matrix_free import descend_by_sweeps, whole
 from pynode.optim.normal_equations import Problem, small_matrices
 from pynode.optim.posterior import LaplacePosterior
 from pynode.training.curriculum import Reached, Run, Step
+from pynode.training.descents import descending
 from pynode.training.homotopy import POOR, follow, lost, rises, start_again
 from pynode.training.matching import MatchingProblem
 from pynode.training.noise import FEW, Noise
@@ -396,6 +396,19 @@ class SecondOrderRun(Run):
         options = self.recipe.options | {"coordinates": self.coordinates}
         return ShootingProblem(self.field, cut, y0, weight=given * noise.mean / self.variance, **options), noise, y0
 
+    @property
+    def n_initial(self) -> int:
+        """How many numbers of initial states were estimated."""
+        return np.size(self.posterior.free) if self.posterior.free is not None else 0
+
+    def initial_places(self) -> list[tuple[int, int]]:
+        """(trajectory, place of its initial state in `posterior.free`) of those that the last stage fitted."""
+        windows = self.fitted_windows()
+        if windows is None or self.posterior.free_gain is None:
+            return []
+        cut, chosen = windows
+        return [(int(chosen[cut.source[w, 0]]), int(w)) for w in np.flatnonzero(cut.source[:, 1] == 0)]
+
     def fitted_windows(self) -> tuple[Windows, NDArray[np.intp]] | None:
         """(windows, the trajectories that they were cut from) of the last stage that worked, or None."""
         if self.fitted is None:
@@ -423,9 +436,6 @@ class SecondOrderRun(Run):
         more: Resumable | None = None,
     ) -> None:
         """Minimise the problem of a stage from `state`, in place; see `descend`."""
-        started = time.perf_counter()
-        evaluations = state.n_evaluations
-        iterations = state.n_iter
 
         def after_step(state: LaplacePosterior, gradient_norm: float, nfe: int) -> bool:
             theta = self.coordinates.theta(state.theta)
@@ -444,25 +454,10 @@ class SecondOrderRun(Run):
             "on_iteration": on_iteration,
             "more": more,
         }
-        try:
+        with descending(self, stage, problem, state):
             if (products := sweeps_of(problem)) is not None:
                 if problem.n_free:
                     common["tol"] *= FURTHER
                 descend_by_sweeps(products, state, **common)
             else:
                 descend(problem, state, longest=self.coordinates.longest, **common)
-        except KeyboardInterrupt:
-            raise self.interrupted(state.loss / problem.n_observed) from None
-        finally:
-            if self.early_stopping is not None and self.early_stopping.kept is not None:
-                state.theta = self.early_stopping.kept[0]
-                state.free = self.early_stopping.kept[1]
-                conclude(problem, state)
-            self.training.theta = self.coordinates.theta(state.theta)
-            if state.status == "stopped" and not self.stopped:
-                state.status = "early"
-            stage.status = state.status
-            stage.loss = state.loss / problem.n_observed
-            stage.iterations = state.n_iter - iterations
-            stage.evaluations = state.n_evaluations - evaluations
-            stage.seconds = time.perf_counter() - started

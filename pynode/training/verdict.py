@@ -115,7 +115,7 @@ def _of_second_order(run: SecondOrderRun, poor: bool, together: bool) -> list[st
             "little; take a larger max_iter, or start elsewhere"
         )
     n = run.data.n_observed
-    free = np.size(run.posterior.free) if run.posterior.free is not None else 0
+    free = run.n_initial
     if n - run.posterior.gamma - free < 1 and not run.posterior.gamma > 0.5 * n:
         words.append(
             f"{run.posterior.gamma + free:.0f} numbers are estimated from {n}: nothing is left to tell the noise from, and "

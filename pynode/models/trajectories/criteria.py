@@ -6,6 +6,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pynode.training.criteria import log_evidence, log_likelihood
+from pynode.training.driven_run import DrivenRun
 from pynode.training.likelihood_run import Maximum
 from pynode.training.second_order import SecondOrderRun
 
@@ -35,6 +36,9 @@ def of_stages(model: "NeuralODE", run: Any) -> dict[str, float]:
     weight = None if run.data.weight is None else np.concatenate(run.data.weight)[:, :k]
     noise = np.array([model.report_["noise"][name] for name in data.names])
     fit = log_likelihood(residual, weight, str(model.noise), noise) - stretch
+    if isinstance(run, DrivenRun) and run.strengths is not None:
+        numbers = (~np.isnan(y)).sum(axis=0)
+        fit = run.log_likelihood - float(numbers @ np.log(scaling.scale[:k])) - stretch
     if not isinstance(run, SecondOrderRun) or run.posterior.covariance is None:
         return {"log_likelihood": fit, "degrees": np.nan, "log_evidence": np.nan}
     state = run.posterior
@@ -44,9 +48,12 @@ def of_stages(model: "NeuralODE", run: Any) -> dict[str, float]:
     else:
         lost = run.coordinates.n_undetermined(state.theta, run.posterior.covariance)
     plain = len(own) - lost
-    initial = 0 if state.free is None else np.size(state.free)
+    initial = run.n_initial
     errors = int((~np.isnan(residual)).any(axis=0).sum())
     degrees = float(state.gamma) - lost + initial
+    if isinstance(run, DrivenRun) and run.strengths is not None:
+        errors += run.field.d
+        degrees += run.field.d
     evidence = log_evidence(fit, state, run.groups, plain + initial + errors, data.n_observed)
     return {"log_likelihood": fit, "degrees": degrees, "log_evidence": evidence}
 

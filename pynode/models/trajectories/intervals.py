@@ -13,6 +13,7 @@ from pynode.data.trajectories import Trajectories
 from pynode.errors import ExtrapolationWarning
 from pynode.models.trajectories.averaged import average_of, variance_of
 from pynode.models.trajectories.calibration import Calibration, Errors, fit_growth, split_noise
+from pynode.models.trajectories.process_noise import interval
 from pynode.models.trajectories.random_force import forced_variance, has_network
 from pynode.models.trajectories.refits import folds, refitted, shortened, visited
 from pynode.models.trajectories.series import own_control
@@ -146,8 +147,10 @@ def bands(model: "NeuralODE", t: Any, y0: Any, level: float, kind: Kind, given: 
 
 def band(model: "NeuralODE", t: Array, y0: Array | None, level: float, kind: Kind, given: dict[str, Any]) -> Band:
     """The interval of a single trajectory; given: u, doses, trajectory, as in `predict`."""
-    calibration = calibrated(model)
     measure = Measure.of(model)
+    if model.driven_ is not None:
+        return _driven_band(model, measure, t, y0, level, kind, given)
+    calibration = calibrated(model)
     course = course_of(model, measure, t, y0, given)
     start = calibration.within(course.parameters)
     beyond = calibration.beyond(course.parameters, course.process, course.strange, course.limit)
@@ -160,6 +163,19 @@ def band(model: "NeuralODE", t: Array, y0: Array | None, level: float, kind: Kin
         half = np.full(half.shape, np.inf)
     middle = measure.transform(course.mean)
     return Band(course.mean, measure.back(middle - half), measure.back(middle + half))
+
+
+def _driven_band(
+    model: "NeuralODE", measure: Measure, t: Array, y0: Array | None, level: float, kind: Kind, given: dict[str, Any]
+) -> Band:
+    """The interval where a random force was estimated: what it does is known, and needs no calibration."""
+    options = given if y0 is None else {k: x for k, x in given.items() if k != "trajectory"}
+    mean, std = model.predict(t, y0, return_std=True, **options)
+    noise = measure.noise * (kind == "prediction")
+    lower, upper = interval(mean, std, noise, level, measure.logs)
+    if y0 is not None and _is_unknown(model, y0):
+        lower, upper = np.where(measure.logs, 0.0, -np.inf) + 0 * mean, np.full(mean.shape, np.inf)
+    return Band(mean, lower, upper)
 
 
 def _is_unknown(model: "NeuralODE", y0: Array) -> bool:

@@ -42,6 +42,7 @@ def keep(model: "NeuralODE", fit: KnownFit, run: LikelihoodRun, status: str | No
     theta = problem.theta(state.theta)
     model.protocol_ = fit.protocol
     model.calibration_ = None
+    model.driven_ = None
     model.averaged_ = None
     model.visited_ = None
     model.strays_ = ()

@@ -68,6 +68,7 @@ RESULTS = (
     "protocol_",
     "calibration_",
     "averaged_",
+    "driven_",
     "in_frames_",
     "visited_",
     "input_kind_",
@@ -121,6 +122,11 @@ class NeuralODE(Published):
     averaged_ : Averaged or None
         Of an equation that was found: the coefficients of all candidate terms, averaged over sets of terms; found then, too.
         None of other models, and where there are too many candidates.
+    process_noise_ : dict or None
+        State -> the strength of the random force on it: the standard deviation that it alone gives the state in a unit of
+        time (of the logarithms, with `log`). None without the option process_noise.
+    driven_ : Driven or None
+        The smoothed states, scaled, with their covariances (states, spread), with process_noise.
     strays_ : tuple of int
         Positions of the trajectories along which rollouts leave the data: see the option `far_field`.
     input_kind_ : str
@@ -261,6 +267,11 @@ class NeuralODE(Published):
             return self._fit_ensemble(data, weight, given, seed, choice, shown, callback, checkpoint)
         started = clock.perf_counter()
         precision = as_weights(weight, data.y)
+        if known and self.process_noise:
+            raise ValueError(
+                "process_noise=True does not go with observe, initial, doses, censored or repeated readings, error models: "
+                "average replicates first (pynode.Trajectories), or leave process_noise out"
+            )
         if known:
             return self._fit_known(KnownFit(self, data, precision, seed, doses), shown, callback, checkpoint)
         if self.n_restarts > 1:

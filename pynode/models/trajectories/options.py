@@ -274,6 +274,16 @@ class NeuralODEOptions(SeriesEstimator):
         "estimated for each column.",
         flag=Flag("--noise", "gaussian, huber or student (which bear outliers), proportional, combined or lognormal"),
     )
+    process_noise: bool = option(
+        False,
+        Switch(),
+        "A random force drives the states too, so that they follow the equation only nearly. Its strength on each state is "
+        "estimated beside the noise of the readings (`process_noise_`), from residuals of the data and of the equation from "
+        "each reading to the next. Fitted trajectories are then smoothed paths, and forecasts spread as the force has them. "
+        "Without it what the equation does not explain is noise of readings, or misfit. Levenberg-Marquardt only; no "
+        "equation of few terms is looked for.",
+        flag=Flag("--process-noise", "a random force drives the states; its strength is estimated"),
+    )
     early_stopping: bool = option(
         False,
         Switch(),
@@ -356,6 +366,8 @@ class NeuralODEOptions(SeriesEstimator):
             raise ValueError(
                 "structure='equation' has nothing random: n_estimators and n_restarts are for networks (structure='network')"
             )
+        if self.process_noise:
+            self._check_process_noise()
         if self.field is not None and self.augment:
             raise ValueError("augment adds states to the network; a field of your own declares all its states itself")
         if self.field is not None and self.limits is not None:
@@ -367,6 +379,22 @@ class NeuralODEOptions(SeriesEstimator):
             raise ValueError(f"n_restarts belongs to {SECOND_ORDER}; optimizer={self.optimizer!r} has n_estimators")
         if (self.batch_size is not None or self.steer) and "lbfgs" in self.optimizer:
             raise ValueError("batch_size and steer make the loss random: take optimizer='adam', L-BFGS needs a fixed one")
+
+    def _check_process_noise(self) -> None:
+        """Refuse what does not go with a random force."""
+        descent = self.optimizer not in ("auto", SECOND_ORDER)
+        why = {
+            f"noise={self.noise!r}: the noise of readings must be Gaussian": self.noise != "gaussian",
+            "early_stopping=True: all trajectories tell the strength": self.early_stopping,
+            f"n_estimators={self.n_estimators}: fit the members by themselves": self.n_estimators != 1,
+            f"n_restarts={self.n_restarts}: fit the starts by themselves and compare their log_evidence": self.n_restarts
+            != 1,
+            f"optimizer={self.optimizer!r}: {SECOND_ORDER} estimates the strength": descent,
+            **{f"{name}, which belongs to gradient descent": True for name in first_order_options(self)},
+        }
+        for words, wrong in why.items():
+            if wrong:
+                raise ValueError(f"process_noise=True does not go with {words}")
 
 
 def first_order_options(model: NeuralODEOptions) -> list[str]:

@@ -16,6 +16,7 @@ from pynode.models.trajectories.ensemble import combined
 from pynode.models.trajectories.frames import frame_of
 from pynode.models.trajectories.intervals import Band, Kind, bands, check_interval
 from pynode.models.trajectories.known_results import predict as predict_known
+from pynode.models.trajectories.process_noise import Driven, along, rollouts, strengths
 from pynode.models.trajectories.protocol import Protocol
 from pynode.models.trajectories.series import (
     Inputs,
@@ -43,6 +44,7 @@ class Rollouts(Derivatives):
     protocol_: Protocol | None
     calibration_: Calibration | None = None
     averaged_: Averaged | None = None
+    driven_: Driven | None = None
     in_frames_: bool = False
     visited_: Visited | None = None
     strays_: tuple[int, ...] = ()
@@ -182,7 +184,7 @@ class Rollouts(Derivatives):
             Return (mean, std): the standard deviation of each entry that the uncertainty of the parameters causes
             (linearised; with y0 given, y0 is exact; without, that of the fitted initial state is included). It is
             that of the state, not of a new measurement, which has the noise in `report_` on top. In an ensemble it
-            contains how the members differ.
+            contains how the members differ. With `process_noise` it contains what the random force does.
         unobserved : bool, default False
             Return the unobserved states too, after the others; of a model with an observation function the states in
             place of what is measured.
@@ -221,17 +223,32 @@ class Rollouts(Derivatives):
                 f"(optimizer='auto' with a field of at most {LARGE} parameters and {MAX_STATES} states: covariances of more "
                 "parameters are not formed)"
             )
+        known_model: Any = self
         if y0 is None:
             t, z0, signal = self._continued(t, u, trajectory)
-            result = self._rollout(z0, t, signal, return_std, trajectory)
-            self._warn_of_far(t, result)
-            result = tuple(x[1:] for x in result) if return_std else result[1:]
+            if self.driven_ is not None:
+                result = along(known_model, t[1:], signal, trajectory, return_std)
+                self._warn_of_far(t[1:], result)
+            else:
+                result = self._rollout(z0, t, signal, return_std, trajectory)
+                self._warn_of_far(t, result)
+                result = tuple(x[1:] for x in result) if return_std else result[1:]
         else:
             y0 = self._full_state(y0)
             signal = own_control(u, self.field_.inputs, times_of_each(t, y0), self.input_kind_)
-            result = self._rollout(self.scaling_.states(y0), t, signal, return_std)
+            z0 = self.scaling_.states(y0)
+            if self.driven_ is not None and return_std:
+                result = rollouts(known_model, z0, t, signal)
+            else:
+                result = self._rollout(z0, t, signal, return_std)
             self._warn_of_far(t, result)
         return result if unobserved or not self.n_unobserved_ else self._only_observed(result)
+
+    @property
+    def process_noise_(self) -> dict[str, float] | None:
+        """State -> the standard deviation that the random force alone gives it in a unit of time; None without one."""
+        known: Any = self
+        return None if self.driven_ is None else strengths(known)
 
     def _predict_with(
         self, interval: float | None, kind: Kind, as_frame: bool, t: Any, y0: ArrayLike | None, given: dict[str, Any]

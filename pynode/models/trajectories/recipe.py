@@ -15,6 +15,7 @@ from pynode.models.trajectories.options import NeuralODEOptions, first_order_opt
 from pynode.models.trajectories.scaling import Scaling
 from pynode.models.trajectories.series import n_inputs
 from pynode.models.trajectories.stops import pull, scaled_limits, with_stops, without_slopes_at
+from pynode.training.driven_run import DrivenRun
 from pynode.training.early_stopping import Holdout, split
 from pynode.training.first_order import OPTIMIZERS, FirstOrder, FirstOrderRun
 from pynode.training.matching import STILL
@@ -116,7 +117,13 @@ def prepare(
         training = Training.start(theta, inside, smoothed)
     if _second_order(model, field):
         second = _second_recipe(model, field, inside, smoothed, scaling.spread, seed)
-        return SecondOrderRun(field, inside, training, smoothed, second, holdout=holdout), scaling, smoothed, data
+        kind = DrivenRun if model.process_noise else SecondOrderRun
+        return kind(field, inside, training, smoothed, second, holdout=holdout), scaling, smoothed, data
+    if model.process_noise:
+        raise ValueError(
+            f"process_noise=True needs {SECOND_ORDER}, which the field is too large for ({field.n_params} parameters, "
+            f"{field.d} states): take fewer hidden units"
+        )
     recipe = _first_recipe(model, field, inside, smoothed, scaling.spread, seed)
     run = FirstOrderRun(field, inside, training, smoothed, recipe, holdout=holdout)
     if recipe.batch_size is not None:
@@ -129,7 +136,13 @@ def polish(run: Any) -> None:
 
     What is left of exact data would else be the error of the solver, and called noise.
     """
-    if not isinstance(run, SecondOrderRun) or run.stopped or run.fitted is None or run.holdout is not None:
+    if (
+        not isinstance(run, SecondOrderRun)
+        or isinstance(run, DrivenRun)
+        or run.stopped
+        or run.fitted is None
+        or run.holdout is not None
+    ):
         return
     measured = run.seen & ~run.data.still
     relative = np.sqrt(run.variance / run.spread)[measured]

@@ -7,6 +7,7 @@ from numpy.typing import NDArray
 
 from pynode.data.trajectories import Trajectories
 from pynode.models.trajectories.criteria import of_stages
+from pynode.models.trajectories.process_noise import driven_of
 from pynode.models.trajectories.recipe import optimizer_of
 from pynode.models.trajectories.scaling import Scaling
 from pynode.models.trajectories.visits import visited_of
@@ -34,6 +35,7 @@ def keep_run(
     model.protocol_ = None
     model.calibration_ = None
     model.averaged_ = None
+    model.driven_ = None
     model.field_ = run.field
     model.theta_ = training.theta
     model.scaling_ = scaling
@@ -51,6 +53,7 @@ def keep_run(
     model.score_of_start_ = score(run) if isinstance(run, SecondOrderRun) else None
     model.initial_states_ = scaling.states_back(np.stack([states[0] for states in training.states]))
     _keep_posterior(model, run, posterior, smoothed)
+    model.driven_ = driven_of(run)
     model.history_ = {
         name: np.array(values, dtype=np.int64 if name == "stage" else np.float64)
         for name, values in training.history.items()
@@ -73,11 +76,7 @@ def _keep_posterior(model: "NeuralODE", run: Any, posterior: Any, smoothed: Any)
     model.state_gain_ = gain = np.zeros((b, d, p))
     spread = np.diag(np.nan_to_num(smoothed.variance, nan=1.0))
     model.state_covariance_ = covariance = np.broadcast_to(spread, (b, d, d)).copy()
-    if run.fitted is None or posterior.free_gain is None:
-        return
-    cut, chosen = run.fitted_windows()
-    for w in np.flatnonzero(cut.source[:, 1] == 0):
-        i = chosen[cut.source[w, 0]]
+    for i, w in run.initial_places():
         gain[i] = run.coordinates.gain(posterior.theta, posterior.free_gain[w])
         covariance[i] = posterior.free_covariance[w]
 

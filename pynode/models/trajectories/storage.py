@@ -21,6 +21,8 @@ from pynode.models.storage import (
 from pynode.models.trajectories.averaged import as_content, from_stored
 from pynode.models.trajectories.calibration import Calibration
 from pynode.models.trajectories.inputs import CHOICE
+from pynode.models.trajectories.process_noise import as_content as driven_content
+from pynode.models.trajectories.process_noise import from_stored as driven_from
 from pynode.models.trajectories.protocol_storage import as_option, protocol_from_dict, protocol_to_dict
 from pynode.models.trajectories.scaling import Scaling
 from pynode.models.trajectories.series import n_inputs
@@ -73,6 +75,7 @@ def to_content(model: "NeuralODE", data: bool = True) -> dict[str, Any]:
         "history": model.history_,
         "calibration": None if model.calibration_ is None else vars(model.calibration_),
         "averaged": as_content(model.averaged_),
+        "driven": driven_content(model.driven_, data and model.data_ is not None),
         "in_frames": model.in_frames_,
         "visited": as_dict(model.visited_),
         "strays": list(model.strays_),
@@ -118,6 +121,7 @@ def from_content(content: dict[str, Any], make: type["NeuralODE"], member: bool 
     _restore_calibration(model, content)
     _restore_data(model, content)
     _restore_visited(model, content)
+    model.driven_ = driven_from(content.get("driven"), model)
     model.history_ = stored_history(content["history"], ("stage",))
     if model.history_["stage"].dtype != np.int64:
         raise ValueError("the stages of the history must be integers")

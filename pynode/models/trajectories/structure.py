@@ -106,6 +106,8 @@ def _excluded(model: "NeuralODE", data: Trajectories, delay: Array | None) -> st
         return "log=True learns logarithms; leave it out, products of states are among the terms"
     if delay is not None and np.any(delay):
         return "the control inputs are delayed"
+    if model.process_noise:
+        return "process_noise=True: terms are chosen for trajectories that follow the equation"
     if model.limits is not None:
         return "limits= holds states by a pull that is no term of an equation"
     if model.early_stopping:

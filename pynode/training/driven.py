@@ -1,0 +1,304 @@
+"""Trajectories that a random force drives: residuals of the data, and of the equation from each reading to the next.
+
+dz = f(z) dt + L dW with L L' = diag(q). Between two readings the force moves the state by a random w with variance q dt (to
+first order in dt), and what is read has noise on top. All states at the times of the readings are free:
+
+    E = sum (y - z)^2 / s + sum (z_{k+1} - flow(z_k))^2 / (q dt_k),
+
+whose minimum over the states is the smoothed path (weak-constraint 4D-Var; Jazwinski 1970, Stochastic processes and
+filtering theory, chapter 5). The variances s and q follow from how much of each residual the fit has not used up (MacKay
+1992, Neural Computation 4, 415, eq. 4.10-4.12, for both kinds of residuals).
+"""
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from pynode.calls.sensitivities import SensitivityProblem
+from pynode.errors import OK
+from pynode.fields.field import Field
+from pynode.optim.chains import ChainedStates
+from pynode.optim.normal_equations import Linearised, gram
+from pynode.training.coordinates import Coordinates
+from pynode.training.shooting import HUGE
+from pynode.training.windows import Data
+
+Array = NDArray[np.float64]
+
+WEAK = 1e-8
+"""The weak prior of the states counts as much as this part of a reading."""
+
+SHORTEST = 1e-3
+"""The force acts for at least this part of the median interval, so that readings at the same time stay apart a little."""
+
+DIFFERENCE = 0.1
+"""Of standard errors, over which differences are taken."""
+
+FASTEST = 4.0
+"""The most by which an estimate of a variance differs from the one before ..."""
+
+FURTHER = 1.6
+"""... and the power of that ratio that is taken: estimates approach their limit from one side, slowly."""
+
+
+@dataclass
+class Strengths:
+    """The variances of both kinds of residuals.
+
+    Attributes
+    ----------
+    reading : (d,) array
+        Of the noise of readings, s.
+    force : (d,) array
+        Of the random force in a unit of time, q.
+    """
+
+    reading: Array
+    force: Array
+
+
+@dataclass(frozen=True)
+class Point:
+    """A point that was solved: its residuals and their derivatives."""
+
+    x: Array
+    free: Array
+    w: Array  # (M, d) flow(z_k) - z_{k+1}
+    by_theta: Array  # (M, d, n)
+    by_state: Array  # (M, d, d)
+
+
+class DrivenProblem:
+    """The states at all readings as free states of Levenberg-Marquardt, see `pynode.optim.normal_equations.Problem`.
+
+    Parameters
+    ----------
+    field : Field
+    data : Data
+        The trajectories.
+    states : (N, d) array
+        Where the states at the readings start, all trajectories one after the other.
+    strengths : Strengths
+        The variances; `settle` re-estimates them.
+    least : (d,) array
+        Variances of readings below this are rounding.
+    coordinates : Coordinates
+        Those that are varied in place of theta.
+    **options
+        See `pynode.solve`.
+    """
+
+    def __init__(
+        self,
+        field: Field,
+        data: Data,
+        states: Array,
+        strengths: Strengths,
+        least: Array,
+        coordinates: Coordinates,
+        **options: Any,
+    ) -> None:
+        self.field = field
+        self.strengths = strengths
+        self.least = least
+        self.coordinates = coordinates
+        self.start = states.copy()
+        length = np.array([len(t) for t in data.t])
+        self.ends = np.cumsum(length) - 1
+        inner = np.ones(len(states), bool)
+        inner[self.ends] = False
+        self.at = np.flatnonzero(inner)
+        """Rows that have a following one."""
+        t = np.concatenate(data.t)
+        pairs = [np.array([t[k], t[k + 1]]) for k in self.at]
+        owner = np.repeat(np.arange(len(length)), length)[self.at]
+        signal = None if data.signal is None else data.signal.take(owner)
+        self.flow = SensitivityProblem(field, states[self.at], pairs, inputs=signal, **options) if len(pairs) else None
+        step = np.array([b - a for a, b in pairs])
+        usual = np.median(step[step > 0]) if (step > 0).any() else 1.0
+        self.step = np.maximum(step, SHORTEST * usual)
+        y = np.concatenate(data.y)
+        self.seen = ~np.isnan(y)
+        self.y = np.where(self.seen, y, 0.0)
+        given = 1.0 if data.weight is None else np.concatenate(data.weight)
+        self.given = np.where(self.seen, given, 0.0)
+        self.n_observed = int(self.seen.sum())
+        self.n_free = states.size
+        self.nfe = 0
+        self.weak = WEAK / np.maximum(strengths.reading, least)
+        self.point: Point | None = None
+
+    # ---- What Levenberg-Marquardt asks
+
+    def loss(self, x: Array, free: Array) -> float:
+        """The deviance; infinite where a stretch cannot be solved."""
+        if self.flow is None:
+            return float(self._reading_loss(free))
+        raw = self.flow.setup.run(np.ascontiguousarray(self.coordinates.theta(x)), y0=np.ascontiguousarray(free[self.at]))
+        self.nfe += int(raw["nfe"].sum())
+        if (raw["status"] != OK).any():
+            return np.inf
+        w = raw["y"][1::2] - free[self.at + 1]
+        return float(self._reading_loss(free) + (w**2 / self._variance_of_force()).sum())
+
+    def linearise(self, x: Array, free: Array) -> Linearised | None:
+        """The normal equations; None where a stretch cannot be solved."""
+        point = self._solved(x, free)
+        if point is None:
+            return None
+        N, d = free.shape
+        n = len(x)
+        precise = 1.0 / self._variance_of_force()
+        C = np.zeros((N, d, n))
+        A = np.zeros((N, d, d))
+        following = np.zeros((N, d, d))
+        z = np.zeros((N, d))
+        weight = self.given / self.strengths.reading
+        A[:, range(d), range(d)] = weight + self.weak
+        z += weight * (free - self.y) + self.weak * (free - self.start)
+        scaled = precise[:, :, None] * point.by_state  # S Phi
+        pushed = precise * point.w
+        A[self.at] += np.einsum("kci,kcj->kij", point.by_state, scaled)
+        A[self.at + 1] += precise[:, :, None] * np.eye(d)
+        following[self.at] = -scaled.transpose(0, 2, 1)
+        z[self.at] += np.einsum("kci,kc->ki", point.by_state, pushed)
+        z[self.at + 1] -= pushed
+        moved = precise[:, :, None] * point.by_theta
+        C[self.at] += np.matmul(point.by_state.transpose(0, 2, 1), moved)
+        C[self.at + 1] -= moved
+        root = (np.sqrt(precise)[:, :, None] * point.by_theta).reshape(-1, n)
+        H = gram(root) if len(root) else np.zeros((n, n))
+        g = np.einsum("kci,kc->i", point.by_theta, pushed)
+        loss = float(self._reading_loss(free) + (precise * point.w**2).sum())
+        chain = ChainedStates(H, g, C, A, following, z)
+        try:
+            H, g, gain, _ = chain.eliminated()
+        except np.linalg.LinAlgError:
+            return None
+        return Linearised(loss, H, g, chain, gain) if np.isfinite(H).all() else None
+
+    # ---- The variances
+
+    def settle(self, state: Any) -> float:
+        """Estimate the variances again; the largest part by which one of them changed."""
+        here = self.linearise(state.theta, state.free)
+        if here is None or self.point is None:
+            return 0.0
+        assert isinstance(here.free, ChainedStates)
+        assert here.free_gain is not None
+        point, at = self.point, self.at
+        strengths = self.strengths
+        spread, between = here.free.covariances()
+        shared = np.linalg.pinv(here.H + np.diag(state.alpha), hermitian=True)
+        gain = here.free_gain
+
+        def of_theta(J: Array) -> Array:
+            """(.., d) variances that the uncertainty of the shared coordinates adds."""
+            return np.asarray(((J @ shared) * J).sum(axis=-1))
+
+        left = (self.y - state.free) ** 2 * self.given
+        taken = (np.einsum("kii->ki", spread) + of_theta(gain)) * self.given
+        reading = _update(strengths.reading, left, taken, self.seen)
+        phi = point.by_state
+        inside = np.einsum("kci,kij,kcj->kc", phi, spread[at], phi) + np.einsum("kii->ki", spread[at + 1])
+        inside -= 2 * np.einsum("kci,kic->kc", phi, between[at])
+        inside += of_theta(point.by_theta - phi @ gain[at] + gain[at + 1])
+        per_time = 1.0 / self.step[:, None]
+        everywhere = np.ones(point.w.shape, bool)
+        force = _update(strengths.force, point.w**2 * per_time, inside * per_time, everywhere)
+        reading = np.where(self.seen.any(axis=0), np.maximum(reading, self.least), strengths.reading)
+        new = Strengths(reading, force)
+        changes = [abs(np.log(new.reading / strengths.reading)), abs(np.log(new.force / strengths.force))]
+        # a force that all but vanishes goes on to vanish: it need not be known to a part
+        small = force * np.median(self.step) < 1e-3 * new.reading
+        changes[1] = np.where(small, 0.0, changes[1])
+        self.strengths = new
+        return float(max(np.max(c, initial=0.0) for c in changes))
+
+    def log_likelihood(self, state: Any) -> float:
+        """ln p(data), the states integrated out but for the initial ones, which have the likeliest values (Laplace)."""
+        here = self.linearise(state.theta, state.free)
+        if here is None:
+            return -np.inf
+        assert isinstance(here.free, ChainedStates)
+        starts = np.append(0, self.ends[:-1] + 1)
+        first = here.free.covariances()[0][starts]
+        force = self._variance_of_force()
+        noise = (self.strengths.reading / np.where(self.seen, self.given, 1.0))[self.given > 0]
+        free = here.free.log_determinant() + np.linalg.slogdet(first)[1].sum()
+        spare = (self.n_observed + force.size - (state.free.size - first.shape[0] * first.shape[1])) * np.log(2 * np.pi)
+        *_, shift = here.free.eliminated()
+        loss = here.loss + here.free.change(np.zeros(len(state.theta)), -shift)  # of the best states
+        return float(-0.5 * (loss + np.log(noise).sum() + np.log(force).sum() + free + spare))
+
+    def likeliest(self, state: Any) -> None:
+        """Move from the likeliest parameters and states together to the likeliest parameters, the states integrated out.
+
+        ln |T| of the states' matrix depends on the parameters; its slope is found by central differences, the states
+        following (one Newton step; it is a part of a standard error).
+        """
+        here = self.linearise(state.theta, state.free)
+        if here is None:
+            return
+        assert here.free_gain is not None
+        shared = np.linalg.pinv(here.H + np.diag(state.alpha), hermitian=True)
+        slope = np.zeros(len(state.theta))
+        for i, width in enumerate(DIFFERENCE * np.sqrt(np.diag(shared))):
+            volumes = []
+            for h in (width, -width):
+                x = state.theta.copy()
+                x[i] += h
+                there = self.linearise(x, state.free - here.free_gain[:, :, i] * h)
+                if there is None or not width > 0:
+                    return
+                assert isinstance(there.free, ChainedStates)
+                volumes.append(there.free.log_determinant())
+            slope[i] = (volumes[0] - volumes[1]) / (2 * width)
+        step = -0.5 * shared @ slope
+        theta = state.theta + step
+        free = state.free - here.free_gain @ step
+        if np.isfinite(self.loss(theta, free)):
+            state.theta, state.free = theta, free
+
+    # ---- Parts
+
+    def _reading_loss(self, free: Array) -> Any:
+        pull = self.weak * (free - self.start) ** 2
+        return (self.given * (free - self.y) ** 2 / self.strengths.reading).sum() + pull.sum()
+
+    def _variance_of_force(self) -> Array:
+        variance: Array = self.step[:, None] * self.strengths.force
+        return variance
+
+    def _solved(self, x: Array, free: Array) -> Point | None:
+        """Residuals and derivatives, kept for the case that only the variances change."""
+        known = self.point
+        if known is not None and np.array_equal(known.x, x) and np.array_equal(known.free, free):
+            return known
+        theta = np.ascontiguousarray(self.coordinates.theta(x))
+        p, d = len(theta), free.shape[1]
+        if self.flow is None:
+            self.point = Point(x.copy(), free.copy(), np.zeros((0, d)), np.zeros((0, d, len(x))), np.zeros((0, d, d)))
+            return self.point
+        raw = self.flow.run(theta, np.ascontiguousarray(free[self.at]))
+        self.nfe += int(raw["nfe"].sum())
+        J = raw["sensitivity"][1::2]
+        if (raw["status"] != OK).any() or not np.abs(J).max(initial=0.0) < HUGE:
+            return None
+        by_theta = J[:, :, :p]
+        if not self.coordinates.trivial:
+            by_theta = self.coordinates.jacobian(x, by_theta)
+        w = raw["y"][1::2] - free[self.at + 1]
+        self.point = Point(x.copy(), free.copy(), w, np.ascontiguousarray(by_theta), np.ascontiguousarray(J[:, :, p:]))
+        return self.point
+
+
+def _update(variance: Array, squares: Array, taken: Array, counts: NDArray[np.bool_]) -> Array:
+    """(d,) variances from squares (rows, d) of residuals, of whose freedom the fit took `taken` / variance."""
+    n = np.maximum(counts.sum(axis=0), 1)
+    used = (taken * counts).sum(axis=0) / variance
+    left = np.maximum(n - used, 1e-3 * n)
+    ratio = (squares * counts).sum(axis=0) / left / variance
+    return np.asarray(variance * np.clip(ratio, 1 / FASTEST, FASTEST) ** FURTHER)

@@ -1,0 +1,234 @@
+"""process_noise=True: a random force drives the states, and its strength is estimated."""
+
+import warnings
+
+import numpy as np
+import pytest
+from scipy.linalg import expm
+from scipy.optimize import minimize
+
+import pynode as pn
+from pynode.fit import FitInterrupted, FitWarning
+
+
+@pn.field(state=2, theta={"mu": 0.5, "k": 0.5})
+def oscillator(t, y, th):
+    return [y[1], th.mu * y[1] * (1 - y[0] ** 2) - th.k * y[0]]
+
+
+@pn.field(state=2, theta={"a": 0.5, "b": 1.5})
+def linear(t, y, th):
+    return [-th.a * y[0] + th.b * y[1], -th.b * y[0] - th.a * y[1]]
+
+
+def driven(slope, seed, B=6, K=80, dt=0.15, force=0.1, noise=0.05, fine=50):
+    """(t, states, readings) of van der Pol-like SDEs by Euler-Maruyama."""
+    rng = np.random.default_rng(seed)
+    y = rng.uniform(-2, 2, (B, 2))
+    h = dt / fine
+    path = [y]
+    for _ in range(K):
+        for _ in range(fine):
+            y = y + h * slope(y) + force * np.sqrt(h) * rng.standard_normal(y.shape)
+        path.append(y)
+    states = np.stack(path, axis=1)
+    return dt * np.arange(K + 1), states, states + noise * rng.standard_normal(states.shape)
+
+
+def van_der_pol(y):
+    return np.stack([y[:, 1], y[:, 1] * (1 - y[:, 0] ** 2) - y[:, 0]], axis=1)
+
+
+def turning(y):
+    return y @ np.array([[-0.3, 1.0], [-1.0, -0.3]]).T
+
+
+def log_likelihood(theta, reading, force, t, y):
+    """ln p of the readings (T, 2) of `linear`, from their whole covariance matrix; the first state is the likeliest."""
+    a, b = theta
+    T, d = y.shape
+    step = t[1] - t[0]
+    powers = np.stack([expm(np.array([[-a, b], [-b, -a]]) * step * k) for k in range(T)])
+    cov = np.zeros((T, d, T, d))
+    P = np.zeros((d, d))
+    for k in range(T):
+        cov[k:, :, k, :] = powers[: T - k] @ P
+        cov[k, :, k:, :] = cov[k:, :, k, :].transpose(2, 0, 1)
+        P = powers[1] @ P @ powers[1].T + np.diag(force) * step
+    C = cov.reshape(T * d, T * d) + np.diag(np.tile(reading, T))
+    A, r = powers.reshape(T * d, d), y.ravel()
+    inverse = np.linalg.inv(C)
+    x0 = np.linalg.solve(A.T @ inverse @ A, A.T @ inverse @ r)
+    left = r - A @ x0
+    return -0.5 * (left @ inverse @ left + np.linalg.slogdet(C)[1] + T * d * np.log(2 * np.pi))
+
+
+@pytest.fixture(scope="module")
+def turned():
+    t, _, y = driven(turning, 0, B=3, K=60, force=0.2)
+    return t, y, pn.NeuralODE(field=linear, process_noise=True, random_state=0, rtol=1e-9).fit(t, y)
+
+
+def test_likelihood_against_the_whole_covariance_matrix(turned):
+    t, y, model = turned
+    reading = np.array(list(model.report_["noise"].values())) ** 2
+    force = np.array(list(model.process_noise_.values())) ** 2
+    exact = sum(log_likelihood(model.theta_, reading, force, t, one) for one in y)
+    assert model.report_["log_likelihood"] == pytest.approx(exact, abs=1e-3)
+
+
+def test_against_maximum_likelihood(turned):
+    """The variances allow for what the first states and the parameters use up, so they are not quite the likeliest ones."""
+    t, y, model = turned
+
+    def misfit(x):
+        return -sum(log_likelihood(x[:2], np.exp(x[2:4]), np.exp(x[4:]), t, one) for one in y)
+
+    variances = np.array([*model.report_["noise"].values(), *model.process_noise_.values()]) ** 2
+    found = np.array([*model.theta_, *np.log(variances)])
+    best = minimize(misfit, found, method="Nelder-Mead", options={"maxiter": 250, "xatol": 1e-3, "fatol": 1e-3})
+    assert misfit(found) < best.fun + 0.5
+    assert (np.abs(model.theta_ - best.x[:2]) < 0.2 * np.sqrt(np.diag(model.covariance_))).all()
+
+
+@pytest.mark.parametrize("options", [{"field": oscillator}, {"hidden": (16,)}])
+def test_van_der_pol_with_a_force(options):
+    t, states, y = driven(van_der_pol, 1, K=120)
+    past = slice(0, 81)
+    with pytest.warns(FitWarning):
+        plain = pn.NeuralODE(**options, structure="network", random_state=0).fit(t[past], y[:, past])
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        model = pn.NeuralODE(**options, process_noise=True, random_state=0).fit(t[past], y[:, past])
+    assert model.report_["log_evidence"] > plain.report_["log_evidence"] + 100
+    for name in ("y1", "y2"):
+        assert model.report_["noise"][name] == pytest.approx(0.05, rel=0.2)
+        assert model.process_noise_[name] == pytest.approx(0.1, rel=0.3)
+    if "field" in options:
+        assert (np.abs(model.theta_ - 1) < 4 * np.sqrt(np.diag(model.covariance_))).all()
+    held = []
+    for i in range(len(y)):
+        band = model.forecast(t[81:], interval=0.9, kind="mean")
+        held.append((states[i, 81:] > band.lower[i]) & (states[i, 81:] < band.upper[i]))
+        band = model.predict(t[past], trajectory=i, interval=0.9)
+        inside = (states[i, past] > band.lower) & (states[i, past] < band.upper)
+        assert 0.75 < inside.mean() <= 1
+    assert 0.7 < np.mean(held) < 0.99
+
+
+def test_without_a_force_none_is_found():
+    t, _, y = driven(van_der_pol, 2, force=0.0)
+    plain = pn.NeuralODE(field=oscillator, random_state=0).fit(t, y)
+    model = pn.NeuralODE(field=oscillator, process_noise=True, random_state=0).fit(t, y)
+    assert max(model.process_noise_.values()) < 0.02
+    assert (np.abs(model.theta_ - plain.theta_) < 0.3 * np.sqrt(np.diag(plain.covariance_))).all()
+    assert model.report_["log_evidence"] < plain.report_["log_evidence"]
+
+
+def test_what_is_missing_and_ragged_and_forced():
+    @pn.field(state=1, inputs=1, theta={"k": 0.5})
+    def tank(t, y, th, u):
+        return [u[0] - th.k * y[0]]
+
+    rng = np.random.default_rng(0)
+    times, inputs, readings = [], [], []
+    for n in (90, 60, 3, 2):
+        t = np.cumsum(rng.uniform(0.05, 0.2, n))
+        u = np.sin(t)[:, None]
+        x = [1.0]
+        for k in range(n - 1):
+            h = t[k + 1] - t[k]
+            x.append(x[-1] + h * (u[k, 0] - x[-1]) + 0.1 * np.sqrt(h) * rng.standard_normal())
+        y = np.array(x)[:, None] + 0.02 * rng.standard_normal((n, 1))
+        y[1::7] = np.nan
+        times.append(t)
+        inputs.append(u)
+        readings.append(y)
+    model = pn.NeuralODE(field=tank, process_noise=True, random_state=0).fit(times, readings, u=inputs)
+    assert model.theta_[0] == pytest.approx(1.0, abs=4 * np.sqrt(model.covariance_[0, 0]))
+    assert model.process_noise_["y1"] == pytest.approx(0.1, rel=0.4)
+    mean, std = model.predict(times[0], trajectory=0, return_std=True)
+    seen = ~np.isnan(readings[0][:, 0])
+    assert np.sqrt(np.mean((mean - readings[0])[seen] ** 2)) < 0.03
+    assert std[~seen].mean() > std[seen].mean()
+    assert np.isfinite(model.predict(times[2], trajectory=2)).all()
+
+
+def test_paths_go_on_without_a_jump_where_the_data_end(turned):
+    t, _, model = turned
+    at = np.array([t[-1] - 1e-9, t[-1], t[-1] + 1e-9, t[-1] + 1.0])
+    mean, std = model.predict(at, trajectory=1, return_std=True)
+    np.testing.assert_allclose(mean[0], mean[2], atol=1e-6)
+    np.testing.assert_allclose(std[0], std[2], rtol=1e-3)
+    assert (std[3] > std[2]).all()
+    exact, spread = model.predict([0.0, 1e-9, 0.1], [1.0, 0.0], return_std=True)
+    np.testing.assert_allclose(spread[0], 0)
+    np.testing.assert_allclose(spread[2], np.sqrt(0.1) * np.array(list(model.process_noise_.values())), rtol=0.1)
+    backward = model.predict([0.1, 0.0], exact[2], return_std=True)
+    np.testing.assert_allclose(backward[0][1], exact[0], atol=1e-6)
+    assert (backward[1][1] > 0).all()
+
+
+def test_files(turned, tmp_path):
+    t, _, model = turned
+    model.save(tmp_path / "m.pynode")
+    again = pn.load(tmp_path / "m.pynode")
+    for kind in ("mean", "prediction"):
+        for x, z in zip(
+            model.predict(t, trajectory=2, interval=0.8, kind=kind),
+            again.predict(t, trajectory=2, interval=0.8, kind=kind),
+            strict=True,
+        ):
+            np.testing.assert_array_equal(x, z)
+    assert again.process_noise_ == model.process_noise_
+    model.save(tmp_path / "m.pynode", data=False)
+    bare = pn.load(tmp_path / "m.pynode")
+    assert bare.process_noise_ == model.process_noise_
+    np.testing.assert_array_equal(
+        bare.predict(t, [[1.0, 0.0]] * 2, return_std=True)[1], model.predict(t, [[1.0, 0.0]] * 2, return_std=True)[1]
+    )
+
+
+def test_interrupted_and_resumed(tmp_path):
+    t, _, y = driven(van_der_pol, 3, B=3, K=40)
+    whole = pn.NeuralODE(field=oscillator, process_noise=True, random_state=0).fit(t, y)
+    last = [s["name"] for s in whole.report_["stages"]].index("random force")
+    before = int((whole.history_["stage"] < last).sum())
+
+    def interrupt(step):
+        if step.number == before + 3:
+            raise KeyboardInterrupt
+
+    model = pn.NeuralODE(field=oscillator, process_noise=True, random_state=0)
+    path = tmp_path / "checkpoint"
+    with pytest.raises(FitInterrupted):
+        model.fit(t, y, callback=interrupt, checkpoint=pn.fit.Checkpoint(path, every=0))
+    model = pn.NeuralODE(field=oscillator, process_noise=True, random_state=0).fit(t, y, checkpoint=path)
+    np.testing.assert_array_equal(model.theta_, whole.theta_)
+    assert model.process_noise_ == whole.process_noise_
+
+
+@pytest.mark.parametrize(
+    ("options", "words"),
+    [
+        ({"noise": "student"}, "noise='student'"),
+        ({"early_stopping": True}, "early_stopping"),
+        ({"n_estimators": 3}, "n_estimators=3"),
+        ({"n_restarts": 2}, "n_restarts=2"),
+        ({"optimizer": "adam"}, "optimizer='adam'"),
+        ({"batch_size": 8}, "batch_size"),
+        ({"structure": "equation"}, "process_noise=True"),
+        ({"hidden": (400, 400)}, "too large"),
+        ({"initial": [0.0, 0.0]}, "initial"),
+        ({"hidden": (128, 16)}, "fewer hidden units"),
+    ],
+)
+def test_refused(options, words):
+    t, _, y = driven(van_der_pol, 0, B=2 if "hidden" not in options else 60, K=100, fine=1)
+    with pytest.raises(ValueError, match=words):
+        pn.NeuralODE(process_noise=True, random_state=0, **options).fit(t, y)
+
+
+def test_replicates_are_refused():
+    with pytest.raises(ValueError, match="replicates"):
+        pn.NeuralODE(process_noise=True).fit([0.0, 1.0, 1.0, 2.0], np.ones((4, 1)))
