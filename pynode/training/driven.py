@@ -1,13 +1,15 @@
 """Trajectories that a random force drives: residuals of the data, and of the equation from each reading to the next.
 
-dz = f(z) dt + L dW with L L' = diag(q). Between two readings the force moves the state by a random w with variance q dt (to
-first order in dt), and what is read has noise on top. All states at the times of the readings are free:
+dz = f(z) dt + L dW with L L' = Q = diag(q). Between two readings the force moves the state by a random w, and what is read
+has noise on top. All states at the times of the readings are free:
 
-    E = sum (y - z)^2 / s + sum (z_{k+1} - flow(z_k))^2 / (q dt_k),
+    E = sum (y - z)^2 / s + sum w' W^-1 w,    w = z_{k+1} - flow(z_k),
 
-whose minimum over the states is the smoothed path (weak-constraint 4D-Var; Jazwinski 1970, Stochastic processes and
-filtering theory, chapter 5). The variances s and q follow from how much of each residual the fit has not used up (MacKay
-1992, Neural Computation 4, 415, eq. 4.10-4.12, for both kinds of residuals).
+W is the integral of F Q F' over the interval, F the derivative of its end with respect to the state on the way: by Simpson's
+rule dt (Q + 4 A Q A' + F Q F') / 6, with F that of the whole interval and A = (1 + F) / 2 about that of half of it, both as
+they were when the variances were last estimated. The minimum over the states is the smoothed path (weak-constraint 4D-Var;
+Jazwinski 1970, Stochastic processes and filtering theory, chapter 5). The variances s and q follow from how much of each
+residual the fit has not used up (MacKay 1992, Neural Computation 4, 415, eq. 4.10-4.12, for both kinds of residuals).
 """
 
 from dataclasses import dataclass
@@ -119,6 +121,10 @@ class DrivenProblem:
         step = np.array([b - a for a, b in pairs])
         usual = np.median(step[step > 0]) if (step > 0).any() else 1.0
         self.step = np.maximum(step, SHORTEST * usual)
+        d = field.d
+        self.before = np.broadcast_to(np.eye(d), (len(step), d, d))
+        """F when the variances were last estimated."""
+        self._precise: tuple[Array, Array] | None = None
         y = np.concatenate(data.y)
         self.seen = ~np.isnan(y)
         self.y = np.where(self.seen, y, 0.0)
@@ -141,7 +147,7 @@ class DrivenProblem:
         if (raw["status"] != OK).any():
             return np.inf
         w = raw["y"][1::2] - free[self.at + 1]
-        return float(self._reading_loss(free) + (w**2 / self._variance_of_force()).sum())
+        return float(self._reading_loss(free) + self._push(w))
 
     def linearise(self, x: Array, free: Array) -> Linearised | None:
         """The normal equations; None where a stretch cannot be solved."""
@@ -150,7 +156,7 @@ class DrivenProblem:
             return None
         N, d = free.shape
         n = len(x)
-        precise = 1.0 / self._variance_of_force()
+        precise, _ = self._precision()
         C = np.zeros((N, d, n))
         A = np.zeros((N, d, d))
         following = np.zeros((N, d, d))
@@ -158,20 +164,20 @@ class DrivenProblem:
         weight = self.given / self.strengths.reading
         A[:, range(d), range(d)] = weight + self.weak
         z += weight * (free - self.y) + self.weak * (free - self.start)
-        scaled = precise[:, :, None] * point.by_state  # S Phi
-        pushed = precise * point.w
+        scaled = precise @ point.by_state
+        pushed = np.einsum("kij,kj->ki", precise, point.w)
         A[self.at] += np.einsum("kci,kcj->kij", point.by_state, scaled)
-        A[self.at + 1] += precise[:, :, None] * np.eye(d)
+        A[self.at + 1] += precise
         following[self.at] = -scaled.transpose(0, 2, 1)
         z[self.at] += np.einsum("kci,kc->ki", point.by_state, pushed)
         z[self.at + 1] -= pushed
-        moved = precise[:, :, None] * point.by_theta
+        moved = precise @ point.by_theta
         C[self.at] += np.matmul(point.by_state.transpose(0, 2, 1), moved)
         C[self.at + 1] -= moved
-        root = (np.sqrt(precise)[:, :, None] * point.by_theta).reshape(-1, n)
+        root = (np.linalg.cholesky(precise).transpose(0, 2, 1) @ point.by_theta).reshape(-1, n)
         H = gram(root) if len(root) else np.zeros((n, n))
         g = np.einsum("kci,kc->i", point.by_theta, pushed)
-        loss = float(self._reading_loss(free) + (precise * point.w**2).sum())
+        loss = float(self._reading_loss(free) + self._push(point.w))
         chain = ChainedStates(H, g, C, A, following, z)
         try:
             H, g, gain, _ = chain.eliminated()
@@ -198,24 +204,36 @@ class DrivenProblem:
             """(.., d) variances that the uncertainty of the shared coordinates adds."""
             return np.asarray(((J @ shared) * J).sum(axis=-1))
 
-        left = (self.y - state.free) ** 2 * self.given
-        taken = (np.einsum("kii->ki", spread) + of_theta(gain)) * self.given
-        reading = _update(strengths.reading, left, taken, self.seen)
+        left = ((self.y - state.free) ** 2 * self.given).sum(axis=0) / strengths.reading
+        taken = (np.einsum("kii->ki", spread) + of_theta(gain)) * self.given / strengths.reading
+        used = taken.sum(axis=0)
+        reading = strengths.reading * _ratio(left, self.seen.sum(axis=0) - used, self.seen.sum(axis=0))
         phi = point.by_state
-        inside = np.einsum("kci,kij,kcj->kc", phi, spread[at], phi) + np.einsum("kii->ki", spread[at + 1])
-        inside -= 2 * np.einsum("kci,kic->kc", phi, between[at])
-        inside += of_theta(point.by_theta - phi @ gain[at] + gain[at + 1])
-        per_time = 1.0 / self.step[:, None]
-        everywhere = np.ones(point.w.shape, bool)
-        force = _update(strengths.force, point.w**2 * per_time, inside * per_time, everywhere)
+        V = phi @ spread[at] @ phi.transpose(0, 2, 1) + spread[at + 1]
+        cross = phi @ between[at]
+        V -= cross + cross.transpose(0, 2, 1)
+        moved = point.by_theta - phi @ gain[at] + gain[at + 1]
+        V += moved @ shared @ moved.transpose(0, 2, 1)
+        precise, _ = self._precision()
+        pushed = np.einsum("kij,kj->ki", precise, point.w)
+        force = strengths.force.copy()
+        for c in range(len(force)):
+            part = self._shape(c)
+            whole = float(np.einsum("kij,kji->", precise, part))
+            inside = float(np.einsum("kij,kjl,klm,kmi->", precise, part, precise, V))
+            squares = float(np.einsum("ki,kij,kj->", pushed, part, pushed))
+            force[c] *= float(_ratio(np.array(squares), np.array(whole - inside), np.array(whole)))
         reading = np.where(self.seen.any(axis=0), np.maximum(reading, self.least), strengths.reading)
         new = Strengths(reading, force)
         changes = [abs(np.log(new.reading / strengths.reading)), abs(np.log(new.force / strengths.force))]
         # a force that all but vanishes goes on to vanish: it need not be known to a part
         small = force * np.median(self.step) < 1e-3 * new.reading
         changes[1] = np.where(small, 0.0, changes[1])
+        turned = float(np.abs(phi - self.before).max(initial=0.0))
         self.strengths = new
-        return float(max(np.max(c, initial=0.0) for c in changes))
+        self.before = phi
+        self._precise = None
+        return max(turned, *(float(np.max(c, initial=0.0)) for c in changes))
 
     def log_likelihood(self, state: Any) -> float:
         """ln p(data), the states integrated out but for the initial ones, which have the likeliest values (Laplace)."""
@@ -225,13 +243,13 @@ class DrivenProblem:
         assert isinstance(here.free, ChainedStates)
         starts = np.append(0, self.ends[:-1] + 1)
         first = here.free.covariances()[0][starts]
-        force = self._variance_of_force()
+        _, volume = self._precision()
         noise = (self.strengths.reading / np.where(self.seen, self.given, 1.0))[self.given > 0]
         free = here.free.log_determinant() + np.linalg.slogdet(first)[1].sum()
-        spare = (self.n_observed + force.size - (state.free.size - first.shape[0] * first.shape[1])) * np.log(2 * np.pi)
+        spare = self.n_observed * np.log(2 * np.pi)
         *_, shift = here.free.eliminated()
         loss = here.loss + here.free.change(np.zeros(len(state.theta)), -shift)  # of the best states
-        return float(-0.5 * (loss + np.log(noise).sum() + np.log(force).sum() + free + spare))
+        return float(-0.5 * (loss + np.log(noise).sum() + volume.sum() + free + spare))
 
     def likeliest(self, state: Any) -> None:
         """Move from the likeliest parameters and states together to the likeliest parameters, the states integrated out.
@@ -262,15 +280,36 @@ class DrivenProblem:
         if np.isfinite(self.loss(theta, free)):
             state.theta, state.free = theta, free
 
+    def restore(self, strengths: Strengths, before: Array) -> None:
+        """Go on with these variances."""
+        self.strengths = strengths
+        self.before = before
+        self._precise = None
+
     # ---- Parts
 
     def _reading_loss(self, free: Array) -> Any:
         pull = self.weak * (free - self.start) ** 2
         return (self.given * (free - self.y) ** 2 / self.strengths.reading).sum() + pull.sum()
 
-    def _variance_of_force(self) -> Array:
-        variance: Array = self.step[:, None] * self.strengths.force
-        return variance
+    def _push(self, w: Array) -> float:
+        return float(np.einsum("ki,kij,kj->", w, self._precision()[0], w))
+
+    def _shape(self, c: int) -> Array:
+        """(M, d, d) W where the force on state c alone has the variance 1."""
+        end = self.before[:, :, c]
+        start = np.zeros(end.shape)
+        start[:, c] = 1.0
+        total = sum(weight * np.einsum("ki,kj->kij", x, x) for weight, x in ((1, start), (4, 0.5 * (start + end)), (1, end)))
+        return np.asarray(self.step[:, None, None] / 6 * total)
+
+    def _precision(self) -> tuple[Array, Array]:
+        """((M, d, d) inverses of W, (M,) logarithms of its determinants)."""
+        if self._precise is None:
+            shapes = [q * self._shape(c) for c, q in enumerate(self.strengths.force)]
+            W = np.sum(shapes, axis=0)
+            self._precise = np.linalg.inv(W), np.linalg.slogdet(W)[1]
+        return self._precise
 
     def _solved(self, x: Array, free: Array) -> Point | None:
         """Residuals and derivatives, kept for the case that only the variances change."""
@@ -295,10 +334,7 @@ class DrivenProblem:
         return self.point
 
 
-def _update(variance: Array, squares: Array, taken: Array, counts: NDArray[np.bool_]) -> Array:
-    """(d,) variances from squares (rows, d) of residuals, of whose freedom the fit took `taken` / variance."""
-    n = np.maximum(counts.sum(axis=0), 1)
-    used = (taken * counts).sum(axis=0) / variance
-    left = np.maximum(n - used, 1e-3 * n)
-    ratio = (squares * counts).sum(axis=0) / left / variance
-    return np.asarray(variance * np.clip(ratio, 1 / FASTEST, FASTEST) ** FURTHER)
+def _ratio(squares: Array, left: Array, whole: Array) -> Array:
+    """By what a variance changes: squares of residuals over the freedom that the fit has left of `whole`."""
+    ratio = squares / np.maximum(np.maximum(left, 1e-3 * whole), 1e-300)
+    return np.asarray(np.clip(ratio, 1 / FASTEST, FASTEST) ** FURTHER)

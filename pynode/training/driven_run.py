@@ -172,8 +172,9 @@ class _Settling:
 
     def saved(self) -> dict[str, Any]:
         strengths = self.problem.strengths
-        return {"reading": strengths.reading, "force": strengths.force, "change": float(min(self.change, 1e300))}
+        more = {"before": np.array(self.problem.before), "change": float(min(self.change, 1e300))}
+        return {"reading": strengths.reading, "force": strengths.force} | more
 
     def restore(self, saved: dict[str, Any]) -> None:
-        self.problem.strengths = Strengths(saved["reading"], saved["force"])
+        self.problem.restore(Strengths(saved["reading"], saved["force"]), saved["before"])
         self.change = saved["change"]

@@ -170,9 +170,10 @@ def _remedy(run: Run) -> str:
     if run.recipe.own:
         return (
             "the equation may lack something, or training ended in a poor minimum: try other values of the parameters, "
-            "or windows=(None,); noise='student' bears outliers"
+            "or windows=(None,); noise='student' bears outliers; process_noise=True, if chance drives the states"
         )
     return (
         "the network may be too small, a state may be missing (augment=1), or training "
-        "ended in a poor minimum (another random_state, n_restarts); noise='student' bears outliers"
+        "ended in a poor minimum (another random_state, n_restarts); noise='student' bears outliers; process_noise=True, if "
+        "chance drives the states"
     )
