@@ -1,4 +1,7 @@
-"""Draws phase.png (the phase portrait of the demo), profile.png and forced.png, in 32 colours.   python docs/img/make.py"""
+"""Draws phase.png (the phase portrait of the demo), profile.png, forced.png and process_noise.png, in 32 colours.
+
+python docs/img/make.py
+"""
 
 from io import BytesIO
 from pathlib import Path
@@ -59,6 +62,38 @@ def simulation() -> Figure:
     return figure
 
 
+def driven() -> Figure:
+    """The paths and the forecast of docs/process-noise.md, over the truth."""
+    t, states, y = pushed()
+    model = pn.NeuralODE(process_noise=True, hidden=(16,), random_state=0).fit(t[:81], y[:, :81])
+    plain = pn.NeuralODE(structure="network", hidden=(16,), random_state=0).fit(t[:81], y[:, :81])
+    figure = Figure(figsize=(9, 3.6), layout="constrained")
+    models = {"all noise taken for that of readings": plain, "process_noise=True": model}
+    for axes, (title, one) in zip(figure.subplots(1, 2, sharey=True), models.items(), strict=True):
+        band = one.predict(t, trajectory=0, interval=0.9)
+        axes.axvspan(t[0], t[80], color="#eeeeee", lw=0)
+        axes.fill_between(t, band.lower[:, 0], band.upper[:, 0], color="#0072B2", alpha=0.2, lw=0, label="90 %")
+        axes.plot(t, states[0, :, 0], color="#333333", lw=1, ls="--", label="truth")
+        axes.plot(t, band.mean[:, 0], color="#0072B2", lw=1.6, label="model")
+        axes.plot(t[:81], y[0, :81, 0], ".", color="#D55E00", ms=3, label="readings")
+        axes.set(title=title, xlabel="t", ylim=(-3, 3), xlim=(t[0], t[-1]))
+    axes.legend(frameon=False, ncols=2, loc="lower left")
+    return figure
+
+
+def pushed() -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Times, states and readings of van der Pol's oscillator under a random force, as in docs/process-noise.md."""
+    rng = np.random.default_rng(1)
+    y = rng.uniform(-2, 2, (6, 2))
+    path = [y]
+    for _ in range(120 * 50):
+        slope = np.stack([y[:, 1], y[:, 1] * (1 - y[:, 0] ** 2) - y[:, 0]], axis=1)
+        y = y + 0.003 * slope + 0.1 * np.sqrt(0.003) * rng.standard_normal(y.shape)
+        path.append(y)
+    states = np.stack(path[::50], axis=1)
+    return 0.15 * np.arange(121), states, states + 0.05 * rng.standard_normal(states.shape)
+
+
 def save(figure: object, name: str) -> None:
     """Write a figure in few colours."""
     image = Image.open(BytesIO(pages.png(figure))).convert("RGB").quantize(32, dither=Image.Dither.NONE)
@@ -69,3 +104,4 @@ outcome = demo.van_der_pol()
 save(plots.phase(outcome.model, truth=outcome.dataset.field), "phase.png")
 save(far_from_saturation().plot("profile"), "profile.png")
 save(simulation(), "forced.png")
+save(driven(), "process_noise.png")
