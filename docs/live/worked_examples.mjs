@@ -84,7 +84,7 @@ const STAGES = [
     lines: (x, v, after) => [
       ...["w1", "b1", "w2", "b2"].map((name) =>
         `${name} \u2190 ${num(v[name])} \u2212 ${num(v.rate)} \u00b7 ${inner(x.gradient[name])} = ${num(v[name] - v.rate * x.gradient[name])}`),
-      `With these weights the loss is ${num(after.loss)} in place of ${num(x.loss)}. Next: take them, and begin again.`,
+      `With these weights (dashed) the loss is ${num(after.loss)} in place of ${num(x.loss)}. Next: take them, and begin again.`,
     ],
   },
 ];
