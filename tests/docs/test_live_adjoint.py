@@ -26,29 +26,32 @@ def test_decay(live):
     for knob, x in {"alpha": 1.3, "start": 1.5, "target": 0.5, "time": 0.7, "push": -0.2}.items():
         page.set(f"#{knob}", x)
     got = shown(page)
-    alpha, y0, target, t, push, end = 1.3, 1.5, 0.5, got["time"], -0.2, 2.0
-    miss = y0 * np.exp(-alpha * end) - target
-    a = miss * np.exp(alpha * (t - end))
+    miss = 1.5 * np.exp(-1.3 * 2.0) - 0.5
+    t = got["time"]
+    growth = np.exp(1.3 * (t - 2.0))
+    push = -0.2
+    a = miss * growth
     assert t == pytest.approx(0.7)
     assert got["a"] == pytest.approx(a, abs=1e-9)
     assert got["said"] == pytest.approx(a * push, abs=1e-9)
-    assert got["change"] == pytest.approx(a * push + 0.5 * (push * np.exp(alpha * (t - end))) ** 2, abs=1e-9)
-    assert got["gradient"] == pytest.approx(-miss * end * y0 * np.exp(-alpha * end), abs=1e-9)
-    assert got["area"] == pytest.approx(got["gradient"] * (end - t) / end, abs=1e-9)
+    assert got["change"] == pytest.approx(a * push + 0.5 * (push * growth) ** 2, abs=1e-9)
+    assert got["gradient"] == pytest.approx(-miss * 2.0 * 1.5 * np.exp(-1.3 * 2.0), abs=1e-9)
+    assert got["area"] == pytest.approx(got["gradient"] * (2.0 - t) / 2.0, abs=1e-9)
 
 
 def test_well(live):
     page = live("adjoint")
     page.set("#problem", "well")
     got = shown(page)
-    alpha, y0, target, t = [2.0], [0.1], [[np.nan], [1.0]], got["time"]
-    whole = pn.loss_and_grad(well, y0, [0.0, 2.0], alpha, target, loss="sse", **TIGHT)
+    t = got["time"]
+    target = [[np.nan], [1.0]]
+    whole = pn.loss_and_grad(well, [0.1], [0.0, 2.0], [2.0], target, loss="sse", **TIGHT)
     assert got["gradient"] == pytest.approx(whole.theta[0] / 2, abs=1e-9)
-    now = pn.solve(well, y0, [0.0, t], alpha, **TIGHT).y[-1]
-    rest = pn.loss_and_grad(well, now, [t, 2.0], alpha, target, loss="sse", wrt=("theta", "y0"), **TIGHT)
+    now = pn.solve(well, [0.1], [0.0, t], [2.0], **TIGHT).y[-1]
+    rest = pn.loss_and_grad(well, now, [t, 2.0], [2.0], target, loss="sse", wrt=("theta", "y0"), **TIGHT)
     assert got["a"] == pytest.approx(rest.y0[0] / 2, abs=1e-9)
     assert got["area"] == pytest.approx(rest.theta[0] / 2, abs=1e-9)
-    after = pn.solve(well, now + got["push"], [t, 2.0], alpha, **TIGHT).y[-1, 0]
+    after = pn.solve(well, now + got["push"], [t, 2.0], [2.0], **TIGHT).y[-1, 0]
     assert got["change"] == pytest.approx(((after - 1) ** 2 - whole.loss) / 2, abs=1e-9)
 
 
