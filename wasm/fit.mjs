@@ -91,40 +91,63 @@ function normalEquations(r, J, p) {
   return { A, g };
 }
 
-/** Minimise |r(theta)|^2; residuals(theta) -> { r (n), J (n p) row by row }. Dense normal equations: for up to a few
- * hundred parameters. A trial whose residuals cannot be had (a solve that fails) counts as worse. */
-export function levenbergMarquardt(residuals, theta0, { maxIter = 100, tol = 1e-8, damping = 1e-3, callback } = {}) {
-  let theta = Float64Array.from(theta0);
-  const p = theta.length;
-  const loss = ({ r }) => r.reduce((sum, v) => sum + v * v, 0);
-  let now = residuals(theta);
-  let best = loss(now);
-  const losses = [best];
-  let lambda = damping;
-  for (let iteration = 0; iteration < maxIter; iteration++) {
-    if (callback?.({ iteration, loss: best, theta })) return { theta, loss: best, losses, status: "stopped" };
-    const { A, g } = normalEquations(now.r, now.J, p);
-    let moved = null;
-    while (!moved && lambda < 1e16) {
-      const damped = A.map((row, i) => row.map((v, j) => (i === j ? v * (1 + lambda) + 1e-300 : v)));
-      const step = cholesky(damped, g);
-      if (step) {
-        const trial = theta.map((v, i) => v - step[i]);
-        const next = attempt(residuals, trial);
-        if (next && loss(next) < best) moved = { trial, next, size: norm(step) };
-      }
-      lambda *= moved ? 1 / 3 : 4;
-    }
-    if (!moved) break;
-    const gain = best - loss(moved.next);
-    theta = moved.trial;
-    now = moved.next;
-    best -= gain;
-    losses.push(best);
-    if (gain <= tol * best || moved.size <= tol * (norm(theta) + tol)) break;
+/** Minimise |r(theta)|^2, one iteration at a time, for pages that draw between them; residuals(theta) -> { r (n), J (n p)
+ * row by row }. Dense normal equations: for up to a few hundred parameters. A trial whose residuals cannot be had (a solve
+ * that fails) counts as worse. */
+export class LevenbergMarquardt {
+  constructor(residuals, theta0, { tol = 1e-8, damping = 1e-3 } = {}) {
+    Object.assign(this, { residuals, tol, damping });
+    this.theta = Float64Array.from(theta0);
+    this.now = residuals(this.theta);
+    this.loss = squares(this.now);
+    this.losses = [this.loss];
   }
-  return { theta, loss: best, losses, status: "finished" };
+
+  /** -> true: more iterations may lower the loss further. */
+  step() {
+    const moved = this.trial();
+    if (!moved) return false;
+    const gain = this.loss - squares(moved.next);
+    this.theta = moved.theta;
+    this.now = moved.next;
+    this.loss -= gain;
+    this.losses.push(this.loss);
+    return gain > this.tol * this.loss && moved.size > this.tol * (norm(this.theta) + this.tol);
+  }
+
+  // the first step that lowers the loss, damped more and more; null: there is none
+  trial() {
+    const { A, g } = normalEquations(this.now.r, this.now.J, this.theta.length);
+    while (this.damping < 1e16) {
+      const damped = A.map((row, i) => row.map((v, j) => (i === j ? v * (1 + this.damping) + 1e-300 : v)));
+      const step = cholesky(damped, g);
+      const theta = step && this.theta.map((v, i) => v - step[i]);
+      const next = step && attempt(this.residuals, theta);
+      if (next && squares(next) < this.loss) {
+        this.damping *= 1 / 3;
+        return { theta, next, size: norm(step) };
+      }
+      this.damping *= 4;
+    }
+    return null;
+  }
 }
+
+/** All iterations of LevenbergMarquardt. callback({ iteration, loss, theta }) -> true: stop. */
+export function levenbergMarquardt(residuals, theta0, { maxIter = 100, callback, ...options } = {}) {
+  const one = new LevenbergMarquardt(residuals, theta0, options);
+  let status = "finished";
+  for (let iteration = 0; iteration < maxIter; iteration++) {
+    if (callback?.({ iteration, loss: one.loss, theta: one.theta })) {
+      status = "stopped";
+      break;
+    }
+    if (!one.step()) break;
+  }
+  return { theta: one.theta, loss: one.loss, losses: one.losses, status };
+}
+
+const squares = ({ r }) => r.reduce((sum, v) => sum + v * v, 0);
 
 function attempt(residuals, theta) {
   try {

@@ -187,6 +187,19 @@ export function adam(
   objective: (theta: Float64Array) => { loss: number; grad: Numbers }, theta0: Numbers,
   options?: Rates & { maxIter?: number; schedule?: "cosine" | "constant"; callback?: (now: Iteration) => boolean | void },
 ): { theta: Float64Array; loss: number; losses: number[] };
+/** One iteration at a time, for pages that draw between them. */
+export class LevenbergMarquardt {
+  constructor(
+    residuals: (theta: Float64Array) => { r: Float64Array; J: Float64Array }, theta0: Numbers,
+    options?: { tol?: number; damping?: number },
+  );
+  theta: Float64Array;
+  /** |r|^2. */
+  loss: number;
+  losses: number[];
+  /** true: more iterations may lower the loss further. */
+  step(): boolean;
+}
 export function levenbergMarquardt(
   residuals: (theta: Float64Array) => { r: Float64Array; J: Float64Array }, theta0: Numbers,
   options?: { maxIter?: number; tol?: number; damping?: number; callback?: (now: Iteration) => boolean | void },

@@ -3,6 +3,6 @@
 //   await pn.init();
 export { hasSimd, init, memoryBytes, methods } from "./core.mjs";
 export { Field, field, mlp, normals } from "./field.mjs";
-export { Adam, adam, levenbergMarquardt, residualsOf } from "./fit.mjs";
+export { Adam, adam, LevenbergMarquardt, levenbergMarquardt, residualsOf } from "./fit.mjs";
 export { Builder, PynodeError } from "./program.mjs";
 export { lossAndGrad, sensitivities, solve } from "./solve.mjs";
