@@ -14,7 +14,7 @@ from sphinx.pycode import ModuleAnalyzer
 
 import pynode
 
-sys.path.insert(0, str(Path(__file__).resolve().parent))  # mathml.py, live_pages.py
+sys.path.insert(0, str(Path(__file__).resolve().parent))  # mathml.py, live_pages.py, live_figures.py
 import live_pages
 
 MODULES = ("control", "course", "datasets", "fit", "plots")
@@ -30,6 +30,7 @@ extensions = [
     "sphinx.ext.autodoc",
     "sphinx.ext.autosummary",
     "mathml",
+    "live_figures",
     "sphinx.ext.napoleon",
 ]
 exclude_patterns = ["_build", "live", "**.ipynb_checkpoints"]

@@ -1,6 +1,7 @@
 """Pages of the course that compute in the reader's browser, each complete in itself: docs/live/NAME.html and NAME.mjs.
 
 conf.py calls `build`, and the site has them in live/. What pages share is in docs/live/parts; the core is in wasm/.
+Where the site shows them is in live_figures.py.
 """
 
 import re
@@ -31,7 +32,7 @@ def page(name):
     body = (LIVE / f"{name}.html").read_text(encoding="utf-8")
     title = re.search(r"<h1>(.*?)</h1>", body)[1]
     source = (LIVE / f"{name}.mjs").read_text(encoding="utf-8")
-    modules = "".join(wrapped(each, module(each)) for each in imported(source))
+    modules = "".join(wrapped(each, module(each)) for each in ("embedded", *imported(source)))
     return document(title, body, modules + inlined(source), (LIVE / "parts" / "live.css").read_text(encoding="utf-8"))
 
 

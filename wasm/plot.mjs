@@ -51,6 +51,7 @@ export class Plot {
     this.describe(label);
     new ResizeObserver(() => this.redraw()).observe(canvas);
     matchMedia("(prefers-color-scheme: dark)").addEventListener("change", () => this.redraw());
+    addEventListener("themechange", () => this.redraw()); // of a page in a frame
   }
 
   describe(label) {
