@@ -324,7 +324,9 @@ def test_evidence_leaves_out_weights_that_the_data_do_not_ask_for():
     y = J @ truth + 0.3 * rng.standard_normal(100)
 
     class Linear:
-        n_observed, n_free, nfe = 100, 0, 0
+        n_observed = 100
+        n_free = 0
+        nfe = 0
 
         def loss(self, x, free=None):
             return float(((J @ x - y) ** 2).sum())
