@@ -200,7 +200,8 @@ class SeriesEstimator(Estimator):
         path : path
             The file.
         data : bool, default True
-            Store the data it was fitted to as well, for figures and reports.
+            Store the data it was fitted to as well, for figures and reports, and for intervals that were never asked for:
+            those are calibrated on the data at the first call, and what they need is stored from then on.
         """
         self.check_is_fitted()
         files.write(path, {"model": type(self).__name__} | self.to_content(data))

@@ -62,14 +62,13 @@ def update_evidence(
     if spread is None:
         state.covariance = covariance(H, state.alpha, state.beta)
         spread = np.diag(state.covariance)
-    free = np.ones(len(state.theta), bool)
-    gamma = 0.0
-    for g in groups:
-        free[g] = False
-        known = float(np.clip(len(g) - (state.alpha[g] * spread[g]).sum(), 1e-3, len(g)))
-        gamma += known
-        state.alpha[g] = np.clip(known / max(float(state.theta[g] @ state.theta[g]), 1e-300), *ALPHA_RANGE)
-    state.gamma = gamma + free.sum()
+    members = np.concatenate([np.empty(0, np.intp), *groups])
+    sizes = np.array([len(g) for g in groups], dtype=np.intp)
+    which = np.repeat(np.arange(len(sizes)), sizes)
+    known = np.clip(sizes - np.bincount(which, state.alpha[members] * spread[members], len(sizes)), 1e-3, sizes)
+    length = np.bincount(which, state.theta[members] ** 2, len(sizes))
+    state.alpha[members] = np.clip(known / np.maximum(length, 1e-300), *ALPHA_RANGE)[which]
+    state.gamma = float(known.sum()) + len(state.theta) - len(members)
     if not noise:
         return
     left = max(n_observed - state.gamma - n_free, 0.05 * n_observed)

@@ -40,6 +40,16 @@ def prior_groups(field: Field) -> list[NDArray[np.intp]]:
     return [np.arange(p.offset, p.stop) for p in field.spec if _of_network(p)]
 
 
+def each_weight(field: Field) -> list[NDArray[np.intp]]:
+    """The same parameters, each by itself: the prior of a weight that the data do not ask for then grows strong.
+
+    So networks become sparse (automatic relevance determination: MacKay 1994, Neal 1996). Of more than MAX_PARAMETERS
+    variances are not known one by one, and each array keeps a common prior.
+    """
+    groups = prior_groups(field)
+    return groups if field.n_params > MAX_PARAMETERS else [np.array([i]) for group in groups for i in group]
+
+
 def _of_network(p: Parameter) -> bool:
     """Whether a parameter is drawn at random, or is a bias by the names of `pynode.mlp`."""
     leaf = p.name.rsplit(".", 1)[-1]

@@ -172,6 +172,45 @@ def test_intervals_are_saved_and_reproduced(model, tmp_path):
             np.testing.assert_array_equal(a, b)
 
 
+@pytest.mark.parametrize(
+    "options", [{"hidden": ()}, {"hidden": (4,), "structure": "network"}, {"hidden": (4,), "n_estimators": 2}]
+)
+def test_intervals_of_a_model_saved_without_its_data(options, tmp_path):
+    model = pn.NeuralODE(random_state=0, **options).fit(T, waves(3), names=["x", "v"])
+    starts = [[1.0, 0.0], [0.3, -0.4], [4.0, 4.0]]  # the last one is far from the data
+    model.save(tmp_path / "m.npz", data=False)
+    with pytest.raises(ValueError, match=r"ask for an interval once\s+before save, or save with data=True"):
+        pn.load(tmp_path / "m.npz").predict(T, starts[0], interval=0.9)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", pn.ExtrapolationWarning)
+        known = model.predict(T, starts, interval=0.9)
+        model.save(tmp_path / "m.npz", data=False)
+        pn.load(tmp_path / "m.npz").save(tmp_path / "again.npz", data=False)
+        again = pn.load(tmp_path / "again.npz")
+        assert again.data_ is None
+        for a, b in zip(known, again.predict(T, starts, interval=0.9), strict=True):
+            np.testing.assert_array_equal(a, b)
+    with pytest.raises(ValueError, match="saved without its data: give y0"):
+        again.predict(T, interval=0.9)
+
+
+def test_no_reading_is_in_a_file_without_data(model, tmp_path):
+    model.predict(T, interval=0.9)
+    content = model.to_content(data=False)
+    extremes = [model.data_.y[0].min(), model.data_.y[0].max()]  # ranges are told
+    readings = set(np.concatenate(model.data_.y).ravel()) - set(extremes) - set(np.concatenate(model.data_.y).min(axis=0))
+    readings -= set(np.concatenate(model.data_.y).max(axis=0))
+
+    def numbers(part):
+        if isinstance(part, dict):
+            return set().union(*map(numbers, part.values()), set())
+        if isinstance(part, (list, tuple)):
+            return set().union(*map(numbers, part), set())
+        return set(part.ravel()) if isinstance(part, np.ndarray) and part.dtype == float else set()
+
+    assert not readings & numbers(content)
+
+
 def test_logarithms_stay_positive():
     y = np.exp(waves(1)[0])
     model = pn.NeuralODE(hidden=(), log=True, random_state=0).fit(T, y)

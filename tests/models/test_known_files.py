@@ -103,6 +103,10 @@ def test_files_without_data(models, tmp_path):
     other = pn.load(tmp_path / "m.npz")
     assert other.data_ is None
     same(models["rows"], other)
+    known = models["rows"].predict(T, trajectory=1, interval=0.9)
+    models["rows"].save(tmp_path / "m.npz", data=False)
+    for a, b in zip(known, pn.load(tmp_path / "m.npz").predict(T, trajectory=1, interval=0.9), strict=True):
+        np.testing.assert_array_equal(a, b)
 
 
 # ---- Checkpoints and interrupts

@@ -7,13 +7,14 @@ import pynode as pn
 from pynode.optim import sketched
 from pynode.optim.levenberg_marquardt import descend, log_evidence, update_evidence
 from pynode.optim.matrix_free import descend_by_sweeps, whole
+from pynode.optim.normal_equations import Linearised
 from pynode.optim.posterior import LaplacePosterior
 from pynode.optim.preconditioner import Preconditioner, place
 from pynode.training import sweeps as module
 from pynode.training.coordinates import Coordinates
 from pynode.training.matching import MatchingProblem
 from pynode.training.shooting import ShootingProblem
-from pynode.training.sizes import prior_groups
+from pynode.training.sizes import MAX_PARAMETERS, each_weight, prior_groups
 from pynode.training.sweeps import MatchingSweeps, ShootingSweeps, pays, sweeps_of
 from pynode.training.thinning import every
 from pynode.training.windows import Data
@@ -304,3 +305,43 @@ def test_a_resumed_fit_has_the_same_bits(monkeypatch, tmp_path):
         pn.NeuralODE(hidden=(5,), random_state=0).fit(t, Y, callback=stop, checkpoint=saved)
     resumed = pn.NeuralODE(hidden=(5,), random_state=0).fit(t, Y, checkpoint=path)
     np.testing.assert_array_equal(resumed.theta_, whole_fit.theta_)
+
+
+def test_each_weight_of_a_network_has_a_prior_of_its_own():
+    field = pn.mlp(3, (5,))
+    groups = each_weight(field)
+    assert sorted(g.item() for g in groups) == list(range(field.n_params))
+    large = pn.mlp(40, (40,))
+    assert large.n_params > MAX_PARAMETERS
+    assert len(each_weight(large)) == len(prior_groups(large)) < large.n_params
+
+
+def test_evidence_leaves_out_weights_that_the_data_do_not_ask_for():
+    rng = np.random.default_rng(0)
+    J = rng.standard_normal((100, 30))
+    truth = np.zeros(30)
+    truth[:3] = [1.0, -2.0, 0.5]
+    y = J @ truth + 0.3 * rng.standard_normal(100)
+
+    class Linear:
+        n_observed = 100
+        n_free = 0
+        nfe = 0
+
+        def loss(self, x, free=None):
+            return float(((J @ x - y) ** 2).sum())
+
+        def linearise(self, x, free=None):
+            return Linearised(self.loss(x), J.T @ J, J.T @ (J @ x - y))
+
+    def descended(groups):
+        state = LaplacePosterior(0.1 * rng.standard_normal(30), None, np.ones(30), 1.0)
+        return descend(Linear(), state, groups=groups, max_iter=100, tol=1e-9)
+
+    each = descended([np.array([i]) for i in range(30)])
+    together = descended([np.arange(30)])
+    assert each.gamma < 12 < 25 < together.gamma
+    assert np.linalg.norm(each.theta - truth) < 0.7 * np.linalg.norm(together.theta - truth)
+    expected = np.clip(1 - each.alpha * np.diag(each.covariance), 1e-3, 1) / each.theta**2
+    np.testing.assert_allclose(each.alpha[:3], expected[:3], rtol=1e-3)  # MacKay's fixed point
+    assert np.median(each.alpha[3:]) > 100 * each.alpha[:3].max()

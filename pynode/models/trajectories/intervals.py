@@ -8,7 +8,6 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pynode.data.arrays import real_array
-from pynode.data.support import Support
 from pynode.data.trajectories import Trajectories
 from pynode.errors import ExtrapolationWarning
 from pynode.models.trajectories.averaged import average_of, variance_of
@@ -17,6 +16,7 @@ from pynode.models.trajectories.process_noise import interval
 from pynode.models.trajectories.random_force import forced_variance, has_network
 from pynode.models.trajectories.refits import folds, refitted, shortened, visited
 from pynode.models.trajectories.series import own_control
+from pynode.models.trajectories.shown import end_of, logarithms, ranges_of, readings_of
 from pynode.training.smoothing import smooth
 
 if TYPE_CHECKING:
@@ -97,8 +97,7 @@ class Measure:
 
     def transform(self, y: Array) -> Array:
         """Logarithms where readings are compared by them."""
-        with np.errstate(all="ignore"):
-            return np.where(self.logs, np.log(np.where(self.logs, y, 1.0)), y)
+        return logarithms(y, self.logs)
 
     def back(self, x: Array) -> Array:
         """The inverse of `transform`."""
@@ -180,17 +179,14 @@ def _driven_band(
 
 def _is_unknown(model: "NeuralODE", y0: Array) -> bool:
     """Whether an initial state (d,) is off the data in a direction in which a network was shown nothing."""
-    if model.protocol_ is not None or model.data_ is None or model.field_.d != len(y0) or not has_network(model):
+    if model.field_.d != len(y0) or not has_network(model):
         return False
-    if model.n_unobserved_:
-        return False
-    measured = Support.of([model.scaling_.states(y) for y in model.data_.y])
-    return bool(measured.never(model.scaling_.states(y0[None]))[0])
+    measured = readings_of(model)
+    return measured is not None and bool(measured.never(model.scaling_.states(y0[None]))[0])
 
 
 def course_of(model: "NeuralODE", measure: Measure, t: Array, y0: Array | None, given: dict[str, Any]) -> Course:
     """A prediction with its variances."""
-    data: Any = model.data_
     options = given if y0 is None else {k: x for k, x in given.items() if k != "trajectory"}
     if model.covariance_ is None and not model.estimators_:
         mean = np.asarray(model.predict(t, y0, **options))
@@ -201,7 +197,7 @@ def course_of(model: "NeuralODE", measure: Measure, t: Array, y0: Array | None, 
         std = np.sqrt(variance_of(model, model.averaged_, t, y0, options))
     factor = measure.factor(mean)
     scale = np.where(measure.logs, np.abs(mean), factor)
-    end = t[0] if y0 is not None else data.t[given.get("trajectory", 0)][-1]
+    end = t[0] if y0 is not None else end_of(model, given.get("trajectory", 0))
     ahead = t > end if y0 is None else np.ones(len(t), bool)
     factor = np.where(measure.logs, 1.0, factor)
     process = np.zeros(mean.shape)
@@ -209,24 +205,18 @@ def course_of(model: "NeuralODE", measure: Measure, t: Array, y0: Array | None, 
     if ahead.any():
         forced = forced_variance(model, measure.logs, float(end), t[ahead], y0, options)
         process[ahead], strange[ahead] = (x / factor[ahead] ** 2 for x in forced)
-    limit = _limit(measure, data, mean) / factor**2
+    limit = _limit(model, measure, mean) / factor**2
     with np.errstate(all="ignore"):
         return Course(mean, (std / scale) ** 2, process, strange, limit, factor, ahead)
 
 
-def _limit(measure: Measure, data: Trajectories, mean: Array) -> Array:
+def _limit(model: "NeuralODE", measure: Measure, mean: Array) -> Array:
     """(T, d) variances that an error hardly exceeds: that of the difference of two readings at random times, and the way
     that the prediction is outside of what was measured."""
-    x = measure.transform(np.concatenate(data.y))
-    x = np.where(np.isfinite(x), x, np.nan)
-    seen = ~np.isnan(x).all(axis=0)
-    low, high, variance = (np.zeros(x.shape[1]) for _ in range(3))
-    low[seen] = np.nanmin(x[:, seen], axis=0)
-    high[seen] = np.nanmax(x[:, seen], axis=0)
-    variance[seen] = np.nanvar(x[:, seen], axis=0)
+    ranges = ranges_of(model, measure.logs)
     at = measure.transform(mean)
-    outside = np.maximum(np.maximum(low - at, at - high), 0.0)
-    return np.asarray(np.where(seen, 2 * variance + outside**2, np.inf))
+    outside = np.maximum(np.maximum(ranges.low - at, at - ranges.high), 0.0)
+    return np.asarray(np.where(ranges.seen, 2 * ranges.variance + outside**2, np.inf))
 
 
 # ---- Calibration

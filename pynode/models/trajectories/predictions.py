@@ -24,6 +24,7 @@ from pynode.models.trajectories.series import (
     Times,
     own_control,
 )
+from pynode.models.trajectories.shown import Shown
 from pynode.models.trajectories.visits import Visited, is_network, warn_of_far
 from pynode.optim.sketched import LARGE
 from pynode.training.averaging import Averaged
@@ -45,6 +46,7 @@ class Rollouts(Derivatives):
     calibration_: Calibration | None = None
     averaged_: Averaged | None = None
     driven_: Driven | None = None
+    shown_: Shown | None = None
     in_frames_: bool = False
     visited_: Visited | None = None
     strays_: tuple[int, ...] = ()

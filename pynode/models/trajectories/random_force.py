@@ -9,9 +9,9 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from pynode.data.support import Support
 from pynode.fields.transforms import jacobian
 from pynode.models.trajectories.series import own_control
+from pynode.models.trajectories.shown import paths_of, ranges_of, span_of
 from pynode.training.sizes import prior_groups
 
 if TYPE_CHECKING:
@@ -47,15 +47,10 @@ def forced_variance(
     given : dict
         u, doses, trajectory, as in `predict`.
     """
-    data: Any = model.data_
-    span = max(float(x[-1] - x[0]) for x in data.t) or 1.0
+    span = span_of(model)
     plain = (t - start) / span
     if model.protocol_ is not None or model.field_.callbacks or not t[-1] > start:
-        y = np.concatenate(data.y)
-        with np.errstate(all="ignore"):
-            y = np.where(logs, np.log(np.where(logs, y, 1.0)), y)
-        y = np.where(np.isfinite(y), y, np.nan)
-        grown = np.maximum(plain, 0.0)[:, None] * np.nan_to_num(np.nanvar(y, axis=0))
+        grown = np.maximum(plain, 0.0)[:, None] * ranges_of(model, logs).variance
         return grown, np.zeros(grown.shape)
     fine = np.linspace(start, t[-1], STEPS + 1)
     middle = 0.5 * (fine[1:] + fine[:-1])
@@ -79,14 +74,7 @@ def forced_variance(
     everywhere = at_times(np.ones(STEPS))
     if not prior_groups(source.field_):
         return everywhere, np.zeros(everywhere.shape)
-    return everywhere, at_times(support_of(source).strangeness(z))
-
-
-def support_of(model: "NeuralODE") -> Support:
-    """The states, in the units of the field, that the fitted trajectories went through."""
-    data: Any = model.data_
-    paths = [np.asarray(model.predict(t, trajectory=i, unobserved=True)) for i, t in enumerate(data.t)]
-    return Support.of([model.scaling_.states(path) for path in paths])
+    return everywhere, at_times(paths_of(model).strangeness(z))
 
 
 def _inputs(model: "NeuralODE", t: Array, times: Array, given: dict[str, Any]) -> Array | None:

@@ -21,11 +21,14 @@ from pynode.models.storage import (
 from pynode.models.trajectories.averaged import as_content, from_stored
 from pynode.models.trajectories.calibration import Calibration
 from pynode.models.trajectories.inputs import CHOICE
+from pynode.models.trajectories.intervals import Measure
 from pynode.models.trajectories.process_noise import as_content as driven_content
 from pynode.models.trajectories.process_noise import from_stored as driven_from
 from pynode.models.trajectories.protocol_storage import as_option, protocol_from_dict, protocol_to_dict
 from pynode.models.trajectories.scaling import Scaling
 from pynode.models.trajectories.series import n_inputs
+from pynode.models.trajectories.shown import as_content as shown_content
+from pynode.models.trajectories.shown import from_stored as shown_from
 from pynode.models.trajectories.visits import Visited, as_dict
 from pynode.training.error_models import ERROR_MODELS
 from pynode.training.state import Stage
@@ -76,6 +79,7 @@ def to_content(model: "NeuralODE", data: bool = True) -> dict[str, Any]:
         "calibration": None if model.calibration_ is None else vars(model.calibration_),
         "averaged": as_content(model.averaged_),
         "driven": driven_content(model.driven_, data and model.data_ is not None),
+        "shown": shown_content(model, Measure.of(model).logs, data),
         "in_frames": model.in_frames_,
         "visited": as_dict(model.visited_),
         "strays": list(model.strays_),
@@ -181,6 +185,7 @@ def _restore_calibration(model: "NeuralODE", content: dict[str, Any]) -> None:
     model.in_frames_ = of_type(content.get("in_frames", False), bool, "in_frames")
     model.calibration_ = None
     model.averaged_ = from_stored(content.get("averaged"), model.field_.d, model.field_.inputs)
+    model.shown_ = shown_from(content.get("shown"), len(model.initial_states_), len(model.names_), model.field_.d)
     if stored is None:
         return
     n = (len(model.names_),)
