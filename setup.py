@@ -2,12 +2,15 @@
 
 Environment: CC; PYNODE_CFLAGS and PYNODE_LDFLAGS are appended (sanitizers, -Werror, ...).
 An object is compiled again when its source, any header under csrc/, this file or the flags changed.
+The extension is for the stable ABI of Python 3.11 (abi3), so that a wheel serves all later versions; not with a
+free-threaded Python, which has none. It is stripped, but where it is built in place.
 """
 
 import os
 import shlex
 import subprocess
 import sys
+import sysconfig
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
@@ -40,6 +43,8 @@ INSTANCE_FLAGS = {
     "avx512": AVX512,
 }
 X86_ISAS = {"avx2", "avx512"}
+ABI3 = not sysconfig.get_config_var("Py_GIL_DISABLED")
+STRIP = ["-Wl,-x"] if sys.platform == "darwin" else ["-Wl,-s"]
 
 
 def sources():
@@ -53,6 +58,13 @@ def targets_x86_64(command):
     """Whether the compiler (with its flags) makes code for x86-64: ask it."""
     probe = subprocess.run([*command, "-dM", "-E", "-x", "c", os.devnull], capture_output=True, text=True)
     return "#define __x86_64__ 1" in probe.stdout
+
+
+def forget_earlier(path):
+    """Remove an extension that is for one Python only: it would be imported in place of this one."""
+    earlier = path.with_name(path.name.partition(".")[0] + sysconfig.get_config_var("EXT_SUFFIX"))
+    if ABI3 and earlier != path:
+        earlier.unlink(missing_ok=True)
 
 
 class BuildCore(build_ext):
@@ -70,6 +82,15 @@ class BuildCore(build_ext):
                 flags += ["-DPN_HAVE_X86_ISA=1"]
         return flags + shlex.split(os.environ.get("PYNODE_CFLAGS", ""))
 
+    def run(self):
+        self.in_place = self.inplace  # setuptools forgets it meanwhile
+        super().run()
+
+    def copy_extensions_to_source(self):
+        super().copy_extensions_to_source()
+        for ext in self.extensions:
+            forget_earlier(ROOT.joinpath(*ext.name.split(".")).with_suffix(".abi3.so"))
+
     def build_extension(self, ext):
         if self.compiler.compiler_type != "unix":
             raise SystemExit("pynode needs gcc or clang: the kernels use their vector extensions")
@@ -82,7 +103,7 @@ class BuildCore(build_ext):
         temp = Path(self.build_temp)
         temp.mkdir(parents=True, exist_ok=True)
         stamp = temp / "pynode_flags.txt"
-        text = repr((command, numpy.__version__, sys.version, {s: flags[s] for s in jobs}, link_flags))
+        text = repr((command, numpy.__version__, sys.version, {s: flags[s] for s in jobs}, link_flags, ext.define_macros))
         if not stamp.exists() or stamp.read_text() != text:
             stamp.write_text(text)
         newest = max(os.stat(path).st_mtime_ns for path in [*ext.depends, str(stamp)])
@@ -95,6 +116,7 @@ class BuildCore(build_ext):
                     [source],
                     output_dir=self.build_temp,
                     include_dirs=ext.include_dirs,
+                    macros=ext.define_macros,
                     extra_postargs=flags[source],
                 )
             return target
@@ -104,7 +126,9 @@ class BuildCore(build_ext):
         with ThreadPoolExecutor(os.cpu_count()) as pool:
             objects = list(pool.map(compile_one, jobs))
         target = self.get_ext_fullpath(ext.name)
+        link_flags += [] if self.in_place else STRIP
         self.compiler.link_shared_object(objects, target, libraries=["m"], extra_postargs=link_flags, target_lang="c")
+        forget_earlier(Path(target))
 
 
 class BuildPackage(build_py):
@@ -136,7 +160,14 @@ core = Extension(
         ),
     ],
     include_dirs=[str(CSRC), numpy.get_include()],
+    define_macros=[("Py_LIMITED_API", "0x030B0000")] if ABI3 else [],
+    py_limited_api=ABI3,
 )
 
 
-setup(ext_modules=[core], cmdclass={"build_ext": BuildCore, "build_py": BuildPackage})
+if __name__ == "__main__":  # tools/wheels.py takes the flags from here
+    setup(
+        ext_modules=[core],
+        cmdclass={"build_ext": BuildCore, "build_py": BuildPackage},
+        options={"bdist_wheel": {"py_limited_api": "cp311"}} if ABI3 else {},
+    )

@@ -1,7 +1,53 @@
 #include "memory.h"
 
+#include <stdatomic.h>
 #include <stdlib.h>
 #include <string.h>
+#ifdef _WIN32
+#include <malloc.h>
+
+void *pn_aligned_alloc(size_t bytes) { return _aligned_malloc(bytes, 64); }
+void pn_aligned_free(void *block) { _aligned_free(block); }
+#else
+void *pn_aligned_alloc(size_t bytes) { return aligned_alloc(64, bytes); }
+void pn_aligned_free(void *block) { free(block); }
+#endif
+
+#ifndef PN_KEEP_STORES
+#if defined(__GLIBC__) || defined(PN_NO_THREADS)
+#define PN_KEEP_STORES 0
+#else
+#define PN_KEEP_STORES 1
+#endif
+#endif
+
+#if PN_KEEP_STORES
+static _Atomic(void *) kept[PN_STORES];
+
+void *pn_store_take(void) {
+    for (int i = 0; i < PN_STORES; i++) {
+        void *store = atomic_exchange(&kept[i], NULL);
+        if (store) return store;
+    }
+    return pn_aligned_alloc(PN_STORE);
+}
+
+void pn_store_give(void *store) {
+    for (int i = 0; store && i < PN_STORES; i++) {
+        void *none = NULL;
+        if (atomic_compare_exchange_strong(&kept[i], &none, store)) return;
+    }
+    pn_aligned_free(store);
+}
+
+void pn_stores_free(void) {
+    for (int i = 0; i < PN_STORES; i++) pn_aligned_free(atomic_exchange(&kept[i], NULL));
+}
+#else
+void *pn_store_take(void) { return pn_aligned_alloc(PN_STORE); }
+void pn_store_give(void *store) { pn_aligned_free(store); }
+void pn_stores_free(void) {}
+#endif
 
 double *pn_list_push(pn_list *l, int64_t count) {
     if (l->n + count > l->cap) {
@@ -24,7 +70,7 @@ void *pn_arena_take(pn_arena *a, size_t bytes) {
 
 int pn_arena_allocate(pn_arena *a) {
     size_t bytes = a->used ? a->used : 64;
-    a->base = aligned_alloc(64, bytes);
+    a->base = pn_aligned_alloc(bytes);
     if (!a->base) return 0;
     memset(a->base, 0, bytes);
     a->used = 0;

@@ -10,6 +10,19 @@ typedef struct pn_list {
 } pn_list;
 double *pn_list_push(pn_list *l, int64_t count); /* room for count more; NULL: out of memory */
 
+/* 64-byte aligned memory, for vectors; `bytes` is a multiple of 64. NULL: out of memory. Freed by nothing but pn_aligned_free. */
+void *pn_aligned_alloc(size_t bytes);
+void pn_aligned_free(void *block);
+
+/* Blocks of PN_STORE bytes, 64-byte aligned, not zeroed, which every gradient wants and gives back. glibc's heap keeps what was
+   freed; musl, Windows and macOS hand it to the system, and each call would fault its pages in again: there up to PN_STORES
+   of them are kept, without a lock, so that a fork at any moment finds them whole. */
+#define PN_STORE ((size_t)16 << 20)
+enum { PN_STORES = 8 };
+void *pn_store_take(void); /* NULL: out of memory */
+void pn_store_give(void *store);
+void pn_stores_free(void); /* those that are kept */
+
 /* One block of zeroed, 64-byte aligned memory, carved up: size it first (base NULL), then allocate, then carve again. */
 typedef struct pn_arena {
     char *base;

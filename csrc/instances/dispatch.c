@@ -1,5 +1,8 @@
 /* Which instruction sets this build and this processor have. */
 #include "instances/instances.h"
+#ifdef PN_HAVE_X86_ISA
+#include "instances/cpuid.h"
+#endif
 
 static const pn_instance *const instances[PN_N_ISA] = {
 #ifndef PN_ONLY_BASELINE /* builds that have to be small have one of them */
@@ -22,10 +25,8 @@ const char *pn_isa_name(pn_isa isa) {
 int pn_isa_available(pn_isa isa) {
     if ((unsigned)isa >= PN_N_ISA || !instances[isa]) return 0;
 #ifdef PN_HAVE_X86_ISA
-    if (isa == PN_ISA_AVX2) return __builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma");
-    if (isa == PN_ISA_AVX512)
-        return __builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512dq") && __builtin_cpu_supports("avx512vl") &&
-               __builtin_cpu_supports("avx512bw");
+    if (isa == PN_ISA_AVX2) return pn_cpu_has(PN_CPU_AVX2);
+    if (isa == PN_ISA_AVX512) return pn_cpu_has(PN_CPU_AVX512);
 #endif
     return 1;
 }

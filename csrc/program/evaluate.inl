@@ -35,6 +35,6 @@ static pn_status FN(evaluate)(const pn_program *prog, int64_t n, const void *con
         }
     }
     FN(flush)(&E);
-    free(a.base);
+    pn_aligned_free(a.base);
     return st;
 }

@@ -1,6 +1,12 @@
 /* Anything array-like -> a checked, C-contiguous NumPy array; whole numbers. */
 #include "python/pnpy.h"
 
+void pnpy_wrong_type(const char *what, const char *wanted, PyObject *obj) {
+    PyObject *name = PyType_GetName(Py_TYPE(obj));
+    if (name) PyErr_Format(PyExc_TypeError, "%s must be %s, not %U", what, wanted, name);
+    Py_XDECREF(name);
+}
+
 /* "(3, any)" */
 static void shape_text(char *text, size_t size, int ndim, const npy_intp *shape) {
     size_t used = (size_t)snprintf(text, size, "(");
@@ -61,8 +67,8 @@ PyArrayObject *pnpy_array(PyObject *obj, const char *name, int typenum, int ndim
     result = (PyArrayObject *)PyArray_FromArray(array, descr, flags | NPY_ARRAY_FORCECAST | (copy ? NPY_ARRAY_ENSURECOPY : 0));
     descr = NULL;
 done:
-    Py_XDECREF(descr);
-    Py_XDECREF(array);
+    Py_XDECREF((PyObject *)descr);
+    Py_XDECREF((PyObject *)array);
     return result;
 }
 
@@ -88,13 +94,13 @@ PyArrayObject *pnpy_int32(PyObject *obj, const char *name, int ndim, const npy_i
     int32_t *to = PyArray_DATA(result);
     for (npy_intp i = 0; i < size; i++) to[i] = (int32_t)from[i];
 done:
-    Py_XDECREF(wide);
+    Py_XDECREF((PyObject *)wide);
     return result;
 }
 
 int pnpy_check_out(PyObject *obj, const char *name, int typenum, int ndim, const npy_intp *shape) {
     if (!PyArray_CheckExact(obj)) {
-        PyErr_Format(PyExc_TypeError, "%s must be an array, not %s", name, Py_TYPE(obj)->tp_name);
+        pnpy_wrong_type(name, "an array", obj);
         return -1;
     }
     PyArrayObject *array = (PyArrayObject *)obj;
@@ -113,7 +119,7 @@ int pnpy_is_f32(PyObject *obj) { return PyArray_Check(obj) && PyArray_TYPE((PyAr
 
 int pnpy_integer(PyObject *obj, const char *name, int64_t low, int64_t high, int64_t *out) {
     if (!PyIndex_Check(obj)) {
-        PyErr_Format(PyExc_TypeError, "%s must be a whole number, not %s", name, Py_TYPE(obj)->tp_name);
+        pnpy_wrong_type(name, "a whole number", obj);
         return -1;
     }
     PyObject *index = PyNumber_Index(obj);

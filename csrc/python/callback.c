@@ -41,7 +41,7 @@ int pnpy_call(void *context, int which, int n_active, const double *t, const dou
     args[5] = wrap(which % 2 ? seed : NULL, n_active, size[3], 2); /* the field itself and its Jacobian have none */
     for (int i = 1; i < 6; i++)
         if (!args[i]) goto done;
-    result = PyObject_Vectorcall(c->callable, args + 1, 5 | PY_VECTORCALL_ARGUMENTS_OFFSET, NULL);
+    result = PyObject_CallFunctionObjArgs(c->callable, args[1], args[2], args[3], args[4], args[5], NULL);
     if (!result) goto done;
     array = pnpy_array(result, "the result of the callback", NPY_DOUBLE, 2, shape, 0);
     if (!array) goto done;
@@ -49,7 +49,7 @@ int pnpy_call(void *context, int which, int n_active, const double *t, const dou
     failed = 0;
 done:
     if (failed) failed = stop(c);
-    Py_XDECREF(array);
+    Py_XDECREF((PyObject *)array);
     Py_XDECREF(result);
     for (int i = 1; i < 6; i++) Py_XDECREF(args[i]);
     PyGILState_Release(gil);
@@ -76,7 +76,7 @@ int pnpy_check_callable(PyObject *obj, int needed, PyObject **callable) {
     *callable = NULL;
     if (obj && obj != Py_None) {
         if (!PyCallable_Check(obj)) {
-            PyErr_Format(PyExc_TypeError, "callback must be callable, not %s", Py_TYPE(obj)->tp_name);
+            pnpy_wrong_type("callback", "callable", obj);
             return -1;
         }
         *callable = obj;

@@ -1,8 +1,8 @@
 /* Problem.fits: whether a problem that was made for an earlier call serves another one. A handful of cheap tests by value,
    so that an array changed in place never goes unnoticed; whoever gets False checks everything anew and says what is wrong. */
-#include <string.h>
-
 #include "python/pnpy.h"
+
+#include <string.h>
 
 /* An array as the core wants it: its data, else NULL. */
 static const void *ready(PyObject *obj, int typenum, int ndim, const npy_intp *shape) {

@@ -29,7 +29,7 @@ static PyObject *make_statuses(void) {
         if (!row)
             Py_CLEAR(list);
         else
-            PyList_SET_ITEM(list, i, row);
+            PyList_SetItem(list, i, row);
     }
     return list;
 }
@@ -71,7 +71,7 @@ static PyObject *core_isa(PyObject *module, PyObject *Py_UNUSED(args)) {
 
 static PyObject *core_set_isa(PyObject *module, PyObject *name) {
     if (!PyUnicode_Check(name)) {
-        PyErr_Format(PyExc_TypeError, "the name of an instruction set is a string, not %s", Py_TYPE(name)->tp_name);
+        pnpy_wrong_type("the name of an instruction set", "a string", name);
         return NULL;
     }
     if (choose_isa(PyModule_GetState(module), name, "isa") < 0) return NULL;
@@ -138,7 +138,7 @@ static int read_environment(pnpy_state *state) {
     threads = environment(os, "PYNODE_NUM_THREADS");
     if (!threads && PyErr_Occurred()) goto done;
     if (threads) {
-        number = PyLong_FromUnicodeObject(threads, 10);
+        number = PyNumber_Long(threads);
         if (!number) {
             PyErr_Format(PyExc_ValueError, "PYNODE_NUM_THREADS: %R is not a whole number", threads);
             goto done;

@@ -13,11 +13,15 @@
    Rules. Every function either succeeds or sets a Python exception. A Program and a Problem do not change after their
    construction, a run keeps all it changes in its own frame, and the two settings of the module are atomic; so several
    threads may run one Problem at a time. Py_mod_gil is nevertheless not declared: nobody has run the tests on a
-   free-threaded interpreter yet. */
+   free-threaded interpreter yet.
+   Only what the stable ABI of Python 3.11 has is used (setup.py defines Py_LIMITED_API), so that one build serves all
+   later versions; its functions in place of macros cost a call some tens of nanoseconds. */
 #ifndef PNPY_H
 #define PNPY_H
 #define PY_SSIZE_T_CLEAN
 #include <Python.h>
+
+#include <stdio.h>
 
 #define NPY_NO_DEPRECATED_API NPY_2_0_API_VERSION
 #define NPY_TARGET_VERSION NPY_2_0_API_VERSION
@@ -67,6 +71,8 @@ typedef struct {
 /* ---- arrays.c ---------------------------------------------------------------------------------------------- */
 enum { PNPY_ANY = -1, PNPY_MAX_DIMS = 3 };
 
+/* TypeError: what must be wanted, not the type of obj */
+void pnpy_wrong_type(const char *what, const char *wanted, PyObject *obj);
 /* obj as a new reference to a C-contiguous, aligned, native array of that type and shape (PNPY_ANY: any extent);
    `copy`: always memory of its own. Numbers may change their precision, never their kind. */
 PyArrayObject *pnpy_array(PyObject *obj, const char *name, int typenum, int ndim, const npy_intp *shape, int copy);

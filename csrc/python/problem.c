@@ -50,18 +50,18 @@ static int sort_keywords(PyObject *kwargs, pnpy_given *g) {
 /* ---- the type ---------------------------------------------------------------------------------------------- */
 static PyObject *problem_new(PyTypeObject *type, PyObject *args, PyObject *kwargs) {
     const pnpy_state *state = PyType_GetModuleState(type);
-    const Py_ssize_t n_args = PyTuple_GET_SIZE(args);
+    const Py_ssize_t n_args = PyTuple_Size(args);
     pnpy_given g = {0};
     if (!state) return NULL;
     if (n_args > 2) {
         PyErr_SetString(PyExc_TypeError, "Problem(field, reverse=None, *, ...) takes two positional arguments at most");
         return NULL;
     }
-    if (n_args > 0) g.field = PyTuple_GET_ITEM(args, 0);
-    if (n_args > 1) g.reverse = PyTuple_GET_ITEM(args, 1);
+    if (n_args > 0) g.field = PyTuple_GetItem(args, 0);
+    if (n_args > 1) g.reverse = PyTuple_GetItem(args, 1);
     if (sort_keywords(kwargs, &g) < 0) return NULL;
     if (g.reverse == Py_None) g.reverse = NULL;
-    pnpy_problem *self = (pnpy_problem *)type->tp_alloc(type, 0); /* zeroed */
+    pnpy_problem *self = (pnpy_problem *)PyType_GenericAlloc(type, 0); /* zeroed */
     if (!self) return NULL;
     pn_problem_init(&self->problem);
     if (pnpy_take_programs(self, &g, state) < 0 || pnpy_take_state(self, &g) < 0 || pnpy_read_programs(self) < 0 ||
@@ -92,7 +92,7 @@ static void problem_dealloc(PyObject *obj) {
     for (int i = 0; i < PNPY_N_PARTS; i++) Py_CLEAR(self->part[i]);
     for (int i = 0; i < PNPY_N_KEPT; i++) Py_CLEAR(self->kept[i]);
     pn_pattern_destroy(&self->pattern);
-    type->tp_free(obj);
+    PyObject_GC_Del(obj);
     Py_DECREF(type);
 }
 

@@ -24,7 +24,7 @@ static int read_real(PyObject *obj, const pnpy_scalar *s, pn_problem *p) {
 
 static int read_name(PyObject *obj, const char *what, const char *const *names, int n, int *out) {
     if (!PyUnicode_Check(obj)) {
-        PyErr_Format(PyExc_TypeError, "%s must be a string, not %s", what, Py_TYPE(obj)->tp_name);
+        pnpy_wrong_type(what, "a string", obj);
         return -1;
     }
     for (int i = 0; i < n; i++)
@@ -45,10 +45,10 @@ static int read_method(PyObject *obj, const pnpy_state *state, pnpy_problem *sel
         return 0;
     }
     if (obj && !PyUnicode_Check(obj)) {
-        PyErr_Format(PyExc_TypeError, "method must be a string or a Tableau, not %s", Py_TYPE(obj)->tp_name);
+        pnpy_wrong_type("method", "a string or a Tableau", obj);
         return -1;
     }
-    const char *name = obj ? PyUnicode_AsUTF8(obj) : "dopri5";
+    const char *name = obj ? PyUnicode_AsUTF8AndSize(obj, NULL) : "dopri5";
     if (!name) return -1;
     p->tableau = pn_tableau_find(name);
     if (p->tableau) return 0;
@@ -58,7 +58,7 @@ static int read_method(PyObject *obj, const pnpy_state *state, pnpy_problem *sel
 
 /* The name of a method of the core that takes over where a sample is stiff, or nothing. */
 static int read_stiff(PyObject *obj, pn_problem *p) {
-    const char *name = obj ? PyUnicode_AsUTF8(obj) : NULL;
+    const char *name = obj ? PyUnicode_AsUTF8AndSize(obj, NULL) : NULL;
     if (!obj) return 0;
     if (!name) return -1;
     p->stiff = pn_tableau_find(name);

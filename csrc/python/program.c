@@ -81,12 +81,12 @@ static PyObject *program_new(PyTypeObject *type, PyObject *args, PyObject *kwarg
         goto done;
     if (check_counts(a) < 0) goto done;
     fill_spec(&spec, a);
-    self = (pnpy_program *)type->tp_alloc(type, 0); /* zeroed */
+    self = (pnpy_program *)PyType_GenericAlloc(type, 0); /* zeroed */
     if (!self) goto done;
     if (pnpy_raise(pn_program_create(&spec, message, &self->program), NULL, message) < 0) goto done;
     good = keep_spec(self, &spec) == 0;
 done:
-    for (int i = 0; i < N_A; i++) Py_XDECREF(a[i]);
+    for (int i = 0; i < N_A; i++) Py_XDECREF((PyObject *)a[i]);
     if (!good) Py_CLEAR(self);
     return (PyObject *)self;
 }
@@ -95,7 +95,7 @@ static void program_dealloc(PyObject *obj) {
     pnpy_program *self = (pnpy_program *)obj;
     PyTypeObject *type = Py_TYPE(obj);
     if (self->program) pn_program_destroy(&self->program);
-    type->tp_free(obj);
+    PyObject_Free(obj);
     Py_DECREF(type);
 }
 
@@ -106,7 +106,7 @@ static PyObject *tuple32(const int32_t *values, int n) {
         if (!value)
             Py_CLEAR(tuple);
         else
-            PyTuple_SET_ITEM(tuple, i, value);
+            PyTuple_SetItem(tuple, i, value);
     }
     return tuple;
 }
@@ -118,7 +118,7 @@ static PyObject *tuple64(const int64_t *values, int n) {
         if (!value)
             Py_CLEAR(tuple);
         else
-            PyTuple_SET_ITEM(tuple, i, value);
+            PyTuple_SetItem(tuple, i, value);
     }
     return tuple;
 }
@@ -206,18 +206,18 @@ static int same_precision(evaluation *e, PyObject *obj, const char *name) {
 static int take_arrays(evaluation *e, PyObject *slots, PyObject *thetas) {
     const pnpy_program *p = e->program;
     char name[32];
-    if (PyTuple_GET_SIZE(slots) != p->n_slots || PyTuple_GET_SIZE(thetas) != p->n_spaces) {
+    if (PyTuple_Size(slots) != p->n_slots || PyTuple_Size(thetas) != p->n_spaces) {
         PyErr_Format(PyExc_ValueError, "got %zd slots and %zd parameter vectors, the program has %d and %d",
-                     PyTuple_GET_SIZE(slots), PyTuple_GET_SIZE(thetas), (int)p->n_slots, (int)p->n_spaces);
+                     PyTuple_Size(slots), PyTuple_Size(thetas), (int)p->n_slots, (int)p->n_spaces);
         return -1;
     }
     for (int i = 0; i < p->n_slots; i++)
-        if (same_precision(e, PyTuple_GET_ITEM(slots, i), "slots") < 0) return -1;
+        if (same_precision(e, PyTuple_GetItem(slots, i), "slots") < 0) return -1;
     for (int i = 0; i < p->n_spaces; i++)
-        if (same_precision(e, PyTuple_GET_ITEM(thetas, i), "thetas") < 0) return -1;
+        if (same_precision(e, PyTuple_GetItem(thetas, i), "thetas") < 0) return -1;
     if (e->typenum < 0) e->typenum = NPY_DOUBLE;
     for (int i = 0; i < p->n_slots; i++) {
-        PyObject *obj = PyTuple_GET_ITEM(slots, i);
+        PyObject *obj = PyTuple_GetItem(slots, i);
         const npy_intp shape[2] = {e->n < 0 ? PNPY_ANY : e->n, p->slot_size[i]};
         if (p->slot_size[i] == 0 && obj == Py_None) continue;
         snprintf(name, sizeof name, "slots[%d]", i);
@@ -227,7 +227,7 @@ static int take_arrays(evaluation *e, PyObject *slots, PyObject *thetas) {
     }
     for (int i = 0; i < p->n_spaces; i++) {
         snprintf(name, sizeof name, "thetas[%d]", i);
-        e->thetas[i] = (PyObject *)pnpy_vector(PyTuple_GET_ITEM(thetas, i), name, e->typenum, (npy_intp)p->n_theta[i], 0);
+        e->thetas[i] = (PyObject *)pnpy_vector(PyTuple_GetItem(thetas, i), name, e->typenum, (npy_intp)p->n_theta[i], 0);
         if (!e->thetas[i]) return -1;
     }
     if (e->n < 0) e->n = 1; /* a function of theta only */
@@ -277,7 +277,7 @@ static int execute(evaluation *e, pn_isa isa) {
 
 static PyObject *list_of(PyObject **items, int n) {
     PyObject *list = PyList_New(n);
-    for (int i = 0; list && i < n; i++) PyList_SET_ITEM(list, i, Py_NewRef(items[i]));
+    for (int i = 0; list && i < n; i++) PyList_SetItem(list, i, Py_NewRef(items[i]));
     return list;
 }
 
@@ -287,16 +287,16 @@ PyObject *pnpy_evaluate(PyObject *module, PyObject *const *args, Py_ssize_t n_ar
     PyObject *slots = NULL, *thetas = NULL, *outputs = NULL, *grads = NULL, *result = NULL;
     PyObject *callback = n_args > 3 ? args[3] : NULL;
     evaluation e = {.typenum = -1, .n = -1};
-    const Py_ssize_t n_names = names ? PyTuple_GET_SIZE(names) : 0;
+    const Py_ssize_t n_names = names ? PyTuple_Size(names) : 0;
 
     if (n_args < 3 || n_args + n_names > 4 ||
-        (n_names && PyUnicode_CompareWithASCIIString(PyTuple_GET_ITEM(names, 0), "callback"))) {
+        (n_names && PyUnicode_CompareWithASCIIString(PyTuple_GetItem(names, 0), "callback"))) {
         PyErr_SetString(PyExc_TypeError, "expected evaluate(program, slots, thetas, callback=None)");
         return NULL;
     }
     if (n_names) callback = args[n_args];
     if (!Py_IS_TYPE(args[0], state->program_type)) {
-        PyErr_Format(PyExc_TypeError, "program must be a Program, not %s", Py_TYPE(args[0])->tp_name);
+        pnpy_wrong_type("program", "a Program", args[0]);
         return NULL;
     }
     e.program = (pnpy_program *)args[0];

@@ -27,9 +27,7 @@ static const struct {
 enum { N_REPORTS = sizeof reports / sizeof reports[0] };
 _Static_assert((int)N_REPORTS == (int)PNPY_N_REPORTS, "pnpy.h counts the reports");
 
-pnpy_results *pnpy_results_new(const pnpy_state *state) {
-    return (pnpy_results *)state->results_type->tp_alloc(state->results_type, 0);
-}
+pnpy_results *pnpy_results_new(const pnpy_state *state) { return (pnpy_results *)PyType_GenericAlloc(state->results_type, 0); }
 
 /* Memory for the reports of a run, but for those that there are already. */
 int pnpy_results_report(pnpy_results *self, pn_problem *p) {
@@ -99,7 +97,9 @@ static int set_subscript(PyObject *obj, PyObject *name, PyObject *value) {
             PyErr_SetString(PyExc_TypeError, "a result cannot be deleted");
         return -1;
     }
-    Py_XSETREF(((pnpy_results *)obj)->out[i], Py_NewRef(value));
+    PyObject **place = &((pnpy_results *)obj)->out[i], *old = *place;
+    *place = Py_NewRef(value);
+    Py_XDECREF(old);
     return 0;
 }
 
@@ -152,7 +152,7 @@ static PyObject *results_new(PyTypeObject *type, PyObject *args, PyObject *names
     PyObject *dict, *name, *value, *obj;
     Py_ssize_t at = 0;
     if (!PyArg_ParseTupleAndKeywords(args, names, "O!", (char **)(void *)accepted, &PyDict_Type, &dict)) return NULL;
-    obj = type->tp_alloc(type, 0);
+    obj = PyType_GenericAlloc(type, 0);
     while (obj && PyDict_Next(dict, &at, &name, &value))
         if (set_subscript(obj, name, value) < 0) Py_CLEAR(obj);
     return obj;
@@ -164,7 +164,7 @@ static void dealloc(PyObject *obj) {
     PyObject_GC_UnTrack(obj);
     for (int i = 0; i < PNPY_N_OUTS; i++) Py_CLEAR(self->out[i]);
     Py_CLEAR(self->block);
-    type->tp_free(obj);
+    PyObject_GC_Del(obj);
     Py_DECREF(type);
 }
 

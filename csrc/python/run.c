@@ -31,14 +31,14 @@ static void run_clear(run *r) {
 
 /* ---- arguments --------------------------------------------------------------------------------------------- */
 static int parse(const pnpy_state *state, run *r, PyObject *const *args, Py_ssize_t n_args, PyObject *names) {
-    const Py_ssize_t n_names = names ? PyTuple_GET_SIZE(names) : 0;
+    const Py_ssize_t n_names = names ? PyTuple_Size(names) : 0;
     if (n_args > 1) {
         PyErr_Format(PyExc_TypeError, "run() takes one positional argument, theta; %zd were given", n_args);
         return -1;
     }
     if (n_args == 1) r->given[PNPY_ARG_theta] = args[0];
     for (Py_ssize_t i = 0; i < n_names; i++) {
-        PyObject *name = PyTuple_GET_ITEM(names, i);
+        PyObject *name = PyTuple_GetItem(names, i);
         int k = 0;
         while (k < PNPY_N_ARGS && name != state->arg_names[k]) k++; /* both are interned, as a rule */
         if (k == PNPY_N_ARGS)

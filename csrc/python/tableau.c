@@ -54,7 +54,7 @@ PyObject *pnpy_tableaus(PyObject *Py_UNUSED(module), PyObject *Py_UNUSED(args)) 
         if (!row)
             Py_CLEAR(list);
         else
-            PyList_SET_ITEM(list, i, row);
+            PyList_SetItem(list, i, row);
     }
     return list;
 }
@@ -88,7 +88,7 @@ static int parse(PyObject *args, PyObject *kwargs, given *g) {
 static const char *text_of(PyObject *obj, const char *what) {
     Py_ssize_t size;
     if (!PyUnicode_Check(obj)) {
-        PyErr_Format(PyExc_TypeError, "%s must be a string, not %s", what, Py_TYPE(obj)->tp_name);
+        pnpy_wrong_type(what, "a string", obj);
         return NULL;
     }
     const char *text = PyUnicode_AsUTF8AndSize(obj, &size);
@@ -155,10 +155,10 @@ static PyObject *tableau_new(PyTypeObject *type, PyObject *args, PyObject *kwarg
     char message[PN_MESSAGE];
     if (parse(args, kwargs, &g) < 0) return NULL;
     if (g.second && !Py_IS_TYPE(g.second, type)) {
-        PyErr_Format(PyExc_TypeError, "second must be a Tableau or None, not %s", Py_TYPE(g.second)->tp_name);
+        pnpy_wrong_type("second", "a Tableau or None", g.second);
         return NULL;
     }
-    pnpy_tableau *self = (pnpy_tableau *)type->tp_alloc(type, 0); /* zeroed */
+    pnpy_tableau *self = (pnpy_tableau *)PyType_GenericAlloc(type, 0); /* zeroed */
     if (!self) return NULL;
     self->name = Py_NewRef(g.name);
     self->source = Py_XNewRef(g.source);
@@ -182,7 +182,7 @@ static void tableau_dealloc(PyObject *obj) {
     Py_CLEAR(self->name);
     Py_CLEAR(self->source);
     Py_CLEAR(self->second);
-    type->tp_free(obj);
+    PyObject_Free(obj);
     Py_DECREF(type);
 }
 

@@ -1,6 +1,7 @@
 /* A solve: samples cut into chunks, chunks dealt out to threads, their gradients added up in a fixed order, so that the
    result does not depend on the number of threads. */
 #define _POSIX_C_SOURCE 200809L
+#define _DARWIN_C_SOURCE /* waits of a given length */
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>

@@ -1,9 +1,7 @@
 /* A thread: memory once, then tasks until none is left. */
 
-/* Bytes of register files that a thread keeps for the way back, so that stages are not evaluated twice. */
-#define PN_STORE ((size_t)16 << 20)
-
-/* Sizes of what the forward half keeps for the backward half; the store for register files, if there is no budget. */
+/* Sizes of what the forward half keeps for the backward half; the store for register files, so that stages are not evaluated
+   twice, if there is no budget. */
 static pn_status FN(prepare_tape)(FN(work) * W) {
     const pn_problem *P = W->P;
     size_t state = P->lambda != 0 ? 0 : (size_t)W->d * L * sizeof(T);
@@ -20,7 +18,7 @@ static pn_status FN(prepare_tape)(FN(work) * W) {
     W->slot = (size_t)W->most_stages * W->files_stride;
     W->store_room = (int64_t)(PN_STORE / sizeof(T) / W->slot);
     if (W->store_room < 2) return PN_OK;
-    W->store = aligned_alloc(64, PN_STORE);
+    W->store = pn_store_take();
     if (!W->store) return PN_MEMORY;
     W->files = W->store;
     return PN_OK;
@@ -96,10 +94,10 @@ done:
         pn_tape_free(&W->tape);
         pn_tape_free(&W->shots);
         pn_tape_free(&W->parked);
-        free(W->store);
+        pn_store_give(W->store);
         FN(free_whole)(&W->newton.whole);
-        free(W->arena.base);
-        free(W->late.base);
+        pn_aligned_free(W->arena.base);
+        pn_aligned_free(W->late.base);
     }
     free(W);
     return st;

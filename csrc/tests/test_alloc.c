@@ -2,6 +2,7 @@
    succeed it leaves nothing behind either. Linked with --wrap for the functions counted here (Makefile). */
 #include <stdatomic.h>
 
+#include "memory.h"
 #include "tests/sparse.h"
 #include "tests/stiff.h"
 
@@ -45,6 +46,7 @@ void __wrap_free(void *p) {
 
 static long long from;
 static void count_from(int64_t fail) {
+    pn_stores_free();
     from = alive;
     asked = 0;
     fail_at = fail;
@@ -53,6 +55,7 @@ static void count_from(int64_t fail) {
 static int ended(pn_status st, int64_t i, const char *what) {
     int failed = asked > i;
     fail_at = -1;
+    pn_stores_free();
     CHECKF(st == (failed ? PN_MEMORY : PN_OK), "%s, allocation %d: %s", what, (int)i, pn_status_name(st));
     CHECKF(alive == from, "%s, allocation %d: %d left behind", what, (int)i, (int)(alive - from));
     if (!failed) CHECKF(i > 1, "%s: %d allocations", what, (int)i);
