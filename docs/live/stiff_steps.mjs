@@ -9,7 +9,7 @@ const METHODS = [{ name: "dopri5", color: 1 }, { name: "rodas5p", color: 0 }];
 const BELOW = [1, 0]; // what is drawn first
 const LIMIT = 3.31; // of dopri5 on the negative real axis
 const MOST = 20000; // steps
-const DRAWN = 2500; // step lengths
+const DRAWN = 1000; // of a list of steps, at most
 const START = [2, 0];
 
 class Steps {
