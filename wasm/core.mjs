@@ -110,6 +110,10 @@ export class Frame {
   text(words) {
     return this.put(new TextEncoder().encode(`${words}\0`), Uint8Array);
   }
+  /** What the core has allocated for the caller becomes the frame's. */
+  keep(at) {
+    if (at) this.taken.push(at);
+  }
   /** A copy of what lies there. */
   get(at, length, Type = Float64Array) {
     return viewOf(Type).slice(at / Type.BYTES_PER_ELEMENT, at / Type.BYTES_PER_ELEMENT + length);
@@ -130,7 +134,7 @@ export function framed(work) {
 }
 
 /** The struct of a solve with these members, at its address. */
-export function solveArguments(frame, members) {
+function solveArguments(frame, members) {
   const { exports, layout } = theCore();
   const at = frame.room(exports.pnw_layout_size(), Uint8Array);
   const view = new DataView(exports.memory.buffer);
@@ -142,9 +146,29 @@ export function solveArguments(frame, members) {
   return at;
 }
 
-export function solveStruct(at) {
+function solveStruct(at) {
   const status = theCore().exports.pnw_solve(at);
   if (status !== 0) fail(status);
+}
+
+/** A solve of these members. With options.steps also call.steps: of each sample the start and the ends of its accepted steps. */
+export function solveCall(frame, call, { steps }) {
+  const { n, nTimes, times, each } = call.batch;
+  if (!steps) return solveStruct(solveArguments(frame, call.members));
+  call.members.steps = frame.room(4 * n, Int32Array);
+  let lists = [];
+  try {
+    solveStruct(solveArguments(frame, call.members));
+  } finally {
+    lists = frame.get(call.members.steps, 4 * n, Int32Array);
+    for (let i = 0; i < n; i++) frame.keep(lists[4 * i + 2]);
+  }
+  call.steps = Array.from({ length: n }, (_, i) => {
+    const count = lists[4 * i];
+    const record = frame.get(lists[4 * i + 2], 2 * count); // t and h of each step
+    const ends = Array.from({ length: count }, (_, k) => (k + 1 < count ? record[2 * k + 2] : record[2 * k] + record[2 * k + 1]));
+    return Float64Array.from([times[each ? i * nTimes : 0], ...ends]);
+  });
 }
 
 export function tableau(frame, name) {

@@ -107,7 +107,7 @@ int32_t EXPORT(pnw_evaluate)(const pn_program *program, int32_t n, const void *c
     X(field) X(reverse) X(jacobian) X(jacobian_reverse) X(tableau) X(stiff) X(theta) X(y0) X(t) X(knot) X(coef) X(atol)        \
     X(mass) X(stops) X(target) X(weight) X(g_y) X(event) X(event_theta) X(event_direction) X(event_side) X(event_which)        \
     X(event_y) X(y) X(status) X(stop_t) X(stop_component) X(sample_loss) X(sample_weight) X(g_theta) X(g_y0) X(g_t)            \
-    X(sensitivity)
+    X(sensitivity) X(steps)
 #define COUNTS(X)                                                                                                              \
     X(d) X(m) X(n) X(n_theta) X(theta_each) X(adaptive) X(land) X(degree) X(loss) X(gradient) X(n_stops) X(max_steps)          \
     X(n_knots) X(memory)
@@ -148,6 +148,8 @@ const char *EXPORT(pnw_layout)(void) {
     return text;
 }
 /* clang-format on */
+
+_Static_assert(sizeof(pn_steps) == 16 && offsetof(pn_steps, record) == 8, "solveCall in core.mjs reads pn_steps as four words");
 
 uint32_t EXPORT(pnw_layout_size)(void) { return sizeof(solve_arguments); }
 

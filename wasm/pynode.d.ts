@@ -123,6 +123,8 @@ export interface SolveOptions {
   errors?: "raise" | "ignore";
   /** Bytes for the tape of a gradient. */
   memory?: number;
+  /** true: `steps` of the result. */
+  steps?: boolean;
 }
 export interface EventOptions extends SolveOptions {
   event?: { field: Field; direction?: number | number[]; theta?: Numbers };
@@ -137,6 +139,8 @@ export interface Solution {
   nfe: number[];
   accepted: number[];
   rejected: number[];
+  /** With the option `steps`: the start and the ends of the accepted steps, of each sample. */
+  steps?: Float64Array[];
   /** With an event: which one ended each sample (-1: none), and the states there. */
   eventWhich?: number[];
   eventY?: number[][];

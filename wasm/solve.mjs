@@ -1,5 +1,5 @@
 // solve, lossAndGrad, sensitivities: arguments checked and laid out, one call of the core, results copied out.
-import { framed, methods, solveArguments, solveStruct, statusName, statusText, tableau } from "./core.mjs";
+import { framed, methods, solveCall, statusName, statusText, tableau } from "./core.mjs";
 import { PynodeError } from "./program.mjs";
 
 const LOSSES = { mse: [1, true], sse: [1, false], mae: [2, true], huber: [3, true], student: [4, true] };
@@ -10,7 +10,7 @@ const MOST_STEPS = 1e8;
 const MOST_DENSE = 200;
 const OPTIONS = [
   "method", "rtol", "atol", "step", "save", "maxSteps", "firstStep", "maxStep", "inputs", "mass", "event", "errors",
-  "loss", "weight", "lossScale", "lossDof", "wrt", "memory",
+  "loss", "weight", "lossScale", "lossDof", "wrt", "memory", "steps",
 ];
 
 const isList = (x) => Array.isArray(x) || ArrayBuffer.isView(x);
@@ -171,7 +171,7 @@ function prepare(frame, f, y0, t, theta, options, derivatives) {
   return { batch, members, at, thetaEach };
 }
 
-function solution(frame, f, { batch, at }, options) {
+function solution(frame, f, { batch, at, steps }, options) {
   const { n, nTimes, single, times, each } = batch;
   const status = frame.get(at.status, n, Int32Array);
   const counts = frame.get(at.counts, 3 * n);
@@ -191,6 +191,7 @@ function solution(frame, f, { batch, at }, options) {
     nfe: of(0),
     accepted: of(1),
     rejected: of(2),
+    ...(steps ? { steps } : {}),
   };
 }
 
@@ -216,7 +217,7 @@ export function solve(f, y0, t, theta = [], options = {}) {
     const call = prepare(frame, f, y0, t, theta, options, false);
     const { n } = call.batch;
     if (options.event) addEvent(frame, f, options.event, call.members, n);
-    solveStruct(solveArguments(frame, call.members));
+    solveCall(frame, call, options);
     const result = solution(frame, f, call, options);
     if (options.event) {
       const ends = frame.get(call.members.event_y, 2 * n * f.d);
@@ -251,7 +252,7 @@ export function lossAndGrad(f, y0, t, theta, target, options = {}) {
       loss_scale: positive("lossScale", options.lossScale ?? 1), loss_dof: positive("lossDof", options.lossDof ?? 4),
     });
     if (!wants.includes("t")) call.members.g_t = 0;
-    solveStruct(solveArguments(frame, call.members));
+    solveCall(frame, call, options);
     const sum = (list) => list.reduce((a, b) => a + b, 0);
     const total = sum(frame.get(at.sample_weight, n));
     const scale = isMean ? 1 / (total || 1) : 1;
@@ -274,7 +275,7 @@ export function sensitivities(f, y0, t, theta = [], options = {}) {
     const columns = f.nParams + f.d;
     const rows = n * nTimes * f.d;
     call.members.sensitivity = frame.room(rows * columns);
-    solveStruct(solveArguments(frame, call.members));
+    solveCall(frame, call, options);
     const all = frame.get(call.members.sensitivity, rows * columns);
     const part = (from, width) => {
       const out = new Float64Array(rows * width);

@@ -125,15 +125,19 @@ class Example {
     const x = worked(v);
     const stage = STAGES[this.stage];
     const after = stage.update ? worked(updated(v)) : null;
-    byId("place").textContent = `Stage ${this.stage + 1} of ${STAGES.length}` + (this.updates ? `, after ${this.updates} updates` : "");
-    byId("back").disabled = this.stage === 0;
-    byId("stage").textContent = stage.title;
-    byId("lines").replaceChildren(...stage.lines(x, v, after).map(paragraph));
     const times = grid(0, 2 * H, 100);
     const exact = solve(this.f, [v.y0], times, THETA.map((name) => v[name]), { rtol: 1e-9, atol: 1e-11 }).y;
     this.drawPath(x, v, stage, { times, exact, after });
     this.drawField(x, v, stage);
+    this.write(stage, x, v, after);
     this.tell(x, v, exact);
+  }
+
+  /** The stage's arithmetic. */
+  write(stage, x, v, after) {
+    byId("place").textContent = `Stage ${this.stage + 1} of ${STAGES.length}` + (this.updates ? `, after ${this.updates} ${this.updates > 1 ? "updates" : "update"}` : "");
+    byId("stage").textContent = stage.title;
+    byId("lines").replaceChildren(...stage.lines(x, v, after).map(paragraph));
   }
 
   drawPath(x, v, stage, { times, exact, after }) {
