@@ -13,7 +13,7 @@ class Quiz {
 
   reset() {
     this.answers = this.questions.map(() => []);
-    this.show(0);
+    this.show(0, false); // inside another page, a focus would scroll that one
   }
 
   key(event) {
@@ -32,11 +32,11 @@ class Quiz {
   }
 
   /** Question number `at`, from 0. */
-  show(at) {
+  show(at, focus = true) {
     if (at < 0 || at >= this.questions.length) return;
     this.at = at;
     this.draw();
-    byId("number").focus();
+    if (focus) byId("number").focus();
   }
 
   draw(last) {
