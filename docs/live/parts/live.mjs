@@ -48,8 +48,8 @@ export function knobs(ids, changed, texts = {}) {
   };
 }
 
-/** Work in pieces between pictures. step() -> true: there is more. draw() after each frame's work. A button shows `label`, and Stop while it works.
- * frameMs: milliseconds of work between two pictures; 0: one step. */
+/** Work in pieces between pictures. step() -> true: there is more. draw() after each frame's work. A button shows `label`, and Stop
+ * while it works. frameMs: milliseconds of work between two pictures; 0: one step. */
 export class Runner {
   constructor(button, { step, draw, start, label = "Run", frameMs = FRAME_MS }) {
     Object.assign(this, { button: byId(button), step, draw, label, frameMs, running: false, frames: 0, spent: 0 });
