@@ -7,6 +7,8 @@ Where the site shows them is in live_figures.py.
 import re
 from pathlib import Path
 
+import live_data
+
 from pynode.export.page import document, inlined, web_file, wrapped
 
 LIVE = Path(__file__).resolve().parent / "live"
@@ -29,7 +31,7 @@ def imported(source, found=()):
 
 def page(name):
     """The page with this name, as text."""
-    body = (LIVE / f"{name}.html").read_text(encoding="utf-8")
+    body = (LIVE / f"{name}.html").read_text(encoding="utf-8") + live_data.element(name)
     title = re.search(r"<h1>(.*?)</h1>", body)[1]
     source = (LIVE / f"{name}.mjs").read_text(encoding="utf-8")
     modules = "".join(wrapped(each, module(each)) for each in ("embedded", *imported(source)))

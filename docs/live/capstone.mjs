@@ -93,13 +93,15 @@ class Capstone {
   told() {
     const points = this.data.reduce((sum, { t }) => sum + t.length, 0);
     const seen = `${this.data.length} ${this.data.length === 1 ? "trajectory" : "trajectories"}, ${points} points.`;
-    if (!this.data.length) say("Draw trajectories in the phase portrait: some strokes, as fast as the state shall move. Without a mouse: paste rows below.");
+    const how = "Draw trajectories in the phase portrait: some strokes, as fast as the state shall move. Without a mouse: paste rows below.";
+    if (!this.data.length) say(how);
     else say(`${seen} Not fitted yet: press Fit.`);
   }
 
   /** What the figure over time can show. */
   listed() {
-    byId("shows").replaceChildren(...["start", ...this.data.keys()].map((key) => new Option(key === "start" ? "the start" : `trajectory ${key + 1}`, key)));
+    const each = [...this.data.keys()].map((i) => new Option(`trajectory ${i + 1}`, i));
+    byId("shows").replaceChildren(new Option("the start", "start"), ...each);
     this.knobs.set("shows", this.data.length ? "0" : "start");
   }
 
@@ -216,7 +218,8 @@ class Capstone {
     byId("key").textContent = `(blue: ${names[0]}, orange: ${names[1]})`;
     const points = given ? columns(given.y).map((v, j) => ({ x: given.t, y: v, color: j, size: 2 })) : [];
     this.plots.time.draw({ lines: path ? path.rows.map((v, j) => ({ x: path.t, y: v, color: j })) : [], points });
-    this.plots.time.describe(`${names.join(" and ")} over time: ${given ? "a measured trajectory and its fit" : "from the start that you move"}`);
+    const what = given ? "a measured trajectory and its fit" : "from the start that you move";
+    this.plots.time.describe(`${names.join(" and ")} over time: ${what}`);
   }
 
   drawLoss() {
@@ -224,7 +227,10 @@ class Capstone {
     const last = Math.max(losses.length, 20);
     const noise = this.fit ? Math.log10(this.fit.noise) : NaN;
     this.plots.loss.draw({
-      lines: [{ x: [...losses.keys()], y: losses.map(Math.log10), color: 0 }, { x: [0, last], y: [noise, noise], color: "soft", dash: [2, 3] }],
+      lines: [
+        { x: [...losses.keys()], y: losses.map(Math.log10), color: 0 },
+        { x: [0, last], y: [noise, noise], color: "soft", dash: [2, 3] },
+      ],
       xRange: [0, last],
     });
     this.plots.loss.describe(`Error over ${losses.length} iterations, now ${shown(losses.at(-1) ?? NaN)} of the spread of the data`);
@@ -233,11 +239,13 @@ class Capstone {
   /** The state of things in words. */
   describe(theta, moved) {
     const { fit } = this;
-    this.plots.portrait.describe(`Phase portrait: ${this.data.length} measured trajectories${fit ? ", arrows of the learned field, its paths" : ""}`);
+    const learned = fit ? ", arrows of the learned field, its paths" : "";
+    this.plots.portrait.describe(`Phase portrait: ${this.data.length} measured trajectories${learned}`);
     byId("download").hidden = !fit || this.runner.running;
     if (!fit) return;
     const now = `error ${shown(fit.losses.at(-1) ?? NaN, 2)}, noise about ${shown(fit.noise, 2)} of the data's spread`;
-    if (this.runner.running) say(`Start ${this.tries} of at most ${TRIES}, ${fit.stage?.name ?? "next stage"}, iteration ${fit.losses.length}: ${now}.`);
+    const stage = `${fit.stage?.name ?? "next stage"}, iteration ${fit.losses.length}`;
+    if (this.runner.running) say(`Start ${this.tries} of at most ${TRIES}, ${stage}: ${now}.`);
     else if (this.best) say(this.verdict(now));
     else say(`Stopped in start ${this.tries}: ${now}.`);
     const { x, y, hidden } = this.knobs.read();

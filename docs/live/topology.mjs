@@ -117,7 +117,7 @@ class Topology {
   epoch() {
     const { points, labels } = this;
     if (!labels.includes(1) || !labels.includes(-1))
-      throw new Error("Paint points of both colours first: choose a brush, drag in the left figure.");
+      throw new Error("Paint points of both colours first: choose a brush, drag in the first figure.");
     try {
       for (const [name, flow] of Object.entries(this.flows))
         if (!(this.now[name]?.loss < ENOUGH)) this.now[name] = flow.train(points, labels, ENOUGH);
@@ -220,7 +220,7 @@ class Topology {
 
   /** Points that no training has seen, where it is known whence they come. */
   fresh(preset) {
-    if (!PRESETS[preset]) return "Move the time, turn the right figure.";
+    if (!PRESETS[preset]) return "Move the time, turn the second figure.";
     if (this.judged?.epochs !== this.epochs) {
       const { points, labels } = labelled(PRESETS[preset](400, 0.37));
       const { plain, lifted } = this.flows;

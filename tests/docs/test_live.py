@@ -40,7 +40,7 @@ def test_all_readers(live, name):
     page = live(name)
     assert page.evaluate(NAMELESS) == []
     painted = page.evaluate(PAINTED)
-    assert painted
+    assert painted or name == "quiz"  # words only
     assert all(painted)
     assert page.evaluate("document.querySelectorAll('h1').length") == 1
 

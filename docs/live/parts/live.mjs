@@ -48,10 +48,11 @@ export function knobs(ids, changed, texts = {}) {
   };
 }
 
-/** Work in pieces between pictures. step() -> true: there is more. draw() after each frame's work. A button shows `label`, and Stop while it works. */
+/** Work in pieces between pictures. step() -> true: there is more. draw() after each frame's work. A button shows `label`, and Stop
+ * while it works. frameMs: milliseconds of work between two pictures; 0: one step. */
 export class Runner {
-  constructor(button, { step, draw, start, label = "Run" }) {
-    Object.assign(this, { button: byId(button), step, draw, label, running: false, frames: 0, spent: 0 });
+  constructor(button, { step, draw, start, label = "Run", frameMs = FRAME_MS }) {
+    Object.assign(this, { button: byId(button), step, draw, label, frameMs, running: false, frames: 0, spent: 0 });
     this.button.addEventListener("click", () => {
       if (!this.running) {
         start?.();
@@ -76,7 +77,7 @@ export class Runner {
         do {
           more = this.step();
           this.done += 1;
-        } while (more && this.running && performance.now() - begin < FRAME_MS);
+        } while (more && this.running && performance.now() - begin < this.frameMs);
       } catch (error) {
         this.failed = error.message;
         more = false;

@@ -49,7 +49,8 @@ export function parseTrajectories(text) {
   });
   if (!trajectories.length) throw new Error("There is a heading, but no row of data below it.");
   const count = trajectories.reduce((sum, { t }) => sum + t.length, 0);
-  if (count > MOST) throw new Error(`${count} rows are more than the ${MOST} that this page fits quickly: take every ${Math.ceil(count / MOST)}th.`);
+  const thinner = `take one of ${Math.ceil(count / MOST)}`;
+  if (count > MOST) throw new Error(`${count} rows are more than the ${MOST} that this page fits quickly: ${thinner}.`);
   return { trajectories, names: names.slice(1) };
 }
 
