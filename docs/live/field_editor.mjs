@@ -9,7 +9,7 @@ import { pythonOf } from "./python.mjs";
 import { setChoices, setSliders } from "./sliders.mjs";
 import { sensitivities, solve } from "./solve.mjs";
 
-const TIMES = 401;
+const TIMES = 801;
 const SIDE = 17;
 const OPTIONS = { method: "auto", maxSteps: 20000, errors: "ignore" };
 const WHY = {

@@ -191,6 +191,6 @@ def test_the_same_in_python(answers, name):
     assert f.n_params == len(got["theta"])
     starts = [0.5 if name == "van_der_pol" else 1.0, 1.0][: f.d]
     assert np.allclose(f(0.3, starts, got["theta"]), got["value"], rtol=1e-13, atol=1e-13)
-    assert names["y"].shape == (401, f.d)
+    assert names["y"].shape == (801, f.d)
     assert [at for at, _ in got["breaks"]] == f.program.breaks[:, 0].tolist()
     assert isinstance(f, pn.Field)

@@ -20,7 +20,7 @@ def solved(page):
     exec(text, names)
     f = names["f"]
     last = float(page.evaluate("document.getElementById('end').value"))
-    t = np.linspace(0, float(f"{10**last:.2g}"), 401)
+    t = np.linspace(0, float(f"{10**last:.2g}"), 801)
     y0 = json.loads(re.search(r"pn.solve\(f, (\[.*?\])", text)[1])
     scalars = sum(parameter.shape == () for parameter in f.spec)
     assert f.init(0)[:scalars] == pytest.approx(theta[:scalars])

@@ -59,7 +59,7 @@ export function pythonOf(model, end) {
     "",
     "",
     "theta = f.init(0)",
-    `y = pn.solve(f, [${model.states.map(({ start }) => start).join(", ")}], np.linspace(0, ${end}, 401), theta, method="auto").y`,
+    `y = pn.solve(f, [${model.states.map(({ start }) => start).join(", ")}], np.linspace(0, ${end}, 801), theta, method="auto").y`,
     "",
   ].join("\n");
 }
