@@ -17,7 +17,8 @@ const WHY = {
   NON_FINITE: "the field or the state is not a finite number here",
   STEP_TOO_SMALL: "steps became too short; the solution may go to infinity here",
 };
-const MOST_SENSITIVE = 400; // columns times states: more are not asked for while a slider moves
+const MOST_SENSITIVE = 400; // columns times states: more are not asked for
+const REST_MS = 80; // after a change: derivatives and the table, unless the figure shows derivatives
 const endOf = (power) => Number((10 ** power).toPrecision(2));
 
 class Editor {
@@ -26,9 +27,10 @@ class Editor {
     this.portrait = new Plot(byId("portrait"), {});
     this.values = new Map(); // what sliders were moved to: name -> value
     this.chosen = new Map(); // what the text said then
-    const soon = (this.soon = oncePerFrame(() => this.solve()));
+    const soon = (this.soon = oncePerFrame(() => this.changed()));
     this.knobs = knobs(["end", "seed"], soon, { end: (power) => shown(endOf(power)) });
-    for (const id of ["shown", "across", "up"]) byId(id).addEventListener("change", () => this.draw());
+    byId("shown").addEventListener("change", () => this.solve(true));
+    for (const id of ["across", "up"]) byId(id).addEventListener("change", () => this.draw());
     byId("text").addEventListener("input", oncePerFrame(() => this.read()));
     byId("example").addEventListener("change", () => this.example());
     byId("copy").addEventListener("click", () => this.copy());
@@ -59,7 +61,17 @@ class Editor {
     }
     byId("text").removeAttribute("aria-invalid");
     this.controls();
-    this.solve();
+    this.changed();
+  }
+
+  /** The states at once, all else when nothing has changed for a moment. */
+  changed() {
+    clearTimeout(this.rest);
+    this.solve(byId("shown").value !== "states");
+    this.rest = setTimeout(() => {
+      this.solve(true);
+      byId("python").textContent = pythonOf(this.now(), this.end);
+    }, REST_MS);
   }
 
   wrong(message) {
@@ -125,14 +137,14 @@ class Editor {
     this.soon();
   }
 
-  /** Solve with derivatives, where those are not too many. */
-  solve() {
+  /** Solve, with derivatives where they are wanted and not too many. */
+  solve(all) {
     if (!this.model) return;
     const end = endOf(this.knobs.read().end);
     const t = Array.from({ length: TIMES }, (_, k) => (end * k) / (TIMES - 1));
     const [theta, y0] = [this.theta(), this.y0()];
     const { d, nParams } = this.field;
-    const sensitive = d * (nParams + d) <= MOST_SENSITIVE;
+    const sensitive = all && d * (nParams + d) <= MOST_SENSITIVE;
     try {
       const result = (sensitive ? sensitivities : solve)(this.field, y0, t, theta, OPTIONS);
       Object.assign(this, { result, t, end, theta0: theta, sensitive });
@@ -143,8 +155,8 @@ class Editor {
     }
     if (byId("text").getAttribute("aria-invalid") !== "true") this.tell();
     this.draw();
-    this.table();
-    byId("python").textContent = pythonOf(this.now(), end);
+    document.documentElement.dataset.derivatives = "";
+    if (all) this.table();
   }
 
   /** The model with the numbers of the sliders. */
@@ -185,7 +197,7 @@ class Editor {
     const value = (n, i) => (k < 0 ? result.y[n * d + i] : this.derivative(n, i, k));
     this.overTime.draw({ lines: states.map((_, i) => ({ x: t, y: t.map((_, n) => value(n, i)), color: i })) });
     const names = states.map(({ name }) => (k < 0 ? name : `\u2202${name}/\u2202${this.columns()[k]}`));
-    byId("legend").replaceChildren(...names.map((name, i) => {
+    if (byId("legend").textContent !== names.join("")) byId("legend").replaceChildren(...names.map((name, i) => {
       const item = Object.assign(document.createElement("li"), { textContent: name });
       item.style.setProperty("--key", `var(--series-${i % 6})`);
       return item;

@@ -13,6 +13,7 @@ DATA = "document.documentElement.dataset"
 
 def solved(page):
     """What the page shows against the Python that it writes, solved by pynode."""
+    page.wait(f"{DATA}.derivatives")
     assert page.evaluate(f"{DATA}.status") == "OK"
     theta, end, derivatives = (json.loads(page.evaluate(f"{DATA}.{name}")) for name in ("theta", "end", "derivatives"))
     names = {}
