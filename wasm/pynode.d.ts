@@ -8,7 +8,7 @@ export type Rows = Numbers | readonly Numbers[];
 /** What is wrong with an argument or a solve, in the core's own words. */
 export class PynodeError extends Error {
   constructor(message: string, status?: string);
-  /** "max_steps", "non_finite", "bad_program", ...; "" where the module itself says it. */
+  /** "MAX_STEPS", "NON_FINITE", ...; "bad_program"; "" where the module itself says it. */
   status: string;
 }
 
@@ -132,6 +132,7 @@ export interface Solution {
   /** Row by row, of `shape`: (T, d) or (B, T, d). */
   y: Float64Array;
   shape: number[];
+  /** "OK" or why each sample stopped: "MAX_STEPS", "STEP_TOO_SMALL", "NON_FINITE", "BAD_INPUT". */
   status: string[];
   stopT: Float64Array;
   nfe: number[];
