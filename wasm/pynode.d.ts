@@ -8,7 +8,7 @@ export type Rows = Numbers | readonly Numbers[];
 /** What is wrong with an argument or a solve, in the core's own words. */
 export class PynodeError extends Error {
   constructor(message: string, status?: string);
-  /** "MAX_STEPS", "NON_FINITE", ...; "bad_program"; "" where the module itself says it. */
+  /** "MAX_STEPS", "NON_FINITE", "BAD_PROGRAM", ...; "" where the module itself says it. */
   status: string;
 }
 
