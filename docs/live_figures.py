@@ -36,12 +36,12 @@ PLACES = {
     ),
     "worked_examples": Place(
         "The worked examples, number by number",
-        "Each intermediate number of a solve and its gradient, while you move the parameters.",
+        "Two Euler steps and one gradient of a single unit, number by number, while you move its start.",
         ("course/02_worked_examples",),
     ),
     "adjoint": Place(
         "The adjoint as a push",
-        "Push the state a little at some time: the adjoint says how much the loss answers.",
+        "Push the state at some time: the adjoint says how much the loss answers.",
         ("course/03_adjoint",),
     ),
     "code_lab": Place(
@@ -51,37 +51,37 @@ PLACES = {
     ),
     "resnet_depth": Place(
         "Depth is time",
-        "A residual network of N layers beside the flow that it becomes.",
+        "A residual network of N layers beside the flow that it follows in Euler steps.",
         ("course/05_resnet_is_euler",),
     ),
     "topology": Place(
-        "What a flow cannot do",
-        "Draw two classes and watch a flow try to part them, with and without a further dimension.",
+        "A flow bends the plane, and cannot tear it",
+        "Paint two classes and watch flows try to part them, in the plane and with a third dimension.",
         ("course/06_topology",),
     ),
     "rk4_against_euler": Place(
         "RK4 against Euler",
-        "Drag the step: what both methods make of the same decay.",
+        "Drag the step: what three methods make of the same equation.",
         ("course/08_rk4_against_euler",),
     ),
     "learning_rates": Place(
         "Learning rates, raced",
-        "Five learning rates train the same network side by side.",
+        "Three optimisers run down the same loss side by side, each with its rate.",
         ("course/10_learning_rates",),
     ),
     "adaptive_depth": Place(
-        "Stop when there is nothing left to do",
-        "How many steps each start takes until its velocity is small.",
+        "Adaptive depth: steps where they are needed",
+        "Where an adaptive solver puts its steps, and what accuracy costs.",
         ("course/12_adaptive_depth",),
     ),
     "curriculum": Place(
         "Short horizons first",
-        "Training on a growing time interval beside training on all of it.",
+        "Training on a horizon that grows beside training on whole trajectories.",
         ("course/13_curriculum",),
     ),
     "capstone": Place(
-        "The capstone, with your data",
-        "Draw or upload noisy trajectories, fit them in the page, and look around in the field that was learned.",
+        "The capstone: learn a phase portrait",
+        "Draw noisy trajectories or load your own, fit them in the page, and look around in the field that was learned.",
         ("course/16_capstone",),
     ),
     "quiz": Place(
@@ -90,13 +90,13 @@ PLACES = {
         ("course/17_quiz",),
     ),
     "stiff_steps": Place(
-        "Stiff steps",
-        "The steps of an explicit and of an implicit method on an equation that is made stiffer and stiffer.",
+        "Steps of a stiff equation",
+        "Where an explicit and an implicit method put their steps on an equation that becomes stiffer and stiffer.",
         ("course/19_stiffness",),
     ),
     "bouncing_ball": Place(
-        "A ball that bounces",
-        "Events: the solver finds each impact, and the gradient knows how it moves.",
+        "A bouncing ball",
+        "Events: the solver finds each impact; without them the ball sinks into the floor.",
         ("guide",),
         section="events",
     ),

@@ -1,4 +1,4 @@
-"""Pages of the course that compute in the reader's browser, each complete in itself: docs/live/NAME.html and NAME.mjs.
+"""Pages of the course that compute in the reader's browser, each complete in itself: docs/live/NAME.html, .mjs, .css.
 
 conf.py calls `build`, and the site has them in live/. What pages share is in docs/live/parts; the core is in wasm/.
 Where the site shows them is in live_figures.py.
@@ -35,7 +35,8 @@ def page(name):
     title = re.search(r"<h1>(.*?)</h1>", body)[1]
     source = (LIVE / f"{name}.mjs").read_text(encoding="utf-8")
     modules = "".join(wrapped(each, module(each)) for each in ("embedded", *imported(source)))
-    return document(title, body, modules + inlined(source), (LIVE / "parts" / "live.css").read_text(encoding="utf-8"))
+    styles = [path for path in (LIVE / "parts" / "live.css", LIVE / f"{name}.css") if path.exists()]
+    return document(title, body, modules + inlined(source), "".join(path.read_text(encoding="utf-8") for path in styles))
 
 
 def names():

@@ -231,6 +231,8 @@ export function evaluate(program, slots, theta, sizes, n = 1) {
 
 /** The bytes of a core that a page holds, compressed by gzip, as base64. */
 export async function unpacked(base64) {
-  const bytes = Uint8Array.from(atob(base64), (c) => c.charCodeAt(0));
+  const text = atob(base64);
+  const bytes = new Uint8Array(text.length); // a loop: Uint8Array.from(text, ...) takes three times as long
+  for (let i = 0; i < text.length; i++) bytes[i] = text.charCodeAt(i);
   return new Response(new Blob([bytes]).stream().pipeThrough(new DecompressionStream("gzip"))).arrayBuffer();
 }

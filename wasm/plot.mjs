@@ -22,7 +22,7 @@ export function ticks(low, high, n = 5) {
 export function shown(x, digits = 3) {
   if (!Number.isFinite(x)) return String(x);
   const size = Math.abs(x);
-  if (size !== 0 && (size >= 1e5 || size < 1e-3)) return x.toExponential(Math.max(digits - 2, 0)).replace("e+", "e");
+  if (size !== 0 && (size >= 1e5 || size < 1e-3)) return x.toExponential(Math.max(digits - 2, 0)).replace("e+", "e").replaceAll("-", "\u2212");
   return String(Number(x.toPrecision(digits))).replace("-", "\u2212");
 }
 
@@ -44,9 +44,9 @@ export function extent(lists, margin = 0.06) {
 export class Plot {
   /** `label`: the figure in words, for those who do not see it. */
   constructor(canvas, { xLabel = "", yLabel = "", label = "", equal = false } = {}) {
-    Object.assign(this, { canvas, xLabel, yLabel, equal });
+    Object.assign(this, { canvas, xLabel, yLabel, equal, content: {}, colors: new Map() });
     this.context = canvas.getContext("2d");
-    this.content = {};
+    this.later = oncePerFrame(() => this.redraw());
     canvas.setAttribute("role", "img");
     this.describe(label);
     new ResizeObserver(() => this.redraw()).observe(canvas);
@@ -58,17 +58,18 @@ export class Plot {
     this.canvas.setAttribute("aria-label", label);
   }
 
-  /** content: { lines: [{ x, y, color, width, dash }], bands: [{ x, low, high, color }], points: [{ x, y, color, size, open }],
+  /** At once the first time, then once a frame, however often it is called. content: { lines: [{ x, y, color, width, dash }], bands: [{ x, low, high, color }], points: [{ x, y, color, size, open }],
    *  arrows: [{ x, y, dx, dy }], marks: [{ x }], xRange, yRange }; ranges left out are those of what is drawn. */
   draw(content) {
     this.content = content;
-    this.redraw();
+    if (this.box) this.later();
+    else this.redraw();
   }
 
   color(index, fallback) {
     const name = typeof index === "number" ? `--series-${index % SERIES}` : `--${index ?? "ink"}`;
-    const value = getComputedStyle(this.canvas).getPropertyValue(name).trim();
-    return value || fallback || (typeof index === "number" ? FALLBACK[index % SERIES] : "#444");
+    if (!this.colors.has(name)) this.colors.set(name, this.style.getPropertyValue(name).trim());
+    return this.colors.get(name) || fallback || (typeof index === "number" ? FALLBACK[index % SERIES] : "#444");
   }
 
   ranges() {
@@ -93,10 +94,13 @@ export class Plot {
     context.setTransform(ratio, 0, 0, ratio, 0, 0);
     context.clearRect(0, 0, width, height);
     context.font = FONT;
+    this.style = getComputedStyle(canvas);
+    this.colors.clear();
     const { x, y } = this.ranges();
     const yTicks = ticks(y[0], y[1], Math.max(2, Math.floor(height / 60)));
-    const widest = Math.max(...yTicks.map((v) => context.measureText(shown(v, 4)).width));
-    const box = { left: widest + (this.yLabel ? 32 : 14), right: width - 12, top: 10, bottom: height - (this.xLabel ? 42 : 24) };
+    const widest = (list) => Math.max(...list.map((v) => context.measureText(shown(v, 4)).width));
+    const right = width - Math.max(12, 3 + widest(ticks(x[0], x[1], 2)) / 2);
+    const box = { left: widest(yTicks) + (this.yLabel ? 32 : 14), right, top: 10, bottom: height - (this.xLabel ? 42 : 24) };
     if (this.equal) widen(x, y, box);
     this.box = box;
     this.toX = (v) => box.left + ((v - x[0]) / (x[1] - x[0])) * (box.right - box.left);
@@ -110,6 +114,7 @@ export class Plot {
     context.clip();
     this.contents();
     context.restore();
+    for (const part of this.content.points ?? []) this.points(part);
   }
 
   axes(x, yTicks, width, height) {
@@ -121,7 +126,9 @@ export class Plot {
     context.textBaseline = "top";
     for (const v of ticks(x[0], x[1], Math.max(2, Math.floor(width / 90)))) {
       this.stroke([[this.toX(v), box.top], [this.toX(v), box.bottom]]);
-      context.fillText(shown(v, 4), this.toX(v), box.bottom + 5);
+      const text = shown(v, 4);
+      const half = context.measureText(text).width / 2;
+      context.fillText(text, Math.max(half, Math.min(width - half, this.toX(v))), box.bottom + 5);
     }
     context.textAlign = "right";
     context.textBaseline = "middle";
@@ -152,8 +159,8 @@ export class Plot {
   }
 
   contents() {
-    const { lines = [], bands = [], points = [], arrows = [], marks = [] } = this.content;
-    for (const arrow of arrows) this.arrow(arrow);
+    const { lines = [], bands = [], arrows = [], marks = [] } = this.content;
+    this.arrows(arrows);
     for (const band of bands) this.band(band);
     for (const { x } of marks) {
       this.context.strokeStyle = this.color("soft", "#666");
@@ -162,7 +169,6 @@ export class Plot {
       this.context.setLineDash([]);
     }
     for (const line of lines) this.line(line);
-    for (const part of points) this.points(part);
   }
 
   line({ x, y, color, width = 2, dash = [] }) {
@@ -196,33 +202,44 @@ export class Plot {
     context.globalAlpha = 1;
   }
 
+  // whole ones, on the edge too
   points({ x, y, color, size = 3.5, open = false }) {
     const { context } = this;
+    const { left, right, top, bottom } = this.box;
     context.fillStyle = context.strokeStyle = this.color(color);
     context.lineWidth = 1.5;
+    context.beginPath();
     for (let i = 0; i < x.length; i++) {
-      if (!Number.isFinite(x[i]) || !Number.isFinite(y[i])) continue;
-      context.beginPath();
-      context.arc(this.toX(x[i]), this.toY(y[i]), size, 0, 2 * Math.PI);
-      if (open) context.stroke();
-      else context.fill();
+      const [px, py] = [this.toX(x[i]), this.toY(y[i])];
+      if (!(px > left - 1 && px < right + 1 && py > top - 1 && py < bottom + 1)) continue;
+      context.moveTo(px + size, py);
+      context.arc(px, py, size, 0, 2 * Math.PI);
     }
+    if (open) context.stroke();
+    else context.fill();
   }
 
-  /** A direction, of one length in pixels whatever (dx, dy) is in the units of the axes. */
-  arrow({ x, y, dx, dy, length = 14 }) {
+  /** Directions, of one length in pixels whatever (dx, dy) is in the units of the axes. */
+  arrows(list) {
     const { context } = this;
-    const [px, py] = [this.toX(x), this.toY(y)];
-    const [gx, gy] = [this.toX(x + dx) - px, this.toY(y + dy) - py];
-    const size = Math.hypot(gx, gy);
-    if (!(size > 0) || !Number.isFinite(size)) return;
-    const [ux, uy] = [(gx / size) * length, (gy / size) * length];
     context.strokeStyle = this.color("soft", "#888");
     context.globalAlpha = 0.55;
     context.lineWidth = 1;
-    this.stroke([[px - ux / 2, py - uy / 2], [px + ux / 2, py + uy / 2]]);
-    const [hx, hy] = [px + ux / 2, py + uy / 2];
-    this.stroke([[hx - 0.35 * ux - 0.2 * uy, hy - 0.35 * uy + 0.2 * ux], [hx, hy], [hx - 0.35 * ux + 0.2 * uy, hy - 0.35 * uy - 0.2 * ux]]);
+    context.beginPath();
+    for (const { x, y, dx, dy, length = 14 } of list) {
+      const [px, py] = [this.toX(x), this.toY(y)];
+      const [gx, gy] = [this.toX(x + dx) - px, this.toY(y + dy) - py];
+      const size = Math.hypot(gx, gy);
+      if (!(size > 0) || !Number.isFinite(size)) continue;
+      const [ux, uy] = [(gx / size) * length, (gy / size) * length];
+      const [hx, hy] = [px + ux / 2, py + uy / 2];
+      context.moveTo(px - ux / 2, py - uy / 2);
+      context.lineTo(hx, hy);
+      context.moveTo(hx - 0.35 * ux - 0.2 * uy, hy - 0.35 * uy + 0.2 * ux);
+      context.lineTo(hx, hy);
+      context.lineTo(hx - 0.35 * ux + 0.2 * uy, hy - 0.35 * uy - 0.2 * ux);
+    }
+    context.stroke();
     context.globalAlpha = 1;
   }
 
@@ -237,6 +254,7 @@ export class Plot {
       handler(frozen.fromX(px), frozen.fromY(py));
     };
     canvas.addEventListener("pointerdown", (event) => {
+      if (event.button !== 0 || !event.isPrimary || !this.box) return;
       canvas.setPointerCapture(event.pointerId);
       frozen = { fromX: this.fromX, fromY: this.fromY };
       this.held = this.ranges();
@@ -245,8 +263,8 @@ export class Plot {
     canvas.addEventListener("pointermove", move);
     for (const end of ["pointerup", "pointercancel"])
       canvas.addEventListener(end, () => {
-        frozen = null;
-        this.held = null;
+        if (frozen) this.later();
+        frozen = this.held = null;
       });
     canvas.style.touchAction = "none";
     canvas.style.cursor = "crosshair";
@@ -265,16 +283,17 @@ function widen(x, y, box) {
 
 /** work() at most once a frame, however often it is asked for; in a tab that is not shown, ten times a second. */
 export function oncePerFrame(work) {
-  let asked = false;
+  let frame = 0;
+  let timer = 0;
+  const once = () => {
+    cancelAnimationFrame(frame);
+    clearTimeout(timer);
+    frame = timer = 0;
+    work();
+  };
   return () => {
-    if (asked) return;
-    asked = true;
-    const once = () => {
-      if (!asked) return;
-      asked = false;
-      work();
-    };
-    requestAnimationFrame(once);
-    setTimeout(once, 100);
+    if (timer) return;
+    frame = requestAnimationFrame(once);
+    timer = setTimeout(once, 100);
   };
 }

@@ -134,6 +134,7 @@ export interface Solution {
   /** Row by row, of `shape`: (T, d) or (B, T, d). */
   y: Float64Array;
   shape: number[];
+  /** "OK" or why each sample stopped: "MAX_STEPS", "STEP_TOO_SMALL", "NON_FINITE", "BAD_INPUT". */
   status: string[];
   stopT: Float64Array;
   nfe: number[];

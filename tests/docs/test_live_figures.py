@@ -29,6 +29,11 @@ def test_every_page_has_a_place(name):
     assert place.about.endswith(".")
 
 
+@pytest.mark.xfail(reason="some pages come with later commits", strict=False)
+def test_every_place_has_a_page():
+    assert live_figures.PLACES.keys() <= set(PAGES)
+
+
 @pytest.mark.parametrize("name", [name for name, place in live_figures.PLACES.items() if place.section])
 def test_sections_exist(name):
     place = live_figures.PLACES[name]
