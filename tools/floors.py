@@ -26,6 +26,7 @@ RESTS_ON: dict[str, tuple[str, ...]] = {
     "plots": _below("calls"),
     "training": (*_below("calls"), "experiments", "optim"),
     "fit": ("optim", "training"),
+    "jax": (*_below("calls"), "training"),
     "models": (*_below("calls"), "experiments", "optim", "training", "plots", "export"),
     "app": (*_below("calls"), "experiments", "optim", "training", "models", "plots", "datasets"),
     "course": (*_below("calls"), "optim", "training", "models", "plots", "datasets", "control"),

@@ -28,7 +28,7 @@ from pynode.training.windows import Data
 
 Array = NDArray[np.float64]
 
-IGNORED = 1e100
+IGNORED = 1e30
 """The absolute tolerance of tangents: they follow the steps of the states and choose none."""
 
 
@@ -66,7 +66,7 @@ def tangent_field(f: Field, of_theta: bool = True) -> Field:
     return found
 
 
-def _tangent_options(options: dict[str, Any], d: int) -> dict[str, Any]:
+def beside_tangents(options: dict[str, Any], d: int) -> dict[str, Any]:
     """Options with which (y, dy) takes the steps that y takes alone: norms of errors are means over all components."""
     rtol = options.get("rtol", 1e-6)
     atol = np.broadcast_to(np.asarray(options.get("atol", 1e-8), dtype=np.float64), d)
@@ -96,7 +96,7 @@ class ShootingSweeps:
         batch = as_batch(y0, data.t, field.d, None)
         self.forward = PreparedSolve(field, batch, Options.of("solve", options | {"inputs": signal}), gradient=True)
         both = as_batch(np.concatenate([y0, 0 * y0], axis=1), data.t, 2 * field.d, None)
-        beside = _tangent_options(options, field.d) | {"inputs": signal}
+        beside = beside_tangents(options, field.d) | {"inputs": signal}
         self.tangent = PreparedSolve(tangent_field(field), both, Options.of("solve", beside))
         self.of_states = PreparedSolve(tangent_field(field, of_theta=False), both, Options.of("solve", beside))
         self.inside = np.arange(problem.length.max()) < problem.length[:, None]

@@ -1,0 +1,125 @@
+"""What the primitives of `primitives.py` compute, by the core: solutions, and products with their derivatives.
+
+All functions take a `Call` and arrays: y0 (B, d), t (B, T), theta (p,) or (B, p). J is the derivative of the solution
+(B, T, d) with respect to x = (y0, theta).
+"""
+
+from collections import OrderedDict
+from collections.abc import Callable
+from dataclasses import dataclass
+from dataclasses import field as _field
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from pynode.data.batch import as_batch
+from pynode.engine.options import Options
+from pynode.engine.problem import PreparedSolve
+from pynode.engine.solution import Errors, Solution, warn_or_raise
+from pynode.fields.field import Field
+from pynode.training.sweeps import beside_tangents, tangent_field
+
+Array = NDArray[Any]
+
+KEPT = 8
+"""So many prepared solves are kept for each call."""
+
+
+@dataclass(frozen=True)
+class Call:
+    """A field and how it is solved: what is the same whatever the arrays are.
+
+    Attributes
+    ----------
+    field : Field
+    options : tuple of (name, value)
+        Of `pynode.solve`; values can be hashed.
+    errors : {"warn", "raise", "ignore"}
+        What to do where a sample fails.
+    of_tangents : bool
+        The states have their tangents beside them.
+    """
+
+    field: Field
+    options: tuple[tuple[str, Any], ...]
+    errors: Errors = "warn"
+    of_tangents: bool = False
+    setups: OrderedDict[Any, PreparedSolve] = _field(default_factory=OrderedDict, compare=False, repr=False)
+
+    def prepared(self, y0: Array, t: Array, theta: Array) -> PreparedSolve:
+        """For arrays of these shapes, and these times."""
+        key = (y0.shape, y0.dtype.str, theta.ndim, t.tobytes())
+        setup = self.setups.get(key)
+        if setup is None:
+            times = t[0] if (t == t[0]).all() else list(t)
+            batch = as_batch(y0, times, self.field.d, y0.dtype)
+            setup = self.setups[key] = PreparedSolve(self.field, batch, Options(**dict(self.options)), gradient=True)
+            while len(self.setups) > KEPT:
+                self.setups.popitem(last=False)
+        return setup
+
+    def run(self, y0: Array, t: Array, theta: Array, g: Array | None = None) -> Any:
+        """The core's results; g (B, T, d): with the gradients of sum(g y)."""
+        setup = self.prepared(y0, t, theta)
+        vector = setup.parameters(theta)
+        if g is None:
+            raw = setup.run(vector, y0=y0)
+        else:
+            seed = np.ascontiguousarray(g.reshape(-1, self.field.d))
+            raw = setup.run(vector, y0=y0, g_y=seed, gradient="discrete", wrt_y0=True)
+        if raw["failed"] or (not self.of_tangents and (raw["below"] or raw["many"])):
+            warn_or_raise(Solution(setup, vector, raw), self.errors, accuracy=not self.of_tangents)
+        return raw
+
+    @property
+    def beside_tangents(self) -> "Call":
+        """The call for states and their tangents together, of which the states choose the steps.
+
+        Its field is that of (y, dy), with parameters (theta, v); see `pynode.training.sweeps.tangent_field`.
+        """
+        options = beside_tangents(dict(self.options), self.field.d)
+        options["atol"] = tuple(options["atol"].tolist())
+        return Call(tangent_field(self.field), tuple(sorted(options.items())), self.errors, True)
+
+
+def solution(call: Call, y0: Array, t: Array, theta: Array) -> Array:
+    """(B, T, d) the states."""
+    return np.asarray(call.run(y0, t, theta)["y"]).reshape(*t.shape, -1)
+
+
+def forward(call: Call, y0: Array, t: Array, theta: Array, dy0: Array, dtheta: Array) -> Array:
+    """(B, T, d) J (dy0, dtheta)."""
+    both = call.beside_tangents.run(np.concatenate([y0, dy0], axis=1), t, _joined(theta, dtheta))
+    return np.asarray(both["y"]).reshape(*t.shape, -1)[..., call.field.d :]
+
+
+def backward(call: Call, y0: Array, t: Array, theta: Array, g: Array) -> tuple[Array, Array]:
+    """J^T g, by the adjoint of the steps: its parts for y0 (B, d) and theta (p,) or (B, p)."""
+    raw = call.run(y0, t, theta, g)
+    return raw["g_y0"], raw["g_theta"].reshape(theta.shape)
+
+
+def curved(call: Call, y0: Array, t: Array, theta: Array, dy0: Array, dtheta: Array, g: Array) -> tuple[Array, Array]:
+    """The derivative of J^T g along (dy0, dtheta), parts as of `backward`: the gradient of g . J (dy0, dtheta)."""
+    whole = np.concatenate([np.zeros_like(g), g], axis=2)
+    joined = _joined(theta, dtheta)
+    raw = call.beside_tangents.run(np.concatenate([y0, dy0], axis=1), t, joined, whole)
+    of_theta = raw["g_theta"].reshape(joined.shape)
+    return raw["g_y0"][:, : call.field.d], of_theta[..., : call.field.n_params]
+
+
+def _joined(theta: Array, dtheta: Array) -> Array:
+    if theta.ndim != dtheta.ndim:
+        rows = max(len(x) for x in (theta, dtheta) if x.ndim == 2)
+        theta, dtheta = (np.broadcast_to(x, (rows, x.shape[-1])) for x in (theta, dtheta))
+    return np.concatenate([theta, dtheta], axis=-1)
+
+
+HOST: dict[str, Callable[..., Any]] = {
+    "solve": solution,
+    "forward": forward,
+    "backward": backward,
+    "curved": curved,
+}
+"""Name of a primitive -> what computes it."""
