@@ -122,6 +122,7 @@ def declared(headers: Path) -> dict[str, bool]:
     for path in sorted(headers.glob("*.h")):
         text = path.read_text(encoding="utf-8")
         found |= dict.fromkeys(re.findall(r"PyAPI_FUNC\([^)]*\)\s*(\w+)\s*\(", text), False)
+        found |= dict.fromkeys(re.findall(r"^#\s*define\s+Py\w+\s+(_Py\w+_SizeT)\s*$", text, re.M), False)
         found |= dict.fromkeys(re.findall(r"PyAPI_DATA\([^)]*\)\s*\**(\w+)\s*[;\[]", text), True)
     return found
 

@@ -97,6 +97,7 @@ def test_names_that_python_exports(tools):
     names = tools("wheel_targets").declared(headers)
     assert names["PyExc_ValueError"] and names["_Py_NoneStruct"] and names["PyType_Type"]  # data
     assert not names["PyObject_GetAttrString"] and not names["PyTuple_GetItem"]
+    assert not names["_PyArg_ParseTupleAndKeywords_SizeT"]  # what PY_SSIZE_T_CLEAN makes of another
 
 
 def test_an_unknown_platform_is_refused():
