@@ -93,7 +93,11 @@ class BuildCore(build_ext):
 
     def build_extension(self, ext):
         if self.compiler.compiler_type != "unix":
-            raise SystemExit("pynode needs gcc or clang: the kernels use their vector extensions")
+            raise SystemExit(
+                "pynode needs gcc or clang, whose vector extensions the kernels use; this compiler is of type "
+                f"{self.compiler.compiler_type!r}. On Windows: pip install ziglang==0.17.1, then "
+                "python tools/wheels.py windows-x86_64, which makes a wheel"
+            )
         command = [*self.compiler.compiler_so]
         x86 = targets_x86_64(command)
         flags = {source: self.flags(source, x86) for source in ext.sources}
