@@ -27,7 +27,7 @@ NEAR, FAR = 0.05, 2.0
 EXPONENTS = (1, 2, 4, 8)
 """Exponents that are tried at first; their neighbours follow."""
 
-MOST_VARIABLES = 4
+MOST_VARIABLES = 6
 """With more states and inputs than this there are no terms that bend."""
 
 MOST_FACTORS = 4
@@ -40,8 +40,11 @@ TINY = 1e-9
 """Added to squares of columns: rounding."""
 
 
-def grid(x: Array) -> list[Term]:
-    """Candidates with scales on a grid, for those of states and inputs (rows, n) that are never negative."""
+def grid(x: Array, exponents: Sequence[int] = EXPONENTS) -> list[Term]:
+    """Candidates with scales on a grid, for those of states and inputs x (rows, n) that are never negative.
+
+    With the exponent 1 alone there are no exponentials either.
+    """
     n = x.shape[1]
     if n > MOST_VARIABLES:
         return []
@@ -52,10 +55,11 @@ def grid(x: Array) -> list[Term]:
         factors = [none] if n > MOST_FACTORS else [none, *(_unit(n, i) for i in range(n) if i != j)]
         own = _unit(n, j)
         for scale in (large * np.geomspace(NEAR, FAR, GRID)).tolist():
-            for e in EXPONENTS:
+            for e in exponents:
                 found += [Term(f, "bend", none, Bend(UP, j, e, scale)) for f in factors]
                 found += [Term(f, "bend", none, Bend(DOWN, j, e, scale)) for f in [*factors, *([own] if e > 1 else [])]]
-            found += [Term(f, "bend", none, Bend(DECAY, j, 1, scale)) for f in [*factors, own]]
+            if max(exponents) > 1:
+                found += [Term(f, "bend", none, Bend(DECAY, j, 1, scale)) for f in [*factors, own]]
     return found
 
 
@@ -123,6 +127,10 @@ class Along:
     def slopes(self, terms: Sequence[Term]) -> Array:
         """(n, terms) of their derivatives with respect to the logarithms of the scales."""
         return self._columns(np.stack([_slope(term, self.x) for term in terms], axis=1))
+
+    def both(self, term: Term) -> Array:
+        """(n, 2): the column of one term, and that of its slope."""
+        return self._columns(np.stack([evaluate([term], self.x)[:, 0], _slope(term, self.x)], axis=1))
 
     def _columns(self, values: Array) -> Array:
         steps = np.zeros(values.shape)

@@ -7,7 +7,9 @@ from numpy.typing import NDArray
 
 from pynode.data.trajectories import Trajectories
 from pynode.models.trajectories.scaling import Scaling
+from pynode.models.trajectories.series import n_inputs
 from pynode.models.trajectories.structure import EquationFit
+from pynode.training.bend_columns import MOST_FACTORS
 from pynode.training.steps import SECOND_ORDER
 
 if TYPE_CHECKING:
@@ -46,8 +48,9 @@ def looked_for(
             return None
     equation = EquationFit(model, data, weight, seed)
     equation.train(callback)
-    if equation.accepted and not equation.rich:
-        return equation
+    many = data.d + n_inputs(data) > MOST_FACTORS and model.structure != "equation"
+    if many or (equation.accepted and not equation.rich):
+        return equation  # of many states terms that bend are looked for along the trajectories of the network alone
     return equation.with_candidates(equation.bent(), callback)
 
 

@@ -18,6 +18,7 @@ from pynode.models.trajectories.scaling import Scaling
 from pynode.models.trajectories.series import n_inputs, names_of
 from pynode.models.trajectories.unvisited import unvisited
 from pynode.optim.normal_equations import small_matrices
+from pynode.training.bend_columns import never_negative
 from pynode.training.curriculum import FitError, FitWarning
 from pynode.training.equations import Candidate, equations, likeliest_first
 from pynode.training.residuals import autocorrelation
@@ -297,8 +298,11 @@ class EquationFit:
 
     @property
     def rich(self) -> bool:
-        """Whether it has so many terms that a shorter one with terms that bend may be behind it."""
+        """Whether one with terms that bend may be behind it: it has many terms, or sines of what is never negative."""
         terms = [term for row in self.candidates[0].terms for term in row] if self.candidates else []
+        positive = never_negative(np.concatenate(self.smoothed.y))
+        if any(any(w for w, p in zip(term.wave, positive, strict=False) if p) for term in terms):
+            return True
         return len(terms) > RICH * self.inside.d and not all(term.linear for term in terms)
 
     @property
