@@ -16,7 +16,8 @@ from numpy.typing import NDArray
 from scipy.linalg import solve_triangular
 
 from pynode.fields.field import Field
-from pynode.training.equations import FEW, MOST, Guess, Library, is_gram, noise_shape, weighted_problem
+from pynode.training.equations import FEW, MOST, Guess, is_gram, noise_shape, weighted_problem
+from pynode.training.library import Library
 from pynode.training.subsets import CLOSE, Regression, Subset
 from pynode.training.terms import Term, sparse_field
 from pynode.training.windows import Data

@@ -5,9 +5,8 @@ linear regression too: the same search for the best subset is made on it (`pynod
 fitted by Levenberg-Marquardt, and so on until they no longer change.
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterable
 from dataclasses import dataclass, replace
-from math import comb
 from typing import Any
 
 import numpy as np
@@ -16,20 +15,19 @@ from numpy.typing import NDArray
 from pynode.errors import OK
 from pynode.optim.levenberg_marquardt import descend
 from pynode.optim.posterior import LaplacePosterior
+from pynode.training.coordinates import Coordinates
 from pynode.training.integral_form import integral_form, integrals
+from pynode.training.library import MOST_TERMS, Library, libraries
 from pynode.training.shooting import ShootingProblem
 from pynode.training.smoothing import Smoothed
 from pynode.training.subsets import Regression, Subset
-from pynode.training.terms import Term, crowded, evaluate, polynomials, powers, sparse_field, waves
+from pynode.training.terms import Term, crowded, rescaled, scales_of, sparse_field
 from pynode.training.windows import Data, Windows
 
 Array = NDArray[np.float64]
 
 MOST = 8
 """The most terms of a state: with more it is no equation that anyone would read, unless all of them are linear."""
-
-BROAD = 10.0
-"""Standard deviation of the prior of coefficients, in units in which states and slopes are of order one."""
 
 ROUNDING = 1e-10
 """The smallest variance of residuals, in units of that of the data: solvers are not more exact."""
@@ -39,6 +37,12 @@ SHARES = (0.0, 0.5, 0.9, 0.99, 0.999, 0.9999, 0.99999)
 
 SHAPE_GAIN = 4.0
 """Noise that grows with the state must be this much likelier, as a logarithm."""
+
+SCALE = 0.3
+"""Precision of the prior of the logarithm of a scale: uniform over two orders of magnitude counts the same."""
+
+WEAK = 1e-6
+"""Precision of that prior where a scale is fitted: it does not depend on units."""
 
 FIRST = 40
 """Intervals of the windows of the integral form, and of the first fits."""
@@ -51,24 +55,6 @@ FEW = 500
 
 ROUNDS = 4
 """How often the terms of whole trajectories may be chosen again."""
-
-MOST_TERMS = 70
-"""The most polynomials of the third degree for each state; where there are more terms, each is less likely."""
-
-MANY_TERMS = 260
-"""The most polynomials of the second degree, beside powers of single states ..."""
-
-EACH = 5
-"""... and there are at least this many times for each of them."""
-
-MOST_ANGLES = 5
-"""With more states and inputs than this, there are no sines and cosines."""
-
-WIDE = 0.5
-"""A state that varies by less, in radians, has sines like polynomials ..."""
-
-FULL = 100.0
-"""... and by more, it is no angle."""
 
 GAIN = 3.0
 """Sines and cosines are pursued where they raise the log evidence of the integral form by this."""
@@ -84,41 +70,6 @@ MANY = 100
 
 CLEAN = 1e-4
 """In all of these, less than this part of the variance of the data is little."""
-
-
-@dataclass(frozen=True)
-class Library:
-    """Candidate terms for the slopes of all states.
-
-    Attributes
-    ----------
-    terms : list of Term
-    prior : (d, terms) array
-        Precisions of the priors of coefficients.
-    cost : (terms,) array
-        -log of the prior odds that a term is there.
-    """
-
-    terms: list[Term]
-    prior: Array
-    cost: Array
-
-    @classmethod
-    def of(cls, terms: Sequence[Term], data: Data, smoothed: Smoothed) -> "Library":
-        """With priors in the units of the data."""
-        y = np.concatenate(smoothed.y)
-        u = data.inputs_at_rows()
-        x = y if u is None else np.concatenate([y, u], axis=1)
-        size = np.sqrt(np.mean(evaluate(terms, x) ** 2, axis=0))
-        known = size > 0  # a product with a state that is always 0 says nothing
-        terms = [term for term, there in zip(terms, known, strict=True) if there]
-        size = size[known]
-        rate = np.sqrt(np.nanmean(np.concatenate(smoothed.slope) ** 2, axis=0))
-        span = max(t[-1] - t[0] for t in data.t)
-        rate = np.maximum(rate, 1e-6 * np.sqrt(data.spread) / span)
-        prior = (size[None, :] / (BROAD * rate[:, None])) ** 2
-        rarer = np.log(max(len(terms) / MOST_TERMS, 1.0))
-        return cls(terms, prior, rarer + np.array([term.cost for term in terms]))
 
 
 @dataclass(frozen=True)
@@ -170,6 +121,8 @@ class Fitted:
         Their length; None: whole trajectories.
     status : str
         How Levenberg-Marquardt ended.
+    library : Library
+        The candidate terms, with the scales reached.
     """
 
     guess: Guess
@@ -179,6 +132,7 @@ class Fitted:
     evidence: float
     intervals: int | None
     status: str
+    library: Library
 
 
 def noise_shape(residual: Array, y: Array) -> Array:
@@ -245,20 +199,28 @@ def fitted(
     f = sparse_field(terms, [guess.C[i, list(s)] for i, s in enumerate(guess.chosen)], m)
     cut = data.windows(intervals)
     y0 = cut.initial(guess.states)
-    problem, mean = weighted_problem(f, cut, y0, guess, data, options)
     theta = f.init(0)
-    failed = problem.failed(theta, y0)
-    if failed.mean() > 0.5 or not len(theta):
+    coordinates = Coordinates(f.spec, theta)
+    problem, mean = weighted_problem(f, cut, y0, guess, data, options, coordinates)
+    x = coordinates.x(theta)
+    failed = problem.failed(x, y0)
+    if failed.mean() > 0.5 or not len(x):
         return None
     if failed.any():
         problem.leave_out(failed)
     alpha = np.concatenate([library.prior[i, list(s)] for i, s in enumerate(guess.chosen)])
-    state = LaplacePosterior(theta, y0.copy(), alpha, 1.0 / mean)
-    descend(problem, state, evidence=False, max_iter=steps, tol=1e-3, damping=1e-4)
+    p = len(alpha)
+    scales = len(x) - p
+    state = LaplacePosterior(x, y0.copy(), np.concatenate([alpha, np.full(scales, WEAK)]), 1.0 / mean)
+    limits = coordinates.longest
+    descend(problem, state, evidence=False, max_iter=steps, tol=1e-3, damping=1e-4, longest=limits)
     if state.status == "failed" or state.covariance is None or state.free is None:
         return None
+    c = state.theta[:p]
     C = np.zeros_like(guess.C)
-    C[[i for i, s in enumerate(guess.chosen) for _ in s], [k for s in guess.chosen for k in s]] = state.theta
+    C[[i for i, s in enumerate(guess.chosen) for _ in s], [k for s in guess.chosen for k in s]] = c
+    if scales:
+        library = replace(library, terms=rescaled(library.terms, scales_of(terms), np.exp(state.theta[p:])))
     y, status = problem.solve(state.theta, state.free)
     states = [x.copy() for x in guess.states]
     ends = np.cumsum([len(t) for t in cut.t])
@@ -275,11 +237,14 @@ def fitted(
     shape[:, np.nansum(residual**2, axis=0) < least * n] = 1.0  # rounding has no shape
     variance = np.maximum(np.nansum(residual**2 / shape, axis=0) / np.maximum(n, 1), least)
     _, logdet = np.linalg.slogdet(state.covariance)
-    occam = 0.5 * (float(logdet) + float(np.log(alpha).sum()) - float((alpha * state.theta**2).sum()))
+    occam = 0.5 * (float(logdet) + float(np.log(alpha).sum()) - float((alpha * c**2).sum()))
+    if scales:  # their prior, too wide to move them, counts all the same
+        spread = SCALE * state.covariance[p:, p:]
+        occam += 0.5 * (scales * float(np.log(SCALE)) - float(np.linalg.slogdet(np.eye(scales) + spread)[1]))
     cost = sum(library.cost[list(s)].sum() for s in guess.chosen)
     evidence = -0.5 * float((n * np.log(variance)).sum() + np.log(shape[seen]).sum()) + occam - float(cost)
     new = replace(guess, C=C, states=states, variance=variance, shape=shape)
-    return Fitted(new, cut, state.free, failed, evidence, intervals, state.status)
+    return Fitted(new, cut, state.free, failed, evidence, intervals, state.status, library)
 
 
 def reselected(found: Fitted, library: Library, data: Data, options: dict[str, Any]) -> Guess | None:
@@ -288,27 +253,54 @@ def reselected(found: Fitted, library: Library, data: Data, options: dict[str, A
     d, P = guess.C.shape
     m = 0 if data.signal is None else data.signal.m
     short = guess.short
-    f = sparse_field([[library.terms[k] for k in s] for s in short], [guess.C[i, list(s)] for i, s in enumerate(short)], m)
-    problem, mean = weighted_problem(f, found.windows, found.free, guess, data, options)
+    rows = [[library.terms[k] for k in s] for s in short]
+    f = sparse_field(rows, [guess.C[i, list(s)] for i, s in enumerate(short)], m)
+    theta = f.init(0)
+    coordinates = Coordinates(f.spec, theta)
+    problem, mean = weighted_problem(f, found.windows, found.free, guess, data, options, coordinates)
     if found.failed.any():
         problem.leave_out(found.failed)
-    x = f.init(0)
+    x = coordinates.x(theta)
     here = problem.linearise(x, found.free)
     if here is None or not np.isfinite(here.g).all() or not is_gram(here.H):
         return None
     H = here.H / mean
-    g = here.g / mean
+    b = H @ x - here.g / mean
     column = [(i, k) for i, s in enumerate(short) for k in s]
     prior = np.array([library.prior[i, k] for i, k in column])
-    regression = Regression(H, H @ x - g, prior, np.array([library.cost[k] for _, k in column]))
+    cost = np.array([library.cost[k] for _, k in column])
     start = tuple(j for j, (i, k) in enumerate(column) if k in guess.chosen[i])
-    best = regression.search([start], most=max(MOST * d, len(start)), every=FEW)[0]
-    c = regression.coefficients(best.columns)
+    bent = [j for j in start if library.terms[column[j][1]].bend is not None]
+    known = np.array([*bent, *range(len(column), len(x))], dtype=np.intp)
+    c = chosen_again(H, b, prior, cost, start, known, max(MOST * d, len(start)))
     C = np.zeros((d, P))
-    for j in best.columns:
+    for j in np.flatnonzero(c).tolist():
         C[column[j]] = c[j]
-    chosen = [tuple(column[j][1] for j in best.columns if column[j][0] == i) for i in range(d)]
+    chosen = [tuple(column[j][1] for j in np.flatnonzero(c).tolist() if column[j][0] == i) for i in range(d)]
     return replace(guess, chosen=chosen, C=C)
+
+
+def chosen_again(H: Array, b: Array, prior: Array, cost: Array, start: Subset, known: NDArray[np.intp], most: int) -> Array:
+    """(n,) coefficients of the best subset of columns, 0 for the others.
+
+    The columns `known` take part in any case: terms that bend, and, after the n columns, their scales. They are eliminated.
+    """
+    n = len(prior)
+    if not len(known):
+        regression = Regression(H, b, prior, cost)
+        return regression.coefficients(regression.search([start], most=most, every=FEW)[0].columns)
+    whole = np.concatenate([prior, np.full(len(b) - n, SCALE)])
+    rest = np.array([j for j in range(n) if j not in known], dtype=np.intp)
+    inside = H[np.ix_(known, known)] + np.diag(whole[known])
+    across = np.linalg.solve(inside, np.column_stack([H[np.ix_(known, rest)], b[known]]))
+    left = H[np.ix_(rest, rest)] - H[np.ix_(rest, known)] @ across[:, :-1]
+    regression = Regression(left, b[rest] - H[np.ix_(rest, known)] @ across[:, -1], prior[rest], cost[rest])
+    others = tuple(k for k, j in enumerate(rest.tolist()) if j in start)
+    best = regression.search([others], most=max(most - len(known), len(others)), every=FEW)[0].columns
+    found = np.zeros(len(b))
+    found[rest] = regression.coefficients(best)
+    found[known] = across[:, -1] - across[:, :-1] @ found[rest]
+    return found[:n]
 
 
 def is_gram(H: Array) -> bool:
@@ -341,6 +333,7 @@ def pursued(guess: Guess, library: Library, data: Data, options: dict[str, Any],
             return []
         kept = here
         guess = kept[0].guess
+        library = kept[0].library
         whole = _alternated(guess, library, data, None, options, ROUNDS)
         if whole and not worse(whole[0].guess.variance, kept[0].guess.variance):
             return whole
@@ -368,6 +361,7 @@ def _alternated(
         if fit is None:
             break
         found.append(fit)
+        library = fit.library
         if most is not None and k == rounds - 1 and (fit.guess.variance > most).any():
             break
         again = reselected(fit, library, data, options)
@@ -383,7 +377,13 @@ def worse(new: Array, old: Array) -> bool:
 
 
 def weighted_problem(
-    f: Any, cut: Windows, y0: Array, guess: Guess, data: Data, options: dict[str, Any]
+    f: Any,
+    cut: Windows,
+    y0: Array,
+    guess: Guess,
+    data: Data,
+    options: dict[str, Any],
+    coordinates: Coordinates | None = None,
 ) -> tuple[ShootingProblem, float]:
     """(the residuals of windows, each weighted by its precision; the geometric mean of the variances of the noise)."""
     mean = float(np.exp(np.log(guess.variance).mean()))
@@ -392,7 +392,7 @@ def weighted_problem(
     weight = mean / (guess.variance * shape)
     if cut.weight is not None:
         weight = weight * np.concatenate(cut.weight)
-    return ShootingProblem(f, cut, y0, weight=weight, **options), mean
+    return ShootingProblem(f, cut, y0, weight=weight, coordinates=coordinates, **options), mean
 
 
 @dataclass(frozen=True)
@@ -417,26 +417,6 @@ class Candidate:
     cost: float
 
 
-def libraries(data: Data, smoothed: Smoothed) -> list[list[Term]]:
-    """Candidate terms: polynomials, then these with sines and cosines of what may be angles.
-
-    Where states are many, of products the second degree; where they are too many for that, powers of single states alone.
-    """
-    n = data.d + (0 if data.signal is None else data.signal.m)
-    rows = sum(map(len, data.t))
-    if comb(n + 3, 3) <= MOST_TERMS:
-        plain = polynomials(n, 3)
-    elif comb(n + 2, 2) + n <= min(MANY_TERMS, max(rows // EACH, MOST_TERMS)):
-        plain = polynomials(n, 2) + powers(n, 3)
-    elif 1 + 3 * n <= min(MANY_TERMS, rows // EACH):
-        plain = polynomials(n, 1) + powers(n, 2) + powers(n, 3)
-    else:
-        return []
-    states = np.concatenate(smoothed.y)
-    angles = [j for j in range(data.d) if WIDE < np.ptp(states[:, j]) < FULL]
-    return [plain, plain + waves(n, angles)] if angles and n <= MOST_ANGLES else [plain]
-
-
 def equations(data: Data, smoothed: Smoothed, options: dict[str, Any], few: bool = False) -> list[Candidate]:
     """Equations with few terms for data, the likeliest first; none where a look at the integral form promises nothing.
 
@@ -457,19 +437,32 @@ def equations(data: Data, smoothed: Smoothed, options: dict[str, Any], few: bool
         guess = first_guess(library, data, smoothed)
         if not guesses or guess.score > guesses[0][0].score + GAIN:
             guesses.append((guess, library))
-    found = []
+    found: list[Candidate] = []
     m = 0 if data.signal is None else data.signal.m
     for guess, library in guesses:
         beyond = few or len(library.terms) > MOST_TERMS
         series = beyond and crowded([[library.terms[k] for k in s] for s in guess.chosen], m)
-        if series or not promising(guess, data, smoothed):
-            continue
-        for fit in pursued(guess, library, data, options, _limit(MISFIT, data, smoothed)):
-            g = fit.guess
-            chosen = [[library.terms[k] for k in s] for s in g.chosen]
-            cost = float(sum(library.cost[list(s)].sum() for s in g.chosen))
-            whole = fit.intervals is None
-            found.append(Candidate(chosen, [g.C[i, list(s)] for i, s in enumerate(g.chosen)], fit, whole, cost))
+        if not series and promising(guess, data, smoothed):
+            found += candidates(guess, library, data, smoothed, options)
+    return likeliest_first(found)
+
+
+def candidates(
+    guess: Guess, library: Library, data: Data, smoothed: Smoothed, options: dict[str, Any], misfit: float = MISFIT
+) -> list[Candidate]:
+    """What a guess leads to on trajectories; misfit: see MISFIT."""
+    found = []
+    for fit in pursued(guess, library, data, options, _limit(misfit, data, smoothed)):
+        g = fit.guess
+        chosen = [[fit.library.terms[k] for k in s] for s in g.chosen]
+        cost = float(sum(library.cost[list(s)].sum() for s in g.chosen))
+        whole = fit.intervals is None
+        found.append(Candidate(chosen, [g.C[i, list(s)] for i, s in enumerate(g.chosen)], fit, whole, cost))
+    return found
+
+
+def likeliest_first(found: Iterable[Candidate]) -> list[Candidate]:
+    """Candidates that follow whole trajectories first, among these the one of the highest evidence."""
     return sorted(found, key=lambda c: (c.whole, c.fitted.evidence), reverse=True)
 
 

@@ -95,13 +95,13 @@ class Regression:
         value = 0.5 * (half**2).sum(axis=1) - logdet - self.cost[S].sum(axis=1)
         self.known.update(zip(new, value.tolist(), strict=True))
 
-    def search(self, starts: Iterable[Subset] = (), most: int = 12, every: int = ALL) -> list[Choice]:
-        """The best subsets of at most `most` columns, the best first; `every`: see ALL."""
+    def search(self, starts: Iterable[Subset] = (), most: int = 12, every: int = ALL, tried: int = TRIED) -> list[Choice]:
+        """The best subsets of at most `most` columns, the best first; `every`, `tried`: see ALL, TRIED."""
         P = len(self.b)
-        tried = 0
+        count = 0
         for k in range(1, min(P, most) + 1):
-            tried += comb(P, k)
-            if tried > every:
+            count += comb(P, k)
+            if count > every:
                 break
             self.scores(list(itertools.combinations(range(P), k)))
         given = [tuple(sorted(start)) for start in starts]
@@ -109,7 +109,7 @@ class Regression:
             self.scores([start])
         done: set[Subset] = set()
         long = max(map(len, given), default=0) > LONG
-        for start in given if long else self._best(TRIED):
+        for start in given if long else self._best(tried):
             here = start
             while here not in done:
                 done.add(here)

@@ -1,6 +1,7 @@
 """Candidate terms of an equation: products of powers, sines and cosines of the states and inputs, in the user's units.
 
-A right-hand side is linear in its coefficients, dy_i/dt = sum_k c_ik term_k(y, u), most of them zero.
+A right-hand side is linear in its coefficients, dy_i/dt = sum_k c_ik term_k(y, u), most of them zero. Terms that bend
+(`pynode.training.bends`) have a scale beside their coefficient, which is a parameter too.
 """
 
 import itertools
@@ -13,6 +14,7 @@ from numpy.typing import NDArray
 from pynode.fields.field import Field
 from pynode.fields.parameters import Parameter
 from pynode.programs.tracing import new_trace
+from pynode.training.bends import Bend
 
 Array = NDArray[np.float64]
 
@@ -23,7 +25,7 @@ DEGREE = np.log(2.0)
 """... how much more for each further degree, or multiple of an angle ..."""
 
 FUNCTION = np.log(16.0)
-"""... and for a sine or cosine."""
+"""... and for a sine, a cosine, or a function that bends."""
 
 CROWDED = 5
 """Equations with more terms than this for each state (and one for each input) are series of something else: inside the data
@@ -31,21 +33,24 @@ they are no better than a network, and what they are sure of is wrong. They are 
 
 
 class Term(NamedTuple):
-    """x_1^p_1 ... x_n^p_n, times the sine or cosine of w_1 x_1 + ... + w_n x_n.
+    """x_1^p_1 ... x_n^p_n, times the sine or cosine of w_1 x_1 + ... + w_n x_n, or times a function that bends.
 
     Attributes
     ----------
     powers : tuple of int
         p, one for each state and input.
-    function : {"", "sin", "cos"}
-        "": no sine or cosine.
+    function : {"", "sin", "cos", "bend"}
+        "": the powers alone.
     wave : tuple of int
         w, all 0 where there is none.
+    bend : Bend or None
+        The function that bends.
     """
 
     powers: tuple[int, ...]
     function: str
     wave: tuple[int, ...]
+    bend: Bend | None = None
 
     @property
     def degree(self) -> int:
@@ -61,14 +66,18 @@ class Term(NamedTuple):
     def cost(self) -> float:
         """-log of the prior odds that the term is there: simple ones are likelier."""
         extra = DEGREE * max(self.degree - 1, 0)
-        if self.function:
+        if self.bend is not None:
+            extra += FUNCTION + 0.5 * DEGREE * (self.bend.n - 1)
+        elif self.function:
             extra += FUNCTION + DEGREE * (sum(map(abs, self.wave)) - 1)
         return float(CHEAP + extra)
 
-    def text(self, names: Sequence[str]) -> str:
-        """The term in words, such as x^2*sin(y); "1" for the constant."""
+    def text(self, names: Sequence[str], scale: str = "") -> str:
+        """The term in words, such as x^2*sin(y); "1" for the constant; scale: what the one that it has is called."""
         parts = [f"{name}^{p}" if p > 1 else name for name, p in zip(names, self.powers, strict=True) if p]
-        if self.function:
+        if self.bend is not None:
+            parts.append(self.bend.text(names[self.bend.of], scale or f"{self.bend.scale:.4g}"))
+        elif self.function:
             angle = ""
             for name, w in zip(names, self.wave, strict=True):
                 if w:
@@ -77,12 +86,15 @@ class Term(NamedTuple):
             parts.append(f"{self.function}({angle})")
         return "*".join(parts) or "1"
 
-    def value(self, x: Sequence[Any]) -> Any:
-        """The value for states and inputs x, arrays or traced numbers; 1.0 for the constant."""
+    def value(self, x: Sequence[Any], scale: Any = None) -> Any:
+        """The value for states and inputs x, arrays or traced numbers; 1.0 for the constant; scale: in place of its own."""
         found: Any = None
         for v, p in zip(x, self.powers, strict=True):
             for _ in range(p):
                 found = v if found is None else found * v
+        if self.bend is not None:
+            bent = self.bend.value(x[self.bend.of], scale)
+            return bent if found is None else found * bent
         if self.function:
             angle: Any = None
             for v, w in zip(x, self.wave, strict=True):
@@ -92,6 +104,35 @@ class Term(NamedTuple):
             bend = np.sin(angle) if self.function == "sin" else np.cos(angle)
             found = bend if found is None else found * bend
         return 1.0 if found is None else found
+
+    @property
+    def scale(self) -> float | None:
+        """That of the function that bends; None where there is none."""
+        return None if self.bend is None else self.bend.scale
+
+    def with_scale(self, scale: float) -> "Term":
+        """The same term, its scale another one."""
+        return self if self.bend is None else self.with_bend(self.bend.with_scale(scale))
+
+    def with_bend(self, bend: Bend) -> "Term":
+        """The same powers times another function that bends."""
+        return self._replace(bend=bend)
+
+    @property
+    def factor(self) -> "Term":
+        """The powers alone."""
+        return self._replace(function="", wave=(0,) * len(self.powers), bend=None)
+
+
+def scales_of(chosen: Iterable[Iterable[Term]]) -> list[float]:
+    """The scales of the terms of all states, each once, in order."""
+    return list(dict.fromkeys(term.scale for row in chosen for term in row if term.scale is not None))
+
+
+def rescaled(terms: Iterable[Term], old: Sequence[float], new: Iterable[float]) -> list[Term]:
+    """Terms with new scales in place of the old ones."""
+    place = dict(zip(old, map(float, new), strict=True))
+    return [term if term.scale is None else term.with_scale(place.get(term.scale, term.scale)) for term in terms]
 
 
 def polynomials(n: int, degree: int) -> list[Term]:
@@ -173,11 +214,13 @@ def sparse_field(
     Returns
     -------
     Field
-        With one parameter for each other term, such as "x: x^2*y".
+        With one parameter for each other term, such as "x: x^2*y", then one for each scale: "K", or "K1", "K2", ...
     """
     d = len(chosen)
-    n = sum(len(row) for i, row in enumerate(chosen) if i not in exact)
-    trace = new_trace((1, d, m), (n,))
+    free = [row if i not in exact else () for i, row in enumerate(chosen)]
+    n = sum(map(len, free))
+    scales = scales_of(free)
+    trace = new_trace((1, d, m), (n + len(scales),))
     x = _variables(trace, d, m)
     theta: Any = trace.theta()
     sums: list[Any] = []
@@ -185,7 +228,7 @@ def sparse_field(
     for i, terms in enumerate(chosen):
         total: Any = None
         for term in terms:
-            part = term.value(x)
+            part = term.value(x, None if term.scale is None else theta[n + scales.index(term.scale)])
             if i not in exact:
                 part = theta[k] if isinstance(part, float) else theta[k] * part
                 k += 1
@@ -195,9 +238,24 @@ def sparse_field(
     values = [float(c) for i, row in enumerate(coefficients) if i not in exact for c in row]
     given = names or [*(f"y{i + 1}" for i in range(d)), *(f"u{i + 1}" for i in range(m))]
     plain = [name.replace(".", "_") for name in given]  # a dot would make a nested name
-    labels = [f"{plain[i]}: {term.text(plain)}" for i, row in enumerate(chosen) if i not in exact for term in row]
-    spec = tuple(Parameter(label, (), i, ("value", [c])) for i, (label, c) in enumerate(zip(labels, values, strict=True)))
-    return Field(trace.builder.finish([slopes.register]), spec, "equation")
+    symbols = dict(zip(scales, _symbols(plain, len(scales)), strict=True))
+    labels = [
+        f"{plain[i]}: {term.text(plain, '' if term.scale is None else symbols[term.scale])}"
+        for i, row in enumerate(free)
+        for term in row
+    ]
+    spec = [Parameter(label, (), i, ("value", [c])) for i, (label, c) in enumerate(zip(labels, values, strict=True))]
+    for k, (scale, symbol) in enumerate(symbols.items(), n):
+        spec.append(Parameter(symbol, (), k, ("value", [scale]), ("positive",)))
+    return Field(trace.builder.finish([slopes.register]), tuple(spec), "equation")
+
+
+def _symbols(names: Sequence[str], n: int) -> list[str]:
+    """What n scales are called: K, or K1, K2, ...; no state is called so."""
+    letter = "K"
+    while any(name.startswith(letter) for name in names):
+        letter += "_"
+    return [letter] if n == 1 else [f"{letter}{k + 1}" for k in range(n)]
 
 
 def _variables(trace: Any, d: int, m: int) -> list[Any]:

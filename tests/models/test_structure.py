@@ -270,3 +270,30 @@ def test_who_shapes_the_network_gets_it():
     assert NeuralODE(hidden=(4,), structure="equation", random_state=0).fit(t, y).field_.name == "equation"
     with pytest.raises(ValueError, match="digits=0"):
         NeuralODE(random_state=0).fit(t, y).equation(0)
+
+
+def test_saturating_terms_are_found_and_kept(tmp_path):
+    """Rosenzweig and MacArthur's predators: the same scale in both rows, one parameter; files, pickles, bands, LaTeX."""
+
+    def f(t, y):
+        eaten = 0.6 * y[0] * y[1] / (1 + 0.4 * y[0])
+        return [y[0] * (1 - y[0] / 10) - eaten, 0.7 * eaten - 0.45 * y[1]]
+
+    rng = np.random.default_rng(1)
+    t = np.linspace(0, 30, 81)
+    _, y = trajectories(f, rng.uniform([1, 0.5], [8, 4], (8, 2)), t, 0.02)
+    model = NeuralODE(random_state=0).fit(t, y, names=["prey", "hunters"])
+    found = {p.name: model.theta_[p.offset] for p in model.field_.spec}
+    assert found["K"] == pytest.approx(2.5, rel=0.1)
+    assert len(found) == 6 and found["prey: hunters*prey/(K + prey)"] == pytest.approx(-1.5, rel=0.1)
+    assert str(model.equation(2)).splitlines()[1] == "dhunters/dt = -0.45*hunters + hunters*prey/(prey + 2.5)"
+    assert r"\frac" in model.equation().latex
+    start = np.array([3.0, 1.0])
+    expected = pn.solve(pn.field(state=2)(f), start, t).y
+    mean, low, high = model.predict(t, start, interval=0.9)
+    np.testing.assert_allclose(mean, expected, atol=0.02 * np.abs(expected).max())
+    assert np.mean((low <= expected) & (expected <= high)) > 0.6
+    model.save(tmp_path / "m.pnode")
+    again = pn.load(tmp_path / "m.pnode")
+    np.testing.assert_array_equal(again.predict(t, start), mean)
+    np.testing.assert_array_equal(copy.deepcopy(model).predict(t, start), mean)

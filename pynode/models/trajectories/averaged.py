@@ -14,7 +14,7 @@ from pynode.models.trajectories.scaling import Scaling
 from pynode.models.trajectories.series import names_of, own_control
 from pynode.models.trajectories.structure import in_units
 from pynode.training.averaging import Averaged, averaged
-from pynode.training.equations import Library, libraries
+from pynode.training.library import Library, libraries
 from pynode.training.smoothing import smooth
 from pynode.training.terms import Term
 from pynode.training.windows import Data

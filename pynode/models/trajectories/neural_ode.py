@@ -18,6 +18,7 @@ from pynode.models.trajectories.far_field import settle_far_field
 from pynode.models.trajectories.inputs import Choice, choose_inputs, decided, keep_choice
 from pynode.models.trajectories.known import KnownFit
 from pynode.models.trajectories.known_results import keep
+from pynode.models.trajectories.looking import looked_again, looked_for
 from pynode.models.trajectories.named import by_state
 from pynode.models.trajectories.protocol import as_doses, needed
 from pynode.models.trajectories.protocol_storage import protocol_to_dict
@@ -34,7 +35,7 @@ from pynode.models.trajectories.series import (
 )
 from pynode.models.trajectories.stages import fit_stages, reporting
 from pynode.models.trajectories.storage import from_content, to_content
-from pynode.models.trajectories.structure import become, looked_again, looked_for, prefer
+from pynode.models.trajectories.structure import become, prefer
 from pynode.optim.checkpoint import Checkpoint, opened
 from pynode.optim.progress import Progress
 from pynode.optim.result import Iteration

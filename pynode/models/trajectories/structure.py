@@ -18,25 +18,24 @@ from pynode.models.trajectories.scaling import Scaling
 from pynode.models.trajectories.series import n_inputs, names_of
 from pynode.models.trajectories.unvisited import unvisited
 from pynode.optim.normal_equations import small_matrices
+from pynode.training.bend_columns import never_negative
 from pynode.training.curriculum import FitError, FitWarning
-from pynode.training.equations import Candidate, equations
+from pynode.training.equations import Candidate, equations, likeliest_first
+from pynode.training.residuals import autocorrelation
+from pynode.training.saturation import bent_equations
 from pynode.training.second_order import SecondOrderRun
 from pynode.training.second_order_recipe import SecondOrder
 from pynode.training.smoothing import Smoothed, smooth
 from pynode.training.state import Training
-from pynode.training.steps import SECOND_ORDER
-from pynode.training.terms import crowded, sparse_field
+from pynode.training.terms import Term, crowded, rescaled, scales_of, sparse_field
 from pynode.training.velocities import velocities
-from pynode.training.verdict import doubts
+from pynode.training.verdict import TOGETHER, doubts
 from pynode.training.windows import Data
 
 if TYPE_CHECKING:
     from pynode.models.trajectories.neural_ode import NeuralODE
 
 Array = NDArray[np.float64]
-
-SHAPING = ("hidden", "activation", "skip", "weight_decay", "windows", "optimizer", "n_restarts", "n_estimators", "scale")
-"""Options about the network and its training: who sets one wants the network."""
 
 EXACT = 1e-5
 """Residuals below this part of the deviations of the states are those of solvers: no network comes nearer ..."""
@@ -56,71 +55,20 @@ ROWS = 3000
 BEYOND = 0.25
 """How far beyond the data, in ranges of them, initial states are tried ..."""
 
+RICH = 3
+"""Equations that have more terms than this for each state, and products among them, may stand for one that bends."""
+
 STARTS = 16
 """... and how many."""
+
+NOISE = 5.0
+"""A state that changes its sign by no more than this many standard deviations of the noise never does."""
 
 ASIDE = 0.01
 """An equation must bear this change of initial states, in ranges of the data."""
 
 NEAR = 3.0
 """Equations whose log evidence differs by less are named as others that explain the data as well."""
-
-
-def looked_for(
-    model: "NeuralODE",
-    data: Trajectories,
-    weight: list[Array] | None,
-    seed: int,
-    delay: Array | None = None,
-    callback: Any = None,
-) -> "EquationFit | None":
-    """The equation that was looked for and fitted; None where none is wanted.
-
-    Raises
-    ------
-    ValueError
-        structure="equation" with options or data that exclude it.
-    """
-    if model.structure == "network":
-        return None
-    why = _excluded(model, data, delay)
-    if model.structure == "equation":
-        if why:
-            raise ValueError(f"structure='equation' cannot be had: {why}")
-    else:
-        defaults = type(model)()
-        if why or any(getattr(model, name) != getattr(defaults, name) for name in SHAPING):
-            return None
-    equation = EquationFit(model, data, weight, seed)
-    equation.train(callback)
-    return equation
-
-
-def _excluded(model: "NeuralODE", data: Trajectories, delay: Array | None) -> str:
-    """Why there can be no equation, or an empty text."""
-    if model.field is not None:
-        return "the field is given (field=)"
-    if model.augment:
-        return f"augment={model.augment} adds states that nobody measured, whose equation has no names"
-    if model.log:
-        return "log=True learns logarithms; leave it out, products of states are among the terms"
-    if delay is not None and np.any(delay):
-        return "the control inputs are delayed"
-    if model.process_noise:
-        return "process_noise=True: terms are chosen for trajectories that follow the equation"
-    if model.limits is not None:
-        return "limits= holds states by a pull that is no term of an equation"
-    if model.early_stopping:
-        return "early_stopping=True keeps trajectories aside; terms are chosen by evidence, from all of them"
-    if model.noise != "gaussian":
-        return f"noise={model.noise!r}: terms are chosen for Gaussian noise"
-    if model.optimizer not in ("auto", SECOND_ORDER):
-        return f"optimizer={model.optimizer!r}: equations are fitted by {SECOND_ORDER}"
-    if max(map(len, data.t)) < 5:
-        return "no trajectory has five times"
-    if any(np.isnan(y).all(axis=0).any() for y in data.y):
-        return "a state is not observed in some trajectory"
-    return ""
 
 
 class EquationFit:
@@ -164,10 +112,34 @@ class EquationFit:
         found.smoothed = replace(self.smoothed, y=states)
         found.run = None
         found.words = ""
-        found.candidates = found._search(few=True)
+        found.candidates = likeliest_first([*found._search(few=True), *found.bent(known=True)])
         return found
 
+    def bent(self, known: bool = False) -> list[Candidate]:
+        """Candidates with terms that bend; known: the states are better than the smoother's."""
+        inside, smoothed = self._part()
+        with small_matrices(1):
+            return bent_equations(inside, smoothed, self.search_options(), known)
+
+    def with_candidates(self, candidates: list[Candidate], callback: Any = None) -> "EquationFit":
+        """The fit of the likeliest of these and its own candidates; itself where that is its own."""
+        both = likeliest_first([*self.candidates, *candidates])
+        if not candidates or (self.candidates and both[0] is self.candidates[0]):
+            return self
+        found = copy.copy(self)
+        found.run = None
+        found.words = ""
+        found.candidates = both
+        found.train(callback)
+        return self if found.run is None else found
+
     def _search(self, few: bool = False) -> list[Candidate]:
+        inside, smoothed = self._part()
+        with small_matrices(1):
+            return equations(inside, smoothed, self.search_options(), few)
+
+    def _part(self) -> tuple[Data, Smoothed]:
+        """As many trajectories as terms are found on."""
         inside = self.inside
         smoothed = self.smoothed
         if sum(map(len, inside.t)) > ROWS and len(inside) > 1:
@@ -176,8 +148,7 @@ class EquationFit:
             some = np.sort(order[: max(1, int(np.searchsorted(count, ROWS)))])
             inside = inside.take(some)
             smoothed = replace(smoothed, y=[smoothed.y[i] for i in some], slope=[smoothed.slope[i] for i in some])
-        with small_matrices(1):
-            return equations(inside, smoothed, self.search_options(), few)
+        return inside, smoothed
 
     def search_options(self) -> dict[str, Any]:
         """Options of `pynode.solve` for equations that may be wrong."""
@@ -206,7 +177,7 @@ class EquationFit:
             inside = self._weighted(best.fitted.guess.shape)
         else:
             states = [x.copy() for x in self.smoothed.y]
-        self.run = run = self._trained(best.coefficients, (), states, inside, callback)
+        self.run = run = self._trained(best.terms, best.coefficients, (), states, inside, callback)
         if run is None:
             return
         self.words = self._message()
@@ -215,19 +186,29 @@ class EquationFit:
             return
         found = velocities(best.terms, run.training.theta, np.sqrt(np.diag(covariance)))
         if found:
-            rows = np.split(run.training.theta, np.cumsum([len(row) for row in best.terms])[:-1])
-            again = self._trained(rows, found, run.training.states, inside, callback)
+            theta = run.training.theta
+            n = sum(map(len, best.terms))
+            rows = np.split(theta[:n], np.cumsum([len(row) for row in best.terms])[:-1])
+            old = scales_of(best.terms)
+            terms = [rescaled(row, old, theta[n:]) for row in best.terms]
+            again = self._trained(terms, rows, found, run.training.states, inside, callback)
             if again is not None:
                 self.run = again
                 self.words += self._told(found)
 
     def _trained(
-        self, coefficients: Sequence[Array], exact: Container[int], states: list[Array], inside: Data, callback: Any
+        self,
+        terms: Sequence[Sequence[Term]],
+        coefficients: Sequence[Array],
+        exact: Container[int],
+        states: list[Array],
+        inside: Data,
+        callback: Any,
     ) -> SecondOrderRun | None:
         """The likeliest candidate fitted from there; None where that fails."""
         best = self.candidates[0]
         m = n_inputs(self.data)
-        field = sparse_field(best.terms, coefficients, m, names_of(self.data), exact)
+        field = sparse_field(terms, coefficients, m, names_of(self.data), exact)
         model = self.model
         recipe = SecondOrder(
             (None,) if best.whole else (best.fitted.intervals, None),
@@ -285,6 +266,10 @@ class EquationFit:
         rows = np.concatenate(self.inside.y)
         low = np.nanmin(rows, axis=0)
         high = np.nanmax(rows, axis=0)
+        noise = NOISE * np.sqrt(np.nan_to_num(self.smoothed.variance, nan=0.0))
+        small = np.minimum(noise, 0.5 * (high - low))
+        low = np.where((low < 0) & (low > -small), 0.0, low)
+        high = np.where((high > 0) & (high < small), 0.0, high)
         reach = beyond * (high - low)
         least = np.where(low >= 0, np.maximum(low - reach, 0.0), low - reach)
         most = np.where(high <= 0, np.minimum(high + reach, 0.0), high + reach)
@@ -312,6 +297,15 @@ class EquationFit:
         return bool(self.candidates) and crowded(self.candidates[0].terms, n_inputs(self.data))
 
     @property
+    def rich(self) -> bool:
+        """Whether one with terms that bend may be behind it: it has many terms, or sines of what is never negative."""
+        terms = [term for row in self.candidates[0].terms for term in row] if self.candidates else []
+        positive = never_negative(np.concatenate(self.smoothed.y))
+        if any(any(w for w, p in zip(term.wave, positive, strict=False) if p) for term in terms):
+            return True
+        return len(terms) > RICH * self.inside.d and not all(term.linear for term in terms)
+
+    @property
     def accepted(self) -> bool:
         """Whether it explains the data as far as that can be told, so that no network can be better."""
         run = self.run
@@ -330,6 +324,8 @@ class EquationFit:
             return True
         many = (~np.isnan(np.concatenate(self.inside.y))).sum(axis=0)[measured] >= MANY
         if not ((relative > CLEAN) & (many | (relative**2 < CLEAR))).all():
+            return False
+        if scales_of(self.candidates[0].terms) and (autocorrelation(run)[measured] > TOGETHER).any():
             return False
         return not doubts(run, self.data.names, self.data.y)
 
@@ -370,38 +366,6 @@ def become(model: "NeuralODE", equation: EquationFit) -> None:
     _keep(model, equation)
     for words in run.training.warnings:
         warnings.warn(words, FitWarning, stacklevel=users_level())
-
-
-def looked_again(equation: EquationFit | None, network: Any, scaling: Scaling) -> EquationFit | None:
-    """The equation that is found along the trajectories of a network.
-
-    Smoothing loses fast jumps and short peaks, and with them the terms; a network that follows whole trajectories has them.
-
-    Parameters
-    ----------
-    equation : EquationFit or None
-        What was found along smoothed data.
-    network : Run
-        Fitted.
-    scaling : Scaling
-        Its units.
-
-    Returns
-    -------
-    EquationFit or None
-        Trained; the first one where no better one is found.
-    """
-    if equation is None or not network.whole or network.stopped or network.gave_up:
-        return equation
-    d = equation.data.d
-    again = equation.along([scaling.states_back(z)[:, :d] for z in network.training.states])
-    if not again.candidates:
-        return equation
-    known = equation.candidates[:1] if equation.run is not None and not equation.crowded else []
-    if known and known[0].whole and known[0].fitted.evidence >= again.candidates[0].fitted.evidence:
-        return equation
-    again.train()
-    return again
 
 
 def prefer(model: "NeuralODE", equation: EquationFit | None, whole: bool) -> None:

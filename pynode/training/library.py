@@ -1,0 +1,90 @@
+"""Which terms are candidates for an equation, and how likely each is before the data are seen."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from math import comb
+
+import numpy as np
+from numpy.typing import NDArray
+
+from pynode.training.smoothing import Smoothed
+from pynode.training.terms import Term, evaluate, polynomials, powers, waves
+from pynode.training.windows import Data
+
+Array = NDArray[np.float64]
+
+BROAD = 10.0
+"""Standard deviation of the prior of coefficients, in units in which states and slopes are of order one."""
+
+MOST_TERMS = 70
+"""The most polynomials of the third degree for each state; where there are more terms, each is less likely."""
+
+MANY_TERMS = 260
+"""The most polynomials of the second degree, beside powers of single states ..."""
+
+EACH = 5
+"""... and there are at least this many times for each of them."""
+
+MOST_ANGLES = 5
+"""With more states and inputs than this, there are no sines and cosines."""
+
+WIDE = 0.5
+"""A state that varies by less, in radians, has sines like polynomials ..."""
+
+FULL = 100.0
+"""... and by more, it is no angle."""
+
+
+@dataclass(frozen=True)
+class Library:
+    """Candidate terms for the slopes of all states.
+
+    Attributes
+    ----------
+    terms : list of Term
+    prior : (d, terms) array
+        Precisions of the priors of coefficients.
+    cost : (terms,) array
+        -log of the prior odds that a term is there.
+    """
+
+    terms: list[Term]
+    prior: Array
+    cost: Array
+
+    @classmethod
+    def of(cls, terms: Sequence[Term], data: Data, smoothed: Smoothed) -> "Library":
+        """With priors in the units of the data."""
+        y = np.concatenate(smoothed.y)
+        u = data.inputs_at_rows()
+        x = y if u is None else np.concatenate([y, u], axis=1)
+        size = np.sqrt(np.mean(evaluate(terms, x) ** 2, axis=0))
+        known = size > 0  # a product with a state that is always 0 says nothing
+        terms = [term for term, there in zip(terms, known, strict=True) if there]
+        size = size[known]
+        rate = np.sqrt(np.nanmean(np.concatenate(smoothed.slope) ** 2, axis=0))
+        span = max(t[-1] - t[0] for t in data.t)
+        rate = np.maximum(rate, 1e-6 * np.sqrt(data.spread) / span)
+        prior = (size[None, :] / (BROAD * rate[:, None])) ** 2
+        rarer = np.log(max(len(terms) / MOST_TERMS, 1.0))
+        return cls(terms, prior, rarer + np.array([term.cost for term in terms]))
+
+
+def libraries(data: Data, smoothed: Smoothed) -> list[list[Term]]:
+    """Candidate terms: polynomials, then these with sines and cosines of what may be angles.
+
+    Where states are many, of products the second degree; where they are too many for that, powers of single states alone.
+    """
+    n = data.d + (0 if data.signal is None else data.signal.m)
+    rows = sum(map(len, data.t))
+    if comb(n + 3, 3) <= MOST_TERMS:
+        plain = polynomials(n, 3)
+    elif comb(n + 2, 2) + n <= min(MANY_TERMS, max(rows // EACH, MOST_TERMS)):
+        plain = polynomials(n, 2) + powers(n, 3)
+    elif 1 + 3 * n <= min(MANY_TERMS, rows // EACH):
+        plain = polynomials(n, 1) + powers(n, 2) + powers(n, 3)
+    else:
+        return []
+    states = np.concatenate(smoothed.y)
+    angles = [j for j in range(data.d) if WIDE < np.ptp(states[:, j]) < FULL]
+    return [plain, plain + waves(n, angles)] if angles and n <= MOST_ANGLES else [plain]
