@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Sequence
 from functools import cached_property
 from typing import Any
+from weakref import WeakValueDictionary
 
 import numpy as np
 from numpy.typing import NDArray
@@ -95,6 +97,13 @@ class Taped:
             SPARE.append(tape)
 
 
+NUMBERS = itertools.count(1)
+"""What counts solvers and tapes, for who can hold nothing but numbers."""
+
+SOLVERS: WeakValueDictionary[int, TapedSolver] = WeakValueDictionary()
+"""number -> solver."""
+
+
 class TapedSolver:
     """Solves of one field by the same options.
 
@@ -108,6 +117,11 @@ class TapedSolver:
         The field is that of the tangents of this one: its steps are taken.
     **options : as in `solve`
         The method, tolerances, steps.
+
+    Attributes
+    ----------
+    number : int
+        By which `SOLVERS` knows it as long as it lives.
     """
 
     def __init__(self, f: Field, errors: Errors = "warn", primal: TapedSolver | None = None, **options: Any) -> None:
@@ -115,6 +129,8 @@ class TapedSolver:
         Options(**options)
         self.field, self.errors, self.primal, self.options = f, errors, primal, options
         self._setups: dict[Any, PreparedSolve] = {}
+        self.number = next(NUMBERS)
+        SOLVERS[self.number] = self
 
     def run(
         self, y0: NDArray[Any], t: NDArray[np.float64], theta: NDArray[Any], inputs: Any = None, keep: bool = False

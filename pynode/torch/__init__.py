@@ -18,7 +18,7 @@ if importlib.util.find_spec("torch") is None:
     )
 
 _HOMES = {
-    "pynode.torch.odeint": ["odeint"],
+    "pynode.torch.solves": ["odeint"],
     "pynode.torch.block": ["ODEBlock"],
     "pynode.torch.modules": ["from_torch"],
     "pynode.torch.program_module": ["ProgramModule", "to_torch"],

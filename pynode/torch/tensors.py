@@ -23,7 +23,8 @@ def to_array(x: Any) -> NDArray[Any]:
     if a.device.type != "cpu":
         _warn_of_copies(a.device.type)
         a = a.cpu()
-    return a.contiguous().numpy()
+    array: NDArray[Any] = a.numpy()
+    return array if array.flags.c_contiguous else np.ascontiguousarray(array)
 
 
 def _warn_of_copies(device: str) -> None:
@@ -41,7 +42,8 @@ def _warn_of_copies(device: str) -> None:
 
 def to_tensor(x: NDArray[Any], like: Any) -> Any:
     """An array as a tensor of the type and on the device of `like`, without a copy where that is possible."""
-    return torch.from_numpy(np.ascontiguousarray(x)).to(device=like.device, dtype=like.dtype)
+    y = torch.from_numpy(x)
+    return y if y.dtype == like.dtype and like.device.type == "cpu" else y.to(device=like.device, dtype=like.dtype)
 
 
 def as_tensor(name: str, x: Any, dtype: Any = None, device: Any = None) -> Any:
@@ -59,4 +61,4 @@ def as_tensor(name: str, x: Any, dtype: Any = None, device: Any = None) -> Any:
         if x.dtype.is_floating_point or x.dtype.is_complex or x.dtype == torch.bool:
             raise TypeError(f"{name} is a tensor of {x.dtype}: give float32 or float64, for example {name}.to(torch.float32)")
         x = x.to(torch.float64)
-    return x if dtype is None else x.to(dtype)
+    return x if dtype is None or x.dtype == dtype else x.to(dtype)

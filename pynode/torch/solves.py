@@ -14,8 +14,9 @@ from pynode.engine.solution import Errors
 from pynode.engine.tableau import Tableau
 from pynode.fields.field import Field
 from pynode.fields.parameters import Parameter
-from pynode.torch.functions import Call, Solve
-from pynode.torch.tensors import as_tensor
+from pynode.torch.functions import Call, QuickSolve, Solve, transforms_active
+from pynode.torch.ops import compiled_solve
+from pynode.torch.tensors import FLOATS, as_tensor
 
 OPTIONS = ("method", "rtol", "atol", "step", "save", "max_steps", "first_step", "max_step", "threads")
 """The keywords that say how to solve; see `pynode.solve`."""
@@ -113,17 +114,29 @@ def odeint(
     check_rows("theta", theta, states)
     check_rows("t", t, states)
     kind, knots, u = inputs_of(field, u, states)
-    return solved(solver, states, t, theta, u, kind, knots).reshape(*batch, t.shape[-1], field.d)
+    y = solved(solver, states, t, theta, u, kind, knots)
+    return y if len(batch) == 1 else y.reshape(*batch, t.shape[-1], field.d)
 
 
 def solved(solver: TapedSolver, states: Any, t: Any, theta: Any, u: Any, kind: Any = None, knots: Any = None) -> Any:
     """(B, T, d): the solve of checked tensors."""
+    if torch.compiler.is_compiling():
+        return compiled(solver, states, t, theta, kind)
     keep = torch.is_grad_enabled() and any(x.requires_grad for x in (states, t, theta, u))
-    return Solve.apply(states, t, theta, u, Call(solver, keep, kind, knots))
+    function = Solve if transforms_active() else QuickSolve
+    return function.apply(states, t, theta, u, Call(solver, keep, kind, knots))
 
 
+def compiled(solver: TapedSolver, states: Any, t: Any, theta: Any, kind: Any) -> Any:
+    """The same for a graph of torch.compile."""
+    if kind is not None:
+        raise NotImplementedError("inputs u inside torch.compile: call odeint outside the compiled function, or leave u out")
+    return compiled_solve(states, t, theta, solver.number)
+
+
+@torch.compiler.assume_constant_result
 def solver_of(field: Field, errors: Errors, options: dict[str, Any]) -> TapedSolver:
-    """The solver of a field by these options, kept with the field."""
+    """The solver of a field by these options, kept with the field. A constant for torch.compile."""
     if not isinstance(field, Field):
         raise TypeError(
             f"field={field!r} is not a Field: make one by pynode.field or pynode.mlp, or of a torch.nn.Module by "
@@ -145,7 +158,7 @@ def theta_of(field: Field, theta: Any, y0: Any) -> Any:
     if theta is None:
         if field.n_params:
             raise ValueError(f"theta is missing: {field.name} has {field.n_params} parameters")
-        return y0.new_empty(0)
+        return nothing(y0)
     if isinstance(theta, Mapping):
         theta = flat_theta(field.spec, theta)
     theta = as_tensor("theta", theta, y0.dtype, y0.device)
@@ -173,6 +186,16 @@ def flat_theta(spec: tuple[Parameter, ...], tree: Mapping[str, Any]) -> Any:
     return torch.cat(parts)
 
 
+NOTHING = {(x, "cpu"): torch.empty(0, dtype=x) for x in FLOATS}
+"""Tensors without a number."""
+
+
+def nothing(like: Any) -> Any:
+    """A tensor without a number, for parameters or inputs that there are not."""
+    found = NOTHING.get((like.dtype, like.device.type))
+    return like.new_empty(0) if found is None else found
+
+
 def check_rows(name: str, x: Any, states: Any) -> None:
     """Rows of x are those of the samples."""
     if x.ndim == 0 or x.ndim > 2:
@@ -186,7 +209,7 @@ def inputs_of(field: Field, u: Any, states: Any) -> tuple[Any, Any, Any]:
     if not field.inputs:
         if u is not None:
             raise ValueError(f"u is given, but {field.name} takes no inputs")
-        return None, None, states.new_empty(0)
+        return None, None, nothing(states)
     if u is None:
         raise ValueError(f"u is missing: {field.name} takes {field.inputs} inputs")
     if not isinstance(u, tuple):
