@@ -63,7 +63,7 @@ _HOMES = {
     "pynode.models.flows.cnf": ["CNF"],
 }
 _HOME = {name: module for module, names in _HOMES.items() for name in names}
-_MODULES = ("control", "course", "datasets", "export", "fit", "models", "plots")
+_MODULES = ("control", "course", "datasets", "export", "fit", "models", "plots", "torch")
 
 __all__ = ["__version__", *_HOME, *_MODULES]
 

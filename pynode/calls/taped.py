@@ -127,7 +127,10 @@ class TapedSolver:
     def __init__(self, f: Field, errors: Errors = "warn", primal: TapedSolver | None = None, **options: Any) -> None:
         check_errors(errors)
         Options(**options)
-        self.field, self.errors, self.primal, self.options = f, errors, primal, options
+        self.field = f
+        self.errors = errors
+        self.primal = primal
+        self.options = options
         self._setups: dict[Any, PreparedSolve] = {}
         self.number = next(NUMBERS)
         SOLVERS[self.number] = self
@@ -189,7 +192,7 @@ class TapedSolver:
 
     @cached_property
     def tangent(self) -> TapedSolver:
-        """Solves [y, v] from [y0, v0] with [theta, w]: v = (dy/dy0) v0 + (dy/dtheta) w, the derivative of the steps taken."""
+        """Solves [y, v] from [y0, v0] with [theta, w]: v = (dy/dy0) v0 + (dy/dtheta) w, the derivative of the steps."""
         f, options = self.field, self.options
         method = options.get("method", "dopri5")
         if f.callback is not None:

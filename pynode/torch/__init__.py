@@ -11,7 +11,8 @@ torch is imported here, and by no other part of pynode.
 import importlib
 import importlib.util
 
-if importlib.util.find_spec("torch") is None:
+_FOUND = importlib.util.find_spec("torch")
+if _FOUND is None or _FOUND.origin is None:  # a folder of that name is not it
     raise ImportError(
         "pynode.torch needs PyTorch, which is not installed here: pip install torch (pip install torch --index-url "
         "https://download.pytorch.org/whl/cpu for one without CUDA)"

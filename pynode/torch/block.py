@@ -28,7 +28,8 @@ class ODEBlock(nn.Module):
     theta : (n_params,) array, nested dict, or tensor, optional
         Where the parameters start; default ``field.init(random_state)``.
     named : bool, default False
-        One `torch.nn.Parameter` for each name of the field (``block.theta.W0``), not one vector; frozen ones need no gradient.
+        One `torch.nn.Parameter` for each name of the field (``block.theta.W0``), not one vector; frozen ones have no
+        gradient.
     last : bool, default True
         Return the state at the last time, (B, d), not those at all times, (B, T, d).
     random_state : int, optional
@@ -69,8 +70,13 @@ class ODEBlock(nn.Module):
         super().__init__()
         unknown = sorted(set(options) - set(OPTIONS))
         if unknown:
-            raise TypeError(f"ODEBlock() got an unexpected keyword argument {unknown[0]!r}; options are {', '.join(OPTIONS)}")
-        self.field, self.last, self.named, self.errors, self.options = field, last, named, errors, options
+            raise TypeError(
+                f"ODEBlock() got an unexpected keyword argument {unknown[0]!r}; options are {', '.join(OPTIONS)}"
+            )
+        self.field = field
+        self.last = last
+        self.named = named
+        self.options = options
         self.solver = solver_of(field, errors, options)
         times = as_tensor("t", t, torch.float64)
         if times.ndim != 1 or len(times) == 0:
@@ -101,7 +107,7 @@ class ODEBlock(nn.Module):
         theta = self.vector()
         if y0.shape[-1] != field.d or y0.dtype != theta.dtype:
             raise ValueError(
-                f"the input is {tuple(y0.shape)}, {y0.dtype}; the layer takes (..., {field.d}) of {theta.dtype}: see .to(dtype)"
+                f"the input is {tuple(y0.shape)}, {y0.dtype}; the layer takes (..., {field.d}), {theta.dtype}: see .to()"
             )
         times = self.t if t is None else as_tensor("t", t, torch.float64)
         states = y0.reshape(-1, field.d)
@@ -156,7 +162,9 @@ def _initial(field: Field, theta: Any, random_state: int | None) -> Any:
         theta = theta.detach().cpu().numpy()
     values = field.flatten(theta) if isinstance(theta, Mapping) else np.array(theta, dtype=np.float64)
     if values.shape != (field.n_params,):
-        raise ValueError(f"theta has shape {values.shape}; {field.name} has {field.n_params} parameters: ({field.n_params},)")
+        raise ValueError(
+            f"theta has shape {values.shape}; {field.name} has {field.n_params} parameters: ({field.n_params},)"
+        )
     return torch.from_numpy(values)
 
 
@@ -173,8 +181,8 @@ def _warn_of_limits(field: Field) -> None:
     limited = [p.name for p in field.spec if p.constraint[0] in ("positive", "bounded")]
     if limited:
         warnings.warn(
-            f"{', '.join(limited)}: torch's optimisers do not keep parameters positive or within bounds, which pynode's fits do. "
-            "Write the field with np.exp or pn.sigmoid of a free parameter if it matters",
+            f"{', '.join(limited)}: torch's optimisers do not keep parameters positive or within bounds, as pynode's "
+            "fits do. Write the field with np.exp or pn.sigmoid of a free parameter if it matters",
             UserWarning,
             stacklevel=users_level(),
         )

@@ -1,7 +1,8 @@
 """A solve as a function of tensors that autograd and torch.func differentiate: `Solve`, its gradient `Back`.
 
 All derivatives come from two things: the gradient along the tape of a solve (`Taped.back`), and the solve of the tangents
-along the same steps (`TapedSolver.tangent`). With [y, v] that solve, v the change of y in the direction (a, b) of (y0, theta),
+along the same steps (`TapedSolver.tangent`). With [y, v] that solve, v the change of y in the direction (a, b) of
+(y0, theta),
 
     jvp of Solve:                      v
     double backward, jvp of Back:      the gradient of <g, v> + <h, y>, with h the cotangent or change that belongs to y
@@ -40,7 +41,10 @@ class Call:
     """
 
     def __init__(self, solver: TapedSolver, keep: bool, kind: Any = None, knots: Any = None) -> None:
-        self.solver, self.keep, self.kind, self.knots = solver, keep, kind, knots
+        self.solver = solver
+        self.keep = keep
+        self.kind = kind
+        self.knots = knots
         self.taped: Taped | None = None
         self.flat: Call | None = None
         self.rows: tuple[bool, ...] = ()
@@ -83,7 +87,8 @@ class Solve(torch.autograd.Function):
         if g is None or not any(wanted):
             return None, None, None, None, None
         if not torch.is_grad_enabled() and not transforms_active():
-            return (*gradients(g, *ctx.saved_tensors, ctx.call, wanted), None)
+            y0, t, theta, u = ctx.saved_tensors
+            return (*gradients(g, y0, t, theta, u, ctx.call, wanted), None)
         found = Back.apply(g, *ctx.saved_tensors, ctx.call, wanted)
         return (*(x if w else None for x, w in zip(found, wanted, strict=True)), None)
 
@@ -130,7 +135,7 @@ def gradients(g: Any, y0: Any, t: Any, theta: Any, u: Any, call: Call, wanted: W
 
 def transforms_active() -> bool:
     """Whether a transformation of torch.func is at work; also where this torch cannot tell."""
-    ask = getattr(torch._C, "_are_functorch_transforms_active", None)
+    ask = getattr(getattr(torch, "_C", None), "_are_functorch_transforms_active", None)
     return ask is None or bool(ask())
 
 
@@ -203,8 +208,8 @@ class Back(torch.autograd.Function):
         along = call.flat if call.flat is not None and call.rows == rows else call.again()
         found = Back.apply(g.reshape(-1, *g.shape[2:]), *flat, along, wanted)
         return tuple(
-            folded(x, n, x_in, dim, own) if w else x.expand(n, 0)
-            for x, x_in, dim, w, own in zip(found, tensors, dims[1:5], wanted, own_rows(call, dims[1:5], tensors), strict=True)
+            folded(x, n, own) if w else x.expand(n, 0)
+            for x, w, own in zip(found, wanted, own_rows(call, dims[1:5], tensors), strict=True)
         ), (0,) * 4
 
 
@@ -269,7 +274,7 @@ def flattened(n: int, dims: Any, tensors: Any, call: Call, wanted: Any) -> tuple
     return tuple(flat), tuple(rows)
 
 
-def folded(gradient: Any, n: int, x: Any, dim: Any, own: bool) -> Any:
-    """The gradient of what was flattened as that of x, for each of n batches."""
+def folded(gradient: Any, n: int, own: bool) -> Any:
+    """The gradient of what was flattened, for each of n batches; own: of each sample, else their sum."""
     each = gradient.reshape(n, -1, *gradient.shape[1:])
     return each if own else each.sum(1)

@@ -98,8 +98,8 @@ def from_torch(
         value = trace(reader.run, [[slots[x] for x in order.split(", ")]], where, d)
     except (CannotRead, TraceError, ValueError, IndexError) as error:
         raise TypeError(
-            f"{name} cannot be read as a field of {d} states{reader.where()}: {error}. Give state= if that is not its size, or "
-            "write the field in NumPy with pynode.field"
+            f"{name} cannot be read as a field of {d} states{reader.where()}: {error}. Give state= if that is not its size, "
+            "or write the field in NumPy with pynode.field"
         ) from error
     field = Field(where.builder.finish([value.register]), spec, name)
     theta = weights(module)
@@ -118,7 +118,9 @@ def _order(module: nn.Module) -> str:
     given = list(inspect.signature(module.forward).parameters.values())
     needed = [p for p in given if p.default is p.empty and p.kind not in (p.VAR_KEYWORD, p.VAR_POSITIONAL)]
     if len(needed) not in (1, 2):
-        raise TypeError(f"{type(module).__name__}.forward takes {len(needed)} arguments: a field is called with (t, y) or (y)")
+        raise TypeError(
+            f"{type(module).__name__}.forward takes {len(needed)} arguments: a field is called with (t, y) or (y)"
+        )
     return "y" if len(needed) == 1 else "t, y"
 
 
@@ -150,7 +152,9 @@ class _Reader:
             names[name] = shared[id(p)]
         place = {p.name: p for p in spec}
         self.parameters = {
-            name: theta[place[at].offset : place[at].stop].reshape(place[at].shape) for name, at in names.items() if at in place
+            name: theta[place[at].offset : place[at].stop].reshape(place[at].shape)
+            for name, at in names.items()
+            if at in place
         }
 
     def where(self) -> str:
@@ -219,6 +223,6 @@ def _compare(field: Field, theta: NDArray[np.float64], module: nn.Module, order:
     here = field(t, y, theta)
     if there.shape != here.shape or not np.allclose(here, there, rtol=1e-8, atol=1e-10, equal_nan=True):
         raise ValueError(
-            f"{field.name} as a field gives other numbers than the module, at random states: it may mix the samples of a batch, or "
-            "be random, or write to its own buffers. Write the field in NumPy with pynode.field"
+            f"{field.name} as a field gives other numbers than the module, at random states: it may mix the samples of a "
+            "batch, or be random, or write to its own buffers. Write the field in NumPy with pynode.field"
         )

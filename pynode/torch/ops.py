@@ -1,7 +1,7 @@
 """The same solve as operators of torch, pynode::solve and pynode::back, which torch.compile takes whole.
 
-A compiled graph holds tensors and numbers only. So a solver is a number here (`TapedSolver.number`), and the tape of a solve a tensor
-of one number, whose memory keeps the tape: the gradient finds it by that number, or solves again if it is gone.
+A compiled graph holds tensors and numbers only. So a solver is a number here (`TapedSolver.number`), and the tape of a solve
+a tensor of one number, whose memory keeps the tape: the gradient finds it by that number, or solves again if it is gone.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ import numpy as np
 import torch
 
 from pynode.calls.taped import NUMBERS, SOLVERS, Taped, TapedSolver
-from pynode.torch.functions import Call, Solve
+from pynode.torch.functions import Call, flattened, folded, own_rows
 from pynode.torch.tensors import to_array, to_tensor
 
 TAPES: WeakValueDictionary[int, KeptTape] = WeakValueDictionary()
@@ -63,7 +63,7 @@ def back_op(
     else:
         taped = solver_at(number).run(to_array(y0), to_array(t), to_array(theta), None, True)
     found = taped.back(to_array(g), ("y0", "t", "theta"))
-    return tuple(to_tensor(found[name], x) for name, x in (("y0", y0), ("t", t), ("theta", theta)))  # type: ignore[return-value]
+    return tuple(to_tensor(found[name], x) for name, x in (("y0", y0), ("t", t), ("theta", theta)))
 
 
 @back_op.register_fake
@@ -86,10 +86,28 @@ solve_op.register_autograd(_back, setup_context=_keep)
 
 @solve_op.register_vmap
 def _vmap_solve(info: Any, dims: Any, y0: Any, t: Any, theta: Any, number: int) -> Any:
-    """One call with all samples side by side; its tape is none of those that belong to the batches."""
+    """One call with all samples side by side; its tape belongs to none of the batches."""
+    n = info.batch_size
+    flat = _flat(n, dims[:3], (y0, t, theta), number, False)
+    y, _ = solve_op(*flat, number)
+    return (y.reshape(n, -1, *y.shape[1:]), torch.zeros(n, 1, dtype=torch.int64)), (0, 0)
+
+
+@back_op.register_vmap
+def _vmap_back(info: Any, dims: Any, g: Any, y0: Any, t: Any, theta: Any, tape: Any, number: int) -> Any:
+    """The same for the gradients, which every batch has its own of: it solves again."""
+    n = info.batch_size
+    flat = _flat(n, dims[1:4], (y0, t, theta), number, True)
+    g = g.expand(n, *g.shape) if dims[0] is None else g.movedim(dims[0], 0)
+    found = back_op(g.reshape(-1, *g.shape[2:]), *flat, torch.zeros(1, dtype=torch.int64), number)
+    own = own_rows(Call(solver_at(number), False), (*dims[1:4], None), (y0, t, theta, theta))
+    return tuple(folded(x, n, has) for x, has in zip(found, own, strict=False)), (0, 0, 0)
+
+
+def _flat(n: int, dims: Any, tensors: Any, number: int, wanted: bool) -> tuple[Any, ...]:
+    """(y0, t, theta) of n batches as those of one."""
     call = Call(solver_at(number), False)
-    y, _ = Solve.vmap(info, (*dims[:3], None, None), y0, t, theta, y0.new_empty(0), call)
-    return (y, torch.zeros(info.batch_size, 1, dtype=torch.int64)), (0, 0)
+    return flattened(n, (*dims, None), (*tensors, tensors[0].new_empty(0)), call, (wanted,) * 4)[0][:3]
 
 
 def compiled_solve(y0: Any, t: Any, theta: Any, number: int) -> Any:

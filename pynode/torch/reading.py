@@ -8,6 +8,7 @@ from __future__ import annotations
 import math
 import operator
 from collections.abc import Callable
+from itertools import pairwise
 from typing import Any
 
 import numpy as np
@@ -37,13 +38,13 @@ def _item(x: Any, index: Any) -> Any:
         return x[index[1]]
     if index in ((Ellipsis,), (slice(None),)):
         return x
-    raise CannotRead(f"[{index}]: the first axis is that of the samples; write y[..., i] for a component, y[..., a:b] for several")
+    raise CannotRead(f"[{index}]: the first axis is that of the samples; write y[..., i] or y[..., a:b] for components")
 
 
 def _shaped(x: Any, parts: Any) -> list[Any]:
     """Pieces of these lengths."""
     at = np.cumsum([0, *parts])
-    return [x[a:b] for a, b in zip(at[:-1], at[1:], strict=True)]
+    return [x[a:b] for a, b in pairwise(at)]
 
 
 def _split(x: Any, size: Any, dim: Any = 0) -> Any:
@@ -144,7 +145,11 @@ UNARY: dict[str, Row] = {
     **{name: getattr(np, name) for name in ("sinh", "cosh", "tan", "arctan", "sign", "abs", "reciprocal")},
     **{"sigmoid": pf.sigmoid, "relu": pf.relu, "silu": pf.silu, "erf": pf.erf, "neg": operator.neg, "atan": np.arctan},
     **{"clone": lambda x: x, "contiguous": lambda x: x, "float": lambda x: x, "double": lambda x: x},
-    **{"softsign": lambda x: x / (1 + np.abs(x)), "logsigmoid": lambda x: -pf.softplus(-x), "rsqrt": lambda x: 1 / np.sqrt(x)},
+    **{
+        "softsign": lambda x: x / (1 + np.abs(x)),
+        "logsigmoid": lambda x: -pf.softplus(-x),
+        "rsqrt": lambda x: 1 / np.sqrt(x),
+    },
 }
 """Elementwise functions of one argument, by their name in torch, torch.nn.functional or as a method."""
 
@@ -159,7 +164,6 @@ OTHERS: dict[str, Row] = {
     **{name: getattr(operator, name) for name in ("lt", "le", "gt", "ge")},
 }
 """The others."""
-
 
 
 def function(name: str) -> Row:

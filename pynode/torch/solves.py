@@ -164,8 +164,8 @@ def theta_of(field: Field, theta: Any, y0: Any) -> Any:
     theta = as_tensor("theta", theta, y0.dtype, y0.device)
     if theta.ndim not in (1, 2) or theta.shape[-1] != field.n_params:
         raise ValueError(
-            f"theta has shape {tuple(theta.shape)}; {field.name} has {field.n_params} parameters: give ({field.n_params},), or "
-            f"(B, {field.n_params}) with a row for each sample"
+            f"theta has shape {tuple(theta.shape)}; {field.name} has {field.n_params} parameters: give ({field.n_params},), "
+            f"or (B, {field.n_params}) with a row for each sample"
         )
     return theta.to(y0.device)
 
@@ -213,7 +213,9 @@ def inputs_of(field: Field, u: Any, states: Any) -> tuple[Any, Any, Any]:
     if u is None:
         raise ValueError(f"u is missing: {field.name} takes {field.inputs} inputs")
     if not isinstance(u, tuple):
-        kind, knots, values = "constant", None, u
+        kind: str = "constant"
+        knots: Any = None
+        values = u
     elif len(u) in (2, 3):
         knots, values = u[:2]
         knots = np.asarray(knots.detach().cpu() if isinstance(knots, torch.Tensor) else knots, dtype=np.float64)
@@ -224,7 +226,7 @@ def inputs_of(field: Field, u: Any, states: Any) -> tuple[Any, Any, Any]:
     shared = 1 if kind == "constant" else 2
     if values.ndim not in (shared, shared + 1) or values.shape[-1] != field.inputs:
         raise ValueError(
-            f"u has shape {tuple(values.shape)}: give ({'' if shared == 1 else 'K, '}{field.inputs}), or that with a leading "
-            f"axis for {len(states)} samples"
+            f"u has shape {tuple(values.shape)}: give ({'' if shared == 1 else 'K, '}{field.inputs}), or that with a "
+            f"leading axis for {len(states)} samples"
         )
     return kind, knots, values

@@ -33,8 +33,8 @@ def _warn_of_copies(device: str) -> None:
         return
     WARNED.add(device)
     warnings.warn(
-        f"pynode solves on the CPU: tensors on {device!r} are copied there and back in every call. Move the part of the model "
-        "around the equation to the CPU if it is small",
+        f"pynode solves on the CPU: tensors on {device!r} are copied there and back in every call. Move the part of the "
+        "model around the equation to the CPU if it is small",
         UserWarning,
         stacklevel=users_level(),
     )
@@ -59,6 +59,8 @@ def as_tensor(name: str, x: Any, dtype: Any = None, device: Any = None) -> Any:
         x = x if x.dtype in FLOATS else x.to(torch.float64)
     elif x.dtype not in FLOATS:
         if x.dtype.is_floating_point or x.dtype.is_complex or x.dtype == torch.bool:
-            raise TypeError(f"{name} is a tensor of {x.dtype}: give float32 or float64, for example {name}.to(torch.float32)")
+            raise TypeError(
+                f"{name} is a tensor of {x.dtype}: give float32 or float64, for example {name}.to(torch.float32)"
+            )
         x = x.to(torch.float64)
     return x if dtype is None or x.dtype == dtype else x.to(dtype)
