@@ -63,7 +63,9 @@ _HOMES = {
     "pynode.models.flows.cnf": ["CNF"],
 }
 _HOME = {name: module for module, names in _HOMES.items() for name in names}
-_MODULES = ("control", "course", "datasets", "export", "fit", "models", "plots", "torch")
+_MODULES = ("control", "course", "datasets", "export", "fit", "models", "plots")
+_OPTIONAL = ("torch",)
+"""Modules that need a package which need not be there: loaded on demand like the others, but in no list of names."""
 
 __all__ = ["__version__", *_HOME, *_MODULES]
 
@@ -77,7 +79,7 @@ if importlib.util.find_spec("pynode._core") is None:
 def __getattr__(name: str) -> object:
     if name in _HOME:
         value = getattr(importlib.import_module(_HOME[name]), name)
-    elif name in _MODULES:
+    elif name in (*_MODULES, *_OPTIONAL):
         value = importlib.import_module(f"pynode.{name}")
     else:
         raise AttributeError(f"module 'pynode' has no attribute {name!r}")

@@ -7,7 +7,6 @@ from pynode import export as export
 from pynode import fit as fit
 from pynode import models as models
 from pynode import plots as plots
-from pynode import torch as torch
 from pynode._core import ISAS as ISAS
 from pynode._core import isa as isa
 from pynode._core import num_threads as num_threads
@@ -166,6 +165,5 @@ __all__ = [  # noqa: RUF022
     "silu",
     "softplus",
     "solve",
-    "torch",
     "vjp",
 ]

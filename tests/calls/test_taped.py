@@ -114,7 +114,9 @@ def test_samples_without_a_gradient_are_found():
 def test_tangents_are_the_sensitivities():
     rng = np.random.default_rng(2)
     f = pn.mlp(2, (8,), time=True)
-    theta, v, w = f.init(0), rng.normal(size=(3, 2)), rng.normal(size=f.n_params)
+    theta = f.init(0)
+    v = rng.normal(size=(3, 2))
+    w = rng.normal(size=f.n_params)
     y0 = rng.normal(size=(3, 2))
     for options in ({}, {"method": "rodas5p"}, {"method": "rk4", "step": 0.1}):
         s = pn.sensitivities(f, y0, T, theta, **options)

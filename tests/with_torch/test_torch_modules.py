@@ -1,5 +1,9 @@
 """`ODEBlock`; modules to fields and back."""
 
+import subprocess
+import sys
+from pathlib import Path
+
 import numpy as np
 import pytest
 import torch
@@ -202,12 +206,16 @@ def test_to_torch(f):
         assert (pt.from_torch(module)[1] == theta).all()
 
 
-def test_without_torch(tmp_path):
-    import subprocess
-    import sys
-
+def test_without_torch():
     code = "import sys; sys.modules['torch'] = None; import pynode; pynode.solve; pynode.torch"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
     assert "pip install torch" in done.stderr
     lazy = subprocess.run([sys.executable, "-c", "import sys, pynode; assert 'torch' not in sys.modules"])
     assert lazy.returncode == 0
+
+
+def test_the_example():
+    path = Path(__file__).parents[2] / "examples" / "torch_encoder.py"
+    done = subprocess.run([sys.executable, path, "--epochs", "20"], capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    assert "error of the forecast" in done.stdout

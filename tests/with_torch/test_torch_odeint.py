@@ -9,8 +9,9 @@ from torch import func as tf
 
 import pynode as pn
 import pynode.torch as pt
-from pynode.torch import ops
+from pynode.torch import ops, tensors
 from pynode.torch.solves import solver_of
+from pynode.torch.tensors import to_array
 
 F = pn.mlp(2, (8,))
 TIMES = torch.linspace(0, 2, 5, dtype=torch.float64)
@@ -49,9 +50,7 @@ def test_shapes(given):
 
 
 def test_no_copy_of_cpu_tensors(given):
-    y0, theta = given
-    from pynode.torch.tensors import to_array
-
+    y0 = given[0]
     assert to_array(y0).ctypes.data == y0.data_ptr()
 
 
@@ -204,7 +203,6 @@ def test_what_is_refused(given):
 
 def test_devices_are_copied_with_one_warning(monkeypatch):
     """No GPU here: a tensor that says it is on one."""
-    from pynode.torch import tensors
 
     class Far:
         device = torch.device("cuda")
