@@ -88,6 +88,15 @@ typedef struct pn_part {
     double *g_data; /* (rows, k) or NULL: cotangents of the data, set where a row has some */
 } pn_part;
 
+/* Forward halves that wait for their way back. A solve with gradient PN_GRAD_DISCRETE that is given tapes goes forward and keeps in
+   them what the way back needs; with `back` it goes that way, as often as wanted, for one g_y after another. Between the two, theta,
+   y0 and status must stay where they are, and so must all else that the problem says. Tapes that are filled again find their memory
+   there. Samples whose gradient is not finite are not looked for. */
+typedef struct pn_tapes pn_tapes;
+pn_tapes *pn_tapes_create(void); /* NULL: out of memory */
+void pn_tapes_destroy(pn_tapes **p);
+enum { PN_KEPT_CHUNKS = 64 }; /* at most so many chunks are kept, each with a store of its own */
+
 typedef struct pn_problem {
     /* the vector field: `field` runs forward; `reverse` (or NULL) is its vjp program */
     const pn_program *field, *reverse;
@@ -181,6 +190,8 @@ typedef struct pn_problem {
     double *g_y0;        /* (n, d) or NULL */
     double *g_t;         /* (total times, as rows) or NULL */
     double *g_coef;      /* (n_segments, degree + 1, m) or NULL */
+    pn_tapes *tapes;     /* or NULL */
+    int32_t back;        /* along the tapes */
     double *sensitivity; /* or NULL: (rows, d, n_grad of reverse + d) d y / d (theta, y0); needs reverse */
     /* running */
     int32_t threads;

@@ -119,6 +119,10 @@ class Results:
     def get(self, name: str, default: Any = None, /) -> Any: ...
 
 @final
+class Tape:
+    def __new__(cls) -> Tape: ...
+
+@final
 class Problem:
     # None and leaving an argument out are the same
     def __new__(
@@ -223,4 +227,14 @@ class Problem:
         event_direction: ArrayLike | None = None,  # (events)
         event_side: ArrayLike | None = None,  # (n, events)
         after: Results | None = None,  # an earlier result, whose samples only jumped: the way back begins there
+        tape: Tape | None = None,  # with gradient="discrete": only forward, the gradients come from back()
+    ) -> Results: ...
+    def back(
+        self,
+        tape: Tape,  # as run() of this problem has filled it
+        g_y: ArrayLike,
+        wrt_y0: bool = False,
+        wrt_t: bool = False,
+        wrt_inputs: bool = False,
+        /,
     ) -> Results: ...

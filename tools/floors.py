@@ -24,6 +24,7 @@ RESTS_ON: dict[str, tuple[str, ...]] = {
     "export": _below("calls"),
     "control": _below("calls"),
     "plots": _below("calls"),
+    "torch": _below("calls"),
     "training": (*_below("calls"), "experiments", "optim"),
     "fit": ("optim", "training"),
     "jax": (*_below("calls"), "training"),

@@ -50,5 +50,6 @@
 #include "solve/screen.inl"
 #include "solve/carve.inl"
 #include "solve/thread.inl"
+#include "solve/kept.inl"
 
 #include "instances/generic_end.h"

@@ -11,7 +11,15 @@ typedef struct pn_kernels { /* one instance */
     pn_status (*work)(pn_shared *s, int main);
     pn_status (*evaluate)(const pn_program *program, int64_t n, const void *const *slots, const void *const *theta,
                           void *const *outputs, double *const *grads, pn_callback call, void *call_ctx);
+    void (*discard)(void *work); /* what pn_tapes keeps of a chunk */
 } pn_kernels;
+
+struct pn_tapes {
+    const pn_kernels *kernels; /* whose chunks these are */
+    void **work;               /* (n) or NULL where a chunk has none yet */
+    int64_t n;
+    int filled;
+};
 
 typedef enum pn_lanes { PN_LANES_ONE, PN_LANES_NARROW, PN_LANES_WIDE, PN_N_LANES } pn_lanes;
 typedef struct pn_instance {           /* one instruction set */

@@ -43,18 +43,20 @@
 #else
 #define work_on_f64_narrow work_on_f64_block
 #define evaluate_f64_narrow evaluate_f64_block
+#define discard_f64_narrow discard_f64_block
 #define work_on_f32_narrow work_on_f32_block
 #define evaluate_f32_narrow evaluate_f32_block
+#define discard_f32_narrow discard_f32_block
 #endif
 #define PN_NARROW (PN_VBYTES == 64 ? 1 : 2)
 
 const pn_instance PN_INSTANCE = {{
-    {{1, sizeof(double), work_on_f64_single, evaluate_f64_single},
-     {PN_NARROW * PN_VE64, sizeof(double), work_on_f64_narrow, evaluate_f64_narrow},
-     {2 * PN_VE64, sizeof(double), work_on_f64_block, evaluate_f64_block}},
+    {{1, sizeof(double), work_on_f64_single, evaluate_f64_single, discard_f64_single},
+     {PN_NARROW * PN_VE64, sizeof(double), work_on_f64_narrow, evaluate_f64_narrow, discard_f64_narrow},
+     {2 * PN_VE64, sizeof(double), work_on_f64_block, evaluate_f64_block, discard_f64_block}},
 #ifndef PN_F64_ONLY
-    {{1, sizeof(float), work_on_f32_single, evaluate_f32_single},
-     {PN_NARROW * PN_VE32, sizeof(float), work_on_f32_narrow, evaluate_f32_narrow},
-     {2 * PN_VE32, sizeof(float), work_on_f32_block, evaluate_f32_block}},
+    {{1, sizeof(float), work_on_f32_single, evaluate_f32_single, discard_f32_single},
+     {PN_NARROW * PN_VE32, sizeof(float), work_on_f32_narrow, evaluate_f32_narrow, discard_f32_narrow},
+     {2 * PN_VE32, sizeof(float), work_on_f32_block, evaluate_f32_block, discard_f32_block}},
 #endif
 }};

@@ -192,6 +192,7 @@ static int core_exec(PyObject *module) {
     if (!(state->tableau_type = add_type(module, &pnpy_tableau_spec))) return -1;
     if (!(state->problem_type = add_type(module, &pnpy_problem_spec))) return -1;
     if (!(state->results_type = add_type(module, &pnpy_results_spec))) return -1;
+    if (!(state->tape_type = add_type(module, &pnpy_tape_spec))) return -1;
     if (add(module, "OPS", make_ops()) < 0 || add(module, "STATUS", make_statuses()) < 0 ||
         add(module, "ISAS", make_isas()) < 0)
         return -1;
@@ -204,6 +205,7 @@ static int core_traverse(PyObject *module, visitproc visit, void *arg) {
     Py_VISIT(state->tableau_type);
     Py_VISIT(state->problem_type);
     Py_VISIT(state->results_type);
+    Py_VISIT(state->tape_type);
     return 0;
 }
 
@@ -213,6 +215,7 @@ static int core_clear(PyObject *module) {
     Py_CLEAR(state->tableau_type);
     Py_CLEAR(state->problem_type);
     Py_CLEAR(state->results_type);
+    Py_CLEAR(state->tape_type);
     for (int i = 0; i < PNPY_N_ARGS; i++) Py_CLEAR(state->arg_names[i]);
     for (int i = 0; i < PNPY_N_OUTS; i++) Py_CLEAR(state->out_names[i]);
     for (int i = 0; i < PN_N_ISA; i++) Py_CLEAR(state->isa_names[i]);

@@ -9,6 +9,7 @@
    fits.c      Problem.fits: whether it serves another call
    run.c       Problem.run: one solve
    results.c   Results: what a run returns
+   tape.c      Tape: what a run keeps, so that its gradient can be asked for later
 
    Rules. Every function either succeeds or sets a Python exception. A Program and a Problem do not change after their
    construction, a run keeps all it changes in its own frame, and the two settings of the module are atomic; so several
@@ -40,7 +41,7 @@
 #define PNPY_RUN_ARGUMENTS(X)                                                                                          \
     X(theta) X(y0) X(target) X(weight) X(data) X(g_y) X(gradient) X(wrt_y0) X(wrt_t) X(wrt_inputs) X(wrt_data)           \
     X(wrt_target) X(sensitivity) X(memory) X(callback) X(out) X(event) X(event_theta) X(event_direction) X(event_side)   \
-    X(after)
+    X(after) X(tape)
 #define PNPY_RESULTS(X)                                                                                                \
     X(y) X(status) X(stop_t) X(stop_component) X(nfe) X(accepted) X(rejected) X(stiff_steps) X(jacobians)              \
     X(factorisations) X(sample_loss) X(sample_weight)                                                                  \
@@ -63,7 +64,7 @@ enum {
 
 /* ---- module state ------------------------------------------------------------------------------------------ */
 typedef struct {
-    PyTypeObject *program_type, *tableau_type, *problem_type, *results_type;
+    PyTypeObject *program_type, *tableau_type, *problem_type, *results_type, *tape_type;
     PyObject *arg_names[PNPY_N_ARGS], *out_names[PNPY_N_OUTS], *isa_names[PN_N_ISA];
     atomic_int isa, threads;
 } pnpy_state;
@@ -157,6 +158,7 @@ extern PyType_Spec pnpy_problem_spec;
 PyObject *pnpy_problem_fits(PyObject *self, PyObject *const *args, Py_ssize_t n_args);
 PyObject *pnpy_problem_takes(PyObject *self, PyObject *theta);
 PyObject *pnpy_problem_run(PyObject *self, PyObject *const *args, Py_ssize_t n_args, PyObject *names);
+PyObject *pnpy_problem_back(PyObject *self, PyObject *const *args, Py_ssize_t n_args);
 
 /* ---- results.c --------------------------------------------------------------------------------------------- */
 enum { PNPY_N_REPORTS = 11 };
@@ -171,6 +173,22 @@ extern PyType_Spec pnpy_results_spec;
 pnpy_results *pnpy_results_new(const pnpy_state *state);
 int pnpy_results_report(pnpy_results *self, pn_problem *p);
 PyObject *pnpy_results_get(pnpy_results *self, int out);
+PyObject *pnpy_collect_steps(const pn_problem *p); /* (records, offsets) */
+
+/* ---- tape.c ------------------------------------------------------------------------------------------------ */
+typedef struct {
+    PyObject_HEAD
+    pn_tapes *tapes;
+    pn_problem problem; /* of the run that filled it, whose arrays the references below keep */
+    pnpy_problem *of;   /* NULL: empty */
+    pnpy_results *results;
+    PyArrayObject *theta, *y0;
+    pn_isa isa;
+    int busy; /* a run uses it */
+} pnpy_tape;
+
+extern PyType_Spec pnpy_tape_spec;
+void pnpy_tape_clear(pnpy_tape *self); /* the references */
 
 /* ---- callback.c -------------------------------------------------------------------------------------------- */
 /* What a solve needs to get back into Python. The exception that stopped it is kept here until the GIL is back. */

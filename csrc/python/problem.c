@@ -118,8 +118,11 @@ static PyMethodDef problem_methods[] = {
     {"run", (PyCFunction)(void (*)(void))pnpy_problem_run, METH_FASTCALL | METH_KEYWORDS,
      "run($self, /, theta, *, y0=None, target=None, weight=None, data=None, g_y=None, gradient='none', wrt_y0=False, "
      "wrt_t=False, wrt_inputs=False, wrt_data=False, wrt_target=False, sensitivity=False, memory=0, callback=None, "
-     "out=None, event=None, event_theta=None, event_direction=None, event_side=None, after=None)\n--\n\nSolve, and where asked "
-     "differentiate."},
+     "out=None, event=None, event_theta=None, event_direction=None, event_side=None, after=None, "
+     "tape=None)\n--\n\nSolve, and where asked differentiate."},
+    {"back", (PyCFunction)(void (*)(void))pnpy_problem_back, METH_FASTCALL,
+     "back($self, tape, g_y, wrt_y0=False, wrt_t=False, wrt_inputs=False, /)\n--\n\nThe gradients of a run that filled this "
+     "tape."},
     {0},
 };
 

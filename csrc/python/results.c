@@ -59,6 +59,38 @@ static PyObject *report_array(const pnpy_results *self, int i) {
     return array;
 }
 
+static int64_t stride_of(const pn_problem *p) { return p->dense ? 2 + ((int64_t)p->tableau->dense_degree + 1) * p->d : 2; }
+
+/* (all records (total, stride), offsets (n + 1)) */
+PyObject *pnpy_collect_steps(const pn_problem *p) {
+    const int64_t stride = stride_of(p), n = p->n;
+    const npy_intp n_offsets = (npy_intp)n + 1;
+    PyObject *records = NULL, *result = NULL, *offsets = PyArray_SimpleNew(1, &n_offsets, NPY_INT64);
+    if (!offsets) goto done;
+    int64_t *offset = PyArray_DATA((PyArrayObject *)offsets);
+    offset[0] = 0;
+    for (int64_t i = 0; i < n; i++) {
+        const int64_t count = p->steps[i].record ? p->steps[i].n : 0;
+        if (count < 0 || __builtin_add_overflow(offset[i], count, &offset[i + 1])) {
+            PyErr_SetString(PyExc_OverflowError, "too many steps");
+            goto done;
+        }
+    }
+    const npy_intp shape[2] = {(npy_intp)offset[n], (npy_intp)stride};
+    records = PyArray_SimpleNew(2, shape, NPY_DOUBLE);
+    if (!records) goto done;
+    double *to = PyArray_DATA((PyArrayObject *)records);
+    for (int64_t i = 0; i < n; i++) {
+        const int64_t count = offset[i + 1] - offset[i];
+        if (count) memcpy(to + offset[i] * stride, p->steps[i].record, (size_t)(count * stride) * sizeof *to);
+    }
+    result = PyTuple_Pack(2, records, offsets);
+done:
+    Py_XDECREF(records);
+    Py_XDECREF(offsets);
+    return result;
+}
+
 /* Number of a name, -1 if it is none. */
 static int number_of(PyObject *obj, PyObject *name) {
     const pnpy_state *state = PyType_GetModuleState(Py_TYPE(obj));

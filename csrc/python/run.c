@@ -16,9 +16,11 @@ typedef struct {
     pnpy_results *results;
     PyObject **out; /* those of results */
     pn_steps *steps;
+    pnpy_tape *tape; /* borrowed, or NULL; busy with this run */
 } run;
 
 static void run_clear(run *r) {
+    if (r->tape) r->tape->busy = 0;
     for (int i = 0; i < PNPY_N_ARGS; i++) Py_CLEAR(r->in[i]);
     Py_CLEAR(r->results);
     Py_CLEAR(r->context.type);
@@ -163,6 +165,43 @@ static int take_after(const pnpy_state *state, run *r) {
     return 0;
 }
 
+static int borrow_tape(run *r, pnpy_tape *tape) {
+    if (tape->busy) {
+        PyErr_SetString(PyExc_RuntimeError, "tape: another thread is using it");
+        return -1;
+    }
+    tape->busy = 1;
+    r->tape = tape;
+    r->problem.tapes = tape->tapes;
+    return 0;
+}
+
+/* Where the way back comes later. */
+static int take_tape(const pnpy_state *state, run *r) {
+    PyObject *tape = r->given[PNPY_ARG_tape];
+    if (!tape) return 0;
+    if (!Py_IS_TYPE(tape, state->tape_type)) {
+        PyErr_Format(PyExc_TypeError, "tape must be a Tape, not %s", Py_TYPE(tape)->tp_name);
+        return -1;
+    }
+    if (borrow_tape(r, (pnpy_tape *)tape) < 0) return -1;
+    pnpy_tape_clear(r->tape);
+    return 0;
+}
+
+/* What the way back will need lives as long as the tape. */
+static void fill_tape(run *r) {
+    pnpy_tape *tape = r->tape;
+    if (!tape) return;
+    tape->problem = r->problem;
+    tape->problem.steps = NULL;
+    tape->isa = r->isa;
+    tape->of = (pnpy_problem *)Py_NewRef((PyObject *)r->self);
+    tape->results = (pnpy_results *)Py_NewRef((PyObject *)r->results);
+    tape->theta = (PyArrayObject *)Py_XNewRef((PyObject *)r->in[PNPY_ARG_theta]);
+    tape->y0 = (PyArrayObject *)Py_XNewRef((PyObject *)r->in[PNPY_ARG_y0]);
+}
+
 /* The programs whose sign changes end a sample; see pn_problem. */
 static int take_events(const pnpy_state *state, run *r) {
     pn_problem *p = &r->problem;
@@ -244,18 +283,24 @@ static int make_parts(run *r, int wrt_data, int wrt_target) {
     return 0;
 }
 
-static int make_gradients(run *r, int wrt_y0, int wrt_t, int wrt_inputs, int sensitivity) {
+static int make_gradients(run *r, int wrt_y0, int wrt_t, int wrt_inputs) {
     pn_problem *p = &r->problem;
-    const pnpy_problem *self = r->self;
     const npy_intp n_theta[2] = {(npy_intp)p->n, (npy_intp)p->n_theta}, rows = (npy_intp)p->rows;
     const npy_intp state[2] = {(npy_intp)p->n, p->d};
     const npy_intp coef[3] = {(npy_intp)p->n_segments, p->degree + 1, p->m};
-    if (p->gradient != PN_GRAD_NONE &&
+    if (p->gradient != PN_GRAD_NONE && (!p->tapes || p->back) &&
         !(p->g_theta = make(r, PNPY_OUT_g_theta, NPY_DOUBLE, p->theta_each ? 2 : 1, n_theta + !p->theta_each, 1)))
         return -1;
     if (wrt_y0 && !(p->g_y0 = make(r, PNPY_OUT_g_y0, NPY_DOUBLE, 2, state, 1))) return -1;
     if (wrt_t && !(p->g_t = make(r, PNPY_OUT_g_t, NPY_DOUBLE, 1, &rows, 1))) return -1;
     if (wrt_inputs && !(p->g_coef = make(r, PNPY_OUT_g_coef, NPY_DOUBLE, 3, coef, 1))) return -1;
+    return 0;
+}
+
+static int make_extras(run *r, int sensitivity) {
+    pn_problem *p = &r->problem;
+    const pnpy_problem *self = r->self;
+    const npy_intp rows = (npy_intp)p->rows, coef[3] = {(npy_intp)p->n_segments, p->degree + 1, p->m};
     if (sensitivity) {
         const npy_intp columns = self->reverse && self->reverse->n_grads ? (npy_intp)self->reverse->n_grad[0] : 0;
         const npy_intp shape[3] = {rows, p->d, columns + p->d};
@@ -275,38 +320,6 @@ static int make_gradients(run *r, int wrt_y0, int wrt_t, int wrt_inputs, int sen
         }
     }
     return 0;
-}
-
-static int64_t stride_of(const pn_problem *p) { return p->dense ? 2 + ((int64_t)p->tableau->dense_degree + 1) * p->d : 2; }
-
-/* (all records (total, stride), offsets (n + 1)) */
-static PyObject *collect_steps(const run *r) {
-    const int64_t stride = stride_of(&r->problem), n = r->problem.n;
-    const npy_intp n_offsets = (npy_intp)n + 1;
-    PyObject *records = NULL, *result = NULL, *offsets = PyArray_SimpleNew(1, &n_offsets, NPY_INT64);
-    if (!offsets) goto done;
-    int64_t *offset = PyArray_DATA((PyArrayObject *)offsets);
-    offset[0] = 0;
-    for (int64_t i = 0; i < n; i++) {
-        const int64_t count = r->steps[i].record ? r->steps[i].n : 0;
-        if (count < 0 || __builtin_add_overflow(offset[i], count, &offset[i + 1])) {
-            PyErr_SetString(PyExc_OverflowError, "too many steps");
-            goto done;
-        }
-    }
-    const npy_intp shape[2] = {(npy_intp)offset[n], (npy_intp)stride};
-    records = PyArray_SimpleNew(2, shape, NPY_DOUBLE);
-    if (!records) goto done;
-    double *to = PyArray_DATA((PyArrayObject *)records);
-    for (int64_t i = 0; i < n; i++) {
-        const int64_t count = offset[i + 1] - offset[i];
-        if (count) memcpy(to + offset[i] * stride, r->steps[i].record, (size_t)(count * stride) * sizeof *to);
-    }
-    result = PyTuple_Pack(2, records, offsets);
-done:
-    Py_XDECREF(records);
-    Py_XDECREF(offsets);
-    return result;
 }
 
 /* Sums over the samples, pairwise. */
@@ -384,7 +397,7 @@ static int solve(const pnpy_state *state, run *r) {
 
 /* What is known after the solve. */
 static int finish(const pnpy_state *state, run *r) {
-    if (make_totals(r) < 0 || (r->steps && !(r->out[PNPY_OUT_steps] = collect_steps(r)))) return -1;
+    if (make_totals(r) < 0 || (r->steps && !(r->out[PNPY_OUT_steps] = pnpy_collect_steps(&r->problem)))) return -1;
     r->out[PNPY_OUT_isa] = Py_NewRef(state->isa_names[r->isa]);
     r->out[PNPY_OUT_below] = PyBool_FromLong(is_below(r));
     r->out[PNPY_OUT_many] = PyBool_FromLong(took_many(r));
@@ -415,11 +428,50 @@ PyObject *pnpy_problem_run(PyObject *obj, PyObject *const *args, Py_ssize_t n_ar
         PyErr_SetString(PyExc_ValueError, "wrt_* and g_y need gradient='discrete' or 'reversible'");
         goto done;
     }
-    if (take_arrays(&r) < 0 || take_events(state, &r) < 0 || take_after(state, &r) < 0) goto done;
+    if (take_arrays(&r) < 0 || take_events(state, &r) < 0 || take_after(state, &r) < 0 || take_tape(state, &r) < 0) goto done;
     if (make_y(&r) < 0 || pnpy_results_report(r.results, &r.problem) < 0 || make_parts(&r, wrt_data, wrt_target) < 0 ||
-        make_gradients(&r, wrt_y0, wrt_t, wrt_inputs, sensitivity) < 0)
+        make_gradients(&r, wrt_y0, wrt_t, wrt_inputs) < 0 || make_extras(&r, sensitivity) < 0)
         goto done;
     if (solve(state, &r) < 0 || finish(state, &r) < 0) goto done;
+    fill_tape(&r);
+    result = Py_NewRef((PyObject *)r.results);
+done:
+    run_clear(&r);
+    return result;
+}
+
+/* The tape of a run of this problem, and room for its gradients. */
+static int take_way_back(const pnpy_state *state, run *r, PyObject *given) {
+    pnpy_tape *tape = Py_IS_TYPE(given, state->tape_type) ? (pnpy_tape *)given : NULL;
+    if (!tape || tape->of != r->self) {
+        PyErr_SetString(PyExc_ValueError, "tape must be one that a run of this problem has filled");
+        return -1;
+    }
+    r->problem = tape->problem;
+    if (borrow_tape(r, tape) < 0) return -1;
+    r->problem.back = 1;
+    r->problem.g_y = take_rows(r, PNPY_ARG_g_y, "g_y", (npy_intp)r->problem.rows, NULL);
+    return r->problem.g_y ? 0 : -1;
+}
+
+/* back(tape, g_y, wrt_y0, wrt_t, wrt_inputs) */
+PyObject *pnpy_problem_back(PyObject *obj, PyObject *const *args, Py_ssize_t n_args) {
+    const pnpy_state *state = PyType_GetModuleState(Py_TYPE(obj));
+    const pnpy_problem *self = (pnpy_problem *)obj;
+    PyObject *result = NULL;
+    int wrt[3] = {0};
+    if (n_args < 2 || n_args > 5) {
+        PyErr_Format(PyExc_TypeError, "back() takes tape, g_y, wrt_y0, wrt_t, wrt_inputs; %zd arguments were given", n_args);
+        return NULL;
+    }
+    for (Py_ssize_t i = 2; i < n_args; i++)
+        if ((wrt[i - 2] = PyObject_IsTrue(args[i])) < 0) return NULL;
+    run r = {.self = self, .problem = self->problem, .f32 = self->f32};
+    if (!state || !(r.results = pnpy_results_new(state))) return NULL;
+    r.out = r.results->out;
+    r.given[PNPY_ARG_g_y] = args[1];
+    if (take_way_back(state, &r, args[0]) < 0 || make_gradients(&r, wrt[0], wrt[1], wrt[2]) < 0) goto done;
+    if (solve(state, &r) < 0) goto done;
     result = Py_NewRef((PyObject *)r.results);
 done:
     run_clear(&r);

@@ -9,14 +9,20 @@ static void FN(check_sensitivities)(const FN(work) * W) {
             P->status[i] = PN_GRADIENT;
 }
 
-/* Samples first .. first + count - 1, no more than a chunk. */
-static pn_status FN(run_chunk)(FN(work) * W, int64_t first, int64_t count) {
+/* The samples at hand: first .. first + count - 1, no more than a chunk. */
+static void FN(take_chunk)(FN(work) * W, int64_t first, int64_t count) {
     const pn_problem *P = W->P;
     W->first = first;
     W->count = count;
     W->lanes = W->count < L ? (int)W->count : L;
     W->knots = 0;
     for (int64_t i = W->first; P->degree >= 0 && i < W->first + W->count; i++) W->knots |= P->knot_len[i] > 2;
+}
+
+/* All of them. */
+static pn_status FN(run_chunk)(FN(work) * W, int64_t first, int64_t count) {
+    const pn_problem *P = W->P;
+    FN(take_chunk)(W, first, count);
     pn_status st = FN(run_forward)(W);
     if (st != PN_OK) return st;
     if (P->sensitivity) FN(check_sensitivities)(W);

@@ -339,14 +339,26 @@ static int only_jumps(const pn_problem *P) {
     return 1;
 }
 
+static int check_tapes(const pn_checker *c) {
+    const pn_problem *P = c->P;
+    if (!P->tapes) return P->back ? pn_wrong(c, "back: there are no tapes") : 1;
+    return PN_KEEP_TO(c, "tapes: ", {P->gradient != PN_GRAD_DISCRETE, "they go with gradient='discrete'"},
+                      {P->loss != PN_LOSS_NONE, "they go without a loss"}, {P->memory > 0, "memory= has no say in them"},
+                      {P->call != NULL, "a callback field has none"},
+                      {P->jump.program || P->event, "jumps and events have none"},
+                      {P->back && !P->g_y, "the way back needs g_y"}, {!P->back && P->g_y, "g_y is for the way back"});
+}
+
 static int check_gradient(const pn_checker *c) {
     const pn_problem *P = c->P;
+    const int later = P->tapes && !P->back; /* the gradient is */
     if (P->gradient == PN_GRAD_NONE) return P->solved ? pn_wrong(c, "after: there is no gradient to go back for") : 1;
     const int reversible = P->gradient == PN_GRAD_REVERSIBLE;
     return PN_KEEP_TO(
         c, "", {!reversible && P->gradient != PN_GRAD_DISCRETE, "gradient: there is no such one"},
-        {!P->reverse, "a gradient needs the reverse program"}, {P->n_theta > 0 && !P->g_theta, "g_theta: no room for results"},
-        {(P->loss != PN_LOSS_NONE) == (P->g_y != NULL), "a gradient needs either a loss or g_y"},
+        {!P->reverse, "a gradient needs the reverse program"},
+        {P->n_theta > 0 && !P->g_theta && !later, "g_theta: no room for results"},
+        {!later && (P->loss != PN_LOSS_NONE) == (P->g_y != NULL), "a gradient needs either a loss or g_y"},
         {reversible && !(P->lambda > 0), "gradient='reversible' needs the reversible scheme: coupling > 0"},
         {!reversible && P->lambda > 0, "a solve with coupling > 0 needs gradient='reversible'"},
         {reversible && P->memory > 0, "memory: the reversible gradient keeps nothing"},
@@ -432,7 +444,8 @@ static int good_setup(const pn_checker *c) {
 }
 
 static int good_run(const pn_checker *c) {
-    return check_extras(c) && check_together(c) && check_given(c) && check_grid_jumps(c) && check_gradient(c) && check_event(c);
+    return check_extras(c) && check_together(c) && check_given(c) && check_grid_jumps(c) && check_tapes(c) &&
+           check_gradient(c) && check_event(c);
 }
 
 pn_status pn_problem_check_setup(const pn_problem *problem, int f32, char message[PN_MESSAGE]) {

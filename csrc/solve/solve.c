@@ -153,6 +153,8 @@ static void run_again(pn_shared *s, const pn_kernels *k, const int32_t *side, si
     if (s->task_grad) memset(s->task_grad, 0, (size_t)(s->n_tasks * s->p) * sizeof(double));
     if (s->task_quadrature) memset(s->task_quadrature, 0, (size_t)(s->n_tasks * s->q) * sizeof(double));
     forget_added(P);
+    for (int64_t i = 0; P->tapes && !P->back && i < P->tapes->n; i++)
+        P->tapes->work[i] = NULL; /* another thread was at work there */
     if (sides) memcpy(P->event_side, side, sides);
     for (int64_t i = 0; sides && i < P->n; i++) P->event_which[i] = -1;
     atomic_store(&s->next_task, 0);
@@ -201,6 +203,42 @@ static int64_t rows_of_chunks(const pn_shared *s) {
     return most;
 }
 
+static void empty(pn_tapes *t) {
+    for (int64_t i = 0; i < t->n; i++) t->kernels->discard(t->work[i]);
+    free(t->work);
+    *t = (pn_tapes){.n = 0};
+}
+
+pn_tapes *pn_tapes_create(void) { return calloc(1, sizeof(pn_tapes)); }
+
+void pn_tapes_destroy(pn_tapes **p) {
+    if (*p) empty(*p);
+    free(*p);
+    *p = NULL;
+}
+
+/* Places for the chunks of a solve, those of an earlier one where they fit; or whether these are its tapes. */
+static pn_status prepare_tapes(const pn_problem *P, const pn_kernels *k, const pn_shared *s, char *text) {
+    pn_tapes *t = P->tapes;
+    if (P->back && !(t->filled && t->n == s->n_chunks)) {
+        snprintf(text, PN_MESSAGE, "tapes: they are not those of a solve of this problem that went well");
+        return PN_BAD_ARGUMENT;
+    }
+    if (P->back) return PN_OK;
+    t->filled = 0;
+    if (s->n_chunks > PN_KEPT_CHUNKS) {
+        snprintf(text, PN_MESSAGE, "tapes: there are too many samples for them");
+        return PN_BAD_ARGUMENT;
+    }
+    if (t->kernels == k && t->n == s->n_chunks) return PN_OK;
+    empty(t);
+    t->work = calloc((size_t)(s->n_chunks ? s->n_chunks : 1), sizeof *t->work);
+    if (!t->work) return PN_MEMORY;
+    t->kernels = k;
+    t->n = s->n_chunks;
+    return PN_OK;
+}
+
 pn_status pn_solve(const pn_problem *P, int f32, pn_isa isa, char *message) {
     char unread[PN_MESSAGE], *text = message ? message : unread;
     *text = 0;
@@ -210,9 +248,14 @@ pn_status pn_solve(const pn_problem *P, int f32, pn_isa isa, char *message) {
     }
     if (pn_problem_check(P, f32, text) != PN_OK) return PN_BAD_ARGUMENT;
     const pn_kernels *k = pn_kernels_get(f32, isa, P->n, P->adaptive, P->call != NULL);
+    if (P->back) k = P->tapes->kernels ? P->tapes->kernels : k; /* those that went forward */
     pn_shared s = {.problem = P};
     int32_t threads = P->call ? 1 : P->threads > 0 ? P->threads : 1;
     cut(&s, P->n, k->lanes, threads == 1 && P->gradient == PN_GRAD_NONE && !P->quadrature && !P->sensitivity);
+    if (P->tapes) {
+        pn_status ready = prepare_tapes(P, k, &s, text);
+        if (ready != PN_OK) return ready;
+    }
     if (threads > s.n_tasks) threads = s.n_tasks > 0 ? (int32_t)s.n_tasks : 1;
     s.p = P->gradient != PN_GRAD_NONE && !P->theta_each ? n_gradient(P) : 0;
     if (P->theta_each && P->g_theta) memset(P->g_theta, 0, (size_t)P->n * (size_t)P->n_theta * sizeof(double));
@@ -228,6 +271,7 @@ pn_status pn_solve(const pn_problem *P, int f32, pn_isa isa, char *message) {
     }
     if (st == PN_OK && s.task_grad) add_rows(s.task_grad, s.n_tasks, s.p, P->g_theta);
     if (st == PN_OK && s.task_quadrature) add_rows(s.task_quadrature, s.n_tasks, s.q, P->quadrature);
+    if (P->tapes && !P->back) P->tapes->filled = st == PN_OK;
     free(s.task_grad);
     free(s.task_quadrature);
     return st;

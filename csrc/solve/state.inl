@@ -160,6 +160,8 @@ typedef struct FN(work) {
     FN(watch) watch;
     FN(newton) newton;
     pn_arena arena, late; /* late: what only samples need that change their method */
+    size_t room;          /* bytes of the arena */
+    char *old;            /* of an earlier solve, while it is not known whether it serves this one */
     FN(part) loss, jump, jump_back;
     T *chunk_y, *chunk_lambda; /* (chunk, d) states after the jumps at the initial times; their cotangents */
     T *g_rows;                /* (rows of the chunk, d) cotangents of y from the loss program, from row first_row on */

@@ -18,7 +18,7 @@ static pn_status FN(prepare_tape)(FN(work) * W) {
     W->slot = (size_t)W->most_stages * W->files_stride;
     W->store_room = (int64_t)(PN_STORE / sizeof(T) / W->slot);
     if (W->store_room < 2) return PN_OK;
-    W->store = pn_store_take();
+    if (!W->store) W->store = pn_store_take();
     if (!W->store) return PN_MEMORY;
     W->files = W->store;
     return PN_OK;
@@ -49,12 +49,63 @@ static pn_status FN(run_task)(FN(work) * W, int64_t task) {
     return st;
 }
 
-static pn_status FN(work_on)(pn_shared *s, int main) {
-    const pn_problem *P = s->problem;
-    pn_status st = PN_MEMORY;
+static FN(work) * FN(new_work)(void) {
     FN(work) *W = malloc(sizeof *W);
-    if (!W) goto done;
+    if (W) memset(W, 0, offsetof(FN(work), of));
+    return W;
+}
+
+static void FN(free_lists)(FN(work) * W) {
+    for (int l = 0; l < L; l++) free(W->steps[l].x);
+    pn_tape_free(&W->shots);
+    pn_tape_free(&W->parked);
+    FN(free_whole)(&W->newton.whole);
+    pn_aligned_free(W->late.base);
+}
+
+static void FN(discard)(void *work) {
+    FN(work) *W = work;
+    if (!W) return;
+    FN(free_lists)(W);
+    pn_tape_free(&W->tape);
+    pn_store_give(W->store);
+    pn_aligned_free(W->arena.base);
+    pn_aligned_free(W->old);
+    free(W);
+}
+
+/* What an earlier solve worked with becomes as it was allocated, but for memory that may serve again. */
+static void FN(recover)(FN(work) * W) {
+    T *store = W->store;
+    pn_tape tape = W->tape;
+    char *base = W->arena.base;
+    size_t room = W->room;
+    FN(free_lists)(W);
     memset(W, 0, offsetof(FN(work), of));
+    W->store = store, W->tape = tape, W->old = base, W->room = room;
+}
+
+/* Room for everything that has a size; that of an earlier solve, where it is as large. */
+static int FN(allocate)(FN(work) * W) {
+    FN(carve)(W);
+    const size_t room = W->arena.used;
+    if (W->old && W->room == room) {
+        W->arena = (pn_arena){.base = memset(W->old, 0, room)};
+    } else {
+        pn_aligned_free(W->old);
+        W->old = NULL;
+        pn_tape_free(&W->tape);
+        if (!pn_arena_allocate(&W->arena)) return 0;
+    }
+    W->old = NULL;
+    W->room = room;
+    FN(carve)(W);
+    return 1;
+}
+
+static pn_status FN(set_up)(FN(work) * W, pn_shared *s, int main) {
+    const pn_problem *P = s->problem;
+    if (W->s) FN(recover)(W);
     W->s = s, W->P = P, W->main = main, W->d = P->d, W->m = P->m;
     FN(read_table)(W, &W->of[0], P->tableau);
     W->most_stages = W->of[0].stages;
@@ -63,13 +114,11 @@ static pn_status FN(work_on)(pn_shared *s, int main) {
         if (W->of[1].stages > W->most_stages) W->most_stages = W->of[1].stages;
     }
     FN(use)(W, 0);
-    FN(carve)(W);
-    if (!pn_arena_allocate(&W->arena)) goto done;
-    FN(carve)(W);
+    if (!FN(allocate)(W)) return PN_MEMORY;
     for (int l = 0; l < L; l++) W->u_sample[l] = W->newton.sample[l] = -1;
-    if (W->newton.sparse && !FN(allocate_whole)(&W->newton.whole, W->d)) goto done;
-    st = FN(prepare_tape)(W);
-    if (st != PN_OK) goto done;
+    if (W->newton.sparse && !FN(allocate_whole)(&W->newton.whole, W->d)) return PN_MEMORY;
+    pn_status st = FN(prepare_tape)(W);
+    if (st != PN_OK) return st;
     W->last_poll = FN(clock)();
     W->costly = (W->field.lay->pack_size + W->field.lay->file_rows) * L > 1 << 15;
     FN(vacate)(&W->flow);
@@ -79,26 +128,5 @@ static pn_status FN(work_on)(pn_shared *s, int main) {
     if (W->newton.J.prog) FN(ready)(&W->newton.J, W->newton.file);
     if (W->newton.back.prog) FN(ready)(&W->newton.back, W->newton.back_file);
     FN(ready_parts)(W);
-    for (;;) {
-        int64_t task = (int64_t)atomic_fetch_add(&s->next_task, 1);
-        if (task >= s->n_tasks || st != PN_OK) break;
-        st = FN(run_task)(W, task);
-    }
-done:
-    if (st != PN_OK) {
-        int none = 0;
-        atomic_compare_exchange_strong(&s->stop, &none, (int)st);
-    }
-    for (int l = 0; W && l < L; l++) free(W->steps[l].x);
-    if (W) {
-        pn_tape_free(&W->tape);
-        pn_tape_free(&W->shots);
-        pn_tape_free(&W->parked);
-        pn_store_give(W->store);
-        FN(free_whole)(&W->newton.whole);
-        pn_aligned_free(W->arena.base);
-        pn_aligned_free(W->late.base);
-    }
-    free(W);
-    return st;
+    return PN_OK;
 }
