@@ -39,6 +39,9 @@ network is as good."""
 NOISE = 1.15
 """An equation of few terms that leaves no more than so many times the noise is not doubted."""
 
+LEAST, LARGEST = 0.005, 20.0
+"""Scales are between these, in units of a large value of the variable."""
+
 CLEAN = 1e-8
 """... or this part of that of the data."""
 
@@ -72,7 +75,21 @@ def bent_equations(data: Data, smoothed: Smoothed, options: dict[str, Any], know
         found = likeliest_first([*found, *_looked(library, guess, data, smoothed, options, known, exponents)])
         if found and _plain(found[0], data, smoothed):
             break
-    return [candidate for candidate in found if _size(candidate) <= WRITTEN * data.d]
+    large = np.quantile(np.abs(_variables(data, smoothed.y)), 0.95, axis=0)
+    return [candidate for candidate in found if _size(candidate) <= WRITTEN * data.d and _within(candidate, large)]
+
+
+def _variables(data: Data, states: Sequence[Array]) -> Array:
+    """(rows, n) states and inputs."""
+    u = data.inputs_at_rows()
+    y = np.concatenate(list(states))
+    return y if u is None else np.concatenate([y, u], axis=1)
+
+
+def _within(candidate: Candidate, large: Array) -> bool:
+    """Whether all scales are of the size of their variables: others make a constant or a power of what they bend."""
+    bends = [term.bend for row in candidate.terms for term in row if term.bend is not None]
+    return all(LEAST < bend.scale / large[bend.of] < LARGEST for bend in bends)
 
 
 def _size(candidate: Candidate) -> int:
@@ -140,9 +157,8 @@ def bent_guess(
     exponents : sequence of int, optional
         That are tried at first.
     """
-    u = data.inputs_at_rows()
-    y = np.concatenate(smoothed.y if states is None else states)
-    x = y if u is None else np.concatenate([y, u], axis=1)
+    x = _variables(data, smoothed.y if states is None else states)
+    y = x[:, : data.d]
     parts = np.split(x, np.cumsum([len(t) for t in data.t])[:-1])
     terms = grid(x, exponents)
     if not terms:

@@ -51,7 +51,8 @@ def looked_for(
     many = data.d + n_inputs(data) > MOST_FACTORS and model.structure != "equation"
     if many or (equation.accepted and not equation.rich):
         return equation  # of many states terms that bend are looked for along the trajectories of the network alone
-    return equation.with_candidates(equation.bent(), callback)
+    bent = equation.with_candidates(equation.bent(), callback)
+    return equation if bent is equation else bent.with_candidates(bent.polynomials_along(), callback)
 
 
 def _excluded(model: "NeuralODE", data: Trajectories, delay: Array | None) -> str:

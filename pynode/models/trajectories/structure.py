@@ -115,6 +115,14 @@ class EquationFit:
         found.candidates = likeliest_first([*found._search(few=True), *found.bent(known=True)])
         return found
 
+    def polynomials_along(self) -> list[Candidate]:
+        """Candidates without terms that bend, along the trajectories of its own equation."""
+        if self.run is None or not self.run.whole or self.run.stopped:
+            return []
+        found = copy.copy(self)
+        found.smoothed = replace(self.smoothed, y=self.run.training.states)
+        return found._search(few=True)
+
     def bent(self, known: bool = False) -> list[Candidate]:
         """Candidates with terms that bend; known: the states are better than the smoother's."""
         inside, smoothed = self._part()
@@ -388,6 +396,9 @@ def prefer(model: "NeuralODE", equation: EquationFit | None, whole: bool) -> Non
         model.report_["message"] = (
             f"no equation of few terms explains the data: one of {n} terms was found, and a network taken"
         )
+        return
+    if whole and scales_of(equation.candidates[0].terms) and run.undetermined.any():
+        model.report_["message"] = "an equation was found whose scales the data do not determine, and a network taken"
         return
     rival = copy.copy(model)
     _keep(rival, equation)
