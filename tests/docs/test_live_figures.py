@@ -29,7 +29,6 @@ def test_every_page_has_a_place(name):
     assert place.about.endswith(".")
 
 
-@pytest.mark.xfail(reason="some pages come with later commits", strict=False)
 def test_every_place_has_a_page():
     assert live_figures.PLACES.keys() <= set(PAGES)
 

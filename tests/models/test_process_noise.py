@@ -133,7 +133,9 @@ def test_what_is_missing_and_ragged_and_forced():
         return [u[0] - th.k * y[0]]
 
     rng = np.random.default_rng(0)
-    times, inputs, readings = [], [], []
+    times = []
+    inputs = []
+    readings = []
     for n in (90, 60, 3, 2):
         t = np.cumsum(rng.uniform(0.05, 0.2, n))
         u = np.sin(t)[:, None]
