@@ -91,10 +91,10 @@ class Taped:
         gradients = solution_vjp(self.solution, dy, wanted, None, None)  # which looks for the samples without a gradient
         return {name: getattr(gradients, name) for name in wanted}
 
-    def __del__(self) -> None:
+    def __del__(self, spare: list[_core.Tape] = SPARE, most: int = MOST_SPARE) -> None:
         tape = getattr(self, "tape", None)
-        if tape is not None and len(SPARE) < MOST_SPARE:
-            SPARE.append(tape)
+        if tape is not None and len(spare) < most:
+            spare.append(tape)
 
 
 NUMBERS = itertools.count(1)
@@ -134,6 +134,10 @@ class TapedSolver:
         self._setups: dict[Any, PreparedSolve] = {}
         self.number = next(NUMBERS)
         SOLVERS[self.number] = self
+
+    def __reduce__(self) -> Any:
+        """Copies and pickles: made anew, with a number of their own."""
+        return _made_again, (self.field, self.errors, self.primal, self.options)
 
     def run(
         self, y0: NDArray[Any], t: NDArray[np.float64], theta: NDArray[Any], inputs: Any = None, keep: bool = False
@@ -206,6 +210,10 @@ class TapedSolver:
                 "and stays the same, for example 'dopri5', 'rk4' or 'rodas5p'"
             )
         return TapedSolver(tangent_field(f), self.errors, self, method=method)
+
+
+def _made_again(f: Field, errors: Errors, primal: TapedSolver | None, options: dict[str, Any]) -> TapedSolver:
+    return TapedSolver(f, errors, primal, **options)
 
 
 def tangent_field(f: Field) -> Field:

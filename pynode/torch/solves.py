@@ -18,6 +18,9 @@ from pynode.torch.functions import Call, QuickSolve, Solve, transforms_active
 from pynode.torch.ops import compiled_solve
 from pynode.torch.tensors import FLOATS, as_tensor
 
+MOST_SOLVERS = 256
+"""So many solvers of a field are kept, by their options."""
+
 OPTIONS = ("method", "rtol", "atol", "step", "save", "max_steps", "first_step", "max_step", "threads")
 """The keywords that say how to solve; see `pynode.solve`."""
 
@@ -143,12 +146,14 @@ def solver_of(field: Field, errors: Errors, options: dict[str, Any]) -> TapedSol
             "pynode.torch.from_torch"
         )
     key = ("taped", errors, *((name, by_value(value)) for name, value in options.items()))
-    solvers = field.__dict__.setdefault("_derived", {})
+    solvers = field.__dict__.setdefault("_taped", {})
     try:
         solver: TapedSolver | None = solvers.get(key)
     except TypeError:
         return TapedSolver(field, errors, **options)
     if solver is None:
+        if len(solvers) >= MOST_SOLVERS:
+            solvers.clear()
         solver = solvers[key] = TapedSolver(field, errors, **options)
     return solver
 

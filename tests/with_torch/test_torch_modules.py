@@ -1,5 +1,7 @@
 """`ODEBlock`; modules to fields and back."""
 
+import copy
+import pickle
 import subprocess
 import sys
 from pathlib import Path
@@ -24,6 +26,13 @@ def test_state_dict(named):
     x = torch.randn(5, 3)
     assert torch.equal(a(x), b(x))
     assert len(list(a.parameters())) == (8 if named else 5)
+
+
+def test_copies():
+    net = model()
+    x = torch.randn(5, 3)
+    for other in (copy.deepcopy(net), pickle.loads(pickle.dumps(net))):
+        assert torch.equal(other(x), net(x)) and other[1].solver.number != net[1].solver.number
 
 
 def test_training_and_compiling():
