@@ -65,7 +65,7 @@ TARGETS = {
     "musllinux-aarch64": Target("aarch64-linux-musl", "musllinux_1_2_aarch64", "musllinux_1_2_aarch64", "untested"),
     "windows-x86_64": Target("x86_64-windows-gnu", "win_amd64", "win_amd64", "C tests (Wine)"),
     "macos-arm64": Target("aarch64-macos.11.0", "macosx_11_0_arm64", "macosx_11_0_arm64", "untested"),
-    "macos-x86_64": Target("x86_64-macos.10.15", "macosx_10_15_x86_64", "macosx_10_9_x86_64", "untested"),
+    "macos-x86_64": Target("x86_64-macos.10.15", "macosx_10_15_x86_64", "macosx_10_15_x86_64", "untested"),
 }
 
 SIZES = {"SHORT": 2, "INT": 4, "LONG_LONG": 8, "VOID_P": 8, "SIZE_T": 8, "FLOAT": 4, "DOUBLE": 8, "TIME_T": 8, "PID_T": 4}
