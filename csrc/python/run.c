@@ -181,7 +181,7 @@ static int take_tape(const pnpy_state *state, run *r) {
     PyObject *tape = r->given[PNPY_ARG_tape];
     if (!tape) return 0;
     if (!Py_IS_TYPE(tape, state->tape_type)) {
-        PyErr_Format(PyExc_TypeError, "tape must be a Tape, not %s", Py_TYPE(tape)->tp_name);
+        pnpy_wrong_type("tape", "a Tape", tape);
         return -1;
     }
     if (borrow_tape(r, (pnpy_tape *)tape) < 0) return -1;

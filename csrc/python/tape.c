@@ -13,7 +13,7 @@ void pnpy_tape_clear(pnpy_tape *self) {
 static PyObject *tape_new(PyTypeObject *type, PyObject *args, PyObject *names) {
     static const char *const accepted[] = {NULL};
     if (!PyArg_ParseTupleAndKeywords(args, names, "", (char **)(void *)accepted)) return NULL;
-    pnpy_tape *self = (pnpy_tape *)type->tp_alloc(type, 0);
+    pnpy_tape *self = (pnpy_tape *)PyType_GenericAlloc(type, 0);
     if (self && !(self->tapes = pn_tapes_create())) {
         Py_CLEAR(self);
         PyErr_NoMemory();
@@ -26,7 +26,7 @@ static void dealloc(PyObject *obj) {
     pnpy_tape *self = (pnpy_tape *)obj;
     pnpy_tape_clear(self);
     if (self->tapes) pn_tapes_destroy(&self->tapes);
-    type->tp_free(obj);
+    PyObject_Free(obj);
     Py_DECREF(type);
 }
 
