@@ -154,6 +154,7 @@ def main() -> None:
     unknown = sorted(set(arguments.platforms) - set(TARGETS))
     if unknown:
         raise SystemExit(f"unknown platform {unknown[0]!r}; choose from {', '.join(TARGETS)}")
+    os.environ["SOURCE_DATE_EPOCH"] = str(time_of_sources())  # one for all, though a commit may come between
     build = build_twice if arguments.twice else build_wheel
     for name in arguments.platforms or TARGETS:
         work = arguments.work.resolve()
