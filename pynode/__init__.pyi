@@ -5,7 +5,6 @@ from pynode import course as course
 from pynode import datasets as datasets
 from pynode import export as export
 from pynode import fit as fit
-from pynode import jax as jax
 from pynode import models as models
 from pynode import plots as plots
 from pynode._core import ISAS as ISAS
@@ -144,7 +143,6 @@ __all__ = [  # noqa: RUF022
     "hvp",
     "isa",
     "jacobian",
-    "jax",
     "jvp",
     "leaky_relu",
     "load",

@@ -76,6 +76,7 @@ def build_core(target: Target, name: str, work: Path, jobs: int) -> Path:
     folder.mkdir(parents=True, exist_ok=True)
     python = python_headers(target, folder / "python")
     command, environment = compiler(target, work)
+    tables = [] if target.windows or target.macos else ["-fno-asynchronous-unwind-tables"]  # which only debuggers read
     includes = [f"-I{path}" for path in (ROOT / "csrc", python, numpy_headers(target, work))]
     settings = ["-g0", "-fPIC", "-DNDEBUG", "-DPy_LIMITED_API=0x030B0000", "-Werror", f"-ffile-prefix-map={ROOT}=."]
 
@@ -85,7 +86,10 @@ def build_core(target: Target, name: str, work: Path, jobs: int) -> Path:
             return None
         output = folder / (source.replace("/", "_").removesuffix(".c") + ".o")
         subprocess.run(
-            [*command, *flags, *settings, *includes, "-c", source, "-o", str(output)], check=True, env=environment, cwd=ROOT
+            [*command, *flags, *settings, *tables, *includes, "-c", source, "-o", str(output)],
+            check=True,
+            env=environment,
+            cwd=ROOT,
         )
         return str(output)
 

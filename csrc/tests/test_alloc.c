@@ -163,6 +163,56 @@ static void solves(int64_t n, int kind) {
     release(0);
 }
 
+/* A forward half that waits, and its way back, twice; then tapes that are filled again, in memory that they have. */
+static pn_status there_and_back(fixture *f, const void *g_y, pn_tapes **tapes) {
+    pn_problem *p = &f->p;
+    p->tapes = *tapes ? *tapes : (*tapes = pn_tapes_create());
+    if (!p->tapes) return PN_MEMORY;
+    pn_status st = fixture_solve(f, pn_isa_best());
+    p->back = 1, p->g_y = g_y;
+    for (int twice = 0; st == PN_OK && twice < 2; twice++) st = fixture_solve(f, pn_isa_best());
+    p->back = 0, p->g_y = NULL, p->tapes = NULL;
+    return st;
+}
+
+static void tapes(int64_t n) {
+    fixture f = fixture_begin(2, 1, n, 0, "bosh3");
+    pn_problem *p = &f.p;
+    const void *g_y = random_array((size_t)f.rows * 2, 0, 1);
+    p->loss = PN_LOSS_NONE;
+    p->g_y = g_y;
+    CHECK(fixture_solve(&f, pn_isa_best()) == PN_OK);
+    const bytes right = snapshot(&f);
+    p->g_y = NULL;
+    pn_status st = PN_MEMORY;
+    for (int64_t i = 0; st != PN_OK; i++) {
+        pn_tapes *kept = NULL;
+        count_from(i);
+        st = there_and_back(&f, g_y, &kept);
+        const int64_t made = asked;
+        fail_at = -1;
+        const int again = st != PN_OK || there_and_back(&f, g_y, &kept) == PN_OK;
+        asked = made;
+        pn_tapes_destroy(&kept);
+        if (ended(st, i, "tapes")) CHECK(again && same_bytes(right, snapshot(&f)));
+    }
+    fixture_end(&f);
+    release(0);
+}
+
+/* A way back that is asked for without its forward half says so. */
+static void no_tapes(void) {
+    fixture f = fixture_begin(2, 1, 3, 0, "bosh3");
+    pn_problem *p = &f.p;
+    pn_tapes *kept = pn_tapes_create();
+    p->loss = PN_LOSS_NONE;
+    p->tapes = kept, p->back = 1, p->g_y = random_array((size_t)f.rows * 2, 0, 1);
+    CHECK(fixture_solve(&f, pn_isa_best()) == PN_BAD_ARGUMENT);
+    pn_tapes_destroy(&kept);
+    fixture_end(&f);
+    release(0);
+}
+
 /* With threads: whichever of them gets no memory, the call says so. */
 static void threaded(void) {
     fixture f = fixture_begin(2, 0, 300, 0, "bosh3");
@@ -188,6 +238,8 @@ int main(void) {
     evaluations();
     for (int kind = 0; kind < 11; kind++)
         for (int64_t n = 1; n <= 21; n += 20) solves(n, kind);
+    for (int64_t n = 1; n <= 21; n += 20) tapes(n);
+    no_tapes();
     threaded();
     return finish("test_alloc");
 }

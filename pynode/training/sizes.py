@@ -17,6 +17,12 @@ MAX_STATES = 50
 MAX_LIMITED = (1500, 20)
 """The same where parameters or states have limits: a step then needs all of J^T J, which costs O(n p^2)."""
 
+MANY_STATES = 6
+"""From so many states on each weight of a network has a prior of its own ..."""
+
+EACH = 10
+"""... where there are so many observed numbers for each parameter: of few data it takes signal for noise."""
+
 ENOUGH = 60
 """How many observed numbers for each parameter training starts with, where there are many more."""
 
@@ -40,14 +46,16 @@ def prior_groups(field: Field) -> list[NDArray[np.intp]]:
     return [np.arange(p.offset, p.stop) for p in field.spec if _of_network(p)]
 
 
-def each_weight(field: Field) -> list[NDArray[np.intp]]:
-    """The same parameters, each by itself: the prior of a weight that the data do not ask for then grows strong.
+def groups_of(field: Field, n_observed: int) -> list[NDArray[np.intp]]:
+    """Groups of parameters that share a prior, for so many numbers to fit to.
 
-    So networks become sparse (automatic relevance determination: MacKay 1994, Neal 1996). Of more than MAX_PARAMETERS
-    variances are not known one by one, and each array keeps a common prior.
+    Of many states, each is driven by few others: where the data are many, every weight of their network is a group by
+    itself, and the prior of one that they do not ask for grows strong (automatic relevance determination: MacKay 1994, Neal
+    1996). Of more than MAX_PARAMETERS variances are not known one by one. Else each array is a group.
     """
     groups = prior_groups(field)
-    return groups if field.n_params > MAX_PARAMETERS else [np.array([i]) for group in groups for i in group]
+    sparse = field.d >= MANY_STATES and field.n_params <= MAX_PARAMETERS and n_observed >= EACH * field.n_params
+    return [np.array([i]) for group in groups for i in group] if sparse else groups
 
 
 def _of_network(p: Parameter) -> bool:

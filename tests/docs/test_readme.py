@@ -7,8 +7,8 @@ import pytest
 
 ROOT = Path(__file__).resolve().parents[2]
 PAGES = [path for path in (ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))) if path.exists()]
-ELSEWHERE = ("torch.md",)
-"""Pages whose blocks need more than is installed with the tests; tests/with_torch runs these."""
+ELSEWHERE = ("jax.md", "torch.md")
+"""Pages whose blocks need more than is installed with the tests; tests/with_jax and tests/with_torch run these."""
 BLOCK = re.compile(r"^```python\n(.*?)^```", re.M | re.S)
 
 

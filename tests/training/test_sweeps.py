@@ -14,7 +14,7 @@ from pynode.training import sweeps as module
 from pynode.training.coordinates import Coordinates
 from pynode.training.matching import MatchingProblem
 from pynode.training.shooting import ShootingProblem
-from pynode.training.sizes import MAX_PARAMETERS, each_weight, prior_groups
+from pynode.training.sizes import EACH, MANY_STATES, MAX_PARAMETERS, groups_of, prior_groups
 from pynode.training.sweeps import MatchingSweeps, ShootingSweeps, pays, sweeps_of
 from pynode.training.thinning import every
 from pynode.training.windows import Data
@@ -307,13 +307,15 @@ def test_a_resumed_fit_has_the_same_bits(monkeypatch, tmp_path):
     np.testing.assert_array_equal(resumed.theta_, whole_fit.theta_)
 
 
-def test_each_weight_of_a_network_has_a_prior_of_its_own():
-    field = pn.mlp(3, (5,))
-    groups = each_weight(field)
-    assert sorted(g.item() for g in groups) == list(range(field.n_params))
+def test_each_weight_has_a_prior_of_its_own_where_states_and_data_are_many():
+    field = pn.mlp(MANY_STATES, (5,))
+    enough = EACH * field.n_params
+    assert sorted(g.item() for g in groups_of(field, enough)) == list(range(field.n_params))
     large = pn.mlp(40, (40,))
     assert large.n_params > MAX_PARAMETERS
-    assert len(each_weight(large)) == len(prior_groups(large)) < large.n_params
+    small = pn.mlp(MANY_STATES - 1, (5,))
+    for f, n in ((field, enough - 1), (large, 10**7), (small, 10**7)):
+        assert len(groups_of(f, n)) == len(prior_groups(f)) < f.n_params
 
 
 def test_evidence_leaves_out_weights_that_the_data_do_not_ask_for():

@@ -21,7 +21,7 @@ from pynode.training.first_order import OPTIMIZERS, FirstOrder, FirstOrderRun
 from pynode.training.matching import STILL
 from pynode.training.second_order import STEPS, SecondOrderRun
 from pynode.training.second_order_recipe import SecondOrder
-from pynode.training.sizes import each_weight, is_small, part_of, prior_groups
+from pynode.training.sizes import groups_of, is_small, part_of, prior_groups
 from pynode.training.smoothing import Smoothed, smooth, with_derivatives, with_implied
 from pynode.training.state import Training
 from pynode.training.steps import SECOND_ORDER
@@ -242,7 +242,7 @@ def _second_recipe(
         _windows(model, inside, growth=6),
         int(model.max_iter or STEPS),
         3e-4,
-        each_weight(field) if _evidence(model) else [],
+        groups_of(field, inside.n_observed) if _evidence(model) else [],
         (model.weight_decay or 0.0) / variance,
         str(model.noise),
         _starts(model, field, seed),

@@ -1,6 +1,8 @@
 """pynode.jax.odeint against pynode itself and finite differences: values, every transformation, batches, refusals."""
 
 import doctest
+import re
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -180,6 +182,14 @@ def test_refused(call, kind, words):
 @pytest.mark.parametrize("module", [pynode.jax.solves, pynode.jax.networks])
 def test_examples(module):
     assert doctest.testmod(module).failed == 0
+
+
+def test_blocks_of_the_page():
+    text = (Path(__file__).resolve().parents[2] / "docs" / "jax.md").read_text(encoding="utf-8")
+    names = {}
+    for code in re.findall(r"^```python\n(.*?)^```", text, re.M | re.S):
+        exec(code, names)
+    assert names["curvature"].shape == (2, 2)
 
 
 def test_training_with_optax():
