@@ -1,7 +1,8 @@
 """Parameters by name, and the weights of networks of Equinox and Flax."""
 
 import itertools
-from collections.abc import Mapping
+import math
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import jax
@@ -134,15 +135,9 @@ def to_equinox(theta: Any, network: Any) -> Any:
     -------
     equinox.nn.MLP
     """
-    leaves = []
-    at = 0
-    theta = jnp.asarray(theta)
-    for layer in network.layers:
-        for like in (layer.weight, layer.bias):
-            leaves.append(theta[at : at + like.size].reshape(like.shape).astype(like.dtype))
-            at += like.size
-    if at != theta.size:
-        raise ValueError(f"theta has {theta.size} numbers, the network {at}")
+    likes = [like for layer in network.layers for like in (layer.weight, layer.bias)]
+    parts = _pieces(theta, [like.shape for like in likes])
+    leaves = [part.astype(like.dtype) for part, like in zip(parts, likes, strict=True)]
     import equinox
 
     return equinox.tree_at(lambda m: [x for layer in m.layers for x in (layer.weight, layer.bias)], network, leaves)
@@ -193,17 +188,18 @@ def to_flax(theta: Any, params: Mapping[str, Any]) -> dict[str, Any]:
     -------
     dict
     """
-    found: dict[str, Any] = {}
-    at = 0
+    shapes = [shape for layer in params.values() for shape in (layer["kernel"].shape[::-1], layer["bias"].shape)]
+    parts = iter(_pieces(theta, shapes))
+    return {name: {"kernel": next(parts).T, "bias": next(parts)} for name in params}
+
+
+def _pieces(theta: Any, shapes: Sequence[tuple[int, ...]]) -> list[jax.Array]:
+    """A vector cut into arrays of these shapes."""
     theta = jnp.asarray(theta)
-    for name, layer in params.items():
-        n, m = layer["kernel"].shape
-        kernel = theta[at : at + n * m].reshape(m, n).T
-        found[name] = {"kernel": kernel, "bias": theta[at + n * m : at + n * m + m]}
-        at += n * m + m
-    if at != theta.size:
-        raise ValueError(f"theta has {theta.size} numbers, the layers {at}")
-    return found
+    ends = np.cumsum([math.prod(shape) for shape in shapes]).tolist()
+    if theta.size != ends[-1]:
+        raise ValueError(f"theta has {theta.size} numbers, the network {ends[-1]}")
+    return [part.reshape(shape) for part, shape in zip(jnp.split(theta, ends[:-1]), shapes, strict=True)]
 
 
 def _name(activation: Any) -> str:
