@@ -19,8 +19,7 @@ from pynode.engine.options import AUTO, Options
 from pynode.engine.problem import PreparedSolve
 from pynode.engine.solution import Errors, Solution, check_errors, warn_or_raise
 from pynode.fields.field import Field
-from pynode.fields.make import field as make_field
-from pynode.fields.transforms import jvp
+from pynode.fields.tangents import tangent_field
 
 MOST_SAMPLES = 4096
 """Solves of more samples keep no tape: their gradient solves again, by which it takes less memory."""
@@ -214,32 +213,3 @@ class TapedSolver:
 
 def _made_again(f: Field, errors: Errors, primal: TapedSolver | None, options: dict[str, Any]) -> TapedSolver:
     return TapedSolver(f, errors, primal, **options)
-
-
-def tangent_field(f: Field) -> Field:
-    """The field of [y, v] with parameters [theta, w]: [f, (df/dy) v + (df/dtheta) w].
-
-    Parameters
-    ----------
-    f : Field
-
-    Returns
-    -------
-    Field
-        Of 2 d states and 2 n_params parameters.
-    """
-    d, n = f.d, f.n_params
-
-    def both(t: Any, y: Any, *more: Any) -> Any:
-        theta, w = (more[0][:n], more[0][n:]) if n else (None, None)
-        u = more[-1] if f.inputs else None
-        value = f(t, y[:d], theta, u)
-        change = jvp(f)(t, y[:d], *([theta] if n else []), y[d:], u=u, dtheta=w)
-        return np.concatenate([value, change])
-
-    decorate = make_field(state=2 * d, theta=2 * n if n else None, inputs=f.inputs, name=f"tangent({f.name})")
-    if n and f.inputs:
-        return decorate(lambda t, y, th, u: both(t, y, th, u))
-    if n or f.inputs:
-        return decorate(lambda t, y, x: both(t, y, x))
-    return decorate(lambda t, y: both(t, y))

@@ -18,7 +18,8 @@ from pynode.engine.options import Options
 from pynode.engine.problem import PreparedSolve
 from pynode.engine.solution import Errors, Solution, warn_or_raise
 from pynode.fields.field import Field
-from pynode.training.sweeps import beside_tangents, tangent_field
+from pynode.fields.tangents import tangent_field
+from pynode.training.sweeps import beside_tangents
 
 Array = NDArray[Any]
 
@@ -76,7 +77,7 @@ class Call:
     def beside_tangents(self) -> "Call":
         """The call for states and their tangents together, of which the states choose the steps.
 
-        Its field is that of (y, dy), with parameters (theta, v); see `pynode.training.sweeps.tangent_field`.
+        Its field is that of (y, dy), with parameters (theta, v); see `pynode.fields.tangents`.
         """
         options = beside_tangents(dict(self.options), self.field.d)
         options["atol"] = tuple(options["atol"].tolist())

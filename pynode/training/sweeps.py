@@ -15,8 +15,8 @@ from pynode.engine.options import Options
 from pynode.engine.problem import PreparedSolve
 from pynode.errors import OK
 from pynode.fields.field import Field, run
-from pynode.fields.make import field as make_field
 from pynode.fields.states import limits
+from pynode.fields.tangents import tangent_field
 from pynode.fields.transforms import jvp
 from pynode.optim.normal_equations import Problem
 from pynode.optim.preconditioner import Tangents
@@ -34,36 +34,6 @@ IGNORED = 1e30
 
 PART = 0.1
 """Part of a step over which residuals are differenced."""
-
-
-def tangent_field(f: Field, of_theta: bool = True) -> Field:
-    """The field of (y, dy), y' = f(y; theta), dy' = (df/dy) dy + (df/dtheta) v, with the parameters (theta, v).
-
-    Parameters
-    ----------
-    f : Field
-    of_theta : bool, default True
-        False: without v, and with the parameters theta alone.
-    """
-    derived = f.__dict__.setdefault("_derived", {})
-    key = ("flow of tangents", of_theta)
-    if key not in derived:
-        d = f.d
-
-        def value(t: Any, s: Any, th: Any, u: Any = None) -> Any:
-            given = {"u": u} if f.inputs else {}
-            moved = {"dtheta": th.v} if of_theta else {}
-            at = (t, s[:d], th.theta)
-            return np.concatenate([f(*at, **given), jvp(f)(*at, s[d:], **moved, **given)])
-
-        theta = {name: np.zeros(f.n_params) for name in ("theta", "v")[: 1 + of_theta]}
-        shape: dict[str, Any] = {"state": 2 * d, "theta": theta}
-        if f.inputs:
-            derived[key] = make_field(**shape, inputs=f.inputs)(value)
-        else:
-            derived[key] = make_field(**shape)(lambda t, s, th: value(t, s, th))
-    found: Field = derived[key]
-    return found
 
 
 def beside_tangents(options: dict[str, Any], d: int) -> dict[str, Any]:

@@ -146,6 +146,14 @@ def test_named_parameters_and_control_inputs():
     np.testing.assert_array_equal(found, pn.solve(pushed, [1.0], T, inputs=signal).y)
 
 
+def test_a_field_without_parameters():
+    turn = pn.field(state=2)(lambda t, y: [y[1], -y[0]])
+    expected = pn.sensitivities(turn, Y0[0], T, **TIGHT).y0[-1]
+    for jacobian in (jax.jacfwd, jax.jacrev):
+        found = jacobian(lambda y0: pn.jax.odeint(turn, y0, T, **TIGHT)[-1])(Y0[0])
+        np.testing.assert_allclose(found, expected, atol=1e-9)
+
+
 def test_a_failure_is_nan_or_an_error():
     explode = pn.field(state=1)(lambda t, y: [y[0] ** 2])
     with pytest.warns(pn.SolveWarning):
