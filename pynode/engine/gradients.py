@@ -173,9 +173,9 @@ def shaped_gradients(
     for name in {"data", "target"} & set(wanted):
         out[name] = batch.unflatten(raw[f"g_{name}"] * scale)
     if "theta" in wanted:
-        out["theta"] = theta * scale
+        out["theta"] = scaled(theta, scale)
     if "y0" in wanted:
-        out["y0"] = y0[0] * scale if batch.kind == "single" else y0 * scale
+        out["y0"] = scaled(y0[0] if batch.kind == "single" else y0, scale)
     if "t" in wanted:
         t = batch.unflatten(t * scale)
         out["t"] = t.sum(axis=0) if batch.kind == "shared" else t
@@ -185,6 +185,8 @@ def shaped_gradients(
 
 
 def scaled(x: Any, scale: float) -> Any:
+    if scale == 1.0:
+        return x
     return [v * scale for v in x] if isinstance(x, list) else x * scale
 
 

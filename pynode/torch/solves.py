@@ -97,8 +97,7 @@ def odeint(
     >>> theta.grad.shape
     torch.Size([82])
     """
-    unknown = sorted(set(options) - set(OPTIONS))
-    if unknown:
+    if unknown := sorted(options.keys() - OPTIONS):
         raise TypeError(f"odeint() got an unexpected keyword argument {unknown[0]!r}; options are {', '.join(OPTIONS)}, u")
     solver = solver_of(field, errors, {"method": method, "rtol": rtol, "atol": atol, "step": step, **options})
     y0 = as_tensor("y0", y0)
@@ -125,7 +124,7 @@ def solved(solver: TapedSolver, states: Any, t: Any, theta: Any, u: Any, kind: A
     """(B, T, d): the solve of checked tensors."""
     if torch.compiler.is_compiling():
         return compiled(solver, states, t, theta, kind)
-    keep = torch.is_grad_enabled() and any(x.requires_grad for x in (states, t, theta, u))
+    keep = torch.is_grad_enabled() and (states.requires_grad or theta.requires_grad or t.requires_grad or u.requires_grad)
     function = Solve if transforms_active() else QuickSolve
     return function.apply(states, t, theta, u, Call(solver, keep, kind, knots))
 
@@ -145,10 +144,14 @@ def solver_of(field: Field, errors: Errors, options: dict[str, Any]) -> TapedSol
             f"field={field!r} is not a Field: make one by pynode.field or pynode.mlp, or of a torch.nn.Module by "
             "pynode.torch.from_torch"
         )
-    key = ("taped", errors, *((name, by_value(value)) for name, value in options.items()))
-    solvers = field.__dict__.setdefault("_taped", {})
+    solvers: dict[Any, TapedSolver] = field.__dict__.setdefault("_taped", {})
     try:
-        solver: TapedSolver | None = solvers.get(key)
+        key = (errors, *options.items())
+        hash(key)
+    except TypeError:
+        key = (errors, *((name, by_value(value)) for name, value in options.items()))
+    try:
+        solver = solvers.get(key)
     except TypeError:
         return TapedSolver(field, errors, **options)
     if solver is None:
@@ -172,7 +175,7 @@ def theta_of(field: Field, theta: Any, y0: Any) -> Any:
             f"theta has shape {tuple(theta.shape)}; {field.name} has {field.n_params} parameters: give ({field.n_params},), "
             f"or (B, {field.n_params}) with a row for each sample"
         )
-    return theta.to(y0.device)
+    return theta if theta.is_cpu and y0.is_cpu else theta.to(y0.device)
 
 
 def flat_theta(spec: tuple[Parameter, ...], tree: Mapping[str, Any]) -> Any:
@@ -191,14 +194,13 @@ def flat_theta(spec: tuple[Parameter, ...], tree: Mapping[str, Any]) -> Any:
     return torch.cat(parts)
 
 
-NOTHING = {(x, "cpu"): torch.empty(0, dtype=x) for x in FLOATS}
-"""Tensors without a number."""
+NOTHING = {x: torch.empty(0, dtype=x) for x in FLOATS}
+"""Tensors without a number, on the CPU."""
 
 
 def nothing(like: Any) -> Any:
     """A tensor without a number, for parameters or inputs that there are not."""
-    found = NOTHING.get((like.dtype, like.device.type))
-    return like.new_empty(0) if found is None else found
+    return NOTHING[like.dtype] if like.is_cpu else like.new_empty(0)
 
 
 def check_rows(name: str, x: Any, states: Any) -> None:

@@ -19,8 +19,8 @@ WARNED: set[str] = set()
 
 def to_array(x: Any) -> NDArray[Any]:
     """The numbers of a tensor: its own memory where it is on the CPU and contiguous."""
-    a = x.detach()
-    if a.device.type != "cpu":
+    a = x.detach() if x.requires_grad else x
+    if not a.is_cpu:
         _warn_of_copies(a.device.type)
         a = a.cpu()
     array: NDArray[Any] = a.numpy()
@@ -43,7 +43,7 @@ def _warn_of_copies(device: str) -> None:
 def to_tensor(x: NDArray[Any], like: Any) -> Any:
     """An array as a tensor of the type and on the device of `like`, without a copy where that is possible."""
     y = torch.from_numpy(x)
-    return y if y.dtype == like.dtype and like.device.type == "cpu" else y.to(device=like.device, dtype=like.dtype)
+    return y if like.is_cpu and y.dtype == like.dtype else y.to(device=like.device, dtype=like.dtype)
 
 
 def as_tensor(name: str, x: Any, dtype: Any = None, device: Any = None) -> Any:

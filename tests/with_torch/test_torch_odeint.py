@@ -206,6 +206,8 @@ def test_devices_are_copied_with_one_warning(monkeypatch):
 
     class Far:
         device = torch.device("cuda")
+        is_cpu = False
+        requires_grad = True
 
         def detach(self):
             return self
