@@ -17,6 +17,7 @@ from pynode.export import entries, solver, steps
 from pynode.export.operations import function
 from pynode.export.subject import Subject, subject_of
 from pynode.export.tables import Numbers, head, method_tables, prototypes
+from pynode.fields.field import Field
 from pynode.fields.implicit import jacobian_field
 
 Precision = Literal["double", "float"]
@@ -76,7 +77,7 @@ def c(
         How inputs go between knots that the caller gives: "constant", "previous", "linear", "cubic"; a `Signal` is a
         table in the file. Default: that of the model, or "constant".
     vjp : bool, default False
-        Write vector-Jacobian products too: of the field, and of a step of an explicit method.
+        Write vector-Jacobian products too: of the field, and of a step.
     name : str, optional
         What names in the file begin with; default: the name of the file.
     step, rtol, atol, max_steps : optional
@@ -198,12 +199,7 @@ class _Writer:
         start = "static void field(real t, const real *y, const real *u, const real *theta, real *out"
         parts = [function(start, program, sum(program.segments[:2]), [(program.outputs[0], "out")], "tyu", number)]
         if self.vjp:
-            program = f.vjp_program
-            arguments = "real t, const real *y, const real *u, const real *theta, const real *s"
-            arrays = ("out", "g_y", "g_t", "g_u")
-            start = f"static void field_vjp({arguments}, " + ", ".join(f"real *{a}" for a in (*arrays, "g_theta"))
-            targets = list(zip(program.outputs, arrays, strict=True))
-            parts.append(function(start, program, len(program.code), targets, "tyus", number))
+            parts.append(self._vjp("field", f))
         if self.holds["implicit"]:
             found = jacobian_field(f, self.holds["moving"])
             program = found.field.program
@@ -214,7 +210,18 @@ class _Writer:
             for what, places in (("ROW", rows), ("COLUMN", columns)):
                 parts.append(f"static const int {what}[{len(rows)}] = {{{', '.join(map(str, places))}}};\n")
             parts.append(function(start, program, sum(program.segments[:2]), [(program.outputs[0], "out")], "tyu", number))
+            if self.vjp:
+                parts.append(self._vjp("jacobian", found.field))
         return "\n".join(parts)
+
+    def _vjp(self, name: str, f: Field) -> str:
+        """The function NAME_vjp: the value of f, and the gradients of its product with s."""
+        program = f.vjp_program
+        arguments = "real t, const real *y, const real *u, const real *theta, const real *s"
+        arrays = ("out", "g_y", "g_t", "g_u")
+        start = f"static void {name}_vjp({arguments}, " + ", ".join(f"real *{a}" for a in (*arrays, "g_theta"))
+        targets = list(zip(program.outputs, arrays, strict=True))
+        return function(start, program, len(program.code), targets, "tyus", self.numbers.text)
 
     def source(self, defaults: dict[str, Any], header: str) -> str:
         """The source."""

@@ -171,7 +171,6 @@ static real unit_slope(int c)
 }
 
 %end
-%if !implicit
 static real weight(int i, int j, int c)
 {
 %if partitioned
@@ -181,6 +180,36 @@ static real weight(int i, int j, int c)
     (void)c;
     return A[i * (i - 1) / 2 + j];
 %end
+}
+
+%if implicit
+/* The transpose of solve_linear. */
+static void solve_transposed(const work *w, real *b)
+{
+    for (int i = 0; i < D; i++) {
+        for (int j = 0; j < i; j++) b[i] -= w->lu[j][i] * b[j];
+        b[i] *= w->lu[i][i];
+    }
+    for (int i = D; i-- > 0;)
+        for (int j = i + 1; j < D; j++) b[i] -= w->lu[j][i] * b[j];
+    for (int k = D; k-- > 0;) {
+        real x = b[w->swap[k]];
+        b[w->swap[k]] = b[k];
+        b[k] = x;
+    }
+}
+
+/* W k = gamma (f + sum of couplings + b h df/dt) backwards: k_bar[i] becomes the cotangent of f, those of the stages before
+   and of the Jacobian's entries are added to. */
+static void solve_back(const work *w, real h, int i, real (*k_bar)[D], real *entries_bar)
+{
+    real *v = k_bar[i];
+    solve_transposed(w, v);
+    for (int c = 0; c < D; c++) v[c] *= GAMMA;
+    for (int j = 0; j < i; j++)
+        for (int c = 0; c < D; c++) k_bar[j][c] += COUPLING[i * (i - 1) / 2 + j] * v[c];
+    for (int e = 0; e < ON_PATTERN; e++) entries_bar[e] += h * v[ROW[e]] * w->k[i][COLUMN[e]];
+    for (int c = 0; ENTRIES > ON_PATTERN && c < D; c++) entries_bar[(ON_PATTERN + c) % ENTRIES] += BY_T[i] * h * v[c];
 }
 
 %end
@@ -208,7 +237,6 @@ static real weight(int i, int j, int c)
     *g_t = gt[0] / T_SCALE;
 }
 
-%if !implicit
 @STEP_VJP_HEAD@
 {
     work w = {0};
@@ -224,6 +252,10 @@ static real weight(int i, int j, int c)
     for (int c = 0; c < M; c++) w.input[c][0] = w.u[c];
 %end
     real step = h / T_SCALE, t_new = to_time(t + h);
+%if implicit
+    real entries[ENTRIES], entries_bar[ENTRIES] = {R0};
+    linearise(&w, step);
+%end
     stages(&w, step, t_new, 0, S);
     combine(&w, step, S, w.y_new);
     for (int c = 0; c < D; c++) {
@@ -234,6 +266,9 @@ static real weight(int i, int j, int c)
         real gt[1] = {R0}, gv[M1] = {R0};
         for (int c = 0; c < D; c++) z[c] = w.y[c], gz[c] = R0;
         if (i > 0) combine(&w, step, i, z);
+%if implicit
+        solve_back(&w, step, i, k_bar, entries_bar);
+%end
         field_vjp(C[i] == R1 ? t_new : w.t + C[i] * step, z, w.u, w.theta, k_bar[i], f, gz, gt, gv, g_theta);
         for (int c = 0; c < D; c++) {
             lambda[c] += gz[c];
@@ -243,7 +278,16 @@ static real weight(int i, int j, int c)
         for (int c = 0; c < M; c++) g_u[c] += gv[c] / U_SCALE[c];
 %end
     }
+%if implicit
+    real gt[1] = {R0}, gv[2 * M1] = {R0}, u_and_rate[2 * M1] = {R0};
+    for (int c = 0; c < M1; c++) u_and_rate[c] = w.u[c];
+    for (int c = 0; c < D; c++) gz[c] = R0;
+    jacobian_vjp(w.t, w.y, u_and_rate, w.theta, entries_bar, entries, gz, gt, gv, g_theta);
+    for (int c = 0; c < D; c++) lambda[c] += gz[c];
+%if inputs
+    for (int c = 0; c < M; c++) g_u[c] += gv[c] / U_SCALE[c];
+%end
+%end
     for (int c = 0; c < D; c++) g_y[c] = lambda[c] / unit(y[c], c);
 }
-%end
 """

@@ -131,14 +131,11 @@ typedef struct {{
 """
 
 
-def _products(heads: Mapping[str, str], n_params: int, implicit: bool) -> str:
-    text = f"""
+def _products(heads: Mapping[str, str], n_params: int) -> str:
+    return f"""
 /* Products s^T df/dy, s^T df/dt, ... of the field; g_theta[{n_params}] is added to, the others are set. */
 {heads["VJP_HEAD"]};
-"""
-    if implicit:
-        return text
-    return f"""{text}
+
 /* The cotangent s of the state after a step, taken back to the state (and inputs) before it; g_theta is added to. */
 {heads["STEP_VJP_HEAD"]};
 """
@@ -151,7 +148,7 @@ def head(subject: Subject, row: Any, name: str, numbers: Numbers, holds: Mapping
     signal = _signal(name) if holds["knots"] else ""
     where = "tables in the file hold the parameters" if baked else "theta is an argument"
     held = ", with the inputs u held" if holds["inputs"] else ""
-    more = _products(heads, f.n_params, holds["implicit"]) if vjp else ""
+    more = _products(heads, f.n_params) if vjp else ""
     return f"""\
 /* Written by pynode.export.c. Reentrant, without allocation; {where}. */
 #ifndef {upper}_H

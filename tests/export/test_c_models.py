@@ -31,6 +31,21 @@ def test_logarithms_and_scaled_states(exported):
     assert np.allclose(g_y, differences, rtol=1e-6)
 
 
+@pytest.mark.parametrize("method", ["tsit5", "rodas5p"])
+def test_gradients_of_a_step_in_the_units_of_the_data(exported, method):
+    t = T - 10
+    y = np.stack([5 * np.exp(0.3 * np.sin(t)), 200 * np.exp(0.2 * np.cos(t))], axis=1)
+    model = pn.NeuralODE(hidden=(4,), structure="network", log=True, max_iter=5, random_state=0, method=method).fit(T, y)
+    made = exported(model, method=method, vjp=True)
+    s, h, e = np.array([0.4, -0.02]), 0.4, 1e-5
+    g_y, *_ = made.pull(10.5, y[3], s, h=h)
+    differences = [
+        s @ (made.step(10.5, h, y[3] * (1 + e * d))[1] - made.step(10.5, h, y[3] * (1 - e * d))[1]) / (2 * e * y[3][k])
+        for k, d in enumerate(np.eye(2))
+    ]
+    assert np.allclose(g_y, differences, rtol=1e-6)
+
+
 @pytest.mark.parametrize("kind", ["previous", "linear", "cubic"])
 @pytest.mark.parametrize("baked", [False, True])
 def test_inputs_that_take_effect_later(exported, kind, baked):

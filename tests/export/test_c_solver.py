@@ -158,7 +158,7 @@ def test_statuses(exported):
         assert made.solve([1.0], [0.0, 0.5], **bad)[0] == 1, bad
 
 
-@pytest.mark.parametrize("method", [name for name, row in pn.METHODS.items() if not row["gamma"]])
+@pytest.mark.parametrize("method", pn.METHODS)
 def test_gradients_of_a_step(exported, method):
     step = 0.3
     made = exported(swing, THETA, method=method, step=step, vjp=True, parameters="argument")
@@ -167,6 +167,42 @@ def test_gradients_of_a_step(exported, method):
     exact = pn.solve(swing, Y0, [0.1, 0.1 + step], THETA, method=method, step=step).vjp(np.stack([0 * s, s]))
     assert np.allclose(g_y, exact.y0, rtol=1e-11, atol=1e-13)
     assert np.allclose(g_theta, exact.theta, rtol=1e-11, atol=1e-13)
+
+
+def by_differences(of, x, s, e=1e-6):
+    """s^T d of / dx"""
+    x = np.asarray(x, dtype=float)
+    return np.array([s @ (of(x + e * row) - of(x - e * row)) / (2 * e) for row in np.eye(len(x))])
+
+
+@pytest.mark.parametrize("kind", ["constant", "previous", "linear", "cubic"])
+@pytest.mark.parametrize("method", ["rodas4", "rosenbrock23"])
+def test_gradients_of_an_implicit_step_with_inputs(exported, kind, method):
+    made = exported(driven, [2.0], method=method, inputs=kind, vjp=True, parameters="argument")
+    y, u, s, h = [0.4, -1.0], [0.7, 1.4], np.array([1.0, -0.3]), 0.5
+    g_y, _, g_u, g_theta = made.pull(0.1, y, s, u, h=h)
+    assert np.allclose(g_y, by_differences(lambda y: made.step(0.1, h, y, u)[1], y, s), rtol=1e-8)
+    assert np.allclose(g_u, by_differences(lambda u: made.step(0.1, h, y, u)[1], u, s), rtol=1e-8)
+    held = pn.Signal([0.1, 0.1 + h], [u, u], "linear")
+    sol = pn.solve(driven, y, [0.1, 0.1 + h], [2.0], method=method, step=h, inputs=held)
+    assert np.allclose(g_theta, sol.vjp(np.stack([0 * s, s])).theta, rtol=1e-11)
+
+
+def test_gradients_of_an_implicit_step_that_exchanges_rows(exported):
+    """W = I - gamma h df/dy with a small first pivot and a large entry below."""
+
+    @pn.field(state=3, theta={"k": 1.0})
+    def steep(t, y, th):
+        return [3.0 * y[0] + 0.1 * np.sin(y[1]), 50 * th.k * np.tanh(y[0]) - y[1], np.sin(y[0] * y[2]) + 2 * y[1]]
+
+    made = exported(steep, [1.0], method="rodas4", vjp=True, parameters="argument")
+    y, s, h = np.array([0.3, 0.2, -0.4]), np.array([1.0, -0.3, 0.5]), 0.6
+    gamma = pn.METHODS["rodas4"]["gamma"]
+    assert 50 * gamma * h / np.cosh(y[0]) ** 2 > 10 * abs(1 - 3 * gamma * h)  # rows are exchanged
+    g_y, _, _, g_theta = made.pull(0.0, y, s, h=h)
+    exact = pn.solve(steep, y, [0.0, h], [1.0], method="rodas4", step=h).vjp(np.stack([0 * s, s]))
+    assert np.allclose(g_y, exact.y0, rtol=1e-10)
+    assert np.allclose(g_theta, exact.theta, rtol=1e-10)
 
 
 def test_refusals(tmp_path):
