@@ -37,7 +37,9 @@ def test_gradients_of_a_step_in_the_units_of_the_data(exported, method):
     y = np.stack([5 * np.exp(0.3 * np.sin(t)), 200 * np.exp(0.2 * np.cos(t))], axis=1)
     model = pn.NeuralODE(hidden=(4,), structure="network", log=True, max_iter=5, random_state=0, method=method).fit(T, y)
     made = exported(model, method=method, vjp=True)
-    s, h, e = np.array([0.4, -0.02]), 0.4, 1e-5
+    s = np.array([0.4, -0.02])
+    h = 0.4
+    e = 1e-5
     g_y, *_ = made.pull(10.5, y[3], s, h=h)
     differences = [
         s @ (made.step(10.5, h, y[3] * (1 + e * d))[1] - made.step(10.5, h, y[3] * (1 - e * d))[1]) / (2 * e * y[3][k])

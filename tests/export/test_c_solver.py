@@ -179,7 +179,9 @@ def by_differences(of, x, s, e=1e-6):
 @pytest.mark.parametrize("method", ["rodas4", "rosenbrock23"])
 def test_gradients_of_an_implicit_step_with_inputs(exported, kind, method):
     made = exported(driven, [2.0], method=method, inputs=kind, vjp=True, parameters="argument")
-    y, u, s, h = [0.4, -1.0], [0.7, 1.4], np.array([1.0, -0.3]), 0.5
+    y, u = [0.4, -1.0], [0.7, 1.4]
+    s = np.array([1.0, -0.3])
+    h = 0.5
     g_y, _, g_u, g_theta = made.pull(0.1, y, s, u, h=h)
     assert np.allclose(g_y, by_differences(lambda y: made.step(0.1, h, y, u)[1], y, s), rtol=1e-8)
     assert np.allclose(g_u, by_differences(lambda u: made.step(0.1, h, y, u)[1], u, s), rtol=1e-8)
@@ -196,7 +198,9 @@ def test_gradients_of_an_implicit_step_that_exchanges_rows(exported):
         return [3.0 * y[0] + 0.1 * np.sin(y[1]), 50 * th.k * np.tanh(y[0]) - y[1], np.sin(y[0] * y[2]) + 2 * y[1]]
 
     made = exported(steep, [1.0], method="rodas4", vjp=True, parameters="argument")
-    y, s, h = np.array([0.3, 0.2, -0.4]), np.array([1.0, -0.3, 0.5]), 0.6
+    y = np.array([0.3, 0.2, -0.4])
+    s = np.array([1.0, -0.3, 0.5])
+    h = 0.6
     gamma = pn.METHODS["rodas4"]["gamma"]
     assert 50 * gamma * h / np.cosh(y[0]) ** 2 > 10 * abs(1 - 3 * gamma * h)  # rows are exchanged
     g_y, _, _, g_theta = made.pull(0.0, y, s, h=h)
