@@ -201,7 +201,7 @@ export class CoreProgram {
       const header = [counts[0], nSlots, ...counts.slice(1), segments[0], segments[1], segments[2]];
       return exports.pnw_program(frame.put([...header, ...lists], Int32Array));
     });
-    if (!this.at) throw new PynodeError(message(), "bad_program");
+    if (!this.at) throw new PynodeError(message(), "BAD_PROGRAM");
     orphans?.register(this, CoreProgram.freer(exports, this.at), this);
   }
   static freer(exports, at) {

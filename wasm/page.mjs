@@ -2,6 +2,7 @@
 import { init, unpacked } from "./core.mjs";
 import { Field } from "./field.mjs";
 import { extent, oncePerFrame, Plot, shown } from "./plot.mjs";
+import { addSlider } from "./slider.mjs";
 import { solve } from "./solve.mjs";
 
 const TIMES = 300;
@@ -20,35 +21,9 @@ function unitsOf({ shift, scale, log, extra }) {
   };
 }
 
-/** A labelled slider; gives an object with its value and a way to set it. */
-function slider(parent, { name, value, low, high }, changed) {
-  const row = document.createElement("label");
-  const text = document.createElement("span");
-  const range = document.createElement("input");
-  const output = document.createElement("output");
-  text.textContent = name;
-  Object.assign(range, { type: "range", min: low, max: high, step: (high - low) / 500 || 1 });
-  range.dataset.name = name;
-  row.append(text, range, output);
-  parent.append(row);
-  const state = { value };
-  const set = (v) => {
-    state.value = v;
-    range.value = v;
-    output.textContent = shown(v, 4);
-    range.setAttribute("aria-valuetext", output.textContent);
-  };
-  range.addEventListener("input", () => {
-    set(Number(range.value));
-    changed();
-  });
-  set(value);
-  return { state, set, low, high, initial: value };
-}
-
 function group(id, rows, changed) {
   byId(id).hidden = rows.length === 0;
-  return rows.map((row) => slider(byId(id), row, changed));
+  return rows.map((row) => ({ ...addSlider(byId(id), row, changed), low: row.low, high: row.high, initial: row.value }));
 }
 
 function quantile(sorted, part) {

@@ -20,7 +20,7 @@ from pynode.data.files import write_bytes
 from pynode.fields.field import Field
 from pynode.fields.parameters import Parameter, checked_theta
 
-MODULES = ("program", "core", "field", "solve", "plot", "page")
+MODULES = ("program", "core", "field", "solve", "plot", "slider", "page")
 """The files of wasm/ that the page needs, each after those that it imports."""
 
 HERE = Path(__file__).resolve().parent
