@@ -15,6 +15,7 @@ import os
 import secrets
 import struct
 import zipfile
+from glob import escape
 from pathlib import Path
 from typing import IO, Any, BinaryIO, NoReturn
 
@@ -131,10 +132,37 @@ def _allowance(size: int) -> int:
     return min(MAX_BYTES, max(FREE_BYTES, MAX_RATIO * size))
 
 
+def check_place(path: Path) -> None:
+    """Refuse a path beside which no file can be written; remove what writers that were killed left there.
+
+    Parameters
+    ----------
+    path : path
+        The file that will be written, by this process alone.
+
+    Raises
+    ------
+    OSError
+        No file can be made there.
+    """
+    for left in path.parent.glob(f".{escape(path.name)}.{'?' * 8}.part"):
+        left.unlink(missing_ok=True)
+    part = _beside(path)
+    try:
+        open(part, "xb").close()
+    finally:
+        part.unlink(missing_ok=True)
+
+
+def _beside(path: Path) -> Path:
+    """A new name for a temporary file."""
+    return path.with_name(f".{path.name}.{secrets.token_hex(4)}.part")
+
+
 def write_bytes(path: str | os.PathLike[str], data: bytes) -> None:
     """Write a file atomically: through a temporary file beside it."""
     path = Path(path)
-    part = path.with_name(f".{path.name}.{secrets.token_hex(4)}.part")
+    part = _beside(path)
     try:
         with open(part, "xb") as file:
             file.write(data)

@@ -19,7 +19,8 @@ def session(
     """A block in which an optimiser iterates; its value is the checkpoint, opened, or None.
 
     A checkpoint that is open already belongs to the trainer that called the optimiser, and is left to it. Any other one is
-    opened here; its file is removed when the block comes to its end, and stays where an exception leaves it.
+    opened here; its file is removed when the block comes to its end. Where an exception leaves it, the last state is
+    written.
 
     Parameters
     ----------
@@ -45,9 +46,11 @@ def session(
         yield found
         if own is not None:
             own.done()
-    except FitInterrupted:  # of an optimiser in the block: it has the best so far
-        raise
-    except KeyboardInterrupt:
+    except BaseException as error:
+        if own is not None:
+            own.keep()
+        if not isinstance(error, KeyboardInterrupt) or isinstance(error, FitInterrupted):  # the latter has the best so far
+            raise
         raise FitInterrupted(result("interrupted", "interrupted by the user")) from None
     finally:
         if own is not None:
