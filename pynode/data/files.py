@@ -15,6 +15,7 @@ import os
 import secrets
 import struct
 import zipfile
+from collections.abc import Callable
 from glob import escape
 from pathlib import Path
 from typing import IO, Any, BinaryIO, NoReturn
@@ -114,12 +115,23 @@ def write(path: str | os.PathLike[str], content: dict[str, Any]) -> None:
     ]
     if too_large:
         raise ValueError(f"the model is too large for a file: {', '.join(too_large)}; leave out the data where that helps")
+    members = {"header": np.frombuffer(text, dtype=np.uint8)} | arrays
+    packed = _packed(np.savez_compressed, members)
+    if unpacked > _allowance(len(packed)):  # little but zeros
+        packed = _packed(np.savez, members)
+    write_bytes(path, packed)
+
+
+def _packed(pack: Callable[..., None], members: dict[str, NDArray[Any]]) -> bytes:
+    """An archive of arrays."""
     buffer = io.BytesIO()
-    np.savez_compressed(buffer, header=np.frombuffer(text, dtype=np.uint8), **arrays)
-    if unpacked > _allowance(buffer.tell()):  # little but zeros
-        buffer = io.BytesIO()
-        np.savez(buffer, header=np.frombuffer(text, dtype=np.uint8), **arrays)
-    write_bytes(path, buffer.getvalue())
+    try:
+        pack(buffer, **members)
+    except ValueError as error:  # after Ctrl-C in a member zipfile cannot close the archive, and says only that
+        if isinstance(error.__context__, KeyboardInterrupt):
+            raise error.__context__ from None
+        raise
+    return buffer.getvalue()
 
 
 def _items(text: bytes) -> int:

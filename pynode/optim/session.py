@@ -1,8 +1,11 @@
 """What surrounds the iterations of every optimiser: its checkpoint, and what Ctrl-C leaves behind."""
 
+import signal
+import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from os import PathLike
+from types import FrameType
 from typing import Any
 
 from pynode.optim.checkpoint import Checkpoint, as_checkpoint
@@ -55,3 +58,20 @@ def session(
     finally:
         if own is not None:
             own.close()
+
+
+@contextmanager
+def results_kept_whole() -> Iterator[None]:
+    """A short block that sets the results of a fit, all of them: Ctrl-C waits for its end."""
+    held: list[tuple[int, FrameType | None]] = []
+    handler = signal.getsignal(signal.SIGINT)
+    if threading.current_thread() is not threading.main_thread() or not callable(handler):  # then nothing is raised here
+        yield
+        return
+    signal.signal(signal.SIGINT, lambda number, frame: held.append((number, frame)))
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGINT, handler)
+        if held:
+            handler(*held[0])
