@@ -60,7 +60,7 @@ def raising():
 
 def entering():
     def f(t, y):
-        return -pn.solve(NET, np.pad(y, ((0, 0), (0, 1))), T[:2], THETA).y[:, -1, :2]
+        return -pn.solve(NET, np.append(y, 0.0), T[:2], THETA).y[-1, :2]
 
     assert np.isfinite(pn.solve(pn.callback_field(f, 2), np.ones((2, 2)), T[:2], rtol=1e-3).y).all()
 
