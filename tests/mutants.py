@@ -1,11 +1,12 @@
 """Mutation testing of the C core: python tests/mutants.py --count 500 --seed 0 --minutes 60
 
-A mutant is the core with one token changed: an operator, a comparison, a constant, a bound, a condition. It is killed where a
-test in C fails, crashes, or takes ten times as long as without the change. What survives is printed, with its line: a test is
-missing there, or the change makes no difference. Lines are drawn with the seed from those of the core that hold code.
+A mutant is the core with one token changed: an operator, a comparison, a constant, a bound, a condition. It is killed
+where a test in C fails, crashes, or takes ten times as long as without the change. What survives is printed, with its
+line: a test is missing there, or the change makes no difference. Lines are drawn with the seed from those of the core
+that hold code.
 
-Only the file that holds the change is compiled for each mutant, without optimisation, for one instruction set (baseline); the
-others stay as they are. A mutant that does not compile, or whose object is the same, is not counted.
+Only the file that holds the change is compiled for each mutant, without optimisation, for one instruction set
+(baseline); the others stay as they are. A mutant that does not compile, or whose object is the same, is not counted.
 """
 
 import argparse

@@ -4,13 +4,14 @@ Sections: calls (solve, loss_and_grad, sensitivities with odd arrays and all opt
 plain NumPy), files (model files and checkpoints), csv (tables), cli (arguments of the command line), threads (50 of them).
 
 A case is a number; all of it is drawn from (section, seed, case), so that one alone can be run again:
-python tests/fuzz/run.py calls --case 1234. Each section runs in a child; where that crashes, hangs for ten seconds or
+python tests/fuzz/run.py calls --case 1234. Each section runs in a child; where that crashes, takes ten seconds or
 something is broken, the case is told and the next one goes on. Exits with 1 if there was any.
 """
 
 import argparse
 import faulthandler
 import importlib
+import signal
 import subprocess
 import sys
 import time
@@ -21,7 +22,10 @@ from pathlib import Path
 import numpy as np
 
 HANGS = 10
-"""Seconds after which a case is taken to hang."""
+"""Seconds of the processor after which a case is taken to hang ..."""
+
+WAITS = 120
+"""... or these by the clock."""
 
 SECTIONS = ("calls", "fields", "files", "csv", "cli", "threads")
 
@@ -35,9 +39,11 @@ def child(section, seed, first, count):
     case = importlib.import_module(f"fuzz_{section}").case
     warnings.simplefilter("ignore")
     np.seterr(all="ignore")
+    faulthandler.register(signal.SIGPROF, chain=True)
     for k in range(first, first + count):
         print(k, flush=True)
-        faulthandler.dump_traceback_later(HANGS, exit=True)
+        faulthandler.dump_traceback_later(WAITS, exit=True)
+        signal.setitimer(signal.ITIMER_PROF, HANGS)
         case(np.random.default_rng([zlib.crc32(section.encode()), seed, k]))
         faulthandler.cancel_dump_traceback_later()
     return 0
