@@ -358,7 +358,7 @@ UNUSED static bytes snapshot(const fixture *f) {
     all.at = keep(all.n, 1);
     size_t used = 0;
     for (size_t i = 0; i < sizeof part / sizeof *part; i++)
-        if (part[i].size) memcpy(all.at + used, part[i].at, part[i].size), used += part[i].size;
+        if (part[i].size && part[i].at) memcpy(all.at + used, part[i].at, part[i].size), used += part[i].size;
     return all;
 }
 UNUSED static int same_bytes(bytes a, bytes b) { return a.n == b.n && !memcmp(a.at, b.at, a.n); }

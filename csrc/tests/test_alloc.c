@@ -186,14 +186,14 @@ static void tapes(int64_t n) {
     p->g_y = NULL;
     pn_status st = PN_MEMORY;
     for (int64_t i = 0; st != PN_OK; i++) {
-        pn_tapes *kept = NULL;
+        pn_tapes *held = NULL;
         count_from(i);
-        st = there_and_back(&f, g_y, &kept);
+        st = there_and_back(&f, g_y, &held);
         const int64_t made = asked;
         fail_at = -1;
-        const int again = st != PN_OK || there_and_back(&f, g_y, &kept) == PN_OK;
+        const int again = st != PN_OK || there_and_back(&f, g_y, &held) == PN_OK;
         asked = made;
-        pn_tapes_destroy(&kept);
+        pn_tapes_destroy(&held);
         if (ended(st, i, "tapes")) CHECK(again && same_bytes(right, snapshot(&f)));
     }
     fixture_end(&f);
@@ -204,11 +204,11 @@ static void tapes(int64_t n) {
 static void no_tapes(void) {
     fixture f = fixture_begin(2, 1, 3, 0, "bosh3");
     pn_problem *p = &f.p;
-    pn_tapes *kept = pn_tapes_create();
+    pn_tapes *held = pn_tapes_create();
     p->loss = PN_LOSS_NONE;
-    p->tapes = kept, p->back = 1, p->g_y = random_array((size_t)f.rows * 2, 0, 1);
+    p->tapes = held, p->back = 1, p->g_y = random_array((size_t)f.rows * 2, 0, 1);
     CHECK(fixture_solve(&f, pn_isa_best()) == PN_BAD_ARGUMENT);
-    pn_tapes_destroy(&kept);
+    pn_tapes_destroy(&held);
     fixture_end(&f);
     release(0);
 }

@@ -15,6 +15,8 @@ import os
 import secrets
 import struct
 import zipfile
+from collections.abc import Callable
+from glob import escape
 from pathlib import Path
 from typing import IO, Any, BinaryIO, NoReturn
 
@@ -113,12 +115,23 @@ def write(path: str | os.PathLike[str], content: dict[str, Any]) -> None:
     ]
     if too_large:
         raise ValueError(f"the model is too large for a file: {', '.join(too_large)}; leave out the data where that helps")
+    members = {"header": np.frombuffer(text, dtype=np.uint8)} | arrays
+    packed = _packed(np.savez_compressed, members)
+    if unpacked > _allowance(len(packed)):  # little but zeros
+        packed = _packed(np.savez, members)
+    write_bytes(path, packed)
+
+
+def _packed(pack: Callable[..., None], members: dict[str, NDArray[Any]]) -> bytes:
+    """An archive of arrays."""
     buffer = io.BytesIO()
-    np.savez_compressed(buffer, header=np.frombuffer(text, dtype=np.uint8), **arrays)
-    if unpacked > _allowance(buffer.tell()):  # little but zeros
-        buffer = io.BytesIO()
-        np.savez(buffer, header=np.frombuffer(text, dtype=np.uint8), **arrays)
-    write_bytes(path, buffer.getvalue())
+    try:
+        pack(buffer, **members)
+    except ValueError as error:  # after Ctrl-C in a member zipfile cannot close the archive, and says only that
+        if isinstance(error.__context__, KeyboardInterrupt):
+            raise error.__context__ from None
+        raise
+    return buffer.getvalue()
 
 
 def _items(text: bytes) -> int:
@@ -131,10 +144,37 @@ def _allowance(size: int) -> int:
     return min(MAX_BYTES, max(FREE_BYTES, MAX_RATIO * size))
 
 
+def check_place(path: Path) -> None:
+    """Refuse a path beside which no file can be written; remove what writers that were killed left there.
+
+    Parameters
+    ----------
+    path : path
+        The file that will be written, by this process alone.
+
+    Raises
+    ------
+    OSError
+        No file can be made there.
+    """
+    for left in path.parent.glob(f".{escape(path.name)}.{'?' * 8}.part"):
+        left.unlink(missing_ok=True)
+    part = _beside(path)
+    try:
+        open(part, "xb").close()
+    finally:
+        part.unlink(missing_ok=True)
+
+
+def _beside(path: Path) -> Path:
+    """A new name for a temporary file."""
+    return path.with_name(f".{path.name}.{secrets.token_hex(4)}.part")
+
+
 def write_bytes(path: str | os.PathLike[str], data: bytes) -> None:
     """Write a file atomically: through a temporary file beside it."""
     path = Path(path)
-    part = path.with_name(f".{path.name}.{secrets.token_hex(4)}.part")
+    part = _beside(path)
     try:
         with open(part, "xb") as file:
             file.write(data)

@@ -1,8 +1,10 @@
 """Checkpoints: what long training needs to go on after a crash as if nothing had happened."""
 
+import copy
 import hashlib
 import json
 import time
+import warnings
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from os import PathLike
@@ -13,6 +15,13 @@ import numpy as np
 
 from pynode import _version
 from pynode.data import files
+from pynode.errors import users_level
+
+KEPT = 0.1
+"""Seconds between two states that are kept in memory, for the moment when an exception ends training ..."""
+
+COST = 0.02
+"""... or longer, so that keeping them takes at most this part of the time."""
 
 
 class Resumable(Protocol):
@@ -31,7 +40,11 @@ class Checkpoint:
     """A file that training writes now and then, whole or not at all, and reads at the start if it is there.
 
     Every trainer and optimiser takes one, or simply a path, as `checkpoint=`. The file remembers what is trained, so that
-    the checkpoint of another fit is refused. It is removed when training ends.
+    the checkpoint of another fit is refused. It is removed when training ends. Where an exception ends training, Ctrl-C too,
+    the state of at most a tenth of a second before is written first.
+
+    A place that cannot be written to is refused before training. Where writing fails later (a full disk), a warning says
+    so, the file stays as it was, and training goes on; the next writing is tried in time.
 
     Parameters
     ----------
@@ -67,6 +80,13 @@ class Checkpoint:
         self.outer: Callable[[], dict[str, Any]] | None = None
         self.mark = ""
         self.last = -np.inf
+        self._forget()
+
+    def _forget(self) -> None:
+        """Nothing is kept, nothing went wrong."""
+        self.kept: dict[str, Any] | None = None
+        self.next = -np.inf
+        self.told = False
 
     def open(self, *what: Any) -> None:
         """Say what is trained, and read the file if it is there.
@@ -80,11 +100,15 @@ class Checkpoint:
         ------
         ValueError
             The file belongs to another fit.
+        OSError
+            The file cannot be read, or nothing can be written beside it.
         """
+        files.check_place(self.path)
         self.mark = fingerprint(_version.__version__, *what)
         self.last = time.monotonic()
         self.found = None
         self.outer = None
+        self._forget()
         if self.path.exists():
             content = files.read(self.path)
             if not isinstance(content, dict) or content.get("checkpoint") != self.mark:
@@ -122,7 +146,7 @@ class Checkpoint:
         return inner if found == kind else None
 
     def offer(self, kind: str | None, inner: Callable[[], dict[str, Any]]) -> None:
-        """Write the file if it is time to.
+        """Keep the state, and write the file, if it is time to.
 
         Parameters
         ----------
@@ -131,11 +155,32 @@ class Checkpoint:
         inner : callable
             () -> dict, the state of the optimiser.
         """
-        if time.monotonic() - self.last >= self.every:
-            content: dict[str, Any] = {"checkpoint": self.mark, "outer": None if self.outer is None else self.outer()}
-            content["inner"] = None if kind is None else [kind, inner()]
+        now = time.monotonic()
+        due = now - self.last >= self.every
+        if not due and now < self.next:
+            return
+        content: dict[str, Any] = {"checkpoint": self.mark, "outer": None if self.outer is None else self.outer()}
+        content["inner"] = None if kind is None else [kind, inner()]
+        self.kept = copy.deepcopy(content)  # training changes its arrays in place
+        spent = time.monotonic() - now
+        if due:
+            self.keep()
+        self.next = time.monotonic() + max(KEPT, spent / COST)
+
+    def keep(self) -> None:
+        """Write the state that was kept last, if the file does not have it yet; warn where that is impossible."""
+        content = self.kept
+        if content is None:
+            return
+        try:
             files.write(self.path, content)
-            self.last = time.monotonic()
+            self.kept = None
+        except (OSError, MemoryError) as error:
+            if not self.told:
+                words = f"the checkpoint {self.path} could not be written ({error}): make room for it; training goes on"
+                warnings.warn(words, RuntimeWarning, stacklevel=users_level())
+            self.told = True
+        self.last = time.monotonic()
 
     def done(self) -> None:
         """Training came to its end: remove the file."""
@@ -147,6 +192,7 @@ class Checkpoint:
         self.mark = ""
         self.found = None
         self.outer = None
+        self._forget()
 
 
 def fingerprint(*what: Any) -> str:
@@ -193,7 +239,7 @@ def opened(
 ) -> Iterator[Checkpoint | None]:
     """The checkpoint of a model's fit, opened; None where there is none.
 
-    The file is removed where the block comes to its end, and stays where an exception leaves it.
+    The file is removed where the block comes to its end. Where an exception leaves it, the last state is written.
 
     Parameters
     ----------
@@ -214,5 +260,8 @@ def opened(
         found.open(*what())
         yield found
         found.path.unlink(missing_ok=True)
+    except BaseException:
+        found.keep()
+        raise
     finally:
         found.close()

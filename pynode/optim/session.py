@@ -1,8 +1,11 @@
 """What surrounds the iterations of every optimiser: its checkpoint, and what Ctrl-C leaves behind."""
 
+import signal
+import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from os import PathLike
+from types import FrameType
 from typing import Any
 
 from pynode.optim.checkpoint import Checkpoint, as_checkpoint
@@ -19,7 +22,8 @@ def session(
     """A block in which an optimiser iterates; its value is the checkpoint, opened, or None.
 
     A checkpoint that is open already belongs to the trainer that called the optimiser, and is left to it. Any other one is
-    opened here; its file is removed when the block comes to its end, and stays where an exception leaves it.
+    opened here; its file is removed when the block comes to its end. Where an exception leaves it, the last state is
+    written.
 
     Parameters
     ----------
@@ -45,10 +49,29 @@ def session(
         yield found
         if own is not None:
             own.done()
-    except FitInterrupted:  # of an optimiser in the block: it has the best so far
-        raise
-    except KeyboardInterrupt:
+    except BaseException as error:
+        if own is not None:
+            own.keep()
+        if not isinstance(error, KeyboardInterrupt) or isinstance(error, FitInterrupted):  # the latter has the best so far
+            raise
         raise FitInterrupted(result("interrupted", "interrupted by the user")) from None
     finally:
         if own is not None:
             own.close()
+
+
+@contextmanager
+def results_kept_whole() -> Iterator[None]:
+    """A short block that sets the results of a fit, all of them: Ctrl-C waits for its end."""
+    held: list[tuple[int, FrameType | None]] = []
+    handler = signal.getsignal(signal.SIGINT)
+    if threading.current_thread() is not threading.main_thread() or not callable(handler):  # then nothing is raised here
+        yield
+        return
+    signal.signal(signal.SIGINT, lambda number, frame: held.append((number, frame)))
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGINT, handler)
+        if held:
+            handler(*held[0])

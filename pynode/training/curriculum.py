@@ -156,6 +156,8 @@ class Run:
         Stages are only tried: windows that they leave out are not worth a warning.
     quiet : bool
         Warnings are only remembered.
+    pieces : dict
+        What the stage at work has given so far, see `went_on`.
     """
 
     batches = 1
@@ -192,6 +194,7 @@ class Run:
         self.early_stopping: EarlyStopping | None = None
         self.found_stopping: dict[str, Any] | None = None
         self.found_counts: dict[str, int] = {}
+        self.pieces: dict[str, Any] = {}
         self.trial = False
         self.prepare()
 
@@ -273,6 +276,7 @@ class Run:
                 self._enter(k)
                 if step is None:
                     self.match()
+                    self.pieces = {}
                 else:
                     self.shoot(*step)
             if not self.stopped:
@@ -433,7 +437,7 @@ class Run:
             return
         training = self.training
         lengths = [len(x) for x in training.states]
-        snapshot = {
+        self._before = {
             "position": self.position,
             "gave_up": self.gave_up,
             "whole": self.whole,
@@ -444,16 +448,33 @@ class Run:
             "stages": training.stage_dicts,
             "warnings": list(training.warnings),
             "more": self.saved(),
+            "pieces": self.pieces,
         }
 
         def outer() -> dict[str, Any]:
             history = {name: np.array(x, dtype=np.float64) for name, x in training.history.items()}
             stopping = None if self.early_stopping is None else self.early_stopping.saved()
-            return snapshot | {"history": history, "early_stopping": stopping, "counts": self.counts()}
+            return self._before | {"history": history, "early_stopping": stopping, "counts": self.counts()}
 
         self.checkpoint.outer = outer
         if self.position:
             self.checkpoint.offer(None, dict)
+
+    def went_on(self, pieces: dict[str, Any]) -> None:
+        """A part of the stage at work is done: a checkpoint holds what it gave, beside the state before the stage.
+
+        Parameters
+        ----------
+        pieces : dict
+            What the stage has given so far, as plain data and arrays. A resumed run finds it in `pieces`.
+        """
+        self.pieces = pieces
+        if self.checkpoint is None:
+            return
+        training = self.training
+        self.early_stopping = None
+        self._before |= {"stages": training.stage_dicts, "warnings": list(training.warnings), "pieces": pieces}
+        self.checkpoint.offer(None, dict)
 
     def _resume(self, saved: dict[str, Any]) -> None:
         training = self.training
@@ -467,6 +488,7 @@ class Run:
         training.warnings = list(saved["warnings"])
         training.history = {name: x.tolist() for name, x in saved["history"].items()}
         training.history["stage"] = [int(k) for k in training.history["stage"]]
+        self.pieces = saved["pieces"]
         self.found_stopping = saved["early_stopping"]
         self.found_counts = saved["counts"]
         self.start -= training.history["seconds"][-1] if training.history["seconds"] else 0.0

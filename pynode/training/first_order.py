@@ -133,7 +133,8 @@ class FirstOrderRun(Run):
 
     def counts(self) -> dict[str, int]:
         if self.objective is None:
-            return {}
+            matching = self.position == 0 and self.training.stages
+            return {"evaluations": self.training.stages[-1].evaluations} if matching else {}
         failed = self.objective.failed if isinstance(self.objective, Minibatches) else 0
         return {"nfe": self.objective.nfe, "failed": failed, "evaluations": self.training.stages[-1].evaluations}
 
@@ -150,7 +151,8 @@ class FirstOrderRun(Run):
         def keep(x: Array) -> None:
             self.training.theta = self.coordinates.theta(x)
 
-        stage = Stage("slopes")
+        stage = Stage("slopes", evaluations=self.found_counts.get("evaluations", 0))
+        self.found_counts = {}
         self.begin(stage)
         self._optimise(stage, objective, self._x, keep, lambda x: x, recipe.matching)
 
@@ -276,7 +278,7 @@ class FirstOrderRun(Run):
                 name = "adam"
             elif name == "adam" and self.recipe.optimizer != "adam" and not first:
                 continue
-            if stage.windows and self.checkpoint is not None and self.checkpoint.at_work not in (None, name):
+            if self.checkpoint is not None and self.checkpoint.at_work not in (None, name):
                 continue  # done before the checkpoint was written
             started = time.perf_counter()
 
@@ -303,9 +305,7 @@ class FirstOrderRun(Run):
         if name == "adam":
             rate = recipe.learning_rate * LATER ** max(sum(s.windows > 0 for s in self.training.stages) - 1, 0)
             options = {"learning_rate": rate, "schedule": recipe.schedule, "max_gradient": recipe.max_gradient}
-        if stage.windows:
-            options["checkpoint"] = self.checkpoint
-        return options
+        return options | {"checkpoint": self.checkpoint}
 
     def _finish(self, stage: Stage, result: FitResult, keep: Callable[[Array], None], started: float) -> None:
         """Keep the result of an optimiser, or that of early stopping."""

@@ -29,12 +29,10 @@ from pynode.training.shooting import ShootingProblem, Weights
 from pynode.training.sizes import prior_groups
 from pynode.training.state import Stage
 from pynode.training.sweeps import pays, sweeps_of
+from pynode.training.trials import Rival, as_plain, tried_before
 from pynode.training.windows import Windows
 
 Array = NDArray[np.float64]
-
-Rival = tuple[float, LaplacePosterior, Array, float, list[Array]]
-"""A start on trial: its log evidence, posterior, variance of the noise, unexplained part of the variance, states."""
 
 ROUNDING = 1e-14
 """Part of the variance of the data below which residuals are rounding, not noise."""
@@ -231,8 +229,9 @@ class SecondOrderRun(Run):
         weight = self._weight_of_slopes(slope)
         problem = MatchingProblem(self.field, t, states, slope, weight, u, self.coordinates)
         beta = self.posterior.beta
-        found = []
-        for theta in self.recipe.starts:
+        matched = [LaplacePosterior(**values) for values in self.pieces.get("matched", [])]
+        found = [(log_evidence(problem.n_observed, state), state) for state in matched]
+        for theta in self.recipe.starts[len(found) :]:
             stage = Stage("slopes")
             self.begin(stage)
             x = self.coordinates.x(theta).copy()
@@ -241,6 +240,7 @@ class SecondOrderRun(Run):
             found.append((log_evidence(problem.n_observed, state), state))
             if self.stopped:
                 break
+            self.went_on({"matched": [dict(vars(state)) for _, state in found]})
         random = len(self.recipe.starts) if self.recipe.plain is None else self.recipe.plain
         rivals = [max(found[:random], key=lambda pair: pair[0]), *found[random:]]
         for _, state in rivals:
@@ -267,18 +267,21 @@ class SecondOrderRun(Run):
         them, or that do not bend at all; the evidence of the data themselves decides. The stages proper start from the
         winner. Where stages are dear the first one decides, and is not done again.
         """
-        checkpoint = self.checkpoint
         variance = self.variance
         unexplained = self.unexplained
         states = self.training.states
-        self.checkpoint = None
         self.trial = True
         tried: list[Rival] = [(0.0, rival, variance, unexplained, [x.copy() for x in states]) for rival in rivals]
         dear = pays(self.field, self.coordinates, self.data.n_observed)
         steps = self.steps()[:1] if dear else self.steps()
         left: list[Any] = [None, None]
+        done = self.pieces.get("tried", [])
+        before = list(done)
         for intervals, everything in steps:
             for k, rival in enumerate(tried):
+                if before:
+                    tried[k], self.fitted = tried_before(before.pop(0))
+                    continue
                 _, self.posterior, self.variance, self.unexplained, self.training.states = rival
                 self.fitted = None
                 self.shoot(intervals, everything)
@@ -286,11 +289,13 @@ class SecondOrderRun(Run):
                 left[k] = (self.fitted, self.open)
                 if self.stopped:
                     break
+                if not dear:  # of which a problem is kept that is not plain data
+                    done = [*done, as_plain(tried[k], self.fitted)]
+                    self.went_on(self.pieces | {"tried": done})
             ahead = abs(tried[0][0] - tried[1][0])
             if self.stopped or self.fitted is None or ahead > FAR * self.fitted[2]:
                 break
         winner = max(tried, key=lambda rival: rival[0])
-        self.checkpoint = checkpoint
         self.trial = False
         if dear and winner[0] > -np.inf:
             _, self.posterior, self.variance, self.unexplained, self.training.states = winner
@@ -450,7 +455,7 @@ class SecondOrderRun(Run):
             "damping": damping,
             "callback": after_step,
             "settled": SETTLED if problem.n_free else 1.0,
-            "checkpoint": self.checkpoint if problem.n_free else None,
+            "checkpoint": None if self.trial else self.checkpoint,
             "on_iteration": on_iteration,
             "more": more,
         }

@@ -34,6 +34,7 @@ from pynode.optim.adam import adam
 from pynode.optim.checkpoint import opened
 from pynode.optim.progress import Progress
 from pynode.optim.result import HISTORY, FitInterrupted, FitResult
+from pynode.optim.session import results_kept_whole
 from pynode.training.early_stopping import EarlyStopping, split, split_classes
 
 Rows = tuple[Any, NDArray[np.int64] | None]
@@ -166,7 +167,8 @@ class FlowModel(FlowOptions):
                     )
                 except FitInterrupted as error:
                     interrupt, result = error, error.result
-            self._keep(result, epochs)
+            with results_kept_whole():
+                self._keep(result, epochs)
             if interrupt is not None:
                 raise interrupt
         return self

@@ -23,6 +23,7 @@ from pynode.optim.adam import adam
 from pynode.optim.checkpoint import Checkpoint, opened
 from pynode.optim.progress import Progress
 from pynode.optim.result import FitInterrupted, FitResult, Iteration
+from pynode.optim.session import results_kept_whole
 from pynode.training.early_stopping import EarlyStopping, split
 
 if TYPE_CHECKING:
@@ -183,11 +184,12 @@ class LatentODE(LatentForecasts):
                     )
                 except FitInterrupted as error:
                     result, interrupt = error.result, error
-            self.random_state_ = seed
-            self.networks_ = networks
-            self.units_ = units
-            self.t0_ = units.t0
-            self._keep(result, iterations, data, objective.failed, started)
+            with results_kept_whole():
+                self.random_state_ = seed
+                self.networks_ = networks
+                self.units_ = units
+                self.t0_ = units.t0
+                self._keep(result, iterations, data, objective.failed, started)
             if interrupt is not None:
                 raise interrupt
         return self

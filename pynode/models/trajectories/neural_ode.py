@@ -39,6 +39,7 @@ from pynode.models.trajectories.structure import become, prefer
 from pynode.optim.checkpoint import Checkpoint, opened
 from pynode.optim.progress import Progress
 from pynode.optim.result import Iteration
+from pynode.optim.session import results_kept_whole
 from pynode.training.curriculum import FitWarning
 from pynode.training.windows import as_weights
 
@@ -304,7 +305,8 @@ class NeuralODE(Published):
             total = fit.likelihood().max_iter * (int(self.n_restarts) + 2)
             with Progress(total, shown if isinstance(shown, str) else "training", bool(shown)) as bar:
                 run, interrupt = fit.run(reporting(bar, callback), saved)
-            keep(self, fit, run, "interrupted" if interrupt else None, clock.perf_counter() - started)
+            with results_kept_whole():
+                keep(self, fit, run, "interrupted" if interrupt else None, clock.perf_counter() - started)
             for words in self.report_["warnings"]:
                 warnings.warn(words, FitWarning, stacklevel=users_level())
             if interrupt is not None:

@@ -14,6 +14,7 @@ from pynode.models.trajectories.unvisited import unvisited
 from pynode.optim.checkpoint import Checkpoint
 from pynode.optim.progress import Progress
 from pynode.optim.result import Iteration
+from pynode.optim.session import results_kept_whole
 from pynode.training.curriculum import Run
 from pynode.training.smoothing import Smoothed
 from pynode.training.verdict import doubts
@@ -50,7 +51,8 @@ def fit_stages(
         except KeyboardInterrupt as error:
             interrupt = error
     status = "interrupted" if interrupt else None
-    keep_run(model, run, scaling, smoothed, data, seed, status, clock.perf_counter() - started)
+    with results_kept_whole():
+        keep_run(model, run, scaling, smoothed, data, seed, status, clock.perf_counter() - started)
     if interrupt is not None:
         raise interrupt
     made: Run = run

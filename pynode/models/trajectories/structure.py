@@ -18,6 +18,7 @@ from pynode.models.trajectories.scaling import Scaling
 from pynode.models.trajectories.series import n_inputs, names_of
 from pynode.models.trajectories.unvisited import unvisited
 from pynode.optim.normal_equations import small_matrices
+from pynode.optim.session import results_kept_whole
 from pynode.training.bend_columns import never_negative
 from pynode.training.curriculum import FitError, FitWarning
 from pynode.training.equations import Candidate, equations, likeliest_first
@@ -371,7 +372,8 @@ def become(model: "NeuralODE", equation: EquationFit) -> None:
         )
     if not run.stopped:
         run.training.warnings += _doubts(equation)
-    _keep(model, equation)
+    with results_kept_whole():
+        _keep(model, equation)
     for words in run.training.warnings:
         warnings.warn(words, FitWarning, stacklevel=users_level())
 
@@ -409,7 +411,8 @@ def prefer(model: "NeuralODE", equation: EquationFit | None, whole: bool) -> Non
         return
     run.training.warnings += _doubts(equation)
     equation.words += f"; its log evidence is {ours:.1f}, that of the network {network:.1f}"
-    _keep(model, equation)
+    with results_kept_whole():
+        _keep(model, equation)
 
 
 def _doubts(equation: EquationFit) -> list[str]:

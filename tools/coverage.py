@@ -1,0 +1,146 @@
+"""How much of the project its tests run: branches and lines of the C core, lines of the package. python tools/coverage.py
+
+The core is built without optimisation and counted (gcc --coverage) twice: under the tests in C and, as the extension, under
+pytest. A branch that several instruction sets or precisions compile counts as taken where one of them takes it. Lines of the
+package are counted by coverage.py (pip install coverage). The shares may only rise: tools/coverage.json keeps them.
+
+    python tools/coverage.py                       all of it; takes long
+    python tools/coverage.py --tests tests/engine  pytest on these only: then nothing is compared
+    python tools/coverage.py --list csrc/events    the lines with branches never taken, of files that begin so
+    python tools/coverage.py --update              keep what rose
+    python tools/coverage.py --work FOLDER         keep the builds and counts there
+    python tools/coverage.py --work FOLDER --report    count what is there, run nothing
+"""
+
+import argparse
+import json
+import os
+import shutil
+import subprocess
+import sys
+import tempfile
+from collections import defaultdict
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parent.parent
+KEPT = ROOT / "tools" / "coverage.json"
+FLAGS = "-O0 -g --coverage -fprofile-update=atomic"
+SLACK = 0.1
+"""Percentage points that a share may fall: threads and signals come at other moments."""
+
+
+def call(command, **more):
+    """Run a command; its failure ends all."""
+    subprocess.run(list(map(str, command)), cwd=ROOT, check=True, **more)
+
+
+def run_c(work):
+    """The tests in C, but those of single functions that take long without optimisation."""
+    names = " ".join(p.stem for p in sorted((ROOT / "csrc/tests").glob("test_*.c")) if p.stem != "test_vmath")
+    flags = [f"CFLAGS={FLAGS}", f"BUILD={work / 'c'}", f"ONLY={names}", "ARGS=--quick"]
+    call(["make", "-s", "-C", "csrc/tests", f"-j{os.cpu_count()}", "check", "CC=gcc", *flags])
+
+
+def run_python(work, tests):
+    """The extension, and a copy of the package beside it, under pytest and coverage.py."""
+    lib = work / "lib"
+    env = os.environ | {"CC": "gcc", "PYNODE_CFLAGS": FLAGS, "PYNODE_LDFLAGS": "--coverage"}
+    build = [sys.executable, "setup.py", "build_ext", f"--build-lib={lib}", f"--build-temp={work / 'python'}"]
+    call(build, env=env, stdout=subprocess.DEVNULL)
+    shutil.copytree(
+        ROOT / "pynode", lib / "pynode", dirs_exist_ok=True, ignore=shutil.ignore_patterns("*.so", "__pycache__")
+    )
+    env = os.environ | {"PYTHONPATH": str(lib), "COVERAGE_FILE": str(work / "lines")}
+    pytest = ["-m", "pytest", "-q", "-p", "no:cacheprovider", *tests]
+    command = [sys.executable, "-m", "coverage", "run", f"--source={lib / 'pynode'}", *pytest]
+    subprocess.run(command, cwd=ROOT, env=env, check=False)  # a test that measures time may fail; what ran counts
+
+
+def gcov(work):
+    """{file: ({line: ran}, {(line, branch): taken})}, over all objects."""
+    lines, branches = defaultdict(dict), defaultdict(dict)
+    for data in sorted(work.rglob("*.gcda")):
+        command = ["gcov", "--json-format", "--stdout", "--branch-probabilities", str(data)]
+        said = subprocess.run(command, cwd=data.parent, capture_output=True, text=True, check=True).stdout
+        for part in said.splitlines():
+            for file in json.loads(part)["files"] if part.startswith("{") else ():
+                path = (ROOT / file["file"]).resolve()
+                if not path.is_relative_to(ROOT / "csrc") or path.is_relative_to(ROOT / "csrc" / "tests"):
+                    path = (ROOT / "csrc" / "tests" / file["file"]).resolve()  # make compiles from there
+                if not path.is_relative_to(ROOT / "csrc") or path.is_relative_to(ROOT / "csrc" / "tests"):
+                    continue
+                name = str(path.relative_to(ROOT))
+                for line in file["lines"]:
+                    n = line["line_number"]
+                    lines[name][n] = lines[name].get(n, False) or line["count"] > 0
+                    for i, branch in enumerate(line["branches"]):
+                        branches[name][n, i] = branches[name].get((n, i), False) or branch["count"] > 0
+    return lines, branches
+
+
+def share(tables):
+    """Percentage of what is true in tables of truth values."""
+    values = [value for table in tables for value in table.values()]
+    return 100.0 * sum(values) / max(1, len(values))
+
+
+def package_lines(work):
+    """(percentage of lines of the package, {file: percentage}), or None where there is no count."""
+    if not (work / "lines").exists():
+        return None
+    env = os.environ | {"COVERAGE_FILE": str(work / "lines")}
+    command = [sys.executable, "-m", "coverage", "json", "-q", "-o", str(work / "lines.json")]
+    call(command, env=env)
+    found = json.loads((work / "lines.json").read_text())
+    files = {name: x["summary"]["percent_covered"] for name, x in found["files"].items()}
+    return found["totals"]["percent_covered"], files
+
+
+def report(work, listed):
+    """Print the tables; returns the shares."""
+    lines, branches = gcov(work)
+    print(f"{'file':34} {'lines':>7} {'branches':>9}")
+    for name in sorted(lines):
+        print(f"{name:34} {share([lines[name]]):6.1f} % {share([branches[name]]):7.1f} %")
+        if listed and name.startswith(listed):
+            missing = sorted({n for (n, _), taken in branches[name].items() if not taken})
+            print("   branches never taken in lines", *missing)
+            print("   lines never run", *(n for n, ran in sorted(lines[name].items()) if not ran))
+    shares = {"lines of csrc": share(lines.values()), "branches of csrc": share(branches.values())}
+    package = package_lines(work)
+    if package is not None:
+        for name, value in sorted(package[1].items(), key=lambda pair: pair[1])[:15]:
+            print(f"{name.partition('/lib/')[2] or name:60} {value:6.1f} %")
+        shares["lines of pynode"] = package[0]
+    return {name: round(value, 1) for name, value in shares.items()}
+
+
+def main():
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--tests", nargs="+", help="of pytest; default: all")
+    parser.add_argument("--list", metavar="PREFIX")
+    parser.add_argument("--update", action="store_true")
+    parser.add_argument("--work", type=Path)
+    parser.add_argument("--report", action="store_true")
+    given = parser.parse_args()
+    with tempfile.TemporaryDirectory() as folder:
+        work = given.work.resolve() if given.work else Path(folder)
+        if not given.report:
+            run_c(work)
+            run_python(work, given.tests or ["tests"])
+        shares = report(work, given.list)
+    kept = json.loads(KEPT.read_text()) if KEPT.exists() else {}
+    worse = [name for name, value in kept.items() if shares.get(name, value) < value - SLACK]
+    for name, value in shares.items():
+        print(f"{name:20} {value:6.1f} %   at least {kept.get(name, 0.0):.1f} %")
+    if given.update:
+        KEPT.write_text(
+            json.dumps({name: max(value, kept.get(name, 0.0)) for name, value in shares.items()}, indent=4) + "\n"
+        )
+    if given.tests or given.update:
+        return 0
+    return int(bool(worse))
+
+
+if __name__ == "__main__":
+    sys.exit(main())
