@@ -156,6 +156,8 @@ class Run:
         Stages are only tried: windows that they leave out are not worth a warning.
     quiet : bool
         Warnings are only remembered.
+    origin : (d,) array
+        Where the states in the user's units are 0, in those of the run: there proportional noise vanishes.
     """
 
     batches = 1
@@ -193,6 +195,7 @@ class Run:
         self.found_stopping: dict[str, Any] | None = None
         self.found_counts: dict[str, int] = {}
         self.trial = False
+        self.origin = np.zeros(data.d)
         self.prepare()
 
     # ---- For the two ways of training to fill in
