@@ -119,7 +119,7 @@ def strays(model: "NeuralODE") -> tuple[int, ...]:
 
 
 def warn_of_far(model: "NeuralODE", t: Any, states: Any) -> None:
-    """Warn where rollouts go far from the data, or explode; of those that start outside, where they go out further by as much.
+    """Warn where rollouts go far from the data, or explode; those that start outside, where they go as much further out.
 
     A start outside is the user's own doing, what the network makes of it is not.
     """
