@@ -158,6 +158,8 @@ class Run:
         Warnings are only remembered.
     pieces : dict
         What the stage at work has given so far, see `went_on`.
+    origin : (d,) array
+        Where the states in the user's units are 0, in those of the run: there proportional noise vanishes.
     """
 
     batches = 1
@@ -196,6 +198,7 @@ class Run:
         self.found_counts: dict[str, int] = {}
         self.pieces: dict[str, Any] = {}
         self.trial = False
+        self.origin = np.zeros(data.d)
         self.prepare()
 
     # ---- For the two ways of training to fill in

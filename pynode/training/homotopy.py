@@ -4,6 +4,7 @@ A longer window may lead into a bad minimum, from which no longer one leads out.
 lost are fitted first; where residuals are not those of noise in the end, training starts again.
 """
 
+import itertools
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
@@ -128,9 +129,10 @@ def rises(run: "SecondOrderRun", variance: Array, factor: float = RISE) -> bool:
 
 
 def start_again(run: "SecondOrderRun") -> None:
-    """Train from other random parameters too where the residuals are not those of noise.
+    """Train from other random parameters too where the residuals are not those of noise, over more windows at first.
 
-    What follows the data longest is kept; of several that which has the highest evidence.
+    What follows the data longest is kept; of several one whose residuals are those of noise, then that of the highest
+    evidence.
 
     Parameters
     ----------
@@ -147,7 +149,7 @@ def start_again(run: "SecondOrderRun") -> None:
     held = run.held
     for k in range(1, 1 + AGAIN):
         start = run.field.init(recipe.random_state + len(recipe.starts) + k)
-        run.recipe = replace(recipe, starts=[start], plain=None)
+        run.recipe = replace(recipe, starts=[start], plain=None, windows=_halved(run) if k == 1 else recipe.windows)
         run.begin_again(start, [x.copy() for x in run.first_states])
         run.held = []
         begun = len(run.training.stages)
@@ -170,10 +172,25 @@ def start_again(run: "SecondOrderRun") -> None:
     run.back_to(best)
 
 
-def _rank(run: "SecondOrderRun") -> tuple[bool, float, float]:
-    """What is better: whole trajectories, longer windows, more evidence."""
-    length = -1.0 if run.fitted is None else np.inf if run.fitted[0] is None else float(run.fitted[0])
-    return run.whole, length, run.score()
+def _halved(run: "SecondOrderRun") -> tuple[int | None, ...]:
+    """Windows half as long to begin with, and twice as many: what is fast is followed before it is lost."""
+    longest = max(map(len, run.data.t)) - 1
+    found: list[int | None] = []
+    for short, long in itertools.pairwise((*run.recipe.windows, None)):
+        if short is None:
+            break
+        found += [short, round(np.sqrt(short * (longest if long is None else long)))]
+    if run.recipe.windows[0] is not None:
+        found.insert(0, max(2, run.recipe.windows[0] // 2))
+    return (*found, None) if run.recipe.windows[-1] is None else tuple(found[:-1])
+
+
+def _rank(run: "SecondOrderRun") -> tuple[bool, float, bool, float]:
+    """What is better: whole trajectories, longer windows, residuals as those of noise, more evidence."""
+    if run.fitted is None:
+        return run.whole, -1.0, False, run.score()
+    length = np.inf if run.fitted[0] is None else float(run.fitted[0])
+    return run.whole, length, not misfit(run).any(), run.score()
 
 
 def _forget(run: "SecondOrderRun", which: slice) -> None:

@@ -4,6 +4,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pynode.training.curriculum import Run
+from pynode.training.dependence import at_speed, dependence
 from pynode.training.noise import Noise
 
 Array = NDArray[np.float64]
@@ -73,8 +74,35 @@ def too_large(run: Run) -> NDArray[np.bool_]:
     return np.asarray((variance > EXACT * run.data.spread) & (excess(run) > limit))
 
 
+def placed(run: Run) -> NDArray[np.bool_]:
+    """(d,) whether the residuals of a state depend on where the states (and inputs) are, as those of noise do not."""
+    states = np.concatenate(run.training.states)
+    u = run.data.inputs_at_rows()
+    found = dependence(states if u is None else np.hstack([states, u]), _weighted(run))
+    return np.asarray(_rough(run) & found.clear)
+
+
+def larger_where_fast(run: Run) -> Array:
+    """(d,) how many times as large squares of residuals are where the states are fast; 1: as elsewhere."""
+    states = np.concatenate(run.training.states)
+    if run.field.callbacks:
+        return np.ones(run.data.d)
+    with np.errstate(all="ignore"):
+        speed = np.asarray(run.field(np.concatenate(run.data.t), states, run.training.theta, run.data.inputs_at_rows()))
+    return np.where(_rough(run), at_speed(speed, states - run.origin, _weighted(run)), 1.0)
+
+
 def misfit(run: Run) -> NDArray[np.bool_]:
-    """(d,) whether the residuals of a state are more than noise, or follow each other."""
-    _, variance = scatter(run)
-    alike = (variance > EXACT * run.data.spread) & (autocorrelation(run) > ALIKE)
-    return np.asarray(run.data.seen & (too_large(run) | alike))
+    """(d,) whether the residuals of a state are more than noise, follow each other, or depend on the state or its speed."""
+    alike = _rough(run) & (autocorrelation(run) > ALIKE)
+    return np.asarray(run.data.seen & (too_large(run) | alike | placed(run) | (larger_where_fast(run) > 1)))
+
+
+def _rough(run: Run) -> NDArray[np.bool_]:
+    """(d,) whether residuals are larger than those of a good fit in any case."""
+    return np.asarray(run.data.seen & (scatter(run)[1] > EXACT * run.data.spread))
+
+
+def _weighted(run: Run) -> Array:
+    """(rows, d) residuals times the roots of the user's weights; 0 where nothing was observed."""
+    return np.asarray(residuals(run) * np.sqrt(precision(run)))

@@ -12,7 +12,17 @@ from numpy.typing import NDArray
 
 from pynode.training.causes import at_bounds, codes, stiff, turns
 from pynode.training.curriculum import Run
-from pynode.training.residuals import ALIKE, EXACT, allowed, autocorrelation, excess, scatter, too_large
+from pynode.training.residuals import (
+    ALIKE,
+    EXACT,
+    allowed,
+    autocorrelation,
+    excess,
+    larger_where_fast,
+    placed,
+    scatter,
+    too_large,
+)
 from pynode.training.second_order import SecondOrderRun
 
 Array = NDArray[np.float64]
@@ -63,6 +73,9 @@ def doubts(run: Run, names: Sequence[str], y: Sequence[Array] | None = None) -> 
     unexplained = rough & (variance > NOTHING * run.data.spread) & (noise < 0.5 * variance) & ~run.data.still
     missed = too_large(run) & ~unexplained
     alike = rough & (z > ALIKE) & ~(ratio <= SLIGHT) & ~missed & ~unexplained
+    depend = placed(run) & ~missed & ~unexplained & ~alike
+    faster = larger_where_fast(run)
+    fast = (faster > 1) & ~missed & ~unexplained & ~alike & ~depend
     if (unexplained & run.data.seen).any():
         words.append(
             f"the model explains hardly anything of {named(unexplained)}: the residuals are as large as the data vary; "
@@ -76,6 +89,17 @@ def doubts(run: Run, names: Sequence[str], y: Sequence[Array] | None = None) -> 
     if (alike & run.data.seen).any():
         words.append(
             f"the residuals of {named(alike)} follow each other, as those of noise do not: this is misfit; {remedy}"
+        )
+    if depend.any():
+        words.append(
+            f"the residuals of {named(depend)} depend on where the states are, as those of noise do not: this is misfit; "
+            f"{remedy}"
+        )
+    if fast.any():
+        times = ", ".join(f"{np.sqrt(faster[j]):.2g}" for j in measured if fast[j])
+        words.append(
+            f"the residuals of {named(fast)} are {times} times as large where the states are fast as elsewhere: fast parts "
+            f"are missed, or the times of readings are not exact; more readings there help most, else {remedy}"
         )
     poor = bool((rough & ~(ratio <= limit))[measured].any())
     if stiff(run):

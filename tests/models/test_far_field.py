@@ -101,3 +101,17 @@ def test_a_start_outside_is_the_users_own_doing(linear):
     with warnings.catch_warnings():
         warnings.simplefilter("error", pn.ExtrapolationWarning)
         linear.predict(np.linspace(0, 0.1, 5), [50.0, 50.0])
+
+
+def test_a_start_outside_that_goes_further_out_is_warned_of(linear):
+    model = pn.NeuralODE.from_content(linear.to_content())
+    (A,) = (p for p in model.field_.spec if p.name == "A")
+    model.theta_ = linear.theta_.copy()
+    model.theta_[A.offset : A.stop] += np.eye(2).ravel() * 3.0  # grows
+    width = model.visited_.width * model.scaling_.scale
+    start = model.scaling_.states_back(model.visited_.high) + 0.5 * width
+    with pytest.warns(pn.ExtrapolationWarning, match="a rollout leaves the data: y[12] is .* at ") as said:
+        path = model.predict(T, start)
+    over = ((path - start) / width).max(axis=1)
+    first = T[np.argmax((over > 1.0) | ~np.isfinite(path).all(axis=1))]
+    assert f"at {first:.5g}, " in str(said[0].message)

@@ -95,3 +95,29 @@ def test_degrees_that_make_no_sense(skip):
         pn.mlp(2, (4,), skip=skip)
     with pytest.raises((ValueError, TypeError), match="skip"):
         NeuralODE(skip=skip).fit(np.linspace(0, 1, 20), np.ones((20, 1)))
+
+
+def reactor(y):
+    rate = 0.15 * (1 - y[0]) * np.exp(y[1] / (1 + y[1] / 20))
+    return [rate - y[0], 11 * rate - 2.5 * y[1]]
+
+
+def test_fast_parts_that_are_missed_are_fitted_again_from_shorter_windows(monkeypatch):
+    """A stirred tank that ignites: the first network is too smooth there, which lag-1 and smoothing do not tell."""
+    field = pn.field(state=2)(lambda t, y: reactor(y))
+    rng = np.random.default_rng(3)
+    t = np.linspace(0, 10, 101)
+    y = pn.solve(field, rng.uniform([0.1, 0.5], [0.7, 4.0], (12, 2)), t).y
+    sigma = 0.1 * y.std(axis=(0, 1))
+    y += sigma * rng.standard_normal(y.shape)
+
+    def ratio(model):
+        return np.array(list(model.report_["noise"].values())) ** 2 / sigma**2
+
+    model = quiet(NeuralODE(structure="network", random_state=0), t, y)
+    kept = [stage["name"] for stage in model.report_["stages"] if stage["status"] != "undone"]
+    assert "windows of 5" in kept and "windows of 24" in kept and kept[-1] == "whole trajectories"
+    assert (np.abs(ratio(model) - 1) < 0.15).all() and "residuals" not in " ".join(model.report_["warnings"])
+    monkeypatch.setattr(homotopy, "AGAIN", 0)
+    with pytest.warns(pn.fit.FitWarning, match="depend on where the states are"):
+        assert ratio(NeuralODE(structure="network", random_state=0).fit(t, y)).max() > 1.3

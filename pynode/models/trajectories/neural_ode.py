@@ -19,6 +19,7 @@ from pynode.models.trajectories.inputs import Choice, choose_inputs, decided, ke
 from pynode.models.trajectories.known import KnownFit
 from pynode.models.trajectories.known_results import keep
 from pynode.models.trajectories.looking import looked_again, looked_for
+from pynode.models.trajectories.loose import warn_if_loose
 from pynode.models.trajectories.named import by_state
 from pynode.models.trajectories.protocol import as_doses, needed
 from pynode.models.trajectories.protocol_storage import protocol_to_dict
@@ -287,6 +288,7 @@ class NeuralODE(Published):
                 run = fit_stages(self, data, precision, seed, choice.delay, shown, callback, saved, plain)
                 prefer(self, looked_again(equation, run, self.scaling_), run.whole)
         settle_far_field(self)
+        warn_if_loose(self)
         self.report_["seconds"] = clock.perf_counter() - started
         return self
 

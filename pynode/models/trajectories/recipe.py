@@ -118,7 +118,10 @@ def prepare(
     if _second_order(model, field):
         second = _second_recipe(model, field, inside, smoothed, scaling.spread, seed)
         kind = DrivenRun if model.process_noise else SecondOrderRun
-        return kind(field, inside, training, smoothed, second, holdout=holdout), scaling, smoothed, data
+        found = kind(field, inside, training, smoothed, second, holdout=holdout)
+        if not model.log:
+            found.origin = scaling.states(np.zeros(inside.d))
+        return found, scaling, smoothed, data
     if model.process_noise:
         raise ValueError(
             f"process_noise=True needs {SECOND_ORDER}, which the field is too large for ({field.n_params} parameters, "

@@ -119,7 +119,10 @@ def strays(model: "NeuralODE") -> tuple[int, ...]:
 
 
 def warn_of_far(model: "NeuralODE", t: Any, states: Any) -> None:
-    """Warn where rollouts that start inside the data go far from them, or explode."""
+    """Warn where rollouts go far from the data, or explode; those that start outside, where they go as much further out.
+
+    A start outside is the user's own doing, what the network makes of it is not.
+    """
     whole = np.concatenate(states) if isinstance(states, list) else states
     visited = model.visited_
     if visited is None or (not model.log and not model.n_unobserved_ and visited.holds(model.scaling_.states(whole))):
@@ -128,9 +131,11 @@ def warn_of_far(model: "NeuralODE", t: Any, states: Any) -> None:
         if not len(path):
             continue
         over = beyond(model, path)
-        if over[0].max() > NEAR or not (over > FAR).any():
+        start = float(over[0].max())
+        far = (over > (FAR if start <= NEAR else start + FAR)).any(axis=1)
+        if not far.any():
             continue
-        row = int(np.flatnonzero((over > FAR).any(axis=1))[0])
+        row = int(np.argmax(far))
         column = int(over[row].argmax())
         names = model.names_
         name = names[column] if column < len(names) else f"unobserved state {column - len(names) + 1}"

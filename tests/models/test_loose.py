@@ -1,0 +1,68 @@
+"""Networks say where the data determine them loosely: rollouts from states between the trajectories."""
+
+import warnings
+
+import numpy as np
+import pytest
+
+import pynode as pn
+from pynode.models.trajectories.loose import LOOSE, between, uncertainty
+
+FIELD = pn.field(state=2)(lambda t, y: [y[1], -np.sin(y[0]) - 0.2 * y[1]])
+
+
+def fitted(count, noise=0.05, seed=0):
+    """A network of a pendulum, and what the fit warned of."""
+    rng = np.random.default_rng(seed)
+    t = np.linspace(0, 8, 41)
+    y = pn.solve(FIELD, rng.uniform(-2, 2, (count, 2)), t).y
+    model = pn.NeuralODE(structure="network", hidden=(8,), random_state=seed)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", pn.fit.FitWarning)
+        model.fit(t, y + noise * rng.standard_normal(y.shape))
+    return model, " ".join(model.report_["warnings"])
+
+
+def test_states_between_are_half_way_to_the_nearest_of_another_trajectory():
+    rng = np.random.default_rng(1)
+    states = [rng.standard_normal((n, 2)) * [1, 50] for n in (5, 9, 7)]
+    states[1][3] = np.nan
+    which, found = between(states, 0)
+    assert len(found) == 12
+    spread = np.nanstd(np.concatenate(states), axis=0)
+    for i, y in zip(which, found, strict=True):
+        others = np.concatenate([x for k, x in enumerate(states) if k != i])
+        others = others[np.isfinite(others).all(axis=1)]
+        halves = []
+        for own in states[i][np.isfinite(states[i]).all(axis=1)]:
+            nearest = others[np.argmin((((others - own) / spread) ** 2).sum(axis=1))]
+            halves.append(0.5 * (own + nearest))
+        assert np.abs(np.array(halves) - y).max(axis=1).min() < 1e-12
+    again = between(states, 0)[1]
+    np.testing.assert_array_equal(found, again)
+    assert not np.array_equal(found, between(states, 1)[1])
+    assert len(between([np.full((3, 2), np.nan), np.zeros((3, 2))], 0)[1]) == 0
+
+
+def test_uncertainty_is_that_of_draws_of_the_parameters():
+    model, _ = fitted(12)
+    rng = np.random.default_rng(2)
+    _, y0 = between(model.data_.y, model.random_state_)
+    t = model.data_.t[0][np.unique(np.linspace(0, 40, 25).round().astype(int))]
+    noise = np.array(list(model.report_["noise"].values()))
+    root = np.linalg.cholesky(model.covariance_ + 1e-12 * np.eye(len(model.theta_)))
+    part = 1e-4  # the linear part
+    draws = model.theta_ + part * rng.standard_normal((300, len(root))) @ root.T
+    z0, times = model.scaling_.states(y0), model.scaling_.times(t)
+    paths = np.array([pn.solve(model.field_, z0, times, theta, rtol=1e-11, atol=1e-11).y for theta in draws])
+    std = paths.std(axis=0) * model.scaling_.scale / part
+    expected = np.median(np.sqrt(np.mean((std / noise) ** 2, axis=(1, 2))))
+    assert uncertainty(model)[0] == pytest.approx(expected, rel=0.15)
+
+
+def test_few_trajectories_are_told_and_many_are_not():
+    few, said = fitted(3)
+    assert uncertainty(few)[0] > LOOSE and "determine the network loosely" in said
+    many, said = fitted(40)
+    assert uncertainty(many)[0] < LOOSE and "loosely" not in said
+    assert uncertainty(few)[0] > 2 * uncertainty(many)[0]
