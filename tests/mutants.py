@@ -5,7 +5,7 @@ where a test in C fails, crashes, or takes ten times as long as without the chan
 line: a test is missing there, or the change makes no difference. Lines are drawn with the seed from those of the core
 that hold code.
 
-Only the file that holds the change is compiled for each mutant, without optimisation, for one instruction set
+Only the file that holds the change is compiled for each mutant, for one instruction set
 (baseline); the others stay as they are. A mutant that does not compile, or whose object is the same, is not counted.
 """
 
@@ -22,7 +22,7 @@ from collections import Counter
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent.parent
-FLAGS = ["-std=c11", "-O0", "-fno-math-errno", "-ffp-contract=fast", "-fvisibility=hidden", "-pthread", "-w"]
+FLAGS = ["-std=c11", "-O1", "-fno-math-errno", "-ffp-contract=fast", "-fvisibility=hidden", "-pthread", "-w"]
 TESTS = (
     *("test_tableau", "test_program", "test_layout", "test_problem", "test_pattern", "test_exec", "test_implicit_calls"),
     *("test_own_theta", "test_rosenbrock", "test_solve", "test_rows", "test_threads", "test_alloc"),
@@ -174,6 +174,7 @@ def main():
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--minutes", type=float, default=60)
     parser.add_argument("--only", default="", help="files whose path under csrc begins so")
+    parser.add_argument("--alone", action="store_true", help="only .c files, which are compiled in a second")
     given = parser.parse_args()
     rng = random.Random(given.seed)
     ends = time.monotonic() + 60 * given.minutes
@@ -186,6 +187,7 @@ def main():
             p for p in sorted(core.rglob("*.*")) if p.suffix in (".c", ".inl") and not {"tests", "instances"} & set(p.parts)
         ]
         files = [p for p in files if str(p.relative_to(core)).startswith(given.only)]
+        files = [p for p in files if p.suffix == ".c" or not given.alone]
         everything = [(p, change) for p in files for change in places(p.read_text())]
         print(f"{len(everything)} changes are possible; the tests take {sum(build.seconds.values()):.0f} s", flush=True)
         rng.shuffle(everything)

@@ -49,7 +49,7 @@ def drawn(rng):
             out = out + 0.3 * two(y)
         elif kind == 2:
             out = out * two(th["c"] * y)
-        elif kind == 3:
+        elif kind == 3 and d > 1:
             out = out + np.concatenate([y[1:], y[:1]]) * two(y)
         return out - 0.8 * y
 

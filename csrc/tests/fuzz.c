@@ -20,8 +20,9 @@ static int32_t any(void) { /* an index, an offset */
     return i < 12 ? edge[i] : i - 12;
 }
 static double number(void) {
-    static const double edge[] = {0,   -0.0,   1,      -1,      0.5,     1e-3,      1e3,        1e-300,  1e300,       NAN,
-                                  INFINITY, -INFINITY, 1e16, 1 + 0x1p-52, 0x1p-1074, 6.02e23, -1e-8, 709.8, -745.2, 3.14159265358979};
+    static const double edge[] = {
+        0,        -0.0,      1,    -1,          0.5,       1e-3,    1e3,   1e-300, 1e300,  NAN,
+        INFINITY, -INFINITY, 1e16, 1 + 0x1p-52, 0x1p-1074, 6.02e23, -1e-8, 709.8,  -745.2, 3.14159265358979};
     const int32_t i = pick(64);
     return i < (int32_t)(sizeof edge / sizeof *edge) ? edge[i] : (i - 42) * 0.125;
 }
@@ -69,7 +70,8 @@ static void drawn_program(builder *b) {
             if (size_of(b, r) == size_of(b, a) && pick(2)) third = second, second = r;
         int32_t n = likely() ? out_size(b, op, a, second) : any();
         if (n > 3000 || n < 0) n = 1;
-        add(b, op, n, a, second, third, likely() ? pick(12) : any(), likely() ? pick(5) - 1 : any(), likely() ? pick(2) : any());
+        add(b, op, n, a, second, third, likely() ? pick(12) : any(), likely() ? pick(5) - 1 : any(),
+            likely() ? pick(2) : any());
     }
     const int32_t acc = pick(4) == 0 ? pick(length + 1) : 0; /* what accumulates is last */
     int32_t left = length - acc;
@@ -79,7 +81,8 @@ static void drawn_program(builder *b) {
         left -= part;
     }
     const int32_t outputs = 1 + pick(4);
-    for (int32_t i = 0; i < outputs; i++) add_output(b, likely() ? b->spec.n_reg - 1 - pick(b->spec.n_reg ? b->spec.n_reg : 1) : any());
+    for (int32_t i = 0; i < outputs; i++)
+        add_output(b, likely() ? b->spec.n_reg - 1 - pick(b->spec.n_reg ? b->spec.n_reg : 1) : any());
     if (!likely()) b->sizes[pick(ROOM)] = any();
     if (!likely()) b->n_theta[pick(2)] = any();
 }
@@ -181,7 +184,8 @@ static void losses(fixture *f) {
     if (pick(6) == 0) p->jump_add = random_array(f->rows * (size_t)p->d, f->f32, 0.1);
     if (pick(8) == 0 && p->n) set(f->y0, (size_t)pick((int32_t)p->d), f->f32, number());
     if (pick(8) == 0) set(f->theta, (size_t)pick((int32_t)(f->n_theta < 250 ? f->n_theta : 250)), f->f32, number());
-    if (pick(8) == 0 && p->target && f->rows) set(f->target, (size_t)pick((int32_t)(f->rows < 250 ? f->rows : 250)), f->f32, number());
+    if (pick(8) == 0 && p->target && f->rows)
+        set(f->target, (size_t)pick((int32_t)(f->rows < 250 ? f->rows : 250)), f->f32, number());
     if (pick(10) == 0) p->g_y0 = NULL;
     if (pick(10) == 0) p->g_t = NULL;
 }
@@ -210,8 +214,8 @@ static void problems(void) {
         if (chunk && p->gradient == PN_GRAD_DISCRETE) {
             p->memory = (int64_t)chunk;
             const pn_status less = fixture_solve(&f, isa);
-            CHECKF(less == PN_BUDGET || less == PN_REPLAY || (less == PN_OK && same_bytes(first, snapshot(&f))), "memory %d: %s",
-                   (int)chunk, pn_status_name(less));
+            CHECKF(less == PN_BUDGET || less == PN_REPLAY || (less == PN_OK && same_bytes(first, snapshot(&f))),
+                   "memory %d: %s", (int)chunk, pn_status_name(less));
             CHECK(less != PN_REPLAY);
         }
     } else
