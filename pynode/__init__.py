@@ -27,6 +27,7 @@ _HOMES = {
     "pynode.data.clock": ["Clock"],
     "pynode.data.tables": ["TableError", "TableWarning"],
     "pynode.data.trajectories": ["Trajectories"],
+    "pynode.data.partitions": ["Partitions"],
     "pynode.data.csv": ["read_csv"],
     "pynode.data.nonmem": ["read_nonmem"],
     "pynode.data.signal": ["Signal"],

@@ -27,6 +27,7 @@ from pynode.data.clock import Clock as Clock
 from pynode.data.csv import read_csv as read_csv
 from pynode.data.files import ModelFileError as ModelFileError
 from pynode.data.nonmem import read_nonmem as read_nonmem
+from pynode.data.partitions import Partitions as Partitions
 from pynode.data.signal import Signal as Signal
 from pynode.data.tables import TableError as TableError
 from pynode.data.tables import TableWarning as TableWarning
@@ -103,6 +104,7 @@ __all__ = [  # noqa: RUF022
     "NeuralODEClassifier",
     "NeuralODERegressor",
     "Objective",
+    "Partitions",
     "ResNet",
     "STATUS",
     "Sensitivities",

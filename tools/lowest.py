@@ -10,7 +10,7 @@ import tomllib
 from pathlib import Path
 
 PYPROJECT = Path(__file__).resolve().parent.parent / "pyproject.toml"
-EXTRAS = ("plot", "table", "progress", "parallel", "all")
+EXTRAS = ("plot", "table", "progress", "parallel", "dask", "all")
 
 
 def bounds(path: Path = PYPROJECT) -> dict[str, str]:

@@ -4,6 +4,7 @@ from collections.abc import Callable
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, replace
 from functools import cache
+from threading import Lock
 from typing import Any, Protocol
 
 import numpy as np
@@ -31,6 +32,27 @@ def small_matrices(size: int) -> AbstractContextManager[object]:
     """A context in which BLAS works on matrices of this size with as many threads as pay off."""
     limited: AbstractContextManager[object] = _controller().limit(limits=1 if size < LARGE else None, user_api="blas")
     return limited
+
+
+class OneThread:
+    """A context in which BLAS has one thread, so that sums have the same bits everywhere; threads may be in it at once."""
+
+    lock = Lock()
+    inside = 0
+    limited: Any = None
+
+    def __enter__(self) -> None:
+        with OneThread.lock:
+            if OneThread.inside == 0:
+                OneThread.limited = _controller().limit(limits=1, user_api="blas")
+                OneThread.limited.__enter__()
+            OneThread.inside += 1
+
+    def __exit__(self, *error: object) -> None:
+        with OneThread.lock:
+            OneThread.inside -= 1
+            if OneThread.inside == 0:
+                OneThread.limited.__exit__(None, None, None)
 
 
 @dataclass(frozen=True)

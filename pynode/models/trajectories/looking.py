@@ -1,5 +1,6 @@
 """Where equations are looked for: before a network is trained, and once more along its trajectories."""
 
+from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -8,7 +9,10 @@ from numpy.typing import NDArray
 from pynode.data.trajectories import Trajectories
 from pynode.models.trajectories.scaling import Scaling
 from pynode.models.trajectories.series import n_inputs
-from pynode.models.trajectories.structure import EquationFit
+from pynode.models.trajectories.stages import fit_stages
+from pynode.models.trajectories.structure import EquationFit, become, prefer
+from pynode.optim.checkpoint import Checkpoint
+from pynode.optim.result import Iteration
 from pynode.training.bend_columns import MOST_FACTORS
 from pynode.training.steps import SECOND_ORDER
 
@@ -112,3 +116,48 @@ def looked_again(equation: EquationFit | None, network: Any, scaling: Scaling) -
         return equation
     again.train()
     return again
+
+
+def fit_form(
+    model: "NeuralODE",
+    data: Trajectories,
+    precision: list[Array] | None,
+    seed: int,
+    delay: Array | None,
+    shown: bool | str,
+    callback: Callable[[Iteration], Any] | None,
+    checkpoint: Checkpoint | None,
+    units: Scaling | None = None,
+) -> Any:
+    """Fit an equation, a network, or that which explains the data better, as the option `structure` says.
+
+    Parameters
+    ----------
+    model : NeuralODE
+        It keeps the fit.
+    data : Trajectories
+    precision : list of arrays or None
+        Weights.
+    seed : int
+    delay : (m,) array or None
+        Of the control inputs.
+    shown, callback, checkpoint
+        See `NeuralODE.fit`.
+    units : Scaling, optional
+        Of the states and inputs of a network. Default: by the data.
+
+    Returns
+    -------
+    Run
+        What was kept.
+    """
+    equation = looked_for(model, data, precision, seed, delay, callback)
+    if equation is not None and equation.final:
+        become(model, equation)
+        return equation.run
+    plain = None if equation is None or not model.scale or units is not None else equation.plain
+    run = fit_stages(model, data, precision, seed, delay, shown, callback, checkpoint, plain, units)
+    again = looked_again(equation, run, model.scaling_)
+    prefer(model, again, run.whole)
+    kept = None if again is None else again.run
+    return kept if kept is not None and model.field_ is kept.field else run

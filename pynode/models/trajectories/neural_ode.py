@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any, Self
 import numpy as np
 from numpy.typing import NDArray
 
+from pynode.data.partitions import Partitions, as_partitions
 from pynode.data.trajectories import Trajectories
 from pynode.errors import users_level
 from pynode.models.options import documented
@@ -18,9 +19,10 @@ from pynode.models.trajectories.far_field import settle_far_field
 from pynode.models.trajectories.inputs import Choice, choose_inputs, decided, keep_choice
 from pynode.models.trajectories.known import KnownFit
 from pynode.models.trajectories.known_results import keep
-from pynode.models.trajectories.looking import looked_again, looked_for
+from pynode.models.trajectories.looking import fit_form
 from pynode.models.trajectories.loose import warn_if_loose
 from pynode.models.trajectories.named import by_state
+from pynode.models.trajectories.partitioned import fit_partitions
 from pynode.models.trajectories.protocol import as_doses, needed
 from pynode.models.trajectories.protocol_storage import protocol_to_dict
 from pynode.models.trajectories.published import Published
@@ -34,9 +36,8 @@ from pynode.models.trajectories.series import (
     n_inputs,
     with_covariates,
 )
-from pynode.models.trajectories.stages import fit_stages, reporting
+from pynode.models.trajectories.stages import reporting
 from pynode.models.trajectories.storage import from_content, to_content
-from pynode.models.trajectories.structure import become, prefer
 from pynode.optim.checkpoint import Checkpoint, opened
 from pynode.optim.progress import Progress
 from pynode.optim.result import Iteration
@@ -179,7 +180,7 @@ class NeuralODE(Published):
 
     def fit(
         self,
-        t: Series | Trajectories,
+        t: Series | Trajectories | Partitions,
         Y: Series | None = None,
         *,
         u: Inputs | None = None,
@@ -237,7 +238,17 @@ class NeuralODE(Published):
             Ctrl-C (it is a KeyboardInterrupt); the model keeps the best so far and can be used.
         """
         self.check_options()
-        data = with_covariates(as_trajectories(t, Y, u, names, time, state, id, input, replicates="keep"))
+        many = as_partitions(t, time=time, state=state, id=id, input=input, names=names)
+        if many is not None:
+            given = {"Y": Y, "u": u, "weight": weight, "doses": doses}
+            for name, value in given.items():
+                if value is not None:
+                    raise TypeError(f"{name}= does not go with data in partitions, whose columns hold everything")
+            shown = bool(self.verbose) if progress is None else progress
+            fit_partitions(self, many, self._seed(), shown, callback, checkpoint)
+            return self
+        in_memory: Any = t
+        data = with_covariates(as_trajectories(in_memory, Y, u, names, time, state, id, input, replicates="keep"))
         self.in_frames_ = hasattr(t, "columns")
         if self.observe is None:
             data = by_state(data, self.field, Y is None or names is not None)
@@ -280,13 +291,7 @@ class NeuralODE(Published):
         if self.n_restarts > 1:
             return self._fit_starts(data, weight, seed, choice, shown, callback, checkpoint)
         with opened(checkpoint, self.random_state, partial(self._what, data, precision)) as saved:
-            equation = looked_for(self, data, precision, seed, choice.delay, callback)
-            if equation is not None and equation.final:
-                become(self, equation)
-            else:
-                plain = None if equation is None or not self.scale else equation.plain
-                run = fit_stages(self, data, precision, seed, choice.delay, shown, callback, saved, plain)
-                prefer(self, looked_again(equation, run, self.scaling_), run.whole)
+            fit_form(self, data, precision, seed, choice.delay, shown, callback, saved)
         settle_far_field(self)
         warn_if_loose(self)
         self.report_["seconds"] = clock.perf_counter() - started
@@ -335,10 +340,19 @@ class NeuralODE(Published):
         if self.field is not None and m != self.field.inputs:
             raise ValueError(f"the field has {self.field.inputs} control inputs, u {m}")
 
+    def told(self) -> tuple[Any, ...]:
+        """The options that a fit follows from, for the fingerprint of a checkpoint.
+
+        Returns
+        -------
+        tuple
+        """
+        return self._told("verbose", "n_jobs")
+
     def _what(self, data: Trajectories, weight: Any, protocol: Any = ()) -> tuple[Any, ...]:
         """What a fit follows from, for the fingerprint of a checkpoint."""
         signal = () if data.signal is None else (data.signal.kind, data.signal.t, data.signal.u)
-        return *self._told("verbose", "n_jobs"), list(data.t), list(data.y), weight, signal, protocol
+        return *self.told(), list(data.t), list(data.y), weight, signal, protocol
 
     def _fit_ensemble(
         self,

@@ -79,13 +79,15 @@ def prepare(
     seed: int,
     delay: Array | None = None,
     plain: Smoothed | None = None,
+    units: Scaling | None = None,
 ) -> tuple[Any, Scaling, Any, Trajectories]:
     """(Run, Scaling, Smoothed, the trajectories it is fitted to).
 
-    delay: of the control inputs. plain: what smoothing gives, in units of order one.
+    delay: of the control inputs. plain: what smoothing gives, in units of order one. units: those of states and inputs;
+    default: by the data.
     """
     own, field = model.field, _field(model, data)
-    scaling = _scaling(model, data)
+    scaling = _scaling(model, data) if units is None else units
     if delay is not None and delay.any():
         scaling = replace(scaling, u_delay=delay)
     z = [scaling.states(y) for y in data.y]

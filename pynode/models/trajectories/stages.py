@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 from pynode.data.trajectories import Trajectories
 from pynode.models.trajectories.recipe import polish, prepare
 from pynode.models.trajectories.results import keep_run
+from pynode.models.trajectories.scaling import Scaling
 from pynode.models.trajectories.unvisited import unvisited
 from pynode.optim.checkpoint import Checkpoint
 from pynode.optim.progress import Progress
@@ -35,10 +36,11 @@ def fit_stages(
     callback: Callable[[Iteration], Any] | None,
     checkpoint: Checkpoint | None,
     plain: Smoothed | None,
+    units: Scaling | None = None,
 ) -> Run:
-    """Train in stages; returns what was run."""
+    """Train in stages; returns what was run. plain, units: see `prepare`."""
     started = clock.perf_counter()
-    run, scaling, smoothed, data = prepare(model, data, precision, seed, delay, plain)
+    run, scaling, smoothed, data = prepare(model, data, precision, seed, delay, plain, units)
     run.checkpoint = checkpoint
     interrupt = None
     total = run.recipe.total_iterations * run.batches
