@@ -1,11 +1,13 @@
 """Builds pynode._core: the C core once for each instruction set, and the CPython wrapper; takes the files of wasm/ along.
 
-Environment: CC; PYNODE_CFLAGS and PYNODE_LDFLAGS are appended (sanitizers, -Werror, ...).
+Environment: CC; PYNODE_CFLAGS and PYNODE_LDFLAGS are appended (sanitizers, -Werror, ...). PYNODE_XLA_INCLUDE: the folder
+that has xla/ffi/api/c_api.h, for the handlers of pynode.jax; not given: jaxlib's, if there is one; empty: no handlers.
 An object is compiled again when its source, any header under csrc/, this file or the flags changed.
 The extension is for the stable ABI of Python 3.11 (abi3), so that a wheel serves all later versions; not with a
 free-threaded Python, which has none. It is stripped, but where it is built in place.
 """
 
+import importlib.util
 import os
 import shlex
 import subprocess
@@ -54,6 +56,18 @@ def sources():
     )
 
 
+def xla_flags():
+    """Flags of csrc/python/xla.c: where XLA's header is; none where there is none, and pynode.jax goes through Python."""
+    given = os.environ.get("PYNODE_XLA_INCLUDE")
+    jaxlib = importlib.util.find_spec("jaxlib") if given is None else None
+    folder = Path(jaxlib.origin).parent / "include" if jaxlib and jaxlib.origin else Path(given or os.devnull)
+    if (folder / "xla" / "ffi" / "api" / "c_api.h").exists():
+        return ["-DPNPY_XLA", "-isystem", str(folder)]
+    if given:
+        raise SystemExit(f"setup.py: PYNODE_XLA_INCLUDE={given!r} has no xla/ffi/api/c_api.h; see jax.ffi.include_dir()")
+    return []
+
+
 def targets_x86_64(command):
     """Whether the compiler (with its flags) makes code for x86-64: ask it."""
     probe = subprocess.run([*command, "-dM", "-E", "-x", "c", os.devnull], capture_output=True, text=True)
@@ -80,6 +94,8 @@ class BuildCore(build_ext):
             flags += INSTANCE_FLAGS[path.stem]
             if path.stem == "dispatch" and x86:
                 flags += ["-DPN_HAVE_X86_ISA=1"]
+        if path.stem == "xla":
+            flags += xla_flags()
         return flags + shlex.split(os.environ.get("PYNODE_CFLAGS", ""))
 
     def run(self):
