@@ -6,8 +6,9 @@
     curved(y0, t, theta, dy0, dtheta, g)      the derivative of J^T g in the direction (dy0, dtheta)
 
 Solve and backward go to the core: on a CPU from compiled code, without Python, where the extension has handlers for XLA;
-else by a callback to `host.py`. Forward and curved are solve and backward of the states beside their tangents. The derivative of
-solve is forward, whose transpose is backward, whose derivatives are backward and curved; curved is its own transpose.
+else by a callback to `host.py`. Forward and curved are solve and backward of the states beside their tangents. The
+derivative of solve is forward, whose transpose is backward, whose derivatives are backward and curved; curved is its own
+transpose.
 Arrays always have a batch: y0 (B, d), t (B, T), theta (p,) or (B, p). vmap makes one call of it, however many samples there
 are: its axis goes into B.
 """

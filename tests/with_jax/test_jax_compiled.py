@@ -39,7 +39,8 @@ def loss(theta, y0, **options):
 
 def results(dtype=np.float64):
     """name -> what a transformation gives."""
-    y0, theta, each = Y0.astype(dtype), THETA.astype(dtype), EACH.astype(dtype)
+    y0, theta = Y0.astype(dtype), THETA.astype(dtype)
+    each = EACH.astype(dtype)
     rng = np.random.default_rng(1)
     few = y0[:3]
     rtol = {"rtol": 1e-4, "atol": 1e-5}
@@ -94,7 +95,8 @@ def test_the_gradient_of_more_solves_than_are_kept():
         return jax.lax.scan(step, jnp.asarray(Y0[:3]), jnp.arange(20))[1].sum()
 
     def unrolled(theta):
-        y, total = jnp.asarray(Y0[:3]), 0.0
+        y = jnp.asarray(Y0[:3])
+        total = 0.0
         for _ in range(20):
             y = solved(y, theta)[:, -1]
             total += (y**2).mean()
