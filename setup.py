@@ -120,18 +120,16 @@ class BuildCore(build_ext):
         jobs = [source for source in ext.sources if flags[source] is not None]
         link_flags = ["-pthread", *shlex.split(os.environ.get("PYNODE_LDFLAGS", ""))]
 
-        temp = Path(self.build_temp)
-        temp.mkdir(parents=True, exist_ok=True)
-        stamp = temp / "pynode_flags.txt"
-        text = repr((command, numpy.__version__, sys.version, {s: flags[s] for s in jobs}, link_flags, ext.define_macros))
-        if not stamp.exists() or stamp.read_text() != text:
-            stamp.write_text(text)
-        newest = max(os.stat(path).st_mtime_ns for path in [*ext.depends, str(stamp)])
+        text = repr((command, numpy.__version__, sys.version, ext.define_macros))
+        newest = max(os.stat(path).st_mtime_ns for path in ext.depends)
 
         def compile_one(source):
             (target,) = self.compiler.object_filenames([source], output_dir=self.build_temp)
+            stamp = Path(f"{target}.flags")
+            now = f"{text}\n{flags[source]}\n"
             fresh = os.path.exists(target) and os.stat(target).st_mtime_ns > max(newest, os.stat(source).st_mtime_ns)
-            if self.force or not fresh:
+            if self.force or not fresh or not stamp.exists() or stamp.read_text() != now:
+                stamp.unlink(missing_ok=True)
                 self.compiler.compile(
                     [source],
                     output_dir=self.build_temp,
@@ -139,6 +137,7 @@ class BuildCore(build_ext):
                     macros=ext.define_macros,
                     extra_postargs=flags[source],
                 )
+                stamp.write_text(now)
             return target
 
         # the files of one instruction set take longest: start with them

@@ -254,9 +254,10 @@ static PyMethodDef core_methods[] = {
      "At import it is the environment variable PYNODE_NUM_THREADS, else one for each CPU that the process may use.\n\n"
      "Parameters\n----------\nn : int\n    At least 1.\n\n"
      "Examples\n--------\n>>> import pynode as pn\n>>> pn.set_num_threads(pn.num_threads())\n"},
-    {"xla_handlers", pnpy_xla_handlers, METH_NOARGS,
-     "xla_handlers($module, /)\n--\n\nName -> capsule of a handler for XLA; none where the extension was built without XLA's "
-     "header."},
+    {"xla_handlers", pnpy_xla_handlers, METH_O,
+     "xla_handlers($module, minor, /)\n--\n\nName -> capsule of a handler for an XLA whose interface has this minor version; "
+     "none "
+     "where there are none for it."},
     {"tableaus", pnpy_tableaus, METH_NOARGS, "tableaus($module, /)\n--\n\nThe Runge-Kutta methods, a dict each."},
     {0},
 };

@@ -1,11 +1,11 @@
-/* XLA's foreign function interface: call frames of compiled programs to pnpy_xla_run. The header comes with jaxlib (PNPY_XLA: it is there);
-   its layouts are those of the ABI that XLA promises to keep for a year at least. */
+/* XLA's foreign function interface: call frames of compiled programs to pnpy_xla_run. The header comes with jaxlib (PNPY_XLA: it
+   is there). XLA promises to support a version of it for a year at least. */
 #include "python/xla_call.h"
 
 #ifndef PNPY_XLA
 
-PyObject *pnpy_xla_handlers(PyObject *module, PyObject *unused) {
-    (void)module, (void)unused;
+PyObject *pnpy_xla_handlers(PyObject *module, PyObject *minor) {
+    (void)module, (void)minor;
     return PyDict_New();
 }
 
@@ -19,12 +19,16 @@ static XLA_FFI_Error *failed(const XLA_FFI_CallFrame *frame, XLA_FFI_Error_Code 
     return frame->api->XLA_FFI_Error_Create(&args);
 }
 
-/* What XLA asks when a handler is registered: for which version of the interface it was compiled. */
+/* The version of the interface that handlers speak: that of the header, or an earlier one, where all that is used here was the same. */
+enum { EARLIEST_MINOR = 1 };
+static int64_t spoken = XLA_FFI_API_MINOR;
+
+/* What XLA asks when a handler is registered. */
 static int says_version(const XLA_FFI_CallFrame *frame) {
     if (!frame->extension_start || frame->extension_start->type != XLA_FFI_Extension_Metadata) return 0;
     XLA_FFI_Metadata *metadata = ((XLA_FFI_Metadata_Extension *)frame->extension_start)->metadata;
     metadata->api_version.major_version = XLA_FFI_API_MAJOR;
-    metadata->api_version.minor_version = XLA_FFI_API_MINOR;
+    metadata->api_version.minor_version = (int)spoken;
     return 1;
 }
 
@@ -108,9 +112,13 @@ static int add(PyObject *handlers, const char *name, XLA_FFI_Handler *handler) {
     return status;
 }
 
-PyObject *pnpy_xla_handlers(PyObject *module, PyObject *unused) {
-    (void)module, (void)unused;
+PyObject *pnpy_xla_handlers(PyObject *module, PyObject *minor) {
+    int64_t wanted;
+    (void)module;
+    if (pnpy_integer(minor, "minor", 0, INT32_MAX, &wanted) < 0) return NULL;
     PyObject *handlers = PyDict_New();
+    if (wanted < EARLIEST_MINOR) return handlers;
+    spoken = wanted < XLA_FFI_API_MINOR ? wanted : XLA_FFI_API_MINOR;
     if (handlers && (add(handlers, "solve", solve) < 0 || add(handlers, "backward", back) < 0)) Py_CLEAR(handlers);
     return handlers;
 }

@@ -55,5 +55,6 @@ void pnpy_half_used(pnpy_half *half);
 void pnpy_halves_forget(const pnpy_ready *ready); /* under the lock */
 
 /* ---- xla.c ------------------------------------------------------------------------------------------------- */
-PyObject *pnpy_xla_handlers(PyObject *module, PyObject *unused); /* name -> capsule */
+/* xla_handlers(minor): name -> capsule, for an XLA whose interface has this minor version */
+PyObject *pnpy_xla_handlers(PyObject *module, PyObject *minor);
 #endif

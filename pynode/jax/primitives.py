@@ -22,8 +22,8 @@ import numpy as np
 from jax.extend.core import Primitive
 from jax.interpreters import ad, batching, mlir
 
-from pynode import _core
 from pynode.jax.host import HOST, Call, handle
+from pynode.jax.xla import handlers
 
 NO_TIMES = (
     "pynode.jax.odeint: times are not differentiated in JAX (pynode.solve(...).vjp(dy, wrt='t') does it): stop_gradient them"
@@ -32,12 +32,6 @@ THIRD = "pynode.jax.odeint: third derivatives, and grad of grad of a forward der
 
 SEVERAL = {"solve": False, "forward": False, "backward": True, "curved": True}
 """Name -> whether it gives two arrays."""
-
-HANDLERS = _core.xla_handlers() if hasattr(jax, "ffi") else {}
-"""Name of a primitive -> its handler for XLA; none where the extension was built without XLA's header."""
-
-for name, capsule in HANDLERS.items():
-    jax.ffi.register_ffi_target(f"pynode_{name}", capsule, platform="cpu")
 
 
 def results(name: str, y0: Any, t: Any, theta: Any) -> Any:
@@ -63,16 +57,16 @@ def through_python(name: str) -> Callable[..., Any]:
 
 
 def from_compiled_code(name: str) -> Callable[..., Any]:
-    """The rule by which solve or backward becomes a call of the core in compiled code; but for empty batches."""
+    """The rule by which solve or backward becomes a call of the core in compiled code, where there are handlers."""
     by_python = mlir.lower_fun(through_python(name), multiple_results=SEVERAL[name])
 
     def lowered(context: Any, *operands: Any, call: Call, keep: bool = False) -> Any:
-        if not context.avals_in[0].shape[0]:
+        if name not in handlers() or not context.avals_in[0].shape[0]:
             return by_python(context, *operands, call=call)
         known = handle(call)
         context.module_context.add_keepalive(known)
         numbers = {"number": np.int64(known.number), "keep": np.int64(keep)}
-        return jax.ffi.ffi_lowering(f"pynode_{name}")(context, *operands, **numbers)
+        return jax.ffi.ffi_lowering(handlers()[name])(context, *operands, **numbers)
 
     return lowered
 
@@ -113,7 +107,7 @@ def _made(name: str) -> Primitive:
     primitive.def_abstract_eval(abstract)
     rule = through_python(name) if name in HOST else beside_tangents(name)
     mlir.register_lowering(primitive, mlir.lower_fun(rule, multiple_results=SEVERAL[name]))
-    if name in HANDLERS:
+    if name in HOST:
         mlir.register_lowering(primitive, from_compiled_code(name), platform="cpu")
     batching.primitive_batchers[primitive] = lambda arrays, axes, **keys: batched(name, arrays, axes, **keys)
     return primitive
