@@ -78,7 +78,8 @@ def build_core(target: Target, name: str, work: Path, jobs: int) -> Path:
     folder.mkdir(parents=True, exist_ok=True)
     python = python_headers(target, folder / "python")
     command, environment = compiler(target, work)
-    tables = [] if target.windows or target.macos else ["-fno-asynchronous-unwind-tables"]  # which only debuggers read
+    # which only debuggers read; zig makes them unless both are refused
+    tables = [] if target.windows or target.macos else ["-fno-unwind-tables", "-fno-asynchronous-unwind-tables"]
     includes = [f"-I{path}" for path in (ROOT / "csrc", python, numpy_headers(target, work))]
     xla = xla_headers(work)
     settings = ["-g0", "-fPIC", "-DNDEBUG", "-DPy_LIMITED_API=0x030B0000", "-Werror", f"-ffile-prefix-map={ROOT}=."]
