@@ -61,10 +61,12 @@ def xla_flags():
     given = os.environ.get("PYNODE_XLA_INCLUDE")
     jaxlib = importlib.util.find_spec("jaxlib") if given is None else None
     folder = Path(jaxlib.origin).parent / "include" if jaxlib and jaxlib.origin else Path(given or os.devnull)
-    if (folder / "xla" / "ffi" / "api" / "c_api.h").exists():
+    header = folder / "xla" / "ffi" / "api" / "c_api.h"
+    if header.exists() and "} XLA_FFI_ByteSpan;" in header.read_text(encoding="utf-8"):  # earlier ones are C++ only
         return ["-DPNPY_XLA", "-isystem", str(folder)]
     if given:
-        raise SystemExit(f"setup.py: PYNODE_XLA_INCLUDE={given!r} has no xla/ffi/api/c_api.h; see jax.ffi.include_dir()")
+        missing = "is older than jaxlib 0.6" if header.exists() else "has no xla/ffi/api/c_api.h"
+        raise SystemExit(f"setup.py: PYNODE_XLA_INCLUDE={given!r} {missing}; see jax.ffi.include_dir()")
     return []
 
 
