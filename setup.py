@@ -1,11 +1,13 @@
 """Builds pynode._core: the C core once for each instruction set, and the CPython wrapper; takes the files of wasm/ along.
 
-Environment: CC; PYNODE_CFLAGS and PYNODE_LDFLAGS are appended (sanitizers, -Werror, ...).
+Environment: CC; PYNODE_CFLAGS and PYNODE_LDFLAGS are appended (sanitizers, -Werror, ...). PYNODE_XLA_INCLUDE: the folder
+that has xla/ffi/api/c_api.h, for the handlers of pynode.jax; not given: jaxlib's, if there is one; empty: no handlers.
 An object is compiled again when its source, any header under csrc/, this file or the flags changed.
 The extension is for the stable ABI of Python 3.11 (abi3), so that a wheel serves all later versions; not with a
 free-threaded Python, which has none. It is stripped, but where it is built in place.
 """
 
+import importlib.util
 import os
 import shlex
 import subprocess
@@ -54,6 +56,20 @@ def sources():
     )
 
 
+def xla_flags():
+    """Flags of csrc/python/xla.c: where XLA's header is; none where there is none, and pynode.jax goes through Python."""
+    given = os.environ.get("PYNODE_XLA_INCLUDE")
+    jaxlib = importlib.util.find_spec("jaxlib") if given is None else None
+    folder = Path(jaxlib.origin).parent / "include" if jaxlib and jaxlib.origin else Path(given or os.devnull)
+    header = folder / "xla" / "ffi" / "api" / "c_api.h"
+    if header.exists() and "} XLA_FFI_ByteSpan;" in header.read_text(encoding="utf-8"):  # earlier ones are C++ only
+        return ["-DPNPY_XLA", "-isystem", str(folder)]
+    if given:
+        missing = "is older than jaxlib 0.6" if header.exists() else "has no xla/ffi/api/c_api.h"
+        raise SystemExit(f"setup.py: PYNODE_XLA_INCLUDE={given!r} {missing}; see jax.ffi.include_dir()")
+    return []
+
+
 def targets_x86_64(command):
     """Whether the compiler (with its flags) makes code for x86-64: ask it."""
     probe = subprocess.run([*command, "-dM", "-E", "-x", "c", os.devnull], capture_output=True, text=True)
@@ -80,6 +96,8 @@ class BuildCore(build_ext):
             flags += INSTANCE_FLAGS[path.stem]
             if path.stem == "dispatch" and x86:
                 flags += ["-DPN_HAVE_X86_ISA=1"]
+        if path.stem == "xla":
+            flags += xla_flags()
         return flags + shlex.split(os.environ.get("PYNODE_CFLAGS", ""))
 
     def run(self):
@@ -104,18 +122,16 @@ class BuildCore(build_ext):
         jobs = [source for source in ext.sources if flags[source] is not None]
         link_flags = ["-pthread", *shlex.split(os.environ.get("PYNODE_LDFLAGS", ""))]
 
-        temp = Path(self.build_temp)
-        temp.mkdir(parents=True, exist_ok=True)
-        stamp = temp / "pynode_flags.txt"
-        text = repr((command, numpy.__version__, sys.version, {s: flags[s] for s in jobs}, link_flags, ext.define_macros))
-        if not stamp.exists() or stamp.read_text() != text:
-            stamp.write_text(text)
-        newest = max(os.stat(path).st_mtime_ns for path in [*ext.depends, str(stamp)])
+        text = repr((command, numpy.__version__, sys.version, ext.define_macros))
+        newest = max(os.stat(path).st_mtime_ns for path in ext.depends)
 
         def compile_one(source):
             (target,) = self.compiler.object_filenames([source], output_dir=self.build_temp)
+            stamp = Path(f"{target}.flags")
+            now = f"{text}\n{flags[source]}\n"
             fresh = os.path.exists(target) and os.stat(target).st_mtime_ns > max(newest, os.stat(source).st_mtime_ns)
-            if self.force or not fresh:
+            if self.force or not fresh or not stamp.exists() or stamp.read_text() != now:
+                stamp.unlink(missing_ok=True)
                 self.compiler.compile(
                     [source],
                     output_dir=self.build_temp,
@@ -123,6 +139,7 @@ class BuildCore(build_ext):
                     macros=ext.define_macros,
                     extra_postargs=flags[source],
                 )
+                stamp.write_text(now)
             return target
 
         # the files of one instruction set take longest: start with them

@@ -47,6 +47,7 @@ def set_isa(name: str, /) -> None: ...
 def num_threads() -> int: ...
 def set_num_threads(n: int, /) -> None: ...
 def tableaus() -> list[_Tableau]: ...
+def xla_handlers(minor: int, /) -> dict[str, Any]: ...
 def evaluate(
     program: Program,
     slots: Sequence[ArrayLike | None],
@@ -121,6 +122,17 @@ class Results:
 @final
 class Tape:
     def __new__(cls) -> Tape: ...
+
+@final
+class XlaCall:
+    def __new__(
+        cls,
+        number: int,
+        prepare: Callable[[Any, Any, Any, Any], Problem],
+        again: Callable[[Any, Any, Any, Any], object],
+        ignores: bool = False,
+        of_tangents: bool = False,
+    ) -> XlaCall: ...
 
 @final
 class Problem:

@@ -17,7 +17,7 @@ import zipfile
 from dataclasses import dataclass
 from pathlib import Path
 
-from wheel_targets import NUMPY, Target
+from wheel_targets import JAXLIB, NUMPY, Target
 
 ROOT = Path(__file__).resolve().parents[1]
 EARLIEST = 315532800
@@ -95,6 +95,7 @@ def sbom(project: Project, target: Target, zig: str) -> str:
     if target.windows:
         parts.append(library("mingw-w64", None, "required", f"its C runtime and threads, in the extension, by zig {zig}"))
     parts.append(library("numpy", NUMPY, "excluded", "its headers, when the extension was compiled"))
+    parts.append(library("jaxlib", JAXLIB, "excluded", "its header of XLA's interface, when the extension was compiled"))
     subject = {
         "type": "library",
         "name": project.name,

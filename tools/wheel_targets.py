@@ -18,6 +18,8 @@ from pathlib import Path
 
 NUMPY = "2.4.6"
 """Whose headers are taken. The extension runs with every NumPy since the NPY_TARGET_VERSION of csrc/python/pnpy.h."""
+JAXLIB = "0.10.2"
+"""Whose header of XLA's interface is taken (Apache-2.0; nothing of it is in a wheel but what the compiler made of it)."""
 
 
 @dataclass(frozen=True)
@@ -101,19 +103,29 @@ def python_headers(target: Target, folder: Path) -> Path:
 def numpy_headers(target: Target, work: Path) -> Path:
     """The headers out of NumPy's wheel for the platform, which pip fetches once."""
     folder = work / f"numpy-{NUMPY}-{target.numpy}"
-    include = folder / "numpy" / "_core" / "include"
-    if include.exists():
-        return include
-    wheels = work / "downloads" / target.numpy
+    unpack(f"numpy=={NUMPY}", target.numpy, "/_core/include/", work / "downloads" / target.numpy, folder)
+    return folder / "numpy" / "_core" / "include"
+
+
+def xla_headers(work: Path) -> Path:
+    """The header of XLA's interface out of jaxlib's wheel, which pip fetches once; it is the same for every platform."""
+    folder = work / f"jaxlib-{JAXLIB}"
+    unpack(f"jaxlib=={JAXLIB}", "manylinux_2_27_x86_64", "/xla/ffi/api/c_api.h", work / "downloads" / "jaxlib", folder)
+    return folder / "jaxlib" / "include"
+
+
+def unpack(package: str, platform: str, part: str, downloads: Path, folder: Path) -> None:
+    """Files of a package's wheel for a platform whose names have that part, into a folder; nothing where that is there."""
+    if folder.exists():
+        return
     command = [sys.executable, "-m", "pip", "download", "-q", "--no-deps", "--only-binary=:all:", "--python-version=3.12"]
-    subprocess.run([*command, f"--platform={target.numpy}", "-d", str(wheels), f"numpy=={NUMPY}"], check=True)
-    (wheel,) = wheels.glob(f"numpy-{NUMPY}-*.whl")
+    subprocess.run([*command, f"--platform={platform}", "-d", str(downloads), package], check=True)
+    (wheel,) = downloads.glob(f"{package.replace('==', '-')}-*.whl")
     partial = folder.with_suffix(".partial")
     shutil.rmtree(partial, ignore_errors=True)
     with zipfile.ZipFile(wheel) as archive:
-        archive.extractall(partial, [name for name in archive.namelist() if "/_core/include/" in name])
+        archive.extractall(partial, [name for name in archive.namelist() if part in name])
     partial.rename(folder)
-    return include
 
 
 def declared(headers: Path) -> dict[str, bool]:

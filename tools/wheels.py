@@ -28,7 +28,7 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 from wheel_files import check_metadata, metadata, pack, python_files, sbom, time_of_sources
-from wheel_targets import TARGETS, Target, import_library, numpy_headers, python_headers
+from wheel_targets import TARGETS, Target, import_library, numpy_headers, python_headers, xla_headers
 from wheel_tests import run_c_tests
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -51,8 +51,8 @@ def zig_command() -> list[str]:
     raise SystemExit(f"tools/wheels.py needs zig: pip install ziglang=={ZIG} (or PYNODE_ZIG='command of zig')")
 
 
-def flags_of(source: str, target: Target) -> list[str] | None:
-    """The flags of one source, None where it is not for this processor."""
+def flags_of(source: str, target: Target, xla: Path) -> list[str] | None:
+    """The flags of one source, None where it is not for this processor; xla: the folder with XLA's header."""
     path = Path(source)
     flags = [*SETUP["COMMON"]]
     if path.parent.name == "instances":
@@ -61,6 +61,8 @@ def flags_of(source: str, target: Target) -> list[str] | None:
         flags += SETUP["INSTANCE_FLAGS"][path.stem]
         if path.stem == "dispatch" and target.x86:
             flags.append("-DPN_HAVE_X86_ISA=1")
+    if path.stem == "xla":
+        flags += ["-DPNPY_XLA", "-isystem", str(xla)]
     return flags
 
 
@@ -76,12 +78,14 @@ def build_core(target: Target, name: str, work: Path, jobs: int) -> Path:
     folder.mkdir(parents=True, exist_ok=True)
     python = python_headers(target, folder / "python")
     command, environment = compiler(target, work)
-    tables = [] if target.windows or target.macos else ["-fno-asynchronous-unwind-tables"]  # which only debuggers read
+    # which only debuggers read; zig makes them unless both are refused
+    tables = [] if target.windows or target.macos else ["-fno-unwind-tables", "-fno-asynchronous-unwind-tables"]
     includes = [f"-I{path}" for path in (ROOT / "csrc", python, numpy_headers(target, work))]
+    xla = xla_headers(work)
     settings = ["-g0", "-fPIC", "-DNDEBUG", "-DPy_LIMITED_API=0x030B0000", "-Werror", f"-ffile-prefix-map={ROOT}=."]
 
     def compile_one(source: str) -> str | None:
-        flags = flags_of(source, target)
+        flags = flags_of(source, target, xla)
         if flags is None:
             return None
         output = folder / (source.replace("/", "_").removesuffix(".c") + ".o")

@@ -1,6 +1,7 @@
 /* pynode._core: the module, its state and its tables. */
 #define PNPY_IMPORT_ARRAY
 #include "python/pnpy.h"
+#include "python/xla_call.h"
 
 enum { MAX_THREADS = 4096 };
 
@@ -193,6 +194,7 @@ static int core_exec(PyObject *module) {
     if (!(state->problem_type = add_type(module, &pnpy_problem_spec))) return -1;
     if (!(state->results_type = add_type(module, &pnpy_results_spec))) return -1;
     if (!(state->tape_type = add_type(module, &pnpy_tape_spec))) return -1;
+    if (!(state->xla_call_type = add_type(module, &pnpy_xla_call_spec))) return -1;
     if (add(module, "OPS", make_ops()) < 0 || add(module, "STATUS", make_statuses()) < 0 ||
         add(module, "ISAS", make_isas()) < 0)
         return -1;
@@ -206,6 +208,7 @@ static int core_traverse(PyObject *module, visitproc visit, void *arg) {
     Py_VISIT(state->problem_type);
     Py_VISIT(state->results_type);
     Py_VISIT(state->tape_type);
+    Py_VISIT(state->xla_call_type);
     return 0;
 }
 
@@ -216,6 +219,7 @@ static int core_clear(PyObject *module) {
     Py_CLEAR(state->problem_type);
     Py_CLEAR(state->results_type);
     Py_CLEAR(state->tape_type);
+    Py_CLEAR(state->xla_call_type);
     for (int i = 0; i < PNPY_N_ARGS; i++) Py_CLEAR(state->arg_names[i]);
     for (int i = 0; i < PNPY_N_OUTS; i++) Py_CLEAR(state->out_names[i]);
     for (int i = 0; i < PN_N_ISA; i++) Py_CLEAR(state->isa_names[i]);
@@ -250,6 +254,10 @@ static PyMethodDef core_methods[] = {
      "At import it is the environment variable PYNODE_NUM_THREADS, else one for each CPU that the process may use.\n\n"
      "Parameters\n----------\nn : int\n    At least 1.\n\n"
      "Examples\n--------\n>>> import pynode as pn\n>>> pn.set_num_threads(pn.num_threads())\n"},
+    {"xla_handlers", pnpy_xla_handlers, METH_O,
+     "xla_handlers($module, minor, /)\n--\n\nName -> capsule of a handler for an XLA whose interface has this minor version; "
+     "none "
+     "where there are none for it."},
     {"tableaus", pnpy_tableaus, METH_NOARGS, "tableaus($module, /)\n--\n\nThe Runge-Kutta methods, a dict each."},
     {0},
 };

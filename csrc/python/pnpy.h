@@ -10,6 +10,7 @@
    run.c       Problem.run: one solve
    results.c   Results: what a run returns
    tape.c      Tape: what a run keeps, so that its gradient can be asked for later
+   xla*.c      solves for programs that XLA compiled (xla_call.h)
 
    Rules. Every function either succeeds or sets a Python exception. A Program and a Problem do not change after their
    construction, a run keeps all it changes in its own frame, and the two settings of the module are atomic; so several
@@ -64,7 +65,7 @@ enum {
 
 /* ---- module state ------------------------------------------------------------------------------------------ */
 typedef struct {
-    PyTypeObject *program_type, *tableau_type, *problem_type, *results_type, *tape_type;
+    PyTypeObject *program_type, *tableau_type, *problem_type, *results_type, *tape_type, *xla_call_type;
     PyObject *arg_names[PNPY_N_ARGS], *out_names[PNPY_N_OUTS], *isa_names[PN_N_ISA];
     atomic_int isa, threads;
 } pnpy_state;
@@ -159,6 +160,8 @@ PyObject *pnpy_problem_fits(PyObject *self, PyObject *const *args, Py_ssize_t n_
 PyObject *pnpy_problem_takes(PyObject *self, PyObject *theta);
 PyObject *pnpy_problem_run(PyObject *self, PyObject *const *args, Py_ssize_t n_args, PyObject *names);
 PyObject *pnpy_problem_back(PyObject *self, PyObject *const *args, Py_ssize_t n_args);
+int pnpy_took_many(const pn_problem *p); /* some sample took so many steps that it is worth looking why */
+int pnpy_is_below(const pn_problem *p, int f32);
 
 /* ---- results.c --------------------------------------------------------------------------------------------- */
 enum { PNPY_N_REPORTS = 11 };

@@ -343,21 +343,19 @@ static int make_totals(run *r) {
 #define PN_MANY 1000 /* steps */
 
 /* Whether some sample took so many steps that it is worth looking why. */
-static int took_many(const run *r) {
-    const pn_problem *p = &r->problem;
+int pnpy_took_many(const pn_problem *p) {
     int many = 0;
     for (int64_t i = 0; p->adaptive && i < p->n; i++) many |= p->accepted[i] >= PN_MANY;
     return many;
 }
 
 /* Whether some component of the last state of all is below its atol (or NaN): then it is worth looking at all of them. */
-static int is_below(const run *r) {
-    const pn_problem *p = &r->problem;
+int pnpy_is_below(const pn_problem *p, int f32) {
     int below = 0;
     if (!p->adaptive || p->rows == 0) return 0;
     for (int32_t c = 0; c < p->d; c++) {
         const size_t at = (size_t)(p->rows - 1) * (size_t)p->d + (size_t)c;
-        const double y = r->f32 ? (double)((const float *)p->y)[at] : ((const double *)p->y)[at];
+        const double y = f32 ? (double)((const float *)p->y)[at] : ((const double *)p->y)[at];
         below |= !(fabs(y) >= p->atol[c]);
     }
     return below;
@@ -399,8 +397,8 @@ static int solve(const pnpy_state *state, run *r) {
 static int finish(const pnpy_state *state, run *r) {
     if (make_totals(r) < 0 || (r->steps && !(r->out[PNPY_OUT_steps] = pnpy_collect_steps(&r->problem)))) return -1;
     r->out[PNPY_OUT_isa] = Py_NewRef(state->isa_names[r->isa]);
-    r->out[PNPY_OUT_below] = PyBool_FromLong(is_below(r));
-    r->out[PNPY_OUT_many] = PyBool_FromLong(took_many(r));
+    r->out[PNPY_OUT_below] = PyBool_FromLong(pnpy_is_below(&r->problem, r->f32));
+    r->out[PNPY_OUT_many] = PyBool_FromLong(pnpy_took_many(&r->problem));
     r->out[PNPY_OUT_theta] = Py_XNewRef((PyObject *)r->in[PNPY_ARG_theta]); /* the run's own copies */
     r->out[PNPY_OUT_y0] = Py_XNewRef((PyObject *)r->in[PNPY_ARG_y0]);
     return 0;

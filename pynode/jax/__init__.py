@@ -15,6 +15,7 @@ if importlib.util.find_spec("jax") is None:
 
 _HOMES = {
     "pynode.jax.solves": ["odeint"],
+    "pynode.jax.xla": ["handlers"],
     "pynode.jax.networks": ["ravel", "unravel", "from_equinox", "to_equinox", "from_flax", "to_flax"],
 }
 _HOME = {name: module for module, names in _HOMES.items() for name in names}

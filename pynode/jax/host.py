@@ -4,15 +4,18 @@ All functions take a `Call` and arrays: y0 (B, d), t (B, T), theta (p,) or (B, p
 (B, T, d) with respect to x = (y0, theta).
 """
 
+import os
 from collections import OrderedDict
 from collections.abc import Callable
 from dataclasses import dataclass
 from dataclasses import field as _field
+from functools import partial
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from pynode import _core
 from pynode.data.batch import as_batch
 from pynode.engine.options import Options
 from pynode.engine.problem import PreparedSolve
@@ -25,6 +28,9 @@ Array = NDArray[Any]
 
 KEPT = 8
 """So many prepared solves are kept for each call."""
+
+KEPT_HANDLES = 64
+"""So many calls can be found by compiled programs though no program that JAX holds has them: one may run still."""
 
 
 @dataclass(frozen=True)
@@ -54,7 +60,7 @@ class Call:
         setup = self.setups.get(key)
         if setup is None:
             times = t[0] if (t == t[0]).all() else list(t)
-            batch = as_batch(y0, times, self.field.d, y0.dtype)
+            batch = as_batch(np.zeros_like(y0), times, self.field.d, y0.dtype)
             setup = self.setups[key] = PreparedSolve(self.field, batch, Options(**dict(self.options)), gradient=True)
             while len(self.setups) > KEPT:
                 self.setups.popitem(last=False)
@@ -63,14 +69,13 @@ class Call:
     def run(self, y0: Array, t: Array, theta: Array, g: Array | None = None) -> Any:
         """The core's results; g (B, T, d): with the gradients of sum(g y)."""
         setup = self.prepared(y0, t, theta)
-        vector = setup.parameters(theta)
         if g is None:
-            raw = setup.run(vector, y0=y0)
+            raw = setup.run(theta, y0=y0)
         else:
             seed = np.ascontiguousarray(g.reshape(-1, self.field.d))
-            raw = setup.run(vector, y0=y0, g_y=seed, gradient="discrete", wrt_y0=True)
+            raw = setup.run(theta, y0=y0, g_y=seed, gradient="discrete", wrt_y0=True)
         if raw["failed"] or (not self.of_tangents and (raw["below"] or raw["many"])):
-            warn_or_raise(Solution(setup, vector, raw), self.errors, accuracy=not self.of_tangents)
+            warn_or_raise(Solution(setup, theta, raw), self.errors, accuracy=not self.of_tangents)
         return raw
 
     @property
@@ -89,38 +94,53 @@ def solution(call: Call, y0: Array, t: Array, theta: Array) -> Array:
     return np.asarray(call.run(y0, t, theta)["y"]).reshape(*t.shape, -1)
 
 
-def forward(call: Call, y0: Array, t: Array, theta: Array, dy0: Array, dtheta: Array) -> Array:
-    """(B, T, d) J (dy0, dtheta)."""
-    both = call.beside_tangents.run(np.concatenate([y0, dy0], axis=1), t, _joined(theta, dtheta))
-    return np.asarray(both["y"]).reshape(*t.shape, -1)[..., call.field.d :]
-
-
 def backward(call: Call, y0: Array, t: Array, theta: Array, g: Array) -> tuple[Array, Array]:
     """J^T g, by the adjoint of the steps: its parts for y0 (B, d) and theta (p,) or (B, p)."""
     raw = call.run(y0, t, theta, g)
     return raw["g_y0"], raw["g_theta"].reshape(theta.shape)
 
 
-def curved(call: Call, y0: Array, t: Array, theta: Array, dy0: Array, dtheta: Array, g: Array) -> tuple[Array, Array]:
-    """The derivative of J^T g along (dy0, dtheta), parts as of `backward`: the gradient of g . J (dy0, dtheta)."""
-    whole = np.concatenate([np.zeros_like(g), g], axis=2)
-    joined = _joined(theta, dtheta)
-    raw = call.beside_tangents.run(np.concatenate([y0, dy0], axis=1), t, joined, whole)
-    of_theta = raw["g_theta"].reshape(joined.shape)
-    return raw["g_y0"][:, : call.field.d], of_theta[..., : call.field.n_params]
-
-
-def _joined(theta: Array, dtheta: Array) -> Array:
-    if theta.ndim != dtheta.ndim:
-        rows = max(len(x) for x in (theta, dtheta) if x.ndim == 2)
-        theta, dtheta = (np.broadcast_to(x, (rows, x.shape[-1])) for x in (theta, dtheta))
-    return np.concatenate([theta, dtheta], axis=-1)
-
-
-HOST: dict[str, Callable[..., Any]] = {
-    "solve": solution,
-    "forward": forward,
-    "backward": backward,
-    "curved": curved,
-}
+HOST: dict[str, Callable[..., Any]] = {"solve": solution, "backward": backward}
 """Name of a primitive -> what computes it."""
+
+
+@dataclass(frozen=True)
+class Handle:
+    """What a compiled program finds a call by.
+
+    Attributes
+    ----------
+    number : int
+        Of this process alone: a program that another one compiled must not find anything.
+    core : _core.XlaCall
+    """
+
+    number: int
+    core: _core.XlaCall
+
+
+HANDLES: OrderedDict[Call, Handle] = OrderedDict()
+"""Those used last."""
+
+
+def handle(call: Call) -> Handle:
+    """The handle of a call; it can be found as long as somebody holds it, and a while longer."""
+    found = HANDLES.pop(call, None)
+    if found is None:
+        number = int.from_bytes(os.urandom(8), "little", signed=True)
+        prepare, again = partial(_prepare, call), partial(_again, call)
+        found = Handle(number, _core.XlaCall(number, prepare, again, call.errors == "ignore", call.of_tangents))
+    HANDLES[call] = found
+    while len(HANDLES) > KEPT_HANDLES:
+        HANDLES.popitem(last=False)
+    return found
+
+
+def _prepare(call: Call, y0: Array, t: Array, theta: Array, g: Array | None) -> _core.Problem:
+    """The problem for such arrays."""
+    return call.prepared(y0, t, theta).problem
+
+
+def _again(call: Call, y0: Array, t: Array, theta: Array, g: Array | None) -> None:
+    """Solve in Python what was remarkable, for what is said of it."""
+    call.run(y0, t, theta, g)

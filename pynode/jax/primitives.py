@@ -5,11 +5,15 @@
     backward(y0, t, theta, g)                 J^T g
     curved(y0, t, theta, dy0, dtheta, g)      the derivative of J^T g in the direction (dy0, dtheta)
 
-Each is a callback to `host.py`. The derivative of solve is forward, whose transpose is backward, whose derivatives are
-backward and curved; curved is its own transpose. Arrays always have a batch: y0 (B, d), t (B, T), theta (p,) or (B, p). vmap
-makes one call of it, however many samples there are: its axis goes into B.
+Solve and backward go to the core: on a CPU from compiled code, without Python, where the extension has handlers for XLA;
+else by a callback to `host.py`. Forward and curved are solve and backward of the states beside their tangents. The
+derivative of solve is forward, whose transpose is backward, whose derivatives are backward and curved; curved is its own
+transpose.
+Arrays always have a batch: y0 (B, d), t (B, T), theta (p,) or (B, p). vmap makes one call of it, however many samples there
+are: its axis goes into B.
 """
 
+from collections.abc import Callable
 from typing import Any
 
 import jax
@@ -18,7 +22,8 @@ import numpy as np
 from jax.extend.core import Primitive
 from jax.interpreters import ad, batching, mlir
 
-from pynode.jax.host import HOST, Call
+from pynode.jax.host import HOST, Call, handle
+from pynode.jax.xla import handlers
 
 NO_TIMES = (
     "pynode.jax.odeint: times are not differentiated in JAX (pynode.solve(...).vjp(dy, wrt='t') does it): stop_gradient them"
@@ -36,11 +41,10 @@ def results(name: str, y0: Any, t: Any, theta: Any) -> Any:
     return jax.ShapeDtypeStruct((*t.shape, y0.shape[1]), y0.dtype)
 
 
-def _made(name: str) -> Primitive:
-    primitive = Primitive(f"pynode_{name}")
-    primitive.multiple_results = SEVERAL[name]
+def through_python(name: str) -> Callable[..., Any]:
+    """Solve or backward as a function of JAX that calls Python."""
 
-    def called(*arrays: Any, call: Call) -> Any:
+    def called(*arrays: Any, call: Call, **unused: Any) -> Any:
         def on_host(*given: Any) -> Any:
             found = HOST[name](call, *(np.ascontiguousarray(x) for x in given))
             cast = [np.asarray(x, dtype=s.dtype) for x, s in zip(_listed(found), _listed(shapes), strict=True)]
@@ -49,15 +53,63 @@ def _made(name: str) -> Primitive:
         shapes = results(name, *arrays[:3])
         return jax.pure_callback(on_host, shapes, *arrays, vmap_method="sequential")
 
-    def abstract(*arrays: Any, call: Call) -> Any:
+    return called
+
+
+def from_compiled_code(name: str) -> Callable[..., Any]:
+    """The rule by which solve or backward becomes a call of the core in compiled code, where there are handlers."""
+    by_python = mlir.lower_fun(through_python(name), multiple_results=SEVERAL[name])
+
+    def lowered(context: Any, *operands: Any, call: Call, keep: bool = False) -> Any:
+        if name not in handlers() or not context.avals_in[0].shape[0]:
+            return by_python(context, *operands, call=call)
+        known = handle(call)
+        context.module_context.add_keepalive(known)
+        numbers = {"number": np.int64(known.number), "keep": np.int64(keep)}
+        return jax.ffi.ffi_lowering(handlers()[name])(context, *operands, **numbers)
+
+    return lowered
+
+
+def beside_tangents(name: str) -> Callable[..., Any]:
+    """Forward or curved: solve or backward of the states beside their tangents."""
+
+    def forward(y0: Any, t: Any, theta: Any, dy0: Any, dtheta: Any, call: Call) -> Any:
+        both = jnp.concatenate([y0, dy0], axis=1), t, _joined(theta, dtheta)
+        return solve_p.bind(*both, call=call.beside_tangents, keep=False)[..., call.field.d :]
+
+    def curved(y0: Any, t: Any, theta: Any, dy0: Any, dtheta: Any, g: Any, call: Call) -> Any:
+        both = jnp.concatenate([y0, dy0], axis=1), t, _joined(theta, dtheta)
+        whole = jnp.concatenate([jnp.zeros_like(g), g], axis=2)
+        of_y0, of_theta = backward_p.bind(*both, whole, call=call.beside_tangents)
+        return [of_y0[:, : call.field.d], of_theta[..., : call.field.n_params]]
+
+    return forward if name == "forward" else curved
+
+
+def _joined(theta: Any, dtheta: Any) -> Any:
+    if theta.ndim != dtheta.ndim:
+        rows = max(len(x) for x in (theta, dtheta) if x.ndim == 2)
+        theta, dtheta = (jnp.broadcast_to(x, (rows, x.shape[-1])) for x in (theta, dtheta))
+    return jnp.concatenate([theta, dtheta], axis=-1)
+
+
+def _made(name: str) -> Primitive:
+    primitive = Primitive(f"pynode_{name}")
+    primitive.multiple_results = SEVERAL[name]
+
+    def abstract(*arrays: Any, **unused: Any) -> Any:
         shapes = results(name, *arrays[:3])
         of = jax.core.ShapedArray
         return [of(s.shape, s.dtype) for s in shapes] if SEVERAL[name] else of(shapes.shape, shapes.dtype)
 
-    primitive.def_impl(jax.jit(called, static_argnames="call"))
+    primitive.def_impl(jax.jit(primitive.bind, static_argnames=("call", "keep")))
     primitive.def_abstract_eval(abstract)
-    mlir.register_lowering(primitive, mlir.lower_fun(called, multiple_results=SEVERAL[name]))
-    batching.primitive_batchers[primitive] = lambda arrays, axes, call: batched(name, arrays, axes, call)
+    rule = through_python(name) if name in HOST else beside_tangents(name)
+    mlir.register_lowering(primitive, mlir.lower_fun(rule, multiple_results=SEVERAL[name]))
+    if name in HOST:
+        mlir.register_lowering(primitive, from_compiled_code(name), platform="cpu")
+    batching.primitive_batchers[primitive] = lambda arrays, axes, **keys: batched(name, arrays, axes, **keys)
     return primitive
 
 
@@ -65,7 +117,7 @@ def _listed(x: Any) -> tuple[Any, ...]:
     return tuple(x) if isinstance(x, (tuple, list)) else (x,)
 
 
-def batched(name: str, arrays: Any, axes: Any, call: Call) -> Any:
+def batched(name: str, arrays: Any, axes: Any, **keys: Any) -> Any:
     """A primitive under vmap: the new axis of N goes into the batch, theta gets a row for each sample."""
     n = next(x.shape[a] for x, a in zip(arrays, axes, strict=True) if a is not None)
     moved: list[Any] = [None if a is None else jnp.moveaxis(x, a, 0) for x, a in zip(arrays, axes, strict=True)]
@@ -82,7 +134,7 @@ def batched(name: str, arrays: Any, axes: Any, call: Call) -> Any:
                 continue
             y = jnp.broadcast_to(y[:, None], (n, B, y.shape[1]))
         whole.append(y.reshape(n * B, *y.shape[2:]))
-    found = PRIMITIVES[name].bind(*whole, call=call)
+    found = PRIMITIVES[name].bind(*whole, **keys)
     if not SEVERAL[name]:
         return found.reshape(n, B, *found.shape[1:]), 0
     of_y0, of_theta = found
@@ -100,7 +152,7 @@ def _dense(tangent: Any, like: Any) -> Any:
     return jnp.zeros(like.shape, like.dtype) if type(tangent) is ad.Zero else tangent
 
 
-PRIMITIVES = {name: _made(name) for name in HOST}
+PRIMITIVES = {name: _made(name) for name in SEVERAL}
 solve_p, forward_p, backward_p, curved_p = PRIMITIVES.values()
 
 
@@ -113,11 +165,12 @@ def _is_zero(*tangents: Any) -> bool:
     return all(type(x) is ad.Zero for x in tangents)
 
 
-def solve_jvp(primals: Any, tangents: Any, call: Call) -> Any:
+def solve_jvp(primals: Any, tangents: Any, call: Call, keep: bool) -> Any:
+    """The way back may come: then the solve need not be done again."""
     y0, t, theta = primals
     dy0, dt, dtheta = tangents
     _check_times(dt)
-    y = solve_p.bind(y0, t, theta, call=call)
+    y = solve_p.bind(y0, t, theta, call=call, keep=True)
     return y, forward_p.bind(y0, t, theta, _dense(dy0, y0), _dense(dtheta, theta), call=call)
 
 

@@ -95,7 +95,7 @@ def odeint(
         raise ValueError(f"t has shape {t.shape}: give (T,), times for all samples (vmap has times for each)")
     vector = _vector(f, theta, y0.dtype)
     start = y0.reshape(-1, f.d)
-    y = solve_p.bind(start, jnp.broadcast_to(t, (len(start), len(t))), vector, call=call)
+    y = solve_p.bind(start, jnp.broadcast_to(t, (len(start), len(t))), vector, call=call, keep=False)
     return y.reshape(*y0.shape[:-1], len(t), f.d)
 
 

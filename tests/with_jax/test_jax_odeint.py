@@ -103,7 +103,8 @@ def test_vmap(order):
         np.testing.assert_allclose(grads[k], jax.grad(loss)(one[1], one[0]), atol=1e-12)
 
 
-def test_vmap_is_one_call(monkeypatch):
+def test_vmap_is_one_call(monkeypatch, through_python):
+    through_python()
     calls = []
     run = pynode.jax.host.Call.run
     monkeypatch.setattr(pynode.jax.host.Call, "run", lambda self, *x: calls.append(len(x[0])) or run(self, *x))
