@@ -8,7 +8,14 @@
 #   arm64       the C tests for another processor, in qemu
 #   lint        cppcheck and clang-tidy
 #   python      the extension with ASan + UBSan under the Python tests
-# All of them by default. What is not installed is left out (SKIP); exits with 1 if anything fails.
+#   fuzz        FUZZ_SECONDS (600) of coverage-guided inputs for programs and problems of the core (clang's libFuzzer, ASan, UBSan)
+#   api         API_CASES (10000) random cases of each section of tests/fuzz/run.py
+#   interrupts  Ctrl-C, kill -9 and failing files in fits (tests/interrupts.py)
+#   nomemory    failing allocations and limits of memory in Python (tests/nomemory.py)
+#   oracles     random fields against SciPy and the complex step (tests/oracles.py)
+#   mutants     MUTANT_MINUTES (60) of changed lines of the core, which tests have to notice (tests/mutants.py)
+#   soak        SOAK_MINUTES (60) of solves and fits in several processes (tests/soak.py)
+# The last seven use the python of PYTHON, which has pynode and its tests' packages. All but these by default. What is not installed is left out (SKIP); exits with 1 if anything fails.
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
 work=$(mktemp -d)
@@ -104,6 +111,40 @@ run_python() {
         "$work/python/bin/python" -m pytest -q -p no:cacheprovider tests \
         -k "not no_memory_of_c_is_lost and not import_time and not first_gradient" # they measure memory and time
 }
+
+run_fuzz() {
+    needs clang
+    local flags file object
+    flags="-std=c11 -g -O1 -fno-math-errno -ffp-contract=fast -pthread -Icsrc -fsanitize=fuzzer-no-link,address,$UB $STOP"
+    for file in csrc/*.c csrc/{method,program,reverse,solve}/*.c csrc/instances/{plain,baseline,dispatch}.c; do
+        object="$work/$(basename "$(dirname "$file")")_$(basename "$file" .c).o"
+        # shellcheck disable=SC2086
+        clang $flags -c "$file" -o "$object"
+    done
+    # shellcheck disable=SC2086
+    clang $flags -fsanitize=fuzzer csrc/tests/fuzz.c "$work"/*.o -lm -o "$work/fuzz"
+    mkdir "$work/corpus"
+    "$work/fuzz" "$work/corpus" tests/fuzz/corpus -max_len=400 -timeout=60 -rss_limit_mb=3000 -print_final_stats=1 \
+        -artifact_prefix="$PWD/build/" -max_total_time="${FUZZ_SECONDS:-600}"
+}
+
+run_api() { "$PYTHON" tests/fuzz/run.py --count "${API_CASES:-10000}"; }
+
+run_interrupts() {
+    "$PYTHON" tests/interrupts.py files
+    "$PYTHON" tests/interrupts.py ctrl_c 200
+    "$PYTHON" tests/interrupts.py killed 100
+}
+
+run_nomemory() {
+    "$PYTHON" -c 'import _testcapi' 2>/dev/null || { echo "left out: this Python has no _testcapi"; exit $SKIP; }
+    "$PYTHON" tests/nomemory.py
+    "$PYTHON" tests/nomemory.py --limit
+}
+
+run_oracles() { "$PYTHON" tests/oracles.py; }
+run_mutants() { "$PYTHON" tests/mutants.py --minutes "${MUTANT_MINUTES:-60}"; }
+run_soak() { "$PYTHON" tests/soak.py --minutes "${SOAK_MINUTES:-60}"; }
 
 sections=("$@")
 [ $# -gt 0 ] || sections=(gcc clang wrapper lint asan tsan valgrind arm64 python)

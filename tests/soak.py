@@ -66,7 +66,8 @@ def work(solves, fits, seconds, told):
     first = [solved(k).tobytes() for k in range(24)], [fitted(k).tobytes() for k in range(3)]
     ends = time.monotonic() + seconds
     per_fit = max(1, solves // max(1, fits))
-    before, differ, done, made = None, 0, 0, 0
+    before = None
+    differ = done = made = 0
     while done < solves and time.monotonic() < ends:
         if made < fits and done >= made * per_fit:
             differ += fitted(made).tobytes() != first[1][made % 3]

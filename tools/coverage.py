@@ -50,7 +50,7 @@ def run_python(work, tests):
     shutil.copytree(
         ROOT / "pynode", lib / "pynode", dirs_exist_ok=True, ignore=shutil.ignore_patterns("*.so", "__pycache__")
     )
-    env = os.environ | {"PYTHONPATH": str(lib), "COVERAGE_FILE": str(work / "lines")}
+    env = os.environ | {"PYTHONPATH": str(lib), "PYTHONSAFEPATH": "1", "COVERAGE_FILE": str(work / "lines")}
     pytest = ["-m", "pytest", "-q", "-p", "no:cacheprovider", *tests]
     command = [sys.executable, "-m", "coverage", "run", f"--source={lib / 'pynode'}", *pytest]
     subprocess.run(command, cwd=ROOT, env=env, check=False)  # a test that measures time may fail; what ran counts

@@ -33,10 +33,16 @@ static void FN(go_back_to)(FN(work) * W, const FN(shot) * from) {
 
 /* Whether block i, the last before a shot or the end, was made again with the others of its stretch as it was. */
 static int FN(same_again)(const FN(work) * W, int64_t i) {
-    size_t state = (size_t)W->d * L * sizeof(T);
     const FN(shot) *after = pn_tape_at(&W->shots, i / W->every + 1);
+    const T *y = (const T *)(after + 1);
     if (W->tape.n <= i % W->every) return 0;
-    return !memcmp(after->flow.t, W->flow.t, sizeof W->flow.t) && !memcmp(after + 1, W->flow.y, state);
+    for (int l = 0; l < L; l++) { /* a lane whose sample has ended holds anything */
+        if (!after->flow.live[l] || !W->flow.live[l]) continue;
+        if (memcmp(&after->flow.t[l], &W->flow.t[l], sizeof *W->flow.t)) return 0;
+        for (size_t at = (size_t)l; at < (size_t)W->d * L; at += L)
+            if (memcmp(&y[at], &W->flow.y[at], sizeof(T))) return 0;
+    }
+    return 1;
 }
 
 /* Half of the budget is for blocks, half for shots. Blocks beyond it are not kept any more: those between two shots are made
@@ -49,7 +55,8 @@ static pn_status FN(budget_spent)(FN(work) * W) {
     }
     while (W->shots.n * (int64_t)W->shots.stride > (room > PN_LEAST_SHOTS ? room : PN_LEAST_SHOTS)) {
         W->every *= 2;
-        for (int64_t i = 0; 2 * i < W->shots.n; i++) memcpy(pn_tape_at(&W->shots, i), pn_tape_at(&W->shots, 2 * i), W->shots.stride);
+        for (int64_t i = 0; 2 * i < W->shots.n; i++)
+            memcpy(pn_tape_at(&W->shots, i), pn_tape_at(&W->shots, 2 * i), W->shots.stride);
         W->shots.n = (W->shots.n + 1) / 2;
     }
     return W->every * (int64_t)W->tape.stride > room ? PN_BUDGET : PN_OK;

@@ -35,6 +35,7 @@ static void indices(void) {
     REFUSED(f, "seg_start", CHANGED(seg_start, 1, p->n_segments - 1));
     REFUSED(f, "seg_start", CHANGED(seg_start, 1, -1));
     REFUSED(f, "share", p->gradient = PN_GRAD_DISCRETE; CHANGED(seg_start, 1, 0));
+    REFUSED(f, "monotone", memcpy(times, p->t, sizeof times); times[0] = NAN; p->t = times; p->n = 1);
     REFUSED(f, "monotone", memcpy(times, p->t, sizeof times); times[2] = NAN; p->t = times; p->n = 1);
     REFUSED(f, "monotone", memcpy(times, p->t, sizeof times); times[2] = 9; p->t = times; p->n = 1);
     REFUSED(f, "initial time", p->adaptive = 0; p->grid = p->t + 1; p->n_grid = p->n_t - 1; p->grid_start = p->t_start;

@@ -8,6 +8,7 @@ writing, too, so that what can be saved can be loaded.
 
 from __future__ import annotations
 
+import hashlib
 import io
 import json
 import math
@@ -120,6 +121,15 @@ def write(path: str | os.PathLike[str], content: dict[str, Any]) -> None:
     if unpacked > _allowance(len(packed)):  # little but zeros
         packed = _packed(np.savez, members)
     write_bytes(path, packed)
+
+
+def digest(content: dict[str, Any]) -> str:
+    """A hash of what a file holds, the same before it is written and after it is read."""
+    arrays: dict[str, Any] = {}
+    found = hashlib.sha256(json.dumps(_take_arrays(content, "", arrays), sort_keys=True).encode())
+    for name in sorted(arrays):
+        found.update(f"{name} {arrays[name].dtype.str} {arrays[name].shape}".encode() + arrays[name].tobytes())
+    return found.hexdigest()
 
 
 def _packed(pack: Callable[..., None], members: dict[str, NDArray[Any]]) -> bytes:

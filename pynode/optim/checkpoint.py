@@ -116,6 +116,8 @@ class Checkpoint:
                     f"{self.path} is the checkpoint of another fit (other data or options, or another version): "
                     "continue that one, or remove the file"
                 )
+            if content.pop("seal", None) != files.digest(content):
+                raise ValueError(f"{self.path} is damaged: it is not what training wrote; remove the file")
             self.found = {"outer": content["outer"], "inner": content["inner"]}
 
     @property
@@ -173,7 +175,7 @@ class Checkpoint:
         if content is None:
             return
         try:
-            files.write(self.path, content)
+            files.write(self.path, content | {"seal": files.digest(content)})
             self.kept = None
         except (OSError, MemoryError) as error:
             if not self.told:

@@ -28,7 +28,9 @@ def gradient():
 
 def changing():
     """Arguments that another thread writes meanwhile: any finite numbers, no crash."""
-    y0, theta, t = Y0.copy(), THETA.copy(), T.copy()
+    y0 = Y0.copy()
+    theta = THETA.copy()
+    t = T.copy()
     stop = threading.Event()
 
     def write():

@@ -10,6 +10,7 @@ import pytest
 
 import pynode as pn
 from pynode import NeuralODE
+from pynode.data import files
 from pynode.fit import Checkpoint
 from pynode.models.trajectories import stages
 
@@ -116,3 +117,27 @@ def test_ctrl_c_while_results_are_set_waits_for_them(monkeypatch):
         model.fit(T, DATA)
     assert np.isfinite(model.predict(T[:3], [1.0, 0.0])).all()
     assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
+
+
+def test_a_changed_checkpoint_is_refused(tmp_path):
+    """As found by tests/fuzz: entries gone or of another type raised KeyError or TypeError somewhere in training."""
+    path = tmp_path / "c.npz"
+
+    def minimise(**more):
+        return pn.fit.adam(lambda x: (x @ x, 2 * x), np.ones(3), max_iter=6, checkpoint=Checkpoint(path, every=0), **more)
+
+    def fail(iteration):
+        if iteration.number == 4:
+            raise Crash
+
+    with pytest.raises(Crash):
+        minimise(callback=fail)
+    whole = files.read(path)
+    changes = [{"outer": 1}, {"inner": None}, {"inner": ["adam", {}]}, {"seal": "0"}]
+    changes.append({"inner": ["adam", whole["inner"][1] | {"rate": "fast"}]})
+    for change in changes:
+        files.write(path, whole | change)
+        with pytest.raises(ValueError, match=r"c\.npz is damaged"):
+            minimise()
+    files.write(path, whole)
+    assert minimise().n_iter == 6
