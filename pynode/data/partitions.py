@@ -280,7 +280,9 @@ def _parquet(path: str, columns: list[str]) -> dict[str, Any]:
     import pyarrow.parquet
 
     try:
-        table = pyarrow.parquet.read_table(path, columns=columns)
+        with pyarrow.parquet.ParquetFile(path) as file:
+            there = set(file.schema_arrow.names)
+            table = file.read(columns=[name for name in columns if name in there])
     except (OSError, pyarrow.ArrowInvalid) as error:
         raise ValueError(f"it cannot be read as a Parquet file: {error}") from None
     return {name: table.column(name).to_numpy() for name in table.column_names}
