@@ -197,8 +197,9 @@ class NeuralODE(Published):
 
         Parameters
         ----------
-        t : (T,) array, list of (T_i,) arrays, Trajectories, or a data frame
-            Times. A data frame holds everything: name its columns `time`, `state`, `id`, `input`.
+        t : (T,) array, list of (T_i,) arrays, Trajectories, a data frame, or Partitions
+            Times. A data frame holds everything: name its columns `time`, `state`, `id`, `input`. So do data in
+            partitions, which need not fit into memory: Parquet files, collections of Dask, or `pynode.Partitions` of them.
         Y : (T,), (T, d) or (B, T, d) array, or list of (T_i, d) arrays
             States; NaN: not observed.
         u : array, list of arrays, tuple or Signal, optional
