@@ -70,7 +70,7 @@ class Partitions:
     ...         table.to_parquet(pathlib.Path(folder, f"{k}.parquet"))
     ...     runs = pn.Partitions(f"{folder}/*.parquet", time="t", state="x", id="run")
     ...     model = pn.NeuralODE(random_state=0).fit(runs)
-    >>> model.report_["n_samples"], model.equation().terms
+    >>> model.report_["n_samples"], len(model.theta_)
     (4, 1)
     """
 
