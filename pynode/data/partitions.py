@@ -209,14 +209,17 @@ class Reader:
         )
 
 
-def as_partitions(t: Any, **columns: Any) -> Partitions | None:
-    """Data in partitions as they are given to `fit`; None where they are in memory."""
+def as_partitions(t: Any, arrays: bool, **columns: Any) -> Partitions | None:
+    """Data in partitions as they are given to `fit`; None where they are in memory.
+
+    arrays: states are given beside t, so that texts are dates and not the paths of files.
+    """
     if isinstance(t, Partitions):
         given = [name for name, value in columns.items() if value is not None]
         if given:
             raise TypeError(f"Partitions have their columns: give {given[0]}= to pynode.Partitions, not to fit")
         return t
-    paths = isinstance(t, (str, os.PathLike)) or (isinstance(t, (list, tuple)) and len(t) > 0 and _is_path(t[0]))
+    paths = not arrays and (_is_path(t) or (isinstance(t, (list, tuple)) and len(t) > 0 and _is_path(t[0])))
     return (
         Partitions(t, **columns)
         if paths or _is_lazy(t) or (isinstance(t, (list, tuple)) and any(map(_is_lazy, t)))

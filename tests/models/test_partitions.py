@@ -311,7 +311,36 @@ def test_options_that_do_not_go_with_partitions_are_named(name, files):
 @pytest.mark.parametrize("name", ["Y", "u", "weight", "doses"])
 def test_arguments_that_do_not_go_with_partitions_are_named(name, files):
     with pytest.raises(TypeError, match=f"{name}= does not go with data in partitions"):
-        model().fit(files, **COLUMNS | {name: [1.0]})
+        model().fit(Partitions(files, **COLUMNS), **{name: [1.0]})
+
+
+def test_texts_are_dates_where_states_are_given():
+    days = [f"2024-01-{k:02d}" for k in range(1, 21)]
+    fit = NeuralODE(random_state=0).fit(days, np.exp(-0.1 * np.arange(20)))
+    assert fit.clock_ is not None
+
+
+def test_states_with_limits_and_implicit_methods(frames, tmp_path):
+    limited = pn.field(state={"x": pn.positive, "v": None}, theta={"k": pn.positive(0.5)})(
+        lambda t, y, th: [-th.k * y[0], th.k * y[0] - y[1]]
+    )
+    data = tables(n=8, field=limited, theta=[1.0])
+    for frame in data:
+        sign = np.sign(frame.groupby("run")["x"].transform("sum"))  # the equation is linear
+        frame[["x", "v"]] = frame[["x", "v"]].mul(sign, axis=0)
+    fits = [model(field=limited, method=method).fit(written(tmp_path, data), **COLUMNS) for method in ("dopri5", "rodas5p")]
+    error = np.sqrt(np.diag(fits[0].covariance_))
+    assert np.abs((fits[0].theta_ - fits[1].theta_) / error).max() < 0.1
+    assert (fits[0].initial_states_[:, 0] > 0).all()
+
+
+def test_fields_without_parameters_and_fields_that_call_python(files):
+    plain = pn.field(state=2)(lambda t, y: [y[1], (1 - y[0] ** 2) * y[1] - y[0]])
+    fit = model(field=plain).fit(files, **COLUMNS)
+    assert len(fit.theta_) == 0 and fit.report_["noise"]["x"] == pytest.approx(0.05, rel=0.1)
+    called = pn.callback_field(lambda t, y, th: -th[0] * y, 2, 1)
+    with pytest.raises(ValueError, match="calls Python, which does not go with data in partitions"):
+        model(field=called).fit(files, **COLUMNS)
 
 
 def test_sources_that_cannot_be_read_are_named(files, frames, tmp_path):

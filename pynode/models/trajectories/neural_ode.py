@@ -237,7 +237,7 @@ class NeuralODE(Published):
             Ctrl-C (it is a KeyboardInterrupt); the model keeps the best so far and can be used.
         """
         self.check_options()
-        many = as_partitions(t, time=time, state=state, id=id, input=input, names=names)
+        many = as_partitions(t, Y is not None, time=time, state=state, id=id, input=input, names=names)
         if many is not None:
             given = {"Y": Y, "u": u, "weight": weight, "doses": doses}
             for name, value in given.items():

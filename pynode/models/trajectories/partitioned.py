@@ -165,6 +165,11 @@ def refuse(model: NeuralODEOptions) -> None:
     for name, (plain, why) in off.items():
         if getattr(model, name) is not plain and getattr(model, name) != plain:
             raise ValueError(f"{name}={getattr(model, name)!r} does not go with data in partitions: {why}")
+    if model.field is not None and model.field.callbacks:
+        raise ValueError(
+            f"field={model.field.name!r} calls Python, which does not go with data in partitions: take a traced field "
+            "(pynode.field)"
+        )
     for name in first_order_options(model):
         raise ValueError(f"{name}={getattr(model, name)!r} does not go with data in partitions: there are no minibatches")
     if model.optimizer in ("adam", "adam+lbfgs"):
