@@ -70,7 +70,7 @@ class Partitions:
     ...         table.to_parquet(pathlib.Path(folder, f"{k}.parquet"))
     ...     runs = pn.Partitions(f"{folder}/*.parquet", time="t", state="x", id="run")
     ...     model = pn.NeuralODE(random_state=0).fit(runs)
-    >>> model.report_["n_samples"], model.equation().terms
+    >>> model.report_["n_samples"], len(model.theta_)
     (4, 1)
     """
 
@@ -209,14 +209,17 @@ class Reader:
         )
 
 
-def as_partitions(t: Any, **columns: Any) -> Partitions | None:
-    """Data in partitions as they are given to `fit`; None where they are in memory."""
+def as_partitions(t: Any, arrays: bool, **columns: Any) -> Partitions | None:
+    """Data in partitions as they are given to `fit`; None where they are in memory.
+
+    arrays: states are given beside t, so that texts are dates and not the paths of files.
+    """
     if isinstance(t, Partitions):
         given = [name for name, value in columns.items() if value is not None]
         if given:
             raise TypeError(f"Partitions have their columns: give {given[0]}= to pynode.Partitions, not to fit")
         return t
-    paths = isinstance(t, (str, os.PathLike)) or (isinstance(t, (list, tuple)) and len(t) > 0 and _is_path(t[0]))
+    paths = not arrays and (_is_path(t) or (isinstance(t, (list, tuple)) and len(t) > 0 and _is_path(t[0])))
     return (
         Partitions(t, **columns)
         if paths or _is_lazy(t) or (isinstance(t, (list, tuple)) and any(map(_is_lazy, t)))
@@ -280,7 +283,9 @@ def _parquet(path: str, columns: list[str]) -> dict[str, Any]:
     import pyarrow.parquet
 
     try:
-        table = pyarrow.parquet.read_table(path, columns=columns)
+        with pyarrow.parquet.ParquetFile(path) as file:
+            there = set(file.schema_arrow.names)
+            table = file.read(columns=[name for name in columns if name in there])
     except (OSError, pyarrow.ArrowInvalid) as error:
         raise ValueError(f"it cannot be read as a Parquet file: {error}") from None
     return {name: table.column(name).to_numpy() for name in table.column_names}

@@ -16,7 +16,7 @@ from pynode.training.partition_sums import Sums, Task, sums
 
 Array = NDArray[np.float64]
 
-REWEIGH = 0.01
+REWEIGH = 0.02
 """Weights are computed anew, which takes another pass, where a variance of the noise is off by more than this part."""
 
 

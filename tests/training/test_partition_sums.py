@@ -1,4 +1,4 @@
-"""What partitions contribute: columns cut into windows, moments, normal equations; each against the code for data in memory."""
+"""What partitions contribute: windows, moments, normal equations; each against the code for data in memory."""
 
 import pickle
 
@@ -134,7 +134,7 @@ def test_the_sample_is_drawn_evenly():
     for seed in range(40):
         found = draw(sizes, 100, seed)
         for k, which in found.items():
-            assert (np.diff(which) > 0).all() and 0 <= which[0] and which[-1] < sizes[k]
+            assert (np.diff(which) > 0).all() and which[0] >= 0 and which[-1] < sizes[k]
             counts[k] += len(which)
     np.testing.assert_allclose(counts / counts.sum(), np.array(sizes) / 1000, atol=0.02)
     assert sum(len(which) for which in draw(sizes, 10_000, 0).values()) == 1000

@@ -199,8 +199,9 @@ class NeuralODE(Published):
 
         Parameters
         ----------
-        t : (T,) array, list of (T_i,) arrays, Trajectories, or a data frame
-            Times. A data frame holds everything: name its columns `time`, `state`, `id`, `input`.
+        t : (T,) array, list of (T_i,) arrays, Trajectories, a data frame, or Partitions
+            Times. A data frame holds everything: name its columns `time`, `state`, `id`, `input`. So do data in
+            partitions, which need not fit into memory: Parquet files, collections of Dask, or `pynode.Partitions` of them.
         Y : (T,), (T, d) or (B, T, d) array, or list of (T_i, d) arrays
             States; NaN: not observed.
         u : array, list of arrays, tuple or Signal, optional
@@ -238,7 +239,7 @@ class NeuralODE(Published):
             Ctrl-C (it is a KeyboardInterrupt); the model keeps the best so far and can be used.
         """
         self.check_options()
-        many = as_partitions(t, time=time, state=state, id=id, input=input, names=names)
+        many = as_partitions(t, Y is not None, time=time, state=state, id=id, input=input, names=names)
         if many is not None:
             given = {"Y": Y, "u": u, "weight": weight, "doses": doses}
             for name, value in given.items():

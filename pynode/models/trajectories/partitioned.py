@@ -121,7 +121,9 @@ def fit_partitions(
     known = partitions.total(survey, bool(model.log), partitions.read.id is not None)
     _check(known, partitions, model)
     with opened(checkpoint, model.random_state, partial(_what, model, partitions, known)) as saved:
-        found = None if saved is None or saved.found is None else saved.found["outer"].get("sample")
+        outer = {} if saved is None or saved.found is None else saved.found["outer"]
+        found = outer.get("sample")
+        before_stage = outer.get("stage")
         if found is None:
             start = _of_sample(model, partitions, known, names, seed, progress, callback, saved)
         else:
@@ -135,9 +137,11 @@ def fit_partitions(
         stage = PartitionStage(model, partitions, known, start, callback)
         if saved is not None:
             content = {"model": to_content(model), "start": vars(start)}
-            saved.outer = lambda: {"sample": content}
+            saved.outer = lambda: {"sample": content, "stage": stage.saved()}
             if found is None:
                 saved.offer(None, dict)
+            elif saved.at_work is not None and before_stage is not None:
+                stage.restore(before_stage)
         interrupt = stage.train(progress, saved)
         settle_far_field(model)
         model.report_["seconds"] = clock.perf_counter() - started
@@ -161,6 +165,11 @@ def refuse(model: NeuralODEOptions) -> None:
     for name, (plain, why) in off.items():
         if getattr(model, name) is not plain and getattr(model, name) != plain:
             raise ValueError(f"{name}={getattr(model, name)!r} does not go with data in partitions: {why}")
+    if model.field is not None and model.field.callbacks:
+        raise ValueError(
+            f"field={model.field.name!r} calls Python, which does not go with data in partitions: take a traced field "
+            "(pynode.field)"
+        )
     for name in first_order_options(model):
         raise ValueError(f"{name}={getattr(model, name)!r} does not go with data in partitions: there are no minibatches")
     if model.optimizer in ("adam", "adam+lbfgs"):
@@ -292,7 +301,9 @@ class PartitionStage:
         self.history: list[tuple[float, ...]] = []
         self.began = clock.perf_counter()
         self.reached: tuple[Array, Sums] | None = None
-        self.stopped = self.converged = False
+        self.resumed = False
+        self.stopped = False
+        self.converged = False
 
     def train(self, progress: bool | str, checkpoint: Checkpoint | None) -> FitInterrupted | None:
         """Go through it; what is reached is kept by the model. Returns what Ctrl-C raises in the end."""
@@ -301,8 +312,7 @@ class PartitionStage:
         with Progress(total, progress if isinstance(progress, str) else "all partitions", bool(progress)) as bar:
             self.report = reporting(bar, self.callback)
             try:
-                resumed = checkpoint is not None and checkpoint.at_work is not None
-                if not resumed:
+                if not self.resumed:
                     self.problem.begin(self.state.theta)
                     self._reach(self.state.theta)
                 with small_matrices(len(self.coordinates)):
@@ -312,7 +322,7 @@ class PartitionStage:
                 if self.reached is None:
                     raise
                 interrupt = self._interrupted()
-        for words in self._words():
+        for words in self._words(interrupt is not None):
             self.model.report_["warnings"].append(words)
             warnings.warn(words, FitWarning, stacklevel=users_level())
         self._keep("interrupted" if interrupt else "stopped" if self.stopped else "finished")
@@ -327,7 +337,7 @@ class PartitionStage:
             self.converged = promised(self.problem, state) < CLOSE**2
             return self.stopped or self.converged
 
-        if promised(self.problem, self.state) < CLOSE**2 and not (checkpoint is not None and checkpoint.at_work):
+        if not self.resumed and promised(self.problem, self.state) < CLOSE**2:
             self.converged = True
             total = 0
         descend(
@@ -340,7 +350,6 @@ class PartitionStage:
             callback=after_step,
             on_iteration=reweigh,
             checkpoint=checkpoint,
-            more=self,
         )
         self._reach(self.state.theta)
         if self.converged:
@@ -372,6 +381,7 @@ class PartitionStage:
 
     def restore(self, saved: dict[str, Any]) -> None:
         """Go on from `saved()`."""
+        self.resumed = True
         self.problem.restore(saved["problem"])
         self.history = [tuple(row) for row in saved["history"].tolist()]
 
@@ -394,7 +404,7 @@ class PartitionStage:
         loss = self.state.loss / max(self.problem.n_observed, 1)
         return FitInterrupted(FitResult(theta, loss, "interrupted", "interrupted by the user", n, n, {}))
 
-    def _words(self) -> list[str]:
+    def _words(self, interrupted: bool) -> list[str]:
         """What is doubtful about the stage."""
         words = []
         if self.problem.n_failed:
@@ -409,7 +419,7 @@ class PartitionStage:
                 f"residuals over all partitions are {np.sqrt((now / self.start.variance).max()):.2g} times those of the "
                 "sample that the form of the equation was chosen by: the partitions are not alike, or hold outliers"
             )
-        if self.state.status == "max_iter" and not self.converged:
+        if self.state.status == "max_iter" and not self.converged and not interrupted:
             words.append(f"{self.name} ended after {len(self.history)} steps, not at a minimum: take a larger max_iter")
         return words
 
