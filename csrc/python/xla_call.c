@@ -322,7 +322,6 @@ static int backward(const call *c, pnpy_ready *ready, const pnpy_xla_arrays *a, 
     double *wide = a->f32 ? malloc((size_t)(states + parameters) * sizeof(double)) : NULL;
     if (a->f32 && !wide) return no_memory(message);
     double *g_y0 = wide ? wide : a->g_y0, *g_theta = wide ? wide + states : a->g_theta;
-    ready->wasted = 0;
     for (int from_start = 0, status = 1; status > 0; from_start = 1) {
         memset(g_y0, 0, (size_t)states * sizeof(double));
         memset(g_theta, 0, (size_t)parameters * sizeof(double));

@@ -102,9 +102,10 @@ void pnpy_half_drop(pnpy_half *h) {
 }
 
 /* The next one from i on that may be it, taken. */
-static pnpy_half *candidate(const pnpy_ready *ready, int *i) {
+static pnpy_half *candidate(pnpy_ready *ready, int *i) {
     pnpy_half *found = NULL;
     pnpy_xla_lock();
+    ready->wasted = 0;
     for (; !found && *i < HALVES; ++*i)
         if (halves[*i].of == ready && !halves[*i].busy) {
             found = &halves[*i];

@@ -1,4 +1,5 @@
-"""Plans: what earlier calls with a field found out about everything but numbers, for the next call of the same kind.
+"""Plans: what earlier calls with a field found out about everything but numbers, for the next call of the same kind;
+`Recent`, the same for those who hold a field and its options.
 
 Checking the arguments of a call takes longer than a small solve. A plan is the outcome (a `PreparedSolve`, an `Objective`),
 kept with the field under the options of the call. `_core.Problem.fits` then decides by value whether it serves this call's
@@ -7,15 +8,20 @@ arrays: types, shapes, and all times are compared each time, so that a plan cann
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from collections import OrderedDict
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import numpy as np
+from numpy.typing import NDArray
 
 from pynode.fields.field import Field
 
 if TYPE_CHECKING:
     from pynode.engine.problem import PreparedSolve
 
+
+T = TypeVar("T")
 
 MOST = 16
 """So many plans of a field are kept."""
@@ -80,3 +86,22 @@ def keep(f: Any, key: tuple[Any, ...], plan: Any, setup: PreparedSolve) -> None:
     if len(f.plans) >= MOST:
         f.plans.clear()
     f.plans[key] = plan
+
+
+class Recent(OrderedDict[Any, T]):
+    """What was used last, by what it was made for: a few, of which the one that nobody asked for longest goes first."""
+
+    def of(self, key: Any, make: Callable[[], T], most: int = 8) -> T:
+        """The one of this key, made if it is not there; at most so many are kept."""
+        found = self.pop(key, None)
+        if found is None:
+            found = make()
+        self[key] = found
+        while len(self) > most:
+            self.popitem(last=False)
+        return found
+
+
+def kind(y0: NDArray[Any], t: NDArray[Any]) -> tuple[Any, ...]:
+    """A key of `Recent` for prepared solves: shapes, precision and all times."""
+    return y0.shape, y0.dtype.char, t.shape, t.tobytes()

@@ -12,6 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pynode import _core
+from pynode.calls.cache import Recent, kind
 from pynode.calls.solve import solve
 from pynode.data.batch import as_batch
 from pynode.engine.gradients import shaped_gradients, solution_vjp
@@ -23,9 +24,6 @@ from pynode.fields.tangents import tangent_field
 
 MOST_SAMPLES = 4096
 """Solves of more samples keep no tape: their gradient solves again, by which it takes less memory."""
-
-MOST_SETUPS = 8
-"""So many prepared solves of a `TapedSolver` are kept."""
 
 MOST_SPARE = 4
 """So many tapes that nobody uses are kept, with their memory."""
@@ -130,7 +128,7 @@ class TapedSolver:
         self.errors = errors
         self.primal = primal
         self.options = options
-        self._setups: dict[Any, PreparedSolve] = {}
+        self._setups: Recent[PreparedSolve] = Recent()
         self.number = next(NUMBERS)
         SOLVERS[self.number] = self
 
@@ -165,20 +163,17 @@ class TapedSolver:
 
     def _setup(self, y0: NDArray[Any], t: NDArray[np.float64], theta: NDArray[Any], inputs: Any) -> PreparedSolve:
         f = self.field
-        key = (y0.shape, y0.dtype.char, t.shape)
-        setup = self._setups.get(key)
-        if setup is not None and inputs is None and setup.problem.fits(False, theta, y0, t):
-            return setup
-        options = dict(self.options)
-        if self.primal is not None:
-            options = {"method": options.get("method", "dopri5"), "grid": self.grids(y0, t, theta, inputs)}
-        batch = as_batch(y0, t, f.d, y0.dtype)
-        setup = PreparedSolve(f, batch, Options(inputs=inputs, **options), gradient=True, own_inputs=inputs is not None)
+
+        def make() -> PreparedSolve:
+            options = dict(self.options)
+            if self.primal is not None:
+                options = {"method": options.get("method", "dopri5"), "grid": self.grids(y0, t, theta, inputs)}
+            batch = as_batch(y0, t, f.d, y0.dtype)
+            return PreparedSolve(f, batch, Options(inputs=inputs, **options), gradient=True, own_inputs=inputs is not None)
+
         if inputs is None and self.primal is None and f.callback is None:
-            if len(self._setups) >= MOST_SETUPS:
-                self._setups.clear()
-            self._setups[key] = setup
-        return setup
+            return self._setups.of(kind(y0, t), make)
+        return make()
 
     def grids(self, y0: NDArray[Any], t: NDArray[np.float64], theta: NDArray[Any], inputs: Any = None) -> list[Any]:
         """(B,) arrays: the ends of the steps of each sample.

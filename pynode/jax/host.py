@@ -5,7 +5,6 @@ All functions take a `Call` and arrays: y0 (B, d), t (B, T), theta (p,) or (B, p
 """
 
 import os
-from collections import OrderedDict
 from collections.abc import Callable
 from dataclasses import dataclass
 from dataclasses import field as _field
@@ -16,6 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pynode import _core
+from pynode.calls.cache import Recent, kind
 from pynode.data.batch import as_batch
 from pynode.engine.options import Options
 from pynode.engine.problem import PreparedSolve
@@ -25,9 +25,6 @@ from pynode.fields.tangents import tangent_field
 from pynode.training.sweeps import beside_tangents
 
 Array = NDArray[Any]
-
-KEPT = 8
-"""So many prepared solves are kept for each call."""
 
 KEPT_HANDLES = 64
 """So many calls can be found by compiled programs though no program that JAX holds has them: one may run still."""
@@ -52,23 +49,21 @@ class Call:
     options: tuple[tuple[str, Any], ...]
     errors: Errors = "warn"
     of_tangents: bool = False
-    setups: OrderedDict[Any, PreparedSolve] = _field(default_factory=OrderedDict, compare=False, repr=False)
+    setups: Recent[PreparedSolve] = _field(default_factory=Recent, compare=False, repr=False)
 
-    def prepared(self, y0: Array, t: Array, theta: Array) -> PreparedSolve:
-        """For arrays of these shapes, and these times."""
-        key = (y0.shape, y0.dtype.str, theta.ndim, t.tobytes())
-        setup = self.setups.get(key)
-        if setup is None:
+    def prepared(self, y0: Array, t: Array) -> PreparedSolve:
+        """For initial states of this shape and precision, and these times."""
+
+        def make() -> PreparedSolve:
             times = t[0] if (t == t[0]).all() else list(t)
             batch = as_batch(np.zeros_like(y0), times, self.field.d, y0.dtype)
-            setup = self.setups[key] = PreparedSolve(self.field, batch, Options(**dict(self.options)), gradient=True)
-            while len(self.setups) > KEPT:
-                self.setups.popitem(last=False)
-        return setup
+            return PreparedSolve(self.field, batch, Options(**dict(self.options)), gradient=True)
+
+        return self.setups.of(kind(y0, t), make)
 
     def run(self, y0: Array, t: Array, theta: Array, g: Array | None = None) -> Any:
         """The core's results; g (B, T, d): with the gradients of sum(g y)."""
-        setup = self.prepared(y0, t, theta)
+        setup = self.prepared(y0, t)
         if g is None:
             raw = setup.run(theta, y0=y0)
         else:
@@ -119,26 +114,24 @@ class Handle:
     core: _core.XlaCall
 
 
-HANDLES: OrderedDict[Call, Handle] = OrderedDict()
+HANDLES: Recent[Handle] = Recent()
 """Those used last."""
 
 
 def handle(call: Call) -> Handle:
     """The handle of a call; it can be found as long as somebody holds it, and a while longer."""
-    found = HANDLES.pop(call, None)
-    if found is None:
+
+    def make() -> Handle:
         number = int.from_bytes(os.urandom(8), "little", signed=True)
         prepare, again = partial(_prepare, call), partial(_again, call)
-        found = Handle(number, _core.XlaCall(number, prepare, again, call.errors == "ignore", call.of_tangents))
-    HANDLES[call] = found
-    while len(HANDLES) > KEPT_HANDLES:
-        HANDLES.popitem(last=False)
-    return found
+        return Handle(number, _core.XlaCall(number, prepare, again, call.errors == "ignore", call.of_tangents))
+
+    return HANDLES.of(call, make, KEPT_HANDLES)
 
 
 def _prepare(call: Call, y0: Array, t: Array, theta: Array, g: Array | None) -> _core.Problem:
     """The problem for such arrays."""
-    return call.prepared(y0, t, theta).problem
+    return call.prepared(y0, t).problem
 
 
 def _again(call: Call, y0: Array, t: Array, theta: Array, g: Array | None) -> None:

@@ -15,7 +15,7 @@ import jax.numpy as jnp  # noqa: E402
 
 import pynode as pn  # noqa: E402
 import pynode.jax.host as host  # noqa: E402
-from pynode.jax import primitives  # noqa: E402
+from pynode.jax import primitives, xla  # noqa: E402
 from pynode.jax.xla import handlers  # noqa: E402
 
 if not handlers():
@@ -230,6 +230,21 @@ def test_equal_calls_share_what_is_prepared():
     numbers = {host.handle(host.Call(F, (("rtol", 1e-3),))).number for _ in range(3)}
     assert len(numbers) == 1
     assert host.handle(host.Call(F, (("rtol", 1e-4),))).number not in numbers
+
+
+@pytest.mark.parametrize("version", [None, ("1", 0), ("0", 0)])
+def test_no_handlers_for_an_interface_of_another_kind(monkeypatch, version):
+    monkeypatch.setattr(xla, "interface", lambda: version)
+    assert xla.handlers.__wrapped__() == {}
+
+
+def test_handlers_that_are_refused_are_said(monkeypatch):
+    def refuse(*args, **keys):
+        raise RuntimeError("too old")
+
+    monkeypatch.setattr(jax.ffi, "register_ffi_target", refuse)
+    with pytest.warns(RuntimeWarning, match="through Python: too old"):
+        assert xla.handlers.__wrapped__() == {}
 
 
 def test_a_handle_that_is_gone(monkeypatch):
