@@ -6,6 +6,7 @@ from collections.abc import Sequence
 import numpy as np
 from numpy.typing import NDArray
 from scipy.linalg import solve_triangular
+from scipy.sparse import csr_array
 
 from pynode.training.bends import DECAY, DOWN, UP, Bend
 from pynode.training.equations import FIRST
@@ -96,8 +97,10 @@ class Along:
         self.x = np.where(never_negative(whole), np.maximum(whole, 0.0), whole)
         parts = [_steps(t) for t in data.t]
         starts = np.cumsum([0, *(len(t) for t in data.t)])
-        self.near = np.concatenate([near + a for (near, _), a in zip(parts, starts, strict=False)])
-        self.part = np.concatenate([part for _, part in parts])
+        near = np.concatenate([near + a for (near, _), a in zip(parts, starts, strict=False)])
+        part = np.concatenate([part for _, part in parts])
+        ends = np.arange(0, near.size + 1, near.shape[1])
+        self.steps = csr_array((part.ravel(), near.ravel(), ends), shape=(len(near), len(near)))
         measured = np.concatenate(data.y)[:, state]
         self.windows: list[Array] = []
         for i, t in enumerate(data.t):
@@ -128,15 +131,20 @@ class Along:
         """(n, terms) of their derivatives with respect to the logarithms of the scales."""
         return self._columns(np.stack([_slope(term, self.x) for term in terms], axis=1))
 
-    def both(self, term: Term) -> Array:
-        """(n, 2): the column of one term, and that of its slope."""
-        return self._columns(np.stack([evaluate([term], self.x)[:, 0], _slope(term, self.x)], axis=1))
+    def both(self, term: Term) -> tuple[Array, float]:
+        """((n, 2): the column of one term, and that of its slope; the mean square of the term)."""
+        bend = term.bend
+        assert bend is not None
+        x = self.x[:, bend.of]
+        h = bend.value(x)
+        factor = term.factor.value(list(self.x.T))
+        values = np.empty((len(x), 2))
+        values[:, 0] = factor * h
+        values[:, 1] = factor * bend.slope(x, h)
+        return self._columns(values), float(np.mean(values[:, 0] ** 2))
 
     def _columns(self, values: Array) -> Array:
-        steps = np.zeros(values.shape)
-        for k in range(4):
-            steps += self.part[:, k, None] * values[self.near[:, k]]
-        return self._centred(np.cumsum(steps, axis=0)[self.index])
+        return self._centred(np.cumsum(self.steps @ values, axis=0)[self.index])
 
 
 def _steps(t: Array) -> tuple[NDArray[np.intp], Array]:

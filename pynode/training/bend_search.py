@@ -11,7 +11,7 @@ from pynode.training.bends import DECAY, DOWN, UP
 from pynode.training.equations import FEW, MOST, SCALE
 from pynode.training.library import Library
 from pynode.training.subsets import Regression, Subset
-from pynode.training.terms import Term, evaluate
+from pynode.training.terms import Term
 
 Array = NDArray[np.float64]
 
@@ -101,6 +101,30 @@ class Column:
     prior: float
 
 
+@dataclass(frozen=True)
+class Fit:
+    """Coefficients of terms with scales as they are.
+
+    Attributes
+    ----------
+    terms, c, misfit
+        As of a `Row`.
+    prior : (n + m,) array
+        Precisions of the priors of the coefficients, and of the logarithms of the m scales.
+    K : (n + m, n + m) array
+        The precision of both.
+    step : (m,) array
+        The step of the logarithms that promises the least misfit.
+    """
+
+    terms: list[Term]
+    c: Array
+    misfit: float
+    prior: Array
+    K: Array
+    step: Array
+
+
 class RowSearch:
     """The best terms of one state: one more that bends at a time, its scale fitted and the polynomials chosen again.
 
@@ -182,8 +206,7 @@ class RowSearch:
     def column(self, term: Term) -> Column:
         """Of a term that bends."""
         if term not in self.known:
-            size = float(np.mean(evaluate([term], self.along.x) ** 2))
-            both = self.along.both(term)
+            both, size = self.along.both(term)
             self.known[term] = Column(both[:, 0], both[:, 1], size * float(self.prior[0]))
         return self.known[term]
 
@@ -253,56 +276,65 @@ class RowSearch:
     def _refined(self, terms: list[Term], steps: int = STEPS) -> Row:
         """The scales of terms by Gauss-Newton, and their evidence."""
         bent = [k for k, term in enumerate(terms) if term.bend is not None]
-        best: Row | None = None
+        best: Fit | None = None
         step = np.zeros(len(bent))
         for _ in range(steps):
-            row, further = self._at(terms if best is None else _moved(best.terms, bent, step), bent)
-            if best is None or row.misfit < best.misfit:
-                settled = best is not None and row.misfit > best.misfit - LITTLE
-                best = row
-                step = further
+            fit = self._at(terms if best is None else _moved(best.terms, bent, step), bent)
+            if best is None or fit.misfit < best.misfit:
+                settled = best is not None and fit.misfit > best.misfit - LITTLE
+                best = fit
                 if settled or not bent:
                     break
+                step = fit.step
             else:
                 step = 0.3 * step
                 if np.abs(step).max() < SHORTEST:
                     break
         assert best is not None
-        return best
+        return self._row(best, bent)
 
-    def _at(self, terms: list[Term], bent: list[int]) -> tuple[Row, Array]:
-        """(the row of these scales; the step of their logarithms that promises the least misfit)."""
+    def _at(self, terms: list[Term], bent: list[int]) -> "Fit":
+        """The fit of these scales."""
         parts = [self.column(terms[k]) for k in bent]
-        plain = [(k, self.place[term]) for k, term in enumerate(terms) if term.bend is None]
-        X = np.empty((len(self.z), len(terms)))
-        prior = np.empty(len(terms))
-        for k, j in plain:
-            X[:, k] = self.X[:, j]
-            prior[k] = self.prior[j]
+        n = len(terms)
+        X = np.empty((len(self.z), n + len(bent)))
+        prior = np.empty(n + len(bent))
+        for k, term in enumerate(terms):
+            if term.bend is None:
+                j = self.place[term]
+                X[:, k] = self.X[:, j]
+                prior[k] = self.prior[j]
         for k, part in zip(bent, parts, strict=True):
             X[:, k] = part.value
             prior[k] = part.prior
+        prior[n:] = SCALE
         v = self.variance
-        root = np.sqrt(v * prior)
-        c = np.linalg.lstsq(np.concatenate([X, np.diag(root)]), np.append(self.z, np.zeros(len(terms))), rcond=None)[0]
-        c = np.asarray(c, dtype=np.float64)
-        rest = self.z - X @ c
-        misfit = 0.5 * float(rest @ rest) / v + 0.5 * float(prior @ c**2)
-        A = np.column_stack([X, *(part.slope * c[k] for k, part in zip(bent, parts, strict=True))])
-        whole = np.concatenate([prior, np.full(len(bent), SCALE)])
-        K = A.T @ A / v + np.diag(whole)
-        cost = sum(term.cost + self.rarer for term in terms)
-        score = 0.5 * float(self.z @ self.z) / v - misfit - cost
-        score += 0.5 * float(np.log(whole).sum()) - 0.5 * float(np.linalg.slogdet(K)[1])
-        step = np.clip(np.linalg.solve(K, A.T @ rest / v)[len(terms) :], -LONGEST, LONGEST)
-        sure = np.zeros(len(terms))
-        sure[bent] = np.diag(K)[len(terms) :]
-        return Row(terms, c, score, misfit, sure), step
+        stacked = np.concatenate([X[:, :n], np.diag(np.sqrt(v * prior[:n]))])
+        c = np.asarray(np.linalg.lstsq(stacked, np.append(self.z, np.zeros(n)), rcond=None)[0], dtype=np.float64)
+        rest = self.z - X[:, :n] @ c
+        misfit = 0.5 * float(rest @ rest) / v + 0.5 * float(prior[:n] @ c**2)
+        for i, (k, part) in enumerate(zip(bent, parts, strict=True)):
+            X[:, n + i] = part.slope * c[k]
+        K = X.T @ X / v
+        K[np.diag_indices(len(prior))] += prior
+        step = np.clip(np.linalg.solve(K, X.T @ rest / v)[n:], -LONGEST, LONGEST) if bent else np.zeros(0)
+        return Fit(terms, c, misfit, prior, K, step)
+
+    def _row(self, fit: "Fit", bent: list[int]) -> Row:
+        """The row of a fit: its evidence, and how sure its scales are."""
+        n = len(fit.terms)
+        cost = sum(term.cost + self.rarer for term in fit.terms)
+        score = 0.5 * float(self.z @ self.z) / self.variance - fit.misfit - cost
+        score += 0.5 * float(np.log(fit.prior).sum()) - 0.5 * float(np.linalg.slogdet(fit.K)[1])
+        sure = np.zeros(n)
+        sure[bent] = np.diag(fit.K)[n:]
+        return Row(fit.terms, fit.c, score, fit.misfit, sure)
 
     def _varied(self, row: Row) -> Row:
         """With other exponents, or without a term that bends, as long as these are better."""
+        tried = {_forms(row.terms)}
         for _ in range(STEEPEST):
-            better = max(self._neighbours(row), key=lambda r: r.score, default=row)
+            better = max(self._neighbours(row, tried), key=lambda r: r.score, default=row)
             if better is not row:
                 better = self._settled(better)
             if not better.score > row.score + 0.5:
@@ -310,20 +342,33 @@ class RowSearch:
             row = better
         return row
 
-    def _neighbours(self, row: Row) -> Iterator[Row]:
+    def _neighbours(self, row: Row, tried: set[frozenset[object]]) -> Iterator[Row]:
+        """Those of a row that were not tried yet; notes them."""
+        for without, terms in self._changed(row):
+            if _forms(terms) in tried:
+                continue
+            tried.add(_forms(terms))
+            yield self._settled(self._refined(terms)) if without else self._refined(terms, FEW_STEPS)
+
+    def _changed(self, row: Row) -> Iterator[tuple[bool, list[Term]]]:
+        """(whether a term that bends is left out, else an exponent is another; the terms)."""
         several = len(row.bent) > 1
         for k, term in enumerate(row.terms):
             bend = term.bend
             if bend is None:
                 continue
+            before, after = row.terms[:k], row.terms[k + 1 :]
             if several:
-                yield self._settled(self._refined([*row.terms[:k], *row.terms[k + 1 :]]))
-            if bend.kind == DECAY:
-                continue
-            for n in (bend.n - 1, bend.n + 1):
-                if 0 < n <= self.steepest:
-                    terms = [*row.terms[:k], term.with_bend(bend.with_exponent(n)), *row.terms[k + 1 :]]
-                    yield self._refined(terms, FEW_STEPS)
+                yield True, [*before, *after]
+            if bend.kind != DECAY:
+                for n in (bend.n - 1, bend.n + 1):
+                    if 0 < n <= self.steepest:
+                        yield False, [*before, term.with_bend(bend.with_exponent(n)), *after]
+
+
+def _forms(terms: Sequence[Term]) -> frozenset[object]:
+    """Terms but for their scales."""
+    return frozenset(map(form, terms))
 
 
 def _moved(terms: Sequence[Term], bent: Sequence[int], step: Array) -> list[Term]:

@@ -61,11 +61,11 @@ class Bend(NamedTuple):
         """The same, its exponent another one."""
         return self._replace(n=n)
 
-    def slope(self, x: Array) -> Array:
-        """Its derivative with respect to log K."""
+    def slope(self, x: Array, h: Array | None = None) -> Array:
+        """Its derivative with respect to log K; h: its value, where that is known."""
+        h = self.value(x) if h is None else h
         if self.kind == DECAY:
-            return np.asarray(x / self.scale * self.value(x), dtype=np.float64)
-        h = self.value(x)
+            return np.asarray(x / self.scale * h, dtype=np.float64)
         sign = self.n if self.kind == DOWN else -self.n
         return np.asarray(sign * h * (1.0 - h), dtype=np.float64)
 
