@@ -252,7 +252,7 @@ class ShootingProblem:
         The sum is infinite where the trajectory cannot be solved.
         """
         theta = self.coordinates.theta(x)
-        n = len(x)
+        n = len(theta)
         d = self.y0.shape[1]
         shift = free - self.y0
         value = 0.5 * (self.prior * shift**2).sum(axis=1)

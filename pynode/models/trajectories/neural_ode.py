@@ -241,8 +241,7 @@ class NeuralODE(Published):
         self.check_options()
         many = as_partitions(t, Y is not None, time=time, state=state, id=id, input=input, names=names)
         if many is not None:
-            given = {"Y": Y, "u": u, "weight": weight, "doses": doses}
-            for name, value in given.items():
+            for name, value in {"Y": Y, "u": u, "weight": weight, "doses": doses}.items():
                 if value is not None:
                     raise TypeError(f"{name}= does not go with data in partitions, whose columns hold everything")
             shown = bool(self.verbose) if progress is None else progress
