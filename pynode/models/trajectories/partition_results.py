@@ -40,7 +40,7 @@ def keep_sums(stage: Any, status: str) -> None:
         stage.name,
         problem.n_windows,
         state.status,
-        sums.loss / n,
+        float(sums.loss / n),
         len(stage.history),
         state.n_evaluations,
         max(seconds, 0.0),

@@ -61,7 +61,10 @@ FEWEST = 32
 """... but no fewer than these."""
 
 CLOSE = 0.1
-"""The fit ends where the next step would be shorter than this, in standard errors."""
+"""The fit ends where the next step would be shorter than this, in standard errors ..."""
+
+SMALL = 1e-4
+"""... or where two steps in a row lower the sum of squares by less than this part."""
 
 
 @dataclass
@@ -301,6 +304,7 @@ class PartitionStage:
         self.history: list[tuple[float, ...]] = []
         self.began = clock.perf_counter()
         self.reached: tuple[Array, Sums] | None = None
+        self.left = 0.0
         self.resumed = False
         self.stopped = False
         self.converged = False
@@ -345,13 +349,14 @@ class PartitionStage:
             self.state,
             groups=self.start.groups,
             max_iter=total,
-            tol=0.0,
+            tol=SMALL,
             longest=self.coordinates.longest,
             callback=after_step,
             on_iteration=reweigh,
             checkpoint=checkpoint,
         )
         self._reach(self.state.theta)
+        self.left = float(np.sqrt(promised(self.problem, self.state)))
         if self.converged:
             self.state.status = "converged"
 
@@ -418,6 +423,11 @@ class PartitionStage:
             words.append(
                 f"residuals over all partitions are {np.sqrt((now / self.start.variance).max()):.2g} times those of the "
                 "sample that the form of the equation was chosen by: the partitions are not alike, or hold outliers"
+            )
+        if self.state.status == "converged" and self.left > 1 and not self.start.groups:
+            words.append(
+                f"{self.name} ended where steps hardly lower the sum of squares, though the next one would move the "
+                f"parameters by {self.left:.2g} standard errors: these mean little, as of an equation that misses the data"
             )
         if self.state.status == "max_iter" and not self.converged and not interrupted:
             words.append(f"{self.name} ended after {len(self.history)} steps, not at a minimum: take a larger max_iter")
