@@ -287,6 +287,7 @@ def test_bands_of_a_model_too_large_for_them_are_refused_in_words(monkeypatch):
         model.predict(t, [0.8, 0.0], return_std=True)
 
 
+@pytest.mark.filterwarnings("ignore:the data determine the network loosely:pynode.fit.FitWarning")
 def test_a_resumed_fit_has_the_same_bits(monkeypatch, tmp_path):
     monkeypatch.setattr(module, "DEARER", 0.0)
     monkeypatch.setattr(module, "DEARER_ROW", 0.0)

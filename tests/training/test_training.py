@@ -212,6 +212,7 @@ def test_a_state_of_ones_own_field_that_was_not_measured():
 # ---- Noise, weights, early stopping, ensembles ---------------------------------------------------------------------
 
 
+@pytest.mark.filterwarnings("ignore:the data determine the network loosely:pynode.fit.FitWarning")
 def test_weights_take_bad_entries_out():
     clean, y = circles()
     bad = RNG.random(y.shape) < 0.1
@@ -263,6 +264,7 @@ def test_ensembles_with_unobserved_states():
         model.predict(T, model.initial_states_[0])
 
 
+@pytest.mark.filterwarnings("ignore:the data determine the network loosely:pynode.fit.FitWarning")
 def test_bands_of_a_model_whose_training_ends_on_windows(tmp_path):
     _, y = circles(3)
     model = NeuralODE(hidden=(8,), windows=(10,), random_state=0).fit(T, y)

@@ -209,6 +209,7 @@ def test_outliers_do_not_count(noise, optimizer):
 # ---- Early stopping, ensembles -------------------------------------------------------------------------------------
 
 
+@pytest.mark.filterwarnings("ignore:the data determine the network loosely:pynode.fit.FitWarning")
 @pytest.mark.parametrize("optimizer", ["levenberg-marquardt", "lbfgs", "adam"])
 def test_early_stopping_ends_with_the_best_for_the_held_out(optimizer):
     """The parameters kept are those of the smallest validation of the last stage, not the last ones."""
@@ -238,6 +239,7 @@ def test_held_out_trajectories_that_miss_a_state():
             assert np.isfinite(validation[on_windows[stage]]).all()
 
 
+@pytest.mark.filterwarnings("ignore:the data determine the network loosely:pynode.fit.FitWarning")
 def test_members_of_an_ensemble_keep_the_same_trajectories_aside():
     """So that trajectory=i means one trajectory."""
     clean, y = circles(5)
