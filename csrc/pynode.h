@@ -132,6 +132,7 @@ typedef struct pn_problem {
     const void *coef; /* T (n_segments, degree + 1, m) */
     int64_t n_knots, n_segments;
     int32_t degree;
+    const int64_t *cross_knots; /* (n) or NULL; 1: steps go over the knots of the sample, where its polynomials join */
     /* step control */
     int32_t adaptive, land;
     double step;                 /* fixed step (> 0), when not adaptive and no grid is given */
@@ -197,6 +198,7 @@ typedef struct pn_problem {
     int32_t threads;
     int (*poll)(void *); /* called now and then from the calling thread; nonzero stops */
     void *poll_ctx;
+    int32_t finite_inputs; /* pn_inputs_finite has said so: pn_solve need not look at all of coef */
     int32_t checked; /* pn_problem_check_setup has been through this problem: pn_solve need not do it again */
 } pn_problem;
 
@@ -208,6 +210,9 @@ void pn_problem_init(pn_problem *problem);
    together; pn_solve begins with it. Both trust pointers and lengths: an array has the length that the comments above give. */
 pn_status pn_problem_check_setup(const pn_problem *problem, int f32, char message[PN_MESSAGE]);
 pn_status pn_problem_check(const pn_problem *problem, int f32, char message[PN_MESSAGE]);
+
+/* Whether all coefficients of the inputs are finite; 1 without inputs. Samples whose are not end with PN_BAD_INPUT. */
+int pn_inputs_finite(const pn_problem *problem, int f32);
 
 typedef enum pn_isa { PN_ISA_PLAIN, PN_ISA_BASELINE, PN_ISA_AVX2, PN_ISA_AVX512, PN_N_ISA } pn_isa;
 const char *pn_isa_name(pn_isa isa);

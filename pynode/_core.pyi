@@ -153,7 +153,7 @@ class Problem:
         knot_len: ArrayLike | None = None,
         seg_start: ArrayLike | None = None,
         coef: ArrayLike | None = None,  # (segments, degree + 1, m)
-        input_jumps: bool | None = None,
+        cross_knots: ArrayLike | None = None,  # (n) 1: steps go over the knots of the sample
         method: str | Tableau | None = None,  # a table: kept for the life of the problem
         adaptive: bool | None = None,
         land: bool | None = None,

@@ -75,7 +75,7 @@ static pn_status FN(advance)(FN(work) * W, int have_new) {
     for (int l = 0; (jumps || W->knots) && l < W->lanes; l++) {
         if (!f->accepted[l]) continue;
         if ((P->jump_add && f->save_end[l] > f->save[l]) || (P->jump.program && W->jumped[l])) f->have_k[l] = 0;
-        if (W->knots) FN(next_segment)(W, l);
+        if (W->knots && !FN(crosses_knots)(P, f->sample[l])) FN(next_segment)(W, l);
     }
     pn_status st = PN_OK;
     for (int q = 0; st == PN_OK && q < W->n_saving; q++) {

@@ -5,18 +5,6 @@
    J and f_t being those of the program `jacobian`: slots t, y and [u, du/dt]; output J (d, d), or its entries on the problem's pattern,
    and f_t (d) where the field depends on t. */
 
-/* du/dt of one sample, row stride of the result L; see `input` */
-static void FN(input_rate)(const pn_problem *P, int64_t sample, int32_t seg, double t, T *rate) {
-    int32_t m = P->m, q1 = P->degree + 1;
-    const T *c = (const T *)P->coef + (size_t)(P->seg_start[sample] + seg) * (size_t)q1 * (size_t)m;
-    T dt = (T)(t - P->knot[P->knot_start[sample] + seg]);
-    for (int32_t i = 0; i < m; i++) {
-        T v = 0;
-        for (int32_t q = P->degree; q > 0; q--) v = v * dt + (T)q * c[(size_t)q * (size_t)m + (size_t)i];
-        rate[(size_t)i * L] = v;
-    }
-}
-
 /* Slots of a program of the Jacobian. */
 static void FN(fill_jacobian)(FN(work) * W, const FN(exec) * E, T *file, const T *y, const double *t) {
     const FN(flow) *f = &W->flow;
@@ -28,7 +16,7 @@ static void FN(fill_jacobian)(FN(work) * W, const FN(exec) * E, T *file, const T
     FN(set_inputs)(W, t, u);
     if (E->prog->slot_size[2] == W->m) return;
     for (int l = 0; l < L; l++)
-        if (f->sample[l] >= 0) FN(input_rate)(W->P, f->sample[l], f->seg[l], t[l], u + (size_t)W->m * L + l);
+        if (f->sample[l] >= 0) FN(input_rate)(W->P, f->sample[l], FN(segment_of)(W, l, t[l]), t[l], u + (size_t)W->m * L + l);
 }
 
 /* How many entries of J there are. */

@@ -64,7 +64,7 @@ static double FN(target)(const pn_problem *P, FN(flow) * f, int l) {
     double dir = f->dir[l], to = P->land           ? FN(time_of)(P, i, f->save[l])
                                  : P->jump.program ? FN(next_jump)(P, f, l)
                                                    : f->t_last[l];
-    if (P->degree >= 0) {
+    if (P->degree >= 0 && !FN(crosses_knots)(P, i)) {
         int32_t next = dir > 0 ? f->seg[l] + 1 : f->seg[l];
         double knot = P->knot[P->knot_start[i] + next];
         if (next > 0 && next < P->knot_len[i] - 1 && dir * (knot - to) < 0) to = knot;

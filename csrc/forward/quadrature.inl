@@ -13,7 +13,8 @@ static int FN(quadrature)(FN(work) * W) {
         const T *gu = FN(at)(E, W->file + (size_t)i * W->file_stride, E->lay->output[3]);
         FN(stage_time)(ti, f->t, f->h, f->t_new, W->tab->c[i]);
         for (int l = 0; l < L; l++)
-            if (f->accepted[l]) FN(input_back)(P, f->sample[l], f->seg[l], ti[l], gu + l, (double)W->back.weight[i * L + l], P->quadrature_coef);
+            if (f->accepted[l])
+                FN(input_back)(P, f->sample[l], FN(segment_of)(W, l, ti[l]), ti[l], gu + l, (double)W->back.weight[i * L + l], P->quadrature_coef);
     }
     return 0;
 }

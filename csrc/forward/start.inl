@@ -9,25 +9,34 @@ static void FN(load_state)(FN(work) * W, int l, const T *y) {
     }
 }
 
-static int32_t FN(first_segment)(const pn_problem *P, int64_t i, double t, double dir) {
-    if (P->degree < 0) return 0;
-    const double *knot = P->knot + P->knot_start[i];
-    int32_t seg = 0, last = (int32_t)P->knot_len[i] - 2;
-    while (seg < last && (dir >= 0 ? knot[seg + 1] <= t : knot[seg + 1] < t)) seg++;
-    return seg;
-}
-
-static int FN(finite_sample)(const FN(work) * W, int64_t i) {
-    const pn_problem *P = W->P;
-    const T *y0 = (const T *)P->y0 + (size_t)i * (size_t)W->d;
+static int FN(finite_start)(const FN(work) * W, int64_t i) {
+    const T *y0 = (const T *)W->P->y0 + (size_t)i * (size_t)W->d;
     double bad = 0;
     for (int32_t c = 0; c < W->d; c++) bad += (double)y0[c] * 0;
-    if (P->degree >= 0) {
-        int64_t per = (int64_t)(P->degree + 1) * P->m;
-        const T *coef = (const T *)P->coef + (size_t)(P->seg_start[i] * per);
-        for (int64_t e = 0; e < (P->knot_len[i] - 1) * per; e++) bad += (double)coef[e] * 0;
-    }
     return bad == 0;
+}
+
+static int FN(finite)(const T *x, size_t n) {
+    vec bad = V(set1)((T)0);
+    T rest = 0;
+    size_t e = 0;
+    for (; e + VE <= n; e += VE) bad += V(load)(x + e) * V(set1)((T)0);
+    for (; e < n; e++) rest += x[e] * 0;
+    return V(hsum)(bad) + rest == 0;
+}
+
+/* Samples whose input is not finite take no step. Those that share one are looked at once. */
+static void FN(check_signals)(FN(work) * W) {
+    const pn_problem *P = W->P;
+    size_t per = (size_t)(P->degree + 1) * (size_t)P->m;
+    memset(W->refused, PN_OK, (size_t)W->count);
+    for (int64_t j = 0; P->degree >= 0 && !P->finite_inputs && j < W->count; j++) {
+        int64_t i = W->first + j;
+        int same = j > 0 && P->seg_start[i] == P->seg_start[i - 1] && P->knot_len[i] == P->knot_len[i - 1];
+        if (same) W->refused[j] = W->refused[j - 1];
+        else if (!FN(finite)((const T *)P->coef + (size_t)P->seg_start[i] * per, (size_t)(P->knot_len[i] - 1) * per))
+            W->refused[j] = PN_BAD_INPUT;
+    }
 }
 
 /* Put sample i into lane l at its initial time, with the save times there written. live[l]: it has steps to take. */
@@ -57,8 +66,10 @@ static pn_status FN(open)(FN(work) * W, int l, int64_t i) {
     }
     const T *y = P->jump.program ? W->chunk_y + (size_t)(i - W->first) * (size_t)W->d : (const T *)P->y0 + (size_t)i * (size_t)W->d;
     FN(load_state)(W, l, y);
-    if (!FN(finite_sample)(W, i) || W->coarse[i - W->first]) {
-        FN(fail)(W, l, W->coarse[i - W->first] ? PN_COARSE_TIME : PN_BAD_INPUT);
+    pn_status refused = (pn_status)W->refused[i - W->first];
+    if (refused == PN_OK && !FN(finite_start)(W, i)) refused = PN_BAD_INPUT;
+    if (refused != PN_OK) {
+        FN(fail)(W, l, refused);
         return FN(finish)(W, l);
     }
     if (P->jump.program && FN(jump_open)(W, l)) return FN(finish)(W, l);
@@ -169,7 +180,6 @@ static int FN(look_at_times)(FN(work) * W, unsigned char *coarse) {
 /* Samples whose field changes with t faster than float32 can tell are not solved. A callback is not asked. */
 static pn_status FN(check_times)(FN(work) * W) {
     FN(flow) *f = &W->flow;
-    memset(W->coarse, 0, (size_t)W->count);
     if (sizeof(T) != sizeof(float) || !W->P->field->reads_t || W->P->call) return PN_OK;
     for (int64_t base = 0; base < W->count; base += L) {
         unsigned char coarse[L];
@@ -179,7 +189,8 @@ static pn_status FN(check_times)(FN(work) * W) {
             if (st != PN_OK) return st;
         }
         if (FN(look_at_times)(W, coarse)) return PN_CALLBACK;
-        for (int l = 0; l < L && base + l < W->count; l++) W->coarse[base + l] = f->live[l] & coarse[l];
+        for (int l = 0; l < L && base + l < W->count; l++)
+            if (f->live[l] && coarse[l]) W->refused[base + l] = PN_COARSE_TIME;
     }
     return PN_OK;
 }
@@ -189,6 +200,7 @@ static pn_status FN(prepare_chunk)(FN(work) * W) {
     FN(flow) *f = &W->flow;
     size_t d = (size_t)W->d;
     memset(W->chunk_h, 0, (size_t)W->count * sizeof(double));
+    FN(check_signals)(W);
     pn_status checked = FN(check_times)(W);
     if (checked != PN_OK) return checked;
     if (!W->P->adaptive || W->P->first_step > 0 || W->P->grid) return PN_OK;

@@ -17,6 +17,7 @@
 
 #include "method/sums.inl"
 #include "method/control.inl"
+#include "forward/inputs.inl"
 #include "forward/stages.inl"
 #include "forward/plan.inl"
 #include "forward/end.inl"

@@ -123,6 +123,7 @@ enum {
     PNPY_knot_start,
     PNPY_knot_len,
     PNPY_seg_start,
+    PNPY_cross_knots,
     PNPY_coef,
     PNPY_atol,
     PNPY_grid,

@@ -1,9 +1,19 @@
-/* Problem: arrays. It owns a copy of every one, so nobody can change an index after the core has checked it. */
+/* Problem: arrays. It owns a copy of every index, so nobody can change one after the core has checked it. */
 #include "python/problem.h"
 
 static int keep(pnpy_problem *self, const pnpy_given *g, int which, int typenum, int ndim, const npy_intp *shape) {
     if (!g->array[which]) return 0;
     self->kept[which] = pnpy_array(g->array[which], pnpy_array_names[which], typenum, ndim, shape, 1);
+    return self->kept[which] ? 0 : -1;
+}
+
+/* Of numbers that are no index: without a copy of an array that is read-only and owns what it shows. */
+static int keep_numbers(pnpy_problem *self, const pnpy_given *g, int which, int typenum, int ndim, const npy_intp *shape) {
+    PyObject *given = g->array[which];
+    const int own = given && PyArray_CheckExact(given) && PyArray_CHKFLAGS((PyArrayObject *)given, NPY_ARRAY_OWNDATA) &&
+                    !PyArray_CHKFLAGS((PyArrayObject *)given, NPY_ARRAY_WRITEABLE);
+    if (!own) return keep(self, g, which, typenum, ndim, shape);
+    self->kept[which] = pnpy_array(given, pnpy_array_names[which], typenum, ndim, shape, 0);
     return self->kept[which] ? 0 : -1;
 }
 
@@ -82,7 +92,7 @@ static int take_inputs(pnpy_problem *self, const pnpy_given *g) {
     pn_problem *p = &self->problem;
     const npy_intp any = PNPY_ANY, shape[3] = {PNPY_ANY, PNPY_ANY, p->m};
     if (keep(self, g, PNPY_knot, NPY_DOUBLE, 1, &any) < 0) return -1;
-    if (keep(self, g, PNPY_coef, self->f32 ? NPY_FLOAT : NPY_DOUBLE, 3, shape) < 0) return -1;
+    if (keep_numbers(self, g, PNPY_coef, self->f32 ? NPY_FLOAT : NPY_DOUBLE, 3, shape) < 0) return -1;
     p->knot = kept_data(self, PNPY_knot);
     p->coef = kept_data(self, PNPY_coef);
     if (!p->knot || !p->coef) return 0;
@@ -92,6 +102,7 @@ static int take_inputs(pnpy_problem *self, const pnpy_given *g) {
     p->degree = terms <= INT32_MAX ? (int32_t)terms - 1 : INT32_MAX;
     if (!(p->knot_start = keep_index(self, g, PNPY_knot_start, 0, 0))) return -1;
     if (!(p->knot_len = keep_index(self, g, PNPY_knot_len, p->n_knots, 0))) return -1;
+    if (!(p->cross_knots = keep_index(self, g, PNPY_cross_knots, 0, 0))) return -1;
     return (p->seg_start = keep_index(self, g, PNPY_seg_start, 0, 0)) ? 0 : -1;
 }
 
@@ -192,5 +203,6 @@ int pnpy_take_arrays(pnpy_problem *self, const pnpy_given *g) {
         return -1;
     if (pnpy_check_setup(self) < 0 || take_rows(self, g) < 0 || pnpy_check_setup(self) < 0) return -1;
     self->problem.checked = 1;
+    self->problem.finite_inputs = pn_inputs_finite(&self->problem, self->f32);
     return 0;
 }

@@ -77,8 +77,9 @@ static int FN(linearised_back)(FN(work) * W, const FN(step) * S) {
     for (int l = 0; gu && l < L; l++) {
         if (!W->back.live[l]) continue;
         int64_t i = W->back.sample[l];
-        gt[l] += FN(input_back)(P, i, W->flow.seg[l], S->t[l], gu + l, 1, P->g_coef);
-        if (has[3] > P->m) gt[l] += FN(rate_back)(P, i, W->flow.seg[l], S->t[l], gu + (size_t)P->m * L + l, P->g_coef);
+        int32_t seg = FN(segment_of)(W, l, S->t[l]);
+        gt[l] += FN(input_back)(P, i, seg, S->t[l], gu + l, 1, P->g_coef);
+        if (has[3] > P->m) gt[l] += FN(rate_back)(P, i, seg, S->t[l], gu + (size_t)P->m * L + l, P->g_coef);
     }
     for (int l = 0; S->gt && l < L; l++) S->gt[l] += gt[l];
     if (!S->gh || !N->J.prog->output_size[0]) return 0;

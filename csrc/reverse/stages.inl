@@ -78,7 +78,7 @@ static int FN(reverse_stages)(FN(work) * W, const FN(step) * S, int from, int n)
         if (has[3] && (P->g_coef || S->gt))
             for (int l = 0; l < L; l++)
                 if (W->back.live[l])
-                    gt[l] += FN(input_back)(P, W->back.sample[l], W->flow.seg[l], ti[l], FN(at)(E, file, lay->output[3]) + l, 1, P->g_coef);
+                    gt[l] += FN(input_back)(P, W->back.sample[l], FN(segment_of)(W, l, ti[l]), ti[l], FN(at)(E, file, lay->output[3]) + l, 1, P->g_coef);
         if (S->gt)
             for (int l = 0; l < L; l++) {
                 S->gt[l] += gt[l];

@@ -54,7 +54,7 @@ static void FN(carve)(FN(work) * W) {
     W->chunk_h = pn_arena_take(a, chunk * sizeof(double));
     W->turn = pn_arena_take(a, chunk * sizeof *W->turn);
     W->kind = pn_arena_take(a, chunk);
-    W->coarse = pn_arena_take(a, chunk);
+    W->refused = pn_arena_take(a, chunk);
     W->chunk_gk = pn_arena_take(a, chunk * (size_t)W->d * sizeof(T));
     W->from_start = pn_arena_take(a, chunk);
     FN(carve_watch)(W);

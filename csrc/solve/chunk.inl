@@ -16,7 +16,7 @@ static void FN(take_chunk)(FN(work) * W, int64_t first, int64_t count) {
     W->count = count;
     W->lanes = W->count < L ? (int)W->count : L;
     W->knots = 0;
-    for (int64_t i = W->first; P->degree >= 0 && i < W->first + W->count; i++) W->knots |= P->knot_len[i] > 2;
+    for (int64_t i = W->first; P->degree >= 0 && i < W->first + W->count; i++) W->knots |= P->knot_len[i] > 2 && !FN(crosses_knots)(P, i);
 }
 
 /* All of them. */

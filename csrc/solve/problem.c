@@ -1,5 +1,6 @@
 /* A problem: its defaults, and whether it can be solved. Every index, size and combination is checked here, once, for all who
    call the core; what passes cannot end in a crash, a loop without end or a silent error. */
+#include <float.h>
 #include <math.h>
 #include <stdarg.h>
 #include <stddef.h>
@@ -187,6 +188,14 @@ static int check_monotone(const pn_checker *c, const char *name, const double *x
     return 1;
 }
 
+int pn_inputs_finite(const pn_problem *P, int f32) {
+    const size_t n = P->degree < 0 ? 0 : (size_t)P->n_segments * (size_t)(P->degree + 1) * (size_t)P->m;
+    uint64_t bad = 0;
+    for (size_t e = 0; f32 && e < n; e++) bad |= !(fabsf(((const float *)P->coef)[e]) <= FLT_MAX);
+    for (size_t e = 0; !f32 && e < n; e++) bad |= !(fabs(((const double *)P->coef)[e]) <= DBL_MAX);
+    return !bad;
+}
+
 /* Rows of the result: increasing and disjoint, since each sample (thread) writes its own. */
 static int check_rows(const pn_checker *c) {
     const pn_problem *P = c->P;
@@ -211,6 +220,8 @@ static int check_inputs(const pn_checker *c) {
                         P->m ? "give knot and coef" : "knot and coef are out of place");
     if (P->m == 0) return 1;
     if (P->degree > 63) return pn_wrong(c, "coef must have between 1 and 64 coefficients a segment");
+    for (int64_t i = 0; P->degree == 0 && P->cross_knots && i < P->n; i++)
+        if (P->cross_knots[i]) return pn_wrong(c, "cross_knots: inputs that are constant between knots jump there");
     if (!check_ranges(c, "knot", P->knot_start, P->knot_len, 2, P->n_knots)) return 0;
     if (!check_monotone(c, "knot", P->knot, P->knot_start, P->knot_len, 1, 1)) return 0;
     for (int64_t i = 0; i < P->n; i++) {

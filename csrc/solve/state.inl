@@ -179,7 +179,8 @@ typedef struct FN(work) {
     int32_t *turn;            /* (chunk) the order in which samples are given lanes */
     unsigned char *kind;      /* (chunk) and where in it each belongs */
     T *chunk_gk;              /* (chunk, d) cotangents of f(t0, y0) where the first step began with it */
-    unsigned char *coarse;    /* (chunk) 1: float32 cannot tell the times of the sample apart as its field does */
+    unsigned char *refused;   /* (chunk) PN_OK, or why the sample takes no step: float32 cannot tell its times apart as its field does;
+                                 its input is not finite */
     unsigned char *from_start; /* (chunk) 1: chunk_gk holds one */
     pn_tape tape;             /* blocks of the chunk, or of the part that is replayed */
     pn_tape parked;           /* samples that wait to go on by the other method, in the order in which they left their lanes */

@@ -267,7 +267,7 @@ class _Frozen:
         if old.kind == "constant":
             parts = [p[0] for p in parts]
             return Signal(None, parts[0] if old.shared else np.stack(parts), "constant")
-        return Signal(old.t[0] if old.shared else old.t, parts[0] if old.shared else parts, old.kind)
+        return Signal(old.t[0] if old.shared else old.t, parts[0] if old.shared else parts, old.kind, old.knots)
 
 
 class _WithEvents(_Frozen):

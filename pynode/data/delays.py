@@ -25,9 +25,10 @@ def of_kind(signal: Signal, kind: Kind) -> Signal:
     """
     if signal.kind in ("constant", kind) or any(len(t) < 2 for t in signal.t):
         return signal
+    knots = "auto" if kind == "previous" else signal.knots
     if signal.shared:
-        return Signal(signal.t[0], signal.u[0], kind)
-    return Signal(signal.t, signal.u, kind)
+        return Signal(signal.t[0], signal.u[0], kind, knots)
+    return Signal(signal.t, signal.u, kind, knots)
 
 
 def delayed(signal: Signal, by: Array) -> Signal:
@@ -59,8 +60,8 @@ def delayed(signal: Signal, by: Array) -> Signal:
         )
     parts = [_delayed(t, u, by, signal.kind) for t, u in zip(signal.t, signal.u, strict=True)]
     if signal.shared:
-        return Signal(*parts[0], signal.kind)
-    return Signal([t for t, _ in parts], [u for _, u in parts], signal.kind)
+        return Signal(*parts[0], signal.kind, signal.knots)
+    return Signal([t for t, _ in parts], [u for _, u in parts], signal.kind, signal.knots)
 
 
 def _delayed(t: Array, u: Array, by: Array, kind: str) -> tuple[Array, Array]:

@@ -27,6 +27,8 @@ class PiecewisePolynomial:
         Coefficients of every segment, by powers.
     jumps : bool
         Not continuous at the knots.
+    crosses : (B,) array of bool
+        Whether steps go over the knots of a sample.
     """
 
     knot: Float
@@ -35,6 +37,7 @@ class PiecewisePolynomial:
     seg_start: NDArray[np.int64]
     coef: NDArray[Any]
     jumps: bool
+    crosses: NDArray[np.bool_]
 
     def knots(self, sample: int) -> Float:
         """The knots of one sample."""
@@ -55,6 +58,7 @@ class PiecewisePolynomial:
             "knot_len": self.knot_len,
             "seg_start": self.seg_start,
             "coef": self.coef,
+            "cross_knots": self.crosses.astype(np.int64),
         }
 
 

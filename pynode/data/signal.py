@@ -13,6 +13,7 @@ import numpy as np
 from numpy.typing import ArrayLike, DTypeLike, NDArray
 
 from pynode.data.arrays import own_array, read_only, real_array
+from pynode.data.knots import Knots, check_knots, checked, goes_over
 from pynode.data.piecewise import Float, PiecewisePolynomial, evaluated, segments
 
 if TYPE_CHECKING:
@@ -34,10 +35,16 @@ class Signal:
     kind : {"linear", "previous", "cubic", "constant"}, default "linear"
         How u goes between knots: straight lines; held until the next knot (zero-order hold; the last value holds on);
         a cubic with slopes from the parabola through three neighbouring knots (C1, local).
+    knots : {"auto", "step", "smooth"}, default "auto"
+        What knots are for the steps of a solve. "step": a step ends at each, so that no kink lies inside one and the method
+        keeps its order; there are at least as many steps as knots. "smooth", for "linear" and "cubic": steps go over knots,
+        and their error control takes care of the kinks. "auto": "smooth" for samples with smooth data, unless steps have a
+        fixed size or gradients with respect to the inputs are wanted (that of a knot between two stages would be 0); else
+        "step". Data are smooth if at no knot the slope changes by more than a quarter of its root mean square.
 
     Attributes
     ----------
-    kind : str
+    kind, knots : str
     shared : bool
         All samples have the same signal.
     t, u : lists of arrays
@@ -48,12 +55,12 @@ class Signal:
     Raises
     ------
     TypeError, ValueError
-        Shapes do not fit, or knots do not increase; the message names the sample.
+        Shapes do not fit, or knots do not increase; the message names the sample. Or knots="smooth" for what jumps.
 
     Notes
     -----
-    Steps land on the knots, so a kink or a jump never lies inside a step. Between the first and the last knot only
-    ("previous": from the first knot on); a solve that leaves this range is refused.
+    A signal has values between its first and its last knot only ("previous": from the first knot on); a solve that leaves
+    this range is refused.
 
     Examples
     --------
@@ -63,12 +70,14 @@ class Signal:
     [[1.0], [2.0]]
     """
 
-    def __init__(self, t: Any, u: Any, kind: Kind = "linear") -> None:
+    def __init__(self, t: Any, u: Any, kind: Kind = "linear", knots: Knots = "auto") -> None:
         if kind not in KINDS:
             raise ValueError(f"kind={kind!r} is not one of {', '.join(KINDS)}")
+        check_knots(knots, kind)
         if (t is None) != (kind == "constant"):
             raise ValueError("a constant input has t=None, every other kind needs its knots t")
         self.kind: Kind = kind
+        self.knots: Knots = knots
         self.shared: bool = _depth(u) == (1 if kind == "constant" else 2)
         if not self.shared and _depth(u) < 2:
             wanted = "(m,) or (B, m)" if kind == "constant" else "(K, m) or (B, K, m) for K knots"
@@ -84,16 +93,25 @@ class Signal:
             times = [t] * len(self.u) if shared_t else list(t)
             if len(times) != len(self.u):
                 raise ValueError(f"inputs: {len(times)} arrays of knots for {len(self.u)} samples")
-            self.t = [_knots(x, v, i, kind) for i, (x, v) in enumerate(zip(times, self.u, strict=True))]
+            self.t = []
+            for i, (x, v) in enumerate(zip(times, self.u, strict=True)):  # what samples share is kept once
+                self.t.append(self.t[0] if shared_t and i > 0 and len(v) == len(x) else checked(x, v, i, kind))
         sizes = {v.shape[1] for v in self.u}
         if len(sizes) != 1:
             raise ValueError(f"inputs: samples have different numbers of features {sorted(sizes)}")
         self.m: int = sizes.pop()
+        self._made: tuple[Any, PiecewisePolynomial] | None = None  # what `pieces` gave last
+
+    def __getstate__(self) -> dict[str, Any]:
+        """Without what is made again."""
+        return self.__dict__ | {"_made": None}
 
     def __repr__(self) -> str:
         return f"Signal({self.kind}, {self.m} features, {'shared' if self.shared else f'{len(self.u)} samples'})"
 
-    def pieces(self, batch: int, dtype: DTypeLike, spans: Float, own: bool = False) -> PiecewisePolynomial:
+    def pieces(
+        self, batch: int, dtype: DTypeLike, spans: Float, own: bool = False, fixed: bool = False
+    ) -> PiecewisePolynomial:
         """The signals of a batch in the form of the core.
 
         Parameters
@@ -106,6 +124,8 @@ class Signal:
             Earliest and latest time of each sample.
         own : bool
             Give every sample segments of its own even if the signal is shared (needed for gradients).
+        fixed : bool
+            Steps are of one size, without control of their error.
 
         Returns
         -------
@@ -117,21 +137,34 @@ class Signal:
         n = batch if own or not self.shared else 1
         which = [0] * n if self.shared else range(n)
         last = float(spans[:, 1].max()) if len(spans) else 0.0
-        knots = [self._all_knots(i, last) for i in which]
         self.check_spans(spans)
-        count = np.array([len(k) - 1 for k in knots], dtype=np.int64)
+        key = (batch, np.dtype(dtype), own, fixed, last if self.kind == "previous" else None)
+        if self._made is not None and self._made[0] == key:
+            return self._made[1]
+        alike = all(self.t[i] is self.t[0] for i in which)  # then knots are kept once
+        knots = [self._all_knots(i, last) for i in (which[:1] if alike else which)]
+        count = np.array([self._count(i) for i in which], dtype=np.int64)
         start = np.concatenate([[0], np.cumsum(count)[:-1]])
-        knot_start = np.concatenate([[0], np.cumsum(count + 1)[:-1]])
+        knot_start = np.zeros_like(count) if alike else np.concatenate([[0], np.cumsum(count + 1)[:-1]])
         repeats = batch if n == 1 else 1  # all samples share the only segments
-        coef = np.concatenate([self._coefficients(i) for i in which]).astype(dtype)
-        return PiecewisePolynomial(
-            np.concatenate(knots),
-            np.repeat(knot_start, repeats),
-            np.repeat(count + 1, repeats),
-            np.repeat(start, repeats),
-            coef,
-            self.kind == "previous",
+        parts = [self._coefficients(i) for i in ([0] if self.shared else which)]
+        coef = read_only(np.concatenate(parts * (n // len(parts)), dtype=dtype, casting="same_kind"))
+        crosses = [
+            goes_over(self.knots, self.kind, self.t[i], self.u[i], fixed or own) for i in ([0] if self.shared else which)
+        ]
+        self._made = (
+            key,
+            PiecewisePolynomial(
+                np.concatenate(knots),
+                np.repeat(knot_start, repeats),
+                np.repeat(count + 1, repeats),
+                np.repeat(start, repeats),
+                coef,
+                self.kind == "previous",
+                np.repeat(np.array(crosses * (n // len(crosses)), dtype=bool), repeats),
+            ),
         )
+        return self._made[1]
 
     def pull(self, g_coef: Float) -> Float | list[Float]:
         """Gradient with respect to u from that of the coefficients.
@@ -223,7 +256,7 @@ class Signal:
             return self
         t = None if self.kind == "constant" else [self.t[i] for i in samples]
         u = [self.u[i] for i in samples]
-        return Signal(t, [v[0] for v in u] if self.kind == "constant" else u, self.kind)
+        return Signal(t, [v[0] for v in u] if self.kind == "constant" else u, self.kind, self.knots)
 
     def windows(self, samples: Sequence[int] | NDArray[np.integer], low: Float, high: Float) -> Signal:
         """The signals between two times each; knots farther off are left out.
@@ -253,7 +286,7 @@ class Signal:
             stop = max(stop - (self.kind == "previous"), first + (1 if self.kind == "previous" else 2))
             ts.append(self.t[i][first:stop])
             us.append(self.u[i][first:stop])
-        return Signal(ts, us, self.kind)
+        return Signal(ts, us, self.kind, self.knots)
 
     def shifted(self, by: Float) -> Signal:
         """The signals at times t - by[i].
@@ -271,7 +304,8 @@ class Signal:
         if self.kind == "constant":
             return self
         which = [0] * len(by) if self.shared else range(len(by))
-        return Signal([self.t[i] - b for i, b in zip(which, by, strict=True)], [self.u[i] for i in which], self.kind)
+        ts = [self.t[i] - b for i, b in zip(which, by, strict=True)]
+        return Signal(ts, [self.u[i] for i in which], self.kind, self.knots)
 
     def scaled(self, shift: Float | float, scale: Float | float, t_shift: float = 0.0, t_scale: float = 1.0) -> Signal:
         """The signal (u - shift) / scale of time (t - t_shift) / t_scale.
@@ -291,9 +325,8 @@ class Signal:
         """
         t = None if self.kind == "constant" else [(x - t_shift) / t_scale for x in self.t]
         u = [(v - shift) / scale for v in self.u]
-        if self.kind == "constant":
-            u = [v[0] for v in u]
-        return Signal(t[0] if self.shared and t else t, u[0] if self.shared else u, self.kind)
+        u = [v[0] for v in u] if self.kind == "constant" else u
+        return Signal(t[0] if self.shared and t else t, u[0] if self.shared else u, self.kind, self.knots)
 
     # One sample
 
@@ -367,7 +400,7 @@ class Signal:
         h = np.diff(t)[:, None]
         rise = np.diff(u, axis=0)
         if self.kind == "linear":
-            return np.stack([u[:-1], rise / h], axis=1)
+            return np.concatenate([u[:-1, None], (rise / h)[:, None]], axis=1)
         slope = _slope_matrix(t) @ u
         s0 = slope[:-1]
         s1 = slope[1:]
@@ -430,21 +463,6 @@ def _values(u: Any) -> Float:
     return values
 
 
-def _knots(t: Any, u: Float, i: int, kind: Kind) -> Float:
-    """Knots of sample i, checked."""
-    times = own_array(f"inputs of sample {i}: t", t, np.float64)
-    least = 1 if kind == "previous" else 2
-    if u.ndim != 2 or times.shape != (len(u),):
-        raise ValueError(
-            f"inputs of sample {i}: knots of shape {times.shape} for values of shape {u.shape}: u must be (K, m) for K knots"
-        )
-    if len(times) < least:
-        raise ValueError(f"inputs of sample {i}: kind={kind!r} needs at least {least} knots, got {len(times)}")
-    if not np.isfinite(times).all() or (np.diff(times) <= 0).any():
-        raise ValueError(f"inputs of sample {i}: the knots must be finite and strictly increasing")
-    return times
-
-
 @overload
 def as_signal(inputs: None, m: int | None) -> None: ...
 @overload
@@ -457,8 +475,10 @@ def as_signal(inputs: Any, m: int | None) -> Signal | None:
         return None
     if m == 0:
         raise ValueError("inputs were given, but the field has none: declare them with field(..., inputs=m)")
-    if isinstance(inputs, tuple) and len(inputs) not in (2, 3):
-        raise ValueError(f"inputs is a tuple of {len(inputs)}: give (t, u), (t, u, kind) or an array of constants")
+    if isinstance(inputs, tuple) and len(inputs) not in (2, 3, 4):
+        raise ValueError(
+            f"inputs is a tuple of {len(inputs)}: give (t, u), (t, u, kind), (t, u, kind, knots) or an array of constants"
+        )
     if isinstance(inputs, Signal):
         signal = inputs
     else:

@@ -185,6 +185,13 @@ def shift_matrices(s: NDArray[Any], terms: int) -> Any:
     return M
 
 
+def _cut(knots: NDArray[np.float64], p: NDArray[Any], at: NDArray[np.float64]) -> tuple[NDArray[np.float64], NDArray[Any]]:
+    """The same polynomials, cut at the times `at` that lie inside, too."""
+    merged = np.union1d(knots, at[(at > knots[0]) & (at < knots[-1])])
+    source = np.searchsorted(knots, merged[:-1], side="right") - 1
+    return merged, shift_matrices(merged[:-1] - knots[source], p.shape[1]) @ p[source]
+
+
 class Path:
     """[y(t); u(t)] of every sample on the accepted steps, as polynomials about the earlier end of each step."""
 
@@ -207,6 +214,8 @@ class Path:
                 p = shift_matrices(h, p.shape[1]) @ p
                 t, p, h = (t + h)[::-1], p[::-1], -h[::-1]
             knots = np.append(t, t[-1] + h[-1])
+            if pieces is not None and pieces.crosses[i]:
+                knots, p = _cut(knots, p, pieces.knots(i))
             if pieces is not None:
                 p = self._with_inputs(p, pieces, i, knots)
             self.knots.append(knots)

@@ -218,6 +218,8 @@ def _check_grid_knots(keys: dict[str, Any], batch: Batch) -> None:
     if "knot" not in keys:
         return
     for i, (low, high) in enumerate(batch.spans()):
+        if keys["cross_knots"][i]:
+            continue
         knot = keys["knot"][keys["knot_start"][i] : keys["knot_start"][i] + keys["knot_len"][i]][1:-1]
         knot = knot[(knot > low) & (knot < high)]
         grid = keys["grid"][keys["grid_start"][i] : keys["grid_start"][i] + keys["grid_len"][i]]
@@ -225,7 +227,7 @@ def _check_grid_knots(keys: dict[str, Any], batch: Batch) -> None:
         if len(missing):
             raise ValueError(
                 f"grid[{i}] steps over t = {missing[0]:g}, a knot of the inputs: the grid must contain the "
-                "knots inside the interval"
+                "knots inside the interval, or the inputs be a Signal(..., knots='smooth')"
             )
 
 
@@ -281,7 +283,8 @@ class PreparedSolve:
             raise ValueError(f"coupling={options.coupling:g}: the reversible scheme cannot go back through jumps")
         options.check_span(batch)
         if self.signal is not None:
-            self.pieces = self.signal.pieces(len(batch.y0), self.dtype, batch.spans(), own=own_inputs)
+            fixed = options.step is not None
+            self.pieces = self.signal.pieces(len(batch.y0), self.dtype, batch.spans(), own=own_inputs, fixed=fixed)
             keys |= self.pieces.arguments()
         keys |= implicit_programs(f, options, self.signal, gradient)
         if options.grid is not None:

@@ -99,7 +99,8 @@ class Solver:
         self.signal = as_signal(options.inputs, self.field.inputs)
         self.pieces = None
         if self.signal is not None:
-            self.pieces = self.signal.pieces(len(batch.y0), self.dtype, batch.spans(), own=own_inputs)
+            fixed = options.step is not None
+            self.pieces = self.signal.pieces(len(batch.y0), self.dtype, batch.spans(), own=own_inputs, fixed=fixed)
         self.row_t = batch.row_times()
         first, last = batch.t[batch.start], batch.t[batch.start + batch.length - 1]
         self.way = np.where(last >= first, 1, -1)
@@ -117,7 +118,7 @@ class Solver:
         keys = self.options.arguments(self.field.d)
         if self.pieces is not None:
             keys |= self.pieces.arguments()
-            for name in ("knot_start", "knot_len", "seg_start"):
+            for name in ("knot_start", "knot_len", "seg_start", "cross_knots"):
                 keys[name] = keys[name][active]
         if grids is not None:
             for name in ("step", "first_step", "max_step"):

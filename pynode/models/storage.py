@@ -237,6 +237,7 @@ def _doses_from_list(stored: Any, n: int) -> tuple[tuple[dict[str, Any], ...], .
 def _signal_to_dict(signal: Signal) -> dict[str, Any]:
     return {
         "kind": signal.kind,
+        "knots": signal.knots,
         "shared": signal.shared,
         "t": None if signal.kind == "constant" else np.concatenate(signal.t),
         "u": np.concatenate(signal.u),
@@ -258,4 +259,5 @@ def _signal_from_dict(stored: Any) -> Signal | None:
     if stored["kind"] == "constant":
         return Signal(None, us[0][0] if stored["shared"] else [v[0] for v in us], "constant")
     ts = np.split(t, cuts)
-    return Signal(ts[0], us[0], stored["kind"]) if stored["shared"] else Signal(ts, us, stored["kind"])
+    knots = stored.get("knots", "auto")
+    return Signal(ts[0], us[0], stored["kind"], knots) if stored["shared"] else Signal(ts, us, stored["kind"], knots)

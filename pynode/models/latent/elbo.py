@@ -253,7 +253,8 @@ def inputs_of(series: Series, dtype: DTypeLike, n_samples: int) -> dict[str, Any
         return {}
     spans = np.stack([np.zeros(len(series)), series.t[series.start + series.length - 1]], axis=1)
     keys = series.signal.pieces(len(series), dtype, spans).arguments()
-    return keys | {name: np.tile(keys[name], n_samples) for name in ("knot_start", "knot_len", "seg_start")}
+    each = ("knot_start", "knot_len", "seg_start", "cross_knots")
+    return keys | {name: np.tile(keys[name], n_samples) for name in each}
 
 
 def _problem(

@@ -144,5 +144,5 @@ def _signals(u: Any, data: Trajectories, times: list[Array]) -> list[Signal | No
         own = 0 if past.shared else i
         before = past.t[own] < t[0]
         knots = np.concatenate([past.t[own][before], t])
-        found.append(Signal([knots], [np.concatenate([past.u[own][before], values])], past.kind))
+        found.append(Signal([knots], [np.concatenate([past.u[own][before], values])], past.kind, past.knots))
     return found

@@ -95,7 +95,7 @@ def with_covariates(data: Trajectories) -> Trajectories:
         if old.kind == "constant":
             signal = Signal(None, np.concatenate(values), "constant")
         else:
-            signal = Signal([old.t[j] for j in which], values, old.kind)
+            signal = Signal([old.t[j] for j in which], values, old.kind, old.knots)
     names = (*data.input_names, *data.covariate_names) if data.input_names or data.signal is None else ()
     return replace(data, signal=signal, input_names=names, covariates=None, covariate_names=())
 

@@ -262,9 +262,8 @@ def _joined(signal: Signal, warm_t: Array, warm_u: Any, where: str) -> Signal:
         if len(values) != len(knots):
             raise ValueError(f"warmup{where}: u has {len(values)} rows for {len(knots)} times")
     before = knots < signal.t[0][0]
-    return Signal(
-        [np.concatenate([knots[before], signal.t[0]])], [np.concatenate([values[before], signal.u[0]])], signal.kind
-    )
+    knots = np.concatenate([knots[before], signal.t[0]])
+    return Signal([knots], [np.concatenate([values[before], signal.u[0]])], signal.kind, signal.knots)
 
 
 def _listed(u: Any, warmup: Any, t: Any, y0: Any) -> tuple[bool, list[tuple[Any, Any, Any, Any]]]:
