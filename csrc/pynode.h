@@ -199,7 +199,7 @@ typedef struct pn_problem {
     int (*poll)(void *); /* called now and then from the calling thread; nonzero stops */
     void *poll_ctx;
     int32_t finite_inputs; /* pn_inputs_finite has said so: pn_solve need not look at all of coef */
-    int32_t checked; /* pn_problem_check_setup has been through this problem: pn_solve need not do it again */
+    int32_t checked;       /* pn_problem_check_setup has been through this problem: pn_solve need not do it again */
 } pn_problem;
 
 /* Every member at its default: no arrays, no programs, "dopri5" with rtol = 1e-6, one thread. */
