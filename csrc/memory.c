@@ -14,7 +14,7 @@ void pn_aligned_free(void *block) { free(block); }
 #endif
 
 #ifndef PN_KEEP_STORES
-#if defined(__GLIBC__) || defined(PN_NO_THREADS)
+#ifdef PN_NO_THREADS
 #define PN_KEEP_STORES 0
 #else
 #define PN_KEEP_STORES 1
@@ -24,16 +24,16 @@ void pn_aligned_free(void *block) { free(block); }
 #if PN_KEEP_STORES
 static _Atomic(void *) kept[PN_STORES];
 
-void *pn_store_take(void) {
-    for (int i = 0; i < PN_STORES; i++) {
+void *pn_store_take(size_t bytes) {
+    for (int i = 0; bytes == PN_STORE && i < PN_STORES; i++) {
         void *store = atomic_exchange(&kept[i], NULL);
         if (store) return store;
     }
-    return pn_aligned_alloc(PN_STORE);
+    return pn_aligned_alloc(bytes);
 }
 
-void pn_store_give(void *store) {
-    for (int i = 0; store && i < PN_STORES; i++) {
+void pn_store_give(void *store, size_t bytes) {
+    for (int i = 0; store && bytes == PN_STORE && i < PN_STORES; i++) {
         void *none = NULL;
         if (atomic_compare_exchange_strong(&kept[i], &none, store)) return;
     }
@@ -44,8 +44,11 @@ void pn_stores_free(void) {
     for (int i = 0; i < PN_STORES; i++) pn_aligned_free(atomic_exchange(&kept[i], NULL));
 }
 #else
-void *pn_store_take(void) { return pn_aligned_alloc(PN_STORE); }
-void pn_store_give(void *store) { pn_aligned_free(store); }
+void *pn_store_take(size_t bytes) { return pn_aligned_alloc(bytes); }
+void pn_store_give(void *store, size_t bytes) {
+    (void)bytes;
+    pn_aligned_free(store);
+}
 void pn_stores_free(void) {}
 #endif
 
@@ -68,11 +71,18 @@ void *pn_arena_take(pn_arena *a, size_t bytes) {
     return p;
 }
 
+void *pn_arena_take_plain(pn_arena *a, size_t bytes) {
+    void *p = a->base ? a->base + a->zeroed + a->plain : NULL;
+    a->plain += (bytes + 63) / 64 * 64;
+    return p;
+}
+
 int pn_arena_allocate(pn_arena *a) {
-    size_t bytes = a->used ? a->used : 64;
-    a->base = pn_aligned_alloc(bytes);
+    size_t bytes = a->used + a->plain;
+    a->base = pn_aligned_alloc(bytes ? bytes : 64);
     if (!a->base) return 0;
-    memset(a->base, 0, bytes);
-    a->used = 0;
+    memset(a->base, 0, a->used);
+    a->zeroed = a->used;
+    a->used = a->plain = 0;
     return 1;
 }

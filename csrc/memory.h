@@ -14,20 +14,21 @@ double *pn_list_push(pn_list *l, int64_t count); /* room for count more; NULL: o
 void *pn_aligned_alloc(size_t bytes);
 void pn_aligned_free(void *block);
 
-/* Blocks of PN_STORE bytes, 64-byte aligned, not zeroed, which every gradient wants and gives back. glibc's heap keeps what was
-   freed; musl, Windows and macOS hand it to the system, and each call would fault its pages in again: there up to PN_STORES
-   of them are kept, without a lock, so that a fork at any moment finds them whole. */
+/* Blocks of memory, 64-byte aligned, not zeroed, which every gradient wants and gives back. A freed block of this size goes to the
+   system (with glibc: until its thresholds have grown, or where its heap is trimmed), and each call would fault its pages in again: up
+   to PN_STORES of PN_STORE bytes are kept, without a lock, so that a fork at any moment finds them whole. Larger ones are not. */
 #define PN_STORE ((size_t)16 << 20)
 enum { PN_STORES = 8 };
-void *pn_store_take(void); /* NULL: out of memory */
-void pn_store_give(void *store);
+void *pn_store_take(size_t bytes); /* at least PN_STORE; NULL: out of memory */
+void pn_store_give(void *store, size_t bytes);
 void pn_stores_free(void); /* those that are kept */
 
 /* One block of zeroed, 64-byte aligned memory, carved up: size it first (base NULL), then allocate, then carve again. */
 typedef struct pn_arena {
     char *base;
-    size_t used;
+    size_t used, plain, zeroed; /* bytes taken of both kinds; of those that are zeroed, which come first */
 } pn_arena;
 void *pn_arena_take(pn_arena *a, size_t bytes);
+void *pn_arena_take_plain(pn_arena *a, size_t bytes); /* not zeroed: large, and written before it is read */
 int pn_arena_allocate(pn_arena *a); /* after a sizing pass; 0: out of memory */
 #endif

@@ -2,7 +2,7 @@
 static int FN(quadrature)(FN(work) * W) {
     const pn_problem *P = W->P;
     FN(flow) *f = &W->flow;
-    const FN(exec) *E = &W->field;
+    FN(exec) *E = &W->field;
     int s = W->tab->s;
     for (int i = 0; i < s; i++)
         for (int l = 0; l < L; l++) W->back.weight[i * L + l] = f->accepted[l] ? (T)(W->tab->b[i] * f->h[l]) : (T)0;

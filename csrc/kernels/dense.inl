@@ -9,14 +9,15 @@
 #define MR 4
 #endif
 
-/* Packed weights: panels of R <= MR outputs, panel[j][k] = W[o + k][j]. */
+/* Packed weights: panels of R <= MR outputs, panel[j][k] = W[o + k][j]; of a transposed product W[j][o + k], where W is large: every
+   row of such a panel would be a page of its own. */
 static void FN(pack_one)(const pn_decoded *x, const T *W, T *pack) {
-    if (x->op != PN_OP_AFFINE) return; /* the transposed product reads W as it is */
+    const size_t by_k = x->op == PN_OP_AFFINE ? (size_t)x->n : 1, by_j = x->op == PN_OP_AFFINE ? 1 : (size_t)x->m;
     for (int32_t o = 0; o < x->m;) {
         int32_t left = x->m - o, R = left >= MR ? MR : left >= 4 ? 4 : left >= 2 ? 2 : 1;
         T *panel = pack + (size_t)o * (size_t)x->n;
         for (int32_t j = 0; j < x->n; j++)
-            for (int32_t k = 0; k < R; k++) panel[j * R + k] = W[(size_t)(o + k) * (size_t)x->n + (size_t)j];
+            for (int32_t k = 0; k < R; k++) panel[j * R + k] = W[(size_t)(o + k) * by_k + (size_t)j * by_j];
         o += R;
     }
 }
@@ -91,15 +92,17 @@ static void FN(affine_t)(const FN(exec) * E, const pn_decoded *x, T *out, const 
         FN(own_affine)(out, NULL, E->worn + (size_t)x->p * L, 1, (size_t)x->m, a, x->m, x->n);
         return;
     }
-    const T *W = E->theta[x->k] + x->p; /* (n, m): its rows are the operand's features */
-    size_t step = (size_t)x->m;
+    const int packed = x->pack >= 0;
+    const T *W = packed ? E->pack + x->pack : E->theta[x->k] + x->p; /* (n, m): its rows are the operand's features */
+    const size_t next = packed ? (size_t)x->n : 1, step = (size_t)x->m;
     for (int32_t o = 0; o < x->m;) {
         int32_t left = x->m - o, R;
+        const T *w = W + (size_t)o * next;
         T *to = out + (size_t)o * L;
-        if (left >= MR) FN(panel)(R = MR, to, NULL, W + o, step, a, x->n);
-        else if (left >= 4) FN(panel)(R = 4, to, NULL, W + o, step, a, x->n);
-        else if (left >= 2) FN(panel)(R = 2, to, NULL, W + o, step, a, x->n);
-        else FN(panel)(R = 1, to, NULL, W + o, step, a, x->n);
+        if (left >= MR) FN(panel)(R = MR, to, NULL, w, packed ? MR : step, a, x->n);
+        else if (left >= 4) FN(panel)(R = 4, to, NULL, w, packed ? 4 : step, a, x->n);
+        else if (left >= 2) FN(panel)(R = 2, to, NULL, w, packed ? 2 : step, a, x->n);
+        else FN(panel)(R = 1, to, NULL, w, packed ? 1 : step, a, x->n);
         o += R;
     }
 }
@@ -209,20 +212,61 @@ static inline __attribute__((always_inline)) void FN(product_tile)(const int R, 
     }
 }
 
+/* r = MR, 4, 2 or 1 of the `left` rows that are left */
+static inline int32_t FN(product_rows)(int32_t left, const T *A, size_t stride, int n_files, const T *panel, int32_t columns, double *g,
+                                       size_t n) {
+    if (left >= MR) return FN(product_tile)(MR, A, stride, n_files, panel, columns, g, n), MR;
+    if (left >= 4) return FN(product_tile)(4, A, stride, n_files, panel, columns, g, n), 4;
+    if (left >= 2) return FN(product_tile)(2, A, stride, n_files, panel, columns, g, n), 2;
+    return FN(product_tile)(1, A, stride, n_files, panel, columns, g, n), 1;
+}
+
 static void FN(outer_product)(const FN(exec) * E, const pn_decoded *x, T *files, size_t stride, int n_files, double *g) {
     const T *A = FN(at)(E, files, x->a), *B = FN(at)(E, files, x->b);
     size_t sa = x->a < 0 ? 0 : stride, sb = x->b < 0 ? 0 : stride, n = (size_t)x->n;
     for (int32_t j = 0; j < x->n; j += FN(COLUMNS)) {
         int32_t columns = x->n - j < FN(COLUMNS) ? x->n - j : FN(COLUMNS);
         FN(fill_panel)(E->panel, B + (size_t)j * L, sb, n_files, columns);
-        for (int32_t i = 0, r; i < x->m; i += r) {
-            const T *from = A + (size_t)i * L;
-            double *to = g + (size_t)i * n + (size_t)j;
-            r = x->m - i >= MR ? MR : x->m - i >= 4 ? 4 : x->m - i >= 2 ? 2 : 1;
-            if (r == MR) FN(product_tile)(MR, from, sa, n_files, E->panel, columns, to, n);
-            else if (r == 4) FN(product_tile)(4, from, sa, n_files, E->panel, columns, to, n);
-            else if (r == 2) FN(product_tile)(2, from, sa, n_files, E->panel, columns, to, n);
-            else FN(product_tile)(1, from, sa, n_files, E->panel, columns, to, n);
+        for (int32_t i = 0; i < x->m;)
+            i += FN(product_rows)(x->m - i, A + (size_t)i * L, sa, n_files, E->panel, columns, g + (size_t)i * n + (size_t)j, n);
+    }
+}
+
+/* The gradient of a large matrix leaves the cache, and a step has few samples to add to it. So a and b of several steps wait, until they
+   are PN_WAITING samples or the gradient is wanted: of a tiles of MR rows, tile[file][row][lane], of b panels as above, each with room for
+   all that may wait. Then the sums over all of them are added to the gradient at once. */
+static inline int FN(waits)(const pn_decoded *x) { return x->op == PN_OP_ACC_OUTER && pn_is_large(x->m, x->n); }
+
+static void FN(wait_for_more)(const FN(exec) * E, const pn_decoded *x, T *file) {
+    const T *A = FN(at)(E, file, x->a), *B = FN(at)(E, file, x->b);
+    T *tiles = E->waiting + (size_t)x->pack * PN_WAITING, *panels = tiles + (size_t)(x->m + PN_PAD - 1) / PN_PAD * PN_PAD * PN_WAITING;
+    for (int32_t i = 0; i < x->m; i += MR) {
+        const size_t rows = (size_t)(x->m - i < MR ? x->m - i : MR);
+        FN(copy)(tiles + (size_t)i * PN_WAITING + (size_t)E->n_waiting * MR, A + (size_t)i * L, rows * L);
+    }
+    for (int32_t j = 0; j < x->n; j += FN(COLUMNS))
+        FN(fill_panel)(panels + (size_t)j * PN_WAITING + (size_t)E->n_waiting * FN(COLUMNS), B + (size_t)j * L, 0, 1, x->n - j);
+}
+
+/* So many rows of tiles stay in the second-level cache while the panels go by. */
+enum { FN(STRIP) = (256 << 10) / sizeof(T) / PN_WAITING };
+
+static void FN(add_waiting)(const FN(exec) * E, const pn_decoded *x) {
+    const T *tiles = E->waiting + (size_t)x->pack * PN_WAITING, *panels = tiles + (size_t)(x->m + PN_PAD - 1) / PN_PAD * PN_PAD * PN_WAITING;
+    double *g = E->grad[x->k] + x->p;
+    const size_t n = (size_t)x->n;
+    const int n_files = (int)(E->n_waiting / L);
+    for (int32_t begin = 0; begin < x->m; begin += FN(STRIP)) {
+        const int32_t end = x->m - begin < FN(STRIP) ? x->m : begin + FN(STRIP);
+        for (int32_t j = 0; j < x->n; j += FN(COLUMNS)) {
+            const int32_t columns = x->n - j < FN(COLUMNS) ? x->n - j : FN(COLUMNS);
+            for (int32_t i = begin; i < end;) {
+                const T *tile = tiles + (size_t)(i / MR * MR) * PN_WAITING + (size_t)(i % MR) * L;
+                double *to = g + (size_t)i * n + (size_t)j;
+                for (int32_t k = 0; k < MR && i + k < end; k++)
+                    for (int32_t c = 0; c < columns; c += 8) __builtin_prefetch(to + (size_t)k * n + c, 1);
+                i += FN(product_rows)(end - i, tile, MR * L, n_files, panels + (size_t)j * PN_WAITING, columns, to, n);
+            }
         }
     }
 }
@@ -304,23 +348,43 @@ static void FN(acc)(const FN(exec) * E, const pn_decoded *x, T *files, size_t st
 }
 #undef MR
 
-static void FN(flush)(const FN(exec) * E) { (void)E; }
+/* Add what waits to the gradient. */
+static void FN(flush)(FN(exec) * E) {
+    for (const pn_decoded *x = E->lay->code + E->lay->n_reverse, *stop = E->lay->code + E->lay->n_code; E->n_waiting && x < stop; x++)
+        if (FN(waits)(x)) FN(add_waiting)(E, x);
+    E->n_waiting = 0;
+}
+
+/* The register files of a step join what waits. */
+static void FN(wait)(FN(exec) * E, T *files, size_t stride, int n_files) {
+    for (int f = 0; f < n_files && E->lay->waiting_rows; f++) {
+        for (const pn_decoded *x = E->lay->code + E->lay->n_reverse, *stop = E->lay->code + E->lay->n_code; x < stop; x++)
+            if (FN(waits)(x)) FN(wait_for_more)(E, x, files + (size_t)f * stride);
+        E->n_waiting += L;
+        if (E->n_waiting == PN_WAITING) FN(flush)(E);
+    }
+}
 
 #else /* one lane */
 static const T FN(counting)[] = {0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15};
 
 static inline size_t FN(padded)(int32_t n) { return ((size_t)n + PN_PAD - 1) / PN_PAD * PN_PAD; }
 
-/* W (rows, cols) packed twice: rows padded to whole vectors, then columns padded. */
+/* W (rows, cols) has room for being packed twice, rows padded to whole vectors, then columns padded; what the product reads is filled. */
 static void FN(pack_one)(const pn_decoded *x, const T *W, T *pack) {
-    int32_t rows = x->op == PN_OP_AFFINE ? x->m : x->n, cols = x->op == PN_OP_AFFINE ? x->n : x->m;
-    T *by_row = pack, *by_col = pack + (size_t)rows * FN(padded)(cols);
-    for (int32_t i = 0; i < rows; i++)
-        for (int32_t j = 0; j < cols; j++) {
-            T w = W[(size_t)i * (size_t)cols + (size_t)j];
-            by_row[(size_t)i * FN(padded)(cols) + (size_t)j] = w;
-            by_col[(size_t)j * FN(padded)(rows) + (size_t)i] = w;
-        }
+    const int is_affine = x->op == PN_OP_AFFINE;
+    const size_t rows = (size_t)(is_affine ? x->m : x->n), cols = (size_t)(is_affine ? x->n : x->m), row = FN(padded)((int32_t)cols),
+                 column = FN(padded)((int32_t)rows);
+    T *by_col = pack + rows * row;
+    if (is_affine == (x->m < VE)) {
+        for (size_t i = 0; i < rows; i++) memcpy(pack + i * row, W + i * cols, cols * sizeof(T));
+        return;
+    }
+    for (size_t from = 0; from < rows; from += PN_PAD) {
+        const size_t some = rows - from < PN_PAD ? rows - from : PN_PAD;
+        for (size_t j = 0; j < cols; j++)
+            for (size_t i = from; i < from + some; i++) by_col[j * column + i] = W[i * cols + j];
+    }
 }
 
 /* Elements o .. o + VE - 1 of a bias of m, zeros beyond its end. */
@@ -332,8 +396,30 @@ static inline vec FN(bias_at)(const T *bias, size_t o, size_t m) {
     return V(load)(tail);
 }
 
+/* The same of a large matrix, in the order in which it lies in memory: some columns at a time. */
+static void FN(by_some_columns)(T *out, const T *bias, const T *columns, size_t pad, const T *x, int32_t m, int32_t n) {
+    enum { SOME = 8 };
+    int32_t j = 0;
+    for (size_t o = 0; o < (size_t)m; o += VE) V(store)(out + o, FN(bias_at)(bias, o, (size_t)m));
+    for (; j + SOME <= n; j += SOME)
+        for (size_t o = 0; o < (size_t)m; o += VE) {
+            const T *at = columns + (size_t)j * pad + o;
+            vec acc = V(load)(out + o);
+#pragma GCC unroll 8
+            for (size_t k = 0; k < SOME; k++) acc += V(set1)(x[(size_t)j + k]) * V(load)(at + k * pad);
+            V(store)(out + o, acc);
+        }
+    for (; j < n; j++)
+        for (size_t o = 0; o < (size_t)m; o += VE)
+            V(store)(out + o, V(load)(out + o) + V(set1)(x[j]) * V(load)(columns + (size_t)j * pad + o));
+}
+
 /* out = bias + sum_j x_j column_j; columns of `pad` elements, m outputs */
 static void FN(by_columns)(T *out, const T *bias, const T *columns, size_t pad, const T *x, int32_t m, int32_t n) {
+    if (pn_is_large(m, n)) {
+        FN(by_some_columns)(out, bias, columns, pad, x, m, n);
+        return;
+    }
     size_t end = ((size_t)m + VE - 1) / VE * VE, o = 0;
     for (; o + 4 * VE <= end; o += 4 * VE) {
         vec acc[4];
@@ -390,7 +476,7 @@ static void FN(affine_t)(const FN(exec) * E, const pn_decoded *x, T *out, const 
    padding of a register holds ends in the padding of a sum. */
 static inline __attribute__((always_inline)) void FN(acc_sum)(const FN(exec) * E, const pn_decoded *x, T *files, size_t stride, int n_files,
     const T *weight) {
-    int outer = x->op == PN_OP_ACC_OUTER, by_b = x->n > x->m;
+    int outer = x->op == PN_OP_ACC_OUTER, by_b = x->n > x->m || (outer && x->n == x->m);
     int32_t v = by_b ? x->b : x->a, s = by_b ? x->a : x->b;
     size_t length = FN(padded)(by_b ? x->n : x->m), count = (size_t)(by_b ? x->m : x->n), sv = v < 0 ? 0 : stride, ss = s < 0 ? 0 : stride;
     const T *vector = FN(at)(E, files, v), *scalar = outer ? FN(at)(E, files, s) : NULL;
@@ -411,23 +497,28 @@ static inline __attribute__((always_inline)) void FN(acc_sum)(const FN(exec) * E
 }
 
 /* Add the sums to the gradient, and begin anew. */
-static void FN(flush)(const FN(exec) * E) {
+static void FN(flush)(FN(exec) * E) {
     for (const pn_decoded *x = E->lay->code + E->lay->n_reverse, *stop = E->lay->code + E->lay->n_code; x < stop; x++) {
-        size_t m = (size_t)x->m, n = (size_t)x->n, by_b = n > m, length = FN(padded)(by_b ? x->n : x->m);
+        size_t m = (size_t)x->m, n = (size_t)x->n, by_b = n > m || (x->op == PN_OP_ACC_OUTER && n == m),
+               length = FN(padded)(by_b ? x->n : x->m);
         const double *sum = E->sums + x->pack;
         double *g = E->grad[x->k] + x->p;
-        for (size_t i = 0; i < m; i++)
-            for (size_t j = 0; j < n; j++) g[i * n + j] += by_b ? sum[i * length + j] : sum[j * length + i];
+        for (size_t i = 0; by_b && i < m; i++)
+            for (size_t j = 0; j < n; j++) g[i * n + j] += sum[i * length + j];
+        for (size_t from = 0; !by_b && from < n; from += PN_PAD) { /* some columns at a time, each in its order in memory */
+            const size_t to = n - from < PN_PAD ? n : from + PN_PAD;
+            for (size_t i = 0; i < m; i++)
+                for (size_t j = from; j < to; j++) g[i * n + j] += sum[j * length + i];
+        }
     }
     memset(E->sums, 0, (size_t)E->lay->sums_size * sizeof(double));
 }
 #endif
 
-/* Pack every matrix of the program once. */
+/* Pack every matrix of the program once. Padding is zero, as the memory was. */
 static void FN(pack)(const FN(exec) * E) {
-    memset(E->pack, 0, (size_t)E->lay->pack_size * sizeof(T));
     for (int32_t i = 0; i < E->lay->n_code; i++) {
         const pn_decoded *x = &E->lay->code[i];
-        if (x->op == PN_OP_AFFINE || x->op == PN_OP_AFFINE_T) FN(pack_one)(x, E->theta[x->k] + x->p, E->pack + x->pack);
+        if (x->op == PN_OP_AFFINE || (x->op == PN_OP_AFFINE_T && x->pack >= 0)) FN(pack_one)(x, E->theta[x->k] + x->p, E->pack + x->pack);
     }
 }

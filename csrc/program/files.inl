@@ -18,8 +18,10 @@ static void FN(carve_exec)(FN(exec) * E, pn_arena *a, const pn_problem *P, const
     E->eval_end = P->quadrature ? E->lay->n_reverse : E->lay->n_forward;
     E->shared = pn_arena_take(a, ((size_t)E->lay->shared_rows * L + PN_PAD) * sizeof(T));
     size_t packed = L > 1 && P->theta_each ? 0 : (size_t)E->lay->pack_size;
-    E->pack = pn_arena_take(a, (packed + PN_PAD) * sizeof(T));
+    E->pack = L > 1 ? pn_arena_take_plain(a, (packed + PN_PAD) * sizeof(T)) : pn_arena_take(a, (packed + PN_PAD) * sizeof(T));
     E->panel = pn_arena_take(a, L == 1 || E->lay->n_code == E->lay->n_reverse ? 0 : (size_t)(2 * PN_MAX_STAGES * L * VE) * sizeof(T));
+    E->waiting = pn_arena_take_plain(a, L == 1 || P->theta_each ? 0 : (size_t)E->lay->waiting_rows * PN_WAITING * sizeof(T));
+    E->n_waiting = 0;
     E->sums = pn_arena_take(a, L > 1 ? 0 : (size_t)E->lay->sums_size * sizeof(double));
     E->theta[0] = P->theta;
     if (P->theta_each) FN(carve_own)(E, a, P, prog);

@@ -226,11 +226,13 @@ static pn_status place_all(plan *p, pn_layout *l) {
 }
 
 /* ---- decoding ---------------------------------------------------------------------------------------------------- */
-/* Where packed weights of one matrix live; the same matrix is packed once. */
+/* Where packed weights of one matrix live; the same matrix is packed once, but that in a block a transposed product has an order of its
+   own. */
 static int64_t pack_offset(pn_layout *l, int32_t n_done, const pn_decoded *x, int64_t rows, int64_t cols, int single) {
     for (int32_t i = 0; i < n_done; i++) {
         const pn_decoded *o = &l->code[i];
         int t = o->op == PN_OP_AFFINE_T;
+        if (!single && o->op != x->op) continue;
         if ((o->op == PN_OP_AFFINE || t) && o->p == x->p && o->k == x->k && (t ? o->n : o->m) == rows &&
             (t ? o->m : o->n) == cols)
             return o->pack;
@@ -239,6 +241,17 @@ static int64_t pack_offset(pn_layout *l, int32_t n_done, const pn_decoded *x, in
     int64_t size = single ? rows * padded(cols) + cols * padded(rows) : rows * cols;
     l->pack_size += padded(size);
     return at;
+}
+
+/* Where the sums of an instruction that accumulates live. */
+static void place_sums(pn_layout *l, pn_decoded *x, int single) {
+    if (!single && x->op == PN_OP_ACC_OUTER && pn_is_large(x->m, x->n)) {
+        x->pack = l->waiting_rows;
+        l->waiting_rows += padded(x->m) + 2 * padded((x->n + 1) / 2);
+        return;
+    }
+    x->pack = l->sums_size;
+    l->sums_size += x->m < x->n ? x->m * padded(x->n) : x->n * padded(x->m);
 }
 
 static pn_decoded decode_one(const plan *p, int32_t i) {
@@ -295,11 +308,9 @@ static void decode(const plan *p, pn_layout *l) {
         else if (!p->gone[i]) {
             pn_decoded x = decode_one(p, i);
             if (x.op == PN_OP_AFFINE) x.pack = pack_offset(l, n, &x, x.m, x.n, p->single);
-            if (x.op == PN_OP_AFFINE_T) x.pack = pack_offset(l, n, &x, x.n, x.m, p->single);
-            if (segment == 3) {
-                x.pack = l->sums_size;
-                l->sums_size += x.m < x.n ? x.m * padded(x.n) : x.n * padded(x.m);
-            }
+            if (x.op == PN_OP_AFFINE_T)
+                x.pack = p->single || pn_is_large(x.m, x.n) ? pack_offset(l, n, &x, x.n, x.m, p->single) : -1;
+            if (segment == 3) place_sums(l, &x, p->single);
             l->code[n++] = x;
         }
         if (segment < 1) l->n_prologue = n;

@@ -10,7 +10,8 @@ typedef struct pn_decoded {
     int32_t m, n;         /* sizes of the output (ACC: of a) and of operand a (ACC_OUTER: of b) */
     int32_t out, a, b, c; /* operands */
     int32_t p, q, k;
-    int64_t pack; /* AFFINE, AFFINE_T: where this matrix starts in the packed weights; ACC, ACC_OUTER: in the sums */
+    int64_t pack; /* AFFINE, AFFINE_T: where this matrix starts in the packed weights, -1: it is read as it is; ACC, ACC_OUTER: in
+                     the sums, or of a large matrix in a block: in what waits */
 } pn_decoded;
 
 /* Operations on registers of one number, in the layout of one lane: codes beyond those of ops.def. They write that number only,
@@ -29,6 +30,9 @@ typedef enum pn_one {
 
 enum { PN_LAYOUT_SINGLE, PN_LAYOUT_BLOCK, PN_N_LAYOUTS };
 enum { PN_PAD = 16 }; /* a register of the single-lane layout starts at a multiple of this many elements */
+enum { PN_LARGE = 1 << 16, PN_WAITING = 256 }; /* elements of a large matrix; samples that its gradient waits for, see dense.inl */
+
+static inline int pn_is_large(int32_t m, int32_t n) { return (int64_t)m * n >= PN_LARGE; }
 
 /* The layouts differ in padding only: with one lane a register is a padded vector of features, in a block of L lanes a
    row is L elements and needs none. */
@@ -41,6 +45,7 @@ typedef struct pn_layout {
     int32_t output[PN_MAX_OUTPUTS]; /* operand of each output */
     int64_t pack_size;              /* elements of packed weights */
     int64_t sums_size;              /* one lane: elements of the sums of the accumulating segment, padded */
+    int64_t waiting_rows;           /* a block: rows of what waits, see dense.inl */
 } pn_layout;
 
 /* The segment of instruction i: 0 prologue, 1 forward, 2 reverse, 3 accumulate. */

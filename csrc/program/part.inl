@@ -124,8 +124,8 @@ static void FN(begin_gradient)(FN(work) * W, double *grad) {
     for (int i = 0; i < 2; i++)
         if (all[i]->E.prog) all[i]->E.grad[0] = grad + all[i]->part->offset;
 }
-static void FN(end_gradient)(const FN(work) * W) {
-    const FN(part) *all[] = {&W->loss, &W->jump_back};
+static void FN(end_gradient)(FN(work) * W) {
+    FN(part) *all[] = {&W->loss, &W->jump_back};
     if (!W->s->task_grad) return;
     FN(flush)(&W->reverse);
     if (W->newton.back.prog) FN(flush)(&W->newton.back);

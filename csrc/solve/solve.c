@@ -13,12 +13,22 @@
 
 #include "instances/instances.h"
 
-enum { MAX_TASKS = 64, MAX_CHUNK = 256, WHOLE_CHUNK = 1024, MAX_THREADS = 256 };
+enum { MAX_TASKS = 64, MAX_CHUNK = 256, WHOLE_CHUNK = 1024, MAX_THREADS = 256, LONG_STEP = 1 << 20 };
 
-/* Samples a chunk: enough to keep lanes busy when samples take different numbers of steps, few enough to share out. Where
-   nothing is added up over chunks they may be as large as they can be: at the end of each one lanes stay idle. */
+/* Multiply-adds of a step of one block of lanes, by and large: weights and rows count once for each stage. */
+static int64_t work_of_step(const pn_problem *P, int lanes) {
+    const pn_layout *lay = &P->field->layout[PN_LAYOUT_BLOCK];
+    const int32_t stages = P->stiff && P->stiff->s > P->tableau->s ? P->stiff->s : P->tableau->s;
+    return (lay->pack_size + lay->file_rows) * lanes * stages;
+}
+
+/* Samples a chunk: enough to keep lanes busy when samples take different numbers of steps, few enough to share out. Where a step
+   takes long, a chunk of fewer samples is worth a thread. Where nothing is added up over chunks they may be as large as they can
+   be: at the end of each one lanes stay idle. What is asked here are the program and the number of samples, never the number of
+   threads. */
 static void cut(pn_shared *s, int64_t n, int lanes, int whole) {
-    int64_t chunk = (n / 8 + lanes - 1) / lanes * lanes, least = 4 * lanes,
+    const int64_t blocks = work_of_step(s->problem, lanes) >= LONG_STEP ? 2 : 4;
+    int64_t chunk = (n / 8 + lanes - 1) / lanes * lanes, least = blocks * lanes,
             most = MAX_CHUNK > 2 * lanes ? MAX_CHUNK : 2 * lanes;
     if (chunk < least) chunk = least;
     if (chunk > most) chunk = most;

@@ -150,7 +150,7 @@ typedef struct FN(work) {
     /* Register files of whole attempts, `slot` elements each. Of them the forward rows are used; the others of all attempts share
        one place, which stays in the cache: slot 0 of the store, as `files`. */
     T *store;
-    size_t slot;
+    size_t slot, store_bytes;
     int64_t store_room, store_used; /* slots, the first included */
     int shadowed;             /* the lane that idle ones follow */
     unsigned char shadow[L];  /* 1: this one does */

@@ -1,5 +1,16 @@
 /* A thread: memory once, then tasks until none is left. */
 
+#define PN_LARGE_SLOTS 64
+#define PN_LARGE_STORE (8 * PN_STORE)
+
+/* Where an evaluation takes longer than memory takes to keep it, some slots more than caches hold are worth their room. */
+static size_t FN(store_bytes)(const FN(work) * W) {
+    const pn_layout *lay = W->reverse.lay;
+    const size_t wanted = (PN_LARGE_SLOTS * W->slot * sizeof(T) + 63) / 64 * 64, most = PN_LARGE_STORE;
+    if (lay->pack_size < 64 * (int64_t)lay->file_rows || wanted < PN_STORE) return PN_STORE;
+    return wanted < most ? wanted : most;
+}
+
 /* Sizes of what the forward half keeps for the backward half; the store for register files, so that stages are not evaluated
    twice, if there is no budget. */
 static pn_status FN(prepare_tape)(FN(work) * W) {
@@ -16,9 +27,11 @@ static pn_status FN(prepare_tape)(FN(work) * W) {
         return PN_FIRST_SHOTS * (int64_t)W->tape.stride > room || 2 * (int64_t)W->shots.stride > room ? PN_BUDGET : PN_OK;
     }
     W->slot = (size_t)W->most_stages * W->files_stride;
-    W->store_room = (int64_t)(PN_STORE / sizeof(T) / W->slot);
+    const size_t bytes = FN(store_bytes)(W);
+    W->store_room = (int64_t)(bytes / sizeof(T) / W->slot);
     if (W->store_room < 2) return PN_OK;
-    if (!W->store) W->store = pn_store_take();
+    if (W->store && W->store_bytes != bytes) pn_store_give(W->store, W->store_bytes), W->store = NULL;
+    if (!W->store) W->store = pn_store_take(W->store_bytes = bytes);
     if (!W->store) return PN_MEMORY;
     W->files = W->store;
     return PN_OK;
@@ -68,7 +81,7 @@ static void FN(discard)(void *work) {
     if (!W) return;
     FN(free_lists)(W);
     pn_tape_free(&W->tape);
-    pn_store_give(W->store);
+    pn_store_give(W->store, W->store_bytes);
     pn_aligned_free(W->arena.base);
     pn_aligned_free(W->old);
     free(W);
@@ -79,18 +92,18 @@ static void FN(recover)(FN(work) * W) {
     T *store = W->store;
     pn_tape tape = W->tape;
     char *base = W->arena.base;
-    size_t room = W->room;
+    size_t room = W->room, store_bytes = W->store_bytes;
     FN(free_lists)(W);
     memset(W, 0, offsetof(FN(work), of));
-    W->store = store, W->tape = tape, W->old = base, W->room = room;
+    W->store = store, W->store_bytes = store_bytes, W->tape = tape, W->old = base, W->room = room;
 }
 
 /* Room for everything that has a size; that of an earlier solve, where it is as large. */
 static int FN(allocate)(FN(work) * W) {
     FN(carve)(W);
-    const size_t room = W->arena.used;
+    const size_t zeroed = W->arena.used, room = zeroed + W->arena.plain;
     if (W->old && W->room == room) {
-        W->arena = (pn_arena){.base = memset(W->old, 0, room)};
+        W->arena = (pn_arena){.base = memset(W->old, 0, zeroed), .zeroed = zeroed};
     } else {
         pn_aligned_free(W->old);
         W->old = NULL;

@@ -16,6 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pynode.fields.field import Field
+from pynode.fields.system import System
 
 if TYPE_CHECKING:
     from pynode.engine.problem import PreparedSolve
@@ -43,7 +44,7 @@ def by_value(atol: Any) -> Any:
 
 def recall(f: Any, key: tuple[Any, ...]) -> Any:
     """The plan of calls with these options, or None; key: a tuple, of no use if something in it cannot be hashed."""
-    if type(f) is not Field:
+    if type(f) is not Field and type(f) is not System:
         return None
     try:
         return f.plans.get(key)
@@ -69,11 +70,33 @@ def serves(setup: PreparedSolve, theta: Any, y0: Any, t: Any, *target: Any) -> A
     return (theta, t) if setup.problem.fits(setup.single, theta, y0, t, *target) else None
 
 
+def same_rows(x: Any, rows: Any) -> bool:
+    """Whether x is the array that a problem holds as `rows`, by value: every bit, so that one changed in place is seen.
+
+    Parameters
+    ----------
+    x : array or None
+        What a call was given, (T, k) or (B, T, k).
+    rows : array or None
+        What the problem holds, in that shape.
+
+    Returns
+    -------
+    bool
+    """
+    if rows is None or type(x) is not np.ndarray:
+        return x is None and rows is None
+    if x.dtype != rows.dtype or x.shape != rows.shape or not (x.flags.c_contiguous and rows.flags.c_contiguous):
+        return False
+    bits = f"u{rows.itemsize}"
+    return bool((x.view(bits) == rows.view(bits)).all())
+
+
 def keep(f: Any, key: tuple[Any, ...], plan: Any, setup: PreparedSolve) -> None:
     """Keep a plan for `recall`, where it may serve again."""
     batch = setup.batch
     chosen = setup.options
-    if type(f) is not Field or f.callback is not None or setup.signal is not None:
+    if (type(f) is not Field and type(f) is not System) or f.callbacks is not None or setup.signal is not None:
         return
     if chosen.grid is not None or chosen.mass is not None:
         return

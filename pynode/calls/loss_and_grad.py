@@ -7,7 +7,7 @@ from typing import Any, Literal, Unpack
 
 from numpy.typing import ArrayLike, DTypeLike
 
-from pynode.calls.cache import by_value, keep, recall, serves
+from pynode.calls.cache import by_value, keep, recall, same_rows, serves
 from pynode.calls.objective import Adjoint, Objective
 from pynode.data.arrays import own_array, real_dtype
 from pynode.engine.gradients import Wrt
@@ -108,9 +108,13 @@ def loss_and_grad(
     chosen = options | {"atol": by_value(options["atol"])} if "atol" in options else options
     key = (loss, reduction, loss_scale, loss_dof, adjoint, wrt, memory, dtype, *chosen.items())
     check_errors(errors)
-    objective: Objective | None = recall(f, key) if weight is None and data is None and events is None else None
-    if objective is not None and (arrays := serves(objective.setup, theta, y0, t, target)):
-        return objective.run(arrays[0].copy(), errors, y0.copy(), target)  # type: ignore[union-attr]  # arrays: they were served
+    objective: Objective | None = recall(f, key) if weight is None and events is None else None
+    if objective is not None and same_rows(data, objective.setup.data):
+        other = None if objective.loss.program else target
+        if (other is not None or same_rows(target, objective.rows_of_program)) and (
+            arrays := serves(objective.setup, theta, y0, t, other)
+        ):
+            return objective.run(arrays[0].copy(), errors, y0.copy(), other)  # type: ignore[union-attr]  # arrays: they were served
     f = as_dynamics(f, events=events)
     objective = Objective(
         f,

@@ -241,6 +241,12 @@ class Objective:
             self._look(raw, errors)
         return value
 
+    @property
+    def rows_of_program(self) -> NDArray[Any] | None:
+        """The target of a loss program as it was given; None where there is none."""
+        rows = self.loss.target if self.loss.program else None
+        return None if rows is None else self._batch.unflatten(rows)
+
     def reduced(self, raw: _core.Results) -> tuple[float, float]:
         """The loss from the results of a run.
 

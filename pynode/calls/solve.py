@@ -7,7 +7,7 @@ from typing import Any, Literal
 
 from numpy.typing import ArrayLike, DTypeLike
 
-from pynode.calls.cache import by_value, keep, recall, serves
+from pynode.calls.cache import by_value, keep, recall, same_rows, serves
 from pynode.calls.consistent import check_consistent
 from pynode.data.arrays import as_integer, own_array, real_dtype
 from pynode.data.batch import as_batch
@@ -148,8 +148,8 @@ def solve(
     check_errors(errors)
     fine = by_value(atol)
     key = (method, rtol, fine, step, save, max_steps, first_step, max_step, coupling, threads, dense, steps, dtype)
-    setup = recall(f, key) if events is None and inputs is None and grid is None and data is None and mass is None else None
-    if setup is not None and (arrays := serves(setup, theta, y0, t)):
+    setup = recall(f, key) if events is None and inputs is None and grid is None and mass is None else None
+    if setup is not None and same_rows(data, setup.data) and (arrays := serves(setup, theta, y0, t)):
         raw = setup.problem.run(arrays[0], y0=y0)
         solution = Solution(setup, raw["theta"], raw, raw["y0"])  # its own copies
         warn_or_raise(solution, errors)

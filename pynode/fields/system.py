@@ -171,6 +171,11 @@ class System(parameters.Parametric):
         named = [parameters.shifted(part.spec, name, self.offsets[name]) for name, part in self.parts.items()]
         return tuple(p for part in named for p in part)
 
+    @cached_property
+    def plans(self) -> dict[Any, Any]:
+        """What earlier calls found out, see `pynode.calls.cache`."""
+        return {}
+
     # ---- Events, as fields of t, y and the whole theta
 
     def _event_part(self, i: int, part: str) -> EventPart:

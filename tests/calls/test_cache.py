@@ -185,3 +185,60 @@ def test_floats_and_doubles_together(case):
     for bad in (np.full_like(theta, 1e300), np.full_like(theta, np.nan)):  # too large for float32
         with pytest.raises(ValueError, match=r"theta"):
             pn.solve(f, y0, t, bad)
+
+
+@pytest.fixture
+def system():
+    """A System with a jump and a loss, and what a call takes: y0, t, theta, data, target."""
+    rng = np.random.default_rng(1)
+    made = pn.System(pn.mlp(2, (4,)), jump=pn.gru_cell(2, 3), loss=pn.mlp(2, (4,), 1, inputs=2))
+    t = np.linspace(0.0, 1.0, 5)
+    arrays = [rng.standard_normal((3, 2)), t, made.init(0), rng.standard_normal((3, 5, 3)), rng.standard_normal((3, 5, 2))]
+    arrays[3][1, 2] = np.nan
+    return made, *arrays
+
+
+def other_system(made):
+    """The same system without plans."""
+    return pn.System(made.field, made.jump, made.loss)
+
+
+@pytest.mark.parametrize("loss", ["mse", "program"])
+def test_a_plan_of_a_system(system, loss):
+    made, y0, t, theta, data, target = system
+
+    def both(**keys):
+        now = pn.loss_and_grad(made, y0, t, theta, target, loss=loss, data=data, wrt=("theta", "y0"), **keys)
+        then = pn.loss_and_grad(other_system(made), y0, t, theta, target, loss=loss, data=data, wrt=("theta", "y0"), **keys)
+        assert now.loss == then.loss
+        np.testing.assert_array_equal(now.theta, then.theta)
+        np.testing.assert_array_equal(now.y0, then.y0)
+        np.testing.assert_array_equal(now.y, then.y)
+
+    both()
+    (plan,) = made.plans.values()
+    both()
+    assert list(made.plans.values()) == [plan]
+    for array in (y0, theta):
+        array *= 0.5
+        both()
+        assert list(made.plans.values()) == [plan]
+    for array in (data, target, t):
+        array *= 0.5
+        both()
+    data[0, 1] = np.nan
+    both()
+    target[2] = np.nan
+    both()
+
+
+def test_a_plan_with_data_serves_no_call_without(system):
+    made, y0, t, theta, data, _ = system
+    first = pn.solve(made, y0, t, theta, data=data)
+    assert pn.solve(made, y0, t, theta, data=data.copy()).prepared is first.prepared
+    with pytest.raises(ValueError, match="data is missing"):
+        pn.solve(made, y0, t, theta)
+    with pytest.raises(ValueError, match=r"data has shape \(3, 3, 5\)"):
+        pn.solve(made, y0, t, theta, data=data.reshape(3, 3, 5))
+    with pytest.raises(ValueError, match=r"data has shape \(15, 3\)"):
+        pn.solve(made, y0, t, theta, data=data.reshape(15, 3))
