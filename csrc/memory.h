@@ -30,5 +30,5 @@ typedef struct pn_arena {
 } pn_arena;
 void *pn_arena_take(pn_arena *a, size_t bytes);
 void *pn_arena_take_plain(pn_arena *a, size_t bytes); /* not zeroed: large, and written before it is read */
-int pn_arena_allocate(pn_arena *a); /* after a sizing pass; 0: out of memory */
+int pn_arena_allocate(pn_arena *a);                   /* after a sizing pass; 0: out of memory */
 #endif

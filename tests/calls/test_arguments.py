@@ -661,7 +661,7 @@ def driven(inputs):
         (1.0, ValueError, ["inputs: u has shape ()", "(m,)"]),
         ((1.0, 2.0), ValueError, ["inputs", "(K, m)"]),
         ((1.0,), ValueError, ["inputs is a tuple of 1", "(t, u, kind)"]),
-        ((KNOTS, VALUES, "linear", 3), ValueError, ["inputs is a tuple of 4"]),
+        ((KNOTS, VALUES, "linear", "step", 3), ValueError, ["inputs is a tuple of 5"]),
         ([1.0, 2.0], ValueError, ["field has 1 inputs", "signal 2"]),
         ((KNOTS, VALUES[:4]), ValueError, ["inputs of sample 0", "(5,)", "(4, 1)"]),
         ((KNOTS, VALUES[:, 0]), ValueError, ["inputs: u has shape (5,)", "(K, m)"]),

@@ -1,11 +1,11 @@
-"""Wide layers: weights that leave the cache are packed, their gradients wait for more samples, and chunks have fewer samples."""
+"""Wide layers: large weights are packed, their gradients wait for more samples, and chunks have fewer samples."""
 
 import numpy as np
 import pytest
 
 import pynode as pn
 
-LANES = {"plain": 2, "baseline": 4, "avx2": 8, "avx512": 16}
+LANES = {"plain": 4, "baseline": 4, "avx2": 8, "avx512": 16}
 """In double precision."""
 
 METHODS = [{"method": "rk4", "step": 0.25}, {"method": "dopri5", "rtol": 1e-4}]
@@ -38,7 +38,7 @@ def test_gradients_of_large_matrices_are_those_of_the_samples(isa, hidden, optio
     f, y0, t, theta, target = case(hidden, 37, dtype)
     together = gradient(f, y0, t, theta, target, **options)
     alone = [gradient(f, y0[i], t, theta, target[i], **options) for i in range(len(y0))]
-    room = 2e-13 if dtype is np.float64 else 2e-4
+    room = 2e-4 if dtype is np.float32 else 2e-13 if "step" in options else 1e-9  # lengths of steps follow from roundings
     for name in ("theta", "y0"):
         one = [np.asarray(getattr(r, name)) for r in alone]
         expected = np.sum(one, axis=0) if name == "theta" else np.stack(one)
@@ -82,12 +82,12 @@ def test_few_samples_of_a_wide_field_are_several_chunks(isa):
 
 
 def test_a_sample_without_a_gradient_is_left_out_of_what_waits():
-    @pn.field(state=2, theta={"W": np.eye(256), "V": np.full((256, 2), 0.1), "U": np.full((2, 256), 0.01)})
+    @pn.field(state=2, theta={"c": 0.0, "W": np.eye(256), "V": np.full((256, 2), 0.1), "U": np.full((2, 256), 0.01)})
     def f(t, y, th):
-        return th.U @ np.tanh(th.W @ np.tanh(th.V @ np.sqrt(y * y)))
+        return th.U @ np.tanh(th.W @ np.tanh(th.V @ np.sqrt(y - th.c)))
 
     y0 = np.random.default_rng(0).uniform(0.5, 1.5, (20, 2))
-    t, target = np.linspace(0.0, 0.5, 3), np.zeros((20, 3, 2))
+    t, target = np.linspace(0.0, 0.5, 3), np.full((20, 3, 2), 0.5)
     theta = f.init()
     clean = pn.loss_and_grad(f, np.delete(y0, 7, 0), t, theta, np.delete(target, 7, 0), loss="sse", method="rk4", step=0.25)
     y0[7] = 0.0

@@ -120,6 +120,7 @@ def test_missing_entries(tmp_path):
     assert_agree(model().fit(written(tmp_path, gaps), **COLUMNS), in_memory(gaps), errors=0.1)
 
 
+@pytest.mark.filterwarnings("ignore:the data determine the network loosely:pynode.fit.FitWarning")
 def test_windows(tmp_path):
     options = {"field": None, "hidden": (5,), "windows": (6,)}
     data = tables(n=12)
