@@ -39,7 +39,7 @@ AVX512 = ["-mavx512f", "-mavx512dq", "-mavx512vl", "-mavx512bw", "-mfma", "-mpre
 # flags of the files of csrc/instances/; csrc/tests/Makefile holds the same table
 INSTANCE_FLAGS = {
     "dispatch": [],
-    "plain": ["-fno-tree-vectorize"],
+    "plain": ["-Os", "-fno-tree-vectorize"],  # never the fastest, so let it be small
     "baseline": [],
     "avx2": ["-mavx2", "-mfma"],
     "avx512": AVX512,

@@ -370,6 +370,7 @@ def test_signals_of_another_number_of_trajectories():
 # ---- Networks ------------------------------------------------------------------------------------------------------
 
 
+@pytest.mark.filterwarnings("ignore:the data determine the network loosely:pynode.fit.FitWarning")
 def test_a_network_learns_what_inputs_do():
     """Held-out input: the error of the rollout is below the noise (0.01) times 3."""
     u = levels(8, 2, seed=3)

@@ -200,6 +200,7 @@ def test_residuals_are_those_of_the_fitted_trajectories(log):
     assert ("log data - log model" in title_of(figure)) is log
 
 
+@pytest.mark.filterwarnings("ignore:the data determine the network loosely:pynode.fit.FitWarning")
 @pytest.mark.parametrize("d", [1, 2, 3, 4])
 def test_ragged_trajectories_with_gaps(d):
     rng = np.random.default_rng(0)
