@@ -36,7 +36,6 @@ ZIG = "0.17.1"
 """The version of ziglang that wheels are made with: another one makes other bytes."""
 LIMIT = 3 << 20
 """Bytes of a wheel: 3 MiB. In millions of bytes the largest, that of Windows, is 3.03."""
-"""Bytes of a wheel, at most."""
 SETUP = runpy.run_path(str(ROOT / "setup.py"))
 """Flags and sources, as setup.py has them."""
 
