@@ -31,7 +31,7 @@ class Partitions:
     Parameters
     ----------
     source : list of paths, str, or Dask collection
-        Parquet files: a list of paths, or a pattern such as "runs/*.parquet" (in the order of their names), each a
+        Parquet files: a list of paths, or a pattern such as ``"runs/*.parquet"`` (in the order of their names), each a
         partition in long form. A `dask.dataframe`, in long form. A `dask.bag` of (t, Y) pairs, a pair a trajectory. A list
         of `dask.delayed`, each a data frame, `Trajectories`, or a pair (t, Y) as `Trajectories.from_arrays` takes it.
     time, state, id, input : str or sequence of str
