@@ -124,7 +124,7 @@ class Partitions:
         return made
 
     def total(self, work: Callable[..., T], *common: Any) -> T:
-        """The sum of work(k, rows, *common) over the partitions k = 0, 1, ...
+        """The sum over all partitions of what `work` makes of each, called as ``work(k, rows, *common)`` for k = 0, 1, ...
 
         Partitions are added in pairs, pairs in pairs, and so on, in an order that depends on their number alone: the sum has
         the same bits with any number of workers.
@@ -166,7 +166,7 @@ class Reader:
         self.order: list[int] | None = None
 
     def apply(self, work: Callable[..., T], k: int, part: Any, common: tuple[Any, ...]) -> T:
-        """work(k, rows, *common) of a partition."""
+        """What `work` makes of a partition."""
         rows = self.rows(k, part)
         return work(k, rows if self.order is None else replace(rows, y=rows.y[:, self.order]), *common)
 
