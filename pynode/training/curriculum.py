@@ -231,6 +231,7 @@ class Run:
         self.training.states = states
         self.gave_up = False
         self.whole = False
+        self.pieces = {}
 
     def reached(self) -> Reached:
         """Where training has come to."""
