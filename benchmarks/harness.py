@@ -16,6 +16,18 @@ import environments
 THREAD_VARIABLES = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS", "PYNODE_NUM_THREADS")
 
 
+def cpu_seconds(run, repeats, rounds=7):
+    """CPU time of a call, the least of several rounds."""
+    run()
+    best = float("inf")
+    for _ in range(rounds):
+        start = time.process_time()
+        for _ in range(repeats):
+            run()
+        best = min(best, (time.process_time() - start) / repeats)
+    return best
+
+
 class Worker:
     """A process of worker.py in a peer's environment, with a bound on its threads.
 

@@ -7,7 +7,6 @@ as where pynode was built without XLA's header. Needs jax, diffrax and optax.
 
 import argparse
 import os
-import time
 
 os.environ.setdefault("XLA_FLAGS", "--xla_cpu_multi_thread_eigen=false intra_op_parallelism_threads=1")
 
@@ -16,7 +15,9 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import optax
+from harness import cpu_seconds
 from jax.interpreters import mlir
+from peers.diffrax import RK4
 
 import pynode as pn
 from pynode.jax import primitives
@@ -27,18 +28,7 @@ jax.config.update("jax_enable_x64", True)
 
 TIMES = np.linspace(0, 5, 11)
 ADAM = optax.adam(1e-3)
-
-
-def seconds(run, repeats, rounds=15):
-    """CPU time of a call, the least of several rounds."""
-    run()
-    best = float("inf")
-    for _ in range(rounds):
-        start = time.process_time()
-        for _ in range(repeats):
-            run()
-        best = min(best, (time.process_time() - start) / repeats)
-    return best
+ROUNDS = 15
 
 
 def through_python():
@@ -91,21 +81,6 @@ def by_diffrax(method):
     return jax.vmap(solve, (0, None))
 
 
-class RK4(dx.AbstractERK):
-    """The classical method, which diffrax lacks."""
-
-    tableau = dx.ButcherTableau(
-        a_lower=(np.array([0.5]), np.array([0, 0.5]), np.array([0, 0, 1.0])),
-        b_sol=np.array([1 / 6, 1 / 3, 1 / 3, 1 / 6]),
-        b_error=np.zeros(4),
-        c=np.array([0.5, 0.5, 1.0]),
-    )
-    interpolation_cls = dx.ThirdOrderHermitePolynomialInterpolation.from_k
-
-    def order(self, terms):
-        return 4
-
-
 def by_pynode(method):
     """The same by pynode."""
     f = pn.mlp(2, (32,))
@@ -142,7 +117,7 @@ def whole(name, solve, samples, repeats, method):
 
     state = ADAM.init(weights)
     first = float(step(weights, state)[2])
-    took = seconds(lambda: jax.block_until_ready(step(weights, state)), repeats)
+    took = cpu_seconds(lambda: jax.block_until_ready(step(weights, state)), repeats, ROUNDS)
     print(f"{method:8s} {samples:4d} samples  {name:26s} {1e3 * took:9.3f} ms   first loss {first:.9f}", flush=True)
     return took
 
@@ -164,8 +139,8 @@ def alone(name, samples, repeats):
     expected = pn.loss_and_grad(f, y0, TIMES, theta, target)
     np.testing.assert_allclose(value, expected.loss, rtol=1e-12)
     np.testing.assert_allclose(gradient, expected.theta, atol=1e-12)
-    took = seconds(lambda: jax.block_until_ready(by_jax(*given)), repeats)
-    beside = seconds(lambda: pn.loss_and_grad(f, y0, TIMES, theta, target), repeats)
+    took = cpu_seconds(lambda: jax.block_until_ready(by_jax(*given)), repeats, ROUNDS)
+    beside = cpu_seconds(lambda: pn.loss_and_grad(f, y0, TIMES, theta, target), repeats, ROUNDS)
     words = f"{1e6 * took:9.1f} us, {1e6 * beside:9.1f} us by loss_and_grad: {took / beside:.2f} times"
     print(f"alone    {samples:4d} samples  {name:26s} {words}", flush=True)
 

@@ -6,29 +6,17 @@ Also loss and gradient of the solve alone, beside pynode.loss_and_grad. Needs to
 """
 
 import argparse
-import time
 
 import numpy as np
 import torch
 import torchdiffeq
+from harness import cpu_seconds
 from torch import nn
 
 import pynode as pn
 import pynode.torch as pt
 
 TIMES = torch.linspace(0, 5, 11, dtype=torch.float64)
-
-
-def seconds(run, repeats, rounds=7):
-    """CPU time of a call."""
-    run()
-    best = float("inf")
-    for _ in range(rounds):
-        start = time.process_time()
-        for _ in range(repeats):
-            run()
-        best = min(best, (time.process_time() - start) / repeats)
-    return best
 
 
 class Func(nn.Module):
@@ -91,7 +79,7 @@ def whole(method, samples, repeats):
             optimiser.step()
             losses.append(loss.item())
 
-        took = seconds(step, repeats)
+        took = cpu_seconds(step, repeats)
         print(f"{method:8s} {samples:4d} samples  {name:20s} {1e3 * took:9.3f} ms   first loss {losses[0]:.9f}")
 
 
@@ -118,7 +106,7 @@ def alone(samples, repeats):
         "torch without a solve": without_solve,
     }
     for name, run in runs.items():
-        print(f"alone    {samples:4d} samples  {name:22s} {1e6 * seconds(run, repeats):9.1f} us")
+        print(f"alone    {samples:4d} samples  {name:22s} {1e6 * cpu_seconds(run, repeats):9.1f} us")
 
 
 def main():

@@ -9,13 +9,6 @@ static void FN(load_state)(FN(work) * W, int l, const T *y) {
     }
 }
 
-static int FN(finite_start)(const FN(work) * W, int64_t i) {
-    const T *y0 = (const T *)W->P->y0 + (size_t)i * (size_t)W->d;
-    double bad = 0;
-    for (int32_t c = 0; c < W->d; c++) bad += (double)y0[c] * 0;
-    return bad == 0;
-}
-
 static int FN(finite)(const T *x, size_t n) {
     vec bad = V(set1)((T)0);
     T rest = 0;
@@ -67,7 +60,7 @@ static pn_status FN(open)(FN(work) * W, int l, int64_t i) {
     const T *y = P->jump.program ? W->chunk_y + (size_t)(i - W->first) * (size_t)W->d : (const T *)P->y0 + (size_t)i * (size_t)W->d;
     FN(load_state)(W, l, y);
     pn_status refused = (pn_status)W->refused[i - W->first];
-    if (refused == PN_OK && !FN(finite_start)(W, i)) refused = PN_BAD_INPUT;
+    if (refused == PN_OK && !FN(finite)((const T *)W->P->y0 + (size_t)i * (size_t)W->d, (size_t)W->d)) refused = PN_BAD_INPUT;
     if (refused != PN_OK) {
         FN(fail)(W, l, refused);
         return FN(finish)(W, l);

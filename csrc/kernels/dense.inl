@@ -41,6 +41,14 @@ static inline __attribute__((always_inline)) void FN(panel)(const int R, T *out,
         for (int v = 0; v < NV; v++) V(store)(out + (size_t)k * L + (size_t)v * VE, acc[k][v]);
 }
 
+/* The first R = MR, 4, 2 or 1 of the `left` outputs that are left; step 0: the weights are packed, R a feature */
+static inline __attribute__((always_inline)) int32_t FN(panels)(int32_t left, T *out, const T *bias, const T *w, size_t step, const T *x, int32_t n) {
+    if (left >= MR) return FN(panel)(MR, out, bias, w, step ? step : MR, x, n), MR;
+    if (left >= 4) return FN(panel)(4, out, bias, w, step ? step : 4, x, n), 4;
+    if (left >= 2) return FN(panel)(2, out, bias, w, step ? step : 2, x, n), 2;
+    return FN(panel)(1, out, bias, w, step ? step : 1, x, n), 1;
+}
+
 /* The same with weights of its own in every lane: out[k] = bias[k] + sum_j w[j step_j + k step_k] x[j], each of L numbers.
    Products are added in the order of `panel`, so that equal weights give equal bits. */
 static inline __attribute__((always_inline)) void FN(own_panel)(const int R, T *out, const T *bias, const T *w, size_t step_k,
@@ -73,17 +81,11 @@ static void FN(affine)(const FN(exec) * E, const pn_decoded *x, T *out, const T 
         if (x->act != PN_N_OPS) FN(unary)(x->act, out, out, (size_t)x->m * L);
         return;
     }
-    const T *bias = x->q < 0 ? NULL : E->theta[x->k] + x->q;
-    for (int32_t o = 0; o < x->m;) {
-        const T *w = E->pack + x->pack + (size_t)o * (size_t)x->n, *b = bias ? bias + o : NULL;
-        int32_t left = x->m - o, R;
+    const T *bias = x->q < 0 ? NULL : E->theta[x->k] + x->q, *W = E->pack + x->pack;
+    for (int32_t o = 0, R; o < x->m; o += R) {
         T *to = out + (size_t)o * L;
-        if (left >= MR) FN(panel)(R = MR, to, b, w, MR, a, x->n);
-        else if (left >= 4) FN(panel)(R = 4, to, b, w, 4, a, x->n);
-        else if (left >= 2) FN(panel)(R = 2, to, b, w, 2, a, x->n);
-        else FN(panel)(R = 1, to, b, w, 1, a, x->n);
+        R = FN(panels)(x->m - o, to, bias ? bias + o : NULL, W + (size_t)o * (size_t)x->n, 0, a, x->n);
         if (x->act != PN_N_OPS) FN(unary)(x->act, to, to, (size_t)R * L);
-        o += R;
     }
 }
 
@@ -94,17 +96,8 @@ static void FN(affine_t)(const FN(exec) * E, const pn_decoded *x, T *out, const 
     }
     const int packed = x->pack >= 0;
     const T *W = packed ? E->pack + x->pack : E->theta[x->k] + x->p; /* (n, m): its rows are the operand's features */
-    const size_t next = packed ? (size_t)x->n : 1, step = (size_t)x->m;
-    for (int32_t o = 0; o < x->m;) {
-        int32_t left = x->m - o, R;
-        const T *w = W + (size_t)o * next;
-        T *to = out + (size_t)o * L;
-        if (left >= MR) FN(panel)(R = MR, to, NULL, w, packed ? MR : step, a, x->n);
-        else if (left >= 4) FN(panel)(R = 4, to, NULL, w, packed ? 4 : step, a, x->n);
-        else if (left >= 2) FN(panel)(R = 2, to, NULL, w, packed ? 2 : step, a, x->n);
-        else FN(panel)(R = 1, to, NULL, w, packed ? 1 : step, a, x->n);
-        o += R;
-    }
+    const size_t next = packed ? (size_t)x->n : 1, step = packed ? 0 : (size_t)x->m;
+    for (int32_t o = 0; o < x->m;) o += FN(panels)(x->m - o, out + (size_t)o * L, NULL, W + (size_t)o * next, step, a, x->n);
 }
 
 /* g[i n + j] += sum over files and lanes of a_i b_j: RA x RB <= 16 vector accumulators, summed up together at the end */

@@ -160,6 +160,7 @@ PN_FAMILY(f32, float, vf32, vi32, vu32, pn_mem32, PN_VE32, (uint32_t)1 << 31)
    vectors as they have elements into one. transpose(v): element j of v_i and element i of v_j change places, by as many
    steps. v is used up. */
 #define PN_UNROLL _Pragma("GCC unroll 16")
+#define PN_SOON(place) __builtin_prefetch(place, 1) /* it will be written */
 #define PN_LEVEL(VI, N, LOW, HIGH, h)                                                                                          \
     PN_UNROLL for (int k = 0; k < 16; k++) if (k % (N) < (h) && (h) < (N)) v[k] =                                              \
         LOW(VI, v[k], v[(k + (h)) % 16]) + HIGH(VI, v[k], v[(k + (h)) % 16]);

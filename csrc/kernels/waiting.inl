@@ -30,7 +30,7 @@ static void FN(add_waiting)(const FN(exec) * E, const pn_decoded *x) {
                 const T *tile = tiles + (size_t)(i / MR * MR) * PN_WAITING + (size_t)(i % MR) * L;
                 double *to = g + (size_t)i * n + (size_t)j;
                 for (int32_t k = 0; k < MR && i + k < end; k++)
-                    for (int32_t c = 0; c < columns; c += 8) __builtin_prefetch(to + (size_t)k * n + c, 1);
+                    for (int32_t c = 0; c < columns; c += 8) PN_SOON(to + (size_t)k * n + c);
                 i += FN(product_rows)(end - i, tile, MR * L, n_files, panels + (size_t)j * PN_WAITING, columns, to, n);
             }
         }

@@ -10,9 +10,9 @@ typedef struct pn_decoded {
     int32_t m, n;         /* sizes of the output (ACC: of a) and of operand a (ACC_OUTER: of b) */
     int32_t out, a, b, c; /* operands */
     int32_t p, q, k;
-    int64_t
-        pack; /* AFFINE, AFFINE_T: where this matrix starts in the packed weights, -1: it is read as it is; ACC, ACC_OUTER: in
-                     the sums, or of a large matrix in a block: in what waits */
+    /* AFFINE, AFFINE_T: where this matrix starts in the packed weights, -1: it is read as it is; ACC, ACC_OUTER: in the sums, or of
+       a large matrix in a block: in what waits */
+    int64_t pack;
 } pn_decoded;
 
 /* Operations on registers of one number, in the layout of one lane: codes beyond those of ops.def. They write that number only,
@@ -30,11 +30,9 @@ typedef enum pn_one {
 } pn_one;
 
 enum { PN_LAYOUT_SINGLE, PN_LAYOUT_BLOCK, PN_N_LAYOUTS };
-enum { PN_PAD = 16 }; /* a register of the single-lane layout starts at a multiple of this many elements */
-enum {
-    PN_LARGE = 1 << 16,
-    PN_WAITING = 256
-}; /* elements of a large matrix; samples that its gradient waits for, see dense.inl */
+enum { PN_PAD = 16 };        /* a register of the single-lane layout starts at a multiple of this many elements */
+enum { PN_LARGE = 1 << 16 }; /* elements of a large matrix */
+enum { PN_WAITING = 256 };   /* samples that its gradient waits for, see waiting.inl */
 
 static inline int pn_is_large(int32_t m, int32_t n) { return (int64_t)m * n >= PN_LARGE; }
 

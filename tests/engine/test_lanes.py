@@ -8,14 +8,6 @@ import pynode as pn
 FIXED = [("euler", 0.01), ("rk4", 0.03), ("dopri5", 0.05), ("dop853", 0.1), ("leapfrog", 0.01)]
 
 
-@pytest.fixture(params=pn.ISAS)
-def isa(request):
-    before = pn.isa()
-    pn.set_isa(request.param)
-    yield request.param
-    pn.set_isa(before)
-
-
 @pn.field(state=2)
 def explodes(t, y):
     """The first component reaches infinity at t = 1 / y0 (y0 > 0)."""
