@@ -171,9 +171,8 @@ def start_of(field, problem, y0):
     return LaplacePosterior(0.3 * field.init(0), y0.copy(), np.ones(field.n_params), 1e3)
 
 
-@pytest.mark.parametrize("seed", [1, 2])  # from 0 and 3 it ends in other minima, of higher evidence
-def test_a_descent_ends_where_the_dense_one_does(seed):
-    data, field = rotation(n=6, T=31, seed=seed), pn.mlp(4, (5,), skip=True)
+def test_a_descent_ends_where_the_dense_one_does():
+    data, field = rotation(n=6, T=31, seed=2), pn.mlp(4, (5,), skip=True)  # other seeds have several minima
     groups = prior_groups(field)
     ends = []
     for by_products in (False, True):
@@ -193,6 +192,26 @@ def test_a_descent_ends_where_the_dense_one_does(seed):
     assert log_evidence(problem.n_observed, products) > log_evidence(problem.n_observed, dense) - 1
     assert products.covariance.shape == (field.n_params, field.n_params)
     assert products.free_gain.shape == (6, 4, field.n_params)
+
+
+@pytest.mark.parametrize("seed", [0, 1, 2, 4])
+def test_a_descent_returns_to_the_minimum_beside_it(seed):
+    data, field = rotation(n=6, T=31, seed=seed), pn.mlp(4, (5,), skip=True)
+    groups = prior_groups(field)
+    problem, y0 = problem_of(data, field)
+    dense = start_of(field, problem, y0)
+    descend(problem, dense, groups=groups, tol=1e-7, max_iter=1000)
+    aside = 0.3 * np.linalg.cholesky(dense.covariance) @ np.random.default_rng(seed).standard_normal(field.n_params)
+    back = LaplacePosterior(dense.theta + aside, dense.free.copy(), dense.alpha.copy(), dense.beta)
+    problem, _ = problem_of(data, field)
+    loss = problem.linearise(back.theta, back.free).loss
+    descend_by_sweeps(ShootingSweeps(problem), back, groups=groups, tol=1e-7, max_iter=400)
+    whole(problem, back, groups)
+    assert loss > 1.02 * dense.loss
+    np.testing.assert_allclose(back.loss, dense.loss, rtol=1e-3)
+    np.testing.assert_allclose(back.gamma, dense.gamma, rtol=0.02)
+    gained = log_evidence(problem.n_observed, back) - log_evidence(problem.n_observed, dense)
+    np.testing.assert_allclose(gained, 0, atol=0.3)
 
 
 def test_a_diagonal_and_traces_by_signs_are_near_the_dense_ones(monkeypatch):
