@@ -56,6 +56,7 @@ _HOMES = {
     "pynode.calls.odeint": ["odeint"],
     "pynode.calls.consistent": ["consistent_state"],
     "pynode.experiments.doses": ["Dose"],
+    "pynode.training.regression": ["Regression"],
     "pynode.models.base": ["load"],
     "pynode.models.trajectories.neural_ode": ["NeuralODE"],
     "pynode.models.latent.latent_ode": ["LatentODE"],

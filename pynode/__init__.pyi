@@ -83,6 +83,7 @@ from pynode.programs.functions import sigmoid as sigmoid
 from pynode.programs.functions import silu as silu
 from pynode.programs.functions import softplus as softplus
 from pynode.programs.traced import TraceError as TraceError
+from pynode.training.regression import Regression as Regression
 
 __all__ = [  # noqa: RUF022
     "CNF",
@@ -105,6 +106,7 @@ __all__ = [  # noqa: RUF022
     "NeuralODERegressor",
     "Objective",
     "Partitions",
+    "Regression",
     "ResNet",
     "STATUS",
     "Sensitivities",

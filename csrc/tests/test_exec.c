@@ -8,7 +8,7 @@
 
 extern const pn_instance test_instance;
 
-enum { SAMPLES = 45, FEW = 7, WIDE = 40 }; /* a narrow block has at least 8 lanes */
+enum { SAMPLES = 45, FULL = 32, FEW = 7, WIDE = 40 }; /* a block has 8 to 32 lanes: FULL fills all of them */
 
 /* ---- the reference: one sample, doubles, no vectors ---------------------------------------------------------------- */
 static double unary(int32_t op, double a) {
@@ -172,7 +172,7 @@ static void compare(builder *b, int64_t n, int f32, double lo, double hi, const 
 }
 
 static void compare_all(builder *b, double lo, double hi, const char *name) {
-    static const int64_t counts[] = {1, 2, FEW, SAMPLES};
+    static const int64_t counts[] = {1, 2, FEW, FULL, SAMPLES};
     for (int f32 = 0; f32 < 2; f32++)
         for (int i = 0; i < 4; i++) compare(b, counts[i], f32, lo, hi, name);
 }

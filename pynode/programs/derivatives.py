@@ -212,6 +212,14 @@ def vjp_program(program: Program) -> Program:
     return b.finish([env[program.outputs[0]], gy, gt, gu], forward=1)
 
 
+def gradient_program(program: Program) -> Program:
+    """The program of one number, with the same slots: output [value], accumulates its gradient dvalue/dtheta into grad_0."""
+    b = Builder(program.slot_sizes, program.n_theta, program.n_theta[:1])
+    env = b.replay(program, b.slots[: len(program.slot_sizes)])
+    pullback(b, program, env, [b.full(1, 1.0)], wanted=(), theta_bar=[GradSink(b)])
+    return b.finish([env[program.outputs[0]]], forward=1)
+
+
 def backsolve_program(program: Program) -> Program:
     """Slots (t, z = [y; a], u): outputs [dz, 0, a^T df/dt, a^T df/du] with dz = [f; -a^T df/dy]; accumulates
     a^T df/dtheta into grad_0."""
