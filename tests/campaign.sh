@@ -6,6 +6,7 @@
 #   tsan        those that use threads, with ThreadSanitizer
 #   valgrind    the short C tests on the instruction sets that it knows
 #   arm64       the C tests for another processor, in qemu
+#   s390x       the same for one that is big-endian
 #   lint        cppcheck and clang-tidy
 #   python      the extension with ASan + UBSan under the Python tests
 #   fuzz        FUZZ_SECONDS (600) of coverage-guided inputs for programs and problems of the core (clang's libFuzzer, ASan, UBSan)
@@ -79,6 +80,11 @@ run_arm64() {
     check arm64 ARCH=aarch64 ARGS=--quick # every instruction is interpreted
 }
 
+run_s390x() {
+    needs s390x-linux-gnu-gcc qemu-s390x
+    check s390x ARCH=s390x ARGS=--quick
+}
+
 run_lint() {
     needs cppcheck clang-tidy
     local core
@@ -147,7 +153,7 @@ run_mutants() { "$PYTHON" tests/mutants.py --minutes "${MUTANT_MINUTES:-60}"; }
 run_soak() { "$PYTHON" tests/soak.py --minutes "${SOAK_MINUTES:-60}"; }
 
 sections=("$@")
-[ $# -gt 0 ] || sections=(gcc clang wrapper lint asan tsan valgrind arm64 python)
+[ $# -gt 0 ] || sections=(gcc clang wrapper lint asan tsan valgrind arm64 s390x python)
 table="" failed=0
 for section in "${sections[@]}"; do
     declare -F "run_$section" >/dev/null || { echo "no section $section" >&2; exit 2; }
