@@ -39,7 +39,7 @@ print("the first goes on")
 
 def test_a_second_interpreter_is_refused_or_works():
     try:
-        import _interpreters  # noqa: F401, PLC0415
+        import _interpreters  # noqa: F401
     except ImportError:
         pytest.importorskip("_xxsubinterpreters")
     done = subprocess.run([sys.executable, "-c", PROGRAM], capture_output=True, text=True, timeout=120, check=False)
