@@ -67,6 +67,15 @@ static void parts(void) {
     REFUSED(f, "jump: the parameters of its vjp", OWN(jump.reverse, own.n_theta[0]--));
     REFUSED(f, "jump: the parameters of its vjp", OWN(jump.reverse, own.n_grads = 2));
     REFUSED(f, "jump: the parameters of its vjp", OWN(jump.reverse, own.n_grad[0]--));
+    fixture_end(&f);
+    release(0);
+}
+
+/* What goes with them. */
+static void given(void) {
+    fixture f = fixture_begin(2, 0, 3, 0, "dopri5");
+    fixture_parts(&f, 3);
+    good = f.p;
     REFUSED(f, "needs loss_program", p->loss_part.program = p->loss_part.reverse = NULL);
     REFUSED(f, "weight belongs", p->weight = p->y0);
     REFUSED(f, "no jump that takes any", p->jump.program = p->jump.reverse = NULL);
@@ -86,7 +95,12 @@ static void parts(void) {
     REFUSED(f, "there is no such one", p->loss = no_such);
     REFUSED(f, "there is no such one", p->loss = (pn_loss)-1);
     fixture_end(&f);
-    fixture g = fixture_begin(2, 0, 3, 0, "dopri5"); /* neither takes data */
+    release(0);
+}
+
+/* Programs that take no data. */
+static void without_data(void) {
+    fixture g = fixture_begin(2, 0, 3, 0, "dopri5");
     fixture_parts(&g, 0);
     builder b;
     for (int vjp = 0; vjp < 2; vjp++) { /* l = sum of the state */
@@ -212,7 +226,7 @@ static void arrays(void) {
     release(0);
 }
 
-/* Gradients, sensitivities, quadrature, tapes. */
+/* Gradients, sensitivities, quadrature. */
 static void wishes(void) {
     fixture f = fixture_begin(2, 1, 3, 0, "dopri5");
     double room[256];
@@ -255,9 +269,16 @@ static void wishes(void) {
     REFUSED(f, "quadrature goes without", OWN(field, own.n_grads = 1); p->quadrature = room);
     REFUSED(f, "the loss needs a target", p->target = NULL);
     REFUSED(f, "after: all times", p->solved = 1);
+    fixture_end(&f);
+    release(0);
+}
+
+static void tapes(void) {
+    fixture f = fixture_begin(2, 1, 3, 0, "dopri5");
+    good = f.p;
     REFUSED(f, "back: there are no tapes", p->back = 1);
-    pn_tapes *tapes = pn_tapes_create();
-    f.p.tapes = tapes, f.p.loss = PN_LOSS_NONE;
+    pn_tapes *own_tapes = pn_tapes_create();
+    f.p.tapes = own_tapes, f.p.loss = PN_LOSS_NONE;
     good = f.p;
     CHECK(pn_problem_check(&f.p, 0, said) == PN_OK);
     REFUSED(f, "tapes: they go with gradient='discrete'", p->gradient = PN_GRAD_NONE);
@@ -269,12 +290,18 @@ static void wishes(void) {
     REFUSED(f, "tapes: g_y is for the way back", p->g_y = p->y0);
     REFUSED(f, "tapes: they are not those of a solve", p->back = 1; p->g_y = p->y);
     fixture many = fixture_begin(2, 0, 70 * 256, 0, "euler");
-    many.p.tapes = tapes, many.p.loss = PN_LOSS_NONE;
+    many.p.tapes = own_tapes, many.p.loss = PN_LOSS_NONE;
     good = many.p;
     REFUSED(many, "tapes: there are too many samples", (void)p);
-    pn_tapes_destroy(&tapes);
+    pn_tapes_destroy(&own_tapes);
     fixture_end(&many);
     fixture_end(&f);
+    release(0);
+}
+
+/* Without inputs. */
+static void without_inputs(void) {
+    double room[256];
     fixture g = fixture_begin(2, 0, 3, 0, "dopri5");
     good = g.p;
     REFUSED(g, "the field has 0 inputs: knot and coef are out of place", p->coef = room);
@@ -332,7 +359,7 @@ static void events(void) {
     release(0);
 }
 
-/* Rosenbrock methods, alone and after an explicit one. */
+/* Rosenbrock methods. */
 static void implicit(void) {
     fixture f = stiff_fixture(3, 0, "rodas5p", 2);
     double mass[4] = {1, 0, 0, NAN}, room[64];
@@ -367,6 +394,11 @@ static void implicit(void) {
     REFUSED(f, "explicit and has no use", p->tableau = pn_tableau_find("dopri5"); p->jacobian = p->jacobian_reverse = NULL;
             mass[3] = 1; p->mass = mass);
     fixture_end(&f);
+    release(0);
+}
+
+static void changes_of_method(void) {
+    double mass[4] = {1, 0, 0, 1};
     fixture g = changing(3, 0, 2);
     pn_tableau other = *g.p.tableau;
     good = g.p;
@@ -389,12 +421,17 @@ static void implicit(void) {
 }
 
 int main(void) {
-    events();
-    implicit();
-    wishes();
     fields();
     parts();
+    given();
+    without_data();
     jumps_on_grids();
     arrays();
+    wishes();
+    tapes();
+    without_inputs();
+    events();
+    implicit();
+    changes_of_method();
     return finish("test_refusals");
 }
