@@ -28,7 +28,6 @@ ROOT = Path(__file__).resolve().parent.parent
 KEPT = ROOT / "tools" / "coverage.json"
 FLAGS = "-O1 -g --coverage -fprofile-update=atomic -fno-inline -Dalways_inline="
 COUNTED = """[run]
-source = pynode
 parallel = true
 concurrency = thread, multiprocessing
 patch = subprocess
@@ -63,7 +62,7 @@ def build_python(work):
 def run_python(work, python, tests):
     """pytest under coverage.py."""
     settings = work / "settings"
-    settings.write_text(f"{COUNTED}data_file = {work / 'lines'}\n")
+    settings.write_text(f"{COUNTED}source = {work / 'lib' / 'pynode'}\ndata_file = {work / 'lines'}\n")
     env = os.environ | {"PYTHONPATH": str(work / "lib"), "PYTHONSAFEPATH": "1"}
     count = [python, "-m", "coverage", "run", f"--rcfile={settings}"]
     command = [*count, "-m", "pytest", "-q", "-p", "no:cacheprovider", *tests]

@@ -309,6 +309,9 @@ static void without_inputs(void) {
     REFUSED(g, "quadrature_coef: the field has no inputs", OWN(field, own.n_grads = 1);
             p->quadrature = p->quadrature_coef = room);
     CHECK(pn_solve(&g.p, 0, PN_N_ISA, NULL) == PN_BAD_ARGUMENT);
+    g.p.d = 0;
+    CHECK(pn_solve(&g.p, 0, PN_ISA_PLAIN, NULL) == PN_BAD_ARGUMENT);
+    g.p = good;
     CHECK(pn_solve(&g.p, 0, PN_N_ISA, said) == PN_BAD_ARGUMENT && strstr(said, "no such instruction set"));
     g.p.lambda = 0.9, g.p.gradient = PN_GRAD_REVERSIBLE;
     good = g.p;
@@ -379,6 +382,9 @@ static void implicit(void) {
     REFUSED(f, "quadrature needs an explicit method", p->quadrature = room);
     REFUSED(f, "jacobian_cost", p->jacobian_cost = -1);
     REFUSED(f, "mass must be finite, entry 3", p->mass = mass);
+    mass[3] = 1, f.p.mass = mass;
+    CHECK(pn_solve(&f.p, 0, PN_ISA_PLAIN, said) == PN_OK);
+    mass[3] = NAN;
     for (int k = 0; k < 4; k++) REFUSED(f, "jacobian_reverse: the slots", OWN(jacobian_reverse, own.slot_size[k]++));
     for (int k = 1; k < 4; k++) REFUSED(f, "jacobian_reverse: the outputs", OWN(jacobian_reverse, own.output_size[k] = 9));
     REFUSED(f, "jacobian_reverse: the slots", OWN(jacobian_reverse, own.n_slots = 3));
@@ -405,6 +411,8 @@ static void changes_of_method(void) {
     REFUSED(g, "stiff: it must be an adaptive Rosenbrock", p->stiff = pn_tableau_find("tsit5"));
     pn_tableau fixed = *g.p.stiff;
     REFUSED(g, "stiff: it must be an adaptive Rosenbrock", fixed.error_order = 0; p->stiff = &fixed);
+    REFUSED(g, "needs the program of the Jacobian", p->jacobian = NULL);
+    REFUSED(g, "coupling must be 0", p->lambda = 0.9);
     REFUSED(g, "stiff: the tableau must be that of an explicit", p->tableau = p->stiff);
     REFUSED(g, "stiff: a method that splits", p->adaptive = 0; p->tableau = pn_tableau_find("leapfrog"));
     REFUSED(g, "stiff: the explicit method needs", p->adaptive = 0; p->tableau = pn_tableau_find("euler"));
