@@ -24,8 +24,9 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parent.parent
 FLAGS = ["-std=c11", "-O1", "-fno-math-errno", "-ffp-contract=fast", "-fvisibility=hidden", "-pthread", "-w"]
 TESTS = (
-    *("test_tableau", "test_program", "test_layout", "test_problem", "test_pattern", "test_exec", "test_implicit_calls"),
-    *("test_own_theta", "test_rosenbrock", "test_solve", "test_rows", "test_threads", "test_alloc"),
+    *("test_refusals", "test_tableau", "test_program", "test_layout", "test_problem", "test_pattern", "test_exec"),
+    *("test_implicit_calls", "test_own_theta", "test_rosenbrock", "test_rows", "test_threads", "test_alloc", "test_events"),
+    *("test_calls", "test_solve"),
 )
 """The tests in C, short ones first."""
 

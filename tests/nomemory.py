@@ -11,6 +11,7 @@ csrc/tests/test_alloc.c does the same for the memory that the core asks for itse
 import _testcapi
 import argparse
 import faulthandler
+import importlib.util
 import os
 import resource
 import sys
@@ -23,6 +24,7 @@ import numpy as np
 
 import pynode as pn
 from pynode import _core
+from pynode.calls.taped import TapedSolver
 
 NET = pn.mlp(3, (4,), inputs=1)
 THETA = NET.init(0)
@@ -35,6 +37,7 @@ BOUNCE = pn.event(lambda t, y: y[0], reset=lambda t, y: [y[0], -0.8 * y[1]], dir
 PATH = Path(tempfile.mkdtemp(), "m.npz")
 CIRCLE = np.stack([np.cos(T), -np.sin(T)], axis=1)
 MODEL = pn.NeuralODE(hidden=(2,), max_iter=1, random_state=0, structure="network")
+TABLE = ("name", "order", "error_order", "c", "a", "b", "e", "dense", "dense_order")
 
 
 def objective():
@@ -61,6 +64,59 @@ KINDS = {
     "save and load": lambda: (MODEL.save(PATH), pn.load(PATH).theta_)[1],
     "predict": lambda: MODEL.predict(T, [1.0, 0.0]),
 }
+
+
+def imported():
+    """The core once more, as a module of its own."""
+    spec = importlib.util.spec_from_file_location("pynode._core", _core.__file__)
+    module = importlib.util.module_from_spec(spec)
+    try:
+        spec.loader.exec_module(module)
+    except SystemError as error:  # PyType_FromModuleAndSpec of Python 3.11 does not say why it failed
+        raise MemoryError from error
+    return np.array([len(module.OPS), len(module.STATUS), len(module.ISAS)])
+
+
+def problem():
+    """A problem of the core, as a public call makes it."""
+    kept, made = _core.Problem, []
+    try:
+        _core.Problem = lambda *args, **kwargs: made.append(kept(*args, **kwargs)) or made[-1]
+        TapedSolver(NET).run(Y0, T, THETA, inputs=U, keep=True)
+    finally:
+        _core.Problem = kept
+    return made[0]
+
+
+def direct():
+    """{name: a call of the core itself, which public calls do not make as it is}."""
+    solved = problem()
+    results = solved.run(THETA)
+    table = {name: x for name, x in pn.Tableau([[], [1.0]], [0.5, 0.5], b_hat=[1.0, 0.0]).row.items() if name in TABLE}
+    return {
+        "import": imported,
+        "results": lambda: [results[name] for name in (*results, *results.keys()) if name in results],
+        "absent": lambda: results.get("sensitivity", 0.0),
+        "copied": lambda: copied(results)["y"],
+        "tables": lambda: [table["b"] for table in _core.tableaus()],
+        "table": lambda: _core.Tableau(**table).row()["b"],
+        "sizes": lambda: np.array([*NET.program.slot_sizes, *NET.program.output_sizes, *NET.program.n_theta]),
+        "tape": lambda: taped(solved),
+        "choices": lambda: (_core.set_isa(_core.isa()), _core.set_num_threads(1), float(_core.num_threads())),
+    }
+
+
+def copied(results):
+    """As pickle copies them."""
+    kind, arguments = results.__reduce__()
+    return kind(*arguments)
+
+
+def taped(solved):
+    """A solve, and back with a cotangent of its own."""
+    tape = _core.Tape()
+    results = solved.run(THETA, gradient="discrete", tape=tape)
+    return [results["y"], solved.back(tape, np.ones((45, 3)))["g_theta"]]
 
 
 def bits(result):
@@ -140,12 +196,12 @@ def limited(call, free):
         return error
 
 
-def allocations(call):
-    """(allocations that failed, what is wrong) in the calls of the core that a public call makes."""
+def allocations(calls):
+    """(allocations that failed, what is wrong) in calls of the core, as (name, function)."""
     wrong = []
     failed = 0
     seen = Counter()
-    for name, one in recorded(call):
+    for name, one in calls:
         seen[name] += 1
         if seen[name] > 4:
             continue
@@ -194,9 +250,13 @@ def main():
     pn.set_num_threads(1)
     MODEL.fit(T, CIRCLE)
     bad = 0
-    for kind in given.kinds:
+    own = {} if given.limit else direct()
+    for kind in [*given.kinds, *own]:
         print(kind, end=": ", flush=True)
-        tried, wrong = limits(KINDS[kind]) if given.limit else allocations(KINDS[kind])
+        if given.limit:
+            tried, wrong = limits(KINDS[kind])
+        else:
+            tried, wrong = allocations([(kind, own[kind])] if kind in own else recorded(KINDS[kind]))
         bad += len(wrong)
         print(f"{tried} failures, {len(wrong)} wrong", *wrong[:8], sep="\n    " if wrong else "", flush=True)
     return int(bad > 0)

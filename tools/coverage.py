@@ -1,12 +1,14 @@
 """How much of the project its tests run: branches and lines of the C core, lines of the package. python tools/coverage.py
 
-The core is built without optimisation and counted (gcc --coverage) twice: under the tests in C and, as the extension, under
-pytest. A branch that several instruction sets or precisions compile counts as taken where one of them takes it. Lines of the
-package are counted by coverage.py (pip install coverage). The shares may only rise: tools/coverage.json keeps them.
+The core is counted (gcc --coverage) twice: under the tests in C and, as the extension, under pytest. A branch that several
+instruction sets or precisions compile counts as taken where one of them takes it. Functions are not inlined, for each copy
+would have branches of its own. Lines of the package are counted by coverage.py (pip install coverage), also in processes
+that tests start. The shares may only rise: tools/coverage.json keeps them.
 
-    python tools/coverage.py                       all of it; takes long
+    python tools/coverage.py                       all of it; takes an hour
     python tools/coverage.py --tests tests/engine  pytest on these only: then nothing is compared
-    python tools/coverage.py --list csrc/events    the lines with branches never taken, of files that begin so
+    python tools/coverage.py --also PYTHON TESTS   more tests by another Python, which has JAX or PyTorch, and coverage.py
+    python tools/coverage.py --list csrc/events    the branches never taken, of files that begin so
     python tools/coverage.py --update              keep what rose
     python tools/coverage.py --work FOLDER         keep the builds and counts there
     python tools/coverage.py --work FOLDER --report    count what is there, run nothing
@@ -24,7 +26,13 @@ from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent.parent
 KEPT = ROOT / "tools" / "coverage.json"
-FLAGS = "-O0 -g --coverage -fprofile-update=atomic"
+FLAGS = "-O1 -g --coverage -fprofile-update=atomic -fno-inline -Dalways_inline="
+COUNTED = """[run]
+parallel = true
+concurrency = thread, multiprocessing
+patch = subprocess
+sigterm = true
+"""
 SLACK = 0.1
 """Percentage points that a share may fall: threads and signals come at other moments."""
 
@@ -35,14 +43,13 @@ def call(command, **more):
 
 
 def run_c(work):
-    """The tests in C, but those of single functions that take long without optimisation."""
-    names = " ".join(p.stem for p in sorted((ROOT / "csrc/tests").glob("test_*.c")) if p.stem != "test_vmath")
-    flags = [f"CFLAGS={FLAGS}", f"BUILD={work / 'c'}", f"ONLY={names}", "ARGS=--quick"]
+    """The tests in C."""
+    flags = [f"CFLAGS={FLAGS}", f"BUILD={work / 'c'}", "ARGS=--quick"]
     call(["make", "-s", "-C", "csrc/tests", f"-j{os.cpu_count()}", "check", "CC=gcc", *flags])
 
 
-def run_python(work, tests):
-    """The extension, and a copy of the package beside it, under pytest and coverage.py."""
+def build_python(work):
+    """The extension, and a copy of the package beside it."""
     lib = work / "lib"
     env = os.environ | {"CC": "gcc", "PYNODE_CFLAGS": FLAGS, "PYNODE_LDFLAGS": "--coverage"}
     build = [sys.executable, "setup.py", "build_ext", f"--build-lib={lib}", f"--build-temp={work / 'python'}"]
@@ -50,9 +57,15 @@ def run_python(work, tests):
     shutil.copytree(
         ROOT / "pynode", lib / "pynode", dirs_exist_ok=True, ignore=shutil.ignore_patterns("*.so", "__pycache__")
     )
-    env = os.environ | {"PYTHONPATH": str(lib), "PYTHONSAFEPATH": "1", "COVERAGE_FILE": str(work / "lines")}
-    pytest = ["-m", "pytest", "-q", "-p", "no:cacheprovider", *tests]
-    command = [sys.executable, "-m", "coverage", "run", f"--source={lib / 'pynode'}", *pytest]
+
+
+def run_python(work, python, tests):
+    """pytest under coverage.py."""
+    settings = work / "settings"
+    settings.write_text(f"{COUNTED}source = {work / 'lib' / 'pynode'}\ndata_file = {work / 'lines'}\n")
+    env = os.environ | {"PYTHONPATH": str(work / "lib"), "PYTHONSAFEPATH": "1"}
+    count = [python, "-m", "coverage", "run", f"--rcfile={settings}"]
+    command = [*count, "-m", "pytest", "-q", "-p", "no:cacheprovider", *tests]
     subprocess.run(command, cwd=ROOT, env=env, check=False)  # a test that measures time may fail; what ran counts
 
 
@@ -86,11 +99,11 @@ def share(tables):
 
 def package_lines(work):
     """(percentage of lines of the package, {file: percentage}), or None where there is no count."""
-    if not (work / "lines").exists():
+    if not list(work.glob("lines.*")):
         return None
-    env = os.environ | {"COVERAGE_FILE": str(work / "lines")}
-    command = [sys.executable, "-m", "coverage", "json", "-q", "-o", str(work / "lines.json")]
-    call(command, env=env)
+    coverage = [sys.executable, "-m", "coverage"]
+    call([*coverage, "combine", "-q", "--keep", f"--data-file={work / 'all_lines'}", *work.glob("lines.*")])
+    call([*coverage, "json", "-q", f"--data-file={work / 'all_lines'}", "-o", work / "lines.json"])
     found = json.loads((work / "lines.json").read_text())
     files = {name: x["summary"]["percent_covered"] for name, x in found["files"].items()}
     return found["totals"]["percent_covered"], files
@@ -103,9 +116,13 @@ def report(work, listed):
     for name in sorted(lines):
         print(f"{name:34} {share([lines[name]]):6.1f} % {share([branches[name]]):7.1f} %")
         if listed and name.startswith(listed):
-            missing = sorted({n for (n, _), taken in branches[name].items() if not taken})
-            print("   branches never taken in lines", *missing)
-            print("   lines never run", *(n for n, ran in sorted(lines[name].items()) if not ran))
+            source = (ROOT / name).read_text().splitlines()
+            missed = defaultdict(list)
+            for (n, i), taken in sorted(branches[name].items()):
+                if not taken:
+                    missed[n].append(i)
+            for n, which in missed.items():
+                print(f"   {n}: {which}{'' if lines[name][n] else ' never run'}: {source[n - 1].strip()}")
     shares = {"lines of csrc": share(lines.values()), "branches of csrc": share(branches.values())}
     package = package_lines(work)
     if package is not None:
@@ -118,6 +135,7 @@ def report(work, listed):
 def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--tests", nargs="+", help="of pytest; default: all")
+    parser.add_argument("--also", nargs=2, action="append", default=[], metavar=("PYTHON", "TESTS"))
     parser.add_argument("--list", metavar="PREFIX")
     parser.add_argument("--update", action="store_true")
     parser.add_argument("--work", type=Path)
@@ -127,7 +145,9 @@ def main():
         work = given.work.resolve() if given.work else Path(folder)
         if not given.report:
             run_c(work)
-            run_python(work, given.tests or ["tests"])
+            build_python(work)
+            for python, *tests in ([sys.executable, *(given.tests or ["tests"])], *given.also):
+                run_python(work, python, tests)
         shares = report(work, given.list)
     kept = json.loads(KEPT.read_text()) if KEPT.exists() else {}
     worse = [name for name, value in kept.items() if shares.get(name, value) < value - SLACK]

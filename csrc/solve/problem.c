@@ -137,10 +137,8 @@ static int check_method(const pn_checker *c) {
             {!P->adaptive && !P->grid && !(P->step > 0), "a fixed step must be positive: give step= or grid="},
             {P->tableau->second && P->d % 2, "this method splits the state into halves: its size must be even"},
             {P->tableau->second && P->lambda > 0, "this method has no reversible scheme: coupling must be 0"},
-            {P->lambda > 1, "coupling must be between 0 and 1"},
-            {P->min_factor > P->max_factor, "min_factor must not exceed max_factor"},
-            {P->max_steps < 1, "max_steps must be at least 1"}, {P->memory < 0, "memory must not be negative (0: no limit)"},
-            {!P->atol, "atol: there is none"}))
+            {P->lambda > 1, "coupling must be between 0 and 1"}, {P->max_steps < 1, "max_steps must be at least 1"},
+            {P->memory < 0, "memory must not be negative (0: no limit)"}, {!P->atol, "atol: there is none"}))
         return 0;
     for (int32_t i = 0; i < P->d; i++) {
         if (!isfinite(P->atol[i]) || P->atol[i] < 0)

@@ -1,20 +1,6 @@
 /* pn_problem_check refuses what would end in a crash or a wrong number; what it lets through has a status for each sample. */
 #include "check.h"
 
-static pn_problem good; /* what a fixture began with */
-
-/* A problem with one change is refused, and the message names what is wrong. */
-#define REFUSED(f, text, ...)                                                                                                  \
-    do {                                                                                                                       \
-        (f).p = good;                                                                                                          \
-        pn_problem *p = &(f).p;                                                                                                \
-        __VA_ARGS__;                                                                                                           \
-        said[0] = 0;                                                                                                           \
-        CHECKF(pn_solve(p, 0, PN_ISA_PLAIN, said) == PN_BAD_ARGUMENT, "%s", #__VA_ARGS__);                                     \
-        CHECKF(strstr(said, text) != NULL, "%s: says", #__VA_ARGS__);                                                          \
-        (f).p = good;                                                                                                          \
-    } while (0)
-
 static void indices(void) {
     fixture f = fixture_begin(2, 1, 3, 0, "dopri5");
     good = f.p;

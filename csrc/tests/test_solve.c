@@ -382,39 +382,6 @@ static void failed_samples(void) {
         }
 }
 
-static void arguments(void) {
-    fixture f = fixture_begin(2, 0, 3, 0, "dopri5");
-    pn_problem p = f.p;
-#define REFUSED(change)                                                                                                        \
-    do {                                                                                                                       \
-        f.p = p;                                                                                                               \
-        change;                                                                                                                \
-        CHECKF(pn_solve(&f.p, 0, PN_ISA_PLAIN, NULL) == PN_BAD_ARGUMENT, "%s", #change);                                       \
-    } while (0)
-    REFUSED(f.p.field = NULL);
-    REFUSED(f.p.tableau = NULL);
-    REFUSED(f.p.n = -1);
-    REFUSED(f.p.d = 0);
-    REFUSED(f.p.lambda = -1);
-    REFUSED(f.p.lambda = NAN);
-    REFUSED(f.p.tableau = pn_tableau_find("rk4"));
-    REFUSED(f.p.grid = f.t);
-    REFUSED(f.p.adaptive = 0; f.p.step = 0.1; f.p.tableau = pn_tableau_find("leapfrog"); f.p.lambda = 0.5);
-    REFUSED(f.p.adaptive = 0; f.p.step = 0.1; f.p.tableau = pn_tableau_find("leapfrog"); f.p.d = 3);
-    REFUSED(f.p.adaptive = 0; f.p.step = 0);
-    REFUSED(f.p.target = NULL);
-    REFUSED(f.p.sample_loss = NULL);
-    REFUSED(f.p.reverse = NULL);
-    REFUSED(f.p.g_theta = NULL);
-    REFUSED(f.p.loss = PN_LOSS_NONE);
-    REFUSED(f.p.jump_set = f.y0);
-    f.p = p;
-    CHECK(pn_solve(&f.p, 0, PN_N_ISA, NULL) == PN_BAD_ARGUMENT);
-    CHECK(pn_solve(&f.p, 0, PN_ISA_PLAIN, NULL) == PN_OK);
-    fixture_end(&f);
-    release(0);
-}
-
 static int decay(void *ctx, int which, int n, const double *t, const double *y, const double *u, const double *seed,
                  double *out, int n_out) {
     int *left = ctx;
@@ -475,7 +442,6 @@ int main(void) {
     sensitivities();
     endings();
     failed_samples();
-    arguments();
     callbacks();
     return finish("test_solve");
 }

@@ -1,0 +1,127 @@
+/* Explicit methods on a field that is a callback: the solution, and a callback that says stop, at any of its calls, ends every kind
+   of solve with PN_CALLBACK; the same solve afterwards has the same bits. (Rosenbrock methods: test_implicit_calls.c.) */
+#include "tests/check.h"
+
+enum { ENDLESS = 1 << 30 };
+
+/* y0' = y1, y1' = -y0 and its vjp, until *ctx calls were made. */
+static int oscillator(void *ctx, int which, int n, const double *t, const double *y, const double *u, const double *seed,
+                      double *out, int n_out) {
+    int *left = ctx;
+    (void)t, (void)u;
+    if (--*left < 0) return 1;
+    for (int i = 0; i < n; i++) {
+        const double *x = which == PN_CALL_VJP ? seed + 2 * i : y + 2 * i, way = which == PN_CALL_VJP ? -1 : 1;
+        out[n_out * i] = way * x[1];
+        out[n_out * i + 1] = -way * x[0];
+    }
+    return 0;
+}
+
+typedef enum kind {
+    PLAIN,
+    DENSE,
+    SHARED, /* fixed steps, the same times for all */
+    GRADIENT,
+    CHECKPOINTS,
+    REVERSIBLE,
+    SENSITIVITY,
+    EVENT,
+    EVENT_FIXED,
+    JUMP,
+    STOPS,
+    KINDS
+} kind;
+
+/* Five times for every sample, shared. */
+static void share_times(fixture *f) {
+    const size_t n = (size_t)f->p.n;
+    int64_t *start = keep(n, 8), *row = keep(n, 8);
+    for (size_t i = 0; i < n; i++) row[i] = 5 * (int64_t)i, f->t_len[i] = 5;
+    f->rows = 5 * n;
+    f->p.t_start = start, f->p.row = row, f->p.rows = (int64_t)f->rows;
+    fixture_results(f);
+}
+
+/* An event where y0 falls through 0. */
+static void add_event(fixture *f) {
+    builder b = {.spec = {.fuse = 1}};
+    add_slot(&b, 1), add_slot(&b, 2), add_slot(&b, 0);
+    add_output(&b, add(&b, PN_OP_SLICE, 1, 1, -1, -1, 0, 1, 0));
+    b.spec.segments[1] = b.spec.n_code;
+    f->p.event = f->part[0] = must_create(&b);
+    const size_t n = (size_t)f->p.n;
+    int32_t *direction = keep(1, 4), *which = keep(n, 4);
+    *direction = -1;
+    f->p.event_direction = direction, f->p.event_which = which;
+    f->p.event_side = keep(n, 4), f->p.event_y = keep(4 * n, 8);
+}
+
+static void set_up(fixture *f, kind k) {
+    static const double stops[] = {0.7, 0.70001, 1.1, 1.10001};
+    pn_problem *p = &f->p;
+    p->loss = k == PLAIN || k == DENSE || k == SENSITIVITY || k >= EVENT ? PN_LOSS_NONE : PN_LOSS_SQUARED;
+    p->gradient = k == REVERSIBLE ? PN_GRAD_REVERSIBLE : k == GRADIENT || k == CHECKPOINTS ? PN_GRAD_DISCRETE : PN_GRAD_NONE;
+    if (k == DENSE) p->steps = keep((size_t)p->n, sizeof *p->steps), p->dense = 1;
+    if (k == SHARED) share_times(f), p->gradient = PN_GRAD_DISCRETE;
+    if (k == SHARED || k == EVENT_FIXED) p->adaptive = 0, p->step = 0.05;
+    if (k == CHECKPOINTS) p->memory = 60000;
+    if (k == REVERSIBLE) p->lambda = 0.95;
+    if (k == SENSITIVITY) p->sensitivity = keep(f->rows * 2 * 2, 8);
+    if (k == EVENT || k == EVENT_FIXED) add_event(f);
+    if (k == JUMP) p->jump_set = p->jump_add = keep(f->rows * 2, 8), p->land = 1;
+    if (k == STOPS) p->stops = stops, p->n_stops = 4;
+}
+
+static void begin(fixture *f) {
+    for (int64_t i = 0; f->p.steps && i < f->p.n; i++) free(f->p.steps[i].record), f->p.steps[i] = (pn_steps){0, NULL};
+    for (int64_t i = 0; f->p.event && i < f->p.n; i++) f->p.event_side[i] = 0, f->p.event_which[i] = -1;
+    if (f->p.sensitivity) memset(f->p.sensitivity, 0, f->rows * 4 * 8);
+}
+
+static void solution(const fixture *f, kind k) {
+    const double *y = f->p.y, *y0 = f->y0;
+    for (int64_t i = 0; i < f->p.n; i++, y0 += 2)
+        for (int64_t j = 0; j < f->t_len[i]; j++) {
+            const int64_t r = f->p.row[i] + j;
+            const double t = f->p.t[f->p.t_start[i] + j] - f->p.t[f->p.t_start[i]];
+            if (k == JUMP || (f->p.event && f->p.event_which[i] >= 0 && t > f->p.stop_t[i])) continue;
+            const double want = cos(t) * y0[0] + sin(t) * y0[1];
+            CHECKF(fabs(y[2 * r] - want) < 2e-4, "kind %d, sample %d at %g: %g for %g", (int)k, (int)i, t, y[2 * r], want);
+        }
+}
+
+static void stops_anywhere(const char *method, int64_t n, kind k) {
+    fixture f = fixture_begin(2, 0, n, 0, method);
+    int left = ENDLESS;
+    pn_program_destroy(&f.field), pn_program_destroy(&f.reverse);
+    f.p.field = f.field = calling(0);
+    f.p.reverse = f.reverse = calling(1);
+    f.p.n_theta = (int64_t)(f.n_theta = 0), f.p.call = oscillator, f.p.call_ctx = &left;
+    f.p.rtol = 1e-6;
+    set_up(&f, k);
+    begin(&f);
+    CHECKF(fixture_solve(&f, pn_isa_best()) == PN_OK, "kind %d", (int)k);
+    solution(&f, k);
+    const int used = ENDLESS - left;
+    bytes all = snapshot(&f);
+    for (int stop = 0; stop < used; stop += used / 97 + 1) {
+        begin(&f);
+        left = stop;
+        CHECKF(fixture_solve(&f, pn_isa_best()) == PN_CALLBACK, "%s kind %d: %d of %d", method, (int)k, stop, used);
+    }
+    begin(&f);
+    left = ENDLESS;
+    CHECK(fixture_solve(&f, pn_isa_best()) == PN_OK && same_bytes(all, snapshot(&f)));
+    begin(&f);
+    fixture_end(&f);
+    release(0);
+}
+
+int main(void) {
+    static const char *const methods[] = {"dopri5", "dop853", "bosh3", "rk4", "tsit5"};
+    for (size_t m = 0; m < sizeof methods / sizeof *methods; m++)
+        for (int64_t n = 1; n <= 21; n += 20)
+            for (kind k = PLAIN; k < KINDS; k = (kind)(k + 1)) stops_anywhere(methods[m], n, k);
+    return finish("test_calls");
+}
