@@ -1,21 +1,23 @@
-"""Equations averaged over their terms: what is known of coefficients where the terms are not known for sure.
+"""Equations averaged over their terms and over what these lack: what is known of a right-hand side whose form is not sure.
 
 The linearised residuals of whole trajectories are a linear regression on the coefficients of all candidate terms, so each
 set of terms has a Gaussian posterior and an evidence in closed form. Sets within a window of the best share the posterior in
 proportion to their evidence (Occam's window: Madigan and Raftery 1994, doi:10.1080/01621459.1994.10476894). Where the true
-right-hand side is no sum of candidates, no set is right: therefore the best one takes part once more with all other terms
-weakly there, their coefficients normal about 0 with a small deviation that the evidence weighs.
+right-hand side is no sum of candidates, no set is right: therefore the best one takes part twice more, with all other terms
+weakly there, their coefficients normal about 0, and with bumps along the data (`discrepancy.py`). The evidence weighs how
+large both are.
 """
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 from scipy.linalg import solve_triangular
 
 from pynode.fields.field import Field
+from pynode.training.discrepancy import Bumps
 from pynode.training.equations import FEW, MOST, Guess, is_gram, noise_shape, weighted_problem
 from pynode.training.library import Library
 from pynode.training.subsets import CLOSE, Regression, Subset
@@ -25,10 +27,13 @@ from pynode.training.windows import Data
 Array = NDArray[np.float64]
 
 WEAK = 10.0 ** np.arange(-4.0, -0.4, 0.5)
-"""Deviations of weak terms that are tried, over those of the priors of terms that are there ..."""
+"""Deviations of weak terms that are tried, over those of the priors of terms that are there."""
+
+HEIGHTS = 10.0 ** np.arange(-3.0, 0.1, 0.5)
+"""The same of bumps, over the root mean squares of the derivatives."""
 
 DOUBT = 0.5
-"""... and the prior probability that there are any."""
+"""The prior probability that there are weak terms or bumps."""
 
 LARGEST = 300
 """With more coefficients than this the equations are not averaged: the search would take longer than the fit."""
@@ -36,16 +41,17 @@ LARGEST = 300
 
 @dataclass(frozen=True)
 class Averaged:
-    """An equation with all candidate terms, those that it has not being 0.
+    """An equation with all candidate terms and bumps, what it has not being 0.
 
     Attributes
     ----------
     field : Field
-        A parameter for each term of each state.
+        A parameter for each term of each state (or the parameters of an equation whose terms are taken as known), then the
+        heights of the bumps.
     theta : (n,) array
-        The coefficients of the equation that was chosen, 0 for terms that it has not.
+        The coefficients of the equation that was chosen, 0 for what it has not.
     covariance : (n, n) array
-        Mean squares about theta, over the sets of terms.
+        Mean squares about theta, over all that is averaged.
     share : float
         The posterior probability of the terms that were chosen.
     """
@@ -92,44 +98,156 @@ def averaged(
         return None
     m = 0 if data.signal is None else data.signal.m
     field = sparse_field([[fixed[i]] if i in fixed else library.terms for i in range(d)], list(C), m, exact=fixed)
-    everything: list[Subset] = [tuple(range(P))] * d
-    model = np.concatenate(list(states))
-    shape = noise_shape(np.concatenate(data.y) - model, model)
-    guess = Guess(everything, C, list(states), variance, shape, everything, 0.0)
-    cut = data.windows(None)
-    free = cut.initial(guess.states)
-    problem, mean = weighted_problem(field, cut, free, guess, data, options)
     theta = C[rows].ravel()
-    here = problem.linearise(theta, free)
-    if here is None or not np.isfinite(here.g).all() or not is_gram(here.H):
-        return None
-    H = here.H / mean
-    b = H @ theta - here.g / mean
     prior = library.prior[rows].ravel()
     cost = np.tile(library.cost, len(rows))
-    regression = Regression(H, b, prior, cost)
+    here = Linearised.of(field, theta, data, states, variance, options, rows)
+    if here is None:
+        return None
+    regression = Regression(here.H[:n, :n], here.b[:n], prior, cost)
     chosen = tuple(np.flatnonzero(theta).tolist())
     regression.search([chosen], most=max(MOST * d, len(chosen)), every=FEW)
     known = regression.known
     best = max(known, key=known.__getitem__)
     sets = [s for s in known if known[s] > known[best] - CLOSE]
-    weak = [_weakly(H, b, _precisions(prior, best, tau), known[best], cost[list(best)].sum()) for tau in WEAK.tolist()]
-    scores = [known[s] + np.log(1 - DOUBT) for s in sets] + [part[0] + np.log(DOUBT / len(WEAK)) for part in weak]
-    weight = np.exp(np.array(scores) - max(scores))
-    weight /= weight.sum()
-    parts = [_given(H, regression, prior, s) for s in sets] + [part[1:] for part in weak]
-    covariance = np.zeros((n, n))
-    for w, (mode, spread) in zip(weight.tolist(), parts, strict=True):
-        covariance += w * (spread + np.outer(mode - theta, mode - theta))
-    share = sum(w for w, s in zip(weight.tolist(), sets, strict=False) if s == chosen)
-    return Averaged(field, theta, covariance, float(share))
+    every = np.arange(n)
+    parts = [Part(known[s] + np.log(1 - DOUBT), every, *_given(here.H[:n, :n], regression, prior, s)) for s in sets]
+    own = np.array(best, dtype=np.intp)
+    charge = float(cost[own].sum())
+    for tau in WEAK.tolist():
+        precision = prior / tau**2
+        precision[own] = prior[own]
+        parts.append(here.weakly(every, precision, known[best], charge, np.log(0.5 * DOUBT / len(WEAK))))
+    parts += here.lacking(own, prior[own], known[best], charge, np.log(0.5 * DOUBT))
+    return here.mixed(parts, [s == chosen for s in sets])
 
 
-def _precisions(prior: Array, best: Subset, tau: float) -> Array:
-    """Those of priors with terms beyond the best set weakly there."""
-    found = prior / tau**2
-    found[list(best)] = prior[list(best)]
-    return found
+def about(
+    field: Field,
+    theta: Array,
+    prior: Array,
+    data: Data,
+    states: Sequence[Array],
+    variance: Array,
+    options: dict[str, Any],
+) -> Averaged | None:
+    """The same about an equation whose terms are taken as known, but for what they lack.
+
+    Parameters
+    ----------
+    field, theta : Field, (p,) array
+        The equation and its parameters.
+    prior : (p,) array
+        Precisions of their priors.
+    data, states, variance, options
+        As for `averaged`.
+    """
+    here = Linearised.of(field, theta, data, states, variance, options, range(field.d))
+    if here is None:
+        return None
+    own = np.arange(len(theta))
+    sure = here.weakly(own, prior, 0.0, 0.0, np.log(1 - DOUBT))
+    return here.mixed([sure, *here.lacking(own, prior, sure.score, 0.0, np.log(DOUBT))], [True])
+
+
+class Part(NamedTuple):
+    """One of the models that are averaged over.
+
+    Attributes
+    ----------
+    score : float
+        Log evidence and prior odds.
+    which : (k,) int array
+        The coefficients that it has.
+    mode, covariance : (k,), (k, k) arrays
+        What they are.
+    """
+
+    score: float
+    which: NDArray[np.intp]
+    mode: Array
+    covariance: Array
+
+
+@dataclass(frozen=True)
+class Linearised:
+    """The residuals of whole trajectories as a regression on coefficients, those of what an equation lacks after its own.
+
+    Attributes
+    ----------
+    field : Field
+        With bumps beside the equation.
+    theta : (n,) array
+        Its parameters, 0 for the bumps.
+    H, b : (n, n), (n,) arrays
+        X^T X and X^T y over the variance of the noise.
+    bumps : Bumps
+    rates : (rows,) array
+        Root mean squares of the derivatives of the states that have bumps.
+    """
+
+    field: Field
+    theta: Array
+    H: Array
+    b: Array
+    bumps: Bumps
+    rates: Array
+
+    @classmethod
+    def of(
+        cls,
+        base: Field,
+        theta: Array,
+        data: Data,
+        states: Sequence[Array],
+        variance: Array,
+        options: dict[str, Any],
+        rows: Sequence[int],
+    ) -> "Linearised | None":
+        """About a field with parameters theta, bumps being in the derivatives of some states; None where it is rounding."""
+        bumps = Bumps.along(data, states, len(rows))
+        field = bumps.beside(base, rows)
+        whole = np.append(theta, np.zeros(len(rows) * len(bumps.centres)))
+        model = np.concatenate(list(states))
+        shape = noise_shape(np.concatenate(data.y) - model, model)
+        guess = Guess([], np.zeros((0, 0)), list(states), variance, shape, [], 0.0)
+        cut = data.windows(None)
+        free = cut.initial(guess.states)
+        problem, mean = weighted_problem(field, cut, free, guess, data, options)
+        here = problem.linearise(whole, free)
+        if here is None or not np.isfinite(here.g).all() or not is_gram(here.H):
+            return None
+        H = here.H / mean
+        slopes = base(np.concatenate(data.t), model, theta, data.inputs_at_rows())
+        rates = np.sqrt(np.mean(np.asarray(slopes) ** 2, axis=0))[list(rows)]
+        return cls(field, whole, H, H @ whole - here.g / mean, bumps, rates)
+
+    def weakly(self, which: NDArray[np.intp], precision: Array, best: float, cost: float, odds: float) -> Part:
+        """The part of some of the coefficients, the others being 0; its score is lower than `best` where it is rounding."""
+        score, mode, spread = _weakly(self.H[np.ix_(which, which)], self.b[which], precision, best, cost)
+        return Part(score + odds, which, mode, spread)
+
+    def lacking(self, own: NDArray[np.intp], prior: Array, best: float, cost: float, odds: float) -> list[Part]:
+        """The same with bumps of each height beside some coefficients of the equation."""
+        n = len(self.rates) * len(self.bumps.centres)
+        which = np.concatenate([own, np.arange(len(self.theta) - n, len(self.theta))])
+        flat = np.repeat((self.bumps.size / self.rates) ** 2, len(self.bumps.centres))
+        each = odds - np.log(len(HEIGHTS))
+        return [self.weakly(which, np.concatenate([prior, flat / tau**2]), best, cost, each) for tau in HEIGHTS.tolist()]
+
+    def mixed(self, parts: Sequence[Part], chosen: Sequence[bool]) -> Averaged:
+        """The average of the parts; chosen: which of the first ones are the equation as it was found."""
+        scores = np.array([part.score for part in parts])
+        weight = np.exp(scores - scores.max())
+        weight /= weight.sum()
+        covariance = np.zeros(self.H.shape)
+        for w, part in zip(weight.tolist(), parts, strict=True):
+            off = -self.theta
+            off[part.which] += part.mode
+            covariance += w * np.outer(off, off)
+            covariance[np.ix_(part.which, part.which)] += w * part.covariance
+        share = sum(w for w, is_it in zip(weight.tolist(), chosen, strict=False) if is_it)
+        return Averaged(self.field, self.theta, covariance, float(share))
 
 
 def _given(H: Array, regression: Regression, prior: Array, s: Subset) -> tuple[Array, Array]:

@@ -1,4 +1,4 @@
-"""Variances of predictions by an equation whose terms are not known for sure (`pynode.training.averaging`)."""
+"""Variances of predictions by an equation whose form is not known for sure (`pynode.training.averaging`)."""
 
 from typing import TYPE_CHECKING, Any
 
@@ -13,8 +13,8 @@ from pynode.models.trajectories.refits import last_windows
 from pynode.models.trajectories.scaling import Scaling
 from pynode.models.trajectories.series import names_of, own_control
 from pynode.models.trajectories.structure import in_units
-from pynode.training.averaging import Averaged, averaged
-from pynode.training.library import Library, libraries
+from pynode.training.averaging import Averaged, about, averaged
+from pynode.training.library import BROAD, Library, libraries
 from pynode.training.smoothing import smooth
 from pynode.training.terms import Term
 from pynode.training.windows import Data
@@ -26,9 +26,10 @@ Array = NDArray[np.float64]
 
 
 def average_of(model: "NeuralODE") -> Averaged | None:
-    """The average over sets of terms about an equation that was found; None for all other models.
+    """The average over forms about an equation that was found; None for all other models.
 
-    Equations that follow windows of their data alone have none, nor do those with too many candidate terms.
+    Equations that follow windows of their data alone have none, nor do those with too many candidate terms. Where terms
+    bend, the average is over what the equation may lack, and the terms are taken as known.
     """
     data = model.data_
     found = model.field is None and model.field_.name == "equation" and not model.estimators_
@@ -42,6 +43,10 @@ def average_of(model: "NeuralODE") -> Averaged | None:
     noise = np.array([model.report_["noise"][name] for name in model.names_], dtype=np.float64)
     if not all(np.isfinite(x).all() for x in states) or not (noise > 0).all():
         return None
+    options = model.solve_options() | {"max_steps": 20_000}
+    if any(p.constraint[0] == "positive" for p in model.field_.spec):  # scales of terms that bend: no sets of candidates
+        prior = 1.0 / (BROAD * np.maximum(np.abs(model.theta_), 1e-300)) ** 2
+        return about(model.field_, model.theta_, prior, inside, states, noise**2, options)
     names = [name.replace(".", "_") for name in names_of(data)]
     for terms in libraries(inside, smoothed):
         library = Library.of(terms, inside, smoothed)
@@ -52,7 +57,6 @@ def average_of(model: "NeuralODE") -> Averaged | None:
                 C[place[p.name]] = c
             fitted = {place[p.name][0] for p in model.field_.spec}
             exact = _exact(model, library, inside, states, fitted)
-            options = model.solve_options() | {"max_steps": 20_000}
             return averaged(library, C, inside, states, noise**2, options, exact)
     return None
 

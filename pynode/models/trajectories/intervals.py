@@ -32,7 +32,7 @@ REMAINS = 1 / 3
 a Brownian motion about its mean, over that about its start."""
 
 MANY = 3
-"""Equations fitted to so many trajectories, whose residuals are white, need no refits: their terms are averaged over."""
+"""Equations fitted to so many trajectories, whose residuals are white, need no refits: their form is averaged over."""
 
 
 class Band(NamedTuple):
