@@ -2,6 +2,8 @@
    vectors: a block of L samples (each weight broadcast once to NV vectors of lanes, MR outputs kept in registers), or
    one sample with its features side by side (weights packed once a solve in padded rows and padded columns). */
 
+static inline const T *FN(packed)(const FN(exec) * E, const pn_decoded *x) { return (x->k == PN_CONSTANT ? E->fixed : E->pack) + x->pack; }
+
 #if PN_BLOCK
 #if PN_VBYTES == 64
 #define MR 8 /* 16 accumulators of 32 registers */
@@ -75,13 +77,13 @@ static void FN(own_affine)(T *out, const T *bias, const T *w, size_t step_k, siz
 }
 
 static void FN(affine)(const FN(exec) * E, const pn_decoded *x, T *out, const T *a) {
-    if (E->worn) {
+    if (E->worn && x->k != PN_CONSTANT) {
         const T *own_bias = x->q < 0 ? NULL : E->worn + (size_t)x->q * L;
         FN(own_affine)(out, own_bias, E->worn + (size_t)x->p * L, (size_t)x->n, 1, a, x->m, x->n);
         if (x->act != PN_N_OPS) FN(unary)(x->act, out, out, (size_t)x->m * L);
         return;
     }
-    const T *bias = x->q < 0 ? NULL : E->theta[x->k] + x->q, *W = E->pack + x->pack;
+    const T *bias = x->q < 0 ? NULL : E->theta[x->k] + x->q, *W = FN(packed)(E, x);
     for (int32_t o = 0, R; o < x->m; o += R) {
         T *to = out + (size_t)o * L;
         R = FN(panels)(x->m - o, to, bias ? bias + o : NULL, W + (size_t)o * (size_t)x->n, 0, a, x->n);
@@ -90,12 +92,12 @@ static void FN(affine)(const FN(exec) * E, const pn_decoded *x, T *out, const T 
 }
 
 static void FN(affine_t)(const FN(exec) * E, const pn_decoded *x, T *out, const T *a) {
-    if (E->worn) {
+    if (E->worn && x->k != PN_CONSTANT) {
         FN(own_affine)(out, NULL, E->worn + (size_t)x->p * L, 1, (size_t)x->m, a, x->m, x->n);
         return;
     }
     const int packed = x->pack >= 0;
-    const T *W = packed ? E->pack + x->pack : E->theta[x->k] + x->p; /* (n, m): its rows are the operand's features */
+    const T *W = packed ? FN(packed)(E, x) : E->theta[x->k] + x->p; /* (n, m): its rows are the operand's features */
     const size_t next = packed ? (size_t)x->n : 1, step = packed ? 0 : (size_t)x->m;
     for (int32_t o = 0; o < x->m;) o += FN(panels)(x->m - o, out + (size_t)o * L, NULL, W + (size_t)o * next, step, a, x->n);
 }
@@ -414,7 +416,7 @@ static void FN(by_rows)(T *out, const T *bias, const T *rows, size_t pad, const 
 }
 
 static void FN(affine)(const FN(exec) * E, const pn_decoded *x, T *out, const T *a) {
-    const T *bias = x->q < 0 ? NULL : E->theta[x->k] + x->q, *pack = E->pack + x->pack;
+    const T *bias = x->q < 0 ? NULL : E->theta[x->k] + x->q, *pack = FN(packed)(E, x);
     size_t pad = FN(padded)(x->n);
     if (x->m >= VE) FN(by_columns)(out, bias, pack + (size_t)x->m * pad, FN(padded)(x->m), a, x->m, x->n);
     else FN(by_rows)(out, bias, pack, pad, a, x->m, x->n);
@@ -422,7 +424,7 @@ static void FN(affine)(const FN(exec) * E, const pn_decoded *x, T *out, const T 
 }
 
 static void FN(affine_t)(const FN(exec) * E, const pn_decoded *x, T *out, const T *a) {
-    const T *pack = E->pack + x->pack; /* W (n, m) */
+    const T *pack = FN(packed)(E, x); /* W (n, m) */
     size_t pad = FN(padded)(x->m);
     if (x->m >= VE) FN(by_columns)(out, NULL, pack, pad, a, x->m, x->n);
     else FN(by_rows)(out, NULL, pack + (size_t)x->n * pad, FN(padded)(x->n), a, x->m, x->n);
@@ -471,10 +473,18 @@ static void FN(flush)(FN(exec) * E) {
 }
 #endif
 
+static inline int FN(is_packed)(const pn_decoded *x) { return (x->op == PN_OP_AFFINE || x->op == PN_OP_AFFINE_T) && x->pack >= 0; }
+
 /* Pack every matrix of the program once. Padding is zero, as the memory was. */
 static void FN(pack)(const FN(exec) * E) {
-    for (int32_t i = 0; i < E->lay->n_code; i++) {
-        const pn_decoded *x = &E->lay->code[i];
-        if (x->op == PN_OP_AFFINE || (x->op == PN_OP_AFFINE_T && x->pack >= 0)) FN(pack_one)(x, E->theta[x->k] + x->p, E->pack + x->pack);
-    }
+    for (const pn_decoded *x = E->lay->code, *stop = x + E->lay->n_code; x < stop; x++)
+        if (FN(is_packed)(x) && x->k != PN_CONSTANT) FN(pack_one)(x, E->theta[x->k] + x->p, E->pack + x->pack);
+}
+static void FN(pack_constants)(const FN(exec) * E) {
+    const int convert = sizeof(T) != sizeof(double);
+    const T *consts = convert ? E->constants : (const void *)E->prog->consts;
+    if (E->lay->fixed_size == 0) return;
+    for (int32_t i = 0; convert && i < E->prog->n_consts; i++) E->constants[i] = (T)E->prog->consts[i];
+    for (const pn_decoded *x = E->lay->code, *stop = x + E->lay->n_code; x < stop; x++)
+        if (FN(is_packed)(x) && x->k == PN_CONSTANT) FN(pack_one)(x, consts + x->p, E->fixed + x->pack);
 }

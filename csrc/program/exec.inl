@@ -6,7 +6,8 @@ typedef struct FN(exec) {
     ptrdiff_t later;        /* what the reverse segment writes lies so far behind its place in the file (see FN(work).store) */
     int32_t eval_end;       /* where an evaluation of the field stops in the code */
     T *shared;              /* registers of the prologue */
-    T *pack;                /* packed weights */
+    T *pack, *fixed;        /* packed weights, packed constants */
+    T *constants;           /* what those are packed from where T is float: the program has doubles */
     const T *theta[PN_MAX_SPACES];
     double *grad[PN_MAX_SPACES];
     T *worn;                /* (n_theta, L) parameters of each lane's sample, or NULL: all lanes have theta; see own.inl */
@@ -104,6 +105,7 @@ static int FN(callback)(const FN(exec) * E, const pn_decoded *x, T *file, T *out
 }
 
 #include "kernels/dense.inl"
+#include "kernels/sparse_product.inl"
 
 #if !PN_BLOCK
 /* Instructions from x on as long as they are arithmetic on single numbers; the next one. A loop of its own keeps all that it needs in
@@ -154,6 +156,7 @@ static int FN(run)(const FN(exec) * E, T *file, int32_t begin, int32_t end) {
         case PN_OP_SCATTER: FN(move)(E, x, o, a, b); break;
         case PN_OP_AFFINE: FN(affine)(E, x, o, a); break;
         case PN_OP_AFFINE_T: FN(affine_t)(E, x, o, a); break;
+        case PN_SPARSE: FN(sparse_product)(E, x, o, a); break;
         case PN_OP_MATVEC: FN(matvec)(o, a, b, x->m, x->n / x->m); break;
         case PN_OP_MATVEC_T: FN(matvec_t)(o, a, b, x->n / x->m, x->m); break;
         case PN_OP_OUTER: FN(outer)(o, a, b, x->n, x->m / x->n); break;

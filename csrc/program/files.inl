@@ -19,6 +19,9 @@ static void FN(carve_exec)(FN(exec) * E, pn_arena *a, const pn_problem *P, const
     E->shared = pn_arena_take(a, ((size_t)E->lay->shared_rows * L + PN_PAD) * sizeof(T));
     size_t packed = L > 1 && P->theta_each ? 0 : (size_t)E->lay->pack_size;
     E->pack = L > 1 ? pn_arena_take_plain(a, (packed + PN_PAD) * sizeof(T)) : pn_arena_take(a, (packed + PN_PAD) * sizeof(T));
+    const size_t fixed = ((size_t)E->lay->fixed_size + PN_PAD) * sizeof(T);
+    E->fixed = L > 1 ? pn_arena_take_plain(a, fixed) : pn_arena_take(a, fixed);
+    E->constants = pn_arena_take_plain(a, sizeof(T) == sizeof(double) || E->lay->fixed_size == 0 ? 0 : (size_t)prog->n_consts * sizeof(T));
     E->panel = pn_arena_take(a, L == 1 || E->lay->n_code == E->lay->n_reverse ? 0 : (size_t)(2 * PN_MAX_STAGES * L * VE) * sizeof(T));
     E->waiting = pn_arena_take_plain(a, L == 1 || P->theta_each ? 0 : (size_t)E->lay->waiting_rows * PN_WAITING * sizeof(T));
     E->n_waiting = 0;
@@ -39,6 +42,7 @@ static T *FN(carve_files)(const FN(exec) * E, pn_arena *a, int n, size_t *stride
 }
 
 static void FN(ready)(FN(exec) * E, T *file) { /* weights packed, prologue run: once for each solve, or by `wear` */
+    FN(pack_constants)(E);
     if (E->worn) {
         for (int l = 0; l < L; l++) E->wearer[l] = -1;
         return;

@@ -6,6 +6,7 @@
      vectors, past the end of a register);
    - with one lane, arithmetic on one number is done without vectors;
    - WHERE reads a condition that was broadcast from its one row;
+   - a product with a matrix of constants is AFFINE with constants for weights, or a sparse product;
    - an activation belongs to the AFFINE before it, which only it reads;
    - registers that are dead give their rows to others of their size, so that a file holds little more than what the way back
      needs. */
@@ -76,11 +77,19 @@ static int is_exact(const plan *p, int32_t i) {
     }
 }
 
+/* MATVEC, MATVEC_T whose matrix is constant: the instruction that makes it, or -1. */
+static int32_t matrix_of(const plan *p, const pn_ins *x) {
+    int32_t i = p->s->fuse && (x->op == PN_OP_MATVEC || x->op == PN_OP_MATVEC_T) ? p->maker[x->a] : -1;
+    return i >= 0 && p->s->code[i].op == PN_OP_CONST ? i : -1;
+}
+
 /* AFFINE whose value is read only by the activation right after it: one instruction. */
 static int fuses(const plan *p, int32_t i) {
     const pn_program_spec *s = p->s;
-    return s->fuse && i + 1 < s->n_code && s->code[i].op == PN_OP_AFFINE && is_unary(s->code[i + 1].op) &&
-           s->code[i + 1].a == s->code[i].out && p->uses[s->code[i].out] == 1 && pn_segment_of(s, i) == pn_segment_of(s, i + 1);
+    const pn_ins *x = &s->code[i];
+    if (!s->fuse || i + 1 >= s->n_code || !(x->op == PN_OP_AFFINE || (x->op == PN_OP_MATVEC && matrix_of(p, x) >= 0))) return 0;
+    return is_unary(s->code[i + 1].op) && s->code[i + 1].a == x->out && p->uses[x->out] == 1 &&
+           pn_segment_of(s, i) == pn_segment_of(s, i + 1);
 }
 
 /* WHERE whose condition is the same in all rows: the instruction that broadcasts it, or -1. */
@@ -96,6 +105,10 @@ static int reads(const plan *p, int32_t i, int32_t operand[3]) {
     operand[0] = from < 0 ? x->a : p->s->code[from].a;
     operand[1] = x->b;
     operand[2] = x->c;
+    if (matrix_of(p, x) >= 0) {
+        operand[0] = x->b;
+        return 1;
+    }
     return pn_ops[x->op].operands;
 }
 
@@ -141,8 +154,9 @@ static void find_parts(plan *p) {
                 become_part(p, r, x->out, j ? s->sizes[x->a] : 0);
         }
     }
-    for (int32_t i = 0; i < s->n_code; i++) { /* broadcasts that nothing else reads */
+    for (int32_t i = 0; i < s->n_code; i++) { /* broadcasts and matrices that nothing else reads */
         int32_t from = broadcasts(p, &s->code[i]);
+        if (from < 0) from = matrix_of(p, &s->code[i]);
         if (from < 0) continue;
         int32_t r = s->code[from].out;
         p->next[r]++;
@@ -237,10 +251,42 @@ static int64_t pack_offset(pn_layout *l, int32_t n_done, const pn_decoded *x, in
             (t ? o->m : o->n) == cols)
             return o->pack;
     }
-    int64_t at = l->pack_size;
+    int64_t *end = x->k == PN_CONSTANT ? &l->fixed_size : &l->pack_size, at = *end;
     int64_t size = single ? rows * padded(cols) + cols * padded(rows) : rows * cols;
-    l->pack_size += padded(size);
+    *end += padded(size);
     return at;
+}
+
+/* Its matrix is sparse: the product has a table of it, which may be there already. */
+static pn_status make_sparse(pn_layout *l, const double *consts, pn_decoded *x) {
+    const int transposed = x->op == PN_OP_AFFINE_T;
+    int32_t i = 0;
+    for (; i < l->n_sparse; i++) {
+        const pn_sparse *o = &l->sparse[i];
+        if (o->p == x->p && o->m == x->m && o->n == x->n && o->transposed == transposed) break;
+    }
+    if (i == l->n_sparse) {
+        pn_sparse *more = realloc(l->sparse, ((size_t)i + 1) * sizeof *more);
+        if (!more) return PN_MEMORY;
+        l->sparse = more;
+        more[i] = (pn_sparse){.p = x->p, .m = x->m, .n = x->n, .transposed = transposed};
+        pn_status st = pn_sparse_make(consts, &more[i]);
+        if (st != PN_OK) return st;
+        l->n_sparse++;
+    }
+    x->op = PN_SPARSE;
+    x->p = i;
+    return PN_OK;
+}
+
+/* Where the matrix of an AFFINE or AFFINE_T is found. */
+static pn_status place_matrix(pn_layout *l, int32_t n_done, const double *consts, pn_decoded *x, int single) {
+    const int transposed = x->op == PN_OP_AFFINE_T, constant = x->k == PN_CONSTANT;
+    const int32_t rows = transposed ? x->n : x->m, cols = transposed ? x->m : x->n;
+    if (constant && pn_is_sparse(consts + x->p, rows, cols)) return make_sparse(l, consts, x);
+    x->pack = -1;
+    if (single || !transposed || constant || pn_is_large(rows, cols)) x->pack = pack_offset(l, n_done, x, rows, cols, single);
+    return PN_OK;
 }
 
 /* Where the sums of an instruction that accumulates live. */
@@ -271,6 +317,16 @@ static pn_decoded decode_one(const plan *p, int32_t i) {
         if (out != x->out) d.act = s->code[i + 1].op;
         if (one_of(p, x)) d.op = one_of(p, x);
     }
+    int32_t matrix = matrix_of(p, x);
+    if (matrix >= 0) {
+        d.op = x->op == PN_OP_MATVEC ? PN_OP_AFFINE : PN_OP_AFFINE_T;
+        d.n = s->sizes[x->b];
+        d.a = p->place[x->b];
+        d.p = s->code[matrix].p;
+        d.q = -1;
+        d.k = PN_CONSTANT;
+        return d;
+    }
     if (row->operands > 0) d.a = p->place[operand[0]];
     if (row->operands > 1) d.b = p->place[operand[1]];
     if (row->operands > 2) d.c = p->place[operand[2]];
@@ -298,7 +354,7 @@ static int32_t copies(const plan *p, const pn_ins *x, pn_decoded *to) {
     return (int32_t)(to - first);
 }
 
-static void decode(const plan *p, pn_layout *l) {
+static pn_status decode(const plan *p, pn_layout *l) {
     const pn_program_spec *s = p->s;
     int32_t n = 0;
     for (int32_t i = 0; i < s->n_code; i++) {
@@ -307,9 +363,10 @@ static void decode(const plan *p, pn_layout *l) {
             n += copies(p, &s->code[i], l->code + n);
         else if (!p->gone[i]) {
             pn_decoded x = decode_one(p, i);
-            if (x.op == PN_OP_AFFINE) x.pack = pack_offset(l, n, &x, x.m, x.n, p->single);
-            if (x.op == PN_OP_AFFINE_T)
-                x.pack = p->single || pn_is_large(x.m, x.n) ? pack_offset(l, n, &x, x.n, x.m, p->single) : -1;
+            if (x.op == PN_OP_AFFINE || x.op == PN_OP_AFFINE_T) {
+                pn_status st = place_matrix(l, n, s->consts, &x, p->single);
+                if (st != PN_OK) return st;
+            }
             if (segment == 3) place_sums(l, &x, p->single);
             l->code[n++] = x;
         }
@@ -321,6 +378,7 @@ static void decode(const plan *p, pn_layout *l) {
     if (l->n_forward < l->n_prologue) l->n_forward = l->n_prologue;
     if (l->n_reverse < l->n_forward) l->n_reverse = l->n_forward;
     for (int32_t i = 0; i < s->n_outputs; i++) l->output[i] = s->outputs[i] >= 0 ? p->place[s->outputs[i]] : 0;
+    return PN_OK;
 }
 
 pn_status pn_layout_make(const pn_program_spec *s, const unsigned char *state, const int32_t *uses, int which, pn_layout *l) {
@@ -342,9 +400,15 @@ pn_status pn_layout_make(const pn_program_spec *s, const unsigned char *state, c
         find_parts(&p);
         find_ends(&p);
         st = place_all(&p, l);
-        if (st == PN_OK) decode(&p, l);
+        if (st == PN_OK) st = decode(&p, l);
     }
     free(block);
     free(p.gone);
     return st;
+}
+
+void pn_layout_free(pn_layout *l) {
+    for (int32_t i = 0; i < l->n_sparse; i++) free(l->sparse[i].value);
+    free(l->sparse);
+    free(l->code);
 }

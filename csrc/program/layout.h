@@ -9,9 +9,9 @@ typedef struct pn_decoded {
     int32_t op, act;      /* act: unary operation applied to the output of an AFFINE (PN_N_OPS: none) */
     int32_t m, n;         /* sizes of the output (ACC: of a) and of operand a (ACC_OUTER: of b) */
     int32_t out, a, b, c; /* operands */
-    int32_t p, q, k;
-    /* AFFINE, AFFINE_T: where this matrix starts in the packed weights, -1: it is read as it is; ACC, ACC_OUTER: in the sums, or of
-       a large matrix in a block: in what waits */
+    int32_t p, q, k;      /* AFFINE, AFFINE_T: k = PN_CONSTANT is a matrix of constants; PN_SPARSE: matrix number p */
+    /* AFFINE, AFFINE_T: where this matrix starts in the packed weights (or constants), -1: it is read as it is; ACC, ACC_OUTER: in the
+       sums, or of a large matrix in a block: in what waits */
     int64_t pack;
 } pn_decoded;
 
@@ -26,8 +26,17 @@ typedef enum pn_one {
     PN_ONE_DDIV,
     PN_ONE_NEG,
     PN_ONE_SQUARE,
-    PN_ONE_COPY
+    PN_ONE_COPY,
+    PN_SPARSE /* out = S a, S a sparse matrix of constants: the last of these codes, and no arithmetic on one number */
 } pn_one;
+enum { PN_CONSTANT = -1 };
+
+/* A matrix of constants by its entries that are not 0: of row i they are start[i] .. start[i + 1] - 1. */
+typedef struct pn_sparse {
+    int32_t p, m, n, transposed; /* of the matrix at consts[p], or of its transpose, (m, n) */
+    double *value;               /* (start[m]); the other arrays lie behind it */
+    int32_t *column, *start;     /* (start[m]), (m + 1) */
+} pn_sparse;
 
 enum { PN_LAYOUT_SINGLE, PN_LAYOUT_BLOCK, PN_N_LAYOUTS };
 enum { PN_PAD = 16 };        /* a register of the single-lane layout starts at a multiple of this many elements */
@@ -45,9 +54,11 @@ typedef struct pn_layout {
     int32_t forward_rows;           /* the file begins with the slots and what the forward segment writes */
     int32_t slot[PN_MAX_SLOTS];     /* first row of each slot, in the file */
     int32_t output[PN_MAX_OUTPUTS]; /* operand of each output */
-    int64_t pack_size;              /* elements of packed weights */
-    int64_t sums_size;              /* one lane: elements of the sums of the accumulating segment, padded */
-    int64_t waiting_rows;           /* a block: rows of what waits, see dense.inl */
+    int64_t pack_size, fixed_size;  /* elements of packed weights and of packed constants */
+    pn_sparse *sparse;              /* (n_sparse) */
+    int32_t n_sparse;
+    int64_t sums_size;    /* one lane: elements of the sums of the accumulating segment, padded */
+    int64_t waiting_rows; /* a block: rows of what waits, see dense.inl */
 } pn_layout;
 
 /* The segment of instruction i: 0 prologue, 1 forward, 2 reverse, 3 accumulate. */
@@ -56,4 +67,10 @@ int pn_segment_of(const pn_program_spec *s, int32_t i);
 /* Layout number `which` (PN_LAYOUT_SINGLE, ...) of a program that was checked. state (n_reg): 1 + the segment that writes a
    register; uses (n_reg): how often it is read, outputs twice more. */
 pn_status pn_layout_make(const pn_program_spec *s, const unsigned char *state, const int32_t *uses, int which, pn_layout *l);
+void pn_layout_free(pn_layout *l);
+
+/* Whether a matrix of constants x (m, n) has few entries that are not 0: a quarter of them at most. */
+int pn_is_sparse(const double *x, int64_t m, int64_t n);
+/* The arrays of *out, of which p, m, n and transposed are set. */
+pn_status pn_sparse_make(const double *consts, pn_sparse *out);
 #endif

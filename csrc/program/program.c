@@ -176,6 +176,7 @@ static pn_status fill(const checker *c, pn_program *p) {
         for (size_t k = 0; k < sizeof smooth_not; k++) p->switches |= s->code[i].op == smooth_not[k];
     }
     p->reads_t = p->has_call || (s->n_slots > 0 && c->uses[0] > 0);
+    p->n_consts = s->n_consts;
     p->consts = copy(s->consts, (size_t)s->n_consts * sizeof *p->consts);
     p->index = copy(s->index, (size_t)s->n_index * sizeof *p->index);
     if (!p->consts || !p->index) return PN_MEMORY;
@@ -209,7 +210,7 @@ pn_status pn_program_create(const pn_program_spec *spec, char message[PN_MESSAGE
 void pn_program_destroy(pn_program **program) {
     pn_program *p = *program;
     if (!p) return;
-    for (int i = 0; i < PN_N_LAYOUTS; i++) free(p->layout[i].code);
+    for (int i = 0; i < PN_N_LAYOUTS; i++) pn_layout_free(&p->layout[i]);
     free(p->consts);
     free(p->index);
     free(p);

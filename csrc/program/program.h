@@ -10,7 +10,8 @@ struct pn_program {
     int32_t slot_size[PN_MAX_SLOTS], output_size[PN_MAX_OUTPUTS]; /* output size 0: identically zero */
     int64_t n_theta[PN_MAX_SPACES], n_grad[PN_MAX_SPACES];
     int32_t call_rows; /* largest output of a CALL */
-    double *consts;
+    int32_t n_consts;
+    double *consts; /* (n_consts) */
     int32_t *index;
     pn_layout layout[PN_N_LAYOUTS];
 };

@@ -72,6 +72,7 @@ typedef struct builder {
     int32_t sizes[ROOM], index[ROOM], outputs[PN_MAX_OUTPUTS];
     pn_ins code[ROOM];
     double consts[ROOM];
+    const double *pool; /* where constants lie if there are more */
     int64_t n_theta[PN_MAX_SPACES], n_grad[PN_MAX_SPACES];
     char message[PN_MESSAGE];
 } builder;
@@ -95,7 +96,7 @@ UNUSED static void add_output(builder *b, int32_t r) { b->outputs[b->spec.n_outp
 UNUSED static pn_status create(builder *b, pn_program **out) {
     b->spec.sizes = b->sizes;
     b->spec.code = b->code;
-    b->spec.consts = b->consts;
+    b->spec.consts = b->pool ? b->pool : b->consts;
     b->spec.index = b->index;
     b->spec.outputs = b->outputs;
     b->spec.n_theta = b->n_theta;

@@ -260,6 +260,40 @@ static void matrices(void) {
         }
 }
 
+/* Products with a matrix of constants, which are AFFINE with constants or sparse: one entry of `thin` is not 0. With an activation, and
+   with the matrix read by another instruction too. */
+static void constants(void) {
+    static const int32_t sizes[] = {1, 3, 8, 10, 12, 16};
+    static const int32_t thin[] = {1, 3, 4, 7, 1000};
+    for (int32_t i = 0; i < 6; i++)
+        for (int32_t j = 0; j < 6; j++)
+            for (int32_t k = 0; k < 10; k++) {
+                int32_t m = sizes[i], n = sizes[j], seen = k >= 5;
+                if (m * n > ROOM) continue;
+                builder b = {.spec = {.n_consts = m * n, .segments = {1, 6, 0}, .fuse = 1}};
+                int32_t x = add_slot(&b, n), y = add_slot(&b, m);
+                for (int32_t e = 0; e < m * n; e++) b.consts[e] = e % thin[k % 5] == 0 ? uniform() : 0;
+                int32_t A = add(&b, PN_OP_CONST, m * n, -1, -1, -1, 0, 0, 0);
+                add_output(&b, add(&b, PN_OP_MATVEC, m, A, x, -1, 0, 0, 0));
+                add_output(&b, add(&b, PN_OP_MATVEC_T, n, A, y, -1, 0, 0, 0));
+                int32_t product = add(&b, PN_OP_MATVEC, m, A, x, -1, 0, 0, 0);
+                add_output(&b, add(&b, PN_OP_TANH, m, product, -1, -1, 0, 0, 0));
+                product = add(&b, PN_OP_MATVEC_T, n, A, y, -1, 0, 0, 0);
+                add_output(&b, add(&b, PN_OP_SQUARE, n, product, -1, -1, 0, 0, 0));
+                if (seen) add_output(&b, A);
+                compare_all(&b, -1, 1, "constants");
+                pn_program *p = must_create(&b);
+                for (int l = 0; l < PN_N_LAYOUTS; l++) {
+                    const pn_layout *lay = &p->layout[l];
+                    int is_sparse = m * n >= 64 && thin[k % 5] >= 4;
+                    CHECKF(lay->n_prologue == seen && lay->n_code == 5 + seen, "%d %d", lay->n_prologue, lay->n_code);
+                    CHECKF(lay->n_sparse == 2 * is_sparse && (lay->fixed_size == 0) == is_sparse, "%d %d: %d", m, n,
+                           lay->n_sparse);
+                }
+                pn_program_destroy(&p);
+            }
+}
+
 static void moves(void) {
     for (int32_t n = 2; n < 36; n += 5) {
         builder b = {.spec = {.n_spaces = 2, .n_consts = n, .n_index = n, .segments = {4, 8, 0}}, .n_theta = {n, n + 2}};
@@ -435,6 +469,7 @@ int main(void) {
     elementwise();
     choices();
     matrices();
+    constants();
     moves();
     padding();
     fused();

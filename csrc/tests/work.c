@@ -1,11 +1,11 @@
-/* Work to be counted, for benchmarks/guard.py: small forms of the six benchmark cases on one instruction set, the solve and
-   then the gradient of each, always in this order. `work ISA` runs them, `work` prints their names. */
+/* Work to be counted, for benchmarks/guard.py: small forms of the six benchmark cases, and fields of constants, on one instruction
+   set, the solve and then the gradient of each, always in this order. `work ISA` runs them, `work` prints their names. */
 #include "tests/check.h"
 
 enum { LAYERS = 3 }; /* at most */
 typedef struct row {
     const char *name;
-    int32_t d, hidden, layers; /* affine maps, tanh between them */
+    int32_t d, hidden, layers; /* affine maps, tanh between them; no layers: a field of constants, see `constants` */
     int64_t n, times;
     double end, step, tolerance;
     const char *method;
@@ -15,6 +15,7 @@ static const row rows[] = {
     {"codelab", 1, 8, 2, 5, 21, 1, 0.05, 0, "euler", 0},      {"rk4one", 2, 16, 2, 1, 51, 5, 0.05, 0, "rk4", 0},
     {"spiral", 2, 50, 2, 20, 10, 0.25, 0, 1e-6, "dopri5", 1}, {"vdp", 2, 32, 3, 32, 40, 3, 0, 1e-6, "dopri5", 0},
     {"big", 2, 64, 3, 64, 10, 1, 0, 1e-5, "dopri5", 1},       {"wide", 64, 256, 2, 32, 2, 1, 0, 1e-3, "dopri5", 1},
+    {"matrix", 64, 64, 0, 1, 11, 1, 0, 1e-6, "dopri5", 0},    {"sparse", 64, 1, 0, 16, 11, 1, 0, 1e-6, "dopri5", 0},
 };
 enum { N_ROWS = sizeof rows / sizeof *rows };
 
@@ -55,6 +56,29 @@ static pn_program *network(const row *c, int vjp) {
     return must_create(&b);
 }
 
+/* tanh(A y), A of constants, those not 0 at most `hidden` beside the diagonal. */
+static pn_program *constants(const row *c, int vjp) {
+    double *A = keep((size_t)c->d * (size_t)c->d, sizeof *A);
+    builder b = {.spec = {.n_consts = c->d * c->d, .fuse = 1}, .pool = A};
+    for (int32_t i = 0; i < c->d; i++)
+        for (int32_t j = 0; j < c->d; j++)
+            A[i * c->d + j] = abs(i - j) <= c->hidden ? ((i + 3 * j) % 7 - 3) * (c->hidden > 1 ? 0.05 : 0.5) : 0;
+    add_slot(&b, 1);
+    int32_t y = add_slot(&b, c->d), seed = (add_slot(&b, 0), vjp ? add_slot(&b, c->d) : -1);
+    int32_t matrix = add(&b, PN_OP_CONST, c->d * c->d, -1, -1, -1, 0, 0, 0);
+    b.spec.segments[0] = 1;
+    int32_t f = add(&b, PN_OP_TANH, c->d, add(&b, PN_OP_MATVEC, c->d, matrix, y, -1, 0, 0, 0), -1, -1, 0, 0, 0);
+    add_output(&b, f);
+    b.spec.segments[1] = 2;
+    if (!vjp) return must_create(&b);
+    int32_t g = add(&b, PN_OP_DTANH, c->d, seed, f, -1, 0, 0, 0);
+    add_output(&b, add(&b, PN_OP_MATVEC_T, c->d, matrix, g, -1, 0, 0, 0));
+    add_output(&b, -1);
+    add_output(&b, -1);
+    b.spec.segments[2] = 2;
+    return must_create(&b);
+}
+
 static void *weights(const row *c) {
     void *theta = random_array((size_t)offset(c, c->layers), c->f32, 1);
     for (int32_t i = 0; i < c->layers; i++) { /* of the size that keeps layers in the curved part of tanh */
@@ -67,7 +91,7 @@ static void *weights(const row *c) {
 
 static int run(const row *c, pn_isa isa) {
     const size_t mark = n_kept, n = (size_t)c->n, saved = (size_t)(c->n * c->times * c->d), element = c->f32 ? 4 : 8;
-    pn_program *field = network(c, 0), *reverse = network(c, 1);
+    pn_program *field = c->layers ? network(c, 0) : constants(c, 0), *reverse = c->layers ? network(c, 1) : constants(c, 1);
     double *t = keep((size_t)c->times, sizeof *t), *atol = keep((size_t)c->d, sizeof *atol);
     int64_t *index = keep(3 * n, sizeof *index), *count = keep(3 * n, sizeof *count);
     for (int64_t j = 0; j < c->times; j++) t[j] = c->end * (double)j / (double)(c->times - 1);
@@ -103,7 +127,10 @@ static int run(const row *c, pn_isa isa) {
     p.rejected = count + 2 * n;
     p.target = random_array(saved, c->f32, 1);
     p.sample_loss = keep(n, sizeof(double)), p.sample_weight = keep(n, sizeof(double));
-    p.g_theta = keep((size_t)offset(c, c->layers), sizeof(double));
+    if (c->layers)
+        p.g_theta = keep((size_t)offset(c, c->layers), sizeof(double));
+    else
+        p.g_y0 = keep(n * (size_t)c->d, sizeof(double));
     pn_status first = pn_solve(&p, c->f32, isa, NULL);
     p.loss = PN_LOSS_SQUARED, p.gradient = PN_GRAD_DISCRETE;
     pn_status second = pn_solve(&p, c->f32, isa, NULL);

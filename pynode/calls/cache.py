@@ -63,7 +63,9 @@ def alike(x: Any, dtype: Any) -> Any:
 
 
 def serves(setup: PreparedSolve, theta: Any, y0: Any, t: Any, *target: Any) -> Any:
-    """(theta, t) in the types of the plan's setup, if that serves these arrays; else None."""
+    """(theta, t) in the types of the plan's setup, if that serves these arrays; else None. theta: None where there are no
+    parameters."""
+    theta = np.zeros(0, setup.dtype) if theta is None else theta
     if setup.problem.fits(setup.single, theta, y0, t, *target):
         return theta, t
     theta, t = alike(theta, setup.dtype), alike(t, DOUBLE)
