@@ -13,7 +13,7 @@ typedef enum pn_status {
 #include "status.def"
     PN_N_STATUS
 } pn_status;
-const char *pn_status_name(pn_status s);    /* "max_steps" */
+const char *pn_status_name(pn_status s);    /* "MAX_STEPS" */
 const char *pn_status_message(pn_status s); /* with a hint for the user */
 
 typedef enum pn_op {

@@ -15,8 +15,9 @@
 #   nomemory    failing allocations and limits of memory in Python (tests/nomemory.py)
 #   oracles     random fields against SciPy and the complex step (tests/oracles.py)
 #   mutants     MUTANT_MINUTES (60) of changed lines of the core, which tests have to notice (tests/mutants.py)
+#   coverage    branches of the core and lines of the package that the tests run, against tools/coverage.json (tools/coverage.py)
 #   soak        SOAK_MINUTES (60) of solves and fits in several processes (tests/soak.py)
-# The last seven use the python of PYTHON, which has pynode and its tests' packages. All but these by default. What is not installed is left out (SKIP); exits with 1 if anything fails.
+# The last eight use the python of PYTHON, which has pynode and its tests' packages. All but these by default. What is not installed is left out (SKIP); exits with 1 if anything fails.
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
 work=$(mktemp -d)
@@ -150,6 +151,11 @@ run_nomemory() {
 
 run_oracles() { "$PYTHON" tests/oracles.py; }
 run_mutants() { "$PYTHON" tests/mutants.py --minutes "${MUTANT_MINUTES:-60}"; }
+run_coverage() {
+    needs gcc gcov
+    "$PYTHON" -c 'import coverage, pytest' 2>/dev/null || { echo "left out: $PYTHON has no coverage or pytest"; exit $SKIP; }
+    "$PYTHON" tools/coverage.py
+}
 run_soak() { "$PYTHON" tests/soak.py --minutes "${SOAK_MINUTES:-60}"; }
 
 sections=("$@")

@@ -1,9 +1,9 @@
 """How much of the project its tests run: branches and lines of the C core, lines of the package. python tools/coverage.py
 
-The core is counted (gcc --coverage) twice: under the tests in C and, as the extension, under pytest. A branch that several
-instruction sets or precisions compile counts as taken where one of them takes it. Functions are not inlined, for each copy
-would have branches of its own. Lines of the package are counted by coverage.py (pip install coverage), also in processes
-that tests start. The shares may only rise: tools/coverage.json keeps them.
+The core is counted (gcc --coverage) under the tests in C and, as the extension, under pytest and tests/nomemory.py. A branch
+that several instruction sets or precisions compile counts as taken where one of them takes it. Functions are not inlined,
+for each copy would have branches of its own. Lines of the package are counted by coverage.py (pip install coverage), also in
+processes that tests start; those for JAX and PyTorch only where these are. The shares may only rise: tools/coverage.json.
 
     python tools/coverage.py                       all of it; takes an hour
     python tools/coverage.py --tests tests/engine  pytest on these only: then nothing is compared
@@ -15,6 +15,7 @@ that tests start. The shares may only rise: tools/coverage.json keeps them.
 """
 
 import argparse
+import importlib.util
 import json
 import os
 import shutil
@@ -48,10 +49,14 @@ def run_c(work):
     call(["make", "-s", "-C", "csrc/tests", f"-j{os.cpu_count()}", "check", "CC=gcc", *flags])
 
 
-def build_python(work):
-    """The extension, and a copy of the package beside it."""
+def build_python(work, pythons):
+    """The extension, with handlers for the JAX of one of these Pythons, and a copy of the package beside it."""
     lib = work / "lib"
     env = os.environ | {"CC": "gcc", "PYNODE_CFLAGS": FLAGS, "PYNODE_LDFLAGS": "--coverage"}
+    for python in pythons:
+        asked = subprocess.run([python, "-c", "import jax; print(jax.ffi.include_dir())"], capture_output=True, text=True)
+        if asked.returncode == 0:
+            env["PYNODE_XLA_INCLUDE"] = asked.stdout.strip()
     build = [sys.executable, "setup.py", "build_ext", f"--build-lib={lib}", f"--build-temp={work / 'python'}"]
     call(build, env=env, stdout=subprocess.DEVNULL)
     shutil.copytree(
@@ -67,6 +72,16 @@ def run_python(work, python, tests):
     count = [python, "-m", "coverage", "run", f"--rcfile={settings}"]
     command = [*count, "-m", "pytest", "-q", "-p", "no:cacheprovider", *tests]
     subprocess.run(command, cwd=ROOT, env=env, check=False)  # a test that measures time may fail; what ran counts
+
+
+def run_without_memory(work):
+    """tests/nomemory.py, to a regular end, for counts are written there; needs Python's module _testcapi."""
+    if importlib.util.find_spec("_testcapi") is None:
+        print("left out: tests/nomemory.py, this Python has no _testcapi")
+        return
+    script = "import os, runpy, sys; os._exit = sys.exit; runpy.run_path('tests/nomemory.py', run_name='__main__')"
+    env = os.environ | {"PYTHONPATH": str(work / "lib"), "PYTHONSAFEPATH": "1"}
+    call([sys.executable, "-c", script], env=env)
 
 
 def gcov(work):
@@ -105,8 +120,12 @@ def package_lines(work):
     call([*coverage, "combine", "-q", "--keep", f"--data-file={work / 'all_lines'}", *work.glob("lines.*")])
     call([*coverage, "json", "-q", f"--data-file={work / 'all_lines'}", "-o", work / "lines.json"])
     found = json.loads((work / "lines.json").read_text())
-    files = {name: x["summary"]["percent_covered"] for name, x in found["files"].items()}
-    return found["totals"]["percent_covered"], files
+    files = {Path(name).relative_to(work / "lib").as_posix(): x["summary"] for name, x in found["files"].items()}
+    for part in ("pynode/jax/", "pynode/torch/"):  # left out where that framework is not there
+        if not any(x["covered_lines"] for name, x in files.items() if name.startswith(part)):
+            files = {name: x for name, x in files.items() if not name.startswith(part)}
+    ran, there = (sum(x[what] for x in files.values()) for what in ("covered_lines", "num_statements"))
+    return 100.0 * ran / max(1, there), {name: x["percent_covered"] for name, x in files.items()}
 
 
 def report(work, listed):
@@ -127,7 +146,7 @@ def report(work, listed):
     package = package_lines(work)
     if package is not None:
         for name, value in sorted(package[1].items(), key=lambda pair: pair[1])[:15]:
-            print(f"{name.partition('/lib/')[2] or name:60} {value:6.1f} %")
+            print(f"{name:60} {value:6.1f} %")
         shares["lines of pynode"] = package[0]
     return {name: round(value, 1) for name, value in shares.items()}
 
@@ -145,9 +164,10 @@ def main():
         work = given.work.resolve() if given.work else Path(folder)
         if not given.report:
             run_c(work)
-            build_python(work)
+            build_python(work, [python for python, _ in given.also])
             for python, *tests in ([sys.executable, *(given.tests or ["tests"])], *given.also):
                 run_python(work, python, tests)
+            run_without_memory(work)
         shares = report(work, given.list)
     kept = json.loads(KEPT.read_text()) if KEPT.exists() else {}
     worse = [name for name, value in kept.items() if shares.get(name, value) < value - SLACK]

@@ -68,11 +68,9 @@ static void FN(unary)(int32_t op, T *o, const T *a, size_t count) {
     }
 }
 
+/* those that have no rows of their own, below */
 static void FN(binary)(int32_t op, T *o, const T *a, const T *b, size_t count) {
     switch (op) {
-    case PN_OP_ADD: EACH(X + Y);
-    case PN_OP_SUB: EACH(X - Y);
-    case PN_OP_MUL: EACH(X * Y);
     case PN_OP_DIV: EACH(X / Y);
     case PN_OP_POW:
         for (size_t i = 0; i < count; i++) o[i] = (T)pow((double)a[i], (double)b[i]);

@@ -375,8 +375,6 @@ static pn_status decode(const plan *p, pn_layout *l) {
         if (segment < 3) l->n_reverse = n;
     }
     l->n_code = n;
-    if (l->n_forward < l->n_prologue) l->n_forward = l->n_prologue;
-    if (l->n_reverse < l->n_forward) l->n_reverse = l->n_forward;
     for (int32_t i = 0; i < s->n_outputs; i++) l->output[i] = s->outputs[i] >= 0 ? p->place[s->outputs[i]] : 0;
     return PN_OK;
 }

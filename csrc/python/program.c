@@ -38,12 +38,7 @@ static void fill_spec(pn_program_spec *spec, PyArrayObject *const *a) {
 }
 
 /* What the wrapper itself has to know, from a spec that the core has accepted. */
-static int keep_spec(pnpy_program *self, const pn_program_spec *spec) {
-    if (spec->n_slots > PN_MAX_SLOTS || spec->n_outputs > PN_MAX_OUTPUTS || spec->n_spaces > PN_MAX_SPACES ||
-        spec->n_grads > PN_MAX_SPACES) {
-        PyErr_SetString(PyExc_ValueError, "the program has too many slots, outputs, parameter vectors or gradients");
-        return -1;
-    }
+static void keep_spec(pnpy_program *self, const pn_program_spec *spec) {
     self->n_slots = spec->n_slots;
     self->n_outputs = spec->n_outputs;
     self->n_spaces = spec->n_spaces;
@@ -53,7 +48,6 @@ static int keep_spec(pnpy_program *self, const pn_program_spec *spec) {
     for (int i = 0; i < spec->n_spaces; i++) self->n_theta[i] = spec->n_theta[i];
     for (int i = 0; i < spec->n_grads; i++) self->n_grad[i] = spec->n_grad[i];
     for (int32_t i = 0; i < spec->n_code; i++) self->has_call |= spec->code[i].op == PN_OP_CALL;
-    return 0;
 }
 
 static PyObject *program_new(PyTypeObject *type, PyObject *args, PyObject *kwargs) {
@@ -84,7 +78,8 @@ static PyObject *program_new(PyTypeObject *type, PyObject *args, PyObject *kwarg
     self = (pnpy_program *)PyType_GenericAlloc(type, 0); /* zeroed */
     if (!self) goto done;
     if (pnpy_raise(pn_program_create(&spec, message, &self->program), NULL, message) < 0) goto done;
-    good = keep_spec(self, &spec) == 0;
+    keep_spec(self, &spec);
+    good = 1;
 done:
     for (int i = 0; i < N_A; i++) Py_XDECREF((PyObject *)a[i]);
     if (!good) Py_CLEAR(self);

@@ -1,4 +1,4 @@
-/* Which instruction sets the core says are there, against the compiler's own answer, where its run-time library has one. */
+/* Names; which instruction sets the core says are there, against the compiler's own answer, where its run-time library has one. */
 #include "tests/check.h"
 
 static void same_as_the_compiler(void) {
@@ -21,6 +21,9 @@ int main(void) {
     CHECK(!pn_isa_available(PN_N_ISA) && !pn_isa_available((pn_isa)-1));
     for (int i = 0; i < PN_N_ISA; i++) /* the best is the last of those that are there */
         CHECK(pn_isa_available((pn_isa)i) ? i <= (int)pn_isa_best() : i != (int)pn_isa_best());
+    CHECK(!strcmp(pn_isa_name(PN_ISA_AVX2), "avx2") && !strcmp(pn_isa_name(PN_N_ISA), "unknown"));
+    CHECK(!strcmp(pn_status_name(PN_CALLBACK), "CALLBACK") && !strcmp(pn_status_name(PN_N_STATUS), "UNKNOWN"));
+    CHECK(!strcmp(pn_status_message((pn_status)-1), "unknown status"));
     same_as_the_compiler();
     return finish("test_isa");
 }

@@ -1,5 +1,6 @@
-/* Patterns of Jacobians: factors on them against full matrices, forward and back, also where some lanes need other pivots; bits
+/* Patterns of Jacobians: what fills in, against elimination by the book; factors on them against full matrices, forward and back, also where some lanes need other pivots; bits
    beside other samples; masses with rows exchanged, where each pivot is small; and what is refused. */
+#include "solve/pattern.h"
 #include "tests/sparse.h"
 #include "tests/stiff.h"
 
@@ -108,6 +109,113 @@ static void few(void) {
     release(0);
 }
 
+/* ---- the factors that a pattern prescribes, against elimination by the book ------------------------------------------- */
+enum { BIG = 130 };
+typedef struct equations { /* W of d equations: entries of J, and of a mass */
+    int32_t d, n, row[BIG * BIG], col[BIG * BIG];
+    double mass[BIG * BIG], value[BIG * BIG], W[BIG][BIG];
+} equations;
+static equations sys;
+
+static void entry(int32_t r, int32_t c) {
+    for (int32_t e = 0; e < sys.n; e++)
+        if (sys.row[e] == r && sys.col[e] == c) return;
+    sys.row[sys.n] = r, sys.col[sys.n] = c, sys.value[sys.n++] = uniform();
+}
+
+/* Neighbours at a distance up to `reach`, `far` entries anywhere, the mass in rows that are shifted. */
+static void random_system(int32_t d, int32_t reach, int32_t far, int32_t shift) {
+    sys.d = d, sys.n = 0;
+    memset(sys.mass, 0, sizeof sys.mass);
+    for (int32_t c = 0; c < d; c++) {
+        for (int32_t r = c - reach; r <= c + reach; r++)
+            if (r >= 0 && r < d) entry((r + shift) % d, c);
+        sys.mass[(c + shift) % d * d + c] = 2 * (1 + reach) + far;
+    }
+    for (int32_t k = 0; k < far; k++) entry((int32_t)((1 + uniform()) / 2 * d) % d, (int32_t)((1 + uniform()) / 2 * d) % d);
+}
+
+/* A, the places of the factors, holds W, and after the elimination that the pattern prescribes its factors. */
+static void factors(const pn_pattern *p) {
+    const int32_t d = sys.d;
+    static double A[BIG * BIG], B[BIG][BIG];
+    static unsigned char full[BIG][BIG];
+    memset(A, 0, sizeof A), memset(sys.W, 0, sizeof sys.W), memset(full, 0, sizeof full);
+    for (int32_t e = 0; e < sys.n; e++) A[p->place[e]] += sys.value[e], sys.W[sys.row[e]][sys.col[e]] += sys.value[e];
+    for (int32_t q = 0; q < p->n_mass; q++) A[p->moored[q]] += sys.mass[p->mass[q]];
+    for (int32_t e = 0; e < d * d; e++) sys.W[e / d][e % d] += sys.mass[e];
+    int64_t ops = 0, size = 0, q = 0;
+    for (int32_t i = 0; i < d; i++)
+        for (int32_t j = 0; j < d; j++) {
+            B[i][j] = sys.W[p->equation[p->label[i]]][p->label[j]];
+            full[i][j] = B[i][j] != 0;
+        }
+    for (int32_t i = 0; i < d; i++) /* what fills in, and the factors */
+        for (int32_t k = 0; k < i; k++) {
+            if (!full[i][k]) continue;
+            B[i][k] /= B[k][k];
+            for (int32_t j = k + 1; j < d; j++)
+                if (full[k][j]) full[i][j] = 1, B[i][j] -= B[i][k] * B[k][j], ops++;
+        }
+    for (int32_t i = 0; i < d; i++)
+        for (int32_t e = p->start[i]; e < p->diag[i]; e++) {
+            const int32_t k = p->column[e];
+            A[e] /= A[p->diag[k]];
+            for (int32_t u = p->diag[k] + 1; u < p->start[k + 1]; u++) A[p->target[q++]] -= A[e] * A[u];
+        }
+    CHECKF(q == p->n_ops && ops == p->n_ops, "%d operations, %d", (int)p->n_ops, (int)ops);
+    for (int32_t i = 0; i < d; i++) {
+        int32_t e = p->start[i];
+        for (int32_t j = 0; j < d; j++) {
+            if (!full[i][j]) continue;
+            size++;
+            CHECKF(e < p->start[i + 1] && p->column[e] == j && p->of[e] == p->label[j], "row %d, column %d", (int)i, (int)j);
+            CHECKF(fabs(A[e] - B[i][j]) < 1e-12 * (1 + fabs(B[i][j])), "(%d, %d): %g, %g", (int)i, (int)j, A[e], B[i][j]);
+            if (i == j) CHECK(p->diag[i] == e);
+            e++;
+        }
+        CHECK(e == p->start[i + 1]);
+    }
+    CHECK(size == p->size);
+}
+
+static void structures(void) {
+    for (int32_t d = 5; d <= BIG; d = d == 5 ? 63 : d < 66 ? d + 1 : 2 * d - 2)
+        for (int32_t shift = 0; shift < 3; shift += 2)
+            for (int32_t far = 0; far <= d; far += d) {
+                random_system(d, d == 5 ? 0 : 1, d == 5 ? far / 5 : far, shift);
+                pn_pattern *p;
+                CHECK(pn_pattern_create(d, sys.n, sys.row, sys.col, sys.mass, said, &p) == PN_OK);
+                CHECKF(p->sparse && p->exchanged == (shift > 0) && p->n_mass == d, "d %d, %d far", (int)d, (int)far);
+                CHECK(pn_pattern_has(p, sys.mass));
+                if (p->sparse) factors(p);
+                if (far == 0 && shift == 0)
+                    CHECKF(p->size == (d == 5 ? 5 : 3 * d - 2), "%d entries", (int)p->size); /* nothing fills in */
+                sys.mass[shift ? 0 : d - 1] = 1;                                             /* where it was 0 */
+                CHECK(!pn_pattern_has(p, sys.mass) && pn_pattern_has(p, NULL) == !shift);
+                pn_pattern_destroy(&p);
+            }
+    random_system(40, 0, 0, 0); /* an arrow: the first unknown belongs to all equations, and is eliminated last */
+    for (int32_t c = 1; c < 40; c++) entry(0, c), entry(c, 0);
+    pn_pattern *p;
+    CHECK(pn_pattern_create(40, sys.n, sys.row, sys.col, NULL, said, &p) == PN_OK && p->sparse && p->size == 3 * 40 - 2);
+    for (int32_t c = 0; c < 40; c++) sys.mass[41 * c] = 1;
+    factors(p);
+    CHECK(p->label[39] == 0 || p->label[38] == 0);
+    pn_pattern_destroy(&p);
+    random_system(20, 9, 0, 0); /* most of it: full factors */
+    CHECK(pn_pattern_create(20, sys.n, sys.row, sys.col, NULL, said, &p) == PN_OK && !p->sparse && p->size == 400);
+    for (int32_t e = 0; e < sys.n; e++) CHECK(p->place[e] == 20 * sys.row[e] + sys.col[e]);
+    pn_pattern_destroy(&p);
+    random_system(20, 1, 0, 0); /* W is singular whatever its entries: an equation without any */
+    int32_t n = 0;
+    for (int32_t e = 0; e < sys.n; e++)
+        if (sys.row[e] != 7) sys.row[n] = sys.row[e], sys.col[n++] = sys.col[e];
+    sys.mass[7 * 20 + 7] = 0;
+    CHECK(pn_pattern_create(20, n, sys.row, sys.col, sys.mass, said, &p) == PN_OK && !p->sparse && !p->exchanged);
+    pn_pattern_destroy(&p);
+}
+
 static void no_pattern(int32_t d, int64_t n, const int32_t *row, const int32_t *col, const char *why) {
     pn_pattern *p = NULL;
     said[0] = 0;
@@ -124,7 +232,9 @@ static void no_solve(fixture *f, const char *why) {
 static void refusals(void) {
     const int32_t zero[] = {0, 0, 1}, up[] = {0, 1, 2}, low[] = {0, -1, 0}, twice[] = {1, 1, 0};
     no_pattern(2, 3, zero, up, "entry 2 is (1, 2), outside 2 x 2");
+    no_pattern(2, 3, up, zero, "entry 2 is (2, 1), outside 2 x 2");
     no_pattern(2, 3, low, zero, "entry 1 is (-1, 0), outside 2 x 2");
+    no_pattern(2, 3, zero, low, "entry 1 is (0, -1), outside 2 x 2");
     no_pattern(2, 3, zero, twice, "(0, 1) is there twice");
     no_pattern(0, 1, zero, up, "d must be 1 to");
     no_pattern(1 << 14, 1, zero, up, "d must be 1 to");
@@ -164,6 +274,7 @@ int main(void) {
         against_full(n, 1, 0);
         against_full(n, 0, 1);
     }
+    structures();
     neighbours();
     few();
     refusals();

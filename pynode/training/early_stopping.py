@@ -8,7 +8,6 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pynode.calls.solve import solve
-from pynode.data.arrays import as_positive
 from pynode.fields.field import Field
 from pynode.training.windows import Data
 
@@ -86,12 +85,6 @@ class EarlyStopping:
         self.best = saved["best"]
         self.waited = saved["waited"]
         self.kept = None if saved["kept"] is None else tuple(saved["kept"])
-
-
-def check_fraction(fraction: float) -> None:
-    """Raise ValueError unless this is a part of the data that can be held out."""
-    if not 0 < as_positive("validation_fraction", fraction) < 1:
-        raise ValueError(f"validation_fraction={fraction!r} must be between 0 and 1")
 
 
 def split(
