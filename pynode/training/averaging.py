@@ -1,4 +1,4 @@
-"""Equations averaged over their terms and over what these lack: what is known of a right-hand side whose form is not sure.
+"""Equations averaged over their terms, and right-hand sides over what they lack: what is known where a form is not sure.
 
 The linearised residuals of whole trajectories are a linear regression on the coefficients of all candidate terms, so each
 set of terms has a Gaussian posterior and an evidence in closed form. Sets within a window of the best share the posterior in
@@ -41,19 +41,18 @@ LARGEST = 300
 
 @dataclass(frozen=True)
 class Averaged:
-    """An equation with all candidate terms and bumps, what it has not being 0.
+    """An equation with all candidate terms, or a network, and bumps; what it has not is 0.
 
     Attributes
     ----------
     field : Field
-        A parameter for each term of each state (or the parameters of an equation whose terms are taken as known), then the
-        heights of the bumps.
+        A parameter for each term of each state, or those of a field whose form is taken as known, then the heights of bumps.
     theta : (n,) array
-        The coefficients of the equation that was chosen, 0 for what it has not.
+        The coefficients of the equation that was chosen, or of the field, 0 for what it has not.
     covariance : (n, n) array
         Mean squares about theta, over all that is averaged.
     share : float
-        The posterior probability of the terms that were chosen.
+        The posterior probability of the terms that were chosen; of a network, that it lacks nothing.
     """
 
     field: Field
@@ -101,7 +100,9 @@ def averaged(
     theta = C[rows].ravel()
     prior = library.prior[rows].ravel()
     cost = np.tile(library.cost, len(rows))
-    here = Linearised.of(field, theta, data, states, variance, options, rows)
+    model = np.concatenate(list(states))
+    shape = noise_shape(np.concatenate(data.y) - model, model)
+    here = Linearised.of(field, theta, data, states, variance, shape, options, rows)
     if here is None:
         return None
     regression = Regression(here.H[:n, :n], here.b[:n], prior, cost)
@@ -131,18 +132,19 @@ def about(
     variance: Array,
     options: dict[str, Any],
 ) -> Averaged | None:
-    """The same about an equation whose terms are taken as known, but for what they lack.
+    """The average over what a fitted right-hand side may lack, its form being taken as known otherwise; None as above.
 
     Parameters
     ----------
     field, theta : Field, (p,) array
-        The equation and its parameters.
+        The right-hand side, a network or an equation, and its parameters.
     prior : (p,) array
         Precisions of their priors.
     data, states, variance, options
         As for `averaged`.
     """
-    here = Linearised.of(field, theta, data, states, variance, options, range(field.d))
+    even = np.ones((sum(map(len, data.t)), field.d))
+    here = Linearised.of(field, theta, data, states, variance, even, options, range(field.d))
     if here is None:
         return None
     own = np.arange(len(theta))
@@ -181,17 +183,15 @@ class Linearised:
         Its parameters, 0 for the bumps.
     H, b : (n, n), (n,) arrays
         X^T X and X^T y over the variance of the noise.
-    bumps : Bumps
-    rates : (rows,) array
-        Root mean squares of the derivatives of the states that have bumps.
+    flat : (m,) array
+        Precisions of the bumps' coefficients with which their sum is as large as the derivative is.
     """
 
     field: Field
     theta: Array
     H: Array
     b: Array
-    bumps: Bumps
-    rates: Array
+    flat: Array
 
     @classmethod
     def of(
@@ -201,15 +201,17 @@ class Linearised:
         data: Data,
         states: Sequence[Array],
         variance: Array,
+        shape: Array,
         options: dict[str, Any],
         rows: Sequence[int],
     ) -> "Linearised | None":
-        """About a field with parameters theta, bumps being in the derivatives of some states; None where it is rounding."""
+        """About a field with parameters theta, bumps being in the derivatives of some states; None where it is rounding.
+
+        shape (rows of the data, d): how the variance of the noise varies.
+        """
         bumps = Bumps.along(data, states, len(rows))
         field = bumps.beside(base, rows)
         whole = np.append(theta, np.zeros(len(rows) * len(bumps.centres)))
-        model = np.concatenate(list(states))
-        shape = noise_shape(np.concatenate(data.y) - model, model)
         guess = Guess([], np.zeros((0, 0)), list(states), variance, shape, [], 0.0)
         cut = data.windows(None)
         free = cut.initial(guess.states)
@@ -218,9 +220,10 @@ class Linearised:
         if here is None or not np.isfinite(here.g).all() or not is_gram(here.H):
             return None
         H = here.H / mean
-        slopes = base(np.concatenate(data.t), model, theta, data.inputs_at_rows())
+        slopes = base(np.concatenate(data.t), np.concatenate(list(states)), theta, data.inputs_at_rows())
         rates = np.sqrt(np.mean(np.asarray(slopes) ** 2, axis=0))[list(rows)]
-        return cls(field, whole, H, H @ whole - here.g / mean, bumps, rates)
+        flat = np.repeat((bumps.size / rates) ** 2, len(bumps.centres))
+        return cls(field, whole, H, H @ whole - here.g / mean, flat)
 
     def weakly(self, which: NDArray[np.intp], precision: Array, best: float, cost: float, odds: float) -> Part:
         """The part of some of the coefficients, the others being 0; its score is lower than `best` where it is rounding."""
@@ -229,11 +232,9 @@ class Linearised:
 
     def lacking(self, own: NDArray[np.intp], prior: Array, best: float, cost: float, odds: float) -> list[Part]:
         """The same with bumps of each height beside some coefficients of the equation."""
-        n = len(self.rates) * len(self.bumps.centres)
-        which = np.concatenate([own, np.arange(len(self.theta) - n, len(self.theta))])
-        flat = np.repeat((self.bumps.size / self.rates) ** 2, len(self.bumps.centres))
+        which = np.concatenate([own, np.arange(len(self.theta) - len(self.flat), len(self.theta))])
         each = odds - np.log(len(HEIGHTS))
-        return [self.weakly(which, np.concatenate([prior, flat / tau**2]), best, cost, each) for tau in HEIGHTS.tolist()]
+        return [self.weakly(which, np.concatenate([prior, self.flat / h**2]), best, cost, each) for h in HEIGHTS.tolist()]
 
     def mixed(self, parts: Sequence[Part], chosen: Sequence[bool]) -> Averaged:
         """The average of the parts; chosen: which of the first ones are the equation as it was found."""

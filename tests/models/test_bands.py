@@ -1,10 +1,13 @@
 """Bands of learned equations and networks, over many data sets: what they hold, and the refits that calibrate them."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 from scipy.integrate import solve_ivp
 
 import pynode as pn
+from pynode.models.trajectories.averaged import variance_of
 from pynode.models.trajectories.calibration import Calibration
 from pynode.models.trajectories.intervals import calibrated
 from pynode.models.trajectories.refits import folds, refitted, shortened
@@ -161,10 +164,32 @@ def test_bands_along_fitted_trajectories_are_averaged_too(enzyme):
     assert (upper > lower).all()
 
 
-def test_networks_are_not_averaged():
+@pytest.mark.parametrize("log", [False, True])
+def test_networks_are_averaged_over_what_they_lack(log):
+    """Without bumps their variances are those of the covariance, in the units of the data, given a start or not."""
+    y = np.stack([solved(binding, start, T) for start in ([1.0, 0.1], [3.0, 0.2], [0.6, 0.4])])
+    y = y * np.exp(0.02 * np.random.default_rng(0).standard_normal(y.shape)) * [1.0, 100.0]
+    model = pn.NeuralODE(hidden=(8,), log=log, random_state=0).fit(T, y)
+    calibrated(model)
+    average = model.averaged_
+    n = model.field_.n_params
+    np.testing.assert_array_equal(average.theta[:n], model.theta_)
+    assert not average.theta[n:].any()
+    assert 0 < average.share < 1
+    alone = replace(average, covariance=np.pad(model.covariance_, (0, len(average.theta) - n)))
+    later = np.linspace(0, 12, 30)
+    for start, given in (([2.0, 10.0], {}), (None, {"trajectory": 1})):
+        mean, std = model.predict(later, start, return_std=True, **given)
+        own = np.sqrt(variance_of(model, alone, later, None if start is None else np.array(start), given))
+        np.testing.assert_allclose(own, std, rtol=0.02, atol=1e-3 * np.abs(mean).max())
+        wide = np.sqrt(variance_of(model, average, later, None if start is None else np.array(start), given))
+        assert np.median(wide[1:] / std[1:]) > 0.9
+
+
+def test_fits_that_bear_outliers_are_not_averaged():
     y = np.stack([solved(binding, start, T) for start in ([1.0, 0.0], [3.0, 0.2], [0.6, 0.4])])
     y = y + 0.01 * np.random.default_rng(0).standard_normal(y.shape)
-    model = pn.NeuralODE(hidden=(4,), max_iter=30, random_state=0).fit(T, y)
+    model = pn.NeuralODE(hidden=(4,), noise="student", max_iter=30, random_state=0).fit(T, y)
     model.predict(T, [2.0, 0.1], interval=0.9)
     assert model.averaged_ is None
 

@@ -1,4 +1,4 @@
-"""Variances of predictions by an equation whose form is not known for sure (`pynode.training.averaging`)."""
+"""Variances of predictions by a right-hand side whose form is not known for sure (`pynode.training.averaging`)."""
 
 from typing import TYPE_CHECKING, Any
 
@@ -7,14 +7,17 @@ from numpy.typing import NDArray
 
 from pynode.calls.sensitivities import sensitivities
 from pynode.data.signal import Signal
+from pynode.data.trajectories import Trajectories
 from pynode.fields.transforms import jacobian
 from pynode.models.storage import of_type, stored_array, stored_field
 from pynode.models.trajectories.refits import last_windows
 from pynode.models.trajectories.scaling import Scaling
 from pynode.models.trajectories.series import names_of, own_control
 from pynode.models.trajectories.structure import in_units
+from pynode.optim.levenberg_marquardt import ALPHA_RANGE
 from pynode.training.averaging import Averaged, about, averaged
 from pynode.training.library import BROAD, Library, libraries
+from pynode.training.sizes import groups_of
 from pynode.training.smoothing import smooth
 from pynode.training.terms import Term
 from pynode.training.windows import Data
@@ -25,28 +28,60 @@ if TYPE_CHECKING:
 Array = NDArray[np.float64]
 
 
-def average_of(model: "NeuralODE") -> Averaged | None:
-    """The average over forms about an equation that was found; None for all other models.
+def is_found(model: "NeuralODE") -> bool:
+    """Whether the model is an equation of few terms that was found."""
+    return model.field is None and model.field_.name == "equation" and not model.estimators_
 
-    Equations that follow windows of their data alone have none, nor do those with too many candidate terms. Where terms
-    bend, the average is over what the equation may lack, and the terms are taken as known.
+
+def average_of(model: "NeuralODE") -> Averaged | None:
+    """The average over forms about an equation that was found, or about a network; None where it cannot be had.
+
+    Models that follow windows of their data alone have none, nor do equations with too many candidate terms, or fits that
+    bear outliers. About networks and equations whose terms bend the average is over what they lack alone.
     """
-    data = model.data_
-    found = model.field is None and model.field_.name == "equation" and not model.estimators_
-    if not found or data is None or model.covariance_ is None or last_windows(model) is not None:
+    plain = model.field is None and not model.estimators_ and not model.n_unobserved_ and model.noise == "gaussian"
+    if not plain or model.data_ is None or model.covariance_ is None or last_windows(model) is not None:
         return None
+    if not is_found(model) or any(p.constraint[0] == "positive" for p in model.field_.spec):
+        return _about(model, model.data_, np.asarray(model.covariance_))
+    return _over_sets(model, model.data_)
+
+
+def _about(model: "NeuralODE", data: Trajectories, covariance: Array) -> Averaged | None:
+    """The average over what a network or an equation lacks; priors are those in which evidence settles."""
+    scaling = model.scaling_
+    inside = Data(
+        scaling.times(list(data.t)), [scaling.states(y) for y in data.y], model.weight_, scaling.inputs(data.signal)
+    )
+    states = [scaling.states(np.atleast_2d(model.predict(t, trajectory=i))) for i, t in enumerate(data.t)]
+    noise = noise_of(model)
+    if not all(np.isfinite(x).all() for x in states) or not (noise > 0).all():
+        return None
+    variance = np.nan_to_num(np.diag(covariance))
+    prior = 1.0 / (BROAD**2 * np.maximum(model.theta_**2, 1e-300))
+    for group in groups_of(model.field_, data.n_observed):
+        prior[group] = np.clip(len(group) / (model.theta_[group] ** 2 + variance[group]).sum(), *ALPHA_RANGE)
+    options = model.solve_options() | {"max_steps": 20_000}
+    return about(model.field_, model.theta_, prior, inside, states, noise**2, options)
+
+
+def noise_of(model: "NeuralODE") -> Array:
+    """(d,) standard deviations of the noise in the units of the field."""
+    names = model.names_
+    return np.array([model.report_["noise"][name] for name in names], dtype=np.float64) / model.scaling_.scale[: len(names)]
+
+
+def _over_sets(model: "NeuralODE", data: Trajectories) -> Averaged | None:
+    """The average over sets of terms and what they lack."""
     scaling = model.scaling_
     inside = Data(list(data.t), list(data.y), model.weight_, scaling.inputs(data.signal))
     units = Scaling.of(data.y, False, data.signal)
     smoothed = in_units(smooth(list(data.t), [units.states(y) for y in data.y]), units)
     states = [np.atleast_2d(model.predict(t, trajectory=i)) for i, t in enumerate(data.t)]
-    noise = np.array([model.report_["noise"][name] for name in model.names_], dtype=np.float64)
+    noise = noise_of(model)
     if not all(np.isfinite(x).all() for x in states) or not (noise > 0).all():
         return None
     options = model.solve_options() | {"max_steps": 20_000}
-    if any(p.constraint[0] == "positive" for p in model.field_.spec):  # scales of terms that bend: no sets of candidates
-        prior = 1.0 / (BROAD * np.maximum(np.abs(model.theta_), 1e-300)) ** 2
-        return about(model.field_, model.theta_, prior, inside, states, noise**2, options)
     names = [name.replace(".", "_") for name in names_of(data)]
     for terms in libraries(inside, smoothed):
         library = Library.of(terms, inside, smoothed)
@@ -79,8 +114,8 @@ def variance_of(model: "NeuralODE", average: Averaged, t: Array, y0: Array | Non
     """(T, d) variances of predicted states, as `predict(t, y0, **given)` gives these."""
     if y0 is not None:
         signal = own_control(given.get("u"), model.field_.inputs, [t], model.input_kind_)
-        J, _ = _derivatives(model, average, y0, t, signal)
-        return np.asarray(((J @ average.covariance) * J).sum(axis=-1))
+        y, J, _ = _rollout(model, average, y0, t, signal)
+        return np.asarray(((J @ average.covariance) * J).sum(axis=-1)) * model.scaling_.slope_of_states_back(y) ** 2
     data: Any = model.data_
     i = given.get("trajectory") or 0
     shown = np.asarray(data.t[i])
@@ -90,24 +125,27 @@ def variance_of(model: "NeuralODE", average: Averaged, t: Array, y0: Array | Non
         signal = None if data.signal is None else data.signal.take([i])
     else:
         signal = own_control(signal, model.field_.inputs, [times], model.input_kind_)
-    J, J0 = _derivatives(model, average, model.initial_states_[i], times, signal)
+    y, J, J0 = _rollout(model, average, model.initial_states_[i], times, signal)
     at = np.searchsorted(times, shown)
-    noise = np.array([model.report_["noise"][name] for name in model.names_], dtype=np.float64)
-    w = ~np.isnan(data.y[i]) / noise**2
+    w = ~np.isnan(data.y[i]) / noise_of(model) ** 2
     spread = np.diag(1e-4 / model.scaling_.spread**2)
     initial = np.linalg.inv(np.einsum("tci,tc,tcj->ij", J0[at], w, J0[at]) + spread)
     gain = initial @ np.einsum("tci,tc,tcp->ip", J0[at], w, J[at])
     at = np.searchsorted(times, t)
     total = J[at] - J0[at] @ gain
     by_terms = ((total @ average.covariance) * total).sum(axis=-1)
-    return np.asarray(by_terms + np.einsum("tci,ij,tcj->tc", J0[at], initial, J0[at]))
+    variance = by_terms + np.einsum("tci,ij,tcj->tc", J0[at], initial, J0[at])
+    return np.asarray(variance * model.scaling_.slope_of_states_back(y[at]) ** 2)
 
 
-def _derivatives(model: "NeuralODE", average: Averaged, y0: Array, t: Array, signal: Signal | None) -> tuple[Array, Array]:
-    """Of the states with respect to all coefficients (T, d, n), and to the initial state (T, d, d)."""
-    options: dict[str, Any] = model.solve_options() | {"inputs": model.scaling_.inputs(signal)}
-    found: Any = sensitivities(average.field, y0, t, average.theta, **options)
-    return found.theta, found.y0
+def _rollout(
+    model: "NeuralODE", average: Averaged, y0: Array, t: Array, signal: Signal | None
+) -> tuple[Array, Array, Array]:
+    """(states (T, d), their derivatives in the units of the field by coefficients (T, d, n), and by the start (T, d, d))."""
+    scaling = model.scaling_
+    options: dict[str, Any] = model.solve_options() | {"inputs": scaling.inputs(signal)}
+    found: Any = sensitivities(average.field, scaling.states(y0), scaling.times(t), average.theta, **options)
+    return scaling.states_back(found.solution.y), found.theta, found.y0
 
 
 def as_content(average: Averaged | None) -> dict[str, Any] | None:

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from pynode.data.arrays import real_array
 from pynode.data.trajectories import Trajectories
 from pynode.errors import ExtrapolationWarning
-from pynode.models.trajectories.averaged import average_of, variance_of
+from pynode.models.trajectories.averaged import average_of, is_found, variance_of
 from pynode.models.trajectories.calibration import Calibration, Errors, fit_growth, split_noise
 from pynode.models.trajectories.process_noise import interval
 from pynode.models.trajectories.random_force import forced_variance, has_network
@@ -251,7 +251,7 @@ def _calibrate(model: "NeuralODE", data: Trajectories) -> Calibration:
     left = int((~np.isnan(np.concatenate(residuals))).sum()) - degrees
     freedom = max(left / data.d, 1.0)
     model.averaged_ = average_of(model)
-    if model.averaged_ is not None and len(data) >= MANY and not misfit.any():
+    if model.averaged_ is not None and is_found(model) and len(data) >= MANY and not misfit.any():
         return Calibration(noise, misfit, inflation, degrees=freedom)
     parts = []
     forecast = 0

@@ -124,8 +124,8 @@ class NeuralODE(Published):
     calibration_ : Calibration or None
         How wide intervals must be; found when `predict` or `forecast` is first asked for one.
     averaged_ : Averaged or None
-        Of an equation that was found: the coefficients of all candidate terms, averaged over sets of terms; found then, too.
-        None of other models, and where there are too many candidates.
+        Found then, too: coefficients of all candidate terms, averaged over sets of terms and over what these lack; of a
+        network over what it lacks. None of models of other kinds, and where there are too many candidates.
     process_noise_ : dict or None
         State -> the strength of the random force on it: the standard deviation that it alone gives the state in a unit of
         time (of the logarithms, with `log`). None without the option process_noise.
