@@ -39,6 +39,15 @@ static inline void FN(fill_row)(T *o, T x) {
     for (int l = 0; l < L; l++) o[l] = x;
 }
 
+/* Entries of the index of a GATHER or SCATTER, from i on and before `end`, that follow each other. */
+static inline int32_t FN(run_at)(const FN(exec) * E, const pn_decoded *x, int32_t i, int32_t end) {
+    const int32_t n = E->prog->run[x->p + i];
+    return n < end - i ? n : end - i;
+}
+static inline void FN(add_run)(T *restrict o, const T *restrict a, size_t n) {
+    for (size_t e = 0; e < n; e++) o[e] += a[e];
+}
+
 static void FN(move)(const FN(exec) * E, const pn_decoded *x, T *o, const T *a, const T *b) {
     const int32_t *index = E->prog->index;
     switch (x->op) {
@@ -63,10 +72,20 @@ static void FN(move)(const FN(exec) * E, const pn_decoded *x, T *o, const T *a, 
         memcpy(o + (size_t)x->n * L, b, (size_t)(x->m - x->n) * L * sizeof(T));
         return;
     case PN_OP_GATHER:
+        for (int32_t i = 0, n; x->q && i < x->m; i += n) {
+            n = FN(run_at)(E, x, i, x->m);
+            memcpy(o + (size_t)i * L, a + (size_t)index[x->p + i] * L, (size_t)n * L * sizeof(T));
+        }
+        if (x->q) return;
         for (int32_t i = 0; i < x->m; i++) FN(row)(o + (size_t)i * L, a + (size_t)index[x->p + i] * L);
         return;
     case PN_OP_SCATTER:
         memset(o, 0, (size_t)x->m * L * sizeof(T));
+        for (int32_t i = 0, n; x->q && i < x->n; i += n) {
+            n = FN(run_at)(E, x, i, x->n);
+            FN(add_run)(o + (size_t)index[x->p + i] * L, a + (size_t)i * L, (size_t)n * L);
+        }
+        if (x->q) return;
         for (int32_t i = 0; i < x->n; i++)
             for (int l = 0; l < L; l++) o[(size_t)index[x->p + i] * L + (size_t)l] += a[(size_t)i * L + (size_t)l];
         return;

@@ -300,6 +300,14 @@ static void place_sums(pn_layout *l, pn_decoded *x, int single) {
     l->sums_size += x->m < x->n ? x->m * padded(x->n) : x->n * padded(x->m);
 }
 
+/* Whether the index of a GATHER or SCATTER has runs of four neighbours and more in the mean. */
+static int has_runs(const pn_program_spec *s, const pn_ins *x) {
+    const int32_t n = s->sizes[x->op == PN_OP_GATHER ? x->out : x->a], *index = s->index + x->p;
+    int32_t runs = 1;
+    for (int32_t i = 1; i < n; i++) runs += index[i] - 1 != index[i - 1];
+    return n >= 4 * runs;
+}
+
 static pn_decoded decode_one(const plan *p, int32_t i) {
     const pn_program_spec *s = p->s;
     const pn_ins *x = &s->code[i];
@@ -317,6 +325,7 @@ static pn_decoded decode_one(const plan *p, int32_t i) {
         if (out != x->out) d.act = s->code[i + 1].op;
         if (one_of(p, x)) d.op = one_of(p, x);
     }
+    if (x->op == PN_OP_GATHER || x->op == PN_OP_SCATTER) d.q = has_runs(s, x);
     int32_t matrix = matrix_of(p, x);
     if (matrix >= 0) {
         d.op = x->op == PN_OP_MATVEC ? PN_OP_AFFINE : PN_OP_AFFINE_T;

@@ -9,7 +9,8 @@ typedef struct pn_decoded {
     int32_t op, act;      /* act: unary operation applied to the output of an AFFINE (PN_N_OPS: none) */
     int32_t m, n;         /* sizes of the output (ACC: of a) and of operand a (ACC_OUTER: of b) */
     int32_t out, a, b, c; /* operands */
-    int32_t p, q, k;      /* AFFINE, AFFINE_T: k = PN_CONSTANT is a matrix of constants; PN_SPARSE: matrix number p */
+    int32_t p, q, k;      /* AFFINE, AFFINE_T: k = PN_CONSTANT is a matrix of constants; PN_SPARSE: matrix number p;
+                             GATHER, SCATTER: q is 1 where the index has long runs, of neighbours */
     /* AFFINE, AFFINE_T: where this matrix starts in the packed weights (or constants), -1: it is read as it is; ACC, ACC_OUTER: in the
        sums, or of a large matrix in a block: in what waits */
     int64_t pack;

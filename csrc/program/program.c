@@ -179,7 +179,10 @@ static pn_status fill(const checker *c, pn_program *p) {
     p->n_consts = s->n_consts;
     p->consts = copy(s->consts, (size_t)s->n_consts * sizeof *p->consts);
     p->index = copy(s->index, (size_t)s->n_index * sizeof *p->index);
-    if (!p->consts || !p->index) return PN_MEMORY;
+    p->run = malloc(((size_t)s->n_index + 1) * sizeof *p->run);
+    if (!p->consts || !p->index || !p->run) return PN_MEMORY;
+    for (int32_t i = s->n_index; i-- > 0;)
+        p->run[i] = i + 1 < s->n_index && (int64_t)s->index[i] + 1 == s->index[i + 1] ? p->run[i + 1] + 1 : 1;
     for (int i = 0; i < PN_N_LAYOUTS; i++) {
         pn_status st = pn_layout_make(s, c->state, c->uses, i, &p->layout[i]);
         if (st != PN_OK) return st;
@@ -213,6 +216,7 @@ void pn_program_destroy(pn_program **program) {
     for (int i = 0; i < PN_N_LAYOUTS; i++) pn_layout_free(&p->layout[i]);
     free(p->consts);
     free(p->index);
+    free(p->run);
     free(p);
     *program = NULL;
 }

@@ -12,7 +12,8 @@ struct pn_program {
     int32_t call_rows; /* largest output of a CALL */
     int32_t n_consts;
     double *consts; /* (n_consts) */
-    int32_t *index;
+    int32_t *index; /* (n_index) */
+    int32_t *run;   /* (n_index) so many of the index, from this one on, follow each other by 1 */
     pn_layout layout[PN_N_LAYOUTS];
 };
 #endif

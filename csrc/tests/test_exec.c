@@ -316,6 +316,26 @@ static void moves(void) {
     }
 }
 
+/* GATHER and SCATTER of neighbours, which are moved together: a state rolled by three, and two slices of it side by side. */
+static void neighbours(void) {
+    for (int32_t n = 8; n <= 48; n += 5) {
+        const int32_t two = 2 * n - 2;
+        builder b = {.spec = {.n_index = n + two, .segments = {0, 5, 0}, .fuse = 1}};
+        int32_t a = add_slot(&b, n), c = add_slot(&b, two);
+        for (int32_t i = 0; i < n; i++) b.index[i] = (i + 3) % n;
+        for (int32_t i = 0; i < two; i++) b.index[n + i] = i < n - 1 ? i : i - n + 2;
+        add_output(&b, add(&b, PN_OP_GATHER, n, a, -1, -1, 0, 0, 0));
+        add_output(&b, add(&b, PN_OP_GATHER, n - 5, a, -1, -1, 2, 0, 0)); /* begins and ends within runs */
+        add_output(&b, add(&b, PN_OP_GATHER, two, a, -1, -1, n, 0, 0));
+        add_output(&b, add(&b, PN_OP_SCATTER, n, a, -1, -1, 0, 0, 0));
+        add_output(&b, add(&b, PN_OP_SCATTER, n, c, -1, -1, n, 0, 0));
+        compare_all(&b, -1, 1, "neighbours");
+        pn_program *p = must_create(&b);
+        for (int32_t i = 0; i < 5; i++) CHECK(p->layout[PN_LAYOUT_BLOCK].code[i].q == (i != 1 || n > 8));
+        pn_program_destroy(&p);
+    }
+}
+
 /* What lies between the end of a register and its padding is never seen: 1 / 0 and log 0 there. */
 static void padding(void) {
     for (int32_t n = 1; n < 20; n++)
@@ -471,6 +491,7 @@ int main(void) {
     matrices();
     constants();
     moves();
+    neighbours();
     padding();
     fused();
     weighted();

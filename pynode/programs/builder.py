@@ -9,6 +9,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from pynode.programs.program import ACCUMULATING, COMMUTATIVE, MAY_DIVERGE, OPS, READS_THETA, SAME, Instr, Program
+from pynode.programs.rerolling import rerolled
 from pynode.programs.simplify import simplified
 
 
@@ -233,12 +234,16 @@ class Builder:
         return self.emit("SCATTER", size, x, p=self.index.add(index))
 
     def concat(self, *xs: int) -> int:
-        """Registers one after the other, by halves."""
+        """Registers one after the other, by halves. Single numbers that were computed alike are computed together."""
+        return self.end_to_end(rerolled(self, xs))
+
+    def end_to_end(self, xs: Sequence[int]) -> int:
+        """Registers one after the other, as they are."""
         if len(xs) == 1:
             return xs[0]
         if len(xs) > 2:
             half = len(xs) // 2
-            return self.concat(self.concat(*xs[:half]), self.concat(*xs[half:]))
+            return self.end_to_end([self.end_to_end(xs[:half]), self.end_to_end(xs[half:])])
         x, y = xs
         f = self.made[x]
         g = self.made[y]
