@@ -10,6 +10,8 @@ typedef struct pn_list {
 } pn_list;
 double *pn_list_push(pn_list *l, int64_t count); /* room for count more; NULL: out of memory */
 
+void *pn_zeroed(size_t bytes); /* as calloc, in large pages where there are such; NULL: out of memory. Freed by free. */
+
 /* 64-byte aligned memory, for vectors; `bytes` is a multiple of 64. NULL: out of memory. Freed by nothing but pn_aligned_free. */
 void *pn_aligned_alloc(size_t bytes);
 void pn_aligned_free(void *block);

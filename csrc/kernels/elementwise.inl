@@ -57,7 +57,7 @@ static void FN(unary)(int32_t op, T *o, const T *a, size_t count) {
     case PN_OP_COS: EACH(V(cos)(X));
     case PN_OP_TANH: EACH(V(tanh)(X));
     case PN_OP_SIGMOID: EACH(V(sigmoid)(X));
-    case PN_OP_SOFTPLUS: EACH(V(softplus)(X));
+    case PN_OP_SOFTPLUS: V(softplus_rows)(o, a, count); return;
     case PN_OP_RELU: EACH(V(sel)(X < ZERO, ZERO, X));
     case PN_OP_STEP: EACH(V(sel)(X > ZERO, ONE, V(sel)(X <= ZERO, ZERO, X)));
     case PN_OP_ERF: EACH(V(erf)(X));
@@ -72,9 +72,7 @@ static void FN(unary)(int32_t op, T *o, const T *a, size_t count) {
 static void FN(binary)(int32_t op, T *o, const T *a, const T *b, size_t count) {
     switch (op) {
     case PN_OP_DIV: EACH(X / Y);
-    case PN_OP_POW:
-        for (size_t i = 0; i < count; i++) o[i] = (T)pow((double)a[i], (double)b[i]);
-        return;
+    case PN_OP_POW: V(pow_rows)(o, a, b, count); return;
     case PN_OP_MAX: EACH(V(max)(X, Y));
     case PN_OP_MIN: EACH(V(min)(X, Y));
     case PN_OP_LT: EACH(V(sel)(X < Y, ONE, ZERO));

@@ -205,20 +205,22 @@ PN_HSUM(f64, double, vf64, PN_VE64)
 PN_HSUM(f32, float, vf32, PN_VE32)
 #endif
 
-/* scale(y, k) = y 2^k for integral k, -1080 <= k <= 1030 (float: -160 to 130), rounded once, also into the denormals.
-   The plain form multiplies by 2^h and 2^(k-h), h = floor(k / 2); k + 2^11 (float: + 2^8) is read from the low bits of
-   the sum with 1.5 2^52 (1.5 2^23). The AVX-512 form takes floor(k) of any k. */
+/* scale(y, k, n) = y 2^k for integral k, -1080 <= k <= 1030 (float: -160 to 130), n = k + SHIFT, rounded once, also into the denormals.
+   The plain form multiplies by 2^floor(k/2) and 2^ceil(k/2): with twice the bias of exponents in SHIFT, half the low bits of n are
+   the exponents' own. The AVX-512 form takes floor(k) of any k, and no n. */
+#define PN_SHIFT64 (0x1.8p52 + 2046)
+#define PN_SHIFT32 (0x1.8p23f + 254)
 #if PN_X86 == 64
-PN_VFN vf64 v_scale_f64(vf64 y, vf64 k) { return (vf64)_mm512_scalef_pd((__m512d)y, (__m512d)k); }
-PN_VFN vf32 v_scale_f32(vf32 y, vf32 k) { return (vf32)_mm512_scalef_ps((__m512)y, (__m512)k); }
+PN_VFN vf64 v_scale_f64(vf64 y, vf64 k, vf64 n) { return (void)n, (vf64)_mm512_scalef_pd((__m512d)y, (__m512d)k); }
+PN_VFN vf32 v_scale_f32(vf32 y, vf32 k, vf32 n) { return (void)n, (vf32)_mm512_scalef_ps((__m512)y, (__m512)k); }
 #else
-PN_VFN vf64 v_scale_f64(vf64 y, vf64 k) {
-    vu64 n = (vu64)(k + (0x1.8p52 + 2048)) - 0x4338000000000000u, h = n >> 1;
-    return y * (vf64)((h - 1u) << 52) * (vf64)((n - h - 1u) << 52);
+PN_VFN vf64 v_scale_f64(vf64 y, vf64 k, vf64 n) {
+    vu64 u = (vu64)n, h = u >> 1;
+    return (void)k, y * (vf64)(h << 52) * (vf64)((u - h) << 52);
 }
-PN_VFN vf32 v_scale_f32(vf32 y, vf32 k) {
-    vu32 n = (vu32)(k + (0x1.8p23f + 256)) - 0x4b400000u, h = n >> 1;
-    return y * (vf32)((h - 1u) << 23) * (vf32)((n - h - 1u) << 23);
+PN_VFN vf32 v_scale_f32(vf32 y, vf32 k, vf32 n) {
+    vu32 u = (vu32)n, h = u >> 1;
+    return (void)k, y * (vf32)(h << 23) * (vf32)((u - h) << 23);
 }
 #endif
 

@@ -1,11 +1,12 @@
-/* Elementary functions on whole vectors (simd.h), in double (v_exp_f64) and float (v_exp_f32):
-     exp, expm1, log, log1p, tanh, sigmoid, softplus, sin, cos, erf.
+/* Elementary functions on whole vectors (simd.h), in double (v_exp_f64) and float (v_exp_f32): exp, expm1, log, log1p, tanh,
+   sigmoid, sin, cos, erf; and on arrays (v_pow_rows_f64): softplus, pow.
 
    Each is within 2 ulp of the exact result over the whole range, is exact at 0, treats NaN, infinities, overflow and
    denormal results as IEEE 754 and C ask, and an odd function is odd to the last bit. A lane's result depends on that
-   lane alone. The largest errors met by tests/test_vmath.c in ulp, over all widths, double and float:
-     exp 1.13, 0.95   expm1 1.89, 1.46     log 0.84, 0.80       log1p 1.39, 1.35   tanh 1.83, 1.71
-     erf 1.15, 1.17   sigmoid 1.72, 1.63   softplus 1.54, 1.50  sin 0.79, 0.57     cos 0.79, 0.57
+   lane alone. The largest errors met by tests/test_vmath.c in ulp, over all widths, double and float (softplus in float: of
+   all floats):
+     exp 1.13, 0.95   expm1 1.89, 1.46     log 0.84, 0.80       log1p 1.39, 1.35   tanh 1.83, 1.71   pow 1.30, 0.50
+     erf 1.15, 1.17   sigmoid 1.72, 1.63   softplus 1.89, 1.96  sin 0.79, 0.57     cos 0.79, 0.57
 
    The equations stand in vmath_body.h, read once for each precision; the tables below are their coefficients. Each is
    the polynomial of least maximal relative error on its interval (Remez exchange in 50 digits, then rounded): the
@@ -50,6 +51,14 @@ static const double pn_log_c64[] = {/* 2^-59.5 */
 static const float pn_log_c32[] = {/* 2^-30.2 */
                                    0.6666677594f, 0.3997744918f, 0.2987442017f};
 
+/* The same where |s| <= 1/3. */
+static const double pn_softplus_c64[] = {/* 2^-59.4 */
+                                         0.6666666666666631,  0.40000000000155117, 0.2857142854811797,  0.22222223953647474,
+                                         0.1818174447904412,  0.15386548393576202, 0.13301121360879997, 0.12104945113763126,
+                                         0.08344970267462906, 0.1700975951061163};
+static const float pn_softplus_c32[] = {/* 2^-33.1 */
+                                        0.666666755f, 0.3999888836f, 0.2861659671f, 0.2143074099f, 0.2428955748f};
+
 /* (sin r - r) / r^3 and (cos r - 1 + r^2/2) / r^4 in r^2; |r| <= pi/4. The short ones serve float, in double. */
 static const double pn_sin_c64[] = {/* 2^-57.9 */
                                     -0.1666666666666663,    0.008333333333322005, -0.00019841269829495514,
@@ -82,13 +91,22 @@ static const float pn_erfc_c32[] = {/* 2^-29.8 */
                                     1.84960556f,      2.638966799f,    0.84311831f,      0.0415006876f,
                                     -0.009890891612f, 0.001826163149f, -0.0001855739538f};
 
+#define PN_EXP_SHIFT64 (PN_LOOKUP ? 0x1.8p48 : PN_SHIFT64) /* rounds to the multiples of 1/16 or of 1 */
 #if PN_LOOKUP
-/* 2^(j/16), j = 0..15. */
+/* 2^(j/16), j = 0..15, and what is left of it, relative. */
 static const double pn_exp16[16] = {0x1.0000000000000p+0, 0x1.0b5586cf9890fp+0, 0x1.172b83c7d517bp+0, 0x1.2387a6e756238p+0,
                                     0x1.306fe0a31b715p+0, 0x1.3dea64c123422p+0, 0x1.4bfdad5362a27p+0, 0x1.5ab07dd485429p+0,
                                     0x1.6a09e667f3bcdp+0, 0x1.7a11473eb0187p+0, 0x1.8ace5422aa0dbp+0, 0x1.9c49182a3f090p+0,
                                     0x1.ae89f995ad3adp+0, 0x1.c199bdd85529cp+0, 0x1.d5818dcfba487p+0, 0x1.ea4afa2a490dap+0};
+static const double pn_exp16_rest[16] = {0,          8.1893e-17, -2.7939e-17, 7.8266e-17,  3.3485e-17, 3.7508e-17,
+                                         1.9573e-17, 5.6865e-17, -6.8358e-17, -2.3591e-17, 5.1548e-17, 1.5341e-17,
+                                         4.8752e-17, 1.6855e-17, 1.7901e-17,  -5.5451e-17};
 #endif
+
+/* Functions whose chain of operations is so long that the processor sees no second one behind it (v_name_rows) go over PN_PASS bytes
+   at a time in two passes, from an array to an array, which may be the same: `count` elements rounded up to vectors. */
+#define PN_PASS 2048
+#define PN_ROWS static __attribute__((noinline, unused))
 
 /* FN(name) is v_name of the precision, K(a, b) its constant; POLY evaluates a table above. */
 #define POLY(z, c) FN(poly)(z, c, (int)(sizeof(c) / sizeof((c)[0])))
@@ -109,6 +127,81 @@ static const double pn_exp16[16] = {0x1.0000000000000p+0, 0x1.0b5586cf9890fp+0, 
 #define K(f64, f32) f32
 #include "kernels/vmath_body.h"
 #undef POLY
+
+/* ---- x^y = 2^(y log2 x), log2 x in two parts, so that y log2 x is known far behind its binary point ---- */
+
+/* (3 atanh s / s - 3 - s^2) / s^4 in s^2; the error is that of atanh s. |s| as in pn_log_c64. */
+static const double pn_pow_c64[] = {/* 2^-66.3 */
+                                    0.6000000000000337, 0.42857142855154723, 0.3333333377894249, 0.27272676631795656,
+                                    0.2308013231862738, 0.1988531096656449,  0.19793721782609722};
+
+/* a without its last 27 bits: products of two such are exact. */
+PN_VFN vf64 v_head_f64(vf64 a) { return (vf64)((vu64)a & 0xfffffffff8000000u); }
+
+/* log2 x = k + c s u for x = 2^k m, with s = (m - 1) / (m + 1), u = 3 + s^2 + s^4 P(s^2), c = 2 / (3 log 2): as head, which is returned,
+   and rest, to 2^-65 of it, for positive finite x. Every product of heads is exact (so fdlibm's e_pow.c). */
+PN_VFN vf64 v_log2_f64(vf64 x, vf64 *rest) {
+    vf64 k, m = v_split_any_f64(x, &k), f = m - 1.0, d = m + 1.0, inverse = 1.0 / d, s = f * inverse;
+    vf64 s1 = v_head_f64(s), d1 = v_head_f64(d), s2 = ((f - s1 * d1) - s1 * (m - (d1 - 1.0))) * inverse;
+    vf64 z1 = s1 * s1, z2 = s2 * (s + s1), z = z1 + z2;
+    vf64 r = z * z * v_poly_f64(z, pn_pow_c64, 7) + z2;
+    vf64 u1 = v_head_f64(3.0 + z1 + r), u2 = r - ((u1 - 3.0) - z1);
+    vf64 p = s1 * u1, q = s2 * u1 + u2 * s;
+    vf64 v1 = v_head_f64(p + q), v2 = q - (v1 - p);
+    vf64 t = v1 * 0x1.ec709d8000000p-1, t2 = v1 * 0x1.0e80ff5d27f05p-27 + v2 * 0x1.ec709dc3a03fdp-1;
+    vf64 head = v_head_f64(k + (t + t2));
+    *rest = t2 - ((head - k) - t);
+    return head;
+}
+
+/* 2^(y (head + rest)), y (head + rest) = e1 + e2. The clamps are past overflow and past the last denormal; that of y keeps e1 finite. */
+PN_VFN vf64 v_pow_of_f64(vf64 y, vf64 head, vf64 rest) {
+    y = v_atleast_f64(v_atmost_f64(y, v_set1_f64(0x1p64)), v_set1_f64(-0x1p64));
+    vf64 y1 = v_head_f64(y), e1 = y1 * head, e2 = (y - y1) * head + y * rest;
+    e1 = v_atleast_f64(v_atmost_f64(e1, v_set1_f64(1030.0)), v_set1_f64(-1080.0));
+    e2 = v_atleast_f64(v_atmost_f64(e2, v_set1_f64(1.0)), v_set1_f64(-1.0));
+    vf64 n = e1 + PN_EXP_SHIFT64, k = n - PN_EXP_SHIFT64;
+    return v_exp_of_f64(n, k, ((e1 - k) + e2) * 0x1.62e42fefa39efp-1);
+}
+
+/* o = a^b */
+PN_ROWS void v_pow_rows_f64(double *o, const double *a, const double *b, size_t count) {
+    double head[PN_PASS / sizeof(double)], rest[PN_PASS / sizeof(double)];
+    for (size_t done = 0, n; done < count; done += n) {
+        n = v_pass_f64(count - done);
+        for (size_t i = 0; i < n; i += PN_VE64) {
+            vf64 low, high = v_log2_f64(v_abs_f64(v_load_f64(a + done + i)), &low);
+            v_store_f64(head + i, high), v_store_f64(rest + i, low);
+        }
+        for (size_t i = 0; i < n; i += PN_VE64) {
+            vf64 x = v_load_f64(a + done + i), y = v_load_f64(b + done + i);
+            vf64 r = v_pow_of_f64(y, v_load_f64(head + i), v_load_f64(rest + i));
+            if (__builtin_expect(!v_pow_plain_f64(x, y), 0)) r = v_pow_edges_f64(x, y, r);
+            v_store_f64(o + done + i, r);
+        }
+    }
+}
+
+/* The same of floats, in double precision. */
+PN_ROWS void v_pow_rows_f32(float *o, const float *a, const float *b, size_t count) {
+    double log_a[2 * PN_PASS / sizeof(float)];
+    for (size_t done = 0, n; done < count; done += n) {
+        n = v_pass_f32(count - done);
+        for (size_t i = 0; i < n; i += PN_VE32) {
+            vf32 x = v_abs_f32(v_load_f32(a + done + i));
+            v_store_f64(log_a + i, v_log_f64(v_widen_lo(x)));
+            v_store_f64(log_a + i + PN_VE64, v_log_f64(v_widen_hi(x)));
+        }
+        for (size_t i = 0; i < n; i += PN_VE32) {
+            vf32 x = v_load_f32(a + done + i), y = v_load_f32(b + done + i);
+            vf64 lo = v_exp_f64(v_widen_lo(y) * v_load_f64(log_a + i)),
+                 hi = v_exp_f64(v_widen_hi(y) * v_load_f64(log_a + i + PN_VE64));
+            vf32 r = v_narrow(lo, hi);
+            if (__builtin_expect(!v_pow_plain_f32(x, y), 0)) r = v_pow_edges_f32(x, y, r);
+            v_store_f32(o + done + i, r);
+        }
+    }
+}
 
 /* sin and cos. |x| = k pi/2 + r, |r| <= pi/4; with q = k (for the cosine k + 1) the result is sin r, cos r, -sin r or
    -cos r by q mod 4. A lane past |x| = 2^20, or Inf or NaN, asks the C library; no other lane is touched. */

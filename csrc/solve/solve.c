@@ -12,8 +12,9 @@
 #endif
 
 #include "instances/instances.h"
+#include "memory.h"
 
-enum { MAX_TASKS = 64, MAX_CHUNK = 256, WHOLE_CHUNK = 1024, MAX_THREADS = 256, LONG_STEP = 1 << 20 };
+enum { MAX_TASKS = 64, MAX_CHUNK = 256, WHOLE_CHUNK = 1024, CHUNKS_A_THREAD = 2, MAX_THREADS = 256, LONG_STEP = 1 << 20 };
 
 /* Multiply-adds of a step of one block of lanes, by and large: weights and rows count once for each stage. */
 static int64_t work_of_step(const pn_problem *P, int lanes) {
@@ -23,16 +24,16 @@ static int64_t work_of_step(const pn_problem *P, int lanes) {
 }
 
 /* Samples a chunk: enough to keep lanes busy when samples take different numbers of steps, few enough to share out. Where a step
-   takes long, a chunk of fewer samples is worth a thread. Where nothing is added up over chunks they may be as large as they can
-   be: at the end of each one lanes stay idle. What is asked here are the program and the number of samples, never the number of
-   threads. */
-static void cut(pn_shared *s, int64_t n, int lanes, int whole) {
+   takes long, a chunk of fewer samples is worth a thread. That asks for the program and the number of samples, never for the number
+   of threads. Where nothing is added up over chunks (`free`) they may be as large as they can be, for at the end of each one lanes
+   stay idle: one thread has whole ones, and of several each has two, as one sample may take longer than another. */
+static void cut(pn_shared *s, int64_t n, int lanes, int free, int32_t threads) {
     const int64_t blocks = work_of_step(s->problem, lanes) >= LONG_STEP ? 2 : 4;
     int64_t chunk = (n / 8 + lanes - 1) / lanes * lanes, least = blocks * lanes,
             most = MAX_CHUNK > 2 * lanes ? MAX_CHUNK : 2 * lanes;
+    if (free) chunk = threads > 1 ? (n / (CHUNKS_A_THREAD * threads) + lanes - 1) / lanes * lanes : n, most = WHOLE_CHUNK;
     if (chunk < least) chunk = least;
     if (chunk > most) chunk = most;
-    if (whole) chunk = WHOLE_CHUNK;
     if (chunk > n) chunk = n > 0 ? n : 1;
     s->chunk = chunk;
     s->n_chunks = (n + chunk - 1) / chunk;
@@ -41,21 +42,20 @@ static void cut(pn_shared *s, int64_t n, int lanes, int whole) {
     s->n_tasks = (s->n_chunks + s->chunks_per_task - 1) / s->chunks_per_task;
 }
 
+/* Rows of p zeros that n tasks add to; one task adds to what is wanted itself. */
+static pn_status rows_for(double *wanted, int64_t n, int64_t p, double **rows) {
+    if (!wanted || p == 0) return PN_OK;
+    const size_t bytes = (size_t)p * sizeof(double);
+    *rows = n > 1 ? pn_zeroed((size_t)n * bytes) : memset(wanted, 0, bytes);
+    return *rows ? PN_OK : PN_MEMORY;
+}
+
 /* Pairwise sum of n rows of length p into out. */
 static void add_rows(double *rows, int64_t n, int64_t p, double *out) {
     for (int64_t step = 1; step < n; step *= 2)
         for (int64_t i = 0; i + step < n; i += 2 * step)
             for (int64_t j = 0; j < p; j++) rows[i * p + j] += rows[(i + step) * p + j];
-    if (n > 0)
-        memcpy(out, rows, (size_t)p * sizeof(double));
-    else
-        memset(out, 0, (size_t)p * sizeof(double));
-}
-
-static pn_status rows_for(double *wanted, int64_t n, int64_t p, double **rows) {
-    if (!wanted || p == 0) return PN_OK;
-    *rows = calloc((size_t)(n > 0 ? n : 1) * (size_t)p, sizeof(double));
-    return *rows ? PN_OK : PN_MEMORY;
+    memcpy(out, rows, (size_t)p * sizeof(double));
 }
 
 #ifdef PN_NO_THREADS /* where a processor has one, as WebAssembly does */
@@ -261,7 +261,7 @@ pn_status pn_solve(const pn_problem *P, int f32, pn_isa isa, char *message) {
     if (P->back) k = P->tapes->kernels ? P->tapes->kernels : k; /* those that went forward */
     pn_shared s = {.problem = P};
     int32_t threads = P->call ? 1 : P->threads > 0 ? P->threads : 1;
-    cut(&s, P->n, k->lanes, threads == 1 && P->gradient == PN_GRAD_NONE && !P->quadrature && !P->sensitivity);
+    cut(&s, P->n, k->lanes, P->gradient == PN_GRAD_NONE && !P->quadrature && !P->sensitivity, threads);
     if (P->tapes) {
         pn_status ready = prepare_tapes(P, k, &s, text);
         if (ready != PN_OK) return ready;
@@ -279,11 +279,10 @@ pn_status pn_solve(const pn_problem *P, int f32, pn_isa isa, char *message) {
         run_tasks(&s, k, threads);
         st = (pn_status)atomic_load(&s.stop);
     }
-    if (st == PN_OK && s.task_grad) add_rows(s.task_grad, s.n_tasks, s.p, P->g_theta);
-    if (st == PN_OK && s.task_quadrature) add_rows(s.task_quadrature, s.n_tasks, s.q, P->quadrature);
+    if (st == PN_OK && s.n_tasks > 1 && s.task_grad) add_rows(s.task_grad, s.n_tasks, s.p, P->g_theta);
+    if (st == PN_OK && s.n_tasks > 1 && s.task_quadrature) add_rows(s.task_quadrature, s.n_tasks, s.q, P->quadrature);
     if (P->tapes && !P->back) P->tapes->filled = st == PN_OK;
-    free(s.task_grad);
-    free(s.task_quadrature);
+    if (s.n_tasks > 1) free(s.task_grad), free(s.task_quadrature);
     return st;
 }
 

@@ -204,7 +204,7 @@ static void choices(void) {
     static const double special[] = {NAN, INFINITY, -INFINITY, 0.0, -0.0, 1, -1};
     enum { N = 7 };
     for (int32_t op = PN_OP_NEG; op <= PN_OP_WHERE; op++) {
-        if (op == PN_OP_POW || op == PN_OP_DTANH || op == PN_OP_DSIGMOID || op == PN_OP_SIN || op == PN_OP_COS) continue;
+        if (op == PN_OP_DTANH || op == PN_OP_DSIGMOID || op == PN_OP_SIN || op == PN_OP_COS) continue;
         builder b = {.spec = {.segments = {0, 1, 0}}};
         int32_t r[3] = {-1, -1, -1};
         for (int i = 0; i < rows[op].operands; i++) r[i] = add_slot(&b, 1);

@@ -1,21 +1,29 @@
-/* Work to be counted, for benchmarks/guard.py: small forms of the six benchmark cases, and fields of constants, on one instruction
-   set, the solve and then the gradient of each, always in this order. `work ISA` runs them, `work` prints their names. */
+/* Work to be counted, for benchmarks/guard.py: small forms of the six benchmark cases, of vdp with other activations, and fields of
+   constants, on one instruction set, the solve and then the gradient of each, always in this order. `work ISA` runs them, `work` prints
+   their names. */
 #include "tests/check.h"
 
 enum { LAYERS = 3 }; /* at most */
 typedef struct row {
     const char *name;
-    int32_t d, hidden, layers; /* affine maps, tanh between them; no layers: a field of constants, see `constants` */
+    int32_t d, hidden, layers; /* affine maps, act between them; no layers: a field of constants, see `constants` */
     int64_t n, times;
     double end, step, tolerance;
     const char *method;
     int f32;
+    int32_t act;
 } row;
 static const row rows[] = {
-    {"codelab", 1, 8, 2, 5, 21, 1, 0.05, 0, "euler", 0},      {"rk4one", 2, 16, 2, 1, 51, 5, 0.05, 0, "rk4", 0},
-    {"spiral", 2, 50, 2, 20, 10, 0.25, 0, 1e-6, "dopri5", 1}, {"vdp", 2, 32, 3, 32, 40, 3, 0, 1e-6, "dopri5", 0},
-    {"big", 2, 64, 3, 64, 10, 1, 0, 1e-5, "dopri5", 1},       {"wide", 64, 256, 2, 32, 2, 1, 0, 1e-3, "dopri5", 1},
-    {"matrix", 64, 64, 0, 1, 11, 1, 0, 1e-6, "dopri5", 0},    {"sparse", 64, 1, 0, 16, 11, 1, 0, 1e-6, "dopri5", 0},
+    {"codelab", 1, 8, 2, 5, 21, 1, 0.05, 0, "euler", 0, PN_OP_TANH},
+    {"rk4one", 2, 16, 2, 1, 51, 5, 0.05, 0, "rk4", 0, PN_OP_TANH},
+    {"spiral", 2, 50, 2, 20, 10, 0.25, 0, 1e-6, "dopri5", 1, PN_OP_TANH},
+    {"vdp", 2, 32, 3, 32, 40, 3, 0, 1e-6, "dopri5", 0, PN_OP_TANH},
+    {"big", 2, 64, 3, 64, 10, 1, 0, 1e-5, "dopri5", 1, PN_OP_TANH},
+    {"wide", 64, 256, 2, 32, 2, 1, 0, 1e-3, "dopri5", 1, PN_OP_TANH},
+    {"softplus", 2, 32, 3, 32, 4, 0.5, 0.05, 0, "rk4", 0, PN_OP_SOFTPLUS},
+    {"pow", 2, 32, 3, 32, 4, 0.5, 0.05, 0, "rk4", 0, PN_OP_POW},
+    {"matrix", 64, 64, 0, 1, 11, 1, 0, 1e-6, "dopri5", 0, PN_OP_TANH},
+    {"sparse", 64, 1, 0, 16, 11, 1, 0, 1e-6, "dopri5", 0, PN_OP_TANH},
 };
 enum { N_ROWS = sizeof rows / sizeof *rows };
 
@@ -24,16 +32,37 @@ static int32_t width(const row *c, int32_t i) { return i == 0 || i == c->layers 
 /* where layer i begins in theta: weights (out, in), then the bias (out) */
 static int32_t offset(const row *c, int32_t i) { return i == 0 ? 0 : offset(c, i - 1) + width(c, i) * (width(c, i - 1) + 1); }
 
+static int32_t one(builder *b, int32_t op, int32_t m, int32_t a) { return add(b, op, m, a, -1, -1, 0, 0, 0); }
+static int32_t two(builder *b, int32_t op, int32_t m, int32_t a, int32_t e) { return add(b, op, m, a, e, -1, 0, 0, 0); }
+
+/* tanh a, softplus a or sigmoid(a)^1.7, and g times its slope, where x is the value */
+enum { EXPONENT, ONE_LESS };
+static int32_t number(builder *b, int32_t m, int which) {
+    return one(b, PN_OP_BCAST, m, add(b, PN_OP_CONST, 1, -1, -1, -1, which, 0, 0));
+}
+static int32_t activate(builder *b, int32_t act, int32_t m, int32_t a) {
+    return act == PN_OP_POW ? two(b, act, m, one(b, PN_OP_SIGMOID, m, a), number(b, m, EXPONENT)) : one(b, act, m, a);
+}
+static int32_t pull(builder *b, int32_t act, int32_t m, int32_t g, int32_t a, int32_t x) {
+    if (act == PN_OP_TANH) return two(b, PN_OP_DTANH, m, g, x);
+    int32_t s = one(b, PN_OP_SIGMOID, m, a);
+    if (act == PN_OP_SOFTPLUS) return two(b, PN_OP_DMUL, m, g, s);
+    int32_t slope = two(b, PN_OP_MUL, m, two(b, PN_OP_POW, m, s, number(b, m, ONE_LESS)), number(b, m, EXPONENT));
+    return two(b, PN_OP_DSIGMOID, m, two(b, PN_OP_DMUL, m, g, slope), s);
+}
+
 static pn_program *network(const row *c, int vjp) {
-    builder b = {.spec = {.n_spaces = 1, .n_grads = vjp, .fuse = 1}, .n_theta = {offset(c, c->layers)}};
-    int32_t x[LAYERS], g[LAYERS + 1], m = c->layers;
+    builder b = {.spec = {.n_spaces = 1, .n_grads = vjp, .fuse = 1, .n_consts = 2}, .n_theta = {offset(c, c->layers)}};
+    int32_t x[LAYERS], a[LAYERS] = {0}, g[LAYERS + 1], m = c->layers;
+    b.consts[EXPONENT] = 1.7, b.consts[ONE_LESS] = 0.7;
     b.n_grad[0] = b.n_theta[0];
     add_slot(&b, 1);
     int32_t y = add_slot(&b, c->d), last = 0;
     add_slot(&b, 0);
     g[m] = vjp ? add_slot(&b, c->d) : 0;
     for (int32_t i = 0; i < m; i++) {
-        x[i] = i == 0 ? y : add(&b, PN_OP_TANH, width(c, i), last, -1, -1, 0, 0, 0);
+        a[i] = last;
+        x[i] = i == 0 ? y : activate(&b, c->act, width(c, i), last);
         int32_t at = offset(c, i);
         last = add(&b, PN_OP_AFFINE, width(c, i + 1), x[i], -1, -1, at, at + width(c, i) * width(c, i + 1), 0);
     }
@@ -42,7 +71,7 @@ static pn_program *network(const row *c, int vjp) {
     if (!vjp) return must_create(&b);
     for (int32_t i = m; i-- > 0;) {
         g[i] = add(&b, PN_OP_AFFINE_T, width(c, i), g[i + 1], -1, -1, offset(c, i), -1, 0);
-        if (i > 0) g[i] = add(&b, PN_OP_DTANH, width(c, i), g[i], x[i], -1, 0, 0, 0);
+        if (i > 0) g[i] = pull(&b, c->act, width(c, i), g[i], a[i], x[i]);
     }
     add_output(&b, g[0]);
     add_output(&b, -1);
@@ -81,7 +110,7 @@ static pn_program *constants(const row *c, int vjp) {
 
 static void *weights(const row *c) {
     void *theta = random_array((size_t)offset(c, c->layers), c->f32, 1);
-    for (int32_t i = 0; i < c->layers; i++) { /* of the size that keeps layers in the curved part of tanh */
+    for (int32_t i = 0; i < c->layers; i++) { /* of the size that keeps layers in the curved part of their activation */
         double scale = 2 / sqrt(width(c, i));
         for (int32_t k = offset(c, i); k < offset(c, i + 1); k++)
             set(theta, (size_t)k, c->f32, scale * get(theta, (size_t)k, c->f32));
