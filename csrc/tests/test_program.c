@@ -2,7 +2,7 @@
 #include "tests/check.h"
 
 /* t (1), y (3), u (0), seed (3); CONST, PARAM in the prologue; two operations forward, one back, one accumulates */
-static void good(builder *b) {
+static void valid(builder *b) {
     *b = (builder){.spec = {.n_spaces = 1, .n_grads = 1, .n_consts = 4, .n_index = 3}, .n_theta = {20}, .n_grad = {20}};
     add_slot(b, 1), add_slot(b, 3), add_slot(b, 0), add_slot(b, 3);
     int32_t c = add(b, PN_OP_CONST, 3, -1, -1, -1, 1, 0, 0);  /* 0: register 4 */
@@ -30,7 +30,7 @@ static void refused(builder *b, const char *part, int line) {
 #define BAD(part, ...)                                                                                                         \
     do {                                                                                                                       \
         builder b;                                                                                                             \
-        good(&b);                                                                                                              \
+        valid(&b);                                                                                                              \
         __VA_ARGS__;                                                                                                           \
         refused(&b, part, __LINE__);                                                                                           \
     } while (0)
@@ -197,7 +197,7 @@ static void fuzz(void) {
         builder b;
         pn_program *p;
         if (i % 2)
-            good(&b);
+            valid(&b);
         else
             net(&b, 3, 2, 5, 1, 1);
         for (int changes = 1 + i % 3; changes > 0; changes--) {
@@ -222,7 +222,7 @@ static void fuzz(void) {
 int main(void) {
     builder b;
     pn_program *p;
-    good(&b);
+    valid(&b);
     CHECKF(create(&b, &p) == PN_OK, "%s", b.message);
     CHECK(b.message[0] == 0);
     pn_program_destroy(&p);
