@@ -30,7 +30,7 @@ static void refused(builder *b, const char *part, int line) {
 #define BAD(part, ...)                                                                                                         \
     do {                                                                                                                       \
         builder b;                                                                                                             \
-        valid(&b);                                                                                                              \
+        valid(&b);                                                                                                             \
         __VA_ARGS__;                                                                                                           \
         refused(&b, part, __LINE__);                                                                                           \
     } while (0)
