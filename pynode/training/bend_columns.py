@@ -114,14 +114,15 @@ class Along:
         self.index = np.concatenate(self.windows)
         self.begin = np.cumsum([0, *map(len, self.windows)])[:-1]
         self.count = np.diff(np.append(self.begin, len(self.index)))
-        self.weight = weight[self.index]
+        self.weight = weight[self.index][:, None]
+        self.root = np.sqrt(self.weight)
+        self.total = np.add.reduceat(self.weight, self.begin)
         self.z = self._centred(measured[self.index][:, None])[:, 0]
 
     def _centred(self, values: Array) -> Array:
         """Rows less the mean of their window, scaled to one variance."""
-        w = self.weight[:, None]
-        mean = np.add.reduceat(w * values, self.begin) / np.add.reduceat(w, self.begin)
-        return np.asarray(np.sqrt(w) * (values - np.repeat(mean, self.count, axis=0)), dtype=np.float64)
+        mean = np.add.reduceat(self.weight * values, self.begin) / self.total
+        return np.asarray(self.root * (values - np.repeat(mean, self.count, axis=0)), dtype=np.float64)
 
     def columns(self, terms: Sequence[Term]) -> Array:
         """(n, terms) of the integrals."""

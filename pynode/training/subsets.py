@@ -6,13 +6,13 @@ H = X^T X / s^2, b = X^T y / s^2 and L the precisions of the prior.
 """
 
 import itertools
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 from dataclasses import dataclass
 from math import comb
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.linalg import solve_triangular
+from scipy.linalg.lapack import dtrtrs
 
 Array = NDArray[np.float64]
 
@@ -120,9 +120,9 @@ class Regression:
         """The best of a subset and what is left of it when columns are taken out one by one."""
         self.scores([s])
         while s:
-            around = self._around(s)
-            k = max(range(1, len(s) + 1), key=lambda k: around(k)[1])
-            less = tuple(j for i, j in enumerate(s, 1) if i != k)
+            _, own = self._around(s)
+            k = int(np.argmax(own[1:]))
+            less = (*s[:k], *s[k + 1 :])
             self.scores([less])
             if self.known[less] <= self.known[s]:
                 break
@@ -137,66 +137,59 @@ class Regression:
         """The best of a subset and those with one column more, one less, or another one; good ones are remembered."""
         top = max(self.known.values()) - CLOSE
         best = s
-        around = self._around(s)
+        scores, own = self._around(s)
+        order = np.argsort(scores, axis=1)[:, -KEPT:]
+        values = np.take_along_axis(scores, order, axis=1)
+        good = ~((values < top) & (values < values[:, -1:]))
         for k, out in enumerate((None, *s)):
             kept = [j for j in s if j != out]
-            scores, own = around(k)
             fresh = [tuple(kept)] if out is not None else []
             if fresh:
-                self.known[fresh[0]] = own
+                self.known[fresh[0]] = float(own[k])
             if len(kept) < most:
-                for i in np.argsort(scores)[-KEPT:].tolist():
-                    if scores[i] < top and scores[i] < scores.max():
-                        continue
+                for i, value in zip(order[k, good[k]].tolist(), values[k, good[k]].tolist(), strict=True):
                     fresh.append(tuple(sorted((*kept, i))))
-                    self.known[fresh[-1]] = float(scores[i])
+                    self.known[fresh[-1]] = value
             best = max((best, *fresh), key=self.known.__getitem__)
         return best
 
-    def _around(self, s: Subset) -> Callable[[int], tuple[Array, float]]:
-        """k -> `_with_one_more` of a subset without its k-th column, counted from 1; 0: of all of it.
+    def _around(self, s: Subset) -> tuple[Array, Array]:
+        """`_with_one_more` (k + 1, P), (k + 1,) of a subset of k columns, then of it without each of its columns.
 
         With M = (H_S + L_S)^-1, c = M b_S and a_i = M H_Si, what is left of column i without column j is larger by
         a_ij^2 / M_jj, its product with what is left of b by a_ij c_j / M_jj (one factor serves all j).
         """
-        K = self._within(list(s))
+        kept = list(s)
+        K = self._within(kept)
         try:
             M = np.linalg.inv(K)
         except np.linalg.LinAlgError:
             M = np.full_like(K, np.inf)
-        if not len(s) or not (np.diag(M) > 0).all() or not np.abs(M).max() < ALIKE:
-            return lambda k: self._with_one_more([j for i, j in enumerate(s, 1) if i != k])
-        own = list(s)
-        a = M @ self.H[own]
-        c = M @ self.b[own]
-        left = np.maximum(1.0 + self.prior + SMALL - np.einsum("ji,ji->i", self.H[own], a), SMALL + self.prior)
-        r = self.b - c @ self.H[own]
+        if not kept or not (np.diag(M) > 0).all() or not np.abs(M).max() < ALIKE:
+            rows = [self._with_one_more(kept), *(self._with_one_more([j for j in kept if j != out]) for out in kept)]
+            return np.stack([scores for scores, _ in rows]), np.array([own for _, own in rows])
+        a = M @ self.H[kept]
+        c = M @ self.b[kept]
+        left = np.maximum(1.0 + self.prior + SMALL - np.einsum("ji,ji->i", self.H[kept], a), SMALL + self.prior)
+        r = self.b - c @ self.H[kept]
         _, logdet = np.linalg.slogdet(K)
-        gain = 0.5 * float(c @ self.b[own]) - 0.5 * float(logdet)
-        each = 0.5 * np.log(self.prior[own]) - self.cost[own]
-
-        def scores(k: int) -> tuple[Array, float]:
-            whole = gain + float(each.sum())
-            value = whole
-            here = left
-            rest = r
-            if k:
-                j = k - 1
-                bend = M[j, j]
-                value -= float(0.5 * c[j] ** 2 / bend + 0.5 * np.log(bend) + each[j])
-                here = left + a[j] ** 2 / bend
-                rest = r + a[j] * (c[j] / bend)
-            found = value + 0.5 * rest * rest / here - 0.5 * np.log(here / self.prior) - self.cost
-            found[own] = -np.inf
-            if k:
-                found[own[j]] = whole
-            return found, value
-
-        return scores
+        each = 0.5 * np.log(self.prior[kept]) - self.cost[kept]
+        whole = 0.5 * float(c @ self.b[kept]) - 0.5 * float(logdet) + float(each.sum())
+        bend = np.diag(M)
+        own = np.append(whole, whole - (0.5 * c**2 / bend + 0.5 * np.log(bend) + each))
+        left = np.concatenate([left[None], left + a**2 / bend[:, None]])
+        r = np.concatenate([r[None], r + a * (c / bend)[:, None]])
+        found = own[:, None] + 0.5 * r * r / left - 0.5 * np.log(left / self.prior) - self.cost
+        found[:, kept] = -np.inf
+        found[range(1, len(kept) + 1), kept] = whole
+        return found, own
 
     def _within(self, kept: list[int]) -> Array:
         """H + L of some columns."""
-        return np.asarray(self.H[np.ix_(kept, kept)] + np.diag(self.prior[kept] + SMALL), dtype=np.float64)
+        which = np.array(kept, dtype=np.intp)
+        K = self.H[which[:, None], which]
+        K.flat[:: len(which) + 1] += self.prior[which] + SMALL
+        return np.asarray(K, dtype=np.float64)
 
     def _with_one_more(self, kept: list[int]) -> tuple[Array, float]:
         """((P,) scores of a subset with one column more, -inf for its own; its own score)."""
@@ -207,7 +200,7 @@ class Regression:
             r = self.b
         else:
             factor = _factors(self._within(kept)[None])[0]
-            both = solve_triangular(factor, np.column_stack([self.H[kept], self.b[kept]]), lower=True, check_finite=False)
+            both, _ = dtrtrs(factor.T, np.column_stack([self.H[kept], self.b[kept]]), lower=False, trans=1)
             half = both[:, -1]
             W = both[:, :-1]
             left = np.maximum(diagonal - (W * W).sum(axis=0), SMALL + self.prior)
@@ -232,7 +225,8 @@ def _factors(K: Array) -> Array:
     """Cholesky factors of correlation matrices (n, k, k), with as much added to the diagonal as rounding needs."""
     k = K.shape[1]
     for more in (0.0, 1e-11, 1e-8, 1e-5):
-        K[:, range(k), range(k)] += more
+        if more:
+            K[:, range(k), range(k)] += more
         try:
             return np.asarray(np.linalg.cholesky(K), dtype=np.float64)
         except np.linalg.LinAlgError:

@@ -78,13 +78,12 @@ def test_one_factor_serves_all_changes():
     """Scores of what single changes lead to, against a factor of their own each."""
     *_, found = regression()
     for s in ((), (3,), (0, 2, 3, 5, 8)):
-        around = found._around(s)
+        scores, own = found._around(s)
         for k in range(len(s) + 1):
             kept = [j for i, j in enumerate(s, 1) if i != k]
-            scores, own = around(k)
             expected, its_own = found._with_one_more(kept)
-            np.testing.assert_allclose(scores, expected, rtol=1e-9)
-            np.testing.assert_allclose(own, its_own, rtol=1e-9, atol=1e-9)
+            np.testing.assert_allclose(scores[k], expected, rtol=1e-9)
+            np.testing.assert_allclose(own[k], its_own, rtol=1e-9, atol=1e-9)
 
 
 def test_columns_without_influence_are_pruned():
