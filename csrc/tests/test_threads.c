@@ -168,6 +168,10 @@ enum { PLAIN, OWN_THETA, EVENTS, TAPES, QUADRATURE, WAITING, FORKS, SAMPLES = 41
 static fixture to_fork(int kind) {
     fixture f = fixture_begin(3, kind == EVENTS ? 0 : 2, SAMPLES, 0, kind == WAITING ? "rk4" : "bosh3");
     pn_problem *p = &f.p;
+    p->rtol = 1e-12, p->max_steps = INT64_MAX; /* it takes longer than until the first question */
+    double *atol = keep(3, sizeof *atol);
+    for (int i = 0; i < 3; i++) atol[i] = 1e-12;
+    p->atol = atol;
     if (kind == PLAIN) p->steps = keep(SAMPLES, sizeof *p->steps);
     if (kind == OWN_THETA) {
         p->theta_each = 1, f.n_theta *= SAMPLES;
