@@ -204,6 +204,8 @@ static void arrays(void) {
     REFUSED(f, "stops come in pairs", p->n_stops = -2);
     const double stop[] = {1, NAN};
     REFUSED(f, "finite and strictly increasing (entry 1", p->stops = stop; p->n_stops = 2);
+    f.p.safety = f.p.min_factor = f.p.max_factor = 1; /* the ends of what is allowed */
+    CHECK(pn_problem_check(&f.p, 0, said) == PN_OK);
     REFUSED(f, "tableau: there is no method", p->tableau = NULL);
     REFUSED(f, "atol: there is none", p->atol = NULL);
     REFUSED(f, "safety must be finite and between 0 and 1, got 1.5", p->safety = 1.5);
