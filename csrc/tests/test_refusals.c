@@ -384,7 +384,8 @@ static void implicit(void) {
     REFUSED(f, "quadrature needs an explicit method", p->quadrature = room);
     REFUSED(f, "jacobian_cost", p->jacobian_cost = -1);
     REFUSED(f, "mass must be finite, entry 3", p->mass = mass);
-    mass[3] = 1, f.p.mass = mass;
+    REFUSED(f, "mass must be finite, entry 0", mass[3] = 1; mass[0] = NAN; p->mass = mass);
+    mass[0] = mass[3] = 1, f.p.mass = mass;
     CHECK(pn_solve(&f.p, 0, PN_ISA_PLAIN, said) == PN_OK);
     mass[3] = NAN;
     for (int k = 0; k < 4; k++) REFUSED(f, "jacobian_reverse: the slots", OWN(jacobian_reverse, own.slot_size[k]++));
@@ -430,7 +431,16 @@ static void changes_of_method(void) {
     release(0);
 }
 
+static void defaults(void) {
+    pn_problem p;
+    pn_problem_init(&p);
+    CHECK(p.tableau == pn_tableau_find("dopri5") && p.degree == -1 && p.adaptive == 1 && p.rtol == 1e-6 && p.threads == 1);
+    CHECK(p.safety == 0.9 && p.min_factor == 0.2 && p.max_factor == 10 && p.beta == 0.2 && p.max_steps == 100000);
+    CHECK(p.loss_scale == 1 && p.loss_dof == 4 && !p.field && !p.lambda && !p.memory && p.loss == PN_LOSS_NONE);
+}
+
 int main(void) {
+    defaults();
     fields();
     parts();
     given();
