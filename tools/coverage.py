@@ -3,7 +3,7 @@
 The core is counted (gcc --coverage) under the tests in C and, as the extension, under pytest and tests/nomemory.py. A branch
 that several instruction sets or precisions compile counts as taken where one of them takes it. Functions are not inlined,
 for each copy would have branches of its own. Lines of the package are counted by coverage.py (pip install coverage), also in
-processes that tests start; those for JAX and PyTorch only where these are. The shares may only rise: tools/coverage.json.
+processes that tests start; what is for JAX and PyTorch only where these are. The shares may only rise: tools/coverage.json.
 
     python tools/coverage.py                       all of it; takes an hour
     python tools/coverage.py --tests tests/engine  pytest on these only: then nothing is compared
@@ -103,6 +103,10 @@ def gcov(work):
                     lines[name][n] = lines[name].get(n, False) or line["count"] > 0
                     for i, branch in enumerate(line["branches"]):
                         branches[name][n, i] = branches[name].get((n, i), False) or branch["count"] > 0
+    xla = [name for name in lines if name.startswith("csrc/python/xla")]
+    if not any(any(lines[name].values()) for name in xla):  # no JAX
+        for name in xla:
+            del lines[name], branches[name]
     return lines, branches
 
 

@@ -380,18 +380,18 @@ UNUSED static int same_with_less(fixture *f, pn_isa isa, bytes all, int64_t most
     return enough;
 }
 
-UNUSED static pn_problem good; /* what a fixture began with */
+UNUSED static pn_problem unchanged; /* what a fixture began with */
 
 /* A problem with one change is refused, and the message names what is wrong. */
 #define REFUSED(f, text, ...)                                                                                                  \
     do {                                                                                                                       \
-        (f).p = good;                                                                                                          \
+        (f).p = unchanged;                                                                                                     \
         pn_problem *p = &(f).p;                                                                                                \
         __VA_ARGS__;                                                                                                           \
         said[0] = 0;                                                                                                           \
         CHECKF(pn_solve(p, 0, PN_ISA_PLAIN, said) == PN_BAD_ARGUMENT, "%s", #__VA_ARGS__);                                     \
         CHECKF(strstr(said, text) != NULL, "%s: says", #__VA_ARGS__);                                                          \
-        (f).p = good;                                                                                                          \
+        (f).p = unchanged;                                                                                                     \
     } while (0)
 
 /* EACH_ISA(isa) { ... } for every instruction set that runs here */

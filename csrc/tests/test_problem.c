@@ -3,7 +3,7 @@
 
 static void indices(void) {
     fixture f = fixture_begin(2, 1, 3, 0, "dopri5");
-    good = f.p;
+    unchanged = f.p;
     int64_t other[3];
     double times[5];
 #define CHANGED(member, i, value) (memcpy(other, p->member, sizeof other), other[i] = (value), p->member = other)
@@ -46,7 +46,7 @@ static void indices(void) {
 
 static void numbers(void) {
     fixture f = fixture_begin(2, 0, 3, 0, "dopri5");
-    good = f.p;
+    unchanged = f.p;
     const double bad[] = {NAN, -1, INFINITY};
     for (int i = 0; i < 3; i++) {
         REFUSED(f, "step", p->step = bad[i]);
@@ -73,7 +73,7 @@ static void numbers(void) {
 static void combinations(void) {
     fixture f = fixture_begin(2, 0, 3, 0, "heun");
     f.p.adaptive = 0;
-    good = f.p;
+    unchanged = f.p;
     double sum[64];
     REFUSED(f, "coupling", p->lambda = 0.9);
     REFUSED(f, "coupling", p->lambda = 0.9; p->memory = 100000);
@@ -101,7 +101,7 @@ static void events(void) {
     int64_t start = 0, length = 3;
     f.p.gradient = PN_GRAD_NONE;
     f.p.event = event, f.p.event_direction = &direction, f.p.event_side = &side, f.p.event_which = &which, f.p.event_y = states;
-    good = f.p;
+    unchanged = f.p;
     REFUSED(f, "prescribes", p->grid = grid; p->n_grid = 3; p->grid_start = &start; p->grid_len = &length);
     REFUSED(f, "forward solve", p->gradient = PN_GRAD_DISCRETE);
     REFUSED(f, "event_direction", direction = 2);

@@ -15,7 +15,7 @@ static int no_call(void *ctx, int which, int n, const double *t, const double *y
 /* Slots, outputs and parameters of a field, and of its vjp. */
 static void fields(void) {
     fixture f = fixture_begin(2, 1, 3, 0, "dopri5");
-    good = f.p;
+    unchanged = f.p;
     REFUSED(f, "field: there is none", p->field = NULL);
     REFUSED(f, "field: the slots", OWN(field, own.n_slots = 2));
     REFUSED(f, "field: the slots", OWN(field, own.slot_size[0] = 2));
@@ -43,7 +43,7 @@ static void fields(void) {
 static void parts(void) {
     fixture f = fixture_begin(2, 0, 3, 0, "dopri5");
     fixture_parts(&f, 3);
-    good = f.p;
+    unchanged = f.p;
     CHECK(pn_problem_check(&f.p, 0, said) == PN_OK);
     REFUSED(f, "jump: its vjp is given, but not the program itself", p->jump.program = NULL);
     REFUSED(f, "jump: the slots", OWN(jump.program, own.n_slots = 2));
@@ -75,7 +75,7 @@ static void parts(void) {
 static void given(void) {
     fixture f = fixture_begin(2, 0, 3, 0, "dopri5");
     fixture_parts(&f, 3);
-    good = f.p;
+    unchanged = f.p;
     REFUSED(f, "needs loss_program", p->loss_part.program = p->loss_part.reverse = NULL);
     REFUSED(f, "weight belongs", p->weight = p->y0);
     REFUSED(f, "no jump that takes any", p->jump.program = p->jump.reverse = NULL);
@@ -119,7 +119,7 @@ static void without_data(void) {
     }
     g.p.loss_part = (pn_part){g.part[2], g.part[3], 0, NULL, 0, NULL};
     g.p.jump.data = NULL, g.p.jump.g_data = NULL;
-    good = g.p;
+    unchanged = g.p;
     CHECK(pn_problem_check(&g.p, 0, said) == PN_OK);
     REFUSED(g, "target: the loss program takes none", p->loss_part.data = p->y0);
     REFUSED(g, "data: the jump takes no data", p->jump.data = p->y0);
@@ -139,7 +139,7 @@ static void jumps_on_grids(void) {
     f.p.t = times, f.p.t_start = f.p.row = start, f.p.t_len = length, f.p.n_t = 6, f.p.rows = 6;
     f.p.grid = grid, f.p.grid_start = grid_start, f.p.grid_len = grid_length, f.p.n_grid = 5;
     f.p.jump.data = data;
-    good = f.p;
+    unchanged = f.p;
     CHECK(pn_problem_check(&f.p, 0, said) == PN_OK);
     times[1] = 0.75; /* no jump there: no step has to end */
     CHECK(pn_problem_check(&f.p, 0, said) == PN_OK);
@@ -160,13 +160,13 @@ static void jumps_on_grids(void) {
     REFUSED(f, "adaptive must be False", p->adaptive = 1);
     for (int i = 0; i < 6; i++) times[i] = -times[i];
     for (int i = 0; i < 5; i++) grid[i] = -grid[i];
-    good = f.p;
+    unchanged = f.p;
     CHECK(pn_problem_check(&f.p, 0, said) == PN_OK);
     REFUSED(f, "reach the last one", grid_length[1] = 4);
     grid_length[1] = 5;
     f.p.jump = (pn_part){.program = NULL}, f.p.loss_part = f.p.jump;
     f.p.loss = PN_LOSS_NONE, f.p.gradient = PN_GRAD_NONE, f.p.jump_set = f.p.jump_add = f.p.y0;
-    good = f.p;
+    unchanged = f.p;
     CHECK(pn_problem_check(&f.p, 0, said) == PN_OK);
     REFUSED(f, "it jumps at -0.75", times[4] = -0.75);
     REFUSED(f, "go together", p->jump_set = NULL);
@@ -178,7 +178,7 @@ static void jumps_on_grids(void) {
 /* Sizes, times, rows, inputs. */
 static void arrays(void) {
     fixture f = fixture_begin(2, 1, 3, 0, "dopri5");
-    good = f.p;
+    unchanged = f.p;
     int64_t crossed[3] = {0, 0, 1}, other[3];
     double knots[4], times[16];
     REFUSED(f, "a size is negative", p->n = -1);
@@ -204,6 +204,8 @@ static void arrays(void) {
     REFUSED(f, "stops come in pairs", p->n_stops = -2);
     const double stop[] = {1, NAN};
     REFUSED(f, "finite and strictly increasing (entry 1", p->stops = stop; p->n_stops = 2);
+    f.p.safety = f.p.min_factor = f.p.max_factor = 1; /* the ends of what is allowed */
+    CHECK(pn_problem_check(&f.p, 0, said) == PN_OK);
     REFUSED(f, "tableau: there is no method", p->tableau = NULL);
     REFUSED(f, "atol: there is none", p->atol = NULL);
     REFUSED(f, "safety must be finite and between 0 and 1, got 1.5", p->safety = 1.5);
@@ -214,11 +216,11 @@ static void arrays(void) {
     REFUSED(f, "coupling must be between", p->lambda = 1.5);
     fixture_end(&f);
     fixture g = fixture_begin(3, 0, 3, 0, "leapfrog");
-    good = g.p;
+    unchanged = g.p;
     REFUSED(g, "its size must be even", (void)p);
     fixture_end(&g);
     fixture h = fixture_begin(2, 0, 3, 0, "leapfrog");
-    good = h.p;
+    unchanged = h.p;
     REFUSED(h, "no reversible scheme", p->lambda = 0.9);
     REFUSED(h, "quadrature does not go with a method that splits", p->gradient = PN_GRAD_NONE; OWN(field, own.n_grads = 1);
             p->quadrature = h.t);
@@ -238,7 +240,7 @@ static void wishes(void) {
                                     (const void **)&f.p.nfe,
                                     (const void **)&f.p.accepted,
                                     (const void **)&f.p.rejected};
-    good = f.p;
+    unchanged = f.p;
     for (size_t i = 0; i < sizeof results / sizeof *results; i++) REFUSED(f, "accepted, rejected: no room", *results[i] = NULL);
     REFUSED(f, "theta_each: a callback", p->theta_each = 1; p->call = no_call);
     REFUSED(f, "theta_each: quadrature", p->theta_each = 1; p->quadrature = room);
@@ -275,11 +277,11 @@ static void wishes(void) {
 
 static void tapes(void) {
     fixture f = fixture_begin(2, 1, 3, 0, "dopri5");
-    good = f.p;
+    unchanged = f.p;
     REFUSED(f, "back: there are no tapes", p->back = 1);
     pn_tapes *own_tapes = pn_tapes_create();
     f.p.tapes = own_tapes, f.p.loss = PN_LOSS_NONE;
-    good = f.p;
+    unchanged = f.p;
     CHECK(pn_problem_check(&f.p, 0, said) == PN_OK);
     REFUSED(f, "tapes: they go with gradient='discrete'", p->gradient = PN_GRAD_NONE);
     REFUSED(f, "tapes: they go without a loss", p->loss = PN_LOSS_SQUARED);
@@ -291,7 +293,7 @@ static void tapes(void) {
     REFUSED(f, "tapes: they are not those of a solve", p->back = 1; p->g_y = p->y);
     fixture many = fixture_begin(2, 0, 70 * 256, 0, "euler");
     many.p.tapes = own_tapes, many.p.loss = PN_LOSS_NONE;
-    good = many.p;
+    unchanged = many.p;
     REFUSED(many, "tapes: there are too many samples", (void)p);
     pn_tapes_destroy(&own_tapes);
     fixture_end(&many);
@@ -303,7 +305,7 @@ static void tapes(void) {
 static void without_inputs(void) {
     double room[256];
     fixture g = fixture_begin(2, 0, 3, 0, "dopri5");
-    good = g.p;
+    unchanged = g.p;
     REFUSED(g, "the field has 0 inputs: knot and coef are out of place", p->coef = room);
     REFUSED(g, "wrt_inputs: the field has no inputs", p->g_coef = room);
     REFUSED(g, "quadrature_coef: the field has no inputs", OWN(field, own.n_grads = 1);
@@ -311,10 +313,10 @@ static void without_inputs(void) {
     CHECK(pn_solve(&g.p, 0, PN_N_ISA, NULL) == PN_BAD_ARGUMENT);
     g.p.d = 0;
     CHECK(pn_solve(&g.p, 0, PN_ISA_PLAIN, NULL) == PN_BAD_ARGUMENT);
-    g.p = good;
+    g.p = unchanged;
     CHECK(pn_solve(&g.p, 0, PN_N_ISA, said) == PN_BAD_ARGUMENT && strstr(said, "no such instruction set"));
     g.p.lambda = 0.9, g.p.gradient = PN_GRAD_REVERSIBLE;
-    good = g.p;
+    unchanged = g.p;
     REFUSED(g, "memory: the reversible gradient", p->memory = 1000);
     fixture_end(&g);
     release(0);
@@ -334,7 +336,7 @@ static void events(void) {
     f.p.gradient = PN_GRAD_NONE;
     f.p.event = event, f.p.event_theta = &level_at;
     f.p.event_direction = &direction, f.p.event_side = side, f.p.event_which = which, f.p.event_y = states;
-    good = f.p;
+    unchanged = f.p;
     CHECK(pn_problem_check(&f.p, 0, said) == PN_OK);
     for (int k = 0; k < 3; k++) REFUSED(f, "event: the slots", OWN(event, own.slot_size[k]++));
     REFUSED(f, "event: the slots", OWN(event, own.n_slots = 2));
@@ -355,7 +357,7 @@ static void events(void) {
     direction = 0;
     fixture_parts(&f, 1);
     f.p.loss = PN_LOSS_NONE, f.p.loss_part = (pn_part){.program = NULL};
-    good = f.p;
+    unchanged = f.p;
     REFUSED(f, "event: it goes with a plain", (void)p);
     pn_program_destroy(&event);
     fixture_end(&f);
@@ -366,7 +368,7 @@ static void events(void) {
 static void implicit(void) {
     fixture f = stiff_fixture(3, 0, "rodas5p", 2);
     double mass[4] = {1, 0, 0, NAN}, room[64];
-    good = f.p;
+    unchanged = f.p;
     REFUSED(f, "needs the program of the Jacobian", p->jacobian = NULL);
     REFUSED(f, "jacobian: the slots", OWN(jacobian, own.n_slots = 2));
     REFUSED(f, "jacobian: the slots", OWN(jacobian, own.slot_size[0] = 2));
@@ -382,7 +384,8 @@ static void implicit(void) {
     REFUSED(f, "quadrature needs an explicit method", p->quadrature = room);
     REFUSED(f, "jacobian_cost", p->jacobian_cost = -1);
     REFUSED(f, "mass must be finite, entry 3", p->mass = mass);
-    mass[3] = 1, f.p.mass = mass;
+    REFUSED(f, "mass must be finite, entry 0", mass[3] = 1; mass[0] = NAN; p->mass = mass);
+    mass[0] = mass[3] = 1, f.p.mass = mass;
     CHECK(pn_solve(&f.p, 0, PN_ISA_PLAIN, said) == PN_OK);
     mass[3] = NAN;
     for (int k = 0; k < 4; k++) REFUSED(f, "jacobian_reverse: the slots", OWN(jacobian_reverse, own.slot_size[k]++));
@@ -407,7 +410,7 @@ static void changes_of_method(void) {
     double mass[4] = {1, 0, 0, 1};
     fixture g = changing(3, 0, 2);
     pn_tableau other = *g.p.tableau;
-    good = g.p;
+    unchanged = g.p;
     REFUSED(g, "stiff: it must be an adaptive Rosenbrock", p->stiff = pn_tableau_find("tsit5"));
     pn_tableau fixed = *g.p.stiff;
     REFUSED(g, "stiff: it must be an adaptive Rosenbrock", fixed.error_order = 0; p->stiff = &fixed);
@@ -428,7 +431,16 @@ static void changes_of_method(void) {
     release(0);
 }
 
+static void defaults(void) {
+    pn_problem p;
+    pn_problem_init(&p);
+    CHECK(p.tableau == pn_tableau_find("dopri5") && p.degree == -1 && p.adaptive == 1 && p.rtol == 1e-6 && p.threads == 1);
+    CHECK(p.safety == 0.9 && p.min_factor == 0.2 && p.max_factor == 10 && p.beta == 0.2 && p.max_steps == 100000);
+    CHECK(p.loss_scale == 1 && p.loss_dof == 4 && !p.field && !p.lambda && !p.memory && p.loss == PN_LOSS_NONE);
+}
+
 int main(void) {
+    defaults();
     fields();
     parts();
     given();
