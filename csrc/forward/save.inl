@@ -25,6 +25,15 @@ static inline void FN(save_ends)(const FN(work) * W, FN(flow) * f, int l) {
     }
 }
 
+/* The first of times j .. n - 1 that does not lie before `end`, n if there is none: found in strides that double, then halve. */
+static inline int32_t FN(first_from)(const double *t, int64_t j, int32_t n, double end, double dir) {
+    int64_t stride = 1;
+    for (; j + stride <= n && FN(before)(t[j + stride - 1], end, dir); stride *= 2) j += stride;
+    for (stride /= 2; stride > 0; stride /= 2)
+        if (j + stride <= n && FN(before)(t[j + stride - 1], end, dir)) j += stride;
+    return (int32_t)j;
+}
+
 /* Which save times the step of lane l covers; the next one is among them. */
 static inline void FN(find_saves_of)(const FN(work) * W, FN(flow) * f, int l) {
     const pn_problem *P = W->P;
@@ -32,8 +41,7 @@ static inline void FN(find_saves_of)(const FN(work) * W, FN(flow) * f, int l) {
     const double *t = P->t + P->t_start[i], t_new = f->t_new[l], dir = f->dir[l];
     int32_t j = f->save[l];
     int landed = 0;
-    while (j < n && FN(before)(t[j], t_new, dir)) j++;
-    f->ends[l] = j;
+    f->ends[l] = j = FN(first_from)(t, j, (int32_t)n, t_new, dir);
     while (j < n && !FN(before)(t_new, t[j], dir)) landed |= FN(lands)(P, i, j++);
     f->save_end[l] = j;
     f->landed[l] = (unsigned char)landed;
@@ -73,10 +81,22 @@ static void FN(inside)(const pn_problem *P, int32_t round, const int64_t *sample
 
 /* theta[k] of save times j .. j + n - 1, n <= VE, in a step from `start` of length h; 0 beyond. */
 static inline void FN(thetas)(const pn_problem *P, int64_t sample, int32_t j, size_t n, double start, double h, T *theta) {
+    const double *t = P->t + P->t_start[sample] + j;
     double ts[VE];
-    for (size_t k = 0; k < VE; k++) ts[k] = start;
-    memcpy(ts, P->t + P->t_start[sample] + j, (n < VE ? n : VE) * sizeof *ts);
-    for (size_t k = 0; k < VE; k++) theta[k] = (T)((ts[k] - start) / h);
+    if (n < VE) {
+        for (size_t k = 0; k < VE; k++) ts[k] = k < n ? t[k] : start;
+        t = ts;
+    }
+    for (size_t k = 0; k < VE; k++) theta[k] = (T)((t[k] - start) / h);
+}
+
+/* y (d, VE) as n <= VE rows of the result. */
+static inline void FN(write_rows)(T *to, const T *y, size_t d, size_t n) {
+    if (n == VE && d == 1) V(store)(to, V(load)(y));
+    else if (n == VE && d == 2) V(store_pairs)(to, V(load)(y), V(load)(y + VE));
+    else
+        for (size_t k = 0; k < n; k++)
+            for (size_t c = 0; c < d; c++) to[k * d + c] = y[c * VE + k];
 }
 
 /* States of few components: those at the save times inside the step of lane l, a vector of times at once. */
@@ -101,8 +121,7 @@ static void FN(save_inside)(const FN(work) * W, int l) {
             for (size_t g = degree - 1; g-- > 0;) v = v * x + V(set1)(coef[g * size]);
             V(store)(y + c * VE, V(set1)(f->y[c * L + (size_t)l]) + x * v);
         }
-        for (size_t k = 0; k < n; k++)
-            for (size_t c = 0; c < d; c++) to[k * d + c] = y[c * VE + k];
+        FN(write_rows)(to, y, d, n);
         if (P->jump.program) memcpy((T *)P->y_before + at, to, n * d * sizeof(T));
     }
 }

@@ -156,6 +156,14 @@ PN_FAMILY(f32, float, vf32, vi32, vu32, pn_mem32, PN_VE32, (uint32_t)1 << 31)
 #define PN_OF64(name) name##1
 #define PN_OF32(name) name##2
 #endif
+/* store_pairs(p, a, b): a_0, b_0, a_1, b_1, ... */
+PN_VFN void v_store_pairs_f64(double *p, vf64 a, vf64 b) {
+    v_store_f64(p, PN_OF64(PN_LOW)(vi64, a, b)), v_store_f64(p + PN_VE64, PN_OF64(PN_HIGH)(vi64, a, b));
+}
+PN_VFN void v_store_pairs_f32(float *p, vf32 a, vf32 b) {
+    v_store_f32(p, PN_OF32(PN_LOW)(vi32, a, b)), v_store_f32(p + PN_VE32, PN_OF32(PN_HIGH)(vi32, a, b));
+}
+
 /* sums(s, v): s_i = sum of the elements of v_i, i < 16. LOW + HIGH of two vectors halves both; log2 of those steps turn as many
    vectors as they have elements into one. transpose(v): element j of v_i and element i of v_j change places, by as many
    steps. v is used up. */

@@ -277,8 +277,8 @@ static void pair(long i, int least, double most, double *x, double *y) {
     }
 }
 
-static void powers(int timed, long n) {
-    static double x[CHUNK], y[CHUNK], z[CHUNK], w[CHUNK];
+static void power_sweep(long n) {
+    static double x[CHUNK], y[CHUNK], z[CHUNK];
     static float s[CHUNK], t[CHUNK], r[CHUNK];
     double w64 = 0, w32 = 0;
     for (long i = 0; i < n; i += CHUNK) {
@@ -300,8 +300,12 @@ static void powers(int timed, long n) {
         }
     }
     printf("pow       %s  f64 %.3f  f32 %.3f\n", isa(), w64, w32);
+}
 
-    /* the C library's result, to the sign of 0, in the first lane and among others, in place */
+/* The C library's result, to the sign of 0, in the first lane and among others, in place. */
+static void power_edges(void) {
+    double x[2 * PN_VE32], y[2 * PN_VE32], z[2 * PN_VE32];
+    float s[2 * PN_VE32], t[2 * PN_VE32], r[2 * PN_VE32];
     static const double some[] = {
         0,     1,       2,    3,     0.5,      1.5, 0x1p52,   0x1p52 + 1,         0x1p53,    0x1p53 + 2, 0x1p-1074, 0x1p-149,
         1e300, 0.99999, 1e30, 1e-30, INFINITY, NAN, 16777215, 4503599627370495.5, 8388607.5, 1e-300};
@@ -327,8 +331,12 @@ static void powers(int timed, long n) {
             for (int j = 0; j < 2 * PN_VE32; j++) ok = ok && (bits32(s[j]) == bits32(r[j % 3 ? j : 0]) || isnan(s[j]));
             if (!ok) failures++, printf("FAIL pow(%a, %a) = %a, %a\n", p, q, z[0], (double)r[0]);
         }
+}
 
-    /* a lane alone and among arbitrary bits */
+/* A lane alone and among arbitrary bits. */
+static void power_independence(void) {
+    double x[PN_VE32], y[PN_VE32], z[PN_VE32], w[PN_VE32];
+    float s[PN_VE32], t[PN_VE32], r[PN_VE32];
     for (int i = 0; i < 20000; i++) {
         int at = (int)(random_bits() % PN_VE64), at32 = (int)(random_bits() % PN_VE32);
         for (int j = 0; j < PN_VE32; j++) pair(i + j % 2 * 6, -149, 155, x + j, y + j), s[j] = (float)x[j], t[j] = (float)y[j];
@@ -348,7 +356,11 @@ static void powers(int timed, long n) {
         if ((bits64(x[at]) != bits64(w[0]) && !isnan(w[0])) || (bits32(s[at32]) != bits32(alone) && !isnan(alone)))
             failures++, printf("FAIL pow: a lane of %a, %a depends on the others\n", p, q);
     }
-    if (!timed) return;
+}
+
+static void power_timing(void) {
+    static double x[1024], y[1024], z[1024];
+    static float s[1024], t[1024], r[1024];
     double best64 = HUGE_VAL, best32 = HUGE_VAL;
     for (int i = 0; i < 1024; i++) x[i] = 4 * uniform(), y[i] = 1.7, s[i] = (float)x[i], t[i] = 1.7f;
     for (int k = 0; k < 30; k++) {
@@ -382,6 +394,11 @@ static void primitives(void) {
     ok = ok && isnan(v_min_f32(fnan, c)[0]) && v_max_f32(c, d)[0] == 1 && v_min_f32(c, d)[0] == -2.5f;
     ok = ok && !v_any_i32((vi32)(c < 0.0f));
     for (int i = 0; i < PN_VE32; i++) ok = ok && v_any_i32((vi32)(c == c[i]));
+    double pairs[2 * PN_VE64];
+    float fpairs[2 * PN_VE32];
+    v_store_pairs_f64(pairs, a, -a), v_store_pairs_f32(fpairs, c, -c);
+    for (int i = 0; i < 2 * PN_VE64; i++) ok = ok && pairs[i] == (i % 2 ? -a : a)[i / 2];
+    for (int i = 0; i < 2 * PN_VE32; i++) ok = ok && fpairs[i] == (i % 2 ? -c : c)[i / 2];
     if (!ok) failures++, printf("FAIL a primitive of simd.h\n");
 }
 
@@ -413,7 +430,10 @@ int main(int argc, char **argv) {
         sweep(cases + i, quick ? 100000 : 1500000, quick ? 40009 : 4001);
         if (timed) timing(cases + i);
     }
-    powers(timed, quick ? 200000 : 6000000);
+    power_sweep(quick ? 200000 : 6000000);
+    power_edges();
+    power_independence();
+    if (timed) power_timing();
     printf(failures ? "%d failures\n" : "ok\n", failures);
     return failures != 0;
 }

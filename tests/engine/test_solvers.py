@@ -766,3 +766,20 @@ def test_instruction_sets_differ_by_rounding_where_the_field_is_smooth(seed):
     for other in found[1:]:
         assert (other.stats.accepted == found[0].stats.accepted).all()
         np.testing.assert_allclose(other.y, found[0].y, rtol=0, atol=1e-12)
+
+
+@pytest.mark.parametrize("backwards", [False, True])
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+@pytest.mark.parametrize("d", [1, 2, 3])
+def test_many_times_in_a_step(d, dtype, backwards):
+    @pn.field(state=d)
+    def turning(t, y):
+        return np.cos(3.0 * t) - 0.1 * y * y
+
+    y0 = np.linspace(0.0, 1.0, 5 * d).reshape(5, d).astype(dtype)
+    t = np.linspace(0, 2, 203)[:: -1 if backwards else 1]
+    for first in (y0, y0[0]):
+        all_times = pn.solve(turning, first, t, rtol=1e-3, atol=1e-3).y
+        for k in (*range(1, 40), 150, 201):
+            few = pn.solve(turning, first, t[[0, k, -1]], rtol=1e-3, atol=1e-3).y
+            assert np.array_equal(few[..., 1, :], all_times[..., k, :])
