@@ -7,9 +7,39 @@
 #define PN_LEAST_MEMORY (-2.302585092994046) /* log 0.1 */
 #define PN_TINY 2.2250738585072014e-308 /* added to a tolerance, changes none but 0 */
 
+#if !PN_BLOCK && !defined PN_F64_ONLY
+/* The first components of a long state, many at a time: how many. Their order does not depend on the width of vectors. Builds that have
+   to be small go without. */
+static int32_t FN(add_many_errors)(double *restrict sum, const FN(work) * W, const FN(terms) * e, const T *y, const T *y_new) {
+    enum { MANY = 16 };
+    const FN(flow) *f = &W->flow;
+    const double rtol = W->P->rtol, h = f->h[0];
+    double part[MANY] = {0};
+    int32_t i = 0;
+    for (; i + MANY <= W->d; i += MANY) {
+        const double *atol = W->P->atol + i;
+        T s[MANY] = {0};
+        for (int q = 0; q < e->n; q++)
+            for (int k = 0; k < MANY; k++) s[k] += e->a[q] * f->k[e->j[q]][i + k];
+        for (int k = 0; k < MANY; k++) {
+            double a = fabs((double)y[i + k]), b = (double)y_new[i + k], c = fabs(b);
+            double scale = atol[k] + rtol * (a > c ? a : c) + PN_TINY;
+            double q = h * (double)s[k] / scale + (b - b);
+            part[k] += q * q;
+        }
+    }
+    for (int k = 0; k < MANY; k++) *sum += part[k];
+    return i;
+}
+#endif
+
 static void FN(add_error)(double *restrict sum, const FN(work) * W, const FN(terms) * e, const T *y, const T *y_new) {
     const FN(flow) *f = &W->flow;
-    for (int32_t i = 0; i < W->d; i++) {
+    int32_t i = 0;
+#if !PN_BLOCK && !defined PN_F64_ONLY
+    if (W->d >= 64) i = FN(add_many_errors)(sum, W, e, y, y_new);
+#endif
+    for (; i < W->d; i++) {
         T s[L];
         FN(weigh)(s, e, f->k, i);
         double atol = W->P->atol[i], rtol = W->P->rtol;

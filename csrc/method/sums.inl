@@ -73,6 +73,24 @@ static inline void FN(weigh)(T *s, const FN(terms) * w, T *const *k, int32_t c) 
 
 /* coef[j - 1] = h sum_i dense[i][j] k_i, so that y(t + theta h) = y + sum_j coef[j - 1] theta^j */
 static void FN(dense_coef)(const FN(work) * W, T *const *k, const double *h, T *coef) {
+#if !PN_BLOCK
+    size_t d = (size_t)W->d;
+    for (size_t e = 0; W->sums->n_halves == 1 && e < d; e += VE)
+        for (int j = 1; j <= W->tab->dense_degree; j++) {
+            const FN(terms) *w = &W->sums->half[0].dense[j];
+            T all[VE], *to = coef + (size_t)(j - 1) * d + e;
+            vec sum = V(set1)((T)0);
+            for (int q = 0; q < w->n; q++) sum += V(set1)(w->a[q]) * V(load)(k[w->j[q]] + e);
+            sum = V(set1)((T)h[0]) * sum;
+            if (e + VE <= d) {
+                V(store)(to, sum);
+                continue;
+            }
+            V(store)(all, sum); /* what lies behind belongs to the next coefficient */
+            for (size_t i = 0; e + i < d; i++) to[i] = all[i];
+        }
+    if (W->sums->n_halves == 1) return;
+#endif
     for (int j = 1; j <= W->tab->dense_degree; j++)
         for (int32_t c = 0; c < W->d; c++) {
             T hl[L], s[L], *to = coef + ((size_t)(j - 1) * (size_t)W->d + (size_t)c) * L;

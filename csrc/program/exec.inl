@@ -158,6 +158,27 @@ static __attribute__((noinline)) const pn_decoded *FN(some_ones)(const FN(exec) 
 }
 #endif
 
+/* The n elementwise instructions from x on, strip after strip. */
+static __attribute__((noinline)) void FN(strips)(const FN(exec) * E, T *file, const pn_decoded *x, int32_t n) {
+    const size_t count = (size_t)x->m * L;
+    T *at[PN_MOST_IN_STRIPS][4];
+    for (int32_t i = 0; i < n; i++) {
+        const int32_t place[4] = {x[i].out, x[i].a, x[i].b, x[i].c};
+        for (int j = 0; j < 4; j++) at[i][j] = FN(at)(E, file, place[j]);
+    }
+    for (size_t from = 0; from < count; from += PN_STRIP) {
+        const size_t some = count - from < PN_STRIP ? count - from : PN_STRIP;
+        for (int32_t i = 0; i < n; i++) {
+            const int32_t op = x[i].op;
+            T *o = at[i][0] + from;
+            const T *a = at[i][1] + from;
+            if (op == PN_OP_WHERE) FN(where)(o, a, at[i][2] + from, at[i][3] + from, some);
+            else if (op >= PN_OP_ADD) FN(binary)(op, o, a, at[i][2] + from, some);
+            else FN(unary)(op, o, a, some);
+        }
+    }
+}
+
 /* Instructions begin .. end on one register file. Nonzero: the callback said stop. */
 static int FN(run)(const FN(exec) * E, T *file, int32_t begin, int32_t end) {
     for (const pn_decoded *x = E->lay->code + begin, *stop = E->lay->code + end; x < stop; x++) {
@@ -175,6 +196,11 @@ static int FN(run)(const FN(exec) * E, T *file, int32_t begin, int32_t end) {
         case PN_OP_SCATTER: FN(move)(E, x, o, a, b); break;
         case PN_OP_AFFINE: FN(affine)(E, x, o, a); break;
         case PN_OP_AFFINE_T: FN(affine_t)(E, x, o, a); break;
+        case PN_STRIPS:
+            if (count <= PN_STRIP) break;
+            FN(strips)(E, file, x + 1, x->n);
+            x += x->n;
+            break;
         case PN_SPARSE: FN(sparse_product)(E, x, o, a); break;
         case PN_OP_MATVEC: FN(matvec)(o, a, b, x->m, x->n / x->m); break;
         case PN_OP_MATVEC_T: FN(matvec_t)(o, a, b, x->n / x->m, x->m); break;

@@ -8,6 +8,7 @@
    - WHERE reads a condition that was broadcast from its one row;
    - a product with a matrix of constants is AFFINE with constants for weights, or a sparse product;
    - an activation belongs to the AFFINE before it, which only it reads;
+   - elementwise instructions on long registers are done for some elements at a time, which stay in the first cache;
    - registers that are dead give their rows to others of their size, so that a file holds little more than what the way back
      needs. */
 #include <limits.h>
@@ -363,6 +364,55 @@ static int32_t copies(const plan *p, const pn_ins *x, pn_decoded *to) {
     return (int32_t)(to - first);
 }
 
+/* ---- strips ------------------------------------------------------------------------------------------------------ */
+static int is_long(const pn_decoded *x, int single) {
+    return x->op >= PN_OP_NEG && x->op <= PN_OP_WHERE && x->n == x->m && x->out >= 0 &&
+           x->m > (single ? PN_STRIP : PN_STRIP / 8);
+}
+
+/* Whether rows from x and from y on, m of them, are the same ones or have none in common. */
+static int same_or_apart(int32_t x, int32_t y, int32_t m) { return x == y || x < 0 || y < 0 || x + m <= y || y + m <= x; }
+
+/* Whether y may take its turn after each strip of x: they share rows only where they have them in the same strips. */
+static int go_together(const pn_decoded *x, const pn_decoded *y, int single) {
+    const int32_t m = single ? (int32_t)padded(x->m) : x->m;
+    const int32_t read[2][3] = {{x->a, x->b, x->c}, {y->a, y->b, y->c}};
+    int good = x->m == y->m && same_or_apart(x->out, y->out, m);
+    for (int j = 0; good && j < 3; j++) {
+        good = j >= pn_ops[y->op].operands || same_or_apart(x->out, read[1][j], m);
+        good = good && (j >= pn_ops[x->op].operands || same_or_apart(y->out, read[0][j], m));
+    }
+    return good;
+}
+
+/* How many instructions from x on, before `stop`, are done in strips. */
+static int32_t strips(const pn_decoded *x, const pn_decoded *stop, int single) {
+    int32_t n = 0;
+    for (; n < PN_MOST_IN_STRIPS && x + n < stop && is_long(x + n, single); n++)
+        for (int32_t i = 0; i < n; i++)
+            if (!go_together(x + i, x + n, single)) return n;
+    return n;
+}
+
+/* PN_STRIPS before each two and more of them. */
+static pn_status cut_strips(pn_layout *l, int single) {
+    const int32_t ends[] = {l->n_prologue, l->n_forward, l->n_reverse, l->n_code};
+    int32_t *to[] = {&l->n_prologue, &l->n_forward, &l->n_reverse, &l->n_code}, n = 0;
+    pn_decoded *code = malloc(2 * ((size_t)l->n_code + 1) * sizeof *code);
+    if (!code) return PN_MEMORY;
+    for (int32_t g = 0, i = 0; g < 4; g++) {
+        while (i < ends[g]) {
+            int32_t some = g == 3 ? 0 : strips(l->code + i, l->code + ends[g], single);
+            if (some > 1) code[n++] = (pn_decoded){.op = PN_STRIPS, .act = PN_N_OPS, .m = l->code[i].m, .n = some};
+            for (int32_t k = 0; k < (some > 1 ? some : 1); k++) code[n++] = l->code[i++];
+        }
+        *to[g] = n;
+    }
+    free(l->code);
+    l->code = code;
+    return PN_OK;
+}
+
 static pn_status decode(const plan *p, pn_layout *l) {
     const pn_program_spec *s = p->s;
     int32_t n = 0;
@@ -408,6 +458,7 @@ pn_status pn_layout_make(const pn_program_spec *s, const unsigned char *state, c
         find_ends(&p);
         st = place_all(&p, l);
         if (st == PN_OK) st = decode(&p, l);
+        if (st == PN_OK && s->fuse) st = cut_strips(l, p.single);
     }
     free(block);
     free(p.gone);

@@ -28,9 +28,11 @@ typedef enum pn_one {
     PN_ONE_NEG,
     PN_ONE_SQUARE,
     PN_ONE_COPY,
-    PN_SPARSE /* out = S a, S a sparse matrix of constants: the last of these codes, and no arithmetic on one number */
+    PN_SPARSE, /* out = S a, S a sparse matrix of constants; this code and the next are no arithmetic on one number */
+    PN_STRIPS  /* the next n instructions are elementwise, on m rows: PN_STRIP elements may be done at a time, by all of them */
 } pn_one;
 enum { PN_CONSTANT = -1 };
+enum { PN_STRIP = 512, PN_MOST_IN_STRIPS = 16 };
 
 /* A matrix of constants by its entries that are not 0: of row i they are start[i] .. start[i + 1] - 1. */
 typedef struct pn_sparse {

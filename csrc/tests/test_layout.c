@@ -108,6 +108,73 @@ static void same_bits(int tries) {
     }
 }
 
+/* Registers that are worked on in strips: elementwise instructions between slices at 0, 1 and 2 and concatenations, so that operands
+   are also parts of each other that do not begin in the same place. */
+enum { LENGTH = 1100 };
+static builder long_program(void) {
+    static const int32_t unary[] = {PN_OP_TANH, PN_OP_NEG, PN_OP_SQUARE},
+                         binary[] = {PN_OP_ADD, PN_OP_SUB, PN_OP_MUL, PN_OP_DMUL};
+    builder b = {.spec = {.fuse = 1}};
+    add_slot(&b, LENGTH);
+    add_slot(&b, LENGTH - 2);
+    for (int i = 0; i < 25; i++) {
+        int32_t a = pick(&b, 0, 0), n = b.sizes[a], other = pick(&b, 0, n), third = pick(&b, 0, n), kind = draw(8);
+        if (other < 0) other = a;
+        if (third < 0) third = a;
+        if (kind == 0 && n == LENGTH)
+            add(&b, PN_OP_SLICE, n - 2, a, -1, -1, draw(3), 1, 0);
+        else if (kind < 2 && n == LENGTH - 2) { /* a part of what is read next, from another row on */
+            int32_t two = add(&b, PN_OP_SLICE, 2, other, -1, -1, draw(9), 1, 0), first = draw(2);
+            two = add(&b, PN_OP_NEG, 2, two, -1, -1, 0, 0, 0);
+            int32_t part = add(&b, unary[draw(3)], n, a, -1, -1, 0, 0, 0);
+            int32_t whole = add(&b, PN_OP_CONCAT, LENGTH, first ? two : part, first ? part : two, -1, 0, 0, 0);
+            int32_t shifted = add(&b, PN_OP_SLICE, n, whole, -1, -1, draw(3), 1, 0);
+            add(&b, PN_OP_SUB, n, shifted, third, -1, 0, 0, 0);
+        } else if (kind < 4)
+            add(&b, unary[draw(3)], n, a, -1, -1, 0, 0, 0);
+        else if (kind == 4)
+            add(&b, PN_OP_WHERE, n, a, other, third, 0, 0, 0);
+        else
+            add(&b, binary[draw(4)], n, a, other, -1, 0, 0, 0);
+    }
+    for (int i = 0; i < 2; i++) {
+        int32_t last = pick(&b, 2, LENGTH);
+        add_output(&b, last < 0 ? 0 : last);
+    }
+    b.spec.segments[1] = b.spec.n_code;
+    return b;
+}
+
+static void strips(int tries) {
+    int seen = 0;
+    for (int i = 0; i < tries; i++) {
+        builder b = long_program();
+        for (int f32 = 0; f32 < 2; f32++)
+            for (int64_t n = 1; n <= FEW; n += FEW - 1) {
+                size_t mark = n_kept, bytes = (size_t)n * LENGTH * (f32 ? sizeof(float) : sizeof(double));
+                const void *slot[] = {random_array((size_t)n * LENGTH, f32, 1), random_array((size_t)n * (LENGTH - 2), f32, 1)};
+                EACH_ISA(isa) {
+                    void *out[2][2];
+                    for (int fuse = 0; fuse < 2; fuse++) {
+                        pn_program *p;
+                        for (int o = 0; o < 2; o++) out[fuse][o] = keep(bytes, 1);
+                        b.spec.fuse = fuse;
+                        p = must_create(&b);
+                        for (int32_t x = 0; x < p->layout[PN_LAYOUT_SINGLE].n_code; x++)
+                            seen += p->layout[PN_LAYOUT_SINGLE].code[x].op == PN_STRIPS;
+                        CHECK(pn_evaluate(p, f32, isa, n, slot, NULL, out[fuse], NULL, NULL, NULL) == PN_OK);
+                        pn_program_destroy(&p);
+                    }
+                    for (int o = 0; o < 2; o++)
+                        CHECKF(!memcmp(out[0][o], out[1][o], bytes), "strips %d, %s, f32 %d, %d samples", i, pn_isa_name(isa),
+                               f32, (int)n);
+                }
+                release(mark);
+            }
+    }
+    CHECKF(seen > 10 * tries, "%d", seen);
+}
+
 /* [y_1, -y_0] from scalars: no instruction moves anything; a chain of temporaries needs the rows of two. */
 static void small(void) {
     builder b = {.spec = {.segments = {0, 4, 0}, .fuse = 1}};
@@ -130,6 +197,7 @@ static void small(void) {
 
 int main(int argc, char **argv) {
     small();
+    strips(argc > 1 && !strcmp(argv[1], "--quick") ? 10 : 100);
     same_bits(argc > 1 && !strcmp(argv[1], "--quick") ? 100 : 3000);
     return finish("test_layout");
 }

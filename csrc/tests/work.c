@@ -6,7 +6,7 @@
 enum { LAYERS = 3 }; /* at most */
 typedef struct row {
     const char *name;
-    int32_t d, hidden, layers; /* affine maps, act between them; no layers: a field of constants, see `constants` */
+    int32_t d, hidden, layers; /* affine maps, act between them; no layers: `constants`, or with hidden = 0 `stencil` */
     int64_t n, times;
     double end, step, tolerance;
     const char *method;
@@ -24,6 +24,7 @@ static const row rows[] = {
     {"pow", 2, 32, 3, 32, 4, 0.5, 0.05, 0, "rk4", 0, PN_OP_POW},
     {"matrix", 64, 64, 0, 1, 11, 1, 0, 1e-6, "dopri5", 0, PN_OP_TANH},
     {"sparse", 64, 1, 0, 16, 11, 1, 0, 1e-6, "dopri5", 0, PN_OP_TANH},
+    {"stencil", 1024, 0, 0, 1, 11, 1, 0, 1e-6, "dopri5", 0, PN_OP_TANH},
 };
 enum { N_ROWS = sizeof rows / sizeof *rows };
 
@@ -108,6 +109,35 @@ static pn_program *constants(const row *c, int vjp) {
     return must_create(&b);
 }
 
+/* x_{i+1} - 2 x_i + x_{i-1} around a circle. */
+static int32_t second_difference(builder *b, int32_t x, int32_t d) {
+    int32_t last = add(b, PN_OP_SLICE, 1, x, -1, -1, d - 1, 1, 0), first = add(b, PN_OP_SLICE, 1, x, -1, -1, 0, 1, 0);
+    int32_t longer = add(b, PN_OP_CONCAT, d + 2, last, add(b, PN_OP_CONCAT, d + 1, x, first, -1, 0, 0, 0), -1, 0, 0, 0);
+    int32_t after = add(b, PN_OP_SLICE, d, longer, -1, -1, 2, 1, 0), before = add(b, PN_OP_SLICE, d, longer, -1, -1, 0, 1, 0);
+    int32_t step = add(b, PN_OP_SUB, d, after, add(b, PN_OP_ADD, d, x, x, -1, 0, 0, 0), -1, 0, 0, 0);
+    return add(b, PN_OP_ADD, d, step, before, -1, 0, 0, 0);
+}
+
+/* Heat in a ring, whose matrix is symmetric. */
+static pn_program *stencil(const row *c, int vjp) {
+    builder b = {.spec = {.fuse = 1}};
+    add_slot(&b, 1);
+    int32_t y = add_slot(&b, c->d), seed = (add_slot(&b, 0), vjp ? add_slot(&b, c->d) : -1);
+    add_output(&b, second_difference(&b, y, c->d));
+    b.spec.segments[1] = b.spec.n_code;
+    if (!vjp) return must_create(&b);
+    add_output(&b, second_difference(&b, seed, c->d));
+    add_output(&b, -1);
+    add_output(&b, -1);
+    b.spec.segments[2] = b.spec.n_code - b.spec.segments[1];
+    return must_create(&b);
+}
+
+static pn_program *program_of(const row *c, int vjp) {
+    if (c->layers) return network(c, vjp);
+    return c->hidden ? constants(c, vjp) : stencil(c, vjp);
+}
+
 static void *weights(const row *c) {
     void *theta = random_array((size_t)offset(c, c->layers), c->f32, 1);
     for (int32_t i = 0; i < c->layers; i++) { /* of the size that keeps layers in the curved part of their activation */
@@ -120,7 +150,7 @@ static void *weights(const row *c) {
 
 static int run(const row *c, pn_isa isa) {
     const size_t mark = n_kept, n = (size_t)c->n, saved = (size_t)(c->n * c->times * c->d), element = c->f32 ? 4 : 8;
-    pn_program *field = c->layers ? network(c, 0) : constants(c, 0), *reverse = c->layers ? network(c, 1) : constants(c, 1);
+    pn_program *field = program_of(c, 0), *reverse = program_of(c, 1);
     double *t = keep((size_t)c->times, sizeof *t), *atol = keep((size_t)c->d, sizeof *atol);
     int64_t *index = keep(3 * n, sizeof *index), *count = keep(3 * n, sizeof *count);
     for (int64_t j = 0; j < c->times; j++) t[j] = c->end * (double)j / (double)(c->times - 1);
