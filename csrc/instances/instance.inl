@@ -2,6 +2,9 @@
    uses those before it only. */
 #include "instances/generic.h"
 
+#if !PN_BLOCK /* which comes first, for all of its precision */
+#include "kernels/operations.inl"
+#endif
 #include "kernels/elementwise.inl"
 #include "kernels/lu.inl"
 #include "kernels/sparse.inl"

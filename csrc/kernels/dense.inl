@@ -80,14 +80,14 @@ static void FN(affine)(const FN(exec) * E, const pn_decoded *x, T *out, const T 
     if (E->worn && x->k != PN_CONSTANT) {
         const T *own_bias = x->q < 0 ? NULL : E->worn + (size_t)x->q * L;
         FN(own_affine)(out, own_bias, E->worn + (size_t)x->p * L, (size_t)x->n, 1, a, x->m, x->n);
-        if (x->act != PN_N_OPS) FN(unary)(x->act, out, out, (size_t)x->m * L);
+        if (x->act != PN_N_OPS) V(unary)(x->act, out, out, (size_t)x->m * L);
         return;
     }
     const T *bias = x->q < 0 ? NULL : E->theta[x->k] + x->q, *W = FN(packed)(E, x);
     for (int32_t o = 0, R; o < x->m; o += R) {
         T *to = out + (size_t)o * L;
         R = FN(panels)(x->m - o, to, bias ? bias + o : NULL, W + (size_t)o * (size_t)x->n, 0, a, x->n);
-        if (x->act != PN_N_OPS) FN(unary)(x->act, to, to, (size_t)R * L);
+        if (x->act != PN_N_OPS) V(unary)(x->act, to, to, (size_t)R * L);
     }
 }
 
@@ -420,7 +420,7 @@ static void FN(affine)(const FN(exec) * E, const pn_decoded *x, T *out, const T 
     size_t pad = FN(padded)(x->n);
     if (x->m >= VE) FN(by_columns)(out, bias, pack + (size_t)x->m * pad, FN(padded)(x->m), a, x->m, x->n);
     else FN(by_rows)(out, bias, pack, pad, a, x->m, x->n);
-    if (x->act != PN_N_OPS) FN(unary)(x->act, out, out, (size_t)x->m);
+    if (x->act != PN_N_OPS) V(unary)(x->act, out, out, (size_t)x->m);
 }
 
 static void FN(affine_t)(const FN(exec) * E, const pn_decoded *x, T *out, const T *a) {

@@ -19,5 +19,5 @@ static __attribute__((noinline)) void FN(sparse_product)(const FN(exec) * E, con
         out[i] = sum;
 #endif
     }
-    if (x->act != PN_N_OPS) FN(unary)(x->act, out, out, (size_t)x->m * L);
+    if (x->act != PN_N_OPS) V(unary)(x->act, out, out, (size_t)x->m * L);
 }

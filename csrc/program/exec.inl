@@ -89,7 +89,7 @@ static void FN(move)(const FN(exec) * E, const pn_decoded *x, T *o, const T *a, 
         for (int32_t i = 0; i < x->n; i++)
             for (int l = 0; l < L; l++) o[(size_t)index[x->p + i] * L + (size_t)l] += a[(size_t)i * L + (size_t)l];
         return;
-    default: FN(no_kernel)(o, (size_t)x->m * L);
+    default: V(no_kernel)(o, (size_t)x->m * L);
     }
 }
 
@@ -172,9 +172,9 @@ static __attribute__((noinline)) void FN(strips)(const FN(exec) * E, T *file, co
             const int32_t op = x[i].op;
             T *o = at[i][0] + from;
             const T *a = at[i][1] + from;
-            if (op == PN_OP_WHERE) FN(where)(o, a, at[i][2] + from, at[i][3] + from, some);
-            else if (op >= PN_OP_ADD) FN(binary)(op, o, a, at[i][2] + from, some);
-            else FN(unary)(op, o, a, some);
+            if (op == PN_OP_WHERE) V(where)(o, a, at[i][2] + from, at[i][3] + from, some);
+            else if (op >= PN_OP_ADD) V(binary)(op, o, a, at[i][2] + from, some);
+            else V(unary)(op, o, a, some);
         }
     }
 }
@@ -189,9 +189,9 @@ static int FN(run)(const FN(exec) * E, T *file, int32_t begin, int32_t end) {
 #define b FN(at)(E, file, x->b)
         size_t count = (size_t)x->m * L;
         switch (x->op) {
-        case PN_OP_ADD: FN(add_rows)(o, a, b, count); break;
-        case PN_OP_SUB: FN(sub_rows)(o, a, b, count); break;
-        case PN_OP_MUL: FN(mul_rows)(o, a, b, count); break;
+        case PN_OP_ADD: V(add_rows)(o, a, b, count); break;
+        case PN_OP_SUB: V(sub_rows)(o, a, b, count); break;
+        case PN_OP_MUL: V(mul_rows)(o, a, b, count); break;
         case PN_OP_CONST: case PN_OP_PARAM: case PN_OP_BCAST: case PN_OP_SLICE: case PN_OP_CONCAT: case PN_OP_GATHER:
         case PN_OP_SCATTER: FN(move)(E, x, o, a, b); break;
         case PN_OP_AFFINE: FN(affine)(E, x, o, a); break;
@@ -207,7 +207,7 @@ static int FN(run)(const FN(exec) * E, T *file, int32_t begin, int32_t end) {
         case PN_OP_OUTER: FN(outer)(o, a, b, x->n, x->m / x->n); break;
         case PN_OP_SUM: FN(sum)(o, a, x->n); break;
         case PN_OP_WHERE:
-            if (x->n == x->m) FN(where)(o, a, b, FN(at)(E, file, x->c), count);
+            if (x->n == x->m) V(where)(o, a, b, FN(at)(E, file, x->c), count);
             else FN(where_rows)(o, a, b, FN(at)(E, file, x->c), count);
             break;
         case PN_OP_CALL: {
@@ -216,8 +216,8 @@ static int FN(run)(const FN(exec) * E, T *file, int32_t begin, int32_t end) {
             break;
         }
         default:
-            if (x->op >= PN_OP_ADD) FN(binary)(x->op, o, a, b, count);
-            else FN(unary)(x->op, o, a, count);
+            if (x->op >= PN_OP_ADD) V(binary)(x->op, o, a, b, count);
+            else V(unary)(x->op, o, a, count);
         }
 #undef b
     }
