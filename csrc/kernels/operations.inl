@@ -44,9 +44,12 @@ static void V(unary)(int32_t op, T *o, const T *a, size_t count) {
     }
 }
 
-/* those that have no rows of their own, below */
+/* o[i] = op(a[i], b[i]) */
 static void V(binary)(int32_t op, T *o, const T *a, const T *b, size_t count) {
     switch (op) {
+    case PN_OP_ADD: EACH(X + Y);
+    case PN_OP_SUB: EACH(X - Y);
+    case PN_OP_MUL: EACH(X * Y);
     case PN_OP_DIV: EACH(X / Y);
     case PN_OP_POW: V(pow_rows)(o, a, b, count); return;
     case PN_OP_MAX: EACH(V(max)(X, Y));
