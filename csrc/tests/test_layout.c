@@ -151,13 +151,13 @@ static void strips(int tries) {
         builder b = long_program();
         for (int f32 = 0; f32 < 2; f32++)
             for (int64_t n = 1; n <= FEW; n += FEW - 1) {
-                size_t mark = n_kept, bytes = (size_t)n * LENGTH * (f32 ? sizeof(float) : sizeof(double));
+                size_t mark = n_kept, length = (size_t)n * LENGTH * (f32 ? sizeof(float) : sizeof(double));
                 const void *slot[] = {random_array((size_t)n * LENGTH, f32, 1), random_array((size_t)n * (LENGTH - 2), f32, 1)};
                 EACH_ISA(isa) {
                     void *out[2][2];
                     for (int fuse = 0; fuse < 2; fuse++) {
                         pn_program *p;
-                        for (int o = 0; o < 2; o++) out[fuse][o] = keep(bytes, 1);
+                        for (int o = 0; o < 2; o++) out[fuse][o] = keep(length, 1);
                         b.spec.fuse = fuse;
                         p = must_create(&b);
                         for (int32_t x = 0; x < p->layout[PN_LAYOUT_SINGLE].n_code; x++)
@@ -166,7 +166,7 @@ static void strips(int tries) {
                         pn_program_destroy(&p);
                     }
                     for (int o = 0; o < 2; o++)
-                        CHECKF(!memcmp(out[0][o], out[1][o], bytes), "strips %d, %s, f32 %d, %d samples", i, pn_isa_name(isa),
+                        CHECKF(!memcmp(out[0][o], out[1][o], length), "strips %d, %s, f32 %d, %d samples", i, pn_isa_name(isa),
                                f32, (int)n);
                 }
                 release(mark);
