@@ -52,7 +52,7 @@ def _truth(x: Any) -> Any:
 def _power(t: Trace, x: Traced, e: Traced) -> Traced:
     """x ** e; constant exponents that are integers or halves by multiplication and square roots."""
     value = t.builder.const_value(e.register)
-    if value is not None and (value == value[0]).all() and 2 * value[0] == round(2 * value[0]) and abs(value[0]) <= 32:
+    if value is not None and (value == value[0]).all() and abs(value[0]) <= 32 and 2 * value[0] == round(2 * value[0]):
         result: Traced = _half_integer_power(x, float(value[0]))
         return result
     return _op("POW")(t, x, e)

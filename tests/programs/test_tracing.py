@@ -456,3 +456,10 @@ def test_functions_inside_functions_capture_values():
 def test_functions_that_jump_say_what_to_write_for_what_repeats(f):
     with pytest.raises(TraceError, match=r"pn\.Dose\(.*interval=.*pn\.Signal\("):
         field(state=1)(f)
+
+
+def test_a_power_of_infinity_is_that_of_numpy():
+    y = np.array([0.0, 0.5, 1.0, 2.0])
+    for e in (np.inf, -np.inf):
+        with np.errstate(divide="ignore"):
+            assert (field(state=4)(lambda t, y, e=e: y ** np.full(4, e))(0.0, y) == y**e).all()
