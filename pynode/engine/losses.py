@@ -63,6 +63,13 @@ def rho(name: str, r: NDArray[Any], scale: float, dof: float) -> NDArray[Any]:
     return out
 
 
+def check_weights(weight: NDArray[Any]) -> None:
+    """Raise ValueError unless these can be weights."""
+    bad = weight[~(np.isfinite(weight) & (weight >= 0))]
+    if len(bad):
+        raise ValueError(f"weight has an entry {bad[0]:g}; weights must be finite and not negative (0: leave it out)")
+
+
 class RowLosses(NamedTuple):
     """A loss on states that are at hand, unscaled; see `DataLoss.of_results`.
 
@@ -159,9 +166,7 @@ class DataLoss:
                 w = np.ascontiguousarray(np.broadcast_to(w, shape).reshape(-1, shape[-1]))
             except ValueError:
                 raise ValueError(f"weight has shape {w.shape}, which does not fit the target's {shape}") from None
-        bad = w[~(np.isfinite(w) & (w >= 0))]
-        if len(bad):
-            raise ValueError(f"weight has an entry {bad[0]:g}; weights must be finite and not negative (0: leave it out)")
+        check_weights(w)
         return kept(w)
 
     def _observations(self) -> NDArray[Any]:

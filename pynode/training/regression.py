@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from pynode.data.arrays import as_integer, as_positive, own_array
-from pynode.engine.losses import LOSSES, REDUCTIONS
+from pynode.engine.losses import LOSSES, REDUCTIONS, check_weights, rho
 from pynode.fields import parameters
 from pynode.fields.arguments import Theta
 from pynode.fields.field import Field
@@ -146,11 +146,8 @@ class Regression:
             raise ValueError("no entry of target counts: all are NaN or of weight 0")
         self._mean = loss != "sse" if reduction is None else reduction == "mean"
         self._each = 1 if callable(loss) else f.n_out
-        of_entries = (
-            loss
-            if callable(loss)
-            else _named(loss, as_positive("loss_scale", loss_scale), as_positive("loss_dof", loss_dof))
-        )
+        scale, dof = as_positive("loss_scale", loss_scale), as_positive("loss_dof", loss_dof)
+        of_entries = loss if callable(loss) else lambda value, goal: rho(loss, value - goal, scale, dof)
         self._value = _program(f, goal.shape[1], None if weights is None else weights.shape[1], of_entries, self._each)
         self._gradient = derivatives.gradient_program(self._value)
         size = None if batch_size is None else as_integer("batch_size", batch_size, 1)
@@ -250,30 +247,8 @@ def _weights(weight: Any, n: int, columns: int | None) -> Array:
     """(n, columns), or (n, 1) where columns is None; a column of them stands for all columns."""
     rows = np.ndim(weight) == 1 or np.shape(weight)[1:] == (1,)
     a = _table("weight", weight, n, 1 if rows or columns is None else columns)
-    bad = a[~(np.isfinite(a) & (a >= 0))]
-    if len(bad):
-        raise ValueError(f"weight has an entry {bad[0]:g}; weights must be finite and not negative (0: leave it out)")
+    check_weights(a)
     return a if columns is None else np.ascontiguousarray(np.broadcast_to(a, (n, columns)))
-
-
-def _named(name: str, loss_scale: float, loss_dof: float) -> Callable[[Any, Any], Any]:
-    """The losses of entries, in the operations of a program; see `pynode.engine.losses.rho`."""
-    kind = LOSSES[name][0]
-    scale, dof = as_positive("loss_scale", loss_scale), as_positive("loss_dof", loss_dof)
-
-    def of_entries(value: Any, target: Any) -> Any:
-        r = value - target
-        if kind == "squared":
-            return r * r
-        if kind == "absolute":
-            return np.abs(r)
-        if kind == "huber":
-            a = np.abs(r)
-            near = np.minimum(a, scale)
-            return near * (a - 0.5 * near)
-        return 0.5 * (dof + 1) * np.log1p(r * r / (dof * scale**2))
-
-    return of_entries
 
 
 def _program(f: Field, k: int, weights: int | None, loss: Callable[[Any, Any], Any], numbers: int) -> Program:

@@ -1,6 +1,6 @@
 """Variances of predictions by a right-hand side whose form is not known for sure (`pynode.training.averaging`)."""
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -47,22 +47,26 @@ def average_of(model: "NeuralODE") -> Averaged | None:
     return _over_sets(model, model.data_)
 
 
-def _about(model: "NeuralODE", data: Trajectories, covariance: Array) -> Averaged | None:
-    """The average over what a network or an equation lacks; priors are those in which evidence settles."""
-    scaling = model.scaling_
-    inside = Data(
-        scaling.times(list(data.t)), [scaling.states(y) for y in data.y], model.weight_, scaling.inputs(data.signal)
-    )
-    states = [scaling.states(np.atleast_2d(model.predict(t, trajectory=i))) for i, t in enumerate(data.t)]
-    noise = noise_of(model)
-    if not all(np.isfinite(x).all() for x in states) or not (noise > 0).all():
-        return None
-    variance = np.nan_to_num(np.diag(covariance))
-    prior = 1.0 / (BROAD**2 * np.maximum(model.theta_**2, 1e-300))
-    for group in groups_of(model.field_, data.n_observed):
-        prior[group] = np.clip(len(group) / (model.theta_[group] ** 2 + variance[group]).sum(), *ALPHA_RANGE)
-    options = model.solve_options() | {"max_steps": 20_000}
-    return about(model.field_, model.theta_, prior, inside, states, noise**2, options)
+class Fitted(NamedTuple):
+    """What a model follows, in the units of its field."""
+
+    data: Data
+    states: list[Array]
+    variance: Array
+    options: dict[str, Any]
+
+    @classmethod
+    def of(cls, model: "NeuralODE", data: Trajectories) -> "Fitted | None":
+        """None where a trajectory cannot be followed, or nothing is known of the noise."""
+        scaling = model.scaling_
+        inside = Data(
+            scaling.times(list(data.t)), [scaling.states(y) for y in data.y], model.weight_, scaling.inputs(data.signal)
+        )
+        states = [scaling.states(np.atleast_2d(model.predict(t, trajectory=i))) for i, t in enumerate(data.t)]
+        noise = noise_of(model)
+        if not all(np.isfinite(x).all() for x in states) or not (noise > 0).all():
+            return None
+        return cls(inside, states, noise**2, model.solve_options() | {"max_steps": 20_000})
 
 
 def noise_of(model: "NeuralODE") -> Array:
@@ -71,28 +75,36 @@ def noise_of(model: "NeuralODE") -> Array:
     return np.array([model.report_["noise"][name] for name in names], dtype=np.float64) / model.scaling_.scale[: len(names)]
 
 
+def _about(model: "NeuralODE", data: Trajectories, covariance: Array) -> Averaged | None:
+    """The average over what a network or an equation lacks; priors are those in which evidence settles."""
+    fitted = Fitted.of(model, data)
+    if fitted is None:
+        return None
+    variance = np.nan_to_num(np.diag(covariance))
+    prior = 1.0 / (BROAD**2 * np.maximum(model.theta_**2, 1e-300))
+    for group in groups_of(model.field_, data.n_observed):
+        prior[group] = np.clip(len(group) / (model.theta_[group] ** 2 + variance[group]).sum(), *ALPHA_RANGE)
+    return about(model.field_, model.theta_, prior, *fitted)
+
+
 def _over_sets(model: "NeuralODE", data: Trajectories) -> Averaged | None:
     """The average over sets of terms and what they lack."""
-    scaling = model.scaling_
-    inside = Data(list(data.t), list(data.y), model.weight_, scaling.inputs(data.signal))
+    follows = Fitted.of(model, data)
+    if follows is None:
+        return None
     units = Scaling.of(data.y, False, data.signal)
     smoothed = in_units(smooth(list(data.t), [units.states(y) for y in data.y]), units)
-    states = [np.atleast_2d(model.predict(t, trajectory=i)) for i, t in enumerate(data.t)]
-    noise = noise_of(model)
-    if not all(np.isfinite(x).all() for x in states) or not (noise > 0).all():
-        return None
-    options = model.solve_options() | {"max_steps": 20_000}
     names = [name.replace(".", "_") for name in names_of(data)]
-    for terms in libraries(inside, smoothed):
-        library = Library.of(terms, inside, smoothed)
+    for terms in libraries(follows.data, smoothed):
+        library = Library.of(terms, follows.data, smoothed)
         place = {f"{names[i]}: {term.text(names)}": (i, k) for i in range(data.d) for k, term in enumerate(library.terms)}
         if all(p.name in place for p in model.field_.spec):
             C = np.zeros((data.d, len(library.terms)))
             for p, c in zip(model.field_.spec, model.theta_.tolist(), strict=True):
                 C[place[p.name]] = c
             fitted = {place[p.name][0] for p in model.field_.spec}
-            exact = _exact(model, library, inside, states, fitted)
-            return averaged(library, C, inside, states, noise**2, options, exact)
+            exact = _exact(model, library, follows.data, follows.states, fitted)
+            return averaged(library, C, *follows, exact)
     return None
 
 
