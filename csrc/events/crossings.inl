@@ -12,26 +12,6 @@
    w = 8 a window. A window of one root at most is decided by its ends. Another is cut into halves, the first of them first, until it is as
    short as PN_WINDOW of the step, or the splits are used up: then its probes decide. */
 
-#define PN_WINDOW (1.0 / 256) /* of a step: four intervals of 1/1024, the resolution that docs/guide.md promises */
-
-/* Halvings in one step, of one event; windows that wait: one at each of 8 halvings, and a half of the step. */
-enum { FN(SPLITS) = 64, FN(LATER) = 10 };
-
-typedef struct FN(window) {
-    double at, width, margin, g[5];
-    int known; /* also at the odd probes */
-} FN(window);
-
-typedef struct FN(hunt) { /* the first crossing of one event in the lane's step */
-    FN(window) now, later[FN(LATER)];
-    int waiting, splits, open;
-    int side, direction, from; /* at present; that counts; before the crossing */
-    double lo, hi;             /* the last probe on the present side, and where it is left: 0 is not at all */
-    double zero;               /* a probe behind lo at which g is 0, or -1 */
-    double flip;               /* lo of the first change in the other direction, or 2 */
-    double noise;              /* values up to this on the other side are rounding, while none has been on the present one */
-} FN(hunt);
-
 /* Whether g, probes + 1 rows of L numbers, `stride` apart, stays on its side in every lane that is watched. Else `tense` says in which
    it may not, and `margin` has m. */
 static int FN(is_calm)(const T *g, size_t stride, int probes, const T *side, const unsigned char *watched, T *margin,
@@ -71,87 +51,8 @@ static int FN(is_calm)(const T *g, size_t stride, int probes, const T *side, con
     return !some;
 }
 
-/* The margin of a window by itself, not below `least`. */
-static double FN(margin_of)(const double *g, double least) {
-    double first = g[3] - g[0] - 3 * (g[2] - g[1]), second = g[4] - g[1] - 3 * (g[3] - g[2]);
-    double m = 0.1 * fmax(fabs(first), fabs(second)) + 0.2 * fabs(second - first);
-    return m > least ? m : least;
-}
-
-/* Whether g has one root at most in the window: the coefficients, g being on `side` before, do not change their sign, or rise or fall
-   throughout, by so much that what the quartic misses cannot change it: as a difference of coefficients, its slope errs by 1.33 max
-   |fourth differences| at most. */
-enum { FN(SLOPE) = 7 };
-static int FN(is_simple)(const FN(window) * w, int side) {
-    const double *g = w->g, m = w->margin;
-    double b[5] = {g[0], (48 * g[1] + 16 * g[3] - 36 * g[2] - 13 * g[0] - 3 * g[4]) / 12,
-                   (13 * (g[0] + g[4]) - 64 * (g[1] + g[3]) + 120 * g[2]) / 18,
-                   (16 * g[1] + 48 * g[3] - 36 * g[2] - 3 * g[0] - 13 * g[4]) / 12, g[4]};
-    double least = side * g[4], rise = b[1] - b[0], up = rise, down = rise;
-    for (int k = 1; k < 4; k++) {
-        least = side * b[k] - m < least ? side * b[k] - m : least;
-        rise = b[k + 1] - b[k];
-        up = rise < up ? rise : up;
-        down = rise > down ? rise : down;
-    }
-    return least > 0 || up > FN(SLOPE) * m || down < -FN(SLOPE) * m;
-}
-
-/* Go over the probes of the present window. 1: a change that counts lies between lo and hi. */
-static int FN(walk)(FN(hunt) * s) {
-    const FN(window) *w = &s->now;
-    for (int k = 0; k < 5; k++) {
-        double x = w->at + 0.25 * k * w->width, g = w->g[k];
-        int now = FN(sign)(g);
-        if ((x == 0 && s->side != 0) || g != g) continue; /* at the beginning the side is given, g may be 0 by rounding */
-        if (now == 0) {
-            if (s->zero < 0) s->zero = x;
-            continue;
-        }
-        if (now == -s->side && fabs(g) <= s->noise) continue;
-        s->noise = 0;
-        if (s->side != 0 && now != s->side) {
-            if (s->direction == 0 || s->direction == now) {
-                s->hi = s->zero >= 0 ? s->zero : x;
-                s->from = s->side;
-                return 1;
-            }
-            if (s->flip > 1) s->flip = s->lo;
-        }
-        s->side = now;
-        s->lo = x;
-        s->zero = -1;
-    }
-    return 0;
-}
-
-/* Go on until a window is to be probed (open), or all is known. */
-static void FN(proceed)(FN(hunt) * s) {
-    for (;;) {
-        FN(window) *w = &s->now;
-        if (w->width > PN_WINDOW && s->splits < FN(SPLITS) && !FN(is_simple)(w, s->side)) {
-            double half = 0.5 * w->width, margin = 0.125 * w->margin; /* the quartic's error falls by 32 */
-            s->later[s->waiting++] = (FN(window)){w->at + half, half, margin, {w->g[2], 0, w->g[3], 0, w->g[4]}, 0};
-            *w = (FN(window)){w->at, half, margin, {w->g[0], 0, w->g[1], 0, w->g[2]}, 0};
-            s->splits++;
-            return;
-        }
-        s->open = 0;
-        if (FN(walk)(s)) return;
-        if (!s->waiting) { /* g is 0 at the end of the step: it happens there */
-            if (s->side == 0 || w->g[4] != 0 || (s->direction != 0 && s->direction == s->side)) return;
-            s->hi = s->zero;
-            s->from = s->side;
-            return;
-        }
-        *w = s->later[--s->waiting];
-        s->open = 1;
-        if (!w->known) return;
-    }
-}
-
 /* The hunt in lane l for event e, from the probes of the step. */
-static void FN(begin_hunt)(const FN(work) * W, int32_t e, int l, double margin, FN(hunt) * s) {
+static void FN(begin_hunt)(const FN(work) * W, int32_t e, int l, double margin, hunt *s) {
     const FN(watch) *E = &W->watch;
     int side = FN(side_of)(W, l)[e], windows = E->probes / 4;
     s->waiting = s->splits = s->from = 0;
@@ -162,17 +63,17 @@ static void FN(begin_hunt)(const FN(work) * W, int32_t e, int l, double margin, 
     s->zero = -1;
     s->flip = 2;
     for (int k = windows - 1; k >= 0; k--) {
-        FN(window) *w = k ? &s->later[s->waiting++] : &s->now;
-        *w = (FN(window)){.at = (double)k / windows, .width = 1.0 / windows, .margin = margin, .known = 1};
+        window *w = k ? &s->later[s->waiting++] : &s->now;
+        *w = (window){.at = (double)k / windows, .width = 1.0 / windows, .margin = margin, .known = 1};
         for (int j = 0; j < 5; j++) w->g[j] = (double)FN(probe)(E, 4 * k + j)[(size_t)e * L + (size_t)l];
     }
     double first = s->now.g[0];
-    s->noise = FN(sign)(first) == -side ? 4 * fabs(first) : 0; /* it is to be 0, on `side`: the residue of a reset */
-    FN(proceed)(s);
+    s->noise = sign(first) == -side ? 4 * fabs(first) : 0; /* it is to be 0, on `side`: the residue of a reset */
+    proceed(s);
 }
 
 /* Probe the windows that are open in some lane, until none is. */
-static int FN(run_hunts)(FN(work) * W, int32_t e, FN(hunt) * hunts, unsigned char *open) {
+static int FN(run_hunts)(FN(work) * W, int32_t e, hunt *hunts, unsigned char *open) {
     double at[L];
     while (FN(any)(open)) {
         for (int odd = 1; odd < 4; odd += 2) {
@@ -183,9 +84,9 @@ static int FN(run_hunts)(FN(work) * W, int32_t e, FN(hunt) * hunts, unsigned cha
         }
         for (int l = 0; l < L; l++) {
             if (!open[l]) continue;
-            FN(window) *w = &hunts[l].now;
-            w->margin = FN(margin_of)(w->g, w->margin);
-            FN(proceed)(&hunts[l]);
+            window *w = &hunts[l].now;
+            w->margin = margin_of(w->g, w->margin);
+            proceed(&hunts[l]);
             open[l] = (unsigned char)hunts[l].open;
         }
     }
@@ -208,7 +109,7 @@ static int FN(look)(FN(work) * W, int32_t e, double *lo, double *hi, int *from, 
         lo[l] = hi[l] = 0;
     }
     if (FN(is_calm)(FN(probe)(E, 0) + first, (size_t)E->n * L, E->probes, side, f->accepted, margin, tense)) return 0;
-    FN(hunt) hunts[L];
+    hunt hunts[L];
     for (int l = 0; l < L; l++) {
         if (tense[l]) FN(begin_hunt)(W, e, l, (double)margin[l], &hunts[l]);
         open[l] = (unsigned char)(tense[l] && hunts[l].open);
@@ -216,7 +117,7 @@ static int FN(look)(FN(work) * W, int32_t e, double *lo, double *hi, int *from, 
     if (FN(run_hunts)(W, e, hunts, open)) return 1;
     for (int l = 0; l < L; l++) {
         if (!tense[l]) continue;
-        const FN(hunt) *s = &hunts[l];
+        const hunt *s = &hunts[l];
         E->flip[first + (size_t)l] = s->flip;
         E->end[first + (size_t)l] = (signed char)(s->hi > 0 ? s->from : s->side);
         if (!(s->hi > 0)) continue;

@@ -26,7 +26,7 @@ static int FN(itp)(FN(work) * W, int32_t e, double *lo, double *hi, const int *f
     for (int l = 0; l < L; l++) {
         if (lo[l] > 0) a[l] = (double)E->g[(size_t)e * L + (size_t)l];
         x[l] = hi[l];
-        sure[l] = FN(sign)(a[l]) == from[l];
+        sure[l] = sign(a[l]) == from[l];
     }
     if (FN(watch_dense)(W, x, E->g)) return 1;
     for (int l = 0; l < L; l++)
@@ -38,7 +38,7 @@ static int FN(itp)(FN(work) * W, int32_t e, double *lo, double *hi, const int *f
             x[l] = half;
             if (!sure[l] || !(r > 0)) continue;
             double guess = (b[l] * lo[l] - a[l] * hi[l]) / (b[l] - a[l]), delta = 0.2 * width * width / all[l];
-            int way = FN(sign)(half - guess);
+            int way = sign(half - guess);
             if (delta <= fabs(half - guess))
                 guess += way * delta;
             else
@@ -50,7 +50,7 @@ static int FN(itp)(FN(work) * W, int32_t e, double *lo, double *hi, const int *f
         for (int l = 0; l < L; l++) {
             if (!open[l]) continue;
             double g = (double)E->g[(size_t)e * L + (size_t)l];
-            if (FN(sign)(g) == from[l]) {
+            if (sign(g) == from[l]) {
                 lo[l] = x[l];
                 a[l] = g;
                 sure[l] = 1;
@@ -90,7 +90,7 @@ static void FN(polish_next)(FN(polish) * p, double t, double dir, double g) {
         p->best = p->x, p->g_best = g;
     else
         p->stalled++;
-    if (FN(sign)(g) == p->from)
+    if (sign(g) == p->from)
         p->lo = p->x;
     else
         p->hi = p->x, p->seen = 1;
@@ -148,7 +148,7 @@ static int FN(land_on_events)(FN(work) * W, const double *lo, const double *hi) 
                             .best = NAN,
                             .slope = ((double)E->g[e] - (double)E->ga[e]) / (2 * width[l] * h),
                             .small = (sizeof(T) == 4 ? 1e-6 : 1e-12) * scale};
-        p[l].seen = E->far[l] == 1 && FN(sign)((double)E->g1[e]) != E->from[l];
+        p[l].seen = E->far[l] == 1 && sign((double)E->g1[e]) != E->from[l];
         f->t_new[l] = f->t[l] + f->dir[l] * p[l].x;
     }
     while (open && rounds++ < 60) {
@@ -175,7 +175,7 @@ static int FN(land_on_events)(FN(work) * W, const double *lo, const double *hi) 
 static int FN(side_at_stop)(const FN(work) * W, int32_t e, int l, double stop) {
     const FN(watch) *E = &W->watch;
     size_t at = (size_t)e * L + (size_t)l;
-    int side = FN(side_of)(W, l)[e], now = FN(sign)((double)E->g1[at]);
+    int side = FN(side_of)(W, l)[e], now = sign((double)E->g1[at]);
     int later = E->theta[at] > 0,
         same = later && E->theta[at] - stop < 1e-6; /* the time is that of this event, to rounding: it comes next */
     if (later && (same || E->flip[at] > 1)) return E->end[at];
@@ -265,7 +265,7 @@ static pn_status FN(stop_at_event)(FN(work) * W, int l) {
     int64_t i = f->sample[l];
     P->event_which[i] = W->watch.which[l];
     P->stop_t[i] = f->t[l];
-    for (int64_t row = P->row[i] + f->save[l]; row < P->row[i] + FN(n_times)(P, i); row++)
+    for (int64_t row = P->row[i] + f->save[l]; row < P->row[i] + n_times(P, i); row++)
         for (int32_t c = 0; c < W->d; c++) ((T *)P->y)[(size_t)row * (size_t)W->d + (size_t)c] = (T)NAN;
     return FN(finish)(W, l);
 }

@@ -75,7 +75,7 @@ static pn_status FN(advance)(FN(work) * W, int have_new) {
     for (int l = 0; (jumps || W->knots) && l < W->lanes; l++) {
         if (!f->accepted[l]) continue;
         if ((P->jump_add && f->save_end[l] > f->save[l]) || (P->jump.program && W->jumped[l])) f->have_k[l] = 0;
-        if (W->knots && !FN(crosses_knots)(P, f->sample[l])) FN(next_segment)(W, l);
+        if (W->knots && !crosses_knots(P, f->sample[l])) FN(next_segment)(W, l);
     }
     pn_status st = PN_OK;
     for (int q = 0; st == PN_OK && q < W->n_saving; q++) {
@@ -83,7 +83,7 @@ static pn_status FN(advance)(FN(work) * W, int have_new) {
         int64_t i = f->sample[l];
         if (!f->accepted[l]) continue;
         f->save[l] = f->save_end[l];
-        if (f->save[l] < FN(n_times)(P, i)) f->t_save[l] = FN(time_of)(P, i, f->save[l]);
+        if (f->save[l] < n_times(P, i)) f->t_save[l] = time_of(P, i, f->save[l]);
         else if (!stopped) st = FN(finish)(W, l);
     }
     for (int l = 0; P->event && st == PN_OK && l < W->lanes; l++)
@@ -105,7 +105,7 @@ static pn_status FN(check_lanes)(FN(work) * W) { /* budgets and steps that vanis
     for (int l = 0; any && l < W->lanes; l++) {
         if (!suspect[l]) continue;
         pn_status st = PN_OK;
-        double span = fabs(f->t_last[l] - FN(time_of)(P, f->sample[l], 0)), t = fabs(f->t[l]);
+        double span = fabs(f->t_last[l] - time_of(P, f->sample[l], 0)), t = fabs(f->t[l]);
         double least = 16 * 2.220446049250313e-16 * (t > 1e-3 * span ? t : 1e-3 * span);
         if (f->attempts[l] > P->max_steps) st = PN_MAX_STEPS;
         else if (f->again[l] && P->adaptive && f->c0[l] < least) st = f->err[l] == f->err[l] ? PN_STEP_TOO_SMALL : PN_NON_FINITE;

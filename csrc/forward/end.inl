@@ -24,7 +24,7 @@ static void FN(fail)(FN(work) * W, int l, pn_status status) {
         }
     int32_t row = status == PN_NON_FINITE ? FN(bad_row)(W, l) : -1;
     if (row >= 0) P->stop_component[i] = row;
-    for (int64_t j = f->save[l]; j < FN(n_times)(P, i); j++)
+    for (int64_t j = f->save[l]; j < n_times(P, i); j++)
         for (int32_t c = 0; c < W->d; c++) y[(size_t)(P->row[i] + j) * (size_t)W->d + (size_t)c] = (T)NAN;
     f->ends[l] = f->save_end[l] = f->save[l];
     f->live[l] = 0;

@@ -150,7 +150,7 @@ static void FN(add_mass)(const FN(work) * W, T *to, const T *x, int transposed) 
 
 /* The sum of stage i without mass: to = scale (from + sum_j coupling_ij k_j + by_t_i h f_t); ft NULL: without the last. */
 static void FN(gather_stage)(const FN(work) * W, int i, T *to, const T *from, const double *h, const T *ft, T scale, T *const *k) {
-    const FN(terms) *s = &W->sums->coupling[i];
+    const V(terms) *s = &W->sums->coupling[i];
     size_t size = (size_t)W->d * L;
     T by_t[L];
     for (int l = 0; l < L; l++) by_t[l] = (T)(W->tab->by_t[i] * h[l]);

@@ -1,34 +1,8 @@
 /* Input signals u(t): piecewise polynomials, one for each sample. */
 
-/* The last segment of a sample's input that begins at t or before, or the first. Guessed as if knots were evenly spaced, and found
-   from there by steps that double, and by halving. */
-static int32_t FN(segment_at)(const pn_problem *P, int64_t i, double t) {
-    const double *knot = P->knot + P->knot_start[i];
-    int64_t n = P->knot_len[i] - 1;
-    double place = (t - knot[0]) / (knot[n] - knot[0]) * (double)n;
-    int64_t low = place >= (double)n ? n - 1 : place > 0 ? (int64_t)place : 0, high = low + 1, reach = 1;
-    for (; low > 0 && knot[low] > t; reach *= 2) high = low, low = low > reach ? low - reach : 0;
-    for (; high < n && knot[high] <= t; reach *= 2) low = high, high = n - high > reach ? high + reach : n;
-    while (high - low > 1) {
-        int64_t middle = low + (high - low) / 2;
-        if (knot[middle] <= t) low = middle;
-        else high = middle;
-    }
-    return (int32_t)low;
-}
-
-static inline int FN(crosses_knots)(const pn_problem *P, int64_t i) { return P->cross_knots && P->cross_knots[i]; }
-
 /* The segment that lane l uses at time t. Where its steps cross knots it depends on t alone, so that the way back finds the same. */
 static inline int32_t FN(segment_of)(const FN(work) * W, int l, double t) {
-    return FN(crosses_knots)(W->P, W->flow.sample[l]) ? FN(segment_at)(W->P, W->flow.sample[l], t) : W->flow.seg[l];
-}
-
-/* The segment of a step that leaves time t in direction dir. */
-static int32_t FN(first_segment)(const pn_problem *P, int64_t i, double t, double dir) {
-    if (P->degree < 0) return 0;
-    int32_t seg = FN(segment_at)(P, i, t);
-    return dir < 0 && seg > 0 && P->knot[P->knot_start[i] + seg] == t ? seg - 1 : seg;
+    return crosses_knots(W->P, W->flow.sample[l]) ? segment_at(W->P, W->flow.sample[l], t) : W->flow.seg[l];
 }
 
 /* u(t) of one sample: sum_q coef[seg][q] (t - knot)^q, row stride of the result L */

@@ -59,7 +59,7 @@ static pn_status FN(jump_saves)(FN(work) * W) {
             row[l] = -1;
             if (!f->accepted[l] || next[l] == f->save_end[l]) continue;
             at[l] = next[l]++;
-            t[l] = FN(time_of)(P, i, at[l]);
+            t[l] = time_of(P, i, at[l]);
             row[l] = P->row[i] + at[l];
             any = 1;
         }
@@ -75,7 +75,7 @@ static pn_status FN(jump_saves)(FN(work) * W) {
 }
 
 static inline int FN(is_initial)(const pn_problem *P, int64_t i, int32_t j) {
-    return j < FN(n_times)(P, i) && FN(time_of)(P, i, j) == FN(time_of)(P, i, 0);
+    return j < n_times(P, i) && time_of(P, i, j) == time_of(P, i, 0);
 }
 
 /* L samples of the chunk from number `base` on: row[l] of their save time j at the initial time; -1: has none. How many. */
@@ -86,7 +86,7 @@ static int FN(initial_rows)(const FN(work) * W, int64_t base, int32_t j, int64_t
         int64_t i = W->first + base + l;
         row[l] = base + l < W->count && FN(is_initial)(P, i, j) ? P->row[i] + j : -1;
         if (row[l] < 0) continue;
-        t[l] = FN(time_of)(P, i, 0);
+        t[l] = time_of(P, i, 0);
         n++;
     }
     return n;

@@ -71,11 +71,11 @@ static pn_status FN(march_on)(FN(work) * W, int have_new) {
     int64_t i = f->sample[0];
     int32_t end = f->save_end[0];
     if (end == f->save[0]) return PN_OK;
-    double next = end < FN(n_times)(P, i) ? FN(time_of)(P, i, end) : 0;
+    double next = end < n_times(P, i) ? time_of(P, i, end) : 0;
     pn_status st = PN_OK;
     for (int q = 0; st == PN_OK && q < W->n_saving; q++) {
         f->save[W->saving[q]] = end, f->t_save[W->saving[q]] = next;
-        if (end == FN(n_times)(P, i)) st = FN(finish)(W, W->saving[q]);
+        if (end == n_times(P, i)) st = FN(finish)(W, W->saving[q]);
     }
     return st;
 }

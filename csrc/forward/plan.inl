@@ -1,8 +1,6 @@
 /* The plan of a step: where it is to end. Steps end on save times that land, on jumps, on knots of the input, on stops and on
    the times of a prescribed grid. */
 
-static inline int64_t FN(n_times)(const pn_problem *P, int64_t i) { return P->t_len[i]; }
-static inline double FN(time_of)(const pn_problem *P, int64_t i, int64_t j) { return P->t[P->t_start[i] + j]; }
 /* Whether time a lies before b, where dir leads, and is not the same but for rounding. */
 static inline int FN(before)(double a, double b, double dir) {
     double size = fabs(a) > fabs(b) ? fabs(a) : fabs(b);
@@ -11,16 +9,16 @@ static inline int FN(before)(double a, double b, double dir) {
 
 /* Whether a step that ends at save time j of the sample belongs there, and moves along with it. */
 static inline int FN(lands)(const pn_problem *P, int64_t i, int32_t j) {
-    return !P->jump.program || P->land || j == FN(n_times)(P, i) - 1 || FN(has_data)(&P->jump, P->row[i] + j);
+    return !P->jump.program || P->land || j == n_times(P, i) - 1 || FN(has_data)(&P->jump, P->row[i] + j);
 }
 
 /* The next save time that jumps, or the last time. */
 static double FN(next_jump)(const pn_problem *P, FN(flow) * f, int l) {
-    int64_t i = f->sample[l], last = FN(n_times)(P, i) - 1;
+    int64_t i = f->sample[l], last = n_times(P, i) - 1;
     int32_t j = f->jump_at[l] > f->save[l] ? f->jump_at[l] : f->save[l];
     while (j < last && !FN(has_data)(&P->jump, P->row[i] + j)) j++;
     f->jump_at[l] = j;
-    return FN(time_of)(P, i, j);
+    return time_of(P, i, j);
 }
 
 /* How many stops are not later than t. */
@@ -61,10 +59,10 @@ static int FN(is_stop)(const pn_problem *P, double t) {
 /* The nearest time in front that the lane must land on. */
 static double FN(target)(const pn_problem *P, FN(flow) * f, int l) {
     int64_t i = f->sample[l];
-    double dir = f->dir[l], to = P->land           ? FN(time_of)(P, i, f->save[l])
+    double dir = f->dir[l], to = P->land           ? time_of(P, i, f->save[l])
                                  : P->jump.program ? FN(next_jump)(P, f, l)
                                                    : f->t_last[l];
-    if (P->degree >= 0 && !FN(crosses_knots)(P, i)) {
+    if (P->degree >= 0 && !crosses_knots(P, i)) {
         int32_t next = dir > 0 ? f->seg[l] + 1 : f->seg[l];
         double knot = P->knot[P->knot_start[i] + next];
         if (next > 0 && next < P->knot_len[i] - 1 && dir * (knot - to) < 0) to = knot;

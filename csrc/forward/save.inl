@@ -37,7 +37,7 @@ static inline int32_t FN(first_from)(const double *t, int64_t j, int32_t n, doub
 /* Which save times the step of lane l covers; the next one is among them. */
 static inline void FN(find_saves_of)(const FN(work) * W, FN(flow) * f, int l) {
     const pn_problem *P = W->P;
-    int64_t i = f->sample[l], n = FN(n_times)(P, i);
+    int64_t i = f->sample[l], n = n_times(P, i);
     const double *t = P->t + P->t_start[i], t_new = f->t_new[l], dir = f->dir[l];
     int32_t j = f->save[l];
     int landed = 0;
@@ -75,7 +75,7 @@ static void FN(inside)(const pn_problem *P, int32_t round, const int64_t *sample
         int32_t j = first[l] + round;
         if (j >= ends[l]) continue;
         row[l] = P->row[sample[l]] + j;
-        theta[l] = (T)((FN(time_of)(P, sample[l], j) - t[l]) / h[l]);
+        theta[l] = (T)((time_of(P, sample[l], j) - t[l]) / h[l]);
     }
 }
 
@@ -110,7 +110,7 @@ static void FN(save_inside)(const FN(work) * W, int l) {
         size_t at = (size_t)(P->row[i] + j) * d, n = f->ends[l] - j < (int32_t)VE ? (size_t)(f->ends[l] - j) : VE;
         T theta[VE], y[FN(FEW) * VE], *to = (T *)P->y + at;
         vec x;
-        if (n == 1) x = V(set1)((T)((FN(time_of)(P, i, j) - f->t[l]) / f->h[l]));
+        if (n == 1) x = V(set1)((T)((time_of(P, i, j) - f->t[l]) / f->h[l]));
         else {
             FN(thetas)(P, i, j, n, f->t[l], f->h[l], theta);
             x = V(load)(theta);

@@ -45,12 +45,12 @@ static pn_status FN(open)(FN(work) * W, int l, int64_t i) {
     f->resumed[l] = f->change[l] = f->returns[l] = 0;
     f->hits[l] = f->misses[l] = 0;
     f->stiff_steps[l] = 0;
-    f->t[l] = FN(time_of)(P, i, 0);
-    f->t_last[l] = FN(time_of)(P, i, FN(n_times)(P, i) - 1);
+    f->t[l] = time_of(P, i, 0);
+    f->t_last[l] = time_of(P, i, n_times(P, i) - 1);
     f->dir[l] = f->t_last[l] > f->t[l] ? 1 : f->t_last[l] < f->t[l] ? -1 : 0;
     f->c0[l] = P->adaptive ? P->first_step : f->t[l];
     f->c1[l] = 0;
-    f->seg[l] = FN(first_segment)(P, i, f->t[l], f->dir[l]);
+    f->seg[l] = first_segment(P, i, f->t[l], f->dir[l]);
     if (!W->replaying) {
         P->status[i] = PN_OK;
         P->stop_t[i] = f->t_last[l];
@@ -66,13 +66,13 @@ static pn_status FN(open)(FN(work) * W, int l, int64_t i) {
         return FN(finish)(W, l);
     }
     if (P->jump.program && FN(jump_open)(W, l)) return FN(finish)(W, l);
-    while (f->save[l] < FN(n_times)(P, i) && FN(time_of)(P, i, f->save[l]) == f->t[l]) {
+    while (f->save[l] < n_times(P, i) && time_of(P, i, f->save[l]) == f->t[l]) {
         if (P->sensitivity) FN(sens_first)(W, P->row[i] + f->save[l]);
         FN(jump)(P, P->row[i] + f->save[l], W->d, f->y + l);
         FN(save_row)(W, P->row[i] + f->save[l]++, f->y + l);
     }
-    if (f->save[l] == FN(n_times)(P, i)) return FN(finish)(W, l);
-    f->t_save[l] = FN(time_of)(P, i, f->save[l]);
+    if (f->save[l] == n_times(P, i)) return FN(finish)(W, l);
+    f->t_save[l] = time_of(P, i, f->save[l]);
     return PN_OK;
 }
 
@@ -104,7 +104,7 @@ static double FN(least_step)(const FN(flow) * f, int l) { return 16 * 2.22044604
 static int FN(first_steps)(FN(work) * W, double *h1) {
     FN(flow) *f = &W->flow;
     double d0[L], d1[L], d2[L], h[L], probe[L];
-    const FN(terms) euler = {.n = 1, .a = {1}};
+    const V(terms) euler = {.n = 1, .a = {1}};
     T *state = FN(state_slot)(&W->field, W->file), *k0 = f->k[0], *k1 = f->k[1];
     size_t size = (size_t)W->d * L;
     memcpy(W->active, f->live, L);
@@ -225,7 +225,7 @@ static void FN(take_turns)(FN(work) * W) {
     }
     for (int32_t j = 0; j < W->count; j++) {
         int64_t i = W->first + j;
-        double span = fabs(FN(time_of)(P, i, FN(n_times)(P, i) - 1) - FN(time_of)(P, i, 0));
+        double span = fabs(time_of(P, i, n_times(P, i) - 1) - time_of(P, i, 0));
         double h = W->chunk_h[j] > 0 ? W->chunk_h[j] : P->adaptive ? P->first_step : P->step;
         float steps = (float)fmin(P->grid ? (double)P->grid_len[i] : span / h, 1e30);
         uint32_t bits, one = 127u << 3;

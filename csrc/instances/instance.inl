@@ -4,6 +4,8 @@
 
 #if !PN_BLOCK /* which comes first, for all of its precision */
 #include "kernels/operations.inl"
+#include "loss/samples.inl"
+#include "method/table.inl"
 #endif
 #include "kernels/elementwise.inl"
 #include "kernels/lu.inl"

@@ -17,6 +17,11 @@
 #include "kernels/simd.h"
 #include "kernels/vmath.h"
 
+/* what depends neither on the precision nor on lanes */
+#include "events/hunt.inl"
+#include "forward/times.inl"
+#include "solve/finite.inl"
+
 #define PN_F32 0
 #define PN_VECTORS 0
 #include "instances/instance.inl"

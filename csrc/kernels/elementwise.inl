@@ -14,17 +14,6 @@ static inline void FN(add)(T *to, const T *from, size_t n) {
     for (size_t e = 0; e < n; e += VE) V(store)(to + e, V(load)(to + e) + V(load)(from + e));
 }
 
-static int FN(all_finite)(const double *x, size_t n) {
-    enum { WAYS = 8 };
-    double bad[WAYS] = {0}, some = 0;
-    size_t i = 0;
-    for (; i + WAYS <= n; i += WAYS)
-        for (size_t k = 0; k < WAYS; k++) bad[k] += x[i + k] * 0;
-    for (; i < n; i++) some += x[i] * 0;
-    for (size_t k = 0; k < WAYS; k++) some += bad[k];
-    return some == 0;
-}
-
 /* WHERE with the same condition in all rows */
 static void FN(where_rows)(T *o, const T *cond, const T *a, const T *b, size_t count) {
     for (size_t i = 0; i < count; i += VE) {

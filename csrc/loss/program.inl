@@ -42,7 +42,7 @@ static pn_status FN(loss_rows)(FN(work) * W) {
             if (!FN(has_data)(&P->loss_part, P->row[i] + j)) continue;
             row[n] = P->row[i] + j;
             sample[n] = i;
-            t[n] = FN(time_of)(P, i, j);
+            t[n] = time_of(P, i, j);
             if (++n < L) continue;
             pn_status st = FN(loss_block)(W, row, sample, t, n);
             if (st == PN_OK) st = FN(look_up)(W);

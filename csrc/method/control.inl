@@ -10,7 +10,7 @@
 #if !PN_BLOCK && !defined PN_F64_ONLY
 /* The first components of a long state, many at a time: how many. Their order does not depend on the width of vectors. Builds that have
    to be small go without. */
-static int32_t FN(add_many_errors)(double *restrict sum, const FN(work) * W, const FN(terms) * e, const T *y, const T *y_new) {
+static int32_t FN(add_many_errors)(double *restrict sum, const FN(work) * W, const V(terms) * e, const T *y, const T *y_new) {
     enum { MANY = 16 };
     const FN(flow) *f = &W->flow;
     const double rtol = W->P->rtol, h = f->h[0];
@@ -33,7 +33,7 @@ static int32_t FN(add_many_errors)(double *restrict sum, const FN(work) * W, con
 }
 #endif
 
-static void FN(add_error)(double *restrict sum, const FN(work) * W, const FN(terms) * e, const T *y, const T *y_new) {
+static void FN(add_error)(double *restrict sum, const FN(work) * W, const V(terms) * e, const T *y, const T *y_new) {
     const FN(flow) *f = &W->flow;
     int32_t i = 0;
 #if !PN_BLOCK && !defined PN_F64_ONLY

@@ -8,15 +8,8 @@ static inline const pn_tableau *FN(table)(const FN(work) * W, int32_t c) {
     return W->sums->half[W->sums->n_halves > 1 && c >= W->sums->half[1].from].tab;
 }
 
-/* The terms a_j k_j, j < n, of a sum; of a_j those that stand `stride` apart. */
-static void FN(terms_of)(FN(terms) * s, const double *a, int stride, int n) {
-    s->n = 0;
-    for (int j = 0; j < n; j++)
-        if (a[j * stride] != 0) s->a[s->n] = (T)a[j * stride], s->j[s->n++] = (unsigned char)j;
-}
-
 /* out = y + h sum_j a_j k_j */
-static void FN(combine)(T *out, const T *y, const double *h, const FN(terms) * s, T *const *k, int32_t d) {
+static void FN(combine)(T *out, const T *y, const double *h, const V(terms) * s, T *const *k, int32_t d) {
     vec step[NV + 1];
     T hl[L];
     for (int l = 0; l < L; l++) hl[l] = (T)h[l];
@@ -58,7 +51,7 @@ static inline void FN(stage_time)(double *to, const double *t, const double *h, 
 }
 
 /* s = sum of the terms of component c; (L) */
-static inline void FN(weigh)(T *s, const FN(terms) * w, T *const *k, int32_t c) {
+static inline void FN(weigh)(T *s, const V(terms) * w, T *const *k, int32_t c) {
 #if PN_BLOCK
     vec sum[NV] = {V(set1)((T)0)};
     for (int v = 1; v < NV; v++) sum[v] = sum[0];
@@ -77,7 +70,7 @@ static void FN(dense_coef)(const FN(work) * W, T *const *k, const double *h, T *
     size_t d = (size_t)W->d;
     for (size_t e = 0; W->sums->n_halves == 1 && e < d; e += VE)
         for (int j = 1; j <= W->tab->dense_degree; j++) {
-            const FN(terms) *w = &W->sums->half[0].dense[j];
+            const V(terms) *w = &W->sums->half[0].dense[j];
             T all[VE], *to = coef + (size_t)(j - 1) * d + e;
             vec sum = V(set1)((T)0);
             for (int q = 0; q < w->n; q++) sum += V(set1)(w->a[q]) * V(load)(k[w->j[q]] + e);
@@ -98,32 +91,6 @@ static void FN(dense_coef)(const FN(work) * W, T *const *k, const double *h, T *
             for (int l = 0; l < L; l++) hl[l] = (T)h[l];
             for (int l = 0; l < L; l++) to[l] = hl[l] * s[l];
         }
-}
-
-/* The sums over stages that a method consists of. */
-static void FN(read_table)(const FN(work) * W, FN(sums) * to, const pn_tableau *tab) {
-    int s = tab->s, n_error = s + (tab->error_uses_new ? 1 : 0);
-    to->tab = tab;
-    to->stages = pn_tableau_stages(tab);
-    to->n_halves = tab->second ? 2 : 1;
-    to->half[0].tab = tab;
-    to->half[0].from = 0;
-    to->half[0].to = W->d / to->n_halves;
-    to->half[1].tab = tab->second;
-    to->half[1].from = W->d / 2;
-    to->half[1].to = W->d;
-    for (int i = 0; i <= to->stages && i < PN_MAX_STAGES; i++) FN(terms_of)(&to->rows[i], tab->a[i], 1, i);
-    for (int i = 0; tab->gamma > 0 && i < s; i++) FN(terms_of)(&to->coupling[i], tab->coupling[i], 1, i);
-    FN(terms_of)(&to->error, tab->e, 1, n_error);
-    FN(terms_of)(&to->error2, tab->e2, 1, n_error);
-    for (int p = 0; p < to->n_halves; p++)
-        for (int j = 1; j <= tab->dense_degree; j++)
-            FN(terms_of)(&to->half[p].dense[j], &to->half[p].tab->dense[0][j], PN_MAX_DEGREE + 1, to->stages);
-    if (!W->P->stiff) return;
-    double last[PN_MAX_STAGES], between[PN_MAX_STAGES];
-    for (int j = 0; j <= s; j++) last[j] = (j == s) - (j == s - 1), between[j] = tab->b[j] - tab->a[s - 1][j];
-    FN(terms_of)(&to->slope, last, 1, s + 1);
-    FN(terms_of)(&to->move, between, 1, s);
 }
 
 /* From here on the method of the problem, or with 1 its stiff one. */

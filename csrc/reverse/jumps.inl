@@ -44,7 +44,7 @@ static pn_status FN(unjump_saves)(FN(work) * W) {
             int64_t i = B->sample[l];
             row[l] = -1;
             if (!B->live[l] || next[l] == B->record[l].ends) continue;
-            t[l] = FN(time_of)(P, i, --next[l]);
+            t[l] = time_of(P, i, --next[l]);
             row[l] = P->row[i] + next[l];
             any = 1;
         }

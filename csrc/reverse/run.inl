@@ -11,7 +11,7 @@ static void FN(begin_back)(FN(work) * W, int l, int32_t j) {
     B->fed[l] = 0;
     if (W->reverse.worn) FN(clear_own)(&W->reverse, (size_t)l);
     if (W->newton.back.worn) FN(clear_own)(&W->newton.back, (size_t)l);
-    const T *y = (const T *)W->P->y + (size_t)(W->P->row[i] + FN(n_times)(W->P, i) - 1) * (size_t)W->d;
+    const T *y = (const T *)W->P->y + (size_t)(W->P->row[i] + n_times(W->P, i) - 1) * (size_t)W->d;
     for (int32_t c = 0; c < W->d; c++) {
         size_t at = (size_t)c * L + (size_t)l;
         B->lambda[at] = returns ? B->left[(size_t)j * (size_t)W->d + (size_t)c] : 0;
@@ -50,7 +50,7 @@ static void FN(end_back)(FN(work) * W, int l) {
     B->open[l] = 0;
     for (int32_t c = 0; P->jump.program && c < W->d; c++) /* unjump_starts does the rest */
         W->chunk_lambda[(size_t)B->local[l] * (size_t)W->d + (size_t)c] = B->lambda[(size_t)c * L + (size_t)l];
-    for (int64_t j = 0; !P->jump.program && j < FN(n_times)(P, i) && FN(time_of)(P, i, j) == FN(time_of)(P, i, 0); j++)
+    for (int64_t j = 0; !P->jump.program && j < n_times(P, i) && time_of(P, i, j) == time_of(P, i, 0); j++)
         for (int32_t c = 0; c < W->d; c++) B->lambda[(size_t)c * L + (size_t)l] += (T)FN(cotangent)(W, row + j, c);
     for (int32_t c = 0; c < W->d; c++) {
         size_t at = (size_t)c * L + (size_t)l;
@@ -161,8 +161,8 @@ static pn_status FN(starts_back)(FN(work) * W) {
             B->live[n] = 1;
             B->sample[n] = W->flow.sample[n] = i;
             B->local[n] = (int32_t)j;
-            B->t[n] = FN(time_of)(P, i, 0);
-            W->flow.seg[n] = FN(first_segment)(P, i, B->t[n], FN(time_of)(P, i, FN(n_times)(P, i) - 1) > B->t[n] ? 1 : -1);
+            B->t[n] = time_of(P, i, 0);
+            W->flow.seg[n] = first_segment(P, i, B->t[n], time_of(P, i, n_times(P, i) - 1) > B->t[n] ? 1 : -1);
             for (size_t c = 0; c < d; c++) {
                 B->y[c * L + (size_t)n] = P->jump.program ? W->chunk_y[(size_t)j * d + c] : ((const T *)P->y0)[(size_t)i * d + c];
                 B->gk[0][c * L + (size_t)n] = W->chunk_gk[(size_t)j * d + c];

@@ -88,7 +88,7 @@ static void FN(time_saves)(FN(work) * W, double *gt, double *gh) {
         const pn_record *r = &B->record[l];
         for (int32_t j = r->save; j < r->save_end; j++) {
             int64_t i = B->sample[l], row = P->row[i] + j;
-            double ts = FN(time_of)(P, i, j), theta = (ts - B->t[l]) / B->h[l], slope = 0, value = 0;
+            double ts = time_of(P, i, j), theta = (ts - B->t[l]) / B->h[l], slope = 0, value = 0;
             int end = j >= r->ends; /* of the step: unless that moves along, the slope is f_new */
             if (end && r->landed) continue;
             for (int32_t c = 0; c < W->d; c++) {

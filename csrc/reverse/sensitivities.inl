@@ -161,7 +161,7 @@ static int FN(sens_step)(FN(work) * W) {
         for (int l = 0; l < L; l++) {
             int32_t j = f->save[l] + r;
             int inside = f->accepted[l] && j < f->ends[l];
-            theta[l] = inside ? (FN(time_of)(P, f->sample[l], j) - f->t[l]) / f->h[l] : 0;
+            theta[l] = inside ? (time_of(P, f->sample[l], j) - f->t[l]) / f->h[l] : 0;
             row[l] = inside ? P->row[f->sample[l]] + j : -1;
             any |= inside;
         }

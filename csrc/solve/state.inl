@@ -55,29 +55,6 @@ typedef struct FN(block) {
     int32_t way;   /* the method, 1: the stiff one */
 } FN(block);
 
-typedef struct FN(terms) { /* of a sum over stages */
-    int n;
-    unsigned char j[PN_MAX_STAGES];
-    T a[PN_MAX_STAGES];
-} FN(terms);
-
-typedef struct FN(half) { /* components of the state that share a table */
-    const pn_tableau *tab;
-    int32_t from, to;
-    FN(terms) dense[PN_MAX_DEGREE + 1]; /* of coefficient 1, 2, ... of the dense output */
-} FN(half);
-
-typedef struct FN(sums) { /* what a method says, see method/sums.inl */
-    const pn_tableau *tab;
-    int32_t stages;
-    int n_halves;
-    FN(half) half[2];              /* of a partitioned method the halves of the state, else all of it */
-    FN(terms) rows[PN_MAX_STAGES]; /* of the table: stage states, the last the new state */
-    FN(terms) coupling[PN_MAX_STAGES];
-    FN(terms) error, error2;       /* and its error estimates */
-    FN(terms) slope, move;         /* f at the end of the step less f in the last stage, over h; what lies between their states, over h */
-} FN(sums);
-
 typedef struct FN(part) { /* a program at save times, see program/part.inl */
     FN(exec) E;
     const pn_part *part;
@@ -123,7 +100,7 @@ typedef struct FN(work) {
     const pn_problem *P;
     /* the method: that of the problem, or where lanes change to the stiff one (forward/switch.inl) one of the two */
     const pn_tableau *tab;
-    const FN(sums) *sums;
+    const V(stage_sums) *sums;
     int32_t stages;
     int way;             /* 1: the stiff one */
     int32_t most_stages; /* of both */
@@ -200,5 +177,5 @@ typedef struct FN(work) {
     int64_t screened;
     int screening;
     unsigned char active[L]; /* lanes a callback is asked about */
-    FN(sums) of[2];          /* the last: not cleared, read_table fills what is used */
+    V(stage_sums) of[2];          /* the last: not cleared, read_table fills what is used */
 } FN(work);

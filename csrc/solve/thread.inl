@@ -56,7 +56,7 @@ static pn_status FN(run_task)(FN(work) * W, int64_t task) {
     if (st != PN_OK || W->P->gradient == PN_GRAD_NONE) return st;
     int64_t first = begin * s->chunk, last = end * s->chunk;
     if (last > W->P->n) last = W->P->n;
-    if (FN(gradient_finite)(W, grad, first, last - first)) return st;
+    if (gradient_finite(W->P, grad, W->s->p, first, last - first)) return st;
     if (grad) memset(grad, 0, (size_t)s->p * sizeof(double));
     for (int64_t c = begin; st == PN_OK && c < end; c++) st = FN(screen_chunk)(W, grad, c * s->chunk, FN(chunk_size)(W, c));
     return st;
@@ -120,10 +120,10 @@ static pn_status FN(set_up)(FN(work) * W, pn_shared *s, int main) {
     const pn_problem *P = s->problem;
     if (W->s) FN(recover)(W);
     W->s = s, W->P = P, W->main = main, W->d = P->d, W->m = P->m;
-    FN(read_table)(W, &W->of[0], P->tableau);
+    V(read_table)(&W->of[0], P->tableau, P->d, P->stiff != NULL);
     W->most_stages = W->of[0].stages;
     if (P->stiff) {
-        FN(read_table)(W, &W->of[1], P->stiff);
+        V(read_table)(&W->of[1], P->stiff, P->d, 1);
         if (W->of[1].stages > W->most_stages) W->most_stages = W->of[1].stages;
     }
     FN(use)(W, 0);
