@@ -21,7 +21,7 @@ LOOSE = 0.35
 those of an equation of four numbers fitted to 2500 readings ..."""
 
 LOOSE_EQUATION = 0.8
-"""... and those of an equation that was found twice as much. Of 110 such fits (`benchmarks/systems.py`) one had more, 0.94,
+"""... and those of an equation that was found twice as much. Of 109 such fits (`benchmarks/systems.py`) one had more, 0.94,
 of terms that are not the truth's; the next, relaxation oscillators and chaos with the right terms, had 0.64 at most."""
 
 PART = 5e-3
