@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 Array = NDArray[np.float64]
 
-LOOSE = 0.35
+LOOSE = 0.38
 """Half of the rollouts may be this uncertain, in standard deviations of the noise of a reading: about ten times as much as
 those of an equation of four numbers fitted to 2500 readings ..."""
 
