@@ -49,6 +49,18 @@ def covariance(H: Array, alpha: Array, beta: float) -> Array:
     return whole
 
 
+def variances(H: Array, alpha: Array, beta: float) -> Array:
+    """The diagonal of `covariance`, in two thirds of its time."""
+    K = beta * H
+    if len(K):
+        K[np.diag_indices_from(K)] += alpha
+        factor, info = lapack.dpotrf(K, lower=1)
+        if info == 0:
+            root, info = lapack.dtrtri(factor, lower=1, overwrite_c=1)
+            return np.asarray(np.einsum("ij,ij->j", root, root), dtype=np.float64)
+    return np.diag(covariance(H, alpha, beta))
+
+
 def update_evidence(
     state: LaplacePosterior,
     H: Array,
@@ -59,9 +71,7 @@ def update_evidence(
     spread: Array | None = None,
 ) -> None:
     """MacKay's update of alpha (by groups), gamma and, with `noise`, of beta, in place; spread (p,) in place of H."""
-    if spread is None:
-        state.covariance = covariance(H, state.alpha, state.beta)
-        spread = np.diag(state.covariance)
+    spread = variances(H, state.alpha, state.beta) if spread is None else spread
     members = np.concatenate([np.empty(0, np.intp), *groups])
     sizes = np.array([len(g) for g in groups], dtype=np.intp)
     which = np.repeat(np.arange(len(sizes)), sizes)

@@ -10,6 +10,7 @@ arXiv:1201.5885): J^T J a = -J^T r'', with r'' the second derivative of the resi
 """
 
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from functools import partial
 from typing import Any
 
@@ -219,9 +220,9 @@ def descend_by_sweeps(
     return state
 
 
-def whole(problem: Problem, state: LaplacePosterior, groups: Sequence[NDArray[np.intp]]) -> None:
-    """Fill in evidence and covariances of a state that was found by products, from all residuals."""
-    here = problem.linearise(state.theta, state.free)
+def whole(problem: Problem, part: Problem, state: LaplacePosterior, groups: Sequence[NDArray[np.intp]]) -> None:
+    """Fill in evidence and covariances of a state that was found by products; part: the problem with fewer residuals."""
+    here = part.linearise(state.theta, state.free)
     if here is not None:
         update_evidence(state, here.H, groups, problem.n_observed, problem.n_free)
-        conclude(problem, state, here)
+        conclude(part, state, replace(here, loss=state.loss))

@@ -8,7 +8,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from pynode.fields.field import Field, run
 from pynode.fields.transforms import jacobian
-from pynode.optim.normal_equations import Linearised, gram
+from pynode.optim.normal_equations import Linearised, column_sizes, gram, in_single, single_gram
 from pynode.training.coordinates import Coordinates
 from pynode.training.shooting import PART
 
@@ -64,8 +64,8 @@ class MatchingProblem:
         r = self.residual(x)
         return float((r * r).sum())
 
-    def linearise(self, x: Array, free: None = None) -> Linearised:
-        """The normal equations."""
+    def linearise(self, x: Array, free: None = None, single: bool = False) -> Linearised:
+        """The normal equations; J^T J in single precision for a preconditioner."""
         r = self.residual(x)
         theta = self.coordinates.theta(x)
         n = len(x)
@@ -77,9 +77,32 @@ class MatchingProblem:
             (J,), _ = run(self.jacobian, {k: None if v is None else v[rows] for k, v in self.point.items()}, [theta])
             J = self.coordinates.jacobian(x, J.reshape(r[rows].size, -1))
             J *= self.root[rows].reshape(-1, 1)
-            H += gram(J)
+            H += _rough_gram(J.reshape(*r[rows].shape, -1)) if single else gram(J)
             g += J.T @ r[rows].ravel()
         return Linearised(float((r * r).sum()), H, g)
+
+
+def _rough_gram(J: Array) -> Array:
+    """J^T J (n, n) of J (rows, d, n) in single precision.
+
+    Parameters that have a part in the slope of one state only, such as those of the last layer of a network, are most.
+    """
+    n = J.shape[2]
+    H = np.zeros((n, n))
+    used = np.asarray(J.any(axis=0))
+    shared = np.flatnonzero(used.sum(axis=0) > 1)
+    common = np.ascontiguousarray(J[:, :, shared])
+    size = column_sizes(common)
+    H[shared[:, None], shared] = single_gram(in_single(common, size), size)
+    used[:, shared] = False
+    for c, mine in enumerate(used):
+        own = np.flatnonzero(mine)
+        block = J[:, c, own]
+        across = common[:, c].T @ block
+        H[own[:, None], own] = block.T @ block
+        H[shared[:, None], own] = across
+        H[own[:, None], shared] = across.T
+    return H
 
 
 STILL = 1e-6

@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 
 from pynode.optim.checkpoint import Resumable
 from pynode.optim.levenberg_marquardt import descend, log_evidence
-from pynode.optim.matrix_free import descend_by_sweeps, whole
+from pynode.optim.matrix_free import descend_by_sweeps
 from pynode.optim.normal_equations import Problem, small_matrices
 from pynode.optim.posterior import LaplacePosterior
 from pynode.training.curriculum import Reached, Run, Step
@@ -28,7 +28,7 @@ from pynode.training.second_order_recipe import SecondOrder
 from pynode.training.shooting import ShootingProblem, Weights
 from pynode.training.sizes import prior_groups
 from pynode.training.state import Stage
-from pynode.training.sweeps import pays, sweeps_of
+from pynode.training.sweeps import covariances, pays, sweeps_of
 from pynode.training.trials import Rival, as_plain, tried_before
 from pynode.training.windows import Windows
 
@@ -156,7 +156,7 @@ class SecondOrderRun(Run):
     def finish(self) -> None:
         posterior = self.posterior
         if self.open is not None and self.fitted is not None and posterior.covariance is not None:
-            whole(self.open, posterior, self.groups)
+            covariances(self.open, posterior, self.groups)
             self.open = None
         posterior.noise = self.deviation()
         if posterior.covariance is not None:

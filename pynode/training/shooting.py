@@ -15,7 +15,7 @@ from pynode.calls.sensitivities import SensitivityProblem
 from pynode.errors import OK
 from pynode.fields.field import Field
 from pynode.fields.states import limits
-from pynode.optim.normal_equations import FreeStates, Linearised, gram
+from pynode.optim.normal_equations import FreeStates, Linearised, column_sizes, gram, in_single, single_gram
 from pynode.training.coordinates import Coordinates
 from pynode.training.noise import Noise
 from pynode.training.windows import Data
@@ -214,7 +214,8 @@ class ShootingProblem:
         """(J^T J of the shared coordinates (n, n), the free states eliminated; its diagonal before); None as `linearise`.
 
         The Jacobian of each trajectory is projected, beside what its own free state does; their priors are counted with the
-        states only, and have to be weak. It takes half the time of `linearise`, and gives no gradient.
+        states only, and have to be weak. It takes a third of the time of `linearise`, in single precision, and gives no
+        gradient. Of single precision effective numbers of parameters differ by a fortieth of what they do by rows left out.
         """
         theta = self.coordinates.theta(x)
         n = len(x)
@@ -233,17 +234,19 @@ class ShootingProblem:
                 return None
             J *= self.root[rows, :, None]
             shared = self.coordinates.jacobian(x, J[:, :, : len(theta)])
-            shared = np.ascontiguousarray(shared)
-            diagonal += np.einsum("nci,nci->i", shared, shared)
+            size = column_sizes(shared)
+            diagonal += size**2
+            left = in_single(shared, size)
             for k, (a, m) in enumerate(zip(self.start[which] - self.start[which.start], self.length[which], strict=True)):
                 own = J[a : a + m, :, len(theta) :].reshape(m * d, d)
-                block = shared[a : a + m].reshape(m * d, n)
+                block = left[a : a + m].reshape(m * d, n)
                 precision = own.T @ own + np.diag(self.prior[which.start + k])
                 try:
-                    block -= own @ np.linalg.solve(precision, own.T @ block)
+                    gain = np.linalg.solve(precision, own.T)
                 except np.linalg.LinAlgError:
                     return None
-            H += gram(shared.reshape(-1, n))
+                block -= own.astype(np.float32) @ (gain.astype(np.float32) @ block)
+            H += single_gram(left, size)
         return H, diagonal
 
     def each(self, x: Array, free: Array) -> tuple[Array, Array, Array]:

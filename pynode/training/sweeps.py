@@ -4,7 +4,7 @@ J v is a solution of the field beside its tangent (y, dy), with the steps of the
 free initial states are eliminated from products (Schur complement), so that an optimiser sees the shared coordinates only.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
@@ -18,7 +18,9 @@ from pynode.fields.field import Field, run
 from pynode.fields.states import limits
 from pynode.fields.tangents import tangent_field
 from pynode.fields.transforms import jvp
+from pynode.optim.matrix_free import whole
 from pynode.optim.normal_equations import Problem
+from pynode.optim.posterior import LaplacePosterior
 from pynode.optim.preconditioner import Tangents
 from pynode.training.coordinates import Coordinates
 from pynode.training.matching import MatchingProblem
@@ -42,6 +44,35 @@ def beside_tangents(options: dict[str, Any], d: int) -> dict[str, Any]:
     atol = np.broadcast_to(np.asarray(options.get("atol", 1e-8), dtype=np.float64), d)
     half = np.sqrt(0.5)
     return options | {"rtol": rtol * half, "atol": np.concatenate([atol * half, np.full(d, IGNORED)])}
+
+
+LAST_ROWS = 8
+"""From so many residuals for each parameter covariances are found where steps were found by products; from all of them
+effective numbers of parameters differ by 0.2 % (`benchmarks/scale.py`, circuit-16)."""
+
+
+def thinned(problem: ShootingProblem, free: Array, rows: int, root: Array, prior: Array) -> ShootingProblem:
+    """The problem with about so many residuals, each of which counts for those between, with these weights."""
+    step = max(1, problem.n_observed // max(rows, 1))
+    kept, weight = every(step, problem.length)
+    thin = [np.flatnonzero(piece) for piece in np.split(kept, np.cumsum(problem.length)[:-1])]
+    data = Data(
+        [t[k] for t, k in zip(problem.cut.t, thin, strict=True)],
+        [y[k] for y, k in zip(problem.cut.y, thin, strict=True)],
+        None,
+        problem.cut.signal,
+    )
+    squares = root[kept] ** 2 * weight[kept, None]
+    part = ShootingProblem(problem.field, data, free, squares, prior, problem.coordinates, **problem.options)
+    part.leave_out(~problem.alive)
+    return part
+
+
+def covariances(problem: ShootingProblem, state: LaplacePosterior, groups: Sequence[NDArray[np.intp]]) -> None:
+    """Fill in evidence and covariances of a state that was found by products, from LAST_ROWS of the residuals."""
+    assert state.free is not None
+    part = thinned(problem, state.free, int(LAST_ROWS * len(state.theta)), problem.root, problem.prior)
+    whole(problem, part, state, groups)
 
 
 class ShootingSweeps:
@@ -113,21 +144,9 @@ class ShootingSweeps:
 
         Those between count with the ones that are taken. None where they cannot be solved, or are chaos.
         """
-        problem = self.problem
-        step = max(1, problem.n_observed // max(rows, 1))
-        kept, weight = every(step, problem.length)
-        thin = [np.flatnonzero(piece) for piece in np.split(kept, np.cumsum(problem.length)[:-1])]
-        data = Data(
-            [t[k] for t, k in zip(problem.cut.t, thin, strict=True)],
-            [y[k] for y, k in zip(problem.cut.y, thin, strict=True)],
-            None,
-            problem.cut.signal,
-        )
-        squares = weights["root"][kept] ** 2 * weight[kept, None]
-        part = ShootingProblem(self.field, data, free, squares, weights["prior"], self.coordinates, **problem.options)
-        part.leave_out(~problem.alive)
+        part = thinned(self.problem, free, rows, weights["root"], weights["prior"])
         found = part.projected(x, free)
-        problem.nfe += part.nfe
+        self.problem.nfe += part.nfe
         return found
 
 
@@ -303,7 +322,7 @@ class MatchingSweeps:
         t, y, u = (point[name] for name in ("t", "y", "u"))
         assert t is not None and y is not None
         part = MatchingProblem(problem.field, t, y, problem.slope[kept], squares, u, problem.coordinates)
-        H = part.linearise(x).H
+        H = part.linearise(x, single=True).H
         return H, np.diag(H).copy()
 
 

@@ -1,4 +1,4 @@
-"""Networks say where the data determine them loosely: rollouts from states between the trajectories."""
+"""Networks, and equations that were found, say where data determine them loosely: in rollouts from between trajectories."""
 
 import warnings
 
@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 import pynode as pn
-from pynode.models.trajectories.loose import LOOSE, between, uncertainty
+from pynode.models.trajectories.loose import LOOSE, LOOSE_EQUATION, between, uncertainty
 
 FIELD = pn.field(state=2)(lambda t, y: [y[1], -np.sin(y[0]) - 0.2 * y[1]])
 
@@ -66,3 +66,25 @@ def test_few_trajectories_are_told_and_many_are_not():
     many, said = fitted(40)
     assert uncertainty(many)[0] < LOOSE and "loosely" not in said
     assert uncertainty(few)[0] > 2 * uncertainty(many)[0]
+
+
+def test_an_equation_of_terms_that_only_resemble_the_truth_is_told_and_the_true_one_is_not():
+    rng = np.random.default_rng(1)
+    t = np.linspace(0, 6, 61)
+    kepler = pn.field(state=4)(
+        lambda t, y: [y[2], y[3], -y[0] / (y[0] ** 2 + y[1] ** 2) ** 1.5, -y[1] / (y[0] ** 2 + y[1] ** 2) ** 1.5]
+    )
+    cubic = pn.field(state=2)(lambda t, y: [y[1], -y[0] - 0.3 * y[0] ** 3])
+    angle, speed = rng.uniform(0, 2 * np.pi, 6), rng.uniform(0.9, 1.2, 6)
+    around = np.stack([np.cos(angle), np.sin(angle), -speed * np.sin(angle), speed * np.cos(angle)], axis=1)
+    said = []
+    for field, y0 in ((kepler, around), (cubic, rng.uniform(-2, 2, (6, 2)))):
+        y = pn.solve(field, y0, t).y
+        model = pn.NeuralODE(structure="equation", random_state=0)
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", pn.fit.FitWarning)
+            model.fit(t, y + 0.1 * rng.standard_normal(y.shape))
+        said.append(
+            (uncertainty(model)[0] > LOOSE_EQUATION, "determine the equation loosely" in " ".join(model.report_["warnings"]))
+        )
+    assert said == [(True, True), (False, False)]

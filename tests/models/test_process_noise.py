@@ -118,6 +118,23 @@ def test_van_der_pol_with_a_force(options):
     assert 0.7 < np.mean(held) < 0.99
 
 
+def test_of_several_starts_the_likeliest_is_kept():
+    t, _, y = driven(turning, 0, B=3, K=40, force=0.2)
+    one = pn.NeuralODE(field=linear, process_noise=True, random_state=0).fit(t, y)
+    best = pn.NeuralODE(field=linear, process_noise=True, n_restarts=3, random_state=0).fit(t, y)
+    assert best.score_of_start_ == pytest.approx(one.score_of_start_, abs=0.01)
+    np.testing.assert_allclose(best.theta_, one.theta_, rtol=1e-3)
+    assert "the best of 3 starts" in best.report_["message"] and best.process_noise_.keys() == {"y1", "y2"}
+    net = {"process_noise": True, "hidden": (6,), "windows": (5,), "max_iter": 15}
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", FitWarning)
+        each = [pn.NeuralODE(**net, random_state=k).fit(t, y) for k in (0, 1)]
+        both = pn.NeuralODE(**net, random_state=0, n_restarts=2).fit(t, y)
+    scores = [model.score_of_start_[1] for model in each]
+    assert both.score_of_start_[1] == max(scores) > min(scores)
+    np.testing.assert_array_equal(both.theta_, each[int(np.argmax(scores))].theta_)
+
+
 def test_without_a_force_none_is_found():
     t, _, y = driven(van_der_pol, 2, force=0.0)
     plain = pn.NeuralODE(field=oscillator, random_state=0).fit(t, y)
@@ -218,7 +235,6 @@ def test_interrupted_and_resumed(tmp_path):
         ({"noise": "student"}, "noise='student'"),
         ({"early_stopping": True}, "early_stopping"),
         ({"n_estimators": 3}, "n_estimators=3"),
-        ({"n_restarts": 2}, "n_restarts=2"),
         ({"optimizer": "adam"}, "optimizer='adam'"),
         ({"batch_size": 8}, "batch_size"),
         ({"structure": "equation"}, "process_noise=True"),

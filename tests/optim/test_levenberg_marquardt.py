@@ -5,7 +5,7 @@ import pytest
 
 import pynode as pn
 from pynode import NeuralODE, datasets
-from pynode.optim.levenberg_marquardt import descend
+from pynode.optim.levenberg_marquardt import covariance, descend, variances
 from pynode.optim.posterior import LaplacePosterior
 from pynode.training.matching import MatchingProblem
 from pynode.training.shooting import ShootingProblem
@@ -154,3 +154,11 @@ def test_bands_survive_a_file(tmp_path):
     again = pn.load(tmp_path / "m.npz")
     for a, b in zip(model.predict(t, return_std=True), again.predict(t, return_std=True), strict=True):
         np.testing.assert_array_equal(a, b)
+
+
+@pytest.mark.parametrize("rank", [0, 3, 6])
+def test_variances_are_the_diagonal_of_the_covariance(rank):
+    J = np.random.default_rng(0).standard_normal((rank, 6))
+    for alpha in (np.full(6, 0.1), np.zeros(6)):  # without priors and data the matrix is singular
+        np.testing.assert_allclose(variances(J.T @ J, alpha, 2.0), np.diag(covariance(J.T @ J, alpha, 2.0)), rtol=1e-8)
+    assert variances(np.zeros((0, 0)), np.zeros(0), 1.0).shape == (0,)

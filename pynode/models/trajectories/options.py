@@ -387,8 +387,6 @@ class NeuralODEOptions(SeriesEstimator):
             f"noise={self.noise!r}: the noise of readings must be Gaussian": self.noise != "gaussian",
             "early_stopping=True: all trajectories tell the strength": self.early_stopping,
             f"n_estimators={self.n_estimators}: fit the members by themselves": self.n_estimators != 1,
-            f"n_restarts={self.n_restarts}: fit the starts by themselves and compare their log_evidence": self.n_restarts
-            != 1,
             f"optimizer={self.optimizer!r}: {SECOND_ORDER} estimates the strength": descent,
             **{f"{name}, which belongs to gradient descent": True for name in first_order_options(self)},
         }

@@ -311,7 +311,8 @@ class Rollouts(Derivatives):
             if trajectory is not None:
                 J = J - J0 @ gain[trajectory]
                 variance = np.einsum("...ci,ij,...cj->...c", J0, state_covariance[trajectory], J0)
-            variance = variance + ((J @ covariance) * J).sum(axis=-1)
+            flat = J.reshape(-1, J.shape[-1])
+            variance = variance + np.einsum("ij,ij->i", flat @ covariance, flat).reshape(z.shape)
             slope = scaling.slope_of_states_back(scaling.states_back(z))
             return np.asarray(np.sqrt(np.maximum(variance, 0.0)) * slope)
 
