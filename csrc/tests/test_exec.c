@@ -174,7 +174,7 @@ static void compare(builder *b, int64_t n, int f32, double lo, double hi, const 
 static void compare_all(builder *b, double lo, double hi, const char *name) {
     static const int64_t counts[] = {1, 2, FEW, FULL, SAMPLES};
     for (int f32 = 0; f32 < 2; f32++)
-        for (int i = 0; i < 4; i++) compare(b, counts[i], f32, lo, hi, name);
+        for (int i = 0; i < 5; i++) compare(b, counts[i], f32, lo, hi, name);
 }
 
 static const struct {
@@ -233,7 +233,7 @@ static void choices(void) {
     }
 }
 
-static void affine(int32_t m, int32_t n) {
+static builder affine(int32_t m, int32_t n) {
     builder b = {
         .spec = {.n_spaces = 1, .n_grads = 1, .segments = {0, 3, 0}}, .n_theta = {m * n + m + 3}, .n_grad = {m * n + m + 3}};
     int32_t a = add_slot(&b, n), s = add_slot(&b, m);
@@ -242,13 +242,25 @@ static void affine(int32_t m, int32_t n) {
     add_output(&b, add(&b, PN_OP_AFFINE_T, n, s, -1, -1, 3, -1, 0));
     add(&b, PN_OP_ACC_OUTER, 0, s, a, -1, 3, 0, 0);
     add(&b, PN_OP_ACC, 0, s, -1, -1, 3 + m * n, 0, 0);
-    compare_all(&b, -1, 1, "affine");
+    return b;
+}
+
+/* The gradient waits for samples, more than are ever kept. */
+static void large(void) {
+    static const int64_t counts[] = {1, FEW, PN_WAITING + FEW};
+    builder b = affine(261, 253);
+    CHECK(pn_is_large(261, 253));
+    for (int f32 = 0; f32 < 2; f32++)
+        for (int i = 0; i < 3; i++) compare(&b, counts[i], f32, -1, 1, "large");
 }
 
 static void matrices(void) {
     static const int32_t sizes[] = {1, 2, 3, 5, 8, 9, 17, WIDE};
     for (int i = 0; i < 8; i++)
-        for (int j = 0; j < 8; j++) affine(sizes[i], sizes[j]);
+        for (int j = 0; j < 8; j++) {
+            builder b = affine(sizes[i], sizes[j]);
+            compare_all(&b, -1, 1, "affine");
+        }
     for (int32_t m = 1; m < 20; m += 6)
         for (int32_t n = 1; n < 20; n += 6) {
             builder b = {.spec = {.segments = {0, 3, 0}}};
@@ -489,6 +501,7 @@ int main(void) {
     elementwise();
     choices();
     matrices();
+    large();
     constants();
     moves();
     neighbours();
