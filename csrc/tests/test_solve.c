@@ -116,6 +116,58 @@ static void odd_times(void) {
     release(0);
 }
 
+/* The steps that a call lists, and their polynomials: y where a step begins, at its end, and at saved times inside. */
+static void listed_steps(int64_t n, const char *method) {
+    fixture f = fixture_begin(3, 0, n, 0, method);
+    const size_t d = 3, degree = (size_t)f.p.tableau->dense_degree, stride = 2 + (degree + 1) * d;
+    f.p.gradient = PN_GRAD_NONE;
+    f.p.steps = keep((size_t)n, sizeof *f.p.steps);
+    f.p.dense = 1;
+    CHECK(fixture_solve(&f, PN_ISA_BASELINE) == PN_OK);
+    for (int64_t i = 0; i < n; i++) {
+        const pn_steps *s = &f.p.steps[i];
+        int64_t j = 0;
+        CHECK(s->n == f.p.accepted[i]);
+        for (int64_t k = 0; k < s->n; k++) {
+            const double *r = s->record + (size_t)k * stride, *next = k + 1 < s->n ? r + stride : NULL;
+            if (k == 0) CHECK(!memcmp(r + 2, (const double *)f.y0 + (size_t)i * d, d * sizeof *r));
+            if (next) CHECK(r[0] + r[1] == next[0]);
+            for (; j < f.t_len[i] && (!next || f.t[f.p.row[i] + j] <= next[0]); j++) {
+                const double x = (f.t[f.p.row[i] + j] - r[0]) / r[1], *y = (const double *)f.p.y + (size_t)(f.p.row[i] + j) * d;
+                for (size_t c = 0; c < d; c++) {
+                    double at = 0, end = 0;
+                    for (size_t q = degree; q-- > 0;) at = x * (at + r[2 + (q + 1) * d + c]), end += r[2 + (q + 1) * d + c];
+                    CHECKF(fabs(r[2 + c] + at - y[c]) < 1e-13, "%s: %g", method, r[2 + c] + at - y[c]);
+                    if (next) CHECKF(fabs(r[2 + c] + end - next[2 + c]) < 1e-13, "%s, at the end of a step", method);
+                }
+            }
+        }
+        CHECK(j == f.t_len[i] || s->n == 0);
+        free(s->record);
+    }
+    fixture_end(&f);
+    release(0);
+}
+
+/* How often the field is evaluated: the last stage is the first of the next step, also after a step that was refused. */
+static void evaluations(const char *method) {
+    for (int64_t n = 1; n <= 19; n += 18)
+        for (int f32 = 0; f32 < 2; f32++) EACH_ISA(isa) {
+                fixture f = fixture_begin(2, 0, n, f32, method);
+                f.p.first_step = 5; /* refused */
+                f.p.gradient = PN_GRAD_NONE;
+                CHECK(fixture_solve(&f, isa) == PN_OK);
+                for (int64_t i = 0; i < n; i++) {
+                    const int64_t tried = f.p.accepted[i] + f.p.rejected[i], stages = f.p.tableau->s;
+                    if (f.t_len[i] == 1) continue;
+                    CHECKF((f.p.rejected[i] > 0 || i) && f.p.nfe[i] == 1 + tried * stages, "%s n %d: %d, %d tried", method,
+                           (int)n, (int)f.p.nfe[i], (int)tried);
+                }
+                fixture_end(&f);
+                release(0);
+            }
+}
+
 /* ---- gradients ------------------------------------------------------------------------------------------------------ */
 /* Solve with adaptive steps, then prescribe those steps: the loss is a smooth function of everything but the grid. */
 static void freeze(fixture *f) {
@@ -431,6 +483,8 @@ int main(void) {
     closed_forms();
     orders();
     odd_times();
+    for (int64_t n = 1; n <= 11; n += 10) listed_steps(n, "dopri5"), listed_steps(n, "bosh3");
+    evaluations("dopri5"), evaluations("tsit5"), evaluations("bosh3");
     gradients("tsit5", 1, 2, 0, 0, PN_LOSS_SQUARED);
     gradients("dopri5", 6, 0, 1, 0, PN_LOSS_HUBER);
     gradients("bosh3", 6, 2, 0, 0, PN_LOSS_STUDENT);
