@@ -4,26 +4,29 @@
 
 static const char *name_of(int i) { return pn_rosenbrock_at(i)->name; }
 
-/* One step of length h in plain arithmetic, W by Cramer's rule; stages k, the Jacobian times `wrong`. */
-static void stages_by_hand(const pn_tableau *m, double mu, double t, double h, const double *y, double wrong, double k[][2],
-                           double *y_new) {
-    double g = wrong * m->gamma * h;
-    double a = 1, b = -g, c = -g * (-2 * mu * y[0] * y[1] - 1), d = 1 - g * mu * (1 - y[0] * y[0]), det = a * d - b * c;
+static const double one[] = {1, 0, 0, 1}, mass[] = {2, 0.1, 0.3, 2};
+
+/* One step of length h in plain arithmetic, W by Cramer's rule; stages k, mass M, the Jacobian times `wrong`. */
+static void stages_by_hand(const pn_tableau *m, const double *M, double mu, double t, double h, const double *y, double wrong,
+                           double k[][2], double *y_new) {
+    double g = wrong * m->gamma * h, a = M[0], b = M[1] - g, c = M[2] - g * (-2 * mu * y[0] * y[1] - 1);
+    double d = M[3] - g * mu * (1 - y[0] * y[0]), det = a * d - b * c;
     memcpy(y_new, y, 2 * sizeof *y);
     for (int i = 0; i < m->s; i++) {
         double x[2] = {y[0], y[1]}, sum[2] = {0, 0}, ti = t + m->c[i] * h;
         for (int j = 0; j < i; j++)
             for (int e = 0; e < 2; e++) x[e] += h * m->a[i][j] * k[j][e], sum[e] += m->coupling[i][j] * k[j][e];
-        double r0 = m->gamma * (x[1] + sum[0]);
-        double r1 = m->gamma * (mu * (1 - x[0] * x[0]) * x[1] - x[0] + ti * ti + sum[1] + m->by_t[i] * h * 2 * t);
+        double s0 = M[0] * sum[0] + M[1] * sum[1], s1 = M[2] * sum[0] + M[3] * sum[1];
+        double r0 = m->gamma * (x[1] + s0);
+        double r1 = m->gamma * (mu * (1 - x[0] * x[0]) * x[1] - x[0] + ti * ti + s1 + m->by_t[i] * h * 2 * t);
         k[i][0] = (d * r0 - b * r1) / det;
         k[i][1] = (a * r1 - c * r0) / det;
         for (int e = 0; e < 2; e++) y_new[e] += h * m->b[i] * k[i][e];
     }
 }
-static void by_hand(const pn_tableau *m, double mu, double t, double h, const double *y, double *y_new) {
+static void by_hand(const pn_tableau *m, const double *M, double mu, double t, double h, const double *y, double *y_new) {
     double k[PN_MAX_CORE][2];
-    stages_by_hand(m, mu, t, h, y, 1, k, y_new);
+    stages_by_hand(m, M, mu, t, h, y, 1, k, y_new);
 }
 
 /* The solution after a time h, by many steps of the classical method. */
@@ -48,10 +51,10 @@ enum { STATE, INSIDE, ESTIMATE, ANY_MATRIX, ERRORS };
 static void errors_of_step(const pn_tableau *m, double h, double *error) {
     static const double mu = 0.8, t = 0.3, theta = 0.4, from[] = {0.7, -0.4};
     double k[PN_MAX_CORE][2], y[2], inside[2], exact[2];
-    stages_by_hand(m, mu, t, h, from, 0.7, k, y);
+    stages_by_hand(m, one, mu, t, h, from, 0.7, k, y);
     exactly(mu, t, h, from, exact);
     error[ANY_MATRIX] = hypot(y[0] - exact[0], y[1] - exact[1]);
-    stages_by_hand(m, mu, t, h, from, 1, k, y);
+    stages_by_hand(m, one, mu, t, h, from, 1, k, y);
     error[STATE] = hypot(y[0] - exact[0], y[1] - exact[1]);
     double estimate[2] = {0, 0};
     memcpy(inside, from, sizeof inside);
@@ -85,17 +88,17 @@ static void orders(const pn_tableau *m) {
     }
 }
 
-static void steps_by_hand(const char *name) {
+static void steps_by_hand(const char *name, const double *M) {
     const double h = 0.02, mu = 20;
     fixture f = stiff_fixture(1, 0, name, mu);
-    f.p.adaptive = 0, f.p.step = h;
+    f.p.adaptive = 0, f.p.step = h, f.p.mass = M;
     for (int j = 0; j < 5; j++) f.t[j] = 0.5 + h * j;
     EACH_ISA(isa) {
         double y[2], next[2];
         CHECK(fixture_solve(&f, isa) == PN_OK && f.p.accepted[0] == 4);
         memcpy(y, f.y0, sizeof y);
         for (size_t j = 1; j < 5; j++) {
-            by_hand(f.p.tableau, mu, f.t[j - 1], f.t[j] - f.t[j - 1], y, next);
+            by_hand(f.p.tableau, M ? M : one, mu, f.t[j - 1], f.t[j] - f.t[j - 1], y, next);
             memcpy(y, next, sizeof y);
             for (size_t e = 0; e < 2; e++) {
                 double got = get(f.p.y, 2 * j + e, 0);
@@ -205,10 +208,11 @@ static void difference(fixture *f, double *x, size_t n, const double *gradient, 
     }
 }
 
-/* Fixed steps: the loss is a smooth function of mu and y0. Instruction sets and checkpoints on top. */
+/* Fixed steps: the loss is a smooth function of mu and y0; with an input and a mass, or without. Instruction sets and checkpoints on top. */
 static void gradients(const char *name, int driven, int64_t n, int land) {
     fixture f = driven_fixture(driven, n, 0, name, 8);
     f.p.adaptive = 0, f.p.step = 0.03, f.p.land = land;
+    f.p.mass = driven ? mass : NULL;
     CHECK(fixture_solve(&f, pn_isa_best()) == PN_OK);
     difference(&f, f.theta, 1, f.p.g_theta, "g_theta");
     CHECK(fixture_solve(&f, pn_isa_best()) == PN_OK);
@@ -316,7 +320,7 @@ int main(void) {
     for (int i = 0; i < pn_rosenbrock_count(); i++) {
         const char *name = name_of(i);
         CHECK(pn_tableau_find(name) == pn_rosenbrock_at(i));
-        steps_by_hand(name);
+        steps_by_hand(name, NULL), steps_by_hand(name, mass);
         solutions(name);
         for (int k = 0; k < 4; k++) lanes(name, k % 2, k / 2);
         for (int64_t n = 1; n <= 19; n += 9)

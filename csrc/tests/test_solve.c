@@ -117,9 +117,9 @@ static void odd_times(void) {
 }
 
 /* The steps that a call lists, and their polynomials: y where a step begins, at its end, and at saved times inside. */
-static void listed_steps(int64_t n, const char *method) {
-    fixture f = fixture_begin(3, 0, n, 0, method);
-    const size_t d = 3, degree = (size_t)f.p.tableau->dense_degree, stride = 2 + (degree + 1) * d;
+static void listed_steps(int32_t components, int64_t n, const char *method) {
+    fixture f = fixture_begin(components, 0, n, 0, method);
+    const size_t d = (size_t)components, degree = (size_t)f.p.tableau->dense_degree, stride = 2 + (degree + 1) * d;
     f.p.gradient = PN_GRAD_NONE;
     f.p.steps = keep((size_t)n, sizeof *f.p.steps);
     f.p.dense = 1;
@@ -483,7 +483,8 @@ int main(void) {
     closed_forms();
     orders();
     odd_times();
-    for (int64_t n = 1; n <= 11; n += 10) listed_steps(n, "dopri5"), listed_steps(n, "bosh3");
+    for (int64_t n = 1; n <= 11; n += 10)
+        listed_steps(3, n, "dopri5"), listed_steps(70, n, "dopri5"), listed_steps(3, n, "bosh3");
     evaluations("dopri5"), evaluations("tsit5"), evaluations("bosh3");
     gradients("tsit5", 1, 2, 0, 0, PN_LOSS_SQUARED);
     gradients("dopri5", 6, 0, 1, 0, PN_LOSS_HUBER);
