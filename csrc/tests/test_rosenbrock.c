@@ -246,7 +246,7 @@ static void sensitivities(const char *name, int64_t n) {
         double sum = 0;
         f.p.gradient = PN_GRAD_DISCRETE, f.p.sensitivity = NULL;
         CHECK(fixture_solve(&f, isa) == PN_OK);
-        f.p.gradient = PN_GRAD_NONE, f.p.sensitivity = S;
+        f.p.gradient = PN_GRAD_NONE, f.p.sensitivity = memset(S, 0xff, f.rows * 2 * 3 * sizeof *S);
         CHECK(fixture_solve(&f, isa) == PN_OK);
         for (size_t r = 0; r < f.rows * 2; r++) sum += get(f.p.g_y, r, 0) * S[3 * r];
         CHECKF(fabs(sum - f.p.g_theta[0]) < 1e-10 * (1 + fabs(sum)), "%s %s n %d: %g %g", name, pn_isa_name(isa), (int)n, sum,
