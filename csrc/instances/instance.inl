@@ -35,6 +35,7 @@
 #include "forward/quadrature.inl"
 #include "forward/switch.inl"
 #include "forward/start.inl"
+#include "events/windows.inl"
 #include "events/watch.inl"
 #include "events/crossings.inl"
 #include "events/events.inl"
