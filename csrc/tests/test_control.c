@@ -1,0 +1,140 @@
+/* Steps under control, against the same in plain arithmetic, one sample at a time: stages, error, controller, where steps are cut to
+   land, how many are accepted and refused. */
+#include "tests/check.h"
+
+enum { D = 2, MANY = 9, ROOM_STEPS = 4000 };
+
+/* y' = sin(W (t, y)) */
+static pn_program *field(void) {
+    builder b = {.spec = {.n_spaces = 1, .segments = {0, 3, 0}}, .n_theta = {D * (D + 1)}};
+    int32_t t = add_slot(&b, 1), y = add_slot(&b, D);
+    add_slot(&b, 0);
+    int32_t x = add(&b, PN_OP_CONCAT, D + 1, t, y, -1, 0, 0, 0), w = add(&b, PN_OP_AFFINE, D, x, -1, -1, 0, -1, 0);
+    add_output(&b, add(&b, PN_OP_SIN, D, w, -1, -1, 0, 0, 0));
+    return must_create(&b);
+}
+static void evaluate(const double *theta, double t, const double *y, double *f) {
+    for (int i = 0; i < D; i++) {
+        double sum = theta[i * (D + 1)] * t;
+        for (int j = 0; j < D; j++) sum += theta[i * (D + 1) + 1 + j] * y[j];
+        f[i] = sin(sum);
+    }
+}
+
+/* y + h sum_j a_j k_j */
+static void add_up(const double *y, double h, const double *a, double k[][D], int n, double *to) {
+    for (int i = 0; i < D; i++) {
+        to[i] = y[i];
+        for (int j = 0; j < n; j++) to[i] += h * a[j] * k[j][i];
+    }
+}
+
+/* The square of the error's norm, with weights e. */
+static double error_of(const pn_problem *p, double h, const double *e, double k[][D], int n, const double *y,
+                       const double *y_new) {
+    static const double none[D] = {0};
+    double error[D], sum = 0;
+    add_up(none, h, e, k, n, error);
+    for (int i = 0; i < D; i++) {
+        const double scaled = error[i] / (p->atol[i] + p->rtol * fmax(fabs(y[i]), fabs(y_new[i])));
+        sum += scaled * scaled / D;
+    }
+    return sum;
+}
+
+typedef struct path { /* accepted steps */
+    int64_t n, refused;
+    double t[ROOM_STEPS], h[ROOM_STEPS], y[D];
+} path;
+
+static void by_hand(const pn_problem *p, int64_t sample, const double *theta, path *out) {
+    const pn_tableau *m = p->tableau;
+    const double *times = p->t + p->t_start[sample], last = times[p->t_len[sample] - 1], dir = last < times[0] ? -1 : 1;
+    const double power = 1.0 / (m->error_order + 1), most = p->max_step > 0 ? p->max_step : INFINITY, beta = p->beta * power;
+    double t = times[0], y[D], wanted = p->first_step, memory = 0;
+    int64_t save = 1;
+    int again = 0;
+    *out = (path){0};
+    memcpy(y, (const double *)p->y0 + sample * D, sizeof y);
+    while (t != last && out->n < ROOM_STEPS) {
+        while (p->land && times[save] == t) save++;
+        const double to = p->land ? times[save] : last, room = dir * (to - t), reach = fmin(1.05 * wanted, most);
+        const double planned = fmin(wanted, most), t_new = room <= reach ? to : t + dir * planned, h = t_new - t;
+        const int cut = planned < wanted || (room <= reach && room < planned);
+        double k[PN_MAX_STAGES][D], x[D], y_new[D];
+        for (int i = 0; i < m->s; i++) {
+            add_up(y, h, m->a[i], k, i, x);
+            evaluate(theta, t + m->c[i] * h, x, k[i]);
+        }
+        add_up(y, h, m->b, k, m->s, y_new);
+        evaluate(theta, t_new, y_new, k[m->s]);
+        double error = error_of(p, h, m->e, k, m->s + 1, y, y_new);
+        if (m->has_e2) error *= error / (error + 0.01 * error_of(p, h, m->e2, k, m->s + 1, y, y_new));
+        const double size = 0.5 * log(error), grow = p->safety * exp(-(power - 0.75 * beta) * size + beta * memory);
+        const double shrink = p->safety * exp(-power * size), up = fmin(fmax(grow, p->min_factor), p->max_factor);
+        if (error <= 1) {
+            out->t[out->n] = t, out->h[out->n++] = h;
+            double next = fabs(h) * (again ? fmin(up, 1) : up);
+            if (cut && !again) next = fmax(next, wanted);
+            wanted = next, memory = fmax(size, log(0.1)), again = 0;
+            t = t_new;
+            memcpy(y, y_new, sizeof y);
+        } else {
+            wanted = fabs(h) * fmin(fmax(shrink, p->min_factor), 0.9);
+            again = 1, out->refused++;
+        }
+    }
+    memcpy(out->y, y, sizeof y);
+}
+
+static void steps(const char *method, int64_t n, int kind) {
+    size_t mark = n_kept;
+    seed_state = 3;
+    fixture f = fixture_begin(D, 0, n, 0, method);
+    pn_problem *p = &f.p;
+    pn_program_destroy(&f.field);
+    p->field = f.field = field();
+    p->reverse = NULL;
+    p->gradient = PN_GRAD_NONE, p->loss = PN_LOSS_NONE;
+    p->rtol = p->tableau->order < 4 ? 1e-4 : 1e-6, p->first_step = 2;
+    p->land = kind == 1;
+    if (kind == 2) p->max_step = 0.07;
+    if (kind == 3) p->safety = 0.7, p->beta = 0.2, p->min_factor = 0.4, p->max_factor = 1.5, p->first_step = 1e-3;
+    double *theta = f.theta;
+    for (int i = 0; i < D * (D + 1); i++) theta[i] *= 3;
+    for (size_t r = 0; r < f.rows; r++) f.t[r] *= kind == 4 ? -3 : 3; /* towards smaller times */
+    p->steps = keep((size_t)n, sizeof *p->steps);
+    path *want = keep(1, sizeof *want);
+    int64_t refused = 0;
+    EACH_ISA(isa) {
+        memset(p->steps, 0, (size_t)n * sizeof *p->steps);
+        CHECK(fixture_solve(&f, isa) == PN_OK);
+        for (int64_t i = 0; i < n; i++) {
+            pn_steps *s = &p->steps[i];
+            by_hand(p, i, theta, want);
+            refused += want->refused;
+            CHECKF(p->accepted[i] == want->n && p->rejected[i] == want->refused && s->n == want->n,
+                   "%s %s kind %d, sample %d: %d steps, %d refused, by hand %d and %d", method, pn_isa_name(isa), kind, (int)i,
+                   (int)p->accepted[i], (int)p->rejected[i], (int)want->n, (int)want->refused);
+            for (int64_t k = 0; k < s->n && s->n == want->n; k++)
+                CHECKF(fabs(s->record[2 * k] - want->t[k]) < 1e-7 &&
+                           fabs(s->record[2 * k + 1] - want->h[k]) < 1e-6 * fabs(want->h[k]) + 1e-8,
+                       "%s %s kind %d, sample %d, step %d: %.12g long, by hand %.12g", method, pn_isa_name(isa), kind, (int)i,
+                       (int)k, s->record[2 * k + 1], want->h[k]);
+            const double *y = (const double *)p->y + (p->row[i] + p->t_len[i] - 1) * D;
+            for (int c = 0; c < D; c++)
+                CHECKF(fabs(y[c] - want->y[c]) < 1e-9, "%s: %.12g, by hand %.12g", method, y[c], want->y[c]);
+            free(s->record);
+        }
+    }
+    CHECKF(refused > 0 || kind == 2 || kind == 3, "%s kind %d: nothing refused", method, kind);
+    fixture_end(&f);
+    release(mark);
+}
+
+int main(void) {
+    static const char *const methods[] = {"heun", "bosh3", "dopri5", "tsit5", "dop853"};
+    for (int m = 0; m < 5; m++)
+        for (int kind = 0; kind < 5; kind++) steps(methods[m], 1, kind), steps(methods[m], MANY, kind);
+    return finish("test_control");
+}
