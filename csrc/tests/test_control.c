@@ -42,6 +42,30 @@ static double error_of(const pn_problem *p, double h, const double *e, double k[
     return sum;
 }
 
+/* Hairer, Norsett, Wanner, Solving ODEs I, II.4, with (10 / derivative)^(1 / order) in the place of (0.01 / derivative). */
+static double norm_of(const pn_problem *p, const double *x, const double *y) {
+    double sum = 0;
+    for (int i = 0; i < D; i++) {
+        const double q = x[i] / (p->atol[i] + p->rtol * fabs(y[i]));
+        sum += q * q / D;
+    }
+    return sqrt(sum);
+}
+static double first_step(const pn_problem *p, const double *theta, double t, double last, const double *y) {
+    const double dir = last < t ? -1 : 1, least = 16 * 2.220446049250313e-16 * fabs(t);
+    double k0[D], k1[D], x[D];
+    evaluate(theta, t, y, k0);
+    const double d0 = norm_of(p, y, y), d1 = norm_of(p, k0, y);
+    double h = d0 < 1e-5 || d1 < 1e-5 ? 1e-6 : 0.01 * d0 / d1;
+    h = fmin(fmax(h, least), fabs(last - t));
+    for (int i = 0; i < D; i++) x[i] = y[i] + dir * h * k0[i];
+    evaluate(theta, t + dir * h, x, k1);
+    for (int i = 0; i < D; i++) k1[i] -= k0[i];
+    const double most = fmax(d1, norm_of(p, k1, y) / h);
+    const double next = most > 1e-15 ? pow(10 / most, 1.0 / (p->tableau->error_order + 1)) : fmax(1e-6, 1e-3 * h);
+    return fmax(fmin(next, 100 * h), least);
+}
+
 typedef struct path { /* accepted steps */
     int64_t n, refused;
     double t[ROOM_STEPS], h[ROOM_STEPS], y[D];
@@ -56,7 +80,8 @@ static void by_hand(const pn_problem *p, int64_t sample, const double *theta, pa
     int again = 0;
     *out = (path){0};
     memcpy(y, (const double *)p->y0 + sample * D, sizeof y);
-    while (t != last && out->n < ROOM_STEPS) {
+    if (p->first_step == 0) wanted = first_step(p, theta, t, last, y);
+    while (t != last && out->n < ROOM_STEPS && out->refused < ROOM_STEPS) {
         while (p->land && times[save] == t) save++;
         const double to = p->land ? times[save] : last, room = dir * (to - t), reach = fmin(1.05 * wanted, most);
         const double planned = fmin(wanted, most), t_new = room <= reach ? to : t + dir * planned, h = t_new - t;
@@ -69,7 +94,7 @@ static void by_hand(const pn_problem *p, int64_t sample, const double *theta, pa
         add_up(y, h, m->b, k, m->s, y_new);
         evaluate(theta, t_new, y_new, k[m->s]);
         double error = error_of(p, h, m->e, k, m->s + 1, y, y_new);
-        if (m->has_e2) error *= error / (error + 0.01 * error_of(p, h, m->e2, k, m->s + 1, y, y_new));
+        if (m->has_e2 && error > 0) error *= error / (error + 0.01 * error_of(p, h, m->e2, k, m->s + 1, y, y_new));
         const double size = 0.5 * log(error), grow = p->safety * exp(-(power - 0.75 * beta) * size + beta * memory);
         const double shrink = p->safety * exp(-power * size), up = fmin(fmax(grow, p->min_factor), p->max_factor);
         if (error <= 1) {
@@ -87,6 +112,7 @@ static void by_hand(const pn_problem *p, int64_t sample, const double *theta, pa
     memcpy(out->y, y, sizeof y);
 }
 
+enum { PLAIN, LANDING, LIMITED, OTHER_NUMBERS, BACKWARDS, AUTOMATIC, AT_REST, FROM_ZERO, SHORT, KINDS };
 static void steps(const char *method, int64_t n, int kind) {
     size_t mark = n_kept;
     seed_state = 3;
@@ -97,12 +123,15 @@ static void steps(const char *method, int64_t n, int kind) {
     p->reverse = NULL;
     p->gradient = PN_GRAD_NONE, p->loss = PN_LOSS_NONE;
     p->rtol = p->tableau->order < 4 ? 1e-4 : 1e-6, p->first_step = 2;
-    p->land = kind == 1;
-    if (kind == 2) p->max_step = 0.07;
-    if (kind == 3) p->safety = 0.7, p->beta = 0.2, p->min_factor = 0.4, p->max_factor = 1.5, p->first_step = 1e-3;
+    p->land = kind == LANDING;
+    if (kind == LIMITED) p->max_step = 0.07;
+    if (kind == OTHER_NUMBERS) p->safety = 0.7, p->beta = 0.2, p->min_factor = 0.4, p->max_factor = 1.5, p->first_step = 1e-3;
     double *theta = f.theta;
     for (int i = 0; i < D * (D + 1); i++) theta[i] *= 3;
-    for (size_t r = 0; r < f.rows; r++) f.t[r] *= kind == 4 ? -3 : 3; /* towards smaller times */
+    if (kind >= AUTOMATIC) p->first_step = 0;
+    if (kind == AT_REST) memset(theta, 0, D * (D + 1) * sizeof *theta);
+    for (size_t e = 0; kind == FROM_ZERO && e < (size_t)n * D; e++) set(f.y0, e, 0, 0);
+    for (size_t r = 0; r < f.rows; r++) f.t[r] *= kind == BACKWARDS ? -3 : kind == SHORT ? 1e-4 : 3;
     p->steps = keep((size_t)n, sizeof *p->steps);
     path *want = keep(1, sizeof *want);
     int64_t refused = 0;
@@ -117,8 +146,8 @@ static void steps(const char *method, int64_t n, int kind) {
                    "%s %s kind %d, sample %d: %d steps, %d refused, by hand %d and %d", method, pn_isa_name(isa), kind, (int)i,
                    (int)p->accepted[i], (int)p->rejected[i], (int)want->n, (int)want->refused);
             for (int64_t k = 0; k < s->n && s->n == want->n; k++)
-                CHECKF(fabs(s->record[2 * k] - want->t[k]) < 1e-7 &&
-                           fabs(s->record[2 * k + 1] - want->h[k]) < 1e-6 * fabs(want->h[k]) + 1e-8,
+                CHECKF(fabs(s->record[2 * k] - want->t[k]) < 1e-5 &&
+                           fabs(s->record[2 * k + 1] - want->h[k]) < 1e-5 * fabs(want->h[k]),
                        "%s %s kind %d, sample %d, step %d: %.12g long, by hand %.12g", method, pn_isa_name(isa), kind, (int)i,
                        (int)k, s->record[2 * k + 1], want->h[k]);
             const double *y = (const double *)p->y + (p->row[i] + p->t_len[i] - 1) * D;
@@ -127,7 +156,7 @@ static void steps(const char *method, int64_t n, int kind) {
             free(s->record);
         }
     }
-    CHECKF(refused > 0 || kind == 2 || kind == 3, "%s kind %d: nothing refused", method, kind);
+    CHECKF(refused > 0 || (kind != PLAIN && kind != LANDING), "%s kind %d: nothing refused", method, kind);
     fixture_end(&f);
     release(mark);
 }
@@ -135,6 +164,6 @@ static void steps(const char *method, int64_t n, int kind) {
 int main(void) {
     static const char *const methods[] = {"heun", "bosh3", "dopri5", "tsit5", "dop853"};
     for (int m = 0; m < 5; m++)
-        for (int kind = 0; kind < 5; kind++) steps(methods[m], 1, kind), steps(methods[m], MANY, kind);
+        for (int kind = 0; kind < KINDS; kind++) steps(methods[m], 1, kind), steps(methods[m], MANY, kind);
     return finish("test_control");
 }
