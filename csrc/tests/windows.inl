@@ -100,7 +100,24 @@ static void FN(hunts)(void) {
             }
 }
 
+/* A function that is never simple is cut down to the shortest window at its beginning, and until all splits are used up. */
+static void FN(endless)(double floor, int splits) {
+    FN(hunt) s = {.side = 1, .flip = 2, .zero = -1, .open = 1, .now = {.width = 1, .margin = 1e9, .known = 1}};
+    double least = 1;
+    for (int j = 0; j < 5; j++) s.now.g[j] = floor;
+    FN(proceed)(&s);
+    for (int asked = 0; s.open && asked < 999; asked++) {
+        least = fmin(least, s.now.width);
+        s.now.margin = floor;
+        for (int j = 1; j < 4; j += 2) s.now.g[j] = floor * (2 + sin(1e5 * (double)asked));
+        FN(proceed)(&s);
+    }
+    CHECKF(!s.open && s.splits == splits && least == PN_WINDOW && s.hi == 0, "%d splits, down to %g", s.splits, least);
+}
+
 static void FN(all)(void) {
+    FN(endless)(1, FN(SPLITS));
+
     for (int tries = 0; tries < 500; tries++) FN(calm)(4), FN(calm)(8), FN(simple)();
     FN(hunts)();
 }
