@@ -120,11 +120,58 @@ static void stops_anywhere(const char *method, int64_t n, kind k) {
     release(0);
 }
 
+/* Programs that call back. */
+enum { FEW = 7, MANY = 45 };
+static int callback(void *ctx, int which, int n, const double *t, const double *y, const double *u, const double *seed,
+                    double *out, int n_out) {
+    int *calls = ctx;
+    (void)u;
+    if (++*calls > 100) return 1;
+    for (int i = 0; i < n; i++)
+        for (int j = 0; j < n_out; j++) out[i * n_out + j] = t[i] + y[i * n_out + j] * (which ? seed[i * n_out + j] : 2);
+    return 0;
+}
+
+static void called(void) {
+    for (int f32 = 0; f32 < 2; f32++)
+        for (int64_t n = 1; n <= MANY; n += n == 1 ? FEW - 1 : MANY - FEW) {
+            size_t mark = n_kept, count = (size_t)n;
+            builder b = {.spec = {.segments = {0, 1, 1}}};
+            add_slot(&b, 1), add_slot(&b, 3), add_slot(&b, 0), add_slot(&b, 3);
+            add_output(&b, add(&b, PN_OP_CALL, 3, -1, -1, -1, 0, 0, 0));
+            add_output(&b, add(&b, PN_OP_CALL, 3, -1, -1, -1, 1, 0, 0));
+            pn_program *prog = must_create(&b);
+            void *slot[4] = {random_array(count, f32, 1), random_array(3 * count, f32, 1), NULL,
+                             random_array(3 * count, f32, 1)};
+            void *out[2] = {keep(3 * count, 8), keep(3 * count, 8)};
+            const void *none[PN_MAX_SPACES] = {NULL};
+            double *grad[PN_MAX_SPACES] = {NULL};
+            EACH_ISA(isa) {
+                int calls = 0;
+                CHECK(pn_evaluate(prog, f32, isa, n, (const void *const *)slot, none, out, grad, callback, &calls) == PN_OK);
+                for (size_t i = 0; i < 3 * count; i++) {
+                    double t = get(slot[0], i / 3, f32), y = get(slot[1], i, f32), s = get(slot[3], i, f32);
+                    CHECK(fabs(get(out[0], i, f32) - t - 2 * y) < 1e-5 && fabs(get(out[1], i, f32) - t - s * y) < 1e-5);
+                }
+                calls = 100;
+                CHECK(pn_evaluate(prog, f32, isa, n, (const void *const *)slot, none, out, grad, callback, &calls) ==
+                      PN_CALLBACK);
+                CHECK(pn_evaluate(prog, f32, isa, n, (const void *const *)slot, none, out, grad, NULL, NULL) ==
+                      PN_BAD_ARGUMENT);
+            }
+            CHECK(pn_evaluate(prog, f32, PN_N_ISA, n, (const void *const *)slot, none, out, grad, callback, NULL) ==
+                  PN_BAD_ARGUMENT);
+            pn_program_destroy(&prog);
+            release(mark);
+        }
+}
+
 int main(void) {
     asking = 1;
     static const char *const methods[] = {"dopri5", "dop853", "bosh3", "rk4", "tsit5"};
     for (size_t m = 0; m < sizeof methods / sizeof *methods; m++)
         for (int64_t n = 1; n <= 21; n += 20)
             for (kind k = PLAIN; k < KINDS; k = (kind)(k + 1)) stops_anywhere(methods[m], n, k);
+    called();
     return finish("test_calls");
 }

@@ -116,58 +116,6 @@ static void odd_times(void) {
     release(0);
 }
 
-/* The steps that a call lists, and their polynomials: y where a step begins, at its end, and at saved times inside. */
-static void listed_steps(int32_t components, int64_t n, const char *method) {
-    fixture f = fixture_begin(components, 0, n, 0, method);
-    const size_t d = (size_t)components, degree = (size_t)f.p.tableau->dense_degree, stride = 2 + (degree + 1) * d;
-    f.p.gradient = PN_GRAD_NONE;
-    f.p.steps = keep((size_t)n, sizeof *f.p.steps);
-    f.p.dense = 1;
-    CHECK(fixture_solve(&f, PN_ISA_BASELINE) == PN_OK);
-    for (int64_t i = 0; i < n; i++) {
-        const pn_steps *s = &f.p.steps[i];
-        int64_t j = 0;
-        CHECK(s->n == f.p.accepted[i]);
-        for (int64_t k = 0; k < s->n; k++) {
-            const double *r = s->record + (size_t)k * stride, *next = k + 1 < s->n ? r + stride : NULL;
-            if (k == 0) CHECK(!memcmp(r + 2, (const double *)f.y0 + (size_t)i * d, d * sizeof *r));
-            if (next) CHECK(r[0] + r[1] == next[0]);
-            for (; j < f.t_len[i] && (!next || f.t[f.p.row[i] + j] <= next[0]); j++) {
-                const double x = (f.t[f.p.row[i] + j] - r[0]) / r[1], *y = (const double *)f.p.y + (size_t)(f.p.row[i] + j) * d;
-                for (size_t c = 0; c < d; c++) {
-                    double at = 0, end = 0;
-                    for (size_t q = degree; q-- > 0;) at = x * (at + r[2 + (q + 1) * d + c]), end += r[2 + (q + 1) * d + c];
-                    CHECKF(fabs(r[2 + c] + at - y[c]) < 1e-13, "%s: %g", method, r[2 + c] + at - y[c]);
-                    if (next) CHECKF(fabs(r[2 + c] + end - next[2 + c]) < 1e-13, "%s, at the end of a step", method);
-                }
-            }
-        }
-        CHECK(j == f.t_len[i] || s->n == 0);
-        free(s->record);
-    }
-    fixture_end(&f);
-    release(0);
-}
-
-/* How often the field is evaluated: the last stage is the first of the next step, also after a step that was refused. */
-static void evaluations(const char *method) {
-    for (int64_t n = 1; n <= 19; n += 18)
-        for (int f32 = 0; f32 < 2; f32++) EACH_ISA(isa) {
-                fixture f = fixture_begin(2, 0, n, f32, method);
-                f.p.first_step = 5; /* refused */
-                f.p.gradient = PN_GRAD_NONE;
-                CHECK(fixture_solve(&f, isa) == PN_OK);
-                for (int64_t i = 0; i < n; i++) {
-                    const int64_t tried = f.p.accepted[i] + f.p.rejected[i], stages = f.p.tableau->s;
-                    if (f.t_len[i] == 1) continue;
-                    CHECKF((f.p.rejected[i] > 0 || i) && f.p.nfe[i] == 1 + tried * stages, "%s n %d: %d, %d tried", method,
-                           (int)n, (int)f.p.nfe[i], (int)tried);
-                }
-                fixture_end(&f);
-                release(0);
-            }
-}
-
 /* ---- gradients ------------------------------------------------------------------------------------------------------ */
 /* Solve with adaptive steps, then prescribe those steps: the loss is a smooth function of everything but the grid. */
 static void freeze(fixture *f) {
@@ -412,61 +360,6 @@ static void endings(void) {
             }
 }
 
-/* y' = -sqrt(y), y = (sqrt(y0) - t / 2)^2, up to where y is almost 0: steps beyond that are NaN, and tried again, at other times in each
-   lane. The gradient of the others does not see it. */
-static pn_program *root(int vjp) {
-    builder b = {.spec = {.segments = {1, 2, 0}, .n_consts = 1, .n_spaces = 1}, .consts = {-0.5}, .n_theta = {1}};
-    add_slot(&b, 1);
-    int32_t y = add_slot(&b, 1), seed = (add_slot(&b, 0), vjp ? add_slot(&b, 1) : -1);
-    int32_t half = add(&b, PN_OP_CONST, 1, -1, -1, -1, 0, 0, 0), r = add(&b, PN_OP_SQRT, 1, y, -1, -1, 0, 0, 0);
-    add_output(&b, add(&b, PN_OP_NEG, 1, r, -1, -1, 0, 0, 0));
-    if (!vjp) return must_create(&b);
-    int32_t g = add(&b, PN_OP_MUL, 1, half, add(&b, PN_OP_DIV, 1, seed, r, -1, 0, 0, 0), -1, 0, 0, 0);
-    add_output(&b, g), add_output(&b, -1), add_output(&b, -1);
-    b.spec.segments[2] = 2;
-    b.spec.n_grads = 1, b.n_grad[0] = 1;
-    add(&b, PN_OP_ACC, 0, add(&b, PN_OP_SQUARE, 1, seed, -1, -1, 0, 0, 0), -1, -1, 0, 0,
-        0); /* of a parameter that means nothing */
-    b.spec.segments[2] = 3;
-    return must_create(&b);
-}
-static void refused_steps(const char *method) {
-    enum { MANY = 37 };
-    EACH_ISA(isa) {
-        fixture f = fixture_begin(1, 0, MANY, 0, method);
-        pn_program_destroy(&f.field), pn_program_destroy(&f.reverse);
-        f.p.field = f.field = root(0);
-        f.p.reverse = f.reverse = root(1);
-        f.p.n_theta = 1, f.n_theta = 1;
-        f.p.rtol = 1e-6, f.p.loss = PN_LOSS_NONE;
-        double *g_y = keep(f.rows, sizeof *g_y);
-        for (int64_t i = 0; i < MANY; i++) {
-            f.t_len[i] = 2;
-            set(f.y0, (size_t)i, 0, 1 + 0.03 * (double)(i % 7));
-        }
-        pn_problem *p = &f.p;
-        double *t = keep(2 * MANY, sizeof *t);
-        int64_t *row = keep(MANY, sizeof *row);
-        for (int64_t i = 0; i < MANY; i++) row[i] = 2 * i, t[2 * i + 1] = 2 * sqrt(get(f.y0, (size_t)i, 0)) * 0.999;
-        CHECK(f.rows >= 2 * MANY);
-        p->t = t, p->t_start = p->row = row, p->n_t = p->rows = 2 * MANY;
-        for (int64_t i = 0; i < MANY; i++) g_y[2 * i + 1] = 1;
-        p->g_y = g_y;
-        CHECK(fixture_solve(&f, isa) == PN_OK);
-        int64_t refused = 0;
-        for (int64_t i = 0; i < MANY; i++) {
-            const double start = sqrt(get(f.y0, (size_t)i, 0)), end = start - t[2 * i + 1] / 2, want = end / start;
-            refused += p->rejected[i];
-            CHECKF(p->status[i] == PN_OK && fabs(p->g_y0[i] - want) < 1e-3, "%s %s sample %d: %g for %g", method,
-                   pn_isa_name(isa), (int)i, p->g_y0[i], want);
-        }
-        CHECKF(isfinite(p->g_theta[0]) && refused > MANY, "%s %s: %g, %d refused", method, pn_isa_name(isa), p->g_theta[0],
-               (int)refused);
-        fixture_end(&f);
-        release(0);
-    }
-}
-
 /* Samples that fail do not change the gradient of the others. */
 static void failed_samples(void) {
     for (int f32 = 0; f32 < 2; f32++) EACH_ISA(isa) {
@@ -538,9 +431,6 @@ int main(void) {
     closed_forms();
     orders();
     odd_times();
-    for (int64_t n = 1; n <= 11; n += 10)
-        listed_steps(3, n, "dopri5"), listed_steps(300, n, "dopri5"), listed_steps(3, n, "bosh3");
-    evaluations("dopri5"), evaluations("tsit5"), evaluations("bosh3");
     gradients("tsit5", 1, 2, 0, 0, PN_LOSS_SQUARED);
     gradients("dopri5", 6, 0, 1, 0, PN_LOSS_HUBER);
     gradients("bosh3", 6, 2, 0, 0, PN_LOSS_STUDENT);
@@ -552,7 +442,6 @@ int main(void) {
     sensitivities();
     endings();
     failed_samples();
-    refused_steps("dopri5"), refused_steps("bosh3");
     callbacks();
     return finish("test_solve");
 }
