@@ -4,9 +4,13 @@
 
 /* Matrices of which those of the lanes in `weak` (bits) have small pivots, by a factor that asks for an exchange. */
 static void FN(system)(int32_t d, unsigned weak, double tolerance) {
-    T A[EQUATIONS * EQUATIONS * L], LU[EQUATIONS * EQUATIONS * L], swap[EQUATIONS * L], b[EQUATIONS * L], x[2][EQUATIONS * L];
-    unsigned char moved[EQUATIONS];
+    T A[EQUATIONS * EQUATIONS * L + PADDING], LU[EQUATIONS * EQUATIONS * L + PADDING], b[EQUATIONS * L];
+    T swaps[(EQUATIONS + 1) * L + PADDING] = {0},
+                                  results[2][(EQUATIONS + 1) * L + PADDING] = {{0}}; /* a row before is not theirs */
+    T *swap = swaps + L, *x[2] = {results[0] + L, results[1] + L};
+    unsigned char moves[EQUATIONS + 2], *moved = moves + 1;
     size_t lanes = L, n = (size_t)d;
+    memset(moves, 1, sizeof moves);
     for (size_t e = 0; e < n * n * lanes; e++) A[e] = (T)uniform();
     for (size_t i = 0; i < n; i++)
         for (size_t l = 0; l < lanes; l++) A[(i * n + i) * lanes + l] = (T)(weak >> l & 1 ? 0.01 : 3 + 0.1 * (double)i);
@@ -35,7 +39,7 @@ static void FN(systems)(double tolerance) {
             FN(system)(d, ~0u, tolerance);
             FN(system)(d, 5, tolerance);
         }
-    T A[4 * L], swap[2 * L], b[2 * L]; /* singular: no lane has a number */
+    T A[4 * L + PADDING], swap[2 * L + PADDING], b[2 * L + PADDING]; /* singular: no lane has a number */
     unsigned char moved[2];
     for (size_t l = 0; l < L; l++) A[l] = A[2 * L + l] = 1, A[L + l] = A[3 * L + l] = 2, b[l] = 1, b[L + l] = 3;
     FN(factor)(A, swap, moved, 2);

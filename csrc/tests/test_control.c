@@ -232,36 +232,36 @@ static pn_program *root(int vjp) {
     return must_create(&b);
 }
 static void refused_steps(const char *method) {
-    enum { MANY = 37 };
+    enum { LANES = 37 };
     EACH_ISA(isa) {
-        fixture f = fixture_begin(1, 0, MANY, 0, method);
+        fixture f = fixture_begin(1, 0, LANES, 0, method);
         pn_program_destroy(&f.field), pn_program_destroy(&f.reverse);
         f.p.field = f.field = root(0);
         f.p.reverse = f.reverse = root(1);
         f.p.n_theta = 1, f.n_theta = 1;
         f.p.rtol = 1e-6, f.p.loss = PN_LOSS_NONE;
         double *g_y = keep(f.rows, sizeof *g_y);
-        for (int64_t i = 0; i < MANY; i++) {
+        for (int64_t i = 0; i < LANES; i++) {
             f.t_len[i] = 2;
             set(f.y0, (size_t)i, 0, 1 + 0.03 * (double)(i % 7));
         }
         pn_problem *p = &f.p;
-        double *t = keep(2 * MANY, sizeof *t);
-        int64_t *row = keep(MANY, sizeof *row);
-        for (int64_t i = 0; i < MANY; i++) row[i] = 2 * i, t[2 * i + 1] = 2 * sqrt(get(f.y0, (size_t)i, 0)) * 0.999;
-        CHECK(f.rows >= 2 * MANY);
-        p->t = t, p->t_start = p->row = row, p->n_t = p->rows = 2 * MANY;
-        for (int64_t i = 0; i < MANY; i++) g_y[2 * i + 1] = 1;
+        double *t = keep(2 * LANES, sizeof *t);
+        int64_t *row = keep(LANES, sizeof *row);
+        for (int64_t i = 0; i < LANES; i++) row[i] = 2 * i, t[2 * i + 1] = 2 * sqrt(get(f.y0, (size_t)i, 0)) * 0.999;
+        CHECK(f.rows >= 2 * LANES);
+        p->t = t, p->t_start = p->row = row, p->n_t = p->rows = 2 * LANES;
+        for (int64_t i = 0; i < LANES; i++) g_y[2 * i + 1] = 1;
         p->g_y = g_y;
         CHECK(fixture_solve(&f, isa) == PN_OK);
         int64_t refused = 0;
-        for (int64_t i = 0; i < MANY; i++) {
+        for (int64_t i = 0; i < LANES; i++) {
             const double start = sqrt(get(f.y0, (size_t)i, 0)), end = start - t[2 * i + 1] / 2, want = end / start;
             refused += p->rejected[i];
             CHECKF(p->status[i] == PN_OK && fabs(p->g_y0[i] - want) < 1e-3, "%s %s sample %d: %g for %g", method,
                    pn_isa_name(isa), (int)i, p->g_y0[i], want);
         }
-        CHECKF(isfinite(p->g_theta[0]) && refused > MANY, "%s %s: %g, %d refused", method, pn_isa_name(isa), p->g_theta[0],
+        CHECKF(isfinite(p->g_theta[0]) && refused > LANES, "%s %s: %g, %d refused", method, pn_isa_name(isa), p->g_theta[0],
                (int)refused);
         fixture_end(&f);
         release(0);

@@ -308,7 +308,7 @@ static void constants(void) {
 
 static void moves(void) {
     for (int32_t n = 2; n < 36; n += 5) {
-        builder b = {.spec = {.n_spaces = 2, .n_consts = n, .n_index = n, .segments = {4, 8, 0}}, .n_theta = {n, n + 2}};
+        builder b = {.spec = {.n_spaces = 2, .n_consts = n, .n_index = n, .segments = {4, 9, 0}}, .n_theta = {n, n + 2}};
         int32_t a = add_slot(&b, n), one = add_slot(&b, 1);
         add_slot(&b, 0);
         for (int32_t i = 0; i < n; i++) b.consts[i] = 0.5 * i - 1, b.index[i] = i * 7 % (n - 1);
@@ -319,6 +319,7 @@ static void moves(void) {
         add_output(&b, add(&b, PN_OP_SUM, 1, a, -1, -1, 0, 0, 0));
         add_output(&b, add(&b, PN_OP_SLICE, n - 1, a, -1, -1, 1, 1, 0));
         add_output(&b, add(&b, PN_OP_SLICE, n, a, -1, -1, n - 1, -1, 0));
+        add_output(&b, add(&b, PN_OP_SLICE, n / 2, a, -1, -1, 1, 2, 0));
         add_output(&b, add(&b, PN_OP_CONCAT, n + 1, one, a, -1, 0, 0, 0));
         add_output(&b, add(&b, PN_OP_GATHER, n, a, -1, -1, 0, 0, 0));
         add_output(&b, add(&b, PN_OP_SCATTER, n - 1, a, -1, -1, 0, 0, 0));
