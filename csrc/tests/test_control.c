@@ -163,6 +163,7 @@ static void steps(const char *method, int64_t n, int kind) {
 
 /* The steps that a call lists, and their polynomials: y where a step begins, at its end, and at saved times inside. */
 static void listed_steps(int32_t components, int64_t n, const char *method) {
+    seed_state = 5;
     fixture f = fixture_begin(components, 0, n, 0, method);
     const size_t d = (size_t)components, degree = (size_t)f.p.tableau->dense_degree, stride = 2 + (degree + 1) * d;
     f.p.gradient = PN_GRAD_NONE;
@@ -198,16 +199,20 @@ static void listed_steps(int32_t components, int64_t n, const char *method) {
 static void evaluations(const char *method) {
     for (int64_t n = 1; n <= 19; n += 18)
         for (int f32 = 0; f32 < 2; f32++) EACH_ISA(isa) {
+                seed_state = 5;
                 fixture f = fixture_begin(2, 0, n, f32, method);
+                int64_t refused = 0;
                 f.p.first_step = 5; /* refused */
                 f.p.gradient = PN_GRAD_NONE;
                 CHECK(fixture_solve(&f, isa) == PN_OK);
                 for (int64_t i = 0; i < n; i++) {
                     const int64_t tried = f.p.accepted[i] + f.p.rejected[i], stages = f.p.tableau->s;
                     if (f.t_len[i] == 1) continue;
-                    CHECKF((f.p.rejected[i] > 0 || i) && f.p.nfe[i] == 1 + tried * stages, "%s n %d: %d, %d tried", method,
-                           (int)n, (int)f.p.nfe[i], (int)tried);
+                    refused += f.p.rejected[i];
+                    CHECKF(f.p.nfe[i] == 1 + tried * stages, "%s n %d: %d, %d tried", method, (int)n, (int)f.p.nfe[i],
+                           (int)tried);
                 }
+                CHECKF(refused > 0 || n == 1, "%s: nothing refused", method);
                 fixture_end(&f);
                 release(0);
             }
@@ -234,6 +239,7 @@ static pn_program *root(int vjp) {
 static void refused_steps(const char *method) {
     enum { LANES = 37 };
     EACH_ISA(isa) {
+        seed_state = 5;
         fixture f = fixture_begin(1, 0, LANES, 0, method);
         pn_program_destroy(&f.field), pn_program_destroy(&f.reverse);
         f.p.field = f.field = root(0);
