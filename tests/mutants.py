@@ -1,14 +1,14 @@
 """Mutation testing of the C core: python tests/mutants.py --count 500 --seed 0 --minutes 90
 
 A mutant is the core with one token changed: an operator, a comparison, a constant, a bound, a condition. It is killed
-where a test in C fails, crashes, or takes much longer than without the change. Those tried are drawn with the seed from
-all changes that the .c and .inl files of the core allow, by a hash of the changed line, so that changes elsewhere alter
-nothing.
+where a test in C fails, crashes (an index beyond its array does), or takes much longer than without the change. Those
+tried are drawn with the seed from all changes that the .c and .inl files of the core allow, by a hash of the changed
+line, so that changes elsewhere alter nothing.
 
 All mutants are in one build: of each function there is a copy for each of its mutants, and the variable PN_MUTANT says
-which copy runs. What lies outside of functions (tables) is compiled alone. The build has one instruction set, baseline,
-and tests end at their first failure. A mutant that does not compile, or that the build leaves out, is not counted;
-neither is one of which the compiler makes the same code as of the original (-O2), which is tried where a mutant survives.
+which copy runs. What lies outside of functions (tables) is compiled alone. The build has one instruction set, baseline;
+tests end at their first failure, and those that do not run the changed line (gcov) are left out. A mutant that does not
+compile, that the build leaves out, or of which the compiler makes the code of the original, is not counted.
 
 Mutants that survive because they compute the same are listed with the reason in tests/mutants.json.
 """
@@ -27,64 +27,20 @@ import sys
 import tempfile
 import time
 from collections import Counter, defaultdict
-from dataclasses import dataclass
 from pathlib import Path
+
+from mutations import code_of_copies, mutants_of, with_copies
 
 ROOT = Path(__file__).resolve().parent.parent
 EQUIVALENT = ROOT / "tests" / "mutants.json"
 FLAGS = [
-    "-std=c11",
-    "-fno-math-errno",
-    "-ffp-contract=fast",
-    "-fvisibility=hidden",
-    "-pthread",
-    "-w",
-    "-DPN_ONLY_BASELINE",
-    "-O1",
+    *("-std=c11", "-O1", "-w", "-pthread", "-fno-math-errno", "-ffp-contract=fast", "-fvisibility=hidden"),
+    *("-fno-jump-tables", "-fsanitize=bounds", "-fsanitize-undefined-trap-on-error", "-DPN_ONLY_BASELINE"),
 ]
-UNCHANGED = 1_000_000
-"""Numbers of copies without change begin here."""
 ANOTHER_BUILD = {"test_isa", "test_vmath"}
 """Tests of what the build has not: other instruction sets, functions of vmath.h."""
 
-SWAPS = {
-    "+": "-",
-    "-": "+",
-    "*": "/",
-    "/": "*",
-    "%": "/",
-    "<": "<=",
-    "<=": "<",
-    ">": ">=",
-    ">=": ">",
-    "==": "!=",
-    "!=": "==",
-    "&&": "||",
-    "||": "&&",
-    "&": "|",
-    "|": "&",
-    "<<": ">>",
-    ">>": "<<",
-    "+=": "-=",
-    "-=": "+=",
-    "*=": "/=",
-    "/=": "*=",
-    "&=": "|=",
-    "|=": "&=",
-}
 COUNT = ["--coverage", "-fprofile-update=atomic"]
-NO_CODE = re.compile(
-    r'/\*.*?\*/|//[^\n]*|"(?:\\.|[^"\\\n])*"|\'(?:\\.|[^\'\\\n])*\'|^[ \t]*#(?:\\\n|[^\n])*', re.DOTALL | re.MULTILINE
-)
-TOKEN = re.compile(
-    r"(?<=\s)([-+*/%<>&|]|[<>=!]=|&&|\|\||<<|>>|[-+*/&|]=)(?=\s)"
-    r"|(?<![\w.%])(\d+\.?\d*(?:e-?\d+)?)(?![\w.])"
-    r"|\bif \(|(\+\+|--)"
-)
-HEAD = re.compile(
-    r"^(?P<type>[A-Za-z_][^;{}=\n]*?[ *])(?P<name>FN\(\w+\)|(?!FN|__attribute__)\w+)\((?P<parameters>[^;{}]*)\) \{",
-    re.MULTILINE,
-)
 
 SWITCH = """#include <stdlib.h>
 int pn_mutant = -1;
@@ -92,171 +48,6 @@ __attribute__((constructor)) static void choose(void) {
     if (getenv("PN_MUTANT")) pn_mutant = atoi(getenv("PN_MUTANT"));
 }
 """
-
-
-@dataclass
-class Function:
-    """Where a function stands in its file, and how it is called again."""
-
-    start: int
-    body: int
-    end: int
-    type: str
-    name: str
-    arguments: str
-
-
-@dataclass
-class Mutant:
-    """A change of one token of a file."""
-
-    file: str
-    start: int
-    end: int
-    new: str
-    line: int
-    was: str
-    becomes: str
-    function: Function | None
-    runs: int
-    nth: int = 0
-
-    @property
-    def key(self):
-        """What stays where other lines change."""
-        return self.file, self.was, self.becomes, self.nth
-
-    def __str__(self):
-        return f"{self.file}:{self.line}: {self.was}\n    {self.becomes}"
-
-
-def without_strings(text):
-    """The text with blanks in the place of comments, strings, characters and lines of the preprocessor."""
-    return NO_CODE.sub(lambda match: re.sub(r"[^\n]", " ", match.group(0)), text)
-
-
-def closed(code, start):
-    """The position of the bracket that closes the one before `start`."""
-    opening = code[start - 1]
-    closing = {"(": ")", "{": "}"}[opening]
-    depth = 1
-    for k in range(start, len(code)):
-        depth += (code[k] == opening) - (code[k] == closing)
-        if depth == 0:
-            return k
-    return None
-
-
-def argument_names(parameters):
-    """The names of parameters as a call has them, or None where there is no such call."""
-    if parameters.strip() in ("", "void"):
-        return ""
-    names = []
-    for one in re.split(r",(?![^()]*\))", parameters):
-        match = re.search(r"\(\*(\w+)\)\(|(\w+)(?:\[[^\]]*\])*\s*$", one)
-        if match is None:
-            return None
-        names.append(match.group(1) or match.group(2))
-    return ", ".join(names)
-
-
-def functions_of(code):
-    """The functions of a file that can be called with the arguments that they were given."""
-    found = []
-    for match in HEAD.finditer(code):
-        arguments = argument_names(match.group("parameters"))
-        end = closed(code, match.end())
-        if arguments is not None and end is not None:
-            found.append(Function(match.start(), match.end(), end + 1, match.group("type"), match.group("name"), arguments))
-    return found
-
-
-def changes_of(code):
-    """(start, end, replacement) of each change that a file allows."""
-    for match in TOKEN.finditer(code):
-        operator, number, step = match.groups()
-        if operator:
-            yield match.start(1), match.end(1), SWAPS[operator]
-        elif number:
-            truth = re.search(r"\breturn $", code[max(0, match.start() - 8) : match.start()]) and {"0": "1", "1": "0"}.get(
-                number
-            )
-            other = str(int(number) + 1) if number.isdigit() else f"(1.25 * {number})"
-            yield match.start(), match.end(), truth or other
-        elif step:
-            yield match.start(), match.end(), "--" if step == "++" else "++"
-        elif (close := closed(code, match.end())) is not None:
-            yield match.start(), close + 1, "if (!(" + code[match.end() : close] + "))"
-
-
-def mutants_of(path, file):
-    """All mutants of a file."""
-    text = path.read_text()
-    code = without_strings(text)
-    functions = functions_of(code)
-    found = []
-    for start, end, new in changes_of(code):
-        if new.startswith("if (!("):
-            new = "if (!(" + text[start + 4 : end] + ")"
-        first, last = text.rfind("\n", 0, start) + 1, text.find("\n", end)
-        becomes = " ".join((text[first:start] + new + text[end:last]).split())
-        inside = next((f for f in functions if f.body <= start and end <= f.end), None)
-        if inside is None and (
-            code[first:last].startswith(("enum", "typedef")) or any(f.start <= start < f.body for f in functions)
-        ):
-            continue
-        was = " ".join(text[first:last].split())
-        line = text.count("\n", 0, start) + 1
-        anywhere = inside and re.match(r"case\b[^:]*$", code[first:start].strip())  # in a label
-        runs = text.count("\n", 0, inside.body) + 1 if anywhere else line
-        found.append(Mutant(file, start, end, new, line, was, becomes, inside, runs))
-    times = Counter()
-    for m in found:
-        m.nth = times[m.key]
-        times[m.file, m.was, m.becomes, 0] += 1
-    return found
-
-
-def with_copies(text, mutants):
-    """The text with a copy of its function for each mutant and one without change, which are not optimised into others.
-
-    Also {number: (first line, last line)} of the copies, and {number: number of the copy without change}.
-    """
-    by = defaultdict(list)
-    for number, m in mutants.items():
-        by[m.function.start].append(number)
-    out, lines, unchanged, at = "extern int pn_mutant;\n", {}, {}, 0
-    for start in sorted(by):
-        f = mutants[by[start][0]].function
-        out += text[at : f.body].rstrip(" {") + ";\n"  # declared: it may call itself
-        named, none = f.start + len(f.type), UNCHANGED + by[start][0]
-        kind = "__attribute__((noipa, used)) " + re.sub(r"\balways_inline\b", "", f.type)
-        cases = ""
-        for number in [none, *by[start]]:
-            name = f"{f.name[:-1]}_m{number})" if f.name.endswith(")") else f"{f.name}_m{number}"
-            first = out.count("\n") + 1
-            rest = text[named + len(f.name) : f.end]
-            if number != none:
-                m = mutants[number]
-                rest = text[named + len(f.name) : m.start] + m.new + text[m.end : f.end]
-                lines[number], unchanged[number] = (first, first + rest.count("\n")), none
-                call = f"{name}({f.arguments});"
-                cases += f"case {number}: " + (f"{call} return; " if re.search(r"\bvoid $", f.type) else f"return {call} ")
-            out += kind + name + rest + "\n"
-        out += f"{text[f.start : f.body]} switch (pn_mutant) {{ {cases}default: break; }}"
-        at = f.body
-    return out + text[at:], lines, unchanged
-
-
-def code_of_copies(assembler):
-    """{number: the code of a mutant's function for each precision and number of lanes}, without the names of labels."""
-    found = defaultdict(dict)
-    for match in re.finditer(r"^(\w+?_m(\d+)(?:_f\w+)?):\n(.*?)^\t\.size\t\1,", assembler, re.MULTILINE | re.DOTALL):
-        name, number, code = match.groups()
-        labels = {label: str(k) for k, label in enumerate(dict.fromkeys(re.findall(r"\.L[A-Z]{0,3}\d+\b", code)))}
-        code = re.sub(r"\.L(?!C)[A-Z]*\d+\b", lambda label, labels=labels: f".L_{labels[label.group(0)]}", code)
-        found[int(number)][name.replace(f"_m{number}", "")] = code.replace(name, "")
-    return found
 
 
 class Lines:
@@ -315,7 +106,8 @@ class Build:
         self.counted = {p: folder / f"counted_{o.name}" for p, o in self.objects.items()}
         for source, target in self.counted.items():
             self.compile(self.core / source, target, self.core, *COUNT)
-        self.seconds, self.lines, self.own = {}, Lines(self.core), []
+        self.lines = Lines(self.core)
+        self.seconds, self.own = {}, []
         for test in sorted((self.core / "tests").glob("test_*.c")):
             if test.stem not in ANOTHER_BUILD:
                 self.add_test(test)
@@ -329,7 +121,8 @@ class Build:
 
     def compile_core(self):
         """All of the core, without the mutants that do not compile, are left out, or have the code of the original."""
-        by, lines, unchanged = defaultdict(dict), {}, {}
+        by = defaultdict(dict)
+        lines, unchanged = {}, {}
         for number, m in self.mutants.items():
             if m.function is not None:
                 by[m.file][number] = m
@@ -494,7 +287,9 @@ def main():
     parser.add_argument("--only", default="", help="files whose path under csrc begins so")
     parser.add_argument("--least", type=float, default=95, help="percentage to be killed")
     parser.add_argument(
-        "--work", type=Path, help="a folder to keep the build and results.json in; what was killed is not tried again"
+        "--work",
+        type=Path,
+        help="a folder to keep the build and results.json in; what was killed, or is listed, is not tried again",
     )
     given = parser.parse_args()
     ends = time.monotonic() + 60 * given.minutes
@@ -506,26 +301,28 @@ def main():
         if kept.exists():
             results = {tuple(e["key"]): e["outcome"] for e in json.loads(kept.read_text())}
         mutants = drawn(given.seed, given.only, given.count * 9 // 8)
-        untried = [m for m in mutants if results.get(m.key, "survived") == "survived"]
+        untried = [
+            m
+            for m in mutants
+            if results.get(m.key, "survived") == "survived" and not (m.key in results and m.key in reasons)
+        ]
         build = Build(work, os.environ.get("CC", "gcc").split(), untried)
         numbers = {m.key: number for number, m in build.mutants.items()}
         minutes = given.minutes - (ends - time.monotonic()) / 60
         print(
             f"{minutes:.1f} min until {len(untried)} are built; tests take {sum(build.seconds.values()):.0f} s", flush=True
         )
-        counted, kills = [], Counter()
-        for m in mutants:
-            if len(counted) == given.count or time.monotonic() > ends:
+        kills = Counter()
+        for m in sorted(untried, key=lambda m: m.key in results):
+            if time.monotonic() > ends:
                 break
-            if m.key in numbers:
-                results[m.key] = outcome(build, m, numbers, kills)
-                if results[m.key] == "survived":
-                    reached = m.function is None or any(build.lines.reached(name, m) for name in build.seconds)
-                    said = "equivalent" if m.key in reasons else "survives" if reached else "not reached"
-                    print(f"{said}: {m}", flush=True)
-                kept.write_text(json.dumps([{"key": key, "outcome": value} for key, value in results.items()], indent=0))
-            if results[m.key] not in ("no code", "same code"):
-                counted.append(m)
+            results[m.key] = outcome(build, m, numbers, kills)
+            if results[m.key] == "survived":
+                reached = m.function is None or any(build.lines.reached(name, m) for name in build.seconds)
+                said = "equivalent" if m.key in reasons else "survives" if reached else "not reached"
+                print(f"{said}: {m}", flush=True)
+            kept.write_text(json.dumps([{"key": key, "outcome": value} for key, value in results.items()], indent=0))
+    counted = [m for m in mutants if results.get(m.key, "no code") not in ("no code", "same code")][: given.count]
     return report(mutants, counted, results, reasons, given.least)
 
 
