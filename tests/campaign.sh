@@ -14,7 +14,7 @@
 #   interrupts  Ctrl-C, kill -9 and failing files in fits (tests/interrupts.py)
 #   nomemory    failing allocations and limits of memory in Python (tests/nomemory.py)
 #   oracles     random fields against SciPy and the complex step (tests/oracles.py)
-#   mutants     MUTANT_MINUTES (60) of changed lines of the core, which tests have to notice (tests/mutants.py)
+#   mutants     500 changes of the core, or as many as MUTANT_MINUTES (90) allow, which the tests in C have to notice (tests/mutants.py)
 #   coverage    branches of the core and lines of the package that the tests run, against tools/coverage.json (tools/coverage.py)
 #   soak        SOAK_MINUTES (60) of solves and fits in several processes (tests/soak.py)
 # The last eight use the python of PYTHON, which has pynode and its tests' packages. All but these by default. What is not installed is left out (SKIP); exits with 1 if anything fails.
@@ -151,7 +151,10 @@ run_nomemory() {
 }
 
 run_oracles() { "$PYTHON" tests/oracles.py; }
-run_mutants() { "$PYTHON" tests/mutants.py --minutes "${MUTANT_MINUTES:-60}"; }
+run_mutants() {
+    needs gcc gcov
+    CC=gcc "$PYTHON" tests/mutants.py --minutes "${MUTANT_MINUTES:-90}"
+}
 run_coverage() {
     needs gcc gcov
     "$PYTHON" -c 'import coverage, pytest' 2>/dev/null || { echo "left out: $PYTHON has no coverage or pytest"; exit $SKIP; }

@@ -1,6 +1,6 @@
 /* Events: a sample ends where g_e(t, y; theta), one of several functions, changes its sign in a direction that counts.
 
-   After an accepted step from y to y_new, crossings.inl says where in it each g_e first does so on the dense output p. The root of
+   After an accepted step from y to y_new, windows.inl says where in it each g_e first does so on the dense output p. The root of
    g_e(p) is found by ITP (Oliveira & Takahashi 2020, ACM TOMS 47), the first of all events counts, and then the step itself is taken
    again, with the length x for which g_e(t + x, y + x sum_i b_i k_i) = 0 to rounding (secant steps inside a bracket): the step that
    is recorded ends on the event. Where a crossing of the dense output is none of the step (grazing, within the local error), the

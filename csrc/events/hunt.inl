@@ -1,4 +1,4 @@
-/* The hunt for the first crossing of one event in the step of one lane, from one window of probes to the next; see crossings.inl. */
+/* The hunt for the first crossing of one event in the step of one lane, from one window of probes to the next; see windows.inl. */
 
 #define PN_WINDOW (1.0 / 256) /* of a step: four intervals of 1/1024, the resolution that docs/guide.md promises */
 

@@ -1,7 +1,6 @@
 /* Event functions at probes. A side is the sign of g_e. The caller says on which one a sample starts, since g_e is 0 there after
    an event. */
 
-
 /* g (n, L) at probe number k of the step */
 static inline T *FN(probe)(const FN(watch) * E, int k) { return E->probe + (size_t)k * (size_t)E->n * L; }
 

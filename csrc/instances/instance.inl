@@ -37,6 +37,7 @@
 #include "forward/quadrature.inl"
 #include "forward/switch.inl"
 #include "forward/start.inl"
+#include "events/windows.inl"
 #include "events/watch.inl"
 #include "events/crossings.inl"
 #include "events/events.inl"

@@ -314,8 +314,19 @@ UNUSED static void fixture_end(fixture *f) {
     pn_program_destroy(&f->reverse);
 }
 
-UNUSED static pn_status fixture_solve(fixture *f, pn_isa isa) { /* what is only added to starts from zero */
+UNUSED static pn_status fixture_solve(fixture *f, pn_isa isa) { /* what is only added to starts from zero, results from NaN */
     const pn_problem *p = &f->p;
+    const size_t n = (size_t)p->n;
+    if (!p->back) { /* what the way forward writes */
+        memset(p->y, 0xff, f->rows * (size_t)p->d * (f->f32 ? sizeof(float) : sizeof(double)));
+        memset(p->stop_t, 0xff, n * sizeof *p->stop_t);
+        memset(p->nfe, 0xff, n * sizeof *p->nfe);
+        memset(p->accepted, 0xff, n * sizeof *p->accepted);
+        memset(p->rejected, 0xff, n * sizeof *p->rejected);
+        if (p->sample_loss) memset(p->sample_loss, 0xff, n * sizeof *p->sample_loss);
+    }
+    if (p->g_theta && p->gradient != PN_GRAD_NONE && (p->back || !p->tapes))
+        memset(p->g_theta, 0xff, f->n_theta * sizeof *p->g_theta);
     if (p->g_y0) memset(p->g_y0, 0, (size_t)p->n * (size_t)p->d * sizeof(double));
     if (p->g_t) memset(p->g_t, 0, f->rows * sizeof(double));
     if (p->g_coef) memset(p->g_coef, 0, f->segments * 2 * (size_t)p->m * sizeof(double));

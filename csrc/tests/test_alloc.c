@@ -213,6 +213,25 @@ static void no_tapes(void) {
     release(0);
 }
 
+/* More stores than are kept: the last is freed, the others come back. */
+static void stores(void) {
+    void *store[PN_STORES + 1], *again[PN_STORES + 1];
+    count_from(-1);
+    for (int i = 0; i <= PN_STORES; i++) CHECK((store[i] = pn_store_take(PN_STORE)) != NULL);
+    for (int i = 0; i <= PN_STORES; i++) pn_store_give(store[i], PN_STORE);
+    CHECK(alive == from + PN_STORES && asked == PN_STORES + 1);
+    for (int i = 0; i <= PN_STORES; i++) {
+        again[i] = pn_store_take(PN_STORE);
+        for (int k = 0; k < i; k++) CHECK(again[k] != again[i]);
+    }
+    CHECK(alive == from + PN_STORES + 1 && asked == PN_STORES + 2);
+    pn_store_give(again[0], 2 * PN_STORE); /* of another size: not kept */
+    CHECK(alive == from + PN_STORES);
+    for (int i = 1; i <= PN_STORES; i++) pn_store_give(again[i], PN_STORE);
+    pn_stores_free();
+    CHECK(alive == from);
+}
+
 /* With threads: whichever of them gets no memory, the call says so. */
 static void threaded(void) {
     fixture f = fixture_begin(2, 0, 300, 0, "bosh3");
@@ -240,6 +259,7 @@ int main(void) {
         for (int64_t n = 1; n <= 21; n += 20) solves(n, kind);
     for (int64_t n = 1; n <= 21; n += 20) tapes(n);
     no_tapes();
+    stores();
     threaded();
     return finish("test_alloc");
 }

@@ -3,13 +3,14 @@
 #include "tests/check.h"
 
 enum { ENDLESS = 1 << 30 };
+static _Thread_local int asking; /* 1 in the thread that calls the core, in which alone it may call back */
 
-/* y0' = y1, y1' = -y0 and its vjp, until *ctx calls were made. */
+/* y0' = y1, y1' = -y0 and its vjp; says stop once, after *ctx calls. */
 static int oscillator(void *ctx, int which, int n, const double *t, const double *y, const double *u, const double *seed,
                       double *out, int n_out) {
     int *left = ctx;
     (void)t, (void)u;
-    if (--*left < 0) return 1;
+    if (--*left == -1 || !asking) return 1;
     for (int i = 0; i < n; i++) {
         const double *x = which == PN_CALL_VJP ? seed + 2 * i : y + 2 * i, way = which == PN_CALL_VJP ? -1 : 1;
         out[n_out * i] = way * x[1];
@@ -98,7 +99,7 @@ static void stops_anywhere(const char *method, int64_t n, kind k) {
     f.p.field = f.field = calling(0);
     f.p.reverse = f.reverse = calling(1);
     f.p.n_theta = (int64_t)(f.n_theta = 0), f.p.call = oscillator, f.p.call_ctx = &left;
-    f.p.rtol = 1e-6;
+    f.p.rtol = 1e-6, f.p.threads = 3;
     set_up(&f, k);
     begin(&f);
     CHECKF(fixture_solve(&f, pn_isa_best()) == PN_OK, "kind %d", (int)k);
@@ -108,7 +109,8 @@ static void stops_anywhere(const char *method, int64_t n, kind k) {
     for (int stop = 0; stop < used; stop += used / 97 + 1) {
         begin(&f);
         left = stop;
-        CHECKF(fixture_solve(&f, pn_isa_best()) == PN_CALLBACK, "%s kind %d: %d of %d", method, (int)k, stop, used);
+        CHECKF(fixture_solve(&f, pn_isa_best()) == PN_CALLBACK && left == -1, "%s kind %d: %d of %d, left %d", method, (int)k,
+               stop, used, left);
     }
     begin(&f);
     left = ENDLESS;
@@ -118,10 +120,58 @@ static void stops_anywhere(const char *method, int64_t n, kind k) {
     release(0);
 }
 
+/* Programs that call back. */
+enum { FEW = 7, MANY = 45 };
+static int callback(void *ctx, int which, int n, const double *t, const double *y, const double *u, const double *seed,
+                    double *out, int n_out) {
+    int *calls = ctx;
+    (void)u;
+    if (++*calls > 100) return 1;
+    for (int i = 0; i < n; i++)
+        for (int j = 0; j < n_out; j++) out[i * n_out + j] = t[i] + y[i * n_out + j] * (which ? seed[i * n_out + j] : 2);
+    return 0;
+}
+
+static void called(void) {
+    for (int f32 = 0; f32 < 2; f32++)
+        for (int64_t n = 1; n <= MANY; n += n == 1 ? FEW - 1 : MANY - FEW) {
+            size_t mark = n_kept, count = (size_t)n;
+            builder b = {.spec = {.segments = {0, 1, 1}}};
+            add_slot(&b, 1), add_slot(&b, 3), add_slot(&b, 0), add_slot(&b, 3);
+            add_output(&b, add(&b, PN_OP_CALL, 3, -1, -1, -1, 0, 0, 0));
+            add_output(&b, add(&b, PN_OP_CALL, 3, -1, -1, -1, 1, 0, 0));
+            pn_program *prog = must_create(&b);
+            void *slot[4] = {random_array(count, f32, 1), random_array(3 * count, f32, 1), NULL,
+                             random_array(3 * count, f32, 1)};
+            void *out[2] = {keep(3 * count, 8), keep(3 * count, 8)};
+            const void *none[PN_MAX_SPACES] = {NULL};
+            double *grad[PN_MAX_SPACES] = {NULL};
+            EACH_ISA(isa) {
+                int calls = 0;
+                CHECK(pn_evaluate(prog, f32, isa, n, (const void *const *)slot, none, out, grad, callback, &calls) == PN_OK);
+                for (size_t i = 0; i < 3 * count; i++) {
+                    double t = get(slot[0], i / 3, f32), y = get(slot[1], i, f32), s = get(slot[3], i, f32);
+                    CHECK(fabs(get(out[0], i, f32) - t - 2 * y) < 1e-5 && fabs(get(out[1], i, f32) - t - s * y) < 1e-5);
+                }
+                calls = 100;
+                CHECK(pn_evaluate(prog, f32, isa, n, (const void *const *)slot, none, out, grad, callback, &calls) ==
+                      PN_CALLBACK);
+                CHECK(pn_evaluate(prog, f32, isa, n, (const void *const *)slot, none, out, grad, NULL, NULL) ==
+                      PN_BAD_ARGUMENT);
+            }
+            CHECK(pn_evaluate(prog, f32, PN_N_ISA, n, (const void *const *)slot, none, out, grad, callback, NULL) ==
+                  PN_BAD_ARGUMENT);
+            pn_program_destroy(&prog);
+            release(mark);
+        }
+}
+
 int main(void) {
+    asking = 1;
     static const char *const methods[] = {"dopri5", "dop853", "bosh3", "rk4", "tsit5"};
     for (size_t m = 0; m < sizeof methods / sizeof *methods; m++)
         for (int64_t n = 1; n <= 21; n += 20)
             for (kind k = PLAIN; k < KINDS; k = (kind)(k + 1)) stops_anywhere(methods[m], n, k);
+    called();
     return finish("test_calls");
 }

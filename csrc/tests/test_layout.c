@@ -185,14 +185,18 @@ static void small(void) {
     CHECKF(p->layout[PN_LAYOUT_BLOCK].n_code == 2, "%d", p->layout[PN_LAYOUT_BLOCK].n_code); /* -y_0, a copy of y_1 */
     CHECKF(p->layout[PN_LAYOUT_BLOCK].file_rows == 5, "%d", p->layout[PN_LAYOUT_BLOCK].file_rows);
     pn_program_destroy(&p);
-    b = (builder){.spec = {.segments = {0, 50, 0}, .fuse = 1}};
-    int32_t r = add_slot(&b, 7);
-    for (int i = 0; i < 50; i++) r = add(&b, PN_OP_SIN, 7, r, -1, -1, 0, 0, 0);
-    add_output(&b, r);
-    p = must_create(&b);
-    CHECKF(p->layout[PN_LAYOUT_BLOCK].file_rows == 21, "%d", p->layout[PN_LAYOUT_BLOCK].file_rows);
-    CHECKF(p->layout[PN_LAYOUT_SINGLE].file_rows == 3 * PN_PAD, "%d", p->layout[PN_LAYOUT_SINGLE].file_rows);
-    pn_program_destroy(&p);
+    static const int32_t sizes[] = {1, 7, 4095, 4096, 4097}; /* rows of registers as large as the last are not given on */
+    for (int k = 0; k < 5; k++) {
+        const int32_t n = sizes[k], each = (n + PN_PAD - 1) / PN_PAD * PN_PAD, many = n > 4096 ? 51 : 3;
+        b = (builder){.spec = {.segments = {0, 50, 0}, .fuse = 1}};
+        int32_t r = add_slot(&b, n);
+        for (int i = 0; i < 50; i++) r = add(&b, PN_OP_SIN, n, r, -1, -1, 0, 0, 0);
+        add_output(&b, r);
+        p = must_create(&b);
+        CHECKF(p->layout[PN_LAYOUT_BLOCK].file_rows == many * n, "%d", p->layout[PN_LAYOUT_BLOCK].file_rows);
+        CHECKF(p->layout[PN_LAYOUT_SINGLE].file_rows == many * each, "%d", p->layout[PN_LAYOUT_SINGLE].file_rows);
+        pn_program_destroy(&p);
+    }
 }
 
 int main(int argc, char **argv) {

@@ -91,6 +91,14 @@ static void neighbours(void) {
     release(0);
 }
 
+/* One equation. */
+static void single(void) {
+    const int32_t zero = 0;
+    pn_pattern *p;
+    CHECK(pn_pattern_create(1, 1, &zero, &zero, NULL, said, &p) == PN_OK && p->d == 1 && !p->sparse);
+    pn_pattern_destroy(&p);
+}
+
 /* Few equations keep full factors: the same bits with a pattern of all entries as without one. */
 static void few(void) {
     const int32_t row[] = {0, 0, 1, 1}, col[] = {0, 1, 0, 1};
@@ -277,6 +285,7 @@ int main(void) {
     structures();
     neighbours();
     few();
+    single();
     refusals();
     return finish("test_pattern");
 }

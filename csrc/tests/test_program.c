@@ -219,6 +219,19 @@ static void fuzz(void) {
     CHECKF(taken > tries / 50 && taken < tries, "%d of %d", taken, tries);
 }
 
+/* Registers have 2^22 rows at most, each with the padding of 16 rows that one lane may need. */
+static void rows(void) {
+    for (int32_t more = 0; more < 2; more++) {
+        builder b = {.spec = {.segments = {0, 1, 0}}};
+        const int32_t y = add_slot(&b, (1 << 22) - 33 + more);
+        add_output(&b, add(&b, PN_OP_SUM, 1, y, -1, -1, 0, 0, 0));
+        pn_program *p = NULL;
+        const pn_status st = create(&b, &p);
+        CHECKF(more ? st == PN_BAD_PROGRAM && strstr(b.message, "rows") : st == PN_OK, "%s %s", pn_status_name(st), b.message);
+        pn_program_destroy(&p);
+    }
+}
+
 int main(void) {
     builder b;
     pn_program *p;
@@ -243,5 +256,6 @@ int main(void) {
     calls();
     fuzz();
     for (int s = 0; s < PN_N_STATUS; s++) CHECK(pn_status_name((pn_status)s)[0] && pn_status_message((pn_status)s)[0]);
+    rows();
     return finish("test_program");
 }

@@ -4,26 +4,29 @@
 
 static const char *name_of(int i) { return pn_rosenbrock_at(i)->name; }
 
-/* One step of length h in plain arithmetic, W by Cramer's rule; stages k, the Jacobian times `wrong`. */
-static void stages_by_hand(const pn_tableau *m, double mu, double t, double h, const double *y, double wrong, double k[][2],
-                           double *y_new) {
-    double g = wrong * m->gamma * h;
-    double a = 1, b = -g, c = -g * (-2 * mu * y[0] * y[1] - 1), d = 1 - g * mu * (1 - y[0] * y[0]), det = a * d - b * c;
+static const double one[] = {1, 0, 0, 1}, mass[] = {2, 0.1, 0.3, 2};
+
+/* One step of length h in plain arithmetic, W by Cramer's rule; stages k, mass M, the Jacobian times `wrong`. */
+static void stages_by_hand(const pn_tableau *m, const double *M, double mu, double t, double h, const double *y, double wrong,
+                           double k[][2], double *y_new) {
+    double g = wrong * m->gamma * h, a = M[0], b = M[1] - g, c = M[2] - g * (-2 * mu * y[0] * y[1] - 1);
+    double d = M[3] - g * mu * (1 - y[0] * y[0]), det = a * d - b * c;
     memcpy(y_new, y, 2 * sizeof *y);
     for (int i = 0; i < m->s; i++) {
         double x[2] = {y[0], y[1]}, sum[2] = {0, 0}, ti = t + m->c[i] * h;
         for (int j = 0; j < i; j++)
             for (int e = 0; e < 2; e++) x[e] += h * m->a[i][j] * k[j][e], sum[e] += m->coupling[i][j] * k[j][e];
-        double r0 = m->gamma * (x[1] + sum[0]);
-        double r1 = m->gamma * (mu * (1 - x[0] * x[0]) * x[1] - x[0] + ti * ti + sum[1] + m->by_t[i] * h * 2 * t);
+        double s0 = M[0] * sum[0] + M[1] * sum[1], s1 = M[2] * sum[0] + M[3] * sum[1];
+        double r0 = m->gamma * (x[1] + s0);
+        double r1 = m->gamma * (mu * (1 - x[0] * x[0]) * x[1] - x[0] + ti * ti + s1 + m->by_t[i] * h * 2 * t);
         k[i][0] = (d * r0 - b * r1) / det;
         k[i][1] = (a * r1 - c * r0) / det;
         for (int e = 0; e < 2; e++) y_new[e] += h * m->b[i] * k[i][e];
     }
 }
-static void by_hand(const pn_tableau *m, double mu, double t, double h, const double *y, double *y_new) {
+static void by_hand(const pn_tableau *m, const double *M, double mu, double t, double h, const double *y, double *y_new) {
     double k[PN_MAX_CORE][2];
-    stages_by_hand(m, mu, t, h, y, 1, k, y_new);
+    stages_by_hand(m, M, mu, t, h, y, 1, k, y_new);
 }
 
 /* The solution after a time h, by many steps of the classical method. */
@@ -48,10 +51,10 @@ enum { STATE, INSIDE, ESTIMATE, ANY_MATRIX, ERRORS };
 static void errors_of_step(const pn_tableau *m, double h, double *error) {
     static const double mu = 0.8, t = 0.3, theta = 0.4, from[] = {0.7, -0.4};
     double k[PN_MAX_CORE][2], y[2], inside[2], exact[2];
-    stages_by_hand(m, mu, t, h, from, 0.7, k, y);
+    stages_by_hand(m, one, mu, t, h, from, 0.7, k, y);
     exactly(mu, t, h, from, exact);
     error[ANY_MATRIX] = hypot(y[0] - exact[0], y[1] - exact[1]);
-    stages_by_hand(m, mu, t, h, from, 1, k, y);
+    stages_by_hand(m, one, mu, t, h, from, 1, k, y);
     error[STATE] = hypot(y[0] - exact[0], y[1] - exact[1]);
     double estimate[2] = {0, 0};
     memcpy(inside, from, sizeof inside);
@@ -85,17 +88,17 @@ static void orders(const pn_tableau *m) {
     }
 }
 
-static void steps_by_hand(const char *name) {
+static void steps_by_hand(const char *name, const double *M) {
     const double h = 0.02, mu = 20;
     fixture f = stiff_fixture(1, 0, name, mu);
-    f.p.adaptive = 0, f.p.step = h;
+    f.p.adaptive = 0, f.p.step = h, f.p.mass = M;
     for (int j = 0; j < 5; j++) f.t[j] = 0.5 + h * j;
     EACH_ISA(isa) {
         double y[2], next[2];
         CHECK(fixture_solve(&f, isa) == PN_OK && f.p.accepted[0] == 4);
         memcpy(y, f.y0, sizeof y);
         for (size_t j = 1; j < 5; j++) {
-            by_hand(f.p.tableau, mu, f.t[j - 1], f.t[j] - f.t[j - 1], y, next);
+            by_hand(f.p.tableau, M ? M : one, mu, f.t[j - 1], f.t[j] - f.t[j - 1], y, next);
             memcpy(y, next, sizeof y);
             for (size_t e = 0; e < 2; e++) {
                 double got = get(f.p.y, 2 * j + e, 0);
@@ -109,9 +112,9 @@ static void steps_by_hand(const char *name) {
 }
 
 /* Results for mu, of the method or, where it is NULL, of dop853 at a tight tolerance. */
-static double *solution(const char *method, int64_t n, double mu, pn_isa isa) {
+static double *solution(const char *method, int driven, int64_t n, double mu, pn_isa isa) {
     seed_state = 11;
-    fixture f = stiff_fixture(n, 0, method ? method : "rodas5p", mu);
+    fixture f = driven_fixture(driven, n, 0, method ? method : "rodas5p", mu);
     if (!method) {
         f.p.tableau = pn_tableau_find("dop853");
         f.p.jacobian = f.p.jacobian_reverse = NULL;
@@ -128,41 +131,56 @@ static double *solution(const char *method, int64_t n, double mu, pn_isa isa) {
 
 /* Against an explicit method that can still do it, and 37 lanes against each other's instruction sets. */
 static void solutions(const char *name) {
-    for (int64_t n = 1; n <= 37; n += 36) {
+    for (int k = 0; k < 4; k++) {
+        const int driven = k % 2;
+        const int64_t n = k < 2 ? 1 : 37;
         size_t rows = 0;
         for (int64_t i = 0; i < n; i++) rows += i == 0 ? 5 : 1 + (size_t)(i * 7 % 5);
-        double *want = solution(NULL, n, 5, pn_isa_best());
+        double *want = solution(NULL, driven, n, 5, pn_isa_best());
         EACH_ISA(isa) {
-            double *got = solution(name, n, 5, isa), worst = 0;
+            double *got = solution(name, driven, n, 5, isa), worst = 0;
             for (size_t e = 0; e < 2 * rows; e++) worst = fmax(worst, fabs(got[e] - want[e]) / (1 + fabs(want[e])));
-            CHECKF(worst < (strcmp(name, "rosenbrock23") ? 1e-4 : 3e-2), "%s %s, n %d: %g", name, pn_isa_name(isa), (int)n,
-                   worst);
+            CHECKF(worst < (strcmp(name, "rosenbrock23") ? 1e-4 : 3e-2), "%s %s, input %d, n %d: %g", name, pn_isa_name(isa),
+                   driven, (int)n, worst);
         }
         release(0);
     }
 }
 
-/* A sample among others has the numbers that it has alone, on the same fixed steps. */
-static void lanes(const char *name, int f32) {
+/* A sample among others has the numbers that it has alone, on the same fixed steps: states, cotangents of y0 and of times. */
+static void lanes(const char *name, int driven, int f32) {
     enum { MANY = 37 };
     EACH_ISA(isa) {
-        fixture f = stiff_fixture(MANY, f32, name, 20);
+        seed_state = 11;
+        fixture f = driven_fixture(driven, MANY, f32, name, 20);
         pn_problem whole = f.p;
-        f.p.adaptive = 0, f.p.step = 0.02, f.p.loss = PN_LOSS_NONE, f.p.gradient = PN_GRAD_NONE;
+        f.p.adaptive = 0, f.p.step = 0.02;
+        f.p.g_y = random_array(2 * f.rows, f32, 1), f.p.loss = PN_LOSS_NONE;
         CHECK(fixture_solve(&f, isa) == PN_OK);
-        double *y = keep(2 * f.rows, sizeof *y);
+        double *y = keep(2 * f.rows, sizeof *y), *g_y0 = keep(2 * MANY, sizeof *y), *g_t = keep(f.rows, sizeof *y);
         for (size_t e = 0; e < 2 * f.rows; e++) y[e] = get(f.p.y, e, f32);
+        memcpy(g_y0, f.p.g_y0, 2 * MANY * sizeof *y), memcpy(g_t, f.p.g_t, f.rows * sizeof *y);
         for (int64_t i = 0; i < MANY; i += 5) {
             const size_t row = (size_t)whole.row[i];
             f.p.n = 1;
             f.p.y0 = (const char *)whole.y0 + (size_t)i * 2 * (f32 ? 4 : 8);
             f.p.t_start = whole.t_start + i, f.p.t_len = whole.t_len + i, f.p.row = whole.row + i;
+            if (driven)
+                f.p.knot_start = whole.knot_start + i, f.p.knot_len = whole.knot_len + i, f.p.seg_start = whole.seg_start + i;
             CHECK(fixture_solve(&f, isa) == PN_OK);
             for (size_t e = 2 * row; e < 2 * (row + (size_t)f.t_len[i]); e++) {
                 double got = get(f.p.y, e, f32), limit = f32 ? 2e-3 : 1e-10;
                 CHECKF(fabs(got - y[e]) < limit * (1 + fabs(y[e])), "%s f%d %s sample %d: %.9g alone, %.9g", name,
                        f32 ? 32 : 64, pn_isa_name(isa), (int)i, got, y[e]);
             }
+            const double limit = f32 ? 2e-2 : 1e-9;
+            for (size_t e = 0; e < 2; e++)
+                CHECKF(fabs(f.p.g_y0[e] - g_y0[2 * i + (int64_t)e]) < limit * (1 + fabs(f.p.g_y0[e])),
+                       "%s f%d %s sample %d: g_y0 %.9g alone, %.9g", name, f32 ? 32 : 64, pn_isa_name(isa), (int)i, f.p.g_y0[e],
+                       g_y0[2 * i + (int64_t)e]);
+            for (size_t r = row; r < row + (size_t)f.t_len[i]; r++)
+                CHECKF(fabs(f.p.g_t[r] - g_t[r]) < limit * (1 + fabs(g_t[r])), "%s f%d %s sample %d: g_t %.9g alone, %.9g",
+                       name, f32 ? 32 : 64, pn_isa_name(isa), (int)i, f.p.g_t[r], g_t[r]);
         }
         fixture_end(&f);
         release(0);
@@ -191,14 +209,18 @@ static void difference(fixture *f, double *x, size_t n, const double *gradient, 
     }
 }
 
-/* Fixed steps: the loss is a smooth function of mu and y0. Instruction sets and checkpoints on top. */
-static void gradients(const char *name, int64_t n, int land) {
-    fixture f = stiff_fixture(n, 0, name, 8);
+/* Fixed steps: the loss is a smooth function of mu and y0; with an input and a mass, or without. Instruction sets and checkpoints on top. */
+static void gradients(const char *name, int driven, int64_t n, int land) {
+    seed_state = 11;
+    fixture f = driven_fixture(driven, n, 0, name, 8);
     f.p.adaptive = 0, f.p.step = 0.03, f.p.land = land;
+    f.p.mass = driven ? mass : NULL;
     CHECK(fixture_solve(&f, pn_isa_best()) == PN_OK);
     difference(&f, f.theta, 1, f.p.g_theta, "g_theta");
     CHECK(fixture_solve(&f, pn_isa_best()) == PN_OK);
     difference(&f, f.y0, 2 * (size_t)n, f.p.g_y0, "g_y0");
+    CHECK(fixture_solve(&f, pn_isa_best()) == PN_OK);
+    if (driven) difference(&f, f.coef, f.segments * 2, f.p.g_coef, "g_coef");
     double best = 0;
     EACH_ISA(isa) {
         CHECK(fixture_solve(&f, isa) == PN_OK);
@@ -226,7 +248,7 @@ static void sensitivities(const char *name, int64_t n) {
         double sum = 0;
         f.p.gradient = PN_GRAD_DISCRETE, f.p.sensitivity = NULL;
         CHECK(fixture_solve(&f, isa) == PN_OK);
-        f.p.gradient = PN_GRAD_NONE, f.p.sensitivity = S;
+        f.p.gradient = PN_GRAD_NONE, f.p.sensitivity = memset(S, 0xff, f.rows * 2 * 3 * sizeof *S);
         CHECK(fixture_solve(&f, isa) == PN_OK);
         for (size_t r = 0; r < f.rows * 2; r++) sum += get(f.p.g_y, r, 0) * S[3 * r];
         CHECKF(fabs(sum - f.p.g_theta[0]) < 1e-10 * (1 + fabs(sum)), "%s %s n %d: %g %g", name, pn_isa_name(isa), (int)n, sum,
@@ -300,11 +322,12 @@ int main(void) {
     for (int i = 0; i < pn_rosenbrock_count(); i++) {
         const char *name = name_of(i);
         CHECK(pn_tableau_find(name) == pn_rosenbrock_at(i));
-        steps_by_hand(name);
+        steps_by_hand(name, NULL), steps_by_hand(name, mass);
         solutions(name);
-        for (int f32 = 0; f32 < 2; f32++) lanes(name, f32);
+        for (int k = 0; k < 4; k++) lanes(name, k % 2, k / 2);
         for (int64_t n = 1; n <= 19; n += 9)
-            for (int land = 0; land < 2; land++) gradients(name, n, land);
+            for (int land = 0; land < 2; land++) gradients(name, 0, n, land);
+        for (int64_t n = 1; n <= 7; n += 6) gradients(name, 1, n, n == 1);
         for (int64_t n = 1; n <= 21; n += 20) sensitivities(name, n);
         not_finite(name);
     }

@@ -116,6 +116,36 @@ static void odd_times(void) {
     release(0);
 }
 
+/* States set and added to at saved times: from there on the solution is that of the new state. */
+static void jumps(const char *method, int64_t n) {
+    seed_state = 5;
+    fixture f = fixture_begin(2, 0, n, 0, method);
+    use(&f, linear(), rotation(0));
+    double *jump = random_array(2 * f.rows, 0, 1), *set_to = random_array(2 * f.rows, 0, 1);
+    for (size_t r = 0; r < f.rows; r++)
+        for (size_t c = 0; c < 2; c++)
+            if ((r + c) % 3 != 0) set_to[2 * r + c] = NAN; /* this one stays */
+    f.p.jump_add = jump, f.p.jump_set = set_to, f.p.land = 1;
+    EACH_ISA(isa) {
+        CHECK(fixture_solve(&f, isa) == PN_OK);
+        for (int64_t i = 0; i < n; i++) {
+            double y[2] = {get(f.y0, 2 * (size_t)i, 0), get(f.y0, 2 * (size_t)i + 1, 0)};
+            for (int64_t j = 0; j < f.t_len[i]; j++) {
+                const size_t row = (size_t)(f.p.row[i] + j);
+                const double a = j ? 2 * (f.t[row] - f.t[row - 1]) : 0,
+                             moved[] = {cos(a) * y[0] + sin(a) * y[1], cos(a) * y[1] - sin(a) * y[0]};
+                for (size_t c = 0; c < 2; c++) {
+                    y[c] = (isnan(set_to[2 * row + c]) ? moved[c] : set_to[2 * row + c]) + jump[2 * row + c];
+                    CHECKF(fabs(get(f.p.y, 2 * row + c, 0) - y[c]) < 1e-5, "%s %s, sample %d, time %d: %g, not %g", method,
+                           pn_isa_name(isa), (int)i, (int)j, get(f.p.y, 2 * row + c, 0), y[c]);
+                }
+            }
+        }
+    }
+    fixture_end(&f);
+    release(0);
+}
+
 /* ---- gradients ------------------------------------------------------------------------------------------------------ */
 /* Solve with adaptive steps, then prescribe those steps: the loss is a smooth function of everything but the grid. */
 static void freeze(fixture *f) {
@@ -276,10 +306,10 @@ static void sensitivities_of(int64_t n, int f32, int land, pn_isa isa) {
     bytes y = {keep(f.rows * 3, 8), f.rows * 3 * (f32 ? 4 : 8)};
     memcpy(y.at, f.p.y, y.n);
     f.p.gradient = PN_GRAD_NONE;
-    f.p.sensitivity = S;
+    f.p.sensitivity = memset(S, 0xff, size);
     CHECK(fixture_solve(&f, isa) == PN_OK);
     CHECK(memcmp(y.at, f.p.y, y.n) == 0);
-    f.p.sensitivity = again;
+    f.p.sensitivity = memset(again, 0xff, size);
     f.p.threads = 3;
     CHECK(fixture_solve(&f, isa) == PN_OK);
     CHECK(memcmp(S, again, size) == 0);
@@ -431,6 +461,7 @@ int main(void) {
     closed_forms();
     orders();
     odd_times();
+    for (int64_t n = 1; n <= 21; n += 20) jumps("dopri5", n), jumps("bosh3", n);
     gradients("tsit5", 1, 2, 0, 0, PN_LOSS_SQUARED);
     gradients("dopri5", 6, 0, 1, 0, PN_LOSS_HUBER);
     gradients("bosh3", 6, 2, 0, 0, PN_LOSS_STUDENT);

@@ -1,4 +1,4 @@
-/* Tables from outside: copies of the methods are accepted with the flags that they have and give the same bits; a table with
+/* The methods: conditions of their orders. Tables from outside: copies of the methods are accepted with the flags that they have and give the same bits; a table with
    one rule broken is refused, with a message that names the member and the value. */
 #include "tests/check.h"
 
@@ -10,6 +10,84 @@ static void copy_of(table *t, const char *name) {
     if (!t->first.second) return;
     t->second = *t->first.second;
     t->first.second = &t->second;
+}
+
+/* Rooted trees up to a number of nodes, each as u with v grafted onto its root, and for a table what they weigh at each stage
+   (HNW II.2): Phi(u v)_i = Phi(u)_i sum_j a_ij Phi(v)_j, and gamma(u v) = gamma(u) gamma(v) (|u| + |v|) / |u|. Where the halves of
+   the state have tables of their own, each half is a function of the other: a is that of the other half. */
+enum { NODES = 8, TREES = 626 };
+typedef struct tree {
+    int nodes;
+    double gamma, weight[2][PN_MAX_STAGES];
+} tree;
+static int trees_of(const pn_tableau *m, tree *all) {
+    const pn_tableau *other[2] = {m->second ? m->second : m, m};
+    int count = 1, first[NODES + 2] = {0, 0, 1};
+    all[0] = (tree){.nodes = 1, .gamma = 1};
+    for (int i = 0; i < PN_MAX_STAGES; i++) all[0].weight[0][i] = all[0].weight[1][i] = 1;
+    for (int n = 2; n <= NODES; n++) {
+        for (int k = 1; k < n; k++)
+            for (int u = first[k]; u < first[k + 1]; u++)
+                for (int v = first[n - k]; v < first[n - k + 1]; v++) {
+                    tree *t = &all[count++];
+                    *t = (tree){.nodes = n, .gamma = all[u].gamma * all[v].gamma * n / k};
+                    for (int i = 0; i < 2 * PN_MAX_STAGES; i++) {
+                        const int half = i % 2, stage = i / 2;
+                        double sum = 0;
+                        for (int j = 0; j < stage; j++) sum += other[half]->a[stage][j] * all[v].weight[!half][j];
+                        t->weight[half][stage] = all[u].weight[half][stage] * sum;
+                    }
+                }
+        first[n + 1] = count;
+    }
+    return count;
+}
+
+/* Sum of the weights over the stages, for trees up to this order: theta^nodes / gamma, or 0. */
+static void conditions(const pn_tableau *m, int half, const tree *all, const double *weights, int order, double theta,
+                       const char *what) {
+    for (int k = 0; k < TREES && all[k].nodes <= order; k++) {
+        double sum = 0, size = 1;
+        for (int i = 0; i < PN_MAX_STAGES; i++) {
+            sum += weights[i] * all[k].weight[half][i];
+            size += fabs(weights[i] * all[k].weight[half][i]);
+        }
+        const double want = pow(theta, all[k].nodes) / all[k].gamma;
+        CHECKF(fabs(sum - want) < 1e-13 * size, "%s, %s: tree %d of %d nodes: %.17g, not %.17g", m->name, what, k, all[k].nodes,
+               sum, want);
+    }
+}
+static void orders_of(const pn_tableau *m, int half, const tree *all) {
+    double b[PN_MAX_STAGES] = {0};
+    memcpy(b, m->b, (size_t)m->s * sizeof *b);
+    conditions(m, half, all, b, m->order, 1, "y");
+    conditions(m, half, all, m->e, m->has_e2 ? 5 : m->error_order, 0, "error");
+    conditions(m, half, all, m->e2, m->has_e2 ? 3 : 0, 0, "second error");
+    for (int k = 1; k < 4; k++) {
+        const double theta = 0.3 * k;
+        double w[PN_MAX_STAGES] = {0};
+        for (int i = 0; i < PN_MAX_STAGES; i++)
+            for (int q = m->dense_degree; q > 0; q--) w[i] = theta * (w[i] + m->dense[i][q]);
+        conditions(m, half, all, w, m->dense_order, theta, "dense output");
+    }
+    for (int i = 0; i < PN_MAX_STAGES; i++) { /* C1 */
+        double slope = 0, size = 1;
+        for (int q = 1; q <= m->dense_degree; q++) slope += q * m->dense[i][q], size += fabs(q * m->dense[i][q]);
+        CHECKF(m->dense[i][1] == (i == 0) && fabs(slope - (i == m->s)) < 1e-13 * size, "%s, dense output: row %d, %g, %.17g",
+               m->name, i, m->dense[i][1], slope);
+    }
+}
+
+static void orders(void) {
+    for (int i = 0; i < pn_tableau_count(); i++) {
+        const pn_tableau *m = pn_tableau_at(i);
+        if (m->gamma > 0) continue; /* test_rosenbrock */
+        tree *all = keep(TREES, sizeof *all);
+        CHECK(trees_of(m, all) == TREES);
+        orders_of(m, 0, all);
+        if (m->second) orders_of(m->second, 1, all);
+        release(0);
+    }
 }
 
 static void flags_of(const pn_tableau *m) {
@@ -160,6 +238,7 @@ static void derived(void) {
 }
 
 int main(void) {
+    orders();
     accepted();
     broken();
     derived();

@@ -1,0 +1,32 @@
+/* Factors of matrices, and systems of equations: one lane and blocks, both precisions, few equations and many, with and without
+   exchanges of rows that differ between lanes; singular matrices. */
+#define PN_VBYTES 16
+#include <math.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "kernels/simd.h"
+#include "tests/check.h"
+
+enum { EQUATIONS = 11, PADDING = 16 }; /* what lies behind an array, as in a solve */
+
+#define PN_F32 0
+#define PN_VECTORS 0
+#include "tests/lu.inl"
+#define PN_F32 0
+#define PN_VECTORS 2
+#include "tests/lu.inl"
+#define PN_F32 1
+#define PN_VECTORS 0
+#include "tests/lu.inl"
+#define PN_F32 1
+#define PN_VECTORS 2
+#include "tests/lu.inl"
+
+int main(void) {
+    systems_f64_single(1e-11);
+    systems_f64_block(1e-11);
+    systems_f32_single(2e-3);
+    systems_f32_block(2e-3);
+    return finish("test_lu");
+}
