@@ -19,7 +19,9 @@ void pn_aligned_free(void *block);
 /* Blocks of memory, 64-byte aligned, not zeroed, which every gradient wants and gives back. A freed block of this size goes to the
    system (with glibc: until its thresholds have grown, or where its heap is trimmed), and each call would fault its pages in again: up
    to PN_STORES of PN_STORE bytes are kept, without a lock, so that a fork at any moment finds them whole. Larger ones are not. */
+#ifndef PN_STORE /* a build that fuzzes has less */
 #define PN_STORE ((size_t)16 << 20)
+#endif
 enum { PN_STORES = 8 };
 void *pn_store_take(size_t bytes); /* at least PN_STORE; NULL: out of memory */
 void pn_store_give(void *store, size_t bytes);

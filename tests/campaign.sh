@@ -4,6 +4,7 @@
 #   wrapper     the same warnings for csrc/python
 #   asan        the C tests with AddressSanitizer (leaks too) and UBSan; test_alloc makes every allocation fail in turn
 #   tsan        those that use threads, with ThreadSanitizer
+#   msan        the C tests with MemorySanitizer and clang's UBSan
 #   valgrind    the short C tests on the instruction sets that it knows
 #   arm64       the C tests for another processor, in qemu
 #   s390x       the same for one that is big-endian
@@ -70,6 +71,14 @@ run_tsan() {
     TSAN_OPTIONS=report_thread_leaks=0 check tsan CC="$CC" SAN="-fsanitize=thread -fno-omit-frame-pointer" CFLAGS="-g -O1" ONLY="$threaded"
 }
 
+# Memory that was never written, in the plain and the baseline kernels; and clang's UBSan, which knows more than gcc's
+run_msan() {
+    needs clang
+    local tests
+    tests=$(cd csrc/tests && printf '%s\n' test_*.c | sed 's/\.c$//' | grep -v test_isa | tr '\n' ' ') # which asks for AVX
+    check msan CC=clang X86= SAN="-fsanitize=memory,$UB $STOP" CFLAGS="-g1 -O1 -Dalways_inline=" ARGS=--quick ONLY="$tests"
+}
+
 run_valgrind() {
     needs valgrind
     # it does not know AVX-512; vmath takes no memory and would take long
@@ -120,20 +129,28 @@ run_python() {
         -k "not no_memory_of_c_is_lost and not import_time and not first_gradient" # they measure memory and time
 }
 
+# The inputs are choices, so comparisons are not traced; what is inlined is counted once; programs are long, matrices large from few
+# entries on. FUZZ_KEEP: a folder, which gets the inputs of this run and the corpus that reach something, the smallest of each.
 run_fuzz() {
     needs clang
     local flags file object
-    flags="-std=c11 -g -O1 -fno-math-errno -ffp-contract=fast -pthread -Icsrc -fsanitize=fuzzer-no-link,address,$UB $STOP"
-    for file in csrc/*.c csrc/{method,program,reverse,solve}/*.c csrc/instances/{plain,baseline,dispatch}.c; do
+    flags="-std=c11 -g1 -O2 -Dalways_inline= -fno-math-errno -ffp-contract=fast -pthread -Icsrc"
+    flags+=" -DPN_STRIP=64 -DPN_LARGE=48 -DPN_WAITING=32 -DPN_STORE=65536"
+    flags+=" -fsanitize-coverage=inline-8bit-counters,pc-table -fsanitize=address,$UB $STOP"
+    for file in csrc/*.c csrc/{method,program,reverse,solve}/*.c csrc/instances/{plain,baseline,dispatch}.c csrc/tests/fuzz.c; do
         object="$work/$(basename "$(dirname "$file")")_$(basename "$file" .c).o"
         # shellcheck disable=SC2086
-        clang $flags -c "$file" -o "$object"
+        clang $flags -c "$file" -o "$object" &
+        [ "$(jobs -rp | wc -l)" -lt "$jobs" ] || wait -n
     done
-    # shellcheck disable=SC2086
-    clang $flags -fsanitize=fuzzer csrc/tests/fuzz.c "$work"/*.o -lm -o "$work/fuzz"
+    wait
+    clang -fsanitize=fuzzer,address,"$UB" -pthread "$work"/*.o -lm -o "$work/fuzz"
     mkdir "$work/corpus"
-    "$work/fuzz" "$work/corpus" tests/fuzz/corpus -max_len=400 -timeout=60 -rss_limit_mb=3000 -print_final_stats=1 \
+    # what is freed soon comes back: less memory to go through
+    export ASAN_OPTIONS=malloc_context_size=4:quarantine_size_mb=16
+    "$work/fuzz" "$work/corpus" tests/fuzz/corpus -max_len=300 -timeout=60 -rss_limit_mb=3000 -entropic=0 -print_final_stats=1 \
         -artifact_prefix="$PWD/build/" -max_total_time="${FUZZ_SECONDS:-600}"
+    [ -z "${FUZZ_KEEP:-}" ] || "$work/fuzz" -merge=1 -use_counters=0 -max_len=300 "$FUZZ_KEEP" "$work/corpus" tests/fuzz/corpus
 }
 
 run_api() { "$PYTHON" tests/fuzz/run.py --count "${API_CASES:-10000}"; }
@@ -163,7 +180,7 @@ run_coverage() {
 run_soak() { "$PYTHON" tests/soak.py --minutes "${SOAK_MINUTES:-60}"; }
 
 sections=("$@")
-[ $# -gt 0 ] || sections=(gcc clang wrapper lint asan tsan valgrind arm64 s390x python)
+[ $# -gt 0 ] || sections=(gcc clang wrapper lint asan tsan msan valgrind arm64 s390x python)
 table="" failed=0
 for section in "${sections[@]}"; do
     declare -F "run_$section" >/dev/null || { echo "no section $section" >&2; exit 2; }

@@ -285,8 +285,7 @@ static void FN(carve_watch)(FN(work) * W) {
     E->y = pn_arena_take(a, ((size_t)W->d * L + PN_PAD) * sizeof(T));
     E->probes = W->tab->dense_degree <= 4 ? 4 : 8;
     E->probe = pn_arena_take(a, ((size_t)(E->probes + 1) * (size_t)E->n * L + PN_PAD) * sizeof(T));
-    E->g0 = FN(probe)(E, 0);
-    E->g1 = FN(probe)(E, E->probes);
+    if (E->probe) E->g0 = FN(probe)(E, 0), E->g1 = FN(probe)(E, E->probes);
     E->g = pn_arena_take(a, ((size_t)E->n * L + PN_PAD) * sizeof(T));
     E->ga = pn_arena_take(a, ((size_t)E->n * L + PN_PAD) * sizeof(T));
     E->theta = pn_arena_take(a, (size_t)E->n * L * sizeof(double));

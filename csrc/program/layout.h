@@ -32,7 +32,17 @@ typedef enum pn_one {
     PN_STRIPS  /* the next n instructions are elementwise, on m rows: PN_STRIP elements may be done at a time, by all of them */
 } pn_one;
 enum { PN_CONSTANT = -1 };
-enum { PN_STRIP = 512, PN_MOST_IN_STRIPS = 16 };
+enum { PN_MOST_IN_STRIPS = 16 };
+/* Lengths from which a program is run in another way: a build that fuzzes has less, so that small programs are run in every way. */
+#ifndef PN_STRIP
+#define PN_STRIP 512 /* elements of a strip */
+#endif
+#ifndef PN_LARGE
+#define PN_LARGE (1 << 16) /* elements of a large matrix */
+#endif
+#ifndef PN_WAITING
+#define PN_WAITING 256 /* samples that its gradient waits for, see waiting.inl: a multiple of every number of lanes */
+#endif
 
 /* A matrix of constants by its entries that are not 0: of row i they are start[i] .. start[i + 1] - 1. */
 typedef struct pn_sparse {
@@ -42,9 +52,7 @@ typedef struct pn_sparse {
 } pn_sparse;
 
 enum { PN_LAYOUT_SINGLE, PN_LAYOUT_BLOCK, PN_N_LAYOUTS };
-enum { PN_PAD = 16 };        /* a register of the single-lane layout starts at a multiple of this many elements */
-enum { PN_LARGE = 1 << 16 }; /* elements of a large matrix */
-enum { PN_WAITING = 256 };   /* samples that its gradient waits for, see waiting.inl */
+enum { PN_PAD = 16 }; /* a register of the single-lane layout starts at a multiple of this many elements */
 
 static inline int pn_is_large(int32_t m, int32_t n) { return (int64_t)m * n >= PN_LARGE; }
 
