@@ -31,6 +31,12 @@ void *pn_aligned_alloc(size_t bytes) { return in_large_pages(aligned_alloc(64, b
 void pn_aligned_free(void *block) { free(block); }
 #endif
 
+size_t pn_store_size(size_t bytes) {
+    size_t size = PN_SMALL_STORE;
+    while (size < bytes && size < PN_STORE) size *= 2;
+    return size;
+}
+
 #ifndef PN_KEEP_STORES
 #ifdef PN_NO_THREADS
 #define PN_KEEP_STORES 0
@@ -40,26 +46,36 @@ void pn_aligned_free(void *block) { free(block); }
 #endif
 
 #if PN_KEEP_STORES
-static _Atomic(void *) kept[PN_STORES];
+enum { KINDS = 5 };
+static _Atomic(void *) kept[KINDS][PN_STORES];
+
+/* Those of a size, or NULL. */
+static _Atomic(void *) *of_size(size_t bytes) {
+    for (int i = 0; i < KINDS; i++)
+        if (bytes == PN_SMALL_STORE << i) return kept[i];
+    return NULL;
+}
 
 void *pn_store_take(size_t bytes) {
-    for (int i = 0; bytes == PN_STORE && i < PN_STORES; i++) {
-        void *store = atomic_exchange(&kept[i], NULL);
+    _Atomic(void *) *place = of_size(bytes);
+    for (int i = 0; place && i < PN_STORES; i++) {
+        void *store = atomic_exchange(&place[i], NULL);
         if (store) return store;
     }
     return pn_aligned_alloc(bytes);
 }
 
 void pn_store_give(void *store, size_t bytes) {
-    for (int i = 0; store && bytes == PN_STORE && i < PN_STORES; i++) {
+    _Atomic(void *) *place = of_size(bytes);
+    for (int i = 0; store && place && i < PN_STORES; i++) {
         void *none = NULL;
-        if (atomic_compare_exchange_strong(&kept[i], &none, store)) return;
+        if (atomic_compare_exchange_strong(&place[i], &none, store)) return;
     }
     pn_aligned_free(store);
 }
 
 void pn_stores_free(void) {
-    for (int i = 0; i < PN_STORES; i++) pn_aligned_free(atomic_exchange(&kept[i], NULL));
+    for (int i = 0; i < KINDS * PN_STORES; i++) pn_aligned_free(atomic_exchange(&kept[i / PN_STORES][i % PN_STORES], NULL));
 }
 #else
 void *pn_store_take(size_t bytes) { return pn_aligned_alloc(bytes); }

@@ -18,12 +18,15 @@ void pn_aligned_free(void *block);
 
 /* Blocks of memory, 64-byte aligned, not zeroed, which every gradient wants and gives back. A freed block of this size goes to the
    system (with glibc: until its thresholds have grown, or where its heap is trimmed), and each call would fault its pages in again: up
-   to PN_STORES of PN_STORE bytes are kept, without a lock, so that a fork at any moment finds them whole. Larger ones are not. */
+   to PN_STORES of PN_STORE bytes, of half as many, and so on to PN_SMALL_STORE, are kept, without a lock, so that a fork at any moment finds
+   them whole. Others are not. */
 #ifndef PN_STORE /* a build that fuzzes has less */
 #define PN_STORE ((size_t)16 << 20)
 #endif
+#define PN_SMALL_STORE (PN_STORE >> 4)
 enum { PN_STORES = 8 };
-void *pn_store_take(size_t bytes); /* at least PN_STORE; NULL: out of memory */
+size_t pn_store_size(size_t bytes); /* of the least that is kept and has so many, at most PN_STORE */
+void *pn_store_take(size_t bytes);  /* NULL: out of memory */
 void pn_store_give(void *store, size_t bytes);
 void pn_stores_free(void); /* those that are kept */
 

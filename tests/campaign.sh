@@ -135,7 +135,7 @@ run_fuzz() {
     needs clang
     local flags file object
     flags="-std=c11 -g1 -O2 -Dalways_inline= -fno-math-errno -ffp-contract=fast -pthread -Icsrc"
-    flags+=" -DPN_STRIP=64 -DPN_LARGE=48 -DPN_WAITING=32 -DPN_STORE=65536"
+    flags+=" -DPN_STRIP=64 -DPN_LARGE=48 -DPN_LARGE_FOR_ONE=24 -DPN_WAITING=32 -DPN_STORE=65536"
     flags+=" -fsanitize-coverage=inline-8bit-counters,pc-table -fsanitize=address,$UB $STOP"
     for file in csrc/*.c csrc/{method,program,reverse,solve}/*.c csrc/instances/{plain,baseline,dispatch}.c csrc/tests/fuzz.c; do
         object="$work/$(basename "$(dirname "$file")")_$(basename "$file" .c).o"

@@ -25,9 +25,28 @@ static void FN(shadow)(FN(work) * W) {
     W->shadowed = some;
 }
 
+/* The store for register files; none, where it has no room for one and for what the reverse segment writes. */
+static pn_status FN(take_store)(FN(work) * W, size_t bytes) {
+    W->store_room = (int64_t)(bytes / sizeof(T) / W->slot);
+    if (W->store_room < 2) return PN_OK;
+    if (W->store && W->store_bytes != bytes) pn_store_give(W->store, W->store_bytes), W->store = NULL;
+    if (!W->store) W->store = pn_store_take(W->store_bytes = bytes);
+    if (!W->store) return PN_MEMORY;
+    W->files = W->store;
+    return PN_OK;
+}
+
+/* Between two shots blocks take less than their half of the budget: what is left of it has room for register files, which are kept while
+   the blocks are made again. */
+static pn_status FN(keep_files)(FN(work) * W) {
+    const int64_t left = W->s->budget / 2 - W->every * (int64_t)W->tape.stride, slot = (int64_t)(W->slot * sizeof(T));
+    const int64_t slots = left / slot < W->every + 1 ? left / slot : W->every + 1;
+    return FN(take_store)(W, (size_t)(slots > 0 ? slots * slot : 0));
+}
+
 /* Where the stages of this attempt are evaluated. 1: in the store, for the way back. */
 static int FN(choose_files)(FN(work) * W) {
-    int stored = !W->replaying && W->store_used < W->store_room;
+    int stored = W->replaying == W->limited && W->store_used < W->store_room;
     W->now = stored ? &W->reverse : &W->field;
     W->now_file = stored ? W->store + (size_t)W->store_used * W->slot : W->file;
     W->now_stride = stored ? W->files_stride : W->stage_stride;

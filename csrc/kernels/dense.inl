@@ -2,15 +2,20 @@
    vectors: a block of L samples (each weight broadcast once to NV vectors of lanes, MR outputs kept in registers), or
    one sample with its features side by side (weights packed once a solve in padded rows and padded columns). */
 
-static inline const T *FN(packed)(const FN(exec) * E, const pn_decoded *x) { return (x->k == PN_CONSTANT ? E->fixed : E->pack) + x->pack; }
+/* Where the matrix of an affine map is read. */
+static inline const T *FN(matrix)(const FN(exec) * E, const pn_decoded *x) {
+    return x->pack < 0 ? E->theta[x->k] + x->p : (x->k == PN_CONSTANT ? E->fixed : E->pack) + x->pack;
+}
 
-#if PN_BLOCK
 #if PN_VBYTES == 64
 #define MR 8 /* 16 accumulators of 32 registers */
 #else
 #define MR 4
 #endif
 
+#include "kernels/product.inl"
+
+#if PN_BLOCK
 /* Packed weights: panels of R <= MR outputs, panel[j][k] = W[o + k][j]; of a transposed product W[j][o + k], where W is large: every
    row of such a panel would be a page of its own. */
 static void FN(pack_one)(const pn_decoded *x, const T *W, T *pack) {
@@ -24,8 +29,10 @@ static void FN(pack_one)(const pn_decoded *x, const T *W, T *pack) {
     }
 }
 
-/* out[k] = bias[k] + sum_j w[j * step + k] x[j], R outputs; lanes in NV vectors */
-static inline __attribute__((always_inline)) void FN(panel)(const int R, T *out, const T *bias, const T *w, size_t step,
+enum { FN(AHEAD) = 64 }; /* features whose weights are asked for early */
+
+/* out[k] = bias[k] + sum_j w[j * step + k] x[j], R outputs; lanes in NV vectors; far: the weights are not in the second-level cache */
+static inline __attribute__((always_inline)) void FN(panel)(const int R, const int far, T *out, const T *bias, const T *w, size_t step,
                                                             const T *x, int32_t n) {
     vec acc[8][NV];
     for (int k = 0; k < R; k++)
@@ -33,6 +40,7 @@ static inline __attribute__((always_inline)) void FN(panel)(const int R, T *out,
     for (int32_t j = 0; j < n; j++) {
         vec xv[NV];
         for (int v = 0; v < NV; v++) xv[v] = V(load)(x + (size_t)j * L + (size_t)v * VE);
+        if (far) __builtin_prefetch(w + ((size_t)j + FN(AHEAD)) * step);
 #pragma GCC unroll 8
         for (int k = 0; k < R; k++) {
             vec wk = V(set1)(w[(size_t)j * step + (size_t)k]);
@@ -43,12 +51,14 @@ static inline __attribute__((always_inline)) void FN(panel)(const int R, T *out,
         for (int v = 0; v < NV; v++) V(store)(out + (size_t)k * L + (size_t)v * VE, acc[k][v]);
 }
 
-/* The first R = MR, 4, 2 or 1 of the `left` outputs that are left; step 0: the weights are packed, R a feature */
-static inline __attribute__((always_inline)) int32_t FN(panels)(int32_t left, T *out, const T *bias, const T *w, size_t step, const T *x, int32_t n) {
-    if (left >= MR) return FN(panel)(MR, out, bias, w, step ? step : MR, x, n), MR;
-    if (left >= 4) return FN(panel)(4, out, bias, w, step ? step : 4, x, n), 4;
-    if (left >= 2) return FN(panel)(2, out, bias, w, step ? step : 2, x, n), 2;
-    return FN(panel)(1, out, bias, w, step ? step : 1, x, n), 1;
+/* The first R = MR, 4, 2 or 1 of the `left` outputs that are left; step 0: the weights are packed, R a feature; far: so are those of a large matrix */
+static inline __attribute__((always_inline)) int32_t FN(panels)(int32_t left, int far, T *out, const T *bias, const T *w, size_t step, const T *x,
+                                                                int32_t n) {
+    if (PN_VBYTES >= 32 && far && left >= MR) return FN(panel)(MR, 1, out, bias, w, MR, x, n), MR;
+    if (left >= MR) return FN(panel)(MR, 0, out, bias, w, step ? step : MR, x, n), MR;
+    if (left >= 4) return FN(panel)(4, 0, out, bias, w, step ? step : 4, x, n), 4;
+    if (left >= 2) return FN(panel)(2, 0, out, bias, w, step ? step : 2, x, n), 2;
+    return FN(panel)(1, 0, out, bias, w, step ? step : 1, x, n), 1;
 }
 
 /* The same with weights of its own in every lane: out[k] = bias[k] + sum_j w[j step_j + k step_k] x[j], each of L numbers.
@@ -83,10 +93,11 @@ static void FN(affine)(const FN(exec) * E, const pn_decoded *x, T *out, const T 
         if (x->act != PN_N_OPS) V(unary)(x->act, out, out, (size_t)x->m * L);
         return;
     }
-    const T *bias = x->q < 0 ? NULL : E->theta[x->k] + x->q, *W = FN(packed)(E, x);
+    const T *bias = x->q < 0 ? NULL : E->theta[x->k] + x->q, *W = FN(matrix)(E, x);
+    const int far = pn_is_large(x->m, x->n);
     for (int32_t o = 0, R; o < x->m; o += R) {
         T *to = out + (size_t)o * L;
-        R = FN(panels)(x->m - o, to, bias ? bias + o : NULL, W + (size_t)o * (size_t)x->n, 0, a, x->n);
+        R = FN(panels)(x->m - o, far, to, bias ? bias + o : NULL, W + (size_t)o * (size_t)x->n, 0, a, x->n);
         if (x->act != PN_N_OPS) V(unary)(x->act, to, to, (size_t)R * L);
     }
 }
@@ -96,10 +107,10 @@ static void FN(affine_t)(const FN(exec) * E, const pn_decoded *x, T *out, const 
         FN(own_affine)(out, NULL, E->worn + (size_t)x->p * L, 1, (size_t)x->m, a, x->m, x->n);
         return;
     }
-    const int packed = x->pack >= 0;
-    const T *W = packed ? FN(packed)(E, x) : E->theta[x->k] + x->p; /* (n, m): its rows are the operand's features */
+    const int packed = x->pack >= 0, far = packed && pn_is_large(x->m, x->n);
+    const T *W = FN(matrix)(E, x); /* (n, m): its rows are the operand's features */
     const size_t next = packed ? (size_t)x->n : 1, step = packed ? 0 : (size_t)x->m;
-    for (int32_t o = 0; o < x->m;) o += FN(panels)(x->m - o, out + (size_t)o * L, NULL, W + (size_t)o * next, step, a, x->n);
+    for (int32_t o = 0; o < x->m;) o += FN(panels)(x->m - o, far, out + (size_t)o * L, NULL, W + (size_t)o * next, step, a, x->n);
 }
 
 /* g[i n + j] += sum over files and lanes of a_i b_j: RA x RB <= 16 vector accumulators, summed up together at the end */
@@ -163,10 +174,7 @@ static inline __attribute__((always_inline)) void FN(outer_tiles)(const int weig
 #undef TILE
 }
 
-/* The same for large matrices as a matrix product over the S = n_files L samples of all stages: 2 VE columns of B transposed once,
-   panel (S, 2 VE), so that sums stand in their order in vectors and need no addition across a vector. */
-enum { FN(COLUMNS) = 2 * VE };
-
+/* The same for large matrices as a matrix product over the S = n_files L samples of all stages, see product.inl. */
 static void FN(fill_panel)(T *panel, const T *B, size_t stride, int n_files, int32_t columns) {
     for (int f = 0; f < n_files; f++)
         for (size_t v = 0; v < L; v += VE)
@@ -180,42 +188,6 @@ static void FN(fill_panel)(T *panel, const T *B, size_t stride, int n_files, int
             }
 }
 
-/* g[i n + j] += sum_s A_i(s) panel[s][j], R rows */
-static inline __attribute__((always_inline)) void FN(product_tile)(const int R, const T *A, size_t stride, int n_files, const T *panel, int32_t columns,
-                                                                   double *g, size_t n) {
-    vec acc[8][2];
-    for (int k = 0; k < R; k++) acc[k][0] = acc[k][1] = V(set1)((T)0);
-    for (int f = 0; f < n_files; f++)
-        for (size_t s = 0; s < L; s++, panel += FN(COLUMNS)) {
-            const T *a = A + (size_t)f * stride + s;
-            vec b0 = V(load)(panel), b1 = V(load)(panel + VE);
-#pragma GCC unroll 8
-            for (int k = 0; k < R; k++) {
-                vec ak = V(set1)(a[(size_t)k * L]);
-                acc[k][0] += ak * b0;
-                acc[k][1] += ak * b1;
-            }
-        }
-    for (int k = 0; k < R; k++) {
-        T sum[FN(COLUMNS)];
-        V(store)(sum, acc[k][0]);
-        V(store)(sum + VE, acc[k][1]);
-        if (columns == FN(COLUMNS))
-            for (int j = 0; j < FN(COLUMNS); j++) g[(size_t)k * n + (size_t)j] += (double)sum[j];
-        else
-            for (int j = 0; j < columns; j++) g[(size_t)k * n + (size_t)j] += (double)sum[j];
-    }
-}
-
-/* r = MR, 4, 2 or 1 of the `left` rows that are left */
-static inline int32_t FN(product_rows)(int32_t left, const T *A, size_t stride, int n_files, const T *panel, int32_t columns, double *g,
-                                       size_t n) {
-    if (left >= MR) return FN(product_tile)(MR, A, stride, n_files, panel, columns, g, n), MR;
-    if (left >= 4) return FN(product_tile)(4, A, stride, n_files, panel, columns, g, n), 4;
-    if (left >= 2) return FN(product_tile)(2, A, stride, n_files, panel, columns, g, n), 2;
-    return FN(product_tile)(1, A, stride, n_files, panel, columns, g, n), 1;
-}
-
 static void FN(outer_product)(const FN(exec) * E, const pn_decoded *x, T *files, size_t stride, int n_files, double *g) {
     const T *A = FN(at)(E, files, x->a), *B = FN(at)(E, files, x->b);
     size_t sa = x->a < 0 ? 0 : stride, sb = x->b < 0 ? 0 : stride, n = (size_t)x->n;
@@ -226,8 +198,6 @@ static void FN(outer_product)(const FN(exec) * E, const pn_decoded *x, T *files,
             i += FN(product_rows)(x->m - i, A + (size_t)i * L, sa, n_files, E->panel, columns, g + (size_t)i * n + (size_t)j, n);
     }
 }
-
-#include "kernels/waiting.inl"
 
 static void FN(acc_outer)(const FN(exec) * E, const pn_decoded *x, T *files, size_t stride, int n_files, double *g) {
     if (x->m >= 8 && 4 * x->n >= 3 * FN(COLUMNS)) FN(outer_product)(E, x, files, stride, n_files, g);
@@ -304,25 +274,6 @@ static void FN(acc)(const FN(exec) * E, const pn_decoded *x, T *files, size_t st
         for (int k = 0; k < some; k++) g[i + k] += (double)sum[k];
     }
 }
-#undef MR
-
-/* Add what waits to the gradient. */
-static void FN(flush)(FN(exec) * E) {
-    for (const pn_decoded *x = E->lay->code + E->lay->n_reverse, *stop = E->lay->code + E->lay->n_code; E->n_waiting && x < stop; x++)
-        if (FN(waits)(x)) FN(add_waiting)(E, x);
-    E->n_waiting = 0;
-}
-
-/* The register files of a step join what waits. */
-static void FN(wait)(FN(exec) * E, T *files, size_t stride, int n_files) {
-    for (int f = 0; f < n_files && E->lay->waiting_rows; f++) {
-        for (const pn_decoded *x = E->lay->code + E->lay->n_reverse, *stop = E->lay->code + E->lay->n_code; x < stop; x++)
-            if (FN(waits)(x)) FN(wait_for_more)(E, x, files + (size_t)f * stride);
-        E->n_waiting += L;
-        if (E->n_waiting == PN_WAITING) FN(flush)(E);
-    }
-}
-
 #else /* one lane */
 static const T FN(counting)[] = {0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15};
 
@@ -354,22 +305,49 @@ static inline vec FN(bias_at)(const T *bias, size_t o, size_t m) {
     return V(load)(tail);
 }
 
+/* out += sum_k x_k column_k, k < SOME; columns of `pad` elements, of which m are there */
+static inline __attribute__((always_inline)) void FN(add_columns)(const int SOME, T *out, const T *column, size_t pad, const T *x, size_t m) {
+    size_t o = 0;
+    for (; o + VE <= m; o += VE) {
+        vec acc = V(load)(out + o);
+#pragma GCC unroll 8
+        for (size_t k = 0; k < (size_t)SOME; k++) acc += V(set1)(x[k]) * V(load)(column + k * pad + o);
+        V(store)(out + o, acc);
+    }
+    for (; o < m; o++)
+        for (size_t k = 0; k < (size_t)SOME; k++) out[o] += x[k] * column[k * pad + o];
+}
+
 /* The same of a large matrix, in the order in which it lies in memory: some columns at a time. */
 static void FN(by_some_columns)(T *out, const T *bias, const T *columns, size_t pad, const T *x, int32_t m, int32_t n) {
-    enum { SOME = 8 };
     int32_t j = 0;
     for (size_t o = 0; o < (size_t)m; o += VE) V(store)(out + o, FN(bias_at)(bias, o, (size_t)m));
-    for (; j + SOME <= n; j += SOME)
-        for (size_t o = 0; o < (size_t)m; o += VE) {
-            const T *at = columns + (size_t)j * pad + o;
-            vec acc = V(load)(out + o);
+    for (; j + 8 <= n; j += 8) FN(add_columns)(8, out, columns + (size_t)j * pad, pad, x + j, (size_t)m);
+    for (; j < n; j++) FN(add_columns)(1, out, columns + (size_t)j * pad, pad, x + j, (size_t)m);
+}
+
+/* out = bias + W x, W (m, n) a large matrix as it lies in memory: sums along eight of its rows at a time */
+static void FN(by_whole_rows)(T *out, const T *bias, const T *W, const T *x, int32_t m, int32_t n) {
+    enum { SOME = 8 };
+    const size_t row = (size_t)n, whole = row / VE * VE;
+    for (int32_t o = 0; o < m; o += SOME) {
+        const int32_t first = m < SOME ? 0 : o + SOME <= m ? o : m - SOME, rows = m < SOME ? m : SOME; /* the last ones overlap those before */
+        const T *at[SOME];
+        vec acc[16];
+        T sum[16];
+        PN_UNROLL for (int k = 0; k < 16; k++) acc[k] = V(set1)((T)0);
+        for (int32_t k = 0; k < SOME; k++) at[k] = W + (size_t)(first + (k < rows ? k : 0)) * row;
+        for (size_t j = 0; j < whole; j += VE) {
+            vec xj = V(load)(x + j);
 #pragma GCC unroll 8
-            for (size_t k = 0; k < SOME; k++) acc += V(set1)(x[(size_t)j + k]) * V(load)(at + k * pad);
-            V(store)(out + o, acc);
+            for (int k = 0; k < SOME; k++) acc[k] += V(load)(at[k] + j) * xj;
         }
-    for (; j < n; j++)
-        for (size_t o = 0; o < (size_t)m; o += VE)
-            V(store)(out + o, V(load)(out + o) + V(set1)(x[j]) * V(load)(columns + (size_t)j * pad + o));
+        V(sums)(sum, acc);
+        for (int32_t k = 0; k < rows; k++) {
+            for (size_t j = whole; j < row; j++) sum[k] += at[k][j] * x[j];
+            out[first + k] = (bias ? bias[first + k] : (T)0) + sum[k];
+        }
+    }
 }
 
 /* out = bias + sum_j x_j column_j; columns of `pad` elements, m outputs */
@@ -416,18 +394,20 @@ static void FN(by_rows)(T *out, const T *bias, const T *rows, size_t pad, const 
 }
 
 static void FN(affine)(const FN(exec) * E, const pn_decoded *x, T *out, const T *a) {
-    const T *bias = x->q < 0 ? NULL : E->theta[x->k] + x->q, *pack = FN(packed)(E, x);
+    const T *bias = x->q < 0 ? NULL : E->theta[x->k] + x->q, *W = (x->k == PN_CONSTANT ? E->fixed : E->pack) + x->pack;
     size_t pad = FN(padded)(x->n);
-    if (x->m >= VE) FN(by_columns)(out, bias, pack + (size_t)x->m * pad, FN(padded)(x->m), a, x->m, x->n);
-    else FN(by_rows)(out, bias, pack, pad, a, x->m, x->n);
+    if (PN_LARGE_ALONE && x->pack < 0) FN(by_whole_rows)(out, bias, FN(matrix)(E, x), a, x->m, x->n);
+    else if (x->m >= VE) FN(by_columns)(out, bias, W + (size_t)x->m * pad, FN(padded)(x->m), a, x->m, x->n);
+    else FN(by_rows)(out, bias, W, pad, a, x->m, x->n);
     if (x->act != PN_N_OPS) V(unary)(x->act, out, out, (size_t)x->m);
 }
 
 static void FN(affine_t)(const FN(exec) * E, const pn_decoded *x, T *out, const T *a) {
-    const T *pack = FN(packed)(E, x); /* W (n, m) */
+    const T *W = FN(matrix)(E, x); /* W (n, m) */
     size_t pad = FN(padded)(x->m);
-    if (x->m >= VE) FN(by_columns)(out, NULL, pack, pad, a, x->m, x->n);
-    else FN(by_rows)(out, NULL, pack + (size_t)x->n * pad, FN(padded)(x->n), a, x->m, x->n);
+    if (PN_LARGE_ALONE && x->pack < 0) FN(by_some_columns)(out, NULL, FN(matrix)(E, x), (size_t)x->m, a, x->m, x->n);
+    else if (x->m >= VE) FN(by_columns)(out, NULL, W, pad, a, x->m, x->n);
+    else FN(by_rows)(out, NULL, W + (size_t)x->n * pad, FN(padded)(x->n), a, x->m, x->n);
 }
 
 /* sum (short side, padded long side) += over files of a_i b_j, in vectors over the longer of a and b (ACC: b = 1). What the
@@ -454,24 +434,10 @@ static inline __attribute__((always_inline)) void FN(acc_sum)(const FN(exec) * E
         }
 }
 
-/* Add the sums to the gradient, and begin anew. */
-static void FN(flush)(FN(exec) * E) {
-    for (const pn_decoded *x = E->lay->code + E->lay->n_reverse, *stop = E->lay->code + E->lay->n_code; x < stop; x++) {
-        size_t m = (size_t)x->m, n = (size_t)x->n, by_b = n > m || (x->op == PN_OP_ACC_OUTER && n == m),
-               length = FN(padded)(by_b ? x->n : x->m);
-        const double *sum = E->sums + x->pack;
-        double *g = E->grad[x->k] + x->p;
-        for (size_t i = 0; by_b && i < m; i++)
-            for (size_t j = 0; j < n; j++) g[i * n + j] += sum[i * length + j];
-        for (size_t from = 0; !by_b && from < n; from += PN_PAD) { /* some columns at a time, each in its order in memory */
-            const size_t to = n - from < PN_PAD ? n : from + PN_PAD;
-            for (size_t i = 0; i < m; i++)
-                for (size_t j = from; j < to; j++) g[i * n + j] += sum[j * length + i];
-        }
-    }
-    memset(E->sums, 0, (size_t)E->lay->sums_size * sizeof(double));
-}
 #endif
+
+#include "kernels/waiting.inl"
+#undef MR
 
 static inline int FN(is_packed)(const pn_decoded *x) { return (x->op == PN_OP_AFFINE || x->op == PN_OP_AFFINE_T) && x->pack >= 0; }
 

@@ -17,7 +17,7 @@ typedef struct FN(exec) {
     T *own_step;            /* (n_grad, L) each lane's sum over one step */
     double *own;            /* (n_grad, L) and over all steps of its sample; in double precision the same array */
     T *panel;               /* a block: columns of weight gradients at work (stages L, 2 VE) */
-    T *waiting;             /* a block: what the gradients of large matrices wait for, PN_WAITING samples a row; see dense.inl */
+    T *waiting;             /* what the gradients of large matrices wait for, WAITING samples a row; see waiting.inl */
     int64_t n_waiting;      /* samples of it */
     double *sums;           /* one lane: what accumulates, in vectors, until flush adds it to grad */
     pn_callback call;
@@ -228,9 +228,7 @@ static int FN(run)(const FN(exec) * E, T *file, int32_t begin, int32_t end) {
    weight (n_files, L) or NULL: each lane of each file counts that often; a lane of weight 0 does not count even if it
    holds NaN. One lane: into E->sums, for flush. */
 static void FN(accumulate)(FN(exec) * E, T *files, size_t stride, int n_files, const T *weight) {
-#if PN_BLOCK
-    if (!weight) FN(wait)(E, files, stride, n_files);
-#endif
+    if ((!PN_BLOCK || !weight) && E->lay->waiting_rows) FN(wait)(E, files, stride, n_files, weight);
     for (const pn_decoded *x = E->lay->code + E->lay->n_reverse, *stop = E->lay->code + E->lay->n_code; x < stop; x++) {
 #if PN_BLOCK
         double *g = E->grad[x->k] + x->p;
@@ -238,6 +236,7 @@ static void FN(accumulate)(FN(exec) * E, T *files, size_t stride, int n_files, c
         else if (weight) FN(acc_outer_weighted)(E, x, files, stride, n_files, weight, g);
         else if (!FN(waits)(x)) FN(acc_outer)(E, x, files, stride, n_files, g);
 #else
+        if (E->lay->waiting_rows && FN(waits)(x)) continue;
         if (weight) FN(acc_sum)(E, x, files, stride, n_files, weight);
         else FN(acc_sum)(E, x, files, stride, n_files, NULL);
 #endif

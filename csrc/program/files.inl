@@ -23,7 +23,7 @@ static void FN(carve_exec)(FN(exec) * E, pn_arena *a, const pn_problem *P, const
     E->fixed = L > 1 ? pn_arena_take_plain(a, fixed) : pn_arena_take(a, fixed);
     E->constants = pn_arena_take_plain(a, sizeof(T) == sizeof(double) || E->lay->fixed_size == 0 ? 0 : (size_t)prog->n_consts * sizeof(T));
     E->panel = pn_arena_take(a, L == 1 || E->lay->n_code == E->lay->n_reverse ? 0 : (size_t)(2 * PN_MAX_STAGES * L * VE) * sizeof(T));
-    E->waiting = pn_arena_take_plain(a, L == 1 || P->theta_each ? 0 : (size_t)E->lay->waiting_rows * PN_WAITING * sizeof(T));
+    E->waiting = pn_arena_take_plain(a, PN_BLOCK && P->theta_each ? 0 : (size_t)E->lay->waiting_rows * FN(WAITING) * sizeof(T));
     E->n_waiting = 0;
     E->sums = pn_arena_take(a, L > 1 ? 0 : (size_t)E->lay->sums_size * sizeof(double));
     E->theta[0] = P->theta;

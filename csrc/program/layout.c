@@ -286,13 +286,14 @@ static pn_status place_matrix(pn_layout *l, int32_t n_done, const double *consts
     const int32_t rows = transposed ? x->n : x->m, cols = transposed ? x->m : x->n;
     if (constant && pn_is_sparse(consts + x->p, rows, cols)) return make_sparse(l, consts, x);
     x->pack = -1;
-    if (single || !transposed || constant || pn_is_large(rows, cols)) x->pack = pack_offset(l, n_done, x, rows, cols, single);
+    const int as_it_is = single ? pn_is_wide(rows, cols) : transposed && !pn_is_large(rows, cols);
+    if (constant || !as_it_is) x->pack = pack_offset(l, n_done, x, rows, cols, single);
     return PN_OK;
 }
 
 /* Where the sums of an instruction that accumulates live. */
 static void place_sums(pn_layout *l, pn_decoded *x, int single) {
-    if (!single && x->op == PN_OP_ACC_OUTER && pn_is_large(x->m, x->n)) {
+    if (x->op == PN_OP_ACC_OUTER && pn_waits(x->m, x->n, single)) {
         x->pack = l->waiting_rows;
         l->waiting_rows += padded(x->m) + 2 * padded((x->n + 1) / 2);
         return;

@@ -12,7 +12,7 @@ typedef struct pn_decoded {
     int32_t p, q, k;      /* AFFINE, AFFINE_T: k = PN_CONSTANT is a matrix of constants; PN_SPARSE: matrix number p;
                              GATHER, SCATTER: q is 1 where the index has long runs, of neighbours */
     /* AFFINE, AFFINE_T: where this matrix starts in the packed weights (or constants), -1: it is read as it is; ACC, ACC_OUTER: in the
-       sums, or of a large matrix in a block: in what waits */
+       sums, or of a large matrix: in what waits */
     int64_t pack;
 } pn_decoded;
 
@@ -40,8 +40,11 @@ enum { PN_MOST_IN_STRIPS = 16 };
 #ifndef PN_LARGE
 #define PN_LARGE (1 << 16) /* elements of a large matrix */
 #endif
+#ifndef PN_LARGE_FOR_ONE
+#define PN_LARGE_FOR_ONE (1 << 10) /* elements of one whose gradient waits where there is one lane */
+#endif
 #ifndef PN_WAITING
-#define PN_WAITING 256 /* samples that its gradient waits for, see waiting.inl: a multiple of every number of lanes */
+#define PN_WAITING 256 /* samples that its gradient waits for, with one lane a quarter, see waiting.inl: a multiple of every number of lanes */
 #endif
 
 /* A matrix of constants by its entries that are not 0: of row i they are start[i] .. start[i + 1] - 1. */
@@ -54,7 +57,20 @@ typedef struct pn_sparse {
 enum { PN_LAYOUT_SINGLE, PN_LAYOUT_BLOCK, PN_N_LAYOUTS };
 enum { PN_PAD = 16 }; /* a register of the single-lane layout starts at a multiple of this many elements */
 
+/* Whether one lane has kernels of its own for large matrices: builds that have to be small have none. */
+#ifdef PN_F64_ONLY
+enum { PN_LARGE_ALONE = 0 };
+#else
+enum { PN_LARGE_ALONE = 1 };
+#endif
+
 static inline int pn_is_large(int32_t m, int32_t n) { return (int64_t)m * n >= PN_LARGE; }
+/* Whether one lane reads it as it lies in memory: packing takes as long as a few products. */
+static inline int pn_is_wide(int32_t m, int32_t n) { return PN_LARGE_ALONE && pn_is_large(m, n) && m >= 64 && n >= 64; }
+/* Whether what is added to the gradient of a matrix waits for more of it, see waiting.inl. */
+static inline int pn_waits(int32_t m, int32_t n, int single) {
+    return single ? PN_LARGE_ALONE && (int64_t)m * n >= PN_LARGE_FOR_ONE : pn_is_large(m, n);
+}
 
 /* The layouts differ in padding only: with one lane a register is a padded vector of features, in a block of L lanes a
    row is L elements and needs none. */
@@ -69,7 +85,7 @@ typedef struct pn_layout {
     pn_sparse *sparse;              /* (n_sparse) */
     int32_t n_sparse;
     int64_t sums_size;    /* one lane: elements of the sums of the accumulating segment, padded */
-    int64_t waiting_rows; /* a block: rows of what waits, see dense.inl */
+    int64_t waiting_rows; /* rows of what waits, see waiting.inl */
 } pn_layout;
 
 /* The segment of instruction i: 0 prologue, 1 forward, 2 reverse, 3 accumulate. */

@@ -44,11 +44,12 @@ static void FN(accumulate_own)(FN(exec) * E, T *files, size_t stride, int n_file
 }
 
 /* Nothing has been added up for lane l yet. */
-static void FN(clear_own)(const FN(exec) * E, size_t l) {
+static void FN(clear_own)(FN(exec) * E, size_t l) {
 #if PN_BLOCK
     for (size_t j = 0; E->prog->n_grads > 0 && j < (size_t)E->prog->n_grad[0]; j++) E->own[j * L + l] = 0;
 #else
     (void)l;
+    E->n_waiting = 0;
     memset(E->sums, 0, (size_t)E->lay->sums_size * sizeof(double));
 #endif
 }

@@ -118,7 +118,9 @@ static void FN(ready_parts)(FN(work) * W) {
 /* From here to end_gradient the field and the parts add to grad (p). */
 static void FN(begin_gradient)(FN(work) * W, double *grad) {
     FN(part) *all[] = {&W->loss, &W->jump_back};
-    if (!W->s->task_grad) return;
+    if (!PN_BLOCK && W->P->theta_each) grad = W->P->g_theta; /* that of the one sample */
+    else if (!W->s->task_grad) return;
+    if (!grad) return;
     W->reverse.grad[0] = grad;
     W->newton.back.grad[0] = grad;
     for (int i = 0; i < 2; i++)

@@ -1,6 +1,10 @@
 /* Anything array-like -> a checked, C-contiguous NumPy array; whole numbers. */
 #include "python/pnpy.h"
 
+#include <string.h>
+
+#include "memory.h"
+
 void pnpy_wrong_type(const char *what, const char *wanted, PyObject *obj) {
     PyObject *name = PyType_GetName(Py_TYPE(obj));
     if (name) PyErr_Format(PyExc_TypeError, "%s must be %s, not %U", what, wanted, name);
@@ -134,4 +138,31 @@ int pnpy_integer(PyObject *obj, const char *name, int64_t low, int64_t high, int
     }
     *out = value;
     return 0;
+}
+
+static void give_back(PyObject *capsule) {
+    pn_store_give(PyCapsule_GetPointer(capsule, NULL), (size_t)PyCapsule_GetContext(capsule));
+}
+
+/* A copy of a vector in memory that is kept between calls, see pn_store_take. */
+PyArrayObject *pnpy_in_a_store(PyArrayObject *vector, size_t bytes) {
+    const size_t size = pn_store_size(bytes);
+    void *store = pn_store_take(size);
+    PyObject *owner = store ? PyCapsule_New(store, NULL, give_back) : PyErr_NoMemory(), *copy;
+    if (!owner) {
+        pn_store_give(store, size);
+        return NULL;
+    }
+    PyCapsule_SetContext(owner, (void *)size);
+    copy = PyArray_SimpleNewFromData(1, PyArray_DIMS(vector), PyArray_TYPE(vector), store);
+    if (!copy) {
+        Py_DECREF(owner);
+        return NULL;
+    }
+    if (PyArray_SetBaseObject((PyArrayObject *)copy, owner) < 0) {
+        Py_DECREF(copy);
+        return NULL;
+    }
+    memcpy(store, PyArray_DATA(vector), bytes);
+    return (PyArrayObject *)copy;
 }

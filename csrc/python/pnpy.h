@@ -79,6 +79,7 @@ void pnpy_wrong_type(const char *what, const char *wanted, PyObject *obj);
    `copy`: always memory of its own. Numbers may change their precision, never their kind. */
 PyArrayObject *pnpy_array(PyObject *obj, const char *name, int typenum, int ndim, const npy_intp *shape, int copy);
 PyArrayObject *pnpy_vector(PyObject *obj, const char *name, int typenum, npy_intp length, int copy);
+PyArrayObject *pnpy_in_a_store(PyArrayObject *vector, size_t bytes); /* a copy, in memory that is kept between calls */
 /* The same for int32, where every value has to fit. */
 PyArrayObject *pnpy_int32(PyObject *obj, const char *name, int ndim, const npy_intp *shape);
 /* A whole number between low and high. */

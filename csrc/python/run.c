@@ -5,6 +5,8 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "memory.h"
+
 typedef struct {
     const pnpy_problem *self;
     pn_problem problem;
@@ -98,6 +100,17 @@ static const void *take(run *r, int which, const char *name, int ndim, const npy
     return r->in[which] ? PyArray_DATA(r->in[which]) : NULL;
 }
 
+/* Theta: another large block would go back to the system after each call, and fault its pages in again at the next. */
+static const void *take_theta(run *r, const npy_intp *n_theta) {
+    const size_t bytes = (size_t)*n_theta * (r->f32 ? sizeof(float) : sizeof(double));
+    if (bytes < PN_SMALL_STORE || bytes > PN_STORE) return take(r, PNPY_ARG_theta, "theta", 1, n_theta, NULL);
+    PyArrayObject *given = pnpy_array(r->given[PNPY_ARG_theta], "theta", r->f32 ? NPY_FLOAT : NPY_DOUBLE, 1, n_theta, 0);
+    if (!given) return NULL;
+    r->in[PNPY_ARG_theta] = pnpy_in_a_store(given, bytes);
+    Py_DECREF((PyObject *)given);
+    return r->in[PNPY_ARG_theta] ? PyArray_DATA(r->in[PNPY_ARG_theta]) : NULL;
+}
+
 /* An array (rows, d) of one row a sample or a saved entry: also as (d,) for one sample, or as (samples, times, d). */
 static const void *take_rows(run *r, int which, const char *name, npy_intp rows, const void *otherwise) {
     const npy_intp n = (npy_intp)r->problem.n, d = r->problem.d, shape[2] = {rows, d};
@@ -121,8 +134,7 @@ static int take_arrays(run *r) {
     const npy_intp rows = (npy_intp)r->problem.rows, n_theta[2] = {(npy_intp)p->n, (npy_intp)p->n_theta};
     PyObject *theta = r->given[PNPY_ARG_theta];
     p->theta_each = PyArray_Check(theta) && PyArray_NDIM((PyArrayObject *)theta) == 2;
-    p->theta = p->theta_each ? take(r, PNPY_ARG_theta, "theta", 2, n_theta, NULL)
-                             : take(r, PNPY_ARG_theta, "theta", 1, n_theta + 1, NULL);
+    p->theta = p->theta_each ? take(r, PNPY_ARG_theta, "theta", 2, n_theta, NULL) : take_theta(r, n_theta + 1);
     if (!p->theta) return -1;
     p->y0 = take_rows(r, PNPY_ARG_y0, "y0", (npy_intp)p->n, p->y0);
     if (!p->y0) return -1;

@@ -77,6 +77,7 @@ static pn_status FN(block_at)(FN(work) * W, int64_t i, FN(block) * *b) {
         W->tape.n = 0;
         FN(go_back_to)(W, pn_tape_at(&W->shots, i / W->every));
         W->replaying = 1;
+        W->store_used = 1;
         W->n_blocks = i / W->every * W->every;
         st = FN(go_on)(W, i + 1);
         W->n_blocks = end;
@@ -205,6 +206,7 @@ static pn_status FN(run_backward)(FN(work) * W) {
     FN(clear)(B->mu, (size_t)W->d * L);
     memset(W->from_start, 0, (size_t)W->count);
     if (W->P->stiff) memset(B->away, 0, (size_t)W->count);
+    if (W->dropped) st = FN(keep_files)(W);
     FN(motionless)(W);
     for (int64_t i = W->n_blocks; st == PN_OK && i-- > 0;) {
         FN(block) *b = NULL;

@@ -8,7 +8,7 @@
 typedef struct FN(shot) {
     FN(flow) flow;
     int64_t next, parked, unparked;
-    int64_t way;
+    int64_t way, marching;
 } FN(shot);
 
 static pn_status FN(shoot)(FN(work) * W) {
@@ -16,7 +16,7 @@ static pn_status FN(shoot)(FN(work) * W) {
     FN(shot) *to = pn_tape_push(&W->shots);
     if (!to) return PN_MEMORY;
     memcpy(&to->flow, &W->flow, sizeof W->flow);
-    to->next = W->next, to->parked = W->parked.n, to->unparked = W->unparked, to->way = W->way;
+    to->next = W->next, to->parked = W->parked.n, to->unparked = W->unparked, to->way = W->way, to->marching = W->marching;
     memcpy((char *)(to + 1), W->flow.y, state);
     memcpy((char *)(to + 1) + state, W->flow.k[0], state);
     return PN_OK;
@@ -26,6 +26,7 @@ static void FN(go_back_to)(FN(work) * W, const FN(shot) * from) {
     size_t state = (size_t)W->d * L * sizeof(T);
     memcpy(&W->flow, &from->flow, sizeof W->flow);
     W->next = from->next, W->parked.n = from->parked, W->unparked = from->unparked;
+    W->marching = (int)from->marching;
     FN(use)(W, (int)from->way);
     memcpy(W->flow.y, (const char *)(from + 1), state);
     memcpy(W->flow.k[0], (const char *)(from + 1) + state, state);

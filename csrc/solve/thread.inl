@@ -21,20 +21,13 @@ static pn_status FN(prepare_tape)(FN(work) * W) {
     W->shots.stride = (sizeof(FN(shot)) + 2 * state + 7) / 8 * 8;
     W->parked.stride = FN(parked_stride)(W);
     if (P->gradient != PN_GRAD_DISCRETE) return PN_OK;
+    W->slot = (size_t)W->most_stages * W->files_stride;
     W->limited = W->s->budget > 0;
     if (W->limited) {
         int64_t room = W->s->budget / 2;
         return PN_FIRST_SHOTS * (int64_t)W->tape.stride > room || 2 * (int64_t)W->shots.stride > room ? PN_BUDGET : PN_OK;
     }
-    W->slot = (size_t)W->most_stages * W->files_stride;
-    const size_t bytes = FN(store_bytes)(W);
-    W->store_room = (int64_t)(bytes / sizeof(T) / W->slot);
-    if (W->store_room < 2) return PN_OK;
-    if (W->store && W->store_bytes != bytes) pn_store_give(W->store, W->store_bytes), W->store = NULL;
-    if (!W->store) W->store = pn_store_take(W->store_bytes = bytes);
-    if (!W->store) return PN_MEMORY;
-    W->files = W->store;
-    return PN_OK;
+    return FN(take_store)(W, FN(store_bytes)(W));
 }
 
 static inline int64_t FN(chunk_size)(const FN(work) * W, int64_t chunk) {

@@ -151,7 +151,7 @@ class Objective:
                 self._warn_once(raw)
             if not self._looked:
                 self._look(raw)
-            return loss, raw["g_theta"] * scale
+            return loss, _scaled(raw, scale)
         ready = self._checked(theta)
         value = self.run(ready, ONCE) if self.solver is None else self._with_events(ready, ONCE, self.wrt)
         return value.loss, value.theta
@@ -212,7 +212,7 @@ class Objective:
         Parameters
         ----------
         theta : (n_params,) or (B, n_params) array
-            The parameters, of the solve's dtype; the result keeps this array (and y0), so give it one of its own.
+            The parameters, of the solve's dtype.
         errors : {"warn", "raise", "ignore"}
             What to do if samples fail.
         y0, target : array, optional
@@ -226,8 +226,10 @@ class Objective:
         if self._fast and self.adjoint == "discrete":
             raw = setup.problem.run(theta, y0=y0, target=target, gradient="discrete", memory=self.memory)
             loss, scale = self.reduced(raw)
-            gradients = {"theta": raw["g_theta"] * scale}
+            gradients = {"theta": _scaled(raw, scale)}
+            theta, y0 = raw["theta"], None if y0 is None else raw["y0"]  # its own copies
         else:
+            theta, y0 = theta.copy(), None if y0 is None else y0.copy()
             seed, data = (None, {"y0": y0, "target": target}) if self.exact else (self.loss, {})
             raw, *grads = ADJOINTS[self.adjoint](setup, theta, seed, self.wrt, self.memory, **data)
             loss, scale = self.reduced(raw)
@@ -306,3 +308,10 @@ class Objective:
         if "target" in wanted and rows.target is not None:
             gradients["target"] = solver.batch.unflatten(rows.target * scale)
         return LossAndGrad(value, gradients, solution=solution)
+
+
+def _scaled(raw: _core.Results, scale: float) -> NDArray[np.float64]:
+    """The gradient of theta times `scale`, in the run's own array: memory for another takes time."""
+    gradient: NDArray[np.float64] = raw["g_theta"]
+    gradient *= scale
+    return gradient

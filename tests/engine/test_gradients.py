@@ -356,6 +356,46 @@ def test_memory_budget_of_every_method(method):
                 same_bits(free, pn.loss_and_grad(f, y0, t, theta, target, memory=memory, threads=1, **options), wrt)
 
 
+@pytest.mark.parametrize("method", ["euler", "rk4", "rodas5p"])
+@pytest.mark.parametrize("n", [1, 3, 20])
+@pytest.mark.parametrize("fails", [False, True])
+def test_memory_budget_of_samples_in_step(isa, method, n, fails):
+    """They have the same times and steps, until one fails: their books are kept once for all, also from a checkpoint on."""
+    f = pn.mlp(2, (8,), time=True)
+    if fails:
+        f = pn.field(state=2, theta={"a": np.ones(2)})(lambda t, y, th: th.a * y**2)
+    rng = np.random.default_rng(4)
+    y0, t = rng.uniform(-1.0, -0.5, (n, 2)), np.linspace(0, 3, 8)
+    if fails and n > 1:
+        y0[n // 2] = 1.0  # infinite at t = 1
+    target, theta = rng.normal(size=(n, 8, 2)), f.init(0)
+    options = {"method": method, "step": 0.01, "wrt": ("theta", "y0", "t"), "errors": "ignore"}
+    free = pn.loss_and_grad(f, y0, t, theta, target, **options)
+    assert np.isnan(free.solution.y[:, -1]).any(axis=1).sum() == (fails and n > 1)
+    for memory in (20_000, 60_000, 200_000, 2_000_000):
+        tight = pn.loss_and_grad(f, y0, t, theta, target, memory=memory, threads=1, **options)
+        same_bits(free, tight, options["wrt"])
+        assert tight.loss == free.loss
+
+
+def test_stages_that_are_made_again_are_kept():
+    """Where the budget has room for them beside the blocks, the way back evaluates nothing a third time."""
+    calls = []
+
+    def f(t, y, th):
+        calls.append(t)
+        return -th[0] * y
+
+    field = pn.callback_field(f, 1, 1, lambda t, y, th, g: (-th[0] * g, -y * g))
+    counts = []
+    for memory in (None, 400_000):
+        calls.clear()
+        pn.loss_and_grad(field, [1.0], [0.0, 1.0], [0.5], np.zeros((2, 1)), method="rk4", step=1 / 4000, memory=memory)
+        counts.append(len(calls))
+    assert counts[0] == 16000
+    assert 32000 <= counts[1] < 33000
+
+
 @pytest.mark.parametrize("adjoint", ["discrete", "reversible", "backsolve", "interpolating"])
 def test_threads(adjoint):
     rng = np.random.default_rng(12)

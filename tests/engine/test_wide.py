@@ -26,7 +26,7 @@ def gradient(f, y0, t, theta, target, **keys):
 @pytest.mark.parametrize("hidden", [(257, 256), (256, 300), (520, 130)])
 @pytest.mark.parametrize("dtype", [np.float64, np.float32])
 def test_gradients_of_large_matrices_are_those_of_the_samples(isa, hidden, options, dtype):
-    """One sample has kernels of its own: vectors hold its features, and nothing waits."""
+    """One sample has kernels of its own: vectors hold its features, and large matrices are read as they lie in theta."""
     f, y0, t, theta, target = case(hidden, 37, dtype)
     together = gradient(f, y0, t, theta, target, **options)
     alone = [gradient(f, y0[i], t, theta, target[i], **options) for i in range(len(y0))]
@@ -35,6 +35,26 @@ def test_gradients_of_large_matrices_are_those_of_the_samples(isa, hidden, optio
         one = [np.asarray(getattr(r, name)) for r in alone]
         expected = np.sum(one, axis=0) if name == "theta" else np.stack(one)
         np.testing.assert_allclose(getattr(together, name), expected, rtol=0, atol=room * np.abs(expected).max())
+
+
+@pytest.mark.parametrize("hidden", [(33, 32), (40, 64, 25), (257, 256)])
+@pytest.mark.parametrize("dtype", [np.float64, np.float32])
+def test_one_sample_of_many_steps(isa, hidden, dtype):
+    """What waits is given to the gradient several times on the way, also where theta has a row for each sample."""
+    f, y0, t, theta, target = case(hidden, 9, dtype)
+    options = {"method": "rk4", "step": 0.03}
+    alone, row = (
+        gradient(f, y0[0], t, theta, target[0], **options),
+        gradient(f, y0[:1], t, theta[None], target[:1], **options),
+    )
+    expected = gradient(f, y0[:1].repeat(9, axis=0), t, theta, target[:1].repeat(9, axis=0), **options).theta / 9
+    for found in (alone.theta, row.theta[0]):
+        np.testing.assert_allclose(
+            found, expected, rtol=0, atol=(1e-12 if dtype == np.float64 else 2e-4) * np.abs(expected).max()
+        )
+    np.testing.assert_array_equal(alone.theta, row.theta[0])
+    tight = gradient(f, y0[0], t, theta, target[0], memory="100kB", **options)
+    np.testing.assert_array_equal(alone.theta, tight.theta)
 
 
 def test_the_gradient_is_the_slope():
