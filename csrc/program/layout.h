@@ -44,7 +44,7 @@ enum { PN_MOST_IN_STRIPS = 16 };
 #define PN_LARGE_FOR_ONE (1 << 10) /* elements of one whose gradient waits where there is one lane */
 #endif
 #ifndef PN_WAITING
-#define PN_WAITING 256 /* samples that its gradient waits for, with one lane a quarter, see waiting.inl: a multiple of every number of lanes */
+#define PN_WAITING 256 /* samples that its gradient waits for, with one lane a quarter; a multiple of every number of lanes */
 #endif
 
 /* A matrix of constants by its entries that are not 0: of row i they are start[i] .. start[i + 1] - 1. */

@@ -326,7 +326,7 @@ UNUSED static pn_status fixture_solve(fixture *f, pn_isa isa) { /* what is only 
         if (p->sample_loss) memset(p->sample_loss, 0xff, n * sizeof *p->sample_loss);
     }
     if (p->g_theta && p->gradient != PN_GRAD_NONE && (p->back || !p->tapes))
-        memset(p->g_theta, 0xff, (p->theta_each ? n : 1) * f->n_theta * sizeof *p->g_theta);
+        memset(p->g_theta, 0xff, p->theta_each && n == 0 ? 0 : f->n_theta * sizeof *p->g_theta);
     if (p->g_y0) memset(p->g_y0, 0, (size_t)p->n * (size_t)p->d * sizeof(double));
     if (p->g_t) memset(p->g_t, 0, f->rows * sizeof(double));
     if (p->g_coef) memset(p->g_coef, 0, f->segments * 2 * (size_t)p->m * sizeof(double));
@@ -357,7 +357,7 @@ UNUSED static bytes snapshot(const fixture *f) {
         {p->accepted, n * sizeof *p->accepted},
         {p->rejected, n * sizeof *p->rejected},
         {p->sample_loss, n * 8},
-        {p->g_theta, f->n_theta * 8},
+        {p->g_theta, p->theta_each && n == 0 ? 0 : f->n_theta * 8},
         {p->g_y0, n * d * 8},
         {p->g_t, f->rows * 8},
         {p->y_before, p->y_before ? f->rows * d * element : 0},
