@@ -142,6 +142,7 @@ def test_what_is_wrong_is_said(lotka, change, said):
         html(lotka, lotka.init(), **{"y0": [5.0, 2.0], "t": (0.0, 10.0), **change})
 
 
+@pytest.mark.filterwarnings("ignore::pynode.fit.FitWarning")  # four times the same trajectory
 def test_doses_and_ensembles_are_refused(lotka):
     t = np.linspace(0.0, 5.0, 20)
     y = pn.solve(lotka, [5.0, 2.0], t, lotka.init()).y
