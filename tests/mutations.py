@@ -41,7 +41,8 @@ TOKEN = re.compile(
     r"|\bif \(|(\+\+|--)"
 )
 HEAD = re.compile(
-    r"^(?P<type>[A-Za-z_][^;{}=\n]*?[ *])(?P<name>(?:FN|V)\(\w+\)|(?!FN\b|V\b|__attribute__)\w+)\((?P<parameters>[^;{}]*)\) \{",
+    r"^(?P<type>[A-Za-z_][^;{}=\n]*?[ *])(?P<name>(?:FN|V)\(\w+\)|(?!FN\b|V\b|__attribute__)\w+)"
+    r"\((?P<parameters>[^;{}]*)\) \{",
     re.MULTILINE,
 )
 
