@@ -153,14 +153,14 @@ static int fields(problem *x) {
     const int f32 = pick(2);
     const int32_t kind = pick(16), n = counts[pick(9)];
     const char *const method = pn_tableau_at(pick(pn_tableau_count()))->name;
-    const char *const stiff = pn_rosenbrock_at(pick(pn_rosenbrock_count()))->name;
+    const char *const rosenbrock = pn_rosenbrock_at(pick(pn_rosenbrock_count()))->name;
     switch (kind) {
-    case 0: x->f = stiff_fixture(n, f32, stiff, 1 + pick(20)); break;
+    case 0: x->f = stiff_fixture(n, f32, rosenbrock, 1 + pick(20)); break;
     case 1: x->f = changing(n, f32, 1 + 2 * pick(40)); break;
-    case 2: x->f = on_pattern(x, n, f32, stiff); break;
+    case 2: x->f = on_pattern(x, n, f32, rosenbrock); break;
     case 3: {
         const sparse s = sparse_line();
-        x->f = sparse_fixture(&s, n, 1, stiff, 0.1); /* of f64 */
+        x->f = sparse_fixture(&s, n, 1, rosenbrock, 0.1); /* of f64 */
         break;
     }
     case 4: x->f = with_callback(n, f32, method); break;
@@ -243,7 +243,8 @@ static void grid(fixture *f) {
         const double *t = f->t + p->row[i], t1 = t[f->t_len[i] - 1];
         const size_t own = t[0] == t1 ? 0 : pieces;
         start[i] = (int64_t)(i * (pieces + 1)), length[i] = (int64_t)own + 1;
-        for (size_t k = 0; k <= own; k++) ends[i * (pieces + 1) + k] = k == own ? t1 : t[0] + (t1 - t[0]) * (double)k / pieces;
+        const double piece = (t1 - t[0]) / (double)pieces;
+        for (size_t k = 0; k <= own; k++) ends[i * (pieces + 1) + k] = k == own ? t1 : t[0] + piece * (double)k;
     }
     p->grid = ends, p->grid_start = start, p->grid_len = length;
     p->n_grid = (int64_t)(n * (pieces + 1));
@@ -277,19 +278,19 @@ static void events(problem *x) {
 static void losses(problem *x) {
     fixture *f = &x->f;
     pn_problem *p = &f->p;
-    const size_t entries = f->rows * (size_t)p->d;
+    const size_t numbers = f->rows * (size_t)p->d;
     p->loss = (pn_loss)pick(5);
     if (pick(5) == 0) p->loss_scale = number(), p->loss_dof = number();
     if (p->loss == PN_LOSS_NONE && pick(2)) p->target = p->weight = NULL;
-    if (pick(6) == 0) p->weight = random_array(entries, f->f32, 1);
+    if (pick(6) == 0) p->weight = random_array(numbers, f->f32, 1);
     if (pick(6) == 0) p->gradient = PN_GRAD_NONE;
     if (pick(4) == 0 && p->gradient == PN_GRAD_NONE && p->reverse)
-        p->sensitivity = result(x, entries * (f->n_theta + (size_t)p->d), sizeof(double));
-    if (pick(6) == 0) p->g_y = random_array(entries, f->f32, 1), p->loss = pick(4) ? PN_LOSS_NONE : p->loss;
-    if (pick(8) == 0) p->jump_add = random_array(entries, f->f32, 0.1), p->jump_set = random_array(entries, f->f32, 0.1);
+        p->sensitivity = result(x, numbers * (f->n_theta + (size_t)p->d), sizeof(double));
+    if (pick(6) == 0) p->g_y = random_array(numbers, f->f32, 1), p->loss = pick(4) ? PN_LOSS_NONE : p->loss;
+    if (pick(8) == 0) p->jump_add = random_array(numbers, f->f32, 0.1), p->jump_set = random_array(numbers, f->f32, 0.1);
     if (p->jump_add && pick(4)) p->gradient = PN_GRAD_NONE;
     if (pick(8) == 0 && p->target && f->rows)
-        set(f->target, (size_t)pick((int32_t)(entries < 250 ? entries : 250)), f->f32, pick(2) ? INFINITY : number());
+        set(f->target, (size_t)pick((int32_t)(numbers < 250 ? numbers : 250)), f->f32, pick(2) ? INFINITY : number());
     if (pick(10) == 0) p->g_y0 = NULL;
     if (pick(10) == 0) p->g_t = NULL;
 }

@@ -436,7 +436,7 @@ static void defaults(void) {
     pn_problem_init(&p);
     CHECK(p.tableau == pn_tableau_find("dopri5") && p.degree == -1 && p.adaptive == 1 && p.rtol == 1e-6 && p.threads == 1);
     CHECK(p.safety == 0.9 && p.min_factor == 0.2 && p.max_factor == 10 && p.beta == 0.2 && p.max_steps == 100000);
-    CHECK(p.loss_scale == 1 && p.loss_dof == 4 && !p.field && !p.lambda && !p.memory && p.loss == PN_LOSS_NONE);
+    CHECK(p.loss_scale == 1 && p.loss_dof == 4 && !p.field && p.lambda == 0 && !p.memory && p.loss == PN_LOSS_NONE);
 }
 
 int main(void) {
