@@ -146,11 +146,12 @@ run_fuzz() {
     wait
     clang -fsanitize=fuzzer,address,"$UB" -pthread "$work"/*.o -lm -o "$work/fuzz"
     mkdir "$work/corpus"
+    "$PYTHON" tests/fuzz/corpus.py unpack "$work/kept"
     # what is freed soon comes back: less memory to go through
     export ASAN_OPTIONS=malloc_context_size=4:quarantine_size_mb=16
-    "$work/fuzz" "$work/corpus" tests/fuzz/corpus -max_len=300 -timeout=60 -rss_limit_mb=3000 -entropic=0 -print_final_stats=1 \
+    "$work/fuzz" "$work/corpus" "$work/kept" -max_len=300 -timeout=60 -rss_limit_mb=3000 -entropic=0 -print_final_stats=1 \
         -artifact_prefix="$PWD/build/" -max_total_time="${FUZZ_SECONDS:-600}"
-    [ -z "${FUZZ_KEEP:-}" ] || "$work/fuzz" -merge=1 -use_counters=0 -max_len=300 "$FUZZ_KEEP" "$work/corpus" tests/fuzz/corpus
+    [ -z "${FUZZ_KEEP:-}" ] || "$work/fuzz" -merge=1 -use_counters=0 -max_len=300 "$FUZZ_KEEP" "$work/corpus" "$work/kept"
 }
 
 run_api() { "$PYTHON" tests/fuzz/run.py --count "${API_CASES:-10000}"; }
