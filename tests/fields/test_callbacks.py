@@ -438,7 +438,7 @@ def test_other_threads_run_during_a_solve():
     thread = threading.Thread(target=spin)
     thread.start()
     before, start = count[0], time.perf_counter()
-    pn.solve(oscillator, [1.0, 0.0], [0, 3e3], max_steps=10**9)
+    pn.solve(oscillator, [1.0, 0.0], [0, 3e5], max_steps=10**9)
     seconds = time.perf_counter() - start
     after = count[0]
     stop.set()
