@@ -31,18 +31,19 @@ def cpu_seconds(run, repeats, rounds=7):
 class Worker:
     """A process of worker.py in a peer's environment, with a bound on its threads.
 
-    `path`: its PYTHONPATH. `ask(...)` gives the answer to a request; `first_answer` is the time from the start of the
-    process to the answer to the first one, in seconds; `dead`: whether it ended on the way.
+    `path`: its PYTHONPATH; `command`: another file that answers requests, and its arguments. `ask(...)` gives the answer to
+    a request; `first_answer` is the time from the start of the process to the answer to the first one, in seconds; `dead`:
+    whether it ended on the way.
     """
 
-    def __init__(self, python, peer, threads, scratch, path=None):
+    def __init__(self, python, peer, threads, scratch, path=None, command=None):
         settings = {name: value for name, value in os.environ.items() if name != "PYTHONPATH"}
         settings |= dict.fromkeys(THREAD_VARIABLES, str(threads)) | ({"PYTHONPATH": str(path)} if path else {})
         self.peer, self.first_answer, self.started = peer, None, time.time()
         self.dead = False
         self.log = open(Path(scratch) / f"{peer}.log", "w+", encoding="utf-8")  # noqa: SIM115 (closed in __exit__)
         self.process = subprocess.Popen(
-            [python, environments.FOLDER / "worker.py", peer, str(self.started)],
+            [python, *(command or [environments.FOLDER / "worker.py", peer, str(self.started)])],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=self.log,

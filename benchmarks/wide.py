@@ -10,14 +10,14 @@ import argparse
 import itertools
 import json
 import os
-import subprocess
 import sys
+import tempfile
+from contextlib import ExitStack
 from pathlib import Path
 
-ONE_THREAD = {
-    "XLA_FLAGS": "--xla_cpu_multi_thread_eigen=false intra_op_parallelism_threads=1",
-    **dict.fromkeys(("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS", "PYNODE_NUM_THREADS", "PJRT_NPROC"), "1"),
-}
+from harness import Worker, cpu_seconds
+
+ROOT = Path(__file__).resolve().parent.parent
 STEPS = 8
 WIDTHS = 64, 200, 256, 512, 768, 1024, 2048
 BATCHES = 1, 2, 20, 64, 4096
@@ -116,6 +116,7 @@ def by_torch(kind, width, batch, dtype):
 
 
 def by_jax(kind, width, batch, dtype):
+    os.environ |= {"PJRT_NPROC": "1", "XLA_FLAGS": "--xla_cpu_multi_thread_eigen=false intra_op_parallelism_threads=1"}
     import jax
     import jax.numpy as jnp
 
@@ -156,36 +157,23 @@ LIBRARIES = {"pynode": by_pynode, "torch": by_torch, "jax": by_jax}
 
 
 def work(name):
-    """The process of a library: a line with a case is answered by its loss; one with forward or gradient, by CPU seconds."""
-    from harness import cpu_seconds
-
+    """The process of a library: a case is answered by its loss; 0 and 1, forward and gradient, by CPU seconds."""
     answers = os.fdopen(os.dup(1), "w", buffering=1)
     os.dup2(2, 1)
     calls = []
     for line in sys.stdin:
         request = json.loads(line)
-        if isinstance(request, list):
+        if len(request) > 1:
             calls = LIBRARIES[name](*request)
             answer = calls[1]()
         else:
-            call = calls[request]
+            call = calls[request[0]]
             once = cpu_seconds(call, 1, 1)
             answer = once if once > 0.02 else min(once, cpu_seconds(call, int(0.02 / once), 2))
         print(json.dumps(answer), file=answers)
 
 
-class Process:
-    def __init__(self, python, name):
-        environment = os.environ | ONE_THREAD | {"PYTHONPATH": str(Path(__file__).parent.parent)}
-        command = [python, __file__, "--work", name]
-        self.process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, env=environment)
-
-    def ask(self, request):
-        print(json.dumps(request), file=self.process.stdin, flush=True)
-        return json.loads(self.process.stdout.readline())
-
-
-def times(processes, case, what, rounds):
+def times(processes, what, rounds):
     """{library: the least CPU seconds}"""
     best = dict.fromkeys(processes, float("inf"))
     for _ in range(rounds):
@@ -207,17 +195,31 @@ def main():
     parser.add_argument("--work", help=argparse.SUPPRESS)
     options = parser.parse_args()
     if options.work:
-        return work(options.work)
-    processes = {name: Process(getattr(options, name), name) for name in LIBRARIES if getattr(options, name)}
+        work(options.work)
+        return
+    with ExitStack() as stack:
+        scratch = stack.enter_context(tempfile.TemporaryDirectory())
+        processes = {
+            name: stack.enter_context(
+                Worker(getattr(options, name), name, 1, scratch, ROOT, [Path(__file__).resolve(), "--work", name])
+            )
+            for name in LIBRARIES
+            if getattr(options, name)
+        }
+        compare(processes, options)
+
+
+def compare(processes, options):
+    """Print the table."""
     print(f"{'case':30}" + "".join(f"{name:>12}" for name in processes) + "   ratio")
     cases = [("solve", H, B) for H in options.widths for B in options.batches if B * H * H <= 1 << 30]
     cases += [("slopes", 200, B) for B in SLOPES]
     for dtype in options.dtypes:
         for kind, width, batch in cases:
-            losses = [process.ask((kind, width, batch, dtype)) for process in processes.values()]
+            losses = [process.ask(kind, width, batch, dtype) for process in processes.values()]
             assert max(losses) - min(losses) <= (1e-9 if dtype == "float64" else 1e-3) * abs(losses[0]), losses
             for what in (0, 1) if kind == "solve" else (1,):
-                best = times(processes, (kind, width, batch, dtype), what, options.rounds)
+                best = times(processes, what, options.rounds)
                 ratio = (
                     min(best[name] for name in best if name != "pynode") / best["pynode"] if len(best) > 1 else float("nan")
                 )
