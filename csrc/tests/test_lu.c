@@ -10,18 +10,8 @@
 
 enum { EQUATIONS = 11, PADDING = 16 }; /* what lies behind an array, as in a solve */
 
-#define PN_F32 0
-#define PN_VECTORS 0
-#include "tests/lu.inl"
-#define PN_F32 0
-#define PN_VECTORS 2
-#include "tests/lu.inl"
-#define PN_F32 1
-#define PN_VECTORS 0
-#include "tests/lu.inl"
-#define PN_F32 1
-#define PN_VECTORS 2
-#include "tests/lu.inl"
+#define PN_TESTED "tests/lu.inl"
+#include "tests/instances.inl"
 
 int main(void) {
     systems_f64_single(1e-11);

@@ -26,18 +26,8 @@ static void coefficients(const double *g, double *b) {
     for (int k = 0; k < 5; k++) b[k] = A[k][5] / A[k][k];
 }
 
-#define PN_F32 0
-#define PN_VECTORS 0
-#include "tests/windows.inl"
-#define PN_F32 0
-#define PN_VECTORS 2
-#include "tests/windows.inl"
-#define PN_F32 1
-#define PN_VECTORS 0
-#include "tests/windows.inl"
-#define PN_F32 1
-#define PN_VECTORS 2
-#include "tests/windows.inl"
+#define PN_TESTED "tests/windows.inl"
+#include "tests/instances.inl"
 
 int main(void) {
     all_f64_single(), all_f64_block(), all_f32_single(), all_f32_block();
