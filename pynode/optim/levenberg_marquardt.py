@@ -35,13 +35,11 @@ LEAST = 1e-100
 
 def covariance(H: Array, alpha: Array, beta: float) -> Array:
     """(beta H + diag(alpha))^-1; the variance in directions that nothing determines is limited by rounding."""
-    K = beta * H
+    K, factor = _factored(H, alpha, beta)
     if not len(K):  # all parameters are frozen
         return K
-    K[np.diag_indices_from(K)] += alpha
-    factor, info = lapack.dpotrf(K, lower=1)
-    if info == 0:
-        inverse, info = lapack.dpotri(factor, lower=1)
+    if factor is not None:
+        inverse, _ = lapack.dpotri(factor, lower=1)
         lower: Array = np.tril(inverse)
         return lower + np.tril(lower, -1).T
     w, V = eigh(K)
@@ -51,14 +49,21 @@ def covariance(H: Array, alpha: Array, beta: float) -> Array:
 
 def variances(H: Array, alpha: Array, beta: float) -> Array:
     """The diagonal of `covariance`, in two thirds of its time."""
+    factor = _factored(H, alpha, beta)[1]
+    if factor is None:
+        return np.diag(covariance(H, alpha, beta))
+    root, _ = lapack.dtrtri(factor, lower=1, overwrite_c=1)
+    return np.asarray(np.einsum("ij,ij->j", root, root), dtype=np.float64)
+
+
+def _factored(H: Array, alpha: Array, beta: float) -> tuple[Array, Array | None]:
+    """(K = beta H + diag(alpha), its lower Cholesky factor; None where it has none)."""
     K = beta * H
-    if len(K):
-        K[np.diag_indices_from(K)] += alpha
-        factor, info = lapack.dpotrf(K, lower=1)
-        if info == 0:
-            root, info = lapack.dtrtri(factor, lower=1, overwrite_c=1)
-            return np.asarray(np.einsum("ij,ij->j", root, root), dtype=np.float64)
-    return np.diag(covariance(H, alpha, beta))
+    if not len(K):
+        return K, None
+    K[np.diag_indices_from(K)] += alpha
+    factor, info = lapack.dpotrf(K, lower=1)
+    return K, factor if info == 0 else None
 
 
 def update_evidence(
