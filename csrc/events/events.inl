@@ -65,7 +65,7 @@ static int FN(itp)(FN(work) * W, int32_t e, double *lo, double *hi, const int *f
 }
 
 /* The first stage that depends on the length of the step. */
-static int FN(first_to_retake)(const FN(work) * W) { return W->tab->gamma > 0 ? 0 : 1; }
+static int FN(first_to_retake)(const FN(work) * W) { return FN(is_implicit)(W) ? 0 : 1; }
 
 /* Take the steps of all accepted lanes again, to the ends t_new; lanes whose end is what it was get the same bits. */
 static int FN(retake)(FN(work) * W, int stages) {
@@ -73,7 +73,7 @@ static int FN(retake)(FN(work) * W, int stages) {
     int s = W->tab->s, first = FN(first_to_retake)(W);
     for (int l = 0; l < L; l++) f->h[l] = f->t_new[l] - f->t[l];
     memcpy(W->active, f->accepted, L);
-    if (W->tab->gamma > 0 && FN(linearise)(W, f->y, f->t, f->h)) return 1;
+    if (FN(is_implicit)(W) && FN(linearise)(W, f->y, f->t, f->h)) return 1;
     if (FN(stages)(W, &W->field, W->file, W->stage_stride, f->y, f->t, f->h, f->t_new, f->k, first, s)) return 1;
     FN(combine_stage)(W, f->y_new, f->y, f->h, f->k, s);
     return stages > s && FN(stages)(W, &W->field, W->file, W->stage_stride, f->y, f->t, f->h, f->t_new, f->k, s, stages);

@@ -27,8 +27,8 @@ static pn_status FN(list_step)(FN(work) * W, int l) {
 static void FN(take)(const FN(work) * W, const T *moved, T *x, const T *x_new) {
     if (!PN_BLOCK && moved[0] != 0) FN(copy)(x, x_new, (size_t)W->d);
     for (size_t l = 0; PN_BLOCK && l < L; l += VE) {
-        vec keep = V(load)(moved + l);
-        for (size_t e = l; e < (size_t)W->d * L; e += L)
+        vec keep = FN(of_lanes)(moved, l);
+        for (size_t e = l; e < (size_t)W->d * L; e += L > VE ? L : VE)
             V(store)(x + e, V(sel)(keep != V(set1)((T)0), V(load)(x_new + e), V(load)(x + e)));
     }
 }
@@ -197,7 +197,7 @@ static pn_status FN(try_step)(FN(work) * W, int *have_new) {
     FN(flow) *f = &W->flow;
     int s = W->tab->s, rev = f->z != NULL;
     const T *base = rev ? f->z : f->y;
-    if (W->tab->gamma > 0) {
+    if (FN(is_implicit)(W)) {
         if (FN(implicit_stages)(W)) return PN_CALLBACK;
     } else {
         if (FN(first_stage)(W, base)) return PN_CALLBACK;
@@ -267,7 +267,7 @@ static pn_status FN(complete)(FN(work) * W, int have_new) {
     if (st == PN_OK && W->P->event) st = FN(find_events)(W);
     if (st != PN_OK) return st;
     if (W->P->quadrature && FN(quadrature)(W)) return PN_CALLBACK;
-    if (W->P->sensitivity && FN(sens_step)(W)) return PN_CALLBACK;
+    if (FN(has_sensitivities)(W) && FN(sens_step)(W)) return PN_CALLBACK;
     if (W->P->gradient != PN_GRAD_NONE) st = FN(keep)(W);
     for (int l = 0; W->P->steps && !W->replaying && st == PN_OK && l < W->lanes; l++)
         if (f->accepted[l]) st = FN(list_step)(W, l);

@@ -3,7 +3,7 @@
 /* The first row of the Jacobian of lane l that is not finite, or -1. */
 static int32_t FN(bad_row)(FN(work) * W, int l) {
     FN(newton) *N = &W->newton;
-    int32_t d = W->d, size = W->tab->gamma > 0 ? N->J.prog->output_size[0] : 0, n = size ? (int32_t)FN(entries)(W) : 0;
+    int32_t d = W->d, size = FN(is_implicit)(W) ? N->J.prog->output_size[0] : 0, n = size ? (int32_t)FN(entries)(W) : 0;
     const T *J = size ? FN(at)(&N->J, N->file, N->J.lay->output[0]) : NULL;
     for (int32_t e = 0; e < size; e++)
         if (J[(size_t)e * L + (size_t)l] * 0 != 0) return e >= n ? e - n : N->pattern ? N->pattern->row[e] : e / d;

@@ -7,7 +7,7 @@ static int FN(can_march)(const FN(work) * W) {
     int64_t first = W->first;
     const double *t = P->t + P->t_start[first];
     if (P->adaptive || P->grid || P->lambda > 0 || P->event || P->jump.program || P->jump_add) return 0;
-    if (P->sensitivity || P->quadrature || P->steps || P->dense || W->knots || P->n_stops) return 0;
+    if (FN(has_sensitivities)(W) || P->quadrature || P->steps || P->dense || W->knots || P->n_stops) return 0;
     for (int64_t i = first + 1; i < first + W->count; i++) {
         const double *other = P->t + P->t_start[i];
         if (P->t_len[i] != P->t_len[first] || (other != t && memcmp(other, t, (size_t)P->t_len[i] * sizeof *t) != 0)) return 0;
@@ -23,7 +23,7 @@ static int FN(march_stages)(FN(work) * W) {
     if (f->index[0] == 0 || W->replaying) FN(shadow)(W);
     memcpy(W->active, f->live, L);
     memset(f->source, have ? PN_SOURCE_PREVIOUS : PN_SOURCE_HERE, L);
-    if (W->tab->gamma > 0) {
+    if (FN(is_implicit)(W)) {
         if (FN(linearise)(W, f->y, f->t, f->h)) return 1;
         if (FN(stages)(W, W->now, W->now_file, W->now_stride, f->y, f->t, f->h, f->t_new, f->k, 0, 1)) return 1;
     } else if (!have) {

@@ -144,7 +144,7 @@ static void FN(write_saves)(FN(work) * W) {
         T theta[L];
         FN(inside)(P, round, f->sample, f->save, f->ends, f->t, f->h, row, theta);
         for (size_t e = 0; e < size; e += VE) {
-            vec x = PN_BLOCK ? V(load)(theta + e % L) : V(set1)(theta[0]), v = V(load)(f->coef + (degree - 1) * size + e);
+            vec x = FN(of_lanes)(theta, e), v = V(load)(f->coef + (degree - 1) * size + e);
             for (size_t g = degree - 1; g-- > 0;) v = v * x + V(load)(f->coef + g * size + e);
             V(store)(W->spare + e, V(load)(f->y + e) + x * v);
         }

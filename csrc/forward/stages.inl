@@ -10,7 +10,7 @@ static int FN(eval)(FN(work) * W, const FN(exec) * E, T *file, const double *t, 
     if (FN(run)(E, file, E->lay->n_prologue, E->eval_end)) return 1;
     const T *out = FN(at)(E, file, E->lay->output[0]);
     if (!E->prog->output_size[0]) memset(k, 0, (size_t)W->d * L * sizeof(T));
-    else if (!PN_BLOCK && W->tab->gamma > 0 && W->d <= 4)
+    else if (!PN_BLOCK && FN(is_implicit)(W) && W->d <= 4)
         for (int32_t c = 0; c < W->d; c++) k[c] = out[c]; /* see gather_stage */
     else FN(copy)(k, out, (size_t)W->d * L);
     return 0;
@@ -29,7 +29,7 @@ static int FN(stages)(FN(work) * W, const FN(exec) * E, T *file, size_t stride, 
         FN(stage_time)(ti, t, h, t_new, W->tab->c[i]);
         FN(combine_stage)(W, FN(state_slot)(E, fi), base, h, k, i);
         if (FN(eval)(W, E, fi, ti, k[i])) return 1;
-        if (W->tab->gamma > 0 && i < W->tab->s) FN(solve_stage)(W, i, h, k);
+        if (FN(is_implicit)(W) && i < W->tab->s) FN(solve_stage)(W, i, h, k);
     }
     return 0;
 }

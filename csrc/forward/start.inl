@@ -67,7 +67,7 @@ static pn_status FN(open)(FN(work) * W, int l, int64_t i) {
     }
     if (P->jump.program && FN(jump_open)(W, l)) return FN(finish)(W, l);
     while (f->save[l] < n_times(P, i) && time_of(P, i, f->save[l]) == f->t[l]) {
-        if (P->sensitivity) FN(sens_first)(W, P->row[i] + f->save[l]);
+        if (FN(has_sensitivities)(W)) FN(sens_first)(W, P->row[i] + f->save[l]);
         FN(jump)(P, P->row[i] + f->save[l], W->d, f->y + l);
         FN(save_row)(W, P->row[i] + f->save[l]++, f->y + l);
     }
@@ -248,11 +248,11 @@ static pn_status FN(refill)(FN(work) * W) {
             int64_t j = W->turn[W->next++];
             pn_status st = FN(open)(W, l, W->first + j);
             if (st != PN_OK) return st;
-            if (W->P->sensitivity) FN(sens_open)(W, l);
+            if (FN(has_sensitivities)(W)) FN(sens_open)(W, l);
             if (W->chunk_h[j] == 0) continue;
             f->c0[l] = W->chunk_h[j];
             f->evals[l] = 2;
-            if (W->tab->gamma > 0) continue; /* its first stage is no f */
+            if (FN(is_implicit)(W)) continue; /* its first stage is no f */
             f->source[l] = PN_SOURCE_START;
             f->have_k[l] = W->P->lambda == 0 && !W->P->quadrature; /* those fill the register files anew */
             for (int32_t c = 0; c < W->d; c++) f->k[0][(size_t)c * L + (size_t)l] = W->chunk_k[(size_t)j * (size_t)W->d + (size_t)c];

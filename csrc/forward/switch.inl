@@ -25,14 +25,14 @@ typedef struct FN(parked) { /* a sample between two lanes; its sensitivities, it
 } FN(parked);
 
 static size_t FN(parked_stride)(const FN(work) * W) {
-    size_t sens = W->P->sensitivity ? (size_t)W->d * (size_t)W->columns * sizeof(SENS) : 0;
+    size_t sens = FN(has_sensitivities)(W) ? (size_t)W->d * (size_t)W->columns * sizeof(SENS) : 0;
     return (sizeof(FN(parked)) + sens + ((size_t)W->d + (size_t)W->watch.n) * sizeof(T) + 7) / 8 * 8;
 }
 
 /* The lane's numbers into a parked sample, or back. */
 static void FN(carry)(FN(work) * W, int l, FN(parked) * p, int back) {
     FN(flow) *f = &W->flow;
-    size_t n = W->P->sensitivity ? (size_t)W->d * (size_t)W->columns : 0, d = (size_t)W->d, events = (size_t)W->watch.n, at = (size_t)l;
+    size_t n = FN(has_sensitivities)(W) ? (size_t)W->d * (size_t)W->columns : 0, d = (size_t)W->d, events = (size_t)W->watch.n, at = (size_t)l;
     SENS *sens = (SENS *)(void *)(p + 1);
     T *y = (T *)(void *)(sens + n), *g = y + d;
     for (size_t e = 0; e < n; e++)

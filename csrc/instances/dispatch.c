@@ -45,3 +45,8 @@ const pn_kernels *pn_kernels_get(int f32, pn_isa isa, int64_t n, int adaptive, i
     int narrow = blocks == 1 || blocks == 3 || (blocks == 2 && adaptive);
     return &k[n == 1 ? PN_LANES_ONE : narrow && !calls ? PN_LANES_NARROW : PN_LANES_WIDE];
 }
+
+const pn_kernels *pn_kernels_pair(int f32, pn_isa isa) {
+    const pn_kernels *k = &instances[isa]->kernels[f32 != 0][PN_LANES_TWO];
+    return k->lanes ? k : NULL;
+}

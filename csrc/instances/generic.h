@@ -14,7 +14,15 @@
 #define V(name) PN_CAT3(v_, name, _f64)
 #endif
 #define NV PN_VECTORS
-#if NV > 0
+#if defined PN_TWO_LANES
+#define PN_PAIR 1
+#define PN_BLOCK 1
+#define L 2
+#define PN_LAYOUT PN_LAYOUT_SINGLE
+#define SENS T
+#define PN_LANES_NAME pair
+#elif NV > 0
+#define PN_PAIR 0
 #define PN_BLOCK 1
 #define L (NV * VE)
 #define PN_LAYOUT PN_LAYOUT_BLOCK
@@ -25,6 +33,7 @@
 #define PN_LANES_NAME block
 #endif
 #else
+#define PN_PAIR 0
 #define PN_BLOCK 0
 #define L 1
 #define PN_LAYOUT PN_LAYOUT_SINGLE

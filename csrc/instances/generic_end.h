@@ -12,4 +12,6 @@
 #undef FN
 #undef PN_F32
 #undef PN_BLOCK
+#undef PN_PAIR
+#undef PN_TWO_LANES
 #undef PN_VECTORS

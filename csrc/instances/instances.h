@@ -21,7 +21,7 @@ struct pn_tapes {
     int filled;
 };
 
-typedef enum pn_lanes { PN_LANES_ONE, PN_LANES_NARROW, PN_LANES_WIDE, PN_N_LANES } pn_lanes;
+typedef enum pn_lanes { PN_LANES_ONE, PN_LANES_TWO, PN_LANES_NARROW, PN_LANES_WIDE, PN_N_LANES } pn_lanes;
 typedef struct pn_instance {           /* one instruction set */
     pn_kernels kernels[2][PN_N_LANES]; /* [f32] */
 } pn_instance;
@@ -30,4 +30,5 @@ extern const pn_instance pn_instance_plain, pn_instance_baseline;
 extern const pn_instance pn_instance_avx2, pn_instance_avx512;
 #endif
 const pn_kernels *pn_kernels_get(int f32, pn_isa isa, int64_t n, int adaptive, int calls); /* for n samples */
+const pn_kernels *pn_kernels_pair(int f32, pn_isa isa);                                    /* for two; NULL: there are none */
 #endif

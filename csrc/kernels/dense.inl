@@ -2,9 +2,18 @@
    vectors: a block of L samples (each weight broadcast once to NV vectors of lanes, MR outputs kept in registers), or
    one sample with its features side by side (weights packed once a solve in padded rows and padded columns). */
 
+static inline size_t FN(padded)(int32_t n) { return ((size_t)n + PN_PAD - 1) / PN_PAD * PN_PAD; }
+
+/* Where a matrix is packed. */
+static inline T *FN(packed)(const FN(exec) * E, const pn_decoded *x) {
+    T *all = x->k == PN_CONSTANT ? E->fixed : E->pack;
+    if (x->pack < 0) return all + E->lay->pack_size - 1 - x->pack; /* two lanes pack what one lane reads as it is */
+    return all + x->pack + (PN_PAIR && x->op == PN_OP_AFFINE ? (size_t)x->m * FN(padded)(x->n) : 0);
+}
+
 /* Where the matrix of an affine map is read. */
 static inline const T *FN(matrix)(const FN(exec) * E, const pn_decoded *x) {
-    return x->pack < 0 ? E->theta[x->k] + x->p : (x->k == PN_CONSTANT ? E->fixed : E->pack) + x->pack;
+    return x->pack < 0 && !PN_PAIR ? E->theta[x->k] + x->p : FN(packed)(E, x);
 }
 
 #if PN_VBYTES == 64
@@ -15,7 +24,16 @@ static inline const T *FN(matrix)(const FN(exec) * E, const pn_decoded *x) {
 
 #include "kernels/product.inl"
 
-#if PN_BLOCK
+/* Elements o .. o + VE - 1 of a bias of m, zeros beyond its end. */
+static inline vec FN(bias_at)(const T *bias, size_t o, size_t m) {
+    T tail[VE] = {0};
+    if (!bias) return V(set1)((T)0);
+    if (o + VE <= m) return V(load)(bias + o);
+    for (size_t i = o; i < m; i++) tail[i - o] = bias[i];
+    return V(load)(tail);
+}
+
+#if PN_BLOCK && !PN_PAIR
 /* Packed weights: panels of R <= MR outputs, panel[j][k] = W[o + k][j]; of a transposed product W[j][o + k], where W is large: every
    row of such a panel would be a page of its own. */
 static void FN(pack_one)(const pn_decoded *x, const T *W, T *pack) {
@@ -274,10 +292,10 @@ static void FN(acc)(const FN(exec) * E, const pn_decoded *x, T *files, size_t st
         for (int k = 0; k < some; k++) g[i + k] += (double)sum[k];
     }
 }
+#elif PN_PAIR
+#include "kernels/few.inl"
 #else /* one lane */
 static const T FN(counting)[] = {0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15};
-
-static inline size_t FN(padded)(int32_t n) { return ((size_t)n + PN_PAD - 1) / PN_PAD * PN_PAD; }
 
 /* W (rows, cols) has room for being packed twice, rows padded to whole vectors, then columns padded; what the product reads is filled. */
 static void FN(pack_one)(const pn_decoded *x, const T *W, T *pack) {
@@ -294,15 +312,6 @@ static void FN(pack_one)(const pn_decoded *x, const T *W, T *pack) {
         for (size_t j = 0; j < cols; j++)
             for (size_t i = from; i < from + some; i++) by_col[j * column + i] = W[i * cols + j];
     }
-}
-
-/* Elements o .. o + VE - 1 of a bias of m, zeros beyond its end. */
-static inline vec FN(bias_at)(const T *bias, size_t o, size_t m) {
-    T tail[VE] = {0};
-    if (!bias) return V(set1)((T)0);
-    if (o + VE <= m) return V(load)(bias + o);
-    for (size_t i = o; i < m; i++) tail[i - o] = bias[i];
-    return V(load)(tail);
 }
 
 /* out += sum_k x_k column_k, k < SOME; columns of `pad` elements, of which m are there */
@@ -439,12 +448,12 @@ static inline __attribute__((always_inline)) void FN(acc_sum)(const FN(exec) * E
 #include "kernels/waiting.inl"
 #undef MR
 
-static inline int FN(is_packed)(const pn_decoded *x) { return (x->op == PN_OP_AFFINE || x->op == PN_OP_AFFINE_T) && x->pack >= 0; }
+static inline int FN(is_packed)(const pn_decoded *x) { return (x->op == PN_OP_AFFINE || x->op == PN_OP_AFFINE_T) && (PN_PAIR || x->pack >= 0); }
 
 /* Pack every matrix of the program once. Padding is zero, as the memory was. */
 static void FN(pack)(const FN(exec) * E) {
     for (const pn_decoded *x = E->lay->code, *stop = x + E->lay->n_code; x < stop; x++)
-        if (FN(is_packed)(x) && x->k != PN_CONSTANT) FN(pack_one)(x, E->theta[x->k] + x->p, E->pack + x->pack);
+        if (FN(is_packed)(x) && x->k != PN_CONSTANT) FN(pack_one)(x, E->theta[x->k] + x->p, FN(packed)(E, x));
 }
 static void FN(pack_constants)(const FN(exec) * E) {
     const int convert = sizeof(T) != sizeof(double);
@@ -452,5 +461,5 @@ static void FN(pack_constants)(const FN(exec) * E) {
     if (E->lay->fixed_size == 0) return;
     for (int32_t i = 0; convert && i < E->prog->n_consts; i++) E->constants[i] = (T)E->prog->consts[i];
     for (const pn_decoded *x = E->lay->code, *stop = x + E->lay->n_code; x < stop; x++)
-        if (FN(is_packed)(x) && x->k == PN_CONSTANT) FN(pack_one)(x, consts + x->p, E->fixed + x->pack);
+        if (FN(is_packed)(x) && x->k == PN_CONSTANT) FN(pack_one)(x, consts + x->p, FN(packed)(E, x));
 }

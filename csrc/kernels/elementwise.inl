@@ -14,10 +14,16 @@ static inline void FN(add)(T *to, const T *from, size_t n) {
     for (size_t e = 0; e < n; e += VE) V(store)(to + e, V(load)(to + e) + V(load)(from + e));
 }
 
+/* Numbers x (L) of the lanes, beside elements e, e + 1, ... of a register, e at the beginning of a vector. */
+static inline vec FN(of_lanes)(const T *x, size_t e) {
+    if (PN_PAIR) return V(repeat)(x);
+    return PN_BLOCK ? V(load)(x + e % L) : V(set1)(x[0]);
+}
+
 /* WHERE with the same condition in all rows */
 static void FN(where_rows)(T *o, const T *cond, const T *a, const T *b, size_t count) {
     for (size_t i = 0; i < count; i += VE) {
-        const vec c = PN_BLOCK ? V(load)(cond + i % L) : V(set1)(cond[0]);
+        const vec c = FN(of_lanes)(cond, i);
         V(store)(o + i, V(sel)(c == V(set1)((T)0), V(load)(b + i), V(load)(a + i)));
     }
 }

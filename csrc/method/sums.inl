@@ -10,14 +10,11 @@ static inline const pn_tableau *FN(table)(const FN(work) * W, int32_t c) {
 
 /* out = y + h sum_j a_j k_j */
 static void FN(combine)(T *out, const T *y, const double *h, const V(terms) * s, T *const *k, int32_t d) {
-    vec step[NV + 1];
+    enum { WIDTH = NV > 0 ? NV : 1 };
+    vec step[WIDTH];
     T hl[L];
     for (int l = 0; l < L; l++) hl[l] = (T)h[l];
-    for (int v = 0; v < NV; v++) step[v] = V(load)(hl + v * VE);
-#if !PN_BLOCK
-    step[0] = V(set1)(hl[0]);
-#endif
-    enum { WIDTH = PN_BLOCK ? NV : 1 };
+    for (size_t v = 0; v < WIDTH; v++) step[v] = FN(of_lanes)(hl, v * VE);
     for (size_t e = 0; e < (size_t)d * L; e += WIDTH * VE) {
         vec sum[WIDTH];
         for (int v = 0; v < WIDTH; v++) sum[v] = V(set1)((T)0);
@@ -52,15 +49,16 @@ static inline void FN(stage_time)(double *to, const double *t, const double *h, 
 
 /* s = sum of the terms of component c; (L) */
 static inline void FN(weigh)(T *s, const V(terms) * w, T *const *k, int32_t c) {
-#if PN_BLOCK
+#if PN_BLOCK && !PN_PAIR
     vec sum[NV] = {V(set1)((T)0)};
     for (int v = 1; v < NV; v++) sum[v] = sum[0];
     for (int q = 0; q < w->n; q++)
         for (int v = 0; v < NV; v++) sum[v] += V(set1)(w->a[q]) * V(load)(k[w->j[q]] + (size_t)c * L + (size_t)v * VE);
     for (int v = 0; v < NV; v++) V(store)(s + v * VE, sum[v]);
 #else
-    *s = 0;
-    for (int q = 0; q < w->n; q++) *s += w->a[q] * k[w->j[q]][c];
+    for (int l = 0; l < L; l++) s[l] = 0;
+    for (int q = 0; q < w->n; q++)
+        for (size_t l = 0; l < L; l++) s[l] += w->a[q] * k[w->j[q]][(size_t)c * L + l];
 #endif
 }
 

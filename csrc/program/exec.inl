@@ -126,7 +126,7 @@ static int FN(callback)(const FN(exec) * E, const pn_decoded *x, T *file, T *out
 #include "kernels/dense.inl"
 #include "kernels/sparse_product.inl"
 
-#if !PN_BLOCK
+#if !PN_BLOCK || PN_PAIR
 /* Instructions from x on as long as they are arithmetic on single numbers; the next one. A loop of its own keeps all that it needs in
    processor registers. `near`: nothing lies behind, see `at`. */
 static inline __attribute__((always_inline)) const pn_decoded *FN(ones)(const FN(exec) * E, T *file, const pn_decoded *x,
@@ -134,23 +134,26 @@ static inline __attribute__((always_inline)) const pn_decoded *FN(ones)(const FN
     T *const shared = E->shared;
     const ptrdiff_t later = E->later;
     const int32_t rows = E->lay->forward_rows;
-#define PLACE(r) ((r) < 0 ? shared + ~(ptrdiff_t)(r) : file + (r) + (near || (r) < rows ? 0 : later))
+#define PLACE(r) ((r) < 0 ? shared + ~(ptrdiff_t)(r) * L : file + (ptrdiff_t)(r) * L + (near || (r) < rows ? 0 : later))
+#define EACH(expr) for (int l = 0; l < L; l++) o[l] = expr; break
     for (; x < stop; x++) {
-        T *o = PLACE(x->out), a = *PLACE(x->a);
+        T *o = PLACE(x->out);
+        const T *a = PLACE(x->a), *b = PLACE(x->b);
         switch (x->op) {
-        case PN_ONE_ADD: *o = a + *PLACE(x->b); break;
-        case PN_ONE_SUB: *o = a - *PLACE(x->b); break;
-        case PN_ONE_MUL: *o = a * *PLACE(x->b); break;
-        case PN_ONE_DIV: *o = a / *PLACE(x->b); break;
-        case PN_ONE_DMUL: *o = ((a == 0) | (*PLACE(x->b) == 0)) ? 0 : a * *PLACE(x->b); break;
-        case PN_ONE_DDIV: *o = a == 0 ? 0 : a / *PLACE(x->b); break;
-        case PN_ONE_NEG: *o = -a; break;
-        case PN_ONE_SQUARE: *o = a * a; break;
-        case PN_ONE_COPY: *o = a; break;
+        case PN_ONE_ADD: EACH(a[l] + b[l]);
+        case PN_ONE_SUB: EACH(a[l] - b[l]);
+        case PN_ONE_MUL: EACH(a[l] * b[l]);
+        case PN_ONE_DIV: EACH(a[l] / b[l]);
+        case PN_ONE_DMUL: EACH(((a[l] == 0) | (b[l] == 0)) ? 0 : a[l] * b[l]);
+        case PN_ONE_DDIV: EACH(a[l] == 0 ? 0 : a[l] / b[l]);
+        case PN_ONE_NEG: EACH(-a[l]);
+        case PN_ONE_SQUARE: EACH(a[l] * a[l]);
+        case PN_ONE_COPY: EACH(a[l]);
         default: return x;
         }
     }
 #undef PLACE
+#undef EACH
     return x;
 }
 static __attribute__((noinline)) const pn_decoded *FN(some_ones)(const FN(exec) * E, T *file, const pn_decoded *x, const pn_decoded *stop) {
@@ -182,7 +185,7 @@ static __attribute__((noinline)) void FN(strips)(const FN(exec) * E, T *file, co
 /* Instructions begin .. end on one register file. Nonzero: the callback said stop. */
 static int FN(run)(const FN(exec) * E, T *file, int32_t begin, int32_t end) {
     for (const pn_decoded *x = E->lay->code + begin, *stop = E->lay->code + end; x < stop; x++) {
-#if !PN_BLOCK
+#if !PN_BLOCK || PN_PAIR
         if (x->op > PN_N_OPS && (x = FN(some_ones)(E, file, x, stop)) == stop) break;
 #endif
         T *o = FN(at)(E, file, x->out), *a = FN(at)(E, file, x->a);
@@ -230,7 +233,9 @@ static int FN(run)(const FN(exec) * E, T *file, int32_t begin, int32_t end) {
 static void FN(accumulate)(FN(exec) * E, T *files, size_t stride, int n_files, const T *weight) {
     if ((!PN_BLOCK || !weight) && E->lay->waiting_rows) FN(wait)(E, files, stride, n_files, weight);
     for (const pn_decoded *x = E->lay->code + E->lay->n_reverse, *stop = E->lay->code + E->lay->n_code; x < stop; x++) {
-#if PN_BLOCK
+#if PN_PAIR
+        if (weight || !FN(waits)(x)) FN(acc_few)(E, x, files, stride, n_files, weight);
+#elif PN_BLOCK
         double *g = E->grad[x->k] + x->p;
         if (x->op == PN_OP_ACC) FN(acc)(E, x, files, stride, n_files, weight, g);
         else if (weight) FN(acc_outer_weighted)(E, x, files, stride, n_files, weight, g);
@@ -245,11 +250,13 @@ static void FN(accumulate)(FN(exec) * E, T *files, size_t stride, int n_files, c
 
 /* The same for gradient vector 0, each lane by itself: g (n_grad, L) += */
 static void FN(accumulate_lanes)(FN(exec) * E, T *files, size_t stride, int n_files, SENS *g) {
-#if PN_BLOCK
+#if PN_BLOCK && !PN_PAIR
     for (const pn_decoded *x = E->lay->code + E->lay->n_reverse, *stop = E->lay->code + E->lay->n_code; x < stop; x++) {
         if (x->op == PN_OP_ACC) FN(acc_lanes)(E, x, files, stride, n_files, g + (size_t)x->p * L);
         else FN(outer_lanes)(E, x, files, stride, n_files, g + (size_t)x->p * L);
     }
+#elif PN_PAIR
+    (void)E, (void)files, (void)stride, (void)n_files, (void)g; /* two lanes have no such gradients, see kernels_for in solve.c */
 #else
     E->grad[0] = g;
     FN(accumulate)(E, files, stride, n_files, NULL);

@@ -258,6 +258,17 @@ static int64_t pack_offset(pn_layout *l, int32_t n_done, const pn_decoded *x, in
     return at;
 }
 
+/* The same of a matrix that one lane reads as it is, see pn_decoded. */
+static int64_t wide_offset(pn_layout *l, int32_t n_done, const pn_decoded *x) {
+    for (int32_t i = 0; i < n_done; i++) {
+        const pn_decoded *o = &l->code[i];
+        if (o->op == x->op && o->p == x->p && o->k == x->k && o->m == x->m && o->n == x->n) return o->pack;
+    }
+    const int64_t at = l->wide_size;
+    l->wide_size += x->n * padded(x->m);
+    return -1 - at;
+}
+
 /* Its matrix is sparse: the product has a table of it, which may be there already. */
 static pn_status make_sparse(pn_layout *l, const double *consts, pn_decoded *x) {
     const int transposed = x->op == PN_OP_AFFINE_T;
@@ -285,9 +296,11 @@ static pn_status place_matrix(pn_layout *l, int32_t n_done, const double *consts
     const int transposed = x->op == PN_OP_AFFINE_T, constant = x->k == PN_CONSTANT;
     const int32_t rows = transposed ? x->n : x->m, cols = transposed ? x->m : x->n;
     if (constant && pn_is_sparse(consts + x->p, rows, cols)) return make_sparse(l, consts, x);
-    x->pack = -1;
     const int as_it_is = single ? pn_is_wide(rows, cols) : transposed && !pn_is_large(rows, cols);
-    if (constant || !as_it_is) x->pack = pack_offset(l, n_done, x, rows, cols, single);
+    if (constant || !as_it_is)
+        x->pack = pack_offset(l, n_done, x, rows, cols, single);
+    else
+        x->pack = single ? wide_offset(l, n_done, x) : -1;
     return PN_OK;
 }
 

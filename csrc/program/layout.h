@@ -11,7 +11,8 @@ typedef struct pn_decoded {
     int32_t out, a, b, c; /* operands */
     int32_t p, q, k;      /* AFFINE, AFFINE_T: k = PN_CONSTANT is a matrix of constants; PN_SPARSE: matrix number p;
                              GATHER, SCATTER: q is 1 where the index has long runs, of neighbours */
-    /* AFFINE, AFFINE_T: where this matrix starts in the packed weights (or constants), -1: it is read as it is; ACC, ACC_OUTER: in the
+    /* AFFINE, AFFINE_T: where this matrix starts in the packed weights (or constants), < 0: it is read as it is (and
+       two lanes pack it -1 - pack behind all others); ACC, ACC_OUTER: in the
        sums, or of a large matrix: in what waits */
     int64_t pack;
 } pn_decoded;
@@ -55,7 +56,7 @@ typedef struct pn_sparse {
 } pn_sparse;
 
 enum { PN_LAYOUT_SINGLE, PN_LAYOUT_BLOCK, PN_N_LAYOUTS };
-enum { PN_PAD = 16 }; /* a register of the single-lane layout starts at a multiple of this many elements */
+enum { PN_PAD = 16 }; /* a register of the single-lane layout starts at a multiple of this many rows */
 
 /* Whether one lane has kernels of its own for large matrices: builds that have to be small have none. */
 #ifdef PN_F64_ONLY
@@ -72,7 +73,7 @@ static inline int pn_waits(int32_t m, int32_t n, int single) {
     return single ? PN_LARGE_ALONE && (int64_t)m * n >= PN_LARGE_FOR_ONE : pn_is_large(m, n);
 }
 
-/* The layouts differ in padding only: with one lane a register is a padded vector of features, in a block of L lanes a
+/* The layouts differ in padding only: with one lane, or two, a register is a padded vector of features, in a block of L lanes a
    row is L elements and needs none. */
 typedef struct pn_layout {
     pn_decoded *code;
@@ -82,6 +83,7 @@ typedef struct pn_layout {
     int32_t slot[PN_MAX_SLOTS];     /* first row of each slot, in the file */
     int32_t output[PN_MAX_OUTPUTS]; /* operand of each output */
     int64_t pack_size, fixed_size;  /* elements of packed weights and of packed constants */
+    int64_t wide_size;              /* those of matrices that one lane reads as they are, where two lanes pack them */
     pn_sparse *sparse;              /* (n_sparse) */
     int32_t n_sparse;
     int64_t sums_size;    /* one lane: elements of the sums of the accumulating segment, padded */

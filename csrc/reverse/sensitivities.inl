@@ -78,12 +78,12 @@ static int FN(sens_point)(FN(work) * W, const T *weight, int n, int with_y, SENS
             for (size_t l = 0; l < L; l++) B->gk[i][c * L + l] = (T)f->h[l] * w[l];
         }
         for (size_t e = 0; e < size; e++) B->g_base[e] = with_y && e / L == c ? 1 : 0;
-        if (W->tab->gamma > 0) FN(clear_seed)(W);
+        if (FN(is_implicit)(W)) FN(clear_seed)(W);
         if (FN(reverse_stages)(W, &step, 0, n)) return 1;
-        if (W->tab->gamma > 0 && FN(linearised_back)(W, &step)) return 1;
+        if (FN(is_implicit)(W) && FN(linearised_back)(W, &step)) return 1;
         FN(sens_row)(W, to + c * row, B->g_base);
         FN(accumulate_lanes)(&W->reverse, W->files, W->files_stride, n, to + c * row);
-        if (W->tab->gamma > 0) FN(accumulate_lanes)(&W->newton.back, W->newton.back_file, 0, 1, to + c * row);
+        if (FN(is_implicit)(W)) FN(accumulate_lanes)(&W->newton.back, W->newton.back_file, 0, 1, to + c * row);
     }
     return 0;
 }

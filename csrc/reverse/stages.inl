@@ -34,12 +34,12 @@ static inline void FN(add_scaled)(const FN(work) * W, int p, T *to, const T *fro
     size_t begin = (size_t)W->sums->half[p].from * L, end = (size_t)W->sums->half[p].to * L;
     T step[L];
     for (int l = 0; l < L; l++) step[l] = (T)h[l] * (T)a;
-    if (!PN_BLOCK && W->sums->n_halves > 1) {
-        for (size_t e = begin; e < end; e++) to[e] = (from ? from[e] : 0) + step[0] * v[e];
+    if (L < VE && W->sums->n_halves > 1) {
+        for (size_t e = begin; e < end; e++) to[e] = (from ? from[e] : 0) + step[e % L] * v[e];
         return;
     }
     for (size_t e = begin; e < end; e += VE) {
-        vec x = (PN_BLOCK ? V(load)(step + e % L) : V(set1)(step[0])) * V(load)(v + e);
+        vec x = FN(of_lanes)(step, e) * V(load)(v + e);
         V(store)(to + e, from ? V(load)(from + e) + x : x);
     }
 }
@@ -54,7 +54,7 @@ static int FN(reverse_stages)(FN(work) * W, const FN(step) * S, int from, int n)
     const int32_t *has = E->prog->output_size;
     for (int i = n - 1; i >= from; i--) {
         T *file = S->files + (size_t)i * W->files_stride;
-        if (W->tab->gamma > 0) FN(unsolve_stage)(W, S, i);
+        if (FN(is_implicit)(W)) FN(unsolve_stage)(W, S, i);
         FN(copy)(file + (size_t)lay->slot[3] * L, S->gk[i], size);
         if (FN(run)(E, file, lay->n_forward, lay->n_reverse)) return 1;
         double ti[L];

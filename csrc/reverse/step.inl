@@ -44,7 +44,7 @@ static int FN(load_stages)(FN(work) * W, FN(block) * b, int stage0, int n, T **f
         }
     }
     E->later = W->files - *files;
-    if (W->tab->gamma > 0) return FN(load_implicit)(W, b, have, n, *files);
+    if (FN(is_implicit)(W)) return FN(load_implicit)(W, b, have, n, *files);
     if (stage0 && !(b->files >= 0 && b->here) && FN(stages)(W, E, *files, W->files_stride, B->y, B->t, B->h, B->t_new, B->k, 0, 1)) return 1;
     return FN(stages)(W, E, *files, W->files_stride, B->y, B->t, B->h, B->t_new, B->k, have, n);
 }
@@ -97,15 +97,15 @@ static pn_status FN(step_back)(FN(work) * W, FN(block) * b) {
                 for (size_t l = 0; l < L; l++) gh[l] += FN(table)(W, c)->b[i] * (double)B->k[i][(size_t)c * L + l] * (double)B->lambda[(size_t)c * L + l];
     if (timed && inside) FN(time_saves)(W, gt, gh);
     FN(step) S = {files, B->t, B->h, B->t_new, B->gk, B->g_base, B->y, timed ? gt : NULL, timed ? gh : NULL, B->k};
-    if (tab->gamma > 0) FN(clear_seed)(W);
+    if (FN(is_implicit)(W)) FN(clear_seed)(W);
     if (FN(reverse_stages)(W, &S, 1, n)) return PN_CALLBACK;
     FN(pass_on)(W, b->here);
     if (stage0 && FN(reverse_stages)(W, &S, 0, 1)) return PN_CALLBACK;
-    if (tab->gamma > 0 && FN(linearised_back)(W, &S)) return PN_CALLBACK;
+    if (FN(is_implicit)(W) && FN(linearised_back)(W, &S)) return PN_CALLBACK;
     int first = stage0 ? 0 : 1; /* idle lanes have cotangent 0 */
     FN(add_gradient)(&W->reverse, files + (size_t)first * W->files_stride, W->files_stride, n - first);
     W->reverse.later = 0;
-    if (tab->gamma > 0) FN(add_gradient)(&W->newton.back, W->newton.back_file, 0, 1);
+    if (FN(is_implicit)(W)) FN(add_gradient)(&W->newton.back, W->newton.back_file, 0, 1);
     if (timed) FN(time_ends)(W, gt, gh);
     FN(copy)(B->lambda, B->g_base, size);
     return PN_OK;

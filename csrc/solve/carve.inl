@@ -14,7 +14,7 @@ static void FN(carve_newton)(FN(work) * W, pn_arena *a) {
     N->swap = pn_arena_take(a, (d * L + PN_PAD) * sizeof(T));
     N->moved = pn_arena_take(a, d);
     N->y = pn_arena_take(a, N->J.prog->has_call ? (d * L + PN_PAD) * sizeof(T) : 8);
-    if (P->gradient == PN_GRAD_NONE && !P->sensitivity) return;
+    if (P->gradient == PN_GRAD_NONE && !FN(has_sensitivities)(W)) return;
     FN(carve_exec)(&N->back, a, P, P->jacobian_reverse, W->active);
     N->back_file = FN(carve_files)(&N->back, a, 1, &stride);
 }
@@ -37,7 +37,7 @@ static void FN(carve)(FN(work) * W) {
     FN(flow) *f = &W->flow;
     FN(back) *B = &W->back;
     int keep = P->quadrature || P->sensitivity; /* the register files of all stages of a step */
-    FN(carve_exec)(&W->field, a, P, P->sensitivity ? P->reverse : P->field, W->active);
+    FN(carve_exec)(&W->field, a, P, FN(has_sensitivities)(W) ? P->reverse : P->field, W->active);
     W->file = FN(carve_files)(&W->field, a, keep ? W->most_stages : 1, &W->file_stride);
     f->y = pn_arena_take(a, state);
     f->y_new = pn_arena_take(a, state);
@@ -58,12 +58,12 @@ static void FN(carve)(FN(work) * W) {
     W->chunk_gk = pn_arena_take(a, chunk * (size_t)W->d * sizeof(T));
     W->from_start = pn_arena_take(a, chunk);
     FN(carve_watch)(W);
-    if (W->tab->gamma > 0) FN(carve_newton)(W, a);
+    if (FN(is_implicit)(W)) FN(carve_newton)(W, a);
     W->chunk_z = pn_arena_take(a, rev ? chunk * (size_t)W->d * sizeof(T) : 8);
     FN(carve_parts)(W);
-    if (P->gradient == PN_GRAD_NONE && !P->sensitivity) return;
+    if (P->gradient == PN_GRAD_NONE && !FN(has_sensitivities)(W)) return;
     FN(carve_screen)(W);
-    if (P->sensitivity) {
+    if (FN(has_sensitivities)(W)) {
         W->reverse = W->field;
         W->files = W->file;
         W->files_stride = W->file_stride;
@@ -86,5 +86,5 @@ static void FN(carve)(FN(work) * W) {
         B->k[i] = pn_arena_take(a, state);
         B->gk[i] = pn_arena_take(a, state);
     }
-    if (P->sensitivity) FN(carve_columns)(W, a);
+    if (FN(has_sensitivities)(W)) FN(carve_columns)(W, a);
 }

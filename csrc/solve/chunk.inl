@@ -25,7 +25,7 @@ static pn_status FN(run_chunk)(FN(work) * W, int64_t first, int64_t count) {
     FN(take_chunk)(W, first, count);
     pn_status st = FN(run_forward)(W);
     if (st != PN_OK) return st;
-    if (P->sensitivity) FN(check_sensitivities)(W);
+    if (FN(has_sensitivities)(W)) FN(check_sensitivities)(W);
     for (int64_t i = 0; W->screening && i < W->count; i++)
         if (W->left_out[W->first - W->screened + i]) P->status[W->first + i] = PN_GRADIENT;
     if (P->loss == PN_LOSS_PROGRAM && (st = FN(loss_rows)(W)) != PN_OK) return st;

@@ -249,6 +249,21 @@ static pn_status prepare_tapes(const pn_problem *P, const pn_kernels *k, const p
     return PN_OK;
 }
 
+/* Kernels that work two samples at a time, see kernels/few.inl, or NULL: a block works for all of its lanes, used or not, which costs more where
+   matrices take the time. The states have the same bits. */
+static const pn_kernels *kernels_for_few(const pn_program *program, int f32, pn_isa isa, int64_t n) {
+    enum { FEW = 4, FOR_FEW = 1024 }; /* samples; weights from which two blocks of two are faster than one block */
+    const int64_t weights = program->layout[PN_LAYOUT_BLOCK].pack_size;
+    return n >= 2 && n <= FEW && weights >= (n == 2 ? 1 : FOR_FEW) ? pn_kernels_pair(f32, isa) : NULL;
+}
+
+static const pn_kernels *kernels_for(const pn_problem *P, int f32, pn_isa isa) {
+    const int plain =
+        !P->call && !P->theta_each && !P->sensitivity && !P->stiff && P->tableau->gamma == 0; /* what those can do */
+    const pn_kernels *few = plain ? kernels_for_few(P->field, f32, isa, P->n) : NULL;
+    return few ? few : pn_kernels_get(f32, isa, P->n, P->adaptive, P->call != NULL);
+}
+
 pn_status pn_solve(const pn_problem *P, int f32, pn_isa isa, char *message) {
     char unread[PN_MESSAGE], *text = message ? message : unread;
     *text = 0;
@@ -257,7 +272,7 @@ pn_status pn_solve(const pn_problem *P, int f32, pn_isa isa, char *message) {
         return PN_BAD_ARGUMENT;
     }
     if (pn_problem_check(P, f32, text) != PN_OK) return PN_BAD_ARGUMENT;
-    const pn_kernels *k = pn_kernels_get(f32, isa, P->n, P->adaptive, P->call != NULL);
+    const pn_kernels *k = kernels_for(P, f32, isa);
     if (P->back) k = P->tapes->kernels ? P->tapes->kernels : k; /* those that went forward */
     pn_shared s = {.problem = P};
     int32_t threads = P->call ? 1 : P->threads > 0 ? P->threads : 1;
@@ -289,5 +304,7 @@ pn_status pn_solve(const pn_problem *P, int f32, pn_isa isa, char *message) {
 pn_status pn_evaluate(const pn_program *program, int f32, pn_isa isa, int64_t n, const void *const *slots,
                       const void *const *theta, void *const *outputs, double *const *grads, pn_callback call, void *call_ctx) {
     if (!pn_isa_available(isa) || (program->has_call && !call)) return PN_BAD_ARGUMENT;
-    return pn_kernels_get(f32, isa, n, 0, call != NULL)->evaluate(program, n, slots, theta, outputs, grads, call, call_ctx);
+    const pn_kernels *few = call ? NULL : kernels_for_few(program, f32, isa, n),
+                     *k = few ? few : pn_kernels_get(f32, isa, n, 0, call != NULL);
+    return k->evaluate(program, n, slots, theta, outputs, grads, call, call_ctx);
 }

@@ -16,7 +16,7 @@ static size_t FN(store_bytes)(const FN(work) * W) {
 static pn_status FN(prepare_tape)(FN(work) * W) {
     const pn_problem *P = W->P;
     size_t state = P->lambda != 0 ? 0 : (size_t)W->d * L * sizeof(T);
-    size_t padding = PN_BLOCK ? 0 : VE * sizeof(T);
+    size_t padding = PN_BLOCK && !PN_PAIR ? 0 : VE * sizeof(T);
     W->tape.stride = (sizeof(FN(block)) + L * sizeof(pn_record) + 2 * state + padding + 7) / 8 * 8;
     W->shots.stride = (sizeof(FN(shot)) + 2 * state + 7) / 8 * 8;
     W->parked.stride = FN(parked_stride)(W);
@@ -130,7 +130,7 @@ static pn_status FN(set_up)(FN(work) * W, pn_shared *s, int main) {
     FN(vacate)(&W->flow);
     FN(ready)(&W->field, W->file);
     if (P->event) FN(ready)(&W->watch.exec, W->watch.file);
-    if (W->reverse.prog && !P->sensitivity) FN(ready)(&W->reverse, W->files);
+    if (W->reverse.prog && !FN(has_sensitivities)(W)) FN(ready)(&W->reverse, W->files);
     if (W->newton.J.prog) FN(ready)(&W->newton.J, W->newton.file);
     if (W->newton.back.prog) FN(ready)(&W->newton.back, W->newton.back_file);
     FN(ready_parts)(W);
