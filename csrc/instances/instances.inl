@@ -36,21 +36,6 @@
 #define PN_VECTORS 2
 #include "instances/instance.inl"
 #endif
-#if PN_VBYTES >= 32
-#define PN_F32 0
-#define PN_VECTORS 1
-#define PN_TWO_LANES
-#include "instances/instance.inl"
-#ifndef PN_F64_ONLY
-#define PN_F32 1
-#define PN_VECTORS 1
-#define PN_TWO_LANES
-#include "instances/instance.inl"
-#endif
-#define PN_TWO(S, element) {2, sizeof(element), work_on_##S##_pair, evaluate_##S##_pair, discard_##S##_pair}
-#else
-#define PN_TWO(S, element) {0} /* a vector is no more than two numbers, or a block has few lanes */
-#endif
 #if PN_VBYTES == 64
 #define PN_F32 0
 #define PN_VECTORS 1
@@ -67,6 +52,21 @@
 #define work_on_f32_narrow work_on_f32_block
 #define evaluate_f32_narrow evaluate_f32_block
 #define discard_f32_narrow discard_f32_block
+#endif
+#if PN_VBYTES >= 32
+#define PN_F32 0
+#define PN_VECTORS 1
+#define PN_TWO_LANES
+#include "instances/instance.inl"
+#ifndef PN_F64_ONLY
+#define PN_F32 1
+#define PN_VECTORS 1
+#define PN_TWO_LANES
+#include "instances/instance.inl"
+#endif
+#define PN_TWO(S, element) {2, sizeof(element), work_on_##S##_pair, evaluate_##S##_pair, discard_##S##_pair}
+#else
+#define PN_TWO(S, element) {0} /* a vector is no more than two numbers, or a block has few lanes */
 #endif
 #define PN_NARROW (PN_VBYTES == 64 ? 1 : 2)
 
