@@ -192,6 +192,7 @@ class Build:
         test = subprocess.Popen(
             str(program),
             env=os.environ | env,
+            cwd=ROOT / "csrc" / "tests",
             stdout=subprocess.DEVNULL,
             stderr=subprocess.DEVNULL,
             preexec_fn=limits,

@@ -11,6 +11,16 @@
 
 #define UNUSED __attribute__((unused))
 
+#if defined _WIN32 || defined __SANITIZE_ADDRESS__
+static size_t page_size(void) { return 0; }
+static int guard(void *page, size_t bytes, int on) { return (void)page, (void)bytes, on & 0; }
+#else
+#include <sys/mman.h>
+#include <unistd.h>
+static size_t page_size(void) { return (size_t)sysconf(_SC_PAGESIZE); }
+static int guard(void *page, size_t bytes, int on) { return !mprotect(page, bytes, on ? PROT_NONE : PROT_READ | PROT_WRITE); }
+#endif
+
 static int failures;
 static _Thread_local char said[PN_MESSAGE]; /* by the last solve that was refused */
 #define CHECK(condition) CHECKF(condition, " ")
@@ -24,18 +34,31 @@ static _Thread_local char said[PN_MESSAGE]; /* by the last solve that was refuse
         }                                                                                                                      \
     } while (0)
 
-static void *kept[65536];
+/* Zeroed memory that ends where a page begins which cannot be touched: a number beyond an array ends the test. Sanitizers see that
+   by themselves. */
+typedef struct allocation {
+    char *block;
+    size_t guarded; /* bytes before that page; 0: there is none */
+} allocation;
+static allocation kept[65536];
 static size_t n_kept;
-UNUSED static void *keep(size_t count, size_t size) { /* zeroed */
-    void *p = calloc(count ? count : 1, size);
-    if (!p || n_kept == sizeof kept / sizeof *kept) {
+UNUSED static void *keep(size_t count, size_t size) {
+    const size_t bytes = count ? count * size : size, page = page_size(), whole = page ? (bytes + page - 1) / page * page : 0;
+    char *block = page ? aligned_alloc(page, whole + page) : calloc(1, bytes);
+    if (!block || n_kept == sizeof kept / sizeof *kept) {
         printf("the test itself is out of memory\n");
         exit(2);
     }
-    return kept[n_kept++] = p;
+    if (page) memset(block, 0, whole);
+    kept[n_kept++] = (allocation){block, page && guard(block + whole, page, 1) ? whole : 0};
+    return page ? block + whole - bytes : block;
 }
 UNUSED static void release(size_t mark) { /* what was kept since n_kept was mark */
-    while (n_kept > mark) free(kept[--n_kept]);
+    while (n_kept > mark) {
+        const allocation m = kept[--n_kept];
+        if (m.guarded) guard(m.block + m.guarded, page_size(), 0);
+        free(m.block);
+    }
 }
 UNUSED static int finish(const char *name) {
     release(0);

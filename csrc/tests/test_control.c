@@ -112,7 +112,7 @@ static void by_hand(const pn_problem *p, int64_t sample, const double *theta, pa
     memcpy(out->y, y, sizeof y);
 }
 
-enum { PLAIN, LANDING, LIMITED, OTHER_NUMBERS, BACKWARDS, AUTOMATIC, AT_REST, FROM_ZERO, SHORT, KINDS };
+enum { PLAIN, LANDING, LIMITED, OTHER_NUMBERS, BACKWARDS, AUTOMATIC, AT_REST, LATE, FROM_ZERO, SHORT, KINDS };
 static void steps(const char *method, int64_t n, int kind) {
     size_t mark = n_kept;
     seed_state = 3;
@@ -129,8 +129,9 @@ static void steps(const char *method, int64_t n, int kind) {
     double *theta = f.theta;
     for (int i = 0; i < D * (D + 1); i++) theta[i] *= 3;
     if (kind >= AUTOMATIC) p->first_step = 0;
-    if (kind == AT_REST) memset(theta, 0, D * (D + 1) * sizeof *theta);
+    if (kind == AT_REST || kind == LATE) memset(theta, 0, D * (D + 1) * sizeof *theta);
     for (size_t e = 0; kind == FROM_ZERO && e < (size_t)n * D; e++) set(f.y0, e, 0, 0);
+    for (size_t r = 0; kind == LATE && r < f.rows; r++) f.t[r] += 0x1p40; /* where the least step is larger than 1e-3 */
     for (size_t r = 0; r < f.rows; r++) f.t[r] *= kind == BACKWARDS ? -3 : kind == SHORT ? 1e-4 : 3;
     p->steps = keep((size_t)n, sizeof *p->steps);
     path *want = keep(1, sizeof *want);
