@@ -40,22 +40,22 @@ typedef struct allocation {
     char *block;
     size_t guarded; /* bytes before that page; 0: there is none */
 } allocation;
-static allocation kept[65536];
+static allocation all_kept[65536];
 static size_t n_kept;
 UNUSED static void *keep(size_t count, size_t size) {
     const size_t bytes = count ? count * size : size, page = page_size(), whole = page ? (bytes + page - 1) / page * page : 0;
     char *block = page ? aligned_alloc(page, whole + page) : calloc(1, bytes);
-    if (!block || n_kept == sizeof kept / sizeof *kept) {
+    if (!block || n_kept == sizeof all_kept / sizeof *all_kept) {
         printf("the test itself is out of memory\n");
         exit(2);
     }
     if (page) memset(block, 0, whole);
-    kept[n_kept++] = (allocation){block, page && guard(block + whole, page, 1) ? whole : 0};
+    all_kept[n_kept++] = (allocation){block, page && guard(block + whole, page, 1) ? whole : 0};
     return page ? block + whole - bytes : block;
 }
 UNUSED static void release(size_t mark) { /* what was kept since n_kept was mark */
     while (n_kept > mark) {
-        const allocation m = kept[--n_kept];
+        const allocation m = all_kept[--n_kept];
         if (m.guarded) guard(m.block + m.guarded, page_size(), 0);
         free(m.block);
     }

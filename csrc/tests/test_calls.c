@@ -1,5 +1,8 @@
 /* Explicit methods on a field that is a callback: the solution, and a callback that says stop, at any of its calls, ends every kind
    of solve with PN_CALLBACK; the same solve afterwards has the same bits. (Rosenbrock methods: test_implicit_calls.c.) */
+#define _POSIX_C_SOURCE 200809L
+#include <time.h>
+
 #include "tests/check.h"
 
 enum { ENDLESS = 1 << 30 };
@@ -120,6 +123,29 @@ static void stops_anywhere(const char *method, int64_t n, kind k) {
     release(0);
 }
 
+/* Where the field is a callback, which may take long, interrupts are looked for at each step: after as few calls as a step has. */
+static int asked;
+static int at_once(void *ctx) { return (void)ctx, ++asked > 2; }
+static int slow(void *ctx, int which, int n, const double *t, const double *y, const double *u, const double *seed, double *out,
+                int n_out) {
+    const struct timespec some = {.tv_nsec = 6000000};
+    nanosleep(&some, NULL);
+    return oscillator(ctx, which, n, t, y, u, seed, out, n_out);
+}
+static void interrupted(void) {
+    fixture f = fixture_begin(2, 0, 1, 0, "rk4");
+    int left = ENDLESS;
+    pn_program_destroy(&f.field), pn_program_destroy(&f.reverse);
+    f.p.field = f.field = calling(0), f.p.reverse = f.reverse = calling(1);
+    f.p.n_theta = (int64_t)(f.n_theta = 0), f.p.call = slow, f.p.call_ctx = &left;
+    f.p.adaptive = 0, f.p.step = 1e-3;
+    f.p.poll = at_once;
+    CHECK(fixture_solve(&f, pn_isa_best()) == PN_INTERRUPTED);
+    CHECKF(asked == 3 && ENDLESS - left < 20, "%d polls, %d calls", asked, ENDLESS - left); /* 24 ms a step */
+    fixture_end(&f);
+    release(0);
+}
+
 /* Programs that call back. */
 enum { FEW = 7, MANY = 45 };
 static int callback(void *ctx, int which, int n, const double *t, const double *y, const double *u, const double *seed,
@@ -173,5 +199,6 @@ int main(void) {
         for (int64_t n = 1; n <= 21; n += 20)
             for (kind k = PLAIN; k < KINDS; k = (kind)(k + 1)) stops_anywhere(methods[m], n, k);
     called();
+    interrupted();
     return finish("test_calls");
 }

@@ -55,6 +55,31 @@ static void difference(fixture *f, double *x, size_t n, const double *gradient, 
     }
 }
 
+/* dL/dt of times after the first, moved together with the end of the step that lies there. */
+static void difference_times(fixture *f) {
+    pn_problem *p = &f->p;
+    double *expected = keep(f->rows, sizeof *expected), *grid = (double *)(uintptr_t)p->grid;
+    CHECK(fixture_solve(f, PN_ISA_BASELINE) == PN_OK);
+    memcpy(expected, p->g_t, f->rows * sizeof *expected);
+    for (size_t i = 1; i < (size_t)p->n; i++) /* sample 0 has some of its times twice */
+        for (int64_t j = 1; j < f->t_len[i]; j++) {
+            double *t = &f->t[p->row[i] + j], old = *t, loss[2], *end = NULL;
+            const int last = j == f->t_len[i] - 1, jumps = (p->row[i] + j) % 3 != 1;
+            for (int64_t k = 0; (last || jumps) && k < p->grid_len[i]; k++)
+                if (grid[p->grid_start[i] + k] == old) end = &grid[p->grid_start[i] + k];
+            for (int side = 0; side < 2; side++) {
+                *t = old + (side ? -1e-5 : 1e-5);
+                if (end) *end = *t;
+                loss[side] = loss_at(f);
+            }
+            *t = old;
+            if (end) *end = old;
+            const double slope = (loss[0] - loss[1]) / 2e-5, got = expected[p->row[i] + j];
+            CHECKF(fabs(slope - got) <= 2e-7 * (1 + fabs(slope)), "g_t[%d][%d]: %.12g, differences %.12g", (int)i, (int)j, got,
+                   slope);
+        }
+}
+
 static void gradients(const char *method, int64_t n, int32_t k) {
     size_t mark = n_kept;
     fixture f = fixture_begin(3, 0, n, 0, method);
@@ -68,6 +93,7 @@ static void gradients(const char *method, int64_t n, int32_t k) {
     difference(&f, f.y0, (size_t)n * 3, p->g_y0, "g_y0");
     difference(&f, f.data, f.rows * (size_t)k, p->jump.g_data, "g_data");
     difference(&f, f.target, f.rows * 3, p->loss_part.g_data, "g_target");
+    difference_times(&f);
     CHECK(fixture_solve(&f, PN_ISA_BASELINE) == PN_OK);
     double *g_theta = keep(f.n_theta, sizeof *g_theta), loss = total_loss(&f);
     memcpy(g_theta, p->g_theta, f.n_theta * sizeof *g_theta);

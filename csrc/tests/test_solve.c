@@ -126,9 +126,14 @@ static void jumps(const char *method, int64_t n) {
         for (size_t c = 0; c < 2; c++)
             if ((r + c) % 3 != 0) set_to[2 * r + c] = NAN; /* this one stays */
     f.p.jump_add = jump, f.p.jump_set = set_to, f.p.land = 1;
+    f.p.first_step = 0.1;
     EACH_ISA(isa) {
         CHECK(fixture_solve(&f, isa) == PN_OK);
         for (int64_t i = 0; i < n; i++) {
+            const int64_t tried = f.p.accepted[i] + f.p.rejected[i],
+                          jumped = f.t_len[i] - 1; /* f is new where a step begins there */
+            CHECKF(f.p.nfe[i] == tried * f.p.tableau->s + jumped, "%s %s: %d evaluations, %d steps", method, pn_isa_name(isa),
+                   (int)f.p.nfe[i], (int)tried);
             double y[2] = {get(f.y0, 2 * (size_t)i, 0), get(f.y0, 2 * (size_t)i + 1, 0)};
             for (int64_t j = 0; j < f.t_len[i]; j++) {
                 const size_t row = (size_t)(f.p.row[i] + j);
@@ -309,6 +314,9 @@ static void sensitivities_of(int64_t n, int f32, int land, pn_isa isa) {
     f.p.sensitivity = memset(S, 0xff, size);
     CHECK(fixture_solve(&f, isa) == PN_OK);
     CHECK(memcmp(y.at, f.p.y, y.n) == 0);
+    for (int64_t i = 0; i < n; i++) /* at the initial time */
+        for (size_t c = 0; c < 3; c++)
+            for (size_t k = 0; k < columns; k++) CHECK(S[((size_t)f.p.row[i] * 3 + c) * columns + k] == (k == f.n_theta + c));
     f.p.sensitivity = memset(again, 0xff, size);
     f.p.threads = 3;
     CHECK(fixture_solve(&f, isa) == PN_OK);
@@ -329,6 +337,50 @@ static void sensitivities(void) {
     for (int i = 0; i < 3; i++)
         for (int f32 = 0; f32 < 2; f32++)
             for (int land = 0; land < 2; land++) EACH_ISA(isa) sensitivities_of(sizes[i], f32, land, isa);
+}
+
+/* Many saved times in each of few steps, of one sample and of some. */
+static void sensitivities_inside(int64_t n, int f32) {
+    enum { TIMES = 40 };
+    fixture f = fixture_begin(3, 0, n, f32, "tsit5");
+    pn_problem *p = &f.p;
+    const size_t columns = f.n_theta + 3;
+    f.rows = (size_t)n * TIMES;
+    double *t = f.t = keep(f.rows, sizeof *t);
+    int64_t *start = keep((size_t)n, sizeof *start);
+    for (int64_t i = 0; i < n; i++) {
+        start[i] = i * TIMES, f.t_len[i] = TIMES;
+        for (int64_t j = 0; j < TIMES; j++) t[start[i] + j] = 0.03 * (double)j;
+    }
+    p->t = t, p->t_start = p->row = start, p->n_t = p->rows = (int64_t)f.rows;
+    fixture_results(&f);
+    double *S = keep(f.rows * 3 * columns, sizeof *S);
+    double *g_y0 = keep((size_t)n * 3, sizeof *g_y0);
+    p->adaptive = 0, p->step = 0.4;
+    p->loss = PN_LOSS_NONE, p->g_y = random_array(f.rows * 3, f32, 1);
+    EACH_ISA(isa) {
+        p->gradient = PN_GRAD_DISCRETE, p->sensitivity = NULL;
+        CHECK(fixture_solve(&f, isa) == PN_OK);
+        memcpy(g_y0, p->g_y0, (size_t)n * 3 * sizeof *g_y0);
+        p->gradient = PN_GRAD_NONE, p->sensitivity = memset(S, 0xff, f.rows * 3 * columns * sizeof *S);
+        CHECK(fixture_solve(&f, isa) == PN_OK);
+        for (size_t k = 0; k < f.n_theta; k++) {
+            double sum = 0;
+            for (size_t r = 0; r < f.rows * 3; r++) sum += get(p->g_y, r, f32) * S[r * columns + k];
+            CHECKF(fabs(sum - p->g_theta[k]) < (f32 ? 1e-4 : 1e-11) * (1 + fabs(sum)), "%s f%d n %d: %g %g", pn_isa_name(isa),
+                   f32 ? 32 : 64, (int)n, sum, p->g_theta[k]);
+        }
+        for (size_t i = 0; i < (size_t)n; i++)
+            for (size_t k = 0; k < 3; k++) {
+                double sum = 0, want = g_y0[3 * i + k];
+                for (size_t r = 3 * TIMES * i; r < 3 * TIMES * (i + 1); r++)
+                    sum += get(p->g_y, r, f32) * S[r * columns + f.n_theta + k];
+                CHECKF(fabs(sum - want) < (f32 ? 1e-4 : 1e-11) * (1 + fabs(sum)), "%s f%d n %d: y0 %g %g", pn_isa_name(isa),
+                       f32 ? 32 : 64, (int)n, sum, want);
+            }
+    }
+    fixture_end(&f);
+    release(0);
 }
 
 /* ---- how samples end -------------------------------------------------------------------------------------------------- */
@@ -471,6 +523,7 @@ int main(void) {
     single_precision();
     checkpoints();
     sensitivities();
+    for (int f32 = 0; f32 < 2; f32++) sensitivities_inside(1, f32), sensitivities_inside(9, f32);
     endings();
     failed_samples();
     callbacks();
