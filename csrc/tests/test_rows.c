@@ -2,30 +2,6 @@
    steps, checkpoints (the same bits), instruction sets, and what pn_solve refuses. */
 #include "tests/check.h"
 
-/* Solve with adaptive steps, then prescribe those steps. */
-static void freeze(fixture *f) {
-    pn_problem *p = &f->p;
-    size_t n = (size_t)p->n, total = 0;
-    p->steps = keep(n, sizeof *p->steps);
-    CHECK(fixture_solve(f, PN_ISA_BASELINE) == PN_OK);
-    for (size_t i = 0; i < n; i++) total += (size_t)p->steps[i].n + 1;
-    double *grid = keep(total, sizeof *grid);
-    int64_t *start = keep(n, sizeof *start), *length = keep(n, sizeof *length), used = 0;
-    for (size_t i = 0; i < n; i++) {
-        pn_steps *s = &p->steps[i];
-        start[i] = used, length[i] = s->n + 1;
-        for (int64_t k = 0; k < s->n; k++) grid[used++] = s->record[2 * k];
-        grid[used++] = f->t[p->row[i] + f->t_len[i] - 1];
-        free(s->record);
-    }
-    p->steps = NULL;
-    p->grid = grid;
-    p->grid_start = start;
-    p->grid_len = length;
-    p->n_grid = (int64_t)used;
-    p->adaptive = 0;
-}
-
 static double loss_at(fixture *f) {
     f->p.gradient = PN_GRAD_NONE;
     CHECK(fixture_solve(f, PN_ISA_BASELINE) == PN_OK);
