@@ -34,14 +34,14 @@ static _Thread_local char said[PN_MESSAGE]; /* by the last solve that was refuse
         }                                                                                                                      \
     } while (0)
 
-/* Zeroed memory that ends where a page begins which cannot be touched: a number beyond an array ends the test. Sanitizers see that
-   by themselves. */
+/* Zeroed memory that ends where a page begins which cannot be touched, or begins where it ends: a number beyond an array ends the
+   test. Sanitizers see that by themselves. */
 typedef struct allocation {
-    char *block;
-    size_t guarded; /* bytes before that page; 0: there is none */
+    char *block, *guarded; /* that page; NULL: there is none */
 } allocation;
 static allocation all_kept[65536];
 static size_t n_kept;
+static int guard_before; /* 1: before what is kept from now on */
 UNUSED static void *keep(size_t count, size_t size) {
     const size_t bytes = count ? count * size : size, page = page_size(), whole = page ? (bytes + page - 1) / page * page : 0;
     char *block = page ? aligned_alloc(page, whole + page) : calloc(1, bytes);
@@ -49,15 +49,16 @@ UNUSED static void *keep(size_t count, size_t size) {
         printf("the test itself is out of memory\n");
         exit(2);
     }
-    if (page) memset(block, 0, whole);
-    all_kept[n_kept++] = (allocation){block, page && guard(block + whole, page, 1) ? whole : 0};
-    return page ? block + whole - bytes : block;
+    if (page) memset(block, 0, whole + page);
+    char *edge = guard_before ? block : block + whole;
+    all_kept[n_kept++] = (allocation){block, page && guard(edge, page, 1) ? edge : NULL};
+    return !page ? block : guard_before ? block + page : edge - bytes;
 }
 UNUSED static void release(size_t mark) { /* what was kept since n_kept was mark */
     while (n_kept > mark) {
-        const allocation m = all_kept[--n_kept];
-        if (m.guarded) guard(m.block + m.guarded, page_size(), 0);
-        free(m.block);
+        const allocation a = all_kept[--n_kept];
+        if (a.guarded) guard(a.guarded, page_size(), 0);
+        free(a.block);
     }
 }
 UNUSED static int finish(const char *name) {

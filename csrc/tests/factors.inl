@@ -50,7 +50,7 @@ static void FN(factors)(const pn_pattern *p, double tolerance) {
             A[(size_t)p->place[e] * L + l] += v, W[l][p->row[e]][p->col[e]] += (double)v;
         }
         const int32_t weak = (int32_t)((1 + uniform()) / 2 * SIDE) % SIDE;
-        const double by = l % 3 == 0 ? 1 : l == 4 ? 0 : pow(10, -4 * (1 + uniform()));
+        const double kind = uniform(), by = kind < -0.4 ? 1 : kind < -0.2 ? 0 : pow(10, -4 * (1 + uniform()));
         for (int32_t q = 0; q < p->n_mass; q++) {
             const int32_t r = p->mass[q] / SIDE, c = p->mass[q] % SIDE;
             T *a = &A[(size_t)p->moored[q] * L + l];

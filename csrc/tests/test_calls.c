@@ -74,7 +74,10 @@ static void set_up(fixture *f, kind k) {
     if (k == SENSITIVITY) p->sensitivity = keep(f->rows * 2 * 2, 8);
     if (k == EVENT || k == EVENT_FIXED) add_event(f);
     if (k == JUMP) p->jump_set = p->jump_add = keep(f->rows * 2, 8), p->land = 1;
-    if (k == STOPS) p->stops = stops, p->n_stops = 4;
+    if (k != STOPS) return;
+    guard_before = 1;
+    p->stops = memcpy(keep(4, sizeof *stops), stops, sizeof stops), p->n_stops = 4;
+    guard_before = 0;
 }
 
 static void begin(fixture *f) {
@@ -146,6 +149,23 @@ static void interrupted(void) {
     release(0);
 }
 
+/* A field of which one evaluation takes long is looked at in between, and solved. */
+static int never(void *ctx) { return (void)ctx, asked++, 0; }
+static void costly(int64_t n) {
+    enum { HIDDEN = 5000 };
+    builder b;
+    fixture f = fixture_begin(2, 0, n, 0, "rk4");
+    pn_program_destroy(&f.field);
+    net(&b, 2, 0, HIDDEN, 0, 1);
+    f.p.field = f.field = must_create(&b), f.p.reverse = NULL;
+    f.p.theta = random_array(f.n_theta = (size_t)net_params(2, 0, HIDDEN), 0, 0.01);
+    f.p.n_theta = (int64_t)f.n_theta;
+    f.p.gradient = PN_GRAD_NONE, f.p.loss = PN_LOSS_NONE, f.p.adaptive = 0, f.p.step = 0.2, f.p.poll = never;
+    CHECK(fixture_solve(&f, pn_isa_best()) == PN_OK && f.p.accepted[0] > 5);
+    fixture_end(&f);
+    release(0);
+}
+
 /* Programs that call back. */
 enum { FEW = 7, MANY = 45 };
 static int callback(void *ctx, int which, int n, const double *t, const double *y, const double *u, const double *seed,
@@ -200,5 +220,6 @@ int main(void) {
             for (kind k = PLAIN; k < KINDS; k = (kind)(k + 1)) stops_anywhere(methods[m], n, k);
     called();
     interrupted();
+    costly(1), costly(5);
     return finish("test_calls");
 }

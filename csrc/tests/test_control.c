@@ -232,8 +232,8 @@ static pn_program *root(int vjp) {
     add_output(&b, g), add_output(&b, -1), add_output(&b, -1);
     b.spec.segments[2] = 2;
     b.spec.n_grads = 1, b.n_grad[0] = 1;
-    add(&b, PN_OP_ACC, 0, add(&b, PN_OP_SQUARE, 1, seed, -1, -1, 0, 0, 0), -1, -1, 0, 0,
-        0); /* of a parameter that means nothing */
+    add(&b, PN_OP_ACC, 0, add(&b, PN_OP_MUL, 1, seed, r, -1, 0, 0, 0), -1, -1, 0, 0,
+        0); /* of how often sqrt(y) is added, which is 0 times */
     b.spec.segments[2] = 3;
     return must_create(&b);
 }
@@ -275,6 +275,40 @@ static void refused_steps(const char *method) {
     }
 }
 
+/* Samples that go in step, of which the last is alone in a block whose other lanes held samples that failed, at once or later: nothing is
+   left of those. */
+static void idle_lanes(const char *method) {
+    enum { MOST = 65, BAD = 40 };
+    EACH_ISA(isa) {
+        fixture f = fixture_begin(1, 0, MOST, 0, method);
+        pn_problem *p = &f.p;
+        pn_program_destroy(&f.field), pn_program_destroy(&f.reverse);
+        p->field = f.field = root(0), p->reverse = f.reverse = root(1);
+        p->n_theta = 1, f.n_theta = 1, p->adaptive = 0, p->step = 0.05, p->loss = PN_LOSS_NONE;
+        static const double t[] = {0, 1};
+        int64_t *row = keep(MOST, sizeof *row), *zero = keep(MOST, sizeof *zero);
+        CHECK(f.rows >= 2 * MOST);
+        double *g_y = keep(f.rows, sizeof *g_y);
+        for (int64_t i = 0; i < MOST; i++) {
+            row[i] = 2 * i, f.t_len[i] = 2, g_y[2 * i + 1] = 1;
+            set(f.y0, (size_t)i, 0, i < BAD || i == MOST - 1 ? 1 + 0.03 * (double)(i % 7) : i % 16 ? -1 : 0.2);
+        }
+        p->t = t, p->t_start = zero, p->row = row, p->n_t = 2, p->rows = 2 * MOST, p->g_y = g_y;
+        CHECK(fixture_solve(&f, isa) == PN_OK);
+        for (int64_t i = 0; i < MOST; i++) {
+            const double start = sqrt(get(f.y0, (size_t)i, 0)), want = (start - 0.5) / start;
+            const int bad = i >= BAD && i < MOST - 1;
+            CHECKF(p->status[i] == (bad ? PN_NON_FINITE : PN_OK), "%s sample %d: %s", pn_isa_name(isa), (int)i,
+                   pn_status_name((pn_status)p->status[i]));
+            if (!bad)
+                CHECKF(fabs(p->g_y0[i] - want) < 1e-4, "%s sample %d: %g for %g", pn_isa_name(isa), (int)i, p->g_y0[i], want);
+        }
+        CHECK(isfinite(p->g_theta[0]) && p->g_theta[0] > 0);
+        fixture_end(&f);
+        release(0);
+    }
+}
+
 int main(void) {
     static const char *const methods[] = {"heun", "bosh3", "dopri5", "tsit5", "dop853"};
     for (int m = 0; m < 5; m++)
@@ -283,5 +317,6 @@ int main(void) {
         listed_steps(3, n, "dopri5"), listed_steps(300, n, "dopri5"), listed_steps(3, n, "bosh3");
     evaluations("dopri5"), evaluations("tsit5"), evaluations("bosh3");
     refused_steps("dopri5"), refused_steps("bosh3");
+    idle_lanes("rk4"), idle_lanes("midpoint");
     return finish("test_control");
 }

@@ -175,13 +175,6 @@ static void strips(int tries) {
     CHECKF(seen > 10 * tries, "%d", seen);
 }
 
-/* What is allocated next holds zeros, or anything but what it held. */
-static void use_memory(size_t size) {
-    void *volatile block = malloc(size);
-    if (block) memset(block, 0, size);
-    free(block);
-}
-
 /* [y_1, -y_0] from scalars: no instruction moves anything; a chain of temporaries needs the rows of two. */
 static void small(void) {
     builder b = {.spec = {.segments = {0, 4, 0}, .fuse = 1}};
@@ -199,10 +192,23 @@ static void small(void) {
         int32_t r = add_slot(&b, n);
         for (int i = 0; i < 50; i++) r = add(&b, PN_OP_SIN, n, r, -1, -1, 0, 0, 0);
         add_output(&b, r);
-        use_memory(4097 * sizeof(int32_t));
         p = must_create(&b);
         CHECKF(p->layout[PN_LAYOUT_BLOCK].file_rows == many * n, "%d", p->layout[PN_LAYOUT_BLOCK].file_rows);
         CHECKF(p->layout[PN_LAYOUT_SINGLE].file_rows == many * each, "%d", p->layout[PN_LAYOUT_SINGLE].file_rows);
+        pn_program_destroy(&p);
+        b = (builder){.spec = {.segments = {0, 9, 9}, .fuse = 1}}; /* the way back has none of the rows of the way forward */
+        int32_t seed = (r = add_slot(&b, n), add_slot(&b, n));
+        for (int i = 0; i < 9; i++) r = add(&b, PN_OP_SIN, n, r, -1, -1, 0, 0, 0);
+        add_output(&b, r);
+        for (int i = 0; i < 9; i++) seed = add(&b, PN_OP_COS, n, seed, -1, -1, 0, 0, 0);
+        add_output(&b, seed);
+        p = must_create(&b);
+        for (int which = 0; which < PN_N_LAYOUTS; which++) {
+            const pn_layout *l = &p->layout[which];
+            for (int32_t i = 0; i < l->n_reverse; i++)
+                CHECKF(l->code[i].op == PN_STRIPS || (l->code[i].out >= l->forward_rows) == (i >= l->n_forward),
+                       "%d rows, instruction %d", (int)n, (int)i);
+        }
         pn_program_destroy(&p);
     }
 }

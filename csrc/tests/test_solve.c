@@ -116,6 +116,48 @@ static void odd_times(void) {
     release(0);
 }
 
+/* Methods with a table for each half of the state: inside steps a sample has the numbers alone that it has among others. */
+static void halves(void) {
+    enum { SIDE = 4, MANY = 9 };
+    int some = 0;
+    for (int m = 0; m < pn_tableau_count(); m++) {
+        const pn_tableau *tab = pn_tableau_at(m);
+        if (!tab->second) continue;
+        some++;
+        EACH_ISA(isa) {
+            seed_state = 5;
+            fixture f = fixture_begin(SIDE, 0, MANY, 0, tab->name);
+            f.p.adaptive = 0, f.p.step = 0.37;
+            f.p.gradient = PN_GRAD_NONE;
+            CHECK(fixture_solve(&f, isa) == PN_OK);
+            const size_t size = (size_t)f.t_len[0] * SIDE;
+            double *y = memcpy(keep(size, sizeof *y), f.p.y, size * sizeof *y);
+            f.p.n = 1;
+            CHECK(fixture_solve(&f, isa) == PN_OK);
+            for (size_t e = 0; e < size; e++)
+                CHECKF(fabs(get(f.p.y, e, 0) - y[e]) < 1e-12, "%s %s: %.15g, among others %.15g", tab->name, pn_isa_name(isa),
+                       get(f.p.y, e, 0), y[e]);
+            fixture_end(&f);
+            release(0);
+        }
+    }
+    CHECK(some > 0);
+}
+
+/* Samples of one time, the first of all times among them, between others: more than there are lanes. */
+static void single_times(void) {
+    guard_before = 1;
+    for (int f32 = 0; f32 < 2; f32++) EACH_ISA(isa) {
+            fixture f = fixture_begin(2, 0, 70, f32, "dopri5");
+            use(&f, linear(), rotation(f32));
+            for (size_t i = 0; i < 70; i += 3) f.t_len[i] = 1;
+            CHECK(fixture_solve(&f, isa) == PN_OK && rotation_error(&f) < (f32 ? 1e-2 : 1e-5));
+            fixture_end(&f);
+            release(0);
+        }
+    guard_before = 0;
+}
+
 /* States set and added to at saved times: from there on the solution is that of the new state. */
 static void jumps(const char *method, int64_t n) {
     seed_state = 5;
@@ -202,6 +244,7 @@ static void gradients(const char *method, int64_t n, int32_t m, int land, double
     f.p.land = land;
     f.p.lambda = lambda;
     f.p.loss = loss;
+    if (loss == PN_LOSS_HUBER) f.p.loss_scale = 0.3;
     if (lambda > 0) f.p.gradient = PN_GRAD_REVERSIBLE;
     double *target = f.target, *weight = random_array(f.rows * 3, 0, 1);
     target[4] = NAN, weight[5] = 0; /* not observed */
@@ -400,6 +443,8 @@ int main(void) {
     closed_forms();
     orders();
     odd_times();
+    single_times();
+    halves();
     for (int64_t n = 1; n <= 21; n += 20) jumps("dopri5", n), jumps("bosh3", n);
     gradients("tsit5", 1, 2, 0, 0, PN_LOSS_SQUARED);
     gradients("dopri5", 6, 0, 1, 0, PN_LOSS_HUBER);
