@@ -35,7 +35,7 @@ ROOT = Path(__file__).resolve().parent.parent
 EQUIVALENT = ROOT / "tests" / "mutants.json"
 FLAGS = [
     *("-std=c11", "-O1", "-w", "-pthread", "-fno-math-errno", "-ffp-contract=fast", "-fvisibility=hidden"),
-    *("-fno-jump-tables", "-fsanitize=bounds", "-fsanitize-undefined-trap-on-error", "-DPN_ONLY_BASELINE"),
+    *("-fno-jump-tables", "-fstack-protector-all", "-fsanitize=bounds", "-fsanitize-undefined-trap-on-error", "-DPN_ONLY_BASELINE"),
 ]
 ANOTHER_BUILD = {"test_isa", "test_vmath"}
 """Tests of what the build has not: other instruction sets, functions of vmath.h."""

@@ -166,6 +166,29 @@ static void costly(int64_t n) {
     release(0);
 }
 
+/* Nothing is asked for outside the times of a sample, however short they are. */
+static int inside(void *ctx, int which, int n, const double *t, const double *y, const double *u, const double *seed,
+                  double *out, int n_out) {
+    const double *ends = ctx;
+    (void)which, (void)y, (void)u, (void)seed;
+    memset(out, 0, (size_t)(n * n_out) * sizeof *out);
+    for (int i = 0; i < n; i++) asked += t[i] < ends[0] || t[i] > ends[1];
+    return 0;
+}
+static void short_times(double length) {
+    double ends[] = {3, 3 + length};
+    fixture f = fixture_begin(2, 0, 1, 0, "dopri5");
+    pn_program_destroy(&f.field), pn_program_destroy(&f.reverse);
+    f.p.field = f.field = calling(0), f.p.reverse = f.reverse = calling(1);
+    f.p.n_theta = (int64_t)(f.n_theta = 0), f.p.call = inside, f.p.call_ctx = ends;
+    for (int64_t j = 0; j < f.t_len[0]; j++) f.t[j] = ends[j > 0];
+    asked = 0;
+    CHECK(fixture_solve(&f, pn_isa_best()) == PN_OK);
+    CHECKF(asked == 0, "%d times outside", asked);
+    fixture_end(&f);
+    release(0);
+}
+
 /* Programs that call back. */
 enum { FEW = 7, MANY = 45 };
 static int callback(void *ctx, int which, int n, const double *t, const double *y, const double *u, const double *seed,
@@ -221,5 +244,6 @@ int main(void) {
     called();
     interrupted();
     costly(1), costly(5);
+    short_times(1e-7), short_times(1e-10);
     return finish("test_calls");
 }

@@ -275,6 +275,27 @@ static void refused_steps(const char *method) {
     }
 }
 
+/* After a step to where there is no number, one of a tenth is tried. */
+static void after_none(void) {
+    EACH_ISA(isa) {
+        fixture f = fixture_begin(1, 0, 1, 0, "heun");
+        pn_problem *p = &f.p;
+        static const double atol = 10;
+        pn_steps steps;
+        pn_program_destroy(&f.field);
+        p->field = f.field = root(0), p->reverse = NULL, p->gradient = PN_GRAD_NONE, p->loss = PN_LOSS_NONE;
+        p->n_theta = 1, p->atol = &atol, p->min_factor = 0.01, p->first_step = 4, p->steps = &steps;
+        set(f.y0, 0, 0, 1);
+        for (int64_t j = 0; j < f.t_len[0]; j++) f.t[j] = 5 * (double)j;
+        f.t_len[0] = 2, f.t[1] = 9;
+        CHECK(fixture_solve(&f, isa) == PN_OK);
+        CHECKF(steps.n > 0 && steps.record[1] == 4 * 0.1, "%s: %g", pn_isa_name(isa), steps.n ? steps.record[1] : 0);
+        free(steps.record);
+        fixture_end(&f);
+        release(0);
+    }
+}
+
 /* Samples that go in step, of which the last is alone in a block whose other lanes held samples that failed, at once or later: nothing is
    left of those. */
 static void idle_lanes(const char *method) {
@@ -309,6 +330,30 @@ static void idle_lanes(const char *method) {
     }
 }
 
+/* y' = 1 by a pair whose error is 0, with tolerances so small that norms overflow: the first step is 1e-6. */
+static void overflowing_norms(int64_t n) {
+    builder b = {.spec = {.n_consts = 1, .segments = {0, 1, 0}}, .consts = {1}};
+    add_slot(&b, 1), add_slot(&b, 1), add_slot(&b, 0);
+    add_output(&b, add(&b, PN_OP_CONST, 1, -1, -1, -1, 0, 0, 0));
+    fixture f = fixture_begin(1, 0, n, 0, "heun");
+    pn_problem *p = &f.p;
+    pn_program_destroy(&f.field);
+    p->field = f.field = must_create(&b), p->reverse = NULL, p->gradient = PN_GRAD_NONE, p->loss = PN_LOSS_NONE;
+    static const double atol = 1e-200;
+    p->atol = &atol, p->rtol = 0;
+    p->steps = keep((size_t)n, sizeof *p->steps);
+    EACH_ISA(isa) {
+        CHECK(fixture_solve(&f, isa) == PN_OK);
+        for (int64_t i = 0; i < n; i++) {
+            CHECKF(p->status[i] == PN_OK && (f.t_len[i] == 1 || p->steps[i].record[1] == 1e-6), "%s: %s", pn_isa_name(isa),
+                   pn_status_name((pn_status)p->status[i]));
+            free(p->steps[i].record);
+        }
+    }
+    fixture_end(&f);
+    release(0);
+}
+
 int main(void) {
     static const char *const methods[] = {"heun", "bosh3", "dopri5", "tsit5", "dop853"};
     for (int m = 0; m < 5; m++)
@@ -317,6 +362,8 @@ int main(void) {
         listed_steps(3, n, "dopri5"), listed_steps(300, n, "dopri5"), listed_steps(3, n, "bosh3");
     evaluations("dopri5"), evaluations("tsit5"), evaluations("bosh3");
     refused_steps("dopri5"), refused_steps("bosh3");
+    after_none();
+    overflowing_norms(1), overflowing_norms(9);
     idle_lanes("rk4"), idle_lanes("midpoint");
     return finish("test_control");
 }

@@ -243,6 +243,30 @@ static void powers(int power, double c) {
     release(0);
 }
 
+/* y' = 1, g = +-(y - c), which is 0 at the very end of the last step, or 0 throughout: there it happens, and here it does not. */
+static void at_the_end(int32_t way) {
+    enum { STEPS = 2 };
+    builder b = {.spec = {.n_consts = 1, .segments = {0, 1, 0}}, .consts = {1}}, e = {.spec = {.n_consts = 1}, .consts = {0.5}};
+    add_slot(&b, 1), add_slot(&b, 1), add_slot(&b, 0);
+    add_output(&b, add(&b, PN_OP_CONST, 1, -1, -1, -1, 0, 0, 0));
+    add_slot(&e, 1), add_slot(&e, 1), add_slot(&e, 0);
+    const int32_t c = add(&e, PN_OP_CONST, 1, -1, -1, -1, 0, 0, 0), y = way ? 1 : c;
+    add_output(&e, add(&e, PN_OP_SUB, 1, way < 0 ? c : y, way < 0 ? y : c, -1, 0, 0, 0));
+    e.spec.segments[1] = e.spec.n_code;
+    fixture f = watched(1, 5, "euler", must_create(&b), must_create(&e), 0);
+    f.p.step = 0.5 / STEPS;
+    for (size_t i = 0; i < 5; i++) set(f.y0, i, 0, 0), f.t[2 * i + 1] = 0.5;
+    EACH_ISA(isa) {
+        for (int64_t i = 0; i < 5; i++) f.p.event_which[i] = -1, f.p.event_side[i] = 0;
+        CHECK(fixture_solve(&f, isa) == PN_OK);
+        for (int64_t i = 0; i < 5; i++)
+            CHECKF(f.p.event_which[i] == (way ? 0 : -1) && f.p.stop_t[i] == 0.5 && f.p.accepted[i] == STEPS, "%s, %d: %d at %g",
+                   pn_isa_name(isa), way, f.p.event_which[i], f.p.stop_t[i]);
+    }
+    fixture_end(&f);
+    release(0);
+}
+
 int main(void) {
     static const char *const methods[] = {"dopri5", "tsit5", "dop853", "bosh3", "rk4"};
     static const int64_t counts[] = {1, 3, 40};
@@ -261,6 +285,6 @@ int main(void) {
     for (int power = 1; power < 10; power += 2)
         for (size_t i = 0; i < sizeof roots / sizeof *roots; i++) powers(power, roots[i]);
     grazing(1), grazing(5);
-    for (int32_t way = -1; way <= 1; way++) two_roots(way);
+    for (int32_t way = -1; way <= 1; way++) two_roots(way), at_the_end(way);
     return finish("test_events");
 }

@@ -175,6 +175,41 @@ static void from_earlier(void) {
         }
 }
 
+/* y' = -1 / y, y <- y + x. What lies behind the state of one sample may be anything, here 1 / 0: jumps do not look at it. */
+static void behind_the_state(int32_t d, int64_t n) {
+    const size_t side = (size_t)d;
+    builder b = {.spec = {.segments = {0, 2, 0}}}, j = {.spec = {.segments = {0, 1, 0}}};
+    add_slot(&b, 1), add_slot(&b, d), add_slot(&b, 0);
+    add_output(&b, add(&b, PN_OP_NEG, d, add(&b, PN_OP_RECIP, d, 1, -1, -1, 0, 0, 0), -1, -1, 0, 0, 0));
+    add_slot(&j, 1), add_slot(&j, d), add_slot(&j, d);
+    add_output(&j, add(&j, PN_OP_ADD, d, 1, 2, -1, 0, 0, 0));
+    fixture f = fixture_begin(d, 0, n, 0, "dopri5");
+    pn_problem *p = &f.p;
+    pn_program_destroy(&f.field);
+    p->field = f.field = must_create(&b), p->reverse = NULL, f.part[0] = must_create(&j);
+    p->gradient = PN_GRAD_NONE, p->loss = PN_LOSS_NONE;
+    double *x = keep(f.rows * side, sizeof *x);
+    for (size_t e = 0; e < f.rows * side; e++) x[e] = 1;
+    for (size_t e = 0; e < (size_t)n * side; e++) set(f.y0, e, 0, 2 + 0.1 * (double)(e % 5));
+    p->jump = (pn_part){f.part[0], NULL, 0, x, d, NULL}, p->y_before = keep(f.rows * side, sizeof(double));
+    EACH_ISA(isa) {
+        CHECK(fixture_solve(&f, isa) == PN_OK);
+        for (int64_t i = 0; i < n; i++) {
+            CHECKF(p->status[i] == PN_OK, "%s: %s", pn_isa_name(isa), pn_status_name((pn_status)p->status[i]));
+            for (size_t c = 0; c < side; c++) {
+                double y = get(f.y0, (size_t)i * side + c, 0);
+                for (int64_t r = p->row[i]; r < p->row[i] + f.t_len[i]; r++) {
+                    if (r > p->row[i]) y = sqrt(y * y - 2 * (f.t[r] - f.t[r - 1]));
+                    y += 1;
+                    CHECKF(fabs(get(p->y, (size_t)r * side + c, 0) - y) < 1e-5, "%s: %g", pn_isa_name(isa), y);
+                }
+            }
+        }
+    }
+    fixture_end(&f);
+    release(0);
+}
+
 static void refused(void) {
     fixture f = fixture_begin(3, 0, 2, 0, "dopri5");
     fixture_parts(&f, 2);
@@ -226,6 +261,7 @@ int main(void) {
     gradients("bosh3", 19, 1, 0);
     checkpoints();
     from_earlier();
+    for (int32_t d = 1; d <= 3; d++) behind_the_state(d, 1), behind_the_state(d, 7);
     refused();
     return finish("test_rows");
 }

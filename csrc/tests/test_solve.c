@@ -116,34 +116,6 @@ static void odd_times(void) {
     release(0);
 }
 
-/* Methods with a table for each half of the state: inside steps a sample has the numbers alone that it has among others. */
-static void halves(void) {
-    enum { SIDE = 4, MANY = 9 };
-    int some = 0;
-    for (int m = 0; m < pn_tableau_count(); m++) {
-        const pn_tableau *tab = pn_tableau_at(m);
-        if (!tab->second) continue;
-        some++;
-        EACH_ISA(isa) {
-            seed_state = 5;
-            fixture f = fixture_begin(SIDE, 0, MANY, 0, tab->name);
-            f.p.adaptive = 0, f.p.step = 0.37;
-            f.p.gradient = PN_GRAD_NONE;
-            CHECK(fixture_solve(&f, isa) == PN_OK);
-            const size_t size = (size_t)f.t_len[0] * SIDE;
-            double *y = memcpy(keep(size, sizeof *y), f.p.y, size * sizeof *y);
-            f.p.n = 1;
-            CHECK(fixture_solve(&f, isa) == PN_OK);
-            for (size_t e = 0; e < size; e++)
-                CHECKF(fabs(get(f.p.y, e, 0) - y[e]) < 1e-12, "%s %s: %.15g, among others %.15g", tab->name, pn_isa_name(isa),
-                       get(f.p.y, e, 0), y[e]);
-            fixture_end(&f);
-            release(0);
-        }
-    }
-    CHECK(some > 0);
-}
-
 /* Samples of one time, the first of all times among them, between others: more than there are lanes. */
 static void single_times(void) {
     guard_before = 1;
@@ -269,6 +241,17 @@ static void gradients(const char *method, int64_t n, int32_t m, int land, double
     }
     fixture_end(&f);
     release(mark);
+}
+
+/* Eight components, saved inside of steps: the most of which the values are collected a vector of times at once. */
+static void eight(const char *method, int64_t n) {
+    fixture f = fixture_begin(8, 0, n, 0, method);
+    f.p.rtol = 1e-3;
+    freeze(&f);
+    CHECK(fixture_solve(&f, PN_ISA_BASELINE) == PN_OK);
+    difference(&f, f.y0, 8 * (size_t)n, f.p.g_y0, 1e-7, "g_y0 of eight");
+    fixture_end(&f);
+    release(0);
 }
 
 /* float32 against float64 */
@@ -444,7 +427,6 @@ int main(void) {
     orders();
     odd_times();
     single_times();
-    halves();
     for (int64_t n = 1; n <= 21; n += 20) jumps("dopri5", n), jumps("bosh3", n);
     gradients("tsit5", 1, 2, 0, 0, PN_LOSS_SQUARED);
     gradients("dopri5", 6, 0, 1, 0, PN_LOSS_HUBER);
@@ -452,6 +434,7 @@ int main(void) {
     gradients("dop853", 5, 1, 0, 0, PN_LOSS_SQUARED);
     gradients("heun", 1, 0, 1, 0.97, PN_LOSS_SQUARED);
     gradients("bosh3", 6, 2, 1, 0.9, PN_LOSS_SQUARED);
+    eight("tsit5", 1), eight("bosh3", 5);
     single_precision();
     checkpoints();
     endings();
