@@ -11,13 +11,22 @@
 
 #define UNUSED __attribute__((unused))
 
-#if defined _WIN32 || defined __SANITIZE_ADDRESS__
+#if defined __has_feature
+#if __has_feature(address_sanitizer) || __has_feature(memory_sanitizer)
+#define PN_WATCHED /* by a sanitizer */
+#endif
+#elif defined __SANITIZE_ADDRESS__
+#define PN_WATCHED
+#endif
+#if defined _WIN32 || defined PN_WATCHED
 static size_t page_size(void) { return 0; }
+static void *pages(size_t bytes) { return malloc(bytes); }
 static int guard(void *page, size_t bytes, int on) { return (void)page, (void)bytes, on & 0; }
 #else
 #include <sys/mman.h>
 #include <unistd.h>
 static size_t page_size(void) { return (size_t)sysconf(_SC_PAGESIZE); }
+static void *pages(size_t bytes) { return aligned_alloc(page_size(), bytes); }
 static int guard(void *page, size_t bytes, int on) { return !mprotect(page, bytes, on ? PROT_NONE : PROT_READ | PROT_WRITE); }
 #endif
 
@@ -44,7 +53,7 @@ static size_t n_kept;
 static int guard_before; /* 1: before what is kept from now on */
 UNUSED static void *keep(size_t count, size_t size) {
     const size_t bytes = count ? count * size : size, page = page_size(), whole = page ? (bytes + page - 1) / page * page : 0;
-    char *block = page ? aligned_alloc(page, whole + page) : calloc(1, bytes);
+    char *block = page ? pages(whole + page) : calloc(1, bytes);
     if (!block || n_kept == sizeof all_kept / sizeof *all_kept) {
         printf("the test itself is out of memory\n");
         exit(2);

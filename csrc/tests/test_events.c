@@ -187,7 +187,7 @@ static void grazing(int64_t n) {
 }
 
 /* y' = 1, g = (y - a) (y - b): both roots in one step, in any parts of it, of which that counts whose direction does. */
-static void two_roots(int32_t way) {
+static void two_roots(const char *method, int32_t way) {
     enum { MANY = 300 };
     builder b = {.spec = {.n_consts = 3, .segments = {0, 1, 0}}, .consts = {1, 0, 0}}, e = {.spec = {.segments = {0, 6, 0}}};
     add_slot(&b, 1), add_slot(&b, 3), add_slot(&b, 0);
@@ -198,7 +198,7 @@ static void two_roots(int32_t way) {
     for (int i = 1; i < 3; i++) x[i] = add(&e, PN_OP_SUB, 1, x[0], x[i], -1, 0, 0, 0);
     add_output(&e, add(&e, PN_OP_MUL, 1, x[1], x[2], -1, 0, 0, 0));
     seed_state = 8;
-    fixture f = watched(3, MANY, "rk4", must_create(&b), must_create(&e), way);
+    fixture f = watched(3, MANY, method, must_create(&b), must_create(&e), way);
     f.p.step = 1;
     double roots[MANY][2];
     for (size_t i = 0; i < MANY; i++) {
@@ -285,6 +285,6 @@ int main(void) {
     for (int power = 1; power < 10; power += 2)
         for (size_t i = 0; i < sizeof roots / sizeof *roots; i++) powers(power, roots[i]);
     grazing(1), grazing(5);
-    for (int32_t way = -1; way <= 1; way++) two_roots(way), at_the_end(way);
+    for (int32_t way = -1; way <= 1; way++) two_roots("rk4", way), two_roots("dop853", way), at_the_end(way);
     return finish("test_events");
 }

@@ -185,6 +185,15 @@ static void small(void) {
     CHECKF(p->layout[PN_LAYOUT_BLOCK].n_code == 2, "%d", p->layout[PN_LAYOUT_BLOCK].n_code); /* -y_0, a copy of y_1 */
     CHECKF(p->layout[PN_LAYOUT_BLOCK].file_rows == 5, "%d", p->layout[PN_LAYOUT_BLOCK].file_rows);
     pn_program_destroy(&p);
+    enum { VERY_LONG = 1900000 };
+    b = (builder){.spec = {.segments = {0, 4, 0}, .fuse = 1, .n_consts = 2},
+                  .consts = {1, 2}}; /* no slots: a number behind a long vector */
+    const int32_t behind = add(&b, PN_OP_CONST, 1, -1, -1, -1, 0, 0, 0), first = add(&b, PN_OP_CONST, 1, -1, -1, -1, 1, 0, 0);
+    const int32_t many_numbers = add(&b, PN_OP_BCAST, VERY_LONG, first, -1, -1, 0, 0, 0);
+    add_output(&b, add(&b, PN_OP_CONCAT, VERY_LONG + 1, many_numbers, behind, -1, 0, 0, 0));
+    p = must_create(&b);
+    CHECKF(p->layout[PN_LAYOUT_BLOCK].file_rows == VERY_LONG + 2, "%d", p->layout[PN_LAYOUT_BLOCK].file_rows);
+    pn_program_destroy(&p);
     static const int32_t sizes[] = {1, 7, 4095, 4096, 4097}; /* rows of registers as large as the last are not given on */
     for (int k = 0; k < 5; k++) {
         const int32_t n = sizes[k], each = (n + PN_PAD - 1) / PN_PAD * PN_PAD, many = n > 4096 ? 51 : 3;
