@@ -1,9 +1,9 @@
 """Mutation testing of the C core: python tests/mutants.py --count 500 --seed 0 --minutes 90
 
 A mutant is the core with one token changed: an operator, a comparison, a constant, a bound, a condition. It is killed
-where a test in C fails, crashes (an index beyond its array does), or takes much longer than without the change. Those
-tried are drawn with the seed from all changes that the .c and .inl files of the core allow, by a hash of the changed
-line, so that changes elsewhere alter nothing.
+where a test in C fails, crashes (an index beyond an array of the test or of a function does), or takes much longer than
+without the change. Those tried are drawn with the seed from all changes that the .c and .inl files of the core allow, by
+a hash of the changed line, so that changes elsewhere alter nothing.
 
 All mutants are in one build: of each function there is a copy for each of its mutants, and the variable PN_MUTANT says
 which copy runs. What lies outside of functions (tables) is compiled alone. The build has one instruction set, baseline;
@@ -35,7 +35,8 @@ ROOT = Path(__file__).resolve().parent.parent
 EQUIVALENT = ROOT / "tests" / "mutants.json"
 FLAGS = [
     *("-std=c11", "-O1", "-w", "-pthread", "-fno-math-errno", "-ffp-contract=fast", "-fvisibility=hidden"),
-    *("-fno-jump-tables", "-fsanitize=bounds", "-fsanitize-undefined-trap-on-error", "-DPN_ONLY_BASELINE"),
+    *("-fno-jump-tables", "-DPN_ONLY_BASELINE"),
+    *("-fstack-protector-all", "-fsanitize=bounds", "-fsanitize-undefined-trap-on-error"),
 ]
 ANOTHER_BUILD = {"test_isa", "test_vmath"}
 """Tests of what the build has not: other instruction sets, functions of vmath.h."""
@@ -192,6 +193,7 @@ class Build:
         test = subprocess.Popen(
             str(program),
             env=os.environ | env,
+            cwd=ROOT / "csrc" / "tests",
             stdout=subprocess.DEVNULL,
             stderr=subprocess.DEVNULL,
             preexec_fn=limits,

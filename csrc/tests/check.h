@@ -11,6 +11,25 @@
 
 #define UNUSED __attribute__((unused))
 
+#if defined __has_feature
+#if __has_feature(address_sanitizer) || __has_feature(memory_sanitizer)
+#define PN_WATCHED /* by a sanitizer */
+#endif
+#elif defined __SANITIZE_ADDRESS__
+#define PN_WATCHED
+#endif
+#if defined _WIN32 || defined PN_WATCHED
+static size_t page_size(void) { return 0; }
+static void *pages(size_t bytes) { return malloc(bytes); }
+static int guard(void *page, size_t bytes, int on) { return (void)page, (void)bytes, on & 0; }
+#else
+#include <sys/mman.h>
+#include <unistd.h>
+static size_t page_size(void) { return (size_t)sysconf(_SC_PAGESIZE); }
+static void *pages(size_t bytes) { return aligned_alloc(page_size(), bytes); }
+static int guard(void *page, size_t bytes, int on) { return !mprotect(page, bytes, on ? PROT_NONE : PROT_READ | PROT_WRITE); }
+#endif
+
 static int failures;
 static _Thread_local char said[PN_MESSAGE]; /* by the last solve that was refused */
 #define CHECK(condition) CHECKF(condition, " ")
@@ -24,18 +43,32 @@ static _Thread_local char said[PN_MESSAGE]; /* by the last solve that was refuse
         }                                                                                                                      \
     } while (0)
 
-static void *kept[65536];
+/* Zeroed memory that ends where a page begins which cannot be touched, or begins where it ends: a number beyond an array ends the
+   test. Sanitizers see that by themselves. */
+typedef struct allocation {
+    char *block, *guarded; /* that page; NULL: there is none */
+} allocation;
+static allocation all_kept[65536];
 static size_t n_kept;
-UNUSED static void *keep(size_t count, size_t size) { /* zeroed */
-    void *p = calloc(count ? count : 1, size);
-    if (!p || n_kept == sizeof kept / sizeof *kept) {
+static int guard_before; /* 1: before what is kept from now on */
+UNUSED static void *keep(size_t count, size_t size) {
+    const size_t bytes = count ? count * size : size, page = page_size(), whole = page ? (bytes + page - 1) / page * page : 0;
+    char *block = page ? pages(whole + page) : calloc(1, bytes);
+    if (!block || n_kept == sizeof all_kept / sizeof *all_kept) {
         printf("the test itself is out of memory\n");
         exit(2);
     }
-    return kept[n_kept++] = p;
+    if (page) memset(block, 0, whole + page);
+    char *edge = guard_before ? block : block + whole;
+    all_kept[n_kept++] = (allocation){block, page && guard(edge, page, 1) ? edge : NULL};
+    return !page ? block : guard_before ? block + page : edge - bytes;
 }
 UNUSED static void release(size_t mark) { /* what was kept since n_kept was mark */
-    while (n_kept > mark) free(kept[--n_kept]);
+    while (n_kept > mark) {
+        const allocation a = all_kept[--n_kept];
+        if (a.guarded) guard(a.guarded, page_size(), 0);
+        free(a.block);
+    }
 }
 UNUSED static int finish(const char *name) {
     release(0);
@@ -331,6 +364,33 @@ UNUSED static pn_status fixture_solve(fixture *f, pn_isa isa) { /* what is only 
     if (p->g_t) memset(p->g_t, 0, f->rows * sizeof(double));
     if (p->g_coef) memset(p->g_coef, 0, f->segments * 2 * (size_t)p->m * sizeof(double));
     return pn_solve(p, f->f32, isa, said);
+}
+/* Solve with adaptive steps, then prescribe those steps: the loss is a smooth function of everything but the grid. */
+UNUSED static void freeze(fixture *f) {
+    pn_problem *p = &f->p;
+    size_t n = (size_t)p->n, total = 0;
+    p->steps = keep(n, sizeof *p->steps);
+    CHECK(fixture_solve(f, PN_ISA_BASELINE) == PN_OK);
+    for (size_t i = 0; i < n; i++) {
+        CHECK(p->status[i] == PN_OK && p->steps[i].n == p->accepted[i]);
+        total += (size_t)p->steps[i].n + 1;
+    }
+    double *grid = keep(total, sizeof *grid);
+    int64_t *start = keep(n, sizeof *start), *length = keep(n, sizeof *length), used = 0;
+    for (size_t i = 0; i < n; i++) {
+        pn_steps *s = &p->steps[i];
+        start[i] = used;
+        length[i] = s->n + 1;
+        for (int64_t k = 0; k < s->n; k++) grid[used++] = s->record[2 * k];
+        grid[used++] = f->t[p->row[i] + f->t_len[i] - 1];
+        free(s->record);
+    }
+    p->steps = NULL;
+    p->grid = grid;
+    p->grid_start = start;
+    p->grid_len = length;
+    p->n_grid = (int64_t)used;
+    p->adaptive = 0;
 }
 UNUSED static double total_loss(const fixture *f) {
     double sum = 0;

@@ -1,5 +1,7 @@
 /* Explicit methods on a field that is a callback: the solution, and a callback that says stop, at any of its calls, ends every kind
    of solve with PN_CALLBACK; the same solve afterwards has the same bits. (Rosenbrock methods: test_implicit_calls.c.) */
+#include <time.h>
+
 #include "tests/check.h"
 
 enum { ENDLESS = 1 << 30 };
@@ -71,7 +73,10 @@ static void set_up(fixture *f, kind k) {
     if (k == SENSITIVITY) p->sensitivity = keep(f->rows * 2 * 2, 8);
     if (k == EVENT || k == EVENT_FIXED) add_event(f);
     if (k == JUMP) p->jump_set = p->jump_add = keep(f->rows * 2, 8), p->land = 1;
-    if (k == STOPS) p->stops = stops, p->n_stops = 4;
+    if (k != STOPS) return;
+    guard_before = 1;
+    p->stops = memcpy(keep(4, sizeof *stops), stops, sizeof stops), p->n_stops = 4;
+    guard_before = 0;
 }
 
 static void begin(fixture *f) {
@@ -116,6 +121,68 @@ static void stops_anywhere(const char *method, int64_t n, kind k) {
     left = ENDLESS;
     CHECK(fixture_solve(&f, pn_isa_best()) == PN_OK && same_bytes(all, snapshot(&f)));
     begin(&f);
+    fixture_end(&f);
+    release(0);
+}
+
+/* Where the field is a callback, which may take long, interrupts are looked for at each step: after as few calls as a step has. */
+static int asked;
+static int at_once(void *ctx) { return (void)ctx, ++asked > 2; }
+static int slow(void *ctx, int which, int n, const double *t, const double *y, const double *u, const double *seed, double *out,
+                int n_out) {
+    for (const clock_t from = clock(); clock() - from < 6 * CLOCKS_PER_SEC / 1000;) continue;
+    return oscillator(ctx, which, n, t, y, u, seed, out, n_out);
+}
+static void interrupted(void) {
+    fixture f = fixture_begin(2, 0, 1, 0, "rk4");
+    int left = ENDLESS;
+    pn_program_destroy(&f.field), pn_program_destroy(&f.reverse);
+    f.p.field = f.field = calling(0), f.p.reverse = f.reverse = calling(1);
+    f.p.n_theta = (int64_t)(f.n_theta = 0), f.p.call = slow, f.p.call_ctx = &left;
+    f.p.adaptive = 0, f.p.step = 1e-3;
+    f.p.poll = at_once;
+    CHECK(fixture_solve(&f, pn_isa_best()) == PN_INTERRUPTED);
+    CHECKF(asked == 3 && ENDLESS - left < 20, "%d polls, %d calls", asked, ENDLESS - left); /* 24 ms a step */
+    fixture_end(&f);
+    release(0);
+}
+
+/* A field of which one evaluation takes long is looked at in between, and solved. */
+static int never(void *ctx) { return (void)ctx, asked++, 0; }
+static void costly(int64_t n) {
+    enum { HIDDEN = 5000 };
+    builder b;
+    fixture f = fixture_begin(2, 0, n, 0, "rk4");
+    pn_program_destroy(&f.field);
+    net(&b, 2, 0, HIDDEN, 0, 1);
+    f.p.field = f.field = must_create(&b), f.p.reverse = NULL;
+    f.p.theta = random_array(f.n_theta = (size_t)net_params(2, 0, HIDDEN), 0, 0.01);
+    f.p.n_theta = (int64_t)f.n_theta;
+    f.p.gradient = PN_GRAD_NONE, f.p.loss = PN_LOSS_NONE, f.p.adaptive = 0, f.p.step = 0.2, f.p.poll = never;
+    CHECK(fixture_solve(&f, pn_isa_best()) == PN_OK && f.p.accepted[0] > 5);
+    fixture_end(&f);
+    release(0);
+}
+
+/* Nothing is asked for outside the times of a sample, however short they are. */
+static int inside(void *ctx, int which, int n, const double *t, const double *y, const double *u, const double *seed,
+                  double *out, int n_out) {
+    const double *ends = ctx;
+    (void)which, (void)y, (void)u, (void)seed;
+    memset(out, 0, (size_t)(n * n_out) * sizeof *out);
+    for (int i = 0; i < n; i++) asked += t[i] < ends[0] || t[i] > ends[1];
+    return 0;
+}
+static void short_times(double length) {
+    double ends[] = {3, 3 + length};
+    fixture f = fixture_begin(2, 0, 1, 0, "dopri5");
+    pn_program_destroy(&f.field), pn_program_destroy(&f.reverse);
+    f.p.field = f.field = calling(0), f.p.reverse = f.reverse = calling(1);
+    f.p.n_theta = (int64_t)(f.n_theta = 0), f.p.call = inside, f.p.call_ctx = ends;
+    for (int64_t j = 0; j < f.t_len[0]; j++) f.t[j] = ends[j > 0];
+    asked = 0;
+    CHECK(fixture_solve(&f, pn_isa_best()) == PN_OK);
+    CHECKF(asked == 0, "%d times outside", asked);
     fixture_end(&f);
     release(0);
 }
@@ -173,5 +240,8 @@ int main(void) {
         for (int64_t n = 1; n <= 21; n += 20)
             for (kind k = PLAIN; k < KINDS; k = (kind)(k + 1)) stops_anywhere(methods[m], n, k);
     called();
+    interrupted();
+    costly(1), costly(5);
+    short_times(1e-7), short_times(1e-10);
     return finish("test_calls");
 }

@@ -112,7 +112,7 @@ static void by_hand(const pn_problem *p, int64_t sample, const double *theta, pa
     memcpy(out->y, y, sizeof y);
 }
 
-enum { PLAIN, LANDING, LIMITED, OTHER_NUMBERS, BACKWARDS, AUTOMATIC, AT_REST, FROM_ZERO, SHORT, KINDS };
+enum { PLAIN, LANDING, LIMITED, OTHER_NUMBERS, BACKWARDS, AUTOMATIC, AT_REST, LATE, FROM_ZERO, SHORT, KINDS };
 static void steps(const char *method, int64_t n, int kind) {
     size_t mark = n_kept;
     seed_state = 3;
@@ -129,8 +129,9 @@ static void steps(const char *method, int64_t n, int kind) {
     double *theta = f.theta;
     for (int i = 0; i < D * (D + 1); i++) theta[i] *= 3;
     if (kind >= AUTOMATIC) p->first_step = 0;
-    if (kind == AT_REST) memset(theta, 0, D * (D + 1) * sizeof *theta);
+    if (kind == AT_REST || kind == LATE) memset(theta, 0, D * (D + 1) * sizeof *theta);
     for (size_t e = 0; kind == FROM_ZERO && e < (size_t)n * D; e++) set(f.y0, e, 0, 0);
+    for (size_t r = 0; kind == LATE && r < f.rows; r++) f.t[r] += 0x1p40; /* where the least step is larger than 1e-3 */
     for (size_t r = 0; r < f.rows; r++) f.t[r] *= kind == BACKWARDS ? -3 : kind == SHORT ? 1e-4 : 3;
     p->steps = keep((size_t)n, sizeof *p->steps);
     path *want = keep(1, sizeof *want);
@@ -231,8 +232,8 @@ static pn_program *root(int vjp) {
     add_output(&b, g), add_output(&b, -1), add_output(&b, -1);
     b.spec.segments[2] = 2;
     b.spec.n_grads = 1, b.n_grad[0] = 1;
-    add(&b, PN_OP_ACC, 0, add(&b, PN_OP_SQUARE, 1, seed, -1, -1, 0, 0, 0), -1, -1, 0, 0,
-        0); /* of a parameter that means nothing */
+    add(&b, PN_OP_ACC, 0, add(&b, PN_OP_MUL, 1, seed, r, -1, 0, 0, 0), -1, -1, 0, 0,
+        0); /* of how often sqrt(y) is added, which is 0 times */
     b.spec.segments[2] = 3;
     return must_create(&b);
 }
@@ -274,6 +275,85 @@ static void refused_steps(const char *method) {
     }
 }
 
+/* After a step to where there is no number, one of a tenth is tried. */
+static void after_none(void) {
+    EACH_ISA(isa) {
+        fixture f = fixture_begin(1, 0, 1, 0, "heun");
+        pn_problem *p = &f.p;
+        static const double atol = 10;
+        pn_steps steps;
+        pn_program_destroy(&f.field);
+        p->field = f.field = root(0), p->reverse = NULL, p->gradient = PN_GRAD_NONE, p->loss = PN_LOSS_NONE;
+        p->n_theta = 1, p->atol = &atol, p->min_factor = 0.01, p->first_step = 4, p->steps = &steps;
+        set(f.y0, 0, 0, 1);
+        for (int64_t j = 0; j < f.t_len[0]; j++) f.t[j] = 5 * (double)j;
+        f.t_len[0] = 2, f.t[1] = 9;
+        CHECK(fixture_solve(&f, isa) == PN_OK);
+        CHECKF(steps.n > 0 && steps.record[1] == 4 * 0.1, "%s: %g", pn_isa_name(isa), steps.n ? steps.record[1] : 0);
+        free(steps.record);
+        fixture_end(&f);
+        release(0);
+    }
+}
+
+/* Samples that go in step, of which the last is alone in a block whose other lanes held samples that failed, at once or later: nothing is
+   left of those. */
+static void idle_lanes(const char *method) {
+    enum { MOST = 65, BAD = 40 };
+    EACH_ISA(isa) {
+        fixture f = fixture_begin(1, 0, MOST, 0, method);
+        pn_problem *p = &f.p;
+        pn_program_destroy(&f.field), pn_program_destroy(&f.reverse);
+        p->field = f.field = root(0), p->reverse = f.reverse = root(1);
+        p->n_theta = 1, f.n_theta = 1, p->adaptive = 0, p->step = 0.05, p->loss = PN_LOSS_NONE;
+        static const double t[] = {0, 1};
+        int64_t *row = keep(MOST, sizeof *row), *zero = keep(MOST, sizeof *zero);
+        CHECK(f.rows >= 2 * MOST);
+        double *g_y = keep(f.rows, sizeof *g_y);
+        for (int64_t i = 0; i < MOST; i++) {
+            row[i] = 2 * i, f.t_len[i] = 2, g_y[2 * i + 1] = 1;
+            set(f.y0, (size_t)i, 0, i < BAD || i == MOST - 1 ? 1 + 0.03 * (double)(i % 7) : i % 16 ? -1 : 0.2);
+        }
+        p->t = t, p->t_start = zero, p->row = row, p->n_t = 2, p->rows = 2 * MOST, p->g_y = g_y;
+        CHECK(fixture_solve(&f, isa) == PN_OK);
+        for (int64_t i = 0; i < MOST; i++) {
+            const double start = sqrt(get(f.y0, (size_t)i, 0)), want = (start - 0.5) / start;
+            const int bad = i >= BAD && i < MOST - 1;
+            CHECKF(p->status[i] == (bad ? PN_NON_FINITE : PN_OK), "%s sample %d: %s", pn_isa_name(isa), (int)i,
+                   pn_status_name((pn_status)p->status[i]));
+            if (!bad)
+                CHECKF(fabs(p->g_y0[i] - want) < 1e-4, "%s sample %d: %g for %g", pn_isa_name(isa), (int)i, p->g_y0[i], want);
+        }
+        CHECK(isfinite(p->g_theta[0]) && p->g_theta[0] > 0);
+        fixture_end(&f);
+        release(0);
+    }
+}
+
+/* y' = 1 by a pair whose error is 0, with tolerances so small that norms overflow: the first step is 1e-6. */
+static void overflowing_norms(int64_t n) {
+    builder b = {.spec = {.n_consts = 1, .segments = {0, 1, 0}}, .consts = {1}};
+    add_slot(&b, 1), add_slot(&b, 1), add_slot(&b, 0);
+    add_output(&b, add(&b, PN_OP_CONST, 1, -1, -1, -1, 0, 0, 0));
+    fixture f = fixture_begin(1, 0, n, 0, "heun");
+    pn_problem *p = &f.p;
+    pn_program_destroy(&f.field);
+    p->field = f.field = must_create(&b), p->reverse = NULL, p->gradient = PN_GRAD_NONE, p->loss = PN_LOSS_NONE;
+    static const double atol = 1e-200;
+    p->atol = &atol, p->rtol = 0;
+    p->steps = keep((size_t)n, sizeof *p->steps);
+    EACH_ISA(isa) {
+        CHECK(fixture_solve(&f, isa) == PN_OK);
+        for (int64_t i = 0; i < n; i++) {
+            CHECKF(p->status[i] == PN_OK && (f.t_len[i] == 1 || p->steps[i].record[1] == 1e-6), "%s: %s", pn_isa_name(isa),
+                   pn_status_name((pn_status)p->status[i]));
+            free(p->steps[i].record);
+        }
+    }
+    fixture_end(&f);
+    release(0);
+}
+
 int main(void) {
     static const char *const methods[] = {"heun", "bosh3", "dopri5", "tsit5", "dop853"};
     for (int m = 0; m < 5; m++)
@@ -282,5 +362,8 @@ int main(void) {
         listed_steps(3, n, "dopri5"), listed_steps(300, n, "dopri5"), listed_steps(3, n, "bosh3");
     evaluations("dopri5"), evaluations("tsit5"), evaluations("bosh3");
     refused_steps("dopri5"), refused_steps("bosh3");
+    after_none();
+    overflowing_norms(1), overflowing_norms(9);
+    idle_lanes("rk4"), idle_lanes("midpoint");
     return finish("test_control");
 }

@@ -142,6 +142,131 @@ static void compare(int64_t n, int f32, pn_isa isa, const char *method, double e
     CHECKF(n < 9 || (none > 0 && none < n), "%d of %d without an event", none, (int)n);
 }
 
+/* A fixture whose event is the one output of a program of the state. */
+static fixture watched(int32_t d, int64_t n, const char *method, pn_program *field, pn_program *event, int32_t way) {
+    fixture f = fixture_begin(d, 0, n, 0, method);
+    pn_problem *p = &f.p;
+    pn_program_destroy(&f.field);
+    p->field = f.field = field, p->reverse = NULL, p->event = f.part[0] = event;
+    p->gradient = PN_GRAD_NONE, p->loss = PN_LOSS_NONE, p->adaptive = 0;
+    int32_t *which = p->event_which = keep((size_t)n, sizeof *which), *ways = keep(1, sizeof *ways);
+    for (int64_t i = 0; i < n; i++) which[i] = -1, f.t_len[i] = 2;
+    *ways = way;
+    p->event_direction = ways;
+    p->event_side = keep((size_t)n, sizeof *p->event_side), p->event_y = keep(2 * (size_t)(n * d), sizeof(double));
+    double *t = f.t = keep(2 * (size_t)n, sizeof *t);
+    int64_t *row = keep((size_t)n, sizeof *row);
+    for (int64_t i = 0; i < n; i++) row[i] = 2 * i;
+    p->t = t, p->t_start = p->row = row, p->n_t = p->rows = (int64_t)(f.rows = 2 * (size_t)n);
+    fixture_results(&f);
+    p->gradient = PN_GRAD_NONE, p->loss = PN_LOSS_NONE;
+    return f;
+}
+
+/* y' = sin t in a step of 3.5 by the classical method: the cubic rises beyond 2.118 and falls again, steps to points inside it do not.
+   No event, and the sample goes on. */
+static void grazing(int64_t n) {
+    builder b = {.spec = {.segments = {0, 1, 0}}}, e = {.spec = {.n_consts = 1, .segments = {0, 2, 0}}, .consts = {2.118}};
+    add_slot(&b, 1), add_slot(&b, 1), add_slot(&b, 0);
+    add_output(&b, add(&b, PN_OP_SIN, 1, 0, -1, -1, 0, 0, 0));
+    add_slot(&e, 1), add_slot(&e, 1), add_slot(&e, 0);
+    add_output(&e, add(&e, PN_OP_SUB, 1, 1, add(&e, PN_OP_CONST, 1, -1, -1, -1, 0, 0, 0), -1, 0, 0, 0));
+    fixture f = watched(1, n, "rk4", must_create(&b), must_create(&e), 0);
+    f.p.step = 3.5;
+    memset(f.y0, 0, (size_t)n * sizeof(double));
+    for (int64_t i = 0; i < n; i++) f.t[2 * i + 1] = 3.5;
+    EACH_ISA(isa) {
+        for (int64_t i = 0; i < n; i++) f.p.event_which[i] = -1, f.p.event_side[i] = 0;
+        CHECK(fixture_solve(&f, isa) == PN_OK);
+        for (int64_t i = 0; i < n; i++)
+            CHECKF(f.p.event_which[i] == -1 && f.p.stop_t[i] == 3.5 && f.p.accepted[i] > 1 && f.p.status[i] == PN_OK,
+                   "%s, sample %d: event %d at %.12g", pn_isa_name(isa), (int)i, f.p.event_which[i], f.p.stop_t[i]);
+    }
+    fixture_end(&f);
+    release(0);
+}
+
+/* y' = 1, g = (y - a) (y - b): both roots in one step, in any parts of it, of which that counts whose direction does. */
+static void two_roots(const char *method, int32_t way) {
+    enum { MANY = 300 };
+    builder b = {.spec = {.n_consts = 3, .segments = {0, 1, 0}}, .consts = {1, 0, 0}}, e = {.spec = {.segments = {0, 6, 0}}};
+    add_slot(&b, 1), add_slot(&b, 3), add_slot(&b, 0);
+    add_output(&b, add(&b, PN_OP_CONST, 3, -1, -1, -1, 0, 0, 0));
+    add_slot(&e, 1), add_slot(&e, 3), add_slot(&e, 0);
+    int32_t x[3];
+    for (int i = 0; i < 3; i++) x[i] = add(&e, PN_OP_SLICE, 1, 1, -1, -1, i, 1, 0);
+    for (int i = 1; i < 3; i++) x[i] = add(&e, PN_OP_SUB, 1, x[0], x[i], -1, 0, 0, 0);
+    add_output(&e, add(&e, PN_OP_MUL, 1, x[1], x[2], -1, 0, 0, 0));
+    seed_state = 8;
+    fixture f = watched(3, MANY, method, must_create(&b), must_create(&e), way);
+    f.p.step = 1;
+    double roots[MANY][2];
+    for (size_t i = 0; i < MANY; i++) {
+        const double u = 0.5 + 0.5 * uniform(), v = 0.5 + 0.5 * uniform(), apart = fabs(u - v) < 0.01 ? 0.01 : 0;
+        roots[i][0] = fmin(u, v) * 0.98 + 0.001, roots[i][1] = (fmax(u, v) + apart) * 0.98 + 0.002;
+        set(f.y0, 3 * i, 0, 0), set(f.y0, 3 * i + 1, 0, roots[i][0]), set(f.y0, 3 * i + 2, 0, roots[i][1]);
+        f.t[2 * i + 1] = 1.01;
+    }
+    EACH_ISA(isa) {
+        for (int64_t i = 0; i < MANY; i++) f.p.event_which[i] = -1, f.p.event_side[i] = 0;
+        CHECK(fixture_solve(&f, isa) == PN_OK);
+        for (size_t i = 0; i < MANY; i++)
+            CHECKF(f.p.event_which[i] == 0 && fabs(f.p.stop_t[i] - roots[i][way > 0]) < 1e-9,
+                   "%s, direction %d, roots %g and %g: %d at %.12g", pn_isa_name(isa), way, roots[i][0], roots[i][1],
+                   f.p.event_which[i], f.p.stop_t[i]);
+    }
+    fixture_end(&f);
+    release(0);
+}
+
+/* y' = 1, g = (y - c)^power: it crosses where its slopes are 0, anywhere in the step. */
+static void powers(int power, double c) {
+    builder b = {.spec = {.n_consts = 1, .segments = {0, 1, 0}}, .consts = {1}}, e = {.spec = {.n_consts = 1}, .consts = {c}};
+    add_slot(&b, 1), add_slot(&b, 1), add_slot(&b, 0);
+    add_output(&b, add(&b, PN_OP_CONST, 1, -1, -1, -1, 0, 0, 0));
+    add_slot(&e, 1), add_slot(&e, 1), add_slot(&e, 0);
+    int32_t x = add(&e, PN_OP_SUB, 1, 1, add(&e, PN_OP_CONST, 1, -1, -1, -1, 0, 0, 0), -1, 0, 0, 0), product = x;
+    for (int k = 1; k < power; k++) product = add(&e, PN_OP_MUL, 1, product, x, -1, 0, 0, 0);
+    add_output(&e, product);
+    e.spec.segments[1] = e.spec.n_code;
+    fixture f = watched(1, 1, "rk4", must_create(&b), must_create(&e), 0);
+    f.p.step = 1;
+    set(f.y0, 0, 0, 0);
+    f.t[1] = 1;
+    EACH_ISA(isa) {
+        f.p.event_which[0] = -1, f.p.event_side[0] = 0;
+        CHECK(fixture_solve(&f, isa) == PN_OK);
+        CHECKF(f.p.event_which[0] == 0 && fabs(f.p.stop_t[0] - c) < 2e-10 && f.p.accepted[0] == 1,
+               "%s, power %d, root at %g: %d at %.12g", pn_isa_name(isa), power, c, f.p.event_which[0], f.p.stop_t[0]);
+    }
+    fixture_end(&f);
+    release(0);
+}
+
+/* y' = 1, g = +-(y - c), which is 0 at the very end of the last step, or 0 throughout: there it happens, and here it does not. */
+static void at_the_end(int32_t way) {
+    enum { STEPS = 2 };
+    builder b = {.spec = {.n_consts = 1, .segments = {0, 1, 0}}, .consts = {1}}, e = {.spec = {.n_consts = 1}, .consts = {0.5}};
+    add_slot(&b, 1), add_slot(&b, 1), add_slot(&b, 0);
+    add_output(&b, add(&b, PN_OP_CONST, 1, -1, -1, -1, 0, 0, 0));
+    add_slot(&e, 1), add_slot(&e, 1), add_slot(&e, 0);
+    const int32_t c = add(&e, PN_OP_CONST, 1, -1, -1, -1, 0, 0, 0), y = way ? 1 : c;
+    add_output(&e, add(&e, PN_OP_SUB, 1, way < 0 ? c : y, way < 0 ? y : c, -1, 0, 0, 0));
+    e.spec.segments[1] = e.spec.n_code;
+    fixture f = watched(1, 5, "euler", must_create(&b), must_create(&e), 0);
+    f.p.step = 0.5 / STEPS;
+    for (size_t i = 0; i < 5; i++) set(f.y0, i, 0, 0), f.t[2 * i + 1] = 0.5;
+    EACH_ISA(isa) {
+        for (int64_t i = 0; i < 5; i++) f.p.event_which[i] = -1, f.p.event_side[i] = 0;
+        CHECK(fixture_solve(&f, isa) == PN_OK);
+        for (int64_t i = 0; i < 5; i++)
+            CHECKF(f.p.event_which[i] == (way ? 0 : -1) && f.p.stop_t[i] == 0.5 && f.p.accepted[i] == STEPS, "%s, %d: %d at %g",
+                   pn_isa_name(isa), way, f.p.event_which[i], f.p.stop_t[i]);
+    }
+    fixture_end(&f);
+    release(0);
+}
+
 int main(void) {
     static const char *const methods[] = {"dopri5", "tsit5", "dop853", "bosh3", "rk4"};
     static const int64_t counts[] = {1, 3, 40};
@@ -156,5 +281,10 @@ int main(void) {
     const run one = solve(90, 0, pn_isa_best(), "dopri5", 6.5, 1), three = solve(90, 0, pn_isa_best(), "dopri5", 6.5, 3);
     CHECK(!memcmp(one.stop, three.stop, 90 * sizeof *one.stop) && !memcmp(one.which, three.which, 90 * sizeof *one.which));
     CHECK(!memcmp(one.at, three.at, 4 * 90 * sizeof(double)) && !memcmp(one.side, three.side, 90 * EVENTS * sizeof *one.side));
+    static const double roots[] = {0.3, 0.77, 1e-3, 1e-5};
+    for (int power = 1; power < 10; power += 2)
+        for (size_t i = 0; i < sizeof roots / sizeof *roots; i++) powers(power, roots[i]);
+    grazing(1), grazing(5);
+    for (int32_t way = -1; way <= 1; way++) two_roots("rk4", way), two_roots("dop853", way), at_the_end(way);
     return finish("test_events");
 }

@@ -147,6 +147,30 @@ static void stops(const char *name, int64_t n) {
     release(0);
 }
 
+/* y' = cos(t) y from 0, where nothing but the time moves: the Jacobian is another at each step, but not where a step is taken again. */
+static int resting(void *ctx, int which, int n, const double *t, const double *y, const double *u, const double *seed,
+                   double *out, int n_out) {
+    (void)ctx, (void)u, (void)seed;
+    memset(out, 0, (size_t)n * (size_t)n_out * sizeof *out);
+    for (int i = 0; i < n; i++, out += n_out, y += 2) {
+        if (which == PN_CALL_FIELD) out[0] = cos(t[i]) * y[0], out[1] = cos(t[i]) * y[1];
+        if (which == PN_CALL_JACOBIAN) out[0] = out[3] = cos(t[i]);
+    }
+    return 0;
+}
+static void at_rest(const char *name, int64_t n) {
+    calls c = {.mu = 1, .left = ENDLESS};
+    fixture f = called(n, 0, name, &c);
+    f.p.call = resting, f.p.max_step = 0.1, f.p.gradient = PN_GRAD_NONE, f.p.loss = PN_LOSS_NONE;
+    memset(f.y0, 0, (size_t)n * 2 * sizeof(double));
+    CHECK(fixture_solve(&f, pn_isa_best()) == PN_OK && f.p.accepted[0] >= 20);
+    for (int64_t i = 0; i < n; i++)
+        CHECKF(f.p.jacobians[i] == f.p.accepted[i] && f.p.factorisations[i] == f.p.accepted[i] + f.p.rejected[i],
+               "%s: %d Jacobians, %d steps", name, (int)f.p.jacobians[i], (int)f.p.accepted[i]);
+    fixture_end(&f);
+    release(0);
+}
+
 int main(void) {
     for (int i = 0; i < pn_rosenbrock_count(); i++) {
         const char *name = pn_rosenbrock_at(i)->name;
@@ -155,6 +179,7 @@ int main(void) {
             what_is_asked(name, n);
         }
         checkpoints(name);
+        at_rest(name, 1), at_rest(name, 11);
         stops(name, 1), stops(name, 11);
     }
     return finish("test_implicit_calls");

@@ -185,6 +185,15 @@ static void small(void) {
     CHECKF(p->layout[PN_LAYOUT_BLOCK].n_code == 2, "%d", p->layout[PN_LAYOUT_BLOCK].n_code); /* -y_0, a copy of y_1 */
     CHECKF(p->layout[PN_LAYOUT_BLOCK].file_rows == 5, "%d", p->layout[PN_LAYOUT_BLOCK].file_rows);
     pn_program_destroy(&p);
+    enum { VERY_LONG = 1900000 };
+    b = (builder){.spec = {.segments = {0, 4, 0}, .fuse = 1, .n_consts = 2},
+                  .consts = {1, 2}}; /* no slots: a number behind a long vector */
+    const int32_t behind = add(&b, PN_OP_CONST, 1, -1, -1, -1, 0, 0, 0), first = add(&b, PN_OP_CONST, 1, -1, -1, -1, 1, 0, 0);
+    const int32_t many_numbers = add(&b, PN_OP_BCAST, VERY_LONG, first, -1, -1, 0, 0, 0);
+    add_output(&b, add(&b, PN_OP_CONCAT, VERY_LONG + 1, many_numbers, behind, -1, 0, 0, 0));
+    p = must_create(&b);
+    CHECKF(p->layout[PN_LAYOUT_BLOCK].file_rows == VERY_LONG + 2, "%d", p->layout[PN_LAYOUT_BLOCK].file_rows);
+    pn_program_destroy(&p);
     static const int32_t sizes[] = {1, 7, 4095, 4096, 4097}; /* rows of registers as large as the last are not given on */
     for (int k = 0; k < 5; k++) {
         const int32_t n = sizes[k], each = (n + PN_PAD - 1) / PN_PAD * PN_PAD, many = n > 4096 ? 51 : 3;
@@ -195,6 +204,20 @@ static void small(void) {
         p = must_create(&b);
         CHECKF(p->layout[PN_LAYOUT_BLOCK].file_rows == many * n, "%d", p->layout[PN_LAYOUT_BLOCK].file_rows);
         CHECKF(p->layout[PN_LAYOUT_SINGLE].file_rows == many * each, "%d", p->layout[PN_LAYOUT_SINGLE].file_rows);
+        pn_program_destroy(&p);
+        b = (builder){.spec = {.segments = {0, 9, 9}, .fuse = 1}}; /* the way back has none of the rows of the way forward */
+        int32_t seed = (r = add_slot(&b, n), add_slot(&b, n));
+        for (int i = 0; i < 9; i++) r = add(&b, PN_OP_SIN, n, r, -1, -1, 0, 0, 0);
+        add_output(&b, r);
+        for (int i = 0; i < 9; i++) seed = add(&b, PN_OP_COS, n, seed, -1, -1, 0, 0, 0);
+        add_output(&b, seed);
+        p = must_create(&b);
+        for (int which = 0; which < PN_N_LAYOUTS; which++) {
+            const pn_layout *l = &p->layout[which];
+            for (int32_t i = 0; i < l->n_reverse; i++)
+                CHECKF(l->code[i].op == PN_STRIPS || (l->code[i].out >= l->forward_rows) == (i >= l->n_forward),
+                       "%d rows, instruction %d", (int)n, (int)i);
+        }
         pn_program_destroy(&p);
     }
 }

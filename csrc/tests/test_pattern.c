@@ -224,6 +224,29 @@ static void structures(void) {
     pn_pattern_destroy(&p);
 }
 
+/* Components on a lattice, each with its eight neighbours: hardly more operations than in the order of rows, where a band fills in. */
+static void lattice(int32_t across, int32_t along) {
+    const int32_t d = across * along;
+    static unsigned char full[BIG][BIG];
+    sys.d = d, sys.n = 0;
+    memset(sys.mass, 0, sizeof sys.mass), memset(full, 0, sizeof full);
+    for (int32_t r = 0; r < d; r++) {
+        sys.mass[r * (d + 1)] = 20;
+        for (int32_t c = 0; c < d; c++)
+            if (abs(r / across - c / across) <= 1 && abs(r % across - c % across) <= 1) entry(r, c), full[r][c] = 1;
+    }
+    int64_t ops = 0;
+    for (int32_t i = 0; i < d; i++)
+        for (int32_t k = 0; k < i; k++)
+            for (int32_t j = k + 1; full[i][k] && j < d; j++)
+                if (full[k][j]) full[i][j] = 1, ops++;
+    pn_pattern *p;
+    CHECK(pn_pattern_create(d, sys.n, sys.row, sys.col, sys.mass, said, &p) == PN_OK && p->sparse);
+    CHECKF(p->n_ops <= ops + ops / 20, "%d x %d: %d operations, in order %d", (int)across, (int)along, (int)p->n_ops, (int)ops);
+    factors(p);
+    pn_pattern_destroy(&p);
+}
+
 static void no_pattern(int32_t d, int64_t n, const int32_t *row, const int32_t *col, const char *why) {
     pn_pattern *p = NULL;
     said[0] = 0;
@@ -283,6 +306,7 @@ int main(void) {
         against_full(n, 0, 1);
     }
     structures();
+    lattice(6, 20), lattice(5, 25), lattice(4, 9);
     neighbours();
     few();
     single();

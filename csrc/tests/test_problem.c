@@ -199,6 +199,102 @@ static void lost_gradients(void) {
     }
 }
 
+/* y' = -k y, with sqrt(u) or sqrt(t); jumps by sqrt(x); a loss y^2 + sqrt(x): derivatives that are infinite where the root is 0, of
+   nothing but what is in the root. */
+enum { OF_INPUT, OF_TIME, OF_JUMP, OF_LOSS, ROOTS };
+static pn_program *rooted_field(int kind, int vjp) {
+    builder b = {.spec = {.n_spaces = 1}, .n_theta = {1}};
+    int32_t t = add_slot(&b, 1), y = add_slot(&b, 1), u = add_slot(&b, kind == OF_INPUT), s = vjp ? add_slot(&b, 1) : -1;
+    int32_t k = add(&b, PN_OP_PARAM, 1, -1, -1, -1, 0, 0, 0), root = -1;
+    int32_t f = add(&b, PN_OP_NEG, 1, add(&b, PN_OP_MUL, 1, k, y, -1, 0, 0, 0), -1, -1, 0, 0, 0);
+    if (kind <= OF_TIME) {
+        root = add(&b, PN_OP_SQRT, 1, kind == OF_INPUT ? u : t, -1, -1, 0, 0, 0);
+        f = add(&b, PN_OP_ADD, 1, f, root, -1, 0, 0, 0);
+    }
+    add_output(&b, f);
+    b.spec.segments[1] = b.spec.n_code;
+    if (!vjp) return must_create(&b);
+    add_output(&b, add(&b, PN_OP_NEG, 1, add(&b, PN_OP_MUL, 1, k, s, -1, 0, 0, 0), -1, -1, 0, 0, 0));
+    int32_t slope = -1;
+    if (root >= 0) slope = add(&b, PN_OP_DIV, 1, s, add(&b, PN_OP_ADD, 1, root, root, -1, 0, 0, 0), -1, 0, 0, 0);
+    add_output(&b, kind == OF_TIME ? slope : -1), add_output(&b, kind == OF_INPUT ? slope : -1);
+    int32_t to_k = add(&b, PN_OP_NEG, 1, add(&b, PN_OP_MUL, 1, y, s, -1, 0, 0, 0), -1, -1, 0, 0, 0);
+    b.spec.segments[2] = b.spec.n_code - b.spec.segments[1];
+    b.spec.n_grads = 1, b.n_grad[0] = 1;
+    add(&b, PN_OP_ACC, 0, to_k, -1, -1, 0, 0, 0);
+    return must_create(&b);
+}
+static pn_program *rooted_part(int square, int vjp) { /* y or y^2, and the roots of two numbers */
+    builder b = {.spec = {.n_spaces = 0}};
+    int32_t y = (add_slot(&b, 1), add_slot(&b, 1)), x = add_slot(&b, 2), s = vjp ? add_slot(&b, 1) : -1;
+    int32_t root = add(&b, PN_OP_SQRT, 2, x, -1, -1, 0, 0, 0), sum = add(&b, PN_OP_SUM, 1, root, -1, -1, 0, 0, 0);
+    int32_t first = square ? add(&b, PN_OP_SQUARE, 1, y, -1, -1, 0, 0, 0) : y;
+    add_output(&b, add(&b, PN_OP_ADD, 1, first, sum, -1, 0, 0, 0));
+    b.spec.segments[1] = b.spec.n_code;
+    if (!vjp) return must_create(&b);
+    int32_t twice = square ? add(&b, PN_OP_ADD, 1, y, y, -1, 0, 0, 0) : -1;
+    add_output(&b, square ? add(&b, PN_OP_MUL, 1, twice, s, -1, 0, 0, 0) : add(&b, PN_OP_BCAST, 1, s, -1, -1, 0, 0, 0));
+    add_output(&b, -1);
+    int32_t wide = add(&b, PN_OP_BCAST, 2, s, -1, -1, 0, 0, 0);
+    add_output(&b, add(&b, PN_OP_DIV, 2, wide, add(&b, PN_OP_ADD, 2, root, root, -1, 0, 0, 0), -1, 0, 0, 0));
+    b.spec.segments[2] = b.spec.n_code - b.spec.segments[1];
+    return must_create(&b);
+}
+
+/* Whatever of its gradient is not finite, a sample says so, and takes no part; what the others have stays. */
+static void infinite(int kind, int64_t n) {
+    seed_state = 4;
+    fixture f = fixture_begin(1, kind == OF_INPUT, n, 0, "bosh3");
+    pn_problem *p = &f.p;
+    pn_program_destroy(&f.field), pn_program_destroy(&f.reverse);
+    p->field = f.field = rooted_field(kind, 0), p->reverse = f.reverse = rooted_field(kind, 1);
+    p->n_theta = (int64_t)(f.n_theta = 1);
+    set(f.theta, 0, 0, 0.6);
+    for (size_t r = 0; r < f.rows; r++) f.t[r] += kind == OF_TIME;
+    double *data = keep(f.rows * 2, sizeof *data);
+    for (size_t r = 0; r < 2 * f.rows; r++) data[r] = 1 + 0.1 * (double)(r % 7);
+    for (size_t e = 0; e < 2 * f.segments; e++) set(f.coef, e, 0, e % 2 ? 0 : 1 + 0.1 * (double)(e % 6));
+    if (kind == OF_INPUT) p->g_t = NULL;
+    if (kind >= OF_JUMP) {
+        f.part[0] = rooted_part(kind == OF_LOSS, 0), f.part[1] = rooted_part(kind == OF_LOSS, 1);
+        pn_part part = {f.part[0], f.part[1], 1, data, 2, keep(f.rows * 2, sizeof(double))};
+        if (kind == OF_JUMP) p->jump = part, p->y_before = keep(f.rows, sizeof(double));
+        if (kind == OF_LOSS) p->loss_part = part, p->loss = PN_LOSS_PROGRAM, p->target = NULL;
+    }
+    double *const all[] = {p->g_coef, p->g_t, p->jump.g_data, p->loss_part.g_data}, *g = all[kind];
+    const size_t bad = (size_t)(n - 1 - (n > 7)), row = (size_t)p->row[bad], rows = (size_t)f.t_len[bad];
+    const size_t own = kind == OF_INPUT ? 6 : kind == OF_TIME ? rows : 2 * rows;
+    const size_t from = kind == OF_INPUT ? 6 * bad : kind == OF_TIME ? row : 2 * row;
+    const size_t size = kind == OF_INPUT ? 2 * f.segments : kind == OF_TIME ? f.rows : 2 * f.rows;
+    double *was = keep(size, sizeof *was), *y0_was = keep((size_t)n, sizeof *was);
+    EACH_ISA(isa) {
+        CHECK(rows > 1 && fixture_solve(&f, isa) == PN_OK);
+        for (int64_t i = 0; i < n; i++) CHECK(p->status[i] == PN_OK);
+        memcpy(was, g, size * sizeof *g), memcpy(y0_was, p->g_y0, (size_t)n * sizeof *g);
+        if (kind == OF_INPUT)
+            for (size_t e = 0; e < 6; e++) set(f.coef, 6 * bad + e, 0, 0);
+        if (kind == OF_TIME)
+            for (size_t j = 0; j < rows; j++) f.t[row + j] -= 1;
+        if (kind >= OF_JUMP) data[2 * (row + rows) - 1] = 0;
+        CHECK(fixture_solve(&f, isa) == PN_OK);
+        for (size_t i = 0; i < (size_t)n; i++) {
+            CHECKF(p->status[i] == (i == bad ? PN_GRADIENT : PN_OK), "kind %d, sample %d: %s", kind, (int)i,
+                   pn_status_name((pn_status)p->status[i]));
+            CHECK(p->g_y0[i] == (i == bad ? 0 : y0_was[i]));
+        }
+        for (size_t e = 0; e < size; e++) {
+            const int its = e >= from && e < from + own;
+            CHECKF(g[e] == (its ? 0 : was[e]), "kind %d, number %d: %g, was %g", kind, (int)e, g[e], was[e]);
+        }
+        CHECK(isfinite(p->g_theta[0]));
+        for (size_t e = 0; kind == OF_INPUT && e < 6; e++) set(f.coef, 6 * bad + e, 0, e % 2 ? 0 : 1 + 0.1 * (double)e);
+        for (size_t j = 0; kind == OF_TIME && j < rows; j++) f.t[row + j] += 1;
+        data[2 * (row + rows) - 1] = 1;
+    }
+    fixture_end(&f);
+    release(0);
+}
+
 /* A field with a state of its own: where parts of the solve are made again, that is noticed. */
 static int calls_left;
 static int moody(void *ctx, int which, int n, const double *t, const double *y, const double *u, const double *seed,
@@ -214,7 +310,7 @@ static void moody_replays(void) {
     pn_program *field = calling(0), *reverse = calling(1);
     f.p.field = field, f.p.reverse = reverse, f.p.call = moody, f.p.n_theta = 0, f.n_theta = 0;
     for (int64_t j = 0; j < f.t_len[0]; j++) f.t[j] = 10 * (double)j;
-    f.p.memory = 60000;
+    f.p.memory = 30000;
     calls_left = INT32_MAX;
     CHECK(fixture_solve(&f, pn_isa_best()) == PN_OK);
     int used = INT32_MAX - calls_left, noticed = 0;
@@ -282,6 +378,7 @@ int main(void) {
     combinations();
     events();
     lost_gradients();
+    for (int kind = 0; kind < ROOTS; kind++) infinite(kind, 1), infinite(kind, 7), infinite(kind, 23);
     moody_replays();
     coarse_times();
     return finish("test_problem");

@@ -63,7 +63,7 @@ static void headers(void) {
 }
 
 static void operands(void) {
-    BAD("operation 50", b.code[2].op = PN_N_OPS);
+    BAD("operation 50 (0 to 49)", b.code[2].op = PN_N_OPS);
     BAD("operation -1", b.code[2].op = -1);
     BAD("operand 0", b.code[2].a = -1);
     BAD("operand 0", b.code[2].a = 9);

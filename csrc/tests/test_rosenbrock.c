@@ -6,6 +6,8 @@ static const char *name_of(int i) { return pn_rosenbrock_at(i)->name; }
 
 static const double one[] = {1, 0, 0, 1}, mass[] = {2, 0.1, 0.3, 2};
 
+static const double *kept_mass(const double *M) { return M ? memcpy(keep(4, sizeof *M), M, 4 * sizeof *M) : NULL; }
+
 /* One step of length h in plain arithmetic, W by Cramer's rule; stages k, mass M, the Jacobian times `wrong`. */
 static void stages_by_hand(const pn_tableau *m, const double *M, double mu, double t, double h, const double *y, double wrong,
                            double k[][2], double *y_new) {
@@ -91,7 +93,7 @@ static void orders(const pn_tableau *m) {
 static void steps_by_hand(const char *name, const double *M) {
     const double h = 0.02, mu = 20;
     fixture f = stiff_fixture(1, 0, name, mu);
-    f.p.adaptive = 0, f.p.step = h, f.p.mass = M;
+    f.p.adaptive = 0, f.p.step = h, f.p.mass = kept_mass(M);
     for (int j = 0; j < 5; j++) f.t[j] = 0.5 + h * j;
     EACH_ISA(isa) {
         double y[2], next[2];
@@ -214,7 +216,7 @@ static void gradients(const char *name, int driven, int64_t n, int land) {
     seed_state = 11;
     fixture f = driven_fixture(driven, n, 0, name, 8);
     f.p.adaptive = 0, f.p.step = 0.03, f.p.land = land;
-    f.p.mass = driven ? mass : NULL;
+    f.p.mass = kept_mass(driven ? mass : NULL);
     CHECK(fixture_solve(&f, pn_isa_best()) == PN_OK);
     difference(&f, f.theta, 1, f.p.g_theta, "g_theta");
     CHECK(fixture_solve(&f, pn_isa_best()) == PN_OK);
@@ -299,6 +301,154 @@ static void changing_gradient(void) {
     release(0);
 }
 
+/* The same where samples change their method and wait for a lane, y0 of each of them, too. */
+static void changing_sensitivities(int64_t n, int f32) {
+    seed_state = 11;
+    fixture f = changing(n, f32, 60);
+    pn_problem *p = &f.p;
+    double *S = keep(f.rows * 2 * 3, sizeof *S), *g_y0 = keep((size_t)n * 2, sizeof *g_y0);
+    p->g_y = random_array(f.rows * 2, f32, 1), p->loss = PN_LOSS_NONE;
+    EACH_ISA(isa) {
+        double sum = 0, size = 0;
+        int64_t changed = 0;
+        p->gradient = PN_GRAD_DISCRETE, p->sensitivity = NULL;
+        CHECK(fixture_solve(&f, isa) == PN_OK);
+        memcpy(g_y0, p->g_y0, (size_t)n * 2 * sizeof *g_y0);
+        p->gradient = PN_GRAD_NONE, p->sensitivity = memset(S, 0xff, f.rows * 2 * 3 * sizeof *S);
+        CHECK(fixture_solve(&f, isa) == PN_OK);
+        for (int64_t i = 0; i < n; i++) changed += p->stiff_steps[i] > 0 && p->stiff_steps[i] < p->accepted[i];
+        CHECK(changed > n / 3);
+        for (size_t r = 0; r < f.rows * 2; r++) sum += get(p->g_y, r, f32) * S[3 * r], size += fabs(S[3 * r]);
+        CHECKF(fabs(sum - p->g_theta[0]) < (f32 ? 1e-3 : 1e-9) * (1 + size), "%s f%d n %d: %g %g", pn_isa_name(isa),
+               f32 ? 32 : 64, (int)n, sum, p->g_theta[0]);
+        for (size_t i = 0; i < (size_t)n; i++)
+            for (size_t c = 0; c < 2; c++) {
+                sum = size = 0;
+                for (size_t r = 2 * (size_t)p->row[i]; r < 2 * (size_t)(p->row[i] + f.t_len[i]); r++)
+                    sum += get(p->g_y, r, f32) * S[3 * r + 1 + c], size += fabs(S[3 * r + 1 + c]);
+                CHECKF(fabs(sum - g_y0[2 * i + c]) < (f32 ? 1e-3 : 1e-9) * (1 + size), "%s f%d n %d, y0 of %d: %g %g",
+                       pn_isa_name(isa), f32 ? 32 : 64, (int)n, (int)i, sum, g_y0[2 * i + c]);
+            }
+    }
+    fixture_end(&f);
+    release(0);
+}
+
+/* On the slow branch of the oscillator every rate stays far beyond what the explicit method could take: once stiff, a sample stays
+   so, be its numbers near the absolute tolerance or far above it. */
+static void stays_stiff(double atol) {
+    fixture f = changing(3, 0, 1000);
+    pn_problem *p = &f.p;
+    const double both[] = {atol, atol};
+    p->atol = both, p->gradient = PN_GRAD_NONE, p->loss = PN_LOSS_NONE;
+    for (int64_t i = 0; i < 3; i++) {
+        set(f.y0, 2 * (size_t)i, 0, 2 + 0.1 * (double)i), set(f.y0, 2 * (size_t)i + 1, 0, 0);
+        for (int64_t j = 0; j < f.t_len[i]; j++) f.t[p->row[i] + j] = 1.5 * (double)j;
+    }
+    EACH_ISA(isa) {
+        CHECK(fixture_solve(&f, isa) == PN_OK);
+        for (int64_t i = 0; i < 3; i++) {
+            const int64_t others = p->accepted[i] - p->stiff_steps[i];
+            if (f.t_len[i] > 1)
+                CHECKF(p->stiff_steps[i] > 5 && others < 100, "%s, atol %g, sample %d: %d steps, %d of them explicit",
+                       pn_isa_name(isa), atol, (int)i, (int)p->accepted[i], (int)others);
+        }
+    }
+    fixture_end(&f);
+    release(0);
+}
+
+/* An input that is quadratic in time, on prescribed steps: cotangents of its coefficients and of saved times against differences. */
+static void curved_input(const char *name) {
+    enum { TIMES = 5, PIECES = 3, STEPS = (TIMES - 1) * PIECES };
+    static const double times[TIMES] = {0.1, 0.25, 0.45, 0.6, 0.85};
+    static const int64_t length = STEPS + 1, first = 0;
+    seed_state = 11;
+    fixture f = driven_fixture(1, 1, 0, name, 8);
+    pn_problem *p = &f.p;
+    double grid[STEPS + 1], *coef = keep(3 * f.segments, sizeof *coef), *want = keep(TIMES, sizeof *want);
+    for (size_t e = 0; e < 3 * f.segments; e++) coef[e] = 2 * uniform();
+    p->degree = 2, p->coef = coef, p->g_coef = NULL;
+    double *g_coef = keep(3 * f.segments, sizeof *g_coef);
+    memcpy(f.t, times, sizeof times);
+    for (int j = 0; j < STEPS; j++)
+        grid[j] = times[j / PIECES] + (times[j / PIECES + 1] - times[j / PIECES]) * (j % PIECES) / PIECES;
+    grid[STEPS] = times[TIMES - 1];
+    p->adaptive = 0, p->land = 1, p->grid = grid, p->grid_start = &first, p->grid_len = &length, p->n_grid = STEPS + 1;
+    CHECK(fixture_solve(&f, pn_isa_best()) == PN_OK);
+    memcpy(want, p->g_t, sizeof times);
+    for (int j = 0; j < TIMES; j++) {
+        double slope = 0;
+        const double h = 1e-4, old = f.t[j];
+        for (int side = -2; side <= 2; side++) {
+            f.t[j] = grid[PIECES * j] = old + side * h;
+            slope += side == 0 ? 0 : (side * side == 1 ? 8 * side : -side / 2) * loss_of(&f) / (12 * h);
+        }
+        f.t[j] = grid[PIECES * j] = old;
+        CHECKF(fabs(slope - want[j]) <= 1e-6 * (1 + fabs(slope)), "%s g_t[%d]: %.12g, differences %.12g", name, j, want[j],
+               slope);
+    }
+    p->g_coef = memset(g_coef, 0, 3 * f.segments * sizeof *g_coef);
+    CHECK(pn_solve(p, 0, pn_isa_best(), said) == PN_OK);
+    p->g_coef = NULL;
+    difference(&f, coef, 3 * f.segments, g_coef, "curved g_coef");
+    fixture_end(&f);
+    release(0);
+}
+
+/* y' = cos t - log y, its Jacobian, or their vjps; nothing fused, so that what lies behind the one component may be 0 / 0. */
+static pn_program *logarithm(int jacobian, int vjp) {
+    builder b = {.spec = {.n_spaces = 0}};
+    int32_t t = add_slot(&b, 1), y = add_slot(&b, 1), seed = (add_slot(&b, 0), vjp ? add_slot(&b, 1 + jacobian) : -1);
+    int32_t sine = add(&b, PN_OP_SIN, 1, t, -1, -1, 0, 0, 0), cosine = add(&b, PN_OP_COS, 1, t, -1, -1, 0, 0, 0), value;
+    if (jacobian) {
+        int32_t J = add(&b, PN_OP_NEG, 1, add(&b, PN_OP_RECIP, 1, y, -1, -1, 0, 0, 0), -1, -1, 0, 0, 0);
+        value = add(&b, PN_OP_CONCAT, 2, J, add(&b, PN_OP_NEG, 1, sine, -1, -1, 0, 0, 0), -1, 0, 0, 0);
+    } else
+        value = add(&b, PN_OP_SUB, 1, cosine, add(&b, PN_OP_LOG, 1, y, -1, -1, 0, 0, 0), -1, 0, 0, 0);
+    add_output(&b, value);
+    b.spec.segments[1] = b.spec.n_code;
+    if (!vjp) return must_create(&b);
+    int32_t of = jacobian ? add(&b, PN_OP_SLICE, 1, seed, -1, -1, 0, 1, 0) : seed, by = y;
+    if (jacobian) by = add(&b, PN_OP_NEG, 1, add(&b, PN_OP_SQUARE, 1, y, -1, -1, 0, 0, 0), -1, -1, 0, 0, 0);
+    add_output(&b, add(&b, PN_OP_NEG, 1, add(&b, PN_OP_DIV, 1, of, by, -1, 0, 0, 0), -1, -1, 0, 0, 0));
+    int32_t in_t = jacobian ? add(&b, PN_OP_SLICE, 1, seed, -1, -1, 1, 1, 0) : seed;
+    int32_t slope = add(&b, PN_OP_MUL, 1, in_t, jacobian ? cosine : sine, -1, 0, 0, 0);
+    add_output(&b, add(&b, PN_OP_NEG, 1, slope, -1, -1, 0, 0, 0));
+    add_output(&b, -1);
+    b.spec.segments[2] = b.spec.n_code - b.spec.segments[1];
+    return must_create(&b);
+}
+static void one_component(const char *name, int64_t n) {
+    fixture f = fixture_begin(1, 0, n, 0, "dopri5");
+    pn_problem *p = &f.p;
+    pn_program_destroy(&f.field), pn_program_destroy(&f.reverse);
+    p->field = f.field = logarithm(0, 0), p->reverse = f.reverse = logarithm(0, 1);
+    p->jacobian = f.part[0] = logarithm(1, 0), p->jacobian_reverse = f.part[1] = logarithm(1, 1);
+    p->n_theta = 0, f.n_theta = 0, p->tableau = pn_tableau_find(name);
+    for (int64_t i = 0; i < n; i++) set(f.y0, (size_t)i, 0, 2 + 0.1 * (double)(i % 7));
+    freeze(&f);
+    p->land = 1;
+    CHECK(fixture_solve(&f, pn_isa_best()) == PN_OK);
+    double *g_t = keep(f.rows, sizeof *g_t), *grid = (double *)(uintptr_t)p->grid;
+    memcpy(g_t, p->g_t, f.rows * sizeof *g_t);
+    difference(&f, f.y0, (size_t)n, p->g_y0, "g_y0 of one component");
+    for (int64_t i = 0; i < n; i++) { /* the last time, and the end of the last step */
+        double *end = &f.t[p->row[i] + f.t_len[i] - 1], *step = &grid[p->grid_start[i] + p->grid_len[i] - 1], slope = 0;
+        const double h = 1e-4, old = *end, want = g_t[end - f.t];
+        if (f.t_len[i] == 1) continue;
+        for (int side = -2; side <= 2; side++) {
+            *end = *step = old + side * h;
+            slope += side == 0 ? 0 : (side * side == 1 ? 8 * side : -side / 2) * loss_of(&f) / (12 * h);
+        }
+        *end = *step = old;
+        CHECKF(fabs(slope - want) <= 1e-6 * (1 + fabs(slope)), "%s, sample %d: g_t %.12g, differences %.12g", name, (int)i,
+               want, slope);
+    }
+    fixture_end(&f);
+    release(0);
+}
+
 /* A field and a Jacobian that are infinite end their sample; the others go on. */
 static void not_finite(const char *name) {
     for (int64_t n = 1; n <= 9; n += 8)
@@ -329,8 +479,12 @@ int main(void) {
             for (int land = 0; land < 2; land++) gradients(name, 0, n, land);
         for (int64_t n = 1; n <= 7; n += 6) gradients(name, 1, n, n == 1);
         for (int64_t n = 1; n <= 21; n += 20) sensitivities(name, n);
+        curved_input(name);
+        one_component(name, 1), one_component(name, 5);
         not_finite(name);
     }
+    for (int64_t n = 1; n <= 23; n += 22) changing_sensitivities(n, 0), changing_sensitivities(n, 1);
+    stays_stiff(1e-8), stays_stiff(1e-14);
     for (int f32 = 0; f32 < 2; f32++) changes(f32);
     changing_gradient();
     return finish("test_rosenbrock");

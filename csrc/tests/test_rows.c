@@ -2,30 +2,6 @@
    steps, checkpoints (the same bits), instruction sets, and what pn_solve refuses. */
 #include "tests/check.h"
 
-/* Solve with adaptive steps, then prescribe those steps. */
-static void freeze(fixture *f) {
-    pn_problem *p = &f->p;
-    size_t n = (size_t)p->n, total = 0;
-    p->steps = keep(n, sizeof *p->steps);
-    CHECK(fixture_solve(f, PN_ISA_BASELINE) == PN_OK);
-    for (size_t i = 0; i < n; i++) total += (size_t)p->steps[i].n + 1;
-    double *grid = keep(total, sizeof *grid);
-    int64_t *start = keep(n, sizeof *start), *length = keep(n, sizeof *length), used = 0;
-    for (size_t i = 0; i < n; i++) {
-        pn_steps *s = &p->steps[i];
-        start[i] = used, length[i] = s->n + 1;
-        for (int64_t k = 0; k < s->n; k++) grid[used++] = s->record[2 * k];
-        grid[used++] = f->t[p->row[i] + f->t_len[i] - 1];
-        free(s->record);
-    }
-    p->steps = NULL;
-    p->grid = grid;
-    p->grid_start = start;
-    p->grid_len = length;
-    p->n_grid = (int64_t)used;
-    p->adaptive = 0;
-}
-
 static double loss_at(fixture *f) {
     f->p.gradient = PN_GRAD_NONE;
     CHECK(fixture_solve(f, PN_ISA_BASELINE) == PN_OK);
@@ -55,11 +31,36 @@ static void difference(fixture *f, double *x, size_t n, const double *gradient, 
     }
 }
 
-static void gradients(const char *method, int64_t n, int32_t k) {
+/* dL/dt of times after the first, moved together with the end of the step that lies there. */
+static void difference_times(fixture *f) {
+    pn_problem *p = &f->p;
+    double *expected = keep(f->rows, sizeof *expected), *grid = (double *)(uintptr_t)p->grid;
+    CHECK(fixture_solve(f, PN_ISA_BASELINE) == PN_OK);
+    memcpy(expected, p->g_t, f->rows * sizeof *expected);
+    for (size_t i = 1; i < (size_t)p->n; i++) /* sample 0 has some of its times twice */
+        for (int64_t j = 1; j < f->t_len[i]; j++) {
+            double *t = &f->t[p->row[i] + j], old = *t, loss[2], *end = NULL;
+            const int last = j == f->t_len[i] - 1, jumps = p->land || (p->row[i] + j) % 3 != 1;
+            for (int64_t k = 0; (last || jumps) && k < p->grid_len[i]; k++)
+                if (grid[p->grid_start[i] + k] == old) end = &grid[p->grid_start[i] + k];
+            for (int side = 0; side < 2; side++) {
+                *t = old + (side ? -1e-5 : 1e-5);
+                if (end) *end = *t;
+                loss[side] = loss_at(f);
+            }
+            *t = old;
+            if (end) *end = old;
+            const double slope = (loss[0] - loss[1]) / 2e-5, got = expected[p->row[i] + j];
+            CHECKF(fabs(slope - got) <= 2e-7 * (1 + fabs(slope)), "g_t[%d][%d]: %.12g, differences %.12g", (int)i, (int)j, got,
+                   slope);
+        }
+}
+
+static void gradients(const char *method, int64_t n, int32_t k, int land) {
     size_t mark = n_kept;
     fixture f = fixture_begin(3, 0, n, 0, method);
     pn_problem *p = &f.p;
-    f.p.rtol = 1e-4;
+    f.p.rtol = 1e-4, f.p.land = land;
     fixture_parts(&f, k);
     f.t[1] = f.t[0]; /* two jumps at the initial time of sample 0 */
     f.t[3] = f.t[2];
@@ -68,6 +69,7 @@ static void gradients(const char *method, int64_t n, int32_t k) {
     difference(&f, f.y0, (size_t)n * 3, p->g_y0, "g_y0");
     difference(&f, f.data, f.rows * (size_t)k, p->jump.g_data, "g_data");
     difference(&f, f.target, f.rows * 3, p->loss_part.g_data, "g_target");
+    difference_times(&f);
     CHECK(fixture_solve(&f, PN_ISA_BASELINE) == PN_OK);
     double *g_theta = keep(f.n_theta, sizeof *g_theta), loss = total_loss(&f);
     memcpy(g_theta, p->g_theta, f.n_theta * sizeof *g_theta);
@@ -173,6 +175,41 @@ static void from_earlier(void) {
         }
 }
 
+/* y' = -1 / y, y <- y + x. What lies behind the state of one sample may be anything, here 1 / 0: jumps do not look at it. */
+static void behind_the_state(int32_t d, int64_t n) {
+    const size_t side = (size_t)d;
+    builder b = {.spec = {.segments = {0, 2, 0}}}, j = {.spec = {.segments = {0, 1, 0}}};
+    add_slot(&b, 1), add_slot(&b, d), add_slot(&b, 0);
+    add_output(&b, add(&b, PN_OP_NEG, d, add(&b, PN_OP_RECIP, d, 1, -1, -1, 0, 0, 0), -1, -1, 0, 0, 0));
+    add_slot(&j, 1), add_slot(&j, d), add_slot(&j, d);
+    add_output(&j, add(&j, PN_OP_ADD, d, 1, 2, -1, 0, 0, 0));
+    fixture f = fixture_begin(d, 0, n, 0, "dopri5");
+    pn_problem *p = &f.p;
+    pn_program_destroy(&f.field);
+    p->field = f.field = must_create(&b), p->reverse = NULL, f.part[0] = must_create(&j);
+    p->gradient = PN_GRAD_NONE, p->loss = PN_LOSS_NONE;
+    double *x = keep(f.rows * side, sizeof *x);
+    for (size_t e = 0; e < f.rows * side; e++) x[e] = 1;
+    for (size_t e = 0; e < (size_t)n * side; e++) set(f.y0, e, 0, 2 + 0.1 * (double)(e % 5));
+    p->jump = (pn_part){f.part[0], NULL, 0, x, d, NULL}, p->y_before = keep(f.rows * side, sizeof(double));
+    EACH_ISA(isa) {
+        CHECK(fixture_solve(&f, isa) == PN_OK);
+        for (int64_t i = 0; i < n; i++) {
+            CHECKF(p->status[i] == PN_OK, "%s: %s", pn_isa_name(isa), pn_status_name((pn_status)p->status[i]));
+            for (size_t c = 0; c < side; c++) {
+                double y = get(f.y0, (size_t)i * side + c, 0);
+                for (int64_t r = p->row[i]; r < p->row[i] + f.t_len[i]; r++) {
+                    if (r > p->row[i]) y = sqrt(y * y - 2 * (f.t[r] - f.t[r - 1]));
+                    y += 1;
+                    CHECKF(fabs(get(p->y, (size_t)r * side + c, 0) - y) < 1e-5, "%s: %g", pn_isa_name(isa), y);
+                }
+            }
+        }
+    }
+    fixture_end(&f);
+    release(0);
+}
+
 static void refused(void) {
     fixture f = fixture_begin(3, 0, 2, 0, "dopri5");
     fixture_parts(&f, 2);
@@ -219,11 +256,12 @@ int main(void) {
     EACH_ISA(isa) steps_used_up(isa);
     for (int f32 = 0; f32 < 2; f32++)
         for (int64_t n = 1; n <= 37; n += 18) values(f32, n);
-    gradients("dopri5", 1, 2);
-    gradients("tsit5", 11, 3);
-    gradients("bosh3", 19, 1);
+    gradients("dopri5", 1, 2, 0), gradients("dopri5", 5, 2, 1);
+    gradients("tsit5", 11, 3, 0);
+    gradients("bosh3", 19, 1, 0);
     checkpoints();
     from_earlier();
+    for (int32_t d = 1; d <= 3; d++) behind_the_state(d, 1), behind_the_state(d, 7);
     refused();
     return finish("test_rows");
 }

@@ -1,5 +1,5 @@
 /* Solves: closed forms, orders of convergence, ragged times, gradients against finite differences on prescribed steps,
-   checkpoints (the same bits), the reversible scheme, sensitivities, and how samples and calls end. */
+   checkpoints (the same bits), the reversible scheme, and how samples and calls end. */
 #include "tests/check.h"
 
 static const char *const adaptive[] = {"heun", "bosh3", "dopri5", "tsit5", "dop853"};
@@ -116,6 +116,20 @@ static void odd_times(void) {
     release(0);
 }
 
+/* Samples of one time, the first of all times among them, between others: more than there are lanes. */
+static void single_times(void) {
+    guard_before = 1;
+    for (int f32 = 0; f32 < 2; f32++) EACH_ISA(isa) {
+            fixture f = fixture_begin(2, 0, 70, f32, "dopri5");
+            use(&f, linear(), rotation(f32));
+            for (size_t i = 0; i < 70; i += 3) f.t_len[i] = 1;
+            CHECK(fixture_solve(&f, isa) == PN_OK && rotation_error(&f) < (f32 ? 1e-2 : 1e-5));
+            fixture_end(&f);
+            release(0);
+        }
+    guard_before = 0;
+}
+
 /* States set and added to at saved times: from there on the solution is that of the new state. */
 static void jumps(const char *method, int64_t n) {
     seed_state = 5;
@@ -126,9 +140,14 @@ static void jumps(const char *method, int64_t n) {
         for (size_t c = 0; c < 2; c++)
             if ((r + c) % 3 != 0) set_to[2 * r + c] = NAN; /* this one stays */
     f.p.jump_add = jump, f.p.jump_set = set_to, f.p.land = 1;
+    f.p.first_step = 0.1;
     EACH_ISA(isa) {
         CHECK(fixture_solve(&f, isa) == PN_OK);
         for (int64_t i = 0; i < n; i++) {
+            const int64_t tried = f.p.accepted[i] + f.p.rejected[i],
+                          jumped = f.t_len[i] - 1; /* f is new where a step begins there */
+            CHECKF(f.p.nfe[i] == tried * f.p.tableau->s + jumped, "%s %s: %d evaluations, %d steps", method, pn_isa_name(isa),
+                   (int)f.p.nfe[i], (int)tried);
             double y[2] = {get(f.y0, 2 * (size_t)i, 0), get(f.y0, 2 * (size_t)i + 1, 0)};
             for (int64_t j = 0; j < f.t_len[i]; j++) {
                 const size_t row = (size_t)(f.p.row[i] + j);
@@ -147,34 +166,6 @@ static void jumps(const char *method, int64_t n) {
 }
 
 /* ---- gradients ------------------------------------------------------------------------------------------------------ */
-/* Solve with adaptive steps, then prescribe those steps: the loss is a smooth function of everything but the grid. */
-static void freeze(fixture *f) {
-    pn_problem *p = &f->p;
-    size_t n = (size_t)p->n, total = 0;
-    p->steps = keep(n, sizeof *p->steps);
-    CHECK(fixture_solve(f, PN_ISA_BASELINE) == PN_OK);
-    for (size_t i = 0; i < n; i++) {
-        CHECK(p->status[i] == PN_OK && p->steps[i].n == p->accepted[i]);
-        total += (size_t)p->steps[i].n + 1;
-    }
-    double *grid = keep(total, sizeof *grid);
-    int64_t *start = keep(n, sizeof *start), *length = keep(n, sizeof *length), used = 0;
-    for (size_t i = 0; i < n; i++) {
-        pn_steps *s = &p->steps[i];
-        start[i] = used;
-        length[i] = s->n + 1;
-        for (int64_t k = 0; k < s->n; k++) grid[used++] = s->record[2 * k];
-        grid[used++] = f->t[p->row[i] + f->t_len[i] - 1];
-        free(s->record);
-    }
-    p->steps = NULL;
-    p->grid = grid;
-    p->grid_start = start;
-    p->grid_len = length;
-    p->n_grid = (int64_t)used;
-    p->adaptive = 0;
-}
-
 static double loss_at(fixture *f) {
     pn_gradient kind = f->p.gradient;
     f->p.gradient = PN_GRAD_NONE;
@@ -225,6 +216,7 @@ static void gradients(const char *method, int64_t n, int32_t m, int land, double
     f.p.land = land;
     f.p.lambda = lambda;
     f.p.loss = loss;
+    if (loss == PN_LOSS_HUBER) f.p.loss_scale = 0.3;
     if (lambda > 0) f.p.gradient = PN_GRAD_REVERSIBLE;
     double *target = f.target, *weight = random_array(f.rows * 3, 0, 1);
     target[4] = NAN, weight[5] = 0; /* not observed */
@@ -249,6 +241,17 @@ static void gradients(const char *method, int64_t n, int32_t m, int land, double
     }
     fixture_end(&f);
     release(mark);
+}
+
+/* Eight components, saved inside of steps: the most of which the values are collected a vector of times at once. */
+static void eight(const char *method, int64_t n) {
+    fixture f = fixture_begin(8, 0, n, 0, method);
+    f.p.rtol = 1e-3;
+    freeze(&f);
+    CHECK(fixture_solve(&f, PN_ISA_BASELINE) == PN_OK);
+    difference(&f, f.y0, 8 * (size_t)n, f.p.g_y0, 1e-7, "g_y0 of eight");
+    fixture_end(&f);
+    release(0);
 }
 
 /* float32 against float64 */
@@ -291,44 +294,6 @@ static void checkpoints(void) {
                 fixture_end(&f);
                 release(mark);
             }
-}
-
-/* g^T (dy/dtheta, dy/dy0) is the gradient; the same bits whatever the number of threads */
-static void sensitivities_of(int64_t n, int f32, int land, pn_isa isa) {
-    fixture f = fixture_begin(3, 2, n, f32, "dopri5");
-    size_t columns = f.n_theta + 3, size = f.rows * 3 * columns * sizeof(double);
-    double *S = keep(f.rows * 3 * columns, sizeof *S), *again = keep(f.rows * 3 * columns, sizeof *S);
-    f.p.land = land;
-    f.p.g_y = random_array(f.rows * 3, f32, 1);
-    f.p.loss = PN_LOSS_NONE;
-    freeze(&f); /* the same steps for a block as for a lane alone */
-    CHECK(fixture_solve(&f, isa) == PN_OK);
-    bytes y = {keep(f.rows * 3, 8), f.rows * 3 * (f32 ? 4 : 8)};
-    memcpy(y.at, f.p.y, y.n);
-    f.p.gradient = PN_GRAD_NONE;
-    f.p.sensitivity = memset(S, 0xff, size);
-    CHECK(fixture_solve(&f, isa) == PN_OK);
-    CHECK(memcmp(y.at, f.p.y, y.n) == 0);
-    f.p.sensitivity = memset(again, 0xff, size);
-    f.p.threads = 3;
-    CHECK(fixture_solve(&f, isa) == PN_OK);
-    CHECK(memcmp(S, again, size) == 0);
-    for (size_t c = 0; c < f.n_theta; c++) {
-        double sum = 0;
-        for (size_t r = 0; r < f.rows * 3; r++) sum += get(f.p.g_y, r, f32) * S[r * columns + c];
-        CHECKF(fabs(sum - f.p.g_theta[c]) < (f32 ? 1e-4 : 1e-11) * (1 + fabs(sum)), "%s f%d n %d %d: %g %g", pn_isa_name(isa),
-               f32 ? 32 : 64, (int)n, (int)c, sum, f.p.g_theta[c]);
-    }
-    f.p.gradient = PN_GRAD_DISCRETE; /* both at once are refused */
-    CHECK(fixture_solve(&f, isa) == PN_BAD_ARGUMENT);
-    fixture_end(&f);
-    release(0);
-}
-static void sensitivities(void) {
-    static const int64_t sizes[] = {1, 5, 150};
-    for (int i = 0; i < 3; i++)
-        for (int f32 = 0; f32 < 2; f32++)
-            for (int land = 0; land < 2; land++) EACH_ISA(isa) sensitivities_of(sizes[i], f32, land, isa);
 }
 
 /* ---- how samples end -------------------------------------------------------------------------------------------------- */
@@ -461,6 +426,7 @@ int main(void) {
     closed_forms();
     orders();
     odd_times();
+    single_times();
     for (int64_t n = 1; n <= 21; n += 20) jumps("dopri5", n), jumps("bosh3", n);
     gradients("tsit5", 1, 2, 0, 0, PN_LOSS_SQUARED);
     gradients("dopri5", 6, 0, 1, 0, PN_LOSS_HUBER);
@@ -468,9 +434,9 @@ int main(void) {
     gradients("dop853", 5, 1, 0, 0, PN_LOSS_SQUARED);
     gradients("heun", 1, 0, 1, 0.97, PN_LOSS_SQUARED);
     gradients("bosh3", 6, 2, 1, 0.9, PN_LOSS_SQUARED);
+    eight("tsit5", 1), eight("bosh3", 5);
     single_precision();
     checkpoints();
-    sensitivities();
     endings();
     failed_samples();
     callbacks();
