@@ -27,26 +27,39 @@ static void FN(shadow)(FN(work) * W) {
 
 /* The store for register files; none, where it has no room for one and for what the reverse segment writes. */
 static pn_status FN(take_store)(FN(work) * W, size_t bytes) {
-    W->store_room = (int64_t)(bytes / sizeof(T) / W->slot);
+    if (W->store && W->store_bytes != bytes) {
+        pn_store_give(W->store, W->store_bytes);
+        W->store = NULL;
+        W->files = W->own_files;
+    }
+    W->store_room = bytes ? (int64_t)(bytes / sizeof(T) / W->slot) : 0;
     if (W->store_room < 2) return PN_OK;
-    if (W->store && W->store_bytes != bytes) pn_store_give(W->store, W->store_bytes), W->store = NULL;
     if (!W->store) W->store = pn_store_take(W->store_bytes = bytes);
     if (!W->store) return PN_MEMORY;
     W->files = W->store;
     return PN_OK;
 }
 
-/* Between two shots blocks take less than their half of the budget: what is left of it has room for register files, which are kept while
-   the blocks are made again. */
+/* The store that a chunk goes forward with. */
+static pn_status FN(first_store)(FN(work) * W) {
+    W->store_used = 1;
+    pn_status st = FN(take_store)(W, W->store_planned);
+    W->first_slots = W->in_stretches ? W->store_room - W->first_every : W->store_room;
+    return st;
+}
+
+/* Where all blocks are made again: what those between two shots leave of their half of the budget has room for register files. */
 static pn_status FN(keep_files)(FN(work) * W) {
-    const int64_t left = W->s->budget / 2 - W->every * (int64_t)W->tape.stride, slot = (int64_t)(W->slot * sizeof(T));
+    const int64_t left = W->share - W->every * (int64_t)W->tape.stride, slot = (int64_t)(W->slot * sizeof(T));
     const int64_t slots = left / slot < W->every + 1 ? left / slot : W->every + 1;
+    W->first_slots = 1;
+    if (W->store_room >= slots && (int64_t)W->store_bytes <= left) return PN_OK;
     return FN(take_store)(W, (size_t)(slots > 0 ? slots * slot : 0));
 }
 
 /* Where the stages of this attempt are evaluated. 1: in the store, for the way back. */
 static int FN(choose_files)(FN(work) * W) {
-    int stored = W->replaying == W->limited && W->store_used < W->store_room;
+    int stored = W->store_used < (W->replaying ? W->store_room : W->first_slots);
     W->now = stored ? &W->reverse : &W->field;
     W->now_file = stored ? W->store + (size_t)W->store_used * W->slot : W->file;
     W->now_stride = stored ? W->files_stride : W->stage_stride;
@@ -75,7 +88,7 @@ static pn_status FN(keep)(FN(work) * W) {
         pn_status st = FN(budget_spent)(W);
         if (st != PN_OK || W->dropped) return st;
     }
-    FN(block) *b = pn_tape_push(&W->tape);
+    FN(block) *b = pn_tape_push(W->replaying ? &W->stretch : &W->tape);
     if (!b) return PN_MEMORY;
     for (int l = 0; l < L; l++) {
         pn_record *r = &FN(block_records)(b)[l];

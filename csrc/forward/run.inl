@@ -19,7 +19,7 @@ static pn_status FN(go_on)(FN(work) * W, int64_t end) {
 }
 
 static pn_status FN(run_forward)(FN(work) * W) {
-    W->tape.n = W->shots.n = W->parked.n = W->unparked = W->n_blocks = W->next = 0;
+    W->tape.n = W->stretch.n = W->shots.n = W->parked.n = W->unparked = W->n_blocks = W->next = 0;
     FN(use)(W, 0);
     W->dropped = 0;
     if (W->P->solved) return PN_OK;
@@ -28,8 +28,9 @@ static pn_status FN(run_forward)(FN(work) * W) {
     FN(take_turns)(W);
     FN(vacate)(&W->flow);
     for (int l = 0; l < L; l++) W->steps[l].n = 0;
-    W->store_used = 1;
-    W->every = PN_FIRST_SHOTS;
+    W->every = W->first_every;
+    W->kept = 0;
+    if (st == PN_OK) st = FN(first_store)(W);
     W->marching = FN(can_march)(W);
     if (st == PN_OK) st = FN(go_on)(W, INT64_MAX);
     return st == PN_OK && W->dropped ? FN(shoot)(W) : st; /* how it ended, see same_again */

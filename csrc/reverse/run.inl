@@ -71,20 +71,24 @@ static void FN(motionless)(FN(work) * W) {
 /* Block i, made again if it was not kept, with all after it up to the next shot. */
 static pn_status FN(block_at)(FN(work) * W, int64_t i, FN(block) * *b) {
     pn_status st = PN_OK;
-    if (W->dropped && (i + 1) % W->every == 0) W->tape.n = 0;
-    if (W->dropped && W->tape.n <= i % W->every) {
+    if (!W->dropped || i < W->kept) {
+        *b = pn_tape_at(&W->tape, i);
+        return st;
+    }
+    if ((i + 1) % W->every == 0) W->stretch.n = 0;
+    if (W->stretch.n <= i % W->every) {
         int64_t end = W->n_blocks;
-        W->tape.n = 0;
+        W->stretch.n = 0;
         FN(go_back_to)(W, pn_tape_at(&W->shots, i / W->every));
         W->replaying = 1;
-        W->store_used = 1;
+        W->store_used = W->first_slots;
         W->n_blocks = i / W->every * W->every;
         st = FN(go_on)(W, i + 1);
         W->n_blocks = end;
         W->replaying = 0;
         if (st == PN_OK && !FN(same_again)(W, i)) st = PN_REPLAY;
     }
-    if (st == PN_OK) *b = pn_tape_at(&W->tape, W->dropped ? i % W->every : i);
+    if (st == PN_OK) *b = pn_tape_at(&W->stretch, i % W->every);
     return st;
 }
 
@@ -206,7 +210,7 @@ static pn_status FN(run_backward)(FN(work) * W) {
     FN(clear)(B->mu, (size_t)W->d * L);
     memset(W->from_start, 0, (size_t)W->count);
     if (W->P->stiff) memset(B->away, 0, (size_t)W->count);
-    if (W->dropped) st = FN(keep_files)(W);
+    if (W->dropped && W->kept == 0) st = FN(keep_files)(W);
     FN(motionless)(W);
     for (int64_t i = W->n_blocks; st == PN_OK && i-- > 0;) {
         FN(block) *b = NULL;

@@ -36,7 +36,7 @@ static void FN(go_back_to)(FN(work) * W, const FN(shot) * from) {
 static int FN(same_again)(const FN(work) * W, int64_t i) {
     const FN(shot) *after = pn_tape_at(&W->shots, i / W->every + 1);
     const T *y = (const T *)(after + 1);
-    if (W->tape.n <= i % W->every) return 0;
+    if (W->stretch.n <= i % W->every) return 0;
     for (int l = 0; l < L; l++) { /* a lane whose sample has ended holds anything */
         if (!after->flow.live[l] || !W->flow.live[l]) continue;
         if (memcmp(&after->flow.t[l], &W->flow.t[l], sizeof *W->flow.t)) return 0;
@@ -46,19 +46,22 @@ static int FN(same_again)(const FN(work) * W, int64_t i) {
     return 1;
 }
 
-/* Half of the budget is for blocks, half for shots. Blocks beyond it are not kept any more: those between two shots are made
-   again on the way back. Too many shots: keep every second one. */
+/* Half of the budget is for blocks and their files, half for shots. Blocks beyond it are not kept any more: those between two shots are made
+   again on the way back. Too many shots: keep every second one, and no block, as a stretch has become longer. */
 static pn_status FN(budget_spent)(FN(work) * W) {
-    int64_t room = W->s->budget / 2;
-    if ((W->tape.n + 1) * (int64_t)W->tape.stride > room) {
-        pn_tape_free(&W->tape);
+    const int64_t block = (int64_t)W->tape.stride;
+    if (!W->dropped && (W->in_stretches ? W->store_used == W->first_slots : (W->tape.n + 1) * block > W->share)) {
         W->dropped = 1;
+        W->kept = W->in_stretches && W->every == W->first_every ? W->tape.n : 0;
+        if (W->kept == 0) pn_tape_free(&W->tape);
     }
-    while (W->shots.n * (int64_t)W->shots.stride > (room > PN_LEAST_SHOTS ? room : PN_LEAST_SHOTS)) {
+    while (W->shots.n * (int64_t)W->shots.stride > (W->share > PN_LEAST_SHOTS ? W->share : PN_LEAST_SHOTS)) {
         W->every *= 2;
         for (int64_t i = 0; 2 * i < W->shots.n; i++)
             memcpy(pn_tape_at(&W->shots, i), pn_tape_at(&W->shots, 2 * i), W->shots.stride);
         W->shots.n = (W->shots.n + 1) / 2;
+        W->kept = 0;
+        if (W->dropped) pn_tape_free(&W->tape);
     }
-    return W->every * (int64_t)W->tape.stride > room ? PN_BUDGET : PN_OK;
+    return W->every * block > W->share ? PN_BUDGET : PN_OK;
 }

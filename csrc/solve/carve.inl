@@ -69,7 +69,7 @@ static void FN(carve)(FN(work) * W) {
         W->files_stride = W->file_stride;
     } else {
         FN(carve_exec)(&W->reverse, a, P, P->reverse, W->active);
-        W->files = FN(carve_files)(&W->reverse, a, rev ? 2 * s : W->most_stages, &W->files_stride);
+        W->files = W->own_files = FN(carve_files)(&W->reverse, a, rev ? 2 * s : W->most_stages, &W->files_stride);
     }
     B->y = pn_arena_take(a, state);
     B->lambda = pn_arena_take(a, state);

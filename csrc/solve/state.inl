@@ -118,6 +118,7 @@ typedef struct FN(work) {
     size_t sens_size;
     int fresh;                /* the first stage was evaluated in this attempt: its register file is filled */
     T *files;                 /* register files of the reverse program, one a stage (reversible: two sets) */
+    T *own_files;             /* where `files` is without a store */
     size_t files_stride;
     /* what the forward half evaluates with: the field in `file`, or where the backward half will find all stages again, the
        forward part of `reverse` in the store */
@@ -129,6 +130,8 @@ typedef struct FN(work) {
     T *store;
     size_t slot, store_bytes;
     int64_t store_room, store_used; /* slots, the first included */
+    size_t store_planned;     /* bytes, while a chunk goes forward */
+    int64_t first_slots;      /* those before this one are for blocks as they come, the others for blocks that are made again */
     int shadowed;             /* the lane that idle ones follow */
     unsigned char shadow[L];  /* 1: this one does */
     int32_t evaluated;        /* stages of the attempt at hand */
@@ -159,13 +162,18 @@ typedef struct FN(work) {
     unsigned char *refused;   /* (chunk) PN_OK, or why the sample takes no step: float32 cannot tell its times apart as its field does;
                                  its input is not finite */
     unsigned char *from_start; /* (chunk) 1: chunk_gk holds one */
-    pn_tape tape;             /* blocks of the chunk, or of the part that is replayed */
+    pn_tape tape;             /* blocks of the chunk */
+    pn_tape stretch;          /* those made again, from one shot to the next */
     pn_tape parked;           /* samples that wait to go on by the other method, in the order in which they left their lanes */
     int64_t unparked;         /* so many of them have gone on */
     pn_tape shots;            /* with a budget: the forward half as it was before block 0, every, 2 every, ... */
     int64_t n_blocks, every;  /* blocks so far; distance of shots */
-    int limited;              /* there is a budget */
-    int dropped;              /* the budget is used up: blocks are counted only */
+    int64_t first_every;      /* and at first */
+    int64_t share;            /* half of the budget */
+    int limited;              /* there is one */
+    int in_stretches;         /* it has room for the files of all blocks from one shot to the next */
+    int dropped;              /* from now on blocks are counted only; */
+    int64_t kept;             /* so many, the first, are in the tape */
     int replaying;
     pn_list steps[L];
     int costly;               /* one evaluation takes long: look for interrupts at each */

@@ -2,6 +2,8 @@
 
 #define PN_LARGE_SLOTS 64
 #define PN_LARGE_STORE (8 * PN_STORE)
+#define PN_STRETCH (PN_STORE >> 5) /* of blocks and files from one shot to the next: they stay in the second-level cache */
+#define PN_LIMITED_STORE (PN_STORE >> 3) /* with a budget: more takes longer to write and to read than to make again */
 
 /* Where an evaluation takes longer than memory takes to keep it, some slots more than caches hold are worth their room. */
 static size_t FN(store_bytes)(const FN(work) * W) {
@@ -11,23 +13,41 @@ static size_t FN(store_bytes)(const FN(work) * W) {
     return wanted < most ? wanted : most;
 }
 
-/* Sizes of what the forward half keeps for the backward half; the store for register files, so that stages are not evaluated
-   twice, if there is no budget. */
+/* The store, and how far apart shots are at first. With a budget it is for a stretch that is made again, and for the first blocks, which are not.
+   Where there is no room for the files of a stretch, blocks are kept while they fit, without files; so they are where one sample
+   chooses its steps, since that takes longer than its stages do. */
+static void FN(plan_store)(FN(work) * W) {
+    const size_t slot = W->slot * sizeof(T), block = W->tape.stride;
+    W->store_planned = FN(store_bytes)(W);
+    W->first_every = PN_FIRST_SHOTS;
+    if (!W->limited) return;
+    const size_t each = slot + block, most = ((size_t)W->share + block) / each * slot, wanted = (2 * PN_FIRST_SHOTS + 1) * slot;
+    if (W->store_planned == PN_STORE) W->store_planned = pn_store_size(wanted > PN_LIMITED_STORE ? wanted : PN_LIMITED_STORE);
+    if (W->store_planned > most) W->store_planned = most;
+    const int64_t slots = (int64_t)(W->store_planned / slot) - 1, every = (int64_t)(PN_STRETCH / each);
+    W->in_stretches = slots >= PN_FIRST_SHOTS && (PN_BLOCK || !W->P->adaptive);
+    if (!W->in_stretches)
+        W->store_planned = 0;
+    else if (every > PN_FIRST_SHOTS)
+        W->first_every = every < slots ? every : slots;
+}
+
+/* Sizes of what the forward half keeps for the backward half. */
 static pn_status FN(prepare_tape)(FN(work) * W) {
     const pn_problem *P = W->P;
     size_t state = P->lambda != 0 ? 0 : (size_t)W->d * L * sizeof(T);
     size_t padding = PN_BLOCK && !PN_PAIR ? 0 : VE * sizeof(T);
-    W->tape.stride = (sizeof(FN(block)) + L * sizeof(pn_record) + 2 * state + padding + 7) / 8 * 8;
+    W->tape.stride = W->stretch.stride = (sizeof(FN(block)) + L * sizeof(pn_record) + 2 * state + padding + 7) / 8 * 8;
     W->shots.stride = (sizeof(FN(shot)) + 2 * state + 7) / 8 * 8;
     W->parked.stride = FN(parked_stride)(W);
     if (P->gradient != PN_GRAD_DISCRETE) return PN_OK;
     W->slot = (size_t)W->most_stages * W->files_stride;
     W->limited = W->s->budget > 0;
-    if (W->limited) {
-        int64_t room = W->s->budget / 2;
-        return PN_FIRST_SHOTS * (int64_t)W->tape.stride > room || 2 * (int64_t)W->shots.stride > room ? PN_BUDGET : PN_OK;
-    }
-    return FN(take_store)(W, FN(store_bytes)(W));
+    W->share = W->s->budget / 2;
+    if (W->limited && (PN_FIRST_SHOTS * (int64_t)W->tape.stride > W->share || 2 * (int64_t)W->shots.stride > W->share))
+        return PN_BUDGET;
+    FN(plan_store)(W);
+    return PN_OK;
 }
 
 static inline int64_t FN(chunk_size)(const FN(work) * W, int64_t chunk) {
@@ -64,6 +84,7 @@ static FN(work) * FN(new_work)(void) {
 static void FN(free_lists)(FN(work) * W) {
     for (int l = 0; l < L; l++) free(W->steps[l].x);
     pn_tape_free(&W->shots);
+    pn_tape_free(&W->stretch);
     pn_tape_free(&W->parked);
     FN(free_whole)(&W->newton.whole);
     pn_aligned_free(W->late.base);

@@ -396,6 +396,44 @@ def test_stages_that_are_made_again_are_kept():
     assert 32000 <= counts[1] < 33000
 
 
+@pytest.mark.parametrize(("steps", "again"), [(200, 0), (4000, 0.95)])
+def test_stages_that_fit_into_the_budget_are_kept_at_once(steps, again):
+    """Of a longer solve the first ones are, the others are made again."""
+    calls = []
+
+    def f(t, y, th):
+        calls.append(t)
+        return -th[0] * y
+
+    field = pn.callback_field(f, 1, 1, lambda t, y, th, g: (-th[0] * g, -y * g))
+    results = []
+    counts = []
+    for memory in (None, "64MB"):
+        calls.clear()
+        result = pn.loss_and_grad(
+            field, [1.0], [0.0, 1.0], [0.5], np.zeros((2, 1)), method="rk4", step=1 / steps, memory=memory
+        )
+        results.append(result)
+        counts.append(len(calls))
+    assert counts[0] == 4 * steps
+    assert again * 4 * steps / 2 <= counts[1] - counts[0] <= again * 4 * steps
+    assert np.array_equal(results[0].theta, results[1].theta)
+
+
+def test_shots_that_are_thinned_give_up_the_first_blocks():
+    """Budgets in which the first blocks are kept at first, and then are not; also where a later chunk keeps its own."""
+    f = pn.mlp(2, (8,))
+    rng = np.random.default_rng(7)
+    y0 = rng.normal(size=(150, 2))
+    t = [0.0, 1.0]
+    target = np.zeros((150, 2, 2))
+    for options in ({"method": "rk4", "step": 1 / 400}, {"rtol": 1e-4, "atol": 1e-4, "max_step": 1 / 400}):
+        free = pn.loss_and_grad(f, y0, t, f.init(0), target, wrt=("theta", "y0"), **options)
+        for memory in (100_000, 300_000, 700_000, 1_500_000, 3_000_000):
+            tight = pn.loss_and_grad(f, y0, t, f.init(0), target, wrt=("theta", "y0"), memory=memory, threads=1, **options)
+            same_bits(free, tight, ("theta", "y0"))
+
+
 @pytest.mark.parametrize("adjoint", ["discrete", "reversible", "backsolve", "interpolating"])
 def test_threads(adjoint):
     rng = np.random.default_rng(12)
