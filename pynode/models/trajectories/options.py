@@ -384,9 +384,8 @@ class NeuralODEOptions(SeriesEstimator):
         """Refuse what does not go with a random force."""
         descent = self.optimizer not in ("auto", SECOND_ORDER)
         why = {
-            f"noise={self.noise!r}: the noise of readings must be Gaussian": self.noise != "gaussian",
+            f"noise={self.noise!r}: take {', '.join(map(repr, ROBUST))}": self.noise not in ROBUST,
             "early_stopping=True: all trajectories tell the strength": self.early_stopping,
-            f"n_estimators={self.n_estimators}: fit the members by themselves": self.n_estimators != 1,
             f"optimizer={self.optimizer!r}: {SECOND_ORDER} estimates the strength": descent,
             **{f"{name}, which belongs to gradient descent": True for name in first_order_options(self)},
         }
