@@ -11,6 +11,7 @@ from pynode.optim.levenberg_marquardt import covariance, descend
 from pynode.training.curriculum import FitError, Step
 from pynode.training.descents import descending
 from pynode.training.driven import DrivenProblem, Strengths
+from pynode.training.growth import bounded
 from pynode.training.noise import GAUSSIAN
 from pynode.training.second_order import SecondOrderRun
 from pynode.training.state import Stage
@@ -114,9 +115,10 @@ class DrivenRun(SecondOrderRun):
         def settle(state: Any) -> None:
             more.change = problem.settle(state)
 
-        with descending(self, stage, problem, state):
+        whole = bounded(self, problem, state.beta)
+        with descending(self, stage, whole, state):
             descend(
-                problem,
+                whole,
                 state,
                 groups=self.groups,
                 evidence=True,

@@ -23,7 +23,7 @@ from pynode.models.trajectories.looking import fit_form
 from pynode.models.trajectories.loose import warn_if_loose
 from pynode.models.trajectories.named import by_state
 from pynode.models.trajectories.partitioned import fit_partitions
-from pynode.models.trajectories.protocol import as_doses, needed
+from pynode.models.trajectories.protocol import as_doses, needed, refuse_options
 from pynode.models.trajectories.protocol_storage import protocol_to_dict
 from pynode.models.trajectories.published import Published
 from pynode.models.trajectories.restarts import fit_starts
@@ -280,12 +280,8 @@ class NeuralODE(Published):
             return self._fit_ensemble(data, weight, given, seed, choice, shown, callback, checkpoint)
         started = clock.perf_counter()
         precision = as_weights(weight, data.y)
-        if known and self.process_noise:
-            raise ValueError(
-                "process_noise=True does not go with observe, initial, doses, censored or repeated readings, error models: "
-                "average replicates first (pynode.Trajectories), or leave process_noise out"
-            )
         if known:
+            refuse_options(self)
             return self._fit_known(KnownFit(self, data, precision, seed, doses), shown, callback, checkpoint)
         if self.n_restarts > 1:
             return self._fit_starts(data, weight, seed, choice, shown, callback, checkpoint)
