@@ -49,7 +49,8 @@ FASTEST = 4.0
 """The most by which an estimate of a variance differs from the one before ..."""
 
 FURTHER = 1.6
-"""... and the power of that ratio that is taken: estimates approach their limit from one side, slowly."""
+"""... and the power of that ratio that is taken: estimates approach their limit from one side, slowly. Where weights are
+estimated with them it is 1: they may pass it, and would go to and fro."""
 
 
 @dataclass
@@ -224,7 +225,8 @@ class DrivenProblem:
         left = (squares * self.given).sum(axis=0) / strengths.reading
         taken = own * self.given / strengths.reading
         used = taken.sum(axis=0)
-        reading = strengths.reading * _ratio(left, self.seen.sum(axis=0) - used, self.seen.sum(axis=0))
+        power = FURTHER if self.noise == "gaussian" else 1.0
+        reading = strengths.reading * _ratio(left, self.seen.sum(axis=0) - used, self.seen.sum(axis=0), power)
         phi = point.by_state
         V = phi @ spread[at] @ phi.transpose(0, 2, 1) + spread[at + 1]
         cross = phi @ between[at]
@@ -239,7 +241,7 @@ class DrivenProblem:
             whole = float(np.einsum("kij,kji->", precise, part))
             inside = float(np.einsum("kij,kjl,klm,kmi->", precise, part, precise, V))
             pushes = float(np.einsum("ki,kij,kj->", pushed, part, pushed))
-            force[c] *= float(_ratio(np.array(pushes), np.array(whole - inside), np.array(whole)))
+            force[c] *= float(_ratio(np.array(pushes), np.array(whole - inside), np.array(whole), power))
         reading = np.where(self.seen.any(axis=0), np.maximum(reading, self.least), strengths.reading)
         new = Strengths(reading, force)
         changes = [abs(np.log(new.reading / strengths.reading)), abs(np.log(new.force / strengths.force))]
@@ -378,7 +380,7 @@ class DrivenProblem:
         return self.point
 
 
-def _ratio(squares: Array, left: Array, whole: Array) -> Array:
-    """By what a variance changes: squares of residuals over the freedom that the fit has left of `whole`."""
+def _ratio(squares: Array, left: Array, whole: Array, power: float) -> Array:
+    """By what a variance changes: squares of residuals over the freedom that the fit has left of `whole`, to a power."""
     ratio = squares / np.maximum(np.maximum(left, 1e-3 * whole), 1e-300)
-    return np.asarray(np.clip(ratio, 1 / FASTEST, FASTEST) ** FURTHER)
+    return np.asarray(np.clip(ratio, 1 / FASTEST, FASTEST) ** power)
