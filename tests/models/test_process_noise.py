@@ -257,6 +257,26 @@ def test_outliers_are_borne(noise):
             assert 0.05 < robust.process_noise_[name] < 0.15
 
 
+def test_variances_and_weights_settle_together():
+    """Data on which over-relaxed variances went to and fro for 350 iterations."""
+    rng = np.random.default_rng(4)
+    y = rng.uniform(0.8, 1.5, (6, 2))
+    path = [y]
+    for _ in range(120):
+        for _ in range(100):
+            slope = np.stack([y[:, 0] * (1 - y[:, 1]), y[:, 1] * (y[:, 0] - 1)], axis=1)
+            y = y + 0.002 * slope + np.sqrt(0.002) * 0.05 * rng.standard_normal(y.shape)
+        path.append(y)
+    readings = np.stack(path, axis=1)
+    readings = readings + 0.05 * rng.standard_normal(readings.shape)
+    gross = rng.choice((-1.0, 1.0), readings.shape) * rng.uniform(10, 40, readings.shape)
+    readings += 0.05 * gross * (rng.random(readings.shape) < 0.1)
+    model = pn.NeuralODE(process_noise=True, noise="student", hidden=(16,), random_state=0)
+    model.fit(0.2 * np.arange(81), readings[:, :81], callback=lambda step: step.number > 200)
+    assert model.report_["status"] == "finished"
+    assert model.report_["stages"][-1]["iterations"] < 60
+
+
 def test_gaussian_noise_is_the_same_to_those_who_bear_outliers():
     t, _, y = driven(van_der_pol, 1, B=4)
     fits = {kind: pn.NeuralODE(field=oscillator, process_noise=True, noise=kind).fit(t, y) for kind in ROBUST}
