@@ -2,6 +2,7 @@
 
     python benchmarks/tanks.py path/to/cascaded_tanks.csv                # cross-validation on the estimation half alone
     python benchmarks/tanks.py path/to/cascaded_tanks.csv --validate     # fit to all of it, simulate the validation half
+    python benchmarks/tanks.py path/to/cascaded_tanks.csv --validate --settings restarts --apart 100
 
 The level of the upper tank is not measured, and what overflows from it goes partly into the lower tank, which overflows at
 10 V. The data (columns uEst, uVal, yEst, yVal; share-alike licence) are no part of this project: give the path.
@@ -39,6 +40,7 @@ SETTINGS = {
     "linear": [LINEAR],
     "network": [NETWORK],
     "ensemble": [NETWORK | {"n_estimators": 10}],
+    "restarts": [NETWORK | {"n_estimators": 10, "n_restarts": 3}],
     "both": [LINEAR, NETWORK | {"n_estimators": 10}],
 }
 """Models whose simulations are averaged."""
@@ -100,11 +102,12 @@ def main():
     parser.add_argument("path")
     parser.add_argument("--validate", action="store_true", help="simulate the validation half")
     parser.add_argument("--seeds", type=int, default=10)
+    parser.add_argument("--apart", type=int, default=1, help="distance of the seeds; starts take seeds that follow them")
     parser.add_argument("--settings", choices=list(SETTINGS), nargs="*", default=list(SETTINGS))
     options = parser.parse_args()
     (u, y), (u_new, y_new) = read(options.path)
     for name in options.settings:
-        for seed in range(options.seeds):
+        for seed in range(0, options.apart * options.seeds, options.apart):
             if options.validate:
                 (own, new), seconds = experiment(SETTINGS[name], seed, [(u, y)], [(u, y), (u_new, y_new)])
                 errors = f"estimation {own:.3f} V  validation {new:.3f} V"

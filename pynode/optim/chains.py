@@ -75,6 +75,10 @@ class ChainedStates:
         """Of the matrix of the free states."""
         return float(2 * np.log(cholesky_banded(self.band(), check_finite=False)[-1]).sum())
 
+    def with_more(self, H: Array, g: Array) -> "ChainedStates":
+        """The equations with more residuals, of the shared coordinates alone: their J^T J and J^T r."""
+        return replace(self, H=self.H + H, g=self.g + g)
+
     def change(self, step: Array, free: Array) -> float:
         """The change of E that the linearised residuals promise for a step (n,), and one of the free states (N, d)."""
         slope = self.g @ step + (self.gradient * free).sum()

@@ -122,6 +122,10 @@ class FreeStates:
             gradient=np.where(held, -fixed, gradient),
         )
 
+    def with_more(self, H: Array, g: Array) -> "FreeStates":
+        """The equations with more residuals, of the shared coordinates alone: their J^T J and J^T r."""
+        return replace(self, H=self.H + H, g=self.g + g)
+
     def change(self, step: Array, free: Array) -> float:
         """The change of E that the linearised residuals promise for a step (n,), and one of the free states (B, d)."""
         slope = self.g @ step + (self.gradient * free).sum()
@@ -141,6 +145,7 @@ class Free(Protocol):
     def eliminated(self, damping: float = 0.0, /) -> tuple[Array, Array, Array, Array]: ...
     def covariances(self) -> tuple[Array, Array | None]: ...
     def holding(self, held: NDArray[np.bool_], step: Array, /) -> "Free": ...
+    def with_more(self, H: Array, g: Array, /) -> "Free": ...
     def change(self, step: Array, free: Array, /) -> float: ...
 
 

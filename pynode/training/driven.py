@@ -10,6 +10,11 @@ rule dt (Q + 4 A Q A' + F Q F') / 6, with F that of the whole interval and A = (
 they were when the variances were last estimated. The minimum over the states is the smoothed path (weak-constraint 4D-Var;
 Jazwinski 1970, Stochastic processes and filtering theory, chapter 5). The variances s and q follow from how much of each
 residual the fit has not used up (MacKay 1992, Neural Computation 4, 415, eq. 4.10-4.12, for both kinds of residuals).
+
+Readings with outliers have Student's or Huber's density. Below its logarithm lies that of a Gaussian whose variance is that
+of the reading over a weight, highest where the weight is that of the mean square of the residual, the state's own variance
+counted in. So the weights are estimated with the variances, and a bound of the likelihood rises (variational Bayes: Piche,
+Sarkka and Hartikainen 2012, IEEE Workshop on Machine Learning for Signal Processing). The force stays Gaussian.
 """
 
 from dataclasses import dataclass
@@ -24,6 +29,8 @@ from pynode.fields.field import Field
 from pynode.optim.chains import ChainedStates
 from pynode.optim.normal_equations import Linearised, gram
 from pynode.training.coordinates import Coordinates
+from pynode.training.error_models import density
+from pynode.training.noise import robust_weight
 from pynode.training.shooting import HUGE
 from pynode.training.windows import Data
 
@@ -42,7 +49,8 @@ FASTEST = 4.0
 """The most by which an estimate of a variance differs from the one before ..."""
 
 FURTHER = 1.6
-"""... and the power of that ratio that is taken: estimates approach their limit from one side, slowly."""
+"""... and the power of that ratio that is taken: estimates approach their limit from one side, slowly. Where weights are
+estimated with them it is 1: they may pass it, and would go to and fro."""
 
 
 @dataclass
@@ -88,6 +96,8 @@ class DrivenProblem:
         Variances of readings below this are rounding.
     coordinates : Coordinates
         Those that are varied in place of theta.
+    noise : {"gaussian", "huber", "student"}
+        The distribution of the noise of readings.
     **options
         See `pynode.solve`.
     """
@@ -100,12 +110,14 @@ class DrivenProblem:
         strengths: Strengths,
         least: Array,
         coordinates: Coordinates,
+        noise: str = "gaussian",
         **options: Any,
     ) -> None:
         self.field = field
         self.strengths = strengths
         self.least = least
         self.coordinates = coordinates
+        self.noise = noise
         self.start = states.copy()
         length = np.array([len(t) for t in data.t])
         self.ends = np.cumsum(length) - 1
@@ -129,7 +141,10 @@ class DrivenProblem:
         self.seen = ~np.isnan(y)
         self.y = np.where(self.seen, y, 0.0)
         given = 1.0 if data.weight is None else np.concatenate(data.weight)
-        self.given = np.where(self.seen, given, 0.0)
+        self.precision = np.where(self.seen, given, 0.0)
+        """The user's weights of readings, 0 where nothing was read ..."""
+        self.given = self.precision
+        """... and with those that bear outliers."""
         self.n_observed = int(self.seen.sum())
         self.n_free = states.size
         self.nfe = 0
@@ -204,10 +219,14 @@ class DrivenProblem:
             """(.., d) variances that the uncertainty of the shared coordinates adds."""
             return np.asarray(((J @ shared) * J).sum(axis=-1))
 
-        left = ((self.y - state.free) ** 2 * self.given).sum(axis=0) / strengths.reading
-        taken = (np.einsum("kii->ki", spread) + of_theta(gain)) * self.given / strengths.reading
+        squares = (self.y - state.free) ** 2
+        own = np.einsum("kii->ki", spread) + of_theta(gain)
+        weighed = self.weigh(state.free, own)
+        left = (squares * self.given).sum(axis=0) / strengths.reading
+        taken = own * self.given / strengths.reading
         used = taken.sum(axis=0)
-        reading = strengths.reading * _ratio(left, self.seen.sum(axis=0) - used, self.seen.sum(axis=0))
+        power = FURTHER if self.noise == "gaussian" else 1.0
+        reading = strengths.reading * _ratio(left, self.seen.sum(axis=0) - used, self.seen.sum(axis=0), power)
         phi = point.by_state
         V = phi @ spread[at] @ phi.transpose(0, 2, 1) + spread[at + 1]
         cross = phi @ between[at]
@@ -221,8 +240,8 @@ class DrivenProblem:
             part = self._shape(c)
             whole = float(np.einsum("kij,kji->", precise, part))
             inside = float(np.einsum("kij,kjl,klm,kmi->", precise, part, precise, V))
-            squares = float(np.einsum("ki,kij,kj->", pushed, part, pushed))
-            force[c] *= float(_ratio(np.array(squares), np.array(whole - inside), np.array(whole)))
+            pushes = float(np.einsum("ki,kij,kj->", pushed, part, pushed))
+            force[c] *= float(_ratio(np.array(pushes), np.array(whole - inside), np.array(whole), power))
         reading = np.where(self.seen.any(axis=0), np.maximum(reading, self.least), strengths.reading)
         new = Strengths(reading, force)
         changes = [abs(np.log(new.reading / strengths.reading)), abs(np.log(new.force / strengths.force))]
@@ -233,23 +252,38 @@ class DrivenProblem:
         self.strengths = new
         self.before = phi
         self._precise = None
-        return max(turned, *(float(np.max(c, initial=0.0)) for c in changes))
+        return max(turned, weighed, *(float(np.max(c, initial=0.0)) for c in changes))
+
+    def weigh(self, free: Array, own: Array) -> float:
+        """Estimate the weights that bear outliers again, from states with variances own (N, d); the largest change."""
+        if self.noise == "gaussian":
+            return 0.0
+        before = self.given
+        squares = (self.y - free) ** 2 + own
+        self.given = self.precision * robust_weight(self.noise, self.precision * squares / self.strengths.reading)
+        seen = self.given > 0
+        return float(np.abs(self.given[seen] / before[seen] - 1).max(initial=0.0))
 
     def log_likelihood(self, state: Any) -> float:
-        """ln p(data), the states integrated out but for the initial ones, which have the likeliest values (Laplace)."""
+        """ln p(data), the states integrated out but for the initial ones, which have the likeliest values (Laplace).
+
+        Where outliers are borne it is the bound that the weights raise.
+        """
         here = self.linearise(state.theta, state.free)
         if here is None:
             return -np.inf
         assert isinstance(here.free, ChainedStates)
         starts = np.append(0, self.ends[:-1] + 1)
-        first = here.free.covariances()[0][starts]
+        spread = here.free.covariances()[0]
+        first = spread[starts]
         _, volume = self._precision()
         noise = (self.strengths.reading / np.where(self.seen, self.given, 1.0))[self.given > 0]
         free = here.free.log_determinant() + np.linalg.slogdet(first)[1].sum()
         spare = self.n_observed * np.log(2 * np.pi)
         *_, shift = here.free.eliminated()
         loss = here.loss + here.free.change(np.zeros(len(state.theta)), -shift)  # of the best states
-        return float(-0.5 * (loss + np.log(noise).sum() + volume.sum() + free + spare))
+        fit = float(-0.5 * (loss + np.log(noise).sum() + volume.sum() + free + spare))
+        return fit + self._above(state.free - shift, np.einsum("kii->ki", spread))
 
     def likeliest(self, state: Any) -> None:
         """Move from the likeliest parameters and states together to the likeliest parameters, the states integrated out.
@@ -280,13 +314,25 @@ class DrivenProblem:
         if np.isfinite(self.loss(theta, free)):
             state.theta, state.free = theta, free
 
-    def restore(self, strengths: Strengths, before: Array) -> None:
-        """Go on with these variances."""
+    def restore(self, strengths: Strengths, before: Array, given: Array) -> None:
+        """Go on with these variances and weights."""
         self.strengths = strengths
+        self.given = given
         self.before = before
         self._precise = None
 
     # ---- Parts
+
+    def _above(self, free: Array, spread: Array) -> float:
+        """By how much the bound of the log-likelihood is above that of Gaussian readings with the weights."""
+        if self.noise == "gaussian":
+            return 0.0
+        seen = self.precision > 0
+        r2 = (((self.y - free) ** 2 + spread) / self.strengths.reading)[seen]
+        weight = (self.given / np.where(seen, self.precision, 1.0))[seen]
+        r2 = r2 * self.precision[seen]
+        gaussian = weight * r2 - np.log(weight) + np.log(2 * np.pi)
+        return float(0.5 * (gaussian - density(self.noise).deviance(np.sqrt(r2))).sum())
 
     def _reading_loss(self, free: Array) -> Any:
         pull = self.weak * (free - self.start) ** 2
@@ -334,7 +380,7 @@ class DrivenProblem:
         return self.point
 
 
-def _ratio(squares: Array, left: Array, whole: Array) -> Array:
-    """By what a variance changes: squares of residuals over the freedom that the fit has left of `whole`."""
+def _ratio(squares: Array, left: Array, whole: Array, power: float) -> Array:
+    """By what a variance changes: squares of residuals over the freedom that the fit has left of `whole`, to a power."""
     ratio = squares / np.maximum(np.maximum(left, 1e-3 * whole), 1e-300)
-    return np.asarray(np.clip(ratio, 1 / FASTEST, FASTEST) ** FURTHER)
+    return np.asarray(np.clip(ratio, 1 / FASTEST, FASTEST) ** power)

@@ -11,6 +11,8 @@ from pynode.optim.levenberg_marquardt import covariance, descend
 from pynode.training.curriculum import FitError, Step
 from pynode.training.descents import descending
 from pynode.training.driven import DrivenProblem, Strengths
+from pynode.training.growth import bounded
+from pynode.training.noise import GAUSSIAN
 from pynode.training.second_order import SecondOrderRun
 from pynode.training.state import Stage
 
@@ -101,7 +103,8 @@ class DrivenRun(SecondOrderRun):
         step = float(np.median(t[t > 0])) if (t > 0).any() else 1.0
         reading = np.where(self.seen, self.variance, np.exp(np.log(self.variance[self.seen]).mean()))
         strengths = Strengths(reading.copy(), reading / step)
-        return DrivenProblem(self.field, self.data, states, strengths, self.least, self.coordinates, **self.recipe.options)
+        given: dict[str, Any] = {"noise": self.recipe.noise, **self.recipe.options}
+        return DrivenProblem(self.field, self.data, states, strengths, self.least, self.coordinates, **given)
 
     def _minimise(self, stage: Stage, problem: DrivenProblem, state: Any, more: "_Settling") -> None:
         def after_step(state: Any, gradient_norm: float, nfe: int) -> bool:
@@ -112,9 +115,10 @@ class DrivenRun(SecondOrderRun):
         def settle(state: Any) -> None:
             more.change = problem.settle(state)
 
-        with descending(self, stage, problem, state):
+        whole = bounded(self, problem, state.beta)
+        with descending(self, stage, whole, state):
             descend(
-                problem,
+                whole,
                 state,
                 groups=self.groups,
                 evidence=True,
@@ -143,7 +147,7 @@ class DrivenRun(SecondOrderRun):
         state.free_covariance = self.spread
         self.posterior = state
         self.strengths = problem.strengths
-        self.variance = np.where(self.seen, problem.strengths.reading, 1.0)
+        self.variance = np.where(self.seen, problem.strengths.reading * GAUSSIAN[self.recipe.noise], 1.0)
         self.log_likelihood = problem.log_likelihood(state)
         self.training.theta = self.coordinates.theta(state.theta)
         self.training.states = np.split(state.free, np.cumsum([len(t) for t in self.data.t])[:-1])
@@ -171,10 +175,15 @@ class _Settling:
         self.change = np.inf
 
     def saved(self) -> dict[str, Any]:
-        strengths = self.problem.strengths
-        more = {"before": np.array(self.problem.before), "change": float(min(self.change, 1e300))}
-        return {"reading": strengths.reading, "force": strengths.force} | more
+        problem = self.problem
+        return {
+            "reading": problem.strengths.reading,
+            "force": problem.strengths.force,
+            "before": np.array(problem.before),
+            "given": problem.given,
+            "change": float(min(self.change, 1e300)),
+        }
 
     def restore(self, saved: dict[str, Any]) -> None:
-        self.problem.restore(Strengths(saved["reading"], saved["force"]), saved["before"])
+        self.problem.restore(Strengths(saved["reading"], saved["force"]), saved["before"], saved["given"])
         self.change = saved["change"]

@@ -19,6 +19,10 @@ STUDENT = 4.0
 """Degrees of freedom of the Student noise."""
 
 
+GAUSSIAN = {"gaussian": 1.0, "huber": 1.1481504568465237**2, "student": 1.2033643751050191**2}
+"""The variance of Gaussian noise over the square of the likeliest scale that each distribution has for it."""
+
+
 def robust_weight(kind: str, r2: Array) -> Array:
     """Weights of iteratively reweighted least squares for squared standardised residuals r2; kind: "huber" or "student"."""
     if kind == "huber":

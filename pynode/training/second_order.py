@@ -20,6 +20,7 @@ from pynode.optim.normal_equations import Problem, small_matrices
 from pynode.optim.posterior import LaplacePosterior
 from pynode.training.curriculum import Reached, Run, Step
 from pynode.training.descents import descending
+from pynode.training.growth import bounded
 from pynode.training.homotopy import POOR, follow, lost, rises, start_again
 from pynode.training.matching import MatchingProblem
 from pynode.training.noise import FEW, Noise
@@ -459,10 +460,10 @@ class SecondOrderRun(Run):
             "on_iteration": on_iteration,
             "more": more,
         }
+        problem = bounded(self, problem, state.beta)
         with descending(self, stage, problem, state):
             if (products := sweeps_of(problem)) is not None:
-                if problem.n_free:
-                    common["tol"] *= FURTHER
+                common["tol"] *= FURTHER if problem.n_free else 1.0
                 descend_by_sweeps(products, state, **common)
             else:
                 descend(problem, state, longest=self.coordinates.longest, **common)

@@ -42,6 +42,8 @@ class SecondOrder:
         Seed of what is drawn.
     own : bool
         The field is a user's own, see `pynode.training.rivals`.
+    max_growth : float or None
+        The bound on how fast nearby rollouts part, see `pynode.training.growth`, in the units of the field.
     """
 
     windows: tuple[int | None, ...]
@@ -56,6 +58,7 @@ class SecondOrder:
     part: int | None = None
     random_state: int = 0
     own: bool = False
+    max_growth: float | None = None
 
     @property
     def total_iterations(self) -> int:

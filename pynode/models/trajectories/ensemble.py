@@ -167,6 +167,21 @@ def accepted(members: "list[NeuralODE]") -> "tuple[list[NeuralODE], str]":
     )
 
 
+def best_of(members: "list[NeuralODE]") -> "NeuralODE":
+    """The member that speaks for the ensemble: of the lowest loss; of the highest evidence where a force drives the states.
+
+    Their variances follow their residuals, so that the loss of all of the latter is about 1.
+    """
+    if any(member.driven_ is not None for member in members):
+        return max(members, key=lambda member: tuple(member.score_of_start_))
+    return min(members, key=lambda member: float(member.report_["loss"]))
+
+
+def chosen_by(model: "NeuralODE") -> str:
+    """By what the member was chosen that speaks for an ensemble."""
+    return "lowest loss" if model.driven_ is None else "highest evidence"
+
+
 def _over(function: Callable[..., Any], values: list[Any]) -> Any:
     """A function of arrays, or of lists of arrays element by element."""
     if isinstance(values[0], list):

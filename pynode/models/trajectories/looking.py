@@ -71,6 +71,8 @@ def _excluded(model: "NeuralODE", data: Trajectories, delay: Array | None) -> st
         return "the control inputs are delayed"
     if model.process_noise:
         return "process_noise=True: terms are chosen for trajectories that follow the equation"
+    if model.max_growth is not None:
+        return f"max_growth={model.max_growth} bounds the field of a network; leave it out, terms are chosen freely"
     if model.limits is not None:
         return "limits= holds states by a pull that is no term of an equation"
     if model.early_stopping:

@@ -14,7 +14,7 @@ from pynode.data.partitions import Partitions, as_partitions
 from pynode.data.trajectories import Trajectories
 from pynode.errors import users_level
 from pynode.models.options import documented
-from pynode.models.trajectories.ensemble import accepted, fit_members
+from pynode.models.trajectories.ensemble import accepted, best_of, fit_members
 from pynode.models.trajectories.far_field import settle_far_field
 from pynode.models.trajectories.inputs import Choice, choose_inputs, decided, keep_choice
 from pynode.models.trajectories.known import KnownFit
@@ -23,7 +23,7 @@ from pynode.models.trajectories.looking import fit_form
 from pynode.models.trajectories.loose import warn_if_loose
 from pynode.models.trajectories.named import by_state
 from pynode.models.trajectories.partitioned import fit_partitions
-from pynode.models.trajectories.protocol import as_doses, needed
+from pynode.models.trajectories.protocol import as_doses, needed, refuse_options
 from pynode.models.trajectories.protocol_storage import protocol_to_dict
 from pynode.models.trajectories.published import Published
 from pynode.models.trajectories.restarts import fit_starts
@@ -73,12 +73,11 @@ RESULTS = (
     "calibration_",
     "averaged_",
     "driven_",
-    "in_frames_",
     "visited_",
     "input_kind_",
     "strays_",
 )
-"""What a fit leaves, but for `estimators_`."""
+"""What a fit leaves, but for `estimators_` and `in_frames_`."""
 
 
 @documented
@@ -132,7 +131,7 @@ class NeuralODE(Published):
     driven_ : Driven or None
         The smoothed states, scaled, with their covariances (states, spread), with process_noise.
     strays_ : tuple of int
-        Positions of the trajectories along which rollouts leave the data: see the option `far_field`.
+        Positions of trajectories along which rollouts leave the data, see `far_field`.
     input_kind_ : str
         How control inputs that are plain values go between their times in predictions: as those of the data did.
     in_frames_ : bool
@@ -143,7 +142,7 @@ class NeuralODE(Published):
     data_ : Trajectories or None
         What it was fitted to, and weight_ (list of arrays or None), its weights.
     estimators_ : list of NeuralODE
-        The members of an ensemble, else empty. theta_ and the like are those of the member of the lowest loss.
+        The members of an ensemble, else empty; theta_ and the like are those of the best by loss (process_noise: evidence).
     random_state_ : int
         The seed that was used.
     history_ : dict of arrays
@@ -249,7 +248,7 @@ class NeuralODE(Published):
             return self
         in_memory: Any = t
         data = with_covariates(as_trajectories(in_memory, Y, u, names, time, state, id, input, replicates="keep"))
-        self.in_frames_ = hasattr(t, "columns")
+        self.in_frames_ = hasattr(t, "columns") and not isinstance(t, Trajectories)
         if self.observe is None:
             data = by_state(data, self.field, Y is None or names is not None)
         known = needed(self, data, doses)
@@ -281,12 +280,8 @@ class NeuralODE(Published):
             return self._fit_ensemble(data, weight, given, seed, choice, shown, callback, checkpoint)
         started = clock.perf_counter()
         precision = as_weights(weight, data.y)
-        if known and self.process_noise:
-            raise ValueError(
-                "process_noise=True does not go with observe, initial, doses, censored or repeated readings, error models: "
-                "average replicates first (pynode.Trajectories), or leave process_noise out"
-            )
         if known:
+            refuse_options(self)
             return self._fit_known(KnownFit(self, data, precision, seed, doses), shown, callback, checkpoint)
         if self.n_restarts > 1:
             return self._fit_starts(data, weight, seed, choice, shown, callback, checkpoint)
@@ -371,7 +366,7 @@ class NeuralODE(Published):
         members, words = accepted(members)
         if words:
             warnings.warn(words, FitWarning, stacklevel=users_level())
-        best = min(members, key=lambda member: float(member.report_["loss"]))
+        best = best_of(members)
         for name in RESULTS:
             setattr(self, name, getattr(best, name))
         self.estimators_ = members

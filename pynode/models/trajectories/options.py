@@ -121,6 +121,15 @@ def checked_delay(delay: Any) -> None:
         raise ValueError(f"input_delay={delay!r} must be a number >= 0, one for each control input, or 'auto'")
 
 
+def checked_growth(rate: Any) -> None:
+    """Refuse what is no rate."""
+    number = isinstance(rate, (int, float, np.number)) and not isinstance(rate, bool)
+    if not number:
+        raise TypeError(f"max_growth={rate!r} must be a number, a rate in one over the units of time, or None")
+    if not np.isfinite(rate):
+        raise ValueError(f"max_growth={rate!r} must be finite; None is no bound")
+
+
 @dataclass(eq=False, repr=False)
 class NeuralODEOptions(SeriesEstimator):
     """The constructor of NeuralODE."""
@@ -341,6 +350,15 @@ class NeuralODEOptions(SeriesEstimator):
         "of the states while training, and half of it more on either side, it stays as at the edge, and a pull leads back. "
         '"auto": "inward" where rollouts along the training data leave them (with a warning), else "linear".',
     )
+    max_growth: float | None = option(
+        None,
+        Checked("float", checked_growth),
+        "The fastest rate, in one over the units of time, at which nearby rollouts may part: the largest eigenvalue of the "
+        "symmetric part of the Jacobian, for states in units of their standard deviations, stays below it at states on and "
+        "around the trajectories. At 0 no rollout leaves another one, below 0 all go to one state or path. It is a penalty: "
+        "a warning tells where the data want more. Default: no bound. Levenberg-Marquardt only; no equation of few terms is "
+        "looked for.",
+    )
     log: bool = option(
         False,
         Switch(),
@@ -368,6 +386,8 @@ class NeuralODEOptions(SeriesEstimator):
             )
         if self.process_noise:
             self._check_process_noise()
+        if self.max_growth is not None:
+            self._check_growth()
         if self.field is not None and self.augment:
             raise ValueError("augment adds states to the network; a field of your own declares all its states itself")
         if self.field is not None and self.limits is not None:
@@ -380,19 +400,33 @@ class NeuralODEOptions(SeriesEstimator):
         if (self.batch_size is not None or self.steer) and "lbfgs" in self.optimizer:
             raise ValueError("batch_size and steer make the loss random: take optimizer='adam', L-BFGS needs a fixed one")
 
+    def _check_growth(self) -> None:
+        """Refuse what does not go with a bound on growth."""
+        if self.optimizer not in ("auto", SECOND_ORDER) or first_order_options(self):
+            what = first_order_options(self) or [f"optimizer={self.optimizer!r}"]
+            raise ValueError(
+                f"max_growth={self.max_growth!r} belongs to {SECOND_ORDER}: leave {what[0]} out, or take jacobian_norm, "
+                "which is for gradient descent"
+            )
+
     def _check_process_noise(self) -> None:
         """Refuse what does not go with a random force."""
         descent = self.optimizer not in ("auto", SECOND_ORDER)
         why = {
-            f"noise={self.noise!r}: the noise of readings must be Gaussian": self.noise != "gaussian",
+            f"noise={self.noise!r}: take {', '.join(map(repr, ROBUST))}": self.noise not in ROBUST,
             "early_stopping=True: all trajectories tell the strength": self.early_stopping,
-            f"n_estimators={self.n_estimators}: fit the members by themselves": self.n_estimators != 1,
             f"optimizer={self.optimizer!r}: {SECOND_ORDER} estimates the strength": descent,
             **{f"{name}, which belongs to gradient descent": True for name in first_order_options(self)},
         }
         for words, wrong in why.items():
             if wrong:
                 raise ValueError(f"process_noise=True does not go with {words}")
+
+
+def second_order_options(model: NeuralODEOptions) -> list[str]:
+    """Those that only training in stages by Levenberg-Marquardt has, with their values, of the ones that are turned on."""
+    given = {"process_noise=True": model.process_noise, f"max_growth={model.max_growth}": model.max_growth is not None}
+    return [name for name, on in given.items() if on]
 
 
 def first_order_options(model: NeuralODEOptions) -> list[str]:

@@ -160,6 +160,7 @@ def refuse(model: NeuralODEOptions) -> None:
         "initial": (None, "the initial state of each trajectory is estimated"),
         "limits": (None, "a field of your own may hold its states itself"),
         "process_noise": (False, "a random force is estimated from all of the data at once"),
+        "max_growth": (None, "its states are those of data in memory"),
         "noise": ("gaussian", "outliers are told from medians over all of the data; leave them out"),
         "early_stopping": (False, "evidence decides, or weight_decay"),
         "n_estimators": (1, "fit the members by themselves, with different random_state"),

@@ -15,7 +15,7 @@ from pynode.experiments.initial import Initial, as_initial
 from pynode.experiments.parts import function, over, union
 from pynode.fields.field import Field
 from pynode.fields.make import field as make_field
-from pynode.models.trajectories.options import NeuralODEOptions
+from pynode.models.trajectories.options import NeuralODEOptions, second_order_options
 from pynode.training.error_models import as_error_models
 from pynode.training.noise import ROBUST
 
@@ -97,6 +97,15 @@ def needed(model: NeuralODEOptions, data: Trajectories, doses: object) -> bool:
     repeated = any((np.diff(t) == 0).any() for t in data.t)
     plain = isinstance(model.noise, str) and model.noise in ROBUST
     return any(x is not None for x in (*options, doses, data.doses, data.censored)) or repeated or not plain
+
+
+def refuse_options(model: NeuralODEOptions) -> None:
+    """Refuse options that fits which need a protocol do not have."""
+    for option in second_order_options(model):
+        raise ValueError(
+            f"{option} does not go with observe, initial, doses, censored or repeated readings, error models: average "
+            f"replicates first (pynode.Trajectories), or leave {option.split('=')[0]} out"
+        )
 
 
 def made(model: NeuralODEOptions, field: Field, data: Trajectories, doses: Any) -> Protocol:

@@ -11,7 +11,7 @@ from pynode.data.trajectories import Trajectories
 from pynode.fields.field import Field
 from pynode.fields.make import mlp, products_of
 from pynode.models.options import widths
-from pynode.models.trajectories.options import NeuralODEOptions, first_order_options
+from pynode.models.trajectories.options import NeuralODEOptions, first_order_options, second_order_options
 from pynode.models.trajectories.scaling import Scaling
 from pynode.models.trajectories.series import n_inputs
 from pynode.models.trajectories.stops import pull, scaled_limits, with_stops, without_slopes_at
@@ -118,15 +118,15 @@ def prepare(
         smoothed = replace(smoothed, y=[smoothed.y[i] for i in kept], slope=[smoothed.slope[i] for i in kept])
         training = Training.start(theta, inside, smoothed)
     if _second_order(model, field):
-        second = _second_recipe(model, field, inside, smoothed, scaling.spread, seed)
+        second = _second_recipe(model, field, inside, smoothed, scaling, seed)
         kind = DrivenRun if model.process_noise else SecondOrderRun
         found = kind(field, inside, training, smoothed, second, holdout=holdout)
         if not model.log:
             found.origin = scaling.states(np.zeros(inside.d))
         return found, scaling, smoothed, data
-    if model.process_noise:
+    for option in second_order_options(model):
         raise ValueError(
-            f"process_noise=True needs {SECOND_ORDER}, which the field is too large for ({field.n_params} parameters, "
+            f"{option} needs {SECOND_ORDER}, which the field is too large for ({field.n_params} parameters, "
             f"{field.d} states): take fewer hidden units"
         )
     recipe = _first_recipe(model, field, inside, smoothed, scaling.spread, seed)
@@ -166,7 +166,7 @@ def continued(
     field: Field,
     data: Data,
     smoothed: Any,
-    spread: Array,
+    scaling: Scaling,
     seed: int,
     start: tuple[Array, list[Array]],
     windows: int | None,
@@ -175,12 +175,12 @@ def continued(
     training = Training(start[0].copy(), start[1])
     run: Any
     if _second_order(model, field):
-        second = _second_recipe(model, field, data, smoothed, spread, seed)
+        second = _second_recipe(model, field, data, smoothed, scaling, seed)
         run = SecondOrderRun(
             field, data, training, smoothed, replace(second, windows=(windows,), starts=[], plain=None, part=None, own=False)
         )
     else:
-        first = _first_recipe(model, field, data, smoothed, spread, seed)
+        first = _first_recipe(model, field, data, smoothed, scaling.spread, seed)
         plain: dict[str, Any] = {"optimizer": "lbfgs", "batch_size": None, "steer": 0.0, "own": False}
         first = replace(first, windows=(windows,), max_iter=CONTINUED, **plain)
         run = FirstOrderRun(field, data, training, smoothed, first)
@@ -240,7 +240,7 @@ def _second_order(model: NeuralODEOptions, field: Field) -> bool:
 
 
 def _second_recipe(
-    model: NeuralODEOptions, field: Field, inside: Data, smoothed: Any, spread: Array, seed: int
+    model: NeuralODEOptions, field: Field, inside: Data, smoothed: Any, scaling: Scaling, seed: int
 ) -> SecondOrder:
     variance = max(MIN_DECAY, _mean_variance(smoothed))
     return SecondOrder(
@@ -251,11 +251,12 @@ def _second_recipe(
         (model.weight_decay or 0.0) / variance,
         str(model.noise),
         _starts(model, field, seed),
-        {"method": model.method, "rtol": model.rtol, "atol": model.atol * spread, "max_steps": 20_000},
+        {"method": model.method, "rtol": model.rtol, "atol": model.atol * scaling.spread, "max_steps": 20_000},
         int(model.n_restarts) if _has_linear_map(model, field) else None,
         part_of(inside, field.n_params),
         seed,
         own=model.field is not None,
+        max_growth=None if model.max_growth is None else float(model.max_growth) * scaling.t_scale,
     )
 
 

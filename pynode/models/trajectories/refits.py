@@ -109,7 +109,7 @@ def _fit(model: "NeuralODE", data: Trajectories, kept: NDArray[np.intp]) -> None
         raise FitError("the fitted trajectories cannot be solved")
     smoothed = smooth(inside.t, z)
     start = (model.theta_, states)
-    run = continued(model, model.field_, inside, smoothed, scaling.spread, model.random_state_, start, last_windows(model))
+    run = continued(model, model.field_, inside, smoothed, scaling, model.random_state_, start, last_windows(model))
     run.warn = lambda words: None
     run.train()
     keep_run(model, run, scaling, smoothed, data, model.random_state_, None, 0.0)

@@ -7,6 +7,7 @@ import numpy as np
 
 from pynode.data.trajectories import Trajectories
 from pynode.models.pages import heading, notes, page, paragraph, picture, scrolled, table
+from pynode.models.trajectories.ensemble import chosen_by
 from pynode.models.trajectories.summary import summarise
 from pynode.models.trajectories.summary_text import as_html
 
@@ -63,7 +64,8 @@ def model_summary(model: "NeuralODE") -> list[tuple[str, str]]:
     if model.field_.inputs:
         rows.insert(2, ("control inputs", str(model.field_.inputs)))
     if model.estimators_:
-        rows.insert(2, ("ensemble", f"{len(model.estimators_)} members; what follows is about the one of the lowest loss"))
+        words = f"{len(model.estimators_)} members; what follows is about the one of the {chosen_by(model)}"
+        rows.insert(2, ("ensemble", words))
     effective = report.get("effective_parameters", math.nan)
     if effective is not None and math.isfinite(effective):
         rows.append(("effective parameters", f"{effective:.1f} of {report['n_params']}: so many the data determine"))

@@ -17,6 +17,7 @@ from pynode.optim.progress import Progress
 from pynode.optim.result import Iteration
 from pynode.optim.session import results_kept_whole
 from pynode.training.curriculum import Run
+from pynode.training.growth import outgrown
 from pynode.training.smoothing import Smoothed
 from pynode.training.verdict import doubts
 
@@ -50,6 +51,8 @@ def fit_stages(
             run.train()
             polish(run)
             _warn(run, data, model.field is None and not model.augment)
+            for words in () if run.stopped else outgrown(run, scaling.t_scale):
+                run.warn(words)
         except KeyboardInterrupt as error:
             interrupt = error
     status = "interrupted" if interrupt else None

@@ -56,6 +56,7 @@ REPORT: dict[str, type] = {
 
 def to_content(model: "NeuralODE", data: bool = True) -> dict[str, Any]:
     """A fitted NeuralODE as JSON values and arrays, for `pynode.data.files.write`."""
+    members = [to_content(member, False) | {"driven": driven_content(member.driven_, data)} for member in model.estimators_]
     return {
         "model": "NeuralODE",
         "params": to_plain(model),
@@ -74,7 +75,7 @@ def to_content(model: "NeuralODE", data: bool = True) -> dict[str, Any]:
         "state_gain": model.state_gain_,
         "state_covariance": model.state_covariance_,
         "report": without_nan(model.report_),
-        "estimators": [to_content(member, False) for member in model.estimators_],
+        "estimators": members,
         "history": model.history_,
         "calibration": None if model.calibration_ is None else vars(model.calibration_),
         "averaged": as_content(model.averaged_),
@@ -133,6 +134,8 @@ def from_content(content: dict[str, Any], make: type["NeuralODE"], member: bool 
     model.random_state_ = model.report_["random_state"]
     model.estimators_ = [] if member else [from_content(part, make, member=True) for part in content["estimators"]]
     _check_members(model)
+    for part, stored in zip(model.estimators_, () if member else content["estimators"], strict=True):
+        part.driven_ = driven_from(stored.get("driven"), part)  # now that it has the data
     return model
 
 

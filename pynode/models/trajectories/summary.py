@@ -9,6 +9,7 @@ from numpy.typing import NDArray
 from scipy.special import stdtrit
 
 from pynode.fields.parameters import Parameter
+from pynode.models.trajectories.ensemble import chosen_by
 from pynode.models.trajectories.known_results import parameter_names
 from pynode.models.trajectories.refitting import Refitting
 from pynode.models.trajectories.summary_text import as_html, as_text
@@ -360,7 +361,7 @@ def _notes(model: "NeuralODE", left: float, profiles: Mapping[str, Profile] | No
     """How the numbers were found, and what is missing."""
     notes = []
     if model.estimators_:
-        notes.append(f"Of {len(model.estimators_)} members of an ensemble, the one of the lowest loss.")
+        notes.append(f"Of {len(model.estimators_)} members of an ensemble, the one of the {chosen_by(model)}.")
     if model.covariance_ is None:
         notes.append(
             "No standard errors: this way of training gives no uncertainty of the parameters "
