@@ -328,7 +328,7 @@ static inline __attribute__((always_inline)) void FN(add_columns)(const int SOME
 }
 
 /* The same of a large matrix, in the order in which it lies in memory: some columns at a time. */
-static void FN(by_some_columns)(T *out, const T *bias, const T *columns, size_t pad, const T *x, int32_t m, int32_t n) {
+static __attribute__((noinline)) void FN(by_some_columns)(T *out, const T *bias, const T *columns, size_t pad, const T *x, int32_t m, int32_t n) {
     int32_t j = 0;
     for (size_t o = 0; o < (size_t)m; o += VE) V(store)(out + o, FN(bias_at)(bias, o, (size_t)m));
     for (; j + 8 <= n; j += 8) FN(add_columns)(8, out, columns + (size_t)j * pad, pad, x + j, (size_t)m);
@@ -336,7 +336,7 @@ static void FN(by_some_columns)(T *out, const T *bias, const T *columns, size_t 
 }
 
 /* out = bias + W x, W (m, n) a large matrix as it lies in memory: sums along eight of its rows at a time */
-static void FN(by_whole_rows)(T *out, const T *bias, const T *W, const T *x, int32_t m, int32_t n) {
+static __attribute__((noinline)) void FN(by_whole_rows)(T *out, const T *bias, const T *W, const T *x, int32_t m, int32_t n) {
     enum { SOME = 8 };
     const size_t row = (size_t)n, whole = row / VE * VE;
     for (int32_t o = 0; o < m; o += SOME) {
@@ -405,7 +405,7 @@ static void FN(by_rows)(T *out, const T *bias, const T *rows, size_t pad, const 
 static void FN(affine)(const FN(exec) * E, const pn_decoded *x, T *out, const T *a) {
     const T *bias = x->q < 0 ? NULL : E->theta[x->k] + x->q, *W = (x->k == PN_CONSTANT ? E->fixed : E->pack) + x->pack;
     size_t pad = FN(padded)(x->n);
-    if (PN_LARGE_ALONE && x->pack < 0) FN(by_whole_rows)(out, bias, FN(matrix)(E, x), a, x->m, x->n);
+    if (PN_LARGE_ALONE && __builtin_expect(x->pack < 0, 0)) FN(by_whole_rows)(out, bias, FN(matrix)(E, x), a, x->m, x->n);
     else if (x->m >= VE) FN(by_columns)(out, bias, W + (size_t)x->m * pad, FN(padded)(x->m), a, x->m, x->n);
     else FN(by_rows)(out, bias, W, pad, a, x->m, x->n);
     if (x->act != PN_N_OPS) V(unary)(x->act, out, out, (size_t)x->m);
@@ -414,7 +414,7 @@ static void FN(affine)(const FN(exec) * E, const pn_decoded *x, T *out, const T 
 static void FN(affine_t)(const FN(exec) * E, const pn_decoded *x, T *out, const T *a) {
     const T *W = FN(matrix)(E, x); /* W (n, m) */
     size_t pad = FN(padded)(x->m);
-    if (PN_LARGE_ALONE && x->pack < 0) FN(by_some_columns)(out, NULL, FN(matrix)(E, x), (size_t)x->m, a, x->m, x->n);
+    if (PN_LARGE_ALONE && __builtin_expect(x->pack < 0, 0)) FN(by_some_columns)(out, NULL, FN(matrix)(E, x), (size_t)x->m, a, x->m, x->n);
     else if (x->m >= VE) FN(by_columns)(out, NULL, W, pad, a, x->m, x->n);
     else FN(by_rows)(out, NULL, W + (size_t)x->n * pad, FN(padded)(x->n), a, x->m, x->n);
 }
