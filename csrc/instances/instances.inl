@@ -1,6 +1,6 @@
 /* The instances of one instruction set: f64 and f32, with one lane, a block of lanes in two vectors, and, where vectors are wide
-   enough for few samples, in one, and two lanes, less than a vector. The including file defines PN_VBYTES (bytes of a vector) and PN_INSTANCE (the name of the
-   result). With PN_F64_ONLY there is no f32, for builds that have to be small. */
+   enough for few samples, in one, and (f64) two lanes, less than a vector. The including file defines PN_VBYTES (bytes of a
+   vector) and PN_INSTANCE (the name of the result). With PN_F64_ONLY there is no f32, for builds that have to be small. */
 #define _POSIX_C_SOURCE 200809L
 #include <assert.h>
 #include <math.h>
@@ -58,26 +58,20 @@
 #define PN_VECTORS 1
 #define PN_TWO_LANES
 #include "instances/instance.inl"
-#ifndef PN_F64_ONLY
-#define PN_F32 1
-#define PN_VECTORS 1
-#define PN_TWO_LANES
-#include "instances/instance.inl"
-#endif
-#define PN_TWO(S, element) {2, sizeof(element), work_on_##S##_pair, evaluate_##S##_pair, discard_##S##_pair}
+#define PN_TWO {2, sizeof(double), work_on_f64_pair, evaluate_f64_pair, discard_f64_pair}
 #else
-#define PN_TWO(S, element) {0} /* a vector is no more than two numbers, or a block has few lanes */
+#define PN_TWO {0} /* a vector is no more than two numbers, or a block has few lanes */
 #endif
 #define PN_NARROW (PN_VBYTES == 64 ? 1 : 2)
 
 const pn_instance PN_INSTANCE = {{
     {{1, sizeof(double), work_on_f64_single, evaluate_f64_single, discard_f64_single},
-     PN_TWO(f64, double),
+     PN_TWO,
      {PN_NARROW * PN_VE64, sizeof(double), work_on_f64_narrow, evaluate_f64_narrow, discard_f64_narrow},
      {2 * PN_VE64, sizeof(double), work_on_f64_block, evaluate_f64_block, discard_f64_block}},
 #ifndef PN_F64_ONLY
     {{1, sizeof(float), work_on_f32_single, evaluate_f32_single, discard_f32_single},
-     PN_TWO(f32, float),
+     {0}, /* floats for two would make the core larger by a tenth */
      {PN_NARROW * PN_VE32, sizeof(float), work_on_f32_narrow, evaluate_f32_narrow, discard_f32_narrow},
      {2 * PN_VE32, sizeof(float), work_on_f32_block, evaluate_f32_block, discard_f32_block}},
 #endif
