@@ -2,27 +2,16 @@
 
     python benchmarks/few.py             # PYNODE_ISA=avx2 for another instruction set
 
-One thread, the least of many repetitions each; samples are alike, so that all take the same steps.
+One thread, the least CPU time of many repetitions each; samples are alike, so that all take the same steps.
 """
 
-import time
-
 import numpy as np
+from harness import cpu_seconds
 
 import pynode as pn
 
 BATCHES = (1, 2, 3, 4, 8)
 METHODS = {"rk4": {"method": "rk4", "step": 0.05}, "dopri5": {"rtol": 1e-6, "atol": 1e-8}}
-
-
-def least(call, repetitions):
-    """Microseconds."""
-    best = np.inf
-    for _ in range(repetitions):
-        start = time.perf_counter()
-        call()
-        best = min(best, time.perf_counter() - start)
-    return 1e6 * best
 
 
 def measure(hidden, dtype, options):
@@ -33,11 +22,12 @@ def measure(hidden, dtype, options):
     for n in BATCHES:
         y0 = np.tile([0.7, -1.2], (n, 1)).astype(dtype)
         target = np.zeros((n, len(t), 2), dtype)
-        repetitions = 300 if hidden[0] < 200 else 40
-        solve = least(lambda y0=y0: pn.solve(f, y0, t, theta, threads=1, **options), repetitions)
-        gradient = least(lambda y0=y0, g=target: pn.loss_and_grad(f, y0, t, theta, g, threads=1, **options), repetitions)
-        found.append((solve, gradient))
-    return np.array(found)
+        calls = (
+            lambda y0=y0: pn.solve(f, y0, t, theta, threads=1, **options),
+            lambda y0=y0, g=target: pn.loss_and_grad(f, y0, t, theta, g, threads=1, **options),
+        )
+        found.append([cpu_seconds(call, 3, 100 if hidden[0] < 200 else 15) for call in calls])
+    return 1e6 * np.array(found)
 
 
 if __name__ == "__main__":

@@ -40,6 +40,7 @@
 #define SENS double
 #define PN_LANES_NAME single
 #endif
+#define PN_WHOLE_VECTORS (PN_BLOCK && !PN_PAIR) /* a row of the lanes is one or more of them */
 #if PN_F32
 #define FN(name) PN_CAT3(name, _f32_, PN_LANES_NAME)
 #else

@@ -13,5 +13,6 @@
 #undef PN_F32
 #undef PN_BLOCK
 #undef PN_PAIR
+#undef PN_WHOLE_VECTORS
 #undef PN_TWO_LANES
 #undef PN_VECTORS

@@ -33,7 +33,7 @@ static inline vec FN(bias_at)(const T *bias, size_t o, size_t m) {
     return V(load)(tail);
 }
 
-#if PN_BLOCK && !PN_PAIR
+#if PN_WHOLE_VECTORS
 /* Packed weights: panels of R <= MR outputs, panel[j][k] = W[o + k][j]; of a transposed product W[j][o + k], where W is large: every
    row of such a panel would be a page of its own. */
 static void FN(pack_one)(const pn_decoded *x, const T *W, T *pack) {

@@ -16,8 +16,12 @@ static inline void FN(add)(T *to, const T *from, size_t n) {
 
 /* Numbers x (L) of the lanes, beside elements e, e + 1, ... of a register, e at the beginning of a vector. */
 static inline vec FN(of_lanes)(const T *x, size_t e) {
-    if (PN_PAIR) return V(repeat)(x);
+#if PN_PAIR
+    (void)e;
+    return V(repeat)(x);
+#else
     return PN_BLOCK ? V(load)(x + e % L) : V(set1)(x[0]);
+#endif
 }
 
 /* WHERE with the same condition in all rows */

@@ -164,7 +164,7 @@ PN_VFN void v_store_pairs_f32(float *p, vf32 a, vf32 b) {
     v_store_f32(p, PN_OF32(PN_LOW)(vi32, a, b)), v_store_f32(p + PN_VE32, PN_OF32(PN_HIGH)(vi32, a, b));
 }
 
-/* repeat(p): p_0, p_1, p_0, p_1, ... */
+/* repeat(p): p_0, p_1, p_0, p_1, ...; of doubles, as pairs of lanes are */
 #if PN_X86 == 64
 PN_VFN vf64 v_repeat_f64(const double *p) { return (vf64)_mm512_broadcast_f64x2(_mm_loadu_pd(p)); }
 #elif PN_X86 == 32
@@ -176,11 +176,6 @@ PN_VFN vf64 v_repeat_f64(const double *p) {
     return v_load_f64(all);
 }
 #endif
-PN_VFN vf32 v_repeat_f32(const float *p) { /* two floats are moved as one double */
-    double both;
-    memcpy(&both, p, sizeof both);
-    return (vf32)v_set1_f64(both);
-}
 
 /* sums(s, v): s_i = sum of the elements of v_i, i < 16. LOW + HIGH of two vectors halves both; log2 of those steps turn as many
    vectors as they have elements into one. transpose(v): element j of v_i and element i of v_j change places, by as many

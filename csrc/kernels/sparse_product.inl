@@ -4,7 +4,7 @@
 static __attribute__((noinline)) void FN(sparse_product)(const FN(exec) * E, const pn_decoded *x, T *out, const T *a) {
     const pn_sparse *s = &E->lay->sparse[x->p];
     for (int32_t i = 0; i < x->m; i++) {
-#if PN_BLOCK && !PN_PAIR
+#if PN_WHOLE_VECTORS
         vec acc[NV];
         PN_UNROLL for (int v = 0; v < NV; v++) acc[v] = V(set1)((T)0);
         for (int32_t e = s->start[i]; e < s->start[i + 1]; e++) {

@@ -2,9 +2,9 @@
    are WAITING samples or the gradient is wanted: of a tiles of MR rows, tile[file][row][lane], of b panels as in product.inl, each with room
    for all that may wait. Then the sums over all of them are added to the gradient at once. With one lane or two a step has a sample for each of its
    stages, and matrices of some rows wait already. */
-enum { FN(WAITING) = PN_LAYOUT == PN_LAYOUT_BLOCK ? PN_WAITING : PN_WAITING / 4 };
+enum { FN(WAITING) = PN_WHOLE_VECTORS ? PN_WAITING : PN_WAITING / 4 };
 
-static inline int FN(waits)(const pn_decoded *x) { return x->op == PN_OP_ACC_OUTER && pn_waits(x->m, x->n, PN_LAYOUT == PN_LAYOUT_SINGLE); }
+static inline int FN(waits)(const pn_decoded *x) { return x->op == PN_OP_ACC_OUTER && pn_waits(x->m, x->n, !PN_WHOLE_VECTORS); }
 
 #if !PN_BLOCK
 static void FN(fill_panel)(T *panel, const T *B, size_t stride, int n_files, int32_t columns) {

@@ -49,7 +49,7 @@ static inline void FN(stage_time)(double *to, const double *t, const double *h, 
 
 /* s = sum of the terms of component c; (L) */
 static inline void FN(weigh)(T *s, const V(terms) * w, T *const *k, int32_t c) {
-#if PN_BLOCK && !PN_PAIR
+#if PN_WHOLE_VECTORS
     vec sum[NV] = {V(set1)((T)0)};
     for (int v = 1; v < NV; v++) sum[v] = sum[0];
     for (int q = 0; q < w->n; q++)

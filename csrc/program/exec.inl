@@ -126,7 +126,7 @@ static int FN(callback)(const FN(exec) * E, const pn_decoded *x, T *file, T *out
 #include "kernels/dense.inl"
 #include "kernels/sparse_product.inl"
 
-#if !PN_BLOCK || PN_PAIR
+#if !PN_WHOLE_VECTORS
 /* Instructions from x on as long as they are arithmetic on single numbers; the next one. A loop of its own keeps all that it needs in
    processor registers. `near`: nothing lies behind, see `at`. */
 static inline __attribute__((always_inline)) const pn_decoded *FN(ones)(const FN(exec) * E, T *file, const pn_decoded *x,
@@ -185,7 +185,7 @@ static __attribute__((noinline)) void FN(strips)(const FN(exec) * E, T *file, co
 /* Instructions begin .. end on one register file. Nonzero: the callback said stop. */
 static int FN(run)(const FN(exec) * E, T *file, int32_t begin, int32_t end) {
     for (const pn_decoded *x = E->lay->code + begin, *stop = E->lay->code + end; x < stop; x++) {
-#if !PN_BLOCK || PN_PAIR
+#if !PN_WHOLE_VECTORS
         if (x->op > PN_N_OPS && (x = FN(some_ones)(E, file, x, stop)) == stop) break;
 #endif
         T *o = FN(at)(E, file, x->out), *a = FN(at)(E, file, x->a);
@@ -250,13 +250,13 @@ static void FN(accumulate)(FN(exec) * E, T *files, size_t stride, int n_files, c
 
 /* The same for gradient vector 0, each lane by itself: g (n_grad, L) += */
 static void FN(accumulate_lanes)(FN(exec) * E, T *files, size_t stride, int n_files, SENS *g) {
-#if PN_BLOCK && !PN_PAIR
+#if PN_WHOLE_VECTORS
     for (const pn_decoded *x = E->lay->code + E->lay->n_reverse, *stop = E->lay->code + E->lay->n_code; x < stop; x++) {
         if (x->op == PN_OP_ACC) FN(acc_lanes)(E, x, files, stride, n_files, g + (size_t)x->p * L);
         else FN(outer_lanes)(E, x, files, stride, n_files, g + (size_t)x->p * L);
     }
 #elif PN_PAIR
-    (void)E, (void)files, (void)stride, (void)n_files, (void)g; /* two lanes have no such gradients, see kernels_for in solve.c */
+    (void)E, (void)files, (void)stride, (void)n_files, (void)g; /* two lanes have no such gradients, see is_plain in solve.c */
 #else
     E->grad[0] = g;
     FN(accumulate)(E, files, stride, n_files, NULL);

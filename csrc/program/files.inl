@@ -18,9 +18,9 @@ static void FN(carve_exec)(FN(exec) * E, pn_arena *a, const pn_problem *P, const
     E->eval_end = P->quadrature ? E->lay->n_reverse : E->lay->n_forward;
     E->shared = pn_arena_take(a, ((size_t)E->lay->shared_rows * L + PN_PAD) * sizeof(T));
     size_t packed = L > 1 && P->theta_each ? 0 : (size_t)(E->lay->pack_size + (PN_PAIR ? E->lay->wide_size : 0));
-    E->pack = PN_LAYOUT == PN_LAYOUT_BLOCK ? pn_arena_take_plain(a, (packed + PN_PAD) * sizeof(T)) : pn_arena_take(a, (packed + PN_PAD) * sizeof(T));
+    E->pack = PN_WHOLE_VECTORS ? pn_arena_take_plain(a, (packed + PN_PAD) * sizeof(T)) : pn_arena_take(a, (packed + PN_PAD) * sizeof(T));
     const size_t fixed = ((size_t)E->lay->fixed_size + PN_PAD) * sizeof(T);
-    E->fixed = PN_LAYOUT == PN_LAYOUT_BLOCK ? pn_arena_take_plain(a, fixed) : pn_arena_take(a, fixed);
+    E->fixed = PN_WHOLE_VECTORS ? pn_arena_take_plain(a, fixed) : pn_arena_take(a, fixed);
     E->constants = pn_arena_take_plain(a, sizeof(T) == sizeof(double) || E->lay->fixed_size == 0 ? 0 : (size_t)prog->n_consts * sizeof(T));
     E->panel = pn_arena_take(a, L == 1 || E->lay->n_code == E->lay->n_reverse ? 0 : (size_t)(2 * PN_MAX_STAGES * L * VE) * sizeof(T));
     E->waiting = pn_arena_take_plain(a, PN_BLOCK && P->theta_each ? 0 : (size_t)E->lay->waiting_rows * FN(WAITING) * sizeof(T));
@@ -53,7 +53,7 @@ static void FN(ready)(FN(exec) * E, T *file) { /* weights packed, prologue run: 
 
 /* to[c][lane] = row[lane][c], c < n */
 static void FN(fill_rows)(T *to, const T *const *row, int32_t n) {
-#if PN_BLOCK && !PN_PAIR
+#if PN_WHOLE_VECTORS
     for (int32_t c = 0, from; n >= VE && c < n; c += VE) {
         from = c + VE <= n ? c : n - VE; /* the last ones overlap those before */
         for (size_t half = 0; half < L; half += VE) {

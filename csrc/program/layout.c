@@ -241,17 +241,22 @@ static pn_status place_all(plan *p, pn_layout *l) {
 }
 
 /* ---- decoding ---------------------------------------------------------------------------------------------------- */
+/* An earlier product with the same matrix; either: a transposed one, too. NULL: there is none. */
+static const pn_decoded *same_matrix(const pn_layout *l, int32_t n_done, const pn_decoded *x, int either) {
+    const int32_t other = x->op == PN_OP_AFFINE ? PN_OP_AFFINE_T : PN_OP_AFFINE;
+    for (const pn_decoded *o = l->code; o < l->code + n_done; o++) {
+        if (o->p != x->p || o->k != x->k) continue;
+        if (o->op == x->op && o->m == x->m && o->n == x->n) return o;
+        if (either && o->op == other && o->m == x->n && o->n == x->m) return o;
+    }
+    return NULL;
+}
+
 /* Where packed weights of one matrix live; the same matrix is packed once, but that in a block a transposed product has an order of its
    own. */
 static int64_t pack_offset(pn_layout *l, int32_t n_done, const pn_decoded *x, int64_t rows, int64_t cols, int single) {
-    for (int32_t i = 0; i < n_done; i++) {
-        const pn_decoded *o = &l->code[i];
-        int t = o->op == PN_OP_AFFINE_T;
-        if (!single && o->op != x->op) continue;
-        if ((o->op == PN_OP_AFFINE || t) && o->p == x->p && o->k == x->k && (t ? o->n : o->m) == rows &&
-            (t ? o->m : o->n) == cols)
-            return o->pack;
-    }
+    const pn_decoded *same = same_matrix(l, n_done, x, single);
+    if (same) return same->pack;
     int64_t *end = x->k == PN_CONSTANT ? &l->fixed_size : &l->pack_size, at = *end;
     int64_t size = single ? rows * padded(cols) + cols * padded(rows) : rows * cols;
     *end += padded(size);
@@ -260,10 +265,8 @@ static int64_t pack_offset(pn_layout *l, int32_t n_done, const pn_decoded *x, in
 
 /* The same of a matrix that one lane reads as it is, see pn_decoded. */
 static int64_t wide_offset(pn_layout *l, int32_t n_done, const pn_decoded *x) {
-    for (int32_t i = 0; i < n_done; i++) {
-        const pn_decoded *o = &l->code[i];
-        if (o->op == x->op && o->p == x->p && o->k == x->k && o->m == x->m && o->n == x->n) return o->pack;
-    }
+    const pn_decoded *same = same_matrix(l, n_done, x, 0);
+    if (same) return same->pack;
     const int64_t at = l->wide_size;
     l->wide_size += x->n * padded(x->m);
     return -1 - at;

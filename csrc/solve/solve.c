@@ -257,11 +257,16 @@ static const pn_kernels *kernels_for_few(const pn_program *program, int f32, pn_
     return n >= 2 && n <= FEW && weights >= (n == 2 ? 1 : FOR_FEW) ? pn_kernels_pair(f32, isa) : NULL;
 }
 
-static const pn_kernels *kernels_for(const pn_problem *P, int f32, pn_isa isa) {
-    const int plain =
-        !P->call && !P->theta_each && !P->sensitivity && !P->stiff && P->tableau->gamma == 0; /* what those can do */
-    const pn_kernels *few = plain ? kernels_for_few(P->field, f32, isa, P->n) : NULL;
-    return few ? few : pn_kernels_get(f32, isa, P->n, P->adaptive, P->call != NULL);
+/* Those that a program is evaluated with for n samples; calls: it has callbacks; plain: it asks for nothing that two samples at a time cannot do. */
+static const pn_kernels *kernels_for(const pn_program *program, int f32, pn_isa isa, int64_t n, int adaptive, int calls,
+                                     int plain) {
+    const pn_kernels *few = plain ? kernels_for_few(program, f32, isa, n) : NULL;
+    return few ? few : pn_kernels_get(f32, isa, n, adaptive, calls);
+}
+
+/* What two samples at a time can do. */
+static int is_plain(const pn_problem *P) {
+    return !P->call && !P->theta_each && !P->sensitivity && !P->stiff && P->tableau->gamma == 0;
 }
 
 pn_status pn_solve(const pn_problem *P, int f32, pn_isa isa, char *message) {
@@ -272,7 +277,7 @@ pn_status pn_solve(const pn_problem *P, int f32, pn_isa isa, char *message) {
         return PN_BAD_ARGUMENT;
     }
     if (pn_problem_check(P, f32, text) != PN_OK) return PN_BAD_ARGUMENT;
-    const pn_kernels *k = kernels_for(P, f32, isa);
+    const pn_kernels *k = kernels_for(P->field, f32, isa, P->n, P->adaptive, P->call != NULL, is_plain(P));
     if (P->back) k = P->tapes->kernels ? P->tapes->kernels : k; /* those that went forward */
     pn_shared s = {.problem = P};
     int32_t threads = P->call ? 1 : P->threads > 0 ? P->threads : 1;
@@ -304,7 +309,6 @@ pn_status pn_solve(const pn_problem *P, int f32, pn_isa isa, char *message) {
 pn_status pn_evaluate(const pn_program *program, int f32, pn_isa isa, int64_t n, const void *const *slots,
                       const void *const *theta, void *const *outputs, double *const *grads, pn_callback call, void *call_ctx) {
     if (!pn_isa_available(isa) || (program->has_call && !call)) return PN_BAD_ARGUMENT;
-    const pn_kernels *few = call ? NULL : kernels_for_few(program, f32, isa, n),
-                     *k = few ? few : pn_kernels_get(f32, isa, n, 0, call != NULL);
+    const pn_kernels *k = kernels_for(program, f32, isa, n, 0, call != NULL, call == NULL);
     return k->evaluate(program, n, slots, theta, outputs, grads, call, call_ctx);
 }

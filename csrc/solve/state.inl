@@ -188,6 +188,6 @@ typedef struct FN(work) {
     V(stage_sums) of[2];          /* the last: not cleared, read_table fills what is used */
 } FN(work);
 
-/* Two lanes have neither, see kernels_for in solve.c. */
+/* Two lanes have neither, see is_plain in solve.c. */
 static inline int FN(is_implicit)(const FN(work) * W) { return !PN_PAIR && W->tab->gamma > 0; } /* a Rosenbrock method */
 static inline int FN(has_sensitivities)(const FN(work) * W) { return !PN_PAIR && W->P->sensitivity; }

@@ -36,7 +36,7 @@ static void FN(plan_store)(FN(work) * W) {
 static pn_status FN(prepare_tape)(FN(work) * W) {
     const pn_problem *P = W->P;
     size_t state = P->lambda != 0 ? 0 : (size_t)W->d * L * sizeof(T);
-    size_t padding = PN_BLOCK && !PN_PAIR ? 0 : VE * sizeof(T);
+    size_t padding = PN_WHOLE_VECTORS ? 0 : VE * sizeof(T);
     W->tape.stride = W->stretch.stride = (sizeof(FN(block)) + L * sizeof(pn_record) + 2 * state + padding + 7) / 8 * 8;
     W->shots.stride = (sizeof(FN(shot)) + 2 * state + 7) / 8 * 8;
     W->parked.stride = FN(parked_stride)(W);

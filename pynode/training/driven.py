@@ -259,8 +259,7 @@ class DrivenProblem:
         if self.noise == "gaussian":
             return 0.0
         before = self.given
-        squares = (self.y - free) ** 2 + own
-        self.given = self.precision * robust_weight(self.noise, self.precision * squares / self.strengths.reading)
+        self.given = self.precision * robust_weight(self.noise, self._standardised(free, own))
         seen = self.given > 0
         return float(np.abs(self.given[seen] / before[seen] - 1).max(initial=0.0))
 
@@ -323,14 +322,17 @@ class DrivenProblem:
 
     # ---- Parts
 
+    def _standardised(self, free: Array, own: Array) -> Array:
+        """Expected squares (N, d) of residuals, of states with variances own, over the noise; 0 where nothing was read."""
+        return self.precision * ((self.y - free) ** 2 + own) / self.strengths.reading
+
     def _above(self, free: Array, spread: Array) -> float:
         """By how much the bound of the log-likelihood is above that of Gaussian readings with the weights."""
         if self.noise == "gaussian":
             return 0.0
         seen = self.precision > 0
-        r2 = (((self.y - free) ** 2 + spread) / self.strengths.reading)[seen]
-        weight = (self.given / np.where(seen, self.precision, 1.0))[seen]
-        r2 = r2 * self.precision[seen]
+        r2 = self._standardised(free, spread)[seen]
+        weight = self.given[seen] / self.precision[seen]
         gaussian = weight * r2 - np.log(weight) + np.log(2 * np.pi)
         return float(0.5 * (gaussian - density(self.noise).deviance(np.sqrt(r2))).sum())
 

@@ -378,8 +378,8 @@ def test_memory_budget_of_samples_in_step(isa, method, n, fails):
         assert tight.loss == free.loss
 
 
-def test_stages_that_are_made_again_are_kept():
-    """Where the budget has room for them beside the blocks, the way back evaluates nothing a third time."""
+def counted(steps, memory):
+    """(loss and gradient of y' = -theta y by RK4, how often the field was evaluated)."""
     calls = []
 
     def f(t, y, th):
@@ -387,11 +387,13 @@ def test_stages_that_are_made_again_are_kept():
         return -th[0] * y
 
     field = pn.callback_field(f, 1, 1, lambda t, y, th, g: (-th[0] * g, -y * g))
-    counts = []
-    for memory in (None, 400_000):
-        calls.clear()
-        pn.loss_and_grad(field, [1.0], [0.0, 1.0], [0.5], np.zeros((2, 1)), method="rk4", step=1 / 4000, memory=memory)
-        counts.append(len(calls))
+    options = {"method": "rk4", "step": 1 / steps, "memory": memory}
+    return pn.loss_and_grad(field, [1.0], [0.0, 1.0], [0.5], np.zeros((2, 1)), **options), len(calls)
+
+
+def test_stages_that_are_made_again_are_kept():
+    """Where the budget has room for them beside the blocks, the way back evaluates nothing a third time."""
+    counts = [counted(4000, memory)[1] for memory in (None, 400_000)]
     assert counts[0] == 16000
     assert 32000 <= counts[1] < 33000
 
@@ -399,22 +401,7 @@ def test_stages_that_are_made_again_are_kept():
 @pytest.mark.parametrize(("steps", "again"), [(200, 0), (4000, 0.95)])
 def test_stages_that_fit_into_the_budget_are_kept_at_once(steps, again):
     """Of a longer solve the first ones are, the others are made again."""
-    calls = []
-
-    def f(t, y, th):
-        calls.append(t)
-        return -th[0] * y
-
-    field = pn.callback_field(f, 1, 1, lambda t, y, th, g: (-th[0] * g, -y * g))
-    results = []
-    counts = []
-    for memory in (None, "64MB"):
-        calls.clear()
-        result = pn.loss_and_grad(
-            field, [1.0], [0.0, 1.0], [0.5], np.zeros((2, 1)), method="rk4", step=1 / steps, memory=memory
-        )
-        results.append(result)
-        counts.append(len(calls))
+    results, counts = zip(*(counted(steps, memory) for memory in (None, "64MB")), strict=True)
     assert counts[0] == 4 * steps
     assert again * 4 * steps / 2 <= counts[1] - counts[0] <= again * 4 * steps
     assert np.array_equal(results[0].theta, results[1].theta)
