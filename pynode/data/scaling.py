@@ -5,6 +5,9 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
+STILL = 1e-14
+"""Columns that vary by less than this part of their mean never change, but by rounding."""
+
 
 def shift_and_scale(
     x: NDArray[np.float64], weight: NDArray[np.float64] | None = None
@@ -23,7 +26,7 @@ def shift_and_scale(
     shift : (d,) array
         Means; 0 where nothing is observed.
     scale : (d,) array
-        Standard deviations; 1 where they are zero, or nothing is observed.
+        Standard deviations; 1 where they are zero, but for rounding, or nothing is observed.
 
     Examples
     --------
@@ -42,4 +45,4 @@ def shift_and_scale(
     else:
         shift = np.average(x, axis=0, weights=weight)
         scale = np.sqrt(np.average((x - shift) ** 2, axis=0, weights=weight))
-    return shift, np.where(scale > 0, scale, 1.0)
+    return shift, np.where(scale > STILL * np.abs(shift), scale, 1.0)

@@ -19,7 +19,7 @@ from scipy.linalg import solve_triangular
 from pynode.fields.field import Field
 from pynode.training.discrepancy import Bumps
 from pynode.training.equations import FEW, MOST, Guess, is_gram, noise_shape, weighted_problem
-from pynode.training.library import Library
+from pynode.training.library import SLOWEST, Library
 from pynode.training.subsets import CLOSE, Regression, Subset
 from pynode.training.terms import Term, sparse_field
 from pynode.training.windows import Data
@@ -221,7 +221,9 @@ class Linearised:
             return None
         H = here.H / mean
         slopes = base(np.concatenate(data.t), np.concatenate(list(states)), theta, data.inputs_at_rows())
-        rates = np.sqrt(np.mean(np.asarray(slopes) ** 2, axis=0))[list(rows)]
+        rates = np.sqrt(np.mean(np.asarray(slopes) ** 2, axis=0))
+        span = max(times[-1] - times[0] for times in data.t)
+        rates = np.maximum(rates, SLOWEST * np.sqrt(data.spread) / span)[list(rows)]
         flat = np.repeat((bumps.size / rates) ** 2, len(bumps.centres))
         return cls(field, whole, H, H @ whole - here.g / mean, flat)
 

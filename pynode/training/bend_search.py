@@ -51,6 +51,9 @@ SHARED = 3.0
 GAIN = 2.0
 """Terms that bend are taken where they raise the log evidence of a row by this."""
 
+NOTHING = 1e-200
+"""The least precision of a coefficient: that of a function that is nearly 0 all along the data would underflow."""
+
 STEEPEST = 12
 """The largest exponent."""
 
@@ -207,7 +210,7 @@ class RowSearch:
         """Of a term that bends."""
         if term not in self.known:
             both, size = self.along.both(term)
-            self.known[term] = Column(both[:, 0], both[:, 1], size * float(self.prior[0]))
+            self.known[term] = Column(both[:, 0], both[:, 1], max(size * float(self.prior[0]), NOTHING))
         return self.known[term]
 
     def _beside(self, row: Row) -> tuple[Regression, Array]:

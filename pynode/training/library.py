@@ -16,6 +16,9 @@ Array = NDArray[np.float64]
 BROAD = 10.0
 """Standard deviation of the prior of coefficients, in units in which states and slopes are of order one."""
 
+SLOWEST = 1e-6
+"""Slopes are taken to be at least this part of what would take a state through its data in their time."""
+
 MOST_TERMS = 70
 """The most polynomials of the third degree for each state; where there are more terms, each is less likely."""
 
@@ -33,6 +36,12 @@ WIDE = 0.5
 
 FULL = 100.0
 """... and by more, it is no angle."""
+
+FAR = 20.0
+"""A state whose mean is more than so many of its standard deviations is no angle either; its powers are straight lines."""
+
+CONSTANT = 1e-9
+"""A state or an input that varies by less than this part of its size is a constant: products with it are those without."""
 
 
 @dataclass(frozen=True)
@@ -58,16 +67,35 @@ class Library:
         y = np.concatenate(smoothed.y)
         u = data.inputs_at_rows()
         x = y if u is None else np.concatenate([y, u], axis=1)
-        size = np.sqrt(np.mean(evaluate(terms, x) ** 2, axis=0))
-        known = size > 0  # a product with a state that is always 0 says nothing
+        values = evaluate(terms, x)
+        size = np.sqrt(np.mean(values**2, axis=0))
+        still = np.ptp(x, axis=0) <= CONSTANT * np.abs(x).max(axis=0)
+        line = far(x)
+        known = (size > 0) & [not term.has(still) and term.degree_in(line) < 2 for term in terms]
         terms = [term for term, there in zip(terms, known, strict=True) if there]
-        size = size[known]
+        size = _felt(terms, size[known], values.std(axis=0)[known])
         rate = np.sqrt(np.nanmean(np.concatenate(smoothed.slope) ** 2, axis=0))
         span = max(t[-1] - t[0] for t in data.t)
-        rate = np.maximum(rate, 1e-6 * np.sqrt(data.spread) / span)
+        rate = np.maximum(rate, SLOWEST * np.sqrt(data.spread) / span)
         prior = (size[None, :] / (BROAD * rate[:, None])) ** 2
         rarer = np.log(max(len(terms) / MOST_TERMS, 1.0))
         return cls(terms, prior, rarer + np.array([term.cost for term in terms]))
+
+
+def far(x: Array) -> NDArray[np.bool_]:
+    """(n,) which variables of rows (rows, n) stay far from 0, beside how they vary."""
+    return np.asarray(np.abs(x.mean(axis=0)) > FAR * x.std(axis=0))
+
+
+def _felt(terms: Sequence[Term], size: Array, spread: Array) -> Array:
+    """(terms,) sizes by which coefficients are judged; those of products far from 0 are what of them varies.
+
+    Of such a product the constant makes up for the rest, so that its own coefficient may be as much larger.
+    """
+    product = np.array([term.degree > 0 and not term.function for term in terms], dtype=bool)
+    varies = np.where(product & (spread > 0), np.minimum(size, FAR * spread), size)
+    constant = np.array([not term.degree and not term.function for term in terms], dtype=bool)
+    return np.asarray(np.where(constant, size / (size / varies).max(initial=1.0), varies))
 
 
 def libraries(data: Data, smoothed: Smoothed) -> list[list[Term]]:
@@ -86,5 +114,5 @@ def libraries(data: Data, smoothed: Smoothed) -> list[list[Term]]:
     else:
         return []
     states = np.concatenate(smoothed.y)
-    angles = [j for j in range(data.d) if WIDE < np.ptp(states[:, j]) < FULL]
+    angles = [j for j in range(data.d) if WIDE < np.ptp(states[:, j]) < FULL and not far(states)[j]]
     return [plain, plain + waves(n, angles)] if angles and n <= MOST_ANGLES else [plain]

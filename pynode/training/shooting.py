@@ -161,7 +161,8 @@ class ShootingProblem:
         y, status = self.solve(x, free)
         if (status[self.alive] != OK).any():
             return np.inf
-        return float(((self.root * (y - self.data)) ** 2).sum()) + self._pull(free)
+        with np.errstate(over="ignore"):  # one that runs away is refused as infinite
+            return float(((self.root * (y - self.data)) ** 2).sum()) + self._pull(free)
 
     def residual(self, x: Array, free: Array) -> Array:
         """Unweighted residuals (rows, d); 0 where nothing was observed."""

@@ -31,6 +31,9 @@ CROWDED = 5
 """Equations with more terms than this for each state (and one for each input) are series of something else: inside the data
 they are no better than a network, and what they are sure of is wrong. They are kept only where the user asked for one."""
 
+FOUND = "equation"
+"""What fields of few terms are called."""
+
 
 class Term(NamedTuple):
     """x_1^p_1 ... x_n^p_n, times the sine or cosine of w_1 x_1 + ... + w_n x_n, or times a function that bends.
@@ -71,6 +74,15 @@ class Term(NamedTuple):
         elif self.function:
             extra += FUNCTION + DEGREE * (sum(map(abs, self.wave)) - 1)
         return float(CHEAP + extra)
+
+    def has(self, which: Sequence[bool] | NDArray[np.bool_]) -> bool:
+        """Whether one of these variables is in it."""
+        bent = self.bend is not None and bool(which[self.bend.of])
+        return bent or any(there and (p or w) for there, p, w in zip(which, self.powers, self.wave, strict=True))
+
+    def degree_in(self, which: Sequence[bool] | NDArray[np.bool_]) -> int:
+        """The sum of the powers of these variables."""
+        return sum(p for there, p in zip(which, self.powers, strict=True) if there)
 
     def text(self, names: Sequence[str], scale: str = "") -> str:
         """The term in words, such as x^2*sin(y); "1" for the constant; scale: what the one that it has is called."""
@@ -247,7 +259,7 @@ def sparse_field(
     spec = [Parameter(label, (), i, ("value", [c])) for i, (label, c) in enumerate(zip(labels, values, strict=True))]
     for k, (scale, symbol) in enumerate(symbols.items(), n):
         spec.append(Parameter(symbol, (), k, ("value", [scale]), ("positive",)))
-    return Field(trace.builder.finish([slopes.register]), tuple(spec), "equation")
+    return Field(trace.builder.finish([slopes.register]), tuple(spec), FOUND)
 
 
 def _symbols(names: Sequence[str], n: int) -> list[str]:

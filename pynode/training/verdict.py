@@ -24,6 +24,7 @@ from pynode.training.residuals import (
     too_large,
 )
 from pynode.training.second_order import SecondOrderRun
+from pynode.training.terms import FOUND
 
 Array = NDArray[np.float64]
 
@@ -195,6 +196,12 @@ def _remedy(run: Run) -> str:
         return (
             "the equation may lack something, or training ended in a poor minimum: try other values of the parameters, "
             "or windows=(None,); noise='student' bears outliers; process_noise=True, if chance drives the states"
+        )
+    if run.field.name == FOUND:
+        return (
+            "the equation may lack terms that are not among the candidates (structure='network' learns any field, field= "
+            "takes what is known), or a state may be missing (augment=1); noise='student' bears outliers; process_noise="
+            "True, if chance drives the states"
         )
     return (
         "the network may be too small, a state may be missing (augment=1), or training "

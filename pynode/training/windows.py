@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pynode.data.arrays import real_array
+from pynode.data.scaling import STILL
 from pynode.data.signal import Signal
 
 Array = NDArray[np.float64]
@@ -57,11 +58,13 @@ class Data:
 
     @cached_property
     def spread(self) -> Array:
-        """(d,) variance of the states; 1 where nothing varies or nothing is observed."""
+        """(d,) variance of the states; 1 where nothing varies, but by rounding, or nothing is observed."""
         y = np.concatenate(self.y)
         spread = np.ones(self.d)
         spread[self.seen] = np.nanvar(y[:, self.seen], axis=0)
-        return np.where(spread > 0, spread, 1.0)
+        size = np.zeros(self.d)
+        size[self.seen] = np.nanmean(y[:, self.seen], axis=0)
+        return np.where(spread > (STILL * size) ** 2, spread, 1.0)
 
     @cached_property
     def still(self) -> NDArray[np.bool_]:

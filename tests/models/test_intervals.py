@@ -1,5 +1,6 @@
 """Intervals, forecasts and tables of NeuralODE, and the calibration behind them."""
 
+import copy
 import warnings
 
 import numpy as np
@@ -7,6 +8,8 @@ import pytest
 
 import pynode as pn
 from pynode.data.support import Support
+from pynode.errors import SolveWarning
+from pynode.models.trajectories import intervals
 from pynode.models.trajectories.calibration import Calibration, Errors, fit_growth, split_noise
 from pynode.models.trajectories.random_force import carried
 from pynode.models.trajectories.refits import folds
@@ -291,3 +294,17 @@ def test_tables_have_the_columns_of_the_data():
     assert ((table.x_lower < table.x) & (table.x < table.x_upper)).all()
     assert isinstance(model.forecast(3, as_frame=False), list)
     assert list(model.predict(T, as_frame=True, trajectory=1).columns)[1:] == ["day", "x", "v"]
+
+
+def test_refits_that_fail_are_not_told(model, monkeypatch):
+    again = copy.copy(model)
+    again.calibration_ = None
+
+    def failing(_):
+        warnings.warn("1 of 3 samples failed", SolveWarning, stacklevel=1)
+
+    monkeypatch.setattr(intervals, "average_of", failing)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        calibration = intervals.calibrated(again)
+    assert calibration.degrees > 1 and again.averaged_ is None

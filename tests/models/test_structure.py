@@ -10,6 +10,9 @@ import pynode as pn
 from pynode import NeuralODE
 from pynode.data import files
 from pynode.training.curriculum import FitWarning
+from pynode.training.saturation import bent_equations
+from pynode.training.smoothing import smooth
+from pynode.training.windows import Data
 
 
 def trajectories(f, starts, t, noise=0.0, seed=0, proportional=False):
@@ -297,3 +300,72 @@ def test_saturating_terms_are_found_and_kept(tmp_path):
     again = pn.load(tmp_path / "m.pnode")
     np.testing.assert_array_equal(again.predict(t, start), mean)
     np.testing.assert_array_equal(copy.deepcopy(model).predict(t, start), mean)
+
+
+def exchange(t, y):
+    return [-0.5 * (y[0] - y[1]), 0.2 * (y[0] - y[1]) - 0.1 * (y[1] - 0.3)]
+
+
+def kelvins(noise=0.02, n=8):
+    """(times, temperatures in K): two bodies, and what is around them."""
+    t = np.linspace(0, 15, 81)
+    starts = np.random.default_rng(1).uniform(-1, 2, (n, 2))
+    return t, 285.0 + trajectories(exchange, starts, t, noise)[1]
+
+
+@pytest.mark.parametrize("noise", [0.02, 0.1])
+def test_states_far_from_zero_have_the_terms_of_their_differences(noise):
+    t, y = kelvins(noise)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        model = NeuralODE(random_state=0).fit(t, y)
+    found = {p.name: model.theta_[p.offset] for p in model.field_.spec}
+    expected = {"y1: y1": -0.5, "y1: y2": 0.5, "y2: 1": 0.1 * 285.3, "y2: y1": 0.2, "y2: y2": -0.3}
+    assert set(found) == set(expected)
+    for name, value in expected.items():
+        assert abs(found[name] / value - 1) < 4 * noise, name
+
+
+def test_functions_that_are_nothing_along_the_data_do_not_overflow():
+    t, y = kelvins()
+    data = Data([t] * len(y), list(y), None, None)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        bent_equations(data, smooth(data.t, data.y), {"rtol": 1e-7, "atol": 1e-7})
+
+
+def test_a_column_that_never_changes_takes_nothing_away():
+    f, _, t, terms = SYSTEMS["pendulum"]
+    _, y = trajectories(f, np.random.default_rng(0).uniform(-2, 2, (6, 2)), t[:101], 0.02)
+    both = np.concatenate([y, np.full((6, 101, 1), 3.7)], axis=-1)
+    said = "y3 never changes in the data"
+    with pytest.warns(FitWarning, match=said):
+        model = NeuralODE(random_state=0).fit(t[:101], both)
+    assert [w for w in model.report_["warnings"] if said not in w] == []
+    assert {p.name for p in model.field_.spec} == set(terms)
+    assert np.ptp(model.predict(t[:101], [1.0, 0.5, 3.7])[:, 2]) == 0
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        _, lower, upper = model.predict(t[:101], [1.0, 0.5, 3.7], interval=0.9)
+    assert np.isfinite(lower).all() and np.isfinite(upper).all()
+
+
+def test_a_copy_of_a_state_is_told_as_a_difference():
+    f, starts, t, _ = SYSTEMS["Lotka-Volterra"]
+    _, y = trajectories(f, starts, t, 0.01)
+    both = np.concatenate([y[0], 1.8 * y[0, :, :1] + 32], axis=-1)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", FitWarning)
+        model = NeuralODE(random_state=0, structure="equation").fit(t, both)
+    assert any(w.startswith("y1 - 0.556 y3 never changes") for w in model.report_["warnings"])
+
+
+def test_misfit_of_an_equation_is_not_laid_to_a_network():
+    t = np.linspace(0, 12, 121)
+    starts = np.random.default_rng(0).uniform(-2, 2, (8, 2))
+    _, y = trajectories(lambda t, y: [y[1], -y[0] - 0.4 * np.tanh(3 * y[1])], starts, t, 0.02)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", FitWarning)
+        told = " ".join(NeuralODE(structure="equation", random_state=0).fit(t, y).report_["warnings"])
+    assert "this is misfit" in told and "the equation may lack terms" in told and "structure='network'" in told
+    assert "the network may be" not in told and "n_restarts" not in told

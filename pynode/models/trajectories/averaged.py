@@ -19,7 +19,7 @@ from pynode.training.averaging import Averaged, about, averaged
 from pynode.training.library import BROAD, Library, libraries
 from pynode.training.sizes import groups_of
 from pynode.training.smoothing import smooth
-from pynode.training.terms import Term
+from pynode.training.terms import FOUND, Term
 from pynode.training.windows import Data
 
 if TYPE_CHECKING:
@@ -30,7 +30,7 @@ Array = NDArray[np.float64]
 
 def is_found(model: "NeuralODE") -> bool:
     """Whether the model is an equation of few terms that was found."""
-    return model.field is None and model.field_.name == "equation" and not model.estimators_
+    return model.field is None and model.field_.name == FOUND and not model.estimators_
 
 
 def average_of(model: "NeuralODE") -> Averaged | None:

@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 
 from pynode.data.arrays import real_array
 from pynode.data.trajectories import Trajectories
-from pynode.errors import ExtrapolationWarning
+from pynode.errors import ExtrapolationWarning, SolveWarning
 from pynode.models.trajectories.averaged import average_of, is_found, variance_of
 from pynode.models.trajectories.calibration import Calibration, Errors, fit_growth, split_noise
 from pynode.models.trajectories.process_noise import interval
@@ -231,7 +231,8 @@ def calibrated(model: "NeuralODE") -> Calibration:
                 "before save, or save with data=True"
             )
         with warnings.catch_warnings():
-            warnings.simplefilter("ignore", ExtrapolationWarning)  # of refits, which nobody asked for
+            warnings.simplefilter("ignore", ExtrapolationWarning)  # of refits, which nobody asked for ...
+            warnings.simplefilter("ignore", SolveWarning)  # ... and whose errors are as large as can be where they fail
             model.calibration_ = _calibrate(model, model.data_)
     return model.calibration_
 
