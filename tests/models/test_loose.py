@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 import pynode as pn
-from pynode.models.trajectories.loose import LOOSE, LOOSE_EQUATION, between, uncertainty
+from pynode.models.trajectories.loose import LOOSE, LOOSE_EQUATION, UNSURE, between, of_forms, uncertainty
 
 FIELD = pn.field(state=2)(lambda t, y: [y[1], -np.sin(y[0]) - 0.2 * y[1]])
 
@@ -88,3 +88,21 @@ def test_an_equation_of_terms_that_only_resemble_the_truth_is_told_and_the_true_
             (uncertainty(model)[0] > LOOSE_EQUATION, "determine the equation loosely" in " ".join(model.report_["warnings"]))
         )
     assert said == [(True, True), (False, False)]
+
+
+@pytest.mark.parametrize("resembles", [True, False])
+def test_an_equation_whose_terms_may_be_others_is_told(resembles):
+    def spring(t, y):
+        return [y[1], -y[0] - (abs(y[0] + 0.5) if resembles else 0.3 * y[0] ** 3) - 0.2 * y[1]]
+
+    rng = np.random.default_rng(1)
+    t = np.linspace(0, 12, 30)
+    y = pn.solve(pn.field(state=2)(spring), rng.uniform(-2, 2, (6, 2)), t).y
+    model = pn.NeuralODE(structure="equation", random_state=0)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", pn.fit.FitWarning)
+        model.fit(t, y + 0.1 * y.std(axis=(0, 1)) * rng.standard_normal(y.shape))
+    alone, forms = uncertainty(model)[0], uncertainty(model, of_forms(model))[0]
+    assert alone < LOOSE_EQUATION
+    assert (forms > max(UNSURE * alone, LOOSE)) == resembles
+    assert ("the equation loosely, and which terms it has" in " ".join(model.report_["warnings"])) == resembles

@@ -7,8 +7,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pynode.errors import users_level
-from pynode.models.trajectories.averaged import is_found
+from pynode.models.trajectories.averaged import average_of, is_found, variance_of
 from pynode.models.trajectories.visits import is_network
+from pynode.training.averaging import Averaged
 from pynode.training.curriculum import FitWarning
 
 if TYPE_CHECKING:
@@ -23,6 +24,13 @@ those of an equation of four numbers fitted to 2500 readings ..."""
 LOOSE_EQUATION = 0.8
 """... and those of an equation that was found twice as much. Of 109 such fits (`benchmarks/systems.py`) one had more, 0.94,
 of terms that are not the truth's; the next, relaxation oscillators and chaos with the right terms, had 0.64 at most."""
+
+UNSURE = 2.0
+"""Where other terms than those found, which explain the data about as well, make rollouts this many times as uncertain, the
+form of an equation is not known: it is judged as a network is."""
+
+SURE = 4.0
+"""Rollouts that are uncertain by less than LOOSE over this are not looked at so."""
 
 PART = 5e-3
 """They may be this uncertain in any case, in standard deviations of the states."""
@@ -48,11 +56,20 @@ def warn_if_loose(model: "NeuralODE") -> None:
     if model.data_ is None or len(model.data_) < 2 or model.log or model.n_unobserved_ or model.driven_ is not None:
         return
     uncertain, part = uncertainty(model)
-    if not uncertain > (LOOSE_EQUATION if found else LOOSE) or not part > PART:
+    limit = LOOSE_EQUATION if found else LOOSE
+    form = ""
+    if found and LOOSE / SURE < uncertain < limit:
+        wider, wider_part = uncertainty(model, of_forms(model))
+        if wider > UNSURE * uncertain:
+            limit = LOOSE
+            form = ", and which terms it has"
+        if wider > uncertain:
+            uncertain, part = wider, wider_part
+    if not uncertain > limit or not part > PART:
         return
     words = (
-        f"the data determine the {'equation' if found else 'network'} loosely: every second rollout from states between the "
-        "trajectories is uncertain by "
+        f"the data determine the {'equation' if found else 'network'} loosely{form}: every second rollout from states "
+        "between the trajectories is uncertain by "
         f"{uncertain:.2g} standard deviations of the noise or more ({100 * part:.2g} % of the states' own); predict(..., "
         "interval=) gives bands, and more trajectories, or what is known of the equation (field=), make them narrower"
     )
@@ -60,8 +77,17 @@ def warn_if_loose(model: "NeuralODE") -> None:
     warnings.warn(words, FitWarning, stacklevel=users_level())
 
 
-def uncertainty(model: "NeuralODE") -> tuple[float, float]:
-    """The standard deviation of the median rollout from states between trajectories, by the covariance of the parameters.
+def of_forms(model: "NeuralODE") -> Averaged | None:
+    """The average over the forms that an equation may have; None where it cannot be had."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        return average_of(model)
+
+
+def uncertainty(model: "NeuralODE", average: Averaged | None = None) -> tuple[float, float]:
+    """The standard deviation of the median rollout from states between trajectories.
+
+    By the covariance of the parameters, or by the average over forms of the equation.
 
     Returns
     -------
@@ -81,7 +107,10 @@ def uncertainty(model: "NeuralODE") -> tuple[float, float]:
         signal = None if data.signal is None else data.signal.take([i])
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
-            _, std = model.predict(t, start, u=signal, return_std=True)
+            if average is None:
+                _, std = model.predict(t, start, u=signal, return_std=True)
+            else:
+                std = np.sqrt(variance_of(model, average, t, start, {"u": signal}))
         both = [np.sqrt(np.mean((std[:, moving] / of[moving]) ** 2)) for of in (noise, spread)]
         found.append([x if np.isfinite(x) else np.inf for x in both])
     in_noise, in_states = np.median(found, axis=0)
