@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from pynode.calls.solve import solve
 from pynode.data.trajectories import Trajectories
 from pynode.errors import OK, users_level
+from pynode.models.trajectories.outdone import outdone
 from pynode.models.trajectories.recipe import polish
 from pynode.models.trajectories.results import keep_run
 from pynode.models.trajectories.scaling import Scaling
@@ -409,7 +410,7 @@ def prefer(model: "NeuralODE", equation: EquationFit | None, whole: bool) -> Non
     if whole and not ours > network:
         model.report_["message"] = f"the log evidence of the network is {network:.1f}, that of an equation {ours:.1f}"
         return
-    run.training.warnings += _doubts(equation)
+    run.training.warnings += [*_doubts(equation), *(outdone(rival, model) if whole else [])]
     equation.words += f"; its log evidence is {ours:.1f}, that of the network {network:.1f}"
     with results_kept_whole():
         _keep(model, equation)
