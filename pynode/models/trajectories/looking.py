@@ -1,12 +1,15 @@
 """Where equations are looked for: before a network is trained, and once more along its trajectories."""
 
-from collections.abc import Callable
+import warnings
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from pynode.data.trajectories import Trajectories
+from pynode.errors import users_level
 from pynode.models.trajectories.scaling import Scaling
 from pynode.models.trajectories.series import n_inputs
 from pynode.models.trajectories.stages import fit_stages
@@ -14,6 +17,7 @@ from pynode.models.trajectories.structure import EquationFit, become, prefer
 from pynode.optim.checkpoint import Checkpoint
 from pynode.optim.result import Iteration
 from pynode.training.bend_columns import MOST_FACTORS
+from pynode.training.curriculum import FitWarning
 from pynode.training.steps import SECOND_ORDER
 
 if TYPE_CHECKING:
@@ -158,8 +162,37 @@ def fit_form(
         become(model, equation)
         return equation.run
     plain = None if equation is None or not model.scale or units is not None else equation.plain
-    run = fit_stages(model, data, precision, seed, delay, shown, callback, checkpoint, plain, units)
+    with _kept_back(equation is not None) as held:
+        run = fit_stages(model, data, precision, seed, delay, shown, callback, checkpoint, plain, units)
     again = looked_again(equation, run, model.scaling_)
     prefer(model, again, run.whole)
     kept = None if again is None else again.run
-    return kept if kept is not None and model.field_ is kept.field else run
+    instead = kept is not None and model.field_ is kept.field
+    _tell(one for one in held if not (instead and issubclass(one.category, FitWarning)))
+    if kept is None or not instead:
+        return run
+    for words in kept.training.warnings:
+        warnings.warn(words, FitWarning, stacklevel=users_level())
+    return kept
+
+
+@contextmanager
+def _kept_back(hold: bool) -> Iterator[list[warnings.WarningMessage]]:
+    """Keep warnings back, if so told, until it is known whose fit is kept: those of a network are nobody's else."""
+    if not hold:
+        yield []
+        return
+    held: list[warnings.WarningMessage] = []
+    try:
+        with warnings.catch_warnings(record=True) as held:
+            warnings.simplefilter("always")
+            yield held
+    except BaseException:
+        _tell(held)
+        raise
+
+
+def _tell(held: Iterable[warnings.WarningMessage]) -> None:
+    """Warn of what was kept back."""
+    for one in held:
+        warnings.warn_explicit(one.message, one.category, one.filename, one.lineno)
