@@ -8,6 +8,7 @@ import pytest
 import pynode as pn
 from pynode.fit import FitWarning
 from pynode.models.trajectories import far_field
+from pynode.models.trajectories.visits import warn_of_far
 
 T = np.linspace(0, 8, 81)
 
@@ -79,6 +80,13 @@ def test_rollouts_that_leave_the_data_are_warned_of(linear):
         warnings.simplefilter("always")
         model.predict(T, [[1.0, 0.5], [0.5, 0.5]])
     assert sum(x.category is pn.ExtrapolationWarning for x in said) == 1
+
+
+def test_rollouts_that_cannot_be_solved_are_told_without_a_value(linear):
+    path = np.asarray(linear.predict(T, [1.0, 0.5])).copy()
+    path[30:] = np.nan
+    with pytest.warns(pn.ExtrapolationWarning, match=f"leaves the data: it cannot be solved as far as {T[30]:.5g}, "):
+        warn_of_far(linear, T, path)
 
 
 def test_leaves_tells_from_when_on_a_rollout_is_outside(linear):

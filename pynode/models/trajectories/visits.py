@@ -139,11 +139,14 @@ def warn_of_far(model: "NeuralODE", t: Any, states: Any) -> None:
         column = int(over[row].argmax())
         names = model.names_
         name = names[column] if column < len(names) else f"unobserved state {column - len(names) + 1}"
+        value, when = path[row, column], f"{float(times[row]):.5g}"
+        found = f"{name} is {value:.3g} at {when}, beyond its range in training by more than that range"
+        if not np.isfinite(value):
+            found = f"it cannot be solved as far as {when}"
         warnings.warn(
-            f"a rollout leaves the data: {name} is {path[row, column]:.3g} at {float(times[row]):.5g}, beyond its range in "
-            "training by more than that range, and of what lies there the network was shown nothing; leaves(...) tells from "
-            "which time on a rollout is outside; shorter rollouts, data from there, n_estimators, or far_field='inward' may "
-            "help",
+            f"a rollout leaves the data: {found}, and of what lies there the network was shown nothing; leaves(...) tells "
+            "from which time on a rollout is outside; shorter rollouts, data from there, n_estimators, or "
+            "far_field='inward' may help",
             ExtrapolationWarning,
             stacklevel=users_level(),
         )
