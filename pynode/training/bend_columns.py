@@ -37,6 +37,9 @@ MOST_FACTORS = 4
 LONGEST = 0.7
 """The most by which a step changes their logarithms."""
 
+NOTHING = 1e-100
+"""Smaller columns are those of functions that are 0 along the data."""
+
 TINY = 1e-9
 """Added to squares of columns: rounding."""
 
@@ -55,10 +58,11 @@ def grid(x: Array, exponents: Sequence[int] = EXPONENTS) -> list[Term]:
         large = float(np.quantile(x[:, j], 0.95))
         factors = [none] if n > MOST_FACTORS else [none, *(_unit(n, i) for i in range(n) if i != j)]
         own = _unit(n, j)
+        inhibited = [tuple(map(max, own, f)) for f in factors]  # x / (1 + (x / K)^2): the substrate stands in its own way
         for scale in (large * np.geomspace(NEAR, FAR, GRID)).tolist():
             for e in exponents:
                 found += [Term(f, "bend", none, Bend(UP, j, e, scale)) for f in factors]
-                found += [Term(f, "bend", none, Bend(DOWN, j, e, scale)) for f in [*factors, *([own] if e > 1 else [])]]
+                found += [Term(f, "bend", none, Bend(DOWN, j, e, scale)) for f in [*factors, *(inhibited if e > 1 else [])]]
             if max(exponents) > 1:
                 found += [Term(f, "bend", none, Bend(DECAY, j, 1, scale)) for f in [*factors, own]]
     return found
@@ -194,6 +198,7 @@ class Grid:
         self.members = [np.array(ks) for ks in forms.values()]
         self.G = np.stack([along.columns(bends.terms), along.slopes(bends.terms)], axis=1)
         self.size = np.sqrt(np.maximum((self.G**2).sum(axis=0), 1e-300))
+        self.ratio = np.where(self.size[0] > NOTHING, self.size[1] / self.size[0], 0.0)
         self.G /= self.size
         self.cross = (self.G[:, 0] * self.G[:, 1]).sum(axis=0)
         self.with_z = np.tensordot(along.z, self.G, axes=(0, 0))
@@ -223,10 +228,12 @@ class Grid:
         det = np.maximum(own[0] * own[1] - cross**2, TINY * own[0])
         c = (own[1] * rest[0] - cross * rest[1]) / det
         moved = (own[0] * rest[1] - cross * rest[0]) / det
-        gain = c * rest[0] + moved * rest[1]
         with np.errstate(divide="ignore", invalid="ignore"):
-            step = np.nan_to_num(moved / self.size[1] / (c / self.size[0]))
-        return np.asarray(gain), np.clip(step, -LONGEST, LONGEST)
+            step = np.nan_to_num(moved / (c * self.ratio))
+        step = np.clip(step, -LONGEST, LONGEST)
+        part = step * self.ratio
+        gain = (rest[0] + part * rest[1]) ** 2 / (own[0] + 2.0 * part * cross + part**2 * own[1])
+        return np.asarray(gain), step
 
 
 def form(term: Term) -> tuple[object, ...]:

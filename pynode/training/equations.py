@@ -242,7 +242,7 @@ def fitted(
         spread = SCALE * state.covariance[p:, p:]
         occam += 0.5 * (scales * float(np.log(SCALE)) - float(np.linalg.slogdet(np.eye(scales) + spread)[1]))
     cost = sum(library.cost[list(s)].sum() for s in guess.chosen)
-    evidence = -0.5 * float((n * np.log(variance)).sum() + np.log(shape[seen]).sum()) + occam - float(cost)
+    evidence = -0.5 * float(np.log(np.maximum(variance * shape, least)[seen]).sum()) + occam - float(cost)
     new = replace(guess, C=C, states=states, variance=variance, shape=shape)
     return Fitted(new, cut, state.free, failed, evidence, intervals, state.status, library)
 

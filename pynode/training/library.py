@@ -1,5 +1,6 @@
 """Which terms are candidates for an equation, and how likely each is before the data are seen."""
 
+import itertools
 from collections.abc import Sequence
 from dataclasses import dataclass
 from math import comb
@@ -8,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pynode.training.smoothing import Smoothed
-from pynode.training.terms import Term, evaluate, polynomials, powers, waves
+from pynode.training.terms import Term, attractions, drags, evaluate, polynomials, powers, roots_and_logarithms, waves
 from pynode.training.windows import Data
 
 Array = NDArray[np.float64]
@@ -29,7 +30,20 @@ EACH = 5
 """... and there are at least this many times for each of them."""
 
 MOST_ANGLES = 5
-"""With more states and inputs than this, there are no sines and cosines."""
+"""With more states and inputs than this, there are polynomials alone."""
+
+BOTH_SIDES = 0.05
+"""A state changes its sign where it has at least this part of its range on either side of 0."""
+
+APART = 0.01
+"""It has a root and a logarithm where it stays above 0 by this part of its range ..."""
+
+TIMES = 1.5
+"""... and its largest value is so many times the least."""
+
+NEAREST = 0.03
+"""Two states that change their signs are coordinates of what is attracted, if they are never nearer to 0 than this part of
+their largest distance."""
 
 WIDE = 0.5
 """A state that varies by less, in radians, has sines like polynomials ..."""
@@ -99,7 +113,7 @@ def _felt(terms: Sequence[Term], size: Array, spread: Array) -> Array:
 
 
 def libraries(data: Data, smoothed: Smoothed) -> list[list[Term]]:
-    """Candidate terms: polynomials, then these with sines and cosines of what may be angles.
+    """Candidate terms: polynomials, then these and functions: of what may be angles, changes its sign, or is positive.
 
     Where states are many, of products the second degree; where they are too many for that, powers of single states alone.
     """
@@ -114,5 +128,15 @@ def libraries(data: Data, smoothed: Smoothed) -> list[list[Term]]:
     else:
         return []
     states = np.concatenate(smoothed.y)
-    angles = [j for j in range(data.d) if WIDE < np.ptp(states[:, j]) < FULL and not far(states)[j]]
-    return [plain, plain + waves(n, angles)] if angles and n <= MOST_ANGLES else [plain]
+    low = states.min(axis=0)
+    high = states.max(axis=0)
+    varied = high - low
+    angles = [j for j in range(data.d) if WIDE < varied[j] < FULL and not far(states)[j]]
+    signed = [j for j in range(data.d) if min(-low[j], high[j]) > BOTH_SIDES * varied[j]]
+    positive = [j for j in range(data.d) if low[j] > APART * varied[j] and high[j] > TIMES * low[j]]
+    r2 = {(i, j): states[:, i] ** 2 + states[:, j] ** 2 for i, j in itertools.combinations(signed, 2)}
+    around = [pair for pair, s in r2.items() if s.min() > NEAREST**2 * s.max()]
+    if n > MOST_ANGLES or not (angles or signed or positive):
+        return [plain]
+    more = waves(n, angles) + drags(n, signed) + roots_and_logarithms(n, positive) + attractions(n, around)
+    return [plain, plain + more]

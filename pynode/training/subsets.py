@@ -12,7 +12,6 @@ from math import comb
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.linalg.lapack import dtrtrs
 
 Array = NDArray[np.float64]
 
@@ -26,6 +25,10 @@ TRIED = 4
 
 LONG = 40
 """Subsets are climbed to one column at a time, but not from a few columns to more than this."""
+
+BACKWARD = 100
+"""Where the best subset has more than half of the columns that it may have, and there are no more than this, one more start
+is what is left of all when those that matter least go one by one: it may take many to see which few it has to be."""
 
 KEPT = 12
 """How many of the best are told."""
@@ -71,9 +74,12 @@ class Regression:
     """
 
     def __init__(self, H: Array, b: Array, prior: Array, cost: Array) -> None:
-        root = np.sqrt(np.maximum(np.diag(H), 1e-300))
-        self.H = H / np.outer(root, root)
-        self.b = b / root
+        own = np.diag(H)
+        there = own > 0  # not so a column that others have taken all from, but for rounding
+        root = np.sqrt(np.where(there, own, 1.0))
+        self.H = np.where(np.outer(there, there), np.clip(H / np.outer(root, root), -1.0, 1.0), 0.0)
+        self.H.flat[:: len(own) + 1] = 1.0
+        self.b = np.where(there, b, 0.0) / root
         self.prior = prior / root**2
         self.cost = cost
         self.root = root
@@ -110,11 +116,38 @@ class Regression:
         done: set[Subset] = set()
         long = max(map(len, given), default=0) > LONG
         for start in given if long else self._best(tried):
-            here = start
-            while here not in done:
-                done.add(here)
-                here = self._climbed(here, most)
+            self._climbed_from(start, most, done)
+        if most < P <= BACKWARD and 2 * len(self._best(1)[0]) > most:
+            self._climbed_from(self._left_over(most), most, done)
         return [Choice(s, self.known[s]) for s in self._best(KEPT)]
+
+    def _climbed_from(self, here: Subset, most: int, done: set[Subset]) -> None:
+        """Single changes from a subset on, as long as they are better; done: where that was tried."""
+        while here not in done:
+            done.add(here)
+            here = self._climbed(here, most)
+
+    def _left_over(self, most: int) -> Subset:
+        """The best of at most `most` columns that are left where all are there and one by one is taken out."""
+        left = np.arange(len(self.b))
+        factor = _factors(self._within(left.tolist())[None])[0]
+        root = np.linalg.inv(factor)
+        M = root.T @ root
+        c = M @ self.b
+        each = 0.5 * np.log(self.prior) - self.cost
+        smaller = []
+        while len(left) > 1:
+            own = np.maximum(np.diag(M), 1e-300)
+            k = int(np.argmin(0.5 * c**2 / own + 0.5 * np.log(own) + each[left]))
+            row = M[k] / own[k]
+            c = np.delete(c - row * c[k], k)
+            M = np.delete(np.delete(M - np.outer(row, M[k]), k, axis=0), k, axis=1)
+            left = np.delete(left, k)
+            if len(left) <= most:
+                smaller.append(tuple(left.tolist()))
+        for s in smaller:
+            self.scores([s])
+        return max(smaller, key=self.known.__getitem__)
 
     def pruned(self, s: Subset) -> Choice:
         """The best of a subset and what is left of it when columns are taken out one by one."""
@@ -166,8 +199,12 @@ class Regression:
         except np.linalg.LinAlgError:
             M = np.full_like(K, np.inf)
         if not kept or not (np.diag(M) > 0).all() or not np.abs(M).max() < ALIKE:
-            rows = [self._with_one_more(kept), *(self._with_one_more([j for j in kept if j != out]) for out in kept)]
-            return np.stack([scores for scores, _ in rows]), np.array([own for _, own in rows])
+            scores, own = self._with_one_more(np.array([kept], dtype=np.intp))
+            if not kept:
+                return scores, own
+            less = np.array([[j for j in kept if j != out] for out in kept], dtype=np.intp).reshape(len(kept), -1)
+            others, without = self._with_one_more(less)
+            return np.concatenate([scores, others]), np.concatenate([own, without])
         a = M @ self.H[kept]
         c = M @ self.b[kept]
         left = np.maximum(1.0 + self.prior + SMALL - np.einsum("ji,ji->i", self.H[kept], a), SMALL + self.prior)
@@ -191,24 +228,27 @@ class Regression:
         K.flat[:: len(which) + 1] += self.prior[which] + SMALL
         return np.asarray(K, dtype=np.float64)
 
-    def _with_one_more(self, kept: list[int]) -> tuple[Array, float]:
-        """((P,) scores of a subset with one column more, -inf for its own; its own score)."""
+    def _with_one_more(self, sets: NDArray[np.intp]) -> tuple[Array, Array]:
+        """((n, P) scores of n sets of columns (n, k) with one column more, -inf for their own; (n,) their own scores)."""
+        n, k = sets.shape
         diagonal = 1.0 + self.prior + SMALL
-        if not kept:
-            own = 0.0
-            left = diagonal
-            r = self.b
+        if not k:
+            own = np.zeros(n)
+            left = np.tile(diagonal, (n, 1))
+            r = np.tile(self.b, (n, 1))
         else:
-            factor = _factors(self._within(kept)[None])[0]
-            both, _ = dtrtrs(factor.T, np.column_stack([self.H[kept], self.b[kept]]), lower=False, trans=1)
-            half = both[:, -1]
-            W = both[:, :-1]
-            left = np.maximum(diagonal - (W * W).sum(axis=0), SMALL + self.prior)
-            r = self.b - half @ W
-            own = 0.5 * float(half @ half) - float(np.log(np.diag(factor)).sum())
-            own += 0.5 * float(np.log(self.prior[kept]).sum()) - float(self.cost[kept].sum())
-        scores = own + 0.5 * r * r / left - 0.5 * np.log(left / self.prior) - self.cost
-        scores[kept] = -np.inf
+            K = self.H[sets[:, :, None], sets[:, None, :]]
+            K[:, range(k), range(k)] += self.prior[sets] + SMALL
+            factors = _factors(K)
+            both = np.linalg.solve(factors, np.concatenate([self.H[sets], self.b[sets][:, :, None]], axis=2))
+            half = both[:, :, -1]
+            W = both[:, :, :-1]
+            left = np.maximum(diagonal - (W * W).sum(axis=1), SMALL + self.prior)
+            r = self.b - np.einsum("nk,nkp->np", half, W)
+            own = 0.5 * (half * half).sum(axis=1) - np.log(factors[:, range(k), range(k)]).sum(axis=1)
+            own += 0.5 * np.log(self.prior[sets]).sum(axis=1) - self.cost[sets].sum(axis=1)
+        scores = own[:, None] + 0.5 * r * r / left - 0.5 * np.log(left / self.prior) - self.cost
+        np.put_along_axis(scores, sets, -np.inf, axis=1)
         return scores, own
 
     def coefficients(self, s: Subset) -> Array:

@@ -5,7 +5,7 @@ A right-hand side is linear in its coefficients, dy_i/dt = sum_k c_ik term_k(y, 
 """
 
 import itertools
-from collections.abc import Container, Iterable, Sequence
+from collections.abc import Callable, Container, Iterable, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -25,7 +25,7 @@ DEGREE = np.log(2.0)
 """... how much more for each further degree, or multiple of an angle ..."""
 
 FUNCTION = np.log(16.0)
-"""... and for a sine, a cosine, or a function that bends."""
+"""... and for a sine, a root, another function, or one that bends."""
 
 CROWDED = 5
 """Equations with more terms than this for each state (and one for each input) are series of something else: inside the data
@@ -35,15 +35,30 @@ FOUND = "equation"
 """What fields of few terms are called."""
 
 
+FUNCTIONS: dict[str, Callable[[Any], Any]] = {
+    "sin": np.sin,
+    "cos": np.cos,
+    "abs": np.abs,
+    "sqrt": lambda x: np.sqrt(np.maximum(x, 0.0)),  # nothing runs out of an empty tank
+    "log": np.log,
+    "radial": lambda s: 1.0 / (s * np.sqrt(s)),
+}
+"""Of sums of variables, the last of their squares."""
+
+
+EVERYWHERE = frozenset({"", "sin", "cos", "abs"})
+"""Those that have a value and a derivative wherever states may go."""
+
+
 class Term(NamedTuple):
-    """x_1^p_1 ... x_n^p_n, times the sine or cosine of w_1 x_1 + ... + w_n x_n, or times a function that bends.
+    """x_1^p_1 ... x_n^p_n, times a function of w_1 x_1 + ... + w_n x_n, or times one that bends.
 
     Attributes
     ----------
     powers : tuple of int
         p, one for each state and input.
-    function : {"", "sin", "cos", "bend"}
-        "": the powers alone.
+    function : {"", "sin", "cos", "abs", "sqrt", "log", "radial", "bend"}
+        "": the powers alone; "radial": 1 / r^3, r^2 being w_1 x_1^2 + ... + w_n x_n^2.
     wave : tuple of int
         w, all 0 where there is none.
     bend : Bend or None
@@ -89,6 +104,9 @@ class Term(NamedTuple):
         parts = [f"{name}^{p}" if p > 1 else name for name, p in zip(names, self.powers, strict=True) if p]
         if self.bend is not None:
             parts.append(self.bend.text(names[self.bend.of], scale or f"{self.bend.scale:.4g}"))
+        elif self.function == "radial":
+            squares = " + ".join(f"{name}^2" for name, w in zip(names, self.wave, strict=True) if w)
+            return f"{'*'.join(parts) or '1'}/({squares})^1.5"
         elif self.function:
             angle = ""
             for name, w in zip(names, self.wave, strict=True):
@@ -111,10 +129,10 @@ class Term(NamedTuple):
             angle: Any = None
             for v, w in zip(x, self.wave, strict=True):
                 if w:
-                    part = v if w == 1 else w * v
+                    part = v * v if self.function == "radial" else v if w == 1 else w * v
                     angle = part if angle is None else angle + part
-            bend = np.sin(angle) if self.function == "sin" else np.cos(angle)
-            found = bend if found is None else found * bend
+            other = FUNCTIONS[self.function](angle)
+            found = other if found is None else found * other
         return 1.0 if found is None else found
 
     @property
@@ -187,6 +205,33 @@ def waves(n: int, angles: Iterable[int]) -> list[Term]:
     plain = [Term(none, name, w) for w in (*singles, *doubles, *pairs) for name in ("sin", "cos")]
     times = [Term(unit((i, 1)), name, w) for w in singles for name in ("sin", "cos") for i in range(n)]
     return plain + times
+
+
+def drags(n: int, signed: Iterable[int]) -> list[Term]:
+    """Absolute values of the variables that change their sign, alone and times these: the drag of a fluid is -c v |v|.
+
+    Of up to three variables times the others, too: a floor that is touched from above damps by v (|x| - x).
+    """
+    none = (0,) * n
+    others = _units(n, range(n)) if n <= 3 else []
+    return [Term(powers, "abs", w) for w in _units(n, signed) for powers in dict.fromkeys([none, w, *others])]
+
+
+def roots_and_logarithms(n: int, positive: Iterable[int]) -> list[Term]:
+    """Of variables that are positive: sqrt(x), as of what runs out of a tank (Torricelli), and x log(x) (Gompertz)."""
+    none = (0,) * n
+    return [term for unit in _units(n, positive) for term in (Term(none, "sqrt", unit), Term(unit, "log", unit))]
+
+
+def attractions(n: int, pairs: Iterable[tuple[int, int]]) -> list[Term]:
+    """x / r^3 and y / r^3 of pairs of variables, r^2 = x^2 + y^2: gravity, and the force between charges."""
+    units = _units(n, range(n))
+    both = [(i, j, tuple(map(max, units[i], units[j]))) for i, j in pairs]
+    return [Term(units[k], "radial", pair) for i, j, pair in both for k in (i, j)]
+
+
+def _units(n: int, which: Iterable[int]) -> list[tuple[int, ...]]:
+    return [tuple(int(i == j) for i in range(n)) for j in which]
 
 
 def crowded(chosen: Sequence[Sequence[Term]], m: int) -> bool:

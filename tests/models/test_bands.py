@@ -106,13 +106,13 @@ def test_the_average_of_sure_terms_is_the_covariance_of_the_fit(body):
 
 
 def hanging(t, y):
-    """A spring that is harder on one side: no sum of products has this force."""
-    return [y[1], -np.where(y[0] > 0, 4.0, 1.0) * y[0] - 0.3 * y[1]]
+    """A spring that meets a second one behind a gap: no sum of candidates has this force."""
+    return [y[1], -y[0] - 4.0 * np.maximum(y[0] - 0.4, 0.0) - 0.3 * y[1]]
 
 
 @pytest.mark.filterwarnings("ignore::pynode.fit.FitWarning")
 def test_bands_hold_where_no_candidate_has_the_form_of_the_truth():
-    """In the mean over four data sets; the candidates alone hold 37 %, the terms of the equation 33 %."""
+    """In the mean over four data sets; the terms of the equation alone hold 34 %."""
     held, given = [], []
     for seed in range(4):
         rng = np.random.default_rng(seed)
@@ -126,7 +126,24 @@ def test_bands_hold_where_no_candidate_has_the_form_of_the_truth():
             held.append(((lower <= truth) & (truth <= upper))[1:].mean())
             given.append((np.abs(truth - mean) <= 1.645 * std)[1:].mean())
     assert np.mean(given) < 0.5
-    assert np.mean(held) > 0.7
+    assert np.mean(held) > 0.65
+
+
+def test_bands_where_another_candidate_has_no_value():
+    """Sines are among the terms, so that logarithms of the positive state are candidates; its rollout goes below 0."""
+
+    def f(t, y):
+        return [y[1], -2.0 * np.sin(y[0]) - 0.2 * y[1], 0.5 - 0.3 * y[2]]
+
+    rng = np.random.default_rng(0)
+    y = np.stack([solved(f, start) for start in ([2.5, 0.0, 0.3], [1.0, 0.5, 1.0])])
+    model = pn.NeuralODE(random_state=0).fit(T, y + 0.02 * y.std(axis=(0, 1)) * rng.standard_normal(y.shape))
+    assert model.field_.name == "equation"
+    start = np.array([1.0, 0.0, -1.0])
+    mean, lower, upper = model.predict(T, start, interval=0.9)
+    truth = solved(f, start)
+    assert np.isfinite(upper - lower).all() and np.mean((lower <= truth) & (truth <= upper)) > 0.5
+    assert np.abs(mean - truth).max() < 0.1
 
 
 def test_equations_with_terms_that_bend_have_bands_without_refits():

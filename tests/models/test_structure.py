@@ -49,6 +49,30 @@ SYSTEMS = {
         np.linspace(0, 15, 250),
         {"y2: y2": -0.2, "y2: sin(y1)": -2.0},  # dy1/dt = y2 is exact
     ),
+    "drag": (
+        lambda t, y: [y[1], -2.0 * y[0] - 0.4 * y[1] * np.abs(y[1])],
+        [[2.0, 0.0]],
+        np.linspace(0, 12, 250),
+        {"y2: y1": -2.0, "y2: y2*abs(y2)": -0.4},
+    ),
+    "a spring harder on one side": (
+        lambda t, y: [y[1], -2.5 * y[0] - 1.5 * np.abs(y[0]) - 0.1 * y[1]],
+        [[2.0, 0.0]],
+        np.linspace(0, 12, 250),
+        {"y2: y1": -2.5, "y2: y2": -0.1, "y2: abs(y1)": -1.5},
+    ),
+    "tanks": (
+        lambda t, y: [-0.8 * np.sqrt(y[0]), 0.8 * np.sqrt(y[0]) - 0.5 * np.sqrt(y[1])],
+        [[6.0, 0.5]],
+        np.linspace(0, 5, 250),
+        {"y1: sqrt(y1)": -0.8, "y2: sqrt(y1)": 0.8, "y2: sqrt(y2)": -0.5},
+    ),
+    "Gompertz": (
+        lambda t, y: [0.9 * y[0] - 0.5 * y[0] * np.log(y[0])],
+        [[0.1]],
+        np.linspace(0, 8, 250),
+        {"y1: y1": 0.9, "y1: y1*log(y1)": -0.5},
+    ),
 }
 
 
@@ -68,6 +92,14 @@ def test_known_systems_give_their_terms(name, noise):
     assert np.abs(error / deviation).max() < 4
     assert np.abs(error / np.array(list(terms.values()))).max() < 0.1
     np.testing.assert_allclose(list(model.report_["noise"].values()), 0.01 * clean.std(axis=(0, 1)), rtol=0.2)
+
+
+def test_exact_data_need_no_long_series():
+    """A pendulum in a fluid: its few terms leave rounding alone, a series of ten more, which its shape makes no likelier."""
+    t = np.linspace(0, 10, 512)
+    y, _ = trajectories(lambda t, y: [y[1], -np.sin(y[0]) - y[1] - 0.07 * y[1] * np.cos(y[0])], [[0.45, 0.9]], t)
+    model = NeuralODE(random_state=0).fit(t, y[0])
+    assert {p.name for p in model.field_.spec} == {"y2: y2", "y2: sin(y1)", "y2: y2*cos(y1)"}
 
 
 def test_velocities_are_exact_where_their_units_say_so():
@@ -263,6 +295,21 @@ def test_errors(options, message):
     y = np.stack([1.5 + np.cos(t), 1.5 - np.sin(t)], axis=1)
     with pytest.raises(ValueError, match=message):
         NeuralODE(**options).fit(t, y)
+
+
+def test_a_substrate_that_inhibits_is_found():
+    """Chlorine dioxide, iodine and malonic acid (Lengyel & Epstein 1991): the product of both over 1 + y1^2."""
+
+    def f(t, y):
+        both = y[0] * y[1] / (1 + y[0] ** 2)
+        return [8.9 - y[0] - 4 * both, 1.4 * y[0] - 1.4 * both]
+
+    t = np.linspace(0, 10, 300)
+    _, y = trajectories(f, [[0.2, 0.35], [3.0, 7.8]], t, 0.005)
+    model = NeuralODE(random_state=0).fit(t, y)
+    found = {p.name: model.theta_[p.offset] for p in model.field_.spec}
+    assert len(found) == 6 and found["K"] == pytest.approx(1.0, rel=0.1)
+    assert found["y1: y1*y2*1/(1 + (y1/K)^2)"] == pytest.approx(-4.0, rel=0.1)
 
 
 def test_who_shapes_the_network_gets_it():

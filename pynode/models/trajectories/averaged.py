@@ -19,7 +19,7 @@ from pynode.training.averaging import Averaged, about, averaged
 from pynode.training.library import BROAD, Library, libraries
 from pynode.training.sizes import groups_of
 from pynode.training.smoothing import smooth
-from pynode.training.terms import FOUND, Term
+from pynode.training.terms import EVERYWHERE, FOUND, Term
 from pynode.training.windows import Data
 
 if TYPE_CHECKING:
@@ -95,8 +95,11 @@ def _over_sets(model: "NeuralODE", data: Trajectories) -> Averaged | None:
     units = Scaling.of(data.y, False, data.signal)
     smoothed = in_units(smooth(list(data.t), [units.states(y) for y in data.y]), units)
     names = [name.replace(".", "_") for name in names_of(data)]
+    known = {p.name for p in model.field_.spec}
     for terms in libraries(follows.data, smoothed):
-        library = Library.of(terms, follows.data, smoothed)
+        own = {term.function for term in terms if any(f"{names[i]}: {term.text(names)}" in known for i in range(data.d))}
+        there = [term for term in terms if term.function in EVERYWHERE | own]
+        library = Library.of(there, follows.data, smoothed)
         place = {f"{names[i]}: {term.text(names)}": (i, k) for i in range(data.d) for k, term in enumerate(library.terms)}
         if all(p.name in place for p in model.field_.spec):
             C = np.zeros((data.d, len(library.terms)))

@@ -165,7 +165,7 @@ def fit_form(
     with _kept_back(equation is not None) as held:
         run = fit_stages(model, data, precision, seed, delay, shown, callback, checkpoint, plain, units)
     again = looked_again(equation, run, model.scaling_)
-    prefer(model, again, run.whole)
+    prefer(model, again, run)
     kept = None if again is None else again.run
     instead = kept is not None and model.field_ is kept.field
     _tell(one for one in held if not (instead and issubclass(one.category, FitWarning)))

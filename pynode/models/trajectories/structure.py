@@ -21,7 +21,7 @@ from pynode.models.trajectories.unvisited import unvisited
 from pynode.optim.normal_equations import small_matrices
 from pynode.optim.session import results_kept_whole
 from pynode.training.bend_columns import never_negative
-from pynode.training.curriculum import FitError, FitWarning
+from pynode.training.curriculum import FitError, FitWarning, Run
 from pynode.training.equations import Candidate, equations, likeliest_first
 from pynode.training.residuals import autocorrelation
 from pynode.training.saturation import bent_equations
@@ -272,7 +272,10 @@ class EquationFit:
         return bool(self.solved(np.clip(moved, least, most)).all())
 
     def box(self, beyond: float) -> tuple[Array, Array]:
-        """(least, most) of states up to this part of the data's range beyond them; those that never change sign keep it."""
+        """(least, most) of states up to this part of the data's range beyond them.
+
+        Those that never change sign keep it, and those in a logarithm stay above 0.
+        """
         rows = np.concatenate(self.inside.y)
         low = np.nanmin(rows, axis=0)
         high = np.nanmax(rows, axis=0)
@@ -283,6 +286,9 @@ class EquationFit:
         reach = beyond * (high - low)
         least = np.where(low >= 0, np.maximum(low - reach, 0.0), low - reach)
         most = np.where(high <= 0, np.minimum(high + reach, 0.0), high + reach)
+        terms = [term for row in self.candidates[0].terms for term in row]
+        logarithm = np.array([any(term.function == "log" and term.wave[j] for term in terms) for j in range(len(low))])
+        least = np.where(logarithm, np.maximum(least, 0.5 * low), least)
         return np.asarray(least, dtype=np.float64), np.asarray(most, dtype=np.float64)
 
     def solved(self, starts: Array) -> NDArray[np.bool_]:
@@ -308,11 +314,17 @@ class EquationFit:
 
     @property
     def rich(self) -> bool:
-        """Whether one with terms that bend may be behind it: it has many terms, or sines of what is never negative."""
+        """Whether one with terms that bend may be behind it: it has many terms, or functions of what is never negative."""
         terms = [term for row in self.candidates[0].terms for term in row] if self.candidates else []
         positive = never_negative(np.concatenate(self.smoothed.y))
         if any(any(w for w, p in zip(term.wave, positive, strict=False) if p) for term in terms):
             return True
+        return self.long
+
+    @property
+    def long(self) -> bool:
+        """Whether it has many terms, some of which are not linear."""
+        terms = [term for row in self.candidates[0].terms for term in row] if self.candidates else []
         return len(terms) > RICH * self.inside.d and not all(term.linear for term in terms)
 
     @property
@@ -379,8 +391,10 @@ def become(model: "NeuralODE", equation: EquationFit) -> None:
         warnings.warn(words, FitWarning, stacklevel=users_level())
 
 
-def prefer(model: "NeuralODE", equation: EquationFit | None, whole: bool) -> None:
+def prefer(model: "NeuralODE", equation: EquationFit | None, network: Run) -> None:
     """Put the equation in the network's place where its evidence is higher.
+
+    Not where many terms leave what is no noise and the network leaves noise: evidence takes residuals for noise.
 
     Parameters
     ----------
@@ -388,9 +402,10 @@ def prefer(model: "NeuralODE", equation: EquationFit | None, whole: bool) -> Non
         Fitted, as a network.
     equation : EquationFit or None
         Trained.
-    whole : bool
-        The network follows whole trajectories.
+    network : Run
+        That of the model.
     """
+    whole = network.whole
     run = None if equation is None else equation.run
     if equation is None or run is None or not run.whole or run.gave_up or run.stopped or not equation.steady:
         return
@@ -406,12 +421,16 @@ def prefer(model: "NeuralODE", equation: EquationFit | None, whole: bool) -> Non
     rival = copy.copy(model)
     _keep(rival, equation)
     ours = rival.report_["log_evidence"] - equation.candidates[0].cost
-    network = model.report_["log_evidence"]
-    if whole and not ours > network:
-        model.report_["message"] = f"the log evidence of the network is {network:.1f}, that of an equation {ours:.1f}"
+    theirs = model.report_["log_evidence"]
+    if whole and not ours > theirs:
+        model.report_["message"] = f"the log evidence of the network is {theirs:.1f}, that of an equation {ours:.1f}"
+        return
+    names = equation.data.names
+    if whole and equation.long and doubts(run, names) and not doubts(network, names):
+        model.report_["message"] = "an equation of many terms leaves what is no noise, and a network taken, which does not"
         return
     run.training.warnings += [*_doubts(equation), *(outdone(rival, model) if whole else [])]
-    equation.words += f"; its log evidence is {ours:.1f}, that of the network {network:.1f}"
+    equation.words += f"; its log evidence is {ours:.1f}, that of the network {theirs:.1f}"
     with results_kept_whole():
         _keep(model, equation)
 
