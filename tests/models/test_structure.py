@@ -410,7 +410,7 @@ def test_a_copy_of_a_state_is_told_as_a_difference():
 def test_misfit_of_an_equation_is_not_laid_to_a_network():
     t = np.linspace(0, 12, 121)
     starts = np.random.default_rng(0).uniform(-2, 2, (8, 2))
-    _, y = trajectories(lambda t, y: [y[1], -y[0] - 0.4 * np.tanh(3 * y[1])], starts, t, 0.02)
+    _, y = trajectories(lambda t, y: [y[1], -y[0] - 0.4 * np.tanh(8 * y[1])], starts, t, 0.02)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", FitWarning)
         told = " ".join(NeuralODE(structure="equation", random_state=0).fit(t, y).report_["warnings"])
