@@ -1,4 +1,4 @@
-"""Candidate terms of an equation: products of powers, sines and cosines of the states and inputs, in the user's units.
+"""Candidate terms of an equation: products of powers of the states and inputs, and functions of them, in the user's units.
 
 A right-hand side is linear in its coefficients, dy_i/dt = sum_k c_ik term_k(y, u), most of them zero. Terms that bend
 (`pynode.training.bends`) have a scale beside their coefficient, which is a parameter too.

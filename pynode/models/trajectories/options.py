@@ -158,10 +158,10 @@ class NeuralODEOptions(SeriesEstimator):
     structure: Literal["auto", "network", "equation"] = option(
         "auto",
         OneOf(("auto", "network", "equation")),
-        'What is learned: "network"; "equation", products of powers of the states and inputs, sines and cosines, few of '
-        'them, chosen by evidence; or "auto", an equation where one explains the data to the noise or has the higher '
-        'evidence, else the network. With "auto", who sets hidden, activation, skip, weight_decay, windows, optimizer, '
-        "n_restarts, n_estimators or scale gets the network.",
+        'What is learned: "network"; "equation", few products of powers of the states and inputs, sines, roots and other '
+        'functions of them, chosen by evidence; or "auto", an equation where one explains the data to the noise or has the '
+        'higher evidence, else the network. With "auto", who sets hidden, activation, skip, weight_decay, windows, '
+        "optimizer, n_restarts, n_estimators or scale gets the network.",
         flag=Flag("--structure", "auto, network or equation (default auto)"),
     )
     skip: bool | int | None = option(
