@@ -87,6 +87,20 @@ def test_one_factor_serves_all_changes():
             np.testing.assert_allclose(own[k], its_own[0], rtol=1e-9, atol=1e-9)
 
 
+def test_a_column_of_which_nothing_is_left_takes_no_part():
+    """After others were eliminated its square is rounding, here below 0; the rest is searched as if it were not there."""
+    X, y, prior, cost, _ = regression()
+    H, b = X.T @ X / 0.25, X.T @ y / 0.25
+    expected = Regression(H[1:, 1:], b[1:], prior[1:], cost[1:]).search()[0]
+    H[0] = H[:, 0] = 1e-9
+    H[0, 0] = -1e-17
+    b[0] = 1e-10
+    prior[0] = 1e-30
+    found = Regression(H, b, prior, cost).search()[0]
+    assert found.columns == tuple(k + 1 for k in expected.columns)
+    np.testing.assert_allclose(found.score, expected.score, rtol=1e-9)
+
+
 def test_few_that_only_many_show():
     """Exact data of a driven pendulum: from few columns on, eight wrong ones are found, and no single change leads on."""
     t = np.linspace(0, 10, 512)
