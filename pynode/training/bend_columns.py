@@ -11,7 +11,7 @@ from scipy.sparse import csr_array
 from pynode.training.bends import DECAY, DOWN, UP, Bend
 from pynode.training.equations import FIRST
 from pynode.training.library import Library
-from pynode.training.terms import Term, evaluate
+from pynode.training.terms import Term, evaluate, unit
 from pynode.training.windows import Data
 
 Array = NDArray[np.float64]
@@ -56,8 +56,8 @@ def grid(x: Array, exponents: Sequence[int] = EXPONENTS) -> list[Term]:
     found = []
     for j in np.flatnonzero(never_negative(x)).tolist():
         large = float(np.quantile(x[:, j], 0.95))
-        factors = [none] if n > MOST_FACTORS else [none, *(_unit(n, i) for i in range(n) if i != j)]
-        own = _unit(n, j)
+        factors = [none] if n > MOST_FACTORS else [none, *(unit(n, i) for i in range(n) if i != j)]
+        own = unit(n, j)
         inhibited = [tuple(map(max, own, f)) for f in factors]  # x / (1 + (x / K)^2): the substrate stands in its own way
         for scale in (large * np.geomspace(NEAR, FAR, GRID)).tolist():
             for e in exponents:
@@ -66,10 +66,6 @@ def grid(x: Array, exponents: Sequence[int] = EXPONENTS) -> list[Term]:
             if max(exponents) > 1:
                 found += [Term(f, "bend", none, Bend(DECAY, j, 1, scale)) for f in [*factors, own]]
     return found
-
-
-def _unit(n: int, i: int) -> tuple[int, ...]:
-    return tuple(int(k == i) for k in range(n))
 
 
 class Along:

@@ -131,7 +131,8 @@ def libraries(data: Data, smoothed: Smoothed) -> list[list[Term]]:
     low = states.min(axis=0)
     high = states.max(axis=0)
     varied = high - low
-    angles = [j for j in range(data.d) if WIDE < varied[j] < FULL and not far(states)[j]]
+    line = far(states)
+    angles = [j for j in range(data.d) if WIDE < varied[j] < FULL and not line[j]]
     signed = [j for j in range(data.d) if min(-low[j], high[j]) > BOTH_SIDES * varied[j]]
     positive = [j for j in range(data.d) if low[j] > APART * varied[j] and high[j] > TIMES * low[j]]
     r2 = {(i, j): states[:, i] ** 2 + states[:, j] ** 2 for i, j in itertools.combinations(signed, 2)}

@@ -91,12 +91,9 @@ class Regression:
         if not new:
             return
         S = np.array(new)
-        K = self.H[S[:, :, None], S[:, None, :]]
         k = S.shape[1]
-        K[:, range(k), range(k)] += self.prior[S] + SMALL
-        b = self.b[S]
-        factor = _factors(K)
-        half = np.linalg.solve(factor, b[:, :, None])[:, :, 0]
+        factor = _factors(self._within(S))
+        half = np.linalg.solve(factor, self.b[S][:, :, None])[:, :, 0]
         logdet = np.log(factor[:, range(k), range(k)]).sum(axis=1) - 0.5 * np.log(self.prior[S]).sum(axis=1)
         value = 0.5 * (half**2).sum(axis=1) - logdet - self.cost[S].sum(axis=1)
         self.known.update(zip(new, value.tolist(), strict=True))
@@ -130,7 +127,7 @@ class Regression:
     def _left_over(self, most: int) -> Subset:
         """The best of at most `most` columns that are left where all are there and one by one is taken out."""
         left = np.arange(len(self.b))
-        factor = _factors(self._within(left.tolist())[None])[0]
+        factor = _factors(self._within(left[None]))[0]
         root = np.linalg.inv(factor)
         M = root.T @ root
         c = M @ self.b
@@ -193,13 +190,14 @@ class Regression:
         a_ij^2 / M_jj, its product with what is left of b by a_ij c_j / M_jj (one factor serves all j).
         """
         kept = list(s)
-        K = self._within(kept)
+        sets = np.array([kept], dtype=np.intp)
+        K = self._within(sets)[0]
         try:
             M = np.linalg.inv(K)
         except np.linalg.LinAlgError:
             M = np.full_like(K, np.inf)
         if not kept or not (np.diag(M) > 0).all() or not np.abs(M).max() < ALIKE:
-            scores, own = self._with_one_more(np.array([kept], dtype=np.intp))
+            scores, own = self._with_one_more(sets)
             if not kept:
                 return scores, own
             less = np.array([[j for j in kept if j != out] for out in kept], dtype=np.intp).reshape(len(kept), -1)
@@ -221,11 +219,11 @@ class Regression:
         found[range(1, len(kept) + 1), kept] = whole
         return found, own
 
-    def _within(self, kept: list[int]) -> Array:
-        """H + L of some columns."""
-        which = np.array(kept, dtype=np.intp)
-        K = self.H[which[:, None], which]
-        K.flat[:: len(which) + 1] += self.prior[which] + SMALL
+    def _within(self, sets: NDArray[np.intp]) -> Array:
+        """(n, k, k) H + L of n sets of columns (n, k)."""
+        k = sets.shape[1]
+        K = self.H[sets[:, :, None], sets[:, None, :]]
+        K[:, range(k), range(k)] += self.prior[sets] + SMALL
         return np.asarray(K, dtype=np.float64)
 
     def _with_one_more(self, sets: NDArray[np.intp]) -> tuple[Array, Array]:
@@ -237,9 +235,7 @@ class Regression:
             left = np.tile(diagonal, (n, 1))
             r = np.tile(self.b, (n, 1))
         else:
-            K = self.H[sets[:, :, None], sets[:, None, :]]
-            K[:, range(k), range(k)] += self.prior[sets] + SMALL
-            factors = _factors(K)
+            factors = _factors(self._within(sets))
             both = np.linalg.solve(factors, np.concatenate([self.H[sets], self.b[sets][:, :, None]], axis=2))
             half = both[:, :, -1]
             W = both[:, :, :-1]

@@ -108,12 +108,7 @@ class Term(NamedTuple):
             squares = " + ".join(f"{name}^2" for name, w in zip(names, self.wave, strict=True) if w)
             return f"{'*'.join(parts) or '1'}/({squares})^1.5"
         elif self.function:
-            angle = ""
-            for name, w in zip(names, self.wave, strict=True):
-                if w:
-                    sign = ("-" if w < 0 else "") if not angle else (" - " if w < 0 else " + ")
-                    angle += sign + (name if abs(w) == 1 else f"{abs(w)}*{name}")
-            parts.append(f"{self.function}({angle})")
+            parts.append(f"{self.function}({weighted_sum(self.wave, names, '*')})")
         return "*".join(parts) or "1"
 
     def value(self, x: Sequence[Any], scale: Any = None) -> Any:
@@ -154,6 +149,17 @@ class Term(NamedTuple):
         return self._replace(function="", wave=(0,) * len(self.powers), bend=None)
 
 
+def weighted_sum(weights: Sequence[float], names: Sequence[str], times: str) -> str:
+    """A sum in words, such as x - 0.5 y, without what has the weight 0; times: what stands between a weight and a name."""
+    text = ""
+    for w, name in zip(weights, names, strict=True):
+        if w:
+            size = f"{abs(w):.3g}"
+            sign = ("-" if w < 0 else "") if not text else (" - " if w < 0 else " + ")
+            text += sign + (name if size == "1" else f"{size}{times}{name}")
+    return text
+
+
 def scales_of(chosen: Iterable[Iterable[Term]]) -> list[float]:
     """The scales of the terms of all states, each once, in order."""
     return list(dict.fromkeys(term.scale for row in chosen for term in row if term.scale is not None))
@@ -190,20 +196,20 @@ def waves(n: int, angles: Iterable[int]) -> list[Term]:
     none = (0,) * n
     angles = list(angles)
 
-    def unit(*pairs: tuple[int, int]) -> tuple[int, ...]:
+    def sum_of(*pairs: tuple[int, int]) -> tuple[int, ...]:
         w = [0] * n
         for i, k in pairs:
             w[i] = k
         return tuple(w)
 
-    singles = [unit((i, 1)) for i in angles]
+    singles = [sum_of((i, 1)) for i in angles]
     if n > 2:
-        apart = [unit((i, 1), (j, -1)) for i, j in itertools.combinations(angles, 2)]
+        apart = [sum_of((i, 1), (j, -1)) for i, j in itertools.combinations(angles, 2)]
         return [Term(none, name, w) for w in singles for name in ("sin", "cos")] + [Term(none, "sin", w) for w in apart]
-    doubles = [unit((i, 2)) for i in angles]
-    pairs = [unit((i, 1), (j, k)) for i, j in itertools.combinations(angles, 2) for k in (1, -1)]
+    doubles = [sum_of((i, 2)) for i in angles]
+    pairs = [sum_of((i, 1), (j, k)) for i, j in itertools.combinations(angles, 2) for k in (1, -1)]
     plain = [Term(none, name, w) for w in (*singles, *doubles, *pairs) for name in ("sin", "cos")]
-    times = [Term(unit((i, 1)), name, w) for w in singles for name in ("sin", "cos") for i in range(n)]
+    times = [Term(sum_of((i, 1)), name, w) for w in singles for name in ("sin", "cos") for i in range(n)]
     return plain + times
 
 
@@ -213,25 +219,24 @@ def drags(n: int, signed: Iterable[int]) -> list[Term]:
     Of up to three variables times the others, too: a floor that is touched from above damps by v (|x| - x).
     """
     none = (0,) * n
-    others = _units(n, range(n)) if n <= 3 else []
-    return [Term(powers, "abs", w) for w in _units(n, signed) for powers in dict.fromkeys([none, w, *others])]
+    others = [unit(n, i) for i in range(n)] if n <= 3 else []
+    return [Term(powers, "abs", unit(n, j)) for j in signed for powers in dict.fromkeys([none, unit(n, j), *others])]
 
 
 def roots_and_logarithms(n: int, positive: Iterable[int]) -> list[Term]:
     """Of variables that are positive: sqrt(x), as of what runs out of a tank (Torricelli), and x log(x) (Gompertz)."""
     none = (0,) * n
-    return [term for unit in _units(n, positive) for term in (Term(none, "sqrt", unit), Term(unit, "log", unit))]
+    return [term for j in positive for term in (Term(none, "sqrt", unit(n, j)), Term(unit(n, j), "log", unit(n, j)))]
 
 
 def attractions(n: int, pairs: Iterable[tuple[int, int]]) -> list[Term]:
     """x / r^3 and y / r^3 of pairs of variables, r^2 = x^2 + y^2: gravity, and the force between charges."""
-    units = _units(n, range(n))
-    both = [(i, j, tuple(map(max, units[i], units[j]))) for i, j in pairs]
-    return [Term(units[k], "radial", pair) for i, j, pair in both for k in (i, j)]
+    return [Term(unit(n, k), "radial", tuple(map(max, unit(n, i), unit(n, j)))) for i, j in pairs for k in (i, j)]
 
 
-def _units(n: int, which: Iterable[int]) -> list[tuple[int, ...]]:
-    return [tuple(int(i == j) for i in range(n)) for j in which]
+def unit(n: int, i: int) -> tuple[int, ...]:
+    """(n,) 1 at i, else 0."""
+    return tuple(int(k == i) for k in range(n))
 
 
 def crowded(chosen: Sequence[Sequence[Term]], m: int) -> bool:

@@ -9,11 +9,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pynode.data.trajectories import Trajectories
-from pynode.errors import users_level
 from pynode.models.trajectories.scaling import Scaling
 from pynode.models.trajectories.series import n_inputs
 from pynode.models.trajectories.stages import fit_stages
-from pynode.models.trajectories.structure import EquationFit, become, prefer
+from pynode.models.trajectories.structure import EquationFit, become, prefer, warn_of
 from pynode.optim.checkpoint import Checkpoint
 from pynode.optim.result import Iteration
 from pynode.training.bend_columns import MOST_FACTORS
@@ -171,8 +170,7 @@ def fit_form(
     _tell(one for one in held if not (instead and issubclass(one.category, FitWarning)))
     if kept is None or not instead:
         return run
-    for words in kept.training.warnings:
-        warnings.warn(words, FitWarning, stacklevel=users_level())
+    warn_of(kept)
     return kept
 
 

@@ -58,8 +58,9 @@ def warn_if_loose(model: "NeuralODE") -> None:
     uncertain, part = uncertainty(model)
     limit = LOOSE_EQUATION if found else LOOSE
     form = ""
-    if found and LOOSE / SURE < uncertain < limit:
-        wider, wider_part = uncertainty(model, of_forms(model))
+    average = of_forms(model) if found and LOOSE / SURE < uncertain < limit else None
+    if average is not None:
+        wider, wider_part = uncertainty(model, average)
         if wider > UNSURE * uncertain:
             limit = LOOSE
             form = ", and which terms it has"

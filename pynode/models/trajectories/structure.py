@@ -286,8 +286,7 @@ class EquationFit:
         reach = beyond * (high - low)
         least = np.where(low >= 0, np.maximum(low - reach, 0.0), low - reach)
         most = np.where(high <= 0, np.minimum(high + reach, 0.0), high + reach)
-        terms = [term for row in self.candidates[0].terms for term in row]
-        logarithm = np.array([any(term.function == "log" and term.wave[j] for term in terms) for j in range(len(low))])
+        logarithm = [any(term.function == "log" and term.wave[j] for term in self.terms) for j in range(len(low))]
         least = np.where(logarithm, np.maximum(least, 0.5 * low), least)
         return np.asarray(least, dtype=np.float64), np.asarray(most, dtype=np.float64)
 
@@ -315,17 +314,20 @@ class EquationFit:
     @property
     def rich(self) -> bool:
         """Whether one with terms that bend may be behind it: it has many terms, or functions of what is never negative."""
-        terms = [term for row in self.candidates[0].terms for term in row] if self.candidates else []
         positive = never_negative(np.concatenate(self.smoothed.y))
-        if any(any(w for w, p in zip(term.wave, positive, strict=False) if p) for term in terms):
+        if any(any(w for w, p in zip(term.wave, positive, strict=False) if p) for term in self.terms):
             return True
         return self.long
 
     @property
     def long(self) -> bool:
         """Whether it has many terms, some of which are not linear."""
-        terms = [term for row in self.candidates[0].terms for term in row] if self.candidates else []
-        return len(terms) > RICH * self.inside.d and not all(term.linear for term in terms)
+        return len(self.terms) > RICH * self.inside.d and not all(term.linear for term in self.terms)
+
+    @property
+    def terms(self) -> list[Term]:
+        """Those of all states."""
+        return [term for row in self.candidates[0].terms for term in row] if self.candidates else []
 
     @property
     def accepted(self) -> bool:
@@ -387,6 +389,11 @@ def become(model: "NeuralODE", equation: EquationFit) -> None:
         run.training.warnings += _doubts(equation)
     with results_kept_whole():
         _keep(model, equation)
+    warn_of(run)
+
+
+def warn_of(run: Run) -> None:
+    """Warn of what is doubtful about a run that is kept."""
     for words in run.training.warnings:
         warnings.warn(words, FitWarning, stacklevel=users_level())
 
@@ -410,7 +417,7 @@ def prefer(model: "NeuralODE", equation: EquationFit | None, network: Run) -> No
     if equation is None or run is None or not run.whole or run.gave_up or run.stopped or not equation.steady:
         return
     if equation.crowded and whole:
-        n = sum(map(len, equation.candidates[0].terms))
+        n = len(equation.terms)
         model.report_["message"] = (
             f"no equation of few terms explains the data: one of {n} terms was found, and a network taken"
         )

@@ -1,11 +1,10 @@
 """What a network cannot know, in words: states that never change, directions in which the data never go."""
 
-from collections.abc import Sequence
-
 import numpy as np
 
 from pynode.data.support import Support
 from pynode.data.trajectories import Trajectories
+from pynode.training.terms import weighted_sum
 
 
 def unvisited(data: Trajectories) -> list[str]:
@@ -38,20 +37,9 @@ def unvisited(data: Trajectories) -> list[str]:
         for axis in flat:
             weights = axis / support.scale
             weights = weights / weights[np.argmax(np.abs(weights))]
-            terms.append(_sum(weights.tolist(), data.names))
+            terms.append(weighted_sum(np.where(np.abs(weights) > 1e-3, weights, 0.0).tolist(), data.names, " "))
         words.append(
             f"{' and '.join(terms)} never changes in the data: what the equation makes of other values is unknown, and "
             "intervals from there are infinite"
         )
     return words
-
-
-def _sum(weights: Sequence[float], names: Sequence[str]) -> str:
-    """A sum in words, such as x - 0.5 y."""
-    text = ""
-    for w, name in zip(weights, names, strict=True):
-        if abs(w) > 1e-3:
-            size = f"{abs(w):.3g}"
-            sign = ("-" if w < 0 else "") if not text else (" - " if w < 0 else " + ")
-            text += sign + (name if size == "1" else f"{size} {name}")
-    return text
