@@ -2,7 +2,7 @@
 
     python benchmarks/tanks.py path/to/cascaded_tanks.csv                # cross-validation on the estimation half alone
     python benchmarks/tanks.py path/to/cascaded_tanks.csv --validate     # fit to all of it, simulate the validation half
-    python benchmarks/tanks.py path/to/cascaded_tanks.csv --validate --settings restarts --apart 100
+    python benchmarks/tanks.py path/to/cascaded_tanks.csv --validate --settings twenty --first 1000 --apart 100
 
 The level of the upper tank is not measured, and what overflows from it goes partly into the lower tank, which overflows at
 10 V. The data (columns uEst, uVal, yEst, yVal; share-alike licence) are no part of this project: give the path.
@@ -41,6 +41,7 @@ SETTINGS = {
     "network": [NETWORK],
     "ensemble": [NETWORK | {"n_estimators": 10}],
     "restarts": [NETWORK | {"n_estimators": 10, "n_restarts": 3}],
+    "twenty": [NETWORK | {"n_estimators": 20, "n_restarts": 3}],
     "both": [LINEAR, NETWORK | {"n_estimators": 10}],
 }
 """Models whose simulations are averaged."""
@@ -102,20 +103,21 @@ def main():
     parser.add_argument("path")
     parser.add_argument("--validate", action="store_true", help="simulate the validation half")
     parser.add_argument("--seeds", type=int, default=10)
+    parser.add_argument("--first", type=int, default=0, help="the first seed")
     parser.add_argument("--apart", type=int, default=1, help="distance of the seeds; starts take seeds that follow them")
     parser.add_argument("--settings", choices=list(SETTINGS), nargs="*", default=list(SETTINGS))
     options = parser.parse_args()
     (u, y), (u_new, y_new) = read(options.path)
     for name in options.settings:
-        for seed in range(0, options.apart * options.seeds, options.apart):
+        for seed in options.first + options.apart * np.arange(options.seeds):
             if options.validate:
                 (own, new), seconds = experiment(SETTINGS[name], seed, [(u, y)], [(u, y), (u_new, y_new)])
                 errors = f"estimation {own:.3f} V  validation {new:.3f} V"
-                print(f"{name:10s} seed {seed:2d}  {errors}  {seconds:.1f} s", flush=True)
+                print(f"{name:10s} seed {seed:4d}  {errors}  {seconds:.1f} s", flush=True)
             else:
                 blocks = cross_validation(SETTINGS[name], seed, u, y)
                 total = np.sqrt((blocks**2).mean())
-                print(f"{name:10s} seed {seed:2d}  {total:.3f} V  by block {np.round(blocks, 2)}", flush=True)
+                print(f"{name:10s} seed {seed:4d}  {total:.3f} V  by block {np.round(blocks, 2)}", flush=True)
 
 
 if __name__ == "__main__":

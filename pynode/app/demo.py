@@ -153,7 +153,7 @@ def run(
 def write_report(folder: Path, outcomes: Sequence[Outcome]) -> Path:
     """Write the pictures of the outcomes, a PNG file each, and one report of all; returns the report's path."""
     from pynode.models import pages
-    from pynode.models.trajectories.report import model_summary
+    from pynode.models.trajectories.publishing.report import model_summary
 
     parts = [
         pages.paragraph("Two differential equations, learned from measured trajectories by pynode, on this computer."),

@@ -13,8 +13,8 @@ from numpy.typing import NDArray
 
 from pynode.optim.posterior import LaplacePosterior
 from pynode.training.curriculum import LOST, WORSE
-from pynode.training.residuals import misfit
 from pynode.training.shooting import ShootingProblem
+from pynode.training.verdict.residuals import misfit
 
 if TYPE_CHECKING:
     from pynode.training.second_order import SecondOrderRun

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from pynode.training.curriculum import LOST, Reached, Run
 from pynode.training.noise import Noise
-from pynode.training.residuals import EXCESS, excess, precision, residuals
+from pynode.training.verdict.residuals import EXCESS, excess, precision, residuals
 
 Array = NDArray[np.float64]
 

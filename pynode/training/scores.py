@@ -6,8 +6,8 @@ from pynode.optim.levenberg_marquardt import log_evidence
 from pynode.training.criteria import log_evidence as with_priors
 from pynode.training.driven_run import DrivenRun
 from pynode.training.noise import Noise
-from pynode.training.residuals import precision, residuals
 from pynode.training.second_order import SecondOrderRun
+from pynode.training.verdict.residuals import precision, residuals
 
 
 def score(run: SecondOrderRun) -> tuple[float, float]:

@@ -24,7 +24,7 @@ from pynode.training.second_order_recipe import SecondOrder
 from pynode.training.sizes import is_small, prior_groups
 from pynode.training.smoothing import smooth, with_implied
 from pynode.training.state import Training
-from pynode.training.verdict import doubts
+from pynode.training.verdict.trajectories import doubts
 from pynode.training.windows import Data, as_weights, checked_windows, default_windows
 
 SECOND_ORDER = "levenberg-marquardt"

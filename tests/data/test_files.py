@@ -13,7 +13,7 @@ import pynode as pn
 from pynode.data import files
 from pynode.data.files import ModelFileError
 from pynode.models import NeuralODE, load
-from pynode.models.trajectories.report import model_summary
+from pynode.models.trajectories.publishing.report import model_summary
 
 T = np.linspace(0, 6, 25)
 CIRCLE = np.stack([np.cos(T), -np.sin(T)], axis=1)

@@ -7,10 +7,10 @@ import pytest
 from scipy.integrate import solve_ivp
 
 import pynode as pn
-from pynode.models.trajectories.averaged import variance_of
-from pynode.models.trajectories.calibration import Calibration
-from pynode.models.trajectories.intervals import calibrated
-from pynode.models.trajectories.refits import folds, refitted, shortened
+from pynode.models.trajectories.intervals.averaged import variance_of
+from pynode.models.trajectories.intervals.calibration import Calibration
+from pynode.models.trajectories.intervals.predicted import calibrated
+from pynode.models.trajectories.intervals.refits import folds, refitted, shortened
 
 T = np.linspace(0, 10, 61)
 

@@ -7,8 +7,8 @@ import pytest
 from scipy.optimize import least_squares
 
 import pynode as pn
-from pynode.models.trajectories import dose_checks
-from pynode.models.trajectories.known import KnownFit
+from pynode.models.trajectories.known import dose_checks
+from pynode.models.trajectories.known.fits import KnownFit
 
 T = np.linspace(0.5, 12.0, 20)
 

@@ -9,10 +9,10 @@ import pytest
 import pynode as pn
 from pynode.data.support import Support
 from pynode.errors import SolveWarning
-from pynode.models.trajectories import intervals
-from pynode.models.trajectories.calibration import Calibration, Errors, fit_growth, split_noise
-from pynode.models.trajectories.random_force import carried
-from pynode.models.trajectories.refits import folds
+from pynode.models.trajectories.intervals import predicted as intervals
+from pynode.models.trajectories.intervals.calibration import Calibration, Errors, fit_growth, split_noise
+from pynode.models.trajectories.intervals.random_force import carried
+from pynode.models.trajectories.intervals.refits import folds
 
 T = np.linspace(0, 8, 50)
 NOISE = 0.05

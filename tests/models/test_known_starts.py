@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 import pynode as pn
-from pynode.training import likelihood, likelihood_verdict
+from pynode.training.likelihood import problem, verdict
 
 T = np.array([0.5, 1, 2, 3, 4, 6, 7.9, 8.5, 10, 12, 14, 15.9, 16.5, 18, 20, 22, 24.0])
 
@@ -31,13 +31,13 @@ def test_a_start_that_explains_the_readings_of_doses_is_the_only_one_tried(seed)
 @pytest.mark.filterwarnings("ignore::pynode.fit.FitWarning")  # only CL / V is determined
 def test_readings_are_smoothed_once(monkeypatch):
     calls = []
-    smooth = likelihood_verdict.smooth
+    smooth = verdict.smooth
 
     def counted(*arguments):
         calls.append(arguments)
         return smooth(*arguments)
 
-    monkeypatch.setattr(likelihood_verdict, "smooth", counted)
+    monkeypatch.setattr(verdict, "smooth", counted)
     y = 5 * np.exp(-0.15 * (T - T[0])) + 0.05 * np.random.default_rng(0).standard_normal(len(T))
     decay = pn.field(state=1, theta={"k": pn.positive(0.5)})(lambda t, y, th: -th.k * y)
     pn.NeuralODE(field=decay, initial=[5.0]).fit(T, y)
@@ -84,7 +84,7 @@ def test_normal_equations_that_are_singular_are_not_linearised(monkeypatch):
     decay = pn.field(state=1, theta={"k": pn.positive(0.1)})(lambda t, y, th: -th.k * y)
     t = np.linspace(0, 10, 40)
     y = 5 * np.exp(-0.2 * t) + 0.05 * np.random.default_rng(0).standard_normal(40)
-    whole = likelihood.Linearised.of_free
+    whole = problem.Linearised.of_free
     calls = []
 
     def singular(loss, free):
@@ -93,7 +93,7 @@ def test_normal_equations_that_are_singular_are_not_linearised(monkeypatch):
             raise np.linalg.LinAlgError("Singular matrix")
         return whole(loss, free)
 
-    monkeypatch.setattr(likelihood.Linearised, "of_free", singular)
+    monkeypatch.setattr(problem.Linearised, "of_free", singular)
     model = pn.NeuralODE(field=decay, initial=[np.nan]).fit(t, y)
     assert abs(model.theta_[0] - 0.2) < 0.02
 

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 import pynode as pn
-from pynode.models.trajectories.loose import LOOSE, LOOSE_EQUATION, UNSURE, between, of_forms, uncertainty
+from pynode.models.trajectories.equations.loose import LOOSE, LOOSE_EQUATION, UNSURE, between, of_forms, uncertainty
 
 FIELD = pn.field(state=2)(lambda t, y: [y[1], -np.sin(y[0]) - 0.2 * y[1]])
 

@@ -7,9 +7,9 @@ import numpy as np
 import pytest
 
 import pynode as pn
-from pynode.models.trajectories import looking
-from pynode.models.trajectories import outdone as outdone_module
-from pynode.models.trajectories.outdone import outdone
+from pynode.models.trajectories.equations import looking
+from pynode.models.trajectories.equations import outdone as outdone_module
+from pynode.models.trajectories.equations.outdone import outdone
 from pynode.training.curriculum import FitWarning
 
 

@@ -105,7 +105,7 @@ def test_files_one_after_the_other_give_the_fit_of_all_data_in_memory(local, fra
 
 
 def test_more_trajectories_than_the_sample_decide(frames, files, local, monkeypatch):
-    monkeypatch.setattr("pynode.models.trajectories.partitioned.SAMPLE", 0)  # so that it is FEWEST
+    monkeypatch.setattr("pynode.models.trajectories.partitions.fits.SAMPLE", 0)  # so that it is FEWEST
     some = model().fit(files, **COLUMNS)
     assert len(some.data_) == 32 and some.report_["n_samples"] == 24 * N_PARTS
     assert_agree(some, in_memory(frames), errors=0.15)
@@ -225,7 +225,7 @@ class Stop(Exception):
 
 @pytest.mark.parametrize("options", [{"field": None, "hidden": (5,)}, {"optimizer": "lbfgs"}])
 def test_a_fit_goes_on_from_its_checkpoint(options, files, tmp_path, monkeypatch):
-    monkeypatch.setattr("pynode.models.trajectories.partitioned.SAMPLE", 0)
+    monkeypatch.setattr("pynode.models.trajectories.partitions.fits.SAMPLE", 0)
     whole = model(**options).fit(files, **COLUMNS)
     steps = [int(k) for k in whole.history_["stage"]].count(len(whole.report_["stages"]) - 1)
     assert steps >= 2
@@ -254,7 +254,7 @@ def test_a_fit_goes_on_from_its_checkpoint(options, files, tmp_path, monkeypatch
 
 
 def test_callbacks_and_interrupts_leave_a_model(files, monkeypatch):
-    monkeypatch.setattr("pynode.models.trajectories.partitioned.SAMPLE", 0)
+    monkeypatch.setattr("pynode.models.trajectories.partitions.fits.SAMPLE", 0)
 
     def end(iteration):
         return iteration.stage.startswith("all")
@@ -276,7 +276,7 @@ def test_callbacks_and_interrupts_leave_a_model(files, monkeypatch):
 
 
 def test_partitions_that_are_not_alike_are_warned_of(frames, tmp_path, monkeypatch):
-    monkeypatch.setattr("pynode.models.trajectories.partitioned.SAMPLE", 0)
+    monkeypatch.setattr("pynode.models.trajectories.partitions.fits.SAMPLE", 0)
     odd = [frame.copy() for frame in frames]
     row = odd[3].columns.get_loc("x")
     odd[3].iloc[::50, row] += 8.0

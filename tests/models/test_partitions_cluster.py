@@ -58,7 +58,7 @@ def bits(model):
 
 @pytest.mark.parametrize("workers", [1, 4])
 def test_the_number_of_workers_changes_no_bit(workers, files, monkeypatch):
-    monkeypatch.setattr("pynode.models.trajectories.partitioned.SAMPLE", 0)
+    monkeypatch.setattr("pynode.models.trajectories.partitions.fits.SAMPLE", 0)
     here = fitted(files, **COLUMNS)
     assert here.report_["stages"][-1]["iterations"] > 0
     options = {"n_workers": workers, "threads_per_worker": 1, "processes": True, "dashboard_address": ":0"}
@@ -78,7 +78,7 @@ def fatal(path, folder):
 
 @pytest.mark.skipif(not hasattr(signal, "SIGKILL"), reason="no SIGKILL")
 def test_a_worker_that_dies_loses_nothing(files, tmp_path, monkeypatch):
-    monkeypatch.setattr("pynode.models.trajectories.partitioned.SAMPLE", 0)
+    monkeypatch.setattr("pynode.models.trajectories.partitions.fits.SAMPLE", 0)
     here = fitted(files, **COLUMNS)
     parts = [
         dask.delayed(fatal if k == 3 else pd.read_parquet)(path, *[tmp_path] * (k == 3)) for k, path in enumerate(files)

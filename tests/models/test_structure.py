@@ -10,7 +10,7 @@ import pynode as pn
 from pynode import NeuralODE
 from pynode.data import files
 from pynode.training.curriculum import FitWarning
-from pynode.training.saturation import bent_equations
+from pynode.training.equations.saturation import bent_equations
 from pynode.training.smoothing import smooth
 from pynode.training.windows import Data
 

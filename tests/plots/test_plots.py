@@ -12,7 +12,7 @@ import pynode as pn
 from pynode import plots
 from pynode.data.trajectories import Trajectories
 from pynode.models import NeuralODE, pages
-from pynode.models.trajectories import report
+from pynode.models.trajectories.publishing import report
 from pynode.plots import misfit, parts, paths
 
 pytest.importorskip("matplotlib")

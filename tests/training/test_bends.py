@@ -4,8 +4,8 @@ import numpy as np
 import pytest
 
 import pynode as pn
-from pynode.training.bends import Bend
-from pynode.training.terms import Term, evaluate, sparse_field
+from pynode.training.equations.bends import Bend
+from pynode.training.equations.terms import Term, evaluate, sparse_field
 
 BENDS = [
     Bend("up", 0, 1, 0.7),

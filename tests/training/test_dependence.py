@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 import pynode as pn
-from pynode.training.dependence import DEPENDS, LENGTH, LONGER, at_speed, dependence
+from pynode.training.verdict.dependence import DEPENDS, LENGTH, LONGER, at_speed, dependence
 
 T = np.linspace(0.0, 12.0, 101)
 

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 import pynode as pn
-from pynode.training.discrepancy import CLOSE, Bumps
+from pynode.training.equations.discrepancy import CLOSE, Bumps
 from pynode.training.windows import Data
 
 

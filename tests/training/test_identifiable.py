@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from pynode.training.identifiable import undetermined
+from pynode.training.likelihood.identifiable import undetermined
 
 T = np.linspace(0, 3, 9)
 PRECISION = 1e4

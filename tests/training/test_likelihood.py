@@ -14,8 +14,8 @@ from pynode.experiments.initial import as_initial
 from pynode.experiments.parts import function
 from pynode.training.coordinates import Coordinates
 from pynode.training.error_models import tail
-from pynode.training.likelihood import LikelihoodProblem, times_and_readings
-from pynode.training.likelihood_run import Likelihood, LikelihoodRun, Start
+from pynode.training.likelihood.problem import LikelihoodProblem, times_and_readings
+from pynode.training.likelihood.run import Likelihood, LikelihoodRun, Start
 
 FINE = {"rtol": 1e-10, "atol": 1e-12}
 MODELS = ("additive", "proportional", "combined", "lognormal")

@@ -11,9 +11,9 @@ from pynode.experiments.initial import as_initial
 from pynode.optim.checkpoint import Checkpoint, opened
 from pynode.training.coordinates import Coordinates
 from pynode.training.curriculum import FitError
-from pynode.training.likelihood import LikelihoodProblem, times_and_readings
-from pynode.training.likelihood_run import Likelihood, LikelihoodRun, Start
-from pynode.training.likelihood_verdict import ALONE, Verdict, following, pure
+from pynode.training.likelihood.problem import LikelihoodProblem, times_and_readings
+from pynode.training.likelihood.run import Likelihood, LikelihoodRun, Start
+from pynode.training.likelihood.verdict import ALONE, Verdict, following, pure
 
 T = np.linspace(0.0, 10.0, 30)
 

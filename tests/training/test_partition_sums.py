@@ -12,9 +12,9 @@ from pynode.data.tables import TableError
 from pynode.models.trajectories.scaling import Scaling
 from pynode.training.coordinates import Coordinates
 from pynode.training.initial_states import estimate_states
-from pynode.training.partition_sums import Task, sums
+from pynode.training.partitions.sums import Task, sums
+from pynode.training.partitions.survey import draw, drawn, survey
 from pynode.training.shooting import WEAK, ShootingProblem
-from pynode.training.survey import draw, drawn, survey
 from pynode.training.windows import Data
 
 OPTIONS = {"method": "dopri5", "rtol": 1e-9, "atol": np.full(2, 1e-9)}
@@ -192,7 +192,7 @@ def test_a_partition_has_the_same_bits_each_time_and_pieces_add_up(monkeypatch):
     whole = sums(0, rows(), made, x, VARIANCE, {})
     again = sums(0, rows(), made, x, VARIANCE, {})
     assert whole.H.tobytes() == again.H.tobytes() and whole.loss == again.loss
-    monkeypatch.setattr("pynode.training.partition_sums.PART", 500)  # a trajectory or two at a time
+    monkeypatch.setattr("pynode.training.partitions.sums.PART", 500)  # a trajectory or two at a time
     parts = sums(0, rows(), made, x, VARIANCE, {})
     np.testing.assert_allclose(parts.H, whole.H, rtol=1e-2, atol=1e-3 * np.abs(whole.H).max())
     np.testing.assert_allclose(parts.loss, whole.loss, rtol=1e-4)

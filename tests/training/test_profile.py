@@ -5,7 +5,7 @@ import pytest
 from scipy.optimize import brentq
 from scipy.stats import chi2, t
 
-from pynode.training.profile import Scale, profile, rise_of
+from pynode.training.likelihood.profile import Scale, profile, rise_of
 
 T = np.linspace(0.5, 5, 12)
 

@@ -3,8 +3,8 @@
 import numpy as np
 import pytest
 
-from pynode.training.terms import Term
-from pynode.training.velocities import velocities
+from pynode.training.equations.terms import Term
+from pynode.training.equations.velocities import velocities
 
 NONE = (0, 0)
 V = Term((0, 1), "", NONE)

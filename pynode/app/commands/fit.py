@@ -48,7 +48,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(args: argparse.Namespace) -> int:
     """Fit a NeuralODE and write it to a file."""
     from pynode.data.csv import read_csv
-    from pynode.models.trajectories.report import model_summary
+    from pynode.models.trajectories.publishing.report import model_summary
 
     check_folder(args.output)
     more: dict[str, Any] = reading_options(args) | {"censored": args.censored}

@@ -22,7 +22,7 @@ def run(args: argparse.Namespace) -> None:
     """Say what a model file holds, or what is installed."""
     if args.model is not None:
         from pynode.models.base import load
-        from pynode.models.trajectories.report import model_summary
+        from pynode.models.trajectories.publishing.report import model_summary
 
         print_rows(model_summary(load(args.model)))
         return

@@ -18,7 +18,7 @@ def run(args: argparse.Namespace) -> None:
     """Write the report of a model."""
     from pynode.models.base import load
     from pynode.models.pages import write_page
-    from pynode.models.trajectories.report import model_report
+    from pynode.models.trajectories.publishing.report import model_report
 
     path = args.output or str(Path(args.model).with_suffix(".html"))
     check_folder(path)

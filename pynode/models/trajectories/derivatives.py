@@ -12,8 +12,8 @@ from pynode.data.clock import Clock, times_of
 from pynode.data.signal import Signal
 from pynode.engine.gradients import Gradients
 from pynode.fields.field import Field
+from pynode.models.trajectories.known.protocol import Protocol
 from pynode.models.trajectories.options import NeuralODEOptions
-from pynode.models.trajectories.protocol import Protocol
 from pynode.models.trajectories.scaling import Scaling
 from pynode.models.trajectories.series import Inputs, RaggedTimes, Times, own_control
 

@@ -9,7 +9,7 @@ from pynode.data.arrays import real_array
 from pynode.data.signal import Signal
 from pynode.data.trajectories import Trajectories
 from pynode.models.trajectories.frames import frame_of
-from pynode.models.trajectories.intervals import Band, Kind, check_interval
+from pynode.models.trajectories.intervals.predicted import Band, Kind, check_interval
 from pynode.models.trajectories.new_trajectories import NewTrajectories
 
 Array = NDArray[np.float64]

@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from pynode.models.trajectories.intervals import Band
+from pynode.models.trajectories.intervals.predicted import Band
 
 if TYPE_CHECKING:
     from pynode.models.trajectories.neural_ode import NeuralODE

@@ -15,17 +15,17 @@ from pynode.data.trajectories import Trajectories
 from pynode.errors import users_level
 from pynode.models.options import documented
 from pynode.models.trajectories.ensemble import accepted, best_of, fit_members
+from pynode.models.trajectories.equations.looking import fit_form
+from pynode.models.trajectories.equations.loose import warn_if_loose
 from pynode.models.trajectories.far_field import settle_far_field
 from pynode.models.trajectories.inputs import Choice, choose_inputs, decided, keep_choice
-from pynode.models.trajectories.known import KnownFit
-from pynode.models.trajectories.known_results import keep
-from pynode.models.trajectories.looking import fit_form
-from pynode.models.trajectories.loose import warn_if_loose
+from pynode.models.trajectories.known.fits import KnownFit
+from pynode.models.trajectories.known.protocol import as_doses, needed, refuse_options
+from pynode.models.trajectories.known.protocol_storage import protocol_to_dict
+from pynode.models.trajectories.known.results import keep
 from pynode.models.trajectories.named import by_state
-from pynode.models.trajectories.partitioned import fit_partitions
-from pynode.models.trajectories.protocol import as_doses, needed, refuse_options
-from pynode.models.trajectories.protocol_storage import protocol_to_dict
-from pynode.models.trajectories.published import Published
+from pynode.models.trajectories.partitions.fits import fit_partitions
+from pynode.models.trajectories.publishing.published import Published
 from pynode.models.trajectories.restarts import fit_starts
 from pynode.models.trajectories.series import (
     Inputs,
@@ -299,7 +299,7 @@ class NeuralODE(Published):
         callback: Callable[[Iteration], Any] | None,
         checkpoint: str | os.PathLike[str] | Checkpoint | None,
     ) -> Self:
-        """A fit with a protocol, see `pynode.models.trajectories.known`."""
+        """A fit with a protocol, see `pynode.models.trajectories.known.fits`."""
         started = clock.perf_counter()
         whole = (protocol_to_dict(fit.protocol), fit.data.censored)
         what = partial(self._what, fit.data, fit.precision, whole)

@@ -12,8 +12,8 @@ from pynode.data.delays import of_kind
 from pynode.data.trajectories import Trajectories
 from pynode.errors import ExtrapolationWarning
 from pynode.models.trajectories.ensemble import combined
-from pynode.models.trajectories.known_results import initial_states as states_of_known
-from pynode.models.trajectories.known_results import score as score_of_known
+from pynode.models.trajectories.known.results import initial_states as states_of_known
+from pynode.models.trajectories.known.results import score as score_of_known
 from pynode.models.trajectories.predictions import Rollouts
 from pynode.models.trajectories.series import (
     Inputs,

@@ -10,24 +10,24 @@ from pynode.calls.solve import solve
 from pynode.data.arrays import real_array
 from pynode.data.clock import times_of
 from pynode.data.signal import Signal
-from pynode.models.trajectories.calibration import Calibration
 from pynode.models.trajectories.derivatives import Derivatives, times_of_each
 from pynode.models.trajectories.ensemble import combined
 from pynode.models.trajectories.frames import frame_of
-from pynode.models.trajectories.intervals import Band, Kind, bands, check_interval
-from pynode.models.trajectories.known_results import predict as predict_known
+from pynode.models.trajectories.intervals.calibration import Calibration
+from pynode.models.trajectories.intervals.predicted import Band, Kind, bands, check_interval
+from pynode.models.trajectories.intervals.shown import Shown
+from pynode.models.trajectories.known.protocol import Protocol
+from pynode.models.trajectories.known.results import predict as predict_known
 from pynode.models.trajectories.process_noise import Driven, along, rollouts, strengths
-from pynode.models.trajectories.protocol import Protocol
 from pynode.models.trajectories.series import (
     Inputs,
     RaggedTimes,
     Times,
     own_control,
 )
-from pynode.models.trajectories.shown import Shown
 from pynode.models.trajectories.visits import Visited, is_network, warn_of_far
 from pynode.optim.sketched import LARGE
-from pynode.training.averaging import Averaged
+from pynode.training.equations.averaging import Averaged
 from pynode.training.sizes import MAX_STATES
 
 if TYPE_CHECKING:

@@ -12,7 +12,7 @@ from pynode.calls.solve import solve
 from pynode.data.signal import Signal
 from pynode.fields.transforms import jacobian
 from pynode.models.storage import stored_array
-from pynode.models.trajectories.random_force import carried
+from pynode.models.trajectories.intervals.random_force import carried
 from pynode.training.driven_run import DrivenRun
 
 if TYPE_CHECKING:

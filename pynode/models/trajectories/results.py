@@ -6,8 +6,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pynode.data.trajectories import Trajectories
-from pynode.models.trajectories.criteria import of_stages
 from pynode.models.trajectories.process_noise import driven_of
+from pynode.models.trajectories.publishing.criteria import of_stages
 from pynode.models.trajectories.recipe import optimizer_of
 from pynode.models.trajectories.scaling import Scaling
 from pynode.models.trajectories.visits import visited_of

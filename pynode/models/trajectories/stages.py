@@ -8,10 +8,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pynode.data.trajectories import Trajectories
+from pynode.models.trajectories.equations.unvisited import unvisited
 from pynode.models.trajectories.recipe import polish, prepare
 from pynode.models.trajectories.results import keep_run
 from pynode.models.trajectories.scaling import Scaling
-from pynode.models.trajectories.unvisited import unvisited
 from pynode.optim.checkpoint import Checkpoint
 from pynode.optim.progress import Progress
 from pynode.optim.result import Iteration
@@ -19,7 +19,7 @@ from pynode.optim.session import results_kept_whole
 from pynode.training.curriculum import Run
 from pynode.training.growth import outgrown
 from pynode.training.smoothing import Smoothed
-from pynode.training.verdict import doubts
+from pynode.training.verdict.trajectories import doubts
 
 if TYPE_CHECKING:
     from pynode.models.trajectories.neural_ode import NeuralODE

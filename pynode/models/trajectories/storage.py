@@ -18,17 +18,17 @@ from pynode.models.storage import (
     texts,
     without_nan,
 )
-from pynode.models.trajectories.averaged import as_content, from_stored
-from pynode.models.trajectories.calibration import Calibration
 from pynode.models.trajectories.inputs import CHOICE
-from pynode.models.trajectories.intervals import Measure
+from pynode.models.trajectories.intervals.averaged import as_content, from_stored
+from pynode.models.trajectories.intervals.calibration import Calibration
+from pynode.models.trajectories.intervals.predicted import Measure
+from pynode.models.trajectories.intervals.shown import as_content as shown_content
+from pynode.models.trajectories.intervals.shown import from_stored as shown_from
+from pynode.models.trajectories.known.protocol_storage import as_option, protocol_from_dict, protocol_to_dict
 from pynode.models.trajectories.process_noise import as_content as driven_content
 from pynode.models.trajectories.process_noise import from_stored as driven_from
-from pynode.models.trajectories.protocol_storage import as_option, protocol_from_dict, protocol_to_dict
 from pynode.models.trajectories.scaling import Scaling
 from pynode.models.trajectories.series import n_inputs
-from pynode.models.trajectories.shown import as_content as shown_content
-from pynode.models.trajectories.shown import from_stored as shown_from
 from pynode.models.trajectories.visits import Visited, as_dict
 from pynode.training.error_models import ERROR_MODELS
 from pynode.training.state import Stage

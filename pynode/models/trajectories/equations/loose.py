@@ -1,0 +1,154 @@
+"""Whether the data determine rollouts of a learned field from states between the trajectories, in words."""
+
+import warnings
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from pynode.errors import users_level
+from pynode.models.trajectories.intervals.averaged import average_of, is_found, variance_of
+from pynode.models.trajectories.visits import is_network
+from pynode.training.curriculum import FitWarning
+from pynode.training.equations.averaging import Averaged
+
+if TYPE_CHECKING:
+    from pynode.models.trajectories.neural_ode import NeuralODE
+
+Array = NDArray[np.float64]
+
+LOOSE = 0.38
+"""Half of the rollouts may be this uncertain, in standard deviations of the noise of a reading: about ten times as much as
+those of an equation of four numbers fitted to 2500 readings ..."""
+
+LOOSE_EQUATION = 0.8
+"""... and those of an equation that was found twice as much. Of 109 such fits (`benchmarks/systems.py`) one had more, 0.94,
+of terms that are not the truth's; the next, relaxation oscillators and chaos with the right terms, had 0.64 at most."""
+
+UNSURE = 2.0
+"""Where other terms than those found, which explain the data about as well, make rollouts this many times as uncertain, the
+form of an equation is not known: it is judged as a network is."""
+
+SURE = 4.0
+"""Rollouts that are uncertain by less than LOOSE over this are not looked at so."""
+
+PART = 5e-3
+"""They may be this uncertain in any case, in standard deviations of the states."""
+
+STARTS = 12
+"""From so many states ..."""
+
+TIMES = 25
+"""... at so many times."""
+
+COMPARED = 2000
+"""States among which the nearest of another trajectory is looked for."""
+
+
+def warn_if_loose(model: "NeuralODE") -> None:
+    """Warn where rollouts of a network, or of an equation that was found, from states between trajectories are uncertain.
+
+    Networks have no covariance where they are large or were trained by gradient descent; then nothing is known.
+    """
+    found = is_found(model)
+    if model.covariance_ is None or not (found or is_network(model)) or model.report_["status"] == "stopped":
+        return
+    if model.data_ is None or len(model.data_) < 2 or model.log or model.n_unobserved_ or model.driven_ is not None:
+        return
+    uncertain, part = uncertainty(model)
+    limit = LOOSE_EQUATION if found else LOOSE
+    form = ""
+    average = of_forms(model) if found and LOOSE / SURE < uncertain < limit else None
+    if average is not None:
+        wider, wider_part = uncertainty(model, average)
+        if wider > UNSURE * uncertain:
+            limit = LOOSE
+            form = ", and which terms it has"
+        if wider > uncertain:
+            uncertain, part = wider, wider_part
+    if not uncertain > limit or not part > PART:
+        return
+    words = (
+        f"the data determine the {'equation' if found else 'network'} loosely{form}: every second rollout from states "
+        "between the trajectories is uncertain by "
+        f"{uncertain:.2g} standard deviations of the noise or more ({100 * part:.2g} % of the states' own); predict(..., "
+        "interval=) gives bands, and more trajectories, or what is known of the equation (field=), make them narrower"
+    )
+    model.report_["warnings"].append(words)
+    warnings.warn(words, FitWarning, stacklevel=users_level())
+
+
+def of_forms(model: "NeuralODE") -> Averaged | None:
+    """The average over the forms that an equation may have; None where it cannot be had."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        return average_of(model)
+
+
+def uncertainty(model: "NeuralODE", average: Averaged | None = None) -> tuple[float, float]:
+    """The standard deviation of the median rollout from states between trajectories.
+
+    By the covariance of the parameters, or by the average over forms of the equation.
+
+    Returns
+    -------
+    in_noise, in_states : float
+        Root mean squares over times and states, in standard deviations of the noise and of the states.
+    """
+    data: Any = model.data_
+    trajectory, y0 = between(data.y, model.random_state_)
+    if not len(y0):
+        return 0.0, 0.0
+    times = [_thinned(data.t[i]) for i in trajectory]
+    noise = np.array([model.report_["noise"][name] for name in model.names_])
+    spread = np.nanstd(np.concatenate(data.y), axis=0)
+    moving = (noise > 0) & (spread > 0)
+    found = []
+    for t, i, start in zip(times, trajectory, y0, strict=True):
+        signal = None if data.signal is None else data.signal.take([i])
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            if average is None:
+                _, std = model.predict(t, start, u=signal, return_std=True)
+            else:
+                std = np.sqrt(variance_of(model, average, t, start, {"u": signal}))
+        both = [np.sqrt(np.mean((std[:, moving] / of[moving]) ** 2)) for of in (noise, spread)]
+        found.append([x if np.isfinite(x) else np.inf for x in both])
+    in_noise, in_states = np.median(found, axis=0)
+    return float(in_noise), float(in_states)
+
+
+def between(states: Any, seed: int) -> tuple[NDArray[np.intp], Array]:
+    """(n,) trajectories and (n, d) states half way between one of their states and the nearest of another trajectory.
+
+    Parameters
+    ----------
+    states : sequence of (T_i, d) arrays
+        Of two trajectories at least; rows with gaps are left out.
+    seed : int
+        Which are drawn.
+    """
+    which = np.repeat(np.arange(len(states)), [len(y) for y in states])
+    rows = np.concatenate(states)
+    whole = np.isfinite(rows).all(axis=1)
+    rows, which = rows[whole], which[whole]
+    rng = np.random.default_rng(seed)
+    if len(rows) > COMPARED:
+        kept = np.sort(rng.choice(len(rows), COMPARED, replace=False))
+        rows, which = rows[kept], which[kept]
+    spread = rows.std(axis=0) if len(rows) else np.ones(rows.shape[1])
+    scaled = rows / np.where(spread > 0, spread, 1.0)
+    found = []
+    for i in rng.permutation(len(rows)):
+        others = np.flatnonzero(which != which[i])
+        if len(others):
+            nearest = others[np.argmin(((scaled[others] - scaled[i]) ** 2).sum(axis=1))]
+            found.append((which[i], 0.5 * (rows[i] + rows[nearest])))
+        if len(found) == STARTS:
+            break
+    return np.array([i for i, _ in found], dtype=np.intp), np.array([y for _, y in found])
+
+
+def _thinned(t: Array) -> Array:
+    """At most so many of the times, first and last among them."""
+    return np.asarray(t[np.unique(np.linspace(0, len(t) - 1, min(len(t), TIMES)).round().astype(int))])

@@ -1,0 +1,482 @@
+"""An equation with few terms in place of the network, where it explains the data as well."""
+
+import copy
+import warnings
+from collections.abc import Container, Sequence
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from pynode.calls.solve import solve
+from pynode.data.trajectories import Trajectories
+from pynode.errors import OK, users_level
+from pynode.models.trajectories.equations.outdone import outdone
+from pynode.models.trajectories.equations.unvisited import unvisited
+from pynode.models.trajectories.recipe import polish
+from pynode.models.trajectories.results import keep_run
+from pynode.models.trajectories.scaling import Scaling
+from pynode.models.trajectories.series import n_inputs, names_of
+from pynode.optim.normal_equations import small_matrices
+from pynode.optim.session import results_kept_whole
+from pynode.training.curriculum import FitError, FitWarning, Run
+from pynode.training.equations.bend_columns import never_negative
+from pynode.training.equations.saturation import bent_equations
+from pynode.training.equations.search import Candidate, equations, likeliest_first
+from pynode.training.equations.terms import Term, crowded, rescaled, scales_of, sparse_field
+from pynode.training.equations.velocities import velocities
+from pynode.training.second_order import SecondOrderRun
+from pynode.training.second_order_recipe import SecondOrder
+from pynode.training.smoothing import Smoothed, smooth
+from pynode.training.state import Training
+from pynode.training.verdict.residuals import autocorrelation
+from pynode.training.verdict.trajectories import TOGETHER, doubts
+from pynode.training.windows import Data
+
+if TYPE_CHECKING:
+    from pynode.models.trajectories.neural_ode import NeuralODE
+
+Array = NDArray[np.float64]
+
+EXACT = 1e-5
+"""Residuals below this part of the deviations of the states are those of solvers: no network comes nearer ..."""
+
+CLEAN = 1e-3
+"""... and between that and this part, misfit is not told from noise: the network has its chance."""
+
+CLEAR = 0.05
+"""Where more than this part of the variance of the data is left, the smoother's noise may be signal, likewise ..."""
+
+MANY = 100
+"""... unless this many numbers of a state were read."""
+
+ROWS = 3000
+"""About as many times are enough to find terms on."""
+
+BEYOND = 0.25
+"""How far beyond the data, in ranges of them, initial states are tried ..."""
+
+RICH = 3
+"""Equations that have more terms than this for each state, and products among them, may stand for one that bends."""
+
+STARTS = 16
+"""... and how many."""
+
+NOISE = 5.0
+"""A state that changes its sign by no more than this many standard deviations of the noise never does."""
+
+ASIDE = 0.01
+"""An equation must bear this change of initial states, in ranges of the data."""
+
+NEAR = 3.0
+"""Equations whose log evidence differs by less are named as others that explain the data as well."""
+
+
+class EquationFit:
+    """The search for an equation, and its fit.
+
+    Parameters
+    ----------
+    model : NeuralODE
+        With its options.
+    data : Trajectories
+    weight : list of arrays or None
+    seed : int
+
+    Attributes
+    ----------
+    plain : Smoothed
+        The data smoothed in units of order one, as networks want them.
+    run : SecondOrderRun or None
+        The fit of the likeliest equation; None where there is none.
+    words : str
+        What the report says of it.
+    """
+
+    def __init__(self, model: "NeuralODE", data: Trajectories, weight: list[Array] | None, seed: int) -> None:
+        self.model = model
+        self.data = data
+        self.weight = weight
+        self.seed = seed
+        spread = Scaling.of(data.y, False, data.signal)
+        self.scaling = spread.unscaled()
+        self.plain = smooth(list(data.t), [spread.states(y) for y in data.y])
+        self.smoothed = in_units(self.plain, spread)
+        self.inside = Data(list(data.t), list(data.y), weight, self.scaling.inputs(data.signal))
+        self.run: SecondOrderRun | None = None
+        self.candidates = self._search()
+        self.words = ""
+
+    def along(self, states: list[Array]) -> "EquationFit":
+        """What is found along better states than the smoother's: (T_i, d) arrays in the units of the data."""
+        found = copy.copy(self)
+        found.smoothed = replace(self.smoothed, y=states)
+        found.run = None
+        found.words = ""
+        found.candidates = likeliest_first([*found._search(few=True), *found.bent(known=True)])
+        return found
+
+    def polynomials_along(self) -> list[Candidate]:
+        """Candidates without terms that bend, along the trajectories of its own equation."""
+        if self.run is None or not self.run.whole or self.run.stopped:
+            return []
+        found = copy.copy(self)
+        found.smoothed = replace(self.smoothed, y=self.run.training.states)
+        return found._search(few=True)
+
+    def bent(self, known: bool = False) -> list[Candidate]:
+        """Candidates with terms that bend; known: the states are better than the smoother's."""
+        inside, smoothed = self._part()
+        with small_matrices(1):
+            return bent_equations(inside, smoothed, self.search_options(), known)
+
+    def with_candidates(self, candidates: list[Candidate], callback: Any = None) -> "EquationFit":
+        """The fit of the likeliest of these and its own candidates; itself where that is its own."""
+        both = likeliest_first([*self.candidates, *candidates])
+        if not candidates or (self.candidates and both[0] is self.candidates[0]):
+            return self
+        found = copy.copy(self)
+        found.run = None
+        found.words = ""
+        found.candidates = both
+        found.train(callback)
+        return self if found.run is None else found
+
+    def _search(self, few: bool = False) -> list[Candidate]:
+        inside, smoothed = self._part()
+        with small_matrices(1):
+            return equations(inside, smoothed, self.search_options(), few)
+
+    def _part(self) -> tuple[Data, Smoothed]:
+        """As many trajectories as terms are found on."""
+        inside = self.inside
+        smoothed = self.smoothed
+        if sum(map(len, inside.t)) > ROWS and len(inside) > 1:
+            order = np.random.default_rng(self.seed).permutation(len(inside))
+            count = np.cumsum([len(inside.t[i]) for i in order])
+            some = np.sort(order[: max(1, int(np.searchsorted(count, ROWS)))])
+            inside = inside.take(some)
+            smoothed = replace(smoothed, y=[smoothed.y[i] for i in some], slope=[smoothed.slope[i] for i in some])
+        return inside, smoothed
+
+    def search_options(self) -> dict[str, Any]:
+        """Options of `pynode.solve` for equations that may be wrong."""
+        options = self._options() | {"max_steps": 4000}
+        if self.model.method == "auto":
+            options["method"] = "dopri5"  # programs of implicit methods take longer to write than all solves of a search
+        return options
+
+    def _options(self) -> dict[str, Any]:
+        model = self.model
+        return {
+            "method": model.method,
+            "rtol": min(model.rtol, 1e-7),
+            "atol": min(model.atol, 1e-7) * self.scaling.spread,
+            "max_steps": 20_000,
+        }
+
+    def train(self, callback: Any = None) -> None:
+        """Fit the likeliest candidate to whole trajectories."""
+        if not self.candidates:
+            return
+        best = self.candidates[0]
+        states = best.fitted.guess.states
+        inside = self.inside
+        if len(states) == len(inside):
+            inside = self._weighted(best.fitted.guess.shape)
+        else:
+            states = [x.copy() for x in self.smoothed.y]
+        self.run = run = self._trained(best.terms, best.coefficients, (), states, inside, callback)
+        if run is None:
+            return
+        self.words = self._message()
+        covariance = run.covariance
+        if not run.whole or run.stopped or covariance is None:
+            return
+        found = velocities(best.terms, run.training.theta, np.sqrt(np.diag(covariance)))
+        if found:
+            theta = run.training.theta
+            n = sum(map(len, best.terms))
+            rows = np.split(theta[:n], np.cumsum([len(row) for row in best.terms])[:-1])
+            old = scales_of(best.terms)
+            terms = [rescaled(row, old, theta[n:]) for row in best.terms]
+            again = self._trained(terms, rows, found, run.training.states, inside, callback)
+            if again is not None:
+                self.run = again
+                self.words += self._told(found)
+
+    def _trained(
+        self,
+        terms: Sequence[Sequence[Term]],
+        coefficients: Sequence[Array],
+        exact: Container[int],
+        states: list[Array],
+        inside: Data,
+        callback: Any,
+    ) -> SecondOrderRun | None:
+        """The likeliest candidate fitted from there; None where that fails."""
+        best = self.candidates[0]
+        m = n_inputs(self.data)
+        field = sparse_field(terms, coefficients, m, names_of(self.data), exact)
+        model = self.model
+        recipe = SecondOrder(
+            (None,) if best.whole else (best.fitted.intervals, None),
+            int(model.max_iter or 100),
+            3e-4,
+            [],
+            0.0,
+            "gaussian",
+            [],
+            self._options(),
+            random_state=self.seed,
+        )
+        training = Training(field.init(0), [np.asarray(x, dtype=np.float64) for x in states])
+        run = SecondOrderRun(field, inside, training, self.smoothed, recipe, callback=callback)
+        run.position = 1
+        run.quiet = True
+        try:
+            run.train()
+            polish(run)
+        except FitError:
+            return None
+        return run
+
+    def _told(self, exact: dict[int, tuple[float, float]]) -> str:
+        """What was taken to be exact."""
+        rows = self.candidates[0].terms
+        names = names_of(self.data)
+        return "".join(
+            f"; d{names[i]}/dt = {rows[i][0].text(names)} is taken to be exact (the data say {c:.6g} +- {s:.2g} times)"
+            for i, (c, s) in exact.items()
+        )
+
+    def _weighted(self, shape: Array) -> Data:
+        """The data, weights falling where the noise grows with the state."""
+        if not np.ptp(shape):
+            return self.inside
+        parts = np.split(1.0 / shape, np.cumsum([len(t) for t in self.inside.t])[:-1])
+        given = self.inside.weight
+        return replace(self.inside, weight=parts if given is None else [w * p for w, p in zip(given, parts, strict=True)])
+
+    @property
+    def steady(self) -> bool:
+        """Whether the equation can be solved from near the first states of the data, too."""
+        rng = np.random.default_rng(self.seed)
+        first = np.array([x[0] for x in self.run.training.states]) if self.run is not None else np.zeros((0, self.inside.d))
+        which = np.arange(STARTS) % max(len(first), 1)
+        if not len(first):
+            return False
+        least, most = self.box(BEYOND)
+        moved = first[which] + ASIDE * (most - least) * rng.standard_normal((STARTS, self.inside.d))
+        return bool(self.solved(np.clip(moved, least, most)).all())
+
+    def box(self, beyond: float) -> tuple[Array, Array]:
+        """(least, most) of states up to this part of the data's range beyond them.
+
+        Those that never change sign keep it, and those in a logarithm stay above 0.
+        """
+        rows = np.concatenate(self.inside.y)
+        low = np.nanmin(rows, axis=0)
+        high = np.nanmax(rows, axis=0)
+        noise = NOISE * np.sqrt(np.nan_to_num(self.smoothed.variance, nan=0.0))
+        small = np.minimum(noise, 0.5 * (high - low))
+        low = np.where((low < 0) & (low > -small), 0.0, low)
+        high = np.where((high > 0) & (high < small), 0.0, high)
+        reach = beyond * (high - low)
+        least = np.where(low >= 0, np.maximum(low - reach, 0.0), low - reach)
+        most = np.where(high <= 0, np.minimum(high + reach, 0.0), high + reach)
+        logarithm = [any(term.function == "log" and term.wave[j] for term in self.terms) for j in range(len(low))]
+        least = np.where(logarithm, np.maximum(least, 0.5 * low), least)
+        return np.asarray(least, dtype=np.float64), np.asarray(most, dtype=np.float64)
+
+    def solved(self, starts: Array) -> NDArray[np.bool_]:
+        """(n,) whether the equation can be solved from initial states (n, d) as long as the data are."""
+        run: Any = self.run
+        inside = self.inside
+        longest = max(range(len(inside)), key=lambda i: inside.t[i][-1] - inside.t[i][0])
+        t = inside.t[longest][[0, -1]]
+        signal = None if inside.signal is None else inside.signal.take([longest] * len(starts))
+        options = self.search_options()
+        found = solve(run.field, starts, t, run.training.theta, inputs=signal, errors="ignore", **options)
+        return np.atleast_1d(found.status == OK)
+
+    @property
+    def final(self) -> bool:
+        """Whether no network is to be tried."""
+        return self.model.structure == "equation" or self.accepted or (self.run is not None and self.run.stopped)
+
+    @property
+    def crowded(self) -> bool:
+        """Whether it has more terms than an equation that people write. A linear one may have any number of them."""
+        return bool(self.candidates) and crowded(self.candidates[0].terms, n_inputs(self.data))
+
+    @property
+    def rich(self) -> bool:
+        """Whether one with terms that bend may be behind it: it has many terms, or functions of what is never negative."""
+        positive = never_negative(np.concatenate(self.smoothed.y))
+        if any(any(w for w, p in zip(term.wave, positive, strict=False) if p) for term in self.terms):
+            return True
+        return self.long
+
+    @property
+    def long(self) -> bool:
+        """Whether it has many terms, some of which are not linear."""
+        return len(self.terms) > RICH * self.inside.d and not all(term.linear for term in self.terms)
+
+    @property
+    def terms(self) -> list[Term]:
+        """Those of all states."""
+        return [term for row in self.candidates[0].terms for term in row] if self.candidates else []
+
+    @property
+    def accepted(self) -> bool:
+        """Whether it explains the data as far as that can be told, so that no network can be better."""
+        run = self.run
+        if (
+            self.crowded
+            or run is None
+            or run.stopped
+            or run.fitted is None
+            or run.whole != self.candidates[0].whole
+            or not self.steady
+        ):
+            return False
+        measured = run.seen & ~run.data.still
+        relative = np.sqrt(run.variance / run.spread)[measured]
+        if (relative < EXACT).all():
+            return True
+        many = (~np.isnan(np.concatenate(self.inside.y))).sum(axis=0)[measured] >= MANY
+        if not ((relative > CLEAN) & (many | (relative**2 < CLEAR))).all():
+            return False
+        if scales_of(self.candidates[0].terms) and (autocorrelation(run)[measured] > TOGETHER).any():
+            return False
+        return not doubts(run, self.data.names, self.data.y)
+
+    def _message(self) -> str:
+        best = self.candidates[0]
+        n = sum(map(len, best.terms))
+        words = f"an equation of {n} terms, chosen by evidence"
+        near = [c for c in self.candidates[1:] if best.fitted.evidence - c.fitted.evidence < NEAR and c.whole == best.whole]
+        texts = [text for text in dict.fromkeys(map(self._text, near)) if text != self._text(best)]
+        if texts:
+            words += f"; within {NEAR:g} of its log evidence: " + " / ".join(texts[:3])
+        return words
+
+    def _text(self, candidate: Candidate) -> str:
+        """The terms of a candidate."""
+        names = names_of(self.data)
+        return "; ".join(
+            f"{names[i]}: " + ", ".join(term.text(names) for term in terms) for i, terms in enumerate(candidate.terms)
+        )
+
+
+def become(model: "NeuralODE", equation: EquationFit) -> None:
+    """Make a model that of the equation.
+
+    Raises
+    ------
+    FitError
+        There is none.
+    """
+    run = equation.run
+    if run is None:
+        raise FitError(
+            "structure='equation': no equation of few terms can be solved along the data; structure='network' learns any "
+            "field"
+        )
+    if not run.stopped:
+        run.training.warnings += _doubts(equation)
+    with results_kept_whole():
+        _keep(model, equation)
+    warn_of(run)
+
+
+def warn_of(run: Run) -> None:
+    """Warn of what is doubtful about a run that is kept."""
+    for words in run.training.warnings:
+        warnings.warn(words, FitWarning, stacklevel=users_level())
+
+
+def prefer(model: "NeuralODE", equation: EquationFit | None, network: Run) -> None:
+    """Put the equation in the network's place where its evidence is higher.
+
+    Not where many terms leave what is no noise and the network leaves noise: evidence takes residuals for noise.
+
+    Parameters
+    ----------
+    model : NeuralODE
+        Fitted, as a network.
+    equation : EquationFit or None
+        Trained.
+    network : Run
+        That of the model.
+    """
+    whole = network.whole
+    run = None if equation is None else equation.run
+    if equation is None or run is None or not run.whole or run.gave_up or run.stopped or not equation.steady:
+        return
+    if equation.crowded and whole:
+        n = len(equation.terms)
+        model.report_["message"] = (
+            f"no equation of few terms explains the data: one of {n} terms was found, and a network taken"
+        )
+        return
+    if whole and scales_of(equation.candidates[0].terms) and run.undetermined.any():
+        model.report_["message"] = "an equation was found whose scales the data do not determine, and a network taken"
+        return
+    rival = copy.copy(model)
+    _keep(rival, equation)
+    ours = rival.report_["log_evidence"] - equation.candidates[0].cost
+    theirs = model.report_["log_evidence"]
+    if whole and not ours > theirs:
+        model.report_["message"] = f"the log evidence of the network is {theirs:.1f}, that of an equation {ours:.1f}"
+        return
+    names = equation.data.names
+    if whole and equation.long and doubts(run, names) and not doubts(network, names):
+        model.report_["message"] = "an equation of many terms leaves what is no noise, and a network taken, which does not"
+        return
+    run.training.warnings += [*_doubts(equation), *(outdone(rival, model) if whole else [])]
+    equation.words += f"; its log evidence is {ours:.1f}, that of the network {theirs:.1f}"
+    with results_kept_whole():
+        _keep(model, equation)
+
+
+def _doubts(equation: EquationFit) -> list[str]:
+    """What is doubtful about an equation that is kept."""
+    run: Any = equation.run
+    data = equation.data
+    return [*doubts(run, data.names, data.y), *unvisited(data), *runaway(equation)]
+
+
+def runaway(equation: EquationFit) -> list[str]:
+    """What is to be said where the equation grows beyond bounds from states not far from the data.
+
+    Products of states do so where a term was mistaken, or was never seen at work; the data alone cannot tell.
+    """
+    rng = np.random.default_rng(equation.seed)
+    starts = rng.uniform(*equation.box(BEYOND), (STARTS, equation.inside.d))
+    lost = int((~equation.solved(starts)).sum())
+    if not lost:
+        return []
+    return [
+        f"from {lost} of {STARTS} initial states at most {BEYOND:.0%} of the data's range beyond it, the equation cannot be "
+        "followed as long as the data are: its terms grow beyond bounds there; do not predict from states that differ from "
+        "the data (structure='network' goes on linearly)"
+    ]
+
+
+def _keep(model: "NeuralODE", equation: EquationFit) -> None:
+    run: Any = equation.run
+    keep_run(model, run, equation.scaling, equation.smoothed, equation.data, equation.seed, None, 0.0)
+    model.weight_ = None if equation.weight is None else [w.copy() for w in equation.weight]
+    model.report_["message"] = equation.words
+
+
+def in_units(found: Smoothed, scaling: Scaling) -> Smoothed:
+    """Smoothed states in the units of the data."""
+    return Smoothed(
+        [scaling.states_back(y) for y in found.y],
+        [slope * scaling.scale for slope in found.slope],
+        found.variance * scaling.scale**2,
+    )

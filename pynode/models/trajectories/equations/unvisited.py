@@ -1,0 +1,45 @@
+"""What a network cannot know, in words: states that never change, directions in which the data never go."""
+
+import numpy as np
+
+from pynode.data.support import Support
+from pynode.data.trajectories import Trajectories
+from pynode.training.equations.terms import weighted_sum
+
+
+def unvisited(data: Trajectories) -> list[str]:
+    """What the data do not show of a field that is learned from them alone.
+
+    Parameters
+    ----------
+    data : Trajectories
+        What the field is learned from.
+
+    Returns
+    -------
+    list of str
+        Sentences; empty where the data go in all directions.
+    """
+    rows = np.concatenate(data.y)
+    support = Support.of(data.y)
+    if not len(support.points):
+        return []
+    names = [name for name, still in zip(data.names, support.still, strict=True) if still]
+    words = []
+    if names and len(names) < data.d:
+        words.append(
+            f"{', '.join(names)} never changes in the data: what the equation makes of other values is unknown, and "
+            "intervals from there are infinite; leave the column out if it is no state"
+        )
+    flat = [axis for axis in support.flat if np.abs(axis[~support.still]).max(initial=0.0) > 1e-6]
+    if flat and len(rows) > 2 * data.d:
+        terms = []
+        for axis in flat:
+            weights = axis / support.scale
+            weights = weights / weights[np.argmax(np.abs(weights))]
+            terms.append(weighted_sum(np.where(np.abs(weights) > 1e-3, weights, 0.0).tolist(), data.names, " "))
+        words.append(
+            f"{' and '.join(terms)} never changes in the data: what the equation makes of other values is unknown, and "
+            "intervals from there are infinite"
+        )
+    return words

@@ -1,0 +1,1 @@
+"""Known equations with a protocol: doses, observation functions, error models, profiles of parameters."""

@@ -1,0 +1,1 @@
+"""Fits to data in partitions."""

@@ -1,0 +1,1 @@
+"""What a fitted model is published with: summaries, reports, comparisons, pages."""

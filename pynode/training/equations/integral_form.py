@@ -1,0 +1,91 @@
+"""Regression on the integral form of an equation: states are what they were plus the integral of the right-hand side.
+
+y(t_i) = y_0 + sum_k c_k int term_k(y) dt + noise, within windows that each have a y_0 of their own. Nothing is
+differentiated: the noise of the measurements stays white, and the terms are integrated along smoothed states (Dattner and
+Klaassen 2015, doi:10.1214/15-EJS1053).
+"""
+
+import itertools
+from collections.abc import Sequence
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy.interpolate import CubicSpline
+
+from pynode.training.equations.terms import Term, evaluate
+
+Array = NDArray[np.float64]
+
+LEAST = 3
+"""Trajectories of fewer times have no integrals."""
+
+
+def integrals(
+    terms: Sequence[Term], t: Sequence[Array], states: Sequence[Array], inputs: Sequence[Array] | None
+) -> list[Array]:
+    """(T_i, terms) integrals of the terms along each trajectory, from its start.
+
+    Parameters
+    ----------
+    terms : sequence of Term
+        The candidates.
+    t : list of (T_i,) arrays
+        Times.
+    states : list of (T_i, d) arrays
+        Smoothed.
+    inputs : list of (T_i, m) arrays, or None
+        Control inputs.
+    """
+    found = []
+    for i, (times, x) in enumerate(zip(t, states, strict=True)):
+        if len(times) < LEAST:
+            found.append(np.zeros((len(times), len(terms))))
+            continue
+        rows = x if inputs is None else np.concatenate([x, inputs[i]], axis=1)
+        found.append(np.asarray(CubicSpline(times, evaluate(terms, rows)).antiderivative()(times), dtype=np.float64))
+    return found
+
+
+def integral_form(
+    along: Sequence[Array], y: Sequence[Array], intervals: int, state: int, weight: Array
+) -> tuple[Array, Array, int]:
+    """(X (n, terms), z (n,), how many starts of windows were taken out of both), rows scaled to one variance.
+
+    Parameters
+    ----------
+    along : list of (T_i, terms) arrays
+        `integrals` of the candidates.
+    y : list of (T_i, d) arrays
+        Measurements; NaN: not observed.
+    intervals : int
+        About how many intervals a window has.
+    state : int
+        Which of the states.
+    weight : (rows,) array
+        Relative precisions of its measurements.
+    """
+    X: list[Array] = []
+    z: list[Array] = []
+    row = count = 0
+    for whole, measured in zip(along, y, strict=True):
+        n = len(measured)
+        w = weight[row : row + n]
+        row += n
+        if n < LEAST:
+            continue
+        pieces = max(1, round((n - 1) / intervals))
+        ends = np.linspace(0, n, pieces + 1).round().astype(int)
+        for a, b in itertools.pairwise(ends.tolist()):
+            values = measured[a:b, state]
+            seen = ~np.isnan(values)
+            if seen.sum() < 2:
+                continue
+            v = w[a:b][seen]
+            part = whole[a:b][seen]
+            values = values[seen]
+            share = v / v.sum()
+            root = np.sqrt(v)
+            X.append(root[:, None] * (part - share @ part))
+            z.append(root * (values - share @ values))
+            count += 1
+    return np.concatenate(X), np.concatenate(z), count

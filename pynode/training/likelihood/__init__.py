@@ -1,0 +1,1 @@
+"""Fits by likelihood: known equations, doses, error models; profiles, and what data determine."""
