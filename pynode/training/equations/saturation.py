@@ -15,10 +15,10 @@ from numpy.typing import NDArray
 from pynode.training.equations.bend_columns import EXPONENTS, MOST_FACTORS, Along, form, grid, never_negative
 from pynode.training.equations.bend_search import SHORT, STEEPEST, Row, RowSearch
 from pynode.training.equations.bends import DECAY
-from pynode.training.equations.search import HOPELESS, MISFIT, Candidate, Guess, candidates, first_guess, likeliest_first
 from pynode.training.equations.library import Library, libraries
-from pynode.training.smoothing import Smoothed
+from pynode.training.equations.search import HOPELESS, MISFIT, Candidate, Guess, candidates, first_guess, likeliest_first
 from pynode.training.equations.terms import Term
+from pynode.training.smoothing import Smoothed
 from pynode.training.windows import Data
 
 Array = NDArray[np.float64]
