@@ -90,7 +90,7 @@ class BuildCore(build_ext):
     def flags(self, source, x86):
         """The flags of one source file, or None if it is not built for this target."""
         path = Path(source)
-        flags = [*COMMON]
+        flags = [*COMMON] if self.in_place else [*COMMON, "-g0"]  # what is stripped needs no debugging information
         if path.parent.name == "instances":
             if path.stem not in INSTANCE_FLAGS:
                 raise SystemExit(f"setup.py: no flags for {source}")
