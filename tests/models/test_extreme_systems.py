@@ -41,3 +41,31 @@ def test_exponential_decay():
         y = clean + sigma * np.random.default_rng(0).standard_normal(clean.shape)
         model = NeuralODE(hidden=(8,), random_state=0).fit(t, y)
         assert np.abs(model.derivative(0.0, grid) + 2 * grid).max() < limit
+
+
+@pytest.mark.parametrize("size", [1e-30, 1e-12, 1e12, 1e30])
+def test_an_equation_does_not_depend_on_units(size):
+    t = np.linspace(0, 10, 60)
+    model = NeuralODE(random_state=0).fit(t, size * np.stack([np.cos(t), np.sin(t)], axis=1))
+    assert str(model.equation()) == "dy1/dt = -y2\ndy2/dt = y1"
+
+
+@pytest.mark.parametrize(
+    ("t", "y", "u", "name"),
+    [(1, 1e200, 1, "y1"), (1, 1e-60, 1, "y1"), (1e60, 1, 1, "t"), (1e-200, 1, 1, "t"), (1, 1, 1e60, "u1")],
+)
+def test_sizes_that_floating_point_cannot_multiply_are_refused(t, y, u, name):
+    times = np.linspace(0, 10, 60)
+    with pytest.raises(
+        ValueError, match=f"^{name} is up to .* in size, and fits need numbers from .*: give it in other units$"
+    ):
+        NeuralODE(random_state=0).fit(t * times, y * np.cos(times)[:, None], u=u * np.sin(times)[:, None])
+
+
+@pytest.mark.parametrize("structure", ["auto", "network"])
+def test_data_that_never_change_are_told(structure):
+    t = np.linspace(0, 10, 60)
+    with pytest.warns(FitWarning, match="^nothing changes in the data"):
+        model = NeuralODE(structure=structure, random_state=0).fit(t, np.full((60, 2), 3.0))
+    assert np.allclose(model.predict(t, [3.0, 3.0]), 3.0)
+    assert np.isinf(model.predict(t, [3.0, 4.0], interval=0.9).upper[1:]).all()

@@ -340,8 +340,3 @@ def test_a_field_of_another_size():
 def test_not_fitted(call):
     with pytest.raises(NotFittedError, match="call fit"):
         call(NeuralODE())
-
-
-def test_constant_data():
-    model = NeuralODE(**QUICK).fit(T, np.ones((40, 2)) * [3.0, 5.0])
-    np.testing.assert_allclose(model.predict(T, [3.0, 5.0]), np.ones((40, 2)) * [3.0, 5.0], atol=0.05)

@@ -32,6 +32,7 @@ from pynode.models.trajectories.series import (
     Series,
     as_trajectories,
     check_positive,
+    check_sizes,
     is_plain,
     n_inputs,
     with_covariates,
@@ -331,6 +332,8 @@ class NeuralODE(Published):
                 f"state {data.never_observed[0]} is never observed: leave the column out, and let augment=1 add a state "
                 "that nobody measured; or give a field= of your own in which it has a meaning"
             )
+        if self.field is None:
+            check_sizes(data)
         m = n_inputs(data)
         if self.field is not None and m != self.field.inputs:
             raise ValueError(f"the field has {self.field.inputs} control inputs, u {m}")

@@ -26,6 +26,9 @@ Series = ArrayLike | Sequence[ArrayLike]
 Inputs = ArrayLike | Sequence[ArrayLike] | tuple[Any, ...] | Signal
 """Control inputs: values at the times of the data, (times, values[, kind]), or a Signal."""
 
+SMALLEST, LARGEST = 1e-50, 1e30
+"""Products of three states, their inverses, and squares of both are within floating point for states of these sizes."""
+
 
 def as_trajectories(
     t: Series | Trajectories,
@@ -126,6 +129,21 @@ def check_positive(data: Trajectories) -> None:
             raise ValueError(
                 f"log=True needs positive states, but {data.names[j]} of trajectory {name} is {y[i, j]:g} at "
                 f"{data.when(t[i])}; drop the entry (NaN), or use log=False"
+            )
+
+
+def check_sizes(data: Trajectories) -> None:
+    """Refuse numbers whose products floating point cannot hold."""
+    columns = list(zip(data.names, np.concatenate(data.y).T, strict=True))
+    if data.signal is not None:
+        columns += zip(names_of(data)[data.d :], np.concatenate(data.signal.u).T, strict=True)
+    columns.append(("t", np.array([t[-1] - t[0] for t in data.t])))
+    for name, x in columns:
+        size = float(np.nanmax(np.abs(x), initial=0.0))
+        if size and not SMALLEST <= size <= LARGEST:
+            raise ValueError(
+                f"{name} is up to {size:g} in size, and fits need numbers from {SMALLEST:g} to {LARGEST:g}, whose products "
+                "floating point holds: give it in other units"
             )
 
 

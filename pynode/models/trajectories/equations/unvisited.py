@@ -26,7 +26,9 @@ def unvisited(data: Trajectories) -> list[str]:
         return []
     names = [name for name, still in zip(data.names, support.still, strict=True) if still]
     words = []
-    if names and len(names) < data.d:
+    if len(names) == data.d:
+        return ["nothing changes in the data: they tell no more of the equation than that its states rest there"]
+    if names:
         words.append(
             f"{', '.join(names)} never changes in the data: what the equation makes of other values is unknown, and "
             "intervals from there are infinite; leave the column out if it is no state"
