@@ -52,6 +52,8 @@ class Checkpoint:
         The file.
     every : float, default 5
         Seconds between two writings; 0: each iteration.
+    stays : bool, default False
+        The file stays when training ends, with the last state. For training that is one part of several.
 
     Attributes
     ----------
@@ -73,9 +75,10 @@ class Checkpoint:
     50
     """
 
-    def __init__(self, path: str | PathLike[str], every: float = 5.0) -> None:
+    def __init__(self, path: str | PathLike[str], every: float = 5.0, stays: bool = False) -> None:
         self.path = Path(path)
         self.every = every
+        self.stays = stays
         self.found: dict[str, Any] | None = None
         self.outer: Callable[[], dict[str, Any]] | None = None
         self.mark = ""
@@ -185,9 +188,41 @@ class Checkpoint:
         self.last = time.monotonic()
 
     def done(self) -> None:
-        """Training came to its end: remove the file."""
-        self.path.unlink(missing_ok=True)
+        """Training came to its end: remove the file, unless it stays."""
+        if self.stays:
+            self.keep()
+        else:
+            self.path.unlink(missing_ok=True)
         self.close()
+
+    def part(self, k: int) -> "Checkpoint":
+        """The checkpoint of one of several fits: a file of the same name, then .1, .2, ..., which stays.
+
+        Parameters
+        ----------
+        k : int
+            Which one, from 0 on.
+
+        Returns
+        -------
+        Checkpoint
+        """
+        return Checkpoint(f"{self.path}.{k + 1}", self.every, stays=True)
+
+    def remove_parts(self, count: int, *counts: int) -> None:
+        """All of several fits came to their end: remove their files.
+
+        Parameters
+        ----------
+        count : int
+            How many there are.
+        *counts : int
+            How many parts each of them has, and so on.
+        """
+        for part in map(self.part, range(count)):
+            if counts:
+                part.remove_parts(*counts)
+            part.path.unlink(missing_ok=True)
 
     def close(self) -> None:
         """Training ended, in whatever way; the file stays."""
@@ -235,13 +270,21 @@ def as_checkpoint(checkpoint: str | PathLike[str] | Checkpoint | None) -> Checkp
     return checkpoint if checkpoint is None or isinstance(checkpoint, Checkpoint) else Checkpoint(checkpoint)
 
 
+def continued(checkpoint: str | PathLike[str] | Checkpoint | None, random_state: object) -> Checkpoint | None:
+    """The checkpoint of a model's fit; a ValueError where the model has no random_state, without which none goes on."""
+    if checkpoint is not None and random_state is None:
+        raise ValueError("checkpoint= needs random_state, so that the fit can be continued as it began")
+    return as_checkpoint(checkpoint)
+
+
 @contextmanager
 def opened(
     checkpoint: str | PathLike[str] | Checkpoint | None, random_state: object, what: Callable[[], tuple[Any, ...]]
 ) -> Iterator[Checkpoint | None]:
     """The checkpoint of a model's fit, opened; None where there is none.
 
-    The file is removed where the block comes to its end. Where an exception leaves it, the last state is written.
+    The file is removed where the block comes to its end, unless it stays. Where an exception leaves it, the last state is
+    written.
 
     Parameters
     ----------
@@ -255,13 +298,12 @@ def opened(
     if checkpoint is None:
         yield None
         return
-    if random_state is None:
-        raise ValueError("checkpoint= needs random_state, so that the fit can be continued as it began")
-    found = checkpoint if isinstance(checkpoint, Checkpoint) else Checkpoint(checkpoint)
+    found = continued(checkpoint, random_state)
+    assert found is not None
     try:
         found.open(*what())
         yield found
-        found.path.unlink(missing_ok=True)
+        found.done()
     except BaseException:
         found.keep()
         raise

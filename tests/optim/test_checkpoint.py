@@ -376,11 +376,9 @@ def test_a_function_as_schedule_is_the_same_in_another_process(tmp_path):
     assert fingerprint({"schedule": one}) != fingerprint({"schedule": eval("lambda done: 1 - 0.6 * done")})
 
 
-def test_what_checkpoints_cannot_do():
+def test_a_checkpoint_needs_a_random_state():
     with pytest.raises(ValueError, match="random_state"):
         NeuralODE().fit(T, DATA, checkpoint="no.npz")
-    with pytest.raises(ValueError, match="n_estimators"):
-        NeuralODE(random_state=0, n_estimators=2).fit(T, DATA, checkpoint="no.npz")
 
 
 def test_a_callback_that_stops_ends_the_fit_and_its_checkpoint(tmp_path):

@@ -7,10 +7,15 @@ import numpy as np
 
 from pynode.data.trajectories import Trajectories
 from pynode.models.options import LARGEST_SEED
+from pynode.optim.checkpoint import Checkpoint
 from pynode.optim.result import Iteration
+from pynode.training.curriculum import FitError
 
 if TYPE_CHECKING:
     from pynode.models.trajectories.neural_ode import NeuralODE
+
+Member = tuple[dict[str, Any], Checkpoint | None]
+"""The options of one of several fits, and its checkpoint."""
 
 
 def fit_members(
@@ -21,8 +26,9 @@ def fit_members(
     progress: bool | str,
     callback: Callable[[Iteration], Any] | None,
     doses: Any = None,
-) -> "list[NeuralODE]":
-    """Fitted copies of a model, one for each random start.
+    checkpoint: Checkpoint | None = None,
+) -> "tuple[list[NeuralODE], str]":
+    """Fitted copies of a model, one for each random start, and what to say of those that are left out.
 
     Parameters
     ----------
@@ -32,33 +38,59 @@ def fit_members(
     seed : int
     progress, callback : see `NeuralODE.fit`; callback only where members are fitted one after the other
     doses : see `NeuralODE.fit`
+    checkpoint : Checkpoint, optional
+        Its parts are those of the members, and are removed when all are there.
 
     Returns
     -------
-    list of NeuralODE
+    members : list of NeuralODE
+        Those that could be fitted and follow the data they were trained on; all that could be fitted if none does.
+    words : str
+        Empty where all are there.
+
+    Raises
+    ------
+    FitError
+        No member could be fitted.
     """
     make, n = type(model), int(model.n_estimators)
     params = model.get_params() | {"n_estimators": 1, "n_jobs": None}
-    members = [params | {"random_state": (seed + 1000 * i) % (LARGEST_SEED + 1)} for i in range(n)]
-    return side_by_side(_fit, members, (make, data, weight, doses), model.n_jobs, progress, callback, "member")
+    seeds = [(seed + 1000 * i) % (LARGEST_SEED + 1) for i in range(n)]
+    members = with_parts([params | {"random_state": each} for each in seeds], checkpoint)
+    tried = side_by_side(_fit, members, (make, data, weight, doses), model.n_jobs, progress, callback, "member")
+    if checkpoint is not None:
+        checkpoint.remove_parts(n, *([int(model.n_restarts)] if model.n_restarts > 1 else []))
+    failed = [each for each in tried if isinstance(each, FitError)]
+    if len(failed) == n:
+        raise failed[0]
+    kept, words = _accepted([each for each in tried if not isinstance(each, FitError)])
+    if failed:
+        lost = f"{len(failed)} of {n} members of the ensemble could not be fitted, and are left out ({failed[0]})"
+        words = f"{lost}; {words}" if words else lost
+    return kept, words
+
+
+def with_parts(members: list[dict[str, Any]], checkpoint: Checkpoint | None) -> list[Member]:
+    """The options of several fits, each with its part of a checkpoint."""
+    return [(params, None if checkpoint is None else checkpoint.part(k)) for k, params in enumerate(members)]
 
 
 def side_by_side(
     work: Callable[..., Any],
-    members: list[dict[str, Any]],
+    members: list[Member],
     common: tuple[Any, ...],
     n_jobs: int | None,
     progress: bool | str,
     callback: Callable[[Iteration], Any] | None,
     what: str,
 ) -> list[Any]:
-    """Results of work(params, *common[, progress, callback]) -> (result, whether to go on), in turn or by joblib.
+    """Results of work(member, *common[, progress, callback]) -> (result, whether to go on), in turn or by joblib.
 
     Parameters
     ----------
     work : callable
-    members : list of dict
-        The options of each model.
+    members : list of (dict, Checkpoint or None)
+        The options and the checkpoint of each model.
     common : tuple
         What all are given.
     n_jobs : int or None
@@ -88,15 +120,20 @@ def side_by_side(
 
 
 def _fit(
-    params: dict[str, Any],
+    member: Member,
     make: "type[NeuralODE]",
     data: Trajectories,
     weight: Any,
     doses: Any,
     progress: bool | str = False,
     callback: Callable[[Iteration], Any] | None = None,
-) -> "tuple[NeuralODE, bool]":
-    return make(**params).fit(data, weight=weight, doses=doses, progress=progress, callback=callback), True
+) -> "tuple[NeuralODE | FitError, bool]":
+    params, checkpoint = member
+    model = make(**params)
+    try:
+        return model.fit(data, weight=weight, doses=doses, progress=progress, callback=callback, checkpoint=checkpoint), True
+    except FitError as error:
+        return error, True
 
 
 def combined(predictions: list[Any], return_std: bool, average: str = "mean") -> Any:
@@ -119,7 +156,8 @@ def combined(predictions: list[Any], return_std: bool, average: str = "mean") ->
 
     def deviation(*parts: Any) -> Any:
         own = np.mean([s**2 for s in parts[len(means) :]], axis=0)
-        return np.sqrt(own + np.var(parts[: len(means)], axis=0, ddof=1))
+        apart = np.var(parts[: len(means)], axis=0, ddof=1) if len(means) > 1 else 0.0
+        return np.sqrt(own + apart)
 
     return _over(lambda *ys: np.mean(ys, axis=0), means), _over(deviation, [*means, *stds])
 
@@ -150,7 +188,7 @@ def _medians(predictions: list[Any], return_std: bool) -> Any:
     return _over(middle, means), _over(deviation, [*means, *[p[1] for p in predictions]])
 
 
-def accepted(members: "list[NeuralODE]") -> "tuple[list[NeuralODE], str]":
+def _accepted(members: "list[NeuralODE]") -> "tuple[list[NeuralODE], str]":
     """The members that follow the data they were trained on, and what to say of the others."""
     lost = [bool(member.strays_) for member in members]
     if not any(lost):

@@ -14,7 +14,7 @@ from pynode.data.partitions import Partitions, as_partitions
 from pynode.data.trajectories import Trajectories
 from pynode.errors import users_level
 from pynode.models.options import documented
-from pynode.models.trajectories.ensemble import accepted, best_of, fit_members
+from pynode.models.trajectories.ensemble import best_of, fit_members
 from pynode.models.trajectories.equations.looking import fit_form
 from pynode.models.trajectories.equations.loose import warn_if_loose
 from pynode.models.trajectories.far_field import settle_far_field
@@ -39,7 +39,7 @@ from pynode.models.trajectories.series import (
 )
 from pynode.models.trajectories.stages import reporting
 from pynode.models.trajectories.storage import from_content, to_content
-from pynode.optim.checkpoint import Checkpoint, opened
+from pynode.optim.checkpoint import Checkpoint, continued, opened
 from pynode.optim.progress import Progress
 from pynode.optim.result import Iteration
 from pynode.optim.session import results_kept_whole
@@ -221,8 +221,8 @@ class NeuralODE(Published):
             callback(`pynode.fit.Iteration`) after each iteration of any stage; return True to stop.
         checkpoint : path or pynode.fit.Checkpoint, optional
             A file that is written now and then. If it is there, the fit goes on from it, to the same bits as if
-            nothing had happened; it is removed at the end. Needs random_state, n_estimators=1 and n_restarts=1 (more
-            are many fits).
+            nothing had happened; it is removed at the end. Needs random_state. Each member of an ensemble and each
+            start has a file of its own, of that name and .1, .2, ...; those that are done stay until all are.
 
         Returns
         -------
@@ -361,12 +361,10 @@ class NeuralODE(Published):
         choice: Choice,
         progress: bool | str,
         callback: Callable[[Iteration], Any] | None,
-        checkpoint: object,
+        checkpoint: str | os.PathLike[str] | Checkpoint | None,
     ) -> Self:
-        if checkpoint is not None:
-            raise ValueError("checkpoint= is for a single fit: with n_estimators > 1 fit the members by themselves")
-        members = fit_members(decided(self, choice), data, weight, seed, progress, callback, doses)
-        members, words = accepted(members)
+        saved = continued(checkpoint, self.random_state)
+        members, words = fit_members(decided(self, choice), data, weight, seed, progress, callback, doses, saved)
         if words:
             warnings.warn(words, FitWarning, stacklevel=users_level())
         best = best_of(members)
@@ -387,12 +385,11 @@ class NeuralODE(Published):
         choice: Choice,
         progress: bool | str,
         callback: Callable[[Iteration], Any] | None,
-        checkpoint: object,
+        checkpoint: str | os.PathLike[str] | Checkpoint | None,
     ) -> Self:
-        if checkpoint is not None:
-            raise ValueError("checkpoint= is for a single fit: n_restarts > 1 makes many")
         started = clock.perf_counter()
-        best, message, interrupt = fit_starts(decided(self, choice), data, weight, seed, progress, callback)
+        saved = continued(checkpoint, self.random_state)
+        best, message, interrupt = fit_starts(decided(self, choice), data, weight, seed, progress, callback, saved)
         for name in RESULTS:
             setattr(self, name, getattr(best, name))
         self.estimators_ = []

@@ -10,8 +10,9 @@ import numpy as np
 from pynode.data.trajectories import Trajectories
 from pynode.fields.parameters import with_initial
 from pynode.models.options import LARGEST_SEED
-from pynode.models.trajectories.ensemble import side_by_side
+from pynode.models.trajectories.ensemble import Member, side_by_side, with_parts
 from pynode.models.trajectories.recipe import optimizer_of
+from pynode.optim.checkpoint import Checkpoint
 from pynode.optim.result import FitInterrupted, Iteration
 from pynode.training.curriculum import FitError, FitWarning
 from pynode.training.starts import drawn
@@ -45,6 +46,7 @@ def fit_starts(
     seed: int,
     progress: bool | str,
     callback: Callable[[Iteration], Any] | None,
+    checkpoint: Checkpoint | None = None,
 ) -> tuple["NeuralODE", str, FitInterrupted | None]:
     """Fits from `n_restarts` starts.
 
@@ -55,6 +57,8 @@ def fit_starts(
     weight : see `NeuralODE.fit`
     seed : int
     progress, callback : see `NeuralODE.fit`; callback only where fits are made one after the other
+    checkpoint : Checkpoint, optional
+        Its parts are those of the fits, and are removed when all are there, unless it stays.
 
     Returns
     -------
@@ -70,8 +74,11 @@ def fit_starts(
     FitError
         The equation cannot be solved from any start.
     """
-    members = _members(model, seed)
+    members = with_parts(_members(model, seed), checkpoint)
     tried = side_by_side(_try, members, (type(model), data, weight), model.n_jobs, progress, callback, "start")
+    interrupt = next((x.interrupt for x in tried if x.interrupt is not None), None)
+    if checkpoint is not None and interrupt is None and not checkpoint.stays:
+        checkpoint.remove_parts(len(members))
     order = sorted(range(len(tried)), key=lambda k: tried[k].score, reverse=True)
     best = tried[order[0]]
     if best.model is None:
@@ -81,7 +88,7 @@ def fit_starts(
     failed = sum(x.model is None for x in tried)
     message = f"the best of {len(tried)} starts is number {order[0] + 1}; {same} others led to a fit as good"
     message += f", {failed} could not be solved" if failed else ""
-    return best.model, message, next((x.interrupt for x in tried if x.interrupt is not None), None)
+    return best.model, message, interrupt
 
 
 def _members(model: "NeuralODE", seed: int) -> list[dict[str, Any]]:
@@ -98,7 +105,7 @@ def _members(model: "NeuralODE", seed: int) -> list[dict[str, Any]]:
 
 
 def _try(
-    params: dict[str, Any],
+    member: Member,
     make: "type[NeuralODE]",
     data: Trajectories,
     weight: Any,
@@ -106,11 +113,12 @@ def _try(
     callback: Callable[[Iteration], Any] | None = None,
 ) -> tuple[Tried, bool]:
     """(a fit from one start, whether to go on with the next)."""
+    params, checkpoint = member
     model = make(**params)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", FitWarning)  # those of the best are repeated
         try:
-            model.fit(data, weight=weight, progress=progress, callback=callback)
+            model.fit(data, weight=weight, progress=progress, callback=callback, checkpoint=checkpoint)
         except FitError as error:
             return Tried(None, error), True
         except FitInterrupted as interrupt:

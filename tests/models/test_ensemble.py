@@ -1,0 +1,105 @@
+"""Ensembles and starts of which some fail, and those that are interrupted."""
+
+import numpy as np
+import pytest
+
+import pynode as pn
+from pynode.fit import FitError, FitWarning
+
+T = np.linspace(0, 4, 60)
+Y = np.stack([np.cos(T), np.sin(T)], axis=1)
+OPTIONS = {"hidden": (4,), "windows": (10,), "max_iter": 5, "random_state": 0}
+
+
+class Fails(pn.NeuralODE):
+    """A model whose members with these seeds cannot be fitted."""
+
+    seeds = ()
+
+    def fit(self, *args, **kwargs):
+        if self.n_estimators == 1 and self.random_state in self.seeds:
+            raise FitError(f"seed {self.random_state}")
+        return super().fit(*args, **kwargs)
+
+
+@pytest.mark.filterwarnings("ignore::pynode.fit.FitWarning")  # few iterations
+def test_members_that_cannot_be_fitted_are_left_out(monkeypatch):
+    whole = Fails(**OPTIONS, n_estimators=3).fit(T, Y)
+    monkeypatch.setattr(Fails, "seeds", (1000,))
+    said = r"1 of 3 members of the ensemble could not be fitted, and are left out \(seed 1000\)"
+    with pytest.warns(FitWarning, match=said):
+        model = Fails(**OPTIONS, n_estimators=3).fit(T, Y)
+    assert any(words.startswith("1 of 3 members") for words in model.report_["warnings"])
+    assert len(model.estimators_) == 2
+    for left, each in zip(model.estimators_, whole.estimators_[::2], strict=True):
+        assert (left.theta_ == each.theta_).all()
+
+
+@pytest.mark.filterwarnings("ignore::pynode.fit.FitWarning")
+def test_one_member_that_is_left_predicts_by_itself(monkeypatch, tmp_path):
+    monkeypatch.setattr(Fails, "seeds", (0, 1000))
+    model = Fails(**OPTIONS, n_estimators=3).fit(T, Y)
+    (left,) = model.estimators_
+    mean, std = model.predict(T, Y[0], return_std=True)
+    assert (mean == left.predict(T, Y[0])).all()
+    assert np.allclose(std, left.predict(T, Y[0], return_std=True)[1], rtol=1e-12)
+    assert np.isfinite(model.predict(T, Y[0], interval=0.9).upper).all()
+    model.save(tmp_path / "model")
+    assert (pn.load(tmp_path / "model").predict(T, Y[0]) == mean).all()
+
+
+def test_an_ensemble_without_members_says_why(monkeypatch):
+    monkeypatch.setattr(Fails, "seeds", (0, 1000))
+    with pytest.raises(FitError, match=r"^seed 0$"):
+        Fails(**OPTIONS, n_estimators=2).fit(T, Y)
+
+
+def until(count):
+    """A callback that interrupts the fit at its count-th iteration."""
+    seen = []
+
+    def interrupt(iteration):
+        seen.append(iteration)
+        if len(seen) == count:
+            raise KeyboardInterrupt
+
+    return interrupt
+
+
+@pytest.mark.filterwarnings("ignore::pynode.fit.FitWarning")
+@pytest.mark.parametrize("options", [{"n_estimators": 3}, {"n_restarts": 3}, {"n_estimators": 2, "n_restarts": 2}], ids=str)
+def test_many_fits_go_on_from_their_checkpoints(options, tmp_path):
+    seen = []
+    whole = pn.NeuralODE(**OPTIONS, **options).fit(T, Y, callback=lambda iteration: bool(seen.append(iteration)))
+    for count in np.linspace(2, len(seen) - 1, 4).astype(int).tolist():
+        checkpoint = pn.fit.Checkpoint(tmp_path / "fit", every=0)
+        with pytest.raises(KeyboardInterrupt):
+            pn.NeuralODE(**OPTIONS, **options).fit(T, Y, callback=until(count), checkpoint=checkpoint)
+        assert [*tmp_path.iterdir()]
+        later = []
+        again = pn.NeuralODE(**OPTIONS, **options)
+        again.fit(T, Y, callback=lambda iteration, later=later: bool(later.append(iteration)), checkpoint=tmp_path / "fit")
+        assert len(later) <= len(seen) - count // 2  # fits that were done are not made again
+        assert not [*tmp_path.iterdir()]
+        assert (again.theta_ == whole.theta_).all()
+        assert (again.predict(T, Y[0]) == whole.predict(T, Y[0])).all()
+
+
+@pytest.mark.filterwarnings("ignore::pynode.fit.FitWarning")
+def test_checkpoints_go_to_processes(tmp_path):
+    whole = pn.NeuralODE(**OPTIONS, n_estimators=2).fit(T, Y)
+    with pytest.raises(KeyboardInterrupt):
+        pn.NeuralODE(**OPTIONS, n_estimators=2).fit(T, Y, callback=until(8), checkpoint=tmp_path / "fit")
+    model = pn.NeuralODE(**OPTIONS, n_estimators=2, n_jobs=2).fit(T, Y, checkpoint=tmp_path / "fit")
+    assert not [*tmp_path.iterdir()]
+    assert (model.predict(T, Y[0]) == whole.predict(T, Y[0])).all()
+
+
+@pytest.mark.parametrize("options", [{"n_estimators": 2}, {"n_restarts": 2}], ids=str)
+def test_checkpoints_of_many_fits_are_checked(options, tmp_path):
+    with pytest.raises(ValueError, match="checkpoint= needs random_state"):
+        pn.NeuralODE(hidden=(4,), **options).fit(T, Y, checkpoint=tmp_path / "fit")
+    with pytest.raises(KeyboardInterrupt):
+        pn.NeuralODE(**OPTIONS, **options).fit(T, Y, callback=until(3), checkpoint=tmp_path / "fit")
+    with pytest.raises(ValueError, match=r"fit\.1 is the checkpoint of another fit"):
+        pn.NeuralODE(**OPTIONS, **options).fit(T, 2 * Y, checkpoint=tmp_path / "fit")
