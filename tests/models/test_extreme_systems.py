@@ -1,5 +1,7 @@
 """Two ends of the scale: chaos over long times, and linear systems."""
 
+import warnings
+
 import numpy as np
 import pytest
 
@@ -52,14 +54,28 @@ def test_an_equation_does_not_depend_on_units(size):
 
 @pytest.mark.parametrize(
     ("t", "y", "u", "name"),
-    [(1, 1e200, 1, "y1"), (1, 1e-60, 1, "y1"), (1e60, 1, 1, "t"), (1e-200, 1, 1, "t"), (1, 1, 1e60, "u1")],
+    [(1, 1e200, 1, "y1"), (1, 1e-160, 1, "y1"), (1e160, 1, 1, "t"), (1e-200, 1, 1, "t"), (1, 1, 1e160, "u1")],
 )
-def test_sizes_that_floating_point_cannot_multiply_are_refused(t, y, u, name):
+def test_sizes_that_floating_point_cannot_square_are_refused(t, y, u, name):
     times = np.linspace(0, 10, 60)
-    with pytest.raises(
-        ValueError, match=f"^{name} is up to .* in size, and fits need numbers from .*: give it in other units$"
-    ):
+    said = f"^{name} is up to .* in size, not from 1e-152 to 1e.152, .*: give it in other units$"
+    with pytest.raises(ValueError, match=said):
         NeuralODE(random_state=0).fit(t * times, y * np.cos(times)[:, None], u=u * np.sin(times)[:, None])
+
+
+@pytest.mark.parametrize("size", [1e-100, 1e-60, 1e40, 1e100])
+def test_no_equation_is_looked_for_where_products_are_beyond_floating_point(size):
+    t = np.linspace(0, 10, 60)
+    y = np.stack([np.cos(t), np.sin(t)], axis=1)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error", RuntimeWarning)
+        warnings.simplefilter("ignore", FitWarning)
+        model = NeuralODE(random_state=0).fit(t, size * y)
+    with pytest.raises(ValueError, match="the model is a network"):
+        model.equation()
+    assert np.allclose(model.predict(t, trajectory=0) / size, y, atol=1e-2)
+    with pytest.raises(ValueError, match=r"^structure='equation' cannot be had: y1 is up to .* in size, not from 1e-50 to"):
+        NeuralODE(random_state=0, structure="equation").fit(t, size * y)
 
 
 @pytest.mark.parametrize("structure", ["auto", "network"])

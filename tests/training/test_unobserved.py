@@ -6,6 +6,7 @@ import pytest
 
 import pynode as pn
 from pynode import NeuralODE
+from pynode.fit import FitWarning
 from pynode.training.smoothing import smooth, with_derivatives, with_implied
 from pynode.training.windows import as_weights
 
@@ -402,7 +403,8 @@ def test_scores():
     assert model.score([T, T[:1]], [y[0], y[1, :1]]) == pytest.approx(model.score(T, y[0]))
     with pytest.raises(ValueError, match="nothing to score"):
         model.score(T[:1], y[0, :1])
-    still = NeuralODE(**QUICK).fit(T, np.ones((40, 1)))
+    with pytest.warns(FitWarning, match="nothing changes"):
+        still = NeuralODE(**QUICK).fit(T, np.ones((40, 1)))
     assert still.score(T, np.ones((40, 1))) in (0.0, 1.0)  # as in scikit-learn, where nothing varies
 
 

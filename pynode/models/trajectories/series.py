@@ -26,8 +26,8 @@ Series = ArrayLike | Sequence[ArrayLike]
 Inputs = ArrayLike | Sequence[ArrayLike] | tuple[Any, ...] | Signal
 """Control inputs: values at the times of the data, (times, values[, kind]), or a Signal."""
 
-SMALLEST, LARGEST = 1e-50, 1e30
-"""Products of three states, their inverses, and squares of both are within floating point for states of these sizes."""
+SIZES = (1e-152, 1e152)
+"""Squares of states, inputs and times are within floating point for these sizes."""
 
 
 def as_trajectories(
@@ -133,18 +133,24 @@ def check_positive(data: Trajectories) -> None:
 
 
 def check_sizes(data: Trajectories) -> None:
-    """Refuse numbers whose products floating point cannot hold."""
+    """Refuse numbers whose squares floating point cannot hold."""
+    words = beyond(data, SIZES)
+    if words:
+        raise ValueError(f"{words}, whose squares floating point holds: give it in other units")
+
+
+def beyond(data: Trajectories, sizes: tuple[float, float]) -> str:
+    """Which state, input or length of time is not of these sizes, in words; empty where all are."""
     columns = list(zip(data.names, np.concatenate(data.y).T, strict=True))
     if data.signal is not None:
         columns += zip(names_of(data)[data.d :], np.concatenate(data.signal.u).T, strict=True)
     columns.append(("t", np.array([t[-1] - t[0] for t in data.t])))
+    least, most = sizes
     for name, x in columns:
         size = float(np.nanmax(np.abs(x), initial=0.0))
-        if size and not SMALLEST <= size <= LARGEST:
-            raise ValueError(
-                f"{name} is up to {size:g} in size, and fits need numbers from {SMALLEST:g} to {LARGEST:g}, whose products "
-                "floating point holds: give it in other units"
-            )
+        if size and not least <= size <= most:
+            return f"{name} is up to {size:g} in size, not from {least:g} to {most:g}"
+    return ""
 
 
 def is_plain(u: Any, columns: Any = None) -> bool:

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from pynode.data.trajectories import Trajectories
 from pynode.models.trajectories.equations.structure import EquationFit, become, prefer, warn_of
 from pynode.models.trajectories.scaling import Scaling
-from pynode.models.trajectories.series import n_inputs
+from pynode.models.trajectories.series import beyond, n_inputs
 from pynode.models.trajectories.stages import fit_stages
 from pynode.optim.checkpoint import Checkpoint
 from pynode.optim.result import Iteration
@@ -23,6 +23,9 @@ if TYPE_CHECKING:
     from pynode.models.trajectories.neural_ode import NeuralODE
 
 Array = NDArray[np.float64]
+
+SIZES = (1e-50, 1e30)
+"""Products of three states, their inverses, and squares of both are within floating point for states of these sizes."""
 
 SHAPING = ("hidden", "activation", "skip", "weight_decay", "windows", "optimizer", "n_restarts", "n_estimators", "scale")
 """Options about the network and its training: who sets one wants the network."""
@@ -66,6 +69,8 @@ def _excluded(model: "NeuralODE", data: Trajectories, delay: Array | None) -> st
     """Why there can be no equation, or an empty text."""
     if model.field is not None:
         return "the field is given (field=)"
+    if far := beyond(data, SIZES):
+        return f"{far}, whose products floating point holds; other units would do"
     if model.augment:
         return f"augment={model.augment} adds states that nobody measured, whose equation has no names"
     if model.log:
