@@ -295,11 +295,10 @@ def opened(
     what : callable
         () -> data and options, everything that the fit depends on.
     """
-    if checkpoint is None:
+    found = continued(checkpoint, random_state)
+    if found is None:
         yield None
         return
-    found = continued(checkpoint, random_state)
-    assert found is not None
     try:
         found.open(*what())
         yield found

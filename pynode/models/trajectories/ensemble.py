@@ -14,9 +14,6 @@ from pynode.training.curriculum import FitError
 if TYPE_CHECKING:
     from pynode.models.trajectories.neural_ode import NeuralODE
 
-Member = tuple[dict[str, Any], Checkpoint | None]
-"""The options of one of several fits, and its checkpoint."""
-
 
 def fit_members(
     model: "NeuralODE",
@@ -56,8 +53,9 @@ def fit_members(
     make, n = type(model), int(model.n_estimators)
     params = model.get_params() | {"n_estimators": 1, "n_jobs": None}
     seeds = [(seed + 1000 * i) % (LARGEST_SEED + 1) for i in range(n)]
-    members = with_parts([params | {"random_state": each} for each in seeds], checkpoint)
-    tried = side_by_side(_fit, members, (make, data, weight, doses), model.n_jobs, progress, callback, "member")
+    members = [params | {"random_state": each} for each in seeds]
+    common = (make, data, weight, doses)
+    tried = side_by_side(_fit, members, common, model.n_jobs, progress, callback, "member", checkpoint)
     if checkpoint is not None:
         checkpoint.remove_parts(n, *([int(model.n_restarts)] if model.n_restarts > 1 else []))
     failed = [each for each in tried if isinstance(each, FitError)]
@@ -70,27 +68,23 @@ def fit_members(
     return kept, words
 
 
-def with_parts(members: list[dict[str, Any]], checkpoint: Checkpoint | None) -> list[Member]:
-    """The options of several fits, each with its part of a checkpoint."""
-    return [(params, None if checkpoint is None else checkpoint.part(k)) for k, params in enumerate(members)]
-
-
 def side_by_side(
     work: Callable[..., Any],
-    members: list[Member],
+    members: list[dict[str, Any]],
     common: tuple[Any, ...],
     n_jobs: int | None,
     progress: bool | str,
     callback: Callable[[Iteration], Any] | None,
     what: str,
+    checkpoint: Checkpoint | None = None,
 ) -> list[Any]:
-    """Results of work(member, *common[, progress, callback]) -> (result, whether to go on), in turn or by joblib.
+    """Results of work(params, part, *common[, progress, callback]) -> (result, whether to go on), in turn or by joblib.
 
     Parameters
     ----------
     work : callable
-    members : list of (dict, Checkpoint or None)
-        The options and the checkpoint of each model.
+    members : list of dict
+        The options of each model.
     common : tuple
         What all are given.
     n_jobs : int or None
@@ -99,12 +93,15 @@ def side_by_side(
         See `NeuralODE.fit`; callback only where they work one after the other.
     what : str
         What the display of progress calls one of them.
+    checkpoint : Checkpoint, optional
+        Each gets its part of it.
     """
+    given = [(params, None if checkpoint is None else checkpoint.part(k)) for k, params in enumerate(members)]
     if n_jobs in (None, 1):
         results = []
-        for i, each in enumerate(members):
+        for i, each in enumerate(given):
             label = f"{progress}, " if isinstance(progress, str) else ""
-            result, more = work(each, *common, progress and f"{label}{what} {i + 1} of {len(members)}", callback)
+            result, more = work(*each, *common, progress and f"{label}{what} {i + 1} of {len(members)}", callback)
             results.append(result)
             if not more:
                 break
@@ -115,12 +112,13 @@ def side_by_side(
         from joblib import Parallel, delayed
     except ImportError:
         raise ImportError("n_jobs needs joblib: pip install 'pynode-ode[parallel]'") from None
-    jobs = (delayed(work)(each, *common) for each in members)
+    jobs = (delayed(work)(*each, *common) for each in given)
     return [result for result, _ in Parallel(n_jobs=n_jobs, verbose=10 if progress else 0)(jobs)]
 
 
 def _fit(
-    member: Member,
+    params: dict[str, Any],
+    checkpoint: Checkpoint | None,
     make: "type[NeuralODE]",
     data: Trajectories,
     weight: Any,
@@ -128,7 +126,6 @@ def _fit(
     progress: bool | str = False,
     callback: Callable[[Iteration], Any] | None = None,
 ) -> "tuple[NeuralODE | FitError, bool]":
-    params, checkpoint = member
     model = make(**params)
     try:
         return model.fit(data, weight=weight, doses=doses, progress=progress, callback=callback, checkpoint=checkpoint), True

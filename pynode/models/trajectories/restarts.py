@@ -10,7 +10,7 @@ import numpy as np
 from pynode.data.trajectories import Trajectories
 from pynode.fields.parameters import with_initial
 from pynode.models.options import LARGEST_SEED
-from pynode.models.trajectories.ensemble import Member, side_by_side, with_parts
+from pynode.models.trajectories.ensemble import side_by_side
 from pynode.models.trajectories.recipe import optimizer_of
 from pynode.optim.checkpoint import Checkpoint
 from pynode.optim.result import FitInterrupted, Iteration
@@ -74,8 +74,8 @@ def fit_starts(
     FitError
         The equation cannot be solved from any start.
     """
-    members = with_parts(_members(model, seed), checkpoint)
-    tried = side_by_side(_try, members, (type(model), data, weight), model.n_jobs, progress, callback, "start")
+    members = _members(model, seed)
+    tried = side_by_side(_try, members, (type(model), data, weight), model.n_jobs, progress, callback, "start", checkpoint)
     interrupt = next((x.interrupt for x in tried if x.interrupt is not None), None)
     if checkpoint is not None and interrupt is None and not checkpoint.stays:
         checkpoint.remove_parts(len(members))
@@ -105,7 +105,8 @@ def _members(model: "NeuralODE", seed: int) -> list[dict[str, Any]]:
 
 
 def _try(
-    member: Member,
+    params: dict[str, Any],
+    checkpoint: Checkpoint | None,
     make: "type[NeuralODE]",
     data: Trajectories,
     weight: Any,
@@ -113,7 +114,6 @@ def _try(
     callback: Callable[[Iteration], Any] | None = None,
 ) -> tuple[Tried, bool]:
     """(a fit from one start, whether to go on with the next)."""
-    params, checkpoint = member
     model = make(**params)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", FitWarning)  # those of the best are repeated

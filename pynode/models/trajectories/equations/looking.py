@@ -69,8 +69,6 @@ def _excluded(model: "NeuralODE", data: Trajectories, delay: Array | None) -> st
     """Why there can be no equation, or an empty text."""
     if model.field is not None:
         return "the field is given (field=)"
-    if far := beyond(data, SIZES):
-        return f"{far}, whose products floating point holds; other units would do"
     if model.augment:
         return f"augment={model.augment} adds states that nobody measured, whose equation has no names"
     if model.log:
@@ -93,6 +91,8 @@ def _excluded(model: "NeuralODE", data: Trajectories, delay: Array | None) -> st
         return "no trajectory has five times"
     if any(np.isnan(y).all(axis=0).any() for y in data.y):
         return "a state is not observed in some trajectory"
+    if far := beyond(data, SIZES):
+        return f"{far}, whose products floating point holds; other units would do"
     return ""
 
 

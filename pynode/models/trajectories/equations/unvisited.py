@@ -25,9 +25,9 @@ def unvisited(data: Trajectories) -> list[str]:
     if not len(support.points):
         return []
     names = [name for name, still in zip(data.names, support.still, strict=True) if still]
-    words = []
     if len(names) == data.d:
         return ["nothing changes in the data: they tell no more of the equation than that its states rest there"]
+    words = []
     if names:
         words.append(
             f"{', '.join(names)} never changes in the data: what the equation makes of other values is unknown, and "
