@@ -80,8 +80,8 @@ static int FN(retake)(FN(work) * W, int stages) {
 }
 
 typedef struct FN(polish) { /* one lane: the length x of its step, a bracket, the best so far */
-    double x, lo, hi, slope, before, g_before, best, g_best, small;
-    int from, seen, stalled, root, done; /* seen: a step that ends behind the crossing was taken */
+    double x, lo, hi, slope, before, g_before, best, g_best, small, reach;
+    int from, seen, tries, stalled, root, done; /* seen: a step that ends behind the crossing was taken */
 } FN(polish);
 
 /* The next length to try after g at the present one; done: x is the best, and root says whether it is a root. */
@@ -110,6 +110,11 @@ static void FN(polish_next)(FN(polish) * p, double t, double dir, double g) {
     if (p->done) {
         p->x = p->best;
         return;
+    }
+    if (++p->tries > PN_SECANTS) { /* a multiple root, which they near ever more slowly: pass it, then halve */
+        int passed = p->hi - p->lo < 1.5 * p->reach;
+        if (!passed) p->reach = 8 * p->reach + least;
+        next = passed ? NAN : p->x + (sign(g) == p->from ? p->reach : -p->reach);
     }
     if (!(next > p->lo && next < p->hi) || p->stalled) next = p->seen ? 0.5 * (p->lo + p->hi) : p->hi;
     p->x = next;

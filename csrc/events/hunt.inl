@@ -5,6 +5,8 @@
 /* Halvings in one step, of one event; windows that wait: one at each of 8 halvings, and a half of the step. */
 enum { PN_SPLITS = 64, PN_LATER = 10 };
 
+enum { PN_SECANTS = 12 }; /* towards one root of the step itself: near a simple one far fewer do */
+
 typedef struct window {
     double at, width, margin, g[5];
     int known; /* also at the odd probes */
