@@ -122,7 +122,7 @@ def _felt(terms: Sequence[Term], size: Array, spread: Array) -> Array:
 
 
 def libraries(data: Data, smoothed: Smoothed) -> list[list[Term]]:
-    """Candidate terms: polynomials, then these and functions: of what may be angles, changes its sign, or is positive.
+    """Candidate terms: polynomials; these and functions: of what may be angles, changes its sign, or is positive; and products of four.
 
     Where states are many, of products the second degree; where they are too many for that, powers of single states alone.
     """
@@ -146,7 +146,8 @@ def libraries(data: Data, smoothed: Smoothed) -> list[list[Term]]:
     positive = [j for j in range(data.d) if low[j] > APART * varied[j] and high[j] > TIMES * low[j]]
     r2 = {(i, j): states[:, i] ** 2 + states[:, j] ** 2 for i, j in itertools.combinations(signed, 2)}
     around = [pair for pair, s in r2.items() if s.min() > NEAREST**2 * s.max()]
+    fourth = [polynomials(n, 4)] if comb(n + 4, 4) <= MOST_TERMS else []
     if n > MOST_ANGLES or not (angles or signed or positive):
-        return [plain]
+        return [plain, *fourth]
     more = waves(n, angles) + drags(n, signed) + roots_and_logarithms(n, positive) + attractions(n, around)
-    return [plain, plain + more]
+    return [plain, plain + more, *fourth]
