@@ -10,6 +10,7 @@ import pynode as pn
 from pynode.models.trajectories.equations import looking
 from pynode.models.trajectories.equations import outdone as outdone_module
 from pynode.models.trajectories.equations.outdone import outdone
+from pynode.models.trajectories.equations.structure import EquationFit
 from pynode.training.curriculum import FitWarning
 
 
@@ -36,6 +37,12 @@ def test_what_is_told(ours, theirs, rows, told):
     assert told in "".join(words)
 
 
+@pytest.fixture
+def no_bends(monkeypatch):
+    """Nothing bends: the terms of the double well are found along a network's trajectories alone."""
+    monkeypatch.setattr(EquationFit, "bent", lambda self, known=False: [])
+
+
 def double_well():
     rng = np.random.default_rng(3)
     t = np.linspace(0, 20, 61)
@@ -51,6 +58,7 @@ def said(model, t, y):
     return model, [str(one.message) for one in caught]
 
 
+@pytest.mark.usefixtures("no_bends")
 @pytest.mark.parametrize("limit", [1.5, 0.0])
 def test_an_equation_that_takes_the_place_of_a_network_is_compared_with_it(limit, monkeypatch):
     monkeypatch.setattr(outdone_module, "LARGER", limit)
@@ -61,6 +69,7 @@ def test_an_equation_that_takes_the_place_of_a_network_is_compared_with_it(limit
     assert ("trained beside it" in " ".join(told)) == (limit == 0)
 
 
+@pytest.mark.usefixtures("no_bends")
 @pytest.mark.parametrize("kept", ["equation", "network"])
 def test_warnings_of_a_network_are_not_those_of_the_equation_in_its_place(kept, monkeypatch):
     train = looking.fit_stages
@@ -81,6 +90,7 @@ def test_warnings_of_a_network_are_not_those_of_the_equation_in_its_place(kept, 
     assert told.count("of something else") == 1
 
 
+@pytest.mark.usefixtures("no_bends")
 def test_warnings_kept_back_are_told_where_the_fit_of_a_network_fails(monkeypatch):
     def fit_stages(*args):
         warnings.warn("of the network", FitWarning, stacklevel=1)

@@ -13,21 +13,44 @@ BENDS = [
     Bend("down", 0, 1, 0.5),
     Bend("down", 0, 4, 0.9),
     Bend("decay", 0, 1, 0.6),
+    Bend("on", 0, 1, 0.4, 2.5),
+    Bend("off", 0, 1, 0.4, -1.5),
 ]
 
 
-def expected(bend, x, K):
+def expected(bend, x, K, threshold):
     n = bend.n
-    return {"up": x**n / (K**n + x**n), "down": 1 / (1 + (x / K) ** n), "decay": np.exp(-x / K)}[bend.kind]
+    return {
+        "up": x**n / (K**n + x**n),
+        "down": 1 / (1 + (x / K) ** n),
+        "decay": np.exp(-x / K),
+        "on": 1 / (1 + np.exp(-(x - threshold) / K)),
+        "off": 1 / (1 + np.exp((x - threshold) / K)),
+    }[bend.kind]
 
 
 @pytest.mark.parametrize("bend", BENDS)
 def test_values_and_slopes(bend):
     x = np.linspace(0, 3, 7)
-    np.testing.assert_allclose(bend.value(x), expected(bend, x, bend.scale), rtol=1e-14)
+    K = bend.scale
+    threshold = bend.level * K
+    np.testing.assert_allclose(bend.value(x), expected(bend, x, K, threshold), rtol=1e-14)
     h = 1e-6
-    slope = (expected(bend, x, bend.scale * np.exp(h)) - expected(bend, x, bend.scale * np.exp(-h))) / (2 * h)
-    np.testing.assert_allclose(bend.slope(x), slope, atol=1e-9)
+    by_scale = (expected(bend, x, K * np.exp(h), threshold) - expected(bend, x, K * np.exp(-h), threshold)) / (2 * h)
+    np.testing.assert_allclose(bend.slopes(x)[:, 0], by_scale, atol=1e-9)
+    if bend.switches:
+        by_threshold = (expected(bend, x, K, threshold + K * h) - expected(bend, x, K, threshold - K * h)) / (2 * h)
+        np.testing.assert_allclose(bend.slopes(x)[:, 1], by_threshold, atol=1e-9)
+
+
+@pytest.mark.parametrize("bend", BENDS)
+def test_a_step_moves_scale_and_threshold(bend):
+    moved = bend.moved([0.3, 0.5][: len(bend.inner)])
+    assert moved.scale == pytest.approx(bend.scale * np.exp(0.3))
+    if bend.switches:
+        assert moved.level * moved.scale == pytest.approx(bend.level * bend.scale + 0.5 * bend.scale)
+    again = bend.at(moved.place)
+    np.testing.assert_allclose([v for _, v in again.inner], [v for _, v in moved.inner], rtol=1e-14)
 
 
 def test_scales_are_parameters_that_rows_share():
@@ -50,3 +73,19 @@ def test_no_state_is_called_like_a_scale():
     none = (0,)
     field = sparse_field([[Term(none, "bend", none, Bend("up", 0, 1, 2.0))]], [[1.0]], 0, ["K"])
     assert [p.name for p in field.spec] == ["K: K/(K_ + K)", "K_"]
+
+
+def test_switches_have_a_scale_and_a_level():
+    none = (0, 0)
+    on = Term((0, 1), "bend", none, Bend("on", 0, 1, 0.5, 2.0))
+    off = Term(none, "bend", none, Bend("off", 1, 1, 0.5, -1.0))
+    field = sparse_field([[on], [off]], [[3.0], [2.0]], 0, ["V", "w"])
+    assert [p.name for p in field.spec] == ["V: w*sigmoid(V/K - c1)", "w: sigmoid(c2 - w/K)", "K", "c1", "c2"]
+    assert [p.constraint for p in field.spec][-3:] == [("positive",), ("free",), ("free",)]
+    V, w = np.array([0.8, 0.4])
+    theta = np.array([3.0, 2.0, 0.6, 1.5, -0.5])
+    found = field(0.0, np.array([V, w]), theta)
+    np.testing.assert_allclose(found, [3 * w / (1 + np.exp(1.5 - V / 0.6)), 2 / (1 + np.exp(0.5 + w / 0.6))], rtol=1e-13)
+    assert pn.check_grad(field, np.array([V, w]), np.linspace(0, 1, 4), theta, np.zeros((4, 2)))
+    far = field(0.0, np.array([-4000.0, 4000.0]), theta)  # nothing overflows where a switch is shut
+    assert np.isfinite(far).all() and np.isfinite(pn.jacobian(field)(0.0, np.array([-4000.0, 4000.0]), theta)).all()

@@ -8,8 +8,8 @@ from numpy.typing import NDArray
 from scipy.linalg import solve_triangular
 from scipy.sparse import csr_array
 
-from pynode.training.equations.bends import DECAY, DOWN, UP, Bend
-from pynode.training.equations.library import Library
+from pynode.training.equations.bends import DECAY, DOWN, OFF, ON, UP, Bend
+from pynode.training.equations.library import Library, far
 from pynode.training.equations.search import FIRST
 from pynode.training.equations.terms import Term, evaluate, unit
 from pynode.training.windows import Data
@@ -28,6 +28,12 @@ NEAR, FAR = 0.05, 2.0
 EXPONENTS = (1, 2, 4, 8)
 """Exponents that are tried at first; their neighbours follow."""
 
+WIDTHS = (0.06, 0.18, 0.5)
+"""Scales of switches that are tried, in ranges of the variable ..."""
+
+THRESHOLDS = (-0.1, 0.1, 0.3, 0.5, 0.7, 0.9, 1.1)
+"""... and where they switch, from its lowest value on."""
+
 MOST_VARIABLES = 6
 """With more states and inputs than this there are no terms that bend."""
 
@@ -35,7 +41,7 @@ MOST_FACTORS = 4
 """With more than this, terms that bend are not multiplied by another variable."""
 
 LONGEST = 0.7
-"""The most by which a step changes their logarithms."""
+"""The most by which a step changes them."""
 
 NOTHING = 1e-100
 """Smaller columns are those of functions that are 0 along the data."""
@@ -47,11 +53,13 @@ TINY = 1e-9
 def grid(x: Array, exponents: Sequence[int] = EXPONENTS) -> list[Term]:
     """Candidates with scales on a grid, for those of states and inputs x (rows, n) that are never negative.
 
-    With the exponent 1 alone there are no exponentials either.
+    With the exponent 1 alone there are no exponentials either; without exponents there are switches, of any sign.
     """
     n = x.shape[1]
     if n > MOST_VARIABLES:
         return []
+    if not exponents:
+        return switches(x)
     none = (0,) * n
     found = []
     for j in np.flatnonzero(never_negative(x)).tolist():
@@ -65,6 +73,21 @@ def grid(x: Array, exponents: Sequence[int] = EXPONENTS) -> list[Term]:
                 found += [Term(f, "bend", none, Bend(DOWN, j, e, scale)) for f in [*factors, *(inhibited if e > 1 else [])]]
             if max(exponents) > 1:
                 found += [Term(f, "bend", none, Bend(DECAY, j, 1, scale)) for f in [*factors, own]]
+    return found
+
+
+def switches(x: Array) -> list[Term]:
+    """Candidates with a threshold, on a grid of scales and thresholds, of each variable that does not stay far from 0."""
+    n = x.shape[1]
+    none = (0,) * n
+    factors = [none] if n > MOST_FACTORS else [none, *(unit(n, i) for i in range(n))]
+    found = []
+    for j in np.flatnonzero((np.ptp(x, axis=0) > 0) & ~far(x)).tolist():
+        low = float(x[:, j].min())
+        span = float(np.ptp(x[:, j]))
+        for width, place in itertools.product(WIDTHS, THRESHOLDS):
+            level = (low + place * span) / (width * span)
+            found += [Term(f, "bend", none, Bend(kind, j, 1, width * span, level)) for f in factors for kind in (ON, OFF)]
     return found
 
 
@@ -128,21 +151,27 @@ class Along:
         """(n, terms) of the integrals."""
         return self._columns(evaluate(terms, self.x))
 
-    def slopes(self, terms: Sequence[Term]) -> Array:
-        """(n, terms) of their derivatives with respect to the logarithms of the scales."""
-        return self._columns(np.stack([_slope(term, self.x) for term in terms], axis=1))
+    def with_slopes(self, terms: Sequence[Term]) -> Array:
+        """(n, 1 + numbers, terms) columns, and those of their derivatives with respect to the numbers inside."""
+        most = max(len(term.inner) for term in terms)
+        values = np.zeros((len(self.x), 1 + most, len(terms)))
+        for k, term in enumerate(terms):
+            own = self._with_slopes(term)
+            values[:, : own.shape[1], k] = own
+        return self._columns(values.reshape(len(self.x), -1)).reshape(-1, 1 + most, len(terms))
 
     def both(self, term: Term) -> tuple[Array, float]:
-        """((n, 2): the column of one term, and that of its slope; the mean square of the term)."""
+        """((n, 1 + numbers): the column of one term, and those of its slopes; the mean square of the term)."""
+        values = self._with_slopes(term)
+        return self._columns(values), float(np.mean(values[:, 0] ** 2))
+
+    def _with_slopes(self, term: Term) -> Array:
+        """(rows, 1 + numbers) a term that bends and its derivatives with respect to the numbers inside."""
         bend = term.bend
         assert bend is not None
         x = self.x[:, bend.of]
         h = bend.value(x)
-        factor = term.factor.value(list(self.x.T))
-        values = np.empty((len(x), 2))
-        values[:, 0] = factor * h
-        values[:, 1] = factor * bend.slope(x, h)
-        return self._columns(values), float(np.mean(values[:, 0] ** 2))
+        return np.column_stack([h, bend.slopes(x, h)]) * np.reshape(term.factor.value(list(self.x.T)), (-1, 1))
 
     def _columns(self, values: Array) -> Array:
         return self._centred(np.cumsum(self.steps @ values, axis=0)[self.index])
@@ -169,12 +198,6 @@ def never_negative(x: Array) -> NDArray[np.bool_]:
     return np.asarray((x.min(axis=0) >= -POSITIVE * np.ptp(x, axis=0)) & (np.ptp(x, axis=0) > 0))
 
 
-def _slope(term: Term, x: Array) -> Array:
-    bend = term.bend
-    assert bend is not None
-    return np.asarray(term.factor.value(list(x.T)) * bend.slope(x[:, bend.of]), dtype=np.float64)
-
-
 class Grid:
     """Terms that bend with their scales on a grid, and their columns for one state.
 
@@ -182,8 +205,8 @@ class Grid:
     ----------
     members : list of int arrays
         The terms of each form, their scales apart.
-    G : (n, 2, terms) array
-        Columns, and those of the derivatives with respect to the logarithms of the scales.
+    G : (n, 1 + numbers, terms) array
+        Columns, and those of the derivatives with respect to the numbers inside (`Bend.moved`); 0 where there are fewer.
     """
 
     def __init__(self, bends: Library, along: Along) -> None:
@@ -192,43 +215,38 @@ class Grid:
         for k, term in enumerate(bends.terms):
             forms.setdefault(form(term), []).append(k)
         self.members = [np.array(ks) for ks in forms.values()]
-        self.G = np.stack([along.columns(bends.terms), along.slopes(bends.terms)], axis=1)
+        self.G = along.with_slopes(bends.terms)
         self.size = np.sqrt(np.maximum((self.G**2).sum(axis=0), 1e-300))
-        self.ratio = np.where(self.size[0] > NOTHING, self.size[1] / self.size[0], 0.0)
+        self.ratio = np.where(self.size[0] > NOTHING, self.size[1:] / self.size[0], 0.0)
         self.G /= self.size
-        self.cross = (self.G[:, 0] * self.G[:, 1]).sum(axis=0)
+        self.gram = np.einsum("nit,njt->tij", self.G, self.G)
         self.with_z = np.tensordot(along.z, self.G, axes=(0, 0))
 
     def gains(self, base: Array, z: Array, products: Array) -> tuple[Array, Array]:
-        """By how much each (terms,), its scale free, lowers the squares that a base leaves; the steps of log scales.
+        """By how much each (terms,), the numbers inside free, lowers the squares that a base leaves; their steps (m, terms).
 
         Parameters
         ----------
         base : (n, k) array
             Columns.
         z : (n,) array
-        products : (k, 2, terms) array
+        products : (k, 1 + m, terms) array
             Of the base with the columns of the grid.
         """
         rest = self.with_z
-        own = np.ones(rest.shape)
-        cross = self.cross
+        gram = self.gram
         if base.shape[1]:
             factor = np.linalg.cholesky(base.T @ base + 1e-10 * np.diag((base**2).sum(axis=0)))
             half = solve_triangular(factor, np.column_stack([base.T @ z, products.reshape(base.shape[1], -1)]), lower=True)
-            V = half[:, 1:].reshape(-1, 2, self.cross.size)
+            V = half[:, 1:].reshape(-1, *rest.shape)
             rest = rest - np.tensordot(half[:, 0], V, axes=(0, 0))
-            own = np.maximum(own - (V * V).sum(axis=0), 0.0)
-            cross = cross - (V[:, 0] * V[:, 1]).sum(axis=0)
-        own = own + TINY
-        det = np.maximum(own[0] * own[1] - cross**2, TINY * own[0])
-        c = (own[1] * rest[0] - cross * rest[1]) / det
-        moved = (own[0] * rest[1] - cross * rest[0]) / det
+            gram = gram - np.einsum("kit,kjt->tij", V, V, optimize=True)
+        gram = gram + TINY * np.eye(len(rest))
+        c, *moved = np.linalg.solve(gram, rest.T[:, :, None])[:, :, 0].T
         with np.errstate(divide="ignore", invalid="ignore"):
-            step = np.nan_to_num(moved / (c * self.ratio))
-        step = np.clip(step, -LONGEST, LONGEST)
-        part = step * self.ratio
-        gain = (rest[0] + part * rest[1]) ** 2 / (own[0] + 2.0 * part * cross + part**2 * own[1])
+            step = np.clip(np.nan_to_num(np.stack(moved) / (c * self.ratio)), -LONGEST, LONGEST)
+        way = np.concatenate([np.ones((1, len(c))), step * self.ratio])
+        gain = (rest * way).sum(axis=0) ** 2 / np.einsum("it,tij,jt->t", way, gram, way, optimize=True)
         return np.asarray(gain), step
 
 

@@ -7,7 +7,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pynode.training.equations.bend_columns import LONGEST, Along, Grid, form
-from pynode.training.equations.bends import DECAY, DOWN, UP
+from pynode.training.equations.bends import DOWN, OFF, OPPOSITE, UP
 from pynode.training.equations.library import Library
 from pynode.training.equations.search import FEW, MOST, SCALE
 from pynode.training.equations.subsets import Regression, Subset
@@ -31,7 +31,7 @@ MOST_BENT = 4
 """The most terms of a state that bend."""
 
 FEW_STEPS = 4
-"""Steps of Gauss-Newton for scales, to compare forms, ..."""
+"""Steps of Gauss-Newton for each number inside a term, to compare forms, ..."""
 
 STEPS = 12
 """... and at most."""
@@ -53,6 +53,9 @@ GAIN = 2.0
 
 NOTHING = 1e-200
 """The least precision of a coefficient: that of a function that is nearly 0 all along the data would underflow."""
+
+ALIKE = 1e-12
+"""Added to correlations: a switch that is on all along the data is the constant once more."""
 
 STEEPEST = 12
 """The largest exponent."""
@@ -93,14 +96,16 @@ class Column:
 
     Attributes
     ----------
-    value, slope : (n,) arrays
-        Its column, and that of the derivative with respect to the logarithm of its scale.
+    value : (n,) array
+        Its column.
+    slopes : (n, m) array
+        Those of the derivatives with respect to its m numbers (`Bend.moved`).
     prior : float
         The precision of the prior of its coefficient.
     """
 
     value: Array
-    slope: Array
+    slopes: Array
     prior: float
 
 
@@ -113,11 +118,11 @@ class Fit:
     terms, c, misfit
         As of a `Row`.
     prior : (n + m,) array
-        Precisions of the priors of the coefficients, and of the logarithms of the m scales.
+        Precisions of the priors of the coefficients, and of the m numbers inside terms that bend.
     K : (n + m, n + m) array
         The precision of both.
     step : (m,) array
-        The step of the logarithms that promises the least misfit.
+        The step of those numbers that promises the least misfit.
     """
 
     terms: list[Term]
@@ -144,12 +149,22 @@ class RowSearch:
         What all terms together leave of that at least.
     steepest : int, default STEEPEST
         The largest exponent.
+    most : float, default inf
+        With more terms than this, two of which bend, no further one is looked for.
     """
 
     def __init__(
-        self, plain: Library, bends: Library, along: Along, variance: float, least: float, steepest: int = STEEPEST
+        self,
+        plain: Library,
+        bends: Library,
+        along: Along,
+        variance: float,
+        least: float,
+        steepest: int = STEEPEST,
+        most: float = np.inf,
     ) -> None:
         self.steepest = steepest
+        self.most = most
         self.along = along
         self.plain = plain
         self.prior = plain.prior[along.state]
@@ -182,7 +197,7 @@ class RowSearch:
             if not rows or rows[0][0].score < best.score + GAIN:
                 break
             best = rows[0][0]
-            if best.misfit - self.least < GAIN:
+            if best.misfit - self.least < GAIN or (len(best.bent) > 1 and len(best.terms) > self.most):
                 break
         return readable(best) if best.bent else None
 
@@ -210,7 +225,7 @@ class RowSearch:
         """Of a term that bends."""
         if term not in self.known:
             both, size = self.along.both(term)
-            self.known[term] = Column(both[:, 0], both[:, 1], max(size * float(self.prior[0]), NOTHING))
+            self.known[term] = Column(both[:, 0], both[:, 1:], max(size * float(self.prior[0]), NOTHING))
         return self.known[term]
 
     def _beside(self, row: Row) -> tuple[Regression, Array]:
@@ -218,8 +233,9 @@ class RowSearch:
         bent = [(self.column(term), c) for term, c in zip(row.terms, row.c.tolist(), strict=True) if term.bend is not None]
         if not bent:
             return Regression(self.H, self.b, self.prior, self.plain.cost), self.X[:, :0]
-        A = np.stack([*(part.value for part, _ in bent), *(c * part.slope for part, c in bent)], axis=1)
-        own = np.array([*(part.prior for part, _ in bent), *(SCALE for _ in bent)])
+        A = np.column_stack([*(part.value for part, _ in bent), *(c * part.slopes for part, c in bent)])
+        own = np.full(A.shape[1], SCALE)
+        own[: len(bent)] = [part.prior for part, _ in bent]
         X = self.X
         v = self.variance
         across = A.T @ np.column_stack([X, self.z]) / v
@@ -228,7 +244,7 @@ class RowSearch:
 
     def _one_more(self, rows: list[tuple[Row, Regression]]) -> list[tuple[Row, Regression]]:
         """The best with one more term that bends."""
-        found: list[tuple[float, Row, Subset, int, float]] = []
+        found: list[tuple[float, Row, Subset, int, Array]] = []
         cost = self.bends.bends.cost
         for row, regression in rows:
             _, A = self._beside(row)
@@ -240,7 +256,7 @@ class RowSearch:
                 likely = regression.known[s] + 0.5 * gain / self.variance - cost
                 for ks in self.bends.members:
                     k = int(ks[np.argmax(likely[ks])])
-                    found.append((float(likely[k]), row, s, k, float(steps[k])))
+                    found.append((float(likely[k]), row, s, k, steps[:, k]))
         found.sort(key=lambda f: f[0], reverse=True)
         tried: dict[tuple[object, ...], Row] = {}
         for _, row, s, k, step in found:
@@ -248,8 +264,8 @@ class RowSearch:
             key = (tuple(map(str, map(form, row.bent))), form(term))
             if key in tried:
                 continue
-            term = term.with_scale((term.scale or 0.0) * float(np.exp(step)))
-            tried[key] = self._refined([*(self.plain.terms[j] for j in s), *row.bent, term], FEW_STEPS)
+            term = _moved([term], [0], step[: len(term.inner)])[0]
+            tried[key] = self._refined([*(self.plain.terms[j] for j in s), *row.bent, term], FEW_STEPS * len(term.inner))
             if len(tried) == REFINED:
                 break
         best = sorted(tried.values(), key=lambda r: r.score, reverse=True)[: 2 * BEAM]
@@ -280,7 +296,7 @@ class RowSearch:
         """The scales of terms by Gauss-Newton, and their evidence."""
         bent = [k for k, term in enumerate(terms) if term.bend is not None]
         best: Fit | None = None
-        step = np.zeros(len(bent))
+        step = np.zeros(sum(len(terms[k].inner) for k in bent))
         for _ in range(steps):
             fit = self._at(terms if best is None else _moved(best.terms, bent, step), bent)
             if best is None or fit.misfit < best.misfit:
@@ -300,8 +316,9 @@ class RowSearch:
         """The fit of these scales."""
         parts = [self.column(terms[k]) for k in bent]
         n = len(terms)
-        X = np.empty((len(self.z), n + len(bent)))
-        prior = np.empty(n + len(bent))
+        m = sum(part.slopes.shape[1] for part in parts)
+        X = np.empty((len(self.z), n + m))
+        prior = np.empty(n + m)
         for k, term in enumerate(terms):
             if term.bend is None:
                 j = self.place[term]
@@ -316,10 +333,11 @@ class RowSearch:
         c = np.asarray(np.linalg.lstsq(stacked, np.append(self.z, np.zeros(n)), rcond=None)[0], dtype=np.float64)
         rest = self.z - X[:, :n] @ c
         misfit = 0.5 * float(rest @ rest) / v + 0.5 * float(prior[:n] @ c**2)
-        for i, (k, part) in enumerate(zip(bent, parts, strict=True)):
-            X[:, n + i] = part.slope * c[k]
+        if bent:
+            X[:, n:] = np.column_stack([part.slopes * c[k] for k, part in zip(bent, parts, strict=True)])
         K = X.T @ X / v
-        K[np.diag_indices(len(prior))] += prior
+        K.flat[:: len(K) + 1] *= 1.0 + ALIKE
+        K.flat[:: len(K) + 1] += prior
         step = np.clip(np.linalg.solve(K, X.T @ rest / v)[n:], -LONGEST, LONGEST) if bent else np.zeros(0)
         return Fit(terms, c, misfit, prior, K, step)
 
@@ -330,7 +348,8 @@ class RowSearch:
         score = 0.5 * float(self.z @ self.z) / self.variance - fit.misfit - cost
         score += 0.5 * float(np.log(fit.prior).sum()) - 0.5 * float(np.linalg.slogdet(fit.K)[1])
         sure = np.zeros(n)
-        sure[bent] = np.diag(fit.K)[n:]
+        first = n + np.cumsum([0, *(len(fit.terms[k].inner) for k in bent)])[:-1]
+        sure[bent] = np.diag(fit.K)[first]
         return Row(fit.terms, fit.c, score, fit.misfit, sure)
 
     def _varied(self, row: Row) -> Row:
@@ -363,7 +382,7 @@ class RowSearch:
             before, after = row.terms[:k], row.terms[k + 1 :]
             if several:
                 yield True, [*before, *after]
-            if bend.kind != DECAY:
+            if bend.kind in (UP, DOWN):
                 for n in (bend.n - 1, bend.n + 1):
                     if 0 < n <= self.steepest:
                         yield False, [*before, term.with_bend(bend.with_exponent(n)), *after]
@@ -375,9 +394,14 @@ def _forms(terms: Sequence[Term]) -> frozenset[object]:
 
 
 def _moved(terms: Sequence[Term], bent: Sequence[int], step: Array) -> list[Term]:
-    """Terms whose scales go by a step of their logarithms."""
-    steps = dict(zip(bent, step.tolist(), strict=True))
-    return [t.with_scale((t.scale or 0.0) * float(np.exp(steps.get(k, 0.0)))) for k, t in enumerate(terms)]
+    """Terms that bend moved by a step."""
+    found = list(terms)
+    ends = np.cumsum([len(terms[k].inner) for k in bent])
+    for k, part in zip(bent, np.split(step, ends[:-1]), strict=True):
+        bend = terms[k].bend
+        assert bend is not None
+        found[k] = terms[k].with_bend(bend.moved(part.tolist()))
+    return found
 
 
 def readable(row: Row) -> Row:
@@ -391,11 +415,11 @@ def readable(row: Row) -> Row:
     for k, term in enumerate(terms):
         bend = term.bend
         beside = next((j for j, other in enumerate(terms) if other == term.factor), None)
-        if bend is None or bend.kind == DECAY or beside is None:
+        if bend is None or bend.kind not in OPPOSITE or beside is None:
             continue
-        turns = c[k] * c[beside] < 0 and (bend.kind == DOWN or abs(c[k]) < abs(c[beside]))
+        turns = c[k] * c[beside] < 0 and (bend.kind in (DOWN, OFF) or abs(c[k]) < abs(c[beside]))
         if turns:
-            terms[k] = term.with_bend(bend.with_kind(UP if bend.kind == DOWN else DOWN))
+            terms[k] = term.with_bend(bend.with_kind(OPPOSITE[bend.kind]))
             c[beside] += c[k]
             c[k] = -c[k]
     return replace(row, terms=terms, c=c)

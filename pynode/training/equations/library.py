@@ -122,7 +122,7 @@ def _felt(terms: Sequence[Term], size: Array, spread: Array) -> Array:
 
 
 def libraries(data: Data, smoothed: Smoothed) -> list[list[Term]]:
-    """Candidate terms: polynomials; these and functions: of what may be angles, changes its sign, or is positive; and products of four.
+    """Candidate terms: polynomials; these and functions of what may be angles, changes sign, is positive; products of four.
 
     Where states are many, of products the second degree; where they are too many for that, powers of single states alone.
     """

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 from pynode.training.equations.bend_columns import EXPONENTS, MOST_FACTORS, Along, form, grid, never_negative
 from pynode.training.equations.bend_search import SHORT, STEEPEST, Row, RowSearch
-from pynode.training.equations.bends import DECAY
+from pynode.training.equations.bends import DECAY, Bend
 from pynode.training.equations.library import Library, libraries
 from pynode.training.equations.search import HOPELESS, MISFIT, Candidate, Guess, candidates, first_guess, likeliest_first
 from pynode.training.equations.terms import Term
@@ -35,6 +35,9 @@ LOOKS = 3
 WRITTEN = 3.5
 """Equations with terms that bend have at most so many terms for each state: with more they stand for something else, and a
 network is as good."""
+
+BULKY = 1.5
+"""Guesses of so many times that are not tried; the first one, along smoothed states, may have terms for their errors."""
 
 NOISE = 1.15
 """An equation of few terms that leaves no more than so many times the noise is not doubted."""
@@ -71,7 +74,7 @@ def bent_equations(data: Data, smoothed: Smoothed, options: dict[str, Any], know
     guess = first_guess(library, data, smoothed)
     found: list[Candidate] = []
     many = data.d + (0 if data.signal is None else data.signal.m) > MOST_FACTORS
-    for exponents in (EXPONENTS,) if many else ((1,), EXPONENTS):
+    for exponents in (EXPONENTS, ()) if many else ((1,), EXPONENTS, ()):
         found = likeliest_first([*found, *_looked(library, guess, data, smoothed, options, known, exponents)])
         if found and _plain(found[0], data, smoothed):
             break
@@ -105,7 +108,7 @@ def _looked(
     known: bool,
     exponents: Sequence[int],
 ) -> list[Candidate]:
-    """Equations with these exponents, found along better and better states."""
+    """Equations with these exponents, or with switches, found along better and better states."""
     found: list[Candidate] = []
     states = smoothed.y if known else None
     for k in range(LOOKS):
@@ -115,7 +118,7 @@ def _looked(
         found = likeliest_first([*found, *new])
         if not found or not found[0].whole or (before and found[0] is before[0]):
             break
-        if max(exponents) == 1 and not _hopeful(found[0], data, smoothed):
+        if max(exponents, default=1) == 1 and not _hopeful(found[0], data, smoothed):
             break
         states = found[0].fitted.guess.states
     return found
@@ -155,7 +158,7 @@ def bent_guess(
     states : list of (T_i, d) arrays, optional
         Better ones than those that are smoothed.
     exponents : sequence of int, optional
-        That are tried at first.
+        That are tried at first; without any, switches are.
     """
     x = _variables(data, smoothed.y if states is None else states)
     y = x[:, : data.d]
@@ -176,11 +179,10 @@ def bent_guess(
     if states is None:
         noise = np.maximum(TEMPER * least, guess.variance)
         least = noise
-    steepest = STEEPEST if max(exponents) > 1 else 1
-    searches = [
-        RowSearch(plain, bends, Along(data, parts, i, 1.0 / guess.shape[:, i]), float(noise[i]), float(least[i]), steepest)
-        for i in range(data.d)
-    ]
+    steepest = STEEPEST if max(exponents, default=1) > 1 else 1
+    most = WRITTEN * data.d
+    along = [Along(data, parts, i, 1.0 / guess.shape[:, i]) for i in range(data.d)]
+    searches = [RowSearch(plain, bends, along[i], float(noise[i]), float(least[i]), steepest, most) for i in range(data.d)]
     rows = [search.best() for search in searches]
     sure: dict[tuple[object, ...], tuple[float, Term]] = {}
     for row in rows:
@@ -189,7 +191,7 @@ def bent_guess(
                 sure[form(term)] = (weight, term)
     others = [term for _, term in sure.values()]
     rows = [search.together(row, others) for search, row in zip(searches, rows, strict=True)]
-    if not any(rows):
+    if not any(rows) or sum(len(row.terms) if row else 0 for row in rows) > BULKY * most:
         return None
     variance = np.where([row is not None for row in rows], noise, guess.variance)
     return _assembled(rows, plain, guess, variance, library)
@@ -199,23 +201,25 @@ def _assembled(
     rows: Sequence[Row | None], plain: Library, guess: Guess, variance: Array, library: Callable[[Sequence[Term]], Library]
 ) -> tuple[Guess, Library]:
     """The guess of rows, scales of the same form in several of them shared."""
-    same: dict[tuple[int, int, bool], list[tuple[float, float]]] = {}
+    same: dict[tuple[object, ...], list[tuple[Array, float]]] = {}
     apart = set()
     for row in rows:
-        own: dict[tuple[int, int, bool], float] = {}
+        own: dict[tuple[object, ...], Array] = {}
         for term, sure in zip(row.terms, row.sure.tolist(), strict=True) if row is not None else ():
-            if term.scale is None:
+            if term.bend is None:
                 continue
-            key = _share(term)
-            if own.setdefault(key, term.scale) != term.scale:
+            key = _share(term.bend)
+            here = term.bend.place
+            if (own.setdefault(key, here) != here).any():
                 apart.add(key)
-            same.setdefault(key, []).append((float(np.log(term.scale)), sure))
+            same.setdefault(key, []).append((here, sure))
 
     def shared(term: Term) -> Term:
-        if term.bend is None or _share(term) in apart:
+        bend = term.bend
+        if bend is None or _share(bend) in apart:
             return term
-        scales, weights = zip(*same[_share(term)], strict=True)
-        return term.with_scale(float(np.exp(np.average(scales, weights=weights))))
+        places, weights = zip(*same[_share(bend)], strict=True)
+        return term.with_bend(bend.at(np.average(places, axis=0, weights=weights)))
 
     bent = library(list(dict.fromkeys(shared(term) for row in rows if row is not None for term in row.bent)))
     whole = joined(plain, bent)
@@ -234,7 +238,6 @@ def _assembled(
     return replace(guess, chosen=chosen, C=C, short=short, variance=variance), whole
 
 
-def _share(term: Term) -> tuple[int, int, bool]:
-    bend = term.bend
-    assert bend is not None
-    return bend.of, bend.n, bend.kind == DECAY
+def _share(bend: Bend) -> tuple[object, ...]:
+    """Bends of different states that have this in common have the same scale."""
+    return bend.of, bend.n, bend.kind == DECAY, bend.switches

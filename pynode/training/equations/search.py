@@ -19,7 +19,7 @@ from pynode.training.coordinates import Coordinates
 from pynode.training.equations.integral_form import integral_form, integrals
 from pynode.training.equations.library import MOST_TERMS, Library, libraries
 from pynode.training.equations.subsets import Regression, Subset
-from pynode.training.equations.terms import Term, crowded, rescaled, scales_of, sparse_field
+from pynode.training.equations.terms import Term, crowded, inner_of, sparse_field, with_inner
 from pynode.training.shooting import ShootingProblem
 from pynode.training.smoothing import Smoothed
 from pynode.training.windows import Data, Windows
@@ -39,7 +39,7 @@ SHAPE_GAIN = 4.0
 """Noise that grows with the state must be this much likelier, as a logarithm."""
 
 SCALE = 0.3
-"""Precision of the prior of the logarithm of a scale: uniform over two orders of magnitude counts the same."""
+"""Precision of the prior of a level, or the logarithm of a scale: uniform over two orders of magnitude counts the same."""
 
 WEAK = 1e-6
 """Precision of that prior where a scale is fitted: it does not depend on units."""
@@ -210,8 +210,8 @@ def fitted(
         problem.leave_out(failed)
     alpha = np.concatenate([library.prior[i, list(s)] for i, s in enumerate(guess.chosen)])
     p = len(alpha)
-    scales = len(x) - p
-    state = LaplacePosterior(x, y0.copy(), np.concatenate([alpha, np.full(scales, WEAK)]), 1.0 / mean)
+    inside = len(x) - p
+    state = LaplacePosterior(x, y0.copy(), np.concatenate([alpha, np.full(inside, WEAK)]), 1.0 / mean)
     limits = coordinates.longest
     descend(problem, state, evidence=False, max_iter=steps, tol=1e-3, damping=1e-4, longest=limits)
     if state.status == "failed" or state.covariance is None or state.free is None:
@@ -219,8 +219,9 @@ def fitted(
     c = state.theta[:p]
     C = np.zeros_like(guess.C)
     C[[i for i, s in enumerate(guess.chosen) for _ in s], [k for s in guess.chosen for k in s]] = c
-    if scales:
-        library = replace(library, terms=rescaled(library.terms, scales_of(terms), np.exp(state.theta[p:])))
+    if inside:
+        found = coordinates.theta(state.theta)[p:]
+        library = replace(library, terms=with_inner(library.terms, inner_of(terms), found))
     y, status = problem.solve(state.theta, state.free)
     states = [x.copy() for x in guess.states]
     ends = np.cumsum([len(t) for t in cut.t])
@@ -238,9 +239,9 @@ def fitted(
     variance = np.maximum(np.nansum(residual**2 / shape, axis=0) / np.maximum(n, 1), least)
     _, logdet = np.linalg.slogdet(state.covariance)
     occam = 0.5 * (float(logdet) + float(np.log(alpha).sum()) - float((alpha * c**2).sum()))
-    if scales:  # their prior, too wide to move them, counts all the same
+    if inside:  # their prior, too wide to move them, counts all the same
         spread = SCALE * state.covariance[p:, p:]
-        occam += 0.5 * (scales * float(np.log(SCALE)) - float(np.linalg.slogdet(np.eye(scales) + spread)[1]))
+        occam += 0.5 * (inside * float(np.log(SCALE)) - float(np.linalg.slogdet(np.eye(inside) + spread)[1]))
     cost = sum(library.cost[list(s)].sum() for s in guess.chosen)
     evidence = -0.5 * float(np.log(np.maximum(variance * shape, least)[seen]).sum()) + occam - float(cost)
     new = replace(guess, C=C, states=states, variance=variance, shape=shape)
@@ -425,7 +426,7 @@ def equations(data: Data, smoothed: Smoothed, options: dict[str, Any], few: bool
     options : dict
         Of `pynode.solve`.
     few : bool, default False
-        Guesses with more terms than people write are not pursued.
+        Guesses with more terms than people write are not pursued; else those of polynomials are: fewer may be left of them.
     """
     guesses: list[tuple[Guess, Library]] = []
     for terms in libraries(data, smoothed):
@@ -435,8 +436,8 @@ def equations(data: Data, smoothed: Smoothed, options: dict[str, Any], few: bool
             guesses.append((guess, library))
     found: list[Candidate] = []
     m = 0 if data.signal is None else data.signal.m
-    for guess, library in guesses:
-        beyond = few or len(library.terms) > MOST_TERMS
+    for k, (guess, library) in enumerate(guesses):
+        beyond = few or k or len(library.terms) > MOST_TERMS
         series = beyond and crowded([[library.terms[k] for k in s] for s in guess.chosen], m)
         if not series and promising(guess, data, smoothed):
             found += candidates(guess, library, data, smoothed, options)

@@ -1,7 +1,7 @@
 """Candidate terms of an equation: products of powers of the states and inputs, and functions of them, in the user's units.
 
 A right-hand side is linear in its coefficients, dy_i/dt = sum_k c_ik term_k(y, u), most of them zero. Terms that bend
-(`pynode.training.equations.bends`) have a scale beside their coefficient, which is a parameter too.
+(`pynode.training.equations.bends`) have parameters of their own beside their coefficient, such as a scale.
 """
 
 import itertools
@@ -85,7 +85,7 @@ class Term(NamedTuple):
         """-log of the prior odds that the term is there: simple ones are likelier."""
         extra = DEGREE * max(self.degree - 1, 0)
         if self.bend is not None:
-            extra += FUNCTION + 0.5 * DEGREE * (self.bend.n - 1)
+            extra += FUNCTION + 0.5 * DEGREE * (self.bend.n - 1) + DEGREE * (len(self.bend.inner) - 1)
         elif self.function:
             extra += FUNCTION + DEGREE * (sum(map(abs, self.wave)) - 1)
         return float(CHEAP + extra)
@@ -99,11 +99,11 @@ class Term(NamedTuple):
         """The sum of the powers of these variables."""
         return sum(p for there, p in zip(which, self.powers, strict=True) if there)
 
-    def text(self, names: Sequence[str], scale: str = "") -> str:
-        """The term in words, such as x^2*sin(y); "1" for the constant; scale: what the one that it has is called."""
+    def text(self, names: Sequence[str], symbols: Sequence[str] = ()) -> str:
+        """The term in words, such as x^2*sin(y); "1" for the constant; symbols: what parameters that it has are called."""
         parts = [f"{name}^{p}" if p > 1 else name for name, p in zip(names, self.powers, strict=True) if p]
         if self.bend is not None:
-            parts.append(self.bend.text(names[self.bend.of], scale or f"{self.bend.scale:.4g}"))
+            parts.append(self.bend.text(names[self.bend.of], symbols or [f"{value:.4g}" for _, value in self.inner]))
         elif self.function == "radial":
             squares = " + ".join(f"{name}^2" for name, w in zip(names, self.wave, strict=True) if w)
             return f"{'*'.join(parts) or '1'}/({squares})^1.5"
@@ -111,14 +111,14 @@ class Term(NamedTuple):
             parts.append(f"{self.function}({weighted_sum(self.wave, names, '*')})")
         return "*".join(parts) or "1"
 
-    def value(self, x: Sequence[Any], scale: Any = None) -> Any:
-        """The value for states and inputs x, arrays or traced numbers; 1.0 for the constant; scale: in place of its own."""
+    def value(self, x: Sequence[Any], inner: Sequence[Any] | None = None) -> Any:
+        """The value for states and inputs x, arrays or traced numbers; 1.0 for the constant; inner: in place of its own."""
         found: Any = None
         for v, p in zip(x, self.powers, strict=True):
             for _ in range(p):
                 found = v if found is None else found * v
         if self.bend is not None:
-            bent = self.bend.value(x[self.bend.of], scale)
+            bent = self.bend.value(x[self.bend.of], inner)
             return bent if found is None else found * bent
         if self.function:
             angle: Any = None
@@ -131,13 +131,9 @@ class Term(NamedTuple):
         return 1.0 if found is None else found
 
     @property
-    def scale(self) -> float | None:
-        """That of the function that bends; None where there is none."""
-        return None if self.bend is None else self.bend.scale
-
-    def with_scale(self, scale: float) -> "Term":
-        """The same term, its scale another one."""
-        return self if self.bend is None else self.with_bend(self.bend.with_scale(scale))
+    def inner(self) -> tuple[tuple[str, float], ...]:
+        """The names and values of parameters that it has beside its coefficient."""
+        return () if self.bend is None else self.bend.inner
 
     def with_bend(self, bend: Bend) -> "Term":
         """The same powers times another function that bends."""
@@ -160,15 +156,20 @@ def weighted_sum(weights: Sequence[float], names: Sequence[str], times: str) -> 
     return text
 
 
-def scales_of(chosen: Iterable[Iterable[Term]]) -> list[float]:
-    """The scales of the terms of all states, each once, in order."""
-    return list(dict.fromkeys(term.scale for row in chosen for term in row if term.scale is not None))
+def inner_of(chosen: Iterable[Iterable[Term]]) -> list[tuple[str, float]]:
+    """The names and values of the parameters inside the terms of all states, each once, in order."""
+    return list(dict.fromkeys(key for row in chosen for term in row for key in term.inner))
 
 
-def rescaled(terms: Iterable[Term], old: Sequence[float], new: Iterable[float]) -> list[Term]:
-    """Terms with new scales in place of the old ones."""
+def with_inner(terms: Iterable[Term], old: Sequence[tuple[str, float]], new: Iterable[float]) -> list[Term]:
+    """Terms with new parameters inside in place of the old ones."""
     place = dict(zip(old, map(float, new), strict=True))
-    return [term if term.scale is None else term.with_scale(place.get(term.scale, term.scale)) for term in terms]
+
+    def changed(term: Term) -> Term:
+        bend = term.bend
+        return term if bend is None else term.with_bend(bend.with_inner([place.get(key, key[1]) for key in bend.inner]))
+
+    return [changed(term) for term in terms]
 
 
 def polynomials(n: int, degree: int) -> list[Term]:
@@ -276,13 +277,13 @@ def sparse_field(
     Returns
     -------
     Field
-        With one parameter for each other term, such as "x: x^2*y", then one for each scale: "K", or "K1", "K2", ...
+        With one parameter for each other term, such as "x: x^2*y", then those inside terms: "K", or "K1", "K2", ..., "c".
     """
     d = len(chosen)
     free = [row if i not in exact else () for i, row in enumerate(chosen)]
     n = sum(map(len, free))
-    scales = scales_of(free)
-    trace = new_trace((1, d, m), (n + len(scales),))
+    inner = inner_of(free)
+    trace = new_trace((1, d, m), (n + len(inner),))
     x = _variables(trace, d, m)
     theta: Any = trace.theta()
     sums: list[Any] = []
@@ -290,7 +291,7 @@ def sparse_field(
     for i, terms in enumerate(chosen):
         total: Any = None
         for term in terms:
-            part = term.value(x, None if term.scale is None else theta[n + scales.index(term.scale)])
+            part = term.value(x, [theta[n + inner.index(key)] for key in term.inner])
             if i not in exact:
                 part = theta[k] if isinstance(part, float) else theta[k] * part
                 k += 1
@@ -300,24 +301,28 @@ def sparse_field(
     values = [float(c) for i, row in enumerate(coefficients) if i not in exact for c in row]
     given = names or [*(f"y{i + 1}" for i in range(d)), *(f"u{i + 1}" for i in range(m))]
     plain = [name.replace(".", "_") for name in given]  # a dot would make a nested name
-    symbols = dict(zip(scales, _symbols(plain, len(scales)), strict=True))
+    symbols = _symbols(plain, inner)
     labels = [
-        f"{plain[i]}: {term.text(plain, '' if term.scale is None else symbols[term.scale])}"
-        for i, row in enumerate(free)
-        for term in row
+        f"{plain[i]}: {term.text(plain, [symbols[key] for key in term.inner])}" for i, row in enumerate(free) for term in row
     ]
     spec = [Parameter(label, (), i, ("value", [c])) for i, (label, c) in enumerate(zip(labels, values, strict=True))]
-    for k, (scale, symbol) in enumerate(symbols.items(), n):
-        spec.append(Parameter(symbol, (), k, ("value", [scale]), ("positive",)))
+    for k, (name, value) in enumerate(inner, n):
+        constraint = ("positive",) if name == "K" else ("free",)
+        spec.append(Parameter(symbols[name, value], (), k, ("value", [value]), constraint))
     return Field(trace.builder.finish([slopes.register]), tuple(spec), FOUND)
 
 
-def _symbols(names: Sequence[str], n: int) -> list[str]:
-    """What n scales are called: K, or K1, K2, ...; no state is called so."""
-    letter = "K"
-    while any(name.startswith(letter) for name in names):
-        letter += "_"
-    return [letter] if n == 1 else [f"{letter}{k + 1}" for k in range(n)]
+def _symbols(names: Sequence[str], inner: Sequence[tuple[str, float]]) -> dict[tuple[str, float], str]:
+    """What parameters inside terms are called: K, or K1, K2, ..., and c; no state is called so."""
+    found = {}
+    for kind in dict.fromkeys(name for name, _ in inner):
+        letter = kind
+        while any(name.startswith(letter) for name in names):
+            letter += "_"
+        same = [key for key in inner if key[0] == kind]
+        for k, key in enumerate(same, 1):
+            found[key] = f"{letter}{k}" if len(same) > 1 else letter
+    return found
 
 
 def _variables(trace: Any, d: int, m: int) -> list[Any]:

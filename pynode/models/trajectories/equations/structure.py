@@ -24,7 +24,7 @@ from pynode.training.curriculum import FitError, FitWarning, Run
 from pynode.training.equations.bend_columns import never_negative
 from pynode.training.equations.saturation import bent_equations
 from pynode.training.equations.search import Candidate, equations, likeliest_first
-from pynode.training.equations.terms import Term, crowded, rescaled, scales_of, sparse_field
+from pynode.training.equations.terms import Term, crowded, inner_of, sparse_field, with_inner
 from pynode.training.equations.velocities import velocities
 from pynode.training.second_order import SecondOrderRun
 from pynode.training.second_order_recipe import SecondOrder
@@ -199,8 +199,8 @@ class EquationFit:
             theta = run.training.theta
             n = sum(map(len, best.terms))
             rows = np.split(theta[:n], np.cumsum([len(row) for row in best.terms])[:-1])
-            old = scales_of(best.terms)
-            terms = [rescaled(row, old, theta[n:]) for row in best.terms]
+            old = inner_of(best.terms)
+            terms = [with_inner(row, old, theta[n:]) for row in best.terms]
             again = self._trained(terms, rows, found, run.training.states, inside, callback)
             if again is not None:
                 self.run = again
@@ -349,7 +349,7 @@ class EquationFit:
         many = (~np.isnan(np.concatenate(self.inside.y))).sum(axis=0)[measured] >= MANY
         if not ((relative > CLEAN) & (many | (relative**2 < CLEAR))).all():
             return False
-        if scales_of(self.candidates[0].terms) and (autocorrelation(run)[measured] > TOGETHER).any():
+        if inner_of(self.candidates[0].terms) and (autocorrelation(run)[measured] > TOGETHER).any():
             return False
         return not doubts(run, self.data.names, self.data.y)
 
@@ -422,7 +422,7 @@ def prefer(model: "NeuralODE", equation: EquationFit | None, network: Run) -> No
             f"no equation of few terms explains the data: one of {n} terms was found, and a network taken"
         )
         return
-    if whole and scales_of(equation.candidates[0].terms) and run.undetermined.any():
+    if whole and inner_of(equation.candidates[0].terms) and run.undetermined.any():
         model.report_["message"] = "an equation was found whose scales the data do not determine, and a network taken"
         return
     rival = copy.copy(model)
