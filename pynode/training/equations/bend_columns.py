@@ -118,6 +118,8 @@ class Along:
         whole = np.concatenate(rows)
         self.state = state
         self.x = np.where(never_negative(whole), np.maximum(whole, 0.0), whole)
+        self.variables = [np.ascontiguousarray(column) for column in self.x.T]
+        self.factors: dict[tuple[int, ...], Array] = {}
         parts = [_steps(t) for t in data.t]
         starts = np.cumsum([0, *(len(t) for t in data.t)])
         near = np.concatenate([near + a for (near, _), a in zip(parts, starts, strict=False)])
@@ -136,7 +138,7 @@ class Along:
         self.lost = len(self.windows)
         self.index = np.concatenate(self.windows)
         self.begin = np.cumsum([0, *map(len, self.windows)])[:-1]
-        self.count = np.diff(np.append(self.begin, len(self.index)))
+        self.window = np.repeat(np.arange(self.lost), [len(seen) for seen in self.windows])
         self.weight = weight[self.index][:, None]
         self.root = np.sqrt(self.weight)
         self.total = np.add.reduceat(self.weight, self.begin)
@@ -145,7 +147,7 @@ class Along:
     def _centred(self, values: Array) -> Array:
         """Rows less the mean of their window, scaled to one variance."""
         mean = np.add.reduceat(self.weight * values, self.begin) / self.total
-        return np.asarray(self.root * (values - np.repeat(mean, self.count, axis=0)), dtype=np.float64)
+        return np.asarray(self.root * (values - mean[self.window]), dtype=np.float64)
 
     def columns(self, terms: Sequence[Term]) -> Array:
         """(n, terms) of the integrals."""
@@ -169,9 +171,11 @@ class Along:
         """(rows, 1 + numbers) a term that bends and its derivatives with respect to the numbers inside."""
         bend = term.bend
         assert bend is not None
-        x = self.x[:, bend.of]
+        x = self.variables[bend.of]
         h = bend.value(x)
-        return np.column_stack([h, bend.slopes(x, h)]) * np.reshape(term.factor.value(list(self.x.T)), (-1, 1))
+        if term.powers not in self.factors:
+            self.factors[term.powers] = np.reshape(term.factor.value(self.variables), (-1, 1))
+        return np.column_stack([h, bend.slopes(x, h)]) * self.factors[term.powers]
 
     def _columns(self, values: Array) -> Array:
         return self._centred(np.cumsum(self.steps @ values, axis=0)[self.index])

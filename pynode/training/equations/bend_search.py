@@ -317,17 +317,15 @@ class RowSearch:
         parts = [self.column(terms[k]) for k in bent]
         n = len(terms)
         m = sum(part.slopes.shape[1] for part in parts)
+        straight = [k for k in range(n) if k not in bent]
+        place = [self.place[terms[k]] for k in straight]
         X = np.empty((len(self.z), n + m))
-        prior = np.empty(n + m)
-        for k, term in enumerate(terms):
-            if term.bend is None:
-                j = self.place[term]
-                X[:, k] = self.X[:, j]
-                prior[k] = self.prior[j]
+        prior = np.full(n + m, SCALE)
+        X[:, straight] = self.X[:, place]
+        prior[straight] = self.prior[place]
         for k, part in zip(bent, parts, strict=True):
             X[:, k] = part.value
             prior[k] = part.prior
-        prior[n:] = SCALE
         v = self.variance
         stacked = np.concatenate([X[:, :n], np.diag(np.sqrt(v * prior[:n]))])
         c = np.asarray(np.linalg.lstsq(stacked, np.append(self.z, np.zeros(n)), rcond=None)[0], dtype=np.float64)
