@@ -126,22 +126,22 @@ class Regression:
 
     def _left_over(self, most: int) -> Subset:
         """The best of at most `most` columns that are left where all are there and one by one is taken out."""
-        left = np.arange(len(self.b))
-        factor = _factors(self._within(left[None]))[0]
-        root = np.linalg.inv(factor)
+        P = len(self.b)
+        root = np.linalg.inv(_factors(self._within(np.arange(P)[None]))[0])
         M = root.T @ root
         c = M @ self.b
-        each = 0.5 * np.log(self.prior) - self.cost
+        matters = 0.5 * np.log(self.prior) - self.cost  # inf where one is out
+        own = M.diagonal()
         smaller = []
-        while len(left) > 1:
-            own = np.maximum(np.diag(M), 1e-300)
-            k = int(np.argmin(0.5 * c**2 / own + 0.5 * np.log(own) + each[left]))
-            row = M[k] / own[k]
-            c = np.delete(c - row * c[k], k)
-            M = np.delete(np.delete(M - np.outer(row, M[k]), k, axis=0), k, axis=1)
-            left = np.delete(left, k)
-            if len(left) <= most:
-                smaller.append(tuple(left.tolist()))
+        for count in range(P - 1, 0, -1):
+            size = np.maximum(own, 1e-300)
+            k = int(np.argmin(0.5 * (c * c / size + np.log(size)) + matters))
+            matters[k] = np.inf
+            row = M[k] / size[k]
+            c = c - row * c[k]
+            M -= row[:, None] * M[k]
+            if count <= most:
+                smaller.append(tuple(np.flatnonzero(matters < np.inf).tolist()))
         for s in smaller:
             self.scores([s])
         return max(smaller, key=self.known.__getitem__)
