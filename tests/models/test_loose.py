@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 
 import pynode as pn
+from pynode.models.trajectories.equations import loose
 from pynode.models.trajectories.equations.loose import LOOSE, LOOSE_EQUATION, UNSURE, between, of_forms, uncertainty
 
 FIELD = pn.field(state=2)(lambda t, y: [y[1], -np.sin(y[0]) - 0.2 * y[1]])
@@ -42,6 +43,16 @@ def test_states_between_are_half_way_to_the_nearest_of_another_trajectory():
     np.testing.assert_array_equal(found, again)
     assert not np.array_equal(found, between(states, 1)[1])
     assert len(between([np.full((3, 2), np.nan), np.zeros((3, 2))], 0)[1]) == 0
+
+
+@pytest.mark.parametrize(
+    ("found", "words"),
+    [((7.0, 0.5), "uncertain by 7 standard deviations"), ((np.inf, np.inf), "cannot be followed as long as the data are")],
+)
+def test_what_is_told(found, words, monkeypatch):
+    monkeypatch.setattr(loose, "uncertainty", lambda model, average=None: found)
+    told = fitted(3)[1]
+    assert words in told and "by inf" not in told
 
 
 def test_uncertainty_is_that_of_draws_of_the_parameters():

@@ -68,10 +68,13 @@ def warn_if_loose(model: "NeuralODE") -> None:
             uncertain, part = wider, wider_part
     if not uncertain > limit or not part > PART:
         return
+    what = "cannot be followed as long as the data are"
+    if np.isfinite(uncertain):
+        size = f"{uncertain:.2g} standard deviations of the noise"
+        what = f"is uncertain by {size} or more ({100 * part:.2g} % of the states' own)"
     words = (
         f"the data determine the {'equation' if found else 'network'} loosely{form}: every second rollout from states "
-        "between the trajectories is uncertain by "
-        f"{uncertain:.2g} standard deviations of the noise or more ({100 * part:.2g} % of the states' own); predict(..., "
+        f"between the trajectories {what}; predict(..., "
         "interval=) gives bands, and more trajectories, or what is known of the equation (field=), make them narrower"
     )
     model.report_["warnings"].append(words)
