@@ -111,8 +111,13 @@ def _looked(
     """Equations with these exponents, or with switches, found along better and better states."""
     found: list[Candidate] = []
     states = smoothed.y if known else None
+    forms: list[set[object]] = []
     for k in range(LOOKS):
         bent = bent_guess(library, guess, data, smoothed, states, exponents)
+        before_that = forms
+        forms = [] if bent is None else [{form(bent[1].terms[j]) for j in s} for s in bent[0].chosen]
+        if forms and forms == before_that:  # they would lead where they led before
+            break
         new = [] if bent is None else candidates(*bent, data, smoothed, options, MISFIT if k else HOPELESS)
         before = found[:1]
         found = likeliest_first([*found, *new])

@@ -59,6 +59,9 @@ ROUNDS = 4
 GAIN = 3.0
 """Sines and cosines are pursued where they raise the log evidence of the integral form by this."""
 
+THIRD = 3
+"""Many products of more than this are a series, which resembles anything."""
+
 HOPELESS = 4.0
 """Without promise are terms that leave this many times the noise on the integral form, which has errors of its own ..."""
 
@@ -426,7 +429,7 @@ def equations(data: Data, smoothed: Smoothed, options: dict[str, Any], few: bool
     options : dict
         Of `pynode.solve`.
     few : bool, default False
-        Guesses with more terms than people write are not pursued; else those of polynomials are: fewer may be left of them.
+        Guesses with more terms than people write are not pursued; else they are, but for products of four: some may go.
     """
     guesses: list[tuple[Guess, Library]] = []
     for terms in libraries(data, smoothed):
@@ -436,8 +439,8 @@ def equations(data: Data, smoothed: Smoothed, options: dict[str, Any], few: bool
             guesses.append((guess, library))
     found: list[Candidate] = []
     m = 0 if data.signal is None else data.signal.m
-    for k, (guess, library) in enumerate(guesses):
-        beyond = few or k or len(library.terms) > MOST_TERMS
+    for guess, library in guesses:
+        beyond = few or len(library.terms) > MOST_TERMS or any(term.degree > THIRD for term in library.terms)
         series = beyond and crowded([[library.terms[k] for k in s] for s in guess.chosen], m)
         if not series and promising(guess, data, smoothed):
             found += candidates(guess, library, data, smoothed, options)
