@@ -296,7 +296,7 @@ class RowSearch:
         """The scales of terms by Gauss-Newton, and their evidence."""
         bent = [k for k, term in enumerate(terms) if term.bend is not None]
         best: Fit | None = None
-        step = np.zeros(sum(len(terms[k].inner) for k in bent))
+        step = np.zeros(0)  # the first fit gives one
         for _ in range(steps):
             fit = self._at(terms if best is None else _moved(best.terms, bent, step), bent)
             if best is None or fit.misfit < best.misfit:

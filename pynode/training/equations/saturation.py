@@ -1,8 +1,8 @@
 """Terms that bend, found on the integral form: a grid of scales first, then the scales of what was chosen are refined.
 
-With its scale known such a term is a column like any other. The columns of a grid are screened by what each adds to the best
-few polynomials; the best subset of both is searched, neighbours on the grid that stand for one term are merged, and their
-scale follows by Gauss-Newton, the derivative with respect to its logarithm being one more column.
+With the numbers inside known (`Bend.inner`) such a term is a column like any other. The columns of a grid are screened by
+what each adds to the best few polynomials, the numbers inside free; these follow by Gauss-Newton, a derivative being a column
+for each, and polynomials are chosen again beside them (`bend_search.py`).
 """
 
 from collections.abc import Callable, Sequence
@@ -114,9 +114,9 @@ def _looked(
     forms: list[set[object]] = []
     for k in range(LOOKS):
         bent = bent_guess(library, guess, data, smoothed, states, exponents)
-        before_that = forms
+        last = forms
         forms = [] if bent is None else [{form(bent[1].terms[j]) for j in s} for s in bent[0].chosen]
-        if forms and forms == before_that:  # they would lead where they led before
+        if forms and forms == last:  # they would lead where they led before
             break
         new = [] if bent is None else candidates(*bent, data, smoothed, options, MISFIT if k else HOPELESS)
         before = found[:1]
@@ -196,7 +196,7 @@ def bent_guess(
                 sure[form(term)] = (weight, term)
     others = [term for _, term in sure.values()]
     rows = [search.together(row, others) for search, row in zip(searches, rows, strict=True)]
-    if not any(rows) or sum(len(row.terms) if row else 0 for row in rows) > BULKY * most:
+    if not any(rows) or sum(len(row.terms) for row in rows if row) > BULKY * most:
         return None
     variance = np.where([row is not None for row in rows], noise, guess.variance)
     return _assembled(rows, plain, guess, variance, library)
