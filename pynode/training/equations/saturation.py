@@ -1,8 +1,8 @@
 """Terms that bend, found on the integral form: a grid of scales first, then the scales of what was chosen are refined.
 
 With the numbers inside known (`Bend.inner`) such a term is a column like any other. The columns of a grid are screened by
-what each adds to the best few polynomials, the numbers inside free; these follow by Gauss-Newton, a derivative being a column
-for each, and polynomials are chosen again beside them (`bend_search.py`).
+what each adds to the best few polynomials, the numbers inside free. These follow by Gauss-Newton, with one more column for
+each derivative, and polynomials are chosen again beside them (`bend_search.py`).
 """
 
 from collections.abc import Callable, Sequence
