@@ -5,7 +5,8 @@ import pytest
 
 import pynode as pn
 from pynode.training.equations.bends import Bend
-from pynode.training.equations.terms import Term, evaluate, sparse_field
+from pynode.training.equations.sparse_field import sparse_field
+from pynode.training.equations.terms import Term, evaluate
 
 BENDS = [
     Bend("up", 0, 1, 0.7),

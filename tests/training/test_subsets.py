@@ -6,8 +6,9 @@ import numpy as np
 from scipy.integrate import solve_ivp
 from scipy.stats import multivariate_normal
 
+from pynode.training.equations.sparse_field import sparse_field
 from pynode.training.equations.subsets import Regression
-from pynode.training.equations.terms import Term, drags, evaluate, polynomials, sparse_field, waves
+from pynode.training.equations.terms import Term, drags, evaluate, polynomials, waves
 
 
 def regression(P=9, n=60, noise=0.5, seed=0):

@@ -8,7 +8,7 @@ weakly there, their coefficients normal about 0, and with bumps along the data (
 large both are.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
@@ -19,9 +19,11 @@ from scipy.linalg import solve_triangular
 from pynode.fields.field import Field
 from pynode.training.equations.discrepancy import Bumps
 from pynode.training.equations.library import SLOWEST, Library
+from pynode.training.equations.numbers import Numbers, numbers_in, velocities
 from pynode.training.equations.search import FEW, MOST, Guess, is_gram, noise_shape, weighted_problem
+from pynode.training.equations.sparse_field import sparse_field
 from pynode.training.equations.subsets import CLOSE, Regression, Subset
-from pynode.training.equations.terms import Term, sparse_field
+from pynode.training.equations.terms import EVERYWHERE
 from pynode.training.windows import Data
 
 Array = NDArray[np.float64]
@@ -63,12 +65,12 @@ class Averaged:
 
 def averaged(
     library: Library,
-    C: Array,
+    fitted: Field,
+    theta: Array,
     data: Data,
     states: Sequence[Array],
     variance: Array,
     options: dict[str, Any],
-    exact: Mapping[int, Term] | None = None,
 ) -> Averaged | None:
     """The average over sets of terms about a fitted equation; None where it cannot be had.
 
@@ -76,8 +78,11 @@ def averaged(
     ----------
     library : Library
         The candidate terms.
-    C : (d, terms) array
-        Coefficients of the equation, 0 for terms that it has not.
+    fitted : Field
+        The equation. Numbers that are the same there, or known, stay so; a state whose derivative is another state has no
+        candidates.
+    theta : (p,) array
+        Its parameters.
     data : Data
         What it was fitted to.
     states : list of (T_i, d) arrays
@@ -86,20 +91,13 @@ def averaged(
         Of the noise.
     options : dict
         Of `pynode.solve`.
-    exact : mapping of int to Term, optional
-        States whose derivative is this term: nothing is estimated, and no other terms are candidates.
     """
-    fixed = exact or {}
-    d, P = C.shape
-    rows = [i for i in range(d) if i not in fixed]
-    n = len(rows) * P
-    if not 0 < n <= LARGEST:
+    made = _with_candidates(library, fitted, theta, 0 if data.signal is None else data.signal.m)
+    if made is None:
         return None
-    m = 0 if data.signal is None else data.signal.m
-    field = sparse_field([[fixed[i]] if i in fixed else library.terms for i in range(d)], list(C), m, exact=fixed)
-    theta = C[rows].ravel()
-    prior = library.prior[rows].ravel()
-    cost = np.tile(library.cost, len(rows))
+    field, rows, prior, cost = made
+    theta = field.init(0)
+    n = len(theta)
     model = np.concatenate(list(states))
     shape = noise_shape(np.concatenate(data.y) - model, model)
     here = Linearised.of(field, theta, data, states, variance, shape, options, rows)
@@ -107,7 +105,7 @@ def averaged(
         return None
     regression = Regression(here.H[:n, :n], here.b[:n], prior, cost)
     chosen = tuple(np.flatnonzero(theta).tolist())
-    regression.search([chosen], most=max(MOST * d, len(chosen)), every=FEW)
+    regression.search([chosen], most=max(MOST * fitted.d, len(chosen)), every=FEW)
     known = regression.known
     best = max(known, key=known.__getitem__)
     sets = [s for s in known if known[s] > known[best] - CLOSE]
@@ -121,6 +119,46 @@ def averaged(
         parts.append(here.weakly(every, precision, known[best], charge, np.log(0.5 * DOUBT / len(WEAK))))
     parts += here.lacking(own, prior[own], known[best], charge, np.log(0.5 * DOUBT))
     return here.mixed(parts, [s == chosen for s in sets])
+
+
+def _with_candidates(library: Library, fitted: Field, theta: Array, m: int) -> tuple[Field, list[int], Array, Array] | None:
+    """An equation with all candidate terms beside its own; None where it is no sum of candidates, or these are too many.
+
+    Returns
+    -------
+    field : Field
+        Its parameters start where the equation has them.
+    rows : list of int
+        The states that have candidates.
+    prior, cost : (n,) arrays
+        Of the parameters; see `Library`.
+    """
+    d = fitted.d
+    found = numbers_in(fitted, library.terms, theta, m)
+    if found is None:
+        return None
+    which, C = found
+    sure = velocities(which, C, library.terms)
+    rows = [i for i in range(d) if i not in sure]
+    function = {term.function for k, term in enumerate(library.terms) if C[:, k].any()} | EVERYWHERE
+    place = [
+        (i, k)
+        for i in range(d)
+        for k, term in enumerate(library.terms)
+        if C[i, k] or (i in rows and term.function in function)
+    ]
+    numbers = Numbers.shared([int(which[at]) for at in place], [float(C[at]) for at in place])
+    if not 0 < numbers.n <= LARGEST:
+        return None
+    columns = [[k for row, k in place if row == i] for i in range(d)]
+    terms = [[library.terms[k] for k in row] for row in columns]
+    field = sparse_field(terms, [C[i, row] for i, row in enumerate(columns)], m, numbers=numbers)
+    prior, cost = np.zeros(numbers.n), np.zeros(numbers.n)
+    for number, at in reversed(list(zip(numbers.which, place, strict=True))):
+        if number >= 0:
+            prior[number] = library.prior[at]
+            cost[number] += library.cost[at[1]]
+    return field, rows, prior, cost
 
 
 def about(

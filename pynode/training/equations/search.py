@@ -18,8 +18,9 @@ from pynode.optim.posterior import LaplacePosterior
 from pynode.training.coordinates import Coordinates
 from pynode.training.equations.integral_form import integral_form, integrals
 from pynode.training.equations.library import MOST_TERMS, Library, libraries
+from pynode.training.equations.sparse_field import sparse_field
 from pynode.training.equations.subsets import Regression, Subset
-from pynode.training.equations.terms import Term, crowded, inner_of, sparse_field, with_inner
+from pynode.training.equations.terms import Term, crowded, inner_of, with_inner
 from pynode.training.shooting import ShootingProblem
 from pynode.training.smoothing import Smoothed
 from pynode.training.windows import Data, Windows

@@ -5,15 +5,12 @@ A right-hand side is linear in its coefficients, dy_i/dt = sum_k c_ik term_k(y, 
 """
 
 import itertools
-from collections.abc import Callable, Container, Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
-from pynode.fields.field import Field
-from pynode.fields.parameters import Parameter
-from pynode.programs.tracing import new_trace
 from pynode.training.equations.bends import Bend
 
 Array = NDArray[np.float64]
@@ -250,82 +247,3 @@ def evaluate(terms: Sequence[Term], x: Array) -> Array:
     """(n, terms) values at n rows of states and inputs x."""
     columns = list(x.T)
     return np.stack([np.broadcast_to(term.value(columns), len(x)) for term in terms], axis=1)
-
-
-def sparse_field(
-    chosen: Sequence[Sequence[Term]],
-    coefficients: Sequence[Iterable[float]],
-    m: int,
-    names: Sequence[str] = (),
-    exact: Container[int] = (),
-) -> Field:
-    """The field of a few terms for each state.
-
-    Parameters
-    ----------
-    chosen : sequence of sequences of Term
-        The terms of each state.
-    coefficients : sequence of arrays
-        Where their coefficients start.
-    m : int
-        How many inputs there are.
-    names : sequence of str, optional
-        Of the states and inputs, for the names of parameters. Default: y1, y2, ..., u1, ...
-    exact : container of int, optional
-        States whose terms have coefficients of one, which are no parameters.
-
-    Returns
-    -------
-    Field
-        With one parameter for each other term, such as "x: x^2*y", then those inside terms: "K", or "K1", "K2", ..., "c".
-    """
-    d = len(chosen)
-    free = [row if i not in exact else () for i, row in enumerate(chosen)]
-    n = sum(map(len, free))
-    inner = inner_of(free)
-    trace = new_trace((1, d, m), (n + len(inner),))
-    x = _variables(trace, d, m)
-    theta: Any = trace.theta()
-    sums: list[Any] = []
-    k = 0
-    for i, terms in enumerate(chosen):
-        total: Any = None
-        for term in terms:
-            part = term.value(x, [theta[n + inner.index(key)] for key in term.inner])
-            if i not in exact:
-                part = theta[k] if isinstance(part, float) else theta[k] * part
-                k += 1
-            total = part if total is None else total + part
-        sums.append(trace.slot(1)[0] * 0.0 if total is None else total)
-    slopes: Any = np.concatenate([s.reshape(1) for s in sums])
-    values = [float(c) for i, row in enumerate(coefficients) if i not in exact for c in row]
-    given = names or [*(f"y{i + 1}" for i in range(d)), *(f"u{i + 1}" for i in range(m))]
-    plain = [name.replace(".", "_") for name in given]  # a dot would make a nested name
-    symbols = _symbols(plain, inner)
-    labels = [
-        f"{plain[i]}: {term.text(plain, [symbols[key] for key in term.inner])}" for i, row in enumerate(free) for term in row
-    ]
-    spec = [Parameter(label, (), i, ("value", [c])) for i, (label, c) in enumerate(zip(labels, values, strict=True))]
-    for k, (name, value) in enumerate(inner, n):
-        constraint = ("positive",) if name == "K" else ("free",)
-        spec.append(Parameter(symbols[name, value], (), k, ("value", [value]), constraint))
-    return Field(trace.builder.finish([slopes.register]), tuple(spec), FOUND)
-
-
-def _symbols(names: Sequence[str], inner: Sequence[tuple[str, float]]) -> dict[tuple[str, float], str]:
-    """What parameters inside terms are called: K, or K1, K2, ..., and c; no state is called so."""
-    found = {}
-    for kind in dict.fromkeys(name for name, _ in inner):
-        letter = kind
-        while any(name.startswith(letter) for name in names):
-            letter += "_"
-        same = [key for key in inner if key[0] == kind]
-        for k, key in enumerate(same, 1):
-            found[key] = f"{letter}{k}" if len(same) > 1 else letter
-    return found
-
-
-def _variables(trace: Any, d: int, m: int) -> list[Any]:
-    y = trace.slot(1)
-    u = trace.slot(2) if m else ()
-    return [y[i] for i in range(d)] + [u[i] for i in range(m)]

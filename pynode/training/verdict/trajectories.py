@@ -38,7 +38,10 @@ TOGETHER = 3.0
 """The standardised lag-1 autocorrelation that makes a stage suspicious which ended before it came to a minimum."""
 
 LEFT = 1e-3
-"""A stage that found no better point stalled where the linearised problem promises to lower the objective by this part."""
+"""A stage that found no better point stalled where the linearised problem promises to lower the objective by this part,"""
+
+SOLVERS = 1e-10
+"""and more than this part of the variance of the data is left, which is what solvers leave."""
 
 
 def doubts(run: Run, names: Sequence[str], y: Sequence[Array] | None = None) -> list[str]:
@@ -127,7 +130,8 @@ def _of_second_order(run: SecondOrderRun, poor: bool, together: bool) -> list[st
             f"{done[-1].name} ended after max_iter={run.recipe.max_iter} steps, not at a minimum: take a larger max_iter, "
             "or start elsewhere"
         )
-    still = bool(done) and done[-1].iterations == 0
+    exact = bool((run.variance <= SOLVERS * run.spread)[..., run.seen].all())
+    still = bool(done) and done[-1].iterations == 0 and not exact
     if (poor or still) and status == "stalled" and run.posterior.left > LEFT:
         made = "made no step" if still else "ended where no step fits the data better"
         words.append(

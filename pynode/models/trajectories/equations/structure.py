@@ -2,7 +2,7 @@
 
 import copy
 import warnings
-from collections.abc import Container, Sequence
+from collections.abc import Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
@@ -22,10 +22,11 @@ from pynode.optim.normal_equations import small_matrices
 from pynode.optim.session import results_kept_whole
 from pynode.training.curriculum import FitError, FitWarning, Run
 from pynode.training.equations.bend_columns import never_negative
+from pynode.training.equations.numbers import Numbers, simplified, told
 from pynode.training.equations.saturation import bent_equations
 from pynode.training.equations.search import Candidate, equations, likeliest_first
-from pynode.training.equations.terms import Term, crowded, inner_of, sparse_field, with_inner
-from pynode.training.equations.velocities import velocities
+from pynode.training.equations.sparse_field import sparse_field
+from pynode.training.equations.terms import Term, crowded, inner_of, with_inner
 from pynode.training.second_order import SecondOrderRun
 from pynode.training.second_order_recipe import SecondOrder
 from pynode.training.smoothing import Smoothed, smooth
@@ -187,30 +188,37 @@ class EquationFit:
             inside = self._weighted(best.fitted.guess.shape)
         else:
             states = [x.copy() for x in self.smoothed.y]
-        self.run = run = self._trained(best.terms, best.coefficients, (), states, inside, callback)
+        self.run = run = self._trained(best.terms, best.coefficients, None, states, inside, callback)
         if run is None:
             return
         self.words = self._message()
-        covariance = run.covariance
-        if not run.whole or run.stopped or covariance is None:
+        if run.whole and not run.stopped and run.covariance is not None:
+            self._simplify(run, inside, callback)
+
+    def _simplify(self, run: SecondOrderRun, inside: Data, callback: Any) -> None:
+        """Fit the equation again with the fewer numbers that the data prefer, if they do."""
+        terms = self.candidates[0].terms
+        theta = run.training.theta
+        found = simplified(terms, theta, np.asarray(run.covariance), not self.crowded)
+        if found is None:
             return
-        found = velocities(best.terms, run.training.theta, np.sqrt(np.diag(covariance)))
-        if found:
-            theta = run.training.theta
-            n = sum(map(len, best.terms))
-            rows = np.split(theta[:n], np.cumsum([len(row) for row in best.terms])[:-1])
-            old = inner_of(best.terms)
-            terms = [with_inner(row, old, theta[n:]) for row in best.terms]
-            again = self._trained(terms, rows, found, run.training.states, inside, callback)
-            if again is not None:
-                self.run = again
-                self.words += self._told(found)
+        n = sum(map(len, terms))
+        rows = np.split(found.theta[:n], np.cumsum([len(row) for row in terms])[:-1])
+        old = inner_of(terms)
+        moved = [with_inner(row, old, found.theta[n:]) for row in terms]
+        again = self._trained(moved, rows, found.numbers, run.training.states, inside, callback)
+        if again is None or lost(run, again) > found.gain:
+            return
+        self.run = again
+        deviation = np.sqrt(np.diag(np.asarray(run.covariance)))
+        names = names_of(self.data)
+        self.words += "".join("; " + told(claim, terms, names, theta, deviation) for claim in found.claims)
 
     def _trained(
         self,
         terms: Sequence[Sequence[Term]],
         coefficients: Sequence[Array],
-        exact: Container[int],
+        numbers: Numbers | None,
         states: list[Array],
         inside: Data,
         callback: Any,
@@ -218,7 +226,7 @@ class EquationFit:
         """The likeliest candidate fitted from there; None where that fails."""
         best = self.candidates[0]
         m = n_inputs(self.data)
-        field = sparse_field(terms, coefficients, m, names_of(self.data), exact)
+        field = sparse_field(terms, coefficients, m, names_of(self.data), numbers)
         model = self.model
         recipe = SecondOrder(
             (None,) if best.whole else (best.fitted.intervals, None),
@@ -241,15 +249,6 @@ class EquationFit:
         except FitError:
             return None
         return run
-
-    def _told(self, exact: dict[int, tuple[float, float]]) -> str:
-        """What was taken to be exact."""
-        rows = self.candidates[0].terms
-        names = names_of(self.data)
-        return "".join(
-            f"; d{names[i]}/dt = {rows[i][0].text(names)} is taken to be exact (the data say {c:.6g} +- {s:.2g} times)"
-            for i, (c, s) in exact.items()
-        )
 
     def _weighted(self, shape: Array) -> Data:
         """The data, weights falling where the noise grows with the state."""
@@ -369,6 +368,13 @@ class EquationFit:
         return "; ".join(
             f"{names[i]}: " + ", ".join(term.text(names) for term in terms) for i, terms in enumerate(candidate.terms)
         )
+
+
+def lost(free: SecondOrderRun, tied: SecondOrderRun) -> float:
+    """By how much the log likelihood falls from one fit to another with the same noise in each state."""
+    fall = np.log(tied.variance / free.variance)
+    n = (~np.isnan(np.concatenate(free.data.y))).sum(axis=0)
+    return float(0.5 * (n * fall)[free.seen].sum())
 
 
 def become(model: "NeuralODE", equation: EquationFit) -> None:

@@ -8,16 +8,15 @@ from numpy.typing import NDArray
 from pynode.calls.sensitivities import sensitivities
 from pynode.data.signal import Signal
 from pynode.data.trajectories import Trajectories
-from pynode.fields.transforms import jacobian
 from pynode.models.storage import of_type, stored_array, stored_field
 from pynode.models.trajectories.equations.structure import in_units
 from pynode.models.trajectories.intervals.refits import last_windows
 from pynode.models.trajectories.scaling import Scaling
-from pynode.models.trajectories.series import names_of, own_control
+from pynode.models.trajectories.series import own_control
 from pynode.optim.levenberg_marquardt import ALPHA_RANGE
 from pynode.training.equations.averaging import Averaged, about, averaged
 from pynode.training.equations.library import BROAD, Library, libraries
-from pynode.training.equations.terms import EVERYWHERE, FOUND, Term
+from pynode.training.equations.terms import FOUND
 from pynode.training.sizes import groups_of
 from pynode.training.smoothing import smooth
 from pynode.training.windows import Data
@@ -94,35 +93,11 @@ def _over_sets(model: "NeuralODE", data: Trajectories) -> Averaged | None:
         return None
     units = Scaling.of(data.y, False, data.signal)
     smoothed = in_units(smooth(list(data.t), [units.states(y) for y in data.y]), units)
-    names = [name.replace(".", "_") for name in names_of(data)]
-    known = {p.name for p in model.field_.spec}
     for terms in libraries(follows.data, smoothed):
-        own = {term.function for term in terms if any(f"{names[i]}: {term.text(names)}" in known for i in range(data.d))}
-        there = [term for term in terms if term.function in EVERYWHERE | own]
-        library = Library.of(there, follows.data, smoothed)
-        place = {f"{names[i]}: {term.text(names)}": (i, k) for i in range(data.d) for k, term in enumerate(library.terms)}
-        if all(p.name in place for p in model.field_.spec):
-            C = np.zeros((data.d, len(library.terms)))
-            for p, c in zip(model.field_.spec, model.theta_.tolist(), strict=True):
-                C[place[p.name]] = c
-            fitted = {place[p.name][0] for p in model.field_.spec}
-            exact = _exact(model, library, follows.data, follows.states, fitted)
-            return averaged(library, C, *follows, exact)
+        found = averaged(Library.of(terms, follows.data, smoothed), model.field_, model.theta_, *follows)
+        if found is not None:
+            return found
     return None
-
-
-def _exact(model: "NeuralODE", library: Library, inside: Data, states: list[Array], fitted: set[int]) -> dict[int, Term]:
-    """The states that have no parameters, their derivative being another state."""
-    u = inside.inputs_at_rows()
-    slopes = np.asarray(jacobian(model.field_)(inside.t[0][:1], states[0][:1], model.theta_, None if u is None else u[:1]))[
-        0
-    ]
-    found = {}
-    for i, row in enumerate(slopes):
-        if i not in fitted and np.count_nonzero(row) == 1 and row.max() == 1.0:
-            j = int(np.argmax(row))
-            found[i] = next(term for term in library.terms if term.linear and term.powers[j] == 1)
-    return found
 
 
 def variance_of(model: "NeuralODE", average: Averaged, t: Array, y0: Array | None, given: dict[str, Any]) -> Array:

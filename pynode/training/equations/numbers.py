@@ -1,0 +1,349 @@
+"""Numbers of an equation that are one, or the same: dx/dt = v, what one state loses and another gains, mu (v - x^2 v).
+
+Two coefficients of 0.302 +- 0.003 and -0.299 +- 0.002 are one number. Left free, they make amplitudes, periods and sums
+uncertain that the data know well.
+"""
+
+import itertools
+from collections.abc import Iterator, Sequence
+from typing import NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from pynode.fields.field import Field
+from pynode.training.equations.terms import Term, evaluate
+
+Array = NDArray[np.float64]
+
+VELOCITY = np.log(4.0)
+"""-log of the prior odds that the coefficient of another state alone is 1."""
+
+RARE = np.log(16.0)
+"""The same that some coefficient is 1 or -1, shared by all coefficients; and that some two are one number but for their
+sign, shared by all pairs of one row or one degree."""
+
+FLOW = np.log(2.0)
+"""The same for two coefficients of one term, which is in two rows and of opposite signs there: what flows from one state
+into another."""
+
+KNOWN = 1e-9
+"""A combination of coefficients whose deviation is a smaller part of what it was is known from others."""
+
+
+POINTS = 4
+"""At so many points for each term a field is asked for its numbers ..."""
+
+WHOLE = 1e-6
+"""... which are whole there but for rounding."""
+
+
+class Numbers(NamedTuple):
+    """What the coefficients of an equation are, in the order of its rows.
+
+    Attributes
+    ----------
+    which : tuple of int
+        The parameter of each; -1: none.
+    factor : tuple of float
+        1 or -1, times that parameter; alone where there is none.
+    """
+
+    which: tuple[int, ...]
+    factor: tuple[float, ...]
+
+    @classmethod
+    def free(cls, n: int) -> "Numbers":
+        """A parameter for each of n coefficients."""
+        return cls(tuple(range(n)), (1.0,) * n)
+
+    @classmethod
+    def shared(cls, which: Sequence[int], coefficients: Sequence[float]) -> "Numbers":
+        """Coefficients of the same positive number are one parameter; each of 0 is its own; -1: it is known."""
+        order: dict[int, int] = {}
+        for k, shared in enumerate(which):
+            if shared >= 0:
+                order.setdefault(shared or -k - 1, len(order))
+        place = [order[shared or -k - 1] if shared >= 0 else -1 for k, shared in enumerate(which)]
+        lead = [coefficients[place.index(p)] if p >= 0 else 1.0 for p in place]
+        factor = [-1.0 if c * of < 0 else 1.0 for c, of in zip(coefficients, lead, strict=True)]
+        return cls(tuple(place), tuple(factor))
+
+    @property
+    def n(self) -> int:
+        """How many parameters there are."""
+        return max(self.which, default=-1) + 1
+
+    def first(self) -> list[int]:
+        """Of each parameter the first coefficient that it is."""
+        return [self.which.index(k) for k in range(self.n)]
+
+    def of(self, coefficients: Sequence[float] | Array) -> list[float]:
+        """The parameters for given coefficients."""
+        return [float(self.factor[j] * coefficients[j]) for j in self.first()]
+
+
+class Claim(NamedTuple):
+    """That a coefficient is `sign` times the other, or, where the other is -1, `sign` itself.
+
+    Attributes
+    ----------
+    one, other : int
+    sign : float
+    odds : float
+        -log of the prior odds.
+    early : bool
+        It is asked for before the others: a velocity, a flow.
+    """
+
+    one: int
+    other: int
+    sign: float
+    odds: float
+    early: bool
+
+
+class Simplified(NamedTuple):
+    """Numbers that the data prefer to as many as there are coefficients.
+
+    Attributes
+    ----------
+    numbers : Numbers
+    theta : (p,) array
+        The likeliest coefficients and what is inside terms, given that; linearised.
+    claims : list of Claim
+        What is taken to hold, the surest first.
+    gain : float
+        By how much log evidence and prior odds may fall before as many numbers as coefficients are likelier.
+    """
+
+    numbers: Numbers
+    theta: Array
+    claims: list[Claim]
+    gain: float
+
+
+def simplified(terms: Sequence[Sequence[Term]], theta: Array, covariance: Array, few: bool = True) -> Simplified | None:
+    """The numbers that an equation may have fewer of; None where it needs one for each coefficient.
+
+    A claim is compared with a coefficient that is anything of its order by their evidence: the Gaussian posterior where
+    the claim holds over a Gaussian prior there (Savage-Dickey; Dickey 1971, doi:10.1214/aoms/1177693507). The likeliest
+    is taken, the others follow it, and so on.
+
+    Parameters
+    ----------
+    terms : sequence of sequences of Term
+        Of each state.
+    theta : (p,) array
+        Their coefficients, then what is inside terms.
+    covariance : (p, p) array
+        Of these.
+    few : bool, default True
+        Else only rows are looked at that may say that a state is another one's derivative.
+    """
+    n = sum(map(len, terms))
+    if not np.isfinite(covariance).all() or not np.isfinite(theta).all():
+        return None
+    at = theta.copy()
+    spread = covariance.copy()
+    groups = Groups(n)
+    left = list(_claims(terms, theta, few))
+    taken: list[Claim] = []
+    gain = 0.0
+    while groups.free > 1:  # something is left to be fitted
+        last = groups.free == 2  # that they are the same uses both: one of them is fitted in any case
+        scored = [(_score(claim, at, spread, theta, covariance), claim) for claim in left if groups.would_change(claim)]
+        likely = [(claim.early, last and claim.other >= 0, score, claim) for score, claim in scored if score > 0]
+        if not likely:
+            break
+        *_, best, claim = max(likely)
+        left.remove(claim)
+        a, b = _constraint(claim, len(theta))
+        along = spread @ a
+        variance = float(a @ along)
+        gain += best + 0.5 * (float(a @ at) - b) ** 2 / variance
+        at += along * ((b - float(a @ at)) / variance)
+        spread -= np.outer(along, along) / variance
+        groups.take(claim)
+        taken.append(claim)
+    return Simplified(groups.numbers(), at, taken, gain) if taken else None
+
+
+def told(claim: Claim, terms: Sequence[Sequence[Term]], names: Sequence[str], theta: Array, deviation: Array) -> str:
+    """What a claim takes to hold, in words, and what the data say: coefficients theta with standard deviations."""
+    where = [(i, term) for i, row in enumerate(terms) for term in row]
+
+    def place(k: int) -> str:
+        return f"{where[k][1].text(names)} in d{names[where[k][0]]}/dt"
+
+    def data(k: int) -> str:
+        return f"{theta[k]:.6g} +- {deviation[k]:.2g}"
+
+    k, j = claim.one, claim.other
+    if j >= 0:
+        same = "the same number" if claim.sign > 0 else "the same number but for its sign"
+        return f"{place(k)} and {place(j)} are taken to have {same} (the data say {data(k)} and {data(j)})"
+    if claim.early:
+        i, term = where[k]
+        return f"d{names[i]}/dt = {term.text(names)} is taken to be exact (the data say {data(k)} times)"
+    return f"the number of {place(k)} is taken to be {claim.sign:.0f} (the data say {data(k)})"
+
+
+def _claims(terms: Sequence[Sequence[Term]], theta: Array, few: bool) -> Iterator[Claim]:
+    """What may hold of the coefficients."""
+    where = [(i, term) for i, row in enumerate(terms) for term in row]
+    n = len(where)
+    alone = [len(terms[i]) == 1 and _is_another_state(term, i, len(terms)) for i, term in where]
+    rows = {term: [k for k, (_, other) in enumerate(where) if other == term] for _, term in where}
+    for k in range(n):
+        if alone[k] and theta[k] > 0:
+            yield Claim(k, -1, 1.0, VELOCITY, early=True)
+        elif few:
+            yield Claim(k, -1, float(np.sign(theta[k])), RARE + np.log(n), early=False)
+    if not few:
+        return
+    pairs = [pair for pair in itertools.combinations(range(n), 2) if _may_share(*(where[k] for k in pair))]
+    for k, j in pairs:
+        sign = float(np.sign(theta[k] * theta[j]))
+        flow = rows[where[k][1]] == [k, j] and sign < 0
+        yield Claim(k, j, sign, FLOW if flow else RARE + np.log(len(pairs)), early=flow)
+
+
+def _may_share(one: tuple[int, Term], other: tuple[int, Term]) -> bool:
+    """Whether two (state, term) may have one number: a factor of a row, or rates in the same units."""
+    return one[0] == other[0] or one[1].degree == other[1].degree
+
+
+def _is_another_state(term: Term, i: int, d: int) -> bool:
+    return term.degree == 1 and not term.function and any(term.powers[j] for j in range(d) if j != i)
+
+
+def _constraint(claim: Claim, p: int) -> tuple[Array, float]:
+    """(a, b): the claim says a @ theta = b."""
+    a = np.zeros(p)
+    a[claim.one] = 1.0
+    if claim.other < 0:
+        return a, claim.sign
+    a[claim.other] = -claim.sign
+    return a, 0.0
+
+
+def _score(claim: Claim, at: Array, spread: Array, theta: Array, covariance: Array) -> float:
+    """Log odds that it holds, -inf where the data do not know it, or others decide it."""
+    a, b = _constraint(claim, len(at))
+    variance = float(a @ spread @ a)
+    first = float(a @ covariance @ a)
+    if not first > 0 or not variance > KNOWN * first:
+        return -np.inf
+    off = float(a @ at) - b
+    size = 1.0 if claim.other < 0 else float(np.hypot(theta[claim.one], theta[claim.other]))
+    if not size > 0:
+        return -np.inf
+    prior = 0.5 * (b / size) ** 2
+    return float(np.log(size) - 0.5 * np.log(variance) - 0.5 * off**2 / variance) + prior - claim.odds
+
+
+class Groups:
+    """Which coefficients are the same but for their sign, and which are known.
+
+    Parameters
+    ----------
+    n : int
+        How many there are.
+    """
+
+    def __init__(self, n: int) -> None:
+        self.root = list(range(n))
+        self.sign = [1.0] * n
+        self.fixed: set[int] = set()
+
+    def would_change(self, claim: Claim) -> bool:
+        """Whether a claim says something about coefficients that are not known or the same already."""
+        roots = self._roots(claim)
+        return len(roots) > 0 and not roots <= self.fixed and (claim.other < 0 or len(roots) == 2)
+
+    @property
+    def free(self) -> int:
+        """How many numbers are not known."""
+        return len(set(self.root) - self.fixed)
+
+    def take(self, claim: Claim) -> None:
+        """Let it hold."""
+        k = self.root[claim.one]
+        if claim.other < 0:
+            self._turn(k, self.sign[claim.one] * claim.sign)
+            self.fixed.add(k)
+            return
+        other = self.root[claim.other]
+        into, other = (other, k) if other in self.fixed else (k, other)
+        turn = self.sign[claim.one] * self.sign[claim.other] * claim.sign
+        for j, root in enumerate(self.root):
+            if root == other:
+                self.root[j] = into
+                self.sign[j] *= turn
+
+    def numbers(self) -> Numbers:
+        """A parameter for each group that is not known; its first coefficient has the factor 1."""
+        order = {root: k for k, root in enumerate(dict.fromkeys(r for r in self.root if r not in self.fixed))}
+        lead = {root: 1.0 if root in self.fixed else self.sign[self.root.index(root)] for root in set(self.root)}
+        which = tuple(order.get(root, -1) for root in self.root)
+        return Numbers(which, tuple(s * lead[root] for s, root in zip(self.sign, self.root, strict=True)))
+
+    def _roots(self, claim: Claim) -> set[int]:
+        return {self.root[claim.one]} | ({self.root[claim.other]} if claim.other >= 0 else set())
+
+    def _turn(self, root: int, sign: float) -> None:
+        """Write a group in terms of a number that is `sign` times what it was."""
+        for j, r in enumerate(self.root):
+            if r == root:
+                self.sign[j] *= sign
+
+
+def numbers_in(field: Field, terms: Sequence[Term], theta: Array, m: int) -> tuple[NDArray[np.intp], Array] | None:
+    """What a field with m inputs is made of; None where it is no sum of these terms with such numbers.
+
+    Its derivatives with respect to theta are asked at random points, where they are sums of terms with the factors 1 or -1.
+
+    Returns
+    -------
+    which : (d, terms) int array
+        k + 1 where the coefficient of a term is parameter k, or minus it; -1 where it is 1 or -1; 0: the term is not there.
+    coefficients : (d, terms) array
+    """
+    rng = np.random.default_rng(0)
+    n = field.d + m
+    x = rng.uniform(0.5, 2.0, (POINTS * len(terms), n))
+    roots = [any(term.function in ("sqrt", "log") and term.wave[j] for term in terms) for j in range(n)]
+    x[:, ~np.array(roots)] *= rng.choice([-1.0, 1.0], (len(x), n - sum(roots)))
+    A = evaluate(terms, x)
+    which = np.zeros((field.d, len(terms)), dtype=np.intp)
+    coefficients = np.zeros(which.shape)
+
+    def slopes(theta: Array) -> Array:
+        return np.asarray(field(np.zeros(len(x)), x[:, : field.d], theta, x[:, field.d :] if m else None))
+
+    known = slopes(np.zeros(len(theta)))
+    values = [known, *(slopes(one) - known for one in np.eye(len(theta)))]
+    for k, value in enumerate(values):
+        factor = np.asarray(np.linalg.lstsq(A, value, rcond=None)[0])
+        whole = np.round(factor)
+        if np.abs(factor - whole).max() > WHOLE or np.abs(whole).max() > 1:
+            return None
+        there = whole.T != 0
+        if which[there].any():
+            return None  # a sum of numbers
+        which[there] = k or -1
+        coefficients[there] = whole.T[there] * (theta[k - 1] if k else 1.0)
+    return which, coefficients
+
+
+def velocities(which: NDArray[np.intp], coefficients: Array, terms: Sequence[Term]) -> list[int]:
+    """The states whose derivative is another state, no number being fitted; arguments as `numbers_in` gives them."""
+    d = len(which)
+    found = []
+    for i in range(d):
+        there = np.flatnonzero(which[i]).tolist()
+        known = len(there) == 1 and which[i, there[0]] == -1 and coefficients[i, there[0]] == 1.0
+        if known and _is_another_state(terms[there[0]], i, d):
+            found.append(i)
+    return found
