@@ -30,7 +30,6 @@ into another."""
 KNOWN = 1e-9
 """A combination of coefficients whose deviation is a smaller part of what it was is known from others."""
 
-
 POINTS = 4
 """At so many points for each term a field is asked for its numbers ..."""
 
@@ -59,7 +58,7 @@ class Numbers(NamedTuple):
 
     @classmethod
     def shared(cls, which: Sequence[int], coefficients: Sequence[float]) -> "Numbers":
-        """Coefficients of the same positive number are one parameter; each of 0 is its own; -1: it is known."""
+        """Coefficients whose `which` is one positive number are one parameter; 0: a parameter of its own; -1: known."""
         order: dict[int, int] = {}
         for k, shared in enumerate(which):
             if shared >= 0:

@@ -24,7 +24,7 @@ from pynode.training.curriculum import FitError, FitWarning, Run
 from pynode.training.equations.bend_columns import never_negative
 from pynode.training.equations.numbers import Numbers, simplified, told
 from pynode.training.equations.saturation import bent_equations
-from pynode.training.equations.search import Candidate, equations, likeliest_first
+from pynode.training.equations.search import FIRST, Candidate, equations, likeliest_first
 from pynode.training.equations.sparse_field import sparse_field
 from pynode.training.equations.terms import Term, crowded, inner_of, with_inner
 from pynode.training.second_order import SecondOrderRun
@@ -188,7 +188,8 @@ class EquationFit:
             inside = self._weighted(best.fitted.guess.shape)
         else:
             states = [x.copy() for x in self.smoothed.y]
-        self.run = run = self._trained(best.terms, best.coefficients, None, states, inside, callback)
+        windows = (None,) if best.whole else (best.fitted.intervals, None)
+        self.run = run = self._trained(best.terms, best.coefficients, None, states, inside, callback, windows)
         if run is None:
             return
         self.words = self._message()
@@ -206,8 +207,11 @@ class EquationFit:
         rows = np.split(found.theta[:n], np.cumsum([len(row) for row in terms])[:-1])
         old = inner_of(terms)
         moved = [with_inner(row, old, found.theta[n:]) for row in terms]
-        again = self._trained(moved, rows, found.numbers, run.training.states, inside, callback)
-        if again is None or lost(run, again) > found.gain:
+        for windows in ((None,), (FIRST, None)):  # where trajectories part fast, those of other numbers are lost at once
+            again = self._trained(moved, rows, found.numbers, run.training.states, inside, callback, windows)
+            if again is not None and again.whole and lost(run, again) < found.gain:
+                break
+        else:
             return
         self.run = again
         deviation = np.sqrt(np.diag(np.asarray(run.covariance)))
@@ -222,14 +226,14 @@ class EquationFit:
         states: list[Array],
         inside: Data,
         callback: Any,
+        windows: tuple[int | None, ...],
     ) -> SecondOrderRun | None:
-        """The likeliest candidate fitted from there; None where that fails."""
-        best = self.candidates[0]
+        """An equation fitted from there over windows of so many intervals; None where that fails."""
         m = n_inputs(self.data)
         field = sparse_field(terms, coefficients, m, names_of(self.data), numbers)
         model = self.model
         recipe = SecondOrder(
-            (None,) if best.whole else (best.fitted.intervals, None),
+            windows,
             int(model.max_iter or 100),
             3e-4,
             [],
@@ -239,7 +243,7 @@ class EquationFit:
             self._options(),
             random_state=self.seed,
         )
-        training = Training(field.init(0), [np.asarray(x, dtype=np.float64) for x in states])
+        training = Training(field.init(0), [np.array(x, dtype=np.float64) for x in states])
         run = SecondOrderRun(field, inside, training, self.smoothed, recipe, callback=callback)
         run.position = 1
         run.quiet = True
