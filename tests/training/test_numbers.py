@@ -4,7 +4,8 @@ import numpy as np
 import pytest
 
 import pynode as pn
-from pynode.training.equations.numbers import Numbers, numbers_in, simplified
+from pynode.training.equations.bends import Bend
+from pynode.training.equations.numbers import Numbers, numbers_in, simplified, told
 from pynode.training.equations.sparse_field import sparse_field
 from pynode.training.equations.terms import Term, polynomials
 
@@ -87,6 +88,30 @@ def test_relaxation_oscillator_has_one_number():
     weight = covariance @ a / (a @ covariance @ a)
     np.testing.assert_allclose(found.theta, [1.0, 4.99 - weight[1] * 0.01, -1.0, -4.98 - weight[3] * 0.01])
     assert found.theta[1] == pytest.approx(-found.theta[3])
+
+
+def test_the_same_function_of_two_variables_has_one_scale():
+    """Two genes that repress each other; a decay has a scale of another kind."""
+
+    def terms(*bends):
+        return [
+            [X._replace(powers=NONE, function="bend", bend=bends[0]), X],
+            [X._replace(powers=NONE, function="bend", bend=bends[1]), V],
+        ]
+
+    theta = np.array([4.0, -0.7, 5.0, -0.3, 1.001, 0.998])
+    covariance = np.diag([0.02, 0.01, 0.02, 0.01, 0.002, 0.002]) ** 2
+    both = terms(Bend("down", 1, 2, 1.001), Bend("down", 0, 2, 0.998))
+    found = simplified(both, theta, covariance)
+    assert [(claim.one, claim.other) for claim in found.claims] == [(4, 5)]
+    assert found.theta[4] == found.theta[5] == pytest.approx(0.9995)
+    assert found.numbers == Numbers.free(4)
+    words = told(found.claims[0], both, ["x", "v"], theta, np.sqrt(np.diag(covariance)))
+    assert words == (
+        "K of 1/(1 + (v/1.001)^2) in dx/dt and K of 1/(1 + (x/0.998)^2) in dv/dt are taken to have the same number "
+        "(the data say 1.001 +- 0.002 and 0.998 +- 0.002)"
+    )
+    assert simplified(terms(Bend("down", 1, 2, 1.001), Bend("decay", 0, 1, 0.998)), theta, covariance) is None
 
 
 def test_claims_that_follow_from_others_change_nothing():

@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pynode.fields.field import Field
-from pynode.training.equations.terms import Term, evaluate
+from pynode.training.equations.terms import Term, evaluate, inner_of
 
 Array = NDArray[np.float64]
 
@@ -88,6 +88,7 @@ class Claim(NamedTuple):
     Attributes
     ----------
     one, other : int
+        The coefficients are counted first, then the numbers inside terms.
     sign : float
     odds : float
         -log of the prior odds.
@@ -145,7 +146,8 @@ def simplified(terms: Sequence[Sequence[Term]], theta: Array, covariance: Array,
         return None
     at = theta.copy()
     spread = covariance.copy()
-    groups = Groups(n)
+    inner = inner_of(terms)
+    groups = Groups(n + len(inner))
     left = list(_claims(terms, theta, few))
     taken: list[Claim] = []
     gain = 0.0
@@ -165,15 +167,20 @@ def simplified(terms: Sequence[Sequence[Term]], theta: Array, covariance: Array,
         spread -= np.outer(along, along) / variance
         groups.take(claim)
         taken.append(claim)
-    return Simplified(groups.numbers(), at, taken, gain) if taken else None
+    for k in range(n, n + len(inner)):
+        at[k] = at[groups.root[k]]  # those of the same value are one parameter
+    return Simplified(groups.numbers(n), at, taken, gain) if taken else None
 
 
 def told(claim: Claim, terms: Sequence[Sequence[Term]], names: Sequence[str], theta: Array, deviation: Array) -> str:
     """What a claim takes to hold, in words, and what the data say: coefficients theta with standard deviations."""
     where = [(i, term) for i, row in enumerate(terms) for term in row]
+    inner = inner_of(terms)
 
     def place(k: int) -> str:
-        return f"{where[k][1].text(names)} in d{names[where[k][0]]}/dt"
+        key = inner[k - len(where)] if k >= len(where) else None
+        i, term = where[k] if key is None else next((i, term) for i, term in where if key in term.inner)
+        return f"{'' if key is None else key[0] + ' of '}{term.text(names)} in d{names[i]}/dt"
 
     def data(k: int) -> str:
         return f"{theta[k]:.6g} +- {deviation[k]:.2g}"
@@ -206,11 +213,22 @@ def _claims(terms: Sequence[Sequence[Term]], theta: Array, few: bool) -> Iterato
         sign = float(np.sign(theta[k] * theta[j]))
         flow = rows[where[k][1]] == [k, j] and sign < 0
         yield Claim(k, j, sign, FLOW if flow else RARE + np.log(len(pairs)), early=flow)
+    pairs = [pair for pair in itertools.combinations(range(n, len(theta)), 2) if _alike(terms, *(k - n for k in pair))]
+    for k, j in pairs:
+        yield Claim(k, j, 1.0, RARE + np.log(len(pairs)), early=False)
 
 
 def _may_share(one: tuple[int, Term], other: tuple[int, Term]) -> bool:
     """Whether two (state, term) may have one number: a factor of a row, or rates in the same units."""
     return one[0] == other[0] or one[1].degree == other[1].degree
+
+
+def _alike(terms: Sequence[Sequence[Term]], k: int, j: int) -> bool:
+    """Whether two of the parameters inside terms are those of the same function, of one or of two variables."""
+    inner = inner_of(terms)
+    bends = [next(t.bend for row in terms for t in row if t.bend and inner[i] in t.bend.inner) for i in (k, j)]
+    kinds = {(inner[i][0], bend.kind, bend.n) for i, bend in zip((k, j), bends, strict=True)}
+    return len(kinds) == 1
 
 
 def _is_another_state(term: Term, i: int, d: int) -> bool:
@@ -243,7 +261,7 @@ def _score(claim: Claim, at: Array, spread: Array, theta: Array, covariance: Arr
 
 
 class Groups:
-    """Which coefficients are the same but for their sign, and which are known.
+    """Which coefficients, and numbers inside terms, are the same but for their sign, and which are known.
 
     Parameters
     ----------
@@ -281,12 +299,13 @@ class Groups:
                 self.root[j] = into
                 self.sign[j] *= turn
 
-    def numbers(self) -> Numbers:
-        """A parameter for each group that is not known; its first coefficient has the factor 1."""
-        order = {root: k for k, root in enumerate(dict.fromkeys(r for r in self.root if r not in self.fixed))}
-        lead = {root: 1.0 if root in self.fixed else self.sign[self.root.index(root)] for root in set(self.root)}
-        which = tuple(order.get(root, -1) for root in self.root)
-        return Numbers(which, tuple(s * lead[root] for s, root in zip(self.sign, self.root, strict=True)))
+    def numbers(self, n: int) -> Numbers:
+        """For the first n a parameter for each group that is not known; its first coefficient has the factor 1."""
+        roots = self.root[:n]
+        order = {root: k for k, root in enumerate(dict.fromkeys(r for r in roots if r not in self.fixed))}
+        lead = {root: 1.0 if root in self.fixed else self.sign[roots.index(root)] for root in roots}
+        which = tuple(order.get(root, -1) for root in roots)
+        return Numbers(which, tuple(s * lead[root] for s, root in zip(self.sign[:n], roots, strict=True)))
 
     def _roots(self, claim: Claim) -> set[int]:
         return {self.root[claim.one]} | ({self.root[claim.other]} if claim.other >= 0 else set())
