@@ -6,13 +6,16 @@ uncertain that the data know well.
 
 import itertools
 from collections.abc import Iterator, Sequence
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
 from pynode.fields.field import Field
 from pynode.training.equations.terms import Term, evaluate, inner_of
+
+if TYPE_CHECKING:
+    from pynode.training.second_order import SecondOrderRun
 
 Array = NDArray[np.float64]
 
@@ -29,6 +32,9 @@ into another."""
 
 KNOWN = 1e-9
 """A combination of coefficients whose deviation is a smaller part of what it was is known from others."""
+
+SURE = 3.0
+"""The data tell a coefficient that is more than so many standard deviations from 0."""
 
 POINTS = 4
 """At so many points for each term a field is asked for its numbers ..."""
@@ -193,6 +199,22 @@ def told(claim: Claim, terms: Sequence[Sequence[Term]], names: Sequence[str], th
         i, term = where[k]
         return f"d{names[i]}/dt = {term.text(names)} is taken to be exact (the data say {data(k)} times)"
     return f"the number of {place(k)} is taken to be {claim.sign:.0f} (the data say {data(k)})"
+
+
+def lost(free: "SecondOrderRun", tied: "SecondOrderRun") -> float:
+    """By how much the log likelihood falls from one fit to another with the same noise in each state."""
+    fall = np.log(tied.variance / free.variance)
+    n = (~np.isnan(np.concatenate(free.data.y))).sum(axis=0)
+    return float(0.5 * (n * fall)[free.seen].sum())
+
+
+def vague(run: "SecondOrderRun") -> bool:
+    """Whether the data do not tell a coefficient of an equation: its terms may stand in for others then."""
+    if run.covariance is None:
+        return True
+    coefficients = [": " in p.name for p in run.field.spec]
+    deviation = np.sqrt(np.diag(run.covariance))
+    return not bool((np.abs(run.training.theta) > SURE * deviation)[coefficients].all())
 
 
 def _claims(terms: Sequence[Sequence[Term]], theta: Array, few: bool) -> Iterator[Claim]:

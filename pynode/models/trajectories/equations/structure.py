@@ -22,7 +22,7 @@ from pynode.optim.normal_equations import small_matrices
 from pynode.optim.session import results_kept_whole
 from pynode.training.curriculum import FitError, FitWarning, Run
 from pynode.training.equations.bend_columns import never_negative
-from pynode.training.equations.numbers import Numbers, simplified, told
+from pynode.training.equations.numbers import Numbers, lost, simplified, told, vague
 from pynode.training.equations.saturation import bent_equations
 from pynode.training.equations.search import FIRST, Candidate, equations, likeliest_first
 from pynode.training.equations.sparse_field import sparse_field
@@ -352,7 +352,7 @@ class EquationFit:
         many = (~np.isnan(np.concatenate(self.inside.y))).sum(axis=0)[measured] >= MANY
         if not ((relative > CLEAN) & (many | (relative**2 < CLEAR))).all():
             return False
-        if inner_of(self.candidates[0].terms) and (autocorrelation(run)[measured] > TOGETHER).any():
+        if inner_of(self.candidates[0].terms) and (vague(run) or (autocorrelation(run)[measured] > TOGETHER).any()):
             return False
         return not doubts(run, self.data.names, self.data.y)
 
@@ -372,13 +372,6 @@ class EquationFit:
         return "; ".join(
             f"{names[i]}: " + ", ".join(term.text(names) for term in terms) for i, terms in enumerate(candidate.terms)
         )
-
-
-def lost(free: SecondOrderRun, tied: SecondOrderRun) -> float:
-    """By how much the log likelihood falls from one fit to another with the same noise in each state."""
-    fall = np.log(tied.variance / free.variance)
-    n = (~np.isnan(np.concatenate(free.data.y))).sum(axis=0)
-    return float(0.5 * (n * fall)[free.seen].sum())
 
 
 def become(model: "NeuralODE", equation: EquationFit) -> None:
