@@ -50,8 +50,9 @@ def test_only_another_state_by_itself_is_a_velocity():
 
 
 def test_one_number_is_left_to_be_fitted():
-    found = of([[V], [X]], [1.0, 1.0], 1e-3)
-    assert found.numbers.n == 1
+    assert of([[V], [X]], [1.0, 1.0], 1e-3).numbers.n == 1
+    found = of([[V], [V, X, BENT]], [1.0, 1.0, -1.0, -1.0], 1e-3)
+    assert sorted(found.numbers.which) == [-1, -1, 0, 0]  # the last two have a part in it
 
 
 @pytest.mark.parametrize(

@@ -123,7 +123,8 @@ class Bend(NamedTuple):
         scale = symbols[0]
         if self.switches:
             level = symbols[1]
-            return f"sigmoid({name}/{scale} - {level})" if self.kind == ON else f"sigmoid({level} - {name}/{scale})"
+            more = f"+ {level[1:]}" if level.startswith("-") else f"- {level}"
+            return f"sigmoid({name}/{scale} {more})" if self.kind == ON else f"sigmoid({level} - {name}/{scale})"
         if self.kind == DECAY:
             return f"exp(-{name}/{scale})"
         n = f"^{self.n}" if self.n > 1 else ""

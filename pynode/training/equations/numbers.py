@@ -160,7 +160,7 @@ def simplified(terms: Sequence[Sequence[Term]], theta: Array, covariance: Array,
     while groups.free > 1:  # something is left to be fitted
         last = groups.free == 2  # that they are the same uses both: one of them is fitted in any case
         scored = [(_score(claim, at, spread, theta, covariance), claim) for claim in left if groups.would_change(claim)]
-        likely = [(claim.early, last and claim.other >= 0, score, claim) for score, claim in scored if score > 0]
+        likely = [(claim.early, last and groups.joins(claim), score, claim) for score, claim in scored if score > 0]
         if not likely:
             break
         *_, best, claim = max(likely)
@@ -300,6 +300,10 @@ class Groups:
         """Whether a claim says something about coefficients that are not known or the same already."""
         roots = self._roots(claim)
         return len(roots) > 0 and not roots <= self.fixed and (claim.other < 0 or len(roots) == 2)
+
+    def joins(self, claim: Claim) -> bool:
+        """Whether two numbers that are not known are the same by a claim."""
+        return len(self._roots(claim) - self.fixed) == 2
 
     @property
     def free(self) -> int:
