@@ -107,7 +107,7 @@ def picture(rows, peers, path):
     systems = list(grouped(rows, "system"))
     with rc_context(STYLE):
         figure = Figure(figsize=(13, 0.21 * len(systems) + 1.6), layout="constrained")
-        panels = figure.subplots(1, len(NOISES) + 2, sharey=True, width_ratios=[*[3] * len(NOISES), 1.3, 1.3])
+        panels = figure.subplots(1, len(NOISES) + 2, sharey=True, width_ratios=[*[3] * len(NOISES), 1.2, 1.6])
         for k, size in enumerate(NOISES):
             _errors(panels[k], rows, peers, systems, k)
             panels[k].set(title=f"noise {100 * size:.0f} %", xlabel="held-out error, in standard deviations of the states")
@@ -161,8 +161,8 @@ def _coverages(panel, rows, systems):
         own = [row for row in rows if row["noise"] == k and "coverage" in row]
         y = [systems.index(row["system"]) for row in own]
         panel.plot([row["coverage"] for row in own], y, "o", color="#0072B2", mfc=fill, ms=4.5, mew=1)
-    panel.set(title="in 90 % bands", xlim=(0.35, 1.03))
-    panel.set_xticks([0.5, 0.8, 0.97], ["50 %", "80 %", "97 %"])
+    panel.set(title="in 90 % bands", xlim=(-0.03, 1.03))
+    panel.set_xticks([0.0, 0.4, 0.8, 0.97], ["0", "40 %", "80 %  ", "  97 %"])
 
 
 def main():
