@@ -78,6 +78,16 @@ def test_flows_are_likelier_than_other_terms_of_the_same_number():
     assert of([[BOTH], [X, V]], near, 0.01) is None
 
 
+def test_a_force_to_a_centre_has_one_number():
+    """Although one component by itself may be 1."""
+    none = (0,) * 4
+    pull = [Term((*none[:i], 1, *none[i + 1 :]), "radial", (1, 1, 0, 0)) for i in (0, 1)]
+    v = [Term((*none[:i], 1, *none[i + 1 :]), "", none) for i in (2, 3)]
+    found = of([[v[0]], [v[1]], [pull[0]], [pull[1]]], [1.0, 1.0, -1.01, -1.0], 0.004)
+    assert found.numbers == Numbers((-1, -1, 0, 0), (1.0, 1.0, 1.0, 1.0))
+    assert found.theta[2] == found.theta[3] == pytest.approx(-1.005)
+
+
 def test_relaxation_oscillator_has_one_number():
     """v' = mu (v - x^2 v) - x: of what follows from other claims the likeliest values are those given these."""
     covariance = np.diag([1e-3, 6e-3, 1e-3, 9e-3]) ** 2

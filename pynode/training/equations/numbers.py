@@ -28,7 +28,7 @@ sign, shared by all pairs of one row or one degree."""
 
 FLOW = np.log(2.0)
 """The same for two coefficients of one term, which is in two rows and of opposite signs there: what flows from one state
-into another."""
+into another; and for the two components of a force to a centre."""
 
 KNOWN = 1e-9
 """A combination of coefficients whose deviation is a smaller part of what it was is known from others."""
@@ -99,7 +99,7 @@ class Claim(NamedTuple):
     odds : float
         -log of the prior odds.
     early : bool
-        It is asked for before the others: a velocity, a flow.
+        It is asked for before the others: a velocity, a flow, a force.
     """
 
     one: int
@@ -233,11 +233,16 @@ def _claims(terms: Sequence[Sequence[Term]], theta: Array, few: bool) -> Iterato
     pairs = [pair for pair in itertools.combinations(range(n), 2) if _may_share(*(where[k] for k in pair))]
     for k, j in pairs:
         sign = float(np.sign(theta[k] * theta[j]))
-        flow = rows[where[k][1]] == [k, j] and sign < 0
+        flow = (rows[where[k][1]] == [k, j] and sign < 0) or (_central(where[k][1], where[j][1]) and sign > 0)
         yield Claim(k, j, sign, FLOW if flow else RARE + np.log(len(pairs)), early=flow)
     pairs = [pair for pair in itertools.combinations(range(n, len(theta)), 2) if _alike(terms, *(k - n for k in pair))]
     for k, j in pairs:
         yield Claim(k, j, 1.0, RARE + np.log(len(pairs)), early=False)
+
+
+def _central(one: Term, other: Term) -> bool:
+    """Whether two terms are components of one force."""
+    return one.function == other.function == "radial" and one.wave == other.wave
 
 
 def _may_share(one: tuple[int, Term], other: tuple[int, Term]) -> bool:
