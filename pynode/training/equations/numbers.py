@@ -33,6 +33,9 @@ into another; and for the two components of a force to a centre."""
 KNOWN = 1e-9
 """A combination of coefficients whose deviation is a smaller part of what it was is known from others."""
 
+MOST = 100
+"""Of more coefficients than this only velocities, flows, and what is 1 are looked for."""
+
 SURE = 3.0
 """The data tell a coefficient that is more than so many standard deviations from 0."""
 
@@ -154,21 +157,22 @@ def simplified(terms: Sequence[Sequence[Term]], theta: Array, covariance: Array,
     spread = covariance.copy()
     inner = inner_of(terms)
     groups = Groups(n + len(inner))
-    left = list(_claims(terms, theta, few))
+    claims = list(_claims(terms, theta, few))
+    table = Table.of(claims, theta, covariance)
     taken: list[Claim] = []
     gain = 0.0
-    while groups.free > 1:  # something is left to be fitted
-        last = groups.free == 2  # that they are the same uses both: one of them is fitted in any case
-        scored = [(_score(claim, at, spread, theta, covariance), claim) for claim in left if groups.would_change(claim)]
-        likely = [(claim.early, last and groups.joins(claim), score, claim) for score, claim in scored if score > 0]
-        if not likely:
+    while claims and groups.free > 1:  # something is left to be fitted
+        scores = np.where(groups.would_change(table), table.scores(at, spread), -np.inf)
+        # that the last two are the same uses both: one of them is fitted in any case
+        joined = groups.joins(table) if groups.free == 2 else np.zeros(len(claims), dtype=bool)
+        best = int(np.lexsort((scores, joined & (scores > 0), table.early & (scores > 0)))[-1])
+        if not scores[best] > 0:
             break
-        *_, best, claim = max(likely)
-        left.remove(claim)
+        claim = claims[best]
         a, b = _constraint(claim, len(theta))
         along = spread @ a
         variance = float(a @ along)
-        gain += best + 0.5 * (float(a @ at) - b) ** 2 / variance
+        gain += float(scores[best]) + 0.5 * (float(a @ at) - b) ** 2 / variance
         at += along * ((b - float(a @ at)) / variance)
         spread -= np.outer(along, along) / variance
         groups.take(claim)
@@ -228,13 +232,16 @@ def _claims(terms: Sequence[Sequence[Term]], theta: Array, few: bool) -> Iterato
             yield Claim(k, -1, 1.0, VELOCITY, early=True)
         elif few:
             yield Claim(k, -1, float(np.sign(theta[k])), RARE + np.log(n), early=False)
-    if not few:
+    for own in rows.values():
+        if few and len(own) == 2 and theta[own[0]] * theta[own[1]] < 0:
+            yield Claim(own[0], own[1], -1.0, FLOW, early=True)
+    if not few or n > MOST:
         return
     pairs = [pair for pair in itertools.combinations(range(n), 2) if _may_share(*(where[k] for k in pair))]
     for k, j in pairs:
         sign = float(np.sign(theta[k] * theta[j]))
-        flow = (rows[where[k][1]] == [k, j] and sign < 0) or (_central(where[k][1], where[j][1]) and sign > 0)
-        yield Claim(k, j, sign, FLOW if flow else RARE + np.log(len(pairs)), early=flow)
+        force = _central(where[k][1], where[j][1]) and sign > 0
+        yield Claim(k, j, sign, FLOW if force else RARE + np.log(len(pairs)), early=force)
     pairs = [pair for pair in itertools.combinations(range(n, len(theta)), 2) if _alike(terms, *(k - n for k in pair))]
     for k, j in pairs:
         yield Claim(k, j, 1.0, RARE + np.log(len(pairs)), early=False)
@@ -272,19 +279,60 @@ def _constraint(claim: Claim, p: int) -> tuple[Array, float]:
     return a, 0.0
 
 
-def _score(claim: Claim, at: Array, spread: Array, theta: Array, covariance: Array) -> float:
-    """Log odds that it holds, -inf where the data do not know it, or others decide it."""
-    a, b = _constraint(claim, len(at))
-    variance = float(a @ spread @ a)
-    first = float(a @ covariance @ a)
-    if not first > 0 or not variance > KNOWN * first:
-        return -np.inf
-    off = float(a @ at) - b
-    size = 1.0 if claim.other < 0 else float(np.hypot(theta[claim.one], theta[claim.other]))
-    if not size > 0:
-        return -np.inf
-    prior = 0.5 * (b / size) ** 2
-    return float(np.log(size) - 0.5 * np.log(variance) - 0.5 * off**2 / variance) + prior - claim.odds
+class Table(NamedTuple):
+    """Claims as arrays.
+
+    Attributes
+    ----------
+    one, other : (n,) int arrays
+        `other` is `one` where there is none.
+    pair : (n,) bool array
+        Whether there is another.
+    sign, odds, early : (n,) arrays
+        See `Claim`.
+    size : (n,) array
+        Deviation of the prior of what a claim says is 0.
+    first : (n,) array
+        Variance of the same at first.
+    """
+
+    one: NDArray[np.intp]
+    other: NDArray[np.intp]
+    pair: NDArray[np.bool_]
+    sign: Array
+    odds: Array
+    early: NDArray[np.bool_]
+    size: Array
+    first: Array
+
+    @classmethod
+    def of(cls, claims: Sequence[Claim], theta: Array, covariance: Array) -> "Table":
+        """For coefficients theta with this covariance."""
+        one = np.array([claim.one for claim in claims], dtype=np.intp)
+        other = np.array([claim.other for claim in claims], dtype=np.intp)
+        pair = other >= 0
+        other = np.where(pair, other, one)
+        sign = np.array([claim.sign for claim in claims])
+        odds = np.array([claim.odds for claim in claims])
+        early = np.array([claim.early for claim in claims], dtype=bool)
+        size = np.where(pair, np.hypot(theta[one], theta[other]), 1.0)
+        found = cls(one, other, pair, sign, odds, early, size, size)
+        return found._replace(first=found.variances(covariance))
+
+    def variances(self, spread: Array) -> Array:
+        """(n,) of what the claims say is 0, coefficients having this covariance."""
+        own = np.diag(spread)
+        both = own[self.one] + own[self.other] - 2.0 * self.sign * spread[self.one, self.other]
+        return np.where(self.pair, both, own[self.one])
+
+    def scores(self, at: Array, spread: Array) -> Array:
+        """(n,) log odds that they hold, -inf where the data do not know it, or others decide it."""
+        variance = self.variances(spread)
+        off = at[self.one] - self.sign * np.where(self.pair, at[self.other], 1.0)
+        known = (self.first > 0) & (variance > KNOWN * self.first) & (self.size > 0)
+        with np.errstate(all="ignore"):
+            evidence = np.log(self.size) - 0.5 * np.log(variance) - 0.5 * off**2 / variance
+        return np.where(known, evidence + np.where(self.pair, 0.0, 0.5) - self.odds, -np.inf)
 
 
 class Groups:
@@ -297,55 +345,45 @@ class Groups:
     """
 
     def __init__(self, n: int) -> None:
-        self.root = list(range(n))
-        self.sign = [1.0] * n
-        self.fixed: set[int] = set()
+        self.root = np.arange(n)
+        self.sign = np.ones(n)
+        self.known = np.zeros(n, dtype=bool)
 
-    def would_change(self, claim: Claim) -> bool:
-        """Whether a claim says something about coefficients that are not known or the same already."""
-        roots = self._roots(claim)
-        return len(roots) > 0 and not roots <= self.fixed and (claim.other < 0 or len(roots) == 2)
+    def would_change(self, table: Table) -> NDArray[np.bool_]:
+        """Which claims say something about what is not known or the same already."""
+        free = ~self.known[self.root[table.one]] | ~self.known[self.root[table.other]]
+        return np.asarray(free & (~table.pair | (self.root[table.one] != self.root[table.other])))
 
-    def joins(self, claim: Claim) -> bool:
-        """Whether two numbers that are not known are the same by a claim."""
-        return len(self._roots(claim) - self.fixed) == 2
+    def joins(self, table: Table) -> NDArray[np.bool_]:
+        """Which claims say that two numbers that are not known are the same."""
+        free = ~self.known[self.root[table.one]] & ~self.known[self.root[table.other]]
+        return np.asarray(free & (self.root[table.one] != self.root[table.other]))
 
     @property
     def free(self) -> int:
         """How many numbers are not known."""
-        return len(set(self.root) - self.fixed)
+        return int((~self.known[np.unique(self.root)]).sum())
 
     def take(self, claim: Claim) -> None:
         """Let it hold."""
         k = self.root[claim.one]
         if claim.other < 0:
-            self._turn(k, self.sign[claim.one] * claim.sign)
-            self.fixed.add(k)
+            self.sign[self.root == k] *= self.sign[claim.one] * claim.sign
+            self.known[k] = True
             return
         other = self.root[claim.other]
-        into, other = (other, k) if other in self.fixed else (k, other)
-        turn = self.sign[claim.one] * self.sign[claim.other] * claim.sign
-        for j, root in enumerate(self.root):
-            if root == other:
-                self.root[j] = into
-                self.sign[j] *= turn
+        into, gone = (other, k) if self.known[other] else (k, other)
+        there = self.root == gone
+        self.sign[there] *= self.sign[claim.one] * self.sign[claim.other] * claim.sign
+        self.root[there] = into
 
     def numbers(self, n: int) -> Numbers:
         """For the first n a parameter for each group that is not known; its first coefficient has the factor 1."""
-        roots = self.root[:n]
-        order = {root: k for k, root in enumerate(dict.fromkeys(r for r in roots if r not in self.fixed))}
-        lead = {root: 1.0 if root in self.fixed else self.sign[roots.index(root)] for root in roots}
-        which = tuple(order.get(root, -1) for root in roots)
-        return Numbers(which, tuple(s * lead[root] for s, root in zip(self.sign[:n], roots, strict=True)))
-
-    def _roots(self, claim: Claim) -> set[int]:
-        return {self.root[claim.one]} | ({self.root[claim.other]} if claim.other >= 0 else set())
-
-    def _turn(self, root: int, sign: float) -> None:
-        """Write a group in terms of a number that is `sign` times what it was."""
-        for j, r in enumerate(self.root):
-            if r == root:
-                self.sign[j] *= sign
+        roots = self.root[:n].tolist()
+        order = {root: k for k, root in enumerate(dict.fromkeys(r for r in roots if not self.known[r]))}
+        lead = {root: 1.0 if self.known[root] else self.sign[roots.index(root)] for root in roots}
+        factor = tuple(float(s * lead[root]) for s, root in zip(self.sign[:n], roots, strict=True))
+        return Numbers(tuple(order.get(root, -1) for root in roots), factor)
 
 
 def numbers_in(field: Field, terms: Sequence[Term], theta: Array, m: int) -> tuple[NDArray[np.intp], Array] | None:
