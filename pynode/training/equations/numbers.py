@@ -316,23 +316,22 @@ class Table(NamedTuple):
         odds = np.array([claim.odds for claim in claims])
         early = np.array([claim.early for claim in claims], dtype=bool)
         size = np.where(pair, np.hypot(theta[one], theta[other]), 1.0)
-        found = cls(one, other, pair, sign, odds, early, size, size)
-        return found._replace(first=found.variances(covariance))
-
-    def variances(self, spread: Array) -> Array:
-        """(n,) of what the claims say is 0, coefficients having this covariance."""
-        own = np.diag(spread)
-        both = own[self.one] + own[self.other] - 2.0 * self.sign * spread[self.one, self.other]
-        return np.where(self.pair, both, own[self.one])
+        return cls(one, other, pair, sign, odds, early, size, _variances(covariance, one, other, pair, sign))
 
     def scores(self, at: Array, spread: Array) -> Array:
         """(n,) log odds that they hold, -inf where the data do not know it, or others decide it."""
-        variance = self.variances(spread)
+        variance = _variances(spread, self.one, self.other, self.pair, self.sign)
         off = at[self.one] - self.sign * np.where(self.pair, at[self.other], 1.0)
         known = (self.first > 0) & (variance > KNOWN * self.first) & (self.size > 0)
         with np.errstate(all="ignore"):
             evidence = np.log(self.size) - 0.5 * np.log(variance) - 0.5 * off**2 / variance
         return np.where(known, evidence + np.where(self.pair, 0.0, 0.5) - self.odds, -np.inf)
+
+
+def _variances(spread: Array, one: NDArray[np.intp], other: NDArray[np.intp], pair: NDArray[np.bool_], sign: Array) -> Array:
+    """(n,) of what the claims say is 0, coefficients having this covariance."""
+    own = np.diag(spread)
+    return np.where(pair, own[one] + own[other] - 2.0 * sign * spread[one, other], own[one])
 
 
 class Groups:
