@@ -122,6 +122,20 @@ def test_velocities_are_exact_where_their_units_say_so():
     assert found["x: v"] == pytest.approx(1e-3, rel=0.02)
 
 
+def test_what_flows_is_not_lost_and_the_summary_says_so():
+    """An epidemic: two numbers, and susceptible, infected and recovered are always as many."""
+    t = np.linspace(0, 20, 101)
+    starts = [[0.99, 0.01, 0.0], [0.8, 0.1, 0.1], [0.6, 0.05, 0.35]]
+    _, y = trajectories(lambda t, y: [-0.8 * y[0] * y[1], 0.8 * y[0] * y[1] - 0.25 * y[1], 0.25 * y[1]], starts, t, 0.05)
+    model = NeuralODE(random_state=0).fit(t, y, names=["S", "I", "R"])
+    assert model.field_.n_params == 2
+    assert np.abs(model.derivative(0.0, y[0]).sum(axis=-1)).max() < 1e-15
+    words = " ".join(str(model.summary()).split())
+    assert "S*I in dS/dt and S*I in dI/dt are taken to have the same number but for its sign (the data say -0." in words
+    free = NeuralODE(random_state=0).fit(t, y * [1.0, 1.1, 0.9])  # counted with other errors: nothing flows
+    assert free.field_.n_params == 4
+
+
 def test_terms_that_smoothing_loses_are_found_along_the_network(monkeypatch):
     """Sparse records of a double well: not on smoothed data, but along the trajectories of the network."""
     monkeypatch.setattr(EquationFit, "bent", lambda self, known=False: [])  # which stand in for these terms until then

@@ -10,6 +10,7 @@ from scipy.special import stdtrit
 
 from pynode.fields.parameters import Parameter
 from pynode.models.trajectories.ensemble import chosen_by
+from pynode.models.trajectories.intervals.averaged import is_found
 from pynode.models.trajectories.known.refitting import Refitting
 from pynode.models.trajectories.known.results import parameter_names
 from pynode.models.trajectories.publishing.summary_text import as_html, as_text
@@ -360,6 +361,9 @@ def _conditions(names: Sequence[str], status: Sequence[str], error: Array) -> li
 def _notes(model: "NeuralODE", left: float, profiles: Mapping[str, Profile] | None) -> list[str]:
     """How the numbers were found, and what is missing."""
     notes = []
+    if is_found(model):
+        message = model.report_["message"]
+        notes.append(message[0].upper() + message[1:] + ".")
     if model.estimators_:
         notes.append(f"Of {len(model.estimators_)} members of an ensemble, the one of the {chosen_by(model)}.")
     if model.covariance_ is None:
