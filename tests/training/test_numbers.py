@@ -88,6 +88,17 @@ def test_a_force_to_a_centre_has_one_number():
     assert found.theta[2] == found.theta[3] == pytest.approx(-1.005)
 
 
+def test_what_holds_once_is_likelier_to_hold_again():
+    """Of six decays one is so near to 1 that it is; another, 0.98 +- 0.015, is then 1 as well, and by itself is not."""
+    each = [Term(tuple(int(i == j) for j in range(6)), "", (0,) * 6) for i in range(6)]
+    square = [Term(tuple(2 * (i == j) for j in range(6)), "", (0,) * 6) for i in range(6)]
+    rows = [[each[0]], [square[1]], [each[2]], [square[3]], [square[4]], [square[5]]]
+    theta = [-2.3, -0.98, -3.1, -1.0, -5.2, -0.4]
+    sure = [1e-3, 0.015, 1e-3, 1e-4, 1e-3, 1e-3]
+    assert of(rows, theta, sure).numbers.which == (0, -1, 1, -1, 2, 3)
+    assert of(rows, [*theta[:3], -1.7, *theta[4:]], sure) is None
+
+
 def test_relaxation_oscillator_has_one_number():
     """v' = mu (v - x^2 v) - x: of what follows from other claims the likeliest values are those given these."""
     covariance = np.diag([1e-3, 6e-3, 1e-3, 9e-3]) ** 2

@@ -26,9 +26,13 @@ RARE = np.log(16.0)
 """The same that some coefficient is 1 or -1, shared by all coefficients; and that some two are one number but for their
 sign, shared by all pairs of one row or one degree."""
 
+AGAIN = 4.0
+"""Each such claim that holds makes others of its kind likelier: k of them by the factor 1 + 4 k, as a gamma distribution of
+shape 1/4 for how many there are says."""
+
 FLOW = np.log(2.0)
-"""The same for two coefficients of one term, which is in two rows and of opposite signs there: what flows from one state
-into another; and for the two components of a force to a centre."""
+"""-log of the prior odds that two coefficients of one term, which is in two rows and of opposite signs there, are the same:
+what flows from one state into another; and those of the two components of a force to a centre."""
 
 KNOWN = 1e-9
 """A combination of coefficients whose deviation is a smaller part of what it was is known from others."""
@@ -101,15 +105,21 @@ class Claim(NamedTuple):
     sign : float
     odds : float
         -log of the prior odds.
-    early : bool
-        It is asked for before the others: a velocity, a flow, a force.
+    kind : {"velocity", "flow", "one", "same", "scale"}
+        A velocity; what flows from one state into another, or a force; 1 or -1; one number for two coefficients; the same
+        inside two terms.
     """
 
     one: int
     other: int
     sign: float
     odds: float
-    early: bool
+    kind: str
+
+    @property
+    def early(self) -> bool:
+        """Whether it is asked for before the others."""
+        return self.kind in ("velocity", "flow")
 
 
 class Simplified(NamedTuple):
@@ -160,9 +170,10 @@ def simplified(terms: Sequence[Sequence[Term]], theta: Array, covariance: Array,
     claims = list(_claims(terms, theta, few))
     table = Table.of(claims, theta, covariance)
     taken: list[Claim] = []
+    likelier = np.zeros(len(claims))
     gain = 0.0
     while claims and groups.free > 1:  # something is left to be fitted
-        scores = np.where(groups.would_change(table), table.scores(at, spread), -np.inf)
+        scores = np.where(groups.would_change(table), table.scores(at, spread) + likelier, -np.inf)
         # that the last two are the same uses both: one of them is fitted in any case
         joined = groups.joins(table) if groups.free == 2 else np.zeros(len(claims), dtype=bool)
         best = int(np.lexsort((scores, joined & (scores > 0), table.early & (scores > 0)))[-1])
@@ -177,6 +188,8 @@ def simplified(terms: Sequence[Sequence[Term]], theta: Array, covariance: Array,
         spread -= np.outer(along, along) / variance
         groups.take(claim)
         taken.append(claim)
+        if not claim.early:
+            likelier[table.kind == claim.kind] = np.log1p(AGAIN * sum(claim.kind == other.kind for other in taken))
     for k in range(n, n + len(inner)):
         at[k] = at[groups.root[k]]  # those of the same value are one parameter
     return Simplified(groups.numbers(n), at, taken, gain) if taken else None
@@ -199,7 +212,7 @@ def told(claim: Claim, terms: Sequence[Sequence[Term]], names: Sequence[str], th
     if j >= 0:
         same = "the same number" if claim.sign > 0 else "the same number but for its sign"
         return f"{place(k)} and {place(j)} are taken to have {same} (the data say {data(k)} and {data(j)})"
-    if claim.early:
+    if claim.kind == "velocity":
         i, term = where[k]
         return f"d{names[i]}/dt = {term.text(names)} is taken to be exact (the data say {data(k)} times)"
     return f"the number of {place(k)} is taken to be {claim.sign:.0f} (the data say {data(k)})"
@@ -229,22 +242,22 @@ def _claims(terms: Sequence[Sequence[Term]], theta: Array, few: bool) -> Iterato
     rows = {term: [k for k, (_, other) in enumerate(where) if other == term] for _, term in where}
     for k in range(n):
         if alone[k] and theta[k] > 0:
-            yield Claim(k, -1, 1.0, VELOCITY, early=True)
+            yield Claim(k, -1, 1.0, VELOCITY, "velocity")
         elif few:
-            yield Claim(k, -1, float(np.sign(theta[k])), RARE + np.log(n), early=False)
+            yield Claim(k, -1, float(np.sign(theta[k])), RARE + np.log(n), "one")
     for own in rows.values():
         if few and len(own) == 2 and theta[own[0]] * theta[own[1]] < 0:
-            yield Claim(own[0], own[1], -1.0, FLOW, early=True)
+            yield Claim(own[0], own[1], -1.0, FLOW, "flow")
     if not few or n > MOST:
         return
     pairs = [pair for pair in itertools.combinations(range(n), 2) if _may_share(*(where[k] for k in pair))]
     for k, j in pairs:
         sign = float(np.sign(theta[k] * theta[j]))
         force = _central(where[k][1], where[j][1]) and sign > 0
-        yield Claim(k, j, sign, FLOW if force else RARE + np.log(len(pairs)), early=force)
+        yield Claim(k, j, sign, *((FLOW, "flow") if force else (RARE + np.log(len(pairs)), "same")))
     pairs = [pair for pair in itertools.combinations(range(n, len(theta)), 2) if _alike(terms, *(k - n for k in pair))]
     for k, j in pairs:
-        yield Claim(k, j, 1.0, RARE + np.log(len(pairs)), early=False)
+        yield Claim(k, j, 1.0, RARE + np.log(len(pairs)), "scale")
 
 
 def _central(one: Term, other: Term) -> bool:
@@ -288,7 +301,7 @@ class Table(NamedTuple):
         `other` is `one` where there is none.
     pair : (n,) bool array
         Whether there is another.
-    sign, odds, early : (n,) arrays
+    sign, odds, early, kind : (n,) arrays
         See `Claim`.
     size : (n,) array
         Deviation of the prior of what a claim says is 0.
@@ -302,6 +315,7 @@ class Table(NamedTuple):
     sign: Array
     odds: Array
     early: NDArray[np.bool_]
+    kind: NDArray[np.str_]
     size: Array
     first: Array
 
@@ -315,8 +329,9 @@ class Table(NamedTuple):
         sign = np.array([claim.sign for claim in claims])
         odds = np.array([claim.odds for claim in claims])
         early = np.array([claim.early for claim in claims], dtype=bool)
+        kind = np.array([claim.kind for claim in claims], dtype=np.str_)
         size = np.where(pair, np.hypot(theta[one], theta[other]), 1.0)
-        return cls(one, other, pair, sign, odds, early, size, _variances(covariance, one, other, pair, sign))
+        return cls(one, other, pair, sign, odds, early, kind, size, _variances(covariance, one, other, pair, sign))
 
     def scores(self, at: Array, spread: Array) -> Array:
         """(n,) log odds that they hold, -inf where the data do not know it, or others decide it."""
