@@ -163,7 +163,7 @@ def test_a_field_has_the_numbers_that_it_was_made_with():
         axis=1,
     )
     np.testing.assert_allclose(field(np.zeros(5), y, theta, u), expected, rtol=1e-14)
-    which, C = numbers_in(field, terms, theta, 1)
+    which, C = numbers_in(field, terms, theta)
     assert which[0, [1, 4, 7]].tolist() == [1, 2, -1] and which[1, [0, 4, 3]].tolist() == [3, 2, -1]
     assert (which != 0).sum() == 6
     np.testing.assert_array_equal(C[0, [1, 4, 7]], [0.3, -0.6, -1.0])
@@ -179,7 +179,7 @@ def test_a_field_of_other_terms_has_no_such_numbers():
     def cubic(t, y, th):
         return [y[1], -th.k * y[0] ** 3]
 
-    assert numbers_in(cubic, terms, np.array([2.0]), 0) is None
+    assert numbers_in(cubic, terms, np.array([2.0])) is None
 
 
 def test_rows_of_known_numbers_alone():

@@ -19,7 +19,7 @@ from scipy.linalg import solve_triangular
 from pynode.fields.field import Field
 from pynode.training.equations.discrepancy import Bumps
 from pynode.training.equations.library import SLOWEST, Library
-from pynode.training.equations.numbers import Numbers, numbers_in, velocities
+from pynode.training.equations.numbers import Numbers, velocities
 from pynode.training.equations.search import FEW, MOST, Guess, is_gram, noise_shape, weighted_problem
 from pynode.training.equations.sparse_field import sparse_field
 from pynode.training.equations.subsets import CLOSE, Regression, Subset
@@ -65,8 +65,8 @@ class Averaged:
 
 def averaged(
     library: Library,
-    fitted: Field,
-    theta: Array,
+    which: NDArray[np.intp],
+    C: Array,
     data: Data,
     states: Sequence[Array],
     variance: Array,
@@ -78,11 +78,9 @@ def averaged(
     ----------
     library : Library
         The candidate terms.
-    fitted : Field
-        The equation. Numbers that are the same there, or known, stay so; a state whose derivative is another state has no
-        candidates.
-    theta : (p,) array
-        Its parameters.
+    which, C : (d, terms) arrays
+        The numbers and coefficients of the equation, as `numbers_in` gives them. Numbers that are the same, or known, stay
+        so; a state whose derivative is another state has no candidates.
     data : Data
         What it was fitted to.
     states : list of (T_i, d) arrays
@@ -92,7 +90,7 @@ def averaged(
     options : dict
         Of `pynode.solve`.
     """
-    made = _with_candidates(library, fitted, theta, 0 if data.signal is None else data.signal.m)
+    made = _with_candidates(library, which, C, 0 if data.signal is None else data.signal.m)
     if made is None:
         return None
     field, rows, prior, cost = made
@@ -105,7 +103,7 @@ def averaged(
         return None
     regression = Regression(here.H[:n, :n], here.b[:n], prior, cost)
     chosen = tuple(np.flatnonzero(theta).tolist())
-    regression.search([chosen], most=max(MOST * fitted.d, len(chosen)), every=FEW)
+    regression.search([chosen], most=max(MOST * data.d, len(chosen)), every=FEW)
     known = regression.known
     best = max(known, key=known.__getitem__)
     sets = [s for s in known if known[s] > known[best] - CLOSE]
@@ -121,8 +119,10 @@ def averaged(
     return here.mixed(parts, [s == chosen for s in sets])
 
 
-def _with_candidates(library: Library, fitted: Field, theta: Array, m: int) -> tuple[Field, list[int], Array, Array] | None:
-    """An equation with all candidate terms beside its own; None where it is no sum of candidates, or these are too many.
+def _with_candidates(
+    library: Library, which: NDArray[np.intp], C: Array, m: int
+) -> tuple[Field, list[int], Array, Array] | None:
+    """An equation with all candidate terms beside its own; None where these are too many.
 
     Returns
     -------
@@ -133,11 +133,7 @@ def _with_candidates(library: Library, fitted: Field, theta: Array, m: int) -> t
     prior, cost : (n,) arrays
         Of the parameters; see `Library`.
     """
-    d = fitted.d
-    found = numbers_in(fitted, library.terms, theta, m)
-    if found is None:
-        return None
-    which, C = found
+    d = len(C)
     sure = velocities(which, C, library.terms)
     rows = [i for i in range(d) if i not in sure]
     function = {term.function for k, term in enumerate(library.terms) if C[:, k].any()} | EVERYWHERE

@@ -168,12 +168,13 @@ def simplified(terms: Sequence[Sequence[Term]], theta: Array, covariance: Array,
     inner = inner_of(terms)
     groups = Groups(n + len(inner))
     claims = list(_claims(terms, theta, few))
-    table = Table.of(claims, theta, covariance)
+    table = Table.of(claims, theta)
+    first = table.variances(covariance)
     taken: list[Claim] = []
     likelier = np.zeros(len(claims))
     gain = 0.0
     while claims and groups.free > 1:  # something is left to be fitted
-        scores = np.where(groups.would_change(table), table.scores(at, spread) + likelier, -np.inf)
+        scores = np.where(groups.would_change(table), table.scores(at, spread, first) + likelier, -np.inf)
         # that the last two are the same uses both: one of them is fitted in any case
         joined = groups.joins(table) if groups.free == 2 else np.zeros(len(claims), dtype=bool)
         best = int(np.lexsort((scores, joined & (scores > 0), table.early & (scores > 0)))[-1])
@@ -305,8 +306,6 @@ class Table(NamedTuple):
         See `Claim`.
     size : (n,) array
         Deviation of the prior of what a claim says is 0.
-    first : (n,) array
-        Variance of the same at first.
     """
 
     one: NDArray[np.intp]
@@ -317,11 +316,10 @@ class Table(NamedTuple):
     early: NDArray[np.bool_]
     kind: NDArray[np.str_]
     size: Array
-    first: Array
 
     @classmethod
-    def of(cls, claims: Sequence[Claim], theta: Array, covariance: Array) -> "Table":
-        """For coefficients theta with this covariance."""
+    def of(cls, claims: Sequence[Claim], theta: Array) -> "Table":
+        """For coefficients theta."""
         one = np.array([claim.one for claim in claims], dtype=np.intp)
         other = np.array([claim.other for claim in claims], dtype=np.intp)
         pair = other >= 0
@@ -331,22 +329,25 @@ class Table(NamedTuple):
         early = np.array([claim.early for claim in claims], dtype=bool)
         kind = np.array([claim.kind for claim in claims], dtype=np.str_)
         size = np.where(pair, np.hypot(theta[one], theta[other]), 1.0)
-        return cls(one, other, pair, sign, odds, early, kind, size, _variances(covariance, one, other, pair, sign))
+        return cls(one, other, pair, sign, odds, early, kind, size)
 
-    def scores(self, at: Array, spread: Array) -> Array:
-        """(n,) log odds that they hold, -inf where the data do not know it, or others decide it."""
-        variance = _variances(spread, self.one, self.other, self.pair, self.sign)
+    def variances(self, spread: Array) -> Array:
+        """(n,) of what the claims say is 0, coefficients having this covariance."""
+        own = np.diag(spread)
+        both = own[self.one] + own[self.other] - 2.0 * self.sign * spread[self.one, self.other]
+        return np.where(self.pair, both, own[self.one])
+
+    def scores(self, at: Array, spread: Array, first: Array) -> Array:
+        """(n,) log odds that they hold, -inf where the data do not know it, or others decide it.
+
+        first: the variances before any claim held.
+        """
+        variance = self.variances(spread)
         off = at[self.one] - self.sign * np.where(self.pair, at[self.other], 1.0)
-        known = (self.first > 0) & (variance > KNOWN * self.first) & (self.size > 0)
+        known = (first > 0) & (variance > KNOWN * first) & (self.size > 0)
         with np.errstate(all="ignore"):
             evidence = np.log(self.size) - 0.5 * np.log(variance) - 0.5 * off**2 / variance
         return np.where(known, evidence + np.where(self.pair, 0.0, 0.5) - self.odds, -np.inf)
-
-
-def _variances(spread: Array, one: NDArray[np.intp], other: NDArray[np.intp], pair: NDArray[np.bool_], sign: Array) -> Array:
-    """(n,) of what the claims say is 0, coefficients having this covariance."""
-    own = np.diag(spread)
-    return np.where(pair, own[one] + own[other] - 2.0 * sign * spread[one, other], own[one])
 
 
 class Groups:
@@ -400,8 +401,8 @@ class Groups:
         return Numbers(tuple(order.get(root, -1) for root in roots), factor)
 
 
-def numbers_in(field: Field, terms: Sequence[Term], theta: Array, m: int) -> tuple[NDArray[np.intp], Array] | None:
-    """What a field with m inputs is made of; None where it is no sum of these terms with such numbers.
+def numbers_in(field: Field, terms: Sequence[Term], theta: Array) -> tuple[NDArray[np.intp], Array] | None:
+    """What a field is made of; None where it is no sum of these terms with such numbers.
 
     Its derivatives with respect to theta are asked at random points, where they are sums of terms with the factors 1 or -1.
 
@@ -412,7 +413,7 @@ def numbers_in(field: Field, terms: Sequence[Term], theta: Array, m: int) -> tup
     coefficients : (d, terms) array
     """
     rng = np.random.default_rng(0)
-    n = field.d + m
+    n = field.d + field.inputs
     x = rng.uniform(0.5, 2.0, (POINTS * len(terms), n))
     roots = [any(term.function in ("sqrt", "log") and term.wave[j] for term in terms) for j in range(n)]
     x[:, ~np.array(roots)] *= rng.choice([-1.0, 1.0], (len(x), n - sum(roots)))
@@ -421,7 +422,7 @@ def numbers_in(field: Field, terms: Sequence[Term], theta: Array, m: int) -> tup
     coefficients = np.zeros(which.shape)
 
     def slopes(theta: Array) -> Array:
-        return np.asarray(field(np.zeros(len(x)), x[:, : field.d], theta, x[:, field.d :] if m else None))
+        return np.asarray(field(np.zeros(len(x)), x[:, : field.d], theta, x[:, field.d :] if field.inputs else None))
 
     known = slopes(np.zeros(len(theta)))
     values = [known, *(slopes(one) - known for one in np.eye(len(theta)))]

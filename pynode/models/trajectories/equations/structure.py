@@ -200,7 +200,8 @@ class EquationFit:
         """Fit the equation again with the fewer numbers that the data prefer, if they do."""
         terms = self.candidates[0].terms
         theta = run.training.theta
-        found = simplified(terms, theta, np.asarray(run.covariance), not self.crowded)
+        covariance = np.asarray(run.covariance)
+        found = simplified(terms, theta, covariance, not self.crowded)
         if found is None:
             return
         n = sum(map(len, terms))
@@ -214,7 +215,7 @@ class EquationFit:
         else:
             return
         self.run = again
-        deviation = np.sqrt(np.diag(np.asarray(run.covariance)))
+        deviation = np.sqrt(np.diag(covariance))
         names = names_of(self.data)
         self.words += "".join("; " + told(claim, terms, names, theta, deviation) for claim in found.claims)
 

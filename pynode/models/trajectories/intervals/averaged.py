@@ -16,6 +16,7 @@ from pynode.models.trajectories.series import own_control
 from pynode.optim.levenberg_marquardt import ALPHA_RANGE
 from pynode.training.equations.averaging import Averaged, about, averaged
 from pynode.training.equations.library import BROAD, Library, libraries
+from pynode.training.equations.numbers import numbers_in
 from pynode.training.equations.terms import FOUND
 from pynode.training.sizes import groups_of
 from pynode.training.smoothing import smooth
@@ -94,9 +95,11 @@ def _over_sets(model: "NeuralODE", data: Trajectories) -> Averaged | None:
     units = Scaling.of(data.y, False, data.signal)
     smoothed = in_units(smooth(list(data.t), [units.states(y) for y in data.y]), units)
     for terms in libraries(follows.data, smoothed):
-        found = averaged(Library.of(terms, follows.data, smoothed), model.field_, model.theta_, *follows)
+        library = Library.of(terms, follows.data, smoothed)
+        found = numbers_in(model.field_, library.terms, model.theta_)
         if found is not None:
-            return found
+            which, C = found
+            return averaged(library, which, C, *follows)
     return None
 
 
