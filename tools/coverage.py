@@ -19,7 +19,6 @@ import argparse
 import importlib.util
 import json
 import os
-import shutil
 import subprocess
 import sys
 import tempfile
@@ -55,27 +54,26 @@ def run_c(work, alone=False):
 
 
 def build_python(work, pythons):
-    """The extension, with handlers for the JAX of one of these Pythons, and a copy of the package beside it."""
+    """The package as it is installed, its extension with handlers for the JAX of one of these Pythons."""
     lib = work / "lib"
     env = os.environ | {"CC": "gcc", "PYNODE_CFLAGS": FLAGS, "PYNODE_LDFLAGS": "--coverage"}
     for python in pythons:
         asked = subprocess.run([python, "-c", "import jax; print(jax.ffi.include_dir())"], capture_output=True, text=True)
         if asked.returncode == 0:
             env["PYNODE_XLA_INCLUDE"] = asked.stdout.strip()
-    build = [sys.executable, "setup.py", "build_ext", f"--build-lib={lib}", f"--build-temp={work / 'python'}"]
+    build = [sys.executable, "setup.py", "build", f"--build-lib={lib}", f"--build-temp={work / 'python'}"]
     call(build, env=env, stdout=subprocess.DEVNULL)
-    shutil.copytree(
-        ROOT / "pynode", lib / "pynode", dirs_exist_ok=True, ignore=shutil.ignore_patterns("*.so", "__pycache__")
-    )
 
 
 def run_python(work, python, tests):
-    """pytest under coverage.py."""
+    """pytest under coverage.py, on all cores where that Python has pytest-xdist."""
     settings = work / "settings"
     settings.write_text(f"{COUNTED}source = {work / 'lib' / 'pynode'}\ndata_file = {work / 'lines'}\n")
     env = os.environ | {"PYTHONPATH": str(work / "lib"), "PYTHONSAFEPATH": "1"}
     count = [python, "-m", "coverage", "run", f"--rcfile={settings}"]
-    command = [*count, "-m", "pytest", "-q", "-p", "no:cacheprovider", *tests]
+    asked = subprocess.run([python, "-c", "import xdist"], capture_output=True)
+    cores = ["-n", str(os.cpu_count())] if asked.returncode == 0 else []
+    command = [*count, "-m", "pytest", "-q", "-p", "no:cacheprovider", *cores, *tests]
     subprocess.run(command, cwd=ROOT, env=env, check=False)  # a test that measures time may fail; what ran counts
 
 
