@@ -11,7 +11,7 @@ from dataclasses import replace
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
+from numpy.typing import ArrayLike, NDArray
 
 from pynode.optim.checkpoint import Resumable
 from pynode.optim.levenberg_marquardt import descend, log_evidence
@@ -65,6 +65,9 @@ NEAR = 0.5
 
 FAR = 0.1
 """... and of two that are tried, one is taken before the last stage where it is ahead by more than this."""
+
+OF_POSTERIOR = ("theta", "alpha", "logdet", "beta", "gamma", "loss", "covariance", "free", "free_gain", "free_covariance")
+"""What checkpoints hold of a posterior, beside its counts."""
 
 
 class SecondOrderRun(Run):
@@ -147,12 +150,11 @@ class SecondOrderRun(Run):
 
     def reached(self) -> Reached:
         found = super().reached()
-        return replace(found, more=found.more | {"posterior": self.posterior, "open": self.open})
+        return replace(found, more=found.more | {"posterior": self.posterior})
 
     def back_to(self, reached: Reached) -> None:
         super().back_to(reached)
         self.posterior = reached.more["posterior"]
-        self.open = reached.more["open"]
 
     def finish(self) -> None:
         posterior = self.posterior
@@ -183,22 +185,13 @@ class SecondOrderRun(Run):
 
     def saved(self) -> dict[str, Any]:
         state = self.posterior
-        return {
-            "theta": state.theta,
-            "alpha": state.alpha,
-            "logdet": state.logdet,
-            "beta": state.beta,
-            "gamma": state.gamma,
-            "loss": state.loss,
-            "covariance": state.covariance,
-            "free": state.free,
-            "free_gain": state.free_gain,
-            "free_covariance": state.free_covariance,
+        return {name: getattr(state, name) for name in OF_POSTERIOR} | {
             "counts": [state.n_iter, state.n_evaluations],
             "fitted": self.fitted,
             "variance": self.variance,
             "unexplained": self.unexplained,
             "tried": self.tried,
+            "open": None if self.open is None else self.open.saved(),
         }
 
     def restore(self, saved: dict[str, Any]) -> None:
@@ -207,10 +200,13 @@ class SecondOrderRun(Run):
         self.fitted = None if saved["fitted"] is None else tuple(saved["fitted"])
         self.tried = None if saved["tried"] is None else tuple(saved["tried"])
         n_iter, n_evaluations = saved["counts"]
-        same = ("theta", "alpha", "logdet", "beta", "gamma", "loss", "covariance", "free", "free_gain", "free_covariance")
-        self.posterior = replace(
-            self.posterior, **{name: saved[name] for name in same}, n_iter=n_iter, n_evaluations=n_evaluations
-        )
+        same = {name: saved[name] for name in OF_POSTERIOR}
+        self.posterior = replace(self.posterior, **same, n_iter=n_iter, n_evaluations=n_evaluations)
+        windows = self.fitted_windows()
+        self.open = None
+        if saved["open"] is not None and windows is not None:
+            self.open = self._shooting(windows[0], saved["open"]["y0"])
+            self.open.restore(saved["open"])
 
     def _first_alpha(self) -> Array:
         """Precisions of the priors before they are estimated."""
@@ -399,8 +395,11 @@ class SecondOrderRun(Run):
         seen = ~np.isnan(np.concatenate(cut.y))
         given = seen * (1.0 if cut.weight is None else np.concatenate(cut.weight))
         noise = Noise(self.variance, self.recipe.noise, given, self.least, self.soft)
-        options = self.recipe.options | {"coordinates": self.coordinates}
-        return ShootingProblem(self.field, cut, y0, weight=given * noise.mean / self.variance, **options), noise, y0
+        return self._shooting(cut, y0, given * noise.mean / self.variance), noise, y0
+
+    def _shooting(self, cut: Windows, y0: Array, weight: ArrayLike = 1.0) -> ShootingProblem:
+        """The problem of these windows."""
+        return ShootingProblem(self.field, cut, y0, weight, coordinates=self.coordinates, **self.recipe.options)
 
     @property
     def n_initial(self) -> int:

@@ -129,6 +129,17 @@ class ShootingProblem:
         self.n_observed = int((self.root > 0).sum())
         return np.repeat(dead, self.length)
 
+    def saved(self) -> dict[str, Any]:
+        """What it is beside its data and options, as plain data."""
+        return {"y0": self.y0, "root": self.root, "prior": self.prior, "alive": self.alive.astype(np.int64)}
+
+    def restore(self, saved: dict[str, Any]) -> None:
+        """The problem that gave `saved()`; this one was made with its y0."""
+        self.root = saved["root"]
+        self.prior = saved["prior"]
+        self.alive = saved["alive"].astype(bool)
+        self.n_observed = int((self.root > 0).sum())
+
     def solve(self, x: Array, free: Array) -> tuple[Array, NDArray[np.int32]]:
         """(y (rows, d), status (B,)) of all trajectories; y is 0 in those left out."""
         theta = np.ascontiguousarray(self.coordinates.theta(x))

@@ -13,6 +13,7 @@ from pynode.optim.preconditioner import Preconditioner, place
 from pynode.training import sweeps as module
 from pynode.training.coordinates import Coordinates
 from pynode.training.matching import MatchingProblem
+from pynode.training.second_order import SecondOrderRun
 from pynode.training.shooting import ShootingProblem
 from pynode.training.sizes import EACH, MANY_STATES, MAX_PARAMETERS, groups_of, prior_groups
 from pynode.training.sweeps import MatchingSweeps, ShootingSweeps, pays, sweeps_of, thinned
@@ -336,7 +337,10 @@ def test_bands_of_a_model_too_large_for_them_are_refused_in_words(monkeypatch):
         model.predict(t, [0.8, 0.0], return_std=True)
 
 
-@pytest.mark.filterwarnings("ignore:the data determine the network loosely:pynode.fit.FitWarning")
+LOOSE = pytest.mark.filterwarnings("ignore:the data determine the network loosely:pynode.fit.FitWarning")
+
+
+@LOOSE
 def test_a_resumed_fit_has_the_same_bits(monkeypatch, tmp_path):
     monkeypatch.setattr(module, "DEARER", 0.0)
     monkeypatch.setattr(module, "DEARER_ROW", 0.0)
@@ -355,6 +359,34 @@ def test_a_resumed_fit_has_the_same_bits(monkeypatch, tmp_path):
         pn.NeuralODE(hidden=(5,), random_state=0).fit(t, Y, callback=stop, checkpoint=saved)
     resumed = pn.NeuralODE(hidden=(5,), random_state=0).fit(t, Y, checkpoint=path)
     np.testing.assert_array_equal(resumed.theta_, whole_fit.theta_)
+
+
+@LOOSE
+def test_a_fit_resumed_after_its_last_stage_has_the_same_bands(monkeypatch, tmp_path):
+    """Their covariances are computed at the very end, of the problem of that stage."""
+    monkeypatch.setattr(module, "DEARER", 0.0)
+    monkeypatch.setattr(module, "DEARER_ROW", 0.0)
+    t = np.linspace(0, 3, 31)
+    Y = [np.stack([a * np.cos(t), -a * np.sin(t)], axis=1) + 0.01 * np.sin(40 * t[:, None]) for a in (1.0, 0.5)]
+    path = tmp_path / "fit"
+
+    def fit(checkpoint=None):
+        return pn.NeuralODE(hidden=(5,), random_state=0).fit(t, Y, checkpoint=checkpoint)
+
+    def stop(run):
+        raise KeyboardInterrupt
+
+    whole_fit = fit()
+    with monkeypatch.context() as patched, pytest.raises(KeyboardInterrupt):
+        patched.setattr(SecondOrderRun, "compete", stop)
+        fit(pn.fit.Checkpoint(path, every=0))
+    resumed = fit(path)
+    assert whole_fit.state_gain_.any()
+    np.testing.assert_array_equal(resumed.theta_, whole_fit.theta_)
+    np.testing.assert_array_equal(resumed.covariance_, whole_fit.covariance_)
+    np.testing.assert_array_equal(resumed.state_gain_, whole_fit.state_gain_)
+    for a, b in zip(*(each.predict(t, [0.8, 0.0], return_std=True) for each in (resumed, whole_fit)), strict=True):
+        np.testing.assert_array_equal(a, b)
 
 
 def test_each_weight_has_a_prior_of_its_own_where_states_and_data_are_many():
