@@ -12,7 +12,6 @@ from numpy.typing import NDArray
 from pynode import _version
 from pynode.data import files
 from pynode.data.trajectories import Trajectories
-from pynode.engine.tableau import Tableau
 from pynode.fields.field import Field
 from pynode.models import options
 
@@ -135,11 +134,7 @@ class Estimator:
 
     def _told(self, *besides: str) -> tuple[dict[str, Any], Any]:
         """(options, field) that a fit follows from, for the fingerprint of a checkpoint; but for those named."""
-        params = {
-            name: value.to_dict() if isinstance(value, Tableau) else value
-            for name, value in self.get_params().items()
-            if name not in ("field", *besides)
-        }
+        params = {name: value for name, value in self.get_params().items() if name not in ("field", *besides)}
         own: Field | None = getattr(self, "field", None)
         return params, None if own is None else own.to_dict()
 

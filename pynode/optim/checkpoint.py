@@ -1,8 +1,6 @@
 """Checkpoints: what long training needs to go on after a crash as if nothing had happened."""
 
 import copy
-import hashlib
-import json
 import time
 import warnings
 from collections.abc import Callable, Iterator
@@ -16,6 +14,7 @@ import numpy as np
 from pynode import _version
 from pynode.data import files
 from pynode.errors import users_level
+from pynode.optim.fingerprint import fingerprint
 
 KEPT = 0.1
 """Seconds between two states that are kept in memory, for the moment when an exception ends training ..."""
@@ -230,39 +229,6 @@ class Checkpoint:
         self.found = None
         self.outer = None
         self._forget()
-
-
-def fingerprint(*what: Any) -> str:
-    """A hash of arrays, numbers, strings, functions, and lists, tuples and dicts of these."""
-    digest = hashlib.sha256()
-
-    def add(x: Any) -> None:
-        if isinstance(x, np.ndarray):
-            digest.update(str((x.dtype.str, x.shape)).encode() + np.ascontiguousarray(x).tobytes())
-        elif isinstance(x, dict):
-            digest.update(b"{")
-            for key, value in x.items():
-                digest.update(str(key).encode())
-                add(value)
-        elif isinstance(x, (list, tuple)):
-            digest.update(f"[{len(x)}".encode())
-            for value in x:
-                add(value)
-        else:
-            digest.update(json.dumps(x, default=_same_everywhere).encode())
-
-    for x in what:
-        add(x)
-    return digest.hexdigest()
-
-
-def _same_everywhere(x: Any) -> str:
-    """A text that is the same in every process: for a function its name and code, not its address."""
-    if not hasattr(x, "__qualname__"):
-        return repr(x)
-    code = getattr(x, "__code__", None)
-    text = "" if code is None else code.co_code.hex() + repr([c for c in code.co_consts if not hasattr(c, "co_code")])
-    return f"{x.__module__}.{x.__qualname__} {text}"
 
 
 def as_checkpoint(checkpoint: str | PathLike[str] | Checkpoint | None) -> Checkpoint | None:

@@ -11,7 +11,6 @@ import pytest
 import pynode as pn
 from pynode import NeuralODE
 from pynode.fit import Checkpoint, FitWarning
-from pynode.optim.checkpoint import fingerprint
 
 T = np.linspace(0, 6, 40)
 CIRCLE = np.stack([np.cos(T), -np.sin(T)], axis=1)
@@ -367,13 +366,6 @@ def test_a_damaged_checkpoint_is_named(damage, tmp_path):
     with pytest.raises(OSError if damage == "folder" else ValueError, match=r"c\.npz"):
         fit("second order", path)
     assert path.exists()
-
-
-def test_a_function_as_schedule_is_the_same_in_another_process(tmp_path):
-    """Its address is not part of the fingerprint; its code is."""
-    one, two = (eval("lambda done: 1 - 0.5 * done") for _ in range(2))
-    assert fingerprint({"schedule": one}) == fingerprint({"schedule": two})
-    assert fingerprint({"schedule": one}) != fingerprint({"schedule": eval("lambda done: 1 - 0.6 * done")})
 
 
 def test_a_checkpoint_needs_a_random_state():
