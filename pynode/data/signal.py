@@ -463,6 +463,11 @@ def _values(u: Any) -> Float:
     return values
 
 
+def told(signal: Signal | None) -> tuple[Any, ...]:
+    """All that a signal is, for the fingerprint of a checkpoint; empty where there is none."""
+    return () if signal is None else (signal.kind, signal.knots, signal.t, signal.u)
+
+
 @overload
 def as_signal(inputs: None, m: int | None) -> None: ...
 @overload

@@ -9,6 +9,7 @@ from numpy.typing import ArrayLike
 
 from pynode.data.clock import refuse_clock
 from pynode.data.control import as_control
+from pynode.data.signal import told
 from pynode.data.trajectories import Trajectories
 from pynode.engine.options import Options
 from pynode.fields.arguments import as_field, as_theta
@@ -207,10 +208,9 @@ def multiple_shooting(
 def _what(run: Run, options: dict[str, Any]) -> tuple[Any, ...]:
     """What a fit depends on, for the fingerprint of its checkpoint."""
     data = run.data
-    signal = None if data.signal is None else (data.signal.kind, data.signal.t, data.signal.u)
     values = [np.asarray(value) for value in options.values()]
     field = (run.field.program.to_dict(), repr(run.field.spec))
-    return data.t, data.y, data.weight, signal, run.training.theta, values, repr(run.recipe), *field
+    return data.t, data.y, data.weight, told(data.signal), run.training.theta, values, repr(run.recipe), *field
 
 
 def _prepared(

@@ -346,6 +346,22 @@ def test_other_data_are_refused(change, tmp_path):
         NeuralODE(hidden=(4,), random_state=0, max_iter=5).fit(*data, **more, checkpoint=path)
 
 
+@pytest.mark.parametrize(
+    "fitted",
+    [
+        lambda u, c: shooting(c, u=u),
+        lambda u, c: NeuralODE(field=spring, random_state=0).fit(T, DATA, u=u, checkpoint=c),
+        lambda u, c: pn.LatentODE(random_state=0).fit(T, DATA, u=u, checkpoint=c),
+    ],
+)
+def test_other_knots_of_inputs_are_refused(fitted, tmp_path):
+    path = tmp_path / "c.npz"
+    with pytest.raises(Crash):
+        fitted(pn.Signal(T, list(U)), Crashing(path, 1))
+    with pytest.raises(ValueError, match="another fit"):
+        fitted(pn.Signal(T, list(U), knots="step"), path)
+
+
 @pytest.mark.filterwarnings("ignore::pynode.fit.FitWarning")  # few iterations
 @pytest.mark.parametrize("damage", ["cut", "flip", "empty", "text", "model", "folder"])
 def test_a_damaged_checkpoint_is_named(damage, tmp_path):

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, Self
 import numpy as np
 from numpy.typing import NDArray
 
+from pynode.data.signal import told
 from pynode.data.trajectories import Trajectories
 from pynode.models.latent.belief import Units
 from pynode.models.latent.checks import check_series
@@ -212,8 +213,7 @@ class LatentODE(LatentForecasts):
 
     def _what(self, data: Trajectories) -> tuple[Any, ...]:
         """What a fit follows from, for the fingerprint of a checkpoint."""
-        signal = () if data.signal is None else (data.signal.kind, data.signal.t, data.signal.u)
-        return "LatentODE", *self._told("verbose", "refine"), list(data.t), list(data.y), *signal
+        return "LatentODE", *self._told("verbose", "refine"), list(data.t), list(data.y), *told(data.signal)
 
     def _keep(self, result: FitResult, iterations: Iterations, data: Trajectories, failed: int, started: float) -> None:
         """The results of training."""

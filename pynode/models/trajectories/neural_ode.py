@@ -11,6 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pynode.data.partitions import Partitions, as_partitions
+from pynode.data.signal import told
 from pynode.data.trajectories import Trajectories
 from pynode.errors import users_level
 from pynode.models.options import documented
@@ -349,8 +350,7 @@ class NeuralODE(Published):
 
     def _what(self, data: Trajectories, weight: Any, protocol: Any = ()) -> tuple[Any, ...]:
         """What a fit follows from, for the fingerprint of a checkpoint."""
-        signal = () if data.signal is None else (data.signal.kind, data.signal.t, data.signal.u)
-        return *self.told(), list(data.t), list(data.y), weight, signal, protocol
+        return *self.told(), list(data.t), list(data.y), weight, told(data.signal), protocol
 
     def _fit_ensemble(
         self,
