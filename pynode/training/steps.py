@@ -197,7 +197,7 @@ def multiple_shooting(
     run = _prepared(field, t, Y, theta0, u, weight, optimizer, noise, weight_decay, max_iter, random_state, windows, options)
     run.callback = callback
     run.position = 1  # no slopes are matched
-    with session(checkpoint, "multiple_shooting", _what(run, options), lambda *_: run.interrupted(np.inf).result) as saved:
+    with session(checkpoint, "multiple_shooting", _what(run), lambda *_: run.interrupted(np.inf).result) as saved:
         run.checkpoint = saved
         run.train()
         for words in [] if run.stopped else doubts(run, [f"state {j + 1}" for j in range(run.field.d)]):
@@ -205,12 +205,11 @@ def multiple_shooting(
     return _result(run)
 
 
-def _what(run: Run, options: dict[str, Any]) -> tuple[Any, ...]:
+def _what(run: Run) -> tuple[Any, ...]:
     """What a fit depends on, for the fingerprint of its checkpoint."""
     data = run.data
-    values = [np.asarray(value) for value in options.values()]
     field = (run.field.program.to_dict(), repr(run.field.spec))
-    return data.t, data.y, data.weight, told(data.signal), run.training.theta, values, repr(run.recipe), *field
+    return data.t, data.y, data.weight, told(data.signal), run.training.theta, run.recipe, *field
 
 
 def _prepared(

@@ -265,6 +265,23 @@ def test_multiple_shooting_refuses_a_checkpoint_of_other_data(other, tmp_path):
     shooting(path)
 
 
+def heun():
+    return pn.Tableau([[0, 0], [1, 0]], [0.5, 0.5], b_hat=[1, 0])
+
+
+@pytest.mark.filterwarnings("ignore::pynode.fit.FitWarning")  # so few iterations do not fit
+def test_multiple_shooting_goes_on_with_a_method_of_ones_own(tmp_path):
+    """Which is another object in another process; None is elsewhere there, too."""
+    path = tmp_path / "c.npz"
+    with pytest.raises(Crash):
+        shooting(Crashing(path, 3), method=heun(), max_step=None)
+    for other in ({"max_step": 1.0}, {"method": "bosh3"}):
+        with pytest.raises(ValueError, match="another fit"):
+            shooting(path, **{"method": heun(), "max_step": None} | other)
+    whole = shooting(method=heun(), max_step=None)
+    np.testing.assert_array_equal(shooting(path, method=heun(), max_step=None).theta, whole.theta)
+
+
 def exponentials(p):
     x = np.linspace(0, 3, 30)
     e = np.exp(-p[1] * x)
