@@ -86,6 +86,31 @@ def test_many_fits_go_on_from_their_checkpoints(options, tmp_path):
 
 
 @pytest.mark.filterwarnings("ignore::pynode.fit.FitWarning")
+def test_an_interrupt_leaves_the_members_that_are_there(tmp_path):
+    """Those that were finished; else the one at work."""
+    seen = []
+    first = pn.NeuralODE(**OPTIONS).fit(T, Y, callback=lambda iteration: bool(seen.append(iteration)))
+    for count, finished in ((len(seen) - 1, 0), (len(seen) + 2, 1)):
+        model = pn.NeuralODE(**OPTIONS, n_estimators=3)
+        with pytest.raises(pn.fit.FitInterrupted):
+            model.fit(T, Y, callback=until(count))
+        (member,) = model.estimators_
+        assert (member.report_["status"], model.report_["status"]) == (("interrupted", "finished")[finished], "interrupted")
+        assert (member.predict(T, Y[0]) == model.predict(T, Y[0])).all()
+        if finished:
+            assert (model.predict(T, Y[0]) == first.predict(T, Y[0])).all()
+        model.save(tmp_path / "model")
+        assert (pn.load(tmp_path / "model").predict(T, Y[0]) == model.predict(T, Y[0])).all()
+
+
+@pytest.mark.filterwarnings("ignore::pynode.fit.FitWarning")
+@pytest.mark.parametrize("options", [{"n_estimators": 2}, {"n_restarts": 2}], ids=str)
+def test_parts_of_a_checkpoint_that_stays_stay(options, tmp_path):
+    pn.NeuralODE(**OPTIONS, **options).fit(T, Y, checkpoint=pn.fit.Checkpoint(tmp_path / "fit", stays=True))
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["fit.1", "fit.2"]
+
+
+@pytest.mark.filterwarnings("ignore::pynode.fit.FitWarning")
 def test_checkpoints_go_to_processes(tmp_path):
     whole = pn.NeuralODE(**OPTIONS, n_estimators=2).fit(T, Y)
     with pytest.raises(KeyboardInterrupt):

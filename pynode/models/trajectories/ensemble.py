@@ -1,6 +1,7 @@
 """Ensembles: members that differ in their random start, fitted side by side."""
 
 from collections.abc import Callable
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -15,6 +16,15 @@ if TYPE_CHECKING:
     from pynode.models.trajectories.neural_ode import NeuralODE
 
 
+@dataclass(frozen=True)
+class Tried:
+    """One of several fits: the model, or why there is none, and the interrupt that ended it."""
+
+    model: Any
+    error: FitError | None = None
+    interrupt: KeyboardInterrupt | None = None
+
+
 def fit_members(
     model: "NeuralODE",
     data: Trajectories,
@@ -24,7 +34,7 @@ def fit_members(
     callback: Callable[[Iteration], Any] | None,
     doses: Any = None,
     checkpoint: Checkpoint | None = None,
-) -> "tuple[list[NeuralODE], str]":
+) -> "tuple[list[NeuralODE], str, KeyboardInterrupt | None]":
     """Fitted copies of a model, one for each random start, and what to say of those that are left out.
 
     Parameters
@@ -36,7 +46,7 @@ def fit_members(
     progress, callback : see `NeuralODE.fit`; callback only where members are fitted one after the other
     doses : see `NeuralODE.fit`
     checkpoint : Checkpoint, optional
-        Its parts are those of the members, and are removed when all are there.
+        Its parts are those of the members, and are removed when all are there, unless it stays.
 
     Returns
     -------
@@ -44,11 +54,16 @@ def fit_members(
         Those that could be fitted and follow the data they were trained on; all that could be fitted if none does.
     words : str
         Empty where all are there.
+    interrupt : KeyboardInterrupt or None
+        What ended the fits before their time: the members that were finished are kept, or else the one at work, which
+        may have hardly begun and would spoil the mean of others.
 
     Raises
     ------
     FitError
         No member could be fitted.
+    KeyboardInterrupt
+        No member has results yet.
     """
     make, n = type(model), int(model.n_estimators)
     params = model.get_params() | {"n_estimators": 1, "n_jobs": None}
@@ -56,16 +71,19 @@ def fit_members(
     members = [params | {"random_state": each} for each in seeds]
     common = (make, data, weight, doses)
     tried = side_by_side(_fit, members, common, model.n_jobs, progress, callback, "member", checkpoint)
-    if checkpoint is not None:
+    interrupt = next((each.interrupt for each in tried if each.interrupt is not None), None)
+    if checkpoint is not None and interrupt is None and not checkpoint.stays:
         checkpoint.remove_parts(n, *([int(model.n_restarts)] if model.n_restarts > 1 else []))
-    failed = [each for each in tried if isinstance(each, FitError)]
-    if len(failed) == n:
-        raise failed[0]
-    kept, words = _accepted([each for each in tried if not isinstance(each, FitError)])
+    failed = [each.error for each in tried if each.error is not None]
+    fitted = [each.model for each in tried if each.model is not None]
+    if not fitted:
+        raise interrupt or failed[0]
+    finished = [each.model for each in tried if each.model is not None and each.interrupt is None]
+    kept, words = _accepted(finished or fitted)
     if failed:
         lost = f"{len(failed)} of {n} members of the ensemble could not be fitted, and are left out ({failed[0]})"
         words = f"{lost}; {words}" if words else lost
-    return kept, words
+    return kept, words, interrupt
 
 
 def side_by_side(
@@ -125,12 +143,16 @@ def _fit(
     doses: Any,
     progress: bool | str = False,
     callback: Callable[[Iteration], Any] | None = None,
-) -> "tuple[NeuralODE | FitError, bool]":
+) -> tuple[Tried, bool]:
+    """(a member, whether to go on with the next)."""
     model = make(**params)
     try:
-        return model.fit(data, weight=weight, doses=doses, progress=progress, callback=callback, checkpoint=checkpoint), True
+        model.fit(data, weight=weight, doses=doses, progress=progress, callback=callback, checkpoint=checkpoint)
     except FitError as error:
-        return error, True
+        return Tried(None, error), True
+    except KeyboardInterrupt as interrupt:
+        return Tried(model if hasattr(model, "report_") else None, interrupt=interrupt), False
+    return Tried(model), True
 
 
 def combined(predictions: list[Any], return_std: bool, average: str = "mean") -> Any:

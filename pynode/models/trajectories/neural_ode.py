@@ -14,6 +14,7 @@ from pynode.data.partitions import Partitions, as_partitions
 from pynode.data.signal import told
 from pynode.data.trajectories import Trajectories
 from pynode.errors import users_level
+from pynode.models.base import MESSAGES
 from pynode.models.options import documented
 from pynode.models.trajectories.ensemble import best_of, fit_members
 from pynode.models.trajectories.equations.looking import fit_form
@@ -364,7 +365,7 @@ class NeuralODE(Published):
         checkpoint: str | os.PathLike[str] | Checkpoint | None,
     ) -> Self:
         saved = continued(checkpoint, self.random_state)
-        members, words = fit_members(decided(self, choice), data, weight, seed, progress, callback, doses, saved)
+        members, words, interrupt = fit_members(decided(self, choice), data, weight, seed, progress, callback, doses, saved)
         if words:
             warnings.warn(words, FitWarning, stacklevel=users_level())
         best = best_of(members)
@@ -375,6 +376,9 @@ class NeuralODE(Published):
             "seconds": sum(member.report_["seconds"] for member in members),
             "warnings": [said for member in members for said in member.report_["warnings"]] + [words] * bool(words),
         }
+        if interrupt is not None:
+            self.report_ |= {"status": "interrupted", "message": MESSAGES["interrupted"]}
+            raise interrupt
         return self
 
     def _fit_starts(

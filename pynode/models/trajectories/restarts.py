@@ -2,7 +2,7 @@
 
 import warnings
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -10,7 +10,7 @@ import numpy as np
 from pynode.data.trajectories import Trajectories
 from pynode.fields.parameters import with_initial
 from pynode.models.options import LARGEST_SEED
-from pynode.models.trajectories.ensemble import side_by_side
+from pynode.models.trajectories.ensemble import Tried, side_by_side
 from pynode.models.trajectories.recipe import optimizer_of
 from pynode.optim.checkpoint import Checkpoint
 from pynode.optim.result import FitInterrupted, Iteration
@@ -25,20 +25,6 @@ SAME = 1e-2
 """Log-likelihoods that differ by less than this are those of one optimum."""
 
 
-@dataclass(frozen=True)
-class Tried:
-    """A fit from one start: the model, or why there is none, and the interrupt that ended it."""
-
-    model: Any
-    error: FitError | None = None
-    interrupt: FitInterrupted | None = None
-
-    @property
-    def score(self) -> tuple[float, float]:
-        """How good it is; see `pynode.training.second_order.SecondOrderRun.score`."""
-        return (-1.0, -np.inf) if self.model is None else self.model.score_of_start_
-
-
 def fit_starts(
     model: "NeuralODE",
     data: Trajectories,
@@ -47,7 +33,7 @@ def fit_starts(
     progress: bool | str,
     callback: Callable[[Iteration], Any] | None,
     checkpoint: Checkpoint | None = None,
-) -> tuple["NeuralODE", str, FitInterrupted | None]:
+) -> tuple["NeuralODE", str, KeyboardInterrupt | None]:
     """Fits from `n_restarts` starts.
 
     Parameters
@@ -66,7 +52,7 @@ def fit_starts(
         The best of the fits.
     message : str
         Which it is, and how the others compare.
-    interrupt : FitInterrupted or None
+    interrupt : KeyboardInterrupt or None
         What ended the fits before their time.
 
     Raises
@@ -79,12 +65,14 @@ def fit_starts(
     interrupt = next((x.interrupt for x in tried if x.interrupt is not None), None)
     if checkpoint is not None and interrupt is None and not checkpoint.stays:
         checkpoint.remove_parts(len(members))
-    order = sorted(range(len(tried)), key=lambda k: tried[k].score, reverse=True)
+    score = [(-1.0, -np.inf) if each.model is None else each.model.score_of_start_ for each in tried]
+    order = sorted(range(len(tried)), key=lambda k: score[k], reverse=True)
     best = tried[order[0]]
     if best.model is None:
         assert best.error is not None
         raise best.error
-    same = sum(x.score[0] == best.score[0] and best.score[1] - x.score[1] < SAME for x in tried) - 1
+    whole, evidence = score[order[0]]
+    same = sum(each[0] == whole and evidence - each[1] < SAME for each in score) - 1
     failed = sum(x.model is None for x in tried)
     message = f"the best of {len(tried)} starts is number {order[0] + 1}; {same} others led to a fit as good"
     message += f", {failed} could not be solved" if failed else ""
