@@ -134,19 +134,20 @@ def draw_loss(parent: "Parent", model: Trained, title: str = "") -> None:
     lowest = float(finite.min()) if (finite < 0).any() else 0.0  # a deviance may be negative
     if lowest:
         loss = np.where(loss > lowest, loss - lowest, np.nan)
-    names = list(dict.fromkeys(stage["name"].removeprefix("trial on ") for stage in stages))
+    proper = {(stage["windows"], stage["intervals"]): stage["name"] for stage in stages if not stage["trial"]}
+    kinds = [proper.get((x["windows"], x["intervals"]), x["name"]) if x["trial"] else x["name"] for x in stages]
+    names = list(dict.fromkeys(kinds))
     for k, stage in enumerate(stages):
         mine = history["stage"] == k
         if mine.any():
             dropped = stage["status"] in ("undone", "left out")
-            trial = stage["name"].startswith("trial on ")
             ax.plot(
                 number[mine],
                 loss[mine],
-                "--" if dropped else ":" if trial else "-",
+                "--" if dropped else ":" if stage["trial"] else "-",
                 marker="o",
                 ms=3 if len(number) < 200 else 0,
-                color=STAGES[names.index(stage["name"].removeprefix("trial on ")) % len(STAGES)],
+                color=STAGES[names.index(kinds[k]) % len(STAGES)],
                 lw=1.8,
                 label=stage["name"] + (f" ({stage['status']})" if dropped else ""),
             )

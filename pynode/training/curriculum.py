@@ -320,10 +320,10 @@ class Run:
         """Initial states (W, d) within the limits of the field's states."""
         return inside(y0, limits(self.field), MARGIN * np.sqrt(self.data.spread))
 
-    def stage_name(self, intervals: int | None) -> str:
-        """The name of a stage on windows."""
-        name = "whole trajectories" if intervals is None else f"windows of {intervals}"
-        return f"trial on {name}" if self.trial else name
+    def stage_on(self, windows: Windows, intervals: int | None, part: str = "") -> Stage:
+        """A stage on windows of so many intervals; part: what is said of some of the trajectories."""
+        name = ("whole trajectories" if intervals is None else f"windows of {intervals}") + part
+        return Stage(f"trial on {name}" if self.trial else name, len(windows), intervals=intervals, trial=self.trial)
 
     def known_slopes(self, most: int | None = None) -> tuple[Array, Array, Array, Array | None] | None:
         """(t, states, slopes, control inputs) where all slopes are known, or None where there are fewer than two.
@@ -355,7 +355,7 @@ class Run:
         stage.status = why
         if self.trial:
             return
-        known = [s.name for s in self.training.stages if s.windows and s.status not in ("undone", "left out")]
+        known = [s.name for s in self.training.stages if s.windows and s.kept]
         words = (
             f"the field could not be solved over {stage.name}; this stage was left out"
             if why == "left out"
@@ -381,12 +381,12 @@ class Run:
             return
         warnings.warn(words, FitWarning, stacklevel=users_level())
 
-    def begin(self, stage: Stage, intervals: int | None = None) -> None:
-        """Open a stage, with early stopping if there are held-out trajectories; intervals: as in `shoot`."""
+    def begin(self, stage: Stage) -> None:
+        """Open a stage, with early stopping if there are held-out trajectories."""
         self.training.stages.append(stage)
         self.early_stopping = None
         if self.holdout is not None and stage.windows:
-            self.early_stopping = WindowsStopping(self.field, self.holdout, intervals, self.recipe.options)
+            self.early_stopping = WindowsStopping(self.field, self.holdout, stage.intervals, self.recipe.options)
             if self.found_stopping is not None:
                 self.early_stopping.restore(self.found_stopping)
         self.found_stopping = None

@@ -158,8 +158,8 @@ class FirstOrderRun(Run):
 
     def shoot(self, intervals: int | None, everything: bool = True) -> None:
         cut = self.data.windows(intervals)
-        stage = Stage(self.stage_name(intervals), len(cut))
-        self.begin(stage, intervals)
+        stage = self.stage_on(cut, intervals)
+        self.begin(stage)
         y0 = self.within(cut.initial(self.training.states))
         failed = np.asarray(self._solved(cut, y0).status) != OK
         if failed.sum() > len(cut) / 2:

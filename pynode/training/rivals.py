@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 
 from pynode.training.curriculum import LOST, Reached, Run
 from pynode.training.noise import Noise
+from pynode.training.state import Stage
 from pynode.training.verdict.residuals import EXCESS, excess, precision, residuals
 
 Array = NDArray[np.float64]
@@ -55,6 +56,7 @@ def contest(run: Run, noise: str, least: Array) -> None:
     stages = len(run.training.stages)
     least_misfit, main = outcome()
     best = main
+    won: list[Stage] = []
     checkpoint = run.checkpoint
     run.checkpoint = None
     run.trial = True
@@ -62,6 +64,7 @@ def contest(run: Run, noise: str, least: Array) -> None:
         if run.stopped or fits(run):
             break
         run.begin_again(run.first_theta.copy(), states)
+        begun = len(run.training.stages)
         for intervals in windows:
             if not run.stopped and not run.gave_up:
                 run.shoot(intervals)
@@ -70,6 +73,7 @@ def contest(run: Run, noise: str, least: Array) -> None:
         if misfit < least_misfit and (main.whole or _explained(run)):
             least_misfit = misfit
             best = found
+            won = run.training.stages[begun:]
         if same:
             break
     run.checkpoint = checkpoint
@@ -78,6 +82,8 @@ def contest(run: Run, noise: str, least: Array) -> None:
         return
     if best is not main:
         run.held.clear()
+    for stage in won:
+        stage.trial = False
     run.back_to(best)
     if best.whole and not run.stopped:
         run.shoot(None)

@@ -283,7 +283,7 @@ class SecondOrderRun(Run):
                 self.fitted = None
                 self.shoot(intervals, everything)
                 tried[k] = (self.score(), self.posterior, self.variance, self.unexplained, self.training.states)
-                left[k] = (self.fitted, self.open)
+                left[k] = (self.fitted, self.open, self.training.stages[-1])
                 if self.stopped:
                     break
                 if not dear:  # of which a problem is kept that is not plain data
@@ -296,7 +296,8 @@ class SecondOrderRun(Run):
         self.trial = False
         if dear and winner[0] > -np.inf:
             _, self.posterior, self.variance, self.unexplained, self.training.states = winner
-            self.fitted, self.open = left[tried.index(winner)]
+            self.fitted, self.open, stage = left[tried.index(winner)]
+            stage.trial = False
             self.tried = steps[0]
             return
         self.posterior = replace(winner[1], free=None)
@@ -333,8 +334,8 @@ class SecondOrderRun(Run):
         data = self.data if everything else self.data.take(chosen)
         cut = data.windows(intervals)
         problem, noise, y0 = self._problem(cut, chosen)
-        stage = Stage(self.stage_name(intervals) + " of a part" * (not everything), len(cut))
-        self.begin(stage, intervals)
+        stage = self.stage_on(cut, intervals, " of a part" * (not everything))
+        self.begin(stage)
         failed = problem.failed(self.posterior.theta, y0)
         if failed.sum() > len(cut) / 2:
             stage.status = "left out"

@@ -39,6 +39,10 @@ class Stage:
         Evaluations of the field in forward solves.
     failed : int
         Windows left out because they could not be solved (with minibatches: failures in all iterations).
+    intervals : int or None
+        Length of the windows in intervals between times; None: whole trajectories, or slopes.
+    trial : bool
+        It was done on trial, and the fit does not rest on it.
     """
 
     name: str
@@ -50,6 +54,13 @@ class Stage:
     seconds: float = 0.0
     nfe: int = 0
     failed: int = 0
+    intervals: int | None = None
+    trial: bool = False
+
+    @property
+    def kept(self) -> bool:
+        """Whether the fit rests on it: it worked, and was no trial unless training was stopped there."""
+        return self.status == "stopped" or not (self.trial or self.status in ("undone", "left out"))
 
 
 @dataclass

@@ -93,7 +93,8 @@ def _report(
     rmse = np.full(data.d, np.nan)
     rmse[known] = np.sqrt(np.nanmean(residual[:, known] ** 2, axis=0))
     noise = (noise * scaling.scale)[: data.d]
-    used = [stage for stage in training.stages if stage.status not in ("undone", "left out")]
+    at_work = training.stages[-1:] if status == "interrupted" else []
+    used = [stage for stage in training.stages if stage.kept] + at_work
     last = used[-1] if used else None
     return model.common_report(
         status or ("stopped" if last and last.status == "stopped" else "finished"),

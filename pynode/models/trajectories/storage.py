@@ -252,9 +252,20 @@ def _report(stored: Any, names: tuple[str, ...], more: dict[str, type]) -> dict[
         report["inputs"] = _inputs(stored["inputs"])
     if models is not None:
         report["error_models"] = _error_models(models, names)
-    kinds = get_type_hints(Stage)
-    report["stages"] = [{name: of_type(stage[name], kinds[name], "a stage") for name in kinds} for stage in report["stages"]]
+    report["stages"] = [_stage(entry) for entry in report["stages"]]
     return report
+
+
+def _stage(stored: Any) -> dict[str, Any]:
+    """A stage of training; files of older models do not say how long its windows were, and whether it was a trial."""
+    intervals = stored.get("intervals")
+    more = {
+        "intervals": None if intervals is None else of_type(intervals, int, "a stage"),
+        "trial": of_type(stored.get("trial", False), bool, "a stage"),
+    }
+    return {
+        name: of_type(stored[name], kind, "a stage") for name, kind in get_type_hints(Stage).items() if name not in more
+    } | more
 
 
 def _inputs(stored: Any) -> dict[str, Any]:

@@ -123,7 +123,7 @@ def _of_second_order(run: SecondOrderRun, poor: bool, together: bool) -> list[st
     poor: the residuals are, or may be, more than noise; together: they follow each other.
     """
     words = []
-    done = [stage for stage in run.training.stages if stage.windows and stage.status not in ("undone", "left out")]
+    done = [stage for stage in run.training.stages if stage.windows and stage.kept]
     status = done[-1].status if done else ""
     if (poor or together) and status == "max_iter":
         words.append(

@@ -16,6 +16,7 @@ from pynode.models.trajectories.recipe import continued
 from pynode.models.trajectories.results import keep_run
 from pynode.training.curriculum import FitError
 from pynode.training.smoothing import smooth
+from pynode.training.state import Stage
 from pynode.training.windows import Data
 
 if TYPE_CHECKING:
@@ -147,9 +148,8 @@ def visited(model: "NeuralODE", data: Trajectories) -> "NeuralODE":
 
 def last_windows(model: "NeuralODE") -> int | None:
     """The windows of the last stage that worked; None: whole trajectories."""
-    names = [stage["name"] for stage in model.report_["stages"] if stage["status"] not in ("undone", "left out")]
-    last = names[-1].rsplit(" ", 1)[-1] if names else ""
-    return int(last) if last.isdigit() else None
+    kept = [stage for stage in (Stage(**entry) for entry in model.report_["stages"]) if stage.kept]
+    return kept[-1].intervals if kept else None
 
 
 def _fit_known(model: "NeuralODE", data: Trajectories) -> None:

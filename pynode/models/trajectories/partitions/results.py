@@ -46,6 +46,7 @@ def keep_sums(stage: Any, status: str) -> None:
         max(seconds, 0.0),
         problem.nfe,
         problem.n_failed,
+        stage.start.intervals,
     )
     stages = [*model.report_["stages"], asdict(done)]
     _keep_history(model, stage.history, len(stages) - 1)
