@@ -12,7 +12,7 @@ import warnings
 from collections.abc import Callable, Iterable
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -25,6 +25,7 @@ from pynode.optim.result import HISTORY, FitInterrupted, FitResult, Iteration
 from pynode.training.coordinates import Coordinates
 from pynode.training.early_stopping import EarlyStopping, Holdout, WindowsStopping
 from pynode.training.initial_states import MARGIN, choose_states
+from pynode.training.recipe import Recipe
 from pynode.training.smoothing import Smoothed
 from pynode.training.state import Stage, Training
 from pynode.training.windows import Data, Windows
@@ -62,40 +63,6 @@ class Reached:
     states: list[Array]
     more: dict[str, Any]
     whole: bool
-
-
-class Recipe(Protocol):
-    """The part of `FirstOrder` and `SecondOrder` that `Run` reads."""
-
-    @property
-    def windows(self) -> tuple[int | None, ...]:
-        """Lengths of windows in intervals between times, one for each stage; None: whole trajectories."""
-        ...
-
-    @property
-    def options(self) -> dict[str, Any]:
-        """The options of `pynode.solve`."""
-        ...
-
-    @property
-    def noise(self) -> str:
-        """The distribution of the noise: one of `pynode.training.noise.ROBUST`."""
-        ...
-
-    @property
-    def own(self) -> bool:
-        """Whether the field is a user's own: the values of its parameters are then a start worth a trial."""
-        ...
-
-    @property
-    def random_state(self) -> int:
-        """The seed of everything that is drawn."""
-        ...
-
-    @property
-    def total_iterations(self) -> int:
-        """The most iterations that there can be."""
-        ...
 
 
 class Run:

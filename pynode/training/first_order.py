@@ -19,6 +19,7 @@ from pynode.training.curriculum import LOST, WORSE, Run
 from pynode.training.matching import MatchingObjective
 from pynode.training.noise import HUBER
 from pynode.training.objective import Minibatches, TrainingObjective
+from pynode.training.recipe import Kind
 from pynode.training.rivals import contest
 from pynode.training.state import Stage
 from pynode.training.windows import Windows
@@ -76,6 +77,10 @@ class FirstOrder:
         By how much end times are moved at random, see `Minibatches`.
     random_state : int
         Seed of the minibatches.
+    own : bool
+        The field is a user's own, see `pynode.training.rivals`.
+    kind : {"own", "found", "network"}
+        What the field is, see `pynode.training.recipe`.
     """
 
     windows: tuple[int | None, ...]
@@ -94,6 +99,7 @@ class FirstOrder:
     steer: float = 0.0
     random_state: int = 0
     own: bool = False
+    kind: Kind = "network"
 
     @property
     def total_iterations(self) -> int:

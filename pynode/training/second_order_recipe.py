@@ -6,6 +6,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from pynode.training.recipe import Kind
+
 Array = NDArray[np.float64]
 
 MATCHING_STEPS = 40
@@ -42,6 +44,8 @@ class SecondOrder:
         Seed of what is drawn.
     own : bool
         The field is a user's own, see `pynode.training.rivals`.
+    kind : {"own", "found", "network"}
+        What the field is, see `pynode.training.recipe`.
     max_growth : float or None
         The bound on how fast nearby rollouts part, see `pynode.training.growth`, in the units of the field.
     """
@@ -58,6 +62,7 @@ class SecondOrder:
     part: int | None = None
     random_state: int = 0
     own: bool = False
+    kind: Kind = "network"
     max_growth: float | None = None
 
     @property

@@ -250,11 +250,10 @@ def _prepared(
     Options.of("multiple_shooting", options)
     options = {"rtol": 1e-6, "atol": 1e-6 * np.sqrt(data.spread)} | options
     lengths = default_windows(table.lengths) if chosen is None else chosen
+    more: dict[str, Any] = {"random_state": random_state, "kind": "own"}
     if optimizer == SECOND_ORDER or (optimizer == "auto" and is_small(field)):
         groups = prior_groups(field) if weight_decay is None else []
-        recipe = SecondOrder(
-            lengths, max_iter or STEPS, 3e-4, groups, weight_decay or 0.0, noise, [theta], options, random_state=random_state
-        )
+        recipe = SecondOrder(lengths, max_iter or STEPS, 3e-4, groups, weight_decay or 0.0, noise, [theta], options, **more)
         return SecondOrderRun(field, data, training, smoothed, recipe)
     known = smoothed.variance[~np.isnan(smoothed.variance)]
     first = FirstOrder(
@@ -267,7 +266,7 @@ def _prepared(
         options,
         noise=noise,
         deviation=float(np.sqrt(known.mean())) if len(known) else 1.0,
-        random_state=random_state,
+        **more,
     )
     return FirstOrderRun(field, data, training, smoothed, first)
 

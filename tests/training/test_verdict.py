@@ -122,6 +122,19 @@ def test_one_state_of_an_own_field_that_should_turn():
     assert NeuralODE(field=driven, random_state=0).fit(T, x).report_["warnings"] == []  # t drives it: it may turn
 
 
+@pytest.mark.parametrize("optimizer", ["levenberg-marquardt", "lbfgs"])
+@pytest.mark.parametrize("name", ["decay", "equation"])
+def test_steps_by_themselves_know_that_the_field_is_ones_own(name, optimizer):
+    """Whatever it is called: an equation that was found has that name, too."""
+    decay = pn.field(state=2, theta={"k": pn.positive(1.0)}, name=name)(lambda t, y, th: -th.k * y)
+    assert decay.name == name
+    y = swings(n=1)[0]
+    with pytest.warns(pn.fit.FitWarning):
+        words = pn.fit.multiple_shooting(decay, T, y, optimizer=optimizer).warnings
+    advice = [w for w in words if "noise='student'" in w]
+    assert advice and all("the equation may lack something" in w for w in advice)
+
+
 def test_codes_of_missing_values():
     y = swings()
     y[0, [3, 40], 1] = -999.0

@@ -256,6 +256,7 @@ def _second_recipe(
         part_of(inside, field.n_params),
         seed,
         own=model.field is not None,
+        kind="network" if model.field is None else "own",
         max_growth=None if model.max_growth is None else float(model.max_growth) * scaling.t_scale,
     )
 
@@ -310,6 +311,7 @@ def _first_recipe(
         steer=float(model.steer),
         random_state=seed,
         own=model.field is not None,
+        kind="network" if model.field is None else "own",
     )
 
 

@@ -11,7 +11,6 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pynode.training.curriculum import Run
-from pynode.training.equations.terms import FOUND
 from pynode.training.second_order import SecondOrderRun
 from pynode.training.verdict.causes import at_bounds, codes, stiff, turns
 from pynode.training.verdict.residuals import (
@@ -194,14 +193,14 @@ def _values(run: Run, which: NDArray[np.bool_]) -> Iterable[tuple[str, float]]:
 def _remedy(run: Run) -> str:
     """What may help against misfit."""
     if turns(run):
-        how = "declare a second state in the field" if run.recipe.own else "augment=1 adds a state"
+        how = "declare a second state in the field" if run.recipe.kind == "own" else "augment=1 adds a state"
         return f"the data rise and fall, which one state alone cannot (it cannot oscillate): {how}"
-    if run.recipe.own:
+    if run.recipe.kind == "own":
         return (
             "the equation may lack something, or training ended in a poor minimum: try other values of the parameters, "
             "or windows=(None,); noise='student' bears outliers; process_noise=True, if chance drives the states"
         )
-    if run.field.name == FOUND:
+    if run.recipe.kind == "found":
         return (
             "the equation may lack terms that are not among the candidates (structure='network' learns any field, field= "
             "takes what is known), or a state may be missing (augment=1); noise='student' bears outliers; process_noise="

@@ -243,6 +243,7 @@ class EquationFit:
             [],
             self._options(),
             random_state=self.seed,
+            kind="found",
         )
         training = Training(field.init(0), [np.array(x, dtype=np.float64) for x in states])
         run = SecondOrderRun(field, inside, training, self.smoothed, recipe, callback=callback)
