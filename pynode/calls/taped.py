@@ -83,8 +83,10 @@ class Taped:
             if all(np.isfinite(g).all() for g in found.values()) or not np.isfinite(dy).all():
                 return found
         if not np.isfinite(dy).all():
-            shapes = {"theta": self.raw["theta"], "y0": self.setup.batch.y0, "t": self.setup.batch.times()}
-            return {name: np.full_like(shapes[name], np.nan) for name in wanted}
+            batch, pieces = self.setup.batch, self.setup.pieces
+            like = (self.raw["theta"], batch.y0, batch.row_times(), None if pieces is None else pieces.coef)
+            nan = [None if x is None else np.full_like(x, np.nan) for x in like]
+            return shaped_gradients(self.setup, wanted, self.raw, nan)
         gradients = solution_vjp(self.solution, dy, wanted, None, None)  # which looks for the samples without a gradient
         return {name: getattr(gradients, name) for name in wanted}
 

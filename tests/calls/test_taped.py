@@ -144,3 +144,17 @@ def test_no_tape_for_callbacks_and_many_samples(monkeypatch):
     wanted = pn.solve(f, y0, T, f.init(0)).vjp(np.ones((3, 7, 2))).theta
     assert (taped.back(np.ones((3, 7, 2)), ("theta",))["theta"] == wanted).all()
     assert np.isnan(taped.back(np.full((3, 7, 2), np.nan), ("theta",))["theta"]).all()
+
+
+@pytest.mark.parametrize("times", [T, np.tile(T, (3, 1))])
+@pytest.mark.parametrize("shared", [True, False])
+def test_without_a_tape_numbers_that_are_not_finite_make_every_gradient_so(monkeypatch, times, shared):
+    monkeypatch.setattr("pynode.calls.taped.MOST_SAMPLES", 2)
+    f = pn.field(state=1, theta={"k": 1.0}, inputs=1)(lambda t, y, th, u: th.k * (u - y))
+    u = np.ones((4, 1)) if shared else np.ones((3, 4, 1))
+    inputs = pn.Signal(np.arange(4.0), u)
+    taped = TapedSolver(f).run(np.ones((3, 1)), times, np.ones(1), inputs, keep=True)
+    found = taped.back(np.full((3, 7, 1), np.nan), ("theta", "y0", "t", "inputs"))
+    shapes = {"theta": (1,), "y0": (3, 1), "t": times.shape, "inputs": u.shape}
+    assert {name: g.shape for name, g in found.items()} == shapes
+    assert all(np.isnan(g).all() for g in found.values())
