@@ -314,10 +314,9 @@ def _check_subject(records: Records, key: Hashable, rows: list[int], columns: Co
 
 def _warn_of_order(records: Records, key: Hashable, rows: list[int], columns: Columns) -> None:
     """Warn where a reading stands after a dose at its time."""
-    rate = records.number["rate"]
     given: set[float] = set()
     for i in rows:
-        if records.event[i] not in (READING, OTHER) and rate[i] == 0:
+        if records.event[i] not in (READING, OTHER) and not _pace(records, i):
             given.add(float(records.time[i]))
         elif records.time[i] in given and not np.isnan(records.value[i]):
             table = records.table
@@ -364,15 +363,20 @@ def _doses(records: Records, rows: list[int]) -> list[dict[str, Any]]:
             continue
         value = {name: float(column[i]) for name, column in number.items()}
         dose: dict[str, Any] = {"time": time, "amount": value["amt"], "state": max(int(value["cmt"]), 1) - 1}
-        duration = value["dur"] or value["tinf"]
-        if value["rate"] > 0:
-            dose["rate"] = value["rate"]
-        elif duration > 0:
-            dose["duration"] = duration
+        dose |= _pace(records, i)
         if value["addl"] > 0:
             dose |= {"interval": value["ii"], "count": int(value["addl"]) + 1}
         found.append(dose)
     return found
+
+
+def _pace(records: Records, i: int) -> dict[str, float]:
+    """The rate or the duration of an infusion; nothing where the dose of row i is given at once."""
+    rate, dur, tinf = (float(records.number[name][i]) for name in ("rate", "dur", "tinf"))
+    if rate > 0:
+        return {"rate": rate}
+    duration = dur or tinf
+    return {"duration": duration} if duration > 0 else {}
 
 
 def _covariates(
