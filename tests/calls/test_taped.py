@@ -1,5 +1,7 @@
 """Solves that keep their tape: the gradient along it has the bits of `Solution.vjp`, as often as it is asked for."""
 
+import weakref
+
 import numpy as np
 import pytest
 
@@ -133,6 +135,26 @@ def test_tapes_are_used_again():
     for _ in range(5):
         solver.run(np.ones((2, 2)), T, f.init(0), keep=True)
     assert len(SPARE) == 1
+
+
+def test_a_spare_tape_holds_no_arrays():
+    f = pn.mlp(2, (8,))
+    SPARE.clear()
+    taped = TapedSolver(f).run(np.ones((2, 2)), T, f.init(0), keep=True)
+    held = [weakref.ref(taped.raw[name]) for name in ("y", "y0", "theta")]
+    del taped
+    assert len(SPARE) == 1
+    assert all(array() is None for array in held)
+
+
+def test_the_last_spare_tape_is_taken_by_another_thread(monkeypatch):
+    class Taken(list):
+        def __bool__(self):
+            return True
+
+    monkeypatch.setattr("pynode.calls.taped.SPARE", Taken())
+    f = pn.mlp(2, (8,))
+    assert TapedSolver(f).run(np.ones((2, 2)), T, f.init(0), keep=True).tape is not None
 
 
 def test_no_tape_for_callbacks_and_many_samples(monkeypatch):
