@@ -7,17 +7,12 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from pynode.data.arrays import own_array
+from pynode.data.arrays import is_ragged, own_array
 from pynode.data.clock import Clock
 from pynode.data.dates import dates_in
 from pynode.data.instants import NotADate, as_instants
 
 Float = NDArray[np.float64]
-
-
-def is_ragged(t: Any) -> bool:
-    """Whether times are a list of the times of each trajectory."""
-    return isinstance(t, (list, tuple)) and len(t) > 0 and np.ndim(t[0]) == 1
 
 
 def times_and_clock(t: Any, clock: Clock | None, unit: str | None) -> tuple[list[Float], Clock | None]:

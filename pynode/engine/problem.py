@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pynode import _core
-from pynode.data.arrays import kept, real_array
+from pynode.data.arrays import is_ragged, kept, real_array
 from pynode.data.batch import SaveTimes, starts
 from pynode.data.signal import as_signal
 from pynode.engine.accuracy import Accuracy
@@ -195,7 +195,7 @@ def _grid_arguments(grid: Any, batch: Batch, lands: NDArray[np.bool_]) -> dict[s
     where `lands` (rows,) must be among them."""
     if not len(batch.y0):
         grid = np.zeros(1)
-    each = isinstance(grid, (list, tuple)) and len(grid) > 0 and np.ndim(grid[0]) == 1
+    each = is_ragged(grid)
     grids = [real_array(f"grid[{i}]" if each else "grid", g, np.float64) for i, g in enumerate(grid if each else [grid])]
     n = len(batch.y0)
     if each and len(grids) != n:
