@@ -15,6 +15,7 @@ from pynode.data.cells import NotANumber, Writing, missing_codes, numbers_of
 from pynode.data.clock import Clock
 from pynode.data.csv import table_of
 from pynode.data.instants import Instants
+from pynode.data.ragged import is_frame
 from pynode.data.tables import (
     Columns,
     Reading,
@@ -189,7 +190,7 @@ def read_nonmem(
 
 def _table(table: Any, wanted: Sequence[str], separator: str | None, encoding: str | None) -> Table:
     """The table of a file or a data frame; the header of a file is found whatever the case of its names."""
-    if hasattr(table, "columns") and hasattr(table, "iloc"):
+    if is_frame(table):
         return Table.of_frame(table, wanted)
     path: str | os.PathLike[str] = table
     last = None

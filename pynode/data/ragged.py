@@ -1,4 +1,4 @@
-"""Times and states of trajectories as users give them: arrays, lists of arrays, dates."""
+"""Times and states of trajectories as users give them: arrays, lists of arrays, dates, data frames."""
 
 from __future__ import annotations
 
@@ -13,6 +13,11 @@ from pynode.data.dates import dates_in
 from pynode.data.instants import NotADate, as_instants
 
 Float = NDArray[np.float64]
+
+
+def is_frame(t: object) -> bool:
+    """Whether this is a data frame."""
+    return hasattr(t, "columns") and hasattr(t, "iloc")
 
 
 def times_and_clock(t: Any, clock: Clock | None, unit: str | None) -> tuple[list[Float], Clock | None]:
