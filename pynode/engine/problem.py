@@ -182,7 +182,7 @@ def own_data(batch: Batch, keys: dict[str, Any]) -> Any:
     return None if rows is None else batch.unflatten(rows)
 
 
-def jumping_rows(system: System, batch: Batch, keys: dict[str, Any]) -> NDArray[np.bool_] | None:
+def jumping_rows(batch: Batch, keys: dict[str, Any]) -> NDArray[np.bool_] | None:
     """(rows,) which rows jump, from the keywords of `core_parts`; None where nothing can."""
     if "jump" not in keys:
         return None
@@ -278,7 +278,7 @@ class PreparedSolve:
             raise ValueError(f"data= is for the jumps of a System; {f.name} is a field")
         self.data = own_data(batch, keys)
         self._made_with = {"gradient": gradient, "own_inputs": own_inputs, "data": self.data, **extra}
-        self.jumps = jumping_rows(f, batch, keys)
+        self.jumps = jumping_rows(batch, keys)
         if self.jumps is not None and options.coupling > 0:
             raise ValueError(f"coupling={options.coupling:g}: the reversible scheme cannot go back through jumps")
         options.check_span(batch)
