@@ -235,13 +235,14 @@ def _check_lands(i: int, grid: Any, t: Any) -> None:
     """The core's notion of the same time is four units in the last place."""
     if not len(t):
         return
-    grid, t = (grid, t) if grid[0] <= grid[-1] else (-grid, -t)
-    after = np.clip(np.searchsorted(grid, t), 1, max(len(grid) - 1, 1))
-    gap = np.minimum(np.abs(grid[after - 1] - t), np.abs(grid[np.minimum(after, len(grid) - 1)] - t))
-    if (gap > 8.8e-16 * np.abs(t)).any():
-        at = abs(t[np.argmax(gap)])
+    rising, asked = (grid, t) if grid[0] <= grid[-1] else (-grid, -t)
+    after = np.clip(np.searchsorted(rising, asked), 1, max(len(grid) - 1, 1))
+    gap = np.minimum(np.abs(rising[after - 1] - asked), np.abs(rising[np.minimum(after, len(grid) - 1)] - asked))
+    missing = t[gap > 8.8e-16 * np.abs(t)]
+    if len(missing):
         raise ValueError(
-            f"save='land', jumps and the reversible scheme need every time among the grid's: sample {i}, |t| = {at:g} is not"
+            "save='land', jumps and the reversible scheme need every time among the grid's: "
+            f"sample {i}, t = {missing[0]:g} is not"
         )
 
 
