@@ -122,6 +122,7 @@ class Results:
 @final
 class Tape:
     def __new__(cls) -> Tape: ...
+    def clear(self) -> None: ...  # the arrays of the run that filled it; its own memory stays
 
 @final
 class XlaCall:

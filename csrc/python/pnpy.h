@@ -188,7 +188,6 @@ typedef struct {
     pnpy_problem *of;   /* NULL: empty */
     pnpy_results *results;
     PyArrayObject *theta, *y0;
-    pn_isa isa;
     int busy; /* a run uses it */
 } pnpy_tape;
 

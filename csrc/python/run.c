@@ -207,7 +207,6 @@ static void fill_tape(run *r) {
     if (!tape) return;
     tape->problem = r->problem;
     tape->problem.steps = NULL;
-    tape->isa = r->isa;
     tape->of = (pnpy_problem *)Py_NewRef((PyObject *)r->self);
     tape->results = (pnpy_results *)Py_NewRef((PyObject *)r->results);
     tape->theta = (PyArrayObject *)Py_XNewRef((PyObject *)r->in[PNPY_ARG_theta]);

@@ -10,6 +10,24 @@ void pnpy_tape_clear(pnpy_tape *self) {
     Py_CLEAR(self->y0);
 }
 
+static PyObject *tape_clear(PyObject *obj, PyObject *unused) {
+    (void)unused;
+    pnpy_tape *self = (pnpy_tape *)obj;
+    if (self->busy) {
+        PyErr_SetString(PyExc_RuntimeError, "tape: another thread is using it");
+        return NULL;
+    }
+    pnpy_tape_clear(self);
+    return Py_NewRef(Py_None);
+}
+
+static PyMethodDef tape_methods[] = {
+    {"clear", tape_clear, METH_NOARGS,
+     "clear($self, /)\n--\n\nLet go of the run that filled it and of its arrays; the tape's own memory stays, for the next "
+     "run."},
+    {0},
+};
+
 static PyObject *tape_new(PyTypeObject *type, PyObject *args, PyObject *names) {
     static const char *const accepted[] = {NULL};
     if (!PyArg_ParseTupleAndKeywords(args, names, "", (char **)(void *)accepted)) return NULL;
@@ -33,6 +51,7 @@ static void dealloc(PyObject *obj) {
 static PyType_Slot tape_slots[] = {
     {Py_tp_new, tape_new},
     {Py_tp_dealloc, dealloc},
+    {Py_tp_methods, tape_methods},
     {Py_tp_doc,
      "Tape()\n--\n\nWhat a run keeps for its gradient: Problem.run(theta, gradient='discrete', tape=), then Problem.back."},
     {0, NULL},

@@ -350,8 +350,12 @@ static call *take_call(int64_t number) {
     return c;
 }
 
-/* Needs the GIL. */
+/* Nobody runs it any more. Its halves are forgotten here, not where it went: a run that was under way kept one since. Needs the
+   GIL. */
 static void free_call(call *c) {
+    pnpy_xla_lock();
+    for (pnpy_ready *r = c->ready; r; r = r->next) pnpy_halves_forget(r);
+    pnpy_xla_unlock();
     for (pnpy_ready *r = c->ready, *next; r; r = next) {
         next = r->next;
         free_ready(r);
@@ -424,7 +428,6 @@ static void dealloc(PyObject *obj) {
         call **at = &calls;
         while (*at != c) at = &(*at)->next;
         *at = c->next;
-        for (pnpy_ready *r = c->ready; r; r = r->next) pnpy_halves_forget(r);
         c->gone = 1;
         const int unused = c->users == 0;
         pnpy_xla_unlock();

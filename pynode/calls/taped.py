@@ -26,7 +26,7 @@ MOST_SAMPLES = 4096
 """Solves of more samples keep no tape: their gradient solves again, by which it takes less memory."""
 
 MOST_SPARE = 4
-"""So many tapes that nobody uses are kept, with their memory."""
+"""So many tapes that nobody uses are kept, with their own memory, without the arrays of the solve."""
 
 SPARE: list[_core.Tape] = []
 """Tapes that nobody uses."""
@@ -83,15 +83,26 @@ class Taped:
             if all(np.isfinite(g).all() for g in found.values()) or not np.isfinite(dy).all():
                 return found
         if not np.isfinite(dy).all():
-            shapes = {"theta": self.raw["theta"], "y0": self.setup.batch.y0, "t": self.setup.batch.times()}
-            return {name: np.full_like(shapes[name], np.nan) for name in wanted}
+            batch, pieces = self.setup.batch, self.setup.pieces
+            like = (self.raw["theta"], batch.y0, batch.row_times(), None if pieces is None else pieces.coef)
+            nan = [None if x is None else np.full_like(x, np.nan) for x in like]
+            return shaped_gradients(self.setup, wanted, self.raw, nan)
         gradients = solution_vjp(self.solution, dy, wanted, None, None)  # which looks for the samples without a gradient
         return {name: getattr(gradients, name) for name in wanted}
 
     def __del__(self, spare: list[_core.Tape] = SPARE, most: int = MOST_SPARE) -> None:
         tape = getattr(self, "tape", None)
         if tape is not None and len(spare) < most:
+            tape.clear()
             spare.append(tape)
+
+
+def unused_tape() -> _core.Tape:
+    """One of `SPARE`, or a new one where there is none."""
+    try:
+        return SPARE.pop()
+    except IndexError:  # asking first would leave time for another thread to take the last one
+        return _core.Tape()
 
 
 NUMBERS = itertools.count(1)
@@ -157,7 +168,7 @@ class TapedSolver:
         """
         setup = self._setup(y0, t, theta, inputs)
         kept = keep and self.field.callback is None and len(y0) <= MOST_SAMPLES
-        taped = Taped(setup, setup.parameters(theta), y0, (SPARE.pop() if SPARE else _core.Tape()) if kept else None)
+        taped = Taped(setup, setup.parameters(theta), y0, unused_tape() if kept else None)
         taped.say(self.errors)
         return taped
 

@@ -329,11 +329,13 @@ class HeldPolicy:
         Raises
         ------
         ValueError
-            sigma is 0: the policy has no likelihood.
+            sigma is 0: the policy has no likelihood; or baseline=True with one episode.
         """
         if self.sigma == 0:
             raise ValueError("sigma=0: a deterministic policy has no likelihood to differentiate")
         B, total = len(episodes.y), np.zeros(self.policy.n_params)
+        if baseline and B < 2:
+            raise ValueError(f"baseline=True needs 2 episodes or more, not {B}: roll out more, or take baseline=False")
         for k in range(len(self.t) - 1):
             to_go = episodes.y[:, -1, -1] - episodes.y[:, k, -1]
             if baseline:

@@ -141,3 +141,8 @@ def as_positive(name: str, x: Any, zero: bool = False) -> float:
     if not math.isfinite(value) or value < 0 or (value == 0 and not zero):
         raise ValueError(f"{name}={x!r} must be finite and {'not negative' if zero else 'positive'}")
     return value
+
+
+def is_ragged(t: Any) -> bool:
+    """Whether times are a list of the times of each trajectory."""
+    return isinstance(t, (list, tuple)) and len(t) > 0 and np.ndim(t[0]) == 1

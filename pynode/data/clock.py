@@ -10,7 +10,7 @@ from typing import Any, Self
 import numpy as np
 from numpy.typing import NDArray
 
-from pynode.data.arrays import own_array
+from pynode.data.arrays import is_ragged, own_array
 from pynode.data.dates import dates_in, refuse_dates
 from pynode.data.instants import Instants, NotADate, as_instants, named_zone
 
@@ -314,7 +314,7 @@ def times_of(t: Any, clock: Clock | None) -> Any:
     """
     if clock is None:
         return t
-    if isinstance(t, (list, tuple)) and len(t) and np.ndim(t[0]):
+    if is_ragged(t):
         return [times_of(x, clock) for x in t]
     return t if dates_in(t) is None else clock.to_numbers(t)
 
@@ -329,7 +329,7 @@ def refuse_clock(what: str, t: Any) -> None:
     t : array_like, or list of array_like
         What a user gave.
     """
-    for x in t if isinstance(t, (list, tuple)) and len(t) and np.ndim(t[0]) else [t]:
+    for x in t if is_ragged(t) else [t]:
         refuse_dates(what, x)
 
 

@@ -21,11 +21,12 @@ FORMATS = tuple(
 
 
 class NotADate(ValueError):
-    """An entry is no date; `index` is its position."""
+    """An entry is no date; `index` is its position, `missing` whether there is none at all."""
 
-    def __init__(self, index: int, words: str) -> None:
+    def __init__(self, index: int, words: str, missing: bool = False) -> None:
         super().__init__(words)
         self.index = index
+        self.missing = missing
 
 
 @dataclass(frozen=True)
@@ -88,7 +89,7 @@ def _of_native(values: NDArray[Any], zone: Any = None) -> Instants:
     """Of an array of datetime64 or timedelta64."""
     missing = np.flatnonzero(np.isnat(values))
     if missing.size:
-        raise NotADate(int(missing[0]), "is missing (NaT)")
+        raise NotADate(int(missing[0]), "is missing (NaT)", missing=True)
     unit = np.datetime_data(values.dtype)[0]
     if values.dtype.kind == "m" and unit in ("generic", "Y", "M"):
         raise NotADate(0, f"is a duration in {unit}, which has no fixed length: give days, hours or seconds")
@@ -140,12 +141,12 @@ def _single(i: int, entry: Any, date_format: str | None) -> datetime.datetime | 
     """A single object."""
     if isinstance(entry, (np.datetime64, np.timedelta64)):
         if np.isnat(entry):
-            raise NotADate(i, "is missing (NaT)")
+            raise NotADate(i, "is missing (NaT)", missing=True)
         return entry
     if isinstance(entry, (str, bytes)):
         return date_of(i, entry.decode("ascii", "replace") if isinstance(entry, bytes) else entry, date_format)
     if entry is None or type(entry).__name__ == "NAType" or bool(entry != entry):
-        raise NotADate(i, "is missing (NaT)")
+        raise NotADate(i, "is missing (NaT)", missing=True)
     if hasattr(entry, "to_timestamp"):  # pandas.Period
         entry = entry.to_timestamp()
     if isinstance(entry, datetime.timedelta):
@@ -184,7 +185,7 @@ def date_of(i: int, text: str, date_format: str | None = None) -> datetime.datet
     """
     text = text.strip()
     if text.lower() in ("", "nat", "nan", "na", "none", "null"):
-        raise NotADate(i, f"is missing ({text or 'blank'})")
+        raise NotADate(i, f"is missing ({text or 'blank'})", missing=True)
     if date_format is not None:
         try:
             return datetime.datetime.strptime(text, date_format)

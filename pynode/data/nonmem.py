@@ -15,6 +15,7 @@ from pynode.data.cells import NotANumber, Writing, missing_codes, numbers_of
 from pynode.data.clock import Clock
 from pynode.data.csv import table_of
 from pynode.data.instants import Instants
+from pynode.data.ragged import is_frame
 from pynode.data.tables import (
     Columns,
     Reading,
@@ -189,7 +190,7 @@ def read_nonmem(
 
 def _table(table: Any, wanted: Sequence[str], separator: str | None, encoding: str | None) -> Table:
     """The table of a file or a data frame; the header of a file is found whatever the case of its names."""
-    if hasattr(table, "columns") and hasattr(table, "iloc"):
+    if is_frame(table):
         return Table.of_frame(table, wanted)
     path: str | os.PathLike[str] = table
     last = None
@@ -314,10 +315,9 @@ def _check_subject(records: Records, key: Hashable, rows: list[int], columns: Co
 
 def _warn_of_order(records: Records, key: Hashable, rows: list[int], columns: Columns) -> None:
     """Warn where a reading stands after a dose at its time."""
-    rate = records.number["rate"]
     given: set[float] = set()
     for i in rows:
-        if records.event[i] not in (READING, OTHER) and rate[i] == 0:
+        if records.event[i] not in (READING, OTHER) and not _pace(records, i):
             given.add(float(records.time[i]))
         elif records.time[i] in given and not np.isnan(records.value[i]):
             table = records.table
@@ -364,15 +364,20 @@ def _doses(records: Records, rows: list[int]) -> list[dict[str, Any]]:
             continue
         value = {name: float(column[i]) for name, column in number.items()}
         dose: dict[str, Any] = {"time": time, "amount": value["amt"], "state": max(int(value["cmt"]), 1) - 1}
-        duration = value["dur"] or value["tinf"]
-        if value["rate"] > 0:
-            dose["rate"] = value["rate"]
-        elif duration > 0:
-            dose["duration"] = duration
+        dose |= _pace(records, i)
         if value["addl"] > 0:
             dose |= {"interval": value["ii"], "count": int(value["addl"]) + 1}
         found.append(dose)
     return found
+
+
+def _pace(records: Records, i: int) -> dict[str, float]:
+    """The rate or the duration of an infusion; nothing where the dose of row i is given at once."""
+    rate, dur, tinf = (float(records.number[name][i]) for name in ("rate", "dur", "tinf"))
+    if rate > 0:
+        return {"rate": rate}
+    duration = dur or tinf
+    return {"duration": duration} if duration > 0 else {}
 
 
 def _covariates(

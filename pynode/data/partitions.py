@@ -10,6 +10,7 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import replace
 from typing import Any, Literal, TypeVar, get_args
 
+from pynode.data.ragged import is_frame
 from pynode.data.rows import Rows
 from pynode.data.tables import TableError
 from pynode.data.trajectories import Trajectories
@@ -177,7 +178,7 @@ class Reader:
             if isinstance(part, str):
                 where += f" ({part})"
                 return Rows.of_columns(_parquet(part, self.columns), *self._named)
-            if hasattr(part, "columns") and hasattr(part, "iloc"):
+            if is_frame(part):
                 if self.time is None or not self.state:
                     raise TypeError("data frames need time= and state= (and id=, input=), the names of their columns")
                 return Rows.of_columns(part, *self._named)

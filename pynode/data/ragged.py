@@ -1,4 +1,4 @@
-"""Times and states of trajectories as users give them: arrays, lists of arrays, dates."""
+"""Times and states of trajectories as users give them: arrays, lists of arrays, dates, data frames."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from pynode.data.arrays import own_array
+from pynode.data.arrays import is_ragged, own_array
 from pynode.data.clock import Clock
 from pynode.data.dates import dates_in
 from pynode.data.instants import NotADate, as_instants
@@ -15,9 +15,9 @@ from pynode.data.instants import NotADate, as_instants
 Float = NDArray[np.float64]
 
 
-def is_ragged(t: Any) -> bool:
-    """Whether times are a list of the times of each trajectory."""
-    return isinstance(t, (list, tuple)) and len(t) > 0 and np.ndim(t[0]) == 1
+def is_frame(t: object) -> bool:
+    """Whether this is a data frame."""
+    return hasattr(t, "columns") and hasattr(t, "iloc")
 
 
 def times_and_clock(t: Any, clock: Clock | None, unit: str | None) -> tuple[list[Float], Clock | None]:

@@ -343,10 +343,9 @@ def _instants(table: Table, name: str, cells: Any, reading: Reading) -> Instants
     try:
         found = as_instants(cells, reading.date_format, texts=True)
     except NotADate as error:
-        words = str(error)
-        if words.startswith("is missing"):
-            raise table.error(error.index, None, f"the time {name!r} {words}") from None
-        raise table.error(error.index, name, f"the time {words}") from None
+        if error.missing:
+            raise table.error(error.index, None, f"the time {name!r} {error}") from None
+        raise table.error(error.index, name, f"the time {error}") from None
     assert found is not None
     return found
 

@@ -10,12 +10,12 @@ from typing import Any, Self
 import numpy as np
 from numpy.typing import NDArray
 
-from pynode.data.arrays import own_array, read_only
+from pynode.data.arrays import is_ragged, own_array, read_only
 from pynode.data.cells import Writing, missing_codes
 from pynode.data.clock import Clock
 from pynode.data.control import as_control
 from pynode.data.dates import REMEDY
-from pynode.data.ragged import check_times, is_ragged, states_of, times_and_clock
+from pynode.data.ragged import check_times, states_of, times_and_clock
 from pynode.data.signal import Signal
 from pynode.data.tables import Columns, Reading, Replicates, Table, TableError, averaged, parts_of, repeats_marked
 

@@ -116,8 +116,8 @@ def _check_reconstruction(raw: Any, coupling: float, dtype: Any) -> None:
         )
 
 
-def check_adjoint(adjoint: str, options: Options, memory: Any, f: Field | System, program: bool = False) -> Options:
-    """The options with which this gradient method solves; `program`: the loss is one."""
+def check_adjoint(adjoint: str, options: Options, memory: Any, f: Field | System) -> Options:
+    """The options with which this gradient method solves."""
     jumps = isinstance(f, System) and f.jump is not None
     if not isinstance(adjoint, str) or adjoint not in ADJOINTS:
         raise ValueError(f"adjoint={adjoint!r} is not one of {', '.join(ADJOINTS)}")

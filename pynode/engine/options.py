@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from pynode import _core
-from pynode.data.arrays import as_integer, as_positive, own_array, real_array
+from pynode.data.arrays import as_integer, as_positive, is_ragged, own_array, real_array
 from pynode.data.signal import as_signal
 from pynode.engine.tableau import Tableau
 
@@ -120,7 +120,7 @@ class SolveOptions(TypedDict, total=False):
 
 def _own_grid(grid: Any) -> Any:
     """The step ends of all samples, or a list of those of each, which nobody changes."""
-    if isinstance(grid, (list, tuple)) and len(grid) and np.ndim(grid[0]) == 1:
+    if is_ragged(grid):
         return [own_array(f"grid[{i}]", g, np.float64) for i, g in enumerate(grid)]
     return own_array("grid", grid, np.float64)
 

@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pynode import _core
-from pynode.data.arrays import kept, real_array
+from pynode.data.arrays import is_ragged, kept, real_array
 from pynode.data.batch import SaveTimes, starts
 from pynode.data.signal import as_signal
 from pynode.engine.accuracy import Accuracy
@@ -182,7 +182,7 @@ def own_data(batch: Batch, keys: dict[str, Any]) -> Any:
     return None if rows is None else batch.unflatten(rows)
 
 
-def jumping_rows(system: System, batch: Batch, keys: dict[str, Any]) -> NDArray[np.bool_] | None:
+def jumping_rows(batch: Batch, keys: dict[str, Any]) -> NDArray[np.bool_] | None:
     """(rows,) which rows jump, from the keywords of `core_parts`; None where nothing can."""
     if "jump" not in keys:
         return None
@@ -195,7 +195,7 @@ def _grid_arguments(grid: Any, batch: Batch, lands: NDArray[np.bool_]) -> dict[s
     where `lands` (rows,) must be among them."""
     if not len(batch.y0):
         grid = np.zeros(1)
-    each = isinstance(grid, (list, tuple)) and len(grid) > 0 and np.ndim(grid[0]) == 1
+    each = is_ragged(grid)
     grids = [real_array(f"grid[{i}]" if each else "grid", g, np.float64) for i, g in enumerate(grid if each else [grid])]
     n = len(batch.y0)
     if each and len(grids) != n:
@@ -235,13 +235,14 @@ def _check_lands(i: int, grid: Any, t: Any) -> None:
     """The core's notion of the same time is four units in the last place."""
     if not len(t):
         return
-    grid, t = (grid, t) if grid[0] <= grid[-1] else (-grid, -t)
-    after = np.clip(np.searchsorted(grid, t), 1, max(len(grid) - 1, 1))
-    gap = np.minimum(np.abs(grid[after - 1] - t), np.abs(grid[np.minimum(after, len(grid) - 1)] - t))
-    if (gap > 8.8e-16 * np.abs(t)).any():
-        at = abs(t[np.argmax(gap)])
+    rising, asked = (grid, t) if grid[0] <= grid[-1] else (-grid, -t)
+    after = np.clip(np.searchsorted(rising, asked), 1, max(len(grid) - 1, 1))
+    gap = np.minimum(np.abs(rising[after - 1] - asked), np.abs(rising[np.minimum(after, len(grid) - 1)] - asked))
+    missing = t[gap > 8.8e-16 * np.abs(t)]
+    if len(missing):
         raise ValueError(
-            f"save='land', jumps and the reversible scheme need every time among the grid's: sample {i}, |t| = {at:g} is not"
+            "save='land', jumps and the reversible scheme need every time among the grid's: "
+            f"sample {i}, t = {missing[0]:g} is not"
         )
 
 
@@ -278,7 +279,7 @@ class PreparedSolve:
             raise ValueError(f"data= is for the jumps of a System; {f.name} is a field")
         self.data = own_data(batch, keys)
         self._made_with = {"gradient": gradient, "own_inputs": own_inputs, "data": self.data, **extra}
-        self.jumps = jumping_rows(f, batch, keys)
+        self.jumps = jumping_rows(batch, keys)
         if self.jumps is not None and options.coupling > 0:
             raise ValueError(f"coupling={options.coupling:g}: the reversible scheme cannot go back through jumps")
         options.check_span(batch)

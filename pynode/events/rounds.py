@@ -91,7 +91,7 @@ class Solver:
         options.check_span(batch)
         self.system, self.batch, self.options, self.field = system, batch, options, system.field
         keys = core_parts(system, batch, data, False)
-        self.data, self.jump_data, jumps = own_data(batch, keys), keys.get("jump_data"), jumping_rows(system, batch, keys)
+        self.data, self.jump_data, jumps = own_data(batch, keys), keys.get("jump_data"), jumping_rows(batch, keys)
         self.jumps = np.zeros(batch.rows, bool) if jumps is None else jumps
         self.dtype, self.backend = batch.y0.dtype, "callback" if system.field.callbacks else None
         self.single, self.shape = batch.kind == "single", batch.shape

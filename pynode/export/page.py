@@ -192,7 +192,7 @@ def page_content(
     first, last = (float(x) for x in t)
     if not (np.isfinite([first, last]).all() and first < last):
         raise ValueError(f"t={t!r} must be the first and a later time")
-    sliders = [*_slider_places(field.spec, vector)]
+    sliders = [*_slider_places(field.spec)]
     wanted = dict(ranges or {})
     unknown = sorted(wanted.keys() - {*names, *(name for name, _ in sliders)})
     if unknown:
@@ -236,7 +236,7 @@ def _finite(name: str, x: Any) -> NDArray[np.float64]:
     return values
 
 
-def _slider_places(spec: Sequence[Parameter], theta: NDArray[np.float64]) -> list[tuple[str, int]]:
+def _slider_places(spec: Sequence[Parameter]) -> list[tuple[str, int]]:
     """Name and place in theta of each number that gets a slider: few ones, and none of a network's weights."""
     found: list[tuple[str, int]] = []
     for parameter in spec:

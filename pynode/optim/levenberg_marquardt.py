@@ -255,7 +255,7 @@ def descend(
     before = begun(state, checkpoint, more, first)
     damping, nu, small, done = (before[name] for name in ("damping", "nu", "small", "done"))
     state.estimated = before["estimated"]
-    here = _begin(problem, state, before["nfe"], groups, evidence and settled >= 1)
+    here = _begin(problem, state, before["nfe"], groups, evidence and settled >= 1, noise)
     counted = before["nfe"] or 0
     if here is None:
         return state
@@ -263,7 +263,7 @@ def descend(
         found = lower(problem, state, here.loss, partial(_damped, state, here, longest), damping, nu, TRIES, unit)
         if found is None:
             reweigh = None if not evidence or state.estimated else on_iteration
-            here = _stalled(problem, state, here, damping, groups, reweigh, unit)
+            here = _stalled(problem, state, here, damping, groups, reweigh, noise, unit)
             break
         state.theta, state.free, rho, drop, damping = found
         damping = relaxed(damping, rho)
@@ -308,9 +308,10 @@ def _stalled(
     damping: float,
     groups: Sequence[NDArray[np.intp]],
     reweigh: Callable[[LaplacePosterior], None] | None,
+    noise: bool,
     unit: float,
 ) -> Linearised:
-    """Note that no step lowers the objective. With `reweigh`, alpha and beta were never estimated: what is left is noise."""
+    """Note that no step lowers the objective. With `reweigh`, nothing was estimated yet: what is left is noise."""
     state.status = "stalled"
     try:
         *_, promised = _damped(state, here, None, damping)
@@ -321,13 +322,18 @@ def _stalled(
         reweigh(state)
         here = problem.linearise(state.theta, state.free) or here
         state.loss = here.loss
-        update_evidence(state, here.H, groups, problem.n_observed, problem.n_free)
+        update_evidence(state, here.H, groups, problem.n_observed, problem.n_free, noise)
         state.estimated = True
     return here
 
 
 def _begin(
-    problem: Problem, state: LaplacePosterior, nfe: int | None, groups: Sequence[NDArray[np.intp]], evidence: bool
+    problem: Problem,
+    state: LaplacePosterior,
+    nfe: int | None,
+    groups: Sequence[NDArray[np.intp]],
+    evidence: bool,
+    noise: bool,
 ) -> Linearised | None:
     """The normal equations where the descent begins, or goes on after `nfe` evaluations; None where there are none."""
     here = problem.linearise(state.theta, state.free)
@@ -342,7 +348,7 @@ def _begin(
     state.status = "max_iter"
     state.loss = here.loss
     if evidence:
-        update_evidence(state, here.H, groups, problem.n_observed, problem.n_free)
+        update_evidence(state, here.H, groups, problem.n_observed, problem.n_free, noise)
     return here
 
 

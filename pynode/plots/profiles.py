@@ -100,7 +100,7 @@ def _draw(ax: "Axes", one: Any, wald: tuple[float, float], n: int) -> None:
     values, rise = one.values[finite], one.rise[finite]
     inside = np.array([one.scale.inside(x) for x in values])
     root = np.sqrt(np.maximum(rise, 0.0)) * np.sign(values - one.estimate)
-    near = _shown(inside, root, float(np.sqrt(top)))
+    near = _shown(root, float(np.sqrt(top)))
     inside = inside[near]
     root = root[near]
     values = values[near]
@@ -135,7 +135,7 @@ def _draw_wald(ax: "Axes", one: Any, wald: tuple[float, float], n: int, u: Any, 
     ax.plot(x[keep], rise[keep], "--", color=QUIET, lw=1.2, label="Wald")
 
 
-def _shown(inside: Any, root: Any, top: float) -> Any:
+def _shown(root: Any, top: float) -> Any:
     """Which points are drawn: those below the top, and one more on each side."""
     below = np.abs(root) <= top
     first, last = int(np.argmax(below)), len(below) - 1 - int(np.argmax(below[::-1]))

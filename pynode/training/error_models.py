@@ -181,7 +181,7 @@ def _log_huber(z: Array) -> Array:
     return np.asarray(np.where(z < -k, k * z + 0.5 * k * k - np.log(k), inside) - log_whole)
 
 
-def as_error_models(noise: Any, columns: tuple[str, ...], log: bool = False) -> tuple[str, tuple[str, ...]]:
+def as_error_models(noise: Any, columns: tuple[str, ...]) -> tuple[str, tuple[str, ...]]:
     """(distribution, error model of each column) from the option `noise` of a model.
 
     Parameters

@@ -294,7 +294,7 @@ class FirstOrderRun(Run):
                 return self.record(stage, iteration.loss, iteration.gradient_norm, iteration.nfe, theta, (iteration.theta,))
 
             minimise: Callable[..., FitResult] = adam if name == "adam" else lbfgs
-            options = self._options_of(name, stage)
+            options = self._options_of(name)
             try:
                 result = minimise(objective, start(), max_iter=max_iter, callback=after_iteration, **options)
             except FitInterrupted as interrupt:
@@ -304,7 +304,7 @@ class FirstOrderRun(Run):
             if self.stopped or stochastic:
                 return
 
-    def _options_of(self, name: str, stage: Stage) -> dict[str, Any]:
+    def _options_of(self, name: str) -> dict[str, Any]:
         """The options of an optimiser in a stage."""
         recipe = self.recipe
         options: dict[str, Any] = {}

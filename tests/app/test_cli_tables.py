@@ -1,5 +1,6 @@
 """The command line at work on tables as people have them: dates, decimal commas, inputs to come, warnings."""
 
+import argparse
 import csv
 
 import numpy as np
@@ -223,10 +224,19 @@ def test_forecasts_with_inputs_to_come(here, capsys):
 DRIVEN = pn.field(state=1, inputs=1)(lambda t, y, u: u - y)
 
 
-@pytest.mark.parametrize("text", ["2024-01-01/2024-01-02/fast", "2024-01-01/2024-01-02/", "2024-01-01/x/1h", "2024-01-01,3"])
+@pytest.mark.parametrize(
+    "text",
+    ["2024-01-01/2024-01-02/fast", "2024-01-01/2024-01-02/0h", "2024-01-01/2024-01-02/", "2024-01-01/x/1h", "2024-01-01,3"],
+)
 def test_dates_that_are_none(text):
-    with pytest.raises(Exception, match=r"must be a number and a unit|is neither"):
+    with pytest.raises(argparse.ArgumentTypeError, match=r"must be a number above 0 and a unit|is neither"):
         times(text)
+
+
+def test_dates_that_go_back(here, capsys):
+    pn.NeuralODE(hidden=(), random_state=0).fit(DATES, LEVEL).save("m.npz")
+    assert cli.main(["predict", "m.npz", "--t", "2024-03-02/2024-03-01/6h"]) == 2
+    assert "error: --t: '2024-03-02/2024-03-01': STEP must lead from START to STOP" in capsys.readouterr().err
 
 
 def test_dates_for_a_model_of_numbers(here, capsys):

@@ -502,6 +502,18 @@ def test_a_component_that_stays_zero_without_atol():
         np.testing.assert_allclose(s.y[-1], end, rtol=1e-14)
 
 
+@pytest.mark.parametrize(
+    "t, grid, named",
+    [
+        ([0.0, -5.0, -6.0], [0.0, -4.0, -6.0], "t = -5 is not"),
+        ([0.0, 0.5, 1e6], [0.0, 0.5 + 1e-12, 1e6 - 5e-10], "t = 0.5 is not"),  # the last is nearer than rounding
+    ],
+)
+def test_times_that_the_grid_lacks_are_named(t, grid, named):
+    with pytest.raises(ValueError, match=named):
+        pn.solve(pn.mlp(1, (2,)), [1.0], t, method="rk4", grid=grid, save="land")
+
+
 def test_a_grid_must_not_step_over_a_knot():
     signal = ([0, 0.5, 1.0], [[0.0], [1.0], [0.0]])
     refuses(

@@ -1,5 +1,7 @@
 """Solves that keep their tape: the gradient along it has the bits of `Solution.vjp`, as often as it is asked for."""
 
+import weakref
+
 import numpy as np
 import pytest
 
@@ -135,6 +137,26 @@ def test_tapes_are_used_again():
     assert len(SPARE) == 1
 
 
+def test_a_spare_tape_holds_no_arrays():
+    f = pn.mlp(2, (8,))
+    SPARE.clear()
+    taped = TapedSolver(f).run(np.ones((2, 2)), T, f.init(0), keep=True)
+    held = [weakref.ref(taped.raw[name]) for name in ("y", "y0", "theta")]
+    del taped
+    assert len(SPARE) == 1
+    assert all(array() is None for array in held)
+
+
+def test_the_last_spare_tape_is_taken_by_another_thread(monkeypatch):
+    class Taken(list):
+        def __bool__(self):
+            return True
+
+    monkeypatch.setattr("pynode.calls.taped.SPARE", Taken())
+    f = pn.mlp(2, (8,))
+    assert TapedSolver(f).run(np.ones((2, 2)), T, f.init(0), keep=True).tape is not None
+
+
 def test_no_tape_for_callbacks_and_many_samples(monkeypatch):
     monkeypatch.setattr("pynode.calls.taped.MOST_SAMPLES", 2)
     f = pn.mlp(2, (8,))
@@ -144,3 +166,17 @@ def test_no_tape_for_callbacks_and_many_samples(monkeypatch):
     wanted = pn.solve(f, y0, T, f.init(0)).vjp(np.ones((3, 7, 2))).theta
     assert (taped.back(np.ones((3, 7, 2)), ("theta",))["theta"] == wanted).all()
     assert np.isnan(taped.back(np.full((3, 7, 2), np.nan), ("theta",))["theta"]).all()
+
+
+@pytest.mark.parametrize("times", [T, np.tile(T, (3, 1))])
+@pytest.mark.parametrize("shared", [True, False])
+def test_without_a_tape_numbers_that_are_not_finite_make_every_gradient_so(monkeypatch, times, shared):
+    monkeypatch.setattr("pynode.calls.taped.MOST_SAMPLES", 2)
+    f = pn.field(state=1, theta={"k": 1.0}, inputs=1)(lambda t, y, th, u: th.k * (u - y))
+    u = np.ones((4, 1)) if shared else np.ones((3, 4, 1))
+    inputs = pn.Signal(np.arange(4.0), u)
+    taped = TapedSolver(f).run(np.ones((3, 1)), times, np.ones(1), inputs, keep=True)
+    found = taped.back(np.full((3, 7, 1), np.nan), ("theta", "y0", "t", "inputs"))
+    shapes = {"theta": (1,), "y0": (3, 1), "t": times.shape, "inputs": u.shape}
+    assert {name: g.shape for name, g in found.items()} == shapes
+    assert all(np.isnan(g).all() for g in found.values())

@@ -107,6 +107,11 @@ def test_bad_arguments_are_named():
     agent = HeldPolicy(cart, policy, np.linspace(0, 1, 5), 0.0)
     with pytest.raises(ValueError, match="sigma=0"):
         agent.reinforce(policy.init(0), episodes(agent, policy.init(0), 2)[2])
+    noisy = HeldPolicy(cart, policy, np.linspace(0, 1, 5), 0.1)
+    one = episodes(noisy, policy.init(0), 1)[2]
+    with pytest.raises(ValueError, match="baseline=True needs 2 episodes or more, not 1"):
+        noisy.reinforce(policy.init(0), one)
+    assert np.isfinite(noisy.reinforce(policy.init(0), one, baseline=False)).all()
 
 
 def example(name):

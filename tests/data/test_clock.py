@@ -7,6 +7,7 @@ import pytest
 
 import pynode as pn
 from pynode.data.clock import Clock
+from pynode.data.instants import NotADate, as_instants
 
 pd = pytest.importorskip("pandas")
 
@@ -119,6 +120,22 @@ def test_small_and_large_steps_come_back():
 def test_mistakes(dates, message):
     with pytest.raises(ValueError, match=message):
         pn.Trajectories.from_arrays(dates, np.arange(len(dates)))
+
+
+@pytest.mark.parametrize(
+    "dates, missing",
+    [
+        (["2024-01-01", ""], True),
+        ([HOURS[0], None], True),
+        (np.array(["2024-01-01", "NaT"], "datetime64[D]"), True),
+        (["2024-01-01", "missing"], False),
+    ],
+)
+def test_an_entry_that_is_no_date_says_whether_there_is_one(dates, missing):
+    with pytest.raises(NotADate) as error:
+        as_instants(dates, texts=True)
+    assert error.value.index == 1
+    assert error.value.missing is missing
 
 
 def test_the_row_of_a_date_that_is_missing(tmp_path):

@@ -120,6 +120,13 @@ def test_readings_after_a_dose_at_its_time(write):
     pn.read_nonmem(write("ID,TIME,DV,AMT\n1,0,2,.\n1,0,.,5\n1,1,1,.\n"))
 
 
+@pytest.mark.parametrize("name", ["RATE", "DUR", "TINF"])
+def test_readings_where_an_infusion_begins(write, name):
+    """Just before and just after are the same: nothing is warned of."""
+    data = pn.read_nonmem(write(f"ID,TIME,DV,AMT,{name}\n1,0,.,5,2\n1,0,2,.,.\n1,1,1,.,.\n"))
+    assert data.doses[0][0]["rate" if name == "RATE" else "duration"] == 2
+
+
 @pytest.mark.parametrize(
     "cells, message",
     [

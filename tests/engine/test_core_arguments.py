@@ -300,6 +300,9 @@ def test_tapes(plain):
     with pytest.raises(ValueError, match="g_y has shape"):
         plain.back(tape, np.ones((3, 3)))
     assert plain.back(tape, np.ones((ROWS, 3)), True)["g_y0"].shape == (2, 3)
+    tape.clear()
+    with pytest.raises(ValueError, match="tape must be one that a run of this problem has filled"):
+        plain.back(tape, np.ones((ROWS, 3)))
 
 
 def test_a_tape_serves_one_thread_at_a_time():
@@ -315,6 +318,8 @@ def test_a_tape_serves_one_thread_at_a_time():
             short.run(np.zeros(0), gradient="discrete", tape=tape)
         except RuntimeError as error:
             errors.add(str(error))
+            with pytest.raises(RuntimeError, match="tape: another thread is using it"):
+                tape.clear()
             break
     worker.join()
     assert errors == {"tape: another thread is using it"}

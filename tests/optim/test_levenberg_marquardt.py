@@ -6,6 +6,7 @@ import pytest
 import pynode as pn
 from pynode import NeuralODE, datasets
 from pynode.optim.levenberg_marquardt import covariance, descend, variances
+from pynode.optim.normal_equations import Residuals
 from pynode.optim.posterior import LaplacePosterior
 from pynode.training.matching import MatchingProblem
 from pynode.training.shooting import ShootingProblem
@@ -89,6 +90,16 @@ def test_evidence_finds_the_noise_of_a_linear_model():
     assert state.gamma == pytest.approx(3, abs=0.01)
     error = np.abs(state.theta - truth)
     assert (error < 4 * np.sqrt(np.diag(state.covariance))).all() and state.status == "converged"
+
+
+@pytest.mark.parametrize("settled", [1.0, 1e-3])
+def test_the_noise_that_is_given_stays(settled):
+    """noise=False: also where the descent begins, and where it stalls before anything was estimated."""
+    problem = Residuals(lambda x: (np.array([3.0, x[0]]), np.array([[0.0], [1.0]])), np.zeros(1))
+    state = LaplacePosterior(np.zeros(1), None, np.ones(1), 1.0)
+    descend(problem, state, groups=[np.arange(1)], noise=False, settled=settled, on_iteration=lambda state: None)
+    assert state.status == "stalled" and state.estimated
+    assert state.beta == 1 and state.alpha[0] > 1
 
 
 @pytest.mark.parametrize("seed", [0, 6])

@@ -15,6 +15,7 @@ import jax.numpy as jnp  # noqa: E402
 
 import pynode as pn  # noqa: E402
 import pynode.jax.host as host  # noqa: E402
+from pynode import _core  # noqa: E402
 from pynode.jax import primitives, xla  # noqa: E402
 from pynode.jax.xla import handlers  # noqa: E402
 
@@ -251,6 +252,33 @@ def test_a_handle_that_is_gone(monkeypatch):
     monkeypatch.setattr(primitives, "handle", lambda call: host.Handle(12345, None))
     with pytest.raises(Exception, match="Trace it again"):
         jax.block_until_ready(jax.jit(lambda y0: solved(y0, THETA, rtol=0.5))(Y0[:2]))
+
+
+def test_a_call_that_goes_while_it_runs():
+    """Its solve is not taken for that of a later call, whose memory may have the same address."""
+    number, keep = np.int64(12346), np.int64(1)
+    given = np.ones((1, 1)), np.linspace(0.0, 1.0, 5)[None], np.ones(1)
+    y, of_y0, of_theta = (jax.ShapeDtypeStruct(shape, np.float64) for shape in ((1, 5, 1), (1, 1), (1,)))
+    names = handlers()
+    solve = jax.jit(lambda: jax.ffi.ffi_call(names["solve"], y)(*given, number=number, keep=keep))
+    pull = jax.ffi.ffi_call(names["backward"], (of_y0, of_theta))
+    back = jax.jit(lambda: pull(*given, np.ones((1, 5, 1)), number=number, keep=keep))
+    slow, fast = (
+        host.Call(pn.field(state=1, theta={"k": 1.0})(lambda t, y, th, k=k: [-k * th.k * y[0]]), ()).prepared(*given[:2])
+        for k in (1, 2)
+    )
+    alive = []
+
+    def go(*arrays):
+        alive.clear()
+        return slow.problem
+
+    for _ in range(30):
+        alive.append(_core.XlaCall(number, go, go))
+        jax.block_until_ready(solve())
+        alive.append(_core.XlaCall(number, lambda *arrays: fast.problem, go))
+        assert back()[0][0, 0] == pytest.approx(np.exp(-2 * given[1]).sum(), rel=1e-4)
+        alive.clear()
 
 
 PROGRAM = """

@@ -45,7 +45,7 @@ class Times:
         Raises
         ------
         UserError
-            They are dates, and the model knows none.
+            They are dates, and the model knows none, or the step does not lead from the first to the last.
         """
         if isinstance(self.listed, np.ndarray):
             return self.listed
@@ -57,7 +57,10 @@ class Times:
             raise UserError(str(error)) from None
         if self.step is None:
             return t
-        return spaced(float(t[0]), float(t[1]), self.step / UNITS[clock.unit], "/".join(self.listed))
+        try:
+            return spaced(float(t[0]), float(t[1]), self.step / UNITS[clock.unit], "/".join(self.listed))
+        except argparse.ArgumentTypeError as error:
+            raise UserError(f"--t: {error}") from None
 
 
 def times(text: str) -> Times:
@@ -93,9 +96,9 @@ def _duration(text: str) -> float:
     """A step such as 6h or 15min, in nanoseconds."""
     found = re.fullmatch(r"(\d+\.?\d*|\.\d+)?\s*([A-Za-z]+)", text)
     try:
-        if found is None:
+        if found is None or float(found[1] or 1) == 0:
             raise ValueError
         return float(found[1] or 1) * UNITS[unit_of(found[2])]
     except ValueError:
-        units = ", ".join(UNITS)
-        raise argparse.ArgumentTypeError(f"the step {text!r} must be a number and a unit ({units}), such as 6h") from None
+        words = f"the step {text!r} must be a number above 0 and a unit ({', '.join(UNITS)}), such as 6h"
+        raise argparse.ArgumentTypeError(words) from None

@@ -5,7 +5,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from pynode.data.arrays import real_array
+from pynode.data.arrays import is_ragged, real_array
 from pynode.data.signal import Signal
 from pynode.data.trajectories import Trajectories
 
@@ -51,7 +51,7 @@ def times_asked_for(at: Any, n: int, t0: float, signal: Signal | None = None, sh
 
 
 def _times(at: Any, n: int, t0: float, shared: bool) -> Array | list[Array]:
-    if not (isinstance(at, (list, tuple)) and len(at) and np.ndim(at[0]) == 1):
+    if not is_ragged(at):
         return checked_times("at", at, t0)
     if len(at) != n:
         raise ValueError(f"at holds {len(at)} arrays of times for {n} series")

@@ -7,7 +7,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from pynode.calls.solve import solve
-from pynode.data.arrays import real_array
+from pynode.data.arrays import is_ragged, real_array
 from pynode.data.clock import Clock, times_of
 from pynode.data.signal import Signal
 from pynode.engine.gradients import Gradients
@@ -197,10 +197,6 @@ def times_of_each(t: Any, y0: Array) -> Any:
     if is_ragged(t):
         return t
     return [t] * (len(y0) if y0.ndim == 2 else 1)
-
-
-def is_ragged(t: Any) -> bool:
-    return isinstance(t, (list, tuple)) and len(t) > 0 and np.ndim(t[0]) > 0
 
 
 def _shape(x: Any) -> Any:

@@ -5,7 +5,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from pynode.data.arrays import real_array
+from pynode.data.arrays import is_ragged, real_array
 from pynode.data.signal import Signal
 from pynode.data.trajectories import Trajectories
 from pynode.models.trajectories.frames import frame_of
@@ -104,7 +104,7 @@ def _times(steps: Any, data: Trajectories) -> list[Array]:
                 raise ValueError(f"trajectory {name} has a single time, which tells no step: give times")
             found.append(t[-1] + np.median(different) * np.arange(1, int(steps) + 1))
         return found
-    ragged = isinstance(steps, (list, tuple)) and len(steps) > 0 and np.ndim(steps[0]) > 0
+    ragged = is_ragged(steps)
     if ragged and len(steps) != len(data):
         raise ValueError(f"there are times of {len(steps)} forecasts for {len(data)} trajectories")
     clock: Any = getattr(data, "clock", None)

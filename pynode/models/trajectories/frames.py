@@ -5,6 +5,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from pynode.data.arrays import is_ragged
 from pynode.models.trajectories.intervals.predicted import Band
 
 if TYPE_CHECKING:
@@ -37,7 +38,7 @@ def frame_of(model: "NeuralODE", t: Any, band: Band, ids: Sequence[Hashable]) ->
     except ImportError:
         raise ImportError("tables need pandas: pip install pandas, or leave out as_frame") from None
     means = _each(band.mean)
-    ragged = isinstance(t, (list, tuple)) and len(t) > 0 and np.ndim(t[0]) > 0
+    ragged = is_ragged(t)
     times = [np.atleast_1d(x) for x in t] if ragged else [np.atleast_1d(t)] * len(means)
     data: Any = model.data_
     several = len(means) > 1 or (data is not None and len(data) > 1 and bool(ids))

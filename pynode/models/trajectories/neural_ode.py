@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 
 from pynode.data.partitions import Partitions, as_partitions
 from pynode.data.signal import told
+from pynode.data.ragged import is_frame
 from pynode.data.trajectories import Trajectories
 from pynode.errors import users_level
 from pynode.models.base import MESSAGES
@@ -251,7 +252,7 @@ class NeuralODE(Published):
             return self
         in_memory: Any = t
         data = with_covariates(as_trajectories(in_memory, Y, u, names, time, state, id, input, replicates="keep"))
-        self.in_frames_ = hasattr(t, "columns") and not isinstance(t, Trajectories)
+        self.in_frames_ = is_frame(t)
         if self.observe is None:
             data = by_state(data, self.field, Y is None or names is not None)
         known = needed(self, data, doses)

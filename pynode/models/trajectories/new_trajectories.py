@@ -9,6 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pynode.data.delays import of_kind
+from pynode.data.ragged import is_frame
 from pynode.data.trajectories import Trajectories
 from pynode.errors import ExtrapolationWarning
 from pynode.models.trajectories.ensemble import combined
@@ -20,7 +21,6 @@ from pynode.models.trajectories.series import (
     Series,
     as_trajectories,
     check_positive,
-    is_frame,
     is_plain,
     n_inputs,
     with_covariates,

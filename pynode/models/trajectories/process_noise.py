@@ -9,6 +9,7 @@ from numpy.typing import NDArray
 
 from pynode.calls.sensitivities import sensitivities
 from pynode.calls.solve import solve
+from pynode.data.arrays import is_ragged
 from pynode.data.signal import Signal
 from pynode.fields.transforms import jacobian
 from pynode.models.storage import stored_array
@@ -201,7 +202,7 @@ def rollouts(model: "NeuralODE", z0: Array, t: Any, signal: Signal | None) -> tu
     if z0.ndim == 1:
         mean, std = _back(model, *ahead(model, z0, scaling.times(t), signal, True), True)
         return mean, std
-    ragged = isinstance(t, (list, tuple)) and len(t) > 0 and np.ndim(t[0]) > 0
+    ragged = is_ragged(t)
     found = []
     for i, start in enumerate(z0):
         own = None if signal is None else signal.take([i])

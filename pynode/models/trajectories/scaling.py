@@ -7,7 +7,7 @@ from typing import Any, Self
 import numpy as np
 from numpy.typing import NDArray
 
-from pynode.data.arrays import real_array
+from pynode.data.arrays import is_ragged, real_array
 from pynode.data.delays import delayed
 from pynode.data.scaling import shift_and_scale
 from pynode.data.signal import Signal
@@ -130,7 +130,7 @@ class Scaling:
 
     def times(self, t: Any) -> Any:
         """tau from t: an array, or a list of arrays."""
-        if isinstance(t, (list, tuple)) and len(t) and np.ndim(t[0]):
+        if is_ragged(t):
             return [self.times(x) for x in t]
         return (real_array("t", t, np.float64) - self.t_shift) / self.t_scale
 

@@ -10,6 +10,7 @@ from numpy.typing import ArrayLike, NDArray
 from pynode.data.clock import Clock, refuse_clock
 from pynode.data.control import as_control
 from pynode.data.delays import of_kind
+from pynode.data.ragged import is_frame
 from pynode.data.signal import Kind, Signal
 from pynode.data.tables import Replicates
 from pynode.data.trajectories import Trajectories
@@ -101,11 +102,6 @@ def with_covariates(data: Trajectories) -> Trajectories:
             signal = Signal([old.t[j] for j in which], values, old.kind, old.knots)
     names = (*data.input_names, *data.covariate_names) if data.input_names or data.signal is None else ()
     return replace(data, signal=signal, input_names=names, covariates=None, covariate_names=())
-
-
-def is_frame(t: object) -> bool:
-    """Whether this is a data frame."""
-    return hasattr(t, "columns") and hasattr(t, "iloc")
 
 
 def names_of(data: Trajectories) -> list[str]:

@@ -322,8 +322,8 @@ class LikelihoodProblem:
         return here if np.isfinite(here.H).all() else None
 
     def _residuals(self, course: Course, x: Array, free: Array) -> tuple[Array, Array, Index]:
-        """(pseudo-residuals, their Jacobian with respect to x and the own initial state, their trajectories), by "
-        "trajectory."""
+        """(pseudo-residuals, their Jacobian with respect to x and the own initial state, their trajectories), by
+        trajectory."""
         n, p = len(x), self.experiment.p
         m = n - self.n_noise
         rows_of = self.readings.row

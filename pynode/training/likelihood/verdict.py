@@ -195,8 +195,8 @@ class Verdict:
         return np.asarray(found.alike > np.where(told, ALIKE, ALONE))
 
     def _missed(self, found: Columns) -> tuple[NDArray[np.bool_], Array]:
-        """(k,) whether residuals exceed what smoothing finds of noise, and by which factor of the variance (NaN: "
-        "unknown)."""
+        """(k,) whether residuals exceed what smoothing finds of noise, and by which factor of the variance (NaN:
+        unknown)."""
         known = (found.count > 0) & (found.noise > 0)
         ratio = np.where(known, found.variance / np.where(known, found.noise, 1.0), np.nan)
         limit = EXCESS * (1 + (SCARCE / np.maximum(found.told, 1)) ** 2)

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from pynode.data.arrays import real_array
+from pynode.data.arrays import is_ragged, real_array
 from pynode.data.trajectories import Trajectories
 from pynode.errors import ExtrapolationWarning, SolveWarning
 from pynode.models.trajectories.intervals.averaged import average_of, is_found, variance_of
@@ -131,7 +131,7 @@ def bands(model: "NeuralODE", t: Any, y0: Any, level: float, kind: Kind, given: 
             given = given | {"u": own_control(given["u"], model.field_.inputs, [times], model.input_kind_)}
         return band(model, times, start, level, kind, given)
     y0 = real_array("y0", y0, np.float64)
-    ragged = isinstance(t, (list, tuple)) and len(t) > 0 and np.ndim(t[0]) > 0
+    ragged = is_ragged(t)
     each = [real_array("t", x, np.float64) for x in t] if ragged else [real_array("t", t, np.float64)] * len(y0)
     if len(each) != len(y0):
         raise ValueError(f"t has the times of {len(each)} trajectories, y0 the initial states of {len(y0)}")

@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from pynode.data.ragged import is_frame
 from pynode.data.signal import Signal
 from pynode.data.trajectories import Trajectories
 from pynode.experiments.doses import RATE, Dose, Schedule
@@ -193,7 +194,7 @@ def as_doses(doses: Any, data: Trajectories) -> tuple[tuple[Dose, ...], ...]:
         doses = [doses]
     if isinstance(doses, str) or not isinstance(doses, Iterable):
         raise TypeError(f"doses={doses!r} must be a list of pynode.Dose, a list of lists, or a dict of them")
-    if hasattr(doses, "columns"):
+    if is_frame(doses):
         raise TypeError("doses=DataFrame: give a list of pynode.Dose, or NONMEM-style rows by pynode.read_nonmem")
     listed = list(doses)
     if all(isinstance(x, (Dose, Mapping)) for x in listed):

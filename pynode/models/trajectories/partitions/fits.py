@@ -240,7 +240,7 @@ def _of_sample(
     model.in_frames_ = False
     model.random_state_ = seed
     data, choice = choose_inputs(model, data, data.signal is not None, False, seed)
-    units = _units(model, known, data.d, data.signal)
+    units = _units(model, known, data.d)
     if choice.delay.any():
         units = replace(units, u_delay=choice.delay)
     run = fit_form(model, data, None, seed, choice.delay, progress, callback, checkpoint, units)
@@ -262,7 +262,7 @@ def _trajectories(rows: Rows, partitions: Partitions, names: tuple[str, ...] | N
     )
 
 
-def _units(model: "NeuralODE", known: Survey, d: int, signal: Any) -> Scaling:
+def _units(model: "NeuralODE", known: Survey, d: int) -> Scaling:
     """Units of states and inputs by the moments of all partitions."""
     if not model.scale:
         found = Scaling.identity(d, bool(model.log), len(known.mean) - d)
