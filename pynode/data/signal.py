@@ -38,9 +38,12 @@ class Signal:
     knots : {"auto", "step", "smooth"}, default "auto"
         What knots are for the steps of a solve. "step": a step ends at each, so that no kink lies inside one and the method
         keeps its order; there are at least as many steps as knots. "smooth", for "linear" and "cubic": steps go over knots,
-        and their error control takes care of the kinks. "auto": "smooth" for samples with smooth data, unless steps have a
-        fixed size or gradients with respect to the inputs are wanted (that of a knot between two stages would be 0); else
-        "step". Data are smooth if at no knot the slope changes by more than a quarter of its root mean square.
+        and their error control takes care of the kinks, which it may miss: errors of hundreds of tolerances are possible.
+        "auto": "smooth" for samples whose kinks are too small to matter, unless steps have a fixed size or gradients with
+        respect to the inputs are wanted (that of a knot between two stages would be 0); else "step". Kinks are too small
+        if the data leave a smooth curve through the knots by at most rtol times their standard deviation (to leading order:
+        at gaps h, h/8 times the change of the slope, "cubic" h^2/128 times that of the second derivative), and the slope
+        changes at no knot by more than a tenth of its root mean square, as it would at a corner.
 
     Attributes
     ----------
@@ -110,7 +113,7 @@ class Signal:
         return f"Signal({self.kind}, {self.m} features, {'shared' if self.shared else f'{len(self.u)} samples'})"
 
     def pieces(
-        self, batch: int, dtype: DTypeLike, spans: Float, own: bool = False, fixed: bool = False
+        self, batch: int, dtype: DTypeLike, spans: Float, own: bool = False, rtol: float = 0.0
     ) -> PiecewisePolynomial:
         """The signals of a batch in the form of the core.
 
@@ -124,8 +127,8 @@ class Signal:
             Earliest and latest time of each sample.
         own : bool
             Give every sample segments of its own even if the signal is shared (needed for gradients).
-        fixed : bool
-            Steps are of one size, without control of their error.
+        rtol : float
+            Relative tolerance of the steps; 0 where they are of one size, without control of their error.
 
         Returns
         -------
@@ -138,7 +141,7 @@ class Signal:
         which = [0] * n if self.shared else range(n)
         last = float(spans[:, 1].max()) if len(spans) else 0.0
         self.check_spans(spans)
-        key = (batch, np.dtype(dtype), own, fixed, last if self.kind == "previous" else None)
+        key = (batch, np.dtype(dtype), own, rtol, last if self.kind == "previous" else None)
         if self._made is not None and self._made[0] == key:
             return self._made[1]
         alike = all(self.t[i] is self.t[0] for i in which)  # then knots are kept once
@@ -149,9 +152,8 @@ class Signal:
         repeats = batch if n == 1 else 1  # all samples share the only segments
         parts = [self._coefficients(i) for i in ([0] if self.shared else which)]
         coef = read_only(np.concatenate(parts * (n // len(parts)), dtype=dtype, casting="same_kind"))
-        crosses = [
-            goes_over(self.knots, self.kind, self.t[i], self.u[i], fixed or own) for i in ([0] if self.shared else which)
-        ]
+        exact = 0.0 if own else rtol
+        crosses = [goes_over(self.knots, self.kind, t, c, exact) for t, c in zip(self.t, parts, strict=True)]
         self._made = (
             key,
             PiecewisePolynomial(

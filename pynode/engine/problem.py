@@ -283,8 +283,8 @@ class PreparedSolve:
             raise ValueError(f"coupling={options.coupling:g}: the reversible scheme cannot go back through jumps")
         options.check_span(batch)
         if self.signal is not None:
-            fixed = options.step is not None
-            self.pieces = self.signal.pieces(len(batch.y0), self.dtype, batch.spans(), own=own_inputs, fixed=fixed)
+            rtol = 0.0 if options.step is not None else options.rtol
+            self.pieces = self.signal.pieces(len(batch.y0), self.dtype, batch.spans(), own=own_inputs, rtol=rtol)
             keys |= self.pieces.arguments()
         keys |= implicit_programs(f, options, self.signal, gradient)
         if options.grid is not None:
