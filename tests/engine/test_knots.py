@@ -198,3 +198,13 @@ def test_values_that_are_not_finite_end_their_sample_only():
             inputs=Signal(t, values, "linear", "smooth"),
         )  # fmt: skip
     assert np.isfinite(sol.y[0]).all() and np.isnan(sol.y[1, 1:]).all()
+
+
+def test_many_knots_and_times_do_not_use_up_the_steps():
+    t = np.linspace(0, 6, 100_002)
+    rough = np.random.default_rng(0).standard_normal((len(t), 1))
+    for kind in ("previous", "linear"):
+        assert pn.solve(leaky, [0.0], [0.0, 6.0], inputs=(t, rough, kind)).ok
+    assert pn.solve(leaky, [0.0], t, inputs=[[1.0]], save="land").stats.accepted > 100_000
+    with pytest.warns(pn.SolveWarning, match="max_steps"):
+        pn.solve(leaky, [0.0], [0.0, 6.0], inputs=(t, rough), max_steps=100_000)
