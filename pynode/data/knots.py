@@ -12,9 +12,9 @@ Knots = Literal["auto", "step", "smooth"]
 CORNER = 0.1
 """knots="auto": a slope that changes at a knot by more than this part of its root mean square has a corner there."""
 
-MOVED = {"linear": 1 / 8, "cubic": 1 / 128}
-"""How far data lie off a smooth curve through knots with gaps h, at most, to leading order: this times h times the change of
-the slope, of a cubic times h^2 times the change of its second derivative."""
+KINK, BEND = 1 / 8, 1 / 128
+"""How far lines and cubics lie off a smooth curve through knots with gaps h, at most, to leading order: the first times h
+times the change of the slope at a knot, the second times h^2 times the change of the second derivative."""
 
 
 def check_knots(knots: str, kind: str) -> None:
@@ -60,13 +60,11 @@ def goes_over(knots: Knots, kind: str, t: NDArray[np.float64], coef: NDArray[np.
         return knots == "smooth"
     gap = np.diff(t)[:, None]
     reach = np.maximum(gap[1:], gap[:-1])
-    slope = coef[:, 1]
-    change = np.diff(slope, axis=0)
-    corner = np.abs(change).max(axis=0, initial=0.0) > CORNER * np.sqrt(np.mean(slope**2, axis=0))
-    if kind == "cubic":  # C1: what changes is the second derivative
-        change = 2 * np.diff(coef[:, 2], axis=0) - 6 * (coef[:, 3] * gap)[:-1]
-        reach = reach**2
-    moved = MOVED[kind] * np.abs(change * reach).max(axis=0, initial=0.0)
+    _, c1, c2, c3 = np.pad(coef, ((0, 0), (0, 4 - coef.shape[1]), (0, 0))).swapaxes(0, 1)
+    corner = np.abs(np.diff(c1, axis=0)).max(axis=0, initial=0.0) > CORNER * np.sqrt(np.mean(c1**2, axis=0))
+    kink = np.abs(c1[1:] - (c1 + 2 * c2 * gap + 3 * c3 * gap**2)[:-1])
+    bend = np.abs(2 * c2[1:] - (2 * c2 + 6 * c3 * gap)[:-1])
+    moved = (KINK * reach * kink + BEND * reach**2 * bend).max(axis=0, initial=0.0)
     return not (corner | (moved > rtol * coef[:, 0].std(axis=0))).any()
 
 
