@@ -7,20 +7,20 @@ knots into coefficients, and the gradient of coefficients back into a gradient o
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any, Literal, get_args, overload
+from typing import Any, Literal, get_args, overload
 
 import numpy as np
 from numpy.typing import ArrayLike, DTypeLike, NDArray
 
 from pynode.data.arrays import own_array, read_only, real_array
 from pynode.data.knots import Knots, check_knots, checked, goes_over
-from pynode.data.piecewise import Float, PiecewisePolynomial, evaluated, segments
-
-if TYPE_CHECKING:
-    from scipy.sparse import csr_array
+from pynode.data.piecewise import Float, PiecewisePolynomial, evaluated, segments, slope_matrix
 
 Kind = Literal["constant", "previous", "linear", "cubic"]
 KINDS: tuple[Kind, ...] = get_args(Kind)
+
+SLACK = 1e-12
+"""By how much of its size a time may lie beyond the knots, by rounding: the polynomials at the ends go on there."""
 
 
 class Signal:
@@ -359,8 +359,10 @@ class Signal:
         if self.kind == "constant":
             return
         first = np.array([t[0] for t in self.t])
-        last = np.array([np.inf if self.kind == "previous" else t[-1] for t in self.t])
-        bad = np.flatnonzero((spans[:, 0] < first) | (spans[:, 1] > last))
+        last = np.array([t[-1] for t in self.t])
+        slack = SLACK * np.maximum(np.abs(first), np.abs(last))
+        last = np.inf if self.kind == "previous" else last
+        bad = np.flatnonzero((spans[:, 0] < first - slack) | (spans[:, 1] > last + slack))
         if len(bad):
             i = bad[0]
             self._check_span(0 if self.shared else i, spans[i, 0], spans[i, 1], i)
@@ -368,12 +370,12 @@ class Signal:
     def _check_span(self, i: int, low: float, high: float, sample: int) -> None:
         if self.kind == "constant":
             return
-        first = self.t[i][0]
-        last = np.inf if self.kind == "previous" else self.t[i][-1]
-        if low < first or high > last:
+        first, last = float(self.t[i][0]), self.known_until(i)
+        slack = SLACK * max(abs(first), abs(float(self.t[i][-1])))
+        if low < first - slack or high > last + slack:
             raise ValueError(
-                f"inputs of sample {sample} are known on [{first:g}, {last:g}], but its times reach from "
-                f"{low:g} to {high:g}: give knots that cover them"
+                f"inputs of sample {sample} are known on [{first!r}, {last!r}], but its times reach from "
+                f"{float(low)!r} to {float(high)!r}: give knots that cover them"
             )
 
     def _integral(self, i: int, t: Float) -> Float:
@@ -403,7 +405,7 @@ class Signal:
         rise = np.diff(u, axis=0)
         if self.kind == "linear":
             return np.concatenate([u[:-1, None], (rise / h)[:, None]], axis=1)
-        slope = _slope_matrix(t) @ u
+        slope = slope_matrix(t) @ u
         s0 = slope[:-1]
         s1 = slope[1:]
         return np.stack([u[:-1], s0, (3 * rise / h - 2 * s0 - s1) / h, (s0 + s1 - 2 * rise / h) / h**2], axis=1)
@@ -423,33 +425,8 @@ class Signal:
             g_slope = np.zeros_like(gu)
             g_slope[:-1] += g[:, 1] - 2 * g[:, 2] / h + g[:, 3] / h**2
             g_slope[1:] += -g[:, 2] / h + g[:, 3] / h**2
-            gu += _slope_matrix(t).T @ g_slope
+            gu += slope_matrix(t).T @ g_slope
         return gu
-
-
-def _slope_matrix(t: Float) -> csr_array:
-    """Slopes at the knots of the parabolas through three neighbours (straight line for two knots), as a sparse matrix."""
-    from scipy import sparse
-
-    n = len(t)
-    h = np.diff(t)
-    if n == 2:
-        return sparse.csr_array(np.array([[-1.0, 1.0], [-1.0, 1.0]]) / h[0])
-    a = h[:-1]
-    b = h[1:]
-    middle = np.arange(1, n - 1)
-    rows: list[ArrayLike] = [middle, middle, middle, [0] * 3, [n - 1] * 3]
-    cols: list[ArrayLike] = [middle - 1, middle, middle + 1, [0, 1, 2], [n - 3, n - 2, n - 1]]
-    p, q = h[:2]
-    r, s = h[-2:]
-    values: list[ArrayLike] = [
-        -b / (a * (a + b)),
-        (b - a) / (a * b),
-        a / (b * (a + b)),
-        [-(2 * p + q) / (p * (p + q)), (p + q) / (p * q), -p / (q * (p + q))],
-        [s / (r * (r + s)), -(r + s) / (r * s), (2 * s + r) / (s * (r + s))],
-    ]
-    return sparse.csr_array((np.concatenate(values), (np.concatenate(rows), np.concatenate(cols))), shape=(n, n))
 
 
 def _depth(x: Any) -> int:
