@@ -208,3 +208,26 @@ def test_many_knots_and_times_do_not_use_up_the_steps():
     assert pn.solve(leaky, [0.0], t, inputs=[[1.0]], save="land").stats.accepted > 100_000
     with pytest.warns(pn.SolveWarning, match="max_steps"):
         pn.solve(leaky, [0.0], [0.0, 6.0], inputs=(t, rough), max_steps=100_000)
+
+
+def test_check_grad_takes_the_steps_of_the_gradient():
+    """Which end at every knot where gradients of the inputs are wanted, though all other steps go over them."""
+    t = np.linspace(-1, 3, 5001)
+    signal = Signal(t, np.sin(t)[:, None])
+    keys = {"inputs": signal, "rtol": 1e-3, "wrt": ("inputs", "theta")}
+    assert pn.solve(spring, [1.0, 0.0], [0.0, 2.0], spring.init(0), inputs=signal, rtol=1e-3).stats.accepted < 100
+    check = pn.check_grad(spring, [1.0, 0.0], [0.0, 1.0, 2.0], spring.init(0), np.zeros((3, 2)), n_entries=5, **keys)
+    assert check.max_error < 1e-6, check
+
+
+@pytest.mark.parametrize("kind", ["previous", "linear"])
+@pytest.mark.parametrize("knots", [[0.0, 1.0, 2.0], [-1.0, 0.0, 1.0, 2.0]])
+def test_check_grad_leaves_out_times_on_knots(kind, knots):
+    inputs = (knots, np.cos(knots)[:, None], kind)
+    lands = pn.event(lambda t, y: y[0] - 0.5, terminal=False)
+    for more in ({}, {"save": "land"}, {"step": 0.3}, {"events": lands, "rtol": 1e-11, "atol": 1e-12}):
+        keys = {"inputs": inputs, "wrt": ("t",)} | more
+        check = pn.check_grad(leaky, [1.0], [0.0, 0.7, 1.0, 1.9], None, np.zeros((4, 1)), **keys)
+        assert check.names == ["t[1]", "t[3]"] and check.max_error < 1e-4, check
+        near = pn.check_grad(leaky, [1.0], [0.01, 0.7, 1.01, 1.99], None, np.zeros((4, 1)), **keys)
+        assert len(near.names) == 4 and near.max_error < 1e-4, near
