@@ -12,7 +12,7 @@ from typing import Any, Literal, get_args, overload
 import numpy as np
 from numpy.typing import ArrayLike, DTypeLike, NDArray
 
-from pynode.data.arrays import own_array, read_only, real_array
+from pynode.data.arrays import as_sample, own_array, read_only, real_array
 from pynode.data.knots import Knots, check_knots, checked, goes_over
 from pynode.data.piecewise import Float, PiecewisePolynomial, evaluated, segments, slope_matrix
 
@@ -197,12 +197,14 @@ class Signal:
         return np.stack(grads) if len({g.shape for g in grads}) == 1 else grads
 
     def __call__(self, t: ArrayLike, sample: int = 0) -> Float:
-        """Values (n, m) of one sample's signal at times t (n,) inside its range."""
-        t = real_array("t", t, np.float64)
-        i = 0 if self.shared else sample
-        if t.size:
-            self._check_span(i, t.min(), t.max(), sample)
-        return evaluated(self._all_knots(i, t.max(initial=0.0)), self._coefficients(i), t)
+        """Values (..., m) of one sample's signal at times t (...) inside its range."""
+        times = real_array("t", t, np.float64)
+        i = 0 if self.shared else as_sample(sample, len(self.u))
+        at = times.ravel()
+        if at.size:
+            self._check_span(i, at.min(), at.max(), sample)
+        values = evaluated(self._all_knots(i, at.max(initial=0.0)), self._coefficients(i), at)
+        return values.reshape(*times.shape, self.m)
 
     def mean(self, low: ArrayLike, high: ArrayLike, sample: int = 0) -> Float:
         """Means of one sample's signal over intervals; its value where an interval has no length.

@@ -27,3 +27,23 @@ def test_times_beyond_the_knots_are_refused_with_all_their_digits():
         pn.solve(lag, [0.0], [0.0, 0.3 + 1e-10], inputs=([0.0, 0.3], [[0.0], [1.0]]))
     with pytest.raises(ValueError, match=r"known on \[0.0, inf\].*reach from -1e-10 to 1.0: give knots"):
         pn.solve(lag, [0.0], [-1e-10, 1.0], inputs=([0.0, 0.3], [[0.0], [1.0]], "previous"))
+
+
+def test_values_have_the_shape_of_the_times():
+    signal = pn.Signal([0.0, 1.0], np.array([[[0.0, 1.0], [2.0, 1.0]], [[0.0, 0.0], [1.0, 0.0]]]))
+    assert signal(0.25).tolist() == [0.5, 1.0]
+    assert signal([[0.25], [0.5]], sample=-1).tolist() == [[[0.25, 0.0]], [[0.5, 0.0]]]
+    assert signal([]).shape == (0, 2)
+    with pytest.raises(IndexError, match="sample=2 is none of the 2 samples"):
+        signal([0.5], sample=2)
+    with pytest.raises(TypeError, match=r"sample=0\.5 must be an integer"):
+        signal([0.5], sample=0.5)
+
+
+def test_dense_output_at_no_times_and_of_no_sample():
+    one = pn.solve(lag, [1.0], [0.0, 1.0], inputs=[1.0], dense=True)
+    assert one([]).shape == (0, 1)
+    both = pn.solve(lag, [[1.0], [2.0]], [0.0, 1.0], inputs=[1.0], dense=True)
+    assert both([]).shape == (2, 0, 1) and both([], sample=1).shape == (0, 1)
+    with pytest.raises(TypeError, match=r"sample=1\.0 must be an integer"):
+        both(0.5, sample=1.0)
