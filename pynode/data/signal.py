@@ -77,6 +77,11 @@ class Signal:
         if kind not in KINDS:
             raise ValueError(f"kind={kind!r} is not one of {', '.join(KINDS)}")
         check_knots(knots, kind)
+        if callable(u):
+            raise TypeError(
+                f"inputs: {u!r} is a function; inputs are numbers: give values at knots, (t, u(t)), or call the function in "
+                "the field, which knows t"
+            )
         if (t is None) != (kind == "constant"):
             raise ValueError("a constant input has t=None, every other kind needs its knots t")
         self.kind: Kind = kind
@@ -227,6 +232,30 @@ class Signal:
         value = self(high, sample)
         area = self._integral(i, high) - self._integral(i, low)
         return np.where(width > 0, area / np.where(width > 0, width, 1.0), value)
+
+    def not_finite(self, sample: int, dtype: DTypeLike) -> str:
+        """Where one sample's values are NaN or infinite.
+
+        Parameters
+        ----------
+        sample : int
+            Which sample of the batch.
+        dtype : {float64, float32}
+            Of the solve; numbers that it cannot hold count.
+
+        Returns
+        -------
+        str
+            For messages, after a comma; empty where all are finite.
+        """
+        i = 0 if self.shared else sample
+        with np.errstate(over="ignore"):
+            bad = np.argwhere(~np.isfinite(self.u[i].astype(dtype)))
+        if not len(bad):
+            return ""
+        knot, entry = (int(k) for k in bad[0])
+        where = "" if self.kind == "constant" else f" at its knot {knot} (t = {self.t[i][knot]:g})"
+        return f", input {entry}{where} is {self.u[i][knot, entry]}"
 
     def known_until(self, sample: int = 0) -> float:
         """The last time at which one sample's signal has a value.

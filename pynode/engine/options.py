@@ -217,6 +217,11 @@ class Options:
             raise ValueError("step and grid both prescribe the steps: give one of them")
         if self.method == AUTO:
             self._check_auto(fixed)
+        elif self.coupling > 0 and is_implicit(self.method):
+            raise ValueError(
+                f"method={self.method!r} has no reversible scheme: coupling must be 0; for adjoint='reversible' take an "
+                "explicit method, or adjoint='discrete' with this one"
+            )
         keys: dict[str, Any] = {
             "method": self.method.core if isinstance(self.method, Tableau) else row["name"],
             "land": self.save == "land" or self.coupling > 0,

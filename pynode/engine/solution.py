@@ -296,6 +296,8 @@ class Solution(Result):
         bad_y0 = np.flatnonzero(~np.isfinite(batch.y0[i]))
         if STATUS[status] == "bad_input" and len(bad_y0):
             where += f", y0[{'' if self.prepared.single else f'{i}, '}{bad_y0[0]}] is {batch.y0[i, bad_y0[0]]}"
+        elif STATUS[status] == "bad_input" and self.prepared.signal is not None:
+            where += self.prepared.signal.not_finite(i, batch.y0.dtype)
         many = f"{len(bad)} of {len(batch.y0)} samples failed; sample {i}: " if len(batch.y0) > 1 else ""
         return f"{many}{STATUS[status]} at t = {raw['stop_t'][i]:.6g}{where}: {MESSAGES[status]}"
 

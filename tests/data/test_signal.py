@@ -47,3 +47,26 @@ def test_dense_output_at_no_times_and_of_no_sample():
     assert both([]).shape == (2, 0, 1) and both([], sample=1).shape == (0, 1)
     with pytest.raises(TypeError, match=r"sample=1\.0 must be an integer"):
         both(0.5, sample=1.0)
+
+
+def test_functions_are_no_inputs():
+    for inputs in (np.sin, ([0.0, 1.0], np.sin), (None, lambda t: t, "constant")):
+        with pytest.raises(TypeError, match=r"is a function; inputs are numbers: give values at knots, \(t, u\(t\)\)"):
+            pn.solve(lag, [0.0], [0.0, 1.0], inputs=inputs)
+
+
+@pytest.mark.parametrize("kind", ["linear", "previous"])
+def test_inputs_that_are_not_finite_are_told(kind):
+    u = np.array([[[0.0], [1.0], [1.0]], [[0.0], [np.nan], [1.0]]])
+    keys = {"inputs": ([0.0, 0.5, 1.0], u, kind), "errors": "ignore"}
+    told = pn.solve(lag, [[1.0], [1.0]], [0.0, 1.0], **keys).message()
+    assert "sample 1: bad_input" in told and "input 0 at its knot 1 (t = 0.5) is nan" in told
+    met = pn.event(lambda t, y: y[0] - 3.0)
+    assert "knot 1 (t = 0.5) is nan" in pn.solve(lag, [[1.0], [1.0]], [0.0, 1.0], events=met, **keys).message()
+    constant = pn.solve(lag, [[1.0], [1.0]], [0.0, 1.0], inputs=np.array([[np.inf], [1.0]]), errors="ignore")
+    assert "input 0 is inf" in constant.message()
+    u[1, 1] = 1e300
+    single = np.ones((2, 1), np.float32)
+    with np.errstate(over="ignore"):
+        told = pn.solve(lag, single, [0.0, 1.0], inputs=([0.0, 0.5, 1.0], u, kind), errors="ignore").message()
+    assert "input 0 at its knot 1 (t = 0.5) is 1e+300" in told
