@@ -98,7 +98,7 @@ def check_grad(
         How many entries of each group are compared, drawn at random.
     delta : float
         Step of the differences, relative to max(1, |x|). Times move by a tenth of the shortest
-        distance between steps and saved times.
+        distance between steps, saved times and knots of the inputs; those on a knot are left out.
     random_state : int, optional
         Seed of the draw.
     **options : as in `loss_and_grad`
@@ -156,13 +156,37 @@ class _Frozen:
             data = self.base.batch.flatten("data", data, self.base.dtype, self._width_of_data())
         self.rows: dict[str, Any] = {"data": data, "target": objective.loss.target}
 
+    @property
+    def _own_inputs(self) -> bool:
+        """Steps are those of the objective only where its inputs are its own too: they end at other knots."""
+        return "inputs" in self.objective.wrt
+
+    def _knots(self, i: int) -> NDArray[np.float64]:
+        """Times that steps of sample i must not move over: the knots that they end at, else the ends of its signal."""
+        signal, pieces = self.base.signal, self.base.pieces
+        if signal is None or signal.kind == "constant":
+            return np.zeros(0)
+        knots: NDArray[np.float64] = pieces.knots(i)
+        return knots[[0, -1]] if pieces.crosses[i] else knots
+
+    def _on_knots(self, i: int, t: NDArray[np.float64]) -> NDArray[np.bool_]:
+        """Which of the times t of sample i lie on a knot, where what moves them has no derivative."""
+        signal = self.base.signal
+        if signal is None or signal.kind == "constant":
+            return np.zeros(len(t), bool)
+        knots = self.base.pieces.knots(i)
+        found: NDArray[np.bool_] = np.isclose(t[:, None], knots, rtol=0, atol=1e-12 * np.abs(knots).max()).any(axis=1)
+        return found
+
     def _width_of_data(self) -> int:
         field = self.objective.field
         return field.n_data if isinstance(field, System) else 0
 
     def _base(self) -> Any:
         setup = self.objective.setup
-        base = PreparedSolve(setup.field, setup.batch, setup.options, data=setup.data, steps=True)
+        base = PreparedSolve(
+            setup.field, setup.batch, setup.options, data=setup.data, own_inputs=self._own_inputs, steps=True
+        )
         self.grids = Solution(base, self.theta, base.run(self.theta)).grids
         return base
 
@@ -182,8 +206,8 @@ class _Frozen:
         return x
 
     def movable(self, group: str, x: Any) -> NDArray[Any]:
-        """Entries that can change by themselves: not a time that is repeated, nor one where a frozen step happens to end
-        (the dense output has a kink there)."""
+        """Entries that can change by themselves: not a time that is repeated or a knot of the inputs, nor one where a frozen
+        step happens to end (the dense output has a kink there)."""
         entries = np.arange(x.size)
         if group in ("data", "target"):
             left_out = np.isnan(self.rows[group][:, :1])
@@ -191,7 +215,8 @@ class _Frozen:
         if group != "t":
             return entries
         batch, stuck = self.base.batch, np.zeros(x.size, bool)
-        for grid, a, n, row in zip(self.grids, batch.start, batch.length, batch.row, strict=True):
+        for i, (grid, a, n, row) in enumerate(zip(self.grids, batch.start, batch.length, batch.row, strict=True)):
+            stuck[a : a + n] |= self._on_knots(i, x[a : a + n])
             same = np.diff(x[a : a + n]) == 0
             stuck[a : a + n] |= np.append(same, False) | np.append(False, same)
             inside = (x[a : a + n] != grid[0]) & (x[a : a + n] != grid[-1])
@@ -213,10 +238,10 @@ class _Frozen:
         return float(total / h)
 
     def _shortest_gap(self) -> float:
-        """Between any two different points of steps and saved times: closer ones would trade places."""
+        """Between any two different points of steps, saved times and knots: closer ones would trade places."""
         batch, gaps = self.base.batch, []
-        for grid, a, n in zip(self.grids, batch.start, batch.length, strict=True):
-            gap = np.diff(np.sort(np.concatenate([grid, batch.t[a : a + n]])))
+        for i, (grid, a, n) in enumerate(zip(self.grids, batch.start, batch.length, strict=True)):
+            gap = np.diff(np.sort(np.concatenate([grid, batch.t[a : a + n], self._knots(i)])))
             gaps.append(gap[gap > 1e-12 * np.abs(grid).max()].min(initial=np.inf))
         return float(min(gaps))
 
@@ -229,6 +254,7 @@ class _Frozen:
             batch,
             options,
             data=None if rows["data"] is None else batch.unflatten(rows["data"]),
+            own_inputs=self._own_inputs,
             **(loss.core_arguments() | {"target": rows["target"]}),
         )
         return self.objective.reduced(setup.run(theta))[0]
@@ -283,7 +309,8 @@ class _WithEvents(_Frozen):
         if group != "t":
             return super().movable(group, x)
         batch, stuck = self.base.batch, np.zeros(x.size, bool)
-        for a, n in zip(batch.start, batch.length, strict=True):
+        for i, (a, n) in enumerate(zip(batch.start, batch.length, strict=True)):
+            stuck[a : a + n] |= self._on_knots(i, x[a : a + n])
             same = np.diff(x[a : a + n]) == 0
             stuck[a : a + n] |= np.append(same, False) | np.append(False, same)
         return np.flatnonzero(~stuck)
@@ -292,7 +319,7 @@ class _WithEvents(_Frozen):
         batch = self.base.batch
         gap = np.inf
         for i, (a, n) in enumerate(zip(batch.start, batch.length, strict=True)):
-            between = np.diff(np.sort(np.concatenate([batch.t[a : a + n], self.events.of(sample=i).t])))
+            between = np.diff(np.sort(np.concatenate([batch.t[a : a + n], self.events.of(sample=i).t, self._knots(i)])))
             gap = min(gap, between[between > 1e-12].min(initial=np.inf))
         return gap
 
@@ -301,6 +328,7 @@ class _WithEvents(_Frozen):
         o = self.objective
         data = None if rows["data"] is None else batch.unflatten(rows["data"])
         assert isinstance(o.field, System)
-        solution = solve_with_events(Solver(o.field, batch, options, data=data), theta, max_events=o.max_events)
+        solver = Solver(o.field, batch, options, own_inputs=self._own_inputs, data=data)
+        solution = solve_with_events(solver, theta, max_events=o.max_events)
         loss = o.loss.with_target(rows["target"])
         return loss.reduced(*loss.of_results(solution.results, theta).totals)[0]

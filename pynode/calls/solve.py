@@ -82,7 +82,8 @@ def solve(
     inputs : Signal, (t, u), (t, u, kind), or array (m,) / (B, m)
         The input signal of a field with inputs; see `Signal`.
     max_steps : int, optional
-        Attempts allowed for each sample; default 100000 (no limit for a fixed step).
+        Attempts allowed for each sample; default 100000 and one for each knot of its input and each time (no limit for a
+        fixed step).
     first_step, max_step : float, optional
         Bounds for adaptive steps; the default first step is Hairer's.
     grid : (N,) array or list of B arrays, optional

@@ -130,6 +130,17 @@ def as_integer(name: str, x: Any, least: int, most: int = 2**62) -> int:
     return value
 
 
+def as_sample(sample: Any, n: int) -> int:
+    """Which of n samples; negative ones count from the last."""
+    try:
+        i = operator.index(sample)
+    except TypeError:
+        raise TypeError(f"sample={sample!r} must be an integer") from None
+    if not -n <= i < n:
+        raise IndexError(f"sample={i} is none of the {n} samples")
+    return i % n
+
+
 def as_positive(name: str, x: Any, zero: bool = False) -> float:
     """x as a finite float > 0 (>= 0 where zero)."""
     try:

@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from numpy.typing import NDArray
+from numpy.typing import ArrayLike, NDArray
+
+if TYPE_CHECKING:
+    from scipy.sparse import csr_array
 
 Float = NDArray[np.float64]
 
@@ -79,3 +82,28 @@ def evaluated(knots: Float, coef: NDArray[Any], t: Float) -> Float:
     for q in range(coef.shape[1] - 1, -1, -1):
         value = value * dt + c[:, q]
     return value
+
+
+def slope_matrix(t: Float) -> csr_array:
+    """Slopes at the knots of the parabolas through three neighbours (straight line for two knots), as a sparse matrix."""
+    from scipy import sparse
+
+    n = len(t)
+    h = np.diff(t)
+    if n == 2:
+        return sparse.csr_array(np.array([[-1.0, 1.0], [-1.0, 1.0]]) / h[0])
+    a = h[:-1]
+    b = h[1:]
+    middle = np.arange(1, n - 1)
+    rows: list[ArrayLike] = [middle, middle, middle, [0] * 3, [n - 1] * 3]
+    cols: list[ArrayLike] = [middle - 1, middle, middle + 1, [0, 1, 2], [n - 3, n - 2, n - 1]]
+    p, q = h[:2]
+    r, s = h[-2:]
+    values: list[ArrayLike] = [
+        -b / (a * (a + b)),
+        (b - a) / (a * b),
+        a / (b * (a + b)),
+        [-(2 * p + q) / (p * (p + q)), (p + q) / (p * q), -p / (q * (p + q))],
+        [s / (r * (r + s)), -(r + s) / (r * s), (2 * s + r) / (s * (r + s))],
+    ]
+    return sparse.csr_array((np.concatenate(values), (np.concatenate(rows), np.concatenate(cols))), shape=(n, n))

@@ -7,20 +7,20 @@ knots into coefficients, and the gradient of coefficients back into a gradient o
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any, Literal, get_args, overload
+from typing import Any, Literal, get_args, overload
 
 import numpy as np
 from numpy.typing import ArrayLike, DTypeLike, NDArray
 
-from pynode.data.arrays import own_array, read_only, real_array
+from pynode.data.arrays import as_sample, own_array, read_only, real_array
 from pynode.data.knots import Knots, check_knots, checked, goes_over
-from pynode.data.piecewise import Float, PiecewisePolynomial, evaluated, segments
-
-if TYPE_CHECKING:
-    from scipy.sparse import csr_array
+from pynode.data.piecewise import Float, PiecewisePolynomial, evaluated, segments, slope_matrix
 
 Kind = Literal["constant", "previous", "linear", "cubic"]
 KINDS: tuple[Kind, ...] = get_args(Kind)
+
+SLACK = 1e-12
+"""By how much of its size a time may lie beyond the knots, by rounding: the polynomials at the ends go on there."""
 
 
 class Signal:
@@ -38,9 +38,12 @@ class Signal:
     knots : {"auto", "step", "smooth"}, default "auto"
         What knots are for the steps of a solve. "step": a step ends at each, so that no kink lies inside one and the method
         keeps its order; there are at least as many steps as knots. "smooth", for "linear" and "cubic": steps go over knots,
-        and their error control takes care of the kinks. "auto": "smooth" for samples with smooth data, unless steps have a
-        fixed size or gradients with respect to the inputs are wanted (that of a knot between two stages would be 0); else
-        "step". Data are smooth if at no knot the slope changes by more than a quarter of its root mean square.
+        and their error control takes care of the kinks, which it may miss: errors of hundreds of tolerances are possible.
+        "auto": "smooth" for samples whose kinks are too small to matter, unless steps have a fixed size or gradients with
+        respect to the inputs are wanted (that of a knot between two stages would be 0); else "step". Kinks are too small
+        if the data leave a smooth curve through the knots by at most rtol times their standard deviation (to leading order:
+        at gaps h, h/8 times the change of the slope, "cubic" h^2/128 times that of the second derivative), and the slope
+        changes at no knot by more than a tenth of its root mean square, as it would at a corner.
 
     Attributes
     ----------
@@ -74,6 +77,11 @@ class Signal:
         if kind not in KINDS:
             raise ValueError(f"kind={kind!r} is not one of {', '.join(KINDS)}")
         check_knots(knots, kind)
+        if callable(u):
+            raise TypeError(
+                f"inputs: {u!r} is a function; inputs are numbers: give values at knots, (t, u(t)), or call the function in "
+                "the field, which knows t"
+            )
         if (t is None) != (kind == "constant"):
             raise ValueError("a constant input has t=None, every other kind needs its knots t")
         self.kind: Kind = kind
@@ -110,7 +118,7 @@ class Signal:
         return f"Signal({self.kind}, {self.m} features, {'shared' if self.shared else f'{len(self.u)} samples'})"
 
     def pieces(
-        self, batch: int, dtype: DTypeLike, spans: Float, own: bool = False, fixed: bool = False
+        self, batch: int, dtype: DTypeLike, spans: Float, own: bool = False, rtol: float = 0.0
     ) -> PiecewisePolynomial:
         """The signals of a batch in the form of the core.
 
@@ -124,8 +132,8 @@ class Signal:
             Earliest and latest time of each sample.
         own : bool
             Give every sample segments of its own even if the signal is shared (needed for gradients).
-        fixed : bool
-            Steps are of one size, without control of their error.
+        rtol : float
+            Relative tolerance of the steps; 0 where they are of one size, without control of their error.
 
         Returns
         -------
@@ -138,7 +146,7 @@ class Signal:
         which = [0] * n if self.shared else range(n)
         last = float(spans[:, 1].max()) if len(spans) else 0.0
         self.check_spans(spans)
-        key = (batch, np.dtype(dtype), own, fixed, last if self.kind == "previous" else None)
+        key = (batch, np.dtype(dtype), own, rtol, last if self.kind == "previous" else None)
         if self._made is not None and self._made[0] == key:
             return self._made[1]
         alike = all(self.t[i] is self.t[0] for i in which)  # then knots are kept once
@@ -149,9 +157,8 @@ class Signal:
         repeats = batch if n == 1 else 1  # all samples share the only segments
         parts = [self._coefficients(i) for i in ([0] if self.shared else which)]
         coef = read_only(np.concatenate(parts * (n // len(parts)), dtype=dtype, casting="same_kind"))
-        crosses = [
-            goes_over(self.knots, self.kind, self.t[i], self.u[i], fixed or own) for i in ([0] if self.shared else which)
-        ]
+        exact = 0.0 if own else rtol
+        crosses = [goes_over(self.knots, self.kind, t, c, exact) for t, c in zip(self.t, parts, strict=True)]
         self._made = (
             key,
             PiecewisePolynomial(
@@ -195,12 +202,14 @@ class Signal:
         return np.stack(grads) if len({g.shape for g in grads}) == 1 else grads
 
     def __call__(self, t: ArrayLike, sample: int = 0) -> Float:
-        """Values (n, m) of one sample's signal at times t (n,) inside its range."""
-        t = real_array("t", t, np.float64)
-        i = 0 if self.shared else sample
-        if t.size:
-            self._check_span(i, t.min(), t.max(), sample)
-        return evaluated(self._all_knots(i, t.max(initial=0.0)), self._coefficients(i), t)
+        """Values (..., m) of one sample's signal at times t (...) inside its range."""
+        times = real_array("t", t, np.float64)
+        i = 0 if self.shared else as_sample(sample, len(self.u))
+        at = times.ravel()
+        if at.size:
+            self._check_span(i, at.min(), at.max(), sample)
+        values = evaluated(self._all_knots(i, at.max(initial=0.0)), self._coefficients(i), at)
+        return values.reshape(*times.shape, self.m)
 
     def mean(self, low: ArrayLike, high: ArrayLike, sample: int = 0) -> Float:
         """Means of one sample's signal over intervals; its value where an interval has no length.
@@ -223,6 +232,30 @@ class Signal:
         value = self(high, sample)
         area = self._integral(i, high) - self._integral(i, low)
         return np.where(width > 0, area / np.where(width > 0, width, 1.0), value)
+
+    def not_finite(self, sample: int, dtype: DTypeLike) -> str:
+        """Where one sample's values are NaN or infinite.
+
+        Parameters
+        ----------
+        sample : int
+            Which sample of the batch.
+        dtype : {float64, float32}
+            Of the solve; numbers that it cannot hold count.
+
+        Returns
+        -------
+        str
+            For messages, after a comma; empty where all are finite.
+        """
+        i = 0 if self.shared else sample
+        with np.errstate(over="ignore"):
+            bad = np.argwhere(~np.isfinite(self.u[i].astype(dtype)))
+        if not len(bad):
+            return ""
+        knot, entry = (int(k) for k in bad[0])
+        where = "" if self.kind == "constant" else f" at its knot {knot} (t = {self.t[i][knot]:g})"
+        return f", input {entry}{where} is {self.u[i][knot, entry]}"
 
     def known_until(self, sample: int = 0) -> float:
         """The last time at which one sample's signal has a value.
@@ -357,8 +390,10 @@ class Signal:
         if self.kind == "constant":
             return
         first = np.array([t[0] for t in self.t])
-        last = np.array([np.inf if self.kind == "previous" else t[-1] for t in self.t])
-        bad = np.flatnonzero((spans[:, 0] < first) | (spans[:, 1] > last))
+        last = np.array([t[-1] for t in self.t])
+        slack = SLACK * np.maximum(np.abs(first), np.abs(last))
+        last = np.inf if self.kind == "previous" else last
+        bad = np.flatnonzero((spans[:, 0] < first - slack) | (spans[:, 1] > last + slack))
         if len(bad):
             i = bad[0]
             self._check_span(0 if self.shared else i, spans[i, 0], spans[i, 1], i)
@@ -366,12 +401,12 @@ class Signal:
     def _check_span(self, i: int, low: float, high: float, sample: int) -> None:
         if self.kind == "constant":
             return
-        first = self.t[i][0]
-        last = np.inf if self.kind == "previous" else self.t[i][-1]
-        if low < first or high > last:
+        first, last = float(self.t[i][0]), self.known_until(i)
+        slack = SLACK * max(abs(first), abs(float(self.t[i][-1])))
+        if low < first - slack or high > last + slack:
             raise ValueError(
-                f"inputs of sample {sample} are known on [{first:g}, {last:g}], but its times reach from "
-                f"{low:g} to {high:g}: give knots that cover them"
+                f"inputs of sample {sample} are known on [{first!r}, {last!r}], but its times reach from "
+                f"{float(low)!r} to {float(high)!r}: give knots that cover them"
             )
 
     def _integral(self, i: int, t: Float) -> Float:
@@ -401,7 +436,7 @@ class Signal:
         rise = np.diff(u, axis=0)
         if self.kind == "linear":
             return np.concatenate([u[:-1, None], (rise / h)[:, None]], axis=1)
-        slope = _slope_matrix(t) @ u
+        slope = slope_matrix(t) @ u
         s0 = slope[:-1]
         s1 = slope[1:]
         return np.stack([u[:-1], s0, (3 * rise / h - 2 * s0 - s1) / h, (s0 + s1 - 2 * rise / h) / h**2], axis=1)
@@ -421,33 +456,8 @@ class Signal:
             g_slope = np.zeros_like(gu)
             g_slope[:-1] += g[:, 1] - 2 * g[:, 2] / h + g[:, 3] / h**2
             g_slope[1:] += -g[:, 2] / h + g[:, 3] / h**2
-            gu += _slope_matrix(t).T @ g_slope
+            gu += slope_matrix(t).T @ g_slope
         return gu
-
-
-def _slope_matrix(t: Float) -> csr_array:
-    """Slopes at the knots of the parabolas through three neighbours (straight line for two knots), as a sparse matrix."""
-    from scipy import sparse
-
-    n = len(t)
-    h = np.diff(t)
-    if n == 2:
-        return sparse.csr_array(np.array([[-1.0, 1.0], [-1.0, 1.0]]) / h[0])
-    a = h[:-1]
-    b = h[1:]
-    middle = np.arange(1, n - 1)
-    rows: list[ArrayLike] = [middle, middle, middle, [0] * 3, [n - 1] * 3]
-    cols: list[ArrayLike] = [middle - 1, middle, middle + 1, [0, 1, 2], [n - 3, n - 2, n - 1]]
-    p, q = h[:2]
-    r, s = h[-2:]
-    values: list[ArrayLike] = [
-        -b / (a * (a + b)),
-        (b - a) / (a * b),
-        a / (b * (a + b)),
-        [-(2 * p + q) / (p * (p + q)), (p + q) / (p * q), -p / (q * (p + q))],
-        [s / (r * (r + s)), -(r + s) / (r * s), (2 * s + r) / (s * (r + s))],
-    ]
-    return sparse.csr_array((np.concatenate(values), (np.concatenate(rows), np.concatenate(cols))), shape=(n, n))
 
 
 def _depth(x: Any) -> int:

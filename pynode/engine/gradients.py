@@ -158,6 +158,9 @@ def check_wrt(wrt: Any, f: Field | System, program: bool = False) -> tuple[str, 
         raise ValueError(f"wrt={unknown[0]!r} is not one of {', '.join(WRT)}")
     if "inputs" in names and not f.inputs:
         raise ValueError("wrt='inputs': the field has no inputs")
+    callback = f.field.callback if isinstance(f, System) else f.callback
+    if callback is not None:
+        callback.check_wrt(names)
     if "data" in names and not (isinstance(f, System) and f.n_data):
         raise ValueError("wrt='data': there is no jump that takes data (pynode.System(field, jump=...))")
     if "target" in names and not program:

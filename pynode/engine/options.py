@@ -20,6 +20,7 @@ if TYPE_CHECKING:
 
 
 MAX_STEPS = 100_000
+"""Attempts of adaptive steps by default, besides those that end at knots and times."""
 
 
 def tolerances(rtol: Any, atol: Any, d: int) -> dict[str, Any]:
@@ -216,13 +217,19 @@ class Options:
             raise ValueError("step and grid both prescribe the steps: give one of them")
         if self.method == AUTO:
             self._check_auto(fixed)
+        elif self.coupling > 0 and is_implicit(self.method):
+            raise ValueError(
+                f"method={self.method!r} has no reversible scheme: coupling must be 0; for adjoint='reversible' take an "
+                "explicit method, or adjoint='discrete' with this one"
+            )
         keys: dict[str, Any] = {
             "method": self.method.core if isinstance(self.method, Tableau) else row["name"],
             "land": self.save == "land" or self.coupling > 0,
             "adaptive": not fixed,
             "threads": as_integer("threads", self.threads or 0, 0, 4096),
-            "max_steps": self._max_steps(fixed),
         }
+        if fixed or self.max_steps is not None:  # else as many as `core_problem` allows
+            keys["max_steps"] = 2**62 if self.max_steps is None else as_integer("max_steps", self.max_steps, 1)
         keys |= tolerances(self.rtol, self.atol, d)
         if fixed:
             clash = [n for n in ("first_step", "max_step") if getattr(self, n) is not None]
@@ -241,11 +248,6 @@ class Options:
         if mass.shape not in ((d,), (d, d)):
             raise ValueError(f"mass has shape {mass.shape}: give ({d}, {d}), or ({d},) for a diagonal one")
         return np.diag(mass) if mass.ndim == 1 else mass
-
-    def _max_steps(self, fixed: bool) -> int:
-        if self.max_steps is None:
-            return 2**62 if fixed else MAX_STEPS
-        return as_integer("max_steps", self.max_steps, 1)
 
     def check_span(self, batch: Batch) -> None:
         """A fixed step that would never get there is refused, unless max_steps says that it is meant."""

@@ -13,7 +13,7 @@ from pynode.data.arrays import is_ragged, kept, real_array
 from pynode.data.batch import SaveTimes, starts
 from pynode.data.signal import as_signal
 from pynode.engine.accuracy import Accuracy
-from pynode.engine.options import AUTO, AUTO_EXPLICIT, AUTO_STIFF, is_implicit
+from pynode.engine.options import AUTO, AUTO_EXPLICIT, AUTO_STIFF, MAX_STEPS, is_implicit
 from pynode.engine.stiffness import stability_limit
 from pynode.fields.arguments import as_theta
 from pynode.fields.differences import RELATIVE, Scales
@@ -52,7 +52,14 @@ def core_problem(
     keys = times.arguments() | options | more
     if len(program.breaks) and len(times.t):
         keys["stops"] = stops(program.breaks, times.t, y0.dtype)
+    keys.setdefault("max_steps", MAX_STEPS + _forced(keys))
     return _core.Problem(program.core, core, y0=y0, **keys)
+
+
+def _forced(keys: dict[str, Any]) -> int:
+    """How many steps of a sample end where they have to: at knots, at save times, at breaks of the field."""
+    sizes = [keys.get("knot_len"), keys["t_len"]]
+    return len(keys.get("stops", ())) + sum(int(n.max(initial=0)) for n in sizes if n is not None)
 
 
 def stops(breaks: NDArray[np.float64], t: NDArray[np.float64], dtype: Any) -> NDArray[np.float64]:
@@ -284,8 +291,8 @@ class PreparedSolve:
             raise ValueError(f"coupling={options.coupling:g}: the reversible scheme cannot go back through jumps")
         options.check_span(batch)
         if self.signal is not None:
-            fixed = options.step is not None
-            self.pieces = self.signal.pieces(len(batch.y0), self.dtype, batch.spans(), own=own_inputs, fixed=fixed)
+            rtol = 0.0 if options.step is not None else options.rtol
+            self.pieces = self.signal.pieces(len(batch.y0), self.dtype, batch.spans(), own=own_inputs, rtol=rtol)
             keys |= self.pieces.arguments()
         keys |= implicit_programs(f, options, self.signal, gradient)
         if options.grid is not None:

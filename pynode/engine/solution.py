@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pynode import _core
-from pynode.data.arrays import read_only, real_array
+from pynode.data.arrays import as_sample, read_only, real_array
 from pynode.engine.gradients import solution_vjp
 from pynode.engine.problem import PreparedSolve
 from pynode.engine.stiffness import stiff_words
@@ -243,10 +243,7 @@ class Solution(Result):
         if self.prepared.single:
             return self._dense(t, 0)
         if sample is not None:
-            n = len(self.batch.y0)
-            if not -n <= sample < n:
-                raise IndexError(f"sample={sample} is none of the {n} samples")
-            return self._dense(t, sample % n)
+            return self._dense(t, as_sample(sample, len(self.batch.y0)))
         if not len(self.batch.y0):
             return np.zeros((0, *np.shape(t), self.field.d))
         return np.stack([self._dense(t, i) for i in range(len(self.batch.y0))])
@@ -270,7 +267,7 @@ class Solution(Result):
         way = 1 if record[0, 1] > 0 else -1
         at = np.clip(np.searchsorted(way * record[:, 0], way * t, side="right") - 1, 0, len(record) - 1)
         theta = (t - record[at, 0]) / record[at, 1]
-        coef = record[at, 2:].reshape(*t.shape, -1, d)
+        coef = record[at, 2:].reshape(*t.shape, (record.shape[1] - 2) // d, d)
         y = np.zeros((*t.shape, d))
         for q in range(coef.shape[-2] - 1, -1, -1):
             y = y * theta[..., None] + coef[..., q, :]
@@ -299,6 +296,8 @@ class Solution(Result):
         bad_y0 = np.flatnonzero(~np.isfinite(batch.y0[i]))
         if STATUS[status] == "bad_input" and len(bad_y0):
             where += f", y0[{'' if self.prepared.single else f'{i}, '}{bad_y0[0]}] is {batch.y0[i, bad_y0[0]]}"
+        elif STATUS[status] == "bad_input" and self.prepared.signal is not None:
+            where += self.prepared.signal.not_finite(i, batch.y0.dtype)
         many = f"{len(bad)} of {len(batch.y0)} samples failed; sample {i}: " if len(batch.y0) > 1 else ""
         return f"{many}{STATUS[status]} at t = {raw['stop_t'][i]:.6g}{where}: {MESSAGES[status]}"
 

@@ -35,6 +35,8 @@ class Backward:
     ) -> None:
         self.solution, self.wanted, self.rounds = solution, wanted, solution.rounds
         old = solution.prepared
+        if old.field.callback is not None:
+            old.field.callback.check_wrt(("t",))  # that of an event
         own = "inputs" in wanted
         self.solver = Solver(old.system, old.batch, old.options, own_inputs=True, data=old.data) if own else old
         self.system, self.batch = old.system, old.batch

@@ -99,8 +99,8 @@ class Solver:
         self.signal = as_signal(options.inputs, self.field.inputs)
         self.pieces = None
         if self.signal is not None:
-            fixed = options.step is not None
-            self.pieces = self.signal.pieces(len(batch.y0), self.dtype, batch.spans(), own=own_inputs, fixed=fixed)
+            rtol = 0.0 if options.step is not None else options.rtol
+            self.pieces = self.signal.pieces(len(batch.y0), self.dtype, batch.spans(), own=own_inputs, rtol=rtol)
         self.row_t = batch.row_times()
         first, last = batch.t[batch.start], batch.t[batch.start + batch.length - 1]
         self.way = np.where(last >= first, 1, -1)

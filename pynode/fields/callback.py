@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -51,14 +51,48 @@ class Callback:
         """The program of the vjp, see `Field.vjp_program`."""
         if self.vjp is None:
             raise ValueError("this callback field has no vjp, so it has no gradient: give callback_field(..., vjp=...)")
-        d = self.d
-        n = self.n_params
-        b = Builder((1, d, self.inputs, d), (n,), (n,))
-        value = b.emit("CALL", d, p=0)
-        cotangents = b.emit("CALL", d + n, p=1)
+        b = Builder((1, self.d, self.inputs, self.d), (self.n_params,), (self.n_params,))
+        value = b.emit("CALL", self.d, p=0)
+        return b.finish([value, *self._cotangents(b, 1)], forward=1)
+
+    def _cotangents(self, b: Builder, which: int) -> list[int | None]:
+        """Those of y, t and u that a CALL returns; that of theta is accumulated."""
+        d, n, timed = self.d, self.n_params, self.time_derivative is not None
+        back = b.emit("CALL", d + n + timed, p=which)
         if n:
-            b.acc(0, 0, b.slice(cotangents, d, n))
-        return b.finish([value, b.slice(cotangents, 0, d), None, None], forward=1)
+            b.acc(0, 0, b.slice(back, d, n))
+        return [b.slice(back, 0, d), b.slice(back, d + n, 1) if timed else None, None]
+
+    def check_wrt(self, names: Sequence[str]) -> None:
+        """Refuse gradients that neither `vjp` nor `time_derivative` gives.
+
+        Parameters
+        ----------
+        names : sequence of str
+            What to differentiate with respect to.
+
+        Raises
+        ------
+        ValueError
+            "inputs" is among them, or "t" where the field has inputs or no time derivative.
+        """
+        if "inputs" in names:
+            raise ValueError(
+                "wrt='inputs': the vjp of a callback field says nothing of u: have the field traced (pynode.field), or make "
+                "what is wanted a part of theta"
+            )
+        if "t" not in names:
+            return
+        if self.inputs:
+            raise ValueError(
+                "wrt='t' or gradients through events: the vjp of a callback field says nothing of u, which moves with t: "
+                "have the field traced (pynode.field)"
+            )
+        if self.time_derivative is None:
+            raise ValueError(
+                "wrt='t' or gradients through events: the vjp of a callback field says nothing of t: give "
+                "callback_field(..., time_derivative=...), which returns zeros where f does not depend on t"
+            )
 
     def _slots(self, moving: bool) -> tuple[int, ...]:
         return 1, self.d, self.inputs * (2 if moving else 1)
@@ -71,12 +105,8 @@ class Callback:
     def jacobian_vjp_program(self, moving: bool) -> Program:
         """The program of its vjp, from that of f."""
         self.vjp_program()  # there is one
-        d, n = self.d, self.n_params
-        b = Builder((*self._slots(moving), d * (d + 1)), (n,), (n,))
-        cotangents = b.emit("CALL", d + n, p=3)
-        if n:
-            b.acc(0, 0, b.slice(cotangents, d, n))
-        return b.finish([None, b.slice(cotangents, 0, d), None, None], forward=0)
+        b = Builder((*self._slots(moving), self.d * (self.d + 1)), (self.n_params,), (self.n_params,))
+        return b.finish([None, *self._cotangents(b, 3)], forward=0)
 
     def _differences(self, moving: bool) -> tuple[bool, bool]:
         """Whether columns of df/dy, and whether df/dt, are found by differences."""
@@ -148,11 +178,15 @@ class Callback:
         us = [u] if self.inputs else []
         vjp: Any = self.vjp
         if self.vectorized:
-            return self._joined(vjp(t, y, *theta, *us, dy), (n,))
-        value = np.empty((n, self.d + self.n_params))
-        for i in range(n):
-            value[i] = self._joined(vjp(float(t[i]), y[i], *theta, *(u[i] for u in us), dy[i]), ())
-        return value
+            value = self._joined(vjp(t, y, *theta, *us, dy), (n,))
+        else:
+            value = np.empty((n, self.d + self.n_params))
+            for i in range(n):
+                value[i] = self._joined(vjp(float(t[i]), y[i], *theta, *(u[i] for u in us), dy[i]), ())
+        if self.time_derivative is None:
+            return value
+        rate = self._called("time_derivative", self.time_derivative, (self.d,), theta, t, y, u)
+        return np.concatenate([value, (dy * rate).sum(axis=1, keepdims=True)], axis=1)
 
     def _joined(self, result: Any, batch: tuple[int, ...]) -> Float:
         """(gy, gtheta), or gy alone where there are no parameters, as one array."""
@@ -204,7 +238,8 @@ def callback_field(
     vjp : callable, optional
         vjp(t, y, theta, dy) (u before dy) -> (dy^T df/dy, dy^T df/dtheta), the second (n_params,), or (n, n_params)
         where vectorized: a row for each sample. dy^T df/dy alone where n_params == 0. Without it there are no gradients.
-        Derivatives with respect to t and u are taken to be zero. Gradients through Rosenbrock methods take differences
+        Of t it says nothing: ``wrt="t"`` and gradients through events need `time_derivative`; of u neither, so that
+        there is no ``wrt="inputs"``. Gradients through Rosenbrock methods take differences
         of it for second derivatives: with a Jacobian by differences the derivative of the numbers computed, with one that
         is given right to about 1e-8 as far as that is df/dy.
     inputs : int, default 0
@@ -216,7 +251,8 @@ def callback_field(
         are those of f. Default: differences, d + 1 evaluations of f.
     time_derivative : callable, optional
         time_derivative(t, y, theta, u) -> (d,), df/dt with y and u held fast; (n, d) where vectorized. Default:
-        differences; what inputs change that move is found by differences in any case.
+        differences in methods for stiff equations, where what inputs change that move is found by differences in any
+        case; gradients take it where it is given.
     init : (n_params,) array, optional
         Initial parameters, default zero.
     name : str, optional

@@ -103,7 +103,8 @@ def event(
     Raises
     ------
     TypeError, ValueError
-        g or reset is no function or Field, is a Python callback or takes inputs; direction or hold have no meaning.
+        g or reset is no function or Field, is a Python callback or takes inputs; direction or hold have no meaning. Where it
+        is solved: g returns a condition, whose sign never changes.
 
     See Also
     --------
@@ -159,11 +160,12 @@ def as_events(events: Event | Sequence[Event] | None) -> tuple[Event, ...]:
 
 
 class EventPart(NamedTuple):
-    """An event function or a reset, and where the parameters of a Field begin in theta."""
+    """An event function, whose sign counts, or a reset, and where the parameters of a Field begin in theta."""
 
     f: Callable[..., Any] | Field
     size: int
     offset: int
+    signed: bool
 
 
 def traced_parts(field: Field, parts: Sequence[EventPart], n_params: int, name: str) -> Field:
@@ -172,12 +174,17 @@ def traced_parts(field: Field, parts: Sequence[EventPart], n_params: int, name: 
     theta: Any = where.theta()
     t, y = where.slot(0, ()), where.slot(1)
     values = []
-    for f, size, offset in parts:
+    for f, size, offset, signed in parts:
         if isinstance(f, Field):
             own = theta[offset : offset + f.n_params] if f.n_params else None
             values.append(f.bind(own)(t, y))
         else:
             values.append(trace(f, [t, y, *_parameters_for(f, field, theta)], where, size))
+            if signed and values[-1].mask:
+                raise ValueError(
+                    f"the event function {getattr(f, '__name__', repr(f))} returns a condition, 0 or 1, which never changes "
+                    "its sign: return a number that does, y[1] - 0.5 in place of y[1] > 0.5"
+                )
     value: Any = np.concatenate([v.reshape(-1) for v in values])
     spec = (Parameter("theta", (n_params,), 0, ("value", [0.0] * n_params)),) if n_params else ()
     return Field(where.builder.finish([value.register]), spec, name)

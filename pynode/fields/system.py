@@ -180,7 +180,7 @@ class System(parameters.Parametric):
 
     def _event_part(self, i: int, part: str) -> EventPart:
         f, size = self.events[i].parts(self.d)[part]
-        return EventPart(f, size, self.offsets.get(f"event{i}.{part}", 0))
+        return EventPart(f, size, self.offsets.get(f"event{i}.{part}", 0), part == "g")
 
     @cached_property
     def watch(self) -> Field:

@@ -1,5 +1,8 @@
 """Steps over the knots of inputs: which signals, how exact, and that gradients are those of the steps taken."""
 
+import functools
+import itertools
+
 import numpy as np
 import pytest
 
@@ -12,6 +15,11 @@ TIMES = np.linspace(0, 6, 7)
 @pn.field(state=2, inputs=1, theta={"k": 1.0, "c": 0.3, "b": 0.5})
 def spring(t, y, th, u):
     return [y[1], u[0] - th.k * y[0] - th.c * y[1] - th.b * y[0] ** 3]
+
+
+@pn.field(state=1, inputs=1)
+def leaky(t, y, u):
+    return u - 0.01 * y
 
 
 def even(n, rate=1.3):
@@ -87,19 +95,48 @@ def test_sensitivities_and_events_go_over_knots():
     assert 0 < there < 6 and abs(there - same) < 1e-5
 
 
+@functools.cache
+def driven(kind, seed, n):
+    """A smooth signal at n knots, what it drives to within 1e-12, and the largest of it."""
+    rng = np.random.default_rng(seed)
+    t, rates, phases = np.linspace(0, 1000, n), rng.uniform(0.002, 0.016, 3), rng.uniform(0, 7, 3)
+    u = 1000 * np.sin(rates * t[:, None] + phases).sum(axis=1, keepdims=True)
+    keys = {"rtol": 1e-12, "atol": 1e-12, "method": "dop853"}
+    y = pn.solve(leaky, [0.0], np.linspace(0, 1000, 101), inputs=(t, u, kind, "step"), **keys).y
+    return (t, u, kind), y[-1, 0], np.abs(y).max()
+
+
+@pytest.mark.parametrize("method", ["tsit5", "dopri5", "dop853", "rodas5p"])
+@pytest.mark.parametrize("kind", ["linear", "cubic"])
+def test_the_default_keeps_the_tolerance_on_smooth_inputs(kind, method):
+    """Of the largest state; steps over every knot missed it by factors of thousands (dop853, 101 knots), unseen."""
+    for seed, n, tolerance in itertools.product(range(4), (11, 101, 1001), (1e-4, 1e-6, 1e-8)):
+        signal, exact, largest = driven(kind, seed, n)
+        keys = {"rtol": tolerance, "atol": tolerance, "method": method}
+        sol = pn.solve(leaky, [0.0], [0.0, 1000.0], inputs=signal, **keys)
+        assert abs(sol.y[-1, 0] - exact) < 2 * tolerance * largest, (seed, n, tolerance)
+        assert sol.stats.accepted < 100 or (n, tolerance) != (1001, 1e-4)
+
+
 def test_the_choice_is_by_the_data_of_each_sample_alone():
-    t, u = even(200)
+    t, u = even(20_000)
     rough = np.random.default_rng(0).standard_normal(u.shape)
     keys = {"rtol": 1e-6, "atol": 1e-6}
     y0 = np.ones((3, 2))
     both = pn.solve(spring, y0, TIMES, spring.init(0), inputs=Signal(t, np.stack([u, rough, 2 * u])), **keys)
-    assert both.stats.accepted[1] >= 199 > both.stats.accepted[0]
+    assert both.stats.accepted[1] >= 19_999 > 199 > both.stats.accepted[0]
     for i, v in enumerate((u, rough, 2 * u)):
         alone = pn.solve(spring, y0[:1], TIMES, spring.init(0), inputs=Signal(t, v[None]), **keys)
         assert int(alone.stats.accepted[0]) == int(both.stats.accepted[i])
+    t, u = even(200)
     corner = np.minimum(t, 3.0)[:, None]  # one kink among many straight pieces
-    for v, crosses in ((u, True), (rough, False), (corner, False), (np.ones_like(u), True), (t[:, None], True)):
-        assert Signal(t, v).pieces(1, float, np.array([[0.0, 6.0]])).crosses.tolist() == [crosses]
+    span = np.array([[0.0, 6.0]])
+    for v, crosses in ((u, True), (rough[:200], False), (corner, False), (np.ones_like(u), True), (t[:, None], True)):
+        assert Signal(t, v).pieces(1, float, span, rtol=1e-3).crosses.tolist() == [crosses]
+    for kind, rtol, crosses in (("linear", 1e-4, 0), ("cubic", 1e-4, 1), ("cubic", 1e-8, 0), ("cubic", 0.0, 0)):
+        assert Signal(t, u, kind).pieces(1, float, span, rtol=rtol).crosses.tolist() == [crosses]
+    fine = 3 + np.linspace(-1e-5, 1e-5, 201)  # kinks between near knots move nothing, corners do
+    assert not Signal(fine, np.maximum(fine, 3.0)[:, None]).pieces(1, float, fine[None, [0, -1]], rtol=1e-2).crosses[0]
 
 
 @pytest.mark.parametrize("threads", [1, 2])
@@ -134,7 +171,8 @@ def test_a_grid_may_pass_knots_that_steps_go_over():
     t, u = even(100)
     grid = np.linspace(0, 6, 25)
     keys = {"grid": grid, "method": "rk4"}
-    assert pn.solve(spring, [1.0, 0.0], TIMES, spring.init(0), inputs=Signal(t, u), **keys).stats.accepted == 24
+    over = Signal(t, u, "linear", "smooth")
+    assert pn.solve(spring, [1.0, 0.0], TIMES, spring.init(0), inputs=over, **keys).stats.accepted == 24
     with pytest.raises(ValueError, match="a knot of the inputs"):
         pn.solve(spring, [1.0, 0.0], TIMES, spring.init(0), inputs=Signal(t, u, "linear", "step"), **keys)
 
@@ -160,3 +198,36 @@ def test_values_that_are_not_finite_end_their_sample_only():
             inputs=Signal(t, values, "linear", "smooth"),
         )  # fmt: skip
     assert np.isfinite(sol.y[0]).all() and np.isnan(sol.y[1, 1:]).all()
+
+
+def test_many_knots_and_times_do_not_use_up_the_steps():
+    t = np.linspace(0, 6, 100_002)
+    rough = np.random.default_rng(0).standard_normal((len(t), 1))
+    for kind in ("previous", "linear"):
+        assert pn.solve(leaky, [0.0], [0.0, 6.0], inputs=(t, rough, kind)).ok
+    assert pn.solve(leaky, [0.0], t, inputs=[[1.0]], save="land").stats.accepted > 100_000
+    with pytest.warns(pn.SolveWarning, match="max_steps"):
+        pn.solve(leaky, [0.0], [0.0, 6.0], inputs=(t, rough), max_steps=100_000)
+
+
+def test_check_grad_takes_the_steps_of_the_gradient():
+    """Which end at every knot where gradients of the inputs are wanted, though all other steps go over them."""
+    t = np.linspace(-1, 3, 5001)
+    signal = Signal(t, np.sin(t)[:, None])
+    keys = {"inputs": signal, "rtol": 1e-3, "wrt": ("inputs", "theta")}
+    assert pn.solve(spring, [1.0, 0.0], [0.0, 2.0], spring.init(0), inputs=signal, rtol=1e-3).stats.accepted < 100
+    check = pn.check_grad(spring, [1.0, 0.0], [0.0, 1.0, 2.0], spring.init(0), np.zeros((3, 2)), n_entries=5, **keys)
+    assert check.max_error < 1e-6, check
+
+
+@pytest.mark.parametrize("kind", ["previous", "linear"])
+@pytest.mark.parametrize("knots", [[0.0, 1.0, 2.0], [-1.0, 0.0, 1.0, 2.0]])
+def test_check_grad_leaves_out_times_on_knots(kind, knots):
+    inputs = (knots, np.cos(knots)[:, None], kind)
+    lands = pn.event(lambda t, y: y[0] - 0.5, terminal=False)
+    for more in ({}, {"save": "land"}, {"step": 0.3}, {"events": lands, "rtol": 1e-11, "atol": 1e-12}):
+        keys = {"inputs": inputs, "wrt": ("t",)} | more
+        check = pn.check_grad(leaky, [1.0], [0.0, 0.7, 1.0, 1.9], None, np.zeros((4, 1)), **keys)
+        assert check.names == ["t[1]", "t[3]"] and check.max_error < 1e-4, check
+        near = pn.check_grad(leaky, [1.0], [0.01, 0.7, 1.01, 1.99], None, np.zeros((4, 1)), **keys)
+        assert len(near.names) == 4 and near.max_error < 1e-4, near

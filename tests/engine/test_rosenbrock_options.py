@@ -239,7 +239,7 @@ def test_refusals(method):
         pn.solve(vdp, [2.0, 0.0], [0.0, 1.0], method=method, step=0.1, coupling=0.9)
     target = np.zeros((2, 2))
     for adjoint in ("backsolve", "interpolating", "reversible"):
-        with pytest.raises(ValueError, match=f"{method}|Rosenbrock|implicit"):
+        with pytest.raises(ValueError, match=f"(?=.*adjoint='{adjoint}')(?=.*method='{method}')"):
             pn.loss_and_grad(vdp, [2.0, 0.0], [0.0, 1.0], vdp.init(), target, method=method, adjoint=adjoint)
     blind = pn.callback_field(lambda t, y: -y, 1)
     with pytest.raises(ValueError, match="has no vjp"):

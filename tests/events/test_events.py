@@ -440,6 +440,7 @@ def test_bad_arguments_are_named():
         (lambda: pn.solve(circle, [1.0, 0.0], [0, 1], events=pn.event(lambda t: t)), "functions of"),
         (lambda: pn.solve(circle, [1.0, 0.0], [0, 1], events=pn.event(lambda t, y, th: th.k)), "no parameters"),
         (lambda: pn.solve(circle, [1.0, 0.0], [0, 1], events=pn.event(lambda t, y: y)), "2 numbers"),
+        (lambda: pn.solve(circle, [1.0, 0.0], [0, 1], events=pn.event(lambda t, y: y[0] < 0.5)), "returns a condition"),
         (lambda: pn.solve(circle, [1.0, 0.0], [0, 1], events=pn.event(pn.mlp(3, (2,), 1))), "3 state components"),
         (lambda: pn.solve(circle, [1.0, 0.0], [0, 1], events=pn.event(g, reset=pn.mlp(2, (2,), 1))), "reset of event 0"),
         (lambda: pn.solve(circle, [1.0, 0.0], [0, 1], events=pn.event(g), coupling=0.9), "coupling"),

@@ -228,7 +228,7 @@ class Decoder:
         draws = np.arange(n_samples)[:, None]
         start, length = np.tile(once.start, n_samples), np.tile(once.length, n_samples)
         times = SaveTimes(once.t, start, length, (draws * rows + once.row).ravel())
-        keys: dict[str, Any] = inputs_of(series, dtype, n_samples)
+        keys: dict[str, Any] = inputs_of(series, dtype, n_samples, options)
         y0 = np.zeros((n * n_samples, system.d), dtype)
         keys |= {"loss": "program", "target": np.tile(target, (n_samples, 1)).astype(dtype)}
         self.problem = _problem(system, options, y0, times, series.signal, **keys)
@@ -247,12 +247,12 @@ class Decoder:
         return np.where(raw["status"] == OK, raw["sample_loss"], np.nan), raw["g_theta"], raw["g_y0"].astype(np.float64)
 
 
-def inputs_of(series: Series, dtype: DTypeLike, n_samples: int) -> dict[str, Any]:
+def inputs_of(series: Series, dtype: DTypeLike, n_samples: int, options: Options) -> dict[str, Any]:
     """Keywords of `_core.Problem` for the control inputs of n_samples draws of each series; none without inputs."""
     if series.signal is None:
         return {}
     spans = np.stack([np.zeros(len(series)), series.t[series.start + series.length - 1]], axis=1)
-    keys = series.signal.pieces(len(series), dtype, spans).arguments()
+    keys = series.signal.pieces(len(series), dtype, spans, rtol=options.rtol).arguments()
     each = ("knot_start", "knot_len", "seg_start", "cross_knots")
     return keys | {name: np.tile(keys[name], n_samples) for name in each}
 

@@ -99,7 +99,7 @@ class Misfit:
         self.theta, self.decoder_theta = part["field"], part["loss"][: networks.decoder.n_params]
         field = networks.generator.field
         self.seen, times = series.from_start()
-        keys = inputs_of(series, np.float64, 1) | implicit_programs(field, options, series.signal, True)
+        keys = inputs_of(series, np.float64, 1, options) | implicit_programs(field, options, series.signal, True)
         reverse = _of_state(field.vjp_program)
         y0 = np.zeros((len(series), field.d))
         self.problem = core_problem(field.program, reverse, y0, times, options.arguments(field.d), **keys)
