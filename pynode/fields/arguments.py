@@ -64,7 +64,7 @@ def as_theta(f: Field | System, theta: Any, dtype: Any, samples: int | None = No
     if theta is None and f.n_params == 0:
         return np.zeros(0, dtype)
     if theta is None:
-        raise ValueError(f"{f.name} has {f.n_params} parameters: give theta, for example {f.name}.init(seed)")
+        raise ValueError(f"{f.name} has {f.n_params} parameters: give theta, for example f.init(0)")
     ready = type(theta) is np.ndarray and theta.dtype == dtype and theta.shape == (f.n_params,)  # in a training loop
     if not ready:
         rows = theta_rows(f, theta)

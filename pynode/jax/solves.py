@@ -135,7 +135,7 @@ def _tuples(x: Any) -> Any:
 def _vector(f: Field, theta: Any, dtype: Any) -> Any:
     if theta is None:
         if f.n_params:
-            raise ValueError(f"{f.name} has {f.n_params} parameters: give theta, for example {f.name}.init(seed)")
+            raise ValueError(f"{f.name} has {f.n_params} parameters: give theta, for example f.init(0)")
         return jnp.zeros(0, dtype)
     vector = ravel(f, theta) if isinstance(theta, dict) else jnp.asarray(theta)
     if vector.shape != (f.n_params,):

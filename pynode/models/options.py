@@ -227,17 +227,21 @@ class Widths(Rule):
     def check(self, name: str, value: Any) -> None:
         single = isinstance(value, (int, np.integer)) and not isinstance(value, bool)
         if isinstance(value, str) or not (single or isinstance(value, Iterable)):
-            raise TypeError(f"{name}={value!r} must hold the widths of layers, integers >= 1")
+            raise TypeError(_wrong_widths(name, value))
         if len(widths(value)) > MOST_LAYERS:
             raise ValueError(f"{name} has {len(widths(value))} layers; there may be {MOST_LAYERS}")
         for width in widths(value):
             try:
                 as_integer(name, width, 1)
             except (TypeError, ValueError) as error:
-                raise type(error)(f"{error}: {name}={value!r} holds the widths of layers") from None
+                raise type(error)(_wrong_widths(name, value)) from None
 
     def restore(self, value: Any) -> Any:
         return tuple(value) if isinstance(value, list) else value
+
+
+def _wrong_widths(name: str, value: Any) -> str:
+    return f"{name} holds the widths of the hidden layers, positive whole numbers such as 16; got {value!r}"
 
 
 @dataclass(frozen=True)

@@ -148,7 +148,7 @@ def prediction(
     """
     t = np.asarray(t, dtype=np.float64)
     y = np.asarray(y, dtype=np.float64)
-    figure = new_figure(6.4, min(1.7 * len(names) + (0.6 if data is None else 1.1), 12))
+    figure = new_figure(6.4, min(1.7 * len(names) + 1.1, 12))
     axes = figure.subplots(len(names), 1, sharex=True, squeeze=False)
     low, high = (None, None) if band is None else (np.asarray(end, dtype=np.float64) for end in band)
     for j, (ax, name, values) in enumerate(zip(axes[:, 0], names, y.T, strict=True)):
@@ -160,8 +160,7 @@ def prediction(
             limit_y(ax, np.append(values, data.y[trajectory][:, j]))
         ax.set_ylabel(name)
     set_time_axis(axes[-1, 0], t, time_name, clock if data is None or clock is not None else data.clock)
-    if data is not None:
-        draw_heading(figure, axes[0, 0], "" if len(data) == 1 else f"trajectory {data.ids[trajectory]}")
+    draw_heading(figure, axes[0, 0], "" if data is None or len(data) == 1 else f"trajectory {data.ids[trajectory]}")
     figure.align_ylabels()
     return figure
 

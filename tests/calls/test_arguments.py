@@ -284,7 +284,7 @@ def replaced(i, value):
 @pytest.mark.parametrize(
     "theta, error, words",
     [
-        (None, ValueError, ["has 22 parameters", "give theta", "init(seed)"]),
+        (None, ValueError, ["has 22 parameters", "give theta", "f.init(0)"]),
         (THETA[:-1], ValueError, ["theta must have shape (22,)", "(21,)"]),
         (THETA[None, None], ValueError, ["theta must have shape (22,)", "(1, 1, 22)"]),
         (1.0, ValueError, ["theta must have shape (22,)", "()"]),

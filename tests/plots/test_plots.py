@@ -89,6 +89,8 @@ def test_pictures_are_the_same_each_time(model):
 def test_prediction():
     figure = plots.prediction(T, np.ones((30, 2)), ["a", "b"], "year")
     assert [ax.get_ylabel() for ax in figure.axes] == ["a", "b"] and figure.axes[1].get_xlabel() == "year"
+    banded = plots.prediction(T, np.ones((30, 1)), ["a"], band=(np.zeros((30, 1)), np.full((30, 1), 2.0)))
+    assert [text.get_text() for text in banded.legends[0].get_texts()] == ["model", "90 % band"]
 
 
 def test_without_matplotlib(model, monkeypatch):

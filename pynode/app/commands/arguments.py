@@ -2,6 +2,7 @@
 
 import argparse
 import os
+import re
 from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
@@ -40,6 +41,35 @@ def given_options(args: argparse.Namespace, model: Any) -> dict[str, Any]:
     from pynode.models.options import table
 
     return {name: row.rule.restore(getattr(args, name)) for name, row in table(model).items() if row.flag is not None}
+
+
+def check_given(model: Any) -> None:
+    """Check the options of a model that flags gave; what is wrong is told by the names of the flags."""
+    try:
+        model.check_options()
+    except (TypeError, ValueError) as error:
+        raise UserError(_by_flags(str(error), model)) from error
+
+
+VALUE = r"'[^']*'|\[[^]]*\]|\([^)]*\)|[^\s,:;()]+"
+"""A value in a message about options."""
+
+
+def _by_flags(message: str, model: Any) -> str:
+    """A message about options as users of the command line know them: n_estimators=0 is --ensemble 0."""
+    from pynode.models.options import table
+
+    for name, row in table(model).items():
+        if row.flag is None:
+            continue
+        flag = row.flag.name
+        with_value = rf"\b{name}=({VALUE})"
+        alone = rf"\b{name}\b" if "_" in name else rf"^{name}\b"  # others are words too
+        message = re.sub(with_value, lambda found, flag=flag: f"{flag} {found[1]}", message)
+        message = re.sub(rf"({flag}) True\b", r"\1", message)
+        message = re.sub(rf"({flag}) '([^']*)'", r"\1 \2", message)
+        message = re.sub(alone, flag, message)
+    return message
 
 
 def _reading(rule: Any) -> dict[str, Any]:

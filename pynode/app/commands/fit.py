@@ -9,6 +9,7 @@ from pynode.app.commands.arguments import (
     add_options,
     add_reading,
     check_folder,
+    check_given,
     given_options,
     print_rows,
     reading_options,
@@ -51,6 +52,8 @@ def run(args: argparse.Namespace) -> int:
     from pynode.models.trajectories.publishing.report import model_summary
 
     check_folder(args.output)
+    model = NeuralODE(**given_options(args, NeuralODE))
+    check_given(model)
     more: dict[str, Any] = reading_options(args) | {"censored": args.censored}
     more["replicates"] = "average" if args.average else "keep" if args.replicates else "refuse"
     more["wide"] = False if args.wide is None else args.wide or True
@@ -60,7 +63,6 @@ def run(args: argparse.Namespace) -> int:
         data = read_csv(args.data, args.time, args.state, args.id, input=args.input, **more)
     told += [str(warning.message) for warning in caught]
     _tell(told)
-    model = NeuralODE(**given_options(args, NeuralODE))
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", FitWarning)  # all of them are in the report, and said below
