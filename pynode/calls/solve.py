@@ -101,7 +101,7 @@ def solve(
     mass : (d, d) or (d,) array, optional
         M of M dy/dt = f(t, y), or its diagonal; constant, and perhaps singular: rows of 0 are equations that hold at all
         times (semi-explicit differential-algebraic equations of index 1). For Rosenbrock methods. y0 must satisfy such
-        equations, see `consistent_state`.
+        equations, each component to 1e-6 of itself (where steps are chosen also to its atol), see `consistent_state`.
     errors : {"warn", "raise", "ignore"}
         What to do if samples fail; their results are NaN from the failure on, the others are not touched. With "ignore"
         there is no `StiffnessWarning` either.
