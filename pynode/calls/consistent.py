@@ -7,8 +7,9 @@ from numpy.typing import ArrayLike, NDArray
 
 from pynode.data.batch import Batch
 from pynode.data.signal import as_signal
+from pynode.engine.accuracy import Accuracy
 from pynode.engine.options import Options
-from pynode.fields.arguments import as_field, as_theta
+from pynode.fields.arguments import as_field, as_theta, states_by_name
 from pynode.fields.field import Field
 from pynode.fields.system import System
 from pynode.fields.transforms import jacobian
@@ -22,7 +23,16 @@ NEWTON = 50
 """The most steps of Newton's method."""
 
 SATISFIED = 1e-6
-"""Equations count as satisfied where an algebraic variable would move by less than this part of its size and 1."""
+"""Equations count as satisfied where Newton's method moves each component by less than this part of it, or by its atol."""
+
+CONVERGED = 1e-13
+"""The part of each component that the last step of Newton's method may be."""
+
+ROUNDING = 16 * float(np.finfo(np.float64).eps)
+"""Of states, relative; `_newton_steps` says how far it moves each component."""
+
+STALLED = 1e-8
+"""Steps below this part of the largest number met that no longer fall are rounding."""
 
 
 def consistent_state(
@@ -74,18 +84,25 @@ def consistent_state(
     ready = as_theta(field, theta, np.float64)
     signal = as_signal(options.inputs, field.inputs)
     u = None if signal is None else signal(np.array([t]), 0)
-    y = np.array(y0, dtype=np.float64)
+    y = np.array(states_by_name("y0", field, y0), dtype=np.float64)
     if y.shape != (field.d,) or not np.isfinite(y).all():
         raise ValueError(f"y0 must be ({field.d},) finite numbers, not {y0!r}")
+    if not right.size:
+        return y
+    largest, last = np.abs(y), np.inf
     for _ in range(NEWTON):
-        (move,) = (
-            _newton_steps(field, np.array([float(t)]), y[None], ready, u, left, right) if right.size else np.zeros((1, 0))
-        )
+        moves, noise = _newton_steps(field, np.array([float(t)]), y[None], ready, u, left, right)
+        move = np.abs(moves[0])
         if np.isnan(move).any():
             raise ValueError(f"the algebraic equations of mass= are NaN or infinite at t = {t:g}, y = {y.tolist()}")
-        y += right @ move
-        if np.abs(move).max(initial=0.0) <= 1e-13 * max(1.0, float(np.abs(y).max())):
+        y += moves[0]
+        if (move <= CONVERGED * np.abs(y) + ROUNDING * noise[0]).all():
             return y
+        largest = np.maximum(largest, np.maximum(np.abs(y), move))
+        part = float(np.max(move / np.where(largest > 0, largest, 1.0)))
+        if last <= part <= STALLED:
+            return y
+        last = part
     raise ValueError(
         f"no state near y0={np.array(y0).tolist()} satisfies the algebraic equations at t = {t:g}: start elsewhere"
     )
@@ -106,19 +123,22 @@ def check_consistent(f: Field | System, batch: Batch, options: Options, theta: A
     signal = as_signal(options.inputs, field.inputs)
     t, y = batch.t[batch.start], batch.y0.astype(np.float64)
     u = None if signal is None else np.stack([signal(t[i : i + 1], 0 if signal.shared else i)[0] for i in range(len(t))])
+    atol = Accuracy(options.arguments(field.d), batch).atol
+    eps = 8 * float(np.finfo(batch.y0.dtype).eps)
     groups = [slice(None)] if theta.ndim == 1 else [slice(i, i + 1) for i in range(len(y))]
     for own in groups:
         at = field, t[own], y[own], theta if theta.ndim == 1 else theta[own][0], None if u is None else u[own]
         with np.errstate(all="ignore"):
-            move = _newton_steps(*at, left, right) @ right.T
-        size = np.abs(move).max(axis=1)
-        wrong = np.flatnonzero(size > SATISFIED * np.maximum(1.0, np.abs(y[own]).max(axis=1)))
+            moves, noise = _newton_steps(*at, left, right)
+            move = np.abs(moves)
+            bad = move > SATISFIED * np.abs(y[own]) + atol + eps * noise
+        wrong = np.flatnonzero(bad.any(axis=1))
         if wrong.size:
             i = wrong[0]
+            k = int(np.argmax(np.where(bad[i], move[i], 0.0)))
             raise ValueError(
-                f"y0 of sample {range(len(y))[own][i]} does not satisfy the algebraic equations of mass=: component "
-                f"{np.argmax(np.abs(move[i]))} would have to move by about {size[i]:.2g}; pynode.consistent_state finds a "
-                "state near it that does"
+                f"y0 of sample {range(len(y))[own][i]} does not satisfy the algebraic equations of mass=: component {k} "
+                f"would have to move by about {move[i, k]:.2g}; pynode.consistent_state finds a state near it that does"
             )
 
 
@@ -138,16 +158,35 @@ def _slopes(field: Field, t: Array, y: Array, theta: Array, u: Any) -> Array:
     return both[:, : d * d].reshape(n, d, d)
 
 
-def _newton_steps(field: Field, t: Array, y: Array, theta: Array, u: Any, left: Array, right: Array) -> Array:
-    """(n, k) steps of Newton's method for the algebraic variables; NaN where the equations are NaN or infinite."""
+def _newton_steps(field: Field, t: Array, y: Array, theta: Array, u: Any, left: Array, right: Array) -> tuple[Array, Array]:
+    """(n, d) steps of Newton's method, and how far components would move for relative changes of the state by 1.
+
+    A small part of the latter is what rounding of the state does, in any units of states and equations. NaN where the
+    equations are NaN or infinite.
+    """
     residual = np.asarray(field(t, y, theta, u), dtype=np.float64).reshape(y.shape) @ left
-    slope = left.T @ _slopes(field, t, y, theta, u) @ right
-    move = np.full(residual.shape, np.nan)
-    known = np.isfinite(slope).all(axis=(1, 2)) & np.isfinite(residual).all(axis=1)
-    if (np.linalg.cond(slope[known]) > 1e14).any():
+    slopes = _slopes(field, t, y, theta, u)
+    known = np.isfinite(slopes).all(axis=(1, 2)) & np.isfinite(residual).all(axis=1)
+    slopes = slopes[known]
+    sizes = np.abs(left.T) @ np.abs(slopes)
+    back = right @ _inverse(left.T @ slopes @ right, sizes @ np.abs(right))
+    move, noise = np.full(y.shape, np.nan), np.full(y.shape, np.nan)
+    move[known] = -(back @ residual[known, :, None])[..., 0]
+    noise[known] = (np.abs(back) @ sizes @ np.abs(y[known, :, None]))[..., 0]
+    return move, noise
+
+
+def _inverse(slope: Array, sizes: Array) -> Array:
+    """(n, k, k) inverses, rows and columns scaled by the `sizes` that their entries are sums of."""
+    rows = sizes.max(axis=2, keepdims=True)
+    rows[rows == 0] = 1.0
+    columns = (sizes / rows).max(axis=1, keepdims=True)
+    columns[columns == 0] = 1.0
+    scaled = slope / rows / columns
+    if (np.linalg.cond(scaled) > 1e14).any():
         raise ValueError(
             "the algebraic equations of mass= do not determine the algebraic variables: the index is above 1 (differentiate "
             "the constraint, as in the index-1 form of a pendulum)"
         )
-    move[known] = -np.linalg.solve(slope[known], residual[known, :, None])[..., 0]
-    return move
+    inverse: Array = np.linalg.inv(scaled) / columns.swapaxes(1, 2) / rows.swapaxes(1, 2)
+    return inverse

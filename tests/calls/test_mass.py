@@ -66,14 +66,15 @@ def test_gradients_through_a_dae():
     g = np.random.default_rng(0).normal(size=(9, 5))
 
     def total(rate, move=0.0):
-        return float((pn.solve(pendulum, start + move, t, [rate], **options).y * g).sum())
+        consistent = pn.consistent_state(pendulum, start + move, [rate], mass=PENDULUM["mass"])
+        return float((pn.solve(pendulum, consistent, t, [rate], **options).y * g).sum())
 
     back = pn.solve(pendulum, start, t, [9.81], **options).vjp(g, wrt=("theta", "y0"))
     assert back.theta[0] == pytest.approx((total(9.81 + 1e-4) - total(9.81 - 1e-4)) / 2e-4, rel=1e-7)
     forward = pn.sensitivities(pendulum, start, t, [9.81], **options)
     assert (forward.theta[..., 0] * g).sum() == pytest.approx(back.theta[0], rel=1e-11)
-    along = np.array([0.0, 1.0, 0.0, 0.0, 0.0]) * 1e-7  # stays consistent to the tolerance of the check
-    assert (total(9.81, along) - total(9.81, -along)) / 2e-7 == pytest.approx(back.y0[1], rel=1e-5)
+    along = np.array([0.0, 1e-5, 0.0, 0.0, 0.0])  # the tension moves by -g along
+    assert (total(9.81, along) - total(9.81, -along)) / 2e-5 == pytest.approx(back.y0[1] - 9.81 * back.y0[4], rel=1e-7)
 
 
 def test_a_regular_mass_matrix_is_a_division():
@@ -111,6 +112,38 @@ def test_consistent_states_that_cannot_be_had():
         pn.consistent_state(never, [1.0, 1.0], mass=[1.0, 0.0])
     with pytest.raises(ValueError, match="y0 must be"):
         pn.consistent_state(never, [1.0], mass=[1.0, 0.0])
+
+
+@pytest.mark.parametrize("size", [1e-150, 1e-13, 1.0, 1e9])
+def test_consistent_states_of_any_size(size):
+    circle = pn.field(state=2)(lambda t, y: [-y[0], (y[0] / size) ** 2 + (y[1] / size) ** 2 - 1.0])
+    start = pn.consistent_state(circle, [0.6 * size, 3.0 * size], mass=[1.0, 0.0])
+    np.testing.assert_allclose(start / size, [0.6, 0.8], rtol=1e-14)
+    np.testing.assert_allclose(pn.consistent_state(circle, start, mass=[1.0, 0.0]), start, rtol=1e-15)
+
+
+def test_components_of_very_different_sizes():
+    """Each counts by itself."""
+    cubic = pn.field(state=3)(lambda t, y: [-1e-3 * y[0], (y[1] * 1e9) ** 3 + y[1] * 1e9 - y[0] * 1e-6, y[2] - 1e7 * y[0]])
+    mass = [1.0, 0.0, 0.0]
+    root = np.roots([1.0, 0.0, 1.0, -1.0])[-1].real * 1e-9
+    start = pn.consistent_state(cubic, [1e6, 1e-8, 1.0], mass=mass)
+    np.testing.assert_allclose(start, [1e6, root, 1e13], rtol=1e-14)
+    options = {"method": "ros34pw2", "mass": mass, "step": 0.1}
+    pn.solve(cubic, start * [1.0, 1.0 + 1e-7, 1.0], [0.0, 1.0], **options)
+    with pytest.raises(ValueError, match=r"component 1 would have to move by about 1\.7e-09"):
+        pn.solve(cubic, [1e6, 5e-9, 1e13], [0.0, 1.0], **options)
+    with pytest.raises(ValueError, match="component 1 would have to move"):
+        pn.solve(cubic, start * [1.0, 1.0 + 1e-5, 1.0], [0.0, 1.0], **options)
+
+
+def test_a_start_is_consistent_within_the_tolerances_of_its_solve():
+    clock = pn.field(state=2)(lambda t, y: [-y[0], y[1] - t - 1e-9])
+    options = {"method": "rodas5p", "mass": [1.0, 0.0]}
+    pn.solve(clock, [1.0, 0.0], [0.0, 1.0], atol=[1e-8, 1e-8], **options)
+    for finer in ({"atol": [1e-8, 1e-10]}, {"step": 0.1}):
+        with pytest.raises(ValueError, match="component 1 would have to move by about 1e-09"):
+            pn.solve(clock, [1.0, 0.0], [0.0, 1.0], **options, **finer)
 
 
 @pn.field(state=2, theta={"s": 1.0})
