@@ -4,6 +4,7 @@ import os
 import time as clock
 import warnings
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from functools import partial
 from typing import TYPE_CHECKING, Any, Self
 
@@ -44,7 +45,7 @@ from pynode.optim.progress import Progress
 from pynode.optim.result import Iteration
 from pynode.optim.session import results_kept_whole
 from pynode.training.curriculum import FitWarning
-from pynode.training.windows import as_weights
+from pynode.training.windows import weighed
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -208,7 +209,9 @@ class NeuralODE(Published):
             Control inputs: values at the times of the data, (T, m), (B, T, m) or a list of (T_i, m), which go between
             them as `input_kind` says; (B, m), constants; (times, values[, kind]) or a `pynode.Signal` for any other.
         weight : array or list of arrays, optional
-            Relative precision (1 / variance) of the entries of Y, of its shape or one that broadcasts to it.
+            Relative precision (1 / variance) of the entries of Y, of its shape or one that broadcasts to it: a common factor
+            of those of a state changes nothing, and its noise is that of an entry of typical weight (the geometric mean).
+            0: left out, as NaN in Y.
         names : sequence of str, optional
             Of the states.
         time, state, id, input : str or sequence of str
@@ -252,12 +255,14 @@ class NeuralODE(Published):
         self.in_frames_ = hasattr(t, "columns") and not isinstance(t, Trajectories)
         if self.observe is None:
             data = by_state(data, self.field, Y is None or names is not None)
+        y, precision = weighed(weight, data.y)
+        data = data if weight is None else replace(data, y=tuple(y))
         known = needed(self, data, doses)
         self._check_data(data, known)
         seed = self._seed()
         data, choice = choose_inputs(self, data, is_plain(u, input), known, seed)
         try:
-            return self._fit(data, weight, doses, known, seed, choice, progress, callback, checkpoint)
+            return self._fit(data, precision, doses, known, seed, choice, progress, callback, checkpoint)
         finally:
             if hasattr(self, "report_"):
                 keep_choice(self, choice)
@@ -265,7 +270,7 @@ class NeuralODE(Published):
     def _fit(
         self,
         data: Trajectories,
-        weight: Series | None,
+        precision: list[NDArray[np.float64]] | None,
         doses: Any,
         known: bool,
         seed: int,
@@ -278,14 +283,13 @@ class NeuralODE(Published):
         shown = bool(self.verbose) if progress is None else progress
         if self.n_estimators > 1:
             given = None if doses is None else as_doses(doses, data)
-            return self._fit_ensemble(data, weight, given, seed, choice, shown, callback, checkpoint)
+            return self._fit_ensemble(data, precision, given, seed, choice, shown, callback, checkpoint)
         started = clock.perf_counter()
-        precision = as_weights(weight, data.y)
         if known:
             refuse_options(self)
             return self._fit_known(KnownFit(self, data, precision, seed, doses), shown, callback, checkpoint)
         if self.n_restarts > 1:
-            return self._fit_starts(data, weight, seed, choice, shown, callback, checkpoint)
+            return self._fit_starts(data, precision, seed, choice, shown, callback, checkpoint)
         with opened(checkpoint, self.random_state, partial(self._what, data, precision)) as saved:
             fit_form(self, data, precision, seed, choice.delay, shown, callback, saved)
         settle_far_field(self)
@@ -355,7 +359,7 @@ class NeuralODE(Published):
     def _fit_ensemble(
         self,
         data: Trajectories,
-        weight: Series | None,
+        precision: list[NDArray[np.float64]] | None,
         doses: Any,
         seed: int,
         choice: Choice,
@@ -364,7 +368,7 @@ class NeuralODE(Published):
         checkpoint: str | os.PathLike[str] | Checkpoint | None,
     ) -> Self:
         saved = continued(checkpoint, self.random_state)
-        members, words = fit_members(decided(self, choice), data, weight, seed, progress, callback, doses, saved)
+        members, words = fit_members(decided(self, choice), data, precision, seed, progress, callback, doses, saved)
         if words:
             warnings.warn(words, FitWarning, stacklevel=users_level())
         best = best_of(members)
@@ -380,7 +384,7 @@ class NeuralODE(Published):
     def _fit_starts(
         self,
         data: Trajectories,
-        weight: Series | None,
+        precision: list[NDArray[np.float64]] | None,
         seed: int,
         choice: Choice,
         progress: bool | str,
@@ -389,7 +393,7 @@ class NeuralODE(Published):
     ) -> Self:
         started = clock.perf_counter()
         saved = continued(checkpoint, self.random_state)
-        best, message, interrupt = fit_starts(decided(self, choice), data, weight, seed, progress, callback, saved)
+        best, message, interrupt = fit_starts(decided(self, choice), data, precision, seed, progress, callback, saved)
         for name in RESULTS:
             setattr(self, name, getattr(best, name))
         self.estimators_ = []
