@@ -26,7 +26,7 @@ from pynode.training.sizes import is_small, prior_groups
 from pynode.training.smoothing import smooth, with_implied
 from pynode.training.state import Training
 from pynode.training.verdict.trajectories import doubts
-from pynode.training.windows import Data, as_weights, checked_windows, default_windows
+from pynode.training.windows import Data, checked_windows, default_windows, weighed
 
 SECOND_ORDER = "levenberg-marquardt"
 
@@ -241,7 +241,7 @@ def _prepared(
     if max_iter is not None and not max_iter >= 1:
         raise ValueError(f"max_iter={max_iter!r} must be a positive integer")
     signal = as_control(u, field.inputs, table.t)
-    data = Data(list(table.t), list(table.y), as_weights(weight, table.y), signal)
+    data = Data(list(table.t), *weighed(weight, table.y), signal)
     theta = field.init(random_state) if theta0 is None else as_theta(field, theta0, np.float64).copy()
     smoothed = smooth(data.t, data.y)
     if not data.seen.all():

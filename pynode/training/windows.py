@@ -181,6 +181,37 @@ def as_weights(weight: Any, y: Sequence[Array]) -> list[Array] | None:
     return weights
 
 
+def _relative(weights: list[Array], y: Sequence[Array]) -> list[Array]:
+    """Weights over their geometric mean for each state, of what was observed; those that are all the same are exactly 1."""
+    every = np.concatenate(weights)
+    counts = (every > 0) & ~np.isnan(np.concatenate(y))
+    size = np.ones(every.shape[1])
+    for c, some in enumerate(counts.T):
+        w = every[some, c]
+        if w.size:
+            size[c] = w[0] if (w == w[0]).all() else np.exp(np.log(w).mean())
+    return [w / size for w in weights]
+
+
+def weighed(weight: Any, y: Sequence[Array]) -> tuple[list[Array], list[Array] | None]:
+    """(the states, NaN where the weight is 0: left out; relative weights of the rest, None where all count the same).
+
+    Weights have a geometric mean of 1 for each state.
+
+    Parameters
+    ----------
+    weight, y
+        See `as_weights`.
+    """
+    weights = as_weights(weight, y)
+    if weights is None:
+        return list(y), None
+    weights = _relative(weights, y)
+    left = [np.where(w > 0, v, np.nan) for v, w in zip(y, weights, strict=True)]
+    same = all((w[~np.isnan(v)] == 1.0).all() for v, w in zip(left, weights, strict=True))
+    return left, None if same else weights
+
+
 def default_windows(lengths: Iterable[int], growth: int = 3) -> tuple[int | None, ...]:
     """Lengths of windows that grow from at most ten intervals to whole trajectories; `lengths` are those of the data."""
     longest = max(lengths) - 1

@@ -3,6 +3,7 @@
 from dataclasses import replace
 
 import numpy as np
+from numpy.typing import NDArray
 
 from pynode.data.trajectories import Trajectories
 from pynode.fields.field import Field
@@ -53,3 +54,13 @@ def by_state(data: Trajectories, field: Field | None, own_names: bool = True) ->
 
     censored = None if data.censored is None else tuple(spread(np.asarray(x), 0) for x in data.censored)
     return replace(data, y=tuple(spread(y, np.nan) for y in data.y), names=states, censored=censored)
+
+
+def weights_by_state(
+    weight: list[NDArray[np.float64]] | None, columns: tuple[str, ...], states: tuple[str, ...]
+) -> list[NDArray[np.float64]] | None:
+    """Weights (T_i, columns) in the order of the states, as `by_state` takes their data; 1 where there is no column."""
+    if weight is None or not set(columns) & set(states):
+        return weight
+    place = [columns.index(name) if name in columns else None for name in states]
+    return [np.stack([np.ones(len(w)) if k is None else w[:, k] for k in place], axis=1) for w in weight]

@@ -4,6 +4,7 @@ import os
 import time as clock
 import warnings
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from functools import partial
 from typing import TYPE_CHECKING, Any, Self
 
@@ -12,8 +13,8 @@ from numpy.typing import NDArray
 
 from pynode.data.labels import column_names
 from pynode.data.partitions import Partitions, as_partitions
-from pynode.data.signal import told
 from pynode.data.ragged import is_frame
+from pynode.data.signal import told
 from pynode.data.trajectories import Trajectories
 from pynode.errors import users_level
 from pynode.models.base import MESSAGES
@@ -27,7 +28,7 @@ from pynode.models.trajectories.known.fits import KnownFit
 from pynode.models.trajectories.known.protocol import as_doses, needed, refuse_options
 from pynode.models.trajectories.known.protocol_storage import protocol_to_dict
 from pynode.models.trajectories.known.results import keep
-from pynode.models.trajectories.named import by_state
+from pynode.models.trajectories.named import by_state, weights_by_state
 from pynode.models.trajectories.partitions.fits import fit_partitions
 from pynode.models.trajectories.publishing.published import Published
 from pynode.models.trajectories.restarts import fit_starts
@@ -48,7 +49,7 @@ from pynode.optim.progress import Progress
 from pynode.optim.result import Iteration
 from pynode.optim.session import results_kept_whole
 from pynode.training.curriculum import FitWarning
-from pynode.training.windows import as_weights
+from pynode.training.windows import weighed
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -212,7 +213,9 @@ class NeuralODE(Published):
             Control inputs: values at the times of the data, (T, m), (B, T, m) or a list of (T_i, m), which go between
             them as `input_kind` says; (B, m), constants; (times, values[, kind]) or a `pynode.Signal` for any other.
         weight : array or list of arrays, optional
-            Relative precision (1 / variance) of the entries of Y, of its shape or one that broadcasts to it.
+            Relative precision (1 / variance) of the entries of Y, of its shape or one that broadcasts to it: a common factor
+            of those of a state changes nothing, and its noise is that of an entry of typical weight (the geometric mean).
+            0: left out, as NaN in Y.
         names : sequence of str, optional
             Of the states. Default: those of the columns where Y is a data frame, or else y1, y2, ...
         time, state, id, input : str or sequence of str
@@ -254,14 +257,18 @@ class NeuralODE(Published):
         in_memory: Any = t
         data = with_covariates(as_trajectories(in_memory, Y, u, names, time, state, id, input, replicates="keep"))
         self.in_frames_ = is_frame(t)
+        y, precision = weighed(weight, data.y)
+        data = data if weight is None else replace(data, y=tuple(y))
+        called = data.names
         if self.observe is None:
             data = by_state(data, self.field, Y is None or names is not None or column_names(Y) is not None)
+            precision = weights_by_state(precision, called, data.names)
         known = needed(self, data, doses)
         self._check_data(data, known)
         seed = self._seed()
         data, choice = choose_inputs(self, data, is_plain(u, input), known, seed)
         try:
-            return self._fit(data, weight, doses, known, seed, choice, progress, callback, checkpoint)
+            return self._fit(data, precision, doses, known, seed, choice, progress, callback, checkpoint)
         finally:
             if hasattr(self, "report_"):
                 keep_choice(self, choice)
@@ -269,7 +276,7 @@ class NeuralODE(Published):
     def _fit(
         self,
         data: Trajectories,
-        weight: Series | None,
+        precision: list[NDArray[np.float64]] | None,
         doses: Any,
         known: bool,
         seed: int,
@@ -282,14 +289,13 @@ class NeuralODE(Published):
         shown = bool(self.verbose) if progress is None else progress
         if self.n_estimators > 1:
             given = None if doses is None else as_doses(doses, data)
-            return self._fit_ensemble(data, weight, given, seed, choice, shown, callback, checkpoint)
+            return self._fit_ensemble(data, precision, given, seed, choice, shown, callback, checkpoint)
         started = clock.perf_counter()
-        precision = as_weights(weight, data.y)
         if known:
             refuse_options(self)
             return self._fit_known(KnownFit(self, data, precision, seed, doses), shown, callback, checkpoint)
         if self.n_restarts > 1:
-            return self._fit_starts(data, weight, seed, choice, shown, callback, checkpoint)
+            return self._fit_starts(data, precision, seed, choice, shown, callback, checkpoint)
         with opened(checkpoint, self.random_state, partial(self._what, data, precision)) as saved:
             fit_form(self, data, precision, seed, choice.delay, shown, callback, saved)
         settle_far_field(self)
@@ -358,7 +364,7 @@ class NeuralODE(Published):
     def _fit_ensemble(
         self,
         data: Trajectories,
-        weight: Series | None,
+        precision: list[NDArray[np.float64]] | None,
         doses: Any,
         seed: int,
         choice: Choice,
@@ -367,7 +373,9 @@ class NeuralODE(Published):
         checkpoint: str | os.PathLike[str] | Checkpoint | None,
     ) -> Self:
         saved = continued(checkpoint, self.random_state)
-        members, words, interrupt = fit_members(decided(self, choice), data, weight, seed, progress, callback, doses, saved)
+        members, words, interrupt = fit_members(
+            decided(self, choice), data, precision, seed, progress, callback, doses, saved
+        )
         if words:
             warnings.warn(words, FitWarning, stacklevel=users_level())
         best = best_of(members)
@@ -386,7 +394,7 @@ class NeuralODE(Published):
     def _fit_starts(
         self,
         data: Trajectories,
-        weight: Series | None,
+        precision: list[NDArray[np.float64]] | None,
         seed: int,
         choice: Choice,
         progress: bool | str,
@@ -395,7 +403,7 @@ class NeuralODE(Published):
     ) -> Self:
         started = clock.perf_counter()
         saved = continued(checkpoint, self.random_state)
-        best, message, interrupt = fit_starts(decided(self, choice), data, weight, seed, progress, callback, saved)
+        best, message, interrupt = fit_starts(decided(self, choice), data, precision, seed, progress, callback, saved)
         for name in RESULTS:
             setattr(self, name, getattr(best, name))
         self.estimators_ = []

@@ -97,7 +97,7 @@ def averaged(
     theta = field.init(0)
     n = len(theta)
     model = np.concatenate(list(states))
-    shape = noise_shape(np.concatenate(data.y) - model, model)
+    shape = noise_shape(np.concatenate(data.y) - model, model, data.weight)
     here = Linearised.of(field, theta, data, states, variance, shape, options, rows)
     if here is None:
         return None

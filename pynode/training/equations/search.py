@@ -139,12 +139,17 @@ class Fitted:
     library: Library
 
 
-def noise_shape(residual: Array, y: Array) -> Array:
-    """(rows, d) how the variance of residuals grows with the square of states y, 1 on average; 1 where it does not."""
+def noise_shape(residual: Array, y: Array, weight: list[Array] | None = None) -> Array:
+    """(rows, d) the variance of entries beside that of one of weight 1: how it grows with the square of states y.
+
+    On average 1 over the user's weights; just that where it does not grow. Residuals are those of the data.
+    """
+    given = np.ones(y.shape) if weight is None else np.concatenate(weight)
+    given = np.where(given > 0, given, 1.0)
     shape = np.ones(y.shape)
     for j in range(y.shape[1]):
         seen = ~np.isnan(residual[:, j])
-        r2 = residual[seen, j] ** 2
+        r2 = given[seen, j] * residual[seen, j] ** 2
         size = y[seen, j] ** 2
         if len(r2) < 20 or not r2.any() or not size.any():
             continue
@@ -157,7 +162,7 @@ def noise_shape(residual: Array, y: Array) -> Array:
         if scores[best] > scores[0] + SHAPE_GAIN:
             whole = y[:, j] ** 2 / np.mean(y[seen, j] ** 2)
             shape[:, j] = 1.0 - SHARES[best] + SHARES[best] * whole
-    return shape
+    return shape / given
 
 
 def first_guess(library: Library, data: Data, smoothed: Smoothed) -> Guess:
@@ -166,7 +171,7 @@ def first_guess(library: Library, data: Data, smoothed: Smoothed) -> Guess:
     inputs = None if u is None else np.split(u, np.cumsum([len(t) for t in data.t])[:-1])
     measured = np.concatenate(data.y)
     states = np.concatenate(smoothed.y)
-    shape = noise_shape(measured - states, states)
+    shape = noise_shape(measured - states, states, data.weight)
     P = len(library.terms)
     C = np.zeros((data.d, P))
     chosen: list[Subset] = []
@@ -236,10 +241,11 @@ def fitted(
     model = np.concatenate(states)
     residual = measured - model
     seen = ~np.isnan(residual)
-    shape = noise_shape(residual, model)
+    shape = noise_shape(residual, model, data.weight)
     n = seen.sum(axis=0)
     least = ROUNDING * data.spread
-    shape[:, np.nansum(residual**2, axis=0) < least * n] = 1.0  # rounding has no shape
+    still = np.nansum(residual**2, axis=0) < least * n
+    shape[:, still] = noise_shape(0 * residual, model, data.weight)[:, still]  # rounding has no shape
     variance = np.maximum(np.nansum(residual**2 / shape, axis=0) / np.maximum(n, 1), least)
     _, logdet = np.linalg.slogdet(state.covariance)
     occam = 0.5 * (float(logdet) + float(np.log(alpha).sum()) - float((alpha * c**2).sum()))
@@ -391,8 +397,6 @@ def weighted_problem(
     split = np.split(guess.shape, np.cumsum([len(t) for t in data.t])[:-1])
     shape = np.concatenate([split[i][a:b] for i, a, b in cut.source])
     weight = mean / (guess.variance * shape)
-    if cut.weight is not None:
-        weight = weight * np.concatenate(cut.weight)
     return ShootingProblem(f, cut, y0, weight=weight, coordinates=coordinates, **options), mean
 
 

@@ -257,12 +257,10 @@ class EquationFit:
         return run
 
     def _weighted(self, shape: Array) -> Data:
-        """The data, weights falling where the noise grows with the state."""
+        """The data, weights falling where the noise grows with the state; shape: see `noise_shape`."""
         if not np.ptp(shape):
             return self.inside
-        parts = np.split(1.0 / shape, np.cumsum([len(t) for t in self.inside.t])[:-1])
-        given = self.inside.weight
-        return replace(self.inside, weight=parts if given is None else [w * p for w, p in zip(given, parts, strict=True)])
+        return replace(self.inside, weight=np.split(1.0 / shape, np.cumsum([len(t) for t in self.inside.t])[:-1]))
 
     @property
     def steady(self) -> bool:
