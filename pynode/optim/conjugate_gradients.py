@@ -1,10 +1,9 @@
-"""Preconditioned conjugate gradients, and what they tell of the matrix on the way."""
+"""Preconditioned conjugate gradients."""
 
 from collections.abc import Callable
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.linalg import eigh_tridiagonal
 
 Array = NDArray[np.float64]
 
@@ -18,11 +17,10 @@ def conjugate_gradients(
     precondition: Callable[[Array], Array],
     forcing: float = FORCING,
     most: int = 40,
-) -> tuple[Array, int, float]:
-    """(x, iterations, logarithm) with A x close to b, for a positive definite A given by its products.
+) -> tuple[Array, int]:
+    """(x, iterations) with A x close to b, for a positive definite A given by its products.
 
-    Nocedal & Wright 2006, algorithm 5.3. Their steps are those of Lanczos' method on M^-1/2 A M^-1/2 from M^-1/2 b; of its
-    logarithm they give the quadratic form b^T M^-1/2 log(M^-1/2 A M^-1/2) M^-1/2 b (Golub & Meurant 2010, ch. 6).
+    Nocedal & Wright 2006, algorithm 5.3.
 
     Parameters
     ----------
@@ -43,9 +41,8 @@ def conjugate_gradients(
     p = z
     rz = float(r @ z)
     first = rz
-    steps: list[float] = []
-    turns: list[float] = []
-    while len(steps) < most and rz > forcing**2 * first:
+    n = 0
+    while n < most and rz > forcing**2 * first:
         Ap = product(p)
         bend = float(p @ Ap)
         if not bend > 0:  # rounding
@@ -56,17 +53,6 @@ def conjugate_gradients(
         z = precondition(r)
         before = rz
         rz = float(r @ z)
-        steps.append(a)
-        turns.append(rz / before)
-        p = z + turns[-1] * p
-    return x, len(steps), first * _logarithm(np.array(steps), np.array(turns))
-
-
-def _logarithm(a: Array, b: Array) -> float:
-    """e_1^T log(T) e_1 of the tridiagonal matrix T that steps a and turns b of conjugate gradients imply."""
-    if not len(a):
-        return 0.0
-    diagonal = 1.0 / a
-    diagonal[1:] += b[:-1] / a[:-1]
-    w, V = eigh_tridiagonal(diagonal, np.sqrt(b[:-1]) / a[:-1])
-    return float((V[0] ** 2 * np.log(np.maximum(w, 1e-300))).sum())
+        p = z + rz / before * p
+        n += 1
+    return x, n

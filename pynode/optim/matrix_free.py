@@ -20,11 +20,11 @@ from numpy.typing import NDArray
 from pynode.optim.checkpoint import Checkpoint, Resumable
 from pynode.optim.conjugate_gradients import conjugate_gradients
 from pynode.optim.damped import TRIES, Found, ended, lower, relaxed
+from pynode.optim.few_rows import Near, formed
 from pynode.optim.levenberg_marquardt import begun, conclude, snapshot, update_evidence
 from pynode.optim.normal_equations import Problem
 from pynode.optim.posterior import LaplacePosterior
 from pynode.optim.preconditioner import Sweeps, Tangents, place
-from pynode.optim.sketched import Near, formed
 
 Array = NDArray[np.float64]
 
@@ -155,14 +155,14 @@ class _Descent:
         def damped(v: Array) -> Array:
             return state.beta * product(v) + diagonal * v
 
-        step, n, _ = conjugate_gradients(damped, -gradient, inverse, most=self.near.most)
+        step, n = conjugate_gradients(damped, -gradient, inverse, most=self.near.most)
         self.near.spent += n
         free = None if follow is None else follow(step)
         prior = 2 * (state.alpha * state.theta) @ step + (state.alpha * step) @ step
         promised = float(-(state.beta * self.here.change(step, free) + prior))
         bend = self.here.bend(step, free, damping)
         if bend is not None and free is not None:
-            a, n, _ = conjugate_gradients(damped, -state.beta * bend[0], inverse, ROUGH, self.near.most)
+            a, n = conjugate_gradients(damped, -state.beta * bend[0], inverse, ROUGH, self.near.most)
             self.near.spent += n
             scale = self.near.scale(state)
             if (a * scale) @ a < BENT**2 * ((step * scale) @ step):

@@ -50,10 +50,6 @@ class Tangents(Protocol):
         """(J^T r'', a -> a of the free states), r'' the second derivative of the residuals along a step; None: not known."""
         ...
 
-    def rows_of(self, signs: Callable[[tuple[int, ...]], Array]) -> Array:
-        """J^T z (n,) with the free states eliminated, for z = signs(shape of the residuals)."""
-        ...
-
 
 class Sweeps(Protocol):
     """Nonlinear least squares as `pynode.optim.normal_equations.Problem`, that gives products in place of matrices."""
@@ -82,12 +78,12 @@ class Sweeps(Protocol):
         """What the weights of the problem are at the time."""
         ...
 
-    def tangents_at(self, at: dict[str, Any], /) -> Tangents | None:
-        """The same at a `place`."""
-        ...
-
     def dense(self, x: Array, free: Any, rows: int, weights: dict[str, Array], /) -> tuple[Array, Array] | None:
         """(J^T J, its diagonal before free states were eliminated), from about so many residuals with these weights."""
+        ...
+
+    def some_rows(self, x: Array, free: Any, rows: int, weights: dict[str, Array], /) -> tuple[Array, Array] | None:
+        """(J, the same diagonal) of about so many residuals, each weighted for those between."""
         ...
 
 
@@ -186,4 +182,5 @@ class Preconditioner(Aged):
 
 def place(problem: Sweeps, state: LaplacePosterior) -> dict[str, Any]:
     """Where a problem and a state are, to form a preconditioner there."""
-    return {"x": state.theta, "free": state.free, "weights": problem.weights()}
+    gamma = state.gamma if np.isfinite(state.gamma) else None
+    return {"x": state.theta, "free": state.free, "weights": problem.weights(), "gamma": gamma}

@@ -3,6 +3,8 @@
 Varah 1982, doi:10.1137/0903003.
 """
 
+from collections.abc import Iterator
+
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
@@ -67,19 +69,28 @@ class MatchingProblem:
     def linearise(self, x: Array, free: None = None, single: bool = False) -> Linearised:
         """The normal equations; J^T J in single precision for a preconditioner."""
         r = self.residual(x)
-        theta = self.coordinates.theta(x)
         n = len(x)
         H = np.zeros((n, n))
         g = np.zeros(n)
-        part = max(1, PART // (self.field.d * self.field.n_params))
-        for a in range(0, len(r), part):
-            rows = slice(a, a + part)
-            (J,), _ = run(self.jacobian, {k: None if v is None else v[rows] for k, v in self.point.items()}, [theta])
-            J = self.coordinates.jacobian(x, J.reshape(r[rows].size, -1))
-            J *= self.root[rows].reshape(-1, 1)
+        for rows, J in self._pieces(x):
             H += _rough_gram(J.reshape(*r[rows].shape, -1)) if single else gram(J)
             g += J.T @ r[rows].ravel()
         return Linearised(float((r * r).sum()), H, g)
+
+    def rows(self, x: Array) -> Array:
+        """The Jacobian (n d, len(x)) of all residuals."""
+        return np.concatenate([J for _, J in self._pieces(x)])
+
+    def _pieces(self, x: Array) -> Iterator[tuple[slice, Array]]:
+        """(some of the points, the Jacobian of their residuals), until all are done."""
+        theta = self.coordinates.theta(x)
+        part = max(1, PART // (self.field.d * self.field.n_params))
+        for a in range(0, len(self.slope), part):
+            rows = slice(a, a + part)
+            (J,), _ = run(self.jacobian, {k: None if v is None else v[rows] for k, v in self.point.items()}, [theta])
+            J = self.coordinates.jacobian(x, J.reshape(self.slope[rows].size, -1))
+            J *= self.root[rows].reshape(-1, 1)
+            yield rows, J
 
 
 def _rough_gram(J: Array) -> Array:

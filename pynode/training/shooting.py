@@ -6,6 +6,7 @@ are eliminated (Schur complement), so that a step solves an (n, n) system howeve
 are taken in parts of limited memory, in a fixed order.
 """
 
+from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
@@ -225,29 +226,53 @@ class ShootingProblem:
     def projected(self, x: Array, free: Array) -> tuple[Array, Array] | None:
         """(J^T J of the shared coordinates (n, n), the free states eliminated; its diagonal before); None as `linearise`.
 
+        It takes a third of the time of `linearise`, in single precision, and gives no gradient. Of single precision
+        effective numbers of parameters differ by a fortieth of what they do by rows left out.
+        """
+        n = len(x)
+        H = np.zeros((n, n))
+        diagonal = np.zeros(n)
+        for found in self._beside_states(x, free):
+            if found is None:
+                return None
+            left, size = found
+            H += single_gram(left, size)
+            diagonal += size**2
+        return H, diagonal
+
+    def rows(self, x: Array, free: Array) -> tuple[Array, Array] | None:
+        """(J of the shared coordinates (rows d, n), the free states eliminated; squares of its columns before)."""
+        pieces = []
+        diagonal = np.zeros(len(x))
+        for found in self._beside_states(x, free):
+            if found is None:
+                return None
+            left, size = found
+            pieces.append(left.reshape(-1, len(x)) * size)
+            diagonal += size**2
+        return np.concatenate(pieces), diagonal
+
+    def _beside_states(self, x: Array, free: Array) -> Iterator[tuple[NDArray[np.float32], Array] | None]:
+        """For each part (J (rows, d, n) over the sizes (n,) of its columns, those sizes); None where it cannot be had.
+
         The Jacobian of each trajectory is projected, beside what its own free state does; their priors are counted with the
-        states only, and have to be weak. It takes a third of the time of `linearise`, in single precision, and gives no
-        gradient. Of single precision effective numbers of parameters differ by a fortieth of what they do by rows left out.
+        states only, and have to be weak.
         """
         theta = self.coordinates.theta(x)
         n = len(x)
         d = free.shape[1]
-        H = np.zeros((n, n))
-        diagonal = np.zeros(n)
         for which, problem in self.parts:
             raw = problem.run(theta, np.ascontiguousarray(free[which]))
             self.nfe += int(raw["nfe"].sum())
-            if (raw["status"][self.alive[which]] != OK).any():
-                return None
             rows = slice(self.start[which.start], self.stop[which.stop - 1])
             J = raw["sensitivity"]
             J[np.repeat(~self.alive[which], self.length[which])] = 0.0
-            if not np.abs(J).max(initial=0.0) < HUGE:  # NaN too
-                return None
+            if (raw["status"][self.alive[which]] != OK).any() or not np.abs(J).max(initial=0.0) < HUGE:  # NaN too
+                yield None
+                return
             J *= self.root[rows, :, None]
             shared = self.coordinates.jacobian(x, J[:, :, : len(theta)])
             size = column_sizes(shared)
-            diagonal += size**2
             left = in_single(shared, size)
             for k, (a, m) in enumerate(zip(self.start[which] - self.start[which.start], self.length[which], strict=True)):
                 own = J[a : a + m, :, len(theta) :].reshape(m * d, d)
@@ -256,10 +281,10 @@ class ShootingProblem:
                 try:
                     gain = np.linalg.solve(precision, own.T)
                 except np.linalg.LinAlgError:
-                    return None
+                    yield None
+                    return
                 block -= own.astype(np.float32) @ (gain.astype(np.float32) @ block)
-            H += single_gram(left, size)
-        return H, diagonal
+            yield left, size
 
     def each(self, x: Array, free: Array) -> tuple[Array, Array, Array]:
         """For each trajectory by itself, with x known: half its sum of squares (B,), its gradient (B, d), J^T J (B, d, d).

@@ -130,11 +130,6 @@ class ShootingSweeps:
         here = ShootingTangents(self, x, free)
         return here if here.usable else None
 
-    def tangents_at(self, at: dict[str, Any]) -> "ShootingTangents | None":
-        """The problem linearised at an earlier point, with the weights of then."""
-        here = ShootingTangents(self, at["x"], at["free"], at["weights"])
-        return here if here.usable else None
-
     def weights(self) -> dict[str, Array]:
         """The roots of the weights, and the priors of the free states."""
         return {"root": self.problem.root, "prior": self.problem.prior}
@@ -149,19 +144,25 @@ class ShootingSweeps:
         self.problem.nfe += part.nfe
         return found
 
+    def some_rows(self, x: Array, free: Array, rows: int, weights: dict[str, Array]) -> tuple[Array, Array] | None:
+        """(J (rows, n), the free states eliminated; the diagonal of J^T J before) of about so many residuals; as `dense`."""
+        part = thinned(self.problem, free, rows, weights["root"], weights["prior"])
+        found = part.rows(x, free)
+        self.problem.nfe += part.nfe
+        return found
+
 
 class ShootingTangents(Tangents):
     """The problem at a point: loss, gradient, and products of its Jacobian with vectors."""
 
-    def __init__(self, sweeps: ShootingSweeps, x: Array, free: Array, weights: dict[str, Array] | None = None) -> None:
+    def __init__(self, sweeps: ShootingSweeps, x: Array, free: Array) -> None:
         self.sweeps = sweeps
         self.x = x
         problem = sweeps.problem
-        weights = sweeps.weights() if weights is None else weights
-        self.prior = weights["prior"]
+        self.prior = problem.prior
         self.theta = np.ascontiguousarray(sweeps.coordinates.theta(x))
         self.free = np.ascontiguousarray(free)
-        self.root = weights["root"]
+        self.root = problem.root
         B, d = self.free.shape
         y, status = problem.solve(x, self.free)
         self.r = r = self.root * (y - problem.data)
@@ -244,12 +245,6 @@ class ShootingTangents(Tangents):
 
         return product, self.g - self.back(self.with_states(best(self.z)))[0], follow
 
-    def rows_of(self, signs: Callable[[tuple[int, ...]], Array]) -> Array:
-        """J^T z (n,) with the free states eliminated, for z = signs((rows, d))."""
-        z = signs(self.root.shape)
-        best = np.asarray(np.linalg.solve(self.precision, self.of_states(z)[:, :, None])[:, :, 0], dtype=np.float64)
-        return self.back(z - self.with_states(best))[0]
-
     def _best(self, damping: float) -> Callable[[Array], Array]:
         """c (B, d) -> A^-1 c, A the damped precision of the free states."""
         d = self.free.shape[1]
@@ -304,16 +299,22 @@ class MatchingSweeps:
         here = MatchingTangents(self.problem, x)
         return here if np.isfinite(here.loss) else None
 
-    def tangents_at(self, at: dict[str, Any]) -> "MatchingTangents | None":
-        """The problem linearised at an earlier point."""
-        return self.tangents(at["x"])
-
     def weights(self) -> dict[str, Array]:
         """They never change."""
         return {}
 
     def dense(self, x: Array, free: None, rows: int, weights: dict[str, Array]) -> tuple[Array, Array]:
         """(J^T J (n, n), its diagonal) from about so many residuals, each counted for its neighbours too."""
+        H = self._thinned(rows).linearise(x, single=True).H
+        return H, np.diag(H).copy()
+
+    def some_rows(self, x: Array, free: None, rows: int, weights: dict[str, Array]) -> tuple[Array, Array]:
+        """(J (rows, n), the diagonal of J^T J) of about so many residuals, each weighted for its neighbours too."""
+        J = self._thinned(rows).rows(x)
+        return J, np.einsum("ij,ij->j", J, J)
+
+    def _thinned(self, rows: int) -> MatchingProblem:
+        """The problem with about so many residuals."""
         problem = self.problem
         step = max(1, problem.n_observed // max(rows, 1))
         kept = slice(step // 2, None, step)
@@ -321,9 +322,7 @@ class MatchingSweeps:
         squares = problem.root[kept] ** 2 * (len(problem.slope) / len(problem.slope[kept]))
         t, y, u = (point[name] for name in ("t", "y", "u"))
         assert t is not None and y is not None
-        part = MatchingProblem(problem.field, t, y, problem.slope[kept], squares, u, problem.coordinates)
-        H = part.linearise(x, single=True).H
-        return H, np.diag(H).copy()
+        return MatchingProblem(problem.field, t, y, problem.slope[kept], squares, u, problem.coordinates)
 
 
 class MatchingTangents(Tangents):
@@ -354,10 +353,6 @@ class MatchingTangents(Tangents):
     def eliminated(self, damping: float) -> tuple[Callable[[Array], Array], Array, None]:
         """(v -> H v, g, None): there are no free states."""
         return (lambda v: self.back(self.along(v))), self.g, None
-
-    def rows_of(self, signs: Callable[[tuple[int, ...]], Array]) -> Array:
-        """J^T z (n,) for z = signs((rows, d))."""
-        return self.back(signs(self.still.shape))
 
     def bend(self, step: Array, free: Array | None, damping: float) -> None:
         """Slopes are nearly linear in the parameters: it does not pay."""

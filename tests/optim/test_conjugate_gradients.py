@@ -1,4 +1,4 @@
-"""Conjugate gradients against dense solutions, and the logarithm they give against dense determinants."""
+"""Conjugate gradients against dense solutions."""
 
 import numpy as np
 
@@ -14,7 +14,7 @@ def test_solution_is_that_of_dense_equations():
     rng = np.random.default_rng(0)
     A, b = spd(40, rng), rng.standard_normal(40)
     M = np.diag(A)
-    x, n, _ = conjugate_gradients(lambda v: A @ v, b, lambda r: r / M, forcing=1e-12, most=200)
+    x, n = conjugate_gradients(lambda v: A @ v, b, lambda r: r / M, forcing=1e-12, most=200)
     assert n <= 80
     np.testing.assert_allclose(x, np.linalg.solve(A, b), rtol=1e-9)
 
@@ -23,24 +23,13 @@ def test_an_exact_preconditioner_needs_one_iteration():
     rng = np.random.default_rng(1)
     A, b = spd(30, rng, 1e6), rng.standard_normal(30)
     inverse = np.linalg.inv(A)
-    x, n, logarithm = conjugate_gradients(lambda v: A @ v, b, lambda r: inverse @ r)
+    x, n = conjugate_gradients(lambda v: A @ v, b, lambda r: inverse @ r)
     assert n == 1
-    assert abs(logarithm) < 1e-6  # of the identity
     np.testing.assert_allclose(A @ x, b, atol=1e-6)
-
-
-def test_quadratic_form_of_the_logarithm():
-    rng = np.random.default_rng(2)
-    A, b = spd(30, rng), rng.standard_normal(30)
-    M = np.diag(A).copy()
-    *_, found = conjugate_gradients(lambda v: A @ v, b, lambda r: r / M, forcing=1e-13, most=100)
-    w, V = np.linalg.eigh(A / np.sqrt(M) / np.sqrt(M)[:, None])
-    c = V.T @ (b / np.sqrt(M))
-    np.testing.assert_allclose(found, (c**2 * np.log(w)).sum(), rtol=1e-8)
 
 
 def test_stops_early_where_asked():
     rng = np.random.default_rng(3)
     A, b = spd(50, rng, 1e4), rng.standard_normal(50)
-    _, n, _ = conjugate_gradients(lambda v: A @ v, b, lambda r: r, forcing=1e-10, most=7)
+    _, n = conjugate_gradients(lambda v: A @ v, b, lambda r: r, forcing=1e-10, most=7)
     assert n == 7

@@ -4,7 +4,8 @@ import numpy as np
 import pytest
 
 import pynode as pn
-from pynode.optim import sketched
+from pynode.optim import few_rows
+from pynode.optim.few_rows import FIRST_ROWS, ROWS, FewRows
 from pynode.optim.levenberg_marquardt import descend, log_evidence, update_evidence
 from pynode.optim.matrix_free import descend_by_sweeps, whole
 from pynode.optim.normal_equations import Linearised
@@ -245,42 +246,74 @@ def test_a_descent_returns_to_the_minimum_beside_it(seed):
     np.testing.assert_allclose(gained, 0, atol=0.3)
 
 
-def test_a_diagonal_and_traces_by_signs_are_near_the_dense_ones(monkeypatch):
-    monkeypatch.setattr(sketched, "PROBES", 20)
-    monkeypatch.setattr(sketched, "INNER", 400)
-    data, field = rotation(n=6, T=31), pn.mlp(4, (8,), skip=True)
+def test_rows_of_j_are_those_of_dense_sensitivities():
+    data, field = rotation(), pn.mlp(4, (6,), skip=True)
+    problem, y0 = problem_of(data, field, np.array([1.0, 2.0, 0.5, 1.5]), 7)
+    theta = 0.3 * field.init(0)
+    dense = problem.linearise(theta, y0)
+    J, whole_squares = ShootingSweeps(problem).some_rows(theta, y0, 10**9, {"root": problem.root, "prior": problem.prior})
+    size = np.sqrt(np.diag(dense.H))
+    np.testing.assert_allclose(J.T @ J / size / size[:, None], dense.H / size / size[:, None], rtol=0, atol=1e-5)
+    np.testing.assert_allclose(whole_squares, np.diag(dense.free.H), rtol=1e-5)
+    slopes = MatchingProblem(field, np.zeros(40), *np.random.default_rng(3).standard_normal((2, 40, 4)))
+    J, squares = MatchingSweeps(slopes).some_rows(theta, None, 10**9, {})
+    np.testing.assert_allclose(J.T @ J, slopes.linearise(theta).H, rtol=1e-10, atol=1e-10)
+    np.testing.assert_allclose(squares, np.diag(slopes.linearise(theta).H), rtol=1e-10)
+
+
+@pytest.mark.parametrize("strength", [1e-4, 1.0, 1e4])
+def test_inverse_evidence_and_determinant_of_few_rows_are_the_dense_ones(strength):
+    """Fewer rows than parameters, so that priors alone hold some directions."""
+    data, field = rotation(n=2, T=12), pn.mlp(4, (16,), skip=True)
     groups = prior_groups(field)
     problem, y0 = problem_of(data, field)
-    dense = start_of(field, problem, y0)
-    here = problem.linearise(dense.theta, y0)
-    dense.loss = here.loss
-    signs = start_of(field, problem, y0)
-    signs.loss = here.loss
     by = ShootingSweeps(problem)
-    near = sketched.Diagonal.of(by, place(by, signs))
-    np.testing.assert_allclose(near.squares.sum(), np.trace(here.H), rtol=0.3)
-    _, logdet = near._traces(signs)
-    K = dense.beta * here.H + np.diag(dense.alpha)
-    np.testing.assert_allclose(logdet, -np.linalg.slogdet(K)[1], rtol=0.2)
-    near.evidence(by, signs, groups)
-    update_evidence(dense, here.H, groups, problem.n_observed, problem.n_free)
-    assert signs.covariance is None
-    np.testing.assert_allclose(signs.gamma, dense.gamma, rtol=0.15)
-    assert np.isfinite(log_evidence(problem.n_observed, signs))
+    state, dense = start_of(field, problem, y0), start_of(field, problem, y0)
+    for each in (state, dense):
+        each.alpha *= strength
+        each.loss = problem.loss(each.theta, y0)
+    assert problem.n_observed < field.n_params
+    near = FewRows.of(by, place(by, state))
+    H = near.J.T @ near.J
+    K = state.beta * H + np.diag(state.alpha)
+    r = np.random.default_rng(0).standard_normal(field.n_params)
+    np.testing.assert_allclose(K @ near.inverse(state, state.alpha)(r), r, rtol=0, atol=1e-3)
+    near.evidence(by, state, groups)
+    update_evidence(dense, H, groups, problem.n_observed, problem.n_free)
+    np.testing.assert_allclose(state.gamma, dense.gamma, rtol=1e-6)
+    np.testing.assert_allclose(state.alpha, dense.alpha, rtol=1e-4)
+    np.testing.assert_allclose(state.logdet, -np.linalg.slogdet(K)[1], rtol=1e-9)
+    assert state.covariance is None and np.isfinite(log_evidence(problem.n_observed, state))
 
 
-def test_a_descent_by_the_diagonal_ends_as_low(monkeypatch):
-    data, field = rotation(n=6, T=31), pn.mlp(4, (5,), skip=True)
+def test_how_many_rows_follows_what_the_data_tell():
+    data, field = rotation(n=6, T=401), pn.mlp(4, (30,), skip=True)
+    problem, y0 = problem_of(data, field)
+    by = ShootingSweeps(problem)
+    state = start_of(field, problem, y0)
+    state.gamma = np.nan
+    first = len(FewRows.of(by, place(by, state)).J)
+    assert 0.9 * FIRST_ROWS < first < 1.3 * FIRST_ROWS < problem.n_observed
+    state.gamma = 150.0
+    known = len(FewRows.of(by, place(by, state)).J)
+    assert 0.9 * ROWS * 150 < known < 1.3 * ROWS * 150 < 0.9 * first
+
+
+def test_a_descent_by_few_rows_ends_as_low(monkeypatch):
+    data, field = rotation(n=6, T=31, seed=2), pn.mlp(4, (5,), skip=True)
     groups = prior_groups(field)
     problem, y0 = problem_of(data, field)
     dense = start_of(field, problem, y0)
     descend(problem, dense, groups=groups, tol=1e-5, max_iter=200)
-    monkeypatch.setattr(sketched, "LARGE", 10)
+    monkeypatch.setattr(few_rows, "LARGE", 10)
     problem, y0 = problem_of(data, field)
     state = start_of(field, problem, y0)
     descend_by_sweeps(ShootingSweeps(problem), state, groups=groups, tol=1e-5, max_iter=200)
-    np.testing.assert_allclose(state.loss, dense.loss, rtol=0.05)
-    assert state.covariance is None and np.isfinite(state.logdet)
+    np.testing.assert_allclose(state.loss, dense.loss, rtol=0.01)
+    np.testing.assert_allclose(state.gamma, dense.gamma, rtol=0.05)
+    gained = log_evidence(problem.n_observed, state) - log_evidence(problem.n_observed, dense)
+    np.testing.assert_allclose(gained, 0, atol=1.0)
+    assert state.covariance is None
 
 
 def test_a_matrix_is_formed_again_once_its_age_has_cost_as_much():
@@ -326,7 +359,7 @@ def test_a_model_fitted_by_products_is_as_good(monkeypatch):
 def test_bands_of_a_model_too_large_for_them_are_refused_in_words(monkeypatch):
     monkeypatch.setattr(module, "DEARER", 0.0)
     monkeypatch.setattr(module, "DEARER_ROW", 0.0)
-    monkeypatch.setattr(sketched, "LARGE", 10)
+    monkeypatch.setattr(few_rows, "LARGE", 10)
     t = np.linspace(0, 3, 31)
     Y = [np.stack([a * np.cos(t), -a * np.sin(t)], axis=1) for a in (1.0, 0.5)]
     model = pn.NeuralODE(hidden=(5,), random_state=0, max_iter=20).fit(t, Y)

@@ -26,7 +26,7 @@ from pynode.models.trajectories.series import (
     own_control,
 )
 from pynode.models.trajectories.visits import Visited, is_network, warn_of_far
-from pynode.optim.sketched import LARGE
+from pynode.optim.few_rows import LARGE
 from pynode.training.equations.averaging import Averaged
 from pynode.training.sizes import MAX_STATES
 
