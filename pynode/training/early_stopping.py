@@ -26,11 +26,14 @@ class Holdout:
         Their smoothed states, from which the solves over the windows of a stage start.
     patience : int
         A stage ends after this many iterations without improvement.
+    places : (B,) int array
+        Their positions among all trajectories.
     """
 
     data: Data
     states: list[Array]
     patience: int
+    places: NDArray[np.intp]
 
 
 class EarlyStopping:

@@ -82,6 +82,7 @@ RESULTS = (
     "visited_",
     "input_kind_",
     "strays_",
+    "aside_",
 )
 """What a fit leaves, but for `estimators_` and `in_frames_`."""
 
@@ -138,6 +139,8 @@ class NeuralODE(Published):
         The smoothed states, scaled, with their covariances (states, spread), with process_noise.
     strays_ : tuple of int
         Positions of trajectories along which rollouts leave the data, see `far_field`.
+    aside_ : tuple of int
+        Positions of trajectories that `early_stopping` kept aside: their initial states alone are fitted.
     input_kind_ : str
         How control inputs that are plain values go between their times in predictions: as those of the data did.
     in_frames_ : bool
@@ -146,7 +149,7 @@ class NeuralODE(Published):
         The states that it went through while it was trained, scaled: states (some of them), inputs (the control inputs
         there), low and high (their range). None of fits with a protocol (doses, observe, initial).
     data_ : Trajectories or None
-        What it was fitted to, and weight_ (list of arrays or None), its weights.
+        What `fit` was given, and weight_ (list of arrays or None), its weights.
     estimators_ : list of NeuralODE
         The members of an ensemble, else empty; theta_ and the like are those of the best by loss (process_noise: evidence).
     random_state_ : int

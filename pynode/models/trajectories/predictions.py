@@ -50,6 +50,7 @@ class Rollouts(Derivatives):
     in_frames_: bool = False
     visited_: Visited | None = None
     strays_: tuple[int, ...] = ()
+    aside_: tuple[int, ...] = ()
     input_kind_: Literal["previous", "linear", "cubic"] = "linear"
     covariance_: Array | None
     determined_covariance_: Array | None

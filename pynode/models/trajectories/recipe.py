@@ -113,7 +113,7 @@ def prepare(
     training, holdout = Training.start(theta, inside, smoothed), None
     if model.early_stopping:
         kept, aside = split(len(data), model.validation_fraction, seed)
-        holdout = Holdout(inside.take(aside), [training.states[i] for i in aside], int(model.patience))
+        holdout = Holdout(inside.take(aside), [training.states[i] for i in aside], int(model.patience), aside)
         data, inside = data.take(kept), inside.take(kept)
         smoothed = replace(smoothed, y=[smoothed.y[i] for i in kept], slope=[smoothed.slope[i] for i in kept])
         training = Training.start(theta, inside, smoothed)

@@ -49,6 +49,7 @@ def keep_run(
     model.n_unobserved_ = int(model.augment)
     model.visited_ = visited_of(run)
     model.strays_ = ()
+    model.aside_ = ()
     model.estimators_ = []
     model.score_of_start_ = score(run) if isinstance(run, SecondOrderRun) else None
     model.initial_states_ = scaling.states_back(np.stack([states[0] for states in training.states]))

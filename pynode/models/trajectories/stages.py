@@ -9,6 +9,7 @@ from numpy.typing import NDArray
 
 from pynode.data.trajectories import Trajectories
 from pynode.models.trajectories.equations.unvisited import unvisited
+from pynode.models.trajectories.kept_aside import take_back
 from pynode.models.trajectories.recipe import polish, prepare
 from pynode.models.trajectories.results import keep_run
 from pynode.models.trajectories.scaling import Scaling
@@ -41,7 +42,7 @@ def fit_stages(
 ) -> Run:
     """Train in stages; returns what was run. plain, units: see `prepare`."""
     started = clock.perf_counter()
-    run, scaling, smoothed, data = prepare(model, data, precision, seed, delay, plain, units)
+    run, scaling, smoothed, trained = prepare(model, data, precision, seed, delay, plain, units)
     run.checkpoint = checkpoint
     interrupt = None
     total = run.recipe.total_iterations * run.batches
@@ -50,14 +51,16 @@ def fit_stages(
         try:
             run.train()
             polish(run)
-            _warn(run, data, model.field is None and not model.augment)
+            _warn(run, trained, model.field is None and not model.augment)
             for words in () if run.stopped else outgrown(run, scaling.t_scale):
                 run.warn(words)
         except KeyboardInterrupt as error:
             interrupt = error
     status = "interrupted" if interrupt else None
     with results_kept_whole():
-        keep_run(model, run, scaling, smoothed, data, seed, status, clock.perf_counter() - started)
+        keep_run(model, run, scaling, smoothed, trained, seed, status, clock.perf_counter() - started)
+        if run.holdout is not None:
+            take_back(model, data, precision, run.holdout.places)
     if interrupt is not None:
         raise interrupt
     made: Run = run

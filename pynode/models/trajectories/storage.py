@@ -84,6 +84,7 @@ def to_content(model: "NeuralODE", data: bool = True) -> dict[str, Any]:
         "in_frames": model.in_frames_,
         "visited": as_dict(model.visited_),
         "strays": list(model.strays_),
+        "aside": list(model.aside_),
         "input_kind": model.input_kind_,
         "protocol": None if model.protocol_ is None else protocol_to_dict(model.protocol_),
         "data": data_to_dict(model.data_) if data and model.data_ is not None else None,
@@ -204,10 +205,11 @@ def _restore_calibration(model: "NeuralODE", content: dict[str, Any]) -> None:
 
 
 def _restore_visited(model: "NeuralODE", content: dict[str, Any]) -> None:
-    """Where it was while it was trained, and how inputs were taken; files of older models do not say."""
+    """Where it was while it was trained, without which data, and how inputs were taken; older files do not say."""
     stored = content.get("visited")
     model.visited_ = None
     model.strays_ = tuple(of_type(i, int, "strays") for i in of_type(content.get("strays", []), list, "strays"))
+    model.aside_ = tuple(of_type(i, int, "aside") for i in of_type(content.get("aside", []), list, "aside"))
     kind: Any = content.get("input_kind", "linear")
     if kind not in CHOICE:
         raise ValueError(f"input_kind {kind!r} is unknown")

@@ -46,6 +46,7 @@ def keep(model: "NeuralODE", fit: KnownFit, run: LikelihoodRun, status: str | No
     model.averaged_ = None
     model.visited_ = None
     model.strays_ = ()
+    model.aside_ = ()
     model.field_ = fit.protocol.field
     model.theta_ = np.array(theta)
     model.random_state_ = fit.seed

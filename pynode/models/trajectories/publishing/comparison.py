@@ -151,10 +151,10 @@ def _check_same(first: "NeuralODE", other: "NeuralODE", a: str, b: str) -> None:
     if x.names != y.names:
         refuse(f"they are of {', '.join(x.names)} and of {', '.join(y.names)}")
     if len(x) != len(y):
-        refuse(f"they were fitted to {len(x)} and to {len(y)} trajectories (early_stopping keeps some aside)")
+        refuse(f"they were fitted to {len(x)} and to {len(y)} trajectories")
     n, m = first.report_["n_observed"], other.report_["n_observed"]
     if n != m:
-        refuse(f"they were fitted to {n} and to {m} readings")
+        refuse(f"they were fitted to {n} and to {m} readings (early_stopping keeps some aside)")
     _check_readings(x, y, refuse)
     if not _alike(first.weight_, other.weight_):
         refuse("their readings have different weights")

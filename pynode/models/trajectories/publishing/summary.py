@@ -321,14 +321,17 @@ def _noise(report: Mapping[str, Any]) -> dict[str, dict[str, float]]:
 
 
 def _r2(model: "NeuralODE") -> dict[str, float]:
-    """The part of the variance of each column that is explained, uncensored readings alone; NaN without the data."""
+    """The part of the variance of each column that is explained, of what was trained on; NaN without the data.
+
+    Censored readings are left out.
+    """
     data = model.data_
     found = {}
     for c, name in enumerate(model.names_):
         found[name] = np.nan
         if data is None:
             continue
-        y = np.concatenate([x[:, c] for x in data.y])
+        y = np.concatenate([x[:, c] for i, x in enumerate(data.y) if i not in model.aside_])
         if data.censored is not None:
             y = np.where(np.concatenate([x[:, c] for x in data.censored]) != 0, np.nan, y)
         y = y[~np.isnan(y)]
