@@ -32,6 +32,7 @@ def solve_with_events(
     y_before = np.full_like(out["y"], np.nan) if solver.system.jump is not None else None
     terminated = np.zeros(B, bool)
     n_events = np.zeros(B, np.int64)
+    happened = np.zeros((B, len(solver.system.events)), bool)  # at the present time of the sample
     rounds: list[Stretch] = []
     records: list[list[NDArray[np.float64]]] = [[] for _ in range(B)]
     active = np.arange(B)
@@ -41,7 +42,9 @@ def solve_with_events(
     while len(active):
         saves, later = [cut[0] for cut in cuts], [cut[1] for cut in cuts]
         raw, stretch = solver.run(active, t0, y, side, saves, theta, dense, first=not rounds)
-        solver.move(stretch, theta)
+        happened[active[~solver.same_time(stretch.t_event, t0)]] = False
+        solver.move(raw, stretch, theta, happened[active])
+        happened[active[stretch.which >= 0], stretch.which[stretch.which >= 0]] = True
         over = (stretch.which >= 0) & (n_events[active] >= max_events)
         raw["status"][over] = STATUS.index("max_events")
         stretch.which[over] = -1
@@ -56,12 +59,14 @@ def solve_with_events(
             records[active[k]].append(record[a:b])
         rounds.append(stretch)
         on, rest = _who_goes_on(solver, out["y"], stretch, saves, later, terminated)
+        if len(rounds) > 1:
+            _share_rows(solver, out["y"], rounds[-2], stretch)
         cuts = [solver.until_jump(rows) for rows in rest]
         t0, y = stretch.t_event[on], stretch.after[on]
         for k, (now, _) in enumerate(cuts):  # a jump at the time of an event, up to rounding
             if len(now) == 1 and solver.same_time(solver.row_t[now[0]], t0[k]):
                 t0[k] = solver.row_t[now[0]]
-        side = solver.next_sides(raw, stretch, on, theta) if len(on) else side
+        side = solver.next_sides(raw, stretch, on, theta, happened[active[on]]) if len(on) else side
         active = active[on]
     if steps:
         each = [np.concatenate(r) for r in records]
@@ -119,6 +124,16 @@ def _who_goes_on(
             on.append(k)
             rests.append(rest)
     return np.array(on, np.int64), rests
+
+
+def _share_rows(solver: Solver, y: NDArray[Any], last: Stretch, stretch: Stretch) -> None:
+    """Rows at the time of several events show the state after the last of them."""
+    ends = np.searchsorted(last.active, stretch.active)
+    tied = (stretch.which >= 0) & (last.which[ends] >= 0) & solver.same_time(last.t_event[ends], stretch.t_event)
+    for k in np.flatnonzero(tied):
+        rows = last.at_event[ends[k]]
+        y[rows] = stretch.after[k]
+        stretch.at_event[k], last.at_event[ends[k]] = np.concatenate([rows, stretch.at_event[k]]), rows[:0]
 
 
 def _collect(rounds: list[Stretch], d: int, dtype: Any) -> Events:

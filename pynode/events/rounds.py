@@ -157,8 +157,14 @@ class Solver:
         self, active: NDArray[Any], t: Any, y: NDArray[Any], theta: NDArray[Any], residual: Any = 0.0
     ) -> NDArray[np.int32]:
         """On which side of every event function samples start: its sign; where it is 0 up to rounding, that of its rate."""
+        return self._look(active, t, y, theta, residual)[0]
+
+    def _look(
+        self, active: NDArray[Any], t: Any, y: NDArray[Any], theta: NDArray[Any], residual: Any = 0.0
+    ) -> tuple[NDArray[np.int32], NDArray[np.bool_]]:
+        """(n, events): the sides, and whether the event functions are 0 up to rounding."""
         n = len(self.system.events)
-        side = np.zeros((len(active), n), np.int32)
+        side, zero = np.zeros((len(active), n), np.int32), np.zeros((len(active), n), bool)
         y, theta = y.astype(np.float64), theta.astype(np.float64)
         eps = 64 * np.finfo(self.dtype).eps
         for e in range(n):
@@ -167,14 +173,15 @@ class Solver:
             value, gy, gt, *_ = pull_back(self.system.watch, t, y, theta, seed)
             g = value[:, e]
             noise = eps * ((np.abs(gy * y)).sum(axis=1) + np.abs(gt * t)) + 4 * np.abs(residual)
-            near = np.flatnonzero(np.abs(g) <= noise)
+            zero[:, e] = np.abs(g) <= noise
+            near = np.flatnonzero(zero[:, e])
             rate = np.array(g)
             if len(near):
                 f = self.slope(active[near], t[near], y[near], theta)
                 rate[near] = gt[near] + (gy[near] * f).sum(axis=1)
                 rate[near] *= self.way[active[near]]
             side[:, e] = np.sign(np.nan_to_num(rate))  # NaN: not known, the core finds out
-        return side
+        return side, zero
 
     # One round -------------------------------------------------------------------------------------------------------
 
@@ -243,11 +250,13 @@ class Solver:
             crosses = (was * now < 0) & ((event.direction == 0) | (now == event.direction))
             raw["event_which"][k[crosses]] = e
             found[k[crosses]] = True
+        k = np.flatnonzero(found)
+        raw["event_side"][k, raw["event_which"][k]] *= -1
         return found
 
     def same_time(self, t: Any, other: Any) -> Any:
         """Whether times are the same up to the rounding of the core."""
-        return np.abs(t - other) <= SAME_TIME * np.maximum(np.abs(t), abs(other))
+        return np.abs(t - other) <= SAME_TIME * np.maximum(np.abs(t), np.abs(other))
 
     def until_jump(self, rows: Any) -> Any:
         """(rows up to the first that jumps, with it; those behind it)."""
@@ -270,8 +279,11 @@ class Solver:
         """The data of the jumps of these rows, as double, or None."""
         return None if self.jump_data is None else self.jump_data[rows].astype(np.float64)
 
-    def move(self, stretch: Stretch, theta: NDArray[Any]) -> None:
-        """States after the events and the jumps of a round."""
+    def move(self, raw: Any, stretch: Stretch, theta: NDArray[Any], happened: NDArray[np.bool_]) -> None:
+        """States after the events and the jumps of a round; which events these are, where several happen at the same time.
+
+        `happened` (n, events): those that did so before, at the same time.
+        """
         k = np.flatnonzero(stretch.jump >= 0)
         if len(k):
             rows, y = stretch.jump[k], stretch.before[k].astype(np.float64)
@@ -284,17 +296,60 @@ class Solver:
             y = field(stretch.t_event[here], stretch.before[here].astype(np.float64), theta.astype(np.float64))
             stretch.after[here] = y.astype(self.dtype)
 
-    def next_sides(self, raw: Any, stretch: Stretch, on: NDArray[Any], theta: NDArray[Any]) -> Any:
-        """Sides after the events, for the samples (positions `on`) that go on."""
-        side = raw["event_side"][on].copy()
+        if len(self.system.events) > 1:
+            self._others_first(raw, stretch, theta, happened)
+
+    def _coming(
+        self, stretch: Stretch, k: NDArray[np.intp], was: NDArray[Any], theta: NDArray[Any], happened: NDArray[np.bool_]
+    ) -> Any:
+        """(n, events) at positions k, on events: which others come at the same time, sides then, sides and zeros behind."""
+        active, t, own = stretch.active[k], stretch.t_event[k], (np.arange(len(k)), stretch.which[k])
+        residual = self.system.watch(t, stretch.before[k].astype(np.float64), theta.astype(np.float64))[own]
+        now, zero = self._look(active, t, stretch.before[k], theta, residual)
+        direction = np.array([e.direction for e in self.system.events])
+        coming = (was * now < 0) & zero & ((direction == 0) | (now == direction)) & ~happened
+        coming[own] = False
+        return coming, now, *self._look(active, t, stretch.after[k], theta, residual)
+
+    def _others_first(self, raw: Any, stretch: Stretch, theta: NDArray[Any], happened: NDArray[np.bool_]) -> None:
+        """An event without a reset comes before a reset at the same time after which it would not cross any more."""
+        resets = np.array([r is not None for r in self.system.resets])
+        k = np.flatnonzero((stretch.which >= 0) & resets[stretch.which])
+        if not len(k):
+            return
+        coming, now, side, zero = self._coming(stretch, k, raw["event_side"][k], theta, happened[k])
+        undone = coming & ~resets & ~(zero & (side == now))
+        some, first = undone.any(axis=1), undone.argmax(axis=1)
+        k, first, now = k[some], first[some], now[some]
+        raw["event_side"][k, stretch.which[k]] *= -1  # it is still to come
+        raw["event_side"][k, first] = now[np.arange(len(k)), first]
+        stretch.which[k] = first
+        stretch.after[k] = stretch.before[k]
+
+    def next_sides(
+        self, raw: Any, stretch: Stretch, on: NDArray[Any], theta: NDArray[Any], happened: NDArray[np.bool_]
+    ) -> NDArray[np.int32]:
+        """Sides after the events, for the samples (positions `on`) that go on; `happened`: those at the same time."""
+        side: NDArray[np.int32] = raw["event_side"][on].copy()
         by_jump = stretch.jump[on] >= 0
         if by_jump.any():
             k = on[by_jump]
             side[by_jump] = self.sides(stretch.active[k], stretch.t_event[k], stretch.after[k], theta)
         jumped = ~by_jump & np.array([self.system.resets[e] is not None for e in stretch.which[on]])
-        for k in (on[jumped],) if jumped.any() else ():
-            t, y, theta64 = stretch.t_event[k], stretch.before[k].astype(np.float64), theta.astype(np.float64)
-            value = self.system.watch(t, y, theta64)
-            residual = value[np.arange(len(k)), stretch.which[k]]
-            side[jumped] = self.sides(stretch.active[k], t, stretch.after[k], theta, residual)
+        if jumped.any():
+            side[jumped] = self._sides_after_resets(stretch, on[jumped], side[jumped], theta, happened[jumped])
         return side
+
+    def _sides_after_resets(
+        self, stretch: Stretch, k: NDArray[np.intp], was: NDArray[np.int32], theta: NDArray[Any], happened: NDArray[np.bool_]
+    ) -> NDArray[np.int32]:
+        """Sides at positions k, from those before: functions of others that a reset left as they were have the same ones.
+
+        So what happens at the same time, or soon, does so. A function that the reset changed keeps its side if it was about
+        to cross, and still is; else its sign counts, or its rate.
+        """
+        coming, now, side, zero = self._coming(stretch, k, was, theta, happened)
+        t, theta = stretch.t_event[k], theta.astype(np.float64)
+        before, after = (self.system.watch(t, y[k].astype(np.float64), theta) for y in (stretch.before, stretch.after))
+        keeps = (after == before) & ~happened | coming & zero & (side == now)
+        return np.where(keeps, was, side)

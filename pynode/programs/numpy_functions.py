@@ -72,10 +72,11 @@ def _half_integer_power(x: Any, e: float) -> Any:
 
 
 def _arcsinh(x: Any) -> Any:
-    def positive(x: Any) -> Any:
-        return np.log1p(x + x * x / (1.0 + np.sqrt(1.0 + x * x)))
-
-    return np.where(x < 0, -positive(np.where(x < 0, -x, 0.0)), positive(np.where(x < 0, 0.0, x)))
+    size = np.where(x < 0, -x, x)
+    small = size < 1e8  # else log(2 x), the same to rounding, where squares may overflow
+    z = np.where(small, size, 0.0)
+    value = np.where(small, np.log1p(z + z * z / (1.0 + np.sqrt(1.0 + z * z))), np.log(size) + math.log(2.0))
+    return np.where(x < 0, -value, value)
 
 
 def _arctan2(y: Any, x: Any) -> Any:
@@ -88,7 +89,26 @@ def _arctan2(y: Any, x: Any) -> Any:
 
 
 def _cbrt(x: Any) -> Any:
-    return np.sign(x) * np.abs(x) ** (1.0 / 3.0)
+    """The power, and a step of Newton's method, since the number next to 1/3 is not 1/3. At 0 and infinity the power."""
+    size = np.where(x < 0, -x, x)
+    power = size ** (1.0 / 3.0)
+    value = np.where(np.equal(size, 0.0) | np.equal(size, np.inf), power, power - (power - size / (power * power)) / 3.0)
+    return np.where(x < 0, -value, value)
+
+
+def _hypot(x: Any, y: Any) -> Any:
+    """By the ratio of the smaller to the larger, whose square does not overflow. At 0 the derivative is 0."""
+    steep = np.abs(y) > np.abs(x)
+    large = np.where(steep, y, x)
+    ratio = np.where(steep, x, y) / np.where(np.equal(large, 0.0), 1.0, large)
+    return np.abs(large) * np.sqrt(1.0 + ratio * ratio)
+
+
+def _logaddexp(x: Any, y: Any) -> Any:
+    """By branches that both are smooth where x = y."""
+    above = x > y
+    large = np.where(above, x, y)
+    return large + np.log1p(np.exp(np.where(above, y, x) - large))
 
 
 def _first_number(choose: np.ufunc) -> Callable[[Any, Any], Any]:
@@ -285,8 +305,8 @@ UFUNCS.update(
         np.arcsinh: _formula(_arcsinh),
         np.arctanh: _formula(lambda x: 0.5 * (np.log1p(x) - np.log1p(-x))),
         np.arctan2: _formula(_arctan2),
-        np.hypot: _formula(lambda x, y: np.sqrt(x * x + y * y)),
-        np.logaddexp: _formula(lambda x, y: np.maximum(x, y) + np.log1p(np.exp(-np.abs(x - y)))),
+        np.hypot: _formula(_hypot),
+        np.logaddexp: _formula(_logaddexp),
         np.fmax: _formula(_first_number(np.maximum)),
         np.fmin: _formula(_first_number(np.minimum)),
         np.heaviside: _formula(lambda x, h: np.where(np.equal(x, 0.0), h, 1.0 * (x > 0))),

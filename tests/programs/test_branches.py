@@ -261,8 +261,46 @@ def test_norm_elsewhere(name):
 def test_plain_roots_keep_their_infinite_slope():
     assert pn.grad(lambda y: np.sqrt(y[0]))([0.0]) == INF
     assert pn.grad(lambda y: y[0] ** 0.3)([0.0]) == INF
+    assert pn.grad(lambda y: np.cbrt(y[0]))([0.0]) == INF
     assert np.isnan(pn.grad(lambda y: np.sqrt(y[0]))([-1.0]))
     assert np.isnan(pn.grad(lambda y: np.log(y[0]))([-1.0])) or pn.grad(lambda y: np.log(y[0]))([-1.0]) == -1.0
+
+
+def test_logaddexp_where_its_arguments_are_equal():
+    """log(e^x + e^y) has the derivatives s, 1 - s and s (1 - s), s = 1 / (1 + e^(y - x))."""
+
+    def f(y):
+        return np.logaddexp(y[0], y[1])
+
+    assert np.array_equal(pn.grad(f)([1.0, 1.0]), [0.5, 0.5])
+    assert np.array_equal(pn.hvp(f)([1.0, 1.0], [1.0, 0.0]), [0.25, -0.25])
+    s = pn.sigmoid(-3.0)
+    np.testing.assert_allclose(pn.grad(f)([-1.0, 2.0]), [s, 1 - s], rtol=1e-14)
+    np.testing.assert_allclose(pn.hvp(f)([-1.0, 2.0], [1.0, 0.0]), [s * (1 - s), -s * (1 - s)], rtol=1e-14)
+
+
+WIDE = np.outer([-1.0, 1.0], [0.0, 5e-324, 1e-300, 1e-12, 0.3, 8.0, 1e7, 1e9, 1e200, 1.7e308, INF]).ravel()
+
+
+@pytest.mark.parametrize(
+    ("function", "slope"), [(np.cbrt, lambda x: 1 / (3 * np.cbrt(x) ** 2)), (np.arcsinh, lambda x: 1 / np.hypot(1, x))]
+)
+def test_roots_and_logarithms_of_all_sizes(function, slope):
+    f = pn.field(state=len(WIDE))(lambda t, y: function(y))
+    with np.errstate(divide="ignore"):
+        np.testing.assert_allclose(f(0.0, WIDE), function(WIDE), rtol=9e-16, atol=0)
+        np.testing.assert_allclose(pn.grad(lambda y: np.sum(function(y)))(WIDE), slope(WIDE), rtol=2e-15, atol=0)
+
+
+def test_hypot_of_all_sizes():
+    x = np.array([0.0, 0.0, 3e-300, 3e-300, -3.0, 3e200, 1e308, 5e-324, INF, 0.0])
+    y = np.array([1e-300, -1e200, 4e-300, 1e300, 0.0, -4e200, 1e308, 0.0, 1.0, -INF])
+    both = np.concatenate([x, y])
+    f = pn.field(state=20, out=10)(lambda t, z: np.hypot(z[:10], z[10:]))
+    np.testing.assert_allclose(f(0.0, both), np.hypot(x, y), rtol=9e-16, atol=0)
+    slopes = pn.grad(lambda z: np.sum(np.hypot(z[:10], z[10:])))(both)
+    np.testing.assert_allclose(slopes.reshape(2, 10)[:, :7], np.array([x, y])[:, :7] / np.hypot(x, y)[:7], rtol=9e-16)
+    assert np.array_equal(pn.hvp(lambda z: np.hypot(z[0], z[1]))([0.0, 2.0], [1.0, 0.0]), [0.5, 0.0])
 
 
 def test_powers_of_absolute_values():
