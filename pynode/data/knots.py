@@ -12,6 +12,9 @@ Knots = Literal["auto", "step", "smooth"]
 CORNER = 0.1
 """knots="auto": a slope that changes at a knot by more than this part of its root mean square has a corner there."""
 
+SLACK = 1e-12
+"""By how much of its size a time may lie beyond the knots, by rounding: the polynomials at the ends go on there."""
+
 KINK, BEND = 1 / 8, 1 / 128
 """How far lines and cubics lie off a smooth curve through knots with gaps h, at most, to leading order: the first times h
 times the change of the slope at a knot, the second times h^2 times the change of the second derivative."""
@@ -81,3 +84,35 @@ def checked(t: Any, u: NDArray[np.float64], i: int, kind: str) -> NDArray[np.flo
     if not np.isfinite(times).all() or (np.diff(times) <= 0).any():
         raise ValueError(f"inputs of sample {i}: the knots must be finite and strictly increasing")
     return times
+
+
+def check_span(t: NDArray[np.float64], kind: str, low: float, high: float, sample: int) -> None:
+    """Check that the signal of a sample with knots t, of any kind but "constant", is known on [low, high]."""
+    first = float(t[0])
+    last = np.inf if kind == "previous" else float(t[-1])
+    slack = SLACK * max(abs(first), abs(float(t[-1])))
+    if low < first - slack or high > last + slack:
+        raise ValueError(
+            f"inputs of sample {sample} are known on [{first!r}, {last!r}], but its times reach from "
+            f"{float(low)!r} to {float(high)!r}: give knots that cover them"
+        )
+
+
+def refuse_function(u: Any) -> None:
+    """Values at knots are numbers."""
+    if callable(u):
+        raise TypeError(
+            f"inputs: {u!r} is a function; inputs are numbers: give values at knots, (t, u(t)), or call the function in the "
+            "field, which knows t"
+        )
+
+
+def not_finite(t: NDArray[np.float64], u: NDArray[np.float64], kind: str, dtype: Any) -> str:
+    """Which of the values (K, m) at knots (K,) is NaN or infinite in a precision, for messages; empty where none is."""
+    with np.errstate(over="ignore"):
+        bad = np.argwhere(~np.isfinite(u.astype(dtype)))
+    if not len(bad):
+        return ""
+    knot, entry = (int(k) for k in bad[0])
+    where = "" if kind == "constant" else f" at its knot {knot} (t = {t[knot]:g})"
+    return f", input {entry}{where} is {u[knot, entry]}"

@@ -13,14 +13,11 @@ import numpy as np
 from numpy.typing import ArrayLike, DTypeLike, NDArray
 
 from pynode.data.arrays import as_sample, own_array, read_only, real_array
-from pynode.data.knots import Knots, check_knots, checked, goes_over
+from pynode.data.knots import Knots, check_knots, check_span, checked, goes_over, refuse_function
 from pynode.data.piecewise import Float, PiecewisePolynomial, evaluated, segments, slope_matrix
 
 Kind = Literal["constant", "previous", "linear", "cubic"]
 KINDS: tuple[Kind, ...] = get_args(Kind)
-
-SLACK = 1e-12
-"""By how much of its size a time may lie beyond the knots, by rounding: the polynomials at the ends go on there."""
 
 
 class Signal:
@@ -77,11 +74,7 @@ class Signal:
         if kind not in KINDS:
             raise ValueError(f"kind={kind!r} is not one of {', '.join(KINDS)}")
         check_knots(knots, kind)
-        if callable(u):
-            raise TypeError(
-                f"inputs: {u!r} is a function; inputs are numbers: give values at knots, (t, u(t)), or call the function in "
-                "the field, which knows t"
-            )
+        refuse_function(u)
         if (t is None) != (kind == "constant"):
             raise ValueError("a constant input has t=None, every other kind needs its knots t")
         self.kind: Kind = kind
@@ -233,30 +226,6 @@ class Signal:
         area = self._integral(i, high) - self._integral(i, low)
         return np.where(width > 0, area / np.where(width > 0, width, 1.0), value)
 
-    def not_finite(self, sample: int, dtype: DTypeLike) -> str:
-        """Where one sample's values are NaN or infinite.
-
-        Parameters
-        ----------
-        sample : int
-            Which sample of the batch.
-        dtype : {float64, float32}
-            Of the solve; numbers that it cannot hold count.
-
-        Returns
-        -------
-        str
-            For messages, after a comma; empty where all are finite.
-        """
-        i = 0 if self.shared else sample
-        with np.errstate(over="ignore"):
-            bad = np.argwhere(~np.isfinite(self.u[i].astype(dtype)))
-        if not len(bad):
-            return ""
-        knot, entry = (int(k) for k in bad[0])
-        where = "" if self.kind == "constant" else f" at its knot {knot} (t = {self.t[i][knot]:g})"
-        return f", input {entry}{where} is {self.u[i][knot, entry]}"
-
     def known_until(self, sample: int = 0) -> float:
         """The last time at which one sample's signal has a value.
 
@@ -390,24 +359,13 @@ class Signal:
         if self.kind == "constant":
             return
         first = np.array([t[0] for t in self.t])
-        last = np.array([t[-1] for t in self.t])
-        slack = SLACK * np.maximum(np.abs(first), np.abs(last))
-        last = np.inf if self.kind == "previous" else last
-        bad = np.flatnonzero((spans[:, 0] < first - slack) | (spans[:, 1] > last + slack))
-        if len(bad):
-            i = bad[0]
+        last = np.array([self.known_until(i) for i in range(len(self.t))])
+        for i in np.flatnonzero((spans[:, 0] < first) | (spans[:, 1] > last)).tolist():
             self._check_span(0 if self.shared else i, spans[i, 0], spans[i, 1], i)
 
     def _check_span(self, i: int, low: float, high: float, sample: int) -> None:
-        if self.kind == "constant":
-            return
-        first, last = float(self.t[i][0]), self.known_until(i)
-        slack = SLACK * max(abs(first), abs(float(self.t[i][-1])))
-        if low < first - slack or high > last + slack:
-            raise ValueError(
-                f"inputs of sample {sample} are known on [{first!r}, {last!r}], but its times reach from "
-                f"{float(low)!r} to {float(high)!r}: give knots that cover them"
-            )
+        if self.kind != "constant":
+            check_span(self.t[i], self.kind, low, high, sample)
 
     def _integral(self, i: int, t: Float) -> Float:
         """(n, m) integrals from the first knot to times t (n,)."""

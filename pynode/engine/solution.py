@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 
 from pynode import _core
 from pynode.data.arrays import as_sample, read_only, real_array
+from pynode.data.knots import not_finite
 from pynode.engine.gradients import solution_vjp
 from pynode.engine.problem import PreparedSolve
 from pynode.engine.stiffness import stiff_words
@@ -297,7 +298,9 @@ class Solution(Result):
         if STATUS[status] == "bad_input" and len(bad_y0):
             where += f", y0[{'' if self.prepared.single else f'{i}, '}{bad_y0[0]}] is {batch.y0[i, bad_y0[0]]}"
         elif STATUS[status] == "bad_input" and self.prepared.signal is not None:
-            where += self.prepared.signal.not_finite(i, batch.y0.dtype)
+            signal = self.prepared.signal
+            own = 0 if signal.shared else i
+            where += not_finite(signal.t[own], signal.u[own], signal.kind, batch.y0.dtype)
         many = f"{len(bad)} of {len(batch.y0)} samples failed; sample {i}: " if len(batch.y0) > 1 else ""
         return f"{many}{STATUS[status]} at t = {raw['stop_t'][i]:.6g}{where}: {MESSAGES[status]}"
 

@@ -99,7 +99,9 @@ def test_sensitivities_and_events_go_over_knots():
 def driven(kind, seed, n):
     """A smooth signal at n knots, what it drives to within 1e-12, and the largest of it."""
     rng = np.random.default_rng(seed)
-    t, rates, phases = np.linspace(0, 1000, n), rng.uniform(0.002, 0.016, 3), rng.uniform(0, 7, 3)
+    t = np.linspace(0, 1000, n)
+    rates = rng.uniform(0.002, 0.016, 3)
+    phases = rng.uniform(0, 7, 3)
     u = 1000 * np.sin(rates * t[:, None] + phases).sum(axis=1, keepdims=True)
     keys = {"rtol": 1e-12, "atol": 1e-12, "method": "dop853"}
     y = pn.solve(leaky, [0.0], np.linspace(0, 1000, 101), inputs=(t, u, kind, "step"), **keys).y
