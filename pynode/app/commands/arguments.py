@@ -65,7 +65,7 @@ def _by_flags(message: str, model: Any) -> str:
         flag = row.flag.name
         with_value = rf"\b{name}=({VALUE})"
         alone = rf"\b{name}\b" if "_" in name else rf"^{name}\b"  # others are words too
-        message = re.sub(with_value, lambda found, flag=flag: f"{flag} {found[1]}", message)
+        message = re.sub(with_value, rf"{flag} \1", message)
         message = re.sub(rf"({flag}) True\b", r"\1", message)
         message = re.sub(rf"({flag}) '([^']*)'", r"\1 \2", message)
         message = re.sub(alone, flag, message)
