@@ -10,13 +10,13 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from pynode.calls.objective import Objective, ObjectiveOptions
-from pynode.data.arrays import as_integer, as_positive, own_array, real_dtype
+from pynode.data.arrays import as_integer, as_positive
 from pynode.data.signal import Signal
 from pynode.engine.problem import PreparedSolve
 from pynode.engine.solution import Solution
 from pynode.events.forward import solve_with_events
 from pynode.events.rounds import Solver
-from pynode.fields.arguments import as_dynamics, shared_start
+from pynode.fields.arguments import as_dynamics, as_y0, shared_start
 from pynode.fields.system import System
 
 if TYPE_CHECKING:
@@ -123,7 +123,7 @@ def check_grad(
     """
     n_entries, delta = as_integer("n_entries", n_entries, 1), as_positive("delta", delta)
     f = as_dynamics(f, events=options.pop("events", None))
-    y0 = shared_start(f, own_array("y0", y0, real_dtype(options.get("dtype"))), theta)
+    y0 = shared_start(f, as_y0(f, y0, options.get("dtype")), theta)
     objective = Objective(f, y0, t, target, wrt=wrt, **options)
     value = objective.evaluate(theta, errors="raise")
     theta = value.solution.theta

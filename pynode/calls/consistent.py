@@ -9,7 +9,7 @@ from pynode.data.batch import Batch
 from pynode.data.signal import as_signal
 from pynode.engine.accuracy import Accuracy
 from pynode.engine.options import Options
-from pynode.fields.arguments import as_field, as_theta
+from pynode.fields.arguments import as_field, as_theta, states_by_name
 from pynode.fields.field import Field
 from pynode.fields.system import System
 from pynode.fields.transforms import jacobian
@@ -84,7 +84,7 @@ def consistent_state(
     ready = as_theta(field, theta, np.float64)
     signal = as_signal(options.inputs, field.inputs)
     u = None if signal is None else signal(np.array([t]), 0)
-    y = np.array(y0, dtype=np.float64)
+    y = np.array(states_by_name("y0", field, y0), dtype=np.float64)
     if y.shape != (field.d,) or not np.isfinite(y).all():
         raise ValueError(f"y0 must be ({field.d},) finite numbers, not {y0!r}")
     if not right.size:

@@ -9,12 +9,11 @@ from numpy.typing import ArrayLike, DTypeLike
 
 from pynode.calls.cache import by_value, keep, recall, same_rows, serves
 from pynode.calls.objective import Adjoint, Objective
-from pynode.data.arrays import own_array, real_dtype
 from pynode.engine.gradients import Wrt
 from pynode.engine.losses import Loss
 from pynode.engine.options import SolveOptions
 from pynode.engine.solution import Errors, LossAndGrad, check_errors
-from pynode.fields.arguments import Theta, Times, as_dynamics, shared_start
+from pynode.fields.arguments import Theta, Times, as_dynamics, as_y0, shared_start
 from pynode.fields.event import Event
 from pynode.fields.field import Field
 from pynode.fields.system import System
@@ -49,8 +48,8 @@ def loss_and_grad(
     f, y0, t, theta : as in `solve`
         What is solved.
     target : like the result of `solve`: (T, d), (B, T, d), or a list of (T_i, d)
-        NaN where nothing was observed. For loss="program" (T, k), ...: the rows that it takes; one that begins with NaN is
-        left out, all other entries must be finite.
+        NaN where nothing was observed. A DataFrame goes by name, as y0 does. For loss="program" (T, k), ...: the rows that
+        it takes; one that begins with NaN is left out, all other entries must be finite.
     loss : {"mse", "sse", "mae", "huber", "student", "program"}
         Mean (or sum, "sse") over the observed entries of rho(y - target): r^2; |r|; Huber's; Student's -log density.
         "program": the sum over samples and their rows of the loss l(t, y, x; theta) of a System.
@@ -118,7 +117,7 @@ def loss_and_grad(
     f = as_dynamics(f, events=events)
     objective = Objective(
         f,
-        shared_start(f, own_array("y0", y0, real_dtype(dtype)), theta),
+        shared_start(f, as_y0(f, y0, dtype), theta),
         t,
         target,
         loss=loss,

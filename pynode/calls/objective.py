@@ -21,7 +21,7 @@ from pynode.engine.solution import Errors, LossAndGrad, check_errors, check_stif
 from pynode.errors import STATUS
 from pynode.events.forward import MAX_EVENTS, ONE_THETA, solve_with_events
 from pynode.events.rounds import Solver
-from pynode.fields.arguments import Theta, Times, as_dynamics, as_theta, has_events, refuse_rows
+from pynode.fields.arguments import Theta, Times, as_dynamics, as_theta, as_y0, has_events, refuse_rows
 from pynode.fields.event import Event
 from pynode.fields.field import Field
 from pynode.fields.system import System
@@ -105,7 +105,7 @@ class Objective:
         **options: Unpack[SolveOptions],
     ) -> None:
         self.field = as_dynamics(f, events=events)
-        batch = as_batch(y0, t, self.field.d, dtype)
+        batch = as_batch(as_y0(self.field, y0, dtype), t, self.field.d)
         self.loss = DataLoss(
             self.field,
             batch,

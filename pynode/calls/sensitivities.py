@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import ArrayLike, DTypeLike, NDArray
 
 from pynode.calls.consistent import check_consistent
-from pynode.data.arrays import as_integer, own_array, real_array, real_dtype
+from pynode.data.arrays import as_integer, real_array
 from pynode.data.batch import as_batch
 from pynode.engine.options import Options
 from pynode.engine.problem import PreparedSolve
@@ -21,7 +21,7 @@ from pynode.events.forward import MAX_EVENTS, ONE_THETA, solve_with_events
 from pynode.events.jumping import between_jumps
 from pynode.events.rounds import Solver, without_grid
 from pynode.events.sensitivities import Sensitivity
-from pynode.fields.arguments import as_dynamics, as_theta, has_events, refuse_rows, shared_start
+from pynode.fields.arguments import as_dynamics, as_theta, as_y0, has_events, refuse_rows, shared_start, states_by_name
 from pynode.fields.observation import as_observation
 from pynode.fields.system import System
 
@@ -168,7 +168,7 @@ class SensitivityProblem:
         **options: Unpack[SolveOptions],
     ) -> None:
         self.dynamics = f = as_dynamics(f, events=events)
-        self.batch = batch = as_batch(y0, t, f.d, dtype)
+        self.batch = batch = as_batch(as_y0(f, y0, dtype), t, f.d)
         chosen = Options.of("sensitivities", options)
         if chosen.coupling > 0:
             raise ValueError("sensitivities are those of the plain method: coupling must be 0")
@@ -263,7 +263,7 @@ class SensitivityProblem:
 
     def _start(self, y0: Any) -> NDArray[Any]:
         """Other initial states, checked."""
-        start = real_array("y0", y0, self.batch.y0.dtype)
+        start = real_array("y0", states_by_name("y0", self.dynamics, y0), self.batch.y0.dtype)
         if start.shape != self.batch.y0.shape:
             raise ValueError(f"y0 has shape {start.shape}; this problem has initial states {self.batch.y0.shape}")
         return start
@@ -381,7 +381,7 @@ def sensitivities(
     True
     """
     check_errors(errors)
-    y0 = own_array("y0", y0, real_dtype(dtype))
+    y0 = as_y0(f, y0, dtype)
     f = as_dynamics(f, events=events)
     if not has_events(f):
         y0 = shared_start(f, y0, theta)

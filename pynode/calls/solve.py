@@ -9,7 +9,7 @@ from numpy.typing import ArrayLike, DTypeLike
 
 from pynode.calls.cache import by_value, keep, recall, same_rows, serves
 from pynode.calls.consistent import check_consistent
-from pynode.data.arrays import as_integer, own_array, real_dtype
+from pynode.data.arrays import as_integer
 from pynode.data.batch import as_batch
 from pynode.engine.options import Options
 from pynode.engine.problem import PreparedSolve
@@ -17,7 +17,7 @@ from pynode.engine.solution import Errors, Solution, check_errors, warn_or_raise
 from pynode.engine.tableau import Tableau
 from pynode.events.forward import ONE_THETA, solve_with_events
 from pynode.events.rounds import Solver
-from pynode.fields.arguments import Theta, Times, as_dynamics, as_theta, refuse_rows, shared_start
+from pynode.fields.arguments import Theta, Times, as_dynamics, as_theta, as_y0, refuse_rows, shared_start
 from pynode.fields.event import Event
 from pynode.fields.field import Field
 from pynode.fields.system import System
@@ -60,12 +60,13 @@ def solve(
     f : Field, System, or a function f(t, y) -> (d,)
         A plain Python function is called at every stage (slow; ``stats.backend == "callback"``); see `callback_field`.
     y0 : (d,) or (B, d) array
-        Initial states. float32 solves in float32, all else in float64.
+        Initial states. float32 solves in float32, all else in float64. A pandas Series whose labels are the names of the
+        states goes by name, as a DataFrame with such columns does; without names, or with numbers for labels, by position.
     t : (T,) array, (B, T) array, or list of B arrays
         Times of the results, the first being the initial time. Monotone, either direction; repeats are allowed.
     theta : (n_params,) array or nested dict; or (B, n_params)
         Parameters of the field. With a row for each sample, or a dict some of whose entries have a leading axis B, every
-        sample has parameters of its own; a y0 (d,) is then that of all of them.
+        sample has parameters of its own; a y0 (d,) is then that of all of them. A pandas Series goes by name, as y0 does.
     method : str or Tableau
         "euler", "midpoint", "heun", "rk4", "rk38", "bosh3", "dopri5", "tsit5", "dop853"; for stiff equations the Rosenbrock
         methods "rosenbrock23", "ros34pw2", "rodas4", "rodas5p"; "auto": "dopri5", and "rodas5p" for each sample while it is
@@ -154,7 +155,7 @@ def solve(
         solution = Solution(setup, raw["theta"], raw, raw["y0"])  # its own copies
         warn_or_raise(solution, errors)
         return solution
-    y0 = own_array("y0", y0, real_dtype(dtype))
+    y0 = as_y0(f, y0, dtype)
     f = as_dynamics(f, max(1, y0.shape[-1]) if y0.ndim else 1, events)
     batch = as_batch(shared_start(f, y0, theta), t, f.d, dtype)
     options = Options(method, rtol, atol, step, save, inputs, max_steps, first_step, max_step, grid, coupling, threads, mass)

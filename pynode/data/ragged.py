@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from typing import Any
 
 import numpy as np
@@ -11,6 +12,7 @@ from pynode.data.arrays import own_array
 from pynode.data.clock import Clock
 from pynode.data.dates import dates_in
 from pynode.data.instants import NotADate, as_instants
+from pynode.data.labels import by_name, column_names, told
 
 Float = NDArray[np.float64]
 
@@ -56,6 +58,13 @@ def check_times(t: Float, where: str, name: str, repeated: bool = False) -> None
             else " (several readings at one time: replicates='average' of Trajectories.from_arrays)"
         )
         raise ValueError(f"{where}: {name} {how}, but index {i} has {t[i]:g} and {i + 1} has {t[i + 1]:g}{hint}")
+
+
+def named_states(Y: Any, names: Iterable[str] | None) -> tuple[list[Float], tuple[str, ...]]:
+    """Y as a list of (T_i, d) arrays, the columns of data frames in the order of the names, and the names."""
+    called = column_names(Y) if names is None else list(map(str, names))
+    ys = states_of(by_name("Y", Y, told(called or ())))
+    return ys, tuple(f"y{j + 1}" for j in range(ys[0].shape[1])) if called is None else tuple(called)
 
 
 def states_of(Y: Any) -> list[Float]:

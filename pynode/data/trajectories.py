@@ -15,7 +15,7 @@ from pynode.data.cells import Writing, missing_codes
 from pynode.data.clock import Clock
 from pynode.data.control import as_control
 from pynode.data.dates import REMEDY
-from pynode.data.ragged import check_times, is_ragged, states_of, times_and_clock
+from pynode.data.ragged import check_times, is_ragged, named_states, times_and_clock
 from pynode.data.signal import Signal
 from pynode.data.tables import Columns, Reading, Replicates, Table, TableError, averaged, parts_of, repeats_marked
 
@@ -278,7 +278,7 @@ class Trajectories:
         Y : (T,), (T, d) or (B, T, d) array, or a list of (T_i,) or (T_i, d) arrays
             States; NaN: not observed.
         names : sequence of str, optional
-            Names of the states; default y1, y2, ...
+            Names of the states, by which columns of a data frame Y are found; default: those that it has, or y1, y2, ...
         time_name : str, default "t"
             What the time is called.
         u : array, list, tuple or Signal, optional
@@ -295,14 +295,13 @@ class Trajectories:
         Trajectories
         """
         reading = Reading(replicates=replicates)
-        ys = states_of(Y)
+        ys, called = named_states(Y, names)
         d = ys[0].shape[1]
         ts, clock = times_and_clock(t, clock, time_unit)
         if not is_ragged(t) and np.ndim(t) < 2:
             ts = ts * len(ys)
         if len(ts) != len(ys):
             raise ValueError(f"t has the times of {len(ts)} trajectories, Y has {len(ys)}")
-        called = tuple(f"y{j + 1}" for j in range(d)) if names is None else tuple(map(str, names))
         if len(called) != d or len(set(called)) != d:
             raise ValueError(f"names must be {d} different names, one for each state; got {called}")
         for i, (times, states) in enumerate(zip(ts, ys, strict=True)):

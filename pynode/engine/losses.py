@@ -15,6 +15,7 @@ from pynode.data.arrays import as_positive, kept, real_array
 from pynode.data.batch import Batch
 from pynode.engine.problem import rows_of
 from pynode.errors import OK
+from pynode.fields.arguments import states_by_name
 from pynode.fields.event import pull_back
 from pynode.fields.field import Field
 from pynode.fields.system import System
@@ -143,11 +144,11 @@ class DataLoss:
             if self.n_observed == 0:
                 raise ValueError("target has no row that counts (all begin with NaN, or there are no samples)")
             return
-        rows = kept(batch.flatten("target", target, batch.y0.dtype))
+        rows = kept(batch.flatten("target", states_by_name("target", f, target), batch.y0.dtype))
         self.target = rows
         if np.isinf(rows).any():
             raise ValueError("target has infinite entries; mark what was not observed with NaN")
-        self.weight = self._weights(weight, rows)
+        self.weight = self._weights(states_by_name("weight", f, weight), rows)
         observed = ~np.isnan(rows)
         self.n_observed = int((observed if self.weight is None else observed & (self.weight > 0)).sum())
         if self.n_observed == 0:

@@ -6,17 +6,21 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
-from numpy.typing import ArrayLike, NDArray
+from numpy.typing import ArrayLike, DTypeLike, NDArray
 
-from pynode.data.arrays import kept, real_array
+from pynode.data.arrays import kept, own_array, real_array, real_dtype
+from pynode.data.labels import by_name, labels_of
 from pynode.fields.callback import callback_field
 from pynode.fields.event import Event
 from pynode.fields.field import Field
-from pynode.fields.parameters import Parameter, axes, checked_theta, flatten_each, rows_in, total
+from pynode.fields.parameters import Parameter, axes, checked_theta, flatten_each, ordered, rows_in, total
 from pynode.fields.system import PARTS, System
 
 Theta = ArrayLike | Mapping[str, Any] | None
-"""Parameters: a flat vector, or a nested dict; None where there are none. A row for each sample where a batch is solved."""
+"""Parameters: a flat vector, or a nested dict; None where there are none. A row for each sample where a batch is solved.
+
+A pandas Series, or a DataFrame of rows, whose labels are the names goes by them, as a dict does.
+"""
 
 Times = ArrayLike | Sequence[ArrayLike]
 """Times (T,) for all samples, (B, T), or a list of an array for each sample."""
@@ -100,10 +104,21 @@ def _each(f: Field | System, spec: Sequence[Parameter], theta: Any, rows: int, s
         )
     if isinstance(theta, dict):
         return flatten_each(spec, theta, rows)
-    matrix = real_array("theta", theta, np.float64)
+    matrix = real_array("theta", ordered(spec, theta), np.float64)
     if matrix.shape[1] != total(spec):
         raise ValueError(f"theta must have shape ({total(spec)},), or ({samples}, {total(spec)}), not {matrix.shape}")
     return matrix
+
+
+def as_y0(f: Any, y0: Any, dtype: DTypeLike | None = None) -> NDArray[Any]:
+    """Initial states (d,) or (B, d) of a Field or a System, `kept`; see `states_by_name`."""
+    return own_array("y0", states_by_name("y0", f, y0), real_dtype(dtype))
+
+
+def states_by_name(name: str, f: Any, x: Any) -> Any:
+    """What has an entry for each state of a Field or a System, in their order: see `by_name`."""
+    field = f.field if isinstance(f, System) else f
+    return by_name(name, x, field.state_names) if isinstance(field, Field) else x
 
 
 def shared_start(f: Field | System, y0: NDArray[Any], theta: Any) -> NDArray[Any]:
@@ -123,6 +138,7 @@ def refuse_rows(f: Field | System, theta: Any, why: str) -> None:
 
 
 def _spec(f: Field | System, theta: object) -> tuple[Parameter, ...]:
-    if isinstance(f, System) and isinstance(theta, dict) and f.n_params == f.field.n_params and not set(theta) <= set(PARTS):
-        return f.field.spec
-    return f.spec
+    names = theta if isinstance(theta, dict) else labels_of(theta)
+    if names is None or not isinstance(f, System) or f.n_params != f.field.n_params:
+        return f.spec
+    return f.spec if {str(name).split(".")[0] for name in names} <= set(PARTS) else f.field.spec

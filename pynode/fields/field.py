@@ -11,6 +11,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from pynode.data.arrays import real_array
+from pynode.data.labels import by_name
 from pynode.fields import constraints, exchange, parameters, states
 from pynode.fields.parameters import Parameter
 from pynode.fields.states import State
@@ -144,6 +145,7 @@ class Field(parameters.Parametric):
         ----------
         t : float or (B,) array
         y : (d,) or (B, d) array
+            A pandas Series or DataFrame labelled by the names of states or parameters goes by them.
         theta : (n_params,) array or nested dict; may be left out where n_params == 0
         u : (inputs,) or (B, inputs) array, where the field has inputs
 
@@ -154,6 +156,7 @@ class Field(parameters.Parametric):
         """
         if trace_of(t, y, theta, u) is not None:
             return self.bind(theta)(t, y, u)
+        y = by_name("y", y, self.state_names)
         theta = parameters.checked_theta(self.spec, theta)
         callbacks = None if self.callback is None else self.bind_callbacks(theta)
         (value,), _ = run(self.program, {"t": t, "y": y, "u": u}, [theta], callbacks)

@@ -9,6 +9,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from pynode.data.arrays import real_array
+from pynode.data.labels import by_name, labels_of
 
 
 class Parameter(NamedTuple):
@@ -236,10 +237,23 @@ def checked_theta(spec: Sequence[Parameter], theta: Any) -> NDArray[np.float64]:
         raise ValueError(f"theta is missing: this field has {n} parameters (f.init(0) makes some)")
     if isinstance(theta, dict):
         return flatten(spec, theta)
-    vector = real_array("theta", theta, np.float64)
+    vector = real_array("theta", ordered(spec, theta), np.float64)
     if vector.shape != (n,):
         raise ValueError(f"theta must have shape ({n},), not {vector.shape}")
     return vector
+
+
+def ordered(spec: Sequence[Parameter], theta: Any) -> Any:
+    """theta, where it is labelled by names (see `parameter_names`) in their order."""
+    return theta if labels_of(theta) is None else by_name("theta", theta, parameter_names(spec))
+
+
+def parameter_names(spec: Sequence[Parameter]) -> list[str]:
+    """A name for each number in theta: k, or a[0], a[1], ..."""
+    names = []
+    for p in spec:
+        names += [p.name] if p.shape == () or p.size == 1 else [f"{p.name}[{k}]" for k in range(p.size)]
+    return names
 
 
 def with_initial(spec: Sequence[Parameter], init: Any) -> tuple[Parameter, ...]:

@@ -9,6 +9,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from pynode.data.labels import labels_of
+
 HISTORY = ("loss", "gradient_norm", "nfe", "seconds", "validation")
 """The columns of every history, with one entry for each iteration: the fields of `Iteration` that are numbers."""
 
@@ -256,6 +258,11 @@ class Recorder:
 
 def as_start(theta0: ArrayLike) -> NDArray[np.float64]:
     """A copy of the parameters from which an optimiser starts."""
+    if labels_of(theta0) is not None:
+        raise ValueError(
+            f"theta0 is labelled {', '.join(map(str, labels_of(theta0) or ()))}, and an optimiser knows no names: give "
+            "field.flatten(theta0), or theta0.to_numpy(), which goes by position"
+        )
     start = np.array(theta0, dtype=np.float64)
     if start.ndim != 1 or not np.isfinite(start).all():
         raise ValueError(f"theta0 must be a vector of finite numbers, got shape {start.shape}")

@@ -9,6 +9,7 @@ from numpy.typing import ArrayLike, NDArray
 from pynode.calls.solve import solve
 from pynode.data.arrays import real_array
 from pynode.data.clock import Clock, times_of
+from pynode.data.labels import by_name, told
 from pynode.data.signal import Signal
 from pynode.engine.gradients import Gradients
 from pynode.fields.field import Field
@@ -41,7 +42,7 @@ class Derivatives(NeuralODEOptions):
 
     def _full_state(self, y0: ArrayLike) -> Array:
         """y0 checked: all states of the field, in the units of the data."""
-        y0 = np.atleast_1d(real_array("y0", y0, np.float64))
+        y0 = np.atleast_1d(real_array("y0", named_states(self, "y0", y0), np.float64))
         d, n = self.field_.d, len(self.names_)
         if self.n_unobserved_ and y0.shape[-1] == n:
             raise ValueError(
@@ -184,12 +185,18 @@ class Derivatives(NeuralODEOptions):
         if y is None:
             t, y = 0.0, t
         self.check_is_fitted()
-        state, scaling = real_array("y", y, np.float64), self.scaling_
+        state, scaling = real_array("y", named_states(self, "y", y), np.float64), self.scaling_
         if u is not None:
             u = (real_array("u", u, np.float64) - scaling.u_shift) / scaling.u_scale
         value = self.field_(scaling.times(times_of(t, self.clock_)), scaling.states(state), self.theta_, u)
         slope: Array = scaling.slopes_back(state, value)
         return slope
+
+
+def named_states(model: "Derivatives", name: str, y: Any) -> Any:
+    """States in the order of the field where they are labelled by names: its own, or those of the data's columns."""
+    names = model.field_.state_names or (told(model.names_) if len(model.names_) == model.field_.d else ())
+    return by_name(name, y, names)
 
 
 def times_of_each(t: Any, y0: Array) -> Any:

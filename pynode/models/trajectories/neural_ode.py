@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any, Self
 import numpy as np
 from numpy.typing import NDArray
 
+from pynode.data.labels import column_names
 from pynode.data.partitions import Partitions, as_partitions
 from pynode.data.trajectories import Trajectories
 from pynode.errors import users_level
@@ -210,7 +211,7 @@ class NeuralODE(Published):
         weight : array or list of arrays, optional
             Relative precision (1 / variance) of the entries of Y, of its shape or one that broadcasts to it.
         names : sequence of str, optional
-            Of the states.
+            Of the states. Default: those of the columns where Y is a data frame, or else y1, y2, ...
         time, state, id, input : str or sequence of str
             Columns of the data frame.
         doses : list of Dose, list of lists of Dose, or dict, optional
@@ -251,7 +252,7 @@ class NeuralODE(Published):
         data = with_covariates(as_trajectories(in_memory, Y, u, names, time, state, id, input, replicates="keep"))
         self.in_frames_ = hasattr(t, "columns") and not isinstance(t, Trajectories)
         if self.observe is None:
-            data = by_state(data, self.field, Y is None or names is not None)
+            data = by_state(data, self.field, Y is None or names is not None or column_names(Y) is not None)
         known = needed(self, data, doses)
         self._check_data(data, known)
         seed = self._seed()

@@ -10,7 +10,7 @@ from pynode.calls.solve import solve
 from pynode.data.arrays import real_array
 from pynode.data.clock import times_of
 from pynode.data.signal import Signal
-from pynode.models.trajectories.derivatives import Derivatives, times_of_each
+from pynode.models.trajectories.derivatives import Derivatives, named_states, times_of_each
 from pynode.models.trajectories.ensemble import combined
 from pynode.models.trajectories.frames import frame_of
 from pynode.models.trajectories.intervals.calibration import Calibration
@@ -174,7 +174,8 @@ class Rollouts(Derivatives):
             Times, rising or falling; the state at the first one is y0.
         y0 : (d,) or (B, d) array_like, optional
             Initial states (of a model with unobserved states: all of them, see `initial_states`). Default: the
-            fitted trajectory, from its own first time, continued to wherever t is; only times not before that.
+            fitted trajectory, from its own first time, continued to wherever t is; only times not before that. A pandas
+            Series or DataFrame with the names of the states goes by them.
         u : see `fit`, optional
             Control inputs of these trajectories. Without y0 the default is what the trajectory was fitted with.
         doses : list of Dose, optional
@@ -206,7 +207,7 @@ class Rollouts(Derivatives):
             three.
         """
         self.check_is_fitted()
-        t = times_of(t, self.clock_)
+        t, y0 = times_of(t, self.clock_), named_states(self, "y0", y0)
         if interval is not None or as_frame:
             if return_std or unobserved:
                 raise ValueError("return_std and unobserved do not go with interval and as_frame: ask for one of them")

@@ -10,7 +10,9 @@ from numpy.typing import NDArray
 
 from pynode.data.arrays import real_array
 from pynode.data.clock import times_of
+from pynode.data.labels import by_name, told
 from pynode.data.signal import Signal
+from pynode.models.trajectories.derivatives import named_states
 from pynode.models.trajectories.ensemble import combined
 from pynode.models.trajectories.forecasts import Forecasts
 from pynode.models.trajectories.visits import first_outside
@@ -100,7 +102,7 @@ class Simulations(Forecasts):
         self.check_is_fitted()
         if self.protocol_ is not None:
             raise ValueError("models with doses, observe or initial are simulated by predict(t, y0, u=, doses=)")
-        several, parts = _listed(u, warmup, t, y0)
+        several, parts = _listed(u, warmup, t, named_states(self, "y0", y0))
         experiments = [self._experiment(*part, f" of experiment {i}" * several) for i, part in enumerate(parts)]
         if self.estimators_:
             if unobserved:
@@ -222,7 +224,7 @@ class Simulations(Forecasts):
         if not isinstance(warmup, (tuple, list)) or len(warmup) not in (2, 3):
             raise ValueError(f"warmup{where} must be (t, y) or (t, y, u), not {type(warmup).__name__} of other size")
         t = np.atleast_1d(real_array("warmup: t", times_of(warmup[0], self.clock_), np.float64))
-        y = real_array("warmup: y", warmup[1], np.float64)
+        y = real_array("warmup: y", by_name("warmup: y", warmup[1], told(self.names_)), np.float64)
         y = y[:, None] if y.ndim == 1 else y
         if y.shape != (len(t), len(self.names_)):
             raise ValueError(

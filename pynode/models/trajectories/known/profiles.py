@@ -6,8 +6,8 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from pynode.fields.parameters import parameter_names
 from pynode.models.trajectories.known.refitting import Refitting
-from pynode.models.trajectories.known.results import parameter_names
 from pynode.training.likelihood.profile import Profile, Scale, profile, rise_of
 from pynode.training.sizes import prior_groups
 

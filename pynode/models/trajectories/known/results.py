@@ -11,7 +11,7 @@ from pynode.data.arrays import real_array
 from pynode.data.control import as_control
 from pynode.data.trajectories import Trajectories
 from pynode.experiments.forward import Course
-from pynode.fields.parameters import Parameter
+from pynode.fields.parameters import parameter_names
 from pynode.models.trajectories.known.dose_checks import doubtful_dose
 from pynode.models.trajectories.known.fits import KnownFit
 from pynode.models.trajectories.known.protocol import Protocol, doses_of_one
@@ -126,14 +126,6 @@ def _undetermined(model: "NeuralODE", best: Maximum) -> list[tuple[str, float]]:
         where = "" if len(best.problem.mask) == 1 else f" of trajectory {i + 1}"
         found.append((f"the initial {called}{where}", float(model.initial_states_[i, j])))
     return found
-
-
-def parameter_names(spec: Sequence[Parameter]) -> list[str]:
-    """A name for each number in theta: k, or a[0], a[1], ..."""
-    names = []
-    for p in spec:
-        names += [p.name] if p.shape == () or p.size == 1 else [f"{p.name}[{k}]" for k in range(p.size)]
-    return names
 
 
 def _report(

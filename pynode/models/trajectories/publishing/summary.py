@@ -8,11 +8,10 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.special import stdtrit
 
-from pynode.fields.parameters import Parameter
+from pynode.fields.parameters import Parameter, parameter_names
 from pynode.models.trajectories.ensemble import chosen_by
 from pynode.models.trajectories.intervals.averaged import is_found
 from pynode.models.trajectories.known.refitting import Refitting
-from pynode.models.trajectories.known.results import parameter_names
 from pynode.models.trajectories.publishing.summary_text import as_html, as_text
 from pynode.training.criteria import akaike, akaike_corrected, bayes
 from pynode.training.curriculum import FitError
