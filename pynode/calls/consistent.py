@@ -29,7 +29,7 @@ CONVERGED = 1e-13
 """The part of each component that the last step of Newton's method may be."""
 
 ROUNDING = 16 * float(np.finfo(np.float64).eps)
-"""Of states, relative; `_newton_steps` says how far it moves each component."""
+"""Of states, relative; `newton_steps` says how far it moves each component."""
 
 STALLED = 1e-8
 """Steps below this part of the largest number met that no longer fall are rounding."""
@@ -80,7 +80,7 @@ def consistent_state(
     """
     field = as_field(f)
     options = Options("rodas5p", inputs=inputs, mass=mass)
-    left, right = _spaces(options.mass_matrix(field.d))
+    left, right = spaces(options.mass_matrix(field.d))
     ready = as_theta(field, theta, np.float64)
     signal = as_signal(options.inputs, field.inputs)
     u = None if signal is None else signal(np.array([t]), 0)
@@ -91,7 +91,7 @@ def consistent_state(
         return y
     largest, last = np.abs(y), np.inf
     for _ in range(NEWTON):
-        moves, noise = _newton_steps(field, np.array([float(t)]), y[None], ready, u, left, right)
+        moves, noise = newton_steps(field, np.array([float(t)]), y[None], ready, u, left, right)
         move = np.abs(moves[0])
         if np.isnan(move).any():
             raise ValueError(f"the algebraic equations of mass= are NaN or infinite at t = {t:g}, y = {y.tolist()}")
@@ -116,7 +116,7 @@ def check_consistent(f: Field | System, batch: Batch, options: Options, theta: A
     if options.mass is None:
         return
     field = f.field if isinstance(f, System) else f
-    left, right = _spaces(options.mass_matrix(field.d))
+    left, right = spaces(options.mass_matrix(field.d))
     if not right.shape[1]:
         return
     theta = theta[..., : field.n_params].astype(np.float64)
@@ -129,7 +129,7 @@ def check_consistent(f: Field | System, batch: Batch, options: Options, theta: A
     for own in groups:
         at = field, t[own], y[own], theta if theta.ndim == 1 else theta[own][0], None if u is None else u[own]
         with np.errstate(all="ignore"):
-            moves, noise = _newton_steps(*at, left, right)
+            moves, noise = newton_steps(*at, left, right)
             move = np.abs(moves)
             bad = move > SATISFIED * np.abs(y[own]) + atol + eps * noise
         wrong = np.flatnonzero(bad.any(axis=1))
@@ -142,14 +142,14 @@ def check_consistent(f: Field | System, batch: Batch, options: Options, theta: A
             )
 
 
-def _spaces(M: Array) -> tuple[Array, Array]:
+def spaces(M: Array) -> tuple[Array, Array]:
     """(d, k) bases: of rows of f that are algebraic equations, and of directions that have no derivative."""
     U, s, Vt = np.linalg.svd(M)
     lost = s <= RANK * max(float(s.max(initial=0.0)), 1e-300)
     return U[:, lost], Vt[lost].T
 
 
-def _slopes(field: Field, t: Array, y: Array, theta: Array, u: Any) -> Array:
+def slopes_of(field: Field, t: Array, y: Array, theta: Array, u: Any) -> Array:
     """(n, d, d) df/dy; of a callback that which is given, or by differences."""
     n, d = y.shape
     if field.callback is None:
@@ -158,35 +158,40 @@ def _slopes(field: Field, t: Array, y: Array, theta: Array, u: Any) -> Array:
     return both[:, : d * d].reshape(n, d, d)
 
 
-def _newton_steps(field: Field, t: Array, y: Array, theta: Array, u: Any, left: Array, right: Array) -> tuple[Array, Array]:
+def newton_steps(
+    field: Field, t: Array, y: Array, theta: Array, u: Any, left: Array, right: Array, strict: bool = True
+) -> tuple[Array, Array]:
     """(n, d) steps of Newton's method, and how far components would move for relative changes of the state by 1.
 
     A small part of the latter is what rounding of the state does, in any units of states and equations. NaN where the
-    equations are NaN or infinite.
+    equations are NaN or infinite, or (not strict: else an error) do not determine the algebraic variables.
     """
     residual = np.asarray(field(t, y, theta, u), dtype=np.float64).reshape(y.shape) @ left
-    slopes = _slopes(field, t, y, theta, u)
+    slopes = slopes_of(field, t, y, theta, u)
     known = np.isfinite(slopes).all(axis=(1, 2)) & np.isfinite(residual).all(axis=1)
     slopes = slopes[known]
     sizes = np.abs(left.T) @ np.abs(slopes)
-    back = right @ _inverse(left.T @ slopes @ right, sizes @ np.abs(right))
+    back = right @ _inverse(left.T @ slopes @ right, sizes @ np.abs(right), strict)
     move, noise = np.full(y.shape, np.nan), np.full(y.shape, np.nan)
     move[known] = -(back @ residual[known, :, None])[..., 0]
     noise[known] = (np.abs(back) @ sizes @ np.abs(y[known, :, None]))[..., 0]
     return move, noise
 
 
-def _inverse(slope: Array, sizes: Array) -> Array:
+def _inverse(slope: Array, sizes: Array, strict: bool) -> Array:
     """(n, k, k) inverses, rows and columns scaled by the `sizes` that their entries are sums of."""
     rows = sizes.max(axis=2, keepdims=True)
     rows[rows == 0] = 1.0
     columns = (sizes / rows).max(axis=1, keepdims=True)
     columns[columns == 0] = 1.0
     scaled = slope / rows / columns
-    if (np.linalg.cond(scaled) > 1e14).any():
+    lost = np.linalg.cond(scaled) > 1e14
+    if lost.any() and strict:
         raise ValueError(
             "the algebraic equations of mass= do not determine the algebraic variables: the index is above 1 (differentiate "
             "the constraint, as in the index-1 form of a pendulum)"
         )
+    scaled[lost] = np.eye(scaled.shape[1])
     inverse: Array = np.linalg.inv(scaled) / columns.swapaxes(1, 2) / rows.swapaxes(1, 2)
+    inverse[lost] = np.nan
     return inverse

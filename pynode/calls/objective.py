@@ -11,6 +11,7 @@ from numpy.typing import ArrayLike, DTypeLike, NDArray
 from pynode import _core
 from pynode.calls.cache import alike
 from pynode.calls.consistent import check_consistent
+from pynode.calls.discontinuous import check_discontinuities
 from pynode.data.arrays import as_integer
 from pynode.data.batch import as_batch
 from pynode.engine.gradients import ADJOINTS, Wrt, check_adjoint, check_wrt, shaped_gradients, warn_of_lost
@@ -267,6 +268,7 @@ class Objective:
     def _look(self, raw: _core.Results, errors: str = ONCE) -> None:
         """Warn of components that the tolerances do not control, and of stiffness."""
         self._looked = True
+        check_discontinuities(self.field, self._batch, self._chosen, raw["theta"], raw, self.setup.jumps, None, errors)
         self.setup.accuracy.check(raw["y"])
         if errors != "ignore" and raw.get("many", False):
             check_stiffness(self.setup, raw["theta"], raw)
@@ -293,6 +295,9 @@ class Objective:
         warn_or_raise(solution, "ignore" if errors == ONCE else errors, accuracy=not self._looked)
         if errors == ONCE:
             self._warn_once(solution.results)
+        if not self._looked:
+            happened = solution.results, solver.jumps, solution.events
+            check_discontinuities(self.field, self._batch, self._chosen, theta, *happened, errors)
         self._looked = True
         rows = loss.of_results(solution.results, theta)
         value, scale = loss.reduced(*rows.totals)

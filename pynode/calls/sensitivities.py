@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import ArrayLike, DTypeLike, NDArray
 
 from pynode.calls.consistent import check_consistent
+from pynode.calls.discontinuous import check_discontinuities
 from pynode.data.arrays import as_integer, real_array
 from pynode.data.batch import as_batch
 from pynode.engine.options import Options
@@ -233,6 +234,9 @@ class SensitivityProblem:
             S[failed & np.isnan(raw["y"]).any(axis=1)] = np.nan
         if solution is None:
             solution = Solution(self.setup, self.setup.parameters(theta), raw)
+        where = self.setup if self._solver is None or not self._has_events else self._solver
+        happened = solution.results, where.jumps, raw["events"] if self._has_events else None
+        check_discontinuities(self.dynamics, self.batch, self._chosen, solution.theta, *happened, errors)
         warn_or_raise(solution, errors)
         events = None
         if self._has_events:

@@ -9,6 +9,7 @@ from numpy.typing import ArrayLike, DTypeLike
 
 from pynode.calls.cache import by_value, keep, recall, same_rows, serves
 from pynode.calls.consistent import check_consistent
+from pynode.calls.discontinuous import check_discontinuities
 from pynode.data.arrays import as_integer
 from pynode.data.batch import as_batch
 from pynode.engine.options import Options
@@ -126,7 +127,8 @@ def solve(
     Warns
     -----
     SolveWarning
-        A sample failed.
+        A sample failed; or the algebraic equations of mass= are left where inputs or states jump, and the steps do not
+        find back.
     StiffnessWarning
         An explicit method took its steps at the limit of its stability. Not with errors="ignore".
     ToleranceWarning
@@ -167,12 +169,14 @@ def solve(
         theta = as_theta(f, theta, solver.dtype)
         check_consistent(f, batch, options, theta)
         solution = solve_with_events(solver, theta, bool(dense), bool(steps or dense), most)
+        check_discontinuities(f, batch, options, theta, solution.results, solver.jumps, solution.events, errors)
         warn_or_raise(solution, errors)
         return solution
     setup = PreparedSolve(f, batch, options, data=data, dense=bool(dense), steps=bool(dense or steps))
     theta = setup.parameters(theta)
     check_consistent(f, batch, options, theta)
     solution = Solution(setup, theta, setup.run(theta))
+    check_discontinuities(f, batch, options, theta, solution.results, setup.jumps, None, errors)
     if mass is None:
         keep(f, key, setup, setup)
     warn_or_raise(solution, errors)

@@ -40,14 +40,9 @@ class Derivatives(NeuralODEOptions):
     protocol_: Protocol | None
     input_kind_: Literal["previous", "linear", "cubic"]
 
-    def named_states(self, name: str, y: Any) -> Any:
-        """States in the order of the field where they are labelled by names: its own, or those of the data's columns."""
-        names = self.field_.state_names or (told(self.names_) if len(self.names_) == self.field_.d else ())
-        return by_name(name, y, names)
-
     def _full_state(self, y0: ArrayLike) -> Array:
         """y0 checked: all states of the field, in the units of the data."""
-        y0 = np.atleast_1d(real_array("y0", self.named_states("y0", y0), np.float64))
+        y0 = np.atleast_1d(real_array("y0", named_states(self, "y0", y0), np.float64))
         d, n = self.field_.d, len(self.names_)
         if self.n_unobserved_ and y0.shape[-1] == n:
             raise ValueError(
@@ -190,12 +185,18 @@ class Derivatives(NeuralODEOptions):
         if y is None:
             t, y = 0.0, t
         self.check_is_fitted()
-        state, scaling = real_array("y", self.named_states("y", y), np.float64), self.scaling_
+        state, scaling = real_array("y", named_states(self, "y", y), np.float64), self.scaling_
         if u is not None:
             u = (real_array("u", u, np.float64) - scaling.u_shift) / scaling.u_scale
         value = self.field_(scaling.times(times_of(t, self.clock_)), scaling.states(state), self.theta_, u)
         slope: Array = scaling.slopes_back(state, value)
         return slope
+
+
+def named_states(model: "Derivatives", name: str, y: Any) -> Any:
+    """States in the order of the field where they are labelled by names: its own, or those of the data's columns."""
+    names = model.field_.state_names or (told(model.names_) if len(model.names_) == model.field_.d else ())
+    return by_name(name, y, names)
 
 
 def times_of_each(t: Any, y0: Array) -> Any:

@@ -10,7 +10,7 @@ from pynode.calls.solve import solve
 from pynode.data.arrays import real_array
 from pynode.data.clock import times_of
 from pynode.data.signal import Signal
-from pynode.models.trajectories.derivatives import Derivatives, times_of_each
+from pynode.models.trajectories.derivatives import Derivatives, named_states, times_of_each
 from pynode.models.trajectories.ensemble import combined
 from pynode.models.trajectories.frames import frame_of
 from pynode.models.trajectories.intervals.calibration import Calibration
@@ -208,7 +208,7 @@ class Rollouts(Derivatives):
             three.
         """
         self.check_is_fitted()
-        t, y0 = times_of(t, self.clock_), self.named_states("y0", y0)
+        t, y0 = times_of(t, self.clock_), named_states(self, "y0", y0)
         if interval is not None or as_frame:
             if return_std or unobserved:
                 raise ValueError("return_std and unobserved do not go with interval and as_frame: ask for one of them")

@@ -12,6 +12,7 @@ from pynode.data.arrays import real_array
 from pynode.data.clock import times_of
 from pynode.data.labels import by_name, told
 from pynode.data.signal import Signal
+from pynode.models.trajectories.derivatives import named_states
 from pynode.models.trajectories.ensemble import combined
 from pynode.models.trajectories.forecasts import Forecasts
 from pynode.models.trajectories.visits import first_outside
@@ -101,7 +102,7 @@ class Simulations(Forecasts):
         self.check_is_fitted()
         if self.protocol_ is not None:
             raise ValueError("models with doses, observe or initial are simulated by predict(t, y0, u=, doses=)")
-        several, parts = _listed(u, warmup, t, self.named_states("y0", y0))
+        several, parts = _listed(u, warmup, t, named_states(self, "y0", y0))
         experiments = [self._experiment(*part, f" of experiment {i}" * several) for i, part in enumerate(parts)]
         if self.estimators_:
             if unobserved:
