@@ -7,6 +7,8 @@ from typing import Self
 import numpy as np
 from numpy.typing import NDArray
 
+from pynode.data.scaling import STILL
+
 Array = NDArray[np.float64]
 
 REFERENCES = 2000
@@ -23,9 +25,6 @@ THIN = 1e-3
 
 OFF = 0.05
 """... and how far from them in it a state is another."""
-
-STILL = 1e-6
-"""A state that varies by less than this part of its size does not vary."""
 
 
 @dataclass(frozen=True)

@@ -144,7 +144,8 @@ def has_plain_field(model: TrajectoryModel) -> bool:
     Returns
     -------
     bool
-        False where the model has control inputs or states that were never observed: dy/dt depends on more then.
+        False where the model has control inputs or states that were never observed, or an observation function makes
+        what is drawn of the states: dy/dt depends on more then.
 
     Examples
     --------
@@ -153,7 +154,7 @@ def has_plain_field(model: TrajectoryModel) -> bool:
     >>> pn.plots.has_plain_field(pn.NeuralODE(hidden=(3,), max_iter=2, random_state=0).fit(t, np.exp(-t)))
     True
     """
-    return not model.n_unobserved_ and not model.field_.inputs
+    return measures_states(model) and not model.n_unobserved_ and not model.field_.inputs
 
 
 def true_slopes(truth: Field | Callable[[float, Array], ArrayLike], y: Array, t: float = 0.0) -> Array:

@@ -19,6 +19,7 @@ from pynode.plots.parts import (
     limit_y,
     set_log_axes,
     stride,
+    times_of_jumps,
     true_slopes,
 )
 from pynode.plots.paths import draw_paths, plane_of
@@ -165,9 +166,13 @@ def _draw_slopes_along_paths(ax: "Axes", model: TrajectoryModel, data: Trajector
     """What can be seen of a field of more than the state drawn; returns a note of what was left out."""
     chosen = evenly_spread(len(data), MAX_PATHS)
     for i in chosen:
-        fine = np.linspace(data.t[i][0], data.t[i][-1], 800)
+        jumps = times_of_jumps(model, i)
+        fine = np.setdiff1d(np.linspace(data.t[i][0], data.t[i][-1], 800), jumps)
         path = rollout(model, data, fine, i, True)[:, 0]
-        ax.plot(path, np.gradient(path, fine), color=PATH, lw=1.2, label="fitted trajectory", zorder=3)
+        between = np.searchsorted(fine, jumps)
+        for t, y in zip(np.split(fine, between), np.split(path, between), strict=True):
+            if len(t) > 2:
+                ax.plot(y, np.gradient(y, t, edge_order=2), color=PATH, lw=1.2, label="fitted trajectory", zorder=3)
     return how_many_of(len(chosen), len(data), "trajectories")
 
 

@@ -312,7 +312,7 @@ class Run:
         """Keep the states y (rows, d or more) along those windows that were solved; `chosen` are their trajectories."""
         ends = np.cumsum([len(t) for t in windows.t])
         uncut = all(a == 0 and b == len(self.data.t[chosen[i]]) for i, a, b in windows.source)
-        self.whole = uncut and len(windows) == len(self.data) and all(how == OK for how in status)
+        self.whole = uncut and len(windows) == self.data.n_followed and all(how == OK for how in status)
         for (i, a, b), states, how in zip(windows.source, np.split(y, ends[:-1]), status, strict=True):
             if how == OK:
                 self.training.states[chosen[i]][a:b] = states[:, : self.field.d]

@@ -57,6 +57,11 @@ class Data:
         return np.asarray(np.any([(~np.isnan(y)).any(axis=0) for y in self.y], axis=0))
 
     @cached_property
+    def n_followed(self) -> int:
+        """How many trajectories are observed at two times or more: `windows` leaves out the others."""
+        return sum(np.count_nonzero((~np.isnan(y)).any(axis=1)) >= 2 for y in self.y)
+
+    @cached_property
     def spread(self) -> Array:
         """(d,) variance of the states; 1 where nothing varies, but by rounding, or nothing is observed."""
         y = np.concatenate(self.y)

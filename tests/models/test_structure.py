@@ -446,6 +446,17 @@ def test_a_column_that_never_changes_takes_nothing_away():
     assert np.isfinite(lower).all() and np.isfinite(upper).all()
 
 
+@pytest.mark.parametrize("rows", [1, 60])
+def test_a_trajectory_with_a_single_reading_leaves_the_equation_of_the_others(rows):
+    f, _, _, _ = SYSTEMS["Lotka-Volterra"]
+    t = np.linspace(0, 20, 60)
+    _, y = trajectories(f, [[10.0, 5.0], [6.0, 2.0]], t, 0.01)
+    lone = np.where(np.arange(rows)[:, None] > 0, np.nan, y[0, :rows])
+    model = NeuralODE(random_state=0).fit([t, t, t[:rows]], [*y, lone])
+    assert terms_of(model).keys() == {"y1: y1", "y1: y1*y2", "y2: y2", "y2: y1*y2"}
+    np.testing.assert_allclose(model.predict(t[:1], trajectory=2)[0], lone[0], atol=0.1)
+
+
 def test_a_copy_of_a_state_is_told_as_a_difference():
     f, starts, t, _ = SYSTEMS["Lotka-Volterra"]
     _, y = trajectories(f, starts, t, 0.01)

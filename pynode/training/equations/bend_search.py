@@ -239,7 +239,10 @@ class RowSearch:
         X = self.X
         v = self.variance
         across = A.T @ np.column_stack([X, self.z]) / v
-        left = across[:, :-1].T @ np.linalg.solve(A.T @ A / v + np.diag(own), across)
+        K = A.T @ A / v
+        K.flat[:: len(K) + 1] *= 1.0 + ALIKE
+        K.flat[:: len(K) + 1] += own
+        left = across[:, :-1].T @ np.linalg.solve(K, across)
         return Regression(self.H - left[:, :-1], self.b - left[:, -1], self.prior, self.plain.cost), A
 
     def _one_more(self, rows: list[tuple[Row, Regression]]) -> list[tuple[Row, Regression]]:
