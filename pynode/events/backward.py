@@ -36,7 +36,8 @@ class Backward:
         self.solution, self.wanted, self.rounds = solution, wanted, solution.rounds
         old = solution.prepared
         own = "inputs" in wanted
-        self.solver = Solver(old.system, old.batch, old.options, own_inputs=True, data=old.data) if own else old
+        solver = Solver(old.system, old.batch, old.options, own_inputs=True, data=old.data) if own else old
+        self.solver = solver.replaying(solution.results)
         self.system, self.batch = old.system, old.batch
         self.theta = solution.theta
         self.ok = solution.results["status"] == OK
