@@ -12,6 +12,7 @@ from numpy.typing import ArrayLike, NDArray
 from pynode.calls.objective import Objective, ObjectiveOptions
 from pynode.data.arrays import as_integer, as_positive
 from pynode.data.signal import Signal
+from pynode.engine.options import one_method
 from pynode.engine.problem import PreparedSolve
 from pynode.engine.solution import Solution
 from pynode.events.forward import solve_with_events
@@ -88,7 +89,7 @@ def check_grad(
     The accepted steps of one solve are prescribed to all the others (``grid=``), so that the loss is a smooth function;
     central differences of order 6. Where there are events their times move, so that no steps can be prescribed: the
     differences are then those of whole solves, and agree with the gradient to about the tolerance divided by `delta`. Ask
-    for tight tolerances there (``method="dop853", rtol=1e-11, atol=1e-12``).
+    for tight tolerances there (``method="dop853", rtol=1e-11, atol=1e-12``). With method="auto" no step may be stiff.
 
     Parameters
     ----------
@@ -108,6 +109,11 @@ def check_grad(
     -------
     GradCheck
         `print` shows a table; `max_error` is the largest error relative to the largest gradient of its group.
+
+    Raises
+    ------
+    ValueError
+        method="auto", and a sample was stiff: steps of two methods cannot be prescribed.
 
     See Also
     --------
@@ -187,7 +193,9 @@ class _Frozen:
         base = PreparedSolve(
             setup.field, setup.batch, setup.options, data=setup.data, own_inputs=self._own_inputs, steps=True
         )
-        self.grids = Solution(base, self.theta, base.run(self.theta)).grids
+        raw = base.run(self.theta)
+        self.grids = Solution(base, self.theta, raw).grids
+        self.frozen = one_method(setup.options, raw["stiff_steps"], "check_grad goes")
         return base
 
     def values(self, group: str) -> NDArray[np.float64]:
@@ -247,7 +255,7 @@ class _Frozen:
 
     def loss(self, group: str, x: Any) -> float:
         theta, batch, options, rows, grids = self._varied(group, x)
-        options = replace(options, grid=grids, step=None, first_step=None, max_step=None)
+        options = replace(options, method=self.frozen.method, grid=grids, step=None, first_step=None, max_step=None)
         loss = self.objective.loss
         setup = PreparedSolve(
             self.objective.field,

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, Literal, TypedDict
 
 import numpy as np
@@ -262,3 +262,31 @@ class Options:
                 f"step={self.step!r} makes {longest / float(self.step):.1g} steps on an interval of length "
                 f"{longest:g}: take a larger one (or give max_steps= if it is meant)"
             )
+
+
+def one_method(options: Options, stiff_steps: NDArray[np.int64], what: str) -> Options:
+    """Options by which the steps of a solve can be prescribed: "auto" is its explicit method where it took no stiff step.
+
+    Parameters
+    ----------
+    options : Options
+        Those of the solve.
+    stiff_steps : (B,) array
+        How many steps its samples took by the stiff method.
+    what : str
+        Who goes through steps of one method, for the error.
+
+    Raises
+    ------
+    ValueError
+        Samples took steps of both methods.
+    """
+    if options.method != AUTO:
+        return options
+    if stiff_steps.any():
+        i = int(np.argmax(stiff_steps > 0))
+        raise ValueError(
+            f"method='auto': sample {i} was stiff, with {stiff_steps[i]} steps by {AUTO_STIFF!r}; {what} through steps of "
+            f"one method: take method={AUTO_STIFF!r}"
+        )
+    return replace(options, method=AUTO_EXPLICIT)

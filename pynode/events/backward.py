@@ -38,7 +38,8 @@ class Backward:
         if old.field.callback is not None:
             old.field.callback.check_wrt(("t",))  # that of an event
         own = "inputs" in wanted
-        self.solver = Solver(old.system, old.batch, old.options, own_inputs=True, data=old.data) if own else old
+        solver = Solver(old.system, old.batch, old.options, own_inputs=True, data=old.data) if own else old
+        self.solver = solver.replaying(solution.results)
         self.system, self.batch = old.system, old.batch
         self.theta = solution.theta
         self.ok = solution.results["status"] == OK

@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 from pynode.data.batch import SaveTimes, starts
 from pynode.data.signal import as_signal
 from pynode.engine.accuracy import Accuracy
+from pynode.engine.options import one_method
 from pynode.engine.problem import (
     core_parts,
     core_problem,
@@ -109,6 +110,12 @@ class Solver:
         """The same for other initial states (B, d)."""
         other = copy.copy(self)
         other.batch = replace(self.batch, y0=y0)
+        return other
+
+    def replaying(self, results: Any) -> Solver:
+        """The same, for the steps of these results."""
+        other = copy.copy(self)
+        other.options = one_method(self.options, results["stiff_steps"], "derivatives through events and jumps go")
         return other
 
     def problem(

@@ -48,7 +48,7 @@ class Sensitivity:
     """
 
     def __init__(self, solver: Solver, theta: NDArray[Any], results: Any, rounds: list[Stretch]) -> None:
-        self.solver = solver
+        self.solver = solver.replaying(results)
         self.system = solver.system
         self.theta = theta
         B, d = solver.batch.y0.shape

@@ -212,6 +212,29 @@ def test_events_and_float32_and_dense_output():
     assert np.allclose(single.y[-1], pn.solve(van_der_pol, [2.0, 0.0], [0.0, 20.0], [40.0], **TIGHT).y[-1], rtol=1e-3)
 
 
+def calls_that_prescribe_steps(field, y0, t, theta):
+    """Of the names of calls what they return, with method= to be given: those that go through given steps once more."""
+    zeros = np.zeros((len(t), 2))
+    event = pn.event(lambda t, y: y[0] - 1.2, terminal=False)
+    kick = pn.System(field, jump=pn.field(state=2)(lambda t, y: y + 0.1))
+    return {
+        "gradient with events": lambda m: pn.loss_and_grad(field, y0, t, theta, zeros, events=event, method=m).theta,
+        "sensitivities with events": lambda m: pn.sensitivities(field, y0, t, theta, events=event, method=m).theta,
+        "sensitivities with jumps": lambda m: pn.sensitivities(kick, y0, t, theta, method=m).theta,
+        "check_grad": lambda m: pn.check_grad(field, y0, t, theta, zeros, method=m).difference,
+    }
+
+
+@pytest.mark.parametrize("name", calls_that_prescribe_steps(easy, [2.0, 1.0], [0.0, 1.0], [1.0, 1.0]))
+def test_steps_that_are_gone_through_again(name):
+    """Where nothing is stiff they are those of dopri5, to the bit; steps of two methods are refused."""
+    call = calls_that_prescribe_steps(easy, [2.0, 1.0], np.linspace(0, 6, 7), [1.0, 1.0])[name]
+    assert np.array_equal(call("auto"), call("dopri5"))
+    stiff = calls_that_prescribe_steps(van_der_pol, [2.0, 0.0], [0.0, 20.0], [40.0])[name]
+    with pytest.raises(ValueError, match=r"method='auto': sample 0 was stiff.*take method='rodas5p'"):
+        stiff("auto")
+
+
 def test_no_warning_of_stiffness():
     """A solve that would warn with an explicit method."""
     with pytest.warns(pn.StiffnessWarning):
