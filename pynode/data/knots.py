@@ -15,7 +15,8 @@ CORNER = 0.1
 SLACK = 1e-12
 """By how much of its size a time may lie beyond the knots, by rounding: the polynomials at the ends go on there."""
 
-KINK, BEND = 1 / 8, 1 / 128
+KINK = 1 / 8
+BEND = 1 / 128
 """How far lines and cubics lie off a smooth curve through knots with gaps h, at most, to leading order: the first times h
 times the change of the slope at a knot, the second times h^2 times the change of the second derivative."""
 

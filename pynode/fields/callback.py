@@ -57,7 +57,9 @@ class Callback:
 
     def _cotangents(self, b: Builder, which: int) -> list[int | None]:
         """Those of y, t and u that a CALL returns; that of theta is accumulated."""
-        d, n, timed = self.d, self.n_params, self.time_derivative is not None
+        d = self.d
+        n = self.n_params
+        timed = self.time_derivative is not None
         back = b.emit("CALL", d + n + timed, p=which)
         if n:
             b.acc(0, 0, b.slice(back, d, n))
