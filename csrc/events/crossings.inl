@@ -17,6 +17,7 @@ static void FN(begin_hunt)(const FN(work) * W, int32_t e, int l, double margin, 
         for (int j = 0; j < 5; j++) w->g[j] = (double)FN(probe)(E, 4 * k + j)[(size_t)e * L + (size_t)l];
     }
     double first = s->now.g[0];
+    s->been = sign(first) == side;
     s->noise = sign(first) == -side ? 4 * fabs(first) : 0; /* it is to be 0, on `side`: the residue of a reset */
     proceed(s);
 }

@@ -20,6 +20,7 @@ typedef struct hunt { /* the first crossing of one event in the lane's step */
     double zero;               /* a probe behind lo at which g is 0, or -1 */
     double flip;               /* lo of the first change in the other direction, or 2 */
     double noise;              /* values up to this on the other side are rounding, while none has been on the present one */
+    int been;                  /* whether one has been on the present side */
 } hunt;
 
 static inline int sign(double x) { return (x > 0) - (x < 0); }
@@ -72,6 +73,7 @@ static int walk(hunt *s) {
             if (s->flip > 1) s->flip = s->lo;
         }
         s->side = now;
+        s->been = 1;
         s->lo = x;
         s->zero = -1;
     }
@@ -92,7 +94,7 @@ static void proceed(hunt *s) {
         s->open = 0;
         if (walk(s)) return;
         if (!s->waiting) { /* g is 0 at the end of the step: it happens there */
-            if (s->side == 0 || w->g[4] != 0 || (s->direction != 0 && s->direction == s->side)) return;
+            if (s->side == 0 || !s->been || w->g[4] != 0 || (s->direction != 0 && s->direction == s->side)) return;
             s->hi = s->zero;
             s->from = s->side;
             return;

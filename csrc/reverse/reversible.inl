@@ -7,7 +7,9 @@ static pn_status FN(reversible_back)(FN(work) * W) {
     T *second = W->files + (size_t)tab->s * W->files_stride, lambda = (T)W->P->lambda, *y_new = W->flow.y_new, *g_z = W->flow.z_new;
     double back[L], gt2[L] = {0}, gh2[L] = {0}, gt[L] = {0}, gh[L] = {0};
     int timed = W->P->g_t != NULL;
+    if (timed && FN(held_ends)(W, -1)) return PN_CALLBACK;
     FN(collect_saves)(W);
+    if (timed && FN(held_ends)(W, 1)) return PN_CALLBACK;
     memcpy(W->active, B->live, L);
     for (int l = 0; l < L; l++) back[l] = -B->h[l];
     memcpy(y_new, B->y, size * sizeof(T));
@@ -44,6 +46,6 @@ static pn_status FN(reversible_back)(FN(work) * W) {
         gt[l] += gt2[l];
         gh[l] += gt2[l] - gh2[l];
     }
-    if (timed) FN(time_ends)(W, gt, gh);
+    if (timed && FN(time_ends)(W, gt, gh)) return PN_CALLBACK;
     return PN_OK;
 }

@@ -20,6 +20,31 @@ static void FN(collect_inside)(const FN(work) * W, int l) {
     }
 }
 
+/* Whether the step goes over a switch of the field, on a part of it that no rounding can tell. */
+static int FN(on_switch)(const FN(work) * W, int l) {
+    return W->P->n_stops && FN(crosses)(W->P, W->back.t[l], W->back.t_new[l]);
+}
+
+/* Whether the end of the step is a save time that cannot take it along: at a switch of the field, or a knot where the input jumps.
+   The last time can, as the end of what is before a knot. */
+static int FN(is_held)(const FN(work) * W, int l) {
+    const pn_problem *P = W->P;
+    const pn_record *r = &W->back.record[l];
+    int64_t i = W->back.sample[l], n = n_times(P, i);
+    if (!r->landed) return 0;
+    if (FN(on_switch)(W, l)) return 1;
+    if (r->save_end == n) return 0;
+    if (P->n_stops && FN(is_stop)(P, r->t_new)) return 1;
+    int32_t next = r->t_new > r->t ? r->seg + 1 : r->seg;
+    int knot = P->degree == 0 && !crosses_knots(P, i) && next > 0 && next < P->knot_len[i] - 1;
+    return knot && P->knot[P->knot_start[i] + next] == r->t_new;
+}
+
+/* Whether the derivative by the save time at the step's end is the slope of the dense output, not what the end does as it moves. */
+static int FN(by_dense)(const FN(work) * W, int l) {
+    return !W->back.record[l].landed || (W->P->mass && FN(is_held)(W, l));
+}
+
 /* Adds the cotangents of the step's saved values: to lambda at its end, to g_base and g_coef inside. 1: some inside. */
 static int FN(collect_saves)(FN(work) * W) {
     const pn_problem *P = W->P;
@@ -34,7 +59,7 @@ static int FN(collect_saves)(FN(work) * W) {
         int64_t i = B->sample[l];
         first[l] = r->save, ends[l] = r->ends;
         if (ends[l] - first[l] > most) most = ends[l] - first[l];
-        any |= !r->landed && P->g_t && r->save < r->save_end; /* for f_new */
+        any |= P->g_t && r->save < r->save_end && FN(by_dense)(W, (int)l); /* for f_new */
         for (int32_t j = r->ends; !P->jump.program && j < r->save_end; j++) /* with jumps: unjump_saves */
             for (size_t c = 0; c < d; c++) B->lambda[c * L + l] += (T)FN(cotangent)(W, P->row[i] + j, (int32_t)c);
     }
@@ -75,6 +100,45 @@ static void FN(seed_dense)(const FN(work) * W, T **gk) {
         }
 }
 
+/* dL/dt of rows (-1: none) += sign lambda . f(t, y), y being the state in that row. */
+static int FN(add_slopes)(FN(work) * W, const int64_t *row, const double *t, const T *y, double sign) {
+    FN(back) *B = &W->back;
+    size_t d = (size_t)W->d;
+    T *state = FN(state_slot)(&W->reverse, W->files);
+    int some = 0;
+    FN(copy)(state, B->y, d * L);
+    for (size_t l = 0; l < L; l++) {
+        some |= row[l] >= 0;
+        for (size_t c = 0; row[l] >= 0 && c < d; c++) state[c * L + l] = y[(size_t)row[l] * d + c];
+    }
+    if (!some) return 0;
+    memcpy(W->active, B->live, L);
+    if (FN(eval)(W, &W->reverse, W->files, t, W->spare)) return 1;
+    for (size_t l = 0; l < L; l++)
+        for (size_t c = 0; row[l] >= 0 && c < d; c++) {
+            size_t at = c * L + l;
+            W->P->g_t[row[l]] += sign * ((double)B->lambda[at] + (B->z ? (double)B->mu[at] : 0)) * (double)W->spare[at];
+        }
+    return 0;
+}
+
+/* Save times that are held move alone. On the side before, y- = y(t) and what follows begins with y+ (after jumps, else the same):
+   dL/dt = lambda- . f(t, y-) - lambda+ . f(t, y+). The second part while lambda is lambda+ (sign -1), then the first (1). */
+static int FN(held_ends)(FN(work) * W, int sign) {
+    const pn_problem *P = W->P;
+    int jumps = sign > 0 && P->jump.program;
+    FN(back) *B = &W->back;
+    int64_t row[L];
+    double t[L];
+    for (int l = 0; l < L; l++) {
+        const pn_record *r = &B->record[l];
+        int held = B->live[l] && !P->mass && FN(is_held)(W, l);
+        row[l] = held ? P->row[B->sample[l]] + (jumps ? r->ends : r->save_end - 1) : -1;
+        t[l] = held && !FN(on_switch)(W, l) ? r->t_new : B->t[l];
+    }
+    return FN(add_slopes)(W, row, t, (const T *)(jumps ? P->y_before : P->y), sign);
+}
+
 /* Derivatives with respect to time of the saves in the step, grid frozen: theta = (t_s - t) / h. */
 static void FN(time_saves)(FN(work) * W, double *gt, double *gh) {
     const pn_problem *P = W->P;
@@ -89,8 +153,9 @@ static void FN(time_saves)(FN(work) * W, double *gt, double *gh) {
         for (int32_t j = r->save; j < r->save_end; j++) {
             int64_t i = B->sample[l], row = P->row[i] + j;
             double ts = time_of(P, i, j), theta = (ts - B->t[l]) / B->h[l], slope = 0, value = 0;
-            int end = j >= r->ends; /* of the step: unless that moves along, the slope is f_new */
-            if (end && r->landed) continue;
+            int end = j >= r->ends, on = FN(on_switch)(W, l); /* end of the step: unless that moves along, the slope is f_new */
+            if (end && !FN(by_dense)(W, l)) continue;
+            if (on) theta = 0; /* before the switch */
             for (int32_t c = 0; c < W->d; c++) {
                 double g = FN(cotangent)(W, row, c), power = 1;
                 for (int q = 0; q < degree; q++) {
@@ -101,20 +166,26 @@ static void FN(time_saves)(FN(work) * W, double *gt, double *gh) {
                 }
             }
             P->g_t[row] += slope / B->h[l];
-            if (end) continue;
+            if (end || on) continue;
             gt[l] -= slope / B->h[l];
             gh[l] += value / B->h[l] - theta * slope / B->h[l];
         }
     }
 }
 
-/* The ends of the step are grid points: d/dt_new = gh (+ what the next step says of its start), d/dt = gt - gh. */
-static void FN(time_ends)(FN(work) * W, const double *gt, const double *gh) {
+/* The ends of the step are grid points: d/dt_new = gh (+ what the next step says of its start), d/dt = gt - gh. A first step on a
+   switch begins with the slope before it. */
+static int FN(time_ends)(FN(work) * W, const double *gt, const double *gh) {
+    const pn_problem *P = W->P;
     FN(back) *B = &W->back;
+    int64_t begins[L];
     for (int l = 0; l < L; l++) {
-        if (!B->live[l]) continue;
         const pn_record *r = &B->record[l];
-        if (r->landed) W->P->g_t[W->P->row[B->sample[l]] + r->save_end - 1] += gh[l] + B->carry[l];
-        B->carry[l] = gt[l] - gh[l];
+        int held = B->live[l] && FN(is_held)(W, l), on = B->live[l] && r->first && FN(on_switch)(W, l);
+        begins[l] = on ? P->row[B->sample[l]] + r->save - 1 : -1;
+        if (!B->live[l]) continue;
+        if (r->landed && !held) P->g_t[P->row[B->sample[l]] + r->save_end - 1] += gh[l] + B->carry[l];
+        B->carry[l] = on ? 0 : gt[l] - gh[l];
     }
+    return FN(add_slopes)(W, begins, B->t, (const T *)P->y, -1);
 }

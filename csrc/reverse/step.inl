@@ -68,15 +68,17 @@ static void FN(pass_on)(FN(work) * W, int here) {
 }
 
 static pn_status FN(step_back)(FN(work) * W, FN(block) * b) {
+    FN(back) *B = &W->back;
+    if (W->P->g_t && FN(held_ends)(W, -1)) return PN_CALLBACK;
     pn_status st = W->P->jump.program ? FN(unjump_saves)(W) : PN_OK;
     if (st != PN_OK) return st;
-    FN(back) *B = &W->back;
     const pn_tableau *tab = W->tab;
     size_t size = (size_t)W->d * L;
     double gt[L] = {0}, gh[L] = {0};
     T *files;
     int inside = FN(collect_saves)(W), n = inside ? W->stages : tab->s, timed = W->P->g_t != NULL, fed = 0, stage0 = b->here;
     if (inside && !tab->dense_uses_new) n = tab->s;
+    if (timed && FN(held_ends)(W, 1)) return PN_CALLBACK;
     for (int l = 0; l < L; l++) fed |= B->live[l] & B->fed[l];
     for (int l = 0; !stage0 && l < L; l++) {
         if (!B->live[l]) continue;
@@ -106,7 +108,7 @@ static pn_status FN(step_back)(FN(work) * W, FN(block) * b) {
     FN(add_gradient)(&W->reverse, files + (size_t)first * W->files_stride, W->files_stride, n - first);
     W->reverse.later = 0;
     if (FN(is_implicit)(W)) FN(add_gradient)(&W->newton.back, W->newton.back_file, 0, 1);
-    if (timed) FN(time_ends)(W, gt, gh);
     FN(copy)(B->lambda, B->g_base, size);
+    if (timed && FN(time_ends)(W, gt, gh)) return PN_CALLBACK;
     return PN_OK;
 }

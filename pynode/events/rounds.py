@@ -310,7 +310,9 @@ class Solver:
         self, stretch: Stretch, k: NDArray[np.intp], was: NDArray[Any], theta: NDArray[Any], happened: NDArray[np.bool_]
     ) -> Any:
         """(n, events) at positions k, on events: which others come at the same time, sides then, sides and zeros behind."""
-        active, t, own = stretch.active[k], stretch.t_event[k], (np.arange(len(k)), stretch.which[k])
+        active = stretch.active[k]
+        t = stretch.t_event[k]
+        own = np.arange(len(k)), stretch.which[k]
         residual = self.system.watch(t, stretch.before[k].astype(np.float64), theta.astype(np.float64))[own]
         now, zero = self._look(active, t, stretch.before[k], theta, residual)
         direction = np.array([e.direction for e in self.system.events])
@@ -356,7 +358,8 @@ class Solver:
         to cross, and still is; else its sign counts, or its rate.
         """
         coming, now, side, zero = self._coming(stretch, k, was, theta, happened)
-        t, theta = stretch.t_event[k], theta.astype(np.float64)
+        t = stretch.t_event[k]
+        theta = theta.astype(np.float64)
         before, after = (self.system.watch(t, y[k].astype(np.float64), theta) for y in (stretch.before, stretch.after))
         keeps = (after == before) & ~happened | coming & zero & (side == now)
         return np.where(keeps, was, side)

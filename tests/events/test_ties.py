@@ -153,3 +153,14 @@ def test_gradients_through_ties():
     assert gradient == pytest.approx((loss(0.3 + 1e-5) - loss(0.3 - 1e-5)) / 2e-5, rel=1e-8)
     rows = pn.sensitivities(system, [1.0, 2.0], t, [0.3], **tight).theta
     assert gradient == pytest.approx(float((rows[..., 0] * dy).sum()), rel=1e-12)
+
+
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+@pytest.mark.parametrize(("time", "end"), [(500.0, 1000.0), (300.3, 1000.0), (1e-3, 1.0), (-700.0, -1400.0)])
+def test_a_reset_at_a_time_that_is_only_just_not_reached_happens_once(dtype, time, end):
+    """In float32 the time found for 500 is 499.99998: there g = t - 500 is below 0, and 0 at the next numbers."""
+    resting = pn.field(state=2)(lambda t, y: [0 * t, 0 * t])
+    event = at(time, reset=lambda t, y: [y[0] + 1, y[1]])
+    sol = pn.solve(resting, np.ones(2, dtype), [0.0, end], events=event)
+    assert len(sol.events) == 1 and abs(sol.events.t[0] - time) < 2 * np.finfo(dtype).eps * abs(time)
+    assert sol.y.tolist() == [[1.0, 1.0], [2.0, 1.0]]
