@@ -254,7 +254,7 @@ def test_multiple_shooting_goes_on(optimizer, tmp_path):
 
 @pytest.mark.filterwarnings("ignore::pynode.fit.FitWarning")  # so few iterations do not fit
 @pytest.mark.parametrize(
-    "other", [{"u": list(2 * U)}, {"weight": 2.0}, {"noise": "huber"}, {"rtol": 1e-7}, {"random_state": 1}]
+    "other", [{"u": list(2 * U)}, {"weight": np.linspace(1.0, 2.0, 40)}, {"noise": "huber"}, {"rtol": 1e-7}, {"random_state": 1}]
 )
 def test_multiple_shooting_refuses_a_checkpoint_of_other_data(other, tmp_path):
     path = tmp_path / "c.npz"
@@ -349,7 +349,7 @@ def test_other_options_are_refused(change, tmp_path):
     [
         lambda t, y: ((t + 1e-9, y), {}),
         lambda t, y: ((t, np.where(np.arange(400).reshape(5, 40, 2) == 7, np.nan, y)), {}),
-        lambda t, y: ((t, y), {"weight": 1.0}),
+        lambda t, y: ((t, y), {"weight": np.linspace(1.0, 2.0, len(t))}),
         lambda t, y: ((t, y), {"u": U}),
         lambda t, y: ((t, y[::-1]), {}),
     ],
