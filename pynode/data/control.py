@@ -78,4 +78,8 @@ def _sampled(values: list[Float], t: Sequence[Float]) -> Signal:
             )
         if not np.isfinite(v).all():
             raise ValueError(f"u of trajectory {i} is not finite everywhere: give a pynode.Signal of the times where it is")
-    return Signal(list(t), values, "linear")
+    first = [np.append(True, np.diff(times) != 0) for times in t]  # of the readings at each time
+    for i, (v, new) in enumerate(zip(values, first, strict=True)):
+        if (v != v[new][np.cumsum(new) - 1]).any():
+            raise ValueError(f"u of trajectory {i} differs between readings at one time: give u=(times, values) of its own")
+    return Signal([x[new] for x, new in zip(t, first, strict=True)], [v[k] for v, k in zip(values, first, strict=True)])

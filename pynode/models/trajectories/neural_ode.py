@@ -19,8 +19,8 @@ from pynode.models.trajectories.equations.looking import fit_form
 from pynode.models.trajectories.equations.loose import warn_if_loose
 from pynode.models.trajectories.far_field import settle_far_field
 from pynode.models.trajectories.inputs import Choice, choose_inputs, decided, keep_choice
-from pynode.models.trajectories.known.fits import KnownFit
-from pynode.models.trajectories.known.protocol import as_doses, needed, refuse_options
+from pynode.models.trajectories.known.fits import KnownFit, means
+from pynode.models.trajectories.known.protocol import as_doses, reasons, refuse_options
 from pynode.models.trajectories.known.protocol_storage import protocol_to_dict
 from pynode.models.trajectories.known.results import keep
 from pynode.models.trajectories.named import by_state
@@ -203,8 +203,9 @@ class NeuralODE(Published):
         Parameters
         ----------
         t : (T,) array, list of (T_i,) arrays, Trajectories, a data frame, or Partitions
-            Times. A data frame holds everything: name its columns `time`, `state`, `id`, `input`. So do data in
-            partitions, which need not fit into memory: Parquet files, collections of Dask, or `pynode.Partitions` of them.
+            Times; of several readings at one time a field that is learned follows the mean. A data frame holds everything:
+            name its columns `time`, `state`, `id`, `input`. So do data in partitions, which need not fit into memory:
+            Parquet files, collections of Dask, or `pynode.Partitions` of them.
         Y : (T,), (T, d) or (B, T, d) array, or list of (T_i, d) arrays
             States; NaN: not observed.
         u : array, list of arrays, tuple or Signal, optional
@@ -255,8 +256,13 @@ class NeuralODE(Published):
         self.in_frames_ = hasattr(t, "columns") and not isinstance(t, Trajectories)
         if self.observe is None:
             data = by_state(data, self.field, Y is None or names is not None)
-        known = needed(self, data, doses)
+        why = reasons(self, data, doses)
+        known = bool(why)
         self._check_data(data, known)
+        if known:
+            refuse_options(self, why)
+        else:
+            data, weight = means(data, as_weights(weight, data.y))
         seed = self._seed()
         data, choice = choose_inputs(self, data, is_plain(u, input), known, seed)
         try:
@@ -285,7 +291,6 @@ class NeuralODE(Published):
         started = clock.perf_counter()
         precision = as_weights(weight, data.y)
         if known:
-            refuse_options(self)
             return self._fit_known(KnownFit(self, data, precision, seed, doses), shown, callback, checkpoint)
         if self.n_restarts > 1:
             return self._fit_starts(data, weight, seed, choice, shown, callback, checkpoint)
