@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any, Self
 import numpy as np
 from numpy.typing import NDArray
 
+from pynode.data.control import rows_of_constants
 from pynode.data.partitions import Partitions, as_partitions
 from pynode.data.trajectories import Trajectories
 from pynode.errors import users_level
@@ -210,7 +211,8 @@ class NeuralODE(Published):
             States; NaN: not observed.
         u : array, list of arrays, tuple or Signal, optional
             Control inputs: values at the times of the data, (T, m), (B, T, m) or a list of (T_i, m), which go between
-            them as `input_kind` says; (B, m), constants; (times, values[, kind]) or a `pynode.Signal` for any other.
+            them as `input_kind` says; (B, m), constants, or (m,) of a single trajectory where `field` says m; (times,
+            values[, kind]) or a `pynode.Signal` for any other.
         weight : array or list of arrays, optional
             Relative precision (1 / variance) of the entries of Y, of its shape or one that broadcasts to it.
         names : sequence of str, optional
@@ -252,6 +254,7 @@ class NeuralODE(Published):
             fit_partitions(self, many, self._seed(), shown, callback, checkpoint)
             return self
         in_memory: Any = t
+        u = rows_of_constants(u, None if self.field is None else self.field.inputs)
         data = with_covariates(as_trajectories(in_memory, Y, u, names, time, state, id, input, replicates="keep"))
         self.in_frames_ = hasattr(t, "columns") and not isinstance(t, Trajectories)
         if self.observe is None:

@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from pynode.data.control import rows_of_constants
 from pynode.data.delays import of_kind
 from pynode.data.trajectories import Trajectories
 from pynode.errors import ExtrapolationWarning
@@ -84,6 +85,7 @@ class NewTrajectories(Rollouts):
 
     def _new_data(self, t: Series | Trajectories, Y: Series | None, u: Inputs | None) -> Trajectories:
         columns = self.columns_ if is_frame(t) else {}
+        u = rows_of_constants(u, self.field_.inputs)
         data = as_trajectories(t, Y, u, self.names_, **columns, clock=self.clock_, fitted=True, replicates="keep")
         if data.signal is not None and is_plain(u, columns.get("input") or None):
             data = replace(data, signal=of_kind(data.signal, self.input_kind_))
