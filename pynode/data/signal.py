@@ -6,7 +6,7 @@ knots into coefficients, and the gradient of coefficients back into a gradient o
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any, Literal, get_args, overload
 
 import numpy as np
@@ -341,13 +341,15 @@ class Signal:
         """How many segments a sample has."""
         return len(self.t[i]) if self.kind in ("constant", "previous") else len(self.t[i]) - 1
 
-    def check_spans(self, spans: Float) -> None:
+    def check_spans(self, spans: Float, text: Callable[[float], str] = "{:g}".format) -> None:
         """Check that the signal of each sample is known wherever it is needed.
 
         Parameters
         ----------
         spans : (B, 2) array
             Earliest and latest time of each sample.
+        text : callable, optional
+            How times are written. Default: as numbers.
 
         Raises
         ------
@@ -361,17 +363,19 @@ class Signal:
         bad = np.flatnonzero((spans[:, 0] < first) | (spans[:, 1] > last))
         if len(bad):
             i = bad[0]
-            self._check_span(0 if self.shared else i, spans[i, 0], spans[i, 1], i)
+            self._check_span(0 if self.shared else i, spans[i, 0], spans[i, 1], i, text)
 
-    def _check_span(self, i: int, low: float, high: float, sample: int) -> None:
+    def _check_span(
+        self, i: int, low: float, high: float, sample: int, text: Callable[[float], str] = "{:g}".format
+    ) -> None:
         if self.kind == "constant":
             return
         first = self.t[i][0]
         last = np.inf if self.kind == "previous" else self.t[i][-1]
         if low < first or high > last:
             raise ValueError(
-                f"inputs of sample {sample} are known on [{first:g}, {last:g}], but its times reach from "
-                f"{low:g} to {high:g}: give knots that cover them"
+                f"inputs of sample {sample} are known on [{text(first)}, {text(last)}], but its times reach from "
+                f"{text(low)} to {text(high)}: give knots that cover them"
             )
 
     def _integral(self, i: int, t: Float) -> Float:
