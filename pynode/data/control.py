@@ -23,7 +23,7 @@ def as_control(u: Any, m: int | None, t: Sequence[Any]) -> Signal | None:
     ----------
     u : Signal, tuple (times, values[, kind]), array, list of arrays, or None
         An array or list holds values at the times of the trajectories, (T, m), (B, T, m) or a list of (T_i, m), with
-        straight lines between them; (B, m): constants.
+        straight lines between them; (B, m): constants, (m,) where m is known: those of a single trajectory.
     m : int or None
         How many inputs the field has; None: any.
     t : sequence of (T_i,) arrays
@@ -35,6 +35,7 @@ def as_control(u: Any, m: int | None, t: Sequence[Any]) -> Signal | None:
     """
     if u is None and m:
         raise ValueError(f"the field has {m} control input{'s' * (m > 1)}: give u=, values along the trajectories")
+    u = rows_of_constants(u, m)
     if u is None or isinstance(u, (Signal, tuple)):
         signal: Signal | None = as_signal(u, m)
     elif isinstance(u, list) and len(u) == len(t) and all(np.ndim(v) >= 1 for v in u) and len(np.shape(u[0])) <= 2:
@@ -43,7 +44,7 @@ def as_control(u: Any, m: int | None, t: Sequence[Any]) -> Signal | None:
         u = real_array("u", u, np.float64)
         if u.ndim == 3:
             signal = _sampled(list(u), t)
-        elif u.ndim == 2 and len(u) == len(t) and not (len(t) == 1 and len(t[0]) == 1):
+        elif u.ndim == 2 and len(u) == len(t):
             if len(t) > 1 and all(len(times) == len(u) for times in t):
                 raise ValueError(
                     f"u has shape {u.shape}, with {len(t)} trajectories of {len(u)} times: give (times, u) if rows belong "
@@ -66,6 +67,17 @@ def as_control(u: Any, m: int | None, t: Sequence[Any]) -> Signal | None:
     return signal
 
 
+def rows_of_constants(u: Any, m: int | None) -> Any:
+    """Lists of m constants, one for each trajectory, or the m constants of a single one, as a (B, m) array.
+
+    Anything else, or where m is not known, is returned as it is.
+    """
+    if not m or not isinstance(u, (list, np.ndarray)) or not len(u):
+        return u
+    rows = u if np.ndim(u[0]) else [u]
+    return np.array(rows, dtype=np.float64) if all(np.shape(row) == (m,) for row in rows) else u
+
+
 def _sampled(values: list[Float], t: Sequence[Float]) -> Signal:
     """A Signal of values at the times of the trajectories."""
     values = [v[:, None] if v.ndim == 1 else v for v in values]
@@ -78,4 +90,8 @@ def _sampled(values: list[Float], t: Sequence[Float]) -> Signal:
             )
         if not np.isfinite(v).all():
             raise ValueError(f"u of trajectory {i} is not finite everywhere: give a pynode.Signal of the times where it is")
-    return Signal(list(t), values, "linear")
+    first = [np.append(True, np.diff(times) != 0) for times in t]  # of the readings at each time
+    for i, (v, new) in enumerate(zip(values, first, strict=True)):
+        if (v != v[new][np.cumsum(new) - 1]).any():
+            raise ValueError(f"u of trajectory {i} differs between readings at one time: give u=(times, values) of its own")
+    return Signal([x[new] for x, new in zip(t, first, strict=True)], [v[k] for v, k in zip(values, first, strict=True)])

@@ -1,5 +1,6 @@
 """What the knots of an input are for the steps of a solve: their ends, or nothing."""
 
+from collections.abc import Callable
 from typing import Any, Literal, get_args
 
 import numpy as np
@@ -87,15 +88,17 @@ def checked(t: Any, u: NDArray[np.float64], i: int, kind: str) -> NDArray[np.flo
     return times
 
 
-def check_span(t: NDArray[np.float64], kind: str, low: float, high: float, sample: int) -> None:
-    """Check that the signal of a sample with knots t, of any kind but "constant", is known on [low, high]."""
+def check_span(
+    t: NDArray[np.float64], kind: str, low: float, high: float, sample: int, text: Callable[[float], str] = repr
+) -> None:
+    """Check that the signal of a sample with knots t, of any kind but "constant", is known on [low, high]; text writes times."""
     first = float(t[0])
     last = np.inf if kind == "previous" else float(t[-1])
     slack = SLACK * max(abs(first), abs(float(t[-1])))
     if low < first - slack or high > last + slack:
         raise ValueError(
-            f"inputs of sample {sample} are known on [{first!r}, {last!r}], but its times reach from "
-            f"{float(low)!r} to {float(high)!r}: give knots that cover them"
+            f"inputs of sample {sample} are known on [{text(first)}, {text(last)}], but its times reach from "
+            f"{text(float(low))} to {text(float(high))}: give knots that cover them"
         )
 
 

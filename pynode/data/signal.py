@@ -6,7 +6,7 @@ knots into coefficients, and the gradient of coefficients back into a gradient o
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any, Literal, get_args, overload
 
 import numpy as np
@@ -343,13 +343,15 @@ class Signal:
         """How many segments a sample has."""
         return len(self.t[i]) if self.kind in ("constant", "previous") else len(self.t[i]) - 1
 
-    def check_spans(self, spans: Float) -> None:
+    def check_spans(self, spans: Float, text: Callable[[float], str] = repr) -> None:
         """Check that the signal of each sample is known wherever it is needed.
 
         Parameters
         ----------
         spans : (B, 2) array
             Earliest and latest time of each sample.
+        text : callable, optional
+            How times are written. Default: as numbers.
 
         Raises
         ------
@@ -361,11 +363,11 @@ class Signal:
         first = np.array([t[0] for t in self.t])
         last = np.array([self.known_until(i) for i in range(len(self.t))])
         for i in np.flatnonzero((spans[:, 0] < first) | (spans[:, 1] > last)).tolist():
-            self._check_span(0 if self.shared else i, spans[i, 0], spans[i, 1], i)
+            self._check_span(0 if self.shared else i, spans[i, 0], spans[i, 1], i, text)
 
-    def _check_span(self, i: int, low: float, high: float, sample: int) -> None:
+    def _check_span(self, i: int, low: float, high: float, sample: int, text: Callable[[float], str] = repr) -> None:
         if self.kind != "constant":
-            check_span(self.t[i], self.kind, low, high, sample)
+            check_span(self.t[i], self.kind, low, high, sample, text)
 
     def _integral(self, i: int, t: Float) -> Float:
         """(n, m) integrals from the first knot to times t (n,)."""

@@ -1,5 +1,6 @@
 """Systems with control inputs: what plain values mean, delays, unobserved states, warm-ups, ensembles, experiments."""
 
+import re
 import warnings
 
 import numpy as np
@@ -7,6 +8,7 @@ import pytest
 import scipy.integrate
 
 import pynode as pn
+from pynode.app.cli import main
 from pynode.fit import FitWarning
 
 T = 0.2 * np.arange(240)
@@ -234,3 +236,41 @@ def test_delays_without_inputs_and_of_a_wrong_number_are_refused():
         pn.NeuralODE(input_delay=1.0).fit(T, steps_of(0))
     with pytest.raises(ValueError, match="2 numbers for 1 control"):
         pn.NeuralODE(input_delay=(1.0, 2.0)).fit(T, steps_of(0), u=steps_of(1))
+
+
+@pytest.mark.parametrize(
+    ("origin", "words"),
+    [
+        (0.0, r"known on \[0, 356400\], but its times reach from 0 to 432000"),
+        (
+            np.datetime64("2024-03-01"),
+            r"known on \[2024-03-01, 2024-03-05 03:00\], but its times reach from 2024-03-01 to 2024-03-06",
+        ),
+    ],
+)
+def test_times_without_inputs_are_told_as_the_user_wrote_them(origin, words, tmp_path, capsys):
+    hours = np.arange(100)
+    t = origin + hours * (3600.0 if origin == 0.0 else np.timedelta64(1, "h"))
+    u = np.sin(hours / 7.0)[:, None]
+    model = pn.NeuralODE(hidden=(2,), max_iter=2, random_state=0, input_delay=0.0).fit(t, np.cos(hours / 9.0), u=u)
+    late = t[0] + 120 * (t[1] - t[0])
+    with pytest.raises(ValueError, match=words):
+        model.predict([t[0], late])
+    signal = pn.Signal(model.data_.t[0], u)
+    with pytest.raises(ValueError, match=words):
+        model.predict([t[0], late], [1.0], u=signal)
+    with pytest.raises(ValueError, match=words):
+        model.vjp([t[0], late], [1.0], np.ones((2, 1)), u=signal)
+    model.save(tmp_path / "model.npz")
+    assert main(["predict", str(tmp_path / "model.npz"), "--t", f"{t[0]},{late}"]) != 0
+    assert re.search(words, capsys.readouterr().err)
+
+
+def test_a_delayed_input_is_known_for_longer_by_the_delay():
+    t = np.arange(100) * 3600.0
+    model = pn.NeuralODE(hidden=(2,), max_iter=2, random_state=0, input_delay=7200.0).fit(
+        t, np.cos(t / 3e4), u=np.sin(t / 2e4)
+    )
+    assert np.isfinite(model.predict(t[-1:] + 7200.0)).all()
+    with pytest.raises(ValueError, match=r"known on \[0, 363600\], but its times reach from 0 to 370800"):
+        model.predict(t[-1:] + 14400.0)

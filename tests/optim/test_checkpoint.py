@@ -254,7 +254,8 @@ def test_multiple_shooting_goes_on(optimizer, tmp_path):
 
 @pytest.mark.filterwarnings("ignore::pynode.fit.FitWarning")  # so few iterations do not fit
 @pytest.mark.parametrize(
-    "other", [{"u": list(2 * U)}, {"weight": np.linspace(1.0, 2.0, 40)}, {"noise": "huber"}, {"rtol": 1e-7}, {"random_state": 1}]
+    "other",
+    [{"u": list(2 * U)}, {"weight": np.linspace(1.0, 2.0, 40)}, {"noise": "huber"}, {"rtol": 1e-7}, {"random_state": 1}],
 )
 def test_multiple_shooting_refuses_a_checkpoint_of_other_data(other, tmp_path):
     path = tmp_path / "c.npz"

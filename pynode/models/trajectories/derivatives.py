@@ -124,6 +124,7 @@ class Derivatives(NeuralODEOptions):
         t = times_of(t, self.clock_)
         start, scaling = self._full_state(y0), self.scaling_
         signal = own_control(u, self.field_.inputs, times_of_each(t, start), self.input_kind_)
+        self._check_known(signal, times_of_each(t, start))
         if "inputs" in wanted and self.scaling_.u_delay.any():
             raise ValueError(
                 "gradients with respect to inputs that take effect later (input_delay) are not known: leave out"
@@ -152,6 +153,18 @@ class Derivatives(NeuralODEOptions):
                 given: Any = u
                 inputs = inputs[0].reshape(np.shape(given))
         return Gradients(g.theta, None if g.y0 is None else g.y0 / slope(start), None, inputs)
+
+    def _check_known(self, signal: Signal | None, t: Any) -> None:
+        """Refuse times (T_i,) of trajectories at which their control inputs are not known, in the user's times or dates."""
+        if signal is None or not all(np.size(x) for x in t):
+            return
+        clock = self.clock_
+        spans = np.array([[np.min(x), np.max(x)] for x in t], dtype=np.float64)
+        late = self.scaling_.late(signal)
+        if clock is None:
+            late.check_spans(spans)
+        else:
+            late.check_spans(spans, lambda x: clock.to_text(x)[0] if np.isfinite(x) else f"{x:g}")
 
     @overload
     def derivative(self, y: ArrayLike, /) -> Array: ...

@@ -1,12 +1,14 @@
 """Data whose columns are named like the states of a field of one's own: columns go to their states by name."""
 
 from dataclasses import replace
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from pynode.data.trajectories import Trajectories
 from pynode.fields.field import Field
+from pynode.training.windows import weighed
 
 
 def by_state(data: Trajectories, field: Field | None, own_names: bool = True) -> Trajectories:
@@ -56,11 +58,18 @@ def by_state(data: Trajectories, field: Field | None, own_names: bool = True) ->
     return replace(data, y=tuple(spread(y, np.nan) for y in data.y), names=states, censored=censored)
 
 
-def weights_by_state(
-    weight: list[NDArray[np.float64]] | None, columns: tuple[str, ...], states: tuple[str, ...]
-) -> list[NDArray[np.float64]] | None:
-    """Weights (T_i, columns) in the order of the states, as `by_state` takes their data; 1 where there is no column."""
-    if weight is None or not set(columns) & set(states):
-        return weight
-    place = [columns.index(name) if name in columns else None for name in states]
-    return [np.stack([np.ones(len(w)) if k is None else w[:, k] for k in place], axis=1) for w in weight]
+def weighed_by_state(
+    data: Trajectories, weight: Any, field: Field | None, own_names: bool
+) -> tuple[Trajectories, list[NDArray[np.float64]] | None]:
+    """(data as `by_state` gives them, NaN where the weight is 0; the relative weights of the rest, see `weighed`).
+
+    The weight is that of the columns of `data`, as the user gave it.
+    """
+    y, precision = weighed(weight, data.y)
+    if weight is not None:
+        data = replace(data, y=tuple(y))
+    ordered = by_state(data, field, own_names)
+    if precision is None or not set(data.names) & set(ordered.names):
+        return ordered, precision
+    place = [data.names.index(name) if name in data.names else None for name in ordered.names]
+    return ordered, [np.stack([np.ones(len(w)) if k is None else w[:, k] for k in place], axis=1) for w in precision]

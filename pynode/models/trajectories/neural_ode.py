@@ -4,13 +4,13 @@ import os
 import time as clock
 import warnings
 from collections.abc import Callable, Sequence
-from dataclasses import replace
 from functools import partial
 from typing import TYPE_CHECKING, Any, Self
 
 import numpy as np
 from numpy.typing import NDArray
 
+from pynode.data.control import rows_of_constants
 from pynode.data.labels import column_names
 from pynode.data.partitions import Partitions, as_partitions
 from pynode.data.ragged import is_frame
@@ -24,11 +24,11 @@ from pynode.models.trajectories.equations.looking import fit_form
 from pynode.models.trajectories.equations.loose import warn_if_loose
 from pynode.models.trajectories.far_field import settle_far_field
 from pynode.models.trajectories.inputs import Choice, choose_inputs, decided, keep_choice
-from pynode.models.trajectories.known.fits import KnownFit
-from pynode.models.trajectories.known.protocol import as_doses, needed, refuse_options
+from pynode.models.trajectories.known.fits import KnownFit, means
+from pynode.models.trajectories.known.protocol import as_doses, reasons, refuse_options
 from pynode.models.trajectories.known.protocol_storage import protocol_to_dict
 from pynode.models.trajectories.known.results import keep
-from pynode.models.trajectories.named import by_state, weights_by_state
+from pynode.models.trajectories.named import weighed_by_state
 from pynode.models.trajectories.partitions.fits import fit_partitions
 from pynode.models.trajectories.publishing.published import Published
 from pynode.models.trajectories.restarts import fit_starts
@@ -49,7 +49,6 @@ from pynode.optim.progress import Progress
 from pynode.optim.result import Iteration
 from pynode.optim.session import results_kept_whole
 from pynode.training.curriculum import FitWarning
-from pynode.training.windows import weighed
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -208,13 +207,15 @@ class NeuralODE(Published):
         Parameters
         ----------
         t : (T,) array, list of (T_i,) arrays, Trajectories, a data frame, or Partitions
-            Times. A data frame holds everything: name its columns `time`, `state`, `id`, `input`. So do data in
-            partitions, which need not fit into memory: Parquet files, collections of Dask, or `pynode.Partitions` of them.
+            Times; of several readings at one time a field that is learned follows the mean. A data frame holds everything:
+            name its columns `time`, `state`, `id`, `input`. So do data in partitions, which need not fit into memory:
+            Parquet files, collections of Dask, or `pynode.Partitions` of them.
         Y : (T,), (T, d) or (B, T, d) array, or list of (T_i, d) arrays
             States; NaN: not observed.
         u : array, list of arrays, tuple or Signal, optional
             Control inputs: values at the times of the data, (T, m), (B, T, m) or a list of (T_i, m), which go between
-            them as `input_kind` says; (B, m), constants; (times, values[, kind]) or a `pynode.Signal` for any other.
+            them as `input_kind` says; (B, m), constants, or (m,) of a single trajectory where `field` says m; (times,
+            values[, kind]) or a `pynode.Signal` for any other.
         weight : array or list of arrays, optional
             Relative precision (1 / variance) of the entries of Y, of its shape or one that broadcasts to it: a common factor
             of those of a state changes nothing, and its noise is that of an entry of typical weight (the geometric mean).
@@ -258,16 +259,19 @@ class NeuralODE(Published):
             fit_partitions(self, many, self._seed(), shown, callback, checkpoint)
             return self
         in_memory: Any = t
+        u = rows_of_constants(u, None if self.field is None else self.field.inputs)
         data = with_covariates(as_trajectories(in_memory, Y, u, names, time, state, id, input, replicates="keep"))
         self.in_frames_ = is_frame(t)
-        y, precision = weighed(weight, data.y)
-        data = data if weight is None else replace(data, y=tuple(y))
-        called = data.names
-        if self.observe is None:
-            data = by_state(data, self.field, Y is None or names is not None or column_names(Y) is not None)
-            precision = weights_by_state(precision, called, data.names)
-        known = needed(self, data, doses)
+        field = self.field if self.observe is None else None
+        named = Y is None or names is not None or column_names(Y) is not None
+        data, precision = weighed_by_state(data, weight, field, named)
+        why = reasons(self, data, doses)
+        known = bool(why)
         self._check_data(data, known)
+        if known:
+            refuse_options(self, why)
+        else:
+            data, precision = means(data, precision)
         seed = self._seed()
         data, choice = choose_inputs(self, data, is_plain(u, input), known, seed)
         try:
@@ -295,7 +299,6 @@ class NeuralODE(Published):
             return self._fit_ensemble(data, precision, given, seed, choice, shown, callback, checkpoint)
         started = clock.perf_counter()
         if known:
-            refuse_options(self)
             return self._fit_known(KnownFit(self, data, precision, seed, doses), shown, callback, checkpoint)
         if self.n_restarts > 1:
             return self._fit_starts(data, precision, seed, choice, shown, callback, checkpoint)

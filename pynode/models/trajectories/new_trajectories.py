@@ -8,11 +8,13 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from pynode.data.control import rows_of_constants
 from pynode.data.delays import of_kind
 from pynode.data.ragged import is_frame
 from pynode.data.trajectories import Trajectories
 from pynode.errors import ExtrapolationWarning
 from pynode.models.trajectories.ensemble import combined
+from pynode.models.trajectories.known.fits import means
 from pynode.models.trajectories.known.results import initial_states as states_of_known
 from pynode.models.trajectories.known.results import score as score_of_known
 from pynode.models.trajectories.predictions import Rollouts
@@ -82,9 +84,9 @@ class NewTrajectories(Rollouts):
         return scaling.states_back(found)
 
     def _new_data(self, t: Series | Trajectories, Y: Series | None, u: Inputs | None) -> Trajectories:
-        kept: Any = "refuse" if self.protocol_ is None else "keep"
         columns = self.columns_ if is_frame(t) else {}
-        data = as_trajectories(t, Y, u, self.names_, **columns, clock=self.clock_, fitted=True, replicates=kept)
+        u = rows_of_constants(u, self.field_.inputs)
+        data = as_trajectories(t, Y, u, self.names_, **columns, clock=self.clock_, fitted=True, replicates="keep")
         if data.signal is not None and is_plain(u, columns.get("input") or None):
             data = replace(data, signal=of_kind(data.signal, self.input_kind_))
         data = with_covariates(data)
@@ -95,7 +97,7 @@ class NewTrajectories(Rollouts):
             raise ValueError(f"the model has {self.field_.inputs} control inputs, u {m}")
         if self.log:
             check_positive(data)
-        return data
+        return data if self.protocol_ is not None else means(data, None)[0]
 
     def score(
         self, t: Series | Trajectories, Y: Series | None = None, *, u: Inputs | None = None, doses: Any = None

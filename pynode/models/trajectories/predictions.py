@@ -230,6 +230,7 @@ class Rollouts(Derivatives):
         known_model: Any = self
         if y0 is None:
             t, z0, signal = self._continued(t, u, trajectory)
+            self._check_known(signal, [t])
             if self.driven_ is not None:
                 result = along(known_model, t[1:], signal, trajectory, return_std)
                 self._warn_of_far(t[1:], result)
@@ -240,6 +241,7 @@ class Rollouts(Derivatives):
         else:
             y0 = self._full_state(y0)
             signal = own_control(u, self.field_.inputs, times_of_each(t, y0), self.input_kind_)
+            self._check_known(signal, times_of_each(t, y0))
             z0 = self.scaling_.states(y0)
             if self.driven_ is not None and return_std:
                 result = rollouts(known_model, z0, t, signal)

@@ -134,11 +134,13 @@ class Scaling:
             return [self.times(x) for x in t]
         return (real_array("t", t, np.float64) - self.t_shift) / self.t_scale
 
+    def late(self, signal: Signal) -> Signal:
+        """Control inputs as they take effect, in the units of the data."""
+        return delayed(signal, self.u_delay) if self.u_delay.any() else signal
+
     def inputs(self, signal: Signal | None) -> Signal | None:
         """Control inputs in the units of the field, or None."""
-        if signal is not None and self.u_delay.any():
-            signal = delayed(signal, self.u_delay)
-        return None if signal is None else signal.scaled(self.u_shift, self.u_scale, self.t_shift, self.t_scale)
+        return None if signal is None else self.late(signal).scaled(self.u_shift, self.u_scale, self.t_shift, self.t_scale)
 
     def slopes_back(self, y: Array, slope: Array) -> Array:
         """dy/dt from dz/dtau at y, all (..., d)."""

@@ -92,16 +92,30 @@ class Protocol:
         return replace(self, initial=new, doses=given, first=first)
 
 
-def needed(model: NeuralODEOptions, data: Trajectories, doses: object) -> bool:
-    """Whether a fit needs a protocol: whether there is more to it than states read off at different times."""
-    options = (model.observe, model.initial, model.lag, model.bioavailability)
+def reasons(model: NeuralODEOptions, data: Trajectories, doses: object) -> list[str]:
+    """Why a fit needs a protocol: what there is to it besides states read off; empty where it needs none.
+
+    Several readings at one time are a reason for a field of one's own only: a field that is learned follows their means.
+    """
     repeated = any((np.diff(t) == 0).any() for t in data.t)
     plain = isinstance(model.noise, str) and model.noise in ROBUST
-    return any(x is not None for x in (*options, doses, data.doses, data.censored)) or repeated or not plain
+    why = {f"{name}=": getattr(model, name) is not None for name in ("observe", "initial", "lag", "bioavailability")}
+    why |= {
+        "doses": doses is not None or data.doses is not None,
+        "censored readings": data.censored is not None,
+        "several readings at one time": model.field is not None and repeated,
+        f"noise={model.noise!r}": not plain,
+    }
+    return [name for name, there in why.items() if there]
 
 
-def refuse_options(model: NeuralODEOptions) -> None:
-    """Refuse options that fits which need a protocol do not have."""
+def refuse_options(model: NeuralODEOptions, why: Sequence[str]) -> None:
+    """Refuse options that fits which need a protocol do not have; why: `reasons`."""
+    if model.structure == "equation":
+        raise ValueError(
+            f"structure='equation' does not go with {', '.join(why)}: terms are chosen along states read off; leave one of "
+            "them out, or give the equation (field=)"
+        )
     for option in second_order_options(model):
         raise ValueError(
             f"{option} does not go with observe, initial, doses, censored or repeated readings, error models: average "

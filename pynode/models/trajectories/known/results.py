@@ -237,24 +237,26 @@ def predict(
         gain, spread = (None, None) if model.state_gain_ is None else (model.state_gain_[trajectory], _of(model, trajectory))
     else:
         start = np.atleast_1d(real_array("y0", y0, np.float64))
-        if start.shape != (protocol.field.d,):
-            raise ValueError(
-                f"y0 has shape {start.shape}; a model with a protocol predicts one trajectory: ({protocol.field.d},)"
-            )
+        d = protocol.field.d
+        if not start.size or start.ndim > 2 or start.shape[-1] != d:
+            raise ValueError(f"y0 has shape {start.shape}; the model has {d} states: ({d},), or (B, {d}) for a batch")
         if not np.isfinite(start).all():
             raise ValueError(f"y0={start} must be finite: the states at the first of t")
-        own = protocol.of_states(start[None], different[:1], None if doses is None else [doses_of_one(doses)])
+        free = np.atleast_2d(start)
+        n = len(free)
+        own = protocol.of_states(free, different[:1].repeat(n), None if doses is None else [doses_of_one(doses)] * n)
         early = own.schedule().actions(model.theta_).time
         if (early < different[0]).any():
             raise ValueError(
                 f"doses hold one at {early.min():g}, before {different[0]:g}, the first of t, where the states are y0: y0 "
                 "holds what it did"
             )
-        free = start[None]
         gain = None
         spread = None
-        signal = as_control(u, protocol.field.inputs, [different])
-    course = course_of(model, own, [different], signal, free, return_std)
+        signal = as_control(u, protocol.field.inputs, [different] * n)
+        if start.ndim == 2:  # rows of one trajectory follow those of the one before
+            where = where + len(different) * np.arange(n)[:, None]
+    course = course_of(model, own, [different] * len(free), signal, free, return_std)
     value = (course.states if states else course.value)[where]
     if not return_std:
         return value
