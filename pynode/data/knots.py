@@ -88,10 +88,15 @@ def checked(t: Any, u: NDArray[np.float64], i: int, kind: str) -> NDArray[np.flo
     return times
 
 
+def all_digits(x: float) -> str:
+    """A number with as many digits as tell it from others."""
+    return repr(float(x)).removesuffix(".0")
+
+
 def check_span(
-    t: NDArray[np.float64], kind: str, low: float, high: float, sample: int, text: Callable[[float], str] = repr
+    t: NDArray[np.float64], kind: str, low: float, high: float, sample: int, text: Callable[[float], str] = all_digits
 ) -> None:
-    """Check that the signal of a sample with knots t, of any kind but "constant", is known on [low, high]; text writes times."""
+    """Check that the signal of a sample with knots t, of any kind but "constant", is known on [low, high]."""
     first = float(t[0])
     last = np.inf if kind == "previous" else float(t[-1])
     slack = SLACK * max(abs(first), abs(float(t[-1])))

@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import ArrayLike, DTypeLike, NDArray
 
 from pynode.data.arrays import as_sample, own_array, read_only, real_array
-from pynode.data.knots import Knots, check_knots, check_span, checked, goes_over, refuse_function
+from pynode.data.knots import Knots, all_digits, check_knots, check_span, checked, goes_over, refuse_function
 from pynode.data.piecewise import Float, PiecewisePolynomial, evaluated, segments, slope_matrix
 
 Kind = Literal["constant", "previous", "linear", "cubic"]
@@ -343,7 +343,7 @@ class Signal:
         """How many segments a sample has."""
         return len(self.t[i]) if self.kind in ("constant", "previous") else len(self.t[i]) - 1
 
-    def check_spans(self, spans: Float, text: Callable[[float], str] = repr) -> None:
+    def check_spans(self, spans: Float, text: Callable[[float], str] = all_digits) -> None:
         """Check that the signal of each sample is known wherever it is needed.
 
         Parameters
@@ -365,7 +365,7 @@ class Signal:
         for i in np.flatnonzero((spans[:, 0] < first) | (spans[:, 1] > last)).tolist():
             self._check_span(0 if self.shared else i, spans[i, 0], spans[i, 1], i, text)
 
-    def _check_span(self, i: int, low: float, high: float, sample: int, text: Callable[[float], str] = repr) -> None:
+    def _check_span(self, i: int, low: float, high: float, sample: int, text: Callable[[float], str] = all_digits) -> None:
         if self.kind != "constant":
             check_span(self.t[i], self.kind, low, high, sample, text)
 

@@ -677,7 +677,7 @@ def driven(inputs):
         ([1.0, 2.0], ValueError, ["field has 1 inputs", "signal 2"]),
         ((KNOTS, VALUES[:4]), ValueError, ["inputs of sample 0", "(5,)", "(4, 1)"]),
         ((KNOTS, VALUES[:, 0]), ValueError, ["inputs: u has shape (5,)", "(K, m)"]),
-        ((KNOTS[:3], VALUES[:3]), ValueError, ["[0.0, 0.5]", "from 0.0 to 1.0", "cover"]),
+        ((KNOTS[:3], VALUES[:3]), ValueError, ["[0, 0.5]", "from 0 to 1", "cover"]),
         ((KNOTS, VALUES, "foo"), ValueError, ["kind='foo'", "linear"]),
         ((KNOTS[::-1], VALUES), ValueError, ["strictly increasing"]),
         ((KNOTS * np.nan, VALUES), ValueError, ["finite"]),

@@ -266,6 +266,7 @@ def test_times_without_inputs_are_told_as_the_user_wrote_them(origin, words, tmp
     assert re.search(words, capsys.readouterr().err)
 
 
+@pytest.mark.filterwarnings("ignore::pynode.fit.FitWarning")  # two iterations explain nothing
 def test_a_delayed_input_is_known_for_longer_by_the_delay():
     t = np.arange(100) * 3600.0
     model = pn.NeuralODE(hidden=(2,), max_iter=2, random_state=0, input_delay=7200.0).fit(

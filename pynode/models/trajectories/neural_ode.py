@@ -36,10 +36,8 @@ from pynode.models.trajectories.series import (
     Inputs,
     Series,
     as_trajectories,
-    check_positive,
-    check_sizes,
+    check_data,
     is_plain,
-    n_inputs,
     with_covariates,
 )
 from pynode.models.trajectories.stages import reporting
@@ -267,7 +265,7 @@ class NeuralODE(Published):
         data, precision = weighed_by_state(data, weight, field, named)
         why = reasons(self, data, doses)
         known = bool(why)
-        self._check_data(data, known)
+        check_data(self, data, known)
         if known:
             refuse_options(self, why)
         else:
@@ -331,28 +329,6 @@ class NeuralODE(Published):
             if interrupt is not None:
                 raise interrupt
         return self
-
-    def _check_data(self, data: Trajectories, known: bool = False) -> None:
-        if self.log:
-            check_positive(data)
-        d = data.d if self.field is None or (known and self.observe is not None) else self.field.d
-        if d != data.d:
-            raise ValueError(
-                f"the data have {data.d} states ({', '.join(data.names)}), the field has {d}"
-                + (": columns of NaN stand for states never observed" if d > data.d else "")
-            )
-        if data.n_observed == 0:
-            raise ValueError("nothing is observed: all states are NaN")
-        if data.never_observed and self.field is None and not known:
-            raise ValueError(
-                f"state {data.never_observed[0]} is never observed: leave the column out, and let augment=1 add a state "
-                "that nobody measured; or give a field= of your own in which it has a meaning"
-            )
-        if self.field is None:
-            check_sizes(data)
-        m = n_inputs(data)
-        if self.field is not None and m != self.field.inputs:
-            raise ValueError(f"the field has {self.field.inputs} control inputs, u {m}")
 
     def told(self) -> tuple[Any, ...]:
         """The options that a fit follows from, for the fingerprint of a checkpoint.

@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import replace
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -14,6 +14,9 @@ from pynode.data.ragged import is_frame
 from pynode.data.signal import Kind, Signal
 from pynode.data.tables import Replicates
 from pynode.data.trajectories import Trajectories
+
+if TYPE_CHECKING:
+    from pynode.models.trajectories.options import NeuralODEOptions
 
 Times = NDArray[Any] | Sequence[float]
 """Times that all trajectories share; of a model of dates: dates, too."""
@@ -114,6 +117,30 @@ def names_of(data: Trajectories) -> list[str]:
 def n_inputs(data: Trajectories) -> int:
     """How many control inputs there are."""
     return 0 if data.signal is None else data.signal.m
+
+
+def check_data(model: "NeuralODEOptions", data: Trajectories, known: bool = False) -> None:
+    """Refuse what a model cannot be fitted to; known: the fit has a protocol."""
+    if model.log:
+        check_positive(data)
+    d = data.d if model.field is None or (known and model.observe is not None) else model.field.d
+    if d != data.d:
+        raise ValueError(
+            f"the data have {data.d} states ({', '.join(data.names)}), the field has {d}"
+            + (": columns of NaN stand for states never observed" if d > data.d else "")
+        )
+    if data.n_observed == 0:
+        raise ValueError("nothing is observed: all states are NaN")
+    if data.never_observed and model.field is None and not known:
+        raise ValueError(
+            f"state {data.never_observed[0]} is never observed: leave the column out, and let augment=1 add a state "
+            "that nobody measured; or give a field= of your own in which it has a meaning"
+        )
+    if model.field is None:
+        check_sizes(data)
+    m = n_inputs(data)
+    if model.field is not None and m != model.field.inputs:
+        raise ValueError(f"the field has {model.field.inputs} control inputs, u {m}")
 
 
 def check_positive(data: Trajectories) -> None:
