@@ -22,6 +22,9 @@ if TYPE_CHECKING:
 Kind = Literal["constant", "previous", "linear", "cubic"]
 KINDS: tuple[Kind, ...] = get_args(Kind)
 
+Text = Callable[[float], str]
+NUMBER: Text = "{:g}".format
+
 
 class Signal:
     """An input signal for every sample of a batch.
@@ -341,7 +344,7 @@ class Signal:
         """How many segments a sample has."""
         return len(self.t[i]) if self.kind in ("constant", "previous") else len(self.t[i]) - 1
 
-    def check_spans(self, spans: Float, text: Callable[[float], str] = "{:g}".format) -> None:
+    def check_spans(self, spans: Float, text: Text = NUMBER) -> None:
         """Check that the signal of each sample is known wherever it is needed.
 
         Parameters
@@ -360,21 +363,16 @@ class Signal:
             return
         first = np.array([t[0] for t in self.t])
         last = np.array([np.inf if self.kind == "previous" else t[-1] for t in self.t])
-        bad = np.flatnonzero((spans[:, 0] < first) | (spans[:, 1] > last))
-        if len(bad):
-            i = bad[0]
+        for i in np.flatnonzero((spans[:, 0] < first) | (spans[:, 1] > last))[:1]:
             self._check_span(0 if self.shared else i, spans[i, 0], spans[i, 1], i, text)
 
-    def _check_span(
-        self, i: int, low: float, high: float, sample: int, text: Callable[[float], str] = "{:g}".format
-    ) -> None:
+    def _check_span(self, i: int, low: float, high: float, sample: int, text: Text = NUMBER) -> None:
         if self.kind == "constant":
             return
-        first = self.t[i][0]
-        last = np.inf if self.kind == "previous" else self.t[i][-1]
-        if low < first or high > last:
+        known = (self.t[i][0], np.inf if self.kind == "previous" else self.t[i][-1])
+        if low < known[0] or high > known[1]:
             raise ValueError(
-                f"inputs of sample {sample} are known on [{text(first)}, {text(last)}], but its times reach from "
+                f"inputs of sample {sample} are known on [{', '.join(map(text, known))}], but its times reach from "
                 f"{text(low)} to {text(high)}: give knots that cover them"
             )
 

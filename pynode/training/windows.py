@@ -59,7 +59,7 @@ class Data:
     @cached_property
     def n_followed(self) -> int:
         """How many trajectories are observed at two times or more: `windows` leaves out the others."""
-        return sum(np.count_nonzero((~np.isnan(y)).any(axis=1)) >= 2 for y in self.y)
+        return sum(int(np.count_nonzero((~np.isnan(y)).any(axis=1)) >= 2) for y in self.y)
 
     @cached_property
     def spread(self) -> Array:

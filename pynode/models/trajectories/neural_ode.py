@@ -204,15 +204,13 @@ class NeuralODE(Published):
         Parameters
         ----------
         t : (T,) array, list of (T_i,) arrays, Trajectories, a data frame, or Partitions
-            Times; of several readings at one time a field that is learned follows the mean. A data frame holds everything:
-            name its columns `time`, `state`, `id`, `input`. So do data in partitions, which need not fit into memory:
-            Parquet files, collections of Dask, or `pynode.Partitions` of them.
+            Times. A data frame holds everything: name its columns `time`, `state`, `id`, `input`. So do data in
+            partitions, which need not fit into memory: Parquet files, collections of Dask, or `pynode.Partitions` of them.
         Y : (T,), (T, d) or (B, T, d) array, or list of (T_i, d) arrays
-            States; NaN: not observed.
+            States; NaN: not observed. Of several readings at one time a field that is learned follows the mean.
         u : array, list of arrays, tuple or Signal, optional
             Control inputs: values at the times of the data, (T, m), (B, T, m) or a list of (T_i, m), which go between
-            them as `input_kind` says; (B, m), constants, or (m,) of a single trajectory where `field` says m; (times,
-            values[, kind]) or a `pynode.Signal` for any other.
+            them as `input_kind` says; (B, m) or (m,): constants; (times, values[, kind]) or a `pynode.Signal` for others.
         weight : array or list of arrays, optional
             Relative precision (1 / variance) of the entries of Y, of its shape or one that broadcasts to it.
         names : sequence of str, optional
@@ -259,17 +257,15 @@ class NeuralODE(Published):
         self.in_frames_ = hasattr(t, "columns") and not isinstance(t, Trajectories)
         if self.observe is None:
             data = by_state(data, self.field, Y is None or names is not None)
-        why = reasons(self, data, doses)
-        known = bool(why)
-        self._check_data(data, known)
-        if known:
-            refuse_options(self, why)
-        else:
+        known = reasons(self, data, doses)
+        self._check_data(data, bool(known))
+        refuse_options(self, known)
+        if not known:
             data, weight = means(data, as_weights(weight, data.y))
         seed = self._seed()
-        data, choice = choose_inputs(self, data, is_plain(u, input), known, seed)
+        data, choice = choose_inputs(self, data, is_plain(u, input), bool(known), seed)
         try:
-            return self._fit(data, weight, doses, known, seed, choice, progress, callback, checkpoint)
+            return self._fit(data, weight, doses, bool(known), seed, choice, progress, callback, checkpoint)
         finally:
             if hasattr(self, "report_"):
                 keep_choice(self, choice)
