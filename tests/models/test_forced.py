@@ -238,6 +238,7 @@ def test_delays_without_inputs_and_of_a_wrong_number_are_refused():
         pn.NeuralODE(input_delay=(1.0, 2.0)).fit(T, steps_of(0), u=steps_of(1))
 
 
+@pytest.mark.filterwarnings("ignore::pynode.fit.FitWarning")  # two iterations explain nothing
 @pytest.mark.parametrize(
     ("origin", "words"),
     [

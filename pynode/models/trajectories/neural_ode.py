@@ -205,15 +205,13 @@ class NeuralODE(Published):
         Parameters
         ----------
         t : (T,) array, list of (T_i,) arrays, Trajectories, a data frame, or Partitions
-            Times; of several readings at one time a field that is learned follows the mean. A data frame holds everything:
-            name its columns `time`, `state`, `id`, `input`. So do data in partitions, which need not fit into memory:
-            Parquet files, collections of Dask, or `pynode.Partitions` of them.
+            Times. A data frame holds everything: name its columns `time`, `state`, `id`, `input`. So do data in
+            partitions, which need not fit into memory: Parquet files, collections of Dask, or `pynode.Partitions` of them.
         Y : (T,), (T, d) or (B, T, d) array, or list of (T_i, d) arrays
-            States; NaN: not observed.
+            States; NaN: not observed. Of several readings at one time a field that is learned follows the mean.
         u : array, list of arrays, tuple or Signal, optional
             Control inputs: values at the times of the data, (T, m), (B, T, m) or a list of (T_i, m), which go between
-            them as `input_kind` says; (B, m), constants, or (m,) of a single trajectory where `field` says m; (times,
-            values[, kind]) or a `pynode.Signal` for any other.
+            them as `input_kind` says; (B, m) or (m,): constants; (times, values[, kind]) or a `pynode.Signal` for others.
         weight : array or list of arrays, optional
             Relative precision (1 / variance) of the entries of Y, of its shape or one that broadcasts to it: a common factor
             of those of a state changes nothing, and its noise is that of an entry of typical weight (the geometric mean).
@@ -263,17 +261,15 @@ class NeuralODE(Published):
         field = self.field if self.observe is None else None
         named = Y is None or names is not None or column_names(Y) is not None
         data, precision = weighed_by_state(data, weight, field, named)
-        why = reasons(self, data, doses)
-        known = bool(why)
-        check_data(self, data, known)
-        if known:
-            refuse_options(self, why)
-        else:
+        known = reasons(self, data, doses)
+        check_data(self, data, bool(known))
+        refuse_options(self, known)
+        if not known:
             data, precision = means(data, precision)
         seed = self._seed()
-        data, choice = choose_inputs(self, data, is_plain(u, input), known, seed)
+        data, choice = choose_inputs(self, data, is_plain(u, input), bool(known), seed)
         try:
-            return self._fit(data, precision, doses, known, seed, choice, progress, callback, checkpoint)
+            return self._fit(data, precision, doses, bool(known), seed, choice, progress, callback, checkpoint)
         finally:
             if hasattr(self, "report_"):
                 keep_choice(self, choice)

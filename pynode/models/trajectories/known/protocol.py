@@ -110,7 +110,9 @@ def reasons(model: NeuralODEOptions, data: Trajectories, doses: object) -> list[
 
 
 def refuse_options(model: NeuralODEOptions, why: Sequence[str]) -> None:
-    """Refuse options that fits which need a protocol do not have; why: `reasons`."""
+    """Refuse options that fits which need a protocol do not have; why: `reasons`, empty for other fits."""
+    if not why:
+        return
     if model.structure == "equation":
         raise ValueError(
             f"structure='equation' does not go with {', '.join(why)}: terms are chosen along states read off; leave one of "
