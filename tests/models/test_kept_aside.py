@@ -6,6 +6,8 @@ import pytest
 import pynode as pn
 from pynode.training.early_stopping import split
 
+pytestmark = pytest.mark.filterwarnings("ignore::pynode.fit.FitWarning")  # four trajectories determine it loosely
+
 
 @pytest.fixture(scope="module")
 def fitted():
@@ -15,7 +17,7 @@ def fitted():
     Y = pn.solve(pendulum, [[1.5, 0], [-0.8, 1.0], [2.2, -0.5], [0.3, 0.9], [-1.5, 0.2]], t).y
     Y += 0.03 * np.random.default_rng(0).standard_normal(Y.shape)
     model = pn.NeuralODE(random_state=2, early_stopping=True, hidden=(8,), structure="network")
-    return model.fit(np.tile(t, (5, 1)), Y, weight=np.ones(2)), t, Y
+    return model.fit(np.tile(t, (5, 1)), Y, weight=np.linspace(1, 2, 60)), t, Y
 
 
 def test_trajectories_keep_the_numbers_that_the_user_gave_them(fitted):

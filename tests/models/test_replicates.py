@@ -25,10 +25,11 @@ def test_an_equation_is_found_of_means(animals):
     means[5] = animals[5:7].mean(axis=0)
     weight = np.where(np.arange(80) == 5, 2.0, 1.0)[:, None]
     same = pn.NeuralODE(random_state=0, structure="equation").fit(T, means, weight=weight)
-    np.testing.assert_array_equal(model.theta_, same.theta_)
-    assert model.score(TWICE, animals) == same.score(T, means) > 0.99
+    np.testing.assert_allclose(model.theta_, same.theta_, rtol=1e-9)
+    assert model.score(TWICE, animals) == pytest.approx(same.score(T, means), rel=1e-9) and model.score(T, means) > 0.99
 
 
+@pytest.mark.filterwarnings("ignore::pynode.fit.FitWarning")  # two iterations explain nothing
 def test_a_table_with_inputs_may_have_a_row_twice(animals):
     pandas = pytest.importorskip("pandas")
     table = pandas.DataFrame({"t": TWICE, "prey": animals[:, 0], "u": np.sin(TWICE)})

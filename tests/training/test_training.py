@@ -231,7 +231,7 @@ def test_weights_take_bad_entries_out():
 def test_early_stopping_keeps_the_best_for_the_held_out(optimizer):
     _, y = circles(6)
     model = NeuralODE(hidden=(8,), optimizer=optimizer, early_stopping=True, patience=3, random_state=0).fit(T, y)
-    assert len(model.data_) == 5 and model.initial_states_.shape == (5, 2)
+    assert len(model.data_) == 6 and model.initial_states_.shape == (6, 2) and len(model.aside_) == 1
     last = model.history_["stage"] == model.history_["stage"][-1]
     validation = model.history_["validation"]
     assert np.isfinite(validation[last]).all() and np.isnan(validation[model.history_["stage"] == 0]).all()
