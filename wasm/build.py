@@ -28,6 +28,7 @@ COMMON = [
     *("-target", "wasm32-wasi", "-std=c11", "-Os", "-fno-math-errno", "-ffp-contract=off", "-fvisibility=hidden"),
     *("-DPN_NO_THREADS", "-DPN_F64_ONLY", "-Wall", "-Wextra", "-Werror", f"-I{CORE}"),
     *(f"-ffile-prefix-map={ROOT}=.", "-g0"),
+    *("-mllvm", "-inline-threshold=40"),  # 50 with -Os, which is 0.4 % larger
 ]
 LINK = [
     *("-target", "wasm32-wasi", "-mexec-model=reactor", "-O2", "-s"),
