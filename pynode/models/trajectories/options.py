@@ -227,7 +227,8 @@ class NeuralODEOptions(SeriesEstimator):
         "auto",
         OneOf(("auto", SECOND_ORDER, *OPTIMIZERS)),
         '"auto": Levenberg-Marquardt for fields of at most 3000 parameters and 50 states, else Adam for the start from '
-        "random parameters, then L-BFGS; Adam on minibatches where the data are many.",
+        "random parameters, then L-BFGS; Adam on minibatches where the data are many. With two or three states "
+        "Levenberg-Marquardt is better up to some 20,000 parameters, without bands.",
         flag=Flag("--optimizer", "levenberg-marquardt, adam+lbfgs, lbfgs, adam (default auto)"),
     )
     max_iter: int | None = option(
