@@ -139,20 +139,20 @@ class Fitted:
     library: Library
 
 
-def noise_shape(residual: Array, y: Array, weight: list[Array] | None = None) -> Array:
-    """(rows, d) the variance of entries beside that of one of weight 1: how it grows with the square of states y.
+def noise_shares(residual: Array, y: Array, given: Array) -> tuple[Array, Array]:
+    """((d,) shares of the noise's variance that grow with the square of states y, 0 where none does; (d,) means of y^2).
 
-    On average 1 over the user's weights; just that where it does not grow. Residuals are those of the data.
+    given: weights (rows, d), all positive.
     """
-    given = np.ones(y.shape) if weight is None else np.concatenate(weight)
-    given = np.where(given > 0, given, 1.0)
-    shape = np.ones(y.shape)
+    shares = np.zeros(y.shape[1])
+    sizes = np.ones(y.shape[1])
     for j in range(y.shape[1]):
         seen = ~np.isnan(residual[:, j])
         r2 = given[seen, j] * residual[seen, j] ** 2
         size = y[seen, j] ** 2
         if len(r2) < 20 or not r2.any() or not size.any():
             continue
+        sizes[j] = size.mean()
         size = size / size.mean()
         scores = []
         for share in SHARES:
@@ -160,9 +160,20 @@ def noise_shape(residual: Array, y: Array, weight: list[Array] | None = None) ->
             scores.append(-0.5 * (np.log(v).sum() + len(v) * np.log(np.mean(r2 / v))))
         best = int(np.argmax(scores))
         if scores[best] > scores[0] + SHAPE_GAIN:
-            whole = y[:, j] ** 2 / np.mean(y[seen, j] ** 2)
-            shape[:, j] = 1.0 - SHARES[best] + SHARES[best] * whole
-    return shape / given
+            shares[j] = SHARES[best]
+    return shares, sizes
+
+
+def noise_shape(residual: Array, y: Array, weight: list[Array] | None = None) -> Array:
+    """(rows, d) the variance of entries beside that of one of weight 1: how it grows with the square of states y.
+
+    On average 1 over the user's weights; just that where it does not grow. Residuals are those of the data.
+    """
+    given = np.ones(y.shape) if weight is None else np.concatenate(weight)
+    given = np.where(given > 0, given, 1.0)
+    shares, sizes = noise_shares(residual, y, given)
+    shape = np.where(shares > 0, 1.0 - shares + shares * (y**2 / sizes), 1.0)
+    return np.asarray(shape / given, dtype=np.float64)
 
 
 def first_guess(library: Library, data: Data, smoothed: Smoothed) -> Guess:

@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from pynode.calls.solve import solve
 from pynode.data.trajectories import Trajectories
 from pynode.errors import OK, users_level
+from pynode.models.trajectories.equations.growing_noise import growing_noise
 from pynode.models.trajectories.equations.outdone import outdone
 from pynode.models.trajectories.equations.unvisited import unvisited
 from pynode.models.trajectories.recipe import polish
@@ -474,6 +475,8 @@ def _keep(model: "NeuralODE", equation: EquationFit) -> None:
     keep_run(model, run, equation.scaling, equation.smoothed, equation.data, equation.seed, None, 0.0)
     model.weight_ = None if equation.weight is None else [w.copy() for w in equation.weight]
     model.report_["message"] = equation.words
+    if models := growing_noise(equation):
+        model.report_["error_models"] = models
 
 
 def in_units(found: Smoothed, scaling: Scaling) -> Smoothed:
