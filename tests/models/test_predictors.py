@@ -314,7 +314,7 @@ def test_what_fit_refuses(X, y, message):
         ({"learning_rate": -1.0}, "learning_rate=-1.0"),
         ({"weight_decay": np.nan}, "weight_decay=nan"),
         ({"activation": "step"}, "activation='step'"),
-        ({"hidden": (4, 0)}, "hidden=0"),
+        ({"hidden": (4, 0)}, "hidden holds the widths of the hidden layers.*got \\(4, 0\\)"),
         ({"dtype": "float16"}, "dtype=float16"),
         ({"random_state": -1}, "random_state=-1"),
         ({"schedule": "linear"}, "linear"),

@@ -436,6 +436,14 @@ def test_refused(options, words):
         pn.NeuralODE(process_noise=True, random_state=0, **options).fit(t, y)
 
 
-def test_replicates_are_refused():
-    with pytest.raises(ValueError, match="replicates"):
-        pn.NeuralODE(process_noise=True).fit([0.0, 1.0, 1.0, 2.0], np.ones((4, 1)))
+@pytest.mark.filterwarnings("ignore::pynode.fit.FitWarning")  # few iterations
+def test_of_replicates_the_mean_counts_as_two():
+    t = np.linspace(0.0, 5.0, 40)
+    y = np.exp(-t) + 0.05 * np.random.default_rng(0).standard_normal((2, 40))
+    twice = np.repeat(t, np.where(np.arange(40) == 7, 2, 1))
+    both = np.insert(y[0], 8, y[1, 7])
+    mean = np.where(np.arange(40) == 7, y.mean(axis=0), y[0])
+    weight = np.where(np.arange(40) == 7, 2.0, 1.0)[:, None]
+    model = pn.NeuralODE(process_noise=True, hidden=(2,), max_iter=5, random_state=0).fit(twice, both)
+    same = pn.NeuralODE(process_noise=True, hidden=(2,), max_iter=5, random_state=0).fit(t, mean, weight=weight)
+    np.testing.assert_allclose(model.predict(t, trajectory=0), same.predict(t, trajectory=0), rtol=0, atol=1e-4)
