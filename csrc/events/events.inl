@@ -228,7 +228,7 @@ static int FN(first_events)(FN(work) * W, double *first_lo, double *first_hi, in
 }
 
 /* Events of the accepted steps: lanes that have one end their step on it. */
-static pn_status FN(find_events)(FN(work) * W) {
+PN_RARE static pn_status FN(find_events)(FN(work) * W) {
     FN(flow) *f = &W->flow;
     FN(watch) *E = &W->watch;
     double lo[L], hi[L], stop[L];

@@ -14,6 +14,9 @@
 #include "reverse/tape.h"
 #include "solve/pattern.h"
 
+/* what few ask for, as derivatives with respect to times, and what is done once or seldom: small rather than fast */
+#define PN_RARE __attribute__((noinline, cold))
+
 #include "kernels/simd.h"
 #include "kernels/vmath.h"
 

@@ -21,13 +21,13 @@ static void FN(collect_inside)(const FN(work) * W, int l) {
 }
 
 /* Whether the step goes over a switch of the field, on a part of it that no rounding can tell. */
-static int FN(on_switch)(const FN(work) * W, int l) {
+PN_RARE static int FN(on_switch)(const FN(work) * W, int l) {
     return W->P->n_stops && FN(crosses)(W->P, W->back.t[l], W->back.t_new[l]);
 }
 
 /* Whether the end of the step is a save time that cannot take it along: at a switch of the field, or a knot where the input jumps.
    The last time can, as the end of what is before a knot. */
-static int FN(is_held)(const FN(work) * W, int l) {
+PN_RARE static int FN(is_held)(const FN(work) * W, int l) {
     const pn_problem *P = W->P;
     const pn_record *r = &W->back.record[l];
     int64_t i = W->back.sample[l], n = n_times(P, i);
@@ -101,7 +101,7 @@ static void FN(seed_dense)(const FN(work) * W, T **gk) {
 }
 
 /* dL/dt of rows (-1: none) += sign lambda . f(t, y), y being the state in that row. */
-static int FN(add_slopes)(FN(work) * W, const int64_t *row, const double *t, const T *y, double sign) {
+PN_RARE static int FN(add_slopes)(FN(work) * W, const int64_t *row, const double *t, const T *y, double sign) {
     FN(back) *B = &W->back;
     size_t d = (size_t)W->d;
     T *state = FN(state_slot)(&W->reverse, W->files);
@@ -124,7 +124,7 @@ static int FN(add_slopes)(FN(work) * W, const int64_t *row, const double *t, con
 
 /* Save times that are held move alone. On the side before, y- = y(t) and what follows begins with y+ (after jumps, else the same):
    dL/dt = lambda- . f(t, y-) - lambda+ . f(t, y+). The second part while lambda is lambda+ (sign -1), then the first (1). */
-static int FN(held_ends)(FN(work) * W, int sign) {
+PN_RARE static int FN(held_ends)(FN(work) * W, int sign) {
     const pn_problem *P = W->P;
     int jumps = sign > 0 && P->jump.program;
     FN(back) *B = &W->back;

@@ -29,7 +29,7 @@ static void FN(carve_columns)(FN(work) * W, pn_arena *a) {
     W->sens_coef = pn_arena_take(a, L > 1 ? 0 : W->sens_size * sizeof(SENS) * (size_t)W->tab->dense_degree);
 }
 
-static void FN(carve)(FN(work) * W) {
+PN_RARE static void FN(carve)(FN(work) * W) {
     const pn_problem *P = W->P;
     pn_arena *a = &W->arena;
     size_t state = ((size_t)W->d * L + PN_PAD) * sizeof(T);
