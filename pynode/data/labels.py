@@ -54,6 +54,6 @@ def column_names(Y: Any) -> list[str] | None:
     return None if labels is None else [str(label) for label in labels]
 
 
-def told(names: Sequence[str]) -> Sequence[str]:
+def given_names(names: Sequence[str]) -> Sequence[str]:
     """The names of states; none where they are y1, y2, ..., which nobody gave."""
     return () if list(names) == [f"y{j + 1}" for j in range(len(names))] else names

@@ -15,7 +15,7 @@ from pynode.data.cells import Writing, missing_codes
 from pynode.data.clock import Clock
 from pynode.data.control import as_control
 from pynode.data.dates import REMEDY
-from pynode.data.ragged import check_times, named_states, times_and_clock
+from pynode.data.ragged import check_times, states_and_names, times_and_clock
 from pynode.data.signal import Signal
 from pynode.data.tables import Columns, Reading, Replicates, Table, TableError, averaged, parts_of, repeats_marked
 
@@ -295,7 +295,7 @@ class Trajectories:
         Trajectories
         """
         reading = Reading(replicates=replicates)
-        ys, called = named_states(Y, names)
+        ys, called = states_and_names(Y, names)
         d = ys[0].shape[1]
         ts, clock = times_and_clock(t, clock, time_unit)
         if not is_ragged(t) and np.ndim(t) < 2:

@@ -338,6 +338,18 @@ def test_the_rule_knows_limits_and_sizes():
     assert sweeps_of(MatchingProblem(small, t, y, y)) is None
 
 
+def take_products(monkeypatch):
+    """Fits go by products from here on, however small they are."""
+    monkeypatch.setattr(module, "DEARER", 0.0)
+    monkeypatch.setattr(module, "DEARER_ROW", 0.0)
+
+
+def circles(ripple=0.0):
+    """(times, two trajectories on circles, with a ripple)."""
+    t = np.linspace(0, 3, 31)
+    return t, [np.stack([a * np.cos(t), -a * np.sin(t)], axis=1) + ripple * np.sin(40 * t[:, None]) for a in (1.0, 0.5)]
+
+
 def test_a_model_fitted_by_products_is_as_good(monkeypatch):
     t = np.linspace(0, 6, 41)
     rng = np.random.default_rng(0)
@@ -345,8 +357,7 @@ def test_a_model_fitted_by_products_is_as_good(monkeypatch):
     clean = np.stack([np.stack([a * np.cos(t) + b * np.sin(t), b * np.cos(t) - a * np.sin(t)], axis=1) for a, b in start])
     noisy = list(clean + 0.02 * rng.standard_normal(clean.shape))
     dense = pn.NeuralODE(hidden=(8,), random_state=0).fit(t, noisy)
-    monkeypatch.setattr(module, "DEARER", 0.0)
-    monkeypatch.setattr(module, "DEARER_ROW", 0.0)
+    take_products(monkeypatch)
     model = pn.NeuralODE(hidden=(8,), random_state=0).fit(t, noisy)
     error = np.abs(model.predict(t, [1.0, 0.0])[:, 0] - np.cos(t)).max()
     assert error < max(2 * np.abs(dense.predict(t, [1.0, 0.0])[:, 0] - np.cos(t)).max(), 0.02)
@@ -357,11 +368,9 @@ def test_a_model_fitted_by_products_is_as_good(monkeypatch):
 
 
 def test_bands_of_a_model_too_large_for_them_are_refused_in_words(monkeypatch):
-    monkeypatch.setattr(module, "DEARER", 0.0)
-    monkeypatch.setattr(module, "DEARER_ROW", 0.0)
+    take_products(monkeypatch)
     monkeypatch.setattr(few_rows, "LARGE", 10)
-    t = np.linspace(0, 3, 31)
-    Y = [np.stack([a * np.cos(t), -a * np.sin(t)], axis=1) for a in (1.0, 0.5)]
+    t, Y = circles()
     model = pn.NeuralODE(hidden=(5,), random_state=0, max_iter=20).fit(t, Y)
     assert model.covariance_ is None
     assert np.isfinite(model.report_["effective_parameters"])
@@ -375,10 +384,8 @@ LOOSE = pytest.mark.filterwarnings("ignore:the data determine the network loosel
 
 @LOOSE
 def test_a_resumed_fit_has_the_same_bits(monkeypatch, tmp_path):
-    monkeypatch.setattr(module, "DEARER", 0.0)
-    monkeypatch.setattr(module, "DEARER_ROW", 0.0)
-    t = np.linspace(0, 3, 31)
-    Y = [np.stack([a * np.cos(t), -a * np.sin(t)], axis=1) + 0.01 * np.sin(40 * t[:, None]) for a in (1.0, 0.5)]
+    take_products(monkeypatch)
+    t, Y = circles(0.01)
     whole_fit = pn.NeuralODE(hidden=(5,), random_state=0).fit(t, Y)
     n = whole_fit.report_["n_iter"]
     path = tmp_path / "fit"
@@ -397,10 +404,8 @@ def test_a_resumed_fit_has_the_same_bits(monkeypatch, tmp_path):
 @LOOSE
 def test_a_fit_resumed_after_its_last_stage_has_the_same_bands(monkeypatch, tmp_path):
     """Their covariances are computed at the very end, of the problem of that stage."""
-    monkeypatch.setattr(module, "DEARER", 0.0)
-    monkeypatch.setattr(module, "DEARER_ROW", 0.0)
-    t = np.linspace(0, 3, 31)
-    Y = [np.stack([a * np.cos(t), -a * np.sin(t)], axis=1) + 0.01 * np.sin(40 * t[:, None]) for a in (1.0, 0.5)]
+    take_products(monkeypatch)
+    t, Y = circles(0.01)
     path = tmp_path / "fit"
 
     def fit(checkpoint=None):

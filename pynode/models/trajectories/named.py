@@ -1,5 +1,6 @@
 """Data whose columns are named like the states of a field of one's own: columns go to their states by name."""
 
+from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -45,17 +46,22 @@ def by_state(data: Trajectories, field: Field | None, own_names: bool = True) ->
             f"columns {', '.join(known)} are named like states of the field, {', '.join(strange)} are not: its states are "
             f"{', '.join(states)}; leave other columns out, or rename them"
         )
-    place = [data.names.index(name) if name in data.names else -1 for name in states]
+    censored = None if data.censored is None else tuple(_ordered(data.censored, data.names, states, 0))
+    return replace(data, y=tuple(_ordered(data.y, data.names, states, np.nan)), names=states, censored=censored)
 
-    def spread(x: np.ndarray, fill: float) -> np.ndarray:
+
+def _ordered(
+    parts: Sequence[NDArray[Any]], columns: Sequence[str], states: Sequence[str], fill: float
+) -> list[NDArray[Any]]:
+    """Arrays (T_i, columns) as (T_i, states), `fill` where no column has the name of a state."""
+    made = []
+    for x in parts:
         whole = np.full((len(x), len(states)), fill, dtype=x.dtype)
-        for j, k in enumerate(place):
-            if k >= 0:
-                whole[:, j] = x[:, k]
-        return whole
-
-    censored = None if data.censored is None else tuple(spread(np.asarray(x), 0) for x in data.censored)
-    return replace(data, y=tuple(spread(y, np.nan) for y in data.y), names=states, censored=censored)
+        for j, name in enumerate(states):
+            if name in columns:
+                whole[:, j] = x[:, columns.index(name)]
+        made.append(whole)
+    return made
 
 
 def weighed_by_state(
@@ -71,5 +77,4 @@ def weighed_by_state(
     ordered = by_state(data, field, own_names)
     if precision is None or not set(data.names) & set(ordered.names):
         return ordered, precision
-    place = [data.names.index(name) if name in data.names else None for name in ordered.names]
-    return ordered, [np.stack([np.ones(len(w)) if k is None else w[:, k] for k in place], axis=1) for w in precision]
+    return ordered, _ordered(precision, data.names, ordered.names, 1.0)

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from pynode.data.arrays import real_array
 from pynode.data.clock import times_of
-from pynode.data.labels import by_name, told
+from pynode.data.labels import by_name, given_names
 from pynode.data.signal import Signal
 from pynode.models.trajectories.derivatives import named_states
 from pynode.models.trajectories.ensemble import combined
@@ -224,7 +224,7 @@ class Simulations(Forecasts):
         if not isinstance(warmup, (tuple, list)) or len(warmup) not in (2, 3):
             raise ValueError(f"warmup{where} must be (t, y) or (t, y, u), not {type(warmup).__name__} of other size")
         t = np.atleast_1d(real_array("warmup: t", times_of(warmup[0], self.clock_), np.float64))
-        y = real_array("warmup: y", by_name("warmup: y", warmup[1], told(self.names_)), np.float64)
+        y = real_array("warmup: y", by_name("warmup: y", warmup[1], given_names(self.names_)), np.float64)
         y = y[:, None] if y.ndim == 1 else y
         if y.shape != (len(t), len(self.names_)):
             raise ValueError(

@@ -171,9 +171,12 @@ def noise_shape(residual: Array, y: Array, weight: list[Array] | None = None) ->
     """
     given = np.ones(y.shape) if weight is None else np.concatenate(weight)
     given = np.where(given > 0, given, 1.0)
-    shares, sizes = noise_shares(residual, y, given)
-    shape = np.where(shares > 0, 1.0 - shares + shares * (y**2 / sizes), 1.0)
-    return np.asarray(shape / given, dtype=np.float64)
+    return grown(y, *noise_shares(residual, y, given)) / given
+
+
+def grown(y: Array, shares: Array, sizes: Array) -> Array:
+    """(rows, d) the variance at states y of noise as `noise_shares` finds it, 1 on average."""
+    return np.where(shares > 0, 1.0 - shares + shares * (y**2 / sizes), 1.0)
 
 
 def first_guess(library: Library, data: Data, smoothed: Smoothed) -> Guess:
@@ -252,11 +255,10 @@ def fitted(
     model = np.concatenate(states)
     residual = measured - model
     seen = ~np.isnan(residual)
-    shape = noise_shape(residual, model, data.weight)
     n = seen.sum(axis=0)
     least = ROUNDING * data.spread
-    still = np.nansum(residual**2, axis=0) < least * n
-    shape[:, still] = noise_shape(0 * residual, model, data.weight)[:, still]  # rounding has no shape
+    exact = np.nansum(residual**2, axis=0) < least * n
+    shape = noise_shape(np.where(exact, 0.0, residual), model, data.weight)  # rounding has no shape
     variance = np.maximum(np.nansum(residual**2 / shape, axis=0) / np.maximum(n, 1), least)
     _, logdet = np.linalg.slogdet(state.covariance)
     occam = 0.5 * (float(logdet) + float(np.log(alpha).sum()) - float((alpha * c**2).sum()))

@@ -4,7 +4,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from pynode.training.equations.search import noise_shares
+from pynode.training.equations.search import grown, noise_shares
 
 if TYPE_CHECKING:
     from pynode.models.trajectories.equations.structure import EquationFit
@@ -23,10 +23,9 @@ def growing_noise(equation: "EquationFit") -> dict[str, dict[str, Any]]:
     shares, sizes = noise_shares(residual, y, np.ones(y.shape))
     if not shares.any():
         return {}
-    shape = np.where(shares > 0, 1.0 - shares + shares * (y**2 / sizes), 1.0)
     n = (~np.isnan(residual)).sum(axis=0)
     left = np.maximum(n - run.posterior.gamma / y.shape[1] - len(equation.data), 0.5 * n)
-    variance = np.nansum(residual**2 / shape, axis=0) / np.maximum(left, 1.0)
+    variance = np.nansum(residual**2 / grown(y, shares, sizes), axis=0) / np.maximum(left, 1.0)
     additive = np.sqrt(variance * (1.0 - shares)) * equation.scaling.scale
     proportional = np.sqrt(variance * shares / sizes)
     return {
