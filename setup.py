@@ -1,6 +1,7 @@
 """Builds pynode._core: the C core once for each instruction set, and the CPython wrapper; takes the files of wasm/ along.
 
-Environment: CC; PYNODE_CFLAGS and PYNODE_LDFLAGS are appended (sanitizers, -Werror, ...). PYNODE_XLA_INCLUDE: the folder
+Environment: CC; PYNODE_CFLAGS and PYNODE_LDFLAGS are appended (sanitizers, -Werror, ...). PYNODE_ISAS: the instruction sets
+to build ("baseline avx2"); "native": baseline and the best that this processor has. PYNODE_XLA_INCLUDE: the folder
 that has xla/ffi/api/c_api.h, for the handlers of pynode.jax; not given: jaxlib's, if there is one; empty: no handlers.
 An object is compiled again when its source, any header under csrc/, this file or the flags changed.
 The extension is for the stable ABI of Python 3.11 (abi3), so that a wheel serves all later versions; not with a
@@ -47,7 +48,8 @@ INSTANCE_FLAGS = {
     "avx2": ["-mavx2", "-mfma"],
     "avx512": AVX512,
 }
-X86_ISAS = {"avx2", "avx512"}
+X86_ISAS = {"avx2": ["AVX2", "FMA"], "avx512": ["AVX512F", "AVX512DQ", "AVX512VL", "AVX512BW", "FMA"]}
+"""For x86-64 alone; what the compiler says of a processor that has them."""
 ABI3 = not sysconfig.get_config_var("Py_GIL_DISABLED")
 STRIP = ["-Wl,-x"] if sys.platform == "darwin" else ["-Wl,-s"]
 
@@ -73,10 +75,25 @@ def xla_flags():
     return []
 
 
-def targets_x86_64(command):
-    """Whether the compiler (with its flags) makes code for x86-64: ask it."""
+def knows(command, *names):
+    """Whether the compiler (with these flags) defines all of __NAME__: ask it."""
     probe = subprocess.run([*command, "-dM", "-E", "-x", "c", os.devnull], capture_output=True, text=True)
-    return "#define __x86_64__ 1" in probe.stdout
+    return all(f"#define __{name}__ 1\n" in probe.stdout for name in names)
+
+
+def instruction_sets(command):
+    """The instruction sets to build, of those that the compiler's target has: all, or those of PYNODE_ISAS."""
+    x86 = knows(command, "x86_64")
+    there = [isa for isa in INSTANCE_FLAGS if isa != "dispatch" and (x86 or isa not in X86_ISAS)]
+    asked = os.environ.get("PYNODE_ISAS", "").replace(",", " ").split() or there
+    wrong = [isa for isa in asked if isa not in [*there, "native"]]
+    if wrong:
+        raise SystemExit(f"setup.py: PYNODE_ISAS names {wrong[0]!r}; choose from {', '.join(there)} and native")
+    best = [isa for isa, needs in X86_ISAS.items() if isa in there and knows([*command, "-march=native"], *needs)]
+    chosen = [isa for isa in asked if isa != "native"] + best[-1:] * ("native" in asked)
+    if not {"plain", "baseline"} & set(chosen):
+        chosen.append("baseline")  # for processors that have none of the others
+    return [isa for isa in there if isa in chosen]
 
 
 def forget_earlier(path):
@@ -87,18 +104,19 @@ def forget_earlier(path):
 
 
 class BuildCore(build_ext):
-    def flags(self, source, x86):
-        """The flags of one source file, or None if it is not built for this target."""
+    def flags(self, source, isas, x86):
+        """The flags of one source file, or None if it is not built."""
         path = Path(source)
         flags = [*COMMON] if self.in_place else [*COMMON, "-g0"]  # what is stripped needs no debugging information
         if path.parent.name == "instances":
             if path.stem not in INSTANCE_FLAGS:
                 raise SystemExit(f"setup.py: no flags for {source}")
-            if path.stem in X86_ISAS and not x86:
+            if path.stem not in [*isas, "dispatch"]:
                 return None
             flags += INSTANCE_FLAGS[path.stem]
-            if path.stem == "dispatch" and x86:
-                flags += ["-DPN_HAVE_X86_ISA=1"]
+            if path.stem == "dispatch":
+                flags += ["-DPN_HAVE_X86_ISA=1"] if x86 else []
+                flags += [f"-DPN_WITHOUT_{isa.upper()}" for isa in INSTANCE_FLAGS if isa not in [*isas, "dispatch"]]
         if path.stem == "xla":
             flags += xla_flags()
         return flags + shlex.split(os.environ.get("PYNODE_CFLAGS", ""))
@@ -120,8 +138,8 @@ class BuildCore(build_ext):
                 "python tools/wheels.py windows-x86_64, which makes a wheel"
             )
         command = [*self.compiler.compiler_so]
-        x86 = targets_x86_64(command)
-        flags = {source: self.flags(source, x86) for source in ext.sources}
+        isas, x86 = instruction_sets(command), knows(command, "x86_64")
+        flags = {source: self.flags(source, isas, x86) for source in ext.sources}
         jobs = [source for source in ext.sources if flags[source] is not None]
         link_flags = ["-pthread", *shlex.split(os.environ.get("PYNODE_LDFLAGS", ""))]
 

@@ -35,7 +35,7 @@ ROOT = Path(__file__).resolve().parent.parent
 EQUIVALENT = ROOT / "tests" / "mutants.json"
 FLAGS = [
     *("-std=c11", "-O1", "-w", "-pthread", "-fno-math-errno", "-ffp-contract=fast", "-fvisibility=hidden"),
-    *("-fno-jump-tables", "-DPN_ONLY_BASELINE"),
+    *("-fno-jump-tables", "-DPN_WITHOUT_PLAIN"),
     *("-fstack-protector-all", "-fsanitize=bounds", "-fsanitize-undefined-trap-on-error"),
 ]
 ANOTHER_BUILD = {"test_isa", "test_vmath"}

@@ -36,8 +36,8 @@ LINK = [
     *("-Wl,--initial-memory=4194304", "-Wl,--max-memory=536870912"),
 ]
 VARIANTS = {
-    "simd": ("pynode.wasm", "baseline", ["-DPN_ONLY_BASELINE", "-msimd128"]),
-    "scalar": ("pynode-scalar.wasm", "plain", ["-DPN_ONLY_PLAIN", "-fno-tree-vectorize"]),
+    "simd": ("pynode.wasm", "baseline", ["-DPN_WITHOUT_PLAIN", "-msimd128"]),
+    "scalar": ("pynode-scalar.wasm", "plain", ["-DPN_WITHOUT_BASELINE", "-fno-tree-vectorize"]),
 }
 """name -> file, source of the kernels, flags."""
 

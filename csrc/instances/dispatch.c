@@ -5,14 +5,16 @@
 #endif
 
 static const pn_instance *const instances[PN_N_ISA] = {
-#ifndef PN_ONLY_BASELINE /* builds that have to be small have one of them */
+#ifndef PN_WITHOUT_PLAIN /* a build may leave out what it does not need */
     [PN_ISA_PLAIN] = &pn_instance_plain,
 #endif
-#ifndef PN_ONLY_PLAIN
+#ifndef PN_WITHOUT_BASELINE
     [PN_ISA_BASELINE] = &pn_instance_baseline,
 #endif
-#ifdef PN_HAVE_X86_ISA
+#if defined PN_HAVE_X86_ISA && !defined PN_WITHOUT_AVX2
     [PN_ISA_AVX2] = &pn_instance_avx2,
+#endif
+#if defined PN_HAVE_X86_ISA && !defined PN_WITHOUT_AVX512
     [PN_ISA_AVX512] = &pn_instance_avx512,
 #endif
 };
