@@ -55,6 +55,18 @@ def test_one_state_cannot_oscillate():
     assert model.report_["warnings"] == []
 
 
+@pytest.mark.parametrize("optimizer", ["adam+lbfgs", "levenberg-marquardt"])
+def test_what_helps_a_network_is_what_its_optimizer_has(optimizer):
+    pendulum = pn.field(state=2)(lambda t, y: [y[1], -3.0 * np.sin(y[0])])
+    y = swings(0.02, 4, pendulum, ())
+    network = {"structure": "network", "hidden": (1,), "skip": 0, "optimizer": optimizer}
+    words = [w for w in doubts(NeuralODE(**network, max_iter=5, random_state=0), T, y) if "poor minimum" in w]
+    gradients = optimizer == "adam+lbfgs"
+    assert words
+    assert all(("optimizer='levenberg-marquardt' comes to better ones" in w) is gradients for w in words)
+    assert all(("n_restarts" in w) is not gradients and ("process_noise" in w) is not gradients for w in words)
+
+
 def test_too_few_numbers():
     """A network that interpolates: half as many effective parameters as data, or more."""
     t = np.linspace(0, 6, 8)

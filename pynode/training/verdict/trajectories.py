@@ -39,6 +39,12 @@ TOGETHER = 3.0
 LEFT = 1e-3
 """A stage that found no better point stalled where the linearised problem promises to lower the objective by this part,"""
 
+MOST_PARAMETERS = 20_000
+"""A network of at most so many parameters ..."""
+
+MOST_STATES = 3
+"""... and states, trained by gradients, is better trained by second order."""
+
 SOLVERS = 1e-10
 """and more than this part of the variance of the data is left, which is what solvers leave."""
 
@@ -195,19 +201,22 @@ def _remedy(run: Run) -> str:
     if turns(run):
         how = "declare a second state in the field" if run.recipe.kind == "own" else "augment=1 adds a state"
         return f"the data rise and fall, which one state alone cannot (it cannot oscillate): {how}"
+    second = isinstance(run, SecondOrderRun)
+    noise = "noise='student' bears outliers" + "; process_noise=True, if chance drives the states" * second
     if run.recipe.kind == "own":
         return (
             "the equation may lack something, or training ended in a poor minimum: try other values of the parameters, "
-            "or windows=(None,); noise='student' bears outliers; process_noise=True, if chance drives the states"
+            f"or windows=(None,); {noise}"
         )
     if run.recipe.kind == "found":
         return (
             "the equation may lack terms that are not among the candidates (structure='network' learns any field, field= "
-            "takes what is known), or a state may be missing (augment=1); noise='student' bears outliers; process_noise="
-            "True, if chance drives the states"
+            f"takes what is known), or a state may be missing (augment=1); {noise}"
         )
+    again = "another random_state" + ", n_restarts" * second
+    if not second and run.field.n_params <= MOST_PARAMETERS and run.field.d <= MOST_STATES and not run.field.callbacks:
+        again += "; optimizer='levenberg-marquardt' comes to better ones, and takes longer"
     return (
-        "the network may be too small, a state may be missing (augment=1), or training "
-        "ended in a poor minimum (another random_state, n_restarts); noise='student' bears outliers; process_noise=True, if "
-        "chance drives the states"
+        f"the network may be too small, a state may be missing (augment=1), or training ended in a poor minimum ({again}); "
+        f"{noise}"
     )
