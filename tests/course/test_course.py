@@ -244,6 +244,7 @@ ANSWERS = {
     ),
     "rk4-limit": ([rk4_limit, 0.0557], [(0.04, "Euler"), (2.7853, "not of h"), (0.05, "small")]),
     "robertson-unseen": (["c", "(c)"], [("a", "NaN"), ("b", "another one"), ("d", "seen well"), ("e", "letters")]),
+    "insulin-action": ([0.02], [(0.0288, "basal"), (6e-4, "begins"), (0.03, "how soon"), (0.05, "large")]),
 }
 
 MADE = {"code-lab", "approximate-pendulum", "oscillator", "learning-rates", "curriculum", "capstone", "rk4-limit"}
