@@ -107,7 +107,7 @@ def picture(kept, path):
     right.plot([r["lmfit ms"] for r in rows], y, "s", mfc="none", color=orange, label="lmfit, LSODA at 1e-6")
     right.set_xscale("log")
     right.set_title("processor time of a fit, ms", loc="left", fontsize=10)
-    right.legend(frameon=False, fontsize=9, loc="best")
+    figure.legend(frameon=False, fontsize=9, loc="outside lower right", ncols=2)  # beside the points it would look like some
     left.set_yticks(y, [r["case"] for r in rows])
     for axes in (left, middle, right):
         axes.grid(color="#e4e4e4", lw=0.6)

@@ -69,7 +69,8 @@ def driven() -> Figure:
     plain = pn.NeuralODE(structure="network", hidden=(16,), random_state=0).fit(t[:81], y[:, :81])
     figure = Figure(figsize=(9, 3.6), layout="constrained")
     models = {"all noise taken for that of readings": plain, "process_noise=True": model}
-    for axes, (title, one) in zip(figure.subplots(1, 2, sharey=True), models.items(), strict=True):
+    panels = figure.subplots(1, 2, sharey=True)
+    for axes, (title, one) in zip(panels, models.items(), strict=True):
         band = one.predict(t, trajectory=0, interval=0.9)
         axes.axvspan(t[0], t[80], color="#eeeeee", lw=0)
         axes.fill_between(t, band.lower[:, 0], band.upper[:, 0], color="#0072B2", alpha=0.2, lw=0, label="90 %")
@@ -77,7 +78,8 @@ def driven() -> Figure:
         axes.plot(t, band.mean[:, 0], color="#0072B2", lw=1.6, label="model")
         axes.plot(t[:81], y[0, :81, 0], ".", color="#D55E00", ms=3, label="readings")
         axes.set(title=title, xlabel="t", ylim=(-3, 3), xlim=(t[0], t[-1]))
-    axes.legend(frameon=False, ncols=2, loc="lower left")
+    panels[0].set_ylabel("x")
+    panels[1].legend(frameon=False, ncols=2, loc="lower left")
     return figure
 
 

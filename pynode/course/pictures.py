@@ -38,12 +38,17 @@ def _describe_panel(ax: "Axes") -> str:
     x, y, title = (_plain(text) for text in (ax.get_xlabel(), ax.get_ylabel(), ax.get_title()))
     if hasattr(ax, "_colorbar"):
         return f"Colours of the colour map: {y or x}." if y or x else ""
-    shown = [_plain(label) for label in ax.get_legend_handles_labels()[1]]
+    shown = dict.fromkeys(_plain(label) for label in ax.get_legend_handles_labels()[1])
     axes = f"axes: {y} against {x}" if x and y else f"axis: {x or y}" if x or y else ""
     sentences = [title, axes, f"shown: {'; '.join(shown)}" if shown else ""]
     if ax.images or any(hasattr(collection, "get_coordinates") for collection in ax.collections):
         sentences.append("a colour map")
-    return " ".join(f"{sentence[:1].upper()}{sentence[1:].rstrip('.')}." for sentence in sentences if sentence)
+    return " ".join(f"{_begin(sentence).rstrip('.')}." for sentence in sentences if sentence)
+
+
+def _begin(sentence: str) -> str:
+    """With a capital, unless it begins with the name of a quantity: t is not T."""
+    return sentence if re.match(r"\w\b", sentence) else f"{sentence[:1].upper()}{sentence[1:]}"
 
 
 def _plain(text: str) -> str:
@@ -51,6 +56,7 @@ def _plain(text: str) -> str:
     for command, sign in GREEK_AND_SIGNS.items():
         text = text.replace(command, sign)
     text = re.sub(r"\\dot\s*\{?\\?(?:mathbf)?\s*(\w)\}?", r"d\1/dt", text)
+    text = re.sub(r"\\(a?(?:sin|cos|tan)h?|exp|log|ln)\b", r"\1", text)
     text = re.sub(r"\\\w+\s*", "", text)
     return " ".join(re.sub(r"[${}]", "", text).split())
 

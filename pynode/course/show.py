@@ -4,6 +4,8 @@ import sys
 from collections.abc import Iterable, Sequence
 from typing import Any
 
+import numpy as np
+
 from pynode.course.pictures import sharp_png
 from pynode.plots.style import STYLE
 
@@ -45,7 +47,7 @@ def text(string: str) -> Markdown:
 
 
 def table(header: Sequence[str], rows: Iterable[Sequence[Any]]) -> Markdown:
-    """A table; numbers that are not strings are written with four significant digits.
+    """A table; numbers that are neither strings nor whole are written with four significant digits.
 
     Parameters
     ----------
@@ -70,15 +72,16 @@ def table(header: Sequence[str], rows: Iterable[Sequence[Any]]) -> Markdown:
     |---|---|
     | 10 | 0.01235 |
     """
-    lines = ["| " + " | ".join(header) + " |", "|" + "---|" * len(header)]
+    lines = ["| " + " | ".join(map(_cell, header)) + " |", "|" + "---|" * len(header)]
     lines += ["| " + " | ".join(_cell(value) for value in row) + " |" for row in rows]
     return Markdown("\n".join(lines))
 
 
 def _cell(value: Any) -> str:
-    if isinstance(value, str) or (hasattr(value, "__index__") and not hasattr(value, "dtype")):
+    """What a cell shows; a bar, as of |f|, would end the cell."""
+    if isinstance(value, (int, np.integer)) or not (isinstance(value, str) or hasattr(value, "__float__")):
         return str(value)
-    return f"{value:.4g}" if hasattr(value, "__float__") else str(value)
+    return value.replace("|", "\\|") if isinstance(value, str) else f"{value:.4g}"
 
 
 def style() -> None:

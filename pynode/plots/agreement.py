@@ -80,4 +80,5 @@ def draw_agreement(
             limit_y(ax, every[1])
         ax.set(xlabel="predicted", ylabel=f"{data.names[j]} read")
     notes = (how_many_of(columns, data.d, "columns"), how_many_of(len(chosen), len(data), "trajectories"))
-    draw_heading(parent, axes[0], title, *notes)
+    colours = "a colour for each trajectory" if len(chosen) > 1 else ""
+    draw_heading(parent, axes[0], title, *notes, colours)

@@ -7,7 +7,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from pynode.calls.solve import solve
 from pynode.plots.protocols import Array, DensityModel, SampleModel
-from pynode.plots.samples import bounds_of, coloured_samples, samples_of
+from pynode.plots.samples import bounds_of, class_colour, class_labels, coloured_samples, samples_of
 from pynode.plots.style import GRID, LEARNED, new_figure, styled
 
 if TYPE_CHECKING:
@@ -27,7 +27,7 @@ FRAMES = (1.0, 0.6, 0.3, 0.0)
 def sample_flow(model: SampleModel, data: ArrayLike | None = None, target: ArrayLike | None = None) -> "Figure":
     """Where the flow carries samples and a grid of points; for one feature, the paths against time.
 
-    Where there are more than two states the first two are drawn (with `augment`, the first feature against the last state).
+    Of more than two states, the first against the last; where there are two features and `augment`, both views of the end.
 
     Parameters
     ----------
@@ -59,9 +59,10 @@ def sample_flow(model: SampleModel, data: ArrayLike | None = None, target: Array
     >>> [ax.get_title() for ax in pn.plots.sample_flow(model, X).axes]
     ['t = 0', 't = 1']
     """
-    X, _, colours = coloured_samples(model, data, target)
-    figure = new_figure(9.6 if model.field_.d > 1 else 5.2, 4.4)
-    draw_flow(figure, model, X, colours)
+    X, y, colours = coloured_samples(model, data, target)
+    figure = new_figure({1: 5.2, 2: 9.6}.get(model.field_.d, 13.2 if _has_side_view(model) else 9.6), 4.4)
+    draw_flow(figure, model, X, colours, side_view=_has_side_view(model))
+    _draw_key(figure, model, y)
     return figure
 
 
@@ -116,29 +117,64 @@ def density_flow(model: DensityModel, data: ArrayLike | None = None) -> "Figure"
     return figure
 
 
-def draw_flow(parent: "Parent", model: SampleModel, X: Array, colours: NDArray[Any]) -> None:
-    """Samples before and after the flow, with the paths between; for one state, the paths against time."""
+def draw_flow(parent: "Parent", model: SampleModel, X: Array, colours: NDArray[Any], side_view: bool = False) -> None:
+    """Samples before and after the flow, with the paths between; for one state, the paths against time.
+
+    With `side_view`, the end is drawn a second time: the first state against the last.
+    """
     d = model.field_.d
     if d == 1:
         _draw_paths(parent, model, X, colours)
         return
-    before, after = parent.subplots(1, 2)
-    t = np.linspace(0, 1, 41)
-    states = model.trajectories(X, t)
-    axis = (0, d - 1)  # in an augmented state the first feature and the last zero say most
-    if model.lift_ is None and model.n_features_in_ <= 2:
-        axis = (0, 1)
+    before, after, *beside = parent.subplots(1, 3 if side_view else 2)
+    states = model.trajectories(X, np.linspace(0, 1, 41))
+    side = (0, d - 1)  # in an augmented state the first feature and the last zero say most
+    front = (0, 1) if model.lift_ is None and model.n_features_in_ <= 2 else side
     if model.lift_ is None and model.n_features_in_ == 2:
         _draw_grid(before, after, model, X)
-    for ax, s in ((before, states[:, 0]), (after, states[:, -1])):
-        ax.scatter(s[:, axis[0]], s[:, axis[1]], s=8, c=colours, linewidths=0, zorder=3)
-        ax.set(xlabel=f"state {axis[0] + 1}")
-        ax.set_aspect("equal", adjustable="datalim")
-        ax.grid(False)
+    _draw_states(before, states[:, 0], front, colours)
+    _draw_ways(after, states, front, colours)
+    before.set_title("t = 0")
+    after.set_title("t = 1" + (f" ({d - 2} more not drawn)" if d > 2 and not side_view else ""))
+    for ax in beside:
+        _draw_ways(ax, states, side, colours)
+        ax.set_title("t = 1, from the side")
+
+
+def _draw_states(ax: "Axes", states: Array, axis: tuple[int, int], colours: NDArray[Any]) -> None:
+    """Two columns of states (n, d), as points."""
+    ax.scatter(states[:, axis[0]], states[:, axis[1]], s=8, c=colours, linewidths=0, zorder=3)
+    ax.set(xlabel=f"state {axis[0] + 1}", ylabel=f"state {axis[1] + 1}")
+    ax.set_aspect("equal", adjustable="datalim")
+    ax.grid(False)
+
+
+def _draw_ways(ax: "Axes", states: Array, axis: tuple[int, int], colours: NDArray[Any]) -> None:
+    """Where samples arrive, and the ways of some of them: two columns of (n, T, d)."""
+    _draw_states(ax, states[:, -1], axis, colours)
     for path in states[:: max(1, len(states) // MAX_SAMPLE_PATHS)]:
-        after.plot(path[:, axis[0]], path[:, axis[1]], color="#777777", lw=0.5, alpha=0.6, zorder=2)
-    before.set(ylabel=f"state {axis[1] + 1}", title="t = 0")
-    after.set_title("t = 1" + (f" ({d - 2} more not drawn)" if d > 2 else ""))
+        ax.plot(path[:, axis[0]], path[:, axis[1]], color="#777777", lw=0.5, alpha=0.6, zorder=2)
+
+
+def _has_side_view(model: SampleModel) -> bool:
+    """Whether there are states besides the plane of two features."""
+    return model.lift_ is None and model.n_features_in_ == 2 and model.field_.d > 2
+
+
+def _draw_key(figure: "Figure", model: SampleModel, y: NDArray[Any]) -> None:
+    """What the colours of samples mean: classes in a legend above, values in a bar beside."""
+    from matplotlib.cm import ScalarMappable
+    from matplotlib.colors import Normalize
+    from matplotlib.lines import Line2D
+
+    classes = class_labels(model)
+    if classes is None:
+        values = ScalarMappable(Normalize(float(np.min(y)), float(np.max(y))), "viridis")
+        figure.colorbar(values, ax=figure.axes, label="value")
+        return
+    look: dict[str, Any] = {"ls": "", "marker": "o", "ms": 4}
+    entries = [Line2D([], [], color=class_colour(i), label=str(label), **look) for i, label in enumerate(classes[:10])]
+    figure.legend(handles=entries, loc="outside upper center", ncols=len(entries), handletextpad=0.2)
 
 
 def _draw_grid(before: "Axes", after: "Axes", model: SampleModel, X: Array) -> None:

@@ -104,22 +104,23 @@ def latent_loss(model: Trained, data: Any = None) -> "Figure":
     >>> import pynode as pn
     >>> model = pn.LatentODE(max_iter=2, random_state=0).fit(pn.datasets.periodic(n_train=4, n_held_out=0).train)
     >>> pn.plots.latent_loss(model).axes[0].get_ylabel()
-    '-ELBO per observed number'
+    '-ELBO per observed number (scaled units)'
     """
     value = model.history_["loss"]
     width = max(1, len(value) // 50)
     cut = len(value) // width * width
     figure = new_figure(5.6, 3.6)
     ax = figure.subplots()
-    ax.plot(np.arange(1, len(value) + 1), value, color=QUIET, lw=0.4)
-    ax.plot(np.arange(width / 2, cut, width), np.median(value[:cut].reshape(-1, width), axis=1), color=LEARNED, lw=1.6)
+    ax.plot(np.arange(1, len(value) + 1), value, color=QUIET, lw=0.4, label="minibatch")
+    median = np.median(value[:cut].reshape(-1, width), axis=1)
+    ax.plot(np.arange(width / 2, cut, width), median, color=LEARNED, lw=1.6, label=f"median of {width}")
     low = np.min(value)
     high = np.quantile(value, 0.9)
     if high > low:
         ax.set_ylim(low - 0.05 * (high - low), high + 0.05 * (high - low))
     ax.set_xlabel("iteration")
-    ax.set_ylabel("-ELBO per observed number")
-    ax.set_title("Loss while training")
+    ax.set_ylabel("-ELBO per observed number (scaled units)")
+    draw_heading(figure, ax, "Loss while training")
     return figure
 
 

@@ -12,6 +12,7 @@ import pytest
 
 import pynode as pn
 from pynode.course import EXERCISES, QUESTIONS, check, code_lab, hint, quiz, table, text
+from pynode.course.pictures import describe
 
 ROOT = Path(__file__).resolve().parents[2]
 NOTEBOOKS = sorted((ROOT / "notebooks").glob("*.ipynb"))
@@ -243,6 +244,7 @@ ANSWERS = {
     ),
     "rk4-limit": ([rk4_limit, 0.0557], [(0.04, "Euler"), (2.7853, "not of h"), (0.05, "small")]),
     "robertson-unseen": (["c", "(c)"], [("a", "NaN"), ("b", "another one"), ("d", "seen well"), ("e", "letters")]),
+    "insulin-action": ([0.02], [(0.0288, "basal"), (6e-4, "begins"), (0.03, "how soon"), (0.05, "large")]),
 }
 
 MADE = {"code-lab", "approximate-pendulum", "oscillator", "learning-rates", "curriculum", "capstone", "rk4-limit"}
@@ -341,7 +343,18 @@ def test_quiz():
 def test_table_and_text():
     rows = table(["a", "b"], [[1, 0.123456], ["x", np.float64(1e-9)]])
     assert rows.splitlines()[2:] == ["| 1 | 0.1235 |", "| x | 1e-09 |"]
+    assert table(["|f|"], [[np.int64(64000)]]).splitlines() == ["| \\|f\\| |", "|---|", "| 64000 |"]
+    assert table(["a"], [["|f| = 1"]]).endswith("| \\|f\\| = 1 |")  # a bar would end the cell
     assert text("*so*")._repr_markdown_() == "*so*"
+
+
+def test_pictures_are_described_in_words():
+    figure = pytest.importorskip("matplotlib.figure").Figure()
+    ax = figure.subplots()
+    for label in ("$-2\\,\\tanh(1.5\\,y)$", "data", "data"):
+        ax.plot([0, 1], label=label)
+    ax.set(title="t = 0", xlabel="y", ylabel="$\\dot y$")
+    assert describe(figure) == "t = 0. Axes: dy/dt against y. Shown: -2 tanh(1.5 y); data."
 
 
 # ---- The notebooks as files -----------------------------------------------------------------------------------------------

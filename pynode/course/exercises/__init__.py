@@ -8,6 +8,7 @@ from pynode.course.exercises import (
     adjoint,
     agent,
     approximation,
+    case_study,
     depth,
     latent,
     rollouts,
@@ -30,6 +31,7 @@ EXERCISES: dict[str, Exercise] = {
     **agent.EXERCISES,
     **latent.EXERCISES,
     **stiffness.EXERCISES,
+    **case_study.EXERCISES,
 }
 """Name of the exercise, as notebooks write it -> the exercise."""
 
