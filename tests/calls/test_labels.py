@@ -129,6 +129,21 @@ def test_default_names_are_nobodys():
     np.testing.assert_array_equal(model.predict(t, pd.Series({"b": 1.0, "a": 2.0})), model.predict(t, [1.0, 2.0]))
 
 
+def test_tolerances_and_masses_go_by_position_and_say_so():
+    labelled = pd.Series({"pred": 1e-3, "prey": 1e-8})
+    with pytest.raises(ValueError, match=r"atol is labelled pred, prey, but goes by position.*atol\.to_numpy\(\)"):
+        pn.solve(hunt, Y0, T, THETA, atol=labelled)
+    with pytest.raises(ValueError, match="mass is labelled pred, prey"):
+        pn.solve(hunt, Y0, T, THETA, method="rodas5p", mass=labelled)
+
+
+def test_a_page_takes_states_and_draws_by_name():
+    draws = np.tile(THETA, (3, 1)) + np.arange(3)[:, None]
+    expected = pn.export.html(hunt, THETA, y0=Y0, t=(0, 1), draws=draws)
+    found = pn.export.html(hunt, THETA, y0=swapped(Y0), t=(0, 1), draws=swapped(draws, ("a", "b")))
+    assert found == expected
+
+
 def test_the_package_imports_no_pandas():
     solve = "pn.solve(pn.mlp(1, (2,)), [1.0], [0.0, 1.0], [0.0] * 7)"
     code = f"import sys, pynode as pn; {solve}; sys.exit('pandas' in sys.modules)"
