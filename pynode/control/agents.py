@@ -12,10 +12,12 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from pynode.calls.solve import solve
-from pynode.data.arrays import as_positive, kept, own_array, real_array
+from pynode.data.arrays import as_integer, as_positive, kept, own_array, real_array
 from pynode.engine.solution import Solution
+from pynode.fields.arguments import states_by_name
 from pynode.fields.event import Event, event
 from pynode.fields.field import Field, run
+from pynode.fields.parameters import checked_theta
 
 Array = NDArray[np.float64]
 
@@ -109,10 +111,11 @@ def euler_halting(
     >>> depth
     array([1, 4])
     """
-    y: Array = np.array(real_array("y0", y0, np.float64))
+    y: Array = np.array(_rows("y0", states_by_name("y0", f, y0), f.d))
+    step, threshold = as_positive("step", step), as_positive("threshold", threshold, zero=True)
     depth = np.zeros(len(y), dtype=np.int64)
     going = np.arange(len(y))
-    for n in range(max_steps):
+    for n in range(as_integer("max_steps", max_steps, 1)):
         slope = f(np.full(len(going), t0 + n * step), y[going], theta)
         moves = np.linalg.norm(slope, axis=1) > threshold
         going, slope = going[moves], slope[moves]
@@ -121,6 +124,14 @@ def euler_halting(
         y[going] += step * slope
         depth[going] += 1
     return y, depth
+
+
+def _rows(name: str, x: Any, d: int) -> Array:
+    """States, a row each."""
+    rows: Array = real_array(name, x, np.float64)
+    if rows.ndim != 2 or rows.shape[1] != d:
+        raise ValueError(f"{name} has shape {rows.shape}: give (B, {d}), a row of {d} states for each sample")
+    return rows
 
 
 def credit(f: Field, t: ArrayLike, y: ArrayLike, theta: ArrayLike | None, dy: ArrayLike, **options: Any) -> Array:
@@ -157,10 +168,15 @@ def credit(f: Field, t: ArrayLike, y: ArrayLike, theta: ArrayLike | None, dy: Ar
     array([0.135, 0.368, 1.   ])
     """
     times = real_array("t", t, np.float64)
-    states = real_array("y", y, np.float64)
+    states = _rows("y", states_by_name("y", f, y), f.d)
+    end: Array = real_array("dy", states_by_name("dy", f, dy), np.float64)
+    if len(states) != len(times) or end.shape != (f.d,):
+        raise ValueError(
+            f"y has shape {states.shape} and dy {end.shape}: give ({len(times)}, {f.d}), a row a time, and ({f.d},)"
+        )
     sol = solve(f, states, [np.array([s, times[-1]]) for s in times], theta, **options)
     cotangent = np.zeros((len(times), 2, states.shape[1]))
-    cotangent[:, 1] = dy
+    cotangent[:, 1] = end
     along: Array = sol.vjp([*cotangent], wrt="y0").y0
     return along
 
@@ -265,8 +281,11 @@ class HeldPolicy:
         -------
         Episodes
         """
-        y = real_array("y0", y0, np.float64)
+        y = _rows("y0", states_by_name("y0", self.plant, y0), self.plant.d)
         xi = own_array("noise", noise, np.float64)
+        wanted = (len(y), len(self.t) - 1, self.plant.inputs)
+        if xi.shape != wanted:
+            raise ValueError(f"noise has shape {xi.shape}: give {wanted}, (sample, interval, action)")
         states = [y]
         solutions = []
         for k in range(len(self.t) - 1):
@@ -279,7 +298,7 @@ class HeldPolicy:
     def _pull(self, k: int, y: Array, theta: ArrayLike, du: Array) -> tuple[Array, Array]:
         """Cotangents of the policy's state and parameters (summed over samples) from that of the actions."""
         t = np.full(len(y), self.t[k])
-        parameters = real_array("theta", theta, np.float64)
+        parameters = checked_theta(self.policy.spec, theta)
         point = {"t": t, "y": y[:, :-1], "u": None, "seed": du}
         (_, g_y, _, _), grads = run(self.policy.vjp_program, point, [parameters])
         return g_y, grads[0]

@@ -13,6 +13,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from pynode.calls.loss_and_grad import loss_and_grad
 from pynode.data.arrays import as_integer, as_positive, real_array
+from pynode.data.labels import by_name
 from pynode.fields.arguments import as_theta
 from pynode.fields.field import Field
 from pynode.fields.make import field
@@ -288,10 +289,13 @@ class Planner:
         return u
 
     def _state(self, given: ArrayLike) -> Array:
-        y0: Array = real_array("y0", given, np.float64)
-        if y0.ndim not in (1, 2) or y0.shape[-1] != self.system.d - 1 or y0.size == 0 or not np.isfinite(y0).all():
+        names = self.system.field.state_names[:-1]  # of the plant, whose last state is the cost
+        y0: Array = real_array("y0", by_name("y0", given, names), np.float64)
+        if y0.ndim not in (1, 2) or y0.shape[-1] != self.system.d - 1 or y0.size == 0:
             raise ValueError(
-                f"y0 has shape {y0.shape}; it must be finite, ({self.system.d - 1},) or (draws, {self.system.d - 1}): the "
-                "state without the cost so far"
+                f"y0 has shape {y0.shape}; it must be ({self.system.d - 1},) or (draws, {self.system.d - 1}): the state "
+                "without the cost so far"
             )
+        if not np.isfinite(y0).all():
+            raise ValueError(f"y0 = {y0.tolist()}: states must be finite")
         return np.atleast_2d(y0)

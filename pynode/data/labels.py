@@ -47,6 +47,23 @@ def by_name(name: str, x: Any, names: Sequence[str]) -> Any:
     return np.asarray(x.to_numpy())[..., [labels.index(wanted) for wanted in names]]
 
 
+def by_position(name: str, x: Any) -> Any:
+    """x, which goes by position; labels are refused, since nothing puts them into order.
+
+    Raises
+    ------
+    ValueError
+        It is a Series, or a data frame, with texts for labels.
+    """
+    labels = labels_of(x)
+    if labels is not None:
+        raise ValueError(
+            f"{name} is labelled {', '.join(map(str, labels))}, but goes by position: put it into the order of the states "
+            f"and give {name}.to_numpy()"
+        )
+    return x
+
+
 def column_names(Y: Any) -> list[str] | None:
     """The names of the columns of a data frame, or of the first of a list of such; None where they have none."""
     first = Y[0] if isinstance(Y, (list, tuple)) and len(Y) else Y

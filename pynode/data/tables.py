@@ -458,7 +458,7 @@ def _refuse_repeats(table: Table, columns: Columns, times: Any, part: Any, at: I
         if columns.id is None
         else f"both belong to {columns.id} {name!r}"
     )
-    help_ += "; or keep both readings: replicates='keep' (--replicates), 'average' takes their mean"
+    help_ += "; or keep both readings: replicates='keep' (--replicates), or their mean: replicates='average' (--average)"
     raise TableError(f"{table.where}, {table.unit}s {a} and {b} have the same time {columns.time} = {value}: {help_}")
 
 

@@ -12,6 +12,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from pynode import _core
 from pynode.data.arrays import as_integer, as_positive, is_ragged, own_array, real_array
+from pynode.data.labels import by_position
 from pynode.data.signal import as_signal
 from pynode.engine.tableau import Tableau
 
@@ -30,7 +31,7 @@ def tolerances(rtol: Any, atol: Any, d: int) -> dict[str, Any]:
         raise ValueError(f"rtol={rtol:g} asks for no correct digit: it must be below 1")
     if type(atol) is float and 0 < atol < math.inf:  # as a rule
         return {"rtol": rtol, "atol": np.full(d, atol)}
-    a = real_array("atol", atol, np.float64)
+    a = real_array("atol", by_position("atol", atol), np.float64)
     if a.shape not in ((), (d,)):
         raise ValueError(f"atol has shape {a.shape}: give one number or one for each of the {d} state components")
     if not np.isfinite(a).all() or (a < 0).any():
@@ -133,7 +134,7 @@ def _own_mass(mass: Any, method: str | Tableau) -> Any:
         raise ValueError(
             f"mass= needs a method that solves linear systems, {methods}, in every step; method={method!r} does not"
         )
-    own = own_array("mass", mass, np.float64)
+    own = own_array("mass", by_position("mass", mass), np.float64)
     if own.ndim not in (1, 2) or not np.isfinite(own).all():
         raise ValueError(f"mass must be a finite matrix (d, d) or its diagonal (d,), not of shape {own.shape}")
     return own
@@ -165,7 +166,7 @@ class Options:
         if self.save not in ("interpolate", "land"):
             raise ValueError(f"save={self.save!r} must be 'interpolate' or 'land'")
         if not isinstance(self.atol, (int, float)):
-            object.__setattr__(self, "atol", own_array("atol", self.atol, np.float64))
+            object.__setattr__(self, "atol", own_array("atol", by_position("atol", self.atol), np.float64))
         if self.grid is not None:
             object.__setattr__(self, "grid", _own_grid(self.grid))
         if self.inputs is not None:

@@ -124,6 +124,7 @@ def c(
     defaults = _defaults(subject, writer.row, step, rtol, atol, max_steps)
     source = writer.source(defaults, path.with_suffix(".h").name)
     header = writer.header()
+    _check_names(name, source, header)
     path.write_text(source, encoding="utf-8")
     path.with_suffix(".h").write_text(header, encoding="utf-8")
     return Files(path, path.with_suffix(".h"))
@@ -133,6 +134,14 @@ def _name(name: str) -> str:
     if not re.fullmatch(r"[a-z][a-z0-9_]{0,30}", name) or keyword.iskeyword(name) or name in ("int", "double", "float"):
         raise ValueError(f"name={name!r} must be a name of C in lower case, of at most 31 letters, digits and _")
     return name
+
+
+def _check_names(name: str, source: str, header: str) -> None:
+    """Functions of the header must not be called as those inside the file are."""
+    inside = set(re.findall(r"^static [\w ]+?\*?(\w+)\(", source, flags=re.MULTILINE))
+    both = sorted(inside.intersection(re.findall(rf"\b{name}_\w+", header)))
+    if both:
+        raise ValueError(f"name={name!r}: {both[0]} is a function inside the file already; give another name=")
 
 
 def _defaults(subject: Subject, row: Any, step: Any, rtol: Any, atol: Any, max_steps: Any) -> dict[str, Any]:

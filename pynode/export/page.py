@@ -17,8 +17,10 @@ from numpy.typing import ArrayLike, NDArray
 from pynode._version import __version__
 from pynode.data.arrays import real_array
 from pynode.data.files import write_bytes
+from pynode.data.labels import by_name
+from pynode.engine.options import METHODS, Options
 from pynode.fields.field import Field
-from pynode.fields.parameters import Parameter, checked_theta
+from pynode.fields.parameters import Parameter, checked_theta, ordered
 
 MODULES = ("program", "core", "field", "solve", "plot", "slider", "page")
 """The files of wasm/ that the page needs, each after those that it imports."""
@@ -156,7 +158,7 @@ def html(
     True
     """
     content = page_content(field, theta, y0, t, draws, ranges, states)
-    content["options"] = {"method": method, "rtol": rtol, "atol": np.asarray(atol, dtype=np.float64).tolist()}
+    content["options"] = solving(field.d, method, rtol, atol)
     return written(content, path, title or field.name, about)
 
 
@@ -181,16 +183,21 @@ def page_content(
     dict
         Plain data; callers may change its members before `written`.
     """
+    if not isinstance(field, Field):
+        raise TypeError(f"field must be a Field, not {type(field).__name__}; a fitted model has model.export_html()")
     vector = checked_theta(field.spec, theta)
-    start = _finite("y0", y0)
-    names = list(states) if states is not None else list(field.state_names) or [f"y{i}" for i in range(field.d)]
+    given = list(states) if states is not None else list(field.state_names)
+    start = _finite("y0", by_name("y0", y0, given))
+    names = given or [f"y{i}" for i in range(field.d)]
     if start.shape != (field.d,) or len(names) != field.d:
         raise ValueError(f"{field.name} has {field.d} states; y0 has shape {start.shape}, and {len(names)} states are named")
-    samples = np.zeros((0, field.n_params)) if draws is None else _finite("draws", draws)
+    if len(set(names)) < len(names):
+        raise ValueError(f"states={names!r} names a state twice: sliders and legend go by names")
+    samples = np.zeros((0, field.n_params)) if draws is None else _finite("draws", ordered(field.spec, draws))
     if samples.ndim != 2 or samples.shape[1] != field.n_params:
         raise ValueError(f"draws has shape {samples.shape}: give (n, {field.n_params}), a row a draw")
-    first, last = (float(x) for x in t)
-    if not (np.isfinite([first, last]).all() and first < last):
+    first, last = _pair("t", t)
+    if not first < last:
         raise ValueError(f"t={t!r} must be the first and a later time")
     sliders = [*_slider_places(field.spec)]
     wanted = dict(ranges or {})
@@ -229,11 +236,40 @@ def page_content(
     }
 
 
+def solving(d: int, method: Any, rtol: Any, atol: Any) -> dict[str, Any]:
+    """How the page solves, checked here: its reader could not mend it.
+
+    Parameters
+    ----------
+    d : int
+        How many states there are.
+    method, rtol, atol
+        As in `html`.
+
+    Returns
+    -------
+    dict
+        The member "options" of the content.
+    """
+    if not isinstance(method, str):
+        raise ValueError(f"method={method!r}: a page has the methods that have names, {', '.join(METHODS)}, auto")
+    keys = Options(method=method, rtol=rtol, atol=atol).arguments(d)
+    return {"method": method, "rtol": keys["rtol"], "atol": keys["atol"].tolist()}
+
+
 def _finite(name: str, x: Any) -> NDArray[np.float64]:
     values: NDArray[np.float64] = real_array(name, x, np.float64)
     if not np.isfinite(values).all():
         raise ValueError(f"{name} must be finite, not {values.tolist()}")
     return values
+
+
+def _pair(name: str, x: Any) -> tuple[float, float]:
+    """Two finite numbers."""
+    pair = _finite(name, x)
+    if pair.shape != (2,):
+        raise ValueError(f"{name}={x!r} must be two numbers")
+    return float(pair[0]), float(pair[1])
 
 
 def _slider_places(spec: Sequence[Parameter]) -> list[tuple[str, int]]:
@@ -251,10 +287,11 @@ def _slider_places(spec: Sequence[Parameter]) -> list[tuple[str, int]]:
 def _slider(name: str, value: float, ranges: Mapping[str, tuple[float, float]]) -> dict[str, Any]:
     """A slider's name, value and range: three times the value, with 0 in it, where nothing else is said."""
     width = 2 * abs(value) or 1.0
-    low, high = ranges.get(name, (min(0.0, value - width / 2), max(0.0, value + width / 2)) if value else (-1.0, 1.0))
+    usual = (min(0.0, value - width / 2), max(0.0, value + width / 2)) if value else (-1.0, 1.0)
+    low, high = _pair(f"ranges[{name!r}]", ranges.get(name, usual))
     if not low <= value <= high:
         raise ValueError(f"ranges[{name!r}] = ({low:g}, {high:g}) does not contain the value {value:g}")
-    return {"name": name, "value": value, "low": float(low), "high": float(high)}
+    return {"name": name, "value": value, "low": low, "high": high}
 
 
 def written(content: Mapping[str, Any], path: str | PathLike[str] | None, title: str, about: str) -> str:

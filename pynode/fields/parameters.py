@@ -169,7 +169,7 @@ def flatten(spec: Sequence[Parameter], tree: Mapping[str, Any]) -> NDArray[np.fl
     ValueError
         A name is missing or unknown, or a shape is wrong.
     """
-    given = dict(_items(tree))
+    given = dict(leaves(tree))
     names = [p.name for p in spec]
     if set(given) != set(names):
         raise ValueError(
@@ -195,7 +195,7 @@ def axes(x: Any) -> int:
 def rows_in(spec: Sequence[Parameter], tree: Mapping[str, Any]) -> int | None:
     """The leading B of the entries of a nested dict that have one more axis than their parameter; None if none has."""
     ndim = {p.name: len(p.shape) for p in spec}
-    lengths = {name: len(value) for name, value in _items(tree) if axes(value) == ndim.get(name, np.inf) + 1}
+    lengths = {name: len(value) for name, value in leaves(tree) if axes(value) == ndim.get(name, np.inf) + 1}
     if len(set(lengths.values())) > 1:
         text = ", ".join(f"{name}: {n}" for name, n in lengths.items())
         raise ValueError(f"theta holds different numbers of values for the samples ({text}): give one for each sample")
@@ -204,7 +204,7 @@ def rows_in(spec: Sequence[Parameter], tree: Mapping[str, Any]) -> int | None:
 
 def flatten_each(spec: Sequence[Parameter], tree: Mapping[str, Any], rows: int) -> NDArray[np.float64]:
     """(rows, n_params) from a nested dict; an entry without a leading axis is the same in all rows."""
-    given = dict(_items(tree))
+    given = dict(leaves(tree))
     many = {p.name: given[p.name] for p in spec if p.name in given and axes(given[p.name]) > len(p.shape)}
     if rows == 0:
         return np.empty((0, total(spec)))
@@ -221,10 +221,11 @@ def flatten_each(spec: Sequence[Parameter], tree: Mapping[str, Any], rows: int) 
     return theta
 
 
-def _items(tree: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:
+def leaves(tree: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:
+    """The (name, array) of nested dicts: names have dots where dicts are nested."""
     for name, value in tree.items():
-        if isinstance(value, dict):
-            yield from _items(value, f"{prefix}{name}.")
+        if isinstance(value, Mapping):
+            yield from leaves(value, f"{prefix}{name}.")
         else:
             yield prefix + name, value
 
@@ -263,7 +264,7 @@ def with_initial(spec: Sequence[Parameter], init: Any) -> tuple[Parameter, ...]:
     if not isinstance(init, dict):
         theta = checked_theta(spec, init)
         return tuple(p._replace(init=values_of(theta[p.offset : p.stop])) for p in spec)
-    given = dict(_items(init))
+    given = dict(leaves(init))
     unknown = sorted(set(given) - {p.name for p in spec})
     if unknown:
         raise ValueError(f"init names unknown parameters: {unknown}; there are {[p.name for p in spec]}")

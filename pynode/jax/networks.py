@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 
 from pynode.fields.field import Field
 from pynode.fields.make import mlp
+from pynode.fields.parameters import leaves
 
 NAMES = {
     "tanh": "tanh",
@@ -67,7 +68,7 @@ def ravel(f: Field, named: Mapping[str, Any]) -> jax.Array:
     ----------
     f : Field
     named : dict of arrays
-        One for each parameter.
+        One for each parameter; dicts may be nested where names have dots, as `Field.unflatten` gives them.
 
     Returns
     -------
@@ -79,6 +80,7 @@ def ravel(f: Field, named: Mapping[str, Any]) -> jax.Array:
         Names or shapes are not those of the field.
     """
     wanted = {part.name: part.shape for part in f.spec}
+    named = dict(leaves(named))
     if set(named) != set(wanted):
         raise ValueError(f"theta has the names {', '.join(map(str, named))}; {f.name} has {', '.join(wanted)}")
     parts = []

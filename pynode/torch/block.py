@@ -6,13 +6,13 @@ import warnings
 from collections.abc import Mapping
 from typing import Any
 
-import numpy as np
 import torch
 from torch import nn
 
 from pynode.errors import users_level
 from pynode.fields.field import Field
-from pynode.torch.solves import OPTIONS, check_rows, inputs_of, solved, solver_of
+from pynode.fields.parameters import checked_theta
+from pynode.torch.solves import OPTIONS, check_rows, flat_theta, inputs_of, solved, solver_of
 from pynode.torch.tensors import as_tensor
 
 
@@ -105,6 +105,8 @@ class ODEBlock(nn.Module):
         """
         field = self.field
         theta = self.vector()
+        if not isinstance(y0, torch.Tensor):
+            raise TypeError(f"the input must be a tensor, not {type(y0).__name__}: pynode.torch.odeint takes arrays, too")
         if y0.shape[-1] != field.d or y0.dtype != theta.dtype:
             raise ValueError(
                 f"the input is {tuple(y0.shape)}, {y0.dtype}; the layer takes (..., {field.d}), {theta.dtype}: see .to()"
@@ -158,14 +160,11 @@ def _initial(field: Field, theta: Any, random_state: int | None) -> Any:
     """The first parameters."""
     if theta is None:
         return torch.from_numpy(field.init(random_state))
+    if isinstance(theta, Mapping):
+        return flat_theta(field.spec, theta).detach().cpu()
     if isinstance(theta, torch.Tensor):
         theta = theta.detach().cpu().numpy()
-    values = field.flatten(theta) if isinstance(theta, Mapping) else np.array(theta, dtype=np.float64)
-    if values.shape != (field.n_params,):
-        raise ValueError(
-            f"theta has shape {values.shape}; {field.name} has {field.n_params} parameters: ({field.n_params},)"
-        )
-    return torch.from_numpy(values)
+    return torch.tensor(checked_theta(field.spec, theta))
 
 
 def _named(field: Field, values: Any) -> Named:

@@ -10,6 +10,7 @@ import torch
 from torch import nn
 
 from pynode.fields.field import Field
+from pynode.fields.parameters import checked_theta
 from pynode.programs.program import Instr
 
 UNARY: dict[str, Callable[[Any], Any]] = {
@@ -197,11 +198,7 @@ def to_torch(field: Field, theta: Any) -> nn.Module:
     """
     if isinstance(theta, torch.Tensor):
         theta = theta.detach().cpu().double().numpy()
-    values = field.flatten(theta) if isinstance(theta, dict) else np.array(theta, dtype=np.float64)
-    if values.shape != (field.n_params,):
-        raise ValueError(
-            f"theta has shape {values.shape}; {field.name} has {field.n_params} parameters: ({field.n_params},)"
-        )
+    values = np.array(checked_theta(field.spec, theta))
     whole = ProgramModule(field, values)
     layers = _layers(whole, values)
     return whole if layers is None else nn.Sequential(*layers)

@@ -10,10 +10,12 @@ import torch
 
 from pynode.calls.cache import by_value
 from pynode.calls.taped import TapedSolver
+from pynode.data.signal import Signal
 from pynode.engine.solution import Errors
 from pynode.engine.tableau import Tableau
+from pynode.fields.arguments import states_by_name
 from pynode.fields.field import Field
-from pynode.fields.parameters import Parameter
+from pynode.fields.parameters import Parameter, leaves, ordered
 from pynode.torch.functions import Call, QuickSolve, Solve, transforms_active
 from pynode.torch.ops import compiled_solve
 from pynode.torch.tensors import FLOATS, as_tensor
@@ -100,7 +102,7 @@ def odeint(
     if unknown := sorted(options.keys() - OPTIONS):
         raise TypeError(f"odeint() got an unexpected keyword argument {unknown[0]!r}; options are {', '.join(OPTIONS)}, u")
     solver = solver_of(field, errors, {"method": method, "rtol": rtol, "atol": atol, "step": step, **options})
-    y0 = as_tensor("y0", y0)
+    y0 = as_tensor("y0", states_by_name("y0", field, y0))
     if y0.ndim == 0 or y0.shape[-1] != field.d:
         raise ValueError(f"y0 has shape {tuple(y0.shape)}, but {field.name} has {field.d} states: give (..., {field.d})")
     t = as_tensor("t", t, torch.float64)
@@ -169,6 +171,8 @@ def theta_of(field: Field, theta: Any, y0: Any) -> Any:
         return nothing(y0)
     if isinstance(theta, Mapping):
         theta = flat_theta(field.spec, theta)
+    elif not isinstance(theta, torch.Tensor):
+        theta = ordered(field.spec, theta)
     theta = as_tensor("theta", theta, y0.dtype, y0.device)
     if theta.ndim not in (1, 2) or theta.shape[-1] != field.n_params:
         raise ValueError(
@@ -180,14 +184,13 @@ def theta_of(field: Field, theta: Any, y0: Any) -> Any:
 
 def flat_theta(spec: tuple[Parameter, ...], tree: Mapping[str, Any]) -> Any:
     """One vector from a nested dict of tensors by name."""
+    given, names = dict(leaves(tree)), [p.name for p in spec]
+    for one, others, words in ((given, names, "a parameter of the field"), (names, given, "in theta")):
+        if odd := [name for name in one if name not in others]:
+            raise ValueError(f"theta: {odd[0]!r} is not {words}; the parameters are {', '.join(names)}")
     parts = []
     for p in spec:
-        node: Any = tree
-        for name in p.name.split("."):
-            if not isinstance(node, Mapping) or name not in node:
-                raise ValueError(f"theta has no {p.name!r}; the parameters are {', '.join(q.name for q in spec)}")
-            node = node[name]
-        node = as_tensor(p.name, node)
+        node = as_tensor(p.name, given[p.name])
         if tuple(node.shape) != p.shape:
             raise ValueError(f"parameter {p.name} has shape {p.shape}, not {tuple(node.shape)}")
         parts.append(node.reshape(-1))
@@ -218,7 +221,9 @@ def inputs_of(field: Field, u: Any, states: Any) -> tuple[Any, Any, Any]:
             raise ValueError(f"u is given, but {field.name} takes no inputs")
         return None, None, nothing(states)
     if u is None:
-        raise ValueError(f"u is missing: {field.name} takes {field.inputs} inputs")
+        raise ValueError(f"u is missing: {field.name} takes {field.inputs} input{'s' * (field.inputs > 1)}")
+    if isinstance(u, Signal):
+        raise TypeError(f"u is a pynode.Signal: give (knots, values, {u.kind!r}), which may be tensors")
     if not isinstance(u, tuple):
         kind: str = "constant"
         knots: Any = None

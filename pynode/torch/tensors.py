@@ -9,6 +9,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from pynode.data.arrays import real_array
 from pynode.errors import users_level
 
 FLOATS = (torch.float32, torch.float64)
@@ -55,8 +56,7 @@ def as_tensor(name: str, x: Any, dtype: Any = None, device: Any = None) -> Any:
         It holds other numbers.
     """
     if not isinstance(x, torch.Tensor):
-        x = torch.as_tensor(np.asarray(x), device=device)
-        x = x if x.dtype in FLOATS else x.to(torch.float64)
+        x = torch.tensor(real_array(name, x), device=device)
     elif x.dtype not in FLOATS:
         if x.dtype.is_floating_point or x.dtype.is_complex or x.dtype == torch.bool:
             raise TypeError(

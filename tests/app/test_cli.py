@@ -147,7 +147,7 @@ def test_mistakes_are_one_line(here, capsys, argv, message):
         (["--y0", "1", "--t", "0:1:0.1"], "--y0 needs 2 numbers (hare, lynx), got 1"),
         (["--y0", "-1", "2", "--t", "0:1:0.1"], "y0 must be positive"),
         (["--t", "-3:1:0.1"], "t must rise from 0 or later"),
-        (["--t", "7,8", "--trajectory", "9"], "trajectory=9"),
+        (["--t", "7,8", "--trajectory", "9"], "--trajectory 9 must be from 0 to 1"),
         (["--t", "7,8", "-o", "no/out.csv"], "there is no folder"),
     ],
 )

@@ -8,6 +8,7 @@ import pytest
 
 import pynode as pn
 from pynode.app import cli
+from pynode.app.commands.arguments import by_flags
 from pynode.app.commands.times import times
 
 N = 48
@@ -191,7 +192,7 @@ def test_warnings_are_said_and_strict_is_strict(here, capsys):
     said = capsys.readouterr().err
     warned = pn.load("w.npz").report_["warnings"]
     assert warned and said.count("pynode: warning: ") == len(warned)
-    assert all(" ".join(words.split()) in said for words in warned)
+    assert all(by_flags(" ".join(words.split()), pn.NeuralODE) in said for words in warned)
     (here / "w.npz").unlink()
     assert cli.main([*arguments, "--strict"]) == 1
     assert (here / "w.npz").exists()
@@ -244,3 +245,75 @@ def test_dates_for_a_model_of_numbers(here, capsys):
     pn.NeuralODE(hidden=(), random_state=0).fit(t, np.exp(-t)).save("m.npz")
     assert cli.main(["predict", "m.npz", "--t", "2024-01-01/2024-01-02/1h"]) == 2
     assert "the model was fitted to times that are numbers" in capsys.readouterr().err
+
+
+def test_messages_name_flags(here, capsys):
+    """What a fit and a table have to say is for people who write flags, not arguments of Python."""
+    t = np.linspace(0, 6, 30)
+    table = {
+        "wave.csv": "".join(f"{a:.3f},{np.sin(2 * a):.4f}\n" for a in t),
+        "two.csv": "0,1.0\n1,0.5\n1,0.6\n2,0.3\n",
+        "limit.csv": "0,1.0\n1,0.5\n2,<0.4\n",
+        "dates.csv": "".join(f"{k + 1}.03.2024 06:00,{k}\n" for k in range(5)),
+    }
+    for name, rows in table.items():
+        (here / name).write_text("t,x\n" + rows)
+
+    def said(name, *flags):
+        cli.main(["fit", name, "--time", "t", "--state", "x", "--quiet", *flags])
+        return capsys.readouterr().err
+
+    assert "--augment 1 adds a state" in said("wave.csv")
+    assert "ended after --max-iter 2 steps" in said("wave.csv", "--structure", "network", "--hidden", "2", "--max-iter", "2")
+    assert "--log needs positive states" in said("wave.csv", "--log")
+    assert said("two.csv").endswith("keep both readings: --replicates, or their mean: --average\n")
+    assert "--censored keeps it as such, --missing '<0.4' leaves it out" in said("limit.csv")
+    assert "--date-format '%d.%m.%Y %H:%M' would read it" in said("dates.csv")
+
+
+@pytest.mark.parametrize(
+    ("words", "by_flag"),
+    [
+        ("(another random_state, n_restarts); noise='student' bears", "(another --seed, --restarts); --noise student bears"),
+        ("process_noise=True, if chance drives them", "--process-noise, if chance drives them"),
+        ("network (hidden), far_field='inward', or", "network (--hidden), --far-field inward, or"),
+        ("or windows=(None,); field= takes", "or windows=(None,) (in Python); field= (in Python) takes"),
+        ("tighter tolerances (rtol, atol), other", "tighter tolerances (--rtol, --atol), other"),
+        ("noise of x, a method and log(x)", "noise of x, a method and log(x)"),
+    ],
+)
+def test_arguments_of_python_become_flags(words, by_flag):
+    assert by_flags(words, pn.NeuralODE) == by_flag
+
+
+def test_predictions_speak_of_flags(here, capsys):
+    t = np.linspace(0, 6, 40)
+    x = np.zeros(40)
+    for k in range(39):
+        x[k + 1] = x[k] + (t[1] - t[0]) * (np.sin(t[k]) - x[k])
+    rows = zip(t, x, np.sin(t), strict=True)
+    (here / "a.csv").write_text("t,x,pump\n" + "".join(f"{a:.4f},{b:.5f},{c:.5f}\n" for a, b, c in rows))
+    (here / "later.csv").write_text("t,pump\n6,0\n10,1\n")
+    fit = ["fit", "a.csv", "--time", "t", "--state", "x", "--input", "pump", "--hidden", "4", "--max-iter", "20", "--quiet"]
+    assert cli.main(fit) == 0
+    capsys.readouterr()
+    for flags, words in [
+        (["--t", "6:10:2"], "the control inputs of the fit are known until 6: --inputs FILE holds"),
+        (["--t", "0:10:2", "--y0", "1", "--inputs", "later.csv"], "control inputs begin at t = 6, after the first time"),
+        (["--t=-1:1:1"], "without --y0, --t must rise from 0"),
+        (["--t", "0:1:1", "--trajectory", "3"], "--trajectory 3 must be from 0 to 0"),
+        (["--t", "0:1:1", "--y0", "nan", "--inputs", "a.csv"], "--y0 nan: states must be finite"),
+    ]:
+        assert cli.main(["predict", "model.npz", *flags]) == 2
+        assert words in capsys.readouterr().err
+
+
+def test_an_equation_that_was_found_is_shown(here, capsys):
+    t = np.linspace(0, 4, 40)
+    (here / "a.csv").write_text("t,x\n" + "".join(f"{a:.4f},{np.exp(-a / 2):.6f}\n" for a in t))
+    assert cli.main(["fit", "a.csv", "--time", "t", "--state", "x", "--quiet"]) == 0
+    fitted = capsys.readouterr().out
+    assert cli.main(["info", "model.npz"]) == 0
+    for shown in (fitted, capsys.readouterr().out):
+        assert "equation, 1 parameter\n" in shown
+        assert "dx/dt = -0.5*x\n" in shown

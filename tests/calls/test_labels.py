@@ -129,6 +129,44 @@ def test_default_names_are_nobodys():
     np.testing.assert_array_equal(model.predict(t, pd.Series({"b": 1.0, "a": 2.0})), model.predict(t, [1.0, 2.0]))
 
 
+def test_tolerances_and_masses_go_by_position_and_say_so():
+    labelled = pd.Series({"pred": 1e-3, "prey": 1e-8})
+    with pytest.raises(ValueError, match=r"atol is labelled pred, prey, but goes by position.*atol\.to_numpy\(\)"):
+        pn.solve(hunt, Y0, T, THETA, atol=labelled)
+    with pytest.raises(ValueError, match="mass is labelled pred, prey"):
+        pn.solve(hunt, Y0, T, THETA, method="rodas5p", mass=labelled)
+
+
+def test_a_page_takes_states_and_draws_by_name():
+    draws = np.tile(THETA, (3, 1)) + np.arange(3)[:, None]
+    expected = pn.export.html(hunt, THETA, y0=Y0, t=(0, 1), draws=draws)
+    found = pn.export.html(hunt, THETA, y0=swapped(Y0), t=(0, 1), draws=swapped(draws, ("a", "b")))
+    assert found == expected
+
+
+def test_control_inputs_go_by_the_names_of_their_columns():
+    t = np.linspace(0.0, 2.0, 30)
+    u = pd.DataFrame({"pump": np.sin(t), "valve": np.cos(t)})
+    table = u.assign(t=t, x=np.exp(-t))
+    model = pn.NeuralODE(structure="network", hidden=(2,), max_iter=3, random_state=0)
+    model.fit(table, time="t", state="x", input=["pump", "valve"])
+    other = u[["valve", "pump"]]
+    for call in (
+        lambda u: model.predict(t, [1.0], u=(t, u)),
+        lambda u: model.predict(t, [1.0], u=(t, u), interval=0.9).lower,
+        lambda u: model.predict(t, u=(t, u)),
+        lambda u: model.predict(t, [1.0], u=[u]),
+        lambda u: model.simulate(u=(t, u), y0=[1.0]),
+        lambda u: model.vjp(t, [1.0], np.ones((30, 1)), u=(t, u), wrt="y0").y0,
+        lambda u: model.score(t, table[["x"]], u=u),
+        lambda u: model.derivative([1.0], u=u.iloc[3]),
+    ):
+        np.testing.assert_array_equal(call(other), call(u))
+    np.testing.assert_array_equal(model.predict(t, [1.0], u=(t, other)), model.predict(t, [1.0], u=(t, u.to_numpy())))
+    with pytest.raises(ValueError, match="u is labelled tap, valve, but its entries are pump, valve"):
+        model.predict(t, [1.0], u=(t, u.rename(columns={"pump": "tap"})))
+
+
 def test_the_package_imports_no_pandas():
     solve = "pn.solve(pn.mlp(1, (2,)), [1.0], [0.0, 1.0], [0.0] * 7)"
     code = f"import sys, pynode as pn; {solve}; sys.exit('pandas' in sys.modules)"

@@ -148,3 +148,50 @@ def test_the_world_model_learns_filters_and_plans():
         watch.predict(torque)
         state = pn.solve(w.pendulum, state, [0.0, w.DT], inputs=torque).y[-1]
     assert np.abs(watch.mean - state).max() < 0.15 and np.sqrt(watch.P[1, 1]) < 0.15
+
+
+PLANT = pn.field(state=["a", "b", "cost"], inputs=1)(lambda t, y, u: [y[1], u[0], y[0] ** 2 + 0.1 * u[0] ** 2])
+
+
+def test_names_and_labels_reach_a_policy():
+    pd = pytest.importorskip("pandas")
+    policy = pn.mlp(2, (), 1)
+    agent = pn.control.HeldPolicy(PLANT, policy, np.linspace(0, 1, 5), sigma=0.1)
+    theta, noise = policy.init(0), np.random.default_rng(0).standard_normal((2, 4, 1))
+    y0 = np.array([[1.0, 0.0, 0.0], [2.0, 1.0, 0.0]])
+    episodes = agent.rollout(theta, y0, noise)
+    labelled = pd.Series(theta, index=["W0[0]", "W0[1]", "b0"])[::-1]
+    frame = pd.DataFrame(y0, columns=["a", "b", "cost"])[["cost", "b", "a"]]
+    np.testing.assert_array_equal(agent.rollout(labelled, frame, noise).cost, episodes.cost)
+    for given in (labelled, policy.unflatten(theta)):
+        np.testing.assert_array_equal(agent.pathwise(given, episodes), agent.pathwise(theta, episodes))
+        np.testing.assert_array_equal(agent.reinforce(given, episodes), agent.reinforce(theta, episodes))
+    plans = [pn.control.Planner(PLANT, None, 0.25, 4, -1.0, 1.0, max_iter=2) for _ in range(2)]
+    assert plans[0](pd.Series({"b": 0.5, "a": 1.0})).cost == plans[1]([1.0, 0.5]).cost
+    swing = pn.field(state=["x", "v"])(lambda t, y: [y[1], -y[0]])
+    t = np.linspace(0, 1, 4)
+    y = pn.solve(swing, [1.0, 0.0], t).y
+    Y = pd.DataFrame(y, columns=["x", "v"])[["v", "x"]]
+    expected = pn.control.credit(swing, t, y, None, [1.0, 2.0])
+    np.testing.assert_array_equal(pn.control.credit(swing, t, Y, None, pd.Series({"v": 2.0, "x": 1.0})), expected)
+    a, b = (pn.control.euler_halting(swing, x, None, 0.1, 0.01, 5)[0] for x in (Y, y))
+    np.testing.assert_array_equal(a, b)
+
+
+def test_shapes_that_do_not_fit_are_told():
+    agent = pn.control.HeldPolicy(PLANT, pn.mlp(2, (), 1), np.linspace(0, 1, 5), sigma=0.1)
+    theta = agent.policy.init(0)
+    with pytest.raises(ValueError, match=r"y0 has shape \(3,\): give \(B, 3\)"):
+        agent.rollout(theta, np.zeros(3), np.zeros((1, 4, 1)))
+    with pytest.raises(ValueError, match=r"noise has shape \(2, 3, 1\): give \(2, 4, 1\)"):
+        agent.rollout(theta, np.zeros((2, 3)), np.zeros((2, 3, 1)))
+    decay = pn.field(state=1)(lambda t, y: -y)
+    with pytest.raises(ValueError, match=r"y has shape \(2, 1\) and dy \(1,\): give \(3, 1\)"):
+        pn.control.credit(decay, [0.0, 1.0, 2.0], np.ones((2, 1)), None, [1.0])
+    with pytest.raises(ValueError, match=r"step=-0.5 must be"):
+        pn.control.euler_halting(decay, [[1.0]], None, -0.5, 0.1, 3)
+    with pytest.raises(ValueError, match=r"max_steps=2.5 must be"):
+        pn.control.euler_halting(decay, [[1.0]], None, 0.5, 0.1, 2.5)
+    planner = pn.control.Planner(PLANT, None, 0.25, 4, -1.0, 1.0)
+    with pytest.raises(ValueError, match=r"y0 = \[1.0, nan\]: states must be finite"):
+        planner([1.0, np.nan])

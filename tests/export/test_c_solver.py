@@ -234,3 +234,11 @@ def test_refusals(tmp_path):
         with pytest.raises(error, match=match):
             pn.export.c(*args, **options)
     assert not path.exists()
+
+
+def test_names_of_functions_inside_the_file_are_refused(tmp_path):
+    f = pn.field(state=1)(lambda t, y: -y)
+    for name, inside in (("first", "first_step"), ("field", "field_vjp")):
+        with pytest.raises(ValueError, match=f"name={name!r}: {inside} is a function inside the file already"):
+            pn.export.c(f, None, tmp_path / f"{name}.c", vjp=True)
+        assert pn.export.c(f, None, tmp_path / f"{name}.c", vjp=True, name="decay").source.exists()

@@ -218,3 +218,60 @@ def test_training_with_optax():
         theta, state = update(theta, state)
     assert theta["k"] == pytest.approx(3.0, abs=0.02)
     assert theta["c"] == pytest.approx(0.5, abs=0.02)
+
+
+class Labelled:
+    """What a Series of pandas shows of itself."""
+
+    ndim = 1
+
+    def __init__(self, **entries):
+        self.index, self.values = list(entries), np.array([*entries.values()])
+
+    def to_numpy(self):
+        return self.values
+
+    def __array__(self, dtype=None, copy=None):
+        return self.values
+
+
+def test_labelled_states_and_parameters_go_by_name():
+    named = pn.field(state=["x", "v"], theta={"k": 2.0, "c": 0.3})(lambda t, y, th: [y[1], -th.k * y[0] - th.c * y[1]])
+    expected = pn.jax.odeint(named, [1.0, 0.0], T, [3.0, 0.5])
+    np.testing.assert_array_equal(pn.jax.odeint(named, Labelled(v=0.0, x=1.0), T, Labelled(c=0.5, k=3.0)), expected)
+    with pytest.raises(ValueError, match="y0 is labelled v, z"):
+        pn.jax.odeint(named, Labelled(v=0.0, z=1.0), T, [3.0, 0.5])
+
+
+def test_nested_parameters_go_by_name():
+    f = pn.field(state=1, theta={"k": 2.0, "net": pn.mlp(1, (3,))})(lambda t, y, th: th.net(y) - th.k * y)
+    theta = f.init(0)
+    expected = pn.jax.odeint(f, [1.0], T, theta)
+    np.testing.assert_array_equal(pn.jax.odeint(f, [1.0], T, f.unflatten(theta)), expected)
+    np.testing.assert_array_equal(pn.jax.odeint(f, [1.0], T, pn.jax.unravel(f, theta)), expected)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "options", "kind", "words"),
+    [
+        ((Y0, T[[0, 2, 1]]), {}, ValueError, r"t must be non-decreasing .* t\[1\] = 0.4"),
+        ((Y0, [0.0, np.nan]), {}, ValueError, r"t\[1\] is nan"),
+        ((Y0.astype(np.float16), T), {}, TypeError, "y0 holds float16"),
+        ((Y0 + 0j, T), {}, TypeError, "y0 holds complex128"),
+        ((Y0, T), {"tol": 1}, TypeError, "unexpected keyword argument 'tol'"),
+        ((Y0, T), {"rtol": -1.0}, ValueError, "rtol=-1.0 must be"),
+        ((Y0, T), {"method": "rk4"}, ValueError, "give step="),
+        ((Y0, T), {"inputs": ([0.0, 2.0], [[1.0], [1.0]])}, TypeError, "inputs must be a pynode.Signal, not tuple"),
+        ((Y0, T), {"inputs": pn.Signal([0.0, 2.0], [[1.0], [1.0]])}, ValueError, "the field has none"),
+    ],
+)
+def test_what_is_wrong_is_an_error_of_the_call(arguments, options, kind, words):
+    """Not one of JAX's runtime, with the traceback of a callback."""
+    with pytest.raises(kind, match=words):
+        pn.jax.odeint(F, *arguments, THETA, **options)
+
+
+def test_inputs_have_to_be_known_over_all_times():
+    pushed = pn.field(state=1, inputs=1)(lambda t, y, u: [u[0] - y[0]])
+    with pytest.raises(ValueError, match=r"are known on \[0, 1\]"):
+        pn.jax.odeint(pushed, [1.0], T, inputs=pn.Signal([0.0, 1.0], [[1.0], [1.0]]))

@@ -68,7 +68,7 @@ def test_block():
         block(torch.ones(2, 1).double())
     with pytest.warns(UserWarning, match="do not keep parameters positive"):
         pt.ODEBlock(pn.field(state=1, theta={"k": pn.positive(1.0)})(lambda t, y, th: -th.k * y))
-    with pytest.raises(ValueError, match="theta has shape"):
+    with pytest.raises(ValueError, match="theta must have shape"):
         pt.ODEBlock(f, theta=np.ones(3))
     with pytest.raises(TypeError, match="unexpected keyword argument 'tol'"):
         pt.ODEBlock(f, tol=1)

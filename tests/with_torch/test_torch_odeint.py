@@ -1,6 +1,7 @@
 """`pynode.torch.odeint`: values and derivatives of every kind, against pynode without torch, gradcheck, closed forms."""
 
 import gc
+import warnings
 
 import numpy as np
 import pytest
@@ -219,3 +220,45 @@ def test_devices_are_copied_with_one_warning(monkeypatch):
     with pytest.warns(UserWarning, match="'cuda' are copied"):
         assert (tensors.to_array(Far()) == 1).all()
     tensors.to_array(Far())
+
+
+def test_labelled_states_and_parameters_go_by_name():
+    pd = pytest.importorskip("pandas")
+    f = pn.field(state=["x", "v"], theta={"k": 2.0, "c": 0.3})(lambda t, y, th: [y[1], -th.k * y[0] - th.c * y[1]])
+    expected = pt.odeint(f, [1.0, 0.0], TIMES, [3.0, 0.5])
+    y0, theta = pd.Series({"v": 0.0, "x": 1.0}), pd.Series({"c": 0.5, "k": 3.0})
+    assert torch.equal(pt.odeint(f, y0, TIMES, theta), expected)
+    assert torch.equal(pt.odeint(f, y0.to_frame().T, TIMES, theta)[0], expected)
+    for made in (pt.ODEBlock(f, theta=theta), pt.to_torch(f, theta)):
+        assert made.theta.tolist() == [3.0, 0.5]
+    with pytest.raises(ValueError, match="y0 is labelled v, z"):
+        pt.odeint(f, y0.rename({"x": "z"}), TIMES, theta)
+
+
+def test_names_of_parameters_are_all_there_and_no_others():
+    f = pn.field(state=1, theta={"k": 2.0, "net": pn.mlp(1, (3,))})(lambda t, y, th: th.net(y) - th.k * y)
+    theta = f.init(0)
+    named = {p.name: theta[p.offset : p.stop].reshape(p.shape) for p in f.spec}
+    expected = pt.odeint(f, [1.0], TIMES, theta)
+    assert torch.equal(pt.odeint(f, [1.0], TIMES, named), expected)
+    assert torch.equal(pt.odeint(f, [1.0], TIMES, f.unflatten(theta)), expected)
+    with pytest.raises(ValueError, match="'q' is not a parameter of the field"):
+        pt.odeint(f, [1.0], TIMES, named | {"q": 1.0})
+    del named["k"]
+    with pytest.raises(ValueError, match="'k' is not in theta"):
+        pt.odeint(f, [1.0], TIMES, named)
+
+
+def test_arrays_are_real_numbers_and_stay_as_they_are():
+    theta = F.init(0)
+    theta.flags.writeable = False
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        pt.odeint(F, np.ones(2), TIMES, theta)
+    with pytest.raises(TypeError, match="y0 must hold real numbers, not complex128"):
+        pt.odeint(F, np.ones(2) + 0j, TIMES, theta)
+    pushed = pn.field(state=1, inputs=1)(lambda t, y, u: [u[0] - y[0]])
+    with pytest.raises(TypeError, match=r"u is a pynode.Signal: give \(knots, values, 'linear'\)"):
+        pt.odeint(pushed, [1.0], TIMES, u=pn.Signal([0.0, 2.0], [[1.0], [1.0]]))
+    with pytest.raises(TypeError, match="the input must be a tensor, not ndarray"):
+        pt.ODEBlock(F)(np.ones(2))

@@ -3,7 +3,10 @@
 import argparse
 import os
 import re
-from collections.abc import Iterable
+import shlex
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -45,31 +48,82 @@ def given_options(args: argparse.Namespace, model: Any) -> dict[str, Any]:
 
 def check_given(model: Any) -> None:
     """Check the options of a model that flags gave; what is wrong is told by the names of the flags."""
+    with told_by_flags(type(model)):
+        try:
+            model.check_options()
+        except (TypeError, ValueError) as error:  # begins with the name of the option
+            name, _, rest = str(error).partition(" ")
+            raise UserError(f"{option_flags(type(model)).get(name, name)} {rest}") from error
+
+
+@contextmanager
+def told_by_flags(model: Any) -> Iterator[None]:
+    """Errors inside are told by the names of the flags."""
     try:
-        model.check_options()
-    except (TypeError, ValueError) as error:
-        raise UserError(_by_flags(str(error), model)) from error
+        yield
+    except (UserError, ValueError) as error:
+        raise UserError(by_flags(str(error), model)) from error
 
 
 VALUE = r"'[^']*'|\[[^]]*\]|\([^)]*\)|[^\s,:;()]+"
 """A value in a message about options."""
 
+ALSO = re.compile(r" \(--[^()]*\)|; --[a-z, -]+(?=\))")
+"""Where a message names the flags beside the arguments of Python."""
 
-def _by_flags(message: str, model: Any) -> str:
-    """A message about options as users of the command line know them: n_estimators=0 is --ensemble 0."""
+READING = {
+    **{
+        name: f"--{name}"
+        for name in ("decimal", "thousands", "encoding", "missing", "sheet", "censored", "wide", "input", "id")
+    },
+    **{name: f"--{name.replace('_', '-')}" for name in ("units_row", "date_format", "time_unit")},
+    "separator": "--sep",
+}
+"""Argument of `pynode.read_csv` -> its flag."""
+
+WHOLE = {"replicates='keep'": "--replicates", "replicates='average'": "--average", "units_row=False": "--no-units-row"}
+"""Arguments of `pynode.read_csv` with values that have flags of their own."""
+
+
+def option_flags(model: Any) -> dict[str, str | None]:
+    """Option of a model -> its flag, or None."""
     from pynode.models.options import table
 
-    for name, row in table(model).items():
-        if row.flag is None:
-            continue
-        flag = row.flag.name
-        with_value = rf"\b{name}=({VALUE})"
-        alone = rf"\b{name}\b" if "_" in name else rf"^{name}\b"  # others are words too
-        message = re.sub(with_value, rf"{flag} \1", message)
-        message = re.sub(rf"({flag}) True\b", r"\1", message)
-        message = re.sub(rf"({flag}) '([^']*)'", r"\1 \2", message)
-        message = re.sub(alone, flag, message)
+    return {name: None if row.flag is None else row.flag.name for name, row in table(model).items()}
+
+
+def by_flags(message: str, model: Any) -> str:
+    """A message as users of the command line know it: n_estimators=0 is --ensemble 0; what has no flag is for Python.
+
+    Parameters
+    ----------
+    message : str
+        Of reading a table, of a model's options, or of a fit.
+    model : type
+        The class of the model.
+
+    Returns
+    -------
+    str
+    """
+    message = ALSO.sub("", message)
+    for text, flag in WHOLE.items():
+        message = message.replace(text, flag)
+    for name, one in (READING | option_flags(model)).items():
+        message = re.sub(rf"(?<![\w.]){name}=(?!=)({VALUE})?", partial(_argument, name, one), message)
+        if one is not None:
+            alone = rf"\b{name}\b" if "_" in name else rf"(?<=\(){name}(?=[,)])|(?<=, ){name}(?=\))"  # others are words too
+            message = re.sub(alone, one, message)
     return message
+
+
+def _argument(name: str, flag: str | None, found: re.Match[str]) -> str:
+    """An argument of Python, with its value if there is one, as its flag."""
+    if flag is None:
+        return f"{found[0]} (in Python)"
+    if found[1] is None or found[1] == "True":
+        return flag
+    return f"no {flag}" if found[1] == "False" else f"{flag} {shlex.quote(found[1].strip(chr(39)))}"
 
 
 def _reading(rule: Any) -> dict[str, Any]:
@@ -128,6 +182,18 @@ def check_folder(path: str | os.PathLike[str]) -> None:
         raise UserError(f"there is no folder {path.absolute().parent}: make it first")
     if not os.access(path.absolute().parent, os.W_OK):
         raise UserError(f"no permission to write to {path.absolute().parent}")
+
+
+def print_model(model: Any) -> None:
+    """What there is to know of a model, and its equation where it can be read."""
+    from pynode.models.trajectories.publishing.report import model_summary
+
+    rows = model_summary(model)
+    try:
+        lines = str(model.equation()).splitlines()
+    except ValueError:  # a network, an ensemble
+        lines = []
+    print_rows([*rows, *zip(["equation", *[""] * len(lines)], lines, strict=False)])
 
 
 def print_rows(rows: Iterable[tuple[str, str]]) -> None:

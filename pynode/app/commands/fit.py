@@ -8,11 +8,13 @@ from typing import Any
 from pynode.app.commands.arguments import (
     add_options,
     add_reading,
+    by_flags,
     check_folder,
     check_given,
     given_options,
-    print_rows,
+    print_model,
     reading_options,
+    told_by_flags,
 )
 from pynode.data.tables import TableWarning
 from pynode.models.trajectories.neural_ode import NeuralODE
@@ -49,7 +51,6 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(args: argparse.Namespace) -> int:
     """Fit a NeuralODE and write it to a file."""
     from pynode.data.csv import read_csv
-    from pynode.models.trajectories.publishing.report import model_summary
 
     check_folder(args.output)
     model = NeuralODE(**given_options(args, NeuralODE))
@@ -60,11 +61,12 @@ def run(args: argparse.Namespace) -> int:
     told: list[str] = []
     with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always", TableWarning)
-        data = read_csv(args.data, args.time, args.state, args.id, input=args.input, **more)
-    told += [str(warning.message) for warning in caught]
+        with told_by_flags(NeuralODE):
+            data = read_csv(args.data, args.time, args.state, args.id, input=args.input, **more)
+    told += [by_flags(str(warning.message), NeuralODE) for warning in caught]
     _tell(told)
     try:
-        with warnings.catch_warnings():
+        with warnings.catch_warnings(), told_by_flags(NeuralODE):
             warnings.simplefilter("ignore", FitWarning)  # all of them are in the report, and said below
             model.fit(data, progress=not args.quiet, checkpoint=args.checkpoint)
     except KeyboardInterrupt:
@@ -74,10 +76,11 @@ def run(args: argparse.Namespace) -> int:
         print(f"pynode: interrupted; the best so far is in {args.output}", file=sys.stderr)
         return 130
     model.save(args.output)
-    print_rows(model_summary(model))
+    print_model(model)
     print(f"Model: {args.output}")
-    told += model.report_["warnings"]
-    _tell(model.report_["warnings"])
+    of_fit = [by_flags(words, NeuralODE) for words in model.report_["warnings"]]
+    told += of_fit
+    _tell(of_fit)
     if args.strict and told:
         print(f"pynode: error: {len(told)} warning{'s' * (len(told) > 1)} with --strict", file=sys.stderr)
         return 1

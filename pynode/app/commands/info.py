@@ -5,7 +5,7 @@ import importlib.util
 import platform
 
 from pynode._version import __version__
-from pynode.app.commands.arguments import print_rows
+from pynode.app.commands.arguments import print_model, print_rows
 
 EXAMPLE = "pynode info"
 
@@ -22,9 +22,8 @@ def run(args: argparse.Namespace) -> None:
     """Say what a model file holds, or what is installed."""
     if args.model is not None:
         from pynode.models.base import load
-        from pynode.models.trajectories.publishing.report import model_summary
 
-        print_rows(model_summary(load(args.model)))
+        print_model(load(args.model))
         return
     import numpy
     import scipy

@@ -4,6 +4,8 @@ import argparse
 import csv
 import io
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +18,14 @@ from pynode.app.commands.times import Times, times
 BAND = 1.6448536269514722
 """90 % of a normal distribution lie within so many standard deviations."""
 
+FLAGS = {
+    "without y0, t ": "without --y0, --t ",
+    ": give y0": ": give --y0",
+    "y0 must": "--y0 must",
+    "trajectory=": "--trajectory ",
+}
+"""Of messages of `NeuralODE.predict`: what stands there -> what it is here."""
+
 EXAMPLE = "pynode predict model.npz --y0 30 4 --t 0:20:0.1 -o out.csv --plot p.png"
 
 
@@ -27,7 +37,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         required=True,
         type=times,
         metavar="START:STOP:STEP",
-        help="times, both ends included; or a list: 0,1,2.5; dates: 2024-03-01/2024-03-02/6h, or a list",
+        help="times, both ends included; or a list: 0,1,2.5; dates: 2024-03-01/2024-03-02/6h, or a list; "
+        "--t=-1:1:0.1 where the first is negative",
     )
     parser.add_argument(
         "--y0",
@@ -58,9 +69,12 @@ def run(args: argparse.Namespace) -> None:
     if args.plot is not None:
         picture_kind(args.plot)
     t = args.t.numbers(model.clock_)
+    if args.inputs is None:
+        _check_known(args, model, t)
     u = None if args.inputs is None else _inputs(args, model, t)
     options = {"trajectory": args.trajectory, "u": u}
-    predicted = model.predict(t, args.y0, return_std=args.std, **options)
+    with _told_by_flags():
+        predicted = model.predict(t, args.y0, return_std=args.std, **options)
     table = _table(model, t, args.t, predicted if args.std else (predicted,), args.std)
     if args.output is None:
         sys.stdout.write(table)
@@ -73,6 +87,8 @@ def run(args: argparse.Namespace) -> None:
 def _check(args: argparse.Namespace, model: Any) -> None:
     """Before long work: do the arguments fit the model?"""
     names = ", ".join(model.names_)
+    if args.y0 is not None and not np.isfinite(args.y0).all():
+        raise UserError(f"--y0 {' '.join(f'{x:g}' for x in args.y0)}: states must be finite")
     if args.y0 is not None and not model.n_unobserved_ and model.protocol_ is None and len(args.y0) != len(model.names_):
         raise UserError(f"--y0 needs {len(model.names_)} numbers ({names}), got {len(args.y0)}")
     if args.y0 is not None and model.field_.inputs and args.inputs is None:
@@ -97,6 +113,29 @@ def _table(model: Any, t: Any, asked: Times, parts: Any, std: bool) -> str:
     return buffer.getvalue()
 
 
+@contextmanager
+def _told_by_flags() -> Iterator[None]:
+    """Errors inside name the flags, not the arguments of `NeuralODE.predict`."""
+    try:
+        yield
+    except ValueError as error:
+        words = str(error)
+        for python, flag in FLAGS.items():
+            words = words.replace(python, flag)
+        raise UserError(words) from error
+
+
+def _check_known(args: argparse.Namespace, model: Any, t: Any) -> None:
+    """Are the control inputs of the fit known until the last time?"""
+    past = None if model.data_ is None else model.data_.signal
+    if past is None or past.kind == "constant" or not 0 <= args.trajectory < len(model.data_.t):
+        return
+    end = past.known_until(0 if past.shared else args.trajectory)
+    if t.max() > end:
+        until = f"{end:g}" if model.clock_ is None else model.clock_.to_text(end)[0]
+        raise UserError(f"the control inputs of the fit are known until {until}: --inputs FILE holds those of later times")
+
+
 def _inputs(args: argparse.Namespace, model: Any, t: Any) -> Any:
     """Control inputs of a file, after those with which a trajectory was fitted if it is continued."""
     from pynode.data.csv import read_csv
@@ -118,6 +157,9 @@ def _inputs(args: argparse.Namespace, model: Any, t: Any) -> Any:
     if t.max() > knots[-1] and kind != "previous":
         end = f"{knots[-1]:g}" if model.clock_ is None else model.clock_.to_text(knots[-1])[0]
         raise UserError(f"{args.inputs}: control inputs end at {columns['time']} = {end}, before the last time of --t")
+    if t.min() < knots[0]:
+        begin = f"{knots[0]:g}" if model.clock_ is None else model.clock_.to_text(knots[0])[0]
+        raise UserError(f"{args.inputs}: control inputs begin at {columns['time']} = {begin}, after the first time of --t")
     return Signal([knots], [values], kind)
 
 

@@ -123,7 +123,7 @@ class Derivatives(NeuralODEOptions):
             raise ValueError(f"wrt={unknown[0]!r} is not one of {', '.join(WRT)}")
         t = times_of(t, self.clock_)
         start, scaling = self._full_state(y0), self.scaling_
-        signal = own_control(u, self.field_.inputs, times_of_each(t, start), self.input_kind_)
+        signal = own_control(named_inputs(self, u), self.field_.inputs, times_of_each(t, start), self.input_kind_)
         self._check_known(signal, times_of_each(t, start))
         if "inputs" in wanted and self.scaling_.u_delay.any():
             raise ValueError(
@@ -200,7 +200,7 @@ class Derivatives(NeuralODEOptions):
         self.check_is_fitted()
         state, scaling = real_array("y", named_states(self, "y", y), np.float64), self.scaling_
         if u is not None:
-            u = (real_array("u", u, np.float64) - scaling.u_shift) / scaling.u_scale
+            u = (real_array("u", named_inputs(self, u), np.float64) - scaling.u_shift) / scaling.u_scale
         value = self.field_(scaling.times(times_of(t, self.clock_)), scaling.states(state), self.theta_, u)
         slope: Array = scaling.slopes_back(state, value)
         return slope
@@ -210,6 +210,14 @@ def named_states(model: "Derivatives", name: str, y: Any) -> Any:
     """States in the order of the field where they are labelled by names: its own, or those of the data's columns."""
     names = model.field_.state_names or (given_names(model.names_) if len(model.names_) == model.field_.d else ())
     return by_name(name, y, names)
+
+
+def named_inputs(model: Any, u: Any) -> Any:
+    """Control inputs, or (times, values, ...), in the order of the columns of the fit where they are labelled by names."""
+    names = model.columns_.get("input") or ()
+    if isinstance(u, tuple) and len(u) > 1:
+        return (u[0], by_name("u", u[1], names), *u[2:])
+    return by_name("u", u, names)
 
 
 def times_of_each(t: Any, y0: Array) -> Any:

@@ -8,6 +8,7 @@ from numpy.typing import NDArray
 from pynode.data.arrays import is_ragged, real_array
 from pynode.data.signal import Signal
 from pynode.data.trajectories import Trajectories
+from pynode.models.trajectories.derivatives import named_inputs
 from pynode.models.trajectories.frames import frame_of
 from pynode.models.trajectories.intervals.predicted import Band, Kind, check_interval
 from pynode.models.trajectories.new_trajectories import NewTrajectories
@@ -73,7 +74,7 @@ class Forecasts(NewTrajectories):
         if interval is not None:
             check_interval(interval, kind)
         times = _times(steps, data)
-        signals = _signals(u, data, times)
+        signals = _signals(named_inputs(self, u), data, times)
         bands = []
         for i, t in enumerate(times):
             given: dict[str, Any] = {"u": signals[i], "doses": doses, "trajectory": i}

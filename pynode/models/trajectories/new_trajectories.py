@@ -13,6 +13,7 @@ from pynode.data.delays import of_kind
 from pynode.data.ragged import is_frame
 from pynode.data.trajectories import Trajectories
 from pynode.errors import ExtrapolationWarning
+from pynode.models.trajectories.derivatives import named_inputs
 from pynode.models.trajectories.ensemble import combined
 from pynode.models.trajectories.known.fits import means
 from pynode.models.trajectories.known.results import initial_states as states_of_known
@@ -85,7 +86,7 @@ class NewTrajectories(Rollouts):
 
     def _new_data(self, t: Series | Trajectories, Y: Series | None, u: Inputs | None) -> Trajectories:
         columns = self.columns_ if is_frame(t) else {}
-        u = rows_of_constants(u, self.field_.inputs)
+        u = rows_of_constants(named_inputs(self, u), self.field_.inputs)
         data = as_trajectories(t, Y, u, self.names_, **columns, clock=self.clock_, fitted=True, replicates="keep")
         if data.signal is not None and is_plain(u, columns.get("input") or None):
             data = replace(data, signal=of_kind(data.signal, self.input_kind_))

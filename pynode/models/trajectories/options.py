@@ -217,11 +217,17 @@ class NeuralODEOptions(SeriesEstimator):
         "Method, see `pynode.solve`.",
         flag=Flag("--method", "method of the solver (default auto: dopri5, and rodas5p where it is stiff)"),
     )
-    rtol: float = option(1e-5, Positive(), "Relative tolerance of training; predictions use at most 1e-6.")
+    rtol: float = option(
+        1e-5,
+        Positive(),
+        "Relative tolerance of training; predictions use at most 1e-6.",
+        flag=Flag("--rtol", "relative tolerance of training (default 1e-5)", "X"),
+    )
     atol: float = option(
         1e-5,
         Positive(),
         "Absolute tolerance of training, in standard deviations of the states; predictions use at most 1e-8.",
+        flag=Flag("--atol", "absolute tolerance, in standard deviations of the states (default 1e-5)", "X"),
     )
     optimizer: Literal["auto", "levenberg-marquardt", "adam+lbfgs", "lbfgs", "adam"] = option(
         "auto",
@@ -309,6 +315,7 @@ class NeuralODEOptions(SeriesEstimator):
         "random, by likelihood for a field of your own, which starts from its values, then from draws over the ranges that "
         "its parameters were declared with: bounded ones within their bounds, positive ones within a factor of 10 or 100 "
         "of their value (Levenberg-Marquardt only).",
+        flag=Flag("--restarts", "starts, each fitted in full; the best is kept (default 1)", "N"),
     )
     n_estimators: int = option(
         1,
@@ -350,6 +357,7 @@ class NeuralODEOptions(SeriesEstimator):
         'What the network does far from the data. "linear": it goes on as its linear map does. "inward": beyond the range '
         "of the states while training, and half of it more on either side, it stays as at the edge, and a pull leads back. "
         '"auto": "inward" where rollouts along the training data leave them (with a warning), else "linear".',
+        flag=Flag("--far-field", "what a network does far from the data: auto, linear, inward (default auto)"),
     )
     max_growth: float | None = option(
         None,

@@ -10,7 +10,7 @@ from pynode.calls.solve import solve
 from pynode.data.arrays import real_array
 from pynode.data.clock import times_of
 from pynode.data.signal import Signal
-from pynode.models.trajectories.derivatives import Derivatives, named_states, times_of_each
+from pynode.models.trajectories.derivatives import Derivatives, named_inputs, named_states, times_of_each
 from pynode.models.trajectories.ensemble import combined
 from pynode.models.trajectories.frames import frame_of
 from pynode.models.trajectories.intervals.calibration import Calibration
@@ -209,6 +209,7 @@ class Rollouts(Derivatives):
         """
         self.check_is_fitted()
         t, y0 = times_of(t, self.clock_), named_states(self, "y0", y0)
+        u = named_inputs(self, u)
         if interval is not None or as_frame:
             if return_std or unobserved:
                 raise ValueError("return_std and unobserved do not go with interval and as_frame: ask for one of them")

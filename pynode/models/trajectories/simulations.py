@@ -12,7 +12,7 @@ from pynode.data.arrays import real_array
 from pynode.data.clock import times_of
 from pynode.data.labels import by_name, given_names
 from pynode.data.signal import Signal
-from pynode.models.trajectories.derivatives import named_states
+from pynode.models.trajectories.derivatives import named_inputs, named_states
 from pynode.models.trajectories.ensemble import combined
 from pynode.models.trajectories.forecasts import Forecasts
 from pynode.models.trajectories.visits import first_outside
@@ -200,6 +200,7 @@ class Simulations(Forecasts):
         if not m and u is not None:
             raise ValueError("the model has no control inputs: leave u out, and give t, the times of the simulation")
         signal = None
+        u = named_inputs(self, u)
         if isinstance(u, tuple) and len(u) in (2, 3):
             u = (times_of(u[0], self.clock_), _columns(u[1], m, where), *(u[2:] or (self.input_kind_,)))
             signal = Signal(*u)
@@ -232,7 +233,7 @@ class Simulations(Forecasts):
             )
         if np.isnan(y).all():
             raise ValueError(f"warmup{where}: nothing is observed in it")
-        return t, y, warmup[2] if len(warmup) == 3 else None
+        return t, y, named_inputs(self, warmup[2]) if len(warmup) == 3 else None
 
 
 def _columns(u: Any, m: int, where: str) -> Array:

@@ -49,7 +49,7 @@ def model_summary(model: "NeuralODE") -> list[tuple[str, str]]:
     rows: list[tuple[str, str]] = [
         ("states", ", ".join(model.names_) + extra),
         ("time", model.time_name_ if model.clock_ is None else model.clock_.label(model.time_name_)),
-        ("field", f"{what}, {model.field_.n_params} parameters"),
+        ("field", f"{what}, {model.field_.n_params} parameter{'s' * (model.field_.n_params != 1)}"),
         ("fitted to", f"{report['n_observed']} numbers in {report['n_samples']} {trajectories}"),
         ("residual (root mean square)", "; ".join(f"{k} {readable(v)}" for k, v in report["rmse"].items())),
         (f"noise of {report['noise_of']}, estimated", "; ".join(f"{k} {readable(v)}" for k, v in report["noise"].items())),
