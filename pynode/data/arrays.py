@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 import operator
 import sys
+from collections.abc import Mapping
 from typing import Any, overload
 
 import numpy as np
@@ -49,6 +50,11 @@ def real_array(name: str, x: Any, dtype: DTypeLike | None = None, missing: bool 
         raise ValueError(f"{name} is no array: its parts have different lengths") from None
     if a.dtype.kind not in "fiub":
         refuse_dates(name, a)
+        if isinstance(x, Mapping):
+            raise TypeError(
+                f"{name} must be an array of real numbers, not a {type(x).__name__}: list(values()) goes by position, "
+                "pandas.Series by its labels where the states have names"
+            )
         raise TypeError(f"{name} must hold real numbers, not {a.dtype}{_hint(a)}")
     single = a.dtype.kind == "f" and a.dtype.itemsize == 4
     wanted = np.dtype((np.float32 if single else np.float64) if dtype is None else dtype)
