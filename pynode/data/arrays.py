@@ -52,7 +52,7 @@ def real_array(name: str, x: Any, dtype: DTypeLike | None = None, missing: bool 
         refuse_dates(name, a)
         if isinstance(x, Mapping):
             raise TypeError(
-                f"{name} must be an array of real numbers, not a {type(x).__name__}: list(values()) goes by position, "
+                f"{name} must hold real numbers in an array, not a {type(x).__name__}: list(values()) goes by position, "
                 "pandas.Series by its labels where the states have names"
             )
         raise TypeError(f"{name} must hold real numbers, not {a.dtype}{_hint(a)}")
