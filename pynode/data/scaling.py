@@ -8,6 +8,13 @@ from numpy.typing import NDArray
 STILL = 1e-14
 """Columns that vary by less than this part of their mean never change, but by rounding."""
 
+FAR = 10.0
+"""Columns whose size is more than this many of their standard deviations are far from zero: how closely they are solved and
+compared goes by what they vary by."""
+
+FINEST = 1e-13
+"""Relative tolerances of states far from zero are not less."""
+
 
 def shift_and_scale(
     x: NDArray[np.float64], weight: NDArray[np.float64] | None = None
@@ -46,3 +53,37 @@ def shift_and_scale(
         shift = np.average(x, axis=0, weights=weight)
         scale = np.sqrt(np.average((x - shift) ** 2, axis=0, weights=weight))
     return shift, np.where(scale > STILL * np.abs(shift), scale, 1.0)
+
+
+def tolerances(
+    rtol: float, atol: float, centre: NDArray[np.float64], spread: NDArray[np.float64]
+) -> tuple[float, NDArray[np.float64]]:
+    """rtol and atol of a solve of states that vary by `spread` around `centre`.
+
+    Parameters
+    ----------
+    rtol : float
+        Relative to the size of states, or to `FAR` of their standard deviations where these are less.
+    atol : float
+        Relative to their standard deviations.
+    centre, spread : (d,) arrays
+
+    Returns
+    -------
+    rtol : float
+        Less than what is given where states are far from zero.
+    atol : (d,) array
+        Of all states by as much more, so that only the steps of those far from zero are shorter.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from pynode.data.scaling import tolerances
+    >>> rtol, atol = tolerances(1e-6, 1e-8, np.array([0.0, 1e6]), np.array([1.0, 2.0]))
+    >>> f"{rtol:.1g}", atol.round(7).tolist()
+    ('2e-11', [1e-06, 2e-05])
+    """
+    reach = FAR * spread
+    size = np.abs(centre)
+    fine = min(rtol, max(rtol * float(np.min(reach / np.maximum(size, reach))), FINEST))
+    return fine, atol * spread + (rtol - fine) * np.minimum(np.maximum(size, spread), reach)

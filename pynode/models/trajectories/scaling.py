@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 
 from pynode.data.arrays import is_ragged, real_array
 from pynode.data.delays import delayed
-from pynode.data.scaling import shift_and_scale
+from pynode.data.scaling import shift_and_scale, tolerances
 from pynode.data.signal import Signal
 
 Array = NDArray[np.float64]
@@ -32,6 +32,8 @@ class Scaling:
     u_shift, u_scale : (m,) arrays
     u_delay : (m,) array
         By how much later control inputs take effect, in the units of the data; empty: at once.
+    centre : (d,) array
+        Means of z; empty: 0.
     """
 
     shift: Array
@@ -44,6 +46,7 @@ class Scaling:
     u_shift: Array = field(default_factory=lambda: np.zeros(0))
     u_scale: Array = field(default_factory=lambda: np.ones(0))
     u_delay: Array = field(default_factory=lambda: np.zeros(0))
+    centre: Array = field(default_factory=lambda: np.zeros(0))
 
     def __post_init__(self) -> None:
         arrays = (self.shift, self.scale, self.spread)
@@ -53,7 +56,10 @@ class Scaling:
             raise ValueError("u_shift and u_scale must be vectors of one length")
         if np.ndim(self.u_delay) != 1 or len(self.u_delay) not in (0, len(self.u_shift)) or not (self.u_delay >= 0).all():
             raise ValueError("u_delay must hold a number >= 0 for each control input")
-        numbers = [*np.concatenate(arrays), *self.u_shift, *self.u_scale, *self.u_delay, self.t_shift, self.t_scale]
+        if np.shape(self.centre) not in ((0,), np.shape(self.shift)):
+            raise ValueError("centre must hold a number for each state")
+        vectors = [*arrays, self.centre, self.u_shift, self.u_scale, self.u_delay]
+        numbers = np.append(np.concatenate(vectors), [self.t_shift, self.t_scale])
         if not np.isfinite(numbers).all():
             raise ValueError("the scaling must consist of finite numbers")
         if not (np.concatenate([*arrays[1:], self.u_scale]) > 0).all() or not self.t_scale > 0:
@@ -84,6 +90,7 @@ class Scaling:
             shift=np.zeros(d),
             scale=np.ones(d),
             spread=self.scale * self.spread,
+            centre=self.shift,
             u_shift=np.zeros(m),
             u_scale=np.ones(m),
         )
@@ -99,11 +106,18 @@ class Scaling:
             scale=np.append(self.scale, ones),
             spread=np.append(self.spread, ones),
             extra=n,
+            centre=np.append(self.centre, zeros) if len(self.centre) else self.centre,
         )
 
     def observed(self, n: int) -> Self:
         """The same for the first n states alone, those that were measured."""
-        return replace(self, shift=self.shift[:n], scale=self.scale[:n], spread=self.spread[:n], extra=0)
+        parts = {name: getattr(self, name)[:n] for name in ("shift", "scale", "spread", "centre")}
+        return replace(self, **parts, extra=0)
+
+    def tolerances(self, rtol: float, atol: float) -> dict[str, Any]:
+        """rtol and atol of a solve of z, see `pynode.data.scaling.tolerances`."""
+        centre = self.centre if len(self.centre) else np.zeros(len(self.spread))
+        return dict(zip(("rtol", "atol"), tolerances(rtol, atol, centre, self.spread), strict=True))
 
     def states(self, y: Array) -> Array:
         """z from y (..., d)."""
