@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import numpy as np
 from numpy.typing import NDArray
 
@@ -55,8 +57,33 @@ def shift_and_scale(
     return shift, np.where(scale > STILL * np.abs(shift), scale, 1.0)
 
 
+def spread_within(x: Sequence[NDArray[np.float64]]) -> NDArray[np.float64]:
+    """Standard deviations of columns within trajectories, each about its own mean; of all where nothing varies within.
+
+    Parameters
+    ----------
+    x : list of (T_i, d) arrays
+        NaN: not observed.
+
+    Returns
+    -------
+    (d,) array
+    """
+    apart = np.zeros((len(x), x[0].shape[1]))
+    for k, part in enumerate(x):
+        seen = ~np.isnan(part).all(axis=0)
+        apart[k, seen] = np.nanmean(part[:, seen], axis=0)
+    within = shift_and_scale(np.concatenate([part - mean for part, mean in zip(x, apart, strict=True)]))[1]
+    moves = within > STILL * np.abs(apart).max(axis=0)
+    return np.where(moves, within, shift_and_scale(np.concatenate(x))[1])
+
+
 def tolerances(
-    rtol: float, atol: float, centre: NDArray[np.float64], spread: NDArray[np.float64]
+    rtol: float,
+    atol: float,
+    centre: NDArray[np.float64],
+    spread: NDArray[np.float64],
+    within: NDArray[np.float64] | None = None,
 ) -> tuple[float, NDArray[np.float64]]:
     """rtol and atol of a solve of states that vary by `spread` around `centre`.
 
@@ -67,6 +94,8 @@ def tolerances(
     atol : float
         Relative to their standard deviations.
     centre, spread : (d,) arrays
+    within : (d,) array, optional
+        Standard deviations within trajectories, which may be at levels far apart. Default: `spread`.
 
     Returns
     -------
@@ -83,7 +112,8 @@ def tolerances(
     >>> f"{rtol:.1g}", atol.round(7).tolist()
     ('2e-11', [1e-06, 2e-05])
     """
-    reach = FAR * spread
-    size = np.abs(centre)
+    within = spread if within is None else within
+    reach, size = FAR * within, np.abs(centre)
     fine = min(rtol, max(rtol * float(np.min(reach / np.maximum(size, reach))), FINEST))
-    return fine, atol * spread + (rtol - fine) * np.minimum(np.maximum(size, spread), reach)
+    least = atol * np.where(size > reach, np.minimum(within, spread), spread)
+    return fine, least + (rtol - fine) * np.minimum(np.maximum(size, spread), reach)

@@ -256,8 +256,8 @@ ELEMENTWISE: dict[str, Callable[..., Formula]] = {
 
 # ---- Writing
 
-WHOLE = 15
-"""The most digits of whole numbers."""
+WRITTEN = 12
+"""Numbers that so many digits hold were written down: numbers that were fitted have more."""
 
 
 def as_text(formula: Formula, digits: int = 4) -> str:
@@ -284,9 +284,9 @@ def _split(factors: Factors) -> tuple[list[tuple[Atom, float]], list[tuple[Atom,
 
 
 def _digits(coefficient: float, factors: Factors, digits: int) -> int:
-    """The digits of a number: of a whole one that is added, such as the 101320 of y - 101320, all that it has."""
-    whole = not factors and coefficient == round(coefficient) and 10**digits <= coefficient < 10**WHOLE
-    return WHOLE if whole else digits
+    """The digits of a number: of one that is added, and was written down (the 101325 of y - 101325), all that it has."""
+    written = not factors and float(f"{coefficient:.{WRITTEN}g}") == coefficient
+    return WRITTEN if written else digits
 
 
 def _text_term(coefficient: float, factors: Factors, digits: int) -> str:

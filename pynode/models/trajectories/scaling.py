@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 
 from pynode.data.arrays import is_ragged, real_array
 from pynode.data.delays import delayed
-from pynode.data.scaling import shift_and_scale, tolerances
+from pynode.data.scaling import shift_and_scale, spread_within, tolerances
 from pynode.data.signal import Signal
 
 Array = NDArray[np.float64]
@@ -33,7 +33,9 @@ class Scaling:
     u_delay : (m,) array
         By how much later control inputs take effect, in the units of the data; empty: at once.
     centre : (d,) array
-        Means of z; empty: 0.
+        Sizes of z, about which it varies; empty: 0.
+    within : (d,) array
+        Standard deviations of z within trajectories; empty: those of all.
     """
 
     shift: Array
@@ -47,6 +49,7 @@ class Scaling:
     u_scale: Array = field(default_factory=lambda: np.ones(0))
     u_delay: Array = field(default_factory=lambda: np.zeros(0))
     centre: Array = field(default_factory=lambda: np.zeros(0))
+    within: Array = field(default_factory=lambda: np.zeros(0))
 
     def __post_init__(self) -> None:
         arrays = (self.shift, self.scale, self.spread)
@@ -56,13 +59,13 @@ class Scaling:
             raise ValueError("u_shift and u_scale must be vectors of one length")
         if np.ndim(self.u_delay) != 1 or len(self.u_delay) not in (0, len(self.u_shift)) or not (self.u_delay >= 0).all():
             raise ValueError("u_delay must hold a number >= 0 for each control input")
-        if np.shape(self.centre) not in ((0,), np.shape(self.shift)):
-            raise ValueError("centre must hold a number for each state")
-        vectors = [*arrays, self.centre, self.u_shift, self.u_scale, self.u_delay]
+        if any(np.shape(x) not in ((0,), np.shape(self.shift)) for x in (self.centre, self.within)):
+            raise ValueError("centre and within must hold a number for each state")
+        vectors = [*arrays, self.centre, self.within, self.u_shift, self.u_scale, self.u_delay]
         numbers = np.append(np.concatenate(vectors), [self.t_shift, self.t_scale])
         if not np.isfinite(numbers).all():
             raise ValueError("the scaling must consist of finite numbers")
-        if not (np.concatenate([*arrays[1:], self.u_scale]) > 0).all() or not self.t_scale > 0:
+        if not (np.concatenate([*arrays[1:], self.within, self.u_scale]) > 0).all() or not self.t_scale > 0:
             raise ValueError("scale, spread, u_scale and t_scale must be positive")
         if type(self.extra) is not int or not 0 <= self.extra < len(self.shift):
             raise ValueError(f"extra={self.extra!r} makes no sense for {len(self.shift)} states")
@@ -80,7 +83,8 @@ class Scaling:
         shift, scale = shift_and_scale(np.asfortranarray(np.log(x) if log else x))
         m = 0 if signal is None else signal.m
         u_shift, u_scale = shift_and_scale(np.zeros((1, m)) if signal is None else np.concatenate(signal.u))
-        return cls(shift, scale, np.ones(len(shift)), log=log, u_shift=u_shift, u_scale=u_scale)
+        within = spread_within([np.log(part) if log else part for part in y]) / scale
+        return cls(shift, scale, np.ones(len(shift)), log=log, u_shift=u_shift, u_scale=u_scale, within=within)
 
     def unscaled(self) -> Self:
         """The same units as those of the data; only the spread is kept."""
@@ -90,7 +94,8 @@ class Scaling:
             shift=np.zeros(d),
             scale=np.ones(d),
             spread=self.scale * self.spread,
-            centre=self.shift,
+            centre=np.abs(self.shift),
+            within=self.scale * self.within if len(self.within) else self.within,
             u_shift=np.zeros(m),
             u_scale=np.ones(m),
         )
@@ -107,17 +112,19 @@ class Scaling:
             spread=np.append(self.spread, ones),
             extra=n,
             centre=np.append(self.centre, zeros) if len(self.centre) else self.centre,
+            within=np.append(self.within, ones) if len(self.within) else self.within,
         )
 
     def observed(self, n: int) -> Self:
         """The same for the first n states alone, those that were measured."""
-        parts = {name: getattr(self, name)[:n] for name in ("shift", "scale", "spread", "centre")}
+        parts = {name: getattr(self, name)[:n] for name in ("shift", "scale", "spread", "centre", "within")}
         return replace(self, **parts, extra=0)
 
     def tolerances(self, rtol: float, atol: float) -> dict[str, Any]:
         """rtol and atol of a solve of z, see `pynode.data.scaling.tolerances`."""
         centre = self.centre if len(self.centre) else np.zeros(len(self.spread))
-        return dict(zip(("rtol", "atol"), tolerances(rtol, atol, centre, self.spread), strict=True))
+        within = self.within if len(self.within) else self.spread
+        return dict(zip(("rtol", "atol"), tolerances(rtol, atol, centre, self.spread, within), strict=True))
 
     def states(self, y: Array) -> Array:
         """z from y (..., d)."""

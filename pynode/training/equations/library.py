@@ -117,10 +117,15 @@ def far(x: Array) -> NDArray[np.bool_]:
 
 
 def _origins(y: Array, u: Array | None) -> Array:
-    """(n,) from where states (rows, d) and inputs (rows, m) count: 0, or near their means in round numbers."""
+    """(n,) from where states (rows, d) and inputs (rows, m) count: 0, or the roundest numbers near their means."""
     shift, scale = shift_and_scale(y if u is None else np.concatenate([y, u], axis=1))
-    step = 10.0 ** np.ceil(np.log10(scale))
-    return np.where(np.abs(shift) > FARTHEST * scale, np.round(shift / step) * step, 0.0)
+    found = np.zeros(len(shift))
+    for j in np.flatnonzero(np.abs(shift) > FARTHEST * scale).tolist():
+        step = 10.0 ** np.ceil(np.log10(abs(shift[j])))
+        while abs(round(shift[j] / step) * step - shift[j]) > scale[j]:
+            step /= 10.0
+        found[j] = float(f"{round(shift[j] / step) * step:.15g}")
+    return found
 
 
 def _felt(terms: Sequence[Term], size: Array, spread: Array) -> Array:

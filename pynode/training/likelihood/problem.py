@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from pynode.data.scaling import FAR, STILL
+from pynode.data.scaling import FAR, STILL, spread_within
 from pynode.experiments.forward import Course, Experiment
 from pynode.optim.normal_equations import FreeStates, Linearised, gram
 from pynode.training.coordinates import Coordinates
@@ -171,7 +171,10 @@ class LikelihoodProblem:
         typical = float(self.typical[c])
         if not len(self.columns[c]) or self.models[c].logarithmic:
             return 1.0 if self.models[c].logarithmic else typical
-        scale = FAR * float(self.readings.value[self.columns[c]].std())
+        rows = self.columns[c]
+        cut = np.cumsum(np.bincount(self.readings.sample[rows]))[:-1]
+        value = self.readings.value[rows][np.argsort(self.readings.sample[rows], kind="stable"), None]
+        scale = FAR * float(spread_within([x for x in np.split(value, cut) if len(x)])[0])
         return scale if STILL * typical < scale < typical else typical
 
     # ---- Coordinates

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from pynode.data.scaling import FAR, shift_and_scale
+from pynode.data.scaling import FAR, spread_within
 from pynode.data.trajectories import Trajectories
 from pynode.fields.field import Field
 from pynode.models.trajectories.known import protocol as protocols
@@ -210,31 +210,32 @@ class KnownFit:
         return [Start(f"drawn {k + 1}", np.array(coordinates.theta(drawn[k])), states) for k in best]
 
     def _units(self) -> Scaling:
-        """The sizes of the states: of readings where states are read off, else of the course from the start given.
+        """The sizes of the states, and what they vary by within trajectories.
 
-        Of those far from zero what they vary by.
+        Of readings where states are read off, else of the course from the start given.
         """
         d = self.protocol.field.d
         plain = Scaling.identity(d, False, 0 if self.data.signal is None else self.data.signal.m)
         if self.model.observe is None:
-            y = np.concatenate(self.data.y)
-            y = np.pad(y, ((0, 0), (0, d - y.shape[1])), constant_values=np.nan)
-            count = np.maximum((~np.isnan(y)).sum(axis=0), 1)
-            size = np.sqrt(np.nansum(y**2, axis=0) / count)
+            y = [np.pad(x, ((0, 0), (0, d - x.shape[1])), constant_values=np.nan) for x in self.data.y]
+            whole = np.concatenate(y)
+            count = np.maximum((~np.isnan(whole)).sum(axis=0), 1)
+            size = np.sqrt(np.nansum(whole**2, axis=0) / count)
             size = np.where(size > 0, size, size[size > 0].mean() if (size > 0).any() else 1.0)
         else:
             guess = self._known_or(np.ones((len(self.data), d)))
             try:
                 options = self.options | {"atol": 1e-8}
-                y = self.protocol.experiment(self.times, self.data.signal, **options).run(self.theta0, guess, False).states
+                course = self.protocol.experiment(self.times, self.data.signal, **options).run(self.theta0, guess, False)
             except ValueError:
                 return plain
-            y = np.where(np.isfinite(y), y, np.nan)
-            size = np.nanmax(np.abs(y), axis=0, initial=0.0)
+            whole = np.where(np.isfinite(course.states), course.states, np.nan)
+            y = np.split(whole, np.cumsum([len(t) for t in self.times])[:-1])
+            size = np.nanmax(np.abs(whole), axis=0, initial=0.0)
             size = np.where(size > 0, size, 1.0)
-        shift, scale = shift_and_scale(y)
-        far = FAR * scale < np.abs(shift)
-        return replace(plain, spread=np.where(far, scale, size), centre=np.where(far, shift, 0.0))
+        within = np.minimum(spread_within(y), size)
+        far = (FAR * within < size) & (~np.isnan(whole)).any(axis=0)
+        return replace(plain, spread=size, centre=np.where(far, size, 0.0), within=np.where(far, within, size))
 
     def _known_or(self, guess: Array) -> Array:
         initial = self.protocol.initial
