@@ -94,4 +94,4 @@ def within_rounding(unit: Array, H: Array, least: float = 1.0) -> Array:
     (n,) array
     """
     steep = np.sqrt(np.maximum(np.diag(H), 0.0))
-    return np.minimum(unit, np.sqrt(least / ROUNDING) / np.maximum(steep, 1e-300))
+    return np.asarray(np.minimum(unit, np.sqrt(least / ROUNDING) / np.maximum(steep, 1e-300)), dtype=np.float64)

@@ -32,16 +32,21 @@ def told(seed, lag, **options):
     return [str(w.message) for w in said if issubclass(w.category, FitWarning)]
 
 
+KINDS = pytest.mark.parametrize("kind", [{}, {"initial": [np.nan]}], ids=["plain", "likelihood"])
+
+
+@KINDS
 @pytest.mark.parametrize("seed", range(3))
-def test_a_delay_that_is_not_declared_is_told(seed):
+def test_a_delay_that_is_not_declared_is_told(seed, kind):
     """Of inputs that change from one reading to the next smoothing takes all they do for noise."""
-    assert any("follow the control inputs" in words and "input_delay='auto'" in words for words in told(seed, 3))
+    assert any("follow the control inputs" in words and "input_delay='auto'" in words for words in told(seed, 3, **kind))
     assert told(seed, 3, input_delay=0.75) == []
 
 
-def test_right_fits_have_no_such_warning():
+@KINDS
+def test_right_fits_have_no_such_warning(kind):
     for seed in range(10, 20):
-        assert told(seed, 0) == []
+        assert told(seed, 0, **kind) == []
 
 
 def test_noise_is_seldom_said_to_follow_inputs():

@@ -26,6 +26,14 @@ PART = 0.1
 """... and inputs explain this part of their variance."""
 
 
+def words_for(names: str) -> str:
+    """The warning of states, or columns, of these names."""
+    return (
+        f"the residuals of {names} follow the control inputs, as those of noise do not: these take effect later "
+        "(input_delay='auto'), or are another way between the readings (input_kind), or the equation takes them wrongly"
+    )
+
+
 def driven(inputs: Sequence[Array], residual: Sequence[Array]) -> NDArray[np.bool_]:
     """Whether residuals follow the inputs.
 

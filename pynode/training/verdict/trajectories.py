@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from pynode.training.curriculum import Run
 from pynode.training.second_order import SecondOrderRun
 from pynode.training.verdict.causes import at_bounds, codes, stiff, turns
+from pynode.training.verdict.driven_residuals import words_for
 from pynode.training.verdict.residuals import (
     ALIKE,
     EXACT,
@@ -100,10 +101,7 @@ def doubts(run: Run, names: Sequence[str], y: Sequence[Array] | None = None) -> 
             f"{remedy}"
         )
     if follow.any():
-        words.append(
-            f"the residuals of {named(follow)} follow the control inputs, as those of noise do not: these take effect later "
-            "(input_delay='auto'), or are another way between the readings (input_kind), or the equation takes them wrongly"
-        )
+        words.append(words_for(named(follow)))
     if fast.any():
         times = ", ".join(f"{np.sqrt(faster[j]):.2g}" for j in measured if fast[j])
         words.append(
