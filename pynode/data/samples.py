@@ -85,7 +85,7 @@ def as_labels(y: Any, n: int) -> tuple[NDArray[Any], NDArray[np.int64]]:
         kinds = sorted({type(v).__name__ for v in y})
         raise ValueError(f"Unknown label type: y mixes {', '.join(kinds)}, which have no order: make all of one") from None
     if len(classes) < 2:
-        raise ValueError(f"y has one class only, {classes[0]!r}: give samples of 2 classes or more")
+        raise ValueError(f"y has one class only, {classes.tolist()[0]!r}: give samples of 2 classes or more")
     return classes, index
 
 

@@ -256,6 +256,9 @@ ELEMENTWISE: dict[str, Callable[..., Formula]] = {
 
 # ---- Writing
 
+WRITTEN = 12
+"""Numbers that so many digits hold were written down: numbers that were fitted have more."""
+
 
 def as_text(formula: Formula, digits: int = 4) -> str:
     """The formula as a line of text."""
@@ -280,10 +283,16 @@ def _split(factors: Factors) -> tuple[list[tuple[Atom, float]], list[tuple[Atom,
     return [(a, p) for a, p in factors if p > 0], [(a, -p) for a, p in factors if p < 0]
 
 
+def _digits(coefficient: float, factors: Factors, digits: int) -> int:
+    """The digits of a number: of one that is added, and was written down (the 101325 of y - 101325), all that it has."""
+    written = not factors and float(f"{coefficient:.{WRITTEN}g}") == coefficient
+    return WRITTEN if written else digits
+
+
 def _text_term(coefficient: float, factors: Factors, digits: int) -> str:
     above, below = _split(factors)
     parts = [_text_power(a, p, digits) for a, p in above]
-    number = f"{coefficient:.{digits}g}"
+    number = f"{coefficient:.{_digits(coefficient, factors, digits)}g}"
     if number != "1" or not parts:
         parts = [number, *parts]
     text = "*".join(parts)
@@ -304,7 +313,7 @@ def _text_power(atom: Atom, power: float, digits: int) -> str:
 def _latex_term(coefficient: float, factors: Factors, digits: int) -> str:
     above, below = _split(factors)
     parts = [_latex_power(a, p, digits) for a, p in above]
-    number = latex_number(coefficient, digits)
+    number = latex_number(coefficient, _digits(coefficient, factors, digits))
     if below:
         alone = len(below) == 1 and below[0][1] == 1 and not below[0][0].name and below[0][0].exponent is None
         under = " ".join(_latex_power(a, p, digits) for a, p in below)

@@ -11,7 +11,10 @@ from pynode.training.coordinates import VAGUE, Coordinates
 Array = NDArray[np.float64]
 
 ROUNDING = 1e-12
-"""Curvatures below this part of the largest are rounding."""
+"""Curvatures below this part of those of the coordinates that take part are rounding."""
+
+FAINT = 1e-24
+"""A coordinate of less than this part of the largest curvature, 1e-12 of the largest influence, moves states by rounding."""
 
 HELD = 0.01
 """A coordinate that takes part in directions that are not determined, by more than this part, is not determined itself."""
@@ -58,11 +61,37 @@ def determined(coordinates: Coordinates, x: Array, H: Array) -> Determined:
     most[:n] = np.where(limited, np.log(VAGUE), VAGUE * size)
     if not len(H):
         return Determined(np.zeros((0, 0)), np.zeros(0, bool), 0.0)
+    steep = np.diag(H) * most**2
+    faint = steep < FAINT * steep.max()
+    H = np.where(faint | faint[:, None], 0.0, H)
+    most = within_rounding(most, H)
     w, V = eigh(most[:, None] * H * most)
-    none = w < max(1.0, ROUNDING * w[-1])
+    none = w < 1.0
     spread = ((V[:, none] ** 2) / np.maximum(w[none], 1e-14 * max(w[-1], 1e-300))).sum(axis=1)
     known = V[:, ~none] * most[:, None]
     covariance = (known / w[~none]) @ known.T
     n_lost = float((V[:n, none] ** 2).sum())
     held = (V[:, none] ** 2).sum(axis=1) > HELD
     return Determined(covariance[:n, :n], (spread > 1.0)[:n] | held[:n], n_lost)
+
+
+def within_rounding(unit: Array, H: Array, least: float = 1.0) -> Array:
+    """Units (n,) of coordinates in which the curvatures H (n, n) of all of them tell `least` from rounding.
+
+    A coordinate that is known to a part in 1e9 makes the curvature of another, known to a part in 100, look like rounding.
+    The unit of the former is therefore smaller than what is asked for.
+
+    Parameters
+    ----------
+    unit : (n,) array
+        What is asked for.
+    H : (n, n) array
+    least : float, default 1
+        The least curvature that matters, in these units.
+
+    Returns
+    -------
+    (n,) array
+    """
+    steep = np.sqrt(np.maximum(np.diag(H), 0.0))
+    return np.asarray(np.minimum(unit, np.sqrt(least / ROUNDING) / np.maximum(steep, 1e-300)), dtype=np.float64)

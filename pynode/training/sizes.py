@@ -1,5 +1,7 @@
 """What second order is fit for, and how it begins: sizes of fields and of data, and the parameters that share a prior."""
 
+from collections.abc import Mapping
+
 import numpy as np
 from numpy.typing import NDArray
 
@@ -43,7 +45,8 @@ def part_of(data: Data, n_params: int) -> int | None:
 
 def prior_groups(field: Field) -> list[NDArray[np.intp]]:
     """Groups of parameters that share a prior: each array of a network. Parameters with given initial values have none."""
-    return [np.arange(p.offset, p.stop) for p in field.spec if _of_network(p)]
+    shapes = {p.name: p.shape for p in field.spec}
+    return [np.arange(p.offset, p.stop) for p in field.spec if _of_network(p, shapes)]
 
 
 def groups_of(field: Field, n_observed: int) -> list[NDArray[np.intp]]:
@@ -58,7 +61,9 @@ def groups_of(field: Field, n_observed: int) -> list[NDArray[np.intp]]:
     return [np.array([i]) for group in groups for i in group] if sparse else groups
 
 
-def _of_network(p: Parameter) -> bool:
-    """Whether a parameter is drawn at random, or is a bias by the names of `pynode.mlp`."""
-    leaf = p.name.rsplit(".", 1)[-1]
-    return p.init[0] == "normal" or (leaf[:1] == "b" and leaf[1:].isdigit())
+def _of_network(p: Parameter, shapes: Mapping[str, tuple[int, ...]]) -> bool:
+    """Whether a parameter is drawn at random, or is the bias of a layer of `pynode.mlp`; shapes: of all, by their names."""
+    folder, dot, leaf = p.name.rpartition(".")
+    matrix = shapes.get(f"{folder}{dot}W{leaf[1:]}", ())
+    bias = leaf[:1] == "b" and leaf[1:].isdigit() and len(matrix) == 2 and p.shape == matrix[:1]
+    return bias or p.init[0] == "normal"

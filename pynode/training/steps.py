@@ -9,6 +9,7 @@ from numpy.typing import ArrayLike
 
 from pynode.data.clock import refuse_clock
 from pynode.data.control import as_control
+from pynode.data.scaling import shift_and_scale, spread_within, tolerances
 from pynode.data.signal import told
 from pynode.data.trajectories import Trajectories
 from pynode.engine.options import Options
@@ -248,7 +249,8 @@ def _prepared(
         smoothed = with_implied(field, theta, data.t, smoothed, data.inputs_at_rows())
     training = Training.start(theta, data, smoothed)
     Options.of("multiple_shooting", options)
-    options = {"rtol": 1e-6, "atol": 1e-6 * np.sqrt(data.spread)} | options
+    rtol, atol = tolerances(1e-6, 1e-6, *shift_and_scale(np.concatenate(data.y)), spread_within(data.y))
+    options = {"rtol": rtol, "atol": atol} | options
     lengths = default_windows(table.lengths) if chosen is None else chosen
     more: dict[str, Any] = {"random_state": random_state, "kind": "own"}
     if optimizer == SECOND_ORDER or (optimizer == "auto" and is_small(field)):

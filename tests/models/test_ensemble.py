@@ -1,5 +1,9 @@
 """Ensembles and starts of which some fail, and those that are interrupted."""
 
+import _thread
+import threading
+import time
+
 import numpy as np
 import pytest
 
@@ -128,3 +132,38 @@ def test_checkpoints_of_many_fits_are_checked(options, tmp_path):
         pn.NeuralODE(**OPTIONS, **options).fit(T, Y, callback=until(3), checkpoint=tmp_path / "fit")
     with pytest.raises(ValueError, match=r"fit\.1 is the checkpoint of another fit"):
         pn.NeuralODE(**OPTIONS, **options).fit(T, 2 * Y, checkpoint=tmp_path / "fit")
+
+
+class Interrupts(pn.NeuralODE):
+    """Ctrl-C meets whoever waits for it, once the first of its fits is done and the others are at work."""
+
+    def fit(self, *given, **more):
+        if self.n_estimators > 1 or self.n_restarts > 1:
+            return super().fit(*given, **more)
+        if self.random_state == 0:
+            super().fit(*given, **more)
+            DONE.set()
+            return self
+        DONE.wait(60)
+        if self.random_state in (1, 1000):
+            time.sleep(0.5)
+            _thread.interrupt_main()
+        time.sleep(1.0)
+        return super().fit(*given, **more)
+
+
+DONE = threading.Event()
+
+
+@pytest.mark.filterwarnings("ignore::pynode.fit.FitWarning")
+@pytest.mark.parametrize("options", [{"n_estimators": 3}, {"n_restarts": 3}], ids=str)
+def test_an_interrupt_keeps_members_that_were_fitted_elsewhere(options):
+    joblib = pytest.importorskip("joblib")
+    DONE.clear()
+    model = Interrupts(**OPTIONS | {"random_state": 0}, **options, n_jobs=3)
+    with joblib.parallel_config("threading"), pytest.raises(pn.fit.FitInterrupted):
+        model.fit(T, Y)
+    assert model.report_["status"] == "interrupted"
+    assert len(model.estimators_) == (1 if "n_estimators" in options else 0)
+    first = pn.NeuralODE(**OPTIONS | {"random_state": 0}).fit(T, Y)
+    assert (model.predict(T, Y[0]) == first.predict(T, Y[0])).all()

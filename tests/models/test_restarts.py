@@ -7,6 +7,7 @@ import pytest
 
 import pynode as pn
 from pynode import NeuralODE
+from pynode.models.trajectories import stages
 from pynode.training.starts import drawn
 
 T = np.linspace(0, 20, 60)
@@ -143,3 +144,48 @@ def test_fits_by_likelihood_draw_their_starts_too():
     assert len(many.report_["stages"]) > len(one.report_["stages"])
     assert many.report_["log_likelihood"] > one.report_["log_likelihood"] - 1e-6  # which draws starts too, if it must
     np.testing.assert_allclose(many.theta_, TRUE, rtol=0.2)
+
+
+def between_stages(monkeypatch, number):
+    """Ctrl-C after the last stage of a fit, before it is kept: of the fit of this number."""
+    count = []
+    plain = stages.polish
+
+    def polish(*given):
+        count.append(1)
+        if len(count) == number:
+            raise KeyboardInterrupt
+        return plain(*given)
+
+    monkeypatch.setattr(stages, "polish", polish)
+
+
+@pytest.mark.parametrize("number", [1, 3])
+def test_interrupts_between_stages_keep_the_best_so_far(number, monkeypatch):
+    between_stages(monkeypatch, number)
+    model = NeuralODE(field=spring, random_state=0, n_restarts=4)
+    with pytest.raises(pn.fit.FitInterrupted) as raised:
+        model.fit(T, positions())
+    assert model.report_["status"] == "interrupted"
+    np.testing.assert_array_equal(raised.value.result.theta, model.theta_)
+    assert model.predict(T, [1.0, 0.0]).shape == (60, 2)
+
+
+def test_an_interrupt_before_anything_is_there_is_a_plain_one(monkeypatch):
+    def prepare(*given):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(stages, "prepare", prepare)
+    for options in ({}, {"n_restarts": 2}, {"n_estimators": 2}):
+        model = NeuralODE(field=spring, random_state=0, **options)
+        with pytest.raises(KeyboardInterrupt) as raised:
+            model.fit(T, positions())
+        assert type(raised.value) is KeyboardInterrupt and not hasattr(model, "report_")
+
+
+def test_an_interrupt_between_stages_leaves_a_model_that_says_so(monkeypatch):
+    between_stages(monkeypatch, 1)
+    model = NeuralODE(field=spring, random_state=0)
+    with pytest.raises(pn.fit.FitInterrupted):
+        model.fit(T, positions())
+    assert model.report_["status"] == "interrupted" and model.predict(T, [1.0, 0.0]).shape == (60, 2)

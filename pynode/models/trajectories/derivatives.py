@@ -70,8 +70,7 @@ class Derivatives(NeuralODEOptions):
         finest = max(FINER * float(relative.min()), FINEST) if len(relative) else 1.0
         return {
             "method": self.method,
-            "rtol": min(self.rtol, 1e-6, finest),
-            "atol": min(self.atol, 1e-8, finest) * spread,
+            **self.scaling_.tolerances(min(self.rtol, 1e-6, finest), min(self.atol, 1e-8, finest)),
         }
 
     def vjp(

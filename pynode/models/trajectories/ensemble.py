@@ -1,6 +1,6 @@
 """Ensembles: members that differ in their random start, fitted side by side."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -23,6 +23,11 @@ class Tried:
     model: Any
     error: FitError | None = None
     interrupt: KeyboardInterrupt | None = None
+
+    @classmethod
+    def of(cls, model: Any, interrupt: KeyboardInterrupt) -> "Tried":
+        """A fit that was interrupted, of which there may be nothing yet."""
+        return cls(model if hasattr(model, "report_") else None, interrupt=interrupt)
 
 
 def fit_members(
@@ -87,7 +92,7 @@ def fit_members(
 
 
 def side_by_side(
-    work: Callable[..., Any],
+    work: Callable[..., tuple[Tried, bool]],
     members: list[dict[str, Any]],
     common: tuple[Any, ...],
     n_jobs: int | None,
@@ -95,8 +100,10 @@ def side_by_side(
     callback: Callable[[Iteration], Any] | None,
     what: str,
     checkpoint: Checkpoint | None = None,
-) -> list[Any]:
+) -> list[Tried]:
     """Results of work(params, part, *common[, progress, callback]) -> (result, whether to go on), in turn or by joblib.
+
+    Ctrl-C ends all that are at work elsewhere; those that are done by then are kept, the others have that interrupt alone.
 
     Parameters
     ----------
@@ -130,8 +137,29 @@ def side_by_side(
         from joblib import Parallel, delayed
     except ImportError:
         raise ImportError("n_jobs needs joblib: pip install 'pynode-ode[parallel]'") from None
-    jobs = (delayed(work)(*each, *common) for each in given)
-    return [result for result, _ in Parallel(n_jobs=n_jobs, verbose=10 if progress else 0)(jobs)]
+    jobs = (delayed(_numbered)(k, work, *each, *common) for k, each in enumerate(given))
+    found: dict[int, Tried] = {}
+    try:
+        for k, result in _as_they_end(Parallel, jobs, n_jobs=n_jobs, verbose=10 if progress else 0):
+            found[k] = result
+    except KeyboardInterrupt as interrupt:
+        return [found.get(k) or Tried(None, interrupt=interrupt) for k in range(len(given))]
+    return [found[k] for k in range(len(given))]
+
+
+def _numbered(k: int, work: Callable[..., tuple[Tried, bool]], *given: Any) -> tuple[int, Tried]:
+    """(k, what work gives)."""
+    return k, work(*given)[0]
+
+
+def _as_they_end(parallel: Any, jobs: Iterable[Any], **options: Any) -> Iterable[Any]:
+    """Results of jobs, one by one as they end; of backends, and versions of joblib, that cannot do so, all at the end."""
+    found: Iterable[Any]
+    try:
+        found = parallel(return_as="generator_unordered", **options)(jobs)
+    except (TypeError, ValueError):
+        found = parallel(**options)(jobs)
+    return found
 
 
 def _fit(
@@ -151,7 +179,7 @@ def _fit(
     except FitError as error:
         return Tried(None, error), True
     except KeyboardInterrupt as interrupt:
-        return Tried(model if hasattr(model, "report_") else None, interrupt=interrupt), False
+        return Tried.of(model, interrupt), False
     return Tried(model), True
 
 

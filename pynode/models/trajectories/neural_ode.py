@@ -17,13 +17,13 @@ from pynode.data.ragged import is_frame
 from pynode.data.signal import told
 from pynode.data.trajectories import Trajectories
 from pynode.errors import users_level
-from pynode.models.base import MESSAGES
 from pynode.models.options import documented
 from pynode.models.trajectories.ensemble import best_of, fit_members
 from pynode.models.trajectories.equations.looking import fit_form
 from pynode.models.trajectories.equations.loose import warn_if_loose
 from pynode.models.trajectories.far_field import settle_far_field
 from pynode.models.trajectories.inputs import Choice, choose_inputs, decided, keep_choice
+from pynode.models.trajectories.interrupted import left_by
 from pynode.models.trajectories.known.fits import KnownFit, means
 from pynode.models.trajectories.known.protocol import as_doses, reasons, refuse_options
 from pynode.models.trajectories.known.protocol_storage import protocol_to_dict
@@ -243,7 +243,8 @@ class NeuralODE(Published):
         pynode.fit.FitError
             The equation cannot be solved over any window of the data.
         pynode.fit.FitInterrupted
-            Ctrl-C (it is a KeyboardInterrupt); the model keeps the best so far and can be used.
+            Ctrl-C (it is a KeyboardInterrupt); the model keeps the best so far and can be used. A plain KeyboardInterrupt
+            where it came before there was anything to keep.
         """
         self.check_options()
         many = as_partitions(t, Y is not None, time=time, state=state, id=id, input=input, names=names)
@@ -268,8 +269,11 @@ class NeuralODE(Published):
             data, precision = means(data, precision)
         seed = self._seed()
         data, choice = choose_inputs(self, data, is_plain(u, input), bool(known), seed)
+        before = getattr(self, "report_", None)
         try:
             return self._fit(data, precision, doses, bool(known), seed, choice, progress, callback, checkpoint)
+        except KeyboardInterrupt as interrupt:
+            raise left_by(interrupt, self, before) from None
         finally:
             if hasattr(self, "report_"):
                 keep_choice(self, choice)
@@ -365,7 +369,6 @@ class NeuralODE(Published):
             "warnings": [said for member in members for said in member.report_["warnings"]] + [words] * bool(words),
         }
         if interrupt is not None:
-            self.report_ |= {"status": "interrupted", "message": MESSAGES["interrupted"]}
             raise interrupt
         return self
 

@@ -129,15 +129,15 @@ def prepare(
             f"{option} needs {SECOND_ORDER}, which the field is too large for ({field.n_params} parameters, "
             f"{field.d} states): take fewer hidden units"
         )
-    recipe = _first_recipe(model, field, inside, smoothed, scaling.spread, seed)
+    recipe = _first_recipe(model, field, inside, smoothed, scaling, seed)
     run = FirstOrderRun(field, inside, training, smoothed, recipe, holdout=holdout)
     if recipe.batch_size is not None:
         run.batches = max(1, len(inside.windows(recipe.windows[0])) // recipe.batch_size)
     return run, scaling, smoothed, data
 
 
-def polish(run: Any) -> None:
-    """Fit the last stage again with tighter tolerances, where residuals are as small as those of training.
+def polish(run: Any, scaling: Scaling, rtol: float) -> None:
+    """Fit the last stage again with tighter tolerances, where residuals are as small as those of training, rtol.
 
     What is left of exact data would else be the error of the solver, and called noise.
     """
@@ -151,9 +151,10 @@ def polish(run: Any) -> None:
         return
     measured = run.seen & ~run.data.still
     relative = np.sqrt(run.variance / run.spread)[measured]
-    if not relative.size or relative.min() > ROUGH * run.recipe.options["rtol"]:
+    if not relative.size or relative.min() > ROUGH * rtol:
         return
-    fine = {"rtol": min(EXACT, run.recipe.options["rtol"]), "atol": np.minimum(EXACT * np.sqrt(run.spread), 1.0)}
+    fine = scaling.tolerances(min(EXACT, rtol), EXACT)
+    fine["atol"] = np.minimum(fine["atol"], 1.0)
     run.recipe = replace(run.recipe, options=run.recipe.options | fine)
     run.checkpoint = None
     with run.surroundings():
@@ -180,7 +181,7 @@ def continued(
             field, data, training, smoothed, replace(second, windows=(windows,), starts=[], plain=None, part=None, own=False)
         )
     else:
-        first = _first_recipe(model, field, data, smoothed, scaling.spread, seed)
+        first = _first_recipe(model, field, data, smoothed, scaling, seed)
         plain: dict[str, Any] = {"optimizer": "lbfgs", "batch_size": None, "steer": 0.0, "own": False}
         first = replace(first, windows=(windows,), max_iter=CONTINUED, **plain)
         run = FirstOrderRun(field, data, training, smoothed, first)
@@ -251,7 +252,7 @@ def _second_recipe(
         (model.weight_decay or 0.0) / variance,
         str(model.noise),
         _starts(model, field, seed),
-        {"method": model.method, "rtol": model.rtol, "atol": model.atol * scaling.spread, "max_steps": 20_000},
+        {"method": model.method, **scaling.tolerances(model.rtol, model.atol), "max_steps": 20_000},
         int(model.n_restarts) if _has_linear_map(model, field) else None,
         part_of(inside, field.n_params),
         seed,
@@ -284,7 +285,7 @@ def _starts(model: NeuralODEOptions, field: Field, seed: int) -> list[Array]:
 
 
 def _first_recipe(
-    model: NeuralODEOptions, field: Field, inside: Data, smoothed: Any, spread: Array, seed: int
+    model: NeuralODEOptions, field: Field, inside: Data, smoothed: Any, scaling: Scaling, seed: int
 ) -> FirstOrder:
     variance = _mean_variance(smoothed)
     decay = model.weight_decay
@@ -300,8 +301,8 @@ def _first_recipe(
         int(model.max_iter or (EPOCHS if batch is not None else ADAM_ITERATIONS if optimizer == "adam" else 100)),
         model.learning_rate,
         float(decay),
-        spread**-2,
-        {"method": model.method, "rtol": model.rtol, "atol": model.atol * spread},
+        scaling.spread**-2,
+        {"method": model.method, **scaling.tolerances(model.rtol, model.atol)},
         schedule=model.schedule,
         max_gradient=model.max_gradient,
         batch_size=None if batch is None else int(batch),

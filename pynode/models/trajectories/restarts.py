@@ -13,7 +13,7 @@ from pynode.models.options import LARGEST_SEED
 from pynode.models.trajectories.ensemble import Tried, side_by_side
 from pynode.models.trajectories.recipe import optimizer_of
 from pynode.optim.checkpoint import Checkpoint
-from pynode.optim.result import FitInterrupted, Iteration
+from pynode.optim.result import Iteration
 from pynode.training.curriculum import FitError, FitWarning
 from pynode.training.starts import drawn
 from pynode.training.steps import SECOND_ORDER
@@ -59,6 +59,8 @@ def fit_starts(
     ------
     FitError
         The equation cannot be solved from any start.
+    KeyboardInterrupt
+        No start has results yet.
     """
     members = _members(model, seed)
     tried = side_by_side(_try, members, (type(model), data, weight), model.n_jobs, progress, callback, "start", checkpoint)
@@ -69,12 +71,14 @@ def fit_starts(
     order = sorted(range(len(tried)), key=lambda k: score[k], reverse=True)
     best = tried[order[0]]
     if best.model is None:
-        assert best.error is not None
-        raise best.error
+        failure = interrupt or best.error
+        assert failure is not None
+        raise failure
     whole, evidence = score[order[0]]
     same = sum(each[0] == whole and evidence - each[1] < SAME for each in score) - 1
-    failed = sum(x.model is None for x in tried)
-    message = f"the best of {len(tried)} starts is number {order[0] + 1}; {same} others led to a fit as good"
+    failed = sum(x.error is not None for x in tried)
+    made = failed + sum(x.model is not None for x in tried)
+    message = f"the best of {made} starts is number {order[0] + 1}; {same} others led to a fit as good"
     message += f", {failed} could not be solved" if failed else ""
     return best.model, message, interrupt
 
@@ -109,6 +113,6 @@ def _try(
             model.fit(data, weight=weight, progress=progress, callback=callback, checkpoint=checkpoint)
         except FitError as error:
             return Tried(None, error), True
-        except FitInterrupted as interrupt:
-            return Tried(model, interrupt=interrupt), False
+        except KeyboardInterrupt as interrupt:
+            return Tried.of(model, interrupt), False
     return Tried(model), model.report_["status"] != "stopped"

@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 
 from pynode.data.arrays import is_ragged, real_array
 from pynode.data.delays import delayed
-from pynode.data.scaling import shift_and_scale
+from pynode.data.scaling import shift_and_scale, spread_within, tolerances
 from pynode.data.signal import Signal
 
 Array = NDArray[np.float64]
@@ -32,6 +32,10 @@ class Scaling:
     u_shift, u_scale : (m,) arrays
     u_delay : (m,) array
         By how much later control inputs take effect, in the units of the data; empty: at once.
+    centre : (d,) array
+        Sizes of z, about which it varies; empty: 0.
+    within : (d,) array
+        Standard deviations of z within trajectories; empty: those of all.
     """
 
     shift: Array
@@ -44,6 +48,8 @@ class Scaling:
     u_shift: Array = field(default_factory=lambda: np.zeros(0))
     u_scale: Array = field(default_factory=lambda: np.ones(0))
     u_delay: Array = field(default_factory=lambda: np.zeros(0))
+    centre: Array = field(default_factory=lambda: np.zeros(0))
+    within: Array = field(default_factory=lambda: np.zeros(0))
 
     def __post_init__(self) -> None:
         arrays = (self.shift, self.scale, self.spread)
@@ -53,10 +59,13 @@ class Scaling:
             raise ValueError("u_shift and u_scale must be vectors of one length")
         if np.ndim(self.u_delay) != 1 or len(self.u_delay) not in (0, len(self.u_shift)) or not (self.u_delay >= 0).all():
             raise ValueError("u_delay must hold a number >= 0 for each control input")
-        numbers = [*np.concatenate(arrays), *self.u_shift, *self.u_scale, *self.u_delay, self.t_shift, self.t_scale]
+        if any(np.shape(x) not in ((0,), np.shape(self.shift)) for x in (self.centre, self.within)):
+            raise ValueError("centre and within must hold a number for each state")
+        vectors = [*arrays, self.centre, self.within, self.u_shift, self.u_scale, self.u_delay]
+        numbers = np.append(np.concatenate(vectors), [self.t_shift, self.t_scale])
         if not np.isfinite(numbers).all():
             raise ValueError("the scaling must consist of finite numbers")
-        if not (np.concatenate([*arrays[1:], self.u_scale]) > 0).all() or not self.t_scale > 0:
+        if not (np.concatenate([*arrays[1:], self.within, self.u_scale]) > 0).all() or not self.t_scale > 0:
             raise ValueError("scale, spread, u_scale and t_scale must be positive")
         if type(self.extra) is not int or not 0 <= self.extra < len(self.shift):
             raise ValueError(f"extra={self.extra!r} makes no sense for {len(self.shift)} states")
@@ -74,7 +83,8 @@ class Scaling:
         shift, scale = shift_and_scale(np.asfortranarray(np.log(x) if log else x))
         m = 0 if signal is None else signal.m
         u_shift, u_scale = shift_and_scale(np.zeros((1, m)) if signal is None else np.concatenate(signal.u))
-        return cls(shift, scale, np.ones(len(shift)), log=log, u_shift=u_shift, u_scale=u_scale)
+        within = spread_within([np.log(part) if log else part for part in y]) / scale
+        return cls(shift, scale, np.ones(len(shift)), log=log, u_shift=u_shift, u_scale=u_scale, within=within)
 
     def unscaled(self) -> Self:
         """The same units as those of the data; only the spread is kept."""
@@ -84,6 +94,8 @@ class Scaling:
             shift=np.zeros(d),
             scale=np.ones(d),
             spread=self.scale * self.spread,
+            centre=np.abs(self.shift),
+            within=self.scale * self.within if len(self.within) else self.within,
             u_shift=np.zeros(m),
             u_scale=np.ones(m),
         )
@@ -99,11 +111,20 @@ class Scaling:
             scale=np.append(self.scale, ones),
             spread=np.append(self.spread, ones),
             extra=n,
+            centre=np.append(self.centre, zeros) if len(self.centre) else self.centre,
+            within=np.append(self.within, ones) if len(self.within) else self.within,
         )
 
     def observed(self, n: int) -> Self:
         """The same for the first n states alone, those that were measured."""
-        return replace(self, shift=self.shift[:n], scale=self.scale[:n], spread=self.spread[:n], extra=0)
+        parts = {name: getattr(self, name)[:n] for name in ("shift", "scale", "spread", "centre", "within")}
+        return replace(self, **parts, extra=0)
+
+    def tolerances(self, rtol: float, atol: float) -> dict[str, Any]:
+        """rtol and atol of a solve of z, see `pynode.data.scaling.tolerances`."""
+        centre = self.centre if len(self.centre) else np.zeros(len(self.spread))
+        within = self.within if len(self.within) else self.spread
+        return dict(zip(("rtol", "atol"), tolerances(rtol, atol, centre, self.spread, within), strict=True))
 
     def states(self, y: Array) -> Array:
         """z from y (..., d)."""

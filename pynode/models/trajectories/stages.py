@@ -50,7 +50,7 @@ def fit_stages(
         run.callback = reporting(bar, callback)
         try:
             run.train()
-            polish(run)
+            polish(run, scaling, model.rtol)
             _warn(run, trained, model.field is None and not model.augment)
             for words in () if run.stopped else outgrown(run, scaling.t_scale):
                 run.warn(words)

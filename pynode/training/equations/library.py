@@ -8,6 +8,7 @@ from math import comb
 import numpy as np
 from numpy.typing import NDArray
 
+from pynode.data.scaling import shift_and_scale
 from pynode.training.equations.terms import (
     Term,
     attractions,
@@ -63,6 +64,9 @@ FULL = 100.0
 FAR = 20.0
 """A state whose mean is more than so many of its standard deviations is no angle either; its powers are straight lines."""
 
+FARTHEST = 1e3
+"""Where it is more than so many, its terms count from near its mean: beside a constant they would be rounding."""
+
 CONSTANT = 1e-9
 """A state or an input that varies by less than this part of its size is a constant: products with it are those without."""
 
@@ -90,6 +94,8 @@ class Library:
         y = np.concatenate(smoothed.y)
         u = data.inputs_at_rows()
         x = y if u is None else np.concatenate([y, u], axis=1)
+        origins = _origins(np.concatenate(data.y), u)
+        terms = [term.counted_from(origins.tolist()) for term in terms]
         values = evaluate(terms, x)
         size = np.sqrt(np.mean(values**2, axis=0))
         still = np.ptp(x, axis=0) <= CONSTANT * np.abs(x).max(axis=0)
@@ -108,6 +114,18 @@ class Library:
 def far(x: Array) -> NDArray[np.bool_]:
     """(n,) which variables of rows (rows, n) stay far from 0, beside how they vary."""
     return np.asarray(np.abs(x.mean(axis=0)) > FAR * x.std(axis=0))
+
+
+def _origins(y: Array, u: Array | None) -> Array:
+    """(n,) from where states (rows, d) and inputs (rows, m) count: 0, or the roundest numbers near their means."""
+    shift, scale = shift_and_scale(y if u is None else np.concatenate([y, u], axis=1))
+    found = np.zeros(len(shift))
+    for j in np.flatnonzero(np.abs(shift) > FARTHEST * scale).tolist():
+        step = 10.0 ** np.ceil(np.log10(abs(shift[j])))
+        while abs(round(shift[j] / step) * step - shift[j]) > scale[j]:
+            step /= 10.0
+        found[j] = float(f"{round(shift[j] / step) * step:.15g}")
+    return found
 
 
 def _felt(terms: Sequence[Term], size: Array, spread: Array) -> Array:

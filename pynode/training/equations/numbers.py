@@ -226,13 +226,12 @@ def lost(free: "SecondOrderRun", tied: "SecondOrderRun") -> float:
     return float(0.5 * (n * fall)[free.seen].sum())
 
 
-def vague(run: "SecondOrderRun") -> bool:
-    """Whether the data do not tell a coefficient of an equation: its terms may stand in for others then."""
+def vague(run: "SecondOrderRun", n: int) -> bool:
+    """Whether the data do not tell one of the first n parameters, the coefficients: terms may stand in for others then."""
     if run.covariance is None:
         return True
-    coefficients = [": " in p.name for p in run.field.spec]
     deviation = np.sqrt(np.diag(run.covariance))
-    return not bool((np.abs(run.training.theta) > SURE * deviation)[coefficients].all())
+    return not bool((np.abs(run.training.theta) > SURE * deviation)[:n].all())
 
 
 def _claims(terms: Sequence[Sequence[Term]], theta: Array, few: bool) -> Iterator[Claim]:
@@ -280,7 +279,7 @@ def _alike(terms: Sequence[Sequence[Term]], k: int, j: int) -> bool:
 
 
 def _is_another_state(term: Term, i: int, d: int) -> bool:
-    return term.degree == 1 and not term.function and any(term.powers[j] for j in range(d) if j != i)
+    return term.degree == 1 and not term.function and not term.origin and any(term.powers[j] for j in range(d) if j != i)
 
 
 def _constraint(claim: Claim, p: int) -> tuple[Array, float]:
@@ -417,6 +416,8 @@ def numbers_in(field: Field, terms: Sequence[Term], theta: Array) -> tuple[NDArr
     x = rng.uniform(0.5, 2.0, (POINTS * len(terms), n))
     roots = [any(term.function in ("sqrt", "log") and term.wave[j] for term in terms) for j in range(n)]
     x[:, ~np.array(roots)] *= rng.choice([-1.0, 1.0], (len(x), n - sum(roots)))
+    origins = np.array([term.origins for term in terms])
+    x += origins[np.abs(origins).argmax(axis=0), np.arange(n)]  # products are told apart near where they count from
     A = evaluate(terms, x)
     which = np.zeros((field.d, len(terms)), dtype=np.intp)
     coefficients = np.zeros(which.shape)

@@ -60,12 +60,15 @@ class Term(NamedTuple):
         w, all 0 where there is none.
     bend : Bend or None
         The function that bends.
+    origin : tuple of float
+        From where the variables with powers count, 0 but for those very far from zero; empty: all from 0.
     """
 
     powers: tuple[int, ...]
     function: str
     wave: tuple[int, ...]
     bend: Bend | None = None
+    origin: tuple[float, ...] = ()
 
     @property
     def degree(self) -> int:
@@ -98,7 +101,8 @@ class Term(NamedTuple):
 
     def text(self, names: Sequence[str], symbols: Sequence[str] = ()) -> str:
         """The term in words, such as x^2*sin(y); "1" for the constant; symbols: what parameters that it has are called."""
-        parts = [f"{name}^{p}" if p > 1 else name for name, p in zip(names, self.powers, strict=True) if p]
+        counted = [_counted(name, o) for name, o in zip(names, self.origins, strict=True)]
+        parts = [f"{name}^{p}" if p > 1 else name for name, p in zip(counted, self.powers, strict=True) if p]
         if self.bend is not None:
             parts.append(self.bend.text(names[self.bend.of], symbols or [f"{value:.4g}" for _, value in self.inner]))
         elif self.function == "radial":
@@ -111,9 +115,10 @@ class Term(NamedTuple):
     def value(self, x: Sequence[Any], inner: Sequence[Any] | None = None) -> Any:
         """The value for states and inputs x, arrays or traced numbers; 1.0 for the constant; inner: in place of its own."""
         found: Any = None
-        for v, p in zip(x, self.powers, strict=True):
+        for v, p, o in zip(x, self.powers, self.origins, strict=True):
+            part = v - o if p and o else v
             for _ in range(p):
-                found = v if found is None else found * v
+                found = part if found is None else found * part
         if self.bend is not None:
             bent = self.bend.value(x[self.bend.of], inner)
             return bent if found is None else found * bent
@@ -128,6 +133,16 @@ class Term(NamedTuple):
         return 1.0 if found is None else found
 
     @property
+    def origins(self) -> tuple[float, ...]:
+        """From where each variable counts."""
+        return self.origin or (0.0,) * len(self.powers)
+
+    def counted_from(self, origins: Sequence[float]) -> "Term":
+        """The same with variables that count from elsewhere, where they have powers."""
+        there = tuple(float(o) if p else 0.0 for o, p in zip(origins, self.powers, strict=True))
+        return self._replace(origin=there if any(there) else ())
+
+    @property
     def inner(self) -> tuple[tuple[str, float], ...]:
         """The names and values of parameters that it has beside its coefficient."""
         return () if self.bend is None else self.bend.inner
@@ -140,6 +155,11 @@ class Term(NamedTuple):
     def factor(self) -> "Term":
         """The powers alone."""
         return self._replace(function="", wave=(0,) * len(self.powers), bend=None)
+
+
+def _counted(name: str, origin: float) -> str:
+    """A variable that counts from elsewhere, in words."""
+    return f"({name} {'-' if origin > 0 else '+'} {abs(origin):.15g})" if origin else name
 
 
 def weighted_sum(weights: Sequence[float], names: Sequence[str], times: str) -> str:

@@ -15,14 +15,13 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.linalg import null_space
 
+from pynode.training.determined import within_rounding
+
 Array = NDArray[np.float64]
 Index = NDArray[np.intp]
 
 UNKNOWN = 1e3
-"""A direction that is known to no better than this factor is not known ..."""
-
-ROUNDING = 1e-12
-"""... nor is one whose information is this part of the largest one."""
+"""A direction that is known to no better than this factor is not known."""
 
 POOR = 1.0
 """A direction that is known to this factor only ..."""
@@ -113,9 +112,13 @@ def undetermined(
         Without parameters of which nothing is known at all: those have no influence.
     """
     size = np.where(theta != 0, np.abs(theta), 1.0)
-    w, V = np.linalg.eigh(information * size * size[:, None])
-    top = max(float(w[-1]), 1e-300) if len(w) else 0.0
-    lost = w < max(UNKNOWN**-2, ROUNDING * top)
+    unit = within_rounding(size, information, UNKNOWN**-2)
+    w, V = np.linalg.eigh(information * unit * unit[:, None])
+    lost = w < UNKNOWN**-2
+    if (unit < size).any():
+        V = (unit / size)[:, None] * V
+        V /= np.linalg.norm(V, axis=0)
+        V[:, lost] = np.linalg.qr(V[:, lost])[0]
     found = _groups(names, theta, V[:, lost], False, rise)
     taken = np.unique(np.concatenate([np.empty(0, dtype=np.intp), *(group.index for group in found)]))
     poor = ~lost & (w < POOR**-2)

@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from pynode.data.scaling import FAR, STILL, spread_within
 from pynode.experiments.forward import Course, Experiment
 from pynode.optim.normal_equations import FreeStates, Linearised, gram
 from pynode.training.coordinates import Coordinates
@@ -24,7 +25,7 @@ WEAK = 1e-8
 """The precision of the weak prior of a free initial state, over the square of its size."""
 
 ROUNDING = 1e-7
-"""The part of the typical reading that is rounding."""
+"""The part of the typical reading, or of FAR standard deviations where these are less, that is rounding."""
 
 HUGE = 1e100
 """Derivatives beyond this come from chaos over too long a time."""
@@ -126,6 +127,8 @@ class LikelihoodProblem:
         Evaluations of the field so far.
     typical : (k,) array
         Root mean squares of the readings of each column.
+    rounding : (k,) array
+        Standard deviations of rounding.
     """
 
     def __init__(
@@ -156,11 +159,23 @@ class LikelihoodProblem:
         size = np.maximum(np.abs(self.start), np.abs(self.start).max(initial=0.0) * 1e-3)
         self.prior = np.where(self.mask, WEAK / np.where(size > 0, size, 1.0) ** 2, 1.0)
         self.typical = np.array([self._size(rows) for rows in self.columns])
+        self.rounding = ROUNDING * np.array([self._reach(c) for c in range(len(self.columns))])
         self.order = np.argsort(readings.sample, kind="stable")
 
     def _size(self, rows: Index) -> float:
         values = self.readings.value[rows]
         return float(np.sqrt((values**2).mean())) or 1.0 if len(rows) else 1.0
+
+    def _reach(self, c: int) -> float:
+        """The size of typical readings of a column, or less where they are far from zero beside what they vary by."""
+        typical = float(self.typical[c])
+        if not len(self.columns[c]) or self.models[c].logarithmic:
+            return 1.0 if self.models[c].logarithmic else typical
+        rows = self.columns[c]
+        cut = np.cumsum(np.bincount(self.readings.sample[rows]))[:-1]
+        value = self.readings.value[rows][np.argsort(self.readings.sample[rows], kind="stable"), None]
+        scale = FAR * float(spread_within([x for x in np.split(value, cut) if len(x)])[0])
+        return scale if STILL * typical < scale < typical else typical
 
     # ---- Coordinates
 
@@ -228,7 +243,8 @@ class LikelihoodProblem:
             for j, name in enumerate(names):
                 relative = np.maximum(np.abs(f), 1e-2 * self.typical[c]) if name == "proportional" else 1.0
                 size = np.sqrt(np.mean((r / relative) ** 2) / len(names))
-                least = ROUNDING * (self.typical[c] if name == "additive" and not self.models[c].logarithmic else 1.0)
+                relative_to = 1.0 if name == "additive" or self.models[c].logarithmic else self.typical[c]
+                least = self.rounding[c] / relative_to
                 x[n + self.place[c] + j] = np.log(max(size if np.isfinite(size) else 1.0, least))
         return x
 
@@ -248,7 +264,7 @@ class LikelihoodProblem:
             typical = 1.0
         if not np.isfinite(f).all():
             return None
-        s, by_f, by_phi = scale(model, f, self.sigma(x, c), ROUNDING * typical, typical)
+        s, by_f, by_phi = scale(model, f, self.sigma(x, c), self.rounding[c], typical)
         root = np.sqrt(self.readings.weight[rows])
         s = s / root
         by_f = by_f / root

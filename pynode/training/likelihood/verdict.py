@@ -12,6 +12,7 @@ from pynode.training.error_models import ERROR_MODELS, tail
 from pynode.training.likelihood.problem import LikelihoodProblem
 from pynode.training.likelihood.run import LikelihoodRun, Maximum
 from pynode.training.smoothing import smooth
+from pynode.training.verdict.driven_residuals import driven, words_for
 from pynode.training.verdict.residuals import ALIKE, EXACT, EXCESS
 from pynode.training.verdict.trajectories import LEFT, NOTHING, SLIGHT
 
@@ -117,6 +118,23 @@ def _follow(problem: LikelihoodProblem, c: int, z: Array) -> float:
     first = np.flatnonzero(np.diff(row, prepend=-1))
     means = np.add.reduceat(z[order], first) / np.sqrt(np.diff(first, append=len(row)))
     return following(means, problem.readings.sample[rows][order][first])
+
+
+def _follow_inputs(maximum: Maximum, rough: NDArray[np.bool_]) -> NDArray[np.bool_]:
+    """(k,) whether the standardised residuals of a column follow the control inputs, see `driven`."""
+    problem = maximum.problem
+    signal, times = problem.experiment.signal, problem.experiment.times
+    if signal is None or not rough.any():
+        return np.zeros(len(rough), dtype=bool)
+    x = maximum.posterior.theta
+    course: Any = problem.course(x, np.asarray(maximum.posterior.free))
+    z = np.zeros((sum(map(len, times)), len(rough)))
+    for c, rows in enumerate(problem.columns):
+        if len(rows):
+            own = np.where(problem.readings.censored[rows] == 0, problem.standardised(course, x, c), 0.0)
+            np.add.at(z[:, c], problem.readings.row[rows], problem.density.score(own))
+    inputs = [signal(t, 0 if signal.shared else i) for i, t in enumerate(times)]
+    return np.asarray(rough & driven(inputs, np.split(z, np.cumsum([len(t) for t in times])[:-1])))
 
 
 def _even(problem: LikelihoodProblem, c: int) -> bool:
@@ -249,6 +267,9 @@ class Verdict:
             words.append(
                 f"the residuals of {named(alike)} follow each other, as those of noise do not: this is misfit; {remedy}"
             )
+        follow = _follow_inputs(run.best, rough)
+        if follow.any():
+            words.append(words_for(named(follow)))
         if state.status == "max_iter":
             words.append("training ended after max_iter steps, not at a maximum of the likelihood: take a larger max_iter")
         if state.status == "stalled" and state.left > LEFT:

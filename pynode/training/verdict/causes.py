@@ -108,8 +108,8 @@ def stiff(run: Run) -> bool:
     return solved and many < SAME_STEPS * few
 
 
-def at_bounds(run: Run, deviation: Array) -> list[str]:
-    """Names and bounds of bounded parameters that ended at one.
+def at_bounds(run: Run, deviation: Array) -> list[tuple[str, float]]:
+    """(name, bound) of bounded parameters that ended at one.
 
     Parameters
     ----------
@@ -127,5 +127,5 @@ def at_bounds(run: Run, deviation: Array) -> list[str]:
             place = (run.training.theta[k] - low) / (high - low)
             if min(place, 1 - place) < AT_BOUND and not deviation[k] < LOOSE:
                 name = parameter.name if parameter.size == 1 else f"{parameter.name}[{k - parameter.offset}]"
-                found.append(f"{name} = {low if place < 0.5 else high:g}")
+                found.append((name, float(low if place < 0.5 else high)))
     return found

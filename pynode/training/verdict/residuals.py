@@ -6,6 +6,7 @@ from numpy.typing import NDArray
 from pynode.training.curriculum import Run
 from pynode.training.noise import Noise
 from pynode.training.verdict.dependence import at_speed, dependence
+from pynode.training.verdict.driven_residuals import driven
 
 Array = NDArray[np.float64]
 
@@ -80,6 +81,15 @@ def placed(run: Run) -> NDArray[np.bool_]:
     u = run.data.inputs_at_rows()
     found = dependence(states if u is None else np.hstack([states, u]), _weighted(run))
     return np.asarray(_rough(run) & found.clear)
+
+
+def follow_inputs(run: Run) -> NDArray[np.bool_]:
+    """(d,) whether the residuals of a state follow the control inputs, see `driven`."""
+    u = run.data.inputs_at_rows()
+    if u is None:
+        return np.zeros(run.data.d, dtype=bool)
+    ends = np.cumsum([len(t) for t in run.data.t])[:-1]
+    return np.asarray(_rough(run) & driven(np.split(u, ends), np.split(_weighted(run), ends)))
 
 
 def larger_where_fast(run: Run) -> Array:

@@ -13,12 +13,14 @@ from numpy.typing import NDArray
 from pynode.training.curriculum import Run
 from pynode.training.second_order import SecondOrderRun
 from pynode.training.verdict.causes import at_bounds, codes, stiff, turns
+from pynode.training.verdict.driven_residuals import words_for
 from pynode.training.verdict.residuals import (
     ALIKE,
     EXACT,
     allowed,
     autocorrelation,
     excess,
+    follow_inputs,
     larger_where_fast,
     placed,
     scatter,
@@ -70,7 +72,6 @@ def doubts(run: Run, names: Sequence[str], y: Sequence[Array] | None = None) -> 
     ratio = excess(run)
     count, variance = scatter(run)
     rough = variance > EXACT * run.data.spread
-    limit = allowed(count)
     noise = np.nan_to_num(run.smoothed.variance, nan=0.0)
     z = autocorrelation(run)
     remedy = _remedy(run)
@@ -83,8 +84,9 @@ def doubts(run: Run, names: Sequence[str], y: Sequence[Array] | None = None) -> 
     missed = too_large(run) & ~unexplained
     alike = rough & (z > ALIKE) & ~(ratio <= SLIGHT) & ~missed & ~unexplained
     depend = placed(run) & ~missed & ~unexplained & ~alike
+    follow = follow_inputs(run)
     faster = larger_where_fast(run)
-    fast = (faster > 1) & ~missed & ~unexplained & ~alike & ~depend
+    fast = (faster > 1) & ~missed & ~unexplained & ~alike & ~depend & ~follow
     if (unexplained & run.data.seen).any():
         words.append(
             f"the model explains hardly anything of {named(unexplained)}: the residuals are as large as the data vary; "
@@ -104,13 +106,15 @@ def doubts(run: Run, names: Sequence[str], y: Sequence[Array] | None = None) -> 
             f"the residuals of {named(depend)} depend on where the states are, as those of noise do not: this is misfit; "
             f"{remedy}"
         )
+    if follow.any():
+        words.append(words_for(named(follow)))
     if fast.any():
         times = ", ".join(f"{np.sqrt(faster[j]):.2g}" for j in measured if fast[j])
         words.append(
             f"the residuals of {named(fast)} are {times} times as large where the states are fast as elsewhere: fast parts "
             f"are missed, or the times of readings are not exact; more readings there help most, else {remedy}"
         )
-    poor = bool((rough & ~(ratio <= limit))[measured].any())
+    poor = bool((rough & ~(ratio <= allowed(count)))[measured].any())
     if stiff(run):
         words.append(
             "steps are as short as stability wants them, not as accuracy does: with these parameters the equation is stiff, "
@@ -161,9 +165,8 @@ def _of_second_order(run: SecondOrderRun, poor: bool, together: bool) -> list[st
             "interpolated, and errors are larger than the bands; take a smaller model or more data"
         )
     lost = run.undetermined
-    bound = [
-        x for x in at_bounds(run, _deviations(run)) if x.split(" = ")[0] not in {name for name, _ in _values(run, lost)}
-    ]
+    named = {name for name, _ in _values(run, lost)}
+    bound = [f"{name} = {at:g}" for name, at in at_bounds(run, _deviations(run)) if name not in named]
     if bound:
         words.append(
             f"{', '.join(bound)} ended at a bound: the data favour a value beyond it, or say little; widen the bound if it "

@@ -173,8 +173,7 @@ class EquationFit:
         model = self.model
         return {
             "method": model.method,
-            "rtol": min(model.rtol, 1e-7),
-            "atol": min(model.atol, 1e-7) * self.scaling.spread,
+            **self.scaling.tolerances(min(model.rtol, 1e-7), min(model.atol, 1e-7)),
             "max_steps": 20_000,
         }
 
@@ -252,7 +251,7 @@ class EquationFit:
         run.quiet = True
         try:
             run.train()
-            polish(run)
+            polish(run, self.scaling, min(self.model.rtol, 1e-7))
         except FitError:
             return None
         return run
@@ -353,7 +352,8 @@ class EquationFit:
         many = (~np.isnan(np.concatenate(self.inside.y))).sum(axis=0)[measured] >= MANY
         if not ((relative > CLEAN) & (many | (relative**2 < CLEAR))).all():
             return False
-        if inner_of(self.candidates[0].terms) and (vague(run) or (autocorrelation(run)[measured] > TOGETHER).any()):
+        inner = inner_of(self.candidates[0].terms)
+        if inner and (vague(run, run.field.n_params - len(inner)) or (autocorrelation(run)[measured] > TOGETHER).any()):
             return False
         return not doubts(run, self.data.names, self.data.y)
 

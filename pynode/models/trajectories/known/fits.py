@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
+from pynode.data.scaling import FAR, spread_within
 from pynode.data.trajectories import Trajectories
 from pynode.fields.field import Field
 from pynode.models.trajectories.known import protocol as protocols
@@ -109,8 +110,9 @@ class KnownFit:
         self._check_logarithms()
         self.theta0 = self.protocol.field.init(self.seed)
         self.options: dict[str, Any] = {"method": model.method, "rtol": max(model.rtol * FINE, 1e-12), "max_steps": 20_000}
-        self.sizes = self._sizes()
-        self.options["atol"] = np.maximum(model.atol * FINE * self.sizes, 1e-300)
+        self.units = self._units()
+        self.options |= self.units.tolerances(self.options["rtol"], model.atol * FINE)
+        self.options["atol"] = np.maximum(self.options["atol"], 1e-300)
 
     def _check_logarithms(self) -> None:
         """Log-normal readings are positive."""
@@ -207,23 +209,33 @@ class KnownFit:
         best = [k for k in np.argsort(loss)[:CLIMBED] if np.isfinite(loss[k])]
         return [Start(f"drawn {k + 1}", np.array(coordinates.theta(drawn[k])), states) for k in best]
 
-    def _sizes(self) -> Array:
-        """(d,) sizes of the states: of readings where states are read off, else of the course from the start given."""
+    def _units(self) -> Scaling:
+        """The sizes of the states, and what they vary by within trajectories.
+
+        Of readings where states are read off, else of the course from the start given.
+        """
         d = self.protocol.field.d
+        plain = Scaling.identity(d, False, 0 if self.data.signal is None else self.data.signal.m)
         if self.model.observe is None:
-            y = np.concatenate(self.data.y)
-            count = np.maximum((~np.isnan(y)).sum(axis=0), 1)
-            size = np.pad(np.sqrt(np.nansum(y**2, axis=0) / count), (0, d - y.shape[1]))
-            return np.where(size > 0, size, size[size > 0].mean() if (size > 0).any() else 1.0)
-        theta = self.theta0
-        guess = self._known_or(np.ones((len(self.data), d)))
-        try:
-            options = self.options | {"atol": 1e-8}
-            course = self.protocol.experiment(self.times, self.data.signal, **options).run(theta, guess, False)
-        except ValueError:
-            return np.ones(d)
-        size = np.nanmax(np.abs(course.states), axis=0, initial=0.0)
-        return np.where(np.isfinite(size) & (size > 0), size, 1.0)
+            y = [np.pad(x, ((0, 0), (0, d - x.shape[1])), constant_values=np.nan) for x in self.data.y]
+            whole = np.concatenate(y)
+            count = np.maximum((~np.isnan(whole)).sum(axis=0), 1)
+            size = np.sqrt(np.nansum(whole**2, axis=0) / count)
+            size = np.where(size > 0, size, size[size > 0].mean() if (size > 0).any() else 1.0)
+        else:
+            guess = self._known_or(np.ones((len(self.data), d)))
+            try:
+                options = self.options | {"atol": 1e-8}
+                course = self.protocol.experiment(self.times, self.data.signal, **options).run(self.theta0, guess, False)
+            except ValueError:
+                return plain
+            whole = np.where(np.isfinite(course.states), course.states, np.nan)
+            y = np.split(whole, np.cumsum([len(t) for t in self.times])[:-1])
+            size = np.nanmax(np.abs(whole), axis=0, initial=0.0)
+            size = np.where(size > 0, size, 1.0)
+        within = np.minimum(spread_within(y), size)
+        far = (FAR * within < size) & (~np.isnan(whole)).any(axis=0)
+        return replace(plain, spread=size, centre=np.where(far, size, 0.0), within=np.where(far, within, size))
 
     def _known_or(self, guess: Array) -> Array:
         initial = self.protocol.initial

@@ -16,7 +16,6 @@ from pynode.models.trajectories.known.dose_checks import doubtful_dose
 from pynode.models.trajectories.known.fits import KnownFit
 from pynode.models.trajectories.known.protocol import Protocol, doses_of_one
 from pynode.models.trajectories.publishing.criteria import of_maximum
-from pynode.models.trajectories.scaling import Scaling
 from pynode.optim.result import MESSAGES
 from pynode.training.error_models import ERROR_MODELS
 from pynode.training.likelihood.run import LikelihoodRun, Maximum
@@ -58,9 +57,7 @@ def keep(model: "NeuralODE", fit: KnownFit, run: LikelihoodRun, status: str | No
     model.columns_ = data.columns
     model.n_unobserved_ = 0
     model.estimators_ = []
-    d, m = model.field_.d, 0 if data.signal is None else data.signal.m
-    identity = Scaling.identity(d, False, m)
-    model.scaling_ = Scaling(identity.shift, identity.scale, fit.sizes, u_shift=identity.u_shift, u_scale=identity.u_scale)
+    model.scaling_ = fit.units
     inflation = problem.n_observed / max(problem.n_observed - best.degrees, 1.0)
     _keep_uncertainty(model, best, inflation)
     model.history_ = {
