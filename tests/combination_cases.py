@@ -181,6 +181,8 @@ class Case(Derivatives):
             method = self.pick("method", list(FIXED))
             if self.d == 3 and method in ("yoshida4", "leapfrog"):
                 method = self.told["method"] = "rk4"
+            if method == "yoshida4" and self.switch:  # whose stages lie beyond the ends of its steps
+                method = self.told["method"] = "rk4"
             self.keys = {"method": method, "step": FIXED[method]}
             self.bound = 5e-5
         elif way == "grid":

@@ -11,6 +11,7 @@ numbered: --case K is that one alone. Exits with 1 if something is wrong.
 import argparse
 import collections
 import sys
+import time
 import warnings
 
 import numpy as np
@@ -25,7 +26,7 @@ STENCIL = {1: 2 / 3, 2: -1 / 12}
 ONE_SIDED = {0: 11 / 6, 1: -3.0, 2: 1.5, 3: -1 / 3}
 """f' = sum c_k f(-k h) / h."""
 
-STEP = 1e-3
+STEP = 3e-4
 STEP_OF_TIMES = 2e-4
 
 
@@ -225,10 +226,14 @@ def main():
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--first", type=int, default=0, help="the number of the first case")
     parser.add_argument("--case", type=int, help="this one alone, with what was drawn")
+    parser.add_argument("--minutes", type=float, default=np.inf, help="no new case after so long")
     given = parser.parse_args()
+    end = time.monotonic() + 60 * given.minutes
     numbers = range(given.first, given.first + given.count) if given.case is None else [given.case]
     outcomes, refused = collections.Counter(), collections.Counter()
     for number in numbers:
+        if time.monotonic() > end:
+            break
         outcome, text, case = one(given.seed, number)
         outcomes[outcome] += 1
         if outcome == "refused":

@@ -174,17 +174,21 @@ class Backward:
         lam_t: NDArray[np.float64],
     ) -> None:
         """Through the stretches at positions k, which have one time t0 only: their ends are y + (t* - t0) f at t* = t0."""
-        for i in k:
+        if not len(k):
+            return
+        t, _ = self.solver.side_before(r.active[k], r.t_event[k])
+        f = self.solver.slope(r.active[k], t, r.y[k].astype(np.float64), self.theta.astype(np.float64))
+        for i, slope in zip(k, f, strict=True):
+            sample = r.active[i]
             saves = r.saves[i][:-1] if r.jump[i] >= 0 else r.saves[i]
-            lam[r.active[i]] += self.dy[saves].sum(axis=0) + seed[i]
-        moves = k[(r.which[k] >= 0) | (r.jump[k] >= 0)]
-        if len(moves):
-            t, _ = self.solver.side_before(r.active[moves], r.t_event[moves])
-            f = self.solver.slope(r.active[moves], t, r.y[moves], self.theta.astype(np.float64))
-            by_length = (seed[moves] * f).sum(axis=1)
-            lam_t[r.active[moves]] = -by_length
-            jumped = r.jump[moves] >= 0
-            self.g_rows_t[r.jump[moves[jumped]]] += by_length[jumped]
+            lam[sample] += self.dy[saves].sum(axis=0) + seed[i]
+            later = saves[saves != self.batch.row[sample]]
+            self.g_rows_t[later] += self.dy[later] @ slope
+            lam_t[sample] = -self.dy[later].sum(axis=0) @ slope
+            if r.which[i] >= 0 or r.jump[i] >= 0:
+                lam_t[sample] -= seed[i] @ slope
+            if r.jump[i] >= 0:
+                self.g_rows_t[r.jump[i]] += seed[i] @ slope
 
     def _stretch_rows(self, r: Stretch, k: NDArray[np.intp], seed: Any, first: bool, last_step: bool = False) -> Any:
         """Times of the stretches (or of their last steps), and cotangents of their states."""
