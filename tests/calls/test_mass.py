@@ -235,7 +235,8 @@ def test_events_know_the_slope_that_a_mass_matrix_makes():
 def test_slopes_of_algebraic_variables():
     """x' = -x + u, 0 = x + sin(t) + 2 u - z, at a point: z' = x' + cos(t) + 2 u'."""
     f = pn.field(state=2, inputs=1)(lambda t, y, u: [-y[0] + u[0], y[0] + np.sin(t) + 2 * u[0] - y[1]])
-    t, y, u, du = np.array([0.4]), np.array([[0.3, 0.0]]), np.array([[0.2]]), np.array([[0.7]])
+    t, y = np.array([0.4]), np.array([[0.3, 0.0]])
+    u, du = np.array([[0.2]]), np.array([[0.7]])
     y[0, 1] = y[0, 0] + np.sin(0.4) + 2 * 0.2
     slope = rate_of_change(f, np.diag([1.0, 0.0]), t, y, np.zeros(0), f(t, y, np.zeros(0), u), u, du)
     np.testing.assert_allclose(slope, [[-0.1, -0.1 + np.cos(0.4) + 1.4]], rtol=1e-12)
