@@ -105,11 +105,12 @@ typedef struct pn_problem {
        entries of that only, and mass must be 0 where the pattern was made so. */
     const pn_program *jacobian, *jacobian_reverse;
     const pn_pattern *pattern;
-    int32_t jacobian_cost; /* a callback's: so many evaluations of f that nfe counts for each Jacobian */
-    const double *mass;    /* (d, d) M y' = f, of a Rosenbrock method; NULL: the identity */
-    const void *theta;     /* T (n_theta); with theta_each T (n, n_theta), a row for each sample */
-    int64_t n_theta;       /* of field, jump and loss program together */
-    int32_t theta_each;    /* every sample has parameters of its own, and a gradient of its own with respect to them */
+    int32_t jacobian_cost;      /* a callback's: so many evaluations of f that nfe counts for each Jacobian */
+    const double *mass;         /* (d, d) M y' = f, of a Rosenbrock method; NULL: the identity */
+    const double *mass_inverse; /* for derivatives by save times on switches; NULL where M is singular */
+    const void *theta;          /* T (n_theta); with theta_each T (n, n_theta), a row for each sample */
+    int64_t n_theta;            /* of field, jump and loss program together */
+    int32_t theta_each;         /* every sample has parameters of its own, and a gradient of its own with respect to them */
     pn_callback call;
     void *call_ctx;
     const pn_tableau *tableau;

@@ -15,10 +15,11 @@
 #   interrupts  Ctrl-C, kill -9 and failing files in fits (tests/interrupts.py)
 #   nomemory    failing allocations and limits of memory in Python (tests/nomemory.py)
 #   oracles     random fields against SciPy and the complex step (tests/oracles.py)
+#   combinations COMBINATIONS (1000) random combinations of features against SciPy (tests/combinations.py)
 #   mutants     500 changes of the core, or as many as MUTANT_MINUTES (90) allow, which the tests in C have to notice (tests/mutants.py)
 #   coverage    branches of the core and lines of the package that the tests run, against tools/coverage.json (tools/coverage.py)
 #   soak        SOAK_MINUTES (60) of solves and fits in several processes (tests/soak.py)
-# The last eight use the python of PYTHON, which has pynode and its tests' packages. All but these by default. What is not installed is left out (SKIP); exits with 1 if anything fails.
+# The last nine use the python of PYTHON, which has pynode and its tests' packages. All but these by default. What is not installed is left out (SKIP); exits with 1 if anything fails.
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
 work=$(mktemp -d)
@@ -169,6 +170,7 @@ run_nomemory() {
 }
 
 run_oracles() { "$PYTHON" tests/oracles.py; }
+run_combinations() { "$PYTHON" tests/combinations.py --count "${COMBINATIONS:-1000}"; }
 run_mutants() {
     needs gcc gcov
     CC=gcc "$PYTHON" tests/mutants.py --minutes "${MUTANT_MINUTES:-90}"

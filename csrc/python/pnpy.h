@@ -137,6 +137,7 @@ enum {
     PNPY_target,
     PNPY_weight,
     PNPY_mass,
+    PNPY_mass_inverse,
     PNPY_pattern,
     PNPY_N_KEPT
 };

@@ -6,9 +6,9 @@
 
 /* ---- the arguments ----------------------------------------------------------------------------------------- */
 const char *const pnpy_array_names[PNPY_N_KEPT] = {
-    "y0",        "t",           "t_start",   "t_len",  "row",    "knot",       "knot_start", "knot_len",
-    "seg_start", "cross_knots", "coef",      "atol",   "grid",   "grid_start", "grid_len",   "stops",
-    "jump_set",  "jump_add",    "jump_data", "target", "weight", "mass",       "pattern",
+    "y0",        "t",           "t_start",   "t_len",  "row",    "knot",       "knot_start",   "knot_len",
+    "seg_start", "cross_knots", "coef",      "atol",   "grid",   "grid_start", "grid_len",     "stops",
+    "jump_set",  "jump_add",    "jump_data", "target", "weight", "mass",       "mass_inverse", "pattern",
 };
 const char *const pnpy_part_names[PNPY_N_PARTS] = {"jump",         "jump_reverse", "loss_program",
                                                    "loss_reverse", "jacobian",     "jacobian_reverse"};

@@ -175,8 +175,10 @@ int pnpy_check_setup(const pnpy_problem *self) {
 
 static int take_mass(pnpy_problem *self, const pnpy_given *g) {
     const npy_intp square[2] = {self->problem.d, self->problem.d};
-    if (keep(self, g, PNPY_mass, NPY_DOUBLE, 2, square) < 0) return -1;
+    if (keep(self, g, PNPY_mass, NPY_DOUBLE, 2, square) < 0 || keep(self, g, PNPY_mass_inverse, NPY_DOUBLE, 2, square) < 0)
+        return -1;
     self->problem.mass = kept_data(self, PNPY_mass);
+    self->problem.mass_inverse = kept_data(self, PNPY_mass_inverse);
     return 0;
 }
 

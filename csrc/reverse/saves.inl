@@ -40,9 +40,12 @@ PN_RARE static int FN(is_held)(const FN(work) * W, int l) {
     return knot && P->knot[P->knot_start[i] + next] == r->t_new;
 }
 
+/* Whether f tells y': not where M is singular. */
+static inline int FN(tells_slope)(const pn_problem *P) { return !P->mass || P->mass_inverse; }
+
 /* Whether the derivative by the save time at the step's end is the slope of the dense output, not what the end does as it moves. */
 static int FN(by_dense)(const FN(work) * W, int l) {
-    return !W->back.record[l].landed || (W->P->mass && FN(is_held)(W, l));
+    return !W->back.record[l].landed || (!FN(tells_slope)(W->P) && FN(is_held)(W, l));
 }
 
 /* Adds the cotangents of the step's saved values: to lambda at its end, to g_base and g_coef inside. 1: some inside. */
@@ -100,8 +103,17 @@ static void FN(seed_dense)(const FN(work) * W, T **gk) {
         }
 }
 
-/* dL/dt of rows (-1: none) += sign lambda . f(t, y), y being the state in that row. */
-PN_RARE static int FN(add_slopes)(FN(work) * W, const int64_t *row, const double *t, const T *y, double sign) {
+/* M^-1 f of lane l in component c */
+static double FN(slope_of)(const FN(work) * W, size_t c, size_t l) {
+    const double *inverse = W->P->mass_inverse;
+    double sum = inverse ? 0 : (double)W->spare[c * L + l];
+    size_t d = (size_t)W->d;
+    for (size_t e = 0; inverse && e < d; e++) sum += inverse[c * d + e] * (double)W->spare[e * L + l];
+    return sum;
+}
+
+/* dL/dt of rows (-1: none) += sign lambda . y'(t, y), y being the state in that row; own: the cotangent of the row for lambda. */
+PN_RARE static int FN(add_slopes)(FN(work) * W, const int64_t *row, const double *t, const T *y, double sign, int own) {
     FN(back) *B = &W->back;
     size_t d = (size_t)W->d;
     T *state = FN(state_slot)(&W->reverse, W->files);
@@ -117,13 +129,14 @@ PN_RARE static int FN(add_slopes)(FN(work) * W, const int64_t *row, const double
     for (size_t l = 0; l < L; l++)
         for (size_t c = 0; row[l] >= 0 && c < d; c++) {
             size_t at = c * L + l;
-            W->P->g_t[row[l]] += sign * ((double)B->lambda[at] + (B->z ? (double)B->mu[at] : 0)) * (double)W->spare[at];
+            double lambda = own ? FN(cotangent)(W, row[l], (int32_t)c) : (double)B->lambda[at] + (B->z ? (double)B->mu[at] : 0);
+            W->P->g_t[row[l]] += sign * lambda * FN(slope_of)(W, c, l);
         }
     return 0;
 }
 
 /* Save times that are held move alone. On the side before, y- = y(t) and what follows begins with y+ (after jumps, else the same):
-   dL/dt = lambda- . f(t, y-) - lambda+ . f(t, y+). The second part while lambda is lambda+ (sign -1), then the first (1). */
+   dL/dt = lambda- . y'(t, y-) - lambda+ . y'(t, y+). The second part while lambda is lambda+ (sign -1), then the first (1). */
 PN_RARE static int FN(held_ends)(FN(work) * W, int sign) {
     const pn_problem *P = W->P;
     int jumps = sign > 0 && P->jump.program;
@@ -132,11 +145,11 @@ PN_RARE static int FN(held_ends)(FN(work) * W, int sign) {
     double t[L];
     for (int l = 0; l < L; l++) {
         const pn_record *r = &B->record[l];
-        int held = B->live[l] && !P->mass && FN(is_held)(W, l);
+        int held = B->live[l] && FN(tells_slope)(P) && FN(is_held)(W, l);
         row[l] = held ? P->row[B->sample[l]] + (jumps ? r->ends : r->save_end - 1) : -1;
         t[l] = held && !FN(on_switch)(W, l) ? r->t_new : B->t[l];
     }
-    return FN(add_slopes)(W, row, t, (const T *)(jumps ? P->y_before : P->y), sign);
+    return FN(add_slopes)(W, row, t, (const T *)(jumps ? P->y_before : P->y), sign, 0);
 }
 
 /* Derivatives with respect to time of the saves in the step, grid frozen: theta = (t_s - t) / h. */
@@ -155,7 +168,8 @@ static void FN(time_saves)(FN(work) * W, double *gt, double *gh) {
             double ts = time_of(P, i, j), theta = (ts - B->t[l]) / B->h[l], slope = 0, value = 0;
             int end = j >= r->ends, on = FN(on_switch)(W, l); /* end of the step: unless that moves along, the slope is f_new */
             if (end && !FN(by_dense)(W, l)) continue;
-            if (on) theta = 0; /* before the switch */
+            if (on && FN(tells_slope)(P)) continue; /* switch_saves */
+            if (on) theta = 0;                      /* before the switch */
             for (int32_t c = 0; c < W->d; c++) {
                 double g = FN(cotangent)(W, row, c), power = 1;
                 for (int q = 0; q < degree; q++) {
@@ -173,6 +187,24 @@ static void FN(time_saves)(FN(work) * W, double *gt, double *gh) {
     }
 }
 
+/* Save times on a switch that take no step along: the slope is that before. */
+PN_RARE static int FN(switch_saves)(FN(work) * W) {
+    const FN(back) *B = &W->back;
+    for (int32_t k = 0, any = FN(tells_slope)(W->P); any; k++) {
+        int64_t row[L];
+        any = 0;
+        for (int l = 0; l < L; l++) {
+            const pn_record *r = &B->record[l];
+            int32_t j = r->save + k;
+            int here = B->live[l] && j < r->save_end && (j < r->ends || FN(by_dense)(W, l)) && FN(on_switch)(W, l);
+            row[l] = here ? W->P->row[B->sample[l]] + j : -1;
+            any |= here;
+        }
+        if (any && FN(add_slopes)(W, row, B->t, (const T *)W->P->y, 1, 1)) return 1;
+    }
+    return 0;
+}
+
 /* The ends of the step are grid points: d/dt_new = gh (+ what the next step says of its start), d/dt = gt - gh. A first step on a
    switch begins with the slope before it. */
 static int FN(time_ends)(FN(work) * W, const double *gt, const double *gh) {
@@ -181,11 +213,11 @@ static int FN(time_ends)(FN(work) * W, const double *gt, const double *gh) {
     int64_t begins[L];
     for (int l = 0; l < L; l++) {
         const pn_record *r = &B->record[l];
-        int held = B->live[l] && FN(is_held)(W, l), on = B->live[l] && r->first && FN(on_switch)(W, l);
+        int held = B->live[l] && FN(is_held)(W, l), on = B->live[l] && r->first && FN(tells_slope)(P) && FN(on_switch)(W, l);
         begins[l] = on ? P->row[B->sample[l]] + r->save - 1 : -1;
         if (!B->live[l]) continue;
         if (r->landed && !held) P->g_t[P->row[B->sample[l]] + r->save_end - 1] += gh[l] + B->carry[l];
         B->carry[l] = on ? 0 : gt[l] - gh[l];
     }
-    return FN(add_slopes)(W, begins, B->t, (const T *)P->y, -1);
+    return FN(add_slopes)(W, begins, B->t, (const T *)P->y, -1, 0) || (P->n_stops && FN(switch_saves)(W));
 }

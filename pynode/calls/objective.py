@@ -310,9 +310,16 @@ class Objective:
         if "theta" in wanted and rows.theta.size:
             at = solver.system.offsets["loss"]
             gradients["theta"][at : at + rows.theta.size] += rows.theta * scale
+        if "t" in wanted and rows.t is not None:
+            gradients["t"] = _sum(gradients["t"], solver.batch.by_time(rows.t * scale))
         if "target" in wanted and rows.target is not None:
             gradients["target"] = solver.batch.unflatten(rows.target * scale)
         return LossAndGrad(value, gradients, solution=solution)
+
+
+def _sum(x: Any, y: Any) -> Any:
+    """That of two arrays, or of two lists of them."""
+    return [a + b for a, b in zip(x, y, strict=True)] if isinstance(x, list) else x + y
 
 
 def _scaled(raw: _core.Results, scale: float) -> NDArray[np.float64]:

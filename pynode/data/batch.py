@@ -112,6 +112,11 @@ class Batch(SaveTimes):
             return [rows[part] for part in self.slices()]
         return rows.reshape(len(self.y0), self.width, *rows.shape[1:])
 
+    def by_time(self, rows: NDArray[np.float64]) -> Any:
+        """Derivatives by the time of each row, shaped like the user's times: added up where samples share them."""
+        t = self.unflatten(rows)
+        return t.sum(axis=0) if self.kind == "shared" else t
+
     def times(self) -> Any:
         """The times as the user gave them."""
         if self.kind == "own":

@@ -53,6 +53,13 @@ class PiecewisePolynomial:
         first = self.seg_start[sample]
         return evaluated(knots, self.coef[first : first + len(knots) - 1], t)
 
+    def rates(self, sample: int, t: Float) -> Float:
+        """Slopes (n, m) of one sample at times t (n,)."""
+        knots = self.knots(sample)
+        first = self.seg_start[sample]
+        coef = self.coef[first : first + len(knots) - 1]
+        return evaluated(knots, coef[:, 1:] * np.arange(1, coef.shape[1])[:, None], t)
+
     def arguments(self) -> dict[str, Any]:
         """Keywords of `_core.Problem`."""
         return {

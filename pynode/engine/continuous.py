@@ -21,7 +21,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pynode.data.batch import starts
-from pynode.engine.problem import PreparedSolve, core_problem
+from pynode.engine.problem import PreparedSolve, before_switches, core_problem
 from pynode.errors import OK
 from pynode.fields.arguments import refuse_rows
 
@@ -158,9 +158,13 @@ def _finish(
 
 
 def _field_at_rows(setup: PreparedSolve, theta: NDArray[Any], y: NDArray[Any]) -> Any:
-    """f at every saved time and state (rows, d)."""
+    """f at every saved time and state (rows, d), after the first one as before a switch or a knot there."""
     batch = setup.batch
     times = batch.row_times()
+    sample = np.repeat(np.arange(len(batch.y0)), batch.length)
+    way = np.where(times[batch.last_row] >= times[batch.row], 1, -1)[sample]
+    begins = times == times[batch.row][sample]
+    times = np.where(begins, times, before_switches(setup.field, setup.pieces, sample, times, way, setup.dtype)[0])
     u = None
     if setup.pieces is not None:
         u = np.concatenate(

@@ -180,8 +180,7 @@ def shaped_gradients(
     if "y0" in wanted:
         out["y0"] = scaled(y0[0] if batch.kind == "single" else y0, scale)
     if "t" in wanted:
-        t = batch.unflatten(t * scale)
-        out["t"] = t.sum(axis=0) if batch.kind == "shared" else t
+        out["t"] = batch.by_time(t * scale)
     if "inputs" in wanted:
         out["inputs"] = scaled(setup.signal.pull(coef), scale)
     return out

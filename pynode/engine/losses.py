@@ -86,6 +86,8 @@ class RowLosses(NamedTuple):
         With respect to the parameters of a loss program; empty for the built-in losses.
     target : (rows, k) array or None
         With respect to the target of a loss program.
+    t : (rows,) array or None
+        With respect to the times that a loss program takes, the states held fast.
     """
 
     sample: NDArray[np.float64]
@@ -93,6 +95,7 @@ class RowLosses(NamedTuple):
     dy: NDArray[np.float64]
     theta: NDArray[np.float64]
     target: NDArray[np.float64] | None
+    t: NDArray[np.float64] | None = None
 
     @property
     def totals(self) -> tuple[float, float]:
@@ -235,13 +238,16 @@ class DataLoss:
             np.ones((int(seen.sum()), 1)),
             None if target is None else target[seen],
         )
-        each, dy = np.zeros(len(y)), np.zeros(y.shape)
+        each = np.zeros(len(y))
+        dy, g_t = np.zeros(y.shape), np.zeros(len(y))
         each[seen] = pulled.value[:, 0]
         dy[seen] = pulled.y
+        g_t[seen] = pulled.t
         g_target = None if target is None else np.zeros(target.shape)
         if g_target is not None:
             g_target[seen] = pulled.u
-        return RowLosses(self._per_sample(each), self._per_sample(seen.astype(np.float64)), dy, pulled.theta, g_target)
+        weight = self._per_sample(seen.astype(np.float64))
+        return RowLosses(self._per_sample(each), weight, dy, pulled.theta, g_target, g_t)
 
     def _per_sample(self, rows: NDArray[np.float64]) -> NDArray[np.float64]:
         return np.add.reduceat(rows, self.batch.row) if len(self.batch.row) else np.zeros(0)

@@ -240,7 +240,9 @@ class Options:
             if getattr(self, name) is not None:
                 keys[name] = as_positive(name, getattr(self, name))
         if self.mass is not None:
-            keys["mass"] = self.mass_matrix(d)
+            keys["mass"] = mass = self.mass_matrix(d)
+            if np.linalg.matrix_rank(mass) == d:
+                keys["mass_inverse"] = np.linalg.inv(mass)
         return keys | {"coupling": float(self.coupling), "beta": 0.2 if row["error_order"] else 0.0}
 
     def mass_matrix(self, d: int) -> NDArray[np.float64]:

@@ -82,6 +82,40 @@ def stops(breaks: NDArray[np.float64], t: NDArray[np.float64], dtype: Any) -> ND
     return np.array(pairs, dtype=np.float64).ravel()
 
 
+def before_switches(
+    field: Field, pieces: Any, sample: NDArray[Any], t: NDArray[np.float64], way: NDArray[Any], dtype: Any
+) -> tuple[NDArray[np.float64], NDArray[np.bool_]]:
+    """For times of samples: times at which the field is what it is before a switch, or a jump of the input, that lies there.
+
+    Parameters
+    ----------
+    field : Field
+        Of the solve.
+    pieces : PiecewisePolynomial or None
+        Its inputs.
+    sample, t, way : (n,) array
+        Samples, times, and where these lead: 1 or -1.
+    dtype : dtype
+        That of the solve.
+
+    Returns
+    -------
+    (n,) float array, (n,) bool array
+        The times, and which of them lie on a switch or a jump.
+    """
+    seen, on = np.array(t, np.float64), np.zeros(len(t), bool)
+    breaks = field.program.breaks
+    for low, high in stops(breaks, t, dtype).reshape(-1, 2) if len(breaks) and len(t) else ():
+        here = (t >= low) & (t <= high)
+        on |= here
+        seen[here] = np.where(way[here] > 0, np.nextafter(low, -np.inf), np.nextafter(high, np.inf))
+    for k, i in enumerate(sample if pieces is not None and pieces.jumps else ()):
+        if (pieces.knots(i)[1:-1] == t[k]).any():
+            on[k] = True
+            seen[k] = min(seen[k], np.nextafter(t[k], -np.inf)) if way[k] > 0 else seen[k]
+    return seen, on
+
+
 def system_programs(system: System, gradient: bool) -> dict[str, Any]:
     """Keywords of `_core.Problem`: the programs of a system beside its field, and their vjps."""
     keys: dict[str, Any] = {}

@@ -69,6 +69,30 @@ def linearised(field: Field, t: Array, y: Array, theta: Array, u: Array | None =
     return Linear(by_y, by_theta, jacobian(field, "t")(t, y, theta, u).reshape(n, k))
 
 
+def rate_of_change(
+    field: Field, mass: Array, t: Array, y: Array, theta: Array, f: Array, u: Array | None, du: Array | None
+) -> Array:
+    """(n, d) dy/dt of M dy/dt = f(t, y, u), from f at n points; du is du/dt.
+
+    Rows of f that M leaves out are 0 at all times, so that f_y dy/dt + f_t + f_u du/dt is 0 in these.
+    """
+    d = len(mass)
+    left, size, _ = np.linalg.svd(mass)
+    without = left[:, size <= d * np.finfo(float).eps * size.max(initial=0.0)].T
+    if not len(without):
+        return np.asarray(np.linalg.solve(mass, f.T).T, np.float64)
+    n = len(t)
+    by_y = jacobian(field, "y")(t, y, theta, u).reshape(n, d, d)
+    by_t = jacobian(field, "t")(t, y, theta, u).reshape(n, d)
+    if u is not None and du is not None:
+        by_t = by_t + (jacobian(field, "u")(t, y, theta, u).reshape(n, d, -1) @ du[:, :, None])[..., 0]
+    rows = [
+        (np.concatenate([mass, without @ J]), np.concatenate([b, -without @ c]))
+        for J, b, c in zip(by_y, f, by_t, strict=True)
+    ]
+    return np.stack([np.linalg.lstsq(A, b, rcond=None)[0] for A, b in rows])
+
+
 def moved(A: Array, slope: Array, dt: Array) -> Array:
     """Derivatives along with a time that moves: A (..., d, c) + slope (..., d) dt (..., c)."""
     return np.asarray(A + slope[..., :, None] * dt[..., None, :])

@@ -106,8 +106,7 @@ class Backward:
         if "y0" in self.wanted:
             out["y0"] = lam[0] if single else lam
         if "t" in self.wanted:
-            t = self.batch.unflatten(self.g_rows_t)
-            out["t"] = t.sum(axis=0) if self.batch.kind == "shared" else t
+            out["t"] = self.batch.by_time(self.g_rows_t)
         if "inputs" in self.wanted:
             out["inputs"] = scaled(self.solver.signal.pull(self.g_coef), 1.0)
         if "data" in self.wanted:
@@ -175,16 +174,21 @@ class Backward:
         lam_t: NDArray[np.float64],
     ) -> None:
         """Through the stretches at positions k, which have one time t0 only: their ends are y + (t* - t0) f at t* = t0."""
-        for i in k:
+        if not len(k):
+            return
+        t, _ = self.solver.side_before(r.active[k], r.t_event[k])
+        f = self.solver.slope(r.active[k], t, r.y[k].astype(np.float64), self.theta.astype(np.float64))
+        for i, slope in zip(k, f, strict=True):
+            sample = r.active[i]
             saves = r.saves[i][:-1] if r.jump[i] >= 0 else r.saves[i]
-            lam[r.active[i]] += self.dy[saves].sum(axis=0) + seed[i]
-        moves = k[(r.which[k] >= 0) | (r.jump[k] >= 0)]
-        if len(moves):
-            f = self.solver.slope(r.active[moves], r.t_event[moves], r.y[moves], self.theta.astype(np.float64))
-            by_length = (seed[moves] * f).sum(axis=1)
-            lam_t[r.active[moves]] = -by_length
-            jumped = r.jump[moves] >= 0
-            self.g_rows_t[r.jump[moves[jumped]]] += by_length[jumped]
+            lam[sample] += self.dy[saves].sum(axis=0) + seed[i]
+            later = saves[saves != self.batch.row[sample]]
+            self.g_rows_t[later] += self.dy[later] @ slope
+            lam_t[sample] = -self.dy[later].sum(axis=0) @ slope
+            if r.which[i] >= 0 or r.jump[i] >= 0:
+                lam_t[sample] -= seed[i] @ slope
+            if r.jump[i] >= 0:
+                self.g_rows_t[r.jump[i]] += seed[i] @ slope
 
     def _stretch_rows(self, r: Stretch, k: NDArray[np.intp], seed: Any, first: bool, last_step: bool = False) -> Any:
         """Times of the stretches (or of their last steps), and cotangents of their states."""
@@ -207,8 +211,16 @@ class Backward:
         return times, np.concatenate(rows)
 
     def _jumps(self, r: Stretch, k: NDArray[np.intp], lam: NDArray[np.float64], lam_t: NDArray[np.float64]) -> Any:
-        """Through the jumps at positions k of a round: cotangents of the states before them."""
+        """Through the jumps at positions k of a round: cotangents of the states before them.
+
+        What follows begins with the jump: on a switch, or a knot at which the input jumps, by the field before.
+        """
         rows, sample, theta = r.jump[k], r.active[k], self.solver.theta_jump(self.theta)
+        t, on = self.solver.side_before(sample, self.solver.row_t[rows])
+        if on.any():
+            y = r.after[k[on]].astype(np.float64)
+            f = self.solver.slope(sample[on], t[on], y, self.theta.astype(np.float64))
+            lam_t[sample[on]] = -(lam[sample[on]] * f).sum(axis=1)
         jump, at = self.solver.jump, self.system.offsets["jump"]
         after = lam[sample] + self.dy[rows]
         y, data = r.before[k].astype(np.float64), self.solver.data_of(rows)

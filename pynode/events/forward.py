@@ -116,9 +116,9 @@ def _who_goes_on(
             rest = np.concatenate([rows[n:], rest])
             if e.terminal:
                 terminated[stretch.active[k]] = True
-                if e.hold:
-                    y[rest] = stretch.after[k]
-                    stretch.at_event[k] = np.concatenate([stretch.at_event[k], rest])
+                shown = rest if e.hold else rest[solver.same_time(solver.row_t[rest], stretch.t_event[k])]
+                y[shown] = stretch.after[k]
+                stretch.at_event[k] = np.concatenate([stretch.at_event[k], shown])
                 continue
         if len(rest):
             on.append(k)

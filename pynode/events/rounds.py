@@ -16,6 +16,7 @@ from pynode.data.signal import as_signal
 from pynode.engine.accuracy import Accuracy
 from pynode.engine.options import one_method
 from pynode.engine.problem import (
+    before_switches,
     core_parts,
     core_problem,
     difference_scales,
@@ -24,6 +25,7 @@ from pynode.engine.problem import (
     jumping_rows,
     own_data,
 )
+from pynode.engine.saltation import rate_of_change
 from pynode.errors import OK
 from pynode.fields.event import pull_back
 
@@ -153,12 +155,23 @@ class Solver:
         return np.ascontiguousarray(theta[: self.field.n_params])
 
     def slope(self, active: NDArray[Any], t: Any, y: NDArray[Any], theta: NDArray[Any]) -> NDArray[np.float64]:
-        """f(t, y) of some samples."""
+        """dy/dt of some samples: f(t, y), or what M dy/dt = f makes it."""
         u = None
         if self.pieces is not None:
             u = np.concatenate([self.pieces.values(i, np.array([x])) for i, x in zip(active, t, strict=True)])
         value: NDArray[np.float64] = self.field(t, y, self.theta_field(theta), u)
-        return value
+        if self.options.mass is None:
+            return value
+        du = None
+        if self.pieces is not None:
+            du = np.concatenate([self.pieces.rates(i, np.array([x])) for i, x in zip(active, t, strict=True)])
+        return rate_of_change(
+            self.field, self.options.mass_matrix(self.field.d), t, y, self.theta_field(theta), value, u, du
+        )
+
+    def side_before(self, active: NDArray[Any], t: NDArray[np.float64]) -> tuple[NDArray[np.float64], NDArray[np.bool_]]:
+        """For times of some samples what `before_switches` gives."""
+        return before_switches(self.field, self.pieces, active, t, self.way[active], self.dtype)
 
     def sides(
         self, active: NDArray[Any], t: Any, y: NDArray[Any], theta: NDArray[Any], residual: Any = 0.0

@@ -50,6 +50,8 @@ class Sensitivity:
     def __init__(self, solver: Solver, theta: NDArray[Any], results: Any, rounds: list[Stretch]) -> None:
         self.solver = solver.replaying(results)
         self.system = solver.system
+        if self.solver.field.callback is not None and self.system.events:
+            self.solver.field.callback.check_wrt(("t",))  # that of an event
         self.theta = theta
         B, d = solver.batch.y0.shape
         self.p, self.d = self.system.n_params, d

@@ -97,10 +97,14 @@ def _cbrt(x: Any) -> Any:
 
 
 def _hypot(x: Any, y: Any) -> Any:
-    """By the ratio of the smaller to the larger, whose square does not overflow. At 0 the derivative is 0."""
+    """By the ratio of the smaller to the larger, whose square does not overflow. At 0 the derivative is 0.
+
+    Where both are infinite one is taken for 1, for the ratio would be NaN.
+    """
     steep = np.abs(y) > np.abs(x)
     large = np.where(steep, y, x)
-    ratio = np.where(steep, x, y) / np.where(np.equal(large, 0.0), 1.0, large)
+    small = np.where(steep, x, y)
+    ratio = np.where(np.equal(np.abs(small), np.inf), 1.0, small) / np.where(np.equal(large, 0.0), 1.0, large)
     return np.abs(large) * np.sqrt(1.0 + ratio * ratio)
 
 

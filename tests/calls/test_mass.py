@@ -5,6 +5,7 @@ import pytest
 from scipy.integrate import solve_ivp
 
 import pynode as pn
+from pynode.engine.saltation import rate_of_change
 
 TIMES = np.concatenate([[0.0], np.logspace(-2, 5, 8)])
 TIGHT = {"method": "rodas5p", "rtol": 1e-8, "atol": [1e-10, 1e-14, 1e-10]}
@@ -213,3 +214,29 @@ def test_equations_that_are_nan_end_their_sample():
     assert (sol.status == 0).tolist() == [True, False]
     with pytest.raises(ValueError, match="NaN or infinite at t = 0"):
         pn.consistent_state(f, [-1.0, 0.0], mass=[1.0, 0.0])
+
+
+def test_events_know_the_slope_that_a_mass_matrix_makes():
+    """-y' = cos(t): y = 1 - sin(t) falls from where g is 0, rises through it at pi; and a gradient at an event at once."""
+    f = pn.field(state=1)(lambda t, y: [np.cos(t) + 0 * y[0]])
+    level = pn.event(lambda t, y: y[0] - 1.0, terminal=False)
+    tight = {"method": "rodas5p", "rtol": 1e-9, "atol": 1e-10}
+    sol = pn.solve(f, [1.0], [0.0, 4.0], mass=[-1.0], events=level, **tight)
+    np.testing.assert_allclose(sol.events.t, [np.pi], rtol=1e-7)
+    solid = pn.System(f, jump=pn.field(state=1)(lambda t, y: [y[0] + 1]), events=level)
+    found = pn.loss_and_grad(
+        solid, [3.0], [0.0, 1.0, 1.0], None, np.zeros((3, 1)), loss="sse", wrt="t", mass=[-2.0], **tight
+    )
+    y = np.array([4.0, 5 - np.sin(1.0) / 2, 6 - np.sin(1.0) / 2])
+    by_end = -np.cos(1.0) / 2 * 2 * (y[1] + y[2])
+    np.testing.assert_allclose([found.t[0], found.t[1] + found.t[2]], [(y[1] + y[2]), by_end], rtol=1e-6)
+
+
+def test_slopes_of_algebraic_variables():
+    """x' = -x + u, 0 = x + sin(t) + 2 u - z, at a point: z' = x' + cos(t) + 2 u'."""
+    f = pn.field(state=2, inputs=1)(lambda t, y, u: [-y[0] + u[0], y[0] + np.sin(t) + 2 * u[0] - y[1]])
+    t, y = np.array([0.4]), np.array([[0.3, 0.0]])
+    u, du = np.array([[0.2]]), np.array([[0.7]])
+    y[0, 1] = y[0, 0] + np.sin(0.4) + 2 * 0.2
+    slope = rate_of_change(f, np.diag([1.0, 0.0]), t, y, np.zeros(0), f(t, y, np.zeros(0), u), u, du)
+    np.testing.assert_allclose(slope, [[-0.1, -0.1 + np.cos(0.4) + 1.4]], rtol=1e-12)

@@ -411,3 +411,13 @@ def test_a_loss_of_the_system_has_parameters_that_count_for_nothing():
 def test_what_cannot_be_observed(observe, error, words):
     with pytest.raises(error, match=re.escape(words)):
         pn.sensitivities(ball, [1.0, 0.0], [0.0, 1.0], ball.init(), observe=observe)
+
+
+def test_callbacks_that_do_not_tell_how_they_depend_on_time_are_refused():
+    """They were wrong in silence: the time of an event moves what the input is there."""
+    f = pn.callback_field(lambda t, y, th, u: -th * y + u, 1, 1, vjp=lambda t, y, th, u, dy: (-th * dy, -y * dy), inputs=1)
+    event = pn.event(lambda t, y: y[0] - 0.8)
+    inputs = ([0.0, 2.0], [[0.0], [0.1]])
+    with pytest.raises(ValueError, match="gradients through events"):
+        pn.sensitivities(f, [1.0], [0.0, 1.0], [0.5], inputs=inputs, events=event)
+    assert pn.sensitivities(f, [1.0], [0.0, 1.0], [0.5], inputs=inputs).theta.shape == (2, 1, 1)

@@ -164,3 +164,12 @@ def test_a_reset_at_a_time_that_is_only_just_not_reached_happens_once(dtype, tim
     sol = pn.solve(resting, np.ones(2, dtype), [0.0, end], events=event)
     assert len(sol.events) == 1 and abs(sol.events.t[0] - time) < 2 * np.finfo(dtype).eps * abs(time)
     assert sol.y.tolist() == [[1.0, 1.0], [2.0, 1.0]]
+
+
+def test_rows_that_repeat_behind_a_terminal_event_and_a_jump_show_its_state():
+    jump = pn.field(state=2, inputs=1)(lambda t, y, x: [y[0] + x[0], y[1]])
+    system = pn.System(decay, jump=jump, events=[at(1.0, terminal=True)])
+    data = np.array([[np.nan], [1.0], [1.0], [1.0]])
+    sol = pn.solve(system, [1.0, 1.0], [0.0, 1.0, 1.0, 2.0], data=data)
+    assert sol.terminated and np.isnan(sol.y[3]).all()
+    np.testing.assert_allclose(sol.y[1:3], [np.exp([-0.1, -0.2])] * 2, rtol=1e-6)

@@ -292,6 +292,13 @@ def test_roots_and_logarithms_of_all_sizes(function, slope):
         np.testing.assert_allclose(pn.grad(lambda y: np.sum(function(y)))(WIDE), slope(WIDE), rtol=2e-15, atol=0)
 
 
+def test_hypot_of_infinities():
+    f = pn.field(state=6, out=3)(lambda t, z: np.hypot(z[:3], z[3:]))
+    inf = np.inf
+    assert f(0.0, [inf, -inf, 2.0, inf, inf, -inf]).tolist() == [inf] * 3
+    assert np.isnan(f(0.0, [2.0, np.nan, np.nan, np.nan, 2.0, np.nan])).all()
+
+
 def test_hypot_of_all_sizes():
     x = np.array([0.0, 0.0, 3e-300, 3e-300, -3.0, 3e200, 1e308, 5e-324, INF, 0.0])
     y = np.array([1e-300, -1e200, 4e-300, 1e300, 0.0, -4e200, 1e308, 0.0, 1.0, -INF])
