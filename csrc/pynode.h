@@ -97,6 +97,13 @@ pn_tapes *pn_tapes_create(void); /* NULL: out of memory */
 void pn_tapes_destroy(pn_tapes **p);
 enum { PN_KEPT_CHUNKS = 64 }; /* at most so many chunks are kept, each with a store of its own */
 
+/* Whether programs may change states at data times: builds that have to be small leave that out. */
+#ifdef PN_WITHOUT_JUMPS
+enum { PN_JUMPS = 0 };
+#else
+enum { PN_JUMPS = 1 };
+#endif
+
 typedef struct pn_problem {
     /* the vector field: `field` runs forward; `reverse` (or NULL) is its vjp program */
     const pn_program *field, *reverse;

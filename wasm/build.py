@@ -26,7 +26,7 @@ LIMIT = 150_000
 
 COMMON = [
     *("-target", "wasm32-wasi", "-std=c11", "-Os", "-fno-math-errno", "-ffp-contract=off", "-fvisibility=hidden"),
-    *("-DPN_NO_THREADS", "-DPN_F64_ONLY", "-Wall", "-Wextra", "-Werror", f"-I{CORE}"),
+    *("-DPN_NO_THREADS", "-DPN_F64_ONLY", "-DPN_WITHOUT_JUMPS", "-Wall", "-Wextra", "-Werror", f"-I{CORE}"),
     *(f"-ffile-prefix-map={ROOT}=.", "-g0"),
     *("-mllvm", "-inline-threshold=40"),  # 50 with -Os, which is 0.4 % larger
 ]

@@ -57,7 +57,7 @@ static pn_status FN(advance)(FN(work) * W, int have_new) {
     FN(take)(W, moved, f->y, f->y_new);
     if (f->z) FN(take)(W, moved, f->z, f->z_new);
     if (have_new) FN(take)(W, moved, f->k[0], f->k[W->tab->s]);
-    int have = have_new && !P->quadrature, jumps = P->jump_add || P->jump.program, lands = P->land || P->jump.program;
+    int have = have_new && !P->quadrature, jumps = P->jump_add || has_jumps(P), lands = P->land || has_jumps(P);
     for (int l = 0; l < L; l++) {
         int next = !have ? 0 : f->counted[l] ? 1 : 2;
         f->have_k[l] = (unsigned char)(f->accepted[l] ? next : f->have_k[l]);
@@ -74,7 +74,7 @@ static pn_status FN(advance)(FN(work) * W, int have_new) {
     }
     for (int l = 0; (jumps || W->knots) && l < W->lanes; l++) {
         if (!f->accepted[l]) continue;
-        if ((P->jump_add && f->save_end[l] > f->save[l]) || (P->jump.program && W->jumped[l])) f->have_k[l] = 0;
+        if ((P->jump_add && f->save_end[l] > f->save[l]) || (has_jumps(P) && W->jumped[l])) f->have_k[l] = 0;
         if (W->knots && !crosses_knots(P, f->sample[l])) FN(next_segment)(W, l);
     }
     pn_status st = PN_OK;
@@ -273,7 +273,7 @@ static pn_status FN(complete)(FN(work) * W, int have_new) {
         if (f->accepted[l]) st = FN(list_step)(W, l);
     if (st != PN_OK) return st;
     FN(write_saves)(W);
-    if (W->P->jump.program && (st = FN(jump_saves)(W)) != PN_OK) return st;
+    if (has_jumps(W->P) && (st = FN(jump_saves)(W)) != PN_OK) return st;
     return FN(advance)(W, have_new);
 }
 

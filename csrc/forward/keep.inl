@@ -98,7 +98,7 @@ static pn_status FN(keep)(FN(work) * W) {
         here &= f->source[l] == PN_SOURCE_HERE;
         *r = (pn_record){.t = f->t[l], .t_new = f->t_new[l], .save = f->save[l], .ends = f->ends[l], .save_end = f->save_end[l], .seg = f->seg[l],
                          .local = (int32_t)(f->sample[l] - W->first), .first = f->index[l] == 0, .resumed = f->resumed[l], .source = f->source[l],
-                         .landed = f->landed[l] && (P->land || P->jump.program || f->save_end[l] == n_times(P, f->sample[l]))};
+                         .landed = f->landed[l] && (P->land || has_jumps(P) || f->save_end[l] == n_times(P, f->sample[l]))};
     }
     *b = (FN(block)){.files = -1, .n = W->evaluated, .here = here, .way = W->way};
     if (f->z) return PN_OK; /* its states are found again from the end */

@@ -6,7 +6,7 @@ static int FN(can_march)(const FN(work) * W) {
     const pn_problem *P = W->P;
     int64_t first = W->first;
     const double *t = P->t + P->t_start[first];
-    if (P->adaptive || P->grid || P->lambda > 0 || P->event || P->jump.program || P->jump_add) return 0;
+    if (P->adaptive || P->grid || P->lambda > 0 || P->event || has_jumps(P) || P->jump_add) return 0;
     if (FN(has_sensitivities)(W) || P->quadrature || P->steps || P->dense || W->knots || P->n_stops) return 0;
     for (int64_t i = first + 1; i < first + W->count; i++) {
         const double *other = P->t + P->t_start[i];

@@ -9,7 +9,7 @@ static inline int FN(before)(double a, double b, double dir) {
 
 /* Whether a step that ends at save time j of the sample belongs there, and moves along with it. */
 static inline int FN(lands)(const pn_problem *P, int64_t i, int32_t j) {
-    return !P->jump.program || P->land || j == n_times(P, i) - 1 || FN(has_data)(&P->jump, P->row[i] + j);
+    return !has_jumps(P) || P->land || j == n_times(P, i) - 1 || FN(has_data)(&P->jump, P->row[i] + j);
 }
 
 /* The next save time that jumps, or the last time. */
@@ -60,7 +60,7 @@ static int FN(is_stop)(const pn_problem *P, double t) {
 static double FN(target)(const pn_problem *P, FN(flow) * f, int l) {
     int64_t i = f->sample[l];
     double dir = f->dir[l], to = P->land           ? time_of(P, i, f->save[l])
-                                 : P->jump.program ? FN(next_jump)(P, f, l)
+                                 : has_jumps(P) ? FN(next_jump)(P, f, l)
                                                    : f->t_last[l];
     if (P->degree >= 0 && !crosses_knots(P, i)) {
         int32_t next = dir > 0 ? f->seg[l] + 1 : f->seg[l];
@@ -95,7 +95,7 @@ static inline double FN(fixed_end)(const pn_problem *P, const FN(flow) * f, int 
 static void FN(plan)(const FN(work) * W, FN(flow) * f) {
     const pn_problem *P = W->P;
     double to[L];
-    int watch = P->land || P->jump.program || W->knots || P->n_stops; /* more than the last time */
+    int watch = P->land || has_jumps(P) || W->knots || P->n_stops; /* more than the last time */
     for (int l = 0; l < L; l++) to[l] = f->t_last[l];
     for (int l = 0; (P->grid || watch) && l < W->lanes; l++) {
         if (!f->live[l]) continue;

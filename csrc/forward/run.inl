@@ -23,7 +23,7 @@ static pn_status FN(run_forward)(FN(work) * W) {
     FN(use)(W, 0);
     W->dropped = 0;
     if (W->P->solved) return PN_OK;
-    pn_status st = W->P->jump.program ? FN(jump_starts)(W) : PN_OK;
+    pn_status st = has_jumps(W->P) ? FN(jump_starts)(W) : PN_OK;
     if (st == PN_OK) st = FN(prepare_chunk)(W);
     FN(take_turns)(W);
     FN(vacate)(&W->flow);

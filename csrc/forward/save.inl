@@ -122,7 +122,7 @@ static void FN(save_inside)(const FN(work) * W, int l) {
             V(store)(y + c * VE, V(set1)(f->y[c * L + (size_t)l]) + x * v);
         }
         FN(write_rows)(to, y, d, n);
-        if (P->jump.program) memcpy((T *)P->y_before + at, to, n * d * sizeof(T));
+        if (has_jumps(P)) memcpy((T *)P->y_before + at, to, n * d * sizeof(T));
     }
 }
 
@@ -136,7 +136,7 @@ static void FN(write_saves)(FN(work) * W) {
         int32_t n = f->ends[l] - f->save[l];
         most = n > most ? n : most;
         if (n > 0 && W->d <= FN(FEW)) FN(save_inside)(W, l);
-        if (!P->jump.program) FN(save_ends)(W, f, l);
+        if (!has_jumps(P)) FN(save_ends)(W, f, l);
     }
     if (W->d <= FN(FEW)) return;
     for (int32_t round = 0; round < most; round++) {
@@ -151,7 +151,7 @@ static void FN(write_saves)(FN(work) * W) {
         for (int l = 0; l < W->lanes; l++) {
             if (row[l] < 0) continue;
             FN(save_row)(W, row[l], W->spare + l);
-            if (P->jump.program) memcpy((T *)P->y_before + (size_t)row[l] * d, (T *)P->y + (size_t)row[l] * d, d * sizeof(T));
+            if (has_jumps(P)) memcpy((T *)P->y_before + (size_t)row[l] * d, (T *)P->y + (size_t)row[l] * d, d * sizeof(T));
         }
     }
 }

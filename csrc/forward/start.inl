@@ -57,7 +57,7 @@ static pn_status FN(open)(FN(work) * W, int l, int64_t i) {
         P->stop_component[i] = -1;
         if (P->steps) FN(begin_steps)(W, &P->steps[i]);
     }
-    const T *y = P->jump.program ? W->chunk_y + (size_t)(i - W->first) * (size_t)W->d : (const T *)P->y0 + (size_t)i * (size_t)W->d;
+    const T *y = has_jumps(P) ? W->chunk_y + (size_t)(i - W->first) * (size_t)W->d : (const T *)P->y0 + (size_t)i * (size_t)W->d;
     FN(load_state)(W, l, y);
     pn_status refused = (pn_status)W->refused[i - W->first];
     if (refused == PN_OK && !FN(finite)((const T *)W->P->y0 + (size_t)i * (size_t)W->d, (size_t)W->d)) refused = PN_BAD_INPUT;
@@ -65,7 +65,7 @@ static pn_status FN(open)(FN(work) * W, int l, int64_t i) {
         FN(fail)(W, l, refused);
         return FN(finish)(W, l);
     }
-    if (P->jump.program && FN(jump_open)(W, l)) return FN(finish)(W, l);
+    if (has_jumps(P) && FN(jump_open)(W, l)) return FN(finish)(W, l);
     while (f->save[l] < n_times(P, i) && time_of(P, i, f->save[l]) == f->t[l]) {
         if (FN(has_sensitivities)(W)) FN(sens_first)(W, P->row[i] + f->save[l]);
         FN(jump)(P, P->row[i] + f->save[l], W->d, f->y + l);

@@ -1,5 +1,6 @@
-/* The save times of a sample, and the segments of its input between knots. */
+/* The save times of a sample, whether its states jump there, and the segments of its input between knots. */
 
+static inline int has_jumps(const pn_problem *P) { return PN_JUMPS && P->jump.program; }
 static inline int64_t n_times(const pn_problem *P, int64_t i) { return P->t_len[i]; }
 static inline double time_of(const pn_problem *P, int64_t i, int64_t j) { return P->t[P->t_start[i] + j]; }
 

@@ -101,7 +101,7 @@ static void FN(carve_parts)(FN(work) * W) {
         FN(carve_part)(W, &W->loss, loss, loss->reverse ? loss->reverse : loss->program, grad ? PN_PART_FILES : 1);
         W->g_rows = pn_arena_take(&W->arena, grad ? (size_t)W->s->chunk_rows * (size_t)W->d * sizeof(T) : 8);
     }
-    if (!P->jump.program) return;
+    if (!has_jumps(P)) return;
     FN(carve_part)(W, &W->jump, &P->jump, P->jump.program, 1);
     W->chunk_y = pn_arena_take(&W->arena, chunk);
     if (!grad) return;

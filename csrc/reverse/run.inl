@@ -48,13 +48,13 @@ static void FN(end_back)(FN(work) * W, int l) {
     if (P->theta_each) FN(give_own)(&W->reverse, (size_t)l, P->g_theta + (size_t)i * (size_t)P->n_theta);
     if (W->newton.back.worn) FN(give_own)(&W->newton.back, (size_t)l, P->g_theta + (size_t)i * (size_t)P->n_theta);
     B->open[l] = 0;
-    for (int32_t c = 0; P->jump.program && c < W->d; c++) /* unjump_starts does the rest */
+    for (int32_t c = 0; has_jumps(P) && c < W->d; c++) /* unjump_starts does the rest */
         W->chunk_lambda[(size_t)B->local[l] * (size_t)W->d + (size_t)c] = B->lambda[(size_t)c * L + (size_t)l];
-    for (int64_t j = 0; !P->jump.program && j < n_times(P, i) && time_of(P, i, j) == time_of(P, i, 0); j++)
+    for (int64_t j = 0; !has_jumps(P) && j < n_times(P, i) && time_of(P, i, j) == time_of(P, i, 0); j++)
         for (int32_t c = 0; c < W->d; c++) B->lambda[(size_t)c * L + (size_t)l] += (T)FN(cotangent)(W, row + j, c);
     for (int32_t c = 0; c < W->d; c++) {
         size_t at = (size_t)c * L + (size_t)l;
-        if (P->g_y0 && !P->jump.program) P->g_y0[(size_t)i * (size_t)W->d + (size_t)c] = (double)B->lambda[at] + (B->z ? (double)B->mu[at] : 0);
+        if (P->g_y0 && !has_jumps(P)) P->g_y0[(size_t)i * (size_t)W->d + (size_t)c] = (double)B->lambda[at] + (B->z ? (double)B->mu[at] : 0);
         B->lambda[at] = B->mu[at] = 0;
     }
 }
@@ -169,7 +169,7 @@ static pn_status FN(starts_back)(FN(work) * W) {
             B->t[n] = time_of(P, i, 0);
             W->flow.seg[n] = first_segment(P, i, B->t[n], time_of(P, i, n_times(P, i) - 1) > B->t[n] ? 1 : -1);
             for (size_t c = 0; c < d; c++) {
-                B->y[c * L + (size_t)n] = P->jump.program ? W->chunk_y[(size_t)j * d + c] : ((const T *)P->y0)[(size_t)i * d + c];
+                B->y[c * L + (size_t)n] = has_jumps(P) ? W->chunk_y[(size_t)j * d + c] : ((const T *)P->y0)[(size_t)i * d + c];
                 B->gk[0][c * L + (size_t)n] = W->chunk_gk[(size_t)j * d + c];
             }
             n++;
@@ -193,7 +193,7 @@ static pn_status FN(starts_back)(FN(work) * W) {
             if (P->g_t) P->g_t[P->row[i]] += gt[l];
             for (size_t c = 0; c < d; c++) {
                 T v = B->g_base[c * L + (size_t)l];
-                if (P->jump.program) W->chunk_lambda[(size_t)B->local[l] * d + c] += v;
+                if (has_jumps(P)) W->chunk_lambda[(size_t)B->local[l] * d + c] += v;
                 else if (P->g_y0) P->g_y0[(size_t)i * d + c] += (double)v;
             }
         }
@@ -228,5 +228,5 @@ static pn_status FN(run_backward)(FN(work) * W) {
     }
     FN(use)(W, 0);
     if (st == PN_OK) st = FN(starts_back)(W);
-    return st == PN_OK && W->P->jump.program ? FN(unjump_starts)(W) : st;
+    return st == PN_OK && has_jumps(W->P) ? FN(unjump_starts)(W) : st;
 }

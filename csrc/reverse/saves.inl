@@ -63,7 +63,7 @@ static int FN(collect_saves)(FN(work) * W) {
         first[l] = r->save, ends[l] = r->ends;
         if (ends[l] - first[l] > most) most = ends[l] - first[l];
         any |= P->g_t && r->save < r->save_end && FN(by_dense)(W, (int)l); /* for f_new */
-        for (int32_t j = r->ends; !P->jump.program && j < r->save_end; j++) /* with jumps: unjump_saves */
+        for (int32_t j = r->ends; !has_jumps(P) && j < r->save_end; j++) /* with jumps: unjump_saves */
             for (size_t c = 0; c < d; c++) B->lambda[c * L + l] += (T)FN(cotangent)(W, P->row[i] + j, (int32_t)c);
     }
     if (!any && most == 0) return 0;
@@ -139,7 +139,7 @@ PN_RARE static int FN(add_slopes)(FN(work) * W, const int64_t *row, const double
    dL/dt = lambda- . y'(t, y-) - lambda+ . y'(t, y+). The second part while lambda is lambda+ (sign -1), then the first (1). */
 PN_RARE static int FN(held_ends)(FN(work) * W, int sign) {
     const pn_problem *P = W->P;
-    int jumps = sign > 0 && P->jump.program;
+    int jumps = sign > 0 && has_jumps(P);
     FN(back) *B = &W->back;
     int64_t row[L];
     double t[L];

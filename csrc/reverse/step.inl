@@ -70,7 +70,7 @@ static void FN(pass_on)(FN(work) * W, int here) {
 static pn_status FN(step_back)(FN(work) * W, FN(block) * b) {
     FN(back) *B = &W->back;
     if (W->P->g_t && FN(held_ends)(W, -1)) return PN_CALLBACK;
-    pn_status st = W->P->jump.program ? FN(unjump_saves)(W) : PN_OK;
+    pn_status st = has_jumps(W->P) ? FN(unjump_saves)(W) : PN_OK;
     if (st != PN_OK) return st;
     const pn_tableau *tab = W->tab;
     size_t size = (size_t)W->d * L;

@@ -325,7 +325,7 @@ static int check_given(const pn_checker *c) {
         c, "",
         {loss ? P->loss_part.k > 0 && !P->loss_part.data : P->loss != PN_LOSS_NONE && !P->target, "the loss needs a target"},
         {P->loss != PN_LOSS_NONE && !(P->sample_loss && P->sample_weight), "sample_loss, sample_weight: no room for results"},
-        {jump && P->jump.k > 0 && !P->jump.data, "the jump needs data"},
+        {jump && !PN_JUMPS, "this build has no jumps"}, {jump && P->jump.k > 0 && !P->jump.data, "the jump needs data"},
         {jump && !P->y_before, "y_before: no room for results"});
 }
 
