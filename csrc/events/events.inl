@@ -189,7 +189,7 @@ static int FN(side_at_stop)(const FN(work) * W, int32_t e, int l, double stop) {
 }
 
 /* The sides of all events where the lane's sample stops, or at the end of its step, which was to end at stop = 1. */
-static void FN(settle)(FN(work) * W, int l, double stop) {
+PN_RARE static void FN(settle)(FN(work) * W, int l, double stop) {
     const FN(watch) *E = &W->watch;
     int32_t *side = FN(side_of)(W, l);
     for (int32_t e = 0; e < E->n; e++)
@@ -264,7 +264,7 @@ PN_RARE static pn_status FN(find_events)(FN(work) * W) {
 }
 
 /* The lane's step has ended on an event: the sample stops here, its later rows are NaN. */
-static pn_status FN(stop_at_event)(FN(work) * W, int l) {
+PN_RARE static pn_status FN(stop_at_event)(FN(work) * W, int l) {
     const pn_problem *P = W->P;
     FN(flow) *f = &W->flow;
     int64_t i = f->sample[l];
@@ -275,7 +275,7 @@ static pn_status FN(stop_at_event)(FN(work) * W, int l) {
     return FN(finish)(W, l);
 }
 
-static void FN(carve_watch)(FN(work) * W) {
+PN_RARE static void FN(carve_watch)(FN(work) * W) {
     const pn_problem *P = W->P;
     FN(watch) *E = &W->watch;
     pn_arena *a = &W->arena;

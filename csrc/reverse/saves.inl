@@ -153,7 +153,7 @@ PN_RARE static int FN(held_ends)(FN(work) * W, int sign) {
 }
 
 /* Derivatives with respect to time of the saves in the step, grid frozen: theta = (t_s - t) / h. */
-static void FN(time_saves)(FN(work) * W, double *gt, double *gh) {
+PN_RARE static void FN(time_saves)(FN(work) * W, double *gt, double *gh) {
     const pn_problem *P = W->P;
     FN(back) *B = &W->back;
     int degree = W->tab->dense_degree;
@@ -207,7 +207,7 @@ PN_RARE static int FN(switch_saves)(FN(work) * W) {
 
 /* The ends of the step are grid points: d/dt_new = gh (+ what the next step says of its start), d/dt = gt - gh. A first step on a
    switch begins with the slope before it. */
-static int FN(time_ends)(FN(work) * W, const double *gt, const double *gh) {
+PN_RARE static int FN(time_ends)(FN(work) * W, const double *gt, const double *gh) {
     const pn_problem *P = W->P;
     FN(back) *B = &W->back;
     int64_t begins[L];

@@ -48,7 +48,7 @@ static int FN(same_again)(const FN(work) * W, int64_t i) {
 
 /* Half of the budget is for blocks and their files, half for shots. Blocks beyond it are not kept any more: those between two shots are made
    again on the way back. Too many shots: keep every second one, and no block, as a stretch has become longer. */
-static pn_status FN(budget_spent)(FN(work) * W) {
+PN_RARE static pn_status FN(budget_spent)(FN(work) * W) {
     const int64_t block = (int64_t)W->tape.stride;
     if (!W->dropped && (W->in_stretches ? W->store_used == W->first_slots : (W->tape.n + 1) * block > W->share)) {
         W->dropped = 1;
