@@ -211,6 +211,21 @@ UNUSED static pn_program *calling(int vjp) {
     return must_create(&b);
 }
 
+/* The Jacobian of two states without inputs, and df/dt, or their vjp, as one CALL. */
+UNUSED static pn_program *calling_jacobian(int vjp) {
+    builder b = {.spec = {.segments = {0, !vjp, vjp}}};
+    add_slot(&b, 1), add_slot(&b, 2), add_slot(&b, 0);
+    if (!vjp) {
+        add_output(&b, add(&b, PN_OP_CALL, 6, -1, -1, -1, PN_CALL_JACOBIAN, 0, 0));
+        return must_create(&b);
+    }
+    add_slot(&b, 6);
+    add_output(&b, -1);
+    add_output(&b, add(&b, PN_OP_CALL, 2, -1, -1, -1, PN_CALL_JACOBIAN_VJP, 0, 0));
+    add_output(&b, -1), add_output(&b, -1);
+    return must_create(&b);
+}
+
 /* ---- a solve with all its arrays --------------------------------------------------------------------------------- */
 typedef struct fixture {
     pn_problem p;

@@ -40,21 +40,6 @@ static int driven(void *ctx, int which, int n, const double *t, const double *y,
     return 0;
 }
 
-/* The Jacobian, or its vjp, as one CALL. */
-static pn_program *calling_jacobian(int vjp) {
-    builder b = {.spec = {.segments = {0, !vjp, vjp}}};
-    add_slot(&b, 1), add_slot(&b, 2), add_slot(&b, 0);
-    if (!vjp) {
-        add_output(&b, add(&b, PN_OP_CALL, 6, -1, -1, -1, PN_CALL_JACOBIAN, 0, 0));
-        return must_create(&b);
-    }
-    add_slot(&b, 6);
-    add_output(&b, -1);
-    add_output(&b, add(&b, PN_OP_CALL, 2, -1, -1, -1, PN_CALL_JACOBIAN_VJP, 0, 0));
-    add_output(&b, -1), add_output(&b, -1);
-    return must_create(&b);
-}
-
 static fixture counted(int64_t n, int f32, const char *name, double mu) {
     fixture f = stiff_fixture(n, f32, name, mu);
     f.p.jacobians = keep((size_t)n + 1, sizeof *f.p.jacobians);
