@@ -68,7 +68,7 @@ static int FN(itp)(FN(work) * W, int32_t e, double *lo, double *hi, const int *f
 static int FN(first_to_retake)(const FN(work) * W) { return FN(is_implicit)(W) ? 0 : 1; }
 
 /* Take the steps of all accepted lanes again, to the ends t_new; lanes whose end is what it was get the same bits. */
-static int FN(retake)(FN(work) * W, int stages) {
+PN_SMALL static int FN(retake)(FN(work) * W, int stages) {
     FN(flow) *f = &W->flow;
     int s = W->tab->s, first = FN(first_to_retake)(W);
     for (int l = 0; l < L; l++) f->h[l] = f->t_new[l] - f->t[l];
@@ -275,7 +275,7 @@ PN_RARE static pn_status FN(stop_at_event)(FN(work) * W, int l) {
     return FN(finish)(W, l);
 }
 
-PN_RARE static void FN(carve_watch)(FN(work) * W) {
+PN_SMALL static void FN(carve_watch)(FN(work) * W) {
     const pn_problem *P = W->P;
     FN(watch) *E = &W->watch;
     pn_arena *a = &W->arena;

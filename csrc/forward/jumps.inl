@@ -93,7 +93,7 @@ static int FN(initial_rows)(const FN(work) * W, int64_t base, int32_t j, int64_t
 }
 
 /* chunk_y = the states after the jumps at the initial times, L samples at a time. */
-static pn_status FN(jump_starts)(FN(work) * W) {
+PN_SMALL static pn_status FN(jump_starts)(FN(work) * W) {
     const T *y0 = (const T *)W->P->y0 + (size_t)W->first * (size_t)W->d;
     size_t d = (size_t)W->d;
     for (int64_t base = 0; base < W->count; base += L) {

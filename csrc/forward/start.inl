@@ -19,7 +19,7 @@ static int FN(finite)(const T *x, size_t n) {
 }
 
 /* Samples whose input is not finite take no step. Those that share one are looked at once. */
-PN_RARE static void FN(check_signals)(FN(work) * W) {
+PN_SMALL static void FN(check_signals)(FN(work) * W) {
     const pn_problem *P = W->P;
     size_t per = (size_t)(P->degree + 1) * (size_t)P->m;
     memset(W->refused, PN_OK, (size_t)W->count);
@@ -139,7 +139,7 @@ static int FN(first_steps)(FN(work) * W, double *h1) {
 /* ---- times in float32 ----------------------------------------------------------------------------------------------------- */
 /* The field at times of the sample, and at the next float32 numbers: a difference that is not small beside the changes from
    one time to another says that its changes are finer than the numbers. */
-PN_RARE static int FN(look_at_times)(FN(work) * W, unsigned char *coarse) {
+PN_SMALL static int FN(look_at_times)(FN(work) * W, unsigned char *coarse) {
     static const double place[] = {0.07, 0.41, 0.83};
     FN(flow) *f = &W->flow;
     size_t size = (size_t)W->d * L;
@@ -171,7 +171,7 @@ PN_RARE static int FN(look_at_times)(FN(work) * W, unsigned char *coarse) {
 }
 
 /* Samples whose field changes with t faster than float32 can tell are not solved. A callback is not asked. */
-PN_RARE static pn_status FN(check_times)(FN(work) * W) {
+PN_SMALL static pn_status FN(check_times)(FN(work) * W) {
     FN(flow) *f = &W->flow;
     if (sizeof(T) != sizeof(float) || !W->P->field->reads_t || W->P->call) return PN_OK;
     for (int64_t base = 0; base < W->count; base += L) {

@@ -16,6 +16,12 @@
 
 /* what few ask for, as derivatives with respect to times, and what is done once or seldom: small rather than fast */
 #define PN_RARE __attribute__((noinline, cold))
+/* The same without saying that it is rare, which makes all that leads there slow, too, where a call is unconditional. */
+#ifdef __clang__
+#define PN_SMALL __attribute__((noinline, minsize))
+#else
+#define PN_SMALL __attribute__((noinline))
+#endif
 
 #include "kernels/simd.h"
 #include "kernels/vmath.h"

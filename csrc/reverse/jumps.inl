@@ -55,7 +55,7 @@ static pn_status FN(unjump_saves)(FN(work) * W) {
 }
 
 /* From chunk_lambda, the cotangents of the states after the jumps at the initial times, to those of y0. */
-static pn_status FN(unjump_starts)(FN(work) * W) {
+PN_SMALL static pn_status FN(unjump_starts)(FN(work) * W) {
     const pn_problem *P = W->P;
     size_t d = (size_t)W->d;
     for (int64_t base = 0; base < W->count; base += L) {

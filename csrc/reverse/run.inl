@@ -60,7 +60,7 @@ static void FN(end_back)(FN(work) * W, int l) {
 }
 
 /* Samples that took no step. */
-PN_RARE static void FN(motionless)(FN(work) * W) {
+PN_SMALL static void FN(motionless)(FN(work) * W) {
     for (int32_t j = 0; j < W->count; j++) {
         if (W->P->status[W->first + j] != PN_OK || W->P->accepted[W->first + j] > 0) continue;
         FN(begin_back)(W, 0, j);

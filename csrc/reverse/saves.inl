@@ -153,7 +153,7 @@ PN_RARE static int FN(held_ends)(FN(work) * W, int sign) {
 }
 
 /* Derivatives with respect to time of the saves in the step, grid frozen: theta = (t_s - t) / h. */
-PN_RARE static void FN(time_saves)(FN(work) * W, double *gt, double *gh) {
+static void FN(time_saves)(FN(work) * W, double *gt, double *gh) {
     const pn_problem *P = W->P;
     FN(back) *B = &W->back;
     int degree = W->tab->dense_degree;
@@ -207,7 +207,7 @@ PN_RARE static int FN(switch_saves)(FN(work) * W) {
 
 /* The ends of the step are grid points: d/dt_new = gh (+ what the next step says of its start), d/dt = gt - gh. A first step on a
    switch begins with the slope before it. */
-PN_RARE static int FN(time_ends)(FN(work) * W, const double *gt, const double *gh) {
+static int FN(time_ends)(FN(work) * W, const double *gt, const double *gh) {
     const pn_problem *P = W->P;
     FN(back) *B = &W->back;
     int64_t begins[L];
@@ -219,5 +219,5 @@ PN_RARE static int FN(time_ends)(FN(work) * W, const double *gt, const double *g
         if (r->landed && !held) P->g_t[P->row[B->sample[l]] + r->save_end - 1] += gh[l] + B->carry[l];
         B->carry[l] = on ? 0 : gt[l] - gh[l];
     }
-    return FN(add_slopes)(W, begins, B->t, (const T *)P->y, -1, 0) || (P->n_stops && FN(switch_saves)(W));
+    return P->n_stops && (FN(add_slopes)(W, begins, B->t, (const T *)P->y, -1, 0) || FN(switch_saves)(W));
 }

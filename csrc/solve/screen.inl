@@ -3,7 +3,7 @@
    and take no part. A gradient that is finite costs a look at its numbers. */
 
 /* Run these samples, their part of the gradient in W->apart alone. */
-static pn_status FN(run_apart)(FN(work) * W, int64_t first, int64_t count) {
+PN_SMALL static pn_status FN(run_apart)(FN(work) * W, int64_t first, int64_t count) {
     memset(W->apart, 0, (size_t)W->s->p * sizeof(double));
     forget(W->P, first, count);
     FN(begin_gradient)(W, W->apart);
@@ -13,7 +13,7 @@ static pn_status FN(run_apart)(FN(work) * W, int64_t first, int64_t count) {
 }
 
 /* Mark those of the samples that are to be left out. 1 in *clean: none, and W->apart is their gradient. */
-static pn_status FN(find_bad_samples)(FN(work) * W, int64_t first, int64_t count, int *clean) {
+PN_SMALL static pn_status FN(find_bad_samples)(FN(work) * W, int64_t first, int64_t count, int *clean) {
     pn_status st = FN(run_apart)(W, first, count);
     *clean = st == PN_OK && gradient_finite(W->P, W->apart, W->s->p, first, count);
     if (st != PN_OK || *clean) return st;
@@ -27,7 +27,7 @@ static pn_status FN(find_bad_samples)(FN(work) * W, int64_t first, int64_t count
 }
 
 /* A chunk once more; grad += its gradient without the samples that are left out. */
-static pn_status FN(screen_chunk)(FN(work) * W, double *grad, int64_t first, int64_t count) {
+PN_SMALL static pn_status FN(screen_chunk)(FN(work) * W, double *grad, int64_t first, int64_t count) {
     int clean;
     memset(W->left_out, 0, (size_t)W->s->chunk);
     W->screened = first;
