@@ -89,8 +89,9 @@ def instruction_sets(command):
     wrong = [isa for isa in asked if isa not in [*there, "native"]]
     if wrong:
         raise SystemExit(f"setup.py: PYNODE_ISAS names {wrong[0]!r}; choose from {', '.join(there)} and native")
-    best = [isa for isa, needs in X86_ISAS.items() if isa in there and knows([*command, "-march=native"], *needs)]
-    chosen = [isa for isa in asked if isa != "native"] + best[-1:] * ("native" in asked)
+    chosen = [isa for isa in asked if isa != "native"]
+    if "native" in asked:
+        chosen += [isa for isa in X86_ISAS if isa in there and knows([*command, "-march=native"], *X86_ISAS[isa])][-1:]
     if not {"plain", "baseline"} & set(chosen):
         chosen.append("baseline")  # for processors that have none of the others
     return [isa for isa in there if isa in chosen]
