@@ -400,11 +400,12 @@ LONG_SOLVES = {
 @pytest.mark.skipif(os.name != "posix", reason="signals")
 @pytest.mark.parametrize("name", LONG_SOLVES)
 def test_ctrl_c(name):
-    best = interrupted(LONG_SOLVES[name])
-    if best > LATENCY:  # a busy machine: once more
-        best = interrupted(LONG_SOLVES[name])
-    print(f"\nCtrl-C, {name}: {1e3 * best:.1f} ms")
-    assert best < LATENCY
+    for _ in range(5):  # on a busy machine other processes are counted, too: then again
+        seconds = interrupted(LONG_SOLVES[name])
+        if seconds < LATENCY:
+            break
+    print(f"\nCtrl-C, {name}: {1e3 * seconds:.1f} ms")
+    assert seconds < LATENCY
     assert pn.solve(oscillator, [1.0, 0.0], T).ok
 
 
