@@ -4,7 +4,7 @@
 static int FN(eval)(FN(work) * W, const FN(exec) * E, T *file, const double *t, T *restrict k) {
     T *time = file + (size_t)E->lay->slot[0] * L;
     if (W->costly && FN(look_up)(W) != PN_OK) return 1;
-    for (int l = 0; l < L; l++) time[l] = (T)t[l];
+    for (size_t l = 0; l < (L > VE ? L : VE); l++) time[l] = (T)t[l % L]; /* whole vectors: operations read these */
     if (W->P->degree >= 0) FN(set_inputs)(W, t, file + (size_t)E->lay->slot[2] * L);
     FN(wear)(E, file, W->flow.sample);
     if (FN(run)(E, file, E->lay->n_prologue, E->eval_end)) return 1;

@@ -64,6 +64,26 @@ def test_fitzhugh_nagumo_from_the_voltage_alone():
     assert np.abs(model.predict(t, trajectory=1) - clean[1]).max() < 0.1
 
 
+# ---- Hindmarsh and Rose (1984): bursts of spikes --------------------------------------------------------------------
+
+
+def test_spikes_that_smoothing_loses():
+    """Smoothed spikes lead to no equation, and the network's states to one of too many terms, which are chosen again."""
+
+    @pn.field(state=3)
+    def bursts(t, y):
+        v, w, z = y
+        return [w - v**3 + 3 * v**2 - z + 3, 1 - 5 * v**2 - w, 0.01 * (4 * (v + 1.6) - z)]
+
+    rng, t = np.random.default_rng(0), np.linspace(0, 40, 201)
+    clean = pn.solve(bursts, rng.uniform([-1.5, -6, 2.5], [1.5, 0, 3.5], (6, 3)), t, **TIGHT).y
+    y = clean + 0.02 * clean.std((0, 1)) * rng.standard_normal(clean.shape)
+    model = NeuralODE(random_state=0).fit(t, y)
+    assert model.report_["message"].startswith("an equation of 11 terms")
+    error = (model.predict(t, clean[:, 0]) - clean) / clean.std((0, 1))
+    assert np.median(np.sqrt(np.mean(error**2, axis=(1, 2)))) < 2e-3
+
+
 # ---- Lorenz --------------------------------------------------------------------------------------------------------
 
 CHAOS = np.array([10.0, 28.0, 8 / 3])

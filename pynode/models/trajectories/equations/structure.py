@@ -116,7 +116,7 @@ class EquationFit:
         found.smoothed = replace(self.smoothed, y=states)
         found.run = None
         found.words = ""
-        found.candidates = likeliest_first([*found._search(few=True), *found.bent(known=True)])
+        found.candidates = likeliest_first([*found._search(), *found.bent(known=True)])
         return found
 
     def polynomials_along(self) -> list[Candidate]:
