@@ -21,7 +21,7 @@ pn_status pn_sparse_make(const double *consts, pn_sparse *out) {
     for (size_t i = 0; i < m * n; i++) some += x[i] != 0;
     out->value = malloc(some * (sizeof *out->value + sizeof *out->column) + (m + 1) * sizeof *out->start);
     if (!out->value) return PN_MEMORY;
-    out->column = (int32_t *)(out->value + some);
+    out->column = (void *)(out->value + some);
     out->start = out->column + some;
     for (size_t i = 0; i < m; i++) {
         out->start[i] = at;

@@ -18,11 +18,11 @@ typedef struct sets {
     uint64_t *bits;
 } sets;
 
-static int has(const sets *s, int32_t i, int32_t j) { return s->bits[(size_t)i * s->words + (size_t)j / 64] >> (j % 64) & 1; }
-static void put(sets *s, int32_t i, int32_t j) { s->bits[(size_t)i * s->words + (size_t)j / 64] |= (uint64_t)1 << (j % 64); }
-static void drop(sets *s, int32_t i, int32_t j) {
-    s->bits[(size_t)i * s->words + (size_t)j / 64] &= ~((uint64_t)1 << (j % 64));
-}
+static uint64_t *word(const sets *s, int32_t i, int32_t j) { return s->bits + (size_t)i * s->words + (uint32_t)j / 64; }
+static uint64_t bit(int32_t j) { return (uint64_t)1 << (uint32_t)j % 64; }
+static int has(const sets *s, int32_t i, int32_t j) { return (*word(s, i, j) & bit(j)) != 0; }
+static void put(sets *s, int32_t i, int32_t j) { *word(s, i, j) |= bit(j); }
+static void drop(sets *s, int32_t i, int32_t j) { *word(s, i, j) &= ~bit(j); }
 static void unite(sets *s, int32_t i, int32_t j) { /* i with j */
     for (size_t w = 0; w < s->words; w++) s->bits[(size_t)i * s->words + w] |= s->bits[(size_t)j * s->words + w];
 }
@@ -35,7 +35,7 @@ static int32_t count(const sets *s, int32_t i) {
 static int32_t next(const sets *s, int32_t i, int32_t j) {
     for (size_t w = (size_t)j / 64; w < s->words; w++) {
         uint64_t rest = s->bits[(size_t)i * s->words + w];
-        if (w == (size_t)j / 64) rest &= ~(uint64_t)0 << (j % 64);
+        if (w == (size_t)j / 64) rest &= ~(uint64_t)0 << ((uint32_t)j % 64);
         if (rest) return (int32_t)(64 * w) + __builtin_ctzll(rest);
     }
     return -1;
@@ -161,7 +161,7 @@ static int64_t fill_in(maker *m, const int32_t *order, int64_t *size) {
 }
 
 /* ---- the pattern ------------------------------------------------------------------------------------------------------------- */
-static int32_t *array(int64_t n) { return malloc((size_t)(n > 0 ? n : 1) * sizeof(int32_t)); }
+static int32_t *array(int64_t n) { return calloc((size_t)(n > 0 ? n : 1), sizeof(int32_t)); }
 
 /* Rows of the factors from m->rows. */
 static int write_factors(maker *m, const int32_t *order, int64_t size, int64_t ops) {
