@@ -143,7 +143,7 @@ static inline __attribute__((always_inline)) void FN(solve_few)(const int D, con
         PN_UNROLL for (int i = 0; i < D; i++) V(store)(b + (size_t)i * L + v, x[i]);
 #else
         vec all = V(set1)((T)0); /* as one vector, as which it is read next */
-        PN_UNROLL for (int i = 0; i < D && i < VE; i++) all[i] = x[i];
+        PN_UNROLL for (int i = 0; i < (D < (int)VE ? D : (int)VE); i++) all[i] = x[i];
         if (D <= VE) V(store)(b, all);
         else PN_UNROLL for (int i = 0; i < D; i++) b[i] = x[i];
 #endif

@@ -435,7 +435,7 @@ class Candidate:
     cost: float
 
 
-def equations(data: Data, smoothed: Smoothed, options: dict[str, Any], few: bool = False) -> list[Candidate]:
+def equations(data: Data, smoothed: Smoothed, options: dict[str, Any], most: float = np.inf) -> list[Candidate]:
     """Equations with few terms for data, the likeliest first; none where a look at the integral form promises nothing.
 
     Parameters
@@ -446,8 +446,9 @@ def equations(data: Data, smoothed: Smoothed, options: dict[str, Any], few: bool
         The same, smoothed.
     options : dict
         Of `pynode.solve`.
-    few : bool, default False
-        Guesses with more terms than people write are not pursued; else they are, but for products of four: some may go.
+    most : float, default infinity
+        Guesses with more than so many times the terms that people write are not pursued, for some may go; with products of
+        four, those with more terms than people write.
     """
     guesses: list[tuple[Guess, Library]] = []
     for terms in libraries(data, smoothed):
@@ -458,9 +459,9 @@ def equations(data: Data, smoothed: Smoothed, options: dict[str, Any], few: bool
     found: list[Candidate] = []
     m = 0 if data.signal is None else data.signal.m
     for guess, library in guesses:
-        beyond = few or len(library.terms) > MOST_TERMS or any(term.degree > THIRD for term in library.terms)
-        series = beyond and crowded([[library.terms[k] for k in s] for s in guess.chosen], m)
-        if not series and promising(guess, data, smoothed):
+        large = len(library.terms) > MOST_TERMS or any(term.degree > THIRD for term in library.terms)
+        chosen = [[library.terms[k] for k in s] for s in guess.chosen]
+        if not crowded(chosen, m, min(most, 1.0) if large else most) and promising(guess, data, smoothed):
             found += candidates(guess, library, data, smoothed, options)
     return likeliest_first(found)
 

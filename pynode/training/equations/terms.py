@@ -257,10 +257,13 @@ def unit(n: int, i: int) -> tuple[int, ...]:
     return tuple(int(k == i) for k in range(n))
 
 
-def crowded(chosen: Sequence[Sequence[Term]], m: int) -> bool:
-    """Whether the terms of all states, with m inputs, are more than an equation that people write has; if linear, never."""
+def crowded(chosen: Sequence[Sequence[Term]], m: int, times: float = 1.0) -> bool:
+    """Whether the terms of all states, with m inputs, are more than (so many times) those of an equation that people write.
+
+    Linear ones never are.
+    """
     terms = [term for row in chosen for term in row]
-    return len(terms) > (CROWDED + m) * len(chosen) and not all(term.linear for term in terms)
+    return len(terms) > times * (CROWDED + m) * len(chosen) and not all(term.linear for term in terms)
 
 
 def evaluate(terms: Sequence[Term], x: Array) -> Array:

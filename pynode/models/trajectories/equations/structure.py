@@ -24,7 +24,7 @@ from pynode.optim.session import results_kept_whole
 from pynode.training.curriculum import FitError, FitWarning, Run
 from pynode.training.equations.bend_columns import never_negative
 from pynode.training.equations.numbers import Numbers, lost, simplified, told, vague
-from pynode.training.equations.saturation import bent_equations
+from pynode.training.equations.saturation import BULKY, bent_equations
 from pynode.training.equations.search import FIRST, Candidate, equations, likeliest_first
 from pynode.training.equations.sparse_field import sparse_field
 from pynode.training.equations.terms import Term, crowded, inner_of, with_inner
@@ -116,7 +116,9 @@ class EquationFit:
         found.smoothed = replace(self.smoothed, y=states)
         found.run = None
         found.words = ""
-        found.candidates = likeliest_first([*found._search(), *found.bent(known=True)])
+        m = n_inputs(self.data)
+        few = [c for c in found._search(BULKY) if not crowded(c.terms, m)]  # guesses of more may lead there
+        found.candidates = likeliest_first([*few, *found.bent(known=True)])
         return found
 
     def polynomials_along(self) -> list[Candidate]:
@@ -125,7 +127,7 @@ class EquationFit:
             return []
         found = copy.copy(self)
         found.smoothed = replace(self.smoothed, y=self.run.training.states)
-        return found._search(few=True)
+        return found._search(1.0)
 
     def bent(self, known: bool = False) -> list[Candidate]:
         """Candidates with terms that bend; known: the states are better than the smoother's."""
@@ -145,10 +147,10 @@ class EquationFit:
         found.train(callback)
         return self if found.run is None else found
 
-    def _search(self, few: bool = False) -> list[Candidate]:
+    def _search(self, most: float = np.inf) -> list[Candidate]:
         inside, smoothed = self._part()
         with small_matrices(1):
-            return equations(inside, smoothed, self.search_options(), few)
+            return equations(inside, smoothed, self.search_options(), most)
 
     def _part(self) -> tuple[Data, Smoothed]:
         """As many trajectories as terms are found on."""
