@@ -13,7 +13,7 @@ processes that tests start; what is for JAX and PyTorch only where these are. Th
     python tools/coverage.py --update              keep what rose
     python tools/coverage.py --work FOLDER         keep the builds and counts there
     python tools/coverage.py --work FOLDER --report    count what is there, run nothing
-    python tools/coverage.py --lines FOLDER        lines of the package, counted by tools/plugins/count_lines.py in every run of CI
+    python tools/coverage.py --lines FOLDER        lines of the package, as tools/plugins/count_lines.py counts them in CI
 """
 
 import argparse
@@ -137,7 +137,7 @@ def package_lines(work):
 
 
 def counted_lines(folder):
-    """{what: percentage} of the counts of tools/plugins/count_lines.py, without what is for JAX and PyTorch: CI tests it apart."""
+    """{what: percentage} of the counts of tools/plugins/count_lines.py, but for JAX and PyTorch, which CI tests apart."""
     ran, there = defaultdict(set), defaultdict(set)
     for path in folder.glob("*.json"):
         for name, (executed, missing) in json.loads(path.read_text()).items():

@@ -89,7 +89,7 @@ def follow(tree: Path, path: str, verb: str, text: str, block: str) -> None:
 
 def run(command: list[str], tree: Path, source: str | None = None) -> bool:
     """Whether a command succeeds in the tree; what it prints is shown where it does not."""
-    environment = os.environ | {"PYTHONPATH": str(tree), "MPLBACKEND": "Agg", "PYNODE_ISAS": "baseline"}  # a quarter of the work
+    environment = os.environ | {"PYTHONPATH": str(tree), "MPLBACKEND": "Agg", "PYNODE_ISAS": "baseline"}  # one: soon built
     environment.pop("PYTHONSAFEPATH", None)
     done = subprocess.run(command, cwd=tree, env=environment, input=source, capture_output=True, text=True)
     print(
