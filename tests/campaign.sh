@@ -9,6 +9,7 @@
 #   arm64       the C tests for another processor, in qemu
 #   s390x       the same for one that is big-endian
 #   lint        cppcheck and clang-tidy
+#   analyzer    gcc -fanalyzer
 #   python      the extension with ASan + UBSan under the Python tests
 #   fuzz        FUZZ_SECONDS (600) of coverage-guided inputs for programs and problems of the core (clang's libFuzzer, ASan, UBSan)
 #   api         API_CASES (10000) random cases of each section of tests/fuzz/run.py
@@ -114,6 +115,19 @@ run_lint() {
         "${core[@]}" -- -std=c11 -Icsrc -pthread 2>/dev/null
 }
 
+# All but the kernels' instances, whose files are too large for it. What is kept in a structure of the caller's is a leak to it.
+run_analyzer() {
+    needs gcc
+    local file include
+    venv analyzer numpy
+    include=$("$work/analyzer/bin/python" -c 'import numpy, sysconfig
+print("-isystem", sysconfig.get_path("include"), "-isystem", numpy.get_include())')
+    for file in csrc/*.c csrc/{method,program,python,reverse,solve}/*.c; do
+        # shellcheck disable=SC2086
+        gcc -std=c11 -O1 -fanalyzer -Wno-analyzer-malloc-leak -Werror -Icsrc $include -c "$file" -o "$work/x.o"
+    done
+}
+
 # The extension under an ordinary interpreter: the runtime is loaded first, memory comes from malloc. Leaks: the
 # interpreter keeps memory until it ends, so the tests look for them (reference counts) instead. An interpreter built
 # with another compiler runs C++ libraries (scipy): libstdc++ comes along for its exceptions.
@@ -187,7 +201,7 @@ run_coverage() {
 run_soak() { "$PYTHON" tests/soak.py --minutes "${SOAK_MINUTES:-60}"; }
 
 sections=("$@")
-[ $# -gt 0 ] || sections=(gcc clang wrapper lint asan tsan msan valgrind arm64 s390x python)
+[ $# -gt 0 ] || sections=(gcc clang wrapper lint analyzer asan tsan msan valgrind arm64 s390x python)
 table="" failed=0
 for section in "${sections[@]}"; do
     declare -F "run_$section" >/dev/null || { echo "no section $section" >&2; exit 2; }

@@ -87,9 +87,9 @@ def follow(tree: Path, path: str, verb: str, text: str, block: str) -> None:
     target.write_text("".join(lines), encoding="utf-8")
 
 
-def run(command: list[str], tree: Path, source: str | None = None) -> bool:
-    """Whether a command succeeds in the tree; what it prints is shown where it does not."""
-    environment = os.environ | {"PYTHONPATH": str(tree), "MPLBACKEND": "Agg", "PYNODE_ISAS": "baseline"}  # one: soon built
+def run(command: list[str], tree: Path, source: str | None = None, **variables: str) -> bool:
+    """Whether a command succeeds in the tree, with these in its environment; what it prints is shown where it does not."""
+    environment = os.environ | {"PYTHONPATH": str(tree), "MPLBACKEND": "Agg"} | variables
     environment.pop("PYTHONSAFEPATH", None)
     done = subprocess.run(command, cwd=tree, env=environment, input=source, capture_output=True, text=True)
     print(
@@ -122,7 +122,7 @@ def main() -> int:
             shutil.copytree(ROOT, tree, ignore=lambda _, names: LEFT_OUT.intersection(names))
             for edit in recipes.edits:
                 follow(tree, *edit)
-        if not run([sys.executable, "setup.py", "-q", "build_ext", "--inplace"], tree):
+        if not run([sys.executable, "setup.py", "-q", "build_ext", "--inplace"], tree, PYNODE_ISAS="native"):  # soon built
             return 1
         results = [run([sys.executable, "-"], tree, program) for program in recipes.programs]
         results += [run(python(command), tree) for command in dict.fromkeys(recipes.checks)]
