@@ -153,17 +153,18 @@ run_python() {
 run_fuzz() {
     needs clang
     local flags file object
+    mkdir "$work/objects"
     flags="-std=c11 -g1 -O2 -Dalways_inline= -fno-math-errno -ffp-contract=fast -pthread -Icsrc"
     flags+=" -DPN_STRIP=64 -DPN_LARGE=48 -DPN_LARGE_FOR_ONE=24 -DPN_WAITING=32 -DPN_STORE=65536"
     flags+=" -fsanitize-coverage=inline-8bit-counters,pc-table -fsanitize=address,$UB $STOP"
     for file in csrc/*.c csrc/{method,program,reverse,solve}/*.c csrc/instances/{plain,baseline,dispatch}.c csrc/tests/fuzz.c; do
-        object="$work/$(basename "$(dirname "$file")")_$(basename "$file" .c).o"
+        object="$work/objects/$(basename "$(dirname "$file")")_$(basename "$file" .c).o"
         # shellcheck disable=SC2086
         clang $flags -c "$file" -o "$object" &
         [ "$(jobs -rp | wc -l)" -lt "$jobs" ] || wait -n
     done
     wait
-    clang -fsanitize=fuzzer,address,"$UB" -pthread "$work"/*.o -lm -o "$work/fuzz"
+    clang -fsanitize=fuzzer,address,"$UB" -pthread "$work"/objects/*.o -lm -o "$work/fuzz"
     mkdir "$work/corpus"
     "$PYTHON" tests/fuzz/corpus.py unpack "$work/kept"
     # what is freed soon comes back: less memory to go through
