@@ -46,15 +46,18 @@ venv() { # name, packages
     [ $# -lt 2 ] || "$work/$1/bin/python" -m pip install -q "${@:2}"
 }
 
+python_include() { # flags for the headers of Python and NumPy
+    [ -d "$work/headers" ] || venv headers numpy >&2
+    "$work/headers/bin/python" -c 'import numpy, sysconfig
+print("-isystem", sysconfig.get_path("include"), "-isystem", numpy.get_include())'
+}
+
 run_gcc() { needs gcc && check gcc CC=gcc WERROR=1; }
 run_clang() { needs clang && check clang CC=clang WERROR=1; }
 
 run_wrapper() {
-    local file compiler
-    venv wrapper numpy
-    local include
-    include=$("$work/wrapper/bin/python" -c 'import numpy, sysconfig
-print("-isystem", sysconfig.get_path("include"), "-isystem", numpy.get_include())')
+    local file compiler include
+    include=$(python_include)
     for compiler in gcc clang; do
         command -v "$compiler" >/dev/null || continue
         for file in csrc/python/*.c; do # -O1: some warnings need the flow of data
@@ -119,9 +122,7 @@ run_lint() {
 run_analyzer() {
     needs gcc
     local file include
-    venv analyzer numpy
-    include=$("$work/analyzer/bin/python" -c 'import numpy, sysconfig
-print("-isystem", sysconfig.get_path("include"), "-isystem", numpy.get_include())')
+    include=$(python_include)
     for file in csrc/*.c csrc/{method,program,python,reverse,solve}/*.c; do
         # shellcheck disable=SC2086
         gcc -std=c11 -O1 -fanalyzer -Wno-analyzer-malloc-leak -Werror -Icsrc $include -c "$file" -o "$work/x.o"

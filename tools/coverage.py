@@ -136,6 +136,12 @@ def package_lines(work):
     return 100.0 * ran / max(1, there), {name: x["percent_covered"] for name, x in files.items()}
 
 
+def tell_least(files):
+    """Print the files of the package of which least runs, from {file: percentage}."""
+    for name, value in sorted(files.items(), key=lambda pair: pair[1])[:15]:
+        print(f"{name:60} {value:6.1f} %")
+
+
 def counted_lines(folder):
     """{what: percentage} of the counts of tools/plugins/count_lines.py, but for JAX and PyTorch, which CI tests apart."""
     ran, there = defaultdict(set), defaultdict(set)
@@ -146,8 +152,7 @@ def counted_lines(folder):
                 there[name].update(executed, missing)
     if not there:
         raise SystemExit(f"no counts in {folder}")
-    for name in sorted(there, key=lambda name: len(ran[name]) / max(1, len(there[name])))[:15]:
-        print(f"{name:60} {100 * len(ran[name]) / max(1, len(there[name])):6.1f} %")
+    tell_least({name: 100.0 * len(ran[name]) / max(1, len(there[name])) for name in there})
     total = 100.0 * sum(map(len, ran.values())) / sum(map(len, there.values()))
     return {"lines of pynode, processes of pytest alone": round(total, 1)}
 
@@ -170,8 +175,7 @@ def report(work, listed, alone=False):
     shares = {f"lines of {where}": share(lines.values()), f"branches of {where}": share(branches.values())}
     package = package_lines(work)
     if package is not None:
-        for name, value in sorted(package[1].items(), key=lambda pair: pair[1])[:15]:
-            print(f"{name:60} {value:6.1f} %")
+        tell_least(package[1])
         shares["lines of pynode"] = package[0]
     return {name: round(value, 1) for name, value in shares.items()}
 

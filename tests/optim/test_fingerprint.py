@@ -84,12 +84,12 @@ def all_of_them():
 
 def test_it_is_the_same_in_another_process():
     command = [sys.executable, "-c", "import test_fingerprint as here; print(here.all_of_them())"]
-    found = set()
+    found = set() if "PYNODE_LINES" in os.environ else {all_of_them()}  # code whose lines are counted is other code
     for seed in ("1", "2"):
         path = os.pathsep.join([os.path.dirname(__file__), *sys.path])
         env = os.environ | {"PYTHONHASHSEED": seed, "PYTHONPATH": path}
-        found.add(subprocess.run(command, env=env, capture_output=True, text=True, check=True).stdout)
-    assert len(found) == 1  # not compared with this process, which may run code that counts its lines
+        found.add(subprocess.run(command, env=env, capture_output=True, text=True, check=True).stdout.strip())
+    assert len(found) == 1
 
 
 def test_numbers_of_numpy_are_numbers():
