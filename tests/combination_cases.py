@@ -173,8 +173,6 @@ class Case(Derivatives):
         self.keys, self.mass = {}, None
         self.bound, self.gradient_bound = 2e-6, 1e-4
         way = self.pick("steps", ["explicit", "rosenbrock", "mass", "fixed", "grid"], [0.4, 0.15, 0.2, 0.15, 0.1])
-        if way == "grid" and self.switch:  # prescribed steps know nothing of those
-            way = self.told["steps"] = "explicit"
         tight = {"rtol": 1e-9, "atol": 1e-10}
         self.way_of_steps = way
         if way == "fixed":

@@ -52,6 +52,8 @@ def core_problem(
     keys = times.arguments() | options | more
     if len(program.breaks) and len(times.t):
         keys["stops"] = stops(program.breaks, times.t, y0.dtype)
+        if "grid" in keys and len(keys["stops"]):
+            keys |= _grid_with_stops(keys)
     keys.setdefault("max_steps", MAX_STEPS + _forced(keys))
     return _core.Problem(program.core, core, y0=y0, **keys)
 
@@ -252,6 +254,21 @@ def _grid_arguments(grid: Any, batch: Batch, lands: NDArray[np.bool_]) -> dict[s
     if not each:
         start, length = np.repeat(start, n), np.repeat(length, n)
     return {"grid": np.concatenate(grids), "grid_start": start, "grid_len": length}
+
+
+def _grid_with_stops(keys: dict[str, Any]) -> dict[str, Any]:
+    """The grids, with both times of each pair of stops that one of their steps ends in: no stage lies behind the break."""
+    low, high = keys["stops"].reshape(-1, 2).T
+    grids = []
+    for first, n in zip(keys["grid_start"], keys["grid_len"], strict=True):
+        grid = keys["grid"][first : first + n]
+        pair = np.minimum(np.searchsorted(high, grid), len(high) - 1)
+        pair = np.unique(pair[(low[pair] <= grid) & (grid <= high[pair])])
+        ends = np.concatenate([low[pair], high[pair]])
+        rising = np.union1d(grid, ends[(ends > grid.min()) & (ends < grid.max())])
+        grids.append(rising if grid[0] <= grid[-1] else rising[::-1])
+    length = np.array([g.size for g in grids], dtype=np.int64)
+    return {"grid": np.concatenate(grids), "grid_start": starts(length), "grid_len": length}
 
 
 def _check_grid_knots(keys: dict[str, Any], batch: Batch) -> None:

@@ -1,5 +1,6 @@
 """Steps end where a field jumps with t, so that a pulse is not stepped over."""
 
+import itertools
 import pickle
 
 import numpy as np
@@ -100,6 +101,39 @@ def test_a_grid_is_left_as_it_is():
     grid = np.linspace(0.0, YEAR, 366)
     sol = pn.solve(pulse, [0.0], [0.0, YEAR], THETA, method="rk4", grid=grid, steps=True)
     assert np.array_equal(np.asarray(sol.steps), grid)
+    early = pn.solve(pulse, [1.0], [0.0, 10.0], THETA, method="rk4", grid=grid[:11], steps=True)
+    assert np.array_equal(np.asarray(early.steps), grid[:11])
+
+
+@pytest.mark.parametrize("way", [1, -1])
+@pytest.mark.parametrize("method", ["rk4", "dopri5", "rodas4"])
+def test_steps_of_a_grid_that_end_on_jumps(method, way):
+    """The last stage before a jump sees what is there before it: the order is the method's, as it is with step=."""
+    marks = np.array([0.0, AT, AT + HOUR, YEAR])
+    errors = []
+    for n in (16, 32):
+        grid = np.unique(np.concatenate([np.linspace(a, b, n + 1) for a, b in itertools.pairwise(marks)]))
+        t, values = marks[::way], exact(marks, start=50.0)[::way]
+        sol = pn.solve(pulse, values[:1], t, THETA, method=method, grid=grid[::way], steps=True)
+        errors.append(np.abs(sol.y[:, 0] - values).max())
+        added = np.setdiff1d(np.asarray(sol.steps), grid)
+        assert set(grid) <= set(np.asarray(sol.steps)) and len(added) == 4
+        assert np.abs(added[:, None] - marks).min(axis=1).max() < 1e-14 * YEAR
+    assert errors[1] < errors[0] / 2 ** (pn.METHODS[method]["order"] - 0.3)
+
+
+def test_grids_of_samples_that_end_on_jumps():
+    marks = [
+        np.array([0.0, AT, AT + HOUR, 150.0]),
+        np.array([AT, AT + HOUR, YEAR]),
+        np.array([AT + HOUR, 200.0]),
+        np.array([YEAR]),
+    ]
+    grids = [np.unique(np.concatenate([m, np.linspace(m[0], m[-1], 200)])) for m in marks]
+    y0 = np.array([exact(m[0], start=50.0) for m in marks])[:, None]
+    sol = pn.solve(pulse, y0, marks, THETA, method="rk4", grid=grids)
+    for m, y in zip(marks, sol.y, strict=True):
+        np.testing.assert_allclose(y[:, 0], exact(m, start=50.0), rtol=1e-9)
 
 
 def slopes(t, start=0.0):

@@ -104,8 +104,9 @@ class EquationFit:
         spread = Scaling.of(data.y, False, data.signal)
         self.scaling = spread.unscaled()
         self.plain = smooth(list(data.t), [spread.states(y) for y in data.y])
-        self.smoothed = in_units(self.plain, spread)
         self.inside = Data(list(data.t), list(data.y), weight, self.scaling.inputs(data.signal))
+        smoothed = in_units(self.plain, spread)
+        self.smoothed = replace(smoothed, y=Training.start(np.zeros(0), self.inside, smoothed).states)
         self.run: SecondOrderRun | None = None
         self.candidates = self._search()
         self.words = ""
@@ -153,16 +154,18 @@ class EquationFit:
             return equations(inside, smoothed, self.search_options(), most)
 
     def _part(self) -> tuple[Data, Smoothed]:
-        """As many trajectories as terms are found on."""
-        inside = self.inside
-        smoothed = self.smoothed
-        if sum(map(len, inside.t)) > ROWS and len(inside) > 1:
-            order = np.random.default_rng(self.seed).permutation(len(inside))
-            count = np.cumsum([len(inside.t[i]) for i in order])
+        """As many trajectories as terms are found on, of those that observe all states."""
+        whole = np.array([not np.isnan(y).all(axis=0).any() for y in self.inside.y])
+        some = np.flatnonzero(whole)
+        if sum(len(self.inside.t[i]) for i in some) > ROWS:
+            order = some[np.random.default_rng(self.seed).permutation(len(some))]
+            count = np.cumsum([len(self.inside.t[i]) for i in order])
             some = np.sort(order[: max(1, int(np.searchsorted(count, ROWS)))])
-            inside = inside.take(some)
-            smoothed = replace(smoothed, y=[smoothed.y[i] for i in some], slope=[smoothed.slope[i] for i in some])
-        return inside, smoothed
+        if len(some) == len(self.inside):
+            return self.inside, self.smoothed
+        smoothed = self.smoothed
+        y, slope = ([x[i] for i in some] for x in (smoothed.y, smoothed.slope))
+        return self.inside.take(some), replace(smoothed, y=y, slope=slope)
 
     def search_options(self) -> dict[str, Any]:
         """Options of `pynode.solve` for equations that may be wrong."""
