@@ -199,7 +199,11 @@ def workbook_table(path: Path, wanted: Sequence[str], name: str | int | None, un
     """The table of a sheet of a workbook, through pandas."""
     pandas = _pandas(path)
     try:
-        sheets = pandas.read_excel(path, sheet_name=None if name is None else [name], header=None, dtype=object)
+        with pandas.ExcelFile(path) as book:
+            there = [*map(str, book.sheet_names)]
+            if name is not None and not (name in there if isinstance(name, str) else 0 <= name < len(there)):
+                raise ValueError(f"no sheet {name!r}, only {', '.join(map(repr, there))}")
+            sheets = book.parse(sheet_name=None if name is None else [name], header=None, dtype=object)
     except ImportError as error:
         raise ImportError(f"{path}: {error}") from None
     except (ValueError, KeyError) as error:
