@@ -203,7 +203,7 @@ def workbook_table(path: Path, wanted: Sequence[str], name: str | int | None, un
             there = [*map(str, book.sheet_names)]
             if name is not None and not (name in there if isinstance(name, str) else 0 <= name < len(there)):
                 raise ValueError(f"no sheet {name!r}, only {', '.join(map(repr, there))}")
-            sheets = book.parse(sheet_name=None if name is None else [name], header=None, dtype=object)
+            sheets = pandas.read_excel(book, sheet_name=None if name is None else [name], header=None, dtype=object)
     except ImportError as error:
         raise ImportError(f"{path}: {error}") from None
     except (ValueError, KeyError) as error:

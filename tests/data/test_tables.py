@@ -298,7 +298,7 @@ def test_workbooks(tmp_path):
     data = pn.read_csv(file, "when", "T")
     assert data.clock.unit == "h" and data.t[0].tolist() == list(range(len(Y)))
     np.testing.assert_allclose(data.y[0][:, 0], Y)
-    with pytest.raises(pn.TableError, match="a.xlsx: no sheet 'results', only 'about', 'data'$"):
+    with pytest.raises(pn.TableError, match=r"a.xlsx: no sheet 'results', only 'about', 'data'$"):
         pn.read_csv(file, "when", "T", sheet="results")
 
 
