@@ -19,8 +19,9 @@ from scipy.linalg import solve_triangular
 from pynode.fields.field import Field
 from pynode.training.equations.discrepancy import Bumps
 from pynode.training.equations.library import SLOWEST, Library
+from pynode.training.equations.noise_shape import noise_shape
 from pynode.training.equations.numbers import Numbers, velocities
-from pynode.training.equations.search import FEW, MOST, Guess, is_gram, noise_shape, weighted_problem
+from pynode.training.equations.search import FEW, MOST, Guess, is_gram, weighted_problem
 from pynode.training.equations.sparse_field import sparse_field
 from pynode.training.equations.subsets import CLOSE, Regression, Subset
 from pynode.training.equations.terms import EVERYWHERE

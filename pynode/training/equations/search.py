@@ -18,6 +18,7 @@ from pynode.optim.posterior import LaplacePosterior
 from pynode.training.coordinates import Coordinates
 from pynode.training.equations.integral_form import integral_form, integrals
 from pynode.training.equations.library import MOST_TERMS, Library, libraries
+from pynode.training.equations.noise_shape import ROUNDING, noise_shape, shape_along
 from pynode.training.equations.sparse_field import sparse_field
 from pynode.training.equations.subsets import Regression, Subset
 from pynode.training.equations.terms import Term, crowded, inner_of, with_inner
@@ -29,15 +30,6 @@ Array = NDArray[np.float64]
 
 MOST = 8
 """The most terms of a state: with more it is no equation that anyone would read, unless all of them are linear."""
-
-ROUNDING = 1e-10
-"""The smallest variance of residuals, in units of that of the data: solvers are not more exact."""
-
-SHARES = (0.0, 0.5, 0.9, 0.99, 0.999, 0.9999, 0.99999)
-"""Parts of the variance of the noise that may grow with the square of the state."""
-
-SHAPE_GAIN = 4.0
-"""Noise that grows with the state must be this much likelier, as a logarithm."""
 
 SCALE = 0.3
 """Precision of the prior of a level, or the logarithm of a scale: uniform over two orders of magnitude counts the same."""
@@ -139,46 +131,6 @@ class Fitted:
     library: Library
 
 
-def noise_shares(residual: Array, y: Array, given: Array) -> tuple[Array, Array]:
-    """((d,) shares of the noise's variance that grow with the square of states y, 0 where none does; (d,) means of y^2).
-
-    given: weights (rows, d), all positive.
-    """
-    shares = np.zeros(y.shape[1])
-    sizes = np.ones(y.shape[1])
-    for j in range(y.shape[1]):
-        seen = ~np.isnan(residual[:, j])
-        r2 = given[seen, j] * residual[seen, j] ** 2
-        size = y[seen, j] ** 2
-        if len(r2) < 20 or not r2.any() or not size.any():
-            continue
-        sizes[j] = size.mean()
-        size = size / size.mean()
-        scores = []
-        for share in SHARES:
-            v = 1.0 - share + share * size
-            scores.append(-0.5 * (np.log(v).sum() + len(v) * np.log(np.mean(r2 / v))))
-        best = int(np.argmax(scores))
-        if scores[best] > scores[0] + SHAPE_GAIN:
-            shares[j] = SHARES[best]
-    return shares, sizes
-
-
-def noise_shape(residual: Array, y: Array, weight: list[Array] | None = None) -> Array:
-    """(rows, d) the variance of entries beside that of one of weight 1: how it grows with the square of states y.
-
-    On average 1 over the user's weights; just that where it does not grow. Residuals are those of the data.
-    """
-    given = np.ones(y.shape) if weight is None else np.concatenate(weight)
-    given = np.where(given > 0, given, 1.0)
-    return grown(y, *noise_shares(residual, y, given)) / given
-
-
-def grown(y: Array, shares: Array, sizes: Array) -> Array:
-    """(rows, d) the variance at states y of noise as `noise_shares` finds it, 1 on average."""
-    return np.where(shares > 0, 1.0 - shares + shares * (y**2 / sizes), 1.0)
-
-
 def first_guess(library: Library, data: Data, smoothed: Smoothed) -> Guess:
     """The best terms of each state on the integral form."""
     u = data.inputs_at_rows()
@@ -257,8 +209,7 @@ def fitted(
     seen = ~np.isnan(residual)
     n = seen.sum(axis=0)
     least = ROUNDING * data.spread
-    exact = np.nansum(residual**2, axis=0) < least * n
-    shape = noise_shape(np.where(exact, 0.0, residual), model, data.weight)  # rounding has no shape
+    shape = shape_along(model, data)
     variance = np.maximum(np.nansum(residual**2 / shape, axis=0) / np.maximum(n, 1), least)
     _, logdet = np.linalg.slogdet(state.covariance)
     occam = 0.5 * (float(logdet) + float(np.log(alpha).sum()) - float((alpha * c**2).sum()))

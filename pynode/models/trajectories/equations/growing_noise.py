@@ -4,7 +4,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from pynode.training.equations.search import grown, noise_shares
+from pynode.training.equations.noise_shape import grown, noise_shares
 
 if TYPE_CHECKING:
     from pynode.models.trajectories.equations.structure import EquationFit

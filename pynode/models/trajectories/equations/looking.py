@@ -9,7 +9,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pynode.data.trajectories import Trajectories
-from pynode.models.trajectories.equations.structure import EquationFit, become, prefer, warn_of
+from pynode.models.trajectories.equations.decision import become, prefer, warn_of
+from pynode.models.trajectories.equations.structure import EquationFit
 from pynode.models.trajectories.scaling import Scaling
 from pynode.models.trajectories.series import beyond, n_inputs
 from pynode.models.trajectories.stages import fit_stages

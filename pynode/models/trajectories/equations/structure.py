@@ -1,7 +1,6 @@
-"""An equation with few terms in place of the network, where it explains the data as well."""
+"""The search for an equation of few terms, and its fit."""
 
 import copy
-import warnings
 from collections.abc import Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
@@ -11,18 +10,14 @@ from numpy.typing import NDArray
 
 from pynode.calls.solve import solve
 from pynode.data.trajectories import Trajectories
-from pynode.errors import OK, users_level
-from pynode.models.trajectories.equations.growing_noise import growing_noise
-from pynode.models.trajectories.equations.outdone import outdone
-from pynode.models.trajectories.equations.unvisited import unvisited
+from pynode.errors import OK
 from pynode.models.trajectories.recipe import polish
-from pynode.models.trajectories.results import keep_run
 from pynode.models.trajectories.scaling import Scaling
 from pynode.models.trajectories.series import n_inputs, names_of
 from pynode.optim.normal_equations import small_matrices
-from pynode.optim.session import results_kept_whole
-from pynode.training.curriculum import FitError, FitWarning, Run
+from pynode.training.curriculum import FitError
 from pynode.training.equations.bend_columns import never_negative
+from pynode.training.equations.noise_shape import noise_shape, shape_along
 from pynode.training.equations.numbers import Numbers, lost, simplified, told, vague
 from pynode.training.equations.saturation import BULKY, bent_equations
 from pynode.training.equations.search import FIRST, Candidate, equations, likeliest_first
@@ -70,6 +65,9 @@ NOISE = 5.0
 
 ASIDE = 0.01
 """An equation must bear this change of initial states, in ranges of the data."""
+
+OTHER = 0.1
+"""Weights are those of other noise, that grows or not, where their logarithms differ by so much in the mean."""
 
 NEAR = 3.0
 """Equations whose log evidence differs by less are named as others that explain the data as well."""
@@ -188,18 +186,34 @@ class EquationFit:
             return
         best = self.candidates[0]
         states = best.fitted.guess.states
-        inside = self.inside
-        if len(states) == len(inside):
-            inside = self._weighted(best.fitted.guess.shape)
-        else:
+        shape = best.fitted.guess.shape
+        if len(states) != len(self.inside):
             states = [x.copy() for x in self.smoothed.y]
+            shape = noise_shape(np.zeros((len(np.concatenate(states)), self.inside.d)), np.concatenate(states), self.weight)
         windows = (None,) if best.whole else (best.fitted.intervals, None)
-        self.run = run = self._trained(best.terms, best.coefficients, None, states, inside, callback, windows)
+        run = self._trained(best.terms, best.coefficients, None, states, self._weighted(shape), callback, windows)
+        if run is not None and run.whole and not run.stopped:
+            now = shape_along(np.concatenate(run.training.states), self.inside)
+            if np.abs(np.log(now / shape)).mean(axis=0).max() > OTHER:
+                terms, rows = self._moved(run.training.theta)
+                again = self._trained(terms, rows, None, run.training.states, self._weighted(now), callback, (None,))
+                if again is not None and again.whole:
+                    run = again
+                    shape = now
+        self.run = run
         if run is None:
             return
         self.words = self._message()
         if run.whole and not run.stopped and run.covariance is not None:
-            self._simplify(run, inside, callback)
+            self._simplify(run, self._weighted(shape), callback)
+
+    def _moved(self, theta: Array) -> tuple[list[list[Term]], list[Array]]:
+        """The terms of the likeliest candidate and their coefficients, as the parameters (p,) say."""
+        terms = self.candidates[0].terms
+        n = sum(map(len, terms))
+        old = inner_of(terms)
+        rows = np.split(theta[:n], np.cumsum([len(row) for row in terms])[:-1])
+        return [with_inner(row, old, theta[n:]) for row in terms], rows
 
     def _simplify(self, run: SecondOrderRun, inside: Data, callback: Any) -> None:
         """Fit the equation again with the fewer numbers that the data prefer, if they do."""
@@ -209,10 +223,7 @@ class EquationFit:
         found = simplified(terms, theta, covariance, not self.crowded)
         if found is None:
             return
-        n = sum(map(len, terms))
-        rows = np.split(found.theta[:n], np.cumsum([len(row) for row in terms])[:-1])
-        old = inner_of(terms)
-        moved = [with_inner(row, old, found.theta[n:]) for row in terms]
+        moved, rows = self._moved(found.theta)
         for windows in ((None,), (FIRST, None)):  # where trajectories part fast, those of other numbers are lost at once
             again = self._trained(moved, rows, found.numbers, run.training.states, inside, callback, windows)
             if again is not None and again.whole and lost(run, again) < found.gain:
@@ -378,110 +389,6 @@ class EquationFit:
         return "; ".join(
             f"{names[i]}: " + ", ".join(term.text(names) for term in terms) for i, terms in enumerate(candidate.terms)
         )
-
-
-def become(model: "NeuralODE", equation: EquationFit) -> None:
-    """Make a model that of the equation.
-
-    Raises
-    ------
-    FitError
-        There is none.
-    """
-    run = equation.run
-    if run is None:
-        raise FitError(
-            "structure='equation': no equation of few terms can be solved along the data; structure='network' learns any "
-            "field"
-        )
-    if not run.stopped:
-        run.training.warnings += _doubts(equation)
-    with results_kept_whole():
-        _keep(model, equation)
-    warn_of(run)
-
-
-def warn_of(run: Run) -> None:
-    """Warn of what is doubtful about a run that is kept."""
-    for words in run.training.warnings:
-        warnings.warn(words, FitWarning, stacklevel=users_level())
-
-
-def prefer(model: "NeuralODE", equation: EquationFit | None, network: Run) -> None:
-    """Put the equation in the network's place where its evidence is higher.
-
-    Not where many terms leave what is no noise and the network leaves noise: evidence takes residuals for noise.
-
-    Parameters
-    ----------
-    model : NeuralODE
-        Fitted, as a network.
-    equation : EquationFit or None
-        Trained.
-    network : Run
-        That of the model.
-    """
-    whole = network.whole
-    run = None if equation is None else equation.run
-    if equation is None or run is None or not run.whole or run.gave_up or run.stopped or not equation.steady:
-        return
-    if equation.crowded and whole:
-        n = len(equation.terms)
-        model.report_["message"] = (
-            f"no equation of few terms explains the data: one of {n} terms was found, and a network taken"
-        )
-        return
-    if whole and inner_of(equation.candidates[0].terms) and run.undetermined.any():
-        model.report_["message"] = "an equation was found whose scales the data do not determine, and a network taken"
-        return
-    rival = copy.copy(model)
-    _keep(rival, equation)
-    ours = rival.report_["log_evidence"] - equation.candidates[0].cost
-    theirs = model.report_["log_evidence"]
-    if whole and not ours > theirs:
-        model.report_["message"] = f"the log evidence of the network is {theirs:.1f}, that of an equation {ours:.1f}"
-        return
-    names = equation.data.names
-    if whole and equation.long and doubts(run, names) and not doubts(network, names):
-        model.report_["message"] = "an equation of many terms leaves what is no noise, and a network taken, which does not"
-        return
-    run.training.warnings += [*_doubts(equation), *(outdone(rival, model) if whole else [])]
-    equation.words += f"; its log evidence is {ours:.1f}, that of the network {theirs:.1f}"
-    with results_kept_whole():
-        _keep(model, equation)
-
-
-def _doubts(equation: EquationFit) -> list[str]:
-    """What is doubtful about an equation that is kept."""
-    run: Any = equation.run
-    data = equation.data
-    return [*doubts(run, data.names, data.y), *unvisited(data), *runaway(equation)]
-
-
-def runaway(equation: EquationFit) -> list[str]:
-    """What is to be said where the equation grows beyond bounds from states not far from the data.
-
-    Products of states do so where a term was mistaken, or was never seen at work; the data alone cannot tell.
-    """
-    rng = np.random.default_rng(equation.seed)
-    starts = rng.uniform(*equation.box(BEYOND), (STARTS, equation.inside.d))
-    lost = int((~equation.solved(starts)).sum())
-    if not lost:
-        return []
-    return [
-        f"from {lost} of {STARTS} initial states at most {BEYOND:.0%} of the data's range beyond it, the equation cannot be "
-        "followed as long as the data are: its terms grow beyond bounds there; do not predict from states that differ from "
-        "the data (structure='network' goes on linearly)"
-    ]
-
-
-def _keep(model: "NeuralODE", equation: EquationFit) -> None:
-    run: Any = equation.run
-    keep_run(model, run, equation.scaling, equation.smoothed, equation.data, equation.seed, None, 0.0)
-    model.weight_ = None if equation.weight is None else [w.copy() for w in equation.weight]
-    model.report_["message"] = equation.words
-    if models := growing_noise(equation):
-        model.report_["error_models"] = models
 
 
 def in_units(found: Smoothed, scaling: Scaling) -> Smoothed:
