@@ -1,9 +1,14 @@
 """Equations that are found from readings whose noise grows with the states: their bands grow, too."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
 import pynode as pn
+from pynode.data.trajectories import Trajectories
+from pynode.models.trajectories.equations.structure import EquationFit
+from pynode.training.equations.noise_shape import grown, shape_along
 
 T = np.linspace(0, 8, 150)
 DECAY = 10 * np.exp(-0.4 * T)[:, None]
@@ -36,3 +41,23 @@ def test_no_error_model_where_noise_does_not_grow_or_weights_tell_it():
     plain = pn.NeuralODE(random_state=0).fit(T, DECAY + 0.1 * rng.standard_normal(DECAY.shape))
     weighted = pn.NeuralODE(random_state=0).fit(T, readings(3), weight=1 / DECAY**2)
     assert "error_models" not in plain.report_ and "error_models" not in weighted.report_
+
+
+@pytest.mark.parametrize("grows", [True, False])
+@pytest.mark.parametrize("claimed", [0.0, 0.9])
+def test_weights_are_those_of_the_residuals_that_are_left(grows, claimed):
+    """What the noise was taken for while terms were chosen is forgotten: trajectories were not followed well then."""
+    rng = np.random.default_rng(5)
+    size = 0.1 * (DECAY if grows else np.ones_like(DECAY))
+    data = Trajectories([T], [DECAY + size * rng.standard_normal(DECAY.shape)], ("y1",))
+    equation = EquationFit(pn.NeuralODE(), data, None, 0)
+    best = equation.candidates[0]
+    y = np.concatenate(best.fitted.guess.states)
+    guess = replace(best.fitted.guess, shape=grown(y, np.array([claimed]), np.array([np.mean(y**2)])))
+    equation.candidates = [replace(best, fitted=replace(best.fitted, guess=guess))]
+    equation.train()
+    residual = data.y[0] - equation.run.training.states[0]
+    shape = shape_along(equation.run.training.states[0], equation.inside)
+    assert np.ptp(shape) > 0 if grows else not np.ptp(shape)
+    expected = np.sqrt(np.mean(residual**2 / shape))
+    assert np.sqrt(equation.run.variance[0]) == pytest.approx(expected, rel=0.02)
