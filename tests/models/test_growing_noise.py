@@ -60,4 +60,4 @@ def test_weights_are_those_of_the_residuals_that_are_left(grows, claimed):
     shape = shape_along(equation.run.training.states[0], equation.inside)
     assert np.ptp(shape) > 0 if grows else not np.ptp(shape)
     expected = np.sqrt(np.mean(residual**2 / shape))
-    assert np.sqrt(equation.run.variance[0]) == pytest.approx(expected, rel=0.02)
+    assert np.sqrt(equation.run.variance[0]) == pytest.approx(expected, rel=0.05)
