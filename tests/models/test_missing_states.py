@@ -39,3 +39,32 @@ def test_none_does():
     _, noisy = measured([(i, [i % 2]) for i in range(6)])
     with pytest.raises(ValueError, match=r"^structure='equation' cannot be had: no trajectory observes all states"):
         pn.NeuralODE(structure="equation", random_state=0).fit(T, noisy)
+
+
+@pytest.mark.parametrize("late", [range(6), [1], [0, 2, 3, 4, 5]])
+def test_a_trajectory_begins_with_its_first_reading(late):
+    """Rows in which nothing was read yet, as where series are padded to the same times."""
+    clean, noisy = measured([])
+    for i in late:
+        noisy[i, :20] = np.nan
+    weight = np.ones(noisy.shape)
+    model = pn.NeuralODE(random_state=0).fit(T, noisy, weight=weight)
+    assert terms_of(model).keys() == TRUE.keys() and not model.report_["warnings"]
+    assert [t[0] for t in model.data_.t] == [T[20 if i in late else 0] for i in range(6)]
+    first = np.array([clean[i, 20 if i in late else 0] for i in range(6)])
+    np.testing.assert_allclose(model.initial_states_, first, rtol=0.03, atol=0.03)
+    ragged = pn.NeuralODE(random_state=0).fit(
+        [T[20 if i in late else 0 :] for i in range(6)], [y[20 if i in late else 0 :] for i, y in enumerate(noisy)]
+    )
+    np.testing.assert_allclose(model.theta_, ragged.theta_, rtol=1e-9)
+
+
+def test_a_state_that_is_read_once_in_each_trajectory_makes_no_equation():
+    _, noisy = measured([])
+    noisy[:, 1:, 1] = np.nan
+    with pytest.raises(ValueError, match=r"^structure='equation' cannot be had: no trajectory observes all states, each of"):
+        pn.NeuralODE(structure="equation", random_state=0).fit(T, noisy)
+    noisy[1:, 0, 1] = np.nan
+    with pytest.warns(pn.fit.FitWarning):
+        model = pn.NeuralODE(hidden=(2,), max_iter=2, random_state=0).fit(T, noisy)
+    assert not any("nothing changes in the data" in words for words in model.report_["warnings"])

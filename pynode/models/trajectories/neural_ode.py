@@ -37,6 +37,7 @@ from pynode.models.trajectories.series import (
     Series,
     as_trajectories,
     check_data,
+    from_first_readings,
     is_plain,
     with_covariates,
 )
@@ -208,7 +209,8 @@ class NeuralODE(Published):
             Times. A data frame holds everything: name its columns `time`, `state`, `id`, `input`. So do data in
             partitions, which need not fit into memory: Parquet files, collections of Dask, or `pynode.Partitions` of them.
         Y : (T,), (T, d) or (B, T, d) array, or list of (T_i, d) arrays
-            States; NaN: not observed. Of several readings at one time a field that is learned follows the mean.
+            States; NaN: not observed. Of several readings at one time a field that is learned follows the mean; a trajectory
+            that it is learned from begins with its first reading.
         u : array, list of arrays, tuple or Signal, optional
             Control inputs: values at the times of the data, (T, m), (B, T, m) or a list of (T_i, m), which go between
             them as `input_kind` says; (B, m) or (m,): constants; (times, values[, kind]) or a `pynode.Signal` for others.
@@ -266,7 +268,7 @@ class NeuralODE(Published):
         check_data(self, data, bool(known))
         refuse_options(self, known)
         if not known:
-            data, precision = means(data, precision)
+            data, precision = from_first_readings(*means(data, precision))
         seed = self._seed()
         data, choice = choose_inputs(self, data, is_plain(u, input), bool(known), seed)
         before = getattr(self, "report_", None)

@@ -107,6 +107,19 @@ def with_covariates(data: Trajectories) -> Trajectories:
     return replace(data, signal=signal, input_names=names, covariates=None, covariate_names=())
 
 
+def from_first_readings(
+    data: Trajectories, weight: list[NDArray[np.float64]] | None
+) -> tuple[Trajectories, list[NDArray[np.float64]] | None]:
+    """Each trajectory, and its weights, from the first row on in which a state was read: what was before nothing tells."""
+    first = [int(np.argmax(~np.isnan(y).all(axis=1))) if len(y) else 0 for y in data.y]
+    if not any(first):
+        return data, weight
+    censored = None if data.censored is None else tuple(x[k:] for x, k in zip(data.censored, first, strict=True))
+    t, y = (tuple(x[k:] for x, k in zip(rows, first, strict=True)) for rows in (data.t, data.y))
+    kept = None if weight is None else [w[k:] for w, k in zip(weight, first, strict=True)]
+    return replace(data, t=t, y=y, censored=censored), kept
+
+
 def names_of(data: Trajectories) -> list[str]:
     """Of the states and the control inputs; u1, u2, ... for inputs whose columns have no names."""
     m = n_inputs(data)

@@ -1,6 +1,6 @@
 """What a fit by likelihood leaves open, in words; the thresholds are those of `pynode.training.verdict.trajectories`."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -13,6 +13,7 @@ from pynode.training.likelihood.problem import LikelihoodProblem
 from pynode.training.likelihood.run import LikelihoodRun, Maximum
 from pynode.training.smoothing import smooth
 from pynode.training.verdict.driven_residuals import driven, words_for
+from pynode.training.verdict.outliers import outlying
 from pynode.training.verdict.residuals import ALIKE, EXACT, EXCESS
 from pynode.training.verdict.trajectories import LEFT, NOTHING, SLIGHT
 
@@ -230,6 +231,21 @@ class Verdict:
         alone &= (found.alike < APART) & (found.largest < OUTLIER)
         told = np.isfinite(ratio) | exact | alone | (found.count == 0)
         return bool(told.all() and not missed.any() and not self._alike(found, ratio).any())
+
+    def outliers(self, maximum: Maximum, when: Callable[[float], str]) -> list[str]:
+        """Sentences about readings far from a fit whose errors are normal; when: a time in words."""
+        problem, x = maximum.problem, maximum.posterior.theta
+        readings = problem.readings
+        t = np.concatenate(problem.experiment.times)
+        course: Any = problem.course(x, np.asarray(maximum.posterior.free))
+        words = []
+        for c, (name, rows) in enumerate(zip(self.names, problem.columns, strict=True)):
+            known = np.flatnonzero(readings.censored[rows] == 0)
+            known = known[np.argsort(readings.row[rows][known], kind="stable")]
+            z = problem.standardised(course, x, c)[known]
+            rows = rows[known]
+            words += outlying(name, z, readings.sample[rows], readings.value[rows], t[readings.row[rows]], when)
+        return words
 
     def doubts(self, run: LikelihoodRun, undetermined: Sequence[str]) -> list[str]:
         """What is doubtful about the best maximum; undetermined: names and values of parameters that no data tell."""

@@ -79,7 +79,7 @@ def placed(run: Run) -> NDArray[np.bool_]:
     """(d,) whether the residuals of a state depend on where the states (and inputs) are, as those of noise do not."""
     states = np.concatenate(run.training.states)
     u = run.data.inputs_at_rows()
-    found = dependence(states if u is None else np.hstack([states, u]), _weighted(run))
+    found = dependence(states if u is None else np.hstack([states, u]), weighted(run))
     return np.asarray(_rough(run) & found.clear)
 
 
@@ -89,7 +89,7 @@ def follow_inputs(run: Run) -> NDArray[np.bool_]:
     if u is None:
         return np.zeros(run.data.d, dtype=bool)
     ends = np.cumsum([len(t) for t in run.data.t])[:-1]
-    return np.asarray(_rough(run) & driven(np.split(u, ends), np.split(_weighted(run), ends)))
+    return np.asarray(_rough(run) & driven(np.split(u, ends), np.split(weighted(run), ends)))
 
 
 def larger_where_fast(run: Run) -> Array:
@@ -99,7 +99,7 @@ def larger_where_fast(run: Run) -> Array:
         return np.ones(run.data.d)
     with np.errstate(all="ignore"):
         speed = np.asarray(run.field(np.concatenate(run.data.t), states, run.training.theta, run.data.inputs_at_rows()))
-    return np.where(_rough(run), at_speed(speed, states - run.origin, _weighted(run)), 1.0)
+    return np.where(_rough(run), at_speed(speed, states - run.origin, weighted(run)), 1.0)
 
 
 def misfit(run: Run) -> NDArray[np.bool_]:
@@ -113,6 +113,6 @@ def _rough(run: Run) -> NDArray[np.bool_]:
     return np.asarray(run.data.seen & (scatter(run)[1] > EXACT * run.data.spread))
 
 
-def _weighted(run: Run) -> Array:
+def weighted(run: Run) -> Array:
     """(rows, d) residuals times the roots of the user's weights; 0 where nothing was observed."""
     return np.asarray(residuals(run) * np.sqrt(precision(run)))

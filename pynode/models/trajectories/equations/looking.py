@@ -90,8 +90,8 @@ def _excluded(model: "NeuralODE", data: Trajectories, delay: Array | None) -> st
         return f"optimizer={model.optimizer!r}: equations are fitted by {SECOND_ORDER}"
     if max(map(len, data.t)) < 5:
         return "no trajectory has five times"
-    if all(np.isnan(y).all(axis=0).any() for y in data.y):
-        return "no trajectory observes all states"
+    if all((np.isfinite(y).sum(axis=0) < 2).any() for y in data.y):
+        return "no trajectory observes all states, each of them twice"
     if far := beyond(data, SIZES):
         return f"{far}, whose products floating point holds; other units would do"
     return ""

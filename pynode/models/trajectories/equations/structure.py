@@ -152,8 +152,8 @@ class EquationFit:
             return equations(inside, smoothed, self.search_options(), most)
 
     def _part(self) -> tuple[Data, Smoothed]:
-        """As many trajectories as terms are found on, of those that observe all states."""
-        whole = np.array([not np.isnan(y).all(axis=0).any() for y in self.inside.y])
+        """As many trajectories as terms are found on, of those that observe all states: twice, or in a single row."""
+        whole = np.array([bool((np.isfinite(y).sum(axis=0) >= min(2, len(y))).all()) for y in self.inside.y])
         some = np.flatnonzero(whole)
         if sum(len(self.inside.t[i]) for i in some) > ROWS:
             order = some[np.random.default_rng(self.seed).permutation(len(some))]

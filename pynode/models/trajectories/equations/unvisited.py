@@ -24,7 +24,8 @@ def unvisited(data: Trajectories) -> list[str]:
     support = Support.of(data.y)
     if not len(support.points):
         return []
-    names = [name for name, still in zip(data.names, support.still, strict=True) if still]
+    moves = np.nanmax(rows, axis=0) > np.nanmin(rows, axis=0)  # also in rows of which some states were not read
+    names = [name for name, still in zip(data.names, support.still & ~moves, strict=True) if still]
     if len(names) == data.d:
         return ["nothing changes in the data: they tell no more of the equation than that its states rest there"]
     words = []
@@ -33,6 +34,8 @@ def unvisited(data: Trajectories) -> list[str]:
             f"{', '.join(names)} never changes in the data: what the equation makes of other values is unknown, and "
             "intervals from there are infinite; leave the column out if it is no state"
         )
+    if len(support.points) < 2:
+        return words
     flat = [axis for axis in support.flat if np.abs(axis[~support.still]).max(initial=0.0) > 1e-6]
     if flat and len(rows) > 2 * data.d:
         terms = []

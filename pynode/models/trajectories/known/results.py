@@ -65,6 +65,8 @@ def keep(model: "NeuralODE", fit: KnownFit, run: LikelihoodRun, status: str | No
     }
     lost = [f"{name} = {value:.3g}" for name, value in _undetermined(model, best)]
     words = [] if status == "interrupted" else fit.verdict.doubts(run, lost) + _of_doses(fit, best)
+    if status != "interrupted" and problem.noise == "gaussian":
+        words += fit.verdict.outliers(best, data.when)
     model.report_ = _report(model, fit, run, inflation, words, status, seconds)
 
 
