@@ -8,7 +8,6 @@ from functools import cache
 from typing import Any
 
 import numpy as np
-from numpy.polynomial import polynomial
 from numpy.typing import NDArray
 
 from pynode.data.batch import as_batch
@@ -48,7 +47,7 @@ def _limit(a: tuple[tuple[float, ...], ...], b: tuple[float, ...]) -> float:
         terms.append(float(weights @ power))
         power = A @ power
     x = np.linspace(0.0, 40.0, 8001)[1:]
-    beyond = np.abs(polynomial.polyval(-x, terms)) > 1.0
+    beyond = np.abs(np.polyval(terms[::-1], -x)) > 1.0
     return float(x[np.argmax(beyond)]) if beyond.any() else float(x[-1])
 
 

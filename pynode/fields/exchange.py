@@ -5,7 +5,6 @@ The schema is in docs/export.md. A text may come from anywhere: this file checks
 
 from __future__ import annotations
 
-import json
 import math
 from collections.abc import Callable, Mapping
 from typing import Any
@@ -41,6 +40,8 @@ def to_text(data: Mapping[str, Any]) -> str:
         "states": [{"name": name, "start": start, "constraint": _plain(limits)} for name, start, limits in data["states"]],
         "program": {key: _plain(value.tolist() if hasattr(value, "tolist") else value) for key, value in program.items()},
     }
+    import json  # few want it, and it takes a tenth of the first solve's imports
+
     return json.dumps(content, allow_nan=False, ensure_ascii=False, separators=(",", ":"))
 
 
@@ -91,6 +92,8 @@ def _parsed(text: Any) -> Any:
         raise TypeError(f"from_json takes a text, not {type(text).__name__}: read the file first")
     if len(text) > LARGEST:
         raise ValueError(f"from_json: the text has {len(text)} characters, more than {LARGEST}")
+    import json
+
     try:
         return json.loads(text, parse_constant=_refuse)
     except (ValueError, RecursionError) as error:  # UnicodeDecodeError and JSONDecodeError are ValueErrors

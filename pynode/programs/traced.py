@@ -12,7 +12,6 @@ import math
 import os
 import sys
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from pathlib import Path
 from types import FrameType
 from typing import Any, NoReturn, Self, cast
 
@@ -44,8 +43,8 @@ JUMPS: dict[Callable[..., Any], str] = dict.fromkeys(
 
 
 _NOT_THE_USER = (
-    str(Path(__file__).resolve().parents[1]) + os.sep,
-    str(Path(np.__file__).resolve().parent) + os.sep,
+    os.path.dirname(os.path.dirname(os.path.realpath(__file__))) + os.sep,
+    os.path.dirname(os.path.realpath(np.__file__)) + os.sep,
     "<__array_function__",
 )
 
