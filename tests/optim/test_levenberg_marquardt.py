@@ -116,6 +116,7 @@ def test_van_der_pol_reaches_the_noise(seed):
     assert 10 < model.report_["effective_parameters"] < 120
 
 
+@pytest.mark.filterwarnings("ignore:y[12]. .*far from the fit:pynode.fit.FitWarning")
 def test_outliers_do_not_count():
     t = np.linspace(0, 10, 80)
     clean = np.stack([np.cos(t), -np.sin(t)], axis=1)

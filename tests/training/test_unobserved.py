@@ -187,6 +187,7 @@ def test_bad_weights(weight, error, message, fit):
         fit(T, circles()[1], weight=weight)
 
 
+@pytest.mark.filterwarnings("ignore:y[12]. .*far from the fit:pynode.fit.FitWarning")
 @pytest.mark.filterwarnings("ignore:the residuals of y2 are 1.8 times:pynode.fit.FitWarning")  # least squares
 @pytest.mark.parametrize("optimizer", ["levenberg-marquardt", "lbfgs"])
 @pytest.mark.parametrize("noise", ["huber", "student"])

@@ -242,8 +242,13 @@ class Verdict:
         for c, (name, rows) in enumerate(zip(self.names, problem.columns, strict=True)):
             known = np.flatnonzero(readings.censored[rows] == 0)
             known = known[np.argsort(readings.row[rows][known], kind="stable")]
+            if not len(known):
+                continue
             z = problem.standardised(course, x, c)[known]
             rows = rows[known]
+            left = readings.value[rows] - course.value[readings.row[rows], c]
+            if not np.mean(left**2) > EXACT * np.var(readings.value[rows]):
+                continue
             words += outlying(name, z, readings.sample[rows], readings.value[rows], t[readings.row[rows]], when)
         return words
 

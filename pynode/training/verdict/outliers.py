@@ -7,7 +7,7 @@ from numpy.typing import NDArray
 
 from pynode.data.trajectories import Trajectories
 from pynode.training.curriculum import Run
-from pynode.training.verdict.residuals import precision, weighted
+from pynode.training.verdict.residuals import precision, rough, weighted
 
 Array = NDArray[np.float64]
 
@@ -43,7 +43,7 @@ def outliers(run: Run, data: Trajectories) -> list[str]:
     if run.recipe.noise != "gaussian":
         return []
     z = weighted(run)
-    seen = precision(run) > 0
+    seen = (precision(run) > 0) & rough(run)  # what is left of exact data are errors of solvers
     sample = np.repeat(np.arange(len(data)), data.lengths)
     values = np.concatenate(data.y)
     t = np.concatenate(data.t)

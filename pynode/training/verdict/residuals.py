@@ -80,7 +80,7 @@ def placed(run: Run) -> NDArray[np.bool_]:
     states = np.concatenate(run.training.states)
     u = run.data.inputs_at_rows()
     found = dependence(states if u is None else np.hstack([states, u]), weighted(run))
-    return np.asarray(_rough(run) & found.clear)
+    return np.asarray(rough(run) & found.clear)
 
 
 def follow_inputs(run: Run) -> NDArray[np.bool_]:
@@ -89,7 +89,7 @@ def follow_inputs(run: Run) -> NDArray[np.bool_]:
     if u is None:
         return np.zeros(run.data.d, dtype=bool)
     ends = np.cumsum([len(t) for t in run.data.t])[:-1]
-    return np.asarray(_rough(run) & driven(np.split(u, ends), np.split(weighted(run), ends)))
+    return np.asarray(rough(run) & driven(np.split(u, ends), np.split(weighted(run), ends)))
 
 
 def larger_where_fast(run: Run) -> Array:
@@ -99,16 +99,16 @@ def larger_where_fast(run: Run) -> Array:
         return np.ones(run.data.d)
     with np.errstate(all="ignore"):
         speed = np.asarray(run.field(np.concatenate(run.data.t), states, run.training.theta, run.data.inputs_at_rows()))
-    return np.where(_rough(run), at_speed(speed, states - run.origin, weighted(run)), 1.0)
+    return np.where(rough(run), at_speed(speed, states - run.origin, weighted(run)), 1.0)
 
 
 def misfit(run: Run) -> NDArray[np.bool_]:
     """(d,) whether the residuals of a state are more than noise, follow each other, or depend on the state or its speed."""
-    alike = _rough(run) & (autocorrelation(run) > ALIKE)
+    alike = rough(run) & (autocorrelation(run) > ALIKE)
     return np.asarray(run.data.seen & (too_large(run) | alike | placed(run) | (larger_where_fast(run) > 1)))
 
 
-def _rough(run: Run) -> NDArray[np.bool_]:
+def rough(run: Run) -> NDArray[np.bool_]:
     """(d,) whether residuals are larger than those of a good fit in any case."""
     return np.asarray(run.data.seen & (scatter(run)[1] > EXACT * run.data.spread))
 

@@ -2,6 +2,7 @@
 
 import numpy as np
 
+from pynode.data.scaling import STILL
 from pynode.data.support import Support
 from pynode.data.trajectories import Trajectories
 from pynode.training.equations.terms import weighted_sum
@@ -24,7 +25,8 @@ def unvisited(data: Trajectories) -> list[str]:
     support = Support.of(data.y)
     if not len(support.points):
         return []
-    moves = np.nanmax(rows, axis=0) > np.nanmin(rows, axis=0)  # also in rows of which some states were not read
+    size = np.nanmax(np.abs(rows), axis=0)
+    moves = np.nanstd(rows, axis=0) > STILL * size  # also in rows of which some states were not read
     names = [name for name, still in zip(data.names, support.still & ~moves, strict=True) if still]
     if len(names) == data.d:
         return ["nothing changes in the data: they tell no more of the equation than that its states rest there"]
