@@ -259,8 +259,9 @@ def _grid_arguments(grid: Any, batch: Batch, lands: NDArray[np.bool_]) -> dict[s
 def _grid_with_stops(keys: dict[str, Any]) -> dict[str, Any]:
     """The grids, with both times of each pair of stops that one of their steps ends in: no stage lies behind the break."""
     low, high = keys["stops"].reshape(-1, 2).T
+    places, which = np.unique(np.stack([keys["grid_start"], keys["grid_len"]]), axis=1, return_inverse=True)
     grids = []
-    for first, n in zip(keys["grid_start"], keys["grid_len"], strict=True):
+    for first, n in places.T:  # samples may share one
         grid = keys["grid"][first : first + n]
         pair = np.minimum(np.searchsorted(high, grid), len(high) - 1)
         pair = np.unique(pair[(low[pair] <= grid) & (grid <= high[pair])])
@@ -268,7 +269,7 @@ def _grid_with_stops(keys: dict[str, Any]) -> dict[str, Any]:
         rising = np.union1d(grid, ends[(ends > grid.min()) & (ends < grid.max())])
         grids.append(rising if grid[0] <= grid[-1] else rising[::-1])
     length = np.array([g.size for g in grids], dtype=np.int64)
-    return {"grid": np.concatenate(grids), "grid_start": starts(length), "grid_len": length}
+    return {"grid": np.concatenate(grids), "grid_start": starts(length)[which], "grid_len": length[which]}
 
 
 def _check_grid_knots(keys: dict[str, Any], batch: Batch) -> None:

@@ -27,6 +27,8 @@ INT32 = 2**31
 
 def to_text(data: Mapping[str, Any]) -> str:
     """The text of what `Field.to_dict` gave."""
+    import json  # few want it, and it takes a tenth of the first solve's imports
+
     program = data["program"]
     content = {
         "format": FORMAT,
@@ -40,8 +42,6 @@ def to_text(data: Mapping[str, Any]) -> str:
         "states": [{"name": name, "start": start, "constraint": _plain(limits)} for name, start, limits in data["states"]],
         "program": {key: _plain(value.tolist() if hasattr(value, "tolist") else value) for key, value in program.items()},
     }
-    import json  # few want it, and it takes a tenth of the first solve's imports
-
     return json.dumps(content, allow_nan=False, ensure_ascii=False, separators=(",", ":"))
 
 
@@ -88,12 +88,12 @@ def from_text(text: str | bytes) -> dict[str, Any]:
 
 
 def _parsed(text: Any) -> Any:
+    import json
+
     if not isinstance(text, (str, bytes)):
         raise TypeError(f"from_json takes a text, not {type(text).__name__}: read the file first")
     if len(text) > LARGEST:
         raise ValueError(f"from_json: the text has {len(text)} characters, more than {LARGEST}")
-    import json
-
     try:
         return json.loads(text, parse_constant=_refuse)
     except (ValueError, RecursionError) as error:  # UnicodeDecodeError and JSONDecodeError are ValueErrors

@@ -23,6 +23,10 @@ GAUSSIAN = {"gaussian": 1.0, "huber": 1.1481504568465237**2, "student": 1.203364
 """The variance of Gaussian noise over the square of the likeliest scale that each distribution has for it."""
 
 
+NORMAL = 1.4826
+"""The standard deviation of a normal distribution over the median of the absolute deviations from its median."""
+
+
 def robust_weight(kind: str, r2: Array) -> Array:
     """Weights of iteratively reweighted least squares for squared standardised residuals r2; kind: "huber" or "student"."""
     if kind == "huber":
@@ -70,7 +74,7 @@ class Noise:
             # scale from the median: outliers do not move it
             scale = np.array(
                 [
-                    1.4826 * np.median(np.abs(residual[s, c]) * np.sqrt(self.given[s, c])) if s.any() else 1.0
+                    NORMAL * np.median(np.abs(residual[s, c]) * np.sqrt(self.given[s, c])) if s.any() else 1.0
                     for c, s in enumerate(seen.T)
                 ]
             )

@@ -63,6 +63,15 @@ class Stage:
         return self.status == "stopped" or not (self.trial or self.status in ("undone", "left out"))
 
 
+def first_states(data: Data, smoothed: Smoothed) -> list[Array]:
+    """The smoothed states; where a trajectory never observes a state its mean, or 0."""
+    known = np.concatenate(smoothed.y)
+    mean = np.zeros(data.d)
+    seen = ~np.isnan(known).all(axis=0)
+    mean[seen] = np.nanmean(known[:, seen], axis=0)
+    return [np.where(np.isnan(x), mean, x) for x in smoothed.y]
+
+
 @dataclass
 class Training:
     """The state of training, usable at any time.
@@ -89,12 +98,8 @@ class Training:
 
     @classmethod
     def start(cls, theta: Array, data: Data, smoothed: Smoothed) -> Self:
-        """Before the first stage: the smoothed states; where a trajectory never observes a state its mean, or 0."""
-        known = np.concatenate(smoothed.y)
-        mean = np.zeros(data.d)
-        seen = ~np.isnan(known).all(axis=0)
-        mean[seen] = np.nanmean(known[:, seen], axis=0)
-        return cls(theta, [np.where(np.isnan(x), mean, x) for x in smoothed.y])
+        """Before the first stage."""
+        return cls(theta, first_states(data, smoothed))
 
     @property
     def stage_dicts(self) -> list[dict[str, Any]]:

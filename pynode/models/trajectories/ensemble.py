@@ -11,6 +11,7 @@ from pynode.models.options import LARGEST_SEED
 from pynode.optim.checkpoint import Checkpoint
 from pynode.optim.result import Iteration
 from pynode.training.curriculum import FitError
+from pynode.training.noise import NORMAL
 
 if TYPE_CHECKING:
     from pynode.models.trajectories.neural_ode import NeuralODE
@@ -207,10 +208,6 @@ def combined(predictions: list[Any], return_std: bool, average: str = "mean") ->
         return np.sqrt(own + apart)
 
     return _over(lambda *ys: np.mean(ys, axis=0), means), _over(deviation, [*means, *stds])
-
-
-NORMAL = 1.4826
-"""The standard deviation of a normal distribution over the median of the absolute deviations from its median."""
 
 
 def _medians(predictions: list[Any], return_std: bool) -> Any:

@@ -110,14 +110,16 @@ def with_covariates(data: Trajectories) -> Trajectories:
 def from_first_readings(
     data: Trajectories, weight: list[NDArray[np.float64]] | None
 ) -> tuple[Trajectories, list[NDArray[np.float64]] | None]:
-    """Each trajectory, and its weights, from the first row on in which a state was read: what was before nothing tells."""
+    """Each trajectory, and its weights, from the first row on in which a state was read: what was before nothing tells.
+
+    Nothing is censored: `means` left such readings out.
+    """
     first = [int(np.argmax(~np.isnan(y).all(axis=1))) if len(y) else 0 for y in data.y]
     if not any(first):
         return data, weight
-    censored = None if data.censored is None else tuple(x[k:] for x, k in zip(data.censored, first, strict=True))
     t, y = (tuple(x[k:] for x, k in zip(rows, first, strict=True)) for rows in (data.t, data.y))
     kept = None if weight is None else [w[k:] for w, k in zip(weight, first, strict=True)]
-    return replace(data, t=t, y=y, censored=censored), kept
+    return replace(data, t=t, y=y), kept
 
 
 def names_of(data: Trajectories) -> list[str]:

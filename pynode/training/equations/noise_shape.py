@@ -13,7 +13,6 @@ SHARES = (0.0, 0.5, 0.9, 0.99, 0.999, 0.9999, 0.99999)
 SHAPE_GAIN = 4.0
 """Noise that grows with the state must be this much likelier, as a logarithm."""
 
-
 ROUNDING = 1e-10
 """The smallest variance of residuals, in units of that of the data: solvers are not more exact."""
 
@@ -43,13 +42,18 @@ def noise_shares(residual: Array, y: Array, given: Array) -> tuple[Array, Array]
     return shares, sizes
 
 
+def weights_of(y: Array, weight: list[Array] | None) -> Array:
+    """(rows, d) the user's weights of the entries of states y, all positive: 1 where there are none, or 0."""
+    given = np.ones(y.shape) if weight is None else np.concatenate(weight)
+    return np.where(given > 0, given, 1.0)
+
+
 def noise_shape(residual: Array, y: Array, weight: list[Array] | None = None) -> Array:
     """(rows, d) the variance of entries beside that of one of weight 1: how it grows with the square of states y.
 
     On average 1 over the user's weights; just that where it does not grow. Residuals are those of the data.
     """
-    given = np.ones(y.shape) if weight is None else np.concatenate(weight)
-    given = np.where(given > 0, given, 1.0)
+    given = weights_of(y, weight)
     return grown(y, *noise_shares(residual, y, given)) / given
 
 

@@ -233,8 +233,10 @@ class Verdict:
         return bool(told.all() and not missed.any() and not self._alike(found, ratio).any())
 
     def outliers(self, maximum: Maximum, when: Callable[[float], str]) -> list[str]:
-        """Sentences about readings far from a fit whose errors are normal; when: a time in words."""
+        """Sentences about readings far from a fit, unless outliers are borne; when: a time in words."""
         problem, x = maximum.problem, maximum.posterior.theta
+        if problem.noise != "gaussian":
+            return []
         readings = problem.readings
         t = np.concatenate(problem.experiment.times)
         course: Any = problem.course(x, np.asarray(maximum.posterior.free))

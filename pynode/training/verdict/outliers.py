@@ -7,6 +7,7 @@ from numpy.typing import NDArray
 
 from pynode.data.trajectories import Trajectories
 from pynode.training.curriculum import Run
+from pynode.training.noise import NORMAL
 from pynode.training.verdict.residuals import precision, rough, weighted
 
 Array = NDArray[np.float64]
@@ -25,9 +26,6 @@ SOME = 0.05
 
 PART = 0.1
 """They matter where they have more than this part of the sum of squares."""
-
-NORMAL = 1.4826
-"""The standard deviation of a normal variable over the median of its absolute value."""
 
 
 def outliers(run: Run, data: Trajectories) -> list[str]:

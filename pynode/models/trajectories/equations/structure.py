@@ -17,7 +17,7 @@ from pynode.models.trajectories.series import n_inputs, names_of
 from pynode.optim.normal_equations import small_matrices
 from pynode.training.curriculum import FitError
 from pynode.training.equations.bend_columns import never_negative
-from pynode.training.equations.noise_shape import noise_shape, shape_along
+from pynode.training.equations.noise_shape import shape_along, weights_of
 from pynode.training.equations.numbers import Numbers, lost, simplified, told, vague
 from pynode.training.equations.saturation import BULKY, bent_equations
 from pynode.training.equations.search import FIRST, Candidate, equations, likeliest_first
@@ -26,7 +26,7 @@ from pynode.training.equations.terms import Term, crowded, inner_of, with_inner
 from pynode.training.second_order import SecondOrderRun
 from pynode.training.second_order_recipe import SecondOrder
 from pynode.training.smoothing import Smoothed, smooth
-from pynode.training.state import Training
+from pynode.training.state import Training, first_states
 from pynode.training.verdict.residuals import autocorrelation
 from pynode.training.verdict.trajectories import TOGETHER, doubts
 from pynode.training.windows import Data
@@ -104,7 +104,7 @@ class EquationFit:
         self.plain = smooth(list(data.t), [spread.states(y) for y in data.y])
         self.inside = Data(list(data.t), list(data.y), weight, self.scaling.inputs(data.signal))
         smoothed = in_units(self.plain, spread)
-        self.smoothed = replace(smoothed, y=Training.start(np.zeros(0), self.inside, smoothed).states)
+        self.smoothed = replace(smoothed, y=first_states(self.inside, smoothed))
         self.run: SecondOrderRun | None = None
         self.candidates = self._search()
         self.words = ""
@@ -189,23 +189,28 @@ class EquationFit:
         shape = best.fitted.guess.shape
         if len(states) != len(self.inside):
             states = [x.copy() for x in self.smoothed.y]
-            shape = noise_shape(np.zeros((len(np.concatenate(states)), self.inside.d)), np.concatenate(states), self.weight)
+            shape = 1.0 / weights_of(np.concatenate(states), self.weight)
         windows = (None,) if best.whole else (best.fitted.intervals, None)
         run = self._trained(best.terms, best.coefficients, None, states, self._weighted(shape), callback, windows)
-        if run is not None and run.whole and not run.stopped:
-            now = shape_along(np.concatenate(run.training.states), self.inside)
-            if np.abs(np.log(now / shape)).mean(axis=0).max() > OTHER:
-                terms, rows = self._moved(run.training.theta)
-                again = self._trained(terms, rows, None, run.training.states, self._weighted(now), callback, (None,))
-                if again is not None and again.whole:
-                    run = again
-                    shape = now
+        if run is not None:
+            run, shape = self._weighted_again(run, shape, callback)
         self.run = run
         if run is None:
             return
         self.words = self._message()
         if run.whole and not run.stopped and run.covariance is not None:
             self._simplify(run, self._weighted(shape), callback)
+
+    def _weighted_again(self, run: SecondOrderRun, shape: Array, callback: Any) -> tuple[SecondOrderRun, Array]:
+        """The run and the shape of its noise; where its residuals say another shape, fitted again by that."""
+        if not run.whole or run.stopped:
+            return run, shape
+        now = shape_along(np.concatenate(run.training.states), self.inside)
+        if not np.abs(np.log(now / shape)).mean(axis=0).max() > OTHER:
+            return run, shape
+        terms, rows = self._moved(run.training.theta)
+        again = self._trained(terms, rows, None, run.training.states, self._weighted(now), callback, (None,))
+        return (run, shape) if again is None or not again.whole else (again, now)
 
     def _moved(self, theta: Array) -> tuple[list[list[Term]], list[Array]]:
         """The terms of the likeliest candidate and their coefficients, as the parameters (p,) say."""

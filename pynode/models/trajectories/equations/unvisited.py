@@ -36,8 +36,6 @@ def unvisited(data: Trajectories) -> list[str]:
             f"{', '.join(names)} never changes in the data: what the equation makes of other values is unknown, and "
             "intervals from there are infinite; leave the column out if it is no state"
         )
-    if len(support.points) < 2:
-        return words
     flat = [axis for axis in support.flat if np.abs(axis[~support.still]).max(initial=0.0) > 1e-6]
     if flat and len(rows) > 2 * data.d:
         terms = []

@@ -64,9 +64,9 @@ def keep(model: "NeuralODE", fit: KnownFit, run: LikelihoodRun, status: str | No
         name: np.array(values, dtype=np.int64 if name == "stage" else np.float64) for name, values in run.history.items()
     }
     lost = [f"{name} = {value:.3g}" for name, value in _undetermined(model, best)]
-    words = [] if status == "interrupted" else fit.verdict.doubts(run, lost) + _of_doses(fit, best)
-    if status != "interrupted" and problem.noise == "gaussian":
-        words += fit.verdict.outliers(best, data.when)
+    words = []
+    if status != "interrupted":
+        words = fit.verdict.doubts(run, lost) + _of_doses(fit, best) + fit.verdict.outliers(best, data.when)
     model.report_ = _report(model, fit, run, inflation, words, status, seconds)
 
 
