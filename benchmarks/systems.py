@@ -62,23 +62,28 @@ def rolled(model, data):
     return out
 
 
-def covered(model, data):
-    """What the bands of the mean hold of the true held-out trajectories, of each; and what they cost."""
+def covered(model, data, seed):
+    """What the bands of the mean hold of the true held-out trajectories, and those of readings of new readings there, of each."""
     begin = time.process_time()
-    found = []
+    rng = np.random.default_rng([seed, 90])
+    found = {"coverages": [], "readings": []}
     for i, way in enumerate(data.held):
         u = None if data.held_u is None else data.held_u[i]
-        try:
-            with warnings.catch_warnings():
-                warnings.simplefilter("ignore")
-                _, lower, upper = model.predict(data.held_t, way[0], u=u, interval=LEVEL)
-            found.append(float(np.mean((lower <= way) & (way <= upper))))
-        except (pn.SolveError, ArithmeticError) as error:
-            found.append(None)
-            last = str(error)
-    row = {"coverages": found, "band_cpu": round(time.process_time() - begin, 2)}
-    there = [x for x in found if x is not None]
-    return row | ({"coverage": round(float(np.mean(there)), 4)} if there else {"no_bands": last})
+        seen = {"mean": way, "prediction": way + data.sigma * rng.standard_normal(way.shape)}
+        for into, (kind, values) in zip(found.values(), seen.items(), strict=True):
+            try:
+                with warnings.catch_warnings():
+                    warnings.simplefilter("ignore")
+                    _, lower, upper = model.predict(data.held_t, way[0], u=u, interval=LEVEL, kind=kind)
+                into.append(float(np.mean((lower <= values) & (values <= upper))))
+            except (pn.SolveError, ArithmeticError) as error:
+                into.append(None)
+                last = str(error)
+    row = found | {"band_cpu": round(time.process_time() - begin, 2)}
+    for name, mean in (("coverages", "coverage"), ("readings", "reading_coverage")):
+        there = [x for x in found[name] if x is not None]
+        row |= {mean: round(float(np.mean(there)), 4)} if there else {"no_bands": last}
+    return row
 
 
 def measured(system, noise, seed, options):
@@ -92,7 +97,7 @@ def measured(system, noise, seed, options):
     if model is not None:
         row["held"] = _rounded(errors(data.held, rolled(model, data), data.std))
         if not options.only_fit:
-            row |= covered(model, data)
+            row |= covered(model, data, seed)
     return {"system": system.name, "kind": system.kind, "noise": noise, "seed": seed} | row
 
 

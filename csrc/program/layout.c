@@ -420,7 +420,7 @@ static pn_status cut_strips(pn_layout *l, int single) {
     for (int32_t g = 0, i = 0; g < 4; g++) {
         while (i < ends[g]) {
             int32_t some = g == 3 ? 0 : strips(l->code + i, l->code + ends[g], single);
-            if (some > 1) code[n] = (pn_decoded){.op = PN_STRIPS, .act = PN_N_OPS, .m = l->code[i].m, .n = some}, n++;
+            if (some > 1) code[n++] = (pn_decoded){.op = PN_STRIPS, .act = PN_N_OPS, .m = l->code[i].m, .n = some};
             for (int32_t k = 0; k < (some > 1 ? some : 1); k++) code[n++] = l->code[i++];
         }
         *to[g] = n;

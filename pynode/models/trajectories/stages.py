@@ -20,8 +20,7 @@ from pynode.optim.session import results_kept_whole
 from pynode.training.curriculum import Run
 from pynode.training.growth import outgrown
 from pynode.training.smoothing import Smoothed
-from pynode.training.verdict.outliers import outliers
-from pynode.training.verdict.trajectories import doubts
+from pynode.training.verdict.trajectories import all_doubts
 
 if TYPE_CHECKING:
     from pynode.models.trajectories.neural_ode import NeuralODE
@@ -72,7 +71,7 @@ def _warn(run: Any, data: Trajectories, learned: bool) -> None:
     """Warn of what is doubtful about a fit; learned: and of what a network was not shown."""
     if run.stopped:
         return
-    for words in [*doubts(run, data.names, data.y), *outliers(run, data), *(unvisited(data) if learned else ())]:
+    for words in [*all_doubts(run, data), *(unvisited(data) if learned else ())]:
         run.warn(words)
 
 

@@ -232,6 +232,11 @@ class Verdict:
         told = np.isfinite(ratio) | exact | alone | (found.count == 0)
         return bool(told.all() and not missed.any() and not self._alike(found, ratio).any())
 
+    def noisy(self, maximum: Maximum) -> NDArray[np.bool_]:
+        """(k,) whether readings differ from the fit by more than exact ones do from a good one."""
+        found = self.columns(maximum)
+        return np.asarray(found.variance > EXACT * found.spread)
+
     def outliers(self, maximum: Maximum, when: Callable[[float], str]) -> list[str]:
         """Sentences about readings far from a fit, unless outliers are borne; when: a time in words."""
         problem, x = maximum.problem, maximum.posterior.theta

@@ -113,6 +113,11 @@ def rough(run: Run) -> NDArray[np.bool_]:
     return np.asarray(run.data.seen & (scatter(run)[1] > EXACT * run.data.spread))
 
 
+def noisy_columns(run: Run) -> NDArray[np.bool_]:
+    """(d,) whether the smoother finds noise in the readings."""
+    return np.asarray(run.data.seen & (np.nan_to_num(run.smoothed.variance, nan=0.0) > EXACT * run.data.spread))
+
+
 def weighted(run: Run) -> Array:
     """(rows, d) residuals times the roots of the user's weights; 0 where nothing was observed."""
     return np.asarray(residuals(run) * np.sqrt(precision(run)))

@@ -10,10 +10,13 @@ from collections.abc import Iterable, Sequence
 import numpy as np
 from numpy.typing import NDArray
 
+from pynode.data.trajectories import Trajectories
 from pynode.training.curriculum import Run
 from pynode.training.second_order import SecondOrderRun
 from pynode.training.verdict.causes import at_bounds, codes, stiff, turns
 from pynode.training.verdict.driven_residuals import words_for
+from pynode.training.verdict.outliers import outliers
+from pynode.training.verdict.repeats import copies, still
 from pynode.training.verdict.residuals import (
     ALIKE,
     EXACT,
@@ -22,6 +25,7 @@ from pynode.training.verdict.residuals import (
     excess,
     follow_inputs,
     larger_where_fast,
+    noisy_columns,
     placed,
     scatter,
     too_large,
@@ -49,6 +53,26 @@ MOST_STATES = 3
 
 SOLVERS = 1e-10
 """and more than this part of the variance of the data is left, which is what solvers leave."""
+
+
+def all_doubts(run: Run, data: Trajectories) -> list[str]:
+    """What is doubtful about a run that came to its end, and about its data.
+
+    Parameters
+    ----------
+    run : Run
+        All its stages are done.
+    data : Trajectories
+        What it was fitted to.
+
+    Returns
+    -------
+    list of str
+        Sentences with the likely cause and what helps; empty for a good fit.
+    """
+    words = [*doubts(run, data.names, data.y), *outliers(run, data)]
+    noisy = noisy_columns(run)[: len(data.names)]
+    return [*words, *(still(data, noisy) if words else ()), *copies(data, noisy)]
 
 
 def doubts(run: Run, names: Sequence[str], y: Sequence[Array] | None = None) -> list[str]:

@@ -15,8 +15,7 @@ from pynode.models.trajectories.results import keep_run
 from pynode.optim.session import results_kept_whole
 from pynode.training.curriculum import FitError, FitWarning, Run
 from pynode.training.equations.terms import inner_of
-from pynode.training.verdict.outliers import outliers
-from pynode.training.verdict.trajectories import doubts
+from pynode.training.verdict.trajectories import all_doubts, doubts
 
 if TYPE_CHECKING:
     from pynode.models.trajectories.neural_ode import NeuralODE
@@ -97,7 +96,7 @@ def _doubts(equation: EquationFit) -> list[str]:
     """What is doubtful about an equation that is kept."""
     run: Any = equation.run
     data = equation.data
-    return [*doubts(run, data.names, data.y), *outliers(run, data), *unvisited(data), *runaway(equation)]
+    return [*all_doubts(run, data), *unvisited(data), *runaway(equation)]
 
 
 def runaway(equation: EquationFit) -> list[str]:
