@@ -46,6 +46,7 @@ def fitted(data, seed, within):
         estimated = np.array([report["noise"][name] for name in model.names_])
         row |= {name: report[name] for name in ("status", "optimizer", "effective_parameters", "n_params")}
         row["noise_ratio"] = _rounded(estimated**2 / data.sigma**2)
+        row["equation"] = report["message"].startswith("an equation")  # found, not a network
         row["stages"] = [[stage["name"], stage["status"], stage.get("iterations")] for stage in report["stages"]]
     return model, row
 
@@ -63,7 +64,7 @@ def rolled(model, data):
 
 
 def covered(model, data, seed):
-    """What the bands of the mean hold of the true held-out trajectories, and those of readings of new readings there, of each."""
+    """Of each held-out trajectory: what the bands of the mean hold of it, and those of new readings of such readings."""
     begin = time.process_time()
     rng = np.random.default_rng([seed, 90])
     found = {"coverages": [], "readings": []}

@@ -37,7 +37,9 @@ def short(x):
 
 
 def percent(share):
-    return "-" if share is None else f"{100 * share:.0f} %"
+    if share is None:
+        return "-"
+    return f"{100 * share:.1f} %" if 0.995 <= share < 1 else f"{100 * share:.0f} %"
 
 
 def lines_of(cells):
@@ -51,8 +53,10 @@ def targets(rows):
     cells.append([f"variance of the noise within {percent(WITHIN)}", "90 % of fits", percent(found["noise"])])
     cells.append(["error over that of the true form, in the median", f"{TYPICAL:g}", f"{found['error']:.2g}"])
     cells.append(["the same, 90 % of fits at most", f"{MOST:g}", f"{found['error90']:.3g}"])
-    bounds = f"coverage of 90 % bands from {percent(COVERED[0])} to {percent(COVERED[1])}"
-    cells.append([bounds, "90 % of fits", percent(found.get("coverage"))])
+    bounds = f"from {percent(COVERED[0])} to {percent(COVERED[1])}"
+    cells.append([f"coverage of new readings by 90 % bands {bounds}", "90 % of fits", percent(found.get("readings"))])
+    cells.append([f"coverage of true trajectories by 90 % bands {bounds}", "90 % of fits", percent(found.get("coverage"))])
+    cells.append(["the same, networks", "", percent(found.get("networks"))])
     cells.append(
         ["fits that miss the noise or ten times the error and do not warn", "0", f"{found['silent']} of {found['fits']}"]
     )

@@ -75,9 +75,17 @@ def shares(rows):
         "slowest": max(row["cpu"] for row in rows),
     }
     if banded:
-        found["coverage"] = float(np.mean(["coverage" not in misses(row) for row in banded]))
+        found["coverage"] = _within([row.get("coverage", 0.0) for row in banded])
         found["covered"] = float(np.mean([row.get("coverage", 0.0) for row in banded]))
+        found["readings"] = _within([row.get("reading_coverage", 0.0) for row in banded])
+        networks = [row.get("coverage", 0.0) for row in banded if not row["equation"]]
+        found["networks"] = _within(networks) if networks else None
     return found
+
+
+def _within(covered):
+    """The part of these that lies in COVERED."""
+    return float(np.mean([COVERED[0] <= x <= COVERED[1] for x in covered]))
 
 
 def grouped(rows, key):
@@ -90,22 +98,24 @@ def grouped(rows, key):
 
 def tell(rows):
     """Print a line for each fit, the shares by kind, and the targets."""
-    names = ("", "noise", "seed", "s", "noise^2", "error", "worst", "x oracle", "cover")
+    names = ("", "noise", "seed", "s", "noise^2", "error", "worst", "x oracle", "cover", "readings")
     print(f"{names[0]:24}" + "".join(f"{name:>9}" for name in names[1:]) + "  misses | warnings")
     for row in rows:
         median, worst = error(row)
         cells = [str(row["noise"]), str(row["seed"]), f"{row['cpu']:.1f}", f"{noise(row):.3g}", f"{median:.2g}"]
         cells += [f"{worst:.2g}", f"{times_oracle(row):.3g}", _percent(row.get("coverage"))]
+        cells += [_percent(row.get("reading_coverage"))]
         told = " ".join([*misses(row), *(["SILENT"] if silent(row) else [])])
         words = row.get("failed") or "; ".join(row["warnings"])
         print(f"{row['system'][:24]:24}" + "".join(f"{cell:>9}" for cell in cells) + f"  {told} | {words[:110]}")
     print()
-    header = ("", "fits", "noise", "x oracle", "90 %", "coverage", "silent", "warned", "in vain", "s", "slowest")
+    header = ("", "fits", "noise", "x oracle", "90 %", "coverage", "readings", "silent", "warned", "in vain", "s", "slowest")
     print(f"{header[0]:14}" + "".join(f"{name:>10}" for name in header[1:]))
     for kind, own in [*grouped(rows, "kind").items(), ("all", rows)]:
         found = shares(own)
         cells = [str(found["fits"]), _percent(found["noise"]), f"{found['error']:.2g}", f"{found['error90']:.3g}"]
-        cells += [_percent(found.get("coverage")), str(found["silent"]), str(found["warned"]), str(found["false"])]
+        cells += [_percent(found.get("coverage")), _percent(found.get("readings"))]
+        cells += [str(found[name]) for name in ("silent", "warned", "false")]
         cells += [f"{found['cpu']:.1f}", f"{found['slowest']:.1f}"]
         print(f"{kind:14}" + "".join(f"{cell:>10}" for cell in cells))
 

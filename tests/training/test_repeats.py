@@ -36,7 +36,9 @@ def test_a_sensor_that_stands_still_is_named():
     y = measured()
     y[3, 40:60, 1] = y[3, 40, 1]
     (words,) = still(table(y), NOISY)
-    assert words.startswith(f"v is {y[3, 40, 1]:g} in 20 readings on end (from t = 4 of trajectory 3 on), as of a sensor")
+    assert words.startswith(
+        f"v is {y[3, 40, 1]:g} in 20 readings on end (from t = 4 of trajectory 3 on), as of a stuck sensor"
+    )
     y[3, 45, 1] = np.nan  # a gap does not end it
     assert "in 19 readings on end" in still(table(y), NOISY)[0]
     y[3, 40:60, 1] = measured()[3, 40:60, 1]
@@ -70,10 +72,18 @@ def test_copies_are_counted(rows):
 def test_copies_with_gaps_and_of_overlapping_windows():
     y = measured()
     y[1, ::3, 0] = np.nan
-    whole = list(y) + [y[1].copy()]
+    whole = [*y, y[1].copy()]
     assert copies(pn.Trajectories.from_arrays(T, whole), NOISY)[0].startswith("202 of 707 rows")
     windows = np.array([way[a : a + 40] for way in measured() for a in (0, 20, 40, 60)])
     assert copies(table(windows), NOISY)[0].startswith(f"{6 * 4 * 40 - 6 * 2 * 20} of {6 * 4 * 40} rows")
+
+
+def test_rows_without_readings_are_no_copies():
+    y = measured()
+    y[1:4, 20:40] = np.nan
+    y[5, 60:80] = np.nan
+    assert copies(table(y), NOISY) == [] and still(table(y), NOISY) == []
+    assert copies(table(y[:, :3]), NOISY) == []
 
 
 def test_four_rows_may_be_chance():

@@ -48,13 +48,13 @@ def still(data: Trajectories, noisy: Flags) -> list[str]:
             continue
         longest = int(np.argmax(last - first))
         k, n = first[longest], int(last[longest] - first[longest]) + 1
-        value, name = values[k], data.names[j]
+        value, name, begin = values[k], data.names[j], data.when(float(t[known[k]]))
         times = "" if len(first) == 1 else f", the longest of {len(first)} such times"
         limit = "lowest" if value == values.min() else "highest" if value == values.max() else ""
-        seems = f"the {limit} value there is, a limit of what is measured" if limit else "as of a sensor that stands still"
+        seems = f"the {limit} value there is, a limit of what is measured" if limit else "as of a stuck sensor"
         words.append(
-            f"{name} is {value:g} in {n} readings on end (from {data.when(float(t[known[k]]))} of trajectory {data.ids[own[k]]} on{times}), "
-            f"{seems}: write NaN in place of such readings"
+            f"{name} is {value:g} in {n} readings on end (from {begin} of trajectory {data.ids[own[k]]} on{times}), {seems}: "
+            "write NaN in place of such readings"
         )
     return words
 
@@ -77,21 +77,23 @@ def copies(data: Trajectories, noisy: Flags) -> list[str]:
     runs = marks[: 1 - ROWS] if len(marks) >= ROWS else marks[:0]
     for i in range(1, ROWS):
         runs = runs * np.uint64(0x9E3779B97F4A7C15) + marks[i : len(runs) + i]
-    whole = sample[: len(runs)] == sample[ROWS - 1 :][: len(runs)]
+    known = np.concatenate([[0], np.cumsum((~np.isnan(y)).sum(axis=1))])
+    whole = (sample[: len(runs)] == sample[ROWS - 1 :][: len(runs)]) & (known[ROWS:] - known[: len(runs)] >= ROWS)
     place = np.flatnonzero(whole & np.isin(sample[: len(runs)], _varied(data, noisy)))
     _, group, count = np.unique(runs[place], return_inverse=True, return_counts=True)
     twice = np.flatnonzero(count[group] > 1)
     if not len(twice):
         return []
     pair = place[group == group[twice[0]]][:2]
-    i, k = sample[pair]
-    if i == k:
+    first, second = sample[pair]
+    if first == second:
         return []
     rows = np.zeros(len(sample), bool)
     for step in range(ROWS):
         rows[place[twice] + step] = True
     return [
-        f"{rows.sum()} of {len(rows)} rows are there more than once, to the last digit (first in trajectories {data.ids[i]} and {data.ids[k]}): "
+        f"{rows.sum()} of {len(rows)} rows are there more than once, to the last digit (first in trajectories "
+        f"{data.ids[first]} and {data.ids[second]}): "
         "each counts as a measurement of its own, so standard errors and bands are too narrow and residuals seem to follow "
         "from the states; leave copies out, and cut series into parts that do not overlap"
     ]
