@@ -33,6 +33,9 @@ SMALL = 1e-4
 BAD = 10.0
 """Beyond this it is a bad minimum of a network whose states are all seen; an equation of one's own may be wrong."""
 
+SMALLER = (0.1, 0.01, 0.0)
+"""With random parameters times these training starts again where no field could be solved."""
+
 AGAIN = 2
 """How often training starts again from other random parameters where the residuals are not those of noise."""
 
@@ -131,6 +134,9 @@ def rises(run: "SecondOrderRun", variance: Array, factor: float = RISE) -> bool:
 def start_again(run: "SecondOrderRun") -> None:
     """Train from other random parameters too where the residuals are not those of noise, over more windows at first.
 
+    Where no stage could be solved: from small parameters that were not matched to slopes; those of readings far apart, or
+    noisy, may be of a field that explodes.
+
     What follows the data longest is kept; of several one whose residuals are those of noise, then that of the highest
     evidence.
 
@@ -139,11 +145,22 @@ def start_again(run: "SecondOrderRun") -> None:
     run : SecondOrderRun
         All its stages are done.
     """
-    if run.stopped or run.fitted is None or not misfit(run).any():
+    if run.stopped:
         return
     checkpoint = run.checkpoint
     recipe = run.recipe
     run.checkpoint = None  # a run that is resumed comes here again
+    for factor in SMALLER:
+        if run.stopped or run.fitted is not None:
+            break
+        run.begin_again(factor * recipe.starts[0], [x.copy() for x in run.first_states])
+        run.held = []
+        for step in run.steps():
+            if not run.stopped:
+                run.shoot(*step)
+    if run.stopped or run.fitted is None or not misfit(run).any():
+        run.checkpoint = checkpoint
+        return
     rank = _rank(run)
     best = run.reached()
     held = run.held

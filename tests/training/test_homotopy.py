@@ -126,3 +126,19 @@ def test_fast_parts_that_are_missed_are_fitted_again_from_shorter_windows(monkey
         assert ratio.max() < 1.3 or "depend on where the states are" in " ".join(model.report_["warnings"])
         warned += ratio.max() > 1.3
     assert again and warned
+
+
+@pytest.mark.parametrize("seed", [1, 4, 5])
+def test_fields_that_explode_along_readings_far_apart_are_trained_from_small_parameters(seed, monkeypatch):
+    """Sel'kov's glycolysis at random times: slopes of such readings ask for a field that cannot be solved."""
+    rng = np.random.default_rng(seed)
+    t = np.sort(np.append(0.0, rng.uniform(0, 50, 29)))
+    field = pn.field(state=2)(lambda t, y: [-y[0] + (0.08 + y[0] ** 2) * y[1], 0.6 - (0.08 + y[0] ** 2) * y[1]])
+    y = pn.solve(field, rng.uniform([0.2, 0.3], [2, 2.5], (12, 2)), t, rtol=1e-8, atol=1e-8).y
+    y += 0.2 * y.std((0, 1)) * rng.normal(size=y.shape)
+    model = quiet(NeuralODE(structure="network", random_state=0), t, y)
+    assert model.report_["warnings"] and np.isfinite(list(model.report_["noise"].values())).all()
+    assert np.isfinite(model.predict(t, y[:, 0])).all()
+    monkeypatch.setattr(homotopy, "SMALLER", ())
+    with pytest.raises(pn.fit.FitError, match="could not be solved along the data"):
+        quiet(NeuralODE(structure="network", random_state=0), t, y)

@@ -195,3 +195,30 @@ def test_multiple_shooting_says_what_is_doubtful():
         result = pn.fit.multiple_shooting(spring, T, x, [1.0, 0.2])
     assert any("of state 1, state 2" in w for w in result.warnings)
     assert result.warnings == tuple(str(w.message) for w in caught) and {w.filename for w in caught} == {__file__}
+
+
+PURE = "nothing but noise"
+
+
+@pytest.mark.parametrize(("end", "said"), [(15.0, True), (1.5, False)])
+@pytest.mark.filterwarnings("ignore::pynode.fit.FitWarning")
+def test_oscillations_that_are_read_too_seldom_are_not_explained_in_silence(end, said):
+    rng = np.random.default_rng(3)
+    t = np.sort(np.append(0.0, rng.uniform(0, end, 30)))
+    fast = pn.field(state=2)(lambda t, y: [y[1], -100 * np.pi**2 / 9 * y[0]])  # a period of 0.6
+    y = pn.solve(fast, rng.normal(size=(2, 2)) * [1.0, 10.0], t, rtol=1e-8, atol=1e-8).y
+    y += 0.01 * y.std((0, 1)) * rng.normal(size=y.shape)
+    words = NeuralODE(random_state=0).fit(t, y).report_["warnings"]
+    assert any(PURE in w for w in words) == said, words
+
+
+@pytest.mark.filterwarnings("ignore::pynode.fit.FitWarning")
+def test_an_equation_of_ones_own_that_explains_nothing():
+    t = np.linspace(0, 10, 30)
+    y = np.random.default_rng(1).standard_normal((4, 30, 1))
+    decay = pn.field(state=1, theta={"k": pn.positive(0.5)})(lambda t, y, th: [-th.k * y[0]])
+    for initial in (None, [np.nan]):
+        words = NeuralODE(field=decay, initial=initial, random_state=0).fit(t, y).report_["warnings"]
+        assert any(PURE in w for w in words), words
+    rest = NeuralODE(field=decay, random_state=0).fit(t, np.full((4, 30, 1), 2.0))  # read exactly
+    assert not any(PURE in w for w in rest.report_["warnings"])

@@ -14,8 +14,8 @@ from pynode.training.likelihood.run import LikelihoodRun, Maximum
 from pynode.training.smoothing import smooth
 from pynode.training.verdict.driven_residuals import driven, words_for
 from pynode.training.verdict.outliers import outlying
-from pynode.training.verdict.residuals import ALIKE, EXACT, EXCESS
-from pynode.training.verdict.trajectories import LEFT, NOTHING, SLIGHT
+from pynode.training.verdict.residuals import ALIKE, EXACT, EXCESS, NOTHING, PURE, READINGS, nothing_but_noise
+from pynode.training.verdict.trajectories import LEFT, SLIGHT
 
 Array = NDArray[np.float64]
 
@@ -266,9 +266,10 @@ class Verdict:
         state, problem = run.best.posterior, run.best.problem
         missed, ratio = self._missed(found)
         rough = found.variance > EXACT * found.spread
-        empty = (
-            rough & (found.variance > NOTHING * found.spread) & ~(found.noise >= 0.5 * found.variance) & (found.count > 2)
-        )
+        nothing = rough & (found.variance > NOTHING * found.spread)
+        pure = found.noise >= PURE * found.variance
+        empty = nothing & ~pure & (found.count > 2)
+        unseen = nothing & pure & (found.count >= READINGS)
         missed &= ~empty
         alike = rough & self._alike(found, ratio) & ~(ratio <= SLIGHT) & ~missed & ~empty
         words = []
@@ -285,6 +286,8 @@ class Verdict:
                 f"the model explains hardly anything of {named(empty)}: the residuals are as large as the readings vary; "
                 f"{remedy}"
             )
+        if unseen.any():
+            words.append(nothing_but_noise(named(unseen)))
         if missed.any():
             times = ", ".join(f"{np.sqrt(x):.2g}" for x, yes in zip(ratio, missed, strict=True) if yes)
             words.append(

@@ -53,8 +53,8 @@ def still(data: Trajectories, noisy: Flags) -> list[str]:
         limit = "lowest" if value == values.min() else "highest" if value == values.max() else ""
         seems = f"the {limit} value there is, a limit of what is measured" if limit else "as of a stuck sensor"
         words.append(
-            f"{name} is {value:g} in {n} readings on end (from {begin} of trajectory {data.ids[own[k]]} on{times}), {seems}: "
-            "write NaN in place of such readings"
+            f"{name} is {value:g} in {n} readings on end (from {begin} of trajectory {data.ids[own[k]]} on{times}), {seems}"
+            ": write NaN in place of such readings"
         )
     return words
 

@@ -19,6 +19,15 @@ MANY = 100
 EXACT = 1e-4
 """Residuals whose variance is below this part of that of the data are those of a good fit, whatever the smoother says."""
 
+NOTHING = 0.8
+"""A state whose residuals have more than this part of the variance of its data is not explained."""
+
+PURE = 0.5
+"""Nor does smoothing explain it, if it takes more than this part of the residuals' variance for noise, ..."""
+
+READINGS = 10
+"""... of so many readings or more."""
+
 ALIKE = 5.0
 """The standardised lag-1 autocorrelation of residuals that are not noise."""
 
@@ -111,6 +120,14 @@ def misfit(run: Run) -> NDArray[np.bool_]:
 def rough(run: Run) -> NDArray[np.bool_]:
     """(d,) whether residuals are larger than those of a good fit in any case."""
     return np.asarray(run.data.seen & (scatter(run)[1] > EXACT * run.data.spread))
+
+
+def nothing_but_noise(names: str) -> str:
+    """What is to be said of states that neither the model nor smoothing explains."""
+    return (
+        f"the model explains hardly anything of {names}, in which smoothing finds nothing but noise either: it rests but "
+        "for noise, or changes faster than it was read; where it does, only readings closer together show how"
+    )
 
 
 def noisy_columns(run: Run) -> NDArray[np.bool_]:

@@ -20,12 +20,16 @@ from pynode.training.verdict.repeats import copies, still
 from pynode.training.verdict.residuals import (
     ALIKE,
     EXACT,
+    NOTHING,
+    PURE,
+    READINGS,
     allowed,
     autocorrelation,
     excess,
     follow_inputs,
     larger_where_fast,
     noisy_columns,
+    nothing_but_noise,
     placed,
     scatter,
     too_large,
@@ -35,9 +39,6 @@ Array = NDArray[np.float64]
 
 SLIGHT = 1.2
 """Residuals that follow each other are misfit where their variance exceeds the smoother's estimate by this factor too."""
-
-NOTHING = 0.8
-"""A state whose residuals have more than this part of the variance of its data is not explained."""
 
 TOGETHER = 3.0
 """The standardised lag-1 autocorrelation that makes a stage suspicious which ended before it came to a minimum."""
@@ -70,9 +71,19 @@ def all_doubts(run: Run, data: Trajectories) -> list[str]:
     list of str
         Sentences with the likely cause and what helps; empty for a good fit.
     """
-    words = [*doubts(run, data.names, data.y), *outliers(run, data)]
+    words = [*doubts(run, data.names, data.y), *_unfollowed(run, data.names), *outliers(run, data)]
     noisy = noisy_columns(run)[: len(data.names)]
     return [*words, *(still(data, noisy) if words else ()), *copies(data, noisy)]
+
+
+def _unfollowed(run: Run, names: Sequence[str]) -> list[str]:
+    """What is to be said of states that the model does not explain where smoothing finds no more in them than noise."""
+    count, variance = scatter(run)
+    noise = np.nan_to_num(run.smoothed.variance, nan=0.0)
+    which = (variance > NOTHING * run.data.spread) & (noise >= PURE * variance) & (count >= READINGS)
+    which &= run.data.seen & ~run.data.still
+    found = [name for name, yes in zip(names, which, strict=False) if yes]
+    return [nothing_but_noise(", ".join(found))] if found else []
 
 
 def doubts(run: Run, names: Sequence[str], y: Sequence[Array] | None = None) -> list[str]:
@@ -104,7 +115,7 @@ def doubts(run: Run, names: Sequence[str], y: Sequence[Array] | None = None) -> 
     def named(which: NDArray[np.bool_]) -> str:
         return ", ".join(names[j] if j < len(names) else f"state {j + 1}" for j in measured.tolist() if which[j])
 
-    unexplained = rough & (variance > NOTHING * run.data.spread) & (noise < 0.5 * variance) & ~run.data.still
+    unexplained = rough & (variance > NOTHING * run.data.spread) & (noise < PURE * variance) & ~run.data.still
     missed = too_large(run) & ~unexplained
     alike = rough & (z > ALIKE) & ~(ratio <= SLIGHT) & ~missed & ~unexplained
     depend = placed(run) & ~missed & ~unexplained & ~alike
