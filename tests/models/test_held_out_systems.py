@@ -100,6 +100,7 @@ def butterfly(end, n, sigma=0.05):
     return t, clean, clean + sigma * np.random.default_rng(0).standard_normal(clean.shape)
 
 
+@pytest.mark.filterwarnings("ignore:the data determine the network loosely")
 def test_lorenz_from_short_windows():
     """Relative error of the field over the attractor; measured 0.8 % with four times the data."""
     t, clean, y = butterfly(4, 201)

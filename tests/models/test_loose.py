@@ -1,4 +1,5 @@
-"""Networks, and equations that were found, say where data determine them loosely: in rollouts from between trajectories."""
+"""Networks, and equations that were found, say where data determine them loosely: in rollouts from between trajectories, or
+from where these begin."""
 
 import warnings
 
@@ -7,7 +8,17 @@ import pytest
 
 import pynode as pn
 from pynode.models.trajectories.equations import loose
-from pynode.models.trajectories.equations.loose import FORMS, LOOSE, LOOSE_EQUATION, MORE, between, of_forms, uncertainty
+from pynode.models.trajectories.equations.loose import (
+    FIRST,
+    FORMS,
+    LOOSE,
+    LOOSE_EQUATION,
+    MORE,
+    between,
+    first_states,
+    of_forms,
+    uncertainty,
+)
 
 FIELD = pn.field(state=2)(lambda t, y: [y[1], -np.sin(y[0]) - 0.2 * y[1]])
 
@@ -22,6 +33,11 @@ def fitted(count, noise=0.05, seed=0):
         warnings.simplefilter("ignore", pn.fit.FitWarning)
         model.fit(t, y + noise * rng.standard_normal(y.shape))
     return model, " ".join(model.report_["warnings"])
+
+
+def from_between(model, average=None):
+    """The uncertainty of rollouts from states between trajectories, in standard deviations of the noise."""
+    return uncertainty(model, *between(model.data_.y, model.random_state_), average)[0]
 
 
 def test_states_between_are_half_way_to_the_nearest_of_another_trajectory():
@@ -50,7 +66,7 @@ def test_states_between_are_half_way_to_the_nearest_of_another_trajectory():
     [((7.0, 0.5), "uncertain by 7 standard deviations"), ((np.inf, np.inf), "cannot be followed as long as the data are")],
 )
 def test_what_is_told(found, words, monkeypatch):
-    monkeypatch.setattr(loose, "uncertainty", lambda model, average=None: found)
+    monkeypatch.setattr(loose, "uncertainty", lambda model, *starts: found)
     told = fitted(3)[1]
     assert words in told and "by inf" not in told
 
@@ -68,15 +84,15 @@ def test_uncertainty_is_that_of_draws_of_the_parameters():
     paths = np.array([pn.solve(model.field_, z0, times, theta, rtol=1e-11, atol=1e-11).y for theta in draws])
     std = paths.std(axis=0) * model.scaling_.scale / part
     expected = np.median(np.sqrt(np.mean((std / noise) ** 2, axis=(1, 2))))
-    assert uncertainty(model)[0] == pytest.approx(expected, rel=0.15)
+    assert from_between(model) == pytest.approx(expected, rel=0.15)
 
 
 def test_few_trajectories_are_told_and_many_are_not():
     few, said = fitted(3)
-    assert uncertainty(few)[0] > LOOSE and "determine the network loosely" in said
+    assert from_between(few) > LOOSE and "determine the network loosely" in said
     many, said = fitted(40)
-    assert uncertainty(many)[0] < LOOSE and "loosely" not in said
-    assert uncertainty(few)[0] > 2 * uncertainty(many)[0]
+    assert from_between(many) < LOOSE and "loosely" not in said
+    assert from_between(few) > 2 * from_between(many)
 
 
 def test_an_equation_of_terms_that_only_resemble_the_truth_is_told_and_the_true_one_is_not():
@@ -98,7 +114,7 @@ def test_an_equation_of_terms_that_only_resemble_the_truth_is_told_and_the_true_
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", pn.fit.FitWarning)
             model.fit(t, y + 0.1 * rng.standard_normal(y.shape))
-        uncertain = uncertainty(model)[0]
+        uncertain = from_between(model)
         said.append((uncertain > LOOSE_EQUATION, "determine the equation loosely" in " ".join(model.report_["warnings"])))
     assert said == [(True, True), (False, False)]
 
@@ -115,7 +131,46 @@ def test_an_equation_whose_terms_may_be_others_is_told(resembles):
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", pn.fit.FitWarning)
         model.fit(t, y + 0.1 * y.std(axis=(0, 1)) * rng.standard_normal(y.shape))
-    alone, forms = uncertainty(model)[0], uncertainty(model, of_forms(model))[0]
+    alone, forms = from_between(model), from_between(model, of_forms(model))
     assert alone < LOOSE_EQUATION
     assert (forms > MORE * alone and forms**2 - alone**2 > FORMS**2) == resembles
     assert ("other terms than these explain the data about as well" in " ".join(model.report_["warnings"])) == resembles
+
+
+def test_rollouts_from_first_states_are_told_where_most_readings_rest():
+    """A virus that comes to rest within a few intervals: states between trajectories are at rest, too."""
+    rng = np.random.default_rng(5)
+    t = np.linspace(0, 40, 30)
+
+    @pn.field(state=3)
+    def virus(t, y):
+        infected = 0.02 * y[0] * y[2]
+        return [10 - 0.1 * y[0] - infected, infected - 0.5 * y[1], 20 * y[1] - 3 * y[2]]
+
+    y = pn.solve(virus, rng.uniform([40, 0, 1], [100, 5, 30], (6, 3)), t).y
+    y += 0.01 * y.std((0, 1)) * rng.standard_normal(y.shape)
+    model = pn.NeuralODE(structure="network", random_state=0)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", pn.fit.FitWarning)
+        model.fit(t, y)
+    assert from_between(model) < LOOSE < FIRST < uncertainty(model, *first_states(model.data_.y))[0]
+    assert "every second rollout from the first states of the trajectories" in " ".join(model.report_["warnings"])
+
+
+def test_a_single_trajectory_that_says_little_is_told():
+    rng = np.random.default_rng(0)
+    t = np.linspace(0, 8, 15)
+    y = pn.solve(FIELD, [2.0, 0.0], t).y
+    with pytest.warns(pn.fit.FitWarning, match="from the first states of the trajectories"):
+        model = pn.NeuralODE(structure="network", hidden=(8,), random_state=0).fit(t, y + 0.1 * rng.standard_normal(y.shape))
+    assert uncertainty(model, *first_states(model.data_.y))[0] > FIRST
+
+
+def test_first_states_are_those_that_were_read():
+    states = [np.arange(6.0).reshape(3, 2) + i for i in range(30)]
+    states[3][0, 1] = np.nan
+    states[5] = states[5][:1]
+    which, found = first_states(states)
+    assert len(which) == 12 and not {3, 5} & set(which.tolist()) and which[0] == 0 and which[-1] == 29
+    np.testing.assert_array_equal(found, [states[i][0] for i in which])
+    assert len(first_states([np.full((3, 2), np.nan)])[1]) == 0

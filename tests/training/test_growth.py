@@ -91,6 +91,7 @@ def test_a_field_without_excess_is_left_alone():
     np.testing.assert_array_equal(whole.linearise(theta, None).H, plain.linearise(theta).H)
 
 
+@pytest.mark.filterwarnings("ignore:the data determine the network loosely")
 def test_rollouts_of_a_stable_system_stay_where_the_data_alone_let_them_grow():
     starts = [[2.2, 0.0], [-2.0, 1.0], [0.0, 2.0]]
     away = {None: [], 0.0: []}

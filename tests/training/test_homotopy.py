@@ -33,6 +33,7 @@ def test_relaxation_oscillations_are_learned_to_the_noise(seed):
     np.testing.assert_allclose(list(model.report_["noise"].values()), sigma, rtol=0.06)
 
 
+@pytest.mark.filterwarnings("ignore:the data determine the network loosely")
 @pytest.mark.parametrize("seed", [101])
 def test_a_long_record_is_followed_by_windows_in_between(monkeypatch, seed):
     """Windows of 360 intervals lead into a bad minimum after those of 60, not after those of 147."""
