@@ -259,11 +259,9 @@ class Verdict:
             words += outlying(name, z, readings.sample[rows], readings.value[rows], t[readings.row[rows]], when)
         return words
 
-    def doubts(self, run: LikelihoodRun, undetermined: Sequence[str]) -> list[str]:
-        """What is doubtful about the best maximum; undetermined: names and values of parameters that no data tell."""
-        assert run.best is not None
-        found = self.columns(run.best)
-        state, problem = run.best.posterior, run.best.problem
+    def _of_residuals(self, maximum: Maximum) -> list[str]:
+        """What the residuals of the columns tell."""
+        found = self.columns(maximum)
         missed, ratio = self._missed(found)
         rough = found.variance > EXACT * found.spread
         nothing = rough & (found.variance > NOTHING * found.spread)
@@ -298,9 +296,16 @@ class Verdict:
             words.append(
                 f"the residuals of {named(alike)} follow each other, as those of noise do not: this is misfit; {remedy}"
             )
-        follow = _follow_inputs(run.best, rough)
+        follow = _follow_inputs(maximum, rough)
         if follow.any():
             words.append(words_for(named(follow)))
+        return words
+
+    def doubts(self, run: LikelihoodRun, undetermined: Sequence[str]) -> list[str]:
+        """What is doubtful about the best maximum; undetermined: names and values of parameters that no data tell."""
+        assert run.best is not None
+        state, problem = run.best.posterior, run.best.problem
+        words = self._of_residuals(run.best)
         if state.status == "max_iter":
             words.append("training ended after max_iter steps, not at a maximum of the likelihood: take a larger max_iter")
         if state.status == "stalled" and state.left > LEFT:

@@ -47,13 +47,15 @@ def still(data: Trajectories, noisy: Flags) -> list[str]:
         if not len(first) or others.sum() > ELSEWHERE * (~np.isin(values, values[first])).sum():
             continue
         longest = int(np.argmax(last - first))
-        k, n = first[longest], int(last[longest] - first[longest]) + 1
-        value, name, begin = values[k], data.names[j], data.when(float(t[known[k]]))
+        k = first[longest]
+        n = int(last[longest] - k) + 1
+        value = values[k]
+        begin = data.when(float(t[known[k]]))
         times = "" if len(first) == 1 else f", the longest of {len(first)} such times"
         limit = "lowest" if value == values.min() else "highest" if value == values.max() else ""
         seems = f"the {limit} value there is, a limit of what is measured" if limit else "as of a stuck sensor"
         words.append(
-            f"{name} is {value:g} in {n} readings on end (from {begin} of trajectory {data.ids[own[k]]} on{times}), {seems}"
+            f"{data.names[j]} is {value:g} in {n} readings on end (from {begin} of trajectory {data.ids[own[k]]} on{times}), {seems}"
             ": write NaN in place of such readings"
         )
     return words
