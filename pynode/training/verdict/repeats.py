@@ -50,13 +50,12 @@ def still(data: Trajectories, noisy: Flags) -> list[str]:
         k = first[longest]
         n = int(last[longest] - k) + 1
         value = values[k]
-        begin = data.when(float(t[known[k]]))
+        where = f"from {data.when(float(t[known[k]]))} of trajectory {data.ids[own[k]]} on"
         times = "" if len(first) == 1 else f", the longest of {len(first)} such times"
         limit = "lowest" if value == values.min() else "highest" if value == values.max() else ""
         seems = f"the {limit} value there is, a limit of what is measured" if limit else "as of a stuck sensor"
         words.append(
-            f"{data.names[j]} is {value:g} in {n} readings on end (from {begin} of trajectory {data.ids[own[k]]} on{times}), {seems}"
-            ": write NaN in place of such readings"
+            f"{data.names[j]} is {value:g} in {n} readings on end ({where}{times}), {seems}: write NaN in place of such readings"
         )
     return words
 
