@@ -55,7 +55,7 @@ def still(data: Trajectories, noisy: Flags) -> list[str]:
         limit = "lowest" if value == values.min() else "highest" if value == values.max() else ""
         seems = f"the {limit} value there is, a limit of what is measured" if limit else "as of a stuck sensor"
         words.append(
-            f"{data.names[j]} is {value:g} in {n} readings on end ({where}{times}), {seems}: write NaN in place of such readings"
+            f"{data.names[j]} is {value:g} in {n} readings on end ({where}{times}), {seems}: write NaN instead of them"
         )
     return words
 
