@@ -249,7 +249,8 @@ def test_parameters_that_do_not_matter():
 
 @pytest.fixture(scope="module")
 def species():
-    return lotka.models(0)
+    with pytest.warns(pn.fit.FitWarning, match="determine the network loosely"):  # the plain one, and so it is
+        return lotka.models(0)
 
 
 def test_learned_interaction_is_the_true_one(species):
@@ -283,6 +284,7 @@ def test_law():
     ]
 
 
+@pytest.mark.filterwarnings("ignore:the data determine the network loosely")
 def test_pictures(tmp_path):
     pytest.importorskip("matplotlib")
     for module in (mass_spring, lotka):
