@@ -9,7 +9,20 @@ from pathlib import Path
 
 import numpy as np
 from systems_problems import NOISES, SYSTEMS
-from systems_summary import COVERED, MOST, TYPICAL, WITHIN, error, grouped, misses, noise, shares, silent, times_oracle
+from systems_summary import (
+    COVERED,
+    MOST,
+    TYPICAL,
+    WITHIN,
+    error,
+    grouped,
+    misses,
+    noise,
+    percent,
+    shares,
+    silent,
+    times_oracle,
+)
 
 ROOM = (1e-4, 3.0)
 """The errors that the picture shows; what is larger lies on its edge."""
@@ -34,12 +47,6 @@ def short(x):
     if x is None:
         return "-"
     return f"{x:.2g}" if x < 10 else "lost"
-
-
-def percent(share):
-    if share is None:
-        return "-"
-    return f"{100 * share:.1f} %" if 0.995 <= share < 1 else f"{100 * share:.0f} %"
 
 
 def lines_of(cells):

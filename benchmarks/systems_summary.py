@@ -49,7 +49,7 @@ def misses(row):
         found.append("noise")
     if not times_oracle(row) <= MOST:
         found.append("error")
-    if "coverages" in row and not COVERED[0] <= row.get("coverage", 0.0) <= COVERED[1]:
+    if "coverages" in row and not _inside(row.get("coverage", 0.0)):
         found.append("coverage")
     return found
 
@@ -83,9 +83,13 @@ def shares(rows):
     return found
 
 
-def _within(covered):
+def _inside(covered):
+    return COVERED[0] <= covered <= COVERED[1]
+
+
+def _within(several):
     """The part of these that lies in COVERED."""
-    return float(np.mean([COVERED[0] <= x <= COVERED[1] for x in covered]))
+    return float(np.mean([_inside(x) for x in several]))
 
 
 def grouped(rows, key):
@@ -103,8 +107,8 @@ def tell(rows):
     for row in rows:
         median, worst = error(row)
         cells = [str(row["noise"]), str(row["seed"]), f"{row['cpu']:.1f}", f"{noise(row):.3g}", f"{median:.2g}"]
-        cells += [f"{worst:.2g}", f"{times_oracle(row):.3g}", _percent(row.get("coverage"))]
-        cells += [_percent(row.get("reading_coverage"))]
+        cells += [f"{worst:.2g}", f"{times_oracle(row):.3g}", percent(row.get("coverage"))]
+        cells += [percent(row.get("reading_coverage"))]
         told = " ".join([*misses(row), *(["SILENT"] if silent(row) else [])])
         words = row.get("failed") or "; ".join(row["warnings"])
         print(f"{row['system'][:24]:24}" + "".join(f"{cell:>9}" for cell in cells) + f"  {told} | {words[:110]}")
@@ -113,15 +117,18 @@ def tell(rows):
     print(f"{header[0]:14}" + "".join(f"{name:>10}" for name in header[1:]))
     for kind, own in [*grouped(rows, "kind").items(), ("all", rows)]:
         found = shares(own)
-        cells = [str(found["fits"]), _percent(found["noise"]), f"{found['error']:.2g}", f"{found['error90']:.3g}"]
-        cells += [_percent(found.get("coverage")), _percent(found.get("readings"))]
+        cells = [str(found["fits"]), percent(found["noise"]), f"{found['error']:.2g}", f"{found['error90']:.3g}"]
+        cells += [percent(found.get("coverage")), percent(found.get("readings"))]
         cells += [str(found[name]) for name in ("silent", "warned", "false")]
         cells += [f"{found['cpu']:.1f}", f"{found['slowest']:.1f}"]
         print(f"{kind:14}" + "".join(f"{cell:>10}" for cell in cells))
 
 
-def _percent(value):
-    return "-" if value is None else f"{100 * value:.0f} %"
+def percent(share):
+    """A share in a cell."""
+    if share is None:
+        return "-"
+    return f"{100 * share:.1f} %" if 0.995 <= share < 1 else f"{100 * share:.0f} %"
 
 
 def main(paths):

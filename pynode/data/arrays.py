@@ -163,3 +163,8 @@ def as_positive(name: str, x: Any, zero: bool = False) -> float:
 def is_ragged(t: Any) -> bool:
     """Whether times are a list of the times of each trajectory."""
     return isinstance(t, (list, tuple)) and len(t) > 0 and np.ndim(t[0]) == 1
+
+
+def evenly(n: int, most: int) -> NDArray[np.intp]:
+    """The places of at most so many of n things, evenly spread, the first and the last among them."""
+    return np.unique(np.linspace(0, n - 1, min(n, most)).round().astype(np.intp))

@@ -7,6 +7,7 @@ from typing import Self
 import numpy as np
 from numpy.typing import NDArray
 
+from pynode.data.arrays import evenly
 from pynode.data.scaling import STILL
 
 Array = NDArray[np.float64]
@@ -56,7 +57,7 @@ class Support:
         size = np.abs(x).max(axis=0, initial=0.0)
         std = x.std(axis=0) if len(x) else np.zeros(x.shape[1])
         still = std <= STILL * np.where(size > 0, size, 1.0)
-        points = x[np.unique(np.linspace(0, len(x) - 1, min(len(x), REFERENCES)).round().astype(int))] if len(x) else x
+        points = x[evenly(len(x), REFERENCES)] if len(x) else x
         scale = np.where(still, 1.0, std)
         flat = np.zeros((0, x.shape[1]))
         if len(x) > x.shape[1]:

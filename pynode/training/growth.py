@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
+from pynode.data.arrays import evenly
 from pynode.fields.field import Field
 from pynode.fields.make import field as as_field
 from pynode.fields.transforms import jacobian, jvp
@@ -148,7 +149,7 @@ def growth_bound(run: "SecondOrderRun") -> GrowthBound | None:
     known = np.flatnonzero(np.isfinite(states).all(axis=1))
     if rate is None or not len(known):
         return None
-    rows = known[np.unique(np.linspace(0, len(known) - 1, min(POINTS, len(known))).round().astype(int))]
+    rows = known[evenly(len(known), POINTS)]
     rng = np.random.default_rng(run.recipe.random_state)
     near = rng.choice(known, POINTS)
     away = AROUND * np.ptp(states[known], axis=0) * rng.uniform(-1, 1, (POINTS, states.shape[1]))

@@ -145,35 +145,43 @@ def start_again(run: "SecondOrderRun") -> None:
     run : SecondOrderRun
         All its stages are done.
     """
-    if run.stopped:
-        return
     checkpoint = run.checkpoint
-    recipe = run.recipe
     run.checkpoint = None  # a run that is resumed comes here again
     for factor in SMALLER:
-        if run.stopped or run.fitted is not None:
-            break
-        run.begin_again(factor * recipe.starts[0], [x.copy() for x in run.first_states])
-        run.held = []
-        for step in run.steps():
-            if not run.stopped:
-                run.shoot(*step)
-    if run.stopped or run.fitted is None or not misfit(run).any():
-        run.checkpoint = checkpoint
-        return
+        if run.fitted is None and not run.stopped:
+            _from(run, factor * run.recipe.starts[0])
+            _all_windows(run)
+    if not (run.stopped or run.fitted is None) and misfit(run).any():
+        _compete(run)
+    run.checkpoint = checkpoint
+
+
+def _from(run: "SecondOrderRun", start: Array) -> None:
+    """Nothing was fitted yet, and these are the parameters."""
+    run.begin_again(start, [x.copy() for x in run.first_states])
+    run.held = []
+
+
+def _all_windows(run: "SecondOrderRun") -> None:
+    """The stages on windows, and on whole trajectories."""
+    for step in run.steps():
+        if not run.stopped:
+            run.shoot(*step)
+
+
+def _compete(run: "SecondOrderRun") -> None:
+    """What was fitted against fits from other random parameters; the best is kept."""
+    recipe = run.recipe
     rank = _rank(run)
     best = run.reached()
     held = run.held
     for k in range(1, 1 + AGAIN):
         start = run.field.init(recipe.random_state + len(recipe.starts) + k)
         run.recipe = replace(recipe, starts=[start], plain=None, windows=_halved(run) if k == 1 else recipe.windows)
-        run.begin_again(start, [x.copy() for x in run.first_states])
-        run.held = []
+        _from(run, start)
         begun = len(run.training.stages)
         run.match()
-        for step in run.steps():
-            if not run.stopped:
-                run.shoot(*step)
+        _all_windows(run)
         if _rank(run) <= rank:
             _forget(run, slice(begun, None))
         else:
@@ -183,7 +191,6 @@ def start_again(run: "SecondOrderRun") -> None:
             held = run.held
         if run.stopped or run.fitted is None or not misfit(run).any():
             break
-    run.checkpoint = checkpoint
     run.recipe = recipe
     run.held = held
     run.back_to(best)

@@ -14,8 +14,8 @@ from pynode.models.trajectories.equations.loose import (
     LOOSE,
     LOOSE_EQUATION,
     MORE,
+    beginnings,
     between,
-    first_states,
     of_forms,
     uncertainty,
 )
@@ -153,7 +153,7 @@ def test_rollouts_from_first_states_are_told_where_most_readings_rest():
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", pn.fit.FitWarning)
         model.fit(t, y)
-    assert from_between(model) < LOOSE < FIRST < uncertainty(model, *first_states(model.data_.y))[0]
+    assert from_between(model) < LOOSE < FIRST < uncertainty(model, *beginnings(model.data_.y))[0]
     assert "every second rollout from the first states of the trajectories" in " ".join(model.report_["warnings"])
 
 
@@ -163,14 +163,14 @@ def test_a_single_trajectory_that_says_little_is_told():
     y = pn.solve(FIELD, [2.0, 0.0], t).y
     with pytest.warns(pn.fit.FitWarning, match="from the first states of the trajectories"):
         model = pn.NeuralODE(structure="network", hidden=(8,), random_state=0).fit(t, y + 0.1 * rng.standard_normal(y.shape))
-    assert uncertainty(model, *first_states(model.data_.y))[0] > FIRST
+    assert uncertainty(model, *beginnings(model.data_.y))[0] > FIRST
 
 
 def test_first_states_are_those_that_were_read():
     states = [np.arange(6.0).reshape(3, 2) + i for i in range(30)]
     states[3][0, 1] = np.nan
     states[5] = states[5][:1]
-    which, found = first_states(states)
+    which, found = beginnings(states)
     assert len(which) == 12 and not {3, 5} & set(which.tolist()) and which[0] == 0 and which[-1] == 29
     np.testing.assert_array_equal(found, [states[i][0] for i in which])
-    assert len(first_states([np.full((3, 2), np.nan)])[1]) == 0
+    assert len(beginnings([np.full((3, 2), np.nan)])[1]) == 0

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
+from pynode.data.arrays import evenly
 from pynode.errors import ExtrapolationWarning, users_level
 from pynode.models.options import widths
 from pynode.training.sizes import prior_groups
@@ -76,7 +77,7 @@ def visited_of(run: Any) -> Visited | None:
     if not known.any():
         return None
     states, u = states[known], u[known]
-    kept = np.unique(np.linspace(0, len(states) - 1, min(KEPT, len(states))).round().astype(int))
+    kept = evenly(len(states), KEPT)
     return Visited(states[kept], u[kept], states.min(axis=0), states.max(axis=0))
 
 

@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from pynode.data.arrays import evenly
 from pynode.fields.field import Field
 from pynode.fields.states import inside, limits
 from pynode.models.trajectories.visits import Visited
@@ -90,5 +91,5 @@ def _alike(data: Data, i: int, visited: Visited, spread: Array) -> Array:
     hidden = np.flatnonzero(~known)
     if len(hidden):
         near = near[np.argsort(visited.states[near, hidden[0]], kind="stable")]
-    picked = near[np.unique(np.linspace(0, len(near) - 1, min(STARTS, len(near))).round().astype(int))]
+    picked = near[evenly(len(near), STARTS)]
     return np.asarray(visited.states[picked], dtype=np.float64)

@@ -15,6 +15,7 @@ from typing import Any, Self
 import numpy as np
 from numpy.typing import NDArray
 
+from pynode.data.arrays import evenly
 from pynode.fields.field import Field
 from pynode.fields.make import field as traced
 from pynode.training.windows import Data
@@ -65,7 +66,7 @@ class Bumps:
         spread = x.std(axis=0)
         scale = np.where(spread > 0, spread, 1.0)
         middle = x.mean(axis=0)
-        z = ((x - middle) / scale)[np.unique(np.linspace(0, len(x) - 1, min(len(x), COMPARED)).round().astype(int))]
+        z = ((x - middle) / scale)[evenly(len(x), COMPARED)]
         length = float(LENGTH * np.sqrt(x.shape[1] / 2))
         centres = _spread_out(z, CLOSE * length, min(MOST[0], MOST[1] // rows))
         squares = ((z[:, None] - centres) ** 2).sum(axis=-1)

@@ -72,6 +72,11 @@ class Columns:
     alike: Array
     largest: Array
 
+    @property
+    def rough(self) -> NDArray[np.bool_]:
+        """(k,) whether residuals are larger than those of a good fit in any case."""
+        return np.asarray(self.variance > EXACT * self.spread)
+
 
 def following(z: Array, sample: NDArray[np.intp]) -> float:
     """How much residuals follow each other, as those of misfit do: a normal deviate, 0 where there are too few.
@@ -219,8 +224,7 @@ class Verdict:
         known = (found.count > 0) & (found.noise > 0)
         ratio = np.where(known, found.variance / np.where(known, found.noise, 1.0), np.nan)
         limit = EXCESS * (1 + (SCARCE / np.maximum(found.told, 1)) ** 2)
-        rough = found.variance > EXACT * found.spread
-        return rough & (ratio > limit), ratio
+        return found.rough & (ratio > limit), ratio
 
     def explains(self, maximum: Maximum) -> bool:
         """Whether the residuals are noise, as far as smoothing tells."""
@@ -231,11 +235,6 @@ class Verdict:
         alone &= (found.alike < APART) & (found.largest < OUTLIER)
         told = np.isfinite(ratio) | exact | alone | (found.count == 0)
         return bool(told.all() and not missed.any() and not self._alike(found, ratio).any())
-
-    def noisy(self, maximum: Maximum) -> NDArray[np.bool_]:
-        """(k,) whether readings differ from the fit by more than exact ones do from a good one."""
-        found = self.columns(maximum)
-        return np.asarray(found.variance > EXACT * found.spread)
 
     def outliers(self, maximum: Maximum, when: Callable[[float], str]) -> list[str]:
         """Sentences about readings far from a fit, unless outliers are borne; when: a time in words."""
@@ -263,13 +262,12 @@ class Verdict:
         """What the residuals of the columns tell."""
         found = self.columns(maximum)
         missed, ratio = self._missed(found)
-        rough = found.variance > EXACT * found.spread
-        nothing = rough & (found.variance > NOTHING * found.spread)
+        nothing = found.rough & (found.variance > NOTHING * found.spread)
         pure = found.noise >= PURE * found.variance
         empty = nothing & ~pure & (found.count > 2)
         unseen = nothing & pure & (found.count >= READINGS)
         missed &= ~empty
-        alike = rough & self._alike(found, ratio) & ~(ratio <= SLIGHT) & ~missed & ~empty
+        alike = found.rough & self._alike(found, ratio) & ~(ratio <= SLIGHT) & ~missed & ~empty
         words = []
         remedy = (
             "the equation may lack something, a dose or a reading may be entered wrongly, or the maximum is a poor one: "
@@ -296,7 +294,7 @@ class Verdict:
             words.append(
                 f"the residuals of {named(alike)} follow each other, as those of noise do not: this is misfit; {remedy}"
             )
-        follow = _follow_inputs(maximum, rough)
+        follow = _follow_inputs(maximum, found.rough)
         if follow.any():
             words.append(words_for(named(follow)))
         return words

@@ -21,6 +21,11 @@ APART = 0.5
 """... where at least this part of a trajectory's numbers differ from each other: counts repeat themselves."""
 
 
+def repeats(data: Trajectories, noisy: Flags, doubtful: bool) -> list[str]:
+    """`copies`, and `still` beside other doubts: series may rest exactly."""
+    return [*(still(data, noisy) if doubtful else ()), *copies(data, noisy)]
+
+
 def still(data: Trajectories, noisy: Flags) -> list[str]:
     """Sentences about columns whose readings stand still for a time, though they have noise elsewhere.
 

@@ -16,7 +16,7 @@ from pynode.training.second_order import SecondOrderRun
 from pynode.training.verdict.causes import at_bounds, codes, stiff, turns
 from pynode.training.verdict.driven_residuals import words_for
 from pynode.training.verdict.outliers import outliers
-from pynode.training.verdict.repeats import copies, still
+from pynode.training.verdict.repeats import repeats
 from pynode.training.verdict.residuals import (
     ALIKE,
     EXACT,
@@ -72,12 +72,14 @@ def all_doubts(run: Run, data: Trajectories) -> list[str]:
         Sentences with the likely cause and what helps; empty for a good fit.
     """
     words = [*doubts(run, data.names, data.y), *_unfollowed(run, data.names), *outliers(run, data)]
-    noisy = noisy_columns(run)[: len(data.names)]
-    return [*words, *(still(data, noisy) if words else ()), *copies(data, noisy)]
+    return [*words, *repeats(data, noisy_columns(run)[: len(data.names)], bool(words))]
 
 
 def _unfollowed(run: Run, names: Sequence[str]) -> list[str]:
-    """What is to be said of states that the model does not explain where smoothing finds no more in them than noise."""
+    """What is to be said of states that the model does not explain where smoothing finds no more in them than noise.
+
+    That speaks against the data, not the model, so `doubts`, by which models are chosen, does not say it.
+    """
     count, variance = scatter(run)
     noise = np.nan_to_num(run.smoothed.variance, nan=0.0)
     which = (variance > NOTHING * run.data.spread) & (noise >= PURE * variance) & (count >= READINGS)

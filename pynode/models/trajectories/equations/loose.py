@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
+from pynode.data.arrays import evenly
 from pynode.errors import users_level
 from pynode.models.trajectories.intervals.averaged import average_of, is_found, variance_of
 from pynode.models.trajectories.visits import is_network
@@ -81,7 +82,7 @@ def _words(model: "NeuralODE", found: bool) -> str | None:
     uncertain, part = uncertainty(model, *starts)
     if uncertain > (LOOSE_EQUATION if found else LOOSE) and part > PART:
         return told(f"{loosely} from states between the trajectories", uncertain, part)
-    first, part = uncertainty(model, *first_states(data.y))
+    first, part = uncertainty(model, *beginnings(data.y))
     if first > FIRST and part > FIRST_PART:
         return told(f"{loosely} from the first states of the trajectories", first, part)
     if found and uncertain > SURE and (average := of_forms(model)) is not None:
@@ -169,7 +170,7 @@ def between(states: Any, seed: int) -> tuple[NDArray[np.intp], Array]:
     spread = rows.std(axis=0) if len(rows) else np.ones(rows.shape[1])
     scaled = rows / np.where(spread > 0, spread, 1.0)
     found = []
-    for i in rng.permutation(len(rows)):
+    for i in rng.permutation(len(rows)) if len(states) > 1 else ():
         others = np.flatnonzero(which != which[i])
         if len(others):
             nearest = others[np.argmin(((scaled[others] - scaled[i]) ** 2).sum(axis=1))]
@@ -179,7 +180,7 @@ def between(states: Any, seed: int) -> tuple[NDArray[np.intp], Array]:
     return np.array([i for i, _ in found], dtype=np.intp), np.array([y for _, y in found])
 
 
-def first_states(states: Any) -> tuple[NDArray[np.intp], Array]:
+def beginnings(states: Any) -> tuple[NDArray[np.intp], Array]:
     """(n,) trajectories and (n, d) states that they begin with, where those were read; STARTS at most, evenly spread.
 
     Parameters
@@ -187,10 +188,10 @@ def first_states(states: Any) -> tuple[NDArray[np.intp], Array]:
     states : sequence of (T_i, d) arrays
     """
     whole = np.flatnonzero([len(y) > 1 and bool(np.isfinite(y[0]).all()) for y in states])
-    some = whole[np.unique(np.linspace(0, len(whole) - 1, min(len(whole), STARTS)).round().astype(int))]
+    some = whole[evenly(len(whole), STARTS)]
     return some, np.array([states[i][0] for i in some])
 
 
 def _thinned(t: Array) -> Array:
     """At most so many of the times, first and last among them."""
-    return np.asarray(t[np.unique(np.linspace(0, len(t) - 1, min(len(t), TIMES)).round().astype(int))])
+    return np.asarray(t[evenly(len(t), TIMES)])

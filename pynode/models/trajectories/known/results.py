@@ -20,7 +20,7 @@ from pynode.optim.result import MESSAGES
 from pynode.training.error_models import ERROR_MODELS
 from pynode.training.likelihood.run import LikelihoodRun, Maximum
 from pynode.training.likelihood.verdict import LEAST
-from pynode.training.verdict.repeats import copies, still
+from pynode.training.verdict.repeats import repeats
 
 if TYPE_CHECKING:
     from pynode.models.trajectories.neural_ode import NeuralODE
@@ -68,8 +68,7 @@ def keep(model: "NeuralODE", fit: KnownFit, run: LikelihoodRun, status: str | No
     words = []
     if status != "interrupted":
         words = fit.verdict.doubts(run, lost) + _of_doses(fit, best) + fit.verdict.outliers(best, data.when)
-        noisy = fit.verdict.noisy(best)
-        words += [*(still(data, noisy) if words else ()), *copies(data, noisy)]
+        words += repeats(data, fit.verdict.columns(best).rough, bool(words))
     model.report_ = _report(model, fit, run, inflation, words, status, seconds)
 
 
