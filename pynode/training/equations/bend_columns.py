@@ -8,7 +8,7 @@ from numpy.typing import NDArray
 from scipy.linalg import solve_triangular
 from scipy.sparse import csr_array
 
-from pynode.training.equations.bends import DECAY, DOWN, OFF, ON, UP, Bend
+from pynode.training.equations.bends import DECAY, DOWN, LONGEST, OFF, ON, UP, Bend
 from pynode.training.equations.library import Library, far
 from pynode.training.equations.search import FIRST
 from pynode.training.equations.terms import Term, evaluate, unit
@@ -39,9 +39,6 @@ MOST_VARIABLES = 6
 
 MOST_FACTORS = 4
 """With more than this, terms that bend are not multiplied by another variable."""
-
-LONGEST = 0.7
-"""The most by which a step changes them."""
 
 NOTHING = 1e-100
 """Smaller columns are those of functions that are 0 along the data."""

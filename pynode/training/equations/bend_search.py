@@ -6,8 +6,8 @@ from dataclasses import dataclass, replace
 import numpy as np
 from numpy.typing import NDArray
 
-from pynode.training.equations.bend_columns import LONGEST, Along, Grid, form
-from pynode.training.equations.bends import DOWN, OFF, OPPOSITE, UP
+from pynode.training.equations.bend_columns import Along, Grid, form
+from pynode.training.equations.bends import DOWN, LONGEST, OFF, OPPOSITE, UP
 from pynode.training.equations.library import Library
 from pynode.training.equations.search import FEW, MOST, SCALE
 from pynode.training.equations.subsets import Regression, Subset

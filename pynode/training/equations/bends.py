@@ -14,6 +14,12 @@ from pynode.programs.functions import sigmoid
 
 Array = NDArray[np.float64]
 
+SCALE = "K"
+"""The name of a scale, which is positive."""
+
+LONGEST = 0.7
+"""The most by which a step changes its logarithm, or a threshold in units of it."""
+
 UP = "up"
 """x^n / (K^n + x^n)."""
 
@@ -63,7 +69,7 @@ class Bend(NamedTuple):
     @property
     def inner(self) -> tuple[tuple[str, float], ...]:
         """The names and values of its parameters."""
-        K = ("K", self.scale)
+        K = (SCALE, self.scale)
         return (K, ("c", self.level)) if self.switches else (K,)
 
     def with_inner(self, values: Sequence[float]) -> "Bend":

@@ -12,6 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pynode.fields.field import Field
+from pynode.training.equations.bends import LONGEST, SCALE
 from pynode.training.equations.terms import Term, evaluate, inner_of
 
 if TYPE_CHECKING:
@@ -191,6 +192,8 @@ def simplified(terms: Sequence[Sequence[Term]], theta: Array, covariance: Array,
         taken.append(claim)
         if not claim.early:
             likelier[table.kind == claim.kind] = np.log1p(AGAIN * sum(claim.kind == other.kind for other in taken))
+    positive = np.array([False] * n + [name == SCALE for name, _ in inner])
+    at[positive] = theta[positive] * np.exp(np.clip(at[positive] / theta[positive] - 1.0, -LONGEST, LONGEST))
     for k in range(n, n + len(inner)):
         at[k] = at[groups.root[k]]  # those of the same value are one parameter
     return Simplified(groups.numbers(n), at, taken, gain) if taken else None

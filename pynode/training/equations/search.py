@@ -38,7 +38,10 @@ WEAK = 1e-6
 """Precision of that prior where a scale is fitted: it does not depend on units."""
 
 FIRST = 40
-"""Intervals of the windows of the integral form, and of the first fits."""
+"""Intervals of the windows of the integral form, and of the first fits ..."""
+
+SHORTER = (10, 20)
+"""... but where these do not settle: terms that are nearly right meet fast jumps too early or too late in long windows."""
 
 GROWTH = 4
 """By how much windows grow."""
@@ -302,6 +305,8 @@ def pursued(guess: Guess, library: Library, data: Data, options: dict[str, Any],
     kept: list[Fitted] = []
     for intervals in sizes:
         here = _alternated(guess, library, data, intervals, options, 2)
+        if not kept and not _settled(here, most) and (near := _nearer(guess, library, data, options, most)):
+            here = _alternated(near.guess, near.library, data, intervals, options, 2)
         if not here or (kept and worse(here[0].guess.variance, kept[0].guess.variance)):
             return kept
         if not kept and (here[0].guess.variance > most).any():
@@ -313,6 +318,22 @@ def pursued(guess: Guess, library: Library, data: Data, options: dict[str, Any],
         if whole and not worse(whole[0].guess.variance, kept[0].guess.variance):
             return whole
     return kept or _alternated(guess, library, data, None, options, ROUNDS)
+
+
+def _nearer(guess: Guess, library: Library, data: Data, options: dict[str, Any], most: Array) -> Fitted | None:
+    """A guess fitted to windows that grow up to the first; None where these leave more than the variances `most` (d,)."""
+    found: Fitted | None = None
+    for intervals in SHORTER:
+        found = fitted(guess, library, data, intervals, options)
+        if found is None or (found.guess.variance > most).any():
+            return None
+        guess, library = found.guess, found.library
+    return found
+
+
+def _settled(found: list[Fitted], most: Array) -> bool:
+    """Whether a fit ended, or leaves no more than the variances `most` (d,)."""
+    return bool(found) and (found[0].status == "converged" or bool((found[0].guess.variance <= most).all()))
 
 
 def _alternated(

@@ -8,6 +8,7 @@ import numpy as np
 from pynode.fields.field import Field
 from pynode.fields.parameters import Parameter
 from pynode.programs.tracing import new_trace
+from pynode.training.equations.bends import SCALE
 from pynode.training.equations.numbers import Numbers
 from pynode.training.equations.terms import FOUND, Term, inner_of
 
@@ -77,7 +78,7 @@ def sparse_field(
     starts = numbers.of(values)
     spec = [Parameter(labels[j], (), k, ("value", [c])) for k, (j, c) in enumerate(zip(firsts, starts, strict=True))]
     for k, (name, value) in enumerate(inner, n):
-        constraint = ("positive",) if name == "K" else ("free",)
+        constraint = ("positive",) if name == SCALE else ("free",)
         spec.append(Parameter(symbols[name, value], (), k, ("value", [value]), constraint))
     return Field(trace.builder.finish([slopes.register]), tuple(spec), FOUND)
 
