@@ -6,6 +6,7 @@ of a part of the data with each of the candidates.
 
 import copy
 import itertools
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
@@ -19,6 +20,7 @@ from pynode.models.options import widths
 from pynode.models.trajectories.recipe import prepare
 from pynode.optim.levenberg_marquardt import log_evidence
 from pynode.training.curriculum import FitError
+from pynode.training.equations.input_evidence import InputEvidence, input_evidence
 from pynode.training.second_order import SecondOrderRun
 from pynode.training.smoothing import smooth
 
@@ -37,7 +39,11 @@ CLEAR = 50.0
 """Where holding inputs is ahead of straight lines by more than this, cubics are not tried."""
 
 ROWS = (240, 600)
-"""So many times of the data, or a few more, are what the kind is chosen by, and what delays are, on request."""
+"""So many times of the data, or a few more, are what the kind is chosen by, and what delays are, on request. A small network
+is so far from some fields that chance decides: what speaks against straight lines has to do so at both ends of the data."""
+
+MANY = 3000
+"""So many times are enough for a look along smoothed data."""
 
 WINDOWS = ((10,), (10, 30))
 """Intervals of the windows of the trial; with unobserved states, which short windows say little about: the second."""
@@ -118,7 +124,7 @@ def choose_inputs(
     if _is_auto(delays):
         delay = _choose_delay(Trial(model, _part(data, ROWS[1]), seed), evidence)
     if open_kind:
-        kind = _choose_kind(Trial(model, _part(data, ROWS[0]), seed), delay, evidence)
+        kind = _choose_kind(model, data, seed, delay, evidence)
         data = _with(data, of_kind(signal, kind))
     assert data.signal is not None
     return data, Choice(data.signal.kind, delay, evidence)
@@ -157,17 +163,54 @@ class Trial:
         return -np.inf if run.fitted is None else log_evidence(run.fitted[2], run.posterior)
 
 
-def _choose_kind(trial: Trial, delay: Array, evidence: dict[str, float]) -> Kind:
-    """The kind with the highest evidence."""
-    signal: Any = trial.data.signal
+def _choose_kind(model: "NeuralODE", data: Trajectories, seed: int, delay: Array, evidence: dict[str, float]) -> Kind:
+    """The kind with the highest evidence of several looks at the data; two of these speak against the first kind, or none.
+
+    Where polynomials explain the data as well as smoothing does, they tell alone; else trials at both ends of the data.
+    """
+    first = CHOICE[0]
     kinds = [kind for kind in CHOICE if kind != "cubic" or np.ptp(delay) == 0]
-    found: dict[Any, float] = {}
-    for kind in kinds:
-        if kind != "cubic" or not found["previous"] - found["linear"] > CLEAR:  # else it is not smooth
-            found[kind] = trial.evidence(of_kind(signal, kind), delay)
-    evidence |= _less_best(found)
-    best = max(found, key=lambda kind: found[kind])
-    return best if found[best] - found[CHOICE[0]] > AHEAD or not np.isfinite(found[CHOICE[0]]) else CHOICE[0]
+    votes: list[Kind] = []
+    total: dict[Any, float] = dict.fromkeys(kinds, 0.0)
+    looked = _along_smoothed(model, _part(data, MANY), kinds, delay)
+    if looked is not None:
+        total = dict(zip(kinds, looked.logs, strict=True))
+        votes.append(_ahead(total))
+        if looked.explained:
+            evidence |= _less_best(total)
+            return votes[0]
+    for last in (False, True):
+        trial = Trial(model, _part(data, ROWS[0], last), seed + last)
+        signal: Any = trial.data.signal
+        found: dict[Any, float] = {}
+        for kind in kinds:
+            if kind != "cubic" or not found["previous"] - found["linear"] > CLEAR:  # else it is not smooth
+                found[kind] = trial.evidence(of_kind(signal, kind), delay)
+        total = {kind: x + total[kind] for kind, x in found.items()}
+        votes.append(_ahead(found))
+        best = _ahead(total)
+        if best == first or votes.count(best) > 1:
+            break
+    else:
+        best = first
+    evidence |= _less_best(total)
+    return best
+
+
+def _along_smoothed(model: "NeuralODE", data: Trajectories, kinds: Sequence[Kind], delay: Array) -> InputEvidence | None:
+    """What polynomials say; None where these are not what is fitted, or where a state is missing."""
+    signal = data.signal
+    if signal is None or model.field is not None or model.augment or model.log or data.never_observed:
+        return None
+    signals = [delayed(of_kind(signal, kind), delay) for kind in kinds]
+    return input_evidence(data.t, data.y, smooth(list(data.t), list(data.y)), signals)
+
+
+def _ahead(found: dict[Any, float]) -> Kind:
+    """The kind that is clearly ahead of the first one, or that."""
+    first = CHOICE[0]
+    best: Kind = max(found, key=lambda kind: found[kind])
+    return best if found[best] - found[first] > AHEAD else first
 
 
 def _less_best(found: dict[Any, float]) -> dict[str, float]:
@@ -252,18 +295,21 @@ def _step(data: Trajectories) -> float:
     return float(np.median(steps[steps > 0]))
 
 
-def _part(data: Trajectories, rows: int) -> Trajectories:
-    """The first trajectories that have so many times together, the last of them cut."""
+def _part(data: Trajectories, rows: int, last: bool = False) -> Trajectories:
+    """The first (or the last) trajectories that have so many times together, the last one cut."""
+    order = range(len(data))[::-1] if last else range(len(data))
     left = rows
     kept = []
-    for n in data.lengths:
+    for i in order:
         if left <= 0:
             break
-        kept.append(min(n, left + WINDOWS[0][0]))
+        n = data.lengths[i]
+        many = min(n, left + WINDOWS[0][0])
+        kept.append(slice(n - many, n) if last else slice(many))
         left -= n
-    some = data.take(list(range(len(kept))))
-    t = tuple(x[:n] for x, n in zip(some.t, kept, strict=True))
-    y = tuple(x[:n] for x, n in zip(some.y, kept, strict=True))
+    some = data.take(order[: len(kept)])
+    t = tuple(x[part] for x, part in zip(some.t, kept, strict=True))
+    y = tuple(x[part] for x, part in zip(some.y, kept, strict=True))
     return replace(some, t=t, y=y, censored=None)
 
 

@@ -12,6 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.interpolate import CubicSpline
 
+from pynode.data.signal import Signal
 from pynode.training.equations.terms import Term, evaluate
 
 Array = NDArray[np.float64]
@@ -19,10 +20,11 @@ Array = NDArray[np.float64]
 LEAST = 3
 """Trajectories of fewer times have no integrals."""
 
+NODES, WEIGHTS = (0.5 * (x + shift) for x, shift in zip(np.polynomial.legendre.leggauss(3), (1.0, 0.0), strict=True))
+"""Gauss's quadrature on [0, 1]."""
 
-def integrals(
-    terms: Sequence[Term], t: Sequence[Array], states: Sequence[Array], inputs: Sequence[Array] | None
-) -> list[Array]:
+
+def integrals(terms: Sequence[Term], t: Sequence[Array], states: Sequence[Array], signal: Signal | None) -> list[Array]:
     """(T_i, terms) integrals of the terms along each trajectory, from its start.
 
     Parameters
@@ -33,16 +35,24 @@ def integrals(
         Times.
     states : list of (T_i, d) arrays
         Smoothed.
-    inputs : list of (T_i, m) arrays, or None
-        Control inputs.
+    signal : Signal or None
+        Control inputs, which may jump or bend at any of the times: each interval has Gauss's nodes of its own.
     """
     found = []
     for i, (times, x) in enumerate(zip(t, states, strict=True)):
         if len(times) < LEAST:
             found.append(np.zeros((len(times), len(terms))))
             continue
-        rows = x if inputs is None else np.concatenate([x, inputs[i]], axis=1)
-        found.append(np.asarray(CubicSpline(times, evaluate(terms, rows)).antiderivative()(times), dtype=np.float64))
+        if signal is None:
+            found.append(np.asarray(CubicSpline(times, evaluate(terms, x)).antiderivative()(times), dtype=np.float64))
+            continue
+        step = np.diff(times)
+        at = (times[:-1, None] + step[:, None] * NODES).ravel()
+        rows = np.concatenate([CubicSpline(times, x)(at), signal(at, i)], axis=1)
+        parts = np.einsum(
+            "kqj,q,k->kj", evaluate(terms, rows).reshape(len(step), len(NODES), -1), WEIGHTS, step, optimize=True
+        )
+        found.append(np.concatenate([np.zeros((1, len(terms))), np.cumsum(parts, axis=0)]))
     return found
 
 

@@ -39,7 +39,7 @@ MANY_TERMS = 260
 EACH = 5
 """... and there are at least this many times for each of them."""
 
-MOST_ANGLES = 5
+MOST_ANGLES = 8
 """With more states and inputs than this, there are polynomials alone."""
 
 BOTH_SIDES = 0.05

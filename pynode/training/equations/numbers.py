@@ -193,7 +193,7 @@ def simplified(terms: Sequence[Sequence[Term]], theta: Array, covariance: Array,
         if not claim.early:
             likelier[table.kind == claim.kind] = np.log1p(AGAIN * sum(claim.kind == other.kind for other in taken))
     positive = np.array([False] * n + [name == SCALE for name, _ in inner])
-    at[positive] = theta[positive] * np.exp(np.clip(at[positive] / theta[positive] - 1.0, -LONGEST, LONGEST))
+    at[positive] = np.maximum(at[positive], theta[positive] * np.exp(-LONGEST))  # what is linearised may take it below 0
     for k in range(n, n + len(inner)):
         at[k] = at[groups.root[k]]  # those of the same value are one parameter
     return Simplified(groups.numbers(n), at, taken, gain) if taken else None

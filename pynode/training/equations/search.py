@@ -136,8 +136,6 @@ class Fitted:
 
 def first_guess(library: Library, data: Data, smoothed: Smoothed) -> Guess:
     """The best terms of each state on the integral form."""
-    u = data.inputs_at_rows()
-    inputs = None if u is None else np.split(u, np.cumsum([len(t) for t in data.t])[:-1])
     measured = np.concatenate(data.y)
     states = np.concatenate(smoothed.y)
     shape = noise_shape(measured - states, states, data.weight)
@@ -147,7 +145,7 @@ def first_guess(library: Library, data: Data, smoothed: Smoothed) -> Guess:
     short: list[Subset] = []
     variance = np.zeros(data.d)
     score = 0.0
-    along = integrals(library.terms, data.t, smoothed.y, inputs)
+    along = integrals(library.terms, data.t, smoothed.y, data.signal)
     linear = tuple(k for k, term in enumerate(library.terms) if term.linear)
     for i in range(data.d):
         X, z, lost = integral_form(along, data.y, FIRST, i, 1.0 / shape[:, i])

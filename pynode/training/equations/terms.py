@@ -81,6 +81,11 @@ class Term(NamedTuple):
         return self.degree <= 1 and not self.function
 
     @property
+    def couples(self) -> bool:
+        """Whether it is the sine of a difference of two variables."""
+        return self.function == "sin" and not self.degree and sorted(filter(None, self.wave)) == [-1, 1]
+
+    @property
     def cost(self) -> float:
         """-log of the prior odds that the term is there: simple ones are likelier."""
         extra = DEGREE * max(self.degree - 1, 0)
@@ -206,10 +211,10 @@ def powers(n: int, degree: int) -> list[Term]:
 
 
 def waves(n: int, angles: Iterable[int]) -> list[Term]:
-    """Sines and cosines of the variables that may be angles.
+    """Sines and cosines of the variables that may be angles, alone and times a variable: what moves ahead goes v cos(angle).
 
-    Of one or two variables also those of twice an angle, of sums and differences, and products with a variable; of more,
-    sines of differences.
+    Of one or two variables also those of twice an angle, of sums and differences; of more, times the others alone, and sines
+    of differences.
     """
     none = (0,) * n
     angles = list(angles)
@@ -220,15 +225,17 @@ def waves(n: int, angles: Iterable[int]) -> list[Term]:
             w[i] = k
         return tuple(w)
 
-    singles = [sum_of((i, 1)) for i in angles]
+    def both(waves: Iterable[tuple[int, ...]]) -> list[Term]:
+        return [Term(none, name, w) for w in waves for name in ("sin", "cos")]
+
+    singles = [unit(n, i) for i in angles]
+    times = [Term(unit(n, i), name, w) for w in singles for name in ("sin", "cos") for i in range(n) if n <= 2 or not w[i]]
     if n > 2:
         apart = [sum_of((i, 1), (j, -1)) for i, j in itertools.combinations(angles, 2)]
-        return [Term(none, name, w) for w in singles for name in ("sin", "cos")] + [Term(none, "sin", w) for w in apart]
+        return both(singles) + [Term(none, "sin", w) for w in apart] + times
     doubles = [sum_of((i, 2)) for i in angles]
     pairs = [sum_of((i, 1), (j, k)) for i, j in itertools.combinations(angles, 2) for k in (1, -1)]
-    plain = [Term(none, name, w) for w in (*singles, *doubles, *pairs) for name in ("sin", "cos")]
-    times = [Term(sum_of((i, 1)), name, w) for w in singles for name in ("sin", "cos") for i in range(n)]
-    return plain + times
+    return both([*singles, *doubles, *pairs]) + times
 
 
 def drags(n: int, signed: Iterable[int]) -> list[Term]:
@@ -260,10 +267,12 @@ def unit(n: int, i: int) -> tuple[int, ...]:
 def crowded(chosen: Sequence[Sequence[Term]], m: int, times: float = 1.0) -> bool:
     """Whether the terms of all states, with m inputs, are more than (so many times) those of an equation that people write.
 
-    Linear ones never are.
+    Linear ones never are. Sines of differences count as one in each row, the sum over neighbours that couples oscillators.
     """
     terms = [term for row in chosen for term in row]
-    return len(terms) > times * (CROWDED + m) * len(chosen) and not all(term.linear for term in terms)
+    sums = [sum(term.couples for term in row) for row in chosen]
+    n = len(terms) - sum(max(count - 1, 0) for count in sums)
+    return n > times * (CROWDED + m) * len(chosen) and not all(term.linear for term in terms)
 
 
 def evaluate(terms: Sequence[Term], x: Array) -> Array:
