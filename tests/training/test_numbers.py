@@ -136,6 +136,18 @@ def test_the_same_function_of_two_variables_has_one_scale():
     assert simplified(terms(Bend("down", 1, 2, 1.001), Bend("decay", 0, 1, 0.998)), theta, covariance) is None
 
 
+def test_a_scale_that_is_hardly_known_stays_positive():
+    """A claim moves what is correlated with it: here 0.9 deviations of a scale of 1 +- 2."""
+    terms = [[V], [X._replace(powers=NONE, function="bend", bend=Bend("up", 1, 1, 1.0)), X]]
+    theta = np.array([0.99, 3.0, -2.0, 1.0])
+    deviation = np.array([0.01, 0.5, 0.1, 2.0])
+    correlation = np.eye(4)
+    correlation[0, 3] = correlation[3, 0] = -0.9
+    found = simplified(terms, theta, correlation * np.outer(deviation, deviation))
+    assert found.claims and found.theta[0] == pytest.approx(1.0)
+    assert 0.4 < found.theta[3] < 1.0  # linearised it would be 1 - 1.8
+
+
 def test_claims_that_follow_from_others_change_nothing():
     """Four numbers in a circle: three claims, and the others hold by themselves."""
     found = of([[X, V], [X, V]], [0.7, -0.7, -0.7, 0.7], 1e-3)
