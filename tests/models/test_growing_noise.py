@@ -8,7 +8,7 @@ import pytest
 import pynode as pn
 from pynode.data.trajectories import Trajectories
 from pynode.models.trajectories.equations.structure import EquationFit
-from pynode.training.equations.noise_shape import grown, shape_along
+from pynode.training.equations.noise_shape import grown, grows_where_slow, shape_along
 
 T = np.linspace(0, 8, 150)
 DECAY = 10 * np.exp(-0.4 * T)[:, None]
@@ -61,3 +61,37 @@ def test_weights_are_those_of_the_residuals_that_are_left(grows, claimed):
     assert np.ptp(shape) > 0 if grows else not np.ptp(shape)
     expected = np.sqrt(np.mean(residual**2 / shape))
     assert np.sqrt(equation.run.variance[0]) == pytest.approx(expected, rel=0.05)
+
+
+@pytest.mark.parametrize("misses", [True, False])
+def test_fast_jumps_that_a_model_misses_are_no_growing_noise(misses):
+    """Jumps that end far from 0: what is left there alone may be misfit; what is left of slow states far from 0 is not."""
+    rng = np.random.default_rng(2)
+    high = np.where(np.arange(300) % 30 < 10, 1.0, 0.1)
+    fast = np.arange(300) % 30 < (3 if misses else 1)
+    size = np.where(fast, 0.5, 0.02) if misses else 0.1 * high
+    residual = (size * rng.standard_normal(300))[:, None]
+    found = grows_where_slow(residual, high[:, None], np.where(fast, 5.0, 0.01)[:, None])
+    assert found.tolist() == [not misses]
+    assert grows_where_slow(0.1 * rng.standard_normal((300, 1)), high[:, None], np.ones((300, 1))).tolist() == [True]
+
+
+def test_an_equation_that_misses_fast_jumps_does_not_call_them_noise():
+    """Calcium in a cell (Li and Rinzel 1994): spikes at the start; their misfit was taken for noise of 5 % of the state."""
+
+    @pn.field(state=2)
+    def calcium(t, y):
+        c, h = y
+        m = c / (c + 0.13) * 0.5 / 0.63
+        q = 1.05 * 0.63 / 1.44
+        return [
+            0.185 * (6 * (m * h) ** 3 + 0.11) * ((2 - c) / 0.185 - c) - 0.9 * c * c / (0.01 + c * c),
+            0.2 * (q - (q + c) * h),
+        ]
+
+    rng = np.random.default_rng(1)
+    t = np.linspace(0, 60, 101)
+    clean = pn.solve(calcium, rng.uniform([0.05, 0.2], [0.6, 0.9], (12, 2)), t, rtol=1e-9, atol=1e-9).y
+    noise = 0.1 * clean.std(axis=(0, 1))
+    model = pn.NeuralODE(random_state=0).fit(t, clean + noise * rng.standard_normal(clean.shape))
+    np.testing.assert_allclose(list(model.report_["noise"].values()), noise, rtol=0.07)

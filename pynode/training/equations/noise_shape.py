@@ -13,6 +13,15 @@ SHARES = (0.0, 0.5, 0.9, 0.99, 0.999, 0.9999, 0.99999)
 SHAPE_GAIN = 4.0
 """Noise that grows with the state must be this much likelier, as a logarithm."""
 
+SLOW_GAIN = 1.0
+"""... and by this much where states are slow, ..."""
+
+SLOW = 0.75
+"""... in this part of the readings."""
+
+TINY = 1e-300
+"""The least mean square."""
+
 ROUNDING = 1e-10
 """The smallest variance of residuals, in units of that of the data: solvers are not more exact."""
 
@@ -32,14 +41,37 @@ def noise_shares(residual: Array, y: Array, given: Array) -> tuple[Array, Array]
             continue
         sizes[j] = size.mean()
         size = size / size.mean()
-        scores = []
-        for share in SHARES:
-            v = 1.0 - share + share * size
-            scores.append(-0.5 * (np.log(v).sum() + len(v) * np.log(np.mean(r2 / v))))
+        scores = [_likely(r2, size, share) for share in SHARES]
         best = int(np.argmax(scores))
         if scores[best] > scores[0] + SHAPE_GAIN:
             shares[j] = SHARES[best]
     return shares, sizes
+
+
+def grows_where_slow(residual: Array, y: Array, speed: Array) -> NDArray[np.bool_]:
+    """(d,) which states' noise grows by the slower readings alone; True where it does not grow.
+
+    A model that misses fast jumps, which end far from 0, leaves what looks like growing noise, but not where it is slow.
+
+    Parameters
+    ----------
+    residual, y, speed : (rows, d) arrays
+        What is left of the data, and the states there with their derivatives.
+    """
+    shares, sizes = noise_shares(residual, y, np.ones(y.shape))
+    grows = np.ones(y.shape[1], dtype=bool)
+    for j in np.flatnonzero(shares).tolist():
+        seen = ~np.isnan(residual[:, j])
+        slow = seen & (np.abs(speed[:, j]) <= np.quantile(np.abs(speed[seen, j]), SLOW))
+        r2, size = residual[slow, j] ** 2, y[slow, j] ** 2 / sizes[j]
+        grows[j] = _likely(r2, size, shares[j]) > _likely(r2, size, 0.0) + SLOW_GAIN
+    return grows
+
+
+def _likely(r2: Array, size: Array, share: float) -> float:
+    """Log likelihood of squares of residuals, this share of their variance growing with size."""
+    v = 1.0 - share + share * size
+    return float(-0.5 * (np.log(v).sum() + len(v) * np.log(max(float(np.mean(r2 / v)), TINY))))
 
 
 def weights_of(y: Array, weight: list[Array] | None) -> Array:

@@ -20,6 +20,9 @@ from pynode.training.verdict.trajectories import all_doubts, doubts
 if TYPE_CHECKING:
     from pynode.models.trajectories.neural_ode import NeuralODE
 
+CLEARLY = 3.0
+"""Variances differ clearly where they do by so many standard errors."""
+
 
 def become(model: "NeuralODE", equation: EquationFit) -> None:
     """Make a model that of the equation.
@@ -83,6 +86,11 @@ def prefer(model: "NeuralODE", equation: EquationFit | None, network: Run) -> No
         model.report_["message"] = f"the log evidence of the network is {theirs:.1f}, that of an equation {ours:.1f}"
         return
     names = equation.data.names
+    if whole and equation.misses_jumps and _leaves_less(model, rival, equation):
+        model.report_["message"] = (
+            "an equation was found that misses where states are fast, and a network taken, which does not"
+        )
+        return
     if whole and equation.long and doubts(run, names) and not doubts(network, names):
         model.report_["message"] = "an equation of many terms leaves what is no noise, and a network taken, which does not"
         return
@@ -90,6 +98,14 @@ def prefer(model: "NeuralODE", equation: EquationFit | None, network: Run) -> No
     equation.words += f"; its log evidence is {ours:.1f}, that of the network {theirs:.1f}"
     with results_kept_whole():
         _keep(model, equation)
+
+
+def _leaves_less(network: "NeuralODE", rival: "NeuralODE", equation: EquationFit) -> bool:
+    """Whether a network leaves clearly less of a state than an equation, by as much as chance would not."""
+    n = (~np.isnan(np.concatenate(equation.inside.y))).sum(axis=0)
+    most = 1.0 + CLEARLY * np.sqrt(2.0 / np.maximum(n, 1))
+    ours, theirs = (np.array([made.report_["noise"][name] for name in equation.data.names]) for made in (rival, network))
+    return bool((ours**2 > most * theirs**2).any())
 
 
 def _doubts(equation: EquationFit) -> list[str]:

@@ -17,7 +17,7 @@ from pynode.models.trajectories.series import n_inputs, names_of
 from pynode.optim.normal_equations import small_matrices
 from pynode.training.curriculum import FitError
 from pynode.training.equations.bend_columns import never_negative
-from pynode.training.equations.noise_shape import shape_along, weights_of
+from pynode.training.equations.noise_shape import grows_where_slow, shape_along, weights_of
 from pynode.training.equations.numbers import Numbers, lost, simplified, told, vague
 from pynode.training.equations.saturation import BULKY, bent_equations
 from pynode.training.equations.search import FIRST, Candidate, equations, likeliest_first
@@ -376,7 +376,17 @@ class EquationFit:
         inner = inner_of(self.candidates[0].terms)
         if inner and (vague(run, run.field.n_params - len(inner)) or (autocorrelation(run)[measured] > TOGETHER).any()):
             return False
-        return not doubts(run, self.data.names, self.data.y)
+        return not self.misses_jumps and not doubts(run, self.data.names, self.data.y)
+
+    @property
+    def misses_jumps(self) -> bool:
+        """Whether its noise grows with a state only where that is fast: this may be misfit."""
+        run: Any = self.run
+        states = np.concatenate(run.training.states)
+        residual = np.concatenate(self.inside.y) - states
+        u = self.inside.inputs_at_rows()
+        speed = np.asarray(run.field(np.concatenate(self.inside.t), states, run.training.theta, u))
+        return not grows_where_slow(residual, states, speed).all()
 
     def _message(self) -> str:
         best = self.candidates[0]
