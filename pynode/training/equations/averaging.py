@@ -8,7 +8,7 @@ weakly there, their coefficients normal about 0, and with bumps along the data (
 large both are.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
@@ -24,7 +24,7 @@ from pynode.training.equations.numbers import Numbers, velocities
 from pynode.training.equations.search import FEW, MOST, Guess, is_gram, weighted_problem
 from pynode.training.equations.sparse_field import sparse_field
 from pynode.training.equations.subsets import CLOSE, Regression, Subset
-from pynode.training.equations.terms import EVERYWHERE
+from pynode.training.equations.terms import EVERYWHERE, Term
 from pynode.training.windows import Data
 
 Array = NDArray[np.float64]
@@ -39,7 +39,14 @@ DOUBT = 0.5
 """The prior probability that there are weak terms or bumps."""
 
 LARGEST = 300
-"""With more coefficients than this the equations are not averaged: the search would take longer than the fit."""
+"""With more coefficients than this equations are not averaged over: the search would take longer than the fit."""
+
+SIMPLER: tuple[Callable[[Term], bool], ...] = (
+    lambda term: True,
+    lambda term: not (term.function and term.degree),
+    lambda term: not term.function,
+)
+"""Candidates that are averaged over: all; where these are too many, those without functions times variables, then products."""
 
 
 @dataclass(frozen=True)
@@ -123,7 +130,7 @@ def averaged(
 def _with_candidates(
     library: Library, which: NDArray[np.intp], C: Array, m: int
 ) -> tuple[Field, list[int], Array, Array] | None:
-    """An equation with all candidate terms beside its own; None where these are too many.
+    """An equation with all candidate terms beside its own, or simpler ones where these are too many; None where those are.
 
     Returns
     -------
@@ -138,13 +145,16 @@ def _with_candidates(
     sure = velocities(which, C, library.terms)
     rows = [i for i in range(d) if i not in sure]
     function = {term.function for k, term in enumerate(library.terms) if C[:, k].any()} | EVERYWHERE
-    place = [
-        (i, k)
-        for i in range(d)
-        for k, term in enumerate(library.terms)
-        if C[i, k] or (i in rows and term.function in function)
-    ]
-    numbers = Numbers.shared([int(which[at]) for at in place], [float(C[at]) for at in place])
+    for wanted in SIMPLER:
+        place = [
+            (i, k)
+            for i in range(d)
+            for k, term in enumerate(library.terms)
+            if C[i, k] or (i in rows and term.function in function and wanted(term))
+        ]
+        numbers = Numbers.shared([int(which[at]) for at in place], [float(C[at]) for at in place])
+        if numbers.n <= LARGEST:
+            break
     if not 0 < numbers.n <= LARGEST:
         return None
     columns = [[k for row, k in place if row == i] for i in range(d)]
