@@ -46,7 +46,7 @@ SIMPLER: tuple[Callable[[Term], bool], ...] = (
     lambda term: not (term.function and term.degree),
     lambda term: not term.function,
 )
-"""Candidates that are averaged over: all; where these are too many, those without functions times variables, then products."""
+"""Candidates that are averaged over: all; where these are too many, without functions times variables; products alone."""
 
 
 @dataclass(frozen=True)

@@ -12,6 +12,7 @@ from pynode.data.scaling import shift_and_scale
 from pynode.training.equations.terms import (
     Term,
     attractions,
+    components,
     drags,
     evaluate,
     polynomials,
@@ -140,7 +141,8 @@ def _felt(terms: Sequence[Term], size: Array, spread: Array) -> Array:
 
 
 def libraries(data: Data, smoothed: Smoothed) -> list[list[Term]]:
-    """Candidate terms: polynomials; these and functions of what may be angles, changes sign, is positive; products of four.
+    """Candidate terms: polynomials; these and functions of what may be angles, changes sign, is positive; these and such
+    functions times variables; polynomials and products of four.
 
     Where states are many, of products the second degree; where they are too many for that, powers of single states alone.
     """
@@ -167,5 +169,6 @@ def libraries(data: Data, smoothed: Smoothed) -> list[list[Term]]:
     fourth = [polynomials(n, 4)] if comb(n + 4, 4) <= MOST_TERMS else []
     if n > MOST_ANGLES or not (angles or signed or positive):
         return [plain, *fourth]
-    more = waves(n, angles) + drags(n, signed) + roots_and_logarithms(n, positive) + attractions(n, around)
-    return [plain, plain + more, *fourth]
+    more = plain + waves(n, angles) + drags(n, signed) + roots_and_logarithms(n, positive) + attractions(n, around)
+    moving = [more + components(n, angles)] if n > 2 and angles else []
+    return [plain, more, *moving, *fourth]

@@ -53,7 +53,7 @@ ROUNDS = 4
 """How often the terms of whole trajectories may be chosen again."""
 
 GAIN = 3.0
-"""Sines and cosines are pursued where they raise the log evidence of the integral form by this."""
+"""More candidates are pursued where they raise the log evidence of the integral form by this."""
 
 THIRD = 3
 """Many products of more than this are a series, which resembles anything."""
@@ -421,11 +421,13 @@ def equations(data: Data, smoothed: Smoothed, options: dict[str, Any], most: flo
         four, those with more terms than people write.
     """
     guesses: list[tuple[Guess, Library]] = []
+    before: list[tuple[set[Term], float]] = []
     for terms in libraries(data, smoothed):
         library = Library.of(terms, data, smoothed)
         guess = first_guess(library, data, smoothed)
-        if not guesses or guess.score > guesses[0][0].score + GAIN:
+        if all(guess.score > score + GAIN for part, score in before if part < set(terms)):
             guesses.append((guess, library))
+            before.append((set(terms), guess.score))
     found: list[Candidate] = []
     m = 0 if data.signal is None else data.signal.m
     for guess, library in guesses:

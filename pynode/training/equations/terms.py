@@ -211,10 +211,10 @@ def powers(n: int, degree: int) -> list[Term]:
 
 
 def waves(n: int, angles: Iterable[int]) -> list[Term]:
-    """Sines and cosines of the variables that may be angles, alone and times a variable: what moves ahead goes v cos(angle).
+    """Sines and cosines of the variables that may be angles.
 
-    Of one or two variables also those of twice an angle, of sums and differences; of more, times the others alone, and sines
-    of differences.
+    Of one or two variables also those of twice an angle, of sums and differences, and products with a variable; of more,
+    sines of differences.
     """
     none = (0,) * n
     angles = list(angles)
@@ -225,17 +225,20 @@ def waves(n: int, angles: Iterable[int]) -> list[Term]:
             w[i] = k
         return tuple(w)
 
-    def both(waves: Iterable[tuple[int, ...]]) -> list[Term]:
-        return [Term(none, name, w) for w in waves for name in ("sin", "cos")]
-
     singles = [unit(n, i) for i in angles]
-    times = [Term(unit(n, i), name, w) for w in singles for name in ("sin", "cos") for i in range(n) if n <= 2 or not w[i]]
     if n > 2:
         apart = [sum_of((i, 1), (j, -1)) for i, j in itertools.combinations(angles, 2)]
-        return both(singles) + [Term(none, "sin", w) for w in apart] + times
+        return [Term(none, name, w) for w in singles for name in ("sin", "cos")] + [Term(none, "sin", w) for w in apart]
     doubles = [sum_of((i, 2)) for i in angles]
     pairs = [sum_of((i, 1), (j, k)) for i, j in itertools.combinations(angles, 2) for k in (1, -1)]
-    return both([*singles, *doubles, *pairs]) + times
+    plain = [Term(none, name, w) for w in (*singles, *doubles, *pairs) for name in ("sin", "cos")]
+    times = [Term(sum_of((i, 1)), name, w) for w in singles for name in ("sin", "cos") for i in range(n)]
+    return plain + times
+
+
+def components(n: int, angles: Iterable[int]) -> list[Term]:
+    """Sines and cosines of what may be angles times each other variable: what moves ahead goes v cos(angle) along x."""
+    return [Term(unit(n, i), name, unit(n, j)) for j in angles for i in range(n) if i != j for name in ("sin", "cos")]
 
 
 def drags(n: int, signed: Iterable[int]) -> list[Term]:
