@@ -68,3 +68,21 @@ def test_a_state_that_is_read_once_in_each_trajectory_makes_no_equation():
     with pytest.warns(pn.fit.FitWarning):
         model = pn.NeuralODE(hidden=(2,), max_iter=2, random_state=0).fit(T, noisy)
     assert not any("nothing changes in the data" in words for words in model.report_["warnings"])
+
+
+@pytest.mark.parametrize("forced", [False, True])
+def test_a_state_that_is_read_at_the_ends_alone_makes_no_equation_either(forced):
+    """No window of the integral form has two of its readings."""
+    t = np.linspace(0.0, 20.0, 200)
+    field = pn.field(state=2, inputs=1)(lambda t, y, u: [y[1], u[0] - y[0] - 0.1 * y[1]])
+    u = np.sin(0.7 * t) if forced else np.zeros(200)
+    y = pn.solve(field, [1.0, 0.0], t, inputs=(t, u[:, None])).y + 0.01 * np.random.default_rng(0).normal(size=(200, 2))
+    y[1:-1, 1] = np.nan
+    given = {"u": u} if forced else {}
+    with pytest.raises(
+        ValueError, match=r"cannot be had: y2 is read so rarely that no 40 intervals .* two of its readings$"
+    ):
+        pn.NeuralODE(structure="equation").fit(t, y, **given)
+    with pytest.warns(pn.fit.FitWarning, match="cannot be followed"):  # so few steps are taken
+        model = pn.NeuralODE(random_state=0, max_iter=5).fit(t, y, **given)
+    assert np.isfinite(model.theta_).all()

@@ -9,6 +9,7 @@ from scipy.linalg import solve_triangular
 from scipy.sparse import csr_array
 
 from pynode.training.equations.bends import DECAY, DOWN, LONGEST, OFF, ON, UP, Bend
+from pynode.training.equations.integral_form import LEAST, windows
 from pynode.training.equations.library import Library, far
 from pynode.training.equations.search import FIRST
 from pynode.training.equations.terms import Term, evaluate, unit
@@ -126,11 +127,9 @@ class Along:
         measured = np.concatenate(data.y)[:, state]
         self.windows: list[Array] = []
         for i, t in enumerate(data.t):
-            n = len(t)
-            ends = np.linspace(0, n, max(1, round((n - 1) / FIRST)) + 1).round().astype(int) + starts[i]
-            for a, b in itertools.pairwise(ends.tolist()):
-                seen = np.flatnonzero(~np.isnan(measured[a:b])) + a
-                if len(seen) > 1 and n >= 4:
+            for a, b in windows(len(t), FIRST) if len(t) > LEAST else ():
+                seen = np.flatnonzero(~np.isnan(measured[starts[i] + a : starts[i] + b])) + starts[i] + a
+                if len(seen) > 1:
                     self.windows.append(seen)
         self.lost = len(self.windows)
         self.index = np.concatenate(self.windows)

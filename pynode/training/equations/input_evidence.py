@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 
 from pynode.data.scaling import shift_and_scale
 from pynode.data.signal import Signal
-from pynode.training.equations.integral_form import LEAST, integral_form, integrals
+from pynode.training.equations.integral_form import has_windows, integral_form, integrals
 from pynode.training.equations.terms import Term, polynomials
 from pynode.training.smoothing import Smoothed
 
@@ -66,8 +66,7 @@ def input_evidence(
         Control inputs as they might be.
     """
     terms = _terms(y[0].shape[1] + signals[0].m, sum(map(len, t)))
-    known = [len(times) >= LEAST and (np.isfinite(x).sum(axis=0) > 1).all() for times, x in zip(t, y, strict=True)]
-    if not terms or not any(known) or not all(np.isfinite(x).all() for x in smoothed.y):
+    if not terms or not has_windows(y, INTERVALS).all() or not all(np.isfinite(x).all() for x in smoothed.y):
         return None
     shift, scale = shift_and_scale(np.concatenate(smoothed.y))
     states = [(x - shift) / scale for x in smoothed.y]

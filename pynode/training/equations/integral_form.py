@@ -56,6 +56,22 @@ def integrals(terms: Sequence[Term], t: Sequence[Array], states: Sequence[Array]
     return found
 
 
+def windows(n: int, intervals: int) -> list[tuple[int, int]]:
+    """The windows (first row, row after the last one) of n rows, about so many intervals each."""
+    pieces = max(1, round((n - 1) / intervals))
+    return list(itertools.pairwise(np.linspace(0, n, pieces + 1).round().astype(int).tolist()))
+
+
+def has_windows(y: Sequence[Array], intervals: int) -> NDArray[np.bool_]:
+    """(d,) whether some window of measurements (T_i, d) has two readings of a state: else nothing is known of its slope."""
+    found = np.zeros(y[0].shape[1], dtype=bool)
+    for measured in y:
+        seen = np.isfinite(measured)
+        for a, b in windows(len(measured), intervals) if len(measured) > LEAST else ():
+            found |= seen[a:b].sum(axis=0) > 1
+    return found
+
+
 def integral_form(
     along: Sequence[Array], y: Sequence[Array], intervals: int, state: int, weight: Array
 ) -> tuple[Array, Array, int]:
@@ -83,9 +99,7 @@ def integral_form(
         row += n
         if n < LEAST:
             continue
-        pieces = max(1, round((n - 1) / intervals))
-        ends = np.linspace(0, n, pieces + 1).round().astype(int)
-        for a, b in itertools.pairwise(ends.tolist()):
+        for a, b in windows(n, intervals):
             values = measured[a:b, state]
             seen = ~np.isnan(values)
             if seen.sum() < 2:

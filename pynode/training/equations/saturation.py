@@ -15,8 +15,18 @@ from numpy.typing import NDArray
 from pynode.training.equations.bend_columns import EXPONENTS, MOST_FACTORS, Along, form, grid, never_negative
 from pynode.training.equations.bend_search import SHORT, STEEPEST, Row, RowSearch
 from pynode.training.equations.bends import DECAY, Bend
+from pynode.training.equations.integral_form import has_windows
 from pynode.training.equations.library import Library, libraries
-from pynode.training.equations.search import HOPELESS, MISFIT, Candidate, Guess, candidates, first_guess, likeliest_first
+from pynode.training.equations.search import (
+    FIRST,
+    HOPELESS,
+    MISFIT,
+    Candidate,
+    Guess,
+    candidates,
+    first_guess,
+    likeliest_first,
+)
 from pynode.training.equations.terms import Term
 from pynode.training.smoothing import Smoothed
 from pynode.training.windows import Data
@@ -68,7 +78,7 @@ def bent_equations(data: Data, smoothed: Smoothed, options: dict[str, Any], know
         The states are better than the smoother's.
     """
     plain = libraries(data, smoothed)[:1]
-    if not plain:
+    if not plain or not has_windows(data.y, FIRST).all():
         return []
     library = Library.of(plain[0], data, smoothed)
     guess = first_guess(library, data, smoothed)

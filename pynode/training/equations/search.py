@@ -16,7 +16,7 @@ from pynode.errors import OK
 from pynode.optim.levenberg_marquardt import descend
 from pynode.optim.posterior import LaplacePosterior
 from pynode.training.coordinates import Coordinates
-from pynode.training.equations.integral_form import integral_form, integrals
+from pynode.training.equations.integral_form import has_windows, integral_form, integrals
 from pynode.training.equations.library import MOST_TERMS, Library, libraries
 from pynode.training.equations.noise_shape import ROUNDING, noise_shape, shape_along
 from pynode.training.equations.sparse_field import sparse_field
@@ -420,6 +420,8 @@ def equations(data: Data, smoothed: Smoothed, options: dict[str, Any], most: flo
         Guesses with more than so many times the terms that people write are not pursued, for some may go; with products of
         four, those with more terms than people write.
     """
+    if not has_windows(data.y, FIRST).all():
+        return []
     guesses: list[tuple[Guess, Library]] = []
     before: list[tuple[set[Term], float]] = []
     for terms in libraries(data, smoothed):

@@ -18,6 +18,8 @@ from pynode.optim.checkpoint import Checkpoint
 from pynode.optim.result import Iteration
 from pynode.training.curriculum import FitWarning
 from pynode.training.equations.bend_columns import MOST_FACTORS
+from pynode.training.equations.integral_form import has_windows
+from pynode.training.equations.search import FIRST
 from pynode.training.steps import SECOND_ORDER
 
 if TYPE_CHECKING:
@@ -92,6 +94,8 @@ def _excluded(model: "NeuralODE", data: Trajectories, delay: Array | None) -> st
         return "no trajectory has five times"
     if all((np.isfinite(y).sum(axis=0) < 2).any() for y in data.y):
         return "no trajectory observes all states, each of them twice"
+    if rare := [name for name, seen in zip(data.names, has_windows(data.y, FIRST), strict=True) if not seen]:
+        return f"{', '.join(rare)} is read so rarely that no {FIRST} intervals between times hold two of its readings"
     if far := beyond(data, SIZES):
         return f"{far}, whose products floating point holds; other units would do"
     return ""
