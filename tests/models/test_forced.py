@@ -9,6 +9,8 @@ import scipy.integrate
 import pynode as pn
 from pynode.app.cli import main
 from pynode.fit import FitWarning
+from pynode.models.trajectories import inputs
+from pynode.training.equations.input_evidence import InputEvidence
 
 T = 0.2 * np.arange(240)
 QUICK = {"hidden": (6,), "random_state": 0}
@@ -50,6 +52,33 @@ def test_what_plain_values_mean_is_chosen_by_evidence(kind):
     given = pn.NeuralODE(**QUICK).fit(T, y, u=(T, u[:, None], kind))
     assert np.array_equal(model.theta_, same.theta_) and np.array_equal(model.theta_, given.theta_)
     assert given.report_["inputs"] == {"kind": kind, "delay": [0.0], "log_evidence": {}}
+
+
+@pytest.mark.parametrize(
+    ("logs", "explained", "trials", "kind"),
+    [
+        ((0, 20, 0), True, [], "previous"),  # polynomials explain the data: they decide, whatever they say
+        ((0, 4, 0), True, [], "linear"),
+        ((0, 20, 0), False, [(0, 9, 1)], "previous"),  # two looks that agree
+        ((0, -300, 0), False, [(0, 36, 1)], "linear"),  # together they do not speak against straight lines
+        ((0, -4, 0), False, [(0, 16, 0), (0, 30, 0)], "previous"),
+        ((0, -4, 0), False, [(0, 16, 0), (0, 2, 0)], "linear"),  # only one of three looks is clear
+        (None, False, [(0, 70), (0, 8, 20)], "previous"),  # cubics are not tried where held values are far ahead
+        (None, False, [(0, 3, 0)], "linear"),
+        (None, False, [(-np.inf, 1), (-np.inf, 1)], "previous"),
+    ],
+)
+def test_several_looks_say_what_inputs_are_between_their_times(monkeypatch, logs, explained, trials, kind):
+    u, _, y = measured(duffing, 1)
+    looked = None if logs is None else InputEvidence(list(map(float, logs)), explained)
+    monkeypatch.setattr(inputs, "_along_smoothed", lambda *_: looked)
+    answers = iter([float(x) for trial in trials for x in trial])
+    monkeypatch.setattr(inputs.Trial, "evidence", lambda *_: next(answers))
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", FitWarning)
+        model = pn.NeuralODE(**QUICK, max_iter=1, structure="network").fit(T, y, u=u)
+    assert model.input_kind_ == kind
+    assert next(answers, None) is None  # all were asked
 
 
 def test_predictions_take_plain_values_as_the_data_were_taken():

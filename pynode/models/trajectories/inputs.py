@@ -170,15 +170,14 @@ def _choose_kind(model: "NeuralODE", data: Trajectories, seed: int, delay: Array
     """
     first = CHOICE[0]
     kinds = [kind for kind in CHOICE if kind != "cubic" or np.ptp(delay) == 0]
-    votes: list[Kind] = []
-    total: dict[Any, float] = dict.fromkeys(kinds, 0.0)
+    looks: list[dict[Any, float]] = []
     looked = _along_smoothed(model, _part(data, MANY), kinds, delay)
     if looked is not None:
-        total = dict(zip(kinds, looked.logs, strict=True))
-        votes.append(_ahead(total))
+        looks.append(dict(zip(kinds, looked.logs, strict=True)))
         if looked.explained:
-            evidence |= _less_best(total)
-            return votes[0]
+            evidence |= _less_best(looks[0])
+            return _ahead(looks[0])
+    total = looks[0] if looks else dict.fromkeys(kinds, 0.0)
     for last in (False, True):
         trial = Trial(model, _part(data, ROWS[0], last), seed + last)
         signal: Any = trial.data.signal
@@ -186,10 +185,10 @@ def _choose_kind(model: "NeuralODE", data: Trajectories, seed: int, delay: Array
         for kind in kinds:
             if kind != "cubic" or not found["previous"] - found["linear"] > CLEAR:  # else it is not smooth
                 found[kind] = trial.evidence(of_kind(signal, kind), delay)
-        total = {kind: x + total[kind] for kind, x in found.items()}
-        votes.append(_ahead(found))
+        looks.append(found)
+        total = {kind: x + total[kind] for kind, x in found.items() if kind in total}
         best = _ahead(total)
-        if best == first or votes.count(best) > 1:
+        if best == first or sum(look.get(best, -np.inf) - look[first] > AHEAD for look in looks) > 1:
             break
     else:
         best = first
