@@ -1,10 +1,13 @@
 """Terms that bend: their functions, their scales as parameters, and the search for them."""
 
+from types import SimpleNamespace
+
 import numpy as np
 import pytest
 
 import pynode as pn
 from pynode.training.equations.bends import Bend
+from pynode.training.equations.search import Candidate, likeliest_first
 from pynode.training.equations.sparse_field import sparse_field
 from pynode.training.equations.terms import Term, evaluate
 
@@ -90,3 +93,14 @@ def test_switches_have_a_scale_and_a_level():
     assert pn.check_grad(field, np.array([V, w]), np.linspace(0, 1, 4), theta, np.zeros((4, 2)))
     far = field(0.0, np.array([-4000.0, 4000.0]), theta)  # nothing overflows where a switch is shut
     assert np.isfinite(far).all() and np.isfinite(pn.jacobian(field)(0.0, np.array([-4000.0, 4000.0]), theta)).all()
+
+
+def test_equations_that_lose_trajectories_come_after_those_that_follow_all():
+    """What is left out is explained by what was there before, so that the evidence is too high."""
+
+    def candidate(whole, lost, evidence):
+        return Candidate([], [], SimpleNamespace(failed=np.array([False, lost]), evidence=evidence), whole, 0.0)
+
+    best, other = candidate(True, False, 10.0), candidate(True, False, 9.0)
+    loses, windows = candidate(True, True, 99.0), candidate(False, False, 99.0)
+    assert likeliest_first([windows, loses, other, best]) == [best, other, loses, windows]

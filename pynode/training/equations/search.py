@@ -455,8 +455,11 @@ def candidates(
 
 
 def likeliest_first(found: Iterable[Candidate]) -> list[Candidate]:
-    """Candidates that follow whole trajectories first, among these the one of the highest evidence."""
-    return sorted(found, key=lambda c: (c.whole, c.fitted.evidence), reverse=True)
+    """Candidates that follow whole trajectories first, all of them rather than some, then those of the highest evidence.
+
+    The evidence of some says little of the others, whose states are those that were there before.
+    """
+    return sorted(found, key=lambda c: (c.whole, not c.fitted.failed.any(), c.fitted.evidence), reverse=True)
 
 
 def promising(guess: Guess, data: Data, smoothed: Smoothed) -> bool:
