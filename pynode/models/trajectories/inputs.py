@@ -1,7 +1,8 @@
 """Control inputs as a model takes them: how they go between their times, and by how much later they take effect.
 
-Both are chosen by evidence where they are left open: a small network (or the field of one's own) is fitted to short windows
-of a part of the data with each of the candidates.
+Both are chosen by evidence where they are left open. How they go is told by polynomials along smoothed data first
+(`pynode.training.equations.input_evidence`); else, and for delays, a small network (or the field of one's own) is fitted to
+short windows of a part of the data with each of the candidates.
 """
 
 import copy

@@ -10,20 +10,16 @@ from numpy.typing import NDArray
 from pynode.data.scaling import shift_and_scale
 from pynode.data.signal import Signal
 from pynode.training.equations.integral_form import has_windows, integral_form, integrals
+from pynode.training.equations.library import MOST_TERMS
+from pynode.training.equations.search import FIRST
 from pynode.training.equations.terms import Term, polynomials
 from pynode.training.smoothing import Smoothed
 
 Array = NDArray[np.float64]
 
-INTERVALS = 40
-"""Of a window."""
-
 EACH = 10
-"""Products of three are among the terms where there are so many times for each term, ..."""
-
-MOST = 70
-"""... and they are no more than this; else products of two, where there are half as many times for each."""
-
+"""Products of three are among the terms where there are so many times for each; else those of two, where there are half as
+many."""
 
 TINY = 1e-300
 """The least sum of squares."""
@@ -66,7 +62,7 @@ def input_evidence(
         Control inputs as they might be.
     """
     terms = _terms(y[0].shape[1] + signals[0].m, sum(map(len, t)))
-    if not terms or not has_windows(y, INTERVALS).all() or not all(np.isfinite(x).all() for x in smoothed.y):
+    if not terms or not has_windows(y, FIRST).all() or not all(np.isfinite(x).all() for x in smoothed.y):
         return None
     shift, scale = shift_and_scale(np.concatenate(smoothed.y))
     states = [(x - shift) / scale for x in smoothed.y]
@@ -94,7 +90,7 @@ class _Left(NamedTuple):
         weight = np.ones(sum(map(len, y)))
         found = []
         for state in range(y[0].shape[1]):
-            X, z, lost = integral_form(along, y, INTERVALS, state, weight)
+            X, z, lost = integral_form(along, y, FIRST, state, weight)
             size = np.sqrt(np.maximum((X * X).sum(axis=0), TINY))
             rest = z - X / size @ np.linalg.lstsq(X / size, z, rcond=1e-10)[0]
             squares = max(float(rest @ rest), TINY)
@@ -104,7 +100,7 @@ class _Left(NamedTuple):
 
 def _terms(n: int, rows: int) -> list[Term]:
     """Products of n variables, as many as so many times bear."""
-    if comb(n + 3, 3) <= min(MOST, rows // EACH):
+    if comb(n + 3, 3) <= min(MOST_TERMS, rows // EACH):
         return polynomials(n, 3)
     if comb(n + 2, 2) <= 2 * rows // EACH:
         return polynomials(n, 2)

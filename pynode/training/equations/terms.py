@@ -232,7 +232,7 @@ def waves(n: int, angles: Iterable[int]) -> list[Term]:
     doubles = [sum_of((i, 2)) for i in angles]
     pairs = [sum_of((i, 1), (j, k)) for i, j in itertools.combinations(angles, 2) for k in (1, -1)]
     plain = [Term(none, name, w) for w in (*singles, *doubles, *pairs) for name in ("sin", "cos")]
-    times = [Term(sum_of((i, 1)), name, w) for w in singles for name in ("sin", "cos") for i in range(n)]
+    times = [Term(unit(n, i), name, w) for w in singles for name in ("sin", "cos") for i in range(n)]
     return plain + times
 
 

@@ -106,9 +106,14 @@ def larger_where_fast(run: Run) -> Array:
     states = np.concatenate(run.training.states)
     if run.field.callbacks:
         return np.ones(run.data.d)
+    return np.where(rough(run), at_speed(speeds(run), states - run.origin, weighted(run)), 1.0)
+
+
+def speeds(run: Run) -> Array:
+    """(rows, d) derivatives of the states along the model's trajectories."""
+    states = np.concatenate(run.training.states)
     with np.errstate(all="ignore"):
-        speed = np.asarray(run.field(np.concatenate(run.data.t), states, run.training.theta, run.data.inputs_at_rows()))
-    return np.where(rough(run), at_speed(speed, states - run.origin, weighted(run)), 1.0)
+        return np.asarray(run.field(np.concatenate(run.data.t), states, run.training.theta, run.data.inputs_at_rows()))
 
 
 def misfit(run: Run) -> NDArray[np.bool_]:

@@ -27,7 +27,7 @@ from pynode.training.second_order import SecondOrderRun
 from pynode.training.second_order_recipe import SecondOrder
 from pynode.training.smoothing import Smoothed, smooth
 from pynode.training.state import Training, first_states
-from pynode.training.verdict.residuals import autocorrelation
+from pynode.training.verdict.residuals import autocorrelation, speeds
 from pynode.training.verdict.trajectories import TOGETHER, doubts
 from pynode.training.windows import Data
 
@@ -383,10 +383,7 @@ class EquationFit:
         """Whether its noise grows with a state only where that is fast: this may be misfit."""
         run: Any = self.run
         states = np.concatenate(run.training.states)
-        residual = np.concatenate(self.inside.y) - states
-        u = self.inside.inputs_at_rows()
-        speed = np.asarray(run.field(np.concatenate(self.inside.t), states, run.training.theta, u))
-        return not grows_where_slow(residual, states, speed).all()
+        return not grows_where_slow(np.concatenate(self.inside.y) - states, states, speeds(run)).all()
 
     def _message(self) -> str:
         best = self.candidates[0]
