@@ -60,7 +60,7 @@ def normal_errors(rng, n, parameters, process, growth=1.0, force=0.0):
 def test_growth_of_well_calibrated_errors_is_one():
     rng = np.random.default_rng(1)
     errors = normal_errors(rng, 900, rng.uniform(0, 2, 900), rng.uniform(0, 2, 900))
-    factors, scores, _ = fit_growth(errors, 900)
+    factors, scores, _, _ = fit_growth(errors, 900)
     assert factors["growth"] < 1.6
     assert factors["process"] < 0.1
     assert abs(np.quantile(scores, 0.9) - 1.645) < 0.15
@@ -70,7 +70,7 @@ def test_growth_of_well_calibrated_errors_is_one():
 def test_errors_tell_what_grows(growth, force):
     rng = np.random.default_rng(2)
     errors = normal_errors(rng, 900, rng.uniform(0, 2, 900), rng.uniform(0, 9, 900), growth, force)
-    factors, scores, _ = fit_growth(errors, 900)
+    factors, scores, _, _ = fit_growth(errors, 900)
     assert 0.5 < factors["growth"] / growth < 2
     assert abs(factors["process"] - force) < 0.5
     assert abs(np.quantile(scores, 0.9) - 1.645) < 0.15
@@ -94,11 +94,31 @@ def test_no_refit_is_shown_everything():
             assert all(a <= b for a, b in zip(shown, lengths, strict=True)) and shown != lengths
 
 
-def test_quantiles_follow_the_errors_where_there_are_many():
+def half(calibration, variance, ahead, reading):
+    """Half of the interval of 90 % where the mean has this variance."""
+    return float(calibration.half(0.9, np.full((1, 1), variance), np.full((1, 1), ahead), reading)[0, 0])
+
+
+def test_intervals_follow_the_errors_of_refits_where_there_are_many():
     noise = np.ones(1)
     wide = Calibration(noise, 0 * noise, scores=np.linspace(0, 10, 401), independent=1e6)
-    np.testing.assert_allclose(wide.quantile(0.9, beyond=True), 9.0, rtol=1e-2)
-    np.testing.assert_allclose(wide.quantile(0.9), 1.6449, rtol=1e-4)
+    np.testing.assert_allclose(half(wide, 1.0, True, False), 9.0, rtol=1e-2)
+    np.testing.assert_allclose(half(wide, 3.0, True, True), 18.0, rtol=1e-2)
+    np.testing.assert_allclose(half(wide, 1.0, False, False), 1.6449, rtol=1e-4)
+    np.testing.assert_allclose(half(wide, 1.0, False, True), 1.6449 * np.sqrt(2), rtol=1e-4)
+
+
+def test_refits_that_know_more_than_they_say_do_not_hide_the_noise():
+    """Their covariances, of shorter records, are too wide: that tells nothing of the noise, which is as large as ever."""
+    rng = np.random.default_rng(3)
+    noise = np.ones(1)
+    plain = np.sort(np.abs(rng.standard_normal(2000)))
+    cautious = Calibration(noise, 0 * noise, scores=plain / 4, plain=plain, independent=1e6)
+    np.testing.assert_allclose(half(cautious, 0.0, True, True), 1.6449, rtol=0.05)
+    np.testing.assert_allclose(half(cautious, 3.0, True, True), 2 * 1.6449, rtol=0.05)
+    np.testing.assert_allclose(half(cautious, 3.0, True, False), np.sqrt(3) * 1.6449, rtol=1e-4)
+    quiet = Calibration(noise, 0 * noise, scores=plain / 4, plain=plain / 4, independent=1e6)  # noise is less than it seemed
+    np.testing.assert_allclose(half(quiet, 0.0, True, True), 1.6449 / 4, rtol=0.05)
 
 
 def test_support_knows_where_data_never_were():

@@ -76,6 +76,7 @@ RESULTS = (
     "protocol_",
     "calibration_",
     "averaged_",
+    "shown_",
     "driven_",
     "visited_",
     "input_kind_",

@@ -35,6 +35,7 @@ def keep_run(
     model.protocol_ = None
     model.calibration_ = None
     model.averaged_ = None
+    model.shown_ = None
     model.driven_ = None
     model.field_ = run.field
     model.theta_ = training.theta

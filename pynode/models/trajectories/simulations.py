@@ -15,6 +15,8 @@ from pynode.data.signal import Signal
 from pynode.models.trajectories.derivatives import named_inputs, named_states
 from pynode.models.trajectories.ensemble import combined
 from pynode.models.trajectories.forecasts import Forecasts
+from pynode.models.trajectories.intervals.predicted import Band, Kind, Measure, check_interval, visiting
+from pynode.models.trajectories.process_noise import interval as driven_interval
 from pynode.models.trajectories.visits import first_outside
 
 Array = NDArray[np.float64]
@@ -50,6 +52,8 @@ class Simulations(Forecasts):
         y0: Any = None,
         return_std: bool = False,
         unobserved: bool = False,
+        interval: float | None = None,
+        kind: Kind = "mean",
     ) -> Any:
         """Trajectories under control inputs, from a state that a stretch of measurements before them tells.
 
@@ -68,14 +72,21 @@ class Simulations(Forecasts):
         y0 : (d,) or (B, d) array, optional
             In place of a warm-up: all states at the first of the times, of a model without unobserved states.
         return_std : bool, default False
-            Return (trajectory, std), std being the standard deviation by which the members of an ensemble differ.
+            Return (trajectory, std): the standard deviation that the uncertainty of the parameters and of the state that
+            the warm-up tells cause (linearised); of an ensemble with how the members differ on top.
         unobserved : bool, default False
             Return the unobserved states too (of a single model: members of an ensemble have states of their own).
+        interval : float, optional
+            Return an interval that holds this part of all, such as 0.9, as (mean, lower, upper), calibrated on the data as
+            that of `predict`.
+        kind : {"mean", "prediction"}, default "mean"
+            The interval of the trajectory, or of a new reading, which has noise.
 
         Returns
         -------
         (T, d) array, or list of such where u, warmup or t is a list
-            Of an ensemble the mean or the median of the members, see the option `average`.
+            Of an ensemble the mean or the median of the members, see the option `average`. With return_std a pair of
+            arrays, with interval a `Band` of three, for each experiment.
 
         Raises
         ------
@@ -104,18 +115,19 @@ class Simulations(Forecasts):
             raise ValueError("models with doses, observe or initial are simulated by predict(t, y0, u=, doses=)")
         several, parts = _listed(u, warmup, t, named_states(self, "y0", y0))
         experiments = [self._experiment(*part, f" of experiment {i}" * several) for i, part in enumerate(parts)]
-        if self.estimators_:
-            if unobserved:
-                raise ValueError("unobserved=True: the members of an ensemble have unobserved states of their own; ask them")
+        if interval is not None:
+            if return_std or unobserved:
+                raise ValueError("return_std and unobserved do not go with interval: ask for one of them")
+            check_interval(interval, kind)
+        if unobserved and self.estimators_:
+            raise ValueError("unobserved=True: the members of an ensemble have unobserved states of their own; ask them")
+        if return_std:
+            found = [self._with_bands(each, {"return_std": True, "unobserved": unobserved}) for each in experiments]
+        elif interval is not None:
+            found = [self._with_bands(each, {"interval": float(interval), "kind": kind}) for each in experiments]
+        elif self.estimators_:
             members = [member._simulated(experiments, False) for member in self.estimators_]
-            paths = [
-                [(y[i], np.zeros(y[i].shape)) if return_std else y[i] for y in members] for i in range(len(experiments))
-            ]
-            found = [combined(each, return_std, self.average) for each in paths]
-        elif return_std:
-            raise ValueError(
-                "return_std of a simulation tells how the members of an ensemble differ: fit with n_estimators > 1"
-            )
+            found = [combined([y[i] for y in members], False, self.average) for i in range(len(experiments))]
         else:
             found = self._simulated(experiments, unobserved)
         return found if several else found[0]
@@ -170,6 +182,40 @@ class Simulations(Forecasts):
             path = self.predict(each.path, start, u=each.signal, unobserved=unobserved)
             found.append(np.asarray(path)[1:])
         return found
+
+    def _with_bands(self, experiment: Experiment, wanted: dict[str, Any]) -> Any:
+        """(trajectory, std) or a `Band` of an experiment; wanted: keywords of `predict` that say which."""
+        if experiment.warm_t is None or experiment.warm_y is None:
+            return self.predict(experiment.times, experiment.y0, u=experiment.signal, **wanted)
+        if self.driven_ is not None:
+            return self._driven(experiment, experiment.warm_t, experiment.warm_y, **wanted)
+        known: Any = self
+        data = self._new_data([experiment.warm_t], [experiment.warm_y], experiment.signal)
+        return visiting(known, data, "interval" in wanted).predict(experiment.times, **wanted)
+
+    def _driven(
+        self,
+        experiment: Experiment,
+        warm_t: Array,
+        warm_y: Array,
+        interval: float | None = None,
+        kind: Kind = "mean",
+        unobserved: bool = False,
+        **_: Any,
+    ) -> Any:
+        """The same where a random force drives the states, which adds most: the start counts as known."""
+        known: Any = self
+        found = []
+        for model in known.estimators_ or [known]:
+            start = model.initial_states([warm_t], [warm_y], u=experiment.signal)[0]
+            path = model.predict(experiment.path, start, u=experiment.signal, return_std=True, unobserved=unobserved)
+            found.append(tuple(np.asarray(x)[1:] for x in path))
+        mean, std = combined(found, True, self.average)
+        if interval is None:
+            return mean, std
+        measure = Measure.of(known)
+        noise = measure.noise * (kind == "prediction")
+        return Band(mean, *driven_interval(mean, std, noise, interval, measure.logs))
 
     def _experiment(self, u: Any, warmup: Any, t: Any, y0: Any, where: str) -> Experiment:
         """An experiment, checked."""

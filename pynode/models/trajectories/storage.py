@@ -196,12 +196,14 @@ def _restore_calibration(model: "NeuralODE", content: dict[str, Any]) -> None:
     factors = ("inflation", "growth", "process", "strange", "independent")
     numbers = {name: of_type(stored[name], float, name) for name in factors}
     scores = stored_array(stored["scores"], (len(stored["scores"]),), "the scores")
+    plain = stored.get("plain", np.zeros(0))  # older files have none
+    plain = stored_array(plain, (len(plain),), "the errors in noise")
     noise = stored_array(stored["noise"], n, "the noise", gaps=True)
     misfit = stored_array(stored["misfit"], n, "the misfit")
     degrees = stored.get("degrees", np.inf)
     if not (type(degrees) is float and degrees > 0):
         raise ValueError(f"the degrees of freedom of the noise must be positive, not {degrees!r}")
-    model.calibration_ = Calibration(noise, misfit, scores=scores, degrees=degrees, **numbers)
+    model.calibration_ = Calibration(noise, misfit, scores=scores, plain=plain, degrees=degrees, **numbers)
 
 
 def _restore_visited(model: "NeuralODE", content: dict[str, Any]) -> None:

@@ -60,7 +60,7 @@ def estimated(
     solved : (B,) bool array
         Whether the trajectory can be solved from any of the starts.
     """
-    spread = np.maximum(visited.states.std(axis=0), 1e-6)
+    spread = spread_of(visited)
     candidates = [np.vstack([start[i : i + 1], _alike(data, i, visited, spread)]) for i in range(len(data))]
     count = [len(each) for each in candidates]
     y0 = inside(np.concatenate(candidates), limits(field), MARGIN * np.sqrt(data.spread))
@@ -73,6 +73,11 @@ def estimated(
     chosen = [rows[k] for rows, k in zip(np.split(found.x, ends), best, strict=True)]
     solved = [bool(np.isfinite(values[k])) for values, k in zip(np.split(found.value, ends), best, strict=True)]
     return np.stack(chosen), np.array(solved)
+
+
+def spread_of(visited: Visited) -> Array:
+    """(d,) standard deviations of the states that a model went through."""
+    return np.asarray(np.maximum(visited.states.std(axis=0), 1e-6), dtype=np.float64)
 
 
 def _alike(data: Data, i: int, visited: Visited, spread: Array) -> Array:

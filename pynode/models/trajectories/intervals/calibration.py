@@ -138,6 +138,8 @@ class Calibration:
         Strengths of the random forces where there are no data.
     scores : (n,) array
         Standardised errors of refits, sorted.
+    plain : (n,) array
+        The same errors in standard deviations of the noise alone, sorted.
     independent : float
         How many of them are independent, about.
     degrees : float
@@ -151,15 +153,18 @@ class Calibration:
     process: float = 0.0
     strange: float = STRANGE
     scores: Array = field(default_factory=lambda: np.zeros(0))
+    plain: Array = field(default_factory=lambda: np.zeros(0))
     independent: float = 0.0
     degrees: float = np.inf
 
     def __post_init__(self) -> None:
-        if self.noise.ndim != 1 or self.misfit.shape != self.noise.shape or self.scores.ndim != 1:
-            raise ValueError("noise and misfit must be vectors of one length, scores a vector")
+        vectors = self.scores.ndim == self.plain.ndim == 1
+        if self.noise.ndim != 1 or self.misfit.shape != self.noise.shape or not vectors:
+            raise ValueError("noise and misfit must be vectors of one length, scores vectors")
         numbers = (self.inflation, self.growth, self.process, self.strange, self.independent)
         good = all(np.isfinite(x) and x >= 0 for x in numbers) and (self.misfit >= 0).all() and self.degrees > 0
-        if not good or (self.noise < 0).any() or (self.scores < 0).any() or (np.diff(self.scores) < 0).any():
+        bad = any((x < 0).any() or (np.diff(x) < 0).any() for x in (self.scores, self.plain))
+        if not good or bad or (self.noise < 0).any():
             raise ValueError("variances, factors and scores must not be negative, and scores be sorted")
 
     def within(self, parameters: Array) -> Array:
@@ -171,21 +176,44 @@ class Calibration:
         grown = np.minimum(self.growth * parameters + self.process * process + self.strange * strange, limit)
         return np.asarray(grown + self.misfit)
 
-    def quantile(self, level: float, beyond: bool = False, reading: bool = True) -> float:
-        """How many standard deviations reach to each side of an interval that holds this part of all.
+    def half(self, level: float, variance: Array, ahead: NDArray[np.bool_], reading: bool) -> Array:
+        """Half of an interval that holds this part of all.
 
-        beyond: where there are no data; reading: of new readings, whose noise may well be smaller than it seemed.
+        Refits that know less than they say widen intervals. Those that know more do not narrow what the covariance of the
+        parameters says of the whole fit, which is another one; noise may be less than it seemed, where they show it.
+
+        Parameters
+        ----------
+        level : float
+        variance : (T, d) array
+            That of the mean: `within`, and `beyond` where there are no data.
+        ahead : (T, 1) bool array
+            Where there are no data.
+        reading : bool
+            Of new readings, not of the mean.
         """
         normal = float(stdtrit(self.degrees, 0.5 + 0.5 * level))
-        n = len(self.scores)
-        if not beyond or not n:
+        found = self._refits(self.scores, level, normal)
+        mean = np.where(ahead, max(found, normal), normal)
+        if not reading:
+            return np.asarray(mean * np.sqrt(variance))
+        least = self._refits(self.plain, level, normal) if len(self.plain) else found
+        noise = np.where(ahead, found if found >= normal else min(normal, max(found, least)), normal)
+        return np.asarray(np.sqrt(mean**2 * variance + noise**2 * self.noise))
+
+    def _refits(self, errors: Array, level: float, normal: float) -> float:
+        """How many standard deviations hold this part of the errors of refits, sorted, and of a normal distribution.
+
+        The former count as far as there are independent ones.
+        """
+        n = len(errors)
+        if not n:
             return normal
         rank = min((n + 1) / n * level, 1.0)  # of n errors and the new one
-        found = float(np.quantile(self.scores, rank))
+        found = float(np.quantile(errors, rank))
         trust = self.independent / (self.independent + SHY)
         student = normal + (normal**3 + normal) / (4 * max(self.independent, 5.0))  # Student's quantile, to first order
-        width = float(np.exp(trust * np.log(max(found, 1e-3)) + (1 - trust) * np.log(student)))
-        return width if reading else max(width, normal)
+        return float(np.exp(trust * np.log(max(found, 1e-3)) + (1 - trust) * np.log(student)))
 
 
 def split_noise(residuals: Sequence[Array], variance: Array, smooth: Array, degrees: float) -> tuple[Array, Array, float]:
@@ -237,18 +265,18 @@ def _correlation(residuals: Sequence[Array], lag: int) -> Array:
     return np.asarray(np.where(power > 0, mean / np.where(power > 0, power, 1.0), 0.0))
 
 
-def fit_growth(errors: Errors, distinct: int) -> tuple[dict[str, float], Array, float]:
-    """(growth, process and strange that make errors likely; standardised errors; how many of them are independent).
+def fit_growth(errors: Errors, distinct: int) -> tuple[dict[str, float], Array, Array, float]:
+    """(growth, process and strange that make errors likely; standardised errors; in noise alone; how many are independent).
 
     distinct: of how many readings the errors are; several refits may have forecast the same one.
     """
-    repeated = np.sqrt(max(len(errors.error) / max(distinct, 1), 1.0))
+    repeated = float(np.sqrt(max(len(errors.error) / max(distinct, 1), 1.0)))
     errors = errors.thinned(ENOUGH)
     columns = (errors.error, errors.parameters, errors.process, errors.strange)
     good = np.all([np.isfinite(x) for x in columns], axis=0) if len(errors.error) else np.zeros(0, bool)
     factors = {"growth": 1.0, "process": 0.0, "strange": STRANGE}
     if not good.any():
-        return factors, np.zeros(0), 0.0
+        return factors, np.zeros(0), np.zeros(0), 0.0
     e2, v, p, s = (np.asarray(x)[good] for x in (errors.error**2, *columns[1:]))
     noise = np.maximum(errors.noise[good], 1e-300)
     most = errors.limit[good]
@@ -270,10 +298,13 @@ def fit_growth(errors: Errors, distinct: int) -> tuple[dict[str, float], Array, 
         factors["growth"], factors["process"] = pairs[int(np.argmax(found))]
         found = [score(factors["growth"], factors["process"], x) for x in STRANGES.tolist()]
         factors["strange"] = float(STRANGES[int(np.argmax(found))])
-    scores = np.sort(np.sqrt(e2 / variance(**factors)))
-    if len(scores) > MOST:
-        scores = np.quantile(scores, np.linspace(0, 1, MOST))
-    return factors, scores, independent
+    return factors, _sorted(e2 / variance(**factors)), _sorted(e2 / noise), independent
+
+
+def _sorted(squares: Array) -> Array:
+    """The roots of squares, sorted, or as many quantiles of them as are kept."""
+    roots = np.sort(np.sqrt(squares))
+    return np.asarray(np.quantile(roots, np.linspace(0, 1, MOST))) if len(roots) > MOST else roots
 
 
 def _weights(z: Array, block: NDArray[np.intp]) -> tuple[Array, float]:

@@ -14,7 +14,7 @@ from pynode.models.trajectories.intervals.averaged import average_of, is_found, 
 from pynode.models.trajectories.intervals.calibration import Calibration, Errors, fit_growth, split_noise
 from pynode.models.trajectories.intervals.random_force import forced_variance, has_network
 from pynode.models.trajectories.intervals.refits import folds, refitted, shortened, visited
-from pynode.models.trajectories.intervals.shown import end_of, logarithms, ranges_of, readings_of
+from pynode.models.trajectories.intervals.shown import end_of, logarithms, ranges_of, readings_of, shown_to
 from pynode.models.trajectories.process_noise import interval
 from pynode.models.trajectories.series import own_control
 from pynode.training.smoothing import smooth
@@ -154,10 +154,7 @@ def band(model: "NeuralODE", t: Array, y0: Array | None, level: float, kind: Kin
     start = calibration.within(course.parameters)
     beyond = calibration.beyond(course.parameters, course.process, course.strange, course.limit)
     ahead = course.ahead[:, None]
-    variance = np.where(ahead, beyond, start) + (calibration.noise if kind == "prediction" else 0.0)
-    far = calibration.quantile(level, beyond=True, reading=kind == "prediction")
-    width = np.where(ahead, far, calibration.quantile(level))
-    half = width * np.sqrt(variance) * course.factor
+    half = calibration.half(level, np.where(ahead, beyond, start), ahead, kind == "prediction") * course.factor
     if y0 is not None and _is_unknown(model, y0):
         half = np.full(half.shape, np.inf)
     middle = measure.transform(course.mean)
@@ -219,6 +216,25 @@ def _limit(model: "NeuralODE", measure: Measure, mean: Array) -> Array:
     return np.asarray(np.where(ranges.seen, 2 * ranges.variance + outside**2, np.inf))
 
 
+def visiting(model: "NeuralODE", data: Trajectories, calibrate: bool) -> "NeuralODE":
+    """The model as one of other trajectories, whose intervals are those of the model.
+
+    Parameters
+    ----------
+    model : NeuralODE
+    data : Trajectories
+        New ones; initial states are fitted to them.
+    calibrate : bool
+        Whether intervals will be asked for, which the data of the model calibrate.
+    """
+    made = visited(model, data)
+    if calibrate:
+        made.calibration_ = calibrated(model)
+        made.averaged_ = model.averaged_
+        made.shown_ = shown_to(model, Measure.of(model).logs, np.array([t[-1] for t in data.t]))
+    return made
+
+
 # ---- Calibration
 
 
@@ -270,8 +286,9 @@ def _calibrate(model: "NeuralODE", data: Trajectories) -> Calibration:
                     parts.append(_errors(refit, measure, data, i, lengths[i], noise + misfit, place))
             if len(away):
                 parts += _errors_of_visitors(refit, measure, data.take(away), noise + misfit)
-    factors, scores, independent = fit_growth(Errors.together(parts), forecast)
-    return Calibration(noise, misfit, inflation, scores=scores, independent=independent, degrees=freedom, **factors)
+    factors, scores, plain, independent = fit_growth(Errors.together(parts), forecast)
+    told: dict[str, Any] = factors | {"independent": independent, "degrees": freedom}
+    return Calibration(noise, misfit, inflation, scores=scores, plain=plain, **told)
 
 
 def _smooth_variance(measure: Measure, data: Trajectories) -> Array:

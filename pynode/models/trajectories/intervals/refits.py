@@ -14,6 +14,7 @@ from pynode.models.trajectories.known.fits import KnownFit
 from pynode.models.trajectories.known.results import keep
 from pynode.models.trajectories.recipe import continued
 from pynode.models.trajectories.results import keep_run
+from pynode.models.trajectories.warmups import spread_of
 from pynode.training.curriculum import FitError
 from pynode.training.smoothing import smooth
 from pynode.training.state import Stage
@@ -118,32 +119,49 @@ def _fit(model: "NeuralODE", data: Trajectories, kept: NDArray[np.intp]) -> None
 
 def visited(model: "NeuralODE", data: Trajectories) -> "NeuralODE":
     """The model with other trajectories in place of its own: their initial states are fitted, its parameters stay."""
+    if not model.estimators_:
+        return placed(model, data, model.initial_states(data))
     made = copy.copy(model)
     made.data_ = data
-    if model.estimators_:
-        made.estimators_ = [visited(member, data) for member in model.estimators_]
-        made.initial_states_ = made.estimators_[0].initial_states_
-        return made
-    made.initial_states_ = model.initial_states(data)
+    made.estimators_ = [visited(member, data) for member in model.estimators_]
+    made.initial_states_ = made.estimators_[0].initial_states_
+    return made
+
+
+def placed(model: "NeuralODE", data: Trajectories, y0: Array) -> "NeuralODE":
+    """The same of a single model, from initial states (B, d) that fit best."""
+    made = copy.copy(model)
+    made.data_ = data
+    made.initial_states_ = y0
     if model.covariance_ is None:
         return made
     scaling = model.scaling_
     options = model.solve_options() | {"inputs": scaling.inputs(data.signal)}
-    z0 = scaling.states(made.initial_states_)
-    rollout = sensitivities(model.field_, z0, scaling.times(list(data.t)), model.theta_, **options)
+    rollout = sensitivities(model.field_, scaling.states(y0), scaling.times(list(data.t)), model.theta_, **options)
     noise = np.array([model.report_["noise"][name] for name in model.names_]) / scaling.scale[: len(model.names_)]
     weight = 1.0 / np.maximum(np.nan_to_num(noise, nan=1.0), 1e-6) ** 2
     d = model.field_.d
+    prior = np.diag(precision_of_states(model))
     made.state_gain_ = np.zeros((len(data), d, model.field_.n_params))
     made.state_covariance_ = np.zeros((len(data), d, d))
     for i, (J, J0, y) in enumerate(zip(rollout.theta, rollout.y0, data.y, strict=True)):
         w = weight * ~np.isnan(y)
         n = y.shape[1]
-        information = np.einsum("tci,tc,tcj->ij", J0[:, :n], w, J0[:, :n]) + 1e-4 * np.eye(d)
+        information = np.einsum("tci,tc,tcj->ij", J0[:, :n], w, J0[:, :n]) + prior
         covariance = np.linalg.inv(information)
         made.state_covariance_[i] = covariance
         made.state_gain_[i] = covariance @ np.einsum("tci,tc,tcp->ip", J0[:, :n], w, J[:, :n])
     return made
+
+
+def precision_of_states(model: "NeuralODE") -> Array:
+    """(d,) what is known of an initial state before it is read, in the units of the field.
+
+    States that nobody measured are where the model's states were in training (`pynode.models.trajectories.warmups`).
+    """
+    if not model.n_unobserved_ or model.visited_ is None:
+        return np.full(model.field_.d, 1e-4)
+    return 1.0 / spread_of(model.visited_) ** 2
 
 
 def last_windows(model: "NeuralODE") -> int | None:

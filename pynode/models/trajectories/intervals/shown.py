@@ -1,4 +1,8 @@
-"""What intervals know of the data: how far they went, and where. It is saved with a calibration where the data are not."""
+"""What intervals know of the data: how far they went, and where.
+
+It is saved with a calibration where the data are not, and goes with a model whose trajectories are others than those that it
+was fitted to.
+"""
 
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
@@ -68,19 +72,21 @@ def logarithms(y: Array, logs: NDArray[np.bool_]) -> Array:
 
 def span_of(model: "NeuralODE") -> float:
     """The duration of the longest trajectory; 1 if that is none."""
-    if model.data_ is None:
+    if model.shown_ is not None or model.data_ is None:
         return _kept(model).span
     return max(float(t[-1] - t[0]) for t in model.data_.t) or 1.0
 
 
 def end_of(model: "NeuralODE", trajectory: int) -> float:
     """The last time of a trajectory."""
-    return float(_kept(model).ends[trajectory] if model.data_ is None else model.data_.t[trajectory][-1])
+    if model.shown_ is not None or model.data_ is None:
+        return float(_kept(model).ends[trajectory])
+    return float(model.data_.t[trajectory][-1])
 
 
 def ranges_of(model: "NeuralODE", logs: NDArray[np.bool_]) -> Ranges:
     """What readings were; logs (n,): in logarithms."""
-    if model.data_ is None:
+    if model.shown_ is not None or model.data_ is None:
         return _kept(model).ranges
     x = logarithms(np.concatenate(model.data_.y), logs)
     x = np.where(np.isfinite(x), x, np.nan)
@@ -95,7 +101,7 @@ def ranges_of(model: "NeuralODE", logs: NDArray[np.bool_]) -> Ranges:
 def paths_of(model: "NeuralODE") -> Support:
     """The states, in the units of the field, that fitted trajectories went through; of an ensemble: its first member's."""
     source: Any = model.estimators_[0] if model.estimators_ else model
-    if source.data_ is None:
+    if model.shown_ is not None or source.data_ is None:
         kept = _kept(model).paths
         assert kept is not None
         return kept
@@ -107,9 +113,17 @@ def readings_of(model: "NeuralODE") -> Support | None:
     """Where readings were, in the units of the field; None where not all states are measured."""
     if model.protocol_ is not None or model.n_unobserved_ or model.field_.d != len(model.names_):
         return None
-    if model.data_ is None:
+    if model.shown_ is not None or model.data_ is None:
         return _kept(model).readings
     return Support.of([model.scaling_.states(y) for y in model.data_.y])
+
+
+def shown_to(model: "NeuralODE", logs: NDArray[np.bool_], ends: Array) -> Shown:
+    """What a model was shown, for one whose trajectories end at other times (B,)."""
+    source: Any = model.estimators_[0] if model.estimators_ else model
+    network = model.protocol_ is None and bool(prior_groups(source.field_))
+    paths = paths_of(model) if network else None
+    return Shown(span_of(model), ends, ranges_of(model, logs), paths, readings_of(model))
 
 
 def as_content(model: "NeuralODE", logs: NDArray[np.bool_], data: bool) -> dict[str, Any] | None:
@@ -122,15 +136,13 @@ def as_content(model: "NeuralODE", logs: NDArray[np.bool_], data: bool) -> dict[
     """
     if model.calibration_ is None or (data and model.data_ is not None) or (model.data_ is None and model.shown_ is None):
         return None
-    source: Any = model.estimators_[0] if model.estimators_ else model
-    network = model.protocol_ is None and bool(prior_groups(source.field_))
-    readings = readings_of(model)
+    shown = shown_to(model, logs, np.array([end_of(model, i) for i in range(len(model.initial_states_))]))
     return {
-        "span": span_of(model),
-        "ends": np.array([end_of(model, i) for i in range(len(model.initial_states_))]),
-        "ranges": _plain(ranges_of(model, logs)),
-        "paths": _plain(paths_of(model)) if network else None,
-        "readings": None if readings is None else _plain(_centre(readings)),
+        "span": shown.span,
+        "ends": shown.ends,
+        "ranges": _plain(shown.ranges),
+        "paths": None if shown.paths is None else _plain(shown.paths),
+        "readings": None if shown.readings is None else _plain(_centre(shown.readings)),
     }
 
 

@@ -44,6 +44,7 @@ def keep(model: "NeuralODE", fit: KnownFit, run: LikelihoodRun, status: str | No
     model.calibration_ = None
     model.driven_ = None
     model.averaged_ = None
+    model.shown_ = None
     model.visited_ = None
     model.strays_ = ()
     model.aside_ = ()
