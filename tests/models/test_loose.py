@@ -10,6 +10,7 @@ import pynode as pn
 from pynode.models.trajectories.equations import loose
 from pynode.models.trajectories.equations.loose import (
     FIRST,
+    FIRST_PART,
     FORMS,
     LOOSE,
     LOOSE_EQUATION,
@@ -138,7 +139,10 @@ def test_an_equation_whose_terms_may_be_others_is_told(resembles):
 
 
 def test_rollouts_from_first_states_are_told_where_most_readings_rest():
-    """A virus that comes to rest within a few intervals: states between trajectories are at rest, too."""
+    """A virus that comes to rest within a few intervals: states between trajectories are at rest, too.
+
+    How uncertain a fit is follows from its start and from rounding; what is said follows from how uncertain it is.
+    """
     rng = np.random.default_rng(5)
     t = np.linspace(0, 40, 30)
 
@@ -149,12 +153,31 @@ def test_rollouts_from_first_states_are_told_where_most_readings_rest():
 
     y = pn.solve(virus, rng.uniform([40, 0, 1], [100, 5, 30], (6, 3)), t).y
     y += 0.01 * y.std((0, 1)) * rng.standard_normal(y.shape)
-    model = pn.NeuralODE(structure="network", random_state=0)
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore", pn.fit.FitWarning)
-        model.fit(t, y)
-    assert from_between(model) < LOOSE < FIRST < uncertainty(model, *beginnings(model.data_.y))[0]
-    assert "every second rollout from the first states of the trajectories" in " ".join(model.report_["warnings"])
+    uncertain = []
+    for seed in range(3):
+        model = pn.NeuralODE(structure="network", random_state=seed)
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", pn.fit.FitWarning)
+            model.fit(t, y)
+        first, part = uncertainty(model, *beginnings(model.data_.y))
+        told = "every second rollout from the first states of the trajectories" in " ".join(model.report_["warnings"])
+        assert told == (from_between(model) <= LOOSE and first > FIRST and part > FIRST_PART)
+        uncertain.append(first / from_between(model))
+    assert np.median(uncertain) > 3
+
+
+def test_uncertain_rollouts_from_first_states_are_told(monkeypatch):
+    t = np.linspace(0, 8, 60)
+    y = pn.solve(FIELD, [[2.0, 0.0], [0.5, 1.0], [-1.0, 1.0]], t).y
+    model = pn.NeuralODE(structure="network", hidden=(8,), random_state=0).fit(t, y)
+    for first, said in [((3.0, 0.3), True), ((3.0, 0.05), False), ((0.5, 0.3), False)]:
+        answers = iter([(0.2, 0.1), first])  # from states between trajectories, then from first ones
+        monkeypatch.setattr(loose, "uncertainty", lambda *_, answers=answers: next(answers))
+        model.report_["warnings"] = []
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", pn.fit.FitWarning)
+            loose.warn_if_loose(model)
+        assert ("from the first states of the trajectories" in " ".join(model.report_["warnings"])) == said
 
 
 def test_a_single_trajectory_that_says_little_is_told():

@@ -3,6 +3,7 @@
 import itertools
 
 import numpy as np
+import pytest
 from scipy.integrate import solve_ivp
 from scipy.stats import multivariate_normal
 
@@ -119,6 +120,27 @@ def test_few_that_only_many_show():
     cost = np.array([term.cost for term in terms])
     found = Regression(X.T @ X / 1e-11, X.T @ z / 1e-11, prior, cost)
     assert found.search(most=8)[0].columns == which
+
+
+@pytest.mark.parametrize("apart", [0.03, 0.01])
+def test_rounding_explains_nothing(apart):
+    """Nine columns that are nearly one, and data whose noise is 1e-6 of them: sums of squares took (4, 5), or (2, 3, 4)."""
+    t, noise = np.linspace(0, 1, 300), 1e-6
+    X = np.stack([(1 + apart * t) ** k for k in range(9)], axis=1)
+    z = X[:, 4] + noise * np.random.default_rng(0).standard_normal(300)
+    power = float(z @ z / noise**2)
+    found = Regression(X.T @ X / noise**2, X.T @ z / noise**2, np.full(9, 0.01), np.full(9, 2.0), power)
+    best = found.scored_again(found.search(most=9), X / noise, z / noise)[0]
+    assert best.columns == (4,)
+    assert -200 < best.score - 0.5 * power < -130  # 300 numbers of noise, a column
+
+
+def test_scores_from_columns_are_those_from_their_products():
+    X, y, *_, found = regression()
+    choices = found.search()
+    again = found.scored_again(choices, X / 0.5, y / 0.5)
+    assert [choice.columns for choice in again] == [choice.columns for choice in choices]
+    np.testing.assert_allclose([choice.score for choice in again], [choice.score for choice in choices], rtol=1e-9)
 
 
 def test_columns_without_influence_are_pruned():

@@ -58,6 +58,9 @@ GAIN = 3.0
 THIRD = 3
 """Many products of more than this are a series, which resembles anything."""
 
+PRECISE = 1e10
+"""Data that are larger than their noise by the root of this: what sums of squares leave of them is rounding."""
+
 HOPELESS = 4.0
 """Without promise are terms that leave this many times the noise on the integral form, which has errors of its own ..."""
 
@@ -155,8 +158,12 @@ def first_guess(library: Library, data: Data, smoothed: Smoothed) -> Guess:
         rest = z - X @ full
         freedom = max(len(z) - lost - P, 0.1 * len(z))
         variance[i] = max(float(rest @ rest) / freedom, ROUNDING * data.spread[i])
-        regression = Regression(X.T @ X / variance[i], X.T @ z / variance[i], library.prior[i] / size**2, library.cost)
+        H, b, power = (X.T @ X / variance[i], X.T @ z / variance[i], float(z @ z / variance[i]))
+        regression = Regression(H, b, library.prior[i] / size**2, library.cost, power)
         best = regression.search(most=MOST)
+        if power > PRECISE:
+            deviation = np.sqrt(variance[i])
+            best = regression.scored_again(best, X / deviation, z / deviation)
         if len(linear) > MOST and (all_of_them := regression.pruned(linear)).score > best[0].score:
             best.insert(0, all_of_them)
         chosen.append(best[0].columns)

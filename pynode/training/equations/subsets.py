@@ -40,6 +40,9 @@ SMALL = 1e-13
 """Added to the diagonal of correlations: rounding."""
 
 
+ROUNDED = 1e-13
+"""Columns may explain more of y than there is by this part of it: rounding."""
+
 ALIKE = 1e6
 """Columns that make an inverse of correlations larger than this are too much alike for one factor to serve all changes."""
 
@@ -71,9 +74,12 @@ class Regression:
         Precisions of the coefficients' priors.
     cost : (P,) array
         -log of the prior odds that a column takes part.
+    power : float, default infinity
+        y^T y over the variance of the noise: sets of columns so much alike that rounding explains more than there is are
+        left out.
     """
 
-    def __init__(self, H: Array, b: Array, prior: Array, cost: Array) -> None:
+    def __init__(self, H: Array, b: Array, prior: Array, cost: Array, power: float = np.inf) -> None:
         own = np.diag(H)
         there = own > 0  # not so a column that others have taken all from, but for rounding
         root = np.sqrt(np.where(there, own, 1.0))
@@ -83,6 +89,7 @@ class Regression:
         self.prior = prior / root**2
         self.cost = cost
         self.root = root
+        self.most_explained = 0.5 * power * (1 + ROUNDED)
         self.known: dict[Subset, float] = {(): 0.0}
 
     def scores(self, subsets: list[Subset]) -> None:
@@ -95,7 +102,8 @@ class Regression:
         factor = _factors(self._within(S))
         half = np.linalg.solve(factor, self.b[S][:, :, None])[:, :, 0]
         logdet = np.log(factor[:, range(k), range(k)]).sum(axis=1) - 0.5 * np.log(self.prior[S]).sum(axis=1)
-        value = 0.5 * (half**2).sum(axis=1) - logdet - self.cost[S].sum(axis=1)
+        explained = 0.5 * (half**2).sum(axis=1)
+        value = np.where(explained > self.most_explained, -np.inf, explained - logdet - self.cost[S].sum(axis=1))
         self.known.update(zip(new, value.tolist(), strict=True))
 
     def search(self, starts: Iterable[Subset] = (), most: int = 12, every: int = ALL, tried: int = TRIED) -> list[Choice]:
@@ -209,12 +217,15 @@ class Regression:
         r = self.b - c @ self.H[kept]
         _, logdet = np.linalg.slogdet(K)
         each = 0.5 * np.log(self.prior[kept]) - self.cost[kept]
-        whole = 0.5 * float(c @ self.b[kept]) - 0.5 * float(logdet) + float(each.sum())
+        by_all = 0.5 * float(c @ self.b[kept])
+        whole = by_all - 0.5 * float(logdet) + float(each.sum())
         bend = np.diag(M)
-        own = np.append(whole, whole - (0.5 * c**2 / bend + 0.5 * np.log(bend) + each))
+        by_each = 0.5 * c**2 / bend
+        own = np.append(whole, whole - (by_each + 0.5 * np.log(bend) + each))
+        explained = np.append(by_all, by_all - by_each)
         left = np.concatenate([left[None], left + a**2 / bend[:, None]])
         r = np.concatenate([r[None], r + a * (c / bend)[:, None]])
-        found = own[:, None] + 0.5 * r * r / left - 0.5 * np.log(left / self.prior) - self.cost
+        found = self._scored(own, explained, left, r)
         found[:, kept] = -np.inf
         found[range(1, len(kept) + 1), kept] = whole
         return found, own
@@ -232,6 +243,7 @@ class Regression:
         diagonal = 1.0 + self.prior + SMALL
         if not k:
             own = np.zeros(n)
+            explained = own
             left = np.tile(diagonal, (n, 1))
             r = np.tile(self.b, (n, 1))
         else:
@@ -241,11 +253,47 @@ class Regression:
             W = both[:, :, :-1]
             left = np.maximum(diagonal - (W * W).sum(axis=1), SMALL + self.prior)
             r = self.b - np.einsum("nk,nkp->np", half, W)
-            own = 0.5 * (half * half).sum(axis=1) - np.log(factors[:, range(k), range(k)]).sum(axis=1)
+            explained = 0.5 * (half * half).sum(axis=1)
+            own = explained - np.log(factors[:, range(k), range(k)]).sum(axis=1)
             own += 0.5 * np.log(self.prior[sets]).sum(axis=1) - self.cost[sets].sum(axis=1)
-        scores = own[:, None] + 0.5 * r * r / left - 0.5 * np.log(left / self.prior) - self.cost
+        scores = self._scored(own, explained, left, r)
         np.put_along_axis(scores, sets, -np.inf, axis=1)
-        return scores, own
+        return scores, np.where(explained > self.most_explained, -np.inf, own)
+
+    def _scored(self, own: Array, explained: Array, left: Array, r: Array) -> Array:
+        """(n, P) scores with one column more of n sets of own scores (n,), which explain so much of y (n,).
+
+        left, r: (n, P) what is left of the other columns, and its products with what is left of y.
+        """
+        more = 0.5 * r * r / left
+        found = own[:, None] + more - 0.5 * np.log(left / self.prior) - self.cost
+        return np.where(explained[:, None] + more > self.most_explained, -np.inf, found)
+
+    def scored_again(self, choices: list[Choice], X: Array, y: Array) -> list[Choice]:
+        """Choices, and what is left of the best without columns of it, scored from the columns themselves; the best first.
+
+        From sums of squares, what exact data leave unexplained is rounding. X, y: over the deviation of the noise.
+        """
+        power = float(y @ y)
+        found: dict[Subset, float] = {}
+        fresh = [choice.columns for choice in choices]
+        while fresh:
+            found |= {s: self._score_of_columns(s, X, y, power) for s in fresh}
+            best = max(found, key=found.__getitem__)
+            fresh = [s for k in range(len(best)) if (s := (*best[:k], *best[k + 1 :])) not in found]
+        return [Choice(s, found[s]) for s in sorted(found, key=found.__getitem__, reverse=True)[:KEPT]]
+
+    def _score_of_columns(self, s: Subset, X: Array, y: Array, power: float) -> float:
+        """The log evidence of columns by their orthogonal factors; power: y^T y."""
+        if not s:
+            return 0.0
+        kept = list(s)
+        root = np.sqrt(self.prior[kept]) * self.root[kept]
+        Q, R = np.linalg.qr(np.concatenate([X[:, kept], np.diag(root)]))
+        z = np.append(y, np.zeros(len(kept)))
+        left = z - Q @ (Q.T @ z)
+        logdet = float(np.log(np.abs(R.diagonal()) / root).sum())
+        return 0.5 * (power - float(left @ left)) - logdet - float(self.cost[kept].sum())
 
     def coefficients(self, s: Subset) -> Array:
         """(P,) the most likely coefficients, 0 for other columns."""
