@@ -212,8 +212,11 @@ def _local_cubic(t: Array, at: Array, start: Indices, k: int) -> tuple[Indices, 
     width = 1.1 * np.abs(u).max(axis=1, keepdims=True)
     width[width == 0] = 1.0
     u /= width
-    X = u[:, :, None] ** np.arange(degree + 1)  # (m, k, degree + 1)
-    XW = X * ((1 - np.abs(u) ** 3) ** 3)[:, :, None]
+    X = np.ones((*u.shape, degree + 1))
+    for power in range(1, degree + 1):
+        np.multiply(X[:, :, power - 1], u, out=X[:, :, power])
+    tricube = 1 - np.abs(u * u * u)
+    XW = X * (tricube * tricube * tricube)[:, :, None]
     A = np.einsum("mkp,mkq->mpq", XW, X) + RIDGE * np.eye(degree + 1)
     maps = np.linalg.solve(A, XW.transpose(0, 2, 1))  # (m, degree + 1, k)
     return near, maps[:, 0], maps[:, 1] / width if degree else np.zeros_like(maps[:, 0])

@@ -153,7 +153,6 @@ def test_rollouts_from_first_states_are_told_where_most_readings_rest():
 
     y = pn.solve(virus, rng.uniform([40, 0, 1], [100, 5, 30], (6, 3)), t).y
     y += 0.01 * y.std((0, 1)) * rng.standard_normal(y.shape)
-    uncertain = []
     for seed in range(3):
         model = pn.NeuralODE(structure="network", random_state=seed)
         with warnings.catch_warnings():
@@ -162,8 +161,6 @@ def test_rollouts_from_first_states_are_told_where_most_readings_rest():
         first, part = uncertainty(model, *beginnings(model.data_.y))
         told = "every second rollout from the first states of the trajectories" in " ".join(model.report_["warnings"])
         assert told == (from_between(model) <= LOOSE and first > FIRST and part > FIRST_PART)
-        uncertain.append(first / from_between(model))
-    assert np.median(uncertain) > 3
 
 
 def test_uncertain_rollouts_from_first_states_are_told(monkeypatch):

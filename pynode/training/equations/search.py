@@ -158,8 +158,9 @@ def first_guess(library: Library, data: Data, smoothed: Smoothed) -> Guess:
         rest = z - X @ full
         freedom = max(len(z) - lost - P, 0.1 * len(z))
         variance[i] = max(float(rest @ rest) / freedom, ROUNDING * data.spread[i])
-        H, b, power = (X.T @ X / variance[i], X.T @ z / variance[i], float(z @ z / variance[i]))
-        regression = Regression(H, b, library.prior[i] / size**2, library.cost, power)
+        power = float(z @ z) / variance[i]
+        prior = library.prior[i] / size**2
+        regression = Regression(X.T @ X / variance[i], X.T @ z / variance[i], prior, library.cost, power)
         best = regression.search(most=MOST)
         if power > PRECISE:
             deviation = np.sqrt(variance[i])

@@ -5,9 +5,12 @@ For a set S of columns the log evidence, given the noise, is
 H = X^T X / s^2, b = X^T y / s^2 and L the precisions of the prior.
 """
 
+import bisect
+import heapq
 import itertools
 from collections.abc import Iterable
 from dataclasses import dataclass
+from functools import lru_cache
 from math import comb
 
 import numpy as np
@@ -91,13 +94,17 @@ class Regression:
         self.root = root
         self.most_explained = 0.5 * power * (1 + ROUNDED)
         self.known: dict[Subset, float] = {(): 0.0}
+        self.top = 0.0  # the highest of these
+        self.complete: set[int] = set()  # sizes of which all subsets are known
 
     def scores(self, subsets: list[Subset]) -> None:
         """Find the log evidence of subsets, all of one size."""
         new = [s for s in dict.fromkeys(subsets) if s not in self.known]
-        if not new:
-            return
-        S = np.array(new)
+        if new:
+            self._score(new, np.array(new))
+
+    def _score(self, new: list[Subset], S: NDArray[np.intp]) -> None:
+        """Find the log evidence of subsets of one size that are not known; S: the same as rows."""
         k = S.shape[1]
         factor = _factors(self._within(S))
         half = np.linalg.solve(factor, self.b[S][:, :, None])[:, :, 0]
@@ -105,6 +112,7 @@ class Regression:
         explained = 0.5 * (half**2).sum(axis=1)
         value = np.where(explained > self.most_explained, -np.inf, explained - logdet - self.cost[S].sum(axis=1))
         self.known.update(zip(new, value.tolist(), strict=True))
+        self.top = max(self.top, float(value.max()))
 
     def search(self, starts: Iterable[Subset] = (), most: int = 12, every: int = ALL, tried: int = TRIED) -> list[Choice]:
         """The best subsets of at most `most` columns, the best first; `every`, `tried`: see ALL, TRIED."""
@@ -114,7 +122,9 @@ class Regression:
             count += comb(P, k)
             if count > every:
                 break
-            self.scores(list(itertools.combinations(range(P), k)))
+            if k not in self.complete:
+                self.complete.add(k)
+                self._score(*_all_of(P, k))
         given = [tuple(sorted(start)) for start in starts]
         for start in given:
             self.scores([start])
@@ -169,26 +179,32 @@ class Regression:
 
     def _best(self, n: int) -> list[Subset]:
         """The best n subsets so far."""
-        return sorted(self.known, key=self.known.__getitem__, reverse=True)[:n]
+        return heapq.nlargest(n, self.known, key=self.known.__getitem__)
 
     def _climbed(self, s: Subset, most: int) -> Subset:
         """The best of a subset and those with one column more, one less, or another one; good ones are remembered."""
-        top = max(self.known.values()) - CLOSE
+        known = self.known
+        least = self.top - CLOSE
         best = s
+        highest = known[s]
         scores, own = self._around(s)
         order = np.argsort(scores, axis=1)[:, -KEPT:]
         values = np.take_along_axis(scores, order, axis=1)
-        good = ~((values < top) & (values < values[:, -1:]))
+        good = ~((values < least) & (values < values[:, -1:]))
         for k, out in enumerate((None, *s)):
-            kept = [j for j in s if j != out]
-            fresh = [tuple(kept)] if out is not None else []
-            if fresh:
-                self.known[fresh[0]] = float(own[k])
+            kept = s if out is None else (*s[: k - 1], *s[k:])
+            if out is not None:
+                known[kept] = value = float(own[k])
+                if value > highest:
+                    best, highest = kept, value
             if len(kept) < most:
                 for i, value in zip(order[k, good[k]].tolist(), values[k, good[k]].tolist(), strict=True):
-                    fresh.append(tuple(sorted((*kept, i))))
-                    self.known[fresh[-1]] = value
-            best = max((best, *fresh), key=self.known.__getitem__)
+                    at = bisect.bisect(kept, i)
+                    more = (*kept[:at], i, *kept[at:])
+                    known[more] = value
+                    if value > highest:
+                        best, highest = more, value
+        self.top = max(self.top, highest)
         return best
 
     def _around(self, s: Subset) -> tuple[Array, Array]:
@@ -303,6 +319,13 @@ class Regression:
             K = self.H[np.ix_(S, S)] + np.diag(self.prior[S] + SMALL)
             found[S] = np.linalg.solve(K, self.b[S]) / self.root[S]
         return found
+
+
+@lru_cache(64)
+def _all_of(n: int, k: int) -> tuple[list[Subset], NDArray[np.intp]]:
+    """All subsets of k of n columns, and the same as rows."""
+    subsets = list(itertools.combinations(range(n), k))
+    return subsets, np.array(subsets, dtype=np.intp)
 
 
 def _factors(K: Array) -> Array:
