@@ -78,6 +78,19 @@ class Integer(Rule):
 
 
 @dataclass(frozen=True)
+class CountOrAuto(Rule):
+    """A number of things, or "auto"."""
+
+    text = 'int or "auto"'
+
+    def check(self, name: str, value: Any) -> None:
+        if isinstance(value, str) and value != "auto":
+            raise ValueError(f"{name}={value!r} must be a number, 0 or more, or 'auto'")
+        if not isinstance(value, str):
+            as_integer(name, value, 0, 2**62)
+
+
+@dataclass(frozen=True)
 class Seed(Rule):
     """A seed of random numbers."""
 

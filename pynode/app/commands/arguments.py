@@ -24,6 +24,11 @@ def natural(text: str) -> int:
     return value
 
 
+def natural_or_auto(text: str) -> int | str:
+    """A whole number >= 0, or "auto"."""
+    return text if text == "auto" else natural(text)
+
+
 def add_options(parser: argparse.ArgumentParser, model: Any) -> None:
     """The flags of a model's options, of those that have one."""
     from pynode.models.options import SAME, table
@@ -138,6 +143,8 @@ def _reading(rule: Any) -> dict[str, Any]:
         return {"type": natural}
     if isinstance(rule, options.Integer):
         return {"type": int}
+    if isinstance(rule, options.CountOrAuto):
+        return {"type": natural_or_auto}
     if isinstance(rule, (options.Positive, options.Fraction, options.Finite)):
         return {"type": float}
     return {}

@@ -147,6 +147,7 @@ class Trial:
             optimizer="auto",
             n_restarts=1,
             early_stopping=False,
+            augment=1 if model.augment == "auto" else model.augment,
             max_iter=TRIAL_STEPS,
             **plain,
         )
@@ -200,7 +201,8 @@ def _choose_kind(model: "NeuralODE", data: Trajectories, seed: int, delay: Array
 def _along_smoothed(model: "NeuralODE", data: Trajectories, kinds: Sequence[Kind], delay: Array) -> InputEvidence | None:
     """What polynomials say; None where these are not what is fitted, or where a state is missing."""
     signal = data.signal
-    if signal is None or model.field is not None or model.augment or model.log or data.never_observed:
+    given = model.augment not in (0, "auto")
+    if signal is None or model.field is not None or given or model.log or data.never_observed:
         return None
     signals = [delayed(of_kind(signal, kind), delay) for kind in kinds]
     return input_evidence(data.t, data.y, smooth(list(data.t), list(data.y)), signals)

@@ -43,6 +43,7 @@ from pynode.models.trajectories.series import (
 )
 from pynode.models.trajectories.stages import reporting
 from pynode.models.trajectories.storage import from_content, to_content
+from pynode.models.trajectories.unobserved import fit_numbers
 from pynode.optim.checkpoint import Checkpoint, continued, opened
 from pynode.optim.progress import Progress
 from pynode.optim.result import Iteration
@@ -301,8 +302,8 @@ class NeuralODE(Published):
         started = clock.perf_counter()
         if known:
             return self._fit_known(KnownFit(self, data, precision, seed, doses), shown, callback, checkpoint)
-        if self.n_restarts > 1:
-            return self._fit_starts(data, precision, seed, choice, shown, callback, checkpoint)
+        if self.n_restarts > 1 or self.augment == "auto":
+            return self._fit_several(data, precision, seed, choice, shown, callback, checkpoint)
         with opened(checkpoint, self.random_state, partial(self._what, data, precision)) as saved:
             fit_form(self, data, precision, seed, choice.delay, shown, callback, saved)
         settle_far_field(self)
@@ -375,7 +376,7 @@ class NeuralODE(Published):
             raise interrupt
         return self
 
-    def _fit_starts(
+    def _fit_several(
         self,
         data: Trajectories,
         precision: list[NDArray[np.float64]] | None,
@@ -385,9 +386,11 @@ class NeuralODE(Published):
         callback: Callable[[Iteration], Any] | None,
         checkpoint: str | os.PathLike[str] | Checkpoint | None,
     ) -> Self:
+        """The best of fits from several starts, or with several numbers of unobserved states."""
         started = clock.perf_counter()
         saved = continued(checkpoint, self.random_state)
-        best, message, interrupt = fit_starts(decided(self, choice), data, precision, seed, progress, callback, saved)
+        fits = fit_numbers if self.augment == "auto" else fit_starts
+        best, message, interrupt = fits(decided(self, choice), data, precision, seed, progress, callback, saved)
         for name in RESULTS:
             setattr(self, name, getattr(best, name))
         self.estimators_ = []

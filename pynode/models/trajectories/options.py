@@ -13,6 +13,7 @@ from pynode.models.options import (
     Activation,
     AdaptiveMethod,
     Checked,
+    CountOrAuto,
     Flag,
     Fraction,
     Integer,
@@ -130,6 +131,9 @@ def checked_growth(rate: Any) -> None:
         raise ValueError(f"max_growth={rate!r} must be finite; None is no bound")
 
 
+AUTO = "auto"
+
+
 @dataclass(eq=False, repr=False)
 class NeuralODEOptions(SeriesEstimator):
     """The constructor of NeuralODE."""
@@ -171,12 +175,13 @@ class NeuralODEOptions(SeriesEstimator):
         "and far from the data the field goes on like it. None: 3 where that adds less than half as many parameters as the "
         "network has (few states) and evidence keeps it small (second order, no weight_decay); else 1.",
     )
-    augment: int = option(
+    augment: int | Literal["auto"] = option(
         0,
-        Integer(0),
+        CountOrAuto(),
         "States that are added to the measured ones because those alone do not determine their future (an oscillator of "
-        "which only the position is seen); their initial values are estimated.",
-        flag=Flag("--augment", "states to add that nobody measured", "N"),
+        'which only the position is seen); their initial values are estimated. "auto": as many as the evidence asks for, '
+        "from fits with 0, 1, 2, ... of them; `n_unobserved_` and the message in `report_` say how many.",
+        flag=Flag("--augment", "states to add that nobody measured, or auto", "N"),
     )
     limits: Mapping[Any, tuple[float | None, float | None]] | None = option(
         None,
@@ -395,6 +400,8 @@ class NeuralODEOptions(SeriesEstimator):
             )
         if self.process_noise:
             self._check_process_noise()
+        if self.augment == AUTO:
+            self._check_augment()
         if self.max_growth is not None:
             self._check_growth()
         if self.field is not None and self.augment:
@@ -408,6 +415,23 @@ class NeuralODEOptions(SeriesEstimator):
             raise ValueError(f"n_restarts belongs to {SECOND_ORDER}; optimizer={self.optimizer!r} has n_estimators")
         if (self.batch_size is not None or self.steer) and "lbfgs" in self.optimizer:
             raise ValueError("batch_size and steer make the loss random: take optimizer='adam', L-BFGS needs a fixed one")
+
+    def _check_augment(self) -> None:
+        """Refuse what does not go with a number of states that evidence chooses."""
+        count = "give the number that a single fit finds (n_unobserved_)"
+        why = {
+            f"optimizer={self.optimizer!r}: {SECOND_ORDER} has evidence": self.optimizer not in (AUTO, SECOND_ORDER),
+            f"weight_decay={self.weight_decay!r}, with which there is no evidence: leave it out": self.weight_decay
+            is not None,
+            "early_stopping=True, with which there is no evidence: leave it out": self.early_stopping,
+            f"n_estimators={self.n_estimators}: {count}": self.n_estimators > 1,
+            f"n_restarts={self.n_restarts}: {count}": self.n_restarts > 1,
+            f"process_noise=True, which explains what unobserved states would: {count}": self.process_noise,
+            **{f"{name}, which belongs to gradient descent": True for name in first_order_options(self)},
+        }
+        for words, wrong in why.items():
+            if wrong:
+                raise ValueError(f"augment='auto' does not go with {words}")
 
     def _check_growth(self) -> None:
         """Refuse what does not go with a bound on growth."""

@@ -63,7 +63,9 @@ def fit_starts(
         No start has results yet.
     """
     members = _members(model, seed)
-    tried = side_by_side(_try, members, (type(model), data, weight), model.n_jobs, progress, callback, "start", checkpoint)
+    tried = side_by_side(
+        attempted, members, (type(model), data, weight), model.n_jobs, progress, callback, "start", checkpoint
+    )
     interrupt = next((x.interrupt for x in tried if x.interrupt is not None), None)
     if checkpoint is not None and interrupt is None and not checkpoint.stays:
         checkpoint.remove_parts(len(members))
@@ -96,7 +98,7 @@ def _members(model: "NeuralODE", seed: int) -> list[dict[str, Any]]:
     return [params | {"field": replace(model.field, spec=with_initial(spec, theta))} for theta in starts]
 
 
-def _try(
+def attempted(
     params: dict[str, Any],
     checkpoint: Checkpoint | None,
     make: "type[NeuralODE]",
@@ -105,7 +107,7 @@ def _try(
     progress: bool | str = False,
     callback: Callable[[Iteration], Any] | None = None,
 ) -> tuple[Tried, bool]:
-    """(a fit from one start, whether to go on with the next)."""
+    """(one of several fits, whether to go on with the next)."""
     model = make(**params)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", FitWarning)  # those of the best are repeated

@@ -47,7 +47,7 @@ def keep_run(
     model.time_name_ = data.time_name
     model.clock_ = data.clock
     model.columns_ = data.columns
-    model.n_unobserved_ = int(model.augment)
+    model.n_unobserved_ = run.field.d - data.d
     model.visited_ = visited_of(run)
     model.strays_ = ()
     model.aside_ = ()

@@ -239,7 +239,11 @@ def _values(run: Run, which: NDArray[np.bool_]) -> Iterable[tuple[str, float]]:
 def _remedy(run: Run) -> str:
     """What may help against misfit."""
     if turns(run):
-        how = "declare a second state in the field" if run.recipe.kind == "own" else "augment=1 adds a state"
+        how = (
+            "declare a second state in the field"
+            if run.recipe.kind == "own"
+            else "augment=1 adds a state, augment='auto' as many as it takes"
+        )
         return f"the data rise and fall, which one state alone cannot (it cannot oscillate): {how}"
     second = isinstance(run, SecondOrderRun)
     noise = "noise='student' bears outliers" + "; process_noise=True, if chance drives the states" * second
@@ -251,12 +255,12 @@ def _remedy(run: Run) -> str:
     if run.recipe.kind == "found":
         return (
             "the equation may lack terms that are not among the candidates (structure='network' learns any field, field= "
-            f"takes what is known), or a state may be missing (augment=1); {noise}"
+            f"takes what is known), or a state may be missing (augment='auto'); {noise}"
         )
     again = "another random_state" + ", n_restarts" * second
     if not second and run.field.n_params <= MOST_PARAMETERS and run.field.d <= MOST_STATES and not run.field.callbacks:
         again += "; optimizer='levenberg-marquardt' comes to better ones, and takes longer"
     return (
-        f"the network may be too small, a state may be missing (augment=1), or training ended in a poor minimum ({again}); "
-        f"{noise}"
+        f"the network may be too small, a state may be missing (augment='auto'), or training ended in a poor minimum "
+        f"({again}); {noise}"
     )

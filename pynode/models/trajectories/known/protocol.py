@@ -118,6 +118,8 @@ def refuse_options(model: NeuralODEOptions, why: Sequence[str]) -> None:
             f"structure='equation' does not go with {', '.join(why)}: terms are chosen along states read off; leave one of "
             "them out, or give the equation (field=)"
         )
+    if model.augment == "auto":
+        raise ValueError(f"augment='auto' does not go with {', '.join(why)}: give the number of states that nobody measured")
     for option in second_order_options(model):
         raise ValueError(
             f"{option} does not go with observe, initial, doses, censored or repeated readings, error models: average "
