@@ -240,6 +240,17 @@ def measured(name, noise, seed, augment):
     return row
 
 
+def _told(name, noise, seed, row):
+    """A line of a fit."""
+    errors, deviations = (", ".join(f"{x:.2f}" for x in row[k]) for k in ("errors", "deviations"))
+    said = f"{'warned' if row['warned'] else '':6} {'off' if row['off'] else '':3}"
+    return (
+        f"{name:21} {noise:4} {seed} {row['unobserved']} of {len(SYSTEMS[name].start) - 1} unobserved, reversed "
+        f"{row['uncertain']:8.2f} {said} new records: errors {errors}, deviations {deviations}; held "
+        f"{row['trajectory']:.2f}, readings {row['readings']:.2f}"
+    )
+
+
 def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--systems", nargs="+", default=list(SYSTEMS), metavar="NAME", help=", ".join(SYSTEMS))
@@ -257,14 +268,7 @@ def main():
                 for augment in options.augment:
                     row = measured(name, noise, seed, augment)
                     rows.append(row)
-                    errors, deviations = (", ".join(f"{x:.2f}" for x in row[k]) for k in ("errors", "deviations"))
-                    print(
-                        f"{name:21} {noise:4} {seed} {row['unobserved']} of {len(SYSTEMS[name].start) - 1} unobserved, reversed "
-                        f"{row['uncertain']:8.2f} {'warned' if row['warned'] else '':6} {'off' if row['off'] else '':3} new "
-                        f"records: errors {errors}, deviations {deviations}; held {row['trajectory']:.2f}, "
-                        f"readings {row['readings']:.2f}",
-                        flush=True,
-                    )
+                    print(_told(name, noise, seed, row), flush=True)
         off = [row["warned"] for row in rows if row["off"]]
         near = [row["warned"] for row in rows if not row["off"]]
         trajectory, readings = (np.array([row[k] for row in rows]) for k in ("trajectory", "readings"))

@@ -8,6 +8,7 @@ import pytest
 import pynode as pn
 from pynode.fit import FitWarning
 from pynode.models.trajectories.equations.loose import under_other_inputs
+from pynode.models.trajectories.intervals.refits import _inverse
 
 T = 0.1 * np.arange(500)
 NOISE = 0.02
@@ -134,6 +135,12 @@ def test_a_random_force_widens_simulations(model):
     wide = driven.simulate((t, u), (t[WARM], y[WARM]), interval=0.9, kind="prediction")
     assert np.allclose(band.upper - band.mean, 1.6449 * std, rtol=1e-3)
     assert (wide.upper - wide.lower > band.upper - band.lower).all()
+
+
+def test_where_rollouts_run_away_nothing_is_known_of_the_start():
+    for information in (np.zeros((2, 2)), np.full((2, 2), np.inf), np.full((2, 2), np.nan)):
+        assert np.isnan(_inverse(information)).all()
+    assert np.allclose(_inverse(np.diag([4.0, 0.5])), np.diag([0.25, 2.0]))
 
 
 @pytest.mark.parametrize(("field", "dt", "size", "loose"), [(spring, 0.1, 1.0, False), (rubbing, 0.02, 2.0, True)])

@@ -148,10 +148,20 @@ def placed(model: "NeuralODE", data: Trajectories, y0: Array) -> "NeuralODE":
         w = weight * ~np.isnan(y)
         n = y.shape[1]
         information = np.einsum("tci,tc,tcj->ij", J0[:, :n], w, J0[:, :n]) + prior
-        covariance = np.linalg.inv(information)
+        covariance = _inverse(information)
         made.state_covariance_[i] = covariance
         made.state_gain_[i] = covariance @ np.einsum("tci,tc,tcp->ip", J0[:, :n], w, J[:, :n])
     return made
+
+
+def _inverse(information: Array) -> Array:
+    """The inverse (d, d); NaN where rollouts run away, so that nothing is known."""
+    if not np.isfinite(information).all():
+        return np.full(information.shape, np.nan)
+    try:
+        return np.asarray(np.linalg.inv(information), dtype=np.float64)
+    except np.linalg.LinAlgError:
+        return np.full(information.shape, np.nan)
 
 
 def precision_of_states(model: "NeuralODE") -> Array:
