@@ -35,7 +35,13 @@ def as_control(u: Any, m: int | None, t: Sequence[Any]) -> Signal | None:
     """
     if u is None and m:
         raise ValueError(f"the field has {m} control input{'s' * (m > 1)}: give u=, values along the trajectories")
+    if isinstance(u, list) and u and isinstance(u[0], (Signal, tuple)):
+        raise TypeError(
+            f"u is a list of {type(u[0]).__name__}s: give (list of times, list of values[, kind]), or one pynode.Signal of "
+            "such lists"
+        )
     u = rows_of_constants(u, m)
+    t = [np.asarray(times) for times in t]
     if u is None or isinstance(u, (Signal, tuple)):
         signal: Signal | None = as_signal(u, m)
     elif isinstance(u, list) and len(u) == len(t) and all(np.ndim(v) >= 1 for v in u) and len(np.shape(u[0])) <= 2:
@@ -49,6 +55,11 @@ def as_control(u: Any, m: int | None, t: Sequence[Any]) -> Signal | None:
                 raise ValueError(
                     f"u has shape {u.shape}, with {len(t)} trajectories of {len(u)} times: give (times, u) if rows belong "
                     "to times, or pynode.Signal(None, u, 'constant') if they belong to trajectories"
+                )
+            if u.shape[1] not in (1, m) and all(len(times) == u.shape[1] for times in t):
+                raise ValueError(
+                    f"u has shape {u.shape}, with {len(t)} trajectories of {u.shape[1]} times: give u[:, :, None] if "
+                    "columns belong to times, or pynode.Signal(None, u, 'constant') if they are constant inputs"
                 )
             signal = Signal(None, u, "constant")
         elif u.ndim in (1, 2) and all(len(times) == len(u) for times in t):
