@@ -8,6 +8,8 @@ from typing import Any, overload
 import numpy as np
 
 from pynode.data.arrays import real_array
+from pynode.data.clock import Clock, times_of
+from pynode.data.labels import by_name, column_names
 from pynode.data.piecewise import Float
 from pynode.data.signal import Signal, as_signal
 
@@ -35,11 +37,6 @@ def as_control(u: Any, m: int | None, t: Sequence[Any]) -> Signal | None:
     """
     if u is None and m:
         raise ValueError(f"the field has {m} control input{'s' * (m > 1)}: give u=, values along the trajectories")
-    if isinstance(u, list) and u and isinstance(u[0], (Signal, tuple)):
-        raise TypeError(
-            f"u is a list of {type(u[0]).__name__}s: give (list of times, list of values[, kind]), or one pynode.Signal of "
-            "such lists"
-        )
     u = rows_of_constants(u, m)
     t = [np.asarray(times) for times in t]
     if u is None or isinstance(u, (Signal, tuple)):
@@ -78,11 +75,30 @@ def as_control(u: Any, m: int | None, t: Sequence[Any]) -> Signal | None:
     return signal
 
 
+def as_read(u: Any, clock: Clock | None) -> tuple[tuple[str, ...], Any]:
+    """(names of control inputs, what a user gave in their order): columns of data frames have names.
+
+    Dates of (times, values, ...) become numbers by the clock of the data.
+    """
+    known = isinstance(u, tuple) and len(u) > 1
+    values = u[1] if known else u
+    names = tuple(column_names(values) or ())
+    names = names if len(set(names)) == len(names) else ()
+    values = by_name("u", values, names)
+    return names, (times_of(u[0], clock), values, *u[2:]) if known else values
+
+
 def rows_of_constants(u: Any, m: int | None) -> Any:
     """Lists of m constants, one for each trajectory, or the m constants of a single one, as a (B, m) array.
 
-    Anything else, or where m is not known, is returned as it is.
+    Anything else, or where m is not known, is returned as it is; but lists of signals are refused.
     """
+    first = u[0] if isinstance(u, list) and u else None
+    if isinstance(first, Signal) or (isinstance(first, tuple) and len(first) > 1 and np.ndim(first[0])):
+        raise TypeError(
+            f"u is a list of {type(first).__name__}s: give (list of times, list of values[, kind]), or one pynode.Signal of "
+            "such lists"
+        )
     if not m or not isinstance(u, (list, np.ndarray)) or not len(u):
         return u
     rows = u if np.ndim(u[0]) else [u]

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from pynode.data.arrays import is_ragged, own_array, read_only
 from pynode.data.cells import Writing, missing_codes
 from pynode.data.clock import Clock
-from pynode.data.control import as_control
+from pynode.data.control import as_control, as_read
 from pynode.data.dates import REMEDY
 from pynode.data.ragged import check_times, states_and_names, times_and_clock
 from pynode.data.signal import Signal
@@ -309,14 +309,16 @@ class Trajectories:
                 raise ValueError(
                     f"trajectory {i}: t has shape {times.shape}, so Y must have {times.size} rows; it has {len(states)}"
                 )
+        inputs, u = as_read(u, clock)
+        told: dict[str, Any] = {"names": called, "time_name": time_name, "input_names": inputs, "clock": clock}
         if reading.replicates == "refuse":
-            return cls(tuple(ts), tuple(ys), called, time_name, signal=as_control(u, None, ts), clock=clock)
+            return cls(tuple(ts), tuple(ys), signal=as_control(u, None, ts), **told)
         for i, times in enumerate(ts):
             check_times(times, f"trajectory {i}", time_name, repeated=True)
         parts: dict[str, Any] = {"t": ts, "y": ys, "u": None, "censored": None}
         parts = averaged(parts) if reading.replicates == "average" else repeats_marked(parts)
         signal, repeated = as_control(u, None, ts), bool(parts["repeated"])
-        return cls(tuple(parts["t"]), tuple(parts["y"]), called, time_name, signal=signal, clock=clock, repeated=repeated)
+        return cls(tuple(parts["t"]), tuple(parts["y"]), signal=signal, repeated=repeated, **told)
 
     @classmethod
     def from_frame(

@@ -90,12 +90,6 @@ def test_predictions_take_plain_values_as_the_data_were_taken():
     assert not np.allclose(plain, model.predict(T, [0.5, 0.2], u=(T, v[:, None], "linear")))
 
 
-def test_times_and_values_may_be_lists():
-    model = pn.NeuralODE(hidden=(), random_state=0).fit(T[:60], np.exp(-T[:60]), u=np.sin(T[:60]))
-    path = model.predict(T[:20], [1.0], u=np.cos(T[:20]))
-    assert np.array_equal(model.predict(T[:20].tolist(), [1.0], u=np.cos(T[:20]).tolist()), path)
-
-
 def test_a_delay_is_found_and_used_everywhere():
     u, truth, y = measured(duffing, 2, delay=0.8)
     model = pn.NeuralODE(**QUICK, input_kind="previous", input_delay="auto").fit(T, y, u=u)

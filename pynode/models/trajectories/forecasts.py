@@ -12,6 +12,7 @@ from pynode.models.trajectories.derivatives import named_inputs
 from pynode.models.trajectories.frames import frame_of
 from pynode.models.trajectories.intervals.predicted import Band, Kind, check_interval
 from pynode.models.trajectories.new_trajectories import NewTrajectories
+from pynode.models.trajectories.scaling import Scaling
 
 Array = NDArray[np.float64]
 
@@ -74,7 +75,7 @@ class Forecasts(NewTrajectories):
         if interval is not None:
             check_interval(interval, kind)
         times = _times(steps, data)
-        signals = _signals(named_inputs(self, u), data, times)
+        signals = _signals(named_inputs(self, u), data, times, self.scaling_)
         bands = []
         for i, t in enumerate(times):
             given: dict[str, Any] = {"u": signals[i], "doses": doses, "trajectory": i}
@@ -121,13 +122,14 @@ def _times(steps: Any, data: Trajectories) -> list[Array]:
     return found
 
 
-def _signals(u: Any, data: Trajectories, times: list[Array]) -> list[Signal | None]:
+def _signals(u: Any, data: Trajectories, times: list[Array], scaling: Scaling) -> list[Signal | None]:
     """The control inputs of each trajectory, from its first time to the end of the forecast; None: those of the data."""
     past: Any = data.signal
     if u is None or past is None:
         if u is not None:
             raise ValueError("the model has no control inputs: leave u out")
-        if past is not None and any(past.known_until(i) < t[-1] for i, t in enumerate(times)):
+        late = None if past is None else scaling.late(past)
+        if late is not None and any(late.known_until(i) < t[-1] for i, t in enumerate(times)):
             raise ValueError("the control inputs of the data end before the forecast does: give u=, values at its times")
         return [None] * len(times)
     if isinstance(u, Signal):

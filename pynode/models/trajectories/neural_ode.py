@@ -140,7 +140,7 @@ class NeuralODE(Published):
     aside_ : tuple of int
         Positions of trajectories that `early_stopping` kept aside: their initial states alone are fitted.
     input_kind_ : str
-        How control inputs that are plain values go between their times in predictions: as those of the data did.
+        How control inputs without a kind of their own go between their times in predictions: as those of the data did.
     in_frames_ : bool
         It was fitted to a data frame: forecasts are data frames.
     visited_ : Visited or None
@@ -213,7 +213,8 @@ class NeuralODE(Published):
             that it is learned from begins with its first reading.
         u : array, list of arrays, tuple or Signal, optional
             Control inputs: values at the times of the data, (T, m), (B, T, m) or a list of (T_i, m), which go between
-            them as `input_kind` says; (B, m) or (m,): constants; (times, values[, kind]) or a `pynode.Signal` for others.
+            them as `input_kind` says; (B, m) or (m,): constants; (times, values[, kind]) or a `pynode.Signal` for others,
+            without a kind as `input_kind` says ("auto": straight lines). Columns of data frames go by their names later.
         weight : array or list of arrays, optional
             Relative precision (1 / variance) of the entries of Y, of its shape or one that broadcasts to it: a common factor
             of those of a state changes nothing, and its noise is that of an entry of typical weight (the geometric mean).
@@ -258,6 +259,8 @@ class NeuralODE(Published):
             fit_partitions(self, many, self._seed(), shown, callback, checkpoint)
             return self
         in_memory: Any = t
+        if isinstance(u, tuple) and len(u) == 2 and self.input_kind != "auto":
+            u = (*u, self.input_kind)
         u = rows_of_constants(u, None if self.field is None else self.field.inputs)
         data = with_covariates(as_trajectories(in_memory, Y, u, names, time, state, id, input, replicates="keep"))
         self.in_frames_ = is_frame(t)

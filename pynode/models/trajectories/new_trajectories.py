@@ -98,7 +98,10 @@ class NewTrajectories(Rollouts):
             raise ValueError(f"the model has {self.field_.inputs} control inputs, u {m}")
         if self.log:
             check_positive(data)
-        return data if self.protocol_ is not None else means(data, None)[0]
+        if self.protocol_ is not None:
+            return data
+        self._check_known(data.signal, data.t)
+        return means(data, None)[0]
 
     def score(
         self, t: Series | Trajectories, Y: Series | None = None, *, u: Inputs | None = None, doses: Any = None
