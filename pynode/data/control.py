@@ -41,7 +41,10 @@ def as_control(u: Any, m: int | None, t: Sequence[Any]) -> Signal | None:
     t = [np.asarray(times) for times in t]
     if u is None or isinstance(u, (Signal, tuple)):
         signal: Signal | None = as_signal(u, m)
-    elif isinstance(u, list) and len(u) == len(t) and all(np.ndim(v) >= 1 for v in u) and len(np.shape(u[0])) <= 2:
+    elif isinstance(u, list) and (
+        len({np.shape(v)[:1] for v in u}) > 1
+        or (len(u) == len(t) and all(np.ndim(v) >= 1 for v in u) and len(np.shape(u[0])) <= 2)
+    ):
         signal = _sampled([real_array(f"u[{i}]", v, np.float64) for i, v in enumerate(u)], t)
     else:
         u = real_array("u", u, np.float64)
@@ -115,6 +118,8 @@ def _sampled(values: list[Float], t: Sequence[Float]) -> Signal:
             raise ValueError(
                 f"u of trajectory {i} has shape {v.shape}, the trajectory {len(times)} times: give a row a time"
             )
+        if (np.diff(times) < 0).any():
+            raise ValueError(f"the times of u of trajectory {i} fall: give (times, values), with times that rise")
         if not np.isfinite(v).all():
             raise ValueError(f"u of trajectory {i} is not finite everywhere: give a pynode.Signal of the times where it is")
     first = [np.append(True, np.diff(times) != 0) for times in t]  # of the readings at each time

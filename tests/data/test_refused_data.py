@@ -203,6 +203,7 @@ def test_control_inputs_that_may_mean_two_things():
         (np.ones((3, 4)), ValueError, r"3 trajectories of 4 times: give u\[:, :, None\] if columns belong to times"),
         ([(T, T[:, None])] * 3, TypeError, "u is a list of tuples: give \\(list of times, list of values"),
         ([pn.Signal(T, T[:, None])] * 3, TypeError, "u is a list of Signals: give"),
+        ([T, T[:3]], ValueError, "u is for 2 trajectories, there are 3"),
     ]:
         with pytest.raises(error, match=words):
             pn.Trajectories.from_arrays(*data, u=u)

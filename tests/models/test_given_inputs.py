@@ -37,6 +37,14 @@ def test_times_and_values_may_be_lists(held):
     assert np.array_equal(held.predict(T.tolist(), y[0].tolist(), u=u.tolist()), path)
 
 
+def test_values_at_falling_times_have_times_of_their_own(held):
+    u, y = experiment(1)
+    path = held.predict(T[::-1], y[-1], u=(T, u))
+    assert path.shape == y.shape
+    with pytest.raises(ValueError, match=r"the times of u of trajectory 0 fall: give \(times, values\)"):
+        held.predict(T[::-1], y[-1], u=u[::-1])
+
+
 def test_values_with_times_go_between_them_as_those_of_the_fit_did(held):
     u, y = experiment(1)
     path = held.predict(T, y[0], u=u)
