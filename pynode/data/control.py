@@ -78,6 +78,11 @@ def as_control(u: Any, m: int | None, t: Sequence[Any]) -> Signal | None:
     return signal
 
 
+def is_plain(u: Any) -> bool:
+    """Whether control inputs are values at the times of the data."""
+    return not (u is None or isinstance(u, (Signal, tuple)))
+
+
 def as_read(u: Any, clock: Clock | None) -> tuple[tuple[str, ...], Any]:
     """(names of control inputs, what a user gave in their order): columns of data frames have names.
 

@@ -134,6 +134,31 @@ def test_constants_of_a_simulation_hold_in_its_warmup_too(held):
             held.simulate(constant, (T[:20], y[:20], own), t=T)
 
 
+def test_tables_and_trajectories_are_taken_as_arrays_are(held, tmp_path):
+    u, y = experiment(0)
+    frame = pd.DataFrame({"t": T, "x": y[:, 0], "v": y[:, 1], "heat": u[:, 0], "pump": u[:, 1]})
+    frame.to_csv(tmp_path / "data.csv", index=False)
+    columns = {"time": "t", "state": ["x", "v"], "input": ["heat", "pump"]}
+    tables = [
+        pn.Trajectories.from_arrays(T, y, u=u),
+        pn.Trajectories.from_frame(frame, **columns),
+        pn.read_csv(tmp_path / "data.csv", **columns),
+    ]
+    for data in tables:
+        model = pn.NeuralODE(**QUICK, input_kind="previous").fit(data)
+        assert model.report_["inputs"]["kind"] == "previous"
+        np.testing.assert_allclose(model.theta_, held.theta_, rtol=1e-9)
+        assert held.score(data) == pytest.approx(held.score(T, y, u=u), rel=1e-12)
+    given = pn.Trajectories.from_arrays(T, y, u=(T, u, "linear"))
+    assert pn.NeuralODE(**QUICK, input_kind="previous").fit(given).report_["inputs"]["kind"] == "linear"
+
+
+def test_a_delay_beyond_the_data_is_refused():
+    u, y = experiment(0)
+    with pytest.raises(ValueError, match=r"input_delay=100\.0 is 11\.8 or more: nothing but first values would take effect"):
+        pn.NeuralODE(**QUICK, input_delay=100.0).fit(T, y, u=u)
+
+
 def test_a_warmup_of_one_reading_may_be_a_row(held):
     u, y = experiment(1)
     assert np.array_equal(held.simulate((T, u), (T[0], y[0])), held.simulate((T, u), (T[:1], y[:1])))

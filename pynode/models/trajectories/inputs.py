@@ -124,6 +124,10 @@ def choose_inputs(
         raise ValueError(f"input_delay={delays!r} has {len(delay)} numbers for {signal.m} control inputs")
     delay = np.array(np.broadcast_to(delay, (signal.m,)))
     check_inputs(signal, data.t, delay, data.clock)
+    if signal.kind != "constant" and delay.any():
+        reach = max(t[-1] - signal.t[0 if signal.shared else i][0] for i, t in enumerate(data.t))
+        if (delay >= reach).any():
+            raise ValueError(f"input_delay={delays!r} is {reach:g} or more: nothing but first values would take effect")
     open_kind = plain and model.input_kind == "auto" and not known
     if plain and model.input_kind != "auto":
         data = _with(data, of_kind(signal, model.input_kind))

@@ -4,6 +4,7 @@ import os
 import time as clock
 import warnings
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from functools import partial
 from typing import TYPE_CHECKING, Any, Self
 
@@ -38,7 +39,6 @@ from pynode.models.trajectories.series import (
     as_trajectories,
     check_data,
     from_first_readings,
-    is_plain,
     with_covariates,
 )
 from pynode.models.trajectories.stages import reporting
@@ -273,7 +273,8 @@ class NeuralODE(Published):
         if not known:
             data, precision = from_first_readings(*means(data, precision))
         seed = self._seed()
-        data, choice = choose_inputs(self, data, is_plain(u, input), bool(known), seed)
+        data, choice = choose_inputs(self, data, data.plain, bool(known), seed)
+        data = replace(data, plain=False)
         before = getattr(self, "report_", None)
         try:
             return self._fit(data, precision, doses, bool(known), seed, choice, progress, callback, checkpoint)

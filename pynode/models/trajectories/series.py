@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from pynode.data.clock import Clock, refuse_clock
-from pynode.data.control import as_control
+from pynode.data.control import as_control, is_plain
 from pynode.data.delays import delayed, of_kind
 from pynode.data.knots import not_finite
 from pynode.data.ragged import is_frame
@@ -209,11 +209,6 @@ def check_inputs(signal: Signal, t: Sequence[Any], delay: NDArray[np.float64], c
         late.check_spans(spans)
     else:
         late.check_spans(spans, lambda x: clock.to_text(x)[0] if np.isfinite(x) else f"{x:g}")
-
-
-def is_plain(u: Any, columns: Any = None) -> bool:
-    """Whether control inputs are values at the times of the data; columns: those of a data frame that hold them."""
-    return columns is not None or not (u is None or isinstance(u, (Signal, tuple)))
 
 
 def own_control(u: Any, m: int | None, t: Any, kind: Kind) -> Signal | None:
