@@ -4,6 +4,7 @@ import argparse
 import csv
 
 import numpy as np
+import pandas as pd
 import pytest
 
 import pynode as pn
@@ -304,6 +305,20 @@ def test_predictions_speak_of_flags(here, capsys):
     ]:
         assert cli.main(["predict", "model.npz", *flags]) == 2
         assert words in capsys.readouterr().err
+
+
+def test_inputs_of_a_file_go_as_those_of_the_fit_did(here):
+    t = np.linspace(0, 6, 40)
+    pump = np.cos(3 * t)[:, None]
+    lag = pn.field(state=1, inputs=1)(lambda t, y, u: u - y)
+    rows = pd.DataFrame({"t": t, "x": pn.solve(lag, [0.0], t, inputs=(t, pump, "previous")).y[:, 0], "pump": pump[:, 0]})
+    model = pn.NeuralODE(hidden=(), input_kind="previous", random_state=0).fit(rows, time="t", state="x", input="pump")
+    model.save("bare.npz", data=False)
+    rows[["t", "pump"]].to_csv("later.csv", index=False)
+    flags = ["--t", "0:6:1", "--y0", "1", "--inputs", "later.csv", "-o", "path.csv"]
+    assert cli.main(["predict", "bare.npz", *flags]) == 0
+    path = model.predict(np.arange(7.0), [1.0], u=(t, rows[["pump"]], "previous"))
+    np.testing.assert_allclose(pd.read_csv("path.csv")["x"], path[:, 0], rtol=1e-6)
 
 
 def test_an_equation_that_was_found_is_shown(here, capsys):
