@@ -153,6 +153,17 @@ def test_tables_and_trajectories_are_taken_as_arrays_are(held, tmp_path):
     assert pn.NeuralODE(**QUICK, input_kind="previous").fit(given).report_["inputs"]["kind"] == "linear"
 
 
+def test_an_equation_tells_by_how_much_inputs_are_late():
+    @pn.field(state=2, inputs=2, theta={"k": pn.positive(1.5)})
+    def known(t, y, th, u):
+        return [y[1] + u[1], th.k * u[0] - y[0] - 0.5 * y[1]]
+
+    u, y = experiment(0)
+    model = pn.NeuralODE(field=known, input_kind="previous", input_delay=(0.4, 0.0), random_state=0).fit(T, y, u=u)
+    first, second = model.equation().right
+    assert first == "y2 + u2" and "u1(t - 0.4)" in second and "u1(t - 0.4)" in model.equation().latex
+
+
 def test_a_delay_beyond_the_data_is_refused():
     u, y = experiment(0)
     with pytest.raises(ValueError, match=r"input_delay=100\.0 is 11\.8 or more: nothing but first values would take effect"):
