@@ -131,4 +131,9 @@ def _sampled(values: list[Float], t: Sequence[Float]) -> Signal:
     for i, (v, new) in enumerate(zip(values, first, strict=True)):
         if (v != v[new][np.cumsum(new) - 1]).any():
             raise ValueError(f"u of trajectory {i} differs between readings at one time: give u=(times, values) of its own")
-    return Signal([x[new] for x, new in zip(t, first, strict=True)], [v[k] for v, k in zip(values, first, strict=True)])
+    t, values = [x[new] for x, new in zip(t, first, strict=True)], [v[k] for v, k in zip(values, first, strict=True)]
+    step = min((float(np.diff(x).min()) for x in t if len(x) > 1), default=1.0)
+    for i, x in enumerate(t):
+        if len(x) == 1:  # held for a while: a line needs two knots
+            t[i], values[i] = np.append(x, x + step), values[i].repeat(2, axis=0)
+    return Signal(t, values)

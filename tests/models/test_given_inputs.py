@@ -164,6 +164,22 @@ def test_an_equation_tells_by_how_much_inputs_are_late():
     assert first == "y2 + u2" and "u1(t - 0.4)" in second and "u1(t - 0.4)" in model.equation().latex
 
 
+def test_an_experiment_may_have_a_single_reading(held):
+    u, y = experiment(0)
+    two = pn.NeuralODE(**QUICK, input_kind="previous").fit([T, T[:1]], [y, y[:1]], u=[u, u[:1]])
+    assert two.report_["inputs"]["kind"] == "previous" and two.predict(T, trajectory=0).shape == (60, 2)
+
+
+def test_forecasts_of_unequal_lengths_have_inputs_of_their_own():
+    u, y = experiment(0)
+    model = pn.NeuralODE(**QUICK, input_kind="previous").fit([T, T[:40]], [y, y[:40]], u=[u, u[:40]])
+    steps, new = [T[-1] + T[1:4], T[39] + T[1:3]], [np.ones((3, 2)), np.zeros((2, 2))]
+    first, second = model.forecast(steps, u=new)
+    assert np.array_equal(first, model.forecast(3, u=np.ones((3, 2)).tolist())[0])
+    assert np.array_equal(second, model.forecast(2, u=np.zeros((2, 2)))[1])
+    assert model.forecast(2, u=([0.0, 20.0], np.ones((2, 2))))[0].shape == (2, 2)
+
+
 def test_a_delay_beyond_the_data_is_refused():
     u, y = experiment(0)
     with pytest.raises(ValueError, match=r"input_delay=100\.0 is 11\.8 or more: nothing but first values would take effect"):
