@@ -70,6 +70,8 @@ def _delayed(t: Array, u: Array, by: Array, kind: str) -> tuple[Array, Array]:
     knots = np.unique(np.concatenate([t[:1], *[t + b for b in np.unique(by)]]))
     near = SAME * float(np.diff(t).min()) if len(t) > 1 else 0.0  # t + a and t + b may differ by rounding
     knots = knots[(np.diff(knots, prepend=-np.inf) > near) & (knots <= last)]
+    own = t[np.minimum(np.searchsorted(t, knots - near), len(t) - 1)]
+    knots = np.unique(np.where(np.abs(own - knots) <= near, own, knots))  # jumps at t are at t, not just before or after
     values = np.empty((len(knots), len(by)))
     for j, b in enumerate(by):
         if kind == "previous":

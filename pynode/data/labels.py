@@ -39,9 +39,10 @@ def by_name(name: str, x: Any, names: Sequence[str]) -> Any:
     labels = labels_of(x)
     if labels is None or not names:
         return x
-    if sorted(map(str, labels)) != sorted(names):
+    labels = [str(label) for label in labels]
+    if sorted(labels) != sorted(names):
         raise ValueError(
-            f"{name} is labelled {', '.join(map(str, labels))}, but its entries are {', '.join(names)}: take those labels, "
+            f"{name} is labelled {', '.join(labels)}, but its entries are {', '.join(names)}: take those labels, "
             f"each once, or give {name}.to_numpy(), which goes by position"
         )
     return np.asarray(x.to_numpy())[..., [labels.index(wanted) for wanted in names]]
@@ -67,7 +68,7 @@ def by_position(name: str, x: Any) -> Any:
 def column_names(Y: Any) -> list[str] | None:
     """The names of the columns of a data frame, or of the first of a list of such; None where they have none."""
     first = Y[0] if isinstance(Y, (list, tuple)) and len(Y) else Y
-    labels = labels_of(first) if np.ndim(first) == 2 else None
+    labels = labels_of(first) if getattr(first, "ndim", 0) == 2 else None
     return None if labels is None else [str(label) for label in labels]
 
 

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from pynode.data.arrays import is_ragged, own_array, read_only
 from pynode.data.cells import Writing, missing_codes
 from pynode.data.clock import Clock
-from pynode.data.control import as_control
+from pynode.data.control import as_control, as_read, is_plain
 from pynode.data.dates import REMEDY
 from pynode.data.ragged import check_times, states_and_names, times_and_clock
 from pynode.data.signal import Signal
@@ -56,6 +56,8 @@ class Trajectories:
     covariates : (B, m) array or None
         What is known of each trajectory.
     covariate_names : tuple of str
+    plain : bool
+        The control inputs were given as values at the times; a fit says how they go between these (`input_kind`).
 
     Raises
     ------
@@ -88,6 +90,7 @@ class Trajectories:
     doses: tuple[tuple[Mapping[str, Any], ...], ...] | None = None
     covariates: Float | None = None
     covariate_names: tuple[str, ...] = ()
+    plain: bool = False
 
     def __post_init__(self) -> None:
         t = tuple(own_array("t", x, np.float64) for x in self.t)
@@ -309,14 +312,17 @@ class Trajectories:
                 raise ValueError(
                     f"trajectory {i}: t has shape {times.shape}, so Y must have {times.size} rows; it has {len(states)}"
                 )
+        inputs, u = as_read(u, clock)
+        told: dict[str, Any] = {"names": called, "time_name": time_name, "clock": clock}
+        told |= {"input_names": inputs, "plain": is_plain(u)}
         if reading.replicates == "refuse":
-            return cls(tuple(ts), tuple(ys), called, time_name, signal=as_control(u, None, ts), clock=clock)
+            return cls(tuple(ts), tuple(ys), signal=as_control(u, None, ts), **told)
         for i, times in enumerate(ts):
             check_times(times, f"trajectory {i}", time_name, repeated=True)
         parts: dict[str, Any] = {"t": ts, "y": ys, "u": None, "censored": None}
         parts = averaged(parts) if reading.replicates == "average" else repeats_marked(parts)
         signal, repeated = as_control(u, None, ts), bool(parts["repeated"])
-        return cls(tuple(parts["t"]), tuple(parts["y"]), called, time_name, signal=signal, clock=clock, repeated=repeated)
+        return cls(tuple(parts["t"]), tuple(parts["y"]), signal=signal, repeated=repeated, **told)
 
     @classmethod
     def from_frame(
@@ -421,5 +427,5 @@ class Trajectories:
         u = parts["u"]
         signal = None if u is None else as_control(u, None, parts["t"])
         marks = None if parts["censored"] is None else tuple(parts["censored"])
-        arrays = {"t": tuple(parts["t"]), "y": tuple(parts["y"]), "signal": signal, "censored": marks}
+        arrays = {"t": tuple(parts["t"]), "y": tuple(parts["y"]), "signal": signal, "censored": marks, "plain": is_plain(u)}
         return cls(**{name: x for name, x in parts.items() if name != "u"} | arrays)

@@ -4,6 +4,7 @@ import argparse
 import csv
 
 import numpy as np
+import pandas as pd
 import pytest
 
 import pynode as pn
@@ -288,9 +289,7 @@ def test_arguments_of_python_become_flags(words, by_flag):
 
 def test_predictions_speak_of_flags(here, capsys):
     t = np.linspace(0, 6, 40)
-    x = np.zeros(40)
-    for k in range(39):
-        x[k + 1] = x[k] + (t[1] - t[0]) * (np.sin(t[k]) - x[k])
+    x = (np.sin(t) - np.cos(t) + np.exp(-t)) / 2  # of an input that is not held, so that it is known until its last time
     rows = zip(t, x, np.sin(t), strict=True)
     (here / "a.csv").write_text("t,x,pump\n" + "".join(f"{a:.4f},{b:.5f},{c:.5f}\n" for a, b, c in rows))
     (here / "later.csv").write_text("t,pump\n6,0\n10,1\n")
@@ -306,6 +305,20 @@ def test_predictions_speak_of_flags(here, capsys):
     ]:
         assert cli.main(["predict", "model.npz", *flags]) == 2
         assert words in capsys.readouterr().err
+
+
+def test_inputs_of_a_file_go_as_those_of_the_fit_did(here):
+    t = np.linspace(0, 6, 40)
+    pump = np.cos(3 * t)[:, None]
+    lag = pn.field(state=1, inputs=1)(lambda t, y, u: u - y)
+    rows = pd.DataFrame({"t": t, "x": pn.solve(lag, [0.0], t, inputs=(t, pump, "previous")).y[:, 0], "pump": pump[:, 0]})
+    model = pn.NeuralODE(hidden=(), input_kind="previous", random_state=0).fit(rows, time="t", state="x", input="pump")
+    model.save("bare.npz", data=False)
+    rows[["t", "pump"]].to_csv("later.csv", index=False)
+    flags = ["--t", "0:6:1", "--y0", "1", "--inputs", "later.csv", "-o", "path.csv"]
+    assert cli.main(["predict", "bare.npz", *flags]) == 0
+    path = model.predict(np.arange(7.0), [1.0], u=(t, rows[["pump"]], "previous"))
+    np.testing.assert_allclose(pd.read_csv("path.csv")["x"], path[:, 0], rtol=1e-6)
 
 
 def test_an_equation_that_was_found_is_shown(here, capsys):

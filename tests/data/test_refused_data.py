@@ -195,3 +195,17 @@ def test_kinds_of_knots():
         pn.Signal(T, T[:, None], knots="round")
     with pytest.raises(ValueError, match="knots='smooth' is for inputs without jumps"):
         pn.Signal(T, T[:, None], kind="previous", knots="smooth")
+
+
+def test_control_inputs_that_may_mean_two_things():
+    data = ([T] * 3, [Y] * 3)
+    for u, error, words in [
+        (np.ones((3, 4)), ValueError, r"3 trajectories of 4 times: give u\[:, :, None\] if columns belong to times"),
+        ([(T, T[:, None])] * 3, TypeError, "u is a list of tuples: give \\(list of times, list of values"),
+        ([pn.Signal(T, T[:, None])] * 3, TypeError, "u is a list of Signals: give"),
+        ([T, T[:3]], ValueError, "u is for 2 trajectories, there are 3"),
+    ]:
+        with pytest.raises(error, match=words):
+            pn.Trajectories.from_arrays(*data, u=u)
+    assert pn.Trajectories.from_arrays(*data, u=np.ones((3, 2))).signal.kind == "constant"
+    assert pn.Trajectories.from_arrays(*data, u=np.ones((3, 4, 1))).signal.m == 1

@@ -131,6 +131,24 @@ def test_a_delayed_signal_is_that_of_earlier_times(kind):
     assert np.array_equal(late(t[:1]), signal(t[:1]))  # held before
 
 
+@pytest.mark.filterwarnings("ignore::pynode.fit.FitWarning")  # five iterations end at no minimum
+@pytest.mark.parametrize("unit", [1.0, 60.0, 1 / 7])
+def test_delayed_values_change_at_the_readings_in_all_units_of_time(unit):
+    from pynode.data.delays import delayed
+
+    u, y = measured(duffing, 2, delay=0.4)[::2]
+    late = delayed(pn.Signal(T * unit, u[:, None], "previous"), np.array([0.4 * unit]))
+    assert np.array_equal(late(T * unit)[2:, 0], u[:-2])
+    fits = [
+        pn.NeuralODE(
+            hidden=(3,), structure="network", max_iter=5, input_kind="previous", input_delay=0.4 * x, random_state=0
+        )
+        for x in (1.0, unit)
+    ]
+    one, other = (fit.fit(T[:60] * x, y[:60], u=u[:60]).theta_ for fit, x in zip(fits, (1.0, unit), strict=True))
+    np.testing.assert_allclose(other, one, atol=1e-6)
+
+
 @pytest.mark.filterwarnings("ignore:the data determine the network loosely")  # the tanks, by 7 times the noise
 @pytest.mark.parametrize("field, seed", [(duffing, 5), (tanks, 6)])
 def test_simulation_of_an_unobserved_state_from_a_warmup(field, seed):

@@ -149,7 +149,7 @@ def _inputs(args: argparse.Namespace, model: Any, t: Any) -> Any:
         raise UserError(f"{args.inputs}: control inputs must be known in every row")
     knots, values = new.t[0], new.y[0]
     past = None if model.data_ is None else model.data_.signal
-    kind: Any = "linear" if past is None or past.kind == "constant" else past.kind
+    kind: Any = model.input_kind_ if past is None or past.kind == "constant" else past.kind
     if args.y0 is None and past is not None and past.kind != "constant":
         i = 0 if past.shared else args.trajectory
         before = past.t[i] < knots[0]

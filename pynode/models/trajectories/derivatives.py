@@ -16,7 +16,7 @@ from pynode.fields.field import Field
 from pynode.models.trajectories.known.protocol import Protocol
 from pynode.models.trajectories.options import NeuralODEOptions
 from pynode.models.trajectories.scaling import Scaling
-from pynode.models.trajectories.series import Inputs, RaggedTimes, Times, own_control
+from pynode.models.trajectories.series import Inputs, RaggedTimes, Times, check_inputs, own_control
 
 Array = NDArray[np.float64]
 
@@ -154,16 +154,9 @@ class Derivatives(NeuralODEOptions):
         return Gradients(g.theta, None if g.y0 is None else g.y0 / slope(start), None, inputs)
 
     def _check_known(self, signal: Signal | None, t: Any) -> None:
-        """Refuse times (T_i,) of trajectories at which their control inputs are not known, in the user's times or dates."""
-        if signal is None or not all(np.size(x) for x in t):
-            return
-        clock = self.clock_
-        spans = np.array([[np.min(x), np.max(x)] for x in t], dtype=np.float64)
-        late = self.scaling_.late(signal)
-        if clock is None:
-            late.check_spans(spans)
-        else:
-            late.check_spans(spans, lambda x: clock.to_text(x)[0] if np.isfinite(x) else f"{x:g}")
+        """Refuse control inputs of trajectories that are not finite, or not known at their times (T_i,)."""
+        if signal is not None:
+            check_inputs(signal, t, self.scaling_.u_delay, self.clock_)
 
     @overload
     def derivative(self, y: ArrayLike, /) -> Array: ...
@@ -212,10 +205,13 @@ def named_states(model: "Derivatives", name: str, y: Any) -> Any:
 
 
 def named_inputs(model: Any, u: Any) -> Any:
-    """Control inputs, or (times, values, ...), in the order of the columns of the fit where they are labelled by names."""
+    """Control inputs, or (times, values, kind), in the order of the columns of the fit where they are labelled by names.
+
+    Dates become numbers, and values without a kind go between their times as those of the fit did.
+    """
     names = model.columns_.get("input") or ()
     if isinstance(u, tuple) and len(u) > 1:
-        return (u[0], by_name("u", u[1], names), *u[2:])
+        return (times_of(u[0], model.clock_), by_name("u", u[1], names), *(u[2:] or (model.input_kind_,)))
     return by_name("u", u, names)
 
 

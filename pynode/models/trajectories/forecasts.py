@@ -12,6 +12,7 @@ from pynode.models.trajectories.derivatives import named_inputs
 from pynode.models.trajectories.frames import frame_of
 from pynode.models.trajectories.intervals.predicted import Band, Kind, check_interval
 from pynode.models.trajectories.new_trajectories import NewTrajectories
+from pynode.models.trajectories.scaling import Scaling
 
 Array = NDArray[np.float64]
 
@@ -36,9 +37,9 @@ class Forecasts(NewTrajectories):
         steps : int, (S,) array, or list of (S_i,) arrays
             How many steps, each as long as the median one of the trajectory's data; or times, of all trajectories or of
             each, after the end of the data.
-        u : (S, m) array, list of (S_i, m) arrays, or Signal, optional
+        u : (S, m) array, list of (S_i, m) arrays, tuple or Signal, optional
             Control inputs at the times of the forecast: they go on from those of the data as these went. A `pynode.Signal`
-            replaces them all. Default: those of the data, where they reach so far.
+            or (times, values[, kind]) replaces them all. Default: those of the data, where they reach so far.
         doses : list of Dose, optional
             All doses of the trajectory, see `predict`.
         interval : float, optional
@@ -74,7 +75,7 @@ class Forecasts(NewTrajectories):
         if interval is not None:
             check_interval(interval, kind)
         times = _times(steps, data)
-        signals = _signals(named_inputs(self, u), data, times)
+        signals = _signals(named_inputs(self, u), data, times, self.scaling_)
         bands = []
         for i, t in enumerate(times):
             given: dict[str, Any] = {"u": signals[i], "doses": doses, "trajectory": i}
@@ -121,21 +122,25 @@ def _times(steps: Any, data: Trajectories) -> list[Array]:
     return found
 
 
-def _signals(u: Any, data: Trajectories, times: list[Array]) -> list[Signal | None]:
+def _signals(u: Any, data: Trajectories, times: list[Array], scaling: Scaling) -> list[Signal | None]:
     """The control inputs of each trajectory, from its first time to the end of the forecast; None: those of the data."""
     past: Any = data.signal
     if u is None or past is None:
         if u is not None:
             raise ValueError("the model has no control inputs: leave u out")
-        if past is not None and any(past.known_until(i) < t[-1] for i, t in enumerate(times)):
+        late = None if past is None else scaling.late(past)
+        if late is not None and any(late.known_until(i) < t[-1] for i, t in enumerate(times)):
             raise ValueError("the control inputs of the data end before the forecast does: give u=, values at its times")
         return [None] * len(times)
+    if isinstance(u, tuple):
+        u = Signal(*u)
     if isinstance(u, Signal):
         return [u.take([i]) for i in range(len(times))]
     if past.kind == "constant":
         raise ValueError("the control inputs of the data are constants, which go on: leave u out, or give a pynode.Signal")
-    several = isinstance(u, list) and len(u) == len(times) and np.ndim(u[0]) > 0 and np.ndim(u[0]) == np.ndim(u) - 1
-    listed = u if several and len(times) > 1 else [u] * len(times)
+    listed = [u] * len(times)
+    if isinstance(u, list) and len(u) == len(times) > 1:
+        listed = u if all(np.shape(one)[:1] == t.shape for one, t in zip(u, times, strict=True)) else listed
     found: list[Signal | None] = []
     for i, (t, one) in enumerate(zip(times, listed, strict=True)):
         values = real_array("u", one, np.float64)

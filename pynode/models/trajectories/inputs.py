@@ -7,6 +7,7 @@ short windows of a part of the data with each of the candidates.
 
 import copy
 import itertools
+import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
@@ -17,10 +18,12 @@ from numpy.typing import NDArray
 from pynode.data.delays import delayed, of_kind
 from pynode.data.signal import Kind, Signal
 from pynode.data.trajectories import Trajectories
+from pynode.errors import users_level
 from pynode.models.options import widths
 from pynode.models.trajectories.recipe import prepare
+from pynode.models.trajectories.series import check_inputs
 from pynode.optim.levenberg_marquardt import log_evidence
-from pynode.training.curriculum import FitError
+from pynode.training.curriculum import FitError, FitWarning
 from pynode.training.equations.input_evidence import InputEvidence, input_evidence
 from pynode.training.second_order import SecondOrderRun
 from pynode.training.smoothing import smooth
@@ -63,6 +66,11 @@ CLOSE = 3
 
 MOST = 20
 """... until about so many have been tried."""
+
+UNTOLD = (
+    "no trial fit could tell how control inputs go between their times, or how late they take effect: straight lines and no "
+    "delay are taken where input_kind and input_delay leave it open; say what you know of them"
+)
 
 
 @dataclass(frozen=True)
@@ -115,6 +123,11 @@ def choose_inputs(
     if delay.ndim == 1 and len(delay) not in (1, signal.m):
         raise ValueError(f"input_delay={delays!r} has {len(delay)} numbers for {signal.m} control inputs")
     delay = np.array(np.broadcast_to(delay, (signal.m,)))
+    check_inputs(signal, data.t, delay, data.clock)
+    if signal.kind != "constant" and delay.any():
+        reach = max(t[-1] - signal.t[0 if signal.shared else i][0] for i, t in enumerate(data.t))
+        if (delay >= reach).any():
+            raise ValueError(f"input_delay={delays!r} is {reach:g} or more: nothing but first values would take effect")
     open_kind = plain and model.input_kind == "auto" and not known
     if plain and model.input_kind != "auto":
         data = _with(data, of_kind(signal, model.input_kind))
@@ -128,6 +141,8 @@ def choose_inputs(
         kind = _choose_kind(model, data, seed, delay, evidence)
         data = _with(data, of_kind(signal, kind))
     assert data.signal is not None
+    if not evidence:
+        warnings.warn(UNTOLD, FitWarning, stacklevel=users_level())
     return data, Choice(data.signal.kind, delay, evidence)
 
 

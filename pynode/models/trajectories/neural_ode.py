@@ -4,6 +4,7 @@ import os
 import time as clock
 import warnings
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from functools import partial
 from typing import TYPE_CHECKING, Any, Self
 
@@ -38,7 +39,6 @@ from pynode.models.trajectories.series import (
     as_trajectories,
     check_data,
     from_first_readings,
-    is_plain,
     with_covariates,
 )
 from pynode.models.trajectories.stages import reporting
@@ -142,7 +142,7 @@ class NeuralODE(Published):
     aside_ : tuple of int
         Positions of trajectories that `early_stopping` kept aside: their initial states alone are fitted.
     input_kind_ : str
-        How control inputs that are plain values go between their times in predictions: as those of the data did.
+        How control inputs without a kind of their own go between their times in predictions: as those of the data did.
     in_frames_ : bool
         It was fitted to a data frame: forecasts are data frames.
     visited_ : Visited or None
@@ -215,7 +215,8 @@ class NeuralODE(Published):
             that it is learned from begins with its first reading.
         u : array, list of arrays, tuple or Signal, optional
             Control inputs: values at the times of the data, (T, m), (B, T, m) or a list of (T_i, m), which go between
-            them as `input_kind` says; (B, m) or (m,): constants; (times, values[, kind]) or a `pynode.Signal` for others.
+            them as `input_kind` says; (B, m) or (m,): constants; (times, values[, kind]) or a `pynode.Signal` for others,
+            without a kind as `input_kind` says ("auto": straight lines). Columns of data frames go by their names later.
         weight : array or list of arrays, optional
             Relative precision (1 / variance) of the entries of Y, of its shape or one that broadcasts to it: a common factor
             of those of a state changes nothing, and its noise is that of an entry of typical weight (the geometric mean).
@@ -260,6 +261,8 @@ class NeuralODE(Published):
             fit_partitions(self, many, self._seed(), shown, callback, checkpoint)
             return self
         in_memory: Any = t
+        if isinstance(u, tuple) and len(u) == 2 and self.input_kind != "auto":
+            u = (*u, self.input_kind)
         u = rows_of_constants(u, None if self.field is None else self.field.inputs)
         data = with_covariates(as_trajectories(in_memory, Y, u, names, time, state, id, input, replicates="keep"))
         self.in_frames_ = is_frame(t)
@@ -272,7 +275,8 @@ class NeuralODE(Published):
         if not known:
             data, precision = from_first_readings(*means(data, precision))
         seed = self._seed()
-        data, choice = choose_inputs(self, data, is_plain(u, input), bool(known), seed)
+        data, choice = choose_inputs(self, data, data.plain, bool(known), seed)
+        data = replace(data, plain=False)
         before = getattr(self, "report_", None)
         try:
             return self._fit(data, precision, doses, bool(known), seed, choice, progress, callback, checkpoint)

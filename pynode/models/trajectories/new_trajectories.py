@@ -24,7 +24,6 @@ from pynode.models.trajectories.series import (
     Series,
     as_trajectories,
     check_positive,
-    is_plain,
     n_inputs,
     with_covariates,
 )
@@ -88,7 +87,7 @@ class NewTrajectories(Rollouts):
         columns = self.columns_ if is_frame(t) else {}
         u = rows_of_constants(named_inputs(self, u), self.field_.inputs)
         data = as_trajectories(t, Y, u, self.names_, **columns, clock=self.clock_, fitted=True, replicates="keep")
-        if data.signal is not None and is_plain(u, columns.get("input") or None):
+        if data.signal is not None and data.plain:
             data = replace(data, signal=of_kind(data.signal, self.input_kind_))
         data = with_covariates(data)
         if data.d != len(self.names_):
@@ -98,7 +97,10 @@ class NewTrajectories(Rollouts):
             raise ValueError(f"the model has {self.field_.inputs} control inputs, u {m}")
         if self.log:
             check_positive(data)
-        return data if self.protocol_ is not None else means(data, None)[0]
+        if self.protocol_ is not None:
+            return data
+        self._check_known(data.signal, data.t)
+        return means(data, None)[0]
 
     def score(
         self, t: Series | Trajectories, Y: Series | None = None, *, u: Inputs | None = None, doses: Any = None

@@ -345,9 +345,9 @@ class NeuralODEOptions(SeriesEstimator):
     input_kind: Literal["auto", "previous", "linear", "cubic"] = option(
         "auto",
         OneOf(("auto", "previous", "linear", "cubic")),
-        "How control inputs go between their times where they are given as plain values (not as a `pynode.Signal` or "
-        '(times, values, kind)): held until the next one, straight lines, or cubics. "auto": what explains the data best, '
-        'see `report_["inputs"]`.',
+        "How control inputs go between their times where they have no kind of their own (as a `pynode.Signal` and "
+        '(times, values, kind) have): held until the next one, straight lines, or cubics. "auto": what explains the data '
+        'best, see `report_["inputs"]`.',
     )
     input_delay: float | Sequence[float] | Literal["auto"] = option(
         0.0,

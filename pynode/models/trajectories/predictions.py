@@ -275,11 +275,9 @@ class Rollouts(Derivatives):
     def _predict_ensemble(
         self, t: Any, y0: ArrayLike | None, u: Inputs | None, trajectory: int, return_std: bool, unobserved: bool
     ) -> Any:
-        if y0 is not None and self.n_unobserved_:
-            raise ValueError(
-                "members of an ensemble have unobserved states of their own, so no y0 fits all of them: simulate(u, "
-                "warmup=(t, y, u)) lets each find its own, no y0 continues a fitted trajectory"
-            )
+        self._check_start(y0)
+        if unobserved and self.n_unobserved_:
+            raise ValueError("unobserved=True: the members of an ensemble have unobserved states of their own; ask them")
         options: dict[str, Any] = {"u": u, "trajectory": trajectory, "unobserved": unobserved}
         means_only = return_std and any(model.covariance_ is None for model in self.estimators_)
         options["return_std"] = return_std and not means_only
@@ -287,6 +285,14 @@ class Rollouts(Derivatives):
         if means_only:  # trained by gradient descent: how the members differ is all there is
             predictions = [(y, _zeros_like(y)) for y in predictions]
         return combined(predictions, return_std, self.average)
+
+    def _check_start(self, y0: ArrayLike | None) -> None:
+        """Refuse initial states that cannot be those of all members of an ensemble."""
+        if y0 is not None and self.n_unobserved_:
+            raise ValueError(
+                "members of an ensemble have unobserved states of their own, so no y0 fits all of them: simulate(u, "
+                "warmup=(t, y, u)) lets each find its own, no y0 continues a fitted trajectory"
+            )
 
     def _warn_of_far(self, t: Any, result: Any) -> None:
         """Warn of rollouts of a network that leave the data; result: (T, d) or more, or (mean, std)."""

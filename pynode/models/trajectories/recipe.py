@@ -125,6 +125,8 @@ def prepare(
             found.origin = scaling.states(np.zeros(inside.d))
         return found, scaling, smoothed, data
     for option in second_order_options(model):
+        if not field.n_params or field.callbacks:
+            raise ValueError(f"{option} needs {SECOND_ORDER}, and that a traced field with parameters")
         raise ValueError(
             f"{option} needs {SECOND_ORDER}, which the field is too large for ({field.n_params} parameters, "
             f"{field.d} states): take fewer hidden units"

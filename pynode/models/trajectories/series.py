@@ -8,8 +8,9 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from pynode.data.clock import Clock, refuse_clock
-from pynode.data.control import as_control
-from pynode.data.delays import of_kind
+from pynode.data.control import as_control, is_plain
+from pynode.data.delays import delayed, of_kind
+from pynode.data.knots import not_finite
 from pynode.data.ragged import is_frame
 from pynode.data.signal import Kind, Signal
 from pynode.data.tables import Replicates
@@ -191,9 +192,23 @@ def beyond(data: Trajectories, sizes: tuple[float, float]) -> str:
     return ""
 
 
-def is_plain(u: Any, columns: Any = None) -> bool:
-    """Whether control inputs are values at the times of the data; columns: those of a data frame that hold them."""
-    return columns is not None or not (u is None or isinstance(u, (Signal, tuple)))
+def check_inputs(signal: Signal, t: Sequence[Any], delay: NDArray[np.float64], clock: Clock | None) -> None:
+    """Refuse control inputs that are not finite, or not known at the times (T_i,) of a trajectory.
+
+    Times are told as the user wrote them: numbers, or dates by the clock.
+    """
+    for i, (knots, values) in enumerate(zip(signal.t, signal.u, strict=True)):
+        found = not_finite(knots, values, signal.kind, np.float64)
+        if found:
+            raise ValueError(f"inputs of sample {i} are not finite everywhere{found}: leave that knot out, or fill it in")
+    if not all(np.size(x) for x in t):
+        return
+    spans = np.array([[np.min(x), np.max(x)] for x in t], dtype=np.float64)
+    late = delayed(signal, delay) if delay.any() else signal
+    if clock is None:
+        late.check_spans(spans)
+    else:
+        late.check_spans(spans, lambda x: clock.to_text(x)[0] if np.isfinite(x) else f"{x:g}")
 
 
 def own_control(u: Any, m: int | None, t: Any, kind: Kind) -> Signal | None:

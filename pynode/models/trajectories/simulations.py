@@ -157,6 +157,7 @@ class Simulations(Forecasts):
         if self.protocol_ is not None:
             raise ValueError("leaves is about learned fields; this model has the equation of a protocol")
         if self.estimators_:
+            self._check_start(y0)
             each = [member.leaves(t, y0, u=u, trajectory=trajectory) for member in self.estimators_]
             return np.min(each, axis=0) if np.ndim(each[0]) else float(min(each))
         with warnings.catch_warnings():
@@ -231,11 +232,21 @@ class Simulations(Forecasts):
         warm_t, warm_y, warm_u = self._warmup(warmup, where)
         if times[0] < warm_t[0]:
             raise ValueError(
-                f"times{where} begin at {times[0]:g}, before the warm-up at {warm_t[0]:g}: nothing is known there"
+                f"times{where} begin at {self._when(times[0])}, before the warm-up at {self._when(warm_t[0])}: nothing is "
+                "known there"
             )
         if signal is not None:
+            if signal.kind != "constant" and warm_u is None and signal.t[0][0] > warm_t[0]:
+                raise ValueError(
+                    f"the control inputs{where} begin at {self._when(signal.t[0][0])}, the warm-up at "
+                    f"{self._when(warm_t[0])}: give warmup=(t, y, u), or inputs that reach so far back"
+                )
             signal = _joined(signal, warm_t, warm_u, where)
         return Experiment(times, signal, warm_t, warm_y)
+
+    def _when(self, t: float) -> str:
+        """A time as the user wrote it."""
+        return f"{t:g}" if self.clock_ is None else self.clock_.to_text(t)[0]
 
     def _times_and_inputs(self, u: Any, t: Any, where: str) -> tuple[Array, Signal | None]:
         """The times that are asked for, and the inputs of one experiment."""
@@ -247,9 +258,8 @@ class Simulations(Forecasts):
             raise ValueError("the model has no control inputs: leave u out, and give t, the times of the simulation")
         signal = None
         u = named_inputs(self, u)
-        if isinstance(u, tuple) and len(u) in (2, 3):
-            u = (times_of(u[0], self.clock_), _columns(u[1], m, where), *(u[2:] or (self.input_kind_,)))
-            signal = Signal(*u)
+        if isinstance(u, tuple) and len(u) in (3, 4):
+            signal = Signal(u[0], u[1] if u[0] is None else _columns(u[1], m, where), *u[2:])
         elif isinstance(u, Signal):
             signal = u
         elif u is not None:
@@ -272,7 +282,8 @@ class Simulations(Forecasts):
             raise ValueError(f"warmup{where} must be (t, y) or (t, y, u), not {type(warmup).__name__} of other size")
         t = np.atleast_1d(real_array("warmup: t", times_of(warmup[0], self.clock_), np.float64))
         y = real_array("warmup: y", by_name("warmup: y", warmup[1], given_names(self.names_)), np.float64)
-        y = y[:, None] if y.ndim == 1 else y
+        if y.ndim == 1:
+            y = y[None] if len(t) == 1 else y[:, None]
         if y.shape != (len(t), len(self.names_)):
             raise ValueError(
                 f"warmup{where}: y has shape {y.shape}; {len(t)} times and {len(self.names_)} states need a row each"
@@ -293,13 +304,16 @@ def _columns(u: Any, m: int, where: str) -> Array:
 
 def _joined(signal: Signal, warm_t: Array, warm_u: Any, where: str) -> Signal:
     """Inputs from the start of the warm-up on: those of the warm-up, then those of the experiment from its first time on."""
-    if signal.kind == "constant" or signal.t[0][0] <= warm_t[0]:
+    if signal.kind == "constant":
+        own = warm_u.u if isinstance(warm_u, Signal) else warm_u[1] if isinstance(warm_u, tuple) else warm_u
+        if own is not None and (np.reshape(own, (-1, signal.m)) != signal.u[0]).any():
+            raise ValueError(
+                f"the inputs of the warm-up{where} are not the constants of u: give u as (times, values), from its first "
+                "time on"
+            )
         return signal
-    if warm_u is None:
-        raise ValueError(
-            f"the control inputs{where} begin at {signal.t[0][0]:g}, the warm-up at {warm_t[0]:g}: give warmup=(t, y, u), "
-            "or inputs that reach so far back"
-        )
+    if signal.t[0][0] <= warm_t[0]:
+        return signal
     if isinstance(warm_u, tuple):
         warm_u = Signal(warm_u[0], _columns(warm_u[1], signal.m, where), *warm_u[2:])
     if isinstance(warm_u, Signal):

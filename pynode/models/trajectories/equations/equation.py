@@ -65,6 +65,8 @@ def equation_of(model: "NeuralODE", digits: int) -> Equation:
     given = list(model.columns_.get("input", ()))
     inputs = given if len(given) == field.inputs else [f"u{k + 1}" for k in range(field.inputs)]
     time = "t" if model.clock_ is not None else model.time_name_ or "t"
+    if model.scaling_.u_delay.any():
+        inputs = [f"{u}({time} - {x:g})" if x else u for u, x in zip(inputs, model.scaling_.u_delay, strict=True)]
     try:
         if field.callbacks:
             raise NotReadable("it calls Python")

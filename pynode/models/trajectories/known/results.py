@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pynode.data.arrays import real_array
-from pynode.data.control import as_control
+from pynode.data.signal import Signal
 from pynode.data.trajectories import Trajectories
 from pynode.experiments.forward import Course
 from pynode.fields.parameters import parameter_names
@@ -16,6 +16,7 @@ from pynode.models.trajectories.known.dose_checks import doubtful_dose
 from pynode.models.trajectories.known.fits import KnownFit
 from pynode.models.trajectories.known.protocol import Protocol, doses_of_one
 from pynode.models.trajectories.publishing.criteria import of_maximum
+from pynode.models.trajectories.series import own_control
 from pynode.optim.result import MESSAGES
 from pynode.training.error_models import ERROR_MODELS
 from pynode.training.likelihood.run import LikelihoodRun, Maximum
@@ -255,7 +256,7 @@ def predict(
             )
         gain = None
         spread = None
-        signal = as_control(u, protocol.field.inputs, [different] * n)
+        signal = own_control(u, protocol.field.inputs, [different] * n, model.input_kind_)
         if start.ndim == 2:  # rows of one trajectory follow those of the one before
             where = where + len(different) * np.arange(n)[:, None]
     course = course_of(model, own, [different] * len(free), signal, free, return_std)
@@ -302,7 +303,7 @@ def _continued(
     if (t < begin).any():
         raise ValueError(f"t must be {begin:g} or later, where the trajectory starts; got {t[0]:g}")
     if u is None and model.data_ is not None and model.data_.signal is not None:
-        signal = model.data_.signal.take([trajectory])
+        signal: Signal | None = model.data_.signal.take([trajectory])
     else:
-        signal = as_control(u, protocol.field.inputs, [t])
+        signal = own_control(u, protocol.field.inputs, [t], model.input_kind_)
     return own, model.initial_states_[trajectory][None], signal
