@@ -138,7 +138,7 @@ def _matmul(t: Trace, x: Traced, y: Traced) -> Traced:
         return t.array(b.matvec(x.register, y.register), x.shape[:1])
     if x.ndim == 1:
         return t.array(b.matvec_t(y.register, x.register), y.shape[1:])
-    if b.varying[x.register] and not b.varying[y.register] and min(y.shape) >= FEW:  # weights on the right: one product a row
+    if b.varying[x.register] and not b.varying[y.register] and min(y.shape) >= FEW:  # weights on the right
         return t.join(np.stack, [_matmul(t, x[i], y) for i in range(x.shape[0])], axis=0)
     return t.join(np.stack, [_matmul(t, x, y[:, j]) for j in range(y.shape[1])], axis=1)
 
