@@ -125,7 +125,8 @@ static int32_t FN(factor_panels)(T *A, T *swap, unsigned char *moved, int32_t d)
             }
         }
         for (int32_t i = from + 1; i < end; i++)
-            for (int32_t k = from; k < i; k++) FN(eliminate)(rest + (size_t)i * row, rest + (size_t)k * row, A + (size_t)i * row + (size_t)k, d - end);
+            for (int32_t k = from; k < i; k++)
+                FN(eliminate)(rest + (size_t)i * row, rest + (size_t)k * row, A + (size_t)i * row + (size_t)k, d - end);
         for (int32_t i = end; i < d; i++) {
             const T *f = A + (size_t)i * row + (size_t)from;
             const T a = f[0], b = f[1], c = f[2], e = f[3];

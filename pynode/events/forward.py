@@ -92,7 +92,7 @@ def _write_rows(
         y[rows] = raw["y"][computed]
     for k in np.flatnonzero(over):
         y[stretch.at_event[k]] = np.nan
-    for k in np.flatnonzero(stretch.which >= 0).tolist():
+    for k in np.flatnonzero(stretch.which >= 0):
         if len(stretch.at_event[k]):
             y[stretch.at_event[k]] = stretch.after[k]
     for k in np.flatnonzero((stretch.which < 0) & (stretch.jump >= 0)):

@@ -243,9 +243,9 @@ class Solver:
             t = self.row_t[rows]
             same = self.same_time(t, stop[k_of]) & (t != batch.t[batch.start[active[k_of]]])
             earlier = ((t - stop[k_of]) * self.way[active[k_of]] < 0) & ~same
-            for k, end, n in zip(found.tolist(), ends.tolist(), size.tolist(), strict=True):
+            for i, end, n in zip(found.tolist(), ends.tolist(), size.tolist(), strict=True):
                 own = slice(end - n, end)
-                before_event[k], at_event[k] = rows[own][earlier[own]], rows[own][same[own]]
+                before_event[i], at_event[i] = rows[own][earlier[own]], rows[own][same[own]]
         at, last = raw["event_y"][:, 1], raw["event_y"][:, 0]
         jump = np.full(len(active), -1, np.int64)
         end = 0
