@@ -5,6 +5,20 @@
 
 #define PN_PIVOT 10 /* an exchange costs much in lanes: not for a factor that rounding does not notice */
 
+#if !PN_BLOCK
+/* sum_k a_k b_k, n terms, in four vectors of sums: a chain of additions would wait four cycles for each */
+static inline T FN(dot)(const T *a, const T *b, size_t n) {
+    vec s[4] = {V(set1)((T)0), V(set1)((T)0), V(set1)((T)0), V(set1)((T)0)};
+    size_t k = 0;
+    for (; k + 4 * VE <= n; k += 4 * VE)
+        for (size_t v = 0; v < 4; v++) s[v] += V(load)(a + k + v * VE) * V(load)(b + k + v * VE);
+    for (; k + VE <= n; k += VE) s[0] += V(load)(a + k) * V(load)(b + k);
+    T sum = n < VE ? 0 : V(hsum)((s[0] + s[1]) + (s[2] + s[3]));
+    for (; k < n; k++) sum += a[k] * b[k];
+    return sum;
+}
+#endif
+
 /* to -= f from, n entries of rows; f (L) */
 static inline void FN(eliminate)(T *restrict to, const T *restrict from, const T *f, int32_t n) {
 #if PN_BLOCK
@@ -88,9 +102,52 @@ static int FN(pivot)(T *A, T *swap, int32_t d, int32_t k) {
     return moved;
 }
 
+#if !PN_BLOCK
+enum { FN(TOGETHER) = 4 }; /* columns whose pivots change the rest of the matrix in one pass */
+
+/* The first columns of a matrix of one lane, while more than four times as many are left: rows are read and written once for several
+   pivots. Entries change in the same order as one column after the other. Where the rest begins. */
+static int32_t FN(factor_panels)(T *A, T *swap, unsigned char *moved, int32_t d) {
+    size_t row = (size_t)d;
+    int32_t from = 0;
+    for (; from + 4 * FN(TOGETHER) <= d; from += FN(TOGETHER)) {
+        const int32_t end = from + FN(TOGETHER);
+        T *rest = A + end, *p = A + (size_t)from * row + end;
+        for (int32_t k = from; k < end; k++) {
+            moved[k] = (unsigned char)FN(pivot)(A, swap, d, k);
+            T *pivot = A + (size_t)k * row + (size_t)k;
+            pivot[0] = 1 / pivot[0] + 0 * pivot[0];
+            for (int32_t i = k + 1; i < d; i++) {
+                T *f = A + (size_t)i * row + (size_t)k;
+                if (f[0] == 0) continue;
+                f[0] *= pivot[0];
+                for (int32_t j = 1; j < end - k; j++) f[j] -= f[0] * pivot[j];
+            }
+        }
+        for (int32_t i = from + 1; i < end; i++)
+            for (int32_t k = from; k < i; k++)
+                FN(eliminate)(rest + (size_t)i * row, rest + (size_t)k * row, A + (size_t)i * row + (size_t)k, d - end);
+        for (int32_t i = end; i < d; i++) {
+            const T *f = A + (size_t)i * row + (size_t)from;
+            const T a = f[0], b = f[1], c = f[2], e = f[3];
+            if (!((a != 0) | (b != 0) | (c != 0) | (e != 0))) continue;
+            T *restrict to = rest + (size_t)i * row;
+            for (int32_t j = 0; j < d - end; j++)
+                to[j] = to[j] - a * p[j] - b * p[row + (size_t)j] - c * p[2 * row + (size_t)j] - e * p[3 * row + (size_t)j];
+        }
+    }
+    return from;
+}
+#endif
+
 static void FN(factor)(T *A, T *swap, unsigned char *moved, int32_t d) {
     size_t row = (size_t)d * L;
-    for (int32_t k = 0; k < d; k++) {
+#if PN_BLOCK
+    const int32_t first = 0;
+#else
+    const int32_t first = FN(factor_panels)(A, swap, moved, d);
+#endif
+    for (int32_t k = first; k < d; k++) {
         moved[k] = (unsigned char)FN(pivot)(A, swap, d, k);
         T *pivot = A + (size_t)k * row + (size_t)k * L;
         for (int l = 0; l < L; l++) pivot[l] = 1 / pivot[l] + 0 * pivot[l]; /* 1 / infinity must not be 0: nothing would move */
@@ -174,7 +231,7 @@ static inline void FN(less)(T *restrict x, const T *a, const T *b, int32_t n) {
         for (size_t v = 0; v < NV; v++) sum[v] -= V(load)(a + e + v * VE) * V(load)(b + e + v * VE);
     for (size_t v = 0; v < NV; v++) V(store)(x + v * VE, sum[v]);
 #else
-    for (int32_t k = 0; k < n; k++) x[0] -= a[k] * b[k];
+    x[0] -= FN(dot)(a, b, (size_t)n);
 #endif
 }
 

@@ -45,6 +45,13 @@ static void FN(systems)(double tolerance) {
     FN(factor)(A, swap, moved, 2);
     FN(lu_solve)(A, swap, moved, b, 2);
     for (size_t l = 0; l < L; l++) CHECK(!isfinite((double)b[L + l]));
+    T ones[EQUATIONS * EQUATIONS * L + PADDING], swaps[EQUATIONS * L + PADDING], x[EQUATIONS * L + PADDING];
+    unsigned char moves[EQUATIONS];
+    for (size_t e = 0; e < EQUATIONS * EQUATIONS * L; e++) ones[e] = 1;
+    for (size_t e = 0; e < EQUATIONS * L; e++) x[e] = (T)e;
+    FN(factor)(ones, swaps, moves, EQUATIONS);
+    FN(lu_solve)(ones, swaps, moves, x, EQUATIONS);
+    for (size_t l = 0; l < L; l++) CHECK(!isfinite((double)x[(EQUATIONS - 1) * L + l]));
 }
 
 #include "instances/generic_end.h"

@@ -55,7 +55,7 @@ def solve_with_events(
             out[name][active] = raw[name]
         _write_rows(out["y"], y_before, raw, stretch, saves, over, first=not rounds)
         record, offset = raw["steps"]
-        for k, (a, b) in enumerate(pairwise(offset)):
+        for k, (a, b) in enumerate(pairwise(offset) if steps else ()):
             records[active[k]].append(record[a:b])
         rounds.append(stretch)
         on, rest = _who_goes_on(solver, out["y"], stretch, saves, later, terminated)
@@ -83,21 +83,20 @@ def _write_rows(
     y: NDArray[Any], y_before: Any, raw: Any, stretch: Stretch, saves: list[Any], over: NDArray[np.bool_], first: bool
 ) -> None:
     """The rows of the result that this round has computed."""
-    at = 0
-    for k, rows in enumerate(saves):
-        n = len(rows) + (not first)
-        if len(rows):
-            y[rows] = raw["y"][at + n - len(rows) : at + n]
-        if over[k]:
-            y[stretch.at_event[k]] = np.nan
-        at += n
-    for at_event, after, e, jump, before in zip(
-        stretch.at_event, stretch.after, stretch.which, stretch.jump, stretch.before, strict=True
-    ):
-        if e >= 0:
-            y[at_event] = after
-        elif jump >= 0:
-            y_before[jump], y[jump] = before, after
+    rows = np.concatenate(saves)
+    if len(rows):
+        computed = np.ones(len(raw["y"]), bool)
+        if not first:  # a stretch begins with the state of the event before
+            size = np.array([len(part) for part in saves]) + 1
+            computed[np.cumsum(size) - size] = False
+        y[rows] = raw["y"][computed]
+    for k in np.flatnonzero(over):
+        y[stretch.at_event[k]] = np.nan
+    for k in np.flatnonzero(stretch.which >= 0):
+        if len(stretch.at_event[k]):
+            y[stretch.at_event[k]] = stretch.after[k]
+    for k in np.flatnonzero((stretch.which < 0) & (stretch.jump >= 0)):
+        y_before[stretch.jump[k]], y[stretch.jump[k]] = stretch.before[k], stretch.after[k]
 
 
 def _who_goes_on(
@@ -105,17 +104,21 @@ def _who_goes_on(
 ) -> Any:
     """Positions in the round of the samples that go on, and their later rows; holds rows after terminal events."""
     on, rests = [], []
-    for k in np.flatnonzero((stretch.which >= 0) | (stretch.jump >= 0)):
+    which = stretch.which.tolist()
+    for k in np.flatnonzero((stretch.which >= 0) | (stretch.jump >= 0)).tolist():
         rows, rest = saves[k], later[k]
-        if stretch.which[k] >= 0:
-            e = solver.system.events[stretch.which[k]]
+        if which[k] >= 0:
+            e = solver.system.events[which[k]]
             n = len(stretch.saves[k]) + len(stretch.at_event[k])
             if not e.terminal and len(stretch.at_event[k]) and solver.jumps[stretch.at_event[k][-1]]:
                 n -= 1  # that row jumps, too, from the state after the event
                 stretch.at_event[k] = stretch.at_event[k][:-1]
-            rest = np.concatenate([rows[n:], rest])
+            rest = np.concatenate([rows[n:], rest]) if len(rest) else rows[n:]
             if e.terminal:
                 terminated[stretch.active[k]] = True
+                # later times go away from the event: where the first of them is another one, so are all
+                if not len(rest) or not (e.hold or solver.same_time(solver.row_t[rest[0]], stretch.t_event[k])):
+                    continue
                 shown = rest if e.hold else rest[solver.same_time(solver.row_t[rest], stretch.t_event[k])]
                 y[shown] = stretch.after[k]
                 stretch.at_event[k] = np.concatenate([stretch.at_event[k], shown])

@@ -96,6 +96,7 @@ class Solver:
         keys = core_parts(system, batch, data, False)
         self.data, self.jump_data, jumps = own_data(batch, keys), keys.get("jump_data"), jumping_rows(batch, keys)
         self.jumps = np.zeros(batch.rows, bool) if jumps is None else jumps
+        self.jumping = bool(self.jumps.any())
         self.dtype, self.backend = batch.y0.dtype, "callback" if system.field.callbacks else None
         self.single, self.shape = batch.kind == "single", batch.shape
         self.accuracy = Accuracy(options.arguments(system.d), batch)
@@ -233,12 +234,18 @@ class Solver:
         )
         which, stop = raw["event_which"], raw["stop_t"]
         before_event, at_event = list(saves), [np.zeros(0, np.int64)] * len(saves)
-        for k in np.flatnonzero(which >= 0):
-            t = self.row_t[saves[k]]
-            gap = (t - stop[k]) * self.way[active[k]]
-            same = self.same_time(t, stop[k])
-            same &= t != batch.t[batch.start[active[k]]]
-            before_event[k], at_event[k] = saves[k][(gap < 0) & ~same], saves[k][same]
+        found = np.flatnonzero(which >= 0)
+        if len(found):
+            rows = np.concatenate([saves[k] for k in found])
+            size = np.array([len(saves[k]) for k in found])
+            ends = np.cumsum(size)
+            k_of = np.repeat(found, size)
+            t = self.row_t[rows]
+            same = self.same_time(t, stop[k_of]) & (t != batch.t[batch.start[active[k_of]]])
+            earlier = ((t - stop[k_of]) * self.way[active[k_of]] < 0) & ~same
+            for i, end, n in zip(found.tolist(), ends.tolist(), size.tolist(), strict=True):
+                own = slice(end - n, end)
+                before_event[i], at_event[i] = rows[own][earlier[own]], rows[own][same[own]]
         at, last = raw["event_y"][:, 1], raw["event_y"][:, 0]
         jump = np.full(len(active), -1, np.int64)
         end = 0
@@ -280,6 +287,8 @@ class Solver:
 
     def until_jump(self, rows: Any) -> Any:
         """(rows up to the first that jumps, with it; those behind it)."""
+        if not self.jumping:
+            return rows, rows[:0]
         jumping = np.flatnonzero(self.jumps[rows])
         cut = jumping[0] + 1 if len(jumping) else len(rows)
         return rows[:cut], rows[cut:]

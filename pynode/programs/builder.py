@@ -114,12 +114,32 @@ class Builder:
         return all(self.finite[r] for r in ins.operands)
 
     def acc(self, k: int, p: int, a: int) -> None:
-        """grad_k[p:] += register a."""
-        ins = self.made[a]
-        if ins is not None and ins.op == "OUTER":
-            self.acc_outer(k, p, ins.a, ins.b)
-        else:
-            self.accumulated.append(Instr("ACC", -1, a, p=p, k=k))
+        """grad_k[p:] += register a; outer products in a sum or with another sign by themselves, without their matrices."""
+        for negative, r in self._summands(a):
+            ins = self.made[r]
+            if ins is not None and ins.op == "OUTER":
+                self.acc_outer(k, p, self.neg(ins.a) if negative else ins.a, ins.b)
+            else:
+                self.accumulated.append(Instr("ACC", -1, self.neg(r) if negative else r, p=p, k=k))
+
+    def _summands(self, a: int) -> list[tuple[bool, int]]:
+        """What a register is the sum of, (negative, register) each: itself, unless outer products are among them."""
+        found: list[tuple[bool, int]] = []
+        outer = False
+        left = [(False, a)]
+        while left:
+            negative, r = left.pop()
+            ins = self.made[r]
+            if ins is not None and ins.op == "NEG":
+                left.append((not negative, ins.a))
+            elif ins is not None and ins.op in ("ADD", "SUB"):
+                left += [(negative != (ins.op == "SUB"), ins.b), (negative, ins.a)]
+            else:
+                outer = outer or (ins is not None and ins.op == "OUTER")
+                found.append((negative, r))
+            if len(found) + len(left) > 8:
+                break
+        return found if outer and not left else [(False, a)]
 
     def acc_outer(self, k: int, p: int, a: int, b: int) -> None:
         """grad_k[p:] += a b^T."""
@@ -204,6 +224,12 @@ class Builder:
             return self.gather(ins.a, self.index.get(ins.p, self.sizes[ins.out])[index])
         if ins.op == "BCAST":
             return self.gather(ins.a, np.zeros(index.size, dtype=np.int64))
+        if ins.op == "OUTER" and index.size == self.sizes[ins.out]:
+            m, n = self.sizes[ins.a], self.sizes[ins.b]
+            if np.array_equal(index, np.arange(m * n).reshape(m, n).T.ravel()):
+                return self.outer(ins.b, ins.a)
+        if ins.op == "NEG" and (source := self.made[ins.a]) is not None and source.op == "OUTER":
+            return self.neg(self.gather(ins.a, index))
         if ins.op == "PARAM":
             low, n = int(index.min()), int(np.ptp(index)) + 1
             if (np.diff(index) == 1).all():

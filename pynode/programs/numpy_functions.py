@@ -122,6 +122,9 @@ def _first_number(choose: np.ufunc) -> Callable[[Any, Any], Any]:
 
 # ---- Products
 
+FEW = 4
+"""Rows and columns of a matrix on the right from which on each row of the other one is multiplied by it as a whole."""
+
 
 def _matmul(t: Trace, x: Traced, y: Traced) -> Traced:
     if not x.shape or not y.shape:
@@ -135,6 +138,8 @@ def _matmul(t: Trace, x: Traced, y: Traced) -> Traced:
         return t.array(b.matvec(x.register, y.register), x.shape[:1])
     if x.ndim == 1:
         return t.array(b.matvec_t(y.register, x.register), y.shape[1:])
+    if b.varying[x.register] and not b.varying[y.register] and min(y.shape) >= FEW:  # weights on the right
+        return t.join(np.stack, [_matmul(t, x[i], y) for i in range(x.shape[0])], axis=0)
     return t.join(np.stack, [_matmul(t, x, y[:, j]) for j in range(y.shape[1])], axis=1)
 
 

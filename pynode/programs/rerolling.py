@@ -8,6 +8,7 @@ same numbers, so the same bits.
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Hashable, Iterator, Sequence
 from typing import TYPE_CHECKING
 
@@ -22,15 +23,22 @@ if TYPE_CHECKING:
 FEWEST = 16
 """So many numbers at least are computed together."""
 
-DEEPEST = 100
-"""So many operations lie above one another, at most."""
+DEEPEST = 1000
+"""So many operations lie above one another, at most: as many terms has a sum that a loop adds up."""
 
 
 def rerolled(b: Builder, xs: Sequence[int]) -> list[int]:
     """Registers that hold the same numbers one after the other as these do: fewer where numbers were computed alike."""
     if len(xs) < FEWEST:
         return list(xs)
-    return _Roller(b).parts(xs, 0)[0]
+    limit = sys.getrecursionlimit()
+    sys.setrecursionlimit(limit + 4 * DEEPEST)  # three calls for each operation
+    try:
+        return _Roller(b).parts(xs, 0)[0]
+    except RecursionError:  # another thread has set the limit back
+        return list(xs)
+    finally:
+        sys.setrecursionlimit(limit)
 
 
 class _Roller:

@@ -89,6 +89,17 @@ def test_an_outer_product_that_is_accumulated(b):
     assert ops(b, 1) == ["SLICE", "ACC_OUTER"]
 
 
+def test_outer_products_in_sums_are_accumulated_by_themselves(b):
+    t, y = 0, b.slice(1, 0, 3)
+    product = b.outer(y, y)
+    swapped = b.gather(b.neg(b.outer(b.tanh(y), y)), np.arange(9).reshape(3, 3).T.ravel())
+    b.acc(0, 0, b.sub(product, swapped))
+    assert [ins.op for ins in b.accumulated] == ["ACC_OUTER", "ACC_OUTER"]
+    b.accumulated.clear()
+    b.acc(0, 0, b.add(b.broadcast(t, 9), b.gather(y, np.arange(9) % 3)))
+    assert [ins.op for ins in b.accumulated] == ["ACC"]
+
+
 def test_wrong_sizes_are_refused(b):
     with pytest.raises(ValueError, match="different sizes"):
         b.add(0, 1)

@@ -101,3 +101,21 @@ def test_what_differs_is_not_rolled_up():
     functions = [np.sin, np.cos, np.tanh, np.exp]
     f = made(lambda t, y, th: [functions[i % 4](y[i]) for i in range(N)])
     assert all(f.program.sizes[i.out] == 1 for i in f.program.instructions if i.op in ("SIN", "COS", "TANH", "EXP"))
+
+
+def test_long_sums_of_a_loop_are_rolled_up_too():
+    n = 130
+
+    def pairs(t, y):
+        out = []
+        for i in range(n):
+            total = 0.0
+            for j in range(n):
+                total = total + np.sin(y[j] - y[i])
+            out.append(total / n)
+        return out
+
+    f = pn.field(state=n)(pairs)
+    assert len(f.program.instructions) < 10 * n
+    y = np.random.default_rng(2).standard_normal(n)
+    np.testing.assert_allclose(f(0.0, y), np.sin(y[None] - y[:, None]).mean(axis=1), rtol=1e-12, atol=1e-15)

@@ -11,7 +11,7 @@ import pytest
 from reference_interpreter import backend  # noqa: F401
 
 from pynode.fields.make import field, mlp
-from pynode.fields.transforms import grad
+from pynode.fields.transforms import grad, vjp
 from pynode.programs import functions
 from pynode.programs.traced import FUNCTIONS, UFUNCS, Traced, TraceError
 from pynode.programs.tracing import new_trace, trace
@@ -463,3 +463,20 @@ def test_a_power_of_infinity_is_that_of_numpy():
     for e in (np.inf, -np.inf):
         with np.errstate(divide="ignore"):
             assert (field(state=4)(lambda t, y, e=e: y ** np.full(4, e))(0.0, y) == y**e).all()
+
+
+def test_a_matrix_times_weights_is_a_product_a_row():
+    W = np.random.default_rng(0).standard_normal((5, 4))
+    f = field(state=15, theta={"W": W}, out=12)(lambda t, y, th: (y.reshape(3, 5) @ th.W).reshape(-1))
+    y = np.arange(15.0)
+    assert [ins.op for ins in f.program.instructions].count("AFFINE_T") == 3
+    np.testing.assert_allclose(f(0.0, y, f.init(0)), (y.reshape(3, 5) @ W).ravel(), rtol=1e-14)
+
+
+def test_gradients_of_antisymmetric_weights_need_no_matrix():
+    f = field(state=3, theta={"A": (3, 3)})(lambda t, y, th: np.tanh((th.A - th.A.T) @ y))
+    assert "OUTER" not in [ins.op for ins in f.vjp_program.instructions]
+    A, y, s = np.random.default_rng(1).standard_normal((3, 3)), np.array([0.3, -0.7, 1.1]), np.array([1.0, 0.5, -2.0])
+    slope = s * (1 - np.tanh((A - A.T) @ y) ** 2)
+    expected = np.outer(slope, y) - np.outer(y, slope)
+    np.testing.assert_allclose(vjp(f)(0.0, y, A.ravel(), s).theta, expected.ravel(), rtol=1e-13)
