@@ -186,6 +186,27 @@ def test_a_delay_beyond_the_data_is_refused():
         pn.NeuralODE(**QUICK, input_delay=100.0).fit(T, y, u=u)
 
 
+def test_new_data_need_no_columns_for_states_that_nobody_read():
+    @pn.field(state={"pos": None, "vel": None}, inputs=2, theta={"k": pn.positive(1.2)})
+    def known(t, y, th, u):
+        return [y[1] + u[1], u[0] - th.k * y[0] - 0.5 * y[1]]
+
+    u, y = experiment(0)
+    frame = pd.DataFrame({"t": T, "pos": y[:, 0], "heat": u[:, 0], "pump": u[:, 1]})
+    model = pn.NeuralODE(field=known, input_kind="previous", input_delay="auto", random_state=0)
+    model.fit(frame, time="t", state="pos", input=["heat", "pump"])
+    whole = np.column_stack([y[:, 0], np.full(60, np.nan)])
+    score, start = model.score(T, whole, u=u), model.initial_states(T, whole, u=u)
+    path = model.simulate((T, u), (T[:20], whole[:20]))
+    assert model.score(frame) == model.score(T, y[:, :1], u=u) == model.score(T, frame[["pos"]], u=u) == score
+    assert np.array_equal(model.initial_states(frame), start)
+    for warm in (y[:20, 0], y[:20, :1], frame[["pos"]][:20]):
+        assert np.array_equal(model.simulate((T, u), (T[:20], warm)), path)
+    assert model.simulate((T, u), (T[0], y[0, 0])).shape == (60, 2)
+    with pytest.raises(ValueError, match="Y is labelled vel, but its entries are pos"):
+        model.score(T, pd.DataFrame({"vel": y[:, 1]}), u=u)
+
+
 def test_a_warmup_of_one_reading_may_be_a_row(held):
     u, y = experiment(1)
     assert np.array_equal(held.simulate((T, u), (T[0], y[0])), held.simulate((T, u), (T[:1], y[:1])))

@@ -281,7 +281,8 @@ class _Slopes:
 
     @classmethod
     def of(cls, data: Trajectories) -> "_Slopes":
-        smoothed = smooth(list(data.t), list(data.y))
+        seen = [name not in data.never_observed for name in data.names]
+        smoothed = smooth(list(data.t), [y[:, seen] for y in data.y])
         assert data.signal is not None
         return cls(data.signal, list(data.t), list(smoothed.y), np.concatenate(smoothed.slope))
 

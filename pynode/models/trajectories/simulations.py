@@ -235,13 +235,14 @@ class Simulations(Forecasts):
         if not isinstance(warmup, (tuple, list)) or len(warmup) not in (2, 3):
             raise ValueError(f"warmup{where} must be (t, y) or (t, y, u), not {type(warmup).__name__} of other size")
         t = np.atleast_1d(real_array("warmup: t", times_of(warmup[0], self.clock_), np.float64))
-        y = real_array("warmup: y", by_name("warmup: y", warmup[1], given_names(self.names_)), np.float64)
+        size = np.shape(warmup[1])
+        names = self._columns_of(size[-1] if len(size) == 2 or (size and len(t) == 1) else 1)
+        y = np.atleast_1d(real_array("warmup: y", by_name("warmup: y", warmup[1], given_names(names)), np.float64))
         if y.ndim == 1:
             y = y[None] if len(t) == 1 else y[:, None]
-        if y.shape != (len(t), len(self.names_)):
-            raise ValueError(
-                f"warmup{where}: y has shape {y.shape}; {len(t)} times and {len(self.names_)} states need a row each"
-            )
+        if y.shape != (len(t), len(names)):
+            raise ValueError(f"warmup{where}: y has shape {y.shape}; {len(t)} times and {len(names)} states need a row each")
+        y = self._with_unread(y, names)
         if np.isnan(y).all():
             raise ValueError(f"warmup{where}: nothing is observed in it")
         return t, y, named_inputs(self, warmup[2]) if len(warmup) == 3 else None
@@ -249,7 +250,7 @@ class Simulations(Forecasts):
 
 def _columns(u: Any, m: int, where: str) -> Array:
     """Values (T, m) of control inputs."""
-    values = real_array(f"u{where}", u, np.float64)
+    values = np.atleast_1d(real_array(f"u{where}", u, np.float64))
     values = values[:, None] if values.ndim == 1 and m == 1 else values
     if values.ndim != 2 or values.shape[1] != m:
         raise ValueError(f"u{where} has shape {values.shape}; give a row a time and {m} column{'s' * (m > 1)}")
