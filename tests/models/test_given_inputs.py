@@ -186,6 +186,22 @@ def test_a_delay_beyond_the_data_is_refused():
         pn.NeuralODE(**QUICK, input_delay=100.0).fit(T, y, u=u)
 
 
+@pytest.mark.parametrize("kind", ["previous", "linear"])
+def test_a_warmup_beyond_the_inputs_has_its_own(held, kind):
+    u, y = experiment(1)
+    whole = held.simulate((T, u, kind), (T[:40], y[:40]), t=T[:10])
+    given = (T[:40], y[:40], (T[:40], u[:40], kind))
+    np.testing.assert_allclose(held.simulate((T[:10], u[:10], kind), given), whole, atol=1e-7)
+    np.testing.assert_allclose(held.simulate((T[5:10], u[5:10], kind), given), whole[5:], atol=1e-7)
+
+
+def test_warmups_may_be_lists(held):
+    u, y = experiment(1)
+    path = held.simulate((T, u), (T[:20], y[:20]))
+    for found in held.simulate([(T, u)] * 2, [[T[:20], y[:20]], [T[:20].tolist(), y[:20].tolist()]]):
+        assert np.array_equal(found, path)
+
+
 def test_new_data_need_no_columns_for_states_that_nobody_read():
     @pn.field(state={"pos": None, "vel": None}, inputs=2, theta={"k": pn.positive(1.2)})
     def known(t, y, th, u):
