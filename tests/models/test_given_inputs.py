@@ -6,6 +6,7 @@ import pytest
 
 import pynode as pn
 from pynode.fit import FitWarning
+from pynode.models.trajectories.visits import warn_of_far
 
 pytestmark = pytest.mark.filterwarnings("ignore::pynode.fit.FitWarning")  # few iterations explain little
 
@@ -88,6 +89,19 @@ def test_times_of_inputs_may_be_dates():
     assert np.array_equal(model.simulate(late, warm), model.simulate((t[20:], u[20:]), (t[:20], y[:20], u[:20])))
     with pytest.raises(ValueError, match="begin at 2024-03-01, before the warm-up at 2024-03-01 02:00"):
         model.simulate(given, (dates(T[10:20]), y[10:20]))
+
+
+def test_a_rollout_that_leaves_the_data_says_when_in_dates():
+    dates = START + np.arange(60) * np.timedelta64(1, "h")
+    model = pn.NeuralODE(**QUICK).fit(dates, np.exp(-0.1 * np.arange(60.0)))
+    with pytest.warns(pn.ExtrapolationWarning, match="y1 is 99 at 2024-03-01 01:00, beyond its range"):
+        warn_of_far(model, np.arange(2.0), np.array([[0.5], [99.0]]))
+
+
+def test_a_fit_to_constants_keeps_the_kind_that_was_given():
+    u, y = experiment(0)
+    model = pn.NeuralODE(**QUICK, input_kind="previous").fit([T, T], [y, 0.9 * y], u=np.array([[1.0, 2.0], [0.5, 1.0]]))
+    assert np.array_equal(model.predict(T, y[0], u=u), model.predict(T, y[0], u=(T, u, "previous")))
 
 
 def test_labelled_inputs_go_by_name():

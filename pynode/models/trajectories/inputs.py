@@ -348,7 +348,7 @@ def decided(model: "NeuralODE", choice: Choice) -> "NeuralODE":
 
 def keep_choice(model: "NeuralODE", choice: Choice) -> None:
     """Set what a fit leaves of how control inputs were taken."""
-    kind: Any = choice.kind if choice.kind in CHOICE else "linear"
+    kind: Any = next((kind for kind in (choice.kind, model.input_kind) if kind in CHOICE), CHOICE[0])
     model.input_kind_ = kind
     if choice.kind != "none":
         model.report_["inputs"] = choice.report()
