@@ -44,7 +44,6 @@ def test_inputs_that_never_change_are_told():
         assert len(words) == len(said) and all(w.startswith(x) for w, x in zip(words, said, strict=True))
 
 
-
 T_FAR = np.linspace(0, 10, 80)
 
 
