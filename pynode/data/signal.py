@@ -79,8 +79,8 @@ class Signal:
             raise ValueError("a constant input has t=None, every other kind needs its knots t")
         self.kind: Kind = kind
         self.knots: Knots = knots
-        self.shared: bool = _depth(u) == (1 if kind == "constant" else 2)
-        if not self.shared and _depth(u) < 2:
+        self.shared: bool = depth(u) == (1 if kind == "constant" else 2)
+        if not self.shared and depth(u) < 2:
             wanted = "(m,) or (B, m)" if kind == "constant" else "(K, m) or (B, K, m) for K knots"
             raise ValueError(f"inputs: u has shape {np.shape(u)}; give {wanted}")
         self.u: list[Float] = [_values(u)] if self.shared else [_values(v) for v in u]
@@ -88,9 +88,9 @@ class Signal:
             self.u = [v.reshape(1, -1) for v in self.u]
             self.t: list[Float] = [read_only(np.zeros(1))] * len(self.u)
         else:
-            if _depth(t) == 0:
+            if depth(t) == 0:
                 raise ValueError(f"inputs: the knots t must be an array (K,) or a list of B arrays, not {t!r}")
-            shared_t = _depth(t) == 1
+            shared_t = depth(t) == 1
             times = [t] * len(self.u) if shared_t else list(t)
             if len(times) != len(self.u):
                 raise ValueError(f"inputs: {len(times)} arrays of knots for {len(self.u)} samples")
@@ -420,9 +420,9 @@ class Signal:
         return gu
 
 
-def _depth(x: Any) -> int:
+def depth(x: Any) -> int:
     """How many dimensions; lists may hold arrays of different lengths."""
-    return 1 + (_depth(x[0]) if len(x) else 0) if isinstance(x, (list, tuple)) else np.ndim(x)
+    return 1 + (depth(x[0]) if len(x) else 0) if isinstance(x, (list, tuple)) else np.ndim(x)
 
 
 def _values(u: Any) -> Float:

@@ -181,8 +181,9 @@ def outgrown(run: Any, time_scale: float) -> list[str]:
     if not over.any():
         return []
     worst = float(excess.max() + bound.rate) / time_scale
+    percent = np.ceil(100 * over.mean())
     return [
-        f"max_growth={bound.rate / time_scale:.3g} does not go with the data: at {100 * over.mean():.0f} % of the states on "
+        f"max_growth={bound.rate / time_scale:.3g} does not go with the data: at {percent:.0f} % of the states on "
         f"and around the trajectories nearby rollouts part faster, by up to {worst:.3g} per unit of time; raise it, or "
         "leave it out"
     ]

@@ -6,6 +6,7 @@ import pytest
 
 import pynode as pn
 from pynode.fit import FitWarning
+from pynode.models.trajectories.visits import warn_of_far
 
 pytestmark = pytest.mark.filterwarnings("ignore::pynode.fit.FitWarning")  # few iterations explain little
 
@@ -88,6 +89,19 @@ def test_times_of_inputs_may_be_dates():
     assert np.array_equal(model.simulate(late, warm), model.simulate((t[20:], u[20:]), (t[:20], y[:20], u[:20])))
     with pytest.raises(ValueError, match="begin at 2024-03-01, before the warm-up at 2024-03-01 02:00"):
         model.simulate(given, (dates(T[10:20]), y[10:20]))
+
+
+def test_a_rollout_that_leaves_the_data_says_when_in_dates():
+    dates = START + np.arange(60) * np.timedelta64(1, "h")
+    model = pn.NeuralODE(**QUICK).fit(dates, np.exp(-0.1 * np.arange(60.0)))
+    with pytest.warns(pn.ExtrapolationWarning, match="y1 is 99 at 2024-03-01 01:00, beyond its range"):
+        warn_of_far(model, np.arange(2.0), np.array([[0.5], [99.0]]))
+
+
+def test_a_fit_to_constants_keeps_the_kind_that_was_given():
+    u, y = experiment(0)
+    model = pn.NeuralODE(**QUICK, input_kind="previous").fit([T, T], [y, 0.9 * y], u=np.array([[1.0, 2.0], [0.5, 1.0]]))
+    assert np.array_equal(model.predict(T, y[0], u=u), model.predict(T, y[0], u=(T, u, "previous")))
 
 
 def test_labelled_inputs_go_by_name():
@@ -184,6 +198,43 @@ def test_a_delay_beyond_the_data_is_refused():
     u, y = experiment(0)
     with pytest.raises(ValueError, match=r"input_delay=100\.0 is 11\.8 or more: nothing but first values would take effect"):
         pn.NeuralODE(**QUICK, input_delay=100.0).fit(T, y, u=u)
+
+
+@pytest.mark.parametrize("kind", ["previous", "linear"])
+def test_a_warmup_beyond_the_inputs_has_its_own(held, kind):
+    u, y = experiment(1)
+    whole = held.simulate((T, u, kind), (T[:40], y[:40]), t=T[:10])
+    given = (T[:40], y[:40], (T[:40], u[:40], kind))
+    np.testing.assert_allclose(held.simulate((T[:10], u[:10], kind), given), whole, atol=1e-7)
+    np.testing.assert_allclose(held.simulate((T[5:10], u[5:10], kind), given), whole[5:], atol=1e-7)
+
+
+def test_warmups_may_be_lists(held):
+    u, y = experiment(1)
+    path = held.simulate((T, u), (T[:20], y[:20]))
+    for found in held.simulate([(T, u)] * 2, [[T[:20], y[:20]], [T[:20].tolist(), y[:20].tolist()]]):
+        assert np.array_equal(found, path)
+
+
+def test_new_data_need_no_columns_for_states_that_nobody_read():
+    @pn.field(state={"pos": None, "vel": None}, inputs=2, theta={"k": pn.positive(1.2)})
+    def known(t, y, th, u):
+        return [y[1] + u[1], u[0] - th.k * y[0] - 0.5 * y[1]]
+
+    u, y = experiment(0)
+    frame = pd.DataFrame({"t": T, "pos": y[:, 0], "heat": u[:, 0], "pump": u[:, 1]})
+    model = pn.NeuralODE(field=known, input_kind="previous", input_delay="auto", random_state=0)
+    model.fit(frame, time="t", state="pos", input=["heat", "pump"])
+    whole = np.column_stack([y[:, 0], np.full(60, np.nan)])
+    score, start = model.score(T, whole, u=u), model.initial_states(T, whole, u=u)
+    path = model.simulate((T, u), (T[:20], whole[:20]))
+    assert model.score(frame) == model.score(T, y[:, :1], u=u) == model.score(T, frame[["pos"]], u=u) == score
+    assert np.array_equal(model.initial_states(frame), start)
+    for warm in (y[:20, 0], y[:20, :1], frame[["pos"]][:20]):
+        assert np.array_equal(model.simulate((T, u), (T[:20], warm)), path)
+    assert model.simulate((T, u), (T[0], y[0, 0])).shape == (60, 2)
+    with pytest.raises(ValueError, match="Y is labelled vel, but its entries are pos"):
+        model.score(T, pd.DataFrame({"vel": y[:, 1]}), u=u)
 
 
 def test_a_warmup_of_one_reading_may_be_a_row(held):

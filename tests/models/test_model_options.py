@@ -40,6 +40,7 @@ BAD: dict[type, list] = {
     trajectories.Function: ["y", 3, [1.0]],
     trajectories.InitialStates: ["free"],
     trajectories.ByState: [0.5, {0: -1.0}, {0: None}, {"gut": [1.0]}],
+    trajectories.Limits: [0.5, {}, {"x": 1.0}, {"x": (1.0, 0.0)}, {"x": (None, None)}],
     trajectories.NoiseOf: ["loud", 3, {"y1": "loud"}, None],
 }
 """Values that options under each rule must refuse."""

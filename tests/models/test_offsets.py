@@ -32,6 +32,18 @@ def test_a_state_that_moves_by_little_of_its_size_changes():
     assert words.startswith("y2 never changes")
 
 
+def test_inputs_that_never_change_are_told():
+    t = np.linspace(0, 10, 60)
+    y, u = np.stack([np.sin(t), np.cos(t)], axis=1), np.sin(0.7 * t)
+    for inputs, said in [
+        (np.stack([u, np.cos(t)], axis=1), []),
+        (np.stack([u, np.ones(60)], axis=1), ["u2 never changes in the data: what other values of these control inputs"]),
+        (np.stack([u, 2 * u], axis=1), ["u1 - 0.5 u2 never changes in the data: what other values of these"]),
+    ]:
+        words = unvisited(pn.Trajectories.from_arrays(t, y, u=inputs))
+        assert len(words) == len(said) and all(w.startswith(x) for w, x in zip(words, said, strict=True))
+
+
 T_FAR = np.linspace(0, 10, 80)
 
 

@@ -49,6 +49,18 @@ def test_a_tank_that_overflows_is_learned_with_its_limit_by_a_linear_field():
     assert np.array_equal(again.predict(T, other[0], u=v), new) and again.limits == {"y1": (None, 1.0)}
 
 
+def test_limits_by_position_are_those_of_a_loaded_model_too(tmp_path):
+    u, _, y = overflowing()
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", pn.fit.FitWarning)
+        model = pn.NeuralODE(hidden=(), input_kind="linear", random_state=0, limits={0: (None, 1.0)}).fit(T, y, u=u)
+        model.save(tmp_path / "tank.npz")
+        again = pn.load(tmp_path / "tank.npz")
+        assert again.limits == {0: (None, 1.0)}
+        assert again.forecast(2, u=[1.0, 1.0], interval=0.9).mean.shape == (2, 1)  # refits
+        assert np.array_equal(again.fit(T, y, u=u).theta_, model.theta_)
+
+
 def test_a_network_is_learned_with_its_limit():
     u, _, y = overflowing()
     with warnings.catch_warnings():

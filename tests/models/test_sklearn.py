@@ -137,6 +137,7 @@ def test_data_frames_whose_trajectories_are_kept_whole():
     assert search.score(frame) == search.best_estimator_.score(frame) == search.best_estimator_.score(list(t), list(y))
 
 
+@pytest.mark.filterwarnings("ignore:u never changes in the data:pynode.fit.FitWarning")
 def test_scores_of_data_frames(tmp_path):
     frame = frame_of_circles(2)
     frame["u"] = 0.0

@@ -1,6 +1,7 @@
 """max_growth: a bound on how fast nearby rollouts of a learned field part."""
 
 import warnings
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -10,6 +11,7 @@ from pynode.fields.make import mlp
 from pynode.fit import FitWarning
 from pynode.optim.levenberg_marquardt import descend
 from pynode.optim.posterior import LaplacePosterior
+from pynode.training import growth
 from pynode.training.growth import BoundedProblem, GrowthBound
 from pynode.training.matching import MatchingProblem
 
@@ -132,6 +134,15 @@ def test_data_that_grow_faster_are_warned_of():
         warnings.simplefilter("always")
         pn.NeuralODE(hidden=(4,), structure="network", max_growth=5.0, random_state=0).fit(t, y)
     assert not any("max_growth" in str(x.message) for x in said)
+
+
+def test_one_state_of_many_beyond_the_bound_is_more_than_none_of_them(monkeypatch):
+    bound = SimpleNamespace(rate=0.5, excess=lambda theta: np.append(np.zeros(999), 0.1))
+    monkeypatch.setattr(growth, "growth_bound", lambda run: bound)
+    monkeypatch.setattr(growth, "_typical", lambda run: 1.0)
+    run = SimpleNamespace(recipe=SimpleNamespace(max_growth=0.5), training=SimpleNamespace(theta=None))
+    (words,) = growth.outgrown(run, 1.0)
+    assert "at 1 % of the states" in words
 
 
 def test_with_process_noise_inputs_and_a_field_of_ones_own():

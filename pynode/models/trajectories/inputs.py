@@ -283,7 +283,8 @@ class _Slopes:
 
     @classmethod
     def of(cls, data: Trajectories) -> "_Slopes":
-        smoothed = smooth(list(data.t), list(data.y))
+        seen = [name not in data.never_observed for name in data.names]
+        smoothed = smooth(list(data.t), [y[:, seen] for y in data.y])
         assert data.signal is not None
         return cls(data.signal, list(data.t), list(smoothed.y), np.concatenate(smoothed.slope))
 
@@ -349,7 +350,7 @@ def decided(model: "NeuralODE", choice: Choice) -> "NeuralODE":
 
 def keep_choice(model: "NeuralODE", choice: Choice) -> None:
     """Set what a fit leaves of how control inputs were taken."""
-    kind: Any = choice.kind if choice.kind in CHOICE else "linear"
+    kind: Any = next((kind for kind in (choice.kind, model.input_kind) if kind in CHOICE), CHOICE[0])
     model.input_kind_ = kind
     if choice.kind != "none":
         model.report_["inputs"] = choice.report()

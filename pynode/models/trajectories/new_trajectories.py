@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from pynode.data.control import rows_of_constants
 from pynode.data.delays import of_kind
-from pynode.data.ragged import is_frame
+from pynode.data.ragged import is_frame, states_of
 from pynode.data.trajectories import Trajectories
 from pynode.errors import ExtrapolationWarning
 from pynode.models.trajectories.derivatives import named_inputs
@@ -83,10 +83,30 @@ class NewTrajectories(Rollouts):
         found, _ = estimate_states(self.field_, self.theta_, inside, start, weight, prior, **self.solve_options())
         return scaling.states_back(found)
 
+    def _columns_of(self, width: int) -> tuple[str, ...]:
+        """The names of so many columns: of all states, or of those that were read when the model was fitted."""
+        noise = self.report_["noise"]
+        read = tuple(name for name in self.names_ if self.protocol_ is not None or np.isfinite(noise[name]))
+        return read if width == len(read) else self.names_
+
+    def _with_unread(self, y: Array, names: Sequence[str]) -> Array:
+        """States (T, d) of columns (T, n) of these names; NaN where a state has none."""
+        whole = np.full((len(y), len(self.names_)), np.nan)
+        whole[:, [self.names_.index(name) for name in names]] = y
+        return whole
+
     def _new_data(self, t: Series | Trajectories, Y: Series | None, u: Inputs | None) -> Trajectories:
-        columns = self.columns_ if is_frame(t) else {}
         u = rows_of_constants(named_inputs(self, u), self.field_.inputs)
-        data = as_trajectories(t, Y, u, self.names_, **columns, clock=self.clock_, fitted=True, replicates="keep")
+        names, columns = self.names_, {}
+        if is_frame(t):
+            frame: Any = t
+            names = self._columns_of(sum(name in frame.columns or name in frame.index.names for name in names))
+            columns = self.columns_ | {"state": names}
+        elif Y is not None:
+            names = self._columns_of(states_of(Y)[0].shape[1])
+        data = as_trajectories(t, Y, u, names, **columns, clock=self.clock_, fitted=True, replicates="keep")
+        if data.d == len(names):
+            data = replace(data, y=tuple(self._with_unread(y, names) for y in data.y), names=self.names_)
         if data.signal is not None and data.plain:
             data = replace(data, signal=of_kind(data.signal, self.input_kind_))
         data = with_covariates(data)

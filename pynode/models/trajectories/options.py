@@ -86,9 +86,28 @@ class ByState(Rule):
                 raise ValueError(f"{name} of {state!r} is {x!r}: it must be a number >= 0, or the name of a parameter")
 
     def restore(self, value: Any) -> Any:
-        if not isinstance(value, dict):
-            return value
-        return {int(state) if str(state).isdecimal() else state: x for state, x in value.items()}
+        return _by_state(value)
+
+
+@dataclass(frozen=True)
+class Limits(Rule):
+    """State -> (low, high)."""
+
+    text = "dict"
+
+    def check(self, name: str, value: Any) -> None:
+        checked_limits(value)
+
+    def restore(self, value: Any) -> Any:
+        limits = _by_state(value)
+        return {state: tuple(pair) for state, pair in limits.items()} if isinstance(limits, dict) else limits
+
+
+def _by_state(value: Any) -> Any:
+    """What a file holds of a dict by state: positions, which are texts there, are numbers again."""
+    if not isinstance(value, dict):
+        return value
+    return {int(state) if str(state).isdecimal() else state: x for state, x in value.items()}
 
 
 @dataclass(frozen=True)
@@ -185,7 +204,7 @@ class NeuralODEOptions(SeriesEstimator):
     )
     limits: Mapping[Any, tuple[float | None, float | None]] | None = option(
         None,
-        Checked("dict", checked_limits),
+        Limits(),
         "State -> (low, high), None where there is none: measured states that stop there, as a tank that overflows or an "
         "end stop does, and leave at once when what drives them turns. A network need not learn such a kink from the data.",
     )

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from pynode.data.arrays import real_array
 from pynode.data.clock import times_of
 from pynode.data.labels import by_name, given_names
-from pynode.data.signal import Signal
+from pynode.data.signal import Signal, depth
 from pynode.models.trajectories.derivatives import named_inputs, named_states
 from pynode.models.trajectories.ensemble import combined
 from pynode.models.trajectories.forecasts import Forecasts
@@ -281,13 +281,14 @@ class Simulations(Forecasts):
         if not isinstance(warmup, (tuple, list)) or len(warmup) not in (2, 3):
             raise ValueError(f"warmup{where} must be (t, y) or (t, y, u), not {type(warmup).__name__} of other size")
         t = np.atleast_1d(real_array("warmup: t", times_of(warmup[0], self.clock_), np.float64))
-        y = real_array("warmup: y", by_name("warmup: y", warmup[1], given_names(self.names_)), np.float64)
+        size = np.shape(warmup[1])
+        names = self._columns_of(size[-1] if len(size) == 2 or (size and len(t) == 1) else 1)
+        y = np.atleast_1d(real_array("warmup: y", by_name("warmup: y", warmup[1], given_names(names)), np.float64))
         if y.ndim == 1:
             y = y[None] if len(t) == 1 else y[:, None]
-        if y.shape != (len(t), len(self.names_)):
-            raise ValueError(
-                f"warmup{where}: y has shape {y.shape}; {len(t)} times and {len(self.names_)} states need a row each"
-            )
+        if y.shape != (len(t), len(names)):
+            raise ValueError(f"warmup{where}: y has shape {y.shape}; {len(t)} times and {len(names)} states need a row each")
+        y = self._with_unread(y, names)
         if np.isnan(y).all():
             raise ValueError(f"warmup{where}: nothing is observed in it")
         return t, y, named_inputs(self, warmup[2]) if len(warmup) == 3 else None
@@ -295,7 +296,7 @@ class Simulations(Forecasts):
 
 def _columns(u: Any, m: int, where: str) -> Array:
     """Values (T, m) of control inputs."""
-    values = real_array(f"u{where}", u, np.float64)
+    values = np.atleast_1d(real_array(f"u{where}", u, np.float64))
     values = values[:, None] if values.ndim == 1 and m == 1 else values
     if values.ndim != 2 or values.shape[1] != m:
         raise ValueError(f"u{where} has shape {values.shape}; give a row a time and {m} column{'s' * (m > 1)}")
@@ -303,7 +304,7 @@ def _columns(u: Any, m: int, where: str) -> Array:
 
 
 def _joined(signal: Signal, warm_t: Array, warm_u: Any, where: str) -> Signal:
-    """Inputs from the start of the warm-up on: those of the warm-up, then those of the experiment from its first time on."""
+    """Inputs over the warm-up, too: those of the experiment, before and after its times those of the warm-up."""
     if signal.kind == "constant":
         own = warm_u.u if isinstance(warm_u, Signal) else warm_u[1] if isinstance(warm_u, tuple) else warm_u
         if own is not None and (np.reshape(own, (-1, signal.m)) != signal.u[0]).any():
@@ -312,7 +313,8 @@ def _joined(signal: Signal, warm_t: Array, warm_u: Any, where: str) -> Signal:
                 "time on"
             )
         return signal
-    if signal.t[0][0] <= warm_t[0]:
+    first, last = signal.t[0][0], signal.t[0][-1]
+    if warm_u is None or (first <= warm_t[0] and warm_t[-1] <= last):
         return signal
     if isinstance(warm_u, tuple):
         warm_u = Signal(warm_u[0], _columns(warm_u[1], signal.m, where), *warm_u[2:])
@@ -324,15 +326,16 @@ def _joined(signal: Signal, warm_t: Array, warm_u: Any, where: str) -> Signal:
         knots, values = warm_t, _columns(warm_u, signal.m, where)
         if len(values) != len(knots):
             raise ValueError(f"warmup{where}: u has {len(values)} rows for {len(knots)} times")
-    before = knots < signal.t[0][0]
-    knots = np.concatenate([knots[before], signal.t[0]])
-    return Signal([knots], [np.concatenate([values[before], signal.u[0]])], signal.kind, signal.knots)
+    before, after = knots < first, knots > last
+    knots = np.concatenate([knots[before], signal.t[0], knots[after]])
+    values = np.concatenate([values[before], signal.u[0], values[after]])
+    return Signal([knots], [values], signal.kind, signal.knots)
 
 
 def _listed(u: Any, warmup: Any, t: Any, y0: Any) -> tuple[bool, list[tuple[Any, Any, Any, Any]]]:
     """Whether several experiments were given, and (u, warmup, t, y0) of each."""
     lists = {"u": u, "warmup": warmup, "t": t}
-    ragged = isinstance(t, list) and len(t) > 0 and np.ndim(t[0]) > 0
+    ragged = depth(t) > 1 and isinstance(t, list)
     sizes = {name: len(x) for name, x in lists.items() if isinstance(x, list) and len(x) and _is_experiment(x[0], ragged)}
     if not sizes:
         return False, [(u, warmup, t, y0)]
@@ -352,4 +355,4 @@ def _listed(u: Any, warmup: Any, t: Any, y0: Any) -> tuple[bool, list[tuple[Any,
 
 def _is_experiment(first: Any, ragged: bool) -> bool:
     """Whether the first element of a list is what one experiment needs, not a row of it; ragged: times are a list."""
-    return isinstance(first, (tuple, Signal)) or np.ndim(first) > (0 if ragged else 1)
+    return isinstance(first, (tuple, Signal)) or depth(first) > (0 if ragged else 1)

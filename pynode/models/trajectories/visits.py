@@ -140,7 +140,8 @@ def warn_of_far(model: "NeuralODE", t: Any, states: Any) -> None:
         column = int(over[row].argmax())
         names = model.names_
         name = names[column] if column < len(names) else f"unobserved state {column - len(names) + 1}"
-        value, when = path[row, column], f"{float(times[row]):.5g}"
+        value, at = path[row, column], float(times[row])
+        when = f"{at:.5g}" if model.clock_ is None else model.clock_.to_text(at)[0]
         found = f"{name} is {value:.3g} at {when}, beyond its range in training by more than that range"
         if not np.isfinite(value):
             found = f"it cannot be solved as far as {when}"
