@@ -187,7 +187,8 @@ def test_an_experiment_may_have_a_single_reading(held):
 def test_forecasts_of_unequal_lengths_have_inputs_of_their_own():
     u, y = experiment(0)
     model = pn.NeuralODE(**QUICK, input_kind="previous").fit([T, T[:40]], [y, y[:40]], u=[u, u[:40]])
-    steps, new = [T[-1] + T[1:4], T[39] + T[1:3]], [np.ones((3, 2)), np.zeros((2, 2))]
+    steps = [T[-1] + T[1:4], T[39] + T[1:3]]
+    new = [np.ones((3, 2)), np.zeros((2, 2))]
     first, second = model.forecast(steps, u=new)
     assert np.allclose(first, model.forecast(3, u=np.ones((3, 2)).tolist())[0], rtol=1e-9)
     assert np.allclose(second, model.forecast(2, u=np.zeros((2, 2)))[1], rtol=1e-9)
