@@ -25,6 +25,7 @@ POSITIONAL = {
 BAD: dict[type, list] = {
     options.Integer: [2.5, "3", None, np.nan],
     options.Seed: [-1, 2**32, 0.5, "x"],
+    options.CountOrAuto: [-1, 0.5, "x", None, np.nan],
     options.Positive: [-1.0, np.nan, np.inf, "1", []],
     options.Finite: [np.nan, np.inf, "0", []],
     options.Fraction: [-0.1, 1.5, np.nan, "a"],

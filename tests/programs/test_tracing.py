@@ -476,7 +476,9 @@ def test_a_matrix_times_weights_is_a_product_a_row():
 def test_gradients_of_antisymmetric_weights_need_no_matrix():
     f = field(state=3, theta={"A": (3, 3)})(lambda t, y, th: np.tanh((th.A - th.A.T) @ y))
     assert "OUTER" not in [ins.op for ins in f.vjp_program.instructions]
-    A, y, s = np.random.default_rng(1).standard_normal((3, 3)), np.array([0.3, -0.7, 1.1]), np.array([1.0, 0.5, -2.0])
+    A = np.random.default_rng(1).standard_normal((3, 3))
+    y = np.array([0.3, -0.7, 1.1])
+    s = np.array([1.0, 0.5, -2.0])
     slope = s * (1 - np.tanh((A - A.T) @ y) ** 2)
     expected = np.outer(slope, y) - np.outer(y, slope)
     np.testing.assert_allclose(vjp(f)(0.0, y, A.ravel(), s).theta, expected.ravel(), rtol=1e-13)
