@@ -87,8 +87,6 @@ class Builder:
         """The registers of the inputs."""
         return list(range(self.n_slots))
 
-    # Writing
-
     def emit(self, op: str, size: int, a: int = -1, b: int = -1, c: int = -1, p: int = 0, q: int = 0, k: int = 0) -> int:
         """The register of this instruction, written now or before."""
         if op in COMMUTATIVE and a > b:
@@ -107,14 +105,12 @@ class Builder:
         return self.seen[key]
 
     def _stays_finite(self, ins: Instr) -> bool:
-        """Whether an instruction gives finite numbers as long as slots and parameters are finite, but for overflow of sums
-        and products."""
+        """Whether an instruction keeps numbers finite, but for overflow of sums and products."""
         if ins.op == "CONST":
             return bool(np.isfinite(self.consts.get(ins.p, self.sizes[ins.out])).all())
         divisor = self.const_value(ins.b) if ins.op in ("DIV", "DDIV") else None
-        if ins.op in MAY_DIVERGE and (divisor is None or not divisor.all()):
-            return False
-        return all(self.finite[r] for r in ins.operands)
+        diverges = ins.op in MAY_DIVERGE and (divisor is None or not divisor.all())
+        return not diverges and all(self.finite[r] for r in ins.operands)
 
     def acc(self, k: int, p: int, a: int) -> None:
         """grad_k[p:] += register a; outer products in a sum or with another sign by themselves, without their matrices."""
@@ -124,106 +120,6 @@ class Builder:
                 self.acc_outer(k, p, self.neg(ins.a) if negative else ins.a, ins.b)
             else:
                 self.accumulated.append(Instr("ACC", -1, self.neg(r) if negative else r, p=p, k=k))
-
-    def acc_outer(self, p: int, a: int, b: int, /) -> None:
-        """Add a b^T, row by row, from element p on."""
-
-
-class Builder:
-    """Writes a program.
-
-    Registers are integers. Every method that makes one looks first for the same instruction written before
-    (common subexpressions) and for an exact simplification: indexing looks through slices, gathers and
-    concatenations, a matrix product with a parameter matrix is AFFINE, adding a parameter vector to it is
-    its bias. For each elementwise operation there is a method of its name: ``b.add(x, y)``, ``b.tanh(x)``.
-
-    Parameters
-    ----------
-    slot_sizes : sequence of int
-        Sizes of the inputs.
-    n_theta, n_grad : sequence of int
-        Lengths of the parameter vectors and of the gradients.
-    """
-
-    if TYPE_CHECKING:
-
-        def __getattr__(self, name: str) -> Callable[..., int]: ...  # the elementwise operations, set below
-
-    def __init__(self, slot_sizes: Sequence[int], n_theta: Sequence[int] = (0,), n_grad: Sequence[int] = ()) -> None:
-        self.sizes = [int(n) for n in slot_sizes]
-        self.n_slots = len(self.sizes)
-        self.n_theta = tuple(n_theta)
-        self.n_grad = tuple(n_grad)
-        self.made: list[Instr | None] = [None] * self.n_slots  # the instruction that makes each register
-        self.varying = [True] * self.n_slots  # False: depends on theta and constants only
-        self.finite = [True] * self.n_slots  # False: may be infinite or NaN where slots and parameters are finite
-        self.zero_wins = False  # whether a derivative of a derivative is being written, see `pynode.programs.rules.times`
-        self.accumulated: list[Instr] = []
-        self.seen: dict[tuple[str, int, int, int, int, int, int, int], int] = {}
-        self.consts = Pool(np.float64)
-        self.index = Pool(np.int32)
-
-    @property
-    def slots(self) -> list[int]:
-        """The registers of the inputs."""
-        return list(range(self.n_slots))
-
-    # Writing
-
-    def emit(self, op: str, size: int, a: int = -1, b: int = -1, c: int = -1, p: int = 0, q: int = 0, k: int = 0) -> int:
-        """The register of this instruction, written now or before."""
-        if op in COMMUTATIVE and a > b:
-            a, b = b, a
-        key = (op, int(size), a, b, c, int(p), int(q), int(k))
-        if key not in self.seen:
-            if size < 1:
-                raise ValueError(f"{op} would make an empty register")
-            out = len(self.sizes)
-            ins = Instr(op, out, a, b, c, int(p), int(q), int(k))
-            self.sizes.append(int(size))
-            self.made.append(ins)
-            self.varying.append(op == "CALL" or any(self.varying[r] for r in ins.operands))
-            self.finite.append(self._stays_finite(ins))
-            self.seen[key] = out
-        return self.seen[key]
-
-    def _stays_finite(self, ins: Instr) -> bool:
-        """Whether an instruction gives finite numbers as long as slots and parameters are finite, but for overflow of sums
-        and products."""
-        if ins.op == "CONST":
-            return bool(np.isfinite(self.consts.get(ins.p, self.sizes[ins.out])).all())
-        divisor = self.const_value(ins.b) if ins.op in ("DIV", "DDIV") else None
-        if ins.op in MAY_DIVERGE and (divisor is None or not divisor.all()):
-            return False
-        return all(self.finite[r] for r in ins.operands)
-
-    def acc(self, k: int, p: int, a: int) -> None:
-        """grad_k[p:] += register a; outer products in a sum or with another sign by themselves, without their matrices."""
-        for negative, r in summands(self.made, a):
-            ins = self.made[r]
-            if ins is not None and ins.op == "OUTER":
-                self.acc_outer(k, p, self.neg(ins.a) if negative else ins.a, ins.b)
-            else:
-                self.accumulated.append(Instr("ACC", -1, self.neg(r) if negative else r, p=p, k=k))
-
-    def _summands(self, a: int) -> list[tuple[bool, int]]:
-        """What a register is the sum of, (negative, register) each: itself, unless outer products are among them."""
-        found: list[tuple[bool, int]] = []
-        outer = False
-        left = [(False, a)]
-        while left:
-            negative, r = left.pop()
-            ins = self.made[r]
-            if ins is not None and ins.op == "NEG":
-                left.append((not negative, ins.a))
-            elif ins is not None and ins.op in ("ADD", "SUB"):
-                left += [(negative != (ins.op == "SUB"), ins.b), (negative, ins.a)]
-            else:
-                outer = outer or (ins is not None and ins.op == "OUTER")
-                found.append((negative, r))
-            if len(found) + len(left) > 8:
-                break
-        return found if outer and not left else [(False, a)]
 
     def acc_outer(self, k: int, p: int, a: int, b: int) -> None:
         """grad_k[p:] += a b^T."""
