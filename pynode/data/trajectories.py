@@ -107,19 +107,7 @@ class Trajectories:
             raise ValueError(f"there are {len(t)} trajectories, but {len(self.ids)} ids")
         for name, times, states in zip(self.ids, t, y, strict=True):
             where = f"trajectory {name}" if len(t) > 1 else "the trajectory"
-            if times.ndim != 1 or states.shape != (len(times), self.d):
-                raise ValueError(
-                    f"{where}: t must have shape (T,) and y (T, {self.d}), got {times.shape} and {states.shape}"
-                )
-            if len(times) == 0:
-                raise ValueError(f"{where} is empty")
-            check_times(times, where, self.time_name, self.repeated)
-            if np.isinf(states).any():
-                row, column = np.argwhere(np.isinf(states))[0]
-                raise ValueError(
-                    f"{where}: {self.names[column]} is infinite at {self.when(times[row])}; "
-                    "write NaN where it was not observed"
-                )
+            _check_one(self, where, times, states)
         if self.signal is not None and not self.signal.shared and len(self.signal.u) != len(t):
             raise ValueError(f"there are {len(t)} trajectories, but control inputs for {len(self.signal.u)}")
         self._check_more()
@@ -429,3 +417,17 @@ class Trajectories:
         marks = None if parts["censored"] is None else tuple(parts["censored"])
         arrays = {"t": tuple(parts["t"]), "y": tuple(parts["y"]), "signal": signal, "censored": marks, "plain": is_plain(u)}
         return cls(**{name: x for name, x in parts.items() if name != "u"} | arrays)
+
+
+def _check_one(data: Trajectories, where: str, times: Float, states: Float) -> None:
+    """Refuse a trajectory whose shapes or numbers make no sense; where: its name in words."""
+    if times.ndim != 1 or states.shape != (len(times), data.d):
+        raise ValueError(f"{where}: t must have shape (T,) and y (T, {data.d}), got {times.shape} and {states.shape}")
+    if len(times) == 0:
+        raise ValueError(f"{where} is empty")
+    check_times(times, where, data.time_name, data.repeated)
+    if np.isinf(states).any():
+        row, column = np.argwhere(np.isinf(states))[0]
+        raise ValueError(
+            f"{where}: {data.names[column]} is infinite at {data.when(times[row])}; write NaN where it was not observed"
+        )
