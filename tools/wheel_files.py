@@ -143,7 +143,7 @@ def pack(files: dict[str, bytes], project: Project, tag: str, out: Path, when: i
             entry = zipfile.ZipInfo(name, moment)
             entry.compress_type = zipfile.ZIP_DEFLATED
             entry.external_attr = (0o100755 if name.endswith((".so", ".pyd")) else 0o100644) << 16
-            archive.writestr(entry, files[name])
+            archive.writestr(entry, files[name], compresslevel=9)  # that of the archive is for names alone
     return path
 
 

@@ -61,6 +61,8 @@ def flags_of(source: str, target: Target, xla: Path) -> list[str] | None:
         flags += SETUP["INSTANCE_FLAGS"][path.stem]
         if path.stem == "dispatch" and target.x86:
             flags.append("-DPN_HAVE_X86_ISA=1")
+    elif path.parent.name == "program":
+        flags.append("-Os")  # programs are laid out once, and wheels are small
     if path.stem == "xla":
         flags += ["-DPNPY_XLA", "-isystem", str(xla)]
     return flags

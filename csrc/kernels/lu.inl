@@ -7,7 +7,7 @@
 
 #if !PN_BLOCK
 /* sum_k a_k b_k, n terms, in four vectors of sums: a chain of additions would wait four cycles for each */
-static inline T FN(dot)(const T *a, const T *b, size_t n) {
+static __attribute__((noinline)) T FN(dot)(const T *a, const T *b, size_t n) {
     vec s[4] = {V(set1)((T)0), V(set1)((T)0), V(set1)((T)0), V(set1)((T)0)};
     size_t k = 0;
     for (; k + 4 * VE <= n; k += 4 * VE)
@@ -102,12 +102,12 @@ static int FN(pivot)(T *A, T *swap, int32_t d, int32_t k) {
     return moved;
 }
 
-#if !PN_BLOCK
+#if !PN_BLOCK && !PN_F32
 enum { FN(TOGETHER) = 4 }; /* columns whose pivots change the rest of the matrix in one pass */
 
 /* The first columns of a matrix of one lane, while more than four times as many are left: rows are read and written once for several
    pivots. Entries change in the same order as one column after the other. Where the rest begins. */
-static int32_t FN(factor_panels)(T *A, T *swap, unsigned char *moved, int32_t d) {
+static __attribute__((noinline)) int32_t FN(factor_panels)(T *A, T *swap, unsigned char *moved, int32_t d) {
     size_t row = (size_t)d;
     int32_t from = 0;
     for (; from + 4 * FN(TOGETHER) <= d; from += FN(TOGETHER)) {
@@ -140,9 +140,9 @@ static int32_t FN(factor_panels)(T *A, T *swap, unsigned char *moved, int32_t d)
 }
 #endif
 
-static void FN(factor)(T *A, T *swap, unsigned char *moved, int32_t d) {
+static __attribute__((noinline)) void FN(factor)(T *A, T *swap, unsigned char *moved, int32_t d) {
     size_t row = (size_t)d * L;
-#if PN_BLOCK
+#if PN_BLOCK || PN_F32 /* stiff equations are solved in double precision, and wheels are small */
     const int32_t first = 0;
 #else
     const int32_t first = FN(factor_panels)(A, swap, moved, d);
