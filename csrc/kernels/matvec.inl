@@ -2,8 +2,10 @@
 
 static void FN(matvec)(T *restrict o, const T *restrict A, const T *restrict x, int32_t m, int32_t n) {
 #if !PN_BLOCK
-    for (int32_t i = 0; n >= 2 * (int32_t)VE && i < m; i++) o[i] = FN(dot)(A + (size_t)i * (size_t)n, x, (size_t)n);
-    if (n >= 2 * (int32_t)VE) return; /* short rows overlap each other */
+    if (n >= 2 * (int32_t)VE) { /* short rows overlap each other */
+        for (int32_t i = 0; i < m; i++) o[i] = FN(dot)(A + (size_t)i * (size_t)n, x, (size_t)n);
+        return;
+    }
 #endif
     for (int32_t i = 0; i < m; i++) {
         T s[L] = {0};
@@ -37,10 +39,10 @@ static void FN(sum)(T *restrict o, const T *restrict a, int32_t n) {
     if (count >= VE) rest = V(hsum)((some[0] + some[1]) + (some[2] + some[3]));
     for (; k < count; k++) rest += a[k];
     o[0] = rest;
-    return;
-#endif
+#else
     T s[L] = {0};
     for (int32_t j = 0; j < n; j++)
         for (size_t l = 0; l < L; l++) s[l] += a[(size_t)j * L + l];
     for (int l = 0; l < L; l++) o[l] = s[l];
+#endif
 }

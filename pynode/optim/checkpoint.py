@@ -209,7 +209,7 @@ class Checkpoint:
         return Checkpoint(f"{self.path}.{k + 1}", self.every, stays=True)
 
     def remove_parts(self, count: int, *counts: int) -> None:
-        """All of several fits came to their end: remove their files.
+        """All of several fits came to their end: remove their files, unless this one stays.
 
         Parameters
         ----------
@@ -218,9 +218,13 @@ class Checkpoint:
         *counts : int
             How many parts each of them has, and so on.
         """
+        if not self.stays:
+            self._remove_parts(count, *counts)
+
+    def _remove_parts(self, count: int, *counts: int) -> None:
         for part in map(self.part, range(count)):
             if counts:
-                part.remove_parts(*counts)
+                part._remove_parts(*counts)
             part.path.unlink(missing_ok=True)
 
     def close(self) -> None:

@@ -78,7 +78,7 @@ def fit_members(
     common = (make, data, weight, doses)
     tried = side_by_side(_fit, members, common, model.n_jobs, progress, callback, "member", checkpoint)
     interrupt = next((each.interrupt for each in tried if each.interrupt is not None), None)
-    if checkpoint is not None and interrupt is None and not checkpoint.stays:
+    if checkpoint is not None and interrupt is None:
         checkpoint.remove_parts(n, *([int(model.n_restarts)] if model.n_restarts > 1 else []))
     failed = [each.error for each in tried if each.error is not None]
     fitted = [each.model for each in tried if each.model is not None]

@@ -150,9 +150,6 @@ def checked_growth(rate: Any) -> None:
         raise ValueError(f"max_growth={rate!r} must be finite; None is no bound")
 
 
-AUTO = "auto"
-
-
 @dataclass(eq=False, repr=False)
 class NeuralODEOptions(SeriesEstimator):
     """The constructor of NeuralODE."""
@@ -419,7 +416,7 @@ class NeuralODEOptions(SeriesEstimator):
             )
         if self.process_noise:
             self._check_process_noise()
-        if self.augment == AUTO:
+        if self.augment == "auto":
             self._check_augment()
         if self.max_growth is not None:
             self._check_growth()
@@ -439,7 +436,7 @@ class NeuralODEOptions(SeriesEstimator):
         """Refuse what does not go with a number of states that evidence chooses."""
         count = "give the number that a single fit finds (n_unobserved_)"
         why = {
-            f"optimizer={self.optimizer!r}: {SECOND_ORDER} has evidence": self.optimizer not in (AUTO, SECOND_ORDER),
+            f"optimizer={self.optimizer!r}: {SECOND_ORDER} has evidence": self.optimizer not in ("auto", SECOND_ORDER),
             f"weight_decay={self.weight_decay!r}, with which there is no evidence: leave it out": self.weight_decay
             is not None,
             "early_stopping=True, with which there is no evidence: leave it out": self.early_stopping,

@@ -67,7 +67,7 @@ def fit_starts(
         attempted, members, (type(model), data, weight), model.n_jobs, progress, callback, "start", checkpoint
     )
     interrupt = next((x.interrupt for x in tried if x.interrupt is not None), None)
-    if checkpoint is not None and interrupt is None and not checkpoint.stays:
+    if checkpoint is not None and interrupt is None:
         checkpoint.remove_parts(len(members))
     score = [(-1.0, -np.inf) if each.model is None else each.model.score_of_start_ for each in tried]
     order = sorted(range(len(tried)), key=lambda k: score[k], reverse=True)

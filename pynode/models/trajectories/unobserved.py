@@ -100,7 +100,7 @@ def fit_numbers(
         failed = interrupt or failure
         assert failed is not None
         raise failed
-    if checkpoint is not None and interrupt is None and not checkpoint.stays:
+    if checkpoint is not None and interrupt is None:
         checkpoint.remove_parts(MOST + 1)
     return best, _message(best, scores), interrupt
 

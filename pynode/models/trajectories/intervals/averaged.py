@@ -10,7 +10,7 @@ from pynode.data.signal import Signal
 from pynode.data.trajectories import Trajectories
 from pynode.models.storage import of_type, stored_array, stored_field
 from pynode.models.trajectories.equations.structure import in_units
-from pynode.models.trajectories.intervals.refits import last_windows
+from pynode.models.trajectories.intervals.refits import last_windows, noise_of
 from pynode.models.trajectories.scaling import Scaling
 from pynode.models.trajectories.series import own_control
 from pynode.optim.levenberg_marquardt import ALPHA_RANGE
@@ -67,12 +67,6 @@ class Fitted(NamedTuple):
         if not all(np.isfinite(x).all() for x in states) or not (noise > 0).all():
             return None
         return cls(inside, states, noise**2, model.solve_options() | {"max_steps": 20_000})
-
-
-def noise_of(model: "NeuralODE") -> Array:
-    """(d,) standard deviations of the noise in the units of the field."""
-    names = model.names_
-    return np.array([model.report_["noise"][name] for name in names], dtype=np.float64) / model.scaling_.scale[: len(names)]
 
 
 def _about(model: "NeuralODE", data: Trajectories, covariance: Array) -> Averaged | None:

@@ -138,8 +138,7 @@ def placed(model: "NeuralODE", data: Trajectories, y0: Array) -> "NeuralODE":
     scaling = model.scaling_
     options = model.solve_options() | {"inputs": scaling.inputs(data.signal)}
     rollout = sensitivities(model.field_, scaling.states(y0), scaling.times(list(data.t)), model.theta_, **options)
-    noise = np.array([model.report_["noise"][name] for name in model.names_]) / scaling.scale[: len(model.names_)]
-    weight = 1.0 / np.maximum(np.nan_to_num(noise, nan=1.0), 1e-6) ** 2
+    weight = 1.0 / np.maximum(np.nan_to_num(noise_of(model), nan=1.0), 1e-6) ** 2
     d = model.field_.d
     prior = np.diag(precision_of_states(model))
     made.state_gain_ = np.zeros((len(data), d, model.field_.n_params))
@@ -152,6 +151,12 @@ def placed(model: "NeuralODE", data: Trajectories, y0: Array) -> "NeuralODE":
         made.state_covariance_[i] = covariance
         made.state_gain_[i] = covariance @ np.einsum("tci,tc,tcp->ip", J0[:, :n], w, J[:, :n])
     return made
+
+
+def noise_of(model: "NeuralODE") -> Array:
+    """(d,) standard deviations of the noise in the units of the field."""
+    names = model.names_
+    return np.array([model.report_["noise"][name] for name in names], dtype=np.float64) / model.scaling_.scale[: len(names)]
 
 
 def _inverse(information: Array) -> Array:
