@@ -88,6 +88,14 @@ typedef struct pn_part {
     double *g_data; /* (rows, k) or NULL: cotangents of the data, set where a row has some */
 } pn_part;
 
+/* What a field computes of its parameters alone is computed once for a solve: `once` has no slots and gives numbers that `rest`, the
+   field without that, reads as further parameters, behind the field's own; the vjp of `once` has one slot, their cotangent, and adds to
+   the gradient of theta. All NULL: the field runs as it is, as it always does for sensitivities, quadratures and parameters of
+   each sample. */
+typedef struct pn_hoisted {
+    const pn_program *once, *once_reverse, *rest, *rest_reverse; /* the vjps, or NULL */
+} pn_hoisted;
+
 /* Forward halves that wait for their way back. A solve with gradient PN_GRAD_DISCRETE that is given tapes goes forward and keeps in
    them what the way back needs; with `back` it goes that way, as often as wanted, for one g_y after another. Between the two, theta,
    y0 and status must stay where they are, and so must all else that the problem says. Tapes that are filled again find their memory
@@ -107,6 +115,7 @@ enum { PN_JUMPS = 1 };
 typedef struct pn_problem {
     /* the vector field: `field` runs forward; `reverse` (or NULL) is its vjp program */
     const pn_program *field, *reverse;
+    pn_hoisted hoisted;
     /* of a Rosenbrock method: slots t (1), y (d), u (m) or [u, du/dt] (2 m); output df/dy (d d) or [df/dy, df/dt] (d d + d), df/dt
        with what u changes in it; the parameters of the field. Its vjp, for gradients, or NULL. With `pattern` df/dy has the
        entries of that only, and mass must be 0 where the pattern was made so. */

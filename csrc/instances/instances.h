@@ -19,6 +19,8 @@ struct pn_tapes {
     void **work;               /* (n) or NULL where a chunk has none yet */
     int64_t n;
     int filled;
+    void *theta; /* or NULL: what the programs read there, see solve/hoisted.h */
+    int64_t n_theta;
 };
 
 typedef enum pn_lanes { PN_LANES_ONE, PN_LANES_TWO, PN_LANES_NARROW, PN_LANES_WIDE, PN_N_LANES } pn_lanes;

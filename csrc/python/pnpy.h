@@ -142,8 +142,20 @@ enum {
     PNPY_N_KEPT
 };
 
-/* The programs at save times, and those of the Jacobian. */
-enum { PNPY_JUMP, PNPY_JUMP_REVERSE, PNPY_LOSS, PNPY_LOSS_REVERSE, PNPY_JACOBIAN, PNPY_JACOBIAN_REVERSE, PNPY_N_PARTS };
+/* The programs at save times, those of the Jacobian, those of pn_hoisted. */
+enum {
+    PNPY_JUMP,
+    PNPY_JUMP_REVERSE,
+    PNPY_LOSS,
+    PNPY_LOSS_REVERSE,
+    PNPY_JACOBIAN,
+    PNPY_JACOBIAN_REVERSE,
+    PNPY_ONCE,
+    PNPY_ONCE_REVERSE,
+    PNPY_REST,
+    PNPY_REST_REVERSE,
+    PNPY_N_PARTS
+};
 
 typedef struct {
     PyObject_HEAD

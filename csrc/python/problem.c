@@ -10,8 +10,9 @@ const char *const pnpy_array_names[PNPY_N_KEPT] = {
     "seg_start", "cross_knots", "coef",      "atol",   "grid",   "grid_start", "grid_len",     "stops",
     "jump_set",  "jump_add",    "jump_data", "target", "weight", "mass",       "mass_inverse", "pattern",
 };
-const char *const pnpy_part_names[PNPY_N_PARTS] = {"jump",         "jump_reverse", "loss_program",
-                                                   "loss_reverse", "jacobian",     "jacobian_reverse"};
+const char *const pnpy_part_names[PNPY_N_PARTS] = {"jump",     "jump_reverse",     "loss_program", "loss_reverse",
+                                                   "jacobian", "jacobian_reverse", "once",         "once_reverse",
+                                                   "rest",     "rest_reverse"};
 static const char *const other_names[PNPY_N_OTHER] = {"method",          "loss",  "threads", "max_steps",    "quadrature",
                                                       "quadrature_coef", "steps", "stiff",   "jacobian_cost"};
 

@@ -36,13 +36,20 @@ static int read_part(pnpy_problem *self, int which, pn_part *part) {
     return -1;
 }
 
+static const pn_program *program_of(const pnpy_problem *self, int which) {
+    return self->part[which] ? self->part[which]->program : NULL;
+}
+
 int pnpy_read_programs(pnpy_problem *self) {
     const pnpy_program *f = self->field;
     pn_problem *p = &self->problem;
     p->m = f->slot_size[2];
     p->n_theta = length_of(f->n_theta, f->n_spaces);
-    const pnpy_program *J = self->part[PNPY_JACOBIAN], *back = self->part[PNPY_JACOBIAN_REVERSE];
-    p->jacobian = J ? J->program : NULL;
-    p->jacobian_reverse = back ? back->program : NULL;
+    p->jacobian = program_of(self, PNPY_JACOBIAN);
+    p->jacobian_reverse = program_of(self, PNPY_JACOBIAN_REVERSE);
+    p->hoisted = (pn_hoisted){.once = program_of(self, PNPY_ONCE),
+                              .once_reverse = program_of(self, PNPY_ONCE_REVERSE),
+                              .rest = program_of(self, PNPY_REST),
+                              .rest_reverse = program_of(self, PNPY_REST_REVERSE)};
     return read_part(self, PNPY_JUMP, &p->jump) < 0 || read_part(self, PNPY_LOSS, &p->loss_part) < 0 ? -1 : 0;
 }

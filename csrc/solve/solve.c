@@ -13,6 +13,7 @@
 
 #include "instances/instances.h"
 #include "memory.h"
+#include "solve/hoisted.h"
 
 enum { MAX_TASKS = 64, MAX_CHUNK = 256, WHOLE_CHUNK = 1024, CHUNKS_A_THREAD = 2, MAX_THREADS = 256, LONG_STEP = 1 << 20 };
 
@@ -216,13 +217,18 @@ static int64_t rows_of_chunks(const pn_shared *s) {
 static void empty(pn_tapes *t) {
     for (int64_t i = 0; i < t->n; i++) t->kernels->discard(t->work[i]);
     free(t->work);
-    *t = (pn_tapes){.n = 0};
+    t->work = NULL;
+    t->n = 0;
+    t->filled = 0;
 }
 
 pn_tapes *pn_tapes_create(void) { return calloc(1, sizeof(pn_tapes)); }
 
 void pn_tapes_destroy(pn_tapes **p) {
-    if (*p) empty(*p);
+    if (*p) {
+        empty(*p);
+        free((*p)->theta);
+    }
     free(*p);
     *p = NULL;
 }
@@ -269,14 +275,8 @@ static int is_plain(const pn_problem *P) {
     return !P->call && !P->theta_each && !P->sensitivity && !P->stiff && P->tableau->gamma == 0;
 }
 
-pn_status pn_solve(const pn_problem *P, int f32, pn_isa isa, char *message) {
-    char unread[PN_MESSAGE], *text = message ? message : unread;
-    *text = 0;
-    if (!pn_isa_available(isa)) {
-        snprintf(text, PN_MESSAGE, "isa: this processor has no such instruction set");
-        return PN_BAD_ARGUMENT;
-    }
-    if (pn_problem_check(P, f32, text) != PN_OK) return PN_BAD_ARGUMENT;
+/* A problem that has been checked, by the programs that it names. */
+static pn_status solve(const pn_problem *P, int f32, pn_isa isa, char *text) {
     const pn_kernels *k = kernels_for(P->field, f32, isa, P->n, P->adaptive, P->call != NULL, is_plain(P));
     if (P->back) k = P->tapes->kernels ? P->tapes->kernels : k; /* those that went forward */
     pn_shared s = {.problem = P};
@@ -304,6 +304,24 @@ pn_status pn_solve(const pn_problem *P, int f32, pn_isa isa, char *message) {
     if (P->tapes && !P->back) P->tapes->filled = st == PN_OK;
     if (s.n_tasks > 1) free(s.task_grad), free(s.task_quadrature);
     return st;
+}
+
+pn_status pn_solve(const pn_problem *P, int f32, pn_isa isa, char *message) {
+    char unread[PN_MESSAGE], *text = message ? message : unread;
+    *text = 0;
+    if (!pn_isa_available(isa)) {
+        snprintf(text, PN_MESSAGE, "isa: this processor has no such instruction set");
+        return PN_BAD_ARGUMENT;
+    }
+    if (pn_problem_check(P, f32, text) != PN_OK) return PN_BAD_ARGUMENT;
+    if (!pn_hoists(P)) return solve(P, f32, isa, text);
+    pn_hoisting h;
+    int finite = 1;
+    pn_status st = pn_hoist(&h, P, f32, isa, text);
+    if (st == PN_OK) st = solve(&h.problem, f32, isa, text);
+    if (st == PN_OK) st = pn_pull_back(&h, P, f32, isa, &finite);
+    pn_hoisting_end(&h);
+    return st == PN_OK && !finite && !P->tapes ? solve(P, f32, isa, text) : st; /* which looks for the samples to leave out */
 }
 
 pn_status pn_evaluate(const pn_program *program, int f32, pn_isa isa, int64_t n, const void *const *slots,

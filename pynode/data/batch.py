@@ -155,10 +155,9 @@ def _check_times(name: str, t: NDArray[np.float64]) -> NDArray[np.float64]:
         raise ValueError(f"{name}[{i}] is {t[i]}: times must be finite (leave out what was not measured)")
     if not math.isfinite(float(t[-1]) - float(t[0])):
         raise ValueError(f"{name} reaches from {t[0]:g} to {t[-1]:g}, an interval too long for a number: scale the times")
-    step = np.diff(t)
-    if (step < 0).any() and (step > 0).any():
-        way = 1 if t[-1] >= t[0] else -1
-        i = int(np.flatnonzero(way * step < 0)[0]) + 1
+    falls, rises = t[1:] < t[:-1], t[1:] > t[:-1]  # a difference of two times may be too large for a number
+    if falls.any() and rises.any():
+        i = int(np.flatnonzero(falls if t[-1] >= t[0] else rises)[0]) + 1
         raise ValueError(
             f"{name} must be non-decreasing or non-increasing, but {name}[{i - 1}] = {t[i - 1]:g}, "
             f"{name}[{i}] = {t[i]:g}: sort the times (and the data with them)"

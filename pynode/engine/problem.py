@@ -129,6 +129,15 @@ def system_programs(system: System, gradient: bool) -> dict[str, Any]:
     return keys
 
 
+def hoisted_programs(f: Field | System, gradient: bool) -> dict[str, Any]:
+    """Keywords of `_core.Problem`: what the field computes of its parameters alone, and the field without that."""
+    parts = f.hoisted
+    if parts is None:
+        return {}
+    keys = {"once": parts.once.core, "rest": parts.rest.core}
+    return keys | ({"once_reverse": parts.once_vjp.core, "rest_reverse": parts.rest_vjp.core} if gradient else {})
+
+
 def implicit_programs(f: Field | System, options: Any, signal: Any, gradient: bool) -> dict[str, Any]:
     """Keywords of `_core.Problem` that a method which solves linear systems needs; none for the others.
 
@@ -346,7 +355,7 @@ class PreparedSolve:
             rtol = 0.0 if options.step is not None else options.rtol
             self.pieces = self.signal.pieces(len(batch.y0), self.dtype, batch.spans(), own=own_inputs, rtol=rtol)
             keys |= self.pieces.arguments()
-        keys |= implicit_programs(f, options, self.signal, gradient)
+        keys |= implicit_programs(f, options, self.signal, gradient) | hoisted_programs(f, gradient)
         if options.grid is not None:
             keys |= _grid_arguments(options.grid, batch, self.lands)
             _check_grid_knots(keys, batch)

@@ -20,6 +20,7 @@ from pynode.engine.problem import (
     core_parts,
     core_problem,
     difference_scales,
+    hoisted_programs,
     implicit_programs,
     jacobian_origin,
     jumping_rows,
@@ -136,7 +137,7 @@ class Solver:
             size = np.array([len(x) for x in grids], dtype=np.int64)
             keys |= {"adaptive": False, "max_steps": 2**62, "land": False}
             keys |= {"grid": np.concatenate(grids), "grid_start": starts(size), "grid_len": size}
-        keys |= implicit_programs(self.field, self.options, self.signal, reverse)
+        keys |= implicit_programs(self.field, self.options, self.signal, reverse) | hoisted_programs(self.field, reverse)
         program = self.field.vjp_program if reverse else None
         return core_problem(self.field.program, program, y0.astype(self.dtype), SaveTimes.of(times), keys, **extra)
 

@@ -16,6 +16,7 @@ from pynode.fields import constraints, exchange, parameters, states
 from pynode.fields.parameters import Parameter
 from pynode.fields.states import State
 from pynode.programs import derivatives
+from pynode.programs.hoisting import Hoisted, hoisted
 from pynode.programs.program import Callback as CallbackFunction
 from pynode.programs.program import Program
 from pynode.programs.traced import Trace, TraceError, the_trace_of, trace_of
@@ -127,6 +128,11 @@ class Field(parameters.Parametric):
         if self.callback is not None:
             return self.callback.vjp_program()
         return derivatives.vjp_program(self.program)
+
+    @cached_property
+    def hoisted(self) -> Hoisted | None:
+        """The field in two parts, of which one is computed once for a solve; None where there is nothing of the kind."""
+        return None if self.callback is not None else hoisted(self.program)
 
     @cached_property
     def backsolve_program(self) -> Program:

@@ -17,6 +17,7 @@ from pynode.fields.field import Field
 if TYPE_CHECKING:
     from pynode.fields.differences import Scales
     from pynode.fields.parameters import Parameter
+    from pynode.programs.hoisting import Hoisted
     from pynode.programs.program import Program
 
 
@@ -225,6 +226,11 @@ class System(parameters.Parametric):
     def vjp_program(self) -> Program:
         """The vjp program of the field."""
         return self.field.vjp_program
+
+    @property
+    def hoisted(self) -> Hoisted | None:
+        """The parts of the field, see `Field.hoisted`."""
+        return self.field.hoisted
 
     @property
     def callbacks(self) -> Any:

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Protocol, cast
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from pynode.programs.matrices import matrices, sum_of_products, transpose_of, transposes
 from pynode.programs.program import ACCUMULATING, COMMUTATIVE, MAY_DIVERGE, OPS, READS_THETA, SAME, Instr, Program
 from pynode.programs.rerolling import rerolled
 from pynode.programs.simplify import simplified
@@ -272,37 +273,31 @@ class Builder:
         """out (m) = A x, A (m n), x (n)."""
         n = self.sizes[x]
         m = self.sizes[A] // n
-        transposed = self._transpose_of(A, m, n)
+        transposed = transpose_of(self, A, m, n)
         if transposed is not None:
             return self.matvec_t(transposed, x)
         ins = self.made[A]
         if ins is not None and ins.op == "PARAM":
             return self.emit("AFFINE", m, x, p=ins.p, q=-1, k=ins.k)
-        return self.emit("MATVEC", m, A, x)
+        terms = matrices(self, A)
+        return sum_of_products(self, terms, lambda B: self.matvec(B, x)) if terms else self.emit("MATVEC", m, A, x)
 
     def matvec_t(self, A: int, x: int) -> int:
         """out (n) = A^T x, A (m n), x (m)."""
         m = self.sizes[x]
         n = self.sizes[A] // m
-        transposed = self._transpose_of(A, m, n)
+        transposed = transpose_of(self, A, m, n)
         if transposed is not None:
             return self.matvec(transposed, x)
         ins = self.made[A]
         if ins is not None and ins.op == "PARAM":
             return self.emit("AFFINE_T", n, x, p=ins.p, k=ins.k)
-        return self.emit("MATVEC_T", n, A, x)
+        terms = matrices(self, A)
+        return sum_of_products(self, terms, lambda B: self.matvec_t(B, x)) if terms else self.emit("MATVEC_T", n, A, x)
 
     def outer(self, x: int, y: int) -> int:
         """out (m n) = x y^T, x (m), y (n)."""
         return self.emit("OUTER", self.sizes[x] * self.sizes[y], x, y)
-
-    def _transpose_of(self, A: int, m: int, n: int) -> int | None:
-        """The register that A (m n) is the written-out transpose of, else None."""
-        ins = self.made[A]
-        if ins is None or ins.op != "GATHER" or self.sizes[ins.a] != m * n:
-            return None
-        transposed = np.arange(m * n).reshape(n, m).T.ravel()
-        return ins.a if np.array_equal(self.index.get(ins.p, m * n), transposed) else None
 
     # Programs
 
@@ -312,6 +307,9 @@ class Builder:
         slots: Sequence[int | None],
         thetas: Sequence[int | None] | None = None,
         sinks: Sequence[Sink | None] = (),
+        *,
+        known: Mapping[int, int] | None = None,
+        prologue: bool = False,
     ) -> list[Any]:
         """Write another program here.
 
@@ -324,6 +322,8 @@ class Builder:
             Registers of its parameter vectors (None where empty); default: this builder's own.
         sinks : list, optional
             For each of its gradients what takes it in, or None to drop it.
+        known, prologue : dict and bool, optional
+            Registers there whose values are here already, in these; whether only its prologue is written.
 
         Returns
         -------
@@ -333,10 +333,11 @@ class Builder:
         thetas = [self.theta(k) for k in range(len(program.n_theta))] if thetas is None else thetas
         sinks = [*sinks, *[None] * (len(program.n_grad) - len(sinks))]
         env: list[Any] = list(slots) + [None] * (len(program.sizes) - program.n_slots)
-        for ins in program.instructions:
+        known = known or {}
+        for ins in program.instructions[: program.segments[0] if prologue else None]:
             x = [env[r] for r in ins.operands]
             if ins.op not in ACCUMULATING:
-                env[ins.out] = self._again(program, ins, x, thetas)
+                env[ins.out] = known[ins.out] if ins.out in known else self._again(program, ins, x, thetas)
                 continue
             sink = sinks[ins.k]
             if sink is not None:
@@ -484,8 +485,3 @@ def summands(made: Sequence[Instr | None], a: int) -> list[tuple[bool, int]]:
             outer = outer or (ins is not None and ins.op == "OUTER")
             found.append((negative, r))
     return found if outer and not left else [(False, a)]
-
-
-def transposes(index: NDArray[np.int64], m: int, n: int) -> bool:
-    """Whether an index picks the transpose of an (m, n) matrix."""
-    return index.size == m * n and np.array_equal(index, np.arange(m * n).reshape(m, n).T.ravel())

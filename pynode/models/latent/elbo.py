@@ -19,7 +19,7 @@ from numpy.typing import DTypeLike, NDArray
 from pynode import _core
 from pynode.data.batch import SaveTimes, starts
 from pynode.engine.options import Options
-from pynode.engine.problem import core_problem, implicit_programs, system_programs
+from pynode.engine.problem import core_problem, hoisted_programs, implicit_programs, system_programs
 from pynode.errors import OK
 from pynode.fields.field import Field, run
 from pynode.fields.make import field
@@ -262,6 +262,7 @@ def _problem(
 ) -> _core.Problem:
     """A problem whose initial states are given when it runs, or are y0."""
     parts = system_programs(system, gradient=True) | implicit_programs(system, options, signal, True)
+    parts |= hoisted_programs(system, True)
     return core_problem(system.program, system.vjp_program, y0, times, options.arguments(system.d), **parts, **keys)
 
 
