@@ -5,7 +5,7 @@ to build ("baseline avx2"); "native": baseline and the best that this processor 
 that has xla/ffi/api/c_api.h, for the handlers of pynode.jax; not given: jaxlib's, if there is one; empty: no handlers.
 An object is compiled again when its source, any header under csrc/, this file or the flags changed.
 The extension is for the stable ABI of Python 3.11 (abi3), so that a wheel serves all later versions; not with a
-free-threaded Python, which has none. It is stripped, but where it is built in place.
+free-threaded Python, which has none. It is stripped of what debuggers read, but where it is built in place.
 """
 
 import importlib.util
@@ -51,6 +51,8 @@ INSTANCE_FLAGS = {
 X86_ISAS = {"avx2": ["AVX2", "FMA"], "avx512": ["AVX512F", "AVX512DQ", "AVX512VL", "AVX512BW", "FMA"]}
 """For x86-64 alone; what the compiler says of a processor that has them."""
 ABI3 = not sysconfig.get_config_var("Py_GIL_DISABLED")
+# nothing unwinds the frames of a Linux build, whose tables for that would be one part in fifty of a wheel: no exception, no longjmp
+STRIPPED = ["-g0", *(["-fno-unwind-tables", "-fno-asynchronous-unwind-tables"] if sys.platform == "linux" else [])]
 STRIP = ["-Wl,-x"] if sys.platform == "darwin" else ["-Wl,-s"]
 
 
@@ -108,7 +110,7 @@ class BuildCore(build_ext):
     def flags(self, source, isas, x86):
         """The flags of one source file, or None if it is not built."""
         path = Path(source)
-        flags = [*COMMON] if self.in_place else [*COMMON, "-g0"]  # what is stripped needs no debugging information
+        flags = [*COMMON] if self.in_place else [*COMMON, *STRIPPED]
         if path.parent.name == "instances":
             if path.stem not in INSTANCE_FLAGS:
                 raise SystemExit(f"setup.py: no flags for {source}")
@@ -135,7 +137,7 @@ class BuildCore(build_ext):
         if self.compiler.compiler_type != "unix":
             raise SystemExit(
                 "pynode needs gcc or clang, whose vector extensions the kernels use; this compiler is of type "
-                f"{self.compiler.compiler_type!r}. On Windows: pip install ziglang==0.17.1, then "
+                f"{self.compiler.compiler_type!r}. On Windows: pip install ziglang==0.17.1 zopfli, then "
                 "python tools/wheels.py windows-x86_64, which makes a wheel"
             )
         command = [*self.compiler.compiler_so]

@@ -1,8 +1,8 @@
 """What a field computes of its parameters alone: once for a solve, with a gradient that goes through it once.
 
 A program keeps such registers in its prologue. But a matrix among them is copied into every lane, and the vjp goes back
-through what makes it at every stage. As further parameters they have the kernels of parameters, and the way back goes through
-what makes them once, with the sum of all cotangents (Aho, Lam, Sethi, Ullman, *Compilers*, 9.5, code motion; here with its
+through what makes it at every stage. As further parameters they have the kernels of parameters, and the way back goes once
+through what makes them, with the sum of all cotangents (Aho, Lam, Sethi, Ullman, *Compilers*, 9.5, code motion; here with its
 transpose).
 """
 
