@@ -8,8 +8,8 @@
 
 Compiler, linker and C libraries are those of zig (`pip install ziglang==0.17.1`; PYNODE_ZIG names another command); zopfli
 (`pip install zopfli`) compresses the files. A wheel is for the stable ABI, so one serves Python 3.11 and all later versions.
-Nothing in it tells when or where it was made: its times are SOURCE_DATE_EPOCH, else that of the last commit, else 1980. It holds
-a list of its parts (CycloneDX), and is refused where it is larger than 3 MB or its metadata are wrong.
+Nothing in it tells when or where it was made: its times are SOURCE_DATE_EPOCH, else that of the last commit, else 1980. It
+holds a list of its parts (CycloneDX), and is refused where it is larger than 3 MB or its metadata are wrong.
 """
 
 from __future__ import annotations

@@ -2,8 +2,8 @@
 
 A program keeps such registers in its prologue. But a matrix among them is copied into every lane, and the vjp goes back
 through what makes it at every stage. As further parameters they have the kernels of parameters, and the way back goes once
-through what makes them, with the sum of all cotangents (Aho, Lam, Sethi, Ullman, *Compilers*, 9.5, code motion; here with its
-transpose).
+through what makes them, with the sum of all cotangents (Aho, Lam, Sethi, Ullman, *Compilers*, 9.5, code motion; here with
+its transpose).
 """
 
 from __future__ import annotations
