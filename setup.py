@@ -51,7 +51,7 @@ INSTANCE_FLAGS = {
 X86_ISAS = {"avx2": ["AVX2", "FMA"], "avx512": ["AVX512F", "AVX512DQ", "AVX512VL", "AVX512BW", "FMA"]}
 """For x86-64 alone; what the compiler says of a processor that has them."""
 ABI3 = not sysconfig.get_config_var("Py_GIL_DISABLED")
-# nothing unwinds the frames of a Linux build (no exception, no longjmp); tables for that would be one part in fifty of a wheel
+# nothing unwinds the frames of a Linux build (no exception, no longjmp), and its tables are one part in fifty of a wheel
 STRIPPED = ["-g0", *(["-fno-unwind-tables", "-fno-asynchronous-unwind-tables"] if sys.platform == "linux" else [])]
 STRIP = ["-Wl,-x"] if sys.platform == "darwin" else ["-Wl,-s"]
 

@@ -259,6 +259,53 @@ def _diff(x: Any, n: int, axis: int) -> Any:
     return x
 
 
+def _cumsum(t: Trace, x: Any, axis: Any = None) -> Traced:
+    x = t.lift(x).ravel() if axis is None else FUNCTIONS[np.moveaxis](t, x, axis, -1)
+    rows: Traced = x @ t.const(np.triu(np.ones((x.shape[-1], x.shape[-1]))))
+    return rows if axis is None else FUNCTIONS[np.moveaxis](t, rows, -1, axis)
+
+
+def _var(t: Trace, x: Any, axis: Axis = None, ddof: float = 0, keepdims: bool = False) -> Any:
+    x = t.lift(x)
+    off = x - _mean(t, x, axis, keepdims=True)
+    total = _sum(t, off * off, axis, keepdims=keepdims)
+    return total * (1.0 / (x.size / total.size - ddof))
+
+
+def _kron(t: Trace, x: Any, y: Any) -> Any:
+    x, y = t.lift(x), t.lift(y)
+    if x.ndim > 2 or x.ndim != y.ndim:
+        raise TraceError(f"np.kron of shapes {x.shape} and {y.shape}: two vectors or two matrices can be traced")
+    products = FUNCTIONS[np.einsum](t, "i,k->ik" if x.ndim == 1 else "ij,kl->ikjl", x, y)
+    return products.reshape([m * n for m, n in zip(x.shape, y.shape, strict=True)])
+
+
+def _cross(t: Trace, x: Any, y: Any) -> Any:
+    x, y = t.lift(x), t.lift(y)
+    if x.shape[-1:] != (3,) or y.shape[-1:] != (3,):
+        raise TraceError(
+            f"np.cross of shapes {x.shape} and {y.shape}: vectors of three numbers, on the last axis, can be traced"
+        )
+    turn, back = [1, 2, 0], [2, 0, 1]
+    return x[..., turn] * y[..., back] - x[..., back] * y[..., turn]
+
+
+def _interp(t: Trace, x: Any, xp: Any, fp: Any, left: Any = None, right: Any = None, period: Any = None) -> Any:
+    """Lines between the points, as a sum of ramps that begin at them."""
+    if trace_of(xp) is not None or period is not None:
+        raise TraceError("np.interp: the points xp must be numbers, and period= cannot be traced")
+    at = np.asarray(xp, dtype=np.float64)
+    values = t.lift(fp)
+    if at.ndim != 1 or values.shape != at.shape or (np.diff(at) <= 0).any():
+        raise TraceError(f"np.interp: xp (shape {at.shape}) must rise, and fp (shape {values.shape}) have a value for each")
+    x = t.lift(x)
+    slopes = (values[1:] - values[:-1]) / np.diff(at)
+    bends = t.join(np.concatenate, [slopes, [0.0]]) - t.join(np.concatenate, [[0.0], slopes])
+    found = values[0] + np.maximum(x[..., None] - at, 0.0) @ bends
+    found = found if left is None else np.where(x < at[0], left, found)
+    return found if right is None else np.where(x > at[-1], right, found)
+
+
 # ---- The tables
 
 UFUNCS.update(
@@ -374,6 +421,12 @@ FUNCTIONS.update(
         np.zeros_like: _like(0.0),
         np.ones_like: _like(1.0),
         np.full_like: lambda t, x, value, **_: t.lift(value).broadcast(np.shape(x)),
+        np.cumsum: _cumsum,
+        np.var: _var,
+        np.std: lambda t, x, *args, **kwargs: np.sqrt(_var(t, x, *args, **kwargs)),
+        np.kron: _kron,
+        np.cross: _cross,
+        np.interp: _interp,
         np.diff: lambda t, x, n=1, axis=-1: _diff(t.lift(x), n, axis),
         np.trace: lambda t, x: _sum(t, np.diagonal(t.lift(x))),
         np.shape: lambda t, x: t.lift(x).shape,

@@ -1,7 +1,7 @@
 """What tracing computes with: a `Trace` writes a program, and a `Traced` array is a register of it with a shape.
 
 What NumPy may do with a traced array is listed in two registries, `UFUNCS` and `FUNCTIONS`, which
-`pynode.programs.numpy_functions` fills.
+`pynode.programs.numpy_functions` and `contractions` fill.
 """
 
 from __future__ import annotations

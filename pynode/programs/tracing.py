@@ -1,7 +1,7 @@
 """Tracing: ordinary NumPy code, called with `Traced` arrays, writes a program.
 
 `new_trace` begins a program, `trace` calls the code. What traced arrays are is in `pynode.programs.traced`, and
-what NumPy may do with them in `pynode.programs.numpy_functions`.
+what NumPy may do with them in `pynode.programs.numpy_functions` and `contractions`.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 
-from pynode.programs import numpy_functions  # noqa: F401  (fills the registries of what can be traced)
+from pynode.programs import contractions, numpy_functions  # noqa: F401  (they fill the registries of what can be traced)
 from pynode.programs.builder import Builder
 from pynode.programs.traced import Trace, Traced, TraceError, source_line
 
