@@ -72,6 +72,10 @@ def column_names(Y: Any) -> list[str] | None:
     return None if labels is None else [str(label) for label in labels]
 
 
-def given_names(names: Sequence[str]) -> Sequence[str]:
-    """The names of states; none where they are y1, y2, ..., which nobody gave."""
-    return () if list(names) == [f"y{j + 1}" for j in range(len(names))] else names
+def by_given_name(name: str, x: Any, names: Sequence[str]) -> Any:
+    """`by_name`, but where the names are y1, y2, ..., which nobody gave: then other labels go by position."""
+    if isinstance(x, (list, tuple)):
+        return [by_given_name(name, part, names) for part in x] if len(x) and hasattr(x[0], "to_numpy") else x
+    nobody = list(names) == [f"y{j + 1}" for j in range(len(names))]
+    labels = labels_of(x) if nobody else None
+    return x if labels is not None and sorted(map(str, labels)) != sorted(names) else by_name(name, x, names)

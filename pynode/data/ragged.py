@@ -12,7 +12,7 @@ from pynode.data.arrays import is_ragged, own_array
 from pynode.data.clock import Clock
 from pynode.data.dates import dates_in
 from pynode.data.instants import NotADate, as_instants
-from pynode.data.labels import by_name, column_names, given_names
+from pynode.data.labels import by_given_name, column_names
 
 Float = NDArray[np.float64]
 
@@ -63,7 +63,7 @@ def check_times(t: Float, where: str, name: str, repeated: bool = False) -> None
 def states_and_names(Y: Any, names: Iterable[str] | None) -> tuple[list[Float], tuple[str, ...]]:
     """Y as a list of (T_i, d) arrays, the columns of data frames in the order of the names, and the names."""
     called = column_names(Y) if names is None else list(map(str, names))
-    ys = states_of(by_name("Y", Y, given_names(called or ())))
+    ys = states_of(by_given_name("Y", Y, called or ()))
     return ys, tuple(f"y{j + 1}" for j in range(ys[0].shape[1])) if called is None else tuple(called)
 
 

@@ -127,6 +127,8 @@ def test_default_names_are_nobodys():
     y = np.stack([np.exp(-t), 2.0 * np.exp(-0.3 * t)], axis=1)
     model = pn.NeuralODE(hidden=(), random_state=0).fit(t, y)
     np.testing.assert_array_equal(model.predict(t, pd.Series({"b": 1.0, "a": 2.0})), model.predict(t, [1.0, 2.0]))
+    turned = pd.Series({"y2": 2.0, "y1": 1.0})  # what predictions are called: these labels are names
+    np.testing.assert_array_equal(model.predict(t, turned), model.predict(t, [1.0, 2.0]))
 
 
 def test_tolerances_and_masses_go_by_position_and_say_so():

@@ -168,6 +168,17 @@ def test_simulation_of_an_unobserved_state_from_a_warmup(field, seed):
     assert len(two) == 2 and np.array_equal(two[0], path) and len(two[1]) == 180
 
 
+def test_inputs_that_miss_between_warmup_and_experiment_are_named():
+    u, _, y = measured(tanks, 7)
+    model = pn.NeuralODE(**QUICK, augment=1, input_kind="previous").fit(T, y[:, 1:], u=u)
+    warm = (T[:30], y[:30, 1:], u[:30])
+    with pytest.warns(pn.SolveWarning, match=r"no control inputs are given for a stretch of 2\.\d*, .*held"):
+        model.simulate((T[40:], u[40:]), warmup=warm)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error", pn.SolveWarning)
+        model.simulate((T[30:], u[30:]), warmup=warm)
+
+
 def test_the_state_after_a_warmup_is_the_least_squares_one():
     u, _, y = measured(duffing, 8)
     model = pn.NeuralODE(**QUICK, augment=1, input_kind="previous").fit(T, y[:, :1], u=u)

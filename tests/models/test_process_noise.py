@@ -361,6 +361,12 @@ def test_what_is_missing_and_ragged_and_forced():
     assert np.sqrt(np.mean((mean - readings[0])[seen] ** 2)) < 0.03
     assert std[~seen].mean() > std[seen].mean()
     assert np.isfinite(model.predict(times[2], trajectory=2)).all()
+    np.testing.assert_array_equal(model.predict(times[0], u=(times[0], inputs[0])), model.predict(times[0]))
+    with pytest.raises(ValueError, match=r"u differs from the inputs of trajectory 0 before its readings end.*give y0="):
+        model.predict(times[0], u=(times[0], inputs[0] + 0.1))
+    later = np.r_[times[0][-1], times[0][-1] + 1.0]
+    others = np.r_[times[0], later[1:]], np.r_[inputs[0], [[5.0]]]
+    assert np.isfinite(model.predict(later, u=others)).all()
 
 
 def test_paths_go_on_without_a_jump_where_the_data_end(turned):

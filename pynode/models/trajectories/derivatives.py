@@ -9,7 +9,7 @@ from numpy.typing import ArrayLike, NDArray
 from pynode.calls.solve import solve
 from pynode.data.arrays import is_ragged, real_array
 from pynode.data.clock import Clock, times_of
-from pynode.data.labels import by_name, given_names
+from pynode.data.labels import by_given_name, by_name
 from pynode.data.signal import Signal
 from pynode.engine.gradients import Gradients
 from pynode.fields.field import Field
@@ -200,8 +200,9 @@ class Derivatives(NeuralODEOptions):
 
 def named_states(model: "Derivatives", name: str, y: Any) -> Any:
     """States in the order of the field where they are labelled by names: its own, or those of the data's columns."""
-    names = model.field_.state_names or (given_names(model.names_) if len(model.names_) == model.field_.d else ())
-    return by_name(name, y, names)
+    if model.field_.state_names:
+        return by_name(name, y, model.field_.state_names)
+    return by_given_name(name, y, model.names_ if len(model.names_) == model.field_.d else ())
 
 
 def named_inputs(model: Any, u: Any) -> Any:

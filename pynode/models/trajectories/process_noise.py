@@ -21,6 +21,9 @@ if TYPE_CHECKING:
 
 Array = NDArray[np.float64]
 
+ANOTHER = 1e-3
+"""Inputs that differ by more than this part of their size are others."""
+
 STEPS = 300
 """Steps in which the variance by the force is carried along a prediction."""
 
@@ -122,6 +125,7 @@ def along(model: "NeuralODE", t: Array, signal: Signal | None, trajectory: int, 
     z = np.empty((len(t), model.field_.d))
     variance = np.zeros(z.shape)
     if inside.any():
+        _check_inputs(model, signal, trajectory, float(t[inside].max()))
         z[inside], variance[inside] = _between(model, driven, rows, tau, at[inside], signal)
     if not inside.all():
         start = driven.states[rows[-1]]
@@ -129,6 +133,22 @@ def along(model: "NeuralODE", t: Array, signal: Signal | None, trajectory: int, 
         spread = (driven.gain[trajectory], driven.last[trajectory])
         z[~inside], variance[~inside] = (x[1:] for x in ahead(model, start, times, signal, return_std, spread))
     return _back(model, z, variance, return_std)
+
+
+def _check_inputs(model: "NeuralODE", signal: Signal | None, trajectory: int, last: float) -> None:
+    """Smoothed states are what readings say: they hold for the inputs under which these were taken, and for no others."""
+    data = model.data_
+    if signal is None or data is None or data.signal is None:
+        return
+    t = data.t[trajectory][data.t[trajectory] <= last]
+    own, given = data.signal(t, trajectory), signal(t)
+    off = np.abs(given - own).max(axis=0, initial=0.0)
+    if (off > ANOTHER * np.ptp(own, axis=0) + ANOTHER * np.abs(own).max(axis=0, initial=0.0)).any():
+        raise ValueError(
+            f"u differs from the inputs of trajectory {trajectory} before its readings end: with process_noise=True the "
+            "states there are smoothed from readings that were taken under its own inputs; give y0=, e.g. "
+            f"model.initial_states_[{trajectory}], to follow the equation under others"
+        )
 
 
 def _between(

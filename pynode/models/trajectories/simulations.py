@@ -10,8 +10,9 @@ from numpy.typing import NDArray
 
 from pynode.data.arrays import real_array
 from pynode.data.clock import times_of
-from pynode.data.labels import by_name, given_names
+from pynode.data.labels import by_given_name
 from pynode.data.signal import Signal, depth
+from pynode.errors import SolveWarning, users_level
 from pynode.models.trajectories.derivatives import named_inputs, named_states
 from pynode.models.trajectories.ensemble import combined
 from pynode.models.trajectories.forecasts import Forecasts
@@ -20,6 +21,9 @@ from pynode.models.trajectories.process_noise import interval as driven_interval
 from pynode.models.trajectories.visits import first_outside
 
 Array = NDArray[np.float64]
+
+GAP = 3.0
+"""Control inputs miss where two of their times are so many times farther apart than all others."""
 
 WARMUP = "warmup=(t, y, u): times, measured states and control inputs of a stretch before (or at the start of) those of u"
 
@@ -283,7 +287,7 @@ class Simulations(Forecasts):
         t = np.atleast_1d(real_array("warmup: t", times_of(warmup[0], self.clock_), np.float64))
         size = np.shape(warmup[1])
         names = self._columns_of(size[-1] if len(size) == 2 or (size and len(t) == 1) else 1)
-        y = np.atleast_1d(real_array("warmup: y", by_name("warmup: y", warmup[1], given_names(names)), np.float64))
+        y = np.atleast_1d(real_array("warmup: y", by_given_name("warmup: y", warmup[1], names), np.float64))
         if y.ndim == 1:
             y = y[None] if len(t) == 1 else y[:, None]
         if y.shape != (len(t), len(names)):
@@ -327,9 +331,26 @@ def _joined(signal: Signal, warm_t: Array, warm_u: Any, where: str) -> Signal:
         if len(values) != len(knots):
             raise ValueError(f"warmup{where}: u has {len(values)} rows for {len(knots)} times")
     before, after = knots < first, knots > last
+    _warn_of_gap(knots[before], np.asarray(signal.t[0]), signal.kind, where)
     knots = np.concatenate([knots[before], signal.t[0], knots[after]])
     values = np.concatenate([values[before], signal.u[0], values[after]])
     return Signal([knots], [values], signal.kind, signal.knots)
+
+
+def _warn_of_gap(before: Array, after: Array, kind: str, where: str) -> None:
+    """Say that nobody told the inputs between the warm-up and the experiment, where that is longer than they are apart."""
+    if not len(before):
+        return
+    gap = after[0] - before[-1]
+    apart = max((float(np.diff(t).max()) for t in (before, after) if len(t) > 1), default=np.inf)
+    if gap > GAP * apart:
+        filled = "the last value before it is held" if kind == "previous" else "they go on a line between its ends"
+        warnings.warn(
+            f"no control inputs{where} are given for a stretch of {gap:g}, between the warm-up and u, where others are at "
+            f"most {apart:g} apart: {filled}; give the inputs of that stretch with those of the warm-up",
+            SolveWarning,
+            stacklevel=users_level(),
+        )
 
 
 def _listed(u: Any, warmup: Any, t: Any, y0: Any) -> tuple[bool, list[tuple[Any, Any, Any, Any]]]:
