@@ -363,3 +363,21 @@ def test_errors_that_hold_with_a_parameter_at_0_say_so():
     assert free.status == ("", "")
     assert free.standard_error[0] > 3 * held.standard_error[0]
     assert not free.notes
+
+
+def test_how_inputs_were_taken_is_said():
+    flow = pn.field(state=1, inputs=2, theta={"k": 1.0})(lambda t, y, th, u: u[0] - th.k * y + u[1])
+    t = np.linspace(0, 8, 41)
+    u = np.stack([np.sin(t), np.cos(2 * t)], axis=1)
+    late = np.stack([u[:, 0], np.r_[u[0, 1], u[:-1, 1]]], axis=1)  # times are 0.2 apart
+    y = pn.solve(flow, [0.0], t, [0.7], inputs=(t, late, "previous")).y
+    model = pn.NeuralODE(field=flow, input_kind="previous", input_delay=(0.0, 0.2), random_state=0).fit(t, y, u=u)
+    assert "Control inputs: held until the next time, taking effect u2 0.2 later." in str(model.summary())
+
+
+def test_a_field_without_parameters_has_no_errors_and_says_why():
+    t = np.linspace(0, 3, 20)
+    model = pn.NeuralODE(field=pn.field(state=1)(lambda t, y: -y)).fit(t, np.exp(-t)[:, None])
+    assert "standard errors" not in str(model.summary())
+    with pytest.raises(ValueError, match="the field has no parameters"):
+        model.predict(t, return_std=True)

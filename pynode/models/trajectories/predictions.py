@@ -222,6 +222,10 @@ class Rollouts(Derivatives):
             raise ValueError("doses are for models that were fitted with doses, initial, observe or an error model")
         if self.estimators_:
             return self._predict_ensemble(t, y0, u, trajectory, return_std, unobserved)
+        if return_std and not self.field_.n_params:
+            raise ValueError(
+                "return_std: the field has no parameters, so that nothing of it was estimated: leave return_std out"
+            )
         if return_std and self.covariance_ is None:
             raise ValueError(
                 "return_std needs an ensemble (n_estimators), or a model that was trained by Levenberg-Marquardt "

@@ -12,7 +12,7 @@ from pynode.fields.parameters import Parameter, parameter_names
 from pynode.models.trajectories.ensemble import chosen_by
 from pynode.models.trajectories.intervals.averaged import is_found
 from pynode.models.trajectories.known.refitting import Refitting
-from pynode.models.trajectories.publishing.summary_text import as_html, as_text
+from pynode.models.trajectories.publishing.summary_text import as_html, as_text, number
 from pynode.training.criteria import akaike, akaike_corrected, bayes
 from pynode.training.curriculum import FitError
 from pynode.training.error_models import ERROR_MODELS
@@ -360,6 +360,19 @@ def _conditions(names: Sequence[str], status: Sequence[str], error: Array) -> li
     return [f"The standard errors hold with {', '.join(ends)}: what is found with other values there may lie outside them."]
 
 
+def _of_inputs(model: "NeuralODE") -> list[str]:
+    """How control inputs were taken between their times."""
+    found = model.report_.get("inputs")
+    if not model.field_.inputs or found is None:
+        return []
+    kind = {"previous": "held until the next time", "linear": "straight lines between their times"}.get(
+        found["kind"], f"{found['kind']} between their times"
+    )
+    names = model.columns_.get("input") or [f"u{j + 1}" for j in range(len(found["delay"]))]
+    late = [f"{name} {number(delay)} later" for name, delay in zip(names, found["delay"], strict=True) if delay]
+    return [f"Control inputs: {kind}{', taking effect ' + ', '.join(late) if late else ''}."]
+
+
 def _notes(model: "NeuralODE", left: float, profiles: Mapping[str, Profile] | None) -> list[str]:
     """How the numbers were found, and what is missing."""
     notes = []
@@ -368,7 +381,7 @@ def _notes(model: "NeuralODE", left: float, profiles: Mapping[str, Profile] | No
         notes.append(message[0].upper() + message[1:] + ".")
     if model.estimators_:
         notes.append(f"Of {len(model.estimators_)} members of an ensemble, the one of the {chosen_by(model)}.")
-    if model.covariance_ is None:
+    if model.covariance_ is None and model.field_.n_params:
         notes.append(
             "No standard errors: this way of training gives no uncertainty of the parameters "
             "(optimizer='levenberg-marquardt' does)."
@@ -377,4 +390,4 @@ def _notes(model: "NeuralODE", left: float, profiles: Mapping[str, Profile] | No
         notes.append("No intervals: as many numbers are estimated as were read.")
     for profile in (profiles or {}).values():
         notes += [words[0].upper() + words[1:] + "." for words in profile.words]
-    return notes
+    return notes + _of_inputs(model)
