@@ -82,6 +82,7 @@ EXPRESSIONS = {
     "vecmat": lambda x, C: x @ C + np.dot(x, C),
     "vecvec": lambda x, z: x @ z + np.dot(x, z) + np.vdot(x, z) + np.inner(x, z),
     "matmat": lambda A, C: A @ C + np.matmul(A, C) + np.dot(A, C),
+    "stacks of matrices": lambda A, C: (A[None] * C[:, :, None]) @ C + A @ (A[0][:, None, None] * C),
     "transposed": lambda A, x: A.T @ (A @ x) + (A @ x) @ A + (A.T @ A) @ x,
     "constant matrix": lambda x: K @ x + x @ K.T,
     "constant vector": lambda x: x @ np.array([1.0, 2.0, 3.0]) + np.array([1.0, 2.0, 3.0]) @ x,

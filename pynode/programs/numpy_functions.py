@@ -129,8 +129,10 @@ FEW = 4
 def _matmul(t: Trace, x: Traced, y: Traced) -> Traced:
     if not x.shape or not y.shape:
         raise TraceError("matmul of a scalar; use *")
-    if x.ndim > 2 or y.ndim > 2 or x.shape[-1] != y.shape[0]:
+    if min(x.ndim, y.ndim) < 2 < max(x.ndim, y.ndim) or x.shape[-1] != y.shape[-2 if y.ndim > 1 else 0]:
         raise TraceError(f"matmul of shapes {x.shape} and {y.shape}")
+    if max(x.ndim, y.ndim) > 2:
+        return _matmul_of_each(t, x, y)
     b = t.builder
     if x.ndim == 1 and y.ndim == 1:
         return _sum(t, x * y)
@@ -138,14 +140,25 @@ def _matmul(t: Trace, x: Traced, y: Traced) -> Traced:
         return t.array(b.matvec(x.register, y.register), x.shape[:1])
     if x.ndim == 1:
         return t.array(b.matvec_t(y.register, x.register), y.shape[1:])
-    if b.varying[x.register] and not b.varying[y.register] and min(y.shape) >= FEW:  # weights on the right
+    if not b.varying[y.register] and min(y.shape) >= FEW:  # rows lie together, columns do not
         return t.join(np.stack, [_matmul(t, x[i], y) for i in range(x.shape[0])], axis=0)
     return t.join(np.stack, [_matmul(t, x, y[:, j]) for j in range(y.shape[1])], axis=1)
+
+
+def _matmul_of_each(t: Trace, x: Traced, y: Traced) -> Traced:
+    """Stacks of matrices."""
+    batch = np.broadcast_shapes(x.shape[:-2], y.shape[:-2])
+    x, y = x.broadcast((*batch, *x.shape[-2:])), y.broadcast((*batch, *y.shape[-2:]))
+    axes = "abcdefgh"[: len(batch)]
+    value: Traced = FUNCTIONS[np.einsum](t, f"{axes}ij,{axes}jk->{axes}ik", x, y)
+    return value
 
 
 def _dot(t: Trace, x: Any, y: Any) -> Traced:
     x = t.lift(x)
     y = t.lift(y)
+    if max(x.ndim, y.ndim) > 2:
+        raise TraceError(f"np.dot of shapes {x.shape} and {y.shape}: np.matmul and np.tensordot can be traced")
     value: Traced = _matmul(t, x, y) if x.shape and y.shape else x * y
     return value
 
