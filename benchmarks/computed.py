@@ -2,9 +2,9 @@
 
 Each field is written once, for NumPy and for jax.numpy: matrices that are computed of parameters (A - A^T, exp(W), U V,
 weights over their norms), that change with time, products of matrices. Dopri5, rtol = atol = 1e-6, eleven times saved on
-[0, 1]; loss: the mean square of all of them. CPU time of one thread, the least of several rounds that take turns; a ratio is the
-time of diffrax over that of pynode. Diffrax is vmapped over samples, or solves all by one step size, whichever is faster.
-Needs jax and diffrax.
+[0, 1]; loss: the mean square of all of them. CPU time of one thread, the least of several rounds that take turns; a ratio is
+the time of diffrax over that of pynode. Diffrax is vmapped over samples, or solves all by one step size, whichever is
+faster. Needs jax and diffrax.
 """
 
 import argparse

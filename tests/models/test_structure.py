@@ -102,6 +102,19 @@ def test_known_systems_give_their_terms(name, noise):
     np.testing.assert_allclose(list(model.report_["noise"].values()), 0.01 * clean.std(axis=(0, 1)), rtol=0.2)
 
 
+def test_a_polynomial_is_not_taken_for_an_angle_times_its_sine():
+    """The growth of a population that is lost below a threshold."""
+    starts = np.random.default_rng(0).uniform(0.1, 3, (10, 1))
+    kept = 0
+    for seed in range(3):
+        _, y = trajectories(
+            lambda t, y: 0.5 * y * (y / 0.6 - 1) * (1 - y / 2), starts, np.linspace(0, 12, 61), noise=0.03, seed=seed
+        )
+        model = NeuralODE(random_state=0).fit(np.linspace(0, 12, 61), y)
+        kept += set(terms_of(model)) == {"y1: y1", "y1: y1^2", "y1: y1^3"}
+    assert kept >= 2
+
+
 def test_exact_data_need_no_long_series():
     """A pendulum in a fluid: its few terms leave rounding alone, a series of ten more, which its shape makes no likelier."""
     t = np.linspace(0, 10, 512)

@@ -222,16 +222,8 @@ class Rollouts(Derivatives):
             raise ValueError("doses are for models that were fitted with doses, initial, observe or an error model")
         if self.estimators_:
             return self._predict_ensemble(t, y0, u, trajectory, return_std, unobserved)
-        if return_std and not self.field_.n_params:
-            raise ValueError(
-                "return_std: the field has no parameters, so that nothing of it was estimated: leave return_std out"
-            )
-        if return_std and self.covariance_ is None:
-            raise ValueError(
-                "return_std needs an ensemble (n_estimators), or a model that was trained by Levenberg-Marquardt "
-                f"(optimizer='auto' with a field of at most {LARGE} parameters and {MAX_STATES} states: covariances of more "
-                "parameters are not formed)"
-            )
+        if return_std:
+            self._check_uncertainty()
         known_model: Any = self
         if y0 is None:
             t, z0, signal = self._continued(t, u, trajectory)
@@ -254,6 +246,17 @@ class Rollouts(Derivatives):
                 result = self._rollout(z0, t, signal, return_std)
             self._warn_of_far(t, result)
         return result if unobserved or not self.n_unobserved_ else self._only_observed(result)
+
+    def _check_uncertainty(self) -> None:
+        """Check that a single model knows how uncertain its parameters are."""
+        if not self.field_.n_params:
+            raise ValueError("return_std: the field has no parameters, so nothing of it was estimated: leave return_std out")
+        if self.covariance_ is None:
+            raise ValueError(
+                "return_std needs an ensemble (n_estimators), or a model that was trained by Levenberg-Marquardt "
+                f"(optimizer='auto' with a field of at most {LARGE} parameters and {MAX_STATES} states: covariances of more "
+                "parameters are not formed)"
+            )
 
     @property
     def process_noise_(self) -> dict[str, float] | None:

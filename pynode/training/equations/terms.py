@@ -22,7 +22,10 @@ DEGREE = np.log(2.0)
 """... how much more for each further degree, or multiple of an angle ..."""
 
 FUNCTION = np.log(16.0)
-"""... and for a sine, a root, another function, or one that bends."""
+"""... and for a sine, a root, another function, or one that bends; ..."""
+
+OWN_ANGLE = np.log(8.0)
+"""... and more for an angle times its own sine: what turns counts from nowhere."""
 
 CROWDED = 5
 """Equations with more terms than this for each state (and one for each input) are series of something else: inside the data
@@ -93,6 +96,8 @@ class Term(NamedTuple):
             extra += FUNCTION + 0.5 * DEGREE * (self.bend.n - 1) + DEGREE * (len(self.bend.inner) - 1)
         elif self.function:
             extra += FUNCTION + DEGREE * (sum(map(abs, self.wave)) - 1)
+            if self.function in ("sin", "cos") and any(p and w for p, w in zip(self.powers, self.wave, strict=True)):
+                extra += OWN_ANGLE
         return float(CHEAP + extra)
 
     def has(self, which: Sequence[bool] | NDArray[np.bool_]) -> bool:
