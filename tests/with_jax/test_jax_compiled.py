@@ -86,6 +86,23 @@ def test_both_ways_have_the_same_bits(dtype, threads, through_python):
             np.testing.assert_array_equal(a, b, err_msg=name)
 
 
+def test_matrices_that_are_computed_of_parameters():
+    """They are computed once for a solve of one theta, and for each sample where that has rows."""
+    rng = np.random.default_rng(3)
+    turn = pn.field(state=6, theta={"A": (6, 6)})(lambda t, y, th: np.tanh((th.A - th.A.T) @ y))
+    y0, thetas = rng.standard_normal((5, 6)), rng.standard_normal((3, 36))
+
+    def total(theta):
+        return (solved(y0, theta, f=turn, rtol=1e-6, atol=1e-8) ** 2).sum()
+
+    found = jax.jit(jax.vmap(jax.grad(total)))(thetas)
+    for theta, rows in zip(thetas, found, strict=True):
+        target = np.zeros((5, len(T), 6))
+        wanted = pn.loss_and_grad(turn, y0, T, theta, target, loss="sse", rtol=1e-6, atol=1e-8).theta
+        np.testing.assert_array_equal(jax.jit(jax.grad(total))(theta), wanted)
+        np.testing.assert_allclose(rows, wanted, rtol=1e-9, atol=1e-11)
+
+
 def test_the_gradient_of_more_solves_than_are_kept():
     theta = jnp.asarray(THETA)
 
