@@ -180,6 +180,10 @@ class Problem:
         loss: Literal["none", "squared", "absolute", "huber", "student", "program"] | None = None,
         loss_program: Program | None = None,
         loss_reverse: Program | None = None,
+        once: Program | None = None,  # see pn_hoisted
+        once_reverse: Program | None = None,
+        rest: Program | None = None,
+        rest_reverse: Program | None = None,
         loss_scale: float | None = None,
         loss_dof: float | None = None,
         target: ArrayLike | None = None,  # (rows, d); of a loss program (rows, k)

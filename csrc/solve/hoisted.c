@@ -42,6 +42,7 @@ pn_status pn_hoist(pn_hoisting *h, const pn_problem *P, int f32, pn_isa isa, cha
     Q->loss_part.offset += made;
     const size_t gradient = P->g_theta ? (size_t)Q->n_theta * sizeof(double) : 0, bytes = (size_t)Q->n_theta * size_of(f32);
     const size_t needed = gradient + (P->tapes ? 0 : bytes);
+    if (P->tapes && !P->back) P->tapes->filled = 0; /* whatever fails from here on */
     h->bytes = needed > PN_STORE ? (needed + 63) / 64 * 64 : pn_store_size(needed);
     h->store = pn_store_take(h->bytes);
     if (!h->store) return PN_MEMORY;
@@ -62,7 +63,7 @@ static int all_finite(const double *x, int64_t n) {
 
 pn_status pn_pull_back(const pn_hoisting *h, const pn_problem *P, int f32, pn_isa isa, int *finite) {
     *finite = 1;
-    if (!P->g_theta || P->gradient == PN_GRAD_NONE) return PN_OK;
+    if (!P->g_theta || P->gradient == PN_GRAD_NONE || (P->tapes && !P->back)) return PN_OK;
     double *g = h->problem.g_theta, *seed = g + h->at;
     memcpy(P->g_theta, g, (size_t)h->at * sizeof(double));
     memcpy(P->g_theta + h->at, seed + h->made, (size_t)(P->n_theta - h->at) * sizeof(double));

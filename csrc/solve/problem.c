@@ -40,12 +40,13 @@ int pn_keep_to(const pn_checker *c, const char *what, const pn_rule *rules, size
 }
 
 /* ---- programs ---------------------------------------------------------------------------------------------------------- */
-/* A field is f(t, y, u; theta); its reverse also takes a seed and gives [f, s f_y, s f_t, s f_u], see docs/program.md. n_theta:
-   the numbers that it may read. */
-static int check_field(const pn_checker *c, const pn_program *f, const pn_program *r, int64_t n_theta) {
+/* A field is f(t, y, u; theta); its reverse also takes a seed and gives [f, s f_y, s f_t, s f_u], see docs/program.md. name:
+   what both are called; n_theta: the numbers that it may read. */
+static int check_field(const pn_checker *c, const char *const name[2], const pn_program *f, const pn_program *r,
+                       int64_t n_theta) {
     const pn_problem *P = c->P;
-    if (!f) return pn_wrong(c, "field: there is none");
-    if (!PN_KEEP_TO(c, "field: ", {f->n_slots != 3 || f->slot_size[0] != 1, "the slots must be t (1), y (d) and u (m)"},
+    if (!f) return pn_wrong(c, "%sthere is none", name[0]);
+    if (!PN_KEEP_TO(c, name[0], {f->n_slots != 3 || f->slot_size[0] != 1, "the slots must be t (1), y (d) and u (m)"},
                     {f->slot_size[1] != P->d, "the state has not as many features as y0"},
                     {f->slot_size[2] != P->m, "the slot u has another size than m"},
                     {f->n_outputs < 1 || !pn_optional(f->output_size[0], P->d), "output 0 must have the size of y"},
@@ -55,7 +56,7 @@ static int check_field(const pn_checker *c, const pn_program *f, const pn_progra
     if (!r) return 1;
     const int32_t *slot = r->slot_size, *out = r->output_size;
     return PN_KEEP_TO(
-        c, "reverse: ",
+        c, name[1],
         {r->n_slots != 4 || slot[0] != 1 || slot[1] != P->d || slot[2] != P->m || slot[3] != P->d,
          "the slots must be t (1), y (d), u (m) and the seed (d)"},
         {r->n_outputs != 4 || !pn_optional(out[0], P->d) || !pn_optional(out[1], P->d) || !pn_optional(out[2], 1) ||
@@ -64,6 +65,8 @@ static int check_field(const pn_checker *c, const pn_program *f, const pn_progra
         {r->n_spaces > 1 || pn_parameters(r) != pn_parameters(f), "the parameters are not those of the field"},
         {r->n_grads > 1 || (r->n_grads == 1 && r->n_grad[0] != pn_parameters(f)), "the gradient has not the length of theta"});
 }
+
+static int calls(const pn_program *p) { return p && p->has_call; }
 
 /* What is computed once, and the field without it, whose parameters are those of the field and what was computed. */
 static int check_hoisted(const pn_checker *c) {
@@ -79,9 +82,10 @@ static int check_hoisted(const pn_checker *c) {
                       back->n_outputs != 1 || back->output_size[0] != 0 || back->n_grads != 1 || back->n_grad[0] != n),
              "its vjp must take the cotangent of its output and add to the gradient of theta"},
             {!h->rest || pn_parameters(h->rest) != n + made, "rest must read theta and what is computed"},
+            {calls(once) || calls(back) || calls(h->rest) || calls(h->rest_reverse), "a callback is not in two parts"},
             {P->reverse && !(back && h->rest_reverse), "its vjp and that of rest are needed where the field has one"}))
         return 0;
-    return check_field(c, h->rest, h->rest_reverse, P->n_theta + made);
+    return check_field(c, (const char *[]){"rest: ", "rest_reverse: "}, h->rest, h->rest_reverse, P->n_theta + made);
 }
 
 /* A program at save times: slots t (1), y (d), data (k), n_out results; its vjp takes a seed (n_out) too. */
@@ -464,10 +468,11 @@ static int good_setup(const pn_checker *c) {
     if (P->n < 0 || P->d < 1 || P->m < 0 || P->n_theta < 0)
         return pn_wrong(c, "n, d, m, n_theta: a size is negative, or d is 0");
     if (P->n > 0 && !P->t) return pn_wrong(c, "t: there is none");
-    return check_field(c, P->field, P->reverse, P->n_theta) && check_hoisted(c) && check_part(c, &P->jump, "jump: ", P->d) &&
-           check_part(c, &P->loss_part, "loss_program: ", 1) && check_numbers(c) && check_method(c) && pn_check_implicit(c) &&
-           check_ranges(c, "t", P->t_start, P->t_len, 1, P->n_t) && check_monotone(c, "t", P->t, P->t_start, P->t_len, 0, 0) &&
-           check_rows(c) && check_inputs(c) && check_grid(c) && check_stops(c) && check_together(c) &&
+    return check_field(c, (const char *[]){"field: ", "reverse: "}, P->field, P->reverse, P->n_theta) && check_hoisted(c) &&
+           check_part(c, &P->jump, "jump: ", P->d) && check_part(c, &P->loss_part, "loss_program: ", 1) && check_numbers(c) &&
+           check_method(c) && pn_check_implicit(c) && check_ranges(c, "t", P->t_start, P->t_len, 1, P->n_t) &&
+           check_monotone(c, "t", P->t, P->t_start, P->t_len, 0, 0) && check_rows(c) && check_inputs(c) && check_grid(c) &&
+           check_stops(c) && check_together(c) &&
            check_resolution(c, switches_at_t(P->field) || reads_t(P->jump.program) || reads_t(P->loss_part.program));
 }
 

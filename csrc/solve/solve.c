@@ -59,6 +59,16 @@ static void add_rows(double *rows, int64_t n, int64_t p, double *out) {
     memcpy(out, rows, (size_t)p * sizeof(double));
 }
 
+/* Results that a solve adds to. */
+static void forget_added(const pn_problem *P) {
+    const size_t per = (size_t)(P->degree + 1) * (size_t)P->m * (size_t)P->n_segments * sizeof(double);
+    if (P->g_y0) memset(P->g_y0, 0, (size_t)P->n * (size_t)P->d * sizeof(double));
+    if (P->g_theta && P->theta_each) memset(P->g_theta, 0, (size_t)P->n * (size_t)P->n_theta * sizeof(double));
+    if (P->g_t) memset(P->g_t, 0, (size_t)P->rows * sizeof(double));
+    if (P->g_coef) memset(P->g_coef, 0, per);
+    if (P->quadrature_coef) memset(P->quadrature_coef, 0, per);
+}
+
 #ifdef PN_NO_THREADS /* where a processor has one, as WebAssembly does */
 static void run_tasks(pn_shared *s, const pn_kernels *k, int32_t threads) {
     (void)threads;
@@ -145,16 +155,6 @@ static int run_threads(pn_shared *s, const pn_kernels *k, int32_t threads) {
     for (int i = 0; i < started; i++) pthread_join(id[i], NULL);
     pthread_cond_destroy(&w.idle);
     return 1;
-}
-
-/* Results that a solve adds to. */
-static void forget_added(const pn_problem *P) {
-    const size_t per = (size_t)(P->degree + 1) * (size_t)P->m * (size_t)P->n_segments * sizeof(double);
-    if (P->g_y0) memset(P->g_y0, 0, (size_t)P->n * (size_t)P->d * sizeof(double));
-    if (P->g_theta && P->theta_each) memset(P->g_theta, 0, (size_t)P->n * (size_t)P->n_theta * sizeof(double));
-    if (P->g_t) memset(P->g_t, 0, (size_t)P->rows * sizeof(double));
-    if (P->g_coef) memset(P->g_coef, 0, per);
-    if (P->quadrature_coef) memset(P->quadrature_coef, 0, per);
 }
 
 /* All tasks once more, alone: in a child that was forked meanwhile. */
@@ -321,7 +321,9 @@ pn_status pn_solve(const pn_problem *P, int f32, pn_isa isa, char *message) {
     if (st == PN_OK) st = solve(&h.problem, f32, isa, text);
     if (st == PN_OK) st = pn_pull_back(&h, P, f32, isa, &finite);
     pn_hoisting_end(&h);
-    return st == PN_OK && !finite && !P->tapes ? solve(P, f32, isa, text) : st; /* which looks for the samples to leave out */
+    if (st != PN_OK || finite || P->tapes) return st;
+    forget_added(P);
+    return solve(P, f32, isa, text); /* which looks for the samples to leave out */
 }
 
 pn_status pn_evaluate(const pn_program *program, int f32, pn_isa isa, int64_t n, const void *const *slots,

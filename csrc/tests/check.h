@@ -229,7 +229,7 @@ UNUSED static pn_program *calling_jacobian(int vjp) {
 /* ---- a solve with all its arrays --------------------------------------------------------------------------------- */
 typedef struct fixture {
     pn_problem p;
-    pn_program *field, *reverse, *part[4]; /* destroyed by fixture_end */
+    pn_program *field, *reverse, *part[8]; /* destroyed by fixture_end */
     int f32;
     size_t rows, segments, n_theta;
     double *t; /* writable views of what the problem points to */
@@ -357,7 +357,7 @@ UNUSED static void fixture_parts(fixture *f, int32_t k) {
     p->y_before = keep(f->rows * (size_t)p->d, f->f32 ? 4 : 8);
 }
 UNUSED static void fixture_end(fixture *f) {
-    for (int i = 0; i < 4; i++) pn_program_destroy(&f->part[i]);
+    for (int i = 0; i < 8; i++) pn_program_destroy(&f->part[i]);
     pn_program_destroy(&f->field);
     pn_program_destroy(&f->reverse);
 }

@@ -9,6 +9,7 @@
 #include "program/program.h"
 #include "tests/check.h"
 #include "tests/draw.h"
+#include "tests/hoisted.h"
 #include "tests/sparse.h"
 #include "tests/stiff.h"
 
@@ -176,9 +177,10 @@ static int fields(problem *x) {
         }
         break;
     }
+    case 8: x->f = hoisted_fixture(1 + pick(5), pick(2), n, f32, method, 0); break;
     default: x->f = fixture_begin(1 + pick(5), pick(3), n, f32, method);
     }
-    x->f.p.call = field_answer, x->f.p.call_ctx = &x->f.p.d;
+    if (!x->f.p.hoisted.once) x->f.p.call = field_answer, x->f.p.call_ctx = &x->f.p.d;
     return x->f.p.field != NULL;
 }
 
@@ -374,11 +376,11 @@ static void tell(const problem *x, pn_isa isa) {
            pn_isa_name(isa), x->f.f32 ? 32 : 64, p->tableau->name, p->stiff ? " and a stiff one" : "", (int)p->d, (int)p->m,
            (int)p->n, (int)p->rows, (int)p->gradient, (int)p->loss, p->lambda, (int)p->adaptive, p->step, p->rtol,
            (int)p->max_steps);
-    printf("%s%s%s%s%s%s%s%s%s%s%s%s%s%s\n", p->land ? " land" : "", p->theta_each ? " theta_each" : "",
+    printf("%s%s%s%s%s%s%s%s%s%s%s%s%s%s%s\n", p->land ? " land" : "", p->theta_each ? " theta_each" : "",
            p->tapes ? " tapes" : "", p->event ? " event" : "", p->grid ? " grid" : "", p->stops ? " stops" : "",
            p->steps ? " steps" : "", p->g_y ? " g_y" : "", p->sensitivity ? " sensitivity" : "",
            p->quadrature ? " quadrature" : "", p->jump_add ? " jump_add" : "", p->jump.program ? " jump" : "",
-           p->pattern ? " pattern" : "", p->mass ? " mass" : "");
+           p->pattern ? " pattern" : "", p->mass ? " mass" : "", p->hoisted.once ? " hoisted" : "");
 }
 
 static void problems(void) {

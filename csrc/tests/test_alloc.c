@@ -3,6 +3,7 @@
 #include <stdatomic.h>
 
 #include "memory.h"
+#include "tests/hoisted.h"
 #include "tests/sparse.h"
 #include "tests/stiff.h"
 
@@ -117,12 +118,13 @@ static void solves(int64_t n, int kind) {
                                         "dense",      "systems",
                                         "Rosenbrock", "Rosenbrock, sensitivities",
                                         "changes",    "changes, sensitivities",
-                                        "pattern"};
+                                        "pattern",    "hoisted"};
     sparse line = sparse_line();
     fixture f = kind < 6    ? fixture_begin(2, 1, n, 0, "bosh3")
                 : kind < 8  ? stiff_fixture(n, 0, "rodas4", 5)
                 : kind < 10 ? changing(n, 0, 60)
-                            : sparse_fixture(&line, n, 0, "rodas4", 0.1);
+                : kind < 11 ? sparse_fixture(&line, n, 0, "rodas4", 0.1)
+                            : hoisted_fixture(2, 1, n, 0, "bosh3", 1);
     pn_problem *p = &f.p;
     pn_pattern *pattern = NULL;
     if (kind == 10) CHECK(pn_pattern_create(WIDE, line.n, line.row, line.col, NULL, said, &pattern) == PN_OK);
@@ -175,8 +177,8 @@ static pn_status there_and_back(fixture *f, const void *g_y, pn_tapes **tapes) {
     return st;
 }
 
-static void tapes(int64_t n) {
-    fixture f = fixture_begin(2, 1, n, 0, "bosh3");
+static void tapes(int64_t n, int hoisted) {
+    fixture f = hoisted ? hoisted_fixture(2, 1, n, 0, "bosh3", 0) : fixture_begin(2, 1, n, 0, "bosh3");
     pn_problem *p = &f.p;
     const void *g_y = random_array((size_t)f.rows * 2, 0, 1);
     p->loss = PN_LOSS_NONE;
@@ -196,6 +198,30 @@ static void tapes(int64_t n) {
         pn_tapes_destroy(&held);
         if (ended(st, i, "tapes")) CHECK(again && same_bytes(right, snapshot(&f)));
     }
+    fixture_end(&f);
+    release(0);
+}
+
+/* Tapes whose next forward half fails are not those of the one before. */
+static void filled_in_vain(void) {
+    fixture f = hoisted_fixture(2, 0, 3, 0, "bosh3", 0);
+    pn_problem *p = &f.p;
+    pn_tapes *held = pn_tapes_create();
+    const void *g_y = random_array((size_t)f.rows * 2, 0, 1);
+    p->loss = PN_LOSS_NONE, p->tapes = held;
+    pn_status st = PN_MEMORY;
+    for (int64_t i = 0; st != PN_OK; i++) {
+        CHECK(fixture_solve(&f, pn_isa_best()) == PN_OK);
+        count_from(i);
+        st = fixture_solve(&f, pn_isa_best());
+        ended(st, i, "filled again");
+        p->back = 1, p->g_y = g_y;
+        const pn_status back = fixture_solve(&f, pn_isa_best());
+        CHECKF(back == (st == PN_OK ? PN_OK : PN_BAD_ARGUMENT), "allocation %d: %s, %s", (int)i, pn_status_name(st),
+               pn_status_name(back));
+        p->back = 0, p->g_y = NULL;
+    }
+    pn_tapes_destroy(&held);
     fixture_end(&f);
     release(0);
 }
@@ -255,9 +281,10 @@ int main(void) {
     programs();
     patterns();
     evaluations();
-    for (int kind = 0; kind < 11; kind++)
+    for (int kind = 0; kind < 12; kind++)
         for (int64_t n = 1; n <= 21; n += 20) solves(n, kind);
-    for (int64_t n = 1; n <= 21; n += 20) tapes(n);
+    for (int64_t n = 1; n <= 21; n += 20) tapes(n, 0), tapes(n, 1);
+    filled_in_vain();
     no_tapes();
     stores();
     threaded();

@@ -1,5 +1,6 @@
 /* Programs, arrays and wishes that do not fit a problem: pn_problem_check refuses each, and says why. */
 #include "program/program.h"
+#include "tests/hoisted.h"
 #include "tests/sparse.h"
 #include "tests/stiff.h"
 
@@ -35,6 +36,47 @@ static void fields(void) {
     REFUSED(f, "reverse: the parameters", OWN(reverse, own.n_spaces = 0));
     REFUSED(f, "reverse: the gradient", OWN(reverse, own.n_grads = 2));
     REFUSED(f, "reverse: the gradient", OWN(reverse, own.n_grad[0]--));
+    fixture_end(&f);
+    release(0);
+}
+
+/* A field in two parts. */
+static void hoisted(void) {
+    fixture f = hoisted_fixture(2, 1, 3, 0, "dopri5", 0);
+    unchanged = f.p;
+    CHECK(pn_problem_check(&f.p, 0, said) == PN_OK);
+    REFUSED(f, "rest: it goes with once", p->hoisted.once = NULL);
+    REFUSED(f, "rest: it goes with once", p->hoisted.once = p->hoisted.rest = p->hoisted.rest_reverse = NULL);
+    REFUSED(f, "rest: it goes with once", p->hoisted.once = p->hoisted.rest = p->hoisted.once_reverse = NULL);
+    REFUSED(f, "no slots and one output", OWN(hoisted.once, own.n_slots = 1));
+    REFUSED(f, "no slots and one output", OWN(hoisted.once, own.n_outputs = 2));
+    REFUSED(f, "no slots and one output", OWN(hoisted.once, own.output_size[0] = 0));
+    REFUSED(f, "once: its parameters", OWN(hoisted.once, own.n_spaces = 0));
+    REFUSED(f, "once: its parameters", OWN(hoisted.once, own.n_theta[0]--));
+    REFUSED(f, "once: its parameters", OWN(hoisted.once, own.n_grads = 1));
+    REFUSED(f, "once: its vjp must take", OWN(hoisted.once_reverse, own.n_slots = 0));
+    REFUSED(f, "once: its vjp must take", OWN(hoisted.once_reverse, own.slot_size[0]++));
+    REFUSED(f, "once: its vjp must take", OWN(hoisted.once_reverse, own.n_spaces = 0));
+    REFUSED(f, "once: its vjp must take", OWN(hoisted.once_reverse, own.n_theta[0]++));
+    REFUSED(f, "once: its vjp must take", OWN(hoisted.once_reverse, own.n_outputs = 0));
+    REFUSED(f, "once: its vjp must take", OWN(hoisted.once_reverse, own.output_size[0] = 1));
+    REFUSED(f, "once: its vjp must take", OWN(hoisted.once_reverse, own.n_grads = 0));
+    REFUSED(f, "once: its vjp must take", OWN(hoisted.once_reverse, own.n_grad[0]--));
+    REFUSED(f, "rest must read", p->hoisted.rest = NULL);
+    REFUSED(f, "rest must read", OWN(hoisted.rest, own.n_theta[0]--));
+    REFUSED(f, "where the field has one", p->hoisted.once_reverse = NULL);
+    REFUSED(f, "where the field has one", p->hoisted.rest_reverse = NULL);
+    const pn_program **const each[] = {&f.p.hoisted.once, &f.p.hoisted.once_reverse, &f.p.hoisted.rest,
+                                       &f.p.hoisted.rest_reverse};
+    for (int i = 0; i < 4; i++)
+        REFUSED(f, "a callback is not in two parts", own = **each[i], own.has_call = 1, *each[i] = &own);
+    REFUSED(f, "rest: the slots", OWN(hoisted.rest, own.slot_size[0] = 2));
+    REFUSED(f, "rest: output 0", OWN(hoisted.rest, own.output_size[0] = 3));
+    REFUSED(f, "rest_reverse: the outputs", OWN(hoisted.rest_reverse, own.n_outputs = 3));
+    REFUSED(f, "rest_reverse: the gradient", OWN(hoisted.rest_reverse, own.n_grad[0]--));
+    f.p.gradient = PN_GRAD_NONE; /* which needs no vjps */
+    f.p.reverse = f.p.hoisted.once_reverse = f.p.hoisted.rest_reverse = NULL;
+    CHECK(pn_problem_check(&f.p, 0, said) == PN_OK);
     fixture_end(&f);
     release(0);
 }
@@ -442,6 +484,7 @@ static void defaults(void) {
 int main(void) {
     defaults();
     fields();
+    hoisted();
     parts();
     given();
     without_data();
