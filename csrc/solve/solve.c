@@ -323,6 +323,10 @@ pn_status pn_solve(const pn_problem *P, int f32, pn_isa isa, char *message) {
     pn_hoisting_end(&h);
     if (st != PN_OK || finite || P->tapes) return st;
     forget_added(P);
+    for (int64_t i = 0; P->steps && i < P->n; i++) {
+        free(P->steps[i].record);
+        P->steps[i] = (pn_steps){0, NULL};
+    }
     return solve(P, f32, isa, text); /* which looks for the samples to leave out */
 }
 
