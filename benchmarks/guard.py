@@ -1,5 +1,5 @@
-"""Sees a slowdown without a clock: instructions of the core for small forms of the six cases, for two other activations and
-for fields of constants, against stored counts.
+"""Sees a slowdown without a clock: instructions of the core for small forms of the six cases, for two other activations, for
+fields of constants and for a matrix that is computed of parameters, against stored counts.
 
     python benchmarks/guard.py             # exit status 1 if some count is more than 5 % above the stored one
     python benchmarks/guard.py --update    # after a change that is meant: store the counts, commit the file

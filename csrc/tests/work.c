@@ -1,7 +1,7 @@
 /* Work to be counted, for benchmarks/guard.py: small forms of the six benchmark cases, of vdp with other activations, and fields of
-   constants, on one instruction set, the solve and then the gradient of each, always in this order. `work ISA` runs them, `work` prints
-   their names. */
-#include "tests/check.h"
+   constants, and of a matrix that is computed of parameters, on one instruction set, the solve and then the gradient of each, always in
+   this order. `work ISA` runs them, `work` prints their names. */
+#include "tests/hoisted.h"
 
 enum { LAYERS = 3 }; /* at most */
 typedef struct row {
@@ -201,14 +201,27 @@ static int run(const row *c, pn_isa isa) {
     return good;
 }
 
+static int computed(pn_isa isa) {
+    fixture f = hoisted_fixture(32, 0, 32, 0, "rk4", 0);
+    pn_problem forward = f.p;
+    forward.gradient = PN_GRAD_NONE, forward.loss = PN_LOSS_NONE;
+    forward.g_theta = forward.g_y0 = forward.g_t = NULL;
+    const int good = pn_solve(&forward, 0, isa, NULL) == PN_OK && pn_solve(&f.p, 0, isa, NULL) == PN_OK;
+    fixture_end(&f);
+    release(0);
+    return good;
+}
+
 int main(int argc, char **argv) {
     int good = 1, found = 0;
     for (int i = 0; argc < 2 && i < N_ROWS; i++) printf("%s\n", rows[i].name);
+    if (argc < 2) puts("computed");
     if (argc < 2) return 0;
     EACH_ISA(isa) {
         if (strcmp(pn_isa_name(isa), argv[1])) continue;
         found = 1;
         for (int i = 0; i < N_ROWS; i++) good = good && run(&rows[i], isa);
+        good = good && computed(isa);
     }
     return found && good ? 0 : 1;
 }
