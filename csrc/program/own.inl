@@ -11,7 +11,7 @@ static void FN(change)(const FN(exec) * E, T *file, const int64_t *sample) {
     for (int l = 0; l < L; l++) {
         int64_t to = sample[l] >= 0 ? sample[l] : E->wearer[l] >= 0 ? E->wearer[l] : sample[some] >= 0 ? sample[some] : 0;
         changed += to != E->wearer[l];
-        row[l] = to == E->wearer[l] ? NULL : E->wardrobe + (size_t)to * E->wardrobe_stride;
+        row[l] = to == E->wearer[l] || !n ? NULL : E->wardrobe + (size_t)to * E->wardrobe_stride;
         E->wearer[l] = to;
     }
     if (changed == L) FN(fill_rows)(E->worn, row, (int32_t)n);

@@ -1,9 +1,9 @@
 """What a field computes of its parameters alone: once for a solve, with a gradient that goes through it once.
 
 A program keeps such registers in its prologue. But a matrix among them is copied into every lane, and the vjp goes back
-through what makes it at every stage. As further parameters they have the kernels of parameters, and the way back goes once
-through what makes them, with the sum of all cotangents (Aho, Lam, Sethi, Ullman, *Compilers*, 9.5, code motion; here with
-its transpose).
+through what makes it at every stage. As further parameters they have the kernels of parameters, and the way back goes
+through what makes them once, with the sum of all cotangents (Aho, Lam, Sethi, Ullman, *Compilers*, 9.5, code motion; here
+with its transpose).
 """
 
 from __future__ import annotations
@@ -18,6 +18,9 @@ from pynode.programs.program import READS_THETA, Instr, Program
 
 LEAST = 16
 """Fewer numbers than these are computed where they are."""
+
+MOST_NUMBERS = 1 << 22
+"""In the registers of a program, with their padding: the core takes no more."""
 
 MOVES = ("PARAM", "CONST", "SLICE", "GATHER", "BCAST", "CONCAT")
 """Operations that compute nothing."""
@@ -46,6 +49,12 @@ class Hoisted:
         pullback(b, self.once, env, [0], wanted=(), theta_bar=[GradSink(b)])
         return b.finish([None])
 
+    @property
+    def fits(self) -> bool:
+        """Whether the core takes the programs: they put together what the field has in pieces."""
+        numbers = _numbers(self.once)
+        return numbers < MOST_NUMBERS // 16 or max(numbers, _numbers(self.once_vjp)) < MOST_NUMBERS
+
     @cached_property
     def rest_vjp(self) -> Program:
         """The vjp program of `rest`."""
@@ -63,7 +72,7 @@ def hoisted(program: Program) -> Hoisted | None:
     Returns
     -------
     Hoisted or None
-        None where too little is computed of parameters alone.
+        None where too little is computed of parameters alone, or too much.
     """
     (n,) = program.n_theta
     chosen = _chosen(program)
@@ -78,7 +87,12 @@ def hoisted(program: Program) -> Hoisted | None:
         known[r] = b.param(n, program.sizes[r], 0)
         n += program.sizes[r]
     env = b.replay(program, b.slots, known=known)
-    return Hoisted(once, b.finish([env[r] for r in program.outputs]))
+    parts = Hoisted(once, b.finish([env[r] for r in program.outputs]))
+    return parts if parts.fits else None
+
+
+def _numbers(program: Program) -> int:
+    return sum(program.sizes) + 16 * len(program.sizes)
 
 
 def _chosen(program: Program) -> list[int]:

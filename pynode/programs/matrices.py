@@ -56,9 +56,20 @@ def _scaled(b: Builder, ins: Instr | None) -> tuple[int, int] | None:
     if ins is None or ins.op != "MUL":
         return None
     for x, y in ((ins.a, ins.b), (ins.b, ins.a)):
-        repeated = b.made[x]
-        if repeated is not None and repeated.op == "BCAST" and not b.varying[y]:
-            return repeated.a, y
+        number = None if b.varying[y] else _repeated(b, x)
+        if number is not None:
+            return number, y
+    return None
+
+
+def _repeated(b: Builder, r: int) -> int | None:
+    """The number that a register repeats, or None."""
+    ins = b.made[r]
+    if ins is not None and ins.op == "BCAST":
+        return ins.a
+    if ins is not None and ins.op == "GATHER":
+        index = b.index.get(ins.p, b.sizes[r])
+        return b.gather(ins.a, index[:1]) if (index == index[0]).all() else None
     return None
 
 

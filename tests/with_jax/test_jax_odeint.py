@@ -43,6 +43,23 @@ def test_values_are_those_of_solve():
     np.testing.assert_allclose(solved(Y0.reshape(3, 1, 2), THETA)[:, 0], expected, rtol=1e-12)
 
 
+def test_what_is_computed_of_the_parameters_alone():
+    """Once for a solve; its Hessian is that of slopes."""
+    f = pn.field(state=6, theta={"A": (6, 6)})(lambda t, y, th: np.tanh((th.A - th.A.T) @ y))
+    assert f.hoisted is not None
+    theta, y0 = np.random.default_rng(0).normal(size=36), np.random.default_rng(1).normal(size=(3, 6))
+
+    def loss_of(theta):
+        return (pn.jax.odeint(f, y0, T, theta, **TIGHT) ** 2).sum()
+
+    wanted = pn.loss_and_grad(f, y0, T, theta, np.zeros((3, len(T), 6)), loss="sse", **TIGHT)
+    slope = jax.jit(jax.grad(loss_of))
+    np.testing.assert_allclose(slope(theta), wanted.theta, rtol=1e-10, atol=1e-12)
+    v = 1e-4 * np.random.default_rng(2).normal(size=36)
+    expected = (np.asarray(slope(theta + v)) - np.asarray(slope(theta - v))) / 2
+    np.testing.assert_allclose(jax.jvp(slope, (theta,), (v,))[1], expected, atol=1e-5 * np.abs(expected).max())
+
+
 @pytest.mark.parametrize(
     "options",
     [

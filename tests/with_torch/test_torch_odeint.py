@@ -38,6 +38,18 @@ def test_values_and_gradients_are_those_of_solve(given):
         assert (x.grad.numpy() == getattr(wanted, name)).all()
 
 
+def test_what_is_computed_of_the_parameters_alone():
+    """Once for a solve, and so are its gradients and those of these."""
+    f = pn.field(state=6, theta={"A": (6, 6)})(lambda t, y, th: np.tanh((th.A - th.A.T) @ y))
+    assert f.hoisted is not None
+    theta, y0 = torch.randn(36, dtype=torch.float64, requires_grad=True), torch.randn(3, 6, dtype=torch.float64)
+    g = torch.randn(3, 5, 6, dtype=torch.float64)
+    (found,) = torch.autograd.grad((pt.odeint(f, y0, TIMES, theta) * g).sum(), theta)
+    wanted = pn.solve(f, y0.numpy(), TIMES.numpy(), theta.detach().numpy()).vjp(g.numpy())
+    assert (found.numpy() == wanted.theta).all()
+    assert torch.autograd.gradgradcheck(lambda th: pt.odeint(f, y0[0], TIMES[:2], th, **FIXED), theta)
+
+
 def test_shapes(given):
     y0, theta = given
     y = pt.odeint(F, y0, TIMES, theta)
