@@ -12,7 +12,9 @@ from pynode.programs.derivatives import vjp_program
 D = 6
 STEP = 1e-30
 S = np.triu(np.ones((D, D)), 1) - 0.5 * np.eye(D)[::-1]
-T, Y, V = 0.7, np.linspace(-0.8, 1.1, D), np.linspace(0.3, -0.4, D)
+T = 0.7
+Y = np.linspace(-0.8, 1.1, D)
+V = np.linspace(0.3, -0.4, D)
 THETA = 0.5 * np.random.default_rng(0).standard_normal(2 * D * D)
 
 # what is written -> how many products with matrices of parameters, with their transposes, and with other matrices
@@ -33,7 +35,7 @@ SUMS = {
     "not a sum": (lambda t, y, A, B: np.sin(t * A + B) @ y, 0, 0, 1),
     "a number that is added": (lambda t, y, A, B: (A + t + B) @ y, 0, 0, 1),
     "two products": (lambda t, y, A, B: (A + t * B) @ np.tanh((A + t * B) @ y), 4, 0, 0),
-    "computed": (lambda t, y, A, B: (np.exp(A) - t * ((A - A.T) @ B)) @ y, 0, 0, D + 2),  # one for each column of B
+    "computed": (lambda t, y, A, B: (np.exp(A) - t * ((A - A.T) @ B)) @ y, 0, D, 2),  # B^T with each row of A - A^T
 }
 
 
