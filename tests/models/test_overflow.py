@@ -61,6 +61,13 @@ def test_limits_by_position_are_those_of_a_loaded_model_too(tmp_path):
         assert np.array_equal(again.fit(T, y, u=u).theta_, model.theta_)
 
 
+def test_limits_that_many_readings_are_beyond_are_refused():
+    u, _, y = overflowing()
+    for limits in ({"y1": (2.0, None)}, {0: (None, -1.0)}):
+        with pytest.raises(ValueError, match=rf"limits: {len(T)} of {len(T)} readings of y1 lie beyond its limits"):
+            pn.NeuralODE(hidden=(), random_state=0, limits=limits).fit(T, y, u=u)
+
+
 def test_a_network_is_learned_with_its_limit():
     u, _, y = overflowing()
     with warnings.catch_warnings():

@@ -14,7 +14,7 @@ from pynode.models.options import widths
 from pynode.models.trajectories.options import NeuralODEOptions, first_order_options, second_order_options
 from pynode.models.trajectories.scaling import Scaling
 from pynode.models.trajectories.series import n_inputs
-from pynode.models.trajectories.stops import pull, scaled_limits, with_stops, without_slopes_at
+from pynode.models.trajectories.stops import check_within, pull, scaled_limits, with_stops, without_slopes_at
 from pynode.training.driven_run import DrivenRun
 from pynode.training.early_stopping import Holdout, split
 from pynode.training.first_order import OPTIMIZERS, FirstOrder, FirstOrderRun
@@ -105,6 +105,7 @@ def prepare(
         smoothed = with_implied(field, theta, times, smoothed, u)
     if model.limits is not None:
         low, high = scaled_limits(model.limits, data.names, scaling)
+        check_within(np.concatenate(z)[:, : data.d], smoothed.variance[: data.d], low[: data.d], high[: data.d], data.names)
         field = with_stops(field, low, high, pull(smoothed, model.scale))
         smoothed = without_slopes_at(smoothed, low, high)
     if model.scale and own is None:

@@ -20,6 +20,12 @@ STIFF = 10.0
 AT = 0.02
 """A reading that is closer to a limit than this part of its standard deviation says nothing of the slope."""
 
+BEYOND = 4.0
+"""Readings at a limit are beyond it by up to so many standard deviations of their noise."""
+
+FEW = 0.1
+"""So many of the readings may be, for what reason ever."""
+
 NO_LIMIT = 1e300
 
 
@@ -54,6 +60,30 @@ def scaled_limits(limits: Mapping[Any, Any], names: Sequence[str], scaling: Scal
             y[j] = value
             found[j] = scaling.states(y)[j]
     return low, high
+
+
+def check_within(readings: Array, noise: Array, low: Array, high: Array, names: Sequence[str]) -> None:
+    """Refuse limits that many readings of a state are beyond, by more than their noise.
+
+    Parameters
+    ----------
+    readings : (N, d) array
+        As the field sees them, NaN where nothing was read.
+    noise : (d,) array
+        Their variances.
+    low, high : (d,) arrays
+        The limits.
+    names : sequence of str
+        Of the states.
+    """
+    room = BEYOND * np.sqrt(np.nan_to_num(noise))
+    beyond = ((readings < low - room) | (readings > high + room)).sum(axis=0)
+    read = (~np.isnan(readings)).sum(axis=0)
+    for j in np.flatnonzero(beyond > FEW * read).tolist():
+        raise ValueError(
+            f"limits: {beyond[j]} of {read[j]} readings of {names[j]} lie beyond its limits by more than noise; a state stops "
+            "at its limits, so no fit can follow them: give wider limits, or none"
+        )
 
 
 def led_back(network: Field, low: Array, high: Array, rate: Array, how: str) -> Field:
