@@ -81,8 +81,8 @@ def check_within(readings: Array, noise: Array, low: Array, high: Array, names: 
     read = (~np.isnan(readings)).sum(axis=0)
     for j in np.flatnonzero(beyond > FEW * read).tolist():
         raise ValueError(
-            f"limits: {beyond[j]} of {read[j]} readings of {names[j]} lie beyond its limits by more than noise; a state stops "
-            "at its limits, so no fit can follow them: give wider limits, or none"
+            f"limits: {beyond[j]} of {read[j]} readings of {names[j]} lie beyond its limits by more than noise: a state "
+            "stops at its limits, so no fit can follow them: give wider limits, or none"
         )
 
 
