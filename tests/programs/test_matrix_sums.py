@@ -12,7 +12,9 @@ from pynode.programs.derivatives import vjp_program
 D = 6
 STEP = 1e-30
 S = np.triu(np.ones((D, D)), 1) - 0.5 * np.eye(D)[::-1]
-T, Y, V = 0.7, np.linspace(-0.8, 1.1, D), np.linspace(0.3, -0.4, D)
+T = 0.7
+Y = np.linspace(-0.8, 1.1, D)
+V = np.linspace(0.3, -0.4, D)
 THETA = 0.5 * np.random.default_rng(0).standard_normal(2 * D * D)
 
 # what is written -> how many products with matrices of parameters, with their transposes, and with other matrices
