@@ -148,8 +148,11 @@ def test_kl_is_the_integral():
     assert elbo.kl(np.array([[mean]]), np.array([[log_std]]))[0] == pytest.approx(want, rel=1e-8)
 
 
+TURN = pn.field(state=5, theta={"A": (5, 5)})(lambda t, y, th: np.tanh((th.A - th.A.T) @ y))
+
+
 @pytest.mark.parametrize("cell", [pn.gru_cell, pn.rnn_cell])
-@pytest.mark.parametrize("drift", [None, pn.mlp(5, (6,), gain=0.5)])
+@pytest.mark.parametrize("drift", [None, pn.mlp(5, (6,), gain=0.5), TURN])
 @pytest.mark.parametrize("noise", [None, np.array([0.3, 0.5])])
 def test_gradient_against_finite_differences(cell, drift, noise):
     t, y = observations()
