@@ -2,8 +2,9 @@
 `Recent`, the same for those who hold a field and its options.
 
 Checking the arguments of a call takes longer than a small solve. A plan is the outcome (a `PreparedSolve`, an `Objective`),
-kept with the field under the options of the call. `_core.Problem.fits` then decides by value whether it serves this call's
-arrays: types, shapes, and all times are compared each time, so that a plan cannot go stale.
+kept with the field under the options of the call; where there are events (a `Solver`), with the System of field and events.
+`_core.Problem.fits` then decides by value whether it serves this call's arrays: types, shapes, and all times are compared each
+time, so that a plan cannot go stale.
 """
 
 from __future__ import annotations
@@ -15,18 +16,16 @@ from typing import TYPE_CHECKING, Any, TypeVar
 import numpy as np
 from numpy.typing import NDArray
 
+from pynode.fields.event import as_events
 from pynode.fields.field import Field
-from pynode.fields.system import System
+from pynode.fields.system import System, kept_system
 
 if TYPE_CHECKING:
     from pynode.engine.problem import PreparedSolve
+    from pynode.events.rounds import Solver
 
 
 T = TypeVar("T")
-
-MOST = 16
-"""So many plans of a field are kept."""
-
 
 DOUBLE = np.dtype(np.float64)
 
@@ -42,12 +41,13 @@ def by_value(atol: Any) -> Any:
     return tuple(atol) if type(atol) is list else atol
 
 
-def recall(f: Any, key: tuple[Any, ...]) -> Any:
+def recall(f: Any, key: tuple[Any, ...], events: Any = None) -> Any:
     """The plan of calls with these options, or None; key: a tuple, of no use if something in it cannot be hashed."""
     if type(f) is not Field and type(f) is not System:
         return None
     try:
-        return f.plans.get(key)
+        system = f if events is None else kept_system(f, as_events(events))
+        return None if system is None else system.plans.get(key)
     except TypeError:
         return None
 
@@ -62,14 +62,14 @@ def alike(x: Any, dtype: Any) -> Any:
         return x.astype(dtype)
 
 
-def serves(setup: PreparedSolve, theta: Any, y0: Any, t: Any, *target: Any) -> Any:
+def serves(setup: PreparedSolve | Solver, theta: Any, y0: Any, t: Any, *target: Any) -> Any:
     """(theta, t) in the types of the plan's setup, if that serves these arrays; else None. theta: None where there are no
     parameters."""
     theta = np.zeros(0, setup.dtype) if theta is None else theta
-    if setup.problem.fits(setup.single, theta, y0, t, *target):
+    if setup.fits(setup.single, theta, y0, t, *target):
         return theta, t
     theta, t = alike(theta, setup.dtype), alike(t, DOUBLE)
-    return (theta, t) if setup.problem.fits(setup.single, theta, y0, t, *target) else None
+    return (theta, t) if setup.fits(setup.single, theta, y0, t, *target) else None
 
 
 def same_rows(x: Any, rows: Any) -> bool:
@@ -94,7 +94,7 @@ def same_rows(x: Any, rows: Any) -> bool:
     return bool((x.view(bits) == rows.view(bits)).all())
 
 
-def keep(f: Any, key: tuple[Any, ...], plan: Any, setup: PreparedSolve) -> None:
+def keep(f: Any, key: tuple[Any, ...], plan: Any, setup: PreparedSolve | Solver) -> None:
     """Keep a plan for `recall`, where it may serve again."""
     batch = setup.batch
     chosen = setup.options
@@ -105,12 +105,9 @@ def keep(f: Any, key: tuple[Any, ...], plan: Any, setup: PreparedSolve) -> None:
     if batch.kind not in ("single", "shared") or batch.rows * f.d > LARGEST:
         return
     try:
-        hash(key)
+        f.plans[key] = plan
     except TypeError:
         return
-    if len(f.plans) >= MOST:
-        f.plans.clear()
-    f.plans[key] = plan
 
 
 class Recent(OrderedDict[Any, T]):

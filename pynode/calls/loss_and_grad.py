@@ -105,9 +105,9 @@ def loss_and_grad(
     (25,)
     """
     chosen = options | {"atol": by_value(options["atol"])} if "atol" in options else options
-    key = (loss, reduction, loss_scale, loss_dof, adjoint, wrt, memory, dtype, *chosen.items())
+    key = (loss, reduction, loss_scale, loss_dof, adjoint, wrt, memory, dtype, type(max_events), max_events, *chosen.items())
     check_errors(errors)
-    objective: Objective | None = recall(f, key) if weight is None and events is None else None
+    objective: Objective | None = recall(f, key, events) if weight is None else None
     if objective is not None and same_rows(data, objective.setup.data):
         other = None if objective.loss.program else target
         if (other is not None or same_rows(target, objective.rows_of_program)) and (
@@ -134,6 +134,6 @@ def loss_and_grad(
         **options,
     )
     result = objective.evaluate(theta, errors)
-    if objective.solver is None and objective.exact and weight is None:
+    if objective.exact and weight is None:
         keep(f, key, objective, objective.setup)
     return result

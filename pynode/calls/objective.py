@@ -12,7 +12,7 @@ from pynode import _core
 from pynode.calls.cache import alike
 from pynode.calls.consistent import check_consistent
 from pynode.calls.discontinuous import check_discontinuities
-from pynode.data.arrays import as_integer
+from pynode.data.arrays import as_integer, kept
 from pynode.data.batch import as_batch
 from pynode.engine.gradients import ADJOINTS, Wrt, check_adjoint, check_wrt, shaped_gradients, warn_of_lost
 from pynode.engine.losses import DataLoss, Loss
@@ -128,19 +128,20 @@ class Objective:
         self._warned = False
         self._looked = False  # at whether the tolerances control all components: once
         self.solver: Solver | None = None
+        self.setup: Any  # PreparedSolve, or the solver
+        self.exact = adjoint in ("discrete", "reversible")
         if has_events(self.field) and isinstance(self.field, System):
             if adjoint != "discrete":
                 raise ValueError(f"adjoint={adjoint!r}: a solve with events has adjoint='discrete' only")
             if memory is not None:
                 raise ValueError(f"memory={memory!r}: a solve with events takes none, its stretches are short tapes already")
-            self.solver = Solver(self.field, batch, chosen, own_inputs=own_inputs, data=data)
+            self.setup = self.solver = Solver(self.field, batch, chosen, own_inputs=own_inputs, data=data)
             return
         chosen = check_adjoint(adjoint, chosen, memory, self.field)
         self.setup = PreparedSolve(
             self.field, batch, chosen, gradient=True, own_inputs=own_inputs, data=data, **self.loss.core_arguments()
         )
         self._kind: Literal["discrete", "reversible"] = "reversible" if adjoint == "reversible" else "discrete"
-        self.exact = adjoint in ("discrete", "reversible")
         self._fast = self.wrt == ("theta",) and self.exact and not self.field.callbacks
 
     def __call__(self, theta: ArrayLike) -> tuple[float, NDArray[np.float64]]:
@@ -154,7 +155,7 @@ class Objective:
                 self._look(raw)
             return loss, _scaled(raw, scale)
         ready = self._checked(theta)
-        value = self.run(ready, ONCE) if self.solver is None else self._with_events(ready, ONCE, self.wrt)
+        value = self.run(ready, ONCE)
         return value.loss, value.theta
 
     def _warn_once(self, raw: _core.Results) -> None:
@@ -205,10 +206,10 @@ class Objective:
         """
         check_errors(errors)
         ready = self._checked(theta)
-        return self.run(ready, errors) if self.solver is None else self._with_events(ready, errors, self.wrt)
+        return self.run(ready, errors)
 
     def run(self, theta: NDArray[Any], errors: str, y0: Any = None, target: Any = None) -> LossAndGrad:
-        """`evaluate` for checked parameters, without events.
+        """`evaluate` for checked parameters.
 
         Parameters
         ----------
@@ -217,13 +218,15 @@ class Objective:
         errors : {"warn", "raise", "ignore"}
             What to do if samples fail.
         y0, target : array, optional
-            Other data, for which ``setup.problem.fits``.
+            Other data, for which ``setup.fits``.
 
         Returns
         -------
         LossAndGrad
         """
         setup = self.setup
+        if self.solver is not None:
+            return self._with_events(theta, errors, self.wrt, y0, target)
         if self._fast and self.adjoint == "discrete":
             raw = setup.problem.run(theta, y0=y0, target=target, gradient="discrete", memory=self.memory)
             loss, scale = self.reduced(raw)
@@ -281,21 +284,28 @@ class Objective:
     def _checked(self, theta: Theta) -> NDArray[Any]:
         """theta (n_params,), or (B, n_params)."""
         if self.solver is None:
-            ready = self.setup.parameters(theta)
+            ready: NDArray[Any] = self.setup.parameters(theta)
         else:
             refuse_rows(self.field, theta, ONE_THETA)
             ready = as_theta(self.field, theta, self.dtype)
         check_consistent(self.field, self._batch, self._chosen, ready)
         return ready
 
-    def _with_events(self, theta: NDArray[Any], errors: str, wanted: tuple[str, ...]) -> LossAndGrad:
+    def _with_events(
+        self, theta: NDArray[Any], errors: str, wanted: tuple[str, ...], y0: Any = None, target: Any = None
+    ) -> LossAndGrad:
         solver, loss = self.solver, self.loss
+        new = y0 is not None or not self._looked
         assert solver is not None
+        if y0 is not None:
+            solver, theta = solver.starting_from(y0), kept(theta)
+        if target is not None:
+            loss = loss.with_target(target.reshape(-1, target.shape[-1]))
         solution = solve_with_events(solver, theta, max_events=self.max_events)
-        warn_or_raise(solution, "ignore" if errors == ONCE else errors, accuracy=not self._looked)
+        warn_or_raise(solution, "ignore" if errors == ONCE else errors, accuracy=new)
         if errors == ONCE:
             self._warn_once(solution.results)
-        if not self._looked:
+        if new:
             happened = solution.results, solver.jumps, solution.events
             check_discontinuities(self.field, self._batch, self._chosen, theta, *happened, errors)
         self._looked = True

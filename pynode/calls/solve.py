@@ -10,7 +10,7 @@ from numpy.typing import ArrayLike, DTypeLike
 from pynode.calls.cache import by_value, keep, recall, same_rows, serves
 from pynode.calls.consistent import check_consistent
 from pynode.calls.discontinuous import check_discontinuities
-from pynode.data.arrays import as_integer
+from pynode.data.arrays import as_integer, kept
 from pynode.data.batch import as_batch
 from pynode.engine.options import Options
 from pynode.engine.problem import PreparedSolve
@@ -152,8 +152,11 @@ def solve(
     check_errors(errors)
     fine = by_value(atol)
     key = (method, rtol, fine, step, save, max_steps, first_step, max_step, coupling, threads, dense, steps, dtype)
-    setup = recall(f, key) if events is None and inputs is None and grid is None and mass is None else None
+    setup = recall(f, key, events) if inputs is None and grid is None and mass is None else None
     if setup is not None and same_rows(data, setup.data) and (arrays := serves(setup, theta, y0, t)):
+        if isinstance(setup, Solver):
+            most = as_integer("max_events", max_events, 1)
+            return _with_events(setup.starting_from(y0), kept(arrays[0]), bool(steps or dense), most, errors)
         raw = setup.problem.run(arrays[0], y0=y0)
         solution = Solution(setup, raw["theta"], raw, raw["y0"])  # its own copies
         warn_or_raise(solution, errors)
@@ -164,14 +167,12 @@ def solve(
     options = Options(method, rtol, atol, step, save, inputs, max_steps, first_step, max_step, grid, coupling, threads, mass)
     if isinstance(f, System) and f.events:
         refuse_rows(f, theta, ONE_THETA)
-        solver = Solver(f, batch, options, data=data)
+        solver = Solver(f, batch, options, data=data, dense=bool(dense))
         most = as_integer("max_events", max_events, 1)
         theta = as_theta(f, theta, solver.dtype)
         check_consistent(f, batch, options, theta)
-        solution = solve_with_events(solver, theta, bool(dense), bool(steps or dense), most)
-        check_discontinuities(f, batch, options, theta, solution.results, solver.jumps, solution.events, errors)
-        warn_or_raise(solution, errors)
-        return solution
+        keep(f, key, solver, solver)
+        return _with_events(solver, theta, bool(steps or dense), most, errors)
     setup = PreparedSolve(f, batch, options, data=data, dense=bool(dense), steps=bool(dense or steps))
     theta = setup.parameters(theta)
     check_consistent(f, batch, options, theta)
@@ -179,5 +180,13 @@ def solve(
     check_discontinuities(f, batch, options, theta, solution.results, setup.jumps, None, errors)
     if mass is None:
         keep(f, key, setup, setup)
+    warn_or_raise(solution, errors)
+    return solution
+
+
+def _with_events(solver: Solver, theta: Any, steps: bool, most: int, errors: Errors) -> Solution:
+    solution = solve_with_events(solver, theta, steps, most)
+    happened = solution.results, solver.jumps, solution.events
+    check_discontinuities(solver.system, solver.batch, solver.options, theta, *happened, errors)
     warn_or_raise(solution, errors)
     return solution

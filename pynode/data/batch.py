@@ -7,7 +7,7 @@ rows ``row[i]:row[i] + length[i]`` of an (rows, d) array.
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -32,9 +32,13 @@ class SaveTimes:
     @classmethod
     def of(cls, times: Sequence[NDArray[np.float64]]) -> SaveTimes:
         """From a list with an array of times for each sample."""
-        length = np.array([len(x) for x in times], dtype=np.int64)
+        return cls.laid(np.concatenate([np.zeros(0), *times]), np.array([len(x) for x in times], dtype=np.int64))
+
+    @classmethod
+    def laid(cls, t: NDArray[np.float64], length: NDArray[np.int64]) -> SaveTimes:
+        """Those of all samples one after the other, and how many each has; rows are their places."""
         start = starts(length)
-        return SaveTimes(np.concatenate([np.zeros(0), *times]), start, length, start)
+        return SaveTimes(t, start, length, start)
 
     @property
     def rows(self) -> int:
@@ -45,6 +49,10 @@ class SaveTimes:
     def last_row(self) -> NDArray[np.int64]:
         """(B,) the row of the last time of each sample."""
         return self.row + self.length - 1
+
+    def each(self) -> list[NDArray[np.float64]]:
+        """The times of each sample."""
+        return [self.t[a : a + n] for a, n in zip(self.start.tolist(), self.length.tolist(), strict=True)]
 
     def slices(self) -> list[slice]:
         """The rows of each sample."""
@@ -75,7 +83,38 @@ class SaveTimes:
 
 def starts(length: NDArray[np.int64]) -> NDArray[np.int64]:
     """Where parts of these lengths begin when they stand one after the other."""
-    return np.cumsum(length) - length
+    begin: NDArray[np.int64] = length.cumsum() - length
+    return begin
+
+
+@dataclass(frozen=True)
+class Ranges:
+    """For each of n parts so many (`size`) whole numbers from `start` on: rows, or places in an array."""
+
+    start: NDArray[np.int64]  # (n,)
+    size: NDArray[np.int64]  # (n,)
+
+    def flat(self) -> NDArray[np.int64]:
+        """All of them, part by part."""
+        if len(self.size) == 1:
+            return np.arange(self.start[0], self.start[0] + self.size[0])
+        first = (self.start - starts(self.size)).repeat(self.size)
+        return first + np.arange(len(first))
+
+    def of(self, k: NDArray[Any]) -> Ranges:
+        """Those of some parts."""
+        return Ranges(self.start[k], self.size[k])
+
+    @property
+    def stop(self) -> NDArray[np.int64]:
+        """(n,) behind the last of each part."""
+        return self.start + self.size
+
+    def __getitem__(self, k: Any) -> NDArray[np.int64]:
+        return np.arange(self.start[k], self.start[k] + self.size[k])
+
+    def __iter__(self) -> Iterator[NDArray[np.int64]]:
+        return (self[k] for k in range(len(self.size)))
 
 
 @dataclass(frozen=True)
@@ -121,7 +160,7 @@ class Batch(SaveTimes):
         """The times as the user gave them."""
         if self.kind == "own":
             return self.t.reshape(len(self.y0), self.width)
-        return self.t if self.kind != "ragged" else [self.t[a : a + n] for a, n in zip(self.start, self.length, strict=True)]
+        return self.t if self.kind != "ragged" else self.each()
 
     def flatten(self, name: str, x: Any, dtype: Any, width: int | None = None) -> NDArray[Any]:
         """The user's array of one row for each saved time as (rows, d), or of `width` numbers in a row."""

@@ -54,7 +54,7 @@ class Accuracy:
         """
         if self.largest == 0.0:
             return
-        size = np.fmax.reduce(np.abs(y), axis=0, initial=0.0)  # NaN after a failure
+        size = np.fmax.reduce(np.abs(y.T, order="C"), axis=1, initial=0.0)  # NaN after a failure
         small = (size > ROUNDING * size.max(initial=0.0)) & (size < self.atol)
         if not small.any():
             return

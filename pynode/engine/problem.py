@@ -54,7 +54,8 @@ def core_problem(
         keys["stops"] = stops(program.breaks, times.t, y0.dtype)
         if "grid" in keys and len(keys["stops"]):
             keys |= _grid_with_stops(keys)
-    keys.setdefault("max_steps", MAX_STEPS + _forced(keys))
+    if "max_steps" not in keys:
+        keys["max_steps"] = MAX_STEPS + _forced(keys)
     return _core.Problem(program.core, core, y0=y0, **keys)
 
 
@@ -321,6 +322,7 @@ class PreparedSolve:
     ----------
     field, batch, options, data : what came in
     problem : _core.Problem
+    fits : its method
     signal, pieces : the inputs, or None
     jumps : (rows,) bool array, which times have a jump, or None
     shape : that of the batch
@@ -361,6 +363,7 @@ class PreparedSolve:
             _check_grid_knots(keys, batch)
         reverse = f.vjp_program if gradient else None
         self.problem = core_problem(f.program, reverse, batch.y0, batch, keys, **extra)
+        self.fits = self.problem.fits
         self.backend, self.single = "callback" if f.callbacks else None, batch.kind == "single"
         self.shape, self.accuracy = batch.shape, Accuracy(keys, batch)
 

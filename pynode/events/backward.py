@@ -9,6 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pynode.data.arrays import real_array
+from pynode.data.batch import Ranges, SaveTimes
 from pynode.engine.gradients import Gradients, scaled, warn_of_lost
 from pynode.errors import OK
 from pynode.events.rounds import Solver
@@ -56,13 +57,15 @@ class Backward:
         self.g_coef = None
         self.g_data = None if jump_data is None else np.zeros(jump_data.shape)
 
-    def _rows(self, dy: Any) -> NDArray[np.float64]:
+    def _rows(self, given: Any) -> NDArray[np.float64]:
         """dL/dy (rows, d), 0 where there is no state."""
         y = self.solution.results["y"]
-        if dy is None:
+        if given is None:
             return np.zeros(y.shape)
-        dy = self.batch.flatten("dy", dy, np.float64)
+        dy: NDArray[np.float64] = self.batch.flatten("dy", given, np.float64)
         lost = np.isnan(y)
+        if np.count_nonzero(lost) == 0 and np.isfinite(dy).all():
+            return dy
         if not np.isfinite(dy[~lost]).all():
             raise ValueError("dy must be finite; give 0 where the loss does not depend on an entry")
         if (np.nan_to_num(dy[lost]) != 0).any() and self.ok.all():
@@ -70,8 +73,10 @@ class Backward:
         return np.where(lost, 0.0, dy)
 
     def _event_seeds(self, *given: Any) -> Any:
-        """For each round the cotangents of its events' times, states before and states after, by position."""
+        """For each round the cotangents of its events' times, states before and states after, by position; None: all 0."""
         events, d = self.solution.events, self.system.d
+        if all(x is None for x in given):
+            return [None] * len(self.rounds)
         shapes, values = [(len(events),), (len(events), d), (len(events), d)], []
         for name, x, shape in zip(("event_t", "event_before", "event_after"), given, shapes, strict=True):
             x = np.zeros(shape) if x is None else real_array(name, x, np.float64)
@@ -131,39 +136,53 @@ class Backward:
         ok = self.ok[r.active]
         seed = np.zeros((len(r.active), self.system.d))
         has = r.which >= 0
-        if (has & ok).any():
-            k = np.flatnonzero(has & ok)
-            seed[k] = self._events(r, k, [x[ok[has]] for x in self.seeds[number]], lam, lam_t)
-        jumped = np.flatnonzero((r.jump >= 0) & ok)
+        k = (has & ok).nonzero()[0]
+        if len(k):
+            given = self.seeds[number]
+            seeds = None if given is None else [x[ok[has]] for x in given]
+            seed[k] = self._events(r, k, seeds, lam, lam_t)
+        jumped = ((r.jump >= 0) & ok).nonzero()[0]
         if len(jumped):
             seed[jumped] = self._jumps(r, jumped, lam, lam_t)
-        k = np.flatnonzero(ok & np.array([len(g) > 1 for g in r.grids]))
+        k = (ok & (r.ends.length > 1)).nonzero()[0]
         lam[r.active], lam_t[r.active] = 0.0, 0.0
-        self._instants(r, np.flatnonzero(ok & np.array([len(g) == 1 for g in r.grids])), seed, lam, lam_t)
+        if len(k) < len(ok):
+            self._instants(r, (ok & (r.ends.length == 1)).nonzero()[0], seed, lam, lam_t)
         if not len(k):
             return
-        times, rows = self._stretch_rows(r, k, seed, first=number == 0)
-        problem = self.solver.problem(r.active[k], r.y[k], times, [r.grids[i] for i in k], reverse=True)
+        saves, grids = r.saves, r.ends
+        sample = r.active[k]
+        if len(k) < len(ok):
+            saves, ends = saves.of(k), Ranges(grids.start[k], grids.length[k])
+            grids = SaveTimes.laid(grids.t[ends.flat()], ends.size)
+        times, places, g_y = self._stretch_rows(r, k, saves, seed, grids.t[grids.start], number > 0)
+        raw = self._run(sample, r.y[k], times, grids, g_y, wrt_y0=True, wrt_inputs="inputs" in self.wanted)
+        self.g_theta[: self.system.field.n_params] += raw["g_theta"]
+        lam[sample] = raw["g_y0"]
+        g_t = raw["g_t"]
+        lam_t[sample] = g_t[times.start]
+        if "t" in self.wanted:
+            first = int(number == 0)  # row 0 is the initial time itself
+            inside = Ranges(places.start + first, places.size - first).flat()
+            self.g_rows_t[Ranges(saves.start + first, saves.size - first).flat()] += g_t[inside]
+        if "inputs" in self.wanted:
+            self.g_coef = raw["g_coef"] + (0.0 if self.g_coef is None else self.g_coef)
+
+    def _run(
+        self, sample: NDArray[Any], y0: Any, times: SaveTimes, ends: SaveTimes, g_y: NDArray[np.float64], **wrt: Any
+    ) -> Any:
+        """Steps of these samples once more, and the way back."""
+        problem = self.solver.part(sample, y0, times, ends, reverse=True)
         raw = problem.run(
             self.solver.theta_field(self.theta),
             callback=self.solver.callback(self.theta),
-            g_y=rows.astype(self.solver.dtype),
+            g_y=g_y.astype(self.solver.dtype, copy=False),
             gradient="discrete",
-            wrt_y0=True,
             wrt_t=True,
-            wrt_inputs="inputs" in self.wanted,
+            **wrt,
         )
-        self.lost[r.active[k][raw["status"] != OK]] = True
-        self.g_theta[: self.system.field.n_params] += raw["g_theta"]
-        lam[r.active[k]] = raw["g_y0"]
-        at = 0
-        for i, t in zip(k, times, strict=True):
-            lam_t[r.active[i]] = raw["g_t"][at]
-            inside = len(r.saves[i]) - (number == 0)
-            self.g_rows_t[r.saves[i][len(r.saves[i]) - inside :]] += raw["g_t"][at + 1 : at + 1 + inside]
-            at += len(t)
-        if "inputs" in self.wanted:
-            self.g_coef = raw["g_coef"] + (0.0 if self.g_coef is None else self.g_coef)
+        self.lost[sample[raw["status"] != OK]] = True
+        return raw
 
     def _instants(
         self,
@@ -174,8 +193,6 @@ class Backward:
         lam_t: NDArray[np.float64],
     ) -> None:
         """Through the stretches at positions k, which have one time t0 only: their ends are y + (t* - t0) f at t* = t0."""
-        if not len(k):
-            return
         t, _ = self.solver.side_before(r.active[k], r.t_event[k])
         f = self.solver.slope(r.active[k], t, r.y[k].astype(np.float64), self.theta.astype(np.float64))
         for i, slope in zip(k, f, strict=True):
@@ -190,25 +207,26 @@ class Backward:
             if r.jump[i] >= 0:
                 self.g_rows_t[r.jump[i]] += seed[i] @ slope
 
-    def _stretch_rows(self, r: Stretch, k: NDArray[np.intp], seed: Any, first: bool, last_step: bool = False) -> Any:
-        """Times of the stretches (or of their last steps), and cotangents of their states."""
-        times, rows, row_t = [], [], self.solver.row_t
-        for i in k:
-            saves, grid = r.saves[i], r.grids[i]
-            start = grid[-2] if last_step else grid[0]
-            if last_step:
-                saves = saves[(row_t[saves] - start) * self.solver.way[r.active[i]] > 0]
-            open_start = last_step or not first
-            t, g = row_t[saves], self.dy[saves]
-            if r.jump[i] >= 0:
-                g[-1] = seed[i]
-            if open_start:
-                t, g = np.concatenate([[start], t]), np.concatenate([np.zeros((1, g.shape[1])), g])
-            if r.which[i] >= 0:
-                t, g = np.append(t, grid[-1]), np.concatenate([g, seed[i : i + 1]])
-            times.append(t)
-            rows.append(g)
-        return times, np.concatenate(rows)
+    def _stretch_rows(
+        self, r: Stretch, k: NDArray[np.intp], saves: Ranges, seed: Any, start: NDArray[np.float64], begins: bool
+    ) -> tuple[SaveTimes, Ranges, NDArray[np.float64]]:
+        """Times of the stretches at positions k, where the rows `saves` are among them, and cotangents of their states.
+
+        begins: they have a time of their own, `start`, before these rows.
+        """
+        hit = r.which[k] >= 0
+        length = saves.size + begins + hit
+        times = SaveTimes.laid(start.repeat(length), length)
+        places = Ranges(times.start + begins, saves.size)
+        rows, inside = saves.flat(), places.flat()
+        g = np.zeros((len(times.t), self.system.d))
+        times.t[inside], g[inside] = self.solver.row_t[rows], self.dy.take(rows, axis=0)
+        if self.solver.jumping:
+            jumps = r.jump[k] >= 0
+            g[places.stop[jumps] - 1] = seed[k[jumps]]
+        last = times.start[hit] + length[hit] - 1
+        times.t[last], g[last] = r.t_event[k[hit]], seed[k[hit]]
+        return times, places, g
 
     def _jumps(self, r: Stretch, k: NDArray[np.intp], lam: NDArray[np.float64], lam_t: NDArray[np.float64]) -> Any:
         """Through the jumps at positions k of a round: cotangents of the states before them.
@@ -237,27 +255,28 @@ class Backward:
         """Through the events at positions k of a round: cotangents of the states before them, their times eliminated."""
         t, y, sample = r.t_event[k], r.before[k].astype(np.float64), r.active[k]
         theta = self.theta.astype(np.float64)
-        g_t, g_before, g_after = seeds
-        a = lam[sample] + g_after + np.array([self.dy[r.at_event[i]].sum(axis=0) for i in k])
-        b, tau = np.array(g_before), lam_t[sample] + g_t
+        a, tau = lam[sample], lam_t[sample]
+        b = np.zeros_like(a)
+        if seeds is not None:
+            tau, b = tau + seeds[0], seeds[1]
+            a += seeds[2]
+        a += self._shown(r.at_event.of(k))
+        which = r.which[k]
+        b = np.where(self.solver.resets[which][:, None], b, b + a)
         for e, reset in enumerate(self.system.resets):
-            here = r.which[k] == e
-            if not here.any():
-                continue
-            if reset is None:
-                b[here] += a[here]
+            if reset is None or not (here := which == e).any():
                 continue
             pulled = pull_back(reset, t[here], y[here], theta, a[here])
             b[here] += pulled.y
             tau[here] += pulled.t
             self.g_theta += pulled.theta
         one = np.zeros((len(k), len(self.system.events)))
-        one[np.arange(len(k)), r.which[k]] = 1.0
+        one[np.arange(len(k)), which] = 1.0
         _, gy, gt, *_ = pull_back(self.system.watch, t, y, theta, one)
         mu, rate = self._last_steps(r, k, b, gy)
         mu, rate = mu + tau, rate + gt
         if (bad := (rate == 0) & (mu != 0)).any():
-            raise graze(r, int(k[np.flatnonzero(bad)[0]]))
+            raise graze(r, int(k[bad.nonzero()[0][0]]))
         s = np.where(mu == 0, 0.0, -mu / np.where(rate == 0, 1.0, rate))
         self.g_theta += pull_back(self.system.watch, t, y, theta, one * s[:, None]).theta
         return b + s[:, None] * gy
@@ -268,7 +287,7 @@ class Backward:
         (that of the loss, by the cotangent b at the end and the saved rows inside; that of g)
         """
         no_length = ~r.has_last_step[k]
-        if no_length.any():  # its derivative is the slope
+        if np.count_nonzero(no_length):  # its derivative is the slope
             mu, rate = np.zeros(len(k)), np.zeros(len(k))
             at = k[no_length]
             y = r.before[at].astype(np.float64)
@@ -279,20 +298,27 @@ class Backward:
             return mu, rate
         seed = np.zeros((len(r.active), self.system.d))
         seed[k] = b
-        times, loss_rows = self._stretch_rows(r, k, seed, first=False, last_step=True)
-        ends = np.cumsum([len(t) for t in times]) - 1
-        g_rows = np.zeros_like(loss_rows)
-        g_rows[ends] = gy
-        grids = [r.grids[i][-2:] for i in k]
-        active, y0 = np.tile(r.active[k], 2), np.concatenate([r.last[k], r.last[k]])
-        problem = self.solver.problem(active, y0, times + times, grids + grids, reverse=True)
-        raw = problem.run(
-            self.solver.theta_field(self.theta),
-            callback=self.solver.callback(self.theta),
-            g_y=np.concatenate([loss_rows, g_rows]).astype(self.solver.dtype),
-            gradient="discrete",
-            wrt_t=True,
-        )
-        self.lost[active[raw["status"] != OK]] = True
-        g_t = raw["g_t"]
-        return g_t[ends], g_t[len(loss_rows) + ends]
+        n, rows = len(k), r.saves.of(k)
+        steps = r.ends.t[(r.ends.start + r.ends.length)[k][:, None] + np.array([-2, -1])]
+        which = np.arange(n).repeat(rows.size)
+        late = (self.solver.row_t[rows.flat()] - steps[which, 0]) * self.solver.way[r.active[k]][which] > 0
+        inside = np.bincount(which[late], minlength=n)
+        twice = np.arange(2 * n) % n  # all by the loss, then all by g
+        k, steps = k[twice], steps[twice]
+        rows = Ranges(rows.stop - inside, inside).of(twice)
+        times, _, g_y = self._stretch_rows(r, k, rows, seed, steps[:, 0], begins=True)
+        ends = times.start + times.length - 1
+        g_y[times.start[n] :] = 0.0
+        g_y[ends[n:]] = gy
+        raw = self._run(r.active[k], r.last[k], times, SaveTimes.laid(steps.ravel(), np.full(2 * n, 2)), g_y)
+        by_end = raw["g_t"][ends]
+        return by_end[:n], by_end[n:]
+
+    def _shown(self, rows: Ranges) -> NDArray[np.float64]:
+        """The sums of the cotangents of the rows that show the states after events."""
+        total = np.zeros((len(rows.size), self.system.d))
+        one = rows.size == 1
+        total[one] = self.dy[rows.start[one]]
+        for i in (rows.size > 1).nonzero()[0]:
+            total[i] = np.add.reduce(self.dy[rows.start[i] : rows.start[i] + rows.size[i]], axis=0)
+        return total

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from pynode.data.batch import starts
+from pynode.data.batch import Ranges, starts
 from pynode.errors import OK
 from pynode.events.rounds import SAME_TIME, Solver, Stretch
 
@@ -20,7 +20,7 @@ class _Part(NamedTuple):
 
     sample: int
     record: NDArray[np.float64]  # (n, 2) beginnings and lengths of steps
-    saves: NDArray[np.int64]
+    saves: Ranges  # of one part
     y: NDArray[Any]
     end: float
     before: NDArray[Any]
@@ -53,11 +53,12 @@ def _parts(solver: Solver, raw: Any, y: NDArray[Any], i: int) -> Iterator[_Part]
     """Those of a sample; the last one of a sample that failed ends with its last step."""
     steps, offset = raw["steps"]
     record = steps[offset[i] : offset[i + 1], :2]
-    rows = np.arange(solver.batch.row[i], solver.batch.row[i] + solver.batch.length[i])
-    begin = float(solver.row_t[rows[0]])
-    while len(rows):
-        now, rows = solver.until_jump(rows)
-        row = int(now[-1])
+    rows = Ranges(solver.batch.row[i : i + 1], solver.batch.length[i : i + 1])
+    begin = float(solver.row_t[rows.start[0]])
+    while rows.size[0]:
+        now = solver.until_jump(rows)
+        rows = Ranges(now.stop, rows.size - now.size)
+        row = int(rows.start[0]) - 1
         end = float(solver.row_t[row])
         if raw["status"][i] != OK and np.isnan(raw["y_before"][row]).any():
             yield _Part(i, record, now, y, float(record[-1].sum()) if len(record) else begin, y, y, -1)
@@ -78,14 +79,14 @@ def _stretch(parts: list[_Part]) -> Stretch:
     return Stretch(
         active=np.array(sample),
         steps=(np.concatenate(records), np.append(starts(length), length.sum())),
-        saves=saves,
+        saves=Ranges(np.concatenate([x.start for x in saves]), np.concatenate([x.size for x in saves])),
         which=np.full(n, -1, np.int32),
         y=np.array(y),
         last=np.array(y),
         t_event=np.array(end),
         before=np.array(before),
         after=np.array(after),
-        at_event=[np.zeros(0, np.int64)] * n,
+        at_event=Ranges(np.zeros(n, np.int64), np.zeros(n, np.int64)),
         jump=np.array(jump),
         at_jump=np.zeros(n, bool),
     )

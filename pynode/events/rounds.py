@@ -2,16 +2,15 @@
 
 from __future__ import annotations
 
-import copy
 from dataclasses import dataclass, replace
 from functools import cached_property
-from itertools import pairwise
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from numpy.typing import NDArray
+from numpy.typing import ArrayLike, NDArray
 
-from pynode.data.batch import SaveTimes, starts
+from pynode.data.arrays import read_only
+from pynode.data.batch import Ranges, SaveTimes, starts
 from pynode.data.signal import as_signal
 from pynode.engine.accuracy import Accuracy
 from pynode.engine.options import one_method
@@ -48,34 +47,44 @@ class Stretch:
 
     active: np.ndarray  # (n,) samples
     steps: tuple[NDArray[np.float64], NDArray[np.int64]]  # records (t, h, ...) of all accepted steps, offsets (n + 1)
-    saves: list[NDArray[np.int64]]  # (n) rows of the result strictly between, or at the end if there is no event
+    saves: Ranges  # (n) rows of the result strictly between, or at the end if there is no event
     which: np.ndarray  # (n,) event or -1
     y: np.ndarray  # (n, d) initial states
     last: np.ndarray  # (n, d) states at the beginning of the step that ends on the event
     t_event: np.ndarray  # (n,) where it ended
     before: np.ndarray  # (n, d)
     after: np.ndarray
-    at_event: list[NDArray[np.int64]]  # (n) rows of the result that show the state after the event
+    at_event: Ranges  # (n) rows of the result that show the state after the event
     jump: np.ndarray  # (n,) row of the result whose jump ends the stretch, or -1; then `before` and `after` are its states
     at_jump: np.ndarray  # (n,) whether the event fell on the time of a jump, where the core's solve ended
 
     @cached_property
-    def grids(self) -> list[NDArray[np.float64]]:
-        """(n) step ends, from the initial time to the event, the jump or the last time; no step without length."""
+    def ends(self) -> SaveTimes:
+        """The ends of steps, from the initial time to the event, the jump or the last time; no step without length."""
         record, offset = self.steps
-        grids = []
-        for (a, b), end in zip(pairwise(offset), self.t_event, strict=True):
-            starts_of_steps = record[a:b, 0]
-            longer = starts_of_steps[starts_of_steps != end]
-            grids.append(np.append(longer, end))
-        return grids
+        sample = np.arange(len(self.t_event)).repeat(offset[1:] - offset[:-1])
+        begins = record[:, 0]
+        longer = begins != self.t_event[sample]
+        length = np.bincount(sample[longer], minlength=len(self.t_event)) + 1
+        times = SaveTimes.laid(np.empty(int(length.sum())), length)
+        last = times.start + length - 1
+        inside = np.ones(len(times.t), bool)
+        inside[last] = False
+        times.t[inside], times.t[last] = begins[longer], self.t_event
+        return times
+
+    @cached_property
+    def grids(self) -> list[NDArray[np.float64]]:
+        """(n) the same for each sample."""
+        return self.ends.each()
 
     @cached_property
     def has_last_step(self) -> NDArray[np.bool_]:
         """(n,) whether a step of known beginning and length ends on the event: it may fall on the end of the one before."""
         record, offset = self.steps
-        last = [record[b - 1, 0] if b > a else end for (a, b), end in zip(pairwise(offset), self.t_event, strict=True)]
-        found: NDArray[np.bool_] = (np.array(last) != self.t_event) & ~self.at_jump
+        some = offset[1:] > offset[:-1]
+        found: NDArray[np.bool_] = some & ~self.at_jump
+        found[some] &= record[offset[1:][some] - 1, 0] != self.t_event[some]
         return found
 
 
@@ -85,9 +94,11 @@ def without_grid(options: Options) -> Options:
 
 
 class Solver:
-    """The batch, the system and the options, and problems for parts of it."""
+    """The batch, the system and the options, and problems for parts of it; dense: rounds keep the dense output."""
 
-    def __init__(self, system: System, batch: Batch, options: Any, own_inputs: bool = False, data: Any = None) -> None:
+    def __init__(
+        self, system: System, batch: Batch, options: Any, own_inputs: bool = False, data: Any = None, dense: bool = False
+    ) -> None:
         if options.coupling > 0:
             raise ValueError(f"coupling={options.coupling:g}: events do not go with the reversible scheme, take coupling=0")
         if options.grid is not None:
@@ -99,7 +110,7 @@ class Solver:
         self.jumps = np.zeros(batch.rows, bool) if jumps is None else jumps
         self.jumping = bool(self.jumps.any())
         self.dtype, self.backend = batch.y0.dtype, "callback" if system.field.callbacks else None
-        self.single, self.shape = batch.kind == "single", batch.shape
+        self.single, self.shape, self.dense = batch.kind == "single", batch.shape, dense
         self.accuracy = Accuracy(options.arguments(system.d), batch)
         self.signal = as_signal(options.inputs, self.field.inputs)
         self.pieces = None
@@ -107,39 +118,78 @@ class Solver:
             rtol = 0.0 if options.step is not None else options.rtol
             self.pieces = self.signal.pieces(len(batch.y0), self.dtype, batch.spans(), own=own_inputs, rtol=rtol)
         self.row_t = batch.row_times()
-        first, last = batch.t[batch.start], batch.t[batch.start + batch.length - 1]
-        self.way = np.where(last >= first, 1, -1)
+        self.t0 = batch.t[batch.start]
+        self.way = np.where(batch.t[batch.start + batch.length - 1] >= self.t0, 1, -1)
+        self.direction = np.array([e.direction for e in system.events], np.int32)
+        self.terminal = np.array([e.terminal for e in system.events], bool)
+        self.hold = np.array([e.hold for e in system.events], bool)
+        self.resets = np.array([e.reset is not None for e in system.events], bool)
+        self._keywords: dict[tuple[bool, bool], dict[str, Any]] = {}
 
-    def starting_from(self, y0: NDArray[Any]) -> Solver:
-        """The same for other initial states (B, d)."""
-        other = copy.copy(self)
-        other.batch = replace(self.batch, y0=y0)
+    def __getstate__(self) -> dict[str, Any]:
+        """Nothing of the core, which can be made again."""
+        return {name: x for name, x in self.__dict__.items() if name != "whole"} | {"_keywords": {}}
+
+    def _changed(self, **values: Any) -> Solver:
+        other = object.__new__(Solver)
+        other.__dict__.update(self.__dict__ | values)
         return other
+
+    def starting_from(self, y0: ArrayLike) -> Solver:
+        """The same for other initial states (B, d), or (d,) for one sample."""
+        y0 = read_only(np.array(y0).reshape(self.batch.y0.shape))
+        return self._changed(batch=replace(self.batch, y0=y0))
 
     def replaying(self, results: Any) -> Solver:
         """The same, for the steps of these results."""
-        other = copy.copy(self)
-        other.options = one_method(self.options, results["stiff_steps"], "derivatives through events and jumps go")
-        return other
+        options = one_method(self.options, results["stiff_steps"], "derivatives through events and jumps go")
+        return self if options is self.options else self._changed(options=options, _keywords={})
 
-    def problem(
-        self, active: NDArray[Any], y0: Any, times: list[Any], grids: Any = None, reverse: bool = False, **extra: Any
+    def _arguments(self, prescribed: bool, reverse: bool) -> dict[str, Any]:
+        """Keywords of `core_problem` but for samples and times."""
+        keys = self._keywords.get((prescribed, reverse))
+        if keys is None:
+            keys = self.options.arguments(self.field.d) | ({} if self.pieces is None else self.pieces.arguments())
+            if prescribed:
+                for name in ("step", "first_step", "max_step"):
+                    keys.pop(name, None)
+                keys |= {"adaptive": False, "max_steps": 2**62, "land": False}
+            keys |= implicit_programs(self.field, self.options, self.signal, reverse) | hoisted_programs(self.field, reverse)
+            self._keywords[prescribed, reverse] = keys
+        return keys
+
+    def part(
+        self,
+        active: NDArray[Any],
+        y0: Any,
+        times: SaveTimes,
+        ends: SaveTimes | None = None,
+        reverse: bool = False,
+        **extra: Any,
     ) -> _core.Problem:
-        """A `_core.Problem` for the samples `active`, which may repeat, with their times and, if given, their step ends."""
-        keys = self.options.arguments(self.field.d)
+        """A problem of the samples `active`, which may repeat, with their times and, if given, the ends of their steps."""
+        keys = self._arguments(ends is not None, reverse)
         if self.pieces is not None:
-            keys |= self.pieces.arguments()
-            for name in ("knot_start", "knot_len", "seg_start", "cross_knots"):
-                keys[name] = keys[name][active]
-        if grids is not None:
-            for name in ("step", "first_step", "max_step"):
-                keys.pop(name, None)
-            size = np.array([len(x) for x in grids], dtype=np.int64)
-            keys |= {"adaptive": False, "max_steps": 2**62, "land": False}
-            keys |= {"grid": np.concatenate(grids), "grid_start": starts(size), "grid_len": size}
-        keys |= implicit_programs(self.field, self.options, self.signal, reverse) | hoisted_programs(self.field, reverse)
+            keys = keys | {name: keys[name][active] for name in ("knot_start", "knot_len", "seg_start", "cross_knots")}
+        if ends is not None:
+            keys = keys | {"grid": ends.t, "grid_start": ends.start, "grid_len": ends.length}
         program = self.field.vjp_program if reverse else None
-        return core_problem(self.field.program, program, y0.astype(self.dtype), SaveTimes.of(times), keys, **extra)
+        return core_problem(self.field.program, program, y0.astype(self.dtype, copy=False), times, keys, **extra)
+
+    @cached_property
+    def whole(self) -> _core.Problem:
+        """The problem of all samples and times, as if there were no jump."""
+        return self.part(np.arange(len(self.batch.y0)), self.batch.y0, self.batch, steps=True, dense=self.dense)
+
+    def fits(self, single: bool, theta: Any, y0: Any, t: Any, target: Any = None) -> bool:
+        """As `_core.Problem.fits`: whether this serves other arrays, which takes theta of the whole system here."""
+        n = self.field.n_params
+        return (
+            type(theta) is np.ndarray
+            and theta.shape == (self.system.n_params,)
+            and self.whole.fits(single, theta[:n], y0, t, target)
+            and (theta.size == n or (theta.dtype == self.dtype and bool(np.isfinite(theta[n:]).all())))
+        )
 
     def callback(self, theta: NDArray[Any]) -> Any:
         """What CALL instructions run with these parameters; None for a program."""
@@ -187,22 +237,21 @@ class Solver:
         """(n, events): the sides, and whether the event functions are 0 up to rounding."""
         n = len(self.system.events)
         side, zero = np.zeros((len(active), n), np.int32), np.zeros((len(active), n), bool)
-        y, theta = y.astype(np.float64), theta.astype(np.float64)
+        y, theta = y.astype(np.float64, copy=False), theta.astype(np.float64, copy=False)
         eps = 64 * np.finfo(self.dtype).eps
         for e in range(n):
             seed = np.zeros((len(active), n))
             seed[:, e] = 1.0
             value, gy, gt, *_ = pull_back(self.system.watch, t, y, theta, seed)
-            g = value[:, e]
-            noise = eps * ((np.abs(gy * y)).sum(axis=1) + np.abs(gt * t)) + 4 * np.abs(residual)
-            zero[:, e] = np.abs(g) <= noise
-            near = np.flatnonzero(zero[:, e])
-            rate = np.array(g)
-            if len(near):
+            rate = value[:, e]
+            noise = eps * (np.abs(gy * y).sum(axis=1) + np.abs(gt * t)) + 4 * np.abs(residual)
+            zero[:, e] = found = np.abs(rate) <= noise
+            if np.count_nonzero(found):
+                near = found.nonzero()[0]
                 f = self.slope(active[near], t[near], y[near], theta)
                 rate[near] = gt[near] + (gy[near] * f).sum(axis=1)
                 rate[near] *= self.way[active[near]]
-            side[:, e] = np.sign(np.nan_to_num(rate))  # NaN: not known, the core finds out
+            np.subtract(rate > 0, rate < 0, dtype=np.int32, out=side[:, e])  # NaN: not known, the core finds out
         return side, zero
 
     # One round -------------------------------------------------------------------------------------------------------
@@ -213,53 +262,61 @@ class Solver:
         t0: NDArray[Any],
         y0: Any,
         side: NDArray[Any],
-        saves: list[Any],
+        saves: Ranges,
         theta: NDArray[Any],
-        dense: bool,
         first: bool,
     ) -> Any:
-        """(raw results, Stretch)."""
-        batch, watch = self.batch, self.system.watch
-        times = [
-            self.row_t[rows] if first else np.concatenate([[start], self.row_t[rows]])
-            for rows, start in zip(saves, t0, strict=True)
-        ]
-        problem = self.problem(active, y0, times, steps=True, dense=dense)
+        """(raw results, Stretch, where the rows of `saves` are in these results)."""
+        rows = saves.flat()
+        places = Ranges(starts(saves.size + (not first)) + (not first), saves.size)
+        if first and not self.jumping:
+            problem = self.whole
+        else:
+            length = saves.size + (not first)
+            t = t0.repeat(length)
+            t[places.flat()] = self.row_t[rows]
+            problem = self.part(active, y0, SaveTimes.laid(t, length), steps=True, dense=self.dense)
         raw = problem.run(
             self.theta_field(theta),
+            y0=y0,
             callback=self.callback(theta),
-            event=watch.program.core,
+            event=self.system.watch.program.core,
             event_theta=theta,
-            event_direction=np.array([e.direction for e in self.system.events], np.int32),
+            event_direction=self.direction,
             event_side=side,
         )
         which, stop = raw["event_which"], raw["stop_t"]
-        before_event, at_event = list(saves), [np.zeros(0, np.int64)] * len(saves)
-        found = np.flatnonzero(which >= 0)
-        if len(found):
-            rows = np.concatenate([saves[k] for k in found])
-            size = np.array([len(saves[k]) for k in found])
-            ends = np.cumsum(size)
-            k_of = np.repeat(found, size)
-            t = self.row_t[rows]
-            same = self.same_time(t, stop[k_of]) & (t != batch.t[batch.start[active[k_of]]])
-            earlier = ((t - stop[k_of]) * self.way[active[k_of]] < 0) & ~same
-            for i, end, n in zip(found.tolist(), ends.tolist(), size.tolist(), strict=True):
-                own = slice(end - n, end)
-                before_event[i], at_event[i] = rows[own][earlier[own]], rows[own][same[own]]
-        at, last = raw["event_y"][:, 1], raw["event_y"][:, 0]
-        jump = np.full(len(active), -1, np.int64)
-        end = 0
-        for i, rows in enumerate(saves):
-            end += len(times[i])
-            if len(rows) and which[i] < 0 and raw["status"][i] == OK and self.jumps[rows[-1]]:
-                jump[i], at[i] = rows[-1], raw["y"][end - 1]
-        at_jump = self._events_at_jumps(raw, active, jump, at, theta)
-        for k in np.flatnonzero(at_jump):
-            before_event[k], at_event[k], jump[k] = saves[k][:-1], saves[k][-1:], -1
-        return raw, Stretch(
-            active, raw["steps"], before_event, which, y0, last, stop, at, at.copy(), at_event, jump, at_jump
-        )
+        last_y, at = raw["event_y"][:, 0], raw["event_y"][:, 1]
+        before, at_event = self._cut(active, saves, rows, which, stop)
+        jump, at_jump = np.full(len(active), -1, np.int64), np.zeros(len(active), bool)
+        if self.jumping:
+            last = saves.stop - 1
+            k = ((saves.size > 0) & (which < 0) & (raw["status"] == OK)).nonzero()[0]
+            k = k[self.jumps[last[k]]]
+            jump[k], at[k] = last[k], raw["y"][places.stop[k] - 1]
+            at_jump = self._events_at_jumps(raw, active, jump, at, theta)
+            before = Ranges(before.start, before.size - at_jump)
+            at_event = Ranges(np.where(at_jump, last, at_event.start), np.where(at_jump, 1, at_event.size))
+            jump[at_jump] = -1
+        stretch = Stretch(active, raw["steps"], before, which, y0, last_y, stop, at, at.copy(), at_event, jump, at_jump)
+        return raw, stretch, places
+
+    def _cut(
+        self, active: NDArray[Any], saves: Ranges, rows: NDArray[Any], which: NDArray[Any], stop: NDArray[Any]
+    ) -> tuple[Ranges, Ranges]:
+        """Rows before the events, or all where there is none; rows at the times of events."""
+        hit = which >= 0
+        if not np.count_nonzero(hit):
+            return saves, Ranges(saves.start, np.zeros_like(saves.size))
+        k = np.arange(len(active)).repeat(saves.size)
+        t, end = self.row_t[rows], stop[k]
+        sample = active[k]
+        same = hit[k] & self.same_time(t, end) & (t != self.t0[sample])
+        earlier = hit[k] & ((t - end) * self.way[sample] < 0) & ~same
+        n, n_earlier = (np.bincount(k[found], minlength=len(active)) for found in (same, earlier))
+        start = saves.start + n_earlier
+        start[n > 0] = rows[same][starts(n)[n > 0]]
+        return Ranges(saves.start, np.where(hit, n_earlier, saves.size)), Ranges(start, n)
 
     def _events_at_jumps(
         self, raw: Any, active: NDArray[Any], jump: NDArray[Any], y: NDArray[Any], theta: NDArray[Any]
@@ -269,7 +326,7 @@ class Solver:
         There the event function is 0 up to rounding, and on its way to the other side.
         """
         found = np.zeros(len(active), bool)
-        k = np.flatnonzero(jump >= 0)
+        k = (jump >= 0).nonzero()[0]
         if not len(k):
             return found
         coming = self.sides(active[k], self.row_t[jump[k]], y[k], theta)
@@ -278,7 +335,7 @@ class Solver:
             crosses = (was * now < 0) & ((event.direction == 0) | (now == event.direction))
             raw["event_which"][k[crosses]] = e
             found[k[crosses]] = True
-        k = np.flatnonzero(found)
+        k = found.nonzero()[0]
         raw["event_side"][k, raw["event_which"][k]] *= -1
         return found
 
@@ -286,13 +343,13 @@ class Solver:
         """Whether times are the same up to the rounding of the core."""
         return np.abs(t - other) <= SAME_TIME * np.maximum(np.abs(t), np.abs(other))
 
-    def until_jump(self, rows: Any) -> Any:
-        """(rows up to the first that jumps, with it; those behind it)."""
+    def until_jump(self, rows: Ranges) -> Ranges:
+        """Of the rows of each sample those up to the first that jumps, with it."""
         if not self.jumping:
-            return rows, rows[:0]
-        jumping = np.flatnonzero(self.jumps[rows])
-        cut = jumping[0] + 1 if len(jumping) else len(rows)
-        return rows[:cut], rows[cut:]
+            return rows
+        jumping = np.append(self.jumps.nonzero()[0], len(self.jumps))
+        first = jumping[np.searchsorted(jumping, rows.start)]
+        return Ranges(rows.start, np.minimum(first + 1 - rows.start, rows.size))
 
     @property
     def jump(self) -> Field:
@@ -314,14 +371,13 @@ class Solver:
 
         `happened` (n, events): those that did so before, at the same time.
         """
-        k = np.flatnonzero(stretch.jump >= 0)
+        k = (stretch.jump >= 0).nonzero()[0]
         if len(k):
             rows, y = stretch.jump[k], stretch.before[k].astype(np.float64)
             y = self.jump(self.row_t[rows], y, self.theta_jump(theta), self.data_of(rows))
             stretch.after[k] = y.astype(self.dtype)
         for e, field in enumerate(self.system.resets):
-            here = stretch.which == e
-            if field is None or not here.any():
+            if field is None or not (here := stretch.which == e).any():
                 continue
             y = field(stretch.t_event[here], stretch.before[here].astype(np.float64), theta.astype(np.float64))
             stretch.after[here] = y.astype(self.dtype)
@@ -338,15 +394,14 @@ class Solver:
         own = np.arange(len(k)), stretch.which[k]
         residual = self.system.watch(t, stretch.before[k].astype(np.float64), theta.astype(np.float64))[own]
         now, zero = self._look(active, t, stretch.before[k], theta, residual)
-        direction = np.array([e.direction for e in self.system.events])
-        coming = (was * now < 0) & zero & ((direction == 0) | (now == direction)) & ~happened
+        coming = (was * now < 0) & zero & ((self.direction == 0) | (now == self.direction)) & ~happened
         coming[own] = False
         return coming, now, *self._look(active, t, stretch.after[k], theta, residual)
 
     def _others_first(self, raw: Any, stretch: Stretch, theta: NDArray[Any], happened: NDArray[np.bool_]) -> None:
         """An event without a reset comes before a reset at the same time after which it would not cross any more."""
-        resets = np.array([r is not None for r in self.system.resets])
-        k = np.flatnonzero((stretch.which >= 0) & resets[stretch.which])
+        resets = self.resets
+        k = ((stretch.which >= 0) & resets[stretch.which]).nonzero()[0]
         if not len(k):
             return
         coming, now, side, zero = self._coming(stretch, k, raw["event_side"][k], theta, happened[k])
@@ -367,7 +422,7 @@ class Solver:
         if by_jump.any():
             k = on[by_jump]
             side[by_jump] = self.sides(stretch.active[k], stretch.t_event[k], stretch.after[k], theta)
-        jumped = ~by_jump & np.array([self.system.resets[e] is not None for e in stretch.which[on]])
+        jumped = ~by_jump & self.resets[stretch.which[on]]
         if jumped.any():
             side[jumped] = self._sides_after_resets(stretch, on[jumped], side[jumped], theta, happened[jumped])
         return side

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
+from pynode.data.batch import SaveTimes
 from pynode.engine.gradients import warn_of_lost
 from pynode.engine.saltation import event_times, linearised, moved, through
 from pynode.errors import OK
@@ -77,8 +78,8 @@ class Sensitivity:
         """Through a round: derivatives of its events."""
         rows = [x[:-1] if jump >= 0 else x for x, jump in zip(r.saves, r.jump, strict=True)]
         rows = [x[self._seen[x]] for x in rows]
-        wanted = (r.which >= 0) | (r.jump >= 0) | np.array([len(x) > 0 for x in rows])
-        lengthy = np.array([len(g) > 1 for g in r.grids])
+        wanted = (r.which >= 0) | (r.jump >= 0) | np.array([len(x) > 0 for x in rows], bool)
+        lengthy = r.ends.length > 1
         end = np.full((len(r.active), *self._A.shape[1:]), np.nan)  # derivatives at the ends, these fixed
         slope = np.zeros((len(r.active), self.d))  # those with respect to the ends
         self._instants(r, np.flatnonzero(wanted & ~lengthy), rows, end)
@@ -133,7 +134,7 @@ class Sensitivity:
         """Fill the rows of some steps, whose first states have the derivatives A; (states, derivatives) at their ends."""
         sample = r.active[steps.position]
         times = [self._times(grid, show) for grid, show in zip(steps.grids, steps.rows, strict=True)]
-        problem = self.solver.problem(sample, steps.y, times, steps.grids, reverse=True)
+        problem = self.solver.part(sample, steps.y, SaveTimes.of(times), SaveTimes.of(steps.grids), reverse=True)
         raw = problem.run(self._theta_field(sample), callback=self.solver.callback(self.theta), sensitivity=True)
         self._lost[sample[raw["status"] != OK]] = True
         S, n = raw["sensitivity"].astype(np.float64), self.solver.field.n_params
@@ -176,7 +177,7 @@ class Sensitivity:
                 seeds.append(alone if at_end else within)
         grids = [steps.grids[n] for n in which]
         sample = r.active[steps.position[which]]
-        problem = self.solver.problem(sample, steps.y[which], times, grids, reverse=True)
+        problem = self.solver.part(sample, steps.y[which], SaveTimes.of(times), SaveTimes.of(grids), reverse=True)
         raw = problem.run(
             self._theta_field(sample),
             callback=self.solver.callback(self.theta),

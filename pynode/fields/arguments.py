@@ -14,7 +14,7 @@ from pynode.fields.callback import callback_field
 from pynode.fields.event import Event
 from pynode.fields.field import Field
 from pynode.fields.parameters import Parameter, axes, checked_theta, flatten_each, ordered, rows_in, total
-from pynode.fields.system import PARTS, System
+from pynode.fields.system import PARTS, System, with_events
 
 Theta = ArrayLike | Mapping[str, Any] | None
 """Parameters: a flat vector, or a nested dict; None where there are none. A row for each sample where a batch is solved.
@@ -49,9 +49,7 @@ def as_dynamics(
     f = f if isinstance(f, System) else as_field(f, d)
     if f.n_out != f.d:
         raise ValueError(f"{f.name} maps {f.d} state components to {f.n_out}: a vector field has as many of each")
-    if events is None:
-        return f
-    return (f if isinstance(f, System) else System(f)).with_events(events)
+    return f if events is None else with_events(f, events)
 
 
 def has_events(f: object, events: object = None) -> bool:

@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pynode.fields import parameters
-from pynode.fields.field import Field, Parameters, run
+from pynode.fields.field import Field, Parameters
 from pynode.fields.parameters import Parameter
 from pynode.programs.tracing import new_trace, trace
 
@@ -232,8 +232,9 @@ def pull_back(
 
     theta's is summed over the points.
     """
-    values = {"t": t, "y": y, "u": u, "seed": dy}
-    (value, gy, gt, gu), grads = run(field.vjp_program, values, [theta])
+    slots = [t[:, None], y, np.zeros((len(y), 0)) if u is None else u, dy]
+    outputs: tuple[list[Any], list[NDArray[np.float64]]] = field.vjp_program.evaluate(slots, [theta])
+    (value, gy, gt, gu), grads = outputs
     return Pulled(
         value,
         np.zeros_like(y) if gy is None else gy,

@@ -14,6 +14,7 @@ from pynode.data.arrays import real_array
 from pynode.data.labels import by_name
 from pynode.fields import constraints, exchange, parameters, states
 from pynode.fields.parameters import Parameter
+from pynode.fields.plans import Plans
 from pynode.fields.states import State
 from pynode.programs import derivatives
 from pynode.programs.hoisting import Hoisted, hoisted
@@ -118,9 +119,9 @@ class Field(parameters.Parametric):
         return None if self.callback is None else (self.callback.f, self.callback.vjp)
 
     @cached_property
-    def plans(self) -> dict[Any, Any]:
+    def plans(self) -> Plans:
         """What earlier calls found out, see `pynode.calls.cache`."""
-        return {}
+        return Plans()
 
     @cached_property
     def vjp_program(self) -> Program:

@@ -13,6 +13,7 @@ from numpy.typing import ArrayLike, NDArray
 from pynode.fields import parameters
 from pynode.fields.event import Event, EventPart, as_events, event, traced_parts
 from pynode.fields.field import Field
+from pynode.fields.plans import Plans, Reading
 
 if TYPE_CHECKING:
     from pynode.fields.differences import Scales
@@ -173,9 +174,9 @@ class System(parameters.Parametric):
         return tuple(p for part in named for p in part)
 
     @cached_property
-    def plans(self) -> dict[Any, Any]:
+    def plans(self) -> Plans:
         """What earlier calls found out, see `pynode.calls.cache`."""
-        return {}
+        return Plans()
 
     # ---- Events, as fields of t, y and the whole theta
 
@@ -381,3 +382,24 @@ class System(parameters.Parametric):
         parts += f", events={[e.name for e in self.events]}" if self.events else ""
         sizes = f", data={self.n_data}" * bool(self.n_data) + f", target={self.n_target}" * bool(self.n_target)
         return f"<System {parts}: d={self.d}{sizes}, {self.n_params} parameters>"
+
+
+def kept_system(f: Field | System, events: tuple[Event, ...]) -> System | None:
+    """The system of f with the events of a call that an earlier call made; None where there is none, or these changed.
+
+    Events are functions that are traced for each call, as long as something that they read may change unseen.
+    """
+    made = f.plans.get(events)
+    return made[0] if made is not None and made[1].same() else None
+
+
+def with_events(f: Field | System, events: Event | Sequence[Event]) -> System:
+    """The system of f with the events of a call, kept with f for the next one with the same events."""
+    more = as_events(events)
+    found = kept_system(f, more)
+    if found is None:
+        found = (f if isinstance(f, System) else System(f)).with_events(more)
+        reading = Reading((part for e in more for part, _ in e.parts(f.d).values()), (Field, System))
+        if reading.known and f.callbacks is None:
+            f.plans[more] = found, reading
+    return found
