@@ -3,8 +3,8 @@
 
 Checking the arguments of a call takes longer than a small solve. A plan is the outcome (a `PreparedSolve`, an `Objective`),
 kept with the field under the options of the call; where there are events (a `Solver`), with the System of field and events.
-`_core.Problem.fits` then decides by value whether it serves this call's arrays: types, shapes, and all times are compared each
-time, so that a plan cannot go stale.
+`_core.Problem.fits` then decides by value whether it serves this call's arrays: types, shapes, and all times are compared
+each time, so that a plan cannot go stale.
 """
 
 from __future__ import annotations
