@@ -55,6 +55,9 @@ def evaluate(
     /,
     callback: _Callback | None = None,
 ) -> tuple[list[Any], list[NDArray[np.float64]]]: ...
+def evaluate_row(
+    program: Program, slots: tuple[Any, ...], thetas: tuple[Any, ...], /
+) -> tuple[list[Any], list[NDArray[np.float64]]] | None: ...
 
 @final
 class Program:

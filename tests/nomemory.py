@@ -129,7 +129,7 @@ def bits(result):
 def recorded(call):
     """The calls of the core that a public call makes, as (name, function without arguments)."""
     calls = []
-    kept = {name: getattr(_core, name) for name in ("Problem", "Program", "Tableau", "evaluate")}
+    kept = {name: getattr(_core, name) for name in ("Problem", "Program", "Tableau", "evaluate", "evaluate_row")}
 
     def recording(function):
         def recorder(*args, **kwargs):

@@ -4,8 +4,7 @@
 
 #include <string.h>
 
-/* An array as the core wants it: its data, else NULL. */
-static const void *ready(PyObject *obj, int typenum, int ndim, const npy_intp *shape) {
+const void *pnpy_as_is(PyObject *obj, int typenum, int ndim, const npy_intp *shape) {
     if (!PyArray_CheckExact(obj)) return NULL;
     PyArrayObject *array = (PyArrayObject *)obj;
     if (PyArray_NDIM(array) != ndim || PyArray_TYPE(array) != typenum || !PyArray_ISCARRAY_RO(array)) return NULL;
@@ -43,9 +42,9 @@ static int takes(const pnpy_problem *self, PyObject *theta, int each) {
     const npy_intp shape[2] = {(npy_intp)self->problem.n, (npy_intp)self->problem.n_theta};
     const int typenum = self->f32 ? NPY_FLOAT : NPY_DOUBLE;
     npy_intp size = shape[1];
-    const void *x = ready(theta, typenum, 1, shape + 1);
+    const void *x = pnpy_as_is(theta, typenum, 1, shape + 1);
     if (!x && each) {
-        x = ready(theta, typenum, 2, shape);
+        x = pnpy_as_is(theta, typenum, 2, shape);
         size *= shape[0];
     }
     if (!x) return 0;
@@ -59,11 +58,11 @@ static int fits(const pnpy_problem *self, int single, PyObject *theta, PyObject 
     const npy_intp n = (npy_intp)p->n, d = p->d;
     const npy_intp times = PyArray_DIM(self->kept[PNPY_t], 0), shape[3] = {n, times, d}, state[2] = {n, d};
     if (!self->shared_times || n == 0 || (single && n != 1)) return 0;
-    if (!ready(y0, typenum, single ? 1 : 2, single ? &d : state)) return 0;
-    const void *now = ready(t, NPY_DOUBLE, 1, &times);
+    if (!pnpy_as_is(y0, typenum, single ? 1 : 2, single ? &d : state)) return 0;
+    const void *now = pnpy_as_is(t, NPY_DOUBLE, 1, &times);
     if (!now || memcmp(now, p->t, (size_t)times * sizeof(double)) || !takes(self, theta, !single)) return 0;
     if (target == Py_None) return 1;
-    const void *x = ready(target, typenum, single ? 2 : 3, single ? shape + 1 : shape);
+    const void *x = pnpy_as_is(target, typenum, single ? 2 : 3, single ? shape + 1 : shape);
     if (!x) return 0;
     const kinds k = kinds_of(self->f32, x, n * times * d);
     return k.finite && !k.infinite;

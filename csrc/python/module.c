@@ -232,6 +232,10 @@ static PyMethodDef core_methods[] = {
     {"evaluate", (PyCFunction)(void (*)(void))pnpy_evaluate, METH_FASTCALL | METH_KEYWORDS,
      "evaluate($module, program, slots, thetas, /, callback=None)\n--\n\n"
      "Run a program once for a batch of samples: (outputs, grads)."},
+    {"evaluate_row", (PyCFunction)(void (*)(void))pnpy_evaluate_row, METH_FASTCALL,
+     "evaluate_row($module, program, slots, thetas, /)\n--\n\n"
+     "The same for one sample, outputs (size,), if slots and parameters are arrays of float64 as they are (or numbers, in "
+     "slots of size 1; or None, where the size is 0); else None."},
     {"isa", core_isa, METH_NOARGS,
      "isa($module, /)\n--\n\nThe instruction set in use.\n\n"
      "Returns\n-------\nstr\n    One of `pynode.ISAS`.\n\n"

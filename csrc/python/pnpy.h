@@ -78,6 +78,7 @@ void pnpy_wrong_type(const char *what, const char *wanted, PyObject *obj);
 /* obj as a new reference to a C-contiguous, aligned, native array of that type and shape (PNPY_ANY: any extent);
    `copy`: always memory of its own. Numbers may change their precision, never their kind. */
 PyArrayObject *pnpy_array(PyObject *obj, const char *name, int typenum, int ndim, const npy_intp *shape, int copy);
+const void *pnpy_as_is(PyObject *obj, int typenum, int ndim, const npy_intp *shape); /* its data if it is that already */
 PyArrayObject *pnpy_vector(PyObject *obj, const char *name, int typenum, npy_intp length, int copy);
 PyArrayObject *pnpy_in_a_store(PyArrayObject *vector, size_t bytes); /* a copy, in memory that is kept between calls */
 /* The same for int32, where every value has to fit. */
@@ -101,6 +102,7 @@ typedef struct {
 
 extern PyType_Spec pnpy_program_spec;
 PyObject *pnpy_evaluate(PyObject *module, PyObject *const *args, Py_ssize_t n_args, PyObject *names);
+PyObject *pnpy_evaluate_row(PyObject *module, PyObject *const *args, Py_ssize_t n_args);
 
 /* ---- tableau.c --------------------------------------------------------------------------------------------- */
 typedef struct {

@@ -173,6 +173,9 @@ typedef struct {
     pnpy_context context;
     int typenum; /* of slots, theta and outputs */
     npy_intp n;  /* samples, -1 while unknown */
+    int row;     /* one sample, whose outputs are (size,) */
+    double numbers[PN_MAX_SLOTS];
+    const void *ready[PN_MAX_SLOTS + PN_MAX_SPACES]; /* data of slots and parameters that were taken as they are */
     PyObject *slots[PN_MAX_SLOTS], *thetas[PN_MAX_SPACES];
     PyObject *outputs[PN_MAX_OUTPUTS], *grads[PN_MAX_SPACES];
 } evaluation;
@@ -233,7 +236,7 @@ static int make_results(evaluation *e) {
     const pnpy_program *p = e->program;
     for (int i = 0; i < p->n_outputs; i++) {
         const npy_intp shape[2] = {e->n, p->output_size[i]};
-        e->outputs[i] = shape[1] ? PyArray_ZEROS(2, shape, e->typenum, 0) : Py_NewRef(Py_None);
+        e->outputs[i] = shape[1] ? PyArray_ZEROS(2 - e->row, shape + e->row, e->typenum, 0) : Py_NewRef(Py_None);
         if (!e->outputs[i]) return -1;
     }
     for (int i = 0; i < p->n_grads; i++) {
@@ -254,8 +257,8 @@ static int execute(evaluation *e, pn_isa isa) {
     const int f32 = e->typenum == NPY_FLOAT;
     pn_status status = PN_OK;
 
-    for (int i = 0; i < p->n_slots; i++) slots[i] = p->slot_size[i] ? data_or_null(e->slots[i]) : NULL;
-    for (int i = 0; i < p->n_spaces; i++) thetas[i] = data_or_null(e->thetas[i]);
+    for (int i = 0; i < p->n_slots; i++) slots[i] = e->row ? e->ready[i] : p->slot_size[i] ? data_or_null(e->slots[i]) : NULL;
+    for (int i = 0; i < p->n_spaces; i++) thetas[i] = e->row ? e->ready[PN_MAX_SLOTS + i] : data_or_null(e->thetas[i]);
     for (int i = 0; i < p->n_outputs; i++) outputs[i] = data_or_null(e->outputs[i]);
     for (int i = 0; i < p->n_grads; i++) grads[i] = data_or_null(e->grads[i]);
     if (e->n == 0) return 0;
@@ -270,16 +273,25 @@ static int execute(evaluation *e, pn_isa isa) {
     return pnpy_raise(status, &e->context, NULL);
 }
 
-static PyObject *list_of(PyObject **items, int n) {
+static PyObject *list_of(PyObject *const *items, int n) {
     PyObject *list = PyList_New(n);
     for (int i = 0; list && i < n; i++) PyList_SetItem(list, i, Py_NewRef(items[i]));
     return list;
 }
 
+static PyObject *results_of(const evaluation *e) {
+    PyObject *outputs = list_of(e->outputs, e->program->n_outputs), *result = NULL;
+    PyObject *grads = outputs ? list_of(e->grads, e->program->n_grads) : NULL;
+    if (grads) result = PyTuple_Pack(2, outputs, grads);
+    Py_XDECREF(grads);
+    Py_XDECREF(outputs);
+    return result;
+}
+
 /* evaluate(program, slots, thetas, callback=None) */
 PyObject *pnpy_evaluate(PyObject *module, PyObject *const *args, Py_ssize_t n_args, PyObject *names) {
     pnpy_state *state = PyModule_GetState(module);
-    PyObject *slots = NULL, *thetas = NULL, *outputs = NULL, *grads = NULL, *result = NULL;
+    PyObject *slots = NULL, *thetas = NULL, *result = NULL;
     PyObject *callback = n_args > 3 ? args[3] : NULL;
     evaluation e = {.typenum = -1, .n = -1};
     const Py_ssize_t n_names = names ? PyTuple_Size(names) : 0;
@@ -302,14 +314,46 @@ PyObject *pnpy_evaluate(PyObject *module, PyObject *const *args, Py_ssize_t n_ar
     if (!thetas) goto done;
     if (take_arrays(&e, slots, thetas) < 0 || make_results(&e) < 0) goto done;
     if (execute(&e, (pn_isa)atomic_load(&state->isa)) < 0) goto done;
-    outputs = list_of(e.outputs, e.program->n_outputs);
-    grads = outputs ? list_of(e.grads, e.program->n_grads) : NULL;
-    if (grads) result = PyTuple_Pack(2, outputs, grads);
+    result = results_of(&e);
 done:
-    Py_XDECREF(grads);
-    Py_XDECREF(outputs);
     Py_XDECREF(slots);
     Py_XDECREF(thetas);
+    evaluation_clear(&e);
+    return result;
+}
+
+/* Slot i of one sample as it is: an array of doubles, a number where the size is 1, None where it is 0. */
+static int take_slot(evaluation *e, int i, PyObject *obj) {
+    const npy_intp size = e->program->slot_size[i];
+    if (size == 0) return obj == Py_None;
+    if (size > 1 || PyArray_CheckExact(obj)) return (e->ready[i] = pnpy_as_is(obj, NPY_DOUBLE, 1, &size)) != NULL;
+    int over = 0;
+    if (!PyFloat_Check(obj) && !PyLong_CheckExact(obj)) return 0;
+    e->numbers[i] = PyFloat_Check(obj) ? PyFloat_AsDouble(obj) : (double)PyLong_AsLongLongAndOverflow(obj, &over);
+    e->ready[i] = e->numbers + i;
+    return !over;
+}
+
+/* evaluate_row(program, slots, thetas): tuples, whose items keep what is read alive */
+PyObject *pnpy_evaluate_row(PyObject *module, PyObject *const *args, Py_ssize_t n_args) {
+    const pnpy_state *state = PyModule_GetState(module);
+    evaluation e = {.typenum = NPY_DOUBLE, .n = 1, .row = 1};
+    PyObject *result = NULL;
+    if (n_args != 3 || !Py_IS_TYPE(args[0], state->program_type) || !PyTuple_CheckExact(args[1]) ||
+        !PyTuple_CheckExact(args[2])) {
+        PyErr_SetString(PyExc_TypeError, "expected evaluate_row(program, slots, thetas), two tuples");
+        return NULL;
+    }
+    const pnpy_program *p = e.program = (pnpy_program *)args[0];
+    int good = !p->has_call && PyTuple_Size(args[1]) == p->n_slots && PyTuple_Size(args[2]) == p->n_spaces;
+    for (int i = 0; good && i < p->n_slots; i++) good = take_slot(&e, i, PyTuple_GetItem(args[1], i));
+    for (int i = 0; good && i < p->n_spaces; i++) {
+        PyObject *theta = PyTuple_GetItem(args[2], i);
+        const npy_intp size = (npy_intp)p->n_theta[i];
+        if (size || theta != Py_None) good = (e.ready[PN_MAX_SLOTS + i] = pnpy_as_is(theta, NPY_DOUBLE, 1, &size)) != NULL;
+    }
+    if (!good) return Py_NewRef(Py_None);
+    if (make_results(&e) == 0 && execute(&e, (pn_isa)atomic_load(&state->isa)) == 0) result = results_of(&e);
     evaluation_clear(&e);
     return result;
 }

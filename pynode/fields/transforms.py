@@ -355,10 +355,13 @@ def vjp(f: Field | BoundField | Callable[..., Any]) -> Callable[..., Cotangents]
 
 def _vjp(f: Field, t: Any, y: Any, theta: Any, u: Any, dy: Any = None) -> Cotangents:
     values = {"t": t, "y": y, "u": u, "dy": dy}
-    if trace_of(*values.values(), theta) is None:
+    ready = f.vjp_program.row((t, y, u, dy), (theta,)) if f.callback is None else None
+    if ready is None and trace_of(*values.values(), theta) is None:
         theta = checked_theta(f.spec, theta)
         callbacks = None if f.callback is None else f.bind_callbacks(theta)
-        (value, *found), (gtheta,) = run(f.vjp_program, values, [theta], callbacks)
+        ready = run(f.vjp_program, values, [theta], callbacks)
+    if ready is not None:
+        (value, *found), (gtheta,) = ready
         batch = value.shape[:-1]
         sizes = (f.d, 1, f.inputs)
         gy, gt, gu = (np.zeros((*batch, n)) if x is None else x for x, n in zip(found, sizes, strict=True))
@@ -422,8 +425,11 @@ def _jvp(
     given = (dt is not None, direction is not None, du is not None, dtheta is not None)
     program = _cached(f, ("jvp", given), lambda: _jvp_program(f.program, given))
     thetas = (theta, dtheta)[: len(program.n_theta)]
-    if trace_of(*values.values(), theta, dtheta) is None:
-        (value,) = run(program, values, [checked_theta(f.spec, v) for v in thetas])[0]
+    ready = program.row(tuple(values.values()), thetas)
+    if ready is None and trace_of(*values.values(), theta, dtheta) is None:
+        ready = run(program, values, [checked_theta(f.spec, v) for v in thetas])
+    if ready is not None:
+        (value,) = ready[0]
         return value.reshape((*value.shape[:-1], *f.out_shape))
     where, (register,) = inlined(program, values, [v if f.n_params else None for v in thetas], f.name)
     return where.array(cast(int, register), f.out_shape)

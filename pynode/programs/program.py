@@ -170,6 +170,21 @@ class Program:
         thetas = [np.ascontiguousarray(theta) for theta in thetas]
         return _core.evaluate(self.core, slots, thetas, callbacks)
 
+    def row(self, slots: tuple[Any, ...], thetas: tuple[Any, ...]) -> tuple[list[Any], list[NDArray[np.float64]]] | None:
+        """`evaluate` for one sample, outputs (size,), where there is nothing to check.
+
+        Parameters
+        ----------
+        slots, thetas : tuple
+            What a user gave.
+
+        Returns
+        -------
+        outputs, grads : list
+            Or None, unless all are arrays of float64 (size,) as they are; numbers in slots of size 1, None for size 0.
+        """
+        return _core.evaluate_row(self.core, slots, thetas)
+
     def uses_slot(self, slot: int) -> bool:
         """Whether any instruction or output reads the input slot."""
         return slot in self.outputs or any(ins.op == "CALL" or slot in ins.operands for ins in self.instructions)

@@ -282,6 +282,43 @@ def test_evaluate_with_wrong_arguments():
         _core.evaluate(CALLBACK.program.core, [np.zeros((1, 1)), np.zeros((1, 2)), np.zeros((1, 0))], [np.zeros(2)])
 
 
+def test_evaluate_row_takes_what_is_ready():
+    p = FIELD
+    arrays = tuple(np.full(s, 0.5) if s else None for s in p.slot_sizes)
+    theta = tuple(np.full(m, 0.25) for m in p.n_theta)
+    found = _core.evaluate_row(p, arrays, theta)
+    batch = _core.evaluate(p, [np.full((1, s), 0.5) for s in p.slot_sizes], theta)
+    for one, all_ in zip(found[0], batch[0], strict=True):
+        assert all_ is None if one is None else np.array_equal(one, all_[0])
+    read_only = arrays[1].copy()
+    read_only.flags.writeable = False
+    assert _core.evaluate_row(p, (arrays[0], read_only, *arrays[2:]), theta) is not None
+    for wrong in (
+        arrays[1].astype(np.float32),
+        arrays[1].astype(">f8"),
+        arrays[1].tolist(),
+        arrays[1][None],
+        np.zeros(5),
+        np.zeros(4)[::2],
+        np.ma.zeros(2),
+        None,
+        0.5,
+        "a",
+    ):
+        assert _core.evaluate_row(p, (arrays[0], wrong, *arrays[2:]), theta) is None
+    for wrong in (None, "a", True, 10**30, np.float32(1), [1.0], np.array(0.5)):
+        assert _core.evaluate_row(p, (wrong, *arrays[1:]), theta) is None
+    for number in (1.0, 1, -(2**62), np.float64(1)):
+        assert _core.evaluate_row(p, (number, *arrays[1:]), theta) is not None
+    for slots, thetas in ((arrays[:1], theta), (arrays, ()), (arrays, (theta[0][1:],)), (arrays, (theta[0].tolist(),))):
+        assert _core.evaluate_row(p, slots, thetas) is None
+    empty = np.zeros(1), np.zeros(2), None
+    assert _core.evaluate_row(CALLBACK.program.core, empty, (np.zeros(2),)) is None
+    for args in ((), (p,), (p, arrays), (None, arrays, theta), (p, list(arrays), theta), (p, arrays, list(theta))):
+        with pytest.raises(TypeError, match="evaluate_row"):
+            _core.evaluate_row(*args)
+
+
 # ---- problems
 
 FIELD, REVERSE = everything.program.core, everything.vjp_program.core
