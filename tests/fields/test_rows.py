@@ -61,7 +61,9 @@ def test_the_same_numbers(name, t, monkeypatch):
 
 
 def test_arrays_that_change(monkeypatch):
-    y, theta, u = Y.copy(), driven.init(), U.copy()
+    y = Y.copy()
+    theta = driven.init()
+    u = U.copy()
     for array in (y, theta, u):
         array *= 1.5
         for call in calls(0.5, y, theta, u).values():
