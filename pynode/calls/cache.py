@@ -3,8 +3,8 @@
 
 Checking the arguments of a call takes longer than a small solve. A plan is the outcome (a `PreparedSolve`, an `Objective`),
 kept with the field under the options of the call; where there are events (a `Solver`), with the System of field and events.
-`_core.Problem.fits` then decides by value whether it serves this call's arrays: types, shapes, and all times are compared each
-time, so that a plan cannot go stale.
+`_core.Problem.fits` then decides by value whether it serves the arrays of a call: types, shapes, and all times are compared
+each time, so that a plan cannot go stale.
 """
 
 from __future__ import annotations
@@ -68,7 +68,7 @@ def of_list(x: Any) -> Any:
         return x
     try:
         array = np.array(x)
-    except ValueError:
+    except (TypeError, ValueError):
         return x
     return array.astype(DOUBLE, copy=False) if array.dtype.char in "dlq" else x
 
