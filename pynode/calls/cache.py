@@ -62,14 +62,27 @@ def alike(x: Any, dtype: Any) -> Any:
         return x.astype(dtype)
 
 
+def of_list(x: Any) -> Any:
+    """A list of numbers as the array that it stands for; else x itself."""
+    if type(x) is not list or not x or type(x[0]) not in (float, int):
+        return x
+    try:
+        array = np.array(x)
+    except (TypeError, ValueError):
+        return x
+    return array.astype(DOUBLE, copy=False) if array.dtype.char in "dlq" else x
+
+
 def serves(setup: PreparedSolve | Solver, theta: Any, y0: Any, t: Any, *target: Any) -> Any:
-    """(theta, t) in the types of the plan's setup, if that serves these arrays; else None. theta: None where there are no
+    """(theta, y0) as the plan's setup takes them, if that serves these arrays; else None. theta: None where there are no
     parameters."""
     theta = np.zeros(0, setup.dtype) if theta is None else theta
     if setup.fits(setup.single, theta, y0, t, *target):
-        return theta, t
-    theta, t = alike(theta, setup.dtype), alike(t, DOUBLE)
-    return (theta, t) if setup.fits(setup.single, theta, y0, t, *target) else None
+        return theta, y0
+    theta = alike(of_list(theta), setup.dtype)
+    y0 = of_list(y0)
+    t = alike(of_list(t), DOUBLE)
+    return (theta, y0) if setup.fits(setup.single, theta, y0, t, *target) else None
 
 
 def same_rows(x: Any, rows: Any) -> bool:

@@ -113,7 +113,7 @@ def loss_and_grad(
         if (other is not None or same_rows(target, objective.rows_of_program)) and (
             arrays := serves(objective.setup, theta, y0, t, other)
         ):
-            return objective.run(arrays[0], errors, y0, other)
+            return objective.run(arrays[0], errors, arrays[1], other)
     f = as_dynamics(f, events=events)
     objective = Objective(
         f,

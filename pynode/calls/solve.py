@@ -156,8 +156,8 @@ def solve(
     if setup is not None and same_rows(data, setup.data) and (arrays := serves(setup, theta, y0, t)):
         if isinstance(setup, Solver):
             most = as_integer("max_events", max_events, 1)
-            return _with_events(setup.starting_from(y0), kept(arrays[0]), bool(steps or dense), most, errors)
-        raw = setup.problem.run(arrays[0], y0=y0)
+            return _with_events(setup.starting_from(arrays[1]), kept(arrays[0]), bool(steps or dense), most, errors)
+        raw = setup.problem.run(arrays[0], y0=arrays[1])
         solution = Solution(setup, raw["theta"], raw, raw["y0"])  # its own copies
         warn_or_raise(solution, errors)
         return solution

@@ -97,6 +97,35 @@ def test_other_shapes_types_and_options(case):
     same_solve(f, np.asfortranarray(y0), t[::-1][::-1], f.unflatten(theta))
 
 
+def test_lists_of_numbers_have_plans():
+    f = pn.mlp(2, (4,))
+    theta, t = f.init(0), [0, 1, 2.5]
+    first = same_solve(f, [1.0, 0.5], t, theta)
+    (plan,) = f.plans.values()
+    for y0, times, p in [
+        ([1.0, 0.5], [0.0, 1.0, 2.5], theta.tolist()),
+        ([1, 0.5], np.array(t), theta),
+        (np.array([1.0, 0.5]), t, theta.astype(np.float32)),
+    ]:
+        again = same_solve(f, y0, times, p)
+        assert again.prepared is plan and again.y.dtype == np.float64
+        np.testing.assert_array_equal(again.t, first.t)
+    np.testing.assert_array_equal(same_solve(f, [2, 3], t, theta).batch.y0, [[2.0, 3.0]])
+    target = np.ones((3, 2))
+    same_gradient(f, [1.0, 0.5], t, theta, target)
+    same_gradient(f, [0.5, 1], t, theta, target)
+    for y0, times in [(["a", 1.0], t), ([1.0, [2.0]], t), ([1.0, None], t), ([1.0, 2j], t), ([1.0, 0.5], [0.0, "1", 2.5])]:
+        messages = []
+        for g in (f, fresh(f)):
+            with pytest.raises((ValueError, TypeError)) as caught:
+                pn.solve(g, y0, times, theta)
+            messages.append(str(caught.value))
+        assert messages[0] == messages[1]
+    single = fresh(f)
+    assert same_solve(single, np.float32([1.0, 0.5]), t, theta).y.dtype == np.float32
+    assert same_solve(single, [1.0, 0.5], t, theta).y.dtype == np.float64
+
+
 def test_inputs_changed_in_place():
     f = pn.mlp(1, (3,), inputs=1)
     theta, t, u = f.init(1), np.linspace(0, 1, 3), np.array([0.5])
