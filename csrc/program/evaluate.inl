@@ -25,8 +25,7 @@ static void FN(write_outputs)(const FN(exec) * E, const pn_program *prog, T *fil
     for (int o = 0; o < prog->n_outputs; o++) {
         const int32_t size = prog->output_size[o];
         const T *from = FN(at)(E, file, E->lay->output[o]);
-        if (L == 1 && size) memcpy((T *)outputs[o] + i * size, from, (size_t)size * sizeof(T));
-        for (int64_t l = 0; L > 1 && l < some; l++)
+        for (int64_t l = 0; l < some; l++)
             for (int32_t c = 0; c < size; c++)
                 ((T *)outputs[o])[(size_t)(i + l) * (size_t)size + (size_t)c] = from[(size_t)c * L + (size_t)l];
     }

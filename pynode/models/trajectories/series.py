@@ -1,6 +1,6 @@
 """Trajectories as users give them to a model."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
@@ -123,11 +123,15 @@ def from_first_readings(
     return replace(data, t=t, y=y), kept
 
 
+def input_names(columns: Mapping[str, Any], m: int) -> list[str]:
+    """Of m control inputs: those of their columns; u1, u2, ... where these have no names."""
+    given = list(columns.get("input", ()))
+    return given if len(given) == m else [f"u{k + 1}" for k in range(m)]
+
+
 def names_of(data: Trajectories) -> list[str]:
     """Of the states and the control inputs; u1, u2, ... for inputs whose columns have no names."""
-    m = n_inputs(data)
-    given = data.columns.get("input", ())
-    return [*data.names, *(given if len(given) == m else (f"u{k + 1}" for k in range(m)))]
+    return [*data.names, *input_names(data.columns, n_inputs(data))]
 
 
 def n_inputs(data: Trajectories) -> int:

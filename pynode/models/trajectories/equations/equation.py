@@ -3,6 +3,7 @@
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+from pynode.models.trajectories.series import input_names
 from pynode.programs.formula import NotReadable, as_latex, as_text, formulas, latex_name
 from pynode.training.sizes import prior_groups
 
@@ -62,8 +63,7 @@ def equation_of(model: "NeuralODE", digits: int) -> Equation:
     names = list(field.state_names) or [*names, *(f"y{k + 1}" for k in range(len(names), field.d))]
     if model.log:
         names = [f"log({name})" for name in names]
-    given = list(model.columns_.get("input", ()))
-    inputs = given if len(given) == field.inputs else [f"u{k + 1}" for k in range(field.inputs)]
+    inputs = input_names(model.columns_, field.inputs)
     time = "t" if model.clock_ is not None else model.time_name_ or "t"
     if model.scaling_.u_delay.any():
         inputs = [f"{u}({time} - {x:g})" if x else u for u, x in zip(inputs, model.scaling_.u_delay, strict=True)]

@@ -13,6 +13,7 @@ from pynode.models.trajectories.ensemble import chosen_by
 from pynode.models.trajectories.intervals.averaged import is_found
 from pynode.models.trajectories.known.refitting import Refitting
 from pynode.models.trajectories.publishing.summary_text import as_html, as_text, number
+from pynode.models.trajectories.series import input_names
 from pynode.training.criteria import akaike, akaike_corrected, bayes
 from pynode.training.curriculum import FitError
 from pynode.training.error_models import ERROR_MODELS
@@ -368,7 +369,7 @@ def _of_inputs(model: "NeuralODE") -> list[str]:
     kind = {"previous": "held until the next time", "linear": "straight lines between their times"}.get(
         found["kind"], f"{found['kind']} between their times"
     )
-    names = model.columns_.get("input") or [f"u{j + 1}" for j in range(len(found["delay"]))]
+    names = input_names(model.columns_, len(found["delay"]))
     late = [f"{name} {number(delay)} later" for name, delay in zip(names, found["delay"], strict=True) if delay]
     return [f"Control inputs: {kind}{', taking effect ' + ', '.join(late) if late else ''}."]
 
