@@ -5,7 +5,7 @@ static void FN(check_sensitivities)(const FN(work) * W) {
     const pn_problem *P = W->P;
     size_t size = (size_t)W->d * (size_t)W->columns;
     for (int64_t i = W->first; i < W->first + W->count; i++)
-        if (P->status[i] == PN_OK && !all_finite(P->sensitivity + (size_t)P->row[i] * size, (size_t)P->t_len[i] * size))
+        if (P->status[i] == PN_OK && !pn_all_finite(P->sensitivity + (size_t)P->row[i] * size, (size_t)P->t_len[i] * size))
             P->status[i] = PN_GRADIENT;
 }
 

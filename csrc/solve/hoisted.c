@@ -7,6 +7,7 @@
 #include "instances/instances.h"
 #include "memory.h"
 #include "solve/check.h"
+#include "solve/finite.h"
 
 static size_t size_of(int f32) { return f32 ? sizeof(float) : sizeof(double); }
 
@@ -55,12 +56,6 @@ pn_status pn_hoist(pn_hoisting *h, const pn_problem *P, int f32, pn_isa isa, cha
     return PN_BAD_ARGUMENT;
 }
 
-static int all_finite(const double *x, int64_t n) {
-    double some = 0;
-    for (int64_t i = 0; i < n; i++) some += x[i] * 0;
-    return some == 0;
-}
-
 pn_status pn_pull_back(const pn_hoisting *h, const pn_problem *P, int f32, pn_isa isa, int *finite) {
     *finite = 1;
     if (!P->g_theta || P->gradient == PN_GRAD_NONE || (P->tapes && !P->back)) return PN_OK;
@@ -73,7 +68,7 @@ pn_status pn_pull_back(const pn_hoisting *h, const pn_problem *P, int f32, pn_is
     }
     pn_status st = pn_evaluate(P->hoisted.once_reverse, f32, isa, 1, (const void *[]){seed}, &P->theta, (void *[]){NULL},
                                &P->g_theta, NULL, NULL);
-    *finite = all_finite(P->g_theta, P->n_theta);
+    *finite = pn_all_finite(P->g_theta, (size_t)P->n_theta);
     return st;
 }
 

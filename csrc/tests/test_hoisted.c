@@ -1,6 +1,7 @@
 /* What a field computes of its parameters alone, once for a solve: states and gradients are those of the field as it is; threads and
    budgets change no bit; tapes, parameters of each sample, sensitivities; a cotangent too large for a float. */
 #include "tests/hoisted.h"
+#include "tests/tapes.h"
 
 enum { D = 3 };
 
@@ -117,33 +118,11 @@ static void too_large(int64_t n) {
 
 /* ---- tapes -------------------------------------------------------------------------------------------------------------- */
 enum { PROBLEMS = 4 };
-typedef struct task {
-    fixture f;
-    const void *g_y;
-    bytes alone;
-} task;
 
 /* Two that hoist, of other sizes; one of these sizes and one of others that do not. */
 static task begin(int k, pn_isa isa) {
     static const int32_t d[PROBLEMS] = {3, 3, 6, 2};
-    task t = {.f = k % 2 ? fixture_begin(d[k], 0, 150, 0, "bosh3") : hoisted_fixture(d[k], 1, 150, 0, "tsit5", 0)};
-    t.f.p.loss = PN_LOSS_NONE;
-    t.f.p.g_y = t.g_y = random_array(t.f.rows * (size_t)d[k], 0, 1);
-    CHECK(fixture_solve(&t.f, isa) == PN_OK);
-    t.alone = snapshot(&t.f);
-    return t;
-}
-
-static void there_and_back(task *t, pn_isa isa, pn_tapes *tapes, int32_t threads) {
-    pn_problem *p = &t->f.p;
-    p->tapes = tapes, p->g_y = NULL, p->threads = threads;
-    CHECK(fixture_solve(&t->f, isa) == PN_OK);
-    p->back = 1, p->g_y = t->g_y;
-    for (int times = 0; times < 2; times++) {
-        CHECK(fixture_solve(&t->f, isa) == PN_OK);
-        CHECKF(same_bytes(t->alone, snapshot(&t->f)), "%s, %d components, time %d", pn_isa_name(isa), (int)p->d, times);
-    }
-    p->back = 0, p->tapes = NULL;
+    return task_of(k % 2 ? fixture_begin(d[k], 0, 150, 0, "bosh3") : hoisted_fixture(d[k], 1, 150, 0, "tsit5", 0), isa);
 }
 
 static void tapes(void) {
